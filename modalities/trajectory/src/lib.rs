@@ -22,7 +22,7 @@
 //! assert_eq!(returns.content.features(), Some(&[1.0, 0.75][..])); // divided by the largest, 4
 //! assert_eq!(states.content.features(), Some(&[-1.0, 0.0, 1.0, 0.0][..])); // normalised
 //! assert_eq!(actions.content.ids(), Some(&[1, 0][..]));
-//! assert_eq!((&returns.order[..], &states.order[..], &actions.order[..]), (&[0, 3][..], &[1, 4][..], &[2, 5][..]));
+//! assert_eq!([&returns.order, &states.order, &actions.order], [&[0, 3], &[1, 4], &[2, 5]]);
 //! assert_eq!(tokenizer.decode(&tokens)?, window);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
