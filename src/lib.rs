@@ -3,6 +3,7 @@
 //! Raw input → tokenizer (plain data) → tokens → collate → [`data::Batch`] → [`embedding`] (content + type +
 //! position) → [`transformer`] (who may attend to whom is data: [`rules`]) → [`head`] → loss or prediction.
 
+pub mod bench;
 pub mod config;
 pub mod data;
 pub mod embedding;

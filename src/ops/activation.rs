@@ -1,7 +1,7 @@
 //! Elementwise nonlinearities.
 //!
-//! Forward moves 8 bytes an element and backward 12, for 20 to 40 FLOP: with vector code it is the memory that
-//! bounds them.
+//! Forward moves 8 bytes an element and backward 12. ReLU is bound by that; the others spend 20 to 40 FLOP forward
+//! and twice that backward, and are bound by arithmetic while the elements fit the cache.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,7 @@ impl CustomOp1 for Activation {
 }
 
 /// 2·√(2/π).
-const TWO_SQRT_2_BY_PI: f32 = 1.595_769_1;
+const TWO_SQRT_2_BY_PI: f32 = 1.595_769;
 /// The coefficient of x³ in GELU's approximation.
 const CUBIC: f32 = 0.044_715;
 

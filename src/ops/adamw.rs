@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::math::{BLOCK, sum_by, vectorize};
+use super::math::{BLOCK, dot, vectorize};
 use super::storage::{Elements, has_kernel, update};
 
 /// The constants of AdamW, with PyTorch's defaults.
@@ -45,7 +45,7 @@ pub struct AdamwStep {
 impl AdamwStep {
     /// Updates `parameter` and its moments: `mean` of the gradients and `square`, that of their squares.
     ///
-    /// The moments start as zeros. Errors: tensors of other shapes than the parameter's, one variable given twice.
+    /// The moments start as zeros. Errors: tensors of other shapes than the parameter's, one variable given twice, step 0.
     pub fn apply(&self, parameter: &Var, gradient: &Tensor, mean: &Var, square: &Var) -> Result<()> {
         let shapes = [gradient.dims(), mean.dims(), square.dims()];
         if shapes.iter().any(|dims| *dims != parameter.dims()) {
@@ -53,6 +53,9 @@ impl AdamwStep {
         }
         if parameter.id() == mean.id() || parameter.id() == square.id() || mean.id() == square.id() {
             bail!("adamw: parameter and moments must be three variables")
+        }
+        if self.step == 0 {
+            bail!("adamw: steps are counted from 1")
         }
         let all_have_kernels = [parameter.as_tensor(), gradient, mean, square].into_iter().all(has_kernel);
         if !all_have_kernels {
@@ -68,6 +71,9 @@ impl AdamwStep {
 
     /// [`AdamwStep::apply`] in candle's own operations.
     fn reference(&self, parameter: &Var, gradient: &Tensor, mean: &Var, square: &Var) -> Result<()> {
+        if parameter.elem_count() == 0 {
+            return Ok(()); // candle gives back the same storage, which `set` refuses
+        }
         let AdamwSettings { beta1, beta2, eps, weight_decay } = self.settings;
         let (correction1, correction2) = self.corrections();
         let gradient = (gradient.detach() * self.gradient_scale)?;
@@ -98,7 +104,7 @@ pub fn square_sum(gradient: &Tensor) -> Result<f64> {
         .map(|block| {
             f64::from(vectorize(
                 #[inline(always)]
-                || sum_by(block, |g| g * g),
+                || dot(block, block),
             ))
         })
         .collect();
@@ -227,12 +233,13 @@ mod tests {
     }
 
     #[test]
-    fn wrong_shapes_and_shared_variables_are_errors() -> Result<()> {
+    fn wrong_shapes_shared_variables_and_step_zero_are_errors() -> Result<()> {
         let new = |n: usize| Var::from_tensor(&random(&[n], 1)?);
         let (p, m, v) = (new(3)?, new(3)?, new(3)?);
         assert!(step(1).apply(&p, &random(&[4], 2)?, &m, &v).is_err());
         assert!(step(1).apply(&p, &random(&[3], 2)?, &m, &new(2)?).is_err());
         assert!(step(1).apply(&p, &random(&[3], 2)?, &m, &m).is_err());
+        assert!(step(0).apply(&p, &random(&[3], 2)?, &m, &v).is_err());
         Ok(())
     }
 }

@@ -52,7 +52,7 @@ fn reference(logits: &Tensor, rows: &[Row], smoothing: f32) -> Result<Tensor> {
     let places = Tensor::from_iter(active().map(|(_, i): (_, u32)| i), device)?;
     let targets = Tensor::from_iter(active().map(|(row, _)| row.target as u32), device)?;
     let weights = Tensor::from_iter(active().map(|(row, _)| row.weight), device)?.to_dtype(logits.dtype())?;
-    let log_p = log_softmax(&logits.index_select(&places, 0)?)?; // [n, v]
+    let log_p = log_softmax(&logits.contiguous()?.index_select(&places, 0)?)?; // [n, v]
     let at_target = log_p.gather(&targets.reshape((n, 1))?, 1)?.squeeze(1)?; // [n]
     let smoothing = f64::from(smoothing);
     let expected = ((at_target * (1.0 - smoothing))? + (log_p.mean(D::Minus1)? * smoothing)?)?;
@@ -122,7 +122,7 @@ impl CustomOp1 for CrossEntropy {
     fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (n, v) = layout.shape().dims2()?;
         let (logits, v) = (slice(logits, layout)?, v.max(1));
-        let block = rows_in_block(n);
+        let block = rows_in_block(n, v);
         let mut log_sums = vec![0.0; n];
         let inputs = logits.par_chunks(block * v).zip(self.rows.par_chunks(block));
         let losses: Vec<f64> = log_sums
@@ -154,8 +154,8 @@ impl CustomOp1 for CrossEntropy {
     fn bwd(&self, logits: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let (n, v) = logits.dims2()?;
         let (values, v) = (Elements::of(logits)?, v.max(1));
-        let (block, dy) = (rows_in_block(n), dy.to_scalar::<f32>()?);
-        let log_sums = self.log_sums.get().map(Vec::as_slice).unwrap_or_default();
+        let (block, dy) = (rows_in_block(n, v), dy.to_scalar::<f32>()?);
+        let Some(log_sums) = self.log_sums.get() else { bail!("cross_entropy: backward without a forward") };
         let mut gradient = vec![0.0; values.len()];
         let rows = self.rows.par_chunks(block).zip(log_sums.par_chunks(block));
         let blocks = gradient.par_chunks_mut(block * v).zip(values.par_chunks(block * v)).zip(rows);

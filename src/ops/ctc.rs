@@ -4,14 +4,18 @@
 //! space, so no length underflows. Forward computes the gradient on the way and keeps it (4 bytes a logit); documents
 //! run in parallel.
 
+mod alignment;
+
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::cross_entropy::{log_softmax, log_sum_exp};
-use super::math::{exp, map, vectorize};
+use alignment::{Alignment, States};
+
+use super::cross_entropy::log_softmax;
+use super::math::map;
 use super::storage::{has_kernel, slice};
 
 /// Σ_d w_d·(−log p(labels_d | frames_d)), a scalar.
@@ -43,6 +47,9 @@ pub fn fits(frames: usize, labels: &[u32]) -> bool {
 /// The labels of the likeliest path through `logits` `[frames, v]`: the best of each frame, repeats merged, blanks
 /// left out.
 pub fn best_path(logits: &Tensor, blank: u32) -> Result<Vec<u32>> {
+    if logits.dim(0)? == 0 {
+        return Ok(Vec::new());
+    }
     let mut best = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
     best.dedup();
     best.retain(|&label| label != blank);
@@ -92,22 +99,6 @@ fn check(
         checked.push(Document { frames: frames.clone(), labels: labels.clone(), weight });
     }
     Ok(checked)
-}
-
-/// The states of the alignment: the labels with a blank before, between and after them.
-struct States {
-    symbols: Vec<u32>,
-    /// Whether a state may follow the one two before it, leaving out the blank: between unequal labels.
-    skips: Vec<bool>,
-}
-
-impl States {
-    fn new(labels: &[u32], blank: u32) -> Self {
-        let mut symbols = vec![blank];
-        symbols.extend(labels.iter().flat_map(|&label| [label, blank]));
-        let skips = (0..symbols.len()).map(|s| s >= 2 && symbols[s] != blank && symbols[s] != symbols[s - 2]);
-        Self { skips: skips.collect(), symbols }
-    }
 }
 
 /// [`ctc`] in candle's own operations: the forward recursion of Graves's equation 6.
@@ -186,7 +177,7 @@ impl CustomOp1 for Ctc {
 
     fn bwd(&self, logits: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dy = dy.to_scalar::<f32>()?;
-        let gradient = self.gradient.get().map(Vec::as_slice).unwrap_or_default();
+        let Some(gradient) = self.gradient.get() else { bail!("ctc: backward without a forward") };
         Ok(Some(Tensor::from_vec(map(gradient, |g| g * dy), logits.dims(), logits.device())?))
     }
 }
@@ -209,116 +200,11 @@ fn split<'a>(
         })
         .collect()
 }
-/// The forward-backward recursions over one document.
-struct Alignment<'a> {
-    /// `[frames, v]`.
-    logits: &'a [f32],
-    v: usize,
-    states: &'a States,
-    /// log Σ eˣ of each frame.
-    log_sums: Vec<f32>,
-}
-
-impl<'a> Alignment<'a> {
-    fn new(logits: &'a [f32], v: usize, states: &'a States) -> Self {
-        let log_sums = vectorize(
-            #[inline(always)]
-            || logits.chunks_exact(v).map(log_sum_exp).collect(),
-        );
-        Self { logits, v, states, log_sums }
-    }
-
-    /// −log p(labels | frames); its gradient for the logits, `weight` times, is written.
-    fn loss(&self, gradient: &mut [f32], weight: f32) -> f64 {
-        let (frames, n_states) = (self.log_sums.len(), self.states.symbols.len());
-        let Some(last_frame) = frames.checked_sub(1) else {
-            return 0.0; // no frames spell no labels, for certain
-        };
-        let alpha = self.forward();
-        let last = &alpha[last_frame * n_states..];
-        let log_p = log_add([last[n_states - 1], at(last, n_states.checked_sub(2)), f64::NEG_INFINITY]);
-        let mut beta: Vec<f64> =
-            (0..n_states).map(|s| if s + 2 < n_states { f64::NEG_INFINITY } else { 0.0 }).collect();
-        for t in (0..frames).rev() {
-            let row = &mut gradient[t * self.v..][..self.v];
-            self.write_softmax(t, row, weight);
-            for (s, (alpha, beta)) in alpha[t * n_states..].iter().zip(&beta).enumerate() {
-                // The posterior probability of being in state s at frame t.
-                row[self.states.symbols[s] as usize] -= weight * (alpha + beta - log_p).exp() as f32;
-            }
-            beta = self.step_back(t, &beta);
-        }
-        -log_p
-    }
-
-    /// α: the log probability of the frames up to t and of being in state s at t, `[frames, n_states]`.
-    fn forward(&self) -> Vec<f64> {
-        let (frames, n_states) = (self.log_sums.len(), self.states.symbols.len());
-        let mut alpha = vec![f64::NEG_INFINITY; frames * n_states];
-        for s in 0..n_states.min(2) {
-            alpha[s] = self.log_probability(0, s);
-        }
-        for t in 1..frames {
-            let (before, now) = alpha.split_at_mut(t * n_states);
-            let before = &before[(t - 1) * n_states..];
-            for s in 0..n_states {
-                let skip = if self.states.skips[s] { before[s - 2] } else { f64::NEG_INFINITY };
-                now[s] =
-                    log_add([before[s], at(before, s.checked_sub(1)), skip]) + self.log_probability(t, s);
-            }
-        }
-        alpha
-    }
-
-    /// From β at t to β at t − 1, where β is the log probability of the frames after t given the state at t.
-    fn step_back(&self, t: usize, beta: &[f64]) -> Vec<f64> {
-        let onward: Vec<f64> =
-            beta.iter().enumerate().map(|(s, beta)| beta + self.log_probability(t, s)).collect();
-        let skip = |s: usize| match self.states.skips.get(s + 2) {
-            Some(true) => onward[s + 2],
-            _ => f64::NEG_INFINITY,
-        };
-        (0..beta.len()).map(|s| log_add([onward[s], at(&onward, Some(s + 1)), skip(s)])).collect()
-    }
-
-    /// The log probability of the symbol of state s at frame t.
-    fn log_probability(&self, t: usize, s: usize) -> f64 {
-        let logit = self.logits[t * self.v + self.states.symbols[s] as usize];
-        f64::from(logit) - f64::from(self.log_sums[t])
-    }
-
-    fn write_softmax(&self, t: usize, row: &mut [f32], weight: f32) {
-        let log_sum = self.log_sums[t];
-        vectorize(
-            #[inline(always)]
-            || {
-                for (p, &logit) in row.iter_mut().zip(&self.logits[t * self.v..]) {
-                    *p = weight * exp(logit - log_sum);
-                }
-            },
-        )
-    }
-}
-
-/// The element at `i`, or log 0 where there is none.
-fn at(values: &[f64], i: Option<usize>) -> f64 {
-    i.and_then(|i| values.get(i)).copied().unwrap_or(f64::NEG_INFINITY)
-}
-
-/// log Σ eˣ of three terms.
-fn log_add(terms: [f64; 3]) -> f64 {
-    let greatest = terms[0].max(terms[1]).max(terms[2]);
-    if greatest == f64::NEG_INFINITY {
-        return greatest;
-    }
-    greatest + terms.iter().map(|term| (term - greatest).exp()).sum::<f64>().ln()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::testing::{check_gradients, check_kernel, random};
-    use candle_core::Device;
+    use candle_core::{DType, Device, Var};
 
     fn reference_of(
         logits: &Tensor,
@@ -340,20 +226,36 @@ mod tests {
 
     #[test]
     fn kernel_is_the_reference() -> Result<()> {
-        let cases: [(usize, usize, Vec<Range<usize>>, Vec<Vec<u32>>, Vec<f32>); 5] = [
-            (1, 2, vec![0..1], vec![vec![1]], vec![1.0]),
-            (3, 2, vec![0..3], vec![vec![1, 1]], vec![1.0]),
-            (4, 5, vec![0..4], vec![vec![]], vec![0.3]),
-            (30, 6, vec![0..12, 14..30], vec![vec![1, 2, 2, 5], vec![3, 3, 3]], vec![1.0, 0.25]),
-            (40, 65, vec![0..0, 0..20, 20..40], vec![vec![], vec![7; 9], vec![64, 1]], vec![1.0, 0.0, 2.0]),
+        // Frames and classes; then, for each document, its frames, labels and weight.
+        type Case = (usize, usize, Vec<(Range<usize>, Vec<u32>, f32)>);
+        let cases: [Case; 5] = [
+            (1, 2, vec![(0..1, vec![1], 1.0)]),
+            (3, 2, vec![(0..3, vec![1, 1], 1.0)]),
+            (4, 5, vec![(0..4, vec![], 0.3)]),
+            (30, 6, vec![(0..12, vec![1, 2, 2, 5], 1.0), (14..30, vec![3, 3, 3], 0.25)]),
+            (40, 65, vec![(0..0, vec![], 1.0), (0..20, vec![7; 9], 0.0), (20..40, vec![64, 1], 2.0)]),
         ];
-        for (n, v, frames, labels, weights) in &cases {
-            let kernel = |x: &Tensor| ctc(x, frames, labels, weights, 0);
-            let reference = |x: &Tensor| reference_of(x, frames, labels, weights);
-            check_kernel(|x| kernel(&x[0]), |x| reference(&x[0]), &[random(&[*n, *v], 1)?])?;
-            check_kernel(|x| kernel(&x[0].t()?), |x| reference(&x[0].t()?), &[random(&[*v, *n], 2)?])?;
+        for (n, v, documents) in cases {
+            let frames: Vec<_> = documents.iter().map(|document| document.0.clone()).collect();
+            let labels: Vec<_> = documents.iter().map(|document| document.1.clone()).collect();
+            let weights: Vec<_> = documents.iter().map(|document| document.2).collect();
+            let kernel = |x: &Tensor| ctc(x, &frames, &labels, &weights, 0);
+            let reference = |x: &Tensor| reference_of(x, &frames, &labels, &weights);
+            check_kernel(|x| kernel(&x[0]), |x| reference(&x[0]), &[random(&[n, v], 1)?])?;
+            check_kernel(|x| kernel(&x[0].t()?), |x| reference(&x[0].t()?), &[random(&[v, n], 2)?])?;
         }
         Ok(())
+    }
+
+    /// The loss of one document.
+    fn single(
+        logits: &Tensor,
+        frames: Range<usize>,
+        labels: &[u32],
+        weight: f32,
+        blank: u32,
+    ) -> Result<Tensor> {
+        ctc(logits, std::slice::from_ref(&frames), &[labels.to_vec()], &[weight], blank)
     }
 
     /// The probability of `labels` as the sum over all v^frames paths that collapse to them.
@@ -376,7 +278,7 @@ mod tests {
         let logits = random(&[5, 3], 4)?;
         let p = log_softmax(&logits)?.exp()?.to_vec2::<f32>()?;
         for labels in [vec![], vec![1], vec![2, 1], vec![1, 1], vec![1, 2, 1], vec![2, 2, 2]] {
-            let loss = ctc(&logits, &[0..5], std::slice::from_ref(&labels), &[1.0], 0)?.to_scalar::<f32>()?;
+            let loss = single(&logits, 0..5, &labels, 1.0, 0)?.to_scalar::<f32>()?;
             let expected = -enumerate(&p, &labels).ln();
             assert!((f64::from(loss) - expected).abs() < 1e-5, "{labels:?}: {loss} for {expected}");
         }
@@ -385,30 +287,37 @@ mod tests {
 
     #[test]
     fn long_documents_do_not_underflow() -> Result<()> {
-        let logits = (random(&[3000, 4], 1)? * 20.0)?;
-        let labels = [(0..500).map(|i| 1 + i % 3).collect::<Vec<u32>>()];
-        check_kernel(
-            |x| ctc(&x[0], &[0..3000], &labels, &[1.0], 0),
-            |x| ctc(&x[0], &[0..3000], &labels, &[1.0], 0),
-            &[logits],
-        )
+        let logits = Var::from_tensor(&(random(&[600, 4], 1)? * 20.0)?)?;
+        let labels: Vec<u32> = (0..200).map(|i| 1 + i % 3).collect();
+        let loss = single(&logits, 0..600, &labels, 1.0, 0)?;
+        let exact = single(&logits.to_dtype(DType::F64)?.detach(), 0..600, &labels, 1.0, 0)?;
+        let exact = exact.to_scalar::<f64>()?;
+        assert!(exact > 1000.0, "not even a long way: {exact}");
+        assert!((f64::from(loss.to_scalar::<f32>()?) - exact).abs() < 1e-6 * exact);
+        // Softmax and posterior both sum to 1 in every frame.
+        let gradients = loss.backward()?;
+        let sums = gradients.get(&logits).unwrap().sum(1)?.abs()?.max(0)?.to_scalar::<f32>()?;
+        assert!(sums < 1e-4, "a frame's gradient sums to {sums}");
+        Ok(())
     }
 
     #[test]
     fn what_cannot_be_spelled_or_read_is_an_error() -> Result<()> {
         assert!(fits(3, &[1, 1]) && !fits(2, &[1, 1]) && fits(2, &[1, 2]) && fits(0, &[]));
         let logits = random(&[4, 3], 1)?;
-        let error = |frames: Range<usize>, labels: &[u32], weights: &[f32], blank| {
-            ctc(&logits, &[frames], &[labels.to_vec()], weights, blank).unwrap_err().to_string()
+        let error = |frames, labels: &[u32], blank| {
+            single(&logits, frames, labels, 1.0, blank).unwrap_err().to_string()
         };
-        assert!(error(0..2, &[1, 1], &[1.0], 0).contains("cannot spell"));
-        assert!(error(0..4, &[0], &[1.0], 0).contains("label 0 of document 0"));
-        assert!(error(0..4, &[3], &[1.0], 0).contains("label 3"));
-        assert!(error(0..5, &[1], &[1.0], 0).contains("frames 0..5"));
-        assert!(error(0..4, &[1], &[], 0).contains("found 1 and 0"));
-        assert!(error(0..4, &[1], &[1.0], 3).contains("blank 3"));
-        assert!(ctc(&logits, &[2..4, 1..2], &[vec![1], vec![1]], &[1.0, 1.0], 0).is_err());
-        assert!(ctc(&logits, &[0..2], &[vec![1, 1]], &[0.0], 0).is_ok());
+        assert!(error(0..2, &[1, 1], 0).contains("cannot spell"));
+        assert!(error(0..4, &[0], 0).contains("label 0 of document 0"));
+        assert!(error(0..4, &[3], 0).contains("label 3"));
+        assert!(error(0..5, &[1], 0).contains("frames 0..5"));
+        assert!(error(0..4, &[1], 3).contains("blank 3"));
+        let two = [vec![1], vec![1]];
+        assert!(ctc(&logits, &[2..4, 1..2], &two, &[1.0, 1.0], 0).is_err());
+        assert!(ctc(&logits, &[0..2, 2..4], &two, &[1.0], 0).is_err());
+        assert!(ctc(&logits, &[0..2, 2..4], &two[..1], &[1.0, 1.0], 0).is_err());
+        assert!(single(&logits, 0..2, &[1, 1], 0.0, 0).is_ok());
         Ok(())
     }
 
@@ -418,6 +327,7 @@ mod tests {
         let logits: Vec<f32> =
             path.iter().flat_map(|&best| (0..3).map(move |v| f32::from(v == best))).collect();
         assert_eq!(best_path(&Tensor::from_vec(logits, (8, 3), &Device::Cpu)?, 0)?, [2, 2, 1]);
+        assert!(best_path(&random(&[0, 3], 1)?, 0)?.is_empty());
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ pub fn gather_rows(table: &Tensor, rows: &[u32]) -> Result<Tensor> {
 
 /// [`gather_rows`] in candle's own operations.
 pub(crate) fn reference(table: &Tensor, rows: &[u32]) -> Result<Tensor> {
-    table.index_select(&Tensor::from_slice(rows, rows.len(), table.device())?, 0)
+    table.contiguous()?.index_select(&Tensor::from_slice(rows, rows.len(), table.device())?, 0)
 }
 
 struct GatherRows {
@@ -42,7 +42,7 @@ impl CustomOp1 for GatherRows {
         let (table, d) = (slice(table, layout)?, self.d);
         let mut y = vec![0.0; self.rows.len() * d];
         if d > 0 {
-            let block = rows_in_block(self.rows.len());
+            let block = rows_in_block(self.rows.len(), d);
             y.par_chunks_mut(block * d).zip(self.rows.par_chunks(block)).for_each(|(y, rows)| {
                 for (y, &row) in y.chunks_exact_mut(d).zip(rows) {
                     y.copy_from_slice(&table[row as usize * d..][..d]);
@@ -55,13 +55,14 @@ impl CustomOp1 for GatherRows {
     /// Adds each row of dy onto the table row that it came from. A task owns a range of table rows and takes its
     /// places in order, so each sum has one order.
     fn bwd(&self, table: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        const BLOCKS: usize = 64;
         let (dy, (v, d)) = (dy.contiguous()?, table.dims2()?);
         let dy = &*Elements::of(&dy)?;
         let mut places: Vec<usize> = (0..self.rows.len()).collect();
         places.sort_by_key(|&place| self.rows[place]);
         let mut gradient = vec![0.0; v * d];
         if d > 0 {
-            let block = rows_in_block(v);
+            let block = v.div_ceil(BLOCKS).max(1);
             gradient.par_chunks_mut(block * d).enumerate().for_each(|(i, gradient)| {
                 let first = i * block;
                 let start = places.partition_point(|&place| (self.rows[place] as usize) < first);

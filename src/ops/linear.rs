@@ -131,15 +131,17 @@ impl CustomOp3 for Linear {
         let dy = dy.contiguous()?;
         let dy = Elements::of(&dy)?;
         let (dx, dw) = Linear::backward(x, weight, &dy)?;
-        let db = column_sums(&dy, bias.dim(0)?);
-        Ok((dx, dw, Some(Tensor::from_slice(&db, db.len(), x.device())?)))
+        let m = bias.dim(0)?;
+        Ok((dx, dw, Some(Tensor::from_vec(column_sums(&dy, m), m, x.device())?)))
     }
 }
 
 /// The sum of the rows of a row-major matrix, `[columns]`.
 fn column_sums(matrix: &[f32], columns: usize) -> Vec<f32> {
-    let columns = columns.max(1); // an empty matrix has no row to ask for
-    let block = math::rows_in_block(matrix.len() / columns) * columns;
+    if columns == 0 {
+        return Vec::new();
+    }
+    let block = math::rows_in_block(matrix.len() / columns, columns) * columns;
     let sum = |rows: &[f32]| {
         let mut sums = vec![0.0; columns];
         math::vectorize(

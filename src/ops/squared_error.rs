@@ -53,7 +53,7 @@ impl CustomOp1 for SquaredError {
 
     fn cpu_fwd(&self, prediction: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let d = self.d;
-        let block = rows_in_block(self.weights.len());
+        let block = rows_in_block(self.weights.len(), d);
         let inputs = slice(prediction, layout)?.par_chunks(block * d).zip(self.targets.par_chunks(block * d));
         let sums: Vec<f64> = inputs
             .zip(self.weights.par_chunks(block))
@@ -78,7 +78,7 @@ impl CustomOp1 for SquaredError {
     fn bwd(&self, prediction: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let (d, values) = (self.d, Elements::of(prediction)?);
         let scale = 2.0 * dy.to_scalar::<f32>()? / d as f32;
-        let block = rows_in_block(self.weights.len());
+        let block = rows_in_block(self.weights.len(), d);
         let mut dp = vec![0.0; values.len()];
         let inputs = values.par_chunks(block * d).zip(self.targets.par_chunks(block * d));
         let blocks = dp.par_chunks_mut(block * d).zip(inputs).zip(self.weights.par_chunks(block));
@@ -126,7 +126,7 @@ mod tests {
             check_kernel(
                 |p| squared_error(&p[0], &targets, &weights),
                 |p| reference(&p[0], &targets, &weights),
-                &[prediction.clone()],
+                std::slice::from_ref(&prediction),
             )?;
             check_kernel(
                 |p| squared_error(&p[0].t()?, &targets, &weights),

@@ -1,6 +1,7 @@
 //! Training: data to loss to gradient to step, with evaluation, checkpoints and an exact way to go on.
 
 mod audit;
+mod baseline;
 pub mod checkpoint;
 mod config;
 mod evaluate;
@@ -9,6 +10,7 @@ mod optimizer;
 mod trainer;
 
 pub use audit::{Audit, audit};
+pub use baseline::baseline;
 pub use checkpoint::SaveError;
 pub use config::{TrainConfig, TrainConfigError};
 pub use evaluate::{Metrics, edits, evaluate};

@@ -2,7 +2,7 @@
 
 mod rollout;
 
-pub use rollout::{Rollout, rollout};
+pub use rollout::{Rollout, random_policy, rollout};
 
 use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
 use crate::data::{self, DataError, Dataset, Sample, Stream, Target};

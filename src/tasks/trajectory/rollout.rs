@@ -4,7 +4,7 @@ use super::TrajectoryTask;
 use crate::data::{Sample, Target, collate};
 use crate::env::{self, Action, EnvError, Environment};
 use crate::model::Model;
-use crate::random::mix;
+use crate::random::{self, mix};
 use crate::tasks::TaskError;
 use candle_core::Tensor;
 use smalti_contract::Tokenizer;
@@ -166,4 +166,33 @@ impl TrajectoryTask {
             }
         })
     }
+}
+
+/// What actions drawn evenly earn: the return to beat.
+///
+/// # Errors
+/// For an unknown environment.
+pub fn random_policy(name: &str, episodes: usize, seed: u64) -> Result<Rollout, TaskError> {
+    let mut returns = Vec::with_capacity(episodes);
+    for episode in 0..episodes as u64 {
+        let mut environment = env::environment(name).map_err(failed)?;
+        let mut random = random::generator(mix(seed, !episode));
+        environment.reset(mix(seed, episode)).map_err(failed)?;
+        let mut total = 0.0;
+        loop {
+            let action = match environment.action_spec() {
+                env::ActionSpec::Discrete { n } => Action::Discrete(random::below(&mut random, n as usize) as u32),
+                env::ActionSpec::Continuous { dim, low, high } => Action::Continuous(
+                    (0..dim).map(|_| low + (high - low) * random::uniform(&mut random) as f32).collect(),
+                ),
+            };
+            let step = environment.step(&action).map_err(failed)?;
+            total += f64::from(step.reward);
+            if step.done() {
+                break;
+            }
+        }
+        returns.push(total);
+    }
+    Ok(Rollout { returns })
 }

@@ -1,0 +1,198 @@
+//! `smalti demo`
+
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+
+/// One shared model learns four modalities on the data that ships, in a few minutes.
+#[derive(Args)]
+pub struct DemoArgs {
+    /// The run folder; by default the first free one of runs/demo, runs/demo-2, …
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Trains the same model on one of its tasks alone (audio, image, text, trajectory), with as many of that
+    /// task's samples: what the mix is to be compared with.
+    #[arg(long, value_name = "TASK")]
+    alone: Option<String>,
+    /// Overrides a setting of the preset mix: train.steps=300. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Prints one JSON object: for each task its metric, baseline and score.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Says that this build cannot.
+#[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]
+pub fn run(_: DemoArgs) -> Result<()> {
+    anyhow::bail!("the demo wants all of the features text, image, audio and trajectory")
+}
+
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+pub use with_all::run;
+
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+mod with_all {
+    use super::super::{print, train};
+    use super::{DemoArgs, PathBuf, Result};
+    use anyhow::{Context, bail};
+    use candle_core::Device;
+    use serde_json::json;
+    use smalti::config::RunConfig;
+    use smalti::data::{Sample, Target, manifest::Manifest, shares};
+    use smalti::model::Model;
+    use smalti::run::{Run, Weights};
+    use smalti::tasks::text::{Generator, Sampling};
+    use smalti::tasks::{Builtin, Splits, trajectory};
+    use smalti::train::{baseline, evaluate};
+    use smalti_contract::Content;
+    use std::path::Path;
+
+    /// One row of the result.
+    struct Learned {
+        task: String,
+        what: &'static str,
+        metric: &'static str,
+        baseline: f64,
+        score: f64,
+        /// One look at the result.
+        look: String,
+    }
+
+    /// Trains the mix, or one of its tasks alone, and shows what was learned.
+    pub fn run(args: DemoArgs) -> Result<()> {
+        let mut config = RunConfig::of_preset_or_file("mix", &args.set)?;
+        if let Some(task) = &args.alone {
+            keep_only(&mut config, task)?;
+        }
+        let folder = args.out.clone().unwrap_or_else(free_folder);
+        let started = std::time::Instant::now();
+        let (run, mut trainer) = Run::create(&folder, config, &Device::Cpu)?;
+        eprintln!("one trunk, {} task(s): {}", run.config().mix.len(), names(run.config()).join(", "));
+        if train::train(&mut trainer, Some(&folder))?.stopped {
+            return Ok(());
+        }
+        let minutes = started.elapsed().as_secs_f64() / 60.0;
+        let (model, _) = run.load(Weights::Best, &Device::Cpu)?;
+        let mut learned = Vec::new();
+        for (number, (named, splits)) in run.splits(run.config())?.into_iter().enumerate() {
+            learned.push(look(&model, number, named.name, &named.task, &splits)?);
+        }
+        if args.json {
+            let tasks = learned.iter().map(|l| {
+                (l.task.clone(), json!({ "metric": l.metric, "baseline": l.baseline, "score": l.score }))
+            });
+            let tasks: serde_json::Map<_, _> = tasks.collect();
+            return print::json(&json!({ "run": folder, "minutes": minutes, "tasks": tasks }));
+        }
+        report(&learned, &model, &folder, minutes);
+        Ok(())
+    }
+
+    fn names(config: &RunConfig) -> Vec<String> {
+        config.mix.keys().cloned().collect()
+    }
+
+    fn free_folder() -> PathBuf {
+        let numbered = (2..).map(|n| Path::new("runs").join(format!("demo-{n}")));
+        let mut folders = std::iter::once(Path::new("runs").join("demo")).chain(numbered);
+        folders.find(|folder| !folder.exists()).unwrap_or_default()
+    }
+
+    /// One task, with the share of the batch that it has in the mix.
+    fn keep_only(config: &mut RunConfig, task: &str) -> Result<()> {
+        let weights: Vec<f64> = config.mix.values().map(|entry| entry.weight).collect();
+        let Some(place) = config.mix.keys().position(|name| name == task) else {
+            bail!("the mix has no task {task:?}; it has {}", names(config).join(", "));
+        };
+        config.train.batch = shares(config.train.batch, &weights)[place];
+        config.mix.retain(|name, _| name == task);
+        Ok(())
+    }
+
+    fn look(model: &Model, number: usize, name: String, task: &Builtin, splits: &Splits) -> Result<Learned> {
+        let (train, valid) = (splits.train.as_ref(), splits.valid.as_ref());
+        let scores = evaluate(model, number, task.as_task().as_ref(), valid, 0, 64)?;
+        let without = baseline(train, valid, 2_000)?;
+        let learned = |what, metric: &'static str, look| Learned {
+            task: name.clone(),
+            what,
+            metric,
+            baseline: without.get(metric).copied().unwrap_or(f64::NAN),
+            score: scores.get(metric).copied().unwrap_or(f64::NAN),
+            look,
+        };
+        Ok(match task {
+            Builtin::Text(task) => {
+                let sampling = Sampling { temperature: 0.7, ..Sampling::default() };
+                let prompt = "/// The ";
+                let written = Generator::new(model, number, task, prompt, sampling)?.text(240)?;
+                learned("the next character of its own source", "loss", format!("{prompt}{written}"))
+            }
+            Builtin::Image(task) => {
+                let sample = valid.sample(7, None)?;
+                let image = smalti_contract::Tokenizer::decode(task.tokenizer(), &pixels(&sample))?;
+                let guess = task.classify(model, number, std::slice::from_ref(&image))?.remove(0).remove(0);
+                let Target::Ids { ids, .. } = &sample.target else { bail!("an image's target is its class") };
+                let said = format!(
+                    "{}says {} ({:.0}%); it is {}",
+                    draw(&image),
+                    guess.class,
+                    100.0 * guess.probability,
+                    task.classes()[ids[0] as usize]
+                );
+                learned("which handwritten digit", "accuracy", said)
+            }
+            Builtin::Audio(task) => {
+                let manifest = Manifest::open("builtin:morse.tar")?;
+                let row = manifest.rows().iter().find(|row| row.get("split") == Some("valid"));
+                let row = row.context("the shipped recordings have none to validate")?;
+                let text = task.transcribe(model, number, &smalti_audio::read_wav(&row.read()?)?)?;
+                let said = format!("{} says {text:?}; it is {:?}", row.path(), row.text().to_lowercase());
+                learned("what Morse code says", "cer", said)
+            }
+            Builtin::Trajectory(task) => {
+                let play = |target| trajectory::rollout(task, model, number, "cartpole", target, 20, 1337);
+                let random = trajectory::random_policy("cartpole", 100, 1337)?.return_mean();
+                let (low, high) = (play(50.0)?.return_mean(), play(500.0)?.return_mean());
+                let said = format!("asked for 50 it earns {low:.0}, asked for 500 {high:.0} (20 episodes each)");
+                Learned {
+                    baseline: random,
+                    score: high,
+                    ..learned("to balance a pole for 500 steps", "return_mean", said)
+                }
+            }
+        })
+    }
+
+    /// The tokens of a sample's picture, without the readout.
+    fn pixels(sample: &Sample) -> smalti_contract::Tokens {
+        let groups = sample.inputs.iter().flat_map(|(_, tokens)| tokens.groups.clone());
+        smalti_contract::Tokens::new(groups.filter(|g| matches!(g.content, Content::Features { .. })).collect())
+    }
+
+    /// A grey image in characters, two for each pixel, because they are taller than wide.
+    fn draw(image: &smalti_image::Image) -> String {
+        const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+        let rows = image.pixels.chunks(image.width * image.channels).map(|row| {
+            let shades = row.iter().step_by(image.channels).map(|&p| SHADES[usize::from(p) * 4 / 255]);
+            shades.flat_map(|shade| [shade, shade]).chain(['\n']).collect::<String>()
+        });
+        rows.collect()
+    }
+
+    fn report(learned: &[Learned], model: &Model, folder: &Path, minutes: f64) {
+        println!(
+            "One model of {} parameters learned in {minutes:.1} minutes:\n",
+            model.params().count()
+        );
+        let rows = learned.iter().map(|l| {
+            vec![l.task.clone(), l.what.into(), l.metric.into(), print::number(l.baseline), print::number(l.score)]
+        });
+        print::table(&["task", "learned", "metric", "baseline", "score"], &rows.collect::<Vec<_>>());
+        for l in learned {
+            println!("\n── {} ──\n{}", l.task, l.look);
+        }
+        println!("\nThe run is in {0}; try `smalti info {0}`.", folder.display());
+    }
+}

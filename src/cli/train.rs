@@ -1,0 +1,104 @@
+//! `smalti train`
+
+use super::{device::DeviceChoice, print, progress::Progress};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::json;
+use smalti::config::{self, RunConfig};
+use smalti::run::Run;
+use smalti::train::{Outcome, Trainer};
+use std::path::{Path, PathBuf};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// Train a model from a preset or a TOML file, or go on with a run.
+#[derive(Args)]
+pub struct TrainArgs {
+    /// A preset (text, image, audio, trajectory, mix) or a TOML file; left out with --resume.
+    preset: Option<String>,
+    /// Overrides a setting: train.steps=500, data.path=my.txt, model.n_layers=6. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The run folder; by default runs/ and the preset's name.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Computes on auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+    /// Goes on with the run in --out from its last checkpoint, as if it had never stopped.
+    #[arg(long)]
+    resume: bool,
+    /// Prints the settings with their overrides as TOML, and stops.
+    #[arg(long)]
+    print: bool,
+    /// Prints the result as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Trains.
+pub fn run(args: TrainArgs) -> Result<()> {
+    if args.print {
+        return print_settings(&args);
+    }
+    let device = args.device.open()?;
+    let folder = match (&args.out, &args.preset) {
+        (Some(out), _) => out.clone(),
+        (None, Some(preset)) => {
+            Path::new("runs").join(Path::new(preset).file_stem().context("the preset has no name")?)
+        }
+        (None, None) => bail!("say a preset or file to train from, or --out RUN with --resume"),
+    };
+    let mut trainer = if args.resume {
+        if !args.set.is_empty() {
+            bail!("--resume goes on with the run's own settings; --set is for a new run");
+        }
+        Run::open(&folder)?.resume(&device)?
+    } else {
+        let preset = args.preset.as_deref().context("say a preset or a file to train from")?;
+        Run::create(&folder, RunConfig::of_preset_or_file(preset, &args.set)?, &device)?.1
+    };
+    let outcome = train(&mut trainer, Some(&folder))?;
+    if args.json {
+        return print::json(&json!({
+            "run": folder,
+            "step": outcome.step,
+            "stopped": outcome.stopped,
+            "metrics": outcome.metrics,
+        }));
+    }
+    let rows = outcome.metrics.iter().flat_map(|(task, metrics)| {
+        metrics.iter().map(move |(name, value)| vec![task.clone(), name.clone(), print::number(*value)])
+    });
+    print::table(&["task", "metric", "value"], &rows.collect::<Vec<_>>());
+    println!("{} is at step {}", folder.display(), outcome.step);
+    Ok(())
+}
+
+/// Trains with a progress bar; Ctrl-C saves and stops.
+pub fn train(trainer: &mut Trainer, folder: Option<&Path>) -> Result<Outcome> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be caught")?;
+    let (done, steps) = trainer.progress();
+    eprintln!("{} parameters, {} of {steps} steps done", trainer.model().params().count(), done);
+    let mut progress = Progress::new(done, steps);
+    let outcome = trainer.run(folder, &stop, &mut progress);
+    progress.finish();
+    let outcome = outcome?;
+    if outcome.stopped {
+        eprintln!("stopped at step {} of {steps}; --resume goes on", outcome.step);
+    }
+    Ok(outcome)
+}
+
+fn print_settings(args: &TrainArgs) -> Result<()> {
+    let preset = args.preset.as_deref().context("say which preset or file to print")?;
+    match config::preset(preset).filter(|_| args.set.is_empty()) {
+        Some(text) => print!("{text}"),
+        None => print!("{}", RunConfig::of_preset_or_file(preset, &args.set)?.to_toml()?),
+    }
+    Ok(())
+}
