@@ -1,1 +1,4 @@
 //! smalti
+
+pub mod data;
+pub mod env;

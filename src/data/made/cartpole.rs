@@ -1,0 +1,194 @@
+//! A log of cart-pole episodes of mixed quality, from which a model can learn to reach a return it is told.
+//!
+//! Were the worse episodes only noisier, their most likely action would still be the expert's. So each policy
+//! here *aims* at something else, and what it aims at decides how long its episodes last: a policy that tips
+//! the pole at a steady rate ends after 25 to 115 steps, one that speeds up to the right leaves the track
+//! after 110 to 350, one that balances lasts all 500. Which it is shows in every action.
+
+use crate::env::{Action, CartPole, Environment};
+use crate::random::{self, mix};
+use npyz::WriterBuilder;
+use rand_pcg::Pcg64Mcg;
+use std::io::{self, Cursor, Write};
+use zip::write::SimpleFileOptions;
+
+/// The file's name in `data/`.
+pub(super) const FILE_NAME: &str = "cartpole-mixed.npz";
+
+const SEED: u64 = 1983;
+/// Seconds in a step of the environment.
+const TAU: f64 = 0.02;
+
+/// What an episode's actions aim at.
+#[derive(Clone, Copy)]
+enum Policy {
+    /// Nothing: each action is a coin toss.
+    Random,
+    /// A pole that leans a little more to the right each step, until it falls.
+    Tip {
+        /// Radians a step.
+        rate: f64,
+    },
+    /// A cart that speeds up to the right, the pole upright, until it leaves the track.
+    Leave {
+        /// Metres per second squared.
+        acceleration: f64,
+    },
+    /// A cart at the centre with the pole upright.
+    Balance,
+}
+
+impl Policy {
+    /// The policies of the log's episodes, in random order.
+    fn all() -> Vec<Self> {
+        let mut generator = random::generator(SEED);
+        let mut between = |low, high| low + (high - low) * random::uniform(&mut generator);
+        let mut policies = vec![Self::Random; 60];
+        // The pole falls at 0.21 rad.
+        policies.extend((0..90).map(|_| Self::Tip { rate: 0.21 / between(20.0, 115.0) }));
+        policies.extend((0..160).map(|_| {
+            let seconds = TAU * between(110.0, 350.0);
+            Self::Leave { acceleration: 2.0 * 2.4 / (seconds * seconds) } // the track ends at 2.4 m
+        }));
+        policies.extend([Self::Balance; 25]);
+        let order = random::permutation(SEED, policies.len());
+        order.into_iter().map(|place| policies[place as usize]).collect()
+    }
+
+    /// 0 to push left, 1 to push right, in step `t` of an episode.
+    fn act(self, t: usize, state: &[f64; 4], generator: &mut Pcg64Mcg) -> u32 {
+        let [position, velocity, angle, angular_velocity] = state;
+        // A leaning pole accelerates the cart, so a speed or a place is reached by way of a lean.
+        let lean = match self {
+            Self::Random => return random::below(generator, 2) as u32,
+            Self::Tip { rate } => rate * t as f64,
+            Self::Leave { acceleration } => {
+                let wanted = acceleration * TAU * t as f64;
+                (acceleration / 9.8 + 0.1 * (wanted - velocity)).clamp(-0.15, 0.15)
+            }
+            Self::Balance => (-0.1 * (position + velocity)).clamp(-0.15, 0.15),
+        };
+        u32::from(angle - lean + 0.3 * angular_velocity > 0.0)
+    }
+}
+
+/// Episodes one after another, in the layout that trajectory logs share.
+#[derive(Default)]
+struct Log {
+    /// `[n, 4]`
+    obs: Vec<f32>,
+    actions: Vec<i64>,
+    episode_starts: Vec<bool>,
+    terminals: Vec<bool>,
+}
+
+impl Log {
+    /// Plays every episode.
+    fn record() -> io::Result<Self> {
+        let mut log = Self::default();
+        for (episode, policy) in Policy::all().into_iter().enumerate() {
+            log.play(policy, mix(SEED, episode as u64))?;
+        }
+        Ok(log)
+    }
+
+    /// Plays one episode and writes it down. A share of the actions slips to the opposite one, so that the
+    /// log also shows how to come back.
+    fn play(&mut self, policy: Policy, seed: u64) -> io::Result<()> {
+        let mut generator = random::generator(mix(seed, 1));
+        let slip = [0.0, 0.05, 0.1][random::below(&mut generator, 3)];
+        let mut cartpole = CartPole::new();
+        let mut state = cartpole.reset(seed).map_err(io::Error::other)?;
+        for t in 0.. {
+            let seen: [f64; 4] = std::array::from_fn(|i| f64::from(state[i]));
+            let slips = random::uniform(&mut generator) < slip;
+            let action = policy.act(t, &seen, &mut generator) ^ u32::from(slips);
+            let step = cartpole.step(&Action::Discrete(action)).map_err(io::Error::other)?;
+
+            self.obs.append(&mut state);
+            self.actions.push(i64::from(action));
+            self.episode_starts.push(t == 0);
+            self.terminals.push(step.terminated);
+            if step.done() {
+                break;
+            }
+            state = step.state;
+        }
+        Ok(())
+    }
+}
+
+/// Plays every episode and packs the log as NumPy's `savez_compressed` would: `obs [n, 4]`, `actions [n, 1]`,
+/// `rewards [n]`, `episode_starts [n]`, `terminals [n]`.
+pub(super) fn npz() -> io::Result<Vec<u8>> {
+    let log = Log::record()?;
+    let n = log.actions.len() as u64;
+    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    array(&mut archive, "obs", &[n, 4], &log.obs)?;
+    array(&mut archive, "actions", &[n, 1], &log.actions)?;
+    array(&mut archive, "rewards", &[n], &vec![1.0f32; n as usize])?;
+    array(&mut archive, "episode_starts", &[n], &log.episode_starts)?;
+    array(&mut archive, "terminals", &[n], &log.terminals)?;
+    Ok(archive.finish()?.into_inner())
+}
+
+/// Adds one array. The file's date and system are fixed: nothing of the machine goes into the archive.
+fn array<T: npyz::AutoSerialize + Copy>(
+    archive: &mut zip::ZipWriter<Cursor<Vec<u8>>>,
+    name: &str,
+    shape: &[u64],
+    values: &[T],
+) -> io::Result<()> {
+    let options = SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Deflated)
+        .compression_level(Some(9))
+        .last_modified_time(zip::DateTime::default())
+        .system(zip::System::Unix);
+    archive.start_file(npyz::npz::file_name_from_array_name(name), options)?;
+    let mut bytes = Vec::new();
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd()?;
+    writer.extend(values.iter().copied())?;
+    writer.finish()?;
+    archive.write_all(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long each episode lasts: its return, as each step is worth 1.
+    fn returns(log: &Log) -> Vec<usize> {
+        log.episode_starts
+            .iter()
+            .enumerate()
+            .filter_map(|(step, start)| start.then_some(step))
+            .chain([log.actions.len()])
+            .collect::<Vec<_>>()
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .collect()
+    }
+
+    #[test]
+    fn returns_spread_from_10_to_500() {
+        let returns = returns(&Log::record().unwrap());
+        let count = |low, high| returns.iter().filter(|r| (low..=high).contains(*r)).count();
+        let mean = returns.iter().sum::<usize>() as f64 / returns.len() as f64;
+        assert!((150.0..220.0).contains(&mean), "mean {mean}");
+        assert!(count(0, 29) >= 30 && count(30, 70) >= 40 && count(150, 250) >= 40, "{returns:?}");
+        assert_eq!(count(500, 500), 25, "each episode of `Balance`, and no other");
+    }
+
+    #[test]
+    fn an_episode_ends_in_a_failure_or_at_the_time_limit() {
+        let log = Log::record().unwrap();
+        assert_eq!(log.obs.len(), 4 * log.actions.len());
+        let mut start = 0;
+        for length in returns(&log) {
+            let episode = &log.terminals[start..start + length];
+            assert!(episode[..length - 1].iter().all(|terminal| !terminal));
+            assert_eq!(episode[length - 1], length < 500);
+            start += length;
+        }
+    }
+}

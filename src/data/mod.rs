@@ -1,0 +1,4 @@
+//! Data before it becomes tokens.
+
+pub mod made;
+pub mod shipped;
