@@ -1,4 +1,20 @@
-//! smalti
+//! smalti: chop anything into tokens, throw them in the mix, and let one transformer see the picture.
+//!
+//! Raw input → tokenizer (plain data) → tokens → collate → [`data::Batch`] → [`embedding`] (content + type +
+//! position) → [`transformer`] (who may attend to whom is data: [`rules`]) → [`head`] → loss or prediction.
 
+pub mod config;
 pub mod data;
+pub mod embedding;
 pub mod env;
+pub mod head;
+pub mod model;
+pub mod ops;
+pub mod params;
+pub mod random;
+pub mod rules;
+pub mod run;
+pub mod task;
+pub mod tasks;
+pub mod train;
+pub mod transformer;

@@ -1,4 +1,20 @@
-//! Data before it becomes tokens.
+//! Data: bytes, folders, archives, manifests; samples, and batches of them.
+//!
+//! Nothing here knows what is inside a picture or a recording; that is the modality crates' part.
 
+mod collate;
+pub mod error;
+pub mod files;
+pub mod labelled;
+mod loader;
 pub mod made;
+pub mod manifest;
+pub mod recipes;
+mod sample;
 pub mod shipped;
+
+pub use collate::{Batch, HeadBatch, KindBatch, Layout, Targets, TokenBatch, collate};
+pub use error::DataError;
+pub use files::{Files, read, read_text};
+pub use loader::{Draw, Loader, Sampler, shares};
+pub use sample::{Dataset, Sample, Stream, Target};

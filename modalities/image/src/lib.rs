@@ -1,1 +1,42 @@
-//! Placeholder.
+//! Images as tokens: decoded, resized, normalised and cut into square patches, as a vision transformer
+//! takes them.
+//!
+//! A patch is one token. Its features are its pixels, row by row, the channels of a pixel side by side; its
+//! position is its row and column, so that pictures of any aspect ratio share the same two tables.
+//!
+//! ```
+//! use smalti_contract::Tokenizer;
+//! use smalti_image::{Image, ImageConfig, ImageTokenizer};
+//!
+//! # fn main() -> Result<(), smalti_contract::TokenizeError> {
+//! // Grey pictures of 28×28 pixels as 7×7 patches of 4×4 pixels.
+//! let tokenizer = ImageTokenizer::new(ImageConfig::vit(1, 4, [28, 28]))?;
+//! let picture = Image::new(28, 28, 1, (0..28 * 28).map(|i| (i % 251) as u8).collect())?;
+//!
+//! let tokens = tokenizer.encode(&picture)?;
+//! assert_eq!(tokens.len(), 49);
+//! assert_eq!(tokens.groups[0].positions[2 * 8..][..2], [1, 1]); // patch 8 is in row 1, column 1
+//! assert_eq!(tokenizer.decode(&tokens)?, picture);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The parts: [`ImageTokenizer`] and its [`ImageConfig`]; [`Image`], one picture; [`read`], from PNG, JPEG,
+//! GIF, BMP or WebP; [`idx`], MNIST's file format; [`fit`], the mean and standard deviation of a data set.
+
+mod config;
+pub mod fit;
+pub mod idx;
+mod jpeg;
+mod normalise;
+mod patches;
+mod picture;
+mod read;
+mod resize;
+mod tokenizer;
+mod warp;
+
+pub use config::{Augment, ImageConfig};
+pub use picture::Image;
+pub use read::{MAX_PIXELS, read};
+pub use tokenizer::ImageTokenizer;

@@ -1,0 +1,266 @@
+//! WAV files of every supported encoding, and every way in which one can be broken.
+
+use proptest::prelude::*;
+use smalti_audio::{Waveform, read_wav, write_wav};
+
+const PCM: u16 = 1;
+const FLOAT: u16 = 3;
+const EXTENSIBLE: u16 = 0xfffe;
+
+/// A WAV file by hand: what the encoder here writes, the decoder under test did not.
+struct File {
+    codec: u16,
+    channels: u16,
+    sample_rate: u32,
+    bits: u16,
+    data: Vec<u8>,
+}
+
+impl File {
+    fn new(codec: u16, bits: u16, data: Vec<u8>) -> Self {
+        Self { codec, channels: 1, sample_rate: 8000, bits, data }
+    }
+
+    fn format(&self, tag: u16) -> Vec<u8> {
+        let block = self.channels * self.bits.div_ceil(8);
+        let mut format = vec![];
+        format.extend(tag.to_le_bytes());
+        format.extend(self.channels.to_le_bytes());
+        format.extend(self.sample_rate.to_le_bytes());
+        format.extend(self.sample_rate.wrapping_mul(u32::from(block)).to_le_bytes());
+        format.extend(block.to_le_bytes());
+        format.extend(self.bits.to_le_bytes());
+        format
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        riff(&[(b"fmt ", &self.format(self.codec)), (b"data", &self.data)])
+    }
+
+    /// As `WAVE_FORMAT_EXTENSIBLE`.
+    fn extensible(&self) -> Vec<u8> {
+        let mut format = self.format(EXTENSIBLE);
+        format.extend(22u16.to_le_bytes());
+        format.extend(self.bits.to_le_bytes());
+        format.extend(0u32.to_le_bytes());
+        format.extend(self.codec.to_le_bytes());
+        format.extend([0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71]);
+        riff(&[(b"fmt ", &format), (b"data", &self.data)])
+    }
+}
+
+fn riff(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    let mut body = b"WAVE".to_vec();
+    for (name, content) in chunks {
+        body.extend(*name);
+        body.extend((content.len() as u32).to_le_bytes());
+        body.extend(*content);
+        body.extend(&[0; 1][..content.len() % 2]);
+    }
+    [b"RIFF", &(body.len() as u32).to_le_bytes()[..], &body].concat()
+}
+
+fn sine() -> Vec<f64> {
+    (0..801).map(|i| 0.7 * (f64::from(i) * 0.13).sin()).collect()
+}
+
+/// The sine as integers of `bits`, little-endian; those of 8 bits are unsigned.
+fn integers(bits: u16) -> Vec<u8> {
+    let level = |x: f64| (x * 2.0_f64.powi(i32::from(bits) - 1)).round() as i32;
+    let bytes = |x: f64| match bits {
+        8 => vec![(level(x) + 128) as u8],
+        _ => level(x).to_le_bytes()[..usize::from(bits / 8)].to_vec(),
+    };
+    sine().into_iter().flat_map(bytes).collect()
+}
+
+fn floats(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    values.into_iter().flat_map(f32::to_le_bytes).collect()
+}
+
+fn refused(bytes: &[u8]) -> String {
+    read_wav(bytes).expect_err("should be refused").to_string()
+}
+
+#[test]
+fn every_encoding_holds_the_same_sine() {
+    let cases = [
+        (File::new(PCM, 8, integers(8)), 1.0 / 256.0),
+        (File::new(PCM, 16, integers(16)), 1.0 / 65_536.0),
+        (File::new(PCM, 24, integers(24)), 1.0 / 16_777_216.0),
+        (File::new(PCM, 32, integers(32)), 0.0),
+        (File::new(FLOAT, 32, floats(sine().into_iter().map(|x| x as f32))), 0.0),
+    ];
+    for (file, half_step) in cases {
+        for bytes in [file.bytes(), file.extensible()] {
+            let clip = read_wav(&bytes).unwrap();
+            assert_eq!((clip.sample_rate, clip.samples.len()), (8000, 801));
+            for (found, expected) in clip.samples.iter().zip(sine()) {
+                let off = (f64::from(*found) - expected).abs();
+                assert!(off <= half_step + 1e-7, "{} bits, codec {}: off by {off}", file.bits, file.codec);
+            }
+        }
+    }
+}
+
+#[test]
+fn valid_bits_stand_in_front_of_their_container() {
+    let file = File::new(PCM, 32, integers(32));
+    let mut bytes = file.extensible();
+    bytes[38..40].copy_from_slice(&24u16.to_le_bytes());
+    assert_eq!(read_wav(&bytes).unwrap(), read_wav(&file.bytes()).unwrap());
+}
+
+#[test]
+fn channels_are_mixed_to_their_mean() {
+    let frames = [0.75, 0.25, -1.0, 1.0, 0.5, 0.0];
+    let stereo = File { channels: 2, ..File::new(FLOAT, 32, floats(frames)) };
+    assert_eq!(read_wav(&stereo.bytes()).unwrap().samples, [0.5, 0.0, 0.25]);
+    let surround = File { channels: 6, ..File::new(FLOAT, 32, floats(frames)) };
+    assert_eq!(read_wav(&surround.extensible()).unwrap().samples, [0.25]);
+}
+
+#[test]
+fn other_chunks_are_passed_over_with_their_padding() {
+    let file = File::new(PCM, 16, integers(16));
+    let odd: &[u8] = b"INFOartist\0";
+    let mut format = file.format(PCM);
+    format.extend([0, 0]);
+    let bytes = riff(&[
+        (b"LIST", odd),
+        (b"fmt ", &format),
+        (b"fact", &[1, 0, 0]),
+        (b"data", &file.data),
+        (b"id3 ", odd),
+    ]);
+    assert_eq!(read_wav(&bytes).unwrap(), read_wav(&file.bytes()).unwrap());
+}
+
+#[test]
+fn written_files_read_back() {
+    let levels: Vec<i16> = (0..=u16::MAX).step_by(7).map(|level| level as i16).collect();
+    let clip =
+        Waveform { sample_rate: 11_025, samples: levels.iter().map(|&l| f32::from(l) / 32_768.0).collect() };
+    let file = write_wav(&clip, 16).unwrap();
+    assert_eq!(read_wav(&file).unwrap(), clip, "every 16-bit level survives");
+    assert_eq!(write_wav(&clip, 16).unwrap(), file);
+    let coarse = read_wav(&write_wav(&clip, 8).unwrap()).unwrap();
+    assert!(coarse.samples.iter().zip(&clip.samples).all(|(a, b)| (a - b).abs() <= 1.0 / 128.0));
+    let loud = Waveform { sample_rate: 8000, samples: vec![-3.0, 3.0] };
+    assert_eq!(read_wav(&write_wav(&loud, 8).unwrap()).unwrap().samples, [-1.0, 127.0 / 128.0]);
+}
+
+#[test]
+fn what_cannot_be_written_is_refused() {
+    let clip = |samples| Waveform { sample_rate: 8000, samples };
+    let problem = |clip: &Waveform, bits| write_wav(clip, bits).unwrap_err().to_string();
+    assert!(problem(&clip(vec![0.0]), 12).contains("12 bits were asked for; 8, 16, 24 and 32"));
+    assert!(problem(&clip(vec![]), 16).contains("has no samples"));
+    assert!(problem(&clip(vec![0.0, f32::NAN]), 16).contains("sample 1 is NaN"));
+    assert!(problem(&Waveform::silence(1, 10.0), 16).contains("sample rate is 1 Hz"));
+}
+
+#[test]
+fn codecs_that_are_not_read_are_named() {
+    let cases = [
+        (2, "Microsoft ADPCM"),
+        (6, "A-law"),
+        (7, "mu-law"),
+        (0x11, "IMA ADPCM"),
+        (0x55, "MP3"),
+        (0x1234, "codec 0x1234"),
+    ];
+    for (codec, name) in cases {
+        let file = File::new(codec, 8, vec![0; 64]);
+        for bytes in [file.bytes(), file.extensible()] {
+            let problem = refused(&bytes);
+            assert!(problem.contains(&format!("encoded as {name}; only PCM and IEEE float")), "{problem}");
+        }
+    }
+    assert!(
+        refused(&File::new(PCM, 12, vec![0; 64]).bytes()).contains("integers of 12 bits; 8, 16, 24 and 32")
+    );
+    assert!(
+        refused(&File::new(FLOAT, 64, vec![0; 64]).bytes()).contains("floats of 64 bits; 32 are supported")
+    );
+}
+
+#[test]
+fn what_is_no_sound_is_refused() {
+    assert!(refused(&File::new(PCM, 16, vec![]).bytes()).contains("has no samples"));
+    for sample_rate in [0, 1, 999, 384_001, u32::MAX] {
+        let file = File { sample_rate, ..File::new(PCM, 16, vec![0; 64]) };
+        let expected = format!("sample rate is {sample_rate} Hz; 1000 to 384000 Hz are accepted");
+        let problem = refused(&file.bytes());
+        // hound does not take a rate whose bytes a second overflow.
+        assert!(problem.contains(&expected) || sample_rate == u32::MAX, "{problem}");
+    }
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
+        let file = File::new(FLOAT, 32, floats([0.0, 0.1, bad, 0.2]));
+        assert!(refused(&file.bytes()).contains(&format!("sample 2 is {bad:?}; samples must be finite")));
+    }
+    let none = File { channels: 0, ..File::new(PCM, 16, vec![0; 64]) };
+    assert!(refused(&none.bytes()).contains("zero channels"));
+}
+
+#[test]
+fn what_is_no_wav_is_refused() {
+    assert_eq!(refused(b""), "not readable as WAV: the file is empty");
+    assert!(refused(b"\x89PNG\r\n\x1a\n").contains("this one with \"\\x89PNG\\r\\n\\x1a\\n\""));
+    assert!(refused(b"RIFF\0\0\0\0AVI LIST").contains("this one with \"RIFF\\x00\\x00\\x00\\x00AVI \""));
+    assert!(refused(b"RIFF\0\0\0\0WAVE").contains("no data chunk"));
+    let file = File::new(PCM, 16, vec![0; 64]);
+    let without_format = riff(&[(b"data", &file.data)]);
+    assert!(refused(&without_format).contains("data comes before any \"fmt \" chunk"));
+    let short_format = riff(&[(b"fmt ", &file.format(PCM)[..14]), (b"data", &file.data)]);
+    assert!(refused(&short_format).contains("\"fmt \" chunk has 14 bytes; at least 16"));
+    let short_extensible = riff(&[(b"fmt ", &file.format(EXTENSIBLE)), (b"data", &file.data)]);
+    assert!(refused(&short_extensible).contains("\"fmt \" chunk has 16 bytes; at least 40"));
+    let torn_sample = File::new(PCM, 16, vec![0; 63]);
+    assert!(refused(&torn_sample.bytes()).contains("not a multiple of sample size"));
+    let torn_frame = File { channels: 2, ..File::new(PCM, 16, vec![0; 66]) };
+    assert!(refused(&torn_frame.bytes()).contains("invalid data chunk length"));
+}
+
+#[test]
+fn truncation_is_noticed_at_every_byte() {
+    let bytes = File::new(PCM, 16, vec![1; 64]).bytes();
+    for n in 0..bytes.len() {
+        assert!(read_wav(&bytes[..n]).is_err(), "{n} of {} bytes", bytes.len());
+    }
+    assert!(refused(&bytes[..100]).contains("cut short: 56 of the 64 bytes of its chunk \"data\" are there"));
+}
+
+#[test]
+fn a_header_that_promises_gigabytes_is_not_believed() {
+    let mut bytes = File::new(PCM, 16, vec![0; 6]).bytes();
+    bytes[40..44].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(refused(&bytes).contains("6 of the 4294967295 bytes of its chunk \"data\" are there"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = read_wav(&bytes);
+        let _ = read_wav(&[b"RIFF\0\0\0\0WAVE", &bytes[..]].concat());
+    }
+
+    #[test]
+    fn no_mutation_panics(
+        extensible: bool,
+        changes in prop::collection::vec((0..80_usize, any::<u8>()), 1..6),
+        cut in 0..200_usize,
+    ) {
+        let file = File { channels: 2, ..File::new(PCM, 24, vec![77; 120]) };
+        let mut bytes = if extensible { file.extensible() } else { file.bytes() };
+        for (at, byte) in changes {
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut.max(44));
+        if let Ok(clip) = read_wav(&bytes) {
+            prop_assert!(!clip.samples.is_empty() && clip.samples.iter().all(|s| s.is_finite()));
+        }
+    }
+}

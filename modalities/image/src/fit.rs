@@ -1,0 +1,74 @@
+//! The mean and standard deviation of a data set.
+
+use crate::picture::Image;
+use smalti_contract::TokenizeError;
+use std::borrow::Borrow;
+
+/// Mean and standard deviation of each of `channels` over all pixels, taken as 0..=1: for
+/// [`ImageConfig::mean`](crate::ImageConfig) and `std`.
+///
+/// Pictures are taken at their own size and converted to 1 or 3 channels. A channel that never changes has a
+/// deviation of 1, which leaves it as it is. The sums are of integers, so the order does not matter.
+///
+/// # Errors
+/// [`TokenizeError::Input`] for no pictures, one that is none (a side of 0), or channels other than 1 and 3.
+pub fn normalisation(
+    images: impl IntoIterator<Item = impl Borrow<Image>>,
+    channels: usize,
+) -> Result<(Vec<f32>, Vec<f32>), TokenizeError> {
+    if ![1, 3].contains(&channels) {
+        return Err(TokenizeError::Input(format!("channels is {channels}; it must be 1 (grey) or 3 (RGB)")));
+    }
+    let mut counts = vec![[0_u64; 256]; channels];
+    for image in images {
+        image.borrow().check()?;
+        for pixel in image.borrow().to_channels(channels).pixels.chunks_exact(channels) {
+            pixel.iter().zip(&mut counts).for_each(|(&value, counts)| counts[value as usize] += 1);
+        }
+    }
+    if counts[0].iter().all(|&count| count == 0) {
+        return Err(TokenizeError::Input("there are no images; a mean needs at least 1".into()));
+    }
+    Ok(counts.iter().map(moments).unzip())
+}
+
+/// Mean and standard deviation, of pixels in 0..=1, given how often each value occurs.
+fn moments(counts: &[u64; 256]) -> (f32, f32) {
+    let average = |of: &dyn Fn(f64) -> f64| {
+        let total: f64 =
+            counts.iter().enumerate().map(|(p, &count)| of(p as f64 / 255.0) * count as f64).sum();
+        total / counts.iter().sum::<u64>() as f64
+    };
+    let mean = average(&|pixel| pixel);
+    let std = average(&|pixel| (pixel - mean).powi(2)).sqrt();
+    let constant = counts.iter().filter(|&&count| count > 0).count() == 1;
+    (mean as f32, if constant { 1.0 } else { std as f32 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_values_lie_one_deviation_from_their_mean() {
+        let image = Image::new(2, 1, 3, vec![0, 51, 7, 255, 102, 7]).unwrap();
+        let (mean, std) = normalisation([&image, &image], 3).unwrap();
+        assert_eq!(mean, [0.5, 0.3, 7.0 / 255.0]);
+        assert_eq!((std[0], std[2]), (0.5, 1.0), "a constant channel stays as it is");
+        assert!((std[1] - 0.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn grey_and_rgb_are_of_one_data_set() {
+        let grey = Image::new(1, 1, 1, vec![0]).unwrap();
+        let rgb = Image::new(1, 1, 3, vec![255; 3]).unwrap();
+        assert_eq!(normalisation([grey, rgb], 1).unwrap(), (vec![0.5], vec![0.5]));
+    }
+
+    #[test]
+    fn nothing_to_fit_is_an_error() {
+        assert!(normalisation(Vec::<Image>::new(), 1).is_err());
+        assert!(normalisation([Image { width: 0, height: 1, channels: 1, pixels: vec![] }], 1).is_err());
+        assert!(normalisation([Image::new(1, 1, 1, vec![0]).unwrap()], 2).is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! Pixels to features of mean 0 and deviation 1, and back.
+
+/// The normalisation of each channel, `(pixel / 255 - mean) / std`, and its inverse.
+pub(crate) struct Normaliser {
+    channels: Vec<Channel>,
+}
+
+struct Channel {
+    mean: f32,
+    std: f32,
+    /// The feature of each of the 256 pixel values.
+    features: [f32; 256],
+}
+
+impl Normaliser {
+    pub(crate) fn new(mean: &[f32], std: &[f32]) -> Self {
+        let channel = |(&mean, &std): (&f32, &f32)| {
+            let features = std::array::from_fn(|pixel| (pixel as f32 / 255.0 - mean) / std);
+            Channel { mean, std, features }
+        };
+        Self { channels: mean.iter().zip(std).map(channel).collect() }
+    }
+
+    /// The features of whole pixels, `[n, channels]`.
+    pub(crate) fn features<'a>(&'a self, pixels: &'a [u8]) -> impl Iterator<Item = f32> + 'a {
+        pixels.chunks_exact(self.channels.len()).flat_map(|pixel| {
+            pixel.iter().zip(&self.channels).map(|(&p, channel)| channel.features[p as usize])
+        })
+    }
+
+    /// The nearest pixels to features, `[n, channels]`; beyond black and white they are cut.
+    pub(crate) fn pixels<'a>(&'a self, features: &'a [f32]) -> impl Iterator<Item = u8> + 'a {
+        features.chunks_exact(self.channels.len()).flat_map(|pixel| {
+            pixel.iter().zip(&self.channels).map(|(&f, c)| ((f * c.std + c.mean) * 255.0).round() as u8)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pixel_comes_back() {
+        let pixels: Vec<u8> = (0..=255).flat_map(|p| [p; 3]).collect();
+        let normaliser = Normaliser::new(&[0.0, 0.485, 1.0], &[1e-6, 0.229, 1.0]);
+        let features: Vec<f32> = normaliser.features(&pixels).collect();
+        assert_eq!(normaliser.pixels(&features).collect::<Vec<_>>(), pixels);
+    }
+
+    #[test]
+    fn features_beyond_the_pixels_are_cut() {
+        let normaliser = Normaliser::new(&[0.5], &[0.5]);
+        assert_eq!(normaliser.features(&[0, 255]).collect::<Vec<_>>(), [-1.0, 1.0]);
+        assert_eq!(normaliser.pixels(&[-1.5, 0.0, 7.0]).collect::<Vec<_>>(), [0, 128, 255]);
+    }
+}

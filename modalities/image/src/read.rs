@@ -1,0 +1,67 @@
+//! Reading a picture file.
+
+use crate::{jpeg, picture::Image};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use smalti_contract::TokenizeError;
+use std::io::Cursor;
+
+/// The most pixels that a picture may have: a small file can claim, and unpack to, any number.
+pub const MAX_PIXELS: usize = 64_000_000;
+
+/// Reads a PNG, JPEG, GIF, BMP or WebP file: the first frame of an animation.
+///
+/// Grey pictures have 1 channel, all others 3. 16 bits are rounded to 8; transparency is laid over white; a
+/// picture that its EXIF data call rotated is turned upright.
+///
+/// # Errors
+/// [`TokenizeError::Format`] for empty, unknown, corrupt or truncated bytes and for more than [`MAX_PIXELS`].
+pub fn read(bytes: &[u8]) -> Result<Image, TokenizeError> {
+    if bytes.is_empty() {
+        return Err(unreadable("the file is empty"));
+    }
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
+    match reader.format() {
+        None => return Err(unreadable("unknown format; PNG, JPEG, GIF, BMP, WebP and IDX are known")),
+        Some(ImageFormat::Jpeg) if !jpeg::is_complete(bytes) => {
+            return Err(unreadable("a JPEG without its end; the file is truncated"));
+        }
+        Some(_) => {}
+    }
+    let mut decoder = reader.into_decoder().map_err(unreadable)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS as u64 {
+        return Err(unreadable(format!("{height}×{width} pixels; at most {MAX_PIXELS} are read")));
+    }
+    let orientation = decoder.orientation().map_err(unreadable)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
+    picture.apply_orientation(orientation);
+    flatten(picture)
+}
+
+/// Eight bits, without transparency.
+fn flatten(picture: DynamicImage) -> Result<Image, TokenizeError> {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let color = picture.color();
+    let (channels, pixels) = match (color.has_color(), color.has_alpha()) {
+        (false, false) => (1, picture.into_luma8().into_raw()),
+        (false, true) => (1, over_white::<1>(&picture.into_luma_alpha8())),
+        (true, false) => (3, picture.into_rgb8().into_raw()),
+        (true, true) => (3, over_white::<3>(&picture.into_rgba8())),
+    };
+    Image::new(width, height, channels, pixels).map_err(unreadable)
+}
+
+/// Pixels of `CHANNELS` and an alpha, which is not premultiplied, laid over white.
+fn over_white<const CHANNELS: usize>(pixels: &[u8]) -> Vec<u8> {
+    let mut flat = Vec::with_capacity(pixels.len() / (CHANNELS + 1) * CHANNELS);
+    for pixel in pixels.chunks_exact(CHANNELS + 1) {
+        let alpha = u32::from(pixel[CHANNELS]);
+        let blend = |&value: &u8| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        flat.extend(pixel[..CHANNELS].iter().map(blend));
+    }
+    flat
+}
+
+fn unreadable(problem: impl ToString) -> TokenizeError {
+    TokenizeError::Format { format: "image", problem: problem.to_string() }
+}

@@ -1,0 +1,137 @@
+//! Random affine variations of a picture.
+
+use crate::config::Augment;
+use crate::picture::Image;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+/// Where each pixel of the new picture comes from in the old: `[x, y]` measured from the centre.
+///
+/// `source = [[xx, xy], [yx, yy]] · (target - shift)`
+struct Affine {
+    xx: f32,
+    xy: f32,
+    yx: f32,
+    yy: f32,
+    shift: [f32; 2],
+}
+
+/// The picture varied at random within `augment`, the same for the same seed.
+pub(crate) fn vary(image: &Image, augment: &Augment, seed: u64) -> Image {
+    warp(image, &draw(augment, seed))
+}
+
+/// Draws every number whatever the settings, so that one setting does not change another's luck.
+fn draw(augment: &Augment, seed: u64) -> Affine {
+    let mut rng = Pcg64Mcg::seed_from_u64(seed);
+    let mut within = |most: f32| most * rng.random_range(-1.0..=1.0_f32);
+    let shift = [within(augment.shift), within(augment.shift)];
+    let (sin, cos) = within(augment.rotate).to_radians().sin_cos();
+    let scale = 1.0 + within(augment.scale);
+    let mirror = if rng.random::<bool>() && augment.flip { -1.0 } else { 1.0 };
+    Affine { xx: mirror * cos / scale, xy: mirror * sin / scale, yx: -sin / scale, yy: cos / scale, shift }
+}
+
+fn warp(image: &Image, map: &Affine) -> Image {
+    let &Image { width, height, channels, .. } = image;
+    let centre = [(width - 1) as f32 / 2.0, (height - 1) as f32 / 2.0];
+    let mut pixels = vec![0; image.pixels.len()];
+    for (y, line) in pixels.chunks_exact_mut(width * channels).enumerate() {
+        let dy = y as f32 - centre[1] - map.shift[1];
+        for (x, pixel) in line.chunks_exact_mut(channels).enumerate() {
+            let dx = x as f32 - centre[0] - map.shift[0];
+            let from = [centre[0] + map.xx * dx + map.xy * dy, centre[1] + map.yx * dx + map.yy * dy];
+            sample(image, from, pixel);
+        }
+    }
+    Image { pixels, ..*image }
+}
+
+/// Writes the pixel at `(x, y)`, between the four around it; those outside the picture are black.
+fn sample(image: &Image, [x, y]: [f32; 2], pixel: &mut [u8]) {
+    let (left, top) = (x.floor(), y.floor());
+    let inside = |place: f32, side: usize| (-1.0..side as f32).contains(&place);
+    if !inside(left, image.width) || !inside(top, image.height) {
+        return; // all four are outside, and the new picture begins black
+    }
+    let (right_share, lower_share) = (x - left, y - top);
+    let (left, top) = (left as isize, top as isize);
+    for (channel, value) in pixel.iter_mut().enumerate() {
+        let at = |x: isize, y: isize| {
+            let (x, y) = (usize::try_from(x).ok()?, usize::try_from(y).ok()?);
+            let known = x < image.width && y < image.height;
+            known.then(|| image.pixels[(y * image.width + x) * image.channels + channel] as f32)
+        };
+        let tap = |x, y| at(x, y).unwrap_or(0.0);
+        let across = |y| tap(left, y) * (1.0 - right_share) + tap(left + 1, y) * right_share;
+        *value = (across(top) * (1.0 - lower_share) + across(top + 1) * lower_share).round() as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture() -> Image {
+        Image::new(5, 3, 1, (1..=15).map(|i| i * 10).collect()).unwrap()
+    }
+
+    fn turned(degrees: f32, scale: f32, shift: [f32; 2]) -> Affine {
+        let (sin, cos) = degrees.to_radians().sin_cos();
+        Affine { xx: cos / scale, xy: sin / scale, yx: -sin / scale, yy: cos / scale, shift }
+    }
+
+    #[test]
+    fn nothing_changes_nothing() {
+        assert_eq!(vary(&picture(), &Augment::default(), 3), picture());
+    }
+
+    #[test]
+    fn whole_pixels_are_moved_exactly_and_black_comes_in() {
+        let moved = warp(&picture(), &turned(0.0, 1.0, [1.0, -1.0]));
+        assert_eq!(moved.pixels, [0, 60, 70, 80, 90, 0, 110, 120, 130, 140, 0, 0, 0, 0, 0]);
+        let half = warp(&picture(), &turned(0.0, 1.0, [0.5, 0.0]));
+        assert_eq!(half.pixels[..5], [5, 15, 25, 35, 45]);
+    }
+
+    #[test]
+    fn half_a_turn_reverses() {
+        let turned = warp(&picture(), &turned(180.0, 1.0, [0.0; 2]));
+        assert_eq!(turned.pixels, picture().pixels.into_iter().rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_quarter_turn_is_clockwise() {
+        // y points down, so the top middle goes to the right middle.
+        let mut dot = Image::new(3, 3, 1, vec![0; 9]).unwrap();
+        dot.pixels[1] = 200;
+        assert_eq!(warp(&dot, &turned(90.0, 1.0, [0.0; 2])).pixels, [0, 0, 0, 0, 0, 200, 0, 0, 0]);
+    }
+
+    #[test]
+    fn twice_the_size_spreads_from_the_centre() {
+        let mut dot = Image::new(5, 1, 3, vec![0; 15]).unwrap();
+        dot.pixels[6..9].copy_from_slice(&[200, 100, 50]);
+        let grown = warp(&dot, &turned(0.0, 2.0, [0.0; 2]));
+        assert_eq!(grown.pixels, [0, 0, 0, 100, 50, 25, 200, 100, 50, 100, 50, 25, 0, 0, 0]);
+    }
+
+    #[test]
+    fn mirroring_happens_one_time_in_two() {
+        let flip = Augment { flip: true, ..Augment::default() };
+        let mirrored: Vec<u8> = picture().pixels.chunks(5).flat_map(|r| r.iter().rev().copied()).collect();
+        let all: Vec<Image> = (0..200).map(|seed| vary(&picture(), &flip, seed)).collect();
+        let count = all.iter().filter(|image| image.pixels == mirrored).count();
+        assert!((70..130).contains(&count), "{count} of 200 mirrored");
+        assert!(all.iter().all(|image| image.pixels == mirrored || *image == picture()));
+    }
+
+    #[test]
+    fn the_seed_decides_and_extremes_are_survived() {
+        let some = Augment { shift: 1.0, rotate: 15.0, scale: 0.2, flip: true };
+        assert_eq!(vary(&picture(), &some, 1), vary(&picture(), &some, 1));
+        assert_ne!(vary(&picture(), &some, 1), vary(&picture(), &some, 2));
+        let far = Augment { shift: 1e6, rotate: 180.0, scale: 0.9, flip: true };
+        (0..100).for_each(|seed| assert_eq!(vary(&picture(), &far, seed).pixels.len(), 15));
+    }
+}

@@ -1,0 +1,66 @@
+//! Pictures are tokenized as the contract asks, and come back to the pixel.
+
+use smalti_contract::{Tokenizer, testing::check};
+use smalti_image::{Augment, Image, ImageConfig, ImageTokenizer};
+
+fn picture(width: usize, height: usize, channels: usize) -> Image {
+    let pixels = (0..width * height * channels).map(|i| (i * 37 % 256) as u8).collect();
+    Image::new(width, height, channels, pixels).unwrap()
+}
+
+/// Pictures of their own size, in patches of 8×8.
+fn free(channels: usize) -> ImageConfig {
+    let (mean, std) = (vec![0.1307; channels], vec![0.3081; channels]);
+    ImageConfig { size: None, max_patches: [4, 6], mean, std, ..ImageConfig::vit(channels, 8, [8, 8]) }
+}
+
+fn tokenizer(config: ImageConfig) -> ImageTokenizer {
+    ImageTokenizer::new(config).unwrap()
+}
+
+#[test]
+fn pictures_of_any_size_conform() {
+    let samples = [picture(28, 28, 1), picture(100, 75, 3), picture(1, 1, 1), picture(5, 300, 3)];
+    check(&tokenizer(ImageConfig::vit(3, 16, [64, 48])), &samples).unwrap();
+    check(&tokenizer(ImageConfig::vit(1, 4, [28, 28])), &samples).unwrap();
+}
+
+#[test]
+fn pictures_of_their_own_size_conform() {
+    let samples = [picture(48, 8, 3), picture(8, 32, 1), picture(16, 24, 3)];
+    check(&tokenizer(free(3)), &samples).unwrap();
+    check(&tokenizer(free(1)), &samples).unwrap();
+}
+
+#[test]
+fn any_aspect_ratio_comes_back() {
+    let wide = picture(48, 16, 3);
+    let tokens = tokenizer(free(3)).encode(&wide).unwrap();
+    assert_eq!(tokens.len(), 12);
+    assert_eq!(tokens.groups[0].positions[2 * 7..][..2], [1, 1], "patch 7 of 6 to a row");
+    assert_eq!(tokens.groups[0].time, (0..12).collect::<Vec<_>>());
+    assert_eq!(tokenizer(free(3)).decode(&tokens).unwrap(), wide);
+}
+
+#[test]
+fn variations_are_of_the_size_the_model_sees() {
+    let augment = Augment { shift: 2.0, rotate: 10.0, scale: 0.1, flip: true };
+    let varied = tokenizer(ImageConfig { augment, ..ImageConfig::vit(3, 8, [32, 24]) });
+    let raw = picture(100, 75, 1);
+    let one = varied.augment(raw.clone(), 1);
+    assert_eq!((one.height, one.width, one.channels), (32, 24, 3));
+    assert_eq!(varied.augment(raw.clone(), 1), one);
+    assert_ne!(varied.augment(raw.clone(), 2), one);
+    assert_eq!(varied.decode(&varied.encode(&one).unwrap()).unwrap(), one);
+    assert_eq!(tokenizer(ImageConfig::vit(3, 8, [32, 24])).augment(raw.clone(), 1), raw, "off by default");
+}
+
+#[test]
+fn the_configuration_reads_as_it_is_meant() {
+    let json = r#"{"channels": 1, "patch": 8, "max_patches": [4, 6], "mean": [0.1307], "std": [0.3081]}"#;
+    let config: ImageConfig = serde_json::from_str(json).unwrap();
+    assert_eq!(config, free(1));
+    for wrong in [r#"{"shft": 1}"#, r#"{"shift": "far"}"#] {
+        assert!(serde_json::from_str::<Augment>(wrong).is_err(), "{wrong}");
+    }
+}

@@ -1,0 +1,135 @@
+//! Picture files: what they become, and that none can break the reader.
+
+use image::{DynamicImage, GrayAlphaImage, ImageBuffer, ImageFormat, Luma, RgbImage, RgbaImage};
+use proptest::prelude::*;
+use smalti_contract::{TokenizeError, Tokenizer};
+use smalti_image::{Image, ImageConfig, ImageTokenizer, read};
+use std::io::Cursor;
+use std::sync::LazyLock;
+
+fn file(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    picture.into().write_to(&mut file, format).unwrap();
+    file.into_inner()
+}
+
+fn gradient() -> RgbImage {
+    RgbImage::from_fn(20, 10, |x, y| [x as u8 * 12, y as u8 * 25, 99].into())
+}
+
+/// One valid file of each format.
+static FILES: LazyLock<Vec<(ImageFormat, Vec<u8>)>> = LazyLock::new(|| {
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+    [Png, Jpeg, Gif, Bmp, WebP].map(|format| (format, file(gradient(), format))).into()
+});
+
+fn tokenizer() -> ImageTokenizer {
+    ImageTokenizer::new(ImageConfig::vit(3, 8, [16, 16])).unwrap()
+}
+
+fn problem(bytes: &[u8]) -> String {
+    match read(bytes) {
+        Err(error @ TokenizeError::Format { .. }) => error.to_string(),
+        other => panic!("{other:?} is no format error"),
+    }
+}
+
+#[test]
+fn every_format_is_read() {
+    for (format, file) in FILES.iter() {
+        let image = read(file).unwrap_or_else(|error| panic!("{format:?}: {error}"));
+        assert_eq!((image.width, image.height, image.channels), (20, 10, 3), "{format:?}");
+        let lossy = matches!(format, ImageFormat::Jpeg | ImageFormat::Gif);
+        let worst = image.pixels.iter().zip(gradient().as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst <= Some(if lossy { 40 } else { 0 }), "{format:?} is {worst:?} off");
+    }
+}
+
+#[test]
+fn transparency_is_laid_over_white() {
+    let rgba = RgbaImage::from_raw(3, 1, vec![9, 9, 9, 0, 0, 100, 200, 255, 0, 0, 0, 128]).unwrap();
+    let image = read(&file(rgba, ImageFormat::Png)).unwrap();
+    assert_eq!((image.channels, image.pixels), (3, vec![255, 255, 255, 0, 100, 200, 127, 127, 127]));
+    let grey = GrayAlphaImage::from_raw(2, 1, vec![50, 0, 50, 255]).unwrap();
+    let image = read(&file(grey, ImageFormat::Png)).unwrap();
+    assert_eq!((image.channels, image.pixels), (1, vec![255, 50]));
+}
+
+#[test]
+fn sixteen_bits_become_eight() {
+    let deep = ImageBuffer::<Luma<u16>, _>::from_raw(4, 1, vec![0, 257, 0x8000, 0xffff]).unwrap();
+    let image = read(&file(deep, ImageFormat::Png)).unwrap();
+    assert_eq!((image.channels, image.pixels), (1, vec![0, 1, 128, 255]));
+}
+
+#[test]
+fn truncated_files_are_refused() {
+    for (format, file) in FILES.iter() {
+        for part in [2, 4, 8] {
+            let cut = &file[..file.len() - file.len() / part];
+            assert!(read(cut).is_err(), "{format:?} without its last 1/{part}");
+        }
+    }
+}
+
+#[test]
+fn files_that_are_no_pictures() {
+    assert_eq!(problem(b""), "not readable as image: the file is empty");
+    let unknown = "not readable as image: unknown format; PNG, JPEG, GIF, BMP, WebP and IDX are known";
+    assert_eq!(problem(b"To be, or not to be"), unknown);
+    assert!(tokenizer().records(b"").next().unwrap().is_err());
+}
+
+#[test]
+fn a_claim_of_too_many_pixels_is_refused() {
+    let mut bomb = file(RgbImage::new(1, 1), ImageFormat::Bmp);
+    bomb[18..22].copy_from_slice(&20_000_u32.to_le_bytes());
+    bomb[22..26].copy_from_slice(&20_000_u32.to_le_bytes());
+    assert_eq!(problem(&bomb), "not readable as image: 20000×20000 pixels; at most 64000000 are read");
+    // Zeros: 90 million grey pixels in under 100 kB.
+    let png = file(DynamicImage::new_luma8(9000, 10_000), ImageFormat::Png);
+    assert!(problem(&png).contains("10000×9000 pixels; at most 64000000"), "{} bytes", png.len());
+}
+
+#[test]
+fn a_rotated_picture_is_turned_upright() {
+    // An EXIF block of one entry: orientation (0x0112), a short, once, 6: turn 90° clockwise.
+    let exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let jpeg = file(gradient(), ImageFormat::Jpeg);
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    let turned = [&jpeg[..2], &[0xff, 0xe1], &length, exif, &jpeg[2..]].concat();
+    let image = read(&turned).unwrap();
+    assert_eq!((image.width, image.height), (10, 20));
+    let upright = read(&jpeg).unwrap();
+    assert_eq!(image.pixels[9 * 3..][..3], upright.pixels[..3], "top left goes to top right");
+}
+
+/// Whatever a file holds, it is read or refused; what is read can be tokenized.
+fn survives(file: &[u8]) {
+    for image in tokenizer().records(file).flatten() {
+        let Image { width, height, channels, ref pixels } = image;
+        assert_eq!(pixels.len(), width * height * channels);
+        tokenizer().encode(&image).unwrap();
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_are_survived(magic in 0..6_usize, rest in any::<Vec<u8>>()) {
+        let file = FILES.get(magic).map_or(&[0, 0, 8, 3][..], |(_, file)| &file[..8]);
+        survives(&rest);
+        survives(&[file, &rest].concat());
+    }
+
+    #[test]
+    fn mutated_files_are_survived(
+        which in 0..5_usize,
+        cut in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+    ) {
+        let mut file = FILES[which].1.clone();
+        changes.iter().for_each(|(at, value)| file[at.index(FILES[which].1.len())] = *value);
+        survives(&file);
+        survives(&file[..cut.index(file.len())]);
+    }
+}

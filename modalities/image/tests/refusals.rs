@@ -1,0 +1,114 @@
+//! Every bad picture and setting is refused with its expected and actual value.
+
+use smalti_contract::{Content, Group, TokenizeError, Tokenizer, Tokens};
+use smalti_image::{Augment, Image, ImageConfig, ImageTokenizer};
+
+fn eights() -> ImageConfig {
+    ImageConfig { size: None, max_patches: [4, 4], ..ImageConfig::vit(1, 8, [8, 8]) }
+}
+
+fn refusal(config: ImageConfig) -> String {
+    ImageTokenizer::new(config).err().expect("the configuration is refused").to_string()
+}
+
+fn encode(height: usize, width: usize) -> String {
+    let image = Image { width, height, channels: 1, pixels: vec![0; height * width] };
+    ImageTokenizer::new(eights()).unwrap().encode(&image).unwrap_err().to_string()
+}
+
+#[test]
+fn sizes_that_are_no_patches() {
+    assert_eq!(encode(30, 32), "image is 30×32 pixels; height must be a multiple of the patch size 8");
+    assert_eq!(encode(32, 30), "image is 32×30 pixels; width must be a multiple of the patch size 8");
+    assert_eq!(encode(0, 32), "image is 0×32 pixels; both sides must be at least 1");
+    assert_eq!(encode(32, 40), "image has 4×5 patches; at most 4×4 are allowed");
+}
+
+#[test]
+fn pictures_that_are_none() {
+    let short = Image { width: 8, height: 8, channels: 1, pixels: vec![0; 63] };
+    let two = Image { width: 8, height: 8, channels: 2, pixels: vec![0; 128] };
+    let huge = Image { width: usize::MAX, height: 2, channels: 1, pixels: vec![0; 8] };
+    let varied = Augment { shift: 1.0, ..Augment::default() };
+    for size in [None, Some([16, 16])] {
+        let tokenizer = ImageTokenizer::new(ImageConfig { size, augment: varied, ..eights() }).unwrap();
+        for image in [&short, &two, &huge] {
+            assert!(matches!(tokenizer.encode(image), Err(TokenizeError::Input(_))));
+            assert_eq!(tokenizer.augment(image.clone(), 0), *image);
+        }
+    }
+}
+
+#[test]
+fn settings() {
+    assert_eq!(
+        refusal(ImageConfig::vit(2, 8, [8, 8])),
+        "image: channels is 2; it must be 1 (grey) or 3 (RGB)"
+    );
+    assert_eq!(
+        refusal(ImageConfig::vit(1, 0, [8, 8])),
+        "image: patch is 0 pixels; it must be within 1..=4096"
+    );
+    assert_eq!(
+        refusal(ImageConfig::vit(1, 8, [32, 30])),
+        "image: size does not fit: image is 32×30 pixels; width must be a multiple of the patch size 8"
+    );
+    assert_eq!(
+        refusal(ImageConfig { size: Some([32, 40]), ..eights() }),
+        "image: size does not fit: image has 4×5 patches; at most 4×4 are allowed"
+    );
+    assert_eq!(
+        refusal(ImageConfig { max_patches: [4, 0], ..eights() }),
+        "image: max_patches is 4×0; both must be at least 1"
+    );
+    assert_eq!(
+        refusal(ImageConfig::vit(1, 4, [8000, 8004])),
+        "image: size is 8000×8004 pixels; at most 64000000 pixels are allowed"
+    );
+    assert!(refusal(ImageConfig::vit(1, 8, [usize::MAX - 7, 8])).contains("at most 64000000"));
+    assert!(refusal(ImageConfig::vit(1, 8, [0, 8])).contains("at least 1"));
+}
+
+#[test]
+fn normalisations() {
+    let of =
+        |mean: &[f32], std: &[f32]| refusal(ImageConfig { mean: mean.into(), std: std.into(), ..eights() });
+    assert_eq!(of(&[0.5; 3], &[0.5]), "image: mean has 3 values; it must have one for each of 1 channels");
+    assert_eq!(of(&[0.5], &[]), "image: std has 0 values; it must have one for each of 1 channels");
+    assert_eq!(of(&[127.5], &[0.5]), "image: mean 127.5 must be within 0..=1, as pixels are");
+    assert_eq!(of(&[0.5], &[0.0]), "image: std 0 must be within 1e-6..=1, of pixels in 0..=1");
+    assert!(of(&[f32::NAN], &[0.5]).contains("NaN"));
+    assert!(of(&[0.5], &[f32::INFINITY]).contains("inf"));
+}
+
+#[test]
+fn augmentations() {
+    let of = |augment| refusal(ImageConfig { augment, ..eights() });
+    let off = Augment::default();
+    assert_eq!(of(Augment { scale: 1.0, ..off }), "image: augment.scale is 1; it must be within 0..=0.9");
+    assert_eq!(
+        of(Augment { rotate: 181.0, ..off }),
+        "image: augment.rotate is 181; it must be within 0..=180"
+    );
+    assert!(of(Augment { shift: f32::NAN, ..off }).contains("augment.shift is NaN"));
+    assert!(of(Augment { shift: -1.0, ..off }).contains("augment.shift is -1"));
+}
+
+#[test]
+fn tokens_of_another_kind() {
+    let tokenizer = ImageTokenizer::new(eights()).unwrap();
+    let group = |dim, values, positions| {
+        let content = Content::Features { values, dim };
+        Tokens::new(vec![Group { positions, ..Group::sequence(content) }])
+    };
+    let ids = Tokens::new(vec![Group::sequence(Content::Ids(vec![1, 2]))]);
+    let narrow = group(3, vec![0.0; 3], vec![0, 0]);
+    let not_numbers = group(64, vec![f32::NAN; 64], vec![0, 0]);
+    let outside = group(64, vec![0.0; 64], vec![0, 4]);
+    for tokens in [Tokens::default(), ids, narrow, not_numbers, outside] {
+        assert!(matches!(tokenizer.decode(&tokens), Err(TokenizeError::Spec(_))));
+    }
+    let error = tokenizer.decode(&group(64, vec![0.0; 128], vec![0, 0, 1, 1])).unwrap_err();
+    assert_eq!(error.to_string(), "2 patches do not fill a grid of 2×2");
+    assert!(matches!(tokenizer.decode(&group(64, vec![], vec![])), Err(TokenizeError::Input(_))));
+}

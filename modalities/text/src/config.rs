@@ -1,0 +1,36 @@
+//! The settings of a text tokenizer.
+
+use serde::{Deserialize, Serialize};
+
+/// The special token that stands for characters outside the vocabulary, where a configuration has it.
+pub const UNKNOWN: &str = "<unk>";
+
+/// Vocabulary, special tokens and context of a [`TextTokenizer`](crate::TextTokenizer).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextConfig {
+    /// What an ordinary token is. Its ids come first.
+    pub vocabulary: Vocabulary,
+    /// Names of special tokens, whose ids follow those of the vocabulary in this order: `<bos>`, `<mask>`.
+    /// [`UNKNOWN`] is the only one with a meaning of its own. A special is never read out of a text: the
+    /// five characters of `<bos>` in a file are five characters.
+    #[serde(default)]
+    pub specials: Vec<String>,
+    /// The most tokens that one input may have: the size of the `index` axis.
+    pub context: usize,
+}
+
+/// What an ordinary token of text is.
+///
+/// Saved as `"bytes"` or as `{"characters": {"characters": "\n !$&'"}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Vocabulary {
+    /// A Unicode scalar value; the id is its place in `characters`.
+    Characters {
+        /// The known characters, in ascending order of code point, each once.
+        characters: String,
+    },
+    /// A byte of the text's UTF-8; the id is its value, 0 to 255.
+    Bytes,
+}

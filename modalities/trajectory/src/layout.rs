@@ -1,0 +1,74 @@
+//! Where tokens stand: return-to-go, state, action; then the next time step.
+
+use crate::TrajectoryConfig;
+use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec};
+
+/// The place of one kind's tokens within a time step.
+pub(crate) struct Slot {
+    pub(crate) kind: &'static str,
+    /// Tokens of a step that come before.
+    first: usize,
+    /// Tokens of this kind in a step.
+    pub(crate) tokens: usize,
+    /// Tokens of all kinds in a step.
+    stride: usize,
+    /// The axis on which a step's tokens of this kind are told apart, where each is one element.
+    axis: Option<&'static str>,
+}
+
+/// The slots of a return-to-go, a state and an action.
+pub(crate) fn slots(config: &TrajectoryConfig) -> [Slot; 3] {
+    let (state, action, stride) = (config.state_tokens(), config.action_tokens(), config.tokens_per_step());
+    let discretised = config.discretise.is_some();
+    let continuous = matches!(config.actions, crate::ActionSpec::Continuous { .. });
+    let element = |of_elements: bool| of_elements.then_some("element");
+    [
+        Slot { kind: "return", first: 0, tokens: 1, stride, axis: None },
+        Slot { kind: "state", first: 1, tokens: state, stride, axis: element(discretised) },
+        Slot {
+            kind: "action",
+            first: 1 + state,
+            tokens: action,
+            stride,
+            axis: element(discretised && continuous),
+        },
+    ]
+}
+
+impl Slot {
+    /// What is promised of this kind, holding `content`.
+    pub(crate) fn spec(&self, content: ContentSpec, max_steps: usize) -> KindSpec {
+        KindSpec {
+            name: self.kind.into(),
+            content,
+            axes: self.axis.iter().map(|&name| Axis::new(name, self.tokens)).collect(),
+            time_steps: Some(max_steps),
+        }
+    }
+
+    /// `content` in its places, the first token being of time step `start`.
+    pub(crate) fn group(&self, content: Content, start: usize) -> Group {
+        let tokens = 0..content.len();
+        let order = tokens.clone().map(|i| self.order(i)).collect();
+        let time = tokens.clone().map(|i| (start + i / self.tokens) as u32).collect();
+        let positions = match self.axis {
+            Some(_) => tokens.map(|i| (i % self.tokens) as u32).collect(),
+            None => vec![],
+        };
+        Group { content, positions, order, time }
+    }
+
+    /// The first token, if any, that does not stand where [`group`](Self::group) puts it.
+    pub(crate) fn misplaced(&self, group: &Group, start: usize) -> Option<usize> {
+        (0..group.len()).find(|&i| {
+            let element = self.axis.map(|_| (i % self.tokens) as u32);
+            group.order[i] != self.order(i)
+                || group.time[i] as usize != start + i / self.tokens
+                || element.is_some_and(|element| group.positions[i] != element)
+        })
+    }
+
+    fn order(&self, i: usize) -> u32 {
+        (i / self.tokens * self.stride + self.first + i % self.tokens) as u32
+    }
+}

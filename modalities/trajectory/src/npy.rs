@@ -1,0 +1,265 @@
+//! One array in NumPy's `.npy` format, versions 1 to 3, with at most two axes.
+//!
+//! Read here and not by a crate, because the header of a damaged or hostile file must neither overflow nor
+//! allocate: the readers on offer multiply an unchecked shape and parse the header as a nested Python
+//! literal.
+
+use std::io::Read;
+
+/// An array of numbers with one row for each time step.
+pub(crate) struct Array {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    element: Element,
+    fortran_order: bool,
+    /// `rows · columns` elements.
+    data: Vec<u8>,
+}
+
+/// An element's type, as in `<f4` or `|b1`.
+#[derive(Clone, Copy)]
+struct Element {
+    class: Class,
+    size: usize,
+    big_endian: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    Bool,
+    Signed,
+    Unsigned,
+    Float,
+}
+
+const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// NumPy itself writes 118 bytes for arrays like these and refuses headers beyond 10,000.
+const LONGEST_HEADER: usize = 10_000;
+
+impl Array {
+    /// Reads an array whose elements take at most `limit` bytes. Memory grows with what is read, never
+    /// ahead of it.
+    ///
+    /// # Errors
+    /// What is wrong, where the header is not understood, or there are fewer or more bytes than it says.
+    pub(crate) fn read(mut reader: impl Read, limit: u64) -> Result<Self, String> {
+        let header = read_header(&mut reader)?;
+        let element = Element::parse(field(&header, "descr")?)?;
+        let fortran_order = match field(&header, "fortran_order")? {
+            order if order.starts_with("True") => true,
+            order if order.starts_with("False") => false,
+            order => return Err(format!("fortran_order must be True or False; found {}", excerpt(order))),
+        };
+        let (rows, columns) = parse_shape(field(&header, "shape")?)?;
+        let expected = [columns, element.size]
+            .iter()
+            .try_fold(rows as u64, |product, &factor| product.checked_mul(factor as u64))
+            .filter(|&bytes| bytes <= limit)
+            .ok_or_else(|| {
+                format!("shape ({rows}, {columns}) of {}-byte numbers exceeds {limit} bytes", element.size)
+            })?;
+        let mut data = vec![];
+        // One more byte than there should be, which also lets a zip reader see the end and its checksum.
+        reader.take(expected + 1).read_to_end(&mut data).map_err(|e| e.to_string())?;
+        if data.len() as u64 != expected {
+            let found = if data.len() as u64 > expected { "more".into() } else { data.len().to_string() };
+            return Err(format!("shape ({rows}, {columns}) takes {expected} bytes; found {found}"));
+        }
+        Ok(Self { rows, columns, element, fortran_order, data })
+    }
+
+    /// True where the elements are whole numbers or truth values.
+    pub(crate) fn is_integer(&self) -> bool {
+        self.element.class != Class::Float
+    }
+
+    /// The elements, row by row. Integers beyond 2^53 are rounded.
+    pub(crate) fn values(&self) -> impl Iterator<Item = f64> + '_ {
+        (0..self.rows * self.columns).map(|i| {
+            let at = if self.fortran_order { i % self.columns * self.rows + i / self.columns } else { i };
+            self.element.value(&self.data[at * self.element.size..][..self.element.size])
+        })
+    }
+}
+
+/// The bytes of an array, its elements given in little-endian order, row by row.
+///
+/// As NumPy does, the header is padded so that the elements begin at a multiple of 64.
+pub(crate) fn write(descr: &str, shape: &str, elements: impl IntoIterator<Item = u8>) -> Vec<u8> {
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let preamble = MAGIC.len() + 4;
+    let padded = (preamble + header.len() + 1).next_multiple_of(64) - preamble;
+    header.extend(std::iter::repeat_n(' ', padded - 1 - header.len()));
+    header.push('\n');
+    let mut bytes = [MAGIC, &[1, 0], &(padded as u16).to_le_bytes(), header.as_bytes()].concat();
+    bytes.extend(elements);
+    bytes
+}
+
+fn read_header(reader: &mut impl Read) -> Result<String, String> {
+    let mut preamble = [0; 8];
+    let short = |e: std::io::Error| format!("the header is cut short: {e}");
+    reader.read_exact(&mut preamble).map_err(short)?;
+    let [magic @ .., major, _minor] = preamble;
+    if magic != MAGIC {
+        return Err("it does not begin as a .npy array".into());
+    }
+    let mut length = [0; 4];
+    let width = match major {
+        1 => 2,
+        2 | 3 => 4,
+        _ => return Err(format!(".npy version must be 1 to 3; found {major}")),
+    };
+    reader.read_exact(&mut length[..width]).map_err(short)?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > LONGEST_HEADER {
+        return Err(format!("the header is {length} bytes; at most {LONGEST_HEADER} are read"));
+    }
+    let mut header = vec![0; length];
+    reader.read_exact(&mut header).map_err(short)?;
+    String::from_utf8(header).map_err(|_| "the header is not text".into())
+}
+
+/// What follows `'name':` in the header's dictionary.
+fn field<'a>(header: &'a str, name: &str) -> Result<&'a str, String> {
+    header
+        .split_once(&format!("'{name}'"))
+        .and_then(|(_, rest)| rest.trim_start().strip_prefix(':'))
+        .map(str::trim_start)
+        .ok_or_else(|| format!("the header has no {name:?}: {}", excerpt(header)))
+}
+
+/// `(n,)` or `(n, m)`; a single axis is one column.
+fn parse_shape(text: &str) -> Result<(usize, usize), String> {
+    let unreadable = || format!("shape must be (rows,) or (rows, columns); found {}", excerpt(text));
+    let inside = text.strip_prefix('(').and_then(|rest| rest.split_once(')')).ok_or_else(unreadable)?.0;
+    let sizes = inside.split(',').map(str::trim).filter(|size| !size.is_empty());
+    let sizes: Vec<usize> = sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| unreadable())?;
+    match sizes[..] {
+        [rows] => Ok((rows, 1)),
+        [rows, columns] if columns > 0 => Ok((rows, columns)),
+        _ => Err(unreadable()),
+    }
+}
+
+/// The beginning of a text from a file, as much as a message should hold.
+fn excerpt(text: &str) -> String {
+    format!("{:?}", text.chars().take(60).collect::<String>())
+}
+
+impl Element {
+    fn parse(text: &str) -> Result<Self, String> {
+        let unknown = || {
+            let end = text.find(',').unwrap_or(text.len());
+            format!("elements must be bool, integers or floats; found {}", excerpt(&text[..end]))
+        };
+        let name = text.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).ok_or_else(unknown)?.0;
+        let big_endian = name.starts_with('>');
+        let (class, size) = match name.trim_start_matches(['<', '>', '|', '=']) {
+            "b1" => (Class::Bool, 1),
+            "i1" => (Class::Signed, 1),
+            "i2" => (Class::Signed, 2),
+            "i4" => (Class::Signed, 4),
+            "i8" => (Class::Signed, 8),
+            "u1" => (Class::Unsigned, 1),
+            "u2" => (Class::Unsigned, 2),
+            "u4" => (Class::Unsigned, 4),
+            "u8" => (Class::Unsigned, 8),
+            "f2" => (Class::Float, 2),
+            "f4" => (Class::Float, 4),
+            "f8" => (Class::Float, 8),
+            _ => return Err(unknown()),
+        };
+        Ok(Self { class, size, big_endian })
+    }
+
+    fn value(&self, bytes: &[u8]) -> f64 {
+        let shift = |bits: u64, &byte: &u8| bits << 8 | u64::from(byte);
+        let bits =
+            if self.big_endian { bytes.iter().fold(0, shift) } else { bytes.iter().rev().fold(0, shift) };
+        match (self.class, self.size) {
+            (Class::Float, 2) => half::f16::from_bits(bits as u16).to_f64(),
+            (Class::Float, 4) => f64::from(f32::from_bits(bits as u32)),
+            (Class::Float, _) => f64::from_bits(bits),
+            (Class::Signed, size) => {
+                let unused = 64 - 8 * size as u32;
+                ((bits << unused) as i64 >> unused) as f64
+            }
+            (Class::Bool | Class::Unsigned, _) => bits as f64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(bytes: &[u8]) -> Result<Array, String> {
+        Array::read(bytes, 1 << 20)
+    }
+
+    fn values(descr: &str, shape: &str, elements: &[u8]) -> Vec<f64> {
+        read(&write(descr, shape, elements.to_vec())).unwrap().values().collect()
+    }
+
+    fn error(descr: &str, shape: &str) -> String {
+        read(&write(descr, shape, vec![0; 8])).err().unwrap()
+    }
+
+    #[test]
+    fn every_element_type() {
+        assert_eq!(values("|b1", "(2,)", &[0, 1]), [0.0, 1.0]);
+        assert_eq!(values("|i1", "(1,)", &[0xFE]), [-2.0]);
+        assert_eq!(values("|u1", "(1,)", &[0xFE]), [254.0]);
+        assert_eq!(values("<i2", "(1,)", &(-3_i16).to_le_bytes()), [-3.0]);
+        assert_eq!(values(">i4", "(1,)", &(-70_000_i32).to_be_bytes()), [-70_000.0]);
+        assert_eq!(values("<i8", "(1,)", &(-1_i64).to_le_bytes()), [-1.0]);
+        assert_eq!(values("<u8", "(1,)", &u64::MAX.to_le_bytes()), [u64::MAX as f64]);
+        assert_eq!(values("<f2", "(1,)", &[0x00, 0xBC]), [-1.0]);
+        assert_eq!(values(">f4", "(1,)", &1.5_f32.to_be_bytes()), [1.5]);
+        assert_eq!(values("<f8", "(1,)", &0.1_f64.to_le_bytes()), [0.1]);
+    }
+
+    #[test]
+    fn columns_first_is_read_row_by_row() {
+        let mut bytes = write("|u1", "(2, 3)", vec![1, 4, 2, 5, 3, 6]);
+        let at = bytes.windows(5).position(|text| text == b"False").unwrap();
+        bytes.splice(at..at + 5, *b"True ");
+        assert_eq!(read(&bytes).unwrap().values().collect::<Vec<_>>(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn headers_are_not_believed() {
+        assert_eq!(error("<f4", "(2, 2)"), "shape (2, 2) takes 16 bytes; found 8");
+        assert_eq!(error("<f4", "(1,)"), "shape (1, 1) takes 4 bytes; found more");
+        assert_eq!(
+            error("<f4", "(1000000000, 1000)"),
+            "shape (1000000000, 1000) of 4-byte numbers exceeds 1048576 bytes"
+        );
+        assert!(error("<f4", "(4611686018427387904, 8)").contains("exceeds"));
+        assert!(error("<f4", "(99999999999999999999, 8)").starts_with("shape must be"));
+        assert!(error("<f4", "(1152921504606846976, 0)").starts_with("shape must be"));
+        assert!(error("<f4", "()").starts_with("shape must be"));
+        assert!(error("<f4", "(1, 2, 1)").starts_with("shape must be"));
+        assert!(error("|O", "(1,)").ends_with("found \"'|O'\""));
+        assert!(error("<c8", "(1,)").starts_with("elements must be"));
+        assert!(error("<f4", &"(".repeat(20_000)).starts_with("the header is 20"));
+        assert!(read(b"\x93NUMPY\x02\x00\xFF\xFF\xFF\xFF").err().unwrap().contains("4294967295 bytes"));
+        assert!(read(b"").err().unwrap().starts_with("the header is cut short"));
+        assert!(read(b"PK\x03\x04 and more").err().unwrap().contains("does not begin as"));
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_arrays_do_not_panic(at in 0_usize..160, byte: u8, cut in 0_usize..200) {
+            let mut bytes = write("<f4", "(2, 4)", vec![7; 32]);
+            bytes[at] = byte;
+            bytes.truncate(cut);
+            if let Ok(array) = read(&bytes) {
+                prop_assert_eq!(array.values().count(), array.rows * array.columns);
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Published and logged data sets, in the folder that SMALTI_DATA names.
+
+use smalti_contract::Tokenizer;
+use smalti_contract::testing::check;
+use smalti_trajectory::{
+    ActionSpec, Actions, Episode, FitOptions, MuLaw, TrajectoryTokenizer, Window, fit, npz,
+};
+use std::path::Path;
+
+fn bytes(name: &str) -> Vec<u8> {
+    let data = std::env::var("SMALTI_DATA").expect("SMALTI_DATA should name the folder of data");
+    let path = Path::new(&data).join("trajectory").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn steps(episodes: &[Episode]) -> usize {
+    episodes.iter().map(Episode::len).sum()
+}
+
+/// The least and the largest return.
+fn returns(episodes: &[Episode]) -> (f32, f32) {
+    let returns = episodes.iter().map(Episode::total_return);
+    (returns.clone().fold(f32::INFINITY, f32::min), returns.fold(f32::NEG_INFINITY, f32::max))
+}
+
+fn assert_close(found: f32, expected: f32) {
+    assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{found} should be {expected}");
+}
+
+/// Every window of the file conforms, with and without discretising, and files written are read.
+fn assert_conforms(file: &[u8], episodes: &[Episode]) {
+    for discretise in [None, Some(MuLaw::default())] {
+        let config = fit(episodes, FitOptions { discretise, ..FitOptions::default() }).unwrap();
+        let tokenizer = TrajectoryTokenizer::new(config).unwrap();
+        let windows: Vec<Window> = tokenizer.records(file).collect::<Result<_, _>>().unwrap();
+        assert_eq!(windows.iter().map(|w| w.returns_to_go.len()).sum::<usize>(), steps(episodes));
+        check(&tokenizer, &windows).unwrap();
+    }
+    assert_eq!(npz::read(&npz::write(episodes).unwrap()).unwrap(), episodes);
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn cartpole() {
+    let file = bytes("cartpole-expert.npz");
+    let episodes = npz::read(&file).unwrap();
+    assert_eq!((episodes.len(), steps(&episodes), returns(&episodes)), (100, 49_527, (27.0, 500.0)));
+    assert!(episodes.iter().all(|e| !e.terminated && matches!(e.actions, Actions::Discrete(_))));
+    assert_conforms(&file, &episodes);
+
+    let config = fit(&episodes, FitOptions::default()).unwrap();
+    assert_eq!((config.actions, config.return_scale), (ActionSpec::Discrete { n: 2 }, 500.0));
+    // NumPy's obs.astype(float64).mean(0) and .std(0).
+    for (found, expected) in config.state_mean.iter().zip([0.56160898, 0.06558482, -0.00059283, -0.00262059])
+    {
+        assert_close(*found, expected);
+    }
+    for (found, expected) in config.state_std.iter().zip([0.17032908, 0.32647199, 0.05265166, 0.29433133]) {
+        assert_close(*found, expected);
+    }
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn pendulum() {
+    let file = bytes("pendulum-expert.npz");
+    let episodes = npz::read(&file).unwrap();
+    assert_eq!((episodes.len(), steps(&episodes)), (100, 20_000));
+    let (least, largest) = returns(&episodes);
+    assert_close(least, -356.509_6);
+    assert_close(largest, -0.344_566_35);
+    assert_conforms(&file, &episodes);
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn hopper_replay() {
+    let file = bytes("hopper-replay.npz");
+    let episodes = npz::read(&file).unwrap();
+    assert_eq!((episodes.len(), steps(&episodes)), (335, 188_391));
+    assert_eq!(episodes.iter().filter(|episode| episode.terminated).count(), 172);
+    let (least, largest) = returns(&episodes);
+    assert_close(least, 2.376_187_3);
+    assert_close(largest, 1_392.430_6);
+    assert_conforms(&file, &episodes);
+
+    let config = fit(&episodes, FitOptions::default()).unwrap();
+    let (low, high) = (vec![-1.0; 3], vec![1.0; 3]);
+    assert_eq!(config.actions, ActionSpec::Continuous { dim: 3, low, high });
+    assert_close(config.state_mean[0], 1.235_818_6);
+    assert_close(config.state_std[10], 2.570_169);
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn single_expert_episodes() {
+    let files = [
+        ("ant-expert.npz", 111, 8, 4_701.456_5),
+        ("halfcheetah-expert.npz", 17, 6, 4_122.739_5),
+        ("hopper-expert.npz", 11, 3, 3_770.722),
+        ("walker2d-expert.npz", 17, 6, 5_576.083_4),
+    ];
+    for (name, state_dim, action_dim, total) in files {
+        let file = bytes(name);
+        let episodes = npz::read(&file).unwrap();
+        let [episode] = &episodes[..] else { panic!("{name} holds {} episodes", episodes.len()) };
+        assert_eq!((episode.len(), episode.state_dim), (1000, state_dim), "{name}");
+        assert_eq!(episode.actions.len(), 1000, "{name}");
+        assert!(matches!(episode.actions, Actions::Continuous { dim, .. } if dim == action_dim), "{name}");
+        assert_close(episode.total_return(), total);
+        assert_conforms(&file, &episodes);
+    }
+}

@@ -1,0 +1,261 @@
+//! `run.toml`: every setting of a run, from a preset or a file, with overrides.
+
+use crate::tasks::TaskConfig;
+use crate::train::{TrainConfig, TrainConfigError};
+use crate::transformer::{ConfigError, ModelConfig};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version of run folders that this build writes and reads.
+pub const VERSION: u32 = 1;
+
+/// Every setting of a run. Either `data` (one task) or `mix` (several) is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The version of the run folder.
+    #[serde(default = "this_version")]
+    pub version: u32,
+    /// The optimizer, its schedule, and what is saved when.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// The transformer.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// The one task of a run that has one; it is named after its modality.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<TaskConfig>,
+    /// The tasks of a mix, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mix: BTreeMap<String, MixEntry>,
+}
+
+/// One task of a mix.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixEntry {
+    /// Its share of a batch's documents, relative to the other tasks'.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Weight of its mean loss in the sum over tasks.
+    #[serde(default = "one")]
+    pub loss_weight: f64,
+    /// The task.
+    pub data: TaskConfig,
+}
+
+fn this_version() -> u32 {
+    VERSION
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Settings that cannot be read or cannot work together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// Neither a shipped preset nor a file.
+    #[error("{name:?} is neither a preset ({presets}) nor a TOML file: {problem}")]
+    NoSuchPreset {
+        /// What was asked for.
+        name: String,
+        /// The presets there are.
+        presets: String,
+        /// Why the file cannot be read.
+        problem: std::io::Error,
+    },
+    /// Not TOML, or a setting that is unknown or of the wrong type.
+    #[error("{origin}: {problem}")]
+    Unreadable {
+        /// The file or preset, with the overrides.
+        origin: String,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// An override that is not `key=value`.
+    #[error("--set {text:?}: {problem}")]
+    Override {
+        /// The override.
+        text: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A run of another version.
+    #[error("{origin}: version {found} of a run; this build reads version {VERSION}")]
+    Version {
+        /// The file.
+        origin: String,
+        /// Its version.
+        found: i64,
+    },
+    /// Not exactly one of `data` and `mix`.
+    #[error("{0}: say either [data], one task, or [mix.NAME.data], several")]
+    Tasks(String),
+    /// A weight that is no positive number.
+    #[error("mix.{task}.{setting} must be a positive number; found {found}")]
+    Weight {
+        /// The task.
+        task: String,
+        /// `weight` or `loss_weight`.
+        setting: &'static str,
+        /// What was found.
+        found: f64,
+    },
+    /// The transformer's settings.
+    #[error(transparent)]
+    Model(#[from] ConfigError),
+    /// The training's settings.
+    #[error(transparent)]
+    Train(#[from] TrainConfigError),
+}
+
+/// The presets that ship, by name.
+pub const PRESETS: [(&str, &str); 5] = [
+    ("text", include_str!("../presets/text.toml")),
+    ("image", include_str!("../presets/image.toml")),
+    ("audio", include_str!("../presets/audio.toml")),
+    ("trajectory", include_str!("../presets/trajectory.toml")),
+    ("mix", include_str!("../presets/mix.toml")),
+];
+
+/// The text of a preset, by its name.
+pub fn preset(name: &str) -> Option<&'static str> {
+    PRESETS.iter().find(|(preset, _)| *preset == name).map(|(_, text)| *text)
+}
+
+impl RunConfig {
+    /// The settings of a preset or a TOML file, with overrides such as `train.steps=500`.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; an unknown setting is one.
+    pub fn of_preset_or_file(name: &str, overrides: &[String]) -> Result<Self, SettingsError> {
+        if let Some(text) = preset(name) {
+            return Self::parse(&format!("preset {name}"), text, overrides);
+        }
+        let text = std::fs::read_to_string(name).map_err(|problem| SettingsError::NoSuchPreset {
+            name: name.into(),
+            presets: PRESETS.map(|(preset, _)| preset).join(", "),
+            problem,
+        })?;
+        Self::parse(name, &text, overrides)
+    }
+
+    /// The settings in a TOML text, with overrides; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; an unknown setting is one.
+    pub fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Self, SettingsError> {
+        let unreadable = |problem: String| SettingsError::Unreadable { origin: origin.into(), problem };
+        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| unreadable(e.to_string()))?;
+        // A run of another version is refused as such before its settings are found unknown.
+        if let Some(found) = table.get("version").and_then(toml::Value::as_integer)
+            && found != i64::from(VERSION)
+        {
+            return Err(SettingsError::Version { origin: origin.into(), found });
+        }
+        overrides.iter().try_for_each(|text| set(&mut table, text))?;
+        let config: Self = toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| {
+            unreadable(e.to_string().trim_end().to_string())
+        })?;
+        config.validate(origin)?;
+        Ok(config)
+    }
+
+    /// Every setting as TOML, defaults written out.
+    ///
+    /// # Errors
+    /// [`SettingsError::Unreadable`] where a setting has no TOML form.
+    pub fn to_toml(&self) -> Result<String, SettingsError> {
+        toml::to_string_pretty(self)
+            .map_err(|e| SettingsError::Unreadable { origin: "run.toml".into(), problem: e.to_string() })
+    }
+
+    /// The tasks: name, data, weight and loss weight.
+    pub fn tasks(&self) -> Vec<(&str, &TaskConfig, f64, f64)> {
+        match &self.data {
+            Some(data) => vec![(data.modality(), data, 1.0, 1.0)],
+            None => self.mix.iter().map(|(n, e)| (n.as_str(), &e.data, e.weight, e.loss_weight)).collect(),
+        }
+    }
+
+    fn validate(&self, origin: &str) -> Result<(), SettingsError> {
+        if self.version != VERSION {
+            return Err(SettingsError::Version { origin: origin.into(), found: self.version.into() });
+        }
+        if self.data.is_some() != self.mix.is_empty() {
+            return Err(SettingsError::Tasks(origin.into()));
+        }
+        for (task, entry) in &self.mix {
+            for (setting, found) in [("weight", entry.weight), ("loss_weight", entry.loss_weight)] {
+                if !(found > 0.0 && found.is_finite()) {
+                    return Err(SettingsError::Weight { task: task.clone(), setting, found });
+                }
+            }
+        }
+        self.model.validate()?;
+        Ok(self.train.validate()?)
+    }
+}
+
+/// Sets `a.b.c=value` in a table. The value is read as TOML, and where it is none, taken as a text.
+fn set(table: &mut toml::Table, text: &str) -> Result<(), SettingsError> {
+    let refuse = |problem: String| SettingsError::Override { text: text.into(), problem };
+    let (path, value) = text.split_once('=').ok_or_else(|| refuse("expected key=value".into()))?;
+    let (path, value) = (path.trim(), value.trim());
+    let value = match format!("value = {value}").parse::<toml::Table>() {
+        Ok(mut parsed) if parsed.len() == 1 => parsed.remove("value"),
+        _ => None,
+    }
+    .unwrap_or_else(|| toml::Value::String(value.into()));
+    let (parents, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut table = table;
+    for parent in parents.split('.').filter(|parent| !parent.is_empty()) {
+        let entry = table.entry(parent).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = entry.as_table_mut().ok_or_else(|| refuse(format!("{parent} is a setting, not a table")))?;
+    }
+    table.insert(key.into(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_read_and_written() {
+        for (name, _) in PRESETS {
+            let config = RunConfig::of_preset_or_file(name, &[]).unwrap();
+            let written = config.to_toml().unwrap();
+            assert_eq!(RunConfig::parse("again", &written, &[]).unwrap(), config, "{name}");
+        }
+    }
+
+    #[test]
+    fn overrides_are_typed_as_toml() {
+        let overrides = ["train.steps=7", "data.path=a b.txt", "model.dropout = 0.25", "model.bias=false"];
+        let config = RunConfig::of_preset_or_file("text", &overrides.map(String::from)).unwrap();
+        assert_eq!((config.train.steps, config.model.dropout, config.model.bias), (7, 0.25, false));
+        assert!(config.to_toml().unwrap().contains("path = \"a b.txt\""));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let message = |overrides: &[&str]| {
+            let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+            RunConfig::of_preset_or_file("text", &overrides).unwrap_err().to_string()
+        };
+        assert!(message(&["train.stesp=7"]).contains("stesp"));
+        assert!(message(&["train.steps"]).contains("expected key=value"));
+        assert!(message(&["train.steps=many"]).contains("steps"));
+        assert!(message(&["train.steps.x=1"]).contains("steps is a setting"));
+        assert!(message(&["model.n_heads=3"]).contains("d_model 128 must be a multiple of n_heads 3"));
+        assert!(message(&["version=9"]).contains("9"));
+        let unknown = RunConfig::of_preset_or_file("texts", &[]).unwrap_err().to_string();
+        assert!(unknown.contains("neither a preset (text, image"), "{unknown}");
+        let old = RunConfig::parse("run.toml", "version = 0", &[]).unwrap_err().to_string();
+        assert_eq!(old, "run.toml: version 0 of a run; this build reads version 1");
+        assert!(matches!(RunConfig::parse("x", "", &[]), Err(SettingsError::Tasks(_))));
+    }
+}

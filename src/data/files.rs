@@ -1,0 +1,283 @@
+//! Files wherever they lie: in a folder, in a `.tar` that is not unpacked, or inside the binary.
+//!
+//! A *location* is a path on disk; a path that goes on into a tar archive (`prompts.tar/hello.wav`), also
+//! into one inside another; or `builtin:` and a path among what ships with the program. A tar archive is
+//! indexed once and its members are read in place. A file named `.gz` is read unpacked.
+
+mod archive;
+mod contents;
+mod extent;
+#[cfg(test)]
+mod tests;
+
+use crate::data::error::{DataError, contained};
+use crate::data::shipped;
+use contents::contents;
+pub(crate) use contents::text;
+use extent::Extent;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The prefix of locations inside the binary.
+const BUILTIN: &str = "builtin:";
+/// How deep folders may nest; a link to a folder above ends here.
+const MAX_DEPTH: usize = 64;
+
+/// A read-only tree of files.
+#[derive(Debug)]
+pub struct Files {
+    name: String,
+    paths: Vec<String>,
+    store: Store,
+    skipped: Vec<(String, &'static str)>,
+}
+
+#[derive(Debug)]
+enum Store {
+    Folder(PathBuf),
+    /// One for each of `paths`.
+    Members(Vec<Extent>),
+}
+
+/// What a location turns out to be.
+enum Place {
+    File(Extent),
+    Tree(Files),
+}
+
+impl Files {
+    /// The files of a folder, of a tar archive, of a folder within one, or of `builtin:`.
+    ///
+    /// # Errors
+    /// [`DataError::Missing`], [`DataError::Empty`] where no file is below, [`DataError::Format`] for a
+    /// file that is not a whole tar archive.
+    pub fn open(location: &str) -> Result<Self, DataError> {
+        let files = match locate(location, "a folder or a tar archive")? {
+            Place::Tree(files) => files,
+            Place::File(archive) => Self::archive(location, &archive)?,
+        };
+        if files.paths.is_empty() {
+            return Err(DataError::Empty { location: location.to_string(), expected: "files" });
+        }
+        Ok(files)
+    }
+
+    /// A tree of files in memory. Where a path comes twice the last one counts.
+    pub fn from_memory(name: &str, files: Vec<(String, Cow<'static, [u8]>)>) -> Self {
+        Self::members(name, files.into_iter().map(|(path, bytes)| (path, Extent::memory(bytes))).collect())
+    }
+
+    /// Every file's path, parts joined by `/`, sorted.
+    pub fn list(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// The location that this tree was opened at.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is here but cannot be read as a file, and why: links and devices.
+    pub fn skipped(&self) -> &[(String, &'static str)] {
+        &self.skipped
+    }
+
+    /// The location of one of the files, as [`read`] takes it.
+    pub fn location(&self, path: &str) -> String {
+        join(&self.name, path)
+    }
+
+    /// Whether there is a file of this path.
+    pub fn contains(&self, path: &str) -> bool {
+        self.find(path).is_some()
+    }
+
+    /// The bytes of one file, one of [`list`](Self::list); unpacked where it is named `.gz`.
+    ///
+    /// # Errors
+    /// [`DataError::Missing`], [`DataError::Empty`], [`DataError::Io`]; [`DataError::Format`] where a
+    /// `.gz` is corrupt or truncated.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, DataError> {
+        contents(&self.location(path), &self.extent(path)?)
+    }
+
+    /// The files of a tar archive that is one of these files.
+    pub(crate) fn open_member(&self, path: &str) -> Result<Self, DataError> {
+        Self::archive(&self.location(path), &self.extent(path)?)
+    }
+
+    fn find(&self, path: &str) -> Option<usize> {
+        self.paths.binary_search_by(|known| known.as_str().cmp(path)).ok()
+    }
+
+    fn extent(&self, path: &str) -> Result<Extent, DataError> {
+        let missing = || DataError::Missing {
+            location: self.location(path),
+            expected: format!("a file of {}", self.name),
+        };
+        let at = self.find(path).ok_or_else(missing)?;
+        match &self.store {
+            Store::Folder(root) => {
+                Extent::open(&root.join(path)).map_err(|e| DataError::io(self.location(path), "a file", e))
+            }
+            Store::Members(members) => members.get(at).cloned().ok_or_else(missing),
+        }
+    }
+
+    fn members(name: &str, members: BTreeMap<String, Extent>) -> Self {
+        let (paths, extents) = members.into_iter().unzip();
+        Self { name: name.to_string(), paths, store: Store::Members(extents), skipped: Vec::new() }
+    }
+
+    fn archive(location: &str, archive: &Extent) -> Result<Self, DataError> {
+        let index = archive::index(location, archive)?;
+        Ok(Self { skipped: index.skipped, ..Self::members(location, index.members) })
+    }
+
+    fn folder(location: &str) -> Result<Self, DataError> {
+        let root = PathBuf::from(location);
+        let mut files = Self {
+            name: location.to_string(),
+            paths: vec![],
+            store: Store::Folder(root.clone()),
+            skipped: vec![],
+        };
+        files.walk(&root, "", 0)?;
+        files.paths.sort_unstable();
+        files.skipped.sort_unstable();
+        Ok(files)
+    }
+
+    /// Lists a folder and those below it; links are followed.
+    fn walk(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), DataError> {
+        let shown = folder.display().to_string();
+        if depth > MAX_DEPTH {
+            let problem = format!("folders nest deeper than {MAX_DEPTH}: is there a link to a folder above?");
+            return Err(DataError::layout(&shown, problem));
+        }
+        let refused = |e| DataError::io(shown.clone(), "a folder", e);
+        for entry in fs::read_dir(folder).map_err(refused)? {
+            let entry = entry.map_err(refused)?;
+            let name = entry.file_name().into_string().map_err(|name| {
+                DataError::layout(&shown, format!("the file name {name:?} is not valid Unicode"))
+            })?;
+            let path = format!("{prefix}{name}");
+            match fs::metadata(entry.path()) {
+                Ok(metadata) if metadata.is_dir() => {
+                    self.walk(&entry.path(), &format!("{path}/"), depth + 1)?
+                }
+                Ok(metadata) if metadata.is_file() => self.paths.push(path),
+                Ok(_) => self.skipped.push((path, "neither a file nor a folder")),
+                Err(e) if e.kind() == ErrorKind::NotFound => self.skipped.push((path, "a link to nothing")),
+                Err(e) => return Err(DataError::io(entry.path().display().to_string(), "a file", e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// What lies at `rest` inside a tree of members.
+    fn enter(self, rest: &str, expected: &str) -> Result<Place, DataError> {
+        if rest.is_empty() {
+            return Ok(Place::Tree(self));
+        }
+        let rest = contained(&self.name, rest)?;
+        if self.contains(&rest) {
+            return self.extent(&rest).map(Place::File);
+        }
+        if let Some(below) = self.subfolder(&rest) {
+            return Ok(Place::Tree(below));
+        }
+        for (slash, _) in rest.rmatch_indices('/') {
+            let (archive, inside) = (&rest[..slash], &rest[slash + 1..]);
+            if self.contains(archive) {
+                return self.open_member(archive)?.enter(inside, expected);
+            }
+        }
+        Err(DataError::Missing { location: self.location(&rest), expected: expected.to_string() })
+    }
+
+    fn subfolder(&self, folder: &str) -> Option<Self> {
+        let Store::Members(members) = &self.store else { return None };
+        let below = |path: &str| Some(path.strip_prefix(folder)?.strip_prefix('/')?.to_string());
+        let files = self.paths.iter().zip(members).filter_map(|(path, at)| Some((below(path)?, at.clone())));
+        let files = Self::members(&self.location(folder), files.collect());
+        let skipped = self.skipped.iter().filter_map(|(path, why)| Some((below(path)?, *why))).collect();
+        (!files.paths.is_empty()).then_some(Self { skipped, ..files })
+    }
+}
+
+/// The bytes of one file: on disk, in a tar archive (`a.tar/b.wav`) or inside the binary (`builtin:b.wav`);
+/// unpacked where it is named `.gz`.
+///
+/// # Errors
+/// [`DataError::Missing`], [`DataError::IsFolder`], [`DataError::Empty`], [`DataError::Io`];
+/// [`DataError::Format`] for a `.gz` or an archive that is corrupt or truncated.
+pub fn read(location: &str) -> Result<Vec<u8>, DataError> {
+    match locate(location, "a file")? {
+        Place::File(file) => contents(location, &file),
+        Place::Tree(_) => Err(DataError::IsFolder { location: location.to_string() }),
+    }
+}
+
+/// Whether there is a file at this location.
+pub(crate) fn is_file(location: &str) -> Result<bool, DataError> {
+    match locate(location, "a file") {
+        Ok(place) => Ok(matches!(place, Place::File(_))),
+        Err(DataError::Missing { .. }) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The text of one file, which must be UTF-8.
+///
+/// # Errors
+/// Those of [`read`]; [`DataError::Format`] with the offset of the first byte that is not UTF-8.
+pub fn read_text(location: &str) -> Result<String, DataError> {
+    text(location, read(location)?)
+}
+
+/// A path below a location.
+pub(crate) fn join(location: &str, path: &str) -> String {
+    if location.is_empty() || location.ends_with([':', '/']) {
+        return format!("{location}{path}");
+    }
+    format!("{location}/{path}")
+}
+
+fn locate(location: &str, expected: &str) -> Result<Place, DataError> {
+    if let Some(rest) = location.strip_prefix(BUILTIN) {
+        let files = shipped::files().iter().map(|(path, bytes)| (path.to_string(), Cow::Borrowed(*bytes)));
+        return Files::from_memory(BUILTIN, files.collect()).enter(rest, expected);
+    }
+    let path = match location.trim_end_matches('/') {
+        "" => Path::new(location),
+        trimmed => Path::new(trimmed),
+    };
+    // What is on disk is the longest part of the path that exists; the rest is looked for inside it.
+    for on_disk in path.ancestors() {
+        let metadata = match fs::metadata(on_disk) {
+            Ok(metadata) => metadata,
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+            Err(e) => return Err(DataError::io(location, expected, e)),
+        };
+        if metadata.is_dir() {
+            if on_disk == path {
+                return Files::folder(location).map(Place::Tree);
+            }
+            break;
+        }
+        if !metadata.is_file() {
+            return Err(DataError::layout(location, "neither a file nor a folder"));
+        }
+        let file = Extent::open(on_disk).map_err(|e| DataError::io(location, expected, e))?;
+        let Some(rest) = path.strip_prefix(on_disk).ok().and_then(Path::to_str) else { break };
+        if rest.is_empty() {
+            return Ok(Place::File(file));
+        }
+        return Files::archive(&on_disk.display().to_string(), &file)?.enter(rest, expected);
+    }
+    Err(DataError::Missing { location: location.to_string(), expected: expected.to_string() })
+}

@@ -1,0 +1,80 @@
+//! The members of a tar archive and where they lie: read once, without reading what is in them.
+
+use super::extent::Extent;
+use crate::data::error::{DataError, contained};
+use std::collections::BTreeMap;
+use std::io;
+
+/// What a tar archive holds.
+pub(super) struct Index {
+    /// The files, by path.
+    pub members: BTreeMap<String, Extent>,
+    /// What is not a file, and why it cannot be read.
+    pub skipped: Vec<(String, &'static str)>,
+}
+
+/// Size of a header, and what members are rounded up to.
+const BLOCK: u64 = 512;
+
+/// Indexes the tar archive in `archive`.
+///
+/// # Errors
+/// [`DataError::Format`] where it is no tar archive, a member reaches past the end, the blocks of zeros
+/// that close an archive are missing (it was cut off between two members), or a path comes twice.
+pub(super) fn index(location: &str, archive: &Extent) -> Result<Index, DataError> {
+    let fail = |problem: String| DataError::format(location, "a tar archive", problem);
+    if archive.len() == 0 {
+        return Err(DataError::Empty { location: location.to_string(), expected: "a tar archive" });
+    }
+    if let Some(other) =
+        compressed(archive).map_err(|source| DataError::io(location, "a tar archive", source))?
+    {
+        return Err(fail(format!("it is compressed with {other}; unpack it first")));
+    }
+    let damaged = |error: io::Error| fail(error.to_string());
+    let mut index = Index { members: BTreeMap::new(), skipped: Vec::new() };
+    let mut end = 0;
+    let mut tar = tar::Archive::new(archive.reader());
+    for entry in tar.entries_with_seek().map_err(damaged)? {
+        let entry = entry.map_err(damaged)?;
+        let path = std::str::from_utf8(&entry.path_bytes())
+            .map_err(|_| fail(format!("the member name {:?} is not UTF-8", entry.path())))?
+            .to_string();
+        let (offset, size) = (entry.raw_file_position(), entry.size());
+        let member = archive.slice(offset, size).ok_or_else(|| {
+            fail(format!("truncated: {path} takes {size} bytes from {offset} on, of {}", archive.len()))
+        })?;
+        end = offset + size.next_multiple_of(BLOCK);
+        let kind = entry.header().entry_type();
+        if kind.is_file() || kind.is_contiguous() {
+            let path = contained(location, &path)?;
+            if index.members.insert(path.clone(), member).is_some() {
+                return Err(fail(format!("the member {path} is there twice")));
+            }
+        } else if !(kind.is_dir() || kind.is_pax_global_extensions()) {
+            index.skipped.push((path, "not a plain file but a link, a device or sparse"));
+        }
+    }
+    let mut closing = [1; BLOCK as usize];
+    let read = archive.read_at(&mut closing, end).map_err(damaged)?;
+    if read < closing.len() {
+        return Err(fail(format!(
+            "truncated: no closing block of zeros at {end}, of {} bytes",
+            archive.len()
+        )));
+    }
+    Ok(index)
+}
+
+/// The compression that the first bytes give away.
+fn compressed(archive: &Extent) -> io::Result<Option<&'static str>> {
+    let mut magic = [0; 6];
+    let read = archive.read_at(&mut magic, 0)?;
+    Ok(match magic.get(..read).unwrap_or_default() {
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [b'B', b'Z', b'h', ..] => Some("bzip2"),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Some("xz"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+        _ => None,
+    })
+}

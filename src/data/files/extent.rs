@@ -1,0 +1,135 @@
+//! A run of bytes on disk or in memory, read only when asked for.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+/// `len` bytes from `start` of a file or a buffer. Cheap to clone; members of an archive share its store.
+#[derive(Debug, Clone)]
+pub(super) struct Extent {
+    store: Store,
+    start: u64,
+    len: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Store {
+    Disk(Arc<OnDisk>),
+    Memory(Arc<Cow<'static, [u8]>>),
+}
+
+#[derive(Debug)]
+struct OnDisk {
+    #[cfg(unix)]
+    file: File,
+    #[cfg(not(unix))]
+    path: std::path::PathBuf,
+}
+
+impl OnDisk {
+    /// Reads at a place without moving a cursor that other threads would share.
+    #[cfg(unix)]
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.file, buffer, offset)
+    }
+
+    #[cfg(not(unix))]
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        file.read(buffer)
+    }
+}
+
+impl Extent {
+    /// The whole of a file on disk, which is kept open.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let on_disk = OnDisk {
+            #[cfg(unix)]
+            file,
+            #[cfg(not(unix))]
+            path: path.to_path_buf(),
+        };
+        Ok(Self { store: Store::Disk(Arc::new(on_disk)), start: 0, len: metadata.len() })
+    }
+
+    /// The whole of a buffer.
+    pub fn memory(bytes: Cow<'static, [u8]>) -> Self {
+        let len = bytes.len() as u64;
+        Self { store: Store::Memory(Arc::new(bytes)), start: 0, len }
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// `len` bytes from `offset` on; `None` where they are not all inside.
+    pub fn slice(&self, offset: u64, len: u64) -> Option<Self> {
+        let end = offset.checked_add(len)?;
+        (end <= self.len).then(|| Self { store: self.store.clone(), start: self.start + offset, len })
+    }
+
+    /// Reads from `offset` on, as much as fits in `buffer` and is inside.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let wanted = self.len.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        let buffer = buffer.get_mut(..wanted).unwrap_or_default();
+        match &self.store {
+            Store::Disk(file) => file.read_at(buffer, self.start + offset),
+            Store::Memory(bytes) => {
+                let rest = bytes.get((self.start + offset) as usize..).unwrap_or_default();
+                (&mut &*rest).read(buffer)
+            }
+        }
+    }
+
+    /// A reader of its own over these bytes.
+    pub fn reader(&self) -> Cursor<'_> {
+        Cursor { extent: self, position: 0 }
+    }
+
+    /// All the bytes.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        // `len` is what the file system or an archive checked against it says, so it may be reserved.
+        let mut bytes = Vec::with_capacity(self.len as usize);
+        self.reader().read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != self.len {
+            let problem = format!("{} bytes; expected {}: changed while in use?", bytes.len(), self.len);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
+        }
+        Ok(bytes)
+    }
+}
+
+/// A place in an [`Extent`].
+pub(super) struct Cursor<'a> {
+    extent: &'a Extent,
+    position: u64,
+}
+
+impl Read for Cursor<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.extent.read_at(buffer, self.position)?;
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+impl Seek for Cursor<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+            SeekFrom::End(offset) => self.extent.len.checked_add_signed(offset),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}

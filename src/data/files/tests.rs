@@ -1,0 +1,197 @@
+use super::*;
+use crate::data::testing::{at, folder_of, gzip, tar_named, tar_of};
+use proptest::prelude::*;
+
+fn small() -> Vec<u8> {
+    tar_of(&[("./b/two.txt", b"two"), ("a.txt", b"one"), ("b/c/three.txt", b"three")])
+}
+
+fn memory(bytes: Vec<u8>) -> Result<Files, DataError> {
+    Files::archive("x.tar", &Extent::memory(bytes.into()))
+}
+
+fn message<T>(result: Result<T, DataError>) -> String {
+    result.err().expect("an error").to_string()
+}
+
+#[test]
+fn a_folder_and_an_archive_of_it_are_the_same_tree() {
+    let tar = small();
+    let folder = folder_of(&[
+        ("t/b/two.txt", b"two"),
+        ("t/a.txt", b"one"),
+        ("t/b/c/three.txt", b"three"),
+        ("t.tar", &tar),
+    ]);
+    for location in [at(&folder, "t"), at(&folder, "t.tar"), at(&folder, "t/"), at(&folder, "t.tar/")] {
+        let files = Files::open(&location).unwrap();
+        assert_eq!(files.list(), ["a.txt", "b/c/three.txt", "b/two.txt"], "{location}");
+        assert_eq!(files.read("b/c/three.txt").unwrap(), b"three");
+        assert_eq!(read(&files.location("b/two.txt")).unwrap(), b"two");
+        assert_eq!(files.name(), location);
+        assert!(matches!(files.read("b"), Err(DataError::Missing { .. })));
+    }
+    for location in [at(&folder, "t/b"), at(&folder, "t.tar/b")] {
+        let below = Files::open(&location).unwrap();
+        assert_eq!(below.list(), ["c/three.txt", "two.txt"]);
+        assert_eq!(below.read("two.txt").unwrap(), b"two");
+        assert!(matches!(read(&location), Err(DataError::IsFolder { .. })));
+    }
+}
+
+#[test]
+fn an_archive_in_an_archive_is_read_in_place() {
+    let outer = tar_of(&[("in/inner.tar", &small()), ("x", b"x")]);
+    let folder = folder_of(&[("outer.tar", &outer)]);
+    assert_eq!(read(&at(&folder, "outer.tar/in/inner.tar/b/two.txt")).unwrap(), b"two");
+    assert_eq!(
+        Files::open(&at(&folder, "outer.tar/in/inner.tar/b")).unwrap().list(),
+        ["c/three.txt", "two.txt"]
+    );
+    let in_memory = Files::from_memory("m", vec![("outer.tar".to_string(), outer.into())]);
+    let inner = in_memory.open_member("outer.tar").unwrap().open_member("in/inner.tar").unwrap();
+    assert_eq!(inner.name(), "m/outer.tar/in/inner.tar");
+    assert_eq!(inner.read("a.txt").unwrap(), b"one");
+}
+
+#[test]
+fn long_names_and_names_beyond_ascii_are_kept() {
+    let long = format!("{}/größe.txt", "folder".repeat(30));
+    assert_eq!(memory(tar_of(&[(&long, b"1")])).unwrap().list(), [long]);
+}
+
+#[test]
+fn gz_files_are_read_unpacked() {
+    let folder = folder_of(&[
+        ("x.gz", &gzip(b"hello")),
+        ("cut.gz", &gzip(&[7; 5000])[..20]),
+        ("plain.gz", b"hello"),
+        ("none.gz", &gzip(b"")),
+    ]);
+    assert_eq!(read(&at(&folder, "x.gz")).unwrap(), b"hello");
+    assert_eq!(Files::open(&at(&folder, "")).unwrap().read("x.gz").unwrap(), b"hello");
+    for damaged in ["cut.gz", "plain.gz"] {
+        assert!(message(read(&at(&folder, damaged))).contains("not readable as gzip"));
+    }
+    assert!(matches!(read(&at(&folder, "none.gz")), Err(DataError::Empty { .. })));
+}
+
+#[test]
+fn errors_name_the_file_and_what_was_found() {
+    let tar = small();
+    let folder = folder_of(&[
+        ("empty", b""),
+        ("text.txt", b"just text, no archive at all"),
+        ("t.tgz", &gzip(&tar)),
+        ("t.tar", &tar),
+    ]);
+    std::fs::create_dir(folder.path().join("hollow")).unwrap();
+    for (location, expected) in [
+        ("none", "none: not found; expected a folder or a tar archive"),
+        ("none/below.tar/x", "not found"),
+        ("empty", "empty: empty; expected a tar archive"),
+        ("hollow", "hollow: empty; expected files"),
+        ("text.txt", "text.txt: not readable as a tar archive"),
+        ("text.txt/x", "text.txt: not readable as a tar archive"),
+        ("t.tgz", "compressed with gzip; unpack it first"),
+        ("t.tar/z", "t.tar/z: not found"),
+        ("t.tar/../x", "leads out of its folder"),
+        ("t.tar/a.txt/x", "a.txt: not readable as a tar archive"),
+    ] {
+        let message = message(Files::open(&at(&folder, location)));
+        assert!(message.contains(expected), "{location}: {message}");
+    }
+    assert!(message(read(&at(&folder, "empty"))).contains("empty; expected data"));
+    assert!(message(read(&at(&folder, "none"))).contains("not found; expected a file"));
+    assert!(message(read(&at(&folder, "hollow"))).contains("a folder; expected a file"));
+    assert!(message(read("builtin:no such thing")).contains("builtin:no such thing: not found"));
+}
+
+#[test]
+fn a_cut_archive_is_refused_wherever_it_is_cut() {
+    let whole = small();
+    // The archive closes with two blocks of zeros; one of them is enough.
+    let needed = whole.len() - 512;
+    assert!(memory(whole[..needed].to_vec()).is_ok());
+    for len in 1..needed {
+        assert!(matches!(memory(whole[..len].to_vec()), Err(DataError::Format { .. })), "cut to {len}");
+    }
+}
+
+#[test]
+fn a_member_larger_than_the_archive_is_refused_without_reserving_it() {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("huge").unwrap();
+    header.set_size(1 << 40);
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.resize(2048, 0);
+    assert!(message(memory(bytes)).contains("truncated: huge takes 1099511627776 bytes"));
+}
+
+#[test]
+fn members_that_lead_out_or_come_twice_are_refused_and_links_are_listed() {
+    for name in ["../x", "a/../../x", "/etc/x"] {
+        assert!(
+            matches!(memory(tar_named(name, tar::EntryType::Regular)), Err(DataError::Path { .. })),
+            "{name}"
+        );
+    }
+    assert!(message(memory(tar_of(&[("a", b"1"), ("./a", b"2")]))).contains("member a is there twice"));
+    let linked = memory(tar_named("link", tar::EntryType::Symlink)).unwrap();
+    assert_eq!(linked.skipped(), [("link".to_string(), "not a plain file but a link, a device or sparse")]);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_on_disk_are_followed_but_not_for_ever() {
+    use std::os::unix::fs::symlink;
+    let folder = folder_of(&[("real/a", b"1")]);
+    symlink(folder.path().join("real"), folder.path().join("linked")).unwrap();
+    symlink("nowhere", folder.path().join("dangling")).unwrap();
+    let files = Files::open(&at(&folder, "")).unwrap();
+    assert_eq!(files.list(), ["linked/a", "real/a"]);
+    assert_eq!(files.skipped(), [("dangling".to_string(), "a link to nothing")]);
+    symlink("..", folder.path().join("real/up")).unwrap();
+    assert!(message(Files::open(&at(&folder, ""))).contains("a link to a folder above"));
+}
+
+#[test]
+fn text_must_be_utf8_and_loses_its_byte_order_mark() {
+    let folder = folder_of(&[("ok", "\u{feff}grün".as_bytes()), ("bad", b"abc\xff def"), ("empty", b"")]);
+    assert_eq!(read_text(&at(&folder, "ok")).unwrap(), "grün");
+    assert!(message(read_text(&at(&folder, "bad"))).contains("byte 0xff at offset 3"));
+    assert!(matches!(read_text(&at(&folder, "empty")), Err(DataError::Empty { .. })));
+}
+
+#[test]
+fn threads_share_one_tree() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    let folder = folder_of(&[("t.tar", &small())]);
+    let files = Files::open(&at(&folder, "t.tar")).unwrap();
+    shared(&files);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..200).for_each(|_| assert_eq!(files.read("b/c/three.txt").unwrap(), b"three")));
+        }
+    });
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_are_no_archive_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..4096)) {
+        let _ = memory(bytes);
+    }
+
+    #[test]
+    fn a_changed_archive_gives_no_panic(at in 0usize..5000, to in any::<u8>()) {
+        let mut bytes = small();
+        let at = at % bytes.len();
+        bytes[at] = to;
+        if let Ok(files) = memory(bytes) {
+            for path in files.list() {
+                let _ = files.read(path);
+            }
+        }
+    }
+}

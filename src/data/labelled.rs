@@ -1,0 +1,159 @@
+//! Pictures and their labels, in the layouts in which they are published.
+//!
+//! - One folder a class: `cat/1.png`, also below a split's folder: `test/cat/1.png`.
+//! - WebDataset shards: tar archives with `000123.jpg` beside `000123.cls`.
+//! - IDX pairs, as MNIST has them: `train-images-idx3-ubyte.gz` beside `train-labels-idx1-ubyte.gz`.
+
+mod class_folders;
+mod idx;
+mod shards;
+#[cfg(test)]
+mod tests;
+
+use crate::data::error::DataError;
+use crate::data::files::{self, Files};
+use std::sync::Arc;
+
+/// The file names that list class names, one a line, in the order of their labels.
+const CLASSES: &str = "classes.txt";
+/// Extensions of pictures, in lower case.
+const PICTURES: [&str; 9] = ["bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tiff", "webp"];
+
+/// A labelled source, opened but not read.
+#[derive(Debug)]
+pub enum Labelled {
+    /// One file a picture.
+    Files {
+        /// The trees in which the pictures lie.
+        sources: Vec<Arc<Files>>,
+        /// The pictures; sorted by source, then by path.
+        entries: Vec<Entry>,
+        /// Class names: label `i` is `classes[i]`.
+        classes: Vec<String>,
+        /// The locations of files that are not used, and why.
+        skipped: Vec<(String, &'static str)>,
+    },
+    /// All pictures in one IDX file and all labels in another.
+    Idx {
+        /// Location of the pictures, as [`files::read`] takes it.
+        images: String,
+        /// Location of the labels.
+        labels: String,
+    },
+}
+
+/// One labelled picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its tree: an index into the sources.
+    pub source: usize,
+    /// Its path there.
+    pub path: String,
+    /// Its class: an index into the classes.
+    pub label: u32,
+}
+
+/// Opens a labelled source: a folder, a tar archive, a folder of archives, a pattern of archives
+/// (`train-*.tar`; `*` and `?` in the file name), an IDX file or `builtin:`.
+///
+/// `split` picks a part by name: the folder `test/`, the archives `test*.tar`, the IDX pair `t10k` (or
+/// `test`). It must be given where there is more than one.
+///
+/// # Errors
+/// [`DataError::Unknown`] for a split that is not there, [`DataError::Layout`] for files that are arranged
+/// in none of these ways or of which not one is a labelled picture, and those of [`Files::open`].
+pub fn open(location: &str, split: Option<&str>) -> Result<Labelled, DataError> {
+    if let Some(pair) = idx::of_file(location, split)? {
+        return Ok(pair);
+    }
+    if let Some((folder, pattern)) = pattern(location) {
+        return of_archives(location, folder, shards::matching(folder, pattern)?, split);
+    }
+    let tree = Files::open(location)?;
+    if let Some(pair) = idx::of_tree(&tree, split)? {
+        return Ok(pair);
+    }
+    let (archives, rest): (Vec<_>, Vec<_>) =
+        tree.list().iter().cloned().partition(|path| path.ends_with(".tar"));
+    if archives.is_empty() {
+        return of_tree(Arc::new(tree), split);
+    }
+    let mut found = of_archives(location, location, archives, split)?;
+    if let Labelled::Files { skipped, .. } = &mut found {
+        let rest = rest.into_iter().filter(|path| path != CLASSES);
+        skipped.extend(rest.map(|path| (tree.location(&path), "beside the archives, not in one")));
+        skipped.extend(tree.skipped().iter().map(|(path, why)| (tree.location(path), *why)));
+    }
+    Ok(found)
+}
+
+/// The archives of a split: shards, or a single archive with one folder a class.
+fn of_archives(
+    location: &str,
+    folder: &str,
+    archives: Vec<String>,
+    split: Option<&str>,
+) -> Result<Labelled, DataError> {
+    let archives = shards::of_split(location, archives, split)?;
+    let open = |name: &String| Files::open(&files::join(folder, name)).map(Arc::new);
+    match archives.as_slice() {
+        [] => {
+            Err(DataError::Missing { location: location.to_string(), expected: "tar archives".to_string() })
+        }
+        [only] => of_tree(open(only)?, split),
+        several => shards::labelled(location, several.iter().map(open).collect::<Result<_, _>>()?),
+    }
+}
+
+/// One tree: shards where it holds `.cls` members, else one folder a class.
+fn of_tree(tree: Arc<Files>, split: Option<&str>) -> Result<Labelled, DataError> {
+    if tree.list().iter().any(|path| shards::key_and_extension(path).1 == shards::LABEL) {
+        let name = tree.name().to_string();
+        return shards::labelled(&name, vec![tree]);
+    }
+    class_folders::labelled(tree, split)
+}
+
+/// The class names in the `classes.txt` of this tree or beside it, if there is one.
+fn class_names(tree: &Files) -> Result<Option<Vec<String>>, DataError> {
+    let folder = tree.name().rfind(['/', ':']).map_or("", |end| tree.name().get(..=end).unwrap_or_default());
+    let location = if tree.contains(CLASSES) { tree.location(CLASSES) } else { files::join(folder, CLASSES) };
+    let text = match files::read_text(&location) {
+        Ok(text) => text,
+        Err(DataError::Missing { .. }) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let names: Vec<String> = text.lines().map(|line| line.trim().to_string()).collect();
+    if let Some(blank) = names.iter().position(String::is_empty) {
+        return Err(DataError::layout(
+            &location,
+            format!("line {} is blank; expected a class name", blank + 1),
+        ));
+    }
+    if let Some(twice) =
+        names.iter().enumerate().find_map(|(i, name)| names.get(..i)?.contains(name).then_some(name))
+    {
+        return Err(DataError::layout(&location, format!("the class {twice:?} is listed twice")));
+    }
+    Ok(Some(names))
+}
+
+/// Whether a path is a picture's, by its extension.
+fn is_picture(path: &str) -> bool {
+    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+    PICTURES.iter().any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+/// The folder and the pattern, where a location's file name is one.
+fn pattern(location: &str) -> Option<(&str, &str)> {
+    let (folder, name) = location.rsplit_once('/').unwrap_or((".", location));
+    name.contains(['*', '?']).then_some((folder, name))
+}
+
+/// Names joined for a message, cut where there are many.
+fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 20;
+    let names: Vec<&str> = names.into_iter().collect();
+    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{shown}, … ({} in all)", names.len()) } else { shown }
+}

@@ -1,0 +1,80 @@
+//! One training example as plain data: inputs, targets and an identity.
+
+use super::DataError;
+use serde::{Deserialize, Serialize};
+use smalti_contract::Tokens;
+
+/// Which stack reads a list of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// The stack that the main one looks at by cross-attention.
+    Encoder,
+    /// The main stack, which heads read; the only one in most models.
+    Main,
+}
+
+/// One training example.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// What each stack reads, in the order of the task's inputs.
+    pub inputs: Vec<(Stream, Tokens)>,
+    /// What the task's head should say.
+    pub target: Target,
+    /// Tells the sample apart from every other; dropout is keyed by it.
+    pub id: u64,
+}
+
+/// What a head should say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// An id for each token that the head reads. A token of weight 0 is not asked.
+    Ids {
+        /// `[n]`.
+        ids: Vec<u32>,
+        /// `[n]`: the weight of each token in the loss.
+        weights: Vec<f32>,
+    },
+    /// Real numbers for each token that the head reads.
+    Features {
+        /// `[n, dim]`, row-major.
+        values: Vec<f32>,
+        /// Numbers for a token.
+        dim: usize,
+        /// `[n]`: the weight of each token in the loss.
+        weights: Vec<f32>,
+    },
+    /// Labels in their order, not aligned with the tokens: what CTC learns.
+    Labels(Vec<u32>),
+    /// Nothing is known: the sample is there to be predicted.
+    Unknown,
+}
+
+impl Target {
+    /// A class, read at one token.
+    pub fn class(class: u32) -> Self {
+        Target::ids(vec![class])
+    }
+
+    /// An id for each token, of equal weight.
+    pub fn ids(ids: Vec<u32>) -> Self {
+        Target::Ids { weights: vec![1.0; ids.len()], ids }
+    }
+}
+
+/// Samples by number.
+pub trait Dataset: Send + Sync {
+    /// Samples in one epoch.
+    fn len(&self) -> usize;
+
+    /// True when there is no sample.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sample `index`. With a seed, a random variation of it for training; without, always the same.
+    ///
+    /// # Errors
+    /// A [`DataError`] that names the file.
+    fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError>;
+}

@@ -1,0 +1,333 @@
+//! Embedder → transformer → heads: one model for all of its tasks.
+
+use crate::data::{Batch, Layout, Stream, TokenBatch};
+use crate::embedding::Embedder;
+use crate::head::Head;
+use crate::params::Params;
+use crate::random;
+use crate::rules::{AttentionRules, RuleError, TokenMeta, Visibility};
+use crate::task::TaskSpec;
+use crate::transformer::{Cache, ConfigError, Dropout, LayerRule, ModelConfig, Pass, Stack};
+use candle_core::{Device, Tensor};
+use smalti_contract::KindSpec;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// A model: its parameters and what they compute.
+pub struct Model {
+    config: ModelConfig,
+    tasks: Vec<TaskSpec>,
+    kinds: Vec<KindSpec>,
+    layouts: Vec<Layout>,
+    /// One table for each layer, or one for all.
+    rules: Vec<Arc<AttentionRules>>,
+    params: Params,
+    embedder: Embedder,
+    encoder: Option<Stack>,
+    stack: Stack,
+    heads: Vec<Head>,
+}
+
+/// Why a model cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// Settings that cannot work together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A rule that does not fit its kinds.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// A task that does not fit.
+    #[error("task {task}: {problem}")]
+    Task {
+        /// The task's name.
+        task: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The tensor library refused.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// One head's loss on a batch.
+pub struct HeadLoss {
+    /// The task's number.
+    pub task: usize,
+    /// Scalar: the weighted sum of losses.
+    pub sum: Tensor,
+    /// The sum of weights; `sum / weight` is the mean loss.
+    pub weight: f64,
+}
+
+impl Model {
+    /// A model for these tasks, its parameters drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`ModelError`] for settings, rules or tasks that do not fit together.
+    pub fn new(
+        config: &ModelConfig,
+        tasks: &[TaskSpec],
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        config.validate()?;
+        let (kinds, layouts) = lay_out(config, tasks)?;
+        let rules = rules_by_layer(config, tasks, &kinds)?;
+        let mut params = Params::new(seed, device);
+        let embedder = Embedder::new(params.root().at("embed"), config, &kinds, device)?;
+        let encoder = match config.n_encoder_layers {
+            0 => None,
+            n => Some(Stack::new(params.root().at("encoder"), config, n, false)?),
+        };
+        let stack = Stack::new(params.root().at("stack"), config, config.n_layers, encoder.is_some())?;
+        let mut heads = Vec::with_capacity(tasks.len());
+        for (task, layout) in tasks.iter().zip(&layouts) {
+            let table = config.tie_embeddings.then(|| embedder.table(layout.reads)).flatten();
+            heads.push(Head::new(
+                params.root().at("head").at(&task.name),
+                task.head.says,
+                config.d_model,
+                table,
+            )?);
+        }
+        let (config, tasks) = (config.clone(), tasks.to_vec());
+        Ok(Self { config, tasks, kinds, layouts, rules, params, embedder, encoder, stack, heads })
+    }
+
+    /// The last hidden state of every token of the main stream, `[n_tokens, d_model]`. With a dropout seed,
+    /// as in training.
+    ///
+    /// # Errors
+    /// Where the tensor library refuses.
+    pub fn forward(&self, batch: &Batch, dropout_seed: Option<u64>) -> candle_core::Result<Tensor> {
+        let memory = match (&self.encoder, &batch.encoder) {
+            (Some(encoder), Some(tokens)) => {
+                Some(self.run(encoder, tokens, None, dropout_seed.map(|s| random::mix(s, 1)))?)
+            }
+            _ => None,
+        };
+        self.run(&self.stack, &batch.main, memory.zip(batch.encoder.as_ref()), dropout_seed)
+    }
+
+    /// Each head's loss on a batch. With a dropout seed, as in training.
+    ///
+    /// # Errors
+    /// Where the tensor library refuses.
+    pub fn loss(
+        &self,
+        batch: &Batch,
+        dropout_seed: Option<u64>,
+        label_smoothing: f32,
+    ) -> candle_core::Result<Vec<HeadLoss>> {
+        let hidden = self.forward(batch, dropout_seed)?;
+        let losses = batch.heads.iter().map(|read| {
+            let head = &self.heads[read.task];
+            let sum = head.loss(&head.forward(&hidden, &read.rows)?, read, label_smoothing)?;
+            Ok(HeadLoss { task: read.task, sum, weight: read.targets.weight() })
+        });
+        losses.collect()
+    }
+
+    /// Each head's output on a batch, `[rows, width]`, in the order of `batch.heads`.
+    ///
+    /// # Errors
+    /// Where the tensor library refuses.
+    pub fn outputs(&self, batch: &Batch) -> candle_core::Result<Vec<Tensor>> {
+        let hidden = self.forward(batch, None)?;
+        batch.heads.iter().map(|read| self.heads[read.task].forward(&hidden, &read.rows)).collect()
+    }
+
+    /// The outputs of task `task`'s head for the next tokens of one document, whose earlier tokens left their
+    /// keys and values in `cache`; `[rows, width]`.
+    ///
+    /// # Errors
+    /// Where an earlier token would see a later one under the rules.
+    pub fn step(&self, task: usize, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Tensor> {
+        cache.extend(&batch.main.meta, &self.rules)?;
+        let seen = Arc::new(cache.seen.clone());
+        let memory = match (&self.encoder, &batch.encoder) {
+            (Some(encoder), Some(tokens)) => Some(self.run(encoder, tokens, None, None)?),
+            _ => None,
+        };
+        let pass = Pass {
+            self_views: self.views(&batch.main.meta, &seen),
+            cross_views: batch.encoder.as_ref().map_or(vec![], |e| self.views(&batch.main.meta, &e.meta)),
+            memory,
+            dropout: None,
+        };
+        let hidden = self.stack.forward(&self.embedder.forward(&batch.main)?, &pass, Some(cache))?;
+        let rows: Vec<u32> = batch.heads.iter().flat_map(|head| head.rows.clone()).collect();
+        self.heads[task].forward(&hidden, &rows)
+    }
+
+    /// A cache for [`step`](Self::step).
+    pub fn cache(&self) -> Cache {
+        Cache::new(self.config.n_layers)
+    }
+
+    /// Whether a batch uses a parameter: training checks that each of these gets a gradient.
+    pub fn uses<'a>(&'a self, batch: &Batch) -> impl Fn(&str) -> bool + use<'a> {
+        let streams = std::iter::once(&batch.main).chain(&batch.encoder);
+        let present: BTreeSet<usize> = streams.flat_map(|s| s.groups.iter().map(|g| g.kind)).collect();
+        let tasks: BTreeSet<usize> = batch.heads.iter().map(|head| head.task).collect();
+        let absent = (0..self.kinds.len()).filter(|k| !present.contains(k));
+        let mut unused: Vec<String> = absent.map(|k| format!("embed.{}.", self.kinds[k].name)).collect();
+        let silent = (0..self.tasks.len()).filter(|t| !tasks.contains(t));
+        unused.extend(silent.map(|t| format!("head.{}.", self.tasks[t].name)));
+        let looks = batch.encoder.is_some();
+        move |name| {
+            let crosses = name.starts_with("encoder.") || name.contains(".cross.") || name.contains(".cross_norm.");
+            (looks || !crosses) && !unused.iter().any(|prefix| name.starts_with(prefix.as_str()))
+        }
+    }
+
+    /// The settings that the model was built from.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The tasks, by number.
+    pub fn tasks(&self) -> &[TaskSpec] {
+        &self.tasks
+    }
+
+    /// The kinds of token, by number, named `task.kind`.
+    pub fn kinds(&self) -> &[KindSpec] {
+        &self.kinds
+    }
+
+    /// Where each task's tokens go; what [`collate`](crate::data::collate) wants.
+    pub fn layouts(&self) -> &[Layout] {
+        &self.layouts
+    }
+
+    /// The attention rules of a layer.
+    pub fn rules(&self, layer: usize) -> &AttentionRules {
+        &self.rules[layer.min(self.rules.len() - 1)]
+    }
+
+    /// The tasks' heads, by number.
+    pub fn heads(&self) -> &[Head] {
+        &self.heads
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The device that the model computes on.
+    pub fn device(&self) -> &Device {
+        self.params.device()
+    }
+
+    fn views(&self, queries: &Arc<TokenMeta>, keys: &Arc<TokenMeta>) -> Vec<Arc<Visibility>> {
+        let view = |rules: &Arc<AttentionRules>| Arc::new(Visibility::new(rules.clone(), queries.clone(), keys.clone()));
+        self.rules.iter().map(view).collect()
+    }
+
+    fn run(
+        &self,
+        stack: &Stack,
+        tokens: &TokenBatch,
+        memory: Option<(Tensor, &TokenBatch)>,
+        dropout_seed: Option<u64>,
+    ) -> candle_core::Result<Tensor> {
+        let dropout =
+            dropout_seed.map(|seed| Dropout { rate: self.config.dropout, seed, rows: tokens.keys.clone() });
+        let (memory, cross_views) = match memory {
+            Some((memory, looked_at)) => (Some(memory), self.views(&tokens.meta, &looked_at.meta)),
+            None => (None, vec![]),
+        };
+        let self_views = self.views(&tokens.meta, &tokens.meta);
+        let pass = Pass { self_views, cross_views, memory, dropout: dropout.as_ref() };
+        let mut x = self.embedder.forward(tokens)?;
+        if let Some(dropout) = &dropout {
+            x = dropout.apply(&x, 0)?;
+        }
+        stack.forward(&x, &pass, None)
+    }
+}
+
+/// The model's kinds, and where each task's tokens go.
+fn lay_out(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<(Vec<KindSpec>, Vec<Layout>), ModelError> {
+    let mut kinds: Vec<KindSpec> = Vec::new();
+    let mut layouts = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let refuse = |problem: String| ModelError::Task { task: task.name.clone(), problem };
+        if layouts.iter().any(|layout: &Layout| layout.task == task.name) {
+            return Err(refuse("another task has the same name".into()));
+        }
+        let first = kinds.len();
+        let mut inputs = Vec::new();
+        for (stream, input) in &task.inputs {
+            if *stream == Stream::Encoder && config.n_encoder_layers == 0 {
+                return Err(refuse("has an input for the encoder; model.n_encoder_layers is 0".into()));
+            }
+            let mut numbered = Vec::new();
+            for kind in input {
+                let mut named = kind.clone();
+                named.name = format!("{}.{}", task.name, kind.name);
+                if kinds[first..].iter().any(|other| other.name == named.name) {
+                    return Err(refuse(format!("has two kinds named {}", kind.name)));
+                }
+                numbered.push((kinds.len(), kind.clone()));
+                kinds.push(named);
+            }
+            inputs.push((*stream, numbered));
+        }
+        let mut main = inputs.iter().filter(|(stream, _)| *stream == Stream::Main).flat_map(|(_, kinds)| kinds);
+        let reads = main.find(|(_, kind)| kind.name == task.head.reads).map(|(number, _)| *number);
+        let reads = reads
+            .ok_or_else(|| refuse(format!("its head reads {}, no kind of its main input", task.head.reads)))?;
+        layouts.push(Layout { task: task.name.clone(), inputs, reads });
+    }
+    Ok((kinds, layouts))
+}
+
+/// The tasks' rules side by side, with the configured replacements: one table, or one for each layer.
+fn rules_by_layer(
+    config: &ModelConfig,
+    tasks: &[TaskSpec],
+    kinds: &[KindSpec],
+) -> Result<Vec<Arc<AttentionRules>>, ModelError> {
+    let mut base = AttentionRules::never(kinds.iter().map(|kind| kind.name.clone()));
+    for task in tasks {
+        for (query, key, rule) in &task.rules {
+            base.set(&format!("{}.{query}", task.name), &format!("{}.{key}", task.name), rule.clone())?;
+        }
+    }
+    let (some_layers, all_layers): (Vec<_>, Vec<_>) = config.rules.iter().partition(|r| !r.layers.is_empty());
+    let replace = |rules: &mut AttentionRules, replaced: &[&LayerRule]| {
+        replaced.iter().try_for_each(|r| rules.set(&r.query, &r.key, r.rule.clone()))
+    };
+    replace(&mut base, &all_layers)?;
+    let n_tables = if some_layers.is_empty() { 1 } else { config.n_layers.max(config.n_encoder_layers) };
+    let mut tables = Vec::with_capacity(n_tables);
+    for layer in 0..n_tables {
+        let mut rules = base.clone();
+        let here: Vec<_> = some_layers.iter().copied().filter(|r| r.layers.contains(&layer)).collect();
+        replace(&mut rules, &here)?;
+        comparable_axes(&rules, kinds)?;
+        tables.push(Arc::new(rules));
+    }
+    Ok(tables)
+}
+
+/// `near` compares positions axis by axis, so both kinds must have the same axes.
+fn comparable_axes(rules: &AttentionRules, kinds: &[KindSpec]) -> Result<(), RuleError> {
+    let names = |kind: &KindSpec| kind.axes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
+    for (q, query) in kinds.iter().enumerate() {
+        for (k, key) in kinds.iter().enumerate() {
+            if let Some(radius) = rules.get(q, k).compares_positions() {
+                let (query_axes, key_axes) = (names(query), names(key));
+                if query_axes != key_axes || query_axes.is_empty() {
+                    let (query, key) = (query.name.clone(), key.name.clone());
+                    return Err(RuleError::Axes { radius, query, query_axes, key, key_axes });
+                }
+            }
+        }
+    }
+    Ok(())
+}

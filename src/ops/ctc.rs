@@ -1,0 +1,423 @@
+//! Connectionist temporal classification (Graves et al. 2006): the loss of a label sequence without alignment.
+//!
+//! A document of t frames and l labels costs about 2·t·(2l + 1) log-additions of three terms, in `f64` and in log
+//! space, so no length underflows. Forward computes the gradient on the way and keeps it (4 bytes a logit); documents
+//! run in parallel.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::cross_entropy::{log_softmax, log_sum_exp};
+use super::math::{exp, map, vectorize};
+use super::storage::{has_kernel, slice};
+
+/// Σ_d w_d·(−log p(labels_d | frames_d)), a scalar.
+///
+/// `logits` is `[n, v]` for all frames of the batch, `documents` the frames of each document (ascending and apart;
+/// frames of none get no gradient), `labels` and `weights` one of each document. A document of weight 0 is not
+/// looked at. Errors: lengths or ranges that do not fit, a label that is `blank` or not below v, a document that
+/// [`fits`] refuses.
+pub fn ctc(
+    logits: &Tensor,
+    documents: &[Range<usize>],
+    labels: &[Vec<u32>],
+    weights: &[f32],
+    blank: u32,
+) -> Result<Tensor> {
+    let documents = check(logits, documents, labels, weights, blank)?;
+    match has_kernel(logits) {
+        true => logits.contiguous()?.apply_op1(Ctc { documents, blank, gradient: OnceLock::new() }),
+        false => reference(logits, &documents, blank),
+    }
+}
+
+/// Whether `frames` can spell `labels`: a frame for each label, and a blank between equal neighbours.
+pub fn fits(frames: usize, labels: &[u32]) -> bool {
+    let repeats = labels.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    frames >= labels.len() + repeats
+}
+
+/// The labels of the likeliest path through `logits` `[frames, v]`: the best of each frame, repeats merged, blanks
+/// left out.
+pub fn best_path(logits: &Tensor, blank: u32) -> Result<Vec<u32>> {
+    let mut best = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
+    best.dedup();
+    best.retain(|&label| label != blank);
+    Ok(best)
+}
+
+/// One document's part of the loss.
+struct Document {
+    frames: Range<usize>,
+    labels: Vec<u32>,
+    weight: f32,
+}
+
+fn check(
+    logits: &Tensor,
+    documents: &[Range<usize>],
+    labels: &[Vec<u32>],
+    weights: &[f32],
+    blank: u32,
+) -> Result<Vec<Document>> {
+    let (n, v) = logits.dims2()?;
+    if labels.len() != documents.len() || weights.len() != documents.len() {
+        let (documents, labels, weights) = (documents.len(), labels.len(), weights.len());
+        bail!(
+            "ctc: expected one label list and weight each for {documents} documents, found {labels} and {weights}"
+        )
+    }
+    if blank as usize >= v {
+        bail!("ctc: the blank {blank} is not below the {v} classes")
+    }
+    let mut end = 0;
+    let mut checked = Vec::with_capacity(documents.len());
+    for (i, ((frames, labels), &weight)) in documents.iter().zip(labels).zip(weights).enumerate() {
+        if frames.start < end || frames.end < frames.start || frames.end > n {
+            bail!("ctc: document {i} has frames {frames:?}; expected a range between {end} and {n}")
+        }
+        end = frames.end;
+        if weight == 0.0 {
+            continue;
+        }
+        if let Some(label) = labels.iter().find(|label| **label == blank || **label as usize >= v) {
+            bail!("ctc: label {label} of document {i} is the blank {blank} or not below the {v} classes")
+        }
+        if !fits(frames.len(), labels) {
+            bail!("ctc: the {} frames of document {i} cannot spell its {} labels", frames.len(), labels.len())
+        }
+        checked.push(Document { frames: frames.clone(), labels: labels.clone(), weight });
+    }
+    Ok(checked)
+}
+
+/// The states of the alignment: the labels with a blank before, between and after them.
+struct States {
+    symbols: Vec<u32>,
+    /// Whether a state may follow the one two before it, leaving out the blank: between unequal labels.
+    skips: Vec<bool>,
+}
+
+impl States {
+    fn new(labels: &[u32], blank: u32) -> Self {
+        let mut symbols = vec![blank];
+        symbols.extend(labels.iter().flat_map(|&label| [label, blank]));
+        let skips = (0..symbols.len()).map(|s| s >= 2 && symbols[s] != blank && symbols[s] != symbols[s - 2]);
+        Self { skips: skips.collect(), symbols }
+    }
+}
+
+/// [`ctc`] in candle's own operations: the forward recursion of Graves's equation 6.
+fn reference(logits: &Tensor, documents: &[Document], blank: u32) -> Result<Tensor> {
+    let mut loss = Tensor::zeros((), logits.dtype(), logits.device())?;
+    for document in documents.iter().filter(|document| !document.frames.is_empty()) {
+        let frames = logits.narrow(0, document.frames.start, document.frames.len())?;
+        let log_p = reference_log_p(&log_softmax(&frames)?, &States::new(&document.labels, blank))?;
+        loss = (loss - (log_p * f64::from(document.weight))?)?;
+    }
+    Ok(loss)
+}
+
+/// The log probability of all alignments; `log_probabilities` is `[frames, v]`.
+fn reference_log_p(log_probabilities: &Tensor, states: &States) -> Result<Tensor> {
+    /// Stands for log 0: −∞ would make NaN of its own gradient.
+    const IMPOSSIBLE: f64 = -1e30;
+    let (device, dtype) = (log_probabilities.device(), log_probabilities.dtype());
+    let n_states = states.symbols.len();
+    let penalty = |allowed: &dyn Fn(usize) -> bool| {
+        let values = (0..n_states).map(|s| if allowed(s) { 0.0 } else { IMPOSSIBLE });
+        Tensor::from_iter(values.collect::<Vec<f64>>(), device)?.to_dtype(dtype)
+    };
+    let (starts, skips) = (penalty(&|s| s < 2)?, penalty(&|s| states.skips[s])?);
+    let nowhere = penalty(&|_| false)?;
+    let later =
+        |alpha: &Tensor, by: usize| Tensor::cat(&[&nowhere, alpha], 0)?.narrow(0, n_states - by, n_states);
+    let symbols = Tensor::from_slice(&states.symbols, n_states, device)?;
+    let emitted = log_probabilities.index_select(&symbols, 1)?; // [frames, n_states]
+    let mut alpha = (emitted.get(0)? + starts)?; // [n_states]
+    for t in 1..emitted.dim(0)? {
+        let arrivals = match n_states {
+            1 => vec![alpha.clone()],
+            _ => vec![alpha.clone(), later(&alpha, 1)?, (later(&alpha, 2)? + &skips)?],
+        };
+        alpha = (reference_log_sum_exp(&Tensor::stack(&arrivals, 0)?)? + emitted.get(t)?)?;
+    }
+    let ends = n_states.min(2);
+    reference_log_sum_exp(&alpha.narrow(0, n_states - ends, ends)?)
+}
+
+/// log Σ eˣ over the first dimension.
+fn reference_log_sum_exp(x: &Tensor) -> Result<Tensor> {
+    let greatest = x.max(0)?.detach();
+    x.broadcast_sub(&greatest)?.exp()?.sum(0)?.log()? + greatest
+}
+
+struct Ctc {
+    documents: Vec<Document>,
+    blank: u32,
+    /// The gradient of the loss for the logits, `[n, v]`.
+    gradient: OnceLock<Vec<f32>>,
+}
+
+impl CustomOp1 for Ctc {
+    fn name(&self) -> &'static str {
+        "ctc"
+    }
+
+    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, v) = layout.shape().dims2()?;
+        let logits = slice(logits, layout)?;
+        let mut gradient = vec![0.0; logits.len()];
+        let losses: Vec<f64> = split(&self.documents, &mut gradient, v)
+            .into_par_iter()
+            .map(|(document, gradient)| {
+                let logits = &logits[document.frames.start * v..document.frames.end * v];
+                let states = States::new(&document.labels, self.blank);
+                let loss = Alignment::new(logits, v, &states).loss(gradient, document.weight);
+                f64::from(document.weight) * loss
+            })
+            .collect();
+        let _ = self.gradient.set(gradient); // an instance serves one call
+        Ok((CpuStorage::F32(vec![losses.iter().sum::<f64>() as f32]), Shape::from(())))
+    }
+
+    fn bwd(&self, logits: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let dy = dy.to_scalar::<f32>()?;
+        let gradient = self.gradient.get().map(Vec::as_slice).unwrap_or_default();
+        Ok(Some(Tensor::from_vec(map(gradient, |g| g * dy), logits.dims(), logits.device())?))
+    }
+}
+
+/// Each document with its own rows of the gradient.
+fn split<'a>(
+    documents: &'a [Document],
+    mut gradient: &'a mut [f32],
+    v: usize,
+) -> Vec<(&'a Document, &'a mut [f32])> {
+    let mut at = 0;
+    documents
+        .iter()
+        .map(|document| {
+            let (rows, rest) = std::mem::take(&mut gradient)[(document.frames.start - at) * v..]
+                .split_at_mut(document.frames.len() * v);
+            gradient = rest;
+            at = document.frames.end;
+            (document, rows)
+        })
+        .collect()
+}
+/// The forward-backward recursions over one document.
+struct Alignment<'a> {
+    /// `[frames, v]`.
+    logits: &'a [f32],
+    v: usize,
+    states: &'a States,
+    /// log Σ eˣ of each frame.
+    log_sums: Vec<f32>,
+}
+
+impl<'a> Alignment<'a> {
+    fn new(logits: &'a [f32], v: usize, states: &'a States) -> Self {
+        let log_sums = vectorize(
+            #[inline(always)]
+            || logits.chunks_exact(v).map(log_sum_exp).collect(),
+        );
+        Self { logits, v, states, log_sums }
+    }
+
+    /// −log p(labels | frames); its gradient for the logits, `weight` times, is written.
+    fn loss(&self, gradient: &mut [f32], weight: f32) -> f64 {
+        let (frames, n_states) = (self.log_sums.len(), self.states.symbols.len());
+        let Some(last_frame) = frames.checked_sub(1) else {
+            return 0.0; // no frames spell no labels, for certain
+        };
+        let alpha = self.forward();
+        let last = &alpha[last_frame * n_states..];
+        let log_p = log_add([last[n_states - 1], at(last, n_states.checked_sub(2)), f64::NEG_INFINITY]);
+        let mut beta: Vec<f64> =
+            (0..n_states).map(|s| if s + 2 < n_states { f64::NEG_INFINITY } else { 0.0 }).collect();
+        for t in (0..frames).rev() {
+            let row = &mut gradient[t * self.v..][..self.v];
+            self.write_softmax(t, row, weight);
+            for (s, (alpha, beta)) in alpha[t * n_states..].iter().zip(&beta).enumerate() {
+                // The posterior probability of being in state s at frame t.
+                row[self.states.symbols[s] as usize] -= weight * (alpha + beta - log_p).exp() as f32;
+            }
+            beta = self.step_back(t, &beta);
+        }
+        -log_p
+    }
+
+    /// α: the log probability of the frames up to t and of being in state s at t, `[frames, n_states]`.
+    fn forward(&self) -> Vec<f64> {
+        let (frames, n_states) = (self.log_sums.len(), self.states.symbols.len());
+        let mut alpha = vec![f64::NEG_INFINITY; frames * n_states];
+        for s in 0..n_states.min(2) {
+            alpha[s] = self.log_probability(0, s);
+        }
+        for t in 1..frames {
+            let (before, now) = alpha.split_at_mut(t * n_states);
+            let before = &before[(t - 1) * n_states..];
+            for s in 0..n_states {
+                let skip = if self.states.skips[s] { before[s - 2] } else { f64::NEG_INFINITY };
+                now[s] =
+                    log_add([before[s], at(before, s.checked_sub(1)), skip]) + self.log_probability(t, s);
+            }
+        }
+        alpha
+    }
+
+    /// From β at t to β at t − 1, where β is the log probability of the frames after t given the state at t.
+    fn step_back(&self, t: usize, beta: &[f64]) -> Vec<f64> {
+        let onward: Vec<f64> =
+            beta.iter().enumerate().map(|(s, beta)| beta + self.log_probability(t, s)).collect();
+        let skip = |s: usize| match self.states.skips.get(s + 2) {
+            Some(true) => onward[s + 2],
+            _ => f64::NEG_INFINITY,
+        };
+        (0..beta.len()).map(|s| log_add([onward[s], at(&onward, Some(s + 1)), skip(s)])).collect()
+    }
+
+    /// The log probability of the symbol of state s at frame t.
+    fn log_probability(&self, t: usize, s: usize) -> f64 {
+        let logit = self.logits[t * self.v + self.states.symbols[s] as usize];
+        f64::from(logit) - f64::from(self.log_sums[t])
+    }
+
+    fn write_softmax(&self, t: usize, row: &mut [f32], weight: f32) {
+        let log_sum = self.log_sums[t];
+        vectorize(
+            #[inline(always)]
+            || {
+                for (p, &logit) in row.iter_mut().zip(&self.logits[t * self.v..]) {
+                    *p = weight * exp(logit - log_sum);
+                }
+            },
+        )
+    }
+}
+
+/// The element at `i`, or log 0 where there is none.
+fn at(values: &[f64], i: Option<usize>) -> f64 {
+    i.and_then(|i| values.get(i)).copied().unwrap_or(f64::NEG_INFINITY)
+}
+
+/// log Σ eˣ of three terms.
+fn log_add(terms: [f64; 3]) -> f64 {
+    let greatest = terms[0].max(terms[1]).max(terms[2]);
+    if greatest == f64::NEG_INFINITY {
+        return greatest;
+    }
+    greatest + terms.iter().map(|term| (term - greatest).exp()).sum::<f64>().ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, check_kernel, random};
+    use candle_core::Device;
+
+    fn reference_of(
+        logits: &Tensor,
+        frames: &[Range<usize>],
+        labels: &[Vec<u32>],
+        weights: &[f32],
+    ) -> Result<Tensor> {
+        reference(logits, &check(logits, frames, labels, weights, 0)?, 0)
+    }
+
+    #[test]
+    fn reference_has_the_right_gradients() -> Result<()> {
+        let labels = [vec![1, 1, 2], vec![], vec![2]];
+        check_gradients(
+            |x| reference_of(&x[0], &[0..5, 5..7, 8..9], &labels, &[1.0, 0.5, 2.0]),
+            &[random(&[9, 3], 1)?],
+        )
+    }
+
+    #[test]
+    fn kernel_is_the_reference() -> Result<()> {
+        let cases: [(usize, usize, Vec<Range<usize>>, Vec<Vec<u32>>, Vec<f32>); 5] = [
+            (1, 2, vec![0..1], vec![vec![1]], vec![1.0]),
+            (3, 2, vec![0..3], vec![vec![1, 1]], vec![1.0]),
+            (4, 5, vec![0..4], vec![vec![]], vec![0.3]),
+            (30, 6, vec![0..12, 14..30], vec![vec![1, 2, 2, 5], vec![3, 3, 3]], vec![1.0, 0.25]),
+            (40, 65, vec![0..0, 0..20, 20..40], vec![vec![], vec![7; 9], vec![64, 1]], vec![1.0, 0.0, 2.0]),
+        ];
+        for (n, v, frames, labels, weights) in &cases {
+            let kernel = |x: &Tensor| ctc(x, frames, labels, weights, 0);
+            let reference = |x: &Tensor| reference_of(x, frames, labels, weights);
+            check_kernel(|x| kernel(&x[0]), |x| reference(&x[0]), &[random(&[*n, *v], 1)?])?;
+            check_kernel(|x| kernel(&x[0].t()?), |x| reference(&x[0].t()?), &[random(&[*v, *n], 2)?])?;
+        }
+        Ok(())
+    }
+
+    /// The probability of `labels` as the sum over all v^frames paths that collapse to them.
+    fn enumerate(p: &[Vec<f32>], labels: &[u32]) -> f64 {
+        let v = p[0].len();
+        (0..v.pow(p.len() as u32))
+            .map(|code| (0..p.len() as u32).map(|t| (code / v.pow(t) % v) as u32).collect::<Vec<_>>())
+            .filter(|path| {
+                let mut merged = path.clone();
+                merged.dedup();
+                merged.retain(|&symbol| symbol != 0);
+                merged == labels
+            })
+            .map(|path| path.iter().zip(p).map(|(&symbol, p)| f64::from(p[symbol as usize])).product::<f64>())
+            .sum()
+    }
+
+    #[test]
+    fn loss_is_the_sum_over_all_paths() -> Result<()> {
+        let logits = random(&[5, 3], 4)?;
+        let p = log_softmax(&logits)?.exp()?.to_vec2::<f32>()?;
+        for labels in [vec![], vec![1], vec![2, 1], vec![1, 1], vec![1, 2, 1], vec![2, 2, 2]] {
+            let loss = ctc(&logits, &[0..5], std::slice::from_ref(&labels), &[1.0], 0)?.to_scalar::<f32>()?;
+            let expected = -enumerate(&p, &labels).ln();
+            assert!((f64::from(loss) - expected).abs() < 1e-5, "{labels:?}: {loss} for {expected}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn long_documents_do_not_underflow() -> Result<()> {
+        let logits = (random(&[3000, 4], 1)? * 20.0)?;
+        let labels = [(0..500).map(|i| 1 + i % 3).collect::<Vec<u32>>()];
+        check_kernel(
+            |x| ctc(&x[0], &[0..3000], &labels, &[1.0], 0),
+            |x| ctc(&x[0], &[0..3000], &labels, &[1.0], 0),
+            &[logits],
+        )
+    }
+
+    #[test]
+    fn what_cannot_be_spelled_or_read_is_an_error() -> Result<()> {
+        assert!(fits(3, &[1, 1]) && !fits(2, &[1, 1]) && fits(2, &[1, 2]) && fits(0, &[]));
+        let logits = random(&[4, 3], 1)?;
+        let error = |frames: Range<usize>, labels: &[u32], weights: &[f32], blank| {
+            ctc(&logits, &[frames], &[labels.to_vec()], weights, blank).unwrap_err().to_string()
+        };
+        assert!(error(0..2, &[1, 1], &[1.0], 0).contains("cannot spell"));
+        assert!(error(0..4, &[0], &[1.0], 0).contains("label 0 of document 0"));
+        assert!(error(0..4, &[3], &[1.0], 0).contains("label 3"));
+        assert!(error(0..5, &[1], &[1.0], 0).contains("frames 0..5"));
+        assert!(error(0..4, &[1], &[], 0).contains("found 1 and 0"));
+        assert!(error(0..4, &[1], &[1.0], 3).contains("blank 3"));
+        assert!(ctc(&logits, &[2..4, 1..2], &[vec![1], vec![1]], &[1.0, 1.0], 0).is_err());
+        assert!(ctc(&logits, &[0..2], &[vec![1, 1]], &[0.0], 0).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn best_path_merges_repeats_and_drops_blanks() -> Result<()> {
+        let path = [0_usize, 2, 2, 0, 2, 1, 1, 0];
+        let logits: Vec<f32> =
+            path.iter().flat_map(|&best| (0..3).map(move |v| f32::from(v == best))).collect();
+        assert_eq!(best_path(&Tensor::from_vec(logits, (8, 3), &Device::Cpu)?, 0)?, [2, 2, 1]);
+        Ok(())
+    }
+}

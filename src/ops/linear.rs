@@ -1,0 +1,354 @@
+//! The affine map x·Wᵀ + b, and the matrix product that every kernel here calls.
+//!
+//! Forward and backward are three products of 2·n·m·k FLOP each, over n·k + m·k + n·m numbers: bound by arithmetic
+//! once n, m and k pass a few dozen. The transposes are strides, the bias is what the product accumulates onto,
+//! and so nothing is copied.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::math;
+use super::storage::{Elements, has_kernel, slice};
+
+/// x·Wᵀ + b: `x` is `[n, k]`, `weight` `[m, k]`, `bias` `[m]`; the result is `[n, m]`.
+///
+/// Bit-reproducible for one number of threads. Errors: shapes that do not fit.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (x_dims, weight_dims) = (x.dims(), weight.dims());
+    let fits = matches!((x_dims, weight_dims), ([_, k], [_, weight_k]) if k == weight_k)
+        && bias.is_none_or(|bias| bias.dims() == &weight_dims[..1]);
+    if !fits {
+        let bias = bias.map(|bias| bias.dims());
+        bail!(
+            "linear: expected x [n, k], weight [m, k], bias [m]; found {x_dims:?}, {weight_dims:?}, {bias:?}"
+        )
+    }
+    if !has_kernel(x) {
+        return reference(x, weight, bias);
+    }
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    match bias {
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Linear),
+        None => x.apply_op2(&weight, Linear),
+    }
+}
+
+/// [`linear`] in candle's own operations.
+pub(crate) fn reference(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let product = x.matmul(&weight.t()?)?;
+    match bias {
+        Some(bias) => product.broadcast_add(bias),
+        None => Ok(product),
+    }
+}
+
+struct Linear;
+
+impl Linear {
+    /// dx = dy·W and dW = dyᵀ·x, each unless nothing asks for it.
+    fn backward(x: &Tensor, weight: &Tensor, dy: &[f32]) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let ((n, k), m) = (x.dims2()?, weight.dim(0)?);
+        let dy = Matrix::new(dy, n, m);
+        let product = |a: Matrix, b: Matrix| {
+            let mut c = vec![0.0; a.rows * b.cols];
+            let shape = (a.rows, b.cols);
+            gemm_f32(1.0, a, b, 0.0, MatrixMut::new(&mut c, shape.0, shape.1), Parallelism::Rayon(0));
+            Tensor::from_vec(c, shape, x.device())
+        };
+        let dx = match x.track_op() {
+            true => Some(product(dy, Matrix::new(&Elements::of(weight)?, m, k))?),
+            false => None,
+        };
+        let dw = match weight.track_op() {
+            true => Some(product(dy.t(), Matrix::new(&Elements::of(x)?, n, k))?),
+            false => None,
+        };
+        Ok((dx, dw))
+    }
+}
+
+impl CustomOp2 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let ((n, k), (m, _)) = (lx.shape().dims2()?, lw.shape().dims2()?);
+        let (x, w) = (Matrix::new(slice(x, lx)?, n, k), Matrix::new(slice(w, lw)?, m, k));
+        let mut y = vec![0.0; n * m];
+        gemm_f32(1.0, x, w.t(), 0.0, MatrixMut::new(&mut y, n, m), Parallelism::Rayon(0));
+        Ok((CpuStorage::F32(y), Shape::from((n, m))))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let dy = dy.contiguous()?;
+        Linear::backward(x, weight, &Elements::of(&dy)?)
+    }
+}
+
+impl CustomOp3 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let ((n, k), (m, _)) = (lx.shape().dims2()?, lw.shape().dims2()?);
+        let (x, w) = (Matrix::new(slice(x, lx)?, n, k), Matrix::new(slice(w, lw)?, m, k));
+        let mut y = slice(b, lb)?.repeat(n);
+        gemm_f32(1.0, x, w.t(), 1.0, MatrixMut::new(&mut y, n, m), Parallelism::Rayon(0));
+        Ok((CpuStorage::F32(y), Shape::from((n, m))))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let dy = dy.contiguous()?;
+        let dy = Elements::of(&dy)?;
+        let (dx, dw) = Linear::backward(x, weight, &dy)?;
+        let db = column_sums(&dy, bias.dim(0)?);
+        Ok((dx, dw, Some(Tensor::from_slice(&db, db.len(), x.device())?)))
+    }
+}
+
+/// The sum of the rows of a row-major matrix, `[columns]`.
+fn column_sums(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let columns = columns.max(1); // an empty matrix has no row to ask for
+    let block = math::rows_in_block(matrix.len() / columns) * columns;
+    let sum = |rows: &[f32]| {
+        let mut sums = vec![0.0; columns];
+        math::vectorize(
+            #[inline(always)]
+            || rows.chunks_exact(columns).for_each(|row| math::add(&mut sums, row)),
+        );
+        sums
+    };
+    math::add_in_order(matrix.par_chunks(block).map(sum).collect(), columns)
+}
+
+/// A matrix inside a slice.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// The row-major matrix that starts with `data`.
+    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::strided(data, rows, cols, cols)
+    }
+
+    /// One whose rows start `row_stride` elements apart.
+    pub(crate) fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        Self { data, rows, cols, row_stride, col_stride: 1 }
+    }
+
+    /// The transpose of the same elements.
+    pub(crate) fn t(self) -> Self {
+        let Self { data, rows, cols, row_stride, col_stride } = self;
+        Self { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
+    }
+}
+
+/// A row-major matrix inside a slice, to be written.
+pub(crate) struct MatrixMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+}
+
+impl<'a> MatrixMut<'a> {
+    /// The row-major matrix that starts with `data`.
+    pub(crate) fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        Self::strided(data, rows, cols, cols)
+    }
+
+    /// One whose rows start `row_stride` elements apart; what lies between them is left alone.
+    pub(crate) fn strided(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        Self { data, rows, cols, row_stride }
+    }
+}
+
+/// c ← `alpha`·a·b + `beta`·c; with `beta` 0 the old c is not read.
+///
+/// `Parallelism::Rayon(0)` uses all threads where the product is large enough to gain; `None` is for callers
+/// that are parallel themselves. Panics where the shapes do not fit each other or reach beyond their slices.
+pub(crate) fn gemm_f32(alpha: f32, a: Matrix, b: Matrix, beta: f32, c: MatrixMut, parallelism: Parallelism) {
+    let (m, n, k) = (c.rows, c.cols, a.cols);
+    assert!(
+        a.rows == m && b.rows == k && b.cols == n,
+        "[{}, {k}]·[{}, {}] ≠ [{m}, {n}]",
+        a.rows,
+        b.rows,
+        b.cols
+    );
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        for row in c.data.chunks_mut(c.row_stride).take(m) {
+            row.iter_mut().take(n).for_each(|c| *c = if beta == 0.0 { 0.0 } else { beta * *c });
+        }
+        return;
+    }
+    let last = |rows, row_stride, cols, col_stride| (rows - 1) * row_stride + (cols - 1) * col_stride;
+    assert!(last(m, a.row_stride, k, a.col_stride) < a.data.len(), "a is longer than its slice");
+    assert!(last(k, b.row_stride, n, b.col_stride) < b.data.len(), "b is longer than its slice");
+    assert!(last(m, c.row_stride, n, 1) < c.data.len(), "c is longer than its slice");
+    assert!(m == 1 || n <= c.row_stride, "rows of c overlap");
+    // SAFETY: the asserts keep each element that the product touches, at i·row_stride + j·col_stride, inside its
+    // slice, and no two of c's coincide, so threads write apart; `c` is borrowed mutably, so it is neither a nor b.
+    // Strides fit an `isize` because they are below a slice's length wherever they are multiplied by more than 0.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.data.as_mut_ptr(),
+            1,
+            c.row_stride as isize,
+            beta != 0.0,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            beta,
+            alpha,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, check_gradients, check_kernel, random};
+
+    fn of(tensors: &[Tensor]) -> Result<Tensor> {
+        linear(&tensors[0], &tensors[1], tensors.get(2))
+    }
+
+    fn reference_of(tensors: &[Tensor]) -> Result<Tensor> {
+        reference(&tensors[0], &tensors[1], tensors.get(2))
+    }
+
+    fn inputs(n: usize, k: usize, m: usize) -> Result<Vec<Tensor>> {
+        Ok(vec![random(&[n, k], 1)?, random(&[m, k], 2)?, random(&[m], 3)?])
+    }
+
+    #[test]
+    fn reference_has_the_right_gradients() -> Result<()> {
+        check_gradients(reference_of, &inputs(3, 5, 4)?)
+    }
+
+    #[test]
+    fn kernel_is_the_reference() -> Result<()> {
+        for (n, k, m) in [(1, 1, 1), (1, 7, 3), (5, 1, 9), (67, 33, 129), (300, 64, 48)] {
+            let inputs = inputs(n, k, m)?;
+            check_kernel(of, reference_of, &inputs)?;
+            check_kernel(of, reference_of, &inputs[..2])?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn strided_inputs_are_understood() -> Result<()> {
+        let turned = |f: fn(&[Tensor]) -> Result<Tensor>| {
+            move |t: &[Tensor]| f(&[t[0].t()?, t[1].t()?.narrow(0, 1, 4)?, t[2].narrow(0, 1, 4)?])
+        };
+        check_kernel(
+            turned(of),
+            turned(reference_of),
+            &[random(&[6, 9], 1)?, random(&[6, 5], 2)?, random(&[5], 3)?],
+        )
+    }
+
+    #[test]
+    fn no_rows_give_no_rows_and_a_zero_gradient() -> Result<()> {
+        let inputs = inputs(0, 3, 2)?;
+        let weight = candle_core::Var::from_tensor(&inputs[1])?;
+        let y = linear(&inputs[0], weight.as_tensor(), Some(&inputs[2]))?;
+        assert_eq!(y.dims(), [0, 2]);
+        let gradients = y.backward()?;
+        assert_close("dW", gradients.get(&weight).unwrap(), &weight.zeros_like()?, 0.0)
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_bits() -> Result<()> {
+        let inputs = inputs(513, 100, 77)?;
+        let bits = || of(&inputs)?.flatten_all()?.to_vec1::<f32>();
+        assert_eq!(bits()?, bits()?);
+        Ok(())
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_named() -> Result<()> {
+        let error = linear(&random(&[2, 3], 1)?, &random(&[4, 5], 2)?, None).unwrap_err().to_string();
+        assert!(error.contains("[2, 3]") && error.contains("[4, 5]"), "{error}");
+        assert!(linear(&random(&[2, 3], 1)?, &random(&[4, 3], 2)?, Some(&random(&[3], 3)?)).is_err());
+        assert!(linear(&random(&[3], 1)?, &random(&[4, 3], 2)?, None).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn gemm_scales_accumulates_and_keeps_to_its_columns() {
+        let (a, b) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]);
+        let (a, b) = (Matrix::new(&a, 2, 2), Matrix::new(&b, 2, 2));
+        let mut c = [1.0, 1.0, 9.0, 1.0, 1.0];
+        gemm_f32(2.0, a, b.t(), 10.0, MatrixMut::strided(&mut c, 2, 2, 3), Parallelism::None);
+        assert_eq!(c, [44.0, 56.0, 9.0, 88.0, 116.0]);
+        let empty = Matrix::new(&[], 2, 0);
+        gemm_f32(
+            1.0,
+            empty,
+            Matrix::new(&[], 0, 2),
+            0.5,
+            MatrixMut::strided(&mut c, 2, 2, 3),
+            Parallelism::None,
+        );
+        assert_eq!(c, [22.0, 28.0, 9.0, 44.0, 58.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "b is longer than its slice")]
+    fn gemm_refuses_a_matrix_beyond_its_slice() {
+        let mut c = [0.0; 4];
+        let (a, b) = (Matrix::new(&[0.0; 4], 2, 2), Matrix::new(&[0.0; 3], 2, 2));
+        gemm_f32(1.0, a, b, 0.0, MatrixMut::new(&mut c, 2, 2), Parallelism::None);
+    }
+}

@@ -1,0 +1,36 @@
+//! The operations on the training path, each with its own forward and backward.
+//!
+//! An operation is a file: a public function, a CPU kernel for `f32` (a candle `CustomOp`) and a `reference`
+//! written in candle's own differentiable operations. The reference defines what the operation means: tests hold
+//! the kernel against it and it against finite differences, and it runs wherever there is no kernel (another
+//! device, another type).
+//!
+//! Kernels keep two promises. Nothing depends on scheduling: work is cut by size alone and partial sums are
+//! added in order, so the same input and thread count give the same bits. And a kernel reads or writes memory
+//! as seldom as the mathematics allows: what backward needs is recomputed or kept as one number a row.
+
+pub mod activation;
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod ctc;
+pub mod dropout;
+pub mod gather;
+pub mod linear;
+pub(crate) mod math;
+pub mod norm;
+pub mod squared_error;
+mod storage;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use activation::{Activation, activation};
+pub use adamw::{AdamwSettings, AdamwStep, square_sum};
+pub use attention::attention;
+pub use cross_entropy::cross_entropy;
+pub use ctc::ctc;
+pub use dropout::dropout;
+pub use gather::gather_rows;
+pub use linear::linear;
+pub use norm::{layer_norm, rms_norm};
+pub use squared_error::squared_error;

@@ -1,0 +1,336 @@
+//! Layer normalisation, with or without its mean and bias.
+//!
+//! Forward reads and writes each row once (8 bytes an element, about 8 FLOP), backward reads two and writes one
+//! (12 bytes, about 15 FLOP): the memory bounds both. Backward keeps a mean and a scale for each row; the gradients of
+//! weight and bias are summed over blocks of rows that depend on the number of rows alone.
+
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::math::{add_in_order, rows_in_block, sum, sum_by, sum_by2, vectorize};
+use super::storage::{Elements, has_kernel, slice};
+
+/// (x − mean)/√(variance + `eps`)·`weight` + `bias` for each row of `x`.
+///
+/// `x` is `[n, d]`, `weight` and `bias` `[d]`; the variance is the biased one (Ba et al. 2016). Errors: other
+/// shapes, `d` = 0.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
+    norm(x, weight, bias, eps, true)
+}
+
+/// x/√(mean of x² + `eps`)·`weight` for each row of `x` (Zhang & Sennrich 2019).
+///
+/// `x` is `[n, d]`, `weight` `[d]`. Errors: other shapes, `d` = 0.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    norm(x, weight, None, eps, false)
+}
+
+fn norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64, centre: bool) -> Result<Tensor> {
+    let fits = matches!(x.dims(), [_, d] if *d > 0 && weight.dims() == [*d])
+        && bias.is_none_or(|bias| bias.dims() == weight.dims());
+    if !fits {
+        let (x, weight, bias) = (x.dims(), weight.dims(), bias.map(|bias| bias.dims()));
+        bail!("norm: expected x [n, d], weight [d], bias [d]; found {x:?}, {weight:?}, {bias:?}")
+    }
+    if !has_kernel(x) {
+        return reference(x, weight, bias, eps, centre);
+    }
+    let norm = Norm { eps: eps as f32, centre, rows: OnceLock::new() };
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    match bias {
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, norm),
+        None => x.apply_op2(&weight, norm),
+    }
+}
+
+/// [`layer_norm`] (`centre`) or [`rms_norm`] in candle's own operations.
+pub(crate) fn reference(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    eps: f64,
+    centre: bool,
+) -> Result<Tensor> {
+    let x = if centre { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x.clone() };
+    let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?; // [n, 1]
+    let y = x.broadcast_div(&scale)?.broadcast_mul(weight)?;
+    match bias {
+        Some(bias) => y.broadcast_add(bias),
+        None => Ok(y),
+    }
+}
+
+/// What normalised one row.
+#[derive(Clone, Copy, Default)]
+struct Row {
+    mean: f32,
+    /// 1/√(variance + eps).
+    scale: f32,
+}
+
+struct Norm {
+    eps: f32,
+    centre: bool,
+    rows: OnceLock<Vec<Row>>,
+}
+
+impl Norm {
+    fn forward(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+        let d = weight.len();
+        let block = rows_in_block(x.len() / d);
+        let mut y = vec![0.0; x.len()];
+        let mut rows = vec![Row::default(); x.len() / d];
+        let blocks = y.par_chunks_mut(block * d).zip(rows.par_chunks_mut(block)).zip(x.par_chunks(block * d));
+        blocks.for_each(|((y, rows), x)| {
+            vectorize(
+                #[inline(always)]
+                || {
+                    for ((y, row), x) in y.chunks_exact_mut(d).zip(rows).zip(x.chunks_exact(d)) {
+                        *row = self.measure(x);
+                        normalize(y, x, *row, weight, bias);
+                    }
+                },
+            )
+        });
+        // A second forward of the same instance does not occur; its rows would be the same anyway.
+        let _ = self.rows.set(rows);
+        y
+    }
+
+    /// The mean and scale of a row, in two passes: the row is in the cache, and no digits cancel.
+    #[inline(always)]
+    fn measure(&self, x: &[f32]) -> Row {
+        let d = x.len() as f32;
+        let mean = if self.centre { sum(x) / d } else { 0.0 };
+        let variance = sum_by(
+            x,
+            #[inline(always)]
+            |x| (x - mean) * (x - mean),
+        ) / d;
+        Row { mean, scale: 1.0 / (variance + self.eps).sqrt() }
+    }
+
+    fn backward(&self, x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Gradients> {
+        let dy = dy.contiguous()?;
+        let (x_values, weight, dy) = (Elements::of(x)?, Elements::of(weight)?, Elements::of(&dy)?);
+        let weight = &*weight;
+        let d = weight.len();
+        let block = rows_in_block(x_values.len() / d);
+        let rows = self.rows.get().map(Vec::as_slice).unwrap_or_default();
+        let mut dx = vec![0.0; x_values.len()];
+        let inputs = x_values.par_chunks(block * d).zip(dy.par_chunks(block * d)).zip(rows.par_chunks(block));
+        let (dw, db) = dx
+            .par_chunks_mut(block * d)
+            .zip(inputs)
+            .map(|(dx, ((x, dy), rows))| {
+                let (mut dw, mut db) = (vec![0.0; d], vec![0.0; d]);
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        let inputs = x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(rows);
+                        for (dx, ((x, dy), row)) in dx.chunks_exact_mut(d).zip(inputs) {
+                            self.backward_row(dx, x, dy, *row, weight);
+                            add_parameter_gradients(&mut dw, &mut db, x, dy, *row);
+                        }
+                    },
+                );
+                (dw, db)
+            })
+            .collect::<(Vec<_>, Vec<_>)>();
+        Ok(Gradients {
+            dx: Tensor::from_vec(dx, x.dims(), x.device())?,
+            dw: Tensor::from_vec(add_in_order(dw, d), d, x.device())?,
+            db: Tensor::from_vec(add_in_order(db, d), d, x.device())?,
+        })
+    }
+
+    /// dx = scale·(g − mean(g) − x̂·mean(g·x̂)) with g = dy·weight and x̂ the normalised row; without centring
+    /// there is no mean(g).
+    #[inline(always)]
+    fn backward_row(&self, dx: &mut [f32], x: &[f32], dy: &[f32], row: Row, weight: &[f32]) {
+        let Row { mean, scale } = row;
+        for ((g, &dy), &weight) in dx.iter_mut().zip(dy).zip(weight) {
+            *g = dy * weight;
+        }
+        let d = x.len() as f32;
+        let mean_g = if self.centre { sum(dx) / d } else { 0.0 };
+        let mean_gx = sum_by2(
+            dx,
+            x,
+            #[inline(always)]
+            |g, x| g * (x - mean),
+        ) * scale
+            / d;
+        for (dx, &x) in dx.iter_mut().zip(x) {
+            *dx = scale * (*dx - mean_g - (x - mean) * scale * mean_gx);
+        }
+    }
+}
+
+/// y = (x − mean)·scale·weight + bias.
+#[inline(always)]
+fn normalize(y: &mut [f32], x: &[f32], row: Row, weight: &[f32], bias: Option<&[f32]>) {
+    for ((y, &x), &weight) in y.iter_mut().zip(x).zip(weight) {
+        *y = (x - row.mean) * row.scale * weight;
+    }
+    if let Some(bias) = bias {
+        super::math::add(y, bias);
+    }
+}
+
+/// dw += dy·x̂ and db += dy.
+#[inline(always)]
+fn add_parameter_gradients(dw: &mut [f32], db: &mut [f32], x: &[f32], dy: &[f32], row: Row) {
+    for (((dw, db), &x), &dy) in dw.iter_mut().zip(db).zip(x).zip(dy) {
+        *dw += dy * (x - row.mean) * row.scale;
+        *db += dy;
+    }
+}
+
+struct Gradients {
+    dx: Tensor,
+    dw: Tensor,
+    db: Tensor,
+}
+
+impl CustomOp2 for Norm {
+    fn name(&self) -> &'static str {
+        "norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let y = self.forward(slice(x, lx)?, slice(w, lw)?, None);
+        Ok((CpuStorage::F32(y), lx.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let Gradients { dx, dw, .. } = self.backward(x, weight, dy)?;
+        Ok((Some(dx), Some(dw)))
+    }
+}
+
+impl CustomOp3 for Norm {
+    fn name(&self) -> &'static str {
+        "norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let y = self.forward(slice(x, lx)?, slice(w, lw)?, Some(slice(b, lb)?));
+        Ok((CpuStorage::F32(y), lx.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Gradients { dx, dw, db } = self.backward(x, weight, dy)?;
+        Ok((Some(dx), Some(dw), Some(db)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, check_gradients, check_kernel, random};
+
+    const EPS: f64 = 1e-5;
+
+    fn layer(t: &[Tensor]) -> Result<Tensor> {
+        layer_norm(&t[0], &t[1], t.get(2), EPS)
+    }
+
+    fn layer_reference(t: &[Tensor]) -> Result<Tensor> {
+        reference(&t[0], &t[1], t.get(2), EPS, true)
+    }
+
+    fn rms(t: &[Tensor]) -> Result<Tensor> {
+        rms_norm(&t[0], &t[1], EPS)
+    }
+
+    fn rms_reference(t: &[Tensor]) -> Result<Tensor> {
+        reference(&t[0], &t[1], None, EPS, false)
+    }
+
+    fn inputs(n: usize, d: usize) -> Result<Vec<Tensor>> {
+        Ok(vec![random(&[n, d], 1)?, random(&[d], 2)?, random(&[d], 3)?])
+    }
+
+    #[test]
+    fn references_have_the_right_gradients() -> Result<()> {
+        let inputs = inputs(3, 6)?;
+        check_gradients(layer_reference, &inputs)?;
+        check_gradients(rms_reference, &inputs[..2])
+    }
+
+    #[test]
+    fn kernels_are_the_references() -> Result<()> {
+        for (n, d) in [(0, 4), (1, 2), (1, 64), (7, 3), (40, 65), (600, 129)] {
+            let inputs = inputs(n, d)?;
+            check_kernel(layer, layer_reference, &inputs)?;
+            check_kernel(layer, layer_reference, &inputs[..2])?;
+            check_kernel(rms, rms_reference, &inputs[..2])?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn strided_inputs_are_understood() -> Result<()> {
+        let turned =
+            |f: fn(&[Tensor]) -> Result<Tensor>| move |t: &[Tensor]| f(&[t[0].t()?, t[1].narrow(0, 2, 5)?]);
+        let inputs = [random(&[5, 9], 1)?, random(&[8], 2)?];
+        check_kernel(turned(layer), turned(layer_reference), &inputs)?;
+        check_kernel(turned(rms), turned(rms_reference), &inputs)
+    }
+
+    #[test]
+    fn a_constant_row_becomes_the_bias() -> Result<()> {
+        let inputs = inputs(1, 8)?;
+        let x = (inputs[0].zeros_like()? + 1e4)?;
+        let y = layer_norm(&x, &inputs[1], Some(&inputs[2]), EPS)?;
+        assert_close("output", &y.squeeze(0)?, &inputs[2], 1e-6)
+    }
+
+    #[test]
+    fn a_large_mean_costs_no_digits() -> Result<()> {
+        let inputs = inputs(4, 64)?;
+        // Steps of 1/128 are exact at 4096 too, so the two rows differ by the mean alone.
+        let x = ((&inputs[0] * 128.0)?.round()? / 128.0)?;
+        let far = layer_norm(&(&x + 4096.0)?, &inputs[1], None, EPS)?;
+        assert_close("output", &far, &layer_norm(&x, &inputs[1], None, EPS)?, 1e-5)
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_named() -> Result<()> {
+        let error = rms_norm(&random(&[2, 3], 1)?, &random(&[4], 2)?, EPS).unwrap_err().to_string();
+        assert!(error.contains("[2, 3]") && error.contains("[4]"), "{error}");
+        assert!(rms_norm(&random(&[2, 0], 1)?, &random(&[0], 2)?, EPS).is_err());
+        assert!(layer_norm(&random(&[2, 3], 1)?, &random(&[3], 2)?, Some(&random(&[2], 2)?), EPS).is_err());
+        Ok(())
+    }
+}

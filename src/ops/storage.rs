@@ -1,0 +1,89 @@
+//! CPU tensors as plain slices, which is how every kernel here sees them.
+
+use std::ops::{Deref, Range};
+use std::sync::Mutex;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor, Var, bail};
+
+/// Whether the CPU kernels take this tensor. Every other one goes to the operation's reference.
+pub(crate) fn has_kernel(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
+
+/// The elements of a custom operation's argument, row-major.
+pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let (Some((start, end)), CpuStorage::F32(values)) = (layout.contiguous_offsets(), storage) else {
+        bail!("expected contiguous f32 elements, found {:?} with {layout:?}", storage.dtype())
+    };
+    match values.get(start..end) {
+        Some(values) => Ok(values),
+        None => bail!("layout {layout:?} reaches beyond a storage of {} elements", values.len()),
+    }
+}
+
+/// A contiguous CPU `f32` tensor, locked for reading.
+pub(crate) struct Elements<'a> {
+    storage: StorageRef<'a>,
+    range: Range<usize>,
+}
+
+impl<'a> Elements<'a> {
+    /// Locks `tensor`; one that is not contiguous, not `f32` or not on the CPU is an error.
+    pub(crate) fn of(tensor: &'a Tensor) -> Result<Self> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let Storage::Cpu(elements) = &*storage else { bail!("expected a CPU tensor") };
+        slice(elements, layout)?;
+        let start = layout.start_offset();
+        Ok(Self { range: start..start + layout.shape().elem_count(), storage })
+    }
+}
+
+impl Deref for Elements<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(values)) => &values[self.range.clone()],
+            _ => &[], // `of` has refused it
+        }
+    }
+}
+
+/// Runs `change` on the elements of a contiguous CPU `f32` variable.
+///
+/// candle lends one storage at a time for writing; calls nest where a kernel changes several.
+pub(crate) fn update<R: Send>(variable: &Var, change: impl FnOnce(&mut [f32]) -> R + Send) -> Result<R> {
+    let update = Update(Mutex::new(Progress::Before(change)));
+    variable.inplace_op1(&update)?;
+    match update.0.into_inner() {
+        Ok(Progress::After(result)) => Ok(result),
+        _ => bail!("an in-place update did not run"),
+    }
+}
+
+struct Update<F, R>(Mutex<Progress<F, R>>);
+
+enum Progress<F, R> {
+    Before(F),
+    During,
+    After(R),
+}
+
+impl<F: FnOnce(&mut [f32]) -> R, R> InplaceOp1 for Update<F, R> {
+    fn name(&self) -> &'static str {
+        "update"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        slice(storage, layout)?;
+        let CpuStorage::F32(values) = storage else { bail!("expected f32") };
+        let (Ok(mut progress), Some((start, end))) = (self.0.lock(), layout.contiguous_offsets()) else {
+            bail!("an earlier in-place update panicked")
+        };
+        if let Progress::Before(change) = std::mem::replace(&mut *progress, Progress::During) {
+            *progress = Progress::After(change(&mut values[start..end]));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! What the tests of operations share: seeded inputs, finite differences, kernel against reference.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+
+/// A CPU `f32` tensor of uniform values in −2..2.
+pub(crate) fn random(shape: &[usize], seed: u64) -> Result<Tensor> {
+    let mut rng = Pcg64::seed_from_u64(seed);
+    let values = (0..shape.iter().product()).map(|_| rng.random_range(-2.0..2.0_f32)).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu)
+}
+
+/// Holds the gradients of `f` against central differences in `f64`, for a random linear functional of its output.
+///
+/// Of each input, ‖Δ‖ may be 1e-6 of the gradient's norm. `f` must be smooth at `inputs`.
+pub(crate) fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<()> {
+    const STEP: f64 = 1e-5;
+    let inputs = inputs.iter().map(|input| input.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
+    let upstream = random(f(&inputs)?.dims(), 0xD1FF)?.to_dtype(DType::F64)?;
+    let objective = |inputs: &[Tensor]| (f(inputs)? * &upstream)?.sum_all();
+    let gradients = gradients(&objective, &inputs)?;
+    for (i, (input, gradient)) in inputs.iter().zip(&gradients).enumerate() {
+        let values = input.flatten_all()?.to_vec1::<f64>()?;
+        let shifted = |j: usize, step: f64| {
+            let mut values = values.clone();
+            values[j] += step;
+            let mut inputs = inputs.clone();
+            inputs[i] = Tensor::from_vec(values, input.dims(), input.device())?;
+            objective(&inputs)?.to_scalar::<f64>()
+        };
+        let differences = (0..values.len())
+            .map(|j| Ok((shifted(j, STEP)? - shifted(j, -STEP)?) / (2.0 * STEP)))
+            .collect::<Result<Vec<_>>>()?;
+        let differences = Tensor::from_vec(differences, input.dims(), input.device())?;
+        assert_close(&format!("gradient of input {i}"), gradient, &differences, 1e-6)?;
+    }
+    Ok(())
+}
+
+/// Holds `kernel` against `reference` in `f32`: the output, and every input's gradient for a random upstream one.
+///
+/// Of each tensor, ‖Δ‖ may be 1e-4 of the reference's norm.
+pub(crate) fn check_kernel(
+    kernel: impl Fn(&[Tensor]) -> Result<Tensor>,
+    reference: impl Fn(&[Tensor]) -> Result<Tensor>,
+    inputs: &[Tensor],
+) -> Result<()> {
+    let expected = reference(inputs)?;
+    assert_close("output", &kernel(inputs)?, &expected, 1e-4)?;
+    let upstream = random(expected.dims(), 0xFACE)?;
+    let actual = gradients(&|inputs| (kernel(inputs)? * &upstream)?.sum_all(), inputs)?;
+    let expected = gradients(&|inputs| (reference(inputs)? * &upstream)?.sum_all(), inputs)?;
+    for (i, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
+        assert_close(&format!("gradient of input {i}"), actual, expected, 1e-4)?;
+    }
+    Ok(())
+}
+
+/// Asserts equal shapes, finite values and ‖actual − expected‖ ≤ `tolerance`·‖expected‖ (or ≤ 1e-9).
+pub(crate) fn assert_close(what: &str, actual: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
+    assert_eq!(actual.dims(), expected.dims(), "shape of the {what}");
+    let values = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+    let (actual, expected) = (values(actual)?, values(expected)?);
+    assert!(actual.iter().chain(&expected).all(|value| value.is_finite()), "{what}: not finite");
+    let error = actual.iter().zip(&expected).map(|(a, e)| (a - e).powi(2)).sum::<f64>().sqrt();
+    let norm = expected.iter().map(|e| e.powi(2)).sum::<f64>().sqrt();
+    assert!(error <= tolerance * norm + 1e-9, "{what}: off by {error:e} of {norm:e}");
+    Ok(())
+}
+
+/// The gradients of a scalar for each input. Panics where one gets none.
+fn gradients(objective: &impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let variables = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+    let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
+    let mut store = objective(&tensors)?.backward()?;
+    let gradient = |(i, tensor)| store.remove(tensor).unwrap_or_else(|| panic!("input {i} gets no gradient"));
+    Ok(tensors.iter().enumerate().map(gradient).collect())
+}

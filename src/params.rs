@@ -1,0 +1,164 @@
+//! The parameters of a model: seeded, named, in the order in which they were made.
+
+use crate::random;
+use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
+use std::collections::{BTreeMap, HashMap};
+
+/// Every parameter by name. A parameter's initial value depends on the seed and its name alone.
+#[derive(Debug)]
+pub struct Params {
+    seed: u64,
+    device: Device,
+    named: Vec<(String, Var)>,
+    places: HashMap<String, usize>,
+}
+
+/// A place in the tree of names: `blocks.0.attention`.
+pub struct Scope<'a> {
+    params: &'a mut Params,
+    prefix: String,
+}
+
+impl Params {
+    /// No parameter yet; what is made later is drawn from `seed` on `device`, in f32.
+    pub fn new(seed: u64, device: &Device) -> Self {
+        Self { seed, device: device.clone(), named: Vec::new(), places: HashMap::new() }
+    }
+
+    /// The root of the tree of names.
+    pub fn root(&mut self) -> Scope<'_> {
+        Scope { params: self, prefix: String::new() }
+    }
+
+    /// Names and parameters, in the order of their making.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
+        self.named.iter().map(|(name, var)| (name.as_str(), var))
+    }
+
+    /// How many numbers the parameters hold together.
+    pub fn count(&self) -> usize {
+        self.named.iter().map(|(_, var)| var.elem_count()).sum()
+    }
+
+    /// The device that the parameters live on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The parameters as tensors by name, to be saved.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.named.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect()
+    }
+
+    /// Sets every parameter from saved tensors of the same names and shapes.
+    ///
+    /// # Errors
+    /// A message that names each tensor that is missing, left over or of another shape; then nothing is set.
+    pub fn load(&self, saved: &HashMap<String, Tensor>) -> Result<()> {
+        let mut problems = Vec::new();
+        for (name, var) in &self.named {
+            match saved.get(name) {
+                None => problems.push(format!("{name} is missing")),
+                Some(tensor) if tensor.shape() != var.shape() => {
+                    problems.push(format!("{name} is {:?}, expected {:?}", tensor.shape(), var.shape()));
+                }
+                Some(_) => {}
+            }
+        }
+        let unknown = saved.keys().filter(|name| !self.places.contains_key(*name));
+        problems.extend(unknown.map(|name| format!("{name} is not a parameter of this model")));
+        if !problems.is_empty() {
+            problems.sort();
+            bail!("saved weights do not fit: {}", problems.join("; "));
+        }
+        for (name, var) in &self.named {
+            var.set(&saved[name].to_device(&self.device)?.to_dtype(var.dtype())?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Scope<'_> {
+    /// The scope `name` below this one.
+    pub fn at(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
+        let prefix = format!("{}{name}.", self.prefix);
+        Scope { params: self.params, prefix }
+    }
+
+    /// A parameter drawn from the normal distribution of mean 0.
+    ///
+    /// # Errors
+    /// Where the name is taken.
+    pub fn normal(&mut self, name: &str, shape: impl Into<Shape>, std: f64) -> Result<Tensor> {
+        let shape = shape.into();
+        let mut generator = random::generator(random::named(self.params.seed, &self.full(name)));
+        let values = random::normal(&mut generator, shape.elem_count());
+        let values: Vec<f32> = values.into_iter().map(|x| x * std as f32).collect();
+        self.add(name, Tensor::from_vec(values, shape, &self.params.device)?)
+    }
+
+    /// A parameter of zeros.
+    ///
+    /// # Errors
+    /// Where the name is taken.
+    pub fn zeros(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
+        self.add(name, Tensor::zeros(shape, DType::F32, &self.params.device)?)
+    }
+
+    /// A parameter of ones.
+    ///
+    /// # Errors
+    /// Where the name is taken.
+    pub fn ones(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
+        self.add(name, Tensor::ones(shape, DType::F32, &self.params.device)?)
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn add(&mut self, name: &str, value: Tensor) -> Result<Tensor> {
+        let name = self.full(name);
+        if self.params.places.contains_key(&name) {
+            bail!("parameter {name} is made twice");
+        }
+        let var = Var::from_tensor(&value)?;
+        let tensor = var.as_tensor().clone();
+        self.params.places.insert(name.clone(), self.params.named.len());
+        self.params.named.push((name, var));
+        Ok(tensor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_depends_on_its_name_alone() -> Result<()> {
+        let (mut one, mut two) = (Params::new(7, &Device::Cpu), Params::new(7, &Device::Cpu));
+        one.root().at("first").normal("weight", (2, 3), 1.0)?;
+        let a = one.root().at("second").normal("weight", (2, 3), 1.0)?;
+        let b = two.root().at("second").normal("weight", (2, 3), 1.0)?;
+        assert_eq!(a.to_vec2::<f32>()?, b.to_vec2::<f32>()?);
+        assert_eq!(one.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["first.weight", "second.weight"]);
+        assert!(one.root().at("first").zeros("weight", 1).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn loading_names_what_does_not_fit() -> Result<()> {
+        let mut params = Params::new(0, &Device::Cpu);
+        params.root().zeros("a", 2)?;
+        params.root().zeros("b", 2)?;
+        let saved = HashMap::from([
+            ("a".to_string(), Tensor::zeros(3, DType::F32, &Device::Cpu)?),
+            ("c".to_string(), Tensor::zeros(3, DType::F32, &Device::Cpu)?),
+        ]);
+        let message = params.load(&saved).unwrap_err().to_string();
+        for part in ["a is [3], expected [2]", "b is missing", "c is not a parameter"] {
+            assert!(message.contains(part), "{message}");
+        }
+        Ok(())
+    }
+}

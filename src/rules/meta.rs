@@ -1,0 +1,59 @@
+//! What the attention rules look at: each token's document, kind, place, time and positions.
+
+use std::ops::Range;
+
+/// Position axes that rules can compare; a kind may have more.
+pub const MAX_AXES: usize = 2;
+
+/// The metadata of a flat list of tokens, `[n]` each; a document's tokens are contiguous and in `order`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenMeta {
+    /// The document each token belongs to; attention never crosses documents.
+    pub document: Vec<u32>,
+    /// The kind, by its number in the model.
+    pub kind: Vec<u32>,
+    /// Place in the document's sequence, ascending in a document.
+    pub order: Vec<u32>,
+    /// Time step.
+    pub time: Vec<u32>,
+    /// The first [`MAX_AXES`] positions, 0 where a kind has fewer axes.
+    pub positions: Vec<[u32; MAX_AXES]>,
+    /// The rows of each document; a document without a token has an empty range.
+    pub documents: Vec<Range<usize>>,
+}
+
+impl TokenMeta {
+    /// One document of tokens of these kinds, in this order; time and first position count from 0.
+    pub fn document(kinds: &[u32]) -> Self {
+        let n = kinds.len();
+        let places: Vec<u32> = (0..n as u32).collect();
+        Self {
+            document: vec![0; n],
+            kind: kinds.to_vec(),
+            positions: places.iter().map(|&place| [place, 0]).collect(),
+            time: places.clone(),
+            order: places,
+            documents: std::iter::once(0..n).collect(),
+        }
+    }
+
+    /// How many tokens there are.
+    pub fn len(&self) -> usize {
+        self.kind.len()
+    }
+
+    /// True when there is no token.
+    pub fn is_empty(&self) -> bool {
+        self.kind.is_empty()
+    }
+
+    /// Appends the tokens of a list with one document to this list of the same one document.
+    pub fn append(&mut self, next: &TokenMeta) {
+        self.document.resize(self.len() + next.len(), 0);
+        self.kind.extend(&next.kind);
+        self.order.extend(&next.order);
+        self.time.extend(&next.time);
+        self.positions.extend(&next.positions);
+        self.documents = std::iter::once(0..self.len()).collect();
+    }
+}

@@ -1,0 +1,169 @@
+//! Attention rules as data: who may attend to whom.
+//!
+//! A table says for each pair of kinds (query, key) which [`Rule`] holds; the attention kernel evaluates
+//! it from the tokens' metadata ([`TokenMeta`]) and never builds a mask. Encoder, decoder, prefix and
+//! readout masks are such tables:
+//!
+//! ```
+//! use smalti::rules::{AttentionRules, TokenMeta};
+//!
+//! // A prefix of two slices that see each other, then three characters that see the past.
+//! let mut rules = AttentionRules::never(["slice", "character"]);
+//! rules.set("slice", "slice", "all".parse()?)?;
+//! rules.set("character", "slice", "all".parse()?)?;
+//! rules.set("character", "character", "causal".parse()?)?;
+//! let document = TokenMeta::document(&[0, 0, 1, 1, 1]);
+//! assert_eq!(rules.draw(&document), "xx...\nxx...\nxxx..\nxxxx.\nxxxxx\n");
+//! # Ok::<(), smalti::rules::RuleError>(())
+//! ```
+
+mod meta;
+mod rule;
+mod visible;
+
+pub use meta::{MAX_AXES, TokenMeta};
+pub use rule::{Condition, Rule, RuleError};
+pub use visible::Visibility;
+
+/// For each pair of kinds (query, key), the rule under which a query sees a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionRules {
+    kinds: Vec<String>,
+    /// `[n_kinds, n_kinds]`, query-major: places in `distinct`.
+    table: Vec<u16>,
+    /// The rules that occur; the first is `never`.
+    distinct: Vec<Rule>,
+}
+
+impl AttentionRules {
+    /// A table over these kinds in which nobody sees anybody.
+    pub fn never<S: Into<String>>(kinds: impl IntoIterator<Item = S>) -> Self {
+        let kinds: Vec<String> = kinds.into_iter().map(Into::into).collect();
+        Self { table: vec![0; kinds.len() * kinds.len()], kinds, distinct: vec![Rule::Never] }
+    }
+
+    /// A table of one rule for every pair of kinds: `all` makes an encoder, `causal` a decoder.
+    pub fn uniform<S: Into<String>>(kinds: impl IntoIterator<Item = S>, rule: Rule) -> Self {
+        let mut rules = Self::never(kinds);
+        rules.table.fill(u16::from(rule != Rule::Never));
+        if rule != Rule::Never {
+            rules.distinct.push(rule);
+        }
+        rules
+    }
+
+    /// Sets the rule under which tokens of kind `query` see tokens of kind `key`.
+    ///
+    /// # Errors
+    /// [`RuleError::UnknownKind`] for a name that is not in the table.
+    pub fn set(&mut self, query: &str, key: &str, rule: Rule) -> Result<(), RuleError> {
+        let (query, key) = (self.kind(query)?, self.kind(key)?);
+        let place = self.distinct.iter().position(|known| *known == rule).unwrap_or_else(|| {
+            self.distinct.push(rule);
+            self.distinct.len() - 1
+        });
+        self.table[query * self.kinds.len() + key] = place as u16;
+        Ok(())
+    }
+
+    /// The rule for this pair of kinds, by their numbers.
+    pub fn get(&self, query: usize, key: usize) -> &Rule {
+        &self.distinct[usize::from(self.place(query, key))]
+    }
+
+    /// The names of the kinds, in the order of their numbers.
+    pub fn kinds(&self) -> &[String] {
+        &self.kinds
+    }
+
+    /// True where query token `q` may attend to key token `k`; never across documents.
+    pub fn allows(&self, queries: &TokenMeta, q: usize, keys: &TokenMeta, k: usize) -> bool {
+        queries.document[q] == keys.document[k]
+            && self.get(queries.kind[q] as usize, keys.kind[k] as usize).allows(queries, q, keys, k)
+    }
+
+    /// The mask of self-attention as a picture: a row for each query, `x` where it sees the key.
+    pub fn draw(&self, tokens: &TokenMeta) -> String {
+        self.draw_cross(tokens, tokens)
+    }
+
+    /// The mask of cross-attention as a picture: queries down, keys across.
+    pub fn draw_cross(&self, queries: &TokenMeta, keys: &TokenMeta) -> String {
+        let mut picture = String::with_capacity(queries.len() * (keys.len() + 1));
+        for q in 0..queries.len() {
+            let cell = |k| if self.allows(queries, q, keys, k) { 'x' } else { '.' };
+            picture.extend((0..keys.len()).map(cell).chain(['\n']));
+        }
+        picture
+    }
+
+    fn kind(&self, name: &str) -> Result<usize, RuleError> {
+        self.kinds.iter().position(|kind| kind == name).ok_or_else(|| RuleError::UnknownKind {
+            name: name.into(),
+            known: self.kinds.join(", "),
+        })
+    }
+
+    fn place(&self, query: usize, key: usize) -> u16 {
+        self.table[query * self.kinds.len() + key]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(n: u32) -> TokenMeta {
+        // return, state, action of each of n steps
+        let mut meta = TokenMeta::document(&(0..3 * n).map(|i| i % 3).collect::<Vec<_>>());
+        meta.time = (0..3 * n).map(|i| i / 3).collect();
+        meta
+    }
+
+    fn draw(rule: &str, meta: &TokenMeta) -> String {
+        let kinds = meta.kind.iter().max().map_or(0, |k| k + 1);
+        AttentionRules::uniform((0..kinds).map(|k| k.to_string()), rule.parse().unwrap()).draw(meta)
+    }
+
+    #[test]
+    fn each_rule_is_a_picture() {
+        let two = steps(2);
+        assert_eq!(draw("never", &steps(1)), "...\n...\n...\n");
+        assert_eq!(draw("all", &steps(1)), "xxx\nxxx\nxxx\n");
+        assert_eq!(draw("causal", &steps(1)), "x..\nxx.\nxxx\n");
+        assert_eq!(draw("past", &two), "xxx...\nxxx...\nxxx...\nxxxxxx\nxxxxxx\nxxxxxx\n");
+        assert_eq!(draw("strict_past", &two), "......\n......\n......\nxxx...\nxxx...\nxxx...\n");
+        assert_eq!(draw("same_time", &two), "xxx...\nxxx...\nxxx...\n...xxx\n...xxx\n...xxx\n");
+        assert_eq!(draw("near(1, order)", &steps(1)), "xx.\nxxx\n.xx\n");
+        assert_eq!(draw("causal & near(1, order)", &steps(1)), "x..\nxx.\n.xx\n");
+    }
+
+    #[test]
+    fn near_in_two_dimensions() {
+        // A 2×3 grid of patches.
+        let mut grid = TokenMeta::document(&[0; 6]);
+        grid.positions = (0..6).map(|i| [i / 3, i % 3]).collect();
+        assert_eq!(draw("near(1)", &grid), "xx.xx.\nxxxxxx\n.xx.xx\nxx.xx.\nxxxxxx\n.xx.xx\n");
+    }
+
+    #[test]
+    fn documents_never_meet() {
+        let mut two = TokenMeta::document(&[0, 0, 0, 0]);
+        two.document = vec![0, 0, 1, 1];
+        two.documents = vec![0..2, 2..4];
+        assert_eq!(draw("all", &two), "xx..\nxx..\n..xx\n..xx\n");
+    }
+
+    #[test]
+    fn a_state_under_past_would_see_its_own_action() {
+        let rules = AttentionRules::uniform(["return", "state", "action"], "past".parse().unwrap());
+        let meta = steps(1);
+        assert!(rules.allows(&meta, 1, &meta, 2));
+    }
+
+    #[test]
+    fn an_unknown_kind_is_named() {
+        let error = AttentionRules::never(["a", "b"]).set("a", "c", Rule::ALL).unwrap_err();
+        assert_eq!(error.to_string(), "attention rules know no kind \"c\"; known: a, b");
+    }
+}

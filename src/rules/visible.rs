@@ -1,0 +1,200 @@
+//! The keys that each query sees, as runs, evaluated from metadata when the kernel asks.
+
+use super::{AttentionRules, Condition, Rule, TokenMeta};
+use std::{ops::Range, sync::Arc};
+
+/// One attention's view: which keys each query sees under the rules. Nothing n×n is stored.
+#[derive(Clone, Debug)]
+pub struct Visibility {
+    rules: Arc<AttentionRules>,
+    queries: Arc<TokenMeta>,
+    keys: Arc<TokenMeta>,
+    /// For each document, the stretches of keys between which the rule cannot change.
+    segments: Vec<Vec<Segment>>,
+}
+
+/// Neighbouring keys of one document under one rule for every query, or of one kind.
+#[derive(Clone, Debug)]
+struct Segment {
+    keys: Range<usize>,
+    kind: usize,
+    /// Times ascend, so that a comparison of times cuts the segment in two.
+    sorted_by_time: bool,
+}
+
+impl Visibility {
+    /// The view of `queries` onto `keys`; for self-attention both are the same list.
+    pub fn new(rules: Arc<AttentionRules>, queries: Arc<TokenMeta>, keys: Arc<TokenMeta>) -> Self {
+        let kinds_in = |meta: &TokenMeta, rows: &Range<usize>| {
+            let mut kinds = meta.kind[rows.clone()].to_vec();
+            kinds.sort_unstable();
+            kinds.dedup();
+            kinds
+        };
+        let segments = queries.documents.iter().zip(&keys.documents).map(|(q_rows, k_rows)| {
+            let (q_kinds, k_kinds) = (kinds_in(&queries, q_rows), kinds_in(&keys, k_rows));
+            let mut places = q_kinds
+                .iter()
+                .flat_map(|&q| k_kinds.iter().map(move |&k| (q as usize, k as usize)))
+                .map(|(q, k)| rules.place(q, k));
+            let first = places.next();
+            // Under one rule for all, a document is one stretch however its kinds interleave.
+            let uniform = places.all(|place| Some(place) == first);
+            segments_of(&keys, k_rows.clone(), uniform)
+        });
+        let segments = segments.collect();
+        Self { rules, queries, keys, segments }
+    }
+
+    /// The query rows and the key rows of each document.
+    pub fn documents(&self) -> impl ExactSizeIterator<Item = (Range<usize>, Range<usize>)> + '_ {
+        self.queries.documents.iter().cloned().zip(self.keys.documents.iter().cloned())
+    }
+
+    /// How many queries and keys there are.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.queries.len(), self.keys.len())
+    }
+
+    /// The rows of the keys that query `q` sees, ascending and disjoint, into `runs`.
+    pub fn runs(&self, q: usize, runs: &mut Vec<Range<usize>>) {
+        runs.clear();
+        let kind = self.queries.kind[q] as usize;
+        for segment in &self.segments[self.queries.document[q] as usize] {
+            if let Rule::When(conditions) = self.rules.get(kind, segment.kind) {
+                self.visible_in(segment, conditions, q, runs);
+            }
+        }
+    }
+
+    fn visible_in(&self, segment: &Segment, conditions: &[Condition], q: usize, runs: &mut Vec<Range<usize>>) {
+        let (queries, keys) = (&*self.queries, &*self.keys);
+        let Range { mut start, mut end } = segment.keys;
+        let mut one_by_one = false;
+        for condition in conditions {
+            // Order ascends in a document, so most conditions cut off an end of the segment.
+            let within = |start: usize, end: usize, numbers: &[u32], low: u32, high: Option<u32>| {
+                let numbers = &numbers[start..end];
+                let first = numbers.partition_point(|&n| n < low);
+                let last = high.map_or(0, |high| numbers.partition_point(|&n| n <= high));
+                (start + first, start + last.max(first))
+            };
+            let (order, time) = (queries.order[q], queries.time[q]);
+            let sorted = segment.sorted_by_time;
+            (start, end) = match *condition {
+                Condition::Causal => within(start, end, &keys.order, 0, Some(order)),
+                Condition::NearOrder(radius) => {
+                    let (low, high) = (order.saturating_sub(radius), order.saturating_add(radius));
+                    within(start, end, &keys.order, low, Some(high))
+                }
+                Condition::Past if sorted => within(start, end, &keys.time, 0, Some(time)),
+                Condition::StrictPast if sorted => within(start, end, &keys.time, 0, time.checked_sub(1)),
+                Condition::SameTime if sorted => within(start, end, &keys.time, time, Some(time)),
+                _ => {
+                    one_by_one = true;
+                    (start, end)
+                }
+            };
+        }
+        if !one_by_one {
+            push(runs, start..end);
+            return;
+        }
+        for k in start..end {
+            if conditions.iter().all(|c| c.holds(queries, q, keys, k)) {
+                push(runs, k..k + 1);
+            }
+        }
+    }
+}
+
+/// Adds a run, joined to the last one where it touches it.
+fn push(runs: &mut Vec<Range<usize>>, run: Range<usize>) {
+    if run.is_empty() {
+        return;
+    }
+    match runs.last_mut() {
+        Some(last) if last.end == run.start => last.end = run.end,
+        _ => runs.push(run),
+    }
+}
+
+fn segments_of(keys: &TokenMeta, rows: Range<usize>, uniform: bool) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    for row in rows {
+        let kind = keys.kind[row] as usize;
+        match segments.last_mut() {
+            Some(last) if uniform || last.kind == kind => {
+                last.keys.end = row + 1;
+                last.sorted_by_time &= keys.time[row - 1] <= keys.time[row];
+            }
+            _ => segments.push(Segment { keys: row..row + 1, kind, sorted_by_time: true }),
+        }
+    }
+    segments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Lists of tokens in documents, with kinds, times and positions in any mixture.
+    fn lists() -> impl Strategy<Value = TokenMeta> {
+        prop::collection::vec(prop::collection::vec((0..3u32, 0..4u32, 0..3u32, 0..3u32), 0..9), 1..4).prop_map(
+            |documents| {
+                let mut meta = TokenMeta::default();
+                for (d, tokens) in documents.iter().enumerate() {
+                    let start = meta.len();
+                    for (place, &(kind, time, row, column)) in tokens.iter().enumerate() {
+                        meta.document.push(d as u32);
+                        meta.kind.push(kind);
+                        meta.order.push(place as u32);
+                        meta.time.push(time);
+                        meta.positions.push([row, column]);
+                    }
+                    meta.documents.push(start..meta.len());
+                }
+                meta
+            },
+        )
+    }
+
+    fn rule() -> impl Strategy<Value = Rule> {
+        let texts = [
+            "never",
+            "all",
+            "causal",
+            "past",
+            "strict_past",
+            "same_time",
+            "near(1)",
+            "near(2, order)",
+            "causal & near(1, order)",
+            "past & near(1)",
+        ];
+        prop::sample::select(texts.to_vec()).prop_map(|text| text.parse().unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_the_picture(meta in lists(), table in prop::collection::vec(rule(), 9), same in any::<bool>()) {
+            let mut rules = AttentionRules::never(["a", "b", "c"]);
+            for (i, rule) in table.iter().enumerate() {
+                let rule = if same { &table[0] } else { rule };
+                rules.set(["a", "b", "c"][i / 3], ["a", "b", "c"][i % 3], rule.clone()).unwrap();
+            }
+            let picture = rules.draw(&meta);
+            let meta = Arc::new(meta);
+            let view = Visibility::new(Arc::new(rules), meta.clone(), meta.clone());
+            let mut runs = Vec::new();
+            let mut drawn = String::new();
+            for q in 0..meta.len() {
+                view.runs(q, &mut runs);
+                drawn.extend((0..meta.len()).map(|k| if runs.iter().any(|r| r.contains(&k)) { 'x' } else { '.' }));
+                drawn.push('\n');
+            }
+            prop_assert_eq!(drawn, picture);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! A run is one folder: settings, tokenizers with their fitted state, weights, the state to go on from, metrics.
+
+use crate::config::{RunConfig, SettingsError};
+use crate::model::{Model, ModelError};
+use crate::tasks::{self, Builtin, SavedTask, Splits, TaskError};
+use crate::train::{MODEL_FILE, Part, STATE_FILE, SaveError, TrainError, Trainer, checkpoint};
+use candle_core::Device;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// Every setting, defaults written out.
+pub const CONFIG_FILE: &str = "run.toml";
+/// Each task's tokenizers with their fitted state.
+pub const TOKENIZERS_FILE: &str = "tokenizers.json";
+
+/// A run folder, opened.
+pub struct Run {
+    folder: PathBuf,
+    config: RunConfig,
+    saved: BTreeMap<String, SavedTask>,
+}
+
+/// Which of a run's weights to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// The best by validation loss, averaged where `train.ema` is set.
+    Best,
+    /// Those of the last checkpoint.
+    Last,
+}
+
+/// One task of a run, for prediction.
+#[derive(Clone)]
+pub struct NamedTask {
+    /// The task's name.
+    pub name: String,
+    /// The task.
+    pub task: Builtin,
+}
+
+/// Why a run cannot be made, opened or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The folder has a run in it already.
+    #[error("{} holds a run already; go on with --resume, or choose another --out", .0.display())]
+    Exists(PathBuf),
+    /// The folder is not there, or is no run.
+    #[error("{} is no run folder: {problem}", folder.display())]
+    NoRun {
+        /// The folder.
+        folder: PathBuf,
+        /// What is missing.
+        problem: String,
+    },
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// The settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A task.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+}
+
+impl Run {
+    /// Makes a run folder: opens the data, fits the tokenizers, writes settings and tokenizers; and gives a
+    /// trainer at its first step.
+    ///
+    /// # Errors
+    /// [`RunError::Exists`] where the folder has a run; what the data, tasks and model refuse. Nothing is
+    /// written before all of them are there.
+    pub fn create(folder: &Path, config: RunConfig, device: &Device) -> Result<(Self, Trainer), RunError> {
+        if folder.join(CONFIG_FILE).exists() {
+            return Err(RunError::Exists(folder.into()));
+        }
+        let mut parts = Vec::new();
+        let mut saved = BTreeMap::new();
+        for (name, task, weight, loss_weight) in config.tasks() {
+            let (task, Splits { train, valid }) = task.open(name, loss_weight)?;
+            let task = task.as_task();
+            saved.insert(name.to_string(), tasks::save(task.as_ref()).map_err(TaskError::from)?);
+            parts.push(Part { task, train, valid, weight });
+        }
+        let trainer = trainer(&config, parts, device)?;
+        std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
+        let json = serde_json::to_string_pretty(&saved).map_err(|e| RunError::NoRun {
+            folder: folder.into(),
+            problem: format!("its tokenizers cannot be written: {e}"),
+        })?;
+        checkpoint::write_atomically(&folder.join(TOKENIZERS_FILE), json.as_bytes())?;
+        // The settings come last: a folder with them is a run.
+        checkpoint::write_atomically(&folder.join(CONFIG_FILE), config.to_toml()?.as_bytes())?;
+        Ok((Self { folder: folder.into(), config, saved }, trainer))
+    }
+
+    /// Opens a run folder.
+    ///
+    /// # Errors
+    /// [`RunError::NoRun`], which says what is missing; [`SettingsError::Version`] for another version's run.
+    pub fn open(folder: &Path) -> Result<Self, RunError> {
+        let read = |name: &str| {
+            std::fs::read_to_string(folder.join(name))
+                .map_err(|e| RunError::NoRun { folder: folder.into(), problem: format!("{name}: {e}") })
+        };
+        let origin = folder.join(CONFIG_FILE).display().to_string();
+        let config = RunConfig::parse(&origin, &read(CONFIG_FILE)?, &[])?;
+        let saved = serde_json::from_str(&read(TOKENIZERS_FILE)?).map_err(|e| SaveError::Format {
+            path: folder.join(TOKENIZERS_FILE),
+            expected: "file of saved tokenizers",
+            problem: e.to_string(),
+        })?;
+        Ok(Self { folder: folder.into(), config, saved })
+    }
+
+    /// A trainer that goes on from the last checkpoint, or from the beginning where none was reached.
+    ///
+    /// # Errors
+    /// What the data, tasks and model refuse, or a state that does not fit.
+    pub fn resume(&self, device: &Device) -> Result<Trainer, RunError> {
+        checkpoint::remove_unfinished(&self.folder)?;
+        let mut parts = Vec::new();
+        for (name, task, weight, loss_weight) in self.config.tasks() {
+            let (task, Splits { train, valid }) = task.reopen(name, loss_weight, self.saved(name)?)?;
+            parts.push(Part { task: task.as_task(), train, valid, weight });
+        }
+        let mut trainer = trainer(&self.config, parts, device)?;
+        if self.folder.join(STATE_FILE).exists() {
+            trainer.resume(&self.folder)?;
+        }
+        Ok(trainer)
+    }
+
+    /// The model with its weights, and its tasks without their data.
+    ///
+    /// # Errors
+    /// Where weights are missing or do not fit.
+    pub fn load(&self, weights: Weights, device: &Device) -> Result<(Model, Vec<NamedTask>), RunError> {
+        let mut tasks = Vec::new();
+        for (name, task, _, loss_weight) in self.config.tasks() {
+            let task = task.restore(name, loss_weight, self.saved(name)?)?;
+            tasks.push(NamedTask { name: name.into(), task });
+        }
+        let specs: Vec<_> = tasks.iter().map(|named| named.task.as_task().spec().clone()).collect();
+        let model = Model::new(&self.config.model, &specs, self.config.train.seed, device)?;
+        let file = match weights {
+            Weights::Best => MODEL_FILE,
+            Weights::Last => STATE_FILE,
+        };
+        let path = self.folder.join(file);
+        if !path.exists() {
+            let problem = format!("{file} is missing; the run has not reached its first checkpoint");
+            return Err(RunError::NoRun { folder: self.folder.clone(), problem });
+        }
+        let (tensors, _) = checkpoint::load(&path, device)?;
+        let tensors = match weights {
+            Weights::Best => tensors,
+            Weights::Last => crate::train::weights_of(&tensors),
+        };
+        model.params().load(&tensors).map_err(SaveError::Tensor)?;
+        Ok((model, tasks))
+    }
+
+    /// The validation data of each task, with the settings of `config`, which may differ from the run's own.
+    ///
+    /// # Errors
+    /// What the data and tasks refuse.
+    pub fn splits(&self, config: &RunConfig) -> Result<Vec<(NamedTask, Splits)>, RunError> {
+        let tasks = config.tasks().into_iter().map(|(name, task, _, loss_weight)| {
+            let (task, splits) = task.reopen(name, loss_weight, self.saved(name)?)?;
+            Ok((NamedTask { name: name.into(), task }, splits))
+        });
+        tasks.collect()
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    fn saved(&self, name: &str) -> Result<&SavedTask, RunError> {
+        self.saved.get(name).ok_or_else(|| RunError::NoRun {
+            folder: self.folder.clone(),
+            problem: format!("{TOKENIZERS_FILE} has nothing for task {name}"),
+        })
+    }
+}
+
+fn trainer(config: &RunConfig, parts: Vec<Part>, device: &Device) -> Result<Trainer, RunError> {
+    let specs: Vec<_> = parts.iter().map(|part| part.task.spec().clone()).collect();
+    let model = Model::new(&config.model, &specs, config.train.seed, device)?;
+    Ok(Trainer::new(&config.train, model, parts)?)
+}

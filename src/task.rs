@@ -1,0 +1,60 @@
+//! What one modality brings to a model: kinds of token, rules between them, a head, and what it calls success.
+
+use crate::data::Stream;
+use crate::head::HeadSpec;
+use crate::rules::Rule;
+use smalti_contract::{AnyTokenizer, Content, ContentSpec, Group, KindSpec, Tokens};
+
+/// The model's side of a task: everything that shapes parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskSpec {
+    /// Unique among a model's tasks. The model calls the task's kinds `name.kind`.
+    pub name: String,
+    /// For each input of a sample, its stream and the kinds of its groups.
+    pub inputs: Vec<(Stream, Vec<KindSpec>)>,
+    /// (query kind, key kind, rule); pairs that are left out never see each other.
+    pub rules: Vec<(String, String, Rule)>,
+    /// What is read, and what it says.
+    pub head: HeadSpec,
+    /// Weight of the task's mean loss in the sum over tasks.
+    pub loss_weight: f64,
+}
+
+/// One task of a model.
+pub trait Task: Send + Sync {
+    /// The model's side.
+    fn spec(&self) -> &TaskSpec;
+
+    /// The tokenizers and what each is for; saved with the run.
+    fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)>;
+
+    /// Lists of names that were fitted to the data, and what each is for; saved with the run.
+    fn names(&self) -> Vec<(&'static str, &[String])> {
+        Vec::new()
+    }
+
+    /// What labels or ids read as, where they are a text; word and character error rates count in it.
+    fn transcript(&self, _labels: &[u32]) -> Option<String> {
+        None
+    }
+}
+
+/// The kind of `n` readout tokens: learned vectors that a head reads and that hold no input.
+pub fn readout_kind(n: usize) -> KindSpec {
+    KindSpec {
+        name: READOUT.into(),
+        content: ContentSpec::Ids { vocabulary: n },
+        axes: Vec::new(),
+        time_steps: None,
+    }
+}
+
+/// `n` readout tokens, to be merged behind an input.
+pub fn readout_tokens(n: usize) -> Tokens {
+    let mut group = Group::sequence(Content::Ids((0..n as u32).collect()));
+    group.positions.clear();
+    Tokens::new(vec![group])
+}
+
+/// The name of the readout kind in a task.
+pub const READOUT: &str = "readout";

@@ -1,0 +1,312 @@
+//! Audio: which text is spoken, or keyed.
+
+mod transcribe;
+
+use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
+use crate::data::manifest::{Filter, Manifest, Row};
+use crate::data::{DataError, Dataset, Sample, Stream, Target};
+use crate::head::{HeadSpec, Says};
+use crate::random::{self, mix};
+use crate::rules::Rule;
+use crate::task::{Task, TaskSpec};
+use serde::{Deserialize, Serialize};
+use smalti_audio::{AudioConfig, AudioTokenizer, Waveform};
+use smalti_contract::{AnyTokenizer, KindSpec, Tokenizer, Tokens};
+use smalti_text::{TextTokenizer, fit};
+use std::sync::Arc;
+
+/// `[data]` of an audio task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AudioTaskConfig {
+    /// A manifest: TSV with the columns `path` and `text`, others for filters.
+    pub path: String,
+    /// Which rows train, such as `index>=5 & speaker!=theo`. Left out, all rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<String>,
+    /// Which rows validate. Left out, a share of the training rows is held out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid: Option<String>,
+    /// Share of the training rows that validates where `valid` is left out.
+    pub holdout: f64,
+    /// How text comes out of audio.
+    pub reading: Reading,
+    /// The fewest and the most clips that are strung together into one sample.
+    pub concat: [usize; 2],
+    /// The longest silence between strung clips, in seconds.
+    pub gap_seconds: f32,
+    /// What stands between the texts of strung clips.
+    pub separator: String,
+    /// Whether texts are put in lower case.
+    pub lowercase: bool,
+    /// The most characters of a text, where [`reading`](Self::reading) writes it token by token.
+    pub max_text: usize,
+    /// The front end: sample rate, mel spectrogram, slices, random variation.
+    pub audio: AudioConfig,
+}
+
+/// How text comes out of audio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    /// Each slice says a character or nothing (CTC).
+    Ctc,
+    /// Slices first, then text token by token, in one stack.
+    Prefix,
+    /// Text token by token, looking at the slices by cross-attention; wants `model.n_encoder_layers`.
+    Cross,
+}
+
+impl Default for AudioTaskConfig {
+    fn default() -> Self {
+        Self {
+            path: "builtin:morse.tar".into(),
+            train: None,
+            valid: None,
+            holdout: 0.1,
+            reading: Reading::Ctc,
+            concat: [1, 1],
+            gap_seconds: 0.1,
+            separator: " ".into(),
+            lowercase: true,
+            max_text: 64,
+            audio: AudioConfig::default(),
+        }
+    }
+}
+
+/// An audio task: its front end, and the alphabet of its texts.
+pub struct AudioTask {
+    spec: TaskSpec,
+    config: AudioTaskConfig,
+    audio: AudioTokenizer,
+    text: TextTokenizer,
+}
+
+/// What the tokenizers are for, in the run folder.
+const AUDIO: &str = "audio";
+const TEXT: &str = "text";
+const BEGIN: &str = "<bos>";
+const END: &str = "<eos>";
+
+impl AudioTask {
+    pub(super) fn open(
+        name: &str,
+        loss_weight: f64,
+        config: &AudioTaskConfig,
+        saved: Option<&SavedTask>,
+    ) -> Result<(Arc<Self>, Splits), TaskError> {
+        let [fewest, most] = config.concat;
+        if fewest == 0 || fewest > most {
+            let problem = format!("must be [fewest, most] with at least 1 clip; found [{fewest}, {most}]");
+            return Err(TaskError::Setting { setting: "concat", problem });
+        }
+        if !(0.0..=60.0).contains(&config.gap_seconds) {
+            let problem = format!("must be between 0 and 60; found {}", config.gap_seconds);
+            return Err(TaskError::Setting { setting: "gap_seconds", problem });
+        }
+        let (train, valid) = Self::rows(config)?;
+        let task = Arc::new(match saved {
+            Some(saved) => Self::restore(name, loss_weight, config, saved)?,
+            None => {
+                let text = Self::fit(config, &train)?;
+                Self::new(name, loss_weight, config, AudioTokenizer::new(config.audio.clone())?, text)?
+            }
+        });
+        let clips = |rows: Vec<Row>| -> Arc<dyn Dataset> { Arc::new(Clips { rows, task: task.clone() }) };
+        let splits = Splits { train: clips(train), valid: clips(valid) };
+        Ok((task, splits))
+    }
+
+    fn rows(config: &AudioTaskConfig) -> Result<(Vec<Row>, Vec<Row>), TaskError> {
+        let manifest = Manifest::open(&config.path)?;
+        let select = |filter: &Option<String>| -> Result<Vec<Row>, DataError> {
+            match filter {
+                None => Ok(manifest.rows().to_vec()),
+                Some(filter) => Ok(manifest.select(&Filter::parse(filter)?)?.into_iter().cloned().collect()),
+            }
+        };
+        let train = select(&config.train)?;
+        if config.valid.is_some() {
+            return Ok((train, select(&config.valid)?));
+        }
+        let (rest, held) = hold_out(train.len(), config.holdout)?;
+        let pick = |indices: Vec<u32>| indices.into_iter().map(|i| train[i as usize].clone()).collect();
+        Ok((pick(rest), pick(held)))
+    }
+
+    fn fit(config: &AudioTaskConfig, rows: &[Row]) -> Result<TextTokenizer, TaskError> {
+        let specials = match config.reading {
+            Reading::Ctc => vec![],
+            Reading::Prefix | Reading::Cross => vec![BEGIN.to_string(), END.to_string()],
+        };
+        let mut texts: Vec<String> = rows.iter().map(|row| spelled(config, row.text())).collect();
+        if config.concat[1] > 1 {
+            texts.push(config.separator.clone());
+        }
+        // One more than the text: its beginning.
+        Ok(TextTokenizer::new(fit::characters(
+            texts.iter().map(String::as_str),
+            specials,
+            config.max_text + 1,
+        )?)?)
+    }
+
+    pub(super) fn restore(
+        name: &str,
+        loss_weight: f64,
+        config: &AudioTaskConfig,
+        saved: &SavedTask,
+    ) -> Result<Self, TaskError> {
+        let audio: AudioTokenizer = saved::restore(name, AUDIO, saved)?;
+        let fitted = AudioConfig { augment: config.audio.augment.clone(), ..audio.config().clone() };
+        let text = saved::restore(name, TEXT, saved)?;
+        Self::new(name, loss_weight, config, AudioTokenizer::new(fitted)?, text)
+    }
+
+    fn new(
+        name: &str,
+        loss_weight: f64,
+        config: &AudioTaskConfig,
+        audio: AudioTokenizer,
+        text: TextTokenizer,
+    ) -> Result<Self, TaskError> {
+        let (slices, characters) = (Tokenizer::spec(&audio).kinds.clone(), Tokenizer::spec(&text).kinds.clone());
+        let (slice, character) = (slices[0].name.clone(), characters[0].name.clone());
+        let rule = |query: &str, key: &str, rule: Rule| (query.to_string(), key.to_string(), rule);
+        let mut rules = vec![rule(&slice, &slice, Rule::ALL)];
+        let writes = HeadSpec {
+            reads: character.clone(),
+            says: Says::NextToken { vocabulary: text.vocabulary_size() },
+        };
+        if config.reading != Reading::Ctc {
+            rules.push(rule(&character, &slice, Rule::ALL));
+            rules.push(rule(&character, &character, Rule::causal()));
+        }
+        let both = |a: &[KindSpec], b: &[KindSpec]| [a, b].concat();
+        let (inputs, head) = match config.reading {
+            Reading::Ctc => {
+                let head = HeadSpec { reads: slice, says: Says::Ctc { labels: text.vocabulary_size() } };
+                (vec![(Stream::Main, slices)], head)
+            }
+            Reading::Prefix => (vec![(Stream::Main, both(&slices, &characters))], writes),
+            Reading::Cross => (vec![(Stream::Encoder, slices), (Stream::Main, characters)], writes),
+        };
+        let spec = TaskSpec { name: name.into(), inputs, rules, head, loss_weight };
+        Ok(Self { spec, config: config.clone(), audio, text })
+    }
+
+    /// The front end.
+    pub fn tokenizer(&self) -> &AudioTokenizer {
+        &self.audio
+    }
+
+    /// How text comes out of audio.
+    pub fn reading(&self) -> Reading {
+        self.config.reading
+    }
+
+    fn special(&self, name: &str) -> u32 {
+        self.text.special(name).unwrap_or_default() // `fit` has put it there for every reading that asks
+    }
+
+    /// What the model reads of slices, and of a text as far as it is written.
+    fn inputs(&self, slices: Tokens, written: &[u32]) -> Result<Vec<(Stream, Tokens)>, TaskError> {
+        let text = || self.text.tokens(written);
+        Ok(match self.config.reading {
+            Reading::Ctc => vec![(Stream::Main, slices)],
+            Reading::Prefix => vec![(Stream::Main, slices.merge(text()?))],
+            Reading::Cross => vec![(Stream::Encoder, slices), (Stream::Main, text()?)],
+        })
+    }
+
+    fn sample(&self, slices: Tokens, text: &str, id: u64) -> Result<Sample, TaskError> {
+        let ids = self.text.ids(&spelled(&self.config, text))?;
+        if self.config.reading == Reading::Ctc {
+            return Ok(Sample { inputs: self.inputs(slices, &[])?, target: Target::Labels(ids), id });
+        }
+        if ids.len() > self.config.max_text {
+            let problem = format!("is {}; {text:?} has {} characters", self.config.max_text, ids.len());
+            return Err(TaskError::Setting { setting: "max_text", problem });
+        }
+        let written: Vec<u32> = std::iter::once(self.special(BEGIN)).chain(ids.iter().copied()).collect();
+        let next = ids.into_iter().chain([self.special(END)]).collect();
+        Ok(Sample { inputs: self.inputs(slices, &written)?, target: Target::ids(next), id })
+    }
+}
+
+fn spelled(config: &AudioTaskConfig, text: &str) -> String {
+    if config.lowercase { text.to_lowercase() } else { text.into() }
+}
+
+impl Task for AudioTask {
+    fn spec(&self) -> &TaskSpec {
+        &self.spec
+    }
+
+    fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
+        vec![(AUDIO, &self.audio), (TEXT, &self.text)]
+    }
+
+    fn transcript(&self, labels: &[u32]) -> Option<String> {
+        Some(self.text.text(labels))
+    }
+}
+
+/// Rows of a manifest, strung together as the settings say.
+struct Clips {
+    rows: Vec<Row>,
+    task: Arc<AudioTask>,
+}
+
+impl Clips {
+    fn clip(&self, index: usize) -> Result<Waveform, DataError> {
+        let row = &self.rows[index];
+        let audio = &self.task.audio;
+        let clip = smalti_audio::read_wav(&row.read()?).and_then(|clip| clip.resample(audio.config().sample_rate));
+        clip.map_err(|e| DataError::tokenize(row.path(), e))
+    }
+
+    /// Clip `index` and others behind it, chosen by `seed`.
+    fn string(&self, index: usize, seed: u64) -> Result<(Waveform, String), DataError> {
+        let mut random = random::generator(seed);
+        let [fewest, most] = self.task.config.concat;
+        let n = fewest + random::below(&mut random, most - fewest + 1);
+        let mut clip = self.clip(index)?;
+        let mut text = self.rows[index].text().to_string();
+        for _ in 1..n {
+            let gap = random::uniform(&mut random) as f32 * self.task.config.gap_seconds;
+            let next = random::below(&mut random, self.rows.len());
+            let silence = Waveform::silence(clip.sample_rate, gap);
+            let joined = clip.append(&silence).and(clip.append(&self.clip(next)?));
+            joined.map_err(|e| DataError::tokenize(self.rows[next].path(), e))?;
+            text.push_str(&self.task.config.separator);
+            text.push_str(self.rows[next].text());
+        }
+        Ok((clip, text))
+    }
+}
+
+impl Dataset for Clips {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
+        let (clip, text) = self.string(index, seed.unwrap_or(mix(0, index as u64)))?;
+        let refuse = |e| DataError::tokenize(self.rows[index].path(), e);
+        let audio = &self.task.audio;
+        let slices = match seed {
+            Some(seed) => {
+                let varied = audio.augment(clip, mix(seed, 1));
+                audio.mask_slices(audio.encode(&varied).map_err(refuse)?, mix(seed, 2))
+            }
+            None => audio.encode(&clip).map_err(refuse)?,
+        };
+        self.task.sample(slices, &text, index as u64).map_err(|e| DataError::Sample {
+            task: self.task.spec.name.clone(),
+            id: index as u64,
+            problem: format!("{}: {e}", self.rows[index].path()),
+        })
+    }
+}

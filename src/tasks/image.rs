@@ -1,0 +1,302 @@
+//! Images: which class.
+
+use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
+use crate::data::labelled::{self, Entry, Labelled};
+use crate::data::{self, DataError, Dataset, Files, Sample, Stream, Target, collate};
+use crate::head::{HeadSpec, Says};
+use crate::model::Model;
+use crate::rules::Rule;
+use crate::task::{READOUT, Task, TaskSpec, readout_kind, readout_tokens};
+use serde::{Deserialize, Serialize};
+use smalti_contract::{AnyTokenizer, Tokenizer};
+use smalti_image::{Augment, Image, ImageConfig, ImageTokenizer, fit, idx};
+use std::sync::Arc;
+
+/// `[data]` of an image task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageTaskConfig {
+    /// Folder of class folders, WebDataset tar or pattern of tars, or IDX files.
+    pub path: String,
+    /// The training part: an IDX pair, a folder, or archives of this name. Left out, all there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<String>,
+    /// The validation part. Left out, a share of the training part is held out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid: Option<String>,
+    /// Share of the training part that validates where `valid` is left out.
+    pub holdout: f64,
+    /// 1 for grey, 3 for RGB.
+    pub channels: usize,
+    /// Side of a square patch in pixels.
+    pub patch: usize,
+    /// [height, width] that every image is resized to; left out, each keeps its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
+    /// The most rows and columns of patches.
+    pub max_patches: [usize; 2],
+    /// Random variation in training.
+    pub augment: Augment,
+}
+
+impl Default for ImageTaskConfig {
+    fn default() -> Self {
+        Self {
+            path: "builtin:digits".into(),
+            train: None,
+            valid: None,
+            holdout: 0.1,
+            channels: 1,
+            patch: 4,
+            size: None,
+            max_patches: [16, 16],
+            augment: Augment::default(),
+        }
+    }
+}
+
+/// An image task: its tokenizer and its classes.
+pub struct ImageTask {
+    spec: TaskSpec,
+    tokenizer: ImageTokenizer,
+    classes: Vec<String>,
+}
+
+/// A class and how likely it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Guess {
+    /// The class's name.
+    pub class: String,
+    /// Between 0 and 1.
+    pub probability: f64,
+}
+
+/// What the tokenizer is for, in the run folder.
+const ROLE: &str = "image";
+/// What keeps the class names, in the run folder: they are fitted to data like a vocabulary.
+const CLASSES: &str = "classes";
+/// Images that mean and deviation are taken from.
+const FIT_ON: usize = 5_000;
+
+impl ImageTask {
+    pub(super) fn open(
+        name: &str,
+        loss_weight: f64,
+        config: &ImageTaskConfig,
+        saved: Option<&SavedTask>,
+    ) -> Result<(Arc<Self>, Splits), TaskError> {
+        let train = Pictures::open(&config.path, config.train.as_deref())?;
+        let (train_indices, valid, valid_indices) = match &config.valid {
+            Some(split) => {
+                let valid = Pictures::open(&config.path, Some(split))?;
+                let (n, m) = (train.len(), valid.len());
+                ((0..n as u32).collect(), Arc::new(valid), (0..m as u32).collect())
+            }
+            None => {
+                let (rest, held) = hold_out(train.len(), config.holdout)?;
+                (rest, Arc::new(train.clone()), held)
+            }
+        };
+        let train = Arc::new(train);
+        let task = Arc::new(match saved {
+            Some(saved) => Self::restore(name, loss_weight, config, saved)?,
+            None => Self::fit(name, loss_weight, config, &train, &train_indices)?,
+        });
+        let dataset = |pictures: Arc<Pictures>, indices: Vec<u32>| -> Arc<dyn Dataset> {
+            Arc::new(Labels { pictures, indices, task: task.clone() })
+        };
+        let splits = Splits { train: dataset(train, train_indices), valid: dataset(valid, valid_indices) };
+        Ok((task, splits))
+    }
+
+    pub(super) fn restore(
+        name: &str,
+        loss_weight: f64,
+        config: &ImageTaskConfig,
+        saved: &SavedTask,
+    ) -> Result<Self, TaskError> {
+        let tokenizer: ImageTokenizer = saved::restore(name, ROLE, saved)?;
+        let classes = saved::names(name, CLASSES, saved)?;
+        // Augmentation is a setting of training; everything else is as it was fitted.
+        let fitted = ImageConfig { augment: config.augment.clone(), ..tokenizer.config().clone() };
+        Ok(Self::new(name, loss_weight, ImageTokenizer::new(fitted)?, classes))
+    }
+
+    fn fit(
+        name: &str,
+        loss_weight: f64,
+        config: &ImageTaskConfig,
+        pictures: &Pictures,
+        indices: &[u32],
+    ) -> Result<Self, TaskError> {
+        let mut some = Vec::new();
+        for &index in indices.iter().take(FIT_ON) {
+            some.push(pictures.get(index as usize)?.0);
+        }
+        let (mean, std) = fit::normalisation(&some, config.channels)?;
+        let tokenizer = ImageTokenizer::new(ImageConfig {
+            channels: config.channels,
+            patch: config.patch,
+            size: config.size,
+            max_patches: config.max_patches,
+            mean,
+            std,
+            augment: config.augment.clone(),
+        })?;
+        Ok(Self::new(name, loss_weight, tokenizer, pictures.classes.clone()))
+    }
+
+    fn new(name: &str, loss_weight: f64, tokenizer: ImageTokenizer, classes: Vec<String>) -> Self {
+        let mut kinds = Tokenizer::spec(&tokenizer).kinds.clone();
+        let patch = kinds[0].name.clone();
+        kinds.push(readout_kind(1));
+        // An encoder: all see all.
+        let pairs = [(&patch[..], &patch[..]), (&patch, READOUT), (READOUT, &patch), (READOUT, READOUT)];
+        let spec = TaskSpec {
+            name: name.into(),
+            rules: pairs.map(|(q, k)| (q.to_string(), k.to_string(), Rule::ALL)).to_vec(),
+            inputs: vec![(Stream::Main, kinds)],
+            head: HeadSpec { reads: READOUT.into(), says: Says::Classify { classes: classes.len() } },
+            loss_weight,
+        };
+        Self { spec, tokenizer, classes }
+    }
+
+    /// The names of the classes, by number.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &ImageTokenizer {
+        &self.tokenizer
+    }
+
+    /// For each image, every class and its probability, the likeliest first. `number` is the task's among the
+    /// model's.
+    ///
+    /// # Errors
+    /// Where an image cannot become tokens.
+    pub fn classify(&self, model: &Model, number: usize, images: &[Image]) -> Result<Vec<Vec<Guess>>, TaskError> {
+        let samples = images.iter().enumerate().map(|(i, image)| {
+            Ok((number, self.sample(image, Target::Unknown, i as u64)?))
+        });
+        let batch = collate(model.layouts(), &samples.collect::<Result<Vec<_>, TaskError>>()?)?;
+        let Some(logits) = model.outputs(&batch)?.pop() else { return Ok(vec![]) };
+        let guesses = |logits: Vec<f32>| {
+            let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let weights: Vec<f64> = logits.iter().map(|&l| f64::from(l - highest).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            let named = self.classes.iter().zip(weights);
+            let mut guesses: Vec<Guess> =
+                named.map(|(class, w)| Guess { class: class.clone(), probability: w / total }).collect();
+            guesses.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+            guesses
+        };
+        Ok(logits.to_vec2::<f32>()?.into_iter().map(guesses).collect())
+    }
+
+    fn sample(&self, image: &Image, target: Target, id: u64) -> Result<Sample, TaskError> {
+        let tokens = self.tokenizer.encode(image)?.merge(readout_tokens(1));
+        Ok(Sample { inputs: vec![(Stream::Main, tokens)], target, id })
+    }
+}
+
+impl Task for ImageTask {
+    fn spec(&self) -> &TaskSpec {
+        &self.spec
+    }
+
+    fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
+        vec![(ROLE, &self.tokenizer)]
+    }
+
+    fn names(&self) -> Vec<(&'static str, &[String])> {
+        vec![(CLASSES, &self.classes)]
+    }
+}
+
+/// Labelled pictures: in memory, or in files that are read when they are needed.
+#[derive(Clone)]
+struct Pictures {
+    classes: Vec<String>,
+    store: Store,
+}
+
+#[derive(Clone)]
+enum Store {
+    Memory(Arc<Vec<(Image, u32)>>),
+    Files { sources: Vec<Arc<Files>>, entries: Arc<Vec<Entry>> },
+}
+
+impl Pictures {
+    fn open(path: &str, split: Option<&str>) -> Result<Self, TaskError> {
+        match labelled::open(path, split)? {
+            Labelled::Files { sources, entries, classes, .. } => {
+                Ok(Self { classes, store: Store::Files { sources, entries: Arc::new(entries) } })
+            }
+            Labelled::Idx { images, labels } => {
+                let labels_read = idx::labels(&data::read(&labels)?).map_err(|e| DataError::tokenize(&labels, e))?;
+                let bytes = data::read(&images)?;
+                let pictures = idx::images(&bytes).collect::<Result<Vec<Image>, _>>();
+                let pictures = pictures.map_err(|e| DataError::tokenize(&images, e))?;
+                if pictures.len() != labels_read.len() {
+                    let problem =
+                        format!("{images} holds {} images; {labels} {} labels", pictures.len(), labels_read.len());
+                    return Err(TaskError::Setting { setting: "path", problem });
+                }
+                let classes = labels_read.iter().max().map_or(0, |most| usize::from(*most) + 1);
+                let pairs = pictures.into_iter().zip(labels_read.into_iter().map(u32::from)).collect();
+                let classes = (0..classes).map(|class| class.to_string()).collect();
+                Ok(Self { classes, store: Store::Memory(Arc::new(pairs)) })
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        match &self.store {
+            Store::Memory(pairs) => pairs.len(),
+            Store::Files { entries, .. } => entries.len(),
+        }
+    }
+
+    fn get(&self, index: usize) -> Result<(Image, u32), DataError> {
+        match &self.store {
+            Store::Memory(pairs) => Ok(pairs[index].clone()),
+            Store::Files { sources, entries } => {
+                let entry = &entries[index];
+                let files = &sources[entry.source];
+                let image = smalti_image::read(&files.read(&entry.path)?);
+                let image = image.map_err(|e| DataError::tokenize(&files.location(&entry.path), e))?;
+                Ok((image, entry.label))
+            }
+        }
+    }
+}
+
+/// Some of the pictures, each with its class.
+struct Labels {
+    pictures: Arc<Pictures>,
+    indices: Vec<u32>,
+    task: Arc<ImageTask>,
+}
+
+impl Dataset for Labels {
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
+        let index = self.indices[index] as usize;
+        let (mut image, class) = self.pictures.get(index)?;
+        if let Some(seed) = seed {
+            image = self.task.tokenizer.augment(image, seed);
+        }
+        let refuse = |e: TaskError| DataError::Sample {
+            task: self.task.spec.name.clone(),
+            id: index as u64,
+            problem: e.to_string(),
+        };
+        self.task.sample(&image, Target::class(class), index as u64).map_err(refuse)
+    }
+}

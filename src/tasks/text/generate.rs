@@ -1,0 +1,177 @@
+//! Text token by token, with kept keys and values.
+
+use super::{Objective, TextTask};
+use crate::data::{Sample, Stream, Target, collate};
+use crate::model::Model;
+use crate::random;
+use crate::tasks::TaskError;
+use crate::transformer::Cache;
+use rand_pcg::Pcg64Mcg;
+use smalti_contract::{Content, Group, Tokens};
+
+/// How the next token is drawn from the model's distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits: 1 as the model says, towards 0 ever more the likeliest; 0 takes the likeliest.
+    pub temperature: f64,
+    /// Only the `k` likeliest; 0 for all.
+    pub top_k: usize,
+    /// Only the likeliest that together have this probability; 1 for all.
+    pub top_p: f64,
+    /// Of the draws.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.8, top_k: 0, top_p: 1.0, seed: 1337 }
+    }
+}
+
+/// Writes on from a prompt; an iterator over ids that never ends.
+///
+/// When the context is full, its second half is read again from the start, so that positions stay those that
+/// the model has learned.
+pub struct Generator<'a> {
+    model: &'a Model,
+    task: &'a TextTask,
+    number: usize,
+    sampling: Sampling,
+    random: Pcg64Mcg,
+    /// What the model sees: at most `context` ids.
+    window: Vec<u32>,
+    /// How many of the window's ids the cache has seen.
+    read: usize,
+    cache: Cache,
+}
+
+impl<'a> Generator<'a> {
+    /// A generator behind `prompt`, which must not be empty.
+    ///
+    /// # Errors
+    /// Where the prompt is empty or has a character that the vocabulary lacks, or the model predicts masked
+    /// tokens.
+    pub fn new(
+        model: &'a Model,
+        number: usize,
+        task: &'a TextTask,
+        prompt: &str,
+        sampling: Sampling,
+    ) -> Result<Self, TaskError> {
+        let refuse = |setting, problem: String| Err(TaskError::Setting { setting, problem });
+        if task.objective() != Objective::Next {
+            return refuse("objective", "a model of masked tokens does not generate".into());
+        }
+        if !(sampling.temperature >= 0.0 && sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+            let problem = format!(
+                "temperature must be at least 0 and top_p above 0 and at most 1; found {} and {}",
+                sampling.temperature, sampling.top_p
+            );
+            return refuse("sampling", problem);
+        }
+        let mut window = task.tokenizer().ids(prompt)?;
+        if window.is_empty() {
+            return refuse("prompt", "must have at least one character".into());
+        }
+        window.drain(..window.len().saturating_sub(task.tokenizer().context()));
+        let random = random::generator(sampling.seed);
+        Ok(Self { model, task, number, sampling, random, window, read: 0, cache: model.cache() })
+    }
+
+    /// The next id.
+    ///
+    /// # Errors
+    /// Where the tensor library refuses.
+    pub fn next_id(&mut self) -> Result<u32, TaskError> {
+        let context = self.task.tokenizer().context();
+        if self.read == context {
+            self.window.drain(..context - context.div_ceil(2));
+            self.read = 0;
+            self.cache = self.model.cache();
+        }
+        let fresh: Vec<u32> = self.window[self.read..].to_vec();
+        let places: Vec<u32> = (self.read as u32..self.window.len() as u32).collect();
+        let tokens = Tokens::new(vec![Group {
+            content: Content::Ids(fresh),
+            positions: places.clone(),
+            order: places.clone(),
+            time: places,
+        }]);
+        let sample = Sample { inputs: vec![(Stream::Main, tokens)], target: Target::Unknown, id: 0 };
+        let batch = collate(self.model.layouts(), &[(self.number, sample)])?;
+        let logits = self.model.step(self.number, &batch, &mut self.cache)?;
+        let last = logits.get(logits.dim(0)? - 1)?.to_vec1::<f32>()?;
+        self.read = self.window.len();
+        let id = draw(&last, &self.sampling, &mut self.random);
+        if self.window.len() == context {
+            self.window.remove(0);
+            // The window has moved: the cache is of no use from here, and is built again above.
+            self.read = context;
+        }
+        self.window.push(id);
+        Ok(id)
+    }
+
+    /// The next `n` ids as text.
+    ///
+    /// # Errors
+    /// Where the tensor library refuses.
+    pub fn text(&mut self, n: usize) -> Result<String, TaskError> {
+        let ids = (0..n).map(|_| self.next_id()).collect::<Result<Vec<u32>, _>>()?;
+        Ok(self.task.tokenizer().text(&ids))
+    }
+}
+
+/// One id of the distribution that the logits stand for.
+fn draw(logits: &[f32], sampling: &Sampling, random: &mut Pcg64Mcg) -> u32 {
+    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+    let logit = |id: u32| f64::from(logits[id as usize]);
+    ids.sort_by(|&a, &b| logit(b).total_cmp(&logit(a)).then(a.cmp(&b)));
+    if sampling.temperature == 0.0 {
+        return ids.first().copied().unwrap_or_default();
+    }
+    if sampling.top_k > 0 {
+        ids.truncate(sampling.top_k);
+    }
+    let highest = ids.first().map_or(0.0, |&id| logit(id));
+    let weight = |id: u32| ((logit(id) - highest) / sampling.temperature).exp();
+    let total: f64 = ids.iter().map(|&id| weight(id)).sum();
+    let mut reached = 0.0;
+    let enough = ids.iter().position(|&id| {
+        reached += weight(id) / total;
+        reached >= sampling.top_p
+    });
+    ids.truncate(enough.map_or(ids.len(), |last| last + 1));
+    let mut left = random::uniform(random) * ids.iter().map(|&id| weight(id)).sum::<f64>();
+    for &id in &ids {
+        left -= weight(id);
+        if left < 0.0 {
+            return id;
+        }
+    }
+    ids.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sampling_keeps_to_its_bounds() {
+        let logits = [0.0, 3.0, 2.0, 1.0];
+        let draws = |sampling: Sampling| {
+            let mut random = random::generator(1);
+            let mut seen: Vec<u32> = (0..300).map(|_| draw(&logits, &sampling, &mut random)).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            seen
+        };
+        let all = Sampling { temperature: 1.0, ..Sampling::default() };
+        assert_eq!(draws(all), [0, 1, 2, 3]);
+        assert_eq!(draws(Sampling { temperature: 0.0, ..all }), [1]);
+        assert_eq!(draws(Sampling { top_k: 2, ..all }), [1, 2]);
+        // The probabilities are 0.64, 0.24, 0.09, 0.03.
+        assert_eq!(draws(Sampling { top_p: 0.6, ..all }), [1]);
+        assert_eq!(draws(Sampling { top_p: 0.7, ..all }), [1, 2]);
+    }
+}

@@ -1,0 +1,248 @@
+//! Trajectories: which action leads to the return that is asked for.
+
+mod rollout;
+
+pub use rollout::{Rollout, rollout};
+
+use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
+use crate::data::{self, DataError, Dataset, Sample, Stream, Target};
+use crate::head::{HeadSpec, Says};
+use crate::random;
+use crate::rules::Rule;
+use crate::task::{Task, TaskSpec};
+use serde::{Deserialize, Serialize};
+use smalti_contract::{AnyTokenizer, Tokenizer};
+use smalti_trajectory::{
+    ActionSpec, Actions, Episode, FitOptions, MuLaw, TrajectoryTokenizer, Window, episodes, fit,
+};
+use std::sync::Arc;
+
+/// `[data]` of a trajectory task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrajectoryTaskConfig {
+    /// Logged episodes: `.npz` or JSON lines.
+    pub path: String,
+    /// The most time steps that the model sees at once.
+    pub context: usize,
+    /// The most time steps of an episode; 0 for those of the longest in the data.
+    pub max_steps: usize,
+    /// What a reward loses with each step that it lies ahead.
+    pub discount: f32,
+    /// Share of episodes that validates.
+    pub holdout: f64,
+    /// Share of the episodes, those of the highest return, that is kept: 0.1 for best-10% cloning.
+    pub best: f64,
+    /// Whether the model is told the return to reach; without it, it clones behaviour.
+    pub condition: bool,
+    /// Where given, numbers become ids (Gato).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discretise: Option<MuLaw>,
+}
+
+impl Default for TrajectoryTaskConfig {
+    fn default() -> Self {
+        Self {
+            path: "builtin:cartpole-mixed.npz".into(),
+            context: 20,
+            max_steps: 0,
+            discount: 1.0,
+            holdout: 0.1,
+            best: 1.0,
+            condition: true,
+            discretise: None,
+        }
+    }
+}
+
+/// A trajectory task: its tokenizer, and whether it is told the return.
+pub struct TrajectoryTask {
+    spec: TaskSpec,
+    tokenizer: TrajectoryTokenizer,
+    condition: bool,
+    /// Tokens of one state: its numbers where they are discretised, else one.
+    state_tokens: usize,
+}
+
+/// What the tokenizer is for, in the run folder.
+const ROLE: &str = "trajectory";
+
+impl TrajectoryTask {
+    pub(super) fn open(
+        name: &str,
+        loss_weight: f64,
+        config: &TrajectoryTaskConfig,
+        saved: Option<&SavedTask>,
+    ) -> Result<(Arc<Self>, Splits), TaskError> {
+        let bytes = data::read(&config.path)?;
+        let all = episodes(&bytes).collect::<Result<Vec<Episode>, _>>();
+        let all = all.map_err(|e| DataError::tokenize(&config.path, e))?;
+        let kept = best(all, config.best)?;
+        let (rest, held) = hold_out(kept.len(), config.holdout)?;
+        let pick = |indices: Vec<u32>| -> Vec<Episode> {
+            indices.into_iter().map(|i| kept[i as usize].clone()).collect()
+        };
+        let (train, valid) = (pick(rest), pick(held));
+        let task = Arc::new(match saved {
+            Some(saved) => Self::restore(name, loss_weight, config, saved)?,
+            None => {
+                let longest = kept.iter().map(Episode::len).max().unwrap_or(0);
+                let options = FitOptions {
+                    context: config.context,
+                    max_steps: if config.max_steps == 0 { longest } else { config.max_steps },
+                    discretise: config.discretise.clone(),
+                    discount: config.discount,
+                    return_scale: None,
+                };
+                let fitted = fit(&train, options).map_err(|e| DataError::tokenize(&config.path, e))?;
+                Self::new(name, loss_weight, config, TrajectoryTokenizer::new(fitted)?)
+            }
+        });
+        let windows = |episodes: Vec<Episode>| -> Arc<dyn Dataset> {
+            Arc::new(Windows::new(episodes, config, task.clone()))
+        };
+        let splits = Splits { train: windows(train), valid: windows(valid) };
+        Ok((task, splits))
+    }
+
+    pub(super) fn restore(
+        name: &str,
+        loss_weight: f64,
+        config: &TrajectoryTaskConfig,
+        saved: &SavedTask,
+    ) -> Result<Self, TaskError> {
+        Ok(Self::new(name, loss_weight, config, saved::restore(name, ROLE, saved)?))
+    }
+
+    fn new(
+        name: &str,
+        loss_weight: f64,
+        config: &TrajectoryTaskConfig,
+        tokenizer: TrajectoryTokenizer,
+    ) -> Self {
+        let fitted = tokenizer.config();
+        let kinds = Tokenizer::spec(&tokenizer).kinds.clone();
+        let state_tokens = if fitted.discretise.is_some() { fitted.state_dim() } else { 1 };
+        let says = match &fitted.actions {
+            ActionSpec::Discrete { n } => Says::Act { actions: *n },
+            ActionSpec::Continuous { dim, .. } => Says::Regress { dim: *dim },
+        };
+        // Causal, not past: under `past` a state would see the action that it is asked for.
+        let pairs = kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q.name.clone(), k.name.clone())));
+        let spec = TaskSpec {
+            name: name.into(),
+            rules: pairs.map(|(q, k)| (q, k, Rule::causal())).collect(),
+            head: HeadSpec { reads: kinds[STATE].name.clone(), says },
+            inputs: vec![(Stream::Main, kinds)],
+            loss_weight,
+        };
+        Self { spec, tokenizer, condition: config.condition, state_tokens }
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TrajectoryTokenizer {
+        &self.tokenizer
+    }
+
+    /// A window as the model reads it. A model that is not told the return reads 0.
+    fn inputs(&self, window: &Window) -> Result<Vec<(Stream, smalti_contract::Tokens)>, TaskError> {
+        if self.condition {
+            return Ok(vec![(Stream::Main, self.tokenizer.encode(window)?)]);
+        }
+        let untold = Window { returns_to_go: vec![0.0; window.returns_to_go.len()], ..window.clone() };
+        Ok(vec![(Stream::Main, self.tokenizer.encode(&untold)?)])
+    }
+
+    /// The actions of a window, asked for at the last token of each state.
+    fn target(&self, window: &Window) -> Target {
+        let last_only = |value: f32| (1..=self.state_tokens).map(move |i| if i == self.state_tokens { value } else { 0.0 });
+        let n = window.actions.len();
+        let weights: Vec<f32> = (0..n).flat_map(|_| last_only(1.0)).collect();
+        let repeat = self.state_tokens;
+        match &window.actions {
+            Actions::Discrete(ids) => {
+                Target::Ids { ids: ids.iter().flat_map(|&id| std::iter::repeat_n(id, repeat)).collect(), weights }
+            }
+            Actions::Continuous { values, dim } => {
+                let rows = values.chunks_exact(*dim);
+                let values = rows.flat_map(|row| std::iter::repeat_n(row, repeat).flatten().copied()).collect();
+                Target::Features { values, dim: *dim, weights }
+            }
+        }
+    }
+}
+
+/// The place of states among the kinds: return, state, action.
+const STATE: usize = 1;
+
+/// The share of episodes with the highest return, at least one.
+fn best(mut episodes: Vec<Episode>, share: f64) -> Result<Vec<Episode>, TaskError> {
+    if !(share > 0.0 && share <= 1.0) {
+        let problem = format!("must be above 0 and at most 1; found {share}");
+        return Err(TaskError::Setting { setting: "best", problem });
+    }
+    if share < 1.0 {
+        episodes.sort_by(|a, b| b.total_return().total_cmp(&a.total_return()));
+        episodes.truncate(((episodes.len() as f64 * share).ceil() as usize).max(1));
+    }
+    Ok(episodes)
+}
+
+impl Task for TrajectoryTask {
+    fn spec(&self) -> &TaskSpec {
+        &self.spec
+    }
+
+    fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
+        vec![(ROLE, &self.tokenizer)]
+    }
+}
+
+/// Windows of up to `context` steps of logged episodes.
+struct Windows {
+    /// Each with its returns-to-go.
+    episodes: Vec<(Episode, Vec<f32>)>,
+    /// For each episode, the number of steps before it.
+    starts: Vec<usize>,
+    steps: usize,
+    context: usize,
+    task: Arc<TrajectoryTask>,
+}
+
+impl Windows {
+    fn new(episodes: Vec<Episode>, config: &TrajectoryTaskConfig, task: Arc<TrajectoryTask>) -> Self {
+        let mut steps = 0;
+        let mut starts = Vec::with_capacity(episodes.len());
+        let told = episodes.into_iter().map(|episode| {
+            starts.push(steps);
+            steps += episode.len();
+            let returns_to_go = episode.returns_to_go(config.discount);
+            (episode, returns_to_go)
+        });
+        let episodes = told.collect();
+        Self { episodes, starts, steps, context: config.context, task }
+    }
+}
+
+impl Dataset for Windows {
+    fn len(&self) -> usize {
+        self.steps.div_ceil(self.context)
+    }
+
+    /// In training a window that begins at any step; otherwise those at every `context` steps of the log.
+    fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
+        let step = match seed {
+            Some(seed) => random::below(&mut random::generator(seed), self.steps),
+            None => index * self.context,
+        };
+        let number = self.starts.partition_point(|&start| start <= step) - 1;
+        let (episode, returns_to_go) = &self.episodes[number];
+        let window = episode.window(step - self.starts[number], self.context, returns_to_go);
+        let inputs = self.task.inputs(&window).map_err(|e| DataError::Sample {
+            task: self.task.spec.name.clone(),
+            id: step as u64,
+            problem: format!("episode {number}: {e}"),
+        })?;
+        Ok(Sample { inputs, target: self.task.target(&window), id: step as u64 })
+    }
+}

@@ -1,0 +1,169 @@
+//! A trained policy in an environment.
+
+use super::TrajectoryTask;
+use crate::data::{Sample, Target, collate};
+use crate::env::{self, Action, EnvError, Environment};
+use crate::model::Model;
+use crate::random::mix;
+use crate::tasks::TaskError;
+use candle_core::Tensor;
+use smalti_contract::Tokenizer;
+use smalti_trajectory::{ActionSpec, Actions, Window};
+
+/// One episode under way: everything seen so far.
+struct Story {
+    environment: Box<dyn Environment>,
+    returns_to_go: Vec<f32>,
+    states: Vec<f32>,
+    actions: Vec<Action>,
+    total: f64,
+    over: bool,
+}
+
+/// What a policy earned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// The return of each episode.
+    pub returns: Vec<f64>,
+}
+
+impl Rollout {
+    /// The mean return.
+    pub fn return_mean(&self) -> f64 {
+        self.returns.iter().sum::<f64>() / self.returns.len().max(1) as f64
+    }
+
+    /// The (population) standard deviation of the returns.
+    pub fn return_std(&self) -> f64 {
+        let mean = self.return_mean();
+        let squares: f64 = self.returns.iter().map(|r| (r - mean).powi(2)).sum();
+        (squares / self.returns.len().max(1) as f64).sqrt()
+    }
+}
+
+/// Plays `episodes` episodes side by side, each told to reach `target_return`; what is earned is taken off it.
+/// Always the likeliest action. An episode ends at the environment's word, or when the model knows no later
+/// time step.
+///
+/// # Errors
+/// Where states or actions of the environment are not those that the model has learned.
+pub fn rollout(
+    task: &TrajectoryTask,
+    model: &Model,
+    number: usize,
+    name: &str,
+    target_return: f32,
+    episodes: usize,
+    seed: u64,
+) -> Result<Rollout, TaskError> {
+    let mut stories = Vec::with_capacity(episodes);
+    for episode in 0..episodes as u64 {
+        let mut environment = env::environment(name).map_err(failed)?;
+        fits(task, environment.as_ref())?;
+        let states = environment.reset(mix(seed, episode)).map_err(failed)?;
+        let returns_to_go = vec![target_return];
+        stories.push(Story { environment, returns_to_go, states, actions: vec![], total: 0.0, over: false });
+    }
+    for _ in 0..Tokenizer::config(&task.tokenizer).max_steps {
+        let mut playing: Vec<&mut Story> = stories.iter_mut().filter(|story| !story.over).collect();
+        if playing.is_empty() {
+            break;
+        }
+        let windows: Vec<Window> = playing.iter().map(|story| story.window(task)).collect();
+        let actions = task.act(model, number, &windows)?;
+        for (story, action) in playing.iter_mut().zip(actions) {
+            story.step(action)?;
+        }
+    }
+    Ok(Rollout { returns: stories.iter().map(|story| story.total).collect() })
+}
+
+fn failed(error: EnvError) -> TaskError {
+    TaskError::Setting { setting: "env", problem: error.to_string() }
+}
+
+/// Whether a model knows the environment's states and actions.
+fn fits(task: &TrajectoryTask, environment: &dyn Environment) -> Result<(), TaskError> {
+    let config = Tokenizer::config(&task.tokenizer);
+    let learned = match &config.actions {
+        ActionSpec::Discrete { n } => format!("{n} actions"),
+        ActionSpec::Continuous { dim, .. } => format!("actions of {dim} numbers"),
+    };
+    let offered = match environment.action_spec() {
+        env::ActionSpec::Discrete { n } => format!("{n} actions"),
+        env::ActionSpec::Continuous { dim, .. } => format!("actions of {dim} numbers"),
+    };
+    if environment.state_dim() != config.state_dim() || learned != offered {
+        let problem = format!(
+            "{} has states of {} numbers and {offered}; the model has learned states of {} and {learned}",
+            environment.name(),
+            environment.state_dim(),
+            config.state_dim()
+        );
+        return Err(TaskError::Setting { setting: "env", problem });
+    }
+    Ok(())
+}
+
+impl Story {
+    /// The last `context` steps, the action of the last one yet to be chosen.
+    fn window(&self, task: &TrajectoryTask) -> Window {
+        let config = Tokenizer::config(&task.tokenizer);
+        let steps = self.returns_to_go.len();
+        let start = steps.saturating_sub(config.context);
+        let actions = match &config.actions {
+            ActionSpec::Discrete { .. } => Actions::Discrete(
+                self.actions[start..].iter().filter_map(|a| if let Action::Discrete(id) = a { Some(*id) } else { None }).collect(),
+            ),
+            ActionSpec::Continuous { dim, .. } => {
+                let values = self.actions[start..].iter().filter_map(|a| match a {
+                    Action::Continuous(values) => Some(values.clone()),
+                    Action::Discrete(_) => None,
+                });
+                Actions::Continuous { values: values.flatten().collect(), dim: *dim }
+            }
+        };
+        Window {
+            start,
+            returns_to_go: self.returns_to_go[start..].to_vec(),
+            states: self.states[start * config.state_dim()..].to_vec(),
+            actions,
+        }
+    }
+
+    fn step(&mut self, action: Action) -> Result<(), TaskError> {
+        let step = self.environment.step(&action).map_err(failed)?;
+        self.actions.push(action);
+        self.total += f64::from(step.reward);
+        self.over = step.done();
+        let left = self.returns_to_go.last().copied().unwrap_or_default() - step.reward;
+        self.returns_to_go.push(left);
+        self.states.extend(step.state);
+        Ok(())
+    }
+}
+
+impl TrajectoryTask {
+    /// The likeliest action behind each window, whose last action is missing.
+    fn act(&self, model: &Model, number: usize, windows: &[Window]) -> Result<Vec<Action>, TaskError> {
+        let samples = windows.iter().enumerate().map(|(i, window)| {
+            let sample = Sample { inputs: self.inputs(window)?, target: Target::Unknown, id: i as u64 };
+            Ok((number, sample))
+        });
+        let batch = collate(model.layouts(), &samples.collect::<Result<Vec<_>, TaskError>>()?)?;
+        let mut outputs = model.outputs(&batch)?;
+        let (Some(output), Some(read)) = (outputs.pop(), batch.heads.first()) else { return Ok(vec![]) };
+        read.documents.iter().map(|rows| self.action(&output.get(rows.end - 1)?)).collect()
+    }
+
+    fn action(&self, said: &Tensor) -> Result<Action, TaskError> {
+        Ok(match &Tokenizer::config(&self.tokenizer).actions {
+            ActionSpec::Discrete { .. } => Action::Discrete(said.argmax(0)?.to_scalar::<u32>()?),
+            ActionSpec::Continuous { low, high, .. } => {
+                let values = said.to_vec1::<f32>()?;
+                let bounded = values.iter().zip(low.iter().zip(high)).map(|(v, (low, high))| v.clamp(*low, *high));
+                Action::Continuous(bounded.collect())
+            }
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! The settings of training: `[train]` in `run.toml`.
+
+use serde::{Deserialize, Serialize};
+
+/// How a model is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Optimizer steps; 0 where `epochs` says the length.
+    pub steps: u64,
+    /// Passes over the training data; 0 where `steps` says the length. For models of one task.
+    pub epochs: f64,
+    /// Documents in a micro-batch; a mix splits them among its tasks by weight.
+    pub batch: usize,
+    /// Micro-batches whose gradients are summed into one step.
+    pub accumulate: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Learning rate at the end of the cosine.
+    pub min_learning_rate: f64,
+    /// Steps over which the learning rate rises from 0.
+    pub warmup: u64,
+    /// AdamW's decay of the first moment.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    pub beta2: f64,
+    /// AdamW's addition to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay, on matrices only.
+    pub weight_decay: f64,
+    /// Largest norm of the gradient; 0 for no clipping.
+    pub clip: f64,
+    /// Share of each target spread over all classes or ids.
+    pub label_smoothing: f32,
+    /// Decay of the moving average of weights that is evaluated and kept as the model; 0 for none.
+    pub ema: f64,
+    /// Steps between evaluations; 0 for one at the end.
+    pub eval_every: u64,
+    /// Samples of each task in an evaluation during training; 0 for all.
+    pub eval_samples: usize,
+    /// Steps between checkpoints; 0 for one at the end.
+    pub checkpoint_every: u64,
+    /// Steps between lines of `metrics.jsonl`.
+    pub log_every: u64,
+}
+
+/// Settings that cannot work together.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("train.{setting}: {problem}")]
+pub struct TrainConfigError {
+    /// Which setting.
+    pub setting: &'static str,
+    /// What is wrong with it, with the expected and the actual value.
+    pub problem: String,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1337,
+            steps: 1000,
+            epochs: 0.0,
+            batch: 32,
+            accumulate: 1,
+            learning_rate: 1e-3,
+            min_learning_rate: 1e-4,
+            warmup: 100,
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            clip: 1.0,
+            label_smoothing: 0.0,
+            ema: 0.0,
+            eval_every: 250,
+            eval_samples: 0,
+            checkpoint_every: 500,
+            log_every: 10,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks that the settings can work together.
+    ///
+    /// # Errors
+    /// The first [`TrainConfigError`] found.
+    pub fn validate(&self) -> Result<(), TrainConfigError> {
+        let refuse = |setting, problem| Err(TrainConfigError { setting, problem });
+        let at_least_one = "must be at least 1; found 0";
+        if self.batch == 0 {
+            return refuse("batch", at_least_one.into());
+        }
+        if self.accumulate == 0 {
+            return refuse("accumulate", at_least_one.into());
+        }
+        if self.log_every == 0 {
+            return refuse("log_every", at_least_one.into());
+        }
+        if (self.steps == 0) == (self.epochs == 0.0) {
+            let problem = format!("say steps or epochs; found steps {} and epochs {}", self.steps, self.epochs);
+            return refuse("steps", problem);
+        }
+        let not_negative = [
+            ("epochs", self.epochs),
+            ("learning_rate", self.learning_rate),
+            ("min_learning_rate", self.min_learning_rate),
+            ("eps", self.eps),
+            ("weight_decay", self.weight_decay),
+            ("clip", self.clip),
+        ];
+        for (setting, value) in not_negative {
+            if !(value >= 0.0 && value.is_finite()) {
+                return refuse(setting, format!("must be a number of at least 0; found {value}"));
+            }
+        }
+        let shares = [
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+            ("ema", self.ema),
+            ("label_smoothing", f64::from(self.label_smoothing)),
+        ];
+        for (setting, value) in shares {
+            if !(0.0..1.0).contains(&value) {
+                return refuse(setting, format!("must be at least 0 and below 1; found {value}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The learning rate of step `step`, counted from 0, of `steps`: a linear rise, then half a cosine.
+    pub fn learning_rate_at(&self, step: u64, steps: u64) -> f64 {
+        if step < self.warmup {
+            return self.learning_rate * (step + 1) as f64 / (self.warmup + 1) as f64;
+        }
+        let progress = (step - self.warmup) as f64 / (steps.saturating_sub(self.warmup)).max(1) as f64;
+        let share = 0.5 * (1.0 + libm::cos(std::f64::consts::PI * progress.min(1.0)));
+        self.min_learning_rate + share * (self.learning_rate - self.min_learning_rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_learning_rate_rises_and_falls() {
+        let train = TrainConfig { warmup: 10, ..TrainConfig::default() };
+        let rates: Vec<f64> = (0..=100).map(|step| train.learning_rate_at(step, 100)).collect();
+        assert!(rates[..=10].is_sorted() && rates[10..].is_sorted_by(|a, b| a >= b));
+        assert!((rates[10] - 1e-3).abs() < 1e-12 && (rates[100] - 1e-4).abs() < 1e-12);
+        assert!((rates[55] - 5.5e-4).abs() < 1e-12, "half way down the cosine: {}", rates[55]);
+    }
+
+    #[test]
+    fn a_length_is_said_once() {
+        let both = TrainConfig { epochs: 1.0, ..TrainConfig::default() };
+        assert_eq!(both.validate().unwrap_err().setting, "steps");
+        let one = TrainConfig { steps: 0, epochs: 0.5, ..TrainConfig::default() };
+        assert_eq!(one.validate(), Ok(()));
+    }
+}

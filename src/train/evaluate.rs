@@ -1,0 +1,132 @@
+//! How good a model is at one of its tasks.
+
+use super::TrainError;
+use crate::data::{Dataset, Targets, collate};
+use crate::head::Says;
+use crate::model::Model;
+use crate::ops::ctc;
+use crate::task::Task;
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+
+/// Numbers by name: `loss`, and by the kind of head `accuracy`, or `wer` and `cer`.
+pub type Metrics = BTreeMap<String, f64>;
+
+/// The model's metrics for task number `task` on the first `limit` samples of a data set (0 for all).
+///
+/// `loss` is the mean loss without label smoothing. `accuracy` is the share of right classes, ids or actions;
+/// `wer` and `cer` are word and character errors over the words and characters that should have been found.
+///
+/// # Errors
+/// Where a sample cannot be read, or there is none.
+pub fn evaluate(
+    model: &Model,
+    number: usize,
+    task: &dyn Task,
+    dataset: &dyn Dataset,
+    limit: usize,
+    batch: usize,
+) -> Result<Metrics, TrainError> {
+    let samples = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
+    if samples == 0 {
+        return Err(TrainError::NoSamples { task: task.spec().name.clone() });
+    }
+    let mut tally = Tally::default();
+    for start in (0..samples).step_by(batch) {
+        let indices = start..(start + batch).min(samples);
+        let drawn = indices.map(|i| Ok((number, dataset.sample(i, None)?))).collect::<Result<Vec<_>, TrainError>>()?;
+        let batch = collate(model.layouts(), &drawn)?;
+        let hidden = model.forward(&batch, None)?;
+        for read in &batch.heads {
+            let head = &model.heads()[read.task];
+            let output = head.forward(&hidden, &read.rows)?;
+            tally.loss += f64::from(head.loss(&output, read, 0.0)?.to_scalar::<f32>()?);
+            tally.weight += read.targets.weight();
+            match (&read.targets, head.says()) {
+                (Targets::Ids { ids, weights }, _) => tally.count_ids(&output, ids, weights)?,
+                (Targets::Labels { labels, .. }, Says::Ctc { labels: blank }) => {
+                    for (rows, labels) in read.documents.iter().zip(labels) {
+                        let found = ctc::best_path(&output.narrow(0, rows.start, rows.len())?, blank as u32)?;
+                        tally.count_labels(task, &found, labels);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(tally.metrics())
+}
+
+#[derive(Default)]
+struct Tally {
+    loss: f64,
+    weight: f64,
+    right: f64,
+    asked: f64,
+    word_errors: usize,
+    words: usize,
+    character_errors: usize,
+    characters: usize,
+}
+
+impl Tally {
+    fn count_ids(&mut self, output: &Tensor, ids: &[u32], weights: &[f32]) -> Result<(), TrainError> {
+        let best = output.argmax(1)?.to_vec1::<u32>()?;
+        for ((best, id), &weight) in best.iter().zip(ids).zip(weights) {
+            self.asked += f64::from(weight);
+            self.right += if best == id { f64::from(weight) } else { 0.0 };
+        }
+        Ok(())
+    }
+
+    fn count_labels(&mut self, task: &dyn Task, found: &[u32], expected: &[u32]) {
+        let (Some(found), Some(expected)) = (task.transcript(found), task.transcript(expected)) else { return };
+        let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+        let characters = |text: &str| text.chars().collect::<Vec<_>>();
+        self.word_errors += edits(&words(&found), &words(&expected));
+        self.words += words(&expected).len();
+        self.character_errors += edits(&characters(&found), &characters(&expected));
+        self.characters += characters(&expected).len();
+    }
+
+    fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::from([("loss".to_string(), self.loss / self.weight.max(f64::MIN_POSITIVE))]);
+        if self.asked > 0.0 {
+            metrics.insert("accuracy".into(), self.right / self.asked);
+        }
+        if self.words > 0 {
+            metrics.insert("wer".into(), self.word_errors as f64 / self.words as f64);
+            metrics.insert("cer".into(), self.character_errors as f64 / self.characters.max(1) as f64);
+        }
+        metrics
+    }
+}
+
+/// The least number of insertions, deletions and substitutions between two sequences (Levenshtein 1966).
+pub fn edits<T: PartialEq>(found: &[T], expected: &[T]) -> usize {
+    let mut row: Vec<usize> = (0..=expected.len()).collect();
+    for (i, a) in found.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in expected.iter().enumerate() {
+            let substituted = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[expected.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::edits;
+
+    #[test]
+    fn edits_are_counted() {
+        let count = |a: &str, b: &str| edits(a.as_bytes(), b.as_bytes());
+        assert_eq!(count("kitten", "sitting"), 3);
+        assert_eq!(count("", "abc"), 3);
+        assert_eq!(count("abc", "abc"), 0);
+        assert_eq!(count("ab", ""), 2);
+    }
+}

@@ -1,0 +1,74 @@
+//! Training: data to loss to gradient to step, with evaluation, checkpoints and an exact way to go on.
+
+mod audit;
+pub mod checkpoint;
+mod config;
+mod evaluate;
+pub mod log;
+mod optimizer;
+mod trainer;
+
+pub use audit::{Audit, audit};
+pub use checkpoint::SaveError;
+pub use config::{TrainConfig, TrainConfigError};
+pub use evaluate::{Metrics, edits, evaluate};
+pub use log::{MetricsLog, METRICS_FILE};
+pub use optimizer::{Gradients, Optimizer};
+pub use trainer::{MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
+pub(crate) use trainer::weights_of;
+
+use crate::data::DataError;
+
+/// Why training or evaluation stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// Settings that cannot work together.
+    #[error(transparent)]
+    Config(#[from] TrainConfigError),
+    /// A sample cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A file cannot be written or read.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// The tensor library refused.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    /// A task has nothing to learn from or to be measured on.
+    #[error("task {task} has no samples")]
+    NoSamples {
+        /// The task's name.
+        task: String,
+    },
+    /// A mix has tasks that would never be drawn.
+    #[error("train.batch {batch} leaves task {task} without a sample in a batch; raise the batch or its weight")]
+    NoShare {
+        /// The task's name.
+        task: String,
+        /// Documents in a batch.
+        batch: usize,
+    },
+    /// The audit of the first step failed: a defect of the model, not of the data.
+    #[error("after one backward pass, {problem}: {}", names.join(", "))]
+    Gradient {
+        /// What is wrong with the gradients.
+        problem: &'static str,
+        /// Of these parameters.
+        names: Vec<String>,
+    },
+    /// The loss is infinite or not a number.
+    #[error(
+        "the loss of step {step} is {loss}; the last checkpoint is from before. A lower train.learning_rate \
+         or a train.clip may help"
+    )]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
+    /// A saved state is of another run.
+    #[error("the saved state does not fit: {0}")]
+    State(String),
+}

@@ -1,0 +1,361 @@
+//! The training loop.
+
+use super::{
+    Gradients, Metrics, MetricsLog, Optimizer, SaveError, TrainConfig, TrainError, audit, checkpoint, evaluate,
+};
+use crate::data::{Batch, Dataset, Loader, Sampler, Targets, shares};
+use crate::model::Model;
+use crate::random::mix;
+use crate::task::Task;
+use candle_core::Tensor;
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+/// The best weights by validation loss, of a run folder.
+pub const MODEL_FILE: &str = "model.safetensors";
+/// Everything needed to go on: last weights, moments, average, step.
+pub const STATE_FILE: &str = "state.safetensors";
+
+/// One task with its data.
+#[derive(Clone)]
+pub struct Part {
+    /// The task.
+    pub task: Arc<dyn Task>,
+    /// What it learns from.
+    pub train: Arc<dyn Dataset>,
+    /// What it is measured on.
+    pub valid: Arc<dyn Dataset>,
+    /// Its share of a batch's documents, relative to the other tasks'.
+    pub weight: f64,
+}
+
+/// What one step did.
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// The tasks' mean losses, summed by their loss weights.
+    pub loss: f64,
+    /// Each task's mean loss.
+    pub losses: BTreeMap<String, f64>,
+    /// The learning rate of this step.
+    pub learning_rate: f64,
+    /// The gradient's norm before clipping.
+    pub grad_norm: f64,
+    /// Tokens of all streams in this step.
+    pub tokens: usize,
+    /// Tokens in a second of this step, data to optimizer.
+    pub tokens_per_s: f64,
+    /// Documents left out so far because their labels cannot fit their tokens (CTC).
+    pub skipped: u64,
+}
+
+/// Who looks on while a model is trained.
+pub trait Observer {
+    /// After each step.
+    fn step(&mut self, _report: &StepReport) {}
+    /// After each evaluation: the metrics of each task.
+    fn evaluated(&mut self, _step: u64, _metrics: &BTreeMap<String, Metrics>) {}
+    /// Something worth a line.
+    fn note(&mut self, _text: &str) {}
+}
+
+/// An observer who says nothing.
+pub struct Silent;
+
+impl Observer for Silent {}
+
+/// How a training ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Steps done.
+    pub step: u64,
+    /// True where it was asked to stop before its last step.
+    pub stopped: bool,
+    /// The metrics of the last evaluation.
+    pub metrics: BTreeMap<String, Metrics>,
+}
+
+/// A model in training.
+pub struct Trainer {
+    config: TrainConfig,
+    parts: Vec<Part>,
+    model: Model,
+    optimizer: Optimizer,
+    steps: u64,
+    step: u64,
+    best: f64,
+    skipped: u64,
+}
+
+impl Trainer {
+    /// Training of `model`, whose tasks are those of `parts`, from the beginning.
+    ///
+    /// # Errors
+    /// [`TrainError`] for settings that cannot work, and tasks without samples.
+    pub fn new(config: &TrainConfig, model: Model, parts: Vec<Part>) -> Result<Self, TrainError> {
+        config.validate()?;
+        for part in &parts {
+            if part.train.is_empty() || part.valid.is_empty() {
+                return Err(TrainError::NoSamples { task: part.task.spec().name.clone() });
+            }
+        }
+        let steps = match config.steps {
+            0 => {
+                let longest = parts.iter().map(|part| part.train.len()).max().unwrap_or(0) as f64;
+                (config.epochs * longest / (config.batch * config.accumulate) as f64).ceil() as u64
+            }
+            steps => steps,
+        };
+        let optimizer = Optimizer::new(config, model.params())?;
+        let config = config.clone();
+        Ok(Self { config, parts, model, optimizer, steps, step: 0, best: f64::INFINITY, skipped: 0 })
+    }
+
+    /// Trains to the last step, or until `stop` is set. With a folder, saves checkpoints and metrics there, at
+    /// the end and when stopped as well.
+    ///
+    /// # Errors
+    /// [`TrainError`]. Where a sample cannot be read, the state is saved first.
+    pub fn run(
+        &mut self,
+        folder: Option<&Path>,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, TrainError> {
+        let mut log = folder.map(|folder| MetricsLog::open(folder, self.step)).transpose()?;
+        let mut metrics = BTreeMap::new();
+        let mut loader = self.loader()?;
+        while self.step < self.steps && !stop.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            let micro = match loader.next() {
+                Some(Ok(micro)) => micro,
+                Some(Err(error)) => {
+                    folder.map_or(Ok(()), |folder| self.save(folder))?;
+                    return Err(error.into());
+                }
+                None => break,
+            };
+            let mut report = self.train_on(&micro, observer)?;
+            report.tokens_per_s = report.tokens as f64 / started.elapsed().as_secs_f64();
+            observer.step(&report);
+            let last = self.step == self.steps;
+            let due = |every: u64| last || every > 0 && self.step.is_multiple_of(every);
+            let (evaluates, saves) = (due(self.config.eval_every), due(self.config.checkpoint_every));
+            if let Some(log) = log.as_mut().filter(|_| due(self.config.log_every) || self.step == 1) {
+                log.write(&line(&report))?;
+            }
+            if evaluates {
+                metrics = self.evaluate(folder)?;
+                observer.evaluated(self.step, &metrics);
+                if let Some(log) = &mut log {
+                    log.write(&json!({ "step": self.step, "eval": metrics }))?;
+                }
+            }
+            if let Some(folder) = folder.filter(|_| saves) {
+                self.save(folder)?;
+            }
+        }
+        let stopped = self.step < self.steps;
+        if let Some(folder) = folder.filter(|_| stopped) {
+            self.save(folder)?;
+        }
+        Ok(Outcome { step: self.step, stopped, metrics })
+    }
+
+    /// One optimizer step on these micro-batches. The report's `tokens_per_s` is left at 0.
+    ///
+    /// # Errors
+    /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Diverged`].
+    pub fn train_on(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<StepReport, TrainError> {
+        // A loss is divided by its weights over all micro-batches, so they must be known before the first.
+        let mut weights: BTreeMap<usize, f64> = BTreeMap::new();
+        for head in micro.iter().flat_map(|batch| &batch.heads) {
+            *weights.entry(head.task).or_default() += head.targets.weight();
+            if let Targets::Labels { weights, .. } = &head.targets {
+                self.skipped += weights.iter().filter(|&&w| w == 0.0).count() as u64;
+            }
+        }
+        let mut grads = Gradients::default();
+        let mut losses: BTreeMap<usize, f64> = BTreeMap::new();
+        for (i, batch) in micro.iter().enumerate() {
+            let seed = mix(mix(self.config.seed, self.step), i as u64);
+            let mut total: Option<Tensor> = None;
+            for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
+                let mean = (head.sum / weights[&head.task].max(f64::MIN_POSITIVE))?;
+                *losses.entry(head.task).or_default() += f64::from(mean.to_scalar::<f32>()?);
+                let share = (mean * self.model.tasks()[head.task].loss_weight)?;
+                total = Some(match total {
+                    Some(total) => (total + share)?,
+                    None => share,
+                });
+            }
+            if let Some(total) = total {
+                grads.add(self.model.params(), &total.backward()?)?;
+            }
+        }
+        let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
+        if self.step == 0 {
+            self.audit(micro, &grads, observer)?;
+        }
+        let grad_norm = grads.norm()?;
+        if !f64::is_finite(loss) || !grad_norm.is_finite() {
+            return Err(TrainError::Diverged { step: self.step + 1, loss });
+        }
+        let learning_rate = self.config.learning_rate_at(self.step, self.steps);
+        self.optimizer.step(self.model.params(), &grads, grad_norm, self.step, learning_rate)?;
+        self.step += 1;
+        Ok(StepReport {
+            step: self.step,
+            steps: self.steps,
+            loss,
+            losses: losses.iter().map(|(t, loss)| (self.model.tasks()[*t].name.clone(), *loss)).collect(),
+            learning_rate,
+            grad_norm,
+            tokens: micro.iter().map(Batch::n_tokens).sum(),
+            tokens_per_s: 0.0,
+            skipped: self.skipped,
+        })
+    }
+
+    /// The batches of the steps to come, prepared on threads of their own.
+    ///
+    /// # Errors
+    /// [`TrainError::NoShare`] where a task gets no sample of a batch.
+    pub fn loader(&self) -> Result<Loader, TrainError> {
+        let weights: Vec<f64> = self.parts.iter().map(|part| part.weight).collect();
+        let shares = shares(self.config.batch, &weights);
+        if let Some(task) = shares.iter().position(|&share| share == 0) {
+            let task = self.parts[task].task.spec().name.clone();
+            return Err(TrainError::NoShare { task, batch: self.config.batch });
+        }
+        let sizes = self.parts.iter().zip(shares).map(|(part, share)| (part.train.len(), share)).collect();
+        let datasets = self.parts.iter().map(|part| part.train.clone()).collect();
+        let sampler = Sampler::new(self.config.seed, sizes);
+        let layouts = self.model.layouts().to_vec();
+        Ok(Loader::new(layouts, datasets, sampler, self.step..self.steps, self.config.accumulate))
+    }
+
+    /// Goes on from the state that a run folder keeps.
+    ///
+    /// # Errors
+    /// [`SaveError`], or [`TrainError::State`] where the state is of another run.
+    pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
+        let (tensors, texts) = checkpoint::load(&folder.join(STATE_FILE), self.model.device())?;
+        let number = |name: &str| {
+            let text = texts.get(name).ok_or_else(|| TrainError::State(format!("it has no {name}")))?;
+            text.parse::<u64>().map_err(|_| TrainError::State(format!("its {name} is {text:?}")))
+        };
+        let step = number("step")?;
+        if step > self.steps {
+            return Err(TrainError::State(format!("it is of step {step}; the run ends at {}", self.steps)));
+        }
+        self.model.params().load(&weights_of(&tensors))?;
+        self.optimizer.load(&tensors)?;
+        self.best = f64::from_bits(number("best")?);
+        self.skipped = number("skipped")?;
+        self.step = step;
+        Ok(())
+    }
+
+    /// The model, as it is now.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The model, when training is done.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
+    /// Steps done and steps in all.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.step, self.steps)
+    }
+
+    /// Evaluates every task, with averaged weights where there are; keeps the model where it is the best so far.
+    fn evaluate(&mut self, folder: Option<&Path>) -> Result<BTreeMap<String, Metrics>, TrainError> {
+        let (model, config) = (&self.model, &self.config);
+        let best = self.best;
+        let (metrics, total) = self.optimizer.with_average(model.params(), || {
+            let mut all = BTreeMap::new();
+            let mut total = 0.0;
+            for (number, part) in self.parts.iter().enumerate() {
+                let task = part.task.as_ref();
+                let (limit, batch) = (config.eval_samples, config.batch.max(32));
+                let metrics = evaluate(model, number, task, part.valid.as_ref(), limit, batch)?;
+                total += task.spec().loss_weight * metrics["loss"];
+                all.insert(task.spec().name.clone(), metrics);
+            }
+            if let Some(folder) = folder.filter(|_| total < best || !best.is_finite()) {
+                let texts = HashMap::from([("step".to_string(), self.step.to_string())]);
+                checkpoint::save(&folder.join(MODEL_FILE), &model.params().tensors(), texts)?;
+            }
+            Ok::<_, TrainError>((all, total))
+        })?;
+        self.best = best.min(total);
+        Ok(metrics)
+    }
+
+    /// Saves everything that [`resume`](Self::resume) needs as one file, and a model where there is none yet.
+    fn save(&self, folder: &Path) -> Result<(), SaveError> {
+        let mut tensors = self.optimizer.tensors();
+        let params = self.model.params().tensors();
+        tensors.extend(params.iter().map(|(name, tensor)| (format!("{PARAM}{name}"), tensor.clone())));
+        let numbers = [("step", self.step), ("best", self.best.to_bits()), ("skipped", self.skipped)];
+        let texts = numbers.map(|(name, number)| (name.to_string(), number.to_string()));
+        checkpoint::save(&folder.join(STATE_FILE), &tensors, HashMap::from(texts))?;
+        if !folder.join(MODEL_FILE).exists() {
+            let texts = HashMap::from([("step".to_string(), self.step.to_string())]);
+            checkpoint::save(&folder.join(MODEL_FILE), &params, texts)?;
+        }
+        Ok(())
+    }
+
+    fn audit(&self, micro: &[Batch], grads: &Gradients, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let uses: Vec<_> = micro.iter().map(|batch| self.model.uses(batch)).collect();
+        let found = audit(self.model.params(), grads, |name| uses.iter().any(|uses| uses(name)))?;
+        if !found.unreached.is_empty() {
+            let problem = "no gradient has reached these parameters";
+            return Err(TrainError::Gradient { problem, names: found.unreached });
+        }
+        if !found.not_finite.is_empty() {
+            let problem = "the gradients of these parameters are not finite";
+            return Err(TrainError::Gradient { problem, names: found.not_finite });
+        }
+        if !found.zero.is_empty() {
+            observer.note(&format!("the first gradient of {} is all zero", found.zero.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+const PARAM: &str = "param.";
+
+/// The weights among the tensors of a saved state, by their parameters' names.
+pub(crate) fn weights_of(state: &HashMap<String, Tensor>) -> HashMap<String, Tensor> {
+    let named = state.iter().filter_map(|(name, t)| Some((name.strip_prefix(PARAM)?.to_string(), t.clone())));
+    named.collect()
+}
+
+fn line(report: &StepReport) -> serde_json::Value {
+    json!({
+        "step": report.step,
+        "loss": report.loss,
+        "losses": report.losses,
+        "learning_rate": report.learning_rate,
+        "grad_norm": report.grad_norm,
+        "tokens_per_s": report.tokens_per_s,
+        "skipped": report.skipped,
+    })
+}

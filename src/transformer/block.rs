@@ -1,0 +1,225 @@
+//! One block, norm → attention → MLP, and the small layers it is made of.
+
+use super::{Attention, ModelConfig, NormKind, NormPlace, cache::LayerCache, stack::Pass};
+use crate::ops::{self, Activation};
+use crate::params::Scope;
+use crate::random;
+use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+/// An affine map of each token: x·Wᵀ + b.
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// A map from `inputs` to `outputs` features, of normal weights with deviation `std`.
+    ///
+    /// # Errors
+    /// Where the parameters' names are taken.
+    pub fn new(mut scope: Scope, inputs: usize, outputs: usize, bias: bool, std: f64) -> Result<Self> {
+        let weight = scope.normal("weight", (outputs, inputs), std)?;
+        let bias = bias.then(|| scope.zeros("bias", outputs)).transpose()?;
+        Ok(Self { weight, bias })
+    }
+
+    /// `[n, inputs]` → `[n, outputs]`.
+    ///
+    /// # Errors
+    /// Where the width differs.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, self.bias.as_ref())
+    }
+}
+
+/// Normalises each token.
+pub enum Norm {
+    /// Layer norm.
+    Layer {
+        /// `[d_model]`.
+        weight: Tensor,
+        /// `[d_model]`.
+        bias: Option<Tensor>,
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// Root-mean-square norm.
+    Rms {
+        /// `[d_model]`.
+        weight: Tensor,
+        /// Added to the mean square.
+        eps: f64,
+    },
+}
+
+impl Norm {
+    /// A norm of the configured kind.
+    ///
+    /// # Errors
+    /// Where the parameters' names are taken.
+    pub fn new(mut scope: Scope, config: &ModelConfig) -> Result<Self> {
+        let (d, eps) = (config.d_model, config.norm_eps);
+        let weight = scope.ones("weight", d)?;
+        Ok(match config.norm {
+            NormKind::Rms => Norm::Rms { weight, eps },
+            NormKind::Layer => {
+                let bias = config.bias.then(|| scope.zeros("bias", d)).transpose()?;
+                Norm::Layer { weight, bias, eps }
+            }
+        })
+    }
+
+    /// `[n, d_model]` → the same shape.
+    ///
+    /// # Errors
+    /// Where the width differs.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Norm::Layer { weight, bias, eps } => ops::layer_norm(x, weight, bias.as_ref(), *eps),
+            Norm::Rms { weight, eps } => ops::rms_norm(x, weight, *eps),
+        }
+    }
+}
+
+/// Two linear maps with an activation between them.
+pub struct Mlp {
+    inner: Linear,
+    outer: Linear,
+    activation: Activation,
+}
+
+impl Mlp {
+    /// An MLP of the configured width; `residual_std` is the deviation of what is added to the residual.
+    ///
+    /// # Errors
+    /// Where the parameters' names are taken.
+    pub fn new(mut scope: Scope, config: &ModelConfig, residual_std: f64) -> Result<Self> {
+        let (d, d_ff) = (config.d_model, config.d_ff());
+        Ok(Self {
+            inner: Linear::new(scope.at("inner"), d, d_ff, config.bias, INIT_STD)?,
+            outer: Linear::new(scope.at("outer"), d_ff, d, config.bias, residual_std)?,
+            activation: config.activation,
+        })
+    }
+
+    /// `[n, d_model]` → the same shape.
+    ///
+    /// # Errors
+    /// Where the width differs.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.outer.forward(&ops::activation(&self.inner.forward(x)?, self.activation)?)
+    }
+}
+
+/// Deviation of initial weights, as in GPT-2.
+pub const INIT_STD: f64 = 0.02;
+
+/// What dropout is keyed by: the seed of the step, and for each token its sample and place in it.
+#[derive(Clone, Debug)]
+pub struct Dropout {
+    /// Share of values dropped.
+    pub rate: f32,
+    /// Of (train.seed, step).
+    pub seed: u64,
+    /// `[n_tokens]`: of (sample id, place in the document), never of the flat row.
+    pub rows: Arc<Vec<u64>>,
+}
+
+impl Dropout {
+    /// `x` with values dropped; `site` tells apart the places of the model that drop.
+    ///
+    /// # Errors
+    /// Where the rows differ in number.
+    pub fn apply(&self, x: &Tensor, site: u64) -> Result<Tensor> {
+        if self.rate == 0.0 {
+            return Ok(x.clone());
+        }
+        ops::dropout(x, self.rate, random::mix(self.seed, site), &self.rows)
+    }
+}
+
+/// One block of a stack.
+pub struct Block {
+    attention: Attention,
+    attention_norm: Norm,
+    /// Where the stack looks at another one.
+    cross: Option<(Attention, Norm)>,
+    mlp: Mlp,
+    mlp_norm: Norm,
+    place: NormPlace,
+    layer: usize,
+}
+
+impl Block {
+    /// Block number `layer` of a stack of `n_layers`, with cross-attention where `cross`.
+    ///
+    /// # Errors
+    /// Where the parameters' names are taken.
+    pub fn new(
+        mut scope: Scope,
+        config: &ModelConfig,
+        n_layers: usize,
+        layer: usize,
+        cross: bool,
+    ) -> Result<Self> {
+        // What is added to the residual stream is scaled so that its variance does not grow with depth (GPT-2).
+        let residual_std = INIT_STD / (2.0 * n_layers as f64).sqrt();
+        let cross = match cross {
+            false => None,
+            true => Some((
+                Attention::new(scope.at("cross"), config, residual_std)?,
+                Norm::new(scope.at("cross_norm"), config)?,
+            )),
+        };
+        Ok(Self {
+            attention: Attention::new(scope.at("attention"), config, residual_std)?,
+            attention_norm: Norm::new(scope.at("attention_norm"), config)?,
+            cross,
+            mlp: Mlp::new(scope.at("mlp"), config, residual_std)?,
+            mlp_norm: Norm::new(scope.at("mlp_norm"), config)?,
+            place: config.norm_place,
+            layer,
+        })
+    }
+
+    /// `[n_tokens, d_model]` → the same shape.
+    ///
+    /// # Errors
+    /// Where shapes differ.
+    pub fn forward(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> Result<Tensor> {
+        let (mut own, mut other) = match cache {
+            Some(LayerCache { own, other }) => (Some(own), Some(other)),
+            None => (None, None),
+        };
+        let view = pass.self_view(self.layer);
+        let x = self.residual(x, &self.attention_norm, pass, 0, |x| {
+            self.attention.forward(x, x, view, own.as_deref_mut())
+        })?;
+        let x = match (&self.cross, &pass.memory) {
+            (Some((attention, norm)), Some(memory)) => {
+                let view = pass.cross_view(self.layer);
+                self.residual(&x, norm, pass, 1, |x| attention.look_at(x, memory, view, other.as_deref_mut()))?
+            }
+            _ => x,
+        };
+        self.residual(&x, &self.mlp_norm, pass, 2, |x| self.mlp.forward(x))
+    }
+
+    /// x + f(norm(x)), or norm(x + f(x)).
+    fn residual(
+        &self,
+        x: &Tensor,
+        norm: &Norm,
+        pass: &Pass,
+        sublayer: u64,
+        mut f: impl FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let site = 1 + 3 * self.layer as u64 + sublayer;
+        let drop = |y: Tensor| pass.dropout.map_or(Ok(y.clone()), |dropout| dropout.apply(&y, site));
+        match self.place {
+            NormPlace::Pre => x + drop(f(&norm.forward(x)?)?)?,
+            NormPlace::Post => norm.forward(&(x + drop(f(x)?)?)?),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Keys and values kept from token to token, for generation.
+
+use crate::rules::{AttentionRules, TokenMeta};
+use candle_core::{Result, Tensor, bail};
+
+/// What one document's tokens left behind in each layer of a stack.
+pub struct Cache {
+    /// One for each layer.
+    pub layers: Vec<LayerCache>,
+    /// The tokens seen so far: one document.
+    pub seen: TokenMeta,
+}
+
+/// One layer's keys and values, side by side: `[n, 2·d_model]`.
+#[derive(Clone, Default)]
+pub struct LayerCache {
+    /// Of the stack's own tokens.
+    pub own: Option<Tensor>,
+    /// Of the other stack's, where there is cross-attention.
+    pub other: Option<Tensor>,
+}
+
+impl Cache {
+    /// A cache of nothing for a stack of `n_layers`.
+    pub fn new(n_layers: usize) -> Self {
+        Self { layers: vec![LayerCache::default(); n_layers], seen: TokenMeta::default() }
+    }
+
+    /// Takes note of the next tokens.
+    ///
+    /// # Errors
+    /// Where the new tokens are not one document, or under some rule an old token would see a new one: its
+    /// kept keys and values would be wrong then.
+    pub fn extend(&mut self, next: &TokenMeta, rules: &[impl AsRef<AttentionRules>]) -> Result<()> {
+        if next.documents.len() != 1 {
+            bail!("a cache holds one document; found {}", next.documents.len());
+        }
+        for rules in rules {
+            let rules = rules.as_ref();
+            for old in 0..self.seen.len() {
+                if let Some(new) = (0..next.len()).find(|&new| rules.allows(&self.seen, old, next, new)) {
+                    let name = |meta: &TokenMeta, i: usize| rules.kinds()[meta.kind[i] as usize].clone();
+                    bail!(
+                        "no cache under these rules: {} {} would see the later {} {}",
+                        name(&self.seen, old),
+                        self.seen.order[old],
+                        name(next, new),
+                        next.order[new]
+                    );
+                }
+            }
+        }
+        self.seen.append(next);
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! A stack of blocks.
+
+use super::{Block, Cache, Dropout, ModelConfig, Norm, NormPlace};
+use crate::params::Scope;
+use crate::rules::Visibility;
+use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+/// What a stack needs beside its tokens: who sees whom in each layer, and what else there is to look at.
+pub struct Pass<'a> {
+    /// One view for each layer, or one for all.
+    pub self_views: Vec<Arc<Visibility>>,
+    /// The same for cross-attention.
+    pub cross_views: Vec<Arc<Visibility>>,
+    /// `[m, d_model]`: the other stack's output, where there is cross-attention.
+    pub memory: Option<Tensor>,
+    /// In training.
+    pub dropout: Option<&'a Dropout>,
+}
+
+impl Pass<'_> {
+    /// Who sees whom in this layer.
+    pub fn self_view(&self, layer: usize) -> &Arc<Visibility> {
+        &self.self_views[layer.min(self.self_views.len() - 1)]
+    }
+
+    /// Who sees whom of the other stack in this layer.
+    pub fn cross_view(&self, layer: usize) -> &Arc<Visibility> {
+        &self.cross_views[layer.min(self.cross_views.len() - 1)]
+    }
+}
+
+/// Blocks, and behind pre-norm blocks a last norm.
+pub struct Stack {
+    blocks: Vec<Block>,
+    norm: Option<Norm>,
+}
+
+impl Stack {
+    /// A stack of `n_layers` blocks, with cross-attention where `cross`.
+    ///
+    /// # Errors
+    /// Where the parameters' names are taken.
+    pub fn new(mut scope: Scope, config: &ModelConfig, n_layers: usize, cross: bool) -> Result<Self> {
+        let blocks = (0..n_layers)
+            .map(|layer| Block::new(scope.at("blocks").at(layer), config, n_layers, layer, cross))
+            .collect::<Result<_>>()?;
+        let norm = match config.norm_place {
+            NormPlace::Pre => Some(Norm::new(scope.at("norm"), config)?),
+            NormPlace::Post => None,
+        };
+        Ok(Self { blocks, norm })
+    }
+
+    /// `[n_tokens, d_model]` → the same shape.
+    ///
+    /// # Errors
+    /// Where shapes differ.
+    pub fn forward(&self, x: &Tensor, pass: &Pass, mut cache: Option<&mut Cache>) -> Result<Tensor> {
+        let mut x = x.clone();
+        for (layer, block) in self.blocks.iter().enumerate() {
+            x = block.forward(&x, pass, cache.as_mut().map(|cache| &mut cache.layers[layer]))?;
+        }
+        self.norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x))
+    }
+}
