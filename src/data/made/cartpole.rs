@@ -5,12 +5,11 @@
 //! the pole at a steady rate ends after 25 to 115 steps, one that speeds up to the right leaves the track
 //! after 110 to 350, one that balances lasts all 500. Which it is shows in every action.
 
+use super::npz::Npz;
 use crate::env::{Action, CartPole, Environment};
 use crate::random::{self, mix};
-use npyz::WriterBuilder;
 use rand_pcg::Pcg64Mcg;
-use std::io::{self, Cursor, Write};
-use zip::write::SimpleFileOptions;
+use std::io;
 
 /// The file's name in `data/`.
 pub(super) const FILE_NAME: &str = "cartpole-mixed.npz";
@@ -118,38 +117,18 @@ impl Log {
     }
 }
 
-/// Plays every episode and packs the log as NumPy's `savez_compressed` would: `obs [n, 4]`, `actions [n, 1]`,
+/// Plays every episode and packs the log, in NumPy's format: `obs [n, 4]`, `actions [n, 1]`,
 /// `rewards [n]`, `episode_starts [n]`, `terminals [n]`.
 pub(super) fn npz() -> io::Result<Vec<u8>> {
     let log = Log::record()?;
     let n = log.actions.len() as u64;
-    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    array(&mut archive, "obs", &[n, 4], &log.obs)?;
-    array(&mut archive, "actions", &[n, 1], &log.actions)?;
-    array(&mut archive, "rewards", &[n], &vec![1.0f32; n as usize])?;
-    array(&mut archive, "episode_starts", &[n], &log.episode_starts)?;
-    array(&mut archive, "terminals", &[n], &log.terminals)?;
-    Ok(archive.finish()?.into_inner())
-}
-
-/// Adds one array. The file's date and system are fixed: nothing of the machine goes into the archive.
-fn array<T: npyz::AutoSerialize + Copy>(
-    archive: &mut zip::ZipWriter<Cursor<Vec<u8>>>,
-    name: &str,
-    shape: &[u64],
-    values: &[T],
-) -> io::Result<()> {
-    let options = SimpleFileOptions::default()
-        .compression_method(zip::CompressionMethod::Deflated)
-        .compression_level(Some(9))
-        .last_modified_time(zip::DateTime::default())
-        .system(zip::System::Unix);
-    archive.start_file(npyz::npz::file_name_from_array_name(name), options)?;
-    let mut bytes = Vec::new();
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd()?;
-    writer.extend(values.iter().copied())?;
-    writer.finish()?;
-    archive.write_all(&bytes)
+    let mut npz = Npz::default();
+    npz.add("obs", &[n, 4], &log.obs)?;
+    npz.add("actions", &[n, 1], &log.actions)?;
+    npz.add("rewards", &[n], &vec![1.0f32; log.actions.len()])?;
+    npz.add("episode_starts", &[n], &log.episode_starts)?;
+    npz.add("terminals", &[n], &log.terminals)?;
+    npz.finish()
 }
 
 #[cfg(test)]
