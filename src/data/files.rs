@@ -190,10 +190,11 @@ impl Files {
         if let Some(below) = self.subfolder(&rest) {
             return Ok(Place::Tree(below));
         }
-        for (slash, _) in rest.rmatch_indices('/') {
-            let (archive, inside) = (&rest[..slash], &rest[slash + 1..]);
-            if self.contains(archive) {
-                return self.open_member(archive)?.enter(inside, expected);
+        let mut archive = rest.as_str();
+        while let Some((above, _)) = archive.rsplit_once('/') {
+            archive = above;
+            if let Some(inside) = rest.strip_prefix(archive).filter(|_| self.contains(archive)) {
+                return self.open_member(archive)?.enter(inside.trim_start_matches('/'), expected);
             }
         }
         Err(DataError::Missing { location: self.location(&rest), expected: expected.to_string() })

@@ -11,7 +11,7 @@ pub use filter::Filter;
 
 use crate::data::error::{DataError, contained};
 use crate::data::files::{self, Files, join};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,19 +69,18 @@ impl Manifest {
             start if location.ends_with(".tsv") => location.split_at_checked(start).unwrap_or(("", location)),
             _ => (location, MANIFEST),
         };
-        let base = Base::open(folder)?;
-        let text = base.read(name).and_then(|bytes| files::text(location, bytes))?;
-        let (columns, rows) = parse(location, &text)?;
-        let mut folders: Vec<&str> =
+        let (base, location) = (Base::open(folder)?, join(folder, name));
+        let text = base.read(name).and_then(|bytes| files::text(&location, bytes))?;
+        let (columns, rows) = parse(&location, &text)?;
+        let folders: BTreeSet<&str> =
             rows.iter().filter_map(|row| Some(row.path.split_once('/')?.0)).collect();
-        folders.sort_unstable();
-        folders.dedup();
-        let archives = folders
-            .into_iter()
-            .filter_map(|folder| Some((folder.to_string(), base.archive(folder).transpose()?)));
-        let archives =
-            archives.map(|(folder, files)| Ok((folder, files?))).collect::<Result<_, DataError>>()?;
-        let table = Arc::new(Table { location: location.to_string(), columns, base, archives });
+        let mut archives = BTreeMap::new();
+        for folder in folders {
+            if let Some(files) = base.archive(folder)? {
+                archives.insert(folder.to_string(), files);
+            }
+        }
+        let table = Arc::new(Table { location, columns, base, archives });
         let rows = rows
             .into_iter()
             .map(|Parsed { path, fields }| Row { table: table.clone(), path, fields })
@@ -89,7 +88,7 @@ impl Manifest {
         Ok(Self { table, rows })
     }
 
-    /// The location that the manifest was opened at.
+    /// The location of the table.
     pub fn name(&self) -> &str {
         &self.table.location
     }

@@ -12,6 +12,8 @@ pub mod manifest;
 pub mod recipes;
 mod sample;
 pub mod shipped;
+#[cfg(test)]
+mod testing;
 
 pub use collate::{Batch, HeadBatch, KindBatch, Layout, Targets, TokenBatch, collate};
 pub use error::DataError;

@@ -114,7 +114,7 @@ pub(super) fn matching(folder: &str, pattern: &str) -> Result<Vec<String>, DataE
 }
 
 /// Whether a name is what a pattern describes: `*` stands for any run of characters, `?` for any one.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     // reached[i]: the first i characters of the pattern can stand for the name as far as it is read.
     let mut reached: Vec<bool> =

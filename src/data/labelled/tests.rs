@@ -1,8 +1,11 @@
 use super::*;
 use crate::data::testing::{at, folder_of, real, tar_of};
 
-/// What a source holds: (path, label) of each picture, the classes, and the number of skipped files.
-fn files(source: Labelled) -> (Vec<(String, u32)>, Vec<String>, Vec<(String, &'static str)>) {
+type Pairs = Vec<(String, u32)>;
+type Skipped = Vec<(String, &'static str)>;
+
+/// What a source holds: (path, label) of each picture, the classes, and what was skipped.
+fn files(source: Labelled) -> (Pairs, Vec<String>, Skipped) {
     let Labelled::Files { sources, entries, classes, skipped } = source else { panic!("IDX") };
     assert!(entries.iter().all(|entry| sources[entry.source].contains(&entry.path)));
     (entries.into_iter().map(|entry| (entry.path, entry.label)).collect(), classes, skipped)
@@ -12,7 +15,7 @@ fn message(location: &str, split: Option<&str>) -> String {
     open(location, split).expect_err("an error").to_string()
 }
 
-fn pairs(pairs: &[(&str, u32)]) -> Vec<(String, u32)> {
+fn pairs(pairs: &[(&str, u32)]) -> Pairs {
     pairs.iter().map(|(path, label)| (path.to_string(), *label)).collect()
 }
 
@@ -110,6 +113,17 @@ fn shards_are_one_source_each_in_the_order_of_their_names() {
     assert!(message(&at(&folder, ""), None).contains("several splits; choose one of test, train"));
     assert!(message(&at(&folder, ""), Some("dev")).contains("no split \"dev\"; there is test, train"));
     assert!(message(&at(&folder, "val-*.tar"), None).contains("not found; expected tar archives"));
+}
+
+#[test]
+fn patterns_match_whole_names() {
+    for (pattern, name) in [("*", ""), ("a*c", "ac"), ("a*b*c", "a-b-b-c"), ("?.tar", "ü.tar"), ("**x", "x")]
+    {
+        assert!(shards::matches(pattern, name), "{pattern} {name}");
+    }
+    for (pattern, name) in [("a*c", "acd"), ("?", ""), ("a", "ab"), ("*.tar", "x.tar.gz"), ("", "a")] {
+        assert!(!shards::matches(pattern, name), "{pattern} {name}");
+    }
 }
 
 #[test]

@@ -1,0 +1,60 @@
+//! Small archives for tests, and the real data for those that ask for it.
+
+/// A tar archive of these files.
+pub fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, *bytes).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// A tar archive of one member whose name is written as it is, however it leads.
+pub fn tar_named(name: &str, kind: tar::EntryType) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_entry_type(kind);
+    header.set_size(1);
+    header.set_mode(0o644);
+    if kind.is_symlink() {
+        header.set_link_name("elsewhere").unwrap();
+        header.set_size(0);
+    }
+    header.set_cksum();
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append(&header, if kind.is_symlink() { &[][..] } else { b"x" }).unwrap();
+    tar.into_inner().unwrap()
+}
+
+/// These bytes in gzip.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// A folder with these files, deleted when dropped.
+pub fn folder_of(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, bytes) in files {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    folder
+}
+
+/// The location of something in a folder.
+pub fn at(folder: &tempfile::TempDir, path: &str) -> String {
+    folder.path().join(path).to_str().unwrap().to_string()
+}
+
+/// A location in the real data.
+pub fn real(path: &str) -> String {
+    let root = std::env::var("SMALTI_DATA").expect("SMALTI_DATA names the folder of real data");
+    format!("{root}/{path}")
+}
