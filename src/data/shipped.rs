@@ -7,21 +7,15 @@ pub fn files() -> &'static [(&'static str, &'static [u8])] {
     FILES
 }
 
-macro_rules! shipped {
-    ($($path:literal),*) => { &[
-        // The text is this project's own source, gathered by `build.rs`.
-        ("text/smalti.txt", include_bytes!(concat!(env!("OUT_DIR"), "/smalti.txt"))),
-        $(($path, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/", $path)))),*
-    ] };
-}
-
-static FILES: &[(&str, &[u8])] = shipped![
-    "digits/train-images-idx3-ubyte",
-    "digits/train-labels-idx1-ubyte",
-    "digits/t10k-images-idx3-ubyte",
-    "digits/t10k-labels-idx1-ubyte",
-    "morse.tar",
-    "cartpole-mixed.npz"
+static FILES: &[(&str, &[u8])] = &[
+    // This project's own source, gathered by `build.rs`.
+    ("text/smalti.txt", include_bytes!(concat!(env!("OUT_DIR"), "/smalti.txt"))),
+    ("digits/train-images-idx3-ubyte", include_bytes!("../../data/digits/train-images-idx3-ubyte")),
+    ("digits/train-labels-idx1-ubyte", include_bytes!("../../data/digits/train-labels-idx1-ubyte")),
+    ("digits/t10k-images-idx3-ubyte", include_bytes!("../../data/digits/t10k-images-idx3-ubyte")),
+    ("digits/t10k-labels-idx1-ubyte", include_bytes!("../../data/digits/t10k-labels-idx1-ubyte")),
+    ("morse.tar", include_bytes!("../../data/morse.tar")),
+    ("cartpole-mixed.npz", include_bytes!("../../data/cartpole-mixed.npz")),
 ];
 
 #[cfg(test)]

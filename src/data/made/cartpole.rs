@@ -5,12 +5,11 @@
 //! the pole at a steady rate ends after 25 to 115 steps, one that speeds up to the right leaves the track
 //! after 110 to 350, one that balances lasts all 500. Which it is shows in every action.
 
+use super::npz::Npz;
 use crate::env::{Action, CartPole, Environment};
 use crate::random::{self, mix};
-use npyz::WriterBuilder;
 use rand_pcg::Pcg64Mcg;
-use std::io::{self, Cursor, Write};
-use zip::write::SimpleFileOptions;
+use std::io;
 
 /// The file's name in `data/`.
 pub(super) const FILE_NAME: &str = "cartpole-mixed.npz";
@@ -83,6 +82,15 @@ struct Log {
 }
 
 impl Log {
+    /// Plays every episode.
+    fn record() -> io::Result<Self> {
+        let mut log = Self::default();
+        for (episode, policy) in Policy::all().into_iter().enumerate() {
+            log.play(policy, mix(SEED, episode as u64))?;
+        }
+        Ok(log)
+    }
+
     /// Plays one episode and writes it down. A share of the actions slips to the opposite one, so that the
     /// log also shows how to come back.
     fn play(&mut self, policy: Policy, seed: u64) -> io::Result<()> {
@@ -109,64 +117,57 @@ impl Log {
     }
 }
 
-/// Plays every episode and packs the log as NumPy's `savez_compressed` would: `obs [n, 4]`, `actions [n, 1]`,
+/// Plays every episode and packs the log, in NumPy's format: `obs [n, 4]`, `actions [n, 1]`,
 /// `rewards [n]`, `episode_starts [n]`, `terminals [n]`.
 pub(super) fn npz() -> io::Result<Vec<u8>> {
-    let mut log = Log::default();
-    for (episode, policy) in Policy::all().into_iter().enumerate() {
-        log.play(policy, mix(SEED, episode as u64))?;
-    }
+    let log = Log::record()?;
     let n = log.actions.len() as u64;
-    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    array(&mut archive, "obs", &[n, 4], &log.obs)?;
-    array(&mut archive, "actions", &[n, 1], &log.actions)?;
-    array(&mut archive, "rewards", &[n], &vec![1.0f32; n as usize])?;
-    array(&mut archive, "episode_starts", &[n], &log.episode_starts)?;
-    array(&mut archive, "terminals", &[n], &log.terminals)?;
-    Ok(archive.finish()?.into_inner())
-}
-
-/// Adds one array. The file's date and system are fixed: nothing of the machine goes into the archive.
-fn array<T: npyz::AutoSerialize + Copy>(
-    archive: &mut zip::ZipWriter<Cursor<Vec<u8>>>,
-    name: &str,
-    shape: &[u64],
-    values: &[T],
-) -> io::Result<()> {
-    let options = SimpleFileOptions::default()
-        .compression_method(zip::CompressionMethod::Deflated)
-        .compression_level(Some(9))
-        .last_modified_time(zip::DateTime::default())
-        .system(zip::System::Unix);
-    archive.start_file(npyz::npz::file_name_from_array_name(name), options)?;
-    let mut bytes = Vec::new();
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd()?;
-    writer.extend(values.iter().copied())?;
-    writer.finish()?;
-    archive.write_all(&bytes)
+    let mut npz = Npz::default();
+    npz.add("obs", &[n, 4], &log.obs)?;
+    npz.add("actions", &[n, 1], &log.actions)?;
+    npz.add("rewards", &[n], &vec![1.0f32; log.actions.len()])?;
+    npz.add("episode_starts", &[n], &log.episode_starts)?;
+    npz.add("terminals", &[n], &log.terminals)?;
+    npz.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn returns() -> Vec<usize> {
-        let mut log = Log::default();
-        for (episode, policy) in Policy::all().into_iter().enumerate() {
-            log.play(policy, mix(SEED, episode as u64)).unwrap();
-        }
-        let mut starts: Vec<usize> =
-            log.episode_starts.iter().enumerate().filter(|(_, start)| **start).map(|(at, _)| at).collect();
-        starts.push(log.actions.len());
-        starts.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    /// How long each episode lasts: its return, as each step is worth 1.
+    fn returns(log: &Log) -> Vec<usize> {
+        log.episode_starts
+            .iter()
+            .enumerate()
+            .filter_map(|(step, start)| start.then_some(step))
+            .chain([log.actions.len()])
+            .collect::<Vec<_>>()
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .collect()
     }
 
     #[test]
     fn returns_spread_from_10_to_500() {
-        let returns = returns();
+        let returns = returns(&Log::record().unwrap());
         let count = |low, high| returns.iter().filter(|r| (low..=high).contains(*r)).count();
         let mean = returns.iter().sum::<usize>() as f64 / returns.len() as f64;
         assert!((150.0..220.0).contains(&mean), "mean {mean}");
-        assert!(count(30, 70) >= 40 && count(150, 250) >= 40 && count(500, 500) >= 20);
+        assert!(count(0, 29) >= 30 && count(30, 70) >= 40 && count(150, 250) >= 40, "{returns:?}");
+        assert_eq!(count(500, 500), 25, "each episode of `Balance`, and no other");
+    }
+
+    #[test]
+    fn an_episode_ends_in_a_failure_or_at_the_time_limit() {
+        let log = Log::record().unwrap();
+        assert_eq!(log.obs.len(), 4 * log.actions.len());
+        let mut start = 0;
+        for length in returns(&log) {
+            let episode = &log.terminals[start..start + length];
+            assert!(episode[..length - 1].iter().all(|terminal| !terminal));
+            assert_eq!(episode[length - 1], length < 500);
+            start += length;
+        }
     }
 }

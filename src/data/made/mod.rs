@@ -5,6 +5,7 @@
 
 mod cartpole;
 mod morse;
+mod npz;
 
 /// A file that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +67,8 @@ mod tests {
     use super::*;
     use crate::data::shipped;
 
-    /// So `smalti data make` leaves a checkout unchanged. If a newer compressor or container crate fails this,
-    /// make the set again with that command and commit it.
+    /// So `smalti data make` leaves a checkout unchanged. If a newer crate compresses otherwise, make the
+    /// set again with that command and commit it.
     #[test]
     fn what_is_made_is_what_ships() {
         for name in names() {

@@ -103,11 +103,11 @@ fn sound(presses: &[Press], seconds: f64, generator: &mut Pcg64Mcg) -> Vec<f64> 
     let mut samples: Vec<f64> = noise.iter().map(|&x| noise_level * f64::from(x)).collect();
     for press in presses {
         let (from, to) = ((press.from * rate) as usize, (press.to * rate) as usize);
-        for i in from..to.min(n) {
+        for (i, sample) in samples.iter_mut().enumerate().take(to).skip(from) {
             let now = i as f64 / rate;
             let dip = 0.5 + 0.5 * libm::sin(turn * (fading_rate * now + fading_phase));
             let level = loudness * (1.0 - fading * dip) * ramp(i - from, to - i);
-            samples[i] += level * libm::sin(turn * pitch * now);
+            *sample += level * libm::sin(turn * pitch * now);
         }
     }
     samples
@@ -152,4 +152,85 @@ fn append(archive: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8]) -> io::
     header.set_gid(0);
     header.set_cksum();
     archive.append(&header, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::io::Read;
+
+    fn files() -> BTreeMap<String, Vec<u8>> {
+        let bytes = tar().unwrap();
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let entries = archive.entries().unwrap().map(|entry| {
+            let mut entry = entry.unwrap();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            (entry.path().unwrap().to_str().unwrap().to_owned(), content)
+        });
+        entries.collect()
+    }
+
+    #[test]
+    fn codes_are_distinct() {
+        let codes: BTreeSet<&str> = CODE.iter().map(|(_, code)| *code).collect();
+        assert_eq!(codes.len(), CODE.len());
+    }
+
+    #[test]
+    fn every_clip_of_the_manifest_is_an_8_bit_wav() {
+        let files = files();
+        let manifest = std::str::from_utf8(&files["manifest.tsv"]).unwrap();
+        let mut symbols = BTreeMap::<char, usize>::new();
+        for line in manifest.lines().skip(1) {
+            let [path, text, split] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
+            let wav = hound::WavReader::new(files[path].as_slice()).unwrap();
+            let spec = wav.spec();
+            assert_eq!((spec.channels, spec.sample_rate, spec.bits_per_sample), (1, SAMPLE_RATE, 8));
+            assert!((600..10_000).contains(&wav.duration()), "{path}: {} samples", wav.duration());
+            assert!((2..=4).contains(&text.len()), "{text}");
+            if split == "train" {
+                text.chars().for_each(|symbol| *symbols.entry(symbol).or_default() += 1);
+            }
+        }
+        assert_eq!(manifest.lines().count(), 1 + TRAIN_CLIPS + VALID_CLIPS);
+        assert_eq!(files.len(), 1 + TRAIN_CLIPS + VALID_CLIPS);
+        assert_eq!(symbols.len(), CODE.len());
+        assert!(symbols.values().all(|&times| times >= 30), "{symbols:?}");
+    }
+
+    /// The text can be told from the key: a mark of more than two units is a dash, a pause of more than two
+    /// the end of a letter.
+    #[test]
+    fn an_unsteady_hand_is_still_legible() {
+        for seed in 0..200 {
+            let generator = &mut random::generator(seed);
+            let symbols: Vec<_> = (0..4).map(|_| CODE[random::below(generator, CODE.len())]).collect();
+            let wpm = between(&mut generator.clone(), 18.0, 30.0);
+            let (presses, _) = key(&symbols, generator);
+
+            let long = |seconds: f64| seconds > 2.0 * 1.2 / wpm;
+            let mut heard = String::new();
+            for (i, press) in presses.iter().enumerate() {
+                if i > 0 && long(press.from - presses[i - 1].to) {
+                    heard.push(' ');
+                }
+                heard.push(if long(press.to - press.from) { '-' } else { '.' });
+            }
+            let sent: Vec<&str> = symbols.iter().map(|(_, code)| *code).collect();
+            assert_eq!(heard, sent.join(" "));
+        }
+    }
+
+    #[test]
+    fn the_tone_stands_out_of_the_noise() {
+        let loudness = |samples: &[f64]| samples.iter().map(|x| x * x).sum::<f64>() / samples.len() as f64;
+        for seed in 0..100 {
+            let presses = [Press { from: 0.5, to: 1.0 }];
+            let samples = sound(&presses, 1.5, &mut random::generator(seed));
+            let [before, tone, after] = [0, 1000, 2000].map(|start| loudness(&samples[start..start + 1000]));
+            assert!(tone > 1.5 * before && tone > 1.5 * after, "seed {seed}: {before} {tone} {after}");
+        }
+    }
 }
