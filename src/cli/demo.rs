@@ -43,7 +43,7 @@ mod with_all {
     use smalti::model::Model;
     use smalti::run::{Run, Weights};
     use smalti::tasks::text::{Generator, Sampling};
-    use smalti::tasks::{Builtin, Splits, trajectory};
+    use smalti::tasks::{Builtin, Splits, modalities, trajectory};
     use smalti::train::{baseline, evaluate};
     use smalti_contract::Content;
     use std::path::Path;
@@ -147,7 +147,7 @@ mod with_all {
                 let manifest = Manifest::open("builtin:morse.tar")?;
                 let row = manifest.rows().iter().find(|row| row.get("split") == Some("valid"));
                 let row = row.context("the shipped recordings have none to validate")?;
-                let text = task.transcribe(model, number, &smalti_audio::read_wav(&row.read()?)?)?;
+                let text = task.transcribe(model, number, &modalities::audio::read_wav(&row.read()?)?)?;
                 let said = format!("{} says {text:?}; it is {:?}", row.path(), row.text().to_lowercase());
                 learned("what Morse code says", "cer", said)
             }
@@ -172,7 +172,7 @@ mod with_all {
     }
 
     /// A grey image in characters, two for each pixel, because they are taller than wide.
-    fn draw(image: &smalti_image::Image) -> String {
+    fn draw(image: &modalities::image::Image) -> String {
         const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
         let rows = image.pixels.chunks(image.width * image.channels).map(|row| {
             let shades = row.iter().step_by(image.channels).map(|&p| SHADES[usize::from(p) * 4 / 255]);

@@ -26,7 +26,7 @@ pub struct TranscribeArgs {
 pub fn run(args: TranscribeArgs) -> Result<()> {
     use anyhow::Context;
     use smalti::run::{Run, Weights};
-    use smalti::tasks::Builtin;
+    use smalti::tasks::{Builtin, modalities};
 
     let (model, tasks) = Run::open(&args.run)?.load(Weights::Best, &args.device.open()?)?;
     let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
@@ -38,7 +38,7 @@ pub fn run(args: TranscribeArgs) -> Result<()> {
     let mut results = Vec::new();
     let mut rows = Vec::new();
     for file in &args.files {
-        let clip = smalti_audio::read_wav(&smalti::data::read(file)?).with_context(|| file.clone())?;
+        let clip = modalities::audio::read_wav(&smalti::data::read(file)?).with_context(|| file.clone())?;
         let text = task.transcribe(&model, number, &clip).with_context(|| file.clone())?;
         rows.push(vec![file.clone(), format!("{:.2} s", clip.seconds()), text.clone()]);
         results.push(serde_json::json!({ "file": file, "seconds": clip.seconds(), "text": text }));

@@ -24,6 +24,18 @@ use serde::{Deserialize, Serialize};
 use smalti_contract::{Registry, RegistryError, TokenizeError};
 use std::sync::Arc;
 
+/// The modality crates themselves, for who wants a tokenizer without a model.
+pub mod modalities {
+    #[cfg(feature = "audio")]
+    pub use smalti_audio as audio;
+    #[cfg(feature = "image")]
+    pub use smalti_image as image;
+    #[cfg(any(feature = "text", feature = "audio"))]
+    pub use smalti_text as text;
+    #[cfg(feature = "trajectory")]
+    pub use smalti_trajectory as trajectory;
+}
+
 /// A task's data and settings: `[data]` in `run.toml`, told apart by `modality`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "modality", rename_all = "snake_case")]

@@ -1,0 +1,205 @@
+//! Documents never meet, wherever they lie in a batch; and a cache is the same attention call.
+
+use candle_core::{Device, Tensor};
+use smalti::data::{Layout, Sample, Stream, Target, collate};
+use smalti::head::{HeadSpec, Says};
+use smalti::model::Model;
+use smalti::rules::Rule;
+use smalti::task::TaskSpec;
+use smalti::transformer::{ModelConfig, NormKind, NormPlace};
+use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
+
+fn text(rule: &str) -> TaskSpec {
+    TaskSpec {
+        name: "text".into(),
+        inputs: vec![(
+            Stream::Main,
+            vec![KindSpec {
+                name: "character".into(),
+                content: ContentSpec::Ids { vocabulary: 20 },
+                axes: vec![Axis::new("index", 64)],
+                time_steps: None,
+            }],
+        )],
+        rules: vec![("character".into(), "character".into(), rule.parse().unwrap())],
+        head: HeadSpec { reads: "character".into(), says: Says::NextToken { vocabulary: 20 } },
+        loss_weight: 1.0,
+    }
+}
+
+fn model(config: &ModelConfig, rule: &str) -> Model {
+    Model::new(config, &[text(rule)], 3, &Device::Cpu).unwrap()
+}
+
+fn small() -> ModelConfig {
+    ModelConfig { d_model: 16, n_layers: 2, n_heads: 2, ..ModelConfig::default() }
+}
+
+fn sample(id: u64, ids: &[u32]) -> (usize, Sample) {
+    let tokens = Tokens::new(vec![Group::sequence(Content::Ids(ids.to_vec()))]);
+    (0, Sample { inputs: vec![(Stream::Main, tokens)], target: Target::Unknown, id })
+}
+
+/// The hidden states of document `place` of a batch.
+fn hidden(model: &Model, samples: &[(usize, Sample)], place: usize, dropout: Option<u64>) -> Vec<Vec<f32>> {
+    let batch = collate(model.layouts(), samples).unwrap();
+    let rows = batch.main.meta.documents[place].clone();
+    let hidden = model.forward(&batch, dropout).unwrap();
+    hidden.narrow(0, rows.start, rows.len()).unwrap().to_vec2().unwrap()
+}
+
+fn ids(n: u32, step: u32) -> Vec<u32> {
+    (0..n).map(|i| (i * step + 3) % 20).collect()
+}
+
+fn apart(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+    a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn another_document_of_the_same_length_changes_no_bit() {
+    for rule in ["all", "causal", "near(3)"] {
+        let model = model(&small(), rule);
+        let b = sample(2, &ids(11, 7));
+        let one = hidden(&model, &[sample(1, &ids(30, 3)), b.clone()], 1, None);
+        let other = hidden(&model, &[sample(9, &ids(30, 11)), b], 1, None);
+        assert_eq!(one, other, "{rule}");
+    }
+}
+
+#[test]
+fn another_document_of_another_length_changes_nothing_to_speak_of() {
+    let model = model(&small(), "all");
+    let b = sample(2, &ids(11, 7));
+    let alone = hidden(&model, std::slice::from_ref(&b), 0, None);
+    for n in [1, 5, 64] {
+        let together = hidden(&model, &[sample(1, &ids(n, 3)), b.clone()], 1, None);
+        assert!(apart(&alone, &together) <= 1e-6, "{n}: {}", apart(&alone, &together));
+    }
+}
+
+#[test]
+fn dropout_is_keyed_by_the_sample_not_by_its_row() {
+    let model = model(&ModelConfig { dropout: 0.5, ..small() }, "causal");
+    let b = sample(2, &ids(11, 7));
+    let alone = hidden(&model, std::slice::from_ref(&b), 0, Some(5));
+    let behind = hidden(&model, &[sample(1, &ids(9, 3)), b.clone()], 1, Some(5));
+    assert!(apart(&alone, &behind) <= 1e-5, "{}", apart(&alone, &behind));
+    assert!(apart(&alone, &hidden(&model, std::slice::from_ref(&b), 0, Some(6))) > 0.01, "another step");
+    assert!(apart(&alone, &hidden(&model, &[sample(3, &ids(11, 7))], 0, Some(5))) > 0.01, "another sample");
+    assert!(apart(&alone, &hidden(&model, &[b], 0, None)) > 0.01, "no dropout");
+}
+
+#[test]
+fn order_decides_not_the_place_in_the_group() {
+    let model = model(&small(), "causal");
+    let (_, straight) = sample(1, &ids(6, 7));
+    let mut turned = straight.clone();
+    let group = &mut turned.inputs[0].1.groups[0];
+    if let Content::Ids(ids) = &mut group.content {
+        ids.reverse();
+    }
+    for numbers in [&mut group.positions, &mut group.order, &mut group.time] {
+        numbers.reverse();
+    }
+    assert_eq!(hidden(&model, &[(0, straight)], 0, None), hidden(&model, &[(0, turned)], 0, None));
+}
+
+/// The head's outputs of `ids`, fed through a cache in pieces.
+fn through_cache(model: &Model, ids: &[u32], pieces: &[usize]) -> candle_core::Result<Vec<Vec<f32>>> {
+    let mut cache = model.cache();
+    let mut outputs = Vec::new();
+    let mut start = 0;
+    for n in pieces {
+        let places: Vec<u32> = (start as u32..(start + n) as u32).collect();
+        let group = Group {
+            content: Content::Ids(ids[start..start + n].to_vec()),
+            positions: places.clone(),
+            order: places.clone(),
+            time: places,
+        };
+        let inputs = vec![(Stream::Main, Tokens::new(vec![group]))];
+        let sample = Sample { inputs, target: Target::Unknown, id: 0 };
+        let batch = collate(model.layouts(), &[(0, sample)]).unwrap();
+        outputs.extend(model.step(0, &batch, &mut cache)?.to_vec2::<f32>()?);
+        start += n;
+    }
+    Ok(outputs)
+}
+
+#[test]
+fn a_cache_gives_what_the_whole_gives() {
+    let places = [NormPlace::Pre, NormPlace::Post];
+    for (norm_place, norm) in places.into_iter().zip([NormKind::Layer, NormKind::Rms]) {
+        for rule in ["causal", "causal & near(4)", "strict_past"] {
+            let model = model(&ModelConfig { norm_place, norm, ..small() }, rule);
+            let ids = ids(12, 7);
+            let batch = collate(model.layouts(), &[sample(0, &ids)]).unwrap();
+            let whole: Vec<Vec<f32>> = model.outputs(&batch).unwrap()[0].to_vec2().unwrap();
+            for pieces in [vec![12], vec![1; 12], vec![5, 1, 6]] {
+                let pieced = through_cache(&model, &ids, &pieces).unwrap();
+                assert!(apart(&whole, &pieced) <= 1e-5, "{rule} {pieces:?}: {}", apart(&whole, &pieced));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_refuses_rules_that_look_ahead() {
+    let error = through_cache(&model(&small(), "all"), &ids(4, 7), &[2, 2]).unwrap_err().to_string();
+    assert!(error.contains("text.character 0 would see the later text.character 2"), "{error}");
+    assert!(through_cache(&model(&small(), "all"), &ids(4, 7), &[4]).is_ok(), "all at once nothing is later");
+}
+
+#[test]
+fn rules_may_differ_by_layer() {
+    let settings = "d_model = 16\nn_layers = 2\nn_heads = 2\n\
+                    [[rules]]\nquery = \"text.character\"\nkey = \"text.character\"\nrule = \"never\"\nlayers = [0]\n";
+    let model = model(&toml::from_str(settings).unwrap(), "causal");
+    assert_eq!(*model.rules(0).get(0, 0), Rule::Never);
+    assert_eq!(*model.rules(1).get(0, 0), Rule::causal());
+}
+
+#[test]
+fn what_cannot_be_built_is_named() {
+    let build = |config: &ModelConfig, task: TaskSpec| {
+        Model::new(config, &[task], 0, &Device::Cpu).err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    let mut unread = text("causal");
+    unread.head.reads = "word".into();
+    assert_eq!(build(&small(), unread), "task text: its head reads word, no kind of its main input");
+    let mut timed = text("near(2)");
+    timed.inputs[0].1[0].axes.clear();
+    assert!(build(&small(), timed).contains("use near(2, order)"));
+    let mut looking = text("causal");
+    looking.inputs.insert(0, (Stream::Encoder, vec![]));
+    assert!(build(&small(), looking).contains("model.n_encoder_layers is 0"));
+    assert!(build(&ModelConfig { n_heads: 3, ..small() }, text("all")).contains("multiple of n_heads 3"));
+}
+
+#[test]
+fn a_sample_that_does_not_fit_is_named() {
+    let layouts: Vec<Layout> = model(&small(), "causal").layouts().to_vec();
+    let refuse = |sample: (usize, Sample)| collate(&layouts, &[sample]).unwrap_err().to_string();
+    assert!(refuse(sample(7, &[25])).contains("sample 7 text.character: id 25") || refuse(sample(7, &[25])).contains("id 25 at token 0 must be below 20"));
+    assert!(refuse(sample(7, &ids(65, 1))).contains("index 64"));
+    let (task, mut short) = sample(8, &ids(4, 1));
+    short.target = Target::ids(vec![1, 2]);
+    assert!(refuse((task, short)).contains("has 2 target ids; its head reads 4 tokens"));
+}
+
+#[test]
+fn weights_of_0_ask_nothing() {
+    let model = model(&small(), "causal");
+    let loss = |ids_said: Vec<u32>, weights: Vec<f32>| {
+        let (task, mut sample) = sample(1, &ids(4, 7));
+        sample.target = Target::Ids { ids: ids_said, weights };
+        let batch = collate(model.layouts(), &[(task, sample)]).unwrap();
+        let loss = model.loss(&batch, None, 0.0).unwrap().remove(0);
+        let sum: Tensor = loss.sum;
+        (sum.to_scalar::<f32>().unwrap(), loss.weight)
+    };
+    let (one, weight) = loss(vec![1, 2, 3, 4], vec![1.0, 0.0, 0.5, 0.0]);
+    let (other, _) = loss(vec![1, 9, 3, 9], vec![1.0, 0.0, 0.5, 0.0]);
+    assert_eq!((one, weight), (other, 1.5));
+}

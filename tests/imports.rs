@@ -1,0 +1,88 @@
+//! Imports go one way, and only the built-in tasks name modality crates.
+
+use std::path::{Path, PathBuf};
+
+/// The library's modules from the ground up: a module imports only from lines above its own.
+const STOREYS: [&[&str]; 11] = [
+    &["random", "rules"],
+    &["ops", "params", "env"],
+    &["data"],
+    &["transformer"],
+    &["embedding", "head"],
+    &["task"],
+    &["model"],
+    &["train"],
+    &["tasks", "bench"],
+    &["config"],
+    &["run", "report"],
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Each source below `src` with the module it is part of, comments left out.
+fn modules() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    sources(&root, &mut paths);
+    let module = |path: PathBuf| {
+        let below = path.strip_prefix(&root).unwrap();
+        let first = below.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_string();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        (first, path, code.join("\n"))
+    };
+    paths.into_iter().map(module).collect()
+}
+
+fn storey(module: &str) -> usize {
+    let found = STOREYS.iter().position(|storey| storey.contains(&module));
+    found.unwrap_or_else(|| panic!("module {module} has no place in the order of imports"))
+}
+
+#[test]
+fn imports_go_one_way() {
+    let mut seen = 0;
+    for (module, path, code) in modules() {
+        if ["lib", "main", "cli"].contains(&module.as_str()) {
+            continue;
+        }
+        for import in code.split("crate::").skip(1) {
+            let name: String = import.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if name.is_empty() || name == module {
+                continue;
+            }
+            seen += 1;
+            let below = storey(&name) < storey(&module);
+            assert!(below, "{}: {module} imports {name}, which is not below it", path.display());
+        }
+    }
+    assert!(seen > 50, "the test reads imports; it found {seen}");
+}
+
+#[test]
+fn only_the_tasks_name_modality_crates() {
+    for (module, path, code) in modules() {
+        for name in ["smalti_text", "smalti_image", "smalti_audio", "smalti_trajectory"] {
+            assert!(module == "tasks" || !code.contains(name), "{} names {name}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_contract_knows_no_tensor_library() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("modalities");
+    for crate_name in ["contract", "text", "image", "audio", "trajectory"] {
+        let manifest = std::fs::read_to_string(root.join(crate_name).join("Cargo.toml")).unwrap();
+        assert!(!manifest.contains("candle"), "{crate_name} depends on a tensor library");
+        assert_eq!(manifest.contains("smalti-contract.workspace"), crate_name != "contract");
+    }
+}

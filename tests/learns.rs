@@ -1,0 +1,142 @@
+//! Each modality, in each way that it can be read, learns eight of its examples by heart in seconds; and the
+//! audit finds a gradient for every parameter on the way.
+
+use candle_core::Device;
+use smalti::config::RunConfig;
+use smalti::data::{DataError, Dataset, Sample};
+use smalti::model::Model;
+use smalti::tasks::Splits;
+use smalti::train::{Metrics, Observer, Outcome, Part, StepReport, Trainer};
+use std::collections::BTreeMap;
+use std::sync::{Arc, atomic::AtomicBool};
+
+/// The first eight samples of a data set, without random variation.
+struct Eight(Arc<dyn Dataset>);
+
+impl Dataset for Eight {
+    fn len(&self) -> usize {
+        8
+    }
+    fn sample(&self, index: usize, _seed: Option<u64>) -> Result<Sample, DataError> {
+        self.0.sample(index, None)
+    }
+}
+
+/// Keeps what training said.
+#[derive(Default)]
+struct Record {
+    losses: Vec<f64>,
+    notes: Vec<String>,
+}
+
+impl Observer for Record {
+    fn step(&mut self, report: &StepReport) {
+        self.losses.push(report.loss);
+    }
+    fn note(&mut self, text: &str) {
+        self.notes.push(text.into());
+    }
+}
+
+/// Trains on eight samples of each task of these settings, and measures on the same.
+fn learn(settings: &str) -> (Outcome, Record) {
+    let config = RunConfig::parse("test", settings, &[]).unwrap();
+    let mut parts = Vec::new();
+    for (name, task, weight, loss_weight) in config.tasks() {
+        let (task, Splits { train, .. }) = task.open(name, loss_weight).unwrap();
+        let eight: Arc<dyn Dataset> = Arc::new(Eight(train));
+        parts.push(Part { task: task.as_task(), train: eight.clone(), valid: eight, weight });
+    }
+    let specs: Vec<_> = parts.iter().map(|part| part.task.spec().clone()).collect();
+    let model = Model::new(&config.model, &specs, 1, &Device::Cpu).unwrap();
+    let mut record = Record::default();
+    let mut trainer = Trainer::new(&config.train, model, parts).unwrap();
+    let outcome = trainer.run(None, &AtomicBool::new(false), &mut record).unwrap();
+    (outcome, record)
+}
+
+fn settings(data: &str, model: &str, steps: usize) -> String {
+    format!(
+        "{data}\n[model]\nd_model = 32\nn_layers = 2\nn_heads = 2\n{model}\n[train]\nsteps = {steps}\nbatch = 8\n\
+         learning_rate = 3e-3\nmin_learning_rate = 1e-4\nwarmup = 10\nweight_decay = 0.0\neval_every = 0\n"
+    )
+}
+
+fn assert_learned(settings: &str, metric: &str, goal: impl Fn(f64) -> bool) -> Metrics {
+    let (outcome, record) = learn(settings);
+    assert_eq!(record.notes, Vec::<String>::new(), "the audit has nothing to note");
+    let metrics: BTreeMap<_, _> = outcome.metrics;
+    let (task, metrics) = metrics.into_iter().next().unwrap();
+    assert!(goal(metrics[metric]), "{task}: {metrics:?}; losses {:?} … {:?}", record.losses[0], record.losses.last());
+    metrics
+}
+
+#[test]
+fn text_by_the_next_character_and_by_the_masked() {
+    let text = "[data]\nmodality = \"text\"\ncontext = 24\n";
+    assert_learned(&settings(text, "", 250), "accuracy", |a| a > 0.85);
+    assert_learned(&settings(text, "tie_embeddings = true\nbias = false", 250), "accuracy", |a| a > 0.85);
+    let masked = format!("{text}objective = \"masked\"\nmask = 0.3\n");
+    assert_learned(&settings(&masked, "", 300), "accuracy", |a| a > 0.85);
+    let bytes = format!("{text}vocabulary = \"bytes\"\n");
+    assert_learned(&settings(&bytes, "positions = \"sinusoidal\"", 250), "accuracy", |a| a > 0.85);
+}
+
+#[test]
+fn images_by_their_class() {
+    let digits = "[data]\nmodality = \"image\"\ntrain = \"train\"\nvalid = \"test\"\npatch = 4\n";
+    for model in ["", "norm = \"rms\"\nactivation = \"silu\"", "norm_place = \"post\"\nactivation = \"relu\""] {
+        assert_learned(&settings(digits, model, 150), "accuracy", |a| a == 1.0);
+    }
+}
+
+#[test]
+fn audio_by_ctc_by_a_prefix_and_by_cross_attention() {
+    let morse = "[data]\nmodality = \"audio\"\ntrain = \"split=train\"\nvalid = \"split=valid\"\n\
+                 [data.audio]\nsample_rate = 2000\nframes_per_slice = 4\nmax_slices = 200\n\
+                 [data.audio.mel]\nn_fft = 64\nhop_length = 20\nn_mels = 8\n";
+    assert_learned(&settings(morse, "", 500), "cer", |e| e < 0.2);
+    let reading = |name: &str| morse.replacen("[data]\n", &format!("[data]\nreading = \"{name}\"\n"), 1);
+    assert_learned(&settings(&reading("prefix"), "", 200), "accuracy", |a| a > 0.95);
+    assert_learned(&settings(&reading("cross"), "n_encoder_layers = 1", 300), "accuracy", |a| a > 0.95);
+}
+
+#[test]
+fn trajectories_by_their_actions() {
+    let cartpole = "[data]\nmodality = \"trajectory\"\ncontext = 10\n";
+    assert_learned(&settings(cartpole, "", 200), "accuracy", |a| a > 0.95);
+    let binned = format!("{cartpole}[data.discretise]\nbins = 64\n");
+    assert_learned(&settings(&binned, "", 200), "accuracy", |a| a > 0.95);
+}
+
+#[test]
+fn continuous_actions_are_regressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.jsonl");
+    let episode = |e: usize| {
+        let numbers = |f: &dyn Fn(f64) -> f64| {
+            (0..30).map(|t| format!("[{:.3}]", f((t + 7 * e) as f64))).collect::<Vec<_>>().join(",")
+        };
+        let (states, actions) = (numbers(&|x| (x * 0.3).sin()), numbers(&|x| (x * 0.3).cos()));
+        let rewards = vec!["1"; 30].join(",");
+        format!("{{\"observations\":[{states}],\"actions\":[{actions}],\"rewards\":[{rewards}],\"terminated\":true}}\n")
+    };
+    std::fs::write(&path, (0..10).map(episode).collect::<String>()).unwrap();
+    let data = format!("[data]\nmodality = \"trajectory\"\ncontext = 10\npath = {:?}\n", path.display().to_string());
+    assert_learned(&settings(&data, "", 200), "loss", |loss| loss < 0.01);
+}
+
+#[test]
+fn four_tasks_share_one_trunk() {
+    let mix = smalti::config::preset("mix").unwrap();
+    let config = RunConfig::parse("mix", mix, &[]).unwrap();
+    assert_eq!(config.tasks().len(), 4);
+    let small = ["train.steps=120", "train.batch=32", "train.ema=0.0", "model.d_model=32", "model.n_layers=2"];
+    let config = RunConfig::parse("mix", mix, &small.map(String::from)).unwrap();
+    let (outcome, record) = learn(&config.to_toml().unwrap());
+    assert_eq!(record.notes, Vec::<String>::new());
+    assert_eq!(outcome.metrics.len(), 4);
+    let (first, last) = (record.losses[0], record.losses[119]);
+    assert!(last < first / 2.0, "the summed loss fell from {first} to {last} only");
+    assert_eq!(outcome.metrics["image"]["accuracy"], 1.0);
+}

@@ -1,0 +1,109 @@
+//! The published data sets, through the same settings that a run has. They lie in the folder `SMALTI_DATA`.
+
+use smalti::config::RunConfig;
+use smalti::data::{Dataset, Sample, Target};
+use smalti::tasks::Splits;
+use smalti_contract::Content;
+
+fn data(path: &str) -> String {
+    let folder = std::env::var("SMALTI_DATA").expect("SMALTI_DATA names the folder with the data sets");
+    format!("{folder}/{path}")
+}
+
+fn open(preset: &str, overrides: &[String]) -> Splits {
+    let config = RunConfig::of_preset_or_file(preset, overrides).unwrap();
+    let (name, task, _, loss_weight) = config.tasks()[0];
+    task.open(name, loss_weight).unwrap().1
+}
+
+fn settings(path: &str, others: &[&str]) -> Vec<String> {
+    std::iter::once(format!("data.path={}", data(path))).chain(others.iter().map(|s| s.to_string())).collect()
+}
+
+/// Samples from all over a data set.
+fn some(dataset: &dyn Dataset) -> Vec<Sample> {
+    let n = dataset.len();
+    (0..20).map(|i| dataset.sample(i * (n - 1) / 19, None).unwrap()).collect()
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn tiny_shakespeare_has_65_characters_and_the_usual_split() {
+    let splits = open("text", &settings("text/tinyshakespeare.txt", &[]));
+    assert_eq!(splits.train.len(), (1_003_854 - 1) / 64);
+    assert_eq!(splits.valid.len(), (111_540 - 1) / 64);
+    let first = splits.train.sample(0, None).unwrap();
+    let Content::Ids(ids) = &first.inputs[0].1.groups[0].content else { panic!("characters are ids") };
+    assert_eq!(ids[..5], [18, 47, 56, 57, 58], "First, in nanoGPT's ids");
+    assert!(some(splits.valid.as_ref()).iter().all(|s| matches!(&s.target, Target::Ids { ids, .. } if ids.iter().all(|&i| i < 65))));
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn mnist_is_read_from_its_idx_files() {
+    let splits = open("image", &settings("image/mnist", &["data.patch=4"]));
+    assert_eq!((splits.train.len(), splits.valid.len()), (60_000, 10_000));
+    let first = splits.train.sample(0, None).unwrap();
+    assert_eq!(first.target, Target::class(5));
+    assert_eq!(first.inputs[0].1.len(), 49 + 1, "7×7 patches and a readout");
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn cifar_is_read_from_shards_and_from_class_folders() {
+    let splits = open("image", &settings("image/cifar10", &["data.patch=4", "data.channels=3"]));
+    assert_eq!((splits.train.len(), splits.valid.len()), (50_000, 5_000));
+    for sample in some(splits.train.as_ref()).into_iter().chain(some(splits.valid.as_ref())) {
+        assert_eq!(sample.inputs[0].1.len(), 64 + 1);
+        assert!(matches!(sample.target, Target::Ids { ids, .. } if ids[0] < 10));
+    }
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn spoken_digits_are_split_by_a_column_and_strung_together() {
+    let split = ["data.train=\"index>=5\"", "data.valid=\"index<5\"", "data.concat=[3,6]"];
+    let splits = open("audio", &settings("audio/fsdd/manifest.tsv", &split));
+    assert_eq!((splits.train.len(), splits.valid.len()), (2_250, 250));
+    for sample in some(splits.valid.as_ref()) {
+        let Target::Labels(labels) = &sample.target else { panic!("CTC learns labels") };
+        assert!((11..=35).contains(&labels.len()), "three to six digits in letters: {}", labels.len());
+        assert!(sample.inputs[0].1.len() > 2 * labels.len() / 2);
+    }
+    let one = ["data.train=\"speaker!=theo\"", "data.valid=\"speaker=theo\""];
+    let splits = open("audio", &settings("audio/fsdd/manifest.tsv", &one));
+    assert_eq!((splits.train.len(), splits.valid.len()), (2_000, 500));
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn telephone_prompts_are_read() {
+    let long = ["data.concat=[1,1]", "data.audio.max_slices=4096"];
+    let splits = open("audio", &settings("audio/asterisk-en/manifest.tsv", &long));
+    assert_eq!(splits.train.len() + splits.valid.len(), 347);
+    assert_eq!(some(splits.train.as_ref()).len(), 20);
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn logged_trajectories_are_read() {
+    for (file, steps) in [
+        ("cartpole-expert", 49_527),
+        ("pendulum-expert", 20_000),
+        ("hopper-replay", 188_391),
+        ("hopper-expert", 1_000),
+    ] {
+        let file = format!("trajectory/{file}.npz");
+        let config = RunConfig::of_preset_or_file("trajectory", &settings(&file, &[])).unwrap();
+        let (name, task, _, weight) = config.tasks()[0];
+        match task.open(name, weight) {
+            Ok((_, splits)) => {
+                let windows = splits.train.len() + splits.valid.len();
+                assert!(windows.abs_diff(steps / 20) <= 2, "{file}: {windows} windows of 20 steps");
+                some(splits.train.as_ref());
+            }
+            // One episode cannot be split.
+            Err(error) => assert!(steps == 1_000 && error.to_string().contains("at least 2 samples"), "{error}"),
+        }
+    }
+}
