@@ -13,6 +13,7 @@ pub mod model;
 pub mod ops;
 pub mod params;
 pub mod random;
+pub mod report;
 pub mod rules;
 pub mod run;
 pub mod task;

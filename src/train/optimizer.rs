@@ -96,7 +96,8 @@ impl Optimizer {
             let decay = self.config.ema.min((1.0 + step as f64) / (10.0 + step as f64));
             for (name, var) in params.iter() {
                 if let Some(kept) = average.get_mut(name) {
-                    *kept = ((&*kept * decay)? + (var.as_tensor() * (1.0 - decay))?)?;
+                    // Detached: the average would otherwise keep the graph of every step that went into it.
+                    *kept = ((&*kept * decay)? + (var.as_detached_tensor() * (1.0 - decay))?)?;
                 }
             }
         }

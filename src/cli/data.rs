@@ -1,0 +1,96 @@
+//! `smalti data`
+
+mod bar;
+mod check;
+mod list;
+
+use super::print;
+use anyhow::{Context, Result};
+use bar::Bar;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use smalti::data::{made, recipes};
+use smalti::train::checkpoint::write_atomically;
+use std::path::PathBuf;
+
+/// List, fetch, make and check data.
+#[derive(Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    command: DataCommand,
+}
+
+#[derive(Subcommand)]
+enum DataCommand {
+    /// List the data that ships, that can be made, and that can be fetched.
+    List(list::ListArgs),
+    /// Fetch published data, verify it by size and sha256, and unpack it.
+    Get(GetArgs),
+    /// Make a data set that ships once more: the same bytes each time.
+    Make(MakeArgs),
+    /// Read all of some data, and say what it is and what is wrong with it.
+    Check(check::CheckArgs),
+}
+
+#[derive(Args)]
+struct GetArgs {
+    /// The data set, one of `smalti data list`.
+    name: String,
+    /// The folder that a folder of the data set's name is put into.
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
+    /// Takes the files from here, by their names: an http(s) address or a folder on disk.
+    #[arg(long, value_name = "URL_OR_FOLDER")]
+    mirror: Option<String>,
+    /// Prints one JSON object: name and folder.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct MakeArgs {
+    /// The data set: cartpole or morse.
+    name: String,
+    /// The folder that the file is written into.
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
+    /// Prints one JSON object: file and bytes.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs one of the commands.
+pub fn run(args: DataArgs) -> Result<()> {
+    match args.command {
+        DataCommand::List(args) => list::run(args),
+        DataCommand::Get(args) => get(args),
+        DataCommand::Make(args) => make(args),
+        DataCommand::Check(args) => check::run(args),
+    }
+}
+
+fn get(args: GetArgs) -> Result<()> {
+    let size = recipes::list().iter().find(|recipe| recipe.name == args.name);
+    let size = size.map_or(0, |recipe| recipe.files.iter().map(|file| file.size).sum());
+    let mut bar = Bar::of_bytes(size);
+    let folder = recipes::get(&args.name, &args.out, args.mirror.as_deref(), &mut |done, _| bar.set(done));
+    bar.finish();
+    let folder = folder?;
+    if args.json {
+        return print::json(&json!({ "name": args.name, "folder": folder }));
+    }
+    println!("{} is in {}", args.name, folder.display());
+    Ok(())
+}
+
+fn make(args: MakeArgs) -> Result<()> {
+    let made = made::make(&args.name)?;
+    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    let file = args.out.join(made.file_name);
+    write_atomically(&file, &made.bytes)?;
+    if args.json {
+        return print::json(&json!({ "file": file, "bytes": made.bytes.len() }));
+    }
+    println!("{} bytes are in {}", made.bytes.len(), file.display());
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! `smalti info`
+
+use super::print;
+use anyhow::{Context, Result};
+use candle_core::Device;
+use clap::Args;
+use serde_json::{Value, json};
+use smalti::model::Model;
+use smalti::report::curves::{self, Evaluation};
+use smalti::run::{Run, Weights};
+use smalti::train::{MODEL_FILE, STATE_FILE, checkpoint, log};
+use smalti_contract::{ContentSpec, KindSpec};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Say what a run is: settings, tasks, parameters, progress.
+#[derive(Args)]
+pub struct InfoArgs {
+    /// The run folder.
+    run: PathBuf,
+    /// Prints one JSON object: settings, tasks, kinds, parameters, step, best, weights.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Saved weights of a run.
+struct Saved {
+    file: &'static str,
+    what: &'static str,
+    bytes: u64,
+    step: Option<u64>,
+}
+
+/// Looks.
+pub fn run(args: InfoArgs) -> Result<()> {
+    let run = Run::open(&args.run)?;
+    let lines = log::read(run.folder())?;
+    let weights = saved(&run)?;
+    let model = match weights.iter().any(|saved| saved.file == MODEL_FILE) {
+        true => {
+            Some(run.load(Weights::Best, &Device::Cpu).with_context(|| args.run.display().to_string())?.0)
+        }
+        false => None,
+    };
+    let loss_weights: BTreeMap<String, f64> = run
+        .config()
+        .tasks()
+        .into_iter()
+        .map(|(name, _, _, loss_weight)| (name.to_string(), loss_weight))
+        .collect();
+    let best = curves::best(&curves::evaluations(&lines), &loss_weights);
+    let logged = lines.iter().filter_map(|line| line["step"].as_u64()).max();
+    let step = weights.iter().filter_map(|saved| saved.step).max().max(logged);
+    match args.json {
+        true => print::json(&json(&run, model.as_ref(), step, best.as_ref(), &weights)),
+        false => {
+            show(&run, model.as_ref(), step, best.as_ref(), &weights);
+            Ok(())
+        }
+    }
+}
+
+/// The weights that are there, and of which step they are.
+fn saved(run: &Run) -> Result<Vec<Saved>> {
+    let mut weights = Vec::new();
+    for (file, what) in [(MODEL_FILE, "best by validation loss"), (STATE_FILE, "to go on from")] {
+        let path = run.folder().join(file);
+        let Ok(metadata) = path.metadata() else { continue };
+        let (_, texts) = checkpoint::load(&path, &Device::Cpu)?;
+        let step = texts.get("step").and_then(|step| step.parse().ok());
+        weights.push(Saved { file, what, bytes: metadata.len(), step });
+    }
+    Ok(weights)
+}
+
+/// How many numbers each part of the model holds, in the order in which tokens pass the parts.
+fn parameters(model: &Model) -> Vec<(String, usize)> {
+    let mut parts: Vec<(String, usize)> = Vec::new();
+    for (name, var) in model.params().iter() {
+        let part = name.split('.').next().unwrap_or(name);
+        match parts.iter_mut().find(|(known, _)| known == part) {
+            Some((_, count)) => *count += var.elem_count(),
+            None => parts.push((part.into(), var.elem_count())),
+        }
+    }
+    parts.push(("total".into(), model.params().count()));
+    parts
+}
+
+fn json(
+    run: &Run,
+    model: Option<&Model>,
+    step: Option<u64>,
+    best: Option<&Evaluation>,
+    weights: &[Saved],
+) -> Value {
+    let tasks = run.config().tasks().into_iter().map(|(name, data, weight, loss_weight)| {
+        json!({ "name": name, "modality": data.modality(), "weight": weight, "loss_weight": loss_weight })
+    });
+    let weights = weights.iter().map(|Saved { file, what, bytes, step }| {
+        json!({ "file": file, "what": what, "bytes": bytes, "step": step })
+    });
+    json!({
+        "run": run.folder(),
+        "settings": run.config(),
+        "tasks": tasks.collect::<Vec<_>>(),
+        "kinds": model.map(Model::kinds),
+        "parameters": model.map(|model| parameters(model).into_iter().collect::<BTreeMap<_, _>>()),
+        "step": step,
+        "best": best,
+        "weights": weights.collect::<Vec<_>>(),
+    })
+}
+
+fn show(run: &Run, model: Option<&Model>, step: Option<u64>, best: Option<&Evaluation>, weights: &[Saved]) {
+    if let Ok(settings) = run.config().to_toml() {
+        println!("{settings}");
+    }
+    let tasks = run.config().tasks().into_iter().map(|(name, data, weight, loss_weight)| {
+        vec![name.into(), data.modality().into(), weight.to_string(), loss_weight.to_string()]
+    });
+    print::table(&["task", "modality", "weight", "loss weight"], &tasks.collect::<Vec<_>>());
+    if let Some(model) = model {
+        let kinds: Vec<_> = model.kinds().iter().map(kind_row).collect();
+        print::table(&["kind", "content", "axes", "time steps"], &kinds);
+        let parts = parameters(model).into_iter().map(|(part, count)| vec![part, count.to_string()]);
+        print::table(&["part", "parameters"], &parts.collect::<Vec<_>>());
+    }
+    if let Some(Evaluation { step, metrics }) = best {
+        let rows = metrics.iter().flat_map(|(task, metrics)| {
+            metrics.iter().map(|(name, value)| {
+                vec![task.clone(), name.clone(), print::number(*value), step.to_string()]
+            })
+        });
+        print::table(&["task", "metric", "best", "at step"], &rows.collect::<Vec<_>>());
+    }
+    let rows = weights.iter().map(|Saved { file, what, bytes, step }| {
+        vec![
+            file.to_string(),
+            what.to_string(),
+            bytes.to_string(),
+            step.map_or("unknown".into(), |s| s.to_string()),
+        ]
+    });
+    print::table(&["weights", "what", "bytes", "of step"], &rows.collect::<Vec<_>>());
+    match step {
+        Some(step) => println!("{} is at step {step}", run.folder().display()),
+        None => println!("{} has made no step yet", run.folder().display()),
+    }
+}
+
+fn kind_row(kind: &KindSpec) -> Vec<String> {
+    let content = match kind.content {
+        ContentSpec::Ids { vocabulary } => format!("ids of {vocabulary}"),
+        ContentSpec::Features { dim } => format!("{dim} features"),
+    };
+    let axes: Vec<String> = kind.axes.iter().map(|axis| format!("{} {}", axis.name, axis.size)).collect();
+    let time_steps = kind.time_steps.map_or(String::new(), |steps| steps.to_string());
+    vec![kind.name.clone(), content, axes.join(", "), time_steps]
+}

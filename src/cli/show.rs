@@ -1,0 +1,64 @@
+//! `smalti show`
+
+use super::print;
+use anyhow::{Context, Result};
+use candle_core::Device;
+use clap::Args;
+use serde_json::json;
+use smalti::report::curves::{self, Panel};
+use smalti::report::rules::{self, RulesPicture};
+use smalti::run::{Run, Weights};
+use smalti::train::{checkpoint::write_atomically, log};
+use std::path::PathBuf;
+
+/// Draw a run's attention rules and its curves.
+#[derive(Args)]
+pub struct ShowArgs {
+    /// The run folder.
+    run: PathBuf,
+    /// Only who may attend to whom, on a small example: x where the row's token sees the column's.
+    #[arg(long)]
+    rules: bool,
+    /// Only the curves of loss and validation metrics.
+    #[arg(long)]
+    curves: bool,
+    /// Writes rules.svg and curves.svg into this folder as well.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Prints one JSON object: the rules as pictures, the curves as points.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Characters of a plot.
+const COLUMNS: usize = 60;
+const ROWS: usize = 12;
+
+/// Draws.
+pub fn run(args: ShowArgs) -> Result<()> {
+    let run = Run::open(&args.run)?;
+    let both = args.rules == args.curves;
+    let pictures: Option<Vec<RulesPicture>> = match both || args.rules {
+        true => Some(rules::pictures(&run.load(Weights::Best, &Device::Cpu)?.0)),
+        false => None,
+    };
+    let panels: Option<Vec<Panel>> = match both || args.curves {
+        true => Some(curves::panels(&log::read(run.folder())?)),
+        false => None,
+    };
+    if let Some(out) = &args.out {
+        std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+        if let Some(pictures) = &pictures {
+            write_atomically(&out.join("rules.svg"), rules::svg(pictures)?.as_bytes())?;
+        }
+        if let Some(panels) = &panels {
+            write_atomically(&out.join("curves.svg"), curves::svg(panels)?.as_bytes())?;
+        }
+    }
+    if args.json {
+        return print::json(&json!({ "rules": pictures, "curves": panels }));
+    }
+    pictures.iter().flatten().for_each(|picture| println!("{picture}"));
+    panels.iter().flatten().for_each(|panel| println!("{}", panel.plot(COLUMNS, ROWS)));
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! `smalti tokenize`
+
+mod modality;
+mod shape;
+
+pub use modality::Modality;
+
+use super::print;
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde_json::json;
+use shape::Shape;
+use smalti::data;
+use smalti::report::tokens::{self, GroupSummary, Span, Token, TokenContent};
+use smalti::train::checkpoint::write_atomically;
+use smalti_contract::{AnyTokenizer, Content, ContentSpec, Group, Tokens};
+use std::path::PathBuf;
+
+/// Show the tokens that a file becomes.
+#[derive(Args)]
+pub struct TokenizeArgs {
+    /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:morse.tar/clips/000.wav).
+    file: String,
+    /// What the file is; without it, its name or content tells.
+    #[arg(long = "as", value_enum, value_name = "MODALITY")]
+    modality: Option<Modality>,
+    /// Which of a file's records, counted from 0: pictures of an IDX file, stretches of --context time steps.
+    #[arg(long, default_value_t = 0)]
+    record: usize,
+    /// How many tokens to print, from the first on.
+    #[arg(long, default_value_t = 8)]
+    first: usize,
+    #[command(flatten)]
+    shape: Shape,
+    /// Writes content, positions, order and time of each kind as the tensors KIND.content and so on.
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: Option<PathBuf>,
+    /// Prints one JSON object: modality, records, tokens, groups and the first tokens.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tokenizes.
+pub fn run(args: TokenizeArgs) -> Result<()> {
+    let bytes = data::read(&args.file)?;
+    let modality = args.modality.or_else(|| Modality::guess(&args.file, &bytes)).with_context(|| {
+        format!(
+            "{}: neither name nor content tells what it is; add --as text, image, audio or trajectory",
+            args.file
+        )
+    })?;
+    let tokenizer = args.shape.fit(modality, &bytes).with_context(|| args.file.clone())?;
+    let (tokens, records) =
+        record(tokenizer.as_ref(), &bytes, args.record).with_context(|| args.file.clone())?;
+    let groups = tokens::summary(tokenizer.spec(), &tokens);
+    let first = tokens::first(tokenizer.spec(), &tokens, args.first);
+    if let Some(out) = &args.out {
+        write_atomically(out, &tokens::to_safetensors(tokenizer.spec(), &tokens)?)?;
+    }
+    if args.json {
+        return print::json(&json!({
+            "file": args.file,
+            "modality": modality.name(),
+            "record": args.record,
+            "records": records,
+            "tokens": tokens.len(),
+            "groups": groups,
+            "first": first,
+        }));
+    }
+    println!(
+        "{}: {}, record {} of {records}, {} tokens",
+        args.file,
+        modality.name(),
+        args.record,
+        tokens.len()
+    );
+    print::table(
+        &["kind", "tokens", "content", "positions", "time", "order"],
+        &groups.iter().map(group_row).collect::<Vec<_>>(),
+    );
+    let rows: Vec<_> = first.iter().map(|token| token_row(token, tokenizer.as_ref())).collect();
+    print::table(&["kind", "order", "positions", "time", "content"], &rows);
+    Ok(())
+}
+
+/// The tokens of record `n`, and how many records there are.
+fn record(tokenizer: &dyn AnyTokenizer, bytes: &[u8], n: usize) -> Result<(Tokens, usize)> {
+    let (mut found, mut records) = (None, 0);
+    for tokens in tokenizer.encode_file(bytes, None) {
+        let tokens = tokens.with_context(|| format!("record {records}"))?;
+        if records == n {
+            tokenizer.spec().check(&tokens)?;
+            found = Some(tokens);
+        }
+        records += 1;
+    }
+    ensure!(found.is_some(), "--record {n} is not among the {records} records, counted from 0");
+    Ok((found.unwrap_or_default(), records))
+}
+
+fn group_row(group: &GroupSummary) -> Vec<String> {
+    let span = |span: Option<Span>| span.map_or("none".into(), |span| span.to_string());
+    let axes = group.axes.iter().map(|axis| format!("{} {}", axis.name, span(axis.span)));
+    vec![
+        group.kind.clone(),
+        group.tokens.to_string(),
+        match group.content {
+            ContentSpec::Ids { vocabulary } => format!("ids of {vocabulary}"),
+            ContentSpec::Features { dim } => format!("{dim} features"),
+        },
+        axes.collect::<Vec<_>>().join(", "),
+        span(group.time),
+        span(group.order),
+    ]
+}
+
+/// Features of a token that are printed.
+const FEATURES: usize = 4;
+
+fn token_row(token: &Token, tokenizer: &dyn AnyTokenizer) -> Vec<String> {
+    let content = match &token.content {
+        TokenContent::Id(id) => match spelled(tokenizer, *id) {
+            Some(text) => format!("{id} {text:?}"),
+            None => id.to_string(),
+        },
+        TokenContent::Features(values) => {
+            let some: Vec<String> = values.iter().take(FEATURES).map(|value| format!("{value:.3}")).collect();
+            format!("{}{}", some.join(" "), if values.len() > FEATURES { " …" } else { "" })
+        }
+    };
+    let positions: Vec<String> = token.positions.iter().map(u32::to_string).collect();
+    let (order, time) = (token.order.to_string(), token.time.to_string());
+    vec![token.kind.clone(), order, positions.join(", "), time, content]
+}
+
+/// What an id reads as, where it is one of a text.
+fn spelled(tokenizer: &dyn AnyTokenizer, id: u32) -> Option<String> {
+    let one = Tokens::new(vec![Group::sequence(Content::Ids(vec![id]))]);
+    tokenizer.decode_any(&one).ok()?.downcast::<String>().ok().map(|text| *text)
+}

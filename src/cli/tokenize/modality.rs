@@ -1,0 +1,82 @@
+//! Which modality a file is of.
+
+use clap::ValueEnum;
+
+/// A modality that files can be tokenized as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Modality {
+    /// UTF-8 text.
+    Text,
+    /// A picture, or many in an IDX file.
+    Image,
+    /// A WAV file.
+    Audio,
+    /// Logged episodes: .npz or JSON lines.
+    Trajectory,
+}
+
+impl Modality {
+    /// The name of the modality, of its feature and of its tokenizer.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::Audio => "audio",
+            Self::Trajectory => "trajectory",
+        }
+    }
+
+    /// What a file is by its name, else by its first bytes; `None` where neither tells.
+    pub fn guess(location: &str, bytes: &[u8]) -> Option<Self> {
+        Self::by_name(location).or_else(|| Self::by_content(bytes))
+    }
+
+    fn by_name(location: &str) -> Option<Self> {
+        let name = location.rsplit(['/', ':']).next().unwrap_or(location).to_lowercase();
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        match name.rsplit_once('.')?.1 {
+            "txt" | "text" | "md" | "rs" | "py" => Some(Self::Text),
+            "png" | "jpg" | "jpeg" | "gif" | "bmp" | "webp" => Some(Self::Image),
+            "wav" => Some(Self::Audio),
+            "npz" | "jsonl" | "ndjson" => Some(Self::Trajectory),
+            _ => None,
+        }
+    }
+
+    fn by_content(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Self::Audio),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..]
+            | [0x89, b'P', b'N', b'G', ..]
+            | [0xff, 0xd8, 0xff, ..]
+            | [b'G', b'I', b'F', b'8', ..]
+            | [0, 0, 8, 3, ..] => Some(Self::Image),
+            [b'P', b'K', 3, 4, ..] | [b'{', b'"', ..] => Some(Self::Trajectory),
+            _ => std::str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0')).then_some(Self::Text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_more_than_the_content() {
+        let cases: [(&str, &[u8], Option<Modality>); 10] = [
+            ("a.tar/b.WAV", b"", Some(Modality::Audio)),
+            ("notes.md", b"\x89PNG", Some(Modality::Text)),
+            ("builtin:digits/t10k-images-idx3-ubyte", &[0, 0, 8, 3, 0], Some(Modality::Image)),
+            ("log", b"{\"observations\": []}", Some(Modality::Trajectory)),
+            ("log.jsonl.gz", b"", Some(Modality::Trajectory)),
+            ("data", b"PK\x03\x04", Some(Modality::Trajectory)),
+            ("sound", b"RIFF\0\0\0\0WAVEfmt ", Some(Modality::Audio)),
+            ("README", "ä text".as_bytes(), Some(Modality::Text)),
+            ("blob", &[0xff, 0, 1], None),
+            ("a.b/blob", b"\0\0", None),
+        ];
+        for (name, bytes, expected) in cases {
+            assert_eq!(Modality::guess(name, bytes), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The tokenizer that a file is shown with: its settings from the command line, its fitted state from the file.
+
+use super::Modality;
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+use smalti_contract::AnyTokenizer;
+
+/// How a file is cut into tokens.
+#[derive(Args)]
+pub struct Shape {
+    /// Text: a token is a byte; without it, a character of the file.
+    #[arg(long)]
+    bytes: bool,
+    /// Images: the side of a square patch in pixels [default: 4].
+    #[arg(long)]
+    patch: Option<usize>,
+    /// Images: 1 for grey, 3 for RGB [default: those of the first picture].
+    #[arg(long)]
+    channels: Option<usize>,
+    /// Images: resizes to this height and width in pixels, such as 224x224 [default: each keeps its own].
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    size: Option<[usize; 2]>,
+    /// Audio: resamples to this rate in Hz; a frame is 25 ms, every 10 ms [default: 16000].
+    #[arg(long)]
+    sample_rate: Option<u32>,
+    /// Audio: mel bands of a frame [default: 80].
+    #[arg(long)]
+    n_mels: Option<usize>,
+    /// Audio: frames in a token [default: 4].
+    #[arg(long)]
+    frames_per_slice: Option<usize>,
+    /// Trajectories: time steps in a record [default: 20].
+    #[arg(long)]
+    context: Option<usize>,
+}
+
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let sides = text.split_once('x').and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
+    sides.ok_or_else(|| format!("expected HEIGHTxWIDTH in pixels, such as 224x224; found {text:?}"))
+}
+
+impl Shape {
+    /// The tokenizer for a file of this modality, fitted to it.
+    ///
+    /// # Errors
+    /// Options of another modality, a modality that is not built in, and what the tokenizer refuses.
+    #[cfg_attr(
+        not(any(feature = "text", feature = "image", feature = "audio", feature = "trajectory")),
+        allow(unused_variables)
+    )]
+    pub fn fit(&self, modality: Modality, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
+        self.only(modality)?;
+        match modality {
+            #[cfg(feature = "text")]
+            Modality::Text => self.text(bytes),
+            #[cfg(feature = "image")]
+            Modality::Image => self.image(bytes),
+            #[cfg(feature = "audio")]
+            Modality::Audio => self.audio(bytes),
+            #[cfg(feature = "trajectory")]
+            Modality::Trajectory => self.trajectory(bytes),
+            #[allow(unreachable_patterns)] // where all modalities are built in
+            other => bail!("this smalti is built without the feature `{}`", other.name()),
+        }
+    }
+
+    /// Refuses options that say nothing about this modality: they would be ignored silently.
+    fn only(&self, modality: Modality) -> Result<()> {
+        let given = [
+            ("--bytes", Modality::Text, self.bytes),
+            ("--patch", Modality::Image, self.patch.is_some()),
+            ("--channels", Modality::Image, self.channels.is_some()),
+            ("--size", Modality::Image, self.size.is_some()),
+            ("--sample-rate", Modality::Audio, self.sample_rate.is_some()),
+            ("--n-mels", Modality::Audio, self.n_mels.is_some()),
+            ("--frames-per-slice", Modality::Audio, self.frames_per_slice.is_some()),
+            ("--context", Modality::Trajectory, self.context.is_some()),
+        ];
+        let stray = given.into_iter().find(|(_, of, given)| *given && *of != modality);
+        if let Some((option, of, _)) = stray {
+            bail!(
+                "{option} is for {}; this file is read as {} (--as says another)",
+                of.name(),
+                modality.name()
+            );
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "text")]
+    fn text(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
+        use smalti::tasks::modalities::text::{TextConfig, TextTokenizer, Vocabulary, fit};
+        use smalti_contract::Tokenizer;
+
+        // No text has more characters or bytes than the file has bytes.
+        let (specials, context) = (vec![], bytes.len());
+        let raw = TextConfig { vocabulary: Vocabulary::Bytes, specials, context };
+        let config = match self.bytes {
+            true => raw,
+            false => {
+                let texts = TextTokenizer::new(raw)?.records(bytes).collect::<Result<Vec<_>, _>>()?;
+                fit::characters(texts.iter().map(String::as_str), vec![], context)?
+            }
+        };
+        Ok(Box::new(TextTokenizer::new(config)?))
+    }
+
+    #[cfg(feature = "image")]
+    fn image(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
+        use smalti::tasks::modalities::image::{Image, ImageConfig, ImageTokenizer, fit};
+        use smalti_contract::Tokenizer;
+
+        let patch = self.patch.unwrap_or(4);
+        let reader = ImageTokenizer::new(ImageConfig::vit(1, 1, [1, 1]))?;
+        let images = reader.records(bytes).collect::<Result<Vec<Image>, _>>()?;
+        let channels = self.channels.or(images.first().map(|first| first.channels)).unwrap_or(1);
+        let (mean, std) = fit::normalisation(&images, channels)?;
+        let sides = images.iter().map(|image| self.size.unwrap_or([image.height, image.width]));
+        let most = sides.fold([1, 1], |[h, w], [height, width]| [h.max(height), w.max(width)]);
+        let config = ImageConfig {
+            size: self.size,
+            max_patches: most.map(|side| side.div_ceil(patch.max(1))),
+            mean,
+            std,
+            ..ImageConfig::vit(channels, patch, most)
+        };
+        Ok(Box::new(ImageTokenizer::new(config)?))
+    }
+
+    #[cfg(feature = "audio")]
+    fn audio(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
+        use smalti::tasks::modalities::audio::{AudioConfig, AudioTokenizer, MelConfig};
+        use smalti_contract::Tokenizer;
+
+        let default = AudioConfig::default();
+        let sample_rate = self.sample_rate.unwrap_or(default.sample_rate);
+        let mel = MelConfig {
+            n_fft: sample_rate as usize / 40,
+            hop_length: sample_rate as usize / 100,
+            n_mels: self.n_mels.unwrap_or(default.mel.n_mels),
+            ..default.mel
+        };
+        let config = AudioConfig {
+            sample_rate,
+            mel,
+            frames_per_slice: self.frames_per_slice.unwrap_or(default.frames_per_slice),
+            // As many as any file of this length can hold: a rate is at least 1 Hz.
+            max_slices: bytes.len().saturating_mul(sample_rate as usize).max(1),
+            ..default
+        };
+        Ok(Box::new(AudioTokenizer::new(config)?))
+    }
+
+    #[cfg(feature = "trajectory")]
+    fn trajectory(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
+        use smalti::tasks::modalities::trajectory::{
+            Episode, FitOptions, TrajectoryTokenizer, episodes, fit,
+        };
+        use smalti_contract::Tokenizer;
+
+        let episodes = episodes(bytes).collect::<Result<Vec<Episode>, _>>()?;
+        let max_steps = episodes.iter().map(Episode::len).max().unwrap_or(0);
+        let context = self.context.unwrap_or(FitOptions::default().context);
+        ensure!(context > 0, "--context must be at least 1 time step");
+        let options = FitOptions { context, max_steps: max_steps.max(context), ..FitOptions::default() };
+        Ok(Box::new(TrajectoryTokenizer::new(fit(&episodes, options)?)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_height_and_width() {
+        assert_eq!(size("8x16"), Ok([8, 16]));
+        for text in ["", "8", "8x", "x8", "8x8x8", "-8x8", "8 x 8"] {
+            assert!(size(text).unwrap_err().contains("224x224"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The curves of a run: loss and validation metrics over steps, from the lines of `metrics.jsonl`.
+
+use super::DrawError;
+use crate::train::Metrics;
+use plotters::prelude::*;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Curves that share their axes: a task's loss in training and validation, or another metric.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Panel {
+    /// The task's name.
+    pub task: String,
+    /// The metric's name: `loss`, `accuracy`, `wer`.
+    pub metric: String,
+    /// The curves; each has a point at least.
+    pub curves: Vec<Curve>,
+}
+
+/// One curve.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Curve {
+    /// `train` or `valid`.
+    pub name: &'static str,
+    /// Steps and values, in the order of steps.
+    pub points: Vec<(u64, f64)>,
+}
+
+/// One evaluation of all tasks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// After how many steps.
+    pub step: u64,
+    /// Each task's metrics.
+    pub metrics: BTreeMap<String, Metrics>,
+}
+
+/// The evaluations among the lines that [`log::read`](crate::train::log::read) gives. Numbers that are not
+/// finite, which JSON writes as `null`, are left out.
+pub fn evaluations(lines: &[Value]) -> Vec<Evaluation> {
+    let evaluations = lines.iter().filter_map(|line| {
+        let tasks = line["eval"].as_object()?.iter().map(|(task, metrics)| {
+            let metrics = metrics.as_object().into_iter().flatten();
+            (
+                task.clone(),
+                metrics.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect(),
+            )
+        });
+        Some(Evaluation { step: line["step"].as_u64()?, metrics: tasks.collect() })
+    });
+    evaluations.collect()
+}
+
+/// The evaluation whose losses, summed by the tasks' loss weights, are least: the one whose weights a run keeps.
+pub fn best(evaluations: &[Evaluation], loss_weights: &BTreeMap<String, f64>) -> Option<Evaluation> {
+    let total = |evaluation: &Evaluation| -> f64 {
+        let losses = evaluation.metrics.iter().map(|(task, metrics)| {
+            loss_weights.get(task).unwrap_or(&1.0) * metrics.get("loss").unwrap_or(&f64::INFINITY)
+        });
+        losses.sum()
+    };
+    evaluations.iter().min_by(|a, b| total(a).total_cmp(&total(b))).cloned()
+}
+
+/// The panels of a run: for each task its loss, then its other metrics by name.
+pub fn panels(lines: &[Value]) -> Vec<Panel> {
+    let mut panels: Vec<Panel> = Vec::new();
+    for line in lines {
+        for (task, loss) in line["losses"].as_object().into_iter().flatten() {
+            if let (Some(step), Some(loss)) = (line["step"].as_u64(), loss.as_f64()) {
+                add(&mut panels, task, "loss", "train", (step, loss));
+            }
+        }
+    }
+    for Evaluation { step, metrics } in evaluations(lines) {
+        for (task, metrics) in metrics {
+            metrics
+                .iter()
+                .for_each(|(metric, value)| add(&mut panels, &task, metric, "valid", (step, *value)));
+        }
+    }
+    panels.sort_by_key(|panel| (panel.task.clone(), panel.metric != "loss", panel.metric.clone()));
+    panels
+}
+
+/// Adds a point to its curve, which is made where it is the first.
+fn add(panels: &mut Vec<Panel>, task: &str, metric: &str, name: &'static str, point: (u64, f64)) {
+    let panel = panels.iter().position(|panel| panel.task == task && panel.metric == metric);
+    let panel = panel.unwrap_or_else(|| {
+        panels.push(Panel { task: task.into(), metric: metric.into(), curves: vec![] });
+        panels.len() - 1
+    });
+    let curves = &mut panels[panel].curves;
+    match curves.iter_mut().find(|curve| curve.name == name) {
+        Some(curve) => curve.points.push(point),
+        None => curves.push(Curve { name, points: vec![point] }),
+    }
+}
+
+impl Curve {
+    fn last(&self) -> f64 {
+        self.points.last().map_or(f64::NAN, |(_, value)| *value)
+    }
+}
+
+impl Panel {
+    /// Task and metric, and where each curve ends.
+    pub fn title(&self) -> String {
+        let ends = self.curves.iter().map(|curve| format!("{} {:.4}", curve.name, curve.last()));
+        format!("{} {}: {}", self.task, self.metric, ends.collect::<Vec<_>>().join(", "))
+    }
+
+    fn points(&self) -> impl Iterator<Item = &(u64, f64)> {
+        self.curves.iter().flat_map(|curve| &curve.points)
+    }
+
+    fn steps(&self) -> Range<u64> {
+        let steps = || self.points().map(|(step, _)| *step);
+        steps().min().unwrap_or(0)..steps().max().unwrap_or(0)
+    }
+
+    /// The least and the largest value, a little apart where they are one.
+    fn values(&self) -> Range<f64> {
+        let (low, high) = self
+            .points()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (_, v)| (low.min(*v), high.max(*v)));
+        if low < high { low..high } else { low - 0.5..low + 0.5 }
+    }
+
+    /// The panel in characters, `columns` by `rows` of them besides the labels: `.` for training, the mean of
+    /// the steps that share a column, and `o` for validation.
+    pub fn plot(&self, columns: usize, rows: usize) -> String {
+        let (columns, rows) = (columns.max(2), rows.max(2));
+        let (steps, values) = (self.steps(), self.values());
+        let place = |share: f64, cells: usize| (share * (cells - 1) as f64).round() as usize;
+        let mut cells = vec![vec![' '; columns]; rows];
+        for curve in &self.curves {
+            let mut sums = vec![(0.0, 0); columns];
+            for (step, value) in &curve.points {
+                let share = (step - steps.start) as f64 / (steps.end - steps.start).max(1) as f64;
+                let (sum, n) = &mut sums[place(share, columns)];
+                *sum += value;
+                *n += 1;
+            }
+            for (column, (sum, n)) in sums.into_iter().enumerate().filter(|(_, (_, n))| *n > 0) {
+                let share = (values.end - sum / f64::from(n)) / (values.end - values.start);
+                cells[place(share, rows)][column] = if curve.name == "train" { '.' } else { 'o' };
+            }
+        }
+        let mut plot = format!("{}\n", self.title());
+        for (row, cells) in cells.iter().enumerate() {
+            let label = match row {
+                0 => format!("{:.4}", values.end),
+                last if last == rows - 1 => format!("{:.4}", values.start),
+                _ => String::new(),
+            };
+            plot += format!("{label:>10} |{}", cells.iter().collect::<String>()).trim_end();
+            plot.push('\n');
+        }
+        let (from, to) = (steps.start.to_string(), format!("step {}", steps.end));
+        let line = "-".repeat(columns);
+        plot + &format!(
+            "{:>10} +{line}\n{:>10}  {from}{to:>rest$}\n",
+            "",
+            "",
+            rest = columns - from.len().min(columns)
+        )
+    }
+}
+
+/// Size of a panel in pixels.
+const WIDTH: u32 = 640;
+const HEIGHT: u32 = 280;
+
+/// The panels, one below the other, as SVG.
+///
+/// # Errors
+/// [`DrawError`], which is not expected.
+pub fn svg(panels: &[Panel]) -> Result<String, DrawError> {
+    let mut svg = String::new();
+    {
+        let height = HEIGHT * panels.len().max(1) as u32;
+        let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
+        root.fill(&WHITE).map_err(DrawError::new)?;
+        for (panel, area) in panels.iter().zip(root.split_evenly((panels.len().max(1), 1))) {
+            draw(panel, &area).map_err(DrawError::new)?;
+        }
+        root.present().map_err(DrawError::new)?;
+    }
+    Ok(svg)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+fn draw<'a>(
+    panel: &Panel,
+    area: &Area<'a>,
+) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
+    let (steps, values) = (panel.steps(), panel.values());
+    let mut chart = ChartBuilder::on(area)
+        .caption(panel.title(), ("sans-serif", 16))
+        .margin(12)
+        .x_label_area_size(28)
+        .y_label_area_size(56)
+        .build_cartesian_2d(steps.start..steps.end.max(steps.start + 1), values)?;
+    chart.configure_mesh().light_line_style(WHITE).x_desc("step").draw()?;
+    for curve in &panel.curves {
+        let (colour, dots) =
+            if curve.name == "train" { (RGBColor(150, 150, 150), 0) } else { (RGBColor(32, 96, 160), 3) };
+        let line = LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2)).point_size(dots);
+        let series = chart.draw_series(line)?;
+        series.label(curve.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
+    }
+    // Out of the way of what falls, and of what rises.
+    let corner = match panel.metric.as_str() {
+        "accuracy" => SeriesLabelPosition::LowerRight,
+        _ => SeriesLabelPosition::UpperRight,
+    };
+    chart.configure_series_labels().position(corner).background_style(WHITE).draw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn lines() -> Vec<Value> {
+        let mut lines: Vec<Value> = (1..=10_u32)
+            .map(|i| json!({ "step": i, "loss": 1.0, "losses": { "a": 10 - i, "b": 5 } }))
+            .collect();
+        lines.push(
+            json!({ "step": 5, "eval": { "a": { "loss": 4.0, "accuracy": 0.5 }, "b": { "loss": 2.0 } } }),
+        );
+        lines.push(
+            json!({ "step": 10, "eval": { "a": { "loss": 3.0, "accuracy": 0.75 }, "b": { "loss": 2.5 } } }),
+        );
+        lines.push(json!({ "step": 11, "eval": { "a": { "loss": null }, "b": { "loss": 2.5 } } }));
+        lines
+    }
+
+    #[test]
+    fn a_tasks_loss_comes_first() {
+        let panels = panels(&lines());
+        let titles: Vec<_> = panels.iter().map(Panel::title).collect();
+        assert_eq!(
+            titles,
+            [
+                "a loss: train 0.0000, valid 3.0000",
+                "a accuracy: valid 0.7500",
+                "b loss: train 5.0000, valid 2.5000"
+            ]
+        );
+        assert_eq!(panels[0].curves[0].points.len(), 10);
+        assert_eq!(panels[0].curves[1].points, [(5, 4.0), (10, 3.0)], "null is no point");
+    }
+
+    #[test]
+    fn the_best_evaluation_is_by_weighted_loss() {
+        let evaluations = evaluations(&lines());
+        assert_eq!(evaluations.len(), 3);
+        let best_at =
+            |weight: f64| best(&evaluations, &BTreeMap::from([("b".to_string(), weight)])).unwrap().step;
+        assert_eq!((best_at(1.0), best_at(3.0)), (10, 5));
+        assert_eq!(best(&[], &BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn a_plot_is_a_picture() {
+        let train = Curve { name: "train", points: (0..=8).map(|i| (i, 8.0 - i as f64)).collect() };
+        let valid = Curve { name: "valid", points: vec![(4, 6.0), (8, 4.0)] };
+        let panel = Panel { task: "t".into(), metric: "loss".into(), curves: vec![train, valid] };
+        let expected = "\
+t loss: train 0.0000, valid 4.0000
+    8.0000 |.
+           | .. o
+           |   ..   o
+           |     ..
+    0.0000 |       ..
+           +---------
+            0  step 8
+";
+        assert_eq!(panel.plot(9, 5), expected);
+    }
+
+    #[test]
+    fn one_point_is_drawn() {
+        let point = Curve { name: "valid", points: vec![(7, 2.0)] };
+        let panel = Panel { task: "t".into(), metric: "wer".into(), curves: vec![point] };
+        let plot = panel.plot(12, 3);
+        assert_eq!(plot.matches('o').count(), 1, "{plot}");
+        assert!(svg(&[panel]).unwrap().contains("t wer: valid 2.0000"));
+    }
+
+    #[test]
+    fn an_svg_has_every_panel() {
+        let svg = svg(&panels(&lines())).unwrap();
+        for title in ["a loss: ", "a accuracy: ", "b loss: "] {
+            assert!(svg.contains(title), "{title}");
+        }
+        assert!(svg.starts_with("<svg") && svg.matches("<polyline").count() >= 5);
+        assert!(super::svg(&[]).unwrap().starts_with("<svg"));
+    }
+}

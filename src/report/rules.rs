@@ -1,0 +1,285 @@
+//! Attention rules as pictures, on an example document of a few tokens of each kind.
+
+use super::DrawError;
+use crate::data::{Layout, Stream};
+use crate::model::Model;
+use crate::rules::{AttentionRules, MAX_AXES, Rule, TokenMeta};
+use plotters::prelude::*;
+use serde::Serialize;
+use smalti_contract::{ContentSpec, KindSpec};
+use std::fmt;
+
+/// Who may attend to whom in one task, in layers that have the same rules.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RulesPicture {
+    /// The task's name.
+    pub task: String,
+    /// Which attention: of the stack or the encoder to itself, or of the stack to the encoder.
+    pub attention: &'static str,
+    /// The layers, counted from 0 in their stack.
+    pub layers: Vec<usize>,
+    /// How many layers the stack has.
+    pub of_layers: usize,
+    /// A symbol for each token that looks; rows of the picture.
+    pub queries: String,
+    /// A symbol for each token that is looked at; columns of the picture.
+    pub keys: String,
+    /// A row for each query, `x` where it sees the key, else `.`.
+    pub mask: Vec<String>,
+    /// The symbols and the kinds that they stand for.
+    pub legend: Vec<(char, String)>,
+    /// For each pair of kinds that meet: query, key and rule.
+    pub rules: Vec<(String, String, String)>,
+}
+
+/// Kinds by their numbers in a model, named as their task names them.
+type Kinds = [(usize, KindSpec)];
+
+/// The pictures of all tasks of a model: one for each attention, and where layers differ, for each rule set.
+pub fn pictures(model: &Model) -> Vec<RulesPicture> {
+    let (stack, encoder) = (model.config().n_layers, model.config().n_encoder_layers);
+    let mut pictures = Vec::new();
+    for layout in model.layouts() {
+        let (main, looked_at) = (kinds_of(layout, Stream::Main), kinds_of(layout, Stream::Encoder));
+        let attentions = [
+            ("encoder self-attention", &looked_at, &looked_at, encoder),
+            ("self-attention", &main, &main, stack),
+            ("cross-attention", &main, &looked_at, stack),
+        ];
+        for (attention, queries, keys, of_layers) in attentions {
+            if !queries.is_empty() && !keys.is_empty() {
+                pictures.extend(of_attention(model, &layout.task, attention, queries, keys, of_layers));
+            }
+        }
+    }
+    pictures
+}
+
+fn kinds_of(layout: &Layout, stream: Stream) -> Vec<(usize, KindSpec)> {
+    let inputs = layout.inputs.iter().filter(|(of, _)| *of == stream);
+    inputs.flat_map(|(_, kinds)| kinds).cloned().collect()
+}
+
+fn of_attention(
+    model: &Model,
+    task: &str,
+    attention: &'static str,
+    queries: &Kinds,
+    keys: &Kinds,
+    of_layers: usize,
+) -> Vec<RulesPicture> {
+    let (query_tokens, key_tokens) = (example(queries), example(keys));
+    let legend = legend(queries, keys);
+    let mut pictures: Vec<RulesPicture> = Vec::new();
+    for layer in 0..of_layers {
+        let rules = rules_between(model.rules(layer), queries, keys);
+        // Rules tell layers apart, not masks: `near(4096)` and `all` look the same on a few tokens.
+        if let Some(known) = pictures.iter_mut().find(|picture| picture.rules == rules) {
+            known.layers.push(layer);
+            continue;
+        }
+        let drawn = model.rules(layer).draw_cross(&query_tokens, &key_tokens);
+        pictures.push(RulesPicture {
+            task: task.into(),
+            attention,
+            layers: vec![layer],
+            of_layers,
+            queries: symbols(&query_tokens, queries, &legend),
+            keys: symbols(&key_tokens, keys, &legend),
+            mask: drawn.lines().map(str::to_string).collect(),
+            legend: legend.clone(),
+            rules,
+        });
+    }
+    pictures
+}
+
+fn rules_between(rules: &AttentionRules, queries: &Kinds, keys: &Kinds) -> Vec<(String, String, String)> {
+    let pairs = queries.iter().flat_map(|query| keys.iter().map(move |key| (query, key)));
+    let meeting = pairs.filter(|(query, key)| *rules.get(query.0, key.0) != Rule::Never);
+    meeting.map(|(q, k)| (q.1.name.clone(), k.1.name.clone(), rules.get(q.0, k.0).to_string())).collect()
+}
+
+/// A letter of its name for each kind that looks or is looked at, a digit where all are taken.
+fn legend(queries: &Kinds, keys: &Kinds) -> Vec<(char, String)> {
+    let mut legend: Vec<(char, String)> = Vec::new();
+    for (_, kind) in queries.iter().chain(keys) {
+        if legend.iter().any(|(_, known)| *known == kind.name) {
+            continue;
+        }
+        let free = |symbol: &char| !legend.iter().any(|(taken, _)| taken == symbol);
+        let symbol = kind.name.chars().chain('0'..='9').find(free).unwrap_or('?');
+        legend.push((symbol, kind.name.clone()));
+    }
+    legend
+}
+
+fn symbols(tokens: &TokenMeta, kinds: &Kinds, legend: &[(char, String)]) -> String {
+    let symbol = |number: &u32| {
+        let (_, kind) = kinds.iter().find(|(known, _)| *known == *number as usize)?;
+        legend.iter().find(|(_, name)| *name == kind.name).map(|(symbol, _)| *symbol)
+    };
+    tokens.kind.iter().map(|number| symbol(number).unwrap_or('?')).collect()
+}
+
+/// Time steps of an example.
+const STEPS: u32 = 3;
+/// Tokens of a kind in an example: where it stands alone, and beside others.
+const ALONE: usize = 8;
+const BESIDE_OTHERS: usize = 4;
+/// Rows and columns of an example grid.
+const SIDE: u32 = 3;
+
+/// A small document of these kinds. Several kinds with time steps take turns, as return, state and action do;
+/// all others come one behind the other, as patches and a readout do.
+fn example(kinds: &Kinds) -> TokenMeta {
+    let several = kinds.iter().filter(|(_, kind)| kind.time_steps.is_some()).count() > 1;
+    let (in_turns, in_sequence): (Vec<_>, Vec<_>) =
+        kinds.iter().partition(|(_, kind)| several && kind.time_steps.is_some());
+    let mut example = TokenMeta::default();
+    for step in 0..if in_turns.is_empty() { 0 } else { STEPS } {
+        for (number, kind) in &in_turns {
+            let elements = kind.axes.first().map_or(1, |axis| axis.size.min(SIDE as usize)) as u32;
+            (0..elements).for_each(|element| push(&mut example, *number, step, [element, 0]));
+        }
+    }
+    let mut time = if in_turns.is_empty() { 0 } else { STEPS };
+    for (number, kind) in in_sequence {
+        for positions in places(kind, if kinds.len() == 1 { ALONE } else { BESIDE_OTHERS }) {
+            push(&mut example, *number, time, positions);
+            time += 1;
+        }
+    }
+    example.documents = std::iter::once(0..example.len()).collect();
+    example
+}
+
+/// The positions of up to `n` tokens of a kind, or of a small grid of them.
+fn places(kind: &KindSpec, n: usize) -> Vec<[u32; MAX_AXES]> {
+    let up_to = |n: usize, size: usize| 0..n.min(size) as u32;
+    match (&kind.axes[..], kind.content) {
+        ([rows, columns, ..], _) => {
+            let row = |row| up_to(SIDE as usize, columns.size).map(move |column| [row, column]);
+            up_to(SIDE as usize, rows.size).flat_map(row).collect()
+        }
+        ([axis], _) => up_to(n, axis.size).map(|index| [index, 0]).collect(),
+        // Without axis or time, the ids are all there is to tell tokens apart: readouts.
+        ([], ContentSpec::Ids { vocabulary }) if kind.time_steps.is_none() => vec![[0, 0]; n.min(vocabulary)],
+        ([], _) => vec![[0, 0]; n],
+    }
+}
+
+fn push(tokens: &mut TokenMeta, kind: usize, time: u32, positions: [u32; MAX_AXES]) {
+    tokens.document.push(0);
+    tokens.order.push(tokens.kind.len() as u32);
+    tokens.kind.push(kind as u32);
+    tokens.time.push(time);
+    tokens.positions.push(positions);
+}
+
+impl RulesPicture {
+    /// Task, attention and layers in a line.
+    pub fn title(&self) -> String {
+        let layers: Vec<String> = self.layers.iter().map(usize::to_string).collect();
+        let layers = match self.layers.len() {
+            all if all == self.of_layers => "every layer".to_string(),
+            1 => format!("layer {}", layers.join("")),
+            _ => format!("layers {}", layers.join(", ")),
+        };
+        format!("{}: {}, {layers}", self.task, self.attention)
+    }
+
+    /// The legend and the rules, a line each.
+    fn notes(&self) -> Vec<String> {
+        let legend: Vec<String> =
+            self.legend.iter().map(|(symbol, kind)| format!("{symbol} = {kind}")).collect();
+        let mut notes = vec![legend.join(", ")];
+        // Keys that a kind sees under one rule share a line.
+        let mut said = Vec::new();
+        for (query, _, rule) in &self.rules {
+            if said.contains(&(query, rule)) {
+                continue;
+            }
+            said.push((query, rule));
+            let alike = self.rules.iter().filter(|(q, _, r)| (q, r) == (query, rule));
+            let keys: Vec<&str> = alike.map(|(_, key, _)| key.as_str()).collect();
+            notes.push(format!("{query} sees {}: {rule}", keys.join(", ")));
+        }
+        notes
+    }
+}
+
+impl fmt::Display for RulesPicture {
+    /// Title, picture with its symbols, legend and rules.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        writeln!(f, "{}\n\n      {}", self.title(), self.keys)?;
+        for (query, row) in self.queries.chars().zip(&self.mask) {
+            writeln!(f, "    {query} {row}")?;
+        }
+        writeln!(f)?;
+        self.notes().iter().try_for_each(|note| writeln!(f, "    {note}"))
+    }
+}
+
+/// Side of a cell, height of a line of text and space between pictures, in pixels.
+const CELL: i32 = 16;
+const LINE: i32 = 20;
+const SPACE: i32 = 24;
+const WIDTH: i32 = 640;
+
+/// The pictures, one below the other, as SVG.
+///
+/// # Errors
+/// [`DrawError`], which is not expected.
+pub fn svg(pictures: &[RulesPicture]) -> Result<String, DrawError> {
+    let height_of = |picture: &RulesPicture| {
+        let lines = 2 + picture.notes().len() as i32;
+        SPACE + lines * LINE + picture.mask.len() as i32 * CELL
+    };
+    let height = SPACE + pictures.iter().map(height_of).sum::<i32>();
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32)).into_drawing_area();
+        root.fill(&WHITE).map_err(DrawError::new)?;
+        let mut top = SPACE;
+        for picture in pictures {
+            draw(picture, &root, top).map_err(DrawError::new)?;
+            top += height_of(picture);
+        }
+        root.present().map_err(DrawError::new)?;
+    }
+    Ok(svg)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+fn draw<'a>(
+    picture: &RulesPicture,
+    root: &Area<'a>,
+    top: i32,
+) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
+    let text =
+        |text: String, x: i32, y: i32, size: i32| root.draw(&Text::new(text, (x, y), ("sans-serif", size)));
+    let (left, first) = (SPACE + CELL, top + 2 * LINE);
+    text(picture.title(), SPACE, top, 16)?;
+    for (i, key) in (0..).zip(picture.keys.chars()) {
+        text(key.to_string(), left + i * CELL + 4, first - LINE + 4, 12)?;
+    }
+    for (q, (query, row)) in (0..).zip(picture.queries.chars().zip(&picture.mask)) {
+        let y = first + q * CELL;
+        text(query.to_string(), SPACE, y + 2, 12)?;
+        for (k, cell) in (0..).zip(row.chars()) {
+            let corners = [(left + k * CELL, y), (left + (k + 1) * CELL - 1, y + CELL - 1)];
+            let colour = if cell == 'x' { RGBColor(32, 96, 160) } else { RGBColor(232, 232, 232) };
+            root.draw(&Rectangle::new(corners, colour.filled()))?;
+        }
+    }
+    let below = first + picture.mask.len() as i32 * CELL + 6;
+    for (i, note) in (0..).zip(picture.notes()) {
+        text(note, SPACE, below + i * LINE, 13)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

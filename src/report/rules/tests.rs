@@ -1,0 +1,133 @@
+use super::*;
+use crate::head::{HeadSpec, Says};
+use crate::task::{TaskSpec, readout_kind};
+use crate::transformer::{LayerRule, ModelConfig};
+use candle_core::Device;
+use smalti_contract::Axis;
+
+fn kind(name: &str, axes: Vec<Axis>, time_steps: Option<usize>) -> KindSpec {
+    KindSpec { name: name.into(), content: ContentSpec::Features { dim: 2 }, axes, time_steps }
+}
+
+fn task(name: &str, inputs: Vec<(Stream, Vec<KindSpec>)>, rules: &[(&str, &str, &str)]) -> TaskSpec {
+    let reads = inputs.last().unwrap().1.last().unwrap().name.clone();
+    let rules = rules.iter().map(|(q, k, rule)| (q.to_string(), k.to_string(), rule.parse().unwrap()));
+    TaskSpec {
+        name: name.into(),
+        inputs,
+        rules: rules.collect(),
+        head: HeadSpec { reads, says: Says::Regress { dim: 1 } },
+        loss_weight: 1.0,
+    }
+}
+
+fn drawn(config: ModelConfig, task: TaskSpec) -> Vec<String> {
+    let config = ModelConfig { d_model: 4, n_heads: 1, ..config };
+    let model = Model::new(&config, &[task], 0, &Device::Cpu).unwrap();
+    pictures(&model).iter().map(RulesPicture::to_string).collect()
+}
+
+#[test]
+fn kinds_with_time_steps_take_turns() {
+    let kinds = ["return", "state", "action"].map(|name| kind(name, vec![], Some(9)));
+    let pairs =
+        ["return", "state", "action"].map(|q| ["return", "state", "action"].map(|k| (q, k, "causal")));
+    let drawn = drawn(
+        ModelConfig::default(),
+        task("act", vec![(Stream::Main, kinds.to_vec())], pairs.as_flattened()),
+    );
+    let expected = "act: self-attention, every layer
+
+      rsarsarsa
+    r x........
+    s xx.......
+    a xxx......
+    r xxxx.....
+    s xxxxx....
+    a xxxxxx...
+    r xxxxxxx..
+    s xxxxxxxx.
+    a xxxxxxxxx
+
+    r = return, s = state, a = action
+    return sees return, state, action: causal
+    state sees return, state, action: causal
+    action sees return, state, action: causal
+";
+    assert_eq!(drawn, [expected]);
+}
+
+#[test]
+fn a_prefix_comes_before_what_is_written() {
+    let slices = kind("slice", vec![], Some(50));
+    let characters = kind("character", vec![Axis::new("index", 2)], None);
+    let rules =
+        [("slice", "slice", "all"), ("character", "slice", "all"), ("character", "character", "causal")];
+    let drawn =
+        drawn(ModelConfig::default(), task("hear", vec![(Stream::Main, vec![slices, characters])], &rules));
+    let expected = "hear: self-attention, every layer
+
+      sssscc
+    s xxxx..
+    s xxxx..
+    s xxxx..
+    s xxxx..
+    c xxxxx.
+    c xxxxxx
+
+    s = slice, c = character
+    slice sees slice: all
+    character sees slice: all
+    character sees character: causal
+";
+    assert_eq!(drawn, [expected]);
+}
+
+#[test]
+fn layers_that_differ_are_drawn_apart() {
+    let patch = kind("patch", vec![Axis::new("row", 2), Axis::new("column", 2)], None);
+    let rules = [("patch", "patch", "all"), ("readout", "patch", "all")];
+    let near = LayerRule {
+        query: "see.patch".into(),
+        key: "see.patch".into(),
+        rule: "near(1)".parse().unwrap(),
+        layers: vec![1],
+    };
+    let config = ModelConfig { n_layers: 3, rules: vec![near], ..ModelConfig::default() };
+    let drawn = drawn(config, task("see", vec![(Stream::Main, vec![patch, readout_kind(1)])], &rules));
+    let [most, middle] = &drawn[..] else { panic!("two pictures; found {}", drawn.len()) };
+    assert!(most.starts_with("see: self-attention, layers 0, 2\n\n      ppppr\n    p xxxx.\n"), "{most}");
+    assert!(most.contains("    r xxxx.\n\n    p = patch, r = readout\n"), "{most}");
+    // On four patches both look alike; the rule tells them apart.
+    assert!(
+        middle.starts_with("see: self-attention, layer 1\n") && middle.contains("patch sees patch: near(1)")
+    );
+}
+
+#[test]
+fn an_encoder_and_the_look_at_it_are_drawn() {
+    let (slice, word) = (kind("slice", vec![], Some(50)), kind("slot", vec![Axis::new("index", 2)], None));
+    let inputs = vec![(Stream::Encoder, vec![slice]), (Stream::Main, vec![word])];
+    let rules = [("slice", "slice", "all"), ("slot", "slice", "all"), ("slot", "slot", "causal")];
+    let config = ModelConfig { n_encoder_layers: 1, n_layers: 2, ..ModelConfig::default() };
+    let drawn = drawn(config, task("hear", inputs, &rules));
+    let titles: Vec<_> = drawn.iter().filter_map(|picture| picture.lines().next()).collect();
+    let attentions = ["encoder self-attention", "self-attention", "cross-attention"];
+    assert_eq!(titles, attentions.map(|attention| format!("hear: {attention}, every layer")));
+    // Both names begin with an s; the second kind takes its next letter.
+    assert!(drawn[2].contains("\n      llllllll\n    s xxxxxxxx\n    s xxxxxxxx\n"), "{}", drawn[2]);
+    assert!(drawn[2].contains("s = slot, l = slice"), "{}", drawn[2]);
+}
+
+#[test]
+fn an_svg_has_a_cell_for_each_pair() {
+    let characters = kind("character", vec![Axis::new("index", 4)], None);
+    let config = ModelConfig { d_model: 4, n_heads: 1, ..ModelConfig::default() };
+    let task = task("read", vec![(Stream::Main, vec![characters])], &[("character", "character", "causal")]);
+    let pictures = pictures(&Model::new(&config, &[task], 0, &Device::Cpu).unwrap());
+    let svg = svg(&pictures).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+    assert_eq!(svg.matches("#2060A0").count(), 10, "1 + 2 + 3 + 4 visible keys");
+    assert_eq!(svg.matches("#E8E8E8").count(), 6);
+    assert!(svg.contains("read: self-attention, every layer"));
+}

@@ -1,0 +1,229 @@
+//! What the tokens of one input are: how many of each kind, what they hold, where they stand.
+
+use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
+use serde::Serialize;
+use smalti_contract::{Content, ContentSpec, TokenSpec, Tokens};
+use std::fmt;
+
+/// The tokens of one kind, in numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GroupSummary {
+    /// The kind's name.
+    pub kind: String,
+    /// How many there are.
+    pub tokens: usize,
+    /// What each holds: an id of a vocabulary, or so many features.
+    pub content: ContentSpec,
+    /// The positions on each axis.
+    pub axes: Vec<AxisSummary>,
+    /// The time steps; `None` where there is no token.
+    pub time: Option<Span>,
+    /// The places in the sequence; `None` where there is no token.
+    pub order: Option<Span>,
+}
+
+/// The positions on one axis.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AxisSummary {
+    /// The axis's name: `row`, `column`, `index`.
+    pub name: String,
+    /// From where to where they go; `None` where there is no token.
+    pub span: Option<Span>,
+}
+
+/// The least and the largest of some numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Span {
+    /// The least.
+    pub least: u32,
+    /// The largest.
+    pub most: u32,
+}
+
+/// One token.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Token {
+    /// Its place in the sequence.
+    pub order: u32,
+    /// Its kind's name.
+    pub kind: String,
+    /// Its position on each axis.
+    pub positions: Vec<u32>,
+    /// Its time step.
+    pub time: u32,
+    /// What it holds.
+    #[serde(flatten)]
+    pub content: TokenContent,
+}
+
+/// What one token holds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenContent {
+    /// An id.
+    Id(u32),
+    /// Its features.
+    Features(Vec<f32>),
+}
+
+impl Span {
+    fn of(numbers: impl Iterator<Item = u32> + Clone) -> Option<Self> {
+        Some(Self { least: numbers.clone().min()?, most: numbers.max()? })
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}–{}", self.least, self.most)
+    }
+}
+
+/// What each group of `tokens` is. The tokens keep `spec`.
+pub fn summary(spec: &TokenSpec, tokens: &Tokens) -> Vec<GroupSummary> {
+    let groups = spec.kinds.iter().zip(&tokens.groups).map(|(kind, group)| {
+        let axes = kind.axes.iter().enumerate().map(|(a, axis)| AxisSummary {
+            name: axis.name.clone(),
+            span: Span::of(group.positions.iter().skip(a).step_by(kind.axes.len()).copied()),
+        });
+        GroupSummary {
+            kind: kind.name.clone(),
+            tokens: group.len(),
+            content: kind.content,
+            axes: axes.collect(),
+            time: Span::of(group.time.iter().copied()),
+            order: Span::of(group.order.iter().copied()),
+        }
+    });
+    groups.collect()
+}
+
+/// The first `n` tokens of the sequence, whatever their kinds. The tokens keep `spec`.
+pub fn first(spec: &TokenSpec, tokens: &Tokens, n: usize) -> Vec<Token> {
+    let mut first = Vec::new();
+    for (kind, group) in spec.kinds.iter().zip(&tokens.groups) {
+        let n_axes = kind.axes.len();
+        for (i, &order) in group.order.iter().enumerate().filter(|(_, order)| (**order as usize) < n) {
+            let content = match &group.content {
+                Content::Ids(ids) => TokenContent::Id(ids[i]),
+                Content::Features { values, dim } => {
+                    TokenContent::Features(values[i * dim..][..*dim].to_vec())
+                }
+            };
+            let positions = group.positions[i * n_axes..][..n_axes].to_vec();
+            first.push(Token { order, kind: kind.name.clone(), positions, time: group.time[i], content });
+        }
+    }
+    first.sort_by_key(|token| token.order);
+    first
+}
+
+/// The tokens as a safetensors file: for each kind `KIND.content` (`[n]` ids in U32 or `[n, dim]` features in
+/// F32), `KIND.positions` (`[n, axes]`), `KIND.order` and `KIND.time` (`[n]`, U32). The tokens keep `spec`.
+///
+/// # Errors
+/// Where two kinds have one name.
+pub fn to_safetensors(spec: &TokenSpec, tokens: &Tokens) -> Result<Vec<u8>, SafeTensorError> {
+    let bytes = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+    let mut stored = Vec::new();
+    for (kind, group) in spec.kinds.iter().zip(&tokens.groups) {
+        let (n, mut add) = (group.len(), |name: &str, dtype, shape: Vec<usize>, bytes: Vec<u8>| {
+            stored.push((format!("{}.{name}", kind.name), dtype, shape, bytes));
+        });
+        match &group.content {
+            Content::Ids(ids) => add("content", Dtype::U32, vec![n], bytes(ids)),
+            Content::Features { values, dim } => {
+                let values = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                add("content", Dtype::F32, vec![n, *dim], values);
+            }
+        }
+        add("positions", Dtype::U32, vec![n, kind.axes.len()], bytes(&group.positions));
+        add("order", Dtype::U32, vec![n], bytes(&group.order));
+        add("time", Dtype::U32, vec![n], bytes(&group.time));
+    }
+    let views = stored.iter().map(|(name, dtype, shape, bytes)| {
+        Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?))
+    });
+    safetensors::serialize(views.collect::<Result<Vec<_>, SafeTensorError>>()?, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::SafeTensors;
+    use smalti_contract::{Axis, Group, KindSpec};
+
+    /// Two patches, one above the other, and an id between them.
+    fn mixed() -> (TokenSpec, Tokens) {
+        let kind =
+            |name: &str, content, axes| KindSpec { name: name.into(), content, axes, time_steps: None };
+        let spec = TokenSpec {
+            kinds: vec![
+                kind(
+                    "patch",
+                    ContentSpec::Features { dim: 2 },
+                    vec![Axis::new("row", 4), Axis::new("column", 4)],
+                ),
+                kind("mark", ContentSpec::Ids { vocabulary: 9 }, vec![]),
+            ],
+        };
+        let patches = Group {
+            content: Content::Features { values: vec![0.5, 1.0, 1.5, 2.0], dim: 2 },
+            positions: vec![0, 3, 1, 3],
+            order: vec![0, 2],
+            time: vec![0, 1],
+        };
+        let marks =
+            Group { content: Content::Ids(vec![7]), positions: vec![], order: vec![1], time: vec![5] };
+        let tokens = Tokens::new(vec![patches, marks]);
+        spec.check(&tokens).unwrap();
+        (spec, tokens)
+    }
+
+    #[test]
+    fn a_summary_counts_and_bounds() {
+        let (spec, tokens) = mixed();
+        let [patch, mark] = &summary(&spec, &tokens)[..] else { panic!("two kinds") };
+        let rows = patch.axes.iter().map(|axis| (axis.name.as_str(), axis.span.unwrap().to_string()));
+        assert_eq!(rows.collect::<Vec<_>>(), [("row", "0–1".to_string()), ("column", "3–3".to_string())]);
+        assert_eq!((patch.tokens, patch.order), (2, Some(Span { least: 0, most: 2 })));
+        assert_eq!(
+            (mark.content, mark.time),
+            (ContentSpec::Ids { vocabulary: 9 }, Some(Span { least: 5, most: 5 }))
+        );
+    }
+
+    #[test]
+    fn nothing_has_no_bounds() {
+        let (spec, mut tokens) = mixed();
+        tokens.groups[1] =
+            Group { content: Content::Ids(vec![]), positions: vec![], order: vec![], time: vec![] };
+        assert_eq!(summary(&spec, &tokens)[1].order, None);
+        assert!(first(&spec, &Tokens::default(), 3).is_empty());
+    }
+
+    #[test]
+    fn the_first_tokens_come_in_their_order() {
+        let (spec, tokens) = mixed();
+        let json = serde_json::to_value(first(&spec, &tokens, 2)).unwrap();
+        let expected = serde_json::json!([
+            { "order": 0, "kind": "patch", "positions": [0, 3], "time": 0, "features": [0.5, 1.0] },
+            { "order": 1, "kind": "mark", "positions": [], "time": 5, "id": 7 },
+        ]);
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn tensors_have_the_names_shapes_and_values_of_the_groups() {
+        let (spec, tokens) = mixed();
+        let bytes = to_safetensors(&spec, &tokens).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(file.len(), 8);
+        let features = file.tensor("patch.content").unwrap();
+        assert_eq!((features.dtype(), features.shape()), (Dtype::F32, &[2, 2][..]));
+        assert_eq!(features.data(), [0.5_f32, 1.0, 1.5, 2.0].map(f32::to_le_bytes).as_flattened());
+        let positions = file.tensor("patch.positions").unwrap();
+        assert_eq!((positions.dtype(), positions.shape()), (Dtype::U32, &[2, 2][..]));
+        assert_eq!(file.tensor("mark.positions").unwrap().shape(), [1, 0]);
+        assert_eq!(file.tensor("mark.content").unwrap().data(), 7_u32.to_le_bytes());
+    }
+}
