@@ -187,6 +187,7 @@ fn what_cannot_be_tokenized_is_named() {
     assert!(stray.contains("--patch is for image") && stray.contains("read as audio"), "{stray}");
     let far = refusal(1, &["tokenize", IDX, "--record", "360"]);
     assert!(far.contains("--record 360 is not among the 360 records"), "{far}");
+    assert!(refusal(1, &["tokenize", LOG, "--context", "0"]).contains("context"));
     let uneven = refusal(1, &["tokenize", IDX, "--patch", "3"]);
     assert!(uneven.contains("must be a multiple of the patch size 3"), "{uneven}");
 }
@@ -313,6 +314,10 @@ fn bad_samples_are_named() {
         let message = refusal(1, &["data", "check", &at(&data, path)]);
         assert!(message.contains(path), "{message}");
     }
+    assert!(
+        refusal(1, &["data", "check", WAV, "--split", "test"]).contains("--split is for labelled pictures")
+    );
+    assert!(refusal(1, &["data", "check", "builtin:digits", "--split", "dev"]).contains("no split \"dev\""));
     assert!(printed(&["data", "check", &at(&data, "clips/good.wav")]).contains("a recording, 1 sample\n"));
 }
 

@@ -24,6 +24,7 @@ impl Bar {
     }
 
     /// A bar of so many samples.
+    #[cfg(any(feature = "image", feature = "audio"))]
     pub fn of_samples(total: usize) -> Self {
         Self::new(total as u64, "{bar:24} {pos}/{len} {per_sec} {eta} left", |samples| samples.to_string())
     }

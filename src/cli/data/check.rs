@@ -100,6 +100,8 @@ fn recognise(path: &str) -> Result<Source> {
 
 /// Reads everything there is.
 fn read(args: &CheckArgs, source: Source) -> Result<Vec<Part>> {
+    let labelled = matches!(source, Source::Labelled);
+    ensure!(labelled || args.split.is_none(), "{}: --split is for labelled pictures", args.path);
     match source {
         Source::File(Modality::Text, bytes) => {
             Ok(vec![text::check(&bytes).with_context(|| args.path.clone())?])

@@ -1,7 +1,7 @@
 //! The tokenizer that a file is shown with: its settings from the command line, its fitted state from the file.
 
 use super::Modality;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use clap::Args;
 use smalti_contract::AnyTokenizer;
 
@@ -161,7 +161,6 @@ impl Shape {
         let episodes = episodes(bytes).collect::<Result<Vec<Episode>, _>>()?;
         let max_steps = episodes.iter().map(Episode::len).max().unwrap_or(0);
         let context = self.context.unwrap_or(FitOptions::default().context);
-        ensure!(context > 0, "--context must be at least 1 time step");
         let options = FitOptions { context, max_steps: max_steps.max(context), ..FitOptions::default() };
         Ok(Box::new(TrajectoryTokenizer::new(fit(&episodes, options)?)?))
     }
