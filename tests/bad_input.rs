@@ -1,0 +1,578 @@
+//! Whatever is wrong with a file, a setting or a run folder: the program says what and where, with the expected
+//! and the found, exits with 1 (failure) or 2 (usage), and leaves nothing behind.
+
+#![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+
+#[path = "support/files.rs"]
+mod files;
+mod support;
+
+use files::{actions, idx, log, log_with, npz, png, wav};
+use std::path::PathBuf;
+#[cfg(target_os = "linux")]
+use support::smalti_under;
+use support::{Ran, TINY, ran, smalti};
+use tempfile::TempDir;
+
+/// A folder to work in. Commands run there, so that paths in arguments and messages are short.
+struct Place(TempDir);
+
+impl Place {
+    fn new(files: &[(&str, &[u8])]) -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        files.iter().for_each(|(name, bytes)| place.write(name, bytes));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        std::fs::write(self.path(name), bytes).unwrap();
+    }
+
+    fn run(&self, line: &str) -> Ran {
+        ran(smalti(self.0.path()), line)
+    }
+
+    fn works(&self, line: &str) -> Ran {
+        let ran = self.run(line);
+        assert_eq!(ran.code, Some(0), "smalti {line}\n{}", ran.err);
+        ran
+    }
+
+    /// Runs what must fail with exit code 1 and a message with all of `says`.
+    fn fails(&self, line: &str, says: &[&str]) {
+        failed(1, line, &self.run(line), says);
+    }
+
+    /// [`fails`](Self::fails), for a `train` that must not even make its run folder.
+    fn fails_untouched(&self, line: &str, says: &[&str]) {
+        self.fails(&format!("{line} --out refused"), says);
+        assert!(!self.path("refused").exists(), "smalti {line} left a run folder");
+    }
+}
+
+fn failed(code: i32, line: &str, ran: &Ran, says: &[&str]) {
+    assert_eq!(ran.code, Some(code), "smalti {line}\n{}", ran.err);
+    assert_eq!(ran.out, "", "smalti {line}");
+    for say in says {
+        assert!(ran.err.contains(say), "smalti {line}\nexpected {say:?} in: {}", ran.err);
+    }
+    assert!(!ran.err.contains("panicked"), "smalti {line}\n{}", ran.err);
+}
+
+fn text_train() -> String {
+    format!("train text {TINY} --set train.steps=6 --set data.path=a.txt --set data.context=16")
+}
+
+fn image_train() -> String {
+    format!(
+        "train image {TINY} --set train.epochs=0 --set train.steps=6 --set data.path=pictures --set data.patch=4"
+    )
+}
+
+fn audio_train() -> String {
+    format!(
+        "train audio {TINY} --set train.steps=6 --set data.path=clips/manifest.tsv --set data.concat=[1,1] \
+         --set data.audio.mel.n_mels=8 --set data.audio.max_slices=64"
+    )
+}
+
+fn trajectory_train() -> String {
+    format!(
+        "train trajectory {TINY} --set train.steps=6 --set data.path=log.npz --set data.context=4 \
+         --set data.holdout=0.3"
+    )
+}
+
+fn text_place() -> Place {
+    Place::new(&[("a.txt", support::text().as_bytes())])
+}
+
+fn image_place() -> Place {
+    let place = Place::new(&[]);
+    for split in ["train", "test"] {
+        for (class, height) in [("high", 16), ("low", 8)] {
+            (0..3).for_each(|i| place.write(&format!("pictures/{split}/{class}/{i}.png"), &png(8, height)));
+        }
+    }
+    place
+}
+
+fn audio_place() -> Place {
+    let manifest = b"path\ttext\tsplit\na.wav\tab\ttrain\nb.wav\tba\ttrain\nc.wav\tab\tvalid\n";
+    let place = Place::new(&[("clips/manifest.tsv", manifest)]);
+    ["a", "b", "c"]
+        .iter()
+        .for_each(|clip| place.write(&format!("clips/{clip}.wav"), &wav(8000, 2400, 1, 16)));
+    place
+}
+
+fn trajectory_place() -> Place {
+    Place::new(&[("log.npz", &npz(&log()))])
+}
+
+/// With one byte turned round; 13 from the end of a PNG it is one of its checksum.
+fn damaged(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
+    bytes[at] ^= 0xff;
+    bytes
+}
+
+#[test]
+fn texts() {
+    let place = text_place();
+    place.write("empty.txt", b"");
+    place.write("short.txt", b"hi");
+    place.write("latin.txt", &b"caf\xe9 ".repeat(99));
+    place.write("picture.txt", &png(8, 8));
+    let cases: [(&str, &[&str]); 6] = [
+        ("none.txt", &["none.txt", "not found", "expected a file"]),
+        ("empty.txt", &["empty.txt", "empty"]),
+        ("short.txt", &["short.txt", "1 tokens", "context 16 needs at least 17"]),
+        ("latin.txt", &["latin.txt", "UTF-8", "0xe9 at offset 3"]),
+        ("picture.txt", &["picture.txt", "UTF-8", "0x89 at offset 0"]),
+        ("..", &["..", "a folder; expected a file"]),
+    ];
+    for (path, says) in cases {
+        place.fails_untouched(&format!("{} --set data.path={path}", text_train()), says);
+    }
+    place.fails_untouched(&format!("{} --set data.path=", text_train()), &["data.path"]);
+}
+
+#[test]
+fn picture_sources() {
+    let place = image_place();
+    place.write("empty.tar", b"");
+    place.write("text.tar", &b"no archive ".repeat(99));
+    place.write("loose/train/one.png", &png(8, 8));
+    for (name, file) in
+        [("train-images-idx3", idx(0x803, &[4, 8, 8], 256)), ("train-labels-idx1", idx(0x801, &[4], 4))]
+    {
+        let set = |folder: &str, bytes: &[u8]| place.write(&format!("{folder}/{name}-ubyte"), bytes);
+        set("cut", &file[..file.len() - 1]);
+        set("swapped", &if file[3] == 3 { idx(0x801, &[4], 4) } else { idx(0x803, &[4, 8, 8], 256) });
+        set("fewer", &if file[3] == 3 { file } else { idx(0x801, &[3], 3) });
+    }
+    let cases: [(&str, &[&str]); 7] = [
+        ("none", &["none", "not found", "expected a folder or a tar archive"]),
+        ("empty.tar", &["empty.tar", "empty"]),
+        ("text.tar", &["text.tar", "not readable as a tar archive"]),
+        ("loose", &["loose", "no split \"train\"; there is no folder above the class folders"]),
+        ("cut", &["cut/train-labels-idx1-ubyte", "IDX", "says 4 = 4 bytes; 3 follow"]),
+        (
+            "swapped",
+            &["swapped/train-labels-idx1-ubyte", "begins with [00, 00, 08, 03]; expected [00, 00, 08, 01]"],
+        ),
+        ("fewer", &["fewer/train-images-idx3-ubyte holds 4 images", "train-labels-idx1-ubyte 3 labels"]),
+    ];
+    for (path, says) in cases {
+        place.fails_untouched(&format!("{} --set data.path={path}", image_train()), says);
+    }
+    let splits = format!("{} --set data.train=practice", image_train());
+    place.fails_untouched(&splits, &["pictures", "no split \"practice\"; there is test, train"]);
+}
+
+#[test]
+fn pictures() {
+    let whole = png(8, 8);
+    let cases: [(&str, Vec<u8>, &[&str]); 4] = [
+        ("empty", vec![], &["empty"]),
+        ("cut", whole[..60].to_vec(), &["not readable as image", "end of file"]),
+        ("corrupt", damaged(whole.clone(), whole.len() - 13), &["not readable as image", "CRC"]),
+        ("text", b"a cat".to_vec(), &["unknown format; PNG, JPEG, GIF, BMP, WebP and IDX are known"]),
+    ];
+    for (name, bytes, says) in cases {
+        let place = image_place();
+        place.write("pictures/train/low/1.png", &bytes);
+        let says = [&["pictures/train/low/1.png"], says].concat();
+        place.fails_untouched(&image_train(), &says);
+        assert!(!place.path("refused").exists(), "{name}");
+    }
+}
+
+/// The picture is found to be indivisible when its sample is drawn: in training, and in evaluation.
+#[test]
+fn a_picture_of_another_size_is_named() {
+    for file in ["pictures/train/low/1.png", "pictures/test/low/1.png"] {
+        let place = image_place();
+        place.write(file, &png(9, 8));
+        let says = [file, "image is 8×9 pixels; width must be a multiple of the patch size 4"];
+        place.fails(&format!("{} --out run", image_train()), &says);
+    }
+}
+
+/// Whatever stops a training, the steps that it has done are saved.
+#[test]
+fn a_bad_validation_picture_costs_no_step() {
+    let place = image_place();
+    place.write("pictures/test/low/1.png", &png(9, 8));
+    place.fails(&format!("{} --out run", image_train()), &["width must be a multiple of the patch size 4"]);
+    assert!(place.path("run/state.safetensors").exists(), "six steps are lost");
+    place.write("pictures/test/low/1.png", &png(8, 8));
+    assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
+}
+
+#[test]
+fn manifests() {
+    let place = audio_place();
+    place.write("png.tsv", &png(8, 8));
+    place.write("empty.tsv", b"");
+    place.write("headless.tsv", b"a.wav\tab\n");
+    place.write("ragged.tsv", b"path\ttext\na.wav\tab\nb.wav\n");
+    place.write("rowless.tsv", b"path\ttext\tsplit\n");
+    place.write("out.tsv", b"path\ttext\n../secret.wav\tab\n");
+    let cases: [(&str, &[&str]); 7] = [
+        ("none.tsv", &["none.tsv", "not found"]),
+        ("png.tsv", &["png.tsv", "UTF-8"]),
+        ("empty.tsv", &["empty.tsv", "empty"]),
+        ("headless.tsv", &["headless.tsv", "no column \"path\"; there is a.wav, ab"]),
+        ("ragged.tsv", &["ragged.tsv", "line 3 has 1 fields; the header has 2"]),
+        ("rowless.tsv", &["rowless.tsv", "expected rows below the header"]),
+        ("out.tsv", &["out.tsv, line 2", "../secret.wav", "leads out of its folder"]),
+    ];
+    for (path, says) in cases {
+        place.fails_untouched(&format!("{} --set data.path={path}", audio_train()), says);
+    }
+    let filter = format!("{} --set data.train=speaker=theo", audio_train());
+    place.fails_untouched(&filter, &["manifest.tsv", "no column \"speaker\"; there is path, text, split"]);
+    let nobody = format!("{} --set data.valid=split=none", audio_train());
+    place.fails_untouched(&nobody, &["task audio has no samples"]);
+}
+
+/// Recordings that nobody can read, and what is said of them.
+fn bad_recordings() -> [(Vec<u8>, &'static [&'static str]); 7] {
+    [
+        (vec![], &["empty"]),
+        (wav(8000, 0, 1, 16), &["not readable as WAV", "the clip has no samples"]),
+        (wav(1, 100, 1, 16), &["not readable as WAV", "1 Hz; 1000 to 384000 Hz are accepted"]),
+        (wav(8000, 800, 7, 8), &["not readable as WAV", "mu-law; only PCM and IEEE float are supported"]),
+        (wav(8000, 800, 1, 12), &["not readable as WAV", "12 bits; 8, 16, 24 and 32 are supported"]),
+        (wav(8000, 800, 1, 16)[..500].to_vec(), &["not readable as WAV", "cut short: 456 of the 1600 bytes"]),
+        (png(8, 8), &["not readable as WAV", "begins with RIFF"]),
+    ]
+}
+
+/// Recordings are read when they are needed, so the run is there already; it goes on once the file is right.
+#[test]
+fn recordings_in_training() {
+    for (bytes, says) in bad_recordings() {
+        let place = audio_place();
+        place.write("clips/b.wav", &bytes);
+        let says = [&["clips/b.wav"], says].concat();
+        place.fails(&format!("{} --out run", audio_train()), &says);
+        place.write("clips/b.wav", &wav(8000, 2400, 1, 16));
+        assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
+    }
+    let place = audio_place();
+    std::fs::remove_file(place.path("clips/b.wav")).unwrap();
+    place.fails(&format!("{} --out run", audio_train()), &["clips/b.wav", "not found"]);
+}
+
+#[test]
+fn recordings_to_transcribe() {
+    let place = audio_place();
+    place.works(&format!("{} --out run", audio_train()));
+    for (bytes, says) in bad_recordings() {
+        place.write("bad.wav", &bytes);
+        place.fails("transcribe run clips/a.wav bad.wav", &[&["bad.wav"], says].concat());
+    }
+    place.write("long.wav", &wav(8000, 8000 * 60, 1, 16));
+    place.fails("transcribe run long.wav", &["long.wav", "3000 slices of 2; max_slices is 64"]);
+    place.fails("transcribe run none.wav", &["none.wav", "not found"]);
+    place.fails("classify run clips/a.wav", &["run has no image task"]);
+    place.fails("generate run", &["run has no text task"]);
+}
+
+#[test]
+fn pictures_to_classify() {
+    let place = image_place();
+    place.works(&format!("{} --out run", image_train()));
+    let whole = png(8, 8);
+    let cases: [(&str, Vec<u8>, &[&str]); 8] = [
+        ("empty.png", vec![], &["empty"]),
+        ("cut.png", whole[..60].to_vec(), &["not readable as image"]),
+        ("corrupt.png", damaged(whole.clone(), whole.len() - 13), &["not readable as image", "CRC"]),
+        ("sound.png", wav(8000, 800, 1, 16), &["unknown format"]),
+        ("odd.png", png(8, 7), &["image is 7×8 pixels; height must be a multiple of the patch size 4"]),
+        ("large.png", png(8, 128), &["32", "16"]),
+        ("cut-idx3-ubyte", idx(0x803, &[2, 8, 8], 100), &["says 2×8×8 = 128 bytes; 100 follow"]),
+        ("claim-idx3-ubyte", idx(0x803, &[u32::MAX; 3], 8), &["IDX", "8 follow"]),
+    ];
+    for (name, bytes, says) in cases {
+        place.write(name, &bytes);
+        place.fails(&format!("classify run pictures/test/low/0.png {name}"), &[&[name], says].concat());
+    }
+    place.fails("classify run none.png", &["none.png", "not found"]);
+    place.fails("transcribe run none.wav", &["run has no audio task"]);
+}
+
+#[test]
+fn logs() {
+    let place = trajectory_place();
+    let mut nan: Vec<u8> = log()[0].3.clone();
+    nan[60..64].copy_from_slice(&f32::NAN.to_le_bytes());
+    let whole = npz(&log());
+    let without = |name: &str| npz(&log().into_iter().filter(|array| array.0 != name).collect::<Vec<_>>());
+    let cases: [(&str, Vec<u8>, &[&str]); 11] = [
+        ("empty.npz", vec![], &["empty"]),
+        ("cut.npz", whole[..300].to_vec(), &["npz"]),
+        ("corrupt.npz", damaged(whole, 100), &["npz", "obs"]),
+        ("sound.npz", wav(8000, 800, 1, 16), &["npz", "JSON lines"]),
+        (
+            "nan.npz",
+            log_with(("obs", "<f4", "(24, 2)".into(), nan)),
+            &["episode 1: observations at step 1 is NaN; it must be finite"],
+        ),
+        (
+            "ragged.npz",
+            log_with(("rewards", "<f4", "(23,)".into(), vec![0; 92])),
+            &["rewards must have 24 rows, as obs has; found 23"],
+        ),
+        (
+            "starts.npz",
+            without("episode_starts"),
+            &["\"episode_starts\" is missing; found: obs, actions, rewards"],
+        ),
+        ("negative.npz", log_with(actions(|_| -1)), &["actions at step 0 is -1; it must be a number from 0"]),
+        (
+            "claim.npz",
+            log_with(("obs", "<f4", "(1000000000, 2)".into(), vec![0; 192])),
+            &["\"obs\"", "(1000000000, 2)", "exceeds"],
+        ),
+        (
+            "ragged.jsonl",
+            br#"{"observations": [[1], [1, 2]], "actions": [0, 1], "rewards": [1, 1]}"#.to_vec(),
+            &["line 1", "observations"],
+        ),
+        (
+            "unknown.jsonl",
+            br#"{"observation": [[1]], "actions": [0], "rewards": [1]}"#.to_vec(),
+            &["line 1", "observation"],
+        ),
+    ];
+    for (name, bytes, says) in cases {
+        place.write(name, &bytes);
+        let line = format!("{} --set data.path={name}", trajectory_train());
+        place.fails_untouched(&line, &[&[name], says].concat());
+    }
+    place.fails_untouched(
+        &format!("{} --set data.path=none.npz", trajectory_train()),
+        &["none.npz", "not found"],
+    );
+}
+
+/// A single action of 4,000,000,000 must not make a head of as many rows.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_action_beyond_reason_takes_no_memory() {
+    let place = Place::new(&[("log.npz", &log_with(actions(|step| step % 2 * 4_000_000_000)))]);
+    let line = format!("{} --out refused", trajectory_train());
+    let ran = ran(smalti_under("ulimit -v 4000000", place.0.path()), &line);
+    failed(1, &line, &ran, &["log.npz", "4000000000"]);
+    assert!(!place.path("refused").exists());
+}
+
+#[test]
+fn rollouts() {
+    let place = trajectory_place();
+    place.works(&format!("{} --out run", trajectory_train()));
+    place.fails("rollout run --env nonsense", &["--env", "\"nonsense\"; there is cartpole"]);
+    place.fails("rollout run", &["cartpole has states of 4 numbers", "the model has learned states of 2"]);
+    place.fails("rollout run --episodes 0", &["--episodes must be at least 1"]);
+}
+
+#[test]
+fn files_to_tokenize() {
+    let place = Place::new(&[
+        ("a.txt", b"abc"),
+        ("empty.txt", b""),
+        ("latin.txt", b"caf\xe9"),
+        ("blob", b"\xff\0\x01"),
+    ]);
+    place.write("cut.png", &png(8, 8)[..60]);
+    place.write("odd.png", &png(9, 8));
+    place.write("hz.wav", &wav(1, 100, 1, 16));
+    place.write("cut.npz", &npz(&log())[..300]);
+    let cases: [(&str, &[&str]); 12] = [
+        ("none.txt", &["none.txt", "not found"]),
+        ("empty.txt", &["empty.txt", "empty"]),
+        ("latin.txt", &["latin.txt", "UTF-8"]),
+        ("blob", &["blob", "--as text, image, audio or trajectory"]),
+        ("cut.png", &["cut.png", "not readable as image"]),
+        ("odd.png", &["odd.png", "8×9 pixels; width must be a multiple of the patch size 4"]),
+        ("hz.wav", &["hz.wav", "1 Hz; 1000 to 384000 Hz"]),
+        ("cut.npz", &["cut.npz", "npz"]),
+        ("a.txt --as image", &["a.txt", "unknown format"]),
+        ("a.txt --as audio", &["a.txt", "begins with RIFF"]),
+        ("a.txt --patch 4", &["--patch is for image", "read as text"]),
+        ("a.txt --record 1", &["--record 1 is not among the 1 records"]),
+    ];
+    for (line, says) in cases {
+        place.fails(&format!("tokenize {line} --out tokens.safetensors"), says);
+        assert!(!place.path("tokens.safetensors").exists(), "{line}");
+    }
+}
+
+#[test]
+fn settings() {
+    let place = text_place();
+    let cases: [(&str, &[&str]); 16] = [
+        ("train.stesp=1", &["unknown field `stesp`", "`steps`", "in `train`"]),
+        ("data.paht=a.txt", &["unknown field `paht`", "`path`", "in `data`"]),
+        ("trian.steps=1", &["unknown field `trian`", "`train`"]),
+        ("data.modality=video", &["unknown variant `video`", "`text`, `image`, `audio`, `trajectory`"]),
+        ("train.steps=many", &["\"many\", expected u64", "train.steps"]),
+        ("train.steps=-1", &["-1", "expected u64", "train.steps"]),
+        ("train.steps", &["train.steps", "expected key=value"]),
+        ("train.steps.x=1", &["steps is a setting, not a table"]),
+        ("train.batch=0", &["train.batch", "at least 1; found 0"]),
+        ("train.learning_rate=nan", &["train.learning_rate", "found NaN"]),
+        ("train.learning_rate=-1", &["train.learning_rate", "at least 0; found -1"]),
+        ("train.ema=1", &["train.ema", "below 1; found 1"]),
+        ("model.n_heads=3", &["model.n_heads", "d_model 16 must be a multiple of n_heads 3"]),
+        ("model.d_model=0", &["model.d_model", "at least 1; found 0"]),
+        ("data.holdout=2", &["data.holdout", "between 0 and 1; found 2"]),
+        ("data.context=0", &["context is 0; it must be at least 1"]),
+    ];
+    for (setting, says) in cases {
+        place.fails_untouched(&format!("{} --set {setting}", text_train()), says);
+    }
+    place.fails_untouched(
+        "train texts",
+        &["\"texts\"", "neither a preset (text, image, audio, trajectory, mix)"],
+    );
+    place.write("mine.toml", b"[data]\nmodality = \"text\"\n[train]\nsteps == 5\n");
+    place.fails_untouched("train mine.toml", &["mine.toml", "steps == 5"]);
+    place.write("both.toml", b"[data]\nmodality = \"text\"\n[mix.b.data]\nmodality = \"text\"\n");
+    place.fails_untouched("train both.toml", &["both.toml", "either [data], one task, or [mix.NAME.data]"]);
+}
+
+#[test]
+fn usage() {
+    let place = text_place();
+    let cases: [(&str, &[&str]); 7] = [
+        ("train text --frobnicate", &["--frobnicate"]),
+        ("trian text", &["trian"]),
+        ("classify", &["<RUN>", "<FILES>"]),
+        ("train text --device tpu", &["--device", "expected auto, cpu, cuda or cuda:N; found \"tpu\""]),
+        ("rollout run --episodes many", &["--episodes", "many"]),
+        ("tokenize a.txt --as video", &["video", "text, image, audio, trajectory"]),
+        ("tokenize a.png --size 8", &["--size", "expected HEIGHTxWIDTH"]),
+    ];
+    for (line, says) in cases {
+        failed(2, line, &place.run(line), says);
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_gpu_without_its_feature() {
+    let line = format!("{} --device cuda", text_train());
+    text_place().fails_untouched(&line, &["built without CUDA", "--features cuda", "--device cpu"]);
+}
+
+#[test]
+fn run_folders() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    let whole = |name: &str| std::fs::read(place.path(&format!("run/{name}"))).unwrap();
+    let settings = String::from_utf8(whole("run.toml")).unwrap();
+    assert!(settings.starts_with("version = 1\n"), "{settings}");
+    let (model, state) = (whole("model.safetensors"), whole("state.safetensors"));
+
+    let of_version_2 = settings.replacen("version = 1", "version = 2", 1);
+    let wider = settings.replacen("d_model = 16", "d_model = 32", 1);
+    let unknown = settings.replacen("[train]", "[train]\nstesp = 1", 1);
+    // What is spoilt, with what, and what is said of it by whom.
+    let cases: [(&str, &[u8], &str, &[&str]); 14] = [
+        ("run.toml", of_version_2.as_bytes(), "eval run", &["run/run.toml", "version 2", "reads version 1"]),
+        ("run.toml", of_version_2.as_bytes(), "train --resume --out run", &["run/run.toml", "version 2"]),
+        ("run.toml", unknown.as_bytes(), "eval run", &["run/run.toml", "unknown field `stesp`"]),
+        ("run.toml", &model, "info run", &["run", "run.toml"]),
+        ("run.toml", wider.as_bytes(), "eval run", &["run/model.safetensors", "is [", "expected ["]),
+        (
+            "run.toml",
+            wider.as_bytes(),
+            "train --resume --out run",
+            &["run/state.safetensors", "is [", "expected ["],
+        ),
+        ("tokenizers.json", b"", "eval run", &["run/tokenizers.json", "not a file of saved tokenizers"]),
+        ("tokenizers.json", b"{}", "eval run", &["run", "tokenizers.json has nothing for task text"]),
+        ("model.safetensors", b"", "eval run", &["run/model.safetensors is not a safetensors file"]),
+        (
+            "model.safetensors",
+            &model[..model.len() - 1],
+            "generate run",
+            &["run/model.safetensors is not a safetensors file"],
+        ),
+        ("model.safetensors", b"a text", "info run", &["run/model.safetensors is not a safetensors file"]),
+        (
+            "model.safetensors",
+            &state,
+            "eval run",
+            &["run/model.safetensors", "is not a parameter of this model"],
+        ),
+        (
+            "state.safetensors",
+            &state[..99],
+            "train --resume --out run",
+            &["run/state.safetensors is not a safetensors file"],
+        ),
+        ("state.safetensors", &model, "train --resume --out run", &["run/state.safetensors"]),
+    ];
+    for (name, spoilt, line, says) in cases {
+        let before = whole(name);
+        place.write(&format!("run/{name}"), spoilt);
+        place.fails(line, says);
+        assert_eq!(whole(name), spoilt, "smalti {line} has written {name}");
+        place.write(&format!("run/{name}"), &before);
+    }
+    place.write("run/metrics.jsonl", b"{\"step\": 1}\nnoise\n{\"step\": 2}\n");
+    place.fails("train --resume --out run", &["run/metrics.jsonl", "line 2"]);
+    assert_eq!((whole("model.safetensors"), whole("state.safetensors")), (model, state));
+
+    for (name, line) in
+        [("model.safetensors", "eval run"), ("tokenizers.json", "eval run"), ("run.toml", "eval run")]
+    {
+        std::fs::remove_file(place.path(&format!("run/{name}"))).unwrap();
+        place.fails(line, &["run is no run folder", name]);
+    }
+}
+
+#[test]
+fn runs_that_are_not_there_or_there_already() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    let state = std::fs::read(place.path("run/state.safetensors")).unwrap();
+    place.fails(&format!("{} --out run", text_train()), &["run holds a run already", "--resume", "--out"]);
+    assert_eq!(std::fs::read(place.path("run/state.safetensors")).unwrap(), state);
+    place.fails("train --resume --out none", &["none is no run folder", "run.toml"]);
+    assert!(!place.path("none").exists());
+    place.fails("train --resume --out run --set train.steps=9", &["--resume", "--set"]);
+    place.fails("eval none", &["none is no run folder"]);
+    place.fails("info a.txt", &["a.txt is no run folder"]);
+    place.fails(&format!("{} --out a.txt/run", text_train()), &["a.txt/run"]);
+    std::fs::write(place.path("a.txt"), "ÄÖÜ ".repeat(200)).unwrap();
+    place.fails("eval run", &["a.txt", "character 'Ä'", "vocabulary"]);
+}
+
+/// The message blames what is not finite, and the last checkpoint is that of before.
+#[test]
+fn a_run_that_diverges_keeps_its_checkpoint() {
+    let place = text_place();
+    place.works(&format!("{} --set train.warmup=0 --out run", text_train()));
+    let saved = |name: &str| std::fs::read(place.path(&format!("run/{name}.safetensors"))).unwrap();
+    let (model, state) = (saved("model"), saved("state"));
+    let settings = std::fs::read_to_string(place.path("run/run.toml")).unwrap();
+    let wild = settings.replacen("\nlearning_rate = 0.001", "\nlearning_rate = 1e9", 1);
+    place.write("run/run.toml", wild.replacen("\nsteps = 6", "\nsteps = 40", 1).as_bytes());
+    let line = "train --resume --out run";
+    let ran = place.run(line);
+    failed(1, line, &ran, &["train.learning_rate", "the last checkpoint is from before", "of step"]);
+    assert!(["NaN", "inf"].iter().any(|not_finite| ran.err.contains(not_finite)), "{}", ran.err);
+    assert_eq!((saved("model"), saved("state")), (model, state));
+    place.works("eval run --weights last");
+}

@@ -1,0 +1,50 @@
+//! The program, run as a user runs it.
+
+use std::path::Path;
+use std::process::Command;
+
+/// What a command left: its exit code and what it said.
+#[derive(Debug)]
+pub struct Ran {
+    /// `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// The `smalti` command, in a folder, without the settings that a developer's shell may have.
+pub fn smalti(folder: &Path) -> Command {
+    command(env!("CARGO_BIN_EXE_smalti"), folder)
+}
+
+/// `smalti` under a limit of the shell, such as `ulimit -v 1000000`; the arguments follow.
+#[cfg(target_os = "linux")]
+pub fn smalti_under(limit: &str, folder: &Path) -> Command {
+    let mut shell = command("sh", folder);
+    shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_smalti")]);
+    shell
+}
+
+fn command(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder).env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
+    command
+}
+
+/// Runs a command with the words of `line` to its end.
+pub fn ran(mut command: Command, line: &str) -> Ran {
+    let output = command.args(line.split_whitespace()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Text enough for a few dozen windows of 16 characters.
+pub fn text() -> String {
+    "the quick brown fox jumps over the lazy dog, and again.\n".repeat(12)
+}
+
+/// Settings of a model that trains in milliseconds.
+pub const TINY: &str =
+    "--set train.batch=4 --set model.d_model=16 --set model.n_layers=1 --set model.n_heads=2";
