@@ -156,12 +156,14 @@ impl Load {
     }
 
     fn spec(&self) -> TaskSpec {
-        let kind = |name: &str, content, axes| KindSpec { name: name.into(), content, axes, time_steps: None };
+        let kind =
+            |name: &str, content, axes| KindSpec { name: name.into(), content, axes, time_steps: None };
         let features = |dim| ContentSpec::Features { dim };
         let ids = |vocabulary| ContentSpec::Ids { vocabulary };
         let index = |size| vec![Axis::new("index", size)];
         let all_pairs = |kinds: &[KindSpec], rule: Rule| {
-            let pairs = kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q.name.clone(), k.name.clone())));
+            let pairs =
+                kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q.name.clone(), k.name.clone())));
             pairs.map(|(q, k)| (q, k, rule.clone())).collect::<Vec<_>>()
         };
         let (kinds, rule, reads, says) = match self.input {

@@ -156,9 +156,9 @@ impl RunConfig {
             return Err(SettingsError::Version { origin: origin.into(), found });
         }
         overrides.iter().try_for_each(|text| set(&mut table, text))?;
-        let config: Self = toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| {
-            unreadable(e.to_string().trim_end().to_string())
-        })?;
+        let config: Self = toml::Value::Table(table)
+            .try_into()
+            .map_err(|e: toml::de::Error| unreadable(e.to_string().trim_end().to_string()))?;
         config.validate(origin)?;
         Ok(config)
     }

@@ -129,15 +129,18 @@ impl Embedder {
 /// Share of the features' deviation that their embedding starts with.
 const FEATURE_SCALE: f64 = 0.2;
 
-/// Sines in the first half, cosines in the second, of wavelengths from 2π to 10,000·2π (Vaswani et al. 2017),
-/// at the size of a learned table.
+/// Root mean square of sinusoids: that of embedded features, since unlike a learned table they cannot grow.
+const SINUSOID_RMS: f64 = 0.1;
+
+/// Sines in the first half, cosines in the second, of wavelengths from 2π to 10,000·2π (Vaswani et al. 2017).
 fn sinusoids(positions: &[u32], d_model: usize, device: &Device) -> Result<Tensor> {
     let half = d_model / 2;
+    let amplitude = SINUSOID_RMS * std::f64::consts::SQRT_2;
     let mut values = Vec::with_capacity(positions.len() * d_model);
     for &position in positions {
         let angle = |i: usize| f64::from(position) * libm::exp(-(i as f64) / half as f64 * libm::log(1e4));
-        values.extend((0..half).map(|i| (EMBEDDING_STD * std::f64::consts::SQRT_2 * libm::sin(angle(i))) as f32));
-        values.extend((0..half).map(|i| (EMBEDDING_STD * std::f64::consts::SQRT_2 * libm::cos(angle(i))) as f32));
+        values.extend((0..half).map(|i| (amplitude * libm::sin(angle(i))) as f32));
+        values.extend((0..half).map(|i| (amplitude * libm::cos(angle(i))) as f32));
     }
     Tensor::from_vec(values, (positions.len(), d_model), device)
 }

@@ -177,7 +177,8 @@ impl Model {
         unused.extend(silent.map(|t| format!("head.{}.", self.tasks[t].name)));
         let looks = batch.encoder.is_some();
         move |name| {
-            let crosses = name.starts_with("encoder.") || name.contains(".cross.") || name.contains(".cross_norm.");
+            let crosses =
+                name.starts_with("encoder.") || name.contains(".cross.") || name.contains(".cross_norm.");
             (looks || !crosses) && !unused.iter().any(|prefix| name.starts_with(prefix.as_str()))
         }
     }
@@ -223,7 +224,9 @@ impl Model {
     }
 
     fn views(&self, queries: &Arc<TokenMeta>, keys: &Arc<TokenMeta>) -> Vec<Arc<Visibility>> {
-        let view = |rules: &Arc<AttentionRules>| Arc::new(Visibility::new(rules.clone(), queries.clone(), keys.clone()));
+        let view = |rules: &Arc<AttentionRules>| {
+            Arc::new(Visibility::new(rules.clone(), queries.clone(), keys.clone()))
+        };
         self.rules.iter().map(view).collect()
     }
 
@@ -277,10 +280,12 @@ fn lay_out(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<(Vec<KindSpec>, V
             }
             inputs.push((*stream, numbered));
         }
-        let mut main = inputs.iter().filter(|(stream, _)| *stream == Stream::Main).flat_map(|(_, kinds)| kinds);
+        let mut main =
+            inputs.iter().filter(|(stream, _)| *stream == Stream::Main).flat_map(|(_, kinds)| kinds);
         let reads = main.find(|(_, kind)| kind.name == task.head.reads).map(|(number, _)| *number);
-        let reads = reads
-            .ok_or_else(|| refuse(format!("its head reads {}, no kind of its main input", task.head.reads)))?;
+        let reads = reads.ok_or_else(|| {
+            refuse(format!("its head reads {}, no kind of its main input", task.head.reads))
+        })?;
         layouts.push(Layout { task: task.name.clone(), inputs, reads });
     }
     Ok((kinds, layouts))

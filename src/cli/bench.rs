@@ -33,7 +33,8 @@ pub fn run(args: BenchArgs) -> Result<()> {
         bail!("--steps must be at least 1");
     }
     let device = args.device.open()?;
-    let measured = loads.iter().map(|load| load.measure(args.steps, &device)).collect::<Result<Vec<_>, _>>()?;
+    let measured =
+        loads.iter().map(|load| load.measure(args.steps, &device)).collect::<Result<Vec<_>, _>>()?;
     if args.json {
         return print::json(&serde_json::json!({ "loads": measured }));
     }

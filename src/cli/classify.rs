@@ -1,6 +1,6 @@
 //! `smalti classify`
 
-use super::{device::DeviceChoice, print};
+use super::device::DeviceChoice;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -31,6 +31,7 @@ const BATCH: usize = 64;
 /// Classifies.
 #[cfg(feature = "image")]
 pub fn run(args: ClassifyArgs) -> Result<()> {
+    use super::print;
     use anyhow::Context;
     use smalti::run::{Run, Weights};
     use smalti::tasks::Builtin;

@@ -155,7 +155,8 @@ mod with_all {
                 let play = |target| trajectory::rollout(task, model, number, "cartpole", target, 20, 1337);
                 let random = trajectory::random_policy("cartpole", 100, 1337)?.return_mean();
                 let (low, high) = (play(50.0)?.return_mean(), play(500.0)?.return_mean());
-                let said = format!("asked for 50 it earns {low:.0}, asked for 500 {high:.0} (20 episodes each)");
+                let said =
+                    format!("asked for 50 it earns {low:.0}, asked for 500 {high:.0} (20 episodes each)");
                 Learned {
                     baseline: random,
                     score: high,
@@ -168,7 +169,9 @@ mod with_all {
     /// The tokens of a sample's picture, without the readout.
     fn pixels(sample: &Sample) -> smalti_contract::Tokens {
         let groups = sample.inputs.iter().flat_map(|(_, tokens)| tokens.groups.clone());
-        smalti_contract::Tokens::new(groups.filter(|g| matches!(g.content, Content::Features { .. })).collect())
+        smalti_contract::Tokens::new(
+            groups.filter(|g| matches!(g.content, Content::Features { .. })).collect(),
+        )
     }
 
     /// A grey image in characters, two for each pixel, because they are taller than wide.
@@ -182,12 +185,15 @@ mod with_all {
     }
 
     fn report(learned: &[Learned], model: &Model, folder: &Path, minutes: f64) {
-        println!(
-            "One model of {} parameters learned in {minutes:.1} minutes:\n",
-            model.params().count()
-        );
+        println!("One model of {} parameters learned in {minutes:.1} minutes:\n", model.params().count());
         let rows = learned.iter().map(|l| {
-            vec![l.task.clone(), l.what.into(), l.metric.into(), print::number(l.baseline), print::number(l.score)]
+            vec![
+                l.task.clone(),
+                l.what.into(),
+                l.metric.into(),
+                print::number(l.baseline),
+                print::number(l.score),
+            ]
         });
         print::table(&["task", "learned", "metric", "baseline", "score"], &rows.collect::<Vec<_>>());
         for l in learned {

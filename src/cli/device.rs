@@ -22,7 +22,9 @@ impl FromStr for DeviceChoice {
         match text.split_once(':').unwrap_or((text, "0")) {
             ("auto", "0") if text == "auto" => Ok(Self::Auto),
             ("cpu", "0") if text == "cpu" => Ok(Self::Cpu),
-            ("cuda", number) => number.parse().map(Self::Cuda).map_err(|_| format!("{number:?} is no GPU number")),
+            ("cuda", number) => {
+                number.parse().map(Self::Cuda).map_err(|_| format!("{number:?} is no GPU number"))
+            }
             _ => Err(format!("expected auto, cpu, cuda or cuda:N; found {text:?}")),
         }
     }
@@ -46,9 +48,13 @@ impl DeviceChoice {
             Self::Auto if !cfg!(feature = "cuda") => Ok(Device::Cpu),
             Self::Auto => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
             Self::Cuda(_) if !cfg!(feature = "cuda") => {
-                bail!("this smalti is built without CUDA; build it with `--features cuda`, or use --device cpu")
+                bail!(
+                    "this smalti is built without CUDA; build it with `--features cuda`, or use --device cpu"
+                )
             }
-            Self::Cuda(number) => Device::new_cuda(number).with_context(|| format!("GPU {number} cannot be opened")),
+            Self::Cuda(number) => {
+                Device::new_cuda(number).with_context(|| format!("GPU {number} cannot be opened"))
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `smalti generate`
 
-use super::{device::DeviceChoice, print};
+use super::device::DeviceChoice;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -39,6 +39,7 @@ pub struct GenerateArgs {
 /// Generates.
 #[cfg(feature = "text")]
 pub fn run(args: GenerateArgs) -> Result<()> {
+    use super::print;
     use smalti::run::{Run, Weights};
     use smalti::tasks::{
         Builtin,
@@ -52,12 +53,8 @@ pub fn run(args: GenerateArgs) -> Result<()> {
         _ => None,
     });
     let Some((number, task)) = found else { bail!("{} has no text task", args.run.display()) };
-    let sampling = Sampling {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        seed: args.seed,
-    };
+    let sampling =
+        Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     let started = std::time::Instant::now();
     let text = Generator::new(&model, number, &task, &args.prompt, sampling)?.text(args.tokens)?;
     let tokens_per_s = args.tokens as f64 / started.elapsed().as_secs_f64();

@@ -1,7 +1,7 @@
 //! Results: a table for people, one JSON object for machines.
 
 use anyhow::Result;
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 /// Prints one JSON object on standard output.
@@ -10,13 +10,16 @@ pub fn json(value: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Prints a table; every column but the first is aligned right.
+/// Prints a table; numbers are aligned right.
 pub fn table(header: &[&str], rows: &[Vec<String>]) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(header);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     for row in rows {
-        let cells = row.iter().enumerate().map(|(i, text)| {
-            Cell::new(text).set_alignment(if i == 0 { CellAlignment::Left } else { CellAlignment::Right })
+        let cells = row.iter().map(|text| {
+            let number = text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+            let side = if number { CellAlignment::Right } else { CellAlignment::Left };
+            Cell::new(text).set_alignment(side)
         });
         table.add_row(cells.collect::<Vec<_>>());
     }

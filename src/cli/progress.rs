@@ -48,7 +48,8 @@ impl Progress {
 impl Observer for Progress {
     fn step(&mut self, report: &StepReport) {
         let rate = report.tokens_per_s;
-        self.tokens_per_s = if self.tokens_per_s == 0.0 { rate } else { 0.9 * self.tokens_per_s + 0.1 * rate };
+        self.tokens_per_s =
+            if self.tokens_per_s == 0.0 { rate } else { 0.9 * self.tokens_per_s + 0.1 * rate };
         let message = format!("loss {:.4}  {:.0} tokens/s", report.loss, self.tokens_per_s);
         if let Some(bar) = &self.bar {
             bar.set_position(report.step);
@@ -62,7 +63,8 @@ impl Observer for Progress {
 
     fn evaluated(&mut self, step: u64, metrics: &BTreeMap<String, Metrics>) {
         for (task, metrics) in metrics {
-            let numbers: Vec<String> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+            let numbers: Vec<String> =
+                metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
             self.line(&format!("step {step}  {task}: {}", numbers.join("  ")));
         }
     }

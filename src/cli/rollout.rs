@@ -1,6 +1,6 @@
 //! `smalti rollout`
 
-use super::{device::DeviceChoice, print};
+use super::device::DeviceChoice;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -33,6 +33,7 @@ pub struct RolloutArgs {
 /// Rolls out.
 #[cfg(feature = "trajectory")]
 pub fn run(args: RolloutArgs) -> Result<()> {
+    use super::print;
     use smalti::run::{Run, Weights};
     use smalti::tasks::{Builtin, trajectory};
 
@@ -49,10 +50,14 @@ pub fn run(args: RolloutArgs) -> Result<()> {
     let mut results = Vec::new();
     let mut rows = Vec::new();
     for &target in &args.target_return {
-        let played =
-            trajectory::rollout(&task, &model, number, &args.env, target, args.episodes, args.seed)?;
+        let played = trajectory::rollout(&task, &model, number, &args.env, target, args.episodes, args.seed)?;
         let (mean, std) = (played.return_mean(), played.return_std());
-        rows.push(vec![target.to_string(), args.episodes.to_string(), print::number(mean), print::number(std)]);
+        rows.push(vec![
+            target.to_string(),
+            args.episodes.to_string(),
+            print::number(mean),
+            print::number(std),
+        ]);
         results.push(serde_json::json!({
             "target_return": target,
             "episodes": args.episodes,

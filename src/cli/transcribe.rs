@@ -1,6 +1,6 @@
 //! `smalti transcribe`
 
-use super::{device::DeviceChoice, print};
+use super::device::DeviceChoice;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -24,6 +24,7 @@ pub struct TranscribeArgs {
 /// Transcribes.
 #[cfg(feature = "audio")]
 pub fn run(args: TranscribeArgs) -> Result<()> {
+    use super::print;
     use anyhow::Context;
     use smalti::run::{Run, Weights};
     use smalti::tasks::{Builtin, modalities};

@@ -103,9 +103,9 @@ impl Targets {
     /// The sum of all weights: what the sum of losses is divided by.
     pub fn weight(&self) -> f64 {
         match self {
-            Targets::Ids { weights, .. } | Targets::Features { weights, .. } | Targets::Labels { weights, .. } => {
-                weights.iter().map(|&w| f64::from(w)).sum()
-            }
+            Targets::Ids { weights, .. }
+            | Targets::Features { weights, .. }
+            | Targets::Labels { weights, .. } => weights.iter().map(|&w| f64::from(w)).sum(),
             Targets::Unknown => 0.0,
         }
     }
@@ -133,7 +133,8 @@ pub fn collate(layouts: &[Layout], samples: &[(usize, Sample)]) -> Result<Batch,
     let mut heads: BTreeMap<usize, HeadBatch> = BTreeMap::new();
     for (place, (task, sample)) in samples.iter().enumerate() {
         let layout = &layouts[*task];
-        let refuse = |problem: String| DataError::Sample { task: layout.task.clone(), id: sample.id, problem };
+        let refuse =
+            |problem: String| DataError::Sample { task: layout.task.clone(), id: sample.id, problem };
         if sample.inputs.len() != layout.inputs.len() {
             return Err(refuse(format!(
                 "has {} inputs; the task has {}",
@@ -143,7 +144,9 @@ pub fn collate(layouts: &[Layout], samples: &[(usize, Sample)]) -> Result<Batch,
         }
         for ((stream, tokens), (expected, kinds)) in sample.inputs.iter().zip(&layout.inputs) {
             if stream != expected {
-                return Err(refuse(format!("has an input for {stream:?}; the task has one for {expected:?}")));
+                return Err(refuse(format!(
+                    "has an input for {stream:?}; the task has one for {expected:?}"
+                )));
             }
             check(tokens, kinds).map_err(refuse)?;
             match stream {
@@ -237,7 +240,8 @@ impl StreamBuilder {
             placed.extend(group.order.iter().enumerate().map(|(i, &order)| (order, g, i)));
         }
         placed.sort_unstable();
-        let firsts: Vec<u32> = tokens.groups.iter().zip(kinds).map(|(g, (k, _))| self.append(*k, g)).collect();
+        let firsts: Vec<u32> =
+            tokens.groups.iter().zip(kinds).map(|(g, (k, _))| self.append(*k, g)).collect();
         let document = self.meta.documents.len() as u32;
         for (order, g, i) in placed {
             let group = &tokens.groups[g];

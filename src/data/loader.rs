@@ -100,7 +100,8 @@ impl Loader {
             std::thread::spawn(move || {
                 for step in steps {
                     let micro = (0..accumulate as u64).map(|i| sampler.batch(step * accumulate as u64 + i));
-                    let prepared: Prepared = micro.map(|draws| prepare(&layouts, &datasets, &draws)).collect();
+                    let prepared: Prepared =
+                        micro.map(|draws| prepare(&layouts, &datasets, &draws)).collect();
                     // A closed channel means that training has stopped.
                     if sender.send(prepared).is_err() {
                         return;

@@ -120,7 +120,9 @@ impl Head {
             (Targets::Features { values, weights, .. }, Says::Regress { .. }) => {
                 ops::squared_error(output, values, weights)
             }
-            (Targets::Ids { ids, weights }, says) if !matches!(says, Says::Ctc { .. } | Says::Regress { .. }) => {
+            (Targets::Ids { ids, weights }, says)
+                if !matches!(says, Says::Ctc { .. } | Says::Regress { .. }) =>
+            {
                 ops::cross_entropy(output, ids, weights, label_smoothing)
             }
             (_, says) => bail!("targets do not fit a head that says {says:?}"),

@@ -24,7 +24,12 @@ use std::{
 ///
 /// # Errors
 /// Shapes that do not fit each other, the heads or the view.
-pub fn attention(query: &Tensor, key_value: &Tensor, n_heads: usize, view: &Arc<Visibility>) -> Result<Tensor> {
+pub fn attention(
+    query: &Tensor,
+    key_value: &Tensor,
+    n_heads: usize,
+    view: &Arc<Visibility>,
+) -> Result<Tensor> {
     let ((n, d), (m, d2)) = (query.dims2()?, key_value.dims2()?);
     if d2 != 2 * d || n_heads == 0 || d % n_heads != 0 || view.shape() != (n, m) {
         bail!(
@@ -213,8 +218,7 @@ impl<'a> Inputs<'a> {
                 let (weights, d_scores) = (Matrix::new(&weights, n, m), Matrix::new(&d_weights, n, m));
                 let dq = MatrixMut::strided(&mut d_query[first * d + column..], n, d_head, d);
                 gemm_f32(scale, d_scores, self.keys(&block.keys, head), 0.0, dq, self.parallelism);
-                let dk =
-                    MatrixMut::strided(&mut d_key_value[first_key * 2 * d + column..], m, d_head, 2 * d);
+                let dk = MatrixMut::strided(&mut d_key_value[first_key * 2 * d + column..], m, d_head, 2 * d);
                 let q = self.queries(&block.queries, head);
                 gemm_f32(scale, d_scores.t(), q, 1.0, dk, self.parallelism);
                 let dv =
@@ -240,7 +244,8 @@ fn softmax_in_sight(row: &mut [f32], runs: &[Range<usize>], first: usize) -> f32
     math::vectorize(
         #[inline(always)]
         || {
-            let highest = runs.iter().fold(f32::NEG_INFINITY, |most, run| most.max(math::max(&row[in_row(run)])));
+            let highest =
+                runs.iter().fold(f32::NEG_INFINITY, |most, run| most.max(math::max(&row[in_row(run)])));
             let mut total = 0.0;
             let mut end = 0;
             for run in runs.iter().map(in_row) {
@@ -296,7 +301,7 @@ impl Kernel {
 }
 
 /// Cuts consecutive ranges of rows, each `width` wide, out of one slice.
-fn cut<'a>(mut slice: &'a mut [f32], rows: impl Iterator<Item = usize>, width: usize) -> Vec<&'a mut [f32]> {
+fn cut(mut slice: &mut [f32], rows: impl Iterator<Item = usize>, width: usize) -> Vec<&mut [f32]> {
     let mut parts = Vec::new();
     for rows in rows {
         let (part, rest) = slice.split_at_mut(rows * width);
@@ -403,7 +408,8 @@ mod tests {
     /// A different rule for each pair of kinds; kind c sees nobody.
     fn mixed() -> Arc<AttentionRules> {
         let mut rules = AttentionRules::never(["a", "b", "c"]);
-        for (query, key, rule) in [("a", "a", "all"), ("a", "b", "past"), ("b", "a", "causal"), ("b", "c", "near(4)")]
+        for (query, key, rule) in
+            [("a", "a", "all"), ("a", "b", "past"), ("b", "a", "causal"), ("b", "c", "near(4)")]
         {
             rules.set(query, key, rule.parse().unwrap()).unwrap();
         }

@@ -98,10 +98,10 @@ impl AttentionRules {
     }
 
     fn kind(&self, name: &str) -> Result<usize, RuleError> {
-        self.kinds.iter().position(|kind| kind == name).ok_or_else(|| RuleError::UnknownKind {
-            name: name.into(),
-            known: self.kinds.join(", "),
-        })
+        self.kinds
+            .iter()
+            .position(|kind| kind == name)
+            .ok_or_else(|| RuleError::UnknownKind { name: name.into(), known: self.kinds.join(", ") })
     }
 
     fn place(&self, query: usize, key: usize) -> u16 {

@@ -67,7 +67,13 @@ impl Visibility {
         }
     }
 
-    fn visible_in(&self, segment: &Segment, conditions: &[Condition], q: usize, runs: &mut Vec<Range<usize>>) {
+    fn visible_in(
+        &self,
+        segment: &Segment,
+        conditions: &[Condition],
+        q: usize,
+        runs: &mut Vec<Range<usize>>,
+    ) {
         let (queries, keys) = (&*self.queries, &*self.keys);
         let Range { mut start, mut end } = segment.keys;
         let mut one_by_one = false;
@@ -141,8 +147,8 @@ mod tests {
 
     /// Lists of tokens in documents, with kinds, times and positions in any mixture.
     fn lists() -> impl Strategy<Value = TokenMeta> {
-        prop::collection::vec(prop::collection::vec((0..3u32, 0..4u32, 0..3u32, 0..3u32), 0..9), 1..4).prop_map(
-            |documents| {
+        prop::collection::vec(prop::collection::vec((0..3u32, 0..4u32, 0..3u32, 0..3u32), 0..9), 1..4)
+            .prop_map(|documents| {
                 let mut meta = TokenMeta::default();
                 for (d, tokens) in documents.iter().enumerate() {
                     let start = meta.len();
@@ -156,8 +162,7 @@ mod tests {
                     meta.documents.push(start..meta.len());
                 }
                 meta
-            },
-        )
+            })
     }
 
     fn rule() -> impl Strategy<Value = Rule> {

@@ -118,7 +118,7 @@ impl ImageTask {
         let tokenizer: ImageTokenizer = saved::restore(name, ROLE, saved)?;
         let classes = saved::names(name, CLASSES, saved)?;
         // Augmentation is a setting of training; everything else is as it was fitted.
-        let fitted = ImageConfig { augment: config.augment.clone(), ..tokenizer.config().clone() };
+        let fitted = ImageConfig { augment: config.augment, ..tokenizer.config().clone() };
         Ok(Self::new(name, loss_weight, ImageTokenizer::new(fitted)?, classes))
     }
 
@@ -141,7 +141,7 @@ impl ImageTask {
             max_patches: config.max_patches,
             mean,
             std,
-            augment: config.augment.clone(),
+            augment: config.augment,
         })?;
         Ok(Self::new(name, loss_weight, tokenizer, pictures.classes.clone()))
     }
@@ -177,10 +177,16 @@ impl ImageTask {
     ///
     /// # Errors
     /// Where an image cannot become tokens.
-    pub fn classify(&self, model: &Model, number: usize, images: &[Image]) -> Result<Vec<Vec<Guess>>, TaskError> {
-        let samples = images.iter().enumerate().map(|(i, image)| {
-            Ok((number, self.sample(image, Target::Unknown, i as u64)?))
-        });
+    pub fn classify(
+        &self,
+        model: &Model,
+        number: usize,
+        images: &[Image],
+    ) -> Result<Vec<Vec<Guess>>, TaskError> {
+        let samples = images
+            .iter()
+            .enumerate()
+            .map(|(i, image)| Ok((number, self.sample(image, Target::Unknown, i as u64)?)));
         let batch = collate(model.layouts(), &samples.collect::<Result<Vec<_>, TaskError>>()?)?;
         let Some(logits) = model.outputs(&batch)?.pop() else { return Ok(vec![]) };
         let guesses = |logits: Vec<f32>| {
@@ -236,13 +242,17 @@ impl Pictures {
                 Ok(Self { classes, store: Store::Files { sources, entries: Arc::new(entries) } })
             }
             Labelled::Idx { images, labels } => {
-                let labels_read = idx::labels(&data::read(&labels)?).map_err(|e| DataError::tokenize(&labels, e))?;
+                let labels_read =
+                    idx::labels(&data::read(&labels)?).map_err(|e| DataError::tokenize(&labels, e))?;
                 let bytes = data::read(&images)?;
                 let pictures = idx::images(&bytes).collect::<Result<Vec<Image>, _>>();
                 let pictures = pictures.map_err(|e| DataError::tokenize(&images, e))?;
                 if pictures.len() != labels_read.len() {
-                    let problem =
-                        format!("{images} holds {} images; {labels} {} labels", pictures.len(), labels_read.len());
+                    let problem = format!(
+                        "{images} holds {} images; {labels} {} labels",
+                        pictures.len(),
+                        labels_read.len()
+                    );
                     return Err(TaskError::Setting { setting: "path", problem });
                 }
                 let classes = labels_read.iter().max().map_or(0, |most| usize::from(*most) + 1);

@@ -48,6 +48,7 @@ pub(super) fn names(task: &str, role: &str, saved: &SavedTask) -> Result<Vec<Str
 }
 
 /// The tokenizer for `role`, of the type that the task wants.
+#[cfg(any(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub(super) fn restore<T: Tokenizer>(task: &str, role: &str, saved: &SavedTask) -> Result<T, TaskError> {
     let refuse = |problem: String| TaskError::Saved { task: task.into(), problem };
     let saved = saved.tokenizers.get(role).ok_or_else(|| refuse(format!("have none for {role}")))?;

@@ -54,7 +54,10 @@ const UNFINISHED: &str = ".unfinished-";
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
     let attempt = || {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)] // as any other new file: the user's mask decides who may read it
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.prefix(UNFINISHED).tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
@@ -103,14 +106,14 @@ pub fn save(
     write_atomically(path, &bytes)
 }
 
+/// Tensors and texts, by name.
+pub type Saved = (HashMap<String, Tensor>, HashMap<String, String>);
+
 /// Reads what [`save`] wrote: tensors and texts.
 ///
 /// # Errors
 /// [`SaveError::Read`] or [`SaveError::Format`], which name the file.
-pub fn load(
-    path: &Path,
-    device: &Device,
-) -> Result<(HashMap<String, Tensor>, HashMap<String, String>), SaveError> {
+pub fn load(path: &Path, device: &Device) -> Result<Saved, SaveError> {
     let bytes = std::fs::read(path).map_err(|source| SaveError::Read { path: path.into(), source })?;
     let malformed = |problem: String| SaveError::Format {
         path: path.into(),

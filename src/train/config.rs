@@ -100,7 +100,8 @@ impl TrainConfig {
             return refuse("log_every", at_least_one.into());
         }
         if (self.steps == 0) == (self.epochs == 0.0) {
-            let problem = format!("say steps or epochs; found steps {} and epochs {}", self.steps, self.epochs);
+            let problem =
+                format!("say steps or epochs; found steps {} and epochs {}", self.steps, self.epochs);
             return refuse("steps", problem);
         }
         let not_negative = [

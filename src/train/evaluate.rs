@@ -34,7 +34,9 @@ pub fn evaluate(
     let mut tally = Tally::default();
     for start in (0..samples).step_by(batch) {
         let indices = start..(start + batch).min(samples);
-        let drawn = indices.map(|i| Ok((number, dataset.sample(i, None)?))).collect::<Result<Vec<_>, TrainError>>()?;
+        let drawn = indices
+            .map(|i| Ok((number, dataset.sample(i, None)?)))
+            .collect::<Result<Vec<_>, TrainError>>()?;
         let batch = collate(model.layouts(), &drawn)?;
         let hidden = model.forward(&batch, None)?;
         for read in &batch.heads {
@@ -80,7 +82,9 @@ impl Tally {
     }
 
     fn count_labels(&mut self, task: &dyn Task, found: &[u32], expected: &[u32]) {
-        let (Some(found), Some(expected)) = (task.transcript(found), task.transcript(expected)) else { return };
+        let (Some(found), Some(expected)) = (task.transcript(found), task.transcript(expected)) else {
+            return;
+        };
         let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
         let characters = |text: &str| text.chars().collect::<Vec<_>>();
         self.word_errors += edits(&words(&found), &words(&expected));
@@ -90,7 +94,8 @@ impl Tally {
     }
 
     fn metrics(&self) -> Metrics {
-        let mut metrics = Metrics::from([("loss".to_string(), self.loss / self.weight.max(f64::MIN_POSITIVE))]);
+        let mut metrics =
+            Metrics::from([("loss".to_string(), self.loss / self.weight.max(f64::MIN_POSITIVE))]);
         if self.asked > 0.0 {
             metrics.insert("accuracy".into(), self.right / self.asked);
         }

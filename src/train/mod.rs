@@ -14,10 +14,10 @@ pub use baseline::baseline;
 pub use checkpoint::SaveError;
 pub use config::{TrainConfig, TrainConfigError};
 pub use evaluate::{Metrics, edits, evaluate};
-pub use log::{MetricsLog, METRICS_FILE};
+pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::{Gradients, Optimizer};
-pub use trainer::{MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
 pub(crate) use trainer::weights_of;
+pub use trainer::{MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
 
 use crate::data::DataError;
 
@@ -44,7 +44,9 @@ pub enum TrainError {
         task: String,
     },
     /// A mix has tasks that would never be drawn.
-    #[error("train.batch {batch} leaves task {task} without a sample in a batch; raise the batch or its weight")]
+    #[error(
+        "train.batch {batch} leaves task {task} without a sample in a batch; raise the batch or its weight"
+    )]
     NoShare {
         /// The task's name.
         task: String,

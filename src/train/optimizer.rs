@@ -76,7 +76,14 @@ impl Optimizer {
     ///
     /// # Errors
     /// Where the tensor library refuses.
-    pub fn step(&mut self, params: &Params, grads: &Gradients, norm: f64, step: u64, rate: f64) -> Result<()> {
+    pub fn step(
+        &mut self,
+        params: &Params,
+        grads: &Gradients,
+        norm: f64,
+        step: u64,
+        rate: f64,
+    ) -> Result<()> {
         let clip = self.config.clip;
         let scale = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
         for (name, var) in params.iter() {

@@ -1,7 +1,8 @@
 //! The training loop.
 
 use super::{
-    Gradients, Metrics, MetricsLog, Optimizer, SaveError, TrainConfig, TrainError, audit, checkpoint, evaluate,
+    Gradients, Metrics, MetricsLog, Optimizer, SaveError, TrainConfig, TrainError, audit, checkpoint,
+    evaluate,
 };
 use crate::data::{Batch, Dataset, Loader, Sampler, Targets, shares};
 use crate::model::Model;
@@ -177,7 +178,11 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Diverged`].
-    pub fn train_on(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<StepReport, TrainError> {
+    pub fn train_on(
+        &mut self,
+        micro: &[Batch],
+        observer: &mut dyn Observer,
+    ) -> Result<StepReport, TrainError> {
         // A loss is divided by its weights over all micro-batches, so they must be known before the first.
         let mut weights: BTreeMap<usize, f64> = BTreeMap::new();
         for head in micro.iter().flat_map(|batch| &batch.heads) {
@@ -322,7 +327,12 @@ impl Trainer {
         Ok(())
     }
 
-    fn audit(&self, micro: &[Batch], grads: &Gradients, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    fn audit(
+        &self,
+        micro: &[Batch],
+        grads: &Gradients,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
         let uses: Vec<_> = micro.iter().map(|batch| self.model.uses(batch)).collect();
         let found = audit(self.model.params(), grads, |name| uses.iter().any(|uses| uses(name)))?;
         if !found.unreached.is_empty() {

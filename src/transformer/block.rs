@@ -199,7 +199,9 @@ impl Block {
         let x = match (&self.cross, &pass.memory) {
             (Some((attention, norm)), Some(memory)) => {
                 let view = pass.cross_view(self.layer);
-                self.residual(&x, norm, pass, 1, |x| attention.look_at(x, memory, view, other.as_deref_mut()))?
+                self.residual(&x, norm, pass, 1, |x| {
+                    attention.look_at(x, memory, view, other.as_deref_mut())
+                })?
             }
             _ => x,
         };

@@ -171,7 +171,8 @@ impl AudioTask {
         audio: AudioTokenizer,
         text: TextTokenizer,
     ) -> Result<Self, TaskError> {
-        let (slices, characters) = (Tokenizer::spec(&audio).kinds.clone(), Tokenizer::spec(&text).kinds.clone());
+        let (slices, characters) =
+            (Tokenizer::spec(&audio).kinds.clone(), Tokenizer::spec(&text).kinds.clone());
         let (slice, character) = (slices[0].name.clone(), characters[0].name.clone());
         let rule = |query: &str, key: &str, rule: Rule| (query.to_string(), key.to_string(), rule);
         let mut rules = vec![rule(&slice, &slice, Rule::ALL)];
@@ -263,7 +264,8 @@ impl Clips {
     fn clip(&self, index: usize) -> Result<Waveform, DataError> {
         let row = &self.rows[index];
         let audio = &self.task.audio;
-        let clip = smalti_audio::read_wav(&row.read()?).and_then(|clip| clip.resample(audio.config().sample_rate));
+        let clip =
+            smalti_audio::read_wav(&row.read()?).and_then(|clip| clip.resample(audio.config().sample_rate));
         clip.map_err(|e| DataError::tokenize(row.path(), e))
     }
 

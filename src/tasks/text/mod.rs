@@ -86,15 +86,20 @@ impl TextTask {
         saved: Option<&SavedTask>,
     ) -> Result<(Arc<Self>, Splits), TaskError> {
         let shares = [("holdout", config.holdout), ("mask", config.mask)];
-        if let Some((setting, found)) = shares.into_iter().find(|(_, share)| !(*share > 0.0 && *share < 1.0)) {
-            return Err(TaskError::Setting { setting, problem: format!("must be between 0 and 1; found {found}") });
+        if let Some((setting, found)) = shares.into_iter().find(|(_, share)| !(*share > 0.0 && *share < 1.0))
+        {
+            return Err(TaskError::Setting {
+                setting,
+                problem: format!("must be between 0 and 1; found {found}"),
+            });
         }
         let text = read_text(&config.path)?;
         let task = match saved {
             Some(saved) => Self::restore(name, loss_weight, config, saved)?,
             None => Self::new(name, loss_weight, config, Self::fit(config, &text)?)?,
         };
-        let ids: Arc<[u32]> = task.tokenizer.ids(&text).map_err(|e| DataError::tokenize(&config.path, e))?.into();
+        let ids: Arc<[u32]> =
+            task.tokenizer.ids(&text).map_err(|e| DataError::tokenize(&config.path, e))?.into();
         let cut = (ids.len() as f64 * (1.0 - config.holdout)) as usize;
         let task = Arc::new(task);
         let windows = |range: Range<usize>| -> Result<Arc<dyn Dataset>, TaskError> {
@@ -132,7 +137,9 @@ impl TextTask {
         };
         Ok(TextTokenizer::new(match config.vocabulary {
             TextUnit::Characters => fit::characters([text], specials, config.context)?,
-            TextUnit::Bytes => TextConfig { vocabulary: Vocabulary::Bytes, specials, context: config.context },
+            TextUnit::Bytes => {
+                TextConfig { vocabulary: Vocabulary::Bytes, specials, context: config.context }
+            }
         })?)
     }
 
@@ -220,12 +227,13 @@ impl Dataset for Windows {
         let ids = &self.ids[start..start + self.context];
         let tokenizer = &self.task.tokenizer;
         let (input, target) = match self.task.objective {
-            Objective::Next => (ids.to_vec(), Target::ids(self.ids[start + 1..=start + self.context].to_vec())),
+            Objective::Next => {
+                (ids.to_vec(), Target::ids(self.ids[start + 1..=start + self.context].to_vec()))
+            }
             Objective::Masked => {
                 let seed = seed.unwrap_or(index as u64);
                 let mask_id = tokenizer.special(MASK).unwrap_or_default();
-                let (masked, weights) =
-                    mask::mask(ids, mask_id, self.mask, tokenizer.ordinary_size(), seed);
+                let (masked, weights) = mask::mask(ids, mask_id, self.mask, tokenizer.ordinary_size(), seed);
                 (masked, Target::Ids { ids: ids.to_vec(), weights })
             }
         };

@@ -90,7 +90,7 @@ impl TrajectoryTask {
                 let options = FitOptions {
                     context: config.context,
                     max_steps: if config.max_steps == 0 { longest } else { config.max_steps },
-                    discretise: config.discretise.clone(),
+                    discretise: config.discretise,
                     discount: config.discount,
                     return_scale: None,
                 };
@@ -155,17 +155,21 @@ impl TrajectoryTask {
 
     /// The actions of a window, asked for at the last token of each state.
     fn target(&self, window: &Window) -> Target {
-        let last_only = |value: f32| (1..=self.state_tokens).map(move |i| if i == self.state_tokens { value } else { 0.0 });
+        let last_only = |value: f32| {
+            (1..=self.state_tokens).map(move |i| if i == self.state_tokens { value } else { 0.0 })
+        };
         let n = window.actions.len();
         let weights: Vec<f32> = (0..n).flat_map(|_| last_only(1.0)).collect();
         let repeat = self.state_tokens;
         match &window.actions {
-            Actions::Discrete(ids) => {
-                Target::Ids { ids: ids.iter().flat_map(|&id| std::iter::repeat_n(id, repeat)).collect(), weights }
-            }
+            Actions::Discrete(ids) => Target::Ids {
+                ids: ids.iter().flat_map(|&id| std::iter::repeat_n(id, repeat)).collect(),
+                weights,
+            },
             Actions::Continuous { values, dim } => {
                 let rows = values.chunks_exact(*dim);
-                let values = rows.flat_map(|row| std::iter::repeat_n(row, repeat).flatten().copied()).collect();
+                let values =
+                    rows.flat_map(|row| std::iter::repeat_n(row, repeat).flatten().copied()).collect();
                 Target::Features { values, dim: *dim, weights }
             }
         }

@@ -113,7 +113,10 @@ impl Story {
         let start = steps.saturating_sub(config.context);
         let actions = match &config.actions {
             ActionSpec::Discrete { .. } => Actions::Discrete(
-                self.actions[start..].iter().filter_map(|a| if let Action::Discrete(id) = a { Some(*id) } else { None }).collect(),
+                self.actions[start..]
+                    .iter()
+                    .filter_map(|a| if let Action::Discrete(id) = a { Some(*id) } else { None })
+                    .collect(),
             ),
             ActionSpec::Continuous { dim, .. } => {
                 let values = self.actions[start..].iter().filter_map(|a| match a {
@@ -161,7 +164,8 @@ impl TrajectoryTask {
             ActionSpec::Discrete { .. } => Action::Discrete(said.argmax(0)?.to_scalar::<u32>()?),
             ActionSpec::Continuous { low, high, .. } => {
                 let values = said.to_vec1::<f32>()?;
-                let bounded = values.iter().zip(low.iter().zip(high)).map(|(v, (low, high))| v.clamp(*low, *high));
+                let bounded =
+                    values.iter().zip(low.iter().zip(high)).map(|(v, (low, high))| v.clamp(*low, *high));
                 Action::Continuous(bounded.collect())
             }
         })
@@ -181,7 +185,9 @@ pub fn random_policy(name: &str, episodes: usize, seed: u64) -> Result<Rollout, 
         let mut total = 0.0;
         loop {
             let action = match environment.action_spec() {
-                env::ActionSpec::Discrete { n } => Action::Discrete(random::below(&mut random, n as usize) as u32),
+                env::ActionSpec::Discrete { n } => {
+                    Action::Discrete(random::below(&mut random, n as usize) as u32)
+                }
                 env::ActionSpec::Continuous { dim, low, high } => Action::Continuous(
                     (0..dim).map(|_| low + (high - low) * random::uniform(&mut random) as f32).collect(),
                 ),
