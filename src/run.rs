@@ -92,6 +92,7 @@ impl Run {
             parts.push(Part { task, train, valid, weight });
         }
         let trainer = trainer(&config, parts, device)?;
+        trainer.try_samples()?;
         std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
         let json = serde_json::to_string_pretty(&saved).map_err(|e| RunError::NoRun {
             folder: folder.into(),
@@ -166,7 +167,7 @@ impl Run {
             Weights::Best => tensors,
             Weights::Last => crate::train::weights_of(&tensors),
         };
-        model.params().load(&tensors).map_err(SaveError::Tensor)?;
+        model.params().load(&tensors).map_err(|e| checkpoint::misfit(&path, e))?;
         Ok((model, tasks))
     }
 

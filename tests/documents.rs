@@ -181,7 +181,10 @@ fn what_cannot_be_built_is_named() {
 fn a_sample_that_does_not_fit_is_named() {
     let layouts: Vec<Layout> = model(&small(), "causal").layouts().to_vec();
     let refuse = |sample: (usize, Sample)| collate(&layouts, &[sample]).unwrap_err().to_string();
-    assert!(refuse(sample(7, &[25])).contains("sample 7 text.character: id 25") || refuse(sample(7, &[25])).contains("id 25 at token 0 must be below 20"));
+    assert!(
+        refuse(sample(7, &[25])).contains("sample 7 text.character: id 25")
+            || refuse(sample(7, &[25])).contains("id 25 at token 0 must be below 20")
+    );
     assert!(refuse(sample(7, &ids(65, 1))).contains("index 64"));
     let (task, mut short) = sample(8, &ids(4, 1));
     short.target = Target::ids(vec![1, 2]);

@@ -67,7 +67,12 @@ fn assert_learned(settings: &str, metric: &str, goal: impl Fn(f64) -> bool) -> M
     assert_eq!(record.notes, Vec::<String>::new(), "the audit has nothing to note");
     let metrics: BTreeMap<_, _> = outcome.metrics;
     let (task, metrics) = metrics.into_iter().next().unwrap();
-    assert!(goal(metrics[metric]), "{task}: {metrics:?}; losses {:?} … {:?}", record.losses[0], record.losses.last());
+    assert!(
+        goal(metrics[metric]),
+        "{task}: {metrics:?}; losses {:?} … {:?}",
+        record.losses[0],
+        record.losses.last()
+    );
     metrics
 }
 
@@ -85,7 +90,8 @@ fn text_by_the_next_character_and_by_the_masked() {
 #[test]
 fn images_by_their_class() {
     let digits = "[data]\nmodality = \"image\"\ntrain = \"train\"\nvalid = \"test\"\npatch = 4\n";
-    for model in ["", "norm = \"rms\"\nactivation = \"silu\"", "norm_place = \"post\"\nactivation = \"relu\""] {
+    for model in ["", "norm = \"rms\"\nactivation = \"silu\"", "norm_place = \"post\"\nactivation = \"relu\""]
+    {
         assert_learned(&settings(digits, model, 150), "accuracy", |a| a == 1.0);
     }
 }
@@ -119,10 +125,13 @@ fn continuous_actions_are_regressed() {
         };
         let (states, actions) = (numbers(&|x| (x * 0.3).sin()), numbers(&|x| (x * 0.3).cos()));
         let rewards = vec!["1"; 30].join(",");
-        format!("{{\"observations\":[{states}],\"actions\":[{actions}],\"rewards\":[{rewards}],\"terminated\":true}}\n")
+        format!(
+            "{{\"observations\":[{states}],\"actions\":[{actions}],\"rewards\":[{rewards}],\"terminated\":true}}\n"
+        )
     };
     std::fs::write(&path, (0..10).map(episode).collect::<String>()).unwrap();
-    let data = format!("[data]\nmodality = \"trajectory\"\ncontext = 10\npath = {:?}\n", path.display().to_string());
+    let data =
+        format!("[data]\nmodality = \"trajectory\"\ncontext = 10\npath = {:?}\n", path.display().to_string());
     assert_learned(&settings(&data, "", 200), "loss", |loss| loss < 0.01);
 }
 
@@ -131,7 +140,8 @@ fn four_tasks_share_one_trunk() {
     let mix = smalti::config::preset("mix").unwrap();
     let config = RunConfig::parse("mix", mix, &[]).unwrap();
     assert_eq!(config.tasks().len(), 4);
-    let small = ["train.steps=120", "train.batch=32", "train.ema=0.0", "model.d_model=32", "model.n_layers=2"];
+    let small =
+        ["train.steps=120", "train.batch=32", "train.ema=0.0", "model.d_model=32", "model.n_layers=2"];
     let config = RunConfig::parse("mix", mix, &small.map(String::from)).unwrap();
     let (outcome, record) = learn(&config.to_toml().unwrap());
     assert_eq!(record.notes, Vec::<String>::new());

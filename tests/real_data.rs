@@ -35,7 +35,11 @@ fn tiny_shakespeare_has_65_characters_and_the_usual_split() {
     let first = splits.train.sample(0, None).unwrap();
     let Content::Ids(ids) = &first.inputs[0].1.groups[0].content else { panic!("characters are ids") };
     assert_eq!(ids[..5], [18, 47, 56, 57, 58], "First, in nanoGPT's ids");
-    assert!(some(splits.valid.as_ref()).iter().all(|s| matches!(&s.target, Target::Ids { ids, .. } if ids.iter().all(|&i| i < 65))));
+    assert!(
+        some(splits.valid.as_ref())
+            .iter()
+            .all(|s| matches!(&s.target, Target::Ids { ids, .. } if ids.iter().all(|&i| i < 65)))
+    );
 }
 
 #[test]
@@ -103,7 +107,9 @@ fn logged_trajectories_are_read() {
                 some(splits.train.as_ref());
             }
             // One episode cannot be split.
-            Err(error) => assert!(steps == 1_000 && error.to_string().contains("at least 2 samples"), "{error}"),
+            Err(error) => {
+                assert!(steps == 1_000 && error.to_string().contains("at least 2 samples"), "{error}")
+            }
         }
     }
 }

@@ -127,6 +127,14 @@ impl Row {
         &self.path
     }
 
+    /// Where the file lies, for errors.
+    pub fn location(&self) -> String {
+        match &self.table.base {
+            Base::Folder(folder) => join(folder, &self.path),
+            Base::Tree(files) => files.location(&self.path),
+        }
+    }
+
     /// What is in the file; may be empty.
     pub fn text(&self) -> &str {
         self.get(TEXT).unwrap_or_default()

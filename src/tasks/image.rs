@@ -270,6 +270,15 @@ impl Pictures {
         }
     }
 
+    fn location(&self, index: usize) -> String {
+        match &self.store {
+            Store::Memory(_) => format!("record {index}"),
+            Store::Files { sources, entries } => {
+                sources[entries[index].source].location(&entries[index].path)
+            }
+        }
+    }
+
     fn get(&self, index: usize) -> Result<(Image, u32), DataError> {
         match &self.store {
             Store::Memory(pairs) => Ok(pairs[index].clone()),
@@ -305,7 +314,7 @@ impl Dataset for Labels {
         let refuse = |e: TaskError| DataError::Sample {
             task: self.task.spec.name.clone(),
             id: index as u64,
-            problem: e.to_string(),
+            problem: format!("({}): {e}", self.pictures.location(index)),
         };
         self.task.sample(&image, Target::class(class), index as u64).map_err(refuse)
     }

@@ -101,6 +101,14 @@ pub enum TaskError {
         /// What is wrong, with the expected and the actual value.
         problem: String,
     },
+    /// An environment that cannot be played.
+    #[error("--env {name}: {problem}")]
+    Environment {
+        /// Its name.
+        name: String,
+        /// What is wrong, with the expected and the actual value.
+        problem: String,
+    },
     /// A run folder whose tokenizers are not those of its settings.
     #[error("task {task}: its saved tokenizers {problem}")]
     Saved {

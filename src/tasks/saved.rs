@@ -41,7 +41,7 @@ pub fn save(task: &dyn Task) -> Result<SavedTask, TokenizeError> {
 }
 
 /// The names for `role`.
-#[cfg(feature = "image")]
+#[cfg(any(feature = "image", feature = "audio"))]
 pub(super) fn names(task: &str, role: &str, saved: &SavedTask) -> Result<Vec<String>, TaskError> {
     let missing = || TaskError::Saved { task: task.into(), problem: format!("come without its {role}") };
     saved.names.get(role).cloned().ok_or_else(missing)

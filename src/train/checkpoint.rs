@@ -89,7 +89,7 @@ pub fn remove_unfinished(folder: &Path) -> Result<(), SaveError> {
 pub fn save(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
-    texts: HashMap<String, String>,
+    texts: &BTreeMap<String, String>,
 ) -> Result<(), SaveError> {
     let views = tensors.iter().map(|(name, tensor)| {
         let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
@@ -97,8 +97,9 @@ pub fn save(
         Ok((name.as_str(), Stored { shape: tensor.dims().to_vec(), bytes }))
     });
     let views = views.collect::<candle_core::Result<Vec<_>>>()?;
-    let texts = (!texts.is_empty()).then_some(texts);
-    let bytes = safetensors::serialize(views, texts).map_err(|e| SaveError::Format {
+    // As one value, because the format's writer puts several in any order, and equal states have equal bytes.
+    let header = serde_json::to_string(texts).map(|json| HashMap::from([(TEXTS.to_string(), json)]));
+    let bytes = safetensors::serialize(views, header.ok()).map_err(|e| SaveError::Format {
         path: path.into(),
         expected: "safetensors file",
         problem: e.to_string(),
@@ -106,8 +107,20 @@ pub fn save(
     write_atomically(path, &bytes)
 }
 
+/// The error of a file whose tensors are not those of the model.
+pub fn misfit(path: &Path, error: candle_core::Error) -> SaveError {
+    let problem = match error {
+        candle_core::Error::Msg(message) => message,
+        other => other.to_string(),
+    };
+    SaveError::Format { path: path.into(), expected: "file of this model's weights", problem }
+}
+
 /// Tensors and texts, by name.
-pub type Saved = (HashMap<String, Tensor>, HashMap<String, String>);
+pub type Saved = (HashMap<String, Tensor>, BTreeMap<String, String>);
+
+/// The one key of the file's own metadata.
+const TEXTS: &str = "smalti";
 
 /// Reads what [`save`] wrote: tensors and texts.
 ///
@@ -131,7 +144,10 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved, SaveError> {
         let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
         tensors.insert(name.to_string(), Tensor::from_vec(values, view.shape(), device)?);
     }
-    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+    let texts = header.metadata().as_ref().and_then(|texts| texts.get(TEXTS));
+    let texts =
+        texts.map(|json| serde_json::from_str(json).map_err(|e| malformed(e.to_string()))).transpose()?;
+    Ok((tensors, texts.unwrap_or_default()))
 }
 
 struct Stored {
@@ -163,8 +179,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
         let tensor = Tensor::new(&[[1.5_f32, -0.0], [f32::MIN_POSITIVE, 3e8]], &Device::Cpu).unwrap();
-        let texts = HashMap::from([("step".to_string(), "7".to_string())]);
-        save(&path, &BTreeMap::from([("a.b".to_string(), tensor.clone())]), texts.clone()).unwrap();
+        let texts = BTreeMap::from([("step".to_string(), "7".to_string())]);
+        save(&path, &BTreeMap::from([("a.b".to_string(), tensor.clone())]), &texts).unwrap();
         let (tensors, read) = load(&path, &Device::Cpu).unwrap();
         assert_eq!(tensors["a.b"].to_vec2::<f32>().unwrap(), tensor.to_vec2::<f32>().unwrap());
         assert_eq!(read, texts);

@@ -61,9 +61,9 @@ pub enum TrainError {
         /// Of these parameters.
         names: Vec<String>,
     },
-    /// The loss is infinite or not a number.
+    /// The loss or the gradient is infinite or not a number.
     #[error(
-        "the loss of step {step} is {loss}; the last checkpoint is from before. A lower train.learning_rate \
+        "step {step} has a loss of {loss} and a gradient of norm {grad_norm}; the last checkpoint is from before. A lower train.learning_rate \
          or a train.clip may help"
     )]
     Diverged {
@@ -71,6 +71,8 @@ pub enum TrainError {
         step: u64,
         /// The loss.
         loss: f64,
+        /// The gradient's norm.
+        grad_norm: f64,
     },
     /// A saved state is of another run.
     #[error("the saved state does not fit: {0}")]

@@ -103,7 +103,6 @@ impl Optimizer {
             let decay = self.config.ema.min((1.0 + step as f64) / (10.0 + step as f64));
             for (name, var) in params.iter() {
                 if let Some(kept) = average.get_mut(name) {
-                    // Detached: the average would otherwise keep the graph of every step that went into it.
                     *kept = ((&*kept * decay)? + (var.as_detached_tensor() * (1.0 - decay))?)?;
                 }
             }
@@ -164,8 +163,9 @@ const FIRST: &str = "adamw.m.";
 const SECOND: &str = "adamw.v.";
 const AVERAGE: &str = "ema.";
 
+/// Detached: what is kept must not keep the graph of the steps behind it.
 fn copies(params: &Params) -> Result<BTreeMap<String, Tensor>> {
-    params.iter().map(|(name, var)| Ok((name.to_string(), var.as_tensor().copy()?))).collect()
+    params.iter().map(|(name, var)| Ok((name.to_string(), var.as_detached_tensor().copy()?))).collect()
 }
 
 fn set(params: &Params, values: &BTreeMap<String, Tensor>) -> Result<()> {

@@ -4,7 +4,7 @@ use super::{
     Gradients, Metrics, MetricsLog, Optimizer, SaveError, TrainConfig, TrainError, audit, checkpoint,
     evaluate,
 };
-use crate::data::{Batch, Dataset, Loader, Sampler, Targets, shares};
+use crate::data::{Batch, Dataset, Loader, Sampler, Targets, collate, shares};
 use crate::model::Model;
 use crate::random::mix;
 use crate::task::Task;
@@ -157,7 +157,13 @@ impl Trainer {
                 log.write(&line(&report))?;
             }
             if evaluates {
-                metrics = self.evaluate(folder)?;
+                metrics = match self.evaluate(folder) {
+                    Ok(metrics) => metrics,
+                    Err(error) => {
+                        folder.map_or(Ok(()), |folder| self.save(folder))?;
+                        return Err(error);
+                    }
+                };
                 observer.evaluated(self.step, &metrics);
                 if let Some(log) = &mut log {
                     log.write(&json!({ "step": self.step, "eval": metrics }))?;
@@ -215,7 +221,7 @@ impl Trainer {
         }
         let grad_norm = grads.norm()?;
         if !f64::is_finite(loss) || !grad_norm.is_finite() {
-            return Err(TrainError::Diverged { step: self.step + 1, loss });
+            return Err(TrainError::Diverged { step: self.step + 1, loss, grad_norm });
         }
         let learning_rate = self.config.learning_rate_at(self.step, self.steps);
         self.optimizer.step(self.model.params(), &grads, grad_norm, self.step, learning_rate)?;
@@ -251,6 +257,19 @@ impl Trainer {
         Ok(Loader::new(layouts, datasets, sampler, self.step..self.steps, self.config.accumulate))
     }
 
+    /// Draws one sample of each data set, so that settings which fit none of them are refused at once.
+    ///
+    /// # Errors
+    /// What the sample, or collating it, refuses.
+    pub fn try_samples(&self) -> Result<(), TrainError> {
+        for (task, part) in self.parts.iter().enumerate() {
+            for dataset in [&part.train, &part.valid] {
+                collate(self.model.layouts(), &[(task, dataset.sample(0, None)?)])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Goes on from the state that a run folder keeps.
     ///
     /// # Errors
@@ -265,7 +284,8 @@ impl Trainer {
         if step > self.steps {
             return Err(TrainError::State(format!("it is of step {step}; the run ends at {}", self.steps)));
         }
-        self.model.params().load(&weights_of(&tensors))?;
+        let misfit = |e| checkpoint::misfit(&folder.join(STATE_FILE), e);
+        self.model.params().load(&weights_of(&tensors)).map_err(misfit)?;
         self.optimizer.load(&tensors)?;
         self.best = f64::from_bits(number("best")?);
         self.skipped = number("skipped")?;
@@ -303,8 +323,7 @@ impl Trainer {
                 all.insert(task.spec().name.clone(), metrics);
             }
             if let Some(folder) = folder.filter(|_| total < best || !best.is_finite()) {
-                let texts = HashMap::from([("step".to_string(), self.step.to_string())]);
-                checkpoint::save(&folder.join(MODEL_FILE), &model.params().tensors(), texts)?;
+                self.save_model(folder)?;
             }
             Ok::<_, TrainError>((all, total))
         })?;
@@ -319,12 +338,17 @@ impl Trainer {
         tensors.extend(params.iter().map(|(name, tensor)| (format!("{PARAM}{name}"), tensor.clone())));
         let numbers = [("step", self.step), ("best", self.best.to_bits()), ("skipped", self.skipped)];
         let texts = numbers.map(|(name, number)| (name.to_string(), number.to_string()));
-        checkpoint::save(&folder.join(STATE_FILE), &tensors, HashMap::from(texts))?;
+        checkpoint::save(&folder.join(STATE_FILE), &tensors, &BTreeMap::from(texts))?;
         if !folder.join(MODEL_FILE).exists() {
-            let texts = HashMap::from([("step".to_string(), self.step.to_string())]);
-            checkpoint::save(&folder.join(MODEL_FILE), &params, texts)?;
+            self.optimizer.with_average(self.model.params(), || self.save_model(folder))?;
         }
         Ok(())
+    }
+
+    /// Saves the weights that are in place as the run's model.
+    fn save_model(&self, folder: &Path) -> Result<(), SaveError> {
+        let texts = BTreeMap::from([("step".to_string(), self.step.to_string())]);
+        checkpoint::save(&folder.join(MODEL_FILE), &self.model.params().tensors(), &texts)
     }
 
     fn audit(

@@ -129,10 +129,10 @@ impl ModelConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |setting, problem| Err(ConfigError { setting, problem });
         if self.d_model == 0 {
-            return refuse("d_model", "must be at least 1".into());
+            return refuse("d_model", "must be at least 1; found 0".into());
         }
         if self.n_layers == 0 {
-            return refuse("n_layers", "must be at least 1".into());
+            return refuse("n_layers", "must be at least 1; found 0".into());
         }
         if self.n_heads == 0 || !self.d_model.is_multiple_of(self.n_heads) {
             let problem = format!("d_model {} must be a multiple of n_heads {}", self.d_model, self.n_heads);

@@ -25,6 +25,9 @@ impl Default for FitOptions {
     }
 }
 
+/// More discrete actions than this are a broken log: a table with a row for each would fill the memory.
+pub const MOST_ACTIONS: usize = 65_536;
+
 /// A state's standard deviation is taken to be at least this, so that numbers which never change in the
 /// episodes can be divided by it.
 const LEAST_STD: f64 = 1e-6;
@@ -43,6 +46,15 @@ pub fn fit(episodes: &[Episode], options: FitOptions) -> Result<TrajectoryConfig
         let (expected, found) = (format!("at most max_steps = {expected} steps"), found.to_string());
         return Err(TrajectoryError::Shape { array: "rewards", expected, found }.in_episode(long));
     }
+    let actions = action_spec(episodes, &first.actions);
+    if let ActionSpec::Discrete { n } = actions
+        && n > MOST_ACTIONS
+    {
+        return Err(TrajectoryError::Options(format!(
+            "actions hold the number {}; discrete actions must be below {MOST_ACTIONS}",
+            n - 1
+        )));
+    }
     let (state_mean, state_std) = mean_and_std(episodes, first.state_dim);
     let return_scale = options.return_scale.unwrap_or_else(|| largest_return(episodes, options.discount));
     let config = TrajectoryConfig {
@@ -50,7 +62,7 @@ pub fn fit(episodes: &[Episode], options: FitOptions) -> Result<TrajectoryConfig
         state_std,
         return_scale,
         discount: options.discount,
-        actions: action_spec(episodes, &first.actions),
+        actions,
         context: options.context,
         max_steps: options.max_steps,
         discretise: options.discretise,

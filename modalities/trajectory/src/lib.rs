@@ -44,7 +44,7 @@ mod tokenizer;
 pub use config::{ActionSpec, TrajectoryConfig};
 pub use episode::{Actions, Episode, Window};
 pub use error::TrajectoryError;
-pub use fit::{FitOptions, fit};
+pub use fit::{FitOptions, MOST_ACTIONS, fit};
 pub use mu_law::MuLaw;
 pub use tokenizer::TrajectoryTokenizer;
 

@@ -1,6 +1,11 @@
 //! Audio: which text is spoken, or keyed.
 
+mod alphabet;
 mod transcribe;
+
+pub use alphabet::Unit;
+
+use alphabet::Alphabet;
 
 use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
 use crate::data::manifest::{Filter, Manifest, Row};
@@ -11,7 +16,7 @@ use crate::rules::Rule;
 use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 use smalti_audio::{AudioConfig, AudioTokenizer, Waveform};
-use smalti_contract::{AnyTokenizer, KindSpec, Tokenizer, Tokens};
+use smalti_contract::{AnyTokenizer, Tokenizer, Tokens};
 use smalti_text::{TextTokenizer, fit};
 use std::sync::Arc;
 
@@ -31,6 +36,8 @@ pub struct AudioTaskConfig {
     pub holdout: f64,
     /// How text comes out of audio.
     pub reading: Reading,
+    /// What a label of [`Reading::Ctc`] stands for.
+    pub unit: Unit,
     /// The fewest and the most clips that are strung together into one sample.
     pub concat: [usize; 2],
     /// The longest silence between strung clips, in seconds.
@@ -65,6 +72,7 @@ impl Default for AudioTaskConfig {
             valid: None,
             holdout: 0.1,
             reading: Reading::Ctc,
+            unit: Unit::Characters,
             concat: [1, 1],
             gap_seconds: 0.1,
             separator: " ".into(),
@@ -80,12 +88,13 @@ pub struct AudioTask {
     spec: TaskSpec,
     config: AudioTaskConfig,
     audio: AudioTokenizer,
-    text: TextTokenizer,
+    alphabet: Alphabet,
 }
 
 /// What the tokenizers are for, in the run folder.
 const AUDIO: &str = "audio";
 const TEXT: &str = "text";
+const WORDS: &str = "words";
 const BEGIN: &str = "<bos>";
 const END: &str = "<eos>";
 
@@ -105,12 +114,16 @@ impl AudioTask {
             let problem = format!("must be between 0 and 60; found {}", config.gap_seconds);
             return Err(TaskError::Setting { setting: "gap_seconds", problem });
         }
+        if config.unit == Unit::Words && config.reading != Reading::Ctc {
+            let problem = format!("words are labels of reading ctc; found reading {:?}", config.reading);
+            return Err(TaskError::Setting { setting: "unit", problem });
+        }
         let (train, valid) = Self::rows(config)?;
         let task = Arc::new(match saved {
             Some(saved) => Self::restore(name, loss_weight, config, saved)?,
             None => {
-                let text = Self::fit(config, &train)?;
-                Self::new(name, loss_weight, config, AudioTokenizer::new(config.audio.clone())?, text)?
+                let alphabet = Self::fit(config, &train)?;
+                Self::new(name, loss_weight, config, AudioTokenizer::new(config.audio.clone())?, alphabet)?
             }
         });
         let clips = |rows: Vec<Row>| -> Arc<dyn Dataset> { Arc::new(Clips { rows, task: task.clone() }) };
@@ -135,21 +148,21 @@ impl AudioTask {
         Ok((pick(rest), pick(held)))
     }
 
-    fn fit(config: &AudioTaskConfig, rows: &[Row]) -> Result<TextTokenizer, TaskError> {
+    fn fit(config: &AudioTaskConfig, rows: &[Row]) -> Result<Alphabet, TaskError> {
         let specials = match config.reading {
             Reading::Ctc => vec![],
             Reading::Prefix | Reading::Cross => vec![BEGIN.to_string(), END.to_string()],
         };
         let mut texts: Vec<String> = rows.iter().map(|row| spelled(config, row.text())).collect();
+        if config.unit == Unit::Words {
+            return Ok(Alphabet::of_words(&texts));
+        }
         if config.concat[1] > 1 {
             texts.push(config.separator.clone());
         }
         // One more than the text: its beginning.
-        Ok(TextTokenizer::new(fit::characters(
-            texts.iter().map(String::as_str),
-            specials,
-            config.max_text + 1,
-        )?)?)
+        let fitted = fit::characters(texts.iter().map(String::as_str), specials, config.max_text + 1)?;
+        Ok(Alphabet::Characters(TextTokenizer::new(fitted)?))
     }
 
     pub(super) fn restore(
@@ -160,8 +173,11 @@ impl AudioTask {
     ) -> Result<Self, TaskError> {
         let audio: AudioTokenizer = saved::restore(name, AUDIO, saved)?;
         let fitted = AudioConfig { augment: config.audio.augment.clone(), ..audio.config().clone() };
-        let text = saved::restore(name, TEXT, saved)?;
-        Self::new(name, loss_weight, config, AudioTokenizer::new(fitted)?, text)
+        let alphabet = match config.unit {
+            Unit::Characters => Alphabet::Characters(saved::restore(name, TEXT, saved)?),
+            Unit::Words => Alphabet::Words(saved::names(name, WORDS, saved)?),
+        };
+        Self::new(name, loss_weight, config, AudioTokenizer::new(fitted)?, alphabet)
     }
 
     fn new(
@@ -169,32 +185,32 @@ impl AudioTask {
         loss_weight: f64,
         config: &AudioTaskConfig,
         audio: AudioTokenizer,
-        text: TextTokenizer,
+        alphabet: Alphabet,
     ) -> Result<Self, TaskError> {
-        let (slices, characters) =
-            (Tokenizer::spec(&audio).kinds.clone(), Tokenizer::spec(&text).kinds.clone());
-        let (slice, character) = (slices[0].name.clone(), characters[0].name.clone());
+        let slices = Tokenizer::spec(&audio).kinds.clone();
+        let slice = slices[0].name.clone();
         let rule = |query: &str, key: &str, rule: Rule| (query.to_string(), key.to_string(), rule);
         let mut rules = vec![rule(&slice, &slice, Rule::ALL)];
-        let writes = HeadSpec {
-            reads: character.clone(),
-            says: Says::NextToken { vocabulary: text.vocabulary_size() },
-        };
-        if config.reading != Reading::Ctc {
-            rules.push(rule(&character, &slice, Rule::ALL));
-            rules.push(rule(&character, &character, Rule::causal()));
-        }
-        let both = |a: &[KindSpec], b: &[KindSpec]| [a, b].concat();
-        let (inputs, head) = match config.reading {
-            Reading::Ctc => {
-                let head = HeadSpec { reads: slice, says: Says::Ctc { labels: text.vocabulary_size() } };
+        let (inputs, head) = match (&alphabet, config.reading) {
+            (Alphabet::Words(_), _) | (_, Reading::Ctc) => {
+                let head = HeadSpec { reads: slice, says: Says::Ctc { labels: alphabet.len() } };
                 (vec![(Stream::Main, slices)], head)
             }
-            Reading::Prefix => (vec![(Stream::Main, both(&slices, &characters))], writes),
-            Reading::Cross => (vec![(Stream::Encoder, slices), (Stream::Main, characters)], writes),
+            (Alphabet::Characters(text), reading) => {
+                let characters = Tokenizer::spec(text).kinds.clone();
+                let character = characters[0].name.clone();
+                rules.push(rule(&character, &slice, Rule::ALL));
+                rules.push(rule(&character, &character, Rule::causal()));
+                let says = Says::NextToken { vocabulary: text.vocabulary_size() };
+                let inputs = match reading {
+                    Reading::Cross => vec![(Stream::Encoder, slices), (Stream::Main, characters)],
+                    _ => vec![(Stream::Main, [slices, characters].concat())],
+                };
+                (inputs, HeadSpec { reads: character, says })
+            }
         };
         let spec = TaskSpec { name: name.into(), inputs, rules, head, loss_weight };
-        Ok(Self { spec, config: config.clone(), audio, text })
+        Ok(Self { spec, config: config.clone(), audio, alphabet })
     }
 
     /// The front end.
@@ -208,21 +224,28 @@ impl AudioTask {
     }
 
     fn special(&self, name: &str) -> u32 {
-        self.text.special(name).unwrap_or_default() // `fit` has put it there for every reading that asks
+        let special = match &self.alphabet {
+            Alphabet::Characters(text) => text.special(name),
+            Alphabet::Words(_) => None,
+        };
+        special.unwrap_or_default() // `fit` has put it there for every reading that asks
     }
 
     /// What the model reads of slices, and of a text as far as it is written.
     fn inputs(&self, slices: Tokens, written: &[u32]) -> Result<Vec<(Stream, Tokens)>, TaskError> {
-        let text = || self.text.tokens(written);
-        Ok(match self.config.reading {
-            Reading::Ctc => vec![(Stream::Main, slices)],
-            Reading::Prefix => vec![(Stream::Main, slices.merge(text()?))],
-            Reading::Cross => vec![(Stream::Encoder, slices), (Stream::Main, text()?)],
+        Ok(match (&self.alphabet, self.config.reading) {
+            (Alphabet::Words(_), _) | (_, Reading::Ctc) => vec![(Stream::Main, slices)],
+            (Alphabet::Characters(text), Reading::Prefix) => {
+                vec![(Stream::Main, slices.merge(text.tokens(written)?))]
+            }
+            (Alphabet::Characters(text), Reading::Cross) => {
+                vec![(Stream::Encoder, slices), (Stream::Main, text.tokens(written)?)]
+            }
         })
     }
 
     fn sample(&self, slices: Tokens, text: &str, id: u64) -> Result<Sample, TaskError> {
-        let ids = self.text.ids(&spelled(&self.config, text))?;
+        let ids = self.alphabet.ids(&spelled(&self.config, text))?;
         if self.config.reading == Reading::Ctc {
             return Ok(Sample { inputs: self.inputs(slices, &[])?, target: Target::Labels(ids), id });
         }
@@ -246,11 +269,21 @@ impl Task for AudioTask {
     }
 
     fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
-        vec![(AUDIO, &self.audio), (TEXT, &self.text)]
+        match &self.alphabet {
+            Alphabet::Characters(text) => vec![(AUDIO, &self.audio), (TEXT, text)],
+            Alphabet::Words(_) => vec![(AUDIO, &self.audio)],
+        }
+    }
+
+    fn names(&self) -> Vec<(&'static str, &[String])> {
+        match &self.alphabet {
+            Alphabet::Characters(_) => vec![],
+            Alphabet::Words(words) => vec![(WORDS, words)],
+        }
     }
 
     fn transcript(&self, labels: &[u32]) -> Option<String> {
-        Some(self.text.text(labels))
+        Some(self.alphabet.text(labels))
     }
 }
 
@@ -266,7 +299,7 @@ impl Clips {
         let audio = &self.task.audio;
         let clip =
             smalti_audio::read_wav(&row.read()?).and_then(|clip| clip.resample(audio.config().sample_rate));
-        clip.map_err(|e| DataError::tokenize(row.path(), e))
+        clip.map_err(|e| DataError::tokenize(&row.location(), e))
     }
 
     /// Clip `index` and others behind it, chosen by `seed`.
@@ -281,7 +314,7 @@ impl Clips {
             let next = random::below(&mut random, self.rows.len());
             let silence = Waveform::silence(clip.sample_rate, gap);
             let joined = clip.append(&silence).and(clip.append(&self.clip(next)?));
-            joined.map_err(|e| DataError::tokenize(self.rows[next].path(), e))?;
+            joined.map_err(|e| DataError::tokenize(&self.rows[next].location(), e))?;
             text.push_str(&self.task.config.separator);
             text.push_str(self.rows[next].text());
         }
@@ -296,7 +329,7 @@ impl Dataset for Clips {
 
     fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
         let (clip, text) = self.string(index, seed.unwrap_or(mix(0, index as u64)))?;
-        let refuse = |e| DataError::tokenize(self.rows[index].path(), e);
+        let refuse = |e| DataError::tokenize(&self.rows[index].location(), e);
         let audio = &self.task.audio;
         let slices = match seed {
             Some(seed) => {
@@ -308,7 +341,7 @@ impl Dataset for Clips {
         self.task.sample(slices, &text, index as u64).map_err(|e| DataError::Sample {
             task: self.task.spec.name.clone(),
             id: index as u64,
-            problem: format!("{}: {e}", self.rows[index].path()),
+            problem: format!("{}: {e}", self.rows[index].location()),
         })
     }
 }

@@ -19,8 +19,8 @@ impl AudioTask {
             Reading::Ctc => {
                 let batch = self.batch(model, number, slices, &[])?;
                 let Some(logits) = model.outputs(&batch)?.pop() else { return Ok(String::new()) };
-                let blank = self.text.vocabulary_size() as u32;
-                Ok(self.text.text(&ctc::best_path(&logits, blank)?))
+                let blank = self.alphabet.len() as u32;
+                Ok(self.alphabet.text(&ctc::best_path(&logits, blank)?))
             }
             Reading::Prefix | Reading::Cross => self.write(model, number, slices),
         }
@@ -40,7 +40,7 @@ impl AudioTask {
             ids.push(id);
             batch = self.next(model, number, &slices, id, ids.len() as u32)?;
         }
-        Ok(self.text.text(&ids))
+        Ok(self.alphabet.text(&ids))
     }
 
     /// The one token that comes next, at place `place` of the text.

@@ -210,6 +210,7 @@ struct Windows {
     starts: Vec<usize>,
     steps: usize,
     context: usize,
+    path: String,
     task: Arc<TrajectoryTask>,
 }
 
@@ -224,7 +225,7 @@ impl Windows {
             (episode, returns_to_go)
         });
         let episodes = told.collect();
-        Self { episodes, starts, steps, context: config.context, task }
+        Self { episodes, starts, steps, context: config.context, path: config.path.clone(), task }
     }
 }
 
@@ -245,7 +246,7 @@ impl Dataset for Windows {
         let inputs = self.task.inputs(&window).map_err(|e| DataError::Sample {
             task: self.task.spec.name.clone(),
             id: step as u64,
-            problem: format!("episode {number}: {e}"),
+            problem: format!("(episode {number} of {}): {e}", self.path),
         })?;
         Ok(Sample { inputs, target: self.task.target(&window), id: step as u64 })
     }

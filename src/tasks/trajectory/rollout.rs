@@ -58,9 +58,9 @@ pub fn rollout(
 ) -> Result<Rollout, TaskError> {
     let mut stories = Vec::with_capacity(episodes);
     for episode in 0..episodes as u64 {
-        let mut environment = env::environment(name).map_err(failed)?;
+        let mut environment = env::environment(name).map_err(|e| failed(name, e))?;
         fits(task, environment.as_ref())?;
-        let states = environment.reset(mix(seed, episode)).map_err(failed)?;
+        let states = environment.reset(mix(seed, episode)).map_err(|e| failed(name, e))?;
         let returns_to_go = vec![target_return];
         stories.push(Story { environment, returns_to_go, states, actions: vec![], total: 0.0, over: false });
     }
@@ -78,8 +78,8 @@ pub fn rollout(
     Ok(Rollout { returns: stories.iter().map(|story| story.total).collect() })
 }
 
-fn failed(error: EnvError) -> TaskError {
-    TaskError::Setting { setting: "env", problem: error.to_string() }
+fn failed(name: &str, error: EnvError) -> TaskError {
+    TaskError::Environment { name: name.into(), problem: error.to_string() }
 }
 
 /// Whether a model knows the environment's states and actions.
@@ -100,7 +100,7 @@ fn fits(task: &TrajectoryTask, environment: &dyn Environment) -> Result<(), Task
             environment.state_dim(),
             config.state_dim()
         );
-        return Err(TaskError::Setting { setting: "env", problem });
+        return Err(TaskError::Environment { name: environment.name().into(), problem });
     }
     Ok(())
 }
@@ -135,7 +135,7 @@ impl Story {
     }
 
     fn step(&mut self, action: Action) -> Result<(), TaskError> {
-        let step = self.environment.step(&action).map_err(failed)?;
+        let step = self.environment.step(&action).map_err(|e| failed(self.environment.name(), e))?;
         self.actions.push(action);
         self.total += f64::from(step.reward);
         self.over = step.done();
@@ -179,9 +179,9 @@ impl TrajectoryTask {
 pub fn random_policy(name: &str, episodes: usize, seed: u64) -> Result<Rollout, TaskError> {
     let mut returns = Vec::with_capacity(episodes);
     for episode in 0..episodes as u64 {
-        let mut environment = env::environment(name).map_err(failed)?;
+        let mut environment = env::environment(name).map_err(|e| failed(name, e))?;
         let mut random = random::generator(mix(seed, !episode));
-        environment.reset(mix(seed, episode)).map_err(failed)?;
+        environment.reset(mix(seed, episode)).map_err(|e| failed(name, e))?;
         let mut total = 0.0;
         loop {
             let action = match environment.action_spec() {
@@ -192,7 +192,7 @@ pub fn random_policy(name: &str, episodes: usize, seed: u64) -> Result<Rollout, 
                     (0..dim).map(|_| low + (high - low) * random::uniform(&mut random) as f32).collect(),
                 ),
             };
-            let step = environment.step(&action).map_err(failed)?;
+            let step = environment.step(&action).map_err(|e| failed(name, e))?;
             total += f64::from(step.reward);
             if step.done() {
                 break;
