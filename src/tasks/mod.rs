@@ -137,6 +137,19 @@ impl TaskConfig {
         }
     }
 
+    fn path(&self) -> &str {
+        match *self {
+            #[cfg(feature = "text")]
+            TaskConfig::Text(ref config) => &config.path,
+            #[cfg(feature = "image")]
+            TaskConfig::Image(ref config) => &config.path,
+            #[cfg(feature = "audio")]
+            TaskConfig::Audio(ref config) => &config.path,
+            #[cfg(feature = "trajectory")]
+            TaskConfig::Trajectory(ref config) => &config.path,
+        }
+    }
+
     /// Opens the data, fits the tokenizers to its training part, and gives the task and its data.
     ///
     /// # Errors
@@ -164,6 +177,10 @@ impl TaskConfig {
         _loss_weight: f64,
         _saved: Option<&SavedTask>,
     ) -> Result<(Builtin, Splits), TaskError> {
+        if self.path().trim().is_empty() {
+            let problem = "is empty; say a file or folder, or builtin:NAME".into();
+            return Err(TaskError::Setting { setting: "path", problem });
+        }
         match *self {
             #[cfg(feature = "text")]
             TaskConfig::Text(ref config) => {

@@ -1,9 +1,12 @@
 //! A task's tokenizers as a run folder keeps them: name and configuration, fitted state included.
 
+#[cfg(any(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 use super::TaskError;
 use crate::task::Task;
 use serde::{Deserialize, Serialize};
-use smalti_contract::{TokenizeError, Tokenizer};
+use smalti_contract::TokenizeError;
+#[cfg(any(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+use smalti_contract::Tokenizer;
 use std::collections::BTreeMap;
 
 /// The fitted state of one task.

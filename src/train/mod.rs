@@ -63,7 +63,7 @@ pub enum TrainError {
     },
     /// The loss or the gradient is infinite or not a number.
     #[error(
-        "step {step} has a loss of {loss} and a gradient of norm {grad_norm}; the last checkpoint is from before. A lower train.learning_rate \
+        "the loss of step {step} is {loss} and its gradient has a norm of {grad_norm}; the last checkpoint is from before. A lower train.learning_rate \
          or a train.clip may help"
     )]
     Diverged {

@@ -13,7 +13,8 @@ use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{AnyTokenizer, Tokenizer};
 use smalti_trajectory::{
-    ActionSpec, Actions, Episode, FitOptions, MuLaw, TrajectoryTokenizer, Window, episodes, fit,
+    ActionSpec, Actions, Episode, FitOptions, MuLaw, TrajectoryError, TrajectoryTokenizer, Window, episodes,
+    fit,
 };
 use std::sync::Arc;
 
@@ -75,8 +76,11 @@ impl TrajectoryTask {
         saved: Option<&SavedTask>,
     ) -> Result<(Arc<Self>, Splits), TaskError> {
         let bytes = data::read(&config.path)?;
+        let refuse = |e: TrajectoryError| {
+            DataError::tokenize(&config.path, format!("neither .npz nor JSON lines of episodes: {e}"))
+        };
         let all = episodes(&bytes).collect::<Result<Vec<Episode>, _>>();
-        let all = all.map_err(|e| DataError::tokenize(&config.path, e))?;
+        let all = all.map_err(refuse)?;
         let kept = best(all, config.best)?;
         let (rest, held) = hold_out(kept.len(), config.holdout)?;
         let pick = |indices: Vec<u32>| -> Vec<Episode> {

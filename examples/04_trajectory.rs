@@ -1,0 +1,105 @@
+//! Trajectories: from logged episodes of balancing a pole, a model learns to act for the return it is asked for.
+//!
+//! ```text
+//! cargo run --release --example 04_trajectory
+//! ```
+//!
+//! A few minutes on 2 cores at full length.
+//! `SMALTI_EXAMPLE_STEPS=5` trains for 5 steps instead.
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use smalti::config::RunConfig;
+use smalti::data::{Sample, Stream, Target, collate, read};
+use smalti::model::Model;
+use smalti::task::Task;
+use smalti::tasks::trajectory::{random_policy, rollout};
+use smalti::tasks::{Builtin, Splits};
+use smalti::train::{Observer, Part, StepReport, Trainer, baseline};
+use smalti_contract::{Content, Tokenizer};
+use smalti_trajectory::{Episode, episodes};
+use std::sync::atomic::AtomicBool;
+
+fn main() -> Result<()> {
+    let steps = std::env::var("SMALTI_EXAMPLE_STEPS").unwrap_or("600".into());
+    let overrides = [format!("train.steps={steps}"), "train.eval_every=0".into()];
+    let config = RunConfig::of_preset_or_file("trajectory", &overrides)?;
+
+    println!("── input ──");
+    let log = read("builtin:cartpole-mixed.npz")?;
+    let log = episodes(&log).collect::<Result<Vec<Episode>, _>>()?;
+    let returns = log.iter().map(Episode::total_return);
+    let mean = returns.clone().sum::<f32>() / log.len() as f32;
+    println!(
+        "{} episodes, of returns up to {}, {mean:.0} in the mean",
+        log.len(),
+        returns.fold(0.0, f32::max)
+    );
+    // Every step that the pole stands earns 1, so what is still to be earned falls by 1 each step.
+    let window = log[0].window(0, 3, &log[0].returns_to_go(1.0));
+    for (step, state) in window.states.chunks(4).enumerate() {
+        println!("step {step}: return to go {}, cart and pole {state:.2?}", window.returns_to_go[step]);
+    }
+    println!("{:?}", window.actions);
+
+    println!("\n── tokens ──");
+    // Opening a task fits its tokenizer: here, mean and deviation of states, and the scale of returns.
+    let (task, Splits { train, valid }) =
+        config.data.context("a preset of one task")?.open("cartpole", 1.0)?;
+    let Builtin::Trajectory(task) = task else { bail!("the preset is of trajectories") };
+    let tokens = task.tokenizer().encode(&window)?;
+    for (kind, group) in Tokenizer::spec(task.tokenizer()).kinds.iter().zip(&tokens.groups) {
+        let first = match &group.content {
+            Content::Ids(ids) => format!("the id {}", ids[0]),
+            Content::Features { values, dim } => format!("{:.2?}", &values[..*dim]),
+        };
+        println!("{:>6} at places {:?} of the sequence; the first holds {first}", kind.name, group.order);
+    }
+
+    println!("\n── mask ──");
+    let model = Model::new(&config.model, &[task.spec().clone()], config.train.seed, &Device::Cpu)?;
+    let sample = Sample { inputs: vec![(Stream::Main, tokens)], target: Target::Unknown, id: 0 };
+    let batch = collate(model.layouts(), &[(0, sample)])?;
+    let mask = model.rules(0).draw(&batch.main.meta);
+    for (kind, row) in batch.main.meta.kind.iter().zip(mask.lines()) {
+        println!("{:>16} {row}", model.kinds()[*kind as usize].name);
+    }
+    println!("the action is read where the state stands, which has not seen it");
+
+    println!("\n── training ──");
+    println!("{} parameters", model.params().count());
+    let commonest = baseline(train.as_ref(), valid.as_ref(), 0)?["accuracy"];
+    let part = Part { task: task.clone(), train, valid, weight: 1.0 };
+    let mut trainer = Trainer::new(&config.train, model, vec![part])?;
+    let outcome = trainer.run(None, &AtomicBool::new(false), &mut Losses)?;
+    let right = outcome.metrics["cartpole"]["accuracy"];
+    println!(
+        "of logged actions {:.0}% are foreseen; always one way, {:.0}%",
+        100.0 * right,
+        100.0 * commonest
+    );
+
+    println!("\n── output ──");
+    let model = trainer.into_model();
+    println!("a random policy earns {:.0}", random_policy("cartpole", 100, 1337)?.return_mean());
+    for target in [50.0, 500.0] {
+        let played = rollout(&task, &model, 0, "cartpole", target, 20, 1337)?;
+        let (mean, std) = (played.return_mean(), played.return_std());
+        println!(
+            "asked for {target}, the model earns {mean:.0} ± {std:.0} over {} episodes",
+            played.returns.len()
+        );
+    }
+    Ok(())
+}
+
+/// Prints the loss now and then.
+struct Losses;
+
+impl Observer for Losses {
+    fn step(&mut self, report: &StepReport) {
+        if report.step == 1 || report.step.is_multiple_of(100) {
+            println!("step {:>4}  loss {:.3}", report.step, report.loss);
+        }
+    }
+}
