@@ -22,25 +22,23 @@ use std::sync::atomic::AtomicBool;
 
 /// The preset `audio` is for speech. Morse code is one slow tone, so a few wide bands and long slices will do;
 /// what a slice says depends on its neighbours, and not on when in the clip it comes.
-const SETTINGS: [&str; 18] = [
+const SETTINGS: [&str; 16] = [
     "data.concat=[1, 1]",
     "data.audio.sample_rate=2000",
     "data.audio.frames_per_slice=8",
     "data.audio.mel.n_fft=64",
     "data.audio.mel.hop_length=20",
     "data.audio.mel.n_mels=4",
-    "data.audio.augment.time_shift=0.1",
     "model.d_model=96",
     "model.n_layers=3",
     "model.dropout=0.0",
     "model.positions=sinusoidal",
     r#"model.rules=[{query="audio.slice", key="audio.slice", rule="near(5, order)"}]"#,
     "train.batch=64",
-    "train.learning_rate=3e-3",
+    "train.learning_rate=2e-3",
     "train.warmup=100",
     "train.ema=0",
     "train.eval_every=0",
-    "train.eval_samples=0",
 ];
 
 fn main() -> Result<()> {

@@ -100,7 +100,8 @@ pub enum Targets {
 }
 
 impl Targets {
-    /// The sum of all weights: what the sum of losses is divided by.
+    /// The sum of all weights: what the sum of losses is divided by. Labels count one each, so that the loss of
+    /// a long transcript is no larger than that of other tasks in a mix.
     pub fn weight(&self) -> f64 {
         match self {
             Targets::Ids { weights, .. }

@@ -18,10 +18,10 @@ use std::sync::Arc;
 pub struct ImageTaskConfig {
     /// Folder of class folders, WebDataset tar or pattern of tars, or IDX files.
     pub path: String,
-    /// The training part: an IDX pair, a folder, or archives of this name. Left out, all there is.
+    /// The training part: an IDX pair, a folder, or archives of this name. Left out or empty, all there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
-    /// The validation part. Left out, a share of the training part is held out.
+    /// The validation part. Left out or empty, a share of the training part is held out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid: Option<String>,
     /// Share of the training part that validates where `valid` is left out.
@@ -85,10 +85,11 @@ impl ImageTask {
         config: &ImageTaskConfig,
         saved: Option<&SavedTask>,
     ) -> Result<(Arc<Self>, Splits), TaskError> {
-        let train = Pictures::open(&config.path, config.train.as_deref())?;
-        let (train_indices, valid, valid_indices) = match &config.valid {
+        let named = |split: &Option<String>| split.clone().filter(|split| !split.is_empty());
+        let train = Pictures::open(&config.path, named(&config.train).as_deref())?;
+        let (train_indices, valid, valid_indices) = match named(&config.valid) {
             Some(split) => {
-                let valid = Pictures::open(&config.path, Some(split))?;
+                let valid = Pictures::open(&config.path, Some(&split))?;
                 let (n, m) = (train.len(), valid.len());
                 ((0..n as u32).collect(), Arc::new(valid), (0..m as u32).collect())
             }

@@ -26,10 +26,10 @@ use std::sync::Arc;
 pub struct AudioTaskConfig {
     /// A manifest: TSV with the columns `path` and `text`, others for filters.
     pub path: String,
-    /// Which rows train, such as `index>=5 & speaker!=theo`. Left out, all rows.
+    /// Which rows train, such as `index>=5 & speaker!=theo`. Left out or empty, all rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
-    /// Which rows validate. Left out, a share of the training rows is held out.
+    /// Which rows validate. Left out or empty, a share of the training rows is held out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid: Option<String>,
     /// Share of the training rows that validates where `valid` is left out.
@@ -134,13 +134,13 @@ impl AudioTask {
     fn rows(config: &AudioTaskConfig) -> Result<(Vec<Row>, Vec<Row>), TaskError> {
         let manifest = Manifest::open(&config.path)?;
         let select = |filter: &Option<String>| -> Result<Vec<Row>, DataError> {
-            match filter {
+            match filter.as_ref().filter(|filter| !filter.is_empty()) {
                 None => Ok(manifest.rows().to_vec()),
                 Some(filter) => Ok(manifest.select(&Filter::parse(filter)?)?.into_iter().cloned().collect()),
             }
         };
         let train = select(&config.train)?;
-        if config.valid.is_some() {
+        if config.valid.as_ref().is_some_and(|filter| !filter.is_empty()) {
             return Ok((train, select(&config.valid)?));
         }
         let (rest, held) = hold_out(train.len(), config.holdout)?;
