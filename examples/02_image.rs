@@ -4,7 +4,8 @@
 //! cargo run --release --example 02_image
 //! ```
 //!
-//! A few minutes on 2 cores at full length.
+//! 900 steps: 92.2% of the 360 unseen digits are right. That took 3 min 54 s of processor time, 5 min 49 s on 2 cores
+//! busy with other work.
 //! `SMALTI_EXAMPLE_STEPS=5` trains for 5 steps instead.
 
 use anyhow::{Context, Result, bail};

@@ -4,7 +4,8 @@
 //! cargo run --release --example 06_your_own_modality
 //! ```
 //!
-//! A few minutes on 2 cores at full length.
+//! 900 steps: all unseen genes and 90.6% of unseen digits are right, and the three stop codons are found. That took
+//! a minute on one thread.
 //! `SMALTI_EXAMPLE_STEPS=5` trains for 5 steps instead.
 //!
 //! `tokenizer.rs` is the modality, on `smalti-contract` alone; `task.rs` is what is asked of it, and its data.
