@@ -104,9 +104,12 @@ impl Targets {
     /// a long transcript is no larger than that of other tasks in a mix.
     pub fn weight(&self) -> f64 {
         match self {
-            Targets::Ids { weights, .. }
-            | Targets::Features { weights, .. }
-            | Targets::Labels { weights, .. } => weights.iter().map(|&w| f64::from(w)).sum(),
+            Targets::Ids { weights, .. } | Targets::Features { weights, .. } => {
+                weights.iter().map(|&w| f64::from(w)).sum()
+            }
+            Targets::Labels { labels, weights } => {
+                weights.iter().zip(labels).map(|(&w, labels)| f64::from(w) * labels.len().max(1) as f64).sum()
+            }
             Targets::Unknown => 0.0,
         }
     }
