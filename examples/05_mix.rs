@@ -4,7 +4,7 @@
 //! cargo run --release --example 05_mix
 //! ```
 //!
-//! A few minutes on 2 cores at full length.
+//! Some minutes on 2 cores at full length.
 //! `SMALTI_EXAMPLE_STEPS=5` trains for 5 steps instead.
 
 use anyhow::Result;

@@ -2,7 +2,7 @@
 //!
 //! A task's settings ([`TaskConfig`]) open its data and fit its tokenizers, or restore it from a run folder.
 //! A modality of your own needs nothing from here: implement [`Task`](crate::task::Task) and
-//! [`Dataset`], as `examples/06_your_own_modality.rs` does.
+//! [`Dataset`], as `examples/06_your_own_modality` does.
 
 #[cfg(feature = "audio")]
 pub mod audio;
