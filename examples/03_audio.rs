@@ -1,4 +1,4 @@
-//! Audio: Morse code is heard and written down.
+//! Audio: which telephone keys were pressed is heard and written down.
 //!
 //! ```text
 //! cargo run --release --example 03_audio
@@ -20,34 +20,29 @@ use smalti_audio::read_wav;
 use smalti_contract::{Tokenizer, Tokens};
 use std::sync::atomic::AtomicBool;
 
-/// The preset `audio` is for speech. Morse code is one slow tone, so a few wide bands and long slices will do;
-/// what a slice says depends on its neighbours, and not on when in the clip it comes.
-const SETTINGS: [&str; 16] = [
-    "data.concat=[1, 1]",
-    "data.audio.sample_rate=2000",
-    "data.audio.frames_per_slice=8",
-    "data.audio.mel.n_fft=64",
-    "data.audio.mel.hop_length=20",
-    "data.audio.mel.n_mels=4",
-    "model.d_model=96",
-    "model.n_layers=3",
-    "model.dropout=0.0",
-    "model.positions=sinusoidal",
-    r#"model.rules=[{query="audio.slice", key="audio.slice", rule="near(5, order)"}]"#,
-    "train.batch=64",
-    "train.learning_rate=2e-3",
-    "train.warmup=100",
-    "train.ema=0",
+/// The preset `audio` is for speech. Touch tones lie close together and below 1.7 kHz, so their bands are narrow.
+const SETTINGS: [&str; 12] = [
+    "data.train=split=train",
+    "data.valid=split=valid",
+    "data.audio.sample_rate=4000",
+    "data.audio.frames_per_slice=4",
+    "data.audio.slice_hop=2",
+    "data.audio.mel.n_fft=128",
+    "data.audio.mel.hop_length=40",
+    "data.audio.mel.n_mels=24",
+    "data.audio.mel.fmin=600",
+    "data.audio.mel.fmax=1700",
+    "train.warmup=50",
     "train.eval_every=0",
 ];
 
 fn main() -> Result<()> {
-    let steps = std::env::var("SMALTI_EXAMPLE_STEPS").unwrap_or("2000".into());
+    let steps = std::env::var("SMALTI_EXAMPLE_STEPS").unwrap_or("300".into());
     let settings = SETTINGS.map(String::from).into_iter().chain([format!("train.steps={steps}")]);
     let config = RunConfig::of_preset_or_file("audio", &settings.collect::<Vec<_>>())?;
 
     println!("── input ──");
-    let manifest = Manifest::open("builtin:morse.tar")?;
+    let manifest = Manifest::open("builtin:touchtone.tar")?;
     let heldout = manifest.select(&Filter::parse("split=valid")?)?;
     let row = heldout.first().context("no clip to validate with")?;
     let clip = read_wav(&row.read()?)?;
@@ -60,7 +55,7 @@ fn main() -> Result<()> {
     let Builtin::Audio(task) = task else { bail!("the preset is of audio") };
     let slices = task.tokenizer().encode(&clip)?;
     println!(
-        "{} slices of 80 ms, each eight columns of a log-mel spectrogram; as loud as they are:",
+        "{} slices, one every 20 ms, each four columns of a log-mel spectrogram; as loud as they are:",
         slices.len()
     );
     println!("{}", loudness(&slices));
@@ -110,7 +105,7 @@ struct Losses;
 
 impl Observer for Losses {
     fn step(&mut self, report: &StepReport) {
-        if report.step == 1 || report.step.is_multiple_of(200) {
+        if report.step == 1 || report.step.is_multiple_of(50) {
             println!("step {:>4}  loss {:.2}", report.step, report.loss);
         }
     }

@@ -3,6 +3,7 @@
 use crate::data::{Batch, Layout, Stream, TokenBatch};
 use crate::embedding::Embedder;
 use crate::head::Head;
+use crate::ops;
 use crate::params::Params;
 use crate::random;
 use crate::rules::{AttentionRules, RuleError, TokenMeta, Visibility};
@@ -154,6 +155,7 @@ impl Model {
             self_views: self.views(&batch.main.meta, &seen),
             cross_views: batch.encoder.as_ref().map_or(vec![], |e| self.views(&batch.main.meta, &e.meta)),
             memory,
+            angles: self.angles(&batch.main.meta),
             dropout: None,
         };
         let hidden = self.stack.forward(&self.embedder.forward(&batch.main)?, &pass, Some(cache))?;
@@ -230,6 +232,13 @@ impl Model {
         self.rules.iter().map(view).collect()
     }
 
+    /// How far queries and keys are turned, with rotary positions.
+    fn angles(&self, meta: &TokenMeta) -> Option<Arc<ops::Angles>> {
+        let rotary = self.config.rotary?;
+        let d_head = self.config.d_model / self.config.n_heads;
+        Some(Arc::new(ops::Angles::new(&meta.order, d_head, rotary.base)))
+    }
+
     fn run(
         &self,
         stack: &Stack,
@@ -244,7 +253,8 @@ impl Model {
             None => (None, vec![]),
         };
         let self_views = self.views(&tokens.meta, &tokens.meta);
-        let pass = Pass { self_views, cross_views, memory, dropout: dropout.as_ref() };
+        let angles = self.angles(&tokens.meta);
+        let pass = Pass { self_views, cross_views, memory, angles, dropout: dropout.as_ref() };
         let mut x = self.embedder.forward(tokens)?;
         if let Some(dropout) = &dropout {
             x = dropout.apply(&x, 0)?;

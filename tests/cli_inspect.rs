@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 use tempfile::TempDir;
 
-const WAV: &str = "builtin:morse.tar/clips/000.wav";
+const WAV: &str = "builtin:touchtone.tar/clips/000.wav";
 const IDX: &str = "builtin:digits/t10k-images-idx3-ubyte";
 const LOG: &str = "builtin:cartpole-mixed.npz";
 const TEXT: &str = "builtin:text/smalti.txt";
@@ -213,18 +213,18 @@ fn data_are_listed_and_made() {
     let sets = json(&["data", "list"]);
     let names: Vec<_> =
         sets["sets"].as_array().unwrap().iter().map(|set| set["name"].as_str().unwrap()).collect();
-    for name in ["text", "digits", "morse", "cartpole", "mnist", "fsdd", "tinyshakespeare"] {
+    for name in ["text", "digits", "touchtone", "cartpole", "mnist", "fsdd", "tinyshakespeare"] {
         assert!(names.contains(&name), "{name}");
     }
     let table = printed(&["data", "list"]);
-    assert!(table.contains("builtin:morse.tar") && table.contains("smalti data get mnist"));
+    assert!(table.contains("builtin:touchtone.tar") && table.contains("smalti data get mnist"));
 
     let folder = tempfile::tempdir().unwrap();
     let out = at(&folder, "made/here");
-    let made = json(&["data", "make", "morse", "--out", &out]);
+    let made = json(&["data", "make", "touchtone", "--out", &out]);
     let bytes = fs::read(made["file"].as_str().unwrap()).unwrap();
-    assert!(bytes == smalti::data::read("builtin:morse.tar").unwrap(), "{} bytes", bytes.len());
-    assert!(refusal(1, &["data", "make", "mnist"]).contains("there are cartpole and morse"));
+    assert!(bytes == smalti::data::read("builtin:touchtone.tar").unwrap(), "{} bytes", bytes.len());
+    assert!(refusal(1, &["data", "make", "mnist"]).contains("there are cartpole and touchtone"));
 }
 
 #[test]
@@ -264,9 +264,9 @@ fn what_ships_is_sound() {
     assert_eq!(digits[1]["found"]["height_x_width"], serde_json::json!({ "8×8": 360 }));
     let test = found(IDX);
     assert_eq!(test[0]["found"], digits[1]["found"], "an images file brings its labels");
-    let morse = found("builtin:morse.tar");
-    assert_eq!(morse[0]["what"], "recordings with their texts");
-    assert_eq!(morse[0]["found"]["without_text"], 0);
+    let keys = found("builtin:touchtone.tar");
+    assert_eq!(keys[0]["what"], "recordings with their texts");
+    assert_eq!(keys[0]["found"]["without_text"], 0);
     assert_eq!(found(LOG)[0]["found"]["actions"], "2 discrete");
     assert!(found(TEXT)[0]["found"]["lines"].as_u64().unwrap() > 1000);
     assert_eq!(found(WAV)[0]["found"]["sample_rates"], serde_json::json!({ "2000": 1 }));
@@ -287,7 +287,7 @@ fn bad_samples_are_named() {
         ("log.jsonl", log.as_bytes()),
         ("cut.wav", &wav[..30]),
         ("latin.txt", b"caf\xe9"),
-        ("cut.tar", &smalti::data::read("builtin:morse.tar").unwrap()[..5000]),
+        ("cut.tar", &smalti::data::read("builtin:touchtone.tar").unwrap()[..5000]),
     ]);
     let check = |path: &str, bad: &[&str]| {
         let path = at(&data, path);

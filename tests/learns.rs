@@ -98,11 +98,12 @@ fn images_by_their_class() {
 
 #[test]
 fn audio_by_ctc_by_a_prefix_and_by_cross_attention() {
-    let morse = "[data]\nmodality = \"audio\"\ntrain = \"split=train\"\nvalid = \"split=valid\"\n\
-                 [data.audio]\nsample_rate = 2000\nframes_per_slice = 4\nmax_slices = 200\n\
-                 [data.audio.mel]\nn_fft = 64\nhop_length = 20\nn_mels = 8\n";
-    assert_learned(&settings(morse, "", 500), "cer", |e| e < 0.2);
-    let reading = |name: &str| morse.replacen("[data]\n", &format!("[data]\nreading = \"{name}\"\n"), 1);
+    let keys = "[data]\nmodality = \"audio\"\ntrain = \"split=train\"\nvalid = \"split=valid\"\n\
+                 [data.audio]\nsample_rate = 4000\nframes_per_slice = 4\nmax_slices = 200\n\
+                 [data.audio.mel]\nn_fft = 128\nhop_length = 40\nn_mels = 24\nfmin = 600\nfmax = 1700\n";
+    assert_learned(&settings(keys, "", 200), "cer", |e| e < 0.05);
+    assert_learned(&settings(keys, "positions = \"none\"\nrotary = {}", 200), "cer", |e| e < 0.05);
+    let reading = |name: &str| keys.replacen("[data]\n", &format!("[data]\nreading = \"{name}\"\n"), 1);
     assert_learned(&settings(&reading("prefix"), "", 200), "accuracy", |a| a > 0.95);
     assert_learned(&settings(&reading("cross"), "n_encoder_layers = 1", 300), "accuracy", |a| a > 0.95);
 }

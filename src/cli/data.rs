@@ -49,7 +49,7 @@ struct GetArgs {
 
 #[derive(Args)]
 struct MakeArgs {
-    /// The data set: cartpole or morse.
+    /// The data set: cartpole or touchtone.
     name: String,
     /// The folder that the file is written into.
     #[arg(long, default_value = ".")]

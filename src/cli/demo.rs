@@ -144,12 +144,12 @@ mod with_all {
                 learned("which handwritten digit", "accuracy", said)
             }
             Builtin::Audio(task) => {
-                let manifest = Manifest::open("builtin:morse.tar")?;
+                let manifest = Manifest::open("builtin:touchtone.tar")?;
                 let row = manifest.rows().iter().find(|row| row.get("split") == Some("valid"));
                 let row = row.context("the shipped recordings have none to validate")?;
                 let text = task.transcribe(model, number, &modalities::audio::read_wav(&row.read()?)?)?;
                 let said = format!("{} says {text:?}; it is {:?}", row.path(), row.text().to_lowercase());
-                learned("what Morse code says", "cer", said)
+                learned("which telephone keys sound", "cer", said)
             }
             Builtin::Trajectory(task) => {
                 let play = |target| trajectory::rollout(task, model, number, "cartpole", target, 20, 1337);

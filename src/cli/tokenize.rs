@@ -19,7 +19,7 @@ use std::path::PathBuf;
 /// Show the tokens that a file becomes.
 #[derive(Args)]
 pub struct TokenizeArgs {
-    /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:morse.tar/clips/000.wav).
+    /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:touchtone.tar/clips/000.wav).
     file: String,
     /// What the file is; without it, its name or content tells.
     #[arg(long = "as", value_enum, value_name = "MODALITY")]

@@ -14,7 +14,7 @@ static FILES: &[(&str, &[u8])] = &[
     ("digits/train-labels-idx1-ubyte", include_bytes!("../../data/digits/train-labels-idx1-ubyte")),
     ("digits/t10k-images-idx3-ubyte", include_bytes!("../../data/digits/t10k-images-idx3-ubyte")),
     ("digits/t10k-labels-idx1-ubyte", include_bytes!("../../data/digits/t10k-labels-idx1-ubyte")),
-    ("morse.tar", include_bytes!("../../data/morse.tar")),
+    ("touchtone.tar", include_bytes!("../../data/touchtone.tar")),
     ("cartpole-mixed.npz", include_bytes!("../../data/cartpole-mixed.npz")),
 ];
 

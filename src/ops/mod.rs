@@ -19,6 +19,7 @@ pub mod gather;
 pub mod linear;
 pub(crate) mod math;
 pub mod norm;
+pub mod rotary;
 pub mod squared_error;
 mod storage;
 #[cfg(test)]
@@ -33,4 +34,5 @@ pub use dropout::dropout;
 pub use gather::gather_rows;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
+pub use rotary::{Angles, rotary};
 pub use squared_error::squared_error;

@@ -1,6 +1,6 @@
 //! Multi-head attention between two lists of tokens, which may be one list.
 
-use super::{Linear, ModelConfig, block::INIT_STD};
+use super::{Linear, ModelConfig, block::init_std};
 use crate::ops;
 use crate::params::Scope;
 use crate::rules::Visibility;
@@ -24,26 +24,28 @@ impl Attention {
     pub fn new(mut scope: Scope, config: &ModelConfig, residual_std: f64) -> Result<Self> {
         let (d, bias) = (config.d_model, config.bias);
         Ok(Self {
-            query: Linear::new(scope.at("query"), d, d, bias, INIT_STD)?,
-            key_value: Linear::new(scope.at("key_value"), d, 2 * d, bias, INIT_STD)?,
+            query: Linear::new(scope.at("query"), d, d, bias, init_std(d))?,
+            key_value: Linear::new(scope.at("key_value"), d, 2 * d, bias, init_std(d))?,
             output: Linear::new(scope.at("output"), d, d, bias, residual_std)?,
             n_heads: config.n_heads,
         })
     }
 
-    /// Queries of `x` `[n, d_model]` to keys of `memory` `[m, d_model]`. With a cache, the keys and values
-    /// of `memory` are put behind the kept ones, and `view` is onto all of them.
+    /// Tokens of `x` `[n, d_model]` look at each other. With a cache, their keys and values are put behind the
+    /// kept ones, and `view` is onto all of them. `angles` turn queries and keys by the tokens' places.
     ///
     /// # Errors
     /// Where shapes differ from `view`'s.
-    pub fn forward(
+    pub fn look_around(
         &self,
         x: &Tensor,
-        memory: &Tensor,
         view: &Arc<Visibility>,
+        angles: Option<&Arc<ops::Angles>>,
         cache: Option<&mut Option<Tensor>>,
     ) -> Result<Tensor> {
-        let fresh = self.key_value.forward(memory)?; // [m, 2·d_model]
+        let d = x.dim(1)?;
+        let turn = |x: Tensor| angles.map_or(Ok(x.clone()), |angles| ops::rotary(&x, d, angles));
+        let fresh = turn(self.key_value.forward(x)?)?; // [n, 2·d_model]
         let key_value = match cache {
             None => fresh,
             Some(kept) => {
@@ -54,10 +56,11 @@ impl Attention {
                 kept.insert(all).clone()
             }
         };
-        self.attend(x, &key_value, view)
+        self.attend(&turn(self.query.forward(x)?)?, &key_value, view)
     }
 
-    /// As [`forward`](Self::forward), where `memory` never changes: its keys and values are computed once.
+    /// Tokens of `x` `[n, d_model]` look at those of `memory` `[m, d_model]`, which never changes: with a cache,
+    /// its keys and values are computed once.
     ///
     /// # Errors
     /// Where shapes differ from `view`'s.
@@ -73,11 +76,10 @@ impl Attention {
             Some(empty) => empty.insert(self.key_value.forward(memory)?).clone(),
             None => self.key_value.forward(memory)?,
         };
-        self.attend(x, &key_value, view)
+        self.attend(&self.query.forward(x)?, &key_value, view)
     }
 
-    fn attend(&self, x: &Tensor, key_value: &Tensor, view: &Arc<Visibility>) -> Result<Tensor> {
-        let query = self.query.forward(x)?;
-        self.output.forward(&ops::attention(&query, key_value, self.n_heads, view)?)
+    fn attend(&self, query: &Tensor, key_value: &Tensor, view: &Arc<Visibility>) -> Result<Tensor> {
+        self.output.forward(&ops::attention(query, key_value, self.n_heads, view)?)
     }
 }

@@ -97,7 +97,7 @@ impl Mlp {
     pub fn new(mut scope: Scope, config: &ModelConfig, residual_std: f64) -> Result<Self> {
         let (d, d_ff) = (config.d_model, config.d_ff());
         Ok(Self {
-            inner: Linear::new(scope.at("inner"), d, d_ff, config.bias, INIT_STD)?,
+            inner: Linear::new(scope.at("inner"), d, d_ff, config.bias, init_std(d))?,
             outer: Linear::new(scope.at("outer"), d_ff, d, config.bias, residual_std)?,
             activation: config.activation,
         })
@@ -112,8 +112,10 @@ impl Mlp {
     }
 }
 
-/// Deviation of initial weights, as in GPT-2.
-pub const INIT_STD: f64 = 0.02;
+/// Deviation of initial weights: GPT-2's 0.02 at its width of 768, and at any width scores of one size.
+pub fn init_std(d_model: usize) -> f64 {
+    (3.0 * d_model as f64).sqrt().recip()
+}
 
 /// What dropout is keyed by: the seed of the step, and for each token its sample and place in it.
 #[derive(Clone, Debug)]
@@ -164,7 +166,7 @@ impl Block {
         cross: bool,
     ) -> Result<Self> {
         // What is added to the residual stream is scaled so that its variance does not grow with depth (GPT-2).
-        let residual_std = INIT_STD / (2.0 * n_layers as f64).sqrt();
+        let residual_std = init_std(config.d_model) / (2.0 * n_layers as f64).sqrt();
         let cross = match cross {
             false => None,
             true => Some((
@@ -194,7 +196,7 @@ impl Block {
         };
         let view = pass.self_view(self.layer);
         let x = self.residual(x, &self.attention_norm, pass, 0, |x| {
-            self.attention.forward(x, x, view, own.as_deref_mut())
+            self.attention.look_around(x, view, pass.angles.as_ref(), own.as_deref_mut())
         })?;
         let x = match (&self.cross, &pass.memory) {
             (Some((attention, norm)), Some(memory)) => {

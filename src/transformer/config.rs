@@ -30,8 +30,11 @@ pub struct ModelConfig {
     pub bias: bool,
     /// Share of values dropped from the embedding and from each sublayer's output, in training.
     pub dropout: f32,
-    /// How positions and times enter.
+    /// How positions and times enter the embedding.
     pub positions: Positions,
+    /// Turns queries and keys by their place in the sequence, so that attention knows distances (Su et al. 2021).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotary: Option<Rotary>,
     /// Whether a next-token or masked-token head shares its matrix with the embedding of its kind.
     pub tie_embeddings: bool,
     /// Rules that replace a task's own, for all layers or for some.
@@ -85,6 +88,20 @@ pub enum Positions {
     None,
 }
 
+/// Rotary positions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rotary {
+    /// Pair i of a head's features turns by place·base^(−2i/d_head).
+    pub base: f64,
+}
+
+impl Default for Rotary {
+    fn default() -> Self {
+        Self { base: 1e4 }
+    }
+}
+
 /// Settings that cannot work together.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("model.{setting}: {problem}")]
@@ -110,6 +127,7 @@ impl Default for ModelConfig {
             bias: true,
             dropout: 0.0,
             positions: Positions::Learned,
+            rotary: None,
             tie_embeddings: false,
             rules: Vec::new(),
         }
@@ -146,6 +164,15 @@ impl ModelConfig {
         }
         if self.positions == Positions::Sinusoidal && !self.d_model.is_multiple_of(2) {
             return refuse("positions", format!("sinusoidal wants an even d_model; found {}", self.d_model));
+        }
+        if let Some(Rotary { base }) = self.rotary {
+            if !(base > 1.0 && base.is_finite()) {
+                return refuse("rotary.base", format!("must be above 1; found {base}"));
+            }
+            let d_head = self.d_model / self.n_heads;
+            if !d_head.is_multiple_of(2) {
+                return refuse("rotary", format!("wants an even d_model / n_heads; found {d_head}"));
+            }
         }
         let most = self.n_layers.max(self.n_encoder_layers);
         if let Some(layer) = self.rules.iter().flat_map(|r| &r.layers).find(|&&layer| layer >= most) {

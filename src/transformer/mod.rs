@@ -12,5 +12,5 @@ mod stack;
 pub use attention::Attention;
 pub use block::{Block, Dropout, Linear, Mlp, Norm};
 pub use cache::{Cache, LayerCache};
-pub use config::{ConfigError, LayerRule, ModelConfig, NormKind, NormPlace, Positions};
+pub use config::{ConfigError, LayerRule, ModelConfig, NormKind, NormPlace, Positions, Rotary};
 pub use stack::{Pass, Stack};

@@ -1,6 +1,7 @@
 //! A stack of blocks.
 
 use super::{Block, Cache, Dropout, ModelConfig, Norm, NormPlace};
+use crate::ops::Angles;
 use crate::params::Scope;
 use crate::rules::Visibility;
 use candle_core::{Result, Tensor};
@@ -14,6 +15,8 @@ pub struct Pass<'a> {
     pub cross_views: Vec<Arc<Visibility>>,
     /// `[m, d_model]`: the other stack's output, where there is cross-attention.
     pub memory: Option<Tensor>,
+    /// By which queries and keys of this stack are turned, with rotary positions.
+    pub angles: Option<Arc<Angles>>,
     /// In training.
     pub dropout: Option<&'a Dropout>,
 }

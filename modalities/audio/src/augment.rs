@@ -73,11 +73,12 @@ impl Augment {
         clip
     }
 
-    /// Hides a run of frames and a run of bands behind the mean of all features; `n_mels` bands a frame.
-    pub(crate) fn mask(&self, mut tokens: Tokens, n_mels: usize, seed: u64) -> Tokens {
+    /// Hides a run of frames and a run of bands behind the mean of all features; `n_mels` bands a frame,
+    /// `hop` frames from the start of a slice to that of the next.
+    pub(crate) fn mask(&self, mut tokens: Tokens, n_mels: usize, hop: usize, seed: u64) -> Tokens {
         let mut rng = Pcg64::seed_from_u64(seed);
         for group in &mut tokens.groups {
-            let Content::Features { values, .. } = &mut group.content else { continue };
+            let Content::Features { values, dim } = &mut group.content else { continue };
             if values.is_empty() {
                 continue;
             }
@@ -87,13 +88,15 @@ impl Augment {
                 let start = rng.random_range(0..=of - width);
                 start..start + width
             };
-            // Slices are frames one after another: [slices · frames_per_slice, n_mels].
-            let hidden_frames = span(self.time_mask, values.len() / n_mels);
+            let (slices, frames_per_slice) = (values.len() / *dim, *dim / n_mels);
+            let hidden_frames = span(self.time_mask, (slices - 1) * hop + frames_per_slice);
             let hidden_bands = span(self.frequency_mask, n_mels);
-            for (t, frame) in values.chunks_mut(n_mels).enumerate() {
-                for (band, value) in frame.iter_mut().enumerate() {
-                    if hidden_frames.contains(&t) || hidden_bands.contains(&band) {
-                        *value = mean;
+            for (slice, values) in values.chunks_mut(*dim).enumerate() {
+                for (t, frame) in (slice * hop..).zip(values.chunks_mut(n_mels)) {
+                    for (band, value) in frame.iter_mut().enumerate() {
+                        if hidden_frames.contains(&t) || hidden_bands.contains(&band) {
+                            *value = mean;
+                        }
                     }
                 }
             }

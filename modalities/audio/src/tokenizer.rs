@@ -22,8 +22,19 @@ pub struct AudioConfig {
     /// Frames in a slice, which is a token. What silence would hold in this clip, its log-mel floor, fills
     /// up the last.
     pub frames_per_slice: usize,
+    /// Frames from the start of a slice to that of the next; below `frames_per_slice`, slices overlap (as the
+    /// patches of AST do, Gong et al. 2021). `None` lays them end to end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slice_hop: Option<usize>,
     /// The longest clip, in slices: the size of the time axis.
     pub max_slices: usize,
+    /// Mean of each band, subtracted from it; [`fit_bands`](AudioConfig::fit_bands) measures it. Empty, as for
+    /// Whisper, for nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub band_mean: Vec<f32>,
+    /// Standard deviation of each band, by which it is then divided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub band_std: Vec<f32>,
     /// What varies in training.
     pub augment: Augment,
 }
@@ -36,7 +47,10 @@ impl Default for AudioConfig {
             mel: MelConfig::default(),
             clip_seconds: None,
             frames_per_slice: 4,
+            slice_hop: None,
             max_slices: 1024,
+            band_mean: vec![],
+            band_std: vec![],
             augment: Augment::default(),
         }
     }
@@ -54,30 +68,114 @@ impl AudioConfig {
             let frames = self.frames_per_slice;
             return Err(format!("frames_per_slice is {frames}; it must be 1 to {MAX_FRAMES_PER_SLICE}"));
         }
+        if !(1..=self.frames_per_slice).contains(&self.hop()) {
+            let (hop, frames) = (self.hop(), self.frames_per_slice);
+            return Err(format!("slice_hop is {hop}; it must be 1 to frames_per_slice, {frames}"));
+        }
         if self.max_slices == 0 {
             return Err("max_slices is 0; it must be at least 1".into());
         }
         if let Some(seconds) = self.clip_seconds.filter(|s| samples_in(*s, self.sample_rate) == 0) {
             return Err(format!("clip_seconds is {seconds}; it must be at least a sample long"));
         }
+        let lengths = (self.band_mean.len(), self.band_std.len());
+        if lengths != (0, 0) && lengths != (self.mel.n_mels, self.mel.n_mels) {
+            let (mean, std) = lengths;
+            let bands = self.mel.n_mels;
+            return Err(format!("band_mean and band_std hold {mean} and {std} numbers; there are {bands} bands"));
+        }
+        if !self.band_mean.iter().all(|m| m.is_finite())
+            || !self.band_std.iter().all(|s| s.is_finite() && *s > 0.0)
+        {
+            return Err("band_mean must be finite, and band_std finite and above 0".into());
+        }
         self.augment.check()
     }
 
-    /// How many slices so many frames fill.
+    /// These settings with the mean and standard deviation of each band over some clips, so that what the model
+    /// reads of them is centred and of size one.
+    ///
+    /// # Errors
+    /// [`TokenizeError`] where there is no clip, one cannot be encoded, or the settings cannot work together.
+    pub fn fit_bands<E: From<TokenizeError>>(
+        self,
+        clips: impl IntoIterator<Item = Result<Waveform, E>>,
+    ) -> Result<Self, E> {
+        let n_mels = self.mel.n_mels;
+        let (plain, mut moments) = (Self { band_mean: vec![], band_std: vec![], ..self }, Moments::new(n_mels));
+        let tokenizer = AudioTokenizer::new(plain.clone())?;
+        for clip in clips {
+            let tokens = tokenizer.encode(&clip?)?;
+            let values = tokens.groups.iter().filter_map(|group| group.content.features()).flatten();
+            moments.add(values.copied());
+        }
+        let (band_mean, band_std) = moments.mean_and_std().ok_or(TokenizeError::Config {
+            tokenizer: AudioTokenizer::NAME,
+            problem: "there is no clip to fit the bands to".into(),
+        })?;
+        Ok(Self { band_mean, band_std, ..plain })
+    }
+
+    /// Frames from slice to slice.
+    pub(crate) fn hop(&self) -> usize {
+        self.slice_hop.unwrap_or(self.frames_per_slice)
+    }
+
+    /// How many slices begin in so many frames.
     fn fit(&self, frames: usize) -> Result<usize, String> {
-        let (slices, most) = (frames.div_ceil(self.frames_per_slice), self.max_slices);
+        let (slices, most) = (frames.div_ceil(self.hop()), self.max_slices);
         if slices > most {
-            let each = self.frames_per_slice;
+            let each = self.hop();
             return Err(format!("{frames} frames make {slices} slices of {each}; max_slices is {most}"));
         }
         Ok(slices)
     }
 }
 
+/// A band's standard deviation is taken to be at least this, so that one that is always silent can be divided.
+const LEAST_STD: f64 = 1e-3;
+
+/// Sums over the frames of many clips, band by band. Log-mel values are within a few units, so that sums of
+/// squares in double precision lose nothing that matters.
+struct Moments {
+    frames: f64,
+    sums: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Moments {
+    fn new(n_mels: usize) -> Self {
+        Self { frames: 0.0, sums: vec![0.0; n_mels], squares: vec![0.0; n_mels] }
+    }
+
+    /// Whole frames, one after another.
+    fn add(&mut self, values: impl Iterator<Item = f32>) {
+        let n_mels = self.sums.len();
+        for (i, value) in values.map(f64::from).enumerate() {
+            self.sums[i % n_mels] += value;
+            self.squares[i % n_mels] += value * value;
+            self.frames += 1.0 / n_mels as f64;
+        }
+    }
+
+    fn mean_and_std(self) -> Option<(Vec<f32>, Vec<f32>)> {
+        if self.frames == 0.0 {
+            return None;
+        }
+        let mean = |sum: &f64| sum / self.frames;
+        let std = |(sum, squares): (&f64, &f64)| (mean(squares) - mean(sum).powi(2)).max(0.0).sqrt();
+        let deviations = self.sums.iter().zip(&self.squares).map(std);
+        Some((
+            self.sums.iter().map(|sum| mean(sum) as f32).collect(),
+            deviations.map(|std| std.max(LEAST_STD) as f32).collect(),
+        ))
+    }
+}
+
 /// Turns sound into slices of a log-mel spectrogram.
 ///
 /// A token of the one kind, `slice`, holds `frames_per_slice · n_mels` features, frame by frame. Slice `i`
-/// has order `i` and time `i`; there are no other positions.
+/// begins at frame `i · slice_hop` and has order `i` and time `i`; there are no other positions.
 pub struct AudioTokenizer {
     config: AudioConfig,
     mel: MelSpectrogram,
@@ -92,7 +190,7 @@ impl AudioTokenizer {
     /// [`frequency_mask`](Augment::frequency_mask) bands long; what they cover becomes the mean of the clip's
     /// features. The same seed gives the same masks. `tokens` are what [`encode`](Tokenizer::encode) gave.
     pub fn mask_slices(&self, tokens: Tokens, seed: u64) -> Tokens {
-        self.config.augment.mask(tokens, self.config.mel.n_mels, seed)
+        self.config.augment.mask(tokens, self.config.mel.n_mels, self.config.hop(), seed)
     }
 
     /// How many samples, after resampling, a clip of `raw`'s length has.
@@ -166,9 +264,19 @@ impl Tokenizer for AudioTokenizer {
         let len = self.clip_len(raw);
         let slices = self.config.fit(self.mel.log_frames(len)).map_err(TokenizeError::Input)?;
         let log_mel = self.mel.log_mel(&self.prepare(raw, len));
-        let dim = log_mel.n_mels * self.config.frames_per_slice;
-        let mut values = log_mel.values;
-        values.resize(slices * dim, log_mel.floor); // [slices, frames_per_slice * n_mels]
+        let (dim, hop) = (log_mel.n_mels * self.config.frames_per_slice, log_mel.n_mels * self.config.hop());
+        let mut frames = log_mel.values;
+        frames.resize(slices.saturating_sub(1) * hop + dim, log_mel.floor); // whole slices
+        if !self.config.band_mean.is_empty() {
+            let bands = || self.config.band_mean.iter().zip(&self.config.band_std);
+            for frame in frames.chunks_exact_mut(log_mel.n_mels) {
+                frame.iter_mut().zip(bands()).for_each(|(value, (mean, std))| *value = (*value - mean) / std);
+            }
+        }
+        let values = match hop == dim {
+            true => frames,
+            false => (0..slices).flat_map(|slice| &frames[slice * hop..slice * hop + dim]).copied().collect(),
+        }; // [slices, frames_per_slice * n_mels]
         let places: Vec<u32> = (0..slices as u32).collect();
         Ok(Tokens::new(vec![Group {
             content: Content::Features { values, dim },

@@ -29,6 +29,9 @@ pub struct Shape {
     /// Audio: frames in a token [default: 4].
     #[arg(long)]
     frames_per_slice: Option<usize>,
+    /// Audio: frames from the start of a token to that of the next [default: frames of a token].
+    #[arg(long)]
+    slice_hop: Option<usize>,
     /// Trajectories: time steps in a record [default: 20].
     #[arg(long)]
     context: Option<usize>,
@@ -74,6 +77,7 @@ impl Shape {
             ("--sample-rate", Modality::Audio, self.sample_rate.is_some()),
             ("--n-mels", Modality::Audio, self.n_mels.is_some()),
             ("--frames-per-slice", Modality::Audio, self.frames_per_slice.is_some()),
+            ("--slice-hop", Modality::Audio, self.slice_hop.is_some()),
             ("--context", Modality::Trajectory, self.context.is_some()),
         ];
         let stray = given.into_iter().find(|(_, of, given)| *given && *of != modality);
@@ -144,6 +148,7 @@ impl Shape {
             sample_rate,
             mel,
             frames_per_slice: self.frames_per_slice.unwrap_or(default.frames_per_slice),
+            slice_hop: self.slice_hop,
             // As many as any file of this length can hold: a rate is at least 1 Hz.
             max_slices: bytes.len().saturating_mul(sample_rate as usize).max(1),
             ..default

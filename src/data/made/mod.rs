@@ -4,7 +4,7 @@
 //! machine makes the same bytes: those that ship.
 
 mod cartpole;
-mod morse;
+mod touchtone;
 mod npz;
 
 /// A file that was made.
@@ -38,7 +38,7 @@ pub enum MakeError {
 
 /// The names of the sets that can be made.
 pub fn names() -> &'static [&'static str] {
-    &["cartpole", "morse"]
+    &["cartpole", "touchtone"]
 }
 
 /// Makes the set of this name: the same bytes each time.
@@ -48,14 +48,14 @@ pub fn names() -> &'static [&'static str] {
 /// files are written to memory.
 ///
 /// ```
-/// let morse = smalti::data::made::make("morse")?;
-/// assert_eq!(morse.file_name, "morse.tar");
+/// let keys = smalti::data::made::make("touchtone")?;
+/// assert_eq!(keys.file_name, "touchtone.tar");
 /// # Ok::<(), smalti::data::made::MakeError>(())
 /// ```
 pub fn make(name: &str) -> Result<Made, MakeError> {
     let (file_name, bytes) = match name {
         "cartpole" => (cartpole::FILE_NAME, cartpole::npz()),
-        "morse" => (morse::FILE_NAME, morse::tar()),
+        "touchtone" => (touchtone::FILE_NAME, touchtone::tar()),
         _ => return Err(MakeError::Unknown { name: name.into() }),
     };
     let bytes = bytes.map_err(|source| MakeError::Write { file_name, source })?;
@@ -83,7 +83,7 @@ mod tests {
         let error = make("mnist").unwrap_err();
         assert_eq!(
             error.to_string(),
-            r#"no data set called "mnist" can be made; there are cartpole and morse"#
+            r#"no data set called "mnist" can be made; there are cartpole and touchtone"#
         );
     }
 }

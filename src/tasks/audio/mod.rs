@@ -48,6 +48,9 @@ pub struct AudioTaskConfig {
     pub lowercase: bool,
     /// The most characters of a text, where [`reading`](Self::reading) writes it token by token.
     pub max_text: usize,
+    /// Whether each band of the spectrogram is centred and scaled as the training clips are, unless
+    /// `audio.band_mean` says how.
+    pub normalize: bool,
     /// The front end: sample rate, mel spectrogram, slices, random variation.
     pub audio: AudioConfig,
 }
@@ -67,7 +70,7 @@ pub enum Reading {
 impl Default for AudioTaskConfig {
     fn default() -> Self {
         Self {
-            path: "builtin:morse.tar".into(),
+            path: "builtin:touchtone.tar".into(),
             train: None,
             valid: None,
             holdout: 0.1,
@@ -78,6 +81,7 @@ impl Default for AudioTaskConfig {
             separator: " ".into(),
             lowercase: true,
             max_text: 64,
+            normalize: true,
             audio: AudioConfig::default(),
         }
     }
@@ -97,6 +101,8 @@ const TEXT: &str = "text";
 const WORDS: &str = "words";
 const BEGIN: &str = "<bos>";
 const END: &str = "<eos>";
+/// How many clips the bands of the spectrogram are measured on.
+const CLIPS_TO_FIT: usize = 256;
 
 impl AudioTask {
     pub(super) fn open(
@@ -123,7 +129,11 @@ impl AudioTask {
             Some(saved) => Self::restore(name, loss_weight, config, saved)?,
             None => {
                 let alphabet = Self::fit(config, &train)?;
-                Self::new(name, loss_weight, config, AudioTokenizer::new(config.audio.clone())?, alphabet)?
+                let audio = match config.normalize && config.audio.band_mean.is_empty() {
+                    true => Self::fit_bands(&config.audio, &train)?,
+                    false => config.audio.clone(),
+                };
+                Self::new(name, loss_weight, config, AudioTokenizer::new(audio)?, alphabet)?
             }
         });
         let clips = |rows: Vec<Row>| -> Arc<dyn Dataset> { Arc::new(Clips { rows, task: task.clone() }) };
@@ -146,6 +156,13 @@ impl AudioTask {
         let (rest, held) = hold_out(train.len(), config.holdout)?;
         let pick = |indices: Vec<u32>| indices.into_iter().map(|i| train[i as usize].clone()).collect();
         Ok((pick(rest), pick(held)))
+    }
+
+    /// Bands are measured on clips spread over the training rows.
+    fn fit_bands(audio: &AudioConfig, rows: &[Row]) -> Result<AudioConfig, TaskError> {
+        let every = rows.len().div_ceil(CLIPS_TO_FIT).max(1);
+        let clips = rows.iter().step_by(every).map(|row| read_clip(row, audio.sample_rate));
+        audio.clone().fit_bands(clips.map(|clip| clip.map_err(TaskError::from)))
     }
 
     fn fit(config: &AudioTaskConfig, rows: &[Row]) -> Result<Alphabet, TaskError> {
@@ -259,6 +276,12 @@ impl AudioTask {
     }
 }
 
+/// Clips are strung together at the rate of the front end.
+fn read_clip(row: &Row, sample_rate: u32) -> Result<Waveform, DataError> {
+    let clip = smalti_audio::read_wav(&row.read()?).and_then(|clip| clip.resample(sample_rate));
+    clip.map_err(|e| DataError::tokenize(&row.location(), e))
+}
+
 fn spelled(config: &AudioTaskConfig, text: &str) -> String {
     if config.lowercase { text.to_lowercase() } else { text.into() }
 }
@@ -295,11 +318,7 @@ struct Clips {
 
 impl Clips {
     fn clip(&self, index: usize) -> Result<Waveform, DataError> {
-        let row = &self.rows[index];
-        let audio = &self.task.audio;
-        let clip =
-            smalti_audio::read_wav(&row.read()?).and_then(|clip| clip.resample(audio.config().sample_rate));
-        clip.map_err(|e| DataError::tokenize(&row.location(), e))
+        read_clip(&self.rows[index], self.task.audio.config().sample_rate)
     }
 
     /// Clip `index` and others behind it, chosen by `seed`.

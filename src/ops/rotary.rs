@@ -1,0 +1,169 @@
+//! Rotary positions: pairs of features turned by angles that grow with a token's place (Su et al. 2021).
+//!
+//! The product of a turned query and a turned key depends on the distance of their places alone. 6 FLOP for each
+//! pair and 8 bytes for each element: bound by memory.
+
+use super::math::{rows_in_block, vectorize};
+use super::storage::{Elements, has_kernel, slice};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// The angles by which the heads of each token are turned.
+#[derive(Debug)]
+pub struct Angles {
+    /// `[n, d_head/2]`.
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    n: usize,
+    half: usize,
+}
+
+impl Angles {
+    /// place·base^(−i/half) for pair i of the `half` pairs of a head.
+    pub fn new(places: &[u32], d_head: usize, base: f64) -> Self {
+        let half = d_head / 2;
+        let speeds: Vec<f64> = (0..half).map(|i| libm::pow(base, -(i as f64) / half as f64)).collect();
+        let angles = || places.iter().flat_map(|&p| speeds.iter().map(move |speed| f64::from(p) * speed));
+        let cos = angles().map(|angle| libm::cos(angle) as f32).collect();
+        let sin = angles().map(|angle| libm::sin(angle) as f32).collect();
+        Self { cos, sin, n: places.len(), half }
+    }
+
+    fn d_head(&self) -> usize {
+        2 * self.half
+    }
+}
+
+/// Turns the first `columns` columns of `x` `[n, width]`, head by head; the others stay as they are.
+///
+/// Feature i of a head and feature i + d_head/2 are a pair (GPT-NeoX's and Llama's order). Errors: other than one
+/// row of angles for each row of `x`; columns that are not whole heads.
+pub fn rotary(x: &Tensor, columns: usize, angles: &Arc<Angles>) -> Result<Tensor> {
+    let (n, width) = x.dims2()?;
+    if n != angles.n || columns > width || angles.half == 0 || columns % angles.d_head() != 0 {
+        bail!(
+            "rotary: expected {} rows and whole heads of {}; found {columns} columns of x {:?}",
+            angles.n,
+            angles.d_head(),
+            x.dims()
+        )
+    }
+    match has_kernel(x) {
+        true => x.contiguous()?.apply_op1(Rotary { columns, angles: angles.clone() }),
+        false => reference(x, columns, angles),
+    }
+}
+
+/// [`rotary`] in candle's own operations.
+pub(crate) fn reference(x: &Tensor, columns: usize, angles: &Angles) -> Result<Tensor> {
+    let (n, width) = x.dims2()?;
+    let (d_head, half) = (angles.d_head(), angles.half);
+    let numbers =
+        |v: &[f32]| Tensor::from_slice(v, (n, 1, half), x.device()).and_then(|t| t.to_dtype(x.dtype()));
+    let (cos, sin) = (numbers(&angles.cos)?, numbers(&angles.sin)?);
+    let heads = x.narrow(1, 0, columns)?.reshape((n, columns / d_head, d_head))?;
+    let (a, b) = (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?); // [n, heads, half]
+    let turned_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let turned_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+    let turned = Tensor::cat(&[turned_a, turned_b], 2)?.reshape((n, columns))?;
+    match width - columns {
+        0 => Ok(turned),
+        rest => Tensor::cat(&[turned, x.narrow(1, columns, rest)?], 1),
+    }
+}
+
+struct Rotary {
+    columns: usize,
+    angles: Arc<Angles>,
+}
+
+impl Rotary {
+    /// The turned rows; `sign` −1 turns back, which is the backward pass.
+    fn apply(&self, x: &[f32], width: usize, sign: f32) -> Vec<f32> {
+        let Angles { cos, sin, n, half } = &*self.angles;
+        let half = *half;
+        let block = rows_in_block(*n, width);
+        let mut y = x.to_vec();
+        let angles = cos.par_chunks(block * half).zip(sin.par_chunks(block * half));
+        y.par_chunks_mut(block * width).zip(angles).for_each(|(rows, (cos, sin))| {
+            let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+            vectorize(
+                #[inline(always)]
+                || {
+                    for (row, (cos, sin)) in rows.chunks_exact_mut(width).zip(angles) {
+                        for head in row[..self.columns].chunks_exact_mut(2 * half) {
+                            let (a, b) = head.split_at_mut(half);
+                            for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                                let sin = sign * sin;
+                                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                            }
+                        }
+                    }
+                },
+            );
+        });
+        y
+    }
+}
+
+impl CustomOp1 for Rotary {
+    fn name(&self) -> &'static str {
+        "rotary"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, width) = layout.shape().dims2()?;
+        Ok((CpuStorage::F32(self.apply(slice(x, layout)?, width, 1.0)), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let dy = dy.contiguous()?;
+        let dx = self.apply(&Elements::of(&dy)?, x.dim(1)?, -1.0);
+        Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, check_gradients, check_kernel, random};
+
+    #[test]
+    fn reference_has_the_right_gradients() -> Result<()> {
+        let angles = Angles::new(&[0, 3, 50], 4, 100.0);
+        check_gradients(|x| reference(&x[0], 8, &angles), &[random(&[3, 12], 1)?])
+    }
+
+    #[test]
+    fn kernel_is_the_reference() -> Result<()> {
+        for (n, d_head, heads, rest) in [(0, 4, 1, 0), (1, 2, 3, 0), (5, 16, 2, 32), (300, 32, 4, 128)] {
+            let places: Vec<u32> = (0..n).map(|i| i * 7 % 90).collect();
+            let angles = Arc::new(Angles::new(&places, d_head, 1e4));
+            let x = [random(&[n as usize, heads * d_head + rest], 2)?];
+            let columns = heads * d_head;
+            check_kernel(|x| rotary(&x[0], columns, &angles), |x| reference(&x[0], columns, &angles), &x)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn products_depend_on_distance_alone() -> Result<()> {
+        let (q, k) = (random(&[1, 8], 1)?, random(&[1, 8], 2)?);
+        let product = |at_q: u32, at_k: u32| {
+            let turn = |x: &Tensor, at| rotary(x, 8, &Arc::new(Angles::new(&[at], 8, 1e4)));
+            (turn(&q, at_q)? * turn(&k, at_k)?)?.sum_all()
+        };
+        assert_close("product", &product(5, 2)?, &product(105, 102)?, 1e-4)?;
+        assert_close("unturned", &product(9, 9)?, &(q.clone() * &k)?.sum_all()?, 1e-5)
+    }
+
+    #[test]
+    fn whole_heads_are_wanted() -> Result<()> {
+        let angles = Arc::new(Angles::new(&[0, 1], 4, 1e4));
+        assert!(rotary(&random(&[2, 8], 1)?, 6, &angles).is_err());
+        assert!(rotary(&random(&[2, 8], 1)?, 12, &angles).is_err());
+        assert!(rotary(&random(&[3, 8], 1)?, 8, &angles).is_err());
+        Ok(())
+    }
+}
