@@ -3,7 +3,9 @@
 //! - One folder a class: `cat/1.png`, also below a split's folder: `test/cat/1.png`.
 //! - WebDataset shards: tar archives with `000123.jpg` beside `000123.cls`.
 //! - IDX pairs, as MNIST has them: `train-images-idx3-ubyte.gz` beside `train-labels-idx1-ubyte.gz`.
+//! - CIFAR-10's binary batches: `data_batch_1.bin` … and `test_batch.bin`.
 
+mod cifar;
 mod class_folders;
 mod idx;
 mod shards;
@@ -40,6 +42,13 @@ pub enum Labelled {
         /// Location of the labels.
         labels: String,
     },
+    /// Pictures and labels in the batches of CIFAR-10.
+    Cifar {
+        /// Locations of the batches.
+        batches: Vec<String>,
+        /// Class names: label `i` is `classes[i]`.
+        classes: Vec<String>,
+    },
 }
 
 /// One labelled picture.
@@ -72,6 +81,9 @@ pub fn open(location: &str, split: Option<&str>) -> Result<Labelled, DataError> 
     let tree = Files::open(location)?;
     if let Some(pair) = idx::of_tree(&tree, split)? {
         return Ok(pair);
+    }
+    if let Some(batches) = cifar::of_tree(&tree, split)? {
+        return Ok(batches);
     }
     let (archives, rest): (Vec<_>, Vec<_>) =
         tree.list().iter().cloned().partition(|path| path.ends_with(".tar"));
@@ -118,22 +130,28 @@ fn of_tree(tree: Arc<Files>, split: Option<&str>) -> Result<Labelled, DataError>
 fn class_names(tree: &Files) -> Result<Option<Vec<String>>, DataError> {
     let folder = tree.name().rfind(['/', ':']).map_or("", |end| tree.name().get(..=end).unwrap_or_default());
     let location = if tree.contains(CLASSES) { tree.location(CLASSES) } else { files::join(folder, CLASSES) };
-    let text = match files::read_text(&location) {
+    read_names(&location, false)
+}
+
+/// The class names in a file, one a line; `None` where there is no file. Blank lines at the end may be allowed.
+fn read_names(location: &str, blank_end: bool) -> Result<Option<Vec<String>>, DataError> {
+    let text = match files::read_text(location) {
         Ok(text) => text,
         Err(DataError::Missing { .. }) => return Ok(None),
         Err(e) => return Err(e),
     };
+    let text = if blank_end { text.trim_end() } else { &text };
     let names: Vec<String> = text.lines().map(|line| line.trim().to_string()).collect();
     if let Some(blank) = names.iter().position(String::is_empty) {
         return Err(DataError::layout(
-            &location,
+            location,
             format!("line {} is blank; expected a class name", blank + 1),
         ));
     }
     if let Some(twice) =
         names.iter().enumerate().find_map(|(i, name)| names.get(..i)?.contains(name).then_some(name))
     {
-        return Err(DataError::layout(&location, format!("the class {twice:?} is listed twice")));
+        return Err(DataError::layout(location, format!("the class {twice:?} is listed twice")));
     }
     Ok(Some(names))
 }

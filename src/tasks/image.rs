@@ -9,14 +9,14 @@ use crate::rules::Rule;
 use crate::task::{READOUT, Task, TaskSpec, readout_kind, readout_tokens};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{AnyTokenizer, Tokenizer};
-use smalti_image::{Augment, Image, ImageConfig, ImageTokenizer, fit, idx};
+use smalti_image::{Augment, Image, ImageConfig, ImageTokenizer, cifar, fit, idx};
 use std::sync::Arc;
 
 /// `[data]` of an image task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageTaskConfig {
-    /// Folder of class folders, WebDataset tar or pattern of tars, or IDX files.
+    /// Folder of class folders, WebDataset tar or pattern of tars, IDX files, or CIFAR-10 in its binary format.
     pub path: String,
     /// The training part: an IDX pair, a folder, or archives of this name. Left out or empty, all there is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -242,6 +242,7 @@ impl Pictures {
             Labelled::Files { sources, entries, classes, .. } => {
                 Ok(Self { classes, store: Store::Files { sources, entries: Arc::new(entries) } })
             }
+            Labelled::Cifar { batches, classes } => Self::of_cifar(&batches, classes),
             Labelled::Idx { images, labels } => {
                 let labels_read =
                     idx::labels(&data::read(&labels)?).map_err(|e| DataError::tokenize(&labels, e))?;
@@ -262,6 +263,19 @@ impl Pictures {
                 Ok(Self { classes, store: Store::Memory(Arc::new(pairs)) })
             }
         }
+    }
+
+    fn of_cifar(batches: &[String], classes: Vec<String>) -> Result<Self, TaskError> {
+        let mut pairs = Vec::new();
+        for batch in batches {
+            let read = cifar::pictures(&data::read(batch)?).map_err(|e| DataError::tokenize(batch, e))?;
+            pairs.extend(read.into_iter().map(|(image, label)| (image, u32::from(label))));
+        }
+        if let Some((_, label)) = pairs.iter().find(|(_, label)| *label as usize >= classes.len()) {
+            let problem = format!("a label is {label}; {} classes are named", classes.len());
+            return Err(TaskError::Setting { setting: "path", problem });
+        }
+        Ok(Self { classes, store: Store::Memory(Arc::new(pairs)) })
     }
 
     fn len(&self) -> usize {

@@ -82,7 +82,9 @@ impl AudioConfig {
         if lengths != (0, 0) && lengths != (self.mel.n_mels, self.mel.n_mels) {
             let (mean, std) = lengths;
             let bands = self.mel.n_mels;
-            return Err(format!("band_mean and band_std hold {mean} and {std} numbers; there are {bands} bands"));
+            return Err(format!(
+                "band_mean and band_std hold {mean} and {std} numbers; there are {bands} bands"
+            ));
         }
         if !self.band_mean.iter().all(|m| m.is_finite())
             || !self.band_std.iter().all(|s| s.is_finite() && *s > 0.0)
@@ -102,7 +104,8 @@ impl AudioConfig {
         clips: impl IntoIterator<Item = Result<Waveform, E>>,
     ) -> Result<Self, E> {
         let n_mels = self.mel.n_mels;
-        let (plain, mut moments) = (Self { band_mean: vec![], band_std: vec![], ..self }, Moments::new(n_mels));
+        let (plain, mut moments) =
+            (Self { band_mean: vec![], band_std: vec![], ..self }, Moments::new(n_mels));
         let tokenizer = AudioTokenizer::new(plain.clone())?;
         for clip in clips {
             let tokens = tokenizer.encode(&clip?)?;

@@ -22,8 +22,9 @@
 //! ```
 //!
 //! The parts: [`ImageTokenizer`] and its [`ImageConfig`]; [`Image`], one picture; [`read`], from PNG, JPEG,
-//! GIF, BMP or WebP; [`idx`], MNIST's file format; [`fit`], the mean and standard deviation of a data set.
+//! GIF, BMP or WebP; [`idx`] and [`cifar`], file formats of MNIST and CIFAR-10; [`fit`], the mean and standard deviation of a data set.
 
+pub mod cifar;
 mod config;
 pub mod fit;
 pub mod idx;

@@ -35,7 +35,12 @@ const SHIPPED: [(&str, &str, &str, &str); 4] = [
         "1,797 handwritten digits, 8×8 grey, as IDX files",
         "CC BY 4.0; E. Alpaydin, C. Kaynak",
     ),
-    ("touchtone", "builtin:touchtone.tar", "telephone keys by their tones, with their texts, WAV, 4 kHz", "MIT OR Apache-2.0"),
+    (
+        "touchtone",
+        "builtin:touchtone.tar",
+        "telephone keys by their tones, with their texts, WAV, 4 kHz",
+        "MIT OR Apache-2.0",
+    ),
     (
         "cartpole",
         "builtin:cartpole-mixed.npz",

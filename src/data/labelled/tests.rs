@@ -254,3 +254,26 @@ fn mnist_is_paired() {
         assert_eq!(labels.len(), 8 + count as usize);
     }
 }
+
+#[test]
+fn cifar_batches_are_split_by_their_names() {
+    let folder = folder_of(&[
+        ("data_batch_2.bin", b"2"),
+        ("data_batch_1.bin", b"1"),
+        ("test_batch.bin", b"t"),
+        ("batches.meta.txt", b"airplane\nautomobile\n\n"),
+        ("readme.html", b"r"),
+    ]);
+    let location = at(&folder, "");
+    let of = |split| match open(&location, Some(split)).unwrap() {
+        Labelled::Cifar { batches, classes } => {
+            assert_eq!(classes, ["airplane", "automobile"]);
+            batches.iter().map(|path| path.rsplit('/').next().unwrap().to_string()).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(of("train"), ["data_batch_1.bin", "data_batch_2.bin"]);
+    assert_eq!(of("test"), ["test_batch.bin"]);
+    assert!(message(&location, None).contains("several splits; choose one of test, train"));
+    assert!(message(&location, Some("dev")).contains("no split \"dev\"; there is test, train"));
+}

@@ -4,8 +4,8 @@
 //! machine makes the same bytes: those that ship.
 
 mod cartpole;
-mod touchtone;
 mod npz;
+mod touchtone;
 
 /// A file that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]

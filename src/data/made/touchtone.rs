@@ -81,7 +81,8 @@ fn sound(presses: &[Press], seconds: f64, generator: &mut Pcg64Mcg) -> Vec<f64> 
         let (from, to) = ((press.from * rate) as usize, (press.to * rate) as usize);
         for (i, sample) in samples.iter_mut().enumerate().take(to).skip(from) {
             let now = i as f64 / rate;
-            let tones = libm::sin(turn * low * now) + libm::exp10(twist / 20.0) * libm::sin(turn * high * now);
+            let tones =
+                libm::sin(turn * low * now) + libm::exp10(twist / 20.0) * libm::sin(turn * high * now);
             *sample += loudness * ramp(i - from, to - i) * tones;
         }
     }

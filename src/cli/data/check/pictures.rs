@@ -4,7 +4,7 @@ use super::{Part, read_all};
 use anyhow::{Context, Result, ensure};
 use smalti::data::labelled::{self, Entry, Labelled};
 use smalti::data::{self, DataError};
-use smalti::tasks::modalities::image::{Image, ImageConfig, ImageTokenizer, idx, read};
+use smalti::tasks::modalities::image::{Image, ImageConfig, ImageTokenizer, cifar, idx, read};
 use smalti_contract::Tokenizer;
 use std::collections::BTreeMap;
 
@@ -59,6 +59,22 @@ fn check(split: Option<&str>, pictures: Labelled) -> Result<Part> {
             }
             find_shapes(&mut part, &shapes);
             part.find("classes", counts(entries.iter().map(|entry| classes[entry.label as usize].clone())));
+            part
+        }
+        Labelled::Cifar { batches, classes } => {
+            let mut part = Part::new("labelled pictures in CIFAR-10 batches");
+            let (mut shapes, mut labels) = (Vec::new(), Vec::new());
+            for batch in &batches {
+                for (i, (image, label)) in
+                    cifar::pictures(&data::read(batch)?).context(batch.clone())?.iter().enumerate()
+                {
+                    shapes.extend(part.count(|| format!("{batch} record {i}"), Ok(shape(image))));
+                    labels.push(*label);
+                }
+            }
+            find_shapes(&mut part, &shapes);
+            let name = |label: u8| classes.get(usize::from(label)).cloned().unwrap_or(label.to_string());
+            part.find("classes", counts(labels.into_iter().map(name)));
             part
         }
         Labelled::Idx { images, labels } => {
