@@ -1,17 +1,17 @@
 //! Content + type + position: everything that is learned between tokens and the transformer.
 
 use crate::data::{KindBatch, TokenBatch};
-use crate::ops;
+use crate::ops::{self, Value};
 use crate::params::Scope;
 use crate::transformer::{Linear, ModelConfig, Positions};
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use smalti_contract::{Content, ContentSpec, KindSpec};
 
 /// Embeds every kind of token of a model.
 pub struct Embedder {
     kinds: Vec<KindEmbedding>,
     /// `[n_kinds, d_model]`: the type embeddings.
-    types: Tensor,
+    types: Value,
     positions: Positions,
     d_model: usize,
     device: Device,
@@ -20,15 +20,15 @@ pub struct Embedder {
 struct KindEmbedding {
     content: ContentEmbedding,
     /// A `[size, d_model]` table for each position axis; none where positions are not learned.
-    axes: Vec<Tensor>,
+    axes: Vec<Value>,
     /// `[time_steps, d_model]`, where the kind is embedded with its time.
-    time: Option<Tensor>,
+    time: Option<Value>,
     has_time: bool,
 }
 
 enum ContentEmbedding {
     /// `[vocabulary, d_model]`.
-    Table(Tensor),
+    Table(Value),
     /// `dim` features → d_model.
     Map(Linear),
 }
@@ -76,32 +76,33 @@ impl Embedder {
     ///
     /// # Errors
     /// Where content and kind differ; collate has checked bounds.
-    pub fn forward(&self, batch: &TokenBatch) -> Result<Tensor> {
+    pub fn forward(&self, batch: &TokenBatch) -> Result<Value> {
         let parts = batch.groups.iter().map(|group| self.embed_kind(group)).collect::<Result<Vec<_>>>()?;
         let by_kind = match parts.as_slice() {
-            [] => Tensor::zeros((0, self.d_model), candle_core::DType::F32, &self.device)?,
+            [] => Value::constant(Tensor::zeros((0, self.d_model), DType::F32, &self.device)?),
             [one] => one.clone(),
-            many => Tensor::cat(many, 0)?,
+            many => ops::concat_rows(many)?,
         };
         let in_place = batch.rows.iter().enumerate().all(|(i, &row)| i == row as usize);
         let content = if in_place { by_kind } else { ops::gather_rows(&by_kind, &batch.rows)? };
-        content + ops::gather_rows(&self.types, &batch.meta.kind)?
+        ops::add(&content, &ops::gather_rows(&self.types, &batch.meta.kind)?)
     }
 
     /// The table of a kind that has one, for a head that shares it.
-    pub fn table(&self, kind: usize) -> Option<&Tensor> {
+    pub fn table(&self, kind: usize) -> Option<&Value> {
         match &self.kinds.get(kind)?.content {
             ContentEmbedding::Table(table) => Some(table),
             ContentEmbedding::Map(_) => None,
         }
     }
 
-    fn embed_kind(&self, group: &KindBatch) -> Result<Tensor> {
+    fn embed_kind(&self, group: &KindBatch) -> Result<Value> {
         let kind = &self.kinds[group.kind];
         let mut x = match (&kind.content, &group.content) {
             (ContentEmbedding::Table(table), Content::Ids(ids)) => ops::gather_rows(table, ids)?,
             (ContentEmbedding::Map(map), Content::Features { values, dim }) => {
-                map.forward(&Tensor::from_slice(values, (values.len() / dim, *dim), &self.device)?)?
+                let features = Tensor::from_slice(values, (values.len() / dim, *dim), &self.device)?;
+                map.forward(&Value::constant(features))?
             }
             _ => bail!("kind {} holds content of another sort than its embedding", group.kind),
         };
@@ -109,16 +110,16 @@ impl Embedder {
             Positions::None => {}
             Positions::Learned => {
                 for (table, positions) in kind.axes.iter().zip(&group.positions) {
-                    x = (x + ops::gather_rows(table, positions)?)?;
+                    x = ops::add(&x, &ops::gather_rows(table, positions)?)?;
                 }
                 if let Some(table) = &kind.time {
-                    x = (x + ops::gather_rows(table, &group.time)?)?;
+                    x = ops::add(&x, &ops::gather_rows(table, &group.time)?)?;
                 }
             }
             Positions::Sinusoidal => {
                 let time = kind.has_time.then_some(&group.time);
                 for positions in group.positions.iter().chain(time) {
-                    x = (x + sinusoids(positions, self.d_model, &self.device)?)?;
+                    x = ops::add(&x, &Value::constant(sinusoids(positions, self.d_model, &self.device)?))?;
                 }
             }
         }

@@ -1,14 +1,14 @@
 //! Embedder → transformer → heads: one model for all of its tasks.
 
-use crate::data::{Batch, Layout, Stream, TokenBatch};
+use crate::data::{Batch, HeadBatch, Layout, Stream, TokenBatch};
 use crate::embedding::Embedder;
-use crate::head::Head;
-use crate::ops;
+use crate::head::{Head, Says};
+use crate::ops::{self, Value, without_gradients};
 use crate::params::Params;
 use crate::random;
-use crate::rules::{AttentionRules, RuleError, TokenMeta, Visibility};
+use crate::rules::{AttentionRules, MAX_AXES, RuleError, TokenMeta, Visibility};
 use crate::task::TaskSpec;
-use crate::transformer::{Cache, ConfigError, Dropout, LayerRule, ModelConfig, Pass, Stack};
+use crate::transformer::{Cache, ConfigError, Dropout, LayerRule, Memory, ModelConfig, Pass, Stack};
 use candle_core::{Device, Tensor};
 use smalti_contract::KindSpec;
 use std::{collections::BTreeSet, sync::Arc};
@@ -56,7 +56,7 @@ pub struct HeadLoss {
     /// The task's number.
     pub task: usize,
     /// Scalar: the weighted sum of losses.
-    pub sum: Tensor,
+    pub sum: Value,
     /// The sum of weights; `sum / weight` is the mean loss.
     pub weight: f64,
 }
@@ -74,6 +74,7 @@ impl Model {
     ) -> Result<Self, ModelError> {
         config.validate()?;
         let (kinds, layouts) = lay_out(config, tasks)?;
+        refuse_unused(config, tasks)?;
         let rules = rules_by_layer(config, tasks, &kinds)?;
         let mut params = Params::new(seed, device);
         let embedder = Embedder::new(params.root().at("embed"), config, &kinds, device)?;
@@ -101,7 +102,7 @@ impl Model {
     ///
     /// # Errors
     /// Where the tensor library refuses.
-    pub fn forward(&self, batch: &Batch, dropout_seed: Option<u64>) -> candle_core::Result<Tensor> {
+    pub fn forward(&self, batch: &Batch, dropout_seed: Option<u64>) -> candle_core::Result<Value> {
         let memory = match (&self.encoder, &batch.encoder) {
             (Some(encoder), Some(tokens)) => {
                 Some(self.run(encoder, tokens, None, dropout_seed.map(|s| random::mix(s, 1)))?)
@@ -135,8 +136,11 @@ impl Model {
     /// # Errors
     /// Where the tensor library refuses.
     pub fn outputs(&self, batch: &Batch) -> candle_core::Result<Vec<Tensor>> {
-        let hidden = self.forward(batch, None)?;
-        batch.heads.iter().map(|read| self.heads[read.task].forward(&hidden, &read.rows)).collect()
+        without_gradients(|| {
+            let hidden = self.forward(batch, None)?;
+            let output = |read: &HeadBatch| self.heads[read.task].forward(&hidden, &read.rows);
+            batch.heads.iter().map(|read| Ok(output(read)?.into_tensor())).collect()
+        })
     }
 
     /// The outputs of task `task`'s head for the next tokens of one document, whose earlier tokens left their
@@ -146,21 +150,24 @@ impl Model {
     /// Where an earlier token would see a later one under the rules.
     pub fn step(&self, task: usize, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Tensor> {
         cache.extend(&batch.main.meta, &self.rules)?;
+        without_gradients(|| self.step_on(task, batch, cache))
+    }
+
+    fn step_on(&self, task: usize, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Tensor> {
+        if let (Some(encoder), Some(tokens)) = (&self.encoder, &batch.encoder) {
+            cache.memory = Some((self.run(encoder, tokens, None, None)?, tokens.meta.clone()));
+        }
         let seen = Arc::new(cache.seen.clone());
-        let memory = match (&self.encoder, &batch.encoder) {
-            (Some(encoder), Some(tokens)) => Some(self.run(encoder, tokens, None, None)?),
-            _ => None,
-        };
+        let memory = cache.memory.as_ref();
         let pass = Pass {
             self_views: self.views(&batch.main.meta, &seen),
-            cross_views: batch.encoder.as_ref().map_or(vec![], |e| self.views(&batch.main.meta, &e.meta)),
-            memory,
+            memory: memory.map(|(tokens, meta)| self.memory(tokens.clone(), meta, &batch.main, None)),
             angles: self.angles(&batch.main.meta),
             dropout: None,
         };
         let hidden = self.stack.forward(&self.embedder.forward(&batch.main)?, &pass, Some(cache))?;
         let rows: Vec<u32> = batch.heads.iter().flat_map(|head| head.rows.clone()).collect();
-        self.heads[task].forward(&hidden, &rows)
+        Ok(self.heads[task].forward(&hidden, &rows)?.into_tensor())
     }
 
     /// A cache for [`step`](Self::step).
@@ -232,6 +239,27 @@ impl Model {
         self.rules.iter().map(view).collect()
     }
 
+    /// What the tokens of `main` have to look at in another stack's output.
+    fn memory(
+        &self,
+        memory: Value,
+        looked_at: &Arc<TokenMeta>,
+        main: &TokenBatch,
+        dropout: Option<&Dropout>,
+    ) -> Memory {
+        let there = |document: usize| !looked_at.documents[document].is_empty();
+        if (0..looked_at.documents.len()).all(there) {
+            let views = self.views(&main.meta, looked_at);
+            return Memory { tokens: memory, rows: None, views, dropout: dropout.cloned() };
+        }
+        // A document that has nothing to look at must come out as it would without the others.
+        let (rows, meta) = main.meta.select(there);
+        let keys = |dropout: &Dropout| rows.iter().map(|&row| dropout.rows[row as usize]).collect();
+        let dropout = dropout.map(|dropout| Dropout { rows: Arc::new(keys(dropout)), ..dropout.clone() });
+        let views = self.views(&Arc::new(meta), looked_at);
+        Memory { tokens: memory, rows: Some(rows), views, dropout }
+    }
+
     /// How far queries and keys are turned, with rotary positions.
     fn angles(&self, meta: &TokenMeta) -> Option<Arc<ops::Angles>> {
         let rotary = self.config.rotary?;
@@ -243,24 +271,39 @@ impl Model {
         &self,
         stack: &Stack,
         tokens: &TokenBatch,
-        memory: Option<(Tensor, &TokenBatch)>,
+        memory: Option<(Value, &TokenBatch)>,
         dropout_seed: Option<u64>,
-    ) -> candle_core::Result<Tensor> {
+    ) -> candle_core::Result<Value> {
         let dropout =
             dropout_seed.map(|seed| Dropout { rate: self.config.dropout, seed, rows: tokens.keys.clone() });
-        let (memory, cross_views) = match memory {
-            Some((memory, looked_at)) => (Some(memory), self.views(&tokens.meta, &looked_at.meta)),
-            None => (None, vec![]),
-        };
+        let memory =
+            memory.map(|(memory, looked_at)| self.memory(memory, &looked_at.meta, tokens, dropout.as_ref()));
         let self_views = self.views(&tokens.meta, &tokens.meta);
         let angles = self.angles(&tokens.meta);
-        let pass = Pass { self_views, cross_views, memory, angles, dropout: dropout.as_ref() };
+        let pass = Pass { self_views, memory, angles, dropout: dropout.as_ref() };
         let mut x = self.embedder.forward(tokens)?;
         if let Some(dropout) = &dropout {
             x = dropout.apply(&x, 0)?;
         }
         stack.forward(&x, &pass, None)
     }
+}
+
+/// Settings that no task has a use for.
+fn refuse_unused(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<(), ModelError> {
+    let refuse = |setting, problem: &str| Err(ConfigError { setting, problem: problem.into() }.into());
+    let mut streams = tasks.iter().flat_map(|task| &task.inputs).map(|(stream, _)| *stream);
+    if config.n_encoder_layers > 0 && !streams.any(|stream| stream == Stream::Encoder) {
+        return refuse(
+            "n_encoder_layers",
+            "no task has an input for the encoder (data.reading=\"cross\" has)",
+        );
+    }
+    let ties = |task: &TaskSpec| matches!(task.head.says, Says::NextToken { .. } | Says::MaskedToken { .. });
+    if config.tie_embeddings && !tasks.iter().any(ties) {
+        return refuse("tie_embeddings", "no task has a head for next or masked tokens");
+    }
+    Ok(())
 }
 
 /// The model's kinds, and where each task's tokens go.
@@ -274,7 +317,11 @@ fn lay_out(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<(Vec<KindSpec>, V
         }
         let first = kinds.len();
         let mut inputs = Vec::new();
-        for (stream, input) in &task.inputs {
+        for (place, (stream, input)) in task.inputs.iter().enumerate() {
+            // Places in the sequence are counted from 0 in each input; two would mix.
+            if task.inputs[..place].iter().any(|(other, _)| other == stream) {
+                return Err(refuse(format!("has two inputs for {stream:?}; merge their tokens into one")));
+            }
             if *stream == Stream::Encoder && config.n_encoder_layers == 0 {
                 return Err(refuse("has an input for the encoder; model.n_encoder_layers is 0".into()));
             }
@@ -337,7 +384,8 @@ fn comparable_axes(rules: &AttentionRules, kinds: &[KindSpec]) -> Result<(), Rul
         for (k, key) in kinds.iter().enumerate() {
             if let Some(radius) = rules.get(q, k).compares_positions() {
                 let (query_axes, key_axes) = (names(query), names(key));
-                if query_axes != key_axes || query_axes.is_empty() {
+                let too_many = query.axes.len() > MAX_AXES;
+                if query_axes != key_axes || query_axes.is_empty() || too_many {
                     let (query, key) = (query.name.clone(), key.name.clone());
                     return Err(RuleError::Axes { radius, query, query_axes, key, key_axes });
                 }

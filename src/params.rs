@@ -1,5 +1,6 @@
 //! The parameters of a model: seeded, named, in the order in which they were made.
 
+use crate::ops::Value;
 use crate::random;
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
 use std::collections::{BTreeMap, HashMap};
@@ -89,7 +90,7 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// Where the name is taken.
-    pub fn normal(&mut self, name: &str, shape: impl Into<Shape>, std: f64) -> Result<Tensor> {
+    pub fn normal(&mut self, name: &str, shape: impl Into<Shape>, std: f64) -> Result<Value> {
         let shape = shape.into();
         let mut generator = random::generator(random::named(self.params.seed, &self.full(name)));
         let values = random::normal(&mut generator, shape.elem_count());
@@ -101,7 +102,7 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// Where the name is taken.
-    pub fn zeros(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
+    pub fn zeros(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Value> {
         self.add(name, Tensor::zeros(shape, DType::F32, &self.params.device)?)
     }
 
@@ -109,7 +110,7 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// Where the name is taken.
-    pub fn ones(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
+    pub fn ones(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Value> {
         self.add(name, Tensor::ones(shape, DType::F32, &self.params.device)?)
     }
 
@@ -117,16 +118,16 @@ impl Scope<'_> {
         format!("{}{name}", self.prefix)
     }
 
-    fn add(&mut self, name: &str, value: Tensor) -> Result<Tensor> {
+    fn add(&mut self, name: &str, value: Tensor) -> Result<Value> {
         let name = self.full(name);
         if self.params.places.contains_key(&name) {
             bail!("parameter {name} is made twice");
         }
         let var = Var::from_tensor(&value)?;
-        let tensor = var.as_tensor().clone();
+        let value = Value::parameter(&var, self.params.named.len());
         self.params.places.insert(name.clone(), self.params.named.len());
         self.params.named.push((name, var));
-        Ok(tensor)
+        Ok(value)
     }
 }
 
@@ -140,7 +141,7 @@ mod tests {
         one.root().at("first").normal("weight", (2, 3), 1.0)?;
         let a = one.root().at("second").normal("weight", (2, 3), 1.0)?;
         let b = two.root().at("second").normal("weight", (2, 3), 1.0)?;
-        assert_eq!(a.to_vec2::<f32>()?, b.to_vec2::<f32>()?);
+        assert_eq!(a.tensor().to_vec2::<f32>()?, b.tensor().to_vec2::<f32>()?);
         assert_eq!(one.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["first.weight", "second.weight"]);
         assert!(one.root().at("first").zeros("weight", 1).is_err());
         Ok(())

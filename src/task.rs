@@ -33,6 +33,11 @@ pub trait Task: Send + Sync {
         Vec::new()
     }
 
+    /// Files of its source that are not used, each with the reason.
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &[]
+    }
+
     /// What labels or ids read as, where they are a text; word and character error rates count in it.
     fn transcript(&self, _labels: &[u32]) -> Option<String> {
         None

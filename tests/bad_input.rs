@@ -8,6 +8,7 @@ mod files;
 mod support;
 
 use files::{actions, idx, log, log_with, npz, png, wav};
+use smalti::tasks::{Builtin, Splits, TaskConfig, audio::AudioTaskConfig, image::ImageTaskConfig};
 use std::path::PathBuf;
 #[cfg(target_os = "linux")]
 use support::smalti_under;
@@ -215,6 +216,63 @@ fn a_bad_validation_picture_costs_no_step() {
     assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
 }
 
+/// What a class means is its name: other data may have fewer classes, or in another order.
+#[test]
+fn classes_are_matched_by_name() {
+    let place = image_place();
+    let (high, low) = (png(8, 16), png(8, 8));
+    let write = |source: &str, pictures: &[(&str, &[u8])]| {
+        for (class, picture) in pictures {
+            place.write(&format!("{source}/train/{class}/0.png"), picture);
+            place.write(&format!("{source}/test/{class}/0.png"), picture);
+        }
+    };
+    write("sorted", &[("high", &high), ("low", &low)]);
+    write("turned", &[("high", &high), ("low", &low)]);
+    place.write("turned/classes.txt", b"low\nhigh\n");
+    write("fewer", &[("low", &low)]);
+    write("wrong", &[("high", &low)]);
+    write("more", &[("high", &high), ("low", &low), ("wide", &low)]);
+
+    place.works(&format!("{} --out run", image_train()));
+    let eval = |data: &str| place.works(&format!("eval run --data {data} --json")).out;
+    assert_eq!(eval("sorted"), eval("turned"));
+    assert_ne!(eval("fewer"), eval("wrong"), "the only class of either is not the same");
+    let says = ["wide/0.png is of class \"wide\"; training knows high, low"];
+    place.fails("eval run --data more", &says);
+}
+
+/// Of numbered classes, training lacks the last.
+#[test]
+fn a_class_that_training_has_not_seen() {
+    let place = Place::new(&[]);
+    for (split, n) in [("train", 3_u8), ("t10k", 4)] {
+        let pictures = idx(0x803, &[u32::from(n), 8, 8], 64 * usize::from(n));
+        let labels: Vec<u8> = idx(0x801, &[u32::from(n)], 0).into_iter().chain(0..n).collect();
+        place.write(&format!("numbered/{split}-images-idx3-ubyte"), &pictures);
+        place.write(&format!("numbered/{split}-labels-idx1-ubyte"), &labels);
+    }
+    let says = ["data.valid: record 3 is of class \"3\"; training knows 0, 1, 2"];
+    place.fails_untouched(&format!("{} --set data.path=numbered", image_train()), &says);
+}
+
+#[test]
+fn files_that_are_no_pictures_are_told() {
+    let place = image_place();
+    place.write("pictures/train/low/notes.txt", b"n");
+    place.write("pictures/test/low/scan.tiff", b"t");
+    let part = |name: &str| Some(name.to_string());
+    let path = place.path("pictures").to_str().unwrap().to_string();
+    let config = ImageTaskConfig { path, train: part("train"), valid: part("test"), ..Default::default() };
+    let (Builtin::Image(task), _) = TaskConfig::Image(config).open("image", 1.0).unwrap() else {
+        panic!("an image task")
+    };
+    let names: Vec<&str> =
+        smalti::task::Task::skipped(&*task).iter().filter_map(|(path, _)| path.rsplit('/').next()).collect();
+    assert_eq!(names, ["scan.tiff", "notes.txt"], "both parts, each file once");
+    assert!(smalti::task::Task::skipped(&*task).iter().all(|(_, why)| *why == "not a picture"));
+}
+
 #[test]
 fn manifests() {
     let place = audio_place();
@@ -240,6 +298,24 @@ fn manifests() {
     place.fails_untouched(&filter, &["manifest.tsv", "no column \"speaker\"; there is path, text, split"]);
     let nobody = format!("{} --set data.valid=split=none", audio_train());
     place.fails_untouched(&nobody, &["task audio has no samples"]);
+    let both = format!("{} --set data.train=text=ab --set data.valid=split=valid", audio_train());
+    place.fails_untouched(&both, &["data.valid", "selects 1 of the 2 rows of data.train"]);
+    let all = format!("{} --set data.valid=text!=none", audio_train());
+    place.fails_untouched(&all, &["data.valid", "selects all 3 rows; none is left to train on"]);
+}
+
+/// Who says only which rows validate trains on the others. A run that has learned may be measured on any.
+#[test]
+fn rows_either_train_or_validate() {
+    let place = audio_place();
+    let path = place.path("clips/manifest.tsv").to_str().unwrap().to_string();
+    let valid = Some("split=valid".to_string());
+    let config = AudioTaskConfig { path, valid, normalize: false, ..Default::default() };
+    let (_, Splits { train, valid }) = TaskConfig::Audio(config).open("audio", 1.0).unwrap();
+    assert_eq!((train.len(), valid.len()), (2, 1));
+    let parts = "--set data.train=split=train --set data.valid=split=valid";
+    place.works(&format!("{} {parts} --out run", audio_train()));
+    place.works("eval run --set data.valid=split=train");
 }
 
 /// Recordings that nobody can read, and what is said of them.
@@ -262,7 +338,9 @@ fn recordings_in_training() {
         let place = audio_place();
         place.write("clips/b.wav", &bytes);
         let says = [&["clips/b.wav"], says].concat();
-        place.fails(&format!("{} --out run", audio_train()), &says);
+        place.fails(&format!("{} --out run", audio_train()), &says); // while the bands are measured
+        let unmeasured = format!("{} --set data.normalize=false --out run", audio_train());
+        place.fails(&unmeasured, &says); // in training
         place.write("clips/b.wav", &wav(8000, 2400, 1, 16));
         assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
     }
@@ -280,7 +358,10 @@ fn recordings_to_transcribe() {
         place.fails("transcribe run clips/a.wav bad.wav", &[&["bad.wav"], says].concat());
     }
     place.write("long.wav", &wav(8000, 8000 * 60, 1, 16));
-    place.fails("transcribe run long.wav", &["long.wav", "3000 slices of 2; max_slices is 64"]);
+    place.fails(
+        "transcribe run long.wav",
+        &["long.wav", "6000 frames make 1500 slices of 4; max_slices is 64"],
+    );
     place.fails("transcribe run none.wav", &["none.wav", "not found"]);
     place.fails("classify run clips/a.wav", &["run has no image task"]);
     place.fails("generate run", &["run has no text task"]);
@@ -297,7 +378,7 @@ fn pictures_to_classify() {
         ("corrupt.png", damaged(whole.clone(), whole.len() - 13), &["not readable as image", "CRC"]),
         ("sound.png", wav(8000, 800, 1, 16), &["unknown format"]),
         ("odd.png", png(8, 7), &["image is 7×8 pixels; height must be a multiple of the patch size 4"]),
-        ("large.png", png(8, 128), &["32", "16"]),
+        ("large.png", png(8, 128), &["image has 32×2 patches; at most 4×2 are allowed"]),
         ("cut-idx3-ubyte", idx(0x803, &[2, 8, 8], 100), &["says 2×8×8 = 128 bytes; 100 follow"]),
         ("claim-idx3-ubyte", idx(0x803, &[u32::MAX; 3], 8), &["IDX", "8 follow"]),
     ];

@@ -269,7 +269,7 @@ fn what_ships_is_sound() {
     assert_eq!(keys[0]["found"]["without_text"], 0);
     assert_eq!(found(LOG)[0]["found"]["actions"], "2 discrete");
     assert!(found(TEXT)[0]["found"]["lines"].as_u64().unwrap() > 1000);
-    assert_eq!(found(WAV)[0]["found"]["sample_rates"], serde_json::json!({ "2000": 1 }));
+    assert_eq!(found(WAV)[0]["found"]["sample_rates"], serde_json::json!({ "4000": 1 }));
     assert!(printed(&["data", "check", "builtin:digits"]).contains("train: labelled pictures in IDX files"));
 }
 

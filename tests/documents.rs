@@ -45,7 +45,7 @@ fn hidden(model: &Model, samples: &[(usize, Sample)], place: usize, dropout: Opt
     let batch = collate(model.layouts(), samples).unwrap();
     let rows = batch.main.meta.documents[place].clone();
     let hidden = model.forward(&batch, dropout).unwrap();
-    hidden.narrow(0, rows.start, rows.len()).unwrap().to_vec2().unwrap()
+    hidden.tensor().narrow(0, rows.start, rows.len()).unwrap().to_vec2().unwrap()
 }
 
 fn ids(n: u32, step: u32) -> Vec<u32> {
@@ -151,6 +151,88 @@ fn a_cache_refuses_rules_that_look_ahead() {
     assert!(through_cache(&model(&small(), "all"), &ids(4, 7), &[4]).is_ok(), "all at once nothing is later");
 }
 
+/// A task of words that look at sounds by cross-attention.
+fn looking() -> TaskSpec {
+    let kind = |name: &str| KindSpec { name: name.into(), ..text("all").inputs[0].1[0].clone() };
+    let all = |query: &str, key: &str| (query.into(), key.into(), Rule::ALL);
+    TaskSpec {
+        name: "speech".into(),
+        inputs: vec![(Stream::Encoder, vec![kind("sound")]), (Stream::Main, vec![kind("word")])],
+        rules: vec![
+            all("sound", "sound"),
+            all("word", "sound"),
+            ("word".into(), "word".into(), "causal".parse().unwrap()),
+        ],
+        head: HeadSpec { reads: "word".into(), says: Says::NextToken { vocabulary: 20 } },
+        loss_weight: 1.0,
+    }
+}
+
+fn heard(id: u64, sounds: &[u32], words: Group) -> (usize, Sample) {
+    let sounds = Tokens::new(vec![Group::sequence(Content::Ids(sounds.to_vec()))]);
+    let inputs = vec![(Stream::Encoder, sounds), (Stream::Main, Tokens::new(vec![words]))];
+    (0, Sample { inputs, target: Target::Unknown, id })
+}
+
+#[test]
+fn what_has_nothing_to_look_at_comes_out_as_without_the_others() {
+    for norm_place in [NormPlace::Pre, NormPlace::Post] {
+        let config = ModelConfig { norm_place, n_encoder_layers: 1, dropout: 0.3, ..small() };
+        let model = Model::new(&config, &[looking(), text("all")], 3, &Device::Cpu).unwrap();
+        let (_, plain) = sample(2, &ids(9, 7));
+        let speech = heard(1, &ids(6, 3), Group::sequence(Content::Ids(ids(5, 3))));
+        for dropout in [None, Some(5)] {
+            let alone = hidden(&model, &[(1, plain.clone())], 0, dropout);
+            let together = hidden(&model, &[(1, plain.clone()), speech.clone()], 0, dropout);
+            assert!(apart(&alone, &together) <= 1e-6, "{}", apart(&alone, &together));
+            let looks = hidden(&model, std::slice::from_ref(&speech), 0, dropout);
+            let beside = hidden(&model, &[(1, plain.clone()), speech.clone()], 1, dropout);
+            assert!(apart(&looks, &beside) <= 1e-5, "{}", apart(&looks, &beside));
+        }
+    }
+}
+
+#[test]
+fn a_cache_keeps_what_is_looked_at() {
+    let config = ModelConfig { n_encoder_layers: 1, ..small() };
+    let model = Model::new(&config, &[looking()], 3, &Device::Cpu).unwrap();
+    let (sounds, words) = (ids(7, 3), ids(6, 7));
+    let batch = |sounds: &[u32], places: std::ops::Range<u32>| {
+        let content = Content::Ids(words[places.start as usize..places.end as usize].to_vec());
+        let places: Vec<u32> = places.collect();
+        let group = Group { content, positions: places.clone(), order: places.clone(), time: places };
+        collate(model.layouts(), &[heard(0, sounds, group)]).unwrap()
+    };
+    let whole: Vec<Vec<f32>> = model.outputs(&batch(&sounds, 0..6)).unwrap()[0].to_vec2().unwrap();
+    let deaf: Vec<Vec<f32>> = model.outputs(&batch(&[], 0..6)).unwrap()[0].to_vec2().unwrap();
+    assert!(apart(&whole, &deaf) > 1e-3, "what is heard counts: {}", apart(&whole, &deaf));
+    let mut cache = model.cache();
+    let mut pieced: Vec<Vec<f32>> = Vec::new();
+    for place in 0..6 {
+        let fresh = if place == 0 { sounds.as_slice() } else { &[] };
+        let output = model.step(0, &batch(fresh, place..place + 1), &mut cache).unwrap();
+        pieced.extend(output.to_vec2::<f32>().unwrap());
+    }
+    assert!(apart(&whole, &pieced) <= 1e-5, "{}", apart(&whole, &pieced));
+}
+
+#[test]
+fn settings_without_a_use_are_refused() {
+    let refuse = |config: ModelConfig, task: TaskSpec| {
+        Model::new(&config, &[task], 0, &Device::Cpu).err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    let encoder = ModelConfig { n_encoder_layers: 1, ..small() };
+    assert!(refuse(encoder, text("all")).contains("n_encoder_layers: no task has an input for the encoder"));
+    let mut classes = text("all");
+    classes.head.says = Says::Classify { classes: 3 };
+    let tied = ModelConfig { tie_embeddings: true, ..small() };
+    assert!(refuse(tied, classes).contains("tie_embeddings: no task has a head"));
+    let mut twice = text("all");
+    let again = twice.inputs[0].clone();
+    twice.inputs.push(again);
+    assert!(refuse(small(), twice).contains("two inputs for Main"));
+}
+
 #[test]
 fn rules_may_differ_by_layer() {
     let settings = "d_model = 16\nn_layers = 2\nn_heads = 2\n\
@@ -199,7 +281,7 @@ fn weights_of_0_ask_nothing() {
         sample.target = Target::Ids { ids: ids_said, weights };
         let batch = collate(model.layouts(), &[(task, sample)]).unwrap();
         let loss = model.loss(&batch, None, 0.0).unwrap().remove(0);
-        let sum: Tensor = loss.sum;
+        let sum: Tensor = loss.sum.into_tensor();
         (sum.to_scalar::<f32>().unwrap(), loss.weight)
     };
     let (one, weight) = loss(vec![1, 2, 3, 4], vec![1.0, 0.0, 0.5, 0.0]);

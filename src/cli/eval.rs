@@ -1,7 +1,7 @@
 //! `smalti eval`
 
 use super::{device::DeviceChoice, print};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use smalti::config::RunConfig;
@@ -58,6 +58,11 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let run = Run::open(&args.run)?;
     let device = args.device.open()?;
     let (model, _) = run.load(args.weights.into(), &device)?;
+    if let Some(set) = args.set.iter().find(|set| set.starts_with("model.") || set.starts_with("train.")) {
+        bail!(
+            "--set {set}: a run is evaluated with the model and training that it had; only data can be set"
+        );
+    }
     let mut overrides = args.set.clone();
     overrides.extend(args.data.as_ref().map(|path| format!("data.path={path}")));
     let config = RunConfig::parse("the run's settings", &run.config().to_toml()?, &overrides)?;

@@ -55,6 +55,10 @@ pub fn run(args: GenerateArgs) -> Result<()> {
     let Some((number, task)) = found else { bail!("{} has no text task", args.run.display()) };
     let sampling =
         Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
+    let (given, context) = (task.tokenizer().ids(&args.prompt)?.len(), task.tokenizer().context());
+    if given > context {
+        eprintln!("note: the prompt is {given} tokens; the model reads the last {context}");
+    }
     let started = std::time::Instant::now();
     let text = Generator::new(&model, number, &task, &args.prompt, sampling)?.text(args.tokens)?;
     let tokens_per_s = args.tokens as f64 / started.elapsed().as_secs_f64();

@@ -50,7 +50,11 @@ impl Observer for Progress {
         let rate = report.tokens_per_s;
         self.tokens_per_s =
             if self.tokens_per_s == 0.0 { rate } else { 0.9 * self.tokens_per_s + 0.1 * rate };
-        let message = format!("loss {:.4}  {:.0} tokens/s", report.loss, self.tokens_per_s);
+        let skipped = match report.skipped {
+            0 => String::new(),
+            n => format!("  {n} skipped (text too long for its slices)"),
+        };
+        let message = format!("loss {:.4}  {:.0} tokens/s{skipped}", report.loss, self.tokens_per_s);
         if let Some(bar) = &self.bar {
             bar.set_position(report.step);
             bar.set_message(message);

@@ -57,19 +57,21 @@ pub fn run(args: RolloutArgs) -> Result<()> {
             args.episodes.to_string(),
             print::number(mean),
             print::number(std),
+            played.cut.to_string(),
         ]);
         results.push(serde_json::json!({
             "target_return": target,
             "episodes": args.episodes,
             "return_mean": mean,
             "return_std": std,
+            "cut": played.cut,
             "returns": played.returns,
         }));
     }
     if args.json {
         return print::json(&serde_json::json!({ "env": args.env, "rollouts": results }));
     }
-    print::table(&["target return", "episodes", "return_mean", "return_std"], &rows);
+    print::table(&["target return", "episodes", "return_mean", "return_std", "cut"], &rows);
     Ok(())
 }
 

@@ -14,6 +14,9 @@ pub enum DataError {
         /// What the system said.
         source: io::Error,
     },
+    /// A loader thread panicked.
+    #[error("a loader thread panicked; its message is above")]
+    Worker,
     /// There is nothing at a location.
     #[error("{location}: not found; expected {expected}")]
     Missing {

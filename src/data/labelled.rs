@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 /// The file names that list class names, one a line, in the order of their labels.
 const CLASSES: &str = "classes.txt";
-/// Extensions of pictures, in lower case.
-const PICTURES: [&str; 9] = ["bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tiff", "webp"];
+/// Extensions of pictures, in lower case: of what `read` of the image crate reads.
+const PICTURES: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
 
 /// A labelled source, opened but not read.
 #[derive(Debug)]
@@ -156,7 +156,7 @@ fn read_names(location: &str, blank_end: bool) -> Result<Option<Vec<String>>, Da
     Ok(Some(names))
 }
 
-/// Whether a path is a picture's, by its extension.
+/// Whether a path is that of a picture that can be read, by its extension.
 fn is_picture(path: &str) -> bool {
     let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
     PICTURES.iter().any(|known| known.eq_ignore_ascii_case(extension))
@@ -169,7 +169,7 @@ fn pattern(location: &str) -> Option<(&str, &str)> {
 }
 
 /// Names joined for a message, cut where there are many.
-fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 20;
     let names: Vec<&str> = names.into_iter().collect();
     let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");

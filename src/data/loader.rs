@@ -77,6 +77,8 @@ pub struct Loader {
     /// Worker `w` prepares the steps whose number leaves rest `w`.
     workers: Vec<Receiver<Prepared>>,
     next: usize,
+    /// Steps to come.
+    left: u64,
 }
 
 /// Loader threads: enough to keep one step ahead without taking the cores from the model.
@@ -110,7 +112,8 @@ impl Loader {
             });
             receiver
         };
-        Self { workers: (0..WORKERS).map(worker).collect(), next: 0 }
+        let left = steps.end.saturating_sub(steps.start);
+        Self { workers: (0..WORKERS).map(worker).collect(), next: 0, left }
     }
 }
 
@@ -118,9 +121,11 @@ impl Iterator for Loader {
     type Item = Prepared;
 
     fn next(&mut self) -> Option<Prepared> {
-        let prepared = self.workers[self.next].recv().ok();
+        self.left = self.left.checked_sub(1)?;
+        let prepared = self.workers[self.next].recv();
         self.next = (self.next + 1) % self.workers.len();
-        prepared
+        // A worker leaves early only by a panic, which has printed its reason.
+        Some(prepared.unwrap_or(Err(DataError::Worker)))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Heads: from the transformer's tokens to a loss, or to a prediction.
 
 use crate::data::{HeadBatch, Targets};
-use crate::ops;
+use crate::ops::{self, Value};
 use crate::params::Scope;
 use crate::transformer::Linear;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// What a head reads and says.
@@ -74,7 +74,7 @@ pub struct Head {
 enum Output {
     Own(Linear),
     /// The embedding of the kind that it reads, `[vocabulary, d_model]`.
-    Shared(Tensor),
+    Shared(Value),
 }
 
 impl Head {
@@ -82,11 +82,11 @@ impl Head {
     ///
     /// # Errors
     /// Where the table has another number of rows than the head has ids.
-    pub fn new(scope: Scope, says: Says, d_model: usize, table: Option<&Tensor>) -> Result<Self> {
+    pub fn new(scope: Scope, says: Says, d_model: usize, table: Option<&Value>) -> Result<Self> {
         let output = match (says, table) {
             (Says::NextToken { vocabulary } | Says::MaskedToken { vocabulary }, Some(table)) => {
-                if table.dim(0)? != vocabulary {
-                    bail!("a shared embedding has {} rows; its head has {vocabulary} ids", table.dim(0)?);
+                if table.dims()[0] != vocabulary {
+                    bail!("a shared embedding has {} rows; its head has {vocabulary} ids", table.dims()[0]);
                 }
                 Output::Shared(table.clone())
             }
@@ -99,8 +99,9 @@ impl Head {
     ///
     /// # Errors
     /// Where a row is out of range.
-    pub fn forward(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
-        let all = rows.len() == hidden.dim(0)? && rows.iter().enumerate().all(|(i, &row)| i == row as usize);
+    pub fn forward(&self, hidden: &Value, rows: &[u32]) -> Result<Value> {
+        let all =
+            rows.len() == hidden.dims()[0] && rows.iter().enumerate().all(|(i, &row)| i == row as usize);
         let read = if all { hidden.clone() } else { ops::gather_rows(hidden, rows)? };
         match &self.output {
             Output::Own(linear) => linear.forward(&read),
@@ -112,7 +113,7 @@ impl Head {
     ///
     /// # Errors
     /// Where targets are of another sort than the head's.
-    pub fn loss(&self, output: &Tensor, batch: &HeadBatch, label_smoothing: f32) -> Result<Tensor> {
+    pub fn loss(&self, output: &Value, batch: &HeadBatch, label_smoothing: f32) -> Result<Value> {
         match (&batch.targets, self.says) {
             (Targets::Labels { labels, weights }, Says::Ctc { labels: blank }) => {
                 ops::ctc::ctc(output, &batch.documents, labels, weights, blank as u32)

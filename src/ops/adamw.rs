@@ -45,8 +45,15 @@ pub struct AdamwStep {
 impl AdamwStep {
     /// Updates `parameter` and its moments: `mean` of the gradients and `square`, that of their squares.
     ///
-    /// The moments start as zeros. Errors: tensors of other shapes than the parameter's, one variable given twice, step 0.
-    pub fn apply(&self, parameter: &Var, gradient: &Tensor, mean: &Var, square: &Var) -> Result<()> {
+    /// The moments start as zeros. A moving `average` of the parameter follows with its decay. Errors: tensors of other shapes than the parameter's, one variable given twice, step 0.
+    pub fn apply(
+        &self,
+        parameter: &Var,
+        gradient: &Tensor,
+        mean: &Var,
+        square: &Var,
+        average: Option<(&Var, f64)>,
+    ) -> Result<()> {
         let shapes = [gradient.dims(), mean.dims(), square.dims()];
         if shapes.iter().any(|dims| *dims != parameter.dims()) {
             bail!("adamw: parameter is {:?}; found gradient and moments {shapes:?}", parameter.dims())
@@ -59,14 +66,21 @@ impl AdamwStep {
         }
         let all_have_kernels = [parameter.as_tensor(), gradient, mean, square].into_iter().all(has_kernel);
         if !all_have_kernels {
-            return self.reference(parameter, gradient, mean, square);
+            self.reference(parameter, gradient, mean, square)?;
+            return average.map_or(Ok(()), |(average, decay)| {
+                let kept = (average.as_detached_tensor() * decay)?;
+                average.set(&(kept + (parameter.as_detached_tensor() * (1.0 - decay))?)?)
+            });
         }
         let gradient = gradient.contiguous()?;
         let gradient = Elements::of(&gradient)?;
         let kernel = Kernel::new(self);
         update(parameter, |parameter| {
-            update(mean, |mean| update(square, |square| kernel.apply(parameter, &gradient, mean, square)))
-        })??
+            update(mean, |mean| update(square, |square| kernel.apply(parameter, &gradient, mean, square)))??;
+            average.map_or(Ok(()), |(average, decay)| {
+                update(average, |average| follow(average, parameter, decay as f32))
+            })
+        })?
     }
 
     /// [`AdamwStep::apply`] in candle's own operations.
@@ -123,6 +137,20 @@ struct Kernel {
     rate: f32,
     by_root_correction: f32,
     eps: f32,
+}
+
+/// average ← decay·average + (1 − decay)·value.
+fn follow(average: &mut [f32], value: &[f32], decay: f32) {
+    average.par_chunks_mut(BLOCK).zip(value.par_chunks(BLOCK)).for_each(|(average, value)| {
+        vectorize(
+            #[inline(always)]
+            || {
+                for (average, &value) in average.iter_mut().zip(value) {
+                    *average = decay * *average + (1.0 - decay) * value;
+                }
+            },
+        )
+    });
 }
 
 impl Kernel {
@@ -185,7 +213,13 @@ mod tests {
             (m, v) = (0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g);
             let (m_hat, v_hat) = (m / (1.0 - 0.9_f64.powi(t)), v / (1.0 - 0.999_f64.powi(t)));
             p -= 0.02 * 0.1 * p + 0.02 * m_hat / (v_hat.sqrt() + 1e-8);
-            step(t as u64).apply(&parameter, &Tensor::new(&[gradient], &Device::Cpu)?, &mean, &square)?;
+            step(t as u64).apply(
+                &parameter,
+                &Tensor::new(&[gradient], &Device::Cpu)?,
+                &mean,
+                &square,
+                None,
+            )?;
             assert!((f64::from(parameter.to_vec1::<f32>()?[0]) - p).abs() < 1e-6, "step {t}");
         }
         Ok(())
@@ -201,7 +235,7 @@ mod tests {
             let (actual, expected) = (new()?, new()?);
             for t in 1..4 {
                 let gradient = random(shape, 10 + t)?;
-                step(t).apply(&actual[0], &gradient, &actual[1], &actual[2])?;
+                step(t).apply(&actual[0], &gradient, &actual[1], &actual[2], None)?;
                 step(t).reference(&expected[0], &gradient, &expected[1], &expected[2])?;
             }
             for (actual, expected) in actual.iter().zip(&expected) {
@@ -215,7 +249,7 @@ mod tests {
     fn a_strided_gradient_is_understood() -> Result<()> {
         let new = || Var::from_tensor(&random(&[3, 4], 1)?.zeros_like()?);
         let (gradient, variables) = (random(&[4, 3], 2)?.t()?, [new()?, new()?, new()?]);
-        step(1).apply(&variables[0], &gradient, &variables[1], &variables[2])?;
+        step(1).apply(&variables[0], &gradient, &variables[1], &variables[2], None)?;
         assert_close("mean", &variables[1], &(gradient * 0.05)?, 1e-6)
     }
 
@@ -236,10 +270,10 @@ mod tests {
     fn wrong_shapes_shared_variables_and_step_zero_are_errors() -> Result<()> {
         let new = |n: usize| Var::from_tensor(&random(&[n], 1)?);
         let (p, m, v) = (new(3)?, new(3)?, new(3)?);
-        assert!(step(1).apply(&p, &random(&[4], 2)?, &m, &v).is_err());
-        assert!(step(1).apply(&p, &random(&[3], 2)?, &m, &new(2)?).is_err());
-        assert!(step(1).apply(&p, &random(&[3], 2)?, &m, &m).is_err());
-        assert!(step(0).apply(&p, &random(&[3], 2)?, &m, &v).is_err());
+        assert!(step(1).apply(&p, &random(&[4], 2)?, &m, &v, None).is_err());
+        assert!(step(1).apply(&p, &random(&[3], 2)?, &m, &new(2)?, None).is_err());
+        assert!(step(1).apply(&p, &random(&[3], 2)?, &m, &m, None).is_err());
+        assert!(step(0).apply(&p, &random(&[3], 2)?, &m, &v, None).is_err());
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! heads that are d wide together, forward takes 4·n·m·d FLOP and backward 10·n·m·d, over some 4·(n + m)·d
 //! numbers: bound by arithmetic as soon as m passes a few dozen.
 
+use super::autograd::{Value, apply2, by_reference};
 use super::linear::{Matrix, MatrixMut, gemm_f32};
 use super::math;
 use super::storage::{Elements, has_kernel, slice};
@@ -24,12 +25,7 @@ use std::{
 ///
 /// # Errors
 /// Shapes that do not fit each other, the heads or the view.
-pub fn attention(
-    query: &Tensor,
-    key_value: &Tensor,
-    n_heads: usize,
-    view: &Arc<Visibility>,
-) -> Result<Tensor> {
+pub fn attention(query: &Value, key_value: &Value, n_heads: usize, view: &Arc<Visibility>) -> Result<Value> {
     let ((n, d), (m, d2)) = (query.dims2()?, key_value.dims2()?);
     if d2 != 2 * d || n_heads == 0 || d % n_heads != 0 || view.shape() != (n, m) {
         bail!(
@@ -38,11 +34,11 @@ pub fn attention(
             view.shape()
         )
     }
-    if !has_kernel(query) {
-        return reference(query, key_value, n_heads, view);
+    if !has_kernel(query.tensor()) {
+        return by_reference(&[query, key_value], |t| reference(&t[0], &t[1], n_heads, view));
     }
     let kernel = Kernel { n_heads, view: view.clone(), log_sum_exp: OnceLock::new() };
-    query.contiguous()?.apply_op2(&key_value.contiguous()?, kernel)
+    apply2(query, key_value, kernel)
 }
 
 /// [`attention`] in candle's own operations, with a dense mask for each document.
@@ -380,7 +376,7 @@ impl CustomOp2 for Kernel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, check_gradients, check_kernel, random};
+    use crate::ops::testing::{assert_close, check_gradients, check_kernel, input, random};
     use crate::rules::{AttentionRules, TokenMeta};
 
     /// Documents of these lengths whose tokens' kinds are 0, 1, 2, 0, …, three to a time step.
@@ -468,7 +464,7 @@ mod tests {
         let meta = list(&[3]);
         let view = Arc::new(Visibility::new(uniform("strict_past"), meta.clone(), meta));
         let inputs = inputs(3, 3, 4)?;
-        let y = attention(&inputs[0], &inputs[1], 2, &view)?;
+        let y = attention(&input(&inputs[0]), &input(&inputs[1]), 2, &view)?.into_tensor();
         assert_eq!(y.to_vec2::<f32>()?, [[0.0; 4]; 3]);
         Ok(())
     }
@@ -478,18 +474,22 @@ mod tests {
         let meta = list(&[5]);
         let view = Arc::new(Visibility::new(uniform("all"), meta.clone(), meta));
         let inputs: Vec<Tensor> = inputs(5, 5, 4)?.iter().map(|t| t * 100.0).collect::<Result<_>>()?;
-        let (kernel, plain) =
-            (attention(&inputs[0], &inputs[1], 1, &view)?, reference(&inputs[0], &inputs[1], 1, &view)?);
-        assert_close("output", &kernel, &plain, 1e-4)
+        let (kernel, plain) = (
+            attention(&input(&inputs[0]), &input(&inputs[1]), 1, &view)?,
+            reference(&inputs[0], &inputs[1], 1, &view)?,
+        );
+        assert_close("output", kernel.tensor(), &plain, 1e-4)
     }
 
     #[test]
     fn shapes_that_do_not_fit_are_named() -> Result<()> {
         let meta = list(&[3]);
         let view = Arc::new(Visibility::new(uniform("all"), meta.clone(), meta));
-        let error = attention(&random(&[3, 4], 1)?, &random(&[4, 8], 1)?, 2, &view).unwrap_err().to_string();
+        let error = attention(&input(&random(&[3, 4], 1)?), &input(&random(&[4, 8], 1)?), 2, &view)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("[4, 8]") && error.contains("(3, 3)"), "{error}");
-        assert!(attention(&random(&[3, 4], 1)?, &random(&[3, 8], 1)?, 3, &view).is_err());
+        assert!(attention(&input(&random(&[3, 4], 1)?), &input(&random(&[3, 8], 1)?), 3, &view).is_err());
         Ok(())
     }
 }

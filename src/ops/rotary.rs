@@ -3,6 +3,7 @@
 //! The product of a turned query and a turned key depends on the distance of their places alone. 6 FLOP for each
 //! pair and 8 bytes for each element: bound by memory.
 
+use super::autograd::{Value, apply1, by_reference};
 use super::math::{rows_in_block, vectorize};
 use super::storage::{Elements, has_kernel, slice};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -39,7 +40,7 @@ impl Angles {
 ///
 /// Feature i of a head and feature i + d_head/2 are a pair (GPT-NeoX's and Llama's order). Errors: other than one
 /// row of angles for each row of `x`; columns that are not whole heads.
-pub fn rotary(x: &Tensor, columns: usize, angles: &Arc<Angles>) -> Result<Tensor> {
+pub fn rotary(x: &Value, columns: usize, angles: &Arc<Angles>) -> Result<Value> {
     let (n, width) = x.dims2()?;
     if n != angles.n || columns > width || angles.half == 0 || columns % angles.d_head() != 0 {
         bail!(
@@ -49,9 +50,9 @@ pub fn rotary(x: &Tensor, columns: usize, angles: &Arc<Angles>) -> Result<Tensor
             x.dims()
         )
     }
-    match has_kernel(x) {
-        true => x.contiguous()?.apply_op1(Rotary { columns, angles: angles.clone() }),
-        false => reference(x, columns, angles),
+    match has_kernel(x.tensor()) {
+        true => apply1(x, Rotary { columns, angles: angles.clone() }),
+        false => by_reference(&[x], |t| reference(&t[0], columns, angles)),
     }
 }
 
@@ -127,7 +128,7 @@ impl CustomOp1 for Rotary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, check_gradients, check_kernel, random};
+    use crate::ops::testing::{assert_close, check_gradients, check_kernel, input, random};
 
     #[test]
     fn reference_has_the_right_gradients() -> Result<()> {
@@ -151,8 +152,11 @@ mod tests {
     fn products_depend_on_distance_alone() -> Result<()> {
         let (q, k) = (random(&[1, 8], 1)?, random(&[1, 8], 2)?);
         let product = |at_q: u32, at_k: u32| {
-            let turn = |x: &Tensor, at| rotary(x, 8, &Arc::new(Angles::new(&[at], 8, 1e4)));
-            (turn(&q, at_q)? * turn(&k, at_k)?)?.sum_all()
+            let turn = |x: &Tensor, at| {
+                Ok(rotary(&input(x), 8, &Arc::new(Angles::new(&[at], 8, 1e4)))?.into_tensor())
+            };
+            let (q, k): (Result<Tensor>, Result<Tensor>) = (turn(&q, at_q), turn(&k, at_k));
+            (q? * k?)?.sum_all()
         };
         assert_close("product", &product(5, 2)?, &product(105, 102)?, 1e-4)?;
         assert_close("unturned", &product(9, 9)?, &(q.clone() * &k)?.sum_all()?, 1e-5)
@@ -161,9 +165,9 @@ mod tests {
     #[test]
     fn whole_heads_are_wanted() -> Result<()> {
         let angles = Arc::new(Angles::new(&[0, 1], 4, 1e4));
-        assert!(rotary(&random(&[2, 8], 1)?, 6, &angles).is_err());
-        assert!(rotary(&random(&[2, 8], 1)?, 12, &angles).is_err());
-        assert!(rotary(&random(&[3, 8], 1)?, 8, &angles).is_err());
+        assert!(rotary(&input(&random(&[2, 8], 1)?), 6, &angles).is_err());
+        assert!(rotary(&input(&random(&[2, 8], 1)?), 12, &angles).is_err());
+        assert!(rotary(&input(&random(&[3, 8], 1)?), 8, &angles).is_err());
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::ops::{Deref, Range};
 use std::sync::Mutex;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor, Var, bail};
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor, bail};
 
 /// Whether the CPU kernels take this tensor. Every other one goes to the operation's reference.
 pub(crate) fn has_kernel(tensor: &Tensor) -> bool {
@@ -50,12 +50,12 @@ impl Deref for Elements<'_> {
     }
 }
 
-/// Runs `change` on the elements of a contiguous CPU `f32` variable.
+/// Runs `change` on the elements of a contiguous CPU `f32` tensor, in place.
 ///
 /// candle lends one storage at a time for writing; calls nest where a kernel changes several.
-pub(crate) fn update<R: Send>(variable: &Var, change: impl FnOnce(&mut [f32]) -> R + Send) -> Result<R> {
+pub(crate) fn update<R: Send>(tensor: &Tensor, change: impl FnOnce(&mut [f32]) -> R + Send) -> Result<R> {
     let update = Update(Mutex::new(Progress::Before(change)));
-    variable.inplace_op1(&update)?;
+    tensor.inplace_op1(&update)?;
     match update.0.into_inner() {
         Ok(Progress::After(result)) => Ok(result),
         _ => bail!("an in-place update did not run"),

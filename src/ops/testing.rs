@@ -1,5 +1,6 @@
 //! What the tests of operations share: seeded inputs, finite differences, kernel against reference.
 
+use super::autograd::{Gradient, Value, backward, with_rule};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -9,6 +10,11 @@ pub(crate) fn random(shape: &[usize], seed: u64) -> Result<Tensor> {
     let mut rng = Pcg64::seed_from_u64(seed);
     let values = (0..shape.iter().product()).map(|_| rng.random_range(-2.0..2.0_f32)).collect();
     Tensor::from_vec(values, shape, &Device::Cpu)
+}
+
+/// A tensor as an input without a gradient.
+pub(crate) fn input(x: &Tensor) -> Value {
+    Value::constant(x.clone())
 }
 
 /// Holds the gradients of `f` against central differences in `f64`, for a random linear functional of its output.
@@ -42,14 +48,26 @@ pub(crate) fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &
 ///
 /// Of each tensor, ‖Δ‖ may be 1e-4 of the reference's norm.
 pub(crate) fn check_kernel(
-    kernel: impl Fn(&[Tensor]) -> Result<Tensor>,
+    kernel: impl Fn(&[Value]) -> Result<Value>,
     reference: impl Fn(&[Tensor]) -> Result<Tensor>,
     inputs: &[Tensor],
 ) -> Result<()> {
     let expected = reference(inputs)?;
-    assert_close("output", &kernel(inputs)?, &expected, 1e-4)?;
+    let variables = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+    let values: Vec<Value> =
+        variables.iter().enumerate().map(|(i, variable)| Value::parameter(variable, i)).collect();
+    let y = kernel(&values)?;
+    assert_close("output", y.tensor(), &expected, 1e-4)?;
     let upstream = random(expected.dims(), 0xFACE)?;
-    let actual = gradients(&|inputs| (kernel(inputs)? * &upstream)?.sum_all(), inputs)?;
+    let weighted = (y.tensor() * &upstream)?.sum_all()?;
+    let objective = with_rule(weighted, &[&y], {
+        let upstream = upstream.clone();
+        move |_| Ok(vec![Some(Gradient::own(upstream.clone()))])
+    });
+    let found = backward(vec![(objective, 1.0)])?;
+    let actual: Vec<&Tensor> = (0..inputs.len())
+        .map(|i| found.get(i).unwrap_or_else(|| panic!("input {i} gets no gradient")))
+        .collect();
     let expected = match upstream.elem_count() {
         0 => inputs.iter().map(Tensor::zeros_like).collect::<Result<_>>()?, // candle tracks nothing then
         _ => gradients(&|inputs| (reference(inputs)? * &upstream)?.sum_all(), inputs)?,

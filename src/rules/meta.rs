@@ -47,6 +47,29 @@ impl TokenMeta {
         self.kind.is_empty()
     }
 
+    /// The rows of the documents that `wanted` names, and their metadata; the others stay, without a token.
+    pub fn select(&self, wanted: impl Fn(usize) -> bool) -> (Vec<u32>, Self) {
+        let mut rows = Vec::new();
+        let mut documents = Vec::with_capacity(self.documents.len());
+        for (document, range) in self.documents.iter().enumerate() {
+            let start = rows.len();
+            if wanted(document) {
+                rows.extend(range.clone().map(|row| row as u32));
+            }
+            documents.push(start..rows.len());
+        }
+        let of = |numbers: &[u32]| rows.iter().map(|&row| numbers[row as usize]).collect();
+        let meta = Self {
+            document: of(&self.document),
+            kind: of(&self.kind),
+            order: of(&self.order),
+            time: of(&self.time),
+            positions: rows.iter().map(|&row| self.positions[row as usize]).collect(),
+            documents,
+        };
+        (rows, meta)
+    }
+
     /// Appends the tokens of a list with one document to this list of the same one document.
     pub fn append(&mut self, next: &TokenMeta) {
         self.document.resize(self.len() + next.len(), 0);

@@ -10,6 +10,7 @@ use crate::task::{READOUT, Task, TaskSpec, readout_kind, readout_tokens};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{AnyTokenizer, Tokenizer};
 use smalti_image::{Augment, Image, ImageConfig, ImageTokenizer, cifar, fit, idx};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// `[data]` of an image task.
@@ -33,8 +34,10 @@ pub struct ImageTaskConfig {
     /// [height, width] that every image is resized to; left out, each keeps its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<[usize; 2]>,
-    /// The most rows and columns of patches.
-    pub max_patches: [usize; 2],
+    /// The most rows and columns of patches. Left out, as many as the training images have: positions that none of
+    /// them fills would not be learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_patches: Option<[usize; 2]>,
     /// Random variation in training.
     pub augment: Augment,
 }
@@ -49,7 +52,7 @@ impl Default for ImageTaskConfig {
             channels: 1,
             patch: 4,
             size: None,
-            max_patches: [16, 16],
+            max_patches: None,
             augment: Augment::default(),
         }
     }
@@ -60,6 +63,7 @@ pub struct ImageTask {
     spec: TaskSpec,
     tokenizer: ImageTokenizer,
     classes: Vec<String>,
+    skipped: Vec<(String, &'static str)>,
 }
 
 /// A class and how likely it is.
@@ -75,7 +79,7 @@ pub struct Guess {
 const ROLE: &str = "image";
 /// What keeps the class names, in the run folder: they are fitted to data like a vocabulary.
 const CLASSES: &str = "classes";
-/// Images that mean and deviation are taken from.
+/// The most images that mean and deviation are taken from.
 const FIT_ON: usize = 5_000;
 
 impl ImageTask {
@@ -86,23 +90,34 @@ impl ImageTask {
         saved: Option<&SavedTask>,
     ) -> Result<(Arc<Self>, Splits), TaskError> {
         let named = |split: &Option<String>| split.clone().filter(|split| !split.is_empty());
-        let train = Pictures::open(&config.path, named(&config.train).as_deref())?;
-        let (train_indices, valid, valid_indices) = match named(&config.valid) {
-            Some(split) => {
-                let valid = Pictures::open(&config.path, Some(&split))?;
+        let mut train = Pictures::open(&config.path, named(&config.train).as_deref())?;
+        let mut valid =
+            named(&config.valid).map(|split| Pictures::open(&config.path, Some(&split))).transpose()?;
+        let restored = saved.map(|saved| Self::restore(name, loss_weight, config, saved)).transpose()?;
+        let classes = restored.as_ref().map_or(&train.classes, |task| &task.classes).clone();
+        train.number_as(&classes, "path")?;
+        if let Some(valid) = &mut valid {
+            valid.number_as(&classes, "valid")?;
+        }
+        // Both parts may lie in one folder, whose files are then passed over twice.
+        let skipped: BTreeSet<(String, &'static str)> =
+            valid.iter().chain([&train]).flat_map(|part| part.skipped.iter().cloned()).collect();
+        let train = Arc::new(train);
+        let (train_indices, valid, valid_indices) = match valid {
+            Some(valid) => {
                 let (n, m) = (train.len(), valid.len());
                 ((0..n as u32).collect(), Arc::new(valid), (0..m as u32).collect())
             }
             None => {
                 let (rest, held) = hold_out(train.len(), config.holdout)?;
-                (rest, Arc::new(train.clone()), held)
+                (rest, train.clone(), held)
             }
         };
-        let train = Arc::new(train);
-        let task = Arc::new(match saved {
-            Some(saved) => Self::restore(name, loss_weight, config, saved)?,
+        let task = match restored {
+            Some(task) => task,
             None => Self::fit(name, loss_weight, config, &train, &train_indices)?,
-        });
+        };
+        let task = Arc::new(Self { skipped: skipped.into_iter().collect(), ..task });
         let dataset = |pictures: Arc<Pictures>, indices: Vec<u32>| -> Arc<dyn Dataset> {
             Arc::new(Labels { pictures, indices, task: task.clone() })
         };
@@ -131,7 +146,9 @@ impl ImageTask {
         indices: &[u32],
     ) -> Result<Self, TaskError> {
         let mut some = Vec::new();
-        for &index in indices.iter().take(FIT_ON) {
+        // Spread over all of them: where each class has a folder, the first pictures are of the first classes.
+        let every = indices.len().div_ceil(FIT_ON).max(1);
+        for &index in indices.iter().step_by(every) {
             some.push(pictures.get(index as usize)?.0);
         }
         let (mean, std) = fit::normalisation(&some, config.channels)?;
@@ -139,7 +156,7 @@ impl ImageTask {
             channels: config.channels,
             patch: config.patch,
             size: config.size,
-            max_patches: config.max_patches,
+            max_patches: config.max_patches.unwrap_or_else(|| most_patches(&some, config)),
             mean,
             std,
             augment: config.augment,
@@ -160,7 +177,7 @@ impl ImageTask {
             head: HeadSpec { reads: READOUT.into(), says: Says::Classify { classes: classes.len() } },
             loss_weight,
         };
-        Self { spec, tokenizer, classes }
+        Self { spec, tokenizer, classes, skipped: vec![] }
     }
 
     /// The names of the classes, by number.
@@ -209,6 +226,14 @@ impl ImageTask {
     }
 }
 
+/// The most rows and columns of patches among some images.
+fn most_patches(images: &[Image], config: &ImageTaskConfig) -> [usize; 2] {
+    let grid = |image: &Image| {
+        config.size.unwrap_or([image.height, image.width]).map(|side| (side / config.patch.max(1)).max(1))
+    };
+    images.iter().map(grid).fold([1, 1], |[rows, columns], [r, c]| [rows.max(r), columns.max(c)])
+}
+
 impl Task for ImageTask {
     fn spec(&self) -> &TaskSpec {
         &self.spec
@@ -221,26 +246,33 @@ impl Task for ImageTask {
     fn names(&self) -> Vec<(&'static str, &[String])> {
         vec![(CLASSES, &self.classes)]
     }
+
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &self.skipped
+    }
 }
 
 /// Labelled pictures: in memory, or in files that are read when they are needed.
-#[derive(Clone)]
 struct Pictures {
     classes: Vec<String>,
+    /// The class of each picture: an index into the classes.
+    labels: Vec<u32>,
     store: Store,
+    /// Files that are none of the pictures, and why.
+    skipped: Vec<(String, &'static str)>,
 }
 
-#[derive(Clone)]
 enum Store {
-    Memory(Arc<Vec<(Image, u32)>>),
-    Files { sources: Vec<Arc<Files>>, entries: Arc<Vec<Entry>> },
+    Memory(Vec<Image>),
+    Files { sources: Vec<Arc<Files>>, entries: Vec<Entry> },
 }
 
 impl Pictures {
     fn open(path: &str, split: Option<&str>) -> Result<Self, TaskError> {
         match labelled::open(path, split)? {
-            Labelled::Files { sources, entries, classes, .. } => {
-                Ok(Self { classes, store: Store::Files { sources, entries: Arc::new(entries) } })
+            Labelled::Files { sources, entries, classes, skipped } => {
+                let labels = entries.iter().map(|entry| entry.label).collect();
+                Ok(Self { classes, labels, store: Store::Files { sources, entries }, skipped })
             }
             Labelled::Cifar { batches, classes } => Self::of_cifar(&batches, classes),
             Labelled::Idx { images, labels } => {
@@ -258,31 +290,50 @@ impl Pictures {
                     return Err(TaskError::Setting { setting: "path", problem });
                 }
                 let classes = labels_read.iter().max().map_or(0, |most| usize::from(*most) + 1);
-                let pairs = pictures.into_iter().zip(labels_read.into_iter().map(u32::from)).collect();
                 let classes = (0..classes).map(|class| class.to_string()).collect();
-                Ok(Self { classes, store: Store::Memory(Arc::new(pairs)) })
+                let labels = labels_read.into_iter().map(u32::from).collect();
+                Ok(Self { classes, labels, store: Store::Memory(pictures), skipped: vec![] })
             }
         }
     }
 
     fn of_cifar(batches: &[String], classes: Vec<String>) -> Result<Self, TaskError> {
-        let mut pairs = Vec::new();
+        let (mut pictures, mut labels) = (Vec::new(), Vec::new());
         for batch in batches {
             let read = cifar::pictures(&data::read(batch)?).map_err(|e| DataError::tokenize(batch, e))?;
-            pairs.extend(read.into_iter().map(|(image, label)| (image, u32::from(label))));
+            for (image, label) in read {
+                pictures.push(image);
+                labels.push(u32::from(label));
+            }
         }
-        if let Some((_, label)) = pairs.iter().find(|(_, label)| *label as usize >= classes.len()) {
+        if let Some(label) = labels.iter().find(|label| **label as usize >= classes.len()) {
             let problem = format!("a label is {label}; {} classes are named", classes.len());
             return Err(TaskError::Setting { setting: "path", problem });
         }
-        Ok(Self { classes, store: Store::Memory(Arc::new(pairs)) })
+        Ok(Self { classes, labels, store: Store::Memory(pictures), skipped: vec![] })
+    }
+
+    /// Numbers the classes as training does. Another source, or another part of the same, may have fewer of them or
+    /// in another order: what a class means is its name. `setting` is what these pictures come from.
+    fn number_as(&mut self, known: &[String], setting: &'static str) -> Result<(), TaskError> {
+        let numbers: BTreeMap<&str, u32> = known.iter().map(String::as_str).zip(0..).collect();
+        let number = |(index, label): (usize, &u32)| {
+            let class = &self.classes[*label as usize];
+            numbers.get(class.as_str()).copied().ok_or_else(|| {
+                let known = labelled::listed(known.iter().map(String::as_str));
+                let problem =
+                    format!("{} is of class {class:?}; training knows {known}", self.location(index));
+                TaskError::Setting { setting, problem }
+            })
+        };
+        let labels: Vec<u32> = self.labels.iter().enumerate().map(number).collect::<Result<_, _>>()?;
+        self.labels = labels;
+        self.classes = known.to_vec();
+        Ok(())
     }
 
     fn len(&self) -> usize {
-        match &self.store {
-            Store::Memory(pairs) => pairs.len(),
-            Store::Files { entries, .. } => entries.len(),
-        }
+        self.labels.len()
     }
 
     fn location(&self, index: usize) -> String {
@@ -295,16 +346,16 @@ impl Pictures {
     }
 
     fn get(&self, index: usize) -> Result<(Image, u32), DataError> {
-        match &self.store {
-            Store::Memory(pairs) => Ok(pairs[index].clone()),
+        let image = match &self.store {
+            Store::Memory(pictures) => pictures[index].clone(),
             Store::Files { sources, entries } => {
                 let entry = &entries[index];
                 let files = &sources[entry.source];
                 let image = smalti_image::read(&files.read(&entry.path)?);
-                let image = image.map_err(|e| DataError::tokenize(&files.location(&entry.path), e))?;
-                Ok((image, entry.label))
+                image.map_err(|e| DataError::tokenize(&files.location(&entry.path), e))?
             }
-        }
+        };
+        Ok((image, self.labels[index]))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The gradient audit: after the first backward pass, every parameter that the batch used has a gradient.
 
-use super::Gradients;
+use crate::ops::Gradients;
 use crate::params::Params;
 use candle_core::{DType, Result};
 
@@ -21,8 +21,8 @@ pub struct Audit {
 /// Where the tensor library refuses.
 pub fn audit(params: &Params, grads: &Gradients, used: impl Fn(&str) -> bool) -> Result<Audit> {
     let mut audit = Audit::default();
-    for (name, _) in params.iter().filter(|(name, _)| used(name)) {
-        let Some(grad) = grads.get(name) else {
+    for (place, (name, _)) in params.iter().enumerate().filter(|(_, (name, _))| used(name)) {
+        let Some(grad) = grads.get(place) else {
             audit.unreached.push(name.into());
             continue;
         };

@@ -4,8 +4,8 @@ use super::{Metrics, TrainError};
 use crate::data::{Dataset, Target};
 use std::collections::BTreeMap;
 
-/// The metrics of always saying what is most common in training, on up to `limit` samples of either set (0 for
-/// all).
+/// The metrics of always saying what is most common in training, on up to `limit` samples of either set, spread
+/// evenly over it (0 for all).
 ///
 /// For ids and classes: the `loss` of their frequencies (the unigram) and the `accuracy` of the most frequent.
 /// For labels without alignment: `wer` and `cer` of saying nothing, which are 1. For real numbers nothing.
@@ -47,7 +47,37 @@ pub fn baseline(train: &dyn Dataset, valid: &dyn Dataset, limit: usize) -> Resul
     Ok(metrics)
 }
 
+/// The first samples alone may be of a single class, where each class has a folder.
 fn targets(dataset: &dyn Dataset, limit: usize) -> impl Iterator<Item = Result<Target, TrainError>> + '_ {
-    let n = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
-    (0..n).map(|i| Ok(dataset.sample(i, None)?.target))
+    let len = dataset.len();
+    let n = if limit == 0 { len } else { limit.min(len) };
+    (0..n).map(move |i| Ok(dataset.sample(i * len / n, None)?.target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{DataError, Sample};
+
+    /// So many samples of four classes, one class behind the other.
+    struct Sorted(usize);
+
+    impl Dataset for Sorted {
+        fn len(&self) -> usize {
+            self.0
+        }
+
+        fn sample(&self, index: usize, _: Option<u64>) -> Result<Sample, DataError> {
+            let target = Target::class((4 * index / self.0) as u32);
+            Ok(Sample { inputs: vec![], target, id: index as u64 })
+        }
+    }
+
+    #[test]
+    fn a_few_samples_are_of_every_class() {
+        for limit in [0, 4, 8, 100, 1000] {
+            let metrics = baseline(&Sorted(100), &Sorted(100), limit).unwrap();
+            assert_eq!(metrics["accuracy"], 0.25, "limit {limit}");
+        }
+    }
 }

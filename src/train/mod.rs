@@ -15,7 +15,8 @@ pub use checkpoint::SaveError;
 pub use config::{TrainConfig, TrainConfigError};
 pub use evaluate::{Metrics, edits, evaluate};
 pub use log::{METRICS_FILE, MetricsLog};
-pub use optimizer::{Gradients, Optimizer};
+pub use optimizer::Optimizer;
+pub(crate) use optimizer::norm;
 pub(crate) use trainer::weights_of;
 pub use trainer::{MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
 
@@ -52,6 +53,25 @@ pub enum TrainError {
         task: String,
         /// Documents in a batch.
         batch: usize,
+    },
+    /// Of all samples not one has a target that fits its tokens, so there is nothing to measure.
+    #[error(
+        "task {task}: none of {samples} samples has a target that fits: a CTC text wants a slice for each label \
+         and one between repeated ones; shorten data.audio.slice_hop or the texts"
+    )]
+    NothingFits {
+        /// The task's name.
+        task: String,
+        /// Samples that were tried.
+        samples: usize,
+    },
+    /// A setting that no task has a use for.
+    #[error("train.{setting}: {problem}")]
+    Unused {
+        /// Which setting.
+        setting: &'static str,
+        /// Why it has no meaning here.
+        problem: &'static str,
     },
     /// The audit of the first step failed: a defect of the model, not of the data.
     #[error("after one backward pass, {problem}: {}", names.join(", "))]

@@ -1,11 +1,12 @@
 //! The training loop.
 
 use super::{
-    Gradients, Metrics, MetricsLog, Optimizer, SaveError, TrainConfig, TrainError, audit, checkpoint,
-    evaluate,
+    Metrics, MetricsLog, Optimizer, SaveError, TrainConfig, TrainError, audit, checkpoint, evaluate, norm,
 };
 use crate::data::{Batch, Dataset, Loader, Sampler, Targets, collate, shares};
+use crate::head::Says;
 use crate::model::Model;
+use crate::ops::{Gradients, backward};
 use crate::random::mix;
 use crate::task::Task;
 use candle_core::Tensor;
@@ -111,10 +112,19 @@ impl Trainer {
                 return Err(TrainError::NoSamples { task: part.task.spec().name.clone() });
             }
         }
+        if config.steps == 0 && parts.len() > 1 {
+            let problem = "an epoch of a mix is not defined, as its sets differ in length; set train.steps";
+            return Err(TrainError::Unused { setting: "epochs", problem });
+        }
+        let smooths = |says| !matches!(says, Says::Ctc { .. } | Says::Regress { .. });
+        if config.label_smoothing > 0.0 && !parts.iter().any(|part| smooths(part.task.spec().head.says)) {
+            let problem = "the losses of CTC and of real numbers have no labels to smooth";
+            return Err(TrainError::Unused { setting: "label_smoothing", problem });
+        }
         let steps = match config.steps {
             0 => {
-                let longest = parts.iter().map(|part| part.train.len()).max().unwrap_or(0) as f64;
-                (config.epochs * longest / (config.batch * config.accumulate) as f64).ceil() as u64
+                let samples = parts.first().map_or(0, |part| part.train.len()) as f64;
+                (config.epochs * samples / (config.batch * config.accumulate) as f64).ceil() as u64
             }
             steps => steps,
         };
@@ -136,6 +146,16 @@ impl Trainer {
     ) -> Result<Outcome, TrainError> {
         let mut log = folder.map(|folder| MetricsLog::open(folder, self.step)).transpose()?;
         let mut metrics = BTreeMap::new();
+        for part in &self.parts {
+            if let [(file, why), rest @ ..] = part.task.skipped() {
+                let others =
+                    if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+                let task = &part.task.spec().name;
+                observer.note(&format!(
+                    "{task}: not used: {file} ({why}){others}; `smalti data check` lists them"
+                ));
+            }
+        }
         let mut loader = self.loader()?;
         while self.step < self.steps && !stop.load(Ordering::Relaxed) {
             let started = Instant::now();
@@ -201,25 +221,20 @@ impl Trainer {
         let mut losses: BTreeMap<usize, f64> = BTreeMap::new();
         for (i, batch) in micro.iter().enumerate() {
             let seed = mix(mix(self.config.seed, self.step), i as u64);
-            let mut total: Option<Tensor> = None;
+            let mut roots = Vec::new();
             for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
-                let mean = (head.sum / weights[&head.task].max(f64::MIN_POSITIVE))?;
-                *losses.entry(head.task).or_default() += f64::from(mean.to_scalar::<f32>()?);
-                let share = (mean * self.model.tasks()[head.task].loss_weight)?;
-                total = Some(match total {
-                    Some(total) => (total + share)?,
-                    None => share,
-                });
+                let weight = weights[&head.task].max(f64::MIN_POSITIVE);
+                *losses.entry(head.task).or_default() +=
+                    f64::from(head.sum.tensor().to_scalar::<f32>()?) / weight;
+                roots.push((head.sum, self.model.tasks()[head.task].loss_weight / weight));
             }
-            if let Some(total) = total {
-                grads.add(self.model.params(), &total.backward()?)?;
-            }
+            grads.add(backward(roots)?)?;
         }
         let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
         if self.step == 0 {
             self.audit(micro, &grads, observer)?;
         }
-        let grad_norm = grads.norm()?;
+        let grad_norm = norm(&grads)?;
         if !f64::is_finite(loss) || !grad_norm.is_finite() {
             return Err(TrainError::Diverged { step: self.step + 1, loss, grad_norm });
         }

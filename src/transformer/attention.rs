@@ -1,10 +1,10 @@
 //! Multi-head attention between two lists of tokens, which may be one list.
 
 use super::{Linear, ModelConfig, block::init_std};
-use crate::ops;
+use crate::ops::{self, Value};
 use crate::params::Scope;
 use crate::rules::Visibility;
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use std::sync::Arc;
 
 /// Projections around the one attention call. Self-attention is attention of a list to itself.
@@ -38,19 +38,19 @@ impl Attention {
     /// Where shapes differ from `view`'s.
     pub fn look_around(
         &self,
-        x: &Tensor,
+        x: &Value,
         view: &Arc<Visibility>,
         angles: Option<&Arc<ops::Angles>>,
-        cache: Option<&mut Option<Tensor>>,
-    ) -> Result<Tensor> {
-        let d = x.dim(1)?;
-        let turn = |x: Tensor| angles.map_or(Ok(x.clone()), |angles| ops::rotary(&x, d, angles));
+        cache: Option<&mut Option<Value>>,
+    ) -> Result<Value> {
+        let (_, d) = x.dims2()?;
+        let turn = |x: Value| angles.map_or(Ok(x.clone()), |angles| ops::rotary(&x, d, angles));
         let fresh = turn(self.key_value.forward(x)?)?; // [n, 2·d_model]
         let key_value = match cache {
             None => fresh,
             Some(kept) => {
                 let all = match kept.take() {
-                    Some(kept) => Tensor::cat(&[&kept, &fresh], 0)?,
+                    Some(kept) => ops::concat_rows(&[kept, fresh])?,
                     None => fresh,
                 };
                 kept.insert(all).clone()
@@ -66,11 +66,11 @@ impl Attention {
     /// Where shapes differ from `view`'s.
     pub fn look_at(
         &self,
-        x: &Tensor,
-        memory: &Tensor,
+        x: &Value,
+        memory: &Value,
         view: &Arc<Visibility>,
-        cache: Option<&mut Option<Tensor>>,
-    ) -> Result<Tensor> {
+        cache: Option<&mut Option<Value>>,
+    ) -> Result<Value> {
         let key_value = match cache {
             Some(Some(kept)) => kept.clone(),
             Some(empty) => empty.insert(self.key_value.forward(memory)?).clone(),
@@ -79,7 +79,7 @@ impl Attention {
         self.attend(&self.query.forward(x)?, &key_value, view)
     }
 
-    fn attend(&self, query: &Tensor, key_value: &Tensor, view: &Arc<Visibility>) -> Result<Tensor> {
+    fn attend(&self, query: &Value, key_value: &Value, view: &Arc<Visibility>) -> Result<Value> {
         self.output.forward(&ops::attention(query, key_value, self.n_heads, view)?)
     }
 }

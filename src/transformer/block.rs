@@ -1,16 +1,16 @@
 //! One block, norm → attention → MLP, and the small layers it is made of.
 
 use super::{Attention, ModelConfig, NormKind, NormPlace, cache::LayerCache, stack::Pass};
-use crate::ops::{self, Activation};
+use crate::ops::{self, Activation, Value};
 use crate::params::Scope;
 use crate::random;
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use std::sync::Arc;
 
 /// An affine map of each token: x·Wᵀ + b.
 pub struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    weight: Value,
+    bias: Option<Value>,
 }
 
 impl Linear {
@@ -24,11 +24,16 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
+    /// Weight and bias, for an operation that holds the map inside.
+    fn map(&self) -> (&Value, Option<&Value>) {
+        (&self.weight, self.bias.as_ref())
+    }
+
     /// `[n, inputs]` → `[n, outputs]`.
     ///
     /// # Errors
     /// Where the width differs.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: &Value) -> Result<Value> {
         ops::linear(x, &self.weight, self.bias.as_ref())
     }
 }
@@ -38,16 +43,16 @@ pub enum Norm {
     /// Layer norm.
     Layer {
         /// `[d_model]`.
-        weight: Tensor,
+        weight: Value,
         /// `[d_model]`.
-        bias: Option<Tensor>,
+        bias: Option<Value>,
         /// Added to the variance.
         eps: f64,
     },
     /// Root-mean-square norm.
     Rms {
         /// `[d_model]`.
-        weight: Tensor,
+        weight: Value,
         /// Added to the mean square.
         eps: f64,
     },
@@ -74,7 +79,7 @@ impl Norm {
     ///
     /// # Errors
     /// Where the width differs.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: &Value) -> Result<Value> {
         match self {
             Norm::Layer { weight, bias, eps } => ops::layer_norm(x, weight, bias.as_ref(), *eps),
             Norm::Rms { weight, eps } => ops::rms_norm(x, weight, *eps),
@@ -107,8 +112,8 @@ impl Mlp {
     ///
     /// # Errors
     /// Where the width differs.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.outer.forward(&ops::activation(&self.inner.forward(x)?, self.activation)?)
+    pub fn forward(&self, x: &Value) -> Result<Value> {
+        ops::mlp(x, self.inner.map(), self.outer.map(), self.activation)
     }
 }
 
@@ -133,7 +138,7 @@ impl Dropout {
     ///
     /// # Errors
     /// Where the rows differ in number.
-    pub fn apply(&self, x: &Tensor, site: u64) -> Result<Tensor> {
+    pub fn apply(&self, x: &Value, site: u64) -> Result<Value> {
         if self.rate == 0.0 {
             return Ok(x.clone());
         }
@@ -189,41 +194,48 @@ impl Block {
     ///
     /// # Errors
     /// Where shapes differ.
-    pub fn forward(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> Result<Tensor> {
+    pub fn forward(&self, x: &Value, pass: &Pass, cache: Option<&mut LayerCache>) -> Result<Value> {
         let (mut own, mut other) = match cache {
             Some(LayerCache { own, other }) => (Some(own), Some(other)),
             None => (None, None),
         };
         let view = pass.self_view(self.layer);
-        let x = self.residual(x, &self.attention_norm, pass, 0, |x| {
+        let x = self.residual(x, &self.attention_norm, pass.dropout, 0, |x| {
             self.attention.look_around(x, view, pass.angles.as_ref(), own.as_deref_mut())
         })?;
         let x = match (&self.cross, &pass.memory) {
             (Some((attention, norm)), Some(memory)) => {
-                let view = pass.cross_view(self.layer);
-                self.residual(&x, norm, pass, 1, |x| {
-                    attention.look_at(x, memory, view, other.as_deref_mut())
-                })?
+                let looking = match &memory.rows {
+                    Some(rows) => ops::gather_rows(&x, rows)?,
+                    None => x.clone(),
+                };
+                let looking = self.residual(&looking, norm, memory.dropout.as_ref(), 1, |x| {
+                    attention.look_at(x, &memory.tokens, memory.view(self.layer), other.as_deref_mut())
+                })?;
+                match &memory.rows {
+                    Some(rows) => ops::replace_rows(&x, rows, &looking)?,
+                    None => looking,
+                }
             }
             _ => x,
         };
-        self.residual(&x, &self.mlp_norm, pass, 2, |x| self.mlp.forward(x))
+        self.residual(&x, &self.mlp_norm, pass.dropout, 2, |x| self.mlp.forward(x))
     }
 
     /// x + f(norm(x)), or norm(x + f(x)).
     fn residual(
         &self,
-        x: &Tensor,
+        x: &Value,
         norm: &Norm,
-        pass: &Pass,
+        dropout: Option<&Dropout>,
         sublayer: u64,
-        mut f: impl FnMut(&Tensor) -> Result<Tensor>,
-    ) -> Result<Tensor> {
+        mut f: impl FnMut(&Value) -> Result<Value>,
+    ) -> Result<Value> {
         let site = 1 + 3 * self.layer as u64 + sublayer;
-        let drop = |y: Tensor| pass.dropout.map_or(Ok(y.clone()), |dropout| dropout.apply(&y, site));
+        let drop = |y: Value| dropout.map_or(Ok(y.clone()), |dropout| dropout.apply(&y, site));
         match self.place {
-            NormPlace::Pre => x + drop(f(&norm.forward(x)?)?)?,
-            NormPlace::Post => norm.forward(&(x + drop(f(x)?)?)?),
+            NormPlace::Pre => ops::add(x, &drop(f(&norm.forward(x)?)?)?),
+            NormPlace::Post => norm.forward(&ops::add(x, &drop(f(x)?)?)?),
         }
     }
 }

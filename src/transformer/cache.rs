@@ -1,7 +1,9 @@
 //! Keys and values kept from token to token, for generation.
 
+use crate::ops::Value;
 use crate::rules::{AttentionRules, TokenMeta};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, bail};
+use std::sync::Arc;
 
 /// What one document's tokens left behind in each layer of a stack.
 pub struct Cache {
@@ -9,21 +11,23 @@ pub struct Cache {
     pub layers: Vec<LayerCache>,
     /// The tokens seen so far: one document.
     pub seen: TokenMeta,
+    /// The other stack's output and what its tokens are, where there is cross-attention.
+    pub memory: Option<(Value, Arc<TokenMeta>)>,
 }
 
 /// One layer's keys and values, side by side: `[n, 2·d_model]`.
 #[derive(Clone, Default)]
 pub struct LayerCache {
     /// Of the stack's own tokens.
-    pub own: Option<Tensor>,
+    pub own: Option<Value>,
     /// Of the other stack's, where there is cross-attention.
-    pub other: Option<Tensor>,
+    pub other: Option<Value>,
 }
 
 impl Cache {
     /// A cache of nothing for a stack of `n_layers`.
     pub fn new(n_layers: usize) -> Self {
-        Self { layers: vec![LayerCache::default(); n_layers], seen: TokenMeta::default() }
+        Self { layers: vec![LayerCache::default(); n_layers], seen: TokenMeta::default(), memory: None }
     }
 
     /// Takes note of the next tokens.

@@ -1,20 +1,18 @@
 //! A stack of blocks.
 
 use super::{Block, Cache, Dropout, ModelConfig, Norm, NormPlace};
-use crate::ops::Angles;
+use crate::ops::{Angles, Value};
 use crate::params::Scope;
 use crate::rules::Visibility;
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use std::sync::Arc;
 
 /// What a stack needs beside its tokens: who sees whom in each layer, and what else there is to look at.
 pub struct Pass<'a> {
     /// One view for each layer, or one for all.
     pub self_views: Vec<Arc<Visibility>>,
-    /// The same for cross-attention.
-    pub cross_views: Vec<Arc<Visibility>>,
-    /// `[m, d_model]`: the other stack's output, where there is cross-attention.
-    pub memory: Option<Tensor>,
+    /// What there is to look at by cross-attention.
+    pub memory: Option<Memory>,
     /// By which queries and keys of this stack are turned, with rotary positions.
     pub angles: Option<Arc<Angles>>,
     /// In training.
@@ -26,10 +24,24 @@ impl Pass<'_> {
     pub fn self_view(&self, layer: usize) -> &Arc<Visibility> {
         &self.self_views[layer.min(self.self_views.len() - 1)]
     }
+}
 
-    /// Who sees whom of the other stack in this layer.
-    pub fn cross_view(&self, layer: usize) -> &Arc<Visibility> {
-        &self.cross_views[layer.min(self.cross_views.len() - 1)]
+/// The other stack's output, and which tokens look at it.
+pub struct Memory {
+    /// `[m, d_model]`.
+    pub tokens: Value,
+    /// The rows that look at it: those of documents that are in both stacks. `None` for all.
+    pub rows: Option<Vec<u32>>,
+    /// Whom those rows see: one view for each layer, or one for all.
+    pub views: Vec<Arc<Visibility>>,
+    /// In training, of those rows.
+    pub dropout: Option<Dropout>,
+}
+
+impl Memory {
+    /// Who sees whom in this layer.
+    pub fn view(&self, layer: usize) -> &Arc<Visibility> {
+        &self.views[layer.min(self.views.len() - 1)]
     }
 }
 
@@ -59,7 +71,7 @@ impl Stack {
     ///
     /// # Errors
     /// Where shapes differ.
-    pub fn forward(&self, x: &Tensor, pass: &Pass, mut cache: Option<&mut Cache>) -> Result<Tensor> {
+    pub fn forward(&self, x: &Value, pass: &Pass, mut cache: Option<&mut Cache>) -> Result<Value> {
         let mut x = x.clone();
         for (layer, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, pass, cache.as_mut().map(|cache| &mut cache.layers[layer]))?;

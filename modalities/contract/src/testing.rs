@@ -97,8 +97,11 @@ fn same(found: &Tokens, expected: &Tokens, tolerance: f32) -> Result<(), String>
             (Content::Ids(a), Content::Ids(b)) => places("ids", a, b)?,
             (Content::Features { values: a, .. }, Content::Features { values: b, .. }) => {
                 let allowed = tolerance * b.iter().fold(1.0_f32, |most, v| most.max(v.abs()));
-                let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                if a.len() != b.len() || worst > allowed {
+                // NaN must win, and `f32::max` drops it.
+                let larger =
+                    |most: f32, apart: f32| if apart > most || apart.is_nan() { apart } else { most };
+                let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, larger);
+                if a.len() != b.len() || worst.is_nan() || worst > allowed {
                     return Err(format!("group {g}: features are {worst} apart; {allowed} is allowed"));
                 }
             }

@@ -65,3 +65,17 @@ fn over_white<const CHANNELS: usize>(pixels: &[u8]) -> Vec<u8> {
 fn unreadable(problem: impl ToString) -> TokenizeError {
     TokenizeError::Format { format: "image", problem: problem.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of these extensions smalti takes a file for a picture (`src/data/labelled.rs`): what is read, and no other.
+    #[test]
+    fn extensions_of_what_is_read() {
+        let formats =
+            ["bmp", "gif", "jpeg", "jpg", "png", "webp"].map(ImageFormat::from_extension).map(Option::unwrap);
+        assert!(formats.iter().all(ImageFormat::reading_enabled));
+        assert!(ImageFormat::all().filter(ImageFormat::reading_enabled).all(|read| formats.contains(&read)));
+    }
+}

@@ -128,6 +128,12 @@ impl Episode {
         }
     }
 
+    /// Where consecutive windows of `steps` time steps begin: together they cover the episode without overlap, and
+    /// the last is as long as what is left.
+    pub fn window_starts(&self, steps: usize) -> impl Iterator<Item = usize> + use<> {
+        (0..self.len()).step_by(steps.max(1))
+    }
+
     /// Checks that there is a step, that all arrays are as long as `rewards`, and all numbers finite.
     ///
     /// # Errors
@@ -229,6 +235,13 @@ mod tests {
         assert_eq!(window.states, [1.0, 1.1, 2.0, 2.1]);
         assert_eq!(window.actions, Actions::Continuous { values: vec![0.0, 1.0], dim: 1 });
         assert!(episode().window(7, usize::MAX, &returns).states.is_empty());
+    }
+
+    #[test]
+    fn windows_follow_one_another() {
+        let starts = |steps| episode().window_starts(steps).collect::<Vec<usize>>();
+        assert_eq!((starts(1), starts(2)), (vec![0, 1, 2], vec![0, 2]));
+        assert_eq!((starts(3), starts(9)), (vec![0], vec![0]));
     }
 
     #[test]

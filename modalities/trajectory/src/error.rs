@@ -1,6 +1,6 @@
-//! Why episodes could not be read, written or fitted to.
+//! Why episodes could not be read or fitted to.
 
-/// Why episodes could not be read, written or fitted to.
+/// Why episodes could not be read or fitted to.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrajectoryError {

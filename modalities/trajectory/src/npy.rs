@@ -83,9 +83,10 @@ impl Array {
     }
 }
 
-/// The bytes of an array, its elements given in little-endian order, row by row.
+/// The bytes of an array, its elements given in little-endian order, row by row: what tests read.
 ///
 /// As NumPy does, the header is padded so that the elements begin at a multiple of 64.
+#[cfg(test)]
 pub(crate) fn write(descr: &str, shape: &str, elements: impl IntoIterator<Item = u8>) -> Vec<u8> {
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let preamble = MAGIC.len() + 4;

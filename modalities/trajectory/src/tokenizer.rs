@@ -67,7 +67,7 @@ impl Tokenizer for TrajectoryTokenizer {
             match episode {
                 Ok(episode) => {
                     let returns_to_go = episode.returns_to_go(self.config.discount);
-                    let starts = (0..episode.len()).step_by(context);
+                    let starts = episode.window_starts(context);
                     Box::new(starts.map(move |start| Ok(episode.window(start, context, &returns_to_go))))
                 }
                 Err(error) => {

@@ -26,13 +26,17 @@ fn class_folders_are_labelled_by_name() {
         ("cat/2.jpg", b"p"),
         ("cat/deep/1.png", b"p"),
         ("cat/notes.txt", b"n"),
+        ("cat/scan.tiff", b"t"),
         ("loose.png", b"p"),
     ]);
     let (entries, classes, skipped) = files(open(&at(&folder, ""), None).unwrap());
     assert_eq!(entries, pairs(&[("cat/2.jpg", 0), ("cat/deep/1.png", 0), ("dog/1.PNG", 1)]));
     assert_eq!(classes, ["cat", "dog"]);
     let why: Vec<_> = skipped.iter().map(|(path, why)| (path.rsplit('/').next().unwrap(), *why)).collect();
-    assert_eq!(why, [("notes.txt", "not a picture"), ("loose.png", "in no class folder")]);
+    assert_eq!(
+        why,
+        [("notes.txt", "not a picture"), ("scan.tiff", "not a picture"), ("loose.png", "in no class folder")]
+    );
 }
 
 #[test]

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use smalti_audio::{AudioConfig, AudioTokenizer, Waveform};
 use smalti_contract::{AnyTokenizer, Tokenizer, Tokens};
 use smalti_text::{TextTokenizer, fit};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// `[data]` of an audio task.
@@ -26,7 +27,7 @@ use std::sync::Arc;
 pub struct AudioTaskConfig {
     /// A manifest: TSV with the columns `path` and `text`, others for filters.
     pub path: String,
-    /// Which rows train, such as `index>=5 & speaker!=theo`. Left out or empty, all rows.
+    /// Which rows train, such as `index>=5 & speaker!=theo`. Left out or empty, all that do not validate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
     /// Which rows validate. Left out or empty, a share of the training rows is held out.
@@ -124,7 +125,7 @@ impl AudioTask {
             let problem = format!("words are labels of reading ctc; found reading {:?}", config.reading);
             return Err(TaskError::Setting { setting: "unit", problem });
         }
-        let (train, valid) = Self::rows(config)?;
+        let (train, valid) = Self::rows(config, saved.is_none())?;
         let task = Arc::new(match saved {
             Some(saved) => Self::restore(name, loss_weight, config, saved)?,
             None => {
@@ -141,21 +142,44 @@ impl AudioTask {
         Ok((task, splits))
     }
 
-    fn rows(config: &AudioTaskConfig) -> Result<(Vec<Row>, Vec<Row>), TaskError> {
+    /// The rows that train and those that validate. A `new` run must not be validated on clips that it learns; one
+    /// that has learned may be measured on any.
+    fn rows(config: &AudioTaskConfig, new: bool) -> Result<(Vec<Row>, Vec<Row>), TaskError> {
         let manifest = Manifest::open(&config.path)?;
-        let select = |filter: &Option<String>| -> Result<Vec<Row>, DataError> {
-            match filter.as_ref().filter(|filter| !filter.is_empty()) {
-                None => Ok(manifest.rows().to_vec()),
-                Some(filter) => Ok(manifest.select(&Filter::parse(filter)?)?.into_iter().cloned().collect()),
+        let select = |filter: &Option<String>| -> Result<Option<Vec<Row>>, DataError> {
+            let Some(filter) = filter.as_ref().filter(|filter| !filter.is_empty()) else { return Ok(None) };
+            Ok(Some(manifest.select(&Filter::parse(filter)?)?.into_iter().cloned().collect()))
+        };
+        let (train, valid) = (select(&config.train)?, select(&config.valid)?);
+        let Some(valid) = valid else {
+            let train = train.unwrap_or_else(|| manifest.rows().to_vec());
+            let (rest, held) = hold_out(train.len(), config.holdout)?;
+            let pick = |indices: Vec<u32>| indices.into_iter().map(|i| train[i as usize].clone()).collect();
+            return Ok((pick(rest), pick(held)));
+        };
+        let heard: BTreeSet<&str> = valid.iter().map(Row::path).collect();
+        let validates = |row: &Row| heard.contains(row.path());
+        let refuse = |problem| Err(TaskError::Setting { setting: "valid", problem });
+        let train = match train {
+            Some(train) => {
+                let shared = train.iter().filter(|row| validates(row)).count();
+                if new && shared > 0 {
+                    return refuse(format!(
+                        "selects {shared} of the {} rows of data.train; a row may either train or validate",
+                        train.len()
+                    ));
+                }
+                train
+            }
+            None => {
+                let rest: Vec<Row> = manifest.rows().iter().filter(|row| !validates(row)).cloned().collect();
+                if new && rest.is_empty() {
+                    return refuse(format!("selects all {} rows; none is left to train on", valid.len()));
+                }
+                rest
             }
         };
-        let train = select(&config.train)?;
-        if config.valid.as_ref().is_some_and(|filter| !filter.is_empty()) {
-            return Ok((train, select(&config.valid)?));
-        }
-        let (rest, held) = hold_out(train.len(), config.holdout)?;
-        let pick = |indices: Vec<u32>| indices.into_iter().map(|i| train[i as usize].clone()).collect();
-        Ok((pick(rest), pick(held)))
+        Ok((train, valid))
     }
 
     /// Bands are measured on clips spread over the training rows.

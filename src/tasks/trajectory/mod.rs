@@ -1,6 +1,8 @@
 //! Trajectories: which action leads to the return that is asked for.
 
 mod rollout;
+#[cfg(test)]
+mod tests;
 
 pub use rollout::{Rollout, random_policy, rollout};
 
@@ -213,6 +215,8 @@ struct Windows {
     /// For each episode, the number of steps before it.
     starts: Vec<usize>,
     steps: usize,
+    /// The first steps of the windows that are measured: one window behind another, each within its episode.
+    measured: Vec<usize>,
     context: usize,
     path: String,
     task: Arc<TrajectoryTask>,
@@ -221,28 +225,29 @@ struct Windows {
 impl Windows {
     fn new(episodes: Vec<Episode>, config: &TrajectoryTaskConfig, task: Arc<TrajectoryTask>) -> Self {
         let mut steps = 0;
-        let mut starts = Vec::with_capacity(episodes.len());
+        let (mut starts, mut measured) = (Vec::with_capacity(episodes.len()), Vec::new());
         let told = episodes.into_iter().map(|episode| {
             starts.push(steps);
+            measured.extend(episode.window_starts(config.context).map(|start| steps + start));
             steps += episode.len();
             let returns_to_go = episode.returns_to_go(config.discount);
             (episode, returns_to_go)
         });
         let episodes = told.collect();
-        Self { episodes, starts, steps, context: config.context, path: config.path.clone(), task }
+        Self { episodes, starts, steps, measured, context: config.context, path: config.path.clone(), task }
     }
 }
 
 impl Dataset for Windows {
     fn len(&self) -> usize {
-        self.steps.div_ceil(self.context)
+        self.measured.len()
     }
 
-    /// In training a window that begins at any step; otherwise those at every `context` steps of the log.
+    /// In training a window that begins at any step; otherwise those that cover each episode one after another.
     fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
         let step = match seed {
             Some(seed) => random::below(&mut random::generator(seed), self.steps),
-            None => index * self.context,
+            None => self.measured[index],
         };
         let number = self.starts.partition_point(|&start| start <= step) - 1;
         let (episode, returns_to_go) = &self.episodes[number];

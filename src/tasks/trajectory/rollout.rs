@@ -8,7 +8,7 @@ use crate::random::{self, mix};
 use crate::tasks::TaskError;
 use candle_core::Tensor;
 use smalti_contract::Tokenizer;
-use smalti_trajectory::{ActionSpec, Actions, Window};
+use smalti_trajectory::{ActionSpec, Actions, TrajectoryConfig, Window};
 
 /// One episode under way: everything seen so far.
 struct Story {
@@ -25,6 +25,8 @@ struct Story {
 pub struct Rollout {
     /// The return of each episode.
     pub returns: Vec<f64>,
+    /// How many of them were cut while they went on, because the model knows no later time step.
+    pub cut: usize,
 }
 
 impl Rollout {
@@ -41,9 +43,9 @@ impl Rollout {
     }
 }
 
-/// Plays `episodes` episodes side by side, each told to reach `target_return`; what is earned is taken off it.
-/// Always the likeliest action. An episode ends at the environment's word, or when the model knows no later
-/// time step.
+/// Plays `episodes` episodes side by side, each told to reach `target_return`; what is earned is taken off it,
+/// under the discount that the model has learned with. Always the likeliest action. An episode ends at the
+/// environment's word, or it is cut when the model knows no later time step ([`Rollout::cut`]).
 ///
 /// # Errors
 /// Where states or actions of the environment are not those that the model has learned.
@@ -64,7 +66,8 @@ pub fn rollout(
         let returns_to_go = vec![target_return];
         stories.push(Story { environment, returns_to_go, states, actions: vec![], total: 0.0, over: false });
     }
-    for _ in 0..Tokenizer::config(&task.tokenizer).max_steps {
+    let config = Tokenizer::config(&task.tokenizer);
+    for _ in 0..config.max_steps {
         let mut playing: Vec<&mut Story> = stories.iter_mut().filter(|story| !story.over).collect();
         if playing.is_empty() {
             break;
@@ -72,14 +75,25 @@ pub fn rollout(
         let windows: Vec<Window> = playing.iter().map(|story| story.window(task)).collect();
         let actions = task.act(model, number, &windows)?;
         for (story, action) in playing.iter_mut().zip(actions) {
-            story.step(action)?;
+            story.step(action, config)?;
         }
     }
-    Ok(Rollout { returns: stories.iter().map(|story| story.total).collect() })
+    let cut = stories.iter().filter(|story| !story.over).count();
+    Ok(Rollout { returns: stories.iter().map(|story| story.total).collect(), cut })
 }
 
 fn failed(name: &str, error: EnvError) -> TaskError {
     TaskError::Environment { name: name.into(), problem: error.to_string() }
+}
+
+/// The return that is left to reach behind a step that earned `reward`: `R_t = r_t + discount · R_{t+1}`, by which
+/// training sums, solved for `R_{t+1}`.
+///
+/// Under a discount, what is not earned grows with every step, in the end beyond all numbers. It is kept within
+/// ±`most`, the largest return that was logged or asked for: nothing was learned of what lies beyond.
+pub(super) fn left_to_go(to_go: f32, reward: f32, discount: f32, most: f32) -> f32 {
+    let left = (to_go - reward) / discount;
+    if discount < 1.0 { left.clamp(-most, most) } else { left }
 }
 
 /// Whether a model knows the environment's states and actions.
@@ -134,13 +148,15 @@ impl Story {
         }
     }
 
-    fn step(&mut self, action: Action) -> Result<(), TaskError> {
+    fn step(&mut self, action: Action, config: &TrajectoryConfig) -> Result<(), TaskError> {
         let step = self.environment.step(&action).map_err(|e| failed(self.environment.name(), e))?;
         self.actions.push(action);
         self.total += f64::from(step.reward);
         self.over = step.done();
-        let left = self.returns_to_go.last().copied().unwrap_or_default() - step.reward;
-        self.returns_to_go.push(left);
+        let asked = self.returns_to_go.first().copied().unwrap_or_default();
+        let to_go = self.returns_to_go.last().copied().unwrap_or_default();
+        let most = config.return_scale.max(asked.abs());
+        self.returns_to_go.push(left_to_go(to_go, step.reward, config.discount, most));
         self.states.extend(step.state);
         Ok(())
     }
@@ -200,5 +216,5 @@ pub fn random_policy(name: &str, episodes: usize, seed: u64) -> Result<Rollout, 
         }
         returns.push(total);
     }
-    Ok(Rollout { returns })
+    Ok(Rollout { returns, cut: 0 })
 }

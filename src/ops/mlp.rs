@@ -1,0 +1,251 @@
+//! Two linear maps with an activation between them, fused.
+//!
+//! Rows go through in blocks, so that what lies between the maps, four times as wide as the tokens, is made and used
+//! in the cache. Kept for backward is the activation's input, `[n, d_ff]`; its output is made again. Forward is
+//! 4·n·d·d_ff FLOP, backward twice that; the memory moves 8·n·d + 4·n·d_ff bytes forward and as many backward.
+
+use super::activation::{self, Activation};
+use super::autograd::{Gradient, Value, by_reference, with_rule};
+use super::linear::{self, Matrix, MatrixMut, gemm_f32};
+use super::math;
+use super::storage::{Elements, has_kernel};
+use candle_core::{Result, Tensor, bail};
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+/// Rows of a block: enough that packing the weights again is a small part, few enough for the second cache.
+const ROWS: usize = 256;
+
+/// The weights of a map, `[outputs, inputs]`, and its bias, `[outputs]`.
+pub type Map<'a> = (&'a Value, Option<&'a Value>);
+
+/// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂ with f the activation: `x` is `[n, d]`, W₁ `[d_ff, d]`, W₂ `[d, d_ff]`.
+///
+/// Bit-reproducible for one number of threads. Errors: shapes that do not fit.
+pub fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<Value> {
+    let fits = match (x.dims(), inner.0.dims(), outer.0.dims()) {
+        ([_, d], [d_ff, inner_d], [outer_d, outer_d_ff]) => {
+            let bias_fits = |bias: Option<&Value>, n: &usize| bias.is_none_or(|bias| bias.dims() == [*n]);
+            inner_d == d && outer_d_ff == d_ff && bias_fits(inner.1, d_ff) && bias_fits(outer.1, outer_d)
+        }
+        _ => false,
+    };
+    if !fits {
+        bail!(
+            "mlp: expected x [n, d], weights [d_ff, d] and [d, d_ff] and their biases; found {:?}, {:?} and {:?}",
+            x.dims(),
+            inner.0.dims(),
+            outer.0.dims()
+        )
+    }
+    let inputs: Vec<&Value> = [x, inner.0, outer.0].into_iter().chain(inner.1).chain(outer.1).collect();
+    let (inner_bias, outer_bias) = (inner.1.is_some(), outer.1.is_some());
+    if !has_kernel(x.tensor()) {
+        return by_reference(&inputs, |t| reference(t, inner_bias, outer_bias, activation));
+    }
+    let tensors: Vec<Tensor> = inputs.iter().map(|value| value.tensor().clone()).collect();
+    let (y, hidden) = Kernel::of(&tensors, inner_bias, outer_bias, activation)?.forward();
+    let y = Tensor::from_vec(y, (x.dims()[0], outer.0.dims()[0]), x.tensor().device())?;
+    Ok(with_rule(y, &inputs, move |dy| {
+        let kernel = Kernel::of(&tensors, inner_bias, outer_bias, activation)?;
+        let gradients = kernel.backward(&hidden, &Elements::of(dy)?);
+        let own = |(values, like): (Vec<f32>, &Tensor)| {
+            Ok(Some(Gradient::own(Tensor::from_vec(values, like.dims(), like.device())?)))
+        };
+        gradients.into_iter().zip(&tensors).map(own).collect()
+    }))
+}
+
+/// [`mlp`] in candle's own operations: x, both weights, and the biases there are.
+pub(crate) fn reference(
+    t: &[Tensor],
+    inner_bias: bool,
+    outer_bias: bool,
+    activation: Activation,
+) -> Result<Tensor> {
+    let hidden = linear::reference(&t[0], &t[1], inner_bias.then(|| &t[3]))?;
+    let hidden = activation::reference(&hidden, activation)?;
+    linear::reference(&hidden, &t[2], outer_bias.then(|| &t[3 + usize::from(inner_bias)]))
+}
+
+struct Kernel<'a> {
+    x: Elements<'a>,
+    inner: Elements<'a>,
+    outer: Elements<'a>,
+    inner_bias: Option<Elements<'a>>,
+    outer_bias: Option<Elements<'a>>,
+    activation: Activation,
+    n: usize,
+    d: usize,
+    d_ff: usize,
+    d_out: usize,
+}
+
+/// What one task adds up over its blocks.
+struct Sums {
+    inner: Vec<f32>,
+    outer: Vec<f32>,
+    inner_bias: Vec<f32>,
+    outer_bias: Vec<f32>,
+}
+
+impl<'a> Kernel<'a> {
+    fn of(t: &'a [Tensor], inner_bias: bool, outer_bias: bool, activation: Activation) -> Result<Self> {
+        let ((n, d), (d_out, d_ff)) = (t[0].dims2()?, t[2].dims2()?);
+        Ok(Self {
+            x: Elements::of(&t[0])?,
+            inner: Elements::of(&t[1])?,
+            outer: Elements::of(&t[2])?,
+            inner_bias: inner_bias.then(|| Elements::of(&t[3])).transpose()?,
+            outer_bias: outer_bias.then(|| Elements::of(&t[3 + usize::from(inner_bias)])).transpose()?,
+            activation,
+            n,
+            d,
+            d_ff,
+            d_out,
+        })
+    }
+
+    fn inner(&self) -> Matrix<'_> {
+        Matrix::new(&self.inner, self.d_ff, self.d)
+    }
+
+    fn outer(&self) -> Matrix<'_> {
+        Matrix::new(&self.outer, self.d_out, self.d_ff)
+    }
+
+    /// The result, and the activation's inputs.
+    fn forward(&self) -> (Vec<f32>, Vec<f32>) {
+        let (mut y, mut hidden) = (vec![0.0; self.n * self.d_out], vec![0.0; self.n * self.d_ff]);
+        let rows = linear::rows_of_block(self.n, ROWS);
+        let blocks = y.par_chunks_mut((rows * self.d_out).max(1));
+        let blocks = blocks.zip(hidden.par_chunks_mut((rows * self.d_ff).max(1)));
+        blocks.zip(self.x.par_chunks((rows * self.d).max(1))).for_each(|((y, hidden), x)| {
+            let n = x.len() / self.d;
+            let x = Matrix::new(x, n, self.d);
+            linear::product_onto_bias(hidden, x, self.inner(), self.inner_bias.as_deref());
+            let mut active = vec![0.0; hidden.len()];
+            self.activation.forward(hidden, &mut active);
+            let active = Matrix::new(&active, n, self.d_ff);
+            linear::product_onto_bias(y, active, self.outer(), self.outer_bias.as_deref());
+        });
+        (y, hidden)
+    }
+
+    /// The gradients of x, the weights and the biases there are.
+    fn backward(&self, hidden: &[f32], dy: &[f32]) -> Vec<Vec<f32>> {
+        let (d, d_ff, d_out) = (self.d, self.d_ff, self.d_out);
+        let mut dx = vec![0.0; self.n * d];
+        // One task for each thread, so that sums of weights' gradients are as few as can be.
+        let rows = self.n.div_ceil(rayon::current_num_threads()).max(1);
+        let tasks = dx.par_chunks_mut(rows * d).zip(self.x.par_chunks(rows * d));
+        let tasks = tasks.zip(hidden.par_chunks(rows * d_ff)).zip(dy.par_chunks(rows * d_out));
+        let sums: Vec<Sums> = tasks
+            .map(|(((dx, x), hidden), dy)| {
+                let mut sums = Sums {
+                    inner: vec![0.0; d_ff * d],
+                    outer: vec![0.0; d_out * d_ff],
+                    inner_bias: vec![0.0; d_ff],
+                    outer_bias: vec![0.0; d_out],
+                };
+                let blocks = dx.chunks_mut(ROWS * d).zip(x.chunks(ROWS * d));
+                let blocks = blocks.zip(hidden.chunks(ROWS * d_ff)).zip(dy.chunks(ROWS * d_out));
+                let (mut active, mut d_hidden) = (vec![0.0; ROWS * d_ff], vec![0.0; ROWS * d_ff]);
+                for (((dx, x), hidden), dy) in blocks {
+                    let (active, d_hidden) = (&mut active[..hidden.len()], &mut d_hidden[..hidden.len()]);
+                    self.backward_block(x, hidden, dy, active, d_hidden, dx, &mut sums);
+                }
+                sums
+            })
+            .collect();
+        let (mut inner, mut outer, mut inner_bias, mut outer_bias) = (vec![], vec![], vec![], vec![]);
+        for sums in sums {
+            inner.push(sums.inner);
+            outer.push(sums.outer);
+            inner_bias.push(sums.inner_bias);
+            outer_bias.push(sums.outer_bias);
+        }
+        let mut gradients =
+            vec![dx, math::add_in_order(inner, d_ff * d), math::add_in_order(outer, d_out * d_ff)];
+        gradients.extend(self.inner_bias.as_ref().map(|_| math::add_in_order(inner_bias, d_ff)));
+        gradients.extend(self.outer_bias.as_ref().map(|_| math::add_in_order(outer_bias, d_out)));
+        gradients
+    }
+
+    #[allow(clippy::too_many_arguments)] // slices of one block
+    fn backward_block(
+        &self,
+        x: &[f32],
+        hidden: &[f32],
+        dy: &[f32],
+        active: &mut [f32],
+        d_hidden: &mut [f32],
+        dx: &mut [f32],
+        sums: &mut Sums,
+    ) {
+        let (n, d, d_ff, d_out) = (x.len() / self.d, self.d, self.d_ff, self.d_out);
+        let none = Parallelism::None;
+        let dy_rows = Matrix::new(dy, n, d_out);
+        gemm_f32(1.0, dy_rows, self.outer(), 0.0, MatrixMut::new(d_hidden, n, d_ff), none);
+        self.activation.forward_and_backward(hidden, active, d_hidden);
+        let (active, d_hidden) = (&*active, &*d_hidden);
+        let d_outer = MatrixMut::new(&mut sums.outer, d_out, d_ff);
+        gemm_f32(1.0, dy_rows.t(), Matrix::new(active, n, d_ff), 1.0, d_outer, none);
+        let d_hidden_rows = Matrix::new(d_hidden, n, d_ff);
+        let d_inner = MatrixMut::new(&mut sums.inner, d_ff, d);
+        gemm_f32(1.0, d_hidden_rows.t(), Matrix::new(x, n, d), 1.0, d_inner, none);
+        gemm_f32(1.0, d_hidden_rows, self.inner(), 0.0, MatrixMut::new(dx, n, d), none);
+        math::vectorize(
+            #[inline(always)]
+            || {
+                d_hidden.chunks_exact(d_ff).for_each(|row| math::add(&mut sums.inner_bias, row));
+                dy.chunks_exact(d_out).for_each(|row| math::add(&mut sums.outer_bias, row));
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, check_kernel, random};
+
+    fn inputs(n: usize, d: usize, d_ff: usize) -> Result<Vec<Tensor>> {
+        [vec![n, d], vec![d_ff, d], vec![d, d_ff], vec![d_ff], vec![d]]
+            .iter()
+            .zip(1..)
+            .map(|(shape, seed)| random(shape, seed))
+            .collect()
+    }
+
+    #[test]
+    fn reference_has_the_right_gradients() -> Result<()> {
+        check_gradients(|t| reference(t, true, true, Activation::Gelu), &inputs(3, 2, 4)?)
+    }
+
+    #[test]
+    fn kernel_is_the_reference() -> Result<()> {
+        for (n, d, d_ff) in [(1, 1, 1), (5, 3, 7), (300, 8, 33), (1100, 16, 64)] {
+            let t = inputs(n, d, d_ff)?;
+            for activation in [Activation::Gelu, Activation::Silu] {
+                check_kernel(
+                    |t| mlp(&t[0], (&t[1], Some(&t[3])), (&t[2], Some(&t[4])), activation),
+                    |t| reference(t, true, true, activation),
+                    &t,
+                )?;
+            }
+            let plain = |t: &[Value]| mlp(&t[0], (&t[1], None), (&t[2], None), Activation::Relu);
+            check_kernel(plain, |t| reference(t, false, false, Activation::Relu), &t[..3])?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn other_shapes_are_refused() -> Result<()> {
+        let value = |shape: &[usize]| random(shape, 1).map(Value::constant);
+        let (x, inner, outer) = (value(&[3, 4])?, value(&[8, 4])?, value(&[4, 9])?);
+        let error = mlp(&x, (&inner, None), (&outer, None), Activation::Gelu).unwrap_err().to_string();
+        assert!(error.contains("[8, 4] and [4, 9]"), "{error}");
+        Ok(())
+    }
+}

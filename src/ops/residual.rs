@@ -1,0 +1,115 @@
+//! Sums: of a residual stream and what a sublayer adds to it, and of anything else.
+//!
+//! Forward moves 12 bytes an element. Backward hands the gradient on, without a copy.
+
+use super::autograd::{Gradient, Value, with_rule};
+use super::gather_rows;
+use super::math::{self, BLOCK, vectorize};
+use super::storage::{Elements, has_kernel, update};
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+
+/// a + b, of one shape.
+///
+/// # Errors
+/// Where the shapes differ.
+pub fn add(a: &Value, b: &Value) -> Result<Value> {
+    let y = sum(a.tensor(), b.tensor())?;
+    Ok(with_rule(y, &[a, b], |dy| Ok(vec![Some(Gradient::shared(dy)), Some(Gradient::shared(dy))])))
+}
+
+fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !has_kernel(a) {
+        return a + b;
+    }
+    if a.dims() != b.dims() {
+        bail!("add: shapes {:?} and {:?} differ", a.dims(), b.dims())
+    }
+    let y = math::map2(
+        &Elements::of(a)?,
+        &Elements::of(b)?,
+        #[inline(always)]
+        |a, b| a + b,
+    );
+    Tensor::from_vec(y, a.dims(), a.device())
+}
+
+/// a ← a + b, where nothing else holds `a`'s storage.
+///
+/// # Errors
+/// Where the shapes differ.
+pub(crate) fn add_in_place(a: &Tensor, b: &Tensor) -> Result<()> {
+    if a.dims() != b.dims() {
+        bail!("add_in_place: shapes {:?} and {:?} differ", a.dims(), b.dims())
+    }
+    if !has_kernel(a) {
+        return a.slice_set(&(a + b)?, 0, 0);
+    }
+    let b = Elements::of(b)?;
+    update(a, |a| {
+        a.par_chunks_mut(BLOCK).zip(b.par_chunks(BLOCK)).for_each(|(a, b)| {
+            vectorize(
+                #[inline(always)]
+                || math::add(a, b),
+            )
+        });
+    })
+}
+
+/// The rows of several tensors `[nᵢ, d]`, one below the other: `[Σ nᵢ, d]`.
+///
+/// # Errors
+/// Where widths differ, or there is none.
+pub fn concat_rows(parts: &[Value]) -> Result<Value> {
+    let tensors: Vec<&Tensor> = parts.iter().map(Value::tensor).collect();
+    let rows = tensors.iter().map(|part| part.dim(0)).collect::<Result<Vec<_>>>()?;
+    let y = Tensor::cat(&tensors, 0)?;
+    Ok(with_rule(y, &parts.iter().collect::<Vec<_>>(), move |dy| {
+        let mut start = 0;
+        let part = |&n: &usize| {
+            start += n;
+            Ok(Some(Gradient::own(dy.narrow(0, start - n, n)?.copy()?)))
+        };
+        rows.iter().map(part).collect()
+    }))
+}
+
+/// `x` `[n, d]` with the rows at `rows`, each named once, replaced by those of `with`.
+///
+/// # Errors
+/// Where a row is out of range, or widths differ.
+pub fn replace_rows(x: &Value, rows: &[u32], with: &Value) -> Result<Value> {
+    let (n, _) = x.dims2()?;
+    let mut sources: Vec<u32> = (0..n as u32).collect();
+    for (&row, source) in rows.iter().zip(n as u32..) {
+        match sources.get_mut(row as usize) {
+            Some(place) => *place = source,
+            None => bail!("replace_rows: row {row} is not below {n}"),
+        }
+    }
+    gather_rows(&concat_rows(&[x.clone(), with.clone()])?, &sources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_kernel, random};
+
+    #[test]
+    fn sums_and_rows_are_candles() -> Result<()> {
+        for (n, d) in [(0, 3), (1, 1), (5, 7), (300, 130)] {
+            let x = [random(&[n, d], 1)?, random(&[n, d], 2)?];
+            check_kernel(|x| add(&x[0], &x[1]), |x| &x[0] + &x[1], &x)?;
+            check_kernel(concat_rows, |x| Tensor::cat(x, 0), &x)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn other_shapes_are_refused() -> Result<()> {
+        let value = |shape: &[usize]| random(shape, 1).map(Value::constant);
+        assert!(add(&value(&[2, 3])?, &value(&[3, 2])?).is_err());
+        assert!(add_in_place(value(&[2])?.tensor(), value(&[3])?.tensor()).is_err());
+        Ok(())
+    }
+}
