@@ -6,15 +6,12 @@
 
 use super::activation::{self, Activation};
 use super::autograd::{Gradient, Value, by_reference, with_rule};
-use super::linear::{self, Matrix, MatrixMut, gemm_f32};
+use super::linear::{self, Matrix, MatrixMut, ROWS, gemm_f32};
 use super::math;
 use super::storage::{Elements, has_kernel};
 use candle_core::{Result, Tensor, bail};
 use gemm::Parallelism;
 use rayon::prelude::*;
-
-/// Rows of a block: enough that packing the weights again is a small part, few enough for the second cache.
-const ROWS: usize = 256;
 
 /// The weights of a map, `[outputs, inputs]`, and its bias, `[outputs]`.
 pub type Map<'a> = (&'a Value, Option<&'a Value>);
@@ -117,17 +114,20 @@ impl<'a> Kernel<'a> {
     /// The result, and the activation's inputs.
     fn forward(&self) -> (Vec<f32>, Vec<f32>) {
         let (mut y, mut hidden) = (vec![0.0; self.n * self.d_out], vec![0.0; self.n * self.d_ff]);
-        let rows = linear::rows_of_block(self.n, ROWS);
+        let (inner, outer) = (self.inner().turned(), self.outer().turned());
+        let (inner, outer) =
+            (Matrix::new(&inner, self.d, self.d_ff), Matrix::new(&outer, self.d_ff, self.d_out));
+        let rows = linear::rows_of_block(self.n);
         let blocks = y.par_chunks_mut((rows * self.d_out).max(1));
         let blocks = blocks.zip(hidden.par_chunks_mut((rows * self.d_ff).max(1)));
         blocks.zip(self.x.par_chunks((rows * self.d).max(1))).for_each(|((y, hidden), x)| {
             let n = x.len() / self.d;
             let x = Matrix::new(x, n, self.d);
-            linear::product_onto_bias(hidden, x, self.inner(), self.inner_bias.as_deref());
+            linear::product_onto_bias(hidden, x, inner, self.inner_bias.as_deref());
             let mut active = vec![0.0; hidden.len()];
             self.activation.forward(hidden, &mut active);
             let active = Matrix::new(&active, n, self.d_ff);
-            linear::product_onto_bias(y, active, self.outer(), self.outer_bias.as_deref());
+            linear::product_onto_bias(y, active, outer, self.outer_bias.as_deref());
         });
         (y, hidden)
     }
