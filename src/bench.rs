@@ -1,6 +1,6 @@
 //! The standard training loads, on synthetic data of fixed shape, through the trainer that `train` uses.
 
-use crate::data::{DataError, Dataset, Sample, Stream, Target};
+use crate::data::{Batch, DataError, Dataset, Sample, Stream, Target};
 use crate::head::{HeadSpec, Says};
 use crate::model::{Model, ModelError};
 use crate::random;
@@ -99,6 +99,11 @@ pub struct Measured {
     pub step_ms: f64,
     /// Tokens in a second at the median step.
     pub tokens_per_s: f64,
+    /// Billions of operations of the mathematics in a second: the stack's maps and the pairs in sight, forward and
+    /// backward. What a kernel computes twice counts once.
+    pub gflop_per_s: f64,
+    /// That over the rate of a large matrix product, measured in the same run.
+    pub share_of_peak: f64,
 }
 
 /// Why a load could not be measured.
@@ -115,11 +120,11 @@ pub enum BenchError {
 const WARM_UP: u64 = 3;
 
 impl Load {
-    /// Trains for `steps` steps and takes the median time.
+    /// Trains for `steps` steps and takes the median time; `peak` is [`product_rate`].
     ///
     /// # Errors
     /// Where the device refuses.
-    pub fn measure(&self, steps: u64, device: &Device) -> Result<Measured, BenchError> {
+    pub fn measure(&self, steps: u64, peak: f64, device: &Device) -> Result<Measured, BenchError> {
         let task = Arc::new(Synthetic { spec: self.spec() });
         let config = ModelConfig {
             n_layers: self.n_layers,
@@ -135,11 +140,15 @@ impl Load {
         let mut trainer = Trainer::new(&train, model, vec![part])?;
         let mut loader = trainer.loader()?;
         let mut times = Vec::new();
-        let mut tokens = 0;
+        let (mut tokens, mut flop) = (0, 0.0);
         for step in 0..steps + WARM_UP {
             let started = Instant::now();
             let Some(batch) = loader.next() else { break };
-            tokens = trainer.train_on(&batch.map_err(TrainError::from)?, &mut Silent)?.tokens;
+            let batch = batch.map_err(TrainError::from)?;
+            tokens = trainer.train_on(&batch, &mut Silent)?.tokens;
+            if step == 0 {
+                flop = batch.iter().map(|batch| flop_of_step(trainer.model(), batch)).sum();
+            }
             if step >= WARM_UP {
                 times.push(started.elapsed().as_secs_f64());
             }
@@ -152,6 +161,8 @@ impl Load {
             tokens,
             step_ms: 1e3 * median,
             tokens_per_s: tokens as f64 / median,
+            gflop_per_s: flop / median / 1e9,
+            share_of_peak: flop / median / peak,
         })
     }
 
@@ -204,6 +215,28 @@ impl Load {
         let inputs = vec![(Stream::Main, kinds)];
         TaskSpec { name: self.name.into(), inputs, rules, head, loss_weight: 1.0 }
     }
+}
+
+/// FLOP of a training step: each weight of the stack takes part in three products of 2 FLOP a token, and each pair
+/// of a query and a key in sight in 6 of 2·d_model in each layer.
+fn flop_of_step(model: &Model, batch: &Batch) -> f64 {
+    let maps = model.params().iter().filter(|(name, var)| name.starts_with("stack.") && var.rank() == 2);
+    let weights: usize = maps.map(|(_, var)| var.elem_count()).sum();
+    let meta = &batch.main.meta;
+    let seen = |document: &std::ops::Range<usize>| {
+        let rows = || document.clone();
+        rows().map(|q| rows().filter(|&k| model.rules(0).allows(meta, q, meta, k)).count()).sum::<usize>()
+    };
+    let pairs: usize = meta.documents.iter().map(seen).sum();
+    let attention = 12 * pairs * model.config().d_model * model.config().n_layers;
+    (6 * weights * meta.len() + attention) as f64
+}
+
+/// FLOP in a second of a product of two square matrices of 1,024 on all threads: the best of 20.
+pub fn product_rate() -> f64 {
+    const N: usize = 1024;
+    let seconds = (0..20).map(|_| crate::ops::linear::time_of_product(N)).fold(f64::INFINITY, f64::min);
+    2.0 * (N as f64).powi(3) / seconds
 }
 
 struct Synthetic {

@@ -190,6 +190,15 @@ fn column_sums(matrix: &[f32], columns: usize) -> Vec<f32> {
     math::add_in_order(matrix.par_chunks(block).map(sum).collect(), columns)
 }
 
+/// Seconds that a product of two square matrices of `n` takes on all threads, into memory that is there already.
+pub fn time_of_product(n: usize) -> f64 {
+    let (a, b, mut c) = (vec![0.5; n * n], vec![0.25; n * n], vec![0.0; n * n]);
+    let (a, b) = (Matrix::new(&a, n, n), Matrix::new(&b, n, n));
+    let started = std::time::Instant::now();
+    gemm_f32(1.0, a, b, 0.0, MatrixMut::new(&mut c, n, n), Parallelism::Rayon(0));
+    started.elapsed().as_secs_f64()
+}
+
 /// A matrix inside a slice.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
