@@ -156,6 +156,14 @@ impl RunConfig {
             return Err(SettingsError::Version { origin: origin.into(), found });
         }
         overrides.iter().try_for_each(|text| set(&mut table, text))?;
+        // A length in steps replaces a preset's length in epochs, and the other way round.
+        let given = |key: &str| overrides.iter().any(|text| text.starts_with(&format!("train.{key}=")));
+        for (length, other) in [("steps", "epochs=0.0"), ("epochs", "steps=0")] {
+            let zero = overrides.iter().any(|text| *text == format!("train.{length}=0"));
+            if given(length) && !zero && !given(other.split('=').next().unwrap_or_default()) {
+                set(&mut table, &format!("train.{other}"))?;
+            }
+        }
         let config: Self = toml::Value::Table(table)
             .try_into()
             .map_err(|e: toml::de::Error| unreadable(e.to_string().trim_end().to_string()))?;

@@ -14,7 +14,7 @@ pub struct RolloutArgs {
     #[arg(long, default_value = "cartpole")]
     env: String,
     /// The return to reach. May be repeated, or a list: 50,200,500.
-    #[arg(long, value_delimiter = ',', default_value = "500")]
+    #[arg(allow_negative_numbers = true, long, value_delimiter = ',', default_value = "500")]
     target_return: Vec<f32>,
     /// Episodes for each target.
     #[arg(long, default_value_t = 100)]

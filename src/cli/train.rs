@@ -84,6 +84,9 @@ pub fn train(trainer: &mut Trainer, folder: Option<&Path>) -> Result<Outcome> {
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be caught")?;
     let (done, steps) = trainer.progress();
     eprintln!("{} parameters, {} of {steps} steps done", trainer.model().params().count(), done);
+    if done == steps {
+        eprintln!("nothing is left to do");
+    }
     let mut progress = Progress::new(done, steps);
     let outcome = trainer.run(folder, &stop, &mut progress);
     progress.finish();

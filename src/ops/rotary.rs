@@ -42,7 +42,7 @@ impl Angles {
 /// row of angles for each row of `x`; columns that are not whole heads.
 pub fn rotary(x: &Value, columns: usize, angles: &Arc<Angles>) -> Result<Value> {
     let (n, width) = x.dims2()?;
-    if n != angles.n || columns > width || angles.half == 0 || columns % angles.d_head() != 0 {
+    if n != angles.n || columns > width || angles.half == 0 || !columns.is_multiple_of(angles.d_head()) {
         bail!(
             "rotary: expected {} rows and whole heads of {}; found {columns} columns of x {:?}",
             angles.n,
