@@ -249,6 +249,18 @@ mod tests {
     }
 
     #[test]
+    fn a_length_in_steps_replaces_one_in_epochs() {
+        let length = |overrides: &[&str]| {
+            let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
+            RunConfig::of_preset_or_file("image", &overrides).map(|c| (c.train.steps, c.train.epochs))
+        };
+        assert_eq!(length(&["train.steps=7"]).unwrap(), (7, 0.0));
+        assert_eq!(length(&["train.epochs=2.5"]).unwrap(), (0, 2.5));
+        assert_eq!(length(&["train.epochs=3.0", "train.steps=0"]).unwrap(), (0, 3.0));
+        assert!(length(&["train.epochs=3.0", "train.steps=5"]).is_err(), "one of both");
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let message = |overrides: &[&str]| {
             let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     // SAFETY: no other thread runs yet that could read the environment.
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     keep_memory();
+    end_with_the_reader();
     let cli = cli::Cli::parse();
     // On a thread of the pool, so that handing work to it and waiting for it does not change threads.
     match rayon::scope(|_| cli::run(cli)) {
@@ -42,4 +43,14 @@ fn keep_memory() {
     const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
     // SAFETY: sets one number that the allocator reads; any thread may do so at any time.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) }
+}
+
+/// Has `smalti info RUN | head -1` end quietly, as other commands do, when its reader has gone; Rust's default is an
+/// error at the next line printed.
+fn end_with_the_reader() {
+    #[cfg(unix)]
+    // SAFETY: sets what a signal does, before any other thread runs.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
 }
