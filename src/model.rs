@@ -8,7 +8,7 @@ use crate::params::Params;
 use crate::random;
 use crate::rules::{AttentionRules, MAX_AXES, RuleError, TokenMeta, Visibility};
 use crate::task::TaskSpec;
-use crate::transformer::{Cache, ConfigError, Dropout, LayerRule, Memory, ModelConfig, Pass, Stack};
+use crate::transformer::{Cache, ConfigError, Dropout, LayerRule, Memory, ModelConfig, Pass, Stack, Turns};
 use candle_core::{Device, Tensor};
 use smalti_contract::KindSpec;
 use std::{collections::BTreeSet, sync::Arc};
@@ -103,13 +103,24 @@ impl Model {
     /// # Errors
     /// Where the tensor library refuses.
     pub fn forward(&self, batch: &Batch, dropout_seed: Option<u64>) -> candle_core::Result<Value> {
+        self.hidden(batch, None, dropout_seed)
+    }
+
+    /// The last hidden state of these rows, ascending; `None` for all.
+    fn hidden(
+        &self,
+        batch: &Batch,
+        rows: Option<Vec<u32>>,
+        dropout_seed: Option<u64>,
+    ) -> candle_core::Result<Value> {
         let memory = match (&self.encoder, &batch.encoder) {
             (Some(encoder), Some(tokens)) => {
-                Some(self.run(encoder, tokens, None, dropout_seed.map(|s| random::mix(s, 1)))?)
+                let seed = dropout_seed.map(|seed| random::mix(seed, 1));
+                Some((self.run(encoder, tokens, None, None, seed)?, tokens.meta.clone()))
             }
             _ => None,
         };
-        self.run(&self.stack, &batch.main, memory.zip(batch.encoder.as_ref()), dropout_seed)
+        self.run(&self.stack, &batch.main, rows, memory.as_ref(), dropout_seed)
     }
 
     /// Each head's loss on a batch. With a dropout seed, as in training.
@@ -122,10 +133,12 @@ impl Model {
         dropout_seed: Option<u64>,
         label_smoothing: f32,
     ) -> candle_core::Result<Vec<HeadLoss>> {
-        let hidden = self.forward(batch, dropout_seed)?;
+        let read_rows = ReadRows::of(batch);
+        let hidden = self.hidden(batch, read_rows.to_compute(), dropout_seed)?;
         let losses = batch.heads.iter().map(|read| {
             let head = &self.heads[read.task];
-            let sum = head.loss(&head.forward(&hidden, &read.rows)?, read, label_smoothing)?;
+            let output = head.forward(&hidden, &read_rows.places(&read.rows))?;
+            let sum = head.loss(&output, read, label_smoothing)?;
             Ok(HeadLoss { task: read.task, sum, weight: read.targets.weight() })
         });
         losses.collect()
@@ -137,8 +150,10 @@ impl Model {
     /// Where the tensor library refuses.
     pub fn outputs(&self, batch: &Batch) -> candle_core::Result<Vec<Tensor>> {
         without_gradients(|| {
-            let hidden = self.forward(batch, None)?;
-            let output = |read: &HeadBatch| self.heads[read.task].forward(&hidden, &read.rows);
+            let read_rows = ReadRows::of(batch);
+            let hidden = self.hidden(batch, read_rows.to_compute(), None)?;
+            let output =
+                |read: &HeadBatch| self.heads[read.task].forward(&hidden, &read_rows.places(&read.rows));
             batch.heads.iter().map(|read| Ok(output(read)?.into_tensor())).collect()
         })
     }
@@ -155,18 +170,15 @@ impl Model {
 
     fn step_on(&self, task: usize, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Tensor> {
         if let (Some(encoder), Some(tokens)) = (&self.encoder, &batch.encoder) {
-            cache.memory = Some((self.run(encoder, tokens, None, None)?, tokens.meta.clone()));
+            cache.memory = Some((self.run(encoder, tokens, None, None, None)?, tokens.meta.clone()));
         }
         let seen = Arc::new(cache.seen.clone());
+        let read_rows = ReadRows::of(batch);
         let memory = cache.memory.as_ref();
-        let pass = Pass {
-            self_views: self.views(&batch.main.meta, &seen),
-            memory: memory.map(|(tokens, meta)| self.memory(tokens.clone(), meta, &batch.main, None)),
-            angles: self.angles(&batch.main.meta),
-            dropout: None,
-        };
-        let hidden = self.stack.forward(&self.embedder.forward(&batch.main)?, &pass, Some(cache))?;
-        let rows: Vec<u32> = batch.heads.iter().flat_map(|head| head.rows.clone()).collect();
+        let pass = self.pass(&batch.main.meta, None, &seen, memory, None);
+        let last = self.pass(&batch.main.meta, read_rows.to_compute(), &seen, memory, None);
+        let hidden = self.stack.forward(&self.embedder.forward(&batch.main)?, &pass, &last, Some(cache))?;
+        let rows: Vec<u32> = batch.heads.iter().flat_map(|head| read_rows.places(&head.rows)).collect();
         Ok(self.heads[task].forward(&hidden, &rows)?.into_tensor())
     }
 
@@ -239,25 +251,48 @@ impl Model {
         self.rules.iter().map(view).collect()
     }
 
-    /// What the tokens of `main` have to look at in another stack's output.
+    /// What a stack needs beside `tokens`, of which `rows` look around: at `keys`, and at the other stack's output.
+    fn pass(
+        &self,
+        tokens: &Arc<TokenMeta>,
+        rows: Option<Vec<u32>>,
+        keys: &Arc<TokenMeta>,
+        memory: Option<&(Value, Arc<TokenMeta>)>,
+        dropout: Option<&Dropout>,
+    ) -> Pass {
+        let looking = rows.as_ref().map_or(tokens.clone(), |rows| Arc::new(tokens.take(rows)));
+        let dropout = dropout.map(|all| rows.as_ref().map_or(all.clone(), |rows| all.of(rows)));
+        Pass {
+            self_views: self.views(&looking, keys),
+            memory: memory.map(|(memory, meta)| self.memory(memory, meta, &looking, dropout.as_ref())),
+            angles: self.angles(tokens).map(|keys| {
+                let queries = if rows.is_some() { self.angles(&looking) } else { None };
+                Turns { queries: queries.unwrap_or(keys.clone()), keys }
+            }),
+            rows,
+            dropout,
+        }
+    }
+
+    /// What the tokens of `looking` have to look at in another stack's output.
     fn memory(
         &self,
-        memory: Value,
+        memory: &Value,
         looked_at: &Arc<TokenMeta>,
-        main: &TokenBatch,
+        looking: &Arc<TokenMeta>,
         dropout: Option<&Dropout>,
     ) -> Memory {
+        let tokens = memory.clone();
         let there = |document: usize| !looked_at.documents[document].is_empty();
         if (0..looked_at.documents.len()).all(there) {
-            let views = self.views(&main.meta, looked_at);
-            return Memory { tokens: memory, rows: None, views, dropout: dropout.cloned() };
+            let views = self.views(looking, looked_at);
+            return Memory { tokens, rows: None, views, dropout: dropout.cloned() };
         }
         // A document that has nothing to look at must come out as it would without the others.
-        let (rows, meta) = main.meta.select(there);
-        let keys = |dropout: &Dropout| rows.iter().map(|&row| dropout.rows[row as usize]).collect();
-        let dropout = dropout.map(|dropout| Dropout { rows: Arc::new(keys(dropout)), ..dropout.clone() });
+        let (rows, meta) = looking.select(there);
+        let dropout = dropout.map(|dropout| dropout.of(&rows));
         let views = self.views(&Arc::new(meta), looked_at);
-        Memory { tokens: memory, rows: Some(rows), views, dropout }
+        Memory { tokens, rows: Some(rows), views, dropout }
     }
 
     /// How far queries and keys are turned, with rotary positions.
@@ -271,21 +306,46 @@ impl Model {
         &self,
         stack: &Stack,
         tokens: &TokenBatch,
-        memory: Option<(Value, &TokenBatch)>,
+        rows: Option<Vec<u32>>,
+        memory: Option<&(Value, Arc<TokenMeta>)>,
         dropout_seed: Option<u64>,
     ) -> candle_core::Result<Value> {
-        let dropout =
-            dropout_seed.map(|seed| Dropout { rate: self.config.dropout, seed, rows: tokens.keys.clone() });
-        let memory =
-            memory.map(|(memory, looked_at)| self.memory(memory, &looked_at.meta, tokens, dropout.as_ref()));
-        let self_views = self.views(&tokens.meta, &tokens.meta);
-        let angles = self.angles(&tokens.meta);
-        let pass = Pass { self_views, memory, angles, dropout: dropout.as_ref() };
+        let rate = self.config.dropout;
+        let dropout = dropout_seed.map(|seed| Dropout { rate, seed, rows: tokens.keys.clone() });
+        let pass = self.pass(&tokens.meta, None, &tokens.meta, memory, dropout.as_ref());
+        let last = self.pass(&tokens.meta, rows, &tokens.meta, memory, dropout.as_ref());
         let mut x = self.embedder.forward(tokens)?;
         if let Some(dropout) = &dropout {
             x = dropout.apply(&x, 0)?;
         }
-        stack.forward(&x, &pass, None)
+        stack.forward(&x, &pass, &last, None)
+    }
+}
+
+/// The rows of the main stream that heads read: of the last block, no other row need be computed.
+struct ReadRows {
+    /// Ascending.
+    rows: Vec<u32>,
+    all: bool,
+}
+
+impl ReadRows {
+    fn of(batch: &Batch) -> Self {
+        let mut rows: Vec<u32> = batch.heads.iter().flat_map(|head| head.rows.iter().copied()).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let all = rows.len() == batch.main.meta.len();
+        Self { rows, all }
+    }
+
+    /// `None` for all.
+    fn to_compute(&self) -> Option<Vec<u32>> {
+        (!self.all).then(|| self.rows.clone())
+    }
+
+    /// Where rows that are read are among those computed.
+    fn places(&self, rows: &[u32]) -> Vec<u32> {
+        rows.iter().map(|row| self.rows.partition_point(|read| read < row) as u32).collect()
     }
 }
 

@@ -49,25 +49,24 @@ impl TokenMeta {
 
     /// The rows of the documents that `wanted` names, and their metadata; the others stay, without a token.
     pub fn select(&self, wanted: impl Fn(usize) -> bool) -> (Vec<u32>, Self) {
-        let mut rows = Vec::new();
-        let mut documents = Vec::with_capacity(self.documents.len());
-        for (document, range) in self.documents.iter().enumerate() {
-            let start = rows.len();
-            if wanted(document) {
-                rows.extend(range.clone().map(|row| row as u32));
-            }
-            documents.push(start..rows.len());
-        }
+        let chosen = self.documents.iter().enumerate().filter(|(document, _)| wanted(*document));
+        let rows: Vec<u32> = chosen.flat_map(|(_, range)| range.start as u32..range.end as u32).collect();
+        let meta = self.take(&rows);
+        (rows, meta)
+    }
+
+    /// The metadata of these rows, which must ascend; a document keeps its number, and may be left without a token.
+    pub fn take(&self, rows: &[u32]) -> Self {
         let of = |numbers: &[u32]| rows.iter().map(|&row| numbers[row as usize]).collect();
-        let meta = Self {
+        let before = |end: usize| rows.partition_point(|&row| (row as usize) < end);
+        Self {
             document: of(&self.document),
             kind: of(&self.kind),
             order: of(&self.order),
             time: of(&self.time),
             positions: rows.iter().map(|&row| self.positions[row as usize]).collect(),
-            documents,
-        };
-        (rows, meta)
+            documents: self.documents.iter().map(|range| before(range.start)..before(range.end)).collect(),
+        }
     }
 
     /// Appends the tokens of a list with one document to this list of the same one document.

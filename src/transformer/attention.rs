@@ -1,6 +1,6 @@
 //! Multi-head attention between two lists of tokens, which may be one list.
 
-use super::{Linear, ModelConfig, block::init_std};
+use super::{Linear, ModelConfig, Turns, block::init_std};
 use crate::ops::{self, Value};
 use crate::params::Scope;
 use crate::rules::Visibility;
@@ -31,21 +31,27 @@ impl Attention {
         })
     }
 
-    /// Tokens of `x` `[n, d_model]` look at each other. With a cache, their keys and values are put behind the
-    /// kept ones, and `view` is onto all of them. `angles` turn queries and keys by the tokens' places.
+    /// Tokens of `x` `[n, d_model]` look at those of `around` `[m, d_model]`, of which they are all or some. With a
+    /// cache, the keys and values of `around` are put behind the kept ones, and `view` is onto all of them.
+    /// `angles` turn queries and keys by the tokens' places.
     ///
     /// # Errors
     /// Where shapes differ from `view`'s.
     pub fn look_around(
         &self,
         x: &Value,
+        around: &Value,
         view: &Arc<Visibility>,
-        angles: Option<&Arc<ops::Angles>>,
+        angles: Option<&Turns>,
         cache: Option<&mut Option<Value>>,
     ) -> Result<Value> {
         let (_, d) = x.dims2()?;
-        let turn = |x: Value| angles.map_or(Ok(x.clone()), |angles| ops::rotary(&x, d, angles));
-        let fresh = turn(self.key_value.forward(x)?)?; // [n, 2·d_model]
+        let mut fresh = self.key_value.forward(around)?; // [m, 2·d_model]
+        let mut query = self.query.forward(x)?;
+        if let Some(angles) = angles {
+            fresh = ops::rotary(&fresh, d, &angles.keys)?;
+            query = ops::rotary(&query, d, &angles.queries)?;
+        }
         let key_value = match cache {
             None => fresh,
             Some(kept) => {
@@ -56,7 +62,7 @@ impl Attention {
                 kept.insert(all).clone()
             }
         };
-        self.attend(&turn(self.query.forward(x)?)?, &key_value, view)
+        self.attend(&query, &key_value, view)
     }
 
     /// Tokens of `x` `[n, d_model]` look at those of `memory` `[m, d_model]`, which never changes: with a cache,

@@ -134,6 +134,12 @@ pub struct Dropout {
 }
 
 impl Dropout {
+    /// The same dropout, of these rows alone.
+    pub fn of(&self, rows: &[u32]) -> Self {
+        let keys = rows.iter().map(|&row| self.rows[row as usize]).collect();
+        Self { rows: Arc::new(keys), ..self.clone() }
+    }
+
     /// `x` with values dropped; `site` tells apart the places of the model that drop.
     ///
     /// # Errors
@@ -190,52 +196,66 @@ impl Block {
         })
     }
 
-    /// `[n_tokens, d_model]` → the same shape.
+    /// `[n_tokens, d_model]` → `[n_looking, d_model]`: the rows that look around, which are all but where
+    /// [`Pass::rows`] names some.
     ///
     /// # Errors
     /// Where shapes differ.
     pub fn forward(&self, x: &Value, pass: &Pass, cache: Option<&mut LayerCache>) -> Result<Value> {
-        let (mut own, mut other) = match cache {
+        let (own, other) = match cache {
             Some(LayerCache { own, other }) => (Some(own), Some(other)),
             None => (None, None),
         };
+        let dropout = pass.dropout.as_ref();
+        let around = self.enter(&self.attention_norm, x)?;
+        let looking = pass.looking(&around)?;
         let view = pass.self_view(self.layer);
-        let x = self.residual(x, &self.attention_norm, pass.dropout, 0, |x| {
-            self.attention.look_around(x, view, pass.angles.as_ref(), own.as_deref_mut())
-        })?;
-        let x = match (&self.cross, &pass.memory) {
-            (Some((attention, norm)), Some(memory)) => {
-                let looking = match &memory.rows {
-                    Some(rows) => ops::gather_rows(&x, rows)?,
-                    None => x.clone(),
-                };
-                let looking = self.residual(&looking, norm, memory.dropout.as_ref(), 1, |x| {
-                    attention.look_at(x, &memory.tokens, memory.view(self.layer), other.as_deref_mut())
-                })?;
-                match &memory.rows {
-                    Some(rows) => ops::replace_rows(&x, rows, &looking)?,
-                    None => looking,
-                }
-            }
-            _ => x,
-        };
-        self.residual(&x, &self.mlp_norm, pass.dropout, 2, |x| self.mlp.forward(x))
+        let y = self.attention.look_around(&looking, &around, view, pass.angles.as_ref(), own)?;
+        let mut x = self.leave(&self.attention_norm, &pass.looking(x)?, y, dropout, 0)?;
+        if let (Some((attention, norm)), Some(memory)) = (&self.cross, &pass.memory) {
+            let looking = match &memory.rows {
+                Some(rows) => ops::gather_rows(&x, rows)?,
+                None => x.clone(),
+            };
+            let y = attention.look_at(
+                &self.enter(norm, &looking)?,
+                &memory.tokens,
+                memory.view(self.layer),
+                other,
+            )?;
+            let looking = self.leave(norm, &looking, y, memory.dropout.as_ref(), 1)?;
+            x = match &memory.rows {
+                Some(rows) => ops::replace_rows(&x, rows, &looking)?,
+                None => looking,
+            };
+        }
+        let y = self.mlp.forward(&self.enter(&self.mlp_norm, &x)?)?;
+        self.leave(&self.mlp_norm, &x, y, dropout, 2)
     }
 
-    /// x + f(norm(x)), or norm(x + f(x)).
-    fn residual(
+    /// What a sublayer reads of the residual stream x: norm(x) where norms come first, else x.
+    fn enter(&self, norm: &Norm, x: &Value) -> Result<Value> {
+        match self.place {
+            NormPlace::Pre => norm.forward(x),
+            NormPlace::Post => Ok(x.clone()),
+        }
+    }
+
+    /// The residual stream behind a sublayer that says y: x + y, or norm(x + y) where norms come last.
+    fn leave(
         &self,
-        x: &Value,
         norm: &Norm,
+        x: &Value,
+        y: Value,
         dropout: Option<&Dropout>,
         sublayer: u64,
-        mut f: impl FnMut(&Value) -> Result<Value>,
     ) -> Result<Value> {
         let site = 1 + 3 * self.layer as u64 + sublayer;
-        let drop = |y: Value| dropout.map_or(Ok(y.clone()), |dropout| dropout.apply(&y, site));
+        let y = dropout.map_or(Ok(y.clone()), |dropout| dropout.apply(&y, site))?;
+        let sum = ops::add(x, &y)?;
         match self.place {
-            NormPlace::Pre => ops::add(x, &drop(f(&norm.forward(x)?)?)?),
-            NormPlace::Post => norm.forward(&ops::add(x, &drop(f(x)?)?)?),
+            NormPlace::Pre => Ok(sum),
+            NormPlace::Post => norm.forward(&sum),
         }
     }
 }

@@ -13,4 +13,4 @@ pub use attention::Attention;
 pub use block::{Block, Dropout, Linear, Mlp, Norm};
 pub use cache::{Cache, LayerCache};
 pub use config::{ConfigError, LayerRule, ModelConfig, NormKind, NormPlace, Positions, Rotary};
-pub use stack::{Memory, Pass, Stack};
+pub use stack::{Memory, Pass, Stack, Turns};

@@ -1,25 +1,43 @@
 //! A stack of blocks.
 
 use super::{Block, Cache, Dropout, ModelConfig, Norm, NormPlace};
-use crate::ops::{Angles, Value};
+use crate::ops::{self, Angles, Value};
 use crate::params::Scope;
 use crate::rules::Visibility;
 use candle_core::Result;
 use std::sync::Arc;
 
 /// What a stack needs beside its tokens: who sees whom in each layer, and what else there is to look at.
-pub struct Pass<'a> {
-    /// One view for each layer, or one for all.
+pub struct Pass {
+    /// The rows that look around, ascending; `None` for all.
+    pub rows: Option<Vec<u32>>,
+    /// Of those rows onto all: one view for each layer, or one for all.
     pub self_views: Vec<Arc<Visibility>>,
     /// What there is to look at by cross-attention.
     pub memory: Option<Memory>,
-    /// By which queries and keys of this stack are turned, with rotary positions.
-    pub angles: Option<Arc<Angles>>,
-    /// In training.
-    pub dropout: Option<&'a Dropout>,
+    /// With rotary positions.
+    pub angles: Option<Turns>,
+    /// In training, of those rows.
+    pub dropout: Option<Dropout>,
 }
 
-impl Pass<'_> {
+/// By which angles queries and keys are turned.
+pub struct Turns {
+    /// Of the rows that look around.
+    pub queries: Arc<Angles>,
+    /// Of all rows.
+    pub keys: Arc<Angles>,
+}
+
+impl Pass {
+    /// Those rows of `x` `[n_tokens, d_model]` that look around.
+    ///
+    /// # Errors
+    /// Where a row is out of range.
+    pub fn looking(&self, x: &Value) -> Result<Value> {
+        self.rows.as_ref().map_or(Ok(x.clone()), |rows| ops::gather_rows(x, rows))
+    }
+
     /// Who sees whom in this layer.
     pub fn self_view(&self, layer: usize) -> &Arc<Visibility> {
         &self.self_views[layer.min(self.self_views.len() - 1)]
@@ -67,13 +85,21 @@ impl Stack {
         Ok(Self { blocks, norm })
     }
 
-    /// `[n_tokens, d_model]` → the same shape.
+    /// `[n_tokens, d_model]` → `[n_looking, d_model]`. The last block follows `last`, whose rows are those that
+    /// come out; the blocks before it follow `pass`, in which all rows look around.
     ///
     /// # Errors
     /// Where shapes differ.
-    pub fn forward(&self, x: &Value, pass: &Pass, mut cache: Option<&mut Cache>) -> Result<Value> {
+    pub fn forward(
+        &self,
+        x: &Value,
+        pass: &Pass,
+        last: &Pass,
+        mut cache: Option<&mut Cache>,
+    ) -> Result<Value> {
         let mut x = x.clone();
         for (layer, block) in self.blocks.iter().enumerate() {
+            let pass = if layer + 1 == self.blocks.len() { last } else { pass };
             x = block.forward(&x, pass, cache.as_mut().map(|cache| &mut cache.layers[layer]))?;
         }
         self.norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x))
