@@ -12,7 +12,7 @@ use candle_core::Device;
 use rand_pcg::Pcg64Mcg;
 use serde::Serialize;
 use smalti_contract::{AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, Tokens};
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 /// One load: a model and what it is fed.
 #[derive(Clone, Copy, Debug)]
@@ -218,18 +218,25 @@ impl Load {
 }
 
 /// FLOP of a training step: each weight of the stack takes part in three products of 2 FLOP a token, and each pair
-/// of a query and a key in sight in 6 of 2·d_model in each layer.
+/// of a query and a key in sight in 6 of 2·d_model in each layer. In the last layer, tokens that no head reads have
+/// keys and values alone.
 fn flop_of_step(model: &Model, batch: &Batch) -> f64 {
-    let maps = model.params().iter().filter(|(name, var)| name.starts_with("stack.") && var.rank() == 2);
-    let weights: usize = maps.map(|(_, var)| var.elem_count()).sum();
     let meta = &batch.main.meta;
-    let seen = |document: &std::ops::Range<usize>| {
-        let rows = || document.clone();
-        rows().map(|q| rows().filter(|&k| model.rules(0).allows(meta, q, meta, k)).count()).sum::<usize>()
+    let last = format!("stack.blocks.{}.", model.config().n_layers - 1);
+    let read: BTreeSet<u32> = batch.heads.iter().flat_map(|head| head.rows.iter().copied()).collect();
+    let maps = model.params().iter().filter(|(name, var)| name.starts_with("stack.") && var.rank() == 2);
+    let products = maps.map(|(name, var)| {
+        let partly = name.starts_with(&last) && !name.contains("key_value");
+        var.elem_count() * if partly { read.len() } else { meta.len() }
+    });
+    let seen = |&q: &u32| {
+        let q = q as usize;
+        let document = meta.documents[meta.document[q] as usize].clone();
+        document.filter(|&k| model.rules(0).allows(meta, q, meta, k)).count()
     };
-    let pairs: usize = meta.documents.iter().map(seen).sum();
-    let attention = 12 * pairs * model.config().d_model * model.config().n_layers;
-    (6 * weights * meta.len() + attention) as f64
+    let all: usize = (0..meta.len() as u32).map(|q| seen(&q)).sum();
+    let pairs = (model.config().n_layers - 1) * all + read.iter().map(seen).sum::<usize>();
+    (6 * products.sum::<usize>() + 12 * pairs * model.config().d_model) as f64
 }
 
 /// FLOP in a second of a product of two square matrices of 1,024 on all threads: the best of 20.

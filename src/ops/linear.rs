@@ -200,6 +200,9 @@ pub fn time_of_product(n: usize) -> f64 {
     started.elapsed().as_secs_f64()
 }
 
+/// Rows and columns of a tile that is turned at one time: a line of the cache is read and written whole.
+const TILE: usize = 16;
+
 /// A matrix inside a slice.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
@@ -224,20 +227,36 @@ impl<'a> Matrix<'a> {
     /// The elements of the transpose of a row-major matrix, row-major. A product packs a matrix that is turned by
     /// its strides element by element, and once for each block of rows; a copy costs that once.
     pub(crate) fn turned(&self) -> Vec<f32> {
-        /// Rows and columns of a tile: a line of the cache is read and written whole.
-        const TILE: usize = 16;
         let (rows, cols) = (self.rows, self.cols);
         let mut turned = vec![0.0; rows * cols];
-        turned.par_chunks_mut((TILE * rows).max(1)).enumerate().for_each(|(band, turned)| {
-            for first in (0..rows).step_by(TILE) {
-                for row in first..(first + TILE).min(rows) {
-                    for (i, turned) in turned.chunks_exact_mut(rows).enumerate() {
-                        turned[row] = self.data[row * self.row_stride + band * TILE + i];
-                    }
-                }
-            }
+        let bands = turned.par_chunks_mut((TILE * rows).max(1)).enumerate();
+        bands.for_each(|(band, turned)| {
+            math::vectorize(
+                #[inline(always)]
+                || self.turn_band(band * TILE, turned),
+            )
         });
         turned
+    }
+
+    /// Writes the columns from `first` on as rows: as many as there is room for.
+    #[inline(always)]
+    fn turn_band(&self, first: usize, turned: &mut [f32]) {
+        let (rows, width) = (self.rows, turned.len() / self.rows);
+        for top in (0..rows).step_by(TILE) {
+            let height = TILE.min(rows - top);
+            let mut tile = [[0.0; TILE]; TILE];
+            for (row, tile) in tile.iter_mut().enumerate().take(height) {
+                tile[..width].copy_from_slice(&self.data[(top + row) * self.row_stride + first..][..width]);
+            }
+            for (column, turned) in turned.chunks_exact_mut(rows).enumerate() {
+                let turned = &mut turned[top..top + height];
+                match <&mut [f32; TILE]>::try_from(&mut *turned) {
+                    Ok(turned) => *turned = std::array::from_fn(|row| tile[row][column]),
+                    Err(_) => turned.iter_mut().zip(&tile).for_each(|(turned, row)| *turned = row[column]),
+                }
+            }
+        }
     }
 
     /// The transpose of the same elements.
