@@ -242,7 +242,7 @@ fn flop_of_step(model: &Model, batch: &Batch) -> f64 {
 /// FLOP in a second of a product of two square matrices of 1,024 on all threads: the best of 20.
 pub fn product_rate() -> f64 {
     const N: usize = 1024;
-    let seconds = (0..20).map(|_| crate::ops::linear::time_of_product(N)).fold(f64::INFINITY, f64::min);
+    let seconds = (0..20).map(|_| crate::ops::time_of_product(N)).fold(f64::INFINITY, f64::min);
     2.0 * (N as f64).powi(3) / seconds
 }
 

@@ -5,14 +5,13 @@
 //! heads that are d wide together, forward takes 4·n·m·d FLOP and backward 10·n·m·d, over some 4·(n + m)·d
 //! numbers: bound by arithmetic as soon as m passes a few dozen.
 
+mod kernel;
+
 use super::autograd::{Value, apply2, by_reference};
-use super::linear::{Matrix, MatrixMut, gemm_f32};
-use super::math;
 use super::storage::{Elements, has_kernel, slice};
 use crate::rules::Visibility;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use gemm::Parallelism;
-use rayon::prelude::*;
+use kernel::{Inputs, Output};
 use std::{
     ops::Range,
     sync::{Arc, OnceLock},
@@ -95,216 +94,14 @@ fn dense_mask(view: &Visibility, queries: &Range<usize>, keys: &Range<usize>) ->
 struct Kernel {
     n_heads: usize,
     view: Arc<Visibility>,
-    /// `[n, heads]`: ln Σ exp(score) of each query, from forward for backward; −∞ where it sees no key.
+    /// From forward for backward.
     log_sum_exp: OnceLock<Vec<f32>>,
-}
-
-/// Queries whose scores exist at one time: enough to fill a product, few enough to stay in the second cache.
-const BLOCK: usize = 64;
-
-/// The inputs of one call and how to cut them.
-#[derive(Clone, Copy)]
-struct Inputs<'a> {
-    query: &'a [f32],
-    key_value: &'a [f32],
-    d: usize,
-    n_heads: usize,
-    view: &'a Visibility,
-    /// Of each product: documents run in parallel, and a few large ones share the threads.
-    parallelism: Parallelism,
-}
-
-/// A block of queries and the keys that any of them sees.
-struct Block {
-    queries: Range<usize>,
-    /// From the first to the last key in sight.
-    keys: Range<usize>,
-    /// For each query, the keys that it sees.
-    runs: Vec<Vec<Range<usize>>>,
-}
-
-impl<'a> Inputs<'a> {
-    fn blocks(&self, queries: Range<usize>) -> impl Iterator<Item = Block> + '_ {
-        queries.clone().step_by(BLOCK).filter_map(move |start| {
-            let queries = start..(start + BLOCK).min(queries.end);
-            let mut runs = vec![Vec::new(); queries.len()];
-            queries.clone().zip(&mut runs).for_each(|(q, runs)| self.view.runs(q, runs));
-            let first = runs.iter().filter_map(|runs| runs.first()).map(|run| run.start).min()?;
-            let last = runs.iter().filter_map(|runs| runs.last()).map(|run| run.end).max()?;
-            Some(Block { queries, keys: first..last, runs })
-        })
-    }
-
-    fn d_head(&self) -> usize {
-        self.d / self.n_heads
-    }
-
-    fn queries(&self, rows: &Range<usize>, head: usize) -> Matrix<'a> {
-        let start = rows.start * self.d + head * self.d_head();
-        Matrix::strided(&self.query[start..], rows.len(), self.d_head(), self.d)
-    }
-
-    fn keys(&self, rows: &Range<usize>, head: usize) -> Matrix<'a> {
-        let start = rows.start * 2 * self.d + head * self.d_head();
-        Matrix::strided(&self.key_value[start..], rows.len(), self.d_head(), 2 * self.d)
-    }
-
-    fn values(&self, rows: &Range<usize>, head: usize) -> Matrix<'a> {
-        let start = rows.start * 2 * self.d + self.d + head * self.d_head();
-        Matrix::strided(&self.key_value[start..], rows.len(), self.d_head(), 2 * self.d)
-    }
-
-    /// The scaled scores of a block, `[queries, keys]`, those of hidden pairs included.
-    fn scores(&self, block: &Block, head: usize, scores: &mut Vec<f32>) {
-        let (n, m) = (block.queries.len(), block.keys.len());
-        scores.resize(n * m, 0.0);
-        let scale = 1.0 / (self.d_head() as f32).sqrt();
-        let (q, k) = (self.queries(&block.queries, head), self.keys(&block.keys, head));
-        gemm_f32(scale, q, k.t(), 0.0, MatrixMut::new(scores, n, m), self.parallelism);
-    }
-
-    /// One document forward: `y` and `log_sum_exp` are its rows, `[n, d]` and `[n, heads]`.
-    fn forward(&self, queries: Range<usize>, y: &mut [f32], log_sum_exp: &mut [f32]) {
-        let mut scores = Vec::new();
-        for block in self.blocks(queries.clone()) {
-            let m = block.keys.len();
-            let first = block.queries.start - queries.start;
-            for head in 0..self.n_heads {
-                self.scores(&block, head, &mut scores);
-                for (row, (weights, runs)) in scores.chunks_exact_mut(m).zip(&block.runs).enumerate() {
-                    let kept = &mut log_sum_exp[(first + row) * self.n_heads + head];
-                    *kept = softmax_in_sight(weights, runs, block.keys.start);
-                }
-                let y = &mut y[first * self.d + head * self.d_head()..];
-                let y = MatrixMut::strided(y, block.queries.len(), self.d_head(), self.d);
-                let weights = Matrix::new(&scores, block.queries.len(), m);
-                gemm_f32(1.0, weights, self.values(&block.keys, head), 0.0, y, self.parallelism);
-            }
-        }
-    }
-
-    /// One document backward, from its rows of y, dy and the log-sum-exp to its rows of the gradients.
-    fn backward(&self, document: &Document, d_query: &mut [f32], d_key_value: &mut [f32]) {
-        let (d, d_head) = (self.d, self.d_head());
-        let scale = 1.0 / (d_head as f32).sqrt();
-        let (mut weights, mut d_weights) = (Vec::new(), Vec::new());
-        for block in self.blocks(document.queries.clone()) {
-            let (n, m) = (block.queries.len(), block.keys.len());
-            let first = block.queries.start - document.queries.start;
-            let first_key = block.keys.start - document.keys.start;
-            d_weights.resize(n * m, 0.0);
-            for head in 0..self.n_heads {
-                let column = head * d_head;
-                let dy = Matrix::strided(&document.dy[first * d + column..], n, d_head, d);
-                self.scores(&block, head, &mut weights);
-                let d_scores = MatrixMut::new(&mut d_weights, n, m);
-                gemm_f32(1.0, dy, self.values(&block.keys, head).t(), 0.0, d_scores, self.parallelism);
-                for row in 0..n {
-                    let at = (first + row) * d + column;
-                    let rows = row * m..(row + 1) * m;
-                    softmax_backward(
-                        &mut weights[rows.clone()],
-                        &mut d_weights[rows],
-                        &block.runs[row],
-                        block.keys.start,
-                        document.log_sum_exp[(first + row) * self.n_heads + head],
-                        math::dot(&document.y[at..at + d_head], &document.dy[at..at + d_head]),
-                    );
-                }
-                let (weights, d_scores) = (Matrix::new(&weights, n, m), Matrix::new(&d_weights, n, m));
-                let dq = MatrixMut::strided(&mut d_query[first * d + column..], n, d_head, d);
-                gemm_f32(scale, d_scores, self.keys(&block.keys, head), 0.0, dq, self.parallelism);
-                let dk = MatrixMut::strided(&mut d_key_value[first_key * 2 * d + column..], m, d_head, 2 * d);
-                let q = self.queries(&block.queries, head);
-                gemm_f32(scale, d_scores.t(), q, 1.0, dk, self.parallelism);
-                let dv =
-                    MatrixMut::strided(&mut d_key_value[first_key * 2 * d + d + column..], m, d_head, 2 * d);
-                gemm_f32(1.0, weights.t(), dy, 1.0, dv, self.parallelism);
-            }
-        }
-    }
-}
-
-/// One document's rows of what backward reads.
-struct Document<'a> {
-    queries: Range<usize>,
-    keys: Range<usize>,
-    y: &'a [f32],
-    dy: &'a [f32],
-    log_sum_exp: &'a [f32],
-}
-
-/// Turns a row of scores into attention weights, 0 for hidden keys; returns the log-sum-exp.
-fn softmax_in_sight(row: &mut [f32], runs: &[Range<usize>], first: usize) -> f32 {
-    let in_row = |run: &Range<usize>| run.start - first..run.end - first;
-    math::vectorize(
-        #[inline(always)]
-        || {
-            let highest =
-                runs.iter().fold(f32::NEG_INFINITY, |most, run| most.max(math::max(&row[in_row(run)])));
-            let mut total = 0.0;
-            let mut end = 0;
-            for run in runs.iter().map(in_row) {
-                row[end..run.start].fill(0.0);
-                row[run.clone()].iter_mut().for_each(|score| *score = math::exp(*score - highest));
-                total += math::sum(&row[run.clone()]);
-                end = run.end;
-            }
-            row[end..].fill(0.0);
-            // A query without keys has no run: its row is all 0 and stays so.
-            let inverse = if total > 0.0 { 1.0 / total } else { 0.0 };
-            row.iter_mut().for_each(|weight| *weight *= inverse);
-            highest + total.ln()
-        },
-    )
-}
-
-/// Turns a row of scores into weights again, and a row of dy·vᵀ into the gradient of the scores:
-/// ds = w·(dw − Σ w·dw), where the sum is y·dy.
-fn softmax_backward(
-    weights: &mut [f32],
-    d_weights: &mut [f32],
-    runs: &[Range<usize>],
-    first: usize,
-    log_sum_exp: f32,
-    y_dot_dy: f32,
-) {
-    math::vectorize(
-        #[inline(always)]
-        || {
-            let mut end = 0;
-            for run in runs.iter().map(|run| run.start - first..run.end - first) {
-                weights[end..run.start].fill(0.0);
-                d_weights[end..run.start].fill(0.0);
-                for (w, dw) in weights[run.clone()].iter_mut().zip(&mut d_weights[run.clone()]) {
-                    *w = math::exp(*w - log_sum_exp);
-                    *dw = *w * (*dw - y_dot_dy);
-                }
-                end = run.end;
-            }
-            weights[end..].fill(0.0);
-            d_weights[end..].fill(0.0);
-        },
-    )
 }
 
 impl Kernel {
     fn inputs<'a>(&'a self, query: &'a [f32], key_value: &'a [f32], d: usize) -> Inputs<'a> {
-        let few = self.view.documents().len() < rayon::current_num_threads();
-        let parallelism = if few { Parallelism::Rayon(0) } else { Parallelism::None };
-        Inputs { query, key_value, d, n_heads: self.n_heads, view: &self.view, parallelism }
+        Inputs { query, key_value, d, n_heads: self.n_heads, view: &self.view }
     }
-}
-
-/// Cuts consecutive ranges of rows, each `width` wide, out of one slice.
-fn cut(mut slice: &mut [f32], rows: impl Iterator<Item = usize>, width: usize) -> Vec<&mut [f32]> {
-    let mut parts = Vec::new();
-    for rows in rows {
-        let (part, rest) = slice.split_at_mut(rows * width);
-        parts.push(part);
-        slice = rest;
-    }
-    parts
 }
 
 impl CustomOp2 for Kernel {
@@ -320,15 +117,7 @@ impl CustomOp2 for Kernel {
         lkv: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (n, d) = lq.shape().dims2()?;
-        let inputs = self.inputs(slice(q, lq)?, slice(kv, lkv)?, d);
-        let mut y = vec![0.0; n * d];
-        let mut log_sum_exp = vec![f32::NEG_INFINITY; n * self.n_heads];
-        let rows = || self.view.documents().map(|(queries, _)| queries.len());
-        cut(&mut y, rows(), d)
-            .into_par_iter()
-            .zip(cut(&mut log_sum_exp, rows(), self.n_heads))
-            .zip(self.view.documents().collect::<Vec<_>>())
-            .for_each(|((y, log_sum_exp), (queries, _))| inputs.forward(queries, y, log_sum_exp));
+        let Output { y, log_sum_exp } = self.inputs(slice(q, lq)?, slice(kv, lkv)?, d).forward();
         let _ = self.log_sum_exp.set(log_sum_exp); // empty until now: an instance serves one call
         Ok((CpuStorage::F32(y), Shape::from((n, d))))
     }
@@ -340,35 +129,16 @@ impl CustomOp2 for Kernel {
         y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let ((n, d), m) = (query.dims2()?, key_value.dim(0)?);
+        let d = query.dim(1)?;
         let Some(log_sum_exp) = self.log_sum_exp.get() else { bail!("attention: backward before forward") };
         let dy = dy.contiguous()?;
         let (q, kv, y, dy) =
             (Elements::of(query)?, Elements::of(key_value)?, Elements::of(y)?, Elements::of(&dy)?);
-        let inputs = self.inputs(&q, &kv, d);
-        let (mut d_query, mut d_key_value) = (vec![0.0; n * d], vec![0.0; m * 2 * d]);
-        let documents: Vec<Document> = self
-            .view
-            .documents()
-            .map(|(queries, keys)| Document {
-                y: &y[queries.start * d..queries.end * d],
-                dy: &dy[queries.start * d..queries.end * d],
-                log_sum_exp: &log_sum_exp[queries.start * self.n_heads..queries.end * self.n_heads],
-                queries,
-                keys,
-            })
-            .collect();
-        let q_rows = documents.iter().map(|document| document.queries.len());
-        let k_rows = documents.iter().map(|document| document.keys.len());
-        cut(&mut d_query, q_rows, d)
-            .into_par_iter()
-            .zip(cut(&mut d_key_value, k_rows, 2 * d))
-            .zip(&documents)
-            .for_each(|((dq, dkv), document)| inputs.backward(document, dq, dkv));
+        let (d_query, d_key_value) = self.inputs(&q, &kv, d).backward(&y, &dy, log_sum_exp);
         let device = query.device();
         Ok((
-            Some(Tensor::from_vec(d_query, (n, d), device)?),
-            Some(Tensor::from_vec(d_key_value, (m, 2 * d), device)?),
+            Some(Tensor::from_vec(d_query, query.dims(), device)?),
+            Some(Tensor::from_vec(d_key_value, key_value.dims(), device)?),
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! The affine map x·Wᵀ + b, and the matrix product that every kernel here calls.
+//! The affine map x·Wᵀ + b.
 //!
 //! Forward and backward are three products of 2·n·m·k FLOP each, over n·k + m·k + n·m numbers: bound by arithmetic
 //! once n, m and k pass a few dozen. The bias is what the product accumulates onto; only forward copies, its weights,
@@ -10,6 +10,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::math;
+use super::product::{Matrix, MatrixMut, gemm_f32};
 use super::storage::{Elements, has_kernel, slice};
 
 /// x·Wᵀ + b: `x` is `[n, k]`, `weight` `[m, k]`, `bias` `[m]`; the result is `[n, m]`.
@@ -56,8 +57,8 @@ impl Linear {
         let ((n, k), m) = (x.dims2()?, weight.dim(0)?);
         let dy = Matrix::new(dy, n, m);
         let product = |a: Matrix, b: Matrix| {
-            let mut c = vec![0.0; a.rows * b.cols];
-            let shape = (a.rows, b.cols);
+            let shape = (a.rows(), b.cols());
+            let mut c = vec![0.0; shape.0 * shape.1];
             gemm_f32(1.0, a, b, 0.0, MatrixMut::new(&mut c, shape.0, shape.1), Parallelism::Rayon(0));
             Tensor::from_vec(c, shape, x.device())
         };
@@ -135,19 +136,53 @@ impl CustomOp3 for Linear {
     }
 }
 
-/// x·Wᵀ + b in blocks of rows, in parallel.
-fn forward(x: Matrix, weight: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
-    let (n, m) = (x.rows, weight.rows);
-    let turned = weight.turned();
-    let weight = Matrix::new(&turned, weight.cols, m);
+/// x·Wᵀ + b.
+pub(crate) fn forward(x: Matrix, weight: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
+    let (n, k, m) = (x.rows(), x.cols(), weight.rows());
     let mut y = vec![0.0; n * m];
+    if n <= FEW {
+        few_rows(&mut y, x, weight, bias);
+        return y;
+    }
+    let turned = weight.turned();
+    let weight = Matrix::new(&turned, k, m);
     let rows = rows_of_block(n);
     y.par_chunks_mut((rows * m).max(1)).enumerate().for_each(|(block, y)| {
-        let (first, count) = (block * rows, y.len() / m);
-        let x = Matrix::new(&x.data[first * x.cols..(first + count) * x.cols], count, x.cols);
+        let x = x.rows_from(block * rows, y.len() / m);
         product_onto_bias(y, x, weight, bias);
     });
     y
+}
+
+/// Up to so many rows are bound by reading the weights, as when one token follows the other: a product's packing
+/// would read and write them once more.
+pub(crate) const FEW: usize = 8;
+
+/// y ← x·Wᵀ + b for few rows: each row of the weights is read once, in parallel.
+fn few_rows(y: &mut [f32], x: Matrix, weight: Matrix, bias: Option<&[f32]>) {
+    /// Weights that one task reads at least: 64 KiB, some microseconds.
+    const LEAST: usize = 16 * 1024;
+    let (n, k, m) = (x.rows(), x.cols(), weight.rows());
+    let tasks = (m * k / LEAST).clamp(1, rayon::current_num_threads());
+    let columns = m.div_ceil(tasks).max(1);
+    // One row of y at a time would read the weights again for each; so tasks cut all rows of y into columns.
+    let mut cut: Vec<Vec<&mut [f32]>> = (0..tasks).map(|_| Vec::with_capacity(n)).collect();
+    for row in y.chunks_exact_mut(m.max(1)) {
+        row.chunks_mut(columns).zip(&mut cut).for_each(|(part, task)| task.push(part));
+    }
+    cut.into_par_iter().enumerate().for_each(|(task, mut y)| {
+        math::vectorize(
+            #[inline(always)]
+            || {
+                for j in 0..y.first().map_or(0, |part| part.len()) {
+                    let column = task * columns + j;
+                    let start = bias.map_or(0.0, |bias| bias[column]);
+                    let weights = weight.row(column);
+                    y.iter_mut().enumerate().for_each(|(i, y)| y[j] = start + math::dot(x.row(i), weights));
+                }
+            },
+        )
+    });
 }
 
 /// How many of `n` rows a forward block has: an even share for each thread, by sizes alone.
@@ -170,7 +205,7 @@ pub(crate) fn product_onto_bias(y: &mut [f32], x: Matrix, weight: Matrix, bias: 
         }
         None => 0.0,
     };
-    let (n, m) = (x.rows, weight.cols);
+    let (n, m) = (x.rows(), weight.cols());
     gemm_f32(1.0, x, weight, beta, MatrixMut::new(y, n, m), Parallelism::None);
 }
 
@@ -189,156 +224,6 @@ fn column_sums(matrix: &[f32], columns: usize) -> Vec<f32> {
         sums
     };
     math::add_in_order(matrix.par_chunks(block).map(sum).collect(), columns)
-}
-
-/// Seconds that a product of two square matrices of `n` takes on all threads, into memory that is there already.
-pub fn time_of_product(n: usize) -> f64 {
-    let (a, b, mut c) = (vec![0.5; n * n], vec![0.25; n * n], vec![0.0; n * n]);
-    let (a, b) = (Matrix::new(&a, n, n), Matrix::new(&b, n, n));
-    let started = std::time::Instant::now();
-    gemm_f32(1.0, a, b, 0.0, MatrixMut::new(&mut c, n, n), Parallelism::Rayon(0));
-    started.elapsed().as_secs_f64()
-}
-
-/// Rows and columns of a tile that is turned at one time: a line of the cache is read and written whole.
-const TILE: usize = 16;
-
-/// A matrix inside a slice.
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    data: &'a [f32],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// The row-major matrix that starts with `data`.
-    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        Self::strided(data, rows, cols, cols)
-    }
-
-    /// One whose rows start `row_stride` elements apart.
-    pub(crate) fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
-        Self { data, rows, cols, row_stride, col_stride: 1 }
-    }
-
-    /// The elements of the transpose of a row-major matrix, row-major. A product packs a matrix that is turned by
-    /// its strides element by element, and once for each block of rows; a copy costs that once.
-    pub(crate) fn turned(&self) -> Vec<f32> {
-        let (rows, cols) = (self.rows, self.cols);
-        let mut turned = vec![0.0; rows * cols];
-        let bands = turned.par_chunks_mut((TILE * rows).max(1)).enumerate();
-        bands.for_each(|(band, turned)| {
-            math::vectorize(
-                #[inline(always)]
-                || self.turn_band(band * TILE, turned),
-            )
-        });
-        turned
-    }
-
-    /// Writes the columns from `first` on as rows: as many as there is room for.
-    #[inline(always)]
-    fn turn_band(&self, first: usize, turned: &mut [f32]) {
-        let (rows, width) = (self.rows, turned.len() / self.rows);
-        for top in (0..rows).step_by(TILE) {
-            let height = TILE.min(rows - top);
-            let mut tile = [[0.0; TILE]; TILE];
-            for (row, tile) in tile.iter_mut().enumerate().take(height) {
-                tile[..width].copy_from_slice(&self.data[(top + row) * self.row_stride + first..][..width]);
-            }
-            for (column, turned) in turned.chunks_exact_mut(rows).enumerate() {
-                let turned = &mut turned[top..top + height];
-                match <&mut [f32; TILE]>::try_from(&mut *turned) {
-                    Ok(turned) => *turned = std::array::from_fn(|row| tile[row][column]),
-                    Err(_) => turned.iter_mut().zip(&tile).for_each(|(turned, row)| *turned = row[column]),
-                }
-            }
-        }
-    }
-
-    /// The transpose of the same elements.
-    pub(crate) fn t(self) -> Self {
-        let Self { data, rows, cols, row_stride, col_stride } = self;
-        Self { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
-    }
-}
-
-/// A row-major matrix inside a slice, to be written.
-pub(crate) struct MatrixMut<'a> {
-    data: &'a mut [f32],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-}
-
-impl<'a> MatrixMut<'a> {
-    /// The row-major matrix that starts with `data`.
-    pub(crate) fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
-        Self::strided(data, rows, cols, cols)
-    }
-
-    /// One whose rows start `row_stride` elements apart; what lies between them is left alone.
-    pub(crate) fn strided(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
-        Self { data, rows, cols, row_stride }
-    }
-}
-
-/// c ← `alpha`·a·b + `beta`·c; with `beta` 0 the old c is not read.
-///
-/// `Parallelism::Rayon(0)` uses all threads where the product is large enough to gain; `None` is for callers
-/// that are parallel themselves. Panics where the shapes do not fit each other or reach beyond their slices.
-pub(crate) fn gemm_f32(alpha: f32, a: Matrix, b: Matrix, beta: f32, c: MatrixMut, parallelism: Parallelism) {
-    let (m, n, k) = (c.rows, c.cols, a.cols);
-    assert!(
-        a.rows == m && b.rows == k && b.cols == n,
-        "[{}, {k}]·[{}, {}] ≠ [{m}, {n}]",
-        a.rows,
-        b.rows,
-        b.cols
-    );
-    if m == 0 || n == 0 {
-        return;
-    }
-    if k == 0 {
-        for row in c.data.chunks_mut(c.row_stride).take(m) {
-            row.iter_mut().take(n).for_each(|c| *c = if beta == 0.0 { 0.0 } else { beta * *c });
-        }
-        return;
-    }
-    let last = |rows, row_stride, cols, col_stride| (rows - 1) * row_stride + (cols - 1) * col_stride;
-    assert!(last(m, a.row_stride, k, a.col_stride) < a.data.len(), "a is longer than its slice");
-    assert!(last(k, b.row_stride, n, b.col_stride) < b.data.len(), "b is longer than its slice");
-    assert!(last(m, c.row_stride, n, 1) < c.data.len(), "c is longer than its slice");
-    assert!(m == 1 || n <= c.row_stride, "rows of c overlap");
-    // SAFETY: the asserts keep each element that the product touches, at i·row_stride + j·col_stride, inside its
-    // slice, and no two of c's coincide, so threads write apart; `c` is borrowed mutably, so it is neither a nor b.
-    // Strides fit an `isize` because they are below a slice's length wherever they are multiplied by more than 0.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c.data.as_mut_ptr(),
-            1,
-            c.row_stride as isize,
-            beta != 0.0,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            beta,
-            alpha,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
 }
 
 #[cfg(test)]
@@ -408,32 +293,5 @@ mod tests {
         );
         assert!(linear(&input(&random(&[3], 1)?), &input(&random(&[4, 3], 2)?), None).is_err());
         Ok(())
-    }
-
-    #[test]
-    fn gemm_scales_accumulates_and_keeps_to_its_columns() {
-        let (a, b) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]);
-        let (a, b) = (Matrix::new(&a, 2, 2), Matrix::new(&b, 2, 2));
-        let mut c = [1.0, 1.0, 9.0, 1.0, 1.0];
-        gemm_f32(2.0, a, b.t(), 10.0, MatrixMut::strided(&mut c, 2, 2, 3), Parallelism::None);
-        assert_eq!(c, [44.0, 56.0, 9.0, 88.0, 116.0]);
-        let empty = Matrix::new(&[], 2, 0);
-        gemm_f32(
-            1.0,
-            empty,
-            Matrix::new(&[], 0, 2),
-            0.5,
-            MatrixMut::strided(&mut c, 2, 2, 3),
-            Parallelism::None,
-        );
-        assert_eq!(c, [22.0, 28.0, 9.0, 44.0, 58.0]);
-    }
-
-    #[test]
-    #[should_panic(expected = "b is longer than its slice")]
-    fn gemm_refuses_a_matrix_beyond_its_slice() {
-        let mut c = [0.0; 4];
-        let (a, b) = (Matrix::new(&[0.0; 4], 2, 2), Matrix::new(&[0.0; 3], 2, 2));
-        gemm_f32(1.0, a, b, 0.0, MatrixMut::new(&mut c, 2, 2), Parallelism::None);
     }
 }

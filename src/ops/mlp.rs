@@ -6,8 +6,9 @@
 
 use super::activation::{self, Activation};
 use super::autograd::{Gradient, Value, by_reference, with_rule};
-use super::linear::{self, Matrix, MatrixMut, ROWS, gemm_f32};
+use super::linear::{self, FEW, ROWS};
 use super::math;
+use super::product::{Matrix, MatrixMut, gemm_f32};
 use super::storage::{Elements, has_kernel};
 use candle_core::{Result, Tensor, bail};
 use gemm::Parallelism;
@@ -113,6 +114,14 @@ impl<'a> Kernel<'a> {
 
     /// The result, and the activation's inputs.
     fn forward(&self) -> (Vec<f32>, Vec<f32>) {
+        if self.n <= FEW {
+            let x = Matrix::new(&self.x, self.n, self.d);
+            let hidden = linear::forward(x, self.inner(), self.inner_bias.as_deref());
+            let mut active = vec![0.0; hidden.len()];
+            self.activation.forward(&hidden, &mut active);
+            let active = Matrix::new(&active, self.n, self.d_ff);
+            return (linear::forward(active, self.outer(), self.outer_bias.as_deref()), hidden);
+        }
         let (mut y, mut hidden) = (vec![0.0; self.n * self.d_out], vec![0.0; self.n * self.d_ff]);
         let (inner, outer) = (self.inner().turned(), self.outer().turned());
         let (inner, outer) =

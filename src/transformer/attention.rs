@@ -1,6 +1,6 @@
 //! Multi-head attention between two lists of tokens, which may be one list.
 
-use super::{Linear, ModelConfig, Turns, block::init_std};
+use super::{GrowingRows, Linear, ModelConfig, Turns, block::init_std};
 use crate::ops::{self, Value};
 use crate::params::Scope;
 use crate::rules::Visibility;
@@ -43,7 +43,7 @@ impl Attention {
         around: &Value,
         view: &Arc<Visibility>,
         angles: Option<&Turns>,
-        cache: Option<&mut Option<Value>>,
+        cache: Option<&mut GrowingRows>,
     ) -> Result<Value> {
         let (_, d) = x.dims2()?;
         let mut fresh = self.key_value.forward(around)?; // [m, 2·d_model]
@@ -53,14 +53,8 @@ impl Attention {
             query = ops::rotary(&query, d, &angles.queries)?;
         }
         let key_value = match cache {
+            Some(kept) => kept.append(&fresh)?,
             None => fresh,
-            Some(kept) => {
-                let all = match kept.take() {
-                    Some(kept) => ops::concat_rows(&[kept, fresh])?,
-                    None => fresh,
-                };
-                kept.insert(all).clone()
-            }
         };
         self.attend(&query, &key_value, view)
     }

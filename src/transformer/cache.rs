@@ -2,7 +2,7 @@
 
 use crate::ops::Value;
 use crate::rules::{AttentionRules, TokenMeta};
-use candle_core::{Result, bail};
+use candle_core::{Result, Tensor, bail};
 use std::sync::Arc;
 
 /// What one document's tokens left behind in each layer of a stack.
@@ -16,18 +16,57 @@ pub struct Cache {
 }
 
 /// One layer's keys and values, side by side: `[n, 2·d_model]`.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct LayerCache {
     /// Of the stack's own tokens.
-    pub own: Option<Value>,
+    pub own: GrowingRows,
     /// Of the other stack's, where there is cross-attention.
     pub other: Option<Value>,
+}
+
+/// Rows that are added one after the other, in place: twice the room is made whenever it is used up.
+#[derive(Default)]
+pub struct GrowingRows {
+    /// `[room, width]`; the rows behind the first `len` mean nothing.
+    room: Option<Tensor>,
+    len: usize,
+}
+
+impl GrowingRows {
+    /// Adds the rows of `fresh` `[n, width]`; gives all rows, `[len, width]`, which share this storage.
+    ///
+    /// # Errors
+    /// Where the width differs from that of earlier rows.
+    pub fn append(&mut self, fresh: &Value) -> Result<Value> {
+        /// Rows that there is room for at first.
+        const ROOM: usize = 64;
+        let (n, width) = fresh.dims2()?;
+        let len = self.len + n;
+        let room = match self.room.take() {
+            Some(room) if len <= room.dim(0)? => room,
+            old => {
+                let fresh = fresh.tensor();
+                let room =
+                    Tensor::zeros((len.next_power_of_two().max(ROOM), width), fresh.dtype(), fresh.device())?;
+                if let Some(old) = old {
+                    room.slice_set(&old.narrow(0, 0, self.len)?.contiguous()?, 0, 0)?;
+                }
+                room
+            }
+        };
+        if n > 0 {
+            room.slice_set(&fresh.tensor().contiguous()?, 0, self.len)?;
+        }
+        self.len = len;
+        Ok(Value::constant(self.room.insert(room).narrow(0, 0, len)?))
+    }
 }
 
 impl Cache {
     /// A cache of nothing for a stack of `n_layers`.
     pub fn new(n_layers: usize) -> Self {
-        Self { layers: vec![LayerCache::default(); n_layers], seen: TokenMeta::default(), memory: None }
+        let layers = (0..n_layers).map(|_| LayerCache::default()).collect();
+        Self { layers, seen: TokenMeta::default(), memory: None }
     }
 
     /// Takes note of the next tokens.

@@ -11,6 +11,6 @@ mod stack;
 
 pub use attention::Attention;
 pub use block::{Block, Dropout, Linear, Mlp, Norm};
-pub use cache::{Cache, LayerCache};
+pub use cache::{Cache, GrowingRows, LayerCache};
 pub use config::{ConfigError, LayerRule, ModelConfig, NormKind, NormPlace, Positions, Rotary};
 pub use stack::{Memory, Pass, Stack, Turns};

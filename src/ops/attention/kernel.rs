@@ -1,0 +1,318 @@
+//! The CPU kernel: blocks of queries against the keys in their sight.
+
+use crate::ops::math;
+use crate::ops::product::{Matrix, MatrixMut, gemm_f32};
+use crate::rules::Visibility;
+use gemm::Parallelism;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Queries whose scores exist at one time: enough to fill a product, few enough to stay in the second cache.
+const BLOCK: usize = 64;
+
+/// The inputs of one call and how to cut them.
+#[derive(Clone, Copy)]
+pub(super) struct Inputs<'a> {
+    /// `[n, d]`.
+    pub(super) query: &'a [f32],
+    /// `[m, 2·d]`.
+    pub(super) key_value: &'a [f32],
+    pub(super) d: usize,
+    pub(super) n_heads: usize,
+    pub(super) view: &'a Visibility,
+}
+
+/// What forward gives.
+pub(super) struct Output {
+    /// `[n, d]`.
+    pub(super) y: Vec<f32>,
+    /// ln Σ exp(score) of each query and head, part by part; −∞ where a query sees no key.
+    pub(super) log_sum_exp: Vec<f32>,
+}
+
+/// What one task computes: some heads of one document.
+struct Part {
+    queries: Range<usize>,
+    keys: Range<usize>,
+    heads: Range<usize>,
+}
+
+/// A block of queries and the keys that any of them sees.
+struct Block {
+    queries: Range<usize>,
+    /// From the first to the last key in sight.
+    keys: Range<usize>,
+    /// For each query, the keys that it sees.
+    runs: Vec<Vec<Range<usize>>>,
+}
+
+/// What backward reads of one part: all rows of y and dy, and the part's log-sum-exp.
+struct Kept<'a> {
+    y: &'a [f32],
+    dy: &'a [f32],
+    log_sum_exp: &'a [f32],
+}
+
+impl Inputs<'_> {
+    /// The result and the log-sum-exp, parts in parallel.
+    pub(super) fn forward(&self) -> Output {
+        let parts = self.parts();
+        let (heads, width) = self.width(&parts);
+        let (n, m) = self.view.shape();
+        debug_assert!(self.query.len() == n * self.d && self.key_value.len() == 2 * m * self.d);
+        let mut y = vec![0.0; n * self.d];
+        let mut log_sum_exp = vec![f32::NEG_INFINITY; n * self.n_heads];
+        let rows = || parts.iter().map(|part| part.queries.len());
+        cut(&mut y, rows(), width)
+            .into_par_iter()
+            .zip(cut(&mut log_sum_exp, rows(), heads))
+            .zip(&parts)
+            .for_each(|((y, log_sum_exp), part)| self.forward_part(part, y, log_sum_exp));
+        Output { y: self.by_rows(y, &parts, 1, |part| &part.queries), log_sum_exp }
+    }
+
+    /// The gradients of the queries `[n, d]` and of keys and values `[m, 2·d]`.
+    pub(super) fn backward(&self, y: &[f32], dy: &[f32], log_sum_exp: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let parts = self.parts();
+        let (heads, width) = self.width(&parts);
+        let (n, m) = self.view.shape();
+        let (mut d_query, mut d_key_value) = (vec![0.0; n * self.d], vec![0.0; m * 2 * self.d]);
+        let mut rest = log_sum_exp;
+        let kept: Vec<Kept> = parts
+            .iter()
+            .map(|part| {
+                let (log_sum_exp, others) = rest.split_at(part.queries.len() * heads);
+                rest = others;
+                Kept { y, dy, log_sum_exp }
+            })
+            .collect();
+        cut(&mut d_query, parts.iter().map(|part| part.queries.len()), width)
+            .into_par_iter()
+            .zip(cut(&mut d_key_value, parts.iter().map(|part| part.keys.len()), 2 * width))
+            .zip(parts.par_iter().zip(&kept))
+            .for_each(|((dq, dkv), (part, kept))| self.backward_part(part, kept, dq, dkv));
+        let d_query = self.by_rows(d_query, &parts, 1, |part| &part.queries);
+        (d_query, self.by_rows(d_key_value, &parts, 2, |part| &part.keys))
+    }
+
+    /// Whole documents, whose results are rows as they lie; heads of documents where those are too few for the
+    /// threads.
+    fn parts(&self) -> Vec<Part> {
+        let whole = self.view.documents().len() >= rayon::current_num_threads();
+        let heads = if whole { self.n_heads } else { 1 };
+        let parts = self.view.documents().flat_map(|(queries, keys)| {
+            (0..self.n_heads).step_by(heads).map(move |first| Part {
+                queries: queries.clone(),
+                keys: keys.clone(),
+                heads: first..first + heads,
+            })
+        });
+        parts.collect()
+    }
+
+    /// Heads of a part, and their features.
+    fn width(&self, parts: &[Part]) -> (usize, usize) {
+        let heads = parts.first().map_or(self.n_heads, |part| part.heads.len());
+        (heads, heads * self.d_head())
+    }
+
+    /// What parts have written one behind the other, `[rows, sides·width]` each, as rows of `sides·d`.
+    fn by_rows(
+        &self,
+        written: Vec<f32>,
+        parts: &[Part],
+        sides: usize,
+        rows: impl Fn(&Part) -> &Range<usize>,
+    ) -> Vec<f32> {
+        let (_, width) = self.width(parts);
+        if width == self.d {
+            return written;
+        }
+        let mut by_rows = vec![0.0; written.len()];
+        let mut rest = &written[..];
+        for part in parts {
+            for row in rows(part).clone() {
+                for side in 0..sides {
+                    let (values, others) = rest.split_at(width);
+                    let column = side * self.d + part.heads.start * self.d_head();
+                    by_rows[row * sides * self.d + column..][..width].copy_from_slice(values);
+                    rest = others;
+                }
+            }
+        }
+        by_rows
+    }
+
+    fn blocks(&self, queries: Range<usize>) -> impl Iterator<Item = Block> + '_ {
+        queries.clone().step_by(BLOCK).filter_map(move |start| {
+            let queries = start..(start + BLOCK).min(queries.end);
+            let mut runs = vec![Vec::new(); queries.len()];
+            queries.clone().zip(&mut runs).for_each(|(q, runs)| self.view.runs(q, runs));
+            let first = runs.iter().filter_map(|runs| runs.first()).map(|run| run.start).min()?;
+            let last = runs.iter().filter_map(|runs| runs.last()).map(|run| run.end).max()?;
+            Some(Block { queries, keys: first..last, runs })
+        })
+    }
+
+    fn d_head(&self) -> usize {
+        self.d / self.n_heads
+    }
+
+    fn queries(&self, rows: &Range<usize>, head: usize) -> Matrix<'_> {
+        let start = rows.start * self.d + head * self.d_head();
+        Matrix::strided(&self.query[start..], rows.len(), self.d_head(), self.d)
+    }
+
+    fn keys(&self, rows: &Range<usize>, head: usize) -> Matrix<'_> {
+        let start = rows.start * 2 * self.d + head * self.d_head();
+        Matrix::strided(&self.key_value[start..], rows.len(), self.d_head(), 2 * self.d)
+    }
+
+    fn values(&self, rows: &Range<usize>, head: usize) -> Matrix<'_> {
+        let start = rows.start * 2 * self.d + self.d + head * self.d_head();
+        Matrix::strided(&self.key_value[start..], rows.len(), self.d_head(), 2 * self.d)
+    }
+
+    /// The scaled scores of a block, `[queries, keys]`, those of hidden pairs included.
+    fn scores(&self, block: &Block, head: usize, scores: &mut Vec<f32>) {
+        let (n, m) = (block.queries.len(), block.keys.len());
+        scores.resize(n * m, 0.0);
+        let scale = 1.0 / (self.d_head() as f32).sqrt();
+        let (q, k) = (self.queries(&block.queries, head), self.keys(&block.keys, head));
+        multiply(scale, q, k.t(), 0.0, MatrixMut::new(scores, n, m));
+    }
+
+    /// `y` and `log_sum_exp` are the part's: `[n, width]` and `[n, heads]`.
+    fn forward_part(&self, part: &Part, y: &mut [f32], log_sum_exp: &mut [f32]) {
+        let (d_head, heads) = (self.d_head(), part.heads.len());
+        let width = heads * d_head;
+        let mut scores = Vec::new();
+        for block in self.blocks(part.queries.clone()) {
+            let m = block.keys.len();
+            let first = block.queries.start - part.queries.start;
+            for (place, head) in part.heads.clone().enumerate() {
+                self.scores(&block, head, &mut scores);
+                for (row, (weights, runs)) in scores.chunks_exact_mut(m).zip(&block.runs).enumerate() {
+                    let kept = &mut log_sum_exp[(first + row) * heads + place];
+                    *kept = softmax_in_sight(weights, runs, block.keys.start);
+                }
+                let y = &mut y[first * width + place * d_head..];
+                let y = MatrixMut::strided(y, block.queries.len(), d_head, width);
+                let weights = Matrix::new(&scores, block.queries.len(), m);
+                multiply(1.0, weights, self.values(&block.keys, head), 0.0, y);
+            }
+        }
+    }
+
+    /// The gradients are the part's: `[n, width]`, and `[m, 2·width]` with keys left and values right.
+    fn backward_part(&self, part: &Part, kept: &Kept, d_query: &mut [f32], d_key_value: &mut [f32]) {
+        let (d, d_head, heads) = (self.d, self.d_head(), part.heads.len());
+        let width = heads * d_head;
+        let scale = 1.0 / (d_head as f32).sqrt();
+        let (mut weights, mut d_weights) = (Vec::new(), Vec::new());
+        for block in self.blocks(part.queries.clone()) {
+            let (n, m) = (block.queries.len(), block.keys.len());
+            let first = block.queries.start - part.queries.start;
+            let first_key = block.keys.start - part.keys.start;
+            d_weights.resize(n * m, 0.0);
+            for (place, head) in part.heads.clone().enumerate() {
+                let of_head = |row: usize| (block.queries.start + row) * d + head * d_head;
+                let dy = Matrix::strided(&kept.dy[of_head(0)..], n, d_head, d);
+                self.scores(&block, head, &mut weights);
+                let d_scores = MatrixMut::new(&mut d_weights, n, m);
+                multiply(1.0, dy, self.values(&block.keys, head).t(), 0.0, d_scores);
+                for row in 0..n {
+                    let rows = row * m..(row + 1) * m;
+                    let y_dot_dy =
+                        math::dot(&kept.y[of_head(row)..][..d_head], &kept.dy[of_head(row)..][..d_head]);
+                    softmax_backward(
+                        &mut weights[rows.clone()],
+                        &mut d_weights[rows],
+                        &block.runs[row],
+                        block.keys.start,
+                        kept.log_sum_exp[(first + row) * heads + place],
+                        y_dot_dy,
+                    );
+                }
+                let (weights, d_scores) = (Matrix::new(&weights, n, m), Matrix::new(&d_weights, n, m));
+                let dq = MatrixMut::strided(&mut d_query[first * width + place * d_head..], n, d_head, width);
+                multiply(scale, d_scores, self.keys(&block.keys, head), 0.0, dq);
+                let column = first_key * 2 * width + place * d_head;
+                let dk = MatrixMut::strided(&mut d_key_value[column..], m, d_head, 2 * width);
+                multiply(scale, d_scores.t(), self.queries(&block.queries, head), 1.0, dk);
+                let dv = MatrixMut::strided(&mut d_key_value[column + width..], m, d_head, 2 * width);
+                multiply(1.0, weights.t(), dy, 1.0, dv);
+            }
+        }
+    }
+}
+
+/// c ← `alpha`·a·b + `beta`·c on this thread.
+fn multiply(alpha: f32, a: Matrix, b: Matrix, beta: f32, c: MatrixMut) {
+    gemm_f32(alpha, a, b, beta, c, Parallelism::None);
+}
+
+/// Turns a row of scores into attention weights, 0 for hidden keys; returns the log-sum-exp.
+fn softmax_in_sight(row: &mut [f32], runs: &[Range<usize>], first: usize) -> f32 {
+    let in_row = |run: &Range<usize>| run.start - first..run.end - first;
+    math::vectorize(
+        #[inline(always)]
+        || {
+            let highest =
+                runs.iter().fold(f32::NEG_INFINITY, |most, run| most.max(math::max(&row[in_row(run)])));
+            let mut total = 0.0;
+            let mut end = 0;
+            for run in runs.iter().map(in_row) {
+                row[end..run.start].fill(0.0);
+                row[run.clone()].iter_mut().for_each(|score| *score = math::exp(*score - highest));
+                total += math::sum(&row[run.clone()]);
+                end = run.end;
+            }
+            row[end..].fill(0.0);
+            // A query without keys has no run: its row is all 0 and stays so.
+            let inverse = if total > 0.0 { 1.0 / total } else { 0.0 };
+            row.iter_mut().for_each(|weight| *weight *= inverse);
+            highest + total.ln()
+        },
+    )
+}
+
+/// Turns a row of scores into weights again, and a row of dy·vᵀ into the gradient of the scores:
+/// ds = w·(dw − Σ w·dw), where the sum is y·dy.
+fn softmax_backward(
+    weights: &mut [f32],
+    d_weights: &mut [f32],
+    runs: &[Range<usize>],
+    first: usize,
+    log_sum_exp: f32,
+    y_dot_dy: f32,
+) {
+    math::vectorize(
+        #[inline(always)]
+        || {
+            let mut end = 0;
+            for run in runs.iter().map(|run| run.start - first..run.end - first) {
+                weights[end..run.start].fill(0.0);
+                d_weights[end..run.start].fill(0.0);
+                for (w, dw) in weights[run.clone()].iter_mut().zip(&mut d_weights[run.clone()]) {
+                    *w = math::exp(*w - log_sum_exp);
+                    *dw = *w * (*dw - y_dot_dy);
+                }
+                end = run.end;
+            }
+            weights[end..].fill(0.0);
+            d_weights[end..].fill(0.0);
+        },
+    )
+}
+
+/// Cuts consecutive ranges of rows, each `width` wide, out of one slice.
+fn cut(mut slice: &mut [f32], rows: impl Iterator<Item = usize>, width: usize) -> Vec<&mut [f32]> {
+    let mut parts = Vec::new();
+    for rows in rows {
+        let (part, rest) = slice.split_at_mut(rows * width);
+        parts.push(part);
+        slice = rest;
+    }
+    parts
+}
