@@ -40,7 +40,7 @@ pub use gather::gather_rows;
 pub use linear::linear;
 pub use mlp::mlp;
 pub use norm::{layer_norm, rms_norm};
-pub use product::time_of_product;
+pub use product::{time_of_product, time_of_reading};
 pub(crate) use residual::add_in_place;
 pub use residual::{add, concat_rows, replace_rows};
 pub use rotary::{Angles, rotary};

@@ -15,6 +15,20 @@ pub fn time_of_product(n: usize) -> f64 {
     started.elapsed().as_secs_f64()
 }
 
+/// Seconds that all threads together take to read `memory` once.
+pub fn time_of_reading(memory: &[f32]) -> f64 {
+    let started = std::time::Instant::now();
+    let part = memory.len().div_ceil(rayon::current_num_threads()).max(1);
+    let sums = memory.par_chunks(part).map(|part| {
+        math::vectorize(
+            #[inline(always)]
+            || math::sum(part),
+        )
+    });
+    std::hint::black_box(sums.sum::<f32>());
+    started.elapsed().as_secs_f64()
+}
+
 /// Rows and columns of a tile that is turned at one time: a line of the cache is read and written whole.
 const TILE: usize = 16;
 

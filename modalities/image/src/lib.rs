@@ -36,8 +36,10 @@ mod read;
 mod resize;
 mod tokenizer;
 mod warp;
+mod write;
 
 pub use config::{Augment, ImageConfig};
 pub use picture::Image;
 pub use read::{MAX_PIXELS, read};
 pub use tokenizer::ImageTokenizer;
+pub use write::write_jpeg;

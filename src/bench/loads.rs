@@ -1,35 +1,33 @@
-//! The standard training loads, on synthetic data of fixed shape, through the trainer that `train` uses.
+//! The standard loads: models and synthetic data of fixed shape.
 
-use crate::data::{Batch, DataError, Dataset, Sample, Stream, Target};
+use crate::data::{DataError, Dataset, Sample, Stream, Target};
 use crate::head::{HeadSpec, Says};
 use crate::model::{Model, ModelError};
 use crate::random;
-use crate::rules::Rule;
+use crate::rules::{Condition, Rule};
 use crate::task::{READOUT, Task, TaskSpec, readout_kind, readout_tokens};
-use crate::train::{Part, Silent, TrainConfig, TrainError, Trainer};
 use crate::transformer::ModelConfig;
 use candle_core::Device;
 use rand_pcg::Pcg64Mcg;
-use serde::Serialize;
 use smalti_contract::{AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, Tokens};
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::sync::Arc;
 
 /// One load: a model and what it is fed.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// Its name on the command line.
     pub name: &'static str,
-    n_layers: usize,
-    n_heads: usize,
-    d_model: usize,
-    batch: usize,
-    input: Input,
+    pub(super) n_layers: usize,
+    pub(super) n_heads: usize,
+    pub(super) d_model: usize,
+    pub(super) batch: usize,
+    pub(super) input: Input,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Input {
-    /// Causal text of `context` tokens.
-    Text { vocabulary: usize, context: usize },
+pub(super) enum Input {
+    /// Causal text of `context` tokens, which see no further back than `near`.
+    Text { vocabulary: usize, context: usize, near: Option<u32> },
     /// `side`×`side` patches of `dim` features and a readout.
     Image { side: usize, dim: usize, classes: usize },
     /// `steps` of return, state and continuous action.
@@ -47,7 +45,7 @@ pub const LOADS: [Load; 5] = [
         n_heads: 4,
         d_model: 128,
         batch: 12,
-        input: Input::Text { vocabulary: 65, context: 64 },
+        input: Input::Text { vocabulary: 65, context: 64, near: None },
     },
     // nanoGPT's GPU configuration for characters, with a small batch.
     Load {
@@ -56,7 +54,7 @@ pub const LOADS: [Load; 5] = [
         n_heads: 6,
         d_model: 384,
         batch: 4,
-        input: Input::Text { vocabulary: 65, context: 256 },
+        input: Input::Text { vocabulary: 65, context: 256, near: None },
     },
     // A small ViT on 32×32 pixels in 4×4 patches.
     Load {
@@ -86,46 +84,15 @@ pub const LOADS: [Load; 5] = [
     },
 ];
 
-/// What a load took.
-#[derive(Clone, Debug, Serialize)]
-pub struct Measured {
-    /// The load's name.
-    pub load: String,
-    /// Parameters of the model.
-    pub parameters: usize,
-    /// Tokens in a step.
-    pub tokens: usize,
-    /// Median of the steps' times in milliseconds, data to optimizer.
-    pub step_ms: f64,
-    /// Tokens in a second at the median step.
-    pub tokens_per_s: f64,
-    /// Billions of operations of the mathematics in a second: the stack's maps and the pairs in sight, forward and
-    /// backward. What a kernel computes twice counts once.
-    pub gflop_per_s: f64,
-    /// That over the rate of a large matrix product, measured in the same run.
-    pub share_of_peak: f64,
-}
-
-/// Why a load could not be measured.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub enum BenchError {
-    /// The model.
-    Model(#[from] ModelError),
-    /// Training.
-    Train(#[from] TrainError),
-}
-
-/// Steps before the first that is measured: they fill caches and start threads.
-const WARM_UP: u64 = 3;
-
 impl Load {
-    /// Trains for `steps` steps and takes the median time; `peak` is [`product_rate`].
-    ///
-    /// # Errors
-    /// Where the device refuses.
-    pub fn measure(&self, steps: u64, peak: f64, device: &Device) -> Result<Measured, BenchError> {
-        let task = Arc::new(Synthetic { spec: self.spec() });
+    /// The load of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        LOADS.into_iter().find(|load| load.name == name)
+    }
+
+    /// A model of this load's size, and its task.
+    pub(super) fn model(&self, device: &Device) -> Result<(Model, Arc<dyn Task>), ModelError> {
+        let task = Synthetic { spec: self.spec() };
         let config = ModelConfig {
             n_layers: self.n_layers,
             n_heads: self.n_heads,
@@ -133,37 +100,7 @@ impl Load {
             ..ModelConfig::default()
         };
         let model = Model::new(&config, std::slice::from_ref(&task.spec), 0, device)?;
-        let parameters = model.params().count();
-        let data: Arc<dyn Dataset> = Arc::new(*self);
-        let train = TrainConfig { steps: steps + WARM_UP, batch: self.batch, ..TrainConfig::default() };
-        let part = Part { task, train: data.clone(), valid: data, weight: 1.0 };
-        let mut trainer = Trainer::new(&train, model, vec![part])?;
-        let mut loader = trainer.loader()?;
-        let mut times = Vec::new();
-        let (mut tokens, mut flop) = (0, 0.0);
-        for step in 0..steps + WARM_UP {
-            let started = Instant::now();
-            let Some(batch) = loader.next() else { break };
-            let batch = batch.map_err(TrainError::from)?;
-            tokens = trainer.train_on(&batch, &mut Silent)?.tokens;
-            if step == 0 {
-                flop = batch.iter().map(|batch| flop_of_step(trainer.model(), batch)).sum();
-            }
-            if step >= WARM_UP {
-                times.push(started.elapsed().as_secs_f64());
-            }
-        }
-        times.sort_by(f64::total_cmp);
-        let median = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
-        Ok(Measured {
-            load: self.name.into(),
-            parameters,
-            tokens,
-            step_ms: 1e3 * median,
-            tokens_per_s: tokens as f64 / median,
-            gflop_per_s: flop / median / 1e9,
-            share_of_peak: flop / median / peak,
-        })
+        Ok((model, Arc::new(task)))
     }
 
     fn spec(&self) -> TaskSpec {
@@ -178,9 +115,9 @@ impl Load {
             pairs.map(|(q, k)| (q, k, rule.clone())).collect::<Vec<_>>()
         };
         let (kinds, rule, reads, says) = match self.input {
-            Input::Text { vocabulary, context } => (
+            Input::Text { vocabulary, context, near } => (
                 vec![kind("character", ids(vocabulary), index(context))],
-                Rule::causal(),
+                Rule::When([Condition::Causal].into_iter().chain(near.map(Condition::NearOrder)).collect()),
                 "character",
                 Says::NextToken { vocabulary },
             ),
@@ -217,35 +154,6 @@ impl Load {
     }
 }
 
-/// FLOP of a training step: each weight of the stack takes part in three products of 2 FLOP a token, and each pair
-/// of a query and a key in sight in 6 of 2·d_model in each layer. In the last layer, tokens that no head reads have
-/// keys and values alone.
-fn flop_of_step(model: &Model, batch: &Batch) -> f64 {
-    let meta = &batch.main.meta;
-    let last = format!("stack.blocks.{}.", model.config().n_layers - 1);
-    let read: BTreeSet<u32> = batch.heads.iter().flat_map(|head| head.rows.iter().copied()).collect();
-    let maps = model.params().iter().filter(|(name, var)| name.starts_with("stack.") && var.rank() == 2);
-    let products = maps.map(|(name, var)| {
-        let partly = name.starts_with(&last) && !name.contains("key_value");
-        var.elem_count() * if partly { read.len() } else { meta.len() }
-    });
-    let seen = |&q: &u32| {
-        let q = q as usize;
-        let document = meta.documents[meta.document[q] as usize].clone();
-        document.filter(|&k| model.rules(0).allows(meta, q, meta, k)).count()
-    };
-    let all: usize = (0..meta.len() as u32).map(|q| seen(&q)).sum();
-    let pairs = (model.config().n_layers - 1) * all + read.iter().map(seen).sum::<usize>();
-    (6 * products.sum::<usize>() + 12 * pairs * model.config().d_model) as f64
-}
-
-/// FLOP in a second of a product of two square matrices of 1,024 on all threads: the best of 20.
-pub fn product_rate() -> f64 {
-    const N: usize = 1024;
-    let seconds = (0..20).map(|_| crate::ops::time_of_product(N)).fold(f64::INFINITY, f64::min);
-    2.0 * (N as f64).powi(3) / seconds
-}
-
 struct Synthetic {
     spec: TaskSpec,
 }
@@ -276,7 +184,7 @@ impl Dataset for Load {
     fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
         let random = &mut random::generator(seed.unwrap_or(index as u64));
         let (tokens, target) = match self.input {
-            Input::Text { vocabulary, context } => {
+            Input::Text { vocabulary, context, .. } => {
                 let group = Group::sequence(Content::Ids(random_ids(random, context, vocabulary)));
                 (Tokens::new(vec![group]), Target::ids(random_ids(random, context, vocabulary)))
             }

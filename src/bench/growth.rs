@@ -1,0 +1,54 @@
+//! How the cost of a training step grows with the length of a document, and with threads.
+
+use super::{BenchError, Load, loads::Input};
+use candle_core::Device;
+use serde::Serialize;
+
+/// A training step on one document.
+#[derive(Clone, Debug, Serialize)]
+pub struct Growth {
+    /// Tokens in the document.
+    pub length: usize,
+    /// Under which rule they see each other.
+    pub rule: String,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Median of the steps' times in milliseconds, data to optimizer.
+    pub step_ms: f64,
+    /// That for each token, in microseconds: constant where the cost is linear in the length.
+    pub us_per_token: f64,
+}
+
+/// How far back a token sees in the second half of the table.
+const NEAR: u32 = 64;
+
+/// text-nano's model on one document of 64 to 4,096 tokens, under `causal` and `causal & near(64, order)`, with 1
+/// thread, 2, 4 and so on up to all; `steps` steps each. Hands each line to `report` as soon as it is there.
+///
+/// # Errors
+/// Where the device refuses, or threads cannot be started.
+pub fn growth(steps: u64, device: &Device, mut report: impl FnMut(Growth)) -> Result<(), BenchError> {
+    let most = rayon::current_num_threads();
+    let mut threads: Vec<usize> =
+        std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|&n| n < most).collect();
+    threads.push(most);
+    for near in [None, Some(NEAR)] {
+        for context in (6..=12).map(|power| 1 << power) {
+            let load =
+                Load { batch: 1, input: Input::Text { vocabulary: 65, context, near }, ..super::LOADS[0] };
+            for &threads in &threads {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+                let step_ms = pool.install(|| load.measure(steps, f64::NAN, device))?.step_ms;
+                let rule = near.map_or("causal".into(), |radius| format!("causal & near({radius}, order)"));
+                report(Growth {
+                    length: context,
+                    rule,
+                    threads,
+                    step_ms,
+                    us_per_token: 1e3 * step_ms / context as f64,
+                });
+            }
+        }
+    }
+    Ok(())
+}

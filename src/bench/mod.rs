@@ -1,0 +1,48 @@
+//! Speed on standard loads: training, inference, tokenizers, and how cost grows.
+//!
+//! Models and samples have the sizes that the field's own code uses on a processor; what runs is the code that
+//! `train`, `generate` and `classify` run.
+
+mod growth;
+mod inference;
+mod loads;
+mod machine;
+mod tokenizers;
+mod training;
+
+pub use growth::{Growth, growth};
+pub use inference::{Inference, inference};
+pub use loads::{LOADS, Load};
+pub use machine::{peak_memory, product_rate, read_rate};
+pub use tokenizers::{Tokenizing, tokenizers};
+pub use training::Measured;
+
+use crate::data::DataError;
+use crate::model::ModelError;
+use crate::train::TrainError;
+use smalti_contract::TokenizeError;
+
+/// Why a load could not be measured.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+#[non_exhaustive]
+pub enum BenchError {
+    /// The model.
+    Model(#[from] ModelError),
+    /// Training.
+    Train(#[from] TrainError),
+    /// Data.
+    Data(#[from] DataError),
+    /// A tokenizer.
+    Tokenize(#[from] TokenizeError),
+    /// The tensor library.
+    Tensor(#[from] candle_core::Error),
+    /// Threads could not be started.
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// The middle of some seconds; not a number where there are none.
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,98 @@
+//! Training steps, data to optimizer, through the trainer that `train` uses.
+
+use super::{BenchError, Load, machine::peak_memory, median};
+use crate::data::{Batch, Dataset};
+use crate::model::Model;
+use crate::train::{Part, Silent, TrainConfig, TrainError, Trainer};
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+/// What a load took.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// The load's name.
+    pub load: String,
+    /// Parameters of the model.
+    pub parameters: usize,
+    /// Tokens in a step.
+    pub tokens: usize,
+    /// Median of the steps' times in milliseconds, data to optimizer.
+    pub step_ms: f64,
+    /// Tokens in a second at the median step.
+    pub tokens_per_s: f64,
+    /// Billions of operations of the mathematics in a second: the stack's maps and the pairs in sight, forward and
+    /// backward. What a kernel computes twice counts once.
+    pub gflop_per_s: f64,
+    /// That over the rate of a large matrix product, measured in the same run.
+    pub share_of_peak: f64,
+    /// The most memory that the process has held, in MiB; measured on Linux. What ran before in the same process
+    /// counts.
+    pub peak_memory_mib: Option<f64>,
+}
+
+/// Steps before the first that is measured: they fill caches and start threads.
+const WARM_UP: u64 = 3;
+
+impl Load {
+    /// Trains for `steps` steps and takes the median time; `peak` is [`product_rate`].
+    ///
+    /// # Errors
+    /// Where the device refuses.
+    pub fn measure(&self, steps: u64, peak: f64, device: &Device) -> Result<Measured, BenchError> {
+        let (model, task) = self.model(device)?;
+        let parameters = model.params().count();
+        let data: Arc<dyn Dataset> = Arc::new(*self);
+        let train = TrainConfig { steps: steps + WARM_UP, batch: self.batch, ..TrainConfig::default() };
+        let part = Part { task, train: data.clone(), valid: data, weight: 1.0 };
+        let mut trainer = Trainer::new(&train, model, vec![part])?;
+        let mut loader = trainer.loader()?;
+        let mut times = Vec::new();
+        let (mut tokens, mut flop) = (0, 0.0);
+        for step in 0..steps + WARM_UP {
+            let started = Instant::now();
+            let Some(batch) = loader.next() else { break };
+            let batch = batch.map_err(TrainError::from)?;
+            tokens = trainer.train_on(&batch, &mut Silent)?.tokens;
+            if step == 0 {
+                flop = batch.iter().map(|batch| flop_of_step(trainer.model(), batch)).sum();
+            }
+            if step >= WARM_UP {
+                times.push(started.elapsed().as_secs_f64());
+            }
+        }
+        let median = median(times);
+        Ok(Measured {
+            load: self.name.into(),
+            parameters,
+            tokens,
+            step_ms: 1e3 * median,
+            tokens_per_s: tokens as f64 / median,
+            gflop_per_s: flop / median / 1e9,
+            share_of_peak: flop / median / peak,
+            peak_memory_mib: peak_memory().map(|bytes| bytes / 1048576.0),
+        })
+    }
+}
+
+/// FLOP of a training step: each weight of the stack takes part in three products of 2 FLOP a token, and each pair
+/// of a query and a key in sight in 6 of 2·d_model in each layer. In the last layer, tokens that no head reads have
+/// keys and values alone.
+fn flop_of_step(model: &Model, batch: &Batch) -> f64 {
+    let meta = &batch.main.meta;
+    let last = format!("stack.blocks.{}.", model.config().n_layers - 1);
+    let read: BTreeSet<u32> = batch.heads.iter().flat_map(|head| head.rows.iter().copied()).collect();
+    let maps = model.params().iter().filter(|(name, var)| name.starts_with("stack.") && var.rank() == 2);
+    let products = maps.map(|(name, var)| {
+        let partly = name.starts_with(&last) && !name.contains("key_value");
+        var.elem_count() * if partly { read.len() } else { meta.len() }
+    });
+    let seen = |&q: &u32| {
+        let q = q as usize;
+        let document = meta.documents[meta.document[q] as usize].clone();
+        document.filter(|&k| model.rules(0).allows(meta, q, meta, k)).count()
+    };
+    let all: usize = (0..meta.len() as u32).map(|q| seen(&q)).sum();
+    let pairs = (model.config().n_layers - 1) * all + read.iter().map(seen).sum::<usize>();
+    (6 * products.sum::<usize>() + 12 * pairs * model.config().d_model) as f64
+}
