@@ -172,7 +172,7 @@ impl Model {
         if let (Some(encoder), Some(tokens)) = (&self.encoder, &batch.encoder) {
             cache.memory = Some((self.run(encoder, tokens, None, None, None)?, tokens.meta.clone()));
         }
-        let seen = Arc::new(cache.seen.clone());
+        let seen = cache.seen.clone();
         let read_rows = ReadRows::of(batch);
         let memory = cache.memory.as_ref();
         let pass = self.pass(&batch.main.meta, None, &seen, memory, None);

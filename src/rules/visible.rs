@@ -26,9 +26,12 @@ impl Visibility {
     /// The view of `queries` onto `keys`; for self-attention both are the same list.
     pub fn new(rules: Arc<AttentionRules>, queries: Arc<TokenMeta>, keys: Arc<TokenMeta>) -> Self {
         let kinds_in = |meta: &TokenMeta, rows: &Range<usize>| {
-            let mut kinds = meta.kind[rows.clone()].to_vec();
-            kinds.sort_unstable();
-            kinds.dedup();
+            let mut kinds = Vec::new();
+            for kind in &meta.kind[rows.clone()] {
+                if !kinds.contains(kind) {
+                    kinds.push(*kind);
+                }
+            }
             kinds
         };
         let segments = queries.documents.iter().zip(&keys.documents).map(|(q_rows, k_rows)| {

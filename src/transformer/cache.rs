@@ -10,7 +10,7 @@ pub struct Cache {
     /// One for each layer.
     pub layers: Vec<LayerCache>,
     /// The tokens seen so far: one document.
-    pub seen: TokenMeta,
+    pub seen: Arc<TokenMeta>,
     /// The other stack's output and what its tokens are, where there is cross-attention.
     pub memory: Option<(Value, Arc<TokenMeta>)>,
 }
@@ -66,7 +66,7 @@ impl Cache {
     /// A cache of nothing for a stack of `n_layers`.
     pub fn new(n_layers: usize) -> Self {
         let layers = (0..n_layers).map(|_| LayerCache::default()).collect();
-        Self { layers, seen: TokenMeta::default(), memory: None }
+        Self { layers, seen: Arc::default(), memory: None }
     }
 
     /// Takes note of the next tokens.
@@ -93,7 +93,7 @@ impl Cache {
                 }
             }
         }
-        self.seen.append(next);
+        Arc::make_mut(&mut self.seen).append(next);
         Ok(())
     }
 }

@@ -1,0 +1,84 @@
+"""smalti beside PyTorch, in turn on one machine: tokens/s and peak memory of each training load, then inference.
+
+    python benches/compare.py --smalti target/release/smalti --torch-train torch_train.py [--python PYTHON]
+                              [--loads text-nano,…] [--modes eager,compile] [--rounds 3] [--steps 20]
+
+`torch_train.py LOAD --mode MODE --steps N` is PyTorch's side of the loads and prints `… step MS ms TOKENS tokens/s`;
+PYTHON, by default the one that runs this, has torch and transformers. Every run is a process of its own; a figure is
+the median over the rounds. Memory is the most that a process held (resident, by the kernel's count), as Linux says.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+
+LOADS = ["text-nano", "text-char", "image-tiny", "trajectory", "audio"]
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def run(command):
+    """What a process printed, and the most memory it held, in MiB."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        said = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed with {process.returncode}")
+    return said, usage.ru_maxrss / 1024
+
+
+def median(numbers):
+    return sorted(numbers)[len(numbers) // 2]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smalti", required=True)
+    parser.add_argument("--torch-train", required=True)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--loads", default=",".join(LOADS))
+    parser.add_argument("--modes", default="eager,compile")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20)
+    args = parser.parse_args()
+
+    modes, loads = args.modes.split(","), [load for load in args.loads.split(",") if load]
+    if loads:
+        print("| load | " + " | ".join(f"PyTorch {mode}" for mode in modes) + " | smalti | of the better | memory PyTorch | smalti |")
+        print("| --- |" + " --- |" * (len(modes) + 4), flush=True)
+    for load in loads:
+        ours, theirs, memory = [], {mode: [] for mode in modes}, {"smalti": [], "torch": []}
+        for _ in range(args.rounds):
+            said, mib = run([args.smalti, "bench", load, "--json", "--steps", str(args.steps)])
+            ours.append(json.loads(said)["loads"][0]["tokens_per_s"])
+            memory["smalti"].append(mib)
+            for mode in modes:
+                said, mib = run([args.python, args.torch_train, load, "--mode", mode, "--steps", str(args.steps)])
+                theirs[mode].append(float(re.search(r"([\d.]+) tokens/s", said)[1]))
+                if mode == "eager":
+                    memory["torch"].append(mib)
+        better = max(median(rates) for rates in theirs.values())
+        cells = [load] + [f"{median(theirs[mode]):,.0f}" for mode in modes]
+        cells += [f"{median(ours):,.0f}", f"{median(ours) / better:.2f}"]
+        cells += [f"{median(memory['torch']):,.0f} MiB" if memory["torch"] else "–", f"{median(memory['smalti']):,.0f} MiB"]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+    print("\n| inference | PyTorch | smalti | ratio |\n| --- | --- | --- | --- |", flush=True)
+    ours, theirs = {}, {}
+    for _ in range(args.rounds):
+        for line in json.loads(run([args.smalti, "bench", "inference", "--json"])[0])["inference"]:
+            ours.setdefault(line["what"], []).append((line["per_s"], line["unit"], line["share_of_bandwidth"]))
+        said, _ = run([args.python, os.path.join(HERE, "torch_inference.py")])
+        for what, rate in re.findall(r"torch (\w+ [\w-]+)\s+([\d.]+)", said):
+            theirs.setdefault(what, []).append(float(rate))
+    for what, figures in ours.items():
+        per_s, unit, share = median(figures)
+        peer = median(theirs[what])
+        print(f"| {what} | {peer:,.0f} {unit}/s | {per_s:,.0f} {unit}/s, {share:.0%} of memory's rate | {per_s / peer:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
