@@ -1,0 +1,123 @@
+//! In the last block only the rows that a head reads are computed: losses and gradients must not notice.
+
+use candle_core::Device;
+use smalti::data::{Batch, Sample, Stream, Target, collate};
+use smalti::head::{HeadSpec, Says};
+use smalti::model::Model;
+use smalti::ops::{Gradients, backward};
+use smalti::rules::Rule;
+use smalti::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
+use smalti::transformer::{ModelConfig, NormPlace, Rotary};
+use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
+
+fn kind(name: &str, vocabulary: usize) -> KindSpec {
+    KindSpec {
+        name: name.into(),
+        content: ContentSpec::Ids { vocabulary },
+        axes: vec![Axis::new("index", 16)],
+        time_steps: None,
+    }
+}
+
+fn rules(rules: &[(&str, &str, &str)]) -> Vec<(String, String, Rule)> {
+    rules.iter().map(|&(q, k, rule)| (q.into(), k.into(), rule.parse().unwrap())).collect()
+}
+
+/// Eight pixels, of which a readout says the class.
+fn picture() -> TaskSpec {
+    TaskSpec {
+        name: "picture".into(),
+        inputs: vec![(Stream::Main, vec![kind("pixel", 9), readout_kind(1)])],
+        rules: rules(&[("pixel", "pixel", "near(2)"), (READOUT, "pixel", "all"), (READOUT, READOUT, "all")]),
+        head: HeadSpec { reads: READOUT.into(), says: Says::Classify { classes: 3 } },
+        loss_weight: 1.0,
+    }
+}
+
+/// Words behind a prefix, which look at sounds in the other stack.
+fn speech() -> TaskSpec {
+    TaskSpec {
+        name: "speech".into(),
+        inputs: vec![
+            (Stream::Encoder, vec![kind("sound", 9)]),
+            (Stream::Main, vec![kind("prefix", 9), kind("word", 9)]),
+        ],
+        rules: rules(&[
+            ("sound", "sound", "all"),
+            ("prefix", "prefix", "all"),
+            ("prefix", "sound", "all"),
+            ("word", "prefix", "all"),
+            ("word", "word", "causal"),
+            ("word", "sound", "all"),
+        ]),
+        head: HeadSpec { reads: "word".into(), says: Says::NextToken { vocabulary: 9 } },
+        loss_weight: 1.0,
+    }
+}
+
+fn group(n: u32, step: u32) -> Group {
+    Group::sequence(Content::Ids((0..n).map(|i| (i * step + 1) % 9).collect()))
+}
+
+fn samples() -> Vec<(usize, Sample)> {
+    let picture = |id: u64| {
+        let tokens = Tokens::new(vec![group(8, 2 + id as u32)]).merge(readout_tokens(1));
+        let inputs = vec![(Stream::Main, tokens)];
+        (0, Sample { inputs, target: Target::class(id as u32 % 3), id })
+    };
+    let speech = |id: u64, n: u32| {
+        let main = Tokens::new(vec![group(4, 5)]).merge(Tokens::new(vec![group(n, 7)]));
+        let inputs = vec![(Stream::Encoder, Tokens::new(vec![group(6, 4)])), (Stream::Main, main)];
+        (1, Sample { inputs, target: Target::ids((0..n).collect()), id })
+    };
+    vec![picture(1), speech(2, 3), picture(3), speech(4, 5), speech(5, 1)]
+}
+
+/// The sum of all heads' losses and its gradients, every row of every block computed.
+fn with_every_row(model: &Model, batch: &Batch, seed: u64) -> (f32, Gradients) {
+    let hidden = model.forward(batch, Some(seed)).unwrap();
+    assert_eq!(hidden.dims()[0], batch.main.meta.len());
+    let mut roots = Vec::new();
+    for read in &batch.heads {
+        let head = &model.heads()[read.task];
+        let output = head.forward(&hidden, &read.rows).unwrap();
+        roots.push((head.loss(&output, read, 0.1).unwrap(), 1.0));
+    }
+    let sum = roots.iter().map(|(loss, _)| loss.tensor().to_scalar::<f32>().unwrap()).sum();
+    (sum, backward(roots).unwrap())
+}
+
+#[test]
+fn losses_and_gradients_are_those_of_every_row() {
+    for place in [NormPlace::Pre, NormPlace::Post] {
+        for rotary in [None, Some(Rotary { base: 100.0 })] {
+            let config = ModelConfig {
+                d_model: 16,
+                n_layers: 2,
+                n_encoder_layers: 1,
+                n_heads: 2,
+                dropout: 0.3,
+                norm_place: place,
+                rotary,
+                ..ModelConfig::default()
+            };
+            let model = Model::new(&config, &[picture(), speech()], 5, &Device::Cpu).unwrap();
+            let batch = collate(model.layouts(), &samples()).unwrap();
+            let (expected, expected_gradients) = with_every_row(&model, &batch, 11);
+            let losses = model.loss(&batch, Some(11), 0.1).unwrap();
+            let loss: f32 = losses.iter().map(|head| head.sum.tensor().to_scalar::<f32>().unwrap()).sum();
+            assert!((loss - expected).abs() <= 1e-5 * expected, "{loss} is not {expected}");
+            let gradients = backward(losses.into_iter().map(|head| (head.sum, 1.0)).collect()).unwrap();
+            for (place, (name, _)) in model.params().iter().enumerate() {
+                let flat = |gradients: &Gradients| -> Vec<f32> {
+                    gradients.get(place).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+                };
+                let (found, expected) = (flat(&gradients), flat(&expected_gradients));
+                let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+                let apart = norm(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
+                // A key's bias has no gradient but what rounding leaves.
+                assert!(apart <= 1e-5 * norm(&mut expected.iter().copied()) + 1e-6, "{name}: {apart}");
+            }
+        }
+    }
+}
