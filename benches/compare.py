@@ -5,7 +5,8 @@
 
 `torch_train.py LOAD --mode MODE --steps N` is PyTorch's side of the loads and prints `… step MS ms TOKENS tokens/s`;
 PYTHON, by default the one that runs this, has torch and transformers. Every run is a process of its own; a figure is
-the median over the rounds. Memory is the most that a process held (resident, by the kernel's count), as Linux says.
+the median over the rounds. `of its products` is smalti's whole training step, in FLOP that the mathematics asks for,
+over PyTorch's matrix products alone at the same shapes (torch_products.py). Memory is the most that a process held (resident, by the kernel's count), as Linux says.
 """
 
 import argparse
@@ -47,14 +48,19 @@ def main():
 
     modes, loads = args.modes.split(","), [load for load in args.loads.split(",") if load]
     if loads:
-        print("| load | " + " | ".join(f"PyTorch {mode}" for mode in modes) + " | smalti | of the better | memory PyTorch | smalti |")
-        print("| --- |" + " --- |" * (len(modes) + 4), flush=True)
+        print("| load | " + " | ".join(f"PyTorch {mode}" for mode in modes) + " | smalti | of the better | of its products | memory PyTorch | smalti |")
+        print("| --- |" + " --- |" * (len(modes) + 5), flush=True)
     for load in loads:
         ours, theirs, memory = [], {mode: [] for mode in modes}, {"smalti": [], "torch": []}
+        gflop, products = [], []
         for _ in range(args.rounds):
             said, mib = run([args.smalti, "bench", load, "--json", "--steps", str(args.steps)])
-            ours.append(json.loads(said)["loads"][0]["tokens_per_s"])
+            measured = json.loads(said)["loads"][0]
+            ours.append(measured["tokens_per_s"])
+            gflop.append(measured["gflop_per_s"])
             memory["smalti"].append(mib)
+            said, _ = run([args.python, os.path.join(HERE, "torch_products.py"), load])
+            products.append(float(re.search(r"([\d.]+) GFLOP/s", said)[1]))
             for mode in modes:
                 said, mib = run([args.python, args.torch_train, load, "--mode", mode, "--steps", str(args.steps)])
                 theirs[mode].append(float(re.search(r"([\d.]+) tokens/s", said)[1]))
@@ -63,6 +69,7 @@ def main():
         better = max(median(rates) for rates in theirs.values())
         cells = [load] + [f"{median(theirs[mode]):,.0f}" for mode in modes]
         cells += [f"{median(ours):,.0f}", f"{median(ours) / better:.2f}"]
+        cells += [f"{median(gflop):.0f} of {median(products):.0f} GFLOP/s, {median(gflop) / median(products):.0%}"]
         cells += [f"{median(memory['torch']):,.0f} MiB" if memory["torch"] else "–", f"{median(memory['smalti']):,.0f} MiB"]
         print("| " + " | ".join(cells) + " |", flush=True)
 
