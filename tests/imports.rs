@@ -13,8 +13,8 @@ const STOREYS: [&[&str]; 12] = [
     &["task"],
     &["model"],
     &["train"],
-    &["tasks", "bench"],
-    &["config"],
+    &["tasks"],
+    &["bench", "config"],
     &["run", "report"],
 ];
 

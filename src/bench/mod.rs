@@ -19,6 +19,7 @@ pub use training::Measured;
 
 use crate::data::DataError;
 use crate::model::ModelError;
+use crate::tasks::TaskError;
 use crate::train::TrainError;
 use smalti_contract::TokenizeError;
 
@@ -33,6 +34,8 @@ pub enum BenchError {
     Train(#[from] TrainError),
     /// Data.
     Data(#[from] DataError),
+    /// A standard input.
+    Input(#[from] TaskError),
     /// A tokenizer.
     Tokenize(#[from] TokenizeError),
     /// The tensor library.

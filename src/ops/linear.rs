@@ -9,8 +9,9 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::blank::by_blocks;
 use super::math;
-use super::product::{Matrix, MatrixMut, gemm_f32};
+use super::product::{Matrix, product_into};
 use super::storage::{Elements, has_kernel, slice};
 
 /// x·Wᵀ + b: `x` is `[n, k]`, `weight` `[m, k]`, `bias` `[m]`; the result is `[n, m]`.
@@ -58,8 +59,8 @@ impl Linear {
         let dy = Matrix::new(dy, n, m);
         let product = |a: Matrix, b: Matrix| {
             let shape = (a.rows(), b.cols());
-            let mut c = vec![0.0; shape.0 * shape.1];
-            gemm_f32(1.0, a, b, 0.0, MatrixMut::new(&mut c, shape.0, shape.1), Parallelism::Rayon(0));
+            let len = shape.0 * shape.1;
+            let c = by_blocks(len, len, |_, c| product_into(c, a, b, None, Parallelism::Rayon(0)));
             Tensor::from_vec(c, shape, x.device())
         };
         let dx = match self.input_has_gradient {
@@ -139,19 +140,18 @@ impl CustomOp3 for Linear {
 /// x·Wᵀ + b.
 pub(crate) fn forward(x: Matrix, weight: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
     let (n, k, m) = (x.rows(), x.cols(), weight.rows());
-    let mut y = vec![0.0; n * m];
     if n <= FEW {
+        let mut y = vec![0.0; n * m];
         few_rows(&mut y, x, weight, bias);
         return y;
     }
     let turned = weight.turned();
     let weight = Matrix::new(&turned, k, m);
-    let rows = rows_of_block(n);
-    y.par_chunks_mut((rows * m).max(1)).enumerate().for_each(|(block, y)| {
+    let rows = rows_of_block(n, m * k);
+    by_blocks(n * m, rows * m, |block, y| {
         let x = x.rows_from(block * rows, y.len() / m);
-        product_onto_bias(y, x, weight, bias);
-    });
-    y
+        product_into(y, x, weight, bias, Parallelism::None)
+    })
 }
 
 /// Up to so many rows are bound by reading the weights, as when one token follows the other: a product's packing
@@ -185,28 +185,19 @@ fn few_rows(y: &mut [f32], x: Matrix, weight: Matrix, bias: Option<&[f32]>) {
     });
 }
 
-/// How many of `n` rows a forward block has: an even share for each thread, by sizes alone.
-pub(crate) fn rows_of_block(n: usize) -> usize {
-    let blocks = n.div_ceil(ROWS).next_multiple_of(rayon::current_num_threads());
+/// How many of `n` rows a block has under a matrix of `weights` elements: an even share for each thread, by sizes
+/// alone, and at most [`most_rows`].
+pub(crate) fn rows_of_block(n: usize, weights: usize) -> usize {
+    let blocks = n.div_ceil(most_rows(weights)).next_multiple_of(rayon::current_num_threads());
     n.div_ceil(blocks.max(1)).max(1)
 }
 
-/// The most rows of a block: enough that packing the weights again is a small part, few enough for the second
-/// cache. Of 64 to 512, this was the fastest on image-tiny and audio of
-/// `smalti bench`; text-nano would have 64.
-pub(crate) const ROWS: usize = 256;
-
-/// y ← x·W + b for row-major `y` `[n, m]` and `weight` `[k, m]`; one thread.
-pub(crate) fn product_onto_bias(y: &mut [f32], x: Matrix, weight: Matrix, bias: Option<&[f32]>) {
-    let beta = match bias {
-        Some(bias) => {
-            y.chunks_exact_mut(bias.len().max(1)).for_each(|row| row.copy_from_slice(bias));
-            1.0
-        }
-        None => 0.0,
-    };
-    let (n, m) = (x.rows(), weight.cols());
-    gemm_f32(1.0, x, weight, beta, MatrixMut::new(y, n, m), Parallelism::None);
+/// The most rows of a block: few enough for the second cache, and enough that packing the weights once more for each
+/// block is a small part. Of 64 to 1,024 on `smalti bench all`, 256 is the fastest for weights that the second cache
+/// holds too, and 512 for greater ones, which each block reads from further away.
+pub(crate) fn most_rows(weights: usize) -> usize {
+    const CACHE: usize = (1 << 20) / size_of::<f32>();
+    if weights > CACHE { 512 } else { 256 }
 }
 
 /// The sum of the rows of a row-major matrix, `[columns]`.

@@ -8,6 +8,7 @@
 //! The polynomials are minimax fits made for this file; the bounds are on the absolute or relative error of the
 //! `f32` result and are tested.
 
+use super::blank;
 use rayon::prelude::*;
 
 /// Runs `f` with the widest vector instructions that the processor has.
@@ -177,13 +178,17 @@ pub(crate) fn rows_in_block(n: usize, d: usize) -> usize {
 
 /// The sum of the tasks' vectors of `len` elements, in order.
 pub(crate) fn add_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
-    parts
-        .into_iter()
-        .reduce(|mut sum, part| {
-            add(&mut sum, &part);
-            sum
-        })
-        .unwrap_or_else(|| vec![0.0; len])
+    let mut parts = parts.into_iter();
+    let Some(mut sum) = parts.next() else { return vec![0.0; len] };
+    for part in parts {
+        sum.par_chunks_mut(BLOCK).zip(part.par_chunks(BLOCK)).for_each(|(sum, part)| {
+            vectorize(
+                #[inline(always)]
+                || add(sum, part),
+            )
+        });
+    }
+    sum
 }
 
 /// Elements of one task of an elementwise operation: some microseconds of work, far above a task's cost.
@@ -191,35 +196,25 @@ pub(crate) const BLOCK: usize = 16 * 1024;
 
 /// `f` of each element, in parallel.
 pub(crate) fn map(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
-    let mut result = vec![0.0; x.len()];
-    result.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(result, x)| {
+    blank::by_blocks(x.len(), BLOCK, |block, result| {
+        let x = &x[block * BLOCK..][..result.len()];
         vectorize(
             #[inline(always)]
-            || {
-                for (result, &x) in result.iter_mut().zip(x) {
-                    *result = f(x);
-                }
-            },
+            || blank::map(result, x, &f),
         )
-    });
-    result
+    })
 }
 
 /// `f` of each pair of elements of two slices of one length, in parallel.
 pub(crate) fn map2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
-    let mut result = vec![0.0; x.len()];
-    let inputs = x.par_chunks(BLOCK).zip(y.par_chunks(BLOCK));
-    result.par_chunks_mut(BLOCK).zip(inputs).for_each(|(result, (x, y))| {
+    blank::by_blocks(x.len(), BLOCK, |block, result| {
+        let part = block * BLOCK..block * BLOCK + result.len();
+        let (x, y) = (&x[part.clone()], &y[part]);
         vectorize(
             #[inline(always)]
-            || {
-                for ((result, &x), &y) in result.iter_mut().zip(x).zip(y) {
-                    *result = f(x, y);
-                }
-            },
+            || blank::map2(result, x, y, &f),
         )
-    });
-    result
+    })
 }
 
 #[cfg(test)]

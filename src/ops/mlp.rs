@@ -6,9 +6,10 @@
 
 use super::activation::{self, Activation};
 use super::autograd::{Gradient, Value, by_reference, with_rule};
-use super::linear::{self, FEW, ROWS};
+use super::blank::{by_blocks, two_by_blocks};
+use super::linear::{self, FEW};
 use super::math;
-use super::product::{Matrix, MatrixMut, gemm_f32};
+use super::product::{Matrix, MatrixMut, gemm_f32, product_into};
 use super::storage::{Elements, has_kernel};
 use candle_core::{Result, Tensor, bail};
 use gemm::Parallelism;
@@ -122,23 +123,20 @@ impl<'a> Kernel<'a> {
             let active = Matrix::new(&active, self.n, self.d_ff);
             return (linear::forward(active, self.outer(), self.outer_bias.as_deref()), hidden);
         }
-        let (mut y, mut hidden) = (vec![0.0; self.n * self.d_out], vec![0.0; self.n * self.d_ff]);
         let (inner, outer) = (self.inner().turned(), self.outer().turned());
         let (inner, outer) =
             (Matrix::new(&inner, self.d, self.d_ff), Matrix::new(&outer, self.d_ff, self.d_out));
-        let rows = linear::rows_of_block(self.n);
-        let blocks = y.par_chunks_mut((rows * self.d_out).max(1));
-        let blocks = blocks.zip(hidden.par_chunks_mut((rows * self.d_ff).max(1)));
-        blocks.zip(self.x.par_chunks((rows * self.d).max(1))).for_each(|((y, hidden), x)| {
-            let n = x.len() / self.d;
-            let x = Matrix::new(x, n, self.d);
-            linear::product_onto_bias(hidden, x, inner, self.inner_bias.as_deref());
+        let (x, none) = (Matrix::new(&self.x, self.n, self.d), Parallelism::None);
+        let rows = linear::rows_of_block(self.n, self.d * self.d_ff);
+        two_by_blocks(self.n, [self.d_out, self.d_ff], rows, |block, y, hidden| {
+            let n = y.len() / self.d_out;
+            let x = x.rows_from(block * rows, n);
+            let hidden = product_into(hidden, x, inner, self.inner_bias.as_deref(), none);
             let mut active = vec![0.0; hidden.len()];
             self.activation.forward(hidden, &mut active);
             let active = Matrix::new(&active, n, self.d_ff);
-            linear::product_onto_bias(y, active, outer, self.outer_bias.as_deref());
-        });
-        (y, hidden)
+            (product_into(y, active, outer, self.outer_bias.as_deref(), none), hidden)
+        })
     }
 
     /// The gradients of x, the weights and the biases there are.
@@ -152,14 +150,15 @@ impl<'a> Kernel<'a> {
         let sums: Vec<Sums> = tasks
             .map(|(((dx, x), hidden), dy)| {
                 let mut sums = Sums {
-                    inner: vec![0.0; d_ff * d],
-                    outer: vec![0.0; d_out * d_ff],
+                    inner: vec![],
+                    outer: vec![],
                     inner_bias: vec![0.0; d_ff],
                     outer_bias: vec![0.0; d_out],
                 };
-                let blocks = dx.chunks_mut(ROWS * d).zip(x.chunks(ROWS * d));
-                let blocks = blocks.zip(hidden.chunks(ROWS * d_ff)).zip(dy.chunks(ROWS * d_out));
-                let (mut active, mut d_hidden) = (vec![0.0; ROWS * d_ff], vec![0.0; ROWS * d_ff]);
+                let block = linear::most_rows(d * d_ff);
+                let blocks = dx.chunks_mut(block * d).zip(x.chunks(block * d));
+                let blocks = blocks.zip(hidden.chunks(block * d_ff)).zip(dy.chunks(block * d_out));
+                let (mut active, mut d_hidden) = (vec![0.0; block * d_ff], vec![0.0; block * d_ff]);
                 for (((dx, x), hidden), dy) in blocks {
                     let (active, d_hidden) = (&mut active[..hidden.len()], &mut d_hidden[..hidden.len()]);
                     self.backward_block(x, hidden, dy, active, d_hidden, dx, &mut sums);
@@ -198,11 +197,9 @@ impl<'a> Kernel<'a> {
         gemm_f32(1.0, dy_rows, self.outer(), 0.0, MatrixMut::new(d_hidden, n, d_ff), none);
         self.activation.forward_and_backward(hidden, active, d_hidden);
         let (active, d_hidden) = (&*active, &*d_hidden);
-        let d_outer = MatrixMut::new(&mut sums.outer, d_out, d_ff);
-        gemm_f32(1.0, dy_rows.t(), Matrix::new(active, n, d_ff), 1.0, d_outer, none);
+        accumulate(&mut sums.outer, dy_rows.t(), Matrix::new(active, n, d_ff));
         let d_hidden_rows = Matrix::new(d_hidden, n, d_ff);
-        let d_inner = MatrixMut::new(&mut sums.inner, d_ff, d);
-        gemm_f32(1.0, d_hidden_rows.t(), Matrix::new(x, n, d), 1.0, d_inner, none);
+        accumulate(&mut sums.inner, d_hidden_rows.t(), Matrix::new(x, n, d));
         gemm_f32(1.0, d_hidden_rows, self.inner(), 0.0, MatrixMut::new(dx, n, d), none);
         math::vectorize(
             #[inline(always)]
@@ -211,6 +208,15 @@ impl<'a> Kernel<'a> {
                 dy.chunks_exact(d_out).for_each(|row| math::add(&mut sums.outer_bias, row));
             },
         );
+    }
+}
+
+/// sum ← sum + a·b; an empty sum is nothing yet.
+fn accumulate(sum: &mut Vec<f32>, a: Matrix, b: Matrix) {
+    let ((m, n), none) = ((a.rows(), b.cols()), Parallelism::None);
+    match sum.is_empty() {
+        true => *sum = by_blocks(m * n, m * n, |_, sum| product_into(sum, a, b, None, none)),
+        false => gemm_f32(1.0, a, b, 1.0, MatrixMut::new(sum, m, n), none),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod autograd;
+mod blank;
 pub mod cross_entropy;
 pub mod ctc;
 pub mod dropout;

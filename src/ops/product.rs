@@ -2,9 +2,11 @@
 //!
 //! It runs at 85% to 95% of what the processor multiplies and adds, at the shapes of training steps.
 
+use super::blank::{self, Blank, by_blocks};
 use super::math;
 use gemm::Parallelism;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Seconds that a product of two square matrices of `n` takes on all threads, into memory that is there already.
 pub fn time_of_product(n: usize) -> f64 {
@@ -75,22 +77,18 @@ impl<'a> Matrix<'a> {
     /// The elements of the transpose of a row-major matrix, row-major. A product packs a matrix that is turned by
     /// its strides element by element, and once for each block of rows; a copy costs that once.
     pub(crate) fn turned(&self) -> Vec<f32> {
-        let (rows, cols) = (self.rows, self.cols);
-        let mut turned = vec![0.0; rows * cols];
-        let bands = turned.par_chunks_mut((TILE * rows).max(1)).enumerate();
-        bands.for_each(|(band, turned)| {
+        by_blocks(self.rows * self.cols, TILE * self.rows, |band, turned| {
             math::vectorize(
                 #[inline(always)]
                 || self.turn_band(band * TILE, turned),
             )
-        });
-        turned
+        })
     }
 
     /// Writes the columns from `first` on as rows: as many as there is room for.
     #[inline(always)]
-    fn turn_band(&self, first: usize, turned: &mut [f32]) {
-        let (rows, width) = (self.rows, turned.len() / self.rows);
+    fn turn_band<'b>(&self, first: usize, turned: &'b mut Blank) -> &'b mut [f32] {
+        let (rows, width) = (self.rows, turned.len() / self.rows.max(1));
         for top in (0..rows).step_by(TILE) {
             let height = TILE.min(rows - top);
             let mut tile = [[0.0; TILE]; TILE];
@@ -99,12 +97,18 @@ impl<'a> Matrix<'a> {
             }
             for (column, turned) in turned.chunks_exact_mut(rows).enumerate() {
                 let turned = &mut turned[top..top + height];
-                match <&mut [f32; TILE]>::try_from(&mut *turned) {
-                    Ok(turned) => *turned = std::array::from_fn(|row| tile[row][column]),
-                    Err(_) => turned.iter_mut().zip(&tile).for_each(|(turned, row)| *turned = row[column]),
+                match <&mut [_; TILE]>::try_from(&mut *turned) {
+                    Ok(turned) => *turned = std::array::from_fn(|row| MaybeUninit::new(tile[row][column])),
+                    Err(_) => {
+                        turned.iter_mut().zip(&tile).for_each(|(blank, row)| _ = blank.write(row[column]))
+                    }
                 }
             }
         }
+        assert_eq!(turned.len(), rows * width);
+        // SAFETY: bands of rows from `top` to `top + height` leave none of the rows out, and of each of `width` columns
+        // all of them are written; there are no more elements.
+        unsafe { blank::written(turned) }
     }
 
     /// The transpose of the same elements.
@@ -139,39 +143,78 @@ impl<'a> MatrixMut<'a> {
 /// `Parallelism::Rayon(0)` uses all threads where the product is large enough to gain; `None` is for callers
 /// that are parallel themselves. Panics where the shapes do not fit each other or reach beyond their slices.
 pub(crate) fn gemm_f32(alpha: f32, a: Matrix, b: Matrix, beta: f32, c: MatrixMut, parallelism: Parallelism) {
-    let (m, n, k) = (c.rows, c.cols, a.cols);
-    assert!(
-        a.rows == m && b.rows == k && b.cols == n,
-        "[{}, {k}]·[{}, {}] ≠ [{m}, {n}]",
-        a.rows,
-        b.rows,
-        b.cols
-    );
-    if m == 0 || n == 0 {
-        return;
-    }
-    if k == 0 {
-        for row in c.data.chunks_mut(c.row_stride).take(m) {
+    let (m, n) = (c.rows, c.cols);
+    assert!(a.rows == m && b.cols == n, "[{}, {}]·[{}, {}] ≠ [{m}, {n}]", a.rows, a.cols, b.rows, b.cols);
+    if a.cols == 0 {
+        for row in c.data.chunks_mut(c.row_stride.max(1)).take(m) {
             row.iter_mut().take(n).for_each(|c| *c = if beta == 0.0 { 0.0 } else { beta * *c });
         }
+        return;
+    }
+    // SAFETY: a slice may be read and written.
+    unsafe { multiply(alpha, a, b, beta, c.data.as_mut_ptr(), c.data.len(), c.row_stride, parallelism) }
+}
+
+/// a·b + `bias`, row-major into blank elements.
+pub(crate) fn product_into<'a>(
+    blank: &'a mut Blank,
+    a: Matrix,
+    b: Matrix,
+    bias: Option<&[f32]>,
+    parallelism: Parallelism,
+) -> &'a mut [f32] {
+    let (m, n) = (a.rows, b.cols);
+    assert_eq!(blank.len(), m * n, "[{m}, {n}] has other than {} elements", blank.len());
+    let zeros = (a.cols == 0 && bias.is_none()).then(|| vec![0.0; n]);
+    if let Some(row) = bias.or(zeros.as_deref()) {
+        let c = blank::repeat(blank, row);
+        gemm_f32(1.0, a, b, 1.0, MatrixMut::new(c, m, n), parallelism);
+        return c;
+    }
+    // SAFETY: with `beta` 0 the product writes each of the m·n elements, which lie side by side, and reads none.
+    unsafe {
+        multiply(1.0, a, b, 0.0, blank.as_mut_ptr().cast(), blank.len(), n, parallelism);
+        blank::written(blank)
+    }
+}
+
+/// [`gemm_f32`] for a and b that share at least one dimension, with c by its address.
+///
+/// # Safety
+/// The `len` elements from `c` on may be written, and unless `beta` is 0 read.
+#[allow(clippy::too_many_arguments)] // a matrix by its parts
+unsafe fn multiply(
+    alpha: f32,
+    a: Matrix,
+    b: Matrix,
+    beta: f32,
+    c: *mut f32,
+    len: usize,
+    row_stride: usize,
+    parallelism: Parallelism,
+) {
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    assert!(b.rows == k && k > 0, "[{m}, {k}]·[{}, {n}] has no inner dimension", b.rows);
+    if m == 0 || n == 0 {
         return;
     }
     let last = |rows, row_stride, cols, col_stride| (rows - 1) * row_stride + (cols - 1) * col_stride;
     assert!(last(m, a.row_stride, k, a.col_stride) < a.data.len(), "a is longer than its slice");
     assert!(last(k, b.row_stride, n, b.col_stride) < b.data.len(), "b is longer than its slice");
-    assert!(last(m, c.row_stride, n, 1) < c.data.len(), "c is longer than its slice");
-    assert!(m == 1 || n <= c.row_stride, "rows of c overlap");
+    assert!(last(m, row_stride, n, 1) < len, "c is longer than its slice");
+    assert!(m == 1 || n <= row_stride, "rows of c overlap");
     // SAFETY: the asserts keep each element that the product touches, at i·row_stride + j·col_stride, inside its
-    // slice, and no two of c's coincide, so threads write apart; `c` is borrowed mutably, so it is neither a nor b.
-    // Strides fit an `isize` because they are below a slice's length wherever they are multiplied by more than 0.
+    // slice, and no two of c's coincide, so threads write apart. What may be written is neither of the slices a and
+    // b, which are borrowed. Strides fit an `isize` because they are below a slice's length wherever they are
+    // multiplied by more than 0.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            c.data.as_mut_ptr(),
+            c,
             1,
-            c.row_stride as isize,
+            row_stride as isize,
             beta != 0.0,
             a.data.as_ptr(),
             a.col_stride as isize,

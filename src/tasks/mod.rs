@@ -11,12 +11,14 @@ mod holdout;
 #[cfg(feature = "image")]
 pub mod image;
 mod saved;
+mod standard;
 #[cfg(feature = "text")]
 pub mod text;
 #[cfg(feature = "trajectory")]
 pub mod trajectory;
 
 pub use saved::{SavedTask, SavedTokenizer, save};
+pub use standard::{StandardInput, standard_inputs};
 
 use crate::data::{DataError, Dataset};
 use crate::task::Task;

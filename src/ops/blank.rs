@@ -1,0 +1,135 @@
+//! Results whose memory is written once: a kernel fills it, and nothing sets it to zero before.
+//!
+//! Zeroing a result costs as much as writing it, and on one thread. A function that fills blank elements gives them
+//! back as written; that is how the ones below know that none was left out.
+
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
+
+/// Elements that hold nothing yet.
+pub(crate) type Blank = [MaybeUninit<f32>];
+
+/// `n` elements in blocks of `block`, in parallel. `fill` gets a block's number and its elements, and gives them back.
+pub(crate) fn by_blocks(
+    n: usize,
+    block: usize,
+    fill: impl Fn(usize, &mut Blank) -> &mut [f32] + Sync,
+) -> Vec<f32> {
+    let mut result = Vec::with_capacity(n);
+    let blanks = result.spare_capacity_mut()[..n].par_chunks_mut(block.max(1));
+    blanks.enumerate().for_each(|(i, blank)| {
+        let expected = (blank.as_ptr().cast::<f32>(), blank.len());
+        let written = fill(i, blank);
+        assert!((written.as_ptr(), written.len()) == expected, "a block was not filled");
+    });
+    // SAFETY: each of the first n elements was in one block, and each block came back as `f32`s.
+    unsafe { result.set_len(n) }
+    result
+}
+
+/// [`by_blocks`] for two results at once, of `n` rows of widths `widths`, in blocks of `rows`.
+pub(crate) fn two_by_blocks(
+    n: usize,
+    widths: [usize; 2],
+    rows: usize,
+    fill: impl for<'a> Fn(usize, &'a mut Blank, &'a mut Blank) -> (&'a mut [f32], &'a mut [f32]) + Sync,
+) -> (Vec<f32>, Vec<f32>) {
+    let [a, b] = widths.map(|width| n * width);
+    let mut second = Vec::with_capacity(b);
+    let seconds = second.spare_capacity_mut()[..b].par_chunks_mut((rows * widths[1]).max(1));
+    let mut first = Vec::with_capacity(a);
+    let firsts = first.spare_capacity_mut()[..a].par_chunks_mut((rows * widths[0]).max(1));
+    firsts.zip(seconds).enumerate().for_each(|(i, (first, second))| {
+        let expected = [(first.as_ptr().cast::<f32>(), first.len()), (second.as_ptr().cast(), second.len())];
+        let (first, second) = fill(i, first, second);
+        let written = [(first.as_ptr(), first.len()), (second.as_ptr(), second.len())];
+        assert!(written == expected, "a block was not filled");
+    });
+    assert!(a.div_ceil((rows * widths[0]).max(1)) == b.div_ceil((rows * widths[1]).max(1)), "unequal blocks");
+    // SAFETY: as many blocks of the one as of the other, so that zipping has dropped none; each came back as `f32`s.
+    unsafe {
+        first.set_len(a);
+        second.set_len(b);
+    }
+    (first, second)
+}
+
+/// The elements, once each has been written.
+///
+/// # Safety
+/// Each must have been.
+pub(crate) unsafe fn written(blank: &mut Blank) -> &mut [f32] {
+    // SAFETY: `MaybeUninit<f32>` lies in memory as `f32` does, and the caller has written each.
+    unsafe { &mut *(std::ptr::from_mut(blank) as *mut [f32]) }
+}
+
+/// The same row again and again.
+pub(crate) fn repeat<'a>(blank: &'a mut Blank, row: &[f32]) -> &'a mut [f32] {
+    let rows = blank.chunks_exact_mut(row.len().max(1));
+    rows.for_each(|blank| blank.iter_mut().zip(row).for_each(|(blank, &x)| _ = blank.write(x)));
+    assert!(blank.is_empty() || blank.len().is_multiple_of(row.len()), "other than whole rows");
+    // SAFETY: whole rows of the row's length leave no element out.
+    unsafe { written(blank) }
+}
+
+/// The result of `f` for each element of `x`.
+#[inline(always)]
+pub(crate) fn map<'a>(blank: &'a mut Blank, x: &[f32], f: impl Fn(f32) -> f32) -> &'a mut [f32] {
+    assert_eq!(blank.len(), x.len());
+    for (blank, &x) in blank.iter_mut().zip(x) {
+        blank.write(f(x));
+    }
+    // SAFETY: the lengths are equal, so the loop has reached each.
+    unsafe { written(blank) }
+}
+
+/// The result of `f` for each pair of elements of `x` and `y`.
+#[inline(always)]
+pub(crate) fn map2<'a>(
+    blank: &'a mut Blank,
+    x: &[f32],
+    y: &[f32],
+    f: impl Fn(f32, f32) -> f32,
+) -> &'a mut [f32] {
+    assert!(blank.len() == x.len() && blank.len() == y.len());
+    for ((blank, &x), &y) in blank.iter_mut().zip(x).zip(y) {
+        blank.write(f(x, y));
+    }
+    // SAFETY: the lengths are equal, so the loop has reached each.
+    unsafe { written(blank) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_filled_in_their_places() {
+        let x: Vec<f32> = (0..1000).map(|i| i as f32).collect();
+        for block in [1, 7, 1000, 5000] {
+            let doubled = by_blocks(1000, block, |i, blank| {
+                let start = i * block;
+                let end = start + blank.len();
+                map(blank, &x[start..end], |x| 2.0 * x)
+            });
+            assert!(doubled.iter().enumerate().all(|(i, &y)| y == 2.0 * i as f32));
+        }
+        assert!(by_blocks(0, 3, |_, blank| map(blank, &[], |x| x)).is_empty());
+    }
+
+    #[test]
+    fn two_results_are_filled_side_by_side() {
+        let (a, b) = two_by_blocks(10, [2, 3], 4, |i, a, b| {
+            let (ones, twos) = (vec![i as f32; a.len()], vec![-(i as f32); b.len()]);
+            (map(a, &ones, |x| x), map2(b, &twos, &twos, |x, y| x + y))
+        });
+        assert_eq!((a.len(), b.len()), (20, 30));
+        assert_eq!((a[7], a[8], a[19], b[11], b[12], b[29]), (0.0, 1.0, 2.0, 0.0, -2.0, -4.0));
+    }
+
+    #[test]
+    #[should_panic(expected = "not filled")]
+    fn a_block_left_out_is_noticed() {
+        by_blocks(4, 2, |_, blank| map(&mut blank[..1], &[1.0], |x| x));
+    }
+}

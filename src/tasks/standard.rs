@@ -1,0 +1,85 @@
+//! One file of each modality and a tokenizer for it: what `smalti bench tokenizers` measures.
+
+use super::TaskError;
+use smalti_contract::AnyTokenizer;
+
+/// A file's bytes and what makes tokens of them.
+pub struct StandardInput {
+    /// What becomes what.
+    pub what: &'static str,
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// The tokenizer.
+    pub tokenizer: Box<dyn AnyTokenizer>,
+}
+
+/// For each modality of this build: 1 MiB of text to characters, a JPEG of 500×375 pixels to the patches of a 224×224
+/// ViT, 30 seconds of WAV to slices of Whisper's log-mel, and the shipped log of CartPole to windows of 20 steps.
+///
+/// # Errors
+/// What a tokenizer refuses.
+pub fn standard_inputs() -> Result<Vec<StandardInput>, TaskError> {
+    Ok(vec![
+        #[cfg(feature = "text")]
+        characters()?,
+        #[cfg(feature = "image")]
+        patches()?,
+        #[cfg(feature = "audio")]
+        slices()?,
+        #[cfg(feature = "trajectory")]
+        windows()?,
+    ])
+}
+
+#[cfg(feature = "text")]
+fn characters() -> Result<StandardInput, TaskError> {
+    use smalti_contract::Tokenizer;
+    use smalti_text::{TextTokenizer, fit};
+    const LENGTH: usize = 1 << 20;
+    let text = crate::data::read_text("builtin:text/smalti.txt")?;
+    let text: String = text.chars().cycle().take(LENGTH).collect();
+    let tokenizer = TextTokenizer::new(fit::characters([&*text], vec![], LENGTH)?)?;
+    let what = "text to characters";
+    Ok(StandardInput { what, bytes: text.into_bytes(), tokenizer: Box::new(tokenizer) })
+}
+
+#[cfg(feature = "image")]
+fn patches() -> Result<StandardInput, TaskError> {
+    use smalti_contract::Tokenizer;
+    use smalti_image::{Image, ImageConfig, ImageTokenizer, write_jpeg};
+    let (width, height) = (500, 375);
+    // Waves of several lengths: neither flat, which decodes too fast, nor noise, which no photograph is.
+    let pixel = |i: usize| {
+        let (x, y, c) = ((i / 3 % width) as f32, (i / 3 / width) as f32, (i % 3) as f32);
+        (127.0 + 60.0 * (x * 0.05 + c).sin() + 40.0 * (y * 0.21).cos() + 20.0 * ((x + y) * 0.9).sin()) as u8
+    };
+    let image = Image::new(width, height, 3, (0..3 * width * height).map(pixel).collect())?;
+    let tokenizer = ImageTokenizer::new(ImageConfig::vit(3, 16, [224, 224]))?;
+    let what = "JPEG of 500×375 to 16×16 patches of 224×224";
+    Ok(StandardInput { what, bytes: write_jpeg(&image, 90)?, tokenizer: Box::new(tokenizer) })
+}
+
+#[cfg(feature = "audio")]
+fn slices() -> Result<StandardInput, TaskError> {
+    use crate::random;
+    use smalti_audio::{AudioConfig, AudioTokenizer, Waveform, write_wav};
+    use smalti_contract::Tokenizer;
+    let mut clip = Waveform::silence(16_000, 30.0);
+    let noise = random::normal(&mut random::generator(0), clip.samples.len());
+    clip.samples.iter_mut().zip(noise).for_each(|(sample, noise)| *sample = 0.1 * noise);
+    let tokenizer = AudioTokenizer::new(AudioConfig::default())?;
+    let what = "WAV of 30 s to log-mel slices";
+    Ok(StandardInput { what, bytes: write_wav(&clip, 16)?, tokenizer: Box::new(tokenizer) })
+}
+
+#[cfg(feature = "trajectory")]
+fn windows() -> Result<StandardInput, TaskError> {
+    use smalti_contract::{TokenizeError, Tokenizer};
+    use smalti_trajectory::{FitOptions, TrajectoryTokenizer, fit, npz};
+    let bytes = include_bytes!("../../data/cartpole-mixed.npz").to_vec();
+    let refuse = |e: smalti_trajectory::TrajectoryError| TokenizeError::Input(e.to_string());
+    let episodes = npz::read(&bytes).map_err(refuse)?;
+    let tokenizer = TrajectoryTokenizer::new(fit(&episodes, FitOptions::default()).map_err(refuse)?)?;
+    let what = "npz of 335 episodes to windows of 20 steps";
+    Ok(StandardInput { what, bytes, tokenizer: Box::new(tokenizer) })
+}
