@@ -42,7 +42,8 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """Features to outputs read at one token: `smalti` too computes the last block for that token alone."""
+    """Features to outputs at one token. The last block is computed for all tokens, as PyTorch's users write it; smalti
+    computes it for the tokens that a head may read: image-tiny's readout, trajectory's states."""
 
     def __init__(self, layers, heads, d, features, tokens, outputs, causal):
         super().__init__()

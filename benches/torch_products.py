@@ -2,7 +2,7 @@
 
     python torch_products.py LOAD
 
-For n tokens of width d: the maps d → d, 2·d, 4·d and back from 4·d, each forward (x·Wᵀ) and backward (dy·W and dyᵀ·x), f32
+For n tokens of width d: the maps d → 3·d (query, key, value), d → d, d → 4·d and 4·d → d, each forward (x·Wᵀ) and backward (dy·W and dyᵀ·x), f32
 on the processor, as often as a training step has them. Prints the FLOP over the sum of median times. Needs only torch.
 """
 

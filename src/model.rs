@@ -110,7 +110,7 @@ impl Model {
     fn hidden(
         &self,
         batch: &Batch,
-        rows: Option<Vec<u32>>,
+        rows: Option<&[u32]>,
         dropout_seed: Option<u64>,
     ) -> candle_core::Result<Value> {
         let memory = match (&self.encoder, &batch.encoder) {
@@ -133,8 +133,8 @@ impl Model {
         dropout_seed: Option<u64>,
         label_smoothing: f32,
     ) -> candle_core::Result<Vec<HeadLoss>> {
-        let read_rows = ReadRows::of(batch);
-        let hidden = self.hidden(batch, read_rows.to_compute(), dropout_seed)?;
+        let read_rows = batch.read_rows();
+        let hidden = self.hidden(batch, read_rows.some(), dropout_seed)?;
         let losses = batch.heads.iter().map(|read| {
             let head = &self.heads[read.task];
             let output = head.forward(&hidden, &read_rows.places(&read.rows))?;
@@ -150,8 +150,8 @@ impl Model {
     /// Where the tensor library refuses.
     pub fn outputs(&self, batch: &Batch) -> candle_core::Result<Vec<Tensor>> {
         without_gradients(|| {
-            let read_rows = ReadRows::of(batch);
-            let hidden = self.hidden(batch, read_rows.to_compute(), None)?;
+            let read_rows = batch.read_rows();
+            let hidden = self.hidden(batch, read_rows.some(), None)?;
             let output =
                 |read: &HeadBatch| self.heads[read.task].forward(&hidden, &read_rows.places(&read.rows));
             batch.heads.iter().map(|read| Ok(output(read)?.into_tensor())).collect()
@@ -173,11 +173,11 @@ impl Model {
             cache.memory = Some((self.run(encoder, tokens, None, None, None)?, tokens.meta.clone()));
         }
         let seen = cache.seen.clone();
-        let read_rows = ReadRows::of(batch);
+        let read_rows = batch.read_rows();
         let memory = cache.memory.as_ref();
-        let pass = self.pass(&batch.main.meta, None, &seen, memory, None);
-        let last = self.pass(&batch.main.meta, read_rows.to_compute(), &seen, memory, None);
-        let hidden = self.stack.forward(&self.embedder.forward(&batch.main)?, &pass, &last, Some(cache))?;
+        let passes = self.passes(&batch.main.meta, read_rows.some(), &seen, memory, None);
+        let x = self.embedder.forward(&batch.main)?;
+        let hidden = self.stack.forward(&x, &passes.0, passes.1.as_ref(), Some(cache))?;
         let rows: Vec<u32> = batch.heads.iter().flat_map(|head| read_rows.places(&head.rows)).collect();
         Ok(self.heads[task].forward(&hidden, &rows)?.into_tensor())
     }
@@ -251,27 +251,41 @@ impl Model {
         self.rules.iter().map(view).collect()
     }
 
-    /// What a stack needs beside `tokens`, of which `rows` look around: at `keys`, and at the other stack's output.
-    fn pass(
+    /// What a stack needs beside `tokens`, which look at `keys` and at the other stack's output; and what its last
+    /// block needs, where only `rows` of them look around there.
+    fn passes(
         &self,
         tokens: &Arc<TokenMeta>,
-        rows: Option<Vec<u32>>,
+        rows: Option<&[u32]>,
         keys: &Arc<TokenMeta>,
         memory: Option<&(Value, Arc<TokenMeta>)>,
         dropout: Option<&Dropout>,
-    ) -> Pass {
-        let looking = rows.as_ref().map_or(tokens.clone(), |rows| Arc::new(tokens.take(rows)));
-        let dropout = dropout.map(|all| rows.as_ref().map_or(all.clone(), |rows| all.of(rows)));
-        Pass {
-            self_views: self.views(&looking, keys),
-            memory: memory.map(|(memory, meta)| self.memory(memory, meta, &looking, dropout.as_ref())),
-            angles: self.angles(tokens).map(|keys| {
-                let queries = if rows.is_some() { self.angles(&looking) } else { None };
-                Turns { queries: queries.unwrap_or(keys.clone()), keys }
-            }),
-            rows,
-            dropout,
-        }
+    ) -> (Pass, Option<Pass>) {
+        let angles = self.angles(tokens);
+        let look_at = |looking: &Arc<TokenMeta>, dropout: Option<&Dropout>| {
+            memory.map(|(memory, meta)| self.memory(memory, meta, looking, dropout))
+        };
+        let turns =
+            |queries: Option<Arc<ops::Angles>>| Some(Turns { queries: queries?, keys: angles.clone()? });
+        let last = rows.map(|rows| {
+            let looking = Arc::new(tokens.take(rows));
+            let dropout = dropout.map(|dropout| dropout.of(rows));
+            Pass {
+                self_views: self.views(&looking, keys),
+                memory: look_at(&looking, dropout.as_ref()),
+                angles: turns(angles.as_ref().map(|angles| Arc::new(angles.take(rows)))),
+                rows: Some(rows.to_vec()),
+                dropout,
+            }
+        });
+        let pass = Pass {
+            rows: None,
+            self_views: self.views(tokens, keys),
+            memory: look_at(tokens, dropout),
+            angles: turns(angles.clone()),
+            dropout: dropout.cloned(),
+        };
+        (pass, last)
     }
 
     /// What the tokens of `looking` have to look at in another stack's output.
@@ -306,46 +320,18 @@ impl Model {
         &self,
         stack: &Stack,
         tokens: &TokenBatch,
-        rows: Option<Vec<u32>>,
+        rows: Option<&[u32]>,
         memory: Option<&(Value, Arc<TokenMeta>)>,
         dropout_seed: Option<u64>,
     ) -> candle_core::Result<Value> {
         let rate = self.config.dropout;
         let dropout = dropout_seed.map(|seed| Dropout { rate, seed, rows: tokens.keys.clone() });
-        let pass = self.pass(&tokens.meta, None, &tokens.meta, memory, dropout.as_ref());
-        let last = self.pass(&tokens.meta, rows, &tokens.meta, memory, dropout.as_ref());
+        let (pass, last) = self.passes(&tokens.meta, rows, &tokens.meta, memory, dropout.as_ref());
         let mut x = self.embedder.forward(tokens)?;
         if let Some(dropout) = &dropout {
             x = dropout.apply(&x, 0)?;
         }
-        stack.forward(&x, &pass, &last, None)
-    }
-}
-
-/// The rows of the main stream that heads read: of the last block, no other row need be computed.
-struct ReadRows {
-    /// Ascending.
-    rows: Vec<u32>,
-    all: bool,
-}
-
-impl ReadRows {
-    fn of(batch: &Batch) -> Self {
-        let mut rows: Vec<u32> = batch.heads.iter().flat_map(|head| head.rows.iter().copied()).collect();
-        rows.sort_unstable();
-        rows.dedup();
-        let all = rows.len() == batch.main.meta.len();
-        Self { rows, all }
-    }
-
-    /// `None` for all.
-    fn to_compute(&self) -> Option<Vec<u32>> {
-        (!self.all).then(|| self.rows.clone())
-    }
-
-    /// Where rows that are read are among those computed.
-    fn places(&self, rows: &[u32]) -> Vec<u32> {
-        rows.iter().map(|row| self.rows.partition_point(|read| read < row) as u32).collect()
+        stack.forward(&x, &pass, last.as_ref(), None)
     }
 }
 

@@ -1,13 +1,13 @@
 //! In the last block only the rows that a head reads are computed: losses and gradients must not notice.
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use smalti::data::{Batch, Sample, Stream, Target, collate};
 use smalti::head::{HeadSpec, Says};
 use smalti::model::Model;
 use smalti::ops::{Gradients, backward};
 use smalti::rules::Rule;
 use smalti::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
-use smalti::transformer::{ModelConfig, NormPlace, Rotary};
+use smalti::transformer::{LayerRule, ModelConfig, NormPlace, Rotary};
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 
 fn kind(name: &str, vocabulary: usize) -> KindSpec {
@@ -59,18 +59,27 @@ fn group(n: u32, step: u32) -> Group {
     Group::sequence(Content::Ids((0..n).map(|i| (i * step + 1) % 9).collect()))
 }
 
-fn samples() -> Vec<(usize, Sample)> {
-    let picture = |id: u64| {
-        let tokens = Tokens::new(vec![group(8, 2 + id as u32)]).merge(readout_tokens(1));
-        let inputs = vec![(Stream::Main, tokens)];
-        (0, Sample { inputs, target: Target::class(id as u32 % 3), id })
-    };
-    let speech = |id: u64, n: u32| {
-        let main = Tokens::new(vec![group(4, 5)]).merge(Tokens::new(vec![group(n, 7)]));
-        let inputs = vec![(Stream::Encoder, Tokens::new(vec![group(6, 4)])), (Stream::Main, main)];
-        (1, Sample { inputs, target: Target::ids((0..n).collect()), id })
-    };
-    vec![picture(1), speech(2, 3), picture(3), speech(4, 5), speech(5, 1)]
+fn look(id: u64) -> (usize, Sample) {
+    let tokens = Tokens::new(vec![group(8, 2 + id as u32)]).merge(readout_tokens(1));
+    let inputs = vec![(Stream::Main, tokens)];
+    (0, Sample { inputs, target: Target::class(id as u32 % 3), id })
+}
+
+fn hear(id: u64, n: u32) -> (usize, Sample) {
+    let main = Tokens::new(vec![group(4, 5)]).merge(Tokens::new(vec![group(n, 7)]));
+    let inputs = vec![(Stream::Encoder, Tokens::new(vec![group(6, 4)])), (Stream::Main, main)];
+    (1, Sample { inputs, target: Target::ids((0..n).collect()), id })
+}
+
+/// Both tasks; one alone; documents of which nothing is read, among others and alone.
+fn batches() -> Vec<Vec<(usize, Sample)>> {
+    vec![
+        vec![look(1), hear(2, 3), look(3), hear(4, 5), hear(5, 1)],
+        vec![hear(1, 3), hear(2, 5)],
+        vec![look(1)],
+        vec![hear(1, 0), look(2), hear(3, 4)],
+        vec![hear(1, 0)],
+    ]
 }
 
 /// The sum of all heads' losses and its gradients, every row of every block computed.
@@ -88,36 +97,57 @@ fn with_every_row(model: &Model, batch: &Batch, seed: u64) -> (f32, Gradients) {
 }
 
 #[test]
-fn losses_and_gradients_are_those_of_every_row() {
-    for place in [NormPlace::Pre, NormPlace::Post] {
-        for rotary in [None, Some(Rotary { base: 100.0 })] {
-            let config = ModelConfig {
+fn losses_gradients_and_outputs_are_those_of_every_row() {
+    for norm_place in [NormPlace::Pre, NormPlace::Post] {
+        for (rotary, n_layers) in [(None, 1), (None, 2), (Some(Rotary { base: 100.0 }), 2)] {
+            let mut config = ModelConfig {
                 d_model: 16,
-                n_layers: 2,
+                n_layers,
                 n_encoder_layers: 1,
                 n_heads: 2,
                 dropout: 0.3,
-                norm_place: place,
+                norm_place,
                 rotary,
                 ..ModelConfig::default()
             };
+            // The last layer's rules are others than those before it.
+            let never = "never".parse().unwrap();
+            let (query, key) = ("picture.pixel".to_string(), "picture.pixel".to_string());
+            config.rules = vec![LayerRule { query, key, rule: never, layers: vec![n_layers - 1] }];
             let model = Model::new(&config, &[picture(), speech()], 5, &Device::Cpu).unwrap();
-            let batch = collate(model.layouts(), &samples()).unwrap();
-            let (expected, expected_gradients) = with_every_row(&model, &batch, 11);
-            let losses = model.loss(&batch, Some(11), 0.1).unwrap();
-            let loss: f32 = losses.iter().map(|head| head.sum.tensor().to_scalar::<f32>().unwrap()).sum();
-            assert!((loss - expected).abs() <= 1e-5 * expected, "{loss} is not {expected}");
-            let gradients = backward(losses.into_iter().map(|head| (head.sum, 1.0)).collect()).unwrap();
-            for (place, (name, _)) in model.params().iter().enumerate() {
-                let flat = |gradients: &Gradients| -> Vec<f32> {
-                    gradients.get(place).unwrap().flatten_all().unwrap().to_vec1().unwrap()
-                };
-                let (found, expected) = (flat(&gradients), flat(&expected_gradients));
-                let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
-                let apart = norm(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
-                // A key's bias has no gradient but what rounding leaves.
-                assert!(apart <= 1e-5 * norm(&mut expected.iter().copied()) + 1e-6, "{name}: {apart}");
+            for samples in batches() {
+                is_that_of_every_row(&model, &collate(model.layouts(), &samples).unwrap());
             }
         }
+    }
+}
+
+fn is_that_of_every_row(model: &Model, batch: &Batch) {
+    let (expected, expected_gradients) = with_every_row(model, batch, 11);
+    let losses = model.loss(batch, Some(11), 0.1).unwrap();
+    let loss: f32 = losses.iter().map(|head| head.sum.tensor().to_scalar::<f32>().unwrap()).sum();
+    assert!((loss - expected).abs() <= 1e-5 * expected, "{loss} is not {expected}");
+    let gradients = backward(losses.into_iter().map(|head| (head.sum, 1.0)).collect()).unwrap();
+    for (place, (name, _)) in model.params().iter().enumerate() {
+        let flat = |gradients: &Gradients| -> Option<Vec<f32>> {
+            Some(gradients.get(place)?.flatten_all().unwrap().to_vec1().unwrap())
+        };
+        let (Some(found), Some(expected)) = (flat(&gradients), flat(&expected_gradients)) else {
+            let reached = [&gradients, &expected_gradients].map(|gradients| gradients.get(place).is_some());
+            assert_eq!(reached, [false; 2], "{name} is reached in one way alone");
+            continue;
+        };
+        let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+        let apart = norm(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
+        // A key's bias has no gradient but what rounding leaves.
+        assert!(apart <= 1e-5 * norm(&mut expected.iter().copied()) + 1e-6, "{name}: {apart}");
+    }
+    let hidden = model.forward(batch, None).unwrap();
+    for (read, output) in batch.heads.iter().zip(model.outputs(batch).unwrap()) {
+        let expected = model.heads()[read.task].forward(&hidden, &read.rows).unwrap().into_tensor();
+        let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let apart =
+            values(&output).iter().zip(values(&expected)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(output.dims() == expected.dims() && apart <= 1e-5, "outputs are {apart} apart");
     }
 }

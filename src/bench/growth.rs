@@ -1,6 +1,9 @@
 //! How the cost of a training step grows with the length of a document, and with threads.
 
-use super::{BenchError, Load, loads::Input};
+use super::{
+    BenchError, Load,
+    loads::{Input, TEXT_NANO},
+};
 use candle_core::Device;
 use serde::Serialize;
 
@@ -34,11 +37,10 @@ pub fn growth(steps: u64, device: &Device, mut report: impl FnMut(Growth)) -> Re
     threads.push(most);
     for near in [None, Some(NEAR)] {
         for context in (6..=12).map(|power| 1 << power) {
-            let load =
-                Load { batch: 1, input: Input::Text { vocabulary: 65, context, near }, ..super::LOADS[0] };
+            let load = Load { batch: 1, input: Input::Text { vocabulary: 65, context, near }, ..TEXT_NANO };
             for &threads in &threads {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-                let step_ms = pool.install(|| load.measure(steps, f64::NAN, device))?.step_ms;
+                let step_ms = pool.install(|| load.measure(steps, None, device))?.step_ms;
                 let rule = near.map_or("causal".into(), |radius| format!("causal & near({radius}, order)"));
                 report(Growth {
                     length: context,

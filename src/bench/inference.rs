@@ -1,6 +1,7 @@
 //! Predictions: text token by token, images in batches, one action at a time.
 
-use super::{BenchError, LOADS, Load, median};
+use super::loads::{IMAGE_TINY, TEXT_CHAR, TRAJECTORY};
+use super::{BenchError, Load, median};
 use crate::data::{Dataset, Sample, Stream, Target, collate};
 use crate::model::Model;
 use candle_core::Device;
@@ -23,29 +24,29 @@ pub struct Inference {
     pub mib_read: f64,
     /// The rate at which those are read over that of memory: near or above 1, nothing but memory, or the cache that
     /// holds a part of the model, bounds the speed.
-    pub share_of_bandwidth: f64,
+    pub share_of_bandwidth: Option<f64>,
 }
 
 /// Generation with kept keys and values at text-char's size, batch 1; classification at image-tiny's, in its batches;
-/// the next action at trajectory's, batch 1. `bandwidth` is [`read_rate`](super::read_rate).
+/// the next action at trajectory's, batch 1. `bandwidth` is [`read_rate`](super::read_rate), where the
+/// device is the CPU.
 ///
 /// # Errors
 /// Where the device refuses.
-pub fn inference(bandwidth: f64, device: &Device) -> Result<Vec<Inference>, BenchError> {
-    let [_, text, image, trajectory, _] = LOADS;
+pub fn inference(bandwidth: Option<f64>, device: &Device) -> Result<Vec<Inference>, BenchError> {
     Ok(vec![
-        generate(&text, bandwidth, device)?,
-        predict(&image, image.batch, "images", 10, bandwidth, device)?,
-        predict(&trajectory, 1, "actions", 300, bandwidth, device)?,
+        generate(&TEXT_CHAR, bandwidth, device)?,
+        predict(&IMAGE_TINY, IMAGE_TINY.batch, "images", 10, bandwidth, device)?,
+        predict(&TRAJECTORY, 1, "actions", 300, bandwidth, device)?,
     ])
 }
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// Tokens that one text has: with the first, text-char's context is nearly full.
+/// Tokens that one text has, of the 256 that text-char's context holds.
 const TOKENS: usize = 200;
 
-fn generate(load: &Load, bandwidth: f64, device: &Device) -> Result<Inference, BenchError> {
+fn generate(load: &Load, bandwidth: Option<f64>, device: &Device) -> Result<Inference, BenchError> {
     let (model, _) = load.model(device)?;
     let mut seconds = Vec::new();
     for _ in 0..6 {
@@ -56,7 +57,7 @@ fn generate(load: &Load, bandwidth: f64, device: &Device) -> Result<Inference, B
     seconds.remove(0); // fills caches
     let config = model.config();
     let kept = 2 * config.d_model * config.n_layers * TOKENS / 2;
-    Ok(inference_of("generate", load, &model, "tokens", median(seconds), kept, bandwidth))
+    Ok(inference_of("generate", load, &model, "tokens", median(seconds), (1, kept), bandwidth))
 }
 
 /// The likeliest token, again and again, as `generate` writes it.
@@ -84,7 +85,7 @@ fn predict(
     batch: usize,
     unit: &'static str,
     repeats: usize,
-    bandwidth: f64,
+    bandwidth: Option<f64>,
     device: &Device,
 ) -> Result<Inference, BenchError> {
     let (model, _) = load.model(device)?;
@@ -97,7 +98,7 @@ fn predict(
         seconds.push(started.elapsed().as_secs_f64() / batch as f64);
     }
     seconds.remove(0);
-    Ok(inference_of("predict", load, &model, unit, median(seconds), 0, bandwidth))
+    Ok(inference_of("predict", load, &model, unit, median(seconds), (batch, 0), bandwidth))
 }
 
 fn inference_of(
@@ -106,11 +107,10 @@ fn inference_of(
     model: &Model,
     unit: &'static str,
     seconds: f64,
-    kept: usize,
-    bandwidth: f64,
+    (batch, kept): (usize, usize),
+    bandwidth: Option<f64>,
 ) -> Inference {
     let parameters = model.params().count();
-    let batch = if unit == "images" { load.batch } else { 1 };
     let read = 4.0 * (parameters as f64 / batch as f64 + kept as f64);
     Inference {
         what: format!("{what} {}", load.name),
@@ -118,6 +118,6 @@ fn inference_of(
         unit,
         per_s: 1.0 / seconds,
         mib_read: read / MIB,
-        share_of_bandwidth: read / seconds / bandwidth,
+        share_of_bandwidth: bandwidth.map(|bandwidth| read / seconds / bandwidth),
     }
 }

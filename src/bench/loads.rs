@@ -37,52 +37,57 @@ pub(super) enum Input {
 }
 
 /// The loads, of the sizes that the field's own code uses on a processor.
-pub const LOADS: [Load; 5] = [
-    // nanoGPT's CPU configuration.
-    Load {
-        name: "text-nano",
-        n_layers: 4,
-        n_heads: 4,
-        d_model: 128,
-        batch: 12,
-        input: Input::Text { vocabulary: 65, context: 64, near: None },
-    },
-    // nanoGPT's GPU configuration for characters, with a small batch.
-    Load {
-        name: "text-char",
-        n_layers: 6,
-        n_heads: 6,
-        d_model: 384,
-        batch: 4,
-        input: Input::Text { vocabulary: 65, context: 256, near: None },
-    },
-    // A small ViT on 32×32 pixels in 4×4 patches.
-    Load {
-        name: "image-tiny",
-        n_layers: 6,
-        n_heads: 3,
-        d_model: 192,
-        batch: 128,
-        input: Input::Image { side: 8, dim: 48, classes: 10 },
-    },
-    // Decision Transformer's Gym settings, with Hopper's sizes.
-    Load {
-        name: "trajectory",
-        n_layers: 3,
-        n_heads: 1,
-        d_model: 128,
-        batch: 64,
-        input: Input::Trajectory { steps: 20, state: 11, action: 3 },
-    },
-    Load {
-        name: "audio",
-        n_layers: 4,
-        n_heads: 4,
-        d_model: 256,
-        batch: 16,
-        input: Input::Audio { slices: 150, dim: 160, text: 24, vocabulary: 32 },
-    },
-];
+pub const LOADS: [Load; 5] = [TEXT_NANO, TEXT_CHAR, IMAGE_TINY, TRAJECTORY, AUDIO];
+
+/// nanoGPT's CPU configuration.
+pub(super) const TEXT_NANO: Load = Load {
+    name: "text-nano",
+    n_layers: 4,
+    n_heads: 4,
+    d_model: 128,
+    batch: 12,
+    input: Input::Text { vocabulary: 65, context: 64, near: None },
+};
+
+/// nanoGPT's GPU configuration for characters, with a small batch.
+pub(super) const TEXT_CHAR: Load = Load {
+    name: "text-char",
+    n_layers: 6,
+    n_heads: 6,
+    d_model: 384,
+    batch: 4,
+    input: Input::Text { vocabulary: 65, context: 256, near: None },
+};
+
+/// A small ViT on 32×32 pixels in 4×4 patches.
+pub(super) const IMAGE_TINY: Load = Load {
+    name: "image-tiny",
+    n_layers: 6,
+    n_heads: 3,
+    d_model: 192,
+    batch: 128,
+    input: Input::Image { side: 8, dim: 48, classes: 10 },
+};
+
+/// Decision Transformer's Gym settings, with Hopper's sizes.
+pub(super) const TRAJECTORY: Load = Load {
+    name: "trajectory",
+    n_layers: 3,
+    n_heads: 1,
+    d_model: 128,
+    batch: 64,
+    input: Input::Trajectory { steps: 20, state: 11, action: 3 },
+};
+
+/// A prefix of mel slices, then text.
+pub(super) const AUDIO: Load = Load {
+    name: "audio",
+    n_layers: 4,
+    n_heads: 4,
+    d_model: 256,
+    batch: 16,
+    input: Input::Audio { slices: 150, dim: 160, text: 24, vocabulary: 32 },
+};
 
 impl Load {
     /// The load of this name.

@@ -1,6 +1,10 @@
 //! What the machine can do: the bounds that everything else is measured against.
 
-use crate::ops::{time_of_product, time_of_reading};
+use crate::ops::math;
+use crate::ops::product::{Matrix, MatrixMut, gemm_f32};
+use gemm::Parallelism;
+use rayon::prelude::*;
+use std::time::Instant;
 
 /// FLOP in a second of a product of two square matrices of 1,024 on all threads: the best of 20.
 pub fn product_rate() -> f64 {
@@ -23,4 +27,27 @@ pub fn peak_memory() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(1024.0 * kib.trim().trim_end_matches("kB").trim().parse::<f64>().ok()?)
+}
+
+/// Seconds that a product of two square matrices of `n` takes on all threads, into memory that is there already.
+fn time_of_product(n: usize) -> f64 {
+    let (a, b, mut c) = (vec![0.5; n * n], vec![0.25; n * n], vec![0.0; n * n]);
+    let (a, b) = (Matrix::new(&a, n, n), Matrix::new(&b, n, n));
+    let started = Instant::now();
+    gemm_f32(1.0, a, b, 0.0, MatrixMut::new(&mut c, n, n), Parallelism::Rayon(0));
+    started.elapsed().as_secs_f64()
+}
+
+/// Seconds that all threads together take to read `memory` once.
+fn time_of_reading(memory: &[f32]) -> f64 {
+    let started = Instant::now();
+    let part = memory.len().div_ceil(rayon::current_num_threads()).max(1);
+    let sums = memory.par_chunks(part).map(|part| {
+        math::vectorize(
+            #[inline(always)]
+            || math::sum(part),
+        )
+    });
+    std::hint::black_box(sums.sum::<f32>());
+    started.elapsed().as_secs_f64()
 }

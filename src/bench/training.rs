@@ -6,7 +6,7 @@ use crate::model::Model;
 use crate::train::{Part, Silent, TrainConfig, TrainError, Trainer};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 /// What a load took.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,8 +24,10 @@ pub struct Measured {
     /// Billions of operations of the mathematics in a second: the stack's maps and the pairs in sight, forward and
     /// backward. What a kernel computes twice counts once.
     pub gflop_per_s: f64,
-    /// That over the rate of a large matrix product, measured in the same run.
-    pub share_of_peak: f64,
+    /// Billions of operations in a second of a large matrix product, where it was measured: on a CPU.
+    pub product_gflop_per_s: Option<f64>,
+    /// The first over the second.
+    pub share_of_peak: Option<f64>,
     /// The most memory that the process has held, in MiB; measured on Linux. What ran before in the same process
     /// counts.
     pub peak_memory_mib: Option<f64>,
@@ -35,11 +37,11 @@ pub struct Measured {
 const WARM_UP: u64 = 3;
 
 impl Load {
-    /// Trains for `steps` steps and takes the median time; `peak` is [`product_rate`].
+    /// Trains for `steps` steps and takes the median time; `peak` is [`product_rate`](super::product_rate), where the device is the CPU.
     ///
     /// # Errors
     /// Where the device refuses.
-    pub fn measure(&self, steps: u64, peak: f64, device: &Device) -> Result<Measured, BenchError> {
+    pub fn measure(&self, steps: u64, peak: Option<f64>, device: &Device) -> Result<Measured, BenchError> {
         let (model, task) = self.model(device)?;
         let parameters = model.params().count();
         let data: Arc<dyn Dataset> = Arc::new(*self);
@@ -69,7 +71,8 @@ impl Load {
             step_ms: 1e3 * median,
             tokens_per_s: tokens as f64 / median,
             gflop_per_s: flop / median / 1e9,
-            share_of_peak: flop / median / peak,
+            product_gflop_per_s: peak.map(|peak| peak / 1e9),
+            share_of_peak: peak.map(|peak| flop / median / peak),
             peak_memory_mib: peak_memory().map(|bytes| bytes / 1048576.0),
         })
     }
@@ -81,7 +84,8 @@ impl Load {
 fn flop_of_step(model: &Model, batch: &Batch) -> f64 {
     let meta = &batch.main.meta;
     let last = format!("stack.blocks.{}.", model.config().n_layers - 1);
-    let read: BTreeSet<u32> = batch.heads.iter().flat_map(|head| head.rows.iter().copied()).collect();
+    let read_rows = batch.read_rows();
+    let read = read_rows.rows();
     let maps = model.params().iter().filter(|(name, var)| name.starts_with("stack.") && var.rank() == 2);
     let products = maps.map(|(name, var)| {
         let partly = name.starts_with(&last) && !name.contains("key_value");

@@ -2,50 +2,93 @@
 
 use super::{device::DeviceChoice, print};
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use smalti::bench::{Growth, LOADS, Load, Measured, growth, inference, product_rate, read_rate, tokenizers};
 use std::process::{Command, Stdio};
 
-/// Measure speed: training steps on the standard loads, inference, tokenizers.
+/// Measure speed: training on the standard loads, inference, tokenizers, growth with length.
 #[derive(Args)]
 pub struct BenchArgs {
-    /// A training load: text-nano, text-char, image-tiny, trajectory, audio, or all of them, each in a process of its
-    /// own; inference: text generated, images classified, actions chosen; tokenizers: bytes to tokens, on one
-    /// thread; growth: training steps against the length of a document and threads.
-    #[arg(default_value = "all")]
-    what: String,
-    /// Training steps that are measured, after three that are not.
-    #[arg(long, default_value_t = 20)]
-    steps: u64,
-    /// Computes on auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
-    /// Prints one JSON object, with more figures than the table.
+    /// What is measured.
+    #[arg(value_enum, default_value_t = What::All)]
+    what: What,
+    /// Training steps that are measured, after three that are not; 20 unless given. Not for inference and tokenizers.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
+    /// Computes on auto, cpu, cuda or cuda:N. Not for tokenizers, which always run on the CPU.
+    #[arg(long)]
+    device: Option<DeviceChoice>,
+    /// Prints one JSON object.
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// Training steps of all loads, each in a process of its own.
+    All,
+    /// Training: 4 layers 128 wide, 12 texts of 64 characters.
+    TextNano,
+    /// Training: 6 layers 384 wide, 4 texts of 256 characters.
+    TextChar,
+    /// Training: 6 layers 192 wide, 128 images of 64 patches.
+    ImageTiny,
+    /// Training: 3 layers 128 wide, 64 windows of 20 steps.
+    Trajectory,
+    /// Training: 4 layers 256 wide, 16 clips of 150 slices and their texts.
+    Audio,
+    /// Text generated, images classified, actions chosen.
+    Inference,
+    /// Files to tokens, on one thread.
+    Tokenizers,
+    /// Training steps against the length of a document, the rule and the threads.
+    Growth,
+}
+
+impl What {
+    /// The training load of this name.
+    fn load(self) -> Option<Load> {
+        Load::named(self.to_possible_value()?.get_name())
+    }
+}
+
+impl BenchArgs {
+    fn steps(&self) -> u64 {
+        self.steps.unwrap_or(20)
+    }
+
+    fn device(&self) -> DeviceChoice {
+        self.device.unwrap_or(DeviceChoice::Auto)
+    }
+
+    /// What is given and would change nothing.
+    fn refuse_unused(&self) -> Result<()> {
+        if self.steps.is_some() && matches!(self.what, What::Inference | What::Tokenizers) {
+            bail!("--steps is for training loads and growth");
+        }
+        if self.device.is_some() && self.what == What::Tokenizers {
+            bail!("--device is not for tokenizers, which always run on the CPU");
+        }
+        Ok(())
+    }
+}
+
 /// Measures.
 pub fn run(args: BenchArgs) -> Result<()> {
-    if args.steps == 0 {
-        bail!("--steps must be at least 1");
-    }
-    match args.what.as_str() {
-        "all" => {
+    args.refuse_unused()?;
+    match (args.what.load(), args.what) {
+        (Some(load), _) => {
+            let device = args.device().open()?;
+            let peak = device.is_cpu().then(product_rate);
+            print_loads(&[load.measure(args.steps(), peak, &device)?], &args)
+        }
+        (None, What::Inference) => print_inference(&args),
+        (None, What::Tokenizers) => print_tokenizers(&args),
+        (None, What::Growth) => print_growth(&args),
+        (None, _) => {
             let measured = LOADS.iter().map(|load| apart(load, &args)).collect::<Result<Vec<_>>>()?;
             print_loads(&measured, &args)
-        }
-        "inference" => print_inference(&args),
-        "tokenizers" => print_tokenizers(&args),
-        "growth" => print_growth(&args),
-        name => {
-            let Some(load) = Load::named(name) else {
-                let known = LOADS.map(|load| load.name).join(", ");
-                bail!("no load is named {name:?}; known: {known}, all, inference, tokenizers, growth");
-            };
-            let measured = load.measure(args.steps, product_rate(), &args.device.open()?)?;
-            print_loads(&[measured], &args)
         }
     }
 }
@@ -54,8 +97,8 @@ pub fn run(args: BenchArgs) -> Result<()> {
 fn apart(load: &Load, args: &BenchArgs) -> Result<Measured> {
     let program = std::env::current_exe().context("this program cannot find itself")?;
     let output = Command::new(program)
-        .args(["bench", load.name, "--json", "--steps", &args.steps.to_string()])
-        .args(["--device", &args.device.to_string()])
+        .args(["bench", load.name, "--json", "--steps", &args.steps().to_string()])
+        .args(["--device", &args.device().to_string()])
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("the process for {} cannot be started", load.name))?;
@@ -78,7 +121,7 @@ fn print_loads(measured: &[Measured], args: &BenchArgs) -> Result<()> {
             format!("{:.2} ms", m.step_ms),
             format!("{:.0}", m.tokens_per_s),
             format!("{:.0}", m.gflop_per_s),
-            format!("{:.0}%", 100.0 * m.share_of_peak),
+            percent(m.share_of_peak),
             m.peak_memory_mib.map_or("–".into(), |mib| format!("{mib:.0} MiB")),
         ]
     });
@@ -91,10 +134,13 @@ fn print_loads(measured: &[Measured], args: &BenchArgs) -> Result<()> {
 }
 
 fn print_inference(args: &BenchArgs) -> Result<()> {
-    let bandwidth = read_rate();
-    let measured = inference(bandwidth, &args.device.open()?)?;
+    let device = args.device().open()?;
+    let bandwidth = device.is_cpu().then(read_rate);
+    let measured = inference(bandwidth, &device)?;
     if args.json {
-        return print::json(&json!({ "inference": measured, "read_gb_per_s": bandwidth / 1e9 }));
+        return print::json(
+            &json!({ "inference": measured, "read_gb_per_s": bandwidth.map(|rate| rate / 1e9) }),
+        );
     }
     let rows = measured.iter().map(|m| {
         vec![
@@ -102,14 +148,16 @@ fn print_inference(args: &BenchArgs) -> Result<()> {
             m.parameters.to_string(),
             format!("{:.0} {}/s", m.per_s, m.unit),
             format!("{:.1} MiB", m.mib_read),
-            format!("{:.0}%", 100.0 * m.share_of_bandwidth),
+            percent(m.share_of_bandwidth),
         ]
     });
     print::table(
         &["what", "parameters", "speed", "read for each", "of bandwidth"],
         &rows.collect::<Vec<_>>(),
     );
-    println!("bandwidth: {:.1} GB/s read from memory by all threads, measured first", bandwidth / 1e9);
+    if let Some(bandwidth) = bandwidth {
+        println!("bandwidth: {:.1} GB/s read from memory by all threads, measured first", bandwidth / 1e9);
+    }
     Ok(())
 }
 
@@ -137,7 +185,7 @@ fn print_tokenizers(args: &BenchArgs) -> Result<()> {
 
 fn print_growth(args: &BenchArgs) -> Result<()> {
     let mut measured: Vec<Growth> = Vec::new();
-    growth(args.steps, &args.device.open()?, |line| {
+    growth(args.steps(), &args.device().open()?, |line| {
         eprintln!("{} tokens, {}, {} threads: {:.2} ms", line.length, line.rule, line.threads, line.step_ms);
         measured.push(line);
     })?;
@@ -155,4 +203,9 @@ fn print_growth(args: &BenchArgs) -> Result<()> {
     });
     print::table(&["rule", "tokens", "threads", "step", "a token"], &rows.collect::<Vec<_>>());
     Ok(())
+}
+
+/// A share, where there is one.
+fn percent(share: Option<f64>) -> String {
+    share.map_or("–".into(), |share| format!("{:.0}%", 100.0 * share))
 }

@@ -121,9 +121,43 @@ impl Batch {
         self.main.meta.len() + self.encoder.as_ref().map_or(0, |encoder| encoder.meta.len())
     }
 
+    /// Which rows of the main stream heads read.
+    pub fn read_rows(&self) -> ReadRows {
+        let mut rows: Vec<u32> = self.heads.iter().flat_map(|head| head.rows.iter().copied()).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        ReadRows { rows, of: self.main.meta.len() }
+    }
+
     /// Documents in the batch.
     pub fn n_documents(&self) -> usize {
         self.main.meta.documents.len()
+    }
+}
+
+/// The rows of the main stream that heads read: of a last block, no other need be computed.
+#[derive(Clone, Debug)]
+pub struct ReadRows {
+    /// Ascending.
+    rows: Vec<u32>,
+    /// How many rows there are in all.
+    of: usize,
+}
+
+impl ReadRows {
+    /// The rows, ascending.
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
+    /// The rows, where they are not all there are.
+    pub fn some(&self) -> Option<&[u32]> {
+        (self.rows.len() < self.of).then_some(&self.rows)
+    }
+
+    /// Where these rows, each of which is read, are among those read.
+    pub fn places(&self, rows: &[u32]) -> Vec<u32> {
+        rows.iter().map(|row| self.rows.partition_point(|read| read < row) as u32).collect()
     }
 }
 

@@ -15,7 +15,7 @@ pub mod shipped;
 #[cfg(test)]
 mod testing;
 
-pub use collate::{Batch, HeadBatch, KindBatch, Layout, Targets, TokenBatch, collate};
+pub use collate::{Batch, HeadBatch, KindBatch, Layout, ReadRows, Targets, TokenBatch, collate};
 pub use error::DataError;
 pub use files::{Files, read, read_text};
 pub use loader::{Draw, Loader, Sampler, shares};

@@ -11,7 +11,7 @@ use super::autograd::{Value, apply2, by_reference};
 use super::storage::{Elements, has_kernel, slice};
 use crate::rules::Visibility;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use kernel::{Inputs, Output};
+use kernel::{Inputs, Kept};
 use std::{
     ops::Range,
     sync::{Arc, OnceLock},
@@ -36,7 +36,7 @@ pub fn attention(query: &Value, key_value: &Value, n_heads: usize, view: &Arc<Vi
     if !has_kernel(query.tensor()) {
         return by_reference(&[query, key_value], |t| reference(&t[0], &t[1], n_heads, view));
     }
-    let kernel = Kernel { n_heads, view: view.clone(), log_sum_exp: OnceLock::new() };
+    let kernel = Kernel { n_heads, view: view.clone(), kept: OnceLock::new() };
     apply2(query, key_value, kernel)
 }
 
@@ -95,7 +95,7 @@ struct Kernel {
     n_heads: usize,
     view: Arc<Visibility>,
     /// From forward for backward.
-    log_sum_exp: OnceLock<Vec<f32>>,
+    kept: OnceLock<Kept>,
 }
 
 impl Kernel {
@@ -117,8 +117,8 @@ impl CustomOp2 for Kernel {
         lkv: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (n, d) = lq.shape().dims2()?;
-        let Output { y, log_sum_exp } = self.inputs(slice(q, lq)?, slice(kv, lkv)?, d).forward();
-        let _ = self.log_sum_exp.set(log_sum_exp); // empty until now: an instance serves one call
+        let (y, kept) = self.inputs(slice(q, lq)?, slice(kv, lkv)?, d).forward();
+        let _ = self.kept.set(kept); // empty until now: an instance serves one call
         Ok((CpuStorage::F32(y), Shape::from((n, d))))
     }
 
@@ -130,11 +130,11 @@ impl CustomOp2 for Kernel {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let d = query.dim(1)?;
-        let Some(log_sum_exp) = self.log_sum_exp.get() else { bail!("attention: backward before forward") };
+        let Some(kept) = self.kept.get() else { bail!("attention: backward before forward") };
         let dy = dy.contiguous()?;
         let (q, kv, y, dy) =
             (Elements::of(query)?, Elements::of(key_value)?, Elements::of(y)?, Elements::of(&dy)?);
-        let (d_query, d_key_value) = self.inputs(&q, &kv, d).backward(&y, &dy, log_sum_exp);
+        let (d_query, d_key_value) = self.inputs(&q, &kv, d).backward(&y, &dy, kept);
         let device = query.device();
         Ok((
             Some(Tensor::from_vec(d_query, query.dims(), device)?),
@@ -213,6 +213,38 @@ mod tests {
                     )?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Documents are cut into heads where they are fewer than the threads, and forward says so to backward.
+    #[test]
+    fn any_number_of_threads_gives_the_same() -> Result<()> {
+        let meta = list(&[70, 3, 40]);
+        let n = meta.len();
+        let view = Arc::new(Visibility::new(mixed(), meta.clone(), meta));
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let (one, many) = (pool(1), pool(16));
+        for pool in [&one, &many] {
+            pool.install(|| {
+                check_kernel(
+                    |t| attention(&t[0], &t[1], 4, &view),
+                    |t| reference(&t[0], &t[1], 4, &view),
+                    &inputs(n, n, 16)?,
+                )
+            })?;
+        }
+        let inputs = inputs(n, n, 16)?;
+        let variables = inputs.iter().map(candle_core::Var::from_tensor).collect::<Result<Vec<_>>>()?;
+        let gradients = |forward: &rayon::ThreadPool, backward: &rayon::ThreadPool| {
+            let values: Vec<Value> = variables.iter().zip(0..).map(|(x, i)| Value::parameter(x, i)).collect();
+            let y = forward.install(|| attention(&values[0], &values[1], 4, &view))?;
+            let loss = crate::ops::squared_error(&y, &vec![0.5; n * 16], &vec![1.0; n])?;
+            backward.install(|| crate::ops::backward(vec![(loss, 1.0)]))
+        };
+        let (expected, found) = (gradients(&one, &one)?, gradients(&one, &many)?);
+        for place in 0..2 {
+            assert_close("gradient", found.get(place).unwrap(), expected.get(place).unwrap(), 1e-5)?;
         }
         Ok(())
     }

@@ -185,15 +185,15 @@ fn few_rows(y: &mut [f32], x: Matrix, weight: Matrix, bias: Option<&[f32]>) {
     });
 }
 
-/// How many of `n` rows a block has under a matrix of `weights` elements: an even share for each thread, by sizes
-/// alone, and at most [`most_rows`].
+/// How many of `n` rows a block has under a matrix of `weights` elements: an even share for each thread, and at
+/// most [`most_rows`].
 pub(crate) fn rows_of_block(n: usize, weights: usize) -> usize {
     let blocks = n.div_ceil(most_rows(weights)).next_multiple_of(rayon::current_num_threads());
     n.div_ceil(blocks.max(1)).max(1)
 }
 
-/// The most rows of a block: few enough for the second cache, and enough that packing the weights once more for each
-/// block is a small part. Of 64 to 1,024 on `smalti bench all`, 256 is the fastest for weights that the second cache
+/// The most rows of a block: few enough that its rows stay near the core, and enough that packing the weights once more
+/// for each block is a small part. Of 64 to 1,024 on `smalti bench all`, 256 is the fastest for weights that the second cache
 /// holds too, and 512 for greater ones, which each block reads from further away.
 pub(crate) fn most_rows(weights: usize) -> usize {
     const CACHE: usize = (1 << 20) / size_of::<f32>();

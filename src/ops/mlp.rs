@@ -1,7 +1,7 @@
 //! Two linear maps with an activation between them, fused.
 //!
 //! Rows go through in blocks, so that what lies between the maps, four times as wide as the tokens, is made and used
-//! in the cache. Kept for backward is the activation's input, `[n, d_ff]`; its output is made again. Forward is
+//! near the core. Kept for backward is the activation's input, `[n, d_ff]`; its output is made again. Forward is
 //! 4·n·d·d_ff FLOP, backward twice that; the memory moves 8·n·d + 4·n·d_ff bytes forward and as many backward.
 
 use super::activation::{self, Activation};
@@ -155,7 +155,7 @@ impl<'a> Kernel<'a> {
                     inner_bias: vec![0.0; d_ff],
                     outer_bias: vec![0.0; d_out],
                 };
-                let block = linear::most_rows(d * d_ff);
+                let block = linear::most_rows(d * d_ff).min(rows);
                 let blocks = dx.chunks_mut(block * d).zip(x.chunks(block * d));
                 let blocks = blocks.zip(hidden.chunks(block * d_ff)).zip(dy.chunks(block * d_out));
                 let (mut active, mut d_hidden) = (vec![0.0; block * d_ff], vec![0.0; block * d_ff]);

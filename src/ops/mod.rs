@@ -5,8 +5,8 @@
 //! the kernel against it and it against finite differences, and it runs wherever there is no kernel (another
 //! device, another type).
 //!
-//! Kernels keep two promises. Nothing depends on scheduling: work is cut by size alone and partial sums are
-//! added in order, so the same input and thread count give the same bits. And a kernel reads or writes memory
+//! Kernels keep two promises. Nothing depends on scheduling: work is cut by size and number of threads, and partial
+//! sums are added in order, so the same input and thread count give the same bits. And a kernel reads or writes memory
 //! as seldom as the mathematics allows: what backward needs is recomputed or kept as one number a row.
 
 pub mod activation;
@@ -41,7 +41,6 @@ pub use gather::gather_rows;
 pub use linear::linear;
 pub use mlp::mlp;
 pub use norm::{layer_norm, rms_norm};
-pub use product::{time_of_product, time_of_reading};
 pub(crate) use residual::add_in_place;
 pub use residual::{add, concat_rows, replace_rows};
 pub use rotary::{Angles, rotary};

@@ -1,35 +1,11 @@
 //! The matrix product that every kernel calls: `gemm`'s, behind checked slices.
 //!
-//! It runs at 85% to 95% of what the processor multiplies and adds, at the shapes of training steps.
+//! benches/README.md has its rates at the shapes of training steps.
 
 use super::blank::{self, Blank, by_blocks};
 use super::math;
 use gemm::Parallelism;
-use rayon::prelude::*;
 use std::mem::MaybeUninit;
-
-/// Seconds that a product of two square matrices of `n` takes on all threads, into memory that is there already.
-pub fn time_of_product(n: usize) -> f64 {
-    let (a, b, mut c) = (vec![0.5; n * n], vec![0.25; n * n], vec![0.0; n * n]);
-    let (a, b) = (Matrix::new(&a, n, n), Matrix::new(&b, n, n));
-    let started = std::time::Instant::now();
-    gemm_f32(1.0, a, b, 0.0, MatrixMut::new(&mut c, n, n), Parallelism::Rayon(0));
-    started.elapsed().as_secs_f64()
-}
-
-/// Seconds that all threads together take to read `memory` once.
-pub fn time_of_reading(memory: &[f32]) -> f64 {
-    let started = std::time::Instant::now();
-    let part = memory.len().div_ceil(rayon::current_num_threads()).max(1);
-    let sums = memory.par_chunks(part).map(|part| {
-        math::vectorize(
-            #[inline(always)]
-            || math::sum(part),
-        )
-    });
-    std::hint::black_box(sums.sum::<f32>());
-    started.elapsed().as_secs_f64()
-}
 
 /// Rows and columns of a tile that is turned at one time: a line of the cache is read and written whole.
 const TILE: usize = 16;
@@ -66,6 +42,7 @@ impl<'a> Matrix<'a> {
     /// Row `row` of a row-major matrix.
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> &'a [f32] {
+        debug_assert_eq!(self.col_stride, 1);
         &self.data[row * self.row_stride..][..self.cols]
     }
 
@@ -77,6 +54,7 @@ impl<'a> Matrix<'a> {
     /// The elements of the transpose of a row-major matrix, row-major. A product packs a matrix that is turned by
     /// its strides element by element, and once for each block of rows; a copy costs that once.
     pub(crate) fn turned(&self) -> Vec<f32> {
+        debug_assert_eq!(self.col_stride, 1);
         by_blocks(self.rows * self.cols, TILE * self.rows, |band, turned| {
             math::vectorize(
                 #[inline(always)]
@@ -144,8 +122,10 @@ impl<'a> MatrixMut<'a> {
 /// that are parallel themselves. Panics where the shapes do not fit each other or reach beyond their slices.
 pub(crate) fn gemm_f32(alpha: f32, a: Matrix, b: Matrix, beta: f32, c: MatrixMut, parallelism: Parallelism) {
     let (m, n) = (c.rows, c.cols);
-    assert!(a.rows == m && b.cols == n, "[{}, {}]·[{}, {}] ≠ [{m}, {n}]", a.rows, a.cols, b.rows, b.cols);
+    let fits = a.rows == m && b.rows == a.cols && b.cols == n;
+    assert!(fits, "[{}, {}]·[{}, {}] ≠ [{m}, {n}]", a.rows, a.cols, b.rows, b.cols);
     if a.cols == 0 {
+        assert!(m == 0 || (m - 1) * c.row_stride + n <= c.data.len(), "c is longer than its slice");
         for row in c.data.chunks_mut(c.row_stride.max(1)).take(m) {
             row.iter_mut().take(n).for_each(|c| *c = if beta == 0.0 { 0.0 } else { beta * *c });
         }
@@ -165,7 +145,9 @@ pub(crate) fn product_into<'a>(
 ) -> &'a mut [f32] {
     let (m, n) = (a.rows, b.cols);
     assert_eq!(blank.len(), m * n, "[{m}, {n}] has other than {} elements", blank.len());
-    let zeros = (a.cols == 0 && bias.is_none()).then(|| vec![0.0; n]);
+    assert!(bias.is_none_or(|bias| bias.len() == n), "a bias of other than {n} elements");
+    // One row or column is multiplied through a slice of c, which must hold numbers then.
+    let zeros = (bias.is_none() && (a.cols == 0 || m == 1 || n == 1)).then(|| vec![0.0; n]);
     if let Some(row) = bias.or(zeros.as_deref()) {
         let c = blank::repeat(blank, row);
         gemm_f32(1.0, a, b, 1.0, MatrixMut::new(c, m, n), parallelism);
@@ -181,7 +163,8 @@ pub(crate) fn product_into<'a>(
 /// [`gemm_f32`] for a and b that share at least one dimension, with c by its address.
 ///
 /// # Safety
-/// The `len` elements from `c` on may be written, and unless `beta` is 0 read.
+/// The `len` elements from `c` on must be the caller's alone to write for as long as the call takes, so that they
+/// overlap neither a nor b. They may hold nothing yet only where `beta` is 0, a has several rows and b several columns.
 #[allow(clippy::too_many_arguments)] // a matrix by its parts
 unsafe fn multiply(
     alpha: f32,

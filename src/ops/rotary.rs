@@ -31,6 +31,14 @@ impl Angles {
         Self { cos, sin, n: places.len(), half }
     }
 
+    /// The angles of these rows alone.
+    pub fn take(&self, rows: &[u32]) -> Self {
+        let of = |numbers: &[f32]| {
+            rows.iter().flat_map(|&row| &numbers[row as usize * self.half..][..self.half]).copied().collect()
+        };
+        Self { cos: of(&self.cos), sin: of(&self.sin), n: rows.len(), half: self.half }
+    }
+
     fn d_head(&self) -> usize {
         2 * self.half
     }

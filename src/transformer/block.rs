@@ -1,6 +1,6 @@
 //! One block, norm → attention → MLP, and the small layers it is made of.
 
-use super::{Attention, ModelConfig, NormKind, NormPlace, cache::LayerCache, stack::Pass};
+use super::{Attention, Memory, ModelConfig, NormKind, NormPlace, cache::LayerCache, stack::Pass};
 use crate::ops::{self, Activation, Value};
 use crate::params::Scope;
 use crate::random;
@@ -208,29 +208,37 @@ impl Block {
         };
         let dropout = pass.dropout.as_ref();
         let around = self.enter(&self.attention_norm, x)?;
-        let looking = pass.looking(&around)?;
+        let queries = pass.looking(&around)?;
         let view = pass.self_view(self.layer);
-        let y = self.attention.look_around(&looking, &around, view, pass.angles.as_ref(), own)?;
+        let y = self.attention.look_around(&queries, &around, view, pass.angles.as_ref(), own)?;
         let mut x = self.leave(&self.attention_norm, &pass.looking(x)?, y, dropout, 0)?;
         if let (Some((attention, norm)), Some(memory)) = (&self.cross, &pass.memory) {
-            let looking = match &memory.rows {
-                Some(rows) => ops::gather_rows(&x, rows)?,
-                None => x.clone(),
-            };
-            let y = attention.look_at(
-                &self.enter(norm, &looking)?,
-                &memory.tokens,
-                memory.view(self.layer),
-                other,
-            )?;
-            let looking = self.leave(norm, &looking, y, memory.dropout.as_ref(), 1)?;
-            x = match &memory.rows {
-                Some(rows) => ops::replace_rows(&x, rows, &looking)?,
-                None => looking,
-            };
+            x = self.listen(&x, attention, norm, memory, other)?;
         }
         let y = self.mlp.forward(&self.enter(&self.mlp_norm, &x)?)?;
         self.leave(&self.mlp_norm, &x, y, dropout, 2)
+    }
+
+    /// The residual stream behind cross-attention: the rows that have something to look at, changed.
+    fn listen(
+        &self,
+        x: &Value,
+        attention: &Attention,
+        norm: &Norm,
+        memory: &Memory,
+        cache: Option<&mut Option<Value>>,
+    ) -> Result<Value> {
+        let listeners = match &memory.rows {
+            Some(rows) => ops::gather_rows(x, rows)?,
+            None => x.clone(),
+        };
+        let queries = self.enter(norm, &listeners)?;
+        let y = attention.look_at(&queries, &memory.tokens, memory.view(self.layer), cache)?;
+        let heard = self.leave(norm, &listeners, y, memory.dropout.as_ref(), 1)?;
+        match &memory.rows {
+            Some(rows) => ops::replace_rows(x, rows, &heard),
+            None => Ok(heard),
+        }
     }
 
     /// What a sublayer reads of the residual stream x: norm(x) where norms come first, else x.

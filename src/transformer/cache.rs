@@ -36,18 +36,20 @@ impl GrowingRows {
     /// Adds the rows of `fresh` `[n, width]`; gives all rows, `[len, width]`, which share this storage.
     ///
     /// # Errors
-    /// Where the width differs from that of earlier rows.
+    /// Where the width differs from that of earlier rows, or `fresh` has a gradient; nothing is added then.
     pub fn append(&mut self, fresh: &Value) -> Result<Value> {
         /// Rows that there is room for at first.
         const ROOM: usize = 64;
         let (n, width) = fresh.dims2()?;
-        let len = self.len + n;
-        let room = match self.room.take() {
-            Some(room) if len <= room.dim(0)? => room,
+        if fresh.has_gradient() {
+            bail!("kept rows carry no gradient; use a cache within `without_gradients`");
+        }
+        let (fresh, len) = (fresh.tensor().contiguous()?, self.len + n);
+        let room = match &self.room {
+            Some(room) if len <= room.dim(0)? => room.clone(),
             old => {
-                let fresh = fresh.tensor();
-                let room =
-                    Tensor::zeros((len.next_power_of_two().max(ROOM), width), fresh.dtype(), fresh.device())?;
+                let rows = len.next_power_of_two().max(ROOM);
+                let room = Tensor::zeros((rows, width), fresh.dtype(), fresh.device())?;
                 if let Some(old) = old {
                     room.slice_set(&old.narrow(0, 0, self.len)?.contiguous()?, 0, 0)?;
                 }
@@ -55,10 +57,11 @@ impl GrowingRows {
             }
         };
         if n > 0 {
-            room.slice_set(&fresh.tensor().contiguous()?, 0, self.len)?;
+            room.slice_set(&fresh, 0, self.len)?;
         }
-        self.len = len;
-        Ok(Value::constant(self.room.insert(room).narrow(0, 0, len)?))
+        let all = room.narrow(0, 0, len)?;
+        (self.room, self.len) = (Some(room), len);
+        Ok(Value::constant(all))
     }
 }
 
@@ -94,6 +97,29 @@ impl Cache {
             }
         }
         Arc::make_mut(&mut self.seen).append(next);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn rows_are_kept_and_what_does_not_fit_is_not() -> Result<()> {
+        let row = |x: f32, width: usize| Tensor::full(x, (1, width), &Device::Cpu).map(Value::constant);
+        let mut rows = GrowingRows::default();
+        for i in 0..200 {
+            let all = rows.append(&row(i as f32, 3)?)?.into_tensor().to_vec2::<f32>()?;
+            assert!(all.iter().enumerate().all(|(i, row)| *row == [i as f32; 3]));
+            if i == 63 || i == 100 {
+                assert!(rows.append(&row(0.0, 4)?).is_err(), "another width");
+                let weight = Var::zeros((1, 3), candle_core::DType::F32, &Device::Cpu)?;
+                assert!(rows.append(&Value::parameter(&weight, 0)).is_err(), "a gradient would be cut");
+            }
+        }
+        assert_eq!(rows.append(&row(0.0, 3)?)?.dims(), [201, 3]);
         Ok(())
     }
 }

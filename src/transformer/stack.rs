@@ -48,7 +48,7 @@ impl Pass {
 pub struct Memory {
     /// `[m, d_model]`.
     pub tokens: Value,
-    /// The rows that look at it: those of documents that are in both stacks. `None` for all.
+    /// Which of the rows that look around look at it too: those of documents that are in both stacks. `None` for all.
     pub rows: Option<Vec<u32>>,
     /// Whom those rows see: one view for each layer, or one for all.
     pub views: Vec<Arc<Visibility>>,
@@ -85,8 +85,8 @@ impl Stack {
         Ok(Self { blocks, norm })
     }
 
-    /// `[n_tokens, d_model]` → `[n_looking, d_model]`. The last block follows `last`, whose rows are those that
-    /// come out; the blocks before it follow `pass`, in which all rows look around.
+    /// `[n_tokens, d_model]` → `[n_looking, d_model]`. All blocks follow `pass`, in which all rows look around; but the
+    /// last follows `last` where that is given, and its rows are those that come out.
     ///
     /// # Errors
     /// Where shapes differ.
@@ -94,12 +94,12 @@ impl Stack {
         &self,
         x: &Value,
         pass: &Pass,
-        last: &Pass,
+        last: Option<&Pass>,
         mut cache: Option<&mut Cache>,
     ) -> Result<Value> {
         let mut x = x.clone();
         for (layer, block) in self.blocks.iter().enumerate() {
-            let pass = if layer + 1 == self.blocks.len() { last } else { pass };
+            let pass = last.filter(|_| layer + 1 == self.blocks.len()).unwrap_or(pass);
             x = block.forward(&x, pass, cache.as_mut().map(|cache| &mut cache.layers[layer]))?;
         }
         self.norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x))

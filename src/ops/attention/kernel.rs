@@ -22,12 +22,12 @@ pub(super) struct Inputs<'a> {
     pub(super) view: &'a Visibility,
 }
 
-/// What forward gives.
-pub(super) struct Output {
-    /// `[n, d]`.
-    pub(super) y: Vec<f32>,
+/// What forward keeps for backward.
+pub(super) struct Kept {
     /// ln Σ exp(score) of each query and head, part by part; −∞ where a query sees no key.
-    pub(super) log_sum_exp: Vec<f32>,
+    log_sum_exp: Vec<f32>,
+    /// How the parts were cut, which depends on the threads of that moment.
+    heads_of_part: usize,
 }
 
 /// What one task computes: some heads of one document.
@@ -47,19 +47,18 @@ struct Block {
 }
 
 /// What backward reads of one part: all rows of y and dy, and the part's log-sum-exp.
-struct Kept<'a> {
+struct Upstream<'a> {
     y: &'a [f32],
     dy: &'a [f32],
     log_sum_exp: &'a [f32],
 }
 
 impl Inputs<'_> {
-    /// The result and the log-sum-exp, parts in parallel.
-    pub(super) fn forward(&self) -> Output {
-        let parts = self.parts();
-        let (heads, width) = self.width(&parts);
-        let (n, m) = self.view.shape();
-        debug_assert!(self.query.len() == n * self.d && self.key_value.len() == 2 * m * self.d);
+    /// The result `[n, d]`, parts in parallel.
+    pub(super) fn forward(&self) -> (Vec<f32>, Kept) {
+        let heads = self.heads_of_part();
+        let (parts, width) = (self.parts(heads), heads * self.d_head());
+        let (n, _) = self.view.shape();
         let mut y = vec![0.0; n * self.d];
         let mut log_sum_exp = vec![f32::NEG_INFINITY; n * self.n_heads];
         let rows = || parts.iter().map(|part| part.queries.len());
@@ -68,38 +67,42 @@ impl Inputs<'_> {
             .zip(cut(&mut log_sum_exp, rows(), heads))
             .zip(&parts)
             .for_each(|((y, log_sum_exp), part)| self.forward_part(part, y, log_sum_exp));
-        Output { y: self.by_rows(y, &parts, 1, |part| &part.queries), log_sum_exp }
+        let y = self.by_rows(y, &parts, 1, |part| &part.queries);
+        (y, Kept { log_sum_exp, heads_of_part: heads })
     }
 
     /// The gradients of the queries `[n, d]` and of keys and values `[m, 2·d]`.
-    pub(super) fn backward(&self, y: &[f32], dy: &[f32], log_sum_exp: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let parts = self.parts();
-        let (heads, width) = self.width(&parts);
+    pub(super) fn backward(&self, y: &[f32], dy: &[f32], kept: &Kept) -> (Vec<f32>, Vec<f32>) {
+        let heads = kept.heads_of_part;
+        let (parts, width) = (self.parts(heads), heads * self.d_head());
         let (n, m) = self.view.shape();
         let (mut d_query, mut d_key_value) = (vec![0.0; n * self.d], vec![0.0; m * 2 * self.d]);
-        let mut rest = log_sum_exp;
-        let kept: Vec<Kept> = parts
+        let mut rest = &kept.log_sum_exp[..];
+        let upstream: Vec<Upstream> = parts
             .iter()
             .map(|part| {
                 let (log_sum_exp, others) = rest.split_at(part.queries.len() * heads);
                 rest = others;
-                Kept { y, dy, log_sum_exp }
+                Upstream { y, dy, log_sum_exp }
             })
             .collect();
         cut(&mut d_query, parts.iter().map(|part| part.queries.len()), width)
             .into_par_iter()
             .zip(cut(&mut d_key_value, parts.iter().map(|part| part.keys.len()), 2 * width))
-            .zip(parts.par_iter().zip(&kept))
-            .for_each(|((dq, dkv), (part, kept))| self.backward_part(part, kept, dq, dkv));
+            .zip(parts.par_iter().zip(&upstream))
+            .for_each(|((dq, dkv), (part, upstream))| self.backward_part(part, upstream, dq, dkv));
         let d_query = self.by_rows(d_query, &parts, 1, |part| &part.queries);
         (d_query, self.by_rows(d_key_value, &parts, 2, |part| &part.keys))
     }
 
-    /// Whole documents, whose results are rows as they lie; heads of documents where those are too few for the
-    /// threads.
-    fn parts(&self) -> Vec<Part> {
-        let whole = self.view.documents().len() >= rayon::current_num_threads();
-        let heads = if whole { self.n_heads } else { 1 };
+    /// All heads, so that a part is a whole document and its result rows as they lie; or one, where documents are
+    /// too few for the threads.
+    fn heads_of_part(&self) -> usize {
+        let busy = self.view.documents().filter(|(queries, _)| !queries.is_empty()).count();
+        if busy >= rayon::current_num_threads() { self.n_heads } else { 1 }
+    }
+
+    fn parts(&self, heads: usize) -> Vec<Part> {
         let parts = self.view.documents().flat_map(|(queries, keys)| {
             (0..self.n_heads).step_by(heads).map(move |first| Part {
                 queries: queries.clone(),
@@ -110,12 +113,6 @@ impl Inputs<'_> {
         parts.collect()
     }
 
-    /// Heads of a part, and their features.
-    fn width(&self, parts: &[Part]) -> (usize, usize) {
-        let heads = parts.first().map_or(self.n_heads, |part| part.heads.len());
-        (heads, heads * self.d_head())
-    }
-
     /// What parts have written one behind the other, `[rows, sides·width]` each, as rows of `sides·d`.
     fn by_rows(
         &self,
@@ -124,21 +121,24 @@ impl Inputs<'_> {
         sides: usize,
         rows: impl Fn(&Part) -> &Range<usize>,
     ) -> Vec<f32> {
-        let (_, width) = self.width(parts);
-        if width == self.d {
+        if parts.iter().all(|part| part.heads.len() == self.n_heads) {
             return written;
         }
+        // A document's parts follow each other, head by head: they start where its rows do.
+        let d_head = self.d_head();
         let mut by_rows = vec![0.0; written.len()];
-        let mut rest = &written[..];
-        for part in parts {
-            for row in rows(part).clone() {
-                for side in 0..sides {
-                    let (values, others) = rest.split_at(width);
-                    let column = side * self.d + part.heads.start * self.d_head();
-                    by_rows[row * sides * self.d + column..][..width].copy_from_slice(values);
-                    rest = others;
+        let documents: Vec<&Range<usize>> = parts.iter().step_by(self.n_heads).map(rows).collect();
+        let counts = documents.iter().map(|rows| rows.len());
+        for (place, target) in documents.iter().zip(cut(&mut by_rows, counts, sides * self.d)) {
+            let n = place.len();
+            let written = &written[place.start * sides * self.d..];
+            target.par_chunks_mut((sides * self.d).max(1)).enumerate().for_each(|(row, target)| {
+                for (column, target) in target.chunks_exact_mut(d_head).enumerate() {
+                    let (side, head) = (column / self.n_heads, column % self.n_heads);
+                    let from = ((head * n + row) * sides + side) * d_head;
+                    target.copy_from_slice(&written[from..][..d_head]);
                 }
-            }
+            });
         }
         by_rows
     }
@@ -205,7 +205,7 @@ impl Inputs<'_> {
     }
 
     /// The gradients are the part's: `[n, width]`, and `[m, 2·width]` with keys left and values right.
-    fn backward_part(&self, part: &Part, kept: &Kept, d_query: &mut [f32], d_key_value: &mut [f32]) {
+    fn backward_part(&self, part: &Part, upstream: &Upstream, d_query: &mut [f32], d_key_value: &mut [f32]) {
         let (d, d_head, heads) = (self.d, self.d_head(), part.heads.len());
         let width = heads * d_head;
         let scale = 1.0 / (d_head as f32).sqrt();
@@ -217,21 +217,19 @@ impl Inputs<'_> {
             d_weights.resize(n * m, 0.0);
             for (place, head) in part.heads.clone().enumerate() {
                 let of_head = |row: usize| (block.queries.start + row) * d + head * d_head;
-                let dy = Matrix::strided(&kept.dy[of_head(0)..], n, d_head, d);
+                let dy = Matrix::strided(&upstream.dy[of_head(0)..], n, d_head, d);
                 self.scores(&block, head, &mut weights);
                 let d_scores = MatrixMut::new(&mut d_weights, n, m);
                 multiply(1.0, dy, self.values(&block.keys, head).t(), 0.0, d_scores);
                 for row in 0..n {
                     let rows = row * m..(row + 1) * m;
-                    let y_dot_dy =
-                        math::dot(&kept.y[of_head(row)..][..d_head], &kept.dy[of_head(row)..][..d_head]);
                     softmax_backward(
                         &mut weights[rows.clone()],
                         &mut d_weights[rows],
                         &block.runs[row],
                         block.keys.start,
-                        kept.log_sum_exp[(first + row) * heads + place],
-                        y_dot_dy,
+                        upstream.log_sum_exp[(first + row) * heads + place],
+                        (&upstream.y[of_head(row)..][..d_head], &upstream.dy[of_head(row)..][..d_head]),
                     );
                 }
                 let (weights, d_scores) = (Matrix::new(&weights, n, m), Matrix::new(&d_weights, n, m));
@@ -285,11 +283,12 @@ fn softmax_backward(
     runs: &[Range<usize>],
     first: usize,
     log_sum_exp: f32,
-    y_dot_dy: f32,
+    (y, dy): (&[f32], &[f32]),
 ) {
     math::vectorize(
         #[inline(always)]
         || {
+            let y_dot_dy = math::dot(y, dy);
             let mut end = 0;
             for run in runs.iter().map(|run| run.start - first..run.end - first) {
                 weights[end..run.start].fill(0.0);
