@@ -31,6 +31,10 @@ pub struct ImageTaskConfig {
     pub channels: usize,
     /// Side of a square patch in pixels.
     pub patch: usize,
+    /// Pixels from the start of a patch to that of the next, below `patch` where patches overlap; left out, they lie
+    /// edge to edge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
     /// [height, width] that every image is resized to; left out, each keeps its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<[usize; 2]>,
@@ -51,6 +55,7 @@ impl Default for ImageTaskConfig {
             holdout: 0.1,
             channels: 1,
             patch: 4,
+            stride: None,
             size: None,
             max_patches: None,
             augment: Augment::default(),
@@ -155,6 +160,7 @@ impl ImageTask {
         let tokenizer = ImageTokenizer::new(ImageConfig {
             channels: config.channels,
             patch: config.patch,
+            stride: config.stride,
             size: config.size,
             max_patches: config.max_patches.unwrap_or_else(|| most_patches(&some, config)),
             mean,
@@ -228,9 +234,9 @@ impl ImageTask {
 
 /// The most rows and columns of patches among some images.
 fn most_patches(images: &[Image], config: &ImageTaskConfig) -> [usize; 2] {
-    let grid = |image: &Image| {
-        config.size.unwrap_or([image.height, image.width]).map(|side| (side / config.patch.max(1)).max(1))
-    };
+    let stride = config.stride.unwrap_or(config.patch).max(1);
+    let grid =
+        |image: &Image| config.size.unwrap_or([image.height, image.width]).map(|side| side.div_ceil(stride));
     images.iter().map(grid).fold([1, 1], |[rows, columns], [r, c]| [rows.max(r), columns.max(c)])
 }
 

@@ -1,5 +1,6 @@
 //! The settings of an image tokenizer.
 
+use crate::patches::Tiling;
 use crate::read::MAX_PIXELS;
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +12,13 @@ pub struct ImageConfig {
     pub channels: usize,
     /// The side of a square patch, in pixels.
     pub patch: usize,
+    /// Pixels from the start of a patch to that of the next, up to `patch`; below it, patches overlap. They lie
+    /// centred, `ceil(side / stride)` along each side, and what they cover beyond the picture is the mean.
+    /// `None` lays them edge to edge and wants sides that are multiples of `patch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
     /// `[height, width]` in pixels that every picture is resized to, whatever its aspect ratio; `None`
-    /// keeps each picture's own size, whose sides must then be multiples of `patch`.
+    /// keeps each picture's own size.
     #[serde(default)]
     pub size: Option<[usize; 2]>,
     /// The most `[rows, columns]` of patches in a picture: the sizes of the axes `row` and `column`.
@@ -33,7 +39,8 @@ pub struct ImageConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
-    /// Moved by up to this many pixels along each axis, measured after resizing.
+    /// Moved by up to this many pixels along each axis, measured after resizing. Where nothing is turned or scaled,
+    /// a whole number moves by whole pixels: the random crop of a padded picture, as CIFAR-10 is varied with 4.
     pub shift: f32,
     /// Turned by up to this many degrees either way.
     pub rotate: f32,
@@ -43,6 +50,9 @@ pub struct Augment {
     pub flip: bool,
 }
 
+/// The most features of one picture: those of [`MAX_PIXELS`] in three channels, and a little more.
+const MAX_FEATURES: usize = 200_000_000;
+
 impl ImageConfig {
     /// A picture of any size resized to `[height, width]` and brought to -1..=1 (mean and standard
     /// deviation 0.5), as the published vision transformers have it; no augmentation.
@@ -50,6 +60,7 @@ impl ImageConfig {
         Self {
             channels,
             patch,
+            stride: None,
             size: Some(size),
             max_patches: size.map(|side| side.checked_div(patch).unwrap_or(0)),
             mean: vec![0.5; channels],
@@ -67,6 +78,10 @@ impl ImageConfig {
         if !(1..=4096).contains(&self.patch) {
             return Err(format!("patch is {} pixels; it must be within 1..=4096", self.patch));
         }
+        if self.stride.is_some_and(|stride| !(1..=self.patch).contains(&stride)) {
+            let (stride, patch) = (self.tiling().stride, self.patch);
+            return Err(format!("stride is {stride} pixels; it must be within 1..={patch}, the patch"));
+        }
         let [rows, columns] = self.max_patches;
         if rows == 0 || columns == 0 {
             return Err(format!("max_patches is {rows}×{columns}; both must be at least 1"));
@@ -74,6 +89,11 @@ impl ImageConfig {
         self.check_size()?;
         self.check_normalisation()?;
         self.augment.check()
+    }
+
+    /// How patches lie on a picture.
+    pub(crate) fn tiling(&self) -> Tiling {
+        Tiling { patch: self.patch, stride: self.stride.unwrap_or(self.patch) }
     }
 
     fn check_size(&self) -> Result<(), String> {
@@ -87,21 +107,30 @@ impl ImageConfig {
     /// How many `[rows, columns]` of patches a picture of `[height, width]` has; `Err` says why it cannot
     /// be cut.
     pub(crate) fn grid(&self, [height, width]: [usize; 2]) -> Result<[usize; 2], String> {
-        let patch = self.patch;
+        let (patch, tiling) = (self.patch, self.tiling());
         for (side, name) in [(height, "height"), (width, "width")] {
             if side == 0 {
                 return Err(format!("image is {height}×{width} pixels; {name} must be at least {patch}"));
             }
-            if side % patch != 0 {
+            if self.stride.is_none() && side % patch != 0 {
                 return Err(format!(
                     "image is {height}×{width} pixels; {name} must be a multiple of the patch size {patch}"
                 ));
             }
         }
-        let ([rows, columns], [max_rows, max_columns]) = ([height / patch, width / patch], self.max_patches);
+        let [rows, columns] = [height, width].map(|side| tiling.count(side));
+        let [max_rows, max_columns] = self.max_patches;
         if rows > max_rows || columns > max_columns {
             return Err(format!(
                 "image has {rows}×{columns} patches; at most {max_rows}×{max_columns} are allowed"
+            ));
+        }
+        // Patches of a large side that begin at every pixel hold each pixel a million times.
+        let features = [columns, patch, patch, self.channels].iter().try_fold(rows, |n, &m| n.checked_mul(m));
+        if features.is_none_or(|features| features > MAX_FEATURES) {
+            let (stride, most) = (tiling.stride, MAX_FEATURES);
+            return Err(format!(
+                "image of {height}×{width} pixels in patches of {patch} every {stride} has more than {most} features"
             ));
         }
         Ok([rows, columns])

@@ -12,6 +12,12 @@ struct Channel {
     features: [f32; 256],
 }
 
+impl Channel {
+    fn of(&self, pixel: u8) -> f32 {
+        self.features[usize::from(pixel)]
+    }
+}
+
 impl Normaliser {
     pub(crate) fn new(mean: &[f32], std: &[f32]) -> Self {
         let channel = |(&mean, &std): (&f32, &f32)| {
@@ -21,11 +27,21 @@ impl Normaliser {
         Self { channels: mean.iter().zip(std).map(channel).collect() }
     }
 
-    /// The features of whole pixels, `[n, channels]`.
-    pub(crate) fn features<'a>(&'a self, pixels: &'a [u8]) -> impl Iterator<Item = f32> + 'a {
-        pixels.chunks_exact(self.channels.len()).flat_map(|pixel| {
-            pixel.iter().zip(&self.channels).map(|(&p, channel)| channel.features[p as usize])
-        })
+    /// Writes the features of whole pixels, `[n, channels]`.
+    pub(crate) fn write(&self, pixels: &[u8], features: &mut [f32]) {
+        match self.channels.as_slice() {
+            // Most pictures have three channels, and then the loop need not count them.
+            [red, green, blue] => {
+                let colours = features.as_chunks_mut::<3>().0.iter_mut().zip(pixels.as_chunks::<3>().0);
+                for (to, &[r, g, b]) in colours {
+                    *to = [red.of(r), green.of(g), blue.of(b)];
+                }
+            }
+            channels => {
+                let all = pixels.iter().zip(channels.iter().cycle());
+                features.iter_mut().zip(all).for_each(|(to, (&pixel, channel))| *to = channel.of(pixel));
+            }
+        }
     }
 
     /// The nearest pixels to features, `[n, channels]`; beyond black and white they are cut.
@@ -44,14 +60,17 @@ mod tests {
     fn every_pixel_comes_back() {
         let pixels: Vec<u8> = (0..=255).flat_map(|p| [p; 3]).collect();
         let normaliser = Normaliser::new(&[0.0, 0.485, 1.0], &[1e-6, 0.229, 1.0]);
-        let features: Vec<f32> = normaliser.features(&pixels).collect();
+        let mut features = vec![0.0; pixels.len()];
+        normaliser.write(&pixels, &mut features);
         assert_eq!(normaliser.pixels(&features).collect::<Vec<_>>(), pixels);
     }
 
     #[test]
     fn features_beyond_the_pixels_are_cut() {
         let normaliser = Normaliser::new(&[0.5], &[0.5]);
-        assert_eq!(normaliser.features(&[0, 255]).collect::<Vec<_>>(), [-1.0, 1.0]);
+        let mut features = [0.0; 2];
+        normaliser.write(&[0, 255], &mut features);
+        assert_eq!(features, [-1.0, 1.0]);
         assert_eq!(normaliser.pixels(&[-1.5, 0.0, 7.0]).collect::<Vec<_>>(), [0, 128, 255]);
     }
 }

@@ -13,7 +13,8 @@ use std::borrow::Cow;
 /// `(pixel / 255 - mean) / std`.
 ///
 /// [`decode`](Tokenizer::decode) gives back the picture as it was after conversion to the configured channels
-/// and size, to the pixel; features between two pixel values are rounded, beyond black and white cut.
+/// and size, to the pixel; features between two pixel values are rounded, beyond black and white cut. Of a picture
+/// of its own size whose sides are no multiples of [`ImageConfig::stride`], some of the border comes along.
 pub struct ImageTokenizer {
     config: ImageConfig,
     normaliser: Normaliser,
@@ -75,12 +76,12 @@ impl Tokenizer for ImageTokenizer {
     }
 
     /// # Errors
-    /// [`TokenizeError::Input`] for a side that is 0, no multiple of the patch size, or more than
-    /// [`ImageConfig::max_patches`].
+    /// [`TokenizeError::Input`] for a side that is 0, no multiple of the patch size where patches lie edge to edge,
+    /// or more than [`ImageConfig::max_patches`].
     fn encode(&self, raw: &Image) -> Result<Tokens, TokenizeError> {
         let image = self.prepare(raw)?;
         self.config.grid([image.height, image.width]).map_err(TokenizeError::Input)?;
-        Ok(Tokens::new(vec![patches::cut(&image, self.config.patch, &self.normaliser)]))
+        Ok(Tokens::new(vec![patches::cut(&image, self.config.tiling(), &self.normaliser)]))
     }
 
     /// # Errors
@@ -92,6 +93,7 @@ impl Tokenizer for ImageTokenizer {
         let (values, positions) = group
             .and_then(|group| Some((group.content.features()?, group.positions.as_slice())))
             .unwrap_or_default();
-        patches::join(values, positions, self.config.patch, self.config.channels, &self.normaliser)
+        let (tiling, shape) = (self.config.tiling(), (self.config.size, self.config.channels));
+        patches::join(values, positions, tiling, shape, &self.normaliser)
     }
 }

@@ -18,18 +18,56 @@ struct Affine {
 
 /// The picture varied at random within `augment`, the same for the same seed.
 pub(crate) fn vary(image: &Image, augment: &Augment, seed: u64) -> Image {
-    warp(image, &draw(augment, seed))
+    let map = draw(augment, seed);
+    match moves_whole_pixels(augment) {
+        true => slide(image, map.shift.map(|by| by as isize), map.xx < 0.0),
+        false => warp(image, &map),
+    }
+}
+
+/// Whether no pixel can come to lie between others: then they are copied, which costs next to nothing.
+fn moves_whole_pixels(augment: &Augment) -> bool {
+    augment.rotate == 0.0 && augment.scale == 0.0 && augment.shift.fract() == 0.0
 }
 
 /// Draws every number whatever the settings, so that one setting does not change another's luck.
 fn draw(augment: &Augment, seed: u64) -> Affine {
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let mut within = |most: f32| most * rng.random_range(-1.0..=1.0_f32);
-    let shift = [within(augment.shift), within(augment.shift)];
+    let shift = [within(1.0), within(1.0)].map(|share| match moves_whole_pixels(augment) {
+        // Each of -shift..=shift is as likely as the others.
+        true => ((share + 1.0) * (augment.shift + 0.5)).floor().min(2.0 * augment.shift) - augment.shift,
+        false => share * augment.shift,
+    });
     let (sin, cos) = within(augment.rotate).to_radians().sin_cos();
     let scale = 1.0 + within(augment.scale);
     let mirror = if rng.random::<bool>() && augment.flip { -1.0 } else { 1.0 };
     Affine { xx: mirror * cos / scale, xy: mirror * sin / scale, yx: -sin / scale, yy: cos / scale, shift }
+}
+
+/// The picture, mirrored or not, moved by whole pixels: what [`warp`] makes of it.
+fn slide(image: &Image, [right, down]: [isize; 2], mirror: bool) -> Image {
+    let &Image { width, height, channels, .. } = image;
+    let (to_row, from_row, rows) = overlap(down, height);
+    let (to, from, n) = overlap(right, width);
+    let mut pixels = vec![0; image.pixels.len()];
+    let lines = image.pixels.chunks_exact(width * channels).skip(from_row).take(rows);
+    for (target, source) in pixels.chunks_exact_mut(width * channels).skip(to_row).zip(lines) {
+        let target = &mut target[to * channels..][..n * channels];
+        if mirror {
+            let source = source[(width - from - n) * channels..][..n * channels].chunks_exact(channels).rev();
+            target.chunks_exact_mut(channels).zip(source).for_each(|(to, from)| to.copy_from_slice(from));
+        } else {
+            target.copy_from_slice(&source[from * channels..][..n * channels]);
+        }
+    }
+    Image { pixels, ..*image }
+}
+
+/// Where on a side what is moved comes to lie, where it came from, and how much of it stays inside.
+fn overlap(shift: isize, side: usize) -> (usize, usize, usize) {
+    let by = shift.unsigned_abs().min(side);
+    if shift < 0 { (0, by, side - by) } else { (by, 0, side - by) }
 }
 
 fn warp(image: &Image, map: &Affine) -> Image {
@@ -92,6 +130,27 @@ mod tests {
         assert_eq!(moved.pixels, [0, 60, 70, 80, 90, 0, 110, 120, 130, 140, 0, 0, 0, 0, 0]);
         let half = warp(&picture(), &turned(0.0, 1.0, [0.5, 0.0]));
         assert_eq!(half.pixels[..5], [5, 15, 25, 35, 45]);
+    }
+
+    #[test]
+    fn sliding_is_warping_by_whole_pixels() {
+        for mirror in [false, true] {
+            for shift in [[0, 0], [1, -1], [-2, 0], [4, 2], [-5, 1], [3, 9], [-1_000_000, 0]] {
+                let map = Affine {
+                    xx: if mirror { -1.0 } else { 1.0 },
+                    ..turned(0.0, 1.0, shift.map(|by| by as f32))
+                };
+                assert_eq!(slide(&picture(), shift, mirror), warp(&picture(), &map), "{shift:?} {mirror}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_moves_are_equally_likely() {
+        let crop = Augment { shift: 2.0, ..Augment::default() };
+        let mut counts = [0; 5];
+        (0..1000).for_each(|seed| counts[(draw(&crop, seed).shift[0] + 2.0) as usize] += 1);
+        assert!(counts.iter().all(|n| (150..250).contains(n)), "{counts:?}");
     }
 
     #[test]

@@ -33,6 +33,19 @@ fn pictures_of_their_own_size_conform() {
 }
 
 #[test]
+fn overlapping_patches_conform_and_come_back() {
+    let samples = [picture(32, 24, 3), picture(28, 16, 1), picture(4, 4, 3)];
+    let free = ImageConfig { stride: Some(4), max_patches: [8, 8], ..free(3) };
+    check(&tokenizer(free), &samples).unwrap();
+    let sized = ImageConfig { stride: Some(5), max_patches: [6, 7], ..ImageConfig::vit(3, 8, [30, 34]) };
+    check(&tokenizer(sized.clone()), &samples).unwrap();
+    let odd = picture(34, 30, 3);
+    let tokens = tokenizer(sized.clone()).encode(&odd).unwrap();
+    assert_eq!(tokens.len(), 6 * 7, "one for each whole or begun stride");
+    assert_eq!(tokenizer(sized).decode(&tokens).unwrap(), odd);
+}
+
+#[test]
 fn any_aspect_ratio_comes_back() {
     let wide = picture(48, 16, 3);
     let tokens = tokenizer(free(3)).encode(&wide).unwrap();

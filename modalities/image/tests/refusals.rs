@@ -58,6 +58,21 @@ fn settings() {
         "image: size does not fit: image has 4×5 patches; at most 4×4 are allowed"
     );
     assert_eq!(
+        refusal(ImageConfig { stride: Some(9), ..eights() }),
+        "image: stride is 9 pixels; it must be within 1..=8, the patch"
+    );
+    assert!(refusal(ImageConfig { stride: Some(0), ..eights() }).contains("stride is 0"));
+    assert_eq!(
+        refusal(ImageConfig { stride: Some(4), ..ImageConfig::vit(1, 8, [32, 30]) }),
+        "image: size does not fit: image has 8×8 patches; at most 4×3 are allowed"
+    );
+    let everywhere =
+        ImageConfig { stride: Some(1), max_patches: [900; 2], ..ImageConfig::vit(1, 800, [800, 800]) };
+    assert_eq!(
+        refusal(everywhere),
+        "image: size does not fit: image of 800×800 pixels in patches of 800 every 1 has more than 200000000 features"
+    );
+    assert_eq!(
         refusal(ImageConfig { max_patches: [4, 0], ..eights() }),
         "image: max_patches is 4×0; both must be at least 1"
     );
