@@ -1,7 +1,11 @@
 //! The settings of an image tokenizer.
 
 use crate::patches::Tiling;
+use crate::preset::WHITE;
 use crate::read::MAX_PIXELS;
+use crate::resize::Side;
+use crate::shape::{self, Resize};
+use crate::{Augment, Filter};
 use serde::{Deserialize, Serialize};
 
 /// Colour, size, patches and normalisation of an [`ImageTokenizer`](crate::ImageTokenizer).
@@ -17,10 +21,18 @@ pub struct ImageConfig {
     /// `None` lays them edge to edge and wants sides that are multiples of `patch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
-    /// `[height, width]` in pixels that every picture is resized to, whatever its aspect ratio; `None`
-    /// keeps each picture's own size.
+    /// `[height, width]` in pixels that every picture is brought to; `None` leaves sizes different.
     #[serde(default)]
     pub size: Option<[usize; 2]>,
+    /// How a picture is brought to its size.
+    #[serde(default)]
+    pub resize: Resize,
+    /// How the pixels of a resized picture are made of those around them.
+    #[serde(default)]
+    pub filter: Filter,
+    /// The colour, red, green and blue, that transparent pictures are laid over when a file is read.
+    #[serde(default = "white")]
+    pub background: [u8; 3],
     /// The most `[rows, columns]` of patches in a picture: the sizes of the axes `row` and `column`.
     pub max_patches: [usize; 2],
     /// The mean of each channel, of pixels in 0..=1.
@@ -32,43 +44,14 @@ pub struct ImageConfig {
     pub augment: Augment,
 }
 
-/// How far a training picture is varied at random; by default not at all.
-///
-/// The variations are one affine map about the picture's centre, sampled bilinearly. What comes from
-/// outside the picture is black (0).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Augment {
-    /// Moved by up to this many pixels along each axis, measured after resizing. Where nothing is turned or scaled,
-    /// a whole number moves by whole pixels: the random crop of a padded picture, as CIFAR-10 is varied with 4.
-    pub shift: f32,
-    /// Turned by up to this many degrees either way.
-    pub rotate: f32,
-    /// Enlarged or shrunk by up to this fraction: 0.1 is 0.9 to 1.1 times.
-    pub scale: f32,
-    /// Mirrored left to right, one time in two.
-    pub flip: bool,
+fn white() -> [u8; 3] {
+    WHITE
 }
 
 /// The most features of one picture: those of [`MAX_PIXELS`] in three channels, and a little more.
 const MAX_FEATURES: usize = 200_000_000;
 
 impl ImageConfig {
-    /// A picture of any size resized to `[height, width]` and brought to -1..=1 (mean and standard
-    /// deviation 0.5), as the published vision transformers have it; no augmentation.
-    pub fn vit(channels: usize, patch: usize, size: [usize; 2]) -> Self {
-        Self {
-            channels,
-            patch,
-            stride: None,
-            size: Some(size),
-            max_patches: size.map(|side| side.checked_div(patch).unwrap_or(0)),
-            mean: vec![0.5; channels],
-            std: vec![0.5; channels],
-            augment: Augment::default(),
-        }
-    }
-
     /// `Err` says which settings cannot work.
     pub(crate) fn check(&self) -> Result<(), String> {
         if ![1, 3].contains(&self.channels) {
@@ -86,9 +69,32 @@ impl ImageConfig {
         if rows == 0 || columns == 0 {
             return Err(format!("max_patches is {rows}×{columns}; both must be at least 1"));
         }
+        self.resize.check(self.size)?;
         self.check_size()?;
         self.check_normalisation()?;
+        if self.augment.crop.is_some() && self.size.is_none() && self.resize == Resize::Stretch {
+            return Err("augment.crop is set; it needs a size that parts are brought to".into());
+        }
         self.augment.check()
+    }
+
+    /// What a picture of `[height, width]`, neither 0, is resized to, and which part of that is kept.
+    pub(crate) fn sides(&self, of: [usize; 2]) -> [Side; 2] {
+        match (self.resize, self.size) {
+            (Resize::Stretch, None) => of.map(Side::all),
+            (Resize::Stretch, Some(size)) => size.map(Side::all),
+            (Resize::Crop { shortest_edge }, size) => shape::crop(of, shortest_edge, size.unwrap_or(of)),
+            (Resize::Native { patches }, _) => {
+                let stride = self.tiling().stride;
+                shape::native(of, patches, self.max_patches).map(|patches| Side::all(patches * stride))
+            }
+        }
+    }
+
+    /// How many `[rows, columns]` of patches a picture of `[height, width]`, neither 0, is cut into, whatever
+    /// `max_patches` says of other than native sizes: what to measure on the pictures that a model shall know.
+    pub fn patches_of(&self, of: [usize; 2]) -> [usize; 2] {
+        self.sides(of).map(|side| self.tiling().count(side.kept.len()))
     }
 
     /// How patches lie on a picture.
@@ -151,19 +157,6 @@ impl ImageConfig {
         // Below 1e-6 features lose the precision to come back as the same pixel.
         if let Some(std) = self.std.iter().find(|std| !(1e-6..=1.0).contains(*std)) {
             return Err(format!("std {std} must be within 1e-6..=1, of pixels in 0..=1"));
-        }
-        Ok(())
-    }
-}
-
-impl Augment {
-    fn check(&self) -> Result<(), String> {
-        for (name, value, most) in
-            [("shift", self.shift, 1e6), ("rotate", self.rotate, 180.0), ("scale", self.scale, 0.9)]
-        {
-            if !(0.0..=most).contains(&value) {
-                return Err(format!("augment.{name} is {value}; it must be within 0..={most}"));
-            }
         }
         Ok(())
     }

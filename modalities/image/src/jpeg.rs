@@ -1,5 +1,10 @@
 //! Whether a JPEG file is all there.
 
+/// The most pixels in a file of so many bytes: every block of 8×8 has at least one bit of its own, the code of its mean.
+pub(crate) fn most_pixels(bytes: usize) -> u64 {
+    8 * 64 * bytes as u64
+}
+
 /// Walks a JPEG file's markers to its end-of-image marker (ITU-T T.81, annex B); false where the bytes end first.
 ///
 /// Decoders fill what is missing with grey and say nothing: a file cut short would train as half a picture.

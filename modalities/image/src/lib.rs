@@ -21,9 +21,13 @@
 //! # }
 //! ```
 //!
-//! The parts: [`ImageTokenizer`] and its [`ImageConfig`]; [`Image`], one picture; [`read`], from PNG, JPEG,
-//! GIF, BMP or WebP; [`idx`] and [`cifar`], file formats of MNIST and CIFAR-10; [`fit`], the mean and standard deviation of a data set.
+//! The parts: [`ImageTokenizer`] and its [`ImageConfig`], of which a [`Preset`] holds published ones; [`Image`], one
+//! picture; [`read`], from PNG, JPEG, GIF, BMP, TIFF or WebP; [`Augment`], random variations, and [`Blend`], two
+//! pictures in one; [`idx`] and [`cifar`], file formats of MNIST and CIFAR-10; [`fit`], the mean and standard deviation
+//! of a data set.
 
+mod augment;
+mod blend;
 pub mod cifar;
 mod config;
 pub mod fit;
@@ -32,14 +36,20 @@ mod jpeg;
 mod normalise;
 mod patches;
 mod picture;
+mod preset;
 mod read;
 mod resize;
+mod shape;
 mod tokenizer;
-mod warp;
 mod write;
 
-pub use config::{Augment, ImageConfig};
+pub use augment::{Augment, Erase, Jitter, RandAugment, RandomCrop};
+pub use blend::{Blend, Blending};
+pub use config::ImageConfig;
 pub use picture::Image;
-pub use read::{MAX_PIXELS, read};
+pub use preset::Preset;
+pub use read::{MAX_PIXELS, read, read_over};
+pub use resize::Filter;
+pub use shape::Resize;
 pub use tokenizer::ImageTokenizer;
 pub use write::write_jpeg;

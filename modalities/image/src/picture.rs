@@ -2,6 +2,7 @@
 
 use smalti_contract::TokenizeError;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// A picture of 8-bit pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,35 @@ impl Image {
         Err(TokenizeError::Input(problem))
     }
 
+    /// The part of the picture in these rows and columns, which must lie inside.
+    pub(crate) fn cut(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        let line = self.width * self.channels;
+        let mut pixels = Vec::with_capacity(rows.len() * columns.len() * self.channels);
+        for row in rows.clone() {
+            let begin = row * line + columns.start * self.channels;
+            pixels.extend_from_slice(&self.pixels[begin..begin + columns.len() * self.channels]);
+        }
+        Self { width: columns.len(), height: rows.len(), channels: self.channels, pixels }
+    }
+
+    /// Gives the pixels in these rows and columns, which must lie inside, one colour.
+    pub(crate) fn fill(&mut self, rows: Range<usize>, columns: Range<usize>, colour: &[u8]) {
+        let (channels, line) = (self.channels, self.width * self.channels);
+        for row in self.pixels.chunks_exact_mut(line).skip(rows.start).take(rows.len()) {
+            let part = &mut row[columns.start * channels..columns.end * channels];
+            part.chunks_exact_mut(channels).for_each(|pixel| pixel.copy_from_slice(colour));
+        }
+    }
+
+    /// Lays the other, of as many channels, over this at `[row, column]`; it must lie inside.
+    pub(crate) fn place(&mut self, other: &Image, [row, column]: [usize; 2]) {
+        let (line, other_line) = (self.width * self.channels, other.width * other.channels);
+        let rows = self.pixels.chunks_exact_mut(line).skip(row);
+        for (to, from) in rows.zip(other.pixels.chunks_exact(other_line)) {
+            to[column * other.channels..][..other_line].copy_from_slice(from);
+        }
+    }
+
     /// The same picture with 1 or 3 channels; of another number it is left as it is.
     ///
     /// Grey is ITU-R 601 luma in the 16-bit fixed point of Pillow's mode "L"; RGB of a grey picture repeats it.
@@ -81,6 +111,20 @@ mod tests {
         let grey = Image::new(16, 16, 1, (0..=255).collect()).unwrap();
         assert_eq!(*grey.to_channels(3).to_channels(1), grey);
         assert!(matches!(grey.to_channels(1), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn parts_are_cut_out_and_filled() {
+        let mut image = Image::new(4, 3, 1, (0..12).collect()).unwrap();
+        assert_eq!(image.cut(1..3, 2..4), Image::new(2, 2, 1, vec![6, 7, 10, 11]).unwrap());
+        image.fill(0..2, 1..3, &[99]);
+        assert_eq!(image.pixels, [0, 99, 99, 3, 4, 99, 99, 7, 8, 9, 10, 11]);
+        image.place(&Image::new(2, 1, 1, vec![50, 51]).unwrap(), [2, 1]);
+        assert_eq!(image.pixels[8..], [8, 50, 51, 11]);
+        let mut colours = Image::new(2, 1, 3, vec![0, 1, 2, 3, 4, 5]).unwrap();
+        assert_eq!(colours.cut(0..1, 1..2).pixels, [3, 4, 5]);
+        colours.fill(0..1, 0..1, &[7, 8, 9]);
+        assert_eq!(colours.pixels, [7, 8, 9, 3, 4, 5]);
     }
 
     #[test]

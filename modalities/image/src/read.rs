@@ -1,27 +1,43 @@
 //! Reading a picture file.
 
-use crate::{jpeg, picture::Image};
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use crate::{jpeg, picture::Image, preset::WHITE};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use smalti_contract::TokenizeError;
 use std::io::Cursor;
 
 /// The most pixels that a picture may have: a small file can claim, and unpack to, any number.
 pub const MAX_PIXELS: usize = 64_000_000;
 
-/// Reads a PNG, JPEG, GIF, BMP or WebP file: the first frame of an animation.
+/// The most bytes that a decoder may ask for at once: [`MAX_PIXELS`] of four channels of 16 bits.
+const MAX_BYTES: u64 = 8 * MAX_PIXELS as u64;
+
+/// Reads a PNG, JPEG, GIF, BMP, TIFF or WebP file; transparency is laid over white. See [`read_over`].
 ///
-/// Grey pictures have 1 channel, all others 3. 16 bits are rounded to 8; transparency is laid over white; a
-/// picture that its EXIF data call rotated is turned upright.
+/// # Errors
+/// As of [`read_over`].
+pub fn read(bytes: &[u8]) -> Result<Image, TokenizeError> {
+    read_over(bytes, WHITE)
+}
+
+/// Reads a PNG, JPEG, GIF, BMP, TIFF or WebP file: the first frame of an animation, the first page of a document.
+///
+/// Grey pictures have 1 channel, all others 3. 16 bits are rounded to 8; transparency is laid over `background`, red,
+/// green and blue; a picture that its EXIF data or TIFF tags call rotated is turned upright. Colour profiles are not
+/// applied, as Pillow and torchvision apply none.
 ///
 /// # Errors
 /// [`TokenizeError::Format`] for empty, unknown, corrupt or truncated bytes and for more than [`MAX_PIXELS`].
-pub fn read(bytes: &[u8]) -> Result<Image, TokenizeError> {
+pub fn read_over(bytes: &[u8], background: [u8; 3]) -> Result<Image, TokenizeError> {
     if bytes.is_empty() {
         return Err(unreadable("the file is empty"));
     }
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
-    match reader.format() {
-        None => return Err(unreadable("unknown format; PNG, JPEG, GIF, BMP, WebP and IDX are known")),
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    let format = reader.format();
+    match format {
+        None => return Err(unreadable("unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known")),
         Some(ImageFormat::Jpeg) if !jpeg::is_complete(bytes) => {
             return Err(unreadable("a JPEG without its end; the file is truncated"));
         }
@@ -32,32 +48,45 @@ pub fn read(bytes: &[u8]) -> Result<Image, TokenizeError> {
     if u64::from(width) * u64::from(height) > MAX_PIXELS as u64 {
         return Err(unreadable(format!("{height}×{width} pixels; at most {MAX_PIXELS} are read")));
     }
+    // Decoders take their time to fill what a damaged size claims. No other format says so surely what it cannot hold.
+    if format == Some(ImageFormat::Jpeg)
+        && jpeg::most_pixels(bytes.len()) < u64::from(width) * u64::from(height)
+    {
+        let length = bytes.len();
+        return Err(unreadable(format!("{height}×{width} pixels in {length} bytes; the JPEG is truncated")));
+    }
     let orientation = decoder.orientation().map_err(unreadable)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
     picture.apply_orientation(orientation);
-    flatten(picture)
+    flatten(picture, background)
 }
 
 /// Eight bits, without transparency.
-fn flatten(picture: DynamicImage) -> Result<Image, TokenizeError> {
+fn flatten(picture: DynamicImage, background: [u8; 3]) -> Result<Image, TokenizeError> {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     let color = picture.color();
     let (channels, pixels) = match (color.has_color(), color.has_alpha()) {
         (false, false) => (1, picture.into_luma8().into_raw()),
-        (false, true) => (1, over_white::<1>(&picture.into_luma_alpha8())),
+        // A grey picture over a grey background stays grey.
+        (false, true) if background.iter().all(|value| *value == background[0]) => {
+            (1, over([background[0]], &picture.into_luma_alpha8()))
+        }
         (true, false) => (3, picture.into_rgb8().into_raw()),
-        (true, true) => (3, over_white::<3>(&picture.into_rgba8())),
+        (_, true) => (3, over(background, &picture.into_rgba8())),
     };
     Image::new(width, height, channels, pixels).map_err(unreadable)
 }
 
-/// Pixels of `CHANNELS` and an alpha, which is not premultiplied, laid over white.
-fn over_white<const CHANNELS: usize>(pixels: &[u8]) -> Vec<u8> {
+/// Pixels of `CHANNELS` and an alpha, which is not premultiplied, laid over a background: `Image.alpha_composite` of
+/// Pillow.
+fn over<const CHANNELS: usize>(background: [u8; CHANNELS], pixels: &[u8]) -> Vec<u8> {
     let mut flat = Vec::with_capacity(pixels.len() / (CHANNELS + 1) * CHANNELS);
     for pixel in pixels.chunks_exact(CHANNELS + 1) {
         let alpha = u32::from(pixel[CHANNELS]);
-        let blend = |&value: &u8| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
-        flat.extend(pixel[..CHANNELS].iter().map(blend));
+        let blend = |(&value, behind): (&u8, u8)| {
+            ((u32::from(value) * alpha + u32::from(behind) * (255 - alpha) + 127) / 255) as u8
+        };
+        flat.extend(pixel.iter().zip(background).map(blend));
     }
     flat
 }
@@ -73,8 +102,9 @@ mod tests {
     /// Of these extensions smalti takes a file for a picture (`src/data/labelled.rs`): what is read, and no other.
     #[test]
     fn extensions_of_what_is_read() {
-        let formats =
-            ["bmp", "gif", "jpeg", "jpg", "png", "webp"].map(ImageFormat::from_extension).map(Option::unwrap);
+        let formats = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"]
+            .map(ImageFormat::from_extension)
+            .map(Option::unwrap);
         assert!(formats.iter().all(ImageFormat::reading_enabled));
         assert!(ImageFormat::all().filter(ImageFormat::reading_enabled).all(|read| formats.contains(&read)));
     }

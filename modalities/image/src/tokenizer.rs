@@ -1,9 +1,10 @@
 //! The image tokenizer.
 
-use crate::config::{Augment, ImageConfig};
+use crate::config::ImageConfig;
 use crate::normalise::Normaliser;
 use crate::picture::Image;
-use crate::{idx, patches, read::read, resize::resize, warp};
+use crate::resize::{Side, resize};
+use crate::{Augment, Resize, idx, patches, read::read_over};
 use smalti_contract::{Axis, ContentSpec, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens};
 use std::borrow::Cow;
 
@@ -13,23 +14,75 @@ use std::borrow::Cow;
 /// `(pixel / 255 - mean) / std`.
 ///
 /// [`decode`](Tokenizer::decode) gives back the picture as it was after conversion to the configured channels
-/// and size, to the pixel; features between two pixel values are rounded, beyond black and white cut. Of a picture
-/// of its own size whose sides are no multiples of [`ImageConfig::stride`], some of the border comes along.
+/// and size, to the pixel; features between two pixel values are rounded, beyond black and white cut. Where the middle
+/// of a resized picture was cut out ([`Resize::Crop`]), what lay around it is the mean. Of a picture of its own size
+/// whose sides are no multiples of [`ImageConfig::stride`], some of the border comes along.
 pub struct ImageTokenizer {
     config: ImageConfig,
     normaliser: Normaliser,
+    /// The pixel nearest to the mean.
+    mean: Vec<u8>,
     spec: TokenSpec,
 }
 
 impl ImageTokenizer {
-    /// The picture in the configured channels and size.
-    fn prepare<'a>(&self, raw: &'a Image) -> Result<Cow<'a, Image>, TokenizeError> {
+    /// The picture as patches are cut from it: in the configured channels, resized and cropped.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] for a picture that is none ([`Image::new`]) or would become too large.
+    pub fn prepare<'a>(&self, raw: &'a Image) -> Result<Cow<'a, Image>, TokenizeError> {
         raw.check()?;
-        let image = raw.to_channels(self.config.channels);
-        match self.config.size {
-            Some(size) if size != [image.height, image.width] => Ok(Cow::Owned(resize(&image, size)?)),
-            _ => Ok(image),
+        let sides = self.config.sides([raw.height, raw.width]);
+        match raw.to_channels(self.config.channels) {
+            Cow::Borrowed(image) => resize(image, sides, self.config.filter),
+            Cow::Owned(image) => {
+                resize(&image, sides, self.config.filter).map(|it| Cow::Owned(it.into_owned()))
+            }
         }
+    }
+
+    /// A [prepared](Self::prepare) picture, varied within [`ImageConfig::augment`].
+    ///
+    /// # Errors
+    /// As of [`prepare`](Self::prepare).
+    pub fn vary(&self, raw: &Image, seed: u64) -> Result<Image, TokenizeError> {
+        raw.check()?;
+        let augment = &self.config.augment;
+        let image = match (augment.part(raw, seed), self.config.size) {
+            // A random part is all there is to see: nothing more is cropped away around it.
+            (Some(part), Some(size)) => {
+                let part = part.to_channels(self.config.channels);
+                resize(&part, size.map(Side::all), self.config.filter)?.into_owned()
+            }
+            (Some(part), None) => self.prepare(&part)?.into_owned(),
+            (None, _) => self.prepare(raw)?.into_owned(),
+        };
+        Ok(augment.vary(image, &self.mean, seed))
+    }
+
+    /// The patches of a picture that is already [prepared](Self::prepare).
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] for a side that is 0, no multiple of the patch size where patches lie edge to edge,
+    /// or more than [`ImageConfig::max_patches`].
+    pub fn cut(&self, prepared: &Image) -> Result<Tokens, TokenizeError> {
+        prepared.check()?;
+        self.config.grid([prepared.height, prepared.width]).map_err(TokenizeError::Input)?;
+        Ok(Tokens::new(vec![patches::cut(prepared, self.config.tiling(), &self.normaliser)]))
+    }
+
+    /// A picture from which [`prepare`](Self::prepare) makes this one. A crop cuts out the middle: it is put into the
+    /// middle of a square of the mean.
+    fn unprepare(&self, prepared: Image) -> Result<Image, TokenizeError> {
+        let Resize::Crop { shortest_edge: side } = self.config.resize else { return Ok(prepared) };
+        let [down, across] = self.config.sides([side, side]).map(|side| side.kept);
+        let size = [down.len(), across.len()];
+        if size != [prepared.height, prepared.width] || size == [side, side] {
+            return Ok(prepared);
+        }
+        let mut framed = Image::new(side, side, prepared.channels, self.mean.repeat(side * side))?;
+        framed.place(&prepared, [down.start, across.start]);
+        Ok(framed)
     }
 }
 
@@ -47,7 +100,9 @@ impl Tokenizer for ImageTokenizer {
             axes: vec![Axis::new("row", rows), Axis::new("column", columns)],
             time_steps: None,
         });
-        Ok(Self { normaliser: Normaliser::new(&config.mean, &config.std), config, spec })
+        let normaliser = Normaliser::new(&config.mean, &config.std);
+        let mean = normaliser.pixels(&vec![0.0; config.channels]).collect();
+        Ok(Self { config, normaliser, mean, spec })
     }
 
     fn config(&self) -> &ImageConfig {
@@ -58,30 +113,28 @@ impl Tokenizer for ImageTokenizer {
         &self.spec
     }
 
-    /// The pictures of an [IDX](idx::images) file, or the one picture of any other that [`read`] knows.
+    /// The pictures of an [IDX](idx::images) file, or the one picture of any other that
+    /// [`read_over`] knows.
     fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Image> {
-        if idx::is_images(bytes) { idx::images(bytes) } else { Box::new(std::iter::once(read(bytes))) }
+        if idx::is_images(bytes) {
+            return idx::images(bytes);
+        }
+        Box::new(std::iter::once_with(|| read_over(bytes, self.config.background)))
     }
 
-    /// A picture in the configured channels and size, varied within [`ImageConfig::augment`]. One that cannot be
+    /// A picture that [`prepare`](Self::prepare) makes what [`vary`](Self::vary) made of `raw`. One that cannot be
     /// tokenized is left as it is, for [`encode`](Tokenizer::encode) to refuse.
     fn augment(&self, raw: Image, seed: u64) -> Image {
         if self.config.augment == Augment::default() {
             return raw;
         }
-        match self.prepare(&raw) {
-            Ok(image) => warp::vary(&image, &self.config.augment, seed),
-            Err(_) => raw,
-        }
+        self.vary(&raw, seed).and_then(|varied| self.unprepare(varied)).unwrap_or(raw)
     }
 
     /// # Errors
-    /// [`TokenizeError::Input`] for a side that is 0, no multiple of the patch size where patches lie edge to edge,
-    /// or more than [`ImageConfig::max_patches`].
+    /// As of [`prepare`](Self::prepare) and [`cut`](Self::cut).
     fn encode(&self, raw: &Image) -> Result<Tokens, TokenizeError> {
-        let image = self.prepare(raw)?;
-        self.config.grid([image.height, image.width]).map_err(TokenizeError::Input)?;
-        Ok(Tokens::new(vec![patches::cut(&image, self.config.tiling(), &self.normaliser)]))
+        self.cut(&*self.prepare(raw)?)
     }
 
     /// # Errors
@@ -94,6 +147,6 @@ impl Tokenizer for ImageTokenizer {
             .and_then(|group| Some((group.content.features()?, group.positions.as_slice())))
             .unwrap_or_default();
         let (tiling, shape) = (self.config.tiling(), (self.config.size, self.config.channels));
-        patches::join(values, positions, tiling, shape, &self.normaliser)
+        self.unprepare(patches::join(values, positions, tiling, shape, &self.normaliser)?)
     }
 }

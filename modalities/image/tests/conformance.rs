@@ -57,7 +57,7 @@ fn any_aspect_ratio_comes_back() {
 
 #[test]
 fn variations_are_of_the_size_the_model_sees() {
-    let augment = Augment { shift: 2.0, rotate: 10.0, scale: 0.1, flip: true };
+    let augment = Augment { shift: 2.0, rotate: 10.0, scale: 0.1, flip: true, ..Augment::default() };
     let varied = tokenizer(ImageConfig { augment, ..ImageConfig::vit(3, 8, [32, 24]) });
     let raw = picture(100, 75, 1);
     let one = varied.augment(raw.clone(), 1);

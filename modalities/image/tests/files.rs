@@ -3,7 +3,7 @@
 use image::{DynamicImage, GrayAlphaImage, ImageBuffer, ImageFormat, Luma, RgbImage, RgbaImage};
 use proptest::prelude::*;
 use smalti_contract::{TokenizeError, Tokenizer};
-use smalti_image::{Image, ImageConfig, ImageTokenizer, read};
+use smalti_image::{Image, ImageConfig, ImageTokenizer, read, read_over};
 use std::io::Cursor;
 use std::sync::LazyLock;
 
@@ -19,8 +19,8 @@ fn gradient() -> RgbImage {
 
 /// One valid file of each format.
 static FILES: LazyLock<Vec<(ImageFormat, Vec<u8>)>> = LazyLock::new(|| {
-    use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
-    [Png, Jpeg, Gif, Bmp, WebP].map(|format| (format, file(gradient(), format))).into()
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
+    [Png, Jpeg, Gif, Bmp, WebP, Tiff].map(|format| (format, file(gradient(), format))).into()
 });
 
 fn tokenizer() -> ImageTokenizer {
@@ -45,6 +45,33 @@ fn every_format_is_read() {
     }
 }
 
+/// One picture in encodings that are read but not written here (`tests/files`), and the sum of each channel as Pillow 13
+/// reads it; of lossy ones to a value in a pixel.
+#[test]
+fn other_encodings_are_read_as_by_pillow() {
+    for (name, expected, off) in [
+        ("animated.webp", [112_320, 110_400, 95_472], 0),
+        ("lzw.tif", [112_320, 110_400, 95_472], 0),
+        ("deflate.tif", [112_320, 110_400, 95_472], 0),
+        ("palette.png", [112_080, 105_725, 93_561], 0),
+        ("lossy.webp", [112_181, 110_686, 95_098], 960),
+        ("progressive.jpg", [112_389, 110_182, 95_830], 960),
+        ("cmyk.jpg", [112_152, 110_080, 95_247], 960),
+    ] {
+        let file = std::fs::read(format!("{}/tests/files/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let image = read(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((image.width, image.height, image.channels), (40, 24, 3), "{name}");
+        for (channel, expected) in expected.into_iter().enumerate() {
+            let values = image.pixels.iter().skip(channel).step_by(3);
+            let sum: i64 = values.map(|&value| i64::from(value)).sum();
+            assert!(
+                (sum - expected).abs() <= off,
+                "{name}, channel {channel}: {sum}; Pillow's is {expected}"
+            );
+        }
+    }
+}
+
 #[test]
 fn transparency_is_laid_over_white() {
     let rgba = RgbaImage::from_raw(3, 1, vec![9, 9, 9, 0, 0, 100, 200, 255, 0, 0, 0, 128]).unwrap();
@@ -53,6 +80,17 @@ fn transparency_is_laid_over_white() {
     let grey = GrayAlphaImage::from_raw(2, 1, vec![50, 0, 50, 255]).unwrap();
     let image = read(&file(grey, ImageFormat::Png)).unwrap();
     assert_eq!((image.channels, image.pixels), (1, vec![255, 50]));
+}
+
+#[test]
+fn transparency_is_laid_over_the_background_that_is_set() {
+    let grey = file(GrayAlphaImage::from_raw(2, 1, vec![50, 0, 50, 255]).unwrap(), ImageFormat::Png);
+    let over = |background| read_over(&grey, background).map(|image| (image.channels, image.pixels));
+    assert_eq!(over([9; 3]).unwrap(), (1, vec![9, 50]));
+    assert_eq!(over([1, 2, 3]).unwrap(), (3, vec![1, 2, 3, 50, 50, 50]), "a coloured one needs colour");
+    let config = ImageConfig { background: [0, 0, 0], ..ImageConfig::vit(1, 1, [1, 2]) };
+    let image = ImageTokenizer::new(config).unwrap().records(&grey).next().unwrap().unwrap();
+    assert_eq!(image.pixels, [0, 50]);
 }
 
 #[test]
@@ -75,7 +113,7 @@ fn truncated_files_are_refused() {
 #[test]
 fn files_that_are_no_pictures() {
     assert_eq!(problem(b""), "not readable as image: the file is empty");
-    let unknown = "not readable as image: unknown format; PNG, JPEG, GIF, BMP, WebP and IDX are known";
+    let unknown = "not readable as image: unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known";
     assert_eq!(problem(b"To be, or not to be"), unknown);
     assert!(tokenizer().records(b"").next().unwrap().is_err());
 }
@@ -86,6 +124,11 @@ fn a_claim_of_too_many_pixels_is_refused() {
     bomb[18..22].copy_from_slice(&20_000_u32.to_le_bytes());
     bomb[22..26].copy_from_slice(&20_000_u32.to_le_bytes());
     assert_eq!(problem(&bomb), "not readable as image: 20000×20000 pixels; at most 64000000 are read");
+    // A small JPEG whose size says 5,000 by 5,000: so many blocks do not fit into its bytes.
+    let mut jpeg = file(gradient(), ImageFormat::Jpeg);
+    let size = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap() + 5;
+    jpeg[size..size + 4].copy_from_slice(&[0x13, 0x88, 0x13, 0x88]);
+    assert!(problem(&jpeg).contains("5000×5000 pixels in"), "{}", problem(&jpeg));
     // Zeros: 90 million grey pixels in under 100 kB.
     let png = file(DynamicImage::new_luma8(9000, 10_000), ImageFormat::Png);
     assert!(problem(&png).contains("10000×9000 pixels; at most 64000000"), "{} bytes", png.len());
@@ -115,7 +158,7 @@ fn survives(file: &[u8]) {
 
 proptest! {
     #[test]
-    fn random_bytes_are_survived(magic in 0..6_usize, rest in any::<Vec<u8>>()) {
+    fn random_bytes_are_survived(magic in 0..7_usize, rest in any::<Vec<u8>>()) {
         let file = FILES.get(magic).map_or(&[0, 0, 8, 3][..], |(_, file)| &file[..8]);
         survives(&rest);
         survives(&[file, &rest].concat());
@@ -123,7 +166,7 @@ proptest! {
 
     #[test]
     fn mutated_files_are_survived(
-        which in 0..5_usize,
+        which in 0..6_usize,
         cut in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
     ) {

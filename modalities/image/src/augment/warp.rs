@@ -1,27 +1,38 @@
 //! Random affine variations of a picture.
 
-use crate::config::Augment;
+use super::Augment;
 use crate::picture::Image;
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64Mcg;
+use rand::{Rng, RngExt};
 
 /// Where each pixel of the new picture comes from in the old: `[x, y]` measured from the centre.
 ///
 /// `source = [[xx, xy], [yx, yy]] · (target - shift)`
-struct Affine {
-    xx: f32,
-    xy: f32,
-    yx: f32,
-    yy: f32,
-    shift: [f32; 2],
+pub(super) struct Affine {
+    pub(super) xx: f32,
+    pub(super) xy: f32,
+    pub(super) yx: f32,
+    pub(super) yy: f32,
+    pub(super) shift: [f32; 2],
 }
 
-/// The picture varied at random within `augment`, the same for the same seed.
-pub(crate) fn vary(image: &Image, augment: &Augment, seed: u64) -> Image {
-    let map = draw(augment, seed);
-    match moves_whole_pixels(augment) {
-        true => slide(image, map.shift.map(|by| by as isize), map.xx < 0.0),
-        false => warp(image, &map),
+impl Affine {
+    /// Changes nothing.
+    pub(super) const SAME: Self = Self { xx: 1.0, xy: 0.0, yx: 0.0, yy: 1.0, shift: [0.0; 2] };
+
+    /// Turns clockwise.
+    pub(super) fn turned(radians: f32) -> Self {
+        let (sin, cos) = radians.sin_cos();
+        Self { xx: cos, xy: sin, yx: -sin, yy: cos, ..Self::SAME }
+    }
+}
+
+/// The picture moved, turned, scaled and mirrored at random within `augment`.
+pub(super) fn vary(image: Image, augment: &Augment, random: &mut impl Rng) -> Image {
+    let map = draw(augment, random);
+    match (moves_whole_pixels(augment), map.shift, map.xx < 0.0) {
+        (true, [0.0, 0.0], false) => image,
+        (true, shift, mirror) => slide(&image, shift.map(|by| by as isize), mirror),
+        (false, ..) => warp(&image, &map),
     }
 }
 
@@ -31,9 +42,8 @@ fn moves_whole_pixels(augment: &Augment) -> bool {
 }
 
 /// Draws every number whatever the settings, so that one setting does not change another's luck.
-fn draw(augment: &Augment, seed: u64) -> Affine {
-    let mut rng = Pcg64Mcg::seed_from_u64(seed);
-    let mut within = |most: f32| most * rng.random_range(-1.0..=1.0_f32);
+fn draw(augment: &Augment, random: &mut impl Rng) -> Affine {
+    let mut within = |most: f32| most * random.random_range(-1.0..=1.0_f32);
     let shift = [within(1.0), within(1.0)].map(|share| match moves_whole_pixels(augment) {
         // Each of -shift..=shift is as likely as the others.
         true => ((share + 1.0) * (augment.shift + 0.5)).floor().min(2.0 * augment.shift) - augment.shift,
@@ -41,7 +51,7 @@ fn draw(augment: &Augment, seed: u64) -> Affine {
     });
     let (sin, cos) = within(augment.rotate).to_radians().sin_cos();
     let scale = 1.0 + within(augment.scale);
-    let mirror = if rng.random::<bool>() && augment.flip { -1.0 } else { 1.0 };
+    let mirror = if random.random::<bool>() && augment.flip { -1.0 } else { 1.0 };
     Affine { xx: mirror * cos / scale, xy: mirror * sin / scale, yx: -sin / scale, yy: cos / scale, shift }
 }
 
@@ -70,7 +80,8 @@ fn overlap(shift: isize, side: usize) -> (usize, usize, usize) {
     if shift < 0 { (0, by, side - by) } else { (by, 0, side - by) }
 }
 
-fn warp(image: &Image, map: &Affine) -> Image {
+/// The picture under a map, sampled bilinearly.
+pub(super) fn warp(image: &Image, map: &Affine) -> Image {
     let &Image { width, height, channels, .. } = image;
     let centre = [(width - 1) as f32 / 2.0, (height - 1) as f32 / 2.0];
     let mut pixels = vec![0; image.pixels.len()];
@@ -108,7 +119,12 @@ fn sample(image: &Image, [x, y]: [f32; 2], pixel: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Purpose, generator};
     use super::*;
+
+    fn vary(image: &Image, augment: &Augment, seed: u64) -> Image {
+        super::vary(image.clone(), augment, &mut generator(seed, Purpose::Warp))
+    }
 
     fn picture() -> Image {
         Image::new(5, 3, 1, (1..=15).map(|i| i * 10).collect()).unwrap()
@@ -149,7 +165,9 @@ mod tests {
     fn whole_moves_are_equally_likely() {
         let crop = Augment { shift: 2.0, ..Augment::default() };
         let mut counts = [0; 5];
-        (0..1000).for_each(|seed| counts[(draw(&crop, seed).shift[0] + 2.0) as usize] += 1);
+        (0..1000).for_each(|seed| {
+            counts[(draw(&crop, &mut generator(seed, Purpose::Warp)).shift[0] + 2.0) as usize] += 1
+        });
         assert!(counts.iter().all(|n| (150..250).contains(n)), "{counts:?}");
     }
 
@@ -187,10 +205,10 @@ mod tests {
 
     #[test]
     fn the_seed_decides_and_extremes_are_survived() {
-        let some = Augment { shift: 1.0, rotate: 15.0, scale: 0.2, flip: true };
+        let some = Augment { shift: 1.0, rotate: 15.0, scale: 0.2, flip: true, ..Augment::default() };
         assert_eq!(vary(&picture(), &some, 1), vary(&picture(), &some, 1));
         assert_ne!(vary(&picture(), &some, 1), vary(&picture(), &some, 2));
-        let far = Augment { shift: 1e6, rotate: 180.0, scale: 0.9, flip: true };
+        let far = Augment { shift: 1e6, rotate: 180.0, scale: 0.9, flip: true, ..Augment::default() };
         (0..100).for_each(|seed| assert_eq!(vary(&picture(), &far, seed).pixels.len(), 15));
     }
 }

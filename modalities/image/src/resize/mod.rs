@@ -1,0 +1,149 @@
+//! Resizing as Pillow does it, to the last bit.
+
+mod filter;
+mod weights;
+
+pub use filter::Filter;
+
+use crate::{picture::Image, read::MAX_PIXELS};
+use smalti_contract::TokenizeError;
+use std::borrow::Cow;
+use std::ops::Range;
+use weights::{Weights, clip};
+
+/// What becomes of one side of a picture: it is resized to `whole` pixels, of which those of `kept` are computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Side {
+    pub(crate) whole: usize,
+    pub(crate) kept: Range<usize>,
+}
+
+impl Side {
+    /// All of a side of so many pixels.
+    pub(crate) fn all(whole: usize) -> Self {
+        Self { whole, kept: 0..whole }
+    }
+
+    /// The middle of a side of `whole` pixels. Where it cannot lie in the middle, it lies half a pixel before it, as in
+    /// `center_crop` of transformers.
+    pub(crate) fn middle(whole: usize, kept: usize) -> Self {
+        let start = whole.saturating_sub(kept) / 2;
+        Self { whole, kept: start..(start + kept).min(whole) }
+    }
+}
+
+/// The picture with its height and width, neither 0, made so: `Image.resize(size, filter)` of Pillow, and the crop of
+/// what is kept.
+///
+/// # Errors
+/// [`TokenizeError::Input`] where nothing is kept or more than [`MAX_PIXELS`].
+pub(crate) fn resize<'a>(
+    image: &'a Image,
+    [down, across]: [Side; 2],
+    filter: Filter,
+) -> Result<Cow<'a, Image>, TokenizeError> {
+    let &Image { width, height, channels, .. } = image;
+    let (rows, columns) = (down.kept.len(), across.kept.len());
+    if rows.checked_mul(columns).is_none_or(|pixels| pixels == 0 || pixels > MAX_PIXELS) {
+        return Err(TokenizeError::Input(format!(
+            "image of {height}×{width} pixels cannot become {rows}×{columns}; 1 to {MAX_PIXELS} pixels are allowed"
+        )));
+    }
+    if [down.whole, across.whole] == [height, width] {
+        return Ok(match [&down, &across] == [&Side::all(height), &Side::all(width)] {
+            true => Cow::Borrowed(image),
+            false => Cow::Owned(image.cut(down.kept, across.kept)),
+        });
+    }
+    let pixels = match (filter, channels) {
+        (Filter::Nearest, _) => pick(image, &nearest(height, &down), &nearest(width, &across)),
+        (_, 1) => convolve::<1>(image, &down, &across, filter),
+        _ => convolve::<3>(image, &down, &across, filter),
+    };
+    Image::new(columns, rows, channels, pixels).map(Cow::Owned)
+}
+
+/// The pixels in these rows and columns.
+fn pick(image: &Image, rows: &[usize], columns: &[usize]) -> Vec<u8> {
+    let channels = image.channels;
+    let mut pixels = Vec::with_capacity(rows.len() * columns.len() * channels);
+    for row in rows {
+        let line = &image.pixels[row * image.width * channels..][..image.width * channels];
+        columns.iter().for_each(|column| pixels.extend(&line[column * channels..][..channels]));
+    }
+    pixels
+}
+
+/// Where the nearest pixels lie. Pillow adds up steps (`ImagingScaleAffine`), and so does this: a product would be
+/// rounded otherwise.
+fn nearest(side: usize, to: &Side) -> Vec<usize> {
+    let step = side as f64 / to.whole as f64;
+    let places = std::iter::successors(Some(step * 0.5), |place| Some(place + step));
+    places.map(|place| (place as usize).min(side - 1)).skip(to.kept.start).take(to.kept.len()).collect()
+}
+
+/// Across and then down, or the other way round, with whole pixel values in between.
+fn convolve<const CHANNELS: usize>(image: &Image, down: &Side, across: &Side, filter: Filter) -> Vec<u8> {
+    let &Image { width, height, ref pixels, .. } = image;
+    let (vertical, horizontal) = (Weights::new(height, down, filter), Weights::new(width, across, filter));
+    let rows = vertical.sources();
+    // A column of a million pixels would grow on the way to a small picture. Where one way makes more than MAX_PIXELS in
+    // between, the other cannot: the two counts multiply to no more than those of source and target.
+    let down_first = match down_first([height, width], [down.whole, across.whole]) {
+        true => down.kept.len() * width <= MAX_PIXELS,
+        false => rows.len() * across.kept.len() > MAX_PIXELS,
+    };
+    if !down_first {
+        let line = width * CHANNELS;
+        let between = go_across::<CHANNELS>(&pixels[rows.start * line..rows.end * line], width, &horizontal);
+        return go_down(&between, across.kept.len() * CHANNELS, rows.start, &vertical);
+    }
+    go_across::<CHANNELS>(&go_down(pixels, width * CHANNELS, 0, &vertical), width, &horizontal)
+}
+
+/// Whether Pillow goes down first: since its version 13, where that loses more pixels than twice what going across does
+/// (found by asking it for 3,000 sizes; earlier versions always go across first). The other way, one value in four of a
+/// picture of sharp edges would differ by 1.
+fn down_first([height, width]: [usize; 2], [to_height, to_width]: [usize; 2]) -> bool {
+    let lost = |from: usize, to: usize| from as i128 - to as i128;
+    to_height < height && lost(height, to_height) > 2 * lost(width, to_width)
+}
+
+/// Each row of so many pixels made of other pixels of its own.
+fn go_across<const CHANNELS: usize>(pixels: &[u8], width: usize, weights: &Weights) -> Vec<u8> {
+    let to = weights.len();
+    let mut target = vec![0; pixels.len() / (width * CHANNELS) * to * CHANNELS]; // [rows, to, CHANNELS]
+    let lines = target.chunks_exact_mut(to * CHANNELS).zip(pixels.chunks_exact(width * CHANNELS));
+    for (line, source) in lines {
+        let source = source.as_chunks::<CHANNELS>().0;
+        for (pixel, (first, weights)) in line.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(weights.iter()) {
+            let mut sums = [weights::HALF; CHANNELS];
+            for (from, weight) in source[first..].iter().zip(weights) {
+                for (sum, &value) in sums.iter_mut().zip(from) {
+                    *sum += i32::from(value) * weight;
+                }
+            }
+            *pixel = sums.map(clip);
+        }
+    }
+    target
+}
+
+/// Rows of `line` bytes made of other rows, of which `pixels` holds those from `first_row` on.
+fn go_down(pixels: &[u8], line: usize, first_row: usize, weights: &Weights) -> Vec<u8> {
+    let mut target = vec![0; weights.len() * line]; // [to, line]
+    let mut sums = vec![0; line];
+    for (row, (first, weights)) in target.chunks_exact_mut(line).zip(weights.iter()) {
+        sums.fill(weights::HALF);
+        for (source, weight) in pixels[(first - first_row) * line..].chunks_exact(line).zip(weights) {
+            for (sum, &value) in sums.iter_mut().zip(source) {
+                *sum += i32::from(value) * weight;
+            }
+        }
+        row.iter_mut().zip(&sums).for_each(|(to, &sum)| *to = clip(sum));
+    }
+    target
+}
+
+#[cfg(test)]
+mod tests;

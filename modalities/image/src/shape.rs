@@ -1,0 +1,146 @@
+//! Which size a picture is given before it is cut into patches.
+
+use crate::read::MAX_PIXELS;
+use crate::resize::Side;
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+
+/// How a picture comes to the size that its patches are cut from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Resize {
+    /// Stretched to [`size`](crate::ImageConfig::size), whatever its aspect ratio; without a size it keeps its own.
+    #[default]
+    Stretch,
+    /// Its shorter side resized to so many pixels, the aspect ratio kept, and `size` cut out of the middle.
+    Crop {
+        /// In pixels; no side of `size` is longer.
+        shortest_edge: usize,
+    },
+    /// Resized to the largest sides that are multiples of the stride of patches, the aspect ratio kept up to that, at
+    /// which there are at most so many patches (NaFlex, Tschannen et al. 2025; NaViT, Dehghani et al. 2023). There is
+    /// no `size`; no picture has more than [`max_patches`](crate::ImageConfig::max_patches) rows and columns.
+    Native {
+        /// The most patches of a picture.
+        patches: usize,
+    },
+}
+
+impl Resize {
+    /// `Err` says why this way does not go together with a `size`.
+    pub(crate) fn check(self, size: Option<[usize; 2]>) -> Result<(), String> {
+        match (self, size) {
+            (Resize::Stretch, _) => Ok(()),
+            (Resize::Crop { .. }, None) => Err("resize is a crop; it needs a size to cut out".into()),
+            (Resize::Crop { shortest_edge }, Some(size)) => {
+                let longest = size[0].max(size[1]);
+                match (longest..=MAX_PIXELS).contains(&shortest_edge) {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "resize.crop.shortest_edge is {shortest_edge} pixels; it must be within \
+                         {longest}..={MAX_PIXELS}, from the longer side of size on"
+                    )),
+                }
+            }
+            (Resize::Native { .. }, Some([height, width])) => {
+                Err(format!("resize is native and size {height}×{width}; of these, one can be"))
+            }
+            (Resize::Native { patches }, None) => match (1..=MAX_PIXELS).contains(&patches) {
+                true => Ok(()),
+                false => {
+                    Err(format!("resize.native.patches is {patches}; it must be within 1..={MAX_PIXELS}"))
+                }
+            },
+        }
+    }
+}
+
+/// Both sides of a picture of `[height, width]` resized so that the shorter has `shortest` pixels, and the middle of
+/// `size`. The longer is cut to whole pixels, as in torchvision and transformers.
+pub(crate) fn crop(of: [usize; 2], shortest: usize, size: [usize; 2]) -> [Side; 2] {
+    let shorter = of[0].min(of[1]).max(1) as u128;
+    // Products of two numbers below 64 million and a quotient of at least the shorter side's: both fit.
+    let whole = of.map(|side| (side as u128 * shortest as u128 / shorter) as usize);
+    [0, 1].map(|i| Side::middle(whole[i], size[i]))
+}
+
+/// The most `[rows, columns]` of patches that a picture of `[height, width]`, neither 0, can be resized to.
+///
+/// What SigLIP 2 searches for in floating point (`get_image_size_for_max_num_patches` in transformers), exactly: the
+/// picture grows, and whichever side is next to need another patch gets it, as long as there are no more than
+/// `patches`, nor more than `most` along a side.
+pub(crate) fn native([height, width]: [usize; 2], patches: usize, most: [usize; 2]) -> [usize; 2] {
+    let (mut rows, mut columns) = (1, 1);
+    loop {
+        // Rows are full at a scale of `rows / height`, columns at `columns / width`.
+        let (more_rows, more_columns) = match (rows * width).cmp(&(columns * height)) {
+            Ordering::Less => (rows + 1, columns),
+            Ordering::Equal => (rows + 1, columns + 1),
+            Ordering::Greater => (rows, columns + 1),
+        };
+        if more_rows * more_columns > patches || more_rows > most[0] || more_columns > most[1] {
+            return [rows, columns];
+        }
+        (rows, columns) = (more_rows, more_columns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FREE: [usize; 2] = [usize::MAX; 2];
+
+    /// `get_image_size_for_max_num_patches` of transformers, whose result is a size in pixels.
+    fn searched([height, width]: [usize; 2], patch: usize, patches: usize) -> [usize; 2] {
+        let scaled = |scale: f64, side: usize| {
+            let size = (side as f64 * scale / patch as f64).ceil() * patch as f64;
+            size.max(patch as f64) as usize
+        };
+        let (mut low, mut high) = (1e-5 / 10.0, 100.0);
+        while high - low >= 1e-5 {
+            let scale = (low + high) / 2.0;
+            let fits = (scaled(scale, height) / patch) * (scaled(scale, width) / patch) <= patches;
+            if fits { low = scale } else { high = scale }
+        }
+        [scaled(low, height), scaled(low, width)]
+    }
+
+    #[test]
+    fn native_sizes_are_those_of_siglip() {
+        for (size, patches) in [
+            ([480, 640], 256),
+            ([375, 500], 196),
+            ([1000, 30], 64),
+            ([33, 2000], 100),
+            ([224, 224], 196),
+            ([17, 19], 1024),
+            ([3000, 4000], 729),
+            ([512, 512], 1),
+        ] {
+            let grid = native(size, patches, FREE);
+            assert_eq!(grid.map(|side| side * 16), searched(size, 16, patches), "{size:?} {patches}");
+        }
+    }
+
+    #[test]
+    fn native_sizes_fill_the_budget_and_stay_when_taken_again() {
+        for height in 1..40 {
+            for width in 1..40 {
+                let grid = native([height, width], 30, FREE);
+                assert!(grid[0] * grid[1] <= 30);
+                assert_eq!(native(grid.map(|side| side * 8), 30, FREE), grid, "{height}×{width}");
+            }
+        }
+        assert_eq!(native([1, 1_000_000], 50, FREE), [1, 50]);
+        assert_eq!(native([1, 1_000_000], 50, [8, 9]), [1, 9]);
+        assert_eq!(native([300, 200], 1000, [12, 12]), [12, 8]);
+    }
+
+    #[test]
+    fn the_longer_side_is_cut_to_whole_pixels() {
+        assert_eq!(crop([375, 500], 256, [224, 224]).map(|side| side.whole), [256, 341]);
+        assert_eq!(crop([500, 375], 256, [224, 224])[0], Side { whole: 341, kept: 58..282 });
+        assert_eq!(crop([1, 64_000_000], 256, [224, 224])[1].whole, 64_000_000 * 256);
+    }
+}

@@ -1,0 +1,123 @@
+//! Readers answer every damaged file with a picture or an error.
+
+use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
+use smalti_image::{cifar, idx, read, write_jpeg};
+use smalti_mutation::{Bound, survives};
+use std::io::Cursor;
+
+#[global_allocator]
+static ALLOCATOR: smalti_mutation::Counting = smalti_mutation::Counting;
+
+fn file(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    picture.into().write_to(&mut file, format).unwrap();
+    file.into_inner()
+}
+
+fn colours() -> RgbImage {
+    RgbImage::from_fn(40, 24, |x, y| [(x * 6) as u8, (y * 10) as u8, (x * y) as u8].into())
+}
+
+fn grey() -> GrayImage {
+    GrayImage::from_fn(17, 9, |x, y| [(x * y) as u8].into())
+}
+
+fn transparent() -> RgbaImage {
+    RgbaImage::from_fn(20, 12, |x, y| [x as u8, y as u8, 99, (x * 12) as u8].into())
+}
+
+/// A file of `tests/files`, in an encoding that is read but not written here.
+fn kept(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/tests/files/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The bound: a small file may claim as many pixels as are read at all, 64 million of up to 8 bytes each, which are then
+/// brought to three bytes each.
+fn pictures(format: ImageFormat, good: Vec<Vec<u8>>) {
+    survives(&format!("{format:?}"), &good, Bound::bytes(1 << 30), read);
+}
+
+#[test]
+fn png() {
+    let deep = DynamicImage::ImageRgb8(colours()).into_rgba16();
+    let good = vec![
+        file(colours(), ImageFormat::Png),
+        file(grey(), ImageFormat::Png),
+        file(transparent(), ImageFormat::Png),
+        file(deep, ImageFormat::Png),
+        kept("palette.png"),
+    ];
+    pictures(ImageFormat::Png, good);
+}
+
+#[test]
+fn jpeg() {
+    let image = |picture: &DynamicImage, channels| smalti_image::Image {
+        width: picture.width() as usize,
+        height: picture.height() as usize,
+        channels,
+        pixels: picture.as_bytes().to_vec(),
+    };
+    let good = vec![
+        write_jpeg(&image(&colours().into(), 3), 90).unwrap(),
+        write_jpeg(&image(&grey().into(), 1), 50).unwrap(),
+        kept("progressive.jpg"),
+        kept("cmyk.jpg"),
+    ];
+    pictures(ImageFormat::Jpeg, good);
+}
+
+#[test]
+fn webp() {
+    let good = vec![
+        file(colours(), ImageFormat::WebP),
+        file(transparent(), ImageFormat::WebP),
+        kept("lossy.webp"),
+        kept("animated.webp"),
+    ];
+    pictures(ImageFormat::WebP, good);
+}
+
+#[test]
+fn gif() {
+    let good = vec![file(colours(), ImageFormat::Gif), file(transparent(), ImageFormat::Gif)];
+    pictures(ImageFormat::Gif, good);
+}
+
+#[test]
+fn bmp() {
+    let good = vec![
+        file(colours(), ImageFormat::Bmp),
+        file(grey(), ImageFormat::Bmp),
+        file(transparent(), ImageFormat::Bmp),
+    ];
+    pictures(ImageFormat::Bmp, good);
+}
+
+#[test]
+fn tiff() {
+    let good = vec![
+        file(colours(), ImageFormat::Tiff),
+        file(grey(), ImageFormat::Tiff),
+        file(DynamicImage::ImageRgb8(colours()).into_rgb16(), ImageFormat::Tiff),
+        kept("lzw.tif"),
+        kept("deflate.tif"),
+    ];
+    pictures(ImageFormat::Tiff, good);
+}
+
+#[test]
+fn idx_of_pictures_and_of_labels() {
+    let images = [&[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5][..], &[7; 60]].concat();
+    let labels = [&[0, 0, 8, 1, 0, 0, 0, 9][..], &[1; 9]].concat();
+    let bound = Bound::bytes(1 << 16).and_of_file(100);
+    survives("IDX pictures", &[images], bound, |bytes| idx::images(bytes).collect::<Result<Vec<_>, _>>());
+    survives("IDX labels", &[labels], bound, idx::labels);
+}
+
+#[test]
+fn cifar_batches() {
+    let record = |label: u8| std::iter::once(label).chain((0..3072).map(|i| i as u8)).collect::<Vec<_>>();
+    let good = [record(3), [record(0), record(9)].concat()];
+    survives("CIFAR-10", &good, Bound::bytes(1 << 16).and_of_file(4), cifar::pictures);
+}
