@@ -1,0 +1,117 @@
+//! Variations of training pictures: seeded, of the size the model sees, and nothing that is not asked for.
+
+use smalti_contract::Tokenizer;
+use smalti_image::{
+    Augment, Erase, Image, ImageConfig, ImageTokenizer, Jitter, RandAugment, RandomCrop, Resize,
+};
+
+fn picture(width: usize, height: usize, channels: usize) -> Image {
+    let pixels = (0..width * height * channels).map(|i| (i * 37 % 256) as u8).collect();
+    Image::new(width, height, channels, pixels).unwrap()
+}
+
+/// Each variation by itself, and all of them.
+fn variations() -> Vec<Augment> {
+    let off = Augment::default();
+    let all = Augment {
+        shift: 2.0,
+        rotate: 10.0,
+        scale: 0.1,
+        flip: true,
+        crop: Some(RandomCrop::default()),
+        rand_augment: Some(RandAugment::default()),
+        jitter: Some(Jitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 }),
+        erase: Some(Erase::default()),
+    };
+    vec![
+        Augment { shift: 4.0, flip: true, ..off },
+        Augment { rotate: 20.0, ..off },
+        Augment { crop: all.crop, ..off },
+        Augment { rand_augment: all.rand_augment, ..off },
+        Augment { jitter: all.jitter, ..off },
+        Augment { erase: all.erase, ..off },
+        all,
+    ]
+}
+
+/// Settings of every way of resizing.
+fn settings() -> Vec<ImageConfig> {
+    let native = ImageConfig {
+        size: None,
+        resize: Resize::Native { patches: 40 },
+        max_patches: [12, 12],
+        ..ImageConfig::vit(3, 8, [8, 8])
+    };
+    vec![ImageConfig::vit(1, 8, [32, 24]), ImageConfig::clip(8, 32), ImageConfig::imagenet(8, 40, 32), native]
+}
+
+#[test]
+fn the_same_seed_gives_the_same_picture_and_other_seeds_others() {
+    for config in settings() {
+        for augment in variations() {
+            let tokenizer = ImageTokenizer::new(ImageConfig { augment, ..config.clone() }).unwrap();
+            let vary = |seed| tokenizer.encode(&tokenizer.augment(picture(60, 45, 3), seed)).unwrap();
+            assert_eq!(vary(7), vary(7), "{augment:?}");
+            let mut seen: Vec<_> = (0..24).map(vary).collect();
+            seen.dedup();
+            assert!(seen.len() > 8, "{} of 24 differ under {augment:?}", seen.len());
+            seen.iter().for_each(|tokens| tokenizer.spec().check(tokens).unwrap());
+        }
+    }
+}
+
+#[test]
+fn what_is_varied_is_what_is_encoded() {
+    for config in settings() {
+        for augment in variations() {
+            let tokenizer = ImageTokenizer::new(ImageConfig { augment, ..config.clone() }).unwrap();
+            for (seed, raw) in (0..).zip([picture(60, 45, 3), picture(32, 32, 1), picture(9, 50, 3)]) {
+                let varied = tokenizer.vary(&raw, seed).unwrap();
+                let direct = tokenizer.cut(&varied).unwrap();
+                assert_eq!(tokenizer.encode(&tokenizer.augment(raw, seed)).unwrap(), direct, "{augment:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_setting_does_not_change_anothers_luck() {
+    let vary = |augment| {
+        let config = ImageConfig { augment, ..ImageConfig::vit(3, 8, [32, 32]) };
+        ImageTokenizer::new(config).unwrap().vary(&picture(32, 32, 3), 11).unwrap()
+    };
+    let shifted = Augment { shift: 3.0, ..Augment::default() };
+    let blind = Erase { probability: 0.0, ..Erase::default() };
+    assert_eq!(
+        vary(shifted),
+        vary(Augment { erase: Some(blind), jitter: Some(Jitter::default()), ..shifted })
+    );
+}
+
+#[test]
+fn what_cannot_be_varied_is_refused() {
+    let refusal = |augment| {
+        let config = ImageConfig { size: None, augment, ..ImageConfig::vit(1, 8, [32, 32]) };
+        ImageTokenizer::new(config).err().expect("is refused").to_string()
+    };
+    let off = Augment::default();
+    assert_eq!(
+        refusal(Augment { crop: Some(RandomCrop::default()), ..off }),
+        "image: augment.crop is set; it needs a size that parts are brought to"
+    );
+    let changes = RandAugment { changes: 0, magnitude: 9.0 };
+    assert_eq!(
+        refusal(Augment { rand_augment: Some(changes), ..off }),
+        "image: augment.rand_augment.changes is 0; it must be within 1..=14"
+    );
+    let hue = Jitter { hue: 0.6, ..Jitter::default() };
+    assert_eq!(
+        refusal(Augment { jitter: Some(hue), ..off }),
+        "image: augment.jitter.hue is 0.6; it must be within 0..=0.5"
+    );
+    let area = Erase { area: [0.4, 0.2], ..Erase::default() };
+    assert_eq!(
+        refusal(Augment { erase: Some(area), ..off }),
+        "image: augment.erase.area is [0.4, 0.2]; it must be a range, the least first, within 0.0001..=1"
+    );
+}

@@ -1,0 +1,100 @@
+//! Published settings, crops and native sizes.
+
+use smalti_contract::{Tokenizer, testing::check};
+use smalti_image::{Filter, Image, ImageConfig, ImageTokenizer, Preset, Resize};
+
+fn picture(width: usize, height: usize, channels: usize) -> Image {
+    let pixels = (0..width * height * channels).map(|i| (i * 37 % 256) as u8).collect();
+    Image::new(width, height, channels, pixels).unwrap()
+}
+
+fn samples() -> [Image; 4] {
+    [picture(100, 75, 3), picture(28, 28, 1), picture(30, 90, 3), picture(300, 7, 1)]
+}
+
+fn tokenizer(config: ImageConfig) -> ImageTokenizer {
+    ImageTokenizer::new(config).unwrap()
+}
+
+fn native(patches: usize, max_patches: [usize; 2]) -> ImageConfig {
+    ImageConfig {
+        size: None,
+        resize: Resize::Native { patches },
+        max_patches,
+        ..ImageConfig::vit(3, 8, [8, 8])
+    }
+}
+
+#[test]
+fn every_preset_conforms_and_reads_as_it_is_written() {
+    use Preset::{Cifar, Clip, Imagenet, Mnist, Vit};
+    for (preset, tokens) in [(Vit, 196), (Clip, 196), (Imagenet, 196), (Cifar, 64), (Mnist, 49)] {
+        let config = preset.config();
+        assert_eq!(tokenizer(config.clone()).encode(&samples()[0]).unwrap().len(), tokens, "{preset:?}");
+        check(&tokenizer(config.clone()), &samples()[..2]).unwrap();
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<ImageConfig>(&json).unwrap(), config);
+    }
+}
+
+#[test]
+fn crops_conform_whether_the_square_is_smaller_or_not() {
+    check(&tokenizer(ImageConfig::clip(8, 48)), &samples()).unwrap();
+    check(&tokenizer(ImageConfig::imagenet(8, 56, 48)), &samples()).unwrap();
+    let oblong = ImageConfig {
+        size: Some([40, 56]),
+        resize: Resize::Crop { shortest_edge: 56 },
+        max_patches: [5, 7],
+        ..ImageConfig::imagenet(8, 56, 56)
+    };
+    check(&tokenizer(oblong), &samples()).unwrap();
+}
+
+#[test]
+fn what_was_cropped_away_comes_back_as_the_mean() {
+    let config = ImageConfig { filter: Filter::Nearest, ..ImageConfig::imagenet(4, 12, 8) };
+    let tokenizer = tokenizer(config);
+    let picture = picture(12, 12, 3);
+    let back = tokenizer.decode(&tokenizer.encode(&picture).unwrap()).unwrap();
+    assert_eq!((back.height, back.width), (12, 12));
+    let pixel =
+        |image: &Image, row: usize, column: usize| image.pixels[(row * 12 + column) * 3..][..3].to_vec();
+    assert_eq!(pixel(&back, 1, 6), [124, 116, 104], "ImageNet's mean of 0..=255");
+    assert_eq!(pixel(&back, 2, 2), pixel(&picture, 2, 2));
+    assert_eq!(pixel(&back, 9, 9), pixel(&picture, 9, 9));
+    assert_eq!(pixel(&back, 10, 9), [124, 116, 104]);
+}
+
+#[test]
+fn native_sizes_keep_the_aspect_ratio_and_the_budget() {
+    let tokenizer = tokenizer(native(48, [16, 16]));
+    let grid = |image: &Image| {
+        let tokens = tokenizer.encode(image).unwrap();
+        let last = &tokens.groups[0].positions[2 * (tokens.len() - 1)..];
+        assert_eq!(tokens.len() as u32, (last[0] + 1) * (last[1] + 1));
+        [last[0] + 1, last[1] + 1]
+    };
+    assert_eq!(grid(&picture(100, 75, 3)), [6, 8]);
+    assert_eq!(grid(&picture(10, 10, 3)), [6, 6], "small pictures grow");
+    assert_eq!(grid(&picture(1000, 10, 1)), [1, 16], "no more than max_patches");
+    assert_eq!(tokenizer.config().patches_of([75, 100]), [6, 8]);
+    check(&tokenizer, &samples()).unwrap();
+}
+
+#[test]
+fn ways_of_resizing_that_cannot_work_are_refused() {
+    let refusal = |config| ImageTokenizer::new(config).err().expect("is refused").to_string();
+    assert_eq!(
+        refusal(ImageConfig::imagenet(16, 200, 224)),
+        "image: resize.crop.shortest_edge is 200 pixels; it must be within 224..=64000000, from the longer side of size on"
+    );
+    assert_eq!(
+        refusal(ImageConfig { size: None, ..ImageConfig::clip(16, 224) }),
+        "image: resize is a crop; it needs a size to cut out"
+    );
+    assert_eq!(
+        refusal(ImageConfig { resize: Resize::Native { patches: 9 }, ..ImageConfig::cifar(4) }),
+        "image: resize is native and size 32×32; of these, one can be"
+    );
+    assert!(refusal(native(0, [9, 9])).contains("resize.native.patches is 0"));
+}
