@@ -260,7 +260,7 @@ fn a_class_that_training_has_not_seen() {
 fn files_that_are_no_pictures_are_told() {
     let place = image_place();
     place.write("pictures/train/low/notes.txt", b"n");
-    place.write("pictures/test/low/scan.tiff", b"t");
+    place.write("pictures/test/low/scan.pdf", b"t");
     let part = |name: &str| Some(name.to_string());
     let path = place.path("pictures").to_str().unwrap().to_string();
     let config = ImageTaskConfig { path, train: part("train"), valid: part("test"), ..Default::default() };
@@ -269,7 +269,7 @@ fn files_that_are_no_pictures_are_told() {
     };
     let names: Vec<&str> =
         smalti::task::Task::skipped(&*task).iter().filter_map(|(path, _)| path.rsplit('/').next()).collect();
-    assert_eq!(names, ["scan.tiff", "notes.txt"], "both parts, each file once");
+    assert_eq!(names, ["scan.pdf", "notes.txt"], "both parts, each file once");
     assert!(smalti::task::Task::skipped(&*task).iter().all(|(_, why)| *why == "not a picture"));
 }
 

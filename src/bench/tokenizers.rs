@@ -1,7 +1,9 @@
-//! The front ends on one thread: bytes as they lie on disk to tokens.
+//! The front ends, on one thread and on two: bytes as they lie on disk to tokens.
 
 use super::{BenchError, median};
 use crate::tasks::{StandardInput, standard_inputs};
+use rayon::ThreadPoolBuilder;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -10,11 +12,13 @@ use std::time::Instant;
 pub struct Tokenizing {
     /// What became what.
     pub what: &'static str,
+    /// Threads, each of which takes whole inputs.
+    pub threads: usize,
     /// Bytes of the input.
     pub bytes: usize,
     /// Tokens of the input.
     pub tokens: usize,
-    /// Median time of one input, in milliseconds.
+    /// Median time that passes for one input, in milliseconds: on two threads, half of what one takes.
     pub ms: f64,
     /// Tokens in a second.
     pub tokens_per_s: f64,
@@ -22,15 +26,20 @@ pub struct Tokenizing {
     pub inputs_per_s: f64,
 }
 
-/// Each front end that this build has, on its [`standard_inputs`], for about a second.
+/// Each front end that this build has, on its [`standard_inputs`], for about a second on one thread and on two.
 ///
 /// # Errors
 /// What a tokenizer refuses.
 pub fn tokenizers() -> Result<Vec<Tokenizing>, BenchError> {
-    standard_inputs()?.iter().map(measure).collect()
+    let inputs = standard_inputs()?;
+    let both = |input| [1, 2].map(|threads| measure(input, threads));
+    inputs.iter().flat_map(both).collect()
 }
 
-fn measure(input: &StandardInput) -> Result<Tokenizing, BenchError> {
+/// Inputs that each thread takes between two looks at the clock.
+const INPUTS: usize = 4;
+
+fn measure(input: &StandardInput, threads: usize) -> Result<Tokenizing, BenchError> {
     let encode = || -> Result<usize, BenchError> {
         let mut tokens = 0;
         for record in input.tokenizer.encode_file(&input.bytes, None) {
@@ -39,15 +48,17 @@ fn measure(input: &StandardInput) -> Result<Tokenizing, BenchError> {
         Ok(tokens)
     };
     let tokens = encode()?;
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
     let (begun, mut seconds) = (Instant::now(), Vec::new());
     while seconds.len() < 5 || begun.elapsed().as_secs_f64() < 1.0 {
         let started = Instant::now();
-        encode()?;
-        seconds.push(started.elapsed().as_secs_f64());
+        pool.install(|| (0..INPUTS * threads).into_par_iter().try_for_each(|_| encode().map(drop)))?;
+        seconds.push(started.elapsed().as_secs_f64() / (INPUTS * threads) as f64);
     }
     let median = median(seconds);
     Ok(Tokenizing {
         what: input.what,
+        threads,
         bytes: input.bytes.len(),
         tokens,
         ms: 1e3 * median,

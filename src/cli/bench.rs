@@ -169,6 +169,7 @@ fn print_tokenizers(args: &BenchArgs) -> Result<()> {
     let rows = measured.iter().map(|m| {
         vec![
             m.what.to_string(),
+            m.threads.to_string(),
             m.bytes.to_string(),
             m.tokens.to_string(),
             format!("{:.2} ms", m.ms),
@@ -177,7 +178,7 @@ fn print_tokenizers(args: &BenchArgs) -> Result<()> {
         ]
     });
     print::table(
-        &["one thread", "bytes", "tokens", "time", "inputs/s", "tokens/s"],
+        &["input", "threads", "bytes", "tokens", "time", "inputs/s", "tokens/s"],
         &rows.collect::<Vec<_>>(),
     );
     Ok(())

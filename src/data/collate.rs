@@ -59,7 +59,7 @@ pub struct KindBatch {
 pub struct HeadBatch {
     /// The task's number.
     pub task: usize,
-    /// Rows of the main stream.
+    /// Rows of the main stream; one is there several times where several classes share its input.
     pub rows: Vec<u32>,
     /// For each of the task's documents, its range in `rows`.
     pub documents: Vec<Range<usize>>,
@@ -211,7 +211,7 @@ fn check(tokens: &Tokens, kinds: &[(usize, KindSpec)]) -> Result<(), String> {
 impl HeadBatch {
     fn empty(task: usize, like: &Target) -> Self {
         let targets = match like {
-            Target::Ids { .. } => Targets::Ids { ids: vec![], weights: vec![] },
+            Target::Ids { .. } | Target::Shared(_) => Targets::Ids { ids: vec![], weights: vec![] },
             Target::Features { dim, .. } => Targets::Features { values: vec![], dim: *dim, weights: vec![] },
             Target::Labels(_) => Targets::Labels { labels: vec![], weights: vec![] },
             Target::Unknown => Targets::Unknown,
@@ -223,7 +223,6 @@ impl HeadBatch {
         let start = self.rows.len();
         self.rows.extend(rows);
         let n = self.rows.len() - start;
-        self.documents.push(start..self.rows.len());
         self.places.push(place);
         let aligned = |what: &str, found: usize| match found == n {
             true => Ok(()),
@@ -235,6 +234,17 @@ impl HeadBatch {
                 aligned("weights", w.len())?;
                 ids.extend(more);
                 weights.extend(w);
+            }
+            (Targets::Ids { ids, weights }, Target::Shared(shares)) => {
+                if n != 1 {
+                    return Err(format!("has classes that share one token; its head reads {n} tokens"));
+                }
+                // The head reads its token once for each class: the loss is that of the shares, and nothing else need
+                // know of them.
+                let row = self.rows[start];
+                self.rows.resize(start + shares.len(), row);
+                ids.extend(shares.iter().map(|(id, _)| id));
+                weights.extend(shares.iter().map(|(_, share)| share));
             }
             (
                 Targets::Features { values, dim, weights },
@@ -255,6 +265,7 @@ impl HeadBatch {
             (Targets::Unknown, Target::Unknown) => {}
             _ => return Err("has a target of another sort than others of its task".into()),
         }
+        self.documents.push(start..self.rows.len());
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// The file names that list class names, one a line, in the order of their labels.
 const CLASSES: &str = "classes.txt";
 /// Extensions of pictures, in lower case: of what `read` of the image crate reads.
-const PICTURES: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
+const PICTURES: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
 
 /// A labelled source, opened but not read.
 #[derive(Debug)]

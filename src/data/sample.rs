@@ -35,6 +35,9 @@ pub enum Target {
         /// `[n]`: the weight of each token in the loss.
         weights: Vec<f32>,
     },
+    /// Several ids for the one token that the head reads, each with its share, such as the classes of two pictures in
+    /// one. The shares add up to 1.
+    Shared(Vec<(u32, f32)>),
     /// Real numbers for each token that the head reads.
     Features {
         /// `[n, dim]`, row-major.
@@ -54,6 +57,18 @@ impl Target {
     /// A class, read at one token.
     pub fn class(class: u32) -> Self {
         Target::ids(vec![class])
+    }
+
+    /// Classes that share one input, with their shares; those of one class are one.
+    pub fn classes(shares: impl IntoIterator<Item = (u32, f32)>) -> Self {
+        let mut summed: Vec<(u32, f32)> = Vec::new();
+        for (class, share) in shares {
+            match summed.iter_mut().find(|(known, _)| *known == class) {
+                Some((_, sum)) => *sum += share,
+                None => summed.push((class, share)),
+            }
+        }
+        Target::Shared(summed)
     }
 
     /// An id for each token, of equal weight.

@@ -13,8 +13,8 @@ pub struct StandardInput {
     pub tokenizer: Box<dyn AnyTokenizer>,
 }
 
-/// For each modality of this build: 1 MiB of text to characters, a JPEG of 500×375 pixels to the patches of a 224×224
-/// ViT, 30 seconds of WAV to slices of Whisper's log-mel, and the shipped log of CartPole to windows of 20 steps.
+/// For each modality of this build: 1 MiB of text to characters, a JPEG of 500×375 pixels to patches as torchvision
+/// prepares ImageNet (shorter side to 256, the middle 224×224), 30 seconds of WAV to slices of Whisper's log-mel, and the shipped log of CartPole to windows of 20 steps.
 ///
 /// # Errors
 /// What a tokenizer refuses.
@@ -54,8 +54,8 @@ fn patches() -> Result<StandardInput, TaskError> {
         (127.0 + 60.0 * (x * 0.05 + c).sin() + 40.0 * (y * 0.21).cos() + 20.0 * ((x + y) * 0.9).sin()) as u8
     };
     let image = Image::new(width, height, 3, (0..3 * width * height).map(pixel).collect())?;
-    let tokenizer = ImageTokenizer::new(ImageConfig::vit(3, 16, [224, 224]))?;
-    let what = "JPEG of 500×375 to 16×16 patches of 224×224";
+    let tokenizer = ImageTokenizer::new(ImageConfig::imagenet(16, 256, 224))?;
+    let what = "JPEG of 500×375, shorter side to 256, to 16×16 patches of the middle 224×224";
     Ok(StandardInput { what, bytes: write_jpeg(&image, 90)?, tokenizer: Box::new(tokenizer) })
 }
 

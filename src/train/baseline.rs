@@ -38,7 +38,8 @@ pub fn baseline(train: &dyn Dataset, valid: &dyn Dataset, limit: usize) -> Resul
                 }
             }
             Target::Labels(_) => metrics.extend([("wer".to_string(), 1.0), ("cer".to_string(), 1.0)]),
-            Target::Features { .. } | Target::Unknown => {}
+            // Shares are drawn in training; here nothing is.
+            Target::Features { .. } | Target::Shared(_) | Target::Unknown => {}
         }
     }
     if asked > 0.0 {

@@ -94,7 +94,9 @@ impl ImageConfig {
     /// How many `[rows, columns]` of patches a picture of `[height, width]`, neither 0, is cut into, whatever
     /// `max_patches` says of other than native sizes: what to measure on the pictures that a model shall know.
     pub fn patches_of(&self, of: [usize; 2]) -> [usize; 2] {
-        self.sides(of).map(|side| self.tiling().count(side.kept.len()))
+        // These settings may not have been checked: a stride of 0 is for the tokenizer to refuse.
+        let stride = self.tiling().stride.max(1);
+        self.sides(of).map(|side| side.kept.len().div_ceil(stride))
     }
 
     /// How patches lie on a picture.

@@ -26,7 +26,7 @@ fn class_folders_are_labelled_by_name() {
         ("cat/2.jpg", b"p"),
         ("cat/deep/1.png", b"p"),
         ("cat/notes.txt", b"n"),
-        ("cat/scan.tiff", b"t"),
+        ("cat/scan.pdf", b"t"),
         ("loose.png", b"p"),
     ]);
     let (entries, classes, skipped) = files(open(&at(&folder, ""), None).unwrap());
@@ -35,7 +35,7 @@ fn class_folders_are_labelled_by_name() {
     let why: Vec<_> = skipped.iter().map(|(path, why)| (path.rsplit('/').next().unwrap(), *why)).collect();
     assert_eq!(
         why,
-        [("notes.txt", "not a picture"), ("scan.tiff", "not a picture"), ("loose.png", "in no class folder")]
+        [("notes.txt", "not a picture"), ("scan.pdf", "not a picture"), ("loose.png", "in no class folder")]
     );
 }
 

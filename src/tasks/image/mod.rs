@@ -1,0 +1,284 @@
+//! Images: which class.
+
+mod config;
+mod pictures;
+#[cfg(test)]
+mod tests;
+
+pub use config::ImageTaskConfig;
+
+use self::pictures::Pictures;
+use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
+use crate::data::{DataError, Dataset, Sample, Stream, Target, collate};
+use crate::head::{HeadSpec, Says};
+use crate::model::Model;
+use crate::random::{self, mix};
+use crate::rules::Rule;
+use crate::task::{READOUT, Task, TaskSpec, readout_kind, readout_tokens};
+use serde::Serialize;
+use smalti_contract::{AnyTokenizer, TokenizeError, Tokenizer, Tokens};
+use smalti_image::{Blend, Image, ImageConfig, ImageTokenizer, fit};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// An image task: its tokenizer and its classes.
+pub struct ImageTask {
+    spec: TaskSpec,
+    tokenizer: ImageTokenizer,
+    classes: Vec<String>,
+    blend: Blend,
+    skipped: Vec<(String, &'static str)>,
+}
+
+/// A class and how likely it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Guess {
+    /// The class's name.
+    pub class: String,
+    /// Between 0 and 1.
+    pub probability: f64,
+}
+
+/// What the tokenizer is for, in the run folder.
+const ROLE: &str = "image";
+/// What keeps the class names, in the run folder: they are fitted to data like a vocabulary.
+const CLASSES: &str = "classes";
+/// The most images that mean and deviation are taken from.
+const FIT_ON: usize = 5_000;
+
+impl ImageTask {
+    pub(super) fn open(
+        name: &str,
+        loss_weight: f64,
+        config: &ImageTaskConfig,
+        saved: Option<&SavedTask>,
+    ) -> Result<(Arc<Self>, Splits), TaskError> {
+        config.check()?;
+        let named = |split: &Option<String>| split.clone().filter(|split| !split.is_empty());
+        let open = |split: Option<&str>| Pictures::open(&config.path, split, config.background);
+        let mut train = open(named(&config.train).as_deref())?;
+        let mut valid = named(&config.valid).map(|split| open(Some(&split))).transpose()?;
+        let restored = saved.map(|saved| Self::restore(name, loss_weight, config, saved)).transpose()?;
+        let classes = restored.as_ref().map_or(&train.classes, |task| &task.classes).clone();
+        train.number_as(&classes, "path")?;
+        if let Some(valid) = &mut valid {
+            valid.number_as(&classes, "valid")?;
+        }
+        // Both parts may lie in one folder, whose files are then passed over twice.
+        let skipped: BTreeSet<(String, &'static str)> =
+            valid.iter().chain([&train]).flat_map(|part| part.skipped.iter().cloned()).collect();
+        let train = Arc::new(train);
+        let (train_indices, valid, valid_indices) = match valid {
+            Some(valid) => {
+                let (n, m) = (train.len(), valid.len());
+                ((0..n as u32).collect(), Arc::new(valid), (0..m as u32).collect())
+            }
+            None => {
+                let (rest, held) = hold_out(train.len(), config.holdout)?;
+                (rest, train.clone(), held)
+            }
+        };
+        let task = match restored {
+            Some(task) => task,
+            None => Self::fit(name, loss_weight, config, &train, &train_indices)?,
+        };
+        let task = Arc::new(Self { skipped: skipped.into_iter().collect(), ..task });
+        let dataset = |pictures: Arc<Pictures>, indices: Vec<u32>| -> Arc<dyn Dataset> {
+            Arc::new(Labels { pictures, indices, task: task.clone() })
+        };
+        let splits = Splits { train: dataset(train, train_indices), valid: dataset(valid, valid_indices) };
+        Ok((task, splits))
+    }
+
+    pub(super) fn restore(
+        name: &str,
+        loss_weight: f64,
+        config: &ImageTaskConfig,
+        saved: &SavedTask,
+    ) -> Result<Self, TaskError> {
+        let tokenizer: ImageTokenizer = saved::restore(name, ROLE, saved)?;
+        let classes = saved::names(name, CLASSES, saved)?;
+        // Augmentation is a setting of training; everything else is as it was fitted.
+        let fitted = ImageConfig { augment: config.augment, ..tokenizer.config().clone() };
+        Ok(Self::new(name, loss_weight, config.blend, ImageTokenizer::new(fitted)?, classes))
+    }
+
+    fn fit(
+        name: &str,
+        loss_weight: f64,
+        config: &ImageTaskConfig,
+        pictures: &Pictures,
+        indices: &[u32],
+    ) -> Result<Self, TaskError> {
+        let mut some = Vec::new();
+        if config.mean.is_none() || config.size.is_none() {
+            // Spread over all of them: where each class has a folder, the first pictures are of the first classes.
+            let every = indices.len().div_ceil(FIT_ON).max(1);
+            for &index in indices.iter().step_by(every) {
+                some.push(pictures.get(index as usize)?.0);
+            }
+        }
+        let mut fitted = config.tokenizer();
+        if config.mean.is_none() {
+            (fitted.mean, fitted.std) = fit::normalisation(&some, config.channels)?;
+        }
+        if config.max_patches.is_none() {
+            let sizes = some.iter().map(|image| [image.height, image.width]).chain(config.size);
+            let grids = sizes.map(|size| fitted.patches_of(size));
+            fitted.max_patches = grids.fold([1, 1], |[rows, columns], [r, c]| [rows.max(r), columns.max(c)]);
+        }
+        let tokenizer = ImageTokenizer::new(fitted)?;
+        Ok(Self::new(name, loss_weight, config.blend, tokenizer, pictures.classes.clone()))
+    }
+
+    fn new(
+        name: &str,
+        loss_weight: f64,
+        blend: Blend,
+        tokenizer: ImageTokenizer,
+        classes: Vec<String>,
+    ) -> Self {
+        let mut kinds = Tokenizer::spec(&tokenizer).kinds.clone();
+        let patch = kinds[0].name.clone();
+        kinds.push(readout_kind(1));
+        // An encoder: all see all.
+        let pairs = [(&patch[..], &patch[..]), (&patch, READOUT), (READOUT, &patch), (READOUT, READOUT)];
+        let spec = TaskSpec {
+            name: name.into(),
+            rules: pairs.map(|(q, k)| (q.to_string(), k.to_string(), Rule::ALL)).to_vec(),
+            inputs: vec![(Stream::Main, kinds)],
+            head: HeadSpec { reads: READOUT.into(), says: Says::Classify { classes: classes.len() } },
+            loss_weight,
+        };
+        Self { spec, tokenizer, classes, blend, skipped: vec![] }
+    }
+
+    /// The names of the classes, by number.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &ImageTokenizer {
+        &self.tokenizer
+    }
+
+    /// For each image, every class and its probability, the likeliest first. `number` is the task's among the
+    /// model's.
+    ///
+    /// # Errors
+    /// Where an image cannot become tokens.
+    pub fn classify(
+        &self,
+        model: &Model,
+        number: usize,
+        images: &[Image],
+    ) -> Result<Vec<Vec<Guess>>, TaskError> {
+        let samples = images
+            .iter()
+            .enumerate()
+            .map(|(i, image)| Ok((number, sample(self.tokenizer.encode(image)?, Target::Unknown, i as u64))));
+        let batch = collate(model.layouts(), &samples.collect::<Result<Vec<_>, TaskError>>()?)?;
+        let Some(logits) = model.outputs(&batch)?.pop() else { return Ok(vec![]) };
+        let guesses = |logits: Vec<f32>| {
+            let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let weights: Vec<f64> = logits.iter().map(|&l| f64::from(l - highest).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            let named = self.classes.iter().zip(weights);
+            let mut guesses: Vec<Guess> =
+                named.map(|(class, w)| Guess { class: class.clone(), probability: w / total }).collect();
+            guesses.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+            guesses
+        };
+        Ok(logits.to_vec2::<f32>()?.into_iter().map(guesses).collect())
+    }
+}
+
+/// A picture's patches, and behind them the token that says its class.
+fn sample(patches: Tokens, target: Target, id: u64) -> Sample {
+    Sample { inputs: vec![(Stream::Main, patches.merge(readout_tokens(1)))], target, id }
+}
+
+impl Task for ImageTask {
+    fn spec(&self) -> &TaskSpec {
+        &self.spec
+    }
+
+    fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
+        vec![(ROLE, &self.tokenizer)]
+    }
+
+    fn names(&self) -> Vec<(&'static str, &[String])> {
+        vec![(CLASSES, &self.classes)]
+    }
+
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &self.skipped
+    }
+}
+
+/// Some of the pictures, each with its class.
+struct Labels {
+    pictures: Arc<Pictures>,
+    indices: Vec<u32>,
+    task: Arc<ImageTask>,
+}
+
+impl Labels {
+    /// A picture's patches and its class, or where it is varied and blended, the classes that it shows.
+    fn tokens(&self, image: &Image, class: u32, seed: Option<u64>) -> Result<(Tokens, Target), LoadError> {
+        let ImageTask { tokenizer, blend, .. } = &*self.task;
+        let Some(seed) = seed else { return Ok((tokenizer.encode(image)?, Target::class(class))) };
+        let varied = tokenizer.vary(image, seed)?;
+        let Some(blending) = blend.draw(seed) else {
+            return Ok((tokenizer.cut(&varied)?, Target::class(class)));
+        };
+        // Another picture, varied by luck of its own. It may be this one: then it is seen twice.
+        let partner_seed = mix(seed, PARTNER);
+        let partner = random::below(&mut random::generator(partner_seed), self.indices.len());
+        let (partner, other) = self.pictures.get(self.indices[partner] as usize)?;
+        let (blended, share) = blending.apply(varied, &tokenizer.vary(&partner, partner_seed)?)?;
+        Ok((tokenizer.cut(&blended)?, Target::classes([(class, share), (other, 1.0 - share)])))
+    }
+}
+
+/// Tells what is drawn for a picture's partner from what is drawn for the picture.
+const PARTNER: u64 = 1;
+
+/// Why a picture, or the one that it is blended with, cannot become a sample.
+enum LoadError {
+    Read(DataError),
+    Tokenize(TokenizeError),
+}
+
+impl From<DataError> for LoadError {
+    fn from(error: DataError) -> Self {
+        LoadError::Read(error)
+    }
+}
+
+impl From<TokenizeError> for LoadError {
+    fn from(error: TokenizeError) -> Self {
+        LoadError::Tokenize(error)
+    }
+}
+
+impl Dataset for Labels {
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
+        let index = self.indices[index] as usize;
+        let (image, class) = self.pictures.get(index)?;
+        let (tokens, target) = self.tokens(&image, class, seed).map_err(|error| match error {
+            LoadError::Read(error) => error,
+            LoadError::Tokenize(error) => DataError::Sample {
+                task: self.task.spec.name.clone(),
+                id: index as u64,
+                problem: format!("({}): {error}", self.pictures.location(index)),
+            },
+        })?;
+        Ok(sample(tokens, target, index as u64))
+    }
+}
