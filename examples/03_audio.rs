@@ -16,7 +16,6 @@ use smalti::model::Model;
 use smalti::task::Task;
 use smalti::tasks::{Builtin, Splits};
 use smalti::train::{Observer, Part, StepReport, Trainer};
-use smalti_audio::read_wav;
 use smalti_contract::{Tokenizer, Tokens};
 use std::sync::atomic::AtomicBool;
 
@@ -45,7 +44,7 @@ fn main() -> Result<()> {
     let manifest = Manifest::open("builtin:touchtone.tar")?;
     let heldout = manifest.select(&Filter::parse("split=valid")?)?;
     let row = heldout.first().context("no clip to validate with")?;
-    let clip = read_wav(&row.read()?)?;
+    let clip = smalti_audio::read(&row.read()?)?;
     let (samples, rate) = (clip.samples.len(), clip.sample_rate);
     println!("{}: {:?}, {samples} samples at {rate} Hz, {:.2} s", row.path(), row.text(), clip.seconds());
 
@@ -83,7 +82,7 @@ fn main() -> Result<()> {
     }
     println!();
     for row in heldout.iter().take(5) {
-        let text = task.transcribe(&model, 0, &read_wav(&row.read()?)?)?;
+        let text = task.transcribe(&model, 0, &smalti_audio::read(&row.read()?)?)?;
         println!("{} says {text:?}; it is {:?}", row.path(), row.text().to_lowercase());
     }
     Ok(())

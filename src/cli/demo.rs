@@ -147,7 +147,7 @@ mod with_all {
                 let manifest = Manifest::open("builtin:touchtone.tar")?;
                 let row = manifest.rows().iter().find(|row| row.get("split") == Some("valid"));
                 let row = row.context("the shipped recordings have none to validate")?;
-                let text = task.transcribe(model, number, &modalities::audio::read_wav(&row.read()?)?)?;
+                let text = task.transcribe(model, number, &modalities::audio::read(&row.read()?)?)?;
                 let said = format!("{} says {text:?}; it is {:?}", row.path(), row.text().to_lowercase());
                 learned("which telephone keys sound", "cer", said)
             }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub struct TranscribeArgs {
     /// The folder of a run with an audio task.
     run: PathBuf,
-    /// Recordings: WAV files, on disk or inside a tar (clips.tar/one.wav).
+    /// Recordings (WAV, FLAC, MP3, Ogg Vorbis, M4A, AAC), on disk or inside a tar (clips.tar/one.wav).
     #[arg(required = true)]
     files: Vec<String>,
     /// Computes on auto, cpu, cuda or cuda:N.
@@ -39,7 +39,7 @@ pub fn run(args: TranscribeArgs) -> Result<()> {
     let mut results = Vec::new();
     let mut rows = Vec::new();
     for file in &args.files {
-        let clip = modalities::audio::read_wav(&smalti::data::read(file)?).with_context(|| file.clone())?;
+        let clip = modalities::audio::read(&smalti::data::read(file)?).with_context(|| file.clone())?;
         let text = task.transcribe(&model, number, &clip).with_context(|| file.clone())?;
         rows.push(vec![file.clone(), format!("{:.2} s", clip.seconds()), text.clone()]);
         results.push(serde_json::json!({ "file": file, "seconds": clip.seconds(), "text": text }));

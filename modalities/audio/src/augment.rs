@@ -1,4 +1,4 @@
-//! Random variation for training: speed, shift, gain and noise of the waveform, masks over the tokens.
+//! Random variation for training: speed, shift, gain and noise of the waveform; masks and warps are SpecAugment's.
 
 use crate::Waveform;
 use crate::resample::resample;
@@ -6,11 +6,10 @@ use crate::waveform::samples_in;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
-use smalti_contract::{Content, Tokens};
 use std::f64::consts::TAU;
 
 /// How far a clip may vary in training. Every amount is the most that is drawn, and 0, the default, is off.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
     /// Speed and pitch vary together, by resampling: a fraction below 0.5; 0.1 draws from 0.9 to 1.1, in
@@ -23,16 +22,59 @@ pub struct Augment {
     /// The clip moves by plus or minus so many seconds: what leaves it is lost and silence moves in, so that
     /// it keeps its length.
     pub time_shift: f32,
-    /// Frames, in a row, that a mask hides.
+    /// Frames by which a place of the clip moves, and what lies around it is stretched or squeezed (W of
+    /// SpecAugment).
+    pub time_warp: usize,
+    /// Frames, in a row, that a mask hides (T).
     pub time_mask: usize,
-    /// Neighbouring bands that a mask hides.
+    /// How many such masks there are (mT).
+    pub time_masks: usize,
+    /// The share of a clip's frames that one such mask hides at most, whatever `time_mask` says (p).
+    pub time_mask_share: f32,
+    /// Neighbouring bands that a mask hides (F).
     pub frequency_mask: usize,
+    /// How many such masks there are (mF).
+    pub frequency_masks: usize,
+}
+
+impl Default for Augment {
+    fn default() -> Self {
+        Self {
+            speed: 0.0,
+            gain_db: 0.0,
+            noise: 0.0,
+            time_shift: 0.0,
+            time_warp: 0,
+            time_mask: 0,
+            time_masks: 1,
+            time_mask_share: 1.0,
+            frequency_mask: 0,
+            frequency_masks: 1,
+        }
+    }
 }
 
 impl Augment {
+    /// The published policy for LibriSpeech, LD: warps by up to 80 frames, two masks of up to 100 frames, two of up
+    /// to 27 bands (SpecAugment, Park et al. 2019, table 1); for frames of 10 ms and 80 bands.
+    pub fn libri_speech_double() -> Self {
+        Self {
+            time_warp: 80,
+            time_mask: 100,
+            time_masks: 2,
+            time_mask_share: 1.0,
+            frequency_mask: 27,
+            frequency_masks: 2,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), String> {
         if !(0.0..0.5).contains(&self.speed) {
             return Err(format!("augment.speed is {}; it must be at least 0 and below 0.5", self.speed));
+        }
+        if !(0.0..=1.0).contains(&self.time_mask_share) {
+            return Err(format!("augment.time_mask_share is {}; it must be 0 to 1", self.time_mask_share));
         }
         let amounts = [("gain_db", self.gain_db), ("noise", self.noise), ("time_shift", self.time_shift)];
         match amounts.into_iter().find(|(_, amount)| !(amount.is_finite() && *amount >= 0.0)) {
@@ -71,37 +113,6 @@ impl Augment {
             clip.samples.iter_mut().for_each(|sample| *sample += (deviation * normal(&mut rng)) as f32);
         }
         clip
-    }
-
-    /// Hides a run of frames and a run of bands behind the mean of all features; `n_mels` bands a frame,
-    /// `hop` frames from the start of a slice to that of the next.
-    pub(crate) fn mask(&self, mut tokens: Tokens, n_mels: usize, hop: usize, seed: u64) -> Tokens {
-        let mut rng = Pcg64::seed_from_u64(seed);
-        for group in &mut tokens.groups {
-            let Content::Features { values, dim } = &mut group.content else { continue };
-            if values.is_empty() {
-                continue;
-            }
-            let mean = (values.iter().copied().map(f64::from).sum::<f64>() / values.len() as f64) as f32;
-            let mut span = |most: usize, of: usize| {
-                let width = rng.random_range(0..=most.min(of));
-                let start = rng.random_range(0..=of - width);
-                start..start + width
-            };
-            let (slices, frames_per_slice) = (values.len() / *dim, *dim / n_mels);
-            let hidden_frames = span(self.time_mask, (slices - 1) * hop + frames_per_slice);
-            let hidden_bands = span(self.frequency_mask, n_mels);
-            for (slice, values) in values.chunks_mut(*dim).enumerate() {
-                for (t, frame) in (slice * hop..).zip(values.chunks_mut(n_mels)) {
-                    for (band, value) in frame.iter_mut().enumerate() {
-                        if hidden_frames.contains(&t) || hidden_bands.contains(&band) {
-                            *value = mean;
-                        }
-                    }
-                }
-            }
-        }
-        tokens
     }
 }
 

@@ -11,6 +11,10 @@ pub enum MelScale {
     Slaney,
     /// `2595 · log10(1 + f / 700)` (the Hidden Markov Model Toolkit).
     Htk,
+    /// `1127 · ln(1 + f / 700)`, with triangles that are straight over mels instead of over Hz (Kaldi). Where bands
+    /// are so narrow that one falls between two bins of the transform it is always silent, as Kaldi's is; the other
+    /// scales refuse such bands.
+    Kaldi,
 }
 
 /// How a filter's weights are scaled.
@@ -37,6 +41,7 @@ impl MelScale {
             MelScale::Slaney if hz < LOG_START => hz / HZ_PER_MEL,
             MelScale::Slaney => LOG_START / HZ_PER_MEL + 27.0 * (hz / LOG_START).ln() / LOG_FACTOR.ln(),
             MelScale::Htk => 2595.0 * (1.0 + hz / 700.0).log10(),
+            MelScale::Kaldi => 1127.0 * (1.0 + hz / 700.0).ln(),
         }
     }
 
@@ -46,6 +51,7 @@ impl MelScale {
             MelScale::Slaney if mel < turn => mel * HZ_PER_MEL,
             MelScale::Slaney => LOG_START * LOG_FACTOR.powf((mel - turn) / 27.0),
             MelScale::Htk => 700.0 * (10.0_f64.powf(mel / 2595.0) - 1.0),
+            MelScale::Kaldi => 700.0 * ((mel / 1127.0).exp() - 1.0),
         }
     }
 }
@@ -54,12 +60,14 @@ impl MelScale {
 #[derive(Clone, Debug)]
 pub(crate) struct Filterbank {
     filters: Vec<Filter>,
+    /// Those of all filters, one after another.
+    weights: Vec<f64>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Filter {
     first_bin: usize,
-    weights: Vec<f64>,
+    bins: usize,
 }
 
 impl Filterbank {
@@ -67,7 +75,7 @@ impl Filterbank {
     /// `n_fft` samples.
     ///
     /// # Errors
-    /// The first filter that would lie between two bins and so be deaf.
+    /// The first filter that would lie between two bins and so be deaf, unless the scale is Kaldi's.
     pub(crate) fn new(
         (n_fft, sample_rate): (usize, u32),
         n_mels: usize,
@@ -77,40 +85,75 @@ impl Filterbank {
     ) -> Result<Self, String> {
         let bin_hz = f64::from(sample_rate) / n_fft as f64;
         let (low, high) = (scale.mel(fmin), scale.mel(fmax));
-        let corner = |i: usize| scale.hz(low + (high - low) * i as f64 / (n_mels + 1) as f64);
-        let filters = (0..n_mels).map(|m| {
-            let (left, centre, right) = (corner(m), corner(m + 1), corner(m + 2));
+        let corner = |i: usize| low + (high - low) * i as f64 / (n_mels + 1) as f64;
+        let mut bank = Self { filters: vec![], weights: vec![] };
+        for m in 0..n_mels {
+            let hz = [corner(m), corner(m + 1), corner(m + 2)].map(|mel| scale.hz(mel));
+            let first_bin = (hz[0] / bin_hz) as usize;
+            let last_bin = ((hz[2] / bin_hz) as usize).min(n_fft / 2);
             let height = match norm {
-                MelNorm::Slaney => 2.0 / (right - left),
+                MelNorm::Slaney => 2.0 / (hz[2] - hz[0]),
                 MelNorm::None => 1.0,
             };
             let weight = |bin: usize| {
-                let hz = bin as f64 * bin_hz;
-                height * ((hz - left) / (centre - left)).min((right - hz) / (right - centre))
+                let at = bin as f64 * bin_hz;
+                let triangle = if scale == MelScale::Kaldi {
+                    kaldi_rise([low, high], m, n_mels, at)
+                } else {
+                    rise(hz, at)
+                };
+                (bin, height * triangle)
             };
-            let first_bin = (left / bin_hz) as usize;
-            let last_bin = ((right / bin_hz) as usize).min(n_fft / 2);
-            let bins: Vec<usize> = (first_bin..=last_bin).filter(|&bin| weight(bin) > 0.0).collect();
-            match bins.first() {
-                Some(&first_bin) => {
-                    Ok(Filter { first_bin, weights: bins.iter().map(|&bin| weight(bin)).collect() })
-                }
-                None => Err(format!(
+            let mut heard = (first_bin..=last_bin).map(weight).filter(|(_, weight)| *weight > 0.0).peekable();
+            let first_bin = heard.peek().map_or(0, |(bin, _)| *bin);
+            let before = bank.weights.len();
+            bank.weights.extend(heard.map(|(_, weight)| weight));
+            let bins = bank.weights.len() - before;
+            if bins == 0 && scale != MelScale::Kaldi {
+                let [left, _, right] = hz;
+                return Err(format!(
                     "band {m} of {n_mels}, {left:.0} to {right:.0} Hz, falls between two FFT bins, which are \
                      {bin_hz:.1} Hz apart; n_mels must be lower or n_fft higher"
-                )),
+                ));
             }
-        });
-        Ok(Self { filters: filters.collect::<Result<_, _>>()? })
+            bank.filters.push(Filter { first_bin, bins });
+        }
+        Ok(bank)
+    }
+
+    /// How many filters there are.
+    pub(crate) fn len(&self) -> usize {
+        self.filters.len()
     }
 
     /// What each filter lets through: `[n_fft / 2 + 1]` bins become `[n_mels]` bands.
+    #[inline(always)]
     pub(crate) fn apply(&self, spectrum: &[f64], bands: &mut [f32]) {
+        let mut weights = &self.weights[..];
         for (filter, band) in self.filters.iter().zip(bands) {
+            let (these, rest) = weights.split_at(filter.bins);
             let bins = &spectrum[filter.first_bin..];
-            *band = filter.weights.iter().zip(bins).map(|(weight, bin)| weight * bin).sum::<f64>() as f32;
+            *band = these.iter().zip(bins).map(|(weight, bin)| weight * bin).sum::<f64>() as f32;
+            weights = rest;
         }
     }
+}
+
+/// The height at `at` of a triangle from 0 at the first corner over 1 at the second to 0 at the third; negative
+/// outside.
+fn rise([left, centre, right]: [f64; 3], at: f64) -> f64 {
+    ((at - left) / (centre - left)).min((right - at) / (right - centre))
+}
+
+/// The height at `hz` of band `m` of `n_mels` between two mels, in single precision and in the order of operations of
+/// torchaudio's `compliance.kaldi.get_mel_banks`: triangles a bin or two wide feel the rounding of their corners.
+fn kaldi_rise([low, high]: [f64; 2], m: usize, n_mels: usize, hz: f64) -> f64 {
+    let delta = ((high - low) / (n_mels + 1) as f64) as f32;
+    let corner = |i: usize| low as f32 + i as f32 * delta;
+    let (left, centre, right) = (corner(m), corner(m + 1), corner(m + 2));
+    let at = 1127.0 * libm::logf(1.0 + hz as f32 / 700.0);
+    let (up, down) = ((at - left) / (centre - left), (right - at) / (right - centre));
+    up.min(down).into()
 }
 
 #[cfg(test)]
@@ -119,7 +162,7 @@ mod tests {
 
     #[test]
     fn scales_are_their_own_inverse() {
-        for scale in [MelScale::Slaney, MelScale::Htk] {
+        for scale in [MelScale::Slaney, MelScale::Htk, MelScale::Kaldi] {
             for hz in [0.0, 20.0, 999.0, 1000.0, 1001.0, 8000.0] {
                 assert!((scale.hz(scale.mel(hz)) - hz).abs() < 1e-9, "{scale:?} at {hz} Hz");
             }
@@ -131,21 +174,30 @@ mod tests {
 
     #[test]
     fn triangles_without_norm_tile_the_band() {
-        let bank = Filterbank::new((512, 16000), 20, (0.0, 8000.0), MelScale::Htk, MelNorm::None).unwrap();
-        let mut covered = vec![0.0; 257];
-        for filter in &bank.filters {
-            for (i, weight) in filter.weights.iter().enumerate() {
-                covered[filter.first_bin + i] += weight;
+        for scale in [MelScale::Htk, MelScale::Kaldi] {
+            let bank = Filterbank::new((512, 16000), 20, (0.0, 8000.0), scale, MelNorm::None).unwrap();
+            let mut covered = vec![0.0; 257];
+            let mut weights = bank.weights.iter();
+            for filter in &bank.filters {
+                for (sum, weight) in
+                    covered[filter.first_bin..].iter_mut().zip(weights.by_ref().take(filter.bins))
+                {
+                    *sum += weight;
+                }
             }
+            // Between the first and the last centre two neighbours add up to 1.
+            assert!(covered[10..200].iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{covered:?}");
         }
-        // Between the first and the last centre two neighbours add up to 1.
-        assert!(covered[10..200].iter().all(|sum| (sum - 1.0).abs() < 1e-9), "{covered:?}");
     }
 
     #[test]
-    fn a_deaf_filter_is_refused() {
-        let error =
-            Filterbank::new((64, 16000), 80, (0.0, 8000.0), MelScale::Slaney, MelNorm::Slaney).unwrap_err();
+    fn a_deaf_filter_is_refused_or_silent() {
+        let bank = |scale| Filterbank::new((64, 16000), 80, (0.0, 8000.0), scale, MelNorm::None);
+        let error = bank(MelScale::Slaney).unwrap_err();
         assert!(error.contains("falls between two FFT bins, which are 250.0 Hz apart"), "{error}");
+        let mut bands = vec![1.0; 80];
+        bank(MelScale::Kaldi).unwrap().apply(&[1.0; 33], &mut bands);
+        assert_eq!(bands[0], 0.0, "Kaldi's are silent instead");
+        assert!(bands[70] > 0.0);
     }
 }

@@ -18,24 +18,41 @@
 //! # Ok::<(), smalti_contract::TokenizeError>(())
 //! ```
 //!
-//! The parts, in the order in which sound passes them: [`read_wav`] decodes, [`Waveform::resample`] changes
-//! the rate, [`MelSpectrogram`] analyses, [`AudioTokenizer`] slices. [`Augment`] says what may vary in
-//! training. The defaults are Whisper's front end; with [`clip_seconds`](AudioConfig::clip_seconds) of 30
-//! the features equal those of the published implementation.
+//! The parts, in the order in which sound passes them: [`read`] decodes a file, [`Waveform::resample`] changes
+//! the rate, [`MelSpectrogram`] analyses, [`AudioTokenizer`] slices; [`SliceStream`] does so while the sound is still
+//! being heard. [`Augment`] says what may vary in training.
+//!
+//! Every setting of the front end is data. The defaults are Whisper's; [`AudioConfig::preset`] knows the published
+//! ones by name, and the tests hold their features against the published implementations.
 
+mod analysis;
 mod augment;
+mod config;
+mod container;
+mod decode;
 mod filterbank;
+mod frame;
+mod logarithm;
 mod mel;
+mod preset;
 mod resample;
+mod slices;
+mod spec_augment;
 mod spectrogram;
+mod stream;
 mod tokenizer;
 mod wav;
 mod waveform;
+mod window;
 
 pub use augment::Augment;
+pub use config::AudioConfig;
+pub use decode::{MAX_SAMPLES, read};
 pub use filterbank::{MelNorm, MelScale};
-pub use mel::{MelConfig, Padding, Spectrum};
+pub use mel::{Log, MelConfig, Padding, Spectrum};
 pub use spectrogram::{LogMel, MelSpectrogram};
-pub use tokenizer::{AudioConfig, AudioTokenizer};
-pub use wav::{read_wav, write_wav};
+pub use stream::SliceStream;
+pub use tokenizer::AudioTokenizer;
+pub use wav::write_wav;
 pub use waveform::{SAMPLE_RATES, Waveform};
+pub use window::Window;

@@ -1,29 +1,18 @@
 //! WAV files.
 
 use crate::Waveform;
-use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
+use crate::decode::{check_channels, check_length};
+use hound::{SampleFormat, WavSpec, WavWriter};
 use smalti_contract::TokenizeError;
-use std::io::{Cursor, Read};
-
-/// Decodes a WAV file: integers of 8, 16, 24 or 32 bits or floats of 32, plain or `WAVE_FORMAT_EXTENSIBLE`.
-///
-/// Integers are divided by 2^(bits-1), into -1..1. Several channels are mixed down to their mean.
-///
-/// # Errors
-/// [`TokenizeError::Format`] for bytes that are not a WAV file, an encoding other than these (by its name),
-/// data that ends early, a file without samples, a rate outside of [`SAMPLE_RATES`](crate::SAMPLE_RATES)
-/// and a sample that is not finite.
-pub fn read_wav(bytes: &[u8]) -> Result<Waveform, TokenizeError> {
-    decode(bytes).map_err(unreadable)
-}
+use std::io::Cursor;
 
 /// The bytes of a mono WAV file of integers of 8, 16, 24 or 32 `bits`.
 ///
-/// Samples are rounded, and clipped to what the integer holds: an integer that [`read_wav`] read comes back
+/// Samples are rounded, and clipped to what the integer holds: an integer that [`read`](crate::read) read comes back
 /// unchanged.
 ///
 /// # Errors
-/// [`TokenizeError::Format`] for another number of bits, for a waveform that [`read_wav`] would refuse, and
+/// [`TokenizeError::Format`] for another number of bits, for a waveform that [`read`](crate::read) would refuse, and
 /// for more samples than a WAV file holds.
 pub fn write_wav(clip: &Waveform, bits: u16) -> Result<Vec<u8>, TokenizeError> {
     if !matches!(bits, 8 | 16 | 24 | 32) {
@@ -60,29 +49,34 @@ fn full_scale(bits: u16) -> f64 {
     2.0_f64.powi(i32::from(bits) - 1)
 }
 
-fn decode(bytes: &[u8]) -> Result<Waveform, String> {
+/// Decodes a WAV file: integers of 8, 16, 24 or 32 bits or floats of 32, plain or `WAVE_FORMAT_EXTENSIBLE`.
+///
+/// # Errors
+/// An encoding other than these (by its name), data that ends early, and no or too many channels.
+pub(crate) fn read_wav(bytes: &[u8]) -> Result<Waveform, String> {
     let (format, data) = find_chunks(bytes)?;
-    let format = plain_format(format)?;
-    // hound decodes the samples, of a header rebuilt from what was checked: it alone would take sizes on
-    // trust, stumble over the padding of odd chunks and not say which codec it lacks.
-    let size = data.len() as u32;
-    let header =
-        [b"RIFF", &[0; 4][..], b"WAVEfmt ", &16u32.to_le_bytes(), &format, b"data", &size.to_le_bytes()]
-            .concat();
-    let reader = WavReader::new(header.chain(data)).map_err(|e| e.to_string())?;
-    let spec = reader.spec();
-    let samples: Result<Vec<f32>, hound::Error> = match spec.sample_format {
-        SampleFormat::Float => reader.into_samples::<f32>().collect(),
-        SampleFormat::Int => {
-            let full_scale = full_scale(spec.bits_per_sample);
-            let amplitude = |level: i32| (f64::from(level) / full_scale) as f32;
-            reader.into_samples::<i32>().map(|level| level.map(amplitude)).collect()
-        }
+    let Format { codec, channels, sample_rate, bits } = Format::read(format)?;
+    let (n_channels, bytes_of_sample) = (usize::from(channels), usize::from(bits / 8));
+    check_channels(n_channels)?;
+    let frame = n_channels * bytes_of_sample;
+    if data.len() % frame != 0 {
+        return Err(format!("its data has {} bytes, which are not frames of {frame}", data.len()));
+    }
+    check_length(data.len() / frame)?;
+    let level = |full_scale: f64, level: i32| (f64::from(level) / full_scale) as f32;
+    let samples = match (codec, bits) {
+        (IEEE_FLOAT, _) => numbers(data, f32::from_le_bytes),
+        (_, 8) => numbers(data, |[byte]| level(128.0, i32::from(byte) - 128)),
+        (_, 16) => numbers(data, |bytes| level(32_768.0, i16::from_le_bytes(bytes).into())),
+        (_, 24) => numbers(data, |[a, b, c]| level(8_388_608.0, i32::from_le_bytes([0, a, b, c]) >> 8)),
+        _ => numbers(data, |bytes| level(2_147_483_648.0, i32::from_le_bytes(bytes))),
     };
-    let samples = mix_down(samples.map_err(|e| e.to_string())?, spec.channels);
-    let clip = Waveform { sample_rate: spec.sample_rate, samples };
-    clip.check()?;
-    Ok(clip)
+    Ok(Waveform { sample_rate, samples: mix_down(samples, n_channels) })
+}
+
+/// Numbers of `N` bytes each, one after another.
+fn numbers<const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    data.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
 }
 
 /// The contents of the `fmt ` and `data` chunks.
@@ -122,27 +116,44 @@ const PCM: u16 = 1;
 const IEEE_FLOAT: u16 = 3;
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// The format as the 16 bytes of a `PCMWAVEFORMAT`, of an encoding that we read.
-///
-/// Where fewer bits are valid than a sample takes, `WAVE_FORMAT_EXTENSIBLE` has them in front and zeros
-/// behind, so the valid bits need not be known.
-fn plain_format(format: &[u8]) -> Result<[u8; 16], String> {
-    let too_short =
-        |least| format!("its \"fmt \" chunk has {} bytes; at least {least} are needed", format.len());
-    let mut plain = *format.first_chunk::<16>().ok_or_else(|| too_short(16))?;
-    let mut codec = u16::from_le_bytes([plain[0], plain[1]]);
-    if codec == EXTENSIBLE {
-        // The codec stands in the first two bytes of the sub-format's identifier.
-        let sub_format = format.get(24..40).ok_or_else(|| too_short(40))?;
-        codec = u16::from_le_bytes([sub_format[0], sub_format[1]]);
-        plain[..2].copy_from_slice(&sub_format[..2]);
-    }
-    let bits = u16::from_le_bytes([plain[14], plain[15]]);
-    match (codec, bits) {
-        (PCM, 8 | 16 | 24 | 32) | (IEEE_FLOAT, 32) => Ok(plain),
-        (PCM, _) => Err(format!("it has integers of {bits} bits; 8, 16, 24 and 32 are supported")),
-        (IEEE_FLOAT, _) => Err(format!("it has floats of {bits} bits; 32 are supported")),
-        _ => Err(format!("it is encoded as {}; only PCM and IEEE float are supported", codec_name(codec))),
+/// An encoding that we read.
+struct Format {
+    /// [`PCM`] or [`IEEE_FLOAT`].
+    codec: u16,
+    channels: u16,
+    sample_rate: u32,
+    bits: u16,
+}
+
+impl Format {
+    /// Reads a `fmt ` chunk.
+    ///
+    /// Where fewer bits are valid than a sample takes, `WAVE_FORMAT_EXTENSIBLE` has them in front and zeros
+    /// behind, so the valid bits need not be known.
+    fn read(chunk: &[u8]) -> Result<Self, String> {
+        let too_short =
+            |least| format!("its \"fmt \" chunk has {} bytes; at least {least} are needed", chunk.len());
+        let [c0, c1, n0, n1, rate @ .., _, _, _, _, _, _, b0, b1] =
+            chunk.first_chunk::<16>().ok_or_else(|| too_short(16))?;
+        let (mut codec, bits) = (u16::from_le_bytes([*c0, *c1]), u16::from_le_bytes([*b0, *b1]));
+        if codec == EXTENSIBLE {
+            // The codec stands in the first two bytes of the sub-format's identifier.
+            let sub_format = chunk.get(24..40).ok_or_else(|| too_short(40))?;
+            codec = u16::from_le_bytes([sub_format[0], sub_format[1]]);
+        }
+        match (codec, bits) {
+            (PCM, 8 | 16 | 24 | 32) | (IEEE_FLOAT, 32) => {}
+            (PCM, _) => {
+                return Err(format!("it has integers of {bits} bits; 8, 16, 24 and 32 are supported"));
+            }
+            (IEEE_FLOAT, _) => return Err(format!("it has floats of {bits} bits; 32 are supported")),
+            _ => {
+                let codec = codec_name(codec);
+                return Err(format!("it is encoded as {codec}; only PCM and IEEE float are supported"));
+            }
+        }
+        let channels = u16::from_le_bytes([*n0, *n1]);
+        Ok(Self { codec, channels, sample_rate: u32::from_le_bytes(*rate), bits })
     }
 }
 
@@ -164,13 +175,13 @@ fn codec_name(codec: u16) -> String {
 }
 
 /// The mean of all channels; `samples` is `[n, channels]`.
-fn mix_down(samples: Vec<f32>, channels: u16) -> Vec<f32> {
+fn mix_down(samples: Vec<f32>, channels: usize) -> Vec<f32> {
     if channels == 1 {
         return samples;
     }
     let mean = |frame: &[f32]| {
         let sum: f64 = frame.iter().copied().map(f64::from).sum();
-        (sum / f64::from(channels)) as f32
+        (sum / channels as f64) as f32
     };
-    samples.chunks_exact(usize::from(channels)).map(mean).collect()
+    samples.chunks_exact(channels).map(mean).collect()
 }

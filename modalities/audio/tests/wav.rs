@@ -1,7 +1,7 @@
 //! WAV files of every supported encoding, and every way in which one can be broken.
 
 use proptest::prelude::*;
-use smalti_audio::{Waveform, read_wav, write_wav};
+use smalti_audio::{Waveform, read, write_wav};
 
 const PCM: u16 = 1;
 const FLOAT: u16 = 3;
@@ -79,7 +79,7 @@ fn floats(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
 }
 
 fn refused(bytes: &[u8]) -> String {
-    read_wav(bytes).expect_err("should be refused").to_string()
+    read(bytes).expect_err("should be refused").to_string()
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn every_encoding_holds_the_same_sine() {
     ];
     for (file, half_step) in cases {
         for bytes in [file.bytes(), file.extensible()] {
-            let clip = read_wav(&bytes).unwrap();
+            let clip = read(&bytes).unwrap();
             assert_eq!((clip.sample_rate, clip.samples.len()), (8000, 801));
             for (found, expected) in clip.samples.iter().zip(sine()) {
                 let off = (f64::from(*found) - expected).abs();
@@ -108,16 +108,16 @@ fn valid_bits_stand_in_front_of_their_container() {
     let file = File::new(PCM, 32, integers(32));
     let mut bytes = file.extensible();
     bytes[38..40].copy_from_slice(&24u16.to_le_bytes());
-    assert_eq!(read_wav(&bytes).unwrap(), read_wav(&file.bytes()).unwrap());
+    assert_eq!(read(&bytes).unwrap(), read(&file.bytes()).unwrap());
 }
 
 #[test]
 fn channels_are_mixed_to_their_mean() {
     let frames = [0.75, 0.25, -1.0, 1.0, 0.5, 0.0];
     let stereo = File { channels: 2, ..File::new(FLOAT, 32, floats(frames)) };
-    assert_eq!(read_wav(&stereo.bytes()).unwrap().samples, [0.5, 0.0, 0.25]);
+    assert_eq!(read(&stereo.bytes()).unwrap().samples, [0.5, 0.0, 0.25]);
     let surround = File { channels: 6, ..File::new(FLOAT, 32, floats(frames)) };
-    assert_eq!(read_wav(&surround.extensible()).unwrap().samples, [0.25]);
+    assert_eq!(read(&surround.extensible()).unwrap().samples, [0.25]);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn other_chunks_are_passed_over_with_their_padding() {
         (b"data", &file.data),
         (b"id3 ", odd),
     ]);
-    assert_eq!(read_wav(&bytes).unwrap(), read_wav(&file.bytes()).unwrap());
+    assert_eq!(read(&bytes).unwrap(), read(&file.bytes()).unwrap());
 }
 
 #[test]
@@ -142,12 +142,12 @@ fn written_files_read_back() {
     let clip =
         Waveform { sample_rate: 11_025, samples: levels.iter().map(|&l| f32::from(l) / 32_768.0).collect() };
     let file = write_wav(&clip, 16).unwrap();
-    assert_eq!(read_wav(&file).unwrap(), clip, "every 16-bit level survives");
+    assert_eq!(read(&file).unwrap(), clip, "every 16-bit level survives");
     assert_eq!(write_wav(&clip, 16).unwrap(), file);
-    let coarse = read_wav(&write_wav(&clip, 8).unwrap()).unwrap();
+    let coarse = read(&write_wav(&clip, 8).unwrap()).unwrap();
     assert!(coarse.samples.iter().zip(&clip.samples).all(|(a, b)| (a - b).abs() <= 1.0 / 128.0));
     let loud = Waveform { sample_rate: 8000, samples: vec![-3.0, 3.0] };
-    assert_eq!(read_wav(&write_wav(&loud, 8).unwrap()).unwrap().samples, [-1.0, 127.0 / 128.0]);
+    assert_eq!(read(&write_wav(&loud, 8).unwrap()).unwrap().samples, [-1.0, 127.0 / 128.0]);
 }
 
 #[test]
@@ -192,22 +192,20 @@ fn what_is_no_sound_is_refused() {
         let file = File { sample_rate, ..File::new(PCM, 16, vec![0; 64]) };
         let expected = format!("sample rate is {sample_rate} Hz; 1000 to 384000 Hz are accepted");
         let problem = refused(&file.bytes());
-        // hound does not take a rate whose bytes a second overflow.
-        assert!(problem.contains(&expected) || sample_rate == u32::MAX, "{problem}");
+        assert!(problem.contains(&expected), "{problem}");
     }
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
         let file = File::new(FLOAT, 32, floats([0.0, 0.1, bad, 0.2]));
         assert!(refused(&file.bytes()).contains(&format!("sample 2 is {bad:?}; samples must be finite")));
     }
+    let many = File { channels: 65, ..File::new(PCM, 8, vec![0; 65]) };
+    assert!(refused(&many.bytes()).contains("it has 65 channels; 1 to 64 are accepted"));
     let none = File { channels: 0, ..File::new(PCM, 16, vec![0; 64]) };
-    assert!(refused(&none.bytes()).contains("zero channels"));
+    assert!(refused(&none.bytes()).contains("it has 0 channels; 1 to 64 are accepted"));
 }
 
 #[test]
 fn what_is_no_wav_is_refused() {
-    assert_eq!(refused(b""), "not readable as WAV: the file is empty");
-    assert!(refused(b"\x89PNG\r\n\x1a\n").contains("this one with \"\\x89PNG\\r\\n\\x1a\\n\""));
-    assert!(refused(b"RIFF\0\0\0\0AVI LIST").contains("this one with \"RIFF\\x00\\x00\\x00\\x00AVI \""));
     assert!(refused(b"RIFF\0\0\0\0WAVE").contains("no data chunk"));
     let file = File::new(PCM, 16, vec![0; 64]);
     let without_format = riff(&[(b"data", &file.data)]);
@@ -217,16 +215,16 @@ fn what_is_no_wav_is_refused() {
     let short_extensible = riff(&[(b"fmt ", &file.format(EXTENSIBLE)), (b"data", &file.data)]);
     assert!(refused(&short_extensible).contains("\"fmt \" chunk has 16 bytes; at least 40"));
     let torn_sample = File::new(PCM, 16, vec![0; 63]);
-    assert!(refused(&torn_sample.bytes()).contains("not a multiple of sample size"));
+    assert!(refused(&torn_sample.bytes()).contains("its data has 63 bytes, which are not frames of 2"));
     let torn_frame = File { channels: 2, ..File::new(PCM, 16, vec![0; 66]) };
-    assert!(refused(&torn_frame.bytes()).contains("invalid data chunk length"));
+    assert!(refused(&torn_frame.bytes()).contains("its data has 66 bytes, which are not frames of 4"));
 }
 
 #[test]
 fn truncation_is_noticed_at_every_byte() {
     let bytes = File::new(PCM, 16, vec![1; 64]).bytes();
     for n in 0..bytes.len() {
-        assert!(read_wav(&bytes[..n]).is_err(), "{n} of {} bytes", bytes.len());
+        assert!(read(&bytes[..n]).is_err(), "{n} of {} bytes", bytes.len());
     }
     assert!(refused(&bytes[..100]).contains("cut short: 56 of the 64 bytes of its chunk \"data\" are there"));
 }
@@ -243,8 +241,8 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = read_wav(&bytes);
-        let _ = read_wav(&[b"RIFF\0\0\0\0WAVE", &bytes[..]].concat());
+        let _ = read(&bytes);
+        let _ = read(&[b"RIFF\0\0\0\0WAVE", &bytes[..]].concat());
     }
 
     #[test]
@@ -259,7 +257,7 @@ proptest! {
             bytes[at] = byte;
         }
         bytes.truncate(cut.max(44));
-        if let Ok(clip) = read_wav(&bytes) {
+        if let Ok(clip) = read(&bytes) {
             prop_assert!(!clip.samples.is_empty() && clip.samples.iter().all(|s| s.is_finite()));
         }
     }

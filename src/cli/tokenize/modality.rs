@@ -9,7 +9,7 @@ pub enum Modality {
     Text,
     /// A picture, or many in an IDX file.
     Image,
-    /// A WAV file.
+    /// A recording: WAV, FLAC, MP3, Ogg Vorbis, M4A or AAC.
     Audio,
     /// Logged episodes: .npz or JSON lines.
     Trajectory,
@@ -37,7 +37,7 @@ impl Modality {
         match name.rsplit_once('.')?.1 {
             "txt" | "text" | "md" | "rs" | "py" => Some(Self::Text),
             "png" | "jpg" | "jpeg" | "gif" | "bmp" | "webp" => Some(Self::Image),
-            "wav" => Some(Self::Audio),
+            "wav" | "flac" | "mp3" | "ogg" | "oga" | "m4a" | "mp4" | "aac" => Some(Self::Audio),
             "npz" | "jsonl" | "ndjson" => Some(Self::Trajectory),
             _ => None,
         }
@@ -45,7 +45,11 @@ impl Modality {
 
     fn by_content(bytes: &[u8]) -> Option<Self> {
         match bytes {
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Self::Audio),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..]
+            | [b'f', b'L', b'a', b'C', ..]
+            | [b'O', b'g', b'g', b'S', ..]
+            | [b'I', b'D', b'3', ..]
+            | [_, _, _, _, b'f', b't', b'y', b'p', ..] => Some(Self::Audio),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..]
             | [0x89, b'P', b'N', b'G', ..]
             | [0xff, 0xd8, 0xff, ..]
@@ -63,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_name_says_more_than_the_content() {
-        let cases: [(&str, &[u8], Option<Modality>); 10] = [
+        let cases: [(&str, &[u8], Option<Modality>); 12] = [
             ("a.tar/b.WAV", b"", Some(Modality::Audio)),
             ("notes.md", b"\x89PNG", Some(Modality::Text)),
             ("builtin:digits/t10k-images-idx3-ubyte", &[0, 0, 8, 3, 0], Some(Modality::Image)),
@@ -71,6 +75,8 @@ mod tests {
             ("log.jsonl.gz", b"", Some(Modality::Trajectory)),
             ("data", b"PK\x03\x04", Some(Modality::Trajectory)),
             ("sound", b"RIFF\0\0\0\0WAVEfmt ", Some(Modality::Audio)),
+            ("sound", b"OggS\0\x02", Some(Modality::Audio)),
+            ("speech.m4a", b"", Some(Modality::Audio)),
             ("README", "ä text".as_bytes(), Some(Modality::Text)),
             ("blob", &[0xff, 0, 1], None),
             ("a.b/blob", b"\0\0", None),

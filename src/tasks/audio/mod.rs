@@ -25,7 +25,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AudioTaskConfig {
-    /// A manifest: TSV with the columns `path` and `text`, others for filters.
+    /// A manifest: TSV with the columns `path` and `text`, others for filters. Its clips are of any format that
+    /// [`smalti_audio::read`] knows: WAV, FLAC, MP3, Ogg Vorbis, M4A or AAC.
     pub path: String,
     /// Which rows train, such as `index>=5 & speaker!=theo`. Left out or empty, all that do not validate.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +53,8 @@ pub struct AudioTaskConfig {
     /// Whether each band of the spectrogram is centred and scaled as the training clips are, unless
     /// `audio.band_mean` says how.
     pub normalize: bool,
-    /// The front end: sample rate, mel spectrogram, slices, random variation.
+    /// The front end: sample rate, mel spectrogram, slices, random variation; or the name of a published one, such
+    /// as `whisper`.
     pub audio: AudioConfig,
 }
 
@@ -302,7 +304,7 @@ impl AudioTask {
 
 /// Clips are strung together at the rate of the front end.
 fn read_clip(row: &Row, sample_rate: u32) -> Result<Waveform, DataError> {
-    let clip = smalti_audio::read_wav(&row.read()?).and_then(|clip| clip.resample(sample_rate));
+    let clip = smalti_audio::read(&row.read()?).and_then(|clip| clip.resample(sample_rate));
     clip.map_err(|e| DataError::tokenize(&row.location(), e))
 }
 

@@ -3,13 +3,13 @@
 use super::{Part, read_all};
 use anyhow::Result;
 use smalti::data::manifest::{Manifest, Row};
-use smalti::tasks::modalities::audio::{Waveform, read_wav};
+use smalti::tasks::modalities::audio::{self, Waveform};
 use std::collections::BTreeMap;
 
 /// Reads one recording.
 pub fn check_file(path: &str, bytes: &[u8]) -> Part {
     let mut part = Part::new("a recording");
-    let read = read_wav(bytes).map(|clip| length(&clip)).map_err(|e| e.to_string());
+    let read = audio::read(bytes).map(|clip| length(&clip)).map_err(|e| e.to_string());
     let lengths: Vec<_> = part.count(|| path.into(), read).into_iter().collect();
     find_lengths(&mut part, &lengths);
     part
@@ -20,7 +20,7 @@ pub fn check_manifest(path: &str) -> Result<Part> {
     let manifest = Manifest::open(path)?;
     let read = |row: &Row| {
         let bytes = row.read().map_err(|e| e.to_string())?;
-        read_wav(&bytes).map(|clip| length(&clip)).map_err(|e| e.to_string())
+        audio::read(&bytes).map(|clip| length(&clip)).map_err(|e| e.to_string())
     };
     let mut part = Part::new("recordings with their texts");
     let mut lengths = Vec::new();

@@ -1,0 +1,50 @@
+"""The log-mel of Whisper (80 bands) of a 30 s clip, as librosa and transformers compute it: what ours is measured beside.
+
+    python peer_mel.py [--threads 2] [--seconds 5]
+
+The clip is noise at 16 kHz, already decoded; numpy's and torch's thread pools are held to --threads. Prints the median
+time of each in ms. Needs librosa, transformers and torch; ours is `smalti bench tokenizers` (from the bytes of a WAV
+file to slices), or `cargo bench -p smalti-audio` (the spectrogram alone).
+"""
+
+import argparse
+import os
+import time
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--seconds", type=float, default=5, help="how long each is repeated")
+args = parser.parse_args()
+for pool in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]:
+    os.environ[pool] = str(args.threads)
+
+import librosa  # noqa: E402 the pools are sized on import
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from transformers import WhisperFeatureExtractor  # noqa: E402
+
+torch.set_num_threads(args.threads)
+clip = (0.1 * np.random.default_rng(0).standard_normal(30 * 16_000)).astype(np.float32)
+extractor = WhisperFeatureExtractor(feature_size=80)
+bank = librosa.filters.mel(sr=16_000, n_fft=400, n_mels=80)
+
+
+def of_librosa():
+    spectrum = np.abs(librosa.stft(clip, n_fft=400, hop_length=160, pad_mode="reflect")[:, :-1]) ** 2
+    log = np.log10(np.maximum(bank @ spectrum, 1e-10))
+    return (np.maximum(log, log.max() - 8.0) + 4.0) / 4.0
+
+
+def of_transformers():
+    return extractor(clip, sampling_rate=16_000, return_tensors="np").input_features[0]
+
+
+off = np.abs(of_librosa() - of_transformers()).max()
+assert off < 1e-3, f"they differ by {off}"
+for name, extract in [("librosa", of_librosa), ("transformers", of_transformers)]:
+    times, begun = [], time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - begun < args.seconds:
+        started = time.perf_counter()
+        extract()
+        times.append(time.perf_counter() - started)
+    print(f"{name} log-mel of 30 s: {1e3 * sorted(times)[len(times) // 2]:.2f} ms, {args.threads} threads", flush=True)

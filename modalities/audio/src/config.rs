@@ -1,0 +1,198 @@
+//! How clips become tokens.
+
+use crate::waveform::{samples_in, wrong_rate};
+use crate::{AudioTokenizer, Augment, MelConfig, SAMPLE_RATES, Waveform};
+use serde::{Deserialize, Serialize};
+use smalti_contract::{TokenizeError, Tokenizer};
+
+/// How clips become tokens.
+///
+/// Written down, it may be the name of a [preset](AudioConfig::preset), or settings of which `preset` names one that
+/// the others are changes of:
+///
+/// ```
+/// # use smalti_audio::AudioConfig;
+/// let config: AudioConfig = serde_json::from_str(r#"{"preset": "whisper", "mel": {"n_mels": 40}}"#)?;
+/// assert_eq!((config.clip_seconds, config.mel.n_fft, config.mel.n_mels), (Some(30.0), 400, 40));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields, default)]
+pub struct AudioConfig {
+    /// The rate, in Hz, to which every clip is resampled.
+    pub sample_rate: u32,
+    /// The spectrogram.
+    pub mel: MelConfig,
+    /// Every clip is padded with silence or cut to so many seconds (Whisper's are 30); `None` leaves each as
+    /// long as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_seconds: Option<f32>,
+    /// Every spectrogram is padded with zeros or cut to so many frames (AST's has 1,024), before bands are centred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_frames: Option<usize>,
+    /// Frames in a slice, which is a token. What silence would hold in this clip, its log-mel floor, fills
+    /// up the last.
+    pub frames_per_slice: usize,
+    /// Frames from the start of a slice to that of the next; below `frames_per_slice`, slices overlap (as the
+    /// patches of AST do, Gong et al. 2021). `None` lays them end to end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slice_hop: Option<usize>,
+    /// The longest clip, in slices: the size of the time axis.
+    pub max_slices: usize,
+    /// Mean of each band, or one for all, subtracted from it; [`fit_bands`](AudioConfig::fit_bands) measures it.
+    /// Empty, as for Whisper, for nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub band_mean: Vec<f32>,
+    /// Standard deviation of each band, or one for all, by which it is then divided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub band_std: Vec<f32>,
+    /// What varies in training.
+    pub augment: Augment,
+}
+
+impl Default for AudioConfig {
+    /// Whisper's spectrogram of clips as long as they are, up to 41 seconds; 25 slices a second.
+    fn default() -> Self {
+        Self {
+            sample_rate: 16_000,
+            mel: MelConfig::default(),
+            clip_seconds: None,
+            clip_frames: None,
+            frames_per_slice: 4,
+            slice_hop: None,
+            max_slices: 1024,
+            band_mean: vec![],
+            band_std: vec![],
+            augment: Augment::default(),
+        }
+    }
+}
+
+/// The thickest slice, in frames: 40 seconds at Whisper's hop, a wrong number rather than a setting.
+const MAX_FRAMES_PER_SLICE: usize = 1 << 12;
+
+impl AudioConfig {
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if !SAMPLE_RATES.contains(&self.sample_rate) {
+            return Err(wrong_rate(self.sample_rate));
+        }
+        if !(1..=MAX_FRAMES_PER_SLICE).contains(&self.frames_per_slice) {
+            let frames = self.frames_per_slice;
+            return Err(format!("frames_per_slice is {frames}; it must be 1 to {MAX_FRAMES_PER_SLICE}"));
+        }
+        if !(1..=self.frames_per_slice).contains(&self.hop()) {
+            let (hop, frames) = (self.hop(), self.frames_per_slice);
+            return Err(format!("slice_hop is {hop}; it must be 1 to frames_per_slice, {frames}"));
+        }
+        if self.max_slices == 0 {
+            return Err("max_slices is 0; it must be at least 1".into());
+        }
+        if let Some(seconds) = self.clip_seconds.filter(|s| samples_in(*s, self.sample_rate) == 0) {
+            return Err(format!("clip_seconds is {seconds}; it must be at least a sample long"));
+        }
+        if let Some(frames) = self.clip_frames.filter(|frames| *frames == 0 || self.clip_seconds.is_some()) {
+            let problem =
+                if frames == 0 { "must be at least 1" } else { "and clip_seconds exclude each other" };
+            return Err(format!("clip_frames is {frames}; it {problem}"));
+        }
+        let (mean, std, bands) = (self.band_mean.len(), self.band_std.len(), self.mel.n_mels);
+        if mean != std || ![0, 1, bands].contains(&mean) {
+            return Err(format!(
+                "band_mean and band_std hold {mean} and {std} numbers; they must hold one for each of {bands} bands, \
+                 one for all, or none"
+            ));
+        }
+        if !self.band_mean.iter().all(|m| m.is_finite())
+            || !self.band_std.iter().all(|s| s.is_finite() && *s > 0.0)
+        {
+            return Err("band_mean must be finite, and band_std finite and above 0".into());
+        }
+        self.augment.check()
+    }
+
+    /// These settings with the mean and standard deviation of each band over some clips, so that what the model
+    /// reads of them is centred and of size one.
+    ///
+    /// # Errors
+    /// [`TokenizeError`] where there is no clip, one cannot be encoded, or the settings cannot work together.
+    pub fn fit_bands<E: From<TokenizeError>>(
+        self,
+        clips: impl IntoIterator<Item = Result<Waveform, E>>,
+    ) -> Result<Self, E> {
+        let n_mels = self.mel.n_mels;
+        let (plain, mut moments) =
+            (Self { band_mean: vec![], band_std: vec![], ..self }, Moments::new(n_mels));
+        let tokenizer = AudioTokenizer::new(plain.clone())?;
+        for clip in clips {
+            let tokens = tokenizer.encode(&clip?)?;
+            let values = tokens.groups.iter().filter_map(|group| group.content.features()).flatten();
+            moments.add(values.copied());
+        }
+        let (band_mean, band_std) = moments.mean_and_std().ok_or(TokenizeError::Config {
+            tokenizer: AudioTokenizer::NAME,
+            problem: "there is no clip to fit the bands to".into(),
+        })?;
+        Ok(Self { band_mean, band_std, ..plain })
+    }
+
+    /// Frames from slice to slice.
+    pub(crate) fn hop(&self) -> usize {
+        self.slice_hop.unwrap_or(self.frames_per_slice)
+    }
+
+    /// Mean and standard deviation of every band; none where nothing is done to them.
+    pub(crate) fn bands(&self) -> Vec<(f32, f32)> {
+        let bands: Vec<_> = self.band_mean.iter().copied().zip(self.band_std.iter().copied()).collect();
+        if let [one] = bands[..] { vec![one; self.mel.n_mels] } else { bands }
+    }
+
+    /// How many slices begin in so many frames.
+    pub(crate) fn fit(&self, frames: usize) -> Result<usize, String> {
+        let (slices, most) = (frames.div_ceil(self.hop()), self.max_slices);
+        if slices > most {
+            let each = self.hop();
+            return Err(format!("{frames} frames make {slices} slices of {each}; max_slices is {most}"));
+        }
+        Ok(slices)
+    }
+}
+
+/// A band's standard deviation is taken to be at least this, so that one that is always silent can be divided.
+const LEAST_STD: f64 = 1e-3;
+
+/// Sums over the frames of many clips, band by band. Log-mel values are within a few units, so that sums of
+/// squares in double precision lose nothing that matters.
+struct Moments {
+    frames: f64,
+    sums: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Moments {
+    fn new(n_mels: usize) -> Self {
+        Self { frames: 0.0, sums: vec![0.0; n_mels], squares: vec![0.0; n_mels] }
+    }
+
+    /// Whole frames, one after another.
+    fn add(&mut self, values: impl Iterator<Item = f32>) {
+        let n_mels = self.sums.len();
+        for (i, value) in values.map(f64::from).enumerate() {
+            self.sums[i % n_mels] += value;
+            self.squares[i % n_mels] += value * value;
+            self.frames += 1.0 / n_mels as f64;
+        }
+    }
+
+    fn mean_and_std(self) -> Option<(Vec<f32>, Vec<f32>)> {
+        if self.frames == 0.0 {
+            return None;
+        }
+        let mean = |sum: &f64| sum / self.frames;
+        let std = |(sum, squares): (&f64, &f64)| (mean(squares) - mean(sum).powi(2)).max(0.0).sqrt();
+        let deviations = self.sums.iter().zip(&self.squares).map(std);
+        Some((
+            self.sums.iter().map(|sum| mean(sum) as f32).collect(),
+            deviations.map(|std| std.max(LEAST_STD) as f32).collect(),
+        ))
+    }
+}

@@ -1,0 +1,121 @@
+//! What surrounds the sound in a file: tags, the end of an Ogg stream, the edit list of an M4A.
+
+use crate::Waveform;
+
+/// A file without the ID3 tags in front of and behind its sound.
+pub(crate) fn without_tags(bytes: &[u8]) -> &[u8] {
+    let mut sound = bytes;
+    // A version 2 tag: its name, version and flags, and its size in four times seven bits.
+    while let [b'I', b'D', b'3', _, _, flags, a, b, c, d, rest @ ..] = sound {
+        let size = [a, b, c, d].into_iter().fold(0, |size, byte| size << 7 | usize::from(byte & 0x7f));
+        let footer = if flags & 0x10 != 0 { 10 } else { 0 };
+        sound = rest.get(size + footer..).unwrap_or_default();
+    }
+    // A version 1 tag is the last 128 bytes.
+    match sound.len().checked_sub(128) {
+        Some(end) if sound[end..].starts_with(b"TAG") => &sound[..end],
+        _ => sound,
+    }
+}
+
+/// Refuses an Ogg stream whose last page is not whole or does not say that it is the last: there is no other way to
+/// tell that something is missing. Opus, which is not decoded, is named.
+pub(crate) fn check_ogg(bytes: &[u8]) -> Result<(), String> {
+    if bytes.windows(8).take(64).any(|name| name == b"OpusHead") {
+        return Err("it is encoded as Opus; only Vorbis and FLAC are supported".into());
+    }
+    // A page begins with its name, version 0 and three flags.
+    let begins = |page: &[u8]| matches!(page, [b'O', b'g', b'g', b'S', 0, ..=7]);
+    let last = bytes.windows(6).rposition(begins).ok_or("it has no whole page")?;
+    let page = &bytes[last..];
+    // After 26 bytes of header the number of segments, then the size of each, then they themselves.
+    let size = page.get(26).and_then(|&segments| {
+        let sizes = page.get(27..27 + usize::from(segments))?;
+        Some(27 + sizes.len() + sizes.iter().map(|&size| usize::from(size)).sum::<usize>())
+    });
+    match size {
+        Some(size) if size <= page.len() => {}
+        _ => return Err("the file is cut short: its last page is not whole".into()),
+    }
+    if page[5] & 4 == 0 {
+        return Err("the file is cut short: its last page does not end the stream".into());
+    }
+    Ok(())
+}
+
+/// Refuses an M4A without its table of contents, which mostly comes last.
+pub(crate) fn check_mp4(bytes: &[u8]) -> Result<(), String> {
+    let problem = "the file is cut short: its table of contents, the box moov, is not there or not whole";
+    find(bytes, &[b"moov"]).map(drop).ok_or(problem.into())
+}
+
+/// The boxes of an MP4 file or of a box: names and contents. What is not whole is left out.
+fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    std::iter::from_fn(move || {
+        let (header, after) = bytes.split_first_chunk::<8>()?;
+        let (size, name) = header.split_first_chunk::<4>()?;
+        let (content, rest) = match u32::from_be_bytes(*size) {
+            0 => (after, &[][..]), // up to the end
+            1 => {
+                let (size, after) = after.split_first_chunk::<8>()?;
+                after.split_at_checked(usize::try_from(u64::from_be_bytes(*size)).ok()?.checked_sub(16)?)?
+            }
+            size => after.split_at_checked((size as usize).checked_sub(8)?)?,
+        };
+        let name = &bytes[4..4 + name.len()];
+        bytes = rest;
+        Some((name, content))
+    })
+}
+
+fn find<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
+    path.iter()
+        .try_fold(bytes, |bytes, name| boxes(bytes).find(|(n, _)| n == *name).map(|(_, content)| content))
+}
+
+/// A big-endian number of four or eight bytes.
+fn number(bytes: &[u8], at: usize, long: bool) -> Option<u64> {
+    match long {
+        false => bytes.get(at..)?.first_chunk().map(|b| u32::from_be_bytes(*b).into()),
+        true => bytes.get(at..)?.first_chunk().map(|b| u64::from_be_bytes(*b)),
+    }
+}
+
+/// Cuts from a clip what the edit list of track `id` does not play: an AAC encoder's delay, and what it filled its
+/// last block up with. Files without such a list keep both.
+pub(crate) fn edit_mp4(bytes: &[u8], id: u32, clip: &mut Waveform) {
+    let Some((start, length)) = edit(bytes, id) else { return };
+    let samples = |seconds: f64| (seconds * f64::from(clip.sample_rate)).round() as usize;
+    let (start, length) = (samples(start), samples(length));
+    clip.samples.drain(..start.min(clip.samples.len()));
+    if length > 0 {
+        clip.samples.truncate(length);
+    }
+}
+
+/// Where the first edit of track `id` that plays anything begins and how long it lasts, in seconds; 0 for all.
+fn edit(bytes: &[u8], id: u32) -> Option<(f64, f64)> {
+    let moov = find(bytes, &[b"moov"])?;
+    // Headers have a version, of which 1 has times of eight bytes, and flags; then two dates before the time scale.
+    let scale = |header: &[u8]| number(header, if header.first() == Some(&1) { 20 } else { 12 }, false);
+    let movie_scale = scale(find(moov, &[b"mvhd"])?)?;
+    let of_track = |trak: &&[u8]| {
+        let header = find(trak, &[b"tkhd"])?;
+        number(header, if header.first() == Some(&1) { 20 } else { 12 }, false)
+    };
+    let mut traks = boxes(moov).filter(|(name, _)| name == b"trak").map(|(_, content)| content);
+    let trak = traks.find(|trak| of_track(trak) == Some(id.into()))?;
+    let media_scale = scale(find(trak, &[b"mdia", b"mdhd"])?)?;
+    let list = find(trak, &[b"edts", b"elst"])?;
+    let long = list.first() == Some(&1);
+    let width = if long { 8 } else { 4 };
+    // Each entry: how long it lasts on the movie's clock, where it begins on the media's (all ones: nowhere), its rate.
+    let entries = (0..number(list, 4, false)?).map_while(|i| {
+        let at = 8 + usize::try_from(i).ok()? * (2 * width + 4);
+        Some((number(list, at, long)?, number(list, at + width, long)?))
+    });
+    let nowhere = if long { u64::MAX } else { u32::MAX.into() };
+    let (length, start) = entries.into_iter().find(|(_, start)| *start != nowhere)?;
+    let seconds = |time: u64, scale: u64| (scale > 0).then(|| time as f64 / scale as f64);
+    Some((seconds(start, media_scale)?, seconds(length, movie_scale)?))
+}

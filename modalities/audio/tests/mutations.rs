@@ -1,0 +1,50 @@
+//! Damaged recordings of every format: no panic, no hang, no memory beyond a bound.
+
+use smalti_audio::{Waveform, read, write_wav};
+use smalti_mutation::{Bound, Counting, survives};
+use std::path::Path;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What a decoder holds beside the samples: its tables, and of damaged headers what it believes.
+const DECODER: usize = 8 << 20;
+
+fn file(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name);
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn wav() {
+    let tone =
+        |n: usize| Waveform { sample_rate: 8000, samples: (0..n).map(|i| (i as f32 * 0.3).sin()).collect() };
+    let good = [8, 16, 24, 32].map(|bits| write_wav(&tone(300), bits).unwrap());
+    // A byte can become a sample of four, twice over while channels are mixed and vectors grow.
+    survives("WAV", &good, Bound::bytes(64 << 10).and_of_file(16), read);
+}
+
+#[test]
+fn flac() {
+    survives("FLAC", &[file("mono.flac"), file("stereo.flac")], Bound::bytes(DECODER), read);
+}
+
+#[test]
+fn mp3() {
+    survives("MP3", &[file("mono.mp3"), file("stereo.mp3")], Bound::bytes(DECODER), read);
+}
+
+#[test]
+fn ogg() {
+    survives("Ogg Vorbis", &[file("mono.ogg"), file("stereo.ogg")], Bound::bytes(DECODER), read);
+}
+
+#[test]
+fn m4a() {
+    survives("M4A", &[file("mono.m4a"), file("stereo.m4a")], Bound::bytes(DECODER), read);
+}
+
+#[test]
+fn aac() {
+    survives("AAC", &[file("mono.aac")], Bound::bytes(DECODER), read);
+}
