@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use smalti::config::RunConfig;
 use smalti::data::{Sample, Stream, Target, collate, read};
+use smalti::env::Copies;
 use smalti::model::Model;
 use smalti::task::Task;
 use smalti::tasks::trajectory::{random_policy, rollout};
@@ -81,9 +82,10 @@ fn main() -> Result<()> {
 
     println!("\n── output ──");
     let model = trainer.into_model();
-    println!("a random policy earns {:.0}", random_policy("cartpole", 100, 1337)?.return_mean());
+    let mut cartpole = Copies::new("cartpole")?;
+    println!("a random policy earns {:.0}", random_policy(&mut cartpole, 500, 100, 1337)?.return_mean());
     for target in [50.0, 500.0] {
-        let played = rollout(&task, &model, 0, "cartpole", target, 20, 1337)?;
+        let played = rollout(&task, &model, 0, &mut cartpole, target, 20, 1337)?;
         let (mean, std) = (played.return_mean(), played.return_std());
         println!(
             "asked for {target}, the model earns {mean:.0} ± {std:.0} over {} episodes",

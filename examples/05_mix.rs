@@ -10,6 +10,7 @@
 use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
+use smalti::env::Copies;
 use smalti::model::Model;
 use smalti::rules::{AttentionRules, TokenMeta};
 use smalti::tasks::{Builtin, Splits, trajectory};
@@ -70,8 +71,10 @@ fn main() -> Result<()> {
             Builtin::Image(_) => format!("accuracy of the digit {}", score("accuracy")),
             Builtin::Audio(_) => format!("character error rate {}", score("cer")),
             Builtin::Trajectory(task) => {
-                let play = |target| trajectory::rollout(task, &model, number, "cartpole", target, 20, 1337);
-                let random = trajectory::random_policy("cartpole", 100, 1337)?.return_mean();
+                let mut cartpole = Copies::new("cartpole")?;
+                let random = trajectory::random_policy(&mut cartpole, 500, 100, 1337)?.return_mean();
+                let mut play =
+                    |target| trajectory::rollout(task, &model, number, &mut cartpole, target, 20, 1337);
                 let (low, high) = (play(50.0)?.return_mean(), play(500.0)?.return_mean());
                 format!(
                     "return {low:.0} when asked for 50, {high:.0} when asked for 500 (a random policy: {random:.0})"

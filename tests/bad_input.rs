@@ -460,8 +460,11 @@ fn an_action_beyond_reason_takes_no_memory() {
 fn rollouts() {
     let place = trajectory_place();
     place.works(&format!("{} --out run", trajectory_train()));
-    place.fails("rollout run --env nonsense", &["--env", "\"nonsense\"; there is cartpole"]);
-    place.fails("rollout run", &["cartpole has states of 4 numbers", "the model has learned states of 2"]);
+    place.fails("rollout run --env nonsense", &["--env nonsense: is neither", "cartpole", "no program"]);
+    place.fails(
+        "rollout run",
+        &["--env cartpole: has states of 4 numbers", "the model has learned states of 2"],
+    );
     place.fails("rollout run --episodes 0", &["--episodes must be at least 1"]);
 }
 

@@ -40,6 +40,7 @@ mod with_all {
     use serde_json::json;
     use smalti::config::RunConfig;
     use smalti::data::{Sample, Target, manifest::Manifest, shares};
+    use smalti::env::{CartPole, Copies};
     use smalti::model::Model;
     use smalti::run::{Run, Weights};
     use smalti::tasks::text::{Generator, Sampling};
@@ -152,8 +153,10 @@ mod with_all {
                 learned("which telephone keys sound", "cer", said)
             }
             Builtin::Trajectory(task) => {
-                let play = |target| trajectory::rollout(task, model, number, "cartpole", target, 20, 1337);
-                let random = trajectory::random_policy("cartpole", 100, 1337)?.return_mean();
+                let mut cartpole = Copies::new(CartPole::NAME)?;
+                let random = trajectory::random_policy(&mut cartpole, 500, 100, 1337)?.return_mean();
+                let mut play =
+                    |target| trajectory::rollout(task, model, number, &mut cartpole, target, 20, 1337);
                 let (low, high) = (play(50.0)?.return_mean(), play(500.0)?.return_mean());
                 let said =
                     format!("asked for 50 it earns {low:.0}, asked for 500 {high:.0} (20 episodes each)");

@@ -11,10 +11,21 @@
 //! assert_eq!(step.reward, 1.0);
 //! # Ok::<(), smalti::env::EnvError>(())
 //! ```
+//!
+//! A model acts in many episodes at once, because a batch of them costs little more than one: [`open`] gives a
+//! [`VectorEnvironment`], of a built-in environment or of one in a process of its own ([`bridge`]).
 
+mod action;
+pub mod bridge;
 mod cartpole;
+mod copies;
 
+pub use action::{Action, ActionSpec};
+pub use bridge::Bridge;
 pub use cartpole::CartPole;
+pub use copies::Copies;
+
+use std::time::Duration;
 
 /// A world that answers each action with a new state and a reward.
 ///
@@ -44,6 +55,34 @@ pub trait Environment {
     fn step(&mut self, action: &Action) -> Result<Step, EnvError>;
 }
 
+/// Environments of one sort side by side, told apart by a number, the slot: in each an episode may be under way.
+pub trait VectorEnvironment {
+    /// Their name, for tables and errors.
+    fn name(&self) -> &str;
+
+    /// How many numbers a state has.
+    fn state_dim(&self) -> usize;
+
+    /// Which actions each takes.
+    fn action_spec(&self) -> ActionSpec;
+
+    /// How many slots there are: episodes that can be under way at once.
+    fn slots(&self) -> usize;
+
+    /// Begins an episode in each slot that is given with a seed, and gives their first states in the same order.
+    /// What was under way in those slots is dropped.
+    ///
+    /// # Errors
+    /// An environment outside this process may fail to answer.
+    fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Vec<f32>>, EnvError>;
+
+    /// Acts once in each slot that is given with an action.
+    ///
+    /// # Errors
+    /// As [`Environment::step`], and an environment outside this process may fail to answer.
+    fn step(&mut self, actions: &[(usize, &Action)]) -> Result<Vec<Step>, EnvError>;
+}
+
 /// What an environment answers to one action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
@@ -61,70 +100,6 @@ impl Step {
     /// Whether the episode is over, for either reason.
     pub fn done(&self) -> bool {
         self.terminated || self.truncated
-    }
-}
-
-/// One action.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// The number of one of finitely many actions.
-    Discrete(u32),
-    /// One number for each dimension of the action.
-    Continuous(Vec<f32>),
-}
-
-/// Which actions an environment takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ActionSpec {
-    /// The numbers `0..n`.
-    Discrete {
-        /// How many actions there are.
-        n: u32,
-    },
-    /// `dim` numbers, each in `low..=high`.
-    Continuous {
-        /// Numbers in an action.
-        dim: usize,
-        /// The least value of each.
-        low: f32,
-        /// The greatest value of each.
-        high: f32,
-    },
-}
-
-impl ActionSpec {
-    /// Checks that `action` is one of these.
-    ///
-    /// # Errors
-    /// [`EnvError::Action`] for an action of the other sort, of another length, out of range or not a number.
-    pub fn check(&self, action: &Action) -> Result<(), EnvError> {
-        let valid = match (self, action) {
-            (Self::Discrete { n }, Action::Discrete(number)) => number < n,
-            (Self::Continuous { dim, low, high }, Action::Continuous(values)) => {
-                values.len() == *dim && values.iter().all(|value| (*low..=*high).contains(value))
-            }
-            _ => false,
-        };
-        let error = || EnvError::Action { expected: self.to_string(), found: action.to_string() };
-        if valid { Ok(()) } else { Err(error()) }
-    }
-}
-
-impl std::fmt::Display for ActionSpec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Discrete { n } => write!(f, "a whole number below {n}"),
-            Self::Continuous { dim, low, high } => write!(f, "{dim} numbers from {low} to {high}"),
-        }
-    }
-}
-
-impl std::fmt::Display for Action {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Discrete(number) => write!(f, "the whole number {number}"),
-            Self::Continuous(values) => write!(f, "the numbers {values:?}"),
-        }
     }
 }
 
@@ -156,10 +131,18 @@ pub enum EnvError {
         /// What it was given.
         found: String,
     },
+    /// An environment outside this process cannot be started, has ended, or does not keep to the protocol.
+    #[error("{command}: {problem}")]
+    Outside {
+        /// The command that it was to be started with.
+        command: String,
+        /// What is wrong, and the last that it said on its standard error.
+        problem: String,
+    },
 }
 
 /// The names of the built-in environments.
-const NAMES: &[&str] = &[CartPole::NAME];
+pub const NAMES: &[&str] = &[CartPole::NAME];
 
 /// The built-in environment of this name.
 ///
@@ -172,6 +155,18 @@ pub fn environment(name: &str) -> Result<Box<dyn Environment>, EnvError> {
     }
 }
 
+/// The environments that a name or a command stands for: built-in ones by their name, and otherwise those of a
+/// process that `command` starts and that may take as long as `timeout` for an answer.
+///
+/// # Errors
+/// [`EnvError::Outside`] where the process cannot be started or does not speak the protocol.
+pub fn open(command: &str, timeout: Duration) -> Result<Box<dyn VectorEnvironment>, EnvError> {
+    if NAMES.contains(&command) {
+        return Ok(Box::new(Copies::new(command)?));
+    }
+    Ok(Box::new(Bridge::start(command, timeout)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,27 +175,9 @@ mod tests {
     fn every_listed_environment_exists_and_others_are_refused() {
         for name in NAMES {
             assert_eq!(environment(name).unwrap().name(), *name);
+            assert_eq!(open(name, Duration::ZERO).unwrap().name(), *name);
         }
         let error = environment("cart-pole").err().unwrap();
         assert_eq!(error.to_string(), r#"no environment is called "cart-pole"; there is cartpole"#);
-    }
-
-    #[test]
-    fn discrete_actions_are_bounded() {
-        let spec = ActionSpec::Discrete { n: 2 };
-        assert_eq!(spec.check(&Action::Discrete(1)), Ok(()));
-        let error = spec.check(&Action::Discrete(2)).unwrap_err();
-        assert_eq!(error.to_string(), "an action must be a whole number below 2; found the whole number 2");
-        assert!(spec.check(&Action::Continuous(vec![0.0])).is_err());
-    }
-
-    #[test]
-    fn continuous_actions_have_one_length_and_a_range() {
-        let spec = ActionSpec::Continuous { dim: 2, low: -1.0, high: 1.0 };
-        assert_eq!(spec.check(&Action::Continuous(vec![-1.0, 1.0])), Ok(()));
-        for bad in [vec![], vec![0.0], vec![0.0; 3], vec![0.0, 1.1], vec![f32::NAN, 0.0]] {
-            assert!(spec.check(&Action::Continuous(bad.clone())).is_err(), "{bad:?}");
-        }
-        assert!(spec.check(&Action::Discrete(0)).is_err());
     }
 }

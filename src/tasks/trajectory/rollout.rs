@@ -2,20 +2,24 @@
 
 use super::TrajectoryTask;
 use crate::data::{Sample, Target, collate};
-use crate::env::{self, Action, EnvError, Environment};
+use crate::env::{self, Action, EnvError, Step, VectorEnvironment};
 use crate::model::Model;
 use crate::random::{self, mix};
 use crate::tasks::TaskError;
 use candle_core::Tensor;
 use smalti_contract::Tokenizer;
-use smalti_trajectory::{ActionSpec, Actions, TrajectoryConfig, Window};
+use smalti_trajectory::{ActionSpec, Actions, Window};
 
-/// One episode under way: everything seen so far.
+/// One episode under way: everything seen and done so far.
 struct Story {
-    environment: Box<dyn Environment>,
-    returns_to_go: Vec<f32>,
+    /// Its number among the episodes.
+    number: usize,
+    /// Which of the environments it happens in.
+    slot: usize,
+    /// One more than actions: the last is yet to be answered.
     states: Vec<f32>,
     actions: Vec<Action>,
+    last_reward: f32,
     total: f64,
     over: bool,
 }
@@ -43,47 +47,111 @@ impl Rollout {
     }
 }
 
-/// Plays `episodes` episodes side by side, each told to reach `target_return`; what is earned is taken off it,
-/// under the discount that the model has learned with. Always the likeliest action. An episode ends at the
-/// environment's word, or it is cut when the model knows no later time step ([`Rollout::cut`]).
+/// Plays `episodes` episodes, as many side by side as the environments can, each told to reach `target_return`; what
+/// is earned is taken off it, under the discount that the model has learned with. Always the likeliest action, within
+/// what was logged and what the environment takes. An episode ends at the environment's word, or it is cut when the
+/// model knows no later time step ([`Rollout::cut`]).
 ///
 /// # Errors
-/// Where states or actions of the environment are not those that the model has learned.
+/// Where states or actions of the environment are not those that the model has learned, or the environment fails.
 pub fn rollout(
     task: &TrajectoryTask,
     model: &Model,
     number: usize,
-    name: &str,
+    environments: &mut dyn VectorEnvironment,
     target_return: f32,
     episodes: usize,
     seed: u64,
 ) -> Result<Rollout, TaskError> {
-    let mut stories = Vec::with_capacity(episodes);
-    for episode in 0..episodes as u64 {
-        let mut environment = env::environment(name).map_err(|e| failed(name, e))?;
-        fits(task, environment.as_ref())?;
-        let states = environment.reset(mix(seed, episode)).map_err(|e| failed(name, e))?;
-        let returns_to_go = vec![target_return];
-        stories.push(Story { environment, returns_to_go, states, actions: vec![], total: 0.0, over: false });
-    }
+    fits(task, environments)?;
     let config = Tokenizer::config(&task.tokenizer);
-    for _ in 0..config.max_steps {
-        let mut playing: Vec<&mut Story> = stories.iter_mut().filter(|story| !story.over).collect();
+    let most = config.return_scale.max(target_return.abs());
+    let mut to_go: Vec<Vec<f32>> = vec![Vec::new(); episodes];
+    play(environments, episodes, config.max_steps, seed, |playing| {
+        let windows = playing.iter().map(|story| {
+            let told = &mut to_go[story.number];
+            let next = |&left| left_to_go(left, story.last_reward, config.discount, most);
+            told.push(told.last().map_or(target_return, next));
+            story.window(task, told)
+        });
+        task.act(model, number, &windows.collect::<Vec<_>>())
+    })
+}
+
+/// What actions drawn evenly earn: the return to beat. An episode is cut after `max_steps`.
+///
+/// # Errors
+/// Where an action has no bounds to draw between, or the environment fails.
+pub fn random_policy(
+    environments: &mut dyn VectorEnvironment,
+    max_steps: usize,
+    episodes: usize,
+    seed: u64,
+) -> Result<Rollout, TaskError> {
+    let (name, spec) = (environments.name().to_string(), environments.action_spec());
+    let mut generators: Vec<_> =
+        (0..episodes as u64).map(|episode| random::generator(mix(seed, !episode))).collect();
+    let unbounded = || {
+        let problem = format!("takes {spec}; there are no random actions without bounds");
+        TaskError::Environment { name: name.clone(), problem }
+    };
+    play(environments, episodes, max_steps, seed, |playing| {
+        let drawn = playing.iter().map(|story| spec.draw(&mut generators[story.number]));
+        drawn.map(|action| action.ok_or_else(unbounded)).collect()
+    })
+}
+
+/// Plays `episodes` episodes of at most `max_steps` steps. Whenever a slot is free, the next episode begins there;
+/// `policy` acts once in each episode under way.
+fn play(
+    environments: &mut dyn VectorEnvironment,
+    episodes: usize,
+    max_steps: usize,
+    seed: u64,
+    mut policy: impl FnMut(&[Story]) -> Result<Vec<Action>, TaskError>,
+) -> Result<Rollout, TaskError> {
+    let name = environments.name().to_string();
+    let failed = |error| failed(&name, error);
+    let spec = environments.action_spec();
+    let mut rollout = Rollout { returns: vec![0.0; episodes], cut: 0 };
+    let mut free: Vec<usize> = (0..environments.slots().min(episodes)).rev().collect();
+    let mut playing: Vec<Story> = Vec::new();
+    let mut begun = 0;
+    loop {
+        let starting = free.len().min(episodes - begun);
+        let slots = free.split_off(free.len() - starting).into_iter().rev();
+        let fresh: Vec<Story> = slots.zip(begun..).map(|(slot, number)| Story::new(number, slot)).collect();
+        begun += starting;
+        let starts = fresh.iter().map(|story| (story.slot, mix(seed, story.number as u64)));
+        let states = environments.reset(&starts.collect::<Vec<_>>()).map_err(failed)?;
+        playing.extend(fresh.into_iter().zip(states).map(|(story, states)| Story { states, ..story }));
         if playing.is_empty() {
-            break;
+            return Ok(rollout);
         }
-        let windows: Vec<Window> = playing.iter().map(|story| story.window(task)).collect();
-        let actions = task.act(model, number, &windows)?;
-        for (story, action) in playing.iter_mut().zip(actions) {
-            story.step(action, config)?;
+        let actions: Vec<Action> = policy(&playing)?.into_iter().map(|action| spec.bounded(action)).collect();
+        let asked: Vec<(usize, &Action)> = playing.iter().map(|story| story.slot).zip(&actions).collect();
+        let steps = environments.step(&asked).map_err(failed)?;
+        for ((story, action), step) in playing.iter_mut().zip(actions).zip(steps) {
+            story.goes_on(action, step);
         }
+        playing.retain(|story| {
+            let cut = !story.over && story.actions.len() >= max_steps;
+            if story.over || cut {
+                rollout.returns[story.number] = story.total;
+                rollout.cut += usize::from(cut);
+                free.push(story.slot);
+            }
+            !(story.over || cut)
+        });
     }
-    let cut = stories.iter().filter(|story| !story.over).count();
-    Ok(Rollout { returns: stories.iter().map(|story| story.total).collect(), cut })
 }
 
 fn failed(name: &str, error: EnvError) -> TaskError {
-    TaskError::Environment { name: name.into(), problem: error.to_string() }
+    let problem = match error {
+        EnvError::Outside { problem, .. } => problem, // it names the command, and so does the task's error
+        error => error.to_string(),
+    };
+    TaskError::Environment { name: name.into(), problem }
 }
 
 /// The return that is left to reach behind a step that earned `reward`: `R_t = r_t + discount · R_{t+1}`, by which
@@ -97,68 +165,60 @@ pub(super) fn left_to_go(to_go: f32, reward: f32, discount: f32, most: f32) -> f
 }
 
 /// Whether a model knows the environment's states and actions.
-fn fits(task: &TrajectoryTask, environment: &dyn Environment) -> Result<(), TaskError> {
+fn fits(task: &TrajectoryTask, environments: &dyn VectorEnvironment) -> Result<(), TaskError> {
     let config = Tokenizer::config(&task.tokenizer);
     let learned = match &config.actions {
         ActionSpec::Discrete { n } => format!("{n} actions"),
         ActionSpec::Continuous { dim, .. } => format!("actions of {dim} numbers"),
     };
-    let offered = match environment.action_spec() {
+    let offered = match environments.action_spec() {
         env::ActionSpec::Discrete { n } => format!("{n} actions"),
-        env::ActionSpec::Continuous { dim, .. } => format!("actions of {dim} numbers"),
+        env::ActionSpec::Continuous { low, .. } => format!("actions of {} numbers", low.len()),
+        env::ActionSpec::MultiDiscrete { n } => format!("actions of {} choices", n.len()),
     };
-    if environment.state_dim() != config.state_dim() || learned != offered {
+    let (expected, found) = (config.state_dim(), environments.state_dim());
+    if found != expected || learned != offered {
         let problem = format!(
-            "{} has states of {} numbers and {offered}; the model has learned states of {} and {learned}",
-            environment.name(),
-            environment.state_dim(),
-            config.state_dim()
+            "has states of {found} numbers and {offered}; the model has learned states of {expected} and {learned}"
         );
-        return Err(TaskError::Environment { name: environment.name().into(), problem });
+        return Err(TaskError::Environment { name: environments.name().into(), problem });
     }
     Ok(())
 }
 
 impl Story {
+    fn new(number: usize, slot: usize) -> Self {
+        Self { number, slot, states: vec![], actions: vec![], last_reward: 0.0, total: 0.0, over: false }
+    }
+
+    fn goes_on(&mut self, action: Action, step: Step) {
+        self.over = step.done();
+        self.actions.push(action);
+        self.last_reward = step.reward;
+        self.total += f64::from(step.reward);
+        self.states.extend(step.state);
+    }
+
     /// The last `context` steps, the action of the last one yet to be chosen.
-    fn window(&self, task: &TrajectoryTask) -> Window {
+    fn window(&self, task: &TrajectoryTask, returns_to_go: &[f32]) -> Window {
         let config = Tokenizer::config(&task.tokenizer);
-        let steps = self.returns_to_go.len();
-        let start = steps.saturating_sub(config.context);
+        let start = returns_to_go.len().saturating_sub(config.context);
+        let done = self.actions[start..].iter();
         let actions = match &config.actions {
             ActionSpec::Discrete { .. } => Actions::Discrete(
-                self.actions[start..]
-                    .iter()
-                    .filter_map(|a| if let Action::Discrete(id) = a { Some(*id) } else { None })
-                    .collect(),
+                done.filter_map(|a| if let Action::Discrete(id) = a { Some(*id) } else { None }).collect(),
             ),
             ActionSpec::Continuous { dim, .. } => {
-                let values = self.actions[start..].iter().filter_map(|a| match a {
-                    Action::Continuous(values) => Some(values.clone()),
-                    Action::Discrete(_) => None,
-                });
-                Actions::Continuous { values: values.flatten().collect(), dim: *dim }
+                let values = done.filter_map(|a| if let Action::Continuous(v) = a { Some(v) } else { None });
+                Actions::Continuous { values: values.flatten().copied().collect(), dim: *dim }
             }
         };
         Window {
             start,
-            returns_to_go: self.returns_to_go[start..].to_vec(),
+            returns_to_go: returns_to_go[start..].to_vec(),
             states: self.states[start * config.state_dim()..].to_vec(),
             actions,
         }
-    }
-
-    fn step(&mut self, action: Action, config: &TrajectoryConfig) -> Result<(), TaskError> {
-        let step = self.environment.step(&action).map_err(|e| failed(self.environment.name(), e))?;
-        self.actions.push(action);
-        self.total += f64::from(step.reward);
-        self.over = step.done();
-        let asked = self.returns_to_go.first().copied().unwrap_or_default();
-        let to_go = self.returns_to_go.last().copied().unwrap_or_default();
-        let most = config.return_scale.max(asked.abs());
-        self.returns_to_go.push(left_to_go(to_go, step.reward, config.discount, most));
-        self.states.extend(step.state);
-        Ok(())
     }
 }
 
@@ -179,42 +239,9 @@ impl TrajectoryTask {
         Ok(match &Tokenizer::config(&self.tokenizer).actions {
             ActionSpec::Discrete { .. } => Action::Discrete(said.argmax(0)?.to_scalar::<u32>()?),
             ActionSpec::Continuous { low, high, .. } => {
-                let values = said.to_vec1::<f32>()?;
-                let bounded =
-                    values.iter().zip(low.iter().zip(high)).map(|(v, (low, high))| v.clamp(*low, *high));
-                Action::Continuous(bounded.collect())
+                let spec = env::ActionSpec::Continuous { low: low.clone(), high: high.clone() };
+                spec.bounded(Action::Continuous(said.to_vec1::<f32>()?))
             }
         })
     }
-}
-
-/// What actions drawn evenly earn: the return to beat.
-///
-/// # Errors
-/// For an unknown environment.
-pub fn random_policy(name: &str, episodes: usize, seed: u64) -> Result<Rollout, TaskError> {
-    let mut returns = Vec::with_capacity(episodes);
-    for episode in 0..episodes as u64 {
-        let mut environment = env::environment(name).map_err(|e| failed(name, e))?;
-        let mut random = random::generator(mix(seed, !episode));
-        environment.reset(mix(seed, episode)).map_err(|e| failed(name, e))?;
-        let mut total = 0.0;
-        loop {
-            let action = match environment.action_spec() {
-                env::ActionSpec::Discrete { n } => {
-                    Action::Discrete(random::below(&mut random, n as usize) as u32)
-                }
-                env::ActionSpec::Continuous { dim, low, high } => Action::Continuous(
-                    (0..dim).map(|_| low + (high - low) * random::uniform(&mut random) as f32).collect(),
-                ),
-            };
-            let step = environment.step(&action).map_err(|e| failed(name, e))?;
-            total += f64::from(step.reward);
-            if step.done() {
-                break;
-            }
-        }
-        returns.push(total);
-    }
-    Ok(Rollout { returns, cut: 0 })
 }

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Any task of Gymnasium, for `smalti rollout`.
+
+    pip install 'gymnasium[mujoco]'
+    smalti rollout runs/hopper --env "python examples/gymnasium_bridge.py Hopper-v5" --target-return 1400
+    ... --env "python examples/gymnasium_bridge.py CartPole-v1 --make-arg sutton_barto_reward=true"
+
+It needs gymnasium and what the task itself wants, and nothing of smalti. Nothing is rendered.
+
+The protocol: requests come on standard input and answers go to standard output, one JSON object a line, in the same
+order. `env` numbers environments side by side; they are made as they are asked for.
+
+    (first, unasked)                         {"hello": {"protocol": 1, "observation": 11,
+                                               "action": {"continuous": {"low": [-1, …], "high": [1, …]}},
+                                               "max_steps": 1000}}
+    {"env": 0, "reset": {"seed": 7}}         {"env": 0, "observation": [1.25, …]}
+    {"env": 0, "step": {"action": [0.5, …]}} {"env": 0, "observation": […], "reward": 1.0,
+                                               "terminated": false, "truncated": false}
+    {"close": {}}                            (ends)
+
+A discrete action is one number, for which the greeting says {"discrete": n}; {"multi_discrete": [n, …]} is a number
+below each n. A bound that is null is none. Whatever goes wrong is {"error": "what"}, and ends it.
+
+Observations are flattened to one list: arrays row by row, the parts of a dict in the order of their names, those of a
+tuple one behind another.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+
+import gymnasium
+import numpy
+from gymnasium import spaces
+
+PROTOCOL = 1
+
+
+def flatten(observation):
+    """All numbers of an observation, in one list."""
+    if isinstance(observation, dict):
+        return [number for name in sorted(observation) for number in flatten(observation[name])]
+    if isinstance(observation, tuple):
+        return [number for part in observation for number in flatten(part)]
+    return numpy.asarray(observation, dtype=numpy.float64).ravel().tolist()
+
+
+def size(space):
+    """How many numbers `flatten` makes of an observation of this space."""
+    if isinstance(space, spaces.Dict):
+        return sum(size(part) for part in space.spaces.values())
+    if isinstance(space, spaces.Tuple):
+        return sum(size(part) for part in space.spaces)
+    if isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
+        return math.prod(space.shape)
+    raise ValueError(f"observations of {space} are not numbers of a fixed count")
+
+
+def actions(space):
+    """What the greeting says of an action space, and a function from what is received to an action."""
+    if isinstance(space, spaces.Discrete):
+        return {"discrete": int(space.n)}, lambda action: int(space.start) + action
+    if isinstance(space, spaces.Box):
+        bounds = [
+            [float(bound) if math.isfinite(bound) else None for bound in side.ravel()] for side in (space.low, space.high)
+        ]
+        said = {"continuous": {"low": bounds[0], "high": bounds[1]}}
+        return said, lambda action: numpy.asarray(action, dtype=space.dtype).reshape(space.shape)
+    if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
+        multi = isinstance(space, spaces.MultiDiscrete)
+        ends = space.nvec if multi else numpy.full(space.shape, 2)
+        start = space.start if multi else 0
+        said = {"multi_discrete": [int(n) for n in ends.ravel()]}
+        return said, lambda action: start + numpy.asarray(action, dtype=space.dtype).reshape(space.shape)
+    raise ValueError(f"actions of {space} are neither discrete nor numbers")
+
+
+class Bridge:
+    """Environments of one task, and the talk about them."""
+
+    def __init__(self, task, arguments, answers):
+        self.make = lambda: gymnasium.make(task, **arguments)
+        self.environments = {0: self.make()}
+        self.answers = answers
+
+    def say(self, answer):
+        # Python's json would write NaN, which is not JSON.
+        self.answers.write(json.dumps(answer, allow_nan=False) + "\n")
+        self.answers.flush()
+
+    def greet(self):
+        environment = self.environments[0]
+        said, self.action = actions(environment.action_space)
+        hello = {"protocol": PROTOCOL, "observation": size(environment.observation_space), "action": said}
+        if environment.spec is not None and environment.spec.max_episode_steps is not None:
+            hello["max_steps"] = environment.spec.max_episode_steps
+        self.say({"hello": hello})
+
+    def answer(self, request):
+        """The answer to a request; `None` where it was the last."""
+        if "close" in request:
+            return None
+        number = request["env"]
+        if number not in self.environments:
+            self.environments[number] = self.make()
+        environment = self.environments[number]
+        if "reset" in request:
+            observation, _ = environment.reset(seed=request["reset"]["seed"])
+            return {"env": number, "observation": flatten(observation)}
+        observation, reward, terminated, truncated, _ = environment.step(self.action(request["step"]["action"]))
+        return {
+            "env": number,
+            "observation": flatten(observation),
+            "reward": float(reward),
+            "terminated": bool(terminated),
+            "truncated": bool(truncated),
+        }
+
+    def serve(self, requests):
+        self.greet()
+        for line in requests:
+            answer = self.answer(json.loads(line))
+            if answer is None:
+                break
+            self.say(answer)
+        for environment in self.environments.values():
+            environment.close()
+
+
+def key_value(text):
+    """`key=value`, where the value is JSON, or else a text."""
+    key, separator, value = text.partition("=")
+    if not (key and separator):
+        raise argparse.ArgumentTypeError(f"expected key=value; found {text!r}")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Any task of Gymnasium, for `smalti rollout --env`.")
+    parser.add_argument("task", help="its name, such as Hopper-v5")
+    parser.add_argument(
+        "--make-arg",
+        metavar="KEY=VALUE",
+        type=key_value,
+        action="append",
+        default=[],
+        help="an argument of gymnasium.make, its value as JSON or a text; may be repeated",
+    )
+    arguments = parser.parse_args()
+    # What a task prints must not get between the answers: from here on it goes to standard error.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        Bridge(arguments.task, dict(arguments.make_arg), answers).serve(sys.stdin)
+    except BrokenPipeError:  # nobody listens any more
+        os._exit(1)
+    except Exception as error:
+        answers.write(json.dumps({"error": f"{type(error).__name__}: {error}"}) + "\n")
+        answers.flush()
+        raise
+
+
+if __name__ == "__main__":
+    main()

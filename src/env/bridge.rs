@@ -1,0 +1,133 @@
+//! Environments in a process of their own, in any language.
+//!
+//! # The protocol, version 1
+//!
+//! The process reads requests on its standard input and writes answers on its standard output; both are JSON in
+//! UTF-8, one object a line. Its standard error is free: the end of it is shown when something goes wrong. It has as
+//! many environments side by side as it likes, and `env`, a number from 0, says which one is meant. Answers come in
+//! the order of the requests, and several requests may come before the first is answered.
+//!
+//! First, unasked, it says what it is:
+//!
+//! ```json
+//! {"hello": {"protocol": 1, "observation": 11, "action": {"continuous": {"low": [-1, -1, -1], "high": [1, 1, 1]}}, "max_steps": 1000}}
+//! ```
+//!
+//! | field | |
+//! | --- | --- |
+//! | `protocol` | 1 |
+//! | `observation` | how many numbers an observation has; or, for one of named parts, `{"position": 5, "velocity": 6}` |
+//! | `action` | `{"discrete": n}`: a number below n; `{"multi_discrete": [n, …]}`: a number below each n; `{"continuous": {"low": […], "high": […]}}`: numbers between these, where `null` is no bound |
+//! | `max_steps` | after so many steps an episode is truncated, whatever the environment says; may be left out |
+//! | `envs` | how many environments there can be side by side; where it is left out, as many as are asked for |
+//!
+//! Then it answers, and ends when it is told to or when its input does:
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `{"env": 0, "reset": {"seed": 7}}` begins an episode; a seed is below 2^64 | `{"env": 0, "observation": […]}` |
+//! | `{"env": 0, "step": {"action": [0.5, 0, -1]}}`; a discrete action is one number | `{"env": 0, "observation": […], "reward": 1.0, "terminated": false, "truncated": false}` |
+//! | `{"close": {}}`; the input ends behind it | |
+//!
+//! An observation is a list of numbers, which may be nested, or an object of such, whose parts are taken in the order
+//! of their names. Numbers are finite. `env` may be left out of an answer. Instead of an answer, or of the greeting,
+//! `{"error": "what is wrong"}` ends everything with that message. A field that is not listed here is an error.
+//!
+//! `examples/gymnasium_bridge.py` speaks it for any task of Gymnasium.
+
+mod child;
+pub mod message;
+
+use self::child::Child;
+use self::message::{Hello, MessageError};
+use super::{Action, ActionSpec, EnvError, Step, VectorEnvironment};
+use std::time::Duration;
+
+/// Environments in a child process. It is told to close when this is dropped, and killed where it does not.
+pub struct Bridge {
+    child: Child,
+    hello: Hello,
+    /// For each slot, the steps of the episode under way.
+    steps: Vec<Option<usize>>,
+}
+
+impl Bridge {
+    /// Starts a command, split into words as a shell would, and listens to its greeting; the command may take as long
+    /// as `timeout` for this and for each answer.
+    ///
+    /// # Errors
+    /// [`EnvError::Outside`], which names the command and says what is wrong.
+    pub fn start(command: &str, timeout: Duration) -> Result<Self, EnvError> {
+        let mut child = Child::start(command, timeout)?;
+        let line = child.line("greeting")?;
+        let hello = Hello::read(&line).map_err(|e| child.refuse(e))?;
+        Ok(Self { child, hello, steps: Vec::new() })
+    }
+
+    /// The process's number in the system.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends requests, and reads an answer to each.
+    fn ask<T>(
+        &mut self,
+        requests: Vec<(usize, Vec<u8>)>,
+        to: &str,
+        read: impl Fn(&[u8], usize) -> Result<T, MessageError>,
+    ) -> Result<Vec<T>, EnvError> {
+        self.child.send(requests.iter().flat_map(|(_, line)| line).copied().collect())?;
+        let answers = requests.iter().map(|&(slot, _)| {
+            let line = self.child.line(&format!("answer to {to}"))?;
+            read(&line, slot).map_err(|e| self.child.refuse(e))
+        });
+        answers.collect()
+    }
+}
+
+impl VectorEnvironment for Bridge {
+    fn name(&self) -> &str {
+        self.child.command()
+    }
+
+    fn state_dim(&self) -> usize {
+        self.hello.state_dim
+    }
+
+    fn action_spec(&self) -> ActionSpec {
+        self.hello.actions.clone()
+    }
+
+    fn slots(&self) -> usize {
+        self.hello.envs.unwrap_or(usize::MAX)
+    }
+
+    fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Vec<f32>>, EnvError> {
+        let dim = self.hello.state_dim;
+        let requests = starts.iter().map(|&(slot, seed)| (slot, message::reset(slot, seed))).collect();
+        let states = self.ask(requests, "reset", |line, slot| message::first_state(line, slot, dim))?;
+        for &(slot, _) in starts {
+            self.steps.resize(self.steps.len().max(slot + 1), None);
+            self.steps[slot] = Some(0);
+        }
+        Ok(states)
+    }
+
+    fn step(&mut self, actions: &[(usize, &Action)]) -> Result<Vec<Step>, EnvError> {
+        let dim = self.hello.state_dim;
+        for (slot, action) in actions {
+            if self.steps.get(*slot).is_none_or(Option::is_none) {
+                return Err(EnvError::NotRunning { environment: self.name().into() });
+            }
+            self.hello.actions.check(action)?;
+        }
+        let requests = actions.iter().map(|&(slot, action)| (slot, message::step(slot, action))).collect();
+        let mut steps = self.ask(requests, "step", |line, slot| message::next_step(line, slot, dim))?;
+        for (step, &(slot, _)) in steps.iter_mut().zip(actions) {
+            let taken = self.steps[slot].map_or(0, |steps| steps + 1);
+            step.truncated |= self.hello.max_steps.is_some_and(|most| taken >= most);
+            self.steps[slot] = (!step.done()).then_some(taken);
+        }
+        Ok(steps)
+    }
+}

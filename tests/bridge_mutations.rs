@@ -1,0 +1,40 @@
+//! Damaged lines of an environment outside: each is read or refused, in little memory.
+
+use smalti::env::bridge::message::{Hello, MessageError, first_state, next_step};
+use smalti_mutation::{Bound, Counting, survives};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// An observation of one digit and a comma a number, kept in a list that doubles.
+fn bound() -> Bound {
+    Bound::bytes(1 << 16).and_of_file(16)
+}
+
+fn lines(lines: &[&str]) -> Vec<Vec<u8>> {
+    lines.iter().map(|line| line.as_bytes().to_vec()).collect()
+}
+
+#[test]
+fn greetings() {
+    let good = lines(&[
+        r#"{"hello": {"protocol": 1, "observation": 11, "action": {"continuous": {"low": [-1, null], "high": [1, 2.5]}}, "max_steps": 1000}}"#,
+        r#"{"hello": {"protocol": 1, "observation": {"position": 5, "velocity": 6}, "action": {"discrete": 2}, "envs": 1}}"#,
+        r#"{"hello": {"protocol": 1, "observation": 1, "action": {"multi_discrete": [3, 4]}, "max_steps": null}}"#,
+    ]);
+    survives("greeting", &good, bound(), Hello::read);
+}
+
+#[test]
+fn answers() {
+    let good = lines(&[
+        r#"{"env": 0, "observation": [1.25, -0.5, 3e-7, 4], "reward": 1.5, "terminated": false, "truncated": true}"#,
+        r#"{"observation": {"b": [[1, 2]], "a": [3, 4.0]}, "reward": -1, "terminated": true, "truncated": false}"#,
+    ]);
+    survives("answer to step", &good, bound(), |line| next_step(line, 0, 4));
+    let good = lines(&[r#"{"env": 0, "observation": [[1, 2], [3, 4]]}"#, r#"{"error": "on fire"}"#]);
+    survives("answer to reset", &good, bound(), |line| match first_state(line, 0, 4) {
+        Err(MessageError::Reported(_)) => Ok(vec![]),
+        other => other,
+    });
+}
