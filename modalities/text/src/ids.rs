@@ -8,12 +8,12 @@ use std::io::{self, BufWriter, Read, Write};
 use std::ops::Range;
 
 /// As many ids are held in memory; more lie in a file.
-const IN_MEMORY: usize = 1 << 24;
+const IN_MEMORY: usize = 1 << 22;
 
-/// The ids of a text: in memory while they are few, and from 16,777,216 on in a temporary file without a name, which
-/// the system takes away with the process.
+/// The ids of a text: in memory while they are few, and from about four million on in a temporary file without a
+/// name, which the system takes away with the process.
 ///
-/// Memory stays below 512 MiB for a text of any size: 64 MiB of ids, and what it takes to encode 4 MiB of text.
+/// Memory stays below 256 MiB for a text of any size: at most 32 MiB of ids, and what it takes to encode 4 MiB of text.
 pub struct Ids {
     held: Held,
     len: usize,
