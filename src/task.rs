@@ -42,6 +42,12 @@ pub trait Task: Send + Sync {
     fn transcript(&self, _labels: &[u32]) -> Option<String> {
         None
     }
+
+    /// How many bytes of text the ids of next tokens stand for, where they stand for all of it: so models with
+    /// other vocabularies compare, by bits per byte.
+    fn text_bytes(&self, _ids: &[u32]) -> Option<usize> {
+        None
+    }
 }
 
 /// The kind of `n` readout tokens: learned vectors that a head reads and that hold no input.

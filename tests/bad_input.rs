@@ -143,6 +143,58 @@ fn texts() {
     place.fails_untouched(&format!("{} --set data.path=", text_train()), &["data.path"]);
 }
 
+/// A vocabulary of one's own text or a published one, from training to text written on; or what is wrong with it.
+#[test]
+fn vocabularies() {
+    let place = text_place();
+    place.write("words/vocab.txt", b"[UNK]\n[CLS]\n[SEP]\nthe\nquick\n##s\n");
+    place.write("twice.txt", b"[UNK]\n[CLS]\n[SEP]\nthe\nthe\n");
+    place.write("none.json", b"{\"version\": \"1.0\"}");
+    place.write("alone/encoder.json", b"{\"a\": 0}");
+    let with = |vocabulary: &str| format!("{} --set data.vocabulary={vocabulary}", text_train());
+    let cases: [(&str, &[&str]); 7] = [
+        ("words", &["vocabulary", "unknown variant `words`"]),
+        ("{bpe=256}", &["data.vocabulary: bpe must be at least 257", "found 256"]),
+        ("{file=\"nowhere\"}", &["nowhere: not found; expected a vocabulary: tokenizer.json"]),
+        ("{file=\"alone\"}", &["alone/encoder.json: not found; expected vocab.bpe or merges.txt beside it"]),
+        ("{file=\"none.json\"}", &["none.json: not readable as tokenizer.json: it has no \"model\""]),
+        ("{file=\"twice.txt\"}", &["twice.txt: not readable as vocab.txt: line 5 is \"the\", as line 4 is"]),
+        ("{file=\"a.txt\"}", &["a.txt: not readable as vocab.txt"]),
+    ];
+    for (vocabulary, says) in cases {
+        place.fails_untouched(&with(vocabulary), says);
+    }
+    for (run, vocabulary) in [("pairs", "{bpe=290}"), ("published", "{file=\"words\"}")] {
+        place.works(&format!("{} --set data.context=4 --out {run}", with(vocabulary)));
+        let written = place.works(&format!("generate {run} --prompt the --tokens 5")).out;
+        assert!(written.starts_with("the"), "{written}");
+        let metrics = place.works(&format!("eval {run} --json")).out;
+        assert_eq!(metrics.contains("bits_per_byte"), run == "pairs", "{metrics}");
+    }
+    std::fs::remove_dir_all(place.path("words")).unwrap();
+    place.works("train --resume --out published");
+}
+
+#[test]
+fn prompts_and_sampling() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    let cases: [(&str, &[&str]); 5] = [
+        (
+            "--prompt ox\u{e9}",
+            &["--prompt: character 'é' (U+00E9) at index 2", "not in the vocabulary of 30 characters"],
+        ),
+        ("--prompt=", &["--prompt: must have at least one token; found \"\""]),
+        ("--top-p 2", &["--top-p: must be above 0 and at most 1; found 2"]),
+        ("--top-p 0", &["--top-p: must be above 0 and at most 1; found 0"]),
+        ("--temperature=-1", &["--temperature: must be a number from 0 on; found -1"]),
+    ];
+    for (options, says) in cases {
+        place.fails(&format!("generate run {options}"), says);
+    }
+    place.works("generate run --prompt ox --tokens 3");
+}
+
 #[test]
 fn picture_sources() {
     let place = image_place();

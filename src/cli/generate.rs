@@ -55,12 +55,13 @@ pub fn run(args: GenerateArgs) -> Result<()> {
     let Some((number, task)) = found else { bail!("{} has no text task", args.run.display()) };
     let sampling =
         Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
+    let mut generator = Generator::new(&model, number, &task, &args.prompt, sampling)?;
     let (given, context) = (task.tokenizer().ids(&args.prompt)?.len(), task.tokenizer().context());
     if given > context {
         eprintln!("note: the prompt is {given} tokens; the model reads the last {context}");
     }
     let started = std::time::Instant::now();
-    let text = Generator::new(&model, number, &task, &args.prompt, sampling)?.text(args.tokens)?;
+    let text = generator.text(args.tokens)?;
     let tokens_per_s = args.tokens as f64 / started.elapsed().as_secs_f64();
     if args.json {
         return print::json(&serde_json::json!({

@@ -18,7 +18,7 @@ use extent::Extent;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// The prefix of locations inside the binary.
@@ -238,6 +238,30 @@ pub(crate) fn is_file(location: &str) -> Result<bool, DataError> {
 /// Those of [`read`]; [`DataError::Format`] with the offset of the first byte that is not UTF-8.
 pub fn read_text(location: &str) -> Result<String, DataError> {
     text(location, read(location)?)
+}
+
+/// The bytes of a text file from its first to its last, for files that are larger than memory; unpacked where it is
+/// named `.gz`, and without a byte-order mark.
+///
+/// # Errors
+/// Those of [`read`], but for damage further on in a `.gz`, which reading finds.
+pub fn open_text(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
+    let file = match locate(location, "a file")? {
+        Place::File(file) => file,
+        Place::Tree(_) => return Err(DataError::IsFolder { location: location.to_string() }),
+    };
+    if file.len() == 0 {
+        return Err(DataError::Empty { location: location.to_string(), expected: "data" });
+    }
+    let bytes: Box<dyn Read + Send> = match location.ends_with(".gz") {
+        true => Box::new(flate2::read::MultiGzDecoder::new(file.reader())),
+        false => Box::new(file.reader()),
+    };
+    let mut text = BufReader::new(bytes);
+    let begins = text.fill_buf().map_err(|e| DataError::io(location, "a file", e))?;
+    let mark = if begins.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
+    text.consume(mark);
+    Ok(Box::new(text))
 }
 
 /// A path below a location.

@@ -17,6 +17,6 @@ mod testing;
 
 pub use collate::{Batch, HeadBatch, KindBatch, Layout, ReadRows, Targets, TokenBatch, collate};
 pub use error::DataError;
-pub use files::{Files, read, read_text};
+pub use files::{Files, open_text, read, read_text};
 pub use loader::{Draw, Loader, Sampler, shares};
 pub use sample::{Dataset, Sample, Stream, Target};

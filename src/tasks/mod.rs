@@ -103,6 +103,14 @@ pub enum TaskError {
         /// What is wrong, with the expected and the actual value.
         problem: String,
     },
+    /// What to generate cannot be generated.
+    #[error("--{option}: {problem}")]
+    Generate {
+        /// Which of the prompt and the settings of sampling, as `smalti generate` names it.
+        option: &'static str,
+        /// What is wrong, with the expected and the actual value.
+        problem: String,
+    },
     /// An environment that cannot be played.
     #[error("--env {name}: {problem}")]
     Environment {

@@ -13,8 +13,9 @@ pub struct StandardInput {
     pub tokenizer: Box<dyn AnyTokenizer>,
 }
 
-/// For each modality of this build: 1 MiB of text to characters, a JPEG of 500×375 pixels to patches as torchvision
-/// prepares ImageNet (shorter side to 256, the middle 224×224), 30 seconds of WAV to slices of Whisper's log-mel, and the shipped log of CartPole to windows of 20 steps.
+/// For each modality of this build: 1 MiB of text to characters and to 4,096 subwords, a JPEG of 500×375 pixels to patches
+/// as torchvision prepares ImageNet (shorter side to 256, the middle 224×224), 30 seconds of WAV to slices of Whisper's
+/// log-mel, and the shipped log of CartPole to windows of 20 steps.
 ///
 /// # Errors
 /// What a tokenizer refuses.
@@ -22,6 +23,8 @@ pub fn standard_inputs() -> Result<Vec<StandardInput>, TaskError> {
     Ok(vec![
         #[cfg(feature = "text")]
         characters()?,
+        #[cfg(feature = "text")]
+        subwords()?,
         #[cfg(feature = "image")]
         patches()?,
         #[cfg(feature = "audio")]
@@ -31,15 +34,35 @@ pub fn standard_inputs() -> Result<Vec<StandardInput>, TaskError> {
     ])
 }
 
+/// Bytes of text.
+#[cfg(feature = "text")]
+const LENGTH: usize = 1 << 20;
+
+/// The text that ships, again and again.
+#[cfg(feature = "text")]
+fn text() -> Result<String, TaskError> {
+    let text = crate::data::read_text("builtin:text/smalti.txt")?;
+    Ok(text.chars().cycle().take(LENGTH).collect())
+}
+
 #[cfg(feature = "text")]
 fn characters() -> Result<StandardInput, TaskError> {
     use smalti_contract::Tokenizer;
     use smalti_text::{TextTokenizer, fit};
-    const LENGTH: usize = 1 << 20;
-    let text = crate::data::read_text("builtin:text/smalti.txt")?;
-    let text: String = text.chars().cycle().take(LENGTH).collect();
+    let text = text()?;
     let tokenizer = TextTokenizer::new(fit::characters([&*text], vec![], LENGTH)?)?;
     let what = "text to characters";
+    Ok(StandardInput { what, bytes: text.into_bytes(), tokenizer: Box::new(tokenizer) })
+}
+
+#[cfg(feature = "text")]
+fn subwords() -> Result<StandardInput, TaskError> {
+    use smalti_contract::{TokenizeError, Tokenizer};
+    use smalti_text::{TextTokenizer, fit};
+    let text = text()?;
+    let fitted = fit::bpe(text.as_bytes(), 4096, vec![], LENGTH);
+    let tokenizer = TextTokenizer::new(fitted.map_err(|e| TokenizeError::Input(e.to_string()))?)?;
+    let what = "text to 4,096 subwords (BPE)";
     Ok(StandardInput { what, bytes: text.into_bytes(), tokenizer: Box::new(tokenizer) })
 }
 

@@ -8,14 +8,16 @@ use crate::ops::{Value, ctc};
 use crate::task::Task;
 use candle_core::Tensor;
 use std::collections::BTreeMap;
+use std::f64::consts::LN_2;
 
-/// Numbers by name: `loss`, and by the kind of head `accuracy`, or `wer` and `cer`.
+/// Numbers by name: `loss`, and by the kind of head `accuracy`, `bits_per_byte`, or `wer` and `cer`.
 pub type Metrics = BTreeMap<String, f64>;
 
 /// The model's metrics for task number `task` on `limit` samples spread evenly over a data set (0 for all).
 ///
 /// `loss` is the mean loss without label smoothing. `accuracy` is the share of right classes, ids or actions;
 /// `wer` and `cer` are word and character errors over the words and characters that should have been found.
+/// `bits_per_byte` is the loss of all next tokens, in bits, over the bytes of the text that they are.
 ///
 /// # Errors
 /// Where a sample cannot be read, or there is none.
@@ -45,7 +47,10 @@ pub fn evaluate(
             tally.loss += f64::from(loss.tensor().to_scalar::<f32>()?);
             tally.weight += read.targets.weight();
             match (&read.targets, head.says()) {
-                (Targets::Ids { ids, weights }, _) => tally.count_ids(&output, ids, weights)?,
+                (Targets::Ids { ids, weights }, _) => {
+                    tally.count_ids(&output, ids, weights)?;
+                    tally.bytes += task.text_bytes(ids).unwrap_or_default();
+                }
                 (Targets::Labels { labels, .. }, Says::Ctc { labels: blank }) => {
                     for (rows, labels) in read.documents.iter().zip(labels) {
                         let found = ctc::best_path(&output.narrow(0, rows.start, rows.len())?, blank as u32)?;
@@ -68,6 +73,7 @@ struct Tally {
     weight: f64,
     right: f64,
     asked: f64,
+    bytes: usize,
     word_errors: usize,
     words: usize,
     character_errors: usize,
@@ -101,6 +107,9 @@ impl Tally {
             Metrics::from([("loss".to_string(), self.loss / self.weight.max(f64::MIN_POSITIVE))]);
         if self.asked > 0.0 {
             metrics.insert("accuracy".into(), self.right / self.asked);
+        }
+        if self.bytes > 0 {
+            metrics.insert("bits_per_byte".into(), self.loss / LN_2 / self.bytes as f64);
         }
         if self.words > 0 {
             metrics.insert("wer".into(), self.word_errors as f64 / self.words as f64);

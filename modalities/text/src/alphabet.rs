@@ -1,6 +1,10 @@
-//! Characters or bytes to ids and back, without specials or context.
+//! Characters, bytes or subwords to ids and back, without specials or context.
 
+use crate::border::Cuts;
 use crate::config::Vocabulary;
+use crate::subwords::Subwords;
+use rayon::prelude::*;
+use smalti_contract::TokenizeError;
 
 /// A vocabulary made ready for look-ups.
 pub(crate) enum Alphabet {
@@ -10,12 +14,23 @@ pub(crate) enum Alphabet {
         ascii: Vec<Option<u32>>,
     },
     Bytes,
+    Subwords(Box<Subwords>),
 }
+
+/// Bytes of text in the share of a thread: few enough to keep all threads busy, enough for words to come again.
+const SHARE: usize = 1 << 19;
 
 impl Alphabet {
     /// `Err` says what is wrong with the vocabulary.
     pub(crate) fn new(vocabulary: &Vocabulary) -> Result<Self, String> {
-        let Vocabulary::Characters { characters } = vocabulary else { return Ok(Self::Bytes) };
+        match vocabulary {
+            Vocabulary::Characters { characters } => Self::of_characters(characters),
+            Vocabulary::Bytes => Ok(Self::Bytes),
+            Vocabulary::Subwords { tokenizer } => Ok(Self::Subwords(Box::new(Subwords::new(tokenizer)?))),
+        }
+    }
+
+    fn of_characters(characters: &str) -> Result<Self, String> {
         let characters: Vec<char> = characters.chars().collect();
         if characters.is_empty() {
             return Err("vocabulary has no characters; at least 1 is needed".into());
@@ -44,6 +59,7 @@ impl Alphabet {
         match self {
             Self::Characters { characters, .. } => characters.len(),
             Self::Bytes => 256,
+            Self::Subwords(subwords) => subwords.len(),
         }
     }
 
@@ -52,14 +68,30 @@ impl Alphabet {
         match self {
             Self::Characters { .. } => "character",
             Self::Bytes => "byte",
+            Self::Subwords(_) => "subword",
         }
     }
 
-    /// The ids of `text`, with `unknown` for a character outside the vocabulary; `Err` is the byte offset
-    /// of the first such character where `unknown` is none.
-    pub(crate) fn ids(&self, text: &str, unknown: Option<u32>) -> Result<Vec<u32>, usize> {
-        let Self::Characters { characters, ascii } = self else {
-            return Ok(text.bytes().map(u32::from).collect());
+    /// Where a text may be cut.
+    pub(crate) fn cuts(&self) -> Cuts {
+        match self {
+            Self::Characters { .. } | Self::Bytes => Cuts::Anywhere,
+            Self::Subwords(subwords) => subwords.cuts(),
+        }
+    }
+
+    /// The ids of `text`, with `unknown` for a character outside the vocabulary. An error counts characters from
+    /// `before` on.
+    pub(crate) fn ids(
+        &self,
+        text: &str,
+        unknown: Option<u32>,
+        before: usize,
+    ) -> Result<Vec<u32>, TokenizeError> {
+        let (characters, ascii) = match self {
+            Self::Characters { characters, ascii } => (characters, ascii),
+            Self::Bytes => return Ok(text.bytes().map(u32::from).collect()),
+            Self::Subwords(subwords) => return subwords.ids(text).map_err(TokenizeError::Input),
         };
         let mut ids = Vec::with_capacity(text.len());
         for (offset, character) in text.char_indices() {
@@ -67,12 +99,44 @@ impl Alphabet {
                 Some(entry) => *entry,
                 None => characters.binary_search(&character).ok().map(|id| id as u32),
             };
-            ids.push(known.or(unknown).ok_or(offset)?);
+            let stranger = || {
+                TokenizeError::Input(format!(
+                    "character {character:?} (U+{:04X}) at index {} of the text is not in the vocabulary of {} \
+                     characters",
+                    u32::from(character),
+                    before + text[..offset].chars().count(),
+                    characters.len(),
+                ))
+            };
+            ids.push(known.or(unknown).ok_or_else(stranger)?);
         }
         Ok(ids)
     }
 
-    /// The text of `ids`; those that are no character or byte are left out.
+    /// [`ids`](Self::ids) by all threads, where it takes long.
+    pub(crate) fn ids_of_many(
+        &self,
+        text: &str,
+        unknown: Option<u32>,
+        before: usize,
+    ) -> Result<Vec<u32>, TokenizeError> {
+        if !matches!(self, Self::Subwords(_)) || text.len() <= SHARE {
+            return self.ids(text, unknown, before);
+        }
+        let parts = self.cuts().parts(text, SHARE);
+        let ids = parts.into_par_iter().map(|part| self.ids(part, unknown, before));
+        Ok(ids.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// The ids of a whole input.
+    pub(crate) fn document(&self, text: &str, unknown: Option<u32>) -> Result<Vec<u32>, TokenizeError> {
+        match self {
+            Self::Subwords(subwords) => subwords.document(text).map_err(TokenizeError::Input),
+            _ => self.ids(text, unknown, 0),
+        }
+    }
+
+    /// The text of `ids`; those that are no character, byte or subword are left out.
     pub(crate) fn text(&self, ids: &[u32]) -> String {
         match self {
             Self::Characters { characters, .. } => {
@@ -82,6 +146,18 @@ impl Alphabet {
                 let bytes: Vec<u8> = ids.iter().filter_map(|&id| u8::try_from(id).ok()).collect();
                 String::from_utf8_lossy(&bytes).into_owned()
             }
+            Self::Subwords(subwords) => subwords.text(ids),
+        }
+    }
+
+    /// The bytes of text that `ids` stand for, where they stand for all of it.
+    pub(crate) fn utf8_len(&self, ids: &[u32]) -> Option<usize> {
+        match self {
+            Self::Characters { characters, .. } => {
+                Some(ids.iter().filter_map(|&id| characters.get(id as usize)).map(|c| c.len_utf8()).sum())
+            }
+            Self::Bytes => Some(ids.iter().filter(|&&id| id < 256).count()),
+            Self::Subwords(subwords) => subwords.utf8_len(ids),
         }
     }
 }

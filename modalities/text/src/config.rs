@@ -12,8 +12,8 @@ pub struct TextConfig {
     /// What an ordinary token is. Its ids come first.
     pub vocabulary: Vocabulary,
     /// Names of special tokens, whose ids follow those of the vocabulary in this order: `<bos>`, `<mask>`.
-    /// [`UNKNOWN`] is the only one with a meaning of its own. A special is never read out of a text: the
-    /// five characters of `<bos>` in a file are five characters.
+    /// [`UNKNOWN`] is the only one with a meaning of its own. A special of this list is never read out of a text:
+    /// the five characters of `<bos>` in a file are five characters.
     #[serde(default)]
     pub specials: Vec<String>,
     /// The most tokens that one input may have: the size of the `index` axis.
@@ -22,7 +22,7 @@ pub struct TextConfig {
 
 /// What an ordinary token of text is.
 ///
-/// Saved as `"bytes"` or as `{"characters": {"characters": "\n !$&'"}}`.
+/// Saved as `"bytes"`, as `{"characters": {"characters": "\n !$&'"}}` or as `{"subwords": {"tokenizer": {…}}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Vocabulary {
@@ -33,4 +33,12 @@ pub enum Vocabulary {
     },
     /// A byte of the text's UTF-8; the id is its value, 0 to 255.
     Bytes,
+    /// A word or a part of one: BPE, WordPiece, Unigram or WordLevel. Published ones come from
+    /// [`published`](crate::published), new ones from [`fit::bpe`](crate::fit::bpe).
+    Subwords {
+        /// A whole `tokenizer.json`, as the `tokenizers` library writes it. Of its parts `truncation` and `padding`
+        /// do not count: the context alone says how long an input may be. Its added tokens are read out of a text
+        /// where they stand in one, as their publisher has it.
+        tokenizer: serde_json::Value,
+    },
 }

@@ -1,7 +1,8 @@
-//! Text as tokens: one id for each character, or for each byte.
+//! Text as tokens: one id for each character, for each byte, or for each subword.
 //!
 //! Characters come from a vocabulary that is [fitted](fit::characters) to the training text and sorted by
-//! code point, as nanoGPT's character models have it; bytes need no fitting and take any text. The
+//! code point, as nanoGPT's character models have it; bytes need no fitting and take any text. Subwords are
+//! [fitted](fit::bpe) too, or [published](published) ones: a `tokenizer.json`, GPT-2's files, BERT's. The
 //! special tokens of a model (`<bos>`, `<mask>`, `<unk>`) have the ids after them.
 //!
 //! ```
@@ -20,14 +21,24 @@
 //! # }
 //! ```
 //!
-//! The parts: [`TextTokenizer`] and its [`TextConfig`]; [`fit`], which finds the characters; [`mask`], which
-//! hides tokens for masked-token training.
+//! The parts: [`TextTokenizer`] and its [`TextConfig`]; [`fit`], which finds characters or subwords; [`published`],
+//! which reads the vocabularies of others; [`Ids`] of a text that is larger than memory; [`mask`], which hides tokens
+//! for masked-token training.
 
 mod alphabet;
+mod blocks;
+mod border;
+mod checks;
 mod config;
+mod error;
 pub mod fit;
+mod ids;
 pub mod mask;
+pub mod published;
+mod subwords;
 mod tokenizer;
 
 pub use config::{TextConfig, UNKNOWN, Vocabulary};
+pub use error::TextError;
+pub use ids::Ids;
 pub use tokenizer::TextTokenizer;

@@ -1,16 +1,20 @@
 //! The text tokenizer.
 
 use crate::alphabet::Alphabet;
+use crate::border::Cuts;
 use crate::config::{TextConfig, UNKNOWN};
 use smalti_contract::{
     Axis, Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens,
 };
 
-/// Turns text into ids: one token of kind `character` or `byte` for each, with its place on the axis `index`.
+/// Turns text into ids: one token of kind `character`, `byte` or `subword` for each, with its place on the axis
+/// `index`.
 ///
 /// [`decode`](Tokenizer::decode) gives back the very text where every character was known. Lost are special
 /// tokens, which are left out (so also what [`UNKNOWN`] stood for), and bytes that are not valid UTF-8, which
-/// become U+FFFD; a model can generate such bytes, text cannot hold them.
+/// become U+FFFD; a model can generate such bytes, text cannot hold them. Subwords give back what the decoder of
+/// their `tokenizer.json` makes of them: byte-level BPE the very text, BERT's WordPiece a text in lower case with
+/// single spaces.
 pub struct TextTokenizer {
     config: TextConfig,
     alphabet: Alphabet,
@@ -19,23 +23,47 @@ pub struct TextTokenizer {
 }
 
 impl TextTokenizer {
-    /// The ids of a text of any length, without regard to the context.
+    /// The ids of a text of any length, without regard to the context, and without what
+    /// [`document`](Self::document) puts around them.
     ///
     /// # Errors
     /// [`TokenizeError::Input`] names a character outside the vocabulary and its place, unless the
-    /// configuration has [`UNKNOWN`].
+    /// configuration has [`UNKNOWN`]; subwords know every character or have a token for those that they do not.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        self.alphabet.ids(text, self.unknown).map_err(|offset| {
-            let (before, rest) = text.split_at(offset);
-            let character = rest.chars().next().unwrap_or_default();
-            TokenizeError::Input(format!(
-                "character {character:?} (U+{:04X}) at index {} of the text is not in the vocabulary of {}; \
-                 fit the vocabulary to this text or add the special {UNKNOWN:?}",
-                u32::from(character),
-                before.chars().count(),
-                self.alphabet.len(),
-            ))
-        })
+        self.alphabet.ids(text, self.unknown, 0)
+    }
+
+    /// [`ids`](Self::ids) with the work shared by all threads, for a text of megabytes.
+    ///
+    /// # Errors
+    /// As [`ids`](Self::ids).
+    pub fn ids_in_parallel(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        self.alphabet.ids_of_many(text, self.unknown, 0)
+    }
+
+    /// The ids of a text as a whole input, with the special tokens that a `tokenizer.json` puts around one: BERT's
+    /// `[CLS]` and `[SEP]`. Where there are none, [`ids`](Self::ids).
+    ///
+    /// # Errors
+    /// As [`ids`](Self::ids).
+    pub fn document(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        self.alphabet.document(text, self.unknown)
+    }
+
+    /// How many bytes of UTF-8 ids stand for; special tokens of the configuration stand for none. `None` where that
+    /// cannot be told because tokens leave out some of the text: WordPiece its white space, a normaliser its case.
+    pub fn utf8_len(&self, ids: &[u32]) -> Option<usize> {
+        self.alphabet.utf8_len(ids)
+    }
+
+    /// The ids of a part of a longer text that has `before` characters in front of it.
+    pub(crate) fn part_ids(&self, part: &str, before: usize) -> Result<Vec<u32>, TokenizeError> {
+        self.alphabet.ids_of_many(part, self.unknown, before)
+    }
+
+    /// Where a text may be cut into such parts.
+    pub(crate) fn cuts(&self) -> Cuts {
+        self.alphabet.cuts()
     }
 
     /// The text of ids; special tokens, and ids beyond the vocabulary, are left out.
@@ -58,10 +86,15 @@ impl TextTokenizer {
         Ok(tokens)
     }
 
-    /// The id of a special token, by its name.
+    /// The id of a special token, by its name: one of the configuration, or of a `tokenizer.json`, where what is
+    /// named like `<…>` or `[…]` counts as special too.
     pub fn special(&self, name: &str) -> Option<u32> {
-        let place = self.config.specials.iter().position(|special| special == name)?;
-        Some((self.alphabet.len() + place) as u32)
+        let own = self.config.specials.iter().position(|special| special == name);
+        match (own, &self.alphabet) {
+            (Some(place), _) => Some((self.alphabet.len() + place) as u32),
+            (None, Alphabet::Subwords(subwords)) => subwords.special(name),
+            (None, _) => None,
+        }
     }
 
     /// How many ids there are, special tokens among them.
@@ -69,7 +102,7 @@ impl TextTokenizer {
         self.ordinary_size() + self.config.specials.len()
     }
 
-    /// How many ids are characters or bytes: those below the first special token.
+    /// How many ids are characters, bytes or subwords: those below the first special token of the configuration.
     pub fn ordinary_size(&self) -> usize {
         self.alphabet.len()
     }
@@ -118,7 +151,7 @@ impl Tokenizer for TextTokenizer {
     }
 
     fn encode(&self, raw: &String) -> Result<Tokens, TokenizeError> {
-        self.tokens(&self.ids(raw)?)
+        self.tokens(&self.document(raw)?)
     }
 
     fn decode(&self, tokens: &Tokens) -> Result<String, TokenizeError> {

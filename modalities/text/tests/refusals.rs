@@ -1,7 +1,8 @@
 //! Every bad input and setting is refused with its expected and actual value.
 
+use serde_json::json;
 use smalti_contract::{Content, Group, TokenizeError, Tokenizer, Tokens};
-use smalti_text::{TextConfig, TextTokenizer, Vocabulary};
+use smalti_text::{TextConfig, TextTokenizer, Vocabulary, published};
 
 fn config(characters: &str, specials: &[&str], context: usize) -> TextConfig {
     let vocabulary = Vocabulary::Characters { characters: characters.into() };
@@ -49,8 +50,7 @@ fn unknown_keys() {
 fn unknown_characters() {
     assert_eq!(
         abc().ids("ab\u{e9}d").unwrap_err().to_string(),
-        "character 'é' (U+00E9) at index 2 of the text is not in the vocabulary of 3; \
-         fit the vocabulary to this text or add the special \"<unk>\""
+        "character 'é' (U+00E9) at index 2 of the text is not in the vocabulary of 3 characters"
     );
     assert!(abc().encode(&"abd".into()).is_err());
 }
@@ -81,4 +81,84 @@ fn tokens_of_another_kind() {
     for tokens in [Tokens::default(), Tokens::new(vec![Group::sequence(features)])] {
         assert!(matches!(abc().decode(&tokens), Err(TokenizeError::Spec(_))));
     }
+}
+
+fn subwords(file: serde_json::Value) -> String {
+    refusal(TextConfig { vocabulary: Vocabulary::Subwords { tokenizer: file }, specials: vec![], context: 4 })
+}
+
+#[test]
+fn published_files() {
+    let said = |result: Result<Vocabulary, TokenizeError>| result.unwrap_err().to_string();
+    let json = |file: &str| said(published::tokenizer_json(file.as_bytes()));
+    assert!(json("").starts_with("not readable as tokenizer.json: EOF"), "{}", json(""));
+    assert_eq!(json("[1]"), "not readable as tokenizer.json: expected a JSON object");
+    assert_eq!(json("{}"), "not readable as tokenizer.json: it has no \"model\"");
+    let merges = |lines: &[u8]| said(published::gpt2(b"{}", lines));
+    assert_eq!(
+        merges(b"#version: 0.2\na b\na b c\n"),
+        "not readable as vocab.bpe: line 3 must be two tokens with a space between; found \"a b c\""
+    );
+    assert_eq!(merges(b"a \xff"), "not readable as vocab.bpe: invalid byte 0xff at offset 2");
+    assert!(said(published::gpt2(b"{", b"")).starts_with("not readable as encoder.json: EOF"));
+    let lines = |lines: &str| said(published::bert(lines.as_bytes()));
+    assert_eq!(lines("[UNK]\n[CLS]\nthe\n"), "not readable as vocab.txt: no line is [SEP]");
+    assert_eq!(lines("a\nb\na\n"), "not readable as vocab.txt: line 3 is \"a\", as line 1 is");
+}
+
+#[test]
+fn models_of_subwords() {
+    let model = |model: serde_json::Value| subwords(json!({ "model": model }));
+    assert_eq!(subwords(json!([])), "text: is not an object, as a tokenizer.json is");
+    assert_eq!(subwords(json!({})), "text: has no model");
+    assert_eq!(
+        model(json!({"type": "Words"})),
+        "text: model is a \"Words\"; BPE, WordPiece, WordLevel and Unigram can be read"
+    );
+    let bpe = |vocab: serde_json::Value, merges: serde_json::Value| {
+        model(json!({"type": "BPE", "unk_token": "a", "vocab": vocab, "merges": merges}))
+    };
+    let ab = json!({"a": 0, "b": 1, "ab": 2});
+    assert_eq!(bpe(json!({}), json!([])), "text: model's vocab is empty");
+    assert_eq!(bpe(json!({"b": 0}), json!([])), "text: unk_token \"a\" is not in the vocab");
+    assert_eq!(bpe(json!({"a": -1}), json!([])), "text: token \"a\" has the id -1; expected a whole number");
+    assert_eq!(bpe(json!({"a": 0, "b": 0}), json!([])), "text: two tokens have the id 0");
+    assert_eq!(
+        bpe(json!({"a": 0, "b": 9}), json!([])),
+        "text: 2 tokens have ids up to 9; too many are left out"
+    );
+    assert_eq!(
+        bpe(ab.clone(), json!([["a", "b"], ["b", "a"]])),
+        "text: merge 1 of \"b\" and \"a\": the token \"ba\" is not in the vocab"
+    );
+    assert_eq!(bpe(ab.clone(), json!([["a"]])), "text: merge 0 must be two tokens; found [\"a\"]");
+    assert_eq!(
+        model(json!({"type": "BPE", "vocab": ab, "merges": []})),
+        "text: vocab lacks 254 of the 256 bytes and there is no unk_token; text would be lost"
+    );
+    assert_eq!(
+        model(json!({"type": "BPE", "dropout": 0.1, "vocab": {"a": 0}, "merges": []})),
+        "text: model has dropout; the same text must always have the same ids"
+    );
+    let unigram = |vocab: serde_json::Value, unknown: serde_json::Value| {
+        model(json!({"type": "Unigram", "unk_id": unknown, "vocab": vocab}))
+    };
+    assert_eq!(unigram(json!([["a", 0.0]]), json!(1)), "text: unk_id is 1; there are 1 pieces");
+    assert_eq!(
+        unigram(json!([["", 0.0]]), json!(0)),
+        "text: piece 0 must be a text and a score; found [\"\",0.0]"
+    );
+    assert_eq!(unigram(json!([["a", 0.0], ["a", 1.0]]), json!(0)), "text: piece 1, \"a\", is there twice");
+}
+
+#[test]
+fn added_tokens_with_another_id() {
+    let file = json!({
+        "added_tokens": [{
+            "id": 7, "content": "<s>", "special": true, "normalized": false,
+            "single_word": false, "lstrip": false, "rstrip": false,
+        }],
+        "model": {"type": "WordLevel", "unk_token": "a", "vocab": {"a": 0}},
+    });
+    assert_eq!(subwords(file), "text: added token \"<s>\" says id 7; its place in the vocab gives 1");
 }

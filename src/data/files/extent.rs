@@ -91,8 +91,8 @@ impl Extent {
     }
 
     /// A reader of its own over these bytes.
-    pub fn reader(&self) -> Cursor<'_> {
-        Cursor { extent: self, position: 0 }
+    pub fn reader(&self) -> Cursor {
+        Cursor { extent: self.clone(), position: 0 }
     }
 
     /// All the bytes.
@@ -109,12 +109,12 @@ impl Extent {
 }
 
 /// A place in an [`Extent`].
-pub(super) struct Cursor<'a> {
-    extent: &'a Extent,
+pub(super) struct Cursor {
+    extent: Extent,
     position: u64,
 }
 
-impl Read for Cursor<'_> {
+impl Read for Cursor {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.extent.read_at(buffer, self.position)?;
         self.position += n as u64;
@@ -122,7 +122,7 @@ impl Read for Cursor<'_> {
     }
 }
 
-impl Seek for Cursor<'_> {
+impl Seek for Cursor {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(offset) => Some(offset),

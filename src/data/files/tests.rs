@@ -165,6 +165,27 @@ fn text_must_be_utf8_and_loses_its_byte_order_mark() {
 }
 
 #[test]
+fn a_text_is_read_from_end_to_end_without_being_held() {
+    let long = "grün\n".repeat(9000);
+    let folder = folder_of(&[
+        ("marked", format!("\u{feff}{long}").as_bytes()),
+        ("x.gz", &gzip(long.as_bytes())),
+        ("short", b"a"),
+        ("empty", b""),
+        ("plain.gz", b"no gzip at all"),
+    ]);
+    let text = |name: &str| {
+        let mut text = String::new();
+        open_text(&at(&folder, name)).unwrap().read_to_string(&mut text).map(|_| text).unwrap()
+    };
+    assert_eq!((text("marked"), text("x.gz"), text("short")), (long.clone(), long.clone(), "a".into()));
+    assert!(matches!(open_text(&at(&folder, "empty")), Err(DataError::Empty { .. })));
+    assert!(matches!(open_text(&at(&folder, "")), Err(DataError::IsFolder { .. })));
+    assert!(message(open_text(&at(&folder, "plain.gz"))).contains("plain.gz"));
+    assert!(matches!(open_text(&at(&folder, "none")), Err(DataError::Missing { .. })));
+}
+
+#[test]
 fn threads_share_one_tree() {
     fn shared<T: Send + Sync>(_: &T) {}
     let folder = folder_of(&[("t.tar", &small())]);

@@ -28,6 +28,19 @@ impl Default for Sampling {
     }
 }
 
+impl Sampling {
+    fn check(&self) -> Result<(), TaskError> {
+        let refuse = |option, problem: String| Err(TaskError::Generate { option, problem });
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return refuse("temperature", format!("must be a number from 0 on; found {}", self.temperature));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return refuse("top-p", format!("must be above 0 and at most 1; found {}", self.top_p));
+        }
+        Ok(())
+    }
+}
+
 /// Writes on from a prompt; an iterator over ids that never ends.
 ///
 /// When the context is full, its second half is read again from the start, so that positions stay those that
@@ -58,20 +71,15 @@ impl<'a> Generator<'a> {
         prompt: &str,
         sampling: Sampling,
     ) -> Result<Self, TaskError> {
-        let refuse = |setting, problem: String| Err(TaskError::Setting { setting, problem });
         if task.objective() != Objective::Next {
-            return refuse("objective", "a model of masked tokens does not generate".into());
+            let problem = "a model of masked tokens does not generate".into();
+            return Err(TaskError::Setting { setting: "objective", problem });
         }
-        if !(sampling.temperature >= 0.0 && sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
-            let problem = format!(
-                "temperature must be at least 0 and top_p above 0 and at most 1; found {} and {}",
-                sampling.temperature, sampling.top_p
-            );
-            return refuse("sampling", problem);
-        }
-        let mut window = task.tokenizer().ids(prompt)?;
+        sampling.check()?;
+        let refuse = |problem: String| TaskError::Generate { option: "prompt", problem };
+        let mut window = task.tokenizer().ids(prompt).map_err(|e| refuse(e.to_string()))?;
         if window.is_empty() {
-            return refuse("prompt", "must have at least one character".into());
+            return Err(refuse(format!("must have at least one token; found {prompt:?}")));
         }
         window.drain(..window.len().saturating_sub(task.tokenizer().context()));
         let random = random::generator(sampling.seed);
@@ -112,13 +120,22 @@ impl<'a> Generator<'a> {
         Ok(id)
     }
 
-    /// The next `n` ids as text.
+    /// The next `n` ids as text that goes on behind the prompt.
     ///
     /// # Errors
     /// Where the tensor library refuses.
     pub fn text(&mut self, n: usize) -> Result<String, TaskError> {
-        let ids = (0..n).map(|_| self.next_id()).collect::<Result<Vec<u32>, _>>()?;
-        Ok(self.task.tokenizer().text(&ids))
+        let tokenizer = self.task.tokenizer();
+        let mut ids = self.window.clone();
+        let given = tokenizer.text(&ids);
+        let fresh = ids.len();
+        for _ in 0..n {
+            ids.push(self.next_id()?);
+        }
+        // The first subword of a text may read without its space, and the last without the end of its character: so
+        // what is new is what the whole has more than the prompt.
+        let whole = tokenizer.text(&ids);
+        Ok(whole.strip_prefix(&given).map_or_else(|| tokenizer.text(&ids[fresh..]), String::from))
     }
 }
 

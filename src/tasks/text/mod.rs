@@ -1,25 +1,27 @@
 //! Text: predict the next token, or the masked ones.
 
 mod generate;
+mod vocabulary;
 
 pub use generate::{Generator, Sampling};
+pub use vocabulary::TextUnit;
 
 use super::{SavedTask, Splits, TaskError, saved};
-use crate::data::{DataError, Dataset, Sample, Stream, Target, read_text};
+use crate::data::{DataError, Dataset, Sample, Stream, Target, open_text};
 use crate::head::{HeadSpec, Says};
 use crate::random;
 use crate::rules::Rule;
 use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{AnyTokenizer, Tokenizer};
-use smalti_text::{TextConfig, TextTokenizer, Vocabulary, fit, mask};
+use smalti_text::{Ids, TextTokenizer, mask};
 use std::{ops::Range, sync::Arc};
 
 /// `[data]` of a text task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextTaskConfig {
-    /// The text: a UTF-8 file.
+    /// The text: a UTF-8 file of any size.
     pub path: String,
     /// What a token is.
     pub vocabulary: TextUnit,
@@ -31,16 +33,6 @@ pub struct TextTaskConfig {
     pub mask: f64,
     /// Share of the text, at its end, that validates.
     pub holdout: f64,
-}
-
-/// What a token of text is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TextUnit {
-    /// A character of the training text.
-    Characters,
-    /// A byte of UTF-8.
-    Bytes,
 }
 
 /// What a text model predicts.
@@ -73,8 +65,8 @@ pub struct TextTask {
     objective: Objective,
 }
 
-const UNKNOWN: &str = "<unk>";
-const MASK: &str = "<mask>";
+/// The token that hides another: as our own vocabularies call it, and as BERT's does.
+const MASKS: [&str; 2] = ["<mask>", "[MASK]"];
 /// What the tokenizer is for, in the run folder.
 const ROLE: &str = "text";
 
@@ -93,13 +85,15 @@ impl TextTask {
                 problem: format!("must be between 0 and 1; found {found}"),
             });
         }
-        let text = read_text(&config.path)?;
         let task = match saved {
             Some(saved) => Self::restore(name, loss_weight, config, saved)?,
-            None => Self::new(name, loss_weight, config, Self::fit(config, &text)?)?,
+            None => {
+                let masks: &[&str] = if config.objective == Objective::Masked { &MASKS } else { &[] };
+                Self::new(name, loss_weight, config, vocabulary::fitted(config, masks)?)?
+            }
         };
-        let ids: Arc<[u32]> =
-            task.tokenizer.ids(&text).map_err(|e| DataError::tokenize(&config.path, e))?.into();
+        let refused = |e| vocabulary::refused(&config.path, e);
+        let ids = Arc::new(Ids::read(open_text(&config.path)?, &task.tokenizer).map_err(refused)?);
         let cut = (ids.len() as f64 * (1.0 - config.holdout)) as usize;
         let task = Arc::new(task);
         let windows = |range: Range<usize>| -> Result<Arc<dyn Dataset>, TaskError> {
@@ -127,20 +121,6 @@ impl TextTask {
         saved: &SavedTask,
     ) -> Result<Self, TaskError> {
         Self::new(name, loss_weight, config, saved::restore(name, ROLE, saved)?)
-    }
-
-    fn fit(config: &TextTaskConfig, text: &str) -> Result<TextTokenizer, TaskError> {
-        // Only the masked model has a special token: a vocabulary stays the text's own characters otherwise.
-        let specials = match config.objective {
-            Objective::Next => vec![],
-            Objective::Masked => vec![MASK.to_string()],
-        };
-        Ok(TextTokenizer::new(match config.vocabulary {
-            TextUnit::Characters => fit::characters([text], specials, config.context)?,
-            TextUnit::Bytes => {
-                TextConfig { vocabulary: Vocabulary::Bytes, specials, context: config.context }
-            }
-        })?)
     }
 
     fn new(
@@ -175,15 +155,6 @@ impl TextTask {
     pub fn objective(&self) -> Objective {
         self.objective
     }
-
-    /// A text with characters that the vocabulary lacks left out, so that any prompt can be tried.
-    pub fn known_part(&self, text: &str) -> String {
-        if self.tokenizer.special(UNKNOWN).is_some() {
-            return text.into();
-        }
-        let mut buffer = [0; 4];
-        text.chars().filter(|c| self.tokenizer.ids(c.encode_utf8(&mut buffer)).is_ok()).collect()
-    }
 }
 
 impl Task for TextTask {
@@ -198,11 +169,16 @@ impl Task for TextTask {
     fn transcript(&self, ids: &[u32]) -> Option<String> {
         Some(self.tokenizer.text(ids))
     }
+
+    fn text_bytes(&self, ids: &[u32]) -> Option<usize> {
+        // Masked tokens are guessed from those on both sides: their bits do not add up to those of the text.
+        (self.objective == Objective::Next).then(|| self.tokenizer.utf8_len(ids)).flatten()
+    }
 }
 
 /// Windows of `context` tokens of one text.
 struct Windows {
-    ids: Arc<[u32]>,
+    ids: Arc<Ids>,
     /// The part of the text.
     range: Range<usize>,
     context: usize,
@@ -224,17 +200,22 @@ impl Dataset for Windows {
             }
             None => self.range.start + index * self.context,
         };
-        let ids = &self.ids[start..start + self.context];
         let tokenizer = &self.task.tokenizer;
+        let window = |length| self.ids.window(start..start + length);
+        let failed = |e| DataError::tokenize("text window", e);
         let (input, target) = match self.task.objective {
             Objective::Next => {
-                (ids.to_vec(), Target::ids(self.ids[start + 1..=start + self.context].to_vec()))
+                let mut input = window(self.context + 1).map_err(failed)?;
+                let target = Target::ids(input[1..].to_vec());
+                input.truncate(self.context);
+                (input, target)
             }
             Objective::Masked => {
+                let ids = window(self.context).map_err(failed)?;
                 let seed = seed.unwrap_or(index as u64);
-                let mask_id = tokenizer.special(MASK).unwrap_or_default();
-                let (masked, weights) = mask::mask(ids, mask_id, self.mask, tokenizer.ordinary_size(), seed);
-                (masked, Target::Ids { ids: ids.to_vec(), weights })
+                let mask_id = MASKS.iter().find_map(|name| tokenizer.special(name)).unwrap_or_default();
+                let (masked, weights) = mask::mask(&ids, mask_id, self.mask, tokenizer.ordinary_size(), seed);
+                (masked, Target::Ids { ids, weights })
             }
         };
         let tokens = tokenizer.tokens(&input).map_err(|e| DataError::tokenize("text window", e))?;

@@ -1,0 +1,146 @@
+//! What must be true of a `tokenizer.json` before the `tokenizers` crate may read it.
+//!
+//! That crate takes much on trust: it drops characters that a vocabulary has no token for, gives an added token
+//! another id than its file says, and panics at a merge whose result is no token.
+
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+type Object = Map<String, Value>;
+
+/// `Err` says what is wrong with the model of a `tokenizer.json`.
+pub(crate) fn check(tokenizer: &Object) -> Result<(), String> {
+    let model = tokenizer.get("model").and_then(Value::as_object).ok_or("has no model")?;
+    match model.get("type").and_then(Value::as_str) {
+        Some("BPE") => byte_pairs(model),
+        Some("WordPiece" | "WordLevel") => {
+            let tokens = tokens(model)?;
+            let unknown = model.get("unk_token").and_then(Value::as_str).ok_or("model has no unk_token")?;
+            known(tokens, unknown, "unk_token")
+        }
+        Some("Unigram") => unigram(model),
+        Some(other) => {
+            Err(format!("model is a {other:?}; BPE, WordPiece, WordLevel and Unigram can be read"))
+        }
+        // Files from before 2020 do not say it; a model is told by what it has.
+        None if model.contains_key("merges") => byte_pairs(model),
+        None => Err("model has no type; BPE, WordPiece, WordLevel and Unigram can be read".into()),
+    }
+}
+
+/// The ids of a vocabulary with the tokens that a file adds to it: distinct, and hardly any left out, for a model has
+/// a row for each up to the greatest. Gives how many rows that is.
+pub(crate) fn rows(ids: impl IntoIterator<Item = u32>) -> Result<usize, String> {
+    let mut seen = HashSet::new();
+    for id in ids {
+        if !seen.insert(id) {
+            return Err(format!("two tokens have the id {id}"));
+        }
+    }
+    let rows = seen.iter().max().map_or(0, |most| *most as usize + 1);
+    if rows > 2 * seen.len() {
+        return Err(format!("{} tokens have ids up to {}; too many are left out", seen.len(), rows - 1));
+    }
+    Ok(rows)
+}
+
+/// The vocabulary of a model: tokens and their ids.
+fn tokens(model: &Object) -> Result<&Object, String> {
+    let tokens =
+        model.get("vocab").and_then(Value::as_object).ok_or("model has no vocab of tokens and ids")?;
+    let bad = tokens.iter().find(|(_, id)| id.as_u64().is_none_or(|id| id >= u64::from(u32::MAX)));
+    match bad {
+        Some((token, id)) => Err(format!("token {token:?} has the id {id}; expected a whole number")),
+        None if tokens.is_empty() => Err("model's vocab is empty".into()),
+        None => Ok(tokens),
+    }
+}
+
+fn known(tokens: &Object, token: &str, role: &str) -> Result<(), String> {
+    match tokens.contains_key(token) {
+        true => Ok(()),
+        false => Err(format!("{role} {token:?} is not in the vocab")),
+    }
+}
+
+fn byte_pairs(model: &Object) -> Result<(), String> {
+    let tokens = tokens(model)?;
+    if model.get("dropout").is_some_and(|dropout| !dropout.is_null() && dropout != 0.0) {
+        return Err("model has dropout; the same text must always have the same ids".into());
+    }
+    match model.get("unk_token").and_then(Value::as_str) {
+        Some(unknown) => known(tokens, unknown, "unk_token")?,
+        None => every_byte(tokens, model.get("byte_fallback") == Some(&Value::Bool(true)))?,
+    }
+    let merges = model.get("merges").and_then(Value::as_array).ok_or("model has no list of merges")?;
+    let prefix = model.get("continuing_subword_prefix").and_then(Value::as_str).unwrap_or_default();
+    for (place, merge) in merges.iter().enumerate() {
+        merged(tokens, merge, prefix).map_err(|problem| format!("merge {place} {problem}"))?;
+    }
+    Ok(())
+}
+
+/// Without a token for what is unknown, there must be one for each byte, or characters would vanish.
+fn every_byte(tokens: &Object, fallback: bool) -> Result<(), String> {
+    let missing = match fallback {
+        true => (0..=255_u8).filter(|byte| !tokens.contains_key(&format!("<0x{byte:02X}>"))).count(),
+        false => {
+            let mut buffer = [0; 4];
+            ByteLevel::alphabet()
+                .iter()
+                .filter(|c| !tokens.contains_key(&*c.encode_utf8(&mut buffer)))
+                .count()
+        }
+    };
+    match missing {
+        0 => Ok(()),
+        n => Err(format!("vocab lacks {n} of the 256 bytes and there is no unk_token; text would be lost")),
+    }
+}
+
+fn merged(tokens: &Object, merge: &Value, prefix: &str) -> Result<(), String> {
+    let parts = match merge {
+        Value::String(pair) => pair.split_once(' '),
+        Value::Array(pair) => match &pair[..] {
+            [Value::String(a), Value::String(b)] => Some((a.as_str(), b.as_str())),
+            _ => None,
+        },
+        _ => None,
+    };
+    let (first, second) = parts.ok_or_else(|| format!("must be two tokens; found {merge}"))?;
+    let behind = second
+        .strip_prefix(prefix)
+        .ok_or_else(|| format!("has {second:?} as its second; expected it to begin with {prefix:?}"))?;
+    let result = format!("{first}{behind}");
+    for token in [first, second, &result] {
+        known(tokens, token, &format!("of {first:?} and {second:?}: the token"))?;
+    }
+    Ok(())
+}
+
+fn unigram(model: &Object) -> Result<(), String> {
+    let vocab =
+        model.get("vocab").and_then(Value::as_array).ok_or("model has no vocab of pieces and scores")?;
+    let piece = |entry: &Value| match entry.as_array().map(Vec::as_slice) {
+        Some([Value::String(piece), Value::Number(_)]) => (!piece.is_empty()).then(|| piece.clone()),
+        _ => None,
+    };
+    let mut pieces = HashSet::new();
+    for (place, entry) in vocab.iter().enumerate() {
+        let Some(piece) = piece(entry) else {
+            return Err(format!("piece {place} must be a text and a score; found {entry}"));
+        };
+        if let Some(twice) = pieces.replace(piece) {
+            return Err(format!("piece {place}, {twice:?}, is there twice"));
+        }
+    }
+    let unknown = model.get("unk_id").filter(|id| !id.is_null());
+    match unknown.map(|id| id.as_u64().ok_or(id)) {
+        None | Some(Ok(_)) if vocab.is_empty() => Err("model's vocab is empty".into()),
+        Some(Ok(id)) if id < vocab.len() as u64 => Ok(()),
+        None => Ok(()),
+        Some(Ok(id)) => Err(format!("unk_id is {id}; there are {} pieces", vocab.len())),
+        Some(Err(id)) => Err(format!("unk_id is {id}; expected the place of a piece")),
+    }
+}

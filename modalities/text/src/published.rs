@@ -1,0 +1,136 @@
+//! Vocabularies as they are published.
+//!
+//! Each becomes a [`Vocabulary::Subwords`], which holds all of it. What is wrong with its parts is told by
+//! [`TextTokenizer::new`](smalti_contract::Tokenizer::new).
+
+use crate::config::Vocabulary;
+use serde_json::{Map, Value, json};
+use smalti_contract::TokenizeError;
+
+/// Any `tokenizer.json` of the `tokenizers` library: BPE, WordPiece, Unigram or WordLevel.
+///
+/// # Errors
+/// [`TokenizeError::Format`] for what is not JSON or has no model.
+pub fn tokenizer_json(file: &[u8]) -> Result<Vocabulary, TokenizeError> {
+    const FORMAT: &str = "tokenizer.json";
+    let tokenizer = object(FORMAT, file)?;
+    if !tokenizer.contains_key("model") {
+        return Err(failed(FORMAT, "it has no \"model\"".into()));
+    }
+    Ok(Vocabulary::Subwords { tokenizer: Value::Object(tokenizer) })
+}
+
+/// GPT-2's pair of files, `encoder.json` (also called `vocab.json`) and `vocab.bpe` (`merges.txt`): byte-level BPE with
+/// the pattern of Radford et al. 2019. No text is read as a special token: `<|endoftext|>` in a text is a text.
+///
+/// # Errors
+/// [`TokenizeError::Format`] for an encoder that is not an object of tokens and ids, and for a line of merges that is
+/// not two tokens.
+pub fn gpt2(encoder: &[u8], merges: &[u8]) -> Result<Vocabulary, TokenizeError> {
+    let vocab = object("encoder.json", encoder)?;
+    let lines = lines("vocab.bpe", merges)?;
+    let mut pairs = Vec::with_capacity(lines.len());
+    for (number, line) in (1..).zip(lines) {
+        if line.is_empty() || (number == 1 && line.starts_with("#version")) {
+            continue;
+        }
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            [first, second] if !first.is_empty() && !second.is_empty() => pairs.push(json!([first, second])),
+            _ => {
+                let problem =
+                    format!("line {number} must be two tokens with a space between; found {line:?}");
+                return Err(failed("vocab.bpe", problem));
+            }
+        }
+    }
+    let bytes =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let tokenizer = json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": null,
+        "pre_tokenizer": bytes,
+        "post_processor": null,
+        "decoder": bytes,
+        "model": {"type": "BPE", "vocab": vocab, "merges": pairs},
+    });
+    Ok(Vocabulary::Subwords { tokenizer })
+}
+
+/// BERT's `vocab.txt`, a token a line: WordPiece between `[CLS]` and `[SEP]`, behind the normaliser of Devlin et al.
+/// 2019. The file does not say whether it is of a cased model; it is, where a token that is not in brackets has a
+/// letter that lower case would change, and otherwise text is put in lower case and loses its accents.
+///
+/// # Errors
+/// [`TokenizeError::Format`] for what is not UTF-8, a token that comes twice, and where `[UNK]`, `[CLS]` or `[SEP]`
+/// is missing.
+pub fn bert(vocab: &[u8]) -> Result<Vocabulary, TokenizeError> {
+    const FORMAT: &str = "vocab.txt";
+    let mut tokens = Map::new();
+    for (id, token) in lines(FORMAT, vocab)?.into_iter().enumerate() {
+        if let Some(before) = tokens.insert(token.into(), id.into()) {
+            let first = before.as_u64().unwrap_or_default() + 1;
+            return Err(failed(FORMAT, format!("line {} is {token:?}, as line {first} is", id + 1)));
+        }
+    }
+    for special in ["[UNK]", "[CLS]", "[SEP]"] {
+        if !tokens.contains_key(special) {
+            return Err(failed(FORMAT, format!("no line is {special}")));
+        }
+    }
+    let bracketed = |token: &str| token.starts_with('[') && token.ends_with(']');
+    let cased = tokens.keys().any(|token| !bracketed(token) && token.to_lowercase() != **token);
+    let special = |name: &str| {
+        let id = tokens.get(name)?;
+        let plain = json!({"id": id, "content": name, "special": true, "normalized": false});
+        let mut token = plain.as_object()?.clone();
+        token.extend(["single_word", "lstrip", "rstrip"].map(|setting| (setting.to_string(), false.into())));
+        Some(Value::Object(token))
+    };
+    let added: Vec<Value> =
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].into_iter().filter_map(special).collect();
+    let framing = |name: &str| json!({"id": name, "ids": [tokens[name]], "tokens": [name]});
+    let placed = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let tokenizer = json!({
+        "version": "1.0",
+        "added_tokens": added,
+        "normalizer": {
+            "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+            "lowercase": !cased,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [placed("[CLS]"), text, placed("[SEP]")],
+            "pair": [placed("[CLS]"), text, placed("[SEP]"), {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"[CLS]": framing("[CLS]"), "[SEP]": framing("[SEP]")},
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {
+            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": tokens,
+        },
+    });
+    Ok(Vocabulary::Subwords { tokenizer })
+}
+
+fn failed(format: &'static str, problem: String) -> TokenizeError {
+    TokenizeError::Format { format, problem }
+}
+
+fn object(format: &'static str, file: &[u8]) -> Result<Map<String, Value>, TokenizeError> {
+    match serde_json::from_slice(file) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(failed(format, "expected a JSON object".into())),
+        Err(error) => Err(failed(format, error.to_string())),
+    }
+}
+
+/// Lines without their ends, of which Windows' are taken too.
+fn lines<'a>(format: &'static str, file: &'a [u8]) -> Result<Vec<&'a str>, TokenizeError> {
+    let text = std::str::from_utf8(file).map_err(|e| {
+        failed(format, format!("invalid byte {:#04x} at offset {}", file[e.valid_up_to()], e.valid_up_to()))
+    })?;
+    Ok(text.lines().collect())
+}
