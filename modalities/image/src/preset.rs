@@ -42,7 +42,7 @@ impl ImageConfig {
     /// The shorter side resized to `side`, bicubic, and the middle square cut out; CLIP's mean and deviation.
     pub fn clip(patch: usize, side: usize) -> Self {
         let (mean, std) =
-            ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
+            ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
         Self {
             resize: Resize::Crop { shortest_edge: side },
             filter: Filter::Bicubic,

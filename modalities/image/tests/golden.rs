@@ -75,12 +75,12 @@ fn every_expected_value_comes_out() {
         let features = tokens.groups[0].content.features().unwrap();
         let std = &tokenizer.config().std;
         if patches {
-            same_pixels(&key, features, &view, |i| std[i % 3]);
+            same_pixels(key, features, &view, |i| std[i % 3]);
         } else {
             let plane = features.len() / 3;
             let planes: Vec<f32> =
                 (0..3).flat_map(|channel| features.iter().skip(channel).step_by(3).copied()).collect();
-            same_pixels(&key, &planes, &view, |i| std[i / plane]);
+            same_pixels(key, &planes, &view, |i| std[i / plane]);
         }
     }
 }
