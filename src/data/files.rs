@@ -1,12 +1,16 @@
 //! Files wherever they lie: in a folder, in a `.tar` that is not unpacked, or inside the binary.
 //!
 //! A *location* is a path on disk; a path that goes on into a tar archive (`prompts.tar/hello.wav`), also
-//! into one inside another; or `builtin:` and a path among what ships with the program. A tar archive is
-//! indexed once and its members are read in place. A file named `.gz` is read unpacked.
+//! into one inside another; `builtin:` and a path among what ships with the program; or an address on another machine,
+//! `s3://`, `gs://`, `http://` or `https://`. A tar archive is indexed once and its members are read in place. A file
+//! named `.gz` is read unpacked.
 
 mod archive;
 mod contents;
 mod extent;
+pub mod glob;
+#[cfg(feature = "remote")]
+mod remote;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +20,7 @@ use contents::contents;
 pub(crate) use contents::text;
 use extent::Extent;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -38,6 +42,8 @@ pub struct Files {
 #[derive(Debug)]
 enum Store {
     Folder(PathBuf),
+    /// Each is looked for when it is read.
+    Named,
     /// One for each of `paths`.
     Members(Vec<Extent>),
 }
@@ -68,6 +74,12 @@ impl Files {
     /// A tree of files in memory. Where a path comes twice the last one counts.
     pub fn from_memory(name: &str, files: Vec<(String, Cow<'static, [u8]>)>) -> Self {
         Self::members(name, files.into_iter().map(|(path, bytes)| (path, Extent::memory(bytes))).collect())
+    }
+
+    /// A tree of files that are known by name: each is looked for when it is read.
+    pub(crate) fn named(location: &str, paths: impl Iterator<Item = String>) -> Self {
+        let paths = paths.collect::<BTreeSet<_>>().into_iter().collect();
+        Self { name: location.to_string(), paths, store: Store::Named, skipped: vec![] }
     }
 
     /// Every file's path, parts joined by `/`, sorted.
@@ -104,6 +116,12 @@ impl Files {
         contents(&self.location(path), &self.extent(path)?)
     }
 
+    /// Where a file lies and what changes when it does: its size, and its time of change or its version. `None` where
+    /// that is not known, as for files in memory.
+    pub fn origin(&self, path: &str) -> Option<String> {
+        Some(format!("{}, {}", self.location(path), self.extent(path).ok()?.stamp()?))
+    }
+
     /// The files of a tar archive that is one of these files.
     pub(crate) fn open_member(&self, path: &str) -> Result<Self, DataError> {
         Self::archive(&self.location(path), &self.extent(path)?)
@@ -123,6 +141,10 @@ impl Files {
             Store::Folder(root) => {
                 Extent::open(&root.join(path)).map_err(|e| DataError::io(self.location(path), "a file", e))
             }
+            Store::Named => match locate(&self.location(path), "a file")? {
+                Place::File(file) => Ok(file),
+                Place::Tree(tree) => Err(DataError::IsFolder { location: tree.name }),
+            },
             Store::Members(members) => members.get(at).cloned().ok_or_else(missing),
         }
     }
@@ -240,6 +262,34 @@ pub fn read_text(location: &str) -> Result<String, DataError> {
     text(location, read(location)?)
 }
 
+/// The text of one file, or of all files that a pattern stands for (see [`glob::expand`]), one behind the other, each on
+/// lines of its own.
+///
+/// # Errors
+/// Those of [`read_text`]; [`DataError::Missing`] where no file matches.
+pub fn read_texts(location: &str) -> Result<String, DataError> {
+    if !glob::is_pattern(location) {
+        return read_text(location);
+    }
+    let files = glob::expand(location)?;
+    if files.is_empty() {
+        return Err(DataError::Missing { location: location.into(), expected: "files that match".into() });
+    }
+    let mut all = String::new();
+    for file in files {
+        if !all.is_empty() && !all.ends_with('\n') {
+            all.push('\n');
+        }
+        all.push_str(&read_text(&file)?);
+    }
+    Ok(all)
+}
+
+/// Whether a location lies on another machine.
+pub(crate) fn is_remote(location: &str) -> bool {
+    ["s3://", "gs://", "http://", "https://"].iter().any(|scheme| location.starts_with(scheme))
+}
+
 /// A path below a location.
 pub(crate) fn join(location: &str, path: &str) -> String {
     if location.is_empty() || location.ends_with([':', '/']) {
@@ -252,6 +302,9 @@ fn locate(location: &str, expected: &str) -> Result<Place, DataError> {
     if let Some(rest) = location.strip_prefix(BUILTIN) {
         let files = shipped::files().iter().map(|(path, bytes)| (path.to_string(), Cow::Borrowed(*bytes)));
         return Files::from_memory(BUILTIN, files.collect()).enter(rest, expected);
+    }
+    if is_remote(location) {
+        return locate_remote(location, expected);
     }
     let path = match location.trim_end_matches('/') {
         "" => Path::new(location),
@@ -281,4 +334,38 @@ fn locate(location: &str, expected: &str) -> Result<Place, DataError> {
         return Files::archive(&on_disk.display().to_string(), &file)?.enter(rest, expected);
     }
     Err(DataError::Missing { location: location.to_string(), expected: expected.to_string() })
+}
+
+#[cfg(not(feature = "remote"))]
+fn locate_remote(location: &str, _: &str) -> Result<Place, DataError> {
+    Err(DataError::layout(
+        location,
+        "this build reads no other machine's files; build with the feature `remote`",
+    ))
+}
+
+/// An object, what is in an archive that is one, or all objects below a prefix.
+#[cfg(feature = "remote")]
+fn locate_remote(location: &str, expected: &str) -> Result<Place, DataError> {
+    if !location.ends_with('/')
+        && let Some(file) = remote::open(location)?
+    {
+        return Ok(Place::File(file));
+    }
+    let location = location.trim_end_matches('/');
+    for (at, _) in location.match_indices(".tar/") {
+        let (archive, inside) = location.split_at(at + ".tar".len());
+        if let Some(file) = remote::open(archive)? {
+            return Files::archive(archive, &file)?.enter(inside.trim_start_matches('/'), expected);
+        }
+    }
+    let members = remote::list(location)?;
+    if !members.is_empty() {
+        return Ok(Place::Tree(Files::members(location, members)));
+    }
+    let hint = match location.starts_with("http") && expected.contains("folder") {
+        true => " (a folder cannot be listed over HTTP: name shards as {000..127}.tar, or a manifest)",
+        false => "",
+    };
+    Err(DataError::Missing { location: location.to_string(), expected: format!("{expected}{hint}") })
 }

@@ -1,8 +1,8 @@
 //! Images: which class.
 
-use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
+use super::{More, SavedTask, Splits, TaskError, holdout::hold_out, saved};
 use crate::data::labelled::{self, Entry, Labelled};
-use crate::data::{self, DataError, Dataset, Files, Sample, Stream, Target, collate};
+use crate::data::{self, Bad, DataError, Dataset, Files, Sample, Stream, Target, collate};
 use crate::head::{HeadSpec, Says};
 use crate::model::Model;
 use crate::rules::Rule;
@@ -17,8 +17,12 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageTaskConfig {
-    /// Folder of class folders, WebDataset tar or pattern of tars, IDX files, or CIFAR-10 in its binary format.
+    /// Folder of class folders, WebDataset tar or pattern of tars, manifest (TSV, CSV, JSON lines, Parquet) with the
+    /// columns `path` and `label`, IDX files, or CIFAR-10 in its binary format.
     pub path: String,
+    /// More data of the same sort, each with its weight: `more = [{ path = "b.tar", weight = 0.5 }]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<More>,
     /// The training part: an IDX pair, a folder, or archives of this name. Left out or empty, all there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
@@ -38,6 +42,12 @@ pub struct ImageTaskConfig {
     /// them fills would not be learned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_patches: Option<[usize; 2]>,
+    /// Whether a picture that cannot be read stops the run (`fail`), or another takes its place (`skip`).
+    pub bad: Bad,
+    /// A folder in which tokens are kept once they are made, of samples that are always the same: those that validate, and
+    /// in training those that are not varied. Left out or empty, none are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
     /// Random variation in training.
     pub augment: Augment,
 }
@@ -46,6 +56,7 @@ impl Default for ImageTaskConfig {
     fn default() -> Self {
         Self {
             path: "builtin:digits".into(),
+            more: vec![],
             train: None,
             valid: None,
             holdout: 0.1,
@@ -53,6 +64,8 @@ impl Default for ImageTaskConfig {
             patch: 4,
             size: None,
             max_patches: None,
+            bad: Bad::Fail,
+            cache: None,
             augment: Augment::default(),
         }
     }
@@ -119,7 +132,7 @@ impl ImageTask {
         };
         let task = Arc::new(Self { skipped: skipped.into_iter().collect(), ..task });
         let dataset = |pictures: Arc<Pictures>, indices: Vec<u32>| -> Arc<dyn Dataset> {
-            Arc::new(Labels { pictures, indices, task: task.clone() })
+            Arc::new(Labels { pictures, indices, task: task.clone(), bad: config.bad })
         };
         let splits = Splits { train: dataset(train, train_indices), valid: dataset(valid, valid_indices) };
         Ok((task, splits))
@@ -149,7 +162,12 @@ impl ImageTask {
         // Spread over all of them: where each class has a folder, the first pictures are of the first classes.
         let every = indices.len().div_ceil(FIT_ON).max(1);
         for &index in indices.iter().step_by(every) {
-            some.push(pictures.get(index as usize)?.0);
+            match pictures.get(index as usize) {
+                Ok((image, _)) => some.push(image),
+                // Training names it when it is drawn.
+                Err(_) if config.bad == Bad::Skip => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let (mean, std) = fit::normalisation(&some, config.channels)?;
         let tokenizer = ImageTokenizer::new(ImageConfig {
@@ -364,6 +382,7 @@ struct Labels {
     pictures: Arc<Pictures>,
     indices: Vec<u32>,
     task: Arc<ImageTask>,
+    bad: Bad,
 }
 
 impl Dataset for Labels {
@@ -383,5 +402,25 @@ impl Dataset for Labels {
             problem: format!("({}): {e}", self.pictures.location(index)),
         };
         self.task.sample(&image, Target::class(class), index as u64).map_err(refuse)
+    }
+
+    fn bad(&self) -> Bad {
+        self.bad
+    }
+
+    fn varies(&self) -> bool {
+        self.task.tokenizer.config().augment != Augment::default()
+    }
+
+    fn origin(&self, index: usize) -> Option<String> {
+        let index = self.indices[index] as usize;
+        match &self.pictures.store {
+            Store::Memory(_) => None, // there is nothing left to decode
+            Store::Files { sources, entries } => {
+                let Entry { source, path, .. } = &entries[index];
+                let label = self.pictures.labels[index];
+                Some(format!("{index} of class {label}: {}", sources[*source].origin(path)?))
+            }
+        }
     }
 }

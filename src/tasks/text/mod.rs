@@ -4,8 +4,8 @@ mod generate;
 
 pub use generate::{Generator, Sampling};
 
-use super::{SavedTask, Splits, TaskError, saved};
-use crate::data::{DataError, Dataset, Sample, Stream, Target, read_text};
+use super::{More, SavedTask, Splits, TaskError, saved};
+use crate::data::{DataError, Dataset, Sample, Stream, Target, read_texts};
 use crate::head::{HeadSpec, Says};
 use crate::random;
 use crate::rules::Rule;
@@ -19,8 +19,11 @@ use std::{ops::Range, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextTaskConfig {
-    /// The text: a UTF-8 file.
+    /// The text: a UTF-8 file, or a pattern of several: `texts/**/*.txt`.
     pub path: String,
+    /// More data of the same sort, each with its weight: `more = [{ path = "b.tar", weight = 0.5 }]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<More>,
     /// What a token is.
     pub vocabulary: TextUnit,
     /// Tokens in a training example, and the most that the model can see at once.
@@ -57,6 +60,7 @@ impl Default for TextTaskConfig {
     fn default() -> Self {
         Self {
             path: "builtin:text/smalti.txt".into(),
+            more: vec![],
             vocabulary: TextUnit::Characters,
             context: 64,
             objective: Objective::Next,
@@ -93,7 +97,7 @@ impl TextTask {
                 problem: format!("must be between 0 and 1; found {found}"),
             });
         }
-        let text = read_text(&config.path)?;
+        let text = read_texts(&config.path)?;
         let task = match saved {
             Some(saved) => Self::restore(name, loss_weight, config, saved)?,
             None => Self::new(name, loss_weight, config, Self::fit(config, &text)?)?,
