@@ -55,9 +55,66 @@ pub fn permutation(seed: u64, n: usize) -> Vec<u32> {
     order
 }
 
+/// A random order of the numbers `0..n` that is never written down: what stands at a place is computed from the
+/// place, in constant time and memory, however large `n` is.
+///
+/// A Feistel network permutes the least power of 4 that is at least `n`; what falls outside goes through it again
+/// (cycle walking: Black and Rogaway 2002), four times at most on average.
+#[derive(Clone, Copy, Debug)]
+pub struct Permutation {
+    keys: [u64; 6],
+    n: u64,
+    half: u32,
+}
+
+impl Permutation {
+    /// The order that belongs to a seed.
+    pub fn new(seed: u64, n: u64) -> Self {
+        let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
+        let keys = std::array::from_fn(|round| mix(seed, round as u64));
+        Self { keys, n, half: bits.div_ceil(2).max(1) }
+    }
+
+    /// The number at `place`, which must be below `n`.
+    pub fn at(&self, place: u64) -> u64 {
+        debug_assert!(place < self.n, "place {place} of {}", self.n);
+        let mask = (1 << self.half) - 1;
+        let mut number = place;
+        loop {
+            let (mut left, mut right) = (number >> self.half, number & mask);
+            for key in self.keys {
+                (left, right) = (right, left ^ (mix(key, right) & mask));
+            }
+            number = left << self.half | right;
+            if number < self.n {
+                return number;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_computed_order_holds_each_number_once_and_favours_none() {
+        for n in [1, 2, 3, 10, 64, 65, 1000] {
+            let mut order: Vec<u64> = (0..n).map(|place| Permutation::new(7, n).at(place)).collect();
+            order.sort_unstable();
+            assert_eq!(order, (0..n).collect::<Vec<_>>());
+        }
+        let mut first = [0_u32; 10];
+        let mut followed = 0;
+        for seed in 0..10_000 {
+            let order = Permutation::new(seed, 10);
+            first[order.at(3) as usize] += 1;
+            followed += u32::from(order.at(4) == order.at(3) + 1);
+        }
+        // 1,000 ± 30 is one deviation; 9 of 90 pairs follow one another.
+        assert!(first.iter().all(|count| (850..1150).contains(count)), "{first:?}");
+        assert!((850..1150).contains(&followed), "{followed}");
+    }
 
     #[test]
     fn a_permutation_holds_each_number_once() {

@@ -257,6 +257,71 @@ fn a_picture_of_another_size_is_named() {
     }
 }
 
+/// What cannot be read, and what cannot be tokenized; in training, in evaluation, and among what is fitted to.
+#[test]
+fn pictures_that_may_be_skipped_are_replaced_and_named() {
+    let place = image_place();
+    place.write("pictures/train/low/1.png", b"torn");
+    place.write("pictures/train/high/2.png", &png(9, 8));
+    place.write("pictures/test/low/0.png", b"torn too");
+    let line = format!("{} --set data.bad=skip --set train.log_every=1 --out run", image_train());
+    let trained = place.works(&line);
+    let named = ["train/low/1.png", "train/high/2.png", "test/low/0.png"];
+    let info = place.works("info run").out;
+    for name in named {
+        assert_eq!(trained.out.matches(name).count(), 1, "{}", trained.out);
+        assert_eq!(trained.err.matches(name).count(), 1, "{}", trained.err);
+        assert_eq!(info.matches(name).count(), 1, "{info}");
+    }
+    assert!(info.contains("not used: "), "{info}");
+    let eval = place.works("eval run --json");
+    assert!(eval.err.contains("not used: ") && eval.err.contains("test/low/0.png"), "{}", eval.err);
+    place.works("train --resume --out run");
+    for name in ["train/high/0.png", "train/high/1.png", "train/low/0.png", "train/low/2.png"] {
+        place.write(&format!("pictures/{name}"), b"torn");
+    }
+    place.fails(&line.replace("--out run", "--out none"), &["pictures/train/"]);
+}
+
+/// More sources of a task are read with the tokenizer of the first, each with its weight.
+#[test]
+fn more_sources_are_mixed_in() {
+    let place = image_place();
+    (0..3).for_each(|i| place.write(&format!("others/train/low/{i}.png"), &png(8, 8)));
+    (0..2).for_each(|i| place.write(&format!("others/test/low/{i}.png"), &png(8, 8)));
+    place.write("others/train/low/notes.txt", b"n");
+    let more = |path: &str, weight: &str| format!(r#"--set data.more=[{{path="{path}",weight={weight}}}]"#);
+    let ran = place.works(&format!("{} {} --out run", image_train(), more("others", "2")));
+    assert!(ran.err.contains("not used: others/train/low/notes.txt"), "{}", ran.err);
+    place.works("train --resume --out run");
+    let says = ["data.more: the weight of others must be a positive number; found 0"];
+    place.fails_untouched(&format!("{} {}", image_train(), more("others", "0.0")), &says);
+    place.write("others/train/wide/0.png", &png(8, 8));
+    let says = ["is of class \"wide\"; training knows high, low"];
+    place.fails_untouched(&format!("{} {}", image_train(), more("others", "1")), &says);
+    let says = ["train.batch 4", "or a source of it, without a sample"];
+    place.fails(&format!("{} {} --out thin", image_train(), more("pictures", "0.01")), &says);
+}
+
+/// Tokens that are kept are those that would be made.
+#[test]
+fn a_cache_changes_nothing_but_the_time() {
+    let place = image_place();
+    let line = format!("{} --set data.augment={{}}", image_train());
+    place.works(&format!("{line} --out plain"));
+    for run in ["first", "second"] {
+        place.works(&format!("{line} --set data.cache=kept --out {run}"));
+        for file in ["model.safetensors", "state.safetensors"] {
+            let bytes = |run: &str| std::fs::read(place.path(&format!("{run}/{file}"))).unwrap();
+            assert!(bytes("plain") == bytes(run), "{run}/{file}");
+        }
+    }
+    let folders = std::fs::read_dir(place.path("kept")).unwrap();
+    let files =
+        folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum::<usize>();
+    assert_eq!(files, 12, "each of the pictures once");
+}
+
 /// Whatever stops a training, the steps that it has done are saved.
 #[test]
 fn a_bad_validation_picture_costs_no_step() {

@@ -174,6 +174,18 @@ fn every_modality_goes_on_in_the_middle_of_its_augmentation() {
 }
 
 #[test]
+fn a_token_budget_and_a_window_of_samples_go_on_in_the_middle() {
+    let place = Place::new(format!(
+        "train mix {TINY} {MOVING} --set train.batch=8 --set train.batch_tokens=400 --set train.shuffle=16 \
+         --set train.workers=3 --set train.steps=40 --set mix.text.data.path=a.txt --set mix.text.data.context=16"
+    ));
+    let output = place.signalled(&place.start(), "-INT", 8);
+    assert_eq!(output.status.code(), Some(0));
+    assert!((8..40).contains(&place.step()));
+    place.goes_on();
+}
+
+#[test]
 fn killed_at_any_moment_it_goes_on() {
     let place = Place::text();
     let mut line = place.start();

@@ -1,10 +1,12 @@
-//! Speed on standard loads: training, inference, tokenizers, and how cost grows.
+//! Speed on standard loads: training, inference, tokenizers, the loader, and how cost grows.
 //!
 //! Models and samples have the sizes that the field's own code uses on a processor; what runs is the code that
 //! `train`, `generate` and `classify` run.
 
 mod growth;
 mod inference;
+#[cfg(feature = "image")]
+mod loader;
 mod loads;
 mod machine;
 mod tokenizers;
@@ -12,6 +14,8 @@ mod training;
 
 pub use growth::{Growth, growth};
 pub use inference::{Inference, inference};
+#[cfg(feature = "image")]
+pub use loader::{Loading, loading};
 pub use loads::{LOADS, Load};
 pub use machine::{peak_memory, product_rate, read_rate};
 pub use tokenizers::{Tokenizing, tokenizers};
@@ -40,6 +44,8 @@ pub enum BenchError {
     Tokenize(#[from] TokenizeError),
     /// The tensor library.
     Tensor(#[from] candle_core::Error),
+    /// A file could not be written.
+    Io(#[from] std::io::Error),
     /// Threads could not be started.
     Threads(#[from] rayon::ThreadPoolBuildError),
 }

@@ -54,7 +54,7 @@ impl Load {
         for step in 0..steps + WARM_UP {
             let started = Instant::now();
             let Some(batch) = loader.next() else { break };
-            let batch = batch.map_err(TrainError::from)?;
+            let batch = batch.map_err(TrainError::from)?.micro;
             tokens = trainer.train_on(&batch, &mut Silent)?.tokens;
             if step == 0 {
                 flop = batch.iter().map(|batch| flop_of_step(trainer.model(), batch)).sum();

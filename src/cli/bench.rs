@@ -7,7 +7,7 @@ use serde_json::json;
 use smalti::bench::{Growth, LOADS, Load, Measured, growth, inference, product_rate, read_rate, tokenizers};
 use std::process::{Command, Stdio};
 
-/// Measure speed: training on the standard loads, inference, tokenizers, growth with length.
+/// Measure speed: training on the standard loads, inference, tokenizers, the loader, growth with length.
 #[derive(Args)]
 pub struct BenchArgs {
     /// What is measured.
@@ -42,6 +42,9 @@ enum What {
     Inference,
     /// Files to tokens, on one thread.
     Tokenizers,
+    /// Pictures on disk to batches, and how many times as fast as training consumes them.
+    #[cfg(feature = "image")]
+    Loader,
     /// Training steps against the length of a document, the rule and the threads.
     Growth,
 }
@@ -86,6 +89,8 @@ pub fn run(args: BenchArgs) -> Result<()> {
         (None, What::Inference) => print_inference(&args),
         (None, What::Tokenizers) => print_tokenizers(&args),
         (None, What::Growth) => print_growth(&args),
+        #[cfg(feature = "image")]
+        (None, What::Loader) => print_loading(&args),
         (None, _) => {
             let measured = LOADS.iter().map(|load| apart(load, &args)).collect::<Result<Vec<_>>>()?;
             print_loads(&measured, &args)
@@ -181,6 +186,30 @@ fn print_tokenizers(args: &BenchArgs) -> Result<()> {
         &["input", "threads", "bytes", "tokens", "time", "inputs/s", "tokens/s"],
         &rows.collect::<Vec<_>>(),
     );
+    Ok(())
+}
+
+#[cfg(feature = "image")]
+fn print_loading(args: &BenchArgs) -> Result<()> {
+    let (consumed, measured) = smalti::bench::loading(args.steps(), &args.device().open()?)?;
+    if args.json {
+        return print::json(&json!({ "training_samples_per_s": consumed, "loader": measured }));
+    }
+    let rows = measured.iter().map(|m| {
+        vec![
+            m.workers.to_string(),
+            if m.shuffle == 0 { "all".into() } else { m.shuffle.to_string() },
+            format!("{:.0}", m.samples_per_s),
+            format!("{:.1}", m.times_training),
+            format!("{:.1} ms", m.first_ms),
+            format!("{:.1} ms", m.resumed_ms),
+        ]
+    });
+    print::table(
+        &["threads", "shuffled", "samples/s", "times training", "first batch", "in epoch 1,000"],
+        &rows.collect::<Vec<_>>(),
+    );
+    println!("training image-tiny consumes {consumed:.0} samples in a second");
     Ok(())
 }
 

@@ -113,7 +113,7 @@ mod with_all {
 
     fn look(model: &Model, number: usize, name: String, task: &Builtin, splits: &Splits) -> Result<Learned> {
         let (train, valid) = (splits.train.as_ref(), splits.valid.as_ref());
-        let scores = evaluate(model, number, task.as_task().as_ref(), valid, 0, 64)?;
+        let scores = evaluate(model, number, task.as_task().as_ref(), valid, 0, 64, &mut vec![])?;
         let without = baseline(train, valid, 2_000)?;
         let learned = |what, metric: &'static str, look| Learned {
             task: name.clone(),

@@ -70,7 +70,9 @@ pub fn run(args: EvalArgs) -> Result<()> {
     for (number, (named, splits)) in run.splits(&config)?.into_iter().enumerate() {
         let task = named.task.as_task();
         let batch = config.train.batch.max(32);
-        let metrics = evaluate(&model, number, task.as_ref(), splits.valid.as_ref(), args.samples, batch)?;
+        let (valid, mut bad) = (splits.valid.as_ref(), Vec::new());
+        let metrics = evaluate(&model, number, task.as_ref(), valid, args.samples, batch, &mut bad)?;
+        print::not_used(&bad);
         all.insert(named.name, metrics);
     }
     if args.json {

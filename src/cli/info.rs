@@ -18,7 +18,7 @@ use std::path::PathBuf;
 pub struct InfoArgs {
     /// The run folder.
     run: PathBuf,
-    /// Prints one JSON object: settings, tasks, kinds, parameters, step, best, weights.
+    /// Prints one JSON object: settings, tasks, kinds, parameters, step, best, weights, samples not used.
     #[arg(long)]
     json: bool,
 }
@@ -51,10 +51,15 @@ pub fn run(args: InfoArgs) -> Result<()> {
     let best = curves::best(&curves::evaluations(&lines), &loss_weights);
     let logged = lines.iter().filter_map(|line| line["step"].as_u64()).max();
     let step = weights.iter().filter_map(|saved| saved.step).max().max(logged);
+    // Each sample that could not be used is named once, when it was first drawn.
+    let not_used: Vec<&str> = lines.iter().filter_map(|line| line["not_used"].as_str()).collect();
+    let mut about = json(&run, model.as_ref(), step, best.as_ref(), &weights);
+    about["not_used"] = json!(not_used);
     match args.json {
-        true => print::json(&json(&run, model.as_ref(), step, best.as_ref(), &weights)),
+        true => print::json(&about),
         false => {
             show(&run, model.as_ref(), step, best.as_ref(), &weights);
+            not_used.iter().for_each(|problem| println!("not used: {problem}"));
             Ok(())
         }
     }

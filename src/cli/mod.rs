@@ -48,7 +48,7 @@ enum Command {
     Info(info::InfoArgs),
     /// Draw a run's attention rules and its curves.
     Show(show::ShowArgs),
-    /// Measure speed: training on the standard loads, inference, tokenizers, growth with length.
+    /// Measure speed: training on the standard loads, inference, tokenizers, the loader, growth with length.
     Bench(bench::BenchArgs),
     /// One shared model learns four modalities on the data that ships, in a few minutes.
     Demo(demo::DemoArgs),

@@ -26,6 +26,15 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) {
     println!("{table}");
 }
 
+/// Samples that are passed over are said before results, and apart from them.
+pub fn not_used(problems: &[String]) {
+    const SHOWN: usize = 20;
+    problems.iter().take(SHOWN).for_each(|problem| eprintln!("not used: {problem}"));
+    if problems.len() > SHOWN {
+        eprintln!("and {} more are not used", problems.len() - SHOWN);
+    }
+}
+
 /// A number with as many digits as are worth reading.
 pub fn number(x: f64) -> String {
     match x.abs() {

@@ -54,7 +54,11 @@ impl Observer for Progress {
             0 => String::new(),
             n => format!("  {n} skipped (text too long for its slices)"),
         };
-        let message = format!("loss {:.4}  {:.0} tokens/s{skipped}", report.loss, self.tokens_per_s);
+        let bad = match report.bad {
+            0 => String::new(),
+            n => format!("  {n} bad samples replaced"),
+        };
+        let message = format!("loss {:.4}  {:.0} tokens/s{skipped}{bad}", report.loss, self.tokens_per_s);
         if let Some(bar) = &self.bar {
             bar.set_position(report.step);
             bar.set_message(message);

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
 use smalti::config::{self, RunConfig};
+use smalti::data::BadSamples;
 use smalti::run::Run;
 use smalti::train::{Outcome, Trainer};
 use std::path::{Path, PathBuf};
@@ -67,14 +68,29 @@ pub fn run(args: TrainArgs) -> Result<()> {
             "step": outcome.step,
             "stopped": outcome.stopped,
             "metrics": outcome.metrics,
+            "bad": outcome.bad,
         }));
     }
     let rows = outcome.metrics.iter().flat_map(|(task, metrics)| {
         metrics.iter().map(move |(name, value)| vec![task.clone(), name.clone(), print::number(*value)])
     });
     print::table(&["task", "metric", "value"], &rows.collect::<Vec<_>>());
+    show_bad(&outcome.bad);
     println!("{} is at step {}", folder.display(), outcome.step);
     Ok(())
+}
+
+/// What could not be used, each with how often it was drawn.
+fn show_bad(bad: &BadSamples) {
+    if bad.total() == 0 {
+        return;
+    }
+    let mut rows: Vec<Vec<String>> =
+        bad.named().iter().map(|(problem, times)| vec![problem.clone(), times.to_string()]).collect();
+    if bad.others() > 0 {
+        rows.push(vec!["others".into(), bad.others().to_string()]);
+    }
+    print::table(&["not used", "times drawn"], &rows);
 }
 
 /// Trains with a progress bar; Ctrl-C saves and stops.

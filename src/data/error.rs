@@ -17,6 +17,14 @@ pub enum DataError {
     /// A loader thread panicked.
     #[error("a loader thread panicked; its message is above")]
     Worker,
+    /// Samples that cannot be used may be passed over, but there is no end of them.
+    #[error("{tried} samples in a row cannot be used; the last: {last}")]
+    AllBad {
+        /// How many were tried.
+        tried: usize,
+        /// What is wrong with the last of them.
+        last: String,
+    },
     /// There is nothing at a location.
     #[error("{location}: not found; expected {expected}")]
     Missing {

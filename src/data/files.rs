@@ -1,12 +1,16 @@
 //! Files wherever they lie: in a folder, in a `.tar` that is not unpacked, or inside the binary.
 //!
 //! A *location* is a path on disk; a path that goes on into a tar archive (`prompts.tar/hello.wav`), also
-//! into one inside another; or `builtin:` and a path among what ships with the program. A tar archive is
-//! indexed once and its members are read in place. A file named `.gz` is read unpacked.
+//! into one inside another; `builtin:` and a path among what ships with the program; or an address on another machine,
+//! `s3://`, `gs://`, `http://` or `https://`. A tar archive is indexed once and its members are read in place. A file
+//! named `.gz` is read unpacked.
 
 mod archive;
 mod contents;
 mod extent;
+pub mod glob;
+#[cfg(feature = "remote")]
+mod remote;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +20,7 @@ use contents::contents;
 pub(crate) use contents::text;
 use extent::Extent;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -38,6 +42,8 @@ pub struct Files {
 #[derive(Debug)]
 enum Store {
     Folder(PathBuf),
+    /// Each is looked for when it is read.
+    Named,
     /// One for each of `paths`.
     Members(Vec<Extent>),
 }
@@ -68,6 +74,12 @@ impl Files {
     /// A tree of files in memory. Where a path comes twice the last one counts.
     pub fn from_memory(name: &str, files: Vec<(String, Cow<'static, [u8]>)>) -> Self {
         Self::members(name, files.into_iter().map(|(path, bytes)| (path, Extent::memory(bytes))).collect())
+    }
+
+    /// A tree of files that are known by name: each is looked for when it is read.
+    pub(crate) fn named(location: &str, paths: impl Iterator<Item = String>) -> Self {
+        let paths = paths.collect::<BTreeSet<_>>().into_iter().collect();
+        Self { name: location.to_string(), paths, store: Store::Named, skipped: vec![] }
     }
 
     /// Every file's path, parts joined by `/`, sorted.
@@ -104,6 +116,12 @@ impl Files {
         contents(&self.location(path), &self.extent(path)?)
     }
 
+    /// Where a file lies and what changes when it does: its size, and its time of change or its version. `None` where
+    /// that is not known, as for files in memory.
+    pub fn origin(&self, path: &str) -> Option<String> {
+        Some(format!("{}, {}", self.location(path), self.extent(path).ok()?.stamp()?))
+    }
+
     /// The files of a tar archive that is one of these files.
     pub(crate) fn open_member(&self, path: &str) -> Result<Self, DataError> {
         Self::archive(&self.location(path), &self.extent(path)?)
@@ -123,6 +141,10 @@ impl Files {
             Store::Folder(root) => {
                 Extent::open(&root.join(path)).map_err(|e| DataError::io(self.location(path), "a file", e))
             }
+            Store::Named => match locate(&self.location(path), "a file")? {
+                Place::File(file) => Ok(file),
+                Place::Tree(tree) => Err(DataError::IsFolder { location: tree.name }),
+            },
             Store::Members(members) => members.get(at).cloned().ok_or_else(missing),
         }
     }
@@ -240,12 +262,25 @@ pub fn read_text(location: &str) -> Result<String, DataError> {
     text(location, read(location)?)
 }
 
-/// The bytes of a text file from its first to its last, for files that are larger than memory; unpacked where it is
-/// named `.gz`, and without a byte-order mark.
+/// The bytes of a text from its first to its last, for texts that are larger than memory: those of one file, or of all
+/// files that a pattern stands for (see [`glob::expand`]), one behind the other, each on lines of its own. A file is
+/// unpacked where it is named `.gz`, and a byte-order mark is left out.
 ///
 /// # Errors
-/// Those of [`read`], but for damage further on in a `.gz`, which reading finds.
+/// Those of [`read`], but for damage further on in a `.gz` and what is wrong with a file behind the first, which reading
+/// finds; [`DataError::Missing`] where no file matches.
 pub fn open_text(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
+    if !glob::is_pattern(location) {
+        return open_one(location);
+    }
+    let mut files = glob::expand(location)?.into_iter();
+    let Some(first) = files.next() else {
+        return Err(DataError::Missing { location: location.into(), expected: "files that match".into() });
+    };
+    Ok(Box::new(Lined { file: open_one(&first)?, last: b'\n', rest: files }))
+}
+
+fn open_one(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
     let file = match locate(location, "a file")? {
         Place::File(file) => file,
         Place::Tree(_) => return Err(DataError::IsFolder { location: location.to_string() }),
@@ -264,6 +299,37 @@ pub fn open_text(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
     Ok(Box::new(text))
 }
 
+/// Text files one behind the other. Where one does not end its last line, the line is ended before the next file.
+struct Lined {
+    file: Box<dyn Read + Send>,
+    /// The last byte that was read.
+    last: u8,
+    rest: std::vec::IntoIter<String>,
+}
+
+impl Read for Lined {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let n = self.file.read(buffer)?;
+            if n > 0 || buffer.is_empty() {
+                self.last = buffer[..n].last().copied().unwrap_or(self.last);
+                return Ok(n);
+            }
+            let Some(next) = self.rest.next() else { return Ok(0) };
+            self.file = open_one(&next).map_err(std::io::Error::other)?;
+            if std::mem::replace(&mut self.last, b'\n') != b'\n' {
+                buffer[0] = b'\n';
+                return Ok(1);
+            }
+        }
+    }
+}
+
+/// Whether a location lies on another machine.
+pub(crate) fn is_remote(location: &str) -> bool {
+    ["s3://", "gs://", "http://", "https://"].iter().any(|scheme| location.starts_with(scheme))
+}
+
 /// A path below a location.
 pub(crate) fn join(location: &str, path: &str) -> String {
     if location.is_empty() || location.ends_with([':', '/']) {
@@ -276,6 +342,9 @@ fn locate(location: &str, expected: &str) -> Result<Place, DataError> {
     if let Some(rest) = location.strip_prefix(BUILTIN) {
         let files = shipped::files().iter().map(|(path, bytes)| (path.to_string(), Cow::Borrowed(*bytes)));
         return Files::from_memory(BUILTIN, files.collect()).enter(rest, expected);
+    }
+    if is_remote(location) {
+        return locate_remote(location, expected);
     }
     let path = match location.trim_end_matches('/') {
         "" => Path::new(location),
@@ -305,4 +374,38 @@ fn locate(location: &str, expected: &str) -> Result<Place, DataError> {
         return Files::archive(&on_disk.display().to_string(), &file)?.enter(rest, expected);
     }
     Err(DataError::Missing { location: location.to_string(), expected: expected.to_string() })
+}
+
+#[cfg(not(feature = "remote"))]
+fn locate_remote(location: &str, _: &str) -> Result<Place, DataError> {
+    Err(DataError::layout(
+        location,
+        "this build reads no other machine's files; build with the feature `remote`",
+    ))
+}
+
+/// An object, what is in an archive that is one, or all objects below a prefix.
+#[cfg(feature = "remote")]
+fn locate_remote(location: &str, expected: &str) -> Result<Place, DataError> {
+    if !location.ends_with('/')
+        && let Some(file) = remote::open(location)?
+    {
+        return Ok(Place::File(file));
+    }
+    let location = location.trim_end_matches('/');
+    for (at, _) in location.match_indices(".tar/") {
+        let (archive, inside) = location.split_at(at + ".tar".len());
+        if let Some(file) = remote::open(archive)? {
+            return Files::archive(archive, &file)?.enter(inside.trim_start_matches('/'), expected);
+        }
+    }
+    let members = remote::list(location)?;
+    if !members.is_empty() {
+        return Ok(Place::Tree(Files::members(location, members)));
+    }
+    let hint = match location.starts_with("http") && expected.contains("folder") {
+        true => " (a folder cannot be listed over HTTP: name shards as {000..127}.tar, or a manifest)",
+        false => "",
+    };
+    Err(DataError::Missing { location: location.to_string(), expected: format!("{expected}{hint}") })
 }

@@ -4,16 +4,19 @@
 //! - WebDataset shards: tar archives with `000123.jpg` beside `000123.cls`.
 //! - IDX pairs, as MNIST has them: `train-images-idx3-ubyte.gz` beside `train-labels-idx1-ubyte.gz`.
 //! - CIFAR-10's binary batches: `data_batch_1.bin` … and `test_batch.bin`.
+//! - A manifest with the columns `path` and `label`, in any of the formats that [`manifest`](super::manifest) reads.
 
 mod cifar;
 mod class_folders;
 mod idx;
 mod shards;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use crate::data::error::DataError;
-use crate::data::files::{self, Files};
+use crate::data::files::{self, Files, glob};
+use crate::data::manifest::Manifest;
 use std::sync::Arc;
 
 /// The file names that list class names, one a line, in the order of their labels.
@@ -63,10 +66,10 @@ pub struct Entry {
 }
 
 /// Opens a labelled source: a folder, a tar archive, a folder of archives, a pattern of archives
-/// (`train-*.tar`; `*` and `?` in the file name), an IDX file or `builtin:`.
+/// (`train-*.tar`, `train-{000..127}.tar`: see [`glob::expand`]), an IDX file, a manifest, or `builtin:`.
 ///
 /// `split` picks a part by name: the folder `test/`, the archives `test*.tar`, the IDX pair `t10k` (or
-/// `test`). It must be given where there is more than one.
+/// `test`), the rows that have it in the column `split`. It must be given where there is more than one.
 ///
 /// # Errors
 /// [`DataError::Unknown`] for a split that is not there, [`DataError::Layout`] for files that are arranged
@@ -75,8 +78,11 @@ pub fn open(location: &str, split: Option<&str>) -> Result<Labelled, DataError> 
     if let Some(pair) = idx::of_file(location, split)? {
         return Ok(pair);
     }
-    if let Some((folder, pattern)) = pattern(location) {
-        return of_archives(location, folder, shards::matching(folder, pattern)?, split);
+    if glob::is_pattern(location) {
+        return of_archives(location, glob::expand(location)?, split);
+    }
+    if Manifest::is_one(location) {
+        return table::labelled(location, split);
     }
     let tree = Files::open(location)?;
     if let Some(pair) = idx::of_tree(&tree, split)? {
@@ -85,12 +91,16 @@ pub fn open(location: &str, split: Option<&str>) -> Result<Labelled, DataError> 
     if let Some(batches) = cifar::of_tree(&tree, split)? {
         return Ok(batches);
     }
+    if Manifest::is_in(&tree) {
+        return table::labelled(location, split);
+    }
     let (archives, rest): (Vec<_>, Vec<_>) =
         tree.list().iter().cloned().partition(|path| path.ends_with(".tar"));
     if archives.is_empty() {
         return of_tree(Arc::new(tree), split);
     }
-    let mut found = of_archives(location, location, archives, split)?;
+    let archives = archives.iter().map(|path| tree.location(path)).collect();
+    let mut found = of_archives(location, archives, split)?;
     if let Labelled::Files { skipped, .. } = &mut found {
         let rest = rest.into_iter().filter(|path| path != CLASSES);
         skipped.extend(rest.map(|path| (tree.location(&path), "beside the archives, not in one")));
@@ -100,14 +110,9 @@ pub fn open(location: &str, split: Option<&str>) -> Result<Labelled, DataError> 
 }
 
 /// The archives of a split: shards, or a single archive with one folder a class.
-fn of_archives(
-    location: &str,
-    folder: &str,
-    archives: Vec<String>,
-    split: Option<&str>,
-) -> Result<Labelled, DataError> {
+fn of_archives(location: &str, archives: Vec<String>, split: Option<&str>) -> Result<Labelled, DataError> {
     let archives = shards::of_split(location, archives, split)?;
-    let open = |name: &String| Files::open(&files::join(folder, name)).map(Arc::new);
+    let open = |archive: &String| Files::open(archive).map(Arc::new);
     match archives.as_slice() {
         [] => {
             Err(DataError::Missing { location: location.to_string(), expected: "tar archives".to_string() })
@@ -128,9 +133,16 @@ fn of_tree(tree: Arc<Files>, split: Option<&str>) -> Result<Labelled, DataError>
 
 /// The class names in the `classes.txt` of this tree or beside it, if there is one.
 fn class_names(tree: &Files) -> Result<Option<Vec<String>>, DataError> {
-    let folder = tree.name().rfind(['/', ':']).map_or("", |end| tree.name().get(..=end).unwrap_or_default());
-    let location = if tree.contains(CLASSES) { tree.location(CLASSES) } else { files::join(folder, CLASSES) };
-    read_names(&location, false)
+    if tree.contains(CLASSES) {
+        return read_names(&tree.location(CLASSES), false);
+    }
+    class_list(tree.name())
+}
+
+/// The class names in the `classes.txt` beside a file, if there is one.
+fn class_list(beside: &str) -> Result<Option<Vec<String>>, DataError> {
+    let folder = beside.rfind(['/', ':']).map_or("", |end| beside.get(..=end).unwrap_or_default());
+    read_names(&files::join(folder, CLASSES), false)
 }
 
 /// The class names in a file, one a line; `None` where there is no file. Blank lines at the end may be allowed.
@@ -160,12 +172,6 @@ fn read_names(location: &str, blank_end: bool) -> Result<Option<Vec<String>>, Da
 fn is_picture(path: &str) -> bool {
     let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
     PICTURES.iter().any(|known| known.eq_ignore_ascii_case(extension))
-}
-
-/// The folder and the pattern, where a location's file name is one.
-fn pattern(location: &str) -> Option<(&str, &str)> {
-    let (folder, name) = location.rsplit_once('/').unwrap_or((".", location));
-    name.contains(['*', '?']).then_some((folder, name))
 }
 
 /// Names joined for a message, cut where there are many.

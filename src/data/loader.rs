@@ -1,173 +1,239 @@
-//! Which samples make which step's batch, and threads that prepare batches ahead.
+//! Threads that prepare the batches of coming steps.
+//!
+//! Some threads read and tokenize samples, each the draws whose chunk falls to it; one puts them, in the order of their
+//! draws, into batches. So the batches are the same however many threads there are.
 
-use super::{Batch, DataError, Dataset, Layout, collate};
-use crate::random::{mix, permutation};
+use super::{Bad, Batch, DataError, Dataset, Draw, Layout, Sample, Sampler, collate};
+use crate::random::mix;
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{
     Arc,
-    mpsc::{Receiver, sync_channel},
+    mpsc::{Receiver, SyncSender, sync_channel},
 };
 
-/// The order of samples: a pure function of seed and step, so that resuming needs only the step.
+/// What a loader prepares.
 #[derive(Clone, Debug)]
-pub struct Sampler {
-    seed: u64,
-    /// For each task, samples in its data set and samples in each micro-batch.
-    tasks: Vec<(usize, usize)>,
-    /// For each task, the last epoch asked for and its order.
-    orders: Vec<Option<(u64, Vec<u32>)>>,
+pub struct Plan {
+    /// The steps to come.
+    pub steps: Range<u64>,
+    /// The first draw of the first of them.
+    pub draw: u64,
+    /// Micro-batches in a step.
+    pub accumulate: usize,
+    /// The most tokens in a micro-batch, which then holds as many samples as fit. Without, it holds a cycle of the
+    /// sampler's.
+    pub tokens: Option<usize>,
+    /// Threads that read and tokenize samples, one at least.
+    pub workers: usize,
 }
 
-/// One sample to be drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Draw {
-    /// The task's number.
-    pub task: usize,
-    /// The sample's number in the task's data set.
-    pub index: usize,
-    /// Of the sample's random variation.
-    pub seed: u64,
+/// What one step of training reads.
+#[derive(Clone, Debug, Default)]
+pub struct Prepared {
+    /// The micro-batches.
+    pub micro: Vec<Batch>,
+    /// The first draw of the step behind.
+    pub draw: u64,
+    /// What was wrong with samples that were drawn and could not be used, with their locations.
+    pub bad: Vec<String>,
 }
 
-impl Sampler {
-    /// A sampler of tasks with this many samples in all and in each micro-batch.
-    pub fn new(seed: u64, tasks: Vec<(usize, usize)>) -> Self {
-        let orders = vec![None; tasks.len()];
-        Self { seed, tasks, orders }
-    }
-
-    /// The samples of micro-batch `number`. Every epoch of a task visits each of its samples once, in an
-    /// order of its own.
-    pub fn batch(&mut self, number: u64) -> Vec<Draw> {
-        let mut draws = Vec::new();
-        for task in 0..self.tasks.len() {
-            let (samples, share) = self.tasks[task];
-            let seed = mix(self.seed, task as u64);
-            for i in 0..share as u64 {
-                let place = number * share as u64 + i;
-                let (epoch, at) = (place / samples as u64, (place % samples as u64) as usize);
-                let order = &mut self.orders[task];
-                if order.as_ref().is_none_or(|(of, _)| *of != epoch) {
-                    *order = Some((epoch, permutation(mix(seed, epoch), samples)));
-                }
-                let index = order.as_ref().map_or(0, |(_, order)| order[at] as usize);
-                draws.push(Draw { task, index, seed: mix(mix(seed, !place), place) });
-            }
-        }
-        draws
-    }
-}
-
-/// Splits `batch` samples among tasks by weight; the rests go to the largest fractions, the first one first.
-pub fn shares(batch: usize, weights: &[f64]) -> Vec<usize> {
-    let total: f64 = weights.iter().sum();
-    let exact: Vec<f64> = weights.iter().map(|w| batch as f64 * w / total).collect();
-    let mut shares: Vec<usize> = exact.iter().map(|e| e.floor() as usize).collect();
-    let mut by_rest: Vec<usize> = (0..weights.len()).collect();
-    by_rest.sort_by(|&a, &b| exact[b].fract().total_cmp(&exact[a].fract()).then(a.cmp(&b)));
-    let rest = batch.saturating_sub(shares.iter().sum());
-    by_rest.iter().take(rest).for_each(|&task| shares[task] += 1);
-    shares
-}
-
-/// The micro-batches of one step, or what went wrong with them.
-type Prepared = Result<Vec<Batch>, DataError>;
-
-/// Prepares the batches of coming steps on threads of its own, in order.
+/// Prepares the batches of coming steps, in order, on threads of its own, which end when it is dropped.
 pub struct Loader {
-    /// Worker `w` prepares the steps whose number leaves rest `w`.
-    workers: Vec<Receiver<Prepared>>,
-    next: usize,
+    steps: Receiver<Result<Prepared, DataError>>,
     /// Steps to come.
     left: u64,
 }
 
-/// Loader threads: enough to keep one step ahead without taking the cores from the model.
-const WORKERS: usize = 2;
-/// Steps that each worker prepares ahead.
+/// Draws that a thread takes at once.
+const CHUNK: u64 = 8;
+/// Chunks that each thread prepares ahead, and steps that are prepared ahead.
 const AHEAD: usize = 2;
+/// How many samples that cannot be used may follow one another.
+const ATTEMPTS: u64 = 100;
 
 impl Loader {
-    /// Batches of the steps `first..last`, each of `accumulate` micro-batches.
-    pub fn new(
-        layouts: Vec<Layout>,
-        datasets: Vec<Arc<dyn Dataset>>,
-        sampler: Sampler,
-        steps: std::ops::Range<u64>,
-        accumulate: usize,
-    ) -> Self {
+    /// The batches of a plan. The data sets are those that the sampler's draws are of, and none is empty.
+    pub fn new(layouts: Vec<Layout>, datasets: Vec<Arc<dyn Dataset>>, sampler: Sampler, plan: Plan) -> Self {
+        let left = plan.steps.end.saturating_sub(plan.steps.start);
+        // How many samples fill a budget is seen only when they are there.
+        let draws = match plan.tokens {
+            None => left.saturating_mul((sampler.cycle() * plan.accumulate) as u64),
+            Some(_) => u64::MAX,
+        };
+        let end = plan.draw.saturating_add(draws);
+        let (cycle, source) =
+            (sampler.cycle(), Arc::new(Source { layouts, datasets, sampler, tokens: plan.tokens }));
+        let workers = plan.workers.max(1);
         let worker = |w: usize| {
             let (sender, receiver) = sync_channel(AHEAD);
-            let (layouts, datasets, mut sampler) = (layouts.clone(), datasets.clone(), sampler.clone());
-            let steps = steps.clone().skip(w).step_by(WORKERS);
-            std::thread::spawn(move || {
-                for step in steps {
-                    let micro = (0..accumulate as u64).map(|i| sampler.batch(step * accumulate as u64 + i));
-                    let prepared: Prepared =
-                        micro.map(|draws| prepare(&layouts, &datasets, &draws)).collect();
-                    // A closed channel means that training has stopped.
-                    if sender.send(prepared).is_err() {
-                        return;
-                    }
-                }
-            });
+            let (source, first) = (source.clone(), plan.draw + w as u64 * CHUNK);
+            std::thread::spawn(move || source.draw_all(first..end, workers as u64 * CHUNK, &sender));
             receiver
         };
-        let left = steps.end.saturating_sub(steps.start);
-        Self { workers: (0..WORKERS).map(worker).collect(), next: 0, left }
+        let mut packer = Packer {
+            workers: (0..workers).map(worker).collect(),
+            next: 0,
+            chunk: VecDeque::new(),
+            draw: plan.draw,
+            cycle,
+            source,
+        };
+        let (sender, steps) = sync_channel(AHEAD);
+        std::thread::spawn(move || {
+            for _ in 0..left {
+                let step = packer.step(plan.accumulate);
+                let failed = step.is_err();
+                // A closed channel means that training has stopped.
+                if sender.send(step).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Self { steps, left }
     }
 }
 
 impl Iterator for Loader {
-    type Item = Prepared;
+    type Item = Result<Prepared, DataError>;
 
-    fn next(&mut self) -> Option<Prepared> {
+    fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        let prepared = self.workers[self.next].recv();
-        self.next = (self.next + 1) % self.workers.len();
-        // A worker leaves early only by a panic, which has printed its reason.
-        Some(prepared.unwrap_or(Err(DataError::Worker)))
+        // The thread leaves early only by a panic, which has printed its reason.
+        Some(self.steps.recv().unwrap_or(Err(DataError::Worker)))
     }
 }
 
-fn prepare(layouts: &[Layout], datasets: &[Arc<dyn Dataset>], draws: &[Draw]) -> Result<Batch, DataError> {
-    let sample = |draw: &Draw| {
-        let mut sample = datasets[draw.task].sample(draw.index, Some(draw.seed))?;
-        sample.id = mix(sample.id, draw.task as u64);
-        Ok((draw.task, sample))
-    };
-    collate(layouts, &draws.iter().map(sample).collect::<Result<Vec<_>, DataError>>()?)
+/// Where samples come from.
+struct Source {
+    layouts: Vec<Layout>,
+    datasets: Vec<Arc<dyn Dataset>>,
+    sampler: Sampler,
+    tokens: Option<usize>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A sample that was drawn.
+struct Drawn {
+    task: usize,
+    sample: Sample,
+    /// What was wrong with those that should have been in its place.
+    bad: Vec<String>,
+}
 
-    #[test]
-    fn an_epoch_visits_each_sample_once() {
-        let mut sampler = Sampler::new(5, vec![(10, 4), (3, 1)]);
-        let draws: Vec<Draw> = (0..5).flat_map(|number| sampler.batch(number)).collect();
-        let mut first: Vec<usize> = draws.iter().filter(|d| d.task == 0).map(|d| d.index).collect();
-        let mut second = first.split_off(10);
-        first.sort_unstable();
-        second.sort_unstable();
-        assert_eq!(first, (0..10).collect::<Vec<_>>());
-        assert_eq!(second, (0..10).collect::<Vec<_>>());
-    }
+type Chunk = VecDeque<Result<Drawn, DataError>>;
 
-    #[test]
-    fn any_step_can_be_asked_for_alone() {
-        let sampler = Sampler::new(5, vec![(7, 3), (4, 2)]);
-        let mut through = sampler.clone();
-        let all: Vec<_> = (0..9).map(|number| through.batch(number)).collect();
-        for number in [8, 0, 4] {
-            assert_eq!(sampler.clone().batch(number), all[number as usize]);
+impl Source {
+    /// Sends the first chunk of some draws, and those that begin `every` draws apart behind it.
+    fn draw_all(&self, draws: Range<u64>, every: u64, sender: &SyncSender<Chunk>) {
+        let mut first = draws.start;
+        while first < draws.end {
+            let chunk = (first..first.saturating_add(CHUNK).min(draws.end)).map(|number| self.draw(number));
+            if sender.send(chunk.collect()).is_err() {
+                return;
+            }
+            first = first.saturating_add(every);
         }
     }
 
-    #[test]
-    fn shares_add_up() {
-        assert_eq!(shares(10, &[1.0, 1.0, 1.0]), [4, 3, 3]);
-        assert_eq!(shares(8, &[3.0, 1.0]), [6, 2]);
-        assert_eq!(shares(1, &[0.2, 0.8]), [0, 1]);
+    /// The sample of draw `number`, or the first in its place that can be used.
+    fn draw(&self, number: u64) -> Result<Drawn, DataError> {
+        let mut bad = Vec::new();
+        loop {
+            let draw = self.sampler.draw(number, bad.len() as u64);
+            match self.sample(&draw) {
+                Ok(sample) => return Ok(Drawn { task: draw.task, sample, bad }),
+                Err(error) if self.datasets[draw.task].bad() == Bad::Fail => return Err(error),
+                Err(error) => bad.push(error.to_string()),
+            }
+            if bad.len() as u64 == ATTEMPTS {
+                return Err(DataError::AllBad { tried: bad.len(), last: bad.pop().unwrap_or_default() });
+            }
+        }
+    }
+
+    fn sample(&self, draw: &Draw) -> Result<Sample, DataError> {
+        let mut sample = self.datasets[draw.task].sample(draw.index, Some(draw.seed))?;
+        let tokens = n_tokens(&sample);
+        if let Some(most) = self.tokens.filter(|most| tokens > *most) {
+            let problem = format!("has {tokens} tokens; train.batch_tokens is {most}");
+            return Err(DataError::Sample {
+                task: self.layouts[draw.task].task.clone(),
+                id: draw.index as u64,
+                problem,
+            });
+        }
+        sample.id = mix(sample.id, draw.task as u64);
+        Ok(sample)
     }
 }
+
+/// Tokens over all streams.
+fn n_tokens(sample: &Sample) -> usize {
+    sample.inputs.iter().map(|(_, tokens)| tokens.len()).sum()
+}
+
+/// Puts samples into batches, in the order of their draws.
+struct Packer {
+    /// Worker `w` sends the chunks whose number, counted from the first draw, leaves rest `w`.
+    workers: Vec<Receiver<Chunk>>,
+    /// Whose chunk is next.
+    next: usize,
+    /// What is left of the last chunk.
+    chunk: Chunk,
+    /// The draw that the next sample is of.
+    draw: u64,
+    cycle: usize,
+    source: Arc<Source>,
+}
+
+impl Packer {
+    fn step(&mut self, accumulate: usize) -> Result<Prepared, DataError> {
+        let mut step = Prepared::default();
+        for _ in 0..accumulate {
+            let samples = match self.source.tokens {
+                None => (0..self.cycle).map(|_| self.take(&mut step.bad)).collect::<Result<Vec<_>, _>>()?,
+                Some(most) => self.fill(most, &mut step.bad)?,
+            };
+            step.micro.push(collate(&self.source.layouts, &samples)?);
+        }
+        step.draw = self.draw;
+        Ok(step)
+    }
+
+    /// The next sample, with the number of its task.
+    fn take(&mut self, bad: &mut Vec<String>) -> Result<(usize, Sample), DataError> {
+        self.peek()?;
+        let drawn = self.chunk.pop_front().unwrap_or(Err(DataError::Worker))?;
+        self.draw += 1;
+        bad.extend(drawn.bad);
+        Ok((drawn.task, drawn.sample))
+    }
+
+    /// The samples that come next, as many as have `most` tokens together. Each of them has no more.
+    fn fill(&mut self, most: usize, bad: &mut Vec<String>) -> Result<Vec<(usize, Sample)>, DataError> {
+        let (mut samples, mut left) = (Vec::new(), most);
+        loop {
+            // An error is of the batch that its sample would be part of.
+            let tokens = self.peek()?.as_ref().map_or(1, |drawn| n_tokens(&drawn.sample).max(1));
+            if tokens > left {
+                return Ok(samples);
+            }
+            left -= tokens;
+            samples.push(self.take(bad)?);
+        }
+    }
+
+    /// What comes next.
+    fn peek(&mut self) -> Result<&Result<Drawn, DataError>, DataError> {
+        if self.chunk.is_empty() {
+            // A thread leaves early only by a panic, which has printed its reason.
+            self.chunk = self.workers[self.next].recv().map_err(|_| DataError::Worker)?;
+            self.next = (self.next + 1) % self.workers.len();
+        }
+        self.chunk.front().ok_or(DataError::Worker)
+    }
+}
+
+#[cfg(test)]
+mod tests;

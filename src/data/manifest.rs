@@ -1,9 +1,17 @@
 //! Manifests: tables that name files and say what is in them.
 //!
-//! A manifest is a `.tsv`: a header, then one row a line, fields parted by tabs, without quoting. `path`
-//! (relative to the manifest) and `text` must be there; other columns can be used to [`Filter`] rows.
+//! A manifest is a table in one of four formats:
+//!
+//! - `.tsv`: a header, then a row a line, fields parted by tabs, without quoting;
+//! - `.csv`: the same with commas, fields quoted where they hold one;
+//! - `.jsonl` or `.ndjson`: a JSON object a line, all with the same keys;
+//! - `.parquet`: columns of texts and numbers, plain or packed by snappy or zstd.
+//!
+//! The column `path`, relative to the manifest, must be there; what else must be is for who opens it to say. Other
+//! columns can be used to [`Filter`] rows.
 
 mod filter;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -14,9 +22,10 @@ use crate::data::files::{self, Files, join};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use table::Parsed;
 
-/// The manifest of a folder or archive.
-const MANIFEST: &str = "manifest.tsv";
+/// The name, without its ending, of the manifest of a folder or archive.
+const MANIFEST: &str = "manifest";
 /// The column that names files, and the one that says what is in them.
 const PATH: &str = "path";
 const TEXT: &str = "text";
@@ -43,18 +52,27 @@ struct Table {
     columns: Vec<String>,
     base: Base,
     /// The archives beside the manifest, by the folder that each stands for.
-    archives: BTreeMap<String, Files>,
+    archives: BTreeMap<String, Arc<Files>>,
 }
 
 /// What paths are relative to.
 #[derive(Debug)]
 enum Base {
     Folder(String),
-    Tree(Files),
+    Tree(Arc<Files>),
 }
 
 impl Manifest {
-    /// Opens a `.tsv` file, or the `manifest.tsv` of a folder or tar archive.
+    /// Opens a table of files and what they say: a file, or the `manifest.tsv` (or `.csv`, `.jsonl`, `.ndjson`,
+    /// `.parquet`) of a folder or tar archive. The columns `path` and `text` must be there.
+    ///
+    /// # Errors
+    /// Those of [`with`](Self::with).
+    pub fn open(location: &str) -> Result<Self, DataError> {
+        Self::with(location, &[TEXT])
+    }
+
+    /// Opens a table in which `path` and these columns must be.
     ///
     /// Where paths begin with a folder `recordings/` and `recordings.tar` stands beside the manifest,
     /// files that are not in the folder are looked for in the archive, under their whole path or without
@@ -64,28 +82,43 @@ impl Manifest {
     /// [`DataError::Missing`], [`DataError::Empty`]; [`DataError::Format`] for a table that is not UTF-8,
     /// lacks a column, has one twice or has a row of another length (with its line number);
     /// [`DataError::Path`] for a path that leads out of the manifest's folder.
-    pub fn open(location: &str) -> Result<Self, DataError> {
-        let (folder, name) = match location.rfind(['/', ':']).map_or(0, |end| end + 1) {
-            start if location.ends_with(".tsv") => location.split_at_checked(start).unwrap_or(("", location)),
-            _ => (location, MANIFEST),
+    pub fn with(location: &str, required: &[&str]) -> Result<Self, DataError> {
+        let start = location.rfind(['/', ':']).map_or(0, |end| end + 1);
+        let (folder, name) = match table::extension(location) {
+            Some(_) => location.split_at_checked(start).unwrap_or(("", location)),
+            None => (location, ""),
         };
-        let (base, location) = (Base::open(folder)?, join(folder, name));
-        let text = base.read(name).and_then(|bytes| files::text(&location, bytes))?;
-        let (columns, rows) = parse(&location, &text)?;
-        let folders: BTreeSet<&str> =
-            rows.iter().filter_map(|row| Some(row.path.split_once('/')?.0)).collect();
+        let base = Base::open(folder)?;
+        let name = if name.is_empty() { base.manifest(folder)? } else { name.to_string() };
+        let location = join(folder, &name);
+        let Parsed { columns, rows } = table::parse(&location, base.read(&name)?)?;
+        let paths = paths(&location, &columns, required, &rows)?;
+        let folders: BTreeSet<&str> = paths.iter().filter_map(|path| Some(path.split_once('/')?.0)).collect();
         let mut archives = BTreeMap::new();
         for folder in folders {
             if let Some(files) = base.archive(folder)? {
-                archives.insert(folder.to_string(), files);
+                archives.insert(folder.to_string(), Arc::new(files));
             }
         }
         let table = Arc::new(Table { location, columns, base, archives });
-        let rows = rows
-            .into_iter()
-            .map(|Parsed { path, fields }| Row { table: table.clone(), path, fields })
-            .collect();
+        let rows = paths.into_iter().zip(rows);
+        let rows = rows.map(|(path, fields)| Row { table: table.clone(), path, fields }).collect();
         Ok(Self { table, rows })
+    }
+
+    /// Whether a location names a manifest, by its ending.
+    pub fn is_one(location: &str) -> bool {
+        table::extension(location).is_some()
+    }
+
+    /// Whether there is a manifest in a tree.
+    pub(crate) fn is_in(tree: &Files) -> bool {
+        names().any(|name| tree.contains(&name))
+    }
+
+    /// The trees that hold the files of these rows, and for each row its tree and its path there.
+    pub(crate) fn places(&self, rows: &[&Row]) -> (Vec<Arc<Files>>, Vec<(usize, String)>) {
+        self.table.places(rows)
     }
 
     /// The location of the table.
@@ -121,6 +154,30 @@ impl Manifest {
     }
 }
 
+impl Table {
+    /// The trees that hold the files of these rows, and for each row its tree and its path there.
+    fn places(&self, rows: &[&Row]) -> (Vec<Arc<Files>>, Vec<(usize, String)>) {
+        let Self { base, archives, .. } = self;
+        let here = match base {
+            Base::Folder(folder) => Arc::new(Files::named(folder, rows.iter().map(|row| row.path.clone()))),
+            Base::Tree(tree) => tree.clone(),
+        };
+        let in_archive = |row: &Row| {
+            let (folder, rest) = row.path.split_once('/')?;
+            let number = archives.keys().position(|known| known == folder)?;
+            let path = [rest, &row.path].into_iter().find(|path| archives[folder].contains(path))?;
+            let beside = match base {
+                Base::Folder(folder) => Path::new(&join(folder, &row.path)).exists(),
+                Base::Tree(tree) => tree.contains(&row.path),
+            };
+            (!beside).then(|| (1 + number, path.to_string()))
+        };
+        let places = rows.iter().map(|row| in_archive(row).unwrap_or_else(|| (0, row.path.clone())));
+        let places = places.collect();
+        (std::iter::once(here).chain(archives.values().cloned()).collect(), places)
+    }
+}
+
 impl Row {
     /// The file's path, relative to the manifest.
     pub fn path(&self) -> &str {
@@ -144,6 +201,13 @@ impl Row {
     pub fn get(&self, column: &str) -> Option<&str> {
         let at = self.table.columns.iter().position(|known| known == column)?;
         self.fields.get(at).map(String::as_str)
+    }
+
+    /// Where the file lies and what changes when it does; `None` where that is not known.
+    pub(crate) fn origin(&self) -> Option<String> {
+        let (trees, places) = self.table.places(&[self]);
+        let (tree, path) = places.first()?;
+        trees.get(*tree)?.origin(path)
     }
 
     /// The file's bytes.
@@ -175,16 +239,39 @@ impl Row {
 impl Base {
     fn open(location: &str) -> Result<Self, DataError> {
         let on_disk = if location.is_empty() { "." } else { location };
-        if Path::new(on_disk).is_dir() {
+        if Path::new(on_disk).is_dir() || files::is_remote(location) {
             return Ok(Self::Folder(location.to_string()));
         }
-        Files::open(location).map(Self::Tree)
+        Files::open(location).map(|tree| Self::Tree(Arc::new(tree)))
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>, DataError> {
         match self {
             Self::Folder(folder) => files::read(&join(folder, path)),
             Self::Tree(tree) => tree.read(path),
+        }
+    }
+
+    /// The file name of the manifest that is here; `folder` names the place in errors.
+    fn manifest(&self, folder: &str) -> Result<String, DataError> {
+        let mut found = Vec::new();
+        for name in names() {
+            let here = match self {
+                Self::Folder(folder) => files::is_file(&join(folder, &name))?,
+                Self::Tree(tree) => tree.contains(&name),
+            };
+            found.extend(here.then_some(name));
+        }
+        match found.len() {
+            0 => Err(DataError::Missing {
+                location: join(folder, "manifest.tsv"),
+                expected: "it or a manifest.csv, .jsonl, .ndjson or .parquet".into(),
+            }),
+            1 => Ok(found.remove(0)),
+            _ => Err(DataError::layout(
+                folder,
+                format!("holds several manifests; name one: {}", found.join(", ")),
+            )),
         }
     }
 
@@ -201,35 +288,31 @@ impl Base {
     }
 }
 
-/// A row before it has a table.
-struct Parsed {
-    path: String,
-    fields: Vec<String>,
+/// The file names of manifests in folders and archives.
+fn names() -> impl Iterator<Item = String> {
+    table::EXTENSIONS.iter().map(|extension| format!("{MANIFEST}.{extension}"))
 }
 
-fn parse(location: &str, text: &str) -> Result<(Vec<String>, Vec<Parsed>), DataError> {
-    let damaged = |problem: String| DataError::format(location, "a manifest", problem);
-    let mut lines = text.lines();
-    let columns: Vec<String> = lines.next().unwrap_or_default().split('\t').map(str::to_string).collect();
-    let place = |name: &str| columns.iter().position(|column| column == name);
-    if let Some((_, twice)) = columns.iter().enumerate().find(|(i, column)| place(column) != Some(*i)) {
-        return Err(damaged(format!("the column {twice:?} is there twice")));
-    }
-    let lacks = |name: &str| damaged(format!("no column {name:?}; there is {}", columns.join(", ")));
-    let path_column = place(PATH).ok_or_else(|| lacks(PATH))?;
-    place(TEXT).ok_or_else(|| lacks(TEXT))?;
-    let mut rows = Vec::new();
-    for (line, text) in (2..).zip(lines) {
-        let fields: Vec<String> = text.split('\t').map(str::to_string).collect();
-        if fields.len() != columns.len() {
-            let (found, expected) = (fields.len(), columns.len());
-            return Err(damaged(format!("line {line} has {found} fields; the header has {expected}")));
-        }
-        let path = fields.get(path_column).map(String::as_str).unwrap_or_default();
-        rows.push(Parsed { path: contained(&format!("{location}, line {line}"), path)?, fields });
-    }
+/// The rows' paths, where the columns that must be there are.
+fn paths(
+    location: &str,
+    columns: &[String],
+    required: &[&str],
+    rows: &[Vec<String>],
+) -> Result<Vec<String>, DataError> {
+    let place = |name: &str| {
+        let missing = || format!("no column {name:?}; there is {}", columns.join(", "));
+        let at = columns.iter().position(|column| column == name);
+        at.ok_or_else(|| DataError::format(location, "a manifest", missing()))
+    };
+    let path = place(PATH)?;
+    required.iter().try_for_each(|name| place(name).map(drop))?;
     if rows.is_empty() {
         return Err(DataError::Empty { location: location.to_string(), expected: "rows below the header" });
     }
-    Ok((columns, rows))
+    let named = |(i, row): (usize, &Vec<String>)| {
+        let path = row.get(path).map_or("", String::as_str);
+        contained(&format!("{location}, row {}", i + 1), path)
+    };
+    rows.iter().enumerate().map(named).collect()
 }

@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows what is inside a picture or a recording; that is the modality crates' part.
 
+mod bad;
+mod cache;
 mod collate;
 pub mod error;
 pub mod files;
@@ -11,12 +13,18 @@ pub mod made;
 pub mod manifest;
 pub mod recipes;
 mod sample;
+mod sampler;
 pub mod shipped;
+mod sources;
 #[cfg(test)]
 mod testing;
 
+pub use bad::{Bad, BadSamples, first};
+pub use cache::Cached;
 pub use collate::{Batch, HeadBatch, KindBatch, Layout, ReadRows, Targets, TokenBatch, collate};
 pub use error::DataError;
-pub use files::{Files, open_text, read, read_text};
-pub use loader::{Draw, Loader, Sampler, shares};
+pub use files::{Files, glob, open_text, read, read_text};
+pub use loader::{Loader, Plan, Prepared};
 pub use sample::{Dataset, Sample, Stream, Target};
+pub use sampler::{Draw, Lane, Sampler, shares};
+pub use sources::Sources;

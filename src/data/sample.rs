@@ -1,6 +1,6 @@
 //! One training example as plain data: inputs, targets and an identity.
 
-use super::DataError;
+use super::{Bad, DataError};
 use serde::{Deserialize, Serialize};
 use smalti_contract::Tokens;
 
@@ -26,7 +26,7 @@ pub struct Sample {
 }
 
 /// What a head should say.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Target {
     /// An id for each token that the head reads. A token of weight 0 is not asked.
     Ids {
@@ -92,4 +92,30 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// A [`DataError`] that names the file.
     fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError>;
+
+    /// What becomes of a sample that cannot be had.
+    fn bad(&self) -> Bad {
+        Bad::Fail
+    }
+
+    /// Whether a seed makes another sample; where it does not, a sample can be kept for training too.
+    fn varies(&self) -> bool {
+        true
+    }
+
+    /// What tells sample `index` from every other, and from itself when its source has changed: the source's location,
+    /// size and time of change. `None` where that is not known; such a sample is never kept.
+    fn origin(&self, _index: usize) -> Option<String> {
+        None
+    }
+
+    /// Files of its source that are not used and that its task does not know of, each with the reason.
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &[]
+    }
+
+    /// The stretches of samples that training shuffles each by itself: how many samples, and their weight in the draws.
+    fn lanes(&self) -> Vec<(usize, f64)> {
+        vec![(self.len(), 1.0)]
+    }
 }

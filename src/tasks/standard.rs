@@ -1,7 +1,13 @@
 //! One file of each modality and a tokenizer for it: what `smalti bench tokenizers` measures.
 
+#[cfg(feature = "image")]
+use super::TaskConfig;
 use super::TaskError;
+#[cfg(feature = "image")]
+use crate::data::DataError;
 use smalti_contract::AnyTokenizer;
+#[cfg(feature = "image")]
+use std::path::Path;
 
 /// A file's bytes and what makes tokens of them.
 pub struct StandardInput {
@@ -80,6 +86,51 @@ fn patches() -> Result<StandardInput, TaskError> {
     let tokenizer = ImageTokenizer::new(ImageConfig::imagenet(16, 256, 224))?;
     let what = "JPEG of 500×375, shorter side to 256, to 16×16 patches of the middle 224×224";
     Ok(StandardInput { what, bytes: write_jpeg(&image, 90)?, tokenizer: Box::new(tokenizer) })
+}
+
+/// Writes WebDataset shards of JPEGs of 32×32 pixels into a folder, `shards` of `each`, and gives the settings of a task
+/// that makes 64 patches of 48 numbers of each of them: the size of the standard load image-tiny.
+///
+/// # Errors
+/// Where a file cannot be written.
+#[cfg(feature = "image")]
+pub fn standard_pictures(folder: &Path, shards: usize, each: usize) -> Result<TaskConfig, TaskError> {
+    use smalti_image::{Image, write_jpeg};
+    const DIFFERENT: usize = 100;
+    let picture = |number: usize| {
+        let pixel = |i: usize| {
+            let (x, y, c) = ((i / 3 % 32) as f32, (i / 96) as f32, (i % 3) as f32);
+            let phase = number as f32 * 0.37;
+            (127.0 + 60.0 * (x * 0.3 + c + phase).sin() + 50.0 * (y * 0.41 + phase).cos()) as u8
+        };
+        write_jpeg(&Image::new(32, 32, 3, (0..32 * 32 * 3).map(pixel).collect())?, 90)
+    };
+    let pictures = (0..DIFFERENT).map(picture).collect::<Result<Vec<_>, _>>()?;
+    for shard in 0..shards {
+        let path = folder.join(format!("train-{shard:04}.tar"));
+        let failed = |source| DataError::Io { location: path.display().to_string(), source };
+        let file = std::io::BufWriter::new(std::fs::File::create(&path).map_err(failed)?);
+        let mut tar = tar::Builder::new(file);
+        for number in 0..each {
+            let label = (number % 10).to_string();
+            for (extension, bytes) in [("cls", label.as_bytes()), ("jpg", &pictures[number % DIFFERENT][..])]
+            {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(bytes.len() as u64);
+                header.set_mode(0o644);
+                let name = format!("{shard:04}-{number:06}.{extension}");
+                tar.append_data(&mut header, name, bytes).map_err(failed)?;
+            }
+        }
+        tar.into_inner().map_err(failed)?.into_inner().map_err(|e| failed(e.into_error()))?;
+    }
+    Ok(TaskConfig::Image(super::image::ImageTaskConfig {
+        path: folder.join("train-*.tar").display().to_string(),
+        channels: 3,
+        patch: 4,
+        holdout: 0.01,
+        ..Default::default()
+    }))
 }
 
 #[cfg(feature = "audio")]

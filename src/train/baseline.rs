@@ -1,7 +1,7 @@
 //! What can be said without looking at the input: the score to beat.
 
 use super::{Metrics, TrainError};
-use crate::data::{Dataset, Target};
+use crate::data::{Bad, Dataset, Target};
 use std::collections::BTreeMap;
 
 /// The metrics of always saying what is most common in training, on up to `limit` samples of either set, spread
@@ -48,11 +48,15 @@ pub fn baseline(train: &dyn Dataset, valid: &dyn Dataset, limit: usize) -> Resul
     Ok(metrics)
 }
 
-/// The first samples alone may be of a single class, where each class has a folder.
+/// Samples that may be skipped are. The first samples alone may be of a single class, where each class has a folder.
 fn targets(dataset: &dyn Dataset, limit: usize) -> impl Iterator<Item = Result<Target, TrainError>> + '_ {
     let len = dataset.len();
     let n = if limit == 0 { len } else { limit.min(len) };
-    (0..n).map(move |i| Ok(dataset.sample(i * len / n, None)?.target))
+    (0..n).filter_map(move |i| match (dataset.sample(i * len / n, None), dataset.bad()) {
+        (Ok(sample), _) => Some(Ok(sample.target)),
+        (Err(_), Bad::Skip) => None,
+        (Err(error), Bad::Fail) => Some(Err(error.into())),
+    })
 }
 
 #[cfg(test)]

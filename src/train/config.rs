@@ -14,6 +14,14 @@ pub struct TrainConfig {
     pub epochs: f64,
     /// Documents in a micro-batch; a mix splits them among its tasks by weight.
     pub batch: usize,
+    /// The most tokens in a micro-batch, which holds as many documents as fit; 0 for `batch` documents. A mix still
+    /// keeps its weights over every `batch` documents.
+    pub batch_tokens: usize,
+    /// How many neighbouring samples are shuffled among themselves, in runs that come in any order; 0 for all of an
+    /// epoch. Data on a network or a slow disk are read in long stretches where it is, say, 10,000.
+    pub shuffle: usize,
+    /// Threads that read and tokenize samples. The batches are the same for any number.
+    pub workers: usize,
     /// Micro-batches whose gradients are summed into one step.
     pub accumulate: usize,
     /// Highest learning rate.
@@ -46,6 +54,9 @@ pub struct TrainConfig {
     pub log_every: u64,
 }
 
+/// Fewer samples could not be put together from several places.
+const LEAST_SHUFFLE: usize = 16;
+
 /// Settings that cannot work together.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("train.{setting}: {problem}")]
@@ -63,6 +74,9 @@ impl Default for TrainConfig {
             steps: 1000,
             epochs: 0.0,
             batch: 32,
+            batch_tokens: 0,
+            shuffle: 0,
+            workers: 2,
             accumulate: 1,
             learning_rate: 1e-3,
             min_learning_rate: 1e-4,
@@ -98,6 +112,18 @@ impl TrainConfig {
         }
         if self.log_every == 0 {
             return refuse("log_every", at_least_one.into());
+        }
+        if self.workers == 0 {
+            return refuse("workers", at_least_one.into());
+        }
+        if (1..LEAST_SHUFFLE).contains(&self.shuffle) {
+            let problem = format!("must be 0 or at least {LEAST_SHUFFLE}; found {}", self.shuffle);
+            return refuse("shuffle", problem);
+        }
+        if self.batch_tokens > 0 && self.steps == 0 {
+            let problem =
+                "leaves open how many batches an epoch is; set train.steps in place of train.epochs";
+            return refuse("batch_tokens", problem.into());
         }
         if (self.steps == 0) == (self.epochs == 0.0) {
             let problem =
@@ -153,6 +179,16 @@ mod tests {
         assert!(rates[..=10].is_sorted() && rates[10..].is_sorted_by(|a, b| a >= b));
         assert!((rates[10] - 1e-3).abs() < 1e-12 && (rates[100] - 1e-4).abs() < 1e-12);
         assert!((rates[55] - 5.5e-4).abs() < 1e-12, "half way down the cosine: {}", rates[55]);
+    }
+
+    #[test]
+    fn what_a_loader_cannot_do_is_refused() {
+        let budget = TrainConfig { steps: 0, epochs: 1.0, batch_tokens: 100, ..TrainConfig::default() };
+        assert_eq!(budget.validate().unwrap_err().setting, "batch_tokens");
+        let one = TrainConfig { shuffle: 1, ..TrainConfig::default() };
+        assert_eq!(one.validate().unwrap_err().problem, "must be 0 or at least 16; found 1");
+        let none = TrainConfig { workers: 0, ..TrainConfig::default() };
+        assert_eq!(none.validate().unwrap_err().setting, "workers");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How good a model is at one of its tasks.
 
 use super::TrainError;
-use crate::data::{Dataset, Targets, collate};
+use crate::data::{Bad, Dataset, Targets, collate};
 use crate::head::Says;
 use crate::model::Model;
 use crate::ops::{Value, ctc};
@@ -18,9 +18,11 @@ pub type Metrics = BTreeMap<String, f64>;
 /// `loss` is the mean loss without label smoothing. `accuracy` is the share of right classes, ids or actions;
 /// `wer` and `cer` are word and character errors over the words and characters that should have been found.
 /// `bits_per_byte` is the loss of all next tokens, in bits, over the bytes of the text that they are.
+/// Samples that cannot be used are left out where the data set may skip them, and what is wrong with them is added to
+/// `bad`.
 ///
 /// # Errors
-/// Where a sample cannot be read, or there is none.
+/// Where a sample cannot be read and may not be skipped, or none is left.
 pub fn evaluate(
     model: &Model,
     number: usize,
@@ -28,18 +30,27 @@ pub fn evaluate(
     dataset: &dyn Dataset,
     limit: usize,
     batch: usize,
+    bad: &mut Vec<String>,
 ) -> Result<Metrics, TrainError> {
     let samples = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
     if samples == 0 {
         return Err(TrainError::NoSamples { task: task.spec().name.clone() });
     }
-    let mut tally = Tally::default();
+    let (mut tally, bad_before) = (Tally::default(), bad.len());
     for start in (0..samples).step_by(batch) {
         let indices = start..(start + batch).min(samples);
-        let drawn = indices
+        let mut drawn = Vec::with_capacity(indices.len());
+        for i in indices {
             // Data sets often lie class by class: the first of them are no sample of the whole.
-            .map(|i| Ok((number, dataset.sample(i * dataset.len() / samples, None)?)))
-            .collect::<Result<Vec<_>, TrainError>>()?;
+            match (dataset.sample(i * dataset.len() / samples, None), dataset.bad()) {
+                (Ok(sample), _) => drawn.push((number, sample)),
+                (Err(error), Bad::Skip) => bad.push(error.to_string()),
+                (Err(error), Bad::Fail) => return Err(error.into()),
+            }
+        }
+        if drawn.is_empty() {
+            continue;
+        }
         let batch = collate(model.layouts(), &drawn)?;
         for (read, output) in batch.heads.iter().zip(model.outputs(&batch)?) {
             let head = &model.heads()[read.task];
@@ -60,6 +71,13 @@ pub fn evaluate(
                 _ => {}
             }
         }
+    }
+    if bad.len() - bad_before == samples {
+        return Err(TrainError::NoneUsable {
+            task: task.spec().name.clone(),
+            samples,
+            last: bad.last().cloned().unwrap_or_default(),
+        });
     }
     if tally.weight == 0.0 {
         return Err(TrainError::NothingFits { task: task.spec().name.clone(), samples });

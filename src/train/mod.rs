@@ -44,9 +44,20 @@ pub enum TrainError {
         /// The task's name.
         task: String,
     },
+    /// Samples may be skipped, but not one can be used.
+    #[error("task {task}: none of {samples} samples can be used; the last: {last}")]
+    NoneUsable {
+        /// The task's name.
+        task: String,
+        /// Samples that were tried.
+        samples: usize,
+        /// What is wrong with the last of them.
+        last: String,
+    },
     /// A mix has tasks that would never be drawn.
     #[error(
-        "train.batch {batch} leaves task {task} without a sample in a batch; raise the batch or its weight"
+        "train.batch {batch} leaves task {task}, or a source of it, without a sample in a batch; raise the batch or \
+         its weight"
     )]
     NoShare {
         /// The task's name.

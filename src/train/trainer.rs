@@ -3,7 +3,9 @@
 use super::{
     Metrics, MetricsLog, Optimizer, SaveError, TrainConfig, TrainError, audit, checkpoint, evaluate, norm,
 };
-use crate::data::{Batch, Dataset, Loader, Sampler, Targets, collate, shares};
+use crate::data::{
+    BadSamples, Batch, Dataset, Lane, Loader, Plan, Prepared, Sampler, Targets, collate, first, shares,
+};
 use crate::head::Says;
 use crate::model::Model;
 use crate::ops::{Gradients, backward};
@@ -60,6 +62,8 @@ pub struct StepReport {
     pub tokens_per_s: f64,
     /// Documents left out so far because their labels cannot fit their tokens (CTC).
     pub skipped: u64,
+    /// Samples drawn so far that could not be used; others took their places.
+    pub bad: u64,
 }
 
 /// Who looks on while a model is trained.
@@ -86,6 +90,8 @@ pub struct Outcome {
     pub stopped: bool,
     /// The metrics of the last evaluation.
     pub metrics: BTreeMap<String, Metrics>,
+    /// The samples that could not be used.
+    pub bad: BadSamples,
 }
 
 /// A model in training.
@@ -98,6 +104,9 @@ pub struct Trainer {
     step: u64,
     best: f64,
     skipped: u64,
+    /// The number of the next sample to be drawn.
+    draw: u64,
+    bad: BadSamples,
 }
 
 impl Trainer {
@@ -130,7 +139,18 @@ impl Trainer {
         };
         let optimizer = Optimizer::new(config, model.params())?;
         let config = config.clone();
-        Ok(Self { config, parts, model, optimizer, steps, step: 0, best: f64::INFINITY, skipped: 0 })
+        Ok(Self {
+            config,
+            parts,
+            model,
+            optimizer,
+            steps,
+            step: 0,
+            best: f64::INFINITY,
+            skipped: 0,
+            draw: 0,
+            bad: BadSamples::default(),
+        })
     }
 
     /// Trains to the last step, or until `stop` is set. With a folder, saves checkpoints and metrics there, at
@@ -147,7 +167,8 @@ impl Trainer {
         let mut log = folder.map(|folder| MetricsLog::open(folder, self.step)).transpose()?;
         let mut metrics = BTreeMap::new();
         for part in &self.parts {
-            if let [(file, why), rest @ ..] = part.task.skipped() {
+            let skipped = [part.task.skipped(), part.train.skipped()].concat();
+            if let [(file, why), rest @ ..] = &skipped[..] {
                 let others =
                     if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
                 let task = &part.task.spec().name;
@@ -159,8 +180,8 @@ impl Trainer {
         let mut loader = self.loader()?;
         while self.step < self.steps && !stop.load(Ordering::Relaxed) {
             let started = Instant::now();
-            let micro = match loader.next() {
-                Some(Ok(micro)) => micro,
+            let Prepared { micro, draw, bad } = match loader.next() {
+                Some(Ok(prepared)) => prepared,
                 Some(Err(error)) => {
                     folder.map_or(Ok(()), |folder| self.save(folder))?;
                     return Err(error.into());
@@ -168,6 +189,9 @@ impl Trainer {
                 None => break,
             };
             let mut report = self.train_on(&micro, observer)?;
+            self.draw = draw;
+            self.note_bad(bad, log.as_mut(), observer)?;
+            report.bad = self.bad.total();
             report.tokens_per_s = report.tokens as f64 / started.elapsed().as_secs_f64();
             observer.step(&report);
             let last = self.step == self.steps;
@@ -177,13 +201,15 @@ impl Trainer {
                 log.write(&line(&report))?;
             }
             if evaluates {
-                metrics = match self.evaluate(folder) {
+                let mut bad = Vec::new();
+                metrics = match self.evaluate(folder, &mut bad) {
                     Ok(metrics) => metrics,
                     Err(error) => {
                         folder.map_or(Ok(()), |folder| self.save(folder))?;
                         return Err(error);
                     }
                 };
+                self.note_bad(bad, log.as_mut(), observer)?;
                 observer.evaluated(self.step, &metrics);
                 if let Some(log) = &mut log {
                     log.write(&json!({ "step": self.step, "eval": metrics }))?;
@@ -197,7 +223,25 @@ impl Trainer {
         if let Some(folder) = folder.filter(|_| stopped) {
             self.save(folder)?;
         }
-        Ok(Outcome { step: self.step, stopped, metrics })
+        Ok(Outcome { step: self.step, stopped, metrics, bad: self.bad.clone() })
+    }
+
+    /// Counts samples that could not be used; each problem is named once, to the observer and in the record.
+    fn note_bad(
+        &mut self,
+        bad: Vec<String>,
+        mut log: Option<&mut MetricsLog>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), SaveError> {
+        for problem in bad {
+            if self.bad.count(&problem) {
+                observer.note(&format!("not used: {problem}"));
+                if let Some(log) = &mut log {
+                    log.write(&json!({ "step": self.step, "not_used": problem }))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// One optimizer step on these micro-batches. The report's `tokens_per_s` is left at 0.
@@ -251,6 +295,7 @@ impl Trainer {
             tokens: micro.iter().map(Batch::n_tokens).sum(),
             tokens_per_s: 0.0,
             skipped: self.skipped,
+            bad: self.bad.total(),
         })
     }
 
@@ -259,17 +304,34 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::NoShare`] where a task gets no sample of a batch.
     pub fn loader(&self) -> Result<Loader, TrainError> {
-        let weights: Vec<f64> = self.parts.iter().map(|part| part.weight).collect();
-        let shares = shares(self.config.batch, &weights);
-        if let Some(task) = shares.iter().position(|&share| share == 0) {
-            let task = self.parts[task].task.spec().name.clone();
-            return Err(TrainError::NoShare { task, batch: self.config.batch });
+        let (mut lanes, mut weights) = (Vec::new(), Vec::new());
+        for (task, part) in self.parts.iter().enumerate() {
+            let (sources, mut first) = (part.train.lanes(), 0);
+            let total: f64 = sources.iter().map(|(_, weight)| weight).sum();
+            for (samples, weight) in sources {
+                lanes.push(Lane { task, first, samples, share: 0 });
+                weights.push(part.weight * weight / total);
+                first += samples;
+            }
         }
-        let sizes = self.parts.iter().zip(shares).map(|(part, share)| (part.train.len(), share)).collect();
+        for (lane, share) in lanes.iter_mut().zip(shares(self.config.batch, &weights)) {
+            if share == 0 {
+                let task = self.parts[lane.task].task.spec().name.clone();
+                return Err(TrainError::NoShare { task, batch: self.config.batch });
+            }
+            lane.share = share;
+        }
         let datasets = self.parts.iter().map(|part| part.train.clone()).collect();
-        let sampler = Sampler::new(self.config.seed, sizes);
+        let sampler = Sampler::new(self.config.seed, lanes, self.config.shuffle);
         let layouts = self.model.layouts().to_vec();
-        Ok(Loader::new(layouts, datasets, sampler, self.step..self.steps, self.config.accumulate))
+        let plan = Plan {
+            steps: self.step..self.steps,
+            draw: self.draw,
+            accumulate: self.config.accumulate,
+            tokens: Some(self.config.batch_tokens).filter(|tokens| *tokens > 0),
+            workers: self.config.workers,
+        };
+        Ok(Loader::new(layouts, datasets, sampler, plan))
     }
 
     /// Draws one sample of each data set, so that settings which fit none of them are refused at once.
@@ -279,7 +341,7 @@ impl Trainer {
     pub fn try_samples(&self) -> Result<(), TrainError> {
         for (task, part) in self.parts.iter().enumerate() {
             for dataset in [&part.train, &part.valid] {
-                collate(self.model.layouts(), &[(task, dataset.sample(0, None)?)])?;
+                collate(self.model.layouts(), &[(task, first(dataset.as_ref())?)])?;
             }
         }
         Ok(())
@@ -304,6 +366,12 @@ impl Trainer {
         self.optimizer.load(&tensors)?;
         self.best = f64::from_bits(number("best")?);
         self.skipped = number("skipped")?;
+        self.draw = number("draw")?;
+        let bad = texts.get("bad").map(|text| serde_json::from_str(text));
+        self.bad = match bad {
+            Some(Ok(bad)) => bad,
+            _ => return Err(TrainError::State("it has no record of bad samples".into())),
+        };
         self.step = step;
         Ok(())
     }
@@ -324,7 +392,12 @@ impl Trainer {
     }
 
     /// Evaluates every task, with averaged weights where there are; keeps the model where it is the best so far.
-    fn evaluate(&mut self, folder: Option<&Path>) -> Result<BTreeMap<String, Metrics>, TrainError> {
+    /// What is wrong with samples that are left out is added to `bad`.
+    fn evaluate(
+        &mut self,
+        folder: Option<&Path>,
+        bad: &mut Vec<String>,
+    ) -> Result<BTreeMap<String, Metrics>, TrainError> {
         let (model, config) = (&self.model, &self.config);
         let best = self.best;
         let (metrics, total) = self.optimizer.with_average(model.params(), || {
@@ -333,7 +406,7 @@ impl Trainer {
             for (number, part) in self.parts.iter().enumerate() {
                 let task = part.task.as_ref();
                 let (limit, batch) = (config.eval_samples, config.batch.max(32));
-                let metrics = evaluate(model, number, task, part.valid.as_ref(), limit, batch)?;
+                let metrics = evaluate(model, number, task, part.valid.as_ref(), limit, batch, bad)?;
                 total += task.spec().loss_weight * metrics["loss"];
                 all.insert(task.spec().name.clone(), metrics);
             }
@@ -351,9 +424,15 @@ impl Trainer {
         let mut tensors = self.optimizer.tensors();
         let params = self.model.params().tensors();
         tensors.extend(params.iter().map(|(name, tensor)| (format!("{PARAM}{name}"), tensor.clone())));
-        let numbers = [("step", self.step), ("best", self.best.to_bits()), ("skipped", self.skipped)];
-        let texts = numbers.map(|(name, number)| (name.to_string(), number.to_string()));
-        checkpoint::save(&folder.join(STATE_FILE), &tensors, &BTreeMap::from(texts))?;
+        let numbers = [
+            ("step", self.step),
+            ("best", self.best.to_bits()),
+            ("skipped", self.skipped),
+            ("draw", self.draw),
+        ];
+        let mut texts = BTreeMap::from(numbers.map(|(name, number)| (name.to_string(), number.to_string())));
+        texts.insert("bad".into(), json!(self.bad).to_string());
+        checkpoint::save(&folder.join(STATE_FILE), &tensors, &texts)?;
         if !folder.join(MODEL_FILE).exists() {
             self.optimizer.with_average(self.model.params(), || self.save_model(folder))?;
         }
@@ -406,5 +485,6 @@ fn line(report: &StepReport) -> serde_json::Value {
         "grad_norm": report.grad_norm,
         "tokens_per_s": report.tokens_per_s,
         "skipped": report.skipped,
+        "bad": report.bad,
     })
 }

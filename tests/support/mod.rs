@@ -21,6 +21,7 @@ pub fn smalti(folder: &Path) -> Command {
 
 /// `smalti` under a limit of the shell, such as `ulimit -v 1000000`; the arguments follow.
 #[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "not every test limits the program")]
 pub fn smalti_under(limit: &str, folder: &Path) -> Command {
     let mut shell = command("sh", folder);
     shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_smalti")]);

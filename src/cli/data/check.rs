@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use smalti::data::{self, DataError, Files};
+use smalti::data::manifest::Manifest;
+use smalti::data::{self, DataError, glob};
 
 #[derive(Args)]
 pub struct CheckArgs {
@@ -76,11 +77,11 @@ pub fn run(args: CheckArgs) -> Result<()> {
 fn recognise(path: &str) -> Result<Source> {
     let unpacked = path.strip_suffix(".gz").unwrap_or(path);
     let idx = unpacked.ends_with("-images-idx3-ubyte") || unpacked.ends_with("-images.idx3-ubyte");
-    if idx || path.contains(['*', '?']) {
+    if idx || glob::is_pattern(path) {
         return Ok(Source::Labelled);
     }
-    if path.ends_with(".tsv") {
-        return Ok(Source::Manifest);
+    if let Some(source) = of_manifest(path) {
+        return Ok(source);
     }
     match data::read(path) {
         Ok(bytes) if !path.ends_with(".tar") => match Modality::guess(path, &bytes) {
@@ -90,11 +91,18 @@ fn recognise(path: &str) -> Result<Source> {
                  episodes (.npz, .jsonl), a manifest (.tsv) or labelled pictures"
             ),
         },
-        Ok(_) | Err(DataError::IsFolder { .. }) => match Files::open(path)?.contains("manifest.tsv") {
-            true => Ok(Source::Manifest),
-            false => Ok(Source::Labelled),
-        },
+        Ok(_) | Err(DataError::IsFolder { .. }) => Ok(of_manifest(path).unwrap_or(Source::Labelled)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What a manifest is of, where there is one; a log of episodes may have the same ending.
+fn of_manifest(path: &str) -> Option<Source> {
+    match Manifest::with(path, &[]) {
+        Ok(manifest) if manifest.columns().iter().any(|column| column == "label") => Some(Source::Labelled),
+        Ok(_) => Some(Source::Manifest),
+        // What else could it be? Its reader says what is wrong.
+        Err(_) => path.ends_with(".tsv").then_some(Source::Manifest),
     }
 }
 

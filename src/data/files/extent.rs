@@ -1,5 +1,7 @@
-//! A run of bytes on disk or in memory, read only when asked for.
+//! A run of bytes on disk, in memory or on another machine, read only when asked for.
 
+#[cfg(feature = "remote")]
+use super::remote::Object;
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,6 +20,8 @@ pub(super) struct Extent {
 enum Store {
     Disk(Arc<OnDisk>),
     Memory(Arc<Cow<'static, [u8]>>),
+    #[cfg(feature = "remote")]
+    Remote(Arc<Object>),
 }
 
 #[derive(Debug)]
@@ -26,6 +30,8 @@ struct OnDisk {
     file: File,
     #[cfg(not(unix))]
     path: std::path::PathBuf,
+    /// Size and time of change; `None` where the file system knows no times.
+    stamp: Option<String>,
 }
 
 impl OnDisk {
@@ -56,6 +62,7 @@ impl Extent {
             file,
             #[cfg(not(unix))]
             path: path.to_path_buf(),
+            stamp: metadata.modified().ok().map(|time| format!("{} at {time:?}", metadata.len())),
         };
         Ok(Self { store: Store::Disk(Arc::new(on_disk)), start: 0, len: metadata.len() })
     }
@@ -64,6 +71,13 @@ impl Extent {
     pub fn memory(bytes: Cow<'static, [u8]>) -> Self {
         let len = bytes.len() as u64;
         Self { store: Store::Memory(Arc::new(bytes)), start: 0, len }
+    }
+
+    /// The whole of an object on another machine.
+    #[cfg(feature = "remote")]
+    pub fn remote(object: Arc<Object>) -> Self {
+        let len = object.len();
+        Self { store: Store::Remote(object), start: 0, len }
     }
 
     /// How many bytes there are.
@@ -87,7 +101,20 @@ impl Extent {
                 let rest = bytes.get((self.start + offset) as usize..).unwrap_or_default();
                 (&mut &*rest).read(buffer)
             }
+            #[cfg(feature = "remote")]
+            Store::Remote(object) => object.read_at(buffer, self.start + offset),
         }
+    }
+
+    /// What changes when these bytes do: where they lie in what, of which size, changed when. `None` in memory.
+    pub fn stamp(&self) -> Option<String> {
+        let of = match &self.store {
+            Store::Disk(file) => file.stamp.clone()?,
+            Store::Memory(_) => return None,
+            #[cfg(feature = "remote")]
+            Store::Remote(object) => object.stamp()?,
+        };
+        Some(format!("{} from {} of {of}", self.len, self.start))
     }
 
     /// A reader of its own over these bytes.
@@ -97,9 +124,21 @@ impl Extent {
 
     /// All the bytes.
     pub fn read(&self) -> io::Result<Vec<u8>> {
-        // `len` is what the file system or an archive checked against it says, so it may be reserved.
-        let mut bytes = Vec::with_capacity(self.len as usize);
-        self.reader().read_to_end(&mut bytes)?;
+        let mut bytes = Vec::new();
+        match &self.store {
+            // A server may say any length. Each read is a request, so it is of all that is left.
+            #[cfg(feature = "remote")]
+            Store::Remote(_) => {
+                bytes.try_reserve_exact(self.len as usize).map_err(|_| io::ErrorKind::OutOfMemory)?;
+                bytes.resize(self.len as usize, 0);
+                self.reader().read_exact(&mut bytes)?;
+            }
+            _ => {
+                // `len` is what the file system or an archive checked against it says, so it may be reserved.
+                bytes.reserve_exact(self.len as usize);
+                self.reader().read_to_end(&mut bytes)?;
+            }
+        }
         if bytes.len() as u64 != self.len {
             let problem = format!("{} bytes; expected {}: changed while in use?", bytes.len(), self.len);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));

@@ -4,7 +4,6 @@ use super::{CLASSES, Entry, Labelled, class_names, is_picture, listed};
 use crate::data::error::DataError;
 use crate::data::files::Files;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::sync::Arc;
 
 /// Extension of the member that holds a label, a decimal number.
@@ -97,42 +96,6 @@ pub(super) fn key_and_extension(path: &str) -> (&str, &str) {
             .map_or((path, ""), |(key, rest)| (key, rest.get(1..).unwrap_or(""))),
         None => (path, ""),
     }
-}
-
-/// The files of a folder on disk that a pattern matches, sorted.
-pub(super) fn matching(folder: &str, pattern: &str) -> Result<Vec<String>, DataError> {
-    let refused = |e| DataError::io(folder, "a folder", e);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(refused)? {
-        // A name that is not Unicode cannot match a pattern that is.
-        names.extend(
-            entry.map_err(refused)?.file_name().into_string().ok().filter(|name| matches(pattern, name)),
-        );
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// Whether a name is what a pattern describes: `*` stands for any run of characters, `?` for any one.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    // reached[i]: the first i characters of the pattern can stand for the name as far as it is read.
-    let mut reached: Vec<bool> =
-        (0..=pattern.len()).map(|i| pattern.iter().take(i).all(|c| *c == '*')).collect();
-    for character in name {
-        let before = reached.clone();
-        let mut now = vec![false];
-        for (i, expected) in pattern.iter().enumerate() {
-            let at = |row: &[bool], i: usize| row.get(i).copied().unwrap_or(false);
-            now.push(match expected {
-                '*' => at(&before, i + 1) || at(&now, i),
-                '?' => at(&before, i),
-                _ => *expected == character && at(&before, i),
-            });
-        }
-        reached = now;
-    }
-    reached.last().copied().unwrap_or(false)
 }
 
 /// The archives of a split: those named `split.tar` or `split-….tar`; without a split, all of them, which

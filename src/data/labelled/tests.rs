@@ -120,17 +120,6 @@ fn shards_are_one_source_each_in_the_order_of_their_names() {
 }
 
 #[test]
-fn patterns_match_whole_names() {
-    for (pattern, name) in [("*", ""), ("a*c", "ac"), ("a*b*c", "a-b-b-c"), ("?.tar", "ü.tar"), ("**x", "x")]
-    {
-        assert!(shards::matches(pattern, name), "{pattern} {name}");
-    }
-    for (pattern, name) in [("a*c", "acd"), ("?", ""), ("a", "ab"), ("*.tar", "x.tar.gz"), ("", "a")] {
-        assert!(!shards::matches(pattern, name), "{pattern} {name}");
-    }
-}
-
-#[test]
 fn without_classes_txt_classes_are_named_by_number() {
     let folder = folder_of(&[("s.tar", &shard(0, &["0", "3"])), ("high.tar", &shard(0, &["4000000000"]))]);
     assert_eq!(files(open(&at(&folder, "s.tar"), None).unwrap()).1, ["0", "1", "2", "3"]);
@@ -280,4 +269,54 @@ fn cifar_batches_are_split_by_their_names() {
     assert_eq!(of("test"), ["test_batch.bin"]);
     assert!(message(&location, None).contains("several splits; choose one of test, train"));
     assert!(message(&location, Some("dev")).contains("no split \"dev\"; there is test, train"));
+}
+
+#[test]
+fn a_manifest_labels_pictures_wherever_they_lie() {
+    let table = b"path,label,split,fold\na/1.png,cat,train,1\nb/2.png,dog,train,2\nb/3.png,ant,test,3\n";
+    let folder = folder_of(&[
+        ("m.csv", table),
+        ("a/1.png", b"one"),
+        ("b.tar", &tar_of(&[("2.png", b"two"), ("b/3.png", b"three")])),
+    ]);
+    let of = |split: &str| match open(&at(&folder, "m.csv"), Some(split)).unwrap() {
+        Labelled::Files { sources, entries, classes, skipped } => {
+            assert_eq!((classes, skipped.len()), (vec!["ant".to_string(), "cat".into(), "dog".into()], 0));
+            let read = |entry: &Entry| (sources[entry.source].read(&entry.path).unwrap(), entry.label);
+            entries.iter().map(read).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(of("train"), [(b"one".to_vec(), 1), (b"two".to_vec(), 2)]);
+    assert_eq!(of("test"), [(b"three".to_vec(), 0)]);
+    assert_eq!(of("fold<2"), [(b"one".to_vec(), 1)]);
+    assert!(message(&at(&folder, "m.csv"), None).contains("several splits; choose one of test, train"));
+    assert!(message(&at(&folder, "m.csv"), Some("dev")).contains("no split \"dev\"; there is test, train"));
+    assert!(message(&at(&folder, "m.csv"), Some("size>2")).contains("no column \"size\""));
+    std::fs::rename(folder.path().join("m.csv"), folder.path().join("manifest.csv")).unwrap();
+    assert!(open(&at(&folder, ""), Some("train")).is_ok(), "a folder's own manifest");
+    std::fs::write(folder.path().join("classes.txt"), "dog\ncat\n").unwrap();
+    let unknown = message(&at(&folder, ""), Some("test"));
+    assert!(unknown.contains("of class \"ant\", which is not in classes.txt: cat, dog"), "{unknown}");
+}
+
+#[test]
+fn classes_that_are_numbers_are_sorted_as_numbers() {
+    let folder =
+        folder_of(&[("m.tsv", b"path\tlabel\na.png\t10\nb.png\t2\n"), ("n.tsv", b"path\ttext\na\tb\n")]);
+    let Labelled::Files { entries, classes, .. } = open(&at(&folder, "m.tsv"), None).unwrap() else {
+        panic!("not files")
+    };
+    assert_eq!(classes, ["2", "10"]);
+    assert_eq!(entries.iter().map(|entry| entry.label).collect::<Vec<_>>(), [1, 0]);
+    assert!(message(&at(&folder, "n.tsv"), None).contains("no column \"label\"; there is path, text"));
+    assert!(message(&at(&folder, "m.tsv"), Some("train")).contains("no column \"split\""));
+}
+
+#[test]
+fn shards_are_named_by_braces() {
+    let folder = folder_of(&[("s-00.tar", &shard(0, &["1"])), ("s-01.tar", &shard(5, &["0"]))]);
+    let (entries, classes, _) = files(open(&at(&folder, "s-{00..01}.tar"), None).unwrap());
+    assert_eq!((entries, classes.len()), (pairs(&[("000000.jpg", 1), ("000005.jpg", 0)]), 2));
+    assert!(message(&at(&folder, "s-{00..02}.tar"), None).contains("s-02.tar: not found"));
 }

@@ -89,6 +89,62 @@ fn a_manifest_may_lie_in_the_archive() {
 }
 
 #[test]
+fn every_format_gives_the_same_table() {
+    let expected = (["path", "text", "index"], [["a.wav", "one, two", "1"], ["b.wav", "", "2.5"]]);
+    let folder = folder_of(&[
+        ("t.tsv", b"path\ttext\tindex\na.wav\tone, two\t1\nb.wav\t\t2.5\n"),
+        ("t.csv", b"path,text,index\r\na.wav,\"one, two\",1\r\nb.wav,,2.5\r\n"),
+        (
+            "t.jsonl",
+            b"{\"path\":\"a.wav\",\"text\":\"one, two\",\"index\":1}\n\n\
+            {\"text\":null,\"path\":\"b.wav\",\"index\":2.5}\n",
+        ),
+        ("u.csv.gz", &crate::data::testing::gzip(b"path,text,index\na.wav,\"one, two\",1\nb.wav,,2.5\n")),
+    ]);
+    for name in ["t.tsv", "t.csv", "t.jsonl", "u.csv.gz"] {
+        let manifest = Manifest::open(&at(&folder, name)).unwrap();
+        let mut columns: Vec<&str> = manifest.columns().iter().map(String::as_str).collect();
+        // An object's keys have no order.
+        columns.sort_by_key(|column| expected.0.iter().position(|known| known == column));
+        assert_eq!(columns, expected.0, "{name}");
+        let fields = manifest.rows().iter().map(|row| expected.0.map(|column| row.get(column).unwrap()));
+        assert_eq!(fields.collect::<Vec<_>>(), expected.1, "{name}");
+    }
+}
+
+#[test]
+fn a_broken_table_of_another_format_says_where() {
+    let cases: [(&str, &[u8], &str); 8] = [
+        ("m.csv", b"path,text\na\n", "record 1 (line: 2"),
+        ("m.csv", b"path,text\n", "empty; expected rows"),
+        ("m.csv", b"path,path,text\na,b,c\n", "the column \"path\" is there twice"),
+        (
+            "m.jsonl",
+            b"{\"path\":\"a\",\"text\":\"t\"}\n{\"path\":\"b\"}\n",
+            "line 2: 1 keys; the first line has 2",
+        ),
+        ("m.jsonl", b"{\"path\":\"a\",\"text\":[1]}\n", "line 1: \"text\" is neither a text nor a number"),
+        ("m.jsonl", b"{\"path\":\"a\",\"text\":\"t\"}\nnothing\n", "line 2: "),
+        ("m.jsonl", b"{\"path\":\"a\"}\n", "no column \"text\"; there is path"),
+        ("m.parquet", b"PAR1 and no more", "not readable as Parquet"),
+    ];
+    for (name, table, expected) in cases {
+        let folder = folder_of(&[(name, table)]);
+        let message = message(Manifest::open(&at(&folder, name)));
+        assert!(message.contains(expected) && message.contains(name), "{message}");
+    }
+}
+
+#[test]
+fn a_folder_has_one_manifest_of_any_format() {
+    let folder = folder_of(&[("manifest.csv", b"path,text\na,b\n")]);
+    assert_eq!(Manifest::open(&at(&folder, "")).unwrap().rows()[0].text(), "b");
+    std::fs::write(folder.path().join("manifest.jsonl"), "{}").unwrap();
+    let several = message(Manifest::open(&at(&folder, "")));
+    assert!(several.contains("several manifests; name one: manifest.csv, manifest.jsonl"), "{several}");
+}
+
+#[test]
 fn line_ends_and_byte_order_marks_of_other_systems_are_taken() {
     let folder = folder_of(&[("m.tsv", "\u{feff}path\ttext\r\na.wav\tone\r\n".as_bytes())]);
     let manifest = Manifest::open(&at(&folder, "m.tsv")).unwrap();
@@ -107,7 +163,7 @@ fn a_broken_table_says_where() {
         (b"path\ttext\na\tb\tc\n", "line 2 has 3 fields; the header has 2"),
         (b"path\ttext\na\tb\n\nc\td\n", "line 3 has 1 fields"),
         (b"path\ttext\na\t\xff\n", "byte 0xff at offset 12"),
-        (b"path\ttext\n../a\tb\n", "line 2: refused the path \"../a\": it leads out of its folder"),
+        (b"path\ttext\n../a\tb\n", "row 1: refused the path \"../a\": it leads out of its folder"),
         (b"path\ttext\n/etc/passwd\tb\n", "refused the path \"/etc/passwd\": it is absolute"),
         (b"path\ttext\n\tb\n", "it names no file"),
     ];
@@ -123,8 +179,10 @@ fn a_broken_table_says_where() {
 proptest! {
     #[test]
     fn random_tables_and_filters_give_no_panic(table in "[a\tpath\\.\n/text]{0,200}", filter in "\\PC{0,40}") {
-        let _ = parse("m.tsv", &format!("path\ttext\n{table}"));
-        let _ = parse("m.tsv", &table);
+        for name in ["m.tsv", "m.csv", "m.jsonl", "m.parquet"] {
+            let _ = table::parse(name, format!("path\ttext\n{table}").into());
+            let _ = table::parse(name, table.clone().into());
+        }
         let _ = Filter::parse(&filter);
     }
 }

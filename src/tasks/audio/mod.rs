@@ -7,15 +7,15 @@ pub use alphabet::Unit;
 
 use alphabet::Alphabet;
 
-use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
+use super::{More, SavedTask, Splits, TaskError, holdout::hold_out, saved};
 use crate::data::manifest::{Filter, Manifest, Row};
-use crate::data::{DataError, Dataset, Sample, Stream, Target};
+use crate::data::{Bad, DataError, Dataset, Sample, Stream, Target};
 use crate::head::{HeadSpec, Says};
 use crate::random::{self, mix};
 use crate::rules::Rule;
 use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
-use smalti_audio::{AudioConfig, AudioTokenizer, Waveform};
+use smalti_audio::{AudioConfig, AudioTokenizer, Augment, Waveform};
 use smalti_contract::{AnyTokenizer, Tokenizer, Tokens};
 use smalti_text::{TextTokenizer, fit};
 use std::collections::BTreeSet;
@@ -25,9 +25,12 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AudioTaskConfig {
-    /// A manifest: TSV with the columns `path` and `text`, others for filters. Its clips are of any format that
-    /// [`smalti_audio::read`] knows: WAV, FLAC, MP3, Ogg Vorbis, M4A or AAC.
+    /// A manifest: TSV, CSV, JSON lines or Parquet with the columns `path` and `text`, others for filters. Its clips are
+    /// of any format that [`smalti_audio::read`] knows: WAV, FLAC, MP3, Ogg Vorbis, M4A or AAC.
     pub path: String,
+    /// More data of the same sort, each with its weight: `more = [{ path = "b.tar", weight = 0.5 }]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<More>,
     /// Which rows train, such as `index>=5 & speaker!=theo`. Left out or empty, all that do not validate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
@@ -53,6 +56,12 @@ pub struct AudioTaskConfig {
     /// Whether each band of the spectrogram is centred and scaled as the training clips are, unless
     /// `audio.band_mean` says how.
     pub normalize: bool,
+    /// Whether a clip that cannot be read stops the run (`fail`), or another takes its place (`skip`).
+    pub bad: Bad,
+    /// A folder in which tokens are kept once they are made, of samples that are always the same: those that validate, and
+    /// in training those that are not varied. Left out or empty, none are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
     /// The front end: sample rate, mel spectrogram, slices, random variation; or the name of a published one, such
     /// as `whisper`.
     pub audio: AudioConfig,
@@ -74,6 +83,7 @@ impl Default for AudioTaskConfig {
     fn default() -> Self {
         Self {
             path: "builtin:touchtone.tar".into(),
+            more: vec![],
             train: None,
             valid: None,
             holdout: 0.1,
@@ -85,6 +95,8 @@ impl Default for AudioTaskConfig {
             lowercase: true,
             max_text: 64,
             normalize: true,
+            bad: Bad::Fail,
+            cache: None,
             audio: AudioConfig::default(),
         }
     }
@@ -133,7 +145,7 @@ impl AudioTask {
             None => {
                 let alphabet = Self::fit(config, &train)?;
                 let audio = match config.normalize && config.audio.band_mean.is_empty() {
-                    true => Self::fit_bands(&config.audio, &train)?,
+                    true => Self::fit_bands(config, &train)?,
                     false => config.audio.clone(),
                 };
                 Self::new(name, loss_weight, config, AudioTokenizer::new(audio)?, alphabet)?
@@ -185,9 +197,12 @@ impl AudioTask {
     }
 
     /// Bands are measured on clips spread over the training rows.
-    fn fit_bands(audio: &AudioConfig, rows: &[Row]) -> Result<AudioConfig, TaskError> {
+    fn fit_bands(config: &AudioTaskConfig, rows: &[Row]) -> Result<AudioConfig, TaskError> {
+        let AudioTaskConfig { audio, bad, .. } = config;
         let every = rows.len().div_ceil(CLIPS_TO_FIT).max(1);
         let clips = rows.iter().step_by(every).map(|row| read_clip(row, audio.sample_rate));
+        // Where bad clips may be skipped, training names them when they are drawn.
+        let clips = clips.filter(|clip| clip.is_ok() || *bad == Bad::Fail);
         audio.clone().fit_bands(clips.map(|clip| clip.map_err(TaskError::from)))
     }
 
@@ -388,5 +403,21 @@ impl Dataset for Clips {
             id: index as u64,
             problem: format!("{}: {e}", self.rows[index].location()),
         })
+    }
+
+    fn bad(&self) -> Bad {
+        self.task.config.bad
+    }
+
+    fn varies(&self) -> bool {
+        self.task.config.concat != [1, 1] || self.task.audio.config().augment != Augment::default()
+    }
+
+    /// Of a single clip; several strung together have no one source.
+    fn origin(&self, index: usize) -> Option<String> {
+        let row = &self.rows[index];
+        let single = self.task.config.concat == [1, 1];
+        let origin = single.then(|| row.origin()).flatten()?;
+        Some(format!("{index} that says {:?}: {origin}", row.text()))
     }
 }

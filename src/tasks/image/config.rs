@@ -1,6 +1,7 @@
 //! The settings of an image task.
 
-use crate::tasks::TaskError;
+use crate::data::Bad;
+use crate::tasks::{More, TaskError};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use smalti_image::{Augment, Blend, Filter, ImageConfig, Preset, Resize};
 
@@ -11,8 +12,12 @@ use smalti_image::{Augment, Blend, Filter, ImageConfig, Preset, Resize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields, default)]
 pub struct ImageTaskConfig {
-    /// Folder of class folders, WebDataset tar or pattern of tars, IDX files, or CIFAR-10 in its binary format.
+    /// Folder of class folders, WebDataset tar or pattern of tars, manifest (TSV, CSV, JSON lines, Parquet) with the
+    /// columns `path` and `label`, IDX files, or CIFAR-10 in its binary format.
     pub path: String,
+    /// More data of the same sort, each with its weight: `more = [{ path = "b.tar", weight = 0.5 }]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<More>,
     /// The training part: an IDX pair, a folder, or archives of this name. Left out or empty, all there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
@@ -49,6 +54,12 @@ pub struct ImageTaskConfig {
     /// The standard deviation of each channel. Left out, that of training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f32>>,
+    /// Whether a picture that cannot be read stops the run (`fail`), or another takes its place (`skip`).
+    pub bad: Bad,
+    /// A folder in which tokens are kept once they are made, of samples that are always the same: those that validate, and
+    /// in training those that are not varied. Left out or empty, none are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
     /// Random variation in training.
     pub augment: Augment,
     /// Training images blended with others.
@@ -59,6 +70,7 @@ impl Default for ImageTaskConfig {
     fn default() -> Self {
         Self {
             path: "builtin:digits".into(),
+            more: vec![],
             train: None,
             valid: None,
             holdout: 0.1,
@@ -72,6 +84,8 @@ impl Default for ImageTaskConfig {
             max_patches: None,
             mean: None,
             std: None,
+            bad: Bad::Fail,
+            cache: None,
             augment: Augment::default(),
             blend: Blend::default(),
         }

@@ -9,7 +9,7 @@ pub use config::ImageTaskConfig;
 
 use self::pictures::Pictures;
 use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
-use crate::data::{DataError, Dataset, Sample, Stream, Target, collate};
+use crate::data::{Bad, DataError, Dataset, Sample, Stream, Target, collate};
 use crate::head::{HeadSpec, Says};
 use crate::model::Model;
 use crate::random::{self, mix};
@@ -17,7 +17,7 @@ use crate::rules::Rule;
 use crate::task::{READOUT, Task, TaskSpec, readout_kind, readout_tokens};
 use serde::Serialize;
 use smalti_contract::{AnyTokenizer, TokenizeError, Tokenizer, Tokens};
-use smalti_image::{Blend, Image, ImageConfig, ImageTokenizer, fit};
+use smalti_image::{Augment, Blend, Image, ImageConfig, ImageTokenizer, fit};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ impl ImageTask {
         };
         let task = Arc::new(Self { skipped: skipped.into_iter().collect(), ..task });
         let dataset = |pictures: Arc<Pictures>, indices: Vec<u32>| -> Arc<dyn Dataset> {
-            Arc::new(Labels { pictures, indices, task: task.clone() })
+            Arc::new(Labels { pictures, indices, task: task.clone(), bad: config.bad })
         };
         let splits = Splits { train: dataset(train, train_indices), valid: dataset(valid, valid_indices) };
         Ok((task, splits))
@@ -115,7 +115,12 @@ impl ImageTask {
             // Spread over all of them: where each class has a folder, the first pictures are of the first classes.
             let every = indices.len().div_ceil(FIT_ON).max(1);
             for &index in indices.iter().step_by(every) {
-                some.push(pictures.get(index as usize)?.0);
+                match pictures.get(index as usize) {
+                    Ok((image, _)) => some.push(image),
+                    // Training names it when it is drawn.
+                    Err(_) if config.bad == Bad::Skip => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
         let mut fitted = config.tokenizer();
@@ -222,6 +227,7 @@ struct Labels {
     pictures: Arc<Pictures>,
     indices: Vec<u32>,
     task: Arc<ImageTask>,
+    bad: Bad,
 }
 
 impl Labels {
@@ -280,5 +286,18 @@ impl Dataset for Labels {
             },
         })?;
         Ok(sample(tokens, target, index as u64))
+    }
+
+    fn bad(&self) -> Bad {
+        self.bad
+    }
+
+    fn varies(&self) -> bool {
+        self.task.tokenizer.config().augment != Augment::default() || !self.task.blend.is_off()
+    }
+
+    fn origin(&self, index: usize) -> Option<String> {
+        let index = self.indices[index] as usize;
+        Some(format!("{index} {}", self.pictures.origin(index)?))
     }
 }

@@ -107,6 +107,13 @@ impl Pictures {
         }
     }
 
+    /// What tells a picture and its class from every other; `None` where there is nothing left to decode.
+    pub(super) fn origin(&self, index: usize) -> Option<String> {
+        let Store::Files { sources, entries } = &self.store else { return None };
+        let Entry { source, path, .. } = &entries[index];
+        Some(format!("of class {}: {}", self.labels[index], sources[*source].origin(path)?))
+    }
+
     pub(super) fn get(&self, index: usize) -> Result<(Image, u32), DataError> {
         let image = match &self.store {
             Store::Memory(pictures) => pictures[index].clone(),

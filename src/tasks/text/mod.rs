@@ -6,7 +6,7 @@ mod vocabulary;
 pub use generate::{Generator, Sampling};
 pub use vocabulary::TextUnit;
 
-use super::{SavedTask, Splits, TaskError, saved};
+use super::{More, SavedTask, Splits, TaskError, saved};
 use crate::data::{DataError, Dataset, Sample, Stream, Target, open_text};
 use crate::head::{HeadSpec, Says};
 use crate::random;
@@ -21,8 +21,11 @@ use std::{ops::Range, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextTaskConfig {
-    /// The text: a UTF-8 file of any size.
+    /// The text: a UTF-8 file of any size, or a pattern of several: `texts/**/*.txt`.
     pub path: String,
+    /// More data of the same sort, each with its weight: `more = [{ path = "b.tar", weight = 0.5 }]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<More>,
     /// What a token is.
     pub vocabulary: TextUnit,
     /// Tokens in a training example, and the most that the model can see at once.
@@ -49,6 +52,7 @@ impl Default for TextTaskConfig {
     fn default() -> Self {
         Self {
             path: "builtin:text/smalti.txt".into(),
+            more: vec![],
             vocabulary: TextUnit::Characters,
             context: 64,
             objective: Objective::Next,

@@ -6,7 +6,7 @@ mod tests;
 
 pub use rollout::{Rollout, random_policy, rollout};
 
-use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
+use super::{More, SavedTask, Splits, TaskError, holdout::hold_out, saved};
 use crate::data::{self, DataError, Dataset, Sample, Stream, Target};
 use crate::head::{HeadSpec, Says};
 use crate::random;
@@ -26,6 +26,9 @@ use std::sync::Arc;
 pub struct TrajectoryTaskConfig {
     /// Logged episodes: `.npz` or JSON lines.
     pub path: String,
+    /// More data of the same sort, each with its weight: `more = [{ path = "b.tar", weight = 0.5 }]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<More>,
     /// The most time steps that the model sees at once.
     pub context: usize,
     /// The most time steps of an episode; 0 for those of the longest in the data.
@@ -47,6 +50,7 @@ impl Default for TrajectoryTaskConfig {
     fn default() -> Self {
         Self {
             path: "builtin:cartpole-mixed.npz".into(),
+            more: vec![],
             context: 20,
             max_steps: 0,
             discount: 1.0,

@@ -1,0 +1,85 @@
+//! How fast data come: pictures on disk to batches, against the rate at which training consumes them.
+
+use super::loads::IMAGE_TINY;
+use super::{BenchError, median};
+use crate::data::{Dataset, Lane, Loader, Plan, Sampler};
+use crate::model::Model;
+use crate::tasks::standard_pictures;
+use crate::train::TrainError;
+use candle_core::Device;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a loader does.
+#[derive(Clone, Debug, Serialize)]
+pub struct Loading {
+    /// How neighbours are shuffled: 0 for all of an epoch.
+    pub shuffle: usize,
+    /// Threads that read and tokenize.
+    pub workers: usize,
+    /// Samples in a second, at the median of parts of a second each.
+    pub samples_per_s: f64,
+    /// How many times what training consumes that is.
+    pub times_training: f64,
+    /// Milliseconds to the first batch of the first step.
+    pub first_ms: f64,
+    /// Milliseconds to the first batch of a step in the middle of the thousandth epoch.
+    pub resumed_ms: f64,
+}
+
+/// Pictures in the shards.
+const SHARDS: usize = 8;
+const EACH: usize = 2_500;
+/// Seconds that are measured, a part each.
+const PARTS: usize = 5;
+
+/// JPEGs of 32×32 pixels in shards on disk, through the loader that training uses, to batches of image-tiny's size; and
+/// samples in a second that training of image-tiny consumes, from the median of `steps` steps.
+///
+/// # Errors
+/// Where files cannot be written, or the device refuses.
+pub fn loading(steps: u64, device: &Device) -> Result<(f64, Vec<Loading>), BenchError> {
+    let consumed = 1e3 * IMAGE_TINY.batch as f64 / IMAGE_TINY.measure(steps, None, device)?.step_ms;
+    let folder = tempfile::tempdir()?;
+    let (task, splits) = standard_pictures(folder.path(), SHARDS, EACH)?.open("image", 1.0)?;
+    let specs = [task.as_task().spec().clone()];
+    let model = Model::new(&Default::default(), &specs, 0, device)?;
+    let start = |shuffle, workers, step: u64| {
+        let lane = Lane { task: 0, first: 0, samples: splits.train.len(), share: IMAGE_TINY.batch };
+        let draw = step * IMAGE_TINY.batch as u64;
+        let plan = Plan { steps: step..u64::MAX, draw, accumulate: 1, tokens: None, workers };
+        let datasets: Vec<Arc<dyn Dataset>> = vec![splits.train.clone()];
+        Loader::new(model.layouts().to_vec(), datasets, Sampler::new(0, vec![lane], shuffle), plan)
+    };
+    let first = |shuffle, workers, step| -> Result<f64, BenchError> {
+        let started = Instant::now();
+        start(shuffle, workers, step).next().transpose().map_err(TrainError::from)?;
+        Ok(1e3 * started.elapsed().as_secs_f64())
+    };
+    let middle = (999.5 * splits.train.len() as f64 / IMAGE_TINY.batch as f64) as u64;
+    let mut all = Vec::new();
+    for (shuffle, workers) in [(0, 1), (0, 2), (4_096, 2)] {
+        let mut loader = start(shuffle, workers, 0);
+        let mut rates = Vec::new();
+        for _ in 0..=PARTS {
+            let (started, mut samples) = (Instant::now(), 0);
+            while started.elapsed().as_secs_f64() < 1.0 {
+                let Some(step) = loader.next() else { break };
+                samples += step.map_err(TrainError::from)?.micro[0].n_documents();
+            }
+            rates.push(samples as f64 / started.elapsed().as_secs_f64());
+        }
+        rates.remove(0); // fills caches
+        let samples_per_s = median(rates);
+        all.push(Loading {
+            shuffle,
+            workers,
+            samples_per_s,
+            times_training: samples_per_s / consumed,
+            first_ms: first(shuffle, workers, 0)?,
+            resumed_ms: first(shuffle, workers, middle)?,
+        });
+    }
+    Ok((consumed, all))
+}

@@ -1,0 +1,229 @@
+//! Patterns that stand for many locations: `shards/{000..127}.tar`, `texts/**/*.txt`.
+
+use super::{Files, join};
+use crate::data::error::DataError;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// The most locations that braces may stand for.
+const MOST: usize = 1_000_000;
+
+/// Whether a location is a pattern: it holds `*`, `?` or braces, and there is no file or folder of that very name.
+pub fn is_pattern(location: &str) -> bool {
+    let braces = location.split_once('{').is_some_and(|(_, rest)| rest.contains('}'));
+    (braces || location.contains(['*', '?'])) && !Path::new(location).exists()
+}
+
+/// The locations that a pattern stands for, in order; there may be none.
+///
+/// In a part between slashes `*` stands for any run of characters and `?` for any one; `**` alone stands for any number
+/// of folders. `{008..127}` stands for the numbers between, with as many digits, and `{a,b}` for either; these need no
+/// list of the files, so they can name what lies on a server that gives none. What a pattern without `*` and `?` stands
+/// for is not looked for.
+///
+/// # Errors
+/// [`DataError::Missing`] for a folder that is not there, [`DataError::Layout`] for braces that stand for nothing or
+/// for too many.
+pub fn expand(pattern: &str) -> Result<Vec<String>, DataError> {
+    let mut all = Vec::new();
+    for location in braces(pattern)? {
+        match location.contains(['*', '?']) {
+            true => matching(&location, &mut all)?,
+            false => all.push(location),
+        }
+    }
+    Ok(all)
+}
+
+/// A pattern with its braces written out.
+fn braces(pattern: &str) -> Result<Vec<String>, DataError> {
+    let mut all = vec![String::new()];
+    let mut rest = pattern;
+    while let Some((before, inside, behind)) = first_braces(rest) {
+        let choices = choices(inside).ok_or_else(|| {
+            let problem =
+                format!("{{{inside}}} is neither two numbers as in {{000..127}} nor a list as in {{a,b}}");
+            DataError::layout(pattern, problem)
+        })?;
+        if all.len().saturating_mul(choices.len()) > MOST {
+            return Err(DataError::layout(pattern, format!("stands for more than {MOST} locations")));
+        }
+        let with = |start: &String| choices.iter().map(|choice| format!("{start}{before}{choice}")).collect();
+        all = all.iter().flat_map(|start| -> Vec<String> { with(start) }).collect();
+        rest = behind;
+    }
+    all.iter_mut().for_each(|location| location.push_str(rest));
+    Ok(all)
+}
+
+fn first_braces(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once('{')?;
+    let (inside, behind) = rest.split_once('}')?;
+    Some((before, inside, behind))
+}
+
+fn choices(inside: &str) -> Option<Vec<String>> {
+    if let Some((first, last)) = inside.split_once("..") {
+        let number =
+            |text: &str| text.parse::<usize>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+        let (from, to) = (number(first)?, number(last)?);
+        let few = from <= to && to - from < MOST;
+        // A number with a leading zero says how many digits all have.
+        let width = if first.starts_with('0') { first.len() } else { 0 };
+        return few.then(|| (from..=to).map(|number| format!("{number:0width$}")).collect());
+    }
+    inside.contains(',').then(|| inside.split(',').map(str::to_string).collect())
+}
+
+/// Adds the files that match a pattern of `*` and `?`, sorted.
+fn matching(pattern: &str, found: &mut Vec<String>) -> Result<(), DataError> {
+    let wild = pattern.find(['*', '?']).unwrap_or(0);
+    let start = pattern.get(..wild).and_then(|literal| literal.rfind(['/', ':'])).map_or(0, |end| end + 1);
+    let (folder, rest) = pattern.split_at_checked(start).unwrap_or(("", pattern));
+    let parts: Vec<&str> = rest.split('/').collect();
+    let on_disk = if folder.is_empty() { "." } else { folder };
+    let first = found.len();
+    if Path::new(on_disk).is_dir() {
+        walk(folder, &parts, found)?;
+    } else {
+        let tree = Files::open(on_disk)?;
+        let matched =
+            tree.list().iter().filter(|path| path_matches(&parts, &path.split('/').collect::<Vec<_>>()));
+        found.extend(matched.map(|path| tree.location(path)));
+    }
+    found[first..].sort_unstable();
+    // `**/**` finds a file in several ways.
+    let mut sorted = found.split_off(first);
+    sorted.dedup();
+    found.append(&mut sorted);
+    Ok(())
+}
+
+/// Adds the files on disk below `folder` that match the parts.
+fn walk(folder: &str, parts: &[&str], found: &mut Vec<String>) -> Result<(), DataError> {
+    let [part, below @ ..] = parts else { return Ok(()) };
+    if *part == "**" {
+        walk(folder, below, found)?;
+    }
+    let on_disk = if folder.is_empty() { "." } else { folder };
+    let refused = |e| DataError::io(on_disk, "a folder", e);
+    for entry in fs::read_dir(on_disk).map_err(refused)? {
+        let entry = entry.map_err(refused)?;
+        // A name that is not Unicode cannot match a pattern that is.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let is_folder = match fs::metadata(entry.path()) {
+            Ok(metadata) => metadata.is_dir(),
+            Err(e) if e.kind() == ErrorKind::NotFound => continue, // a link to nothing
+            Err(e) => return Err(DataError::io(join(folder, &name), "a file", e)),
+        };
+        let path = join(folder, &name);
+        match (*part == "**", is_folder) {
+            // A link to a folder above would never end.
+            (true, true) if !entry.path().is_symlink() => walk(&path, parts, found)?,
+            (false, true) if !below.is_empty() && matches(part, &name) => walk(&path, below, found)?,
+            (false, false) if below.is_empty() && matches(part, &name) => found.push(path),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn path_matches(parts: &[&str], path: &[&str]) -> bool {
+    match (parts, path) {
+        ([], []) => true,
+        (["**", below @ ..], _) => {
+            path_matches(below, path) || path.split_first().is_some_and(|(_, rest)| path_matches(parts, rest))
+        }
+        ([part, below @ ..], [name, rest @ ..]) => matches(part, name) && path_matches(below, rest),
+        _ => false,
+    }
+}
+
+/// Whether a name is what a pattern describes: `*` stands for any run of characters, `?` for any one.
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    // reached[i]: the first i characters of the pattern can stand for the name as far as it is read.
+    let mut reached: Vec<bool> =
+        (0..=pattern.len()).map(|i| pattern.iter().take(i).all(|c| *c == '*')).collect();
+    for character in name {
+        let before = reached.clone();
+        let mut now = vec![false];
+        for (i, expected) in pattern.iter().enumerate() {
+            let at = |row: &[bool], i: usize| row.get(i).copied().unwrap_or(false);
+            now.push(match expected {
+                '*' => at(&before, i + 1) || at(&now, i),
+                '?' => at(&before, i),
+                _ => *expected == character && at(&before, i),
+            });
+        }
+        reached = now;
+    }
+    reached.last().copied().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::testing::{at, folder_of, tar_of};
+
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, name) in
+            [("*", ""), ("a*c", "ac"), ("a*b*c", "a-b-b-c"), ("?.tar", "ü.tar"), ("**x", "x")]
+        {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("a*c", "acd"), ("?", ""), ("a", "ab"), ("*.tar", "x.tar.gz"), ("", "a")] {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn braces_are_written_out_without_looking() {
+        let of = |pattern: &str| expand(pattern).unwrap();
+        assert_eq!(
+            of("s3://b/{08..11}.tar"),
+            ["s3://b/08.tar", "s3://b/09.tar", "s3://b/10.tar", "s3://b/11.tar"]
+        );
+        assert_eq!(of("x{9..10}"), ["x9", "x10"]);
+        assert_eq!(of("{a,b}-{0..1}.t"), ["a-0.t", "a-1.t", "b-0.t", "b-1.t"]);
+        assert_eq!(of("plain"), ["plain"]);
+        for wrong in ["{a}", "{3..1}", "{1..x}", "{-1..1}", "{0..9999999999}", "{0..999}{0..999}{0..999}"] {
+            assert!(expand(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn files_are_found_on_disk_and_in_archives() {
+        let files: [(&str, &[u8]); 5] =
+            [("a.txt", b"1"), ("x/b.txt", b"2"), ("x/y/c.txt", b"3"), ("x/y/d.md", b"4"), ("z/b.txt", b"5")];
+        let folder = folder_of(&files);
+        std::fs::write(folder.path().join("t.tar"), tar_of(&files)).unwrap();
+        for (pattern, expected) in [
+            ("*.txt", &["a.txt"][..]),
+            ("*/b.txt", &["x/b.txt", "z/b.txt"]),
+            ("**/*.txt", &["a.txt", "x/b.txt", "x/y/c.txt", "z/b.txt"]),
+            ("**/y/*", &["x/y/c.txt", "x/y/d.md"]),
+            ("**/**/c.txt", &["x/y/c.txt"]),
+            ("x/?/*.{md,txt}", &["x/y/d.md", "x/y/c.txt"]),
+            ("x/*/nothing", &[]),
+        ] {
+            for place in ["", "t.tar/"] {
+                let found = expand(&at(&folder, &format!("{place}{pattern}"))).unwrap();
+                let expected: Vec<String> =
+                    expected.iter().map(|path| at(&folder, &format!("{place}{path}"))).collect();
+                assert_eq!(found, expected, "{place}{pattern}");
+            }
+        }
+        assert_eq!(expand("builtin:digits/t10k-*").unwrap().len(), 2);
+        assert!(expand(&at(&folder, "none/*.txt")).is_err());
+    }
+
+    #[test]
+    fn a_file_whose_name_looks_like_a_pattern_is_no_pattern() {
+        let folder = folder_of(&[("a{1,2}.txt", b"1")]);
+        assert!(!is_pattern(&at(&folder, "a{1,2}.txt")) && !is_pattern("plain.txt") && !is_pattern("a{b"));
+        assert!(is_pattern(&at(&folder, "a{1,3}.txt")) && is_pattern("*.tar"));
+    }
+}

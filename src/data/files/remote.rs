@@ -1,0 +1,277 @@
+//! Files on other machines: `s3://bucket/key`, `gs://bucket/key`, `http://` and `https://`.
+//!
+//! S3 and Google take their credentials, region and endpoint from the environment, as their own tools do
+//! (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, …). Nothing is fetched whole: parts are
+//! read when they are asked for, small ones in larger pieces that are kept a while.
+
+use super::extent::Extent;
+use crate::data::error::DataError;
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::http::HttpBuilder;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+
+/// An object, opened: it is there, and of this length.
+#[derive(Debug)]
+pub(super) struct Object {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    location: String,
+    len: u64,
+    /// The version that was opened, where the server gives one: another must not be mixed into it.
+    version: Option<String>,
+}
+
+/// What is read at once of a part that is smaller.
+const PIECE: u64 = 512 << 10;
+/// Pieces that are kept, of all objects together: 128 MiB.
+const KEPT: usize = 256;
+/// How often a part that came short is asked for.
+const ATTEMPTS: usize = 3;
+
+/// The object at a location; `None` where there is none.
+///
+/// # Errors
+/// [`DataError::Download`] where the server refuses or does not answer.
+pub(super) fn open(location: &str) -> Result<Option<Extent>, DataError> {
+    let (store, path) = store(location)?;
+    if path.as_ref().is_empty() {
+        return Ok(None);
+    }
+    let options = GetOptions { head: true, ..GetOptions::default() };
+    match runtime()?.block_on(store.get_opts(&path, options)) {
+        Ok(found) => {
+            let (len, version) = (found.meta.size, found.meta.e_tag);
+            let object = Object { store, path, location: location.to_string(), len, version };
+            Ok(Some(Extent::remote(Arc::new(object))))
+        }
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(refused(location, error)),
+    }
+}
+
+/// The objects below a location, by their paths there; none over HTTP, which has no lists.
+///
+/// # Errors
+/// [`DataError::Download`] where the server refuses or does not answer.
+pub(super) fn list(location: &str) -> Result<BTreeMap<String, Extent>, DataError> {
+    if location.starts_with("http") {
+        return Ok(BTreeMap::new());
+    }
+    let (store, prefix) = store(location)?;
+    let found: Vec<_> = runtime()?
+        .block_on(store.list(Some(&prefix)).try_collect())
+        .map_err(|error| refused(location, error))?;
+    let member = |meta: object_store::ObjectMeta| {
+        let below = meta.location.prefix_match(&prefix)?;
+        let below = below.map(|part| part.as_ref().to_string()).collect::<Vec<_>>().join("/");
+        let object = Object {
+            store: store.clone(),
+            location: super::join(location, &below),
+            path: meta.location,
+            len: meta.size,
+            version: meta.e_tag,
+        };
+        (!below.is_empty()).then(|| (below, Extent::remote(Arc::new(object))))
+    };
+    Ok(found.into_iter().filter_map(member).collect())
+}
+
+impl Object {
+    /// How many bytes it has.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Its version, where the server gives one.
+    pub fn stamp(&self) -> Option<String> {
+        Some(format!("{} {}", self.len, self.version.as_ref()?))
+    }
+
+    /// Reads from `offset` on: all of the buffer, or to the end of the object.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let wanted = self.len.saturating_sub(offset).min(buffer.len() as u64);
+        if wanted == 0 {
+            return Ok(0);
+        }
+        if wanted >= PIECE {
+            let bytes = self.fetch(offset..offset + wanted)?;
+            buffer[..bytes.len()].copy_from_slice(&bytes);
+            return Ok(bytes.len());
+        }
+        let number = offset / PIECE;
+        let start = number * PIECE;
+        let key = (self.location.clone(), self.version.clone(), number);
+        let kept = pieces().get(&key);
+        let piece = match kept {
+            Some(piece) => piece,
+            None => {
+                let piece = self.fetch(start..(start + PIECE).min(self.len))?;
+                pieces().put(key, piece.clone());
+                piece
+            }
+        };
+        // What goes on in the next piece is the next read's.
+        let rest = piece.get((offset - start) as usize..).unwrap_or_default();
+        let n = rest.len().min(wanted as usize);
+        buffer[..n].copy_from_slice(&rest[..n]);
+        Ok(n)
+    }
+
+    /// These bytes, neither more nor fewer.
+    fn fetch(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let wanted = range.end - range.start;
+        let mut found = 0;
+        for _ in 0..ATTEMPTS {
+            let options = GetOptions {
+                range: Some(GetRange::Bounded(range.clone())),
+                if_match: self.version.clone(),
+                ..GetOptions::default()
+            };
+            let get = async { self.store.get_opts(&self.path, options).await?.bytes().await };
+            let bytes =
+                runtime().map_err(io::Error::other)?.block_on(get).map_err(|error| self.failed(error))?;
+            if bytes.len() as u64 == wanted {
+                return Ok(bytes);
+            }
+            found = bytes.len();
+        }
+        let problem = format!("truncated: {found} bytes from {} on; asked for {wanted}", range.start);
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem))
+    }
+
+    fn failed(&self, error: object_store::Error) -> io::Error {
+        match error {
+            object_store::Error::NotFound { .. } => io::ErrorKind::NotFound.into(),
+            object_store::Error::Precondition { .. } => {
+                io::Error::other("changed on the server while in use")
+            }
+            error => io::Error::other(with_causes(&error)),
+        }
+    }
+}
+
+/// A piece's object, that object's version, and the piece's number.
+type Key = (String, Option<String>, u64);
+
+/// The pieces that were read last.
+#[derive(Default)]
+struct Pieces {
+    pieces: HashMap<Key, (u64, Bytes)>,
+    /// Counts uses.
+    clock: u64,
+}
+
+impl Pieces {
+    fn get(&mut self, key: &Key) -> Option<Bytes> {
+        self.clock += 1;
+        let (used, bytes) = self.pieces.get_mut(key)?;
+        *used = self.clock;
+        Some(bytes.clone())
+    }
+
+    fn put(&mut self, key: Key, bytes: Bytes) {
+        if self.pieces.len() >= KEPT {
+            let oldest = self.pieces.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone());
+            oldest.map(|key| self.pieces.remove(&key));
+        }
+        self.clock += 1;
+        self.pieces.insert(key, (self.clock, bytes));
+    }
+}
+
+fn pieces() -> std::sync::MutexGuard<'static, Pieces> {
+    static PIECES: LazyLock<Mutex<Pieces>> = LazyLock::new(Mutex::default);
+    // Whoever panicked while holding it left a map that is whole.
+    PIECES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The threads that wait for servers.
+fn runtime() -> Result<&'static Runtime, DataError> {
+    static RUNTIME: LazyLock<io::Result<Runtime>> =
+        LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build());
+    RUNTIME.as_ref().map_err(|error| DataError::Download {
+        location: "the network".into(),
+        problem: format!("a thread for it cannot be started: {error}"),
+    })
+}
+
+/// The store that a location lies in, and its path there.
+fn store(location: &str) -> Result<(Arc<dyn ObjectStore>, Path), DataError> {
+    static STORES: LazyLock<Mutex<HashMap<String, Arc<dyn ObjectStore>>>> = LazyLock::new(Mutex::default);
+    let (scheme, rest) = location.split_once("://").unwrap_or(("", location));
+    let (host, key) = rest.split_once('/').unwrap_or((rest, ""));
+    let key = key.trim_matches('/');
+    // A path of a URL may be percent-encoded; a key is as it is.
+    let path = if scheme.starts_with("http") { Path::from_url_path(key) } else { Path::parse(key) };
+    let path = path.map_err(|error| refused(location, error.into()))?;
+    let name = format!("{scheme}://{host}");
+    let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(store) = stores.get(&name) {
+        return Ok((store.clone(), path));
+    }
+    let store = connect(scheme, host).map_err(|error| refused(location, error))?;
+    stores.insert(name, store.clone());
+    Ok((store, path))
+}
+
+fn connect(scheme: &str, host: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+    // Err where the process has one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // A server that is away for seconds is waited for; one that is not there should be named soon.
+    let retry = RetryConfig {
+        max_retries: 5,
+        retry_timeout: Duration::from_secs(60),
+        backoff: BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() },
+    };
+    Ok(match scheme {
+        "s3" => {
+            let s3 = AmazonS3Builder::from_env().with_bucket_name(host).with_retry(retry);
+            Arc::new(if unencrypted("AWS_ENDPOINT_URL") { s3.with_allow_http(true) } else { s3 }.build()?)
+        }
+        "gs" => {
+            let google = GoogleCloudStorageBuilder::from_env().with_bucket_name(host).with_retry(retry);
+            let http = ClientOptions::new().with_allow_http(true);
+            let google =
+                if unencrypted("GOOGLE_BASE_URL") { google.with_client_options(http) } else { google };
+            Arc::new(google.build()?)
+        }
+        _ => {
+            let options = ClientOptions::new().with_allow_http(scheme == "http");
+            let http = HttpBuilder::new().with_url(format!("{scheme}://{host}"));
+            Arc::new(http.with_client_options(options).with_retry(retry).build()?)
+        }
+    })
+}
+
+/// Whether an endpoint that the environment names is one without encryption, which is then meant.
+fn unencrypted(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|address| address.starts_with("http://"))
+}
+
+fn refused(location: &str, error: object_store::Error) -> DataError {
+    DataError::Download { location: location.to_string(), problem: with_causes(&error) }
+}
+
+/// An error with those of its causes that it does not quote.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

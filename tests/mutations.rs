@@ -1,0 +1,179 @@
+//! Damaged files for the readers of data: each is read or refused, without a panic and within a bound of memory.
+
+use parquet::basic::Compression;
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::{properties::WriterProperties, writer::SerializedFileWriter};
+use parquet::schema::parser::parse_message_type;
+use smalti::data::manifest::Manifest;
+use smalti::data::{DataError, Files, labelled, read};
+use smalti_mutation::{Bound, Counting, survives};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const MIB: usize = 1 << 20;
+
+/// A place where one damaged file after another is written.
+struct Place {
+    folder: TempDir,
+    file: PathBuf,
+}
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { file: folder.path().join(name), folder }
+    }
+
+    fn with(&self, bytes: &[u8]) -> &str {
+        std::fs::write(&self.file, bytes).unwrap();
+        self.file.to_str().unwrap()
+    }
+
+    fn folder(&self) -> &str {
+        self.folder.path().to_str().unwrap()
+    }
+}
+
+fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, *bytes).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn damaged_tars_are_read_or_refused() {
+    let long = format!("{}/größe.txt", "folder".repeat(30));
+    let good = [
+        tar(&[("a.txt", b"one"), ("b/two.txt", &[7; 700]), ("b/c/three.txt", b"three")]),
+        tar(&[(&long, b"1"), ("x", b"")]),
+    ];
+    let place = Place::new("x.tar");
+    survives("tar", &good, Bound::bytes(MIB).and_of_file(16), |bytes| {
+        let files = Files::open(place.with(bytes))?;
+        for path in files.list() {
+            // A member may be empty, which is an error of its own.
+            let _ = files.read(path);
+        }
+        Ok::<_, DataError>(())
+    });
+}
+
+#[test]
+fn damaged_shards_are_read_or_refused() {
+    let good = [tar(&[("0.jpg", b"pixels"), ("0.cls", b"3"), ("1.cls", b"0\n"), ("1.png", b"pixels")])];
+    let place = Place::new("x.tar");
+    // Classes without names may number 65,536.
+    survives("shard", &good, Bound::bytes(8 * MIB).and_of_file(16), |bytes| {
+        labelled::open(place.with(bytes), None)
+    });
+}
+
+#[test]
+fn damaged_gzips_are_read_or_refused() {
+    let packed = |bytes: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(bytes).unwrap();
+        gzip.finish().unwrap()
+    };
+    let text: Vec<u8> = (0..3_000_u32).flat_map(|i| format!("{i} ").into_bytes()).collect();
+    let good =
+        [packed(b"hello"), packed(&[0; 20_000]), packed(&text), [packed(b"two"), packed(b"parts")].concat()];
+    let place = Place::new("x.gz");
+    // Deflate makes at most 1,032 bytes of one, and a growing buffer is copied into one of twice the size.
+    survives("gzip", &good, Bound::bytes(MIB).and_of_file(3 * 1_032), |bytes| read(place.with(bytes)));
+}
+
+fn manifests(format: &str, good: &[Vec<u8>], bound: Bound) {
+    let place = Place::new(&format!("x.{format}"));
+    survives(format, good, bound, |bytes| {
+        let manifest = Manifest::open(place.with(bytes))?;
+        assert!(manifest.rows().iter().all(|row| !row.path().is_empty()));
+        Ok::<_, DataError>(())
+    });
+    assert!(std::fs::read_dir(place.folder()).unwrap().count() == 1);
+}
+
+#[test]
+fn damaged_tsv_is_read_or_refused() {
+    let good = b"path\ttext\tindex\na.wav\tone\t1\nb/c.wav\tgr\xc3\xbcn\t2\n".to_vec();
+    manifests("tsv", &[good], Bound::bytes(MIB).and_of_file(200));
+}
+
+#[test]
+fn damaged_csv_is_read_or_refused() {
+    let good = b"path,text,index\na.wav,\"one, and \"\"two\"\"\",1\nb/c.wav,\"over\nlines\",2\n".to_vec();
+    manifests("csv", &[good], Bound::bytes(MIB).and_of_file(200));
+}
+
+#[test]
+fn damaged_json_lines_are_read_or_refused() {
+    let good = b"{\"path\": \"a.wav\", \"text\": \"one\", \"index\": 1}\n\
+        {\"index\": 2.5, \"text\": \"gr\\u00fcn\", \"path\": \"b/c.wav\"}\n"
+        .to_vec();
+    manifests("jsonl", &[good], Bound::bytes(MIB).and_of_file(200));
+}
+
+/// A table of `path`, `text` and `index` in `groups` row groups.
+fn parquet(compression: Compression, dictionary: bool, groups: usize) -> Vec<u8> {
+    let schema = "message rows { required binary path (STRING); optional binary text (STRING); required int64 index; }";
+    let properties =
+        WriterProperties::builder().set_compression(compression).set_dictionary_enabled(dictionary).build();
+    let mut bytes = Vec::new();
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
+    for group in 0..groups {
+        let texts = |name: &str| -> Vec<ByteArray> {
+            (0..20).map(|i| format!("{name}{group}/{i}.wav").as_bytes().to_vec().into()).collect()
+        };
+        let mut rows = writer.next_row_group().unwrap();
+        let mut column = rows.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&texts("p"), None, None).unwrap();
+        column.close().unwrap();
+        let mut column = rows.next_column().unwrap().unwrap();
+        let there: Vec<i16> = (0..20).map(|i| i16::from(i % 4 != 0)).collect();
+        column.typed::<ByteArrayType>().write_batch(&texts("t")[..15], Some(&there), None).unwrap();
+        column.close().unwrap();
+        let mut column = rows.next_column().unwrap().unwrap();
+        column.typed::<Int64Type>().write_batch(&(0..20).collect::<Vec<i64>>(), None, None).unwrap();
+        column.close().unwrap();
+        rows.close().unwrap();
+    }
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn damaged_parquet_is_read_or_refused() {
+    let good = [
+        parquet(Compression::UNCOMPRESSED, false, 1),
+        parquet(Compression::SNAPPY, true, 2),
+        parquet(Compression::ZSTD(Default::default()), true, 1),
+    ];
+    // What the reader says of its own panics is of no use here.
+    std::panic::set_hook(Box::new(|_| {}));
+    manifests("parquet", &good, Bound::bytes(64 * MIB));
+}
+
+#[test]
+fn a_parquet_manifest_has_its_rows() {
+    for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(Default::default())]
+    {
+        let place = Place::new("x.parquet");
+        let manifest = Manifest::open(place.with(&parquet(compression, true, 2))).unwrap();
+        assert_eq!(manifest.columns(), ["path", "text", "index"]);
+        assert_eq!(manifest.rows().len(), 40);
+        let row = &manifest.rows()[21];
+        assert_eq!((row.path(), row.text(), row.get("index")), ("p1/1.wav", "t1/0.wav", Some("1")));
+        assert_eq!(manifest.rows()[20].text(), "");
+    }
+}

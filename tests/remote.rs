@@ -1,0 +1,191 @@
+//! Data on other machines, as a server on this one has them.
+
+#![cfg(feature = "remote")]
+
+#[path = "support/server.rs"]
+mod server;
+mod support;
+
+use serde_json::Value;
+use server::{Fault, Server};
+use smalti::data::{
+    DataError, Files, glob, labelled, labelled::Labelled, manifest::Manifest, read, read_text,
+};
+use std::process::Command;
+use support::{ran, smalti};
+
+fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, *bytes).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// Two shards of a picture each, and names for their classes.
+fn shards() -> Vec<(String, Vec<u8>)> {
+    let shard = |label: &[u8]| tar(&[("a.jpg", b"pixels"), ("a.cls", label)]);
+    vec![
+        ("d/train-000.tar".into(), shard(b"0")),
+        ("d/train-001.tar".into(), shard(b"1")),
+        ("d/classes.txt".into(), b"cat\ndog\n".to_vec()),
+    ]
+}
+
+fn serve(files: &[(String, Vec<u8>)], fault: Fault) -> Server {
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), &bytes[..])).collect();
+    Server::start(&files, fault)
+}
+
+fn message<T>(result: Result<T, DataError>) -> String {
+    result.err().expect("an error").to_string()
+}
+
+#[test]
+fn files_and_members_of_archives_are_read_over_http() {
+    let large: Vec<u8> = (0..3_000_000_u32).map(|i| (i * i / 7) as u8).collect();
+    let files = [
+        ("text.txt".to_string(), b"hello".to_vec()),
+        ("with space.txt".to_string(), b"space".to_vec()),
+        ("x.tar".to_string(), tar(&[("large", &large), ("in/small.txt", b"small"), ("last", b"last")])),
+    ];
+    let files = files.map(|(path, bytes)| (path.replace(' ', "%20"), bytes));
+    let server = serve(&files, Fault::None);
+    let at = |path: &str| format!("{}/{path}", server.address);
+    assert_eq!(read_text(&at("text.txt")).unwrap(), "hello");
+    assert_eq!(read_text(&at("with%20space.txt")).unwrap(), "space");
+    assert_eq!(read_text(&at("x.tar/in/small.txt")).unwrap(), "small");
+    let archive = Files::open(&at("x.tar")).unwrap();
+    assert_eq!(archive.list(), ["in/small.txt", "large", "last"]);
+    assert!(archive.read("large").unwrap() == large);
+    assert_eq!(archive.read("last").unwrap(), b"last");
+    assert!(server.count("GET") < 20, "{:?}", server.requests.lock().unwrap());
+    let whole = server
+        .requests
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|r| r.starts_with("GET") && r.ends_with("whole"))
+        .count();
+    assert_eq!(whole, 0, "only parts are asked for");
+}
+
+#[test]
+fn shards_over_http_are_named_by_braces() {
+    let server = serve(&shards(), Fault::None);
+    let opened = labelled::open(&format!("{}/d/train-{{000..001}}.tar", server.address), None).unwrap();
+    let Labelled::Files { sources, entries, classes, .. } = opened else { panic!("not files") };
+    assert_eq!((entries.len(), classes), (2, vec!["cat".to_string(), "dog".to_string()]));
+    assert_eq!(sources[1].read(&entries[1].path).unwrap(), b"pixels");
+    let folder = message(labelled::open(&format!("{}/d", server.address), None));
+    assert!(folder.contains("not found") && folder.contains("{000..127}"), "{folder}");
+    assert!(glob::expand(&format!("{}/d/*.tar", server.address)).is_err());
+}
+
+#[test]
+fn a_manifest_over_http_finds_the_files_beside_it() {
+    let files = [
+        ("m/manifest.csv".to_string(), b"path,label\na/1.png,x\nb/2.png,y\n".to_vec()),
+        ("m/a/1.png".to_string(), b"one".to_vec()),
+        ("m/b.tar".to_string(), tar(&[("2.png", b"two")])),
+    ];
+    let server = serve(&files, Fault::None);
+    let location = format!("{}/m/manifest.csv", server.address);
+    let Labelled::Files { sources, entries, .. } = labelled::open(&location, None).unwrap() else {
+        panic!("not files")
+    };
+    let read = |i: usize| sources[entries[i].source].read(&entries[i].path).unwrap();
+    assert_eq!((read(0), read(1)), (b"one".to_vec(), b"two".to_vec()));
+    let none = format!("{}/m/none.tsv", server.address);
+    assert!(matches!(Manifest::open(&none), Err(DataError::Missing { .. })));
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    let server = serve(&shards(), Fault::Busy(2));
+    assert_eq!(read_text(&format!("{}/d/classes.txt", server.address)).unwrap(), "cat\ndog\n");
+    assert!(server.requests.lock().unwrap().len() >= 4);
+}
+
+#[test]
+fn what_a_server_does_wrong_is_named() {
+    let of = |fault| format!("{}/d/train-000.tar", serve(&shards(), fault).address);
+    let forbidden = message(read(&of(Fault::Forbidden)));
+    assert!(forbidden.contains("train-000.tar: ") && forbidden.contains("403"), "{forbidden}");
+    let ranges = message(Files::open(&of(Fault::NoRanges)));
+    assert!(ranges.contains("train-000.tar") && ranges.to_lowercase().contains("range"), "{ranges}");
+    let cut = message(read(&of(Fault::Cut(0))));
+    assert!(cut.contains("train-000.tar: "), "{cut}");
+    assert_eq!(read(&of(Fault::Cut(1000))).unwrap().len(), 3072, "what came is kept, and the rest asked for");
+    let missing = message(read(&format!("{}/none", serve(&shards(), Fault::None).address)));
+    assert!(missing.contains("/none: not found; expected a file"), "{missing}");
+    // A port that nobody listens at any more.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = format!("http://{}/x", listener.local_addr().unwrap());
+    drop(listener);
+    let refused = message(read(&closed));
+    assert!(refused.contains(&closed) && refused.contains("refused"), "{refused}");
+}
+
+/// `smalti` that takes this server for S3 and for Google's storage.
+fn with_s3(server: &Server, folder: &std::path::Path) -> Command {
+    let mut command = smalti(folder);
+    command.envs([
+        ("GOOGLE_BASE_URL", &*server.address),
+        ("GOOGLE_SKIP_SIGNATURE", "true"),
+        ("AWS_ENDPOINT_URL", &*server.address),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", "us-east-1"),
+    ]);
+    command
+}
+
+#[test]
+#[cfg(feature = "text")]
+fn text_on_s3_is_learned() {
+    let text = support::text().into_bytes();
+    let server = serve(
+        &[("bucket/texts/a.txt".into(), text.clone()), ("bucket/texts/b/c.txt".into(), text)],
+        Fault::None,
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let line = format!(
+        "train text {} --set data.path=s3://bucket/texts/**/*.txt --set data.context=16 --set train.steps=3 --json",
+        support::TINY
+    );
+    let trained = ran(with_s3(&server, folder.path()), &line);
+    assert_eq!(trained.code, Some(0), "{}", trained.err);
+    let said: Value = serde_json::from_str(&trained.out).unwrap();
+    assert_eq!(said["step"], 3);
+}
+
+#[test]
+#[cfg(feature = "image")]
+fn shards_on_s3_are_found_by_pattern_and_folder() {
+    use smalti::tasks::modalities::image::{Image, write_jpeg};
+    let picture = write_jpeg(&Image::new(8, 8, 3, vec![99; 192]).unwrap(), 90).unwrap();
+    let shard = |label: &[u8]| tar(&[("a.jpg", &picture), ("a.cls", label)]);
+    let files = [
+        ("bucket/d/train-000.tar".to_string(), shard(b"0")),
+        ("bucket/d/train-001.tar".to_string(), shard(b"1")),
+    ];
+    let server = serve(&files, Fault::None);
+    let folder = tempfile::tempdir().unwrap();
+    let on_s3 = ["s3://bucket/d/train-*.tar", "s3://bucket/d/train-{000..001}.tar", "s3://bucket/d"];
+    for location in on_s3.into_iter().chain(["gs://bucket/d/train-*.tar", "gs://bucket/d"]) {
+        let checked = ran(with_s3(&server, folder.path()), &format!("data check {location} --json"));
+        assert_eq!(checked.code, Some(0), "{location}: {}", checked.err);
+        let said: Value = serde_json::from_str(&checked.out).unwrap();
+        assert_eq!(said["parts"][0]["samples"], 2, "{location}");
+    }
+    let missing = ran(with_s3(&server, folder.path()), "data check s3://bucket/none.txt");
+    assert!(
+        missing.code == Some(1) && missing.err.contains("s3://bucket/none.txt: not found"),
+        "{}",
+        missing.err
+    );
+}

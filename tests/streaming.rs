@@ -1,0 +1,58 @@
+//! A million samples leave no more memory behind than a few thousand.
+
+#![cfg(all(target_os = "linux", feature = "image"))]
+
+use candle_core::Device;
+use smalti::data::{Lane, Loader, Plan, Sampler};
+use smalti::model::Model;
+use smalti::tasks::standard_pictures;
+use std::sync::Arc;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Bytes of memory that this process holds now.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    1024 * line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap()
+}
+
+/// Streams `shards` of 10,000 pictures once and gives the memory held after each count of samples.
+fn stream(shards: usize, counts: &[u64]) -> Vec<u64> {
+    let folder = tempfile::tempdir().unwrap();
+    let (task, splits) =
+        standard_pictures(folder.path(), shards, 10_000).unwrap().open("image", 1.0).unwrap();
+    let specs = [task.as_task().spec().clone()];
+    let model = Model::new(&Default::default(), &specs, 0, &Device::Cpu).unwrap();
+    let train = splits.train;
+    let lane = Lane { task: 0, first: 0, samples: train.len(), share: 100 };
+    let steps = counts.iter().max().unwrap().div_ceil(100);
+    let plan = Plan { steps: 0..steps, draw: 0, accumulate: 1, tokens: None, workers: 2 };
+    let datasets: Vec<Arc<dyn smalti::data::Dataset>> = vec![train];
+    let sampler = Sampler::new(0, vec![lane], 10_000);
+    let loader = Loader::new(model.layouts().to_vec(), datasets, sampler, plan);
+    let (mut seen, mut held) = (0, Vec::new());
+    for step in loader {
+        seen += step.unwrap().micro[0].n_documents() as u64;
+        if counts.contains(&seen) {
+            held.push(resident());
+            println!("{seen} samples: {:.1} MiB", resident() as f64 / 1048576.0);
+        }
+    }
+    held
+}
+
+#[test]
+#[ignore = "writes 4 GB and streams 1,000,000 pictures"]
+fn memory_is_flat_over_a_million_samples() {
+    let held = stream(102, &[10_000, 100_000, 300_000, 1_000_000]);
+    let (first, last) = (held[0] as f64, held[3] as f64);
+    assert!(last < 1.05 * first + 16e6, "{held:?}");
+}
+
+#[test]
+fn memory_is_flat_over_many_epochs_of_few_samples() {
+    let held = stream(1, &[10_000, 60_000]);
+    assert!(held[1] as f64 <= 1.05 * held[0] as f64 + 16e6, "{held:?}");
+}
