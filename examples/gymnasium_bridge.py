@@ -18,11 +18,12 @@ order. `env` numbers environments side by side; they are made as they are asked 
                                                "terminated": false, "truncated": false}
     {"close": {}}                            (ends)
 
-A discrete action is one number, for which the greeting says {"discrete": n}; {"multi_discrete": [n, …]} is a number
-below each n. A bound that is null is none. Whatever goes wrong is {"error": "what"}, and ends it.
+A discrete action is one number, for which the greeting says {"discrete": n}; one of several parts is an object, for
+which it says {"parts": {"arm": {"continuous": …}, "grip": {"discrete": n}}}. A bound that is null is none. Whatever
+goes wrong is {"error": "what"}, and ends it.
 
 Observations are flattened to one list: arrays row by row, the parts of a dict in the order of their names, those of a
-tuple one behind another.
+tuple one behind another. Several choices at once are parts named 0, 1, …, or 00, 01, … where there are more than ten.
 """
 
 import argparse
@@ -72,9 +73,23 @@ def actions(space):
         multi = isinstance(space, spaces.MultiDiscrete)
         ends = space.nvec if multi else numpy.full(space.shape, 2)
         start = space.start if multi else 0
-        said = {"multi_discrete": [int(n) for n in ends.ravel()]}
-        return said, lambda action: start + numpy.asarray(action, dtype=space.dtype).reshape(space.shape)
-    raise ValueError(f"actions of {space} are neither discrete nor numbers")
+        names = numbered(ends.size)
+        said = {"parts": {name: {"discrete": int(n)} for name, n in zip(names, ends.ravel())}}
+        return said, lambda action: start + numpy.array([action[n] for n in names], space.dtype).reshape(space.shape)
+    if isinstance(space, spaces.Dict):
+        parts = {name: actions(part) for name, part in space.spaces.items()}
+        said = {"parts": {name: said for name, (said, _) in parts.items()}}
+        return said, lambda action: {name: make(action[name]) for name, (_, make) in parts.items()}
+    if isinstance(space, spaces.Tuple):
+        parts = dict(zip(numbered(len(space.spaces)), map(actions, space.spaces)))
+        said = {"parts": {name: said for name, (said, _) in parts.items()}}
+        return said, lambda action: tuple(make(action[name]) for name, (_, make) in parts.items())
+    raise ValueError(f"actions of {space} are neither choices nor numbers")
+
+
+def numbered(count):
+    """0, 1, … in one width, so that they sort as the numbers do."""
+    return [str(n).zfill(len(str(count - 1))) for n in range(count)]
 
 
 class Bridge:

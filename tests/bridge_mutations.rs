@@ -20,7 +20,7 @@ fn greetings() {
     let good = lines(&[
         r#"{"hello": {"protocol": 1, "observation": 11, "action": {"continuous": {"low": [-1, null], "high": [1, 2.5]}}, "max_steps": 1000}}"#,
         r#"{"hello": {"protocol": 1, "observation": {"position": 5, "velocity": 6}, "action": {"discrete": 2}, "envs": 1}}"#,
-        r#"{"hello": {"protocol": 1, "observation": 1, "action": {"multi_discrete": [3, 4]}, "max_steps": null}}"#,
+        r#"{"hello": {"protocol": 1, "observation": 1, "action": {"parts": {"arm": {"continuous": {"low": [0], "high": [1]}}, "grip": {"discrete": 3}}}, "max_steps": null}}"#,
     ]);
     survives("greeting", &good, bound(), Hello::read);
 }

@@ -3,6 +3,7 @@
 use super::EnvError;
 use crate::random;
 use rand_pcg::Pcg64Mcg;
+use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter, Result as Written};
 
 /// One action.
@@ -10,10 +11,10 @@ use std::fmt::{Display, Formatter, Result as Written};
 pub enum Action {
     /// The number of one of finitely many actions.
     Discrete(u32),
-    /// Several choices at once, each a number.
-    MultiDiscrete(Vec<u32>),
     /// One number for each dimension of the action.
     Continuous(Vec<f32>),
+    /// Several actions at once, by name: a choice for the gripper, numbers for the arm.
+    Parts(BTreeMap<String, Action>),
 }
 
 /// Which actions an environment takes.
@@ -24,11 +25,6 @@ pub enum ActionSpec {
         /// How many actions there are.
         n: u32,
     },
-    /// Several choices at once, each out of the numbers below its own `n`.
-    MultiDiscrete {
-        /// How many numbers each choice is out of.
-        n: Vec<u32>,
-    },
     /// Numbers, each between its bounds, which may be infinite.
     Continuous {
         /// `[dim]`: the least value of each.
@@ -36,6 +32,8 @@ pub enum ActionSpec {
         /// `[dim]`: the greatest value of each.
         high: Vec<f32>,
     },
+    /// Several actions at once, by name.
+    Parts(BTreeMap<String, ActionSpec>),
 }
 
 impl ActionSpec {
@@ -44,20 +42,24 @@ impl ActionSpec {
     /// # Errors
     /// [`EnvError::Action`] for an action of another sort, of another length, out of range or not finite.
     pub fn check(&self, action: &Action) -> Result<(), EnvError> {
-        let valid = match (self, action) {
+        let error = || EnvError::Action { expected: self.to_string(), found: action.to_string() };
+        if self.takes(action) { Ok(()) } else { Err(error()) }
+    }
+
+    fn takes(&self, action: &Action) -> bool {
+        match (self, action) {
             (Self::Discrete { n }, Action::Discrete(number)) => number < n,
-            (Self::MultiDiscrete { n }, Action::MultiDiscrete(numbers)) => {
-                numbers.len() == n.len() && numbers.iter().zip(n).all(|(number, n)| number < n)
-            }
             (Self::Continuous { low, high }, Action::Continuous(values)) => {
                 let mut bounded = values.iter().zip(low.iter().zip(high));
                 values.len() == low.len()
                     && bounded.all(|(value, (low, high))| value.is_finite() && (low..=high).contains(&value))
             }
+            (Self::Parts(specs), Action::Parts(parts)) => {
+                specs.keys().eq(parts.keys())
+                    && specs.values().zip(parts.values()).all(|(spec, part)| spec.takes(part))
+            }
             _ => false,
-        };
-        let error = || EnvError::Action { expected: self.to_string(), found: action.to_string() };
-        if valid { Ok(()) } else { Err(error()) }
+        }
     }
 
     /// The action with every number brought within its bounds; what is no number, or has none, stays as it is.
@@ -76,16 +78,25 @@ impl ActionSpec {
                 }
                 Action::Continuous(values)
             }
+            (Self::Parts(specs), Action::Parts(parts)) => {
+                let bounded = parts.into_iter().map(|(name, part)| match specs.get(&name) {
+                    Some(spec) => (name, spec.bounded(part)),
+                    None => (name, part),
+                });
+                Action::Parts(bounded.collect())
+            }
             (_, action) => action,
         }
     }
 
     /// An action drawn evenly; `None` where a number has no bounds to draw between.
     pub fn draw(&self, generator: &mut Pcg64Mcg) -> Option<Action> {
-        let mut below = |n: &u32| random::below(generator, *n as usize) as u32;
         Some(match self {
-            Self::Discrete { n } => Action::Discrete(below(n)),
-            Self::MultiDiscrete { n } => Action::MultiDiscrete(n.iter().map(below).collect()),
+            Self::Discrete { n } => Action::Discrete(random::below(generator, *n as usize) as u32),
+            Self::Parts(specs) => {
+                let parts = specs.iter().map(|(name, spec)| Some((name.clone(), spec.draw(generator)?)));
+                Action::Parts(parts.collect::<Option<_>>()?)
+            }
             Self::Continuous { low, high } => {
                 let values = low.iter().zip(high).map(|(low, high)| {
                     let value = low + (high - low) * random::uniform(generator) as f32;
@@ -102,11 +113,11 @@ impl Display for ActionSpec {
         let one = |values: &[f32]| values.first().copied().filter(|first| values.iter().all(|v| v == first));
         match self {
             Self::Discrete { n } => write!(f, "a whole number below {n}"),
-            Self::MultiDiscrete { n } => write!(f, "{} whole numbers below {n:?}", n.len()),
             Self::Continuous { low, high } => match (one(low), one(high)) {
                 (Some(least), Some(most)) => write!(f, "{} numbers from {least} to {most}", low.len()),
                 _ => write!(f, "{} numbers from {low:?} to {high:?}", low.len()),
             },
+            Self::Parts(specs) => write_parts(f, specs),
         }
     }
 }
@@ -115,10 +126,15 @@ impl Display for Action {
     fn fmt(&self, f: &mut Formatter<'_>) -> Written {
         match self {
             Self::Discrete(number) => write!(f, "the whole number {number}"),
-            Self::MultiDiscrete(numbers) => write!(f, "the whole numbers {numbers:?}"),
             Self::Continuous(values) => write!(f, "the numbers {values:?}"),
+            Self::Parts(parts) => write_parts(f, parts),
         }
     }
+}
+
+fn write_parts(f: &mut Formatter<'_>, parts: &BTreeMap<String, impl Display>) -> Written {
+    let parts = parts.iter().map(|(name, part)| format!("{name}: {part}"));
+    write!(f, "parts ({})", parts.collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]
@@ -134,15 +150,36 @@ mod tests {
         assert!(spec.check(&Action::Continuous(vec![0.0])).is_err());
     }
 
+    /// A choice and numbers.
+    fn hand() -> ActionSpec {
+        let arm = ActionSpec::Continuous { low: vec![-2.0, 0.5], high: vec![-1.0, 0.5] };
+        let parts = [("arm".to_string(), arm), ("grip".to_string(), ActionSpec::Discrete { n: 3 })];
+        ActionSpec::Parts(parts.into())
+    }
+
+    fn parts<const N: usize>(parts: [(&str, Action); N]) -> Action {
+        Action::Parts(parts.map(|(name, part)| (name.to_string(), part)).into())
+    }
+
     #[test]
-    fn several_choices_have_a_bound_each() {
-        let spec = ActionSpec::MultiDiscrete { n: vec![2, 3] };
-        assert_eq!(spec.check(&Action::MultiDiscrete(vec![1, 2])), Ok(()));
-        for bad in [vec![], vec![0], vec![2, 0], vec![0, 3], vec![0; 3]] {
-            assert!(spec.check(&Action::MultiDiscrete(bad.clone())).is_err(), "{bad:?}");
+    fn an_action_of_parts_has_every_part() {
+        let (arm, grip) = (Action::Continuous(vec![-1.5, 0.5]), Action::Discrete(2));
+        assert_eq!(hand().check(&parts([("grip", grip.clone()), ("arm", arm.clone())])), Ok(()));
+        let bad = [
+            parts([]),
+            parts([("arm", arm.clone())]),
+            parts([("arm", arm.clone()), ("grip", Action::Discrete(3))]),
+            parts([("arm", arm.clone()), ("claw", grip.clone())]),
+            parts([("arm", arm.clone()), ("grip", grip.clone()), ("leg", grip.clone())]),
+            arm,
+        ];
+        for bad in bad {
+            assert!(hand().check(&bad).is_err(), "{bad:?}");
         }
-        let error = spec.check(&Action::Discrete(0)).unwrap_err().to_string();
-        assert_eq!(error, "an action must be 2 whole numbers below [2, 3]; found the whole number 0");
+        let error = hand().check(&parts([("grip", grip)])).unwrap_err().to_string();
+        let expected = "an action must be parts (arm: 2 numbers from [-2.0, 0.5] to [-1.0, 0.5]; grip: a whole \
+                        number below 3); found parts (grip: the whole number 2)";
+        assert_eq!(error, expected);
     }
 
     #[test]
@@ -165,22 +202,20 @@ mod tests {
         };
         assert_eq!(values[..2], [-1.0, 1.0]);
         assert!(spec.check(&Action::Continuous(values)).is_err(), "the third is no number");
+        let bounded = hand()
+            .bounded(parts([("arm", Action::Continuous(vec![0.0, 0.0])), ("grip", Action::Discrete(1))]));
+        assert_eq!(hand().check(&bounded), Ok(()));
     }
 
     #[test]
     fn drawn_actions_are_among_those_that_are_taken() {
         let mut generator = random::generator(1);
-        let specs = [
-            ActionSpec::Discrete { n: 3 },
-            ActionSpec::MultiDiscrete { n: vec![1, 5] },
-            ActionSpec::Continuous { low: vec![-2.0, 0.5], high: vec![-1.0, 0.5] },
-        ];
-        for spec in specs {
-            for _ in 0..100 {
-                assert_eq!(spec.check(&spec.draw(&mut generator).unwrap()), Ok(()));
-            }
+        for _ in 0..100 {
+            assert_eq!(hand().check(&hand().draw(&mut generator).unwrap()), Ok(()));
         }
         let endless = ActionSpec::Continuous { low: vec![0.0], high: vec![f32::INFINITY] };
         assert_eq!(endless.draw(&mut generator), None);
+        let hand = ActionSpec::Parts([("arm".to_string(), endless)].into());
+        assert_eq!(hand.draw(&mut generator), None);
     }
 }

@@ -17,7 +17,7 @@
 //! | --- | --- |
 //! | `protocol` | 1 |
 //! | `observation` | how many numbers an observation has; or, for one of named parts, `{"position": 5, "velocity": 6}` |
-//! | `action` | `{"discrete": n}`: a number below n; `{"multi_discrete": [n, …]}`: a number below each n; `{"continuous": {"low": […], "high": […]}}`: numbers between these, where `null` is no bound |
+//! | `action` | `{"discrete": n}`: a number below n; `{"continuous": {"low": […], "high": […]}}`: numbers between these, where `null` is no bound; `{"parts": {"arm": {"continuous": …}, "grip": {"discrete": 3}}}`: several at once, by name |
 //! | `max_steps` | after so many steps an episode is truncated, whatever the environment says; may be left out |
 //! | `envs` | how many environments there can be side by side; where it is left out, as many as are asked for |
 //!
@@ -26,7 +26,7 @@
 //! | request | answer |
 //! | --- | --- |
 //! | `{"env": 0, "reset": {"seed": 7}}` begins an episode; a seed is below 2^64 | `{"env": 0, "observation": […]}` |
-//! | `{"env": 0, "step": {"action": [0.5, 0, -1]}}`; a discrete action is one number | `{"env": 0, "observation": […], "reward": 1.0, "terminated": false, "truncated": false}` |
+//! | `{"env": 0, "step": {"action": [0.5, 0, -1]}}`; a discrete action is one number, one of parts an object | `{"env": 0, "observation": […], "reward": 1.0, "terminated": false, "truncated": false}` |
 //! | `{"close": {}}`; the input ends behind it | |
 //!
 //! An observation is a list of numbers, which may be nested, or an object of such, whose parts are taken in the order
@@ -37,6 +37,7 @@
 
 mod child;
 pub mod message;
+mod numbers;
 
 use self::child::Child;
 use self::message::{Hello, MessageError};

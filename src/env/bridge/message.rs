@@ -1,10 +1,9 @@
 //! What is said over the bridge: requests written, answers read and checked.
 
+use super::numbers::Numbers;
 use crate::env::{Action, ActionSpec, Step};
-use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
-use std::fmt::{Formatter, Result as Written};
 
 /// The version of the protocol that this build speaks.
 pub const PROTOCOL: u32 = 1;
@@ -99,8 +98,8 @@ enum Size {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum ActionFields {
     Discrete(u32),
-    MultiDiscrete(Vec<u32>),
     Continuous { low: Vec<Option<f32>>, high: Vec<Option<f32>> },
+    Parts(BTreeMap<String, ActionFields>),
 }
 
 #[derive(Deserialize)]
@@ -157,9 +156,10 @@ impl ActionFields {
                 at_least_one("action", n as usize)?;
                 return Ok(ActionSpec::Discrete { n });
             }
-            Self::MultiDiscrete(n) => {
-                at_least_one("action", n.iter().min().map_or(0, |&least| least as usize))?;
-                return Ok(ActionSpec::MultiDiscrete { n });
+            Self::Parts(parts) => {
+                at_least_one("action", parts.len())?;
+                let specs = parts.into_iter().map(|(name, part)| Ok((name, part.spec()?)));
+                return Ok(ActionSpec::Parts(specs.collect::<Result<_, _>>()?));
             }
             Self::Continuous { low, high } => (low, high),
         };
@@ -186,7 +186,7 @@ impl ActionFields {
 pub fn first_state(line: &[u8], env: usize, state_dim: usize) -> Result<Vec<f32>, MessageError> {
     let State { env: of, observation } = read(line, STATE)?;
     answers(of, env)?;
-    observation.state(state_dim)
+    state(observation, state_dim)
 }
 
 /// The answer to [`step`]: what the action in environment `env` led to.
@@ -196,7 +196,7 @@ pub fn first_state(line: &[u8], env: usize, state_dim: usize) -> Result<Vec<f32>
 pub fn next_step(line: &[u8], env: usize, state_dim: usize) -> Result<Step, MessageError> {
     let Stepped { env: of, observation, reward, terminated, truncated } = read(line, STEP)?;
     answers(of, env)?;
-    let state = observation.state(state_dim)?;
+    let state = state(observation, state_dim)?;
     if !(reward as f32).is_finite() {
         let problem = format!("must be a finite number; found {reward}");
         return Err(MessageError::Value { field: "reward", problem });
@@ -211,13 +211,20 @@ pub fn reset(env: usize, seed: u64) -> Vec<u8> {
 
 /// The request to act in environment `env`, a line. The numbers of an action are finite.
 pub fn step(env: usize, action: &Action) -> Vec<u8> {
-    let action = match action {
-        Action::Discrete(number) => number.to_string(),
-        // Rust prints lists of finite numbers as JSON does.
-        Action::MultiDiscrete(numbers) => format!("{numbers:?}"),
-        Action::Continuous(values) => format!("{values:?}"),
-    };
+    let action = json(action);
     format!("{{\"env\": {env}, \"step\": {{\"action\": {action}}}}}\n").into_bytes()
+}
+
+fn json(action: &Action) -> String {
+    match action {
+        Action::Discrete(number) => number.to_string(),
+        Action::Continuous(values) => format!("{values:?}"), // finite numbers are written as in JSON
+        Action::Parts(parts) => {
+            let quoted = |name: &str| serde_json::Value::from(name).to_string();
+            let parts = parts.iter().map(|(name, part)| format!("{}: {}", quoted(name), json(part)));
+            format!("{{{}}}", parts.collect::<Vec<_>>().join(", "))
+        }
+    }
 }
 
 /// The request to end, a line.
@@ -262,77 +269,88 @@ fn answers(found: Option<usize>, expected: usize) -> Result<(), MessageError> {
     }
 }
 
-/// The numbers of an observation, in order.
-#[derive(Default)]
-struct Numbers(Vec<f32>);
-
-impl Numbers {
-    fn state(self, state_dim: usize) -> Result<Vec<f32>, MessageError> {
-        let refuse = |problem| Err(MessageError::Value { field: "observation", problem });
-        if self.0.len() != state_dim {
-            return refuse(format!("must have {state_dim} numbers, as was said; found {}", self.0.len()));
-        }
-        match self.0.iter().position(|number| !number.is_finite()) {
-            Some(at) => refuse(format!("holds {} at place {at}; it must be finite", self.0[at])),
-            None => Ok(self.0),
-        }
+fn state(Numbers(numbers): Numbers, state_dim: usize) -> Result<Vec<f32>, MessageError> {
+    let refuse = |problem| Err(MessageError::Value { field: "observation", problem });
+    if numbers.len() != state_dim {
+        return refuse(format!("must have {state_dim} numbers, as was said; found {}", numbers.len()));
+    }
+    match numbers.iter().position(|number| !number.is_finite()) {
+        Some(at) => refuse(format!("holds {} at place {at}; it must be finite", numbers[at])),
+        None => Ok(numbers),
     }
 }
 
-impl<'de> Deserialize<'de> for Numbers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut numbers = Numbers::default();
-        Gather(&mut numbers.0).deserialize(deserializer)?;
-        Ok(numbers)
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Puts a number, or those of a list or an object, behind others.
-struct Gather<'n>(&'n mut Vec<f32>);
-
-impl<'de> DeserializeSeed<'de> for Gather<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Gather<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut Formatter<'_>) -> Written {
-        f.write_str("a number, or a list or an object of numbers")
+    fn hello(fields: &str) -> Result<Hello, String> {
+        let line = format!("{{\"hello\": {{\"protocol\": 1, {fields}}}}}\n");
+        Hello::read(line.as_bytes()).map_err(|e| e.to_string())
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.0.push(number as f32);
-        Ok(())
+    #[test]
+    fn a_greeting_says_what_is_seen_and_done() {
+        let found = hello(r#""observation": {"b": 2, "a": 3}, "action": {"discrete": 4}, "envs": 2"#);
+        let actions = ActionSpec::Discrete { n: 4 };
+        assert_eq!(found, Ok(Hello { state_dim: 5, actions, max_steps: None, envs: Some(2) }));
+        let parts =
+            r#"{"parts": {"grip": {"discrete": 2}, "arm": {"continuous": {"low": [null], "high": [1]}}}}"#;
+        let found = hello(&format!(r#""observation": 1, "action": {parts}, "max_steps": 9"#)).unwrap();
+        let arm = ActionSpec::Continuous { low: vec![f32::NEG_INFINITY], high: vec![1.0] };
+        let grip = ActionSpec::Discrete { n: 2 };
+        assert_eq!(found.actions, ActionSpec::Parts([("arm".into(), arm), ("grip".into(), grip)].into()));
+        assert_eq!((found.max_steps, found.envs), (Some(9), None));
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.0.push(number as f32);
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.0.push(number as f32);
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Gather(self.0))?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
-        let mut parts = BTreeMap::<String, Vec<f32>>::new();
-        while let Some((name, Numbers(numbers))) = object.next_entry()? {
-            if parts.insert(name, numbers).is_some() {
-                return Err(A::Error::custom("an observation has two parts of one name"));
-            }
+    #[test]
+    fn a_greeting_that_cannot_be() {
+        let action = r#""action": {"discrete": 2}"#;
+        let cases = [
+            (format!(r#""observation": 0, {action}"#), "observation must be at least 1; found 0"),
+            (
+                format!(r#""observation": "many", {action}"#),
+                "`observation` must be a whole number, or an object",
+            ),
+            (format!(r#""observation": 4, {action}, "max_steps": 0"#), "max_steps must be at least 1"),
+            (format!(r#""observation": 4, {action}, "envs": 0"#), "envs must be at least 1; found 0"),
+            (format!(r#""observation": 4, {action}, "colour": 1"#), "unknown field `colour`"),
+            (action.into(), "missing field `observation`"),
+            (r#""observation": 4"#.into(), "missing field `action`"),
+            (r#""observation": 4, "action": {"discrete": 0}"#.into(), "action must be at least 1; found 0"),
+            (r#""observation": 4, "action": {"parts": {}}"#.into(), "action must be at least 1; found 0"),
+            (
+                r#""observation": 4, "action": {"continuous": {"low": [0, 0], "high": [1]}}"#.into(),
+                "action has 2 low and 1 high; both must be the same and not 0",
+            ),
+            (
+                r#""observation": 4, "action": {"continuous": {"low": [2], "high": [1]}}"#.into(),
+                "action goes from 2 to 1; bounds must be in order",
+            ),
+            (r#""observation": 4, "action": {"joystick": 1}"#.into(), "unknown variant `joystick`"),
+        ];
+        for (fields, says) in cases {
+            let found = hello(&fields).unwrap_err();
+            assert!(found.contains(says), "{fields}: expected {says:?} in: {found}");
         }
-        parts.into_values().for_each(|part| self.0.extend(part));
-        Ok(())
+    }
+
+    #[test]
+    fn a_long_line_is_shown_in_part() {
+        let line = "é".repeat(1000);
+        let found = first_state(line.as_bytes(), 0, 1).unwrap_err().to_string();
+        assert!(found.starts_with(&format!("says \"{}\" …, where", "é".repeat(SHOWN))), "{found}");
+    }
+
+    #[test]
+    fn requests_are_lines_of_json() {
+        assert_eq!(reset(3, u64::MAX), b"{\"env\": 3, \"reset\": {\"seed\": 18446744073709551615}}\n");
+        let numbers = Action::Continuous(vec![-1.0, 1e-9, 0.1, 3e8]);
+        let parts = [("a \"hand\"".to_string(), Action::Discrete(2)), ("arm".to_string(), numbers)];
+        let line = step(0, &Action::Parts(parts.into()));
+        assert_eq!(line.last(), Some(&b'\n'));
+        let found: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        let action = serde_json::json!({"a \"hand\"": 2, "arm": [-1.0, 1e-9, 0.1, 3e8]});
+        assert_eq!(found, serde_json::json!({"env": 0, "step": {"action": action}}));
     }
 }

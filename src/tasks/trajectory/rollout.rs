@@ -174,7 +174,7 @@ fn fits(task: &TrajectoryTask, environments: &dyn VectorEnvironment) -> Result<(
     let offered = match environments.action_spec() {
         env::ActionSpec::Discrete { n } => format!("{n} actions"),
         env::ActionSpec::Continuous { low, .. } => format!("actions of {} numbers", low.len()),
-        env::ActionSpec::MultiDiscrete { n } => format!("actions of {} choices", n.len()),
+        env::ActionSpec::Parts(parts) => format!("actions of {} parts", parts.len()),
     };
     let (expected, found) = (config.state_dim(), environments.state_dim());
     if found != expected || learned != offered {
