@@ -68,6 +68,23 @@ fn clips_are_padded_or_cut_to_clip_seconds() {
 }
 
 #[test]
+fn spectrograms_are_padded_or_cut_to_clip_frames() {
+    let config = AudioConfig { frames_per_slice: 1, slice_hop: None, ..AudioConfig::ast() };
+    let plain = AudioConfig { clip_frames: None, max_slices: 4000, ..config.clone() };
+    let fixed = AudioConfig { clip_frames: Some(50), max_slices: 50, ..config };
+    let (plain, fixed) = (tokenizer(plain), tokenizer(fixed));
+    let short = fixed.encode(&tone(16000, 4000)).unwrap();
+    let whole = plain.encode(&tone(16000, 4000)).unwrap(); // 23 frames
+    assert_eq!(features(&short)[..23 * 128], features(&whole)[..]);
+    // A spectrogram is padded with zeros, which are then centred as all the rest is.
+    let zero = (0.0 + 4.267_739_3) / (2.0 * 4.568_997_4);
+    assert!(features(&short)[23 * 128..].iter().all(|value| (value - zero).abs() < 1e-6));
+    let long = fixed.encode(&tone(16000, 40_000)).unwrap();
+    let whole = plain.encode(&tone(16000, 40_000)).unwrap();
+    assert_eq!(features(&long), &features(&whole)[..50 * 128]);
+}
+
+#[test]
 fn too_many_slices_are_an_error() {
     let short = tokenizer(AudioConfig { max_slices: 10, ..AudioConfig::default() });
     assert_eq!(short.encode(&tone(16000, 6400)).unwrap().len(), 10);
@@ -124,6 +141,20 @@ fn settings_that_cannot_work_are_refused() {
         (
             AudioConfig { augment: Augment { time_shift: -1.0, ..augment() }, ..standard() },
             "augment.time_shift is -1",
+        ),
+        (
+            AudioConfig { augment: Augment { time_mask_share: 1.5, ..augment() }, ..standard() },
+            "augment.time_mask_share is 1.5",
+        ),
+        (AudioConfig { clip_frames: Some(0), ..standard() }, "clip_frames is 0; it must be at least 1"),
+        (
+            AudioConfig { clip_frames: Some(9), clip_seconds: Some(1.0), ..standard() },
+            "clip_frames is 9; it and clip_seconds exclude each other",
+        ),
+        (AudioConfig { clip_frames: Some(9000), ..standard() }, "clip_frames is 9000: 9000 frames make 2250"),
+        (
+            AudioConfig { band_mean: vec![0.0; 3], band_std: vec![1.0; 3], ..standard() },
+            "hold 3 and 3 numbers",
         ),
     ];
     for (config, problem) in cases {

@@ -1,6 +1,8 @@
 //! Audio: which text is spoken, or keyed.
 
 mod alphabet;
+#[cfg(test)]
+mod tests;
 mod transcribe;
 
 pub use alphabet::Unit;
