@@ -326,7 +326,10 @@ fn a_run_says_what_it_is() {
     let (_, run) = &*RUN;
     let info = json(&["info", run]);
     let keys: Vec<_> = info.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["best", "kinds", "not_used", "parameters", "run", "settings", "step", "tasks", "weights"]);
+    assert_eq!(
+        keys,
+        ["best", "kinds", "not_used", "parameters", "run", "settings", "step", "tasks", "weights"]
+    );
     assert_eq!((&info["step"], &info["settings"]["model"]["d_model"]), (&2.into(), &16.into()));
     assert_eq!(
         (&info["tasks"][0]["name"], &info["kinds"][0]["name"]),
