@@ -204,7 +204,7 @@ impl Row {
     }
 
     /// Where the file lies and what changes when it does; `None` where that is not known.
-    pub(crate) fn origin(&self) -> Option<String> {
+    pub fn origin(&self) -> Option<String> {
         let (trees, places) = self.table.places(&[self]);
         let (tree, path) = places.first()?;
         trees.get(*tree)?.origin(path)
