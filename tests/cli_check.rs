@@ -7,11 +7,11 @@ mod commands;
 #[allow(dead_code)] // only the logs are used here
 mod files;
 
+use ::smalti::data::read;
+use ::smalti::tasks::modalities::image::{Image, write_jpeg};
 use commands::{IDX, LOG, TEXT, WAV, at, bmp, folder, json, printed, refusal, smalti};
 use files::{log_with, npz};
 use serde_json::{Value, json};
-use ::smalti::data::read;
-use ::smalti::tasks::modalities::image::{Image, write_jpeg};
 use std::fs;
 use tempfile::TempDir;
 
@@ -119,7 +119,10 @@ fn planted_faults_and_no_others_are_found() {
     ]);
     let (found, code, errors) = checked(&[&at(&data, "")]);
     assert_eq!(code, 1);
-    assert!(errors.contains("2 of 8 samples cannot be used; 1 times the same content under different labels"), "{errors}");
+    assert!(
+        errors.contains("2 of 8 samples cannot be used; 1 times the same content under different labels"),
+        "{errors}"
+    );
     let part = &found["parts"][0];
     assert_eq!(names(&part["bad"], &data), ["cat/cut.jpg", "cat/empty.png"]);
     assert!(part["bad"][0]["problem"].as_str().unwrap().contains("truncated"));
@@ -127,16 +130,26 @@ fn planted_faults_and_no_others_are_found() {
     assert_eq!(part["skipped"].as_array().unwrap().len(), 1);
     assert_eq!(part["found"]["classes"], json!({ "cat": 4, "cow": 1, "dog": 3 }));
     assert_eq!(part["found"]["height"]["median"], 24.0);
-    let twins: Vec<_> = found["duplicates"].as_array().unwrap().iter().map(|twins| {
-        (names(&twins["samples"], &data), twins["labels_differ"] == true, twins["across_splits"] == true)
-    }).collect();
+    let twins: Vec<_> = found["duplicates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|twins| {
+            (names(&twins["samples"], &data), twins["labels_differ"] == true, twins["across_splits"] == true)
+        })
+        .collect();
     let pair = |one: &str, other: &str| vec![one.to_string(), other.to_string()];
-    assert_eq!(twins, [
-        (pair("cat/1.jpg", "dog/mislabelled.jpg"), true, false),
-        (pair("dog/copy.jpg", "dog/dog.jpg"), false, false),
-    ]);
+    assert_eq!(
+        twins,
+        [
+            (pair("cat/1.jpg", "dog/mislabelled.jpg"), true, false),
+            (pair("dog/copy.jpg", "dog/dog.jpg"), false, false),
+        ]
+    );
     let table = String::from_utf8(smalti(&["data", "check", &at(&data, "")]).stdout).unwrap();
-    for line in ["there more than once: 2 contents in 4 samples", "different labels: ", "the same: ", "dog.jpg (dog)"] {
+    for line in
+        ["there more than once: 2 contents in 4 samples", "different labels: ", "the same: ", "dog.jpg (dog)"]
+    {
         assert!(table.contains(line), "{line} in {table}");
     }
 }
@@ -191,7 +204,10 @@ fn a_number_that_is_none_is_found_in_its_episode() {
     let (found, code, _) = checked(&[&at(&data, "good.npz")]);
     let part = &found["parts"][0];
     assert_eq!((code, &part["samples"], &part["tokens"]["total"]), (0, &json!(4), &json!(72)));
-    assert_eq!(part["found"]["steps_of_an_episode"], json!({ "least": 6.0, "median": 6.0, "most": 6.0, "p95": 6.0 }));
+    assert_eq!(
+        part["found"]["steps_of_an_episode"],
+        json!({ "least": 6.0, "median": 6.0, "most": 6.0, "p95": 6.0 })
+    );
 }
 
 #[test]
@@ -199,27 +215,42 @@ fn episodes_unlike_the_first_are_named() {
     let line = |state: &str, action: &str| {
         format!("{{\"observations\": [{state}], \"actions\": [{action}], \"rewards\": [1]}}\n")
     };
-    let log = [line("[1]", "0"), line("[2]", "7"), line("[3, 4]", "0"), line("[5]", "0.5"), line("[1]", "0")].concat();
+    let log = [line("[1]", "0"), line("[2]", "7"), line("[3, 4]", "0"), line("[5]", "0.5"), line("[1]", "0")]
+        .concat();
     let data = folder(&[("log.jsonl", log.as_bytes())]);
     let (found, code, _) = checked(&[&at(&data, "log.jsonl")]);
-    assert_eq!((code, names(&found["parts"][0]["bad"], &data)), (1, vec!["episode 2".into(), "episode 3".into()]));
+    assert_eq!(
+        (code, names(&found["parts"][0]["bad"], &data)),
+        (1, vec!["episode 2".into(), "episode 3".into()])
+    );
     assert_eq!(found["parts"][0]["found"]["actions"], "8 discrete");
     assert_eq!(names(&found["duplicates"][0]["samples"], &data), ["episode 0", "episode 4"]);
 }
 
 #[test]
 fn tokens_are_counted_as_the_options_ask() {
-    let data = folder(&[("cat/1.jpg", &jpeg(1)), ("dog/2.jpg", &jpeg(2)), ("dog/3.bmp", &bmp()), ("a.txt", b"\xc3\xa9\n")]);
+    let data = folder(&[
+        ("cat/1.jpg", &jpeg(1)),
+        ("dog/2.jpg", &jpeg(2)),
+        ("dog/3.bmp", &bmp()),
+        ("a.txt", b"\xc3\xa9\n"),
+    ]);
     let tokens = |options: &[&str]| checked(&[&[&at(&data, "")[..]], options].concat()).0["parts"][0].clone();
     let small = tokens(&[]); // the 1×2 picture has no patch of 4
     assert_eq!((&small["tokens"]["total"], &small["not_tokenized"]["samples"]), (&json!(48), &json!(1)));
     assert!(small["not_tokenized"]["problem"].as_str().unwrap().contains("multiple of the patch size 4"));
     let resized = tokens(&["--size", "32x32", "--patch", "16"]);
-    assert_eq!((&resized["tokens"]["histogram"], &resized["not_tokenized"]), (&json!([{ "from": 4, "to": 4, "samples": 3 }]), &Value::Null));
+    assert_eq!(
+        (&resized["tokens"]["histogram"], &resized["not_tokenized"]),
+        (&json!([{ "from": 4, "to": 4, "samples": 3 }]), &Value::Null)
+    );
     let text = at(&data, "a.txt");
     assert_eq!(checked(&[&text]).0["parts"][0]["tokens"]["total"], 2);
     let (bytes, ..) = checked(&[&text, "--bytes"]);
-    assert_eq!((&bytes["parts"][0]["tokens"]["total"], &bytes["parts"][0]["most_frequent"][0]["id"]), (&json!(3), &json!(10)));
+    assert_eq!(
+        (&bytes["parts"][0]["tokens"]["total"], &bytes["parts"][0]["most_frequent"][0]["id"]),
+        (&json!(3), &json!(10))
+    );
     assert!(refusal(1, &["data", "check", &text, "--patch", "4"]).contains("--patch is for image"));
 }
 
@@ -240,9 +271,14 @@ fn a_file_where_a_folder_or_manifest_is_expected_is_called_what_it_is() {
         let path = format!("data.path={}", at(&data, file));
         refusal(1, &["train", preset, "--set", &path, "--out", &at(&data, "run")])
     };
-    for (preset, file) in [("image", "one.jpg"), ("image", "clip.wav"), ("audio", "clip.wav"), ("audio", "short")] {
+    for (preset, file) in
+        [("image", "one.jpg"), ("image", "clip.wav"), ("audio", "clip.wav"), ("audio", "short")]
+    {
         let message = train(preset, file);
-        assert!(message.contains(file) && message.contains("a file; expected a folder or a tar archive"), "{message}");
+        assert!(
+            message.contains(file) && message.contains("a file; expected a folder or a tar archive"),
+            "{message}"
+        );
     }
     assert!(train("audio", "clip.wav").contains("manifest"));
     assert!(fs::metadata(data.path().join("run")).is_err());
@@ -251,7 +287,9 @@ fn a_file_where_a_folder_or_manifest_is_expected_is_called_what_it_is() {
 #[test]
 fn every_option_is_explained() {
     let help = printed(&["data", "check", "--help"]);
-    for part in ["--split", "--patch", "--size", "--frames-per-slice", "--json", "Exits with 1 where", "Examples:"] {
+    for part in
+        ["--split", "--patch", "--size", "--frames-per-slice", "--json", "Exits with 1 where", "Examples:"]
+    {
         assert!(help.contains(part), "{part} in {help}");
     }
 }

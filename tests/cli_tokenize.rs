@@ -141,7 +141,9 @@ fn columns(picture: &Image, row: usize, is: impl Fn(&[u8]) -> bool) -> Vec<usize
 
 #[test]
 fn each_modality_is_drawn() {
-    for (file, options) in [(TEXT, &[][..]), (IDX, &["--patch", "2"]), (WAV, &[]), (LOG, &["--context", "12"])] {
+    for (file, options) in
+        [(TEXT, &[][..]), (IDX, &["--patch", "2"]), (WAV, &[]), (LOG, &["--context", "12"])]
+    {
         let picture = drawn(file, options);
         let (width, height) = (picture.width, picture.height);
         assert!((200..1700).contains(&width) && (100..2000).contains(&height), "{file}: {width}×{height}");
@@ -175,7 +177,9 @@ fn a_picture_may_be_of_shapes() {
     let out = at(&folder, "steps.SVG");
     printed(&["tokenize", LOG, "--context", "3", "--picture", &out]);
     let svg = fs::read_to_string(&out).unwrap();
-    for part in ["<svg", "9 tokens in 3 time steps", ">return<", ">state<", ">action<", ">time step<", "</svg>"] {
+    for part in
+        ["<svg", "9 tokens in 3 time steps", ">return<", ">state<", ">action<", ">time step<", "</svg>"]
+    {
         assert!(svg.contains(part), "{part} in {svg}");
     }
     let out = at(&folder, "text.svg");
@@ -209,7 +213,12 @@ fn what_is_printed_are_the_tokens_of_the_library() {
     let max_steps = log.iter().map(|episode| episode.len()).max().unwrap();
     let options = FitOptions { max_steps, ..FitOptions::default() };
     let tokenizers: [(&str, Box<dyn AnyTokenizer>); 4] = [
-        (TEXT, Box::new(TextTokenizer::new(fit_text::characters([&text[..]], vec![], text.len()).unwrap()).unwrap())),
+        (
+            TEXT,
+            Box::new(
+                TextTokenizer::new(fit_text::characters([&text[..]], vec![], text.len()).unwrap()).unwrap(),
+            ),
+        ),
         (IDX, Box::new(ImageTokenizer::new(image).unwrap())),
         (WAV, Box::new(AudioTokenizer::new(AudioConfig::default()).unwrap())),
         (LOG, Box::new(TrajectoryTokenizer::new(fit_episodes(&log, options).unwrap()).unwrap())),
@@ -221,7 +230,11 @@ fn what_is_printed_are_the_tokens_of_the_library() {
         let (spec, n) = (tokenizer.spec(), expected.len().min(5000));
         let as_json = |value: serde_json::Result<serde_json::Value>| value.unwrap();
         assert_eq!(found["tokens"], expected.len(), "{file}");
-        assert_eq!(found["groups"], as_json(serde_json::to_value(tokens::summary(spec, &expected))), "{file}");
+        assert_eq!(
+            found["groups"],
+            as_json(serde_json::to_value(tokens::summary(spec, &expected))),
+            "{file}"
+        );
         let first = as_json(serde_json::to_value(tokens::first(spec, &expected, n)));
         assert!(found["first"] == first, "{file}: the first tokens differ");
         assert_eq!(found["last"], as_json(serde_json::to_value(tokens::last(spec, &expected))), "{file}");
@@ -231,7 +244,9 @@ fn what_is_printed_are_the_tokens_of_the_library() {
 #[test]
 fn every_option_is_explained() {
     let help = printed(&["help", "tokenize"]);
-    for option in ["--as", "--record", "--first", "--patch", "--size", "--picture", "--out", "--json", "Examples:"] {
+    for option in
+        ["--as", "--record", "--first", "--patch", "--size", "--picture", "--out", "--json", "Examples:"]
+    {
         assert!(help.contains(option), "{option} in {help}");
     }
     assert!(help.contains(".svg gives shapes") && help.contains("smalti tokenize photo.jpg"));

@@ -139,6 +139,7 @@ fn group_row(group: &GroupSummary) -> Vec<String> {
         group.tokens.to_string(),
         match group.content {
             ContentSpec::Ids { vocabulary } => format!("ids of {vocabulary}"),
+            ContentSpec::Features { dim: 1 } => "1 feature".into(),
             ContentSpec::Features { dim } => format!("{dim} features"),
         },
         group.values.map_or("none".into(), |values| values.to_string()),

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// The manifest of a folder or archive.
 const MANIFEST: &str = "manifest.tsv";
+/// What can be opened as one.
+const EXPECTED: &str = "a folder or a tar archive with manifest.tsv in it, or a manifest (.tsv)";
 /// The column that names files, and the one that says what is in them.
 const PATH: &str = "path";
 const TEXT: &str = "text";
@@ -63,13 +65,18 @@ impl Manifest {
     /// # Errors
     /// [`DataError::Missing`], [`DataError::Empty`]; [`DataError::Format`] for a table that is not UTF-8,
     /// lacks a column, has one twice or has a row of another length (with its line number);
-    /// [`DataError::Path`] for a path that leads out of the manifest's folder.
+    /// [`DataError::Path`] for a path that leads out of the manifest's folder; [`DataError::IsFile`] for a file
+    /// of another kind.
     pub fn open(location: &str) -> Result<Self, DataError> {
         let (folder, name) = match location.rfind(['/', ':']).map_or(0, |end| end + 1) {
             start if location.ends_with(".tsv") => location.split_at_checked(start).unwrap_or(("", location)),
             _ => (location, MANIFEST),
         };
-        let (base, location) = (Base::open(folder)?, join(folder, name));
+        let base = Base::open(folder).map_err(|error| match error {
+            DataError::IsFile { location, .. } => DataError::IsFile { location, expected: EXPECTED },
+            other => other,
+        })?;
+        let location = join(folder, name);
         let text = base.read(name).and_then(|bytes| files::text(&location, bytes))?;
         let (columns, rows) = parse(&location, &text)?;
         let folders: BTreeSet<&str> =

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "audio")]
 mod clips;
+#[cfg_attr(not(any(feature = "image", feature = "audio", feature = "trajectory")), allow(dead_code))]
 mod digest;
 #[cfg(feature = "trajectory")]
 mod episodes;
@@ -101,6 +102,8 @@ fn recognise(path: &str) -> Result<Source> {
         Ok(_) => match Manifest::open(path) {
             Ok(manifest) => Ok(Source::Manifest(manifest)),
             Err(DataError::Missing { .. }) => Ok(Source::Labelled),
+            // What is a manifest of pictures, say, is none of recordings.
+            Err(_) if labelled::open(path, None).is_ok() => Ok(Source::Labelled),
             Err(error) => Err(error.into()),
         },
         Err(error) if name.ends_with(".tar") || name.contains(".tar.") => Err(error.into()),

@@ -182,6 +182,7 @@ impl Cut {
         refuse_stray(given, modality)
     }
 
+    #[cfg(feature = "image")]
     fn patch(&self) -> usize {
         self.patch.unwrap_or(4)
     }

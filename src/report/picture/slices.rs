@@ -100,10 +100,12 @@ impl Sliced<'_> {
     /// An upright line where a slice begins, and one where the last ends.
     fn grid(&self, slices: usize, each: f32, at: [f32; 2], height: f32, scene: &mut Scene) {
         let every = round_step(CLOSEST / (each * self.hop as f32));
+        // Where lines are close, the spectrogram must be seen between them.
+        let alpha = if each * self.hop as f32 >= 2.0 * CLOSEST { 110 } else { 50 };
         let begins = (0..slices).step_by(every).map(|slice| slice * self.hop);
         for frame in begins.chain([self.reach(slices)]) {
             let x = at[0] + frame as f32 * each;
-            scene.rect([x, at[1]], [1.0, height], Colour::WHITE.alpha(110));
+            scene.rect([x, at[1]], [1.0, height], Colour::WHITE.alpha(alpha));
         }
     }
 

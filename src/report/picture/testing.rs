@@ -33,6 +33,7 @@ pub fn texts(scene: &Scene) -> Vec<&str> {
 }
 
 /// The left edges of the scene's upright lines: rectangles of this width.
+#[cfg(any(feature = "image", feature = "audio"))]
 pub fn uprights(scene: &Scene, width: f32) -> Vec<f32> {
     let left = |shape: &Shape| match shape {
         Shape::Rect { at, size, .. } if size[0] == width && size[1] > width => Some(at[0]),

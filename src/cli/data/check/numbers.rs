@@ -24,6 +24,7 @@ impl Numbers {
         self.0.push(number);
     }
 
+    #[cfg(any(feature = "audio", feature = "trajectory", test))]
     pub fn total(&self) -> f64 {
         self.0.iter().sum()
     }

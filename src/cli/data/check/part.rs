@@ -58,6 +58,7 @@ pub struct Frequent {
 }
 
 /// What is kept of a sample that was read.
+#[cfg(any(feature = "image", feature = "audio", feature = "trajectory"))]
 pub struct Seen<S> {
     /// What is in it.
     pub content: Digest,
