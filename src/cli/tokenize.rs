@@ -4,20 +4,25 @@ mod modality;
 mod shape;
 
 pub use modality::Modality;
+pub use shape::{Cut, Shape};
 
 use super::print;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
-use shape::Shape;
 use smalti::data;
-use smalti::report::tokens::{self, GroupSummary, Span, Token, TokenContent};
+use smalti::report::picture::{self, Format};
+use smalti::report::tokens::{self, GroupSummary, Span, Token, TokenContent, spelled};
 use smalti::train::checkpoint::write_atomically;
-use smalti_contract::{AnyTokenizer, Content, ContentSpec, Group, Tokens};
+use smalti_contract::{AnyTokenizer, ContentSpec, Tokens};
 use std::path::PathBuf;
 
-/// Show the tokens that a file becomes.
+/// Show the tokens that a file becomes: how many of each kind, what they hold, where they stand.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    smalti tokenize photo.jpg --patch 16 --size 224x224 --picture grid.png\n  \
+    smalti tokenize builtin:touchtone.tar/clips/000.wav --picture slices.png\n  \
+    smalti tokenize log.npz --record 3 --json")]
 pub struct TokenizeArgs {
     /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:touchtone.tar/clips/000.wav).
     file: String,
@@ -27,17 +32,29 @@ pub struct TokenizeArgs {
     /// Which of a file's records, counted from 0: pictures of an IDX file, stretches of --context time steps.
     #[arg(long, default_value_t = 0)]
     record: usize,
-    /// How many tokens to print, from the first on.
+    /// How many tokens to print, from the first on; the last is printed too.
     #[arg(long, default_value_t = 8)]
     first: usize,
     #[command(flatten)]
     shape: Shape,
+    /// Draws the tokens: patches on the image, slices on the spectrogram, characters in their boxes, a trajectory
+    /// in lanes. A name that ends in .svg gives shapes instead of pixels.
+    #[arg(long, value_name = "FILE.png", value_parser = picture_file)]
+    picture: Option<(PathBuf, Format)>,
     /// Writes content, positions, order and time of each kind as the tensors KIND.content and so on.
     #[arg(long, value_name = "FILE.safetensors")]
     out: Option<PathBuf>,
-    /// Prints one JSON object: modality, records, tokens, groups and the first tokens.
+    /// Prints one JSON object: modality, records, tokens, groups, the first tokens and the last.
     #[arg(long)]
     json: bool,
+}
+
+fn picture_file(path: &str) -> Result<(PathBuf, Format), String> {
+    let path = PathBuf::from(path);
+    match Format::of(&path) {
+        Some(format) => Ok((path, format)),
+        None => Err("a picture is written as .png or .svg; its name must end so".into()),
+    }
 }
 
 /// Tokenizes.
@@ -50,38 +67,15 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
         )
     })?;
     let tokenizer = args.shape.fit(modality, &bytes).with_context(|| args.file.clone())?;
-    let (tokens, records) =
-        record(tokenizer.as_ref(), &bytes, args.record).with_context(|| args.file.clone())?;
-    let groups = tokens::summary(tokenizer.spec(), &tokens);
-    let first = tokens::first(tokenizer.spec(), &tokens, args.first);
+    let tokenizer = tokenizer.as_ref();
+    let (tokens, records) = record(tokenizer, &bytes, args.record).with_context(|| args.file.clone())?;
+    if let Some((path, format)) = &args.picture {
+        write_atomically(path, &picture::of(tokenizer, &tokens).encode(*format)?)?;
+    }
     if let Some(out) = &args.out {
         write_atomically(out, &tokens::to_safetensors(tokenizer.spec(), &tokens)?)?;
     }
-    if args.json {
-        return print::json(&json!({
-            "file": args.file,
-            "modality": modality.name(),
-            "record": args.record,
-            "records": records,
-            "tokens": tokens.len(),
-            "groups": groups,
-            "first": first,
-        }));
-    }
-    println!(
-        "{}: {}, record {} of {records}, {} tokens",
-        args.file,
-        modality.name(),
-        args.record,
-        tokens.len()
-    );
-    print::table(
-        &["kind", "tokens", "content", "positions", "time", "order"],
-        &groups.iter().map(group_row).collect::<Vec<_>>(),
-    );
-    let rows: Vec<_> = first.iter().map(|token| token_row(token, tokenizer.as_ref())).collect();
-    print::table(&["kind", "order", "positions", "time", "content"], &rows);
-    Ok(())
+    show(&args, modality, tokenizer, &tokens, records)
 }
 
 /// The tokens of record `n`, and how many records there are.
@@ -99,6 +93,44 @@ fn record(tokenizer: &dyn AnyTokenizer, bytes: &[u8], n: usize) -> Result<(Token
     Ok((found.unwrap_or_default(), records))
 }
 
+fn show(
+    args: &TokenizeArgs,
+    modality: Modality,
+    tokenizer: &dyn AnyTokenizer,
+    tokens: &Tokens,
+    records: usize,
+) -> Result<()> {
+    let (file, name, record, spec) = (&args.file, modality.name(), args.record, tokenizer.spec());
+    let groups = tokens::summary(spec, tokens);
+    let (first, last) = (tokens::first(spec, tokens, args.first), tokens::last(spec, tokens));
+    if args.json {
+        return print::json(&json!({
+            "file": file,
+            "modality": name,
+            "record": record,
+            "records": records,
+            "tokens": tokens.len(),
+            "groups": groups,
+            "first": first,
+            "last": last,
+        }));
+    }
+    println!("{file}: {name}, record {record} of {records}, {} tokens", tokens.len());
+    print::table(
+        &["kind", "tokens", "content", "values", "positions", "time", "order"],
+        &groups.iter().map(group_row).collect::<Vec<_>>(),
+    );
+    let mut rows: Vec<_> = first.iter().map(|token| token_row(token, tokenizer)).collect();
+    if let Some(last) = last.filter(|_| tokens.len() > first.len()) {
+        if tokens.len() > first.len() + 1 {
+            rows.push(vec!["…".into(); 5]);
+        }
+        rows.push(token_row(&last, tokenizer));
+    }
+    print::table(&["kind", "order", "positions", "time", "content"], &rows);
+    Ok(())
+}
+
 fn group_row(group: &GroupSummary) -> Vec<String> {
     let span = |span: Option<Span>| span.map_or("none".into(), |span| span.to_string());
     let axes = group.axes.iter().map(|axis| format!("{} {}", axis.name, span(axis.span)));
@@ -107,8 +139,10 @@ fn group_row(group: &GroupSummary) -> Vec<String> {
         group.tokens.to_string(),
         match group.content {
             ContentSpec::Ids { vocabulary } => format!("ids of {vocabulary}"),
+            ContentSpec::Features { dim: 1 } => "1 feature".into(),
             ContentSpec::Features { dim } => format!("{dim} features"),
         },
+        group.values.map_or("none".into(), |values| values.to_string()),
         axes.collect::<Vec<_>>().join(", "),
         span(group.time),
         span(group.order),
@@ -132,10 +166,4 @@ fn token_row(token: &Token, tokenizer: &dyn AnyTokenizer) -> Vec<String> {
     let positions: Vec<String> = token.positions.iter().map(u32::to_string).collect();
     let (order, time) = (token.order.to_string(), token.time.to_string());
     vec![token.kind.clone(), order, positions.join(", "), time, content]
-}
-
-/// What an id reads as, where it is one of a text.
-fn spelled(tokenizer: &dyn AnyTokenizer, id: u32) -> Option<String> {
-    let one = Tokens::new(vec![Group::sequence(Content::Ids(vec![id]))]);
-    tokenizer.decode_any(&one).ok()?.downcast::<String>().ok().map(|text| *text)
 }

@@ -47,6 +47,14 @@ pub enum DataError {
         /// The folder.
         location: String,
     },
+    /// A file, and not an archive, where a folder or the like is needed.
+    #[error("{location}: a file; expected {expected}")]
+    IsFile {
+        /// The file.
+        location: String,
+        /// What is needed.
+        expected: &'static str,
+    },
     /// Bytes that are not of the format they should be in: another kind, corrupt or truncated.
     #[error("{location}: not readable as {format}: {problem}")]
     Format {

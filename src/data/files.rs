@@ -53,10 +53,15 @@ impl Files {
     ///
     /// # Errors
     /// [`DataError::Missing`], [`DataError::Empty`] where no file is below, [`DataError::Format`] for a
-    /// file that is not a whole tar archive.
+    /// tar archive that is not whole, [`DataError::IsFile`] for a file that is none.
     pub fn open(location: &str) -> Result<Self, DataError> {
-        let files = match locate(location, "a folder or a tar archive")? {
+        let expected = "a folder or a tar archive";
+        let files = match locate(location, expected)? {
             Place::Tree(files) => files,
+            // What is named as an archive is a damaged one.
+            Place::File(file) if !location.ends_with(".tar") && archive::is_other(location, &file)? => {
+                return Err(DataError::IsFile { location: location.to_string(), expected });
+            }
             Place::File(archive) => Self::archive(location, &archive)?,
         };
         if files.paths.is_empty() {

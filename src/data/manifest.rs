@@ -26,6 +26,9 @@ use table::Parsed;
 
 /// The name, without its ending, of the manifest of a folder or archive.
 const MANIFEST: &str = "manifest";
+/// What can be opened as one.
+const EXPECTED: &str =
+    "a manifest (.tsv, .csv, .jsonl, .ndjson, .parquet), or a folder or a tar archive with one in it";
 /// The column that names files, and the one that says what is in them.
 const PATH: &str = "path";
 const TEXT: &str = "text";
@@ -81,14 +84,18 @@ impl Manifest {
     /// # Errors
     /// [`DataError::Missing`], [`DataError::Empty`]; [`DataError::Format`] for a table that is not UTF-8,
     /// lacks a column, has one twice or has a row of another length (with its line number);
-    /// [`DataError::Path`] for a path that leads out of the manifest's folder.
+    /// [`DataError::Path`] for a path that leads out of the manifest's folder; [`DataError::IsFile`] for a file
+    /// of another kind.
     pub fn with(location: &str, required: &[&str]) -> Result<Self, DataError> {
         let start = location.rfind(['/', ':']).map_or(0, |end| end + 1);
         let (folder, name) = match table::extension(location) {
             Some(_) => location.split_at_checked(start).unwrap_or(("", location)),
             None => (location, ""),
         };
-        let base = Base::open(folder)?;
+        let base = Base::open(folder).map_err(|error| match error {
+            DataError::IsFile { location, .. } => DataError::IsFile { location, expected: EXPECTED },
+            other => other,
+        })?;
         let name = if name.is_empty() { base.manifest(folder)? } else { name.to_string() };
         let location = join(folder, &name);
         let Parsed { columns, rows } = table::parse(&location, base.read(&name)?)?;

@@ -1,6 +1,7 @@
 //! Pictures and summaries: what an input's tokens are, who may attend to whom, how the loss came down.
 
 pub mod curves;
+pub mod picture;
 pub mod rules;
 pub mod tokens;
 

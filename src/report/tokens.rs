@@ -2,7 +2,8 @@
 
 use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 use serde::Serialize;
-use smalti_contract::{Content, ContentSpec, TokenSpec, Tokens};
+use smalti_contract::{AnyTokenizer, Content, ContentSpec, Group, TokenSpec, Tokens};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The tokens of one kind, in numbers.
@@ -14,12 +15,40 @@ pub struct GroupSummary {
     pub tokens: usize,
     /// What each holds: an id of a vocabulary, or so many features.
     pub content: ContentSpec,
+    /// What is in them; `None` where there is no token.
+    pub values: Option<Values>,
     /// The positions on each axis.
     pub axes: Vec<AxisSummary>,
     /// The time steps; `None` where there is no token.
     pub time: Option<Span>,
     /// The places in the sequence; `None` where there is no token.
     pub order: Option<Span>,
+}
+
+/// What the tokens of one kind hold, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Values {
+    /// Ids.
+    Ids {
+        /// The least.
+        least: u32,
+        /// The largest.
+        most: u32,
+        /// How many different ones.
+        distinct: usize,
+    },
+    /// All features of all tokens.
+    Features {
+        /// The least.
+        least: f32,
+        /// The largest.
+        most: f32,
+        /// The mean.
+        mean: f32,
+        /// The standard deviation.
+        std: f32,
+    },
 }
 
 /// The positions on one axis.
@@ -78,6 +107,42 @@ impl fmt::Display for Span {
     }
 }
 
+impl Values {
+    fn of(content: &Content) -> Option<Self> {
+        match content {
+            Content::Ids(ids) => {
+                let distinct: BTreeSet<u32> = ids.iter().copied().collect();
+                Some(Self::Ids {
+                    least: *distinct.first()?,
+                    most: *distinct.last()?,
+                    distinct: distinct.len(),
+                })
+            }
+            Content::Features { values, .. } => {
+                let mean = |of: &dyn Fn(f64) -> f64| {
+                    values.iter().map(|&value| of(f64::from(value))).sum::<f64>() / values.len() as f64
+                };
+                let centre = mean(&|value| value);
+                let spread = mean(&|value| (value - centre).powi(2)).sqrt();
+                let (least, most) =
+                    (values.iter().copied().reduce(f32::min)?, values.iter().copied().reduce(f32::max)?);
+                Some(Self::Features { least, most, mean: centre as f32, std: spread as f32 })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Ids { least, most, distinct } => write!(f, "{least}–{most}, {distinct} distinct"),
+            Self::Features { least, most, mean, std } => {
+                write!(f, "{least:.3} to {most:.3}, mean {mean:.3}, std {std:.3}")
+            }
+        }
+    }
+}
+
 /// What each group of `tokens` is. The tokens keep `spec`.
 pub fn summary(spec: &TokenSpec, tokens: &Tokens) -> Vec<GroupSummary> {
     let groups = spec.kinds.iter().zip(&tokens.groups).map(|(kind, group)| {
@@ -89,6 +154,7 @@ pub fn summary(spec: &TokenSpec, tokens: &Tokens) -> Vec<GroupSummary> {
             kind: kind.name.clone(),
             tokens: group.len(),
             content: kind.content,
+            values: Values::of(&group.content),
             axes: axes.collect(),
             time: Span::of(group.time.iter().copied()),
             order: Span::of(group.order.iter().copied()),
@@ -99,22 +165,40 @@ pub fn summary(spec: &TokenSpec, tokens: &Tokens) -> Vec<GroupSummary> {
 
 /// The first `n` tokens of the sequence, whatever their kinds. The tokens keep `spec`.
 pub fn first(spec: &TokenSpec, tokens: &Tokens, n: usize) -> Vec<Token> {
-    let mut first = Vec::new();
+    pick(spec, tokens, |order| (order as usize) < n)
+}
+
+/// The last token of the sequence; `None` where there is none. The tokens keep `spec`.
+pub fn last(spec: &TokenSpec, tokens: &Tokens) -> Option<Token> {
+    let last = tokens.len().checked_sub(1)? as u32;
+    pick(spec, tokens, |order| order == last).pop()
+}
+
+/// The tokens whose places in the sequence are wanted, in their order.
+fn pick(spec: &TokenSpec, tokens: &Tokens, wanted: impl Fn(u32) -> bool) -> Vec<Token> {
+    let mut picked = Vec::new();
     for (kind, group) in spec.kinds.iter().zip(&tokens.groups) {
-        let n_axes = kind.axes.len();
-        for (i, &order) in group.order.iter().enumerate().filter(|(_, order)| (**order as usize) < n) {
-            let content = match &group.content {
-                Content::Ids(ids) => TokenContent::Id(ids[i]),
-                Content::Features { values, dim } => {
-                    TokenContent::Features(values[i * dim..][..*dim].to_vec())
-                }
-            };
-            let positions = group.positions[i * n_axes..][..n_axes].to_vec();
-            first.push(Token { order, kind: kind.name.clone(), positions, time: group.time[i], content });
-        }
+        let places = group.order.iter().enumerate().filter(|(_, order)| wanted(**order));
+        picked.extend(places.map(|(i, _)| token(&kind.name, kind.axes.len(), group, i)));
     }
-    first.sort_by_key(|token| token.order);
-    first
+    picked.sort_by_key(|token| token.order);
+    picked
+}
+
+fn token(kind: &str, n_axes: usize, group: &Group, i: usize) -> Token {
+    let content = match &group.content {
+        Content::Ids(ids) => TokenContent::Id(ids[i]),
+        Content::Features { values, dim } => TokenContent::Features(values[i * dim..][..*dim].to_vec()),
+    };
+    let positions = group.positions[i * n_axes..][..n_axes].to_vec();
+    Token { order: group.order[i], kind: kind.into(), positions, time: group.time[i], content }
+}
+
+/// What an id reads as, where it is one of a text and not a special token.
+pub fn spelled(tokenizer: &dyn AnyTokenizer, id: u32) -> Option<String> {
+    let one = Tokens::new(vec![Group::sequence(Content::Ids(vec![id]))]);
+    let text = *tokenizer.decode_any(&one).ok()?.downcast::<String>().ok()?;
+    (!text.is_empty()).then_some(text)
 }
 
 /// The tokens as a safetensors file: for each kind `KIND.content` (`[n]` ids in U32 or `[n, dim]` features in
@@ -186,6 +270,10 @@ mod tests {
         let rows = patch.axes.iter().map(|axis| (axis.name.as_str(), axis.span.unwrap().to_string()));
         assert_eq!(rows.collect::<Vec<_>>(), [("row", "0–1".to_string()), ("column", "3–3".to_string())]);
         assert_eq!((patch.tokens, patch.order), (2, Some(Span { least: 0, most: 2 })));
+        let std = 0.3125_f32.sqrt();
+        assert_eq!(patch.values, Some(Values::Features { least: 0.5, most: 2.0, mean: 1.25, std }));
+        assert_eq!(patch.values.unwrap().to_string(), "0.500 to 2.000, mean 1.250, std 0.559");
+        assert_eq!(mark.values, Some(Values::Ids { least: 7, most: 7, distinct: 1 }));
         assert_eq!(
             (mark.content, mark.time),
             (ContentSpec::Ids { vocabulary: 9 }, Some(Span { least: 5, most: 5 }))
@@ -197,8 +285,10 @@ mod tests {
         let (spec, mut tokens) = mixed();
         tokens.groups[1] =
             Group { content: Content::Ids(vec![]), positions: vec![], order: vec![], time: vec![] };
-        assert_eq!(summary(&spec, &tokens)[1].order, None);
+        let mark = &summary(&spec, &tokens)[1];
+        assert_eq!((mark.order, mark.values), (None, None));
         assert!(first(&spec, &Tokens::default(), 3).is_empty());
+        assert_eq!(last(&spec, &Tokens::default()), None);
     }
 
     #[test]
@@ -210,6 +300,8 @@ mod tests {
             { "order": 1, "kind": "mark", "positions": [], "time": 5, "id": 7 },
         ]);
         assert_eq!(json, expected);
+        let last = last(&spec, &tokens).unwrap();
+        assert_eq!((last.order, &last.positions[..], last.time), (2, &[1, 3][..], 1));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 /// Progress on standard error.
 pub struct Bar {
     bar: Option<ProgressBar>,
+    /// 0 where it is not known.
     total: u64,
     shown: fn(u64) -> String,
     started: Instant,
@@ -23,10 +24,14 @@ impl Bar {
         Self::new(total, template, |bytes| HumanBytes(bytes).to_string())
     }
 
-    /// A bar of so many samples.
-    #[cfg(any(feature = "image", feature = "audio"))]
-    pub fn of_samples(total: usize) -> Self {
-        Self::new(total as u64, "{bar:24} {pos}/{len} {per_sec} {eta} left", |samples| samples.to_string())
+    /// A bar of so many samples; a count where it is not known how many there are.
+    #[cfg(any(feature = "image", feature = "audio", feature = "trajectory"))]
+    pub fn of_samples(total: Option<usize>) -> Self {
+        let template = match total {
+            Some(_) => "{bar:24} {pos}/{len} {per_sec} {eta} left",
+            None => "{spinner} {pos} {per_sec}",
+        };
+        Self::new(total.unwrap_or(0) as u64, template, |samples| samples.to_string())
     }
 
     fn new(total: u64, template: &str, shown: fn(u64) -> String) -> Self {
@@ -45,7 +50,12 @@ impl Bar {
             self.last_line = Instant::now();
             let rate = done as f64 / self.started.elapsed().as_secs_f64();
             let (shown, left) = (self.shown, self.total.saturating_sub(done) as f64 / rate);
-            eprintln!("{}/{}  {}/s  {left:.0} s left", shown(done), shown(self.total), shown(rate as u64));
+            match self.total {
+                0 => eprintln!("{}  {}/s", shown(done), shown(rate as u64)),
+                total => {
+                    eprintln!("{}/{}  {}/s  {left:.0} s left", shown(done), shown(total), shown(rate as u64))
+                }
+            }
         }
     }
 

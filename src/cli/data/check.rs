@@ -2,54 +2,52 @@
 
 #[cfg(feature = "audio")]
 mod clips;
+#[cfg_attr(not(any(feature = "image", feature = "audio", feature = "trajectory")), allow(dead_code))]
+mod digest;
 #[cfg(feature = "trajectory")]
 mod episodes;
+mod numbers;
+mod part;
 #[cfg(feature = "image")]
 mod pictures;
+mod show;
 mod text;
+mod twins;
 
-use crate::cli::{print, tokenize::Modality};
-use anyhow::{Context, Result, bail, ensure};
+use crate::cli::print;
+use crate::cli::tokenize::{Cut, Modality};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use part::{Bad, Part};
+use serde_json::json;
 use smalti::data::manifest::Manifest;
-use smalti::data::{self, DataError, glob};
+use smalti::data::{self, DataError, Files, glob, labelled};
+use twins::Twins;
 
+/// Read all of some data, and say what it is and what is wrong with it.
+///
+/// Reads every sample on all cores and keeps of each only its size and a digest. Exits with 1 where a sample cannot
+/// be used, where the same content has different labels, and where it is in more than one split; the same content
+/// twice under one label in one split is only said.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    smalti data check my-images/ --patch 16 --size 224x224\n  \
+    smalti data check 'shards/train-*.tar'\n  \
+    smalti data check clips/manifest.tsv --json\n  \
+    smalti data check log.npz")]
 pub struct CheckArgs {
-    /// A text, picture, recording or log; a manifest (.tsv); labelled pictures (folder, tar, tars*.tar, IDX file).
+    /// A text, picture, recording or log; a manifest, or a folder or tar with one; labelled pictures: a folder with
+    /// one folder a class, WebDataset tars (a pattern or a folder), an IDX file or CIFAR-10's batches.
     path: String,
     /// The part of labelled pictures to read; without it, all parts.
     #[arg(long)]
     split: Option<String>,
-    /// Prints one JSON object: for each part what it is, samples, findings, bad and skipped files.
+    #[command(flatten)]
+    cut: Cut,
+    /// Prints one JSON object: for each part what it is, samples, findings, tokens, bad and skipped files; and what
+    /// is there more than once.
     #[arg(long)]
     json: bool,
-}
-
-/// What was found in some data, or in one split of them.
-#[derive(Serialize)]
-struct Part {
-    /// The split's name, where there are splits.
-    split: Option<String>,
-    /// What the data are.
-    what: &'static str,
-    /// How many samples there are, bad ones included.
-    samples: usize,
-    /// Counts, sizes, lengths, by name.
-    found: Map<String, Value>,
-    /// The samples that cannot be used.
-    bad: Vec<Bad>,
-    /// Files that are no samples, and why.
-    skipped: Vec<(String, &'static str)>,
-}
-
-/// A sample that cannot be used.
-#[derive(Serialize)]
-struct Bad {
-    name: String,
-    problem: String,
 }
 
 /// What lies at a location.
@@ -57,52 +55,85 @@ enum Source {
     /// One file, and its bytes.
     File(Modality, Vec<u8>),
     /// A table of recordings and their texts.
-    Manifest,
+    Manifest(Manifest),
     /// Labelled pictures in one of their layouts.
     Labelled,
 }
 
 /// Checks.
 pub fn run(args: CheckArgs) -> Result<()> {
-    let parts = read(&args, recognise(&args.path)?)?;
+    let mut parts = read(&args, recognise(&args.path)?)?;
+    let twins = twins::find(&mut parts);
     match args.json {
-        true => print::json(&json!({ "path": args.path, "parts": parts }))?,
-        false => parts.iter().for_each(show),
+        true => print::json(&json!({ "path": args.path, "parts": parts, "duplicates": twins }))?,
+        false => {
+            parts.iter().for_each(show::part);
+            show::twins(&twins);
+        }
     }
+    verdict(&args.path, &parts, &twins)
+}
+
+/// An error that counts what is wrong, where something is.
+fn verdict(path: &str, parts: &[Part], twins: &[Twins]) -> Result<()> {
     let (bad, samples) = parts.iter().fold((0, 0), |(b, s), part| (b + part.bad.len(), s + part.samples));
-    ensure!(bad == 0, "{}: {bad} of {samples} samples cannot be used", args.path);
+    let count = |wrong: fn(&Twins) -> bool| twins.iter().filter(|twins| wrong(twins)).count();
+    let wrong: Vec<String> = [
+        (bad, format!("{bad} of {samples} samples cannot be used")),
+        (count(|t| t.labels_differ), "content under different labels".into()),
+        (count(|t| t.across_splits), "content in several splits".into()),
+    ]
+    .into_iter()
+    .enumerate()
+    .filter(|(_, (n, _))| *n > 0)
+    .map(|(i, (n, what))| if i == 0 { what } else { format!("{n} times the same {what}") })
+    .collect();
+    ensure!(wrong.is_empty(), "{path}: {}", wrong.join("; "));
     Ok(())
 }
 
+/// What a location holds, by asking those who read it.
 fn recognise(path: &str) -> Result<Source> {
-    let unpacked = path.strip_suffix(".gz").unwrap_or(path);
-    let idx = unpacked.ends_with("-images-idx3-ubyte") || unpacked.ends_with("-images.idx3-ubyte");
-    if idx || glob::is_pattern(path) {
+    if glob::is_pattern(path) {
         return Ok(Source::Labelled);
     }
-    if let Some(source) = of_manifest(path) {
-        return Ok(source);
-    }
-    match data::read(path) {
-        Ok(bytes) if !path.ends_with(".tar") => match Modality::guess(path, &bytes) {
-            Some(modality) => Ok(Source::File(modality, bytes)),
-            None => bail!(
-                "{path}: neither name nor content tells what it is; expected text, a picture, a WAV file, \
-                 episodes (.npz, .jsonl), a manifest (.tsv) or labelled pictures"
-            ),
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match Files::open(path) {
+        Ok(_) => match Manifest::open(path) {
+            Ok(manifest) => Ok(Source::Manifest(manifest)),
+            Err(DataError::Missing { .. }) => Ok(Source::Labelled),
+            // What is a manifest of pictures, say, is none of recordings.
+            Err(_) if labelled::open(path, None).is_ok() => Ok(Source::Labelled),
+            Err(error) => Err(error.into()),
         },
-        Ok(_) | Err(DataError::IsFolder { .. }) => Ok(of_manifest(path).unwrap_or(Source::Labelled)),
-        Err(error) => Err(error.into()),
+        Err(error) if name.ends_with(".tar") || name.contains(".tar.") => Err(error.into()),
+        Err(_) => of_file(path),
     }
 }
 
-/// What a manifest is of, where there is one; a log of episodes may have the same ending.
-fn of_manifest(path: &str) -> Option<Source> {
-    match Manifest::with(path, &[]) {
-        Ok(manifest) if manifest.columns().iter().any(|column| column == "label") => Some(Source::Labelled),
-        Ok(_) => Some(Source::Manifest),
-        // What else could it be? Its reader says what is wrong.
-        Err(_) => path.ends_with(".tsv").then_some(Source::Manifest),
+/// What a file that is no archive holds.
+fn of_file(path: &str) -> Result<Source> {
+    let no_manifest = match Manifest::open(path) {
+        Ok(manifest) => return Ok(Source::Manifest(manifest)),
+        Err(error) => error,
+    };
+    if labelled::open(path, None).is_ok() {
+        return Ok(Source::Labelled);
+    }
+    let bytes = data::read(path)?;
+    // A damaged manifest is text, but is meant to be more.
+    let damaged =
+        matches!(&no_manifest, DataError::Format { format: "a manifest", .. } | DataError::Path { .. });
+    match Modality::by_name(path) {
+        Some(modality) => Ok(Source::File(modality, bytes)),
+        None if damaged => Err(no_manifest.into()),
+        None => match Modality::guess(path, &bytes) {
+            Some(modality) => Ok(Source::File(modality, bytes)),
+            None => bail!(
+                "{path}: neither name nor content tells what it is; expected a text, a picture, a recording, \
+                 episodes, a manifest or labelled pictures"
+            ),
+        },
     }
 }
 
@@ -110,94 +141,26 @@ fn of_manifest(path: &str) -> Option<Source> {
 fn read(args: &CheckArgs, source: Source) -> Result<Vec<Part>> {
     let labelled = matches!(source, Source::Labelled);
     ensure!(labelled || args.split.is_none(), "{}: --split is for labelled pictures", args.path);
+    args.cut.only(match source {
+        Source::File(modality, _) => modality,
+        Source::Manifest(_) => Modality::Audio,
+        Source::Labelled => Modality::Image,
+    })?;
     match source {
-        Source::File(Modality::Text, bytes) => {
-            Ok(vec![text::check(&bytes).with_context(|| args.path.clone())?])
-        }
+        Source::File(Modality::Text, bytes) => Ok(vec![text::check(&args.path, &bytes, &args.cut)?]),
         #[cfg(feature = "image")]
-        Source::File(Modality::Image, bytes) => Ok(vec![pictures::check_file(&bytes)?]),
+        Source::File(Modality::Image, bytes) => {
+            Ok(vec![pictures::check_file(&args.path, &bytes, &args.cut)?])
+        }
         #[cfg(feature = "audio")]
-        Source::File(Modality::Audio, bytes) => Ok(vec![clips::check_file(&args.path, &bytes)]),
+        Source::File(Modality::Audio, bytes) => Ok(vec![clips::check_file(&args.path, &bytes, &args.cut)?]),
         #[cfg(feature = "trajectory")]
         Source::File(Modality::Trajectory, bytes) => Ok(vec![episodes::check(&bytes)]),
         #[cfg(feature = "audio")]
-        Source::Manifest => Ok(vec![clips::check_manifest(&args.path)?]),
+        Source::Manifest(manifest) => Ok(vec![clips::check_manifest(manifest, &args.cut)?]),
         #[cfg(feature = "image")]
-        Source::Labelled => pictures::check_labelled(&args.path, args.split.as_deref()),
+        Source::Labelled => pictures::check_labelled(&args.path, args.split.as_deref(), &args.cut),
         #[allow(unreachable_patterns)] // where all modalities are built in
         _ => bail!("this smalti is built without the modality of these data"),
-    }
-}
-
-impl Part {
-    fn new(what: &'static str) -> Self {
-        Self { split: None, what, samples: 0, found: Map::new(), bad: vec![], skipped: vec![] }
-    }
-
-    /// Counts a sample; gives what was read of it, or notes by its name why it cannot be used.
-    #[cfg(any(feature = "image", feature = "audio", feature = "trajectory"))]
-    fn count<T>(&mut self, name: impl FnOnce() -> String, read: Result<T, String>) -> Option<T> {
-        self.samples += 1;
-        read.map_err(|problem| self.bad.push(Bad { name: name(), problem })).ok()
-    }
-
-    /// Notes something that was found.
-    fn find(&mut self, name: &str, value: impl Serialize) {
-        self.found.insert(name.into(), json!(value));
-    }
-}
-
-/// Reads samples on all cores, with a bar.
-#[cfg(any(feature = "image", feature = "audio"))]
-fn read_all<T: Sync, R: Send>(
-    samples: &[T],
-    read: impl Fn(&T) -> Result<R, String> + Sync,
-) -> Vec<Result<R, String>> {
-    use rayon::prelude::*;
-
-    let mut bar = super::Bar::of_samples(samples.len());
-    let mut all = Vec::with_capacity(samples.len());
-    for chunk in samples.chunks(256) {
-        all.par_extend(chunk.par_iter().map(&read));
-        bar.set(all.len() as u64);
-    }
-    bar.finish();
-    all
-}
-
-/// Bad and skipped files that are printed; JSON has all.
-const SHOWN: usize = 20;
-
-fn show(part: &Part) {
-    let of = part.split.as_ref().map_or(String::new(), |split| format!("{split}: "));
-    println!("{of}{}, {} sample{}", part.what, part.samples, if part.samples == 1 { "" } else { "s" });
-    let rows = part.found.iter().map(|(name, value)| vec![name.replace('_', " "), shown(value)]);
-    print::table(&["found", ""], &rows.collect::<Vec<_>>());
-    for Bad { name, problem } in part.bad.iter().take(SHOWN) {
-        println!("bad: {name}: {problem}");
-    }
-    for (name, why) in part.skipped.iter().take(SHOWN) {
-        println!("skipped: {name}: {why}");
-    }
-    let unshown = part.bad.len().saturating_sub(SHOWN) + part.skipped.len().saturating_sub(SHOWN);
-    if unshown > 0 {
-        println!("and {unshown} more; --json lists all");
-    }
-}
-
-/// A finding in a line: of many, the first.
-fn shown(value: &Value) -> String {
-    let listed = |items: Vec<String>| match items.len() {
-        few if few <= SHOWN => items.join(", "),
-        many => format!("{}, … ({many} in all)", items[..SHOWN].join(", ")),
-    };
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_f64() => print::number(number.as_f64().unwrap_or(f64::NAN)),
-        Value::Array(items) => listed(items.iter().map(shown).collect()),
-        Value::Object(items) => {
-            listed(items.iter().map(|(name, value)| format!("{name}: {}", shown(value))).collect())
-        }
-        other => other.to_string(),
     }
 }

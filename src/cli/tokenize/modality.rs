@@ -9,9 +9,9 @@ pub enum Modality {
     Text,
     /// A picture, or many in an IDX file.
     Image,
-    /// A recording: WAV, FLAC, MP3, Ogg Vorbis, M4A or AAC.
+    /// A recording.
     Audio,
-    /// Logged episodes: .npz or JSON lines.
+    /// Logged episodes.
     Trajectory,
 }
 
@@ -26,23 +26,26 @@ impl Modality {
         }
     }
 
-    /// What a file is by its name, else by its first bytes; `None` where neither tells.
+    /// What a file is by its name, else by its content; `None` where neither tells.
     pub fn guess(location: &str, bytes: &[u8]) -> Option<Self> {
         Self::by_name(location).or_else(|| Self::by_content(bytes))
     }
 
-    fn by_name(location: &str) -> Option<Self> {
+    /// What a file's name says it is. Whether the file can be read is the modality's affair: a recording in a
+    /// format that is not known should be refused as a recording.
+    pub fn by_name(location: &str) -> Option<Self> {
         let name = location.rsplit(['/', ':']).next().unwrap_or(location).to_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
         match name.rsplit_once('.')?.1 {
             "txt" | "text" | "md" | "rs" | "py" => Some(Self::Text),
-            "png" | "jpg" | "jpeg" | "gif" | "bmp" | "webp" => Some(Self::Image),
+            "png" | "jpg" | "jpeg" | "gif" | "bmp" | "webp" | "tif" | "tiff" => Some(Self::Image),
             "wav" | "flac" | "mp3" | "ogg" | "oga" | "m4a" | "mp4" | "aac" => Some(Self::Audio),
-            "npz" | "jsonl" | "ndjson" => Some(Self::Trajectory),
+            "npz" | "jsonl" | "ndjson" | "csv" | "parquet" | "h5" | "hdf5" => Some(Self::Trajectory),
             _ => None,
         }
     }
 
+    /// What the first bytes say, else whether it is text, else which modality's reader takes it.
     fn by_content(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..]
@@ -56,8 +59,28 @@ impl Modality {
             | [b'G', b'I', b'F', b'8', ..]
             | [0, 0, 8, 3, ..] => Some(Self::Image),
             [b'P', b'K', 3, 4, ..] | [b'{', b'"', ..] => Some(Self::Trajectory),
-            _ => std::str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0')).then_some(Self::Text),
+            _ if std::str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0')) => Some(Self::Text),
+            _ => Self::by_reading(bytes),
         }
+    }
+
+    /// The modality whose reader takes the file.
+    #[cfg_attr(not(any(feature = "image", feature = "audio")), allow(unused_variables))]
+    fn by_reading(bytes: &[u8]) -> Option<Self> {
+        #[cfg(feature = "image")]
+        if smalti::tasks::modalities::image::read(bytes).is_ok() {
+            return Some(Self::Image);
+        }
+        #[cfg(feature = "audio")]
+        {
+            use smalti::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
+            use smalti_contract::Tokenizer;
+            let reader = AudioTokenizer::new(AudioConfig::default()).ok()?;
+            if reader.records(bytes).next().is_some_and(|clip| clip.is_ok()) {
+                return Some(Self::Audio);
+            }
+        }
+        None
     }
 }
 
@@ -67,10 +90,11 @@ mod tests {
 
     #[test]
     fn a_name_says_more_than_the_content() {
-        let cases: [(&str, &[u8], Option<Modality>); 12] = [
+        let cases: [(&str, &[u8], Option<Modality>); 13] = [
             ("a.tar/b.WAV", b"", Some(Modality::Audio)),
             ("notes.md", b"\x89PNG", Some(Modality::Text)),
             ("builtin:digits/t10k-images-idx3-ubyte", &[0, 0, 8, 3, 0], Some(Modality::Image)),
+            ("speech.FLAC", b"", Some(Modality::Audio)),
             ("log", b"{\"observations\": []}", Some(Modality::Trajectory)),
             ("log.jsonl.gz", b"", Some(Modality::Trajectory)),
             ("data", b"PK\x03\x04", Some(Modality::Trajectory)),

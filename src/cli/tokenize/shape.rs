@@ -8,33 +8,40 @@ use smalti_contract::AnyTokenizer;
 /// How a file is cut into tokens.
 #[derive(Args)]
 pub struct Shape {
-    /// Text: a token is a byte; without it, a character of the file.
-    #[arg(long)]
-    bytes: bool,
-    /// Images: the side of a square patch in pixels [default: 4].
-    #[arg(long)]
-    patch: Option<usize>,
+    #[command(flatten)]
+    cut: Cut,
     /// Images: 1 for grey, 3 for RGB [default: those of the first picture].
     #[arg(long)]
     channels: Option<usize>,
-    /// Images: resizes to this height and width in pixels, such as 224x224 [default: each keeps its own].
-    #[arg(long, value_name = "HxW", value_parser = size)]
-    size: Option<[usize; 2]>,
     /// Audio: resamples to this rate in Hz; a frame is 25 ms, every 10 ms [default: 16000].
     #[arg(long)]
     sample_rate: Option<u32>,
     /// Audio: mel bands of a frame [default: 80].
     #[arg(long)]
     n_mels: Option<usize>,
+    /// Trajectories: time steps in a record [default: 20].
+    #[arg(long)]
+    context: Option<usize>,
+}
+
+/// What decides how many tokens a sample becomes.
+#[derive(Args)]
+pub struct Cut {
+    /// Text: a token is a byte; without it, a character of the file.
+    #[arg(long)]
+    bytes: bool,
+    /// Images: the side of a square patch in pixels [default: 4].
+    #[arg(long)]
+    patch: Option<usize>,
+    /// Images: resizes to this height and width in pixels, such as 224x224 [default: each keeps its own].
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    size: Option<[usize; 2]>,
     /// Audio: frames in a token [default: 4].
     #[arg(long)]
     frames_per_slice: Option<usize>,
     /// Audio: frames from the start of a token to that of the next [default: frames of a token].
     #[arg(long)]
     slice_hop: Option<usize>,
-    /// Trajectories: time steps in a record [default: 20].
-    #[arg(long)]
-    context: Option<usize>,
 }
 
 fn size(text: &str) -> Result<[usize; 2], String> {
@@ -70,25 +77,13 @@ impl Shape {
     /// Refuses options that say nothing about this modality: they would be ignored silently.
     fn only(&self, modality: Modality) -> Result<()> {
         let given = [
-            ("--bytes", Modality::Text, self.bytes),
-            ("--patch", Modality::Image, self.patch.is_some()),
             ("--channels", Modality::Image, self.channels.is_some()),
-            ("--size", Modality::Image, self.size.is_some()),
             ("--sample-rate", Modality::Audio, self.sample_rate.is_some()),
             ("--n-mels", Modality::Audio, self.n_mels.is_some()),
-            ("--frames-per-slice", Modality::Audio, self.frames_per_slice.is_some()),
-            ("--slice-hop", Modality::Audio, self.slice_hop.is_some()),
             ("--context", Modality::Trajectory, self.context.is_some()),
         ];
-        let stray = given.into_iter().find(|(_, of, given)| *given && *of != modality);
-        if let Some((option, of, _)) = stray {
-            bail!(
-                "{option} is for {}; this file is read as {} (--as says another)",
-                of.name(),
-                modality.name()
-            );
-        }
-        Ok(())
+        refuse_stray(given, modality)?;
+        self.cut.only(modality)
     }
 
     #[cfg(feature = "text")]
@@ -99,7 +94,7 @@ impl Shape {
         // No text has more characters or bytes than the file has bytes.
         let (specials, context) = (vec![], bytes.len());
         let raw = TextConfig { vocabulary: Vocabulary::Bytes, specials, context };
-        let config = match self.bytes {
+        let config = match self.cut.bytes {
             true => raw,
             false => {
                 let texts = TextTokenizer::new(raw)?.records(bytes).collect::<Result<Vec<_>, _>>()?;
@@ -114,15 +109,15 @@ impl Shape {
         use smalti::tasks::modalities::image::{Image, ImageConfig, ImageTokenizer, fit};
         use smalti_contract::Tokenizer;
 
-        let patch = self.patch.unwrap_or(4);
+        let patch = self.cut.patch();
         let reader = ImageTokenizer::new(ImageConfig::vit(1, 1, [1, 1]))?;
         let images = reader.records(bytes).collect::<Result<Vec<Image>, _>>()?;
         let channels = self.channels.or(images.first().map(|first| first.channels)).unwrap_or(1);
         let (mean, std) = fit::normalisation(&images, channels)?;
-        let sides = images.iter().map(|image| self.size.unwrap_or([image.height, image.width]));
+        let sides = images.iter().map(|image| self.cut.size.unwrap_or([image.height, image.width]));
         let most = sides.fold([1, 1], |[h, w], [height, width]| [h.max(height), w.max(width)]);
         let config = ImageConfig {
-            size: self.size,
+            size: self.cut.size,
             max_patches: most.map(|side| side.div_ceil(patch.max(1))),
             mean,
             std,
@@ -147,8 +142,8 @@ impl Shape {
         let config = AudioConfig {
             sample_rate,
             mel,
-            frames_per_slice: self.frames_per_slice.unwrap_or(default.frames_per_slice),
-            slice_hop: self.slice_hop,
+            frames_per_slice: self.cut.frames_per_slice.unwrap_or(default.frames_per_slice),
+            slice_hop: self.cut.slice_hop,
             // As many as any file of this length can hold: a rate is at least 1 Hz.
             max_slices: bytes.len().saturating_mul(sample_rate as usize).max(1),
             ..default
@@ -169,6 +164,70 @@ impl Shape {
         let options = FitOptions { context, max_steps: max_steps.max(context), ..FitOptions::default() };
         Ok(Box::new(TrajectoryTokenizer::new(fit(&episodes, options)?)?))
     }
+}
+
+impl Cut {
+    /// Refuses options that say nothing about this modality.
+    ///
+    /// # Errors
+    /// Names the first, and its modality.
+    pub fn only(&self, modality: Modality) -> Result<()> {
+        let given = [
+            ("--bytes", Modality::Text, self.bytes),
+            ("--patch", Modality::Image, self.patch.is_some()),
+            ("--size", Modality::Image, self.size.is_some()),
+            ("--frames-per-slice", Modality::Audio, self.frames_per_slice.is_some()),
+            ("--slice-hop", Modality::Audio, self.slice_hop.is_some()),
+        ];
+        refuse_stray(given, modality)
+    }
+
+    #[cfg(feature = "image")]
+    fn patch(&self) -> usize {
+        self.patch.unwrap_or(4)
+    }
+
+    /// Whether a text's tokens are its bytes.
+    pub fn bytes(&self) -> bool {
+        self.bytes
+    }
+
+    /// A tokenizer that gives pictures of any size their number of tokens; what it is fitted to does not count.
+    ///
+    /// # Errors
+    /// What the tokenizer refuses.
+    #[cfg(feature = "image")]
+    pub fn of_pictures(&self) -> Result<smalti::tasks::modalities::image::ImageTokenizer> {
+        use smalti::tasks::modalities::image::{ImageConfig, ImageTokenizer};
+        use smalti_contract::Tokenizer;
+
+        let any = ImageConfig::vit(3, self.patch(), [1, 1]);
+        let max_patches = [u32::MAX as usize; 2];
+        Ok(ImageTokenizer::new(ImageConfig { size: self.size, max_patches, ..any })?)
+    }
+
+    /// A tokenizer that gives clips of any length their number of tokens.
+    ///
+    /// # Errors
+    /// What the tokenizer refuses.
+    #[cfg(feature = "audio")]
+    pub fn of_clips(&self) -> Result<smalti::tasks::modalities::audio::AudioTokenizer> {
+        use smalti::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
+        use smalti_contract::Tokenizer;
+
+        let default = AudioConfig::default();
+        let frames_per_slice = self.frames_per_slice.unwrap_or(default.frames_per_slice);
+        let (slice_hop, max_slices) = (self.slice_hop, u32::MAX as usize);
+        Ok(AudioTokenizer::new(AudioConfig { frames_per_slice, slice_hop, max_slices, ..default })?)
+    }
+}
+
+/// Refuses the first of the options that is given and of another modality.
+fn refuse_stray<const N: usize>(given: [(&str, Modality, bool); N], modality: Modality) -> Result<()> {
+    if let Some((option, of, _)) = given.into_iter().find(|(_, of, given)| *given && *of != modality) {
+        bail!("{option} is for {}; this file is read as {} (--as says another)", of.name(), modality.name());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -66,6 +66,22 @@ pub(super) fn index(location: &str, archive: &Extent) -> Result<Index, DataError
     Ok(index)
 }
 
+/// Whether a file is something else than a tar archive: it neither begins with the header of a member nor is it
+/// compressed, as an archive may be. An empty file is nothing.
+pub(super) fn is_other(location: &str, file: &Extent) -> Result<bool, DataError> {
+    let refused = |source| DataError::io(location, "a tar archive", source);
+    let mut block = [0; BLOCK as usize];
+    let read = file.read_at(&mut block, 0).map_err(refused)?;
+    let header = tar::Header::from_byte_slice(&block);
+    // The sum of all bytes, those of the sum itself taken as spaces.
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    let own: u32 = header.as_old().cksum.iter().map(|byte| u32::from(*byte)).sum();
+    let member =
+        read == block.len() && header.cksum().is_ok_and(|said| said == sum - own + 8 * u32::from(b' '));
+    let closing = read == block.len() && sum == 0;
+    Ok(read > 0 && !member && !closing && compressed(file).map_err(refused)?.is_none())
+}
+
 /// The compression that the first bytes give away.
 fn compressed(archive: &Extent) -> io::Result<Option<&'static str>> {
     let mut magic = [0; 6];

@@ -91,7 +91,7 @@ fn errors_name_the_file_and_what_was_found() {
         ("none/below.tar/x", "not found"),
         ("empty", "empty: empty; expected a tar archive"),
         ("hollow", "hollow: empty; expected files"),
-        ("text.txt", "text.txt: not readable as a tar archive"),
+        ("text.txt", "text.txt: a file; expected a folder or a tar archive"),
         ("text.txt/x", "text.txt: not readable as a tar archive"),
         ("t.tgz", "compressed with gzip; unpack it first"),
         ("t.tar/z", "t.tar/z: not found"),

@@ -207,7 +207,9 @@ fn nothing_labelled_is_an_error() {
             .contains("no picture in a class folder (class/name.png) among 2 files")
     );
     assert!(message(&at(&folder, "none"), None).contains("not found"));
-    assert!(message(&at(&folder, "a.txt"), None).contains("not readable as a tar archive"));
+    assert!(
+        message(&at(&folder, "a.txt"), None).contains("a.txt: a file; expected a folder or a tar archive")
+    );
 }
 
 #[test]

@@ -1,0 +1,272 @@
+//! Kinds that take turns in time, each in a lane of its own: return-to-go, state and action of a trajectory.
+
+use super::axis::{number, with_room};
+use super::colour::{self, Colour};
+use super::font;
+use super::scene::{Align, LABEL, MARGIN, SMALL, Scene};
+use super::{counted, first_of};
+use smalti_contract::{Content, ContentSpec, Group, KindSpec, TokenSpec, Tokens};
+
+/// The most tokens that are drawn: 400 are 133 time steps of three tokens.
+const MOST: usize = 400;
+/// Height of a lane without its tokens' marks, of the marks, and the space below.
+const LANE: f32 = 96.0;
+const MARK: f32 = 16.0;
+const GAP: f32 = 10.0;
+/// Where lanes have their names.
+const NAMES: f32 = 132.0;
+/// The most features of a token that have a curve.
+const CURVES: usize = 8;
+/// The widest and the narrowest that a token is drawn, and the width that they share.
+const WIDEST: f32 = 26.0;
+const NARROWEST: f32 = 3.0;
+const SHARED: f32 = 1040.0;
+
+/// Where the tokens of the sequence stand.
+struct Columns {
+    left: f32,
+    /// Width of a token.
+    each: f32,
+    /// How many are drawn.
+    n: usize,
+}
+
+impl Columns {
+    fn middle(&self, order: u32) -> f32 {
+        self.left + (order as f32 + 0.5) * self.each
+    }
+
+    fn right(&self) -> f32 {
+        self.left + self.n as f32 * self.each
+    }
+
+    /// The tokens of a group that are drawn: their places in the group, in their order.
+    fn of(&self, group: &Group) -> Vec<usize> {
+        let mut shown: Vec<usize> =
+            (0..group.len()).filter(|&i| (group.order[i] as usize) < self.n).collect();
+        shown.sort_by_key(|&i| group.order[i]);
+        shown
+    }
+}
+
+/// A lane for each kind, along the order of the sequence, with the time steps below. Features are curves, ids are
+/// dots; each token has its mark, with its place in the sequence. The first 400 tokens are drawn. The tokens keep
+/// `spec`.
+pub fn lanes(spec: &TokenSpec, tokens: &Tokens) -> Scene {
+    let n = tokens.len().min(MOST);
+    let each = (SHARED / n.max(1) as f32).clamp(NARROWEST, WIDEST);
+    let columns = Columns { left: MARGIN + NAMES, each, n };
+    let mut scene = Scene::new();
+    let times = steps(tokens, n);
+    let title = format!("{} in {}", first_of(n, tokens.len(), "token"), counted(times.len(), "time step"));
+    let top = scene.title(&title);
+    let height = LANE + MARK;
+    for (k, (kind, group)) in spec.kinds.iter().zip(&tokens.groups).enumerate() {
+        let at = top + k as f32 * (height + GAP);
+        scene.rect([columns.left, at], [n as f32 * each, height], Colour::GROUND);
+        shade(&times, &columns, at, &mut scene);
+        lane(k, kind, group, &columns, at, &mut scene);
+        scene.reach([columns.right(), at + height]);
+    }
+    time_axis(&times, &columns, top + spec.kinds.len() as f32 * (height + GAP), &mut scene);
+    scene
+}
+
+/// The time steps of the first `n` tokens and the order at which each begins.
+fn steps(tokens: &Tokens, n: usize) -> Vec<(u32, u32)> {
+    let places = tokens.groups.iter().flat_map(|group| group.order.iter().zip(&group.time));
+    let mut places: Vec<(u32, u32)> =
+        places.map(|(order, time)| (*order, *time)).filter(|(order, _)| (*order as usize) < n).collect();
+    places.sort_unstable();
+    places.dedup_by_key(|(_, time)| *time);
+    places.into_iter().map(|(order, time)| (time, order)).collect()
+}
+
+/// Every second time step is darker.
+fn shade(times: &[(u32, u32)], columns: &Columns, top: f32, scene: &mut Scene) {
+    for (i, (_, from)) in times.iter().enumerate().skip(1).step_by(2) {
+        let to = times.get(i + 1).map_or(columns.n as u32, |(_, next)| *next);
+        let left = columns.left + *from as f32 * columns.each;
+        let width = (to - from) as f32 * columns.each;
+        scene.rect([left, top], [width, LANE + MARK], Colour::rgb(232, 232, 238));
+    }
+}
+
+fn time_axis(times: &[(u32, u32)], columns: &Columns, top: f32, scene: &mut Scene) {
+    let middle = top + SMALL / 2.0;
+    let longest = times.last().map_or(1, |(time, _)| time.to_string().len()) as f32;
+    let step = columns.each * columns.n as f32 / times.len().max(1) as f32;
+    for i in with_room(times.len(), step, longest * SMALL) {
+        let (time, order) = times[i];
+        let x = columns.left + order as f32 * columns.each + step / 2.0;
+        scene.text(time.to_string(), [x, middle], SMALL, Align::Middle, Colour::GREY);
+    }
+    scene.text("time step", [columns.left - 8.0, middle], SMALL, Align::End, Colour::GREY);
+    scene.reach([columns.right(), top + SMALL]);
+}
+
+fn lane(k: usize, kind: &KindSpec, group: &Group, columns: &Columns, top: f32, scene: &mut Scene) {
+    let (shown, colour) = (columns.of(group), colour::of_kind(k));
+    let names = [MARGIN, top + 12.0];
+    scene.text(&kind.name, names, LABEL, Align::Start, colour);
+    let holds = match kind.content {
+        ContentSpec::Ids { vocabulary } => format!("ids of {vocabulary}"),
+        ContentSpec::Features { dim } if dim > CURVES => format!("{CURVES} of {dim} features"),
+        ContentSpec::Features { dim } => counted(dim, "feature"),
+    };
+    scene.text(holds, [MARGIN, top + 29.0], SMALL, Align::Start, Colour::GREY);
+    let range = match &group.content {
+        Content::Ids(_) => ids(group, &shown, colour, columns, top, scene),
+        Content::Features { values, dim } => features(values, *dim, group, &shown, k, columns, top, scene),
+    };
+    for (value, y) in range.iter().zip([top + LANE - 8.0, top + 8.0]) {
+        scene.text(number(*value), [columns.left - 8.0, y], SMALL, Align::End, Colour::GREY);
+    }
+    marks(group, &shown, colour, columns, top + LANE, scene);
+}
+
+/// How high a share of a range stands.
+fn height(share: f32, top: f32) -> f32 {
+    top + 8.0 + (1.0 - share) * (LANE - 16.0)
+}
+
+/// A dot for each id, with the id where there is room.
+fn ids(
+    group: &Group,
+    shown: &[usize],
+    colour: Colour,
+    columns: &Columns,
+    top: f32,
+    scene: &mut Scene,
+) -> [f32; 2] {
+    let ids = group.content.ids().unwrap_or_default();
+    let range = colour::range(shown.iter().map(|&i| ids[i] as f32));
+    for &i in shown {
+        let (x, y) = (columns.middle(group.order[i]), height(colour::share(ids[i] as f32, range), top));
+        scene.rect([x - 3.0, y - 3.0], [6.0, 6.0], colour);
+        let label = ids[i].to_string();
+        // The tokens of other kinds leave room beside it.
+        if font::width(&label, SMALL) + 10.0 <= columns.each * 2.0 {
+            scene.text(label, [x + 6.0, y], SMALL, Align::Start, Colour::INK);
+        }
+    }
+    range
+}
+
+/// A curve for each of the first features.
+#[allow(clippy::too_many_arguments)] // what is drawn, where, and onto what
+fn features(
+    values: &[f32],
+    dim: usize,
+    group: &Group,
+    shown: &[usize],
+    k: usize,
+    columns: &Columns,
+    top: f32,
+    scene: &mut Scene,
+) -> [f32; 2] {
+    let curves = dim.min(CURVES);
+    let value = |i: usize, feature: usize| values[i * dim + feature];
+    let range = colour::range(shown.iter().flat_map(|&i| (0..curves).map(move |f| value(i, f))));
+    for feature in 0..curves {
+        let colour = if curves == 1 { colour::of_kind(k) } else { colour::of_kind(feature) };
+        let place = |&i: &usize| {
+            [columns.middle(group.order[i]), height(colour::share(value(i, feature), range), top)]
+        };
+        let points: Vec<_> = shown.iter().map(place).collect();
+        if columns.each > 6.0 {
+            points.iter().for_each(|[x, y]| scene.rect([x - 2.0, y - 2.0], [4.0, 4.0], colour));
+        }
+        scene.line(points, 1.5, colour);
+    }
+    range
+}
+
+/// A box for each token, with its place in the sequence where there is room.
+fn marks(group: &Group, shown: &[usize], colour: Colour, columns: &Columns, top: f32, scene: &mut Scene) {
+    for &i in shown {
+        let order = group.order[i];
+        let width = (columns.each - 1.0).max(2.0);
+        scene.rect([columns.middle(order) - width / 2.0, top], [width, MARK - 2.0], colour.lighter(0.6));
+        let label = order.to_string();
+        if font::width(&label, SMALL) + 2.0 <= width {
+            let middle = [columns.middle(order), top + (MARK - 2.0) / 2.0];
+            scene.text(label, middle, SMALL, Align::Middle, Colour::INK);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::Shape;
+    use super::super::testing::texts;
+    use super::*;
+
+    /// Steps of a return, a state of two numbers and a choice out of three.
+    fn trajectory(steps: u32) -> (TokenSpec, Tokens) {
+        let kind = |name: &str, content| KindSpec {
+            name: name.into(),
+            content,
+            axes: vec![],
+            time_steps: Some(1000),
+        };
+        let spec = TokenSpec {
+            kinds: vec![
+                kind("return", ContentSpec::Features { dim: 1 }),
+                kind("state", ContentSpec::Features { dim: 2 }),
+                kind("action", ContentSpec::Ids { vocabulary: 3 }),
+            ],
+        };
+        let group = |k: u32, content| Group {
+            content,
+            positions: vec![],
+            order: (0..steps).map(|t| 3 * t + k).collect(),
+            time: (10..10 + steps).collect(),
+        };
+        let returns = (0..steps).map(|t| 1.0 - t as f32 / steps as f32).collect();
+        let states = (0..2 * steps).map(|i| (i as f32).sin()).collect();
+        let tokens = Tokens::new(vec![
+            group(0, Content::Features { values: returns, dim: 1 }),
+            group(1, Content::Features { values: states, dim: 2 }),
+            group(2, Content::Ids((0..steps).map(|t| t % 3).collect())),
+        ]);
+        spec.check(&tokens).unwrap();
+        (spec, tokens)
+    }
+
+    #[test]
+    fn each_kind_has_its_lane_and_each_token_its_mark() {
+        let (spec, tokens) = trajectory(4);
+        let scene = lanes(&spec, &tokens);
+        let texts = texts(&scene);
+        assert_eq!(texts[0], "12 tokens in 4 time steps");
+        for text in
+            ["return", "1 feature", "state", "2 features", "action", "ids of 3", "time step", "10", "13"]
+        {
+            assert!(texts.contains(&text), "{text} in {texts:?}");
+        }
+        let lines = scene.shapes.iter().filter(|shape| matches!(shape, Shape::Line { .. })).count();
+        assert_eq!(lines, 3, "a curve for the return and two for the state");
+        let mark = colour::of_kind(1).lighter(0.6);
+        let states = scene.shapes.iter().filter_map(|shape| match shape {
+            Shape::Rect { at, colour, .. } if *colour == mark => Some(at[0]),
+            _ => None,
+        });
+        let left = MARGIN + NAMES + WIDEST + 0.5;
+        assert_eq!(states.collect::<Vec<_>>(), [0.0, 3.0, 6.0, 9.0].map(|order| left + order * WIDEST));
+    }
+
+    #[test]
+    fn a_long_one_is_cut_and_says_so() {
+        let (spec, tokens) = trajectory(900);
+        let scene = lanes(&spec, &tokens);
+        assert_eq!(texts(&scene)[0], "the first 400 of 2,700 tokens in 134 time steps");
+        assert!(scene.width() < 1500, "{}", scene.width());
+    }
+
+    #[test]
+    fn nothing_is_drawn_as_nothing() {
+        let (spec, tokens) = trajectory(0);
+        assert_eq!(texts(&lanes(&spec, &tokens))[0], "0 tokens in 0 time steps");
+    }
+}

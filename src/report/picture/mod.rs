@@ -1,0 +1,140 @@
+//! One input's tokens as a picture: the patch grid on the image, the slice grid on the spectrogram, the
+//! characters in their boxes, the trajectory in lanes; of a modality of your own, a box for each token.
+//!
+//! ```
+//! use smalti::report::picture::{self, Format};
+//! use smalti_contract::{Content, ContentSpec, Group, KindSpec, TokenSpec, Tokens};
+//!
+//! let note = KindSpec {
+//!     name: "note".into(),
+//!     content: ContentSpec::Ids { vocabulary: 128 },
+//!     axes: vec![],
+//!     time_steps: None,
+//! };
+//! let group = Group { positions: vec![], ..Group::sequence(Content::Ids(vec![60, 64, 67])) };
+//! let scene = picture::boxes(&TokenSpec::single(note), &Tokens::new(vec![group]), &|_| None);
+//! assert!(scene.encode(Format::Svg)?.starts_with(b"<svg"));
+//! # Ok::<(), smalti::report::DrawError>(())
+//! ```
+
+mod axis;
+mod boxes;
+mod colour;
+mod font;
+mod lanes;
+#[cfg(feature = "image")]
+mod patches;
+mod png;
+mod scene;
+#[cfg(feature = "audio")]
+mod slices;
+mod svg;
+#[cfg(test)]
+mod testing;
+
+pub use boxes::boxes;
+pub use lanes::lanes;
+pub use scene::Scene;
+
+use crate::report::{DrawError, tokens::spelled};
+use smalti_contract::{AnyTokenizer, Tokens};
+use std::path::Path;
+
+/// The file formats that pictures are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Pixels.
+    Png,
+    /// Shapes and text.
+    Svg,
+}
+
+impl Format {
+    /// The format that a file's name asks for; `None` for another extension than `.png` and `.svg`.
+    pub fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_lowercase().as_str() {
+            "png" => Some(Self::Png),
+            "svg" => Some(Self::Svg),
+            _ => None,
+        }
+    }
+}
+
+impl Scene {
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// [`DrawError`] for a scene without area or too large for the memory.
+    pub fn encode(&self, format: Format) -> Result<Vec<u8>, DrawError> {
+        match format {
+            Format::Png => png::encode(self),
+            Format::Svg => svg::encode(self),
+        }
+    }
+}
+
+/// The picture of tokens that this tokenizer made.
+///
+/// Patches lie on the image that they decode to, slices on their spectrogram. Kinds that take turns in time are
+/// lanes; all others are boxes in their order, with what an id reads as where it is one of a text.
+pub fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Scene {
+    #[cfg(feature = "image")]
+    if let Some(scene) = patches::of(tokenizer, tokens) {
+        return scene;
+    }
+    #[cfg(feature = "audio")]
+    if let Some(scene) = slices::of(tokenizer, tokens) {
+        return scene;
+    }
+    let spec = tokenizer.spec();
+    match spec.kinds.len() > 1 && spec.kinds.iter().all(|kind| kind.time_steps.is_some()) {
+        true => lanes(spec, tokens),
+        false => boxes(spec, tokens, &|id| spelled(tokenizer, id)),
+    }
+}
+
+/// A number of things: `1 token`, `2,048 patches`.
+fn counted(n: usize, thing: &str) -> String {
+    let digits = n.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let ending = match n {
+        1 => "",
+        _ if thing.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{grouped} {thing}{ending}")
+}
+
+/// How many there are, or how many of them are drawn: `64 tokens`, `the first 600 of 10,234 tokens`.
+fn first_of(shown: usize, all: usize, thing: &str) -> String {
+    match shown < all {
+        true => format!("the first {shown} of {}", counted(all, thing)),
+        false => counted(all, thing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_its_format() {
+        let of = |name: &str| Format::of(Path::new(name));
+        assert_eq!((of("a.png"), of("dir.svg/b.SVG")), (Some(Format::Png), Some(Format::Svg)));
+        assert_eq!((of("a.gif"), of("png"), of("")), (None, None, None));
+    }
+
+    #[test]
+    fn counts_are_read_easily() {
+        assert_eq!(counted(1, "token"), "1 token");
+        assert_eq!(counted(12_345_678, "patch"), "12,345,678 patches");
+        assert_eq!(first_of(600, 1000, "token"), "the first 600 of 1,000 tokens");
+        assert_eq!(first_of(7, 7, "token"), "7 tokens");
+    }
+}

@@ -1,0 +1,43 @@
+//! What tests look for in a scene and in a PNG.
+
+use super::scene::{Scene, Shape};
+
+/// A decoded PNG.
+pub struct Picture {
+    pub width: usize,
+    pub height: usize,
+    rgb: Vec<u8>,
+}
+
+impl Picture {
+    /// The pixel at column `x` and row `y`.
+    pub fn at(&self, x: usize, y: usize) -> [u8; 3] {
+        let [r, g, b] = self.rgb[(y * self.width + x) * 3..][..3] else { unreachable!() };
+        [r, g, b]
+    }
+}
+
+/// Decodes a PNG.
+pub fn read(png: &[u8]) -> Picture {
+    let picture = image::load_from_memory_with_format(png, image::ImageFormat::Png).unwrap().into_rgb8();
+    Picture { width: picture.width() as usize, height: picture.height() as usize, rgb: picture.into_raw() }
+}
+
+/// Every text of a scene, in the order of drawing.
+pub fn texts(scene: &Scene) -> Vec<&str> {
+    let text = |shape| match shape {
+        &Shape::Text { ref text, .. } => Some(text.as_str()),
+        _ => None,
+    };
+    scene.shapes.iter().filter_map(text).collect()
+}
+
+/// The left edges of the scene's upright lines: rectangles of this width.
+#[cfg(any(feature = "image", feature = "audio"))]
+pub fn uprights(scene: &Scene, width: f32) -> Vec<f32> {
+    let left = |shape: &Shape| match shape {
+        Shape::Rect { at, size, .. } if size[0] == width && size[1] > width => Some(at[0]),
+        _ => None,
+    };
+    scene.shapes.iter().filter_map(left).collect()
+}

@@ -1,0 +1,295 @@
+//! `smalti data check`: what data are, and what is wrong with them.
+#![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+
+#[path = "support/commands.rs"]
+mod commands;
+#[path = "support/files.rs"]
+#[allow(dead_code)] // only the logs are used here
+mod files;
+
+use ::smalti::data::read;
+use ::smalti::tasks::modalities::image::{Image, write_jpeg};
+use commands::{IDX, LOG, TEXT, WAV, at, bmp, folder, json, printed, refusal, smalti};
+use files::{log_with, npz};
+use serde_json::{Value, json};
+use std::fs;
+use tempfile::TempDir;
+
+#[test]
+fn what_ships_is_sound() {
+    let found = |path: &str| json(&["data", "check", path])["parts"].clone();
+    let digits = found("builtin:digits");
+    assert_eq!((&digits[0]["split"], &digits[0]["samples"]), (&"train".into(), &1437.into()));
+    assert_eq!((&digits[1]["split"], &digits[1]["samples"]), (&"test".into(), &360.into()));
+    assert_eq!(digits[1]["found"]["height_x_width"], json!({ "8×8": 360 }));
+    let test = found(IDX);
+    assert_eq!(test[0]["found"], digits[1]["found"], "an images file brings its labels");
+    assert_eq!(test[0]["tokens"]["total"], 360 * 4, "of 2×2 patches");
+    let keys = found("builtin:touchtone.tar");
+    assert_eq!(keys[0]["what"], "recordings with their texts");
+    assert_eq!(keys[0]["found"]["without_text"], 0);
+    assert_eq!(found(LOG)[0]["found"]["actions"], "2 discrete");
+    assert!(found(TEXT)[0]["found"]["lines"].as_u64().unwrap() > 1000);
+    assert_eq!(found(WAV)[0]["found"]["sample_rates"], json!({ "4000": 1 }));
+    assert!(printed(&["data", "check", "builtin:digits"]).contains("train: labelled pictures in IDX files"));
+}
+
+#[test]
+fn bad_samples_are_named() {
+    let wav = read(WAV).unwrap();
+    let log = "{\"observations\": [[1]], \"actions\": [0], \"rewards\": [1]}\n{\"observations\":\n";
+    let data = folder(&[
+        ("pictures/cat/good.bmp", &bmp()),
+        ("pictures/dog/cut.bmp", &bmp()[..50]),
+        ("pictures/dog/notes.txt", b"a dog"),
+        ("clips/manifest.tsv", b"path\ttext\ngood.wav\tone\ncut.wav\ttwo\nmissing.wav\tthree\n"),
+        ("clips/good.wav", &wav),
+        ("clips/cut.wav", &wav[..wav.len() / 2]),
+        ("log.jsonl", log.as_bytes()),
+        ("cut.wav", &wav[..30]),
+        ("latin.txt", b"caf\xe9"),
+        ("cut.tar", &read("builtin:touchtone.tar").unwrap()[..5000]),
+    ]);
+    let check = |path: &str, bad: &[&str]| {
+        let path = at(&data, path);
+        let output = smalti(&["data", "check", &path, "--json"]);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{path}: {errors}");
+        assert!(errors.contains(&format!("{path}: {} of ", bad.len())), "{errors}");
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let named =
+            value["parts"][0]["bad"].as_array().unwrap().iter().map(|bad| bad["name"].as_str().unwrap());
+        for (name, expected) in named.zip(bad) {
+            assert!(name.ends_with(expected), "{name}");
+        }
+        value["parts"][0].clone()
+    };
+    let pictures = check("pictures", &["pictures/dog/cut.bmp"]);
+    assert_eq!(pictures["skipped"][0][1], "not a picture");
+    assert_eq!(pictures["found"]["classes"], json!({ "cat": 1, "dog": 1 }));
+    check("clips", &["cut.wav", "missing.wav"]);
+    check("clips/manifest.tsv", &["cut.wav", "missing.wav"]);
+    check("log.jsonl", &["episode 1"]);
+    check("cut.wav", &["cut.wav"]);
+    for path in ["latin.txt", "cut.tar", "nowhere"] {
+        let message = refusal(1, &["data", "check", &at(&data, path)]);
+        assert!(message.contains(path), "{message}");
+    }
+    assert!(
+        refusal(1, &["data", "check", WAV, "--split", "test"]).contains("--split is for labelled pictures")
+    );
+    assert!(refusal(1, &["data", "check", "builtin:digits", "--split", "dev"]).contains("no split \"dev\""));
+    assert!(printed(&["data", "check", &at(&data, "clips/good.wav")]).contains("a recording, 1 sample\n"));
+}
+
+/// What is found in a path, and the exit code.
+fn checked(args: &[&str]) -> (Value, i32, String) {
+    let output = smalti(&[&["data", "check"], args, &["--json"]].concat());
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{args:?}: {errors}"));
+    (value, output.status.code().unwrap(), errors)
+}
+
+/// A JPEG of a pattern of its own.
+fn jpeg(seed: usize) -> Vec<u8> {
+    let pixels = (0..16 * 24 * 3).map(|i| ((i / 48 + seed) * 29 % 256) as u8).collect();
+    write_jpeg(&Image::new(16, 24, 3, pixels).unwrap(), 90).unwrap()
+}
+
+/// The names in a list of objects, below the folder.
+fn names(list: &Value, folder: &TempDir) -> Vec<String> {
+    let root = at(folder, "");
+    let name = |one: &Value| one["name"].as_str().unwrap().trim_start_matches(&root).to_string();
+    list.as_array().unwrap().iter().map(name).collect()
+}
+
+#[test]
+fn planted_faults_and_no_others_are_found() {
+    let (cat, dog, cow) = (jpeg(1), jpeg(2), jpeg(3));
+    let data = folder(&[
+        ("cat/1.jpg", &cat),
+        ("cat/2.jpg", &jpeg(4)),
+        ("cat/cut.jpg", &cow[..cow.len() - 40]),
+        ("cat/empty.png", b""),
+        ("cow/3.jpg", &cow),
+        ("dog/copy.jpg", &dog),
+        ("dog/dog.jpg", &dog),
+        ("dog/mislabelled.jpg", &cat),
+        ("dog/notes.txt", b"a dog"),
+    ]);
+    let (found, code, errors) = checked(&[&at(&data, "")]);
+    assert_eq!(code, 1);
+    assert!(
+        errors.contains("2 of 8 samples cannot be used; 1 times the same content under different labels"),
+        "{errors}"
+    );
+    let part = &found["parts"][0];
+    assert_eq!(names(&part["bad"], &data), ["cat/cut.jpg", "cat/empty.png"]);
+    assert!(part["bad"][0]["problem"].as_str().unwrap().contains("truncated"));
+    assert!(part["bad"][1]["problem"].as_str().unwrap().contains("empty"));
+    assert_eq!(part["skipped"].as_array().unwrap().len(), 1);
+    assert_eq!(part["found"]["classes"], json!({ "cat": 4, "cow": 1, "dog": 3 }));
+    assert_eq!(part["found"]["height"]["median"], 24.0);
+    let twins: Vec<_> = found["duplicates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|twins| {
+            (names(&twins["samples"], &data), twins["labels_differ"] == true, twins["across_splits"] == true)
+        })
+        .collect();
+    let pair = |one: &str, other: &str| vec![one.to_string(), other.to_string()];
+    assert_eq!(
+        twins,
+        [
+            (pair("cat/1.jpg", "dog/mislabelled.jpg"), true, false),
+            (pair("dog/copy.jpg", "dog/dog.jpg"), false, false),
+        ]
+    );
+    let table = String::from_utf8(smalti(&["data", "check", &at(&data, "")]).stdout).unwrap();
+    for line in
+        ["there more than once: 2 contents in 4 samples", "different labels: ", "the same: ", "dog.jpg (dog)"]
+    {
+        assert!(table.contains(line), "{line} in {table}");
+    }
+}
+
+#[test]
+fn a_copy_alone_is_no_fault_but_one_in_another_split_is() {
+    let (one, other) = (jpeg(1), jpeg(2));
+    let copies = folder(&[("cat/1.jpg", &one), ("cat/2.jpg", &one), ("dog/3.jpg", &other)]);
+    let (found, code, _) = checked(&[&at(&copies, "")]);
+    assert_eq!((code, found["duplicates"].as_array().unwrap().len()), (0, 1));
+
+    let leak = folder(&[
+        ("train/cat/1.jpg", &one),
+        ("train/dog/2.jpg", &other),
+        ("test/cat/3.jpg", &one),
+        ("test/dog/4.jpg", &jpeg(3)),
+    ]);
+    let (found, code, errors) = checked(&[&at(&leak, "")]);
+    assert_eq!((code, found["parts"].as_array().unwrap().len()), (1, 2));
+    assert!(errors.contains("1 times the same content in several splits"), "{errors}");
+    assert_eq!(found["duplicates"][0]["samples"][1]["split"], "test");
+    assert_eq!(checked(&[&at(&leak, ""), "--split", "train"]).1, 0, "a split alone is sound");
+}
+
+#[test]
+fn a_recording_in_two_splits_is_a_fault() {
+    let (one, other) = (read(WAV).unwrap(), read("builtin:touchtone.tar/clips/001.wav").unwrap());
+    let table = b"path\ttext\tsplit\na.wav\tone\ttrain\nb.wav\tone\tvalid\nc.wav\ttwo\ttrain\n";
+    let data = folder(&[("manifest.tsv", table), ("a.wav", &one), ("b.wav", &one), ("c.wav", &other)]);
+    let (found, code, _) = checked(&[&at(&data, "")]);
+    assert_eq!(code, 1);
+    assert_eq!(found["duplicates"][0]["across_splits"], true);
+    let tokens = &found["parts"][0]["tokens"];
+    let expected = json(&["tokenize", WAV])["tokens"].as_u64().unwrap() * 2
+        + json(&["tokenize", "builtin:touchtone.tar/clips/001.wav"])["tokens"].as_u64().unwrap();
+    assert_eq!(tokens["total"], expected);
+}
+
+#[test]
+fn a_number_that_is_none_is_found_in_its_episode() {
+    let mut obs: Vec<f32> = (0..48).map(|i| i as f32 / 10.0).collect();
+    obs[2 * 14 + 1] = f32::NAN; // step 2 of episode 2
+    let bytes = obs.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let data = folder(&[
+        ("nan.npz", &log_with(("obs", "<f4", "(24, 2)".into(), bytes))),
+        ("good.npz", &npz(&files::log())),
+    ]);
+    let (found, code, _) = checked(&[&at(&data, "nan.npz")]);
+    let bad = &found["parts"][0]["bad"];
+    assert_eq!((code, bad.as_array().unwrap().len(), &bad[0]["name"]), (1, 1, &json!("episode 2")));
+    assert!(bad[0]["problem"].as_str().unwrap().contains("observations at step 2 is NaN"), "{bad}");
+    let (found, code, _) = checked(&[&at(&data, "good.npz")]);
+    let part = &found["parts"][0];
+    assert_eq!((code, &part["samples"], &part["tokens"]["total"]), (0, &json!(4), &json!(72)));
+    assert_eq!(
+        part["found"]["steps_of_an_episode"],
+        json!({ "least": 6.0, "median": 6.0, "most": 6.0, "p95": 6.0 })
+    );
+}
+
+#[test]
+fn episodes_unlike_the_first_are_named() {
+    let line = |state: &str, action: &str| {
+        format!("{{\"observations\": [{state}], \"actions\": [{action}], \"rewards\": [1]}}\n")
+    };
+    let log = [line("[1]", "0"), line("[2]", "7"), line("[3, 4]", "0"), line("[5]", "0.5"), line("[1]", "0")]
+        .concat();
+    let data = folder(&[("log.jsonl", log.as_bytes())]);
+    let (found, code, _) = checked(&[&at(&data, "log.jsonl")]);
+    assert_eq!(
+        (code, names(&found["parts"][0]["bad"], &data)),
+        (1, vec!["episode 2".into(), "episode 3".into()])
+    );
+    assert_eq!(found["parts"][0]["found"]["actions"], "8 discrete");
+    assert_eq!(names(&found["duplicates"][0]["samples"], &data), ["episode 0", "episode 4"]);
+}
+
+#[test]
+fn tokens_are_counted_as_the_options_ask() {
+    let data = folder(&[
+        ("cat/1.jpg", &jpeg(1)),
+        ("dog/2.jpg", &jpeg(2)),
+        ("dog/3.bmp", &bmp()),
+        ("a.txt", b"\xc3\xa9\n"),
+    ]);
+    let tokens = |options: &[&str]| checked(&[&[&at(&data, "")[..]], options].concat()).0["parts"][0].clone();
+    let small = tokens(&[]); // the 1×2 picture has no patch of 4
+    assert_eq!((&small["tokens"]["total"], &small["not_tokenized"]["samples"]), (&json!(48), &json!(1)));
+    assert!(small["not_tokenized"]["problem"].as_str().unwrap().contains("multiple of the patch size 4"));
+    let resized = tokens(&["--size", "32x32", "--patch", "16"]);
+    assert_eq!(
+        (&resized["tokens"]["histogram"], &resized["not_tokenized"]),
+        (&json!([{ "from": 4, "to": 4, "samples": 3 }]), &Value::Null)
+    );
+    let text = at(&data, "a.txt");
+    assert_eq!(checked(&[&text]).0["parts"][0]["tokens"]["total"], 2);
+    let (bytes, ..) = checked(&[&text, "--bytes"]);
+    assert_eq!(
+        (&bytes["parts"][0]["tokens"]["total"], &bytes["parts"][0]["most_frequent"][0]["id"]),
+        (&json!(3), &json!(10))
+    );
+    assert!(refusal(1, &["data", "check", &text, "--patch", "4"]).contains("--patch is for image"));
+}
+
+#[test]
+fn frequent_characters_are_listed() {
+    let part = &checked(&[TEXT]).0["parts"][0];
+    let frequent = part["most_frequent"].as_array().unwrap();
+    assert_eq!((frequent.len(), &frequent[0]["reads"]), (20, &json!(" ")));
+    let counts: Vec<u64> = frequent.iter().map(|one| one["count"].as_u64().unwrap()).collect();
+    assert!(counts.is_sorted_by(|a, b| a >= b));
+    assert!(printed(&["data", "check", TEXT]).contains("most frequent: \" \" ("));
+}
+
+#[test]
+fn a_file_where_a_folder_or_manifest_is_expected_is_called_what_it_is() {
+    let data = folder(&[("clip.wav", &read(WAV).unwrap()), ("one.jpg", &jpeg(1)), ("short", b"hi")]);
+    let train = |preset: &str, file: &str| {
+        let path = format!("data.path={}", at(&data, file));
+        refusal(1, &["train", preset, "--set", &path, "--out", &at(&data, "run")])
+    };
+    for (preset, file) in
+        [("image", "one.jpg"), ("image", "clip.wav"), ("audio", "clip.wav"), ("audio", "short")]
+    {
+        let message = train(preset, file);
+        assert!(
+            message.contains(file) && message.contains("a file; expected a folder or a tar archive"),
+            "{message}"
+        );
+    }
+    assert!(train("audio", "clip.wav").contains("manifest"));
+    assert!(fs::metadata(data.path().join("run")).is_err());
+}
+
+#[test]
+fn every_option_is_explained() {
+    let help = printed(&["data", "check", "--help"]);
+    for part in
+        ["--split", "--patch", "--size", "--frames-per-slice", "--json", "Exits with 1 where", "Examples:"]
+    {
+        assert!(help.contains(part), "{part} in {help}");
+    }
+}

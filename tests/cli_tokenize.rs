@@ -1,0 +1,253 @@
+//! `smalti tokenize`: the tokens that a file becomes, as a table, as JSON, as tensors and as pictures.
+#![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+
+#[path = "support/commands.rs"]
+mod commands;
+
+use commands::{IDX, LOG, TEXT, WAV, at, bmp, folder, json, printed, refusal};
+use safetensors::{Dtype, SafeTensors};
+use smalti::report::tokens;
+use smalti::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
+use smalti::tasks::modalities::image::{Image, ImageConfig, ImageTokenizer, fit as fit_image, read};
+use smalti::tasks::modalities::text::{TextTokenizer, fit as fit_text};
+use smalti::tasks::modalities::trajectory::{FitOptions, TrajectoryTokenizer, episodes, fit as fit_episodes};
+use smalti_contract::{AnyTokenizer, Tokenizer};
+use std::fs;
+
+#[test]
+fn each_modality_is_tokenized() {
+    for (file, modality, kinds) in [
+        (TEXT, "text", &["character"][..]),
+        (IDX, "image", &["patch"]),
+        (WAV, "audio", &["slice"]),
+        (LOG, "trajectory", &["return", "state", "action"]),
+    ] {
+        let table = printed(&["tokenize", file]);
+        let value = json(&["tokenize", file]);
+        assert_eq!((value["file"].as_str(), value["modality"].as_str()), (Some(file), Some(modality)));
+        let groups = value["groups"].as_array().unwrap();
+        assert_eq!(groups.iter().map(|group| group["kind"].as_str().unwrap()).collect::<Vec<_>>(), kinds);
+        let tokens = groups.iter().map(|group| group["tokens"].as_u64().unwrap()).sum::<u64>();
+        assert_eq!(value["tokens"].as_u64(), Some(tokens));
+        for group in groups {
+            let keys: Vec<_> = group.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(keys, ["axes", "content", "kind", "order", "time", "tokens", "values"]);
+        }
+        assert!(
+            table.contains(&format!("{modality}, record 0 of"))
+                && kinds.iter().all(|kind| table.contains(kind))
+        );
+    }
+}
+
+#[test]
+fn tokens_are_what_the_options_ask_for() {
+    let picture =
+        json(&["tokenize", IDX, "--patch", "2", "--size", "8x16", "--channels", "3", "--record", "359"]);
+    assert_eq!((picture["records"].as_u64(), picture["tokens"].as_u64()), (Some(360), Some(32)));
+    assert_eq!(picture["groups"][0]["content"]["features"]["dim"], 12);
+    let columns = serde_json::json!({ "name": "column", "span": { "least": 0, "most": 7 } });
+    assert_eq!(picture["groups"][0]["axes"][1], columns);
+
+    let clip = json(&["tokenize", WAV, "--sample-rate", "8000", "--n-mels", "20", "--frames-per-slice", "2"]);
+    assert_eq!(clip["groups"][0]["content"]["features"]["dim"], 40);
+
+    let steps = json(&["tokenize", LOG, "--context", "5", "--first", "3"]);
+    assert_eq!(steps["tokens"], 15);
+    let first = steps["first"].as_array().unwrap();
+    assert_eq!(
+        first.iter().map(|token| token["kind"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["return", "state", "action"]
+    );
+    assert!(first[2]["id"].is_u64() && first[1]["features"].as_array().unwrap().len() == 4);
+
+    let folder = folder(&[("greeting", "h\u{e9}".as_bytes())]);
+    let file = at(&folder, "greeting");
+    assert_eq!(json(&["tokenize", &file])["tokens"], 2);
+    let bytes = json(&["tokenize", &file, "--bytes"]);
+    assert_eq!((&bytes["tokens"], &bytes["groups"][0]["kind"]), (&3.into(), &"byte".into()));
+    assert!(printed(&["tokenize", &file]).contains("1 \"é\""), "an id is shown with its character");
+}
+
+#[test]
+fn tensors_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = at(&folder, "tokens.safetensors");
+    let value = json(&["tokenize", LOG, "--out", &out, "--first", "2"]);
+    let bytes = fs::read(&out).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(file.len(), 12);
+    let states = file.tensor("state.content").unwrap();
+    assert_eq!((states.dtype(), states.shape()), (Dtype::F32, &[20, 4][..]));
+    let (first, _) = states.data().split_first_chunk::<4>().unwrap();
+    let expected = value["first"][1]["features"][0].as_f64().unwrap();
+    assert!((f64::from(f32::from_le_bytes(*first)) - expected).abs() < 1e-6);
+    for (name, shape) in
+        [("action.content", &[20][..]), ("action.order", &[20]), ("return.positions", &[20, 0])]
+    {
+        let tensor = file.tensor(name).unwrap();
+        assert_eq!((tensor.dtype(), tensor.shape()), (Dtype::U32, shape), "{name}");
+    }
+    let order: Vec<u8> = (0..20_u32).flat_map(|step| (3 * step + 2).to_le_bytes()).collect();
+    assert_eq!(file.tensor("action.order").unwrap().data(), order);
+
+    let nowhere = at(&folder, "no/such/folder.safetensors");
+    assert!(refusal(1, &["tokenize", LOG, "--out", &nowhere]).contains("no/such/folder.safetensors"));
+}
+
+#[test]
+fn what_cannot_be_tokenized_is_named() {
+    let wav = smalti::data::read(WAV).unwrap();
+    let files = folder(&[
+        ("empty.wav", b""),
+        ("cut.wav", &wav[..wav.len() / 2]),
+        ("text.wav", b"not a sound"),
+        ("text.npz", b"not a log"),
+        ("cut.bmp", &bmp()[..40]),
+        ("latin.txt", b"caf\xe9"),
+        ("log.jsonl", b"{\"observations\": [[1]], \"actions\": [0]}"),
+        ("blob", &[0xff, 0, 0xfe]),
+    ]);
+    let names = fs::read_dir(files.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    for name in names.map(|name| name.into_string().unwrap()).chain(["missing.wav".into()]) {
+        let message = refusal(1, &["tokenize", &at(&files, &name)]);
+        assert!(message.starts_with("error: ") && message.contains(&name), "{message}");
+    }
+    assert!(refusal(1, &["tokenize", &at(&files, "blob")]).contains("--as text, image, audio or trajectory"));
+    assert!(refusal(1, &["tokenize", WAV, "--as", "image"]).contains("000.wav"));
+    let stray = refusal(1, &["tokenize", WAV, "--patch", "4"]);
+    assert!(stray.contains("--patch is for image") && stray.contains("read as audio"), "{stray}");
+    let far = refusal(1, &["tokenize", IDX, "--record", "360"]);
+    assert!(far.contains("--record 360 is not among the 360 records"), "{far}");
+    assert!(refusal(1, &["tokenize", LOG, "--context", "0"]).contains("context"));
+    let uneven = refusal(1, &["tokenize", IDX, "--patch", "3"]);
+    assert!(uneven.contains("must be a multiple of the patch size 3"), "{uneven}");
+}
+
+/// The picture that a command draws.
+fn drawn(file: &str, options: &[&str]) -> Image {
+    let folder = tempfile::tempdir().unwrap();
+    let out = at(&folder, "tokens.png");
+    printed(&[&["tokenize", file, "--picture", &out], options].concat());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the picture is left");
+    read(&fs::read(out).unwrap()).unwrap()
+}
+
+/// The columns of a picture's row where a colour is.
+fn columns(picture: &Image, row: usize, is: impl Fn(&[u8]) -> bool) -> Vec<usize> {
+    let row = &picture.pixels[row * picture.width * 3..][..picture.width * 3];
+    row.chunks_exact(3).enumerate().filter(|(_, pixel)| is(pixel)).map(|(x, _)| x).collect()
+}
+
+#[test]
+fn each_modality_is_drawn() {
+    for (file, options) in
+        [(TEXT, &[][..]), (IDX, &["--patch", "2"]), (WAV, &[]), (LOG, &["--context", "12"])]
+    {
+        let picture = drawn(file, options);
+        let (width, height) = (picture.width, picture.height);
+        assert!((200..1700).contains(&width) && (100..2000).contains(&height), "{file}: {width}×{height}");
+        let ink = picture.pixels.chunks_exact(3).filter(|pixel| pixel != &[255; 3]).count();
+        assert!(ink * 20 > width * height, "{file}: {ink} of {width}×{height} pixels are drawn");
+        let edge = columns(&picture, height - 1, |pixel| pixel != [255; 3]);
+        assert_eq!(edge, [], "{file}: there is a margin");
+    }
+}
+
+#[test]
+fn grid_lines_are_where_patches_meet() {
+    // A black picture of 8×12 pixels: three columns of patches of 4, enlarged 24 times.
+    let mut black = bmp();
+    black[18..26].copy_from_slice(&[12_u32, 8].map(u32::to_le_bytes).concat());
+    black.truncate(54);
+    black.extend([0; 12 * 8 * 3]);
+    let folder = folder(&[("black.bmp", &black)]);
+    let picture = drawn(&at(&folder, "black.bmp"), &[]);
+    let middle = picture.height - 20 - 48; // of the lower row of patches
+    let lines = columns(&picture, middle, |pixel| pixel.iter().all(|c| (200..255).contains(c)));
+    let gaps: Vec<usize> = lines.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(gaps, [96, 96, 95], "{lines:?}");
+    let black = columns(&picture, middle, |pixel| pixel == [0; 3]);
+    assert!(black.len() > 250 && black[0] > lines[0], "the picture is seen between the lines");
+}
+
+#[test]
+fn a_picture_may_be_of_shapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = at(&folder, "steps.SVG");
+    printed(&["tokenize", LOG, "--context", "3", "--picture", &out]);
+    let svg = fs::read_to_string(&out).unwrap();
+    for part in
+        ["<svg", "9 tokens in 3 time steps", ">return<", ">state<", ">action<", ">time step<", "</svg>"]
+    {
+        assert!(svg.contains(part), "{part} in {svg}");
+    }
+    let out = at(&folder, "text.svg");
+    let text = commands::folder(&[("a.txt", b"a <b\n")]);
+    printed(&["tokenize", &at(&text, "a.txt"), "--picture", &out]);
+    let svg = fs::read_to_string(&out).unwrap();
+    for part in [">␣</text>", ">&lt;</text>", ">⏎</text>", "5 tokens"] {
+        assert!(svg.contains(part), "{part} in {svg}");
+    }
+}
+
+#[test]
+fn a_picture_that_cannot_be_written_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = refusal(2, &["tokenize", WAV, "--picture", &at(&folder, "slices.gif")]);
+    assert!(message.contains("slices.gif") && message.contains(".png or .svg"), "{message}");
+    let message = refusal(1, &["tokenize", WAV, "--picture", &at(&folder, "no/such/folder.png")]);
+    assert!(message.contains("cannot write") && message.contains("no/such/folder.png"), "{message}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_printed_are_the_tokens_of_the_library() {
+    let bytes = |file: &str| smalti::data::read(file).unwrap();
+    let text = String::from_utf8(bytes(TEXT)).unwrap();
+    let images = ImageTokenizer::new(ImageConfig::vit(1, 4, [8, 8])).unwrap();
+    let pictures: Vec<Image> = images.records(&bytes(IDX)).map(Result::unwrap).collect();
+    let (mean, std) = fit_image::normalisation(&pictures, 1).unwrap();
+    let image = ImageConfig { size: None, mean, std, ..ImageConfig::vit(1, 4, [8, 8]) };
+    let log = episodes(&bytes(LOG)).collect::<Result<Vec<_>, _>>().unwrap();
+    let max_steps = log.iter().map(|episode| episode.len()).max().unwrap();
+    let options = FitOptions { max_steps, ..FitOptions::default() };
+    let tokenizers: [(&str, Box<dyn AnyTokenizer>); 4] = [
+        (
+            TEXT,
+            Box::new(
+                TextTokenizer::new(fit_text::characters([&text[..]], vec![], text.len()).unwrap()).unwrap(),
+            ),
+        ),
+        (IDX, Box::new(ImageTokenizer::new(image).unwrap())),
+        (WAV, Box::new(AudioTokenizer::new(AudioConfig::default()).unwrap())),
+        (LOG, Box::new(TrajectoryTokenizer::new(fit_episodes(&log, options).unwrap()).unwrap())),
+    ];
+    for (file, tokenizer) in tokenizers {
+        let bytes = bytes(file);
+        let expected = tokenizer.encode_file(&bytes, None).next().unwrap().unwrap();
+        let found = json(&["tokenize", file, "--first", "5000"]);
+        let (spec, n) = (tokenizer.spec(), expected.len().min(5000));
+        let as_json = |value: serde_json::Result<serde_json::Value>| value.unwrap();
+        assert_eq!(found["tokens"], expected.len(), "{file}");
+        assert_eq!(
+            found["groups"],
+            as_json(serde_json::to_value(tokens::summary(spec, &expected))),
+            "{file}"
+        );
+        let first = as_json(serde_json::to_value(tokens::first(spec, &expected, n)));
+        assert!(found["first"] == first, "{file}: the first tokens differ");
+        assert_eq!(found["last"], as_json(serde_json::to_value(tokens::last(spec, &expected))), "{file}");
+    }
+}
+
+#[test]
+fn every_option_is_explained() {
+    let help = printed(&["help", "tokenize"]);
+    for option in
+        ["--as", "--record", "--first", "--patch", "--size", "--picture", "--out", "--json", "Examples:"]
+    {
+        assert!(help.contains(option), "{option} in {help}");
+    }
+    assert!(help.contains(".svg gives shapes") && help.contains("smalti tokenize photo.jpg"));
+}
