@@ -31,7 +31,7 @@ pub(crate) fn is_complete(bytes: &[u8]) -> bool {
 /// 0x00, is passed over, and so are fill bytes, 0xff before the 0xff of a marker.
 fn next_marker(rest: &mut &[u8]) -> Option<u8> {
     loop {
-        let start = rest.iter().position(|&byte| byte == 0xff)?;
+        let start = memchr::memchr(0xff, rest)?;
         let marker = *rest.get(start + 1)?;
         match marker {
             0xff => *rest = &rest[start + 1..],

@@ -12,9 +12,9 @@ use vocabularies::{TEXT, bert, build, byte_pairs, byte_pairs_with, json_of, llam
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// 16 MiB, of which a pattern's automata are the most, and 100 bytes for each of a vocabulary file.
+/// 4 MiB, of which a pattern's automata are the most, and 100 bytes for each of a vocabulary file.
 fn bound() -> Bound {
-    Bound::bytes(16 << 20).and_of_file(100)
+    Bound::bytes(4 << 20).and_of_file(100)
 }
 
 /// Reads a vocabulary and uses it.
@@ -95,6 +95,6 @@ fn texts() {
         ("UTF-8 text, word pieces", build(Vocabulary::Subwords { tokenizer: bert() })),
     ] {
         let read = |text: &[u8]| Ids::read(text, &tokenizer).map(|ids| ids.len());
-        survives(name, &good, Bound::bytes(8 << 20).and_of_file(100), read);
+        survives(name, &good, Bound::bytes(4 << 20).and_of_file(100), read);
     }
 }

@@ -6,6 +6,7 @@ mod weights;
 pub use filter::Filter;
 
 use crate::{picture::Image, read::MAX_PIXELS};
+use pulp::Arch;
 use smalti_contract::TokenizeError;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -111,21 +112,31 @@ fn down_first([height, width]: [usize; 2], [to_height, to_width]: [usize; 2]) ->
 
 /// Each row of so many pixels made of other pixels of its own.
 fn go_across<const CHANNELS: usize>(pixels: &[u8], width: usize, weights: &Weights) -> Vec<u8> {
-    let to = weights.len();
-    let mut target = vec![0; pixels.len() / (width * CHANNELS) * to * CHANNELS]; // [rows, to, CHANNELS]
-    let lines = target.chunks_exact_mut(to * CHANNELS).zip(pixels.chunks_exact(width * CHANNELS));
-    for (line, source) in lines {
-        let source = source.as_chunks::<CHANNELS>().0;
-        for (pixel, (first, weights)) in line.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(weights.iter()) {
-            let mut sums = [weights::HALF; CHANNELS];
-            for (from, weight) in source[first..].iter().zip(weights) {
-                for (sum, &value) in sums.iter_mut().zip(from) {
-                    *sum += i32::from(value) * weight;
+    let (line, to) = (width * CHANNELS, weights.len());
+    let mut target = vec![0; pixels.len() / line * to * CHANNELS]; // [rows, to, CHANNELS]
+    // A pixel is read as four bytes, which fill a vector; the last one of a row needs bytes behind it.
+    let mut source = vec![0; line + 4];
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (row, from) in target.chunks_exact_mut(to * CHANNELS).zip(pixels.chunks_exact(line)) {
+                source[..line].copy_from_slice(from);
+                for (pixel, (first, weights)) in
+                    row.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(weights.iter())
+                {
+                    let mut sums = [weights::HALF; 4];
+                    let taps = source[first * CHANNELS..].windows(4).step_by(CHANNELS);
+                    for (from, weight) in taps.zip(weights) {
+                        for (sum, &value) in sums.iter_mut().zip(from) {
+                            *sum += i32::from(value) * weight;
+                        }
+                    }
+                    let values = sums.map(clip);
+                    pixel.copy_from_slice(&values[..CHANNELS]);
                 }
             }
-            *pixel = sums.map(clip);
-        }
-    }
+        },
+    );
     target
 }
 
@@ -133,15 +144,20 @@ fn go_across<const CHANNELS: usize>(pixels: &[u8], width: usize, weights: &Weigh
 fn go_down(pixels: &[u8], line: usize, first_row: usize, weights: &Weights) -> Vec<u8> {
     let mut target = vec![0; weights.len() * line]; // [to, line]
     let mut sums = vec![0; line];
-    for (row, (first, weights)) in target.chunks_exact_mut(line).zip(weights.iter()) {
-        sums.fill(weights::HALF);
-        for (source, weight) in pixels[(first - first_row) * line..].chunks_exact(line).zip(weights) {
-            for (sum, &value) in sums.iter_mut().zip(source) {
-                *sum += i32::from(value) * weight;
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (row, (first, weights)) in target.chunks_exact_mut(line).zip(weights.iter()) {
+                sums.fill(weights::HALF);
+                for (source, weight) in pixels[(first - first_row) * line..].chunks_exact(line).zip(weights) {
+                    for (sum, &value) in sums.iter_mut().zip(source) {
+                        *sum += i32::from(value) * weight;
+                    }
+                }
+                row.iter_mut().zip(&sums).for_each(|(to, &sum)| *to = clip(sum));
             }
-        }
-        row.iter_mut().zip(&sums).for_each(|(to, &sum)| *to = clip(sum));
-    }
+        },
+    );
     target
 }
 

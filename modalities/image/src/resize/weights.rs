@@ -10,6 +10,7 @@ const BITS: u32 = 32 - 8 - 2;
 pub(super) const HALF: i32 = 1 << (BITS - 1);
 
 /// A weighted sum as the pixel value that it is nearest to.
+#[inline(always)]
 pub(super) fn clip(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
