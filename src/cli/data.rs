@@ -29,6 +29,10 @@ enum DataCommand {
     /// Make a data set that ships once more: the same bytes each time.
     Make(MakeArgs),
     /// Read all of some data, and say what it is and what is wrong with it.
+    ///
+    /// Reads every sample on all cores and keeps of each only its size and a digest. Exits with 1 where a sample
+    /// cannot be used, where the same content has different labels, and where it is in more than one split; the same
+    /// content twice under one label in one split is only said.
     Check(check::CheckArgs),
 }
 

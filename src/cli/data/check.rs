@@ -24,11 +24,6 @@ use smalti::data::manifest::Manifest;
 use smalti::data::{self, DataError, Files, labelled};
 use twins::Twins;
 
-/// Read all of some data, and say what it is and what is wrong with it.
-///
-/// Reads every sample on all cores and keeps of each only its size and a digest. Exits with 1 where a sample cannot
-/// be used, where the same content has different labels, and where it is in more than one split; the same content
-/// twice under one label in one split is only said.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     smalti data check my-images/ --patch 16 --size 224x224\n  \

@@ -50,7 +50,7 @@ fn draw(image: &Image, [rows, columns]: [usize; 2]) -> Scene {
         patch[0],
         patch[1]
     ));
-    let numbers = font::width(&rows.to_string(), SMALL) + 6.0;
+    let numbers = font::width(&rows.to_string(), SMALL).ceil() + 6.0;
     let at = [MARGIN + numbers, top + SMALL + 4.0];
     scene.pixels(raster(image, size), at, size);
     // Dark under light can be seen on any image; where patches are small, the image must be seen too.

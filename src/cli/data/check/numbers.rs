@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn every_sample_is_in_one_bin() {
         let mut tokens = TokenCounts::default();
-        [5, 9, 105, 64, 64].map(|n| tokens.add(Ok(n)));
+        [5, 9, 105, 64, 64].into_iter().for_each(|n| tokens.add(Ok(n)));
         tokens.add(Err("no multiple".into()));
         tokens.add(Err("another".into()));
         let report = tokens.report().unwrap();
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn one_length_is_one_bin() {
         let mut tokens = TokenCounts::default();
-        [u32::MAX as usize, usize::MAX].map(|n| tokens.add(Ok(n)));
+        [u32::MAX as usize, usize::MAX].into_iter().for_each(|n| tokens.add(Ok(n)));
         assert_eq!(tokens.histogram(), [Bin { from: u32::MAX, to: u32::MAX, samples: 2 }]);
         assert!(TokenCounts::default().report().is_none() && TokenCounts::default().refused().is_none());
     }
