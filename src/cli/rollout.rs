@@ -1,7 +1,7 @@
 //! `smalti rollout`
 
 use super::device::DeviceChoice;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use clap::{Args, value_parser};
 use std::path::PathBuf;
 
@@ -41,6 +41,7 @@ pub struct RolloutArgs {
 #[cfg(feature = "trajectory")]
 pub fn run(args: RolloutArgs) -> Result<()> {
     use super::print;
+    use anyhow::anyhow;
     use serde_json::json;
     use smalti::env;
     use smalti::run::{Run, Weights};
