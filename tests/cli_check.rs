@@ -189,6 +189,61 @@ fn a_recording_in_two_splits_is_a_fault() {
 }
 
 #[test]
+fn batches_of_cifar_are_checked_one_by_one() {
+    let record = |label: u8, grey: u8| [&[label][..], &[grey; 3072]].concat();
+    let batch = |records: &[Vec<u8>]| records.concat();
+    let data = folder(&[
+        ("data_batch_1.bin", &batch(&[record(3, 10), record(4, 20)])),
+        ("data_batch_2.bin", &record(5, 30)[..3000]),
+        ("data_batch_3.bin", &batch(&[record(6, 10)])),
+        ("test_batch.bin", &batch(&[record(4, 20)])),
+    ]);
+    let (found, code, errors) = checked(&[&at(&data, "")]);
+    assert_eq!(
+        (code, names(&found["parts"][0]["bad"], &data)),
+        (1, vec!["data_batch_2.bin".into()]),
+        "{errors}"
+    );
+    assert_eq!(found["parts"][0]["found"]["classes"], json!({ "3": 1, "4": 1, "6": 1 }));
+    let twins = found["duplicates"].as_array().unwrap();
+    assert_eq!(twins.len(), 2);
+    assert_eq!(
+        names(&twins[0]["samples"], &data),
+        ["data_batch_1.bin record 0", "data_batch_3.bin record 0"]
+    );
+    assert_eq!((&twins[0]["labels_differ"], &twins[1]["across_splits"]), (&json!(true), &json!(true)));
+}
+
+#[test]
+fn shards_of_a_pattern_are_checked_together() {
+    let shard = |samples: &[(&str, &[u8], &str)]| {
+        let mut tar = tar::Builder::new(vec![]);
+        let mut add = |name: String, bytes: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, bytes).unwrap();
+        };
+        for (key, picture, label) in samples {
+            add(format!("{key}.jpg"), picture);
+            add(format!("{key}.cls"), label.as_bytes());
+        }
+        tar.into_inner().unwrap()
+    };
+    let (one, other) = (jpeg(1), jpeg(2));
+    let data = folder(&[
+        ("train-0.tar", &shard(&[("a", &one, "0"), ("b", &other[..200], "1")])),
+        ("train-1.tar", &shard(&[("c", &one, "1"), ("d", &other, "1")])),
+    ]);
+    let (found, code, _) = checked(&[&at(&data, "train-*.tar")]);
+    assert_eq!((code, names(&found["parts"][0]["bad"], &data)), (1, vec!["train-0.tar/b.jpg".into()]));
+    assert_eq!(names(&found["duplicates"][0]["samples"], &data), ["train-0.tar/a.jpg", "train-1.tar/c.jpg"]);
+    assert_eq!(found["duplicates"][0]["samples"][1]["label"], "1");
+    let image = at(&data, "train-1.tar/d.jpg");
+    assert_eq!(checked(&[&image]).0["parts"][0]["what"], "pictures without labels", "a picture inside a tar");
+}
+
+#[test]
 fn a_number_that_is_none_is_found_in_its_episode() {
     let mut obs: Vec<f32> = (0..48).map(|i| i as f32 / 10.0).collect();
     obs[2 * 14 + 1] = f32::NAN; // step 2 of episode 2

@@ -50,6 +50,7 @@ enum Source {
     /// One file, and its bytes.
     File(Modality, Vec<u8>),
     /// A table of recordings and their texts.
+    #[cfg_attr(not(feature = "audio"), allow(dead_code))]
     Manifest(Manifest),
     /// Labelled pictures in one of their layouts.
     Labelled,

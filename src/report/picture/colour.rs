@@ -7,6 +7,7 @@ use plotters::style::colors::colormaps::{ColorMap, ViridisRGB};
 pub(super) struct Colour(pub [u8; 4]);
 
 impl Colour {
+    #[cfg(any(feature = "image", feature = "audio", test))]
     pub const WHITE: Self = Self::rgb(255, 255, 255);
     /// Text.
     pub const INK: Self = Self::rgb(32, 32, 36);
@@ -21,6 +22,7 @@ impl Colour {
         Self([red, green, blue, 255])
     }
 
+    #[cfg(any(feature = "image", feature = "audio", test))]
     pub fn alpha(self, alpha: u8) -> Self {
         let [red, green, blue, _] = self.0;
         Self([red, green, blue, alpha])

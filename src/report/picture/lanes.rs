@@ -3,7 +3,7 @@
 use super::axis::{number, with_room};
 use super::colour::{self, Colour};
 use super::font;
-use super::scene::{Align, LABEL, MARGIN, SMALL, Scene};
+use super::scene::{Align, LABEL, MARGIN, Point, SMALL, Scene};
 use super::{counted, first_of};
 use smalti_contract::{Content, ContentSpec, Group, KindSpec, TokenSpec, Tokens};
 
@@ -65,7 +65,7 @@ pub fn lanes(spec: &TokenSpec, tokens: &Tokens) -> Scene {
         let at = top + k as f32 * (height + GAP);
         scene.rect([columns.left, at], [n as f32 * each, height], Colour::GROUND);
         shade(&times, &columns, at, &mut scene);
-        lane(k, kind, group, &columns, at, &mut scene);
+        Lane { k, kind, group, shown: columns.of(group), columns: &columns, top: at }.draw(&mut scene);
         scene.reach([columns.right(), at + height]);
     }
     time_axis(&times, &columns, top + spec.kinds.len() as f32 * (height + GAP), &mut scene);
@@ -105,93 +105,85 @@ fn time_axis(times: &[(u32, u32)], columns: &Columns, top: f32, scene: &mut Scen
     scene.reach([columns.right(), top + SMALL]);
 }
 
-fn lane(k: usize, kind: &KindSpec, group: &Group, columns: &Columns, top: f32, scene: &mut Scene) {
-    let (shown, colour) = (columns.of(group), colour::of_kind(k));
-    let names = [MARGIN, top + 12.0];
-    scene.text(&kind.name, names, LABEL, Align::Start, colour);
-    let holds = match kind.content {
-        ContentSpec::Ids { vocabulary } => format!("ids of {vocabulary}"),
-        ContentSpec::Features { dim } if dim > CURVES => format!("{CURVES} of {dim} features"),
-        ContentSpec::Features { dim } => counted(dim, "feature"),
-    };
-    scene.text(holds, [MARGIN, top + 29.0], SMALL, Align::Start, Colour::GREY);
-    let range = match &group.content {
-        Content::Ids(_) => ids(group, &shown, colour, columns, top, scene),
-        Content::Features { values, dim } => features(values, *dim, group, &shown, k, columns, top, scene),
-    };
-    for (value, y) in range.iter().zip([top + LANE - 8.0, top + 8.0]) {
-        scene.text(number(*value), [columns.left - 8.0, y], SMALL, Align::End, Colour::GREY);
-    }
-    marks(group, &shown, colour, columns, top + LANE, scene);
-}
-
-/// How high a share of a range stands.
-fn height(share: f32, top: f32) -> f32 {
-    top + 8.0 + (1.0 - share) * (LANE - 16.0)
-}
-
-/// A dot for each id, with the id where there is room.
-fn ids(
-    group: &Group,
-    shown: &[usize],
-    colour: Colour,
-    columns: &Columns,
-    top: f32,
-    scene: &mut Scene,
-) -> [f32; 2] {
-    let ids = group.content.ids().unwrap_or_default();
-    let range = colour::range(shown.iter().map(|&i| ids[i] as f32));
-    for &i in shown {
-        let (x, y) = (columns.middle(group.order[i]), height(colour::share(ids[i] as f32, range), top));
-        scene.rect([x - 3.0, y - 3.0], [6.0, 6.0], colour);
-        let label = ids[i].to_string();
-        // The tokens of other kinds leave room beside it.
-        if font::width(&label, SMALL) + 10.0 <= columns.each * 2.0 {
-            scene.text(label, [x + 6.0, y], SMALL, Align::Start, Colour::INK);
-        }
-    }
-    range
-}
-
-/// A curve for each of the first features.
-#[allow(clippy::too_many_arguments)] // what is drawn, where, and onto what
-fn features(
-    values: &[f32],
-    dim: usize,
-    group: &Group,
-    shown: &[usize],
+/// One kind's tokens, and where they are drawn.
+struct Lane<'a> {
+    /// The kind's number.
     k: usize,
-    columns: &Columns,
+    kind: &'a KindSpec,
+    group: &'a Group,
+    /// Places in the group of the tokens that are drawn, in their order.
+    shown: Vec<usize>,
+    columns: &'a Columns,
     top: f32,
-    scene: &mut Scene,
-) -> [f32; 2] {
-    let curves = dim.min(CURVES);
-    let value = |i: usize, feature: usize| values[i * dim + feature];
-    let range = colour::range(shown.iter().flat_map(|&i| (0..curves).map(move |f| value(i, f))));
-    for feature in 0..curves {
-        let colour = if curves == 1 { colour::of_kind(k) } else { colour::of_kind(feature) };
-        let place = |&i: &usize| {
-            [columns.middle(group.order[i]), height(colour::share(value(i, feature), range), top)]
-        };
-        let points: Vec<_> = shown.iter().map(place).collect();
-        if columns.each > 6.0 {
-            points.iter().for_each(|[x, y]| scene.rect([x - 2.0, y - 2.0], [4.0, 4.0], colour));
-        }
-        scene.line(points, 1.5, colour);
-    }
-    range
 }
 
-/// A box for each token, with its place in the sequence where there is room.
-fn marks(group: &Group, shown: &[usize], colour: Colour, columns: &Columns, top: f32, scene: &mut Scene) {
-    for &i in shown {
-        let order = group.order[i];
-        let width = (columns.each - 1.0).max(2.0);
-        scene.rect([columns.middle(order) - width / 2.0, top], [width, MARK - 2.0], colour.lighter(0.6));
-        let label = order.to_string();
-        if font::width(&label, SMALL) + 2.0 <= width {
-            let middle = [columns.middle(order), top + (MARK - 2.0) / 2.0];
-            scene.text(label, middle, SMALL, Align::Middle, Colour::INK);
+impl Lane<'_> {
+    fn draw(&self, scene: &mut Scene) {
+        let colour = colour::of_kind(self.k);
+        scene.text(&self.kind.name, [MARGIN, self.top + 12.0], LABEL, Align::Start, colour);
+        let holds = match self.kind.content {
+            ContentSpec::Ids { vocabulary } => format!("ids of {vocabulary}"),
+            ContentSpec::Features { dim } if dim > CURVES => format!("{CURVES} of {dim} features"),
+            ContentSpec::Features { dim } => counted(dim, "feature"),
+        };
+        scene.text(holds, [MARGIN, self.top + 29.0], SMALL, Align::Start, Colour::GREY);
+        let range = match &self.group.content {
+            Content::Ids(ids) => self.dots(ids, colour, scene),
+            Content::Features { values, dim } => self.curves(values, *dim, scene),
+        };
+        for (value, y) in range.iter().zip([self.top + LANE - 8.0, self.top + 8.0]) {
+            scene.text(number(*value), [self.columns.left - 8.0, y], SMALL, Align::End, Colour::GREY);
+        }
+        self.marks(colour.lighter(0.6), scene);
+    }
+
+    /// Where the `i`-th token's value stands that is this share of the range.
+    fn place(&self, i: usize, share: f32) -> Point {
+        [self.columns.middle(self.group.order[i]), self.top + 8.0 + (1.0 - share) * (LANE - 16.0)]
+    }
+
+    /// A dot for each id, with the id where there is room. Gives the range of the ids.
+    fn dots(&self, ids: &[u32], colour: Colour, scene: &mut Scene) -> [f32; 2] {
+        let range = colour::range(self.shown.iter().map(|&i| ids[i] as f32));
+        for &i in &self.shown {
+            let [x, y] = self.place(i, colour::share(ids[i] as f32, range));
+            scene.rect([x - 3.0, y - 3.0], [6.0, 6.0], colour);
+            let label = ids[i].to_string();
+            // The tokens of other kinds leave room beside it.
+            if font::width(&label, SMALL) + 10.0 <= self.columns.each * 2.0 {
+                scene.text(label, [x + 6.0, y], SMALL, Align::Start, Colour::INK);
+            }
+        }
+        range
+    }
+
+    /// A curve for each of the first features. Gives their range.
+    fn curves(&self, values: &[f32], dim: usize, scene: &mut Scene) -> [f32; 2] {
+        let curves = dim.min(CURVES);
+        let value = |i: usize, feature: usize| values[i * dim + feature];
+        let range = colour::range(self.shown.iter().flat_map(|&i| (0..curves).map(move |f| value(i, f))));
+        for feature in 0..curves {
+            let colour = if curves == 1 { colour::of_kind(self.k) } else { colour::of_kind(feature) };
+            let place = |&i: &usize| self.place(i, colour::share(value(i, feature), range));
+            let points: Vec<Point> = self.shown.iter().map(place).collect();
+            if self.columns.each > 6.0 {
+                points.iter().for_each(|[x, y]| scene.rect([x - 2.0, y - 2.0], [4.0, 4.0], colour));
+            }
+            scene.line(points, 1.5, colour);
+        }
+        range
+    }
+
+    /// A box for each token, with its place in the sequence where there is room.
+    fn marks(&self, colour: Colour, scene: &mut Scene) {
+        let (top, height, width) = (self.top + LANE, MARK - 2.0, (self.columns.each - 1.0).max(2.0));
+        for order in self.shown.iter().map(|&i| self.group.order[i]) {
+            let middle = self.columns.middle(order);
+            scene.rect([middle - width / 2.0, top], [width, height], colour);
+            let label = order.to_string();
+            if font::width(&label, SMALL) + 2.0 <= width {
+                scene.text(label, [middle, top + height / 2.0], SMALL, Align::Middle, Colour::INK);
+            }
         }
     }
 }

@@ -25,11 +25,11 @@ pub fn read(png: &[u8]) -> Picture {
 
 /// Every text of a scene, in the order of drawing.
 pub fn texts(scene: &Scene) -> Vec<&str> {
-    let text = |shape| match shape {
-        &Shape::Text { ref text, .. } => Some(text.as_str()),
+    let texts = scene.shapes.iter().filter_map(|shape| match shape {
+        Shape::Text { text, .. } => Some(text.as_str()),
         _ => None,
-    };
-    scene.shapes.iter().filter_map(text).collect()
+    });
+    texts.collect()
 }
 
 /// The left edges of the scene's upright lines: rectangles of this width.

@@ -1,6 +1,7 @@
 //! What tells the same content from other: a digest, so that the content itself need not be kept.
 
 use sha2::{Digest as _, Sha256};
+#[cfg(feature = "trajectory")]
 use std::fmt;
 
 /// The first half of a SHA-256.
@@ -45,8 +46,10 @@ impl Digest {
     }
 }
 
+#[cfg(feature = "trajectory")]
 struct Written(Sha256);
 
+#[cfg(feature = "trajectory")]
 impl fmt::Write for Written {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.update(text);

@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(shown(&spread), "8 to 12, median 10, 95% up to 11.5");
         assert_eq!(shown(&json!({ "least": 8.0, "median": 8.0, "p95": 8.0, "most": 8.0 })), "8");
         assert_eq!(shown(&json!({ "cat": 2, "dog": 1 })), "cat: 2, dog: 1");
-        assert_eq!(shown(&json!((0..30).collect::<Vec<_>>())).ends_with("19, … (30 in all)"), true);
+        assert!(shown(&json!((0..30).collect::<Vec<_>>())).ends_with("19, … (30 in all)"));
         assert_eq!((shown(&json!(null)), shown(&json!(2.5))), ("none".into(), "2.5000".into()));
     }
 }
