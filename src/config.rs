@@ -278,4 +278,29 @@ mod tests {
         assert_eq!(old, "run.toml: version 0 of a run; this build reads version 1");
         assert!(matches!(RunConfig::parse("x", "", &[]), Err(SettingsError::Tasks(_))));
     }
+
+    #[test]
+    #[cfg(feature = "audio")]
+    fn a_published_front_end_is_named_and_written_out() {
+        use crate::tasks::TaskConfig;
+        use crate::tasks::modalities::audio::AudioConfig;
+        let overrides = ["data.audio=whisper128", "data.normalize=false"].map(String::from);
+        let config = RunConfig::of_preset_or_file("audio", &overrides).unwrap();
+        let Some(TaskConfig::Audio(audio)) = &config.data else { panic!("{:?}", config.data) };
+        assert_eq!(audio.audio, AudioConfig::whisper(128));
+        let written = config.to_toml().unwrap();
+        assert!(written.contains("n_mels = 128") && !written.contains("whisper128"), "{written}");
+        assert_eq!(RunConfig::parse("run.toml", &written, &[]).unwrap(), config);
+        let changed = "[data]\nmodality = \"audio\"\n[data.audio]\npreset = \"ast\"\nframes_per_slice = 8\nslice_hop = 8\n";
+        let changed = RunConfig::parse("my.toml", changed, &[]).unwrap();
+        let Some(TaskConfig::Audio(audio)) = &changed.data else { panic!("{:?}", changed.data) };
+        assert_eq!(audio.audio.mel, AudioConfig::ast().mel);
+        assert_eq!((audio.audio.frames_per_slice, audio.audio.slice_hop), (8, Some(8)));
+        let unknown =
+            RunConfig::of_preset_or_file("audio", &["data.audio=wisper".into()]).unwrap_err().to_string();
+        assert!(
+            unknown.contains("there is no preset \"wisper\"; there are whisper, whisper128"),
+            "{unknown}"
+        );
+    }
 }

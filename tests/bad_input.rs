@@ -235,7 +235,7 @@ fn pictures() {
         ("empty", vec![], &["empty"]),
         ("cut", whole[..60].to_vec(), &["not readable as image", "end of file"]),
         ("corrupt", damaged(whole.clone(), whole.len() - 13), &["not readable as image", "CRC"]),
-        ("text", b"a cat".to_vec(), &["unknown format; PNG, JPEG, GIF, BMP, WebP and IDX are known"]),
+        ("text", b"a cat".to_vec(), &["unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known"]),
     ];
     for (name, bytes, says) in cases {
         let place = image_place();
@@ -406,7 +406,7 @@ fn manifests() {
         ("headless.tsv", &["headless.tsv", "no column \"path\"; there is a.wav, ab"]),
         ("ragged.tsv", &["ragged.tsv", "line 3 has 1 fields; the header has 2"]),
         ("rowless.tsv", &["rowless.tsv", "expected rows below the header"]),
-        ("out.tsv", &["out.tsv, line 2", "../secret.wav", "leads out of its folder"]),
+        ("out.tsv", &["out.tsv, row 1", "../secret.wav", "leads out of its folder"]),
     ];
     for (path, says) in cases {
         place.fails_untouched(&format!("{} --set data.path={path}", audio_train()), says);
@@ -444,7 +444,7 @@ fn bad_recordings() -> [(Vec<u8>, &'static [&'static str]); 7] {
         (wav(8000, 800, 7, 8), &["not readable as WAV", "mu-law; only PCM and IEEE float are supported"]),
         (wav(8000, 800, 1, 12), &["not readable as WAV", "12 bits; 8, 16, 24 and 32 are supported"]),
         (wav(8000, 800, 1, 16)[..500].to_vec(), &["not readable as WAV", "cut short: 456 of the 1600 bytes"]),
-        (png(8, 8), &["not readable as WAV", "begins with RIFF"]),
+        (png(8, 8), &["not readable as audio", "none of WAV, FLAC, MP3"]),
     ]
 }
 
@@ -607,7 +607,7 @@ fn files_to_tokenize() {
         ("hz.wav", &["hz.wav", "1 Hz; 1000 to 384000 Hz"]),
         ("cut.npz", &["cut.npz", "npz"]),
         ("a.txt --as image", &["a.txt", "unknown format"]),
-        ("a.txt --as audio", &["a.txt", "begins with RIFF"]),
+        ("a.txt --as audio", &["a.txt", "none of WAV, FLAC, MP3"]),
         ("a.txt --patch 4", &["--patch is for image", "read as text"]),
         ("a.txt --record 1", &["--record 1 is not among the 1 records"]),
     ];

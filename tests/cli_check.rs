@@ -331,7 +331,8 @@ fn a_file_where_a_folder_or_manifest_is_expected_is_called_what_it_is() {
     {
         let message = train(preset, file);
         assert!(
-            message.contains(file) && message.contains("a file; expected a folder or a tar archive"),
+            message.contains(&format!("{file}: a file; expected"))
+                && message.contains("a folder or a tar archive"),
             "{message}"
         );
     }

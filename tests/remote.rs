@@ -167,8 +167,8 @@ fn text_on_s3_is_learned() {
 #[cfg(feature = "image")]
 fn shards_on_s3_are_found_by_pattern_and_folder() {
     use smalti::tasks::modalities::image::{Image, write_jpeg};
-    let picture = write_jpeg(&Image::new(8, 8, 3, vec![99; 192]).unwrap(), 90).unwrap();
-    let shard = |label: &[u8]| tar(&[("a.jpg", &picture), ("a.cls", label)]);
+    let picture = |grey| write_jpeg(&Image::new(8, 8, 3, vec![grey; 192]).unwrap(), 90).unwrap();
+    let shard = |label: &[u8]| tar(&[("a.jpg", &picture(label[0])), ("a.cls", label)]);
     let files = [
         ("bucket/d/train-000.tar".to_string(), shard(b"0")),
         ("bucket/d/train-001.tar".to_string(), shard(b"1")),

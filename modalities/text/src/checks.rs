@@ -1,16 +1,22 @@
 //! What must be true of a `tokenizer.json` before the `tokenizers` crate may read it.
 //!
 //! That crate takes much on trust: it drops characters that a vocabulary has no token for, gives an added token
-//! another id than its file says, and panics at a merge whose result is no token.
+//! another id than its file says, and panics at a merge whose result is no token and at a template of what it has not.
 
+use crate::border::flat;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 type Object = Map<String, Value>;
 
-/// `Err` says what is wrong with the model of a `tokenizer.json`.
+/// `Err` says what is wrong with the model or the template of a `tokenizer.json`.
 pub(crate) fn check(tokenizer: &Object) -> Result<(), String> {
+    for part in flat(tokenizer.get("post_processor").unwrap_or(&Value::Null), "processors") {
+        if part["type"] == "TemplateProcessing" {
+            template(part)?;
+        }
+    }
     let model = tokenizer.get("model").and_then(Value::as_object).ok_or("has no model")?;
     match model.get("type").and_then(Value::as_str) {
         Some("BPE") => byte_pairs(model),
@@ -27,6 +33,19 @@ pub(crate) fn check(tokenizer: &Object) -> Result<(), String> {
         None if model.contains_key("merges") => byte_pairs(model),
         None => Err("model has no type; BPE, WordPiece, WordLevel and Unigram can be read".into()),
     }
+}
+
+/// What a template puts around one input must be among its special tokens, and there is no second input.
+fn template(template: &Value) -> Result<(), String> {
+    for piece in template["single"].as_array().into_iter().flatten() {
+        let special = piece["SpecialToken"]["id"].as_str();
+        let unknown = special.filter(|name| template["special_tokens"].get(name).is_none());
+        let second = piece["Sequence"]["id"].as_str().filter(|id| *id != "A");
+        if let Some(name) = unknown.or(second) {
+            return Err(format!("template for one input has {name:?}, which is none of its special tokens"));
+        }
+    }
+    Ok(())
 }
 
 /// The ids of a vocabulary with the tokens that a file adds to it: distinct, and hardly any left out, for a model has

@@ -133,9 +133,9 @@ impl Subwords {
     }
 }
 
-/// Runs what `tokenizers` does, a panic taken as an error. Its fifty sorts of parts are built by the file and index
-/// and unwrap by what it says; [`checks`] finds what is wrong with the model, but the other parts are too many to
-/// be checked from outside.
+/// Runs what `tokenizers` does, a panic taken as an error. [`checks`] finds all that a hundred thousand damaged files
+/// have brought up; but the crate has fifty sorts of parts that are built by the file and that index and unwrap by
+/// what it says, too many to be checked from outside.
 fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(|e| e.to_string()),

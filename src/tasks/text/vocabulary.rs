@@ -200,7 +200,7 @@ mod tests {
         );
         let lost = message(&[("encoder.json", "{\"a\": 0}"), ("vocab.bpe", &merges)], "");
         assert!(
-            lost.starts_with("DIR/encoder.json with DIR/vocab.bpe: vocab lacks 256 of the 256 bytes"),
+            lost.starts_with("DIR/encoder.json with DIR/vocab.bpe: vocab lacks 255 of the 256 bytes"),
             "{lost}"
         );
         let words = message(&[("vocab.txt", "the\n")], "vocab.txt");
