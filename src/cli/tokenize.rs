@@ -19,7 +19,8 @@ use std::path::PathBuf;
 /// Show the tokens that a file becomes.
 #[derive(Args)]
 pub struct TokenizeArgs {
-    /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:touchtone.tar/clips/000.wav).
+    /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:touchtone.tar/clips/000.wav); or a folder
+    /// of logged episodes.
     file: String,
     /// What the file is; without it, its name or content tells.
     #[arg(long = "as", value_enum, value_name = "MODALITY")]
@@ -42,7 +43,7 @@ pub struct TokenizeArgs {
 
 /// Tokenizes.
 pub fn run(args: TokenizeArgs) -> Result<()> {
-    let bytes = data::read(&args.file)?;
+    let bytes = read(&args.file)?;
     let modality = args.modality.or_else(|| Modality::guess(&args.file, &bytes)).with_context(|| {
         format!(
             "{}: neither name nor content tells what it is; add --as text, image, audio or trajectory",
@@ -82,6 +83,19 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
     let rows: Vec<_> = first.iter().map(|token| token_row(token, tokenizer.as_ref())).collect();
     print::table(&["kind", "order", "positions", "time", "content"], &rows);
     Ok(())
+}
+
+/// The bytes of a file, or of a folder's episodes as JSON lines.
+fn read(location: &str) -> Result<Vec<u8>> {
+    match data::read(location) {
+        #[cfg(feature = "trajectory")]
+        Err(data::DataError::IsFolder { .. })
+            if smalti::tasks::trajectory::is_log(&data::Files::open(location)?) =>
+        {
+            Ok(smalti::tasks::trajectory::lines(location)?)
+        }
+        read => Ok(read?),
+    }
 }
 
 /// The tokens of record `n`, and how many records there are.

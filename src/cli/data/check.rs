@@ -17,7 +17,8 @@ use smalti::data::{self, DataError, Files};
 
 #[derive(Args)]
 pub struct CheckArgs {
-    /// A text, picture, recording or log; a manifest (.tsv); labelled pictures (folder, tar, tars*.tar, IDX file).
+    /// A text, picture, recording or log; a manifest (.tsv); labelled pictures (folder, tar, tars*.tar, IDX file); a
+    /// folder of logs, or a data set in LeRobot's layout.
     path: String,
     /// The part of labelled pictures to read; without it, all parts.
     #[arg(long)]
@@ -59,6 +60,9 @@ enum Source {
     Manifest,
     /// Labelled pictures in one of their layouts.
     Labelled,
+    /// A folder or archive of logged episodes.
+    #[cfg(feature = "trajectory")]
+    Log,
 }
 
 /// Checks.
@@ -87,13 +91,18 @@ fn recognise(path: &str) -> Result<Source> {
             Some(modality) => Ok(Source::File(modality, bytes)),
             None => bail!(
                 "{path}: neither name nor content tells what it is; expected text, a picture, a WAV file, \
-                 episodes (.npz, .jsonl), a manifest (.tsv) or labelled pictures"
+                 episodes (.npz, .jsonl, .csv, .parquet, .hdf5), a manifest (.tsv) or labelled pictures"
             ),
         },
-        Ok(_) | Err(DataError::IsFolder { .. }) => match Files::open(path)?.contains("manifest.tsv") {
-            true => Ok(Source::Manifest),
-            false => Ok(Source::Labelled),
-        },
+        Ok(_) | Err(DataError::IsFolder { .. }) => {
+            let files = Files::open(path)?;
+            match files.contains("manifest.tsv") {
+                true => Ok(Source::Manifest),
+                #[cfg(feature = "trajectory")]
+                false if smalti::tasks::trajectory::is_log(&files) => Ok(Source::Log),
+                false => Ok(Source::Labelled),
+            }
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -111,7 +120,7 @@ fn read(args: &CheckArgs, source: Source) -> Result<Vec<Part>> {
         #[cfg(feature = "audio")]
         Source::File(Modality::Audio, bytes) => Ok(vec![clips::check_file(&args.path, &bytes)]),
         #[cfg(feature = "trajectory")]
-        Source::File(Modality::Trajectory, bytes) => Ok(vec![episodes::check(&bytes)]),
+        Source::File(Modality::Trajectory, _) | Source::Log => Ok(vec![episodes::check(&args.path)?]),
         #[cfg(feature = "audio")]
         Source::Manifest => Ok(vec![clips::check_manifest(&args.path)?]),
         #[cfg(feature = "image")]

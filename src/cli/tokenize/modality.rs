@@ -11,7 +11,7 @@ pub enum Modality {
     Image,
     /// A WAV file.
     Audio,
-    /// Logged episodes: .npz or JSON lines.
+    /// Logged episodes: .npz, JSON lines, CSV, Parquet, HDF5.
     Trajectory,
 }
 
@@ -38,7 +38,7 @@ impl Modality {
             "txt" | "text" | "md" | "rs" | "py" => Some(Self::Text),
             "png" | "jpg" | "jpeg" | "gif" | "bmp" | "webp" => Some(Self::Image),
             "wav" => Some(Self::Audio),
-            "npz" | "jsonl" | "ndjson" => Some(Self::Trajectory),
+            "npz" | "jsonl" | "ndjson" | "parquet" | "hdf5" | "h5" => Some(Self::Trajectory),
             _ => None,
         }
     }
@@ -51,7 +51,17 @@ impl Modality {
             | [0xff, 0xd8, 0xff, ..]
             | [b'G', b'I', b'F', b'8', ..]
             | [0, 0, 8, 3, ..] => Some(Self::Image),
-            [b'P', b'K', 3, 4, ..] | [b'{', b'"', ..] => Some(Self::Trajectory),
+            [b'P', b'K', 3, 4, ..]
+            | [b'P', b'A', b'R', b'1', ..]
+            | [0x89, b'H', b'D', b'F', ..]
+            | [b'{', b'"', ..] => Some(Self::Trajectory),
+            // CSV is text unless its columns are those of steps.
+            #[cfg(feature = "trajectory")]
+            _ if smalti::tasks::modalities::trajectory::Format::of(bytes)
+                == Some(smalti::tasks::modalities::trajectory::Format::Csv) =>
+            {
+                Some(Self::Trajectory)
+            }
             _ => std::str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0')).then_some(Self::Text),
         }
     }
@@ -63,13 +73,15 @@ mod tests {
 
     #[test]
     fn a_name_says_more_than_the_content() {
-        let cases: [(&str, &[u8], Option<Modality>); 10] = [
+        let cases: [(&str, &[u8], Option<Modality>); 12] = [
             ("a.tar/b.WAV", b"", Some(Modality::Audio)),
             ("notes.md", b"\x89PNG", Some(Modality::Text)),
             ("builtin:digits/t10k-images-idx3-ubyte", &[0, 0, 8, 3, 0], Some(Modality::Image)),
             ("log", b"{\"observations\": []}", Some(Modality::Trajectory)),
             ("log.jsonl.gz", b"", Some(Modality::Trajectory)),
             ("data", b"PK\x03\x04", Some(Modality::Trajectory)),
+            ("log.csv", b"name,age\nAda,36\n", Some(Modality::Text)),
+            ("log.h5", b"", Some(Modality::Trajectory)),
             ("sound", b"RIFF\0\0\0\0WAVEfmt ", Some(Modality::Audio)),
             ("README", "ä text".as_bytes(), Some(Modality::Text)),
             ("blob", &[0xff, 0, 1], None),

@@ -102,6 +102,7 @@ fn fits(task: &TrajectoryTask, environment: &dyn Environment) -> Result<(), Task
     let learned = match &config.actions {
         ActionSpec::Discrete { n } => format!("{n} actions"),
         ActionSpec::Continuous { dim, .. } => format!("actions of {dim} numbers"),
+        ActionSpec::Parts(parts) => format!("actions of {} parts", parts.len()),
     };
     let offered = match environment.action_spec() {
         env::ActionSpec::Discrete { n } => format!("{n} actions"),
@@ -139,6 +140,8 @@ impl Story {
                 });
                 Actions::Continuous { values: values.flatten().collect(), dim: *dim }
             }
+            // No environment offers such actions, so none fits such a task.
+            ActionSpec::Parts(_) => Actions::Parts(Default::default()),
         };
         Window {
             start,
@@ -183,6 +186,10 @@ impl TrajectoryTask {
                 let bounded =
                     values.iter().zip(low.iter().zip(high)).map(|(v, (low, high))| v.clamp(*low, *high));
                 Action::Continuous(bounded.collect())
+            }
+            ActionSpec::Parts(parts) => {
+                let problem = format!("actions of {} parts: no environment offers such", parts.len());
+                return Err(TaskError::Environment { name: self.spec.name.clone(), problem });
             }
         })
     }

@@ -1,15 +1,23 @@
 //! Logged episodes.
 
 use super::Part;
-use smalti::tasks::modalities::trajectory::{ActionSpec, Episode, FitOptions, episodes, fit};
+use anyhow::Result;
+use smalti::tasks::modalities::trajectory::{ActionSpec, End, Episode, FitOptions, fit};
+use smalti::tasks::trajectory::read;
 
 /// Reads every episode, and looks whether all have the same sort of states and actions.
-pub fn check(bytes: &[u8]) -> Part {
+pub fn check(location: &str) -> Result<Part> {
     let mut part = Part::new("episodes");
     let mut good = Vec::new();
-    for (i, episode) in episodes(bytes).enumerate() {
-        good.extend(part.count(|| format!("episode {i}"), episode.map_err(|e| e.to_string())));
+    let log = read(location)?;
+    for (i, (file, episode)) in log.episodes.into_iter().enumerate() {
+        let name = || match file == location {
+            true => format!("episode {i}"),
+            false => format!("episode {i} ({file})"),
+        };
+        good.extend(part.count(name, episode.map_err(|e| e.to_string())));
     }
+    part.skipped = log.skipped;
     let lengths = || good.iter().map(Episode::len);
     let returns = || good.iter().map(Episode::total_return);
     part.find("steps", lengths().sum::<usize>());
@@ -17,18 +25,17 @@ pub fn check(bytes: &[u8]) -> Part {
     part.find("longest_steps", lengths().max());
     part.find("least_return", returns().reduce(f32::min));
     part.find("largest_return", returns().reduce(f32::max));
-    part.find("terminated", good.iter().filter(|episode| episode.terminated).count());
+    let ends = |end: End| good.iter().filter(|episode| episode.end == end).count();
+    part.find("terminated", ends(End::Terminated));
+    part.find("time_limit", ends(End::TimeLimit));
     let options = FitOptions { max_steps: lengths().max().unwrap_or(1), context: 1, ..FitOptions::default() };
     match fit(&good, options) {
         Ok(fitted) => {
             part.find("state_dim", fitted.state_dim());
-            part.find(
-                "actions",
-                match fitted.actions {
-                    ActionSpec::Discrete { n } => format!("{n} discrete"),
-                    ActionSpec::Continuous { dim, .. } => format!("continuous, {dim} numbers"),
-                },
-            );
+            if !fitted.state_names.is_empty() {
+                part.find("state", &fitted.state_names);
+            }
+            part.find("actions", described(&fitted.actions));
         }
         // With nothing to fit, all that is wrong has been said.
         Err(error) if !good.is_empty() => {
@@ -36,5 +43,16 @@ pub fn check(bytes: &[u8]) -> Part {
         }
         Err(_) => {}
     }
-    part
+    Ok(part)
+}
+
+fn described(actions: &ActionSpec) -> String {
+    match actions {
+        ActionSpec::Discrete { n } => format!("{n} discrete"),
+        ActionSpec::Continuous { dim, .. } => format!("continuous, {dim} numbers"),
+        ActionSpec::Parts(parts) => {
+            let parts = parts.iter().map(|(name, part)| format!("{name}: {}", described(part)));
+            parts.collect::<Vec<_>>().join("; ")
+        }
+    }
 }
