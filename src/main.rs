@@ -11,6 +11,10 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "hdf5")]
+    if let Some(code) = smalti::tasks::modalities::trajectory::hdf5::serve() {
+        return code;
+    }
     // candle adds large tensors on a pool of threads of its own that wait by spinning, and so take the cores
     // from the kernels' threads: a step of text-nano takes 62 ms without that pool and 187 ms with it where
     // two cores are also compiling.

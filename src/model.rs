@@ -88,7 +88,7 @@ impl Model {
             let table = config.tie_embeddings.then(|| embedder.table(layout.reads)).flatten();
             heads.push(Head::new(
                 params.root().at("head").at(&task.name),
-                task.head.says,
+                &task.head.says,
                 config.d_model,
                 table,
             )?);
@@ -137,8 +137,8 @@ impl Model {
         let hidden = self.hidden(batch, read_rows.some(), dropout_seed)?;
         let losses = batch.heads.iter().map(|read| {
             let head = &self.heads[read.task];
-            let output = head.forward(&hidden, &read_rows.places(&read.rows))?;
-            let sum = head.loss(&output, read, label_smoothing)?;
+            let outputs = head.forward(&hidden, &read_rows.places(&read.rows))?;
+            let sum = head.loss(&outputs, read, label_smoothing)?;
             Ok(HeadLoss { task: read.task, sum, weight: read.targets.weight() })
         });
         losses.collect()
@@ -153,8 +153,8 @@ impl Model {
             let read_rows = batch.read_rows();
             let hidden = self.hidden(batch, read_rows.some(), None)?;
             let output =
-                |read: &HeadBatch| self.heads[read.task].forward(&hidden, &read_rows.places(&read.rows));
-            batch.heads.iter().map(|read| Ok(output(read)?.into_tensor())).collect()
+                |read: &HeadBatch| self.heads[read.task].output(&hidden, &read_rows.places(&read.rows));
+            batch.heads.iter().map(output).collect()
         })
     }
 
@@ -179,7 +179,7 @@ impl Model {
         let x = self.embedder.forward(&batch.main)?;
         let hidden = self.stack.forward(&x, &passes.0, passes.1.as_ref(), Some(cache))?;
         let rows: Vec<u32> = batch.heads.iter().flat_map(|head| read_rows.places(&head.rows)).collect();
-        Ok(self.heads[task].forward(&hidden, &rows)?.into_tensor())
+        self.heads[task].output(&hidden, &rows)
     }
 
     /// A cache for [`step`](Self::step).

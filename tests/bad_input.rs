@@ -514,7 +514,7 @@ fn logs() {
     nan[60..64].copy_from_slice(&f32::NAN.to_le_bytes());
     let whole = npz(&log());
     let without = |name: &str| npz(&log().into_iter().filter(|array| array.0 != name).collect::<Vec<_>>());
-    let cases: [(&str, Vec<u8>, &[&str]); 11] = [
+    let cases: [(&str, Vec<u8>, &[&str]); 15] = [
         ("empty.npz", vec![], &["empty"]),
         ("cut.npz", whole[..300].to_vec(), &["npz"]),
         ("corrupt.npz", damaged(whole, 100), &["npz", "obs"]),
@@ -532,7 +532,11 @@ fn logs() {
         (
             "starts.npz",
             without("episode_starts"),
-            &["\"episode_starts\" is missing; found: obs, actions, rewards"],
+            &[
+                "no column for where episodes begin or end",
+                "\"episode_starts\"",
+                "found: actions, obs, rewards",
+            ],
         ),
         ("negative.npz", log_with(actions(|_| -1)), &["actions at step 0 is -1; it must be a number from 0"]),
         (
@@ -550,6 +554,18 @@ fn logs() {
             br#"{"observation": [[1]], "actions": [0], "rewards": [1]}"#.to_vec(),
             &["line 1", "observation"],
         ),
+        (
+            "cell.csv",
+            b"episode,obs.x,action,reward\n0,1,left,1\n".to_vec(),
+            &["line 2", "\"action\"", "left"],
+        ),
+        (
+            "column.csv",
+            b"episode,obs.x,action,colour\n0,1,0,1\n".to_vec(),
+            &["line 1", "\"colour\" is not known"],
+        ),
+        ("cut.parquet", b"PAR1 and no more".to_vec(), &["Parquet"]),
+        ("cut.hdf5", b"\x89HDF\r\n\x1a\n and no more".to_vec(), &["HDF5"]),
     ];
     for (name, bytes, says) in cases {
         place.write(name, &bytes);

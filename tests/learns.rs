@@ -136,6 +136,27 @@ fn continuous_actions_are_regressed() {
     assert_learned(&settings(&data, "", 200), "loss", |loss| loss < 0.01);
 }
 
+/// One part turns with the state, one is a choice by its sign, one a choice among three by its step.
+#[test]
+fn actions_of_several_parts_are_learned_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.csv");
+    let step = |e: usize, t: usize| {
+        let angle = (t + 7 * e) as f64 * 0.3;
+        let (arm, grip) = (angle.cos(), u8::from(angle.sin() > 0.0));
+        format!("{e},{:.3},{:.3},{arm:.3},{grip},{},1\n", angle.sin(), angle.cos(), t % 3)
+    };
+    let rows = (0..10).flat_map(|e| (0..30).map(move |t| (e, t))).map(|(e, t)| step(e, t));
+    let header = "episode,obs.sin,obs.cos,action.arm,action.grip,action.gear,reward\n";
+    std::fs::write(&path, header.to_string() + &rows.collect::<String>()).unwrap();
+    let data =
+        format!("[data]\nmodality = \"trajectory\"\ncontext = 10\npath = {:?}\n", path.display().to_string());
+    let metrics = assert_learned(&settings(&data, "", 250), "accuracy", |a| a > 0.95);
+    assert!(metrics["loss"] < 0.3, "of two choices and one number together: {metrics:?}");
+    let binned = format!("{data}[data.discretise]\nbins = 64\n");
+    assert_learned(&settings(&binned, "", 250), "accuracy", |a| a > 0.95);
+}
+
 #[test]
 fn four_tasks_share_one_trunk() {
     let mix = smalti::config::preset("mix").unwrap();

@@ -24,7 +24,8 @@ use std::path::PathBuf;
     smalti tokenize builtin:touchtone.tar/clips/000.wav --picture slices.png\n  \
     smalti tokenize log.npz --record 3 --json")]
 pub struct TokenizeArgs {
-    /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:touchtone.tar/clips/000.wav).
+    /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:touchtone.tar/clips/000.wav); or a folder
+    /// of logged episodes.
     file: String,
     /// What the file is; without it, its name or content tells.
     #[arg(long = "as", value_enum, value_name = "MODALITY")]
@@ -59,7 +60,7 @@ fn picture_file(path: &str) -> Result<(PathBuf, Format), String> {
 
 /// Tokenizes.
 pub fn run(args: TokenizeArgs) -> Result<()> {
-    let bytes = data::read(&args.file)?;
+    let bytes = read(&args.file)?;
     let modality = args.modality.or_else(|| Modality::guess(&args.file, &bytes)).with_context(|| {
         format!(
             "{}: neither name nor content tells what it is; add --as text, image, audio or trajectory",
@@ -76,6 +77,19 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
         write_atomically(out, &tokens::to_safetensors(tokenizer.spec(), &tokens)?)?;
     }
     show(&args, modality, tokenizer, &tokens, records)
+}
+
+/// The bytes of a file, or of a folder's episodes as JSON lines.
+fn read(location: &str) -> Result<Vec<u8>> {
+    match data::read(location) {
+        #[cfg(feature = "trajectory")]
+        Err(data::DataError::IsFolder { .. })
+            if smalti::tasks::trajectory::is_log(&data::Files::open(location)?) =>
+        {
+            Ok(smalti::tasks::trajectory::lines(location)?)
+        }
+        read => Ok(read?),
+    }
 }
 
 /// The tokens of record `n`, and how many records there are.

@@ -95,13 +95,15 @@ pub enum Targets {
         /// For each document.
         weights: Vec<f32>,
     },
+    /// Several things at a time.
+    Parts(Vec<Targets>),
     /// Nothing is known.
     Unknown,
 }
 
 impl Targets {
     /// The sum of all weights: what the sum of losses is divided by. Labels count one each, so that the loss of
-    /// a long transcript is no larger than that of other tasks in a mix.
+    /// a long transcript is no larger than that of other tasks in a mix. Parts are one thing, and their losses add up.
     pub fn weight(&self) -> f64 {
         match self {
             Targets::Ids { weights, .. } | Targets::Features { weights, .. } => {
@@ -110,8 +112,57 @@ impl Targets {
             Targets::Labels { labels, weights } => {
                 weights.iter().zip(labels).map(|(&w, labels)| f64::from(w) * labels.len().max(1) as f64).sum()
             }
+            Targets::Parts(parts) => parts.first().map_or(0.0, Targets::weight),
             Targets::Unknown => 0.0,
         }
+    }
+
+    fn like(target: &Target) -> Self {
+        match target {
+            Target::Ids { .. } | Target::Shared(_) => Targets::Ids { ids: vec![], weights: vec![] },
+            Target::Features { dim, .. } => Targets::Features { values: vec![], dim: *dim, weights: vec![] },
+            Target::Labels(_) => Targets::Labels { labels: vec![], weights: vec![] },
+            Target::Parts(parts) => Targets::Parts(parts.iter().map(Targets::like).collect()),
+            Target::Unknown => Targets::Unknown,
+        }
+    }
+
+    /// Puts the target of a document behind the others, whose head reads `n` tokens of it.
+    fn push(&mut self, n: usize, target: &Target) -> Result<(), String> {
+        let aligned = |what: &str, found: usize| match found == n {
+            true => Ok(()),
+            false => Err(format!("has {found} target {what}; its head reads {n} tokens")),
+        };
+        match (self, target) {
+            (Targets::Ids { ids, weights }, Target::Ids { ids: more, weights: w }) => {
+                aligned("ids", more.len())?;
+                aligned("weights", w.len())?;
+                ids.extend(more);
+                weights.extend(w);
+            }
+            (
+                Targets::Features { values, dim, weights },
+                Target::Features { values: more, dim: same, weights: w },
+            ) => {
+                aligned("rows", more.len() / (*same).max(1))?;
+                aligned("weights", w.len())?;
+                if dim != same {
+                    return Err(format!("has targets of {same} numbers; others of its task have {dim}"));
+                }
+                values.extend(more);
+                weights.extend(w);
+            }
+            (Targets::Labels { labels, weights }, Target::Labels(more)) => {
+                weights.push(if crate::ops::ctc::fits(n, more) { 1.0 } else { 0.0 });
+                labels.push(more.clone());
+            }
+            (Targets::Parts(parts), Target::Parts(more)) if parts.len() == more.len() => {
+                parts.iter_mut().zip(more).try_for_each(|(part, more)| part.push(n, more))?;
+            }
+            (Targets::Unknown, Target::Unknown) => {}
+            _ => return Err("has a target of another sort than others of its task".into()),
+        }
+        Ok(())
     }
 }
 
@@ -210,12 +261,7 @@ fn check(tokens: &Tokens, kinds: &[(usize, KindSpec)]) -> Result<(), String> {
 
 impl HeadBatch {
     fn empty(task: usize, like: &Target) -> Self {
-        let targets = match like {
-            Target::Ids { .. } | Target::Shared(_) => Targets::Ids { ids: vec![], weights: vec![] },
-            Target::Features { dim, .. } => Targets::Features { values: vec![], dim: *dim, weights: vec![] },
-            Target::Labels(_) => Targets::Labels { labels: vec![], weights: vec![] },
-            Target::Unknown => Targets::Unknown,
-        };
+        let targets = Targets::like(like);
         Self { task, rows: vec![], documents: vec![], places: vec![], targets }
     }
 
@@ -224,49 +270,22 @@ impl HeadBatch {
         self.rows.extend(rows);
         let n = self.rows.len() - start;
         self.places.push(place);
-        let aligned = |what: &str, found: usize| match found == n {
-            true => Ok(()),
-            false => Err(format!("has {found} target {what}; its head reads {n} tokens")),
-        };
-        match (&mut self.targets, target) {
-            (Targets::Ids { ids, weights }, Target::Ids { ids: more, weights: w }) => {
-                aligned("ids", more.len())?;
-                aligned("weights", w.len())?;
-                ids.extend(more);
-                weights.extend(w);
-            }
-            (Targets::Ids { ids, weights }, Target::Shared(shares)) => {
-                if n != 1 {
-                    return Err(format!("has classes that share one token; its head reads {n} tokens"));
-                }
-                // The head reads its token once for each class: the loss is that of the shares, and nothing else need
-                // know of them.
+        let read_as = match target {
+            // The head reads its token once for each class: the loss is that of the shares, and nothing else need know
+            // of them.
+            Target::Shared(shares) if n == 1 => {
                 let row = self.rows[start];
                 self.rows.resize(start + shares.len(), row);
-                ids.extend(shares.iter().map(|(id, _)| id));
-                weights.extend(shares.iter().map(|(_, share)| share));
+                let (ids, weights) = shares.iter().copied().unzip();
+                &Target::Ids { ids, weights }
             }
-            (
-                Targets::Features { values, dim, weights },
-                Target::Features { values: more, dim: same, weights: w },
-            ) => {
-                aligned("rows", more.len() / (*same).max(1))?;
-                aligned("weights", w.len())?;
-                if dim != same {
-                    return Err(format!("has targets of {same} numbers; others of its task have {dim}"));
-                }
-                values.extend(more);
-                weights.extend(w);
+            Target::Shared(_) => {
+                return Err(format!("has classes that share one token; its head reads {n} tokens"));
             }
-            (Targets::Labels { labels, weights }, Target::Labels(more)) => {
-                weights.push(if crate::ops::ctc::fits(n, more) { 1.0 } else { 0.0 });
-                labels.push(more.clone());
-            }
-            (Targets::Unknown, Target::Unknown) => {}
-            _ => return Err("has a target of another sort than others of its task".into()),
-        }
+            other => other,
+        };
         self.documents.push(start..self.rows.len());
-        Ok(())
+        self.targets.push(self.rows.len() - start, read_as)
     }
 }
 

@@ -49,6 +49,8 @@ pub enum Target {
     },
     /// Labels in their order, not aligned with the tokens: what CTC learns.
     Labels(Vec<u32>),
+    /// Several things at a time, for a head of as many parts.
+    Parts(Vec<Target>),
     /// Nothing is known: the sample is there to be predicted.
     Unknown,
 }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 /// evenly over it (0 for all).
 ///
 /// For ids and classes: the `loss` of their frequencies (the unigram) and the `accuracy` of the most frequent.
-/// For labels without alignment: `wer` and `cer` of saying nothing, which are 1. For real numbers nothing.
+/// For labels without alignment: `wer` and `cer` of saying nothing, which are 1. For real numbers, and for
+/// several things at a time, nothing.
 ///
 /// # Errors
 /// Where a sample cannot be read.
@@ -39,7 +40,7 @@ pub fn baseline(train: &dyn Dataset, valid: &dyn Dataset, limit: usize) -> Resul
             }
             Target::Labels(_) => metrics.extend([("wer".to_string(), 1.0), ("cer".to_string(), 1.0)]),
             // Shares are drawn in training; here nothing is.
-            Target::Features { .. } | Target::Shared(_) | Target::Unknown => {}
+            Target::Features { .. } | Target::Parts(_) | Target::Shared(_) | Target::Unknown => {}
         }
     }
     if asked > 0.0 {

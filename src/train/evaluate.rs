@@ -15,7 +15,8 @@ pub type Metrics = BTreeMap<String, f64>;
 
 /// The model's metrics for task number `task` on `limit` samples spread evenly over a data set (0 for all).
 ///
-/// `loss` is the mean loss without label smoothing. `accuracy` is the share of right classes, ids or actions;
+/// `loss` is the mean loss without label smoothing. `accuracy` is the share of right classes, ids or actions, of
+/// an action in parts that of all choices together;
 /// `wer` and `cer` are word and character errors over the words and characters that should have been found.
 /// `bits_per_byte` is the loss of all next tokens, in bits, over the bytes of the text that they are.
 /// Samples that cannot be used are left out where the data set may skip them, and what is wrong with them is added to
@@ -54,7 +55,9 @@ pub fn evaluate(
         let batch = collate(model.layouts(), &drawn)?;
         for (read, output) in batch.heads.iter().zip(model.outputs(&batch)?) {
             let head = &model.heads()[read.task];
-            let loss = head.loss(&Value::constant(output.clone()), read, 0.0)?;
+            let outputs = head.split(&output)?;
+            let values: Vec<Value> = outputs.iter().cloned().map(Value::constant).collect();
+            let loss = head.loss(&values, read, 0.0)?;
             tally.loss += f64::from(loss.tensor().to_scalar::<f32>()?);
             tally.weight += read.targets.weight();
             match (&read.targets, head.says()) {
@@ -62,7 +65,15 @@ pub fn evaluate(
                     tally.count_ids(&output, ids, weights)?;
                     tally.bytes += task.text_bytes(ids).unwrap_or_default();
                 }
+                (Targets::Parts(parts), _) => {
+                    for (output, part) in outputs.iter().zip(parts) {
+                        if let Targets::Ids { ids, weights } = part {
+                            tally.count_ids(output, ids, weights)?;
+                        }
+                    }
+                }
                 (Targets::Labels { labels, .. }, Says::Ctc { labels: blank }) => {
+                    let blank = *blank;
                     for (rows, labels) in read.documents.iter().zip(labels) {
                         let found = ctc::best_path(&output.narrow(0, rows.start, rows.len())?, blank as u32)?;
                         tally.count_labels(task, &found, labels);

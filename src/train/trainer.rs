@@ -6,7 +6,6 @@ use super::{
 use crate::data::{
     BadSamples, Batch, Dataset, Lane, Loader, Plan, Prepared, Sampler, Targets, collate, first, shares,
 };
-use crate::head::Says;
 use crate::model::Model;
 use crate::ops::{Gradients, backward};
 use crate::random::mix;
@@ -125,8 +124,8 @@ impl Trainer {
             let problem = "an epoch of a mix is not defined, as its sets differ in length; set train.steps";
             return Err(TrainError::Unused { setting: "epochs", problem });
         }
-        let smooths = |says| !matches!(says, Says::Ctc { .. } | Says::Regress { .. });
-        if config.label_smoothing > 0.0 && !parts.iter().any(|part| smooths(part.task.spec().head.says)) {
+        let smooths = parts.iter().any(|part| part.task.spec().head.says.has_labels());
+        if config.label_smoothing > 0.0 && !smooths {
             let problem = "the losses of CTC and of real numbers have no labels to smooth";
             return Err(TrainError::Unused { setting: "label_smoothing", problem });
         }

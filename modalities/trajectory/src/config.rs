@@ -1,7 +1,9 @@
 //! Settings and fitted state of the tokenizer.
 
 use crate::MuLaw;
+use crate::episode::describe_parts;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Settings and fitted state; [`fit`](crate::fit) makes one from episodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,6 +13,9 @@ pub struct TrajectoryConfig {
     pub state_mean: Vec<f32>,
     /// `[state_dim]`: what a state is then divided by.
     pub state_std: Vec<f32>,
+    /// `[state_dim]`: what each number of a state is; empty where the episodes' file did not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state_names: Vec<String>,
     /// What a return-to-go is divided by.
     pub return_scale: f32,
     /// What a reward loses with each step that it lies ahead, in 0..=1 without 0; 1 by default.
@@ -45,6 +50,8 @@ pub enum ActionSpec {
         /// `[dim]`: the most that each may be.
         high: Vec<f32>,
     },
+    /// Several at a time, by name: each a choice or real numbers.
+    Parts(BTreeMap<String, ActionSpec>),
 }
 
 fn undiscounted() -> f32 {
@@ -65,6 +72,10 @@ impl TrajectoryConfig {
             return Err(format!(
                 "state_mean has {mean} numbers and state_std {std}; both must have state_dim"
             ));
+        }
+        if !self.state_names.is_empty() && self.state_names.len() != mean.len() {
+            let (names, dim) = (self.state_names.len(), mean.len());
+            return Err(format!("state_names has {names} names; a state has {dim} numbers"));
         }
         if let Some(bad) = mean.iter().find(|mean| !mean.is_finite()) {
             return Err(format!("state_mean holds {bad}; it must be finite"));
@@ -112,8 +123,14 @@ impl TrajectoryConfig {
         if self.discretise.is_some() { self.state_dim() } else { 1 }
     }
 
+    /// Tokens of an action, all its parts together.
     pub(crate) fn action_tokens(&self) -> usize {
-        match &self.actions {
+        self.actions.parts().iter().map(|(_, part)| self.part_tokens(part)).sum()
+    }
+
+    /// Tokens of one part of an action.
+    pub(crate) fn part_tokens(&self, part: &ActionSpec) -> usize {
+        match part {
             ActionSpec::Continuous { low, .. } if self.discretise.is_some() => low.len(),
             _ => 1,
         }
@@ -121,11 +138,20 @@ impl TrajectoryConfig {
 }
 
 impl ActionSpec {
+    /// The action itself, under an empty name, or its parts by name.
+    pub fn parts(&self) -> Vec<(&str, &ActionSpec)> {
+        match self {
+            Self::Parts(parts) => parts.iter().map(|(name, part)| (name.as_str(), part)).collect(),
+            whole => vec![("", whole)],
+        }
+    }
+
     /// Which actions these are, in the words of [`Actions::describe`](crate::Actions::describe).
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Discrete { .. } => "discrete numbers, 1 a step".into(),
             Self::Continuous { dim, .. } => format!("continuous numbers, {dim} a step"),
+            Self::Parts(parts) => describe_parts(parts, ActionSpec::describe),
         }
     }
 
@@ -135,6 +161,13 @@ impl ActionSpec {
                 Err(format!("actions.n is {n}; it must be in 1..={}", u32::MAX))
             }
             Self::Discrete { .. } => Ok(()),
+            Self::Parts(parts) => {
+                if parts.is_empty() || parts.values().any(|part| matches!(part, Self::Parts(_))) {
+                    let found = self.describe();
+                    return Err(format!("actions have {found}; parts must be discrete or continuous"));
+                }
+                parts.iter().try_for_each(|(name, part)| part.check().map_err(|e| format!("{name}: {e}")))
+            }
             Self::Continuous { dim, low, high } => {
                 if *dim == 0 || low.len() != *dim || high.len() != *dim {
                     let (low, high) = (low.len(), high.len());
@@ -166,6 +199,7 @@ mod tests {
         TrajectoryConfig {
             state_mean: vec![0.0, 1.0],
             state_std: vec![1.0, 2.0],
+            state_names: vec![],
             return_scale: 10.0,
             discount: 1.0,
             actions: ActionSpec::Continuous { dim: 1, low: vec![-1.0], high: vec![1.0] },
@@ -187,6 +221,21 @@ mod tests {
             ),
             (TrajectoryConfig { state_std: vec![1.0, 0.0], ..config() }, "state_std holds 0"),
             (TrajectoryConfig { state_mean: vec![1.0, f32::NAN], ..config() }, "state_mean holds NaN"),
+            (
+                TrajectoryConfig { state_names: vec!["x".into()], ..config() },
+                "state_names has 1 names; a state has 2 numbers",
+            ),
+            (
+                TrajectoryConfig { actions: ActionSpec::Parts(BTreeMap::new()), ..config() },
+                "actions have parts (); parts must be discrete or continuous",
+            ),
+            (
+                TrajectoryConfig {
+                    actions: ActionSpec::Parts([("a".into(), ActionSpec::Discrete { n: 0 })].into()),
+                    ..config()
+                },
+                "a: actions.n is 0",
+            ),
             (TrajectoryConfig { return_scale: 0.0, ..config() }, "return_scale is 0"),
             (TrajectoryConfig { discount: 1.5, ..config() }, "discount is 1.5"),
             (TrajectoryConfig { context: 0, ..config() }, "context is 0"),

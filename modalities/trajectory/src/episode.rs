@@ -1,6 +1,10 @@
 //! What was logged: episodes, their returns-to-go, and windows cut out of them.
 
+#[cfg(test)]
+mod tests;
+
 use crate::TrajectoryError;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// One episode: what was seen, done and earned at each time step, in raw units.
@@ -10,13 +14,26 @@ pub struct Episode {
     pub observations: Vec<f32>,
     /// Numbers in an observation.
     pub state_dim: usize,
+    /// `[state_dim]`: what each number of an observation is, such as `position.0`; empty where the file does not say.
+    pub state_names: Vec<String>,
     /// `[steps]`: what was done.
     pub actions: Actions,
     /// `[steps]`: what each action earned.
     pub rewards: Vec<f32>,
-    /// True where the environment ended the episode, false where it was cut off by a time limit or by
-    /// the end of the log.
-    pub terminated: bool,
+    /// Why it is over.
+    pub end: End,
+}
+
+/// Why an episode is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// The environment ended it: nothing would have been earned from there on.
+    Terminated,
+    /// A time limit cut it off.
+    TimeLimit,
+    /// The log does not say: it stops here, or tells no reason.
+    #[default]
+    Unknown,
 }
 
 /// The actions of consecutive time steps.
@@ -31,6 +48,9 @@ pub enum Actions {
         /// Numbers in an action.
         dim: usize,
     },
+    /// Several actions at a time, by name: a choice for the gripper, numbers for the arm. Each is discrete or
+    /// continuous, and all have the same steps.
+    Parts(BTreeMap<String, Actions>),
 }
 
 /// Consecutive time steps of an episode, in raw units: what is tokenized.
@@ -55,6 +75,7 @@ impl Actions {
         match self {
             Self::Discrete(ids) => ids.len(),
             Self::Continuous { values, dim } => values.len().checked_div(*dim).unwrap_or(0),
+            Self::Parts(parts) => parts.values().next().map_or(0, Actions::len),
         }
     }
 
@@ -70,6 +91,33 @@ impl Actions {
             Self::Continuous { values, dim } => {
                 Self::Continuous { values: rows(values, *dim, steps), dim: *dim }
             }
+            Self::Parts(parts) => Self::Parts(
+                parts.iter().map(|(name, part)| (name.clone(), part.slice(steps.clone()))).collect(),
+            ),
+        }
+    }
+
+    /// What is done at a time: the actions themselves, or their parts by name.
+    pub fn parts(&self) -> Vec<(&str, &Actions)> {
+        match self {
+            Self::Parts(parts) => parts.iter().map(|(name, part)| (name.as_str(), part)).collect(),
+            whole => vec![("", whole)],
+        }
+    }
+
+    /// The part of this name, where there are parts.
+    pub fn part(&self, name: &str) -> Option<&Actions> {
+        match self {
+            Self::Parts(parts) => parts.get(name),
+            Self::Discrete(_) | Self::Continuous { .. } => None,
+        }
+    }
+
+    /// The real numbers of a continuous action, row-major; none of another.
+    pub(crate) fn numbers(&self) -> &[f32] {
+        match self {
+            Self::Continuous { values, .. } => values,
+            Self::Discrete(_) | Self::Parts(_) => &[],
         }
     }
 
@@ -78,8 +126,34 @@ impl Actions {
         match self {
             Self::Discrete(_) => "discrete numbers, 1 a step".into(),
             Self::Continuous { dim, .. } => format!("continuous numbers, {dim} a step"),
+            Self::Parts(parts) => describe_parts(parts, Actions::describe),
         }
     }
+
+    /// Checks that there is an action for each of `steps`, and all numbers finite.
+    fn validate(&self, array: &str, steps: usize) -> Result<(), TrajectoryError> {
+        match self {
+            Self::Discrete(ids) => has_rows(array, steps, ids.len(), 1),
+            Self::Continuous { values, dim } => {
+                has_rows(array, steps, values.len(), *dim)?;
+                finite(array, values, *dim)
+            }
+            Self::Parts(parts) => {
+                let flat = !parts.is_empty() && parts.values().all(|part| !matches!(part, Self::Parts(_)));
+                if !flat {
+                    let (expected, found) = ("discrete or continuous parts".into(), self.describe());
+                    return Err(TrajectoryError::Shape { array: array.into(), expected, found });
+                }
+                parts.iter().try_for_each(|(name, part)| part.validate(&format!("{array}.{name}"), steps))
+            }
+        }
+    }
+}
+
+/// Parts and what each is, for comparing and for messages.
+pub(crate) fn describe_parts<T>(parts: &BTreeMap<String, T>, describe: fn(&T) -> String) -> String {
+    let parts = parts.iter().map(|(name, part)| format!("{name}: {}", describe(part)));
+    format!("parts ({})", parts.collect::<Vec<_>>().join("; "))
 }
 
 impl Episode {
@@ -140,29 +214,32 @@ impl Episode {
     /// [`TrajectoryError::Shape`] or [`TrajectoryError::NotFinite`].
     pub fn validate(&self) -> Result<(), TrajectoryError> {
         let steps = self.len();
-        let shape =
-            |array, expected: String, found: String| Err(TrajectoryError::Shape { array, expected, found });
+        let shape = |array: &str, expected: String, found: String| {
+            Err(TrajectoryError::Shape { array: array.into(), expected, found })
+        };
         if steps == 0 {
             return shape("rewards", "at least one step".into(), "none".into());
         }
-        let has_rows = |array, found: usize, dim: usize| {
-            if dim > 0 && steps.checked_mul(dim) == Some(found) {
-                return Ok(());
-            }
-            let expected = format!("one or more numbers for each of the {steps} rewards");
-            shape(array, expected, format!("{found} in rows of {dim}"))
-        };
-        has_rows("observations", self.observations.len(), self.state_dim)?;
+        has_rows("observations", steps, self.observations.len(), self.state_dim)?;
         finite("observations", &self.observations, self.state_dim)?;
-        match &self.actions {
-            Actions::Discrete(ids) => has_rows("actions", ids.len(), 1)?,
-            Actions::Continuous { values, dim } => {
-                has_rows("actions", values.len(), *dim)?;
-                finite("actions", values, *dim)?;
-            }
+        if !self.state_names.is_empty() && self.state_names.len() != self.state_dim {
+            let expected = format!("a name for each of {} numbers, or none", self.state_dim);
+            return shape("state_names", expected, self.state_names.len().to_string());
         }
+        self.actions.validate("actions", steps)?;
         finite("rewards", &self.rewards, 1)
     }
+}
+
+fn has_rows(array: &str, steps: usize, found: usize, dim: usize) -> Result<(), TrajectoryError> {
+    if dim > 0 && steps.checked_mul(dim) == Some(found) {
+        return Ok(());
+    }
+    Err(TrajectoryError::Shape {
+        array: array.into(),
+        expected: format!("one or more numbers for each of the {steps} rewards"),
+        found: format!("{found} in rows of {dim}"),
+    })
 }
 
 /// Checks each episode, and that all have states and actions like the first one's, which is returned.
@@ -170,13 +247,20 @@ pub(crate) fn check_alike(episodes: &[Episode]) -> Result<&Episode, TrajectoryEr
     let first = episodes.first().ok_or(TrajectoryError::Empty)?;
     for (e, episode) in episodes.iter().enumerate() {
         episode.validate().map_err(|error| error.in_episode(e))?;
-        let differs = |array, expected: String, found: String| {
-            let expected = format!("{expected}, as in episode 0");
+        let differs = |array: &str, expected: String, found: String| {
+            let (array, expected) = (array.into(), format!("{expected}, as in episode 0"));
             Err(TrajectoryError::Shape { array, expected, found }.in_episode(e))
         };
         if episode.state_dim != first.state_dim {
             let (expected, found) = (first.state_dim, episode.state_dim);
             return differs("observations", format!("{expected} numbers a step"), found.to_string());
+        }
+        if episode.state_names != first.state_names {
+            let named = |names: &[String]| match names {
+                [] => "numbers without names".to_string(),
+                names => format!("the numbers {}", names.join(", ")),
+            };
+            return differs("observations", named(&first.state_names), named(&episode.state_names));
         }
         if episode.actions.describe() != first.actions.describe() {
             return differs("actions", first.actions.describe(), episode.actions.describe());
@@ -192,97 +276,11 @@ fn rows<T: Copy>(values: &[T], dim: usize, range: Range<usize>) -> Vec<T> {
     values[start..end].to_vec()
 }
 
-fn finite(array: &'static str, values: &[f32], dim: usize) -> Result<(), TrajectoryError> {
+fn finite(array: &str, values: &[f32], dim: usize) -> Result<(), TrajectoryError> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
-        Some(at) => Err(TrajectoryError::NotFinite { array, step: at / dim, found: values[at] }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn episode() -> Episode {
-        Episode {
-            observations: vec![0.0, 0.1, 1.0, 1.1, 2.0, 2.1],
-            state_dim: 2,
-            actions: Actions::Continuous { values: vec![-1.0, 0.0, 1.0], dim: 1 },
-            rewards: vec![1.0, 2.0, 4.0],
-            terminated: true,
+        Some(at) => {
+            Err(TrajectoryError::NotFinite { array: array.into(), step: at / dim, found: values[at] })
         }
-    }
-
-    #[test]
-    fn returns_are_discounted_sums_to_the_end() {
-        assert_eq!(episode().returns_to_go(1.0), [7.0, 6.0, 4.0]);
-        assert_eq!(episode().returns_to_go(0.5), [3.0, 4.0, 4.0]);
-        assert_eq!(episode().total_return(), 7.0);
-    }
-
-    #[test]
-    fn long_returns_keep_small_rewards() {
-        // In single precision a sum stops growing at 2^24.
-        let long = Episode { rewards: vec![1.0; (1 << 24) + 4], ..episode() };
-        assert_eq!(long.returns_to_go(1.0)[0], ((1 << 24) + 4) as f32);
-    }
-
-    #[test]
-    fn a_window_ends_with_the_episode() {
-        let returns = episode().returns_to_go(1.0);
-        let window = episode().window(1, 5, &returns);
-        assert_eq!((window.start, window.returns_to_go), (1, vec![6.0, 4.0]));
-        assert_eq!(window.states, [1.0, 1.1, 2.0, 2.1]);
-        assert_eq!(window.actions, Actions::Continuous { values: vec![0.0, 1.0], dim: 1 });
-        assert!(episode().window(7, usize::MAX, &returns).states.is_empty());
-    }
-
-    #[test]
-    fn windows_follow_one_another() {
-        let starts = |steps| episode().window_starts(steps).collect::<Vec<usize>>();
-        assert_eq!((starts(1), starts(2)), (vec![0, 1, 2], vec![0, 2]));
-        assert_eq!((starts(3), starts(9)), (vec![0], vec![0]));
-    }
-
-    #[test]
-    fn validate_names_what_is_wrong() {
-        let error = |episode: Episode| episode.validate().unwrap_err().to_string();
-        assert_eq!(episode().validate(), Ok(()));
-        assert_eq!(
-            error(Episode { state_dim: 4, ..episode() }),
-            "observations must have one or more numbers for each of the 3 rewards; found 6 in rows of 4"
-        );
-        assert_eq!(
-            error(Episode { actions: Actions::Discrete(vec![1]), ..episode() }),
-            "actions must have one or more numbers for each of the 3 rewards; found 1 in rows of 1"
-        );
-        assert_eq!(
-            error(Episode { rewards: vec![1.0, f32::NAN, 0.0], ..episode() }),
-            "rewards at step 1 is NaN; it must be finite"
-        );
-        assert_eq!(
-            error(Episode { rewards: vec![], ..episode() }),
-            "rewards must have at least one step; found none"
-        );
-        let nan = Actions::Continuous { values: vec![0.0, 0.0, f32::INFINITY], dim: 1 };
-        assert_eq!(
-            error(Episode { actions: nan, ..episode() }),
-            "actions at step 2 is inf; it must be finite"
-        );
-    }
-
-    #[test]
-    fn episodes_must_be_alike() {
-        let discrete = Episode { actions: Actions::Discrete(vec![0, 1, 0]), ..episode() };
-        assert_eq!(
-            check_alike(&[episode(), discrete]).unwrap_err().to_string(),
-            "episode 1: actions must have continuous numbers, 1 a step, as in episode 0; found discrete numbers, 1 a step"
-        );
-        let narrow = Episode { observations: vec![0.0; 3], state_dim: 1, ..episode() };
-        assert_eq!(
-            check_alike(&[episode(), narrow]).unwrap_err().to_string(),
-            "episode 1: observations must have 2 numbers a step, as in episode 0; found 1"
-        );
-        assert_eq!(check_alike(&[]), Err(TrajectoryError::Empty));
     }
 }

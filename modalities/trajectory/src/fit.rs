@@ -44,22 +44,16 @@ pub fn fit(episodes: &[Episode], options: FitOptions) -> Result<TrajectoryConfig
     if let Some(long) = episodes.iter().position(|episode| episode.len() > options.max_steps) {
         let (expected, found) = (options.max_steps, episodes[long].len());
         let (expected, found) = (format!("at most max_steps = {expected} steps"), found.to_string());
-        return Err(TrajectoryError::Shape { array: "rewards", expected, found }.in_episode(long));
+        return Err(TrajectoryError::Shape { array: "rewards".into(), expected, found }.in_episode(long));
     }
-    let actions = action_spec(episodes, &first.actions);
-    if let ActionSpec::Discrete { n } = actions
-        && n > MOST_ACTIONS
-    {
-        return Err(TrajectoryError::Options(format!(
-            "actions hold the number {}; discrete actions must be below {MOST_ACTIONS}",
-            n - 1
-        )));
-    }
+    let all: Vec<&Actions> = episodes.iter().map(|episode| &episode.actions).collect();
+    let actions = action_spec(&all)?;
     let (state_mean, state_std) = mean_and_std(episodes, first.state_dim);
     let return_scale = options.return_scale.unwrap_or_else(|| largest_return(episodes, options.discount));
     let config = TrajectoryConfig {
         state_mean,
         state_std,
+        state_names: first.state_names.clone(),
         return_scale,
         discount: options.discount,
         actions,
@@ -95,38 +89,59 @@ fn largest_return(episodes: &[Episode], discount: f32) -> f32 {
     if largest > 0.0 { largest } else { 1.0 }
 }
 
-fn action_spec(episodes: &[Episode], like: &Actions) -> ActionSpec {
-    match *like {
-        Actions::Discrete(_) => {
-            let choices = episodes.iter().flat_map(|episode| match &episode.actions {
+/// What these actions are, which are of one sort.
+fn action_spec(all: &[&Actions]) -> Result<ActionSpec, TrajectoryError> {
+    match all.first() {
+        None => Err(TrajectoryError::Empty),
+        Some(Actions::Discrete(_)) => {
+            let choices = all.iter().flat_map(|actions| match actions {
                 Actions::Discrete(ids) => ids.as_slice(),
-                Actions::Continuous { .. } => &[],
+                Actions::Continuous { .. } | Actions::Parts(_) => &[],
             });
-            ActionSpec::Discrete { n: choices.max().map_or(0, |&last| last as usize + 1) }
-        }
-        Actions::Continuous { dim, .. } => {
-            let (mut low, mut high) = (vec![f32::INFINITY; dim], vec![f32::NEG_INFINITY; dim]);
-            for episode in episodes {
-                let Actions::Continuous { values, .. } = &episode.actions else { continue };
-                for action in values.chunks_exact(dim) {
-                    for (i, &value) in action.iter().enumerate() {
-                        low[i] = low[i].min(value);
-                        high[i] = high[i].max(value);
-                    }
-                }
+            let n = choices.max().map_or(0, |&last| last as usize + 1);
+            if n > MOST_ACTIONS {
+                return Err(TrajectoryError::Options(format!(
+                    "actions hold the number {}; discrete actions must be below {MOST_ACTIONS}",
+                    n - 1
+                )));
             }
-            ActionSpec::Continuous { dim, low, high }
+            Ok(ActionSpec::Discrete { n })
+        }
+        Some(&&Actions::Continuous { dim, .. }) => Ok(bounds(all, dim)),
+        Some(Actions::Parts(first)) => {
+            let spec_of = |name: &String| {
+                let parts: Vec<&Actions> = all.iter().filter_map(|actions| actions.part(name)).collect();
+                Ok((name.clone(), action_spec(&parts)?))
+            };
+            Ok(ActionSpec::Parts(first.keys().map(spec_of).collect::<Result<_, TrajectoryError>>()?))
         }
     }
+}
+
+/// The least and the largest of each number.
+fn bounds(all: &[&Actions], dim: usize) -> ActionSpec {
+    let (mut low, mut high) = (vec![f32::INFINITY; dim], vec![f32::NEG_INFINITY; dim]);
+    for actions in all {
+        let Actions::Continuous { values, .. } = actions else { continue };
+        for action in values.chunks_exact(dim) {
+            for (i, &value) in action.iter().enumerate() {
+                low[i] = low[i].min(value);
+                high[i] = high[i].max(value);
+            }
+        }
+    }
+    ActionSpec::Continuous { dim, low, high }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::End;
 
     fn episode(observations: Vec<f32>, actions: Actions, rewards: Vec<f32>) -> Episode {
         let state_dim = observations.len() / rewards.len();
-        Episode { observations, state_dim, actions, rewards, terminated: false }
+        let (state_names, end) = (vec![], End::Unknown);
+        Episode { observations, state_dim, state_names, actions, rewards, end }
     }
 
     fn discrete() -> Vec<Episode> {
@@ -149,6 +164,24 @@ mod tests {
         let (low, high) = (vec![-1.0, 4.0], vec![2.0, 5.0]);
         assert_eq!(config.actions, ActionSpec::Continuous { dim: 2, low, high });
         assert_eq!(config.return_scale, 1.0, "returns of 0 are not scaled");
+    }
+
+    #[test]
+    fn parts_are_fitted_each_and_names_are_kept() {
+        let arm = Actions::Continuous { values: vec![-1.0, 2.0], dim: 1 };
+        let parts = [("arm".to_string(), arm), ("grip".to_string(), Actions::Discrete(vec![0, 6]))];
+        let mut named = episode(vec![1.0; 2], Actions::Parts(parts.into()), vec![1.0; 2]);
+        named.state_names = vec!["height".into()];
+        let config = fit(&[named.clone()], FitOptions::default()).unwrap();
+        let arm = ActionSpec::Continuous { dim: 1, low: vec![-1.0], high: vec![2.0] };
+        let parts = [("arm".to_string(), arm), ("grip".to_string(), ActionSpec::Discrete { n: 7 })];
+        assert_eq!(config.actions, ActionSpec::Parts(parts.into()));
+        assert_eq!(config.state_names, ["height"]);
+
+        let Actions::Parts(parts) = &mut named.actions else { panic!("parts") };
+        parts.insert("grip".into(), Actions::Discrete(vec![0, 1 << 20]));
+        let error = fit(&[named], FitOptions::default()).unwrap_err().to_string();
+        assert_eq!(error, "actions hold the number 1048576; discrete actions must be below 65536");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Where tokens stand: return-to-go, state, action; then the next time step.
 
-use crate::TrajectoryConfig;
+use crate::{ActionSpec, TrajectoryConfig};
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec};
 
 /// The place of one kind's tokens within a time step.
 pub(crate) struct Slot {
-    pub(crate) kind: &'static str,
+    pub(crate) kind: String,
     /// Tokens of a step that come before.
     first: usize,
     /// Tokens of this kind in a step.
@@ -16,30 +16,31 @@ pub(crate) struct Slot {
     axis: Option<&'static str>,
 }
 
-/// The slots of a return-to-go, a state and an action.
-pub(crate) fn slots(config: &TrajectoryConfig) -> [Slot; 3] {
-    let (state, action, stride) = (config.state_tokens(), config.action_tokens(), config.tokens_per_step());
+/// The slots of a return-to-go, of a state and of each part of an action.
+pub(crate) fn slots(config: &TrajectoryConfig) -> Vec<Slot> {
     let discretised = config.discretise.is_some();
-    let continuous = matches!(config.actions, crate::ActionSpec::Continuous { .. });
-    let element = |of_elements: bool| of_elements.then_some("element");
-    [
-        Slot { kind: "return", first: 0, tokens: 1, stride, axis: None },
-        Slot { kind: "state", first: 1, tokens: state, stride, axis: element(discretised) },
-        Slot {
-            kind: "action",
-            first: 1 + state,
-            tokens: action,
-            stride,
-            axis: element(discretised && continuous),
-        },
-    ]
+    let mut first = 0;
+    let mut slot = |kind: String, tokens: usize, of_elements: bool| {
+        let axis = of_elements.then_some("element");
+        let slot = Slot { kind, first, tokens, stride: config.tokens_per_step(), axis };
+        first += tokens;
+        slot
+    };
+    let mut slots =
+        vec![slot("return".into(), 1, false), slot("state".into(), config.state_tokens(), discretised)];
+    for (name, part) in config.actions.parts() {
+        let kind = if name.is_empty() { "action".into() } else { format!("action.{name}") };
+        let continuous = matches!(part, ActionSpec::Continuous { .. });
+        slots.push(slot(kind, config.part_tokens(part), discretised && continuous));
+    }
+    slots
 }
 
 impl Slot {
     /// What is promised of this kind, holding `content`.
     pub(crate) fn spec(&self, content: ContentSpec, max_steps: usize) -> KindSpec {
         KindSpec {
-            name: self.kind.into(),
+            name: self.kind.clone(),
             content,
             axes: self.axis.iter().map(|&name| Axis::new(name, self.tokens)).collect(),
             time_steps: Some(max_steps),

@@ -1,8 +1,8 @@
 //! Trajectories as tokens: return-to-go, state and action of each time step, as a decision transformer
 //! reads them, or every number discretised, as Gato does.
 //!
-//! Episodes are read from npz archives or JSON lines, a configuration is fitted to them, and windows cut
-//! out of them become tokens and come back:
+//! Episodes are read from npz archives, JSON lines, CSV, Parquet or HDF5, a configuration is fitted to them, and windows
+//! cut out of them become tokens and come back:
 //!
 //! ```
 //! use smalti_contract::Tokenizer;
@@ -27,38 +27,57 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The parts: [`Episode`] and [`Window`] (the data), [`npz`] and [`jsonl`] (its files), [`fit`] and
-//! [`TrajectoryConfig`] (settings and statistics), [`TrajectoryTokenizer`], [`MuLaw`] (discretising).
+//! The parts: [`Episode`] and [`Window`] (the data), [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`] and, with
+//! the feature `hdf5`, `hdf5` (its files), [`fit`] and [`TrajectoryConfig`] (settings and statistics),
+//! [`TrajectoryTokenizer`], [`MuLaw`] (discretising).
 
 mod config;
+pub mod csv;
 mod episode;
 mod error;
 mod fit;
+mod format;
+#[cfg(feature = "hdf5")]
+pub mod hdf5;
 pub mod jsonl;
 mod layout;
+pub mod lerobot;
 mod mu_law;
 mod npy;
 pub mod npz;
+pub mod parquet;
+mod table;
 mod tokenizer;
 
 pub use config::{ActionSpec, TrajectoryConfig};
-pub use episode::{Actions, Episode, Window};
+pub use episode::{Actions, End, Episode, Window};
 pub use error::TrajectoryError;
 pub use fit::{FitOptions, MOST_ACTIONS, fit};
+pub use format::Format;
 pub use mu_law::MuLaw;
 pub use tokenizer::TrajectoryTokenizer;
 
-/// The episodes of a file: an npz archive where it begins as a zip does, else JSON lines.
+/// The episodes of a file, whose content tells its [`Format`]; what tells none is read as JSON lines.
 ///
-/// Lines are read as they are asked for; an archive is read at once.
+/// Lines of JSON are read as they are asked for; other files at once.
 ///
 /// # Errors
-/// Items are those of [`npz::read`] or [`jsonl::read`]; after a bad line, the next ones are still read.
+/// Items are those of the format's reader; after a bad line of JSON, the next ones are still read. HDF5 is read as
+/// `hdf5::read_apart` does, and refused without the feature `hdf5`.
 pub fn episodes(bytes: &[u8]) -> Box<dyn Iterator<Item = Result<Episode, TrajectoryError>> + '_> {
-    if !npz::is_npz(bytes) {
-        return Box::new(jsonl::episodes(bytes));
-    }
-    match npz::read(bytes) {
+    let read = match Format::of(bytes) {
+        Some(Format::JsonLines) | None => return Box::new(jsonl::episodes(bytes)),
+        Some(Format::Npz) => npz::read(bytes),
+        Some(Format::Csv) => csv::read(bytes),
+        Some(Format::Parquet) => parquet::read(bytes).map(|read| read.episodes),
+        #[cfg(feature = "hdf5")]
+        Some(Format::Hdf5) => hdf5::read_apart(bytes),
+        #[cfg(not(feature = "hdf5"))]
+        Some(Format::Hdf5) => {
+            Err(TrajectoryError::Hdf5("only a build with the feature `hdf5` reads it".into()))
+        }
+    };
+    match read {
         Ok(episodes) => Box::new(episodes.into_iter().map(Ok)),
         Err(error) => Box::new(std::iter::once(Err(error))),
     }

@@ -1,8 +1,8 @@
 //! The tokenizer: windows of a trajectory to tokens and back.
 
 use crate::layout::{Slot, slots};
-use crate::{ActionSpec, Actions, MuLaw, TrajectoryConfig, Window, episodes, npz};
-use smalti_contract::{Content, ContentSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens};
+use crate::{ActionSpec, Actions, Format, MuLaw, TrajectoryConfig, Window, episodes};
+use smalti_contract::{Content, ContentSpec, Group, Records, TokenSpec, TokenizeError, Tokenizer, Tokens};
 use std::borrow::Cow;
 
 /// Turns windows of a trajectory into returns-to-go, states and actions, in the order of the decision
@@ -13,6 +13,9 @@ use std::borrow::Cow;
 /// | `return` | `return_to_go / return_scale` | `3t` |
 /// | `state` | `(state - mean) / std`, `state_dim` features | `3t + 1` |
 /// | `action` | an id for a discrete action, else its numbers as they are | `3t + 2` |
+///
+/// An action of several parts has a kind for each, `action.NAME`, and a token for each in a step, in the order of their
+/// names.
 ///
 /// With `discretise` every number is a token of its own with an id below `bins` (after Gato, Reed et al.
 /// 2022), `1 + state_dim + dim` in a step, and states and continuous actions have the axis `element`:
@@ -25,7 +28,7 @@ use std::borrow::Cow;
 pub struct TrajectoryTokenizer {
     config: TrajectoryConfig,
     spec: TokenSpec,
-    slots: [Slot; 3],
+    slots: Vec<Slot>,
 }
 
 impl Tokenizer for TrajectoryTokenizer {
@@ -40,11 +43,14 @@ impl Tokenizer for TrajectoryTokenizer {
             Some(law) => ContentSpec::Ids { vocabulary: law.bins },
             None => ContentSpec::Features { dim },
         };
-        let action = match config.actions {
+        let part = |(_, part): &(&str, &ActionSpec)| match **part {
             ActionSpec::Discrete { n } => ContentSpec::Ids { vocabulary: n },
             ActionSpec::Continuous { dim, .. } => numbers(dim),
+            ActionSpec::Parts(_) => ContentSpec::Ids { vocabulary: 0 },
         };
-        let contents = [numbers(1), numbers(config.state_dim()), action];
+        let contents = [numbers(1), numbers(config.state_dim())];
+        let contents =
+            contents.into_iter().chain(config.actions.parts().iter().map(part).collect::<Vec<_>>());
         let kinds = slots.iter().zip(contents).map(|(slot, content)| slot.spec(content, config.max_steps));
         let spec = TokenSpec { kinds: kinds.collect() };
         Ok(Self { config, spec, slots })
@@ -58,10 +64,10 @@ impl Tokenizer for TrajectoryTokenizer {
         &self.spec
     }
 
-    /// The episodes of an npz or JSON lines file (see [`episodes`]), each cut into consecutive windows of
+    /// The episodes of a file (see [`episodes`]), each cut into consecutive windows of
     /// `context` steps; an episode's last window is as long as what is left.
     fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Window> {
-        let format = if npz::is_npz(bytes) { "npz" } else { "JSON lines" };
+        let format = Format::of(bytes).unwrap_or(Format::JsonLines).name();
         let context = self.config.context;
         Box::new(episodes(bytes).flat_map(move |episode| -> Records<'a, Window> {
             match episode {
@@ -82,15 +88,14 @@ impl Tokenizer for TrajectoryTokenizer {
         self.check(window)?;
         self.check_finite(window)?;
         let returns = window.returns_to_go.iter().map(|to_go| to_go / self.config.return_scale).collect();
-        let contents = [
+        let states = Cow::Owned(self.normalised(&window.states));
+        let mut contents = vec![
             self.content(Cow::Owned(returns), 1, |_, y| y),
-            self.content(
-                Cow::Owned(self.normalised(&window.states)),
-                self.config.state_dim(),
-                MuLaw::compand,
-            ),
-            self.action_content(&window.actions),
+            self.content(states, self.config.state_dim(), MuLaw::compand),
         ];
+        for ((_, spec), (_, part)) in self.config.actions.parts().into_iter().zip(window.actions.parts()) {
+            contents.push(self.action_content(spec, part));
+        }
         let groups = self.slots.iter().zip(contents).map(|(slot, content)| slot.group(content, window.start));
         let tokens = Tokens::new(groups.collect());
         self.spec.check(&tokens)?;
@@ -99,20 +104,21 @@ impl Tokenizer for TrajectoryTokenizer {
 
     fn decode(&self, tokens: &Tokens) -> Result<Window, TokenizeError> {
         self.spec.check(tokens)?;
-        let [returns, states, actions] = tokens.groups.as_slice() else {
-            return Err(TokenizeError::Input(format!("{} groups; there must be 3", tokens.groups.len())));
+        let [returns, states, actions @ ..] = tokens.groups.as_slice() else {
+            let (found, expected) = (tokens.groups.len(), self.slots.len());
+            return Err(TokenizeError::Input(format!("{found} groups; there must be {expected}")));
         };
         let returns_to_go = self.numbers(&returns.content, |_, y| y);
         let window = Window {
             start: returns.time.first().map_or(0, |&time| time as usize),
             returns_to_go: returns_to_go.iter().map(|to_go| to_go * self.config.return_scale).collect(),
             states: self.denormalised(&self.numbers(&states.content, MuLaw::expand)),
-            actions: self.actions(&actions.content),
+            actions: self.actions(actions),
         };
         self.check(&window)?;
         for (slot, group) in self.slots.iter().zip(&tokens.groups) {
             if let Some(token) = slot.misplaced(group, window.start) {
-                let kind = slot.kind;
+                let kind = &slot.kind;
                 let problem = format!("{kind} token {token} is not at the place that encoding gives it");
                 return Err(TokenizeError::Input(problem));
             }
@@ -139,18 +145,20 @@ impl TrajectoryTokenizer {
                 "window has {found} numbers in states; {steps} of {state_dim} are {expected}"
             ));
         }
-        let whole = match (&window.actions, &self.config.actions) {
-            (Actions::Discrete(_), ActionSpec::Discrete { .. }) => true,
-            (Actions::Continuous { values, dim }, ActionSpec::Continuous { dim: expected, .. }) => {
-                dim == expected && values.len().is_multiple_of(*dim)
-            }
-            _ => false,
+        let (found, expected) = (window.actions.describe(), self.config.actions.describe());
+        let parts = window.actions.parts();
+        let whole = |part: &Actions| match part {
+            Actions::Continuous { values, dim } => values.len().is_multiple_of(*dim),
+            Actions::Discrete(_) | Actions::Parts(_) => true,
         };
-        if !whole {
-            let (found, expected) = (window.actions.describe(), self.config.actions.describe());
+        if found != expected || !parts.iter().all(|(_, part)| whole(part)) {
             return refuse(format!("window has actions of {found}; expected {expected}"));
         }
         let actions = window.actions.len();
+        let odd = parts.iter().map(|(_, part)| part.len()).find(|&part| part != actions);
+        if let Some(odd) = odd {
+            return refuse(format!("window has {actions} actions in one part and {odd} in another"));
+        }
         if actions != steps && actions + 1 != steps {
             return refuse(format!(
                 "window has {actions} actions; {steps} steps have {} or {steps}",
@@ -161,15 +169,17 @@ impl TrajectoryTokenizer {
     }
 
     fn check_finite(&self, window: &Window) -> Result<(), TokenizeError> {
-        let actions = match &window.actions {
-            Actions::Discrete(_) => (&[][..], 1),
-            Actions::Continuous { values, dim } => (values.as_slice(), *dim),
+        let numbers = |part: &'_ Actions| match part {
+            Actions::Continuous { dim, .. } => *dim,
+            Actions::Discrete(_) | Actions::Parts(_) => 1,
         };
         let returns = (window.returns_to_go.as_slice(), 1);
         let states = (window.states.as_slice(), self.config.state_dim());
-        for (slot, (values, dim)) in self.slots.iter().zip([returns, states, actions]) {
+        let parts = window.actions.parts();
+        let parts = parts.iter().map(|(_, part)| (part.numbers(), numbers(part)));
+        for (slot, (values, dim)) in self.slots.iter().zip([returns, states].into_iter().chain(parts)) {
             if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-                let (kind, step, found) = (slot.kind, window.start + at / dim, values[at]);
+                let (kind, step, found) = (&slot.kind, window.start + at / dim, values[at]);
                 return Err(TokenizeError::Input(format!(
                     "{kind} at step {step} has {found} at element {}; it must be finite",
                     at % dim
@@ -199,37 +209,45 @@ impl TrajectoryTokenizer {
         }
     }
 
-    fn action_content(&self, actions: &Actions) -> Content {
-        match actions {
+    /// One part of the actions, or all of them.
+    fn action_content(&self, spec: &ActionSpec, part: &Actions) -> Content {
+        match part {
             Actions::Discrete(ids) => Content::Ids(ids.clone()),
             Actions::Continuous { values, dim } if self.config.discretise.is_some() => {
-                self.content(Cow::Owned(self.over_bounds(values, to_unit)), *dim, |_, y| y)
+                self.content(Cow::Owned(over_bounds(spec, values, to_unit)), *dim, |_, y| y)
             }
             Actions::Continuous { values, dim } => self.content(Cow::Borrowed(values), *dim, |_, y| y),
+            Actions::Parts(_) => Content::Ids(vec![]),
         }
     }
 
-    /// The inverse of [`action_content`](Self::action_content).
-    fn actions(&self, content: &Content) -> Actions {
-        match (&self.config.actions, content) {
-            (ActionSpec::Discrete { .. }, content) => {
-                Actions::Discrete(content.ids().unwrap_or_default().to_vec())
+    /// The inverse of [`action_content`](Self::action_content) for all parts.
+    fn actions(&self, groups: &[Group]) -> Actions {
+        match &self.config.actions {
+            ActionSpec::Parts(specs) => Actions::Parts(
+                specs
+                    .iter()
+                    .zip(groups)
+                    .map(|((name, spec), group)| (name.clone(), self.part(spec, &group.content)))
+                    .collect(),
+            ),
+            whole => {
+                groups.first().map_or(Actions::Discrete(vec![]), |group| self.part(whole, &group.content))
             }
+        }
+    }
+
+    fn part(&self, spec: &ActionSpec, content: &Content) -> Actions {
+        match (spec, content) {
             (ActionSpec::Continuous { dim, .. }, Content::Features { values, .. }) => {
                 Actions::Continuous { values: values.clone(), dim: *dim }
             }
             (ActionSpec::Continuous { dim, .. }, content) => {
                 let units = self.numbers(content, |_, y| y);
-                Actions::Continuous { values: self.over_bounds(&units, from_unit), dim: *dim }
+                Actions::Continuous { values: over_bounds(spec, &units, from_unit), dim: *dim }
             }
+            (_, content) => Actions::Discrete(content.ids().unwrap_or_default().to_vec()),
         }
-    }
-
-    /// Each number of `[n, dim]` actions, with its `low` and `high`, through `map`.
-    fn over_bounds(&self, values: &[f32], map: fn(f32, f32, f32) -> f32) -> Vec<f32> {
-        let ActionSpec::Continuous { low, high, .. } = &self.config.actions else { return vec![] };
-        let bounds = low.iter().zip(high).cycle();
-        values.iter().zip(bounds).map(|(&value, (&low, &high))| map(value, low, high)).collect()
     }
 
     fn normalised(&self, states: &[f32]) -> Vec<f32> {
@@ -241,6 +259,13 @@ impl TrajectoryTokenizer {
         let statistics = self.config.state_mean.iter().zip(&self.config.state_std).cycle();
         states.iter().zip(statistics).map(|(state, (mean, std))| state * std + mean).collect()
     }
+}
+
+/// Each number of `[n, dim]` actions, with its `low` and `high`, through `map`.
+fn over_bounds(spec: &ActionSpec, values: &[f32], map: fn(f32, f32, f32) -> f32) -> Vec<f32> {
+    let ActionSpec::Continuous { low, high, .. } = spec else { return vec![] };
+    let bounds = low.iter().zip(high).cycle();
+    values.iter().zip(bounds).map(|(&value, (&low, &high))| map(value, low, high)).collect()
 }
 
 /// `low..=high` to -1..=1; where the bounds are one number, 0.

@@ -3,7 +3,7 @@
 use smalti_contract::Tokenizer;
 use smalti_contract::testing::check;
 use smalti_trajectory::{
-    ActionSpec, Actions, Episode, FitOptions, MuLaw, TrajectoryTokenizer, Window, fit, npz,
+    ActionSpec, Actions, End, Episode, FitOptions, MuLaw, TrajectoryTokenizer, Window, fit, npz,
 };
 use std::path::Path;
 
@@ -44,7 +44,7 @@ fn cartpole() {
     let file = bytes("cartpole-expert.npz");
     let episodes = npz::read(&file).unwrap();
     assert_eq!((episodes.len(), steps(&episodes), returns(&episodes)), (100, 49_527, (27.0, 500.0)));
-    assert!(episodes.iter().all(|e| !e.terminated && matches!(e.actions, Actions::Discrete(_))));
+    assert!(episodes.iter().all(|e| e.end == End::Unknown && matches!(e.actions, Actions::Discrete(_))));
     assert_conforms(&file, &episodes);
 
     let config = fit(&episodes, FitOptions::default()).unwrap();
@@ -77,7 +77,7 @@ fn hopper_replay() {
     let file = bytes("hopper-replay.npz");
     let episodes = npz::read(&file).unwrap();
     assert_eq!((episodes.len(), steps(&episodes)), (335, 188_391));
-    assert_eq!(episodes.iter().filter(|episode| episode.terminated).count(), 172);
+    assert_eq!(episodes.iter().filter(|episode| episode.end == End::Terminated).count(), 172);
     let (least, largest) = returns(&episodes);
     assert_close(least, 2.376_187_3);
     assert_close(largest, 1_392.430_6);

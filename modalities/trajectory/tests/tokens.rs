@@ -3,7 +3,7 @@
 use smalti_contract::testing::check;
 use smalti_contract::{Axis, ContentSpec, TokenizeError, Tokenizer};
 use smalti_trajectory::{
-    ActionSpec, Actions, Episode, FitOptions, MuLaw, TrajectoryConfig, TrajectoryTokenizer, Window, fit,
+    ActionSpec, Actions, End, Episode, FitOptions, MuLaw, TrajectoryConfig, TrajectoryTokenizer, Window, fit,
 };
 
 const STEPS: usize = 50;
@@ -13,7 +13,8 @@ fn episode(actions: Actions) -> Episode {
     let observations =
         (0..STEPS).flat_map(|t| [(t as f32 * 0.7).sin() * 3.0, 100.0 + t as f32, 4.0]).collect();
     let rewards = (0..STEPS).map(|t| (t as f32).cos()).collect();
-    Episode { observations, state_dim: 3, actions, rewards, terminated: true }
+    let (state_names, end) = (vec![], End::Terminated);
+    Episode { observations, state_dim: 3, state_names, actions, rewards, end }
 }
 
 fn discrete() -> Episode {
@@ -23,6 +24,16 @@ fn discrete() -> Episode {
 fn continuous() -> Episode {
     let values = (0..STEPS).flat_map(|t| [(t as f32).sin() * 2.0, 0.01 * t as f32]).collect();
     episode(Actions::Continuous { values, dim: 2 })
+}
+
+/// Two real numbers and a choice a step.
+fn mixed() -> Episode {
+    let Actions::Continuous { values, dim } = continuous().actions else { panic!("continuous") };
+    let parts = [
+        ("arm".to_string(), Actions::Continuous { values, dim }),
+        ("grip".to_string(), Actions::Discrete((0..STEPS as u32).map(|t| t % 3).collect())),
+    ];
+    episode(Actions::Parts(parts.into()))
 }
 
 fn tokenizer(episode: &Episode, discretise: Option<MuLaw>) -> TrajectoryTokenizer {
@@ -49,12 +60,15 @@ fn no_action(like: &Actions) -> Actions {
     match like {
         Actions::Discrete(_) => Actions::Discrete(vec![]),
         Actions::Continuous { dim, .. } => Actions::Continuous { values: vec![], dim: *dim },
+        Actions::Parts(parts) => {
+            Actions::Parts(parts.iter().map(|(name, part)| (name.clone(), no_action(part))).collect())
+        }
     }
 }
 
 #[test]
 fn conforms() {
-    for episode in [discrete(), continuous()] {
+    for episode in [discrete(), continuous(), mixed()] {
         let coarse = MuLaw { bins: 16, ..MuLaw::default() };
         let fine = MuLaw { bins: 1 << 16, ..MuLaw::default() };
         for discretise in [None, Some(MuLaw::default()), Some(coarse), Some(fine)] {
@@ -76,7 +90,7 @@ fn returns_states_and_actions_take_turns() {
 
 #[test]
 fn numbers_come_back_as_they_were() {
-    for episode in [discrete(), continuous()] {
+    for episode in [discrete(), continuous(), mixed()] {
         let tokenizer = tokenizer(&episode, None);
         for window in windows(&episode) {
             let back = tokenizer.decode(&tokenizer.encode(&window).unwrap()).unwrap();
@@ -107,6 +121,43 @@ fn discretised_elements_are_tokens() {
     assert_eq!(states.positions, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
     assert_eq!(actions.order, [4, 5, 10, 11]);
     assert_eq!(actions.positions, [0, 1, 0, 1]);
+}
+
+#[test]
+fn each_part_of_an_action_is_a_kind() {
+    let window = undecided(&mixed());
+    let tokens = tokenizer(&mixed(), None).encode(&window).unwrap();
+    let [returns, states, arms, grips] = &tokens.groups[..] else { panic!("four kinds") };
+    assert_eq!((&returns.order[..], &states.order[..]), (&[0, 4, 8][..], &[1, 5, 9][..]));
+    assert_eq!((&arms.order[..], &grips.order[..]), (&[2, 6][..], &[3, 7][..]));
+    assert_eq!(grips.content.ids(), Some(&[2, 0][..]));
+    let tokenizer = tokenizer(&mixed(), Some(MuLaw::default()));
+    let names: Vec<&str> = tokenizer.spec().kinds.iter().map(|kind| kind.name.as_str()).collect();
+    assert_eq!(names, ["return", "state", "action.arm", "action.grip"]);
+    let orders: Vec<Vec<u32>> =
+        tokenizer.encode(&window).unwrap().groups.into_iter().map(|group| group.order).collect();
+    assert_eq!(
+        orders[2..],
+        [vec![4, 5, 11, 12], vec![6, 13]],
+        "1 return, 3 numbers of state, 2 of arm, 1 grip"
+    );
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let tokenizer = tokenizer(&mixed(), None);
+    let mut window = undecided(&mixed());
+    let Actions::Parts(parts) = &mut window.actions else { panic!("parts") };
+    parts.insert("grip".into(), Actions::Discrete(vec![0]));
+    let error = |window: &Window| tokenizer.encode(window).unwrap_err().to_string();
+    assert_eq!(error(&window), "window has 2 actions in one part and 1 in another");
+    let Actions::Parts(parts) = &mut window.actions else { panic!("parts") };
+    parts.remove("grip");
+    assert_eq!(
+        error(&window),
+        "window has actions of parts (arm: continuous numbers, 2 a step); expected parts (arm: continuous numbers, \
+         2 a step; grip: discrete numbers, 1 a step)"
+    );
 }
 
 #[test]
@@ -141,6 +192,7 @@ fn what_lies_outside_is_clipped() {
     let config = TrajectoryConfig {
         state_mean: vec![0.0],
         state_std: vec![1.0],
+        state_names: vec![],
         return_scale: 10.0,
         discount: 1.0,
         actions: ActionSpec::Continuous { dim: 2, low: vec![-1.0, 3.0], high: vec![1.0, 3.0] },
@@ -265,5 +317,8 @@ fn a_files_errors_name_its_format() {
     let first = |bytes: &[u8]| tokenizer.records(bytes).next().unwrap().unwrap_err();
     assert!(matches!(first(b"PK\x03\x04 cut"), TokenizeError::Format { format: "npz", .. }));
     assert_eq!(first(b"").to_string(), "not readable as JSON lines: there is no episode");
+    assert!(matches!(first(b"PAR1 cut"), TokenizeError::Format { format: "Parquet", .. }));
+    let hdf5 = first(b"\x89HDF\r\n\x1a\n").to_string();
+    assert!(hdf5.starts_with("not readable as HDF5: HDF5: "), "{hdf5}");
     assert!(first(b"\x89PNG").to_string().starts_with("not readable as JSON lines: line 1: column 1:"));
 }

@@ -32,7 +32,8 @@ use twins::Twins;
     smalti data check log.npz")]
 pub struct CheckArgs {
     /// A text, picture, recording or log; a manifest, or a folder or tar with one; labelled pictures: a folder with
-    /// one folder a class, WebDataset tars (a pattern or a folder), an IDX file or CIFAR-10's batches.
+    /// one folder a class, WebDataset tars (a pattern or a folder), an IDX file or CIFAR-10's batches; a folder of logs,
+    /// or a data set in LeRobot's layout.
     path: String,
     /// The part of labelled pictures to read; without it, all parts.
     #[arg(long)]
@@ -54,6 +55,9 @@ enum Source {
     Manifest(Manifest),
     /// Labelled pictures in one of their layouts.
     Labelled,
+    /// A folder or archive of logged episodes.
+    #[cfg(feature = "trajectory")]
+    Log,
 }
 
 /// Checks.
@@ -95,6 +99,8 @@ fn recognise(path: &str) -> Result<Source> {
     }
     let name = path.rsplit('/').next().unwrap_or(path);
     match Files::open(path) {
+        #[cfg(feature = "trajectory")]
+        Ok(files) if smalti::tasks::trajectory::is_log(&files) => Ok(Source::Log),
         Ok(_) => match Manifest::open(path) {
             Ok(manifest) => Ok(Source::Manifest(manifest)),
             Err(DataError::Missing { .. }) => Ok(Source::Labelled),
@@ -141,6 +147,8 @@ fn read(args: &CheckArgs, source: Source) -> Result<Vec<Part>> {
         Source::File(modality, _) => modality,
         Source::Manifest(_) => Modality::Audio,
         Source::Labelled => Modality::Image,
+        #[cfg(feature = "trajectory")]
+        Source::Log => Modality::Trajectory,
     })?;
     match source {
         Source::File(Modality::Text, bytes) => Ok(vec![text::check(&args.path, &bytes, &args.cut)?]),
@@ -151,7 +159,7 @@ fn read(args: &CheckArgs, source: Source) -> Result<Vec<Part>> {
         #[cfg(feature = "audio")]
         Source::File(Modality::Audio, bytes) => Ok(vec![clips::check_file(&args.path, &bytes, &args.cut)?]),
         #[cfg(feature = "trajectory")]
-        Source::File(Modality::Trajectory, bytes) => Ok(vec![episodes::check(&bytes)]),
+        Source::File(Modality::Trajectory, _) | Source::Log => Ok(vec![episodes::check(&args.path)?]),
         #[cfg(feature = "audio")]
         Source::Manifest(manifest) => Ok(vec![clips::check_manifest(manifest, &args.cut)?]),
         #[cfg(feature = "image")]

@@ -40,7 +40,7 @@ impl Modality {
             "txt" | "text" | "md" | "rs" | "py" => Some(Self::Text),
             "png" | "jpg" | "jpeg" | "gif" | "bmp" | "webp" | "tif" | "tiff" => Some(Self::Image),
             "wav" | "flac" | "mp3" | "ogg" | "oga" | "m4a" | "mp4" | "aac" => Some(Self::Audio),
-            "npz" | "jsonl" | "ndjson" | "csv" | "parquet" | "h5" | "hdf5" => Some(Self::Trajectory),
+            "npz" | "jsonl" | "ndjson" | "parquet" | "h5" | "hdf5" => Some(Self::Trajectory),
             _ => None,
         }
     }
@@ -58,7 +58,17 @@ impl Modality {
             | [0xff, 0xd8, 0xff, ..]
             | [b'G', b'I', b'F', b'8', ..]
             | [0, 0, 8, 3, ..] => Some(Self::Image),
-            [b'P', b'K', 3, 4, ..] | [b'{', b'"', ..] => Some(Self::Trajectory),
+            [b'P', b'K', 3, 4, ..]
+            | [b'P', b'A', b'R', b'1', ..]
+            | [0x89, b'H', b'D', b'F', ..]
+            | [b'{', b'"', ..] => Some(Self::Trajectory),
+            // CSV is text unless its columns are those of steps.
+            #[cfg(feature = "trajectory")]
+            _ if smalti::tasks::modalities::trajectory::Format::of(bytes)
+                == Some(smalti::tasks::modalities::trajectory::Format::Csv) =>
+            {
+                Some(Self::Trajectory)
+            }
             _ if std::str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0')) => Some(Self::Text),
             _ => Self::by_reading(bytes),
         }
@@ -90,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_name_says_more_than_the_content() {
-        let cases: [(&str, &[u8], Option<Modality>); 13] = [
+        let cases: [(&str, &[u8], Option<Modality>); 15] = [
             ("a.tar/b.WAV", b"", Some(Modality::Audio)),
             ("notes.md", b"\x89PNG", Some(Modality::Text)),
             ("builtin:digits/t10k-images-idx3-ubyte", &[0, 0, 8, 3, 0], Some(Modality::Image)),
@@ -98,6 +108,8 @@ mod tests {
             ("log", b"{\"observations\": []}", Some(Modality::Trajectory)),
             ("log.jsonl.gz", b"", Some(Modality::Trajectory)),
             ("data", b"PK\x03\x04", Some(Modality::Trajectory)),
+            ("log.csv", b"name,age\nAda,36\n", Some(Modality::Text)),
+            ("log.h5", b"", Some(Modality::Trajectory)),
             ("sound", b"RIFF\0\0\0\0WAVEfmt ", Some(Modality::Audio)),
             ("sound", b"OggS\0\x02", Some(Modality::Audio)),
             ("speech.m4a", b"", Some(Modality::Audio)),

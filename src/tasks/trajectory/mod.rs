@@ -1,30 +1,30 @@
 //! Trajectories: which action leads to the return that is asked for.
 
 mod rollout;
+mod source;
 #[cfg(test)]
 mod tests;
 
 pub use rollout::{Rollout, random_policy, rollout};
+pub use source::{Log, is_log, lines, read};
 
 use super::{More, SavedTask, Splits, TaskError, holdout::hold_out, saved};
-use crate::data::{self, DataError, Dataset, Sample, Stream, Target};
+use crate::data::{DataError, Dataset, Sample, Stream, Target};
 use crate::head::{HeadSpec, Says};
 use crate::random;
 use crate::rules::Rule;
 use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{AnyTokenizer, Tokenizer};
-use smalti_trajectory::{
-    ActionSpec, Actions, Episode, FitOptions, MuLaw, TrajectoryError, TrajectoryTokenizer, Window, episodes,
-    fit,
-};
+use smalti_trajectory::{ActionSpec, Actions, Episode, FitOptions, MuLaw, TrajectoryTokenizer, Window, fit};
 use std::sync::Arc;
 
 /// `[data]` of a trajectory task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrajectoryTaskConfig {
-    /// Logged episodes: `.npz` or JSON lines.
+    /// Logged episodes: a file (`.npz`, JSON lines, CSV, Parquet; HDF5 with the feature `hdf5`), a folder or tar archive
+    /// of such files, or a data set in LeRobot's layout.
     pub path: String,
     /// More data of the same sort, each with its weight: `more = [{ path = "b.tar", weight = 0.5 }]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -35,6 +35,8 @@ pub struct TrajectoryTaskConfig {
     pub max_steps: usize,
     /// What a reward loses with each step that it lies ahead.
     pub discount: f32,
+    /// What returns-to-go are divided by; 0 for the largest magnitude among them.
+    pub return_scale: f32,
     /// Share of episodes that validates.
     pub holdout: f64,
     /// Share of the episodes, those of the highest return, that is kept: 0.1 for best-10% cloning.
@@ -54,6 +56,7 @@ impl Default for TrajectoryTaskConfig {
             context: 20,
             max_steps: 0,
             discount: 1.0,
+            return_scale: 0.0,
             holdout: 0.1,
             best: 1.0,
             condition: true,
@@ -69,6 +72,7 @@ pub struct TrajectoryTask {
     condition: bool,
     /// Tokens of one state: its numbers where they are discretised, else one.
     state_tokens: usize,
+    skipped: Vec<(String, &'static str)>,
 }
 
 /// What the tokenizer is for, in the run folder.
@@ -81,19 +85,16 @@ impl TrajectoryTask {
         config: &TrajectoryTaskConfig,
         saved: Option<&SavedTask>,
     ) -> Result<(Arc<Self>, Splits), TaskError> {
-        let bytes = data::read(&config.path)?;
-        let refuse = |e: TrajectoryError| {
-            DataError::tokenize(&config.path, format!("neither .npz nor JSON lines of episodes: {e}"))
-        };
-        let all = episodes(&bytes).collect::<Result<Vec<Episode>, _>>();
-        let all = all.map_err(refuse)?;
+        let mut log = read(&config.path)?;
+        let skipped = std::mem::take(&mut log.skipped);
+        let all = log.all()?;
         let kept = best(all, config.best)?;
         let (rest, held) = hold_out(kept.len(), config.holdout)?;
         let pick = |indices: Vec<u32>| -> Vec<Episode> {
             indices.into_iter().map(|i| kept[i as usize].clone()).collect()
         };
         let (train, valid) = (pick(rest), pick(held));
-        let task = Arc::new(match saved {
+        let task = match saved {
             Some(saved) => Self::restore(name, loss_weight, config, saved)?,
             None => {
                 let longest = kept.iter().map(Episode::len).max().unwrap_or(0);
@@ -102,12 +103,13 @@ impl TrajectoryTask {
                     max_steps: if config.max_steps == 0 { longest } else { config.max_steps },
                     discretise: config.discretise,
                     discount: config.discount,
-                    return_scale: None,
+                    return_scale: (config.return_scale != 0.0).then_some(config.return_scale),
                 };
                 let fitted = fit(&train, options).map_err(|e| DataError::tokenize(&config.path, e))?;
                 Self::new(name, loss_weight, config, TrajectoryTokenizer::new(fitted)?)
             }
-        });
+        };
+        let task = Arc::new(Self { skipped, ..task });
         let windows = |episodes: Vec<Episode>| -> Arc<dyn Dataset> {
             Arc::new(Windows::new(episodes, config, task.clone()))
         };
@@ -133,10 +135,7 @@ impl TrajectoryTask {
         let fitted = tokenizer.config();
         let kinds = Tokenizer::spec(&tokenizer).kinds.clone();
         let state_tokens = if fitted.discretise.is_some() { fitted.state_dim() } else { 1 };
-        let says = match &fitted.actions {
-            ActionSpec::Discrete { n } => Says::Act { actions: *n },
-            ActionSpec::Continuous { dim, .. } => Says::Regress { dim: *dim },
-        };
+        let says = says(&fitted.actions);
         // Causal, not past: under `past` a state would see the action that it is asked for.
         let pairs = kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q.name.clone(), k.name.clone())));
         let spec = TaskSpec {
@@ -146,7 +145,7 @@ impl TrajectoryTask {
             inputs: vec![(Stream::Main, kinds)],
             loss_weight,
         };
-        Self { spec, tokenizer, condition: config.condition, state_tokens }
+        Self { spec, tokenizer, condition: config.condition, state_tokens, skipped: vec![] }
     }
 
     /// The tokenizer.
@@ -164,14 +163,13 @@ impl TrajectoryTask {
     }
 
     /// The actions of a window, asked for at the last token of each state.
-    fn target(&self, window: &Window) -> Target {
+    fn target(&self, actions: &Actions) -> Target {
         let last_only = |value: f32| {
             (1..=self.state_tokens).map(move |i| if i == self.state_tokens { value } else { 0.0 })
         };
-        let n = window.actions.len();
-        let weights: Vec<f32> = (0..n).flat_map(|_| last_only(1.0)).collect();
+        let weights: Vec<f32> = (0..actions.len()).flat_map(|_| last_only(1.0)).collect();
         let repeat = self.state_tokens;
-        match &window.actions {
+        match actions {
             Actions::Discrete(ids) => Target::Ids {
                 ids: ids.iter().flat_map(|&id| std::iter::repeat_n(id, repeat)).collect(),
                 weights,
@@ -182,6 +180,18 @@ impl TrajectoryTask {
                     rows.flat_map(|row| std::iter::repeat_n(row, repeat).flatten().copied()).collect();
                 Target::Features { values, dim: *dim, weights }
             }
+            Actions::Parts(parts) => Target::Parts(parts.values().map(|part| self.target(part)).collect()),
+        }
+    }
+}
+
+/// What a head says of such actions: their parts independently of each other, as they are done at the same time.
+fn says(actions: &ActionSpec) -> Says {
+    match actions {
+        ActionSpec::Discrete { n } => Says::Act { actions: *n },
+        ActionSpec::Continuous { dim, .. } => Says::Regress { dim: *dim },
+        ActionSpec::Parts(parts) => {
+            Says::Parts(parts.iter().map(|(name, part)| (name.clone(), says(part))).collect())
         }
     }
 }
@@ -209,6 +219,10 @@ impl Task for TrajectoryTask {
 
     fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
         vec![(ROLE, &self.tokenizer)]
+    }
+
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &self.skipped
     }
 }
 
@@ -261,6 +275,6 @@ impl Dataset for Windows {
             id: step as u64,
             problem: format!("(episode {number} of {}): {e}", self.path),
         })?;
-        Ok(Sample { inputs, target: self.task.target(&window), id: step as u64 })
+        Ok(Sample { inputs, target: self.task.target(&window.actions), id: step as u64 })
     }
 }

@@ -167,15 +167,7 @@ pub(super) fn left_to_go(to_go: f32, reward: f32, discount: f32, most: f32) -> f
 /// Whether a model knows the environment's states and actions.
 fn fits(task: &TrajectoryTask, environments: &dyn VectorEnvironment) -> Result<(), TaskError> {
     let config = Tokenizer::config(&task.tokenizer);
-    let learned = match &config.actions {
-        ActionSpec::Discrete { n } => format!("{n} actions"),
-        ActionSpec::Continuous { dim, .. } => format!("actions of {dim} numbers"),
-    };
-    let offered = match environments.action_spec() {
-        env::ActionSpec::Discrete { n } => format!("{n} actions"),
-        env::ActionSpec::Continuous { low, .. } => format!("actions of {} numbers", low.len()),
-        env::ActionSpec::Parts(parts) => format!("actions of {} parts", parts.len()),
-    };
+    let (learned, offered) = (learned(&config.actions), offered(&environments.action_spec()));
     let (expected, found) = (config.state_dim(), environments.state_dim());
     if found != expected || learned != offered {
         let problem = format!(
@@ -184,6 +176,70 @@ fn fits(task: &TrajectoryTask, environments: &dyn VectorEnvironment) -> Result<(
         return Err(TaskError::Environment { name: environments.name().into(), problem });
     }
     Ok(())
+}
+
+fn learned(actions: &ActionSpec) -> String {
+    match actions {
+        ActionSpec::Discrete { n } => format!("{n} actions"),
+        ActionSpec::Continuous { dim, .. } => format!("actions of {dim} numbers"),
+        ActionSpec::Parts(parts) => side_by_side(parts.iter().map(|(name, part)| (name, learned(part)))),
+    }
+}
+
+fn offered(actions: &env::ActionSpec) -> String {
+    match actions {
+        env::ActionSpec::Discrete { n } => format!("{n} actions"),
+        env::ActionSpec::Continuous { low, .. } => format!("actions of {} numbers", low.len()),
+        env::ActionSpec::Parts(parts) => side_by_side(parts.iter().map(|(name, part)| (name, offered(part)))),
+    }
+}
+
+fn side_by_side<'a>(parts: impl Iterator<Item = (&'a String, String)>) -> String {
+    let parts: Vec<String> = parts.map(|(name, part)| format!("{name}: {part}")).collect();
+    format!("actions of parts ({})", parts.join("; "))
+}
+
+/// What was done, as a log has it.
+fn logged<'a>(spec: &ActionSpec, done: impl Iterator<Item = &'a Action> + Clone) -> Actions {
+    match spec {
+        ActionSpec::Discrete { .. } => Actions::Discrete(
+            done.filter_map(|a| if let Action::Discrete(id) = a { Some(*id) } else { None }).collect(),
+        ),
+        ActionSpec::Continuous { dim, .. } => {
+            let values = done.filter_map(|a| if let Action::Continuous(v) = a { Some(v) } else { None });
+            Actions::Continuous { values: values.flatten().copied().collect(), dim: *dim }
+        }
+        ActionSpec::Parts(specs) => {
+            let part = |(name, spec): (&String, &ActionSpec)| {
+                let of_part = done.clone().filter_map(|action| match action {
+                    Action::Parts(parts) => parts.get(name),
+                    _ => None,
+                });
+                (name.clone(), logged(spec, of_part.collect::<Vec<_>>().into_iter()))
+            };
+            Actions::Parts(specs.iter().map(part).collect())
+        }
+    }
+}
+
+/// The likeliest action of what a head says of one state, each part of it apart.
+fn likeliest(spec: &ActionSpec, said: &[Tensor]) -> Result<Action, TaskError> {
+    Ok(match (spec, said) {
+        (ActionSpec::Discrete { .. }, [said]) => Action::Discrete(said.argmax(0)?.to_scalar::<u32>()?),
+        (ActionSpec::Continuous { low, high, .. }, [said]) => {
+            let spec = env::ActionSpec::Continuous { low: low.clone(), high: high.clone() };
+            spec.bounded(Action::Continuous(said.to_vec1::<f32>()?))
+        }
+        (ActionSpec::Parts(specs), said) => {
+            let parts = specs.iter().zip(said.chunks(1));
+            let parts = parts.map(|((name, spec), said)| Ok((name.clone(), likeliest(spec, said)?)));
+            Action::Parts(parts.collect::<Result<_, TaskError>>()?)
+        }
+        (_, said) => {
+            let problem = format!("a head says {} things of an action that is one", said.len());
+            return Err(candle_core::Error::Msg(problem).into());
+        }
+    })
 }
 
 impl Story {
@@ -204,15 +260,7 @@ impl Story {
         let config = Tokenizer::config(&task.tokenizer);
         let start = returns_to_go.len().saturating_sub(config.context);
         let done = self.actions[start..].iter();
-        let actions = match &config.actions {
-            ActionSpec::Discrete { .. } => Actions::Discrete(
-                done.filter_map(|a| if let Action::Discrete(id) = a { Some(*id) } else { None }).collect(),
-            ),
-            ActionSpec::Continuous { dim, .. } => {
-                let values = done.filter_map(|a| if let Action::Continuous(v) = a { Some(v) } else { None });
-                Actions::Continuous { values: values.flatten().copied().collect(), dim: *dim }
-            }
-        };
+        let actions = logged(&config.actions, done);
         Window {
             start,
             returns_to_go: returns_to_go[start..].to_vec(),
@@ -232,16 +280,11 @@ impl TrajectoryTask {
         let batch = collate(model.layouts(), &samples.collect::<Result<Vec<_>, TaskError>>()?)?;
         let mut outputs = model.outputs(&batch)?;
         let (Some(output), Some(read)) = (outputs.pop(), batch.heads.first()) else { return Ok(vec![]) };
-        read.documents.iter().map(|rows| self.action(&output.get(rows.end - 1)?)).collect()
-    }
-
-    fn action(&self, said: &Tensor) -> Result<Action, TaskError> {
-        Ok(match &Tokenizer::config(&self.tokenizer).actions {
-            ActionSpec::Discrete { .. } => Action::Discrete(said.argmax(0)?.to_scalar::<u32>()?),
-            ActionSpec::Continuous { low, high, .. } => {
-                let spec = env::ActionSpec::Continuous { low: low.clone(), high: high.clone() };
-                spec.bounded(Action::Continuous(said.to_vec1::<f32>()?))
-            }
-        })
+        let said = model.heads()[number].split(&output)?;
+        let actions = read.documents.iter().map(|rows| {
+            let last = said.iter().map(|part| part.get(rows.end - 1)).collect::<Result<Vec<_>, _>>()?;
+            likeliest(&Tokenizer::config(&self.tokenizer).actions, &last)
+        });
+        actions.collect()
     }
 }

@@ -1,9 +1,12 @@
 use super::rollout::left_to_go;
 use super::*;
+use crate::data::{Targets, collate};
 use crate::env::{self, Action, CartPole, Copies, EnvError, Step, VectorEnvironment};
 use crate::model::Model;
+use crate::ops::{self, Value};
 use crate::transformer::ModelConfig;
 use candle_core::Device;
+use smalti_trajectory::End;
 
 /// An episode with the states and actions of cart and pole.
 fn episode(steps: usize) -> Episode {
@@ -12,7 +15,8 @@ fn episode(steps: usize) -> Episode {
         state_dim: 4,
         actions: Actions::Discrete((0..steps as u32).map(|step| step % 2).collect()),
         rewards: (0..steps).map(|step| step as f32).collect(),
-        terminated: true,
+        state_names: vec![],
+        end: End::Terminated,
     }
 }
 
@@ -108,4 +112,59 @@ fn episodes_earn_the_same_however_many_are_side_by_side() {
         assert_eq!(rollout(&task, &model, 0, &mut few(), 100.0, 7, 1).unwrap(), all, "{slots} slots");
         assert_eq!(random_policy(&mut few(), 500, 7, 1).unwrap(), random, "{slots} slots");
     }
+}
+
+#[test]
+fn parts_of_an_action_are_said_side_by_side_and_their_losses_add_up() {
+    let parts = |steps: usize| {
+        let arm = Actions::Continuous { values: (0..2 * steps).map(|i| i as f32).collect(), dim: 2 };
+        let grip = Actions::Discrete((0..steps as u32).map(|step| step % 3).collect());
+        Actions::Parts([("arm".to_string(), arm), ("grip".to_string(), grip)].into())
+    };
+    let episodes = vec![Episode { actions: parts(4), ..episode(4) }];
+    let (config, task) = task(&episodes, 4);
+    let says =
+        [("arm".to_string(), Says::Regress { dim: 2 }), ("grip".to_string(), Says::Act { actions: 3 })];
+    assert_eq!(task.spec().head.says, Says::Parts(says.to_vec()));
+
+    let settings = ModelConfig { d_model: 8, n_layers: 1, n_heads: 1, ..ModelConfig::default() };
+    let model = Model::new(&settings, &[task.spec().clone()], 0, &Device::Cpu).unwrap();
+    let windows = Windows::new(episodes, &config, Arc::new(task));
+    let batch = collate(model.layouts(), &[(0, windows.sample(0, None).unwrap())]).unwrap();
+    let output = model.outputs(&batch).unwrap().remove(0);
+    assert_eq!(output.dims(), [2, 5], "two states, two numbers and three choices");
+
+    let (head, read) = (&model.heads()[0], &batch.heads[0]);
+    let split = head.split(&output).unwrap();
+    assert_eq!([split[0].dims(), split[1].dims()], [[2, 2], [2, 3]]);
+    let values: Vec<Value> = split.into_iter().map(Value::constant).collect();
+    let number = |loss: Value| loss.tensor().to_scalar::<f32>().unwrap();
+    let together = number(head.loss(&values, read, 0.0).unwrap());
+    let Targets::Parts(targets) = &read.targets else { panic!("parts") };
+    let (Targets::Features { values: arms, weights, .. }, Targets::Ids { ids, .. }) =
+        (&targets[0], &targets[1])
+    else {
+        panic!("numbers and a choice")
+    };
+    let arm = number(ops::squared_error(&values[0], arms, weights).unwrap());
+    let grip = number(ops::cross_entropy(&values[1], ids, weights, 0.0).unwrap());
+    assert!((together - arm - grip).abs() <= 1e-5 * together, "{together} of {arm} and {grip}");
+    assert_eq!(read.targets.weight(), 2.0, "a step counts once");
+}
+
+#[test]
+fn returns_are_divided_by_what_the_settings_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.csv");
+    std::fs::write(&path, "episode,obs,action,reward\n0,1,0,4\n0,2,1,4\n1,3,0,6\n").unwrap();
+    let scale = |return_scale: f32| {
+        let path = path.display().to_string();
+        let config = TrajectoryTaskConfig { path, return_scale, ..TrajectoryTaskConfig::default() };
+        let (task, _) = TrajectoryTask::open("log", 1.0, &config, None)?;
+        Ok::<f32, TaskError>(task.tokenizer().config().return_scale)
+    };
+    assert_eq!(scale(100.0).unwrap(), 100.0);
+    assert!([6.0, 8.0].contains(&scale(0.0).unwrap()), "the largest of the episode that trains");
+    let refused = scale(-1.0).unwrap_err().to_string();
+    assert!(refused.contains("return_scale is -1; it must be positive"), "{refused}");
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::npy;
+use crate::{Actions, End, Format, npy};
 use proptest::prelude::*;
 use std::io::Write;
 use zip::ZipWriter;
@@ -34,6 +34,7 @@ fn written(episodes: &[Episode]) -> Vec<u8> {
         Actions::Continuous { dim, .. } => {
             npy::write("<f4", &format!("({steps}, {dim})"), floats(|episode| continuous(&episode.actions)))
         }
+        Actions::Parts(_) => panic!("one action a step"),
     };
     archive(&[
         (
@@ -43,20 +44,24 @@ fn written(episodes: &[Episode]) -> Vec<u8> {
         ("actions", actions),
         ("rewards", npy::write("<f4", &one_axis, floats(|e| &e.rewards))),
         ("episode_starts", npy::write("|b1", &one_axis, flags(|_, t| t == 0))),
-        ("terminals", npy::write("|b1", &one_axis, flags(|e, t| e.terminated && t + 1 == e.len()))),
+        (
+            "terminals",
+            npy::write("|b1", &one_axis, flags(|e, t| e.end == End::Terminated && t + 1 == e.len())),
+        ),
+        ("timeouts", npy::write("|b1", &one_axis, flags(|e, t| e.end == End::TimeLimit && t + 1 == e.len()))),
     ])
 }
 
 fn discrete(actions: &Actions) -> &[u32] {
     match actions {
         Actions::Discrete(ids) => ids,
-        Actions::Continuous { .. } => &[],
+        Actions::Continuous { .. } | Actions::Parts(_) => &[],
     }
 }
 
 fn continuous(actions: &Actions) -> &[f32] {
     match actions {
-        Actions::Discrete(_) => &[],
+        Actions::Discrete(_) | Actions::Parts(_) => &[],
         Actions::Continuous { values, .. } => values,
     }
 }
@@ -95,17 +100,53 @@ fn mixed_types_are_read() {
             state_dim: 2,
             actions: Actions::Discrete(vec![0, 2]),
             rewards: vec![1.0, 2.0],
-            terminated: true,
+            state_names: vec![],
+            end: End::Terminated,
         }
     );
-    assert_eq!((episodes.len(), episodes[1].terminated), (2, false));
+    assert_eq!((episodes.len(), episodes[1].end), (2, End::Unknown));
+}
+
+#[test]
+fn d4rl_has_ends_and_no_beginnings() {
+    let flags = |values: Vec<u8>| npy::write("|b1", "(3,)", values);
+    let mut arrays = arrays();
+    arrays.retain(|&(name, _)| name != "episode_starts");
+    arrays[0].0 = "observations";
+    arrays.extend([
+        ("terminals", flags(vec![1, 0, 0])),
+        ("timeouts", flags(vec![0, 0, 1])),
+        ("infos/qpos", npy::write("<f4", "(7,)", vec![0; 28])),
+    ]);
+    let ends: Vec<(usize, End)> =
+        read(&archive(&arrays)).unwrap().iter().map(|episode| (episode.len(), episode.end)).collect();
+    assert_eq!(ends, [(1, End::Terminated), (2, End::TimeLimit)]);
+}
+
+#[test]
+fn states_and_actions_may_be_in_parts() {
+    let mut arrays = arrays();
+    arrays[0].0 = "obs.speed";
+    arrays[1].0 = "actions.grip";
+    arrays.extend([
+        ("obs.height", npy::write("<f4", "(3,)", vec![0; 12])),
+        ("actions.arm", npy::write("<f4", "(3, 2)", vec![0; 24])),
+    ]);
+    let episode = read(&archive(&arrays)).unwrap().remove(0);
+    assert_eq!(episode.state_names, ["height", "speed.0", "speed.1"]);
+    assert_eq!(episode.observations, [0.0, 0.0, 0.5, 0.0, 1.0, 1.5]);
+    let names: Vec<&str> = episode.actions.parts().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["arm", "grip"]);
 }
 
 #[test]
 fn what_is_missing_is_named() {
     let mut arrays = arrays();
     arrays.pop();
-    assert_eq!(error(&arrays), "npz: array \"episode_starts\" is missing; found: obs, actions, rewards");
+    assert_eq!(
+        error(&arrays),
+        "no column for where episodes begin or end (such as \"episode_starts\"); found: actions, obs, rewards"
+    );
 }
 
 #[test]
@@ -116,8 +157,8 @@ fn ragged_and_senseless_arrays_are_named() {
         "actions must have 3 rows, as obs has; found 4"
     );
     assert_eq!(
-        error(&with("actions", zeros("|i1", "(3, 2)", 6))),
-        "actions must have one number a step; found 2"
+        error(&with("rewards", zeros("|i1", "(3, 2)", 6))),
+        "rewards must have one number a step; found 2"
     );
     assert_eq!(
         error(&with("actions", npy::write("|i1", "(3,)", vec![0, 0xFF, 0]))),
@@ -137,7 +178,7 @@ fn ragged_and_senseless_arrays_are_named() {
         "episode 1: rewards at step 0 is NaN; it must be finite"
     );
     assert_eq!(error(&[("obs", zeros("<f4", "(0, 2)", 0))]), {
-        "npz: array \"actions\" is missing; found: obs"
+        "no column for where episodes begin or end (such as \"episode_starts\"); found: obs"
     });
 }
 
@@ -155,21 +196,25 @@ fn a_declared_size_is_not_allocated() {
 
 /// One to four episodes of up to 20 steps, all alike.
 fn any_episodes() -> impl Strategy<Value = Vec<Episode>> {
-    (1_usize..4, prop::option::of(1_usize..3), prop::collection::vec((1_usize..20, any::<bool>()), 1..5))
+    (1_usize..4, prop::option::of(1_usize..3), prop::collection::vec((1_usize..20, any_end()), 1..5))
         .prop_flat_map(|(state_dim, action_dim, lengths)| {
             let episodes: Vec<_> = lengths
                 .into_iter()
-                .map(move |(steps, terminated)| any_episode(state_dim, action_dim, steps, terminated))
+                .map(move |(steps, end)| any_episode(state_dim, action_dim, steps, end))
                 .collect();
             episodes
         })
+}
+
+fn any_end() -> impl Strategy<Value = End> {
+    prop_oneof![Just(End::Terminated), Just(End::TimeLimit), Just(End::Unknown)]
 }
 
 fn any_episode(
     state_dim: usize,
     action_dim: Option<usize>,
     steps: usize,
-    terminated: bool,
+    end: End,
 ) -> impl Strategy<Value = Episode> {
     let number = -1e6_f32..1e6;
     let actions = match action_dim {
@@ -185,7 +230,8 @@ fn any_episode(
         state_dim,
         actions,
         rewards,
-        terminated,
+        state_names: vec![],
+        end,
     })
 }
 
@@ -193,7 +239,7 @@ proptest! {
     #[test]
     fn episodes_come_back_as_they_were(episodes in any_episodes()) {
         let bytes = written(&episodes);
-        prop_assert!(is_npz(&bytes));
+        prop_assert_eq!(Format::of(&bytes), Some(Format::Npz));
         prop_assert_eq!(read(&bytes).unwrap(), episodes);
     }
 

@@ -3,9 +3,11 @@
 use super::digest::Digest;
 use super::numbers::Numbers;
 use super::part::{Named, Part, Seen, each};
+use anyhow::Result;
 use smalti::tasks::modalities::trajectory::{
-    ActionSpec, Episode, FitOptions, TrajectoryConfig, TrajectoryError, TrajectoryTokenizer, episodes, fit,
+    ActionSpec, End, Episode, FitOptions, TrajectoryConfig, TrajectoryError, TrajectoryTokenizer, fit,
 };
+use smalti::tasks::trajectory::read;
 use smalti_contract::Tokenizer;
 use std::sync::Arc;
 
@@ -13,32 +15,41 @@ use std::sync::Arc;
 struct Size {
     steps: usize,
     total_return: f32,
-    terminated: bool,
+    end: End,
     /// What it and the first episode fit to.
     fitted: TrajectoryConfig,
 }
 
 /// Reads every episode, and looks whether all have the same sort of states and actions as the first good one.
-pub fn check(bytes: &[u8]) -> Part {
-    let mut part = Part::new("episodes");
+pub fn check(location: &str) -> Result<Part> {
+    let log = read(location)?;
+    let mut part = Part { skipped: log.skipped, ..Part::new("episodes") };
     let mut first: Option<Arc<Episode>> = None;
-    let with_first = episodes(bytes).enumerate().map(|(i, episode)| {
+    let files: Vec<String> = log.episodes.iter().map(|(file, _)| file.clone()).collect();
+    let name = {
+        let location = location.to_string();
+        move |number: usize| match files.get(number).filter(|file| **file != location) {
+            Some(file) => format!("episode {number} ({file})"),
+            None => format!("episode {number}"),
+        }
+    };
+    let with_first = log.episodes.into_iter().enumerate().map(|(i, (_, episode))| {
         if let (None, Ok(episode)) = (&first, &episode) {
             first = Some(Arc::new(episode.clone()));
         }
         (i, episode, first.clone())
     });
-    let (mut steps, mut returns, mut terminated) = (Numbers::default(), Numbers::default(), 0);
+    let (mut steps, mut returns, mut ends) = (Numbers::default(), Numbers::default(), Vec::new());
     let mut fitted: Option<TrajectoryConfig> = None;
     each(
         with_first,
         None,
         |(i, episode, first)| look(i, episode, first),
-        |(name, read)| {
-            if let Some(size) = part.count(|| name, read) {
+        |(number, read)| {
+            if let Some(size) = part.count(|| name(number), read) {
                 steps.add(size.steps as f64);
                 returns.add(f64::from(size.total_return));
-                terminated += usize::from(size.terminated);
+                ends.push(size.end);
                 fitted = Some(wider(fitted.take(), size.fitted));
             }
         },
@@ -46,34 +57,38 @@ pub fn check(bytes: &[u8]) -> Part {
     part.find("steps", steps.total());
     part.find("steps_of_an_episode", steps.spread());
     part.find("return_of_an_episode", returns.spread());
-    part.find("terminated", terminated);
+    let ended = |by: End| ends.iter().filter(|end| **end == by).count();
+    part.find("terminated", ended(End::Terminated));
+    part.find("time_limit", ended(End::TimeLimit));
     if let Some(fitted) = fitted {
         part.find("state_dim", fitted.state_dim());
-        part.find("actions", describe(&fitted.actions));
+        if !fitted.state_names.is_empty() {
+            part.find("state", &fitted.state_names);
+        }
+        part.find("actions", described(&fitted.actions));
     }
-    part.named = Box::new(|number| Named { name: format!("episode {number}"), split: None, label: None });
-    part
+    part.named = Box::new(move |number| Named { name: name(number), split: None, label: None });
+    Ok(part)
 }
 
-/// An episode's name, and what it is.
+/// An episode's number, and what it is.
 fn look(
     i: usize,
     episode: Result<Episode, TrajectoryError>,
     first: Option<Arc<Episode>>,
-) -> (String, Result<Seen<Size>, String>) {
-    let named = |i: usize| format!("episode {i}");
+) -> (usize, Result<Seen<Size>, String>) {
     match (episode, first) {
-        (Ok(episode), Some(first)) => (named(i), measure(episode, &first)),
-        (Ok(episode), None) => (named(i), measure(episode.clone(), &episode)),
+        (Ok(episode), Some(first)) => (i, measure(episode, &first)),
+        (Ok(episode), None) => (i, measure(episode.clone(), &episode)),
         // An archive is read at once: the error knows which episode it is.
-        (Err(TrajectoryError::Episode { episode, error }), _) => (named(episode), Err(error.to_string())),
-        (Err(error), _) => (named(i), Err(error.to_string())),
+        (Err(TrajectoryError::Episode { episode, error }), _) => (episode, Err(error.to_string())),
+        (Err(error), _) => (i, Err(error.to_string())),
     }
 }
 
 fn measure(episode: Episode, first: &Episode) -> Result<Seen<Size>, String> {
     let content = Digest::of_value(&episode);
-    let (steps, total_return, terminated) = (episode.len(), episode.total_return(), episode.terminated);
+    let (steps, total_return, end) = (episode.len(), episode.total_return(), episode.end);
     let window = episode.window(0, steps, &episode.returns_to_go(1.0));
     let most = steps.max(first.len());
     let options = FitOptions { context: most, max_steps: most, ..FitOptions::default() };
@@ -83,7 +98,7 @@ fn measure(episode: Episode, first: &Episode) -> Result<Seen<Size>, String> {
     })?;
     let tokens = TrajectoryTokenizer::new(fitted.clone()).and_then(|tokenizer| tokenizer.encode(&window));
     let tokens = tokens.map(|tokens| tokens.len()).map_err(|e| e.to_string());
-    Ok(Seen { content, tokens, size: Size { steps, total_return, terminated, fitted } })
+    Ok(Seen { content, tokens, size: Size { steps, total_return, end, fitted } })
 }
 
 /// Of two fits, the one with more actions.
@@ -95,9 +110,13 @@ fn wider(one: Option<TrajectoryConfig>, other: TrajectoryConfig) -> TrajectoryCo
     one.filter(|one| choices(one) >= choices(&other)).unwrap_or(other)
 }
 
-fn describe(actions: &ActionSpec) -> String {
+fn described(actions: &ActionSpec) -> String {
     match actions {
         ActionSpec::Discrete { n } => format!("{n} discrete"),
         ActionSpec::Continuous { dim, .. } => format!("continuous, {dim} numbers"),
+        ActionSpec::Parts(parts) => {
+            let parts = parts.iter().map(|(name, part)| format!("{name}: {}", described(part)));
+            parts.collect::<Vec<_>>().join("; ")
+        }
     }
 }

@@ -1,0 +1,66 @@
+//! Which format a file is in, by its content.
+
+use crate::csv::is_csv;
+
+/// A file format of episodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// NumPy's archive: [`npz`](crate::npz).
+    Npz,
+    /// One object a line: [`jsonl`](crate::jsonl).
+    JsonLines,
+    /// One step a row: [`csv`](crate::csv).
+    Csv,
+    /// Columns in Parquet, as LeRobot lays them out: [`parquet`](crate::parquet).
+    Parquet,
+    /// D4RL's or Minari's arrays in HDF5, which only a build with the feature `hdf5` reads.
+    Hdf5,
+}
+
+impl Format {
+    /// What a file is by its first bytes; `None` where they are not those of any format.
+    ///
+    /// The first line of CSV must name columns that steps have. What begins with `{` is taken for JSON lines.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Some(Self::Npz),
+            [b'P', b'A', b'R', b'1', ..] => Some(Self::Parquet),
+            [0x89, b'H', b'D', b'F', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Hdf5),
+            _ if bytes.trim_ascii_start().starts_with(b"{") => Some(Self::JsonLines),
+            _ => is_csv(bytes).then_some(Self::Csv),
+        }
+    }
+
+    /// What the format is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Npz => "npz",
+            Self::JsonLines => "JSON lines",
+            Self::Csv => "CSV",
+            Self::Parquet => "Parquet",
+            Self::Hdf5 => "HDF5",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_tells() {
+        let cases: [(&[u8], Option<Format>); 8] = [
+            (b"PK\x03\x04", Some(Format::Npz)),
+            (b"PAR1", Some(Format::Parquet)),
+            (b"\x89HDF\r\n\x1a\n", Some(Format::Hdf5)),
+            (b"\n {\"observations\"", Some(Format::JsonLines)),
+            (b"episode,obs.x,action,reward\n", Some(Format::Csv)),
+            (b"name,age\n", None),
+            (b"", None),
+            (b"\x89PNG", None),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(Format::of(bytes), expected, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+}

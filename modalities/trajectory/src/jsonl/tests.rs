@@ -1,0 +1,159 @@
+use super::*;
+use crate::Actions;
+
+const DISCRETE: &str =
+    r#"{"observations": [[0.5, 2], [1, 3]], "actions": [0, 3], "rewards": [1, 1.5], "terminated": true}"#;
+
+#[test]
+fn actions_are_what_they_look_like() {
+    let file = [
+        DISCRETE,
+        "",
+        r#"{"observations": [[1], [2]], "actions": [[-1, 2.5], [3, 4]], "rewards": [0, 0]}"#,
+        r#"{"observations": [1, 2], "actions": [1, 0.5], "rewards": [0, 0], "truncated": true}"#,
+    ]
+    .join("\r\n");
+    let episodes = read(file.as_bytes()).unwrap();
+    assert_eq!(
+        episodes[0],
+        Episode {
+            observations: vec![0.5, 2.0, 1.0, 3.0],
+            state_dim: 2,
+            state_names: vec![],
+            actions: Actions::Discrete(vec![0, 3]),
+            rewards: vec![1.0, 1.5],
+            end: End::Terminated,
+        }
+    );
+    assert_eq!(episodes[1].actions, Actions::Continuous { values: vec![-1.0, 2.5, 3.0, 4.0], dim: 2 });
+    assert_eq!(episodes[2].actions, Actions::Continuous { values: vec![1.0, 0.5], dim: 1 });
+    assert_eq!((episodes[1].end, episodes[2].end), (End::Unknown, End::TimeLimit));
+}
+
+#[test]
+fn objects_of_lists_and_lists_of_objects_are_the_same() {
+    let columns = r#"{"observations": {"speed": [0.5, 0.7], "goal": {"y": [3, 4], "at": [[1, 2], [5, 6]]}},
+        "actions": {"grip": [0, 1], "arm": [[1], [-1]]}, "rewards": [0, 1]}"#;
+    let steps = r#"{"observations": [{"speed": 0.5, "goal": {"at": [1, 2], "y": 3}},
+        {"goal": {"at": [[5], [6]], "y": 4}, "speed": 0.7}],
+        "actions": [{"grip": 0, "arm": [1]}, {"grip": 1, "arm": [-1]}], "rewards": [0, 1]}"#;
+    let read_one = |line: &str| read(line.replace('\n', " ").as_bytes()).unwrap().remove(0);
+    let episode = read_one(columns);
+    assert_eq!(episode.state_names, ["goal.at.0", "goal.at.1", "goal.y", "speed"]);
+    assert_eq!(episode.observations, [1.0, 2.0, 3.0, 0.5, 5.0, 6.0, 4.0, 0.7]);
+    let arm = Actions::Continuous { values: vec![1.0, -1.0], dim: 1 };
+    assert_eq!(episode.actions.parts(), [("arm", &arm), ("grip", &Actions::Discrete(vec![0, 1]))]);
+    assert_eq!(read_one(steps), episode);
+}
+
+#[test]
+fn what_is_written_reads_the_same() {
+    let parts = [
+        ("arm".to_string(), Actions::Continuous { values: vec![0.1, -1.0, 1e-20, 3.0], dim: 2 }),
+        ("key.00".to_string(), Actions::Discrete(vec![4, 5])),
+        ("key.01".to_string(), Actions::Discrete(vec![0, u32::MAX])),
+    ];
+    let named = Episode {
+        observations: vec![0.1, f32::MAX, 16_777_217.0, f32::MIN_POSITIVE],
+        state_dim: 2,
+        state_names: vec!["z".into(), "a".into()],
+        actions: Actions::Parts(parts.into()),
+        rewards: vec![0.3, -0.7],
+        end: End::TimeLimit,
+    };
+    let plain = Episode {
+        state_names: vec![],
+        actions: Actions::Continuous { values: vec![1.0, 2.0], dim: 1 },
+        end: End::Terminated,
+        ..named.clone()
+    };
+    let episodes = vec![named, plain];
+    let mut lines = vec![];
+    write(&mut lines, &episodes).unwrap();
+    assert_eq!(read(&lines).unwrap(), episodes);
+    let broken = Episode { rewards: vec![f32::NAN, 0.0], ..episodes[1].clone() };
+    let error = write(&mut lines, &[broken]).unwrap_err().to_string();
+    assert_eq!(error, "rewards at step 0 is NaN; it must be finite");
+}
+
+#[test]
+fn errors_carry_the_line() {
+    let cases = [
+        ("{", "line 3: column 1: EOF while parsing"),
+        ("[]", "line 3: column"),
+        (
+            r#"{"observations": [[1]], "actions": [0], "rewards": [0], "colour": 1}"#,
+            "line 3: column 64: unknown field",
+        ),
+        (r#"{"observations": [[1]], "actions": [0]}"#, "line 3: column 39: missing field `rewards`"),
+        (
+            r#"{"observations": [[1], [1, 2]], "actions": [0, 0], "rewards": [0, 0]}"#,
+            "line 3: column 30: observations at step 1 has 2 numbers; at step 0 it has 1",
+        ),
+        (
+            r#"{"observations": [{"x": 1}, {"y": 1}], "actions": [0, 0], "rewards": [0, 0]}"#,
+            "line 3: column 35: observations.y is there at step 1; at step 0 it is not",
+        ),
+        (
+            r#"{"observations": [[{"x": 1}]], "actions": [0], "rewards": [0]}"#,
+            "line 3: column 20: an object in a list",
+        ),
+        (
+            r#"{"observations": {"a": {"b": [1]}, "a.b": [1]}, "actions": [0], "rewards": [0]}"#,
+            "line 3: column 46: observations.a.b is there twice",
+        ),
+        (
+            r#"{"observations": [[1]], "actions": [-1], "rewards": [0]}"#,
+            "line 3: actions at step 0 is -1; it must be a number from 0 to 4294967295",
+        ),
+        (
+            r#"{"observations": [[1]], "actions": ["left"], "rewards": [0]}"#,
+            "line 3: column 42: invalid type: string \"left\", expected actions as a number",
+        ),
+        (
+            r#"{"observations": [[1]], "actions": [0, 1], "rewards": [0]}"#,
+            "line 3: actions must have 1 rows, as observations has; found 2",
+        ),
+        (
+            r#"{"observations": [[1e99]], "actions": [0], "rewards": [0]}"#,
+            "line 3: observations at step 0 is inf; it must be finite",
+        ),
+        (
+            r#"{"observations": [[1, 2]], "state_names": ["x"], "actions": [0], "rewards": [0]}"#,
+            "line 3: 1 state_names; observations have 2 numbers a step",
+        ),
+        (
+            r#"{"observations": {"x": [1]}, "state_names": ["x"], "actions": [0], "rewards": [0]}"#,
+            "line 3: state_names are for observations that are lists",
+        ),
+        (
+            r#"{"observations": {"x": [1], "y": [1, 2]}, "actions": [0], "rewards": [0]}"#,
+            "line 3: observations.y must have 1 rows, as observations.x has; found 2",
+        ),
+        (
+            r#"{"observations": [], "actions": [], "rewards": []}"#,
+            "line 3: rewards must have at least one step; found none",
+        ),
+        (r#"{"observations": {}, "actions": [0], "rewards": [0]}"#, "line 3: no column for states"),
+        (
+            r#"{"observations": [[], []], "actions": [0, 0], "rewards": [0, 0]}"#,
+            "line 3: actions must have 0 rows, as observations has; found 2",
+        ),
+        (
+            r#"{"observations": [{"x": 1, "x": 2}], "actions": [0], "rewards": [0]}"#,
+            "line 3: column 33: observations.x is there twice",
+        ),
+        (
+            r#"{"observations": [{"a": {"b": [1]}, "a.b": [1]}], "actions": [0], "rewards": [0]}"#,
+            "line 3: column 44: observations.a.b is there twice",
+        ),
+    ];
+    for (line, expected) in cases {
+        let file = format!("{DISCRETE}\n\n{line}\n");
+        let found = read(file.as_bytes()).unwrap_err().to_string();
+        assert!(found.starts_with(expected), "{found:?} should start with {expected:?}");
+    }
+    assert_eq!(read(b" \n\n"), Err(TrajectoryError::Empty));
+    let nested = format!("{{\"observations\": {}", "[".repeat(100_000));
+    assert!(read(nested.as_bytes()).is_err());
+}

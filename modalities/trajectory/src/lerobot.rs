@@ -1,0 +1,155 @@
+//! Data sets in LeRobot's layout, versions 2 and 3: `meta/info.json` beside Parquet files in `data/`.
+//!
+//! A file holds one episode (`data/chunk-000/episode_000000.parquet`) or many (`data/chunk-000/file-000.parquet`); the
+//! columns tell which. [`parquet`](crate::parquet) reads them; the description adds names and what there should be.
+
+use crate::{TrajectoryError, parquet};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Where the description lies in a data set's folder.
+pub const INFO: &str = "meta/info.json";
+
+/// What `meta/info.json` says of a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Info {
+    /// The layout's version, such as `v2.1`.
+    pub version: String,
+    /// How many episodes there should be.
+    pub episodes: usize,
+    /// How many steps there should be.
+    pub steps: usize,
+    /// The folder of the Parquet files.
+    folder: String,
+    /// What each number of a feature is, where the description says so.
+    names: BTreeMap<String, Vec<String>>,
+    /// Features that lie in video files, which are not read.
+    videos: Vec<String>,
+}
+
+/// What is read of the description; it says more, and later versions may say yet more.
+#[derive(Deserialize)]
+struct Described {
+    codebase_version: String,
+    total_episodes: usize,
+    total_frames: usize,
+    data_path: String,
+    features: BTreeMap<String, Feature>,
+}
+
+#[derive(Deserialize)]
+struct Feature {
+    dtype: String,
+    #[serde(default)]
+    names: Value,
+}
+
+impl Info {
+    /// Reads `meta/info.json`.
+    ///
+    /// # Errors
+    /// [`TrajectoryError::Description`] where it is no description, or of a version before 2.
+    pub fn parse(bytes: &[u8]) -> Result<Self, TrajectoryError> {
+        let refuse = |problem| TrajectoryError::Description { file: INFO, problem };
+        let described: Described = serde_json::from_slice(bytes).map_err(|e| refuse(e.to_string()))?;
+        let version = described.codebase_version;
+        if !version.starts_with("v2") && !version.starts_with("v3") {
+            return Err(refuse(format!("codebase_version is {version:?}; v2 and v3 are read")));
+        }
+        let (folder, _) = described.data_path.split_once('/').unwrap_or((&described.data_path, ""));
+        let video = |(name, feature): (&String, &Feature)| (feature.dtype == "video").then(|| name.clone());
+        Ok(Self {
+            version,
+            episodes: described.total_episodes,
+            steps: described.total_frames,
+            folder: folder.to_string(),
+            videos: described.features.iter().filter_map(video).collect(),
+            names: described.features.iter().map(|(name, f)| (name.clone(), texts(&f.names))).collect(),
+        })
+    }
+
+    /// Whether a file of the data set's folder holds episodes.
+    pub fn is_data(&self, path: &str) -> bool {
+        let inside = path.strip_prefix(&self.folder).is_some_and(|rest| rest.starts_with('/'));
+        inside && path.ends_with(".parquet")
+    }
+
+    /// The features in video files, and why they are not read.
+    pub fn skipped(&self) -> Vec<(String, &'static str)> {
+        self.videos.iter().map(|name| (name.clone(), "videos are not read")).collect()
+    }
+
+    /// Reads one of the data set's Parquet files.
+    ///
+    /// # Errors
+    /// Those of [`parquet::read`].
+    pub fn read(&self, bytes: &[u8]) -> Result<parquet::Read, TrajectoryError> {
+        parquet::read_named(bytes, &self.names)
+    }
+
+    /// Checks that all files together hold what the description promises.
+    ///
+    /// # Errors
+    /// [`TrajectoryError::Description`] with both numbers.
+    pub fn check(&self, episodes: usize, steps: usize) -> Result<(), TrajectoryError> {
+        if (episodes, steps) == (self.episodes, self.steps) {
+            return Ok(());
+        }
+        let problem = format!(
+            "promises {} episodes of {} steps together; the files hold {episodes} of {steps}",
+            self.episodes, self.steps
+        );
+        Err(TrajectoryError::Description { file: INFO, problem })
+    }
+}
+
+/// The texts of a list, or of the lists of an object one after the other.
+fn texts(names: &Value) -> Vec<String> {
+    match names {
+        Value::Array(names) => names.iter().filter_map(|name| Some(name.as_str()?.to_string())).collect(),
+        Value::Object(groups) => groups.values().flat_map(texts).collect(),
+        _ => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INFO: &str = r#"{"codebase_version": "v2.1", "robot_type": "arm", "total_episodes": 3, "total_frames": 60,
+        "fps": 10, "splits": {"train": "0:3"},
+        "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+        "features": {
+            "observation.state": {"dtype": "float32", "shape": [2], "names": {"motors": ["pan", "lift"]}},
+            "action": {"dtype": "float32", "shape": [2], "names": ["pan", "lift"]},
+            "observation.images.top": {"dtype": "video", "shape": [48, 64, 3], "names": ["height", "width", "channel"]},
+            "timestamp": {"dtype": "float32", "shape": [1], "names": null}}}"#;
+
+    #[test]
+    fn a_description_names_files_numbers_and_videos() {
+        let info = Info::parse(INFO.as_bytes()).unwrap();
+        assert_eq!((info.version.as_str(), info.episodes, info.steps), ("v2.1", 3, 60));
+        assert!(info.is_data("data/chunk-000/episode_000000.parquet"));
+        for other in ["meta/episodes/chunk-000/file-000.parquet", "data/readme.md", "database/a.parquet"] {
+            assert!(!info.is_data(other), "{other}");
+        }
+        assert_eq!(info.names["observation.state"], ["pan", "lift"]);
+        assert_eq!(info.skipped(), [("observation.images.top".to_string(), "videos are not read")]);
+        assert_eq!(info.check(3, 60), Ok(()));
+        assert_eq!(
+            info.check(2, 40).unwrap_err().to_string(),
+            "meta/info.json: promises 3 episodes of 60 steps together; the files hold 2 of 40"
+        );
+    }
+
+    #[test]
+    fn what_is_no_description_is_refused() {
+        let error = |text: &str| Info::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(error("{}").starts_with("meta/info.json: missing field `codebase_version`"));
+        assert_eq!(
+            error(&INFO.replace("v2.1", "v1.6")),
+            "meta/info.json: codebase_version is \"v1.6\"; v2 and v3 are read"
+        );
+    }
+}

@@ -1,0 +1,256 @@
+//! Steps as named columns, which most files hold: from the columns' names to episodes.
+
+mod names;
+mod parts;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use names::{Role, role};
+
+use crate::{End, Episode, TrajectoryError};
+use std::collections::HashSet;
+
+/// One column: for each step the same count of numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// Numbers a step.
+    pub(crate) dim: usize,
+    /// Row-major `[steps, dim]`.
+    pub(crate) values: Vec<f64>,
+    /// True where they are whole numbers by their type or by the way they are written.
+    pub(crate) whole: bool,
+    /// `[dim]`: what each number is; empty where the file does not say.
+    pub(crate) elements: Vec<String>,
+}
+
+/// What steps earn where no column says so.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Rewards {
+    /// An error.
+    Needed,
+    /// Nothing: demonstrations have none.
+    ZeroWhereMissing,
+}
+
+/// The episodes of these columns; those without a role are not looked at.
+pub(crate) fn episodes(columns: Vec<Column>, rewards: Rewards) -> Result<Vec<Episode>, TrajectoryError> {
+    Table::new(columns)?.episodes(rewards)
+}
+
+/// The columns as one episode, whatever they say of where it begins and ends.
+pub(crate) fn episode(columns: Vec<Column>, end: Option<End>) -> Result<Episode, TrajectoryError> {
+    let mut table = Table::new(columns)?;
+    let steps = table.steps;
+    let flags = |role: Role| table.flags(&role);
+    let (terminated, truncated) = (flags(Role::Terminated)?, flags(Role::Truncated)?);
+    let last = |flag: &Option<Flag>| {
+        flag.as_ref().map(|flag| flag.only_at_the_end(0..steps)).transpose().map(|end| end.unwrap_or(false))
+    };
+    let said = End::of(last(&terminated)?, last(&truncated)?);
+    let states = table.states()?;
+    let episode = Episode {
+        observations: states.values,
+        state_dim: states.dim,
+        state_names: states.elements,
+        actions: table.actions()?,
+        rewards: table.rewards(Rewards::Needed)?,
+        end: end.unwrap_or(said),
+    };
+    episode.validate()?;
+    Ok(episode)
+}
+
+struct Table {
+    /// By role, in the columns' order.
+    columns: Vec<(Role, Column)>,
+    /// The names of all columns, for messages.
+    found: String,
+    steps: usize,
+}
+
+/// A truth value for each step.
+struct Flag {
+    name: String,
+    values: Vec<bool>,
+}
+
+impl Table {
+    fn new(columns: Vec<Column>) -> Result<Self, TrajectoryError> {
+        let found = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+        let columns: Vec<_> = columns.into_iter().map(|column| (role(&column.name), column)).collect();
+        let table = Self { columns, found, steps: 0 };
+        let (_, first) = table.first(|role| matches!(role, Role::State(_)), "states", "observations")?;
+        let (name, steps) = (first.name.clone(), first.rows());
+        for (_, column) in
+            table.columns.iter().filter(|(role, _)| !matches!(role, Role::Unknown | Role::Aside))
+        {
+            if column.rows() != steps {
+                return Err(TrajectoryError::Shape {
+                    array: column.name.clone(),
+                    expected: format!("{steps} rows, as {name} has"),
+                    found: column.rows().to_string(),
+                });
+            }
+        }
+        Ok(Self { steps, ..table })
+    }
+
+    fn first(
+        &self,
+        is: impl Fn(&Role) -> bool,
+        what: &'static str,
+        such_as: &'static str,
+    ) -> Result<&(Role, Column), TrajectoryError> {
+        let missing = || TrajectoryError::Missing { what, such_as, found: self.found.clone() };
+        self.columns.iter().find(|(role, _)| is(role)).ok_or_else(missing)
+    }
+
+    fn episodes(mut self, rewards: Rewards) -> Result<Vec<Episode>, TrajectoryError> {
+        let starts = self.starts()?;
+        let (terminated, truncated) = (self.flags(&Role::Terminated)?, self.flags(&Role::Truncated)?);
+        self.check_steps(&starts)?;
+        let (states, actions, rewards) = (self.states()?, self.actions()?, self.rewards(rewards)?);
+        if starts.is_empty() {
+            return Err(TrajectoryError::Empty);
+        }
+        let ends = starts.iter().skip(1).copied().chain([self.steps]);
+        let episode = |(e, (start, end)): (usize, (usize, usize))| {
+            let last = |flag: &Option<Flag>| match flag {
+                Some(flag) => flag.only_at_the_end(start..end),
+                None => Ok(false),
+            };
+            let episode = Episode {
+                observations: states.values[start * states.dim..end * states.dim].to_vec(),
+                state_dim: states.dim,
+                state_names: states.elements.clone(),
+                actions: actions.slice(start..end),
+                rewards: rewards[start..end].to_vec(),
+                end: End::of(last(&terminated)?, last(&truncated)?),
+            };
+            episode.validate().map_err(|error| error.in_episode(e))?;
+            Ok(episode)
+        };
+        starts.iter().copied().zip(ends).enumerate().map(episode).collect()
+    }
+
+    /// The first step of each episode: where a column says so, where the episode's number changes, else behind
+    /// each step that ends one.
+    fn starts(&self) -> Result<Vec<usize>, TrajectoryError> {
+        if let Some(starts) = self.flags(&Role::Start)? {
+            if let Some(false) = starts.values.first() {
+                return Err(TrajectoryError::value(&starts.name, 0, "1 at the first step", 0.0));
+            }
+            return Ok((0..self.steps).filter(|&step| starts.values[step]).collect());
+        }
+        if let Some(number) = self.only(&Role::Episode)? {
+            let mut seen = HashSet::new();
+            let mut starts = vec![];
+            for (step, value) in number.values.iter().enumerate() {
+                if step > 0 && *value == number.values[step - 1] {
+                    continue;
+                }
+                if !seen.insert(value.to_bits()) {
+                    let expected = "one that did not come before: an episode's steps stand together";
+                    return Err(TrajectoryError::value(&number.name, step, expected, *value));
+                }
+                starts.push(step);
+            }
+            return Ok(starts);
+        }
+        let flags = [Role::Terminated, Role::Truncated, Role::Done].map(|role| self.flags(&role));
+        let flags = flags.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let flags: Vec<Flag> = flags.into_iter().flatten().collect();
+        if flags.is_empty() {
+            let (what, such_as) = ("where episodes begin or end", "episode_starts");
+            return Err(TrajectoryError::Missing { what, such_as, found: self.found.clone() });
+        }
+        let over = |step: usize| flags.iter().any(|flag| flag.values[step]);
+        Ok((0..self.steps).filter(|&step| step == 0 || over(step - 1)).collect())
+    }
+
+    /// A column of step numbers must count each episode from 0.
+    fn check_steps(&self, starts: &[usize]) -> Result<(), TrajectoryError> {
+        let Some(count) = self.only(&Role::Step)? else { return Ok(()) };
+        let mut start = 0;
+        for (step, &value) in count.values.iter().enumerate() {
+            if starts.binary_search(&step).is_ok() {
+                start = step;
+            }
+            if value != (step - start) as f64 {
+                let expected = format!("{}, the steps since the episode began", step - start);
+                return Err(TrajectoryError::value(&count.name, step, expected, value));
+            }
+        }
+        Ok(())
+    }
+
+    /// The column of this role, which has one number a step.
+    fn only(&self, wanted: &Role) -> Result<Option<&Column>, TrajectoryError> {
+        let mut of_role = self.columns.iter().filter(|(role, _)| role == wanted);
+        let Some((_, column)) = of_role.next() else { return Ok(None) };
+        if let Some((_, other)) = of_role.next() {
+            let (one, other) = (&column.name, &other.name);
+            return Err(TrajectoryError::Columns(format!(
+                "columns {one:?} and {other:?} say the same thing"
+            )));
+        }
+        if column.dim != 1 {
+            let (expected, found) = ("one number a step".into(), column.dim.to_string());
+            return Err(TrajectoryError::Shape { array: column.name.clone(), expected, found });
+        }
+        Ok(Some(column))
+    }
+
+    fn flags(&self, role: &Role) -> Result<Option<Flag>, TrajectoryError> {
+        let Some(column) = self.only(role)? else { return Ok(None) };
+        let flag = |(step, &value): (usize, &f64)| match value {
+            0.0 => Ok(false),
+            1.0 => Ok(true),
+            found => Err(TrajectoryError::value(&column.name, step, "0 or 1", found)),
+        };
+        let values = column.values.iter().enumerate().map(flag).collect::<Result<_, _>>()?;
+        Ok(Some(Flag { name: column.name.clone(), values }))
+    }
+
+    fn rewards(&self, rewards: Rewards) -> Result<Vec<f32>, TrajectoryError> {
+        match self.only(&Role::Reward)? {
+            Some(column) => Ok(column.values.iter().map(|&value| value as f32).collect()),
+            None if rewards == Rewards::ZeroWhereMissing => Ok(vec![0.0; self.steps]),
+            None => {
+                let found = self.found.clone();
+                Err(TrajectoryError::Missing { what: "rewards", such_as: "rewards", found })
+            }
+        }
+    }
+}
+
+impl Column {
+    pub(crate) fn rows(&self) -> usize {
+        self.values.len().checked_div(self.dim).unwrap_or(0)
+    }
+}
+
+impl Flag {
+    /// Whether it is set at the last step, before which it must not be.
+    fn only_at_the_end(&self, steps: std::ops::Range<usize>) -> Result<bool, TrajectoryError> {
+        let Some(last) = steps.end.checked_sub(1) else { return Ok(false) };
+        match (steps.start..last).find(|&step| self.values[step]) {
+            None => Ok(self.values[last]),
+            Some(step) => {
+                Err(TrajectoryError::value(&self.name, step, "0 before an episode's last step", 1.0))
+            }
+        }
+    }
+}
+
+impl End {
+    /// The end that two flags tell; where both are set the environment's word counts.
+    pub(crate) fn of(terminated: bool, truncated: bool) -> Self {
+        match (terminated, truncated) {
+            (true, _) => Self::Terminated,
+            (false, true) => Self::TimeLimit,
+            (false, false) => Self::Unknown,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! States and actions in parts: from several columns to one array, or to an action of several parts.
+
+use super::{Column, Role, Table};
+use crate::{Actions, TrajectoryError};
+use std::collections::{BTreeMap, HashSet};
+
+/// States of all steps.
+pub(super) struct States {
+    pub(super) values: Vec<f32>,
+    pub(super) dim: usize,
+    pub(super) elements: Vec<String>,
+}
+
+impl Table {
+    /// Takes the columns of states out, side by side.
+    pub(super) fn states(&mut self) -> Result<States, TrajectoryError> {
+        let columns = self.take(|role| match role {
+            Role::State(part) => Some(part.clone()),
+            _ => None,
+        })?;
+        let anonymous =
+            matches!(&columns[..], [(part, column)] if part.is_empty() && column.elements.is_empty());
+        let elements = match anonymous {
+            true => vec![],
+            false => columns.iter().flat_map(|(part, column)| column.element_names(part)).collect(),
+        };
+        let dim = columns.iter().map(|(_, column)| column.dim).sum();
+        Ok(States { values: side_by_side(columns, self.steps), dim, elements })
+    }
+
+    /// Takes the columns of actions out: numbers, a choice, or parts that are told apart by the first word of the
+    /// columns' names. Numbers alone are one action, whatever their names.
+    pub(super) fn actions(&mut self) -> Result<Actions, TrajectoryError> {
+        self.first(|role| matches!(role, Role::Action(_)), "actions", "actions")?;
+        let columns = self.take(|role| match role {
+            Role::Action(part) => Some(part.clone()),
+            _ => None,
+        })?;
+        if columns.iter().all(|(_, column)| !column.whole) {
+            let dim = columns.iter().map(|(_, column)| column.dim).sum();
+            return Ok(Actions::Continuous { values: side_by_side(columns, self.steps), dim });
+        }
+        let mut parts: BTreeMap<String, Vec<(String, Column)>> = BTreeMap::new();
+        for (name, column) in columns {
+            let part = name.split('.').next().unwrap_or_default().to_string();
+            parts.entry(part).or_default().push((name, column));
+        }
+        let mut actions = BTreeMap::new();
+        for (name, columns) in parts {
+            match columns.iter().all(|(_, column)| column.whole) {
+                true => columns.iter().try_for_each(|(name, column)| choices(name, column, &mut actions))?,
+                false => {
+                    let dim = columns.iter().map(|(_, column)| column.dim).sum();
+                    let values = side_by_side(columns, self.steps);
+                    actions.insert(name, Actions::Continuous { values, dim });
+                }
+            }
+        }
+        match actions.remove("") {
+            Some(only) => Ok(only),
+            None => Ok(Actions::Parts(actions)),
+        }
+    }
+
+    /// Takes columns out by their role, with the names of their parts. A whole and parts of it do not go together.
+    fn take(
+        &mut self,
+        part: impl Fn(&Role) -> Option<String>,
+    ) -> Result<Vec<(String, Column)>, TrajectoryError> {
+        let (mut taken, mut left) = (vec![], vec![]);
+        for (role, column) in std::mem::take(&mut self.columns) {
+            match part(&role) {
+                Some(part) => taken.push((part, column)),
+                None => left.push((role, column)),
+            }
+        }
+        self.columns = left;
+        let mut seen = HashSet::new();
+        let again = taken.iter().find(|(part, _)| part.is_empty() && taken.len() > 1 || !seen.insert(part));
+        if let Some((_, column)) = again {
+            let others = taken.iter().map(|(_, column)| column.name.as_str()).collect::<Vec<_>>().join(", ");
+            let problem = format!("column {:?} cannot stand beside the others of {others}", column.name);
+            return Err(TrajectoryError::Columns(problem));
+        }
+        Ok(taken)
+    }
+}
+
+impl Column {
+    /// What each number is called, the column being part `part` of something.
+    fn element_names(&self, part: &str) -> Vec<String> {
+        let joined = |element: &str| match part {
+            "" => element.to_string(),
+            part => format!("{part}.{element}"),
+        };
+        match (&self.elements[..], self.dim) {
+            ([], 1) => vec![part.to_string()],
+            ([], dim) => (0..dim).map(|i| joined(&i.to_string())).collect(),
+            (elements, _) => elements.iter().map(|element| joined(element)).collect(),
+        }
+    }
+}
+
+/// Columns of the same steps as one row-major array.
+fn side_by_side(columns: Vec<(String, Column)>, steps: usize) -> Vec<f32> {
+    if let [(_, column)] = &columns[..] {
+        return column.values.iter().map(|&value| value as f32).collect();
+    }
+    let mut values = Vec::with_capacity(columns.iter().map(|(_, column)| column.values.len()).sum());
+    for step in 0..steps {
+        for (_, column) in &columns {
+            let row = &column.values[step * column.dim..(step + 1) * column.dim];
+            values.extend(row.iter().map(|&value| value as f32));
+        }
+    }
+    values
+}
+
+/// A column of whole numbers as one choice, or as one for each number of a step.
+fn choices(
+    name: &str,
+    column: &Column,
+    parts: &mut BTreeMap<String, Actions>,
+) -> Result<(), TrajectoryError> {
+    let id = |(step, value): (usize, f64)| match (0.0..=f64::from(u32::MAX)).contains(&value) {
+        true => Ok(value as u32),
+        false => {
+            let expected = format!("a number from 0 to {}", u32::MAX);
+            Err(TrajectoryError::value(&column.name, step, expected, value))
+        }
+    };
+    let width = column.dim.saturating_sub(1).to_string().len();
+    for i in 0..column.dim {
+        let of_part = column.values.iter().copied().skip(i).step_by(column.dim);
+        let ids = of_part.enumerate().map(id).collect::<Result<_, _>>()?;
+        let part = match (name, column.dim) {
+            (name, 1) => name.to_string(),
+            // Names of one width sort as the numbers do.
+            ("", _) => format!("{i:0width$}"),
+            (name, _) => format!("{name}.{i:0width$}"),
+        };
+        parts.insert(part, Actions::Discrete(ids));
+    }
+    Ok(())
+}

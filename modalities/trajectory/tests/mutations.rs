@@ -1,0 +1,125 @@
+//! Damaged files of each format: refused or read as episodes, within a stated amount of memory.
+
+mod written;
+
+use smalti_mutation::{Bound, Counting, survives};
+use smalti_trajectory::lerobot::Info;
+use smalti_trajectory::{Episode, TrajectoryError, csv, jsonl, npz, parquet};
+use std::io::{Cursor, Write};
+use written::{Column, lerobot};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What was read must be episodes.
+fn checked(read: Result<Vec<Episode>, TrajectoryError>) -> Result<(), TrajectoryError> {
+    for episode in read? {
+        assert_eq!(episode.validate(), Ok(()));
+    }
+    Ok(())
+}
+
+const LINES: [&str; 2] = [
+    r#"{"observations": [[0.5, 2], [1, 3]], "actions": [0, 3], "rewards": [1, 1.5], "terminated": true}
+{"observations": [[0.25, 2]], "state_names": ["x", "v"], "actions": [[1]], "rewards": [-1], "truncated": true}
+"#,
+    r#"{"observations": [{"goal": [1, 2], "at": 3}, {"goal": [1, 2], "at": 4}], "actions": [0, 1], "rewards": [0, 1]}
+{"observations": {"at": [3, 4], "goal": [[1], [2]]}, "actions": {"arm": [[0.5], [1]], "grip": [0, 1]}, "rewards": [0, 1]}
+"#,
+];
+
+const TABLES: [&str; 2] = [
+    "episode,step,obs.x,obs.v,action,reward,terminated,truncated\n\
+     4,0,0.5,2,1,1.0,0,0\n4,1,1e-3,3,0,1.5,true,0\n7,0,1,4,2,-1,0,1\n",
+    "\"obs\",action.arm.0,action.arm.1,action.grip,reward,done\n0.5,1,2.5,0,1,0\n0.25,1,0.5,1,1,1\n",
+];
+
+/// An archive of arrays of 30 steps in two layouts.
+fn archive(d4rl: bool, packed: bool) -> Vec<u8> {
+    let array = |descr: &str, shape: &str, elements: Vec<u8>| {
+        let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+        header.extend(std::iter::repeat_n(' ', 117 - header.len()));
+        header.push('\n');
+        [b"\x93NUMPY\x01\x00", &118_u16.to_le_bytes()[..], header.as_bytes(), &elements].concat()
+    };
+    let floats = |n: usize| (0..n).flat_map(|i| (i as f32 * 0.1).to_le_bytes()).collect::<Vec<u8>>();
+    let flags = |at: usize| (0..30).map(|step| u8::from(step % 10 == at)).collect::<Vec<u8>>();
+    let mut arrays = vec![
+        (if d4rl { "observations" } else { "obs" }, array("<f4", "(30, 3)", floats(90))),
+        ("rewards", array("<f4", "(30,)", floats(30))),
+        ("terminals", array("|b1", "(30,)", flags(9))),
+    ];
+    match d4rl {
+        true => arrays.extend([
+            ("actions", array("<f4", "(30, 2)", floats(60))),
+            ("timeouts", array("|b1", "(30,)", flags(9))),
+        ]),
+        false => arrays.extend([
+            ("actions", array("|u1", "(30, 1)", (0..30).collect())),
+            ("episode_starts", array("|b1", "(30,)", flags(0))),
+        ]),
+    }
+    let method = if packed { zip::CompressionMethod::Deflated } else { zip::CompressionMethod::Stored };
+    let options = zip::write::SimpleFileOptions::default().compression_method(method);
+    let mut writer = zip::ZipWriter::new(Cursor::new(vec![]));
+    for (name, bytes) in arrays {
+        writer.start_file(format!("{name}.npy"), options).unwrap();
+        writer.write_all(&bytes).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+/// 1 MiB, and 64 bytes for each of the file: a digit and a comma become a number of 8 bytes, twice.
+#[test]
+fn json_lines() {
+    let good = LINES.map(|lines| lines.as_bytes().to_vec());
+    survives("JSON lines", &good, Bound::bytes(1 << 20).and_of_file(64), |bytes| checked(jsonl::read(bytes)));
+}
+
+/// 1 MiB, and 64 bytes for each of the file, as in JSON lines.
+#[test]
+fn comma_separated_values() {
+    let good = TABLES.map(|table| table.as_bytes().to_vec());
+    survives("CSV", &good, Bound::bytes(1 << 20).and_of_file(64), |bytes| checked(csv::read(bytes)));
+}
+
+/// 4 MiB, and 32 KiB for each byte: Deflate packs a thousand into one, and a truth value becomes 8 bytes and more.
+#[test]
+fn npz_archives() {
+    let good = [(false, false), (false, true), (true, false), (true, true)]
+        .map(|(d4rl, packed)| archive(d4rl, packed));
+    survives("npz", &good, Bound::bytes(4 << 20).and_of_file(32 << 10), |bytes| checked(npz::read(bytes)));
+}
+
+/// 64 MiB, and 4 KiB for each byte: what a page may unpack to, and what so many numbers take.
+#[test]
+fn parquet_files() {
+    let mut choices = lerobot();
+    choices[2] = ("action", Column::Integers(vec![0, 1, 0, 2, 1]));
+    choices[6] = ("reward", Column::Gaps([1.0, 0.0, 2.0, 0.0, 0.25].map(Some).to_vec()));
+    choices.retain(|(name, _)| *name != "observation.pixels");
+    let good = [
+        written::parquet(&lerobot(), 100, false),
+        written::parquet(&lerobot(), 3, true),
+        written::parquet(&choices, 100, true),
+    ];
+    // A panic of the decoder is an error here; thousands of its messages would hide those of other tests.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panic.location().is_some_and(|place| place.file().contains("/parquet-")) {
+            usual(panic);
+        }
+    }));
+    let bound = Bound::bytes(64 << 20).and_of_file(4 << 10);
+    survives("Parquet", &good, bound, |bytes| checked(parquet::read(bytes).map(|read| read.episodes)));
+}
+
+/// 1 MiB, and 64 bytes for each of the file.
+#[test]
+fn lerobot_descriptions() {
+    let good = br#"{"codebase_version": "v2.1", "total_episodes": 3, "total_frames": 60, "fps": 10,
+        "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+        "features": {"observation.state": {"dtype": "float32", "shape": [2], "names": {"motors": ["pan", "lift"]}},
+        "observation.images.top": {"dtype": "video", "shape": [48, 64, 3], "names": null}}}"#;
+    survives("meta/info.json", &[good.to_vec()], Bound::bytes(1 << 20).and_of_file(64), Info::parse);
+}

@@ -1,0 +1,86 @@
+//! Parquet files in LeRobot's layout.
+
+mod written;
+
+use smalti_trajectory::lerobot::Info;
+use smalti_trajectory::parquet::read;
+use smalti_trajectory::{Actions, End, Episode};
+use written::{Column, lerobot, parquet as file};
+
+/// LeRobot's columns with one replaced or, where there is none, without it.
+fn with(name: &'static str, column: Option<Column>) -> Vec<(&'static str, Column)> {
+    let others = lerobot().into_iter().filter(|(other, _)| *other != name);
+    others.chain(column.map(|column| (name, column))).collect()
+}
+
+fn error(columns: &[(&str, Column)]) -> String {
+    read(&file(columns, 3, false)).unwrap_err().to_string()
+}
+
+#[test]
+fn lerobots_columns_are_episodes() {
+    for (rows_of_group, zstd) in [(2, false), (3, true), (100, true)] {
+        let read = read(&file(&lerobot(), rows_of_group, zstd)).unwrap();
+        assert_eq!(
+            read.episodes[0],
+            Episode {
+                observations: vec![0.0, 0.1, 1.0, 1.1, 2.0, 2.1],
+                state_dim: 2,
+                state_names: vec!["state.0".into(), "state.1".into()],
+                actions: Actions::Continuous { values: vec![0.5, -0.5, 1.5], dim: 1 },
+                rewards: vec![1.0, 0.0, 2.0],
+                end: End::Unknown,
+            }
+        );
+        assert_eq!(read.episodes.len(), 2);
+        let skipped: Vec<&str> = read.skipped.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(skipped, ["observation.pixels.bytes", "language.bytes"]);
+    }
+}
+
+#[test]
+fn a_description_names_the_numbers() {
+    let info = r#"{"codebase_version": "v3.0", "total_episodes": 2, "total_frames": 5,
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "features": {"observation.state": {"dtype": "float32", "names": ["pan", "lift"]}}}"#;
+    let info = Info::parse(info.as_bytes()).unwrap();
+    let read = info.read(&file(&lerobot(), 5, false)).unwrap();
+    assert_eq!(read.episodes[1].state_names, ["state.pan", "state.lift"]);
+}
+
+#[test]
+fn integers_are_choices_and_demonstrations_earn_nothing() {
+    let mut columns = with("action", Some(Column::Integers(vec![0, 1, 0, 2, 1])));
+    columns.retain(|(name, _)| *name != "next.reward");
+    let read = read(&file(&columns, 5, false)).unwrap();
+    assert_eq!(read.episodes[1].actions, Actions::Discrete(vec![2, 1]));
+    assert_eq!(read.episodes[1].rewards, [0.0; 2]);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let missing = error(&with("action", None));
+    assert!(
+        missing.starts_with("no column for actions (such as \"actions\"); found: observation.state"),
+        "{missing}"
+    );
+    let ragged = [1, 1, 1, 2, 1].map(|numbers| vec![0.0; numbers]);
+    assert_eq!(
+        error(&with("observation.state", Some(Column::Lists(ragged.to_vec())))),
+        "Parquet: observation.state: row 3 has 2 numbers; row 0 has 1"
+    );
+    let gaps = vec![Some(0.0), None, Some(0.0), Some(0.0), None];
+    assert_eq!(
+        error(&with("next.reward", Some(Column::Gaps(gaps)))),
+        "Parquet: next.reward: a number is missing in rows 0 to 2"
+    );
+    assert_eq!(
+        error(&with("frame_index", Some(Column::Integers(vec![0, 1, 3, 0, 1])))),
+        "frame_index at step 2 is 3; it must be 2, the steps since the episode began"
+    );
+    let whole = file(&lerobot(), 3, false);
+    for end in [4, 40, whole.len() / 2, whole.len() - 1] {
+        let error = read(&whole[..end]).unwrap_err().to_string();
+        assert!(error.starts_with("Parquet: "), "{end} bytes: {error}");
+    }
+}

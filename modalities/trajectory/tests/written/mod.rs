@@ -1,0 +1,119 @@
+//! Files that tests read, written here.
+
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::ByteArray;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use std::sync::Arc;
+
+/// What a column holds, a row for each step.
+#[derive(Clone)]
+pub enum Column {
+    Floats(Vec<f32>),
+    Gaps(Vec<Option<f32>>),
+    /// Lists of numbers.
+    Lists(Vec<Vec<f32>>),
+    Integers(Vec<i64>),
+    Flags(Vec<bool>),
+    Bytes(Vec<Vec<u8>>),
+}
+
+impl Column {
+    fn len(&self) -> usize {
+        match self {
+            Self::Floats(values) => values.len(),
+            Self::Gaps(values) => values.len(),
+            Self::Lists(values) => values.len(),
+            Self::Integers(values) => values.len(),
+            Self::Flags(values) => values.len(),
+            Self::Bytes(values) => values.len(),
+        }
+    }
+
+    fn schema(&self, name: &str) -> String {
+        match self {
+            Self::Floats(_) => format!("required float {name};"),
+            Self::Gaps(_) => format!("optional float {name};"),
+            Self::Lists(_) => {
+                format!(
+                    "optional group {name} (LIST) {{ repeated group list {{ optional float element; }} }}"
+                )
+            }
+            Self::Integers(_) => format!("required int64 {name};"),
+            Self::Flags(_) => format!("required boolean {name};"),
+            Self::Bytes(_) => format!("required group {name} {{ required binary bytes; }}"),
+        }
+    }
+
+    fn write(&self, writer: &mut ColumnWriter, rows: std::ops::Range<usize>) {
+        let written = match (self, writer) {
+            (Self::Floats(values), ColumnWriter::FloatColumnWriter(w)) => {
+                w.write_batch(&values[rows], None, None)
+            }
+            (Self::Integers(values), ColumnWriter::Int64ColumnWriter(w)) => {
+                w.write_batch(&values[rows], None, None)
+            }
+            (Self::Flags(values), ColumnWriter::BoolColumnWriter(w)) => {
+                w.write_batch(&values[rows], None, None)
+            }
+            (Self::Bytes(values), ColumnWriter::ByteArrayColumnWriter(w)) => {
+                let values: Vec<ByteArray> = values[rows].iter().map(|value| value.clone().into()).collect();
+                w.write_batch(&values, None, None)
+            }
+            (Self::Gaps(values), ColumnWriter::FloatColumnWriter(w)) => {
+                let there: Vec<i16> = values[rows.clone()].iter().map(|v| i16::from(v.is_some())).collect();
+                let values: Vec<f32> = values[rows].iter().flatten().copied().collect();
+                w.write_batch(&values, Some(&there), None)
+            }
+            (Self::Lists(values), ColumnWriter::FloatColumnWriter(w)) => {
+                let rows = &values[rows];
+                let begins = rows.iter().flat_map(|row| (0..row.len()).map(|i| i16::from(i > 0)));
+                let values = rows.concat();
+                w.write_batch(&values, Some(&vec![3; values.len()]), Some(&begins.collect::<Vec<i16>>()))
+            }
+            _ => panic!("the schema says another type"),
+        };
+        written.unwrap();
+    }
+}
+
+/// A Parquet file of these columns, in groups of so many rows.
+pub fn parquet(columns: &[(&str, Column)], rows_of_group: usize, zstd: bool) -> Vec<u8> {
+    let fields: String = columns.iter().map(|(name, column)| column.schema(name)).collect();
+    let schema = Arc::new(parse_message_type(&format!("message steps {{ {fields} }}")).unwrap());
+    let compression = if zstd { Compression::ZSTD(ZstdLevel::default()) } else { Compression::SNAPPY };
+    let properties = Arc::new(WriterProperties::builder().set_compression(compression).build());
+    let mut bytes = vec![];
+    let mut file = SerializedFileWriter::new(&mut bytes, schema, properties).unwrap();
+    let rows = columns[0].1.len();
+    for start in (0..rows).step_by(rows_of_group) {
+        let mut group = file.next_row_group().unwrap();
+        for (_, column) in columns {
+            let mut writer = group.next_column().unwrap().unwrap();
+            column.write(writer.untyped(), start..rows.min(start + rows_of_group));
+            writer.close().unwrap();
+        }
+        group.close().unwrap();
+    }
+    file.close().unwrap();
+    bytes
+}
+
+/// Five steps of two episodes, as LeRobot writes them.
+pub fn lerobot() -> Vec<(&'static str, Column)> {
+    let states = (0..5).map(|step| vec![step as f32, step as f32 + 0.1]).collect();
+    let actions = [0.5, -0.5, 1.5, -1.5, 2.5].map(|action| vec![action]);
+    vec![
+        ("observation.state", Column::Lists(states)),
+        ("observation.pixels", Column::Bytes(vec![b"\x89PNG".to_vec(); 5])),
+        ("action", Column::Lists(actions.to_vec())),
+        ("timestamp", Column::Floats(vec![0.0, 0.1, 0.2, 0.0, 0.1])),
+        ("frame_index", Column::Integers(vec![0, 1, 2, 0, 1])),
+        ("episode_index", Column::Integers(vec![4, 4, 4, 5, 5])),
+        ("next.reward", Column::Floats(vec![1.0, 0.0, 2.0, 0.0, 0.25])),
+        ("next.done", Column::Flags(vec![false, false, true, false, true])),
+        ("language", Column::Bytes(vec![b"push".to_vec(); 5])),
+    ]
+}

@@ -1,0 +1,124 @@
+//! Logged episodes in every format and layout, read by the commands.
+#![cfg(feature = "trajectory")]
+
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn smalti(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_smalti")).args(args).output().unwrap()
+}
+
+/// What a command prints as JSON; it must succeed.
+fn json(args: &[&str]) -> Value {
+    let output = smalti(&[args, &["--json"]].concat());
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The first part of what `data check` finds.
+fn checked(path: &str) -> Value {
+    json(&["data", "check", path])["parts"][0].clone()
+}
+
+/// A file that another program wrote.
+fn data(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("modalities/trajectory/tests/data")
+        .join(name)
+        .display()
+        .to_string()
+}
+
+const TABLE: &str = "episode,obs.x,obs.v,action.arm,action.grip,reward,terminated,truncated\n\
+                     0,0,1,0.5,0,1,0,0\n0,1,1,0.25,2,1,1,0\n1,0,1,1,1,1,0,1\n";
+
+#[test]
+fn a_data_set_in_lerobots_layout() {
+    let part = checked(&data("lerobot"));
+    assert_eq!((&part["samples"], &part["found"]["steps"]), (&json!(2), &json!(7)));
+    assert_eq!(part["found"]["state"], json!(["state.pan", "state.lift"]));
+    assert_eq!(part["found"]["actions"], "continuous, 3 numbers");
+    let skipped: Vec<&str> =
+        part["skipped"].as_array().unwrap().iter().map(|s| s[0].as_str().unwrap()).collect();
+    assert_eq!(skipped, ["observation.image.bytes", "observation.image.path", "observation.images.top"]);
+
+    let tokens = json(&["tokenize", &data("lerobot"), "--context", "3", "--record", "1"]);
+    assert_eq!(
+        (&tokens["modality"], &tokens["records"], &tokens["tokens"]),
+        (&json!("trajectory"), &json!(3), &json!(9))
+    );
+}
+
+#[test]
+fn what_a_data_set_promises_must_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in ["meta/info.json", "data/chunk-000/episode_000001.parquet"] {
+        let to = folder.path().join(path);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(data(&format!("lerobot/{path}")), to).unwrap();
+    }
+    let output = smalti(&["data", "check", folder.path().to_str().unwrap()]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let promise = "meta/info.json: promises 2 episodes of 7 steps together; the files hold 1 of 4";
+    assert!(errors.contains(promise), "{errors}");
+}
+
+#[test]
+fn tables_and_folders_of_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    fs::write(at("log.csv"), TABLE).unwrap();
+    let part = checked(&at("log.csv"));
+    assert_eq!((&part["samples"], &part["found"]["steps"]), (&json!(2), &json!(3)));
+    assert_eq!((&part["found"]["terminated"], &part["found"]["time_limit"]), (&json!(1), &json!(1)));
+    assert_eq!(part["found"]["actions"], "arm: continuous, 1 numbers; grip: 3 discrete");
+    let tokens = json(&["tokenize", &at("log.csv")]);
+    let kinds: Vec<&str> =
+        tokens["groups"].as_array().unwrap().iter().map(|g| g["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["return", "state", "action.arm", "action.grip"]);
+
+    fs::write(at("more.csv"), TABLE).unwrap();
+    fs::write(at("about.md"), "Two tables.").unwrap();
+    let part = checked(folder.path().to_str().unwrap());
+    assert_eq!((&part["samples"], &part["skipped"][0][0]), (&json!(4), &json!("about.md")));
+
+    fs::write(at("more.csv"), TABLE.replace("0.25", "left")).unwrap();
+    let output = smalti(&["data", "check", folder.path().to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let bad = &found["parts"][0]["bad"][0];
+    assert!(bad["name"].as_str().unwrap().contains("more.csv"), "{bad}");
+    assert!(
+        bad["problem"].as_str().unwrap().starts_with("line 3: column \"action.arm\" is \"left\""),
+        "{bad}"
+    );
+}
+
+#[cfg(feature = "hdf5")]
+#[test]
+fn hdf5_in_a_process_of_its_own() {
+    let part = checked(&data("d4rl.hdf5"));
+    assert_eq!((&part["samples"], &part["found"]["terminated"]), (&json!(3), &json!(1)));
+    let part = checked(&data("main_data.hdf5"));
+    assert_eq!(part["found"]["state"], json!(["achieved_goal", "observation.0", "observation.1"]));
+    assert_eq!(json(&["tokenize", &data("main_data.hdf5"), "--context", "4"])["records"], 2);
+
+    let folder = tempfile::tempdir().unwrap();
+    let cut = folder.path().join("cut.hdf5");
+    fs::write(&cut, &fs::read(data("main_data.hdf5")).unwrap()[..5000]).unwrap();
+    let output = smalti(&["data", "check", cut.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("HDF5: "));
+}
+
+#[cfg(not(feature = "hdf5"))]
+#[test]
+fn hdf5_wants_its_feature() {
+    let output = smalti(&["data", "check", &data("d4rl.hdf5")]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("only a build with the feature `hdf5` reads it"), "{said}");
+}
