@@ -112,41 +112,41 @@ fn down_first([height, width]: [usize; 2], [to_height, to_width]: [usize; 2]) ->
 
 /// Each row of so many pixels made of other pixels of its own.
 fn go_across<const CHANNELS: usize>(pixels: &[u8], width: usize, weights: &Weights) -> Vec<u8> {
-    let (line, to) = (width * CHANNELS, weights.len());
-    let mut target = vec![0; pixels.len() / line * to * CHANNELS]; // [rows, to, CHANNELS]
-    // A pixel is read as four bytes, which fill a vector; the last one of a row needs bytes behind it.
-    let mut source = vec![0; line + 4];
-    Arch::new().dispatch(
+    let (line, to) = (width * CHANNELS, weights.len() * CHANNELS);
+    let target = vec![0; pixels.len() / line * to]; // [rows, to]
+    // A pixel is read and written as four bytes, which fill a vector: what is written too much, the next one overwrites.
+    // The last one of a row needs bytes behind it.
+    let (padded, made) = (vec![0; line + 4], vec![0; to + 4]);
+    vectorize(
         #[inline(always)]
-        || {
-            for (row, from) in target.chunks_exact_mut(to * CHANNELS).zip(pixels.chunks_exact(line)) {
-                source[..line].copy_from_slice(from);
-                for (pixel, (first, weights)) in
-                    row.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(weights.iter())
-                {
+        move || {
+            let (mut target, mut padded, mut made) = (target, padded, made);
+            for (row, source) in target.chunks_exact_mut(to).zip(pixels.chunks_exact(line)) {
+                padded[..line].copy_from_slice(source);
+                for (i, (first, weights)) in weights.iter().enumerate() {
                     let mut sums = [weights::HALF; 4];
-                    let taps = source[first * CHANNELS..].windows(4).step_by(CHANNELS);
-                    for (from, weight) in taps.zip(weights) {
-                        for (sum, &value) in sums.iter_mut().zip(from) {
+                    let taps = padded[first * CHANNELS..].windows(4).step_by(CHANNELS);
+                    for (values, weight) in taps.zip(weights) {
+                        for (sum, &value) in sums.iter_mut().zip(values) {
                             *sum += i32::from(value) * weight;
                         }
                     }
-                    let values = sums.map(clip);
-                    pixel.copy_from_slice(&values[..CHANNELS]);
+                    made[i * CHANNELS..][..4].copy_from_slice(&sums.map(clip));
                 }
+                row.copy_from_slice(&made[..to]);
             }
+            target
         },
-    );
-    target
+    )
 }
 
 /// Rows of `line` bytes made of other rows, of which `pixels` holds those from `first_row` on.
 fn go_down(pixels: &[u8], line: usize, first_row: usize, weights: &Weights) -> Vec<u8> {
-    let mut target = vec![0; weights.len() * line]; // [to, line]
-    let mut sums = vec![0; line];
-    Arch::new().dispatch(
+    let (target, sums) = (vec![0; weights.len() * line], vec![0; line]); // [to, line]
+    vectorize(
         #[inline(always)]
-        || {
+        move || {
+            let (mut target, mut sums) = (target, sums);
             for (row, (first, weights)) in target.chunks_exact_mut(line).zip(weights.iter()) {
                 sums.fill(weights::HALF);
                 for (source, weight) in pixels[(first - first_row) * line..].chunks_exact(line).zip(weights) {
@@ -156,9 +156,16 @@ fn go_down(pixels: &[u8], line: usize, first_row: usize, weights: &Weights) -> V
                 }
                 row.iter_mut().zip(&sums).for_each(|(to, &sum)| *to = clip(sum));
             }
+            target
         },
-    );
-    target
+    )
+}
+
+/// Runs `f`, which must consume what it holds, with the widest vector instructions that the processor has: only the
+/// body of a closure that can be called once is compiled for them, that of any other is called from there.
+#[inline(always)]
+fn vectorize<R>(f: impl FnOnce() -> R) -> R {
+    Arch::new().dispatch(f)
 }
 
 #[cfg(test)]
