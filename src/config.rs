@@ -303,4 +303,40 @@ mod tests {
             "{unknown}"
         );
     }
+
+    #[test]
+    #[cfg(feature = "image")]
+    fn settings_of_a_preset_can_be_set_one_by_one() {
+        use crate::tasks::{TaskConfig, modalities::image::Resize};
+        let set = |overrides: &[&str]| {
+            let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
+            match RunConfig::of_preset_or_file("image", &overrides).map_err(|e| e.to_string())?.data {
+                Some(TaskConfig::Image(config)) => Ok(config),
+                other => Err(format!("{other:?}")),
+            }
+        };
+        let config = set(&[
+            "data.preset=imagenet",
+            "data.resize.crop.shortest_edge=300",
+            "data.augment.crop.area=[0.25, 1.0]",
+            "data.augment.jitter.hue=0.1",
+            "data.blend.mixup=0.2",
+        ])
+        .unwrap();
+        assert_eq!(config.resize, Resize::Crop { shortest_edge: 300 });
+        assert_eq!(config.augment.crop.unwrap().area, [0.25, 1.0]);
+        assert_eq!((config.augment.jitter.unwrap().hue, config.blend.mixup), (0.1, 0.2));
+        assert!(set(&["data.preset=resnet"]).unwrap_err().contains("preset: unknown variant `resnet`"));
+        for wrong in [
+            "data.pacth=4",
+            "data.preset=clip\ndata.pacth=4",
+            "data.augment.crop.aera=1",
+            "data.filter=cubic",
+        ] {
+            let overrides: Vec<&str> = wrong.split('\n').collect();
+            let error = set(&overrides).unwrap_err();
+            let named = ["pacth", "aera", "cubic"].iter().any(|name| error.contains(name));
+            assert!(named && error.contains("expected"), "{error}");
+        }
+    }
 }

@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn all_of_it_is_small() {
+        // The text is this project's own source, and grows with it.
         let total: usize = files().iter().map(|(_, bytes)| bytes.len()).sum();
-        assert!(total < 6_000_000, "{total} bytes");
+        assert!(total < 8_000_000, "{total} bytes");
     }
 }

@@ -75,8 +75,8 @@ fn answer_all(stream: TcpStream, files: &BTreeMap<String, Vec<u8>>, seen: &Mutex
         let mut words = request.split(' ');
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        // Google's keys come with their slashes encoded.
-        let path = path.trim_start_matches('/').replace("%2F", "/");
+        // Google's keys come with all that is no letter or digit encoded.
+        let path = path.trim_start_matches('/').replace("%2F", "/").replace("%2D", "-").replace("%2E", ".");
         let path = path.as_str();
         let answer = match fault {
             Fault::Busy(first) if number <= first => status("503 Service Unavailable"),

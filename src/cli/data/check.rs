@@ -126,16 +126,13 @@ fn of_file(path: &str) -> Result<Source> {
     // A damaged manifest is text, but is meant to be more.
     let damaged =
         matches!(&no_manifest, DataError::Format { format: "a manifest", .. } | DataError::Path { .. });
-    match Modality::by_name(path) {
+    match Modality::guess(path, &bytes) {
+        None | Some(Modality::Text) if damaged => Err(no_manifest.into()),
         Some(modality) => Ok(Source::File(modality, bytes)),
-        None if damaged => Err(no_manifest.into()),
-        None => match Modality::guess(path, &bytes) {
-            Some(modality) => Ok(Source::File(modality, bytes)),
-            None => bail!(
-                "{path}: neither name nor content tells what it is; expected a text, a picture, a recording, \
-                 episodes, a manifest or labelled pictures"
-            ),
-        },
+        None => bail!(
+            "{path}: neither name nor content tells what it is; expected a text, a picture, a recording, \
+             episodes, a manifest or labelled pictures"
+        ),
     }
 }
 

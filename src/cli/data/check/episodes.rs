@@ -54,7 +54,7 @@ pub fn check(location: &str) -> Result<Part> {
             }
         },
     );
-    part.find("steps", steps.total());
+    part.find("steps", steps.total() as u64);
     part.find("steps_of_an_episode", steps.spread());
     part.find("return_of_an_episode", returns.spread());
     let ended = |by: End| ends.iter().filter(|end| **end == by).count();
