@@ -149,7 +149,7 @@ fn the_loss_of_shares_is_the_mean_of_the_losses() {
     )
     .unwrap();
     let head = &batch.heads[0];
-    assert_eq!((head.rows.clone(), head.documents.clone()), (vec![49, 49], vec![0..2]));
+    assert_eq!((head.rows.clone(), head.documents.len(), head.documents[0].clone()), (vec![49, 49], 1, 0..2));
     let Targets::Ids { ids, weights } = &head.targets else { panic!("{:?}", head.targets) };
     assert_eq!((ids.as_slice(), weights.as_slice()), (&[4, 7][..], &[0.75, 0.25][..]));
 }
