@@ -70,6 +70,40 @@ fn tokens_are_what_the_options_ask_for() {
 }
 
 #[test]
+fn published_settings_are_named() {
+    for (name, patches, dim) in [("vit", 196, 768), ("clip", 196, 768), ("cifar", 64, 48)] {
+        let picture = json(&["tokenize", IDX, "--preset", name]);
+        assert_eq!(picture["tokens"], patches, "{name}");
+        assert_eq!(picture["groups"][0]["content"]["features"]["dim"], dim, "{name}");
+    }
+    let clip = json(&["tokenize", WAV, "--preset", "whisper"]);
+    assert_eq!(
+        (&clip["tokens"], &clip["groups"][0]["content"]["features"]["dim"]),
+        (&3000.into(), &80.into())
+    );
+
+    let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "##s"].join("\n");
+    let folder = folder(&[("vocab.txt", words.as_bytes()), ("greeting", b"Hellos world")]);
+    let (vocabulary, greeting) = (at(&folder, "vocab.txt"), at(&folder, "greeting"));
+    let text = json(&["tokenize", &greeting, "--vocabulary", &vocabulary]);
+    let ids: Vec<_> = text["first"].as_array().unwrap().iter().map(|token| &token["id"]).collect();
+    assert_eq!(ids, [2, 5, 6, 1, 3], "hello, ##s and an unknown word between [CLS] and [SEP]");
+
+    let unknown = refusal(1, &["tokenize", WAV, "--preset", "vit"]);
+    assert!(
+        unknown.contains("000.wav") && unknown.contains("whisper, whisper128, ast, librosa"),
+        "{unknown}"
+    );
+    let unknown = refusal(1, &["tokenize", IDX, "--preset", "ast"]);
+    assert!(unknown.contains("`vit`") && unknown.contains("`mnist`"), "{unknown}");
+    assert!(refusal(1, &["tokenize", LOG, "--preset", "vit"]).contains("--preset is for image and audio"));
+    assert!(refusal(1, &["tokenize", WAV, "--vocabulary", &vocabulary]).contains("--vocabulary is for text"));
+    refusal(2, &["tokenize", IDX, "--preset", "vit", "--patch", "8"]);
+    let nowhere = refusal(1, &["tokenize", &greeting, "--vocabulary", "no/vocab.txt"]);
+    assert!(nowhere.contains("no/vocab.txt"), "{nowhere}");
+}
+
+#[test]
 fn tensors_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let out = at(&folder, "tokens.safetensors");

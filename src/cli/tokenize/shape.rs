@@ -1,7 +1,7 @@
 //! The tokenizer that a file is shown with: its settings from the command line, its fitted state from the file.
 
 use super::Modality;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use smalti_contract::AnyTokenizer;
 
@@ -10,6 +10,18 @@ use smalti_contract::AnyTokenizer;
 pub struct Shape {
     #[command(flatten)]
     cut: Cut,
+    /// Images: the settings of a published model: vit, clip, imagenet, cifar or mnist. Audio: whisper, whisper128, ast or
+    /// librosa. They say all that the other options of their modality say.
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with_all = ["channels", "sample_rate", "n_mels", "patch", "size", "frames_per_slice", "slice_hop"]
+    )]
+    preset: Option<String>,
+    /// Text: tokens are the subwords of a published vocabulary: tokenizer.json, GPT-2's encoder.json beside vocab.bpe,
+    /// BERT's vocab.txt, or a folder with one of these.
+    #[arg(long, value_name = "FILE", conflicts_with = "bytes")]
+    vocabulary: Option<String>,
     /// Images: 1 for grey, 3 for RGB [default: those of the first picture].
     #[arg(long)]
     channels: Option<usize>,
@@ -83,6 +95,11 @@ impl Shape {
             ("--context", Modality::Trajectory, self.context.is_some()),
         ];
         refuse_stray(given, modality)?;
+        refuse_stray([("--vocabulary", Modality::Text, self.vocabulary.is_some())], modality)?;
+        if self.preset.is_some() && !matches!(modality, Modality::Image | Modality::Audio) {
+            let read_as = modality.name();
+            bail!("--preset is for image and audio; this file is read as {read_as} (--as says another)");
+        }
         self.cut.only(modality)
     }
 
@@ -93,6 +110,10 @@ impl Shape {
 
         // No text has more characters or bytes than the file has bytes.
         let (specials, context) = (vec![], bytes.len());
+        if let Some(location) = &self.vocabulary {
+            // A vocabulary may add tokens of its own at the ends, so the file's length is no bound.
+            return Ok(Box::new(smalti::tasks::text::published(location, u32::MAX as usize)?));
+        }
         let raw = TextConfig { vocabulary: Vocabulary::Bytes, specials, context };
         let config = match self.cut.bytes {
             true => raw,
@@ -106,9 +127,13 @@ impl Shape {
 
     #[cfg(feature = "image")]
     fn image(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
-        use smalti::tasks::modalities::image::{Image, ImageConfig, ImageTokenizer, fit};
+        use smalti::tasks::modalities::image::{Image, ImageConfig, ImageTokenizer, Preset, fit};
         use smalti_contract::Tokenizer;
 
+        if let Some(name) = &self.preset {
+            let preset: Preset = serde_json::from_value(name.as_str().into()).context("--preset")?;
+            return Ok(Box::new(ImageTokenizer::new(preset.config())?));
+        }
         let patch = self.cut.patch();
         let reader = ImageTokenizer::new(ImageConfig::vit(1, 1, [1, 1]))?;
         let images = reader.records(bytes).collect::<Result<Vec<Image>, _>>()?;
@@ -131,6 +156,9 @@ impl Shape {
         use smalti::tasks::modalities::audio::{AudioConfig, AudioTokenizer, MelConfig};
         use smalti_contract::Tokenizer;
 
+        if let Some(name) = &self.preset {
+            return Ok(Box::new(AudioTokenizer::new(AudioConfig::preset(name).context("--preset")?)?));
+        }
         let default = AudioConfig::default();
         let sample_rate = self.sample_rate.unwrap_or(default.sample_rate);
         let mel = MelConfig {

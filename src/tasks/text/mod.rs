@@ -4,7 +4,7 @@ mod generate;
 mod vocabulary;
 
 pub use generate::{Generator, Sampling};
-pub use vocabulary::TextUnit;
+pub use vocabulary::{TextUnit, published};
 
 use super::{More, SavedTask, Splits, TaskError, saved};
 use crate::data::{DataError, Dataset, Sample, Stream, Target, open_text};

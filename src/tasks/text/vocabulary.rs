@@ -6,7 +6,8 @@ use crate::data::{DataError, open_text, read};
 use crate::tasks::TaskError;
 use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Tokenizer};
-use smalti_text::{TextConfig, TextError, TextTokenizer, Vocabulary, fit, published};
+use smalti_text::published::{bert, gpt2, tokenizer_json};
+use smalti_text::{TextConfig, TextError, TextTokenizer, Vocabulary, fit};
 
 /// What a token of text is: `vocabulary = "characters"`, `"bytes"`, `{ bpe = 4096 }` or `{ file = "tokenizer.json" }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,15 @@ pub(super) fn fitted(config: &TextTaskConfig, mask: &[&str]) -> Result<TextToken
     Ok(TextTokenizer::new(fitted.map_err(|e| refused(&config.path, e))?)?)
 }
 
+/// The tokenizer of a published vocabulary, as it is: where, [`TextUnit::File`] says; `context` is the most tokens of
+/// a text.
+///
+/// # Errors
+/// A location without a vocabulary, and one that cannot be read.
+pub fn published(location: &str, context: usize) -> Result<TextTokenizer, TaskError> {
+    from_file(location, vec![], &[], context)
+}
+
 fn from_file(
     location: &str,
     specials: Vec<String>,
@@ -91,7 +101,7 @@ fn published_at(location: &str) -> Result<(Vocabulary, String), DataError> {
     let pair = |encoder: String, merges: String| {
         let (tokens, pairs) = (read(&encoder)?, read(&merges)?);
         let files = format!("{encoder} with {merges}");
-        let vocabulary = published::gpt2(&tokens, &pairs).map_err(|e| DataError::tokenize(&files, e))?;
+        let vocabulary = gpt2(&tokens, &pairs).map_err(|e| DataError::tokenize(&files, e))?;
         Ok((vocabulary, files))
     };
     if MERGES.contains(&name) {
@@ -102,8 +112,8 @@ fn published_at(location: &str) -> Result<(Vocabulary, String), DataError> {
         return pair(location.into(), beside(&MERGES)?);
     }
     let vocabulary = match name.ends_with(".txt") {
-        true => published::bert(&bytes),
-        false => published::tokenizer_json(&bytes),
+        true => bert(&bytes),
+        false => tokenizer_json(&bytes),
     };
     Ok((vocabulary.map_err(|e| DataError::tokenize(location, e))?, location.into()))
 }
