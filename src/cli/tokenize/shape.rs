@@ -1,7 +1,7 @@
 //! The tokenizer that a file is shown with: its settings from the command line, its fitted state from the file.
 
 use super::Modality;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use smalti_contract::AnyTokenizer;
 
@@ -127,6 +127,7 @@ impl Shape {
 
     #[cfg(feature = "image")]
     fn image(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
+        use anyhow::Context;
         use smalti::tasks::modalities::image::{Image, ImageConfig, ImageTokenizer, Preset, fit};
         use smalti_contract::Tokenizer;
 
@@ -153,6 +154,7 @@ impl Shape {
 
     #[cfg(feature = "audio")]
     fn audio(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
+        use anyhow::Context;
         use smalti::tasks::modalities::audio::{AudioConfig, AudioTokenizer, MelConfig};
         use smalti_contract::Tokenizer;
 
