@@ -18,7 +18,8 @@ const PATIENT: Duration = Duration::from_secs(60);
 
 /// The command of the tests' own environment, in this manner.
 fn command(manner: &str) -> String {
-    format!("python3 '{}/tests/support/environment.py' {manner}", env!("CARGO_MANIFEST_DIR"))
+    let script = std::path::absolute("tests/support/environment.py").unwrap();
+    format!("python3 '{}' {manner}", script.display())
 }
 
 fn start(manner: &str) -> Bridge {
@@ -133,8 +134,7 @@ fn a_command_that_cannot_be_started() {
     );
     assert!(refused("'half").ends_with("a quote is not closed"));
     assert!(refused("  ").contains("is empty"));
-    let folder = format!("{}/tests", env!("CARGO_MANIFEST_DIR"));
-    assert!(refused(&folder).contains("cannot be started: "), "{}", refused(&folder));
+    assert!(refused("./tests").contains("cannot be started: "), "{}", refused("./tests"));
 }
 
 #[test]

@@ -31,11 +31,11 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// Each source below `src` with the module it is part of, comments left out.
 fn modules() -> Vec<(String, PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new("src");
     let mut paths = Vec::new();
-    sources(&root, &mut paths);
+    sources(root, &mut paths);
     let module = |path: PathBuf| {
-        let below = path.strip_prefix(&root).unwrap();
+        let below = path.strip_prefix(root).unwrap();
         let first = below.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_string();
         let text = std::fs::read_to_string(&path).unwrap();
         let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
@@ -80,7 +80,7 @@ fn only_the_tasks_name_modality_crates() {
 
 #[test]
 fn the_contract_knows_no_tensor_library() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("modalities");
+    let root = Path::new("modalities");
     for crate_name in ["contract", "text", "image", "audio", "trajectory"] {
         let manifest = std::fs::read_to_string(root.join(crate_name).join("Cargo.toml")).unwrap();
         assert!(!manifest.contains("candle"), "{crate_name} depends on a tensor library");

@@ -3,7 +3,6 @@
 
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Output};
 
 fn smalti(args: &[&str]) -> Output {
@@ -24,11 +23,7 @@ fn checked(path: &str) -> Value {
 
 /// A file that another program wrote.
 fn data(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("modalities/trajectory/tests/data")
-        .join(name)
-        .display()
-        .to_string()
+    format!("modalities/trajectory/tests/data/{name}")
 }
 
 const TABLE: &str = "episode,obs.x,obs.v,action.arm,action.grip,reward,terminated,truncated\n\

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use std::path::Path;
 
 fn file(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name);
+    let path = Path::new("tests/files").join(name);
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 

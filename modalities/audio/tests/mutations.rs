@@ -11,7 +11,7 @@ static ALLOCATOR: Counting = Counting;
 const DECODER: usize = 8 << 20;
 
 fn file(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name);
+    let path = Path::new("tests/files").join(name);
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 

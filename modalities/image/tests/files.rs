@@ -58,7 +58,7 @@ fn other_encodings_are_read_as_by_pillow() {
         ("progressive.jpg", [112_389, 110_182, 95_830], 960),
         ("cmyk.jpg", [112_152, 110_080, 95_247], 960),
     ] {
-        let file = std::fs::read(format!("{}/tests/files/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let file = std::fs::read(format!("tests/files/{name}")).unwrap();
         let image = read(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!((image.width, image.height, image.channels), (40, 24, 3), "{name}");
         for (channel, expected) in expected.into_iter().enumerate() {

@@ -28,7 +28,7 @@ fn transparent() -> RgbaImage {
 
 /// A file of `tests/files`, in an encoding that is read but not written here.
 fn kept(name: &str) -> Vec<u8> {
-    std::fs::read(format!("{}/tests/files/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    std::fs::read(format!("tests/files/{name}")).unwrap()
 }
 
 /// The bound: a small file may claim as many pixels as are read at all, 64 million of up to 8 bytes each, which are then

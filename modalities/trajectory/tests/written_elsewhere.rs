@@ -5,7 +5,7 @@ use smalti_trajectory::{Actions, End, Episode, parquet};
 use std::path::{Path, PathBuf};
 
 fn place(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    Path::new("tests/data").join(name)
 }
 
 fn bytes(name: &str) -> Vec<u8> {
