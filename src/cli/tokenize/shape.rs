@@ -89,13 +89,13 @@ impl Shape {
     /// Refuses options that say nothing about this modality: they would be ignored silently.
     fn only(&self, modality: Modality) -> Result<()> {
         let given = [
+            ("--vocabulary", Modality::Text, self.vocabulary.is_some()),
             ("--channels", Modality::Image, self.channels.is_some()),
             ("--sample-rate", Modality::Audio, self.sample_rate.is_some()),
             ("--n-mels", Modality::Audio, self.n_mels.is_some()),
             ("--context", Modality::Trajectory, self.context.is_some()),
         ];
         refuse_stray(given, modality)?;
-        refuse_stray([("--vocabulary", Modality::Text, self.vocabulary.is_some())], modality)?;
         if self.preset.is_some() && !matches!(modality, Modality::Image | Modality::Audio) {
             let read_as = modality.name();
             bail!("--preset is for image and audio; this file is read as {read_as} (--as says another)");
