@@ -111,7 +111,15 @@ impl Scope<'_> {
     /// # Errors
     /// Where the name is taken.
     pub fn ones(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Value> {
-        self.add(name, Tensor::ones(shape, DType::F32, &self.params.device)?)
+        self.constant(name, shape, 1.0)
+    }
+
+    /// A parameter of one number.
+    ///
+    /// # Errors
+    /// Where the name is taken.
+    pub fn constant(&mut self, name: &str, shape: impl Into<Shape>, value: f64) -> Result<Value> {
+        self.add(name, Tensor::full(value as f32, shape, &self.params.device)?)
     }
 
     fn full(&self, name: &str) -> String {
