@@ -50,6 +50,14 @@ pub enum ModelError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A pattern of frozen parameters that matches none.
+    #[error(
+        "train.freeze: no parameter's name matches {pattern:?}; `smalti info RUN` lists parts, `*` stands for any letters"
+    )]
+    Frozen {
+        /// The pattern.
+        pattern: String,
+    },
     /// The tensor library refused.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -76,11 +84,23 @@ impl Model {
         seed: u64,
         device: &Device,
     ) -> Result<Self, ModelError> {
+        Self::with_params(config, tasks, Params::new(seed, device))
+    }
+
+    /// A model for these tasks whose parameters are made in `params`, which has none yet.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new), and where a pattern of frozen parameters has none.
+    pub fn with_params(
+        config: &ModelConfig,
+        tasks: &[TaskSpec],
+        mut params: Params,
+    ) -> Result<Self, ModelError> {
         config.validate()?;
+        let device = &params.device().clone();
         let (kinds, layouts) = lay_out(config, tasks)?;
         refuse_unused(config, tasks)?;
         let rules = rules_by_layer(config, tasks, &kinds)?;
-        let mut params = Params::new(seed, device);
         let share = shared_tables(tasks, &kinds)?;
         let embedder = Embedder::new(params.root().at("embed"), config, &kinds, &share, device)?;
         let encoder = match config.n_encoder_layers {
@@ -103,6 +123,9 @@ impl Model {
                 ));
             }
             heads.push(Head::new(scope, &task.head.says, config, table)?);
+        }
+        if let Some(pattern) = params.unmatched() {
+            return Err(ModelError::Frozen { pattern: pattern.into() });
         }
         let (config, tasks) = (config.clone(), tasks.to_vec());
         Ok(Self { config, tasks, kinds, layouts, rules, params, embedder, encoder, stack, heads, auxiliary })

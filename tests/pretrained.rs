@@ -2,9 +2,10 @@
 
 use candle_core::{Device, Tensor};
 use smalti::data::{Batch, Sample, Stream, Target, collate};
-use smalti::pretrained::{self, Pretrained};
+use smalti::pretrained::{self, Pretrained, PretrainedError};
 use smalti::tasks::Builtin;
 use smalti::tasks::trajectory::{NEXT_RETURN, NEXT_STATE};
+use smalti::train::Storage;
 use smalti_contract::{Content, Group, Tokenizer, Tokens};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -208,11 +209,9 @@ fn trajectories(name: &str, model: &Pretrained, io: &Reference) {
     }
 }
 
-/// Every checkpoint of the golden folder.
-fn checkpoints() -> BTreeMap<String, PathBuf> {
-    let golden = std::env::var("SMALTI_GOLDEN").expect("SMALTI_GOLDEN names the folder of reference outputs");
-    let folder = Path::new(&golden).join("models");
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+/// Every checkpoint of a folder.
+fn checkpoints(folder: &Path) -> BTreeMap<String, PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let found: BTreeMap<_, _> = entries
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.path().is_dir())
@@ -227,10 +226,189 @@ fn checkpoints() -> BTreeMap<String, PathBuf> {
     found
 }
 
+fn golden() -> BTreeMap<String, PathBuf> {
+    let golden = std::env::var("SMALTI_GOLDEN").expect("SMALTI_GOLDEN names the folder of reference outputs");
+    checkpoints(&Path::new(&golden).join("models"))
+}
+
+/// Tiny checkpoints in settings that the usual ones do not have; see `make.py` beside them.
+fn shipped() -> BTreeMap<String, PathBuf> {
+    checkpoints(Path::new("tests/checkpoints"))
+}
+
 #[test]
 #[ignore = "wants the reference outputs in SMALTI_GOLDEN"]
 fn golden_checkpoints_give_their_outputs() {
-    for (name, folder) in checkpoints() {
-        check(&name, &folder);
+    golden().iter().for_each(|(name, folder)| check(name, folder));
+}
+
+#[test]
+fn checkpoints_of_other_settings_give_their_outputs() {
+    shipped().iter().for_each(|(name, folder)| check(name, folder));
+}
+
+/// The tensors of a checkpoint, as they are.
+fn tensors(folder: &Path) -> HashMap<String, Tensor> {
+    let mut found = HashMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().is_some_and(|name| name != "io.safetensors") {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("safetensors") => {
+                    found.extend(candle_core::safetensors::load(&path, &Device::Cpu).unwrap())
+                }
+                Some("bin") => found.extend(candle_core::pickle::read_all(&path).unwrap()),
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+fn assert_same(name: &str, found: &HashMap<String, Tensor>, expected: &HashMap<String, Tensor>) {
+    for (tensor, values) in found {
+        let expected =
+            expected.get(tensor).unwrap_or_else(|| panic!("{name}: {tensor} was not there before"));
+        assert_eq!(values.dims(), expected.dims(), "{name}: {tensor}");
+        let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(numbers(values), numbers(expected), "{name}: {tensor}");
+    }
+}
+
+fn export_and_import(name: &str, folder: &Path) {
+    let place = tempfile::tempdir().unwrap();
+    let at = |part: &str| place.path().join(part);
+    let report =
+        pretrained::import(folder, &at("run"), Storage::F32).unwrap_or_else(|e| panic!("{name}: {e}"));
+    pretrained::export(&at("run"), &at("out"), Storage::F32).unwrap();
+    let (before, after) = (tensors(folder), tensors(&at("out")));
+    // A head that repeats the embedding is written once.
+    assert_eq!(after.len() + report.repeated.len(), before.len(), "{name}");
+    assert_same(name, &after, &before);
+    pretrained::import(&at("out"), &at("again"), Storage::F32).unwrap();
+    let weights =
+        |run: &str| candle_core::safetensors::load(at(run).join("model.safetensors"), &Device::Cpu).unwrap();
+    assert_same(name, &weights("again"), &weights("run"));
+    assert!(
+        matches!(pretrained::import(folder, &at("run"), Storage::F32), Err(PretrainedError::Run(_))),
+        "{name}: there is a run"
+    );
+}
+
+#[test]
+fn what_is_exported_is_what_was_imported() {
+    shipped().iter().for_each(|(name, folder)| export_and_import(name, folder));
+}
+
+#[test]
+#[ignore = "wants the reference outputs in SMALTI_GOLDEN"]
+fn golden_checkpoints_come_back_as_they_were() {
+    golden().iter().for_each(|(name, folder)| export_and_import(name, folder));
+}
+
+/// The error of a checkpoint whose tensors or settings were changed.
+fn refused(folder: &Path, change: impl Fn(&mut HashMap<String, Tensor>, &mut serde_json::Value)) -> String {
+    let place = tempfile::tempdir().unwrap();
+    let mut found = tensors(folder);
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
+    change(&mut found, &mut config);
+    candle_core::safetensors::save(&found, place.path().join("model.safetensors")).unwrap();
+    std::fs::write(place.path().join("config.json"), config.to_string()).unwrap();
+    match pretrained::open(place.path()) {
+        Ok(_) => panic!("{} is taken", folder.display()),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    for (name, folder) in shipped() {
+        let read = tensors(&folder);
+        let wide = read
+            .iter()
+            .filter(|(name, x)| x.rank() > 1 && !name.contains("wte") && !name.contains("lm_head"));
+        let (tensor, values) = wide.min_by_key(|(name, _)| name.to_string()).unwrap();
+        let dims = values.dims();
+        let missing = refused(&folder, |tensors, _| _ = tensors.remove(tensor));
+        assert!(missing.contains(&format!("{tensor} is missing")), "{name}: {missing}");
+        let extra = refused(&folder, |tensors, _| _ = tensors.insert("alien.weight".into(), values.clone()));
+        assert!(
+            extra.contains("alien.weight") && extra.contains("is no tensor of this model"),
+            "{name}: {extra}"
+        );
+        let wrong = refused(&folder, |tensors, _| {
+            let longer = Tensor::cat(&[values, values], dims.len() - 1).unwrap();
+            tensors.insert(tensor.clone(), longer);
+        });
+        assert!(wrong.contains(&format!("{tensor} is [")) && wrong.contains("expected ["), "{name}: {wrong}");
+        let unknown = refused(&folder, |_, config| config["alien_setting"] = true.into());
+        assert!(unknown.contains("config.json: alien_setting"), "{name}: {unknown}");
+    }
+}
+
+#[test]
+fn settings_that_no_one_has_are_refused() {
+    let folders = shipped();
+    for (name, setting, value, expected) in [
+        ("gpt2-untied", "model_type", serde_json::json!("mamba"), "\"mamba\" is none of"),
+        ("gpt2-untied", "n_head", serde_json::json!(3), "must be a multiple"),
+        ("gpt2-untied", "n_embd", serde_json::json!(-16), "expected a count"),
+        ("gpt2-untied", "activation_function", serde_json::json!("mish"), "\"mish\""),
+        ("gpt2-untied", "add_cross_attention", serde_json::json!(true), "not supported"),
+        ("llama-tied", "num_key_value_heads", serde_json::json!(3), "must divide"),
+        ("llama-tied", "rope_parameters", serde_json::json!({"rope_type": "yarn"}), "\"yarn\""),
+        ("bert-relu", "is_decoder", serde_json::json!(true), "not supported"),
+        ("whisper", "encoder_ffn_dim", serde_json::json!(20), "decoder_ffn_dim"),
+        ("dinov2", "patch_size", serde_json::json!([4, 2]), "square"),
+    ] {
+        let error = refused(&folders[name], |_, config| config[setting] = value.clone());
+        assert!(error.contains(expected), "{name} {setting}: {error}");
+    }
+}
+
+#[test]
+fn damaged_files_are_errors() {
+    let place = tempfile::tempdir().unwrap();
+    let error = |path: &Path| match pretrained::open(path) {
+        Ok(_) => panic!("{} is taken", path.display()),
+        Err(error) => error.to_string(),
+    };
+    assert!(error(place.path()).contains("has no weights"));
+    assert!(error(&place.path().join("none")).contains("has no weights"));
+    let from = &shipped()["gpt2-untied"];
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(from.join(name), place.path().join(name)).unwrap();
+    }
+    let whole = std::fs::read(from.join("model.safetensors")).unwrap();
+    for bytes in [&whole[..0], &whole[..7], &whole[..whole.len() / 2], &[255; 64]] {
+        std::fs::write(place.path().join("model.safetensors"), bytes).unwrap();
+        assert!(error(place.path()).contains("model.safetensors"), "{} bytes", bytes.len());
+    }
+    std::fs::write(place.path().join("config.json"), "{").unwrap();
+    assert!(error(place.path()).contains("config.json"));
+    std::fs::write(place.path().join("model.safetensors.index.json"), r#"{"weight_map": {"a": "../b"}}"#)
+        .unwrap();
+    std::fs::remove_file(place.path().join("model.safetensors")).unwrap();
+    assert!(error(place.path()).contains("outside the folder"));
+}
+
+/// Half the bits: near the outputs, and the same when it is written and read once more.
+#[test]
+fn halves_are_stored() {
+    let place = tempfile::tempdir().unwrap();
+    for (name, storage) in [("bf16", Storage::Bf16), ("f16", Storage::F16)] {
+        let run = place.path().join(name);
+        pretrained::import(&shipped()["llama3-rope"], &run, storage).unwrap();
+        let size = |path: &Path| std::fs::metadata(path).unwrap().len() as f64;
+        let whole =
+            tensors(&shipped()["llama3-rope"]).values().map(|x| 4 * x.elem_count()).sum::<usize>() as f64;
+        assert!(size(&run.join("model.safetensors")) < 0.7 * whole, "{name}");
+        let exported = place.path().join(format!("{name}-out"));
+        pretrained::export(&run, &exported, storage).unwrap();
+        let again = place.path().join(format!("{name}-again"));
+        pretrained::import(&exported, &again, storage).unwrap();
+        let bytes = |run: &Path| std::fs::read(run.join("model.safetensors")).unwrap();
+        assert_eq!(bytes(&run), bytes(&again), "{name}");
     }
 }

@@ -163,6 +163,7 @@ fn block(names: &mut NameMap, family: &Family, model: &ModelConfig, layer: usize
 }
 
 /// The settings of a run that has learned other classes or another size than the published model had.
+#[expect(dead_code)]
 pub(super) fn adapt(
     settings: &mut serde_json::Map<String, serde_json::Value>,
     classes: &[String],

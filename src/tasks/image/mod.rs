@@ -8,8 +8,9 @@ mod tests;
 pub use config::{ImageTaskConfig, Registers};
 
 use self::pictures::Pictures;
+use super::embed::{Pooling, embed};
 use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
-use crate::data::{Bad, DataError, Dataset, Sample, Stream, Target, collate};
+use crate::data::{Bad, Batch, DataError, Dataset, Sample, Stream, Target, collate};
 use crate::head::{HeadSpec, Says};
 use crate::model::Model;
 use crate::random::{self, mix};
@@ -179,6 +180,35 @@ impl ImageTask {
     /// The tokenizer.
     pub fn tokenizer(&self) -> &ImageTokenizer {
         &self.tokenizer
+    }
+
+    /// A vector for each image: of the token that says its class, or the mean of its patches. `number` is the task's
+    /// among the model's.
+    ///
+    /// # Errors
+    /// Where an image cannot become tokens.
+    pub fn embed(
+        &self,
+        model: &Model,
+        number: usize,
+        images: &[Image],
+        pooling: Pooling,
+        normalize: bool,
+    ) -> Result<Vec<Vec<f32>>, TaskError> {
+        let kind = |name: &str| {
+            let name = format!("{}.{name}", self.spec.name);
+            model.kinds().iter().position(|kind| kind.name == name).unwrap_or_default() as u32
+        };
+        let wanted = match pooling {
+            Pooling::Mean => kind(&self.spec.inputs[0].1[0].name),
+            Pooling::First => kind(READOUT),
+        };
+        let inputs = images.iter().map(|image| Ok(self.inputs(self.tokenizer.encode(image)?)));
+        let inputs = inputs.collect::<Result<Vec<_>, TaskError>>()?;
+        let pool = |batch: &Batch, rows: std::ops::Range<usize>| {
+            rows.filter(|&row| batch.main.meta.kind[row] == wanted).collect()
+        };
+        embed(model, number, inputs, pool, normalize)
     }
 
     /// For each image, every class and its probability, the likeliest first. `number` is the task's among the

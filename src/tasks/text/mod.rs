@@ -1,9 +1,11 @@
 //! Text: predict the next token, the masked ones, or an answer.
 
 mod answer;
+mod embed;
 mod generate;
 mod vocabulary;
 
+pub use embed::Embedded;
 pub use generate::{Generator, Sampling};
 pub use vocabulary::{TextUnit, published};
 
