@@ -25,7 +25,7 @@ fn task(episodes: &[Episode], max_steps: usize) -> (TrajectoryTaskConfig, Trajec
     let config = TrajectoryTaskConfig { context: 2, ..TrajectoryTaskConfig::default() };
     let options = FitOptions { context: config.context, max_steps, ..FitOptions::default() };
     let tokenizer = TrajectoryTokenizer::new(fit(episodes, options).unwrap()).unwrap();
-    let task = TrajectoryTask::new("log", 1.0, &config, tokenizer);
+    let task = TrajectoryTask::with("log", 1.0, &config, tokenizer);
     (config, task)
 }
 
