@@ -2,9 +2,10 @@
 
 use crate::picture::Image;
 use crate::read::{MAX_PIXELS, check_size, unreadable};
-use image::{DynamicImage, metadata::Orientation};
+use image::{DynamicImage, GrayImage, RgbImage, metadata::Orientation};
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat, Subsampling, compress};
 use smalti_contract::TokenizeError;
+use std::panic::catch_unwind;
 
 /// The most scans of a progressive file: each walks over all of its blocks again. Encoders make about ten, and no more
 /// than this is what libjpeg-turbo advises for files from strangers.
@@ -14,12 +15,18 @@ const MAX_SCANS: usize = 500;
 ///
 /// Every value is that of libjpeg-turbo, and so of Pillow and torchvision: its exact inverse transform ("islow"), smooth
 /// upsampling of colour, and smoothing where the last scans of a progressive file are missing. CMYK becomes RGB as by
-/// Pillow's `convert`.
+/// Pillow's `convert`; where its colours are sampled coarser than black, they may be off by a few values, mostly in the
+/// last column.
 ///
 /// # Errors
 /// [`TokenizeError::Format`] for corrupt or truncated bytes, where libjpeg-turbo would fill in grey, for more than
-/// [`MAX_PIXELS`], and for what Pillow does not read either: 12 bits, two components.
+/// [`MAX_PIXELS`], for unusual sampling, and for what Pillow does not read either: 12 bits, two components.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeError> {
+    // A damaged file may find a case that the decoder did not think of: an error here, not the end of a run.
+    catch_unwind(|| decode_whole(bytes)).unwrap_or_else(|_| Err(unreadable("the decoder of JPEGs panicked")))
+}
+
+fn decode_whole(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeError> {
     if !is_complete(bytes) {
         return Err(unreadable("a JPEG without its end; the file is truncated"));
     }
@@ -30,11 +37,31 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Tokeni
         ..DecodeLimits::default()
     };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(unreadable)?;
+    let format = check(&decoder, bytes.len())?;
+    let [width, height] = [decoder.header().width, decoder.header().height].map(u32::from);
+    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
+    decoder.set_output_format(format);
+    decoder.set_block_smoothing(true);
+    let pixels = decoder.decode_image().map_err(unreadable)?.into_vec();
+    let picture = match format {
+        PixelFormat::Grayscale => GrayImage::from_raw(width, height, pixels).map(Into::into),
+        PixelFormat::Cmyk => RgbImage::from_raw(width, height, rgb_of_cmyk(&pixels)).map(Into::into),
+        _ => RgbImage::from_raw(width, height, pixels).map(Into::into),
+    };
+    let picture = picture.ok_or_else(|| unreadable("the JPEG has another size than it says"))?;
+    Ok((picture, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// Refuses, before anything is decoded, what a file of so many bytes cannot hold and what is not read; and says what
+/// the rest is decoded to.
+fn check(decoder: &Decoder, length: usize) -> Result<PixelFormat, TokenizeError> {
     let frame = decoder.header();
-    let (width, height) = (u32::from(frame.width), u32::from(frame.height));
+    let [width, height] = [frame.width, frame.height].map(u32::from);
     check_size(width, height)?;
+    if width == 0 || height == 0 {
+        return Err(unreadable(format!("a JPEG of {height}×{width} pixels; both sides must be at least 1")));
+    }
     // Decoders take their time to fill what a damaged size claims. No other format says so surely what it cannot hold.
-    let length = bytes.len();
     if !decoder.is_arithmetic() && most_pixels(length) < u64::from(width) * u64::from(height) {
         return Err(unreadable(format!("{height}×{width} pixels in {length} bytes; the JPEG is truncated")));
     }
@@ -47,17 +74,23 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Tokeni
             return Err(unreadable(found + "; 1, 3 or 4 components of 8 bits are read"));
         }
     };
-    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
-    decoder.set_output_format(format);
-    decoder.set_block_smoothing(true);
-    let pixels = decoder.decode_image().map_err(unreadable)?.into_vec();
-    let picture = match format {
-        PixelFormat::Grayscale => image::GrayImage::from_raw(width, height, pixels).map(Into::into),
-        PixelFormat::Cmyk => image::RgbImage::from_raw(width, height, rgb_of_cmyk(&pixels)).map(Into::into),
-        _ => image::RgbImage::from_raw(width, height, pixels).map(Into::into),
-    };
-    let picture = picture.ok_or_else(|| unreadable("the JPEG has another size than it says"))?;
-    Ok((picture, orientation.unwrap_or(Orientation::NoTransforms)))
+    let sampling: Vec<_> =
+        frame.components.iter().map(|it| (it.horizontal_sampling, it.vertical_sampling)).collect();
+    if !is_usual(&sampling) {
+        return Err(unreadable(format!(
+            "a JPEG whose components are sampled as {sampling:?}; light must be the finest, and colours alike"
+        )));
+    }
+    Ok(format)
+}
+
+/// Whether components are sampled, across and down, as the decoder takes for granted: none finer than the first, light;
+/// of four, both colours alike and black as fine as light. No encoder makes it otherwise by itself.
+fn is_usual(sampling: &[(u8, u8)]) -> bool {
+    let finest = sampling[0];
+    let none_finer =
+        sampling.iter().all(|&(x, y)| (1..=finest.0).contains(&x) && (1..=finest.1).contains(&y));
+    none_finer && (sampling.len() != 4 || (sampling[1] == sampling[2] && sampling[3] == finest))
 }
 
 /// RGB of CMYK as it lies in a file, where 255 is no ink: `Image.convert("RGB")` of Pillow.
