@@ -43,7 +43,7 @@ const SHORT: [&str; 4] = ["train.steps=3", "train.batch=4", "train.eval_samples=
 fn a_vision_transformer_learns_other_classes_at_another_size() {
     let place = tempfile::tempdir().unwrap();
     let (from, out) = (imported(place.path(), "vit-no-bias"), place.path().join("tuned"));
-    let patches = ["data.size=[16, 12]", "data.max_patches=[4, 3]"];
+    let patches = ["data.size=[16, 12]", "data.max_patches=[4, 3]", "data.train=train", "data.valid=test"];
     let frozen = ["train.freeze=[\"embed.image.patch.map.*\", \"stack.blocks.0.*\"]"];
     let start = tune(&from, &out, &settings_of(&from), &[&SHORT[..], &patches, &frozen].concat()).unwrap();
     assert_eq!(start.interpolated, ["embed.image.patch.grid [4, 16] → [12, 16]"]);
@@ -78,7 +78,8 @@ fn a_trunk_of_text_learns_to_see() {
     let (model, _) = own.split_at(own.find("[data]").unwrap());
     let toml = format!(
         "{model}\n[mix.text.data]\nmodality = \"text\"\npath = {text:?}\ncontext = 12\n\
-         [mix.digits.data]\nmodality = \"image\"\npath = \"builtin:digits\"\n"
+         [mix.digits.data]\nmodality = \"image\"\npath = \"builtin:digits\"\n\
+         train = \"train\"\nvalid = \"test\"\n"
     );
     let start = tune(&from, &out, &toml, &SHORT).unwrap();
     assert!(start.loaded.contains(&"embed.text.id.table".to_string()), "{start:?}");

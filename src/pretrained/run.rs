@@ -11,6 +11,8 @@ use crate::run::{CONFIG_FILE, NamedTask, Run, RunError, TOKENIZERS_FILE, Weights
 use crate::tasks;
 #[cfg(feature = "image")]
 use crate::tasks::Builtin;
+#[cfg(feature = "text")]
+use crate::tasks::{TaskConfig, text::TextTaskConfig, text::TextUnit};
 use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
@@ -53,7 +55,15 @@ pub fn import(path: &Path, run: &Path, storage: Storage) -> Result<Report, Pretr
     if run.join(CONFIG_FILE).exists() {
         return Err(RunError::Exists(run.into()).into());
     }
-    let pretrained = open(path)?;
+    let mut pretrained = open(path)?;
+    let published = run.join(PUBLISHED);
+    // What the settings name is what the run keeps, not what it was copied from.
+    #[cfg(feature = "text")]
+    if let TaskConfig::Text(TextTaskConfig { vocabulary: TextUnit::File(location), .. }) =
+        &mut pretrained.task_config
+    {
+        *location = published.display().to_string();
+    }
     let saved = tasks::save(pretrained.task.as_task().as_ref()).map_err(tasks::TaskError::from)?;
     let name = pretrained.task_config.modality();
     let config = RunConfig {
@@ -63,7 +73,6 @@ pub fn import(path: &Path, run: &Path, storage: Storage) -> Result<Report, Pretr
         data: Some(pretrained.task_config.clone()),
         mix: BTreeMap::new(),
     };
-    let published = run.join(PUBLISHED);
     let failed = |path: &Path| {
         let path = path.to_path_buf();
         move |source| SaveError::Write { path, source }

@@ -36,7 +36,9 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
         if old.dims() == var.dims() {
             values.insert(name.into(), old.clone());
             report.loaded.push(name.into());
-        } else if let Some(resized) = resized(name, old, [other.kinds(), model.kinds()])? {
+        } else if let Some(resized) = resized(name, old, [other.kinds(), model.kinds()])?
+            && resized.dims() == var.dims()
+        {
             values.insert(name.into(), resized);
             report.interpolated.push(format!("{name} {:?} → {:?}", old.dims(), var.dims()));
         } else {
