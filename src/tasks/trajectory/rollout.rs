@@ -1,14 +1,16 @@
 //! A trained policy in an environment.
 
-use super::TrajectoryTask;
+use super::{Pictured, TrajectoryTask};
 use crate::data::{Sample, Target, collate};
-use crate::env::{self, Action, EnvError, Step, VectorEnvironment};
+use crate::env::{self, Action, EnvError, Observation, Step, VectorEnvironment};
 use crate::model::Model;
 use crate::random::{self, mix};
 use crate::tasks::TaskError;
 use candle_core::Tensor;
-use smalti_contract::Tokenizer;
+use smalti_contract::{TokenizeError, Tokenizer};
+use smalti_image::Image;
 use smalti_trajectory::{ActionSpec, Actions, Window};
+use std::collections::BTreeMap;
 
 /// One episode under way: everything seen and done so far.
 struct Story {
@@ -18,6 +20,10 @@ struct Story {
     slot: usize,
     /// One more than actions: the last is yet to be answered.
     states: Vec<f32>,
+    /// What the cameras see now, until it is on the film.
+    pictures: BTreeMap<String, env::Picture>,
+    /// By camera, the last pictures as the model sees them: no more than it sees at once.
+    film: BTreeMap<String, Vec<Image>>,
     actions: Vec<Action>,
     last_reward: f32,
     total: f64,
@@ -64,17 +70,24 @@ pub fn rollout(
     seed: u64,
 ) -> Result<Rollout, TaskError> {
     fits(task, environments)?;
-    let config = Tokenizer::config(&task.tokenizer);
+    let config = Tokenizer::config(task.tokenizer());
     let most = config.return_scale.max(target_return.abs());
+    let name = environments.name().to_string();
     let mut to_go: Vec<Vec<f32>> = vec![Vec::new(); episodes];
     play(environments, episodes, config.max_steps, seed, |playing| {
-        let windows = playing.iter().map(|story| {
+        let windows = playing.iter_mut().map(|story| {
             let told = &mut to_go[story.number];
             let next = |&left| left_to_go(left, story.last_reward, config.discount, most);
             told.push(told.last().map_or(target_return, next));
-            story.window(task, told)
+            story.shoot(task).map_err(|e| {
+                let (number, step) = (story.number, story.actions.len());
+                let problem = format!("episode {number}, step {step}: {e}");
+                TaskError::Environment { name: name.clone(), problem }
+            })?;
+            Ok(Pictured { window: story.window(task, told), pictures: story.film.clone() })
         });
-        task.act(model, number, &windows.collect::<Vec<_>>())
+        let windows = windows.collect::<Result<Vec<_>, TaskError>>()?;
+        task.act(model, number, windows)
     })
 }
 
@@ -108,7 +121,7 @@ fn play(
     episodes: usize,
     max_steps: usize,
     seed: u64,
-    mut policy: impl FnMut(&[Story]) -> Result<Vec<Action>, TaskError>,
+    mut policy: impl FnMut(&mut [Story]) -> Result<Vec<Action>, TaskError>,
 ) -> Result<Rollout, TaskError> {
     let name = environments.name().to_string();
     let failed = |error| failed(&name, error);
@@ -123,12 +136,16 @@ fn play(
         let fresh: Vec<Story> = slots.zip(begun..).map(|(slot, number)| Story::new(number, slot)).collect();
         begun += starting;
         let starts = fresh.iter().map(|story| (story.slot, mix(seed, story.number as u64)));
-        let states = environments.reset(&starts.collect::<Vec<_>>()).map_err(failed)?;
-        playing.extend(fresh.into_iter().zip(states).map(|(story, states)| Story { states, ..story }));
+        let seen = environments.reset(&starts.collect::<Vec<_>>()).map_err(failed)?;
+        playing.extend(fresh.into_iter().zip(seen).map(|(mut story, seen)| {
+            story.sees(seen);
+            story
+        }));
         if playing.is_empty() {
             return Ok(rollout);
         }
-        let actions: Vec<Action> = policy(&playing)?.into_iter().map(|action| spec.bounded(action)).collect();
+        let actions: Vec<Action> =
+            policy(&mut playing)?.into_iter().map(|action| spec.bounded(action)).collect();
         let asked: Vec<(usize, &Action)> = playing.iter().map(|story| story.slot).zip(&actions).collect();
         let steps = environments.step(&asked).map_err(failed)?;
         for ((story, action), step) in playing.iter_mut().zip(actions).zip(steps) {
@@ -166,7 +183,7 @@ pub(super) fn left_to_go(to_go: f32, reward: f32, discount: f32, most: f32) -> f
 
 /// Whether a model knows the environment's states and actions.
 fn fits(task: &TrajectoryTask, environments: &dyn VectorEnvironment) -> Result<(), TaskError> {
-    let config = Tokenizer::config(&task.tokenizer);
+    let config = Tokenizer::config(task.tokenizer());
     let (learned, offered) = (learned(&config.actions), offered(&environments.action_spec()));
     let (expected, found) = (config.state_dim(), environments.state_dim());
     if found != expected || learned != offered {
@@ -175,7 +192,26 @@ fn fits(task: &TrajectoryTask, environments: &dyn VectorEnvironment) -> Result<(
         );
         return Err(TaskError::Environment { name: environments.name().into(), problem });
     }
+    let cameras = environments.cameras();
+    let missing: Vec<&str> =
+        task.tokenizer.cameras().filter(|camera| !cameras.iter().any(|it| it == camera)).collect();
+    if !missing.is_empty() {
+        let cameras = if cameras.is_empty() { "none".into() } else { cameras.join(", ") };
+        let problem =
+            format!("has pictures of {cameras}; the model has learned to see {}", missing.join(", "));
+        return Err(TaskError::Environment { name: environments.name().into(), problem });
+    }
     Ok(())
+}
+
+/// A picture of an environment as pixels.
+fn image(picture: env::Picture) -> Result<Image, TokenizeError> {
+    match picture {
+        env::Picture::Encoded(file) => smalti_image::read(&file),
+        env::Picture::Pixels { height, width, channels, pixels } => {
+            Image::new(width, height, channels, pixels)
+        }
+    }
 }
 
 fn learned(actions: &ActionSpec) -> String {
@@ -244,7 +280,37 @@ fn likeliest(spec: &ActionSpec, said: &[Tensor]) -> Result<Action, TaskError> {
 
 impl Story {
     fn new(number: usize, slot: usize) -> Self {
-        Self { number, slot, states: vec![], actions: vec![], last_reward: 0.0, total: 0.0, over: false }
+        Self {
+            number,
+            slot,
+            states: vec![],
+            pictures: BTreeMap::new(),
+            film: BTreeMap::new(),
+            actions: vec![],
+            last_reward: 0.0,
+            total: 0.0,
+            over: false,
+        }
+    }
+
+    fn sees(&mut self, seen: Observation) {
+        self.states.extend(seen.state);
+        self.pictures = seen.pictures;
+    }
+
+    /// Puts what the cameras see now behind what they saw.
+    fn shoot(&mut self, task: &TrajectoryTask) -> Result<(), TaskError> {
+        let context = Tokenizer::config(task.tokenizer()).context;
+        for camera in task.tokenizer.cameras() {
+            let Some(picture) = self.pictures.remove(camera) else { continue };
+            let named = |e: TokenizeError| TokenizeError::Input(format!("picture {camera:?}: {e}"));
+            let image =
+                image(picture).and_then(|image| task.tokenizer.prepare(camera, image)).map_err(named)?;
+            let shot = self.film.entry(camera.to_string()).or_default();
+            shot.drain(..(shot.len() + 1).saturating_sub(context));
+            shot.push(image);
+        }
+        Ok(())
     }
 
     fn goes_on(&mut self, action: Action, step: Step) {
@@ -252,12 +318,12 @@ impl Story {
         self.actions.push(action);
         self.last_reward = step.reward;
         self.total += f64::from(step.reward);
-        self.states.extend(step.state);
+        self.sees(step.seen);
     }
 
     /// The last `context` steps, the action of the last one yet to be chosen.
     fn window(&self, task: &TrajectoryTask, returns_to_go: &[f32]) -> Window {
-        let config = Tokenizer::config(&task.tokenizer);
+        let config = Tokenizer::config(task.tokenizer());
         let start = returns_to_go.len().saturating_sub(config.context);
         let done = self.actions[start..].iter();
         let actions = logged(&config.actions, done);
@@ -272,8 +338,8 @@ impl Story {
 
 impl TrajectoryTask {
     /// The likeliest action behind each window, whose last action is missing.
-    fn act(&self, model: &Model, number: usize, windows: &[Window]) -> Result<Vec<Action>, TaskError> {
-        let samples = windows.iter().enumerate().map(|(i, window)| {
+    fn act(&self, model: &Model, number: usize, windows: Vec<Pictured>) -> Result<Vec<Action>, TaskError> {
+        let samples = windows.into_iter().enumerate().map(|(i, window)| {
             let sample = Sample { inputs: self.inputs(window)?, target: Target::Unknown, id: i as u64 };
             Ok((number, sample))
         });
@@ -283,7 +349,7 @@ impl TrajectoryTask {
         let said = model.heads()[number].split(&output)?;
         let actions = read.documents.iter().map(|rows| {
             let last = said.iter().map(|part| part.get(rows.end - 1)).collect::<Result<Vec<_>, _>>()?;
-            likeliest(&Tokenizer::config(&self.tokenizer).actions, &last)
+            likeliest(&Tokenizer::config(self.tokenizer()).actions, &last)
         });
         actions.collect()
     }
