@@ -401,7 +401,10 @@ mod tests {
                 seen(r#"{"side": {"encoded": "iVBORw=="}}"#),
                 "pictures must be of front, as was said; found side",
             ),
-            (seen(r#"{"front": {"encoded": "iVBORw==", "height": 1}}"#), "unknown field"),
+            (
+                seen(r#"{"front": {"encoded": "iVBORw==", "height": 1}}"#),
+                "a picture must be {\"height\", \"width\"",
+            ),
             (seen(r#"{"front": {"height": 1, "width": 2}}"#), "a picture must be {\"height\", \"width\""),
         ] {
             let found = found.unwrap_err();

@@ -4,23 +4,25 @@ mod pictured;
 mod pictures;
 mod rollout;
 mod source;
+mod story;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 pub use pictured::{Pictured, PicturedConfig, PicturedTokenizer};
 pub use pictures::{PictureConfig, read_picture};
 pub use rollout::{Rollout, random_policy, rollout};
 pub use source::{Log, Logged, is_log, lines, read, self_contained};
 
+use self::windows::Windows;
 use super::{More, SavedTask, Splits, TaskError, holdout::hold_out, saved};
-use crate::data::{DataError, Dataset, Files, Sample, Stream, Target};
+use crate::data::{DataError, Dataset, Stream, Target};
 use crate::head::{HeadSpec, Says};
-use crate::random;
 use crate::rules::Rule;
 use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{AnyTokenizer, KindSpec, Tokenizer, Tokens};
-use smalti_trajectory::{ActionSpec, Actions, Episode, FitOptions, MuLaw, Picture, TrajectoryTokenizer, fit};
+use smalti_trajectory::{ActionSpec, Actions, FitOptions, MuLaw, TrajectoryTokenizer, fit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -122,7 +124,7 @@ impl TrajectoryTask {
         };
         let task = Arc::new(Self { skipped, ..task });
         let windows = |episodes: Vec<Logged>| -> Arc<dyn Dataset> {
-            Arc::new(Windows { files: files.clone(), ..Windows::new(episodes, config, task.clone()) })
+            Arc::new(Windows::new(episodes, files.clone(), config, task.clone()))
         };
         let splits = Splits { train: windows(train), valid: windows(valid) };
         Ok((task, splits))
@@ -254,71 +256,5 @@ impl Task for TrajectoryTask {
 
     fn skipped(&self) -> &[(String, &'static str)] {
         &self.skipped
-    }
-}
-
-/// Windows of up to `context` steps of logged episodes.
-struct Windows {
-    /// Each with its returns-to-go.
-    episodes: Vec<(Logged, Vec<f32>)>,
-    /// Where pictures lie that have files of their own.
-    files: Option<Arc<Files>>,
-    /// For each episode, the number of steps before it.
-    starts: Vec<usize>,
-    steps: usize,
-    /// The first steps of the windows that are measured: one window behind another, each within its episode.
-    measured: Vec<usize>,
-    context: usize,
-    task: Arc<TrajectoryTask>,
-}
-
-impl Windows {
-    fn new(episodes: Vec<Logged>, config: &TrajectoryTaskConfig, task: Arc<TrajectoryTask>) -> Self {
-        let mut steps = 0;
-        let (mut starts, mut measured) = (Vec::with_capacity(episodes.len()), Vec::new());
-        let told = episodes.into_iter().map(|logged| {
-            let episode = &logged.episode;
-            starts.push(steps);
-            measured.extend(episode.window_starts(config.context).map(|start| steps + start));
-            steps += episode.len();
-            let returns_to_go = episode.returns_to_go(config.discount);
-            (logged, returns_to_go)
-        });
-        let episodes = told.collect();
-        Self { episodes, files: None, starts, steps, measured, context: config.context, task }
-    }
-
-    /// A window that begins at a step of an episode, with what was seen in it.
-    fn window(&self, episode: &Episode, start: usize, returns_to_go: &[f32]) -> Result<Pictured, TaskError> {
-        let window = episode.window(start, self.context, returns_to_go);
-        let steps = start..start + window.returns_to_go.len();
-        let read = |picture: Picture| read_picture(picture, self.files.as_deref());
-        let pictures = self.task.tokenizer.seen(episode, steps, &read)?;
-        Ok(Pictured { window, pictures })
-    }
-}
-
-impl Dataset for Windows {
-    fn len(&self) -> usize {
-        self.measured.len()
-    }
-
-    /// In training a window that begins at any step; otherwise those that cover each episode one after another.
-    fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
-        let step = match seed {
-            Some(seed) => random::below(&mut random::generator(seed), self.steps),
-            None => self.measured[index],
-        };
-        let number = self.starts.partition_point(|&start| start <= step) - 1;
-        let (Logged { file, number: logged, episode }, returns_to_go) = &self.episodes[number];
-        let refuse = |e: TaskError| DataError::Sample {
-            task: self.task.spec.name.clone(),
-            id: step as u64,
-            problem: format!("(episode {logged} of {file}): {e}"),
-        };
-        let seen = self.window(episode, step - self.starts[number], returns_to_go).map_err(refuse)?;
-        let target = self.task.target(&seen.window.actions);
-        let inputs = self.task.inputs(seen).map_err(refuse)?;
-        Ok(Sample { inputs, target, id: step as u64 })
     }
 }

@@ -1,12 +1,14 @@
 //! The tokenizer of trajectories in which there is something to see.
 
+mod camera;
 #[cfg(test)]
 mod tests;
 
+use self::camera::Camera;
 use super::read_picture;
 use serde::{Deserialize, Serialize};
-use smalti_contract::{Content, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens};
-use smalti_image::{Image, ImageConfig, ImageTokenizer};
+use smalti_contract::{Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens};
+use smalti_image::{Image, ImageConfig};
 use smalti_trajectory::{Episode, Format, Picture, TrajectoryConfig, TrajectoryTokenizer, Window, episodes};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -30,6 +32,8 @@ pub struct PicturedTokenizer {
     config: PicturedConfig,
     trajectory: TrajectoryTokenizer,
     cameras: Vec<Camera>,
+    /// Tokens of all cameras in a step.
+    room: usize,
     spec: TokenSpec,
 }
 
@@ -51,34 +55,6 @@ pub struct Pictured {
     pub window: Window,
     /// By camera, `[n]`.
     pub pictures: BTreeMap<String, Vec<Image>>,
-}
-
-/// One camera's pictures as tokens.
-struct Camera {
-    name: String,
-    tokenizer: ImageTokenizer,
-    /// Tokens of a step's picture, and of those of the cameras before it.
-    tokens: usize,
-    before: usize,
-}
-
-impl Camera {
-    /// `[height, width]` that a picture must be cut from.
-    fn size(&self) -> [usize; 2] {
-        let ImageConfig { max_patches, patch, .. } = self.tokenizer.config();
-        max_patches.map(|patches| patches * patch)
-    }
-
-    fn prepare<'a>(&self, picture: &'a Image) -> Result<Cow<'a, Image>, TokenizeError> {
-        let ([height, width], found) = (self.size(), [picture.height, picture.width]);
-        if self.tokenizer.config().size.is_none() && found != [height, width] {
-            return Err(TokenizeError::Input(format!(
-                "{}×{} pixels; expected {height}×{width}, as others are (data.pictures.size resizes)",
-                found[0], found[1]
-            )));
-        }
-        self.tokenizer.prepare(picture)
-    }
 }
 
 /// Tokens of a return-to-go, which come before pictures.
@@ -123,20 +99,9 @@ impl PicturedTokenizer {
         })
     }
 
-    /// Tokens of all cameras in a step.
-    fn room(&self) -> usize {
-        self.cameras.iter().map(|camera| camera.tokens).sum()
-    }
-
-    /// The place of token `i` of those of a camera.
-    fn order(&self, camera: &Camera, i: usize) -> u32 {
-        let step = Tokenizer::config(&self.trajectory).tokens_per_step() + self.room();
-        (i / camera.tokens * step + RETURN + camera.before + i % camera.tokens) as u32
-    }
-
     /// Moves tokens from where they stand without pictures to where they stand with them.
     fn make_room(&self, order: &mut [u32]) {
-        let (own, room) = (Tokenizer::config(&self.trajectory).tokens_per_step(), self.room());
+        let (own, room) = (Tokenizer::config(&self.trajectory).tokens_per_step(), self.room);
         for order in order {
             let (step, place) = (*order as usize / own, *order as usize % own);
             let before = if place < RETURN { step } else { step + 1 };
@@ -146,7 +111,7 @@ impl PicturedTokenizer {
 
     /// Moves them back; `None` where they do not stand so.
     fn take_room(&self, order: &[u32]) -> Option<Vec<u32>> {
-        let (own, room) = (Tokenizer::config(&self.trajectory).tokens_per_step(), self.room());
+        let (own, room) = (Tokenizer::config(&self.trajectory).tokens_per_step(), self.room);
         let moved = order.iter().map(|&order| {
             let (step, place) = (order as usize / (own + room), order as usize % (own + room));
             let place =
@@ -154,54 +119,6 @@ impl PicturedTokenizer {
             Some((step * own + place?) as u32)
         });
         moved.collect()
-    }
-
-    /// The tokens of a camera's pictures, the first of time step `start`.
-    fn patches(&self, camera: &Camera, pictures: &[Image], start: usize) -> Result<Group, TokenizeError> {
-        let (mut values, mut positions, mut width) = (Vec::new(), Vec::new(), 0);
-        for (step, picture) in pictures.iter().enumerate() {
-            let refuse = |e: TokenizeError| in_step(&camera.name, start + step, e);
-            let tokens = camera.prepare(picture).and_then(|it| camera.tokenizer.cut(&it)).map_err(refuse)?;
-            for group in tokens.groups {
-                if let Content::Features { values: patches, dim } = group.content {
-                    values.extend(patches);
-                    width = dim;
-                }
-                positions.extend(group.positions);
-            }
-        }
-        let tokens = 0..pictures.len() * camera.tokens;
-        Ok(Group {
-            content: Content::Features { values, dim: width },
-            positions,
-            order: tokens.clone().map(|i| self.order(camera, i)).collect(),
-            time: tokens.map(|i| (start + i / camera.tokens) as u32).collect(),
-        })
-    }
-
-    /// The inverse of [`patches`](Self::patches).
-    fn pictures(&self, camera: &Camera, group: &Group, start: usize) -> Result<Vec<Image>, TokenizeError> {
-        let misplaced = (0..group.len()).find(|&i| {
-            group.order[i] != self.order(camera, i) || group.time[i] as usize != start + i / camera.tokens
-        });
-        if let Some(token) = misplaced {
-            return Err(TokenizeError::Input(format!(
-                "patch token {token} of camera {:?} is not at the place that encoding gives it",
-                camera.name
-            )));
-        }
-        let (values, dim) = match &group.content {
-            Content::Features { values, dim } => (values.as_slice(), *dim),
-            Content::Ids(_) => (&[][..], 0),
-        };
-        let steps =
-            values.chunks((camera.tokens * dim).max(1)).zip(group.positions.chunks(2 * camera.tokens));
-        let picture = |(values, positions): (&[f32], &[u32])| {
-            let content = Content::Features { values: values.to_vec(), dim };
-            let alone = Group { positions: positions.to_vec(), ..Group::sequence(content) };
-            camera.tokenizer.decode(&Tokens::new(vec![alone]))
-        };
-        steps.map(picture).collect()
     }
 
     /// A window of an episode with its pictures, which the episode itself holds.
@@ -228,23 +145,17 @@ impl PicturedTokenizer {
         read: &dyn Fn(Picture) -> Result<Image, TokenizeError>,
     ) -> Result<BTreeMap<String, Vec<Image>>, TokenizeError> {
         let mut seen = BTreeMap::new();
-        for name in self.cameras() {
-            let missing = |step: usize| in_step(name, step, TokenizeError::Input("it is not there".into()));
-            let pictures = episode.pictures.get(name).ok_or_else(|| missing(steps.start))?;
+        for camera in &self.cameras {
+            let missing = |step| camera.in_step(step, TokenizeError::Input("it is not there".into()));
+            let pictures = episode.pictures.get(&camera.name).ok_or_else(|| missing(steps.start))?;
             let one = |step: usize| {
                 let picture = pictures.get(step).ok_or_else(|| missing(step))?;
-                read(picture).map_err(|e| in_step(name, step, e))
+                read(picture).map_err(|e| camera.in_step(step, e))
             };
-            seen.insert(name.to_string(), steps.clone().map(one).collect::<Result<_, _>>()?);
+            seen.insert(camera.name.clone(), steps.clone().map(one).collect::<Result<_, _>>()?);
         }
         Ok(seen)
     }
-}
-
-/// What is wrong with a picture, with its camera and step.
-fn in_step(camera: &str, step: usize, error: TokenizeError) -> TokenizeError {
-    let camera = if camera.is_empty() { String::new() } else { format!(" of camera {camera:?}") };
-    TokenizeError::Input(format!("picture{camera} at step {step}: {error}"))
 }
 
 impl Tokenizer for PicturedTokenizer {
@@ -254,37 +165,23 @@ impl Tokenizer for PicturedTokenizer {
 
     fn new(config: PicturedConfig) -> Result<Self, TokenizeError> {
         let trajectory = TrajectoryTokenizer::new(config.trajectory.clone())?;
-        let max_steps = config.trajectory.max_steps;
-        let (mut cameras, mut patches, mut before) = (Vec::new(), Vec::new(), 0);
-        for (name, image) in &config.cameras {
-            let tokenizer = ImageTokenizer::new(image.clone())?;
-            let camera = Camera {
-                name: name.clone(),
-                tokenizer,
-                tokens: image.max_patches.iter().fold(1, |n: usize, &side| n.saturating_mul(side)),
-                before,
-            };
-            if image.stride.is_some() || image.size.is_some_and(|size| size != camera.size()) {
-                let problem =
-                    format!("camera {name:?}: pictures must be {:?} pixels, edge to edge", camera.size());
-                return Err(TokenizeError::Config { tokenizer: Self::NAME, problem });
-            }
-            for kind in &Tokenizer::spec(&camera.tokenizer).kinds {
-                let name = if name.is_empty() { kind.name.clone() } else { format!("{}.{name}", kind.name) };
-                patches.push(KindSpec { name, time_steps: Some(max_steps), ..kind.clone() });
-            }
-            before = camera.tokens.saturating_add(before);
-            cameras.push(camera);
-        }
-        let TrajectoryConfig { context, .. } = config.trajectory;
-        let tokens = config.trajectory.tokens_per_step().saturating_add(before).saturating_mul(context);
-        if tokens > u32::MAX as usize {
-            let problem = format!("{context} steps have {tokens} tokens; order may not exceed {}", u32::MAX);
+        let TrajectoryConfig { context, max_steps, .. } = config.trajectory;
+        let of_cameras = config.cameras.values().map(camera::tokens);
+        let room = of_cameras.fold(0, |n: usize, tokens| n.saturating_add(tokens));
+        let stride = config.trajectory.tokens_per_step().saturating_add(room);
+        if stride.saturating_mul(context) > u32::MAX as usize {
+            let problem = format!("{context} steps of {stride} tokens; order may not exceed {}", u32::MAX);
             return Err(TokenizeError::Config { tokenizer: Self::NAME, problem });
         }
+        let (mut cameras, mut first) = (Vec::new(), RETURN);
+        for (name, image) in &config.cameras {
+            let camera = Camera::new(name, image, first, stride)?;
+            first += camera.tokens;
+            cameras.push(camera);
+        }
         let mut kinds = Tokenizer::spec(&trajectory).kinds.clone();
-        kinds.splice(RETURN..RETURN, patches);
-        Ok(Self { config, trajectory, cameras, spec: TokenSpec { kinds } })
+        kinds.splice(RETURN..RETURN, cameras.iter().filter_map(|camera| camera.kind(max_steps)));
+        Ok(Self { config, trajectory, cameras, room, spec: TokenSpec { kinds } })
     }
 
     fn config(&self) -> &PicturedConfig {
@@ -327,7 +224,7 @@ impl Tokenizer for PicturedTokenizer {
                 let problem = format!("camera {name:?} has {found} pictures; the window has {steps} steps");
                 return Err(TokenizeError::Input(problem));
             }
-            self.patches(camera, pictures, window.start)
+            camera.encode(pictures, window.start)
         });
         let patches = patches.collect::<Result<Vec<_>, _>>()?;
         tokens.groups.splice(RETURN..RETURN, patches);
@@ -344,10 +241,11 @@ impl Tokenizer for PicturedTokenizer {
             group.order = self.take_room(&group.order).ok_or_else(among)?;
         }
         let window = self.trajectory.decode(&Tokens::new(groups))?;
-        let pictures =
-            self.cameras.iter().zip(&patches).map(|(camera, group)| {
-                Ok((camera.name.clone(), self.pictures(camera, group, window.start)?))
-            });
+        let pictures = self
+            .cameras
+            .iter()
+            .zip(&patches)
+            .map(|(camera, group)| Ok((camera.name.clone(), camera.decode(group, window.start)?)));
         let pictures = pictures.collect::<Result<_, TokenizeError>>()?;
         Ok(Pictured { window, pictures })
     }

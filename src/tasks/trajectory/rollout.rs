@@ -1,34 +1,15 @@
 //! A trained policy in an environment.
 
+use super::story::Story;
 use super::{Pictured, TrajectoryTask};
 use crate::data::{Sample, Target, collate};
-use crate::env::{self, Action, EnvError, Observation, Step, VectorEnvironment};
+use crate::env::{self, Action, EnvError, VectorEnvironment};
 use crate::model::Model;
 use crate::random::{self, mix};
 use crate::tasks::TaskError;
 use candle_core::Tensor;
-use smalti_contract::{TokenizeError, Tokenizer};
-use smalti_image::Image;
-use smalti_trajectory::{ActionSpec, Actions, Window};
-use std::collections::BTreeMap;
-
-/// One episode under way: everything seen and done so far.
-struct Story {
-    /// Its number among the episodes.
-    number: usize,
-    /// Which of the environments it happens in.
-    slot: usize,
-    /// One more than actions: the last is yet to be answered.
-    states: Vec<f32>,
-    /// What the cameras see now, until it is on the film.
-    pictures: BTreeMap<String, env::Picture>,
-    /// By camera, the last pictures as the model sees them: no more than it sees at once.
-    film: BTreeMap<String, Vec<Image>>,
-    actions: Vec<Action>,
-    last_reward: f32,
-    total: f64,
-    over: bool,
-}
+use smalti_contract::Tokenizer;
+use smalti_trajectory::ActionSpec;
 
 /// What a policy earned.
 #[derive(Clone, Debug, PartialEq)]
@@ -196,22 +177,10 @@ fn fits(task: &TrajectoryTask, environments: &dyn VectorEnvironment) -> Result<(
     let missing: Vec<&str> =
         task.tokenizer.cameras().filter(|camera| !cameras.iter().any(|it| it == camera)).collect();
     if !missing.is_empty() {
-        let cameras = if cameras.is_empty() { "none".into() } else { cameras.join(", ") };
-        let problem =
-            format!("has pictures of {cameras}; the model has learned to see {}", missing.join(", "));
+        let problem = format!("has pictures of {cameras:?}; the model has learned to see {missing:?}");
         return Err(TaskError::Environment { name: environments.name().into(), problem });
     }
     Ok(())
-}
-
-/// A picture of an environment as pixels.
-fn image(picture: env::Picture) -> Result<Image, TokenizeError> {
-    match picture {
-        env::Picture::Encoded(file) => smalti_image::read(&file),
-        env::Picture::Pixels { height, width, channels, pixels } => {
-            Image::new(width, height, channels, pixels)
-        }
-    }
 }
 
 fn learned(actions: &ActionSpec) -> String {
@@ -235,29 +204,6 @@ fn side_by_side<'a>(parts: impl Iterator<Item = (&'a String, String)>) -> String
     format!("actions of parts ({})", parts.join("; "))
 }
 
-/// What was done, as a log has it.
-fn logged<'a>(spec: &ActionSpec, done: impl Iterator<Item = &'a Action> + Clone) -> Actions {
-    match spec {
-        ActionSpec::Discrete { .. } => Actions::Discrete(
-            done.filter_map(|a| if let Action::Discrete(id) = a { Some(*id) } else { None }).collect(),
-        ),
-        ActionSpec::Continuous { dim, .. } => {
-            let values = done.filter_map(|a| if let Action::Continuous(v) = a { Some(v) } else { None });
-            Actions::Continuous { values: values.flatten().copied().collect(), dim: *dim }
-        }
-        ActionSpec::Parts(specs) => {
-            let part = |(name, spec): (&String, &ActionSpec)| {
-                let of_part = done.clone().filter_map(|action| match action {
-                    Action::Parts(parts) => parts.get(name),
-                    _ => None,
-                });
-                (name.clone(), logged(spec, of_part.collect::<Vec<_>>().into_iter()))
-            };
-            Actions::Parts(specs.iter().map(part).collect())
-        }
-    }
-}
-
 /// The likeliest action of what a head says of one state, each part of it apart.
 fn likeliest(spec: &ActionSpec, said: &[Tensor]) -> Result<Action, TaskError> {
     Ok(match (spec, said) {
@@ -276,64 +222,6 @@ fn likeliest(spec: &ActionSpec, said: &[Tensor]) -> Result<Action, TaskError> {
             return Err(candle_core::Error::Msg(problem).into());
         }
     })
-}
-
-impl Story {
-    fn new(number: usize, slot: usize) -> Self {
-        Self {
-            number,
-            slot,
-            states: vec![],
-            pictures: BTreeMap::new(),
-            film: BTreeMap::new(),
-            actions: vec![],
-            last_reward: 0.0,
-            total: 0.0,
-            over: false,
-        }
-    }
-
-    fn sees(&mut self, seen: Observation) {
-        self.states.extend(seen.state);
-        self.pictures = seen.pictures;
-    }
-
-    /// Puts what the cameras see now behind what they saw.
-    fn shoot(&mut self, task: &TrajectoryTask) -> Result<(), TaskError> {
-        let context = Tokenizer::config(task.tokenizer()).context;
-        for camera in task.tokenizer.cameras() {
-            let Some(picture) = self.pictures.remove(camera) else { continue };
-            let named = |e: TokenizeError| TokenizeError::Input(format!("picture {camera:?}: {e}"));
-            let image =
-                image(picture).and_then(|image| task.tokenizer.prepare(camera, image)).map_err(named)?;
-            let shot = self.film.entry(camera.to_string()).or_default();
-            shot.drain(..(shot.len() + 1).saturating_sub(context));
-            shot.push(image);
-        }
-        Ok(())
-    }
-
-    fn goes_on(&mut self, action: Action, step: Step) {
-        self.over = step.done();
-        self.actions.push(action);
-        self.last_reward = step.reward;
-        self.total += f64::from(step.reward);
-        self.sees(step.seen);
-    }
-
-    /// The last `context` steps, the action of the last one yet to be chosen.
-    fn window(&self, task: &TrajectoryTask, returns_to_go: &[f32]) -> Window {
-        let config = Tokenizer::config(task.tokenizer());
-        let start = returns_to_go.len().saturating_sub(config.context);
-        let done = self.actions[start..].iter();
-        let actions = logged(&config.actions, done);
-        Window {
-            start,
-            returns_to_go: returns_to_go[start..].to_vec(),
-            states: self.states[start * config.state_dim()..].to_vec(),
-            actions,
-        }
-    }
 }
 
 impl TrajectoryTask {

@@ -1,12 +1,12 @@
 use super::rollout::left_to_go;
 use super::*;
-use crate::data::{Targets, collate};
+use crate::data::{Sample, Targets, collate};
 use crate::env::{self, Action, CartPole, Copies, EnvError, Observation, Step, VectorEnvironment};
 use crate::model::Model;
 use crate::ops::{self, Value};
 use crate::transformer::ModelConfig;
 use candle_core::Device;
-use smalti_trajectory::{End, Pictures};
+use smalti_trajectory::{End, Episode, Pictures};
 
 /// An episode with the states and actions of cart and pole.
 fn episode(steps: usize) -> Episode {
@@ -40,7 +40,7 @@ fn logged(episodes: Vec<Episode>) -> Vec<Logged> {
 fn every_step_is_measured_within_its_episode() {
     let episodes = vec![episode(3), episode(4), episode(1)];
     let (config, task) = task(&episodes, 4);
-    let windows = Windows::new(logged(episodes), &config, Arc::new(task));
+    let windows = Windows::new(logged(episodes), None, &config, Arc::new(task));
     let samples: Vec<Sample> = (0..windows.len()).map(|i| windows.sample(i, None).unwrap()).collect();
     let times: Vec<Vec<u32>> = samples.iter().map(|s| s.inputs[0].1.groups[1].time.clone()).collect();
     assert_eq!(times, [vec![0, 1], vec![2], vec![0, 1], vec![2, 3], vec![0]]);
@@ -136,7 +136,7 @@ fn parts_of_an_action_are_said_side_by_side_and_their_losses_add_up() {
 
     let settings = ModelConfig { d_model: 8, n_layers: 1, n_heads: 1, ..ModelConfig::default() };
     let model = Model::new(&settings, &[task.spec().clone()], 0, &Device::Cpu).unwrap();
-    let windows = Windows::new(logged(episodes), &config, Arc::new(task));
+    let windows = Windows::new(logged(episodes), None, &config, Arc::new(task));
     let batch = collate(model.layouts(), &[(0, windows.sample(0, None).unwrap())]).unwrap();
     let output = model.outputs(&batch).unwrap().remove(0);
     assert_eq!(output.dims(), [2, 5], "two states, two numbers and three choices");
@@ -194,7 +194,7 @@ fn seeing(episodes: Vec<Episode>) -> (Arc<TrajectoryTask>, Windows) {
     let cameras = pictures.fit(&episodes, None, &[]).unwrap();
     let tokenizer = PicturedTokenizer::new(PicturedConfig { trajectory, cameras }).unwrap();
     let task = Arc::new(TrajectoryTask::new("log", 1.0, &config, tokenizer));
-    (task.clone(), Windows::new(episodes, &config, task))
+    (task.clone(), Windows::new(episodes, None, &config, task))
 }
 
 fn small(task: &TrajectoryTask) -> Model {
@@ -232,7 +232,8 @@ fn a_picture_changes_what_is_said_from_its_step_on() {
         }
         // Both are fitted to the same pictures.
         let (task, _) = seeing(vec![filmed(3)]);
-        let windows = Windows::new(logged(vec![episode]), &TrajectoryTaskConfig::default(), task.clone());
+        let windows =
+            Windows::new(logged(vec![episode]), None, &TrajectoryTaskConfig::default(), task.clone());
         let model = small(&task);
         let batch = collate(model.layouts(), &[(0, windows.sample(0, None).unwrap())]).unwrap();
         model.outputs(&batch).unwrap().remove(0).to_vec2::<f32>().unwrap()

@@ -164,8 +164,8 @@ fn what_is_missing_or_of_another_size_is_named() {
         PicturedTokenizer::new(config).err().unwrap().to_string()
     };
     assert!(
-        refused(&|camera| camera.max_patches = [1, 2])
-            .contains("camera \"front\": pictures must be [2, 4] pixels")
+        refused(&|camera| camera.max_patches = [3, 2])
+            .contains("camera \"front\": pictures must be [6, 4] pixels")
     );
     assert!(refused(&|camera| camera.stride = Some(1)).contains("edge to edge"));
     let huge = refused(&|camera| (camera.size, camera.max_patches) = (None, [1 << 20; 2]));
