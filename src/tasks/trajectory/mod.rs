@@ -23,7 +23,6 @@ use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{AnyTokenizer, KindSpec, Tokenizer, Tokens};
 use smalti_trajectory::{ActionSpec, Actions, FitOptions, MuLaw, TrajectoryTokenizer, fit};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// `[data]` of a trajectory task.
@@ -50,6 +49,11 @@ pub struct TrajectoryTaskConfig {
     pub best: f64,
     /// Whether the model is told the return to reach; without it, it clones behaviour.
     pub condition: bool,
+    /// Whether real actions are kept in −1..1 by a hyperbolic tangent.
+    pub bounded: bool,
+    /// Whether there are heads for the next state and return too, as in the published decision transformer. They are
+    /// not trained.
+    pub further_heads: bool,
     /// Where given, numbers become ids (Gato).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discretise: Option<MuLaw>,
@@ -69,6 +73,8 @@ impl Default for TrajectoryTaskConfig {
             holdout: 0.1,
             best: 1.0,
             condition: true,
+            bounded: false,
+            further_heads: false,
             discretise: None,
             pictures: PictureConfig::default(),
         }
@@ -87,6 +93,10 @@ pub struct TrajectoryTask {
 
 /// What the tokenizer is for, in the run folder.
 const ROLE: &str = "trajectory";
+/// What further heads say.
+pub const NEXT_STATE: &str = "next_state";
+/// What further heads say.
+pub const NEXT_RETURN: &str = "next_return";
 
 impl TrajectoryTask {
     pub(super) fn open(
@@ -119,7 +129,7 @@ impl TrajectoryTask {
                 let trajectory = fitted.map_err(|e| DataError::tokenize(&config.path, e))?;
                 let cameras = config.pictures.fit(&train, files.as_deref(), &skipped)?;
                 let tokenizer = PicturedTokenizer::new(PicturedConfig { trajectory, cameras })?;
-                Self::new(name, loss_weight, config, tokenizer)
+                Self::with(name, loss_weight, config, tokenizer)
             }
         };
         let task = Arc::new(Self { skipped, ..task });
@@ -139,16 +149,13 @@ impl TrajectoryTask {
         let pictured = saved.tokenizers.get(ROLE).is_some_and(|it| it.tokenizer == PicturedTokenizer::NAME);
         let tokenizer = match pictured {
             true => saved::restore(name, ROLE, saved)?,
-            false => {
-                let blind: TrajectoryTokenizer = saved::restore(name, ROLE, saved)?;
-                let trajectory = Tokenizer::config(&blind).clone();
-                PicturedTokenizer::new(PicturedConfig { trajectory, cameras: BTreeMap::new() })?
-            }
+            false => PicturedTokenizer::blind(saved::restore(name, ROLE, saved)?),
         };
-        Ok(Self::new(name, loss_weight, config, tokenizer))
+        Ok(Self::with(name, loss_weight, config, tokenizer))
     }
 
-    fn new(
+    /// The task of this tokenizer.
+    pub fn with(
         name: &str,
         loss_weight: f64,
         config: &TrajectoryTaskConfig,
@@ -164,15 +171,24 @@ impl TrajectoryTask {
         };
         let pairs = kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q, k)));
         let (asked, asked_tokens) = tokenizer.asked();
+        let fitted = Tokenizer::config(tokenizer.trajectory());
+        let further = |name: &str, dim| {
+            let reads = kinds[kinds.len() - 1].name.clone(); // what follows an action
+            (name.to_string(), HeadSpec { reads, says: Says::Regress { dim, bounded: false } })
+        };
+        let mut auxiliary = vec![];
+        if config.further_heads {
+            auxiliary.extend((fitted.state_dim() > 0).then(|| further(NEXT_STATE, fitted.state_dim())));
+            auxiliary.push(further(NEXT_RETURN, 1));
+        }
         let spec = TaskSpec {
             name: name.into(),
             rules: pairs.map(|(q, k)| (q.name.clone(), k.name.clone(), rule(q, k))).collect(),
-            head: HeadSpec {
-                reads: asked.name.clone(),
-                says: says(&Tokenizer::config(tokenizer.trajectory()).actions),
-            },
+            head: HeadSpec { reads: asked.name.clone(), says: says(&fitted.actions, config.bounded) },
             inputs: vec![(Stream::Main, kinds.clone())],
             loss_weight,
+            shares: vec![],
+            auxiliary,
         };
         Self { spec, tokenizer, condition: config.condition, asked_tokens, skipped: vec![] }
     }
@@ -219,12 +235,12 @@ impl TrajectoryTask {
 }
 
 /// What a head says of such actions: their parts independently of each other, as they are done at the same time.
-fn says(actions: &ActionSpec) -> Says {
+fn says(actions: &ActionSpec, bounded: bool) -> Says {
     match actions {
         ActionSpec::Discrete { n } => Says::Act { actions: *n },
-        ActionSpec::Continuous { dim, .. } => Says::Regress { dim: *dim },
+        ActionSpec::Continuous { dim, .. } => Says::Regress { dim: *dim, bounded },
         ActionSpec::Parts(parts) => {
-            Says::Parts(parts.iter().map(|(name, part)| (name.clone(), says(part))).collect())
+            Says::Parts(parts.iter().map(|(name, part)| (name.clone(), says(part, bounded))).collect())
         }
     }
 }

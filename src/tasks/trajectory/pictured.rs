@@ -61,6 +61,14 @@ pub struct Pictured {
 const RETURN: usize = 1;
 
 impl PicturedTokenizer {
+    /// One without cameras, whose tokens are those of this tokenizer.
+    pub fn blind(trajectory: TrajectoryTokenizer) -> Self {
+        let config = Tokenizer::config(&trajectory).clone();
+        let spec = Tokenizer::spec(&trajectory).clone();
+        let config = PicturedConfig { trajectory: config, cameras: BTreeMap::new() };
+        Self { config, trajectory, cameras: vec![], room: 0, spec }
+    }
+
     /// What makes tokens of returns, states and actions.
     pub fn trajectory(&self) -> &TrajectoryTokenizer {
         &self.trajectory

@@ -7,6 +7,7 @@ use crate::ops::{self, Value};
 use crate::transformer::ModelConfig;
 use candle_core::Device;
 use smalti_trajectory::{End, Episode, Pictures};
+use std::collections::BTreeMap;
 
 /// An episode with the states and actions of cart and pole.
 fn episode(steps: usize) -> Episode {
@@ -25,8 +26,8 @@ fn episode(steps: usize) -> Episode {
 fn task(episodes: &[Episode], max_steps: usize) -> (TrajectoryTaskConfig, TrajectoryTask) {
     let config = TrajectoryTaskConfig { context: 2, ..TrajectoryTaskConfig::default() };
     let options = FitOptions { context: config.context, max_steps, ..FitOptions::default() };
-    let blind = PicturedConfig { trajectory: fit(episodes, options).unwrap(), cameras: BTreeMap::new() };
-    let task = TrajectoryTask::new("log", 1.0, &config, PicturedTokenizer::new(blind).unwrap());
+    let tokenizer = TrajectoryTokenizer::new(fit(episodes, options).unwrap()).unwrap();
+    let task = TrajectoryTask::with("log", 1.0, &config, PicturedTokenizer::blind(tokenizer));
     (config, task)
 }
 
@@ -130,8 +131,10 @@ fn parts_of_an_action_are_said_side_by_side_and_their_losses_add_up() {
     };
     let episodes = vec![Episode { actions: parts(4), ..episode(4) }];
     let (config, task) = task(&episodes, 4);
-    let says =
-        [("arm".to_string(), Says::Regress { dim: 2 }), ("grip".to_string(), Says::Act { actions: 3 })];
+    let says = [
+        ("arm".to_string(), Says::Regress { dim: 2, bounded: false }),
+        ("grip".to_string(), Says::Act { actions: 3 }),
+    ];
     assert_eq!(task.spec().head.says, Says::Parts(says.to_vec()));
 
     let settings = ModelConfig { d_model: 8, n_layers: 1, n_heads: 1, ..ModelConfig::default() };
@@ -193,7 +196,7 @@ fn seeing(episodes: Vec<Episode>) -> (Arc<TrajectoryTask>, Windows) {
     let pictures = PictureConfig { patch: 2, ..PictureConfig::default() };
     let cameras = pictures.fit(&episodes, None, &[]).unwrap();
     let tokenizer = PicturedTokenizer::new(PicturedConfig { trajectory, cameras }).unwrap();
-    let task = Arc::new(TrajectoryTask::new("log", 1.0, &config, tokenizer));
+    let task = Arc::new(TrajectoryTask::with("log", 1.0, &config, tokenizer));
     (task.clone(), Windows::new(episodes, None, &config, task))
 }
 
