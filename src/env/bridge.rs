@@ -31,8 +31,8 @@
 //! | `{"close": {}}`; the input ends behind it | |
 //!
 //! An observation is a list of numbers, which may be nested, or an object of such, whose parts are taken in the order
-//! of their names. Numbers are finite. Beside it, or where it was left out of the greeting in its place, stand the pictures
-//! that were named there, each in one of two forms; bytes are in base64:
+//! of their names. Numbers are finite. Pictures that the greeting names stand beside it, or instead of it where there are no
+//! numbers, each in one of two forms; bytes are in base64:
 //!
 //! ```json
 //! {"env": 0, "observation": [0.5], "pictures": {"front": {"height": 84, "width": 84, "channels": 3, "pixels": "AAAA…"}}}
@@ -41,6 +41,7 @@
 //!
 //! `pixels` are bytes, row by row, `height * width * channels` of them, where `channels` is 1 for grey and 3 for RGB;
 //! `encoded` is the content of a picture file, such as a PNG or a JPEG. A line has at most 8 MiB.
+//!
 //! `env` may be left out of an answer. Instead of an answer, or of the greeting,
 //! `{"error": "what is wrong"}` ends everything with that message. A field that is not listed here is an error.
 //!
@@ -81,21 +82,21 @@ impl Bridge {
     pub fn process_id(&self) -> u32 {
         self.child.id()
     }
+}
 
-    /// Sends requests, and reads an answer to each.
-    fn ask<T>(
-        &mut self,
-        requests: Vec<(usize, Vec<u8>)>,
-        to: &str,
-        read: impl Fn(&[u8], usize) -> Result<T, MessageError>,
-    ) -> Result<Vec<T>, EnvError> {
-        self.child.send(requests.iter().flat_map(|(_, line)| line).copied().collect())?;
-        let answers = requests.iter().map(|&(slot, _)| {
-            let line = self.child.line(&format!("answer to {to}"))?;
-            read(&line, slot).map_err(|e| self.child.refuse(e))
-        });
-        answers.collect()
-    }
+/// Sends requests, and reads an answer to each.
+fn ask<T>(
+    child: &mut Child,
+    requests: Vec<(usize, Vec<u8>)>,
+    to: &str,
+    read: impl Fn(&[u8], usize) -> Result<T, MessageError>,
+) -> Result<Vec<T>, EnvError> {
+    child.send(requests.iter().flat_map(|(_, line)| line).copied().collect())?;
+    let answers = requests.iter().map(|&(slot, _)| {
+        let line = child.line(&format!("answer to {to}"))?;
+        read(&line, slot).map_err(|e| child.refuse(e))
+    });
+    answers.collect()
 }
 
 impl VectorEnvironment for Bridge {
@@ -120,9 +121,10 @@ impl VectorEnvironment for Bridge {
     }
 
     fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Observation>, EnvError> {
-        let hello = self.hello.clone();
         let requests = starts.iter().map(|&(slot, seed)| (slot, message::reset(slot, seed))).collect();
-        let seen = self.ask(requests, "reset", |line, slot| message::first_seen(line, slot, &hello))?;
+        let seen = ask(&mut self.child, requests, "reset", |line, slot| {
+            message::first_seen(line, slot, &self.hello)
+        })?;
         for &(slot, _) in starts {
             self.steps.resize(self.steps.len().max(slot + 1), None);
             self.steps[slot] = Some(0);
@@ -137,9 +139,9 @@ impl VectorEnvironment for Bridge {
             }
             self.hello.actions.check(action)?;
         }
-        let hello = self.hello.clone();
         let requests = actions.iter().map(|&(slot, action)| (slot, message::step(slot, action))).collect();
-        let mut steps = self.ask(requests, "step", |line, slot| message::next_step(line, slot, &hello))?;
+        let mut steps =
+            ask(&mut self.child, requests, "step", |line, slot| message::next_step(line, slot, &self.hello))?;
         for (step, &(slot, _)) in steps.iter_mut().zip(actions) {
             let taken = self.steps[slot].map_or(0, |steps| steps + 1);
             step.truncated |= self.hello.max_steps.is_some_and(|most| taken >= most);

@@ -3,7 +3,6 @@
 mod film;
 
 use self::film::{Film, First};
-use super::digest::Digest;
 use super::numbers::Numbers;
 use super::part::{Named, Part, Seen, each};
 use crate::cli::tokenize::Cut;
@@ -96,8 +95,8 @@ fn look(
     }
 }
 
-fn measure(episode: Episode, first: &First) -> Result<Seen<Size>, String> {
-    let content = Digest::of_value(&episode);
+fn measure(mut episode: Episode, first: &First) -> Result<Seen<Size>, String> {
+    let content = film::digest(&mut episode);
     let (steps, total_return, end) = (episode.len(), episode.total_return(), episode.end);
     let most = steps.max(first.episode().len());
     let options = FitOptions { context: most, max_steps: most, ..FitOptions::default() };

@@ -1,10 +1,11 @@
 //! What the cameras of episodes saw.
 
+use super::super::digest::Digest;
 use super::super::part::Part;
 use crate::cli::tokenize::Cut;
 use smalti::data::Files;
 use smalti::tasks::modalities::image::ImageConfig;
-use smalti::tasks::modalities::trajectory::{Episode, TrajectoryConfig};
+use smalti::tasks::modalities::trajectory::{Episode, Picture, TrajectoryConfig};
 use smalti::tasks::trajectory::{Logged, Pictured, PicturedConfig, PicturedTokenizer, read_picture};
 use smalti_contract::Tokenizer;
 use std::collections::BTreeMap;
@@ -20,6 +21,27 @@ pub struct First {
     files: Option<Arc<Files>>,
     /// How each camera's pictures become tokens, or why they do not.
     cameras: Result<BTreeMap<String, ImageConfig>, String>,
+}
+
+/// What tells an episode from others, its pictures among it.
+pub fn digest(episode: &mut Episode) -> Digest {
+    let pictures = std::mem::take(&mut episode.pictures);
+    let shots = pictures.values().flat_map(|all| (0..all.len()).filter_map(|step| all.get(step)));
+    let content = shots.clone().map(|shot| match shot {
+        Picture::Frame { pixels, .. } => pixels,
+        Picture::Encoded(file) => file,
+        Picture::File(path) => path.as_bytes(),
+    });
+    let size = |shot: Picture| match shot {
+        Picture::Frame { height, width, channels, .. } => [height, width, channels],
+        Picture::Encoded(file) => [file.len(), 0, 0],
+        Picture::File(path) => [path.len(), 0, 0],
+    };
+    let sizes: Vec<[usize; 3]> = shots.clone().map(size).collect();
+    let cameras: Vec<&String> = pictures.keys().collect();
+    let digest = Digest::of_value(&(&*episode, cameras, sizes), content);
+    episode.pictures = pictures;
+    digest
 }
 
 impl First {
@@ -69,9 +91,7 @@ impl First {
             Err(error) => return Ok(Err(error.to_string())),
         };
         let window = episode.window(0, episode.len(), &episode.returns_to_go(1.0));
-        let read = |picture: smalti::tasks::modalities::trajectory::Picture<'_>| {
-            read_picture(picture, self.files.as_deref())
-        };
+        let read = |picture: Picture<'_>| read_picture(picture, self.files.as_deref());
         let pictures = tokenizer.seen(episode, 0..episode.len(), &read).map_err(|e| e.to_string())?;
         let encoded = tokenizer.encode(&Pictured { window, pictures });
         match encoded {
