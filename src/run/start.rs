@@ -2,12 +2,12 @@
 
 use crate::model::Model;
 use candle_core::{Device, Result, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smalti_contract::KindSpec;
 use std::collections::HashMap;
 
 /// What a new model took over.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// Parameters that are as they were.
     pub loaded: Vec<String>,

@@ -21,7 +21,7 @@ pub mod text;
 pub mod trajectory;
 
 #[cfg(any(feature = "text", feature = "image"))]
-pub use embed::Pooling;
+pub use embed::{Embedding, Pooling};
 pub use more::More;
 pub use saved::{SavedTask, SavedTokenizer, save};
 #[cfg(feature = "image")]

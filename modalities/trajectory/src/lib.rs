@@ -27,7 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The parts: [`Episode`] and [`Window`] (the data), [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`] and, with
+//! The parts: [`Episode`], its [`Pictures`] and [`Window`] (the data), [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`] and, with
 //! the feature `hdf5`, `hdf5` (its files), [`fit`] and [`TrajectoryConfig`] (settings and statistics),
 //! [`TrajectoryTokenizer`], [`MuLaw`] (discretising).
 

@@ -154,7 +154,10 @@ mod tests {
 
     fn of_file(folder: &tempfile::TempDir, name: &str, mask: &[&str]) -> Result<TextTokenizer, TaskError> {
         let location = folder.path().join(name).display().to_string();
-        fitted(&config(folder.path(), TextUnit::File(location)), mask)
+        fitted(
+            &config(folder.path(), TextUnit::File(location)),
+            &if mask.is_empty() { vec![] } else { vec![mask] },
+        )
     }
 
     fn pairs() -> (String, String) {
