@@ -27,9 +27,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The parts: [`Episode`], its [`Pictures`] and [`Window`] (the data), [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`] and, with
-//! the feature `hdf5`, `hdf5` (its files), [`fit`] and [`TrajectoryConfig`] (settings and statistics),
-//! [`TrajectoryTokenizer`], [`MuLaw`] (discretising).
+//! The parts: [`Episode`], its [`Pictures`] and [`Window`] (the data), [`npz`], [`jsonl`], [`csv`], [`parquet`],
+//! [`lerobot`] and, with the feature `hdf5`, `hdf5` (its files), [`fit`] and [`TrajectoryConfig`] (settings and
+//! statistics), [`TrajectoryTokenizer`], [`MuLaw`] (discretising).
 
 mod config;
 pub mod csv;
