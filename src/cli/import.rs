@@ -1,9 +1,7 @@
 //! `smalti import` and `smalti export`
 
-use super::print;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use smalti::pretrained;
 use smalti::train::Storage;
 use std::path::PathBuf;
 
@@ -56,7 +54,11 @@ impl From<Numbers> for Storage {
 }
 
 /// Imports.
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn import(args: ImportArgs) -> Result<()> {
+    use super::print;
+    use smalti::pretrained;
+
     let report = pretrained::import(&args.checkpoint, &args.out, args.dtype.into())?;
     if args.json {
         return print::json(&serde_json::to_value(&report)?);
@@ -76,8 +78,25 @@ pub fn import(args: ImportArgs) -> Result<()> {
 }
 
 /// Exports.
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn export(args: ExportArgs) -> Result<()> {
+    use smalti::pretrained;
+
     let tensors = pretrained::export(&args.run, &args.out, args.dtype.into())?;
     println!("{} tensors are in {}", tensors.len(), args.out.display());
     Ok(())
+}
+
+/// Says that this build cannot.
+#[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]
+pub fn import(args: ImportArgs) -> Result<()> {
+    let ImportArgs { checkpoint, .. } = args;
+    anyhow::bail!("{}: published models want a smalti with all four modalities", checkpoint.display())
+}
+
+/// Says that this build cannot.
+#[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]
+pub fn export(args: ExportArgs) -> Result<()> {
+    let ExportArgs { run, .. } = args;
+    anyhow::bail!("{}: published models want a smalti with all four modalities", run.display())
 }
