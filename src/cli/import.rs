@@ -17,6 +17,13 @@ pub struct ImportArgs {
     /// How weights are stored.
     #[arg(long, value_enum, default_value_t = Numbers::F32)]
     dtype: Numbers,
+    /// Of a decision transformer: logged episodes that say what states are centred and scaled by, and the bounds of
+    /// actions; the weights do not come with it. Without, states go in as they are.
+    #[arg(long)]
+    log: Option<String>,
+    /// Of a decision transformer: what its returns were divided by, often 1000.
+    #[arg(long)]
+    return_scale: Option<f32>,
     /// Prints one JSON object: loaded, numbers, repeated, unread.
     #[arg(long)]
     json: bool,
@@ -59,7 +66,10 @@ pub fn import(args: ImportArgs) -> Result<()> {
     use super::print;
     use smalti::pretrained;
 
-    let report = pretrained::import(&args.checkpoint, &args.out, args.dtype.into())?;
+    let scaled = args.log.is_some() || args.return_scale.is_some();
+    let scales = pretrained::Scales { log: args.log, return_scale: args.return_scale };
+    let storage = args.dtype.into();
+    let report = pretrained::import(&args.checkpoint, &args.out, storage, scaled.then_some(&scales))?;
     if args.json {
         return print::json(&serde_json::to_value(&report)?);
     }

@@ -30,6 +30,7 @@ mod whisper;
 
 pub use names::{Report, Tensors};
 pub use run::{export, import};
+pub use trajectory::Scales;
 
 use crate::data::DataError;
 use crate::model::{Model, ModelError};

@@ -4,7 +4,7 @@ use super::files::{CONFIG, WEIGHTS};
 use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
-use super::{Checkpoint, PretrainedError, open};
+use super::{Checkpoint, PretrainedError, Scales, open, trajectory};
 use crate::config::{RunConfig, VERSION};
 use crate::run::{CONFIG_FILE, NamedTask, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::tasks;
@@ -43,16 +43,31 @@ const FRONT_END: &[&str] = &[
     "vocab.txt",
 ];
 
-/// Reads a checkpoint and writes it as a run folder, its weights in this storage.
+/// Reads a checkpoint and writes it as a run folder, its weights in this storage; with scales, those of its trajectories.
 ///
 /// # Errors
 /// [`PretrainedError`]; [`RunError::Exists`] where the folder holds a run already. Nothing is written before the
 /// checkpoint is read whole.
-pub fn import(path: &Path, run: &Path, storage: Storage) -> Result<Report, PretrainedError> {
+pub fn import(
+    path: &Path,
+    run: &Path,
+    storage: Storage,
+    scales: Option<&Scales>,
+) -> Result<Report, PretrainedError> {
     if run.join(CONFIG_FILE).exists() {
         return Err(RunError::Exists(run.into()).into());
     }
     let mut pretrained = open(path)?;
+    if let Some(scales) = scales {
+        let (TaskConfig::Trajectory(config), Builtin::Trajectory(task)) =
+            (&pretrained.task_config, &pretrained.task)
+        else {
+            let problem = "scales are of trajectories; it is of another modality".into();
+            return Err(PretrainedError::Read { path: path.into(), problem });
+        };
+        let scaled = trajectory::scaled(config, task, scales)?;
+        (pretrained.task_config, pretrained.task) = (scaled.config, scaled.task);
+    }
     let published = run.join(PUBLISHED);
     // What the settings name is what the run keeps, not what it was copied from.
     if let TaskConfig::Text(TextTaskConfig { vocabulary: TextUnit::File(location), .. }) =
