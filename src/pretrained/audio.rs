@@ -1,6 +1,6 @@
 //! The audio side of a checkpoint: its spectrogram, its vocabulary, and what a text begins and ends with.
 
-use super::{Checkpoint, ImportedTask, PretrainedError, text};
+use super::{Checkpoint, ImportedTask, PretrainedError, decoding, text};
 use crate::tasks::audio::{AudioTask, AudioTaskConfig, Reading};
 use crate::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
 use crate::tasks::{Builtin, TaskConfig};
@@ -31,6 +31,7 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
         max_text: context,
         prefix: vec![start],
         end: Some(settings.id("eos_token_id")?.unwrap_or_default()),
+        decoding: decoding::decoding(checkpoint)?,
         audio: front_end.clone(),
         ..AudioTaskConfig::default()
     };

@@ -18,6 +18,8 @@ mod audio;
 mod bert;
 #[cfg(feature = "trajectory")]
 mod decision_transformer;
+#[cfg(feature = "audio")]
+mod decoding;
 mod files;
 #[cfg(any(feature = "text", feature = "trajectory"))]
 mod gpt2;
