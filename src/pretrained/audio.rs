@@ -23,15 +23,15 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
         clip_seconds: Some(slices as f32 * 2.0 * HOP / RATE),
         ..AudioConfig::whisper(n_mels)
     };
-    let start = settings.id("decoder_start_token_id")?.unwrap_or_default();
+    let said = decoding::said(checkpoint)?;
     let config = AudioTaskConfig {
         reading: Reading::Cross,
         lowercase: false,
         normalize: false,
         max_text: context,
-        prefix: vec![start],
-        end: Some(settings.id("eos_token_id")?.unwrap_or_default()),
-        decoding: decoding::decoding(checkpoint)?,
+        prefix: vec![said.start],
+        end: Some(said.end),
+        decoding: said.decoding,
         audio: front_end.clone(),
         ..AudioTaskConfig::default()
     };

@@ -8,11 +8,40 @@ use std::collections::BTreeMap;
 
 const FILE: &str = "generation_config.json";
 
-/// The checkpoint's decoding; `None` where nothing is said of it.
-pub(super) fn decoding(checkpoint: &Checkpoint) -> Result<Option<Decoding>, PretrainedError> {
+/// How a checkpoint wants its texts to be written.
+pub(super) struct Said {
+    /// The id that a text begins with.
+    pub start: u32,
+    /// The id behind it.
+    pub end: u32,
+    /// The rest; `None` where nothing is said of it.
+    pub decoding: Option<Decoding>,
+}
+
+/// What a checkpoint says of decoding.
+pub(super) fn said(checkpoint: &Checkpoint) -> Result<Said, PretrainedError> {
     let path = checkpoint.folder.join(FILE).display().to_string();
     let beside = checkpoint.file(FILE)?.map(|json| Settings::parse(&path, &json)).transpose()?;
     let settings = beside.as_ref().unwrap_or(&checkpoint.settings);
+    let id = |key: &str| -> Result<u32, PretrainedError> {
+        Ok(settings.id(key)?.or(checkpoint.settings.id(key)?).unwrap_or_default())
+    };
+    let (start, end) = (id("decoder_start_token_id")?, id("eos_token_id")?);
+    let decoding = table(checkpoint, settings)?;
+    if let Some(settings) = &beside {
+        // Which heads tell the time of a word is for a reading that is not written here.
+        settings.neutral(&["alignment_heads", "_from_model_config"]);
+        settings.only(&[
+            ("length_penalty", json!(1.0)),
+            ("early_stopping", json!(false)),
+            ("do_sample", json!(false)),
+        ])?;
+        settings.finish()?;
+    }
+    Ok(Said { start, end, decoding: Some(decoding).filter(|decoding| *decoding != Decoding::default()) })
+}
+
+fn table(checkpoint: &Checkpoint, settings: &Settings) -> Result<Decoding, PretrainedError> {
     let suppress = ids(settings, "suppress_tokens")?;
     // Older checkpoints do not name it; it is the last but one of what is never written.
     let last_but_one = suppress.len().checked_sub(2).map(|place| suppress[place]);
@@ -23,7 +52,7 @@ pub(super) fn decoding(checkpoint: &Checkpoint) -> Result<Option<Decoding>, Pret
     let first = forced.first().copied().flatten();
     let then: Vec<u32> = forced.into_iter().skip(1).flatten().collect();
     let no_timestamps = settings.id("no_timestamps_token_id")?;
-    let decoding = Decoding {
+    Ok(Decoding {
         first,
         then,
         language: text(settings, "language")?.map(|code| bare(&code)),
@@ -37,20 +66,9 @@ pub(super) fn decoding(checkpoint: &Checkpoint) -> Result<Option<Decoding>, Pret
         suppress,
         max_length: settings.count("max_length")?,
         beams: settings.count("num_beams")?.filter(|beams| *beams > 1),
-        languages: table(settings, "lang_to_id")?,
-        tasks: table(settings, "task_to_id")?,
-    };
-    if let Some(settings) = beside {
-        // Which heads tell the time of a word is for a reading that is not written here.
-        settings.neutral(&["alignment_heads", "_from_model_config"]);
-        settings.only(&[
-            ("length_penalty", json!(1.0)),
-            ("early_stopping", json!(false)),
-            ("do_sample", json!(false)),
-        ])?;
-        settings.finish()?;
-    }
-    Ok(Some(decoding).filter(|decoding| *decoding != Decoding::default()))
+        languages: by_name(settings, "lang_to_id")?,
+        tasks: by_name(settings, "task_to_id")?,
+    })
 }
 
 fn bare(code: &str) -> String {
@@ -85,7 +103,7 @@ fn forced(settings: &Settings) -> Result<Vec<Option<u32>>, PretrainedError> {
         .ok_or_else(|| settings.refuse(KEY, format!("expected [[1, id or null], [2, id], …]; found {value}")))
 }
 
-fn table(settings: &Settings, key: &str) -> Result<BTreeMap<String, u32>, PretrainedError> {
+fn by_name(settings: &Settings, key: &str) -> Result<BTreeMap<String, u32>, PretrainedError> {
     let Some(value) = settings.get(key) else { return Ok(BTreeMap::new()) };
     let entry = |(name, value): (&String, &Value)| Some((bare(name), id(value)?));
     let table = value.as_object().and_then(|table| table.iter().map(entry).collect());
