@@ -4,6 +4,10 @@
 //! references beside it, which say what was asked for and what came out.
 #![cfg(feature = "audio")]
 
+#[path = "support/commands.rs"]
+mod commands;
+
+use commands::{json, printed, refusal};
 use serde_json::Value;
 use smalti::pretrained::{self, Pretrained};
 use smalti::tasks::Builtin;
@@ -216,4 +220,31 @@ fn draws_are_seeded() {
     };
     assert_eq!(drawn(1), drawn(1));
     assert_ne!(drawn(1), drawn(2));
+}
+
+/// The command line asks for the same, and prints it.
+#[test]
+fn the_command_line_writes_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (run, clip) = (path("run"), path("long.wav"));
+    printed(&["import", FOLDER, "--out", &run]);
+    let references = references("decoding.json");
+    let cases = references[0]["cases"].as_array().unwrap();
+    let case = cases.iter().find(|case| case["name"] == "long, two beams").unwrap();
+    let sound = sound(case["samples"].as_u64().unwrap(), case["seed"].as_u64().unwrap());
+    std::fs::write(&clip, smalti_audio::write_wav(&sound, 16).unwrap()).unwrap();
+    let said = json(&["transcribe", &run, &clip, "--language", "en", "--timestamps", "--beams", "2"]);
+    let said = &said["recordings"][0];
+    assert_eq!((&said["language"], said["seconds"].as_f64()), (&"en".into(), Some(f64::from(3.3_f32))));
+    let ids = |segments: &Value| -> Vec<Value> {
+        segments.as_array().unwrap().iter().map(|segment| segment["ids"].clone()).collect()
+    };
+    assert_eq!(ids(&said["segments"]), ids(&case["segments"]));
+    let table = printed(&["transcribe", &run, &clip, "--language", "en", "--beams", "2"]);
+    let first = &case["segments"][0];
+    let time = format!("{:.2}–{:.2} s", first["start"].as_f64().unwrap(), first["end"].as_f64().unwrap());
+    assert!(table.contains(&time), "{time}: {table}");
+    let refused = refusal(1, &["transcribe", &run, &clip, "--language", "xx"]);
+    assert!(refused.contains("long.wav") && refused.contains("\"xx\" is none of de, en, fr"), "{refused}");
 }
