@@ -81,11 +81,16 @@ fn windows(said: &Transcript) -> Vec<&Segment> {
     windows
 }
 
-fn check(model: &Pretrained, task: &AudioTask, case: &Value) {
+fn check(model: &Pretrained, task: &AudioTask, first_language: u64, case: &Value) {
     let name = case["name"].as_str().unwrap();
     let clip = sound(case["samples"].as_u64().unwrap(), case["seed"].as_u64().unwrap());
     let options = options(&case["options"]);
     let said = task.decode(&model.model, 0, &clip, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
+    if options.language.is_none() {
+        let codes = [("en", 0), ("de", 1), ("fr", 2)];
+        let heard = codes.iter().find(|(_, place)| first_language + place == case["heard"].as_u64().unwrap());
+        assert_eq!(said.language.as_deref(), heard.map(|(code, _)| *code), "{name}");
+    }
     let ids: Vec<Value> = said.segments.iter().map(|segment| Value::from(segment.ids.clone())).collect();
     let expected = case["segments"].as_array().unwrap();
     assert_eq!(ids, expected.iter().map(|segment| segment["ids"].clone()).collect::<Vec<_>>(), "{name}");
@@ -124,7 +129,8 @@ fn references(name: &str) -> Value {
 
 fn check_all(model: &Pretrained, task: &AudioTask, references: &Value) -> usize {
     let cases = references["cases"].as_array().unwrap();
-    cases.iter().for_each(|case| check(model, task, case));
+    let first_language = references["generation_config"]["lang_to_id"]["<|en|>"].as_u64().unwrap();
+    cases.iter().for_each(|case| check(model, task, first_language, case));
     cases.len()
 }
 

@@ -111,13 +111,14 @@ def write_down(model, extractor, given):
         long = len(wave) > 16_000
         features = extractor(wave, sampling_rate=16_000, return_tensors="pt", truncation=not long,
                              padding="longest" if long else "max_length").input_features
+        heard = int(model.detect_language(features, num_segment_frames=100)[0])
         said = model.generate(features, return_segments=True, temperature=(0.0,), **given["options"])
     finally:
         del model._need_fallback
     segments = [dict(start=float(s["start"]), end=float(s["end"]), ids=s["tokens"].tolist()) for s in said["segments"][0]]
     if "num_beams" in given["options"]:
         windows = [{key: value for key, value in w.items() if key != "ids"} for w in windows]
-    return dict(given, windows=windows, segments=segments)
+    return dict(given, heard=heard, windows=windows, segments=segments)
 
 
 def references(model, generation, cases):

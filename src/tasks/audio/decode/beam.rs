@@ -91,8 +91,14 @@ impl<'a> Beams<'a> {
                 logprob: f64::from(score - left),
             }));
         }
-        all.sort_by(|a, b| b.score.total_cmp(&a.score));
-        all.truncate(2 * self.width);
+        let better = |a: &Candidate, b: &Candidate| {
+            b.score.total_cmp(&a.score).then((a.beam, a.id).cmp(&(b.beam, b.id)))
+        };
+        if all.len() > 2 * self.width {
+            all.select_nth_unstable_by(2 * self.width, better);
+            all.truncate(2 * self.width);
+        }
+        all.sort_by(better);
         all
     }
 

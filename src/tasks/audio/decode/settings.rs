@@ -140,7 +140,7 @@ impl Options {
     /// Whisper's temperatures.
     pub const FALLBACK: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
 
-    /// Whether they are those of a model that writes token by token as the default says.
+    /// Refuses whatever a CTC model has no use for.
     pub(super) fn refuse_for_ctc(&self) -> Result<(), TaskError> {
         let Options { seed, .. } = *self;
         if *self == (Options { seed, ..Options::default() }) {
