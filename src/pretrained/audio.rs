@@ -31,7 +31,7 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
         max_text: context,
         prefix: vec![said.start],
         end: Some(said.end),
-        decoding: said.decoding,
+        decoding: said.decoding.map(Box::new),
         audio: front_end.clone(),
         ..AudioTaskConfig::default()
     };

@@ -66,7 +66,7 @@ pub struct AudioTaskConfig {
     pub end: Option<u32>,
     /// What a published model says of decoding, for `smalti transcribe`: languages, tasks, times.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub decoding: Option<Decoding>,
+    pub decoding: Option<Box<Decoding>>,
     /// Whether each band of the spectrogram is centred and scaled as the training clips are, unless
     /// `audio.band_mean` says how.
     pub normalize: bool,
@@ -325,7 +325,7 @@ impl AudioTask {
     /// What the model says of decoding.
     fn decoding(&self) -> &Decoding {
         const NOTHING: &Decoding = &Decoding::nothing();
-        self.config.decoding.as_ref().unwrap_or(NOTHING)
+        self.config.decoding.as_deref().unwrap_or(NOTHING)
     }
 
     /// The most ids of a text, with those that it begins with.

@@ -63,8 +63,11 @@ pub(super) fn carried(ids: &[u32], first: Option<u32>) -> &[u32] {
 mod tests {
     use super::*;
 
+    /// Start, end and ids.
+    type Cut = (usize, usize, Vec<u32>);
+
     /// Ids from 100 on are times.
-    fn cut(ids: &[u32]) -> (Vec<(usize, usize, Vec<u32>)>, Option<usize>) {
+    fn cut(ids: &[u32]) -> (Vec<Cut>, Option<usize>) {
         let (stretches, done) = stretches(ids, Some(100), 50);
         (stretches.into_iter().map(|s| (s.start, s.end, s.ids)).collect(), done)
     }
