@@ -15,6 +15,8 @@
 mod audio;
 mod bert;
 mod decision_transformer;
+#[cfg(feature = "audio")]
+mod decoding;
 mod files;
 mod gpt2;
 mod image;
