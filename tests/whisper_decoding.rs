@@ -182,6 +182,40 @@ fn a_run_keeps_what_its_checkpoint_says() {
     assert!(said.timestamps && said.language.is_some() && !said.text.is_empty(), "{said:?}");
 }
 
+/// The checkpoint with these settings in place of its own.
+fn with_settings(decoding: Option<&str>, changes: &[(&str, Value)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    std::fs::copy(Path::new(FOLDER).join("model.safetensors"), place("model.safetensors")).unwrap();
+    let mut config = references("config.json");
+    changes.iter().for_each(|(key, value)| config[key] = value.clone());
+    std::fs::write(place("config.json"), config.to_string()).unwrap();
+    decoding.iter().for_each(|json| std::fs::write(place("generation_config.json"), json).unwrap());
+    folder
+}
+
+/// Older checkpoints say in `config.json` what comes behind the start.
+#[test]
+fn older_settings_are_read() {
+    let suppress = ("suppress_tokens", serde_json::json!([7, 9]));
+    let forced = |ids: Value| ("forced_decoder_ids", ids);
+    let older = with_settings(None, &[suppress, forced(serde_json::json!([[1, null], [2, 37], [3, 41]]))]);
+    let run = older.path().join("run");
+    pretrained::import(older.path(), &run, smalti::train::Storage::F32).unwrap();
+    let toml = std::fs::read_to_string(run.join("run.toml")).unwrap();
+    let decoding = &toml[toml.find("decoding]").unwrap()..];
+    let table = decoding.split("\n\n").next().unwrap().replace(['\n', ' '], "");
+    assert_eq!(table, "decoding]then=[37,41,]suppress=[7,9,]", "{toml}");
+
+    let refused = |folder: tempfile::TempDir| pretrained::open(folder.path()).err().unwrap().to_string();
+    let gap = refused(with_settings(None, &[forced(serde_json::json!([[2, 37]]))]));
+    assert!(gap.contains("config.json: forced_decoder_ids: expected [[1, id or null]"), "{gap}");
+    let unknown = refused(with_settings(Some(r#"{"no_repeat_ngram_size": 3}"#), &[]));
+    assert!(unknown.contains("generation_config.json: no_repeat_ngram_size: 3"), "{unknown}");
+    let penalty = refused(with_settings(Some(r#"{"length_penalty": 0.5}"#), &[]));
+    assert!(penalty.contains("length_penalty: 0.5 is not supported; expected 1"), "{penalty}");
+}
+
 #[test]
 fn what_a_model_cannot_is_refused() {
     let (model, task) = load(Path::new(FOLDER));

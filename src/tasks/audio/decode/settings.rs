@@ -165,8 +165,9 @@ impl Options {
             let problem = format!("must be numbers between 0 and 100; found {:?}", self.temperatures);
             return refuse("temperature", problem);
         }
-        if !(1..=64).contains(&self.beams.unwrap_or(1)) {
-            return refuse("beams", format!("must be 1 to 64; found {}", self.beams.unwrap_or(1)));
+        let beams = self.beams.or(decoding.beams).unwrap_or(1);
+        if !(1..=64).contains(&beams) {
+            return refuse("beams", format!("must be 1 to 64; found {beams}"));
         }
         if self.timestamps == Some(true) && decoding.no_timestamps.is_none() {
             return refuse("timestamps", "the model has no ids that are times (data.decoding.no_timestamps)");
