@@ -165,7 +165,7 @@ fn ids_are_those_of_the_published_implementation_with_golden_weights() {
 fn a_run_keeps_what_its_checkpoint_says() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    pretrained::import(Path::new(FOLDER), &run, smalti::train::Storage::F32).unwrap();
+    pretrained::import(Path::new(FOLDER), &run, smalti::train::Storage::F32, None).unwrap();
     let toml = std::fs::read_to_string(run.join("run.toml")).unwrap();
     for line in
         ["no_timestamps = 41", "de = 33", "transcribe = 37", "max_initial_timestamp = 20", "previous = 38"]
@@ -201,7 +201,7 @@ fn older_settings_are_read() {
     let forced = |ids: Value| ("forced_decoder_ids", ids);
     let older = with_settings(None, &[suppress, forced(serde_json::json!([[1, null], [2, 37], [3, 41]]))]);
     let run = older.path().join("run");
-    pretrained::import(older.path(), &run, smalti::train::Storage::F32).unwrap();
+    pretrained::import(older.path(), &run, smalti::train::Storage::F32, None).unwrap();
     let toml = std::fs::read_to_string(run.join("run.toml")).unwrap();
     let decoding = &toml[toml.find("decoding]").unwrap()..];
     let table = decoding.split("\n\n").next().unwrap().replace(['\n', ' '], "");
