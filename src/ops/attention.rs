@@ -33,6 +33,11 @@ pub fn attention(query: &Value, key_value: &Value, n_heads: usize, view: &Arc<Vi
             view.shape()
         )
     }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(query.tensor()) {
+        let scale = 1.0 / ((d / n_heads) as f64).sqrt();
+        return super::cuda::attention(query, key_value, n_heads, n_heads, scale, view);
+    }
     if !has_kernel(query.tensor()) {
         return by_reference(&[query, key_value], |t| reference(&t[0], &t[1], n_heads, view));
     }

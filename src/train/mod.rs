@@ -12,11 +12,10 @@ mod trainer;
 pub use audit::{Audit, audit};
 pub use baseline::baseline;
 pub use checkpoint::SaveError;
-pub use config::{TrainConfig, TrainConfigError};
+pub use config::{Precision, TrainConfig, TrainConfigError};
 pub use evaluate::{Metrics, edits, evaluate};
 pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
-pub(crate) use optimizer::norm;
 pub(crate) use trainer::weights_of;
 pub use trainer::{MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
 

@@ -1,7 +1,8 @@
 //! The training loop.
 
 use super::{
-    Metrics, MetricsLog, Optimizer, SaveError, TrainConfig, TrainError, audit, checkpoint, evaluate, norm,
+    Metrics, MetricsLog, Optimizer, Precision, SaveError, TrainConfig, TrainConfigError, TrainError, audit,
+    checkpoint, evaluate,
 };
 use crate::data::{
     BadSamples, Batch, Dataset, Lane, Loader, Plan, Prepared, Sampler, Targets, collate, first, shares,
@@ -113,7 +114,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] for settings that cannot work, and tasks without samples.
-    pub fn new(config: &TrainConfig, model: Model, parts: Vec<Part>) -> Result<Self, TrainError> {
+    pub fn new(config: &TrainConfig, mut model: Model, parts: Vec<Part>) -> Result<Self, TrainError> {
         config.validate()?;
         for part in &parts {
             if part.train.is_empty() || part.valid.is_empty() {
@@ -124,6 +125,7 @@ impl Trainer {
             let problem = "an epoch of a mix is not defined, as its sets differ in length; set train.steps";
             return Err(TrainError::Unused { setting: "epochs", problem });
         }
+        compute_in(&mut model, config.precision)?;
         let smooths = parts.iter().any(|part| part.task.spec().head.says.has_labels());
         if config.label_smoothing > 0.0 && !smooths {
             let problem = "the losses of CTC and of real numbers have no labels to smooth";
@@ -261,28 +263,32 @@ impl Trainer {
             }
         }
         let mut grads = Gradients::default();
-        let mut losses: BTreeMap<usize, f64> = BTreeMap::new();
+        let mut sums = Vec::new();
         for (i, batch) in micro.iter().enumerate() {
             let seed = mix(mix(self.config.seed, self.step), i as u64);
             let mut roots = Vec::new();
             for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
                 let weight = weights[&head.task].max(f64::MIN_POSITIVE);
-                *losses.entry(head.task).or_default() +=
-                    f64::from(head.sum.tensor().to_scalar::<f32>()?) / weight;
+                sums.push((head.task, weight, head.sum.tensor().clone()));
                 roots.push((head.sum, self.model.tasks()[head.task].loss_weight / weight));
             }
             grads.add(backward(roots)?)?;
         }
-        let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
         if self.step == 0 {
             self.audit(micro, &grads, observer)?;
         }
-        let grad_norm = norm(&grads)?;
+        let learning_rate = self.config.learning_rate_at(self.step, self.steps);
+        let norm = self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?;
+        // Only now is anything read: a GPU has had all of the step to work through while it was being asked for.
+        let mut losses: BTreeMap<usize, f64> = BTreeMap::new();
+        for (task, weight, sum) in sums {
+            *losses.entry(task).or_default() += f64::from(sum.to_scalar::<f32>()?) / weight;
+        }
+        let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
+        let grad_norm = norm.value()?;
         if !f64::is_finite(loss) || !grad_norm.is_finite() {
             return Err(TrainError::Diverged { step: self.step + 1, loss, grad_norm });
         }
-        let learning_rate = self.config.learning_rate_at(self.step, self.steps);
-        self.optimizer.step(self.model.params(), &grads, grad_norm, self.step, learning_rate)?;
         self.step += 1;
         Ok(StepReport {
             step: self.step,
@@ -465,6 +471,18 @@ impl Trainer {
         }
         Ok(())
     }
+}
+
+/// Has a model compute in a precision that its device has.
+fn compute_in(model: &mut Model, precision: Precision) -> Result<(), TrainError> {
+    if precision != Precision::F32 && !model.device().is_cuda() {
+        let problem = format!("{precision:?} is for GPUs; this run computes on a processor, in f32");
+        return Err(TrainConfigError { setting: "precision", problem }.into());
+    }
+    #[cfg(feature = "cuda")]
+    candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
+    model.compute_in(precision.dtype());
+    Ok(())
 }
 
 const PARAM: &str = "param.";
