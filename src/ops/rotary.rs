@@ -124,7 +124,7 @@ struct Rotary {
 impl Rotary {
     /// The turned rows; `sign` −1 turns back, which is the backward pass.
     fn apply(&self, x: &[f32], width: usize, sign: f32) -> Vec<f32> {
-        let Angles { cos, sin, n, half } = &*self.angles;
+        let Angles { cos, sin, n, half, .. } = &*self.angles;
         let half = *half;
         let block = rows_in_block(*n, width);
         let mut y = x.to_vec();
