@@ -19,7 +19,7 @@ pub use inference::{Inference, inference};
 #[cfg(feature = "image")]
 pub use loader::{Loading, loading};
 pub use loads::{GPU_LOADS, LOADS, Load};
-pub use machine::{peak_memory, product_rate, read_rate};
+pub use machine::{gpu_product_rate, peak_memory, product_rate, read_rate};
 pub use ops::{Checked, operations};
 pub use tokenizers::{Tokenizing, tokenizers};
 pub use training::Measured;

@@ -44,7 +44,9 @@ struct Call<'a> {
 /// Where the device refuses. An error of one operation is a line of its own.
 pub fn operations(device: &Device, mut report: impl FnMut(Checked)) -> std::result::Result<(), BenchError> {
     let dtypes = [("f32", DType::F32, 1e-4), ("bf16", DType::BF16, 1e-2)];
-    for (name, dtype, tolerance) in dtypes.into_iter().filter(|(_, d, _)| *d == DType::F32 || device.is_cuda()) {
+    for (name, dtype, tolerance) in
+        dtypes.into_iter().filter(|(_, d, _)| *d == DType::F32 || device.is_cuda())
+    {
         for call in calls()? {
             let (of, error) = match call.compare(dtype, device) {
                 Ok(worst) => worst,
@@ -87,7 +89,8 @@ impl Call<'_> {
         let activations = activations.iter().map(|x| there(x, dtype));
         let inputs = activations.chain(self.parameters.iter().map(|x| there(x, DType::F32)));
         let inputs = inputs.collect::<Result<Vec<Var>>>()?;
-        let values: Vec<Value> = inputs.iter().zip(0..).map(|(x, place)| Value::parameter(x, place)).collect();
+        let values: Vec<Value> =
+            inputs.iter().zip(0..).map(|(x, place)| Value::parameter(x, place)).collect();
         let y = (self.run)(&values)?;
         let loss = match y.dims() {
             [] => y.clone(),
@@ -151,18 +154,35 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
     };
     for (n, k, m) in [(1, 64, 48), (67, 33, 129), (512, 256, 384)] {
         let parameters = vec![weight(m, k, 2)?, vector(m, 3)?];
-        add(format!("linear {n}x{k}x{m}"), vec![matrix(n, k, 1)?], parameters, Box::new(|x| ops::linear(&x[0], &x[1], Some(&x[2]))));
+        add(
+            format!("linear {n}x{k}x{m}"),
+            vec![matrix(n, k, 1)?],
+            parameters,
+            Box::new(|x| ops::linear(&x[0], &x[1], Some(&x[2]))),
+        );
     }
-    for (activation, d) in [(Activation::Gelu, 96), (Activation::GeluTanh, 64), (Activation::Relu, 30), (Activation::Silu, 64)] {
+    for (activation, d) in
+        [(Activation::Gelu, 96), (Activation::GeluTanh, 64), (Activation::Relu, 30), (Activation::Silu, 64)]
+    {
         let parameters = vec![weight(2 * d, d, 2)?, weight(d, 2 * d, 3)?, vector(2 * d, 4)?, vector(d, 5)?];
         let run = move |x: &[Value]| ops::mlp(&x[0], (&x[1], Some(&x[3])), (&x[2], Some(&x[4])), activation);
         add(format!("mlp {activation:?} {d}"), vec![matrix(200, d, 1)?], parameters, Box::new(run));
-        add(format!("activation {activation:?} {d}"), vec![matrix(50, d + 1, 1)?], vec![], Box::new(move |x| ops::activation(&x[0], activation)));
+        add(
+            format!("activation {activation:?} {d}"),
+            vec![matrix(50, d + 1, 1)?],
+            vec![],
+            Box::new(move |x| ops::activation(&x[0], activation)),
+        );
     }
     for d in [1, 33, 128, 384, 768, 2048] {
         let (x, w, b) = (vec![matrix(300, d, 1)?], vector(d, 2)?, vector(d, 3)?);
         if d > 1 {
-            add(format!("layer_norm {d}"), x.clone(), vec![w.clone(), b], Box::new(|x| ops::layer_norm(&x[0], &x[1], Some(&x[2]), 1e-5)));
+            add(
+                format!("layer_norm {d}"),
+                x.clone(),
+                vec![w.clone(), b],
+                Box::new(|x| ops::layer_norm(&x[0], &x[1], Some(&x[2]), 1e-5)),
+            );
         }
         add(format!("rms_norm {d}"), x, vec![w], Box::new(|x| ops::rms_norm(&x[0], &x[1], 1e-6)));
     }
@@ -171,26 +191,61 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
         let targets: Vec<u32> = (0..n).map(|i| i * 7 % v as u32).collect();
         let weights: Vec<f32> = (0..n).map(|i| (i % 4) as f32 * 0.6).collect();
         let run = move |x: &[Value]| ops::cross_entropy(&x[0], &targets, &weights, smoothing);
-        add(format!("cross_entropy {v}, smoothing {smoothing}"), vec![(matrix(n as usize, v, 1)? * 3.0)?], vec![], Box::new(run));
+        add(
+            format!("cross_entropy {v}, smoothing {smoothing}"),
+            vec![(matrix(n as usize, v, 1)? * 3.0)?],
+            vec![],
+            Box::new(run),
+        );
     }
     let weights: Vec<f32> = (0..40).map(|i| (i % 3) as f32 * 0.7).collect();
-    add("squared_error".into(), vec![matrix(40, 3, 1)?], vec![], Box::new(move |x| ops::squared_error(&x[0], &numbers(120, 2), &weights)));
+    add(
+        "squared_error".into(),
+        vec![matrix(40, 3, 1)?],
+        vec![],
+        Box::new(move |x| ops::squared_error(&x[0], &numbers(120, 2), &weights)),
+    );
     let labels = vec![vec![1, 2, 2, 3], vec![0], vec![]];
     let run = move |x: &[Value]| ops::ctc::ctc(&x[0], &[0..20, 20..31, 33..40], &labels, &[1.0, 0.5, 1.0], 5);
     add("ctc".into(), vec![matrix(40, 6, 1)?], vec![], Box::new(run));
     let keys: Vec<u64> = (0..100).map(|i| random::mix(3, i)).collect();
-    add("dropout".into(), vec![matrix(100, 77, 1)?], vec![], Box::new(move |x| ops::dropout(&x[0], 0.3, 7, &keys)));
+    add(
+        "dropout".into(),
+        vec![matrix(100, 77, 1)?],
+        vec![],
+        Box::new(move |x| ops::dropout(&x[0], 0.3, 7, &keys)),
+    );
     let places: Vec<u32> = (0..100).map(|i| i * 7 % 90).collect();
     let angles = Arc::new(Angles::new(&places, 32, 1e4));
-    add("rotary".into(), vec![matrix(100, 3 * 32 + 40, 1)?], vec![], Box::new(move |x| ops::rotary(&x[0], 96, &angles)));
-    add("add".into(), vec![matrix(123, 457, 1)?, matrix(123, 457, 2)?], vec![], Box::new(|x| ops::add(&x[0], &x[1])));
-    add("add to itself".into(), vec![matrix(64, 64, 1)?], vec![], Box::new(|x| ops::add(&ops::add(&x[0], &x[0])?, &x[0])));
+    add(
+        "rotary".into(),
+        vec![matrix(100, 3 * 32 + 40, 1)?],
+        vec![],
+        Box::new(move |x| ops::rotary(&x[0], 96, &angles)),
+    );
+    add(
+        "add".into(),
+        vec![matrix(123, 457, 1)?, matrix(123, 457, 2)?],
+        vec![],
+        Box::new(|x| ops::add(&x[0], &x[1])),
+    );
+    add(
+        "add to itself".into(),
+        vec![matrix(64, 64, 1)?],
+        vec![],
+        Box::new(|x| ops::add(&ops::add(&x[0], &x[0])?, &x[0])),
+    );
     add("concat_rows".into(), vec![matrix(9, 31, 1)?, matrix(5, 31, 2)?], vec![], Box::new(ops::concat_rows));
     let replaced = |x: &[Value]| ops::replace_rows(&x[0], &[3, 0, 7], &x[1]);
     add("replace_rows".into(), vec![matrix(9, 16, 1)?, matrix(3, 16, 2)?], vec![], Box::new(replaced));
     for (v, n, d) in [(300, 1000, 33), (3, 2000, 64), (5000, 70, 128)] {
         let rows: Vec<u32> = (0..n).map(|i| (i * i * 31 + 7) % v as u32).collect();
-        add(format!("gather_rows {n} of {v}"), vec![matrix(v, d, 1)?], vec![], Box::new(move |x| ops::gather_rows(&x[0], &rows)));
+        add(
+            format!("gather_rows {n} of {v}"),
+            vec![matrix(v, d, 1)?],
+            vec![],
+            Box::new(move |x| ops::gather_rows(&x[0], &rows)),
+        );
     }
     attentions(&mut add)?;
     Ok(calls)
@@ -202,19 +257,37 @@ type Add<'a> = dyn FnMut(String, Vec<Tensor>, Vec<Tensor>, Box<dyn Fn(&[Value]) 
 /// Rules of all sorts over documents of all sorts, heads of sizes that the matrix units take and others.
 fn attentions(add: &mut Add) -> Result<()> {
     let rules = ["all", "causal", "past", "strict_past", "near(3)", "causal & near(70, order)", "mixed"];
-    for (rule, lengths) in rules.into_iter().zip([&[150, 64, 1][..], &[300, 20], &[90, 66], &[130], &[200], &[400], &[100, 0, 37]]) {
+    for (rule, lengths) in rules.into_iter().zip([
+        &[150, 64, 1][..],
+        &[300, 20],
+        &[90, 66],
+        &[130],
+        &[200],
+        &[400],
+        &[100, 0, 37],
+    ]) {
         for (heads, d_head) in [(2, 64), (1, 128), (3, 32), (2, 24), (2, 16)] {
             let meta = documents(lengths);
             let n = meta.len();
             let view = Arc::new(Visibility::new(table(rule), meta.clone(), meta));
             let x = vec![matrix(n, heads * d_head, 1)?, matrix(n, 2 * heads * d_head, 2)?];
-            add(format!("attention {rule}, {heads} heads of {d_head}"), x, vec![], Box::new(move |x| ops::attention(&x[0], &x[1], heads, &view)));
+            add(
+                format!("attention {rule}, {heads} heads of {d_head}"),
+                x,
+                vec![],
+                Box::new(move |x| ops::attention(&x[0], &x[1], heads, &view)),
+            );
         }
     }
     let (queries, keys) = (documents(&[3, 70, 2]), documents(&[90, 80, 0]));
     let x = vec![matrix(queries.len(), 128, 1)?, matrix(keys.len(), 256, 2)?];
     let view = Arc::new(Visibility::new(table("all"), queries, keys));
-    add("attention to another list".into(), x, vec![], Box::new(move |x| ops::attention(&x[0], &x[1], 2, &view)));
+    add(
+        "attention to another list".into(),
+        x,
+        vec![],
+        Box::new(move |x| ops::attention(&x[0], &x[1], 2, &view)),
+    );
     Ok(())
 }
 
@@ -224,7 +297,9 @@ fn table(rule: &str) -> Arc<AttentionRules> {
         return Arc::new(AttentionRules::uniform(kinds, rule));
     }
     let mut rules = AttentionRules::never(kinds);
-    for (query, key, rule) in [("a", "a", "all"), ("a", "b", "past"), ("b", "a", "causal"), ("b", "c", "near(4)")] {
+    for (query, key, rule) in
+        [("a", "a", "all"), ("a", "b", "past"), ("b", "a", "causal"), ("b", "c", "near(4)")]
+    {
         if let Ok(rule) = rule.parse() {
             let _ = rules.set(query, key, rule); // the kinds are those above
         }

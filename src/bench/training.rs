@@ -24,7 +24,7 @@ pub struct Measured {
     /// Billions of operations of the mathematics in a second: the stack's maps and the pairs in sight, forward and
     /// backward. What a kernel computes twice counts once.
     pub gflop_per_s: f64,
-    /// Billions of operations in a second of a large matrix product, where it was measured: on a CPU.
+    /// Billions of operations in a second of a large matrix product, where it was measured.
     pub product_gflop_per_s: Option<f64>,
     /// The first over the second.
     pub share_of_peak: Option<f64>,

@@ -58,7 +58,9 @@ fn open_gpu(number: usize) -> Result<Device> {
     use anyhow::Context;
     let opened = smalti::ops::cuda::open(number);
     let gpu = opened.with_context(|| {
-        format!("GPU {number} cannot be opened (nvidia-smi lists those that there are); --device cpu needs none")
+        format!(
+            "GPU {number} cannot be opened (nvidia-smi lists those that there are); --device cpu needs none"
+        )
     })?;
     eprintln!("computing on GPU {number}, {}, {:.0} GiB", gpu.name, gpu.memory as f64 / (1_u64 << 30) as f64);
     Ok(gpu.device)

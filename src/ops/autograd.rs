@@ -229,7 +229,10 @@ pub(crate) fn by_reference(
     Ok(with_rule(narrowed(&y.detach())?, inputs, move |dy| {
         let mut gradients = (&y * dy.to_dtype(y.dtype())?)?.sum_all()?.backward()?;
         let mut of = |(variable, dtype): (&Var, &DType)| {
-            gradients.remove(variable).map(|gradient| gradient.to_dtype(*dtype).map(Gradient::own)).transpose()
+            gradients
+                .remove(variable)
+                .map(|gradient| gradient.to_dtype(*dtype).map(Gradient::own))
+                .transpose()
         };
         variables.iter().zip(&dtypes).map(&mut of).collect()
     }))

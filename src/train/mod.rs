@@ -37,6 +37,19 @@ pub enum TrainError {
     /// The tensor library refused.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+    /// A GPU's memory is full.
+    #[error(
+        "the GPU's memory does not hold a step on {tokens} tokens at a time; try --set train.{smaller} --set \
+         train.accumulate={accumulate}, which is the same step in smaller parts"
+    )]
+    Memory {
+        /// Tokens of the largest micro-batch.
+        tokens: usize,
+        /// A setting for less.
+        smaller: String,
+        /// So many of them are as large a step.
+        accumulate: usize,
+    },
     /// A task has nothing to learn from or to be measured on.
     #[error("task {task} has no samples")]
     NoSamples {

@@ -248,12 +248,28 @@ impl Trainer {
     /// One optimizer step on these micro-batches. The report's `tokens_per_s` is left at 0.
     ///
     /// # Errors
-    /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Diverged`].
+    /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Diverged`],
+    /// [`TrainError::Memory`] with what to try.
     pub fn train_on(
         &mut self,
         micro: &[Batch],
         observer: &mut dyn Observer,
     ) -> Result<StepReport, TrainError> {
+        self.step_on(micro, observer).map_err(|error| match error {
+            TrainError::Tensor(error) if error.to_string().contains(OUT_OF_MEMORY) => {
+                let TrainConfig { batch, batch_tokens, accumulate, .. } = self.config;
+                let tokens = micro.iter().map(Batch::n_tokens).max().unwrap_or_default();
+                let smaller = match batch_tokens {
+                    0 => format!("batch={}", (batch / 2).max(1)),
+                    budget => format!("batch_tokens={}", budget / 2),
+                };
+                TrainError::Memory { tokens, smaller, accumulate: 2 * accumulate }
+            }
+            other => other,
+        })
+    }
+
+    fn step_on(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<StepReport, TrainError> {
         // A loss is divided by its weights over all micro-batches, so they must be known before the first.
         let mut weights: BTreeMap<usize, f64> = BTreeMap::new();
         for head in micro.iter().flat_map(|batch| &batch.heads) {
@@ -476,7 +492,7 @@ impl Trainer {
 /// Has a model compute in a precision that its device has.
 fn compute_in(model: &mut Model, precision: Precision) -> Result<(), TrainError> {
     if precision != Precision::F32 && !model.device().is_cuda() {
-        let problem = format!("{precision:?} is for GPUs; this run computes on a processor, in f32");
+        let problem = format!("{} is for GPUs; this run computes on a processor, in f32", precision.name());
         return Err(TrainConfigError { setting: "precision", problem }.into());
     }
     #[cfg(feature = "cuda")]
@@ -484,6 +500,9 @@ fn compute_in(model: &mut Model, precision: Precision) -> Result<(), TrainError>
     model.compute_in(precision.dtype());
     Ok(())
 }
+
+/// How the driver says that a GPU's memory is full.
+const OUT_OF_MEMORY: &str = "OUT_OF_MEMORY";
 
 const PARAM: &str = "param.";
 

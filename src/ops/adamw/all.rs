@@ -67,7 +67,8 @@ impl StepOfAll {
     pub fn take(&self, all: &[Moved]) -> Result<Norm> {
         #[cfg(feature = "cuda")]
         if all.iter().all(|moved| crate::ops::cuda::has_kernel(moved.gradient)) && !all.is_empty() {
-            let [b1, b2, r1, r2, keep, rate, root, eps] = super::Kernel::new(&self.of_one(1.0, true)).numbers();
+            let [b1, b2, r1, r2, keep, rate, root, eps] =
+                super::Kernel::new(&self.of_one(1.0, true)).numbers();
             let (clip, decay) = (self.clip as f32, self.average_decay as f32);
             let factors = [b1, b2, r1, r2, keep, rate, root, eps, clip, decay];
             return crate::ops::cuda::step(all, factors).map(Norm::There);

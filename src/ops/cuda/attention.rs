@@ -10,10 +10,8 @@ use crate::rules::{AttentionRules, Condition, Rule, TokenMeta, Visibility};
 use candle_core::{DType, Result, Tensor};
 use std::sync::Arc;
 
-pub(super) const MATRIX: Source = Source {
-    name: "attention.cu",
-    text: concat!(include_str!("rules.cuh"), include_str!("attention.cu")),
-};
+pub(super) const MATRIX: Source =
+    Source { name: "attention.cu", text: concat!(include_str!("rules.cuh"), include_str!("attention.cu")) };
 pub(super) const PLAIN: Source = Source {
     name: "attention_plain.cu",
     text: concat!(include_str!("rules.cuh"), include_str!("attention_plain.cu")),
@@ -274,14 +272,28 @@ mod tests {
         meta.time = (0..60).map(|i| i * i % 7).collect();
         meta.positions = (0..60).map(|i| [i / 8, i % 8]).collect();
         let rules = [
-            "never", "all", "causal", "past", "strict_past", "same_time", "near(1)", "near(2, order)",
-            "causal & near(5, order)", "past & near(1)", "causal & same_time", "near(3) & near(2)",
+            "never",
+            "all",
+            "causal",
+            "past",
+            "strict_past",
+            "same_time",
+            "near(1)",
+            "near(2, order)",
+            "causal & near(5, order)",
+            "past & near(1)",
+            "causal & same_time",
+            "near(3) & near(2)",
         ];
         for rule in rules {
             let parsed: Rule = rule.parse().unwrap();
             let window = Window::of(&parsed);
             for (q, k) in (0..60).flat_map(|q| (0..60).map(move |k| (q, k))) {
-                assert_eq!(sees(window, &meta, q, &meta, k), parsed.allows(&meta, q, &meta, k), "{rule} {q} {k}");
+                assert_eq!(
+                    sees(window, &meta, q, &meta, k),
+                    parsed.allows(&meta, q, &meta, k),
+                    "{rule} {q} {k}"
+                );
             }
         }
     }

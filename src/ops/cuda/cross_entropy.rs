@@ -5,8 +5,7 @@ use super::launch::{Launch, empty, upload, whole};
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use candle_core::{DType, Result, Tensor};
 
-pub(super) const SOURCE: Source =
-    Source { name: "cross_entropy.cu", text: include_str!("cross_entropy.cu") };
+pub(super) const SOURCE: Source = Source { name: "cross_entropy.cu", text: include_str!("cross_entropy.cu") };
 
 /// Threads for a row of logits.
 const THREADS: usize = 512;

@@ -13,6 +13,9 @@ pub(crate) fn ctc(logits: &Value, op: impl CustomOp1 + Send + Sync + 'static) ->
     Ok(with_rule(y, &[logits], move |dy| {
         let dy = dy.to_device(&Device::Cpu)?;
         let dx = op.bwd(&x, &loss, &dy)?;
-        Ok(vec![dx.map(|dx| Ok::<_, Error>(Gradient::own(dx.to_device(&device)?.to_dtype(dtype)?))).transpose()?])
+        Ok(vec![
+            dx.map(|dx| Ok::<_, Error>(Gradient::own(dx.to_device(&device)?.to_dtype(dtype)?)))
+                .transpose()?,
+        ])
     }))
 }

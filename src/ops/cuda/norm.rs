@@ -24,7 +24,8 @@ pub(crate) fn norm(x: &Value, weight: &Value, bias: Option<&Value>, eps: f64, ce
     let y = empty(&rows, (n, d), rows.dtype())?;
     let (means, scales) = (empty(&rows, n, DType::F32)?, empty(&rows, n, DType::F32)?);
     let launch = Launch::of(&rows, &SOURCE, "forward", &constants)?.blocks(n.div_ceil(WARPS), 32 * WARPS);
-    let launch = launch.tensor(&y)?.tensor(&means)?.tensor(&scales)?.tensor(&rows)?.tensor(weight.tensor())?;
+    let launch =
+        launch.tensor(&y)?.tensor(&means)?.tensor(&scales)?.tensor(&rows)?.tensor(weight.tensor())?;
     launch.optional(bias.map(Value::tensor))?.float(eps as f32).int(n)?.run()?;
     let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
     let (weight, has_bias) = (weight.tensor().clone(), bias.is_some());

@@ -7,7 +7,13 @@ use candle_core::{DType, Result, Tensor, bail};
 
 /// A·B, where A is `a` or, if `a_turned`, its transpose, and B likewise; of one type, accumulated in `f32`, the
 /// result rounded to `dtype`.
-pub(super) fn product(a: &Tensor, a_turned: bool, b: &Tensor, b_turned: bool, dtype: DType) -> Result<Tensor> {
+pub(super) fn product(
+    a: &Tensor,
+    a_turned: bool,
+    b: &Tensor,
+    b_turned: bool,
+    dtype: DType,
+) -> Result<Tensor> {
     let turned = |(rows, columns), turned| if turned { (columns, rows) } else { (rows, columns) };
     let ((m, k), (b_k, n)) = (turned(a.dims2()?, a_turned), turned(b.dims2()?, b_turned));
     if k != b_k || a.dtype() != b.dtype() {

@@ -19,7 +19,14 @@ pub(crate) fn rotary(x: &Value, columns: usize, angles: &Arc<Angles>) -> Result<
     }))
 }
 
-fn turn(x: &Tensor, cosines: &Tensor, sines: &Tensor, sign: f32, columns: usize, half: usize) -> Result<Tensor> {
+fn turn(
+    x: &Tensor,
+    cosines: &Tensor,
+    sines: &Tensor,
+    sign: f32,
+    columns: usize,
+    half: usize,
+) -> Result<Tensor> {
     let x = whole(x)?;
     let (n, width) = x.dims2()?;
     let y = empty(&x, (n, width), x.dtype())?;
