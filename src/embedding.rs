@@ -1,55 +1,90 @@
 //! Content + type + position: everything that is learned between tokens and the transformer.
 
+mod stem;
+
 use crate::data::{KindBatch, TokenBatch};
 use crate::ops::{self, Value};
 use crate::params::Scope;
-use crate::transformer::{Linear, ModelConfig, Positions};
+use crate::transformer::{Linear, ModelConfig, Norm, Positions};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use smalti_contract::{Content, ContentSpec, KindSpec};
+use stem::Convolutions;
 
 /// Embeds every kind of token of a model.
 pub struct Embedder {
     kinds: Vec<KindEmbedding>,
     /// `[n_kinds, d_model]`: the type embeddings.
-    types: Value,
+    types: Option<Value>,
+    /// Of what goes into the first block.
+    norm: Option<Norm>,
+    /// `[d_model]`: added behind the norm.
+    offset: Option<Value>,
+    /// What the embedding of ids is multiplied by.
+    scale: Option<f64>,
     positions: Positions,
     d_model: usize,
     device: Device,
 }
 
+#[derive(Clone)]
 struct KindEmbedding {
     content: ContentEmbedding,
-    /// A `[size, d_model]` table for each position axis; none where positions are not learned.
+    /// A `[size, d_model]` table for each position axis, or one for all; none where positions are not learned.
     axes: Vec<Value>,
+    /// Positions on each axis.
+    sizes: Vec<usize>,
     /// `[time_steps, d_model]`, where the kind is embedded with its time.
     time: Option<Value>,
     has_time: bool,
 }
 
+#[derive(Clone)]
 enum ContentEmbedding {
     /// `[vocabulary, d_model]`.
     Table(Value),
     /// `dim` features → d_model.
     Map(Linear),
+    /// Features of neighbours, too.
+    Stem(Convolutions),
 }
 
 /// Deviation of initial embeddings, as in GPT-2.
 const EMBEDDING_STD: f64 = 0.02;
 
 impl Embedder {
-    /// An embedder of these kinds; parameters are named after them.
+    /// An embedder of these kinds, some of which `share` the tables of another; parameters are named after kinds.
     ///
     /// # Errors
     /// Where two kinds have one name.
-    pub fn new(mut scope: Scope, config: &ModelConfig, kinds: &[KindSpec], device: &Device) -> Result<Self> {
+    pub fn new(
+        mut scope: Scope,
+        config: &ModelConfig,
+        kinds: &[KindSpec],
+        share: &[Option<usize>],
+        device: &Device,
+    ) -> Result<Self> {
         let d = config.d_model;
-        let learned = config.positions == Positions::Learned;
-        let mut embeddings = Vec::with_capacity(kinds.len());
-        for kind in kinds {
+        let learned = matches!(config.positions, Positions::Learned | Positions::Grid);
+        let mut embeddings: Vec<KindEmbedding> = Vec::with_capacity(kinds.len());
+        let most_steps = kinds.iter().filter_map(|kind| kind.time_steps).max();
+        let times = match most_steps.filter(|_| learned && config.shared_time) {
+            Some(steps) => Some(scope.normal("time", (steps, d), EMBEDDING_STD)?),
+            None => None,
+        };
+        for (kind, shared) in kinds.iter().zip(share) {
+            if let Some(shared) = shared.and_then(|other| embeddings.get(other)) {
+                embeddings.push(shared.clone());
+                continue;
+            }
             let mut scope = scope.at(&kind.name);
             let content = match kind.content {
                 ContentSpec::Ids { vocabulary } => {
                     ContentEmbedding::Table(scope.normal("table", (vocabulary, d), EMBEDDING_STD)?)
+                }
+                ContentSpec::Features { dim }
+                    if config.stem.as_ref().is_some_and(|s| s.kind == kind.name) =>
+                {
+                    ContentEmbedding::Stem(Convolutions::new(scope.at("stem"), dim, config)?)
                 }
                 ContentSpec::Features { dim } => {
                     // Features of variance 1 become embeddings of about the tables' size times the type's.
@@ -57,19 +92,42 @@ impl Embedder {
                     ContentEmbedding::Map(Linear::new(scope.at("map"), dim, d, config.bias, std)?)
                 }
             };
+            let sizes: Vec<usize> = kind.axes.iter().map(|axis| axis.size).collect();
             let mut axes = Vec::new();
-            for axis in kind.axes.iter().filter(|_| learned) {
-                axes.push(scope.normal(&axis.name, (axis.size, d), EMBEDDING_STD)?);
+            if config.positions == Positions::Grid && !sizes.is_empty() {
+                axes.push(scope.normal("grid", (sizes.iter().product::<usize>(), d), EMBEDDING_STD)?);
+            } else if learned {
+                for axis in &kind.axes {
+                    axes.push(scope.normal(&axis.name, (axis.size, d), EMBEDDING_STD)?);
+                }
             }
             let time = match kind.time_steps {
+                Some(_) if times.is_some() => times.clone(),
                 Some(steps) if learned => Some(scope.normal("time", (steps, d), EMBEDDING_STD)?),
                 _ => None,
             };
             let has_time = kind.time_steps.is_some();
-            embeddings.push(KindEmbedding { content, axes, time, has_time });
+            embeddings.push(KindEmbedding { content, axes, sizes, time, has_time });
         }
-        let types = scope.normal("types", (kinds.len(), d), EMBEDDING_STD)?;
-        Ok(Self { kinds: embeddings, types, positions: config.positions, d_model: d, device: device.clone() })
+        let types = match config.type_embedding {
+            true => Some(scope.normal("types", (kinds.len(), d), EMBEDDING_STD)?),
+            false => None,
+        };
+        let norm = match config.embedding_norm {
+            true => Some(Norm::new(scope.at("norm"), config)?),
+            false => None,
+        };
+        let offset = config.embedding_offset.then(|| scope.zeros("offset", d)).transpose()?;
+        Ok(Self {
+            kinds: embeddings,
+            types,
+            norm,
+            offset,
+            scale: config.embedding_scale,
+            positions: config.positions,
+            d_model: d,
+            device: device.clone(),
+        })
     }
 
     /// `[n_tokens, d_model]`: one product or lookup for each kind, put at the tokens' rows.
@@ -84,30 +142,49 @@ impl Embedder {
             many => ops::concat_rows(many)?,
         };
         let in_place = batch.rows.iter().enumerate().all(|(i, &row)| i == row as usize);
-        let content = if in_place { by_kind } else { ops::gather_rows(&by_kind, &batch.rows)? };
-        ops::add(&content, &ops::gather_rows(&self.types, &batch.meta.kind)?)
+        let mut x = if in_place { by_kind } else { ops::gather_rows(&by_kind, &batch.rows)? };
+        if let Some(types) = &self.types {
+            x = ops::add(&x, &ops::gather_rows(types, &batch.meta.kind)?)?;
+        }
+        if let Some(norm) = &self.norm {
+            x = norm.forward(&x)?;
+        }
+        self.offset.as_ref().map_or(Ok(x.clone()), |offset| ops::add_to_columns(&x, offset))
     }
 
     /// The table of a kind that has one, for a head that shares it.
     pub fn table(&self, kind: usize) -> Option<&Value> {
         match &self.kinds.get(kind)?.content {
             ContentEmbedding::Table(table) => Some(table),
-            ContentEmbedding::Map(_) => None,
+            ContentEmbedding::Map(_) | ContentEmbedding::Stem(_) => None,
         }
     }
 
     fn embed_kind(&self, group: &KindBatch) -> Result<Value> {
         let kind = &self.kinds[group.kind];
         let mut x = match (&kind.content, &group.content) {
-            (ContentEmbedding::Table(table), Content::Ids(ids)) => ops::gather_rows(table, ids)?,
+            (ContentEmbedding::Table(table), Content::Ids(ids)) => {
+                let x = ops::gather_rows(table, ids)?;
+                self.scale.map_or(Ok(x.clone()), |factor| ops::scale(&x, factor))?
+            }
             (ContentEmbedding::Map(map), Content::Features { values, dim }) => {
-                let features = Tensor::from_slice(values, (values.len() / dim, *dim), &self.device)?;
-                map.forward(&Value::constant(features))?
+                map.forward(&self.features(values, *dim)?)?
+            }
+            (ContentEmbedding::Stem(stem), Content::Features { values, dim }) => {
+                stem.forward(&self.features(values, *dim)?, &group.documents)?
             }
             _ => bail!("kind {} holds content of another sort than its embedding", group.kind),
         };
         match self.positions {
             Positions::None => {}
+            Positions::Grid if kind.axes.is_empty() => {}
+            Positions::Grid => {
+                let cells = cells(&group.positions, &kind.sizes, group.time.len());
+                x = ops::add(&x, &ops::gather_rows(&kind.axes[0], &cells)?)?;
+                if let Some(table) = &kind.time {
+                    x = ops::add(&x, &ops::gather_rows(table, &group.time)?)?;
+                }
+            }
             Positions::Learned => {
                 for (table, positions) in kind.axes.iter().zip(&group.positions) {
                     x = ops::add(&x, &ops::gather_rows(table, positions)?)?;
@@ -125,6 +202,17 @@ impl Embedder {
         }
         Ok(x) // [n, d_model]
     }
+
+    fn features(&self, values: &[f32], dim: usize) -> Result<Value> {
+        Ok(Value::constant(Tensor::from_slice(values, (values.len() / dim, dim), &self.device)?))
+    }
+}
+
+/// The cell of each of `n` tokens in a grid of these sizes, the last axis running fastest.
+fn cells(positions: &[Vec<u32>], sizes: &[usize], n: usize) -> Vec<u32> {
+    let cell =
+        |i: usize| positions.iter().zip(sizes).fold(0, |cell, (axis, &size)| cell * size as u32 + axis[i]);
+    (0..n).map(cell).collect()
 }
 
 /// Share of the features' deviation that their embedding starts with.

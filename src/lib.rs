@@ -12,6 +12,7 @@ pub mod head;
 pub mod model;
 pub mod ops;
 pub mod params;
+pub mod pretrained;
 pub mod random;
 pub mod report;
 pub mod rules;

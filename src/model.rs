@@ -8,7 +8,9 @@ use crate::params::Params;
 use crate::random;
 use crate::rules::{AttentionRules, MAX_AXES, RuleError, TokenMeta, Visibility};
 use crate::task::TaskSpec;
-use crate::transformer::{Cache, ConfigError, Dropout, LayerRule, Memory, ModelConfig, Pass, Stack, Turns};
+use crate::transformer::{
+    Cache, ConfigError, Dropout, LayerRule, Memory, ModelConfig, Pass, Place, Stack, Turns,
+};
 use candle_core::{DType, Device, Tensor};
 use smalti_contract::KindSpec;
 use std::{collections::BTreeSet, sync::Arc};
@@ -26,6 +28,8 @@ pub struct Model {
     encoder: Option<Stack>,
     stack: Stack,
     heads: Vec<Head>,
+    /// Task, name and head.
+    auxiliary: Vec<(String, String, Head)>,
     /// The type of what is between embeddings and losses.
     dtype: DType,
 }
@@ -47,6 +51,14 @@ pub enum ModelError {
         task: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A pattern of frozen parameters that matches none.
+    #[error(
+        "train.freeze: no parameter's name matches {pattern:?}; `smalti info RUN` lists parts, `*` stands for any letters"
+    )]
+    Frozen {
+        /// The pattern.
+        pattern: String,
     },
     /// The tensor library refused.
     #[error(transparent)]
@@ -74,30 +86,65 @@ impl Model {
         seed: u64,
         device: &Device,
     ) -> Result<Self, ModelError> {
+        Self::with_params(config, tasks, Params::new(seed, device))
+    }
+
+    /// A model for these tasks whose parameters are made in `params`, which has none yet.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new), and where a pattern of frozen parameters has none.
+    pub fn with_params(
+        config: &ModelConfig,
+        tasks: &[TaskSpec],
+        mut params: Params,
+    ) -> Result<Self, ModelError> {
         config.validate()?;
+        let device = &params.device().clone();
         let (kinds, layouts) = lay_out(config, tasks)?;
         refuse_unused(config, tasks)?;
         let rules = rules_by_layer(config, tasks, &kinds)?;
-        let mut params = Params::new(seed, device);
-        let embedder = Embedder::new(params.root().at("embed"), config, &kinds, device)?;
+        let share = shared_tables(tasks, &kinds)?;
+        let embedder = Embedder::new(params.root().at("embed"), config, &kinds, &share, device)?;
         let encoder = match config.n_encoder_layers {
             0 => None,
-            n => Some(Stack::new(params.root().at("encoder"), config, n, false)?),
+            _ => Some(Stack::new(params.root().at("encoder"), config, Place::Encoder)?),
         };
-        let stack = Stack::new(params.root().at("stack"), config, config.n_layers, encoder.is_some())?;
-        let mut heads = Vec::with_capacity(tasks.len());
+        let place = Place::Main { cross: encoder.is_some() };
+        let stack = Stack::new(params.root().at("stack"), config, place)?;
+        let (mut heads, mut auxiliary) = (Vec::with_capacity(tasks.len()), Vec::new());
         for (task, layout) in tasks.iter().zip(&layouts) {
             let table = config.tie_embeddings.then(|| embedder.table(layout.reads)).flatten();
-            heads.push(Head::new(
-                params.root().at("head").at(&task.name),
-                &task.head.says,
-                config.d_model,
-                table,
-            )?);
+            let mut root = params.root();
+            let mut scope = root.at("head");
+            let mut scope = scope.at(&task.name);
+            for (name, head) in &task.auxiliary {
+                auxiliary.push((
+                    task.name.clone(),
+                    name.clone(),
+                    Head::new(scope.at(name), &head.says, config, None)?,
+                ));
+            }
+            heads.push(Head::new(scope, &task.head.says, config, table)?);
+        }
+        if let Some(pattern) = params.unmatched() {
+            return Err(ModelError::Frozen { pattern: pattern.into() });
         }
         let (config, tasks) = (config.clone(), tasks.to_vec());
         let dtype = DType::F32;
-        Ok(Self { config, tasks, kinds, layouts, rules, params, embedder, encoder, stack, heads, dtype })
+        Ok(Self {
+            config,
+            tasks,
+            kinds,
+            layouts,
+            rules,
+            params,
+            embedder,
+            encoder,
+            stack,
+            heads,
+            auxiliary,
+            dtype,
+        })
     }
 
     /// The last hidden state of every token of the main stream, `[n_tokens, d_model]`. With a dropout seed,
@@ -107,6 +154,33 @@ impl Model {
     /// Where the tensor library refuses.
     pub fn forward(&self, batch: &Batch, dropout_seed: Option<u64>) -> candle_core::Result<Value> {
         self.hidden(batch, None, dropout_seed)
+    }
+
+    /// The last hidden state of every token of the encoder's stream, `[n_tokens, d_model]`; `None` where the batch has
+    /// none.
+    ///
+    /// # Errors
+    /// Where the tensor library refuses.
+    pub fn encoded(&self, batch: &Batch) -> candle_core::Result<Option<Tensor>> {
+        let (Some(encoder), Some(tokens)) = (&self.encoder, &batch.encoder) else { return Ok(None) };
+        without_gradients(|| Ok(Some(self.run(encoder, tokens, None, None, None)?.into_tensor())))
+    }
+
+    /// What one of a task's auxiliary heads says of each token of the kind that it reads, `[tokens, width]`.
+    ///
+    /// # Errors
+    /// Where there is no such head.
+    pub fn auxiliary(&self, task: usize, name: &str, batch: &Batch) -> candle_core::Result<Tensor> {
+        let spec = &self.tasks[task];
+        let found = self.auxiliary.iter().find(|(of, head, _)| *of == spec.name && head == name);
+        let reads = spec.auxiliary.iter().find(|(head, _)| head == name).map(|(_, head)| &head.reads);
+        let (Some((_, _, head)), Some(reads)) = (found, reads) else {
+            candle_core::bail!("task {} has no auxiliary head {name}", spec.name)
+        };
+        let kind = format!("{}.{reads}", spec.name);
+        let reads = |kind_of_row: u32| self.kinds[kind_of_row as usize].name == kind;
+        let rows = (0..).zip(&batch.main.meta.kind).filter(|(_, kind)| reads(**kind)).map(|(row, _)| row);
+        without_gradients(|| head.output(&self.hidden(batch, None, None)?, &rows.collect::<Vec<u32>>()))
     }
 
     /// The last hidden state of these rows, ascending; `None` for all.
@@ -205,6 +279,7 @@ impl Model {
         let mut unused: Vec<String> = absent.map(|k| format!("embed.{}.", self.kinds[k].name)).collect();
         let silent = (0..self.tasks.len()).filter(|t| !tasks.contains(t));
         unused.extend(silent.map(|t| format!("head.{}.", self.tasks[t].name)));
+        unused.extend(self.auxiliary.iter().map(|(task, name, _)| format!("head.{task}.{name}.")));
         let looks = batch.encoder.is_some();
         move |name| {
             let crosses =
@@ -321,8 +396,7 @@ impl Model {
     /// How far queries and keys are turned, with rotary positions.
     fn angles(&self, meta: &TokenMeta) -> Option<Arc<ops::Angles>> {
         let rotary = self.config.rotary?;
-        let d_head = self.config.d_model / self.config.n_heads;
-        Some(Arc::new(ops::Angles::new(&meta.order, d_head, rotary.base)))
+        Some(Arc::new(ops::Angles::new(&meta.order, self.config.d_head(), rotary.base, rotary.scaling)))
     }
 
     fn run(
@@ -342,6 +416,28 @@ impl Model {
         }
         stack.forward(&x, &pass, last.as_ref(), None)
     }
+}
+
+/// For each kind, the one whose tables it shares.
+fn shared_tables(tasks: &[TaskSpec], kinds: &[KindSpec]) -> Result<Vec<Option<usize>>, ModelError> {
+    let mut share = vec![None; kinds.len()];
+    for task in tasks {
+        let place = |name: &str| kinds.iter().position(|kind| kind.name == format!("{}.{name}", task.name));
+        for (kind, other) in &task.shares {
+            let problem = match (place(kind), place(other)) {
+                (Some(one), Some(first)) if first < one && kinds[first].content == kinds[one].content => {
+                    share[one] = Some(first);
+                    continue;
+                }
+                (Some(_), Some(_)) => {
+                    format!("{kind} cannot share {other}'s tables: it must come later and hold the same")
+                }
+                _ => format!("{kind} and {other} share tables; both must be kinds of it"),
+            };
+            return Err(ModelError::Task { task: task.name.clone(), problem });
+        }
+    }
+    Ok(share)
 }
 
 /// Settings that no task has a use for.

@@ -12,6 +12,8 @@ pub struct Params {
     device: Device,
     named: Vec<(String, Var)>,
     places: HashMap<String, usize>,
+    /// Patterns of names that get no gradient.
+    frozen: Vec<String>,
 }
 
 /// A place in the tree of names: `blocks.0.attention`.
@@ -23,7 +25,24 @@ pub struct Scope<'a> {
 impl Params {
     /// No parameter yet; what is made later is drawn from `seed` on `device`, in f32.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { seed, device: device.clone(), named: Vec::new(), places: HashMap::new() }
+        Self { seed, device: device.clone(), named: Vec::new(), places: HashMap::new(), frozen: Vec::new() }
+    }
+
+    /// Parameters made later whose names match one of these patterns get no gradient: `*` stands for any letters, as in
+    /// `stack.blocks.0.*`.
+    pub fn freeze(self, patterns: &[String]) -> Self {
+        Self { frozen: patterns.to_vec(), ..self }
+    }
+
+    /// Whether a parameter gets no gradient.
+    pub fn is_frozen(&self, name: &str) -> bool {
+        self.frozen.iter().any(|pattern| matches(pattern, name))
+    }
+
+    /// A pattern of [`freeze`](Self::freeze) that no parameter's name matches.
+    pub fn unmatched(&self) -> Option<&str> {
+        let idle = |pattern: &&String| !self.named.iter().any(|(name, _)| matches(pattern, name));
+        self.frozen.iter().find(idle).map(String::as_str)
     }
 
     /// The root of the tree of names.
@@ -111,7 +130,15 @@ impl Scope<'_> {
     /// # Errors
     /// Where the name is taken.
     pub fn ones(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Value> {
-        self.add(name, Tensor::ones(shape, DType::F32, &self.params.device)?)
+        self.constant(name, shape, 1.0)
+    }
+
+    /// A parameter of one number.
+    ///
+    /// # Errors
+    /// Where the name is taken.
+    pub fn constant(&mut self, name: &str, shape: impl Into<Shape>, value: f64) -> Result<Value> {
+        self.add(name, Tensor::full(value as f32, shape, &self.params.device)?)
     }
 
     fn full(&self, name: &str) -> String {
@@ -124,10 +151,23 @@ impl Scope<'_> {
             bail!("parameter {name} is made twice");
         }
         let var = Var::from_tensor(&value)?;
-        let value = Value::parameter(&var, self.params.named.len());
+        let value = match self.params.is_frozen(&name) {
+            true => Value::constant(var.as_detached_tensor()),
+            false => Value::parameter(&var, self.params.named.len()),
+        };
         self.params.places.insert(name.clone(), self.params.named.len());
         self.params.named.push((name, var));
         Ok(value)
+    }
+}
+
+/// Whether a name is a pattern in which `*` stands for any letters, none included.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+            (0..=name.len()).filter(|&at| name.is_char_boundary(at)).any(|at| matches(rest, &name[at..]))
+        }),
     }
 }
 
@@ -144,6 +184,20 @@ mod tests {
         assert_eq!(a.tensor().to_vec2::<f32>()?, b.tensor().to_vec2::<f32>()?);
         assert_eq!(one.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["first.weight", "second.weight"]);
         assert!(one.root().at("first").zeros("weight", 1).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn patterns_freeze() -> Result<()> {
+        let patterns = ["embed.*", "*.bias", "none*"].map(String::from);
+        let mut params = Params::new(0, &Device::Cpu).freeze(&patterns);
+        let gradient = |params: &mut Params, scope: &str, name: &str| -> Result<bool> {
+            Ok(params.root().at(scope).ones(name, 2)?.has_gradient())
+        };
+        assert!(!gradient(&mut params, "embed", "table")?);
+        assert!(!gradient(&mut params, "stack", "bias")?);
+        assert!(gradient(&mut params, "stack", "weight")?);
+        assert_eq!(params.unmatched(), Some("none*"));
         Ok(())
     }
 

@@ -1,7 +1,12 @@
 //! A run is one folder: settings, tokenizers with their fitted state, weights, the state to go on from, metrics.
 
+mod start;
+
+pub use start::Start;
+
 use crate::config::{RunConfig, SettingsError};
 use crate::model::{Model, ModelError};
+use crate::params::Params;
 use crate::tasks::{self, Builtin, SavedTask, Splits, TaskError};
 use crate::train::{MODEL_FILE, Part, STATE_FILE, SaveError, TrainError, Trainer, checkpoint};
 use candle_core::Device;
@@ -14,6 +19,9 @@ use std::{
 pub const CONFIG_FILE: &str = "run.toml";
 /// Each task's tokenizers with their fitted state.
 pub const TOKENIZERS_FILE: &str = "tokenizers.json";
+
+/// What a run's model took over from another run's, where it started from one.
+pub const START_FILE: &str = "start.json";
 
 /// A run folder, opened.
 pub struct Run {
@@ -80,18 +88,59 @@ impl Run {
     /// [`RunError::Exists`] where the folder has a run; what the data, tasks and model refuse. Nothing is
     /// written before all of them are there.
     pub fn create(folder: &Path, config: RunConfig, device: &Device) -> Result<(Self, Trainer), RunError> {
+        let (run, trainer, _) = Self::begin(folder, config, device, None)?;
+        Ok((run, trainer))
+    }
+
+    /// As [`create`](Self::create), but the model starts from the weights of another run, as far as they fit; and tasks of
+    /// text and of audio that have the other run's names keep its vocabulary.
+    ///
+    /// # Errors
+    /// As of `create`, and where the other run's weights cannot be read or none of them fits.
+    pub fn create_from(
+        folder: &Path,
+        config: RunConfig,
+        device: &Device,
+        other: &Run,
+    ) -> Result<(Self, Trainer, Start), RunError> {
+        let (run, trainer, start) = Self::begin(folder, config, device, Some(other))?;
+        Ok((run, trainer, start.unwrap_or_default()))
+    }
+
+    fn begin(
+        folder: &Path,
+        config: RunConfig,
+        device: &Device,
+        other: Option<&Run>,
+    ) -> Result<(Self, Trainer, Option<Start>), RunError> {
         if folder.join(CONFIG_FILE).exists() {
             return Err(RunError::Exists(folder.into()));
         }
         let mut parts = Vec::new();
         let mut saved = BTreeMap::new();
         for (name, task, weight, loss_weight) in config.tasks() {
-            let (task, Splits { train, valid }) = task.open(name, loss_weight)?;
+            let kept = other.and_then(|other| other.vocabulary(name, task.modality()));
+            let (task, Splits { train, valid }) = match kept {
+                Some(saved) => task.reopen(name, loss_weight, saved)?,
+                None => task.open(name, loss_weight)?,
+            };
             let task = task.as_task();
             saved.insert(name.to_string(), tasks::save(task.as_ref()).map_err(TaskError::from)?);
             parts.push(Part { task, train, valid, weight });
         }
         let trainer = trainer(&config, parts, device)?;
+        let start = match other {
+            None => None,
+            Some(other) => {
+                let (before, _) = other.load(Weights::Best, device)?;
+                let start = start::start(trainer.model(), &before).map_err(ModelError::from)?;
+                if start.loaded.is_empty() {
+                    let problem = format!("none of its weights fits the model of {}", folder.display());
+                    return Err(RunError::NoRun { folder: other.folder.clone(), problem });
+                }
+                Some(start)
+            }
+        };
         trainer.try_samples()?;
         std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
         let json = serde_json::to_string_pretty(&saved).map_err(|e| RunError::NoRun {
@@ -99,9 +148,13 @@ impl Run {
             problem: format!("its tokenizers cannot be written: {e}"),
         })?;
         checkpoint::write_atomically(&folder.join(TOKENIZERS_FILE), json.as_bytes())?;
+        if let Some(start) = &start {
+            let json = serde_json::to_string_pretty(start).unwrap_or_default(); // lists of names
+            checkpoint::write_atomically(&folder.join(START_FILE), json.as_bytes())?;
+        }
         // The settings come last: a folder with them is a run.
         checkpoint::write_atomically(&folder.join(CONFIG_FILE), config.to_toml()?.as_bytes())?;
-        Ok((Self { folder: folder.into(), config, saved }, trainer))
+        Ok((Self { folder: folder.into(), config, saved }, trainer, start))
     }
 
     /// Opens a run folder.
@@ -193,6 +246,12 @@ impl Run {
         &self.config
     }
 
+    /// The tokenizers of a task that reads or writes text, whose ids mean nothing without their vocabulary.
+    fn vocabulary(&self, name: &str, modality: &str) -> Option<&SavedTask> {
+        let same = self.config.tasks().iter().any(|(n, task, ..)| *n == name && task.modality() == modality);
+        self.saved.get(name).filter(|_| same && matches!(modality, "text" | "audio"))
+    }
+
     fn saved(&self, name: &str) -> Result<&SavedTask, RunError> {
         self.saved.get(name).ok_or_else(|| RunError::NoRun {
             folder: self.folder.clone(),
@@ -203,6 +262,7 @@ impl Run {
 
 fn trainer(config: &RunConfig, parts: Vec<Part>, device: &Device) -> Result<Trainer, RunError> {
     let specs: Vec<_> = parts.iter().map(|part| part.task.spec().clone()).collect();
-    let model = Model::new(&config.model, &specs, config.train.seed, device)?;
+    let params = Params::new(config.train.seed, device).freeze(&config.train.freeze);
+    let model = Model::with_params(&config.model, &specs, params)?;
     Ok(Trainer::new(&config.train, model, parts)?)
 }

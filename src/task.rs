@@ -3,7 +3,7 @@
 use crate::data::Stream;
 use crate::head::HeadSpec;
 use crate::rules::Rule;
-use smalti_contract::{AnyTokenizer, Content, ContentSpec, Group, KindSpec, Tokens};
+use smalti_contract::{AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 
 /// The model's side of a task: everything that shapes parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,10 @@ pub struct TaskSpec {
     pub head: HeadSpec,
     /// Weight of the task's mean loss in the sum over tasks.
     pub loss_weight: f64,
+    /// (kind, other kind): the first is embedded by the tables of the second, and has nothing of its own but its type.
+    pub shares: Vec<(String, String)>,
+    /// Further heads, by name: predicted where they are asked for, never trained.
+    pub auxiliary: Vec<(String, HeadSpec)>,
 }
 
 /// One task of a model.
@@ -65,6 +69,20 @@ pub fn readout_tokens(n: usize) -> Tokens {
     let mut group = Group::sequence(Content::Ids((0..n as u32).collect()));
     group.positions.clear();
     Tokens::new(vec![group])
+}
+
+/// A kind of `n` learned tokens, each of which may have a learned position too, as ViT's class token.
+pub fn learned_kind(name: &str, n: usize, positions: bool) -> KindSpec {
+    let axes = if positions { vec![Axis::new("index", n)] } else { vec![] };
+    KindSpec { name: name.into(), axes, ..readout_kind(n) }
+}
+
+/// The tokens of a [`learned_kind`].
+pub fn learned_tokens(n: usize, positions: bool) -> Tokens {
+    match positions {
+        true => Tokens::new(vec![Group::sequence(Content::Ids((0..n as u32).collect()))]),
+        false => readout_tokens(n),
+    }
 }
 
 /// The name of the readout kind in a task.

@@ -24,6 +24,8 @@ fn text(rule: &str) -> TaskSpec {
         rules: vec![("character".into(), "character".into(), rule.parse().unwrap())],
         head: HeadSpec { reads: "character".into(), says: Says::NextToken { vocabulary: 20 } },
         loss_weight: 1.0,
+        shares: vec![],
+        auxiliary: vec![],
     }
 }
 
@@ -165,6 +167,8 @@ fn looking() -> TaskSpec {
         ],
         head: HeadSpec { reads: "word".into(), says: Says::NextToken { vocabulary: 20 } },
         loss_weight: 1.0,
+        shares: vec![],
+        auxiliary: vec![],
     }
 }
 

@@ -50,6 +50,8 @@ fn a_late_token_allocates_hardly_more_than_an_early_one() {
         rules: vec![("character".into(), "character".into(), Rule::causal())],
         head: HeadSpec { reads: "character".into(), says: Says::NextToken { vocabulary: 20 } },
         loss_weight: 1.0,
+        shares: vec![],
+        auxiliary: vec![],
     };
     let config = ModelConfig { d_model: D_MODEL, n_layers: LAYERS, n_heads: 2, ..ModelConfig::default() };
     let model = Model::new(&config, &[task], 0, &Device::Cpu).unwrap();

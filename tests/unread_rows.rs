@@ -31,6 +31,8 @@ fn picture() -> TaskSpec {
         rules: rules(&[("pixel", "pixel", "near(2)"), (READOUT, "pixel", "all"), (READOUT, READOUT, "all")]),
         head: HeadSpec { reads: READOUT.into(), says: Says::Classify { classes: 3 } },
         loss_weight: 1.0,
+        shares: vec![],
+        auxiliary: vec![],
     }
 }
 
@@ -52,6 +54,8 @@ fn speech() -> TaskSpec {
         ]),
         head: HeadSpec { reads: "word".into(), says: Says::NextToken { vocabulary: 9 } },
         loss_weight: 1.0,
+        shares: vec![],
+        auxiliary: vec![],
     }
 }
 

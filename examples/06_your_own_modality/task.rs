@@ -32,6 +32,8 @@ impl StopsEarly {
             rules: pairs.map(|(query, key)| (query.into(), key.into(), Rule::ALL)).to_vec(),
             head: HeadSpec { reads: READOUT.into(), says: Says::Classify { classes: 2 } },
             loss_weight: 1.0,
+            shares: vec![],
+            auxiliary: vec![],
         };
         Ok(Self { tokenizer, spec })
     }

@@ -161,7 +161,7 @@ impl Load {
                     kind("action", features(action), vec![]),
                 ];
                 kinds.iter_mut().for_each(|kind| kind.time_steps = Some(steps));
-                (kinds, Rule::causal(), "state", Says::Regress { dim: action })
+                (kinds, Rule::causal(), "state", Says::Regress { dim: action, bounded: false })
             }
             Input::Audio { slices, dim, text, vocabulary } => {
                 let mut slice = kind("slice", features(dim), vec![]);
@@ -178,7 +178,15 @@ impl Load {
         }
         let head = HeadSpec { reads: reads.into(), says };
         let inputs = vec![(Stream::Main, kinds)];
-        TaskSpec { name: self.name.into(), inputs, rules, head, loss_weight: 1.0 }
+        TaskSpec {
+            name: self.name.into(),
+            inputs,
+            rules,
+            head,
+            loss_weight: 1.0,
+            shares: vec![],
+            auxiliary: vec![],
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Each operation on a device, against the same on the CPU: output and gradients.
 
 use super::BenchError;
-use crate::ops::{self, Activation, AdamwSettings, Angles, Moved, StepOfAll, Value, backward};
+use crate::ops::{self, Activation, AdamwSettings, Angles, Heads, Moved, StepOfAll, Value, backward};
 use crate::random;
 use crate::rules::{AttentionRules, TokenMeta, Visibility};
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -216,7 +216,7 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
         Box::new(move |x| ops::dropout(&x[0], 0.3, 7, &keys)),
     );
     let places: Vec<u32> = (0..100).map(|i| i * 7 % 90).collect();
-    let angles = Arc::new(Angles::new(&places, 32, 1e4));
+    let angles = Arc::new(Angles::new(&places, 32, 1e4, None));
     add(
         "rotary".into(),
         vec![matrix(100, 3 * 32 + 40, 1)?],
@@ -275,7 +275,9 @@ fn attentions(add: &mut Add) -> Result<()> {
                 format!("attention {rule}, {heads} heads of {d_head}"),
                 x,
                 vec![],
-                Box::new(move |x| ops::attention(&x[0], &x[1], heads, &view)),
+                Box::new(move |x| {
+                    ops::attention(&x[0], &x[1], None, Heads::even(heads, heads * d_head), &view)
+                }),
             );
         }
     }
@@ -286,7 +288,7 @@ fn attentions(add: &mut Add) -> Result<()> {
         "attention to another list".into(),
         x,
         vec![],
-        Box::new(move |x| ops::attention(&x[0], &x[1], 2, &view)),
+        Box::new(move |x| ops::attention(&x[0], &x[1], None, Heads::even(2, 128), &view)),
     );
     Ok(())
 }

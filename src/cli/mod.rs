@@ -5,8 +5,10 @@ mod classify;
 mod data;
 mod demo;
 mod device;
+mod embed;
 mod eval;
 mod generate;
+mod import;
 mod info;
 mod print;
 mod progress;
@@ -40,6 +42,12 @@ enum Command {
     Transcribe(transcribe::TranscribeArgs),
     /// Let a trained policy act in an environment, for the return you ask for.
     Rollout(rollout::RolloutArgs),
+    /// Give a vector for each text or image.
+    Embed(embed::EmbedArgs),
+    /// Turn a published checkpoint into a run.
+    Import(import::ImportArgs),
+    /// Write a run that was imported as the checkpoint that it came from.
+    Export(import::ExportArgs),
     /// Show the tokens that a file becomes.
     Tokenize(tokenize::TokenizeArgs),
     /// List, fetch, make and check data.
@@ -63,6 +71,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Classify(args) => classify::run(args),
         Command::Transcribe(args) => transcribe::run(args),
         Command::Rollout(args) => rollout::run(args),
+        Command::Embed(args) => embed::run(args),
+        Command::Import(args) => import::import(args),
+        Command::Export(args) => import::export(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Data(args) => data::run(args),
         Command::Info(args) => info::run(args),

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use smalti::config::{self, RunConfig};
 use smalti::data::BadSamples;
-use smalti::run::Run;
+use smalti::run::{self, Run, Start};
 use smalti::train::{Outcome, Trainer};
 use std::path::{Path, PathBuf};
 use std::sync::{
@@ -17,8 +17,13 @@ use std::sync::{
 /// Train a model from a preset or a TOML file, or go on with a run.
 #[derive(Args)]
 pub struct TrainArgs {
-    /// A preset (text, image, audio, trajectory, mix) or a TOML file; left out with --resume.
+    /// A preset (text, image, audio, trajectory, mix) or a TOML file; left out with --resume, and with --from for the
+    /// other run's own settings.
     preset: Option<String>,
+    /// Starts from the weights of another run, one that was imported, say, as far as they fit: positions of another size
+    /// are interpolated, and what is new is drawn. RUN/start.json says what became of each.
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    from: Option<PathBuf>,
     /// Overrides a setting: train.steps=500, data.path=my.txt, model.n_layers=6. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -50,6 +55,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         (None, Some(preset)) => {
             Path::new("runs").join(Path::new(preset).file_stem().context("the preset has no name")?)
         }
+        (None, None) if args.from.is_some() => bail!("say the new run's folder: --out RUN"),
         (None, None) => bail!("say a preset or file to train from, or --out RUN with --resume"),
     };
     let mut trainer = if args.resume {
@@ -58,8 +64,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         }
         Run::open(&folder)?.resume(&device)?
     } else {
-        let preset = args.preset.as_deref().context("say a preset or a file to train from")?;
-        Run::create(&folder, RunConfig::of_preset_or_file(preset, &args.set)?, &device)?.1
+        begin(&args, &folder, &device)?
     };
     let outcome = train(&mut trainer, Some(&folder))?;
     if args.json {
@@ -78,6 +83,26 @@ pub fn run(args: TrainArgs) -> Result<()> {
     show_bad(&outcome.bad);
     println!("{} is at step {}", folder.display(), outcome.step);
     Ok(())
+}
+
+/// A trainer at the first step of a new run.
+fn begin(args: &TrainArgs, folder: &Path, device: &candle_core::Device) -> Result<Trainer> {
+    let Some(from) = &args.from else {
+        let preset = args.preset.as_deref().context("say a preset or a file to train from")?;
+        return Ok(Run::create(folder, RunConfig::of_preset_or_file(preset, &args.set)?, device)?.1);
+    };
+    let other = Run::open(from)?;
+    let config = match &args.preset {
+        Some(preset) => RunConfig::of_preset_or_file(preset, &args.set)?,
+        None => RunConfig::of_preset_or_file(&from.join(run::CONFIG_FILE).display().to_string(), &args.set)?,
+    };
+    let (_, trainer, start) = Run::create_from(folder, config, device, &other)?;
+    let Start { loaded, interpolated, new, skipped } = &start;
+    eprintln!("from {}: {} parameters are as they were", from.display(), loaded.len());
+    for (what, names) in [("interpolated", interpolated), ("new", new), ("not taken over", skipped)] {
+        names.iter().for_each(|name| eprintln!("  {what}: {name}"));
+    }
+    Ok(trainer)
 }
 
 /// What could not be used, each with how often it was drawn.

@@ -52,6 +52,8 @@ pub struct KindBatch {
     pub positions: Vec<Vec<u32>>,
     /// `[n]`.
     pub time: Vec<u32>,
+    /// The tokens of each document that has some.
+    pub documents: Vec<Range<usize>>,
 }
 
 /// What one task's head reads in a batch, and what it should say.
@@ -339,6 +341,7 @@ impl StreamBuilder {
             },
             positions: vec![],
             time: vec![],
+            documents: vec![],
         });
         let first = batch.time.len() as u32;
         match (&mut batch.content, &group.content) {
@@ -352,6 +355,9 @@ impl StreamBuilder {
             all.extend(group.positions.iter().skip(axis).step_by(axes));
         }
         batch.time.extend(&group.time);
+        if !group.is_empty() {
+            batch.documents.push(first as usize..batch.time.len());
+        }
         first
     }
 

@@ -65,6 +65,29 @@ enum Base {
     Tree(Arc<Files>),
 }
 
+/// The fields of these columns in each row of a table that names no files, in one of the same formats.
+///
+/// # Errors
+/// [`DataError::Missing`]; [`DataError::Format`] for what is no table or lacks a column; [`DataError::Empty`] for one
+/// without a row.
+pub fn columns(location: &str, wanted: &[&str]) -> Result<Vec<Vec<String>>, DataError> {
+    if table::extension(location).is_none() {
+        let problem = format!("its name must end in .{}", table::EXTENSIONS.join(", ."));
+        return Err(DataError::format(location, "a table of texts", problem));
+    }
+    let Parsed { columns, rows } = table::parse(location, files::read(location)?)?;
+    let place = |name: &&str| {
+        let place = columns.iter().position(|column| column == name);
+        let problem = || format!("it has no column {name}; it has {}", columns.join(", "));
+        place.ok_or_else(|| DataError::format(location, "a table of texts", problem()))
+    };
+    let places = wanted.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    if rows.is_empty() {
+        return Err(DataError::format(location, "a table of texts", "it has no row"));
+    }
+    Ok(rows.into_iter().map(|row| places.iter().map(|&place| row[place].clone()).collect()).collect())
+}
+
 impl Manifest {
     /// Opens a table of files and what they say: a file, or the `manifest.tsv` (or `.csv`, `.jsonl`, `.ndjson`,
     /// `.parquet`) of a folder or tar archive. The columns `path` and `text` must be there.

@@ -1,9 +1,9 @@
 //! Heads: from the transformer's tokens to a loss, or to a prediction.
 
 use crate::data::{HeadBatch, Targets};
-use crate::ops::{self, Value};
+use crate::ops::{self, Activation, Value};
 use crate::params::Scope;
-use crate::transformer::Linear;
+use crate::transformer::{Linear, ModelConfig, Norm};
 use candle_core::{DType, Error, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -50,7 +50,12 @@ pub enum Says {
     Regress {
         /// How many.
         dim: usize,
+        /// Whether they are kept in −1..1 by a hyperbolic tangent.
+        #[serde(default)]
+        bounded: bool,
     },
+    /// Nothing: what its tokens have become is what is asked for. It has no loss.
+    Nothing,
     /// Several things at a time, by name, each independently of the others: a choice for the gripper, numbers for the
     /// arm. Parts have no parts.
     Parts(Vec<(String, Says)>),
@@ -64,7 +69,8 @@ impl Says {
             Says::NextToken { vocabulary } | Says::MaskedToken { vocabulary } => *vocabulary,
             Says::Ctc { labels } => labels + 1,
             Says::Act { actions } => *actions,
-            Says::Regress { dim } => *dim,
+            Says::Regress { dim, .. } => *dim,
+            Says::Nothing => 0,
             Says::Parts(parts) => parts.iter().map(|(_, part)| part.width()).sum(),
         }
     }
@@ -79,45 +85,73 @@ impl Says {
 
     /// Whether the loss has labels that can be smoothed.
     pub fn has_labels(&self) -> bool {
-        self.parts().iter().any(|part| !matches!(part, Says::Ctc { .. } | Says::Regress { .. }))
+        self.parts()
+            .iter()
+            .any(|part| !matches!(part, Says::Ctc { .. } | Says::Regress { .. } | Says::Nothing))
     }
 }
 
 /// One task's head: a linear map of the tokens that it reads, or one for each part of what it says.
 pub struct Head {
     says: Says,
+    /// What a head of ids reads its tokens through.
+    transform: Option<Transform>,
+    /// What a head of ids multiplies its input with.
+    scale: Option<f64>,
     /// One for each of `says.parts()`.
     outputs: Vec<Output>,
 }
 
 enum Output {
     Own(Linear),
-    /// The embedding of the kind that it reads, `[vocabulary, d_model]`.
-    Shared(Value),
+    /// The embedding of the kind that it reads, `[vocabulary, d_model]`, and a bias of its own.
+    Shared(Value, Option<Value>),
+}
+
+/// A linear map, an activation and a norm.
+struct Transform {
+    map: Linear,
+    activation: Activation,
+    norm: Norm,
 }
 
 impl Head {
-    /// A head on tokens of width `d_model`. With a `table`, a next- or masked-token head uses it as its matrix.
+    /// A head on a model's tokens. With a `table`, a next- or masked-token head uses it as its matrix.
     ///
     /// # Errors
     /// Where the table has another number of rows than the head has ids.
-    pub fn new(mut scope: Scope, says: &Says, d_model: usize, table: Option<&Value>) -> Result<Self> {
+    pub fn new(mut scope: Scope, says: &Says, config: &ModelConfig, table: Option<&Value>) -> Result<Self> {
+        let d_model = config.d_model;
         let own = |scope: Scope, says: &Says| {
-            Linear::new(scope, d_model, says.width(), true, 0.02).map(Output::Own)
+            let bias = config.head_bias.unwrap_or(true);
+            Linear::new(scope, d_model, says.width(), bias, 0.02).map(Output::Own)
+        };
+        let of_ids = matches!(says, Says::NextToken { .. } | Says::MaskedToken { .. });
+        let transform = match config.head_transform && of_ids {
+            true => Some(Transform {
+                map: Linear::new(scope.at("transform"), d_model, d_model, config.bias, 0.02)?,
+                activation: config.activation,
+                norm: Norm::new(scope.at("transform_norm"), config)?,
+            }),
+            false => None,
         };
         let outputs = match (says, table) {
             (Says::NextToken { vocabulary } | Says::MaskedToken { vocabulary }, Some(table)) => {
                 if table.dims()[0] != *vocabulary {
                     bail!("a shared embedding has {} rows; its head has {vocabulary} ids", table.dims()[0]);
                 }
-                vec![Output::Shared(table.clone())]
+                let bias = config.head_bias.unwrap_or(false);
+                let bias = bias.then(|| scope.zeros("bias", *vocabulary)).transpose()?;
+                vec![Output::Shared(table.clone(), bias)]
             }
             (Says::Parts(parts), _) => {
                 parts.iter().map(|(name, part)| own(scope.at(name), part)).collect::<Result<_>>()?
             }
+            (Says::Nothing, _) => vec![],
             _ => vec![own(scope, says)?],
         };
-        Ok(Self { says: says.clone(), outputs })
+        let scale = config.head_scale.filter(|_| of_ids);
+        Ok(Self { says: says.clone(), transform, scale, outputs })
     }
 
     /// `[n_tokens, d_model]` → `[rows, width]` for each part of what the head says, one where it has none: logits, or
@@ -128,12 +162,24 @@ impl Head {
     pub fn forward(&self, hidden: &Value, rows: &[u32]) -> Result<Vec<Value>> {
         let all =
             rows.len() == hidden.dims()[0] && rows.iter().enumerate().all(|(i, &row)| i == row as usize);
-        let read = if all { hidden.clone() } else { ops::gather_rows(hidden, rows)? };
-        let output = |output: &Output| match output {
-            Output::Own(linear) => linear.forward(&read),
-            Output::Shared(table) => ops::linear(&read, table, None),
+        let mut read = if all { hidden.clone() } else { ops::gather_rows(hidden, rows)? };
+        if let Some(Transform { map, activation, norm }) = &self.transform {
+            read = norm.forward(&ops::activation(&map.forward(&read)?, *activation)?)?;
+        }
+        if let Some(factor) = self.scale {
+            read = ops::scale(&read, factor)?;
+        }
+        let output = |(output, says): (&Output, &Says)| {
+            let y = match output {
+                Output::Own(linear) => linear.forward(&read)?,
+                Output::Shared(table, bias) => ops::linear(&read, table, bias.as_ref())?,
+            };
+            match says {
+                Says::Regress { bounded: true, .. } => ops::activation(&y, Activation::Tanh),
+                _ => Ok(y),
+            }
         };
-        self.outputs.iter().map(output).collect()
+        self.outputs.iter().zip(self.says.parts()).map(output).collect()
     }
 
     /// What [`forward`](Self::forward) gives, side by side: `[rows, width]`.
@@ -143,7 +189,14 @@ impl Head {
     pub fn output(&self, hidden: &Value, rows: &[u32]) -> Result<Tensor> {
         let mut parts: Vec<Tensor> =
             self.forward(hidden, rows)?.into_iter().map(Value::into_tensor).collect();
-        if parts.len() == 1 { Ok(parts.remove(0)) } else { Tensor::cat(&parts, 1) }
+        match parts.len() {
+            0 => hidden
+                .tensor()
+                .narrow(1, 0, 0)?
+                .index_select(&Tensor::new(rows, hidden.tensor().device())?, 0),
+            1 => Ok(parts.remove(0)),
+            _ => Tensor::cat(&parts, 1),
+        }
     }
 
     /// The parts of an [`output`](Self::output).
@@ -208,7 +261,7 @@ fn loss(
             ops::squared_error(&ops::cast(output, DType::F32)?, values, weights)
         }
         (Targets::Ids { ids, weights }, says)
-            if !matches!(says, Says::Ctc { .. } | Says::Regress { .. } | Says::Parts(_)) =>
+            if !matches!(says, Says::Ctc { .. } | Says::Regress { .. } | Says::Nothing | Says::Parts(_)) =>
         {
             ops::cross_entropy(output, ids, weights, label_smoothing)
         }

@@ -23,6 +23,10 @@ pub enum Activation {
     Relu,
     /// x·σ(x), also called swish, as in Llama.
     Silu,
+    /// x·σ(1.702·x), a cheaper GELU, as in CLIP.
+    QuickGelu,
+    /// The hyperbolic tangent.
+    Tanh,
 }
 
 /// The activation of each element of `x`, of any shape.
@@ -44,6 +48,8 @@ pub(crate) fn reference(x: &Tensor, activation: Activation) -> Result<Tensor> {
         Activation::GeluTanh => x.gelu(),
         Activation::Relu => x.relu(),
         Activation::Silu => x.silu(),
+        Activation::QuickGelu => x * candle_sigmoid(&(x * f64::from(QUICK))?)?,
+        Activation::Tanh => x.tanh(),
     }
 }
 
@@ -55,6 +61,8 @@ impl Activation {
             Activation::GeluTanh => each(x, y, gelu_tanh),
             Activation::Relu => each(x, y, relu),
             Activation::Silu => each(x, y, silu),
+            Activation::QuickGelu => each(x, y, quick_gelu),
+            Activation::Tanh => each(x, y, tanh),
         }
     }
 
@@ -65,6 +73,8 @@ impl Activation {
             Activation::GeluTanh => each_with_slope(x, y, dy, gelu_tanh),
             Activation::Relu => each_with_slope(x, y, dy, relu),
             Activation::Silu => each_with_slope(x, y, dy, silu),
+            Activation::QuickGelu => each_with_slope(x, y, dy, quick_gelu),
+            Activation::Tanh => each_with_slope(x, y, dy, tanh),
         }
     }
 }
@@ -117,6 +127,23 @@ fn silu(x: f32) -> (f32, f32) {
     (x * s, s + x * s * (1.0 - s))
 }
 
+#[inline(always)]
+fn quick_gelu(x: f32) -> (f32, f32) {
+    let s = sigmoid(QUICK * x);
+    (x * s, s + QUICK * x * s * (1.0 - s))
+}
+
+#[inline(always)]
+fn tanh(x: f32) -> (f32, f32) {
+    let y = 2.0 * sigmoid(2.0 * x) - 1.0;
+    (y, 1.0 - y * y)
+}
+
+/// σ(x) in candle's own operations.
+fn candle_sigmoid(x: &Tensor) -> Result<Tensor> {
+    (x.neg()?.exp()? + 1.0)?.recip()
+}
+
 impl CustomOp1 for Activation {
     fn name(&self) -> &'static str {
         "activation"
@@ -142,6 +169,8 @@ impl CustomOp1 for Activation {
 
 /// 2·√(2/π).
 const TWO_SQRT_2_BY_PI: f32 = 1.595_769;
+/// The slope of [`Activation::QuickGelu`]'s sigmoid.
+const QUICK: f32 = 1.702;
 /// The coefficient of x³ in GELU's approximation.
 const CUBIC: f32 = 0.044_715;
 
@@ -158,7 +187,14 @@ mod tests {
     use crate::ops::testing::{assert_close, check_gradients, check_kernel, random};
     use candle_core::Device;
 
-    const ALL: [Activation; 4] = [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu];
+    const ALL: [Activation; 6] = [
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Relu,
+        Activation::Silu,
+        Activation::QuickGelu,
+        Activation::Tanh,
+    ];
 
     fn of(x: &Tensor, kind: Activation) -> Result<Value> {
         activation(&Value::constant(x.clone()), kind)
@@ -186,21 +222,25 @@ mod tests {
     fn far_from_zero_they_are_zero_or_the_identity() -> Result<()> {
         let x = Tensor::new(&[-1e4_f32, -50.0, 50.0, 1e4], &Device::Cpu)?;
         let expected = Tensor::new(&[0_f32, 0.0, 50.0, 1e4], &Device::Cpu)?;
-        for kind in ALL {
+        for kind in ALL.into_iter().filter(|kind| *kind != Activation::Tanh) {
             assert_close("output", of(&x, kind)?.tensor(), &expected, 1e-9)?;
         }
+        let ones = Tensor::new(&[-1_f32, -1.0, 1.0, 1.0], &Device::Cpu)?;
+        assert_close("output", of(&x, Activation::Tanh)?.tensor(), &ones, 1e-9)?;
         Ok(())
     }
 
     #[test]
     fn values_are_those_of_pytorch() -> Result<()> {
-        // torch.nn.functional.gelu, gelu(approximate="tanh"), relu and silu of −1 and 2.
+        // torch.nn.functional.gelu, gelu(approximate="tanh"), relu, silu, x·sigmoid(1.702·x) and tanh of −1 and 2.
         let x = Tensor::new(&[-1_f32, 2.0], &Device::Cpu)?;
         let expected = [
             [-0.158_655_26, 1.954_499_7],
             [-0.158_808_01, 1.954_597_7],
             [0.0, 2.0],
             [-0.268_941_43, 1.761_594_2_f32],
+            [-0.154_204_23, 1.935_658_6],
+            [-0.761_594_2, 0.964_027_6],
         ];
         for (kind, expected) in ALL.into_iter().zip(expected) {
             assert_close("output", of(&x, kind)?.tensor(), &Tensor::new(&expected, &Device::Cpu)?, 1e-6)?;
@@ -211,6 +251,9 @@ mod tests {
     #[test]
     fn names_in_files_are_snake_case() {
         let names = ALL.map(|kind| serde_json::to_string(&kind).unwrap());
-        assert_eq!(names, ["\"gelu\"", "\"gelu_tanh\"", "\"relu\"", "\"silu\""]);
+        assert_eq!(
+            names,
+            ["\"gelu\"", "\"gelu_tanh\"", "\"relu\"", "\"silu\"", "\"quick_gelu\"", "\"tanh\""]
+        );
     }
 }

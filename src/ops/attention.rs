@@ -6,55 +6,133 @@
 //! numbers: bound by arithmetic as soon as m passes a few dozen.
 
 mod kernel;
+mod relative;
 
-use super::autograd::{Value, apply2, by_reference};
-use super::storage::{Elements, has_kernel, slice};
+pub use relative::{Buckets, RelativeBias};
+
+use super::autograd::{Gradient, Value, by_reference, with_rule};
+use super::storage::{Elements, has_kernel};
 use crate::rules::Visibility;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use kernel::{Inputs, Kept};
-use std::{
-    ops::Range,
-    sync::{Arc, OnceLock},
-};
+use candle_core::{Result, Tensor, bail};
+use kernel::{BiasByDistance, Inputs};
+use std::{ops::Range, sync::Arc};
 
-/// softmax(q·kᵀ/√d_head)·v over the keys that each query sees; a query that sees none gives 0.
+/// How heads share the columns of queries, keys and values, and how scores are made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heads {
+    /// Heads that look, side by side in the queries.
+    pub n_heads: usize,
+    /// Heads that are looked at, side by side in the keys and in the values; as many looking heads share each of them
+    /// (Ainslie et al. 2023).
+    pub n_kv_heads: usize,
+    /// What q·k is multiplied by.
+    pub scale: f32,
+}
+
+impl Heads {
+    /// `n` heads in `d` columns, each with keys and values of its own; scores are q·k/√(d/n).
+    pub fn even(n: usize, d: usize) -> Self {
+        Self { n_heads: n, n_kv_heads: n, scale: 1.0 / ((d / n.max(1)) as f32).sqrt() }
+    }
+
+    /// Looking heads to one that is looked at.
+    pub(crate) fn group(&self) -> usize {
+        self.n_heads / self.n_kv_heads
+    }
+}
+
+/// softmax(scale·q·kᵀ + bias)·v over the keys that each query sees; a query that sees none gives 0.
 ///
-/// `query` is `[n, d_model]`, `key_value` `[m, 2·d_model]` with keys left and values right; heads share d_model
-/// evenly. The result is `[n, d_model]`. Self-attention and cross-attention differ only in `view`.
+/// `query` is `[n, n_heads·d_head]`, `key_value` `[m, 2·n_kv_heads·d_head]` with keys left and values right; the
+/// result has the queries' shape. Self-attention and cross-attention differ only in `view`.
 ///
 /// # Errors
-/// Shapes that do not fit each other, the heads or the view.
-pub fn attention(query: &Value, key_value: &Value, n_heads: usize, view: &Arc<Visibility>) -> Result<Value> {
+/// Shapes that do not fit each other, the heads, the view or the bias.
+pub fn attention(
+    query: &Value,
+    key_value: &Value,
+    bias: Option<RelativeBias>,
+    heads: Heads,
+    view: &Arc<Visibility>,
+) -> Result<Value> {
     let ((n, d), (m, d2)) = (query.dims2()?, key_value.dims2()?);
-    if d2 != 2 * d || n_heads == 0 || d % n_heads != 0 || view.shape() != (n, m) {
+    let Heads { n_heads, n_kv_heads, .. } = heads;
+    let whole = n_kv_heads > 0 && n_heads > 0 && n_heads % n_kv_heads == 0 && d % n_heads == 0;
+    if !whole || d2 != 2 * (d / n_heads) * n_kv_heads || view.shape() != (n, m) {
         bail!(
-            "attention: expected query [n, d], key_value [m, 2·d], heads that divide d and a view of [n, m]; \
-             found [{n}, {d}], [{m}, {d2}], {n_heads} heads and a view of {:?}",
+            "attention: expected query [n, heads·d_head], key_value [m, 2·kv_heads·d_head] and a view of [n, m]; \
+             found [{n}, {d}], [{m}, {d2}], {n_heads} and {n_kv_heads} heads and a view of {:?}",
             view.shape()
         )
     }
+    let table = bias.as_ref().map(|bias| bias.table);
+    if let Some(bias) = &bias
+        && bias.table.dims() != [bias.buckets.len(), n_heads]
+    {
+        let expected = [bias.buckets.len(), n_heads];
+        bail!("attention: expected a bias table of {expected:?}; found {:?}", bias.table.dims())
+    }
     #[cfg(feature = "cuda")]
-    if super::cuda::has_kernel(query.tensor()) {
-        let scale = 1.0 / ((d / n_heads) as f64).sqrt();
-        return super::cuda::attention(query, key_value, n_heads, n_heads, scale, view);
+    if bias.is_none() && super::cuda::has_kernel(query.tensor()) {
+        return super::cuda::attention(query, key_value, heads, view);
     }
+    let buckets = bias.map(|bias| bias.buckets.clone());
+    let inputs: Vec<&Value> = [query, key_value].into_iter().chain(table).collect();
     if !has_kernel(query.tensor()) {
-        return by_reference(&[query, key_value], |t| reference(&t[0], &t[1], n_heads, view));
+        return by_reference(&inputs, |t| reference(t, buckets.as_deref(), heads, view));
     }
-    let kernel = Kernel { n_heads, view: view.clone(), kept: OnceLock::new() };
-    apply2(query, key_value, kernel)
+    let call = Call { tensors: inputs.iter().map(|input| input.tensor().clone()).collect(), buckets, heads };
+    let (y, kept) = call.on(view, |inputs| inputs.forward())?;
+    let y = Tensor::from_vec(y, (n, d), query.tensor().device())?;
+    let (output, view) = (y.clone(), view.clone());
+    Ok(with_rule(y, &inputs, move |dy| {
+        let dy = dy.contiguous()?;
+        let (y, dy) = (Elements::of(&output)?, Elements::of(&dy)?);
+        let gradients = call.on(&view, |inputs| inputs.backward(&y, &dy, &kept))?;
+        let own = |(values, like): (Vec<f32>, &Tensor)| {
+            Ok(Some(Gradient::own(Tensor::from_vec(values, like.dims(), like.device())?)))
+        };
+        gradients.into_iter().zip(&call.tensors).map(own).collect()
+    }))
 }
 
-/// [`attention`] in candle's own operations, with a dense mask for each document.
+/// What forward and backward of one call have in common.
+struct Call {
+    /// Queries, keys and values, and the table of biases where there is one.
+    tensors: Vec<Tensor>,
+    buckets: Option<Arc<Buckets>>,
+    heads: Heads,
+}
+
+impl Call {
+    fn on<T>(&self, view: &Visibility, compute: impl FnOnce(Inputs) -> T) -> Result<T> {
+        let (query, key_value) = (Elements::of(&self.tensors[0])?, Elements::of(&self.tensors[1])?);
+        let table = self.tensors.get(2).map(Elements::of).transpose()?;
+        let bias = self.buckets.as_deref().zip(table.as_deref());
+        let bias = bias.map(|(buckets, table)| BiasByDistance::new(buckets, table, self.heads.n_heads));
+        let d = self.tensors[0].dim(1)?;
+        Ok(compute(Inputs {
+            query: &query,
+            key_value: &key_value,
+            bias: bias.as_ref(),
+            d,
+            heads: self.heads,
+            view,
+        }))
+    }
+}
+
+/// [`attention`] in candle's own operations, with a dense mask for each document: queries, keys and values, and the
+/// table of biases where there are buckets.
 pub(crate) fn reference(
-    query: &Tensor,
-    key_value: &Tensor,
-    n_heads: usize,
+    t: &[Tensor],
+    buckets: Option<&Buckets>,
+    heads: Heads,
     view: &Arc<Visibility>,
 ) -> Result<Tensor> {
-    let (device, dtype) = (query.device(), query.dtype());
-    let d = query.dim(1)?;
-    let d_head = d / n_heads;
+    let (query, key_value) = (&t[0], &t[1]);
+    let (device, dtype, d) = (query.device(), query.dtype(), query.dim(1)?);
+    let (d_head, d_keys) = (d / heads.n_heads, key_value.dim(1)? / 2);
     let mut documents = Vec::new();
     for (q_rows, k_rows) in view.documents().filter(|(q_rows, _)| !q_rows.is_empty()) {
         let (n, m) = (q_rows.len(), k_rows.len());
@@ -63,13 +141,23 @@ pub(crate) fn reference(
             continue;
         }
         let mask = Tensor::from_vec(dense_mask(view, &q_rows, &k_rows), (n, m), device)?.to_dtype(dtype)?;
-        let heads = |x: &Tensor, rows: &Range<usize>, from: usize| {
-            let rows = x.narrow(0, rows.start, rows.len())?.narrow(1, from, d)?;
-            rows.reshape((rows.dim(0)?, n_heads, d_head))?.transpose(0, 1)?.contiguous() // [heads, rows, d_head]
+        let split = |x: &Tensor, rows: &Range<usize>, from: usize, width: usize| {
+            let rows = x.narrow(0, rows.start, rows.len())?.narrow(1, from, width)?;
+            rows.reshape((rows.dim(0)?, width / d_head, d_head))?.transpose(0, 1)?.contiguous() // [heads, rows, d_head]
         };
-        let (q, k, v) =
-            (heads(query, &q_rows, 0)?, heads(key_value, &k_rows, 0)?, heads(key_value, &k_rows, d)?);
-        let scores = (q.matmul(&k.t()?.contiguous()?)? / (d_head as f64).sqrt())?; // [heads, n, m]
+        let shared = |x: Tensor| {
+            let all = (heads.n_kv_heads, heads.group(), m, d_head);
+            x.unsqueeze(1)?.broadcast_as(all)?.reshape((heads.n_heads, m, d_head))?.contiguous()
+        };
+        let q = split(query, &q_rows, 0, d)?;
+        let k = shared(split(key_value, &k_rows, 0, d_keys)?)?;
+        let v = shared(split(key_value, &k_rows, d_keys, d_keys)?)?;
+        let mut scores = (q.matmul(&k.t()?.contiguous()?)? * f64::from(heads.scale))?; // [heads, n, m]
+        if let Some(buckets) = buckets {
+            let places = Tensor::from_vec(buckets.dense(view, &q_rows, &k_rows), n * m, device)?;
+            let bias = t[2].index_select(&places, 0)?.reshape((n, m, heads.n_heads))?;
+            scores = (scores + bias.permute((2, 0, 1))?.contiguous()?)?;
+        }
         // What is hidden is moved far down before the maximum is taken, and is 0 in the end whatever its score.
         let seen = scores.broadcast_add(&((&mask - 1.0)? * 1e4)?)?;
         let highest = seen.detach().max_keepdim(2)?;
@@ -94,58 +182,6 @@ fn dense_mask(view: &Visibility, queries: &Range<usize>, keys: &Range<usize>) ->
         runs.iter().for_each(|run| row[run.start - keys.start..run.end - keys.start].fill(1.0));
     }
     mask
-}
-
-struct Kernel {
-    n_heads: usize,
-    view: Arc<Visibility>,
-    /// From forward for backward.
-    kept: OnceLock<Kept>,
-}
-
-impl Kernel {
-    fn inputs<'a>(&'a self, query: &'a [f32], key_value: &'a [f32], d: usize) -> Inputs<'a> {
-        Inputs { query, key_value, d, n_heads: self.n_heads, view: &self.view }
-    }
-}
-
-impl CustomOp2 for Kernel {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        lq: &Layout,
-        kv: &CpuStorage,
-        lkv: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (n, d) = lq.shape().dims2()?;
-        let (y, kept) = self.inputs(slice(q, lq)?, slice(kv, lkv)?, d).forward();
-        let _ = self.kept.set(kept); // empty until now: an instance serves one call
-        Ok((CpuStorage::F32(y), Shape::from((n, d))))
-    }
-
-    fn bwd(
-        &self,
-        query: &Tensor,
-        key_value: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let d = query.dim(1)?;
-        let Some(kept) = self.kept.get() else { bail!("attention: backward before forward") };
-        let dy = dy.contiguous()?;
-        let (q, kv, y, dy) =
-            (Elements::of(query)?, Elements::of(key_value)?, Elements::of(y)?, Elements::of(&dy)?);
-        let (d_query, d_key_value) = self.inputs(&q, &kv, d).backward(&y, &dy, kept);
-        let device = query.device();
-        Ok((
-            Some(Tensor::from_vec(d_query, query.dims(), device)?),
-            Some(Tensor::from_vec(d_key_value, key_value.dims(), device)?),
-        ))
-    }
 }
 
 #[cfg(test)]
@@ -196,7 +232,7 @@ mod tests {
         for rules in [uniform("causal"), mixed()] {
             let meta = list(&[4, 1, 5]);
             let view = Arc::new(Visibility::new(rules, meta.clone(), meta));
-            check_gradients(|t| reference(&t[0], &t[1], 2, &view), &inputs(10, 10, 4)?)?;
+            check_gradients(|t| reference(t, None, Heads::even(2, 4), &view), &inputs(10, 10, 4)?)?;
         }
         Ok(())
     }
@@ -212,8 +248,8 @@ mod tests {
                 let view = Arc::new(Visibility::new(rules.clone(), meta.clone(), meta));
                 for (d, heads) in [(12, 3), (32, 1)] {
                     check_kernel(
-                        |t| attention(&t[0], &t[1], heads, &view),
-                        |t| reference(&t[0], &t[1], heads, &view),
+                        |t| attention(&t[0], &t[1], None, Heads::even(heads, d), &view),
+                        |t| reference(t, None, Heads::even(heads, d), &view),
                         &inputs(n, n, d)?,
                     )?;
                 }
@@ -233,8 +269,8 @@ mod tests {
         for pool in [&one, &many] {
             pool.install(|| {
                 check_kernel(
-                    |t| attention(&t[0], &t[1], 4, &view),
-                    |t| reference(&t[0], &t[1], 4, &view),
+                    |t| attention(&t[0], &t[1], None, Heads::even(4, 16), &view),
+                    |t| reference(t, None, Heads::even(4, 16), &view),
                     &inputs(n, n, 16)?,
                 )
             })?;
@@ -243,7 +279,7 @@ mod tests {
         let variables = inputs.iter().map(candle_core::Var::from_tensor).collect::<Result<Vec<_>>>()?;
         let gradients = |forward: &rayon::ThreadPool, backward: &rayon::ThreadPool| {
             let values: Vec<Value> = variables.iter().zip(0..).map(|(x, i)| Value::parameter(x, i)).collect();
-            let y = forward.install(|| attention(&values[0], &values[1], 4, &view))?;
+            let y = forward.install(|| attention(&values[0], &values[1], None, Heads::even(4, 16), &view))?;
             let loss = crate::ops::squared_error(&y, &vec![0.5; n * 16], &vec![1.0; n])?;
             backward.install(|| crate::ops::backward(vec![(loss, 1.0)]))
         };
@@ -260,8 +296,8 @@ mod tests {
         let (n, m) = (queries.len(), keys.len());
         let view = Arc::new(Visibility::new(mixed(), queries, keys));
         check_kernel(
-            |t| attention(&t[0], &t[1], 2, &view),
-            |t| reference(&t[0], &t[1], 2, &view),
+            |t| attention(&t[0], &t[1], None, Heads::even(2, 8), &view),
+            |t| reference(t, None, Heads::even(2, 8), &view),
             &inputs(n, m, 8)?,
         )
     }
@@ -271,7 +307,8 @@ mod tests {
         let meta = list(&[3]);
         let view = Arc::new(Visibility::new(uniform("strict_past"), meta.clone(), meta));
         let inputs = inputs(3, 3, 4)?;
-        let y = attention(&input(&inputs[0]), &input(&inputs[1]), 2, &view)?.into_tensor();
+        let y =
+            attention(&input(&inputs[0]), &input(&inputs[1]), None, Heads::even(2, 4), &view)?.into_tensor();
         assert_eq!(y.to_vec2::<f32>()?, [[0.0; 4]; 3]);
         Ok(())
     }
@@ -282,21 +319,53 @@ mod tests {
         let view = Arc::new(Visibility::new(uniform("all"), meta.clone(), meta));
         let inputs: Vec<Tensor> = inputs(5, 5, 4)?.iter().map(|t| t * 100.0).collect::<Result<_>>()?;
         let (kernel, plain) = (
-            attention(&input(&inputs[0]), &input(&inputs[1]), 1, &view)?,
-            reference(&inputs[0], &inputs[1], 1, &view)?,
+            attention(&input(&inputs[0]), &input(&inputs[1]), None, Heads::even(1, 4), &view)?,
+            reference(&inputs, None, Heads::even(1, 4), &view)?,
         );
         assert_close("output", kernel.tensor(), &plain, 1e-4)
+    }
+
+    /// Two heads to each that is looked at, and scores that also depend on the distance.
+    #[test]
+    fn grouped_heads_and_relative_bias() -> Result<()> {
+        let heads = Heads { n_heads: 4, n_kv_heads: 2, scale: 0.7 };
+        for (rules, both_ways) in [(uniform("all"), true), (uniform("causal"), false), (mixed(), true)] {
+            let buckets = Arc::new(Buckets::new(8, 20, both_ways));
+            for lengths in [&[5, 3][..], &[70, 0, 40]] {
+                let meta = list(lengths);
+                let n = meta.len();
+                let view = Arc::new(Visibility::new(rules.clone(), meta.clone(), meta));
+                let of = |t: &[Value]| {
+                    attention(
+                        &t[0],
+                        &t[1],
+                        Some(RelativeBias { table: &t[2], buckets: &buckets }),
+                        heads,
+                        &view,
+                    )
+                };
+                let inputs = [random(&[n, 12], 1)?, random(&[n, 12], 2)?, random(&[8, 4], 3)?];
+                check_kernel(of, |t| reference(t, Some(&buckets), heads, &view), &inputs)?;
+                if n < 10 {
+                    check_gradients(|t| reference(t, Some(&buckets), heads, &view), &inputs)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     #[test]
     fn shapes_that_do_not_fit_are_named() -> Result<()> {
         let meta = list(&[3]);
         let view = Arc::new(Visibility::new(uniform("all"), meta.clone(), meta));
-        let error = attention(&input(&random(&[3, 4], 1)?), &input(&random(&[4, 8], 1)?), 2, &view)
-            .unwrap_err()
-            .to_string();
+        let of = |query: &[usize], key_value: &[usize], n_heads| {
+            let (query, key_value) = (random(query, 1)?, random(key_value, 1)?);
+            attention(&input(&query), &input(&key_value), None, Heads::even(n_heads, 4), &view)
+        };
+        let error = of(&[3, 4], &[4, 8], 2).unwrap_err().to_string();
         assert!(error.contains("[4, 8]") && error.contains("(3, 3)"), "{error}");
-        assert!(attention(&input(&random(&[3, 4], 1)?), &input(&random(&[3, 8], 1)?), 3, &view).is_err());
+        assert!(of(&[3, 4], &[3, 8], 3).is_err());
+        assert!(of(&[3, 4], &[3, 8], 0).is_err());
         Ok(())
     }
 }

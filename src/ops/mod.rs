@@ -20,6 +20,7 @@ pub mod ctc;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod dropout;
+pub mod gate;
 pub mod gather;
 pub mod linear;
 pub(crate) mod math;
@@ -28,6 +29,7 @@ pub mod norm;
 pub(crate) mod product;
 pub mod residual;
 pub mod rotary;
+pub mod scale;
 pub mod squared_error;
 mod storage;
 #[cfg(test)]
@@ -35,17 +37,19 @@ pub(crate) mod testing;
 
 pub use activation::{Activation, activation};
 pub use adamw::{AdamwSettings, AdamwStep, Moved, Norm, StepOfAll, square_sum};
-pub use attention::attention;
+pub use attention::{Buckets, Heads, RelativeBias, attention};
 pub use autograd::{Gradients, Value, backward, without_gradients};
 pub use cast::cast;
 pub use cross_entropy::cross_entropy;
 pub use ctc::ctc;
 pub use dropout::dropout;
+pub use gate::gate;
 pub use gather::gather_rows;
 pub use linear::linear;
 pub use mlp::mlp;
 pub use norm::{layer_norm, rms_norm};
 pub(crate) use residual::add_in_place;
-pub use residual::{add, concat_rows, replace_rows};
-pub use rotary::{Angles, rotary};
+pub use residual::{add, concat_rows, replace_rows, reshape};
+pub use rotary::{Angles, RotaryScaling, rotary};
+pub use scale::{add_to_columns, scale, scale_columns};
 pub use squared_error::squared_error;

@@ -82,6 +82,16 @@ pub fn concat_rows(parts: &[Value]) -> Result<Value> {
     }))
 }
 
+/// The same elements in another shape.
+///
+/// # Errors
+/// Where the number of elements differs.
+pub fn reshape(x: &Value, dims: &[usize]) -> Result<Value> {
+    let before = x.dims().to_vec();
+    let y = x.tensor().reshape(dims)?;
+    Ok(with_rule(y, &[x], move |dy| Ok(vec![Some(Gradient::own(dy.reshape(&*before)?.copy()?))])))
+}
+
 /// `x` `[n, d]` with the rows at `rows`, each named once, replaced by those of `with`.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use super::math::{rows_in_block, vectorize};
 use super::storage::{Elements, has_kernel, slice};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The angles by which the heads of each token are turned.
@@ -23,11 +24,53 @@ pub struct Angles {
     there: std::sync::OnceLock<(Tensor, Tensor)>,
 }
 
+/// How a model that learned short contexts is turned more slowly, so that it reads long ones.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RotaryScaling {
+    /// All pairs turn `factor` times more slowly (Chen et al. 2023).
+    Linear {
+        /// By how much.
+        factor: f64,
+    },
+    /// Slow pairs turn `factor` times more slowly, fast ones as before, those between by a share (Llama 3.1).
+    Llama3 {
+        /// By how much.
+        factor: f64,
+        /// Pairs that turn fewer times than this in the old context are slow.
+        low_freq_factor: f64,
+        /// Pairs that turn more often than this in the old context are fast.
+        high_freq_factor: f64,
+        /// The context that the model had learned before.
+        original_context: usize,
+    },
+}
+
+impl RotaryScaling {
+    fn apply(self, speed: f64) -> f64 {
+        match self {
+            RotaryScaling::Linear { factor } => speed / factor,
+            RotaryScaling::Llama3 {
+                factor,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_context,
+            } => {
+                let turns = original_context as f64 * speed / std::f64::consts::TAU;
+                let share = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                (1.0 - share) * speed / factor + share * speed
+            }
+        }
+    }
+}
+
 impl Angles {
-    /// place·base^(−i/half) for pair i of the `half` pairs of a head.
-    pub fn new(places: &[u32], d_head: usize, base: f64) -> Self {
+    /// place·base^(−i/half) for pair i of the `half` pairs of a head, scaled.
+    pub fn new(places: &[u32], d_head: usize, base: f64, scaling: Option<RotaryScaling>) -> Self {
         let half = d_head / 2;
-        let speeds: Vec<f64> = (0..half).map(|i| libm::pow(base, -(i as f64) / half as f64)).collect();
+        let speed = |i: usize| libm::pow(base, -(i as f64) / half as f64);
+        let speeds: Vec<f64> =
+            (0..half).map(|i| scaling.map_or(speed(i), |scaling| scaling.apply(speed(i)))).collect();
         let angles = || places.iter().flat_map(|&p| speeds.iter().map(move |speed| f64::from(p) * speed));
         let cos = angles().map(|angle| libm::cos(angle) as f32).collect();
         let sin = angles().map(|angle| libm::sin(angle) as f32).collect();
@@ -174,7 +217,7 @@ mod tests {
 
     #[test]
     fn reference_has_the_right_gradients() -> Result<()> {
-        let angles = Angles::new(&[0, 3, 50], 4, 100.0);
+        let angles = Angles::new(&[0, 3, 50], 4, 100.0, None);
         check_gradients(|x| reference(&x[0], 8, &angles), &[random(&[3, 12], 1)?])
     }
 
@@ -182,7 +225,7 @@ mod tests {
     fn kernel_is_the_reference() -> Result<()> {
         for (n, d_head, heads, rest) in [(0, 4, 1, 0), (1, 2, 3, 0), (5, 16, 2, 32), (300, 32, 4, 128)] {
             let places: Vec<u32> = (0..n).map(|i| i * 7 % 90).collect();
-            let angles = Arc::new(Angles::new(&places, d_head, 1e4));
+            let angles = Arc::new(Angles::new(&places, d_head, 1e4, None));
             let x = [random(&[n as usize, heads * d_head + rest], 2)?];
             let columns = heads * d_head;
             check_kernel(|x| rotary(&x[0], columns, &angles), |x| reference(&x[0], columns, &angles), &x)?;
@@ -195,7 +238,7 @@ mod tests {
         let (q, k) = (random(&[1, 8], 1)?, random(&[1, 8], 2)?);
         let product = |at_q: u32, at_k: u32| {
             let turn = |x: &Tensor, at| {
-                Ok(rotary(&input(x), 8, &Arc::new(Angles::new(&[at], 8, 1e4)))?.into_tensor())
+                Ok(rotary(&input(x), 8, &Arc::new(Angles::new(&[at], 8, 1e4, None)))?.into_tensor())
             };
             let (q, k): (Result<Tensor>, Result<Tensor>) = (turn(&q, at_q), turn(&k, at_k));
             (q? * k?)?.sum_all()
@@ -206,7 +249,7 @@ mod tests {
 
     #[test]
     fn whole_heads_are_wanted() -> Result<()> {
-        let angles = Arc::new(Angles::new(&[0, 1], 4, 1e4));
+        let angles = Arc::new(Angles::new(&[0, 1], 4, 1e4, None));
         assert!(rotary(&input(&random(&[2, 8], 1)?), 6, &angles).is_err());
         assert!(rotary(&input(&random(&[2, 8], 1)?), 12, &angles).is_err());
         assert!(rotary(&input(&random(&[3, 8], 1)?), 8, &angles).is_err());

@@ -96,6 +96,11 @@ impl Visibility {
         (self.queries.len(), self.keys.len())
     }
 
+    /// The places of the queries and of the keys in their sequences.
+    pub fn orders(&self) -> (&[u32], &[u32]) {
+        (&self.queries.order, &self.keys.order)
+    }
+
     /// The rows of the keys that query `q` sees, ascending and disjoint, into `runs`.
     pub fn runs(&self, q: usize, runs: &mut Vec<Range<usize>>) {
         runs.clear();

@@ -6,7 +6,9 @@
 
 #[cfg(feature = "audio")]
 pub mod audio;
-#[cfg(any(feature = "image", feature = "audio", feature = "trajectory"))]
+#[cfg(any(feature = "text", feature = "image"))]
+mod embed;
+#[cfg(any(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 mod holdout;
 #[cfg(feature = "image")]
 pub mod image;
@@ -18,6 +20,8 @@ pub mod text;
 #[cfg(feature = "trajectory")]
 pub mod trajectory;
 
+#[cfg(any(feature = "text", feature = "image"))]
+pub use embed::Pooling;
 pub use more::More;
 pub use saved::{SavedTask, SavedTokenizer, save};
 #[cfg(feature = "image")]

@@ -82,7 +82,37 @@ pub fn remove_unfinished(folder: &Path) -> Result<(), SaveError> {
     Ok(())
 }
 
-/// Writes f32 tensors and a few named texts as one safetensors file, whole or not at all.
+/// How many bits of a number are stored. In memory it is f32 again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// All 32.
+    #[default]
+    F32,
+    /// 16, with the exponent of f32 and 8 bits of its fraction.
+    Bf16,
+    /// 16, with a short exponent and 11 bits of the fraction: up to 65,504.
+    F16,
+}
+
+impl Storage {
+    fn bytes(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Storage::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Storage::Bf16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+            Storage::F16 => values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),
+        }
+    }
+
+    fn dtype(self) -> Dtype {
+        match self {
+            Storage::F32 => Dtype::F32,
+            Storage::Bf16 => Dtype::BF16,
+            Storage::F16 => Dtype::F16,
+        }
+    }
+}
+
+/// Writes tensors in f32 and a few named texts as one safetensors file, whole or not at all.
 ///
 /// # Errors
 /// [`SaveError::Write`], or the tensor library's.
@@ -91,15 +121,47 @@ pub fn save(
     tensors: &BTreeMap<String, Tensor>,
     texts: &BTreeMap<String, String>,
 ) -> Result<(), SaveError> {
+    save_as(path, tensors, texts, Storage::F32)
+}
+
+/// [`save`] in another storage.
+///
+/// # Errors
+/// As of [`save`], and where a number is beyond the storage's range.
+pub fn save_as(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    texts: &BTreeMap<String, String>,
+    storage: Storage,
+) -> Result<(), SaveError> {
+    // As one value, because the format's writer puts several in any order, and equal states have equal bytes.
+    let header = serde_json::to_string(texts).map(|json| BTreeMap::from([(TEXTS.to_string(), json)]));
+    save_published(path, tensors, &header.unwrap_or_default(), storage)
+}
+
+/// Writes tensors for others to read: with these metadata and nothing of our own.
+///
+/// # Errors
+/// As of [`save_as`].
+pub fn save_published(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+    storage: Storage,
+) -> Result<(), SaveError> {
     let views = tensors.iter().map(|(name, tensor)| {
         let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Ok((name.as_str(), Stored { shape: tensor.dims().to_vec(), bytes }))
+        let beyond =
+            |v: &&f32| storage == Storage::F16 && v.is_finite() && !half::f16::from_f32(**v).is_finite();
+        if let Some(found) = values.iter().find(beyond) {
+            candle_core::bail!("{name} holds {found}, which is beyond f16; bf16 and f32 can store it")
+        }
+        let (shape, dtype, bytes) = (tensor.dims().to_vec(), storage.dtype(), storage.bytes(&values));
+        Ok((name.as_str(), Stored { shape, dtype, bytes }))
     });
     let views = views.collect::<candle_core::Result<Vec<_>>>()?;
-    // As one value, because the format's writer puts several in any order, and equal states have equal bytes.
-    let header = serde_json::to_string(texts).map(|json| HashMap::from([(TEXTS.to_string(), json)]));
-    let bytes = safetensors::serialize(views, header.ok()).map_err(|e| SaveError::Format {
+    let header: HashMap<String, String> = metadata.clone().into_iter().collect();
+    let bytes = safetensors::serialize(views, Some(header)).map_err(|e| SaveError::Format {
         path: path.into(),
         expected: "safetensors file",
         problem: e.to_string(),
@@ -130,18 +192,21 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved, SaveError> {
     let bytes = std::fs::read(path).map_err(|source| SaveError::Read { path: path.into(), source })?;
     let malformed = |problem: String| SaveError::Format {
         path: path.into(),
-        expected: "safetensors file of f32 tensors",
+        expected: "safetensors file of f32, bf16 or f16 tensors",
         problem,
     };
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| malformed(e.to_string()))?;
     let mut tensors = HashMap::new();
     for (name, view) in file.tensors() {
-        if view.dtype() != Dtype::F32 {
-            return Err(malformed(format!("tensor {name} is {:?}", view.dtype())));
-        }
-        let (words, _) = view.data().as_chunks::<4>();
-        let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        let values: Vec<f32> = match view.dtype() {
+            Dtype::F32 => {
+                view.data().as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+            }
+            Dtype::BF16 => halves(view.data()).map(|half| half::bf16::from_le_bytes(half).to_f32()).collect(),
+            Dtype::F16 => halves(view.data()).map(|half| half::f16::from_le_bytes(half).to_f32()).collect(),
+            other => return Err(malformed(format!("tensor {name} is {other:?}"))),
+        };
         tensors.insert(name.to_string(), Tensor::from_vec(values, view.shape(), device)?);
     }
     let texts = header.metadata().as_ref().and_then(|texts| texts.get(TEXTS));
@@ -150,14 +215,19 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved, SaveError> {
     Ok((tensors, texts.unwrap_or_default()))
 }
 
+fn halves(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> + '_ {
+    bytes.as_chunks::<2>().0.iter().copied()
+}
+
 struct Stored {
     shape: Vec<usize>,
+    dtype: Dtype,
     bytes: Vec<u8>,
 }
 
 impl View for Stored {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        self.dtype
     }
     fn shape(&self) -> &[usize] {
         &self.shape
@@ -184,6 +254,24 @@ mod tests {
         let (tensors, read) = load(&path, &Device::Cpu).unwrap();
         assert_eq!(tensors["a.b"].to_vec2::<f32>().unwrap(), tensor.to_vec2::<f32>().unwrap());
         assert_eq!(read, texts);
+    }
+
+    #[test]
+    fn halves_are_rounded_and_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let tensors = |x: f32| {
+            BTreeMap::from([("a".to_string(), Tensor::new(&[1.0 + x, -2.5], &Device::Cpu).unwrap())])
+        };
+        for (storage, expected) in
+            [(Storage::Bf16, 1.0 + 2f32.powi(-7)), (Storage::F16, 1.0 + 2f32.powi(-7) * 0.75)]
+        {
+            save_as(&path, &tensors(2f32.powi(-7) * 0.75), &BTreeMap::new(), storage).unwrap();
+            let (read, _) = load(&path, &Device::Cpu).unwrap();
+            assert_eq!(read["a"].to_vec1::<f32>().unwrap(), [expected, -2.5]);
+        }
+        let error = save_as(&path, &tensors(1e6), &BTreeMap::new(), Storage::F16).unwrap_err().to_string();
+        assert!(error.contains("a holds 1000001"), "{error}");
     }
 
     #[test]

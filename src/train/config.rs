@@ -82,6 +82,9 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Share of each target spread over all classes or ids.
     pub label_smoothing: f32,
+    /// Parameters that stay as they are, by name: `["embed.*", "stack.blocks.0.*"]`, where `*` stands for any letters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
     /// Decay of the moving average of weights that is evaluated and kept as the model; 0 for none.
     pub ema: f64,
     /// Steps between evaluations; 0 for one at the end.
@@ -128,6 +131,7 @@ impl Default for TrainConfig {
             weight_decay: 0.1,
             clip: 1.0,
             label_smoothing: 0.0,
+            freeze: vec![],
             ema: 0.0,
             eval_every: 250,
             eval_samples: 0,

@@ -11,7 +11,7 @@ mod trainer;
 
 pub use audit::{Audit, audit};
 pub use baseline::baseline;
-pub use checkpoint::SaveError;
+pub use checkpoint::{SaveError, Storage, save};
 pub use config::{Precision, TrainConfig, TrainConfigError};
 pub use evaluate::{Metrics, edits, evaluate};
 pub use log::{METRICS_FILE, MetricsLog};

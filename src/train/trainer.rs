@@ -473,7 +473,9 @@ impl Trainer {
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
         let uses: Vec<_> = micro.iter().map(|batch| self.model.uses(batch)).collect();
-        let found = audit(self.model.params(), grads, |name| uses.iter().any(|uses| uses(name)))?;
+        let found = audit(self.model.params(), grads, |name| {
+            !self.model.params().is_frozen(name) && uses.iter().any(|uses| uses(name))
+        })?;
         if !found.unreached.is_empty() {
             let problem = "no gradient has reached these parameters";
             return Err(TrainError::Gradient { problem, names: found.unreached });

@@ -1,7 +1,7 @@
 //! Multi-head attention between two lists of tokens, which may be one list.
 
 use super::{GrowingRows, Linear, ModelConfig, Turns, block::init_std};
-use crate::ops::{self, Value};
+use crate::ops::{self, Heads, RelativeBias, Value};
 use crate::params::Scope;
 use crate::rules::Visibility;
 use candle_core::Result;
@@ -10,30 +10,36 @@ use std::sync::Arc;
 /// Projections around the one attention call. Self-attention is attention of a list to itself.
 pub struct Attention {
     query: Linear,
-    /// Keys and values side by side: `[2·d_model, d_model]`.
+    /// Keys and values side by side: `[2·n_kv_heads·d_head, d_model]`.
     key_value: Linear,
     output: Linear,
-    n_heads: usize,
+    heads: Heads,
+    d_head: usize,
 }
 
 impl Attention {
-    /// Attention of the configured shape; `residual_std` is the deviation of the output projection.
+    /// Attention of the configured shape in block number `layer`; `residual_std` is the deviation of the output
+    /// projection.
     ///
     /// # Errors
     /// Where the parameters' names are taken.
-    pub fn new(mut scope: Scope, config: &ModelConfig, residual_std: f64) -> Result<Self> {
-        let (d, bias) = (config.d_model, config.bias);
+    pub fn new(mut scope: Scope, config: &ModelConfig, layer: usize, residual_std: f64) -> Result<Self> {
+        let (d, d_head, heads) = (config.d_model, config.d_head(), config.heads(layer));
+        let (bias, output_bias) =
+            (config.qkv_bias.unwrap_or(config.bias), config.attention_bias.unwrap_or(config.bias));
+        let (d_query, d_key_value) = (heads.n_heads * d_head, 2 * heads.n_kv_heads * d_head);
         Ok(Self {
-            query: Linear::new(scope.at("query"), d, d, bias, init_std(d))?,
-            key_value: Linear::new(scope.at("key_value"), d, 2 * d, bias, init_std(d))?,
-            output: Linear::new(scope.at("output"), d, d, bias, residual_std)?,
-            n_heads: config.n_heads,
+            query: Linear::new(scope.at("query"), d, d_query, bias, init_std(d))?,
+            key_value: Linear::new(scope.at("key_value"), d, d_key_value, bias, init_std(d))?,
+            output: Linear::new(scope.at("output"), d_query, d, output_bias, residual_std)?,
+            heads,
+            d_head,
         })
     }
 
     /// Tokens of `x` `[n, d_model]` look at those of `around` `[m, d_model]`, of which they are all or some. With a
     /// cache, the keys and values of `around` are put behind the kept ones, and `view` is onto all of them.
-    /// `angles` turn queries and keys by the tokens' places.
+    /// `angles` turn queries and keys by the tokens' places, `bias` adds to scores by their distance.
     ///
     /// # Errors
     /// Where shapes differ from `view`'s.
@@ -43,20 +49,20 @@ impl Attention {
         around: &Value,
         view: &Arc<Visibility>,
         angles: Option<&Turns>,
+        bias: Option<RelativeBias>,
         cache: Option<&mut GrowingRows>,
     ) -> Result<Value> {
-        let (_, d) = x.dims2()?;
-        let mut fresh = self.key_value.forward(around)?; // [m, 2·d_model]
+        let mut fresh = self.key_value.forward(around)?; // [m, 2·n_kv_heads·d_head]
         let mut query = self.query.forward(x)?;
         if let Some(angles) = angles {
-            fresh = ops::rotary(&fresh, d, &angles.keys)?;
-            query = ops::rotary(&query, d, &angles.queries)?;
+            fresh = ops::rotary(&fresh, self.heads.n_kv_heads * self.d_head, &angles.keys)?;
+            query = ops::rotary(&query, self.heads.n_heads * self.d_head, &angles.queries)?;
         }
         let key_value = match cache {
             Some(kept) => kept.append(&fresh)?,
             None => fresh,
         };
-        self.attend(&query, &key_value, view)
+        self.attend(&query, &key_value, bias, view)
     }
 
     /// Tokens of `x` `[n, d_model]` look at those of `memory` `[m, d_model]`, which never changes: with a cache,
@@ -76,10 +82,16 @@ impl Attention {
             Some(empty) => empty.insert(self.key_value.forward(memory)?).clone(),
             None => self.key_value.forward(memory)?,
         };
-        self.attend(&self.query.forward(x)?, &key_value, view)
+        self.attend(&self.query.forward(x)?, &key_value, None, view)
     }
 
-    fn attend(&self, query: &Value, key_value: &Value, view: &Arc<Visibility>) -> Result<Value> {
-        self.output.forward(&ops::attention(query, key_value, self.n_heads, view)?)
+    fn attend(
+        &self,
+        query: &Value,
+        key_value: &Value,
+        bias: Option<RelativeBias>,
+        view: &Arc<Visibility>,
+    ) -> Result<Value> {
+        self.output.forward(&ops::attention(query, key_value, bias, self.heads, view)?)
     }
 }

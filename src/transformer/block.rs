@@ -1,13 +1,14 @@
 //! One block, norm → attention → MLP, and the small layers it is made of.
 
 use super::{Attention, Memory, ModelConfig, NormKind, NormPlace, cache::LayerCache, stack::Pass};
-use crate::ops::{self, Activation, Value};
+use crate::ops::{self, Activation, RelativeBias, Value};
 use crate::params::Scope;
 use crate::random;
 use candle_core::Result;
 use std::sync::Arc;
 
 /// An affine map of each token: x·Wᵀ + b.
+#[derive(Clone)]
 pub struct Linear {
     weight: Value,
     bias: Option<Value>,
@@ -87,9 +88,11 @@ impl Norm {
     }
 }
 
-/// Two linear maps with an activation between them.
+/// Two linear maps with an activation between them, which may be gated by a third.
 pub struct Mlp {
     inner: Linear,
+    /// What the activation is multiplied with.
+    gated: Option<Linear>,
     outer: Linear,
     activation: Activation,
 }
@@ -100,10 +103,15 @@ impl Mlp {
     /// # Errors
     /// Where the parameters' names are taken.
     pub fn new(mut scope: Scope, config: &ModelConfig, residual_std: f64) -> Result<Self> {
-        let (d, d_ff) = (config.d_model, config.d_ff());
+        let (d, d_ff, bias) = (config.d_model, config.d_ff(), config.mlp_bias.unwrap_or(config.bias));
+        let gated = match config.gated {
+            true => Some(Linear::new(scope.at("gated"), d, d_ff, bias, init_std(d))?),
+            false => None,
+        };
         Ok(Self {
-            inner: Linear::new(scope.at("inner"), d, d_ff, config.bias, init_std(d))?,
-            outer: Linear::new(scope.at("outer"), d_ff, d, config.bias, residual_std)?,
+            inner: Linear::new(scope.at("inner"), d, d_ff, bias, init_std(d))?,
+            gated,
+            outer: Linear::new(scope.at("outer"), d_ff, d, bias, residual_std)?,
             activation: config.activation,
         })
     }
@@ -113,7 +121,10 @@ impl Mlp {
     /// # Errors
     /// Where the width differs.
     pub fn forward(&self, x: &Value) -> Result<Value> {
-        ops::mlp(x, self.inner.map(), self.outer.map(), self.activation)
+        let Some(gated) = &self.gated else {
+            return ops::mlp(x, self.inner.map(), self.outer.map(), self.activation);
+        };
+        self.outer.forward(&ops::gate(&self.inner.forward(x)?, &gated.forward(x)?, self.activation)?)
     }
 }
 
@@ -156,10 +167,12 @@ impl Dropout {
 pub struct Block {
     attention: Attention,
     attention_norm: Norm,
+    attention_scale: Option<Value>,
     /// Where the stack looks at another one.
     cross: Option<(Attention, Norm)>,
     mlp: Mlp,
     mlp_norm: Norm,
+    mlp_scale: Option<Value>,
     place: NormPlace,
     layer: usize,
 }
@@ -181,16 +194,21 @@ impl Block {
         let cross = match cross {
             false => None,
             true => Some((
-                Attention::new(scope.at("cross"), config, residual_std)?,
+                Attention::new(scope.at("cross"), config, layer, residual_std)?,
                 Norm::new(scope.at("cross_norm"), config)?,
             )),
         };
+        let scaled = |mut scope: Scope| {
+            config.layer_scale.map(|start| scope.constant("weight", config.d_model, start)).transpose()
+        };
         Ok(Self {
-            attention: Attention::new(scope.at("attention"), config, residual_std)?,
+            attention: Attention::new(scope.at("attention"), config, layer, residual_std)?,
             attention_norm: Norm::new(scope.at("attention_norm"), config)?,
+            attention_scale: scaled(scope.at("attention_scale"))?,
             cross,
             mlp: Mlp::new(scope.at("mlp"), config, residual_std)?,
             mlp_norm: Norm::new(scope.at("mlp_norm"), config)?,
+            mlp_scale: scaled(scope.at("mlp_scale"))?,
             place: config.norm_place,
             layer,
         })
@@ -201,7 +219,13 @@ impl Block {
     ///
     /// # Errors
     /// Where shapes differ.
-    pub fn forward(&self, x: &Value, pass: &Pass, cache: Option<&mut LayerCache>) -> Result<Value> {
+    pub fn forward(
+        &self,
+        x: &Value,
+        pass: &Pass,
+        bias: Option<RelativeBias>,
+        cache: Option<&mut LayerCache>,
+    ) -> Result<Value> {
         let (own, other) = match cache {
             Some(LayerCache { own, other }) => (Some(own), Some(other)),
             None => (None, None),
@@ -210,12 +234,13 @@ impl Block {
         let around = self.enter(&self.attention_norm, x)?;
         let queries = pass.looking(&around)?;
         let view = pass.self_view(self.layer);
-        let y = self.attention.look_around(&queries, &around, view, pass.angles.as_ref(), own)?;
+        let y = self.attention.look_around(&queries, &around, view, pass.angles.as_ref(), bias, own)?;
+        let y = scaled(y, self.attention_scale.as_ref())?;
         let mut x = self.leave(&self.attention_norm, &pass.looking(x)?, y, dropout, 0)?;
         if let (Some((attention, norm)), Some(memory)) = (&self.cross, &pass.memory) {
             x = self.listen(&x, attention, norm, memory, other)?;
         }
-        let y = self.mlp.forward(&self.enter(&self.mlp_norm, &x)?)?;
+        let y = scaled(self.mlp.forward(&self.enter(&self.mlp_norm, &x)?)?, self.mlp_scale.as_ref())?;
         self.leave(&self.mlp_norm, &x, y, dropout, 2)
     }
 
@@ -266,4 +291,9 @@ impl Block {
             NormPlace::Post => norm.forward(&sum),
         }
     }
+}
+
+/// What a sublayer says, each feature scaled where the model learns by how much.
+fn scaled(y: Value, by: Option<&Value>) -> Result<Value> {
+    by.map_or(Ok(y.clone()), |by| ops::scale_columns(&y, by))
 }

@@ -15,7 +15,7 @@ pub struct Cache {
     pub memory: Option<(Value, Arc<TokenMeta>)>,
 }
 
-/// One layer's keys and values, side by side: `[n, 2·d_model]`.
+/// One layer's keys and values, side by side: `[n, 2·n_kv_heads·d_head]`.
 #[derive(Default)]
 pub struct LayerCache {
     /// Of the stack's own tokens.

@@ -12,5 +12,7 @@ mod stack;
 pub use attention::Attention;
 pub use block::{Block, Dropout, Linear, Mlp, Norm};
 pub use cache::{Cache, GrowingRows, LayerCache};
-pub use config::{ConfigError, LayerRule, ModelConfig, NormKind, NormPlace, Positions, Rotary};
-pub use stack::{Memory, Pass, Stack, Turns};
+pub use config::{
+    ConfigError, LayerRule, ModelConfig, NormKind, NormPlace, Positions, RelativePositions, Rotary, Stem,
+};
+pub use stack::{Memory, Pass, Place, Stack, Turns};

@@ -1,7 +1,7 @@
 //! A stack of blocks.
 
-use super::{Block, Cache, Dropout, ModelConfig, Norm, NormPlace};
-use crate::ops::{self, Angles, Value};
+use super::{Block, Cache, Dropout, ModelConfig, Norm, NormPlace, RelativePositions};
+use crate::ops::{self, Angles, Buckets, RelativeBias, Value};
 use crate::params::Scope;
 use crate::rules::Visibility;
 use candle_core::Result;
@@ -63,18 +63,47 @@ impl Memory {
     }
 }
 
+/// Deviation of initial biases by distance: small beside scores of variance 1.
+const RELATIVE_STD: f64 = 0.02;
+
 /// Blocks, and behind pre-norm blocks a last norm.
 pub struct Stack {
     blocks: Vec<Block>,
     norm: Option<Norm>,
+    /// `[buckets, n_heads]`: biases of scores by distance, which all blocks share.
+    relative: Option<(Value, Arc<Buckets>)>,
+}
+
+/// What a stack is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Heads read it.
+    Main {
+        /// Whether it looks at an encoder.
+        cross: bool,
+    },
+    /// The main one looks at it.
+    Encoder,
 }
 
 impl Stack {
-    /// A stack of `n_layers` blocks, with cross-attention where `cross`.
+    /// The stack of this place.
     ///
     /// # Errors
     /// Where the parameters' names are taken.
-    pub fn new(mut scope: Scope, config: &ModelConfig, n_layers: usize, cross: bool) -> Result<Self> {
+    pub fn new(mut scope: Scope, config: &ModelConfig, place: Place) -> Result<Self> {
+        let (n_layers, cross) = match place {
+            Place::Main { cross } => (config.n_layers, cross),
+            Place::Encoder => (config.n_encoder_layers, false),
+        };
+        let relative = match config.relative {
+            None => None,
+            Some(RelativePositions { buckets, max_distance, causal }) => {
+                let both_ways = place == Place::Encoder || !causal;
+                let table = scope.normal("relative", (buckets, config.n_heads), RELATIVE_STD)?;
+                Some((table, Arc::new(Buckets::new(buckets, max_distance, both_ways))))
+            }
+        };
         let blocks = (0..n_layers)
             .map(|layer| Block::new(scope.at("blocks").at(layer), config, n_layers, layer, cross))
             .collect::<Result<_>>()?;
@@ -82,7 +111,7 @@ impl Stack {
             NormPlace::Pre => Some(Norm::new(scope.at("norm"), config)?),
             NormPlace::Post => None,
         };
-        Ok(Self { blocks, norm })
+        Ok(Self { blocks, norm, relative })
     }
 
     /// `[n_tokens, d_model]` → `[n_looking, d_model]`. All blocks follow `pass`, in which all rows look around; but the
@@ -100,7 +129,8 @@ impl Stack {
         let mut x = x.clone();
         for (layer, block) in self.blocks.iter().enumerate() {
             let pass = last.filter(|_| layer + 1 == self.blocks.len()).unwrap_or(pass);
-            x = block.forward(&x, pass, cache.as_mut().map(|cache| &mut cache.layers[layer]))?;
+            let bias = self.relative.as_ref().map(|(table, buckets)| RelativeBias { table, buckets });
+            x = block.forward(&x, pass, bias, cache.as_mut().map(|cache| &mut cache.layers[layer]))?;
         }
         self.norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x))
     }

@@ -14,6 +14,7 @@ pub(crate) enum Alphabet {
         ascii: Vec<Option<u32>>,
     },
     Bytes,
+    Numbers(usize),
     Subwords(Box<Subwords>),
 }
 
@@ -26,6 +27,11 @@ impl Alphabet {
         match vocabulary {
             Vocabulary::Characters { characters } => Self::of_characters(characters),
             Vocabulary::Bytes => Ok(Self::Bytes),
+            Vocabulary::Numbers { count: 0 } => Err("numbers has a count of 0; it must be at least 1".into()),
+            Vocabulary::Numbers { count } if *count > u32::MAX as usize => {
+                Err(format!("numbers has a count of {count}; ids are of 32 bits"))
+            }
+            Vocabulary::Numbers { count } => Ok(Self::Numbers(*count)),
             Vocabulary::Subwords { tokenizer } => Ok(Self::Subwords(Box::new(Subwords::new(tokenizer)?))),
         }
     }
@@ -59,6 +65,7 @@ impl Alphabet {
         match self {
             Self::Characters { characters, .. } => characters.len(),
             Self::Bytes => 256,
+            Self::Numbers(count) => *count,
             Self::Subwords(subwords) => subwords.len(),
         }
     }
@@ -68,6 +75,7 @@ impl Alphabet {
         match self {
             Self::Characters { .. } => "character",
             Self::Bytes => "byte",
+            Self::Numbers(_) => "id",
             Self::Subwords(_) => "subword",
         }
     }
@@ -76,6 +84,7 @@ impl Alphabet {
     pub(crate) fn cuts(&self) -> Cuts {
         match self {
             Self::Characters { .. } | Self::Bytes => Cuts::Anywhere,
+            Self::Numbers(_) => Cuts::Nowhere,
             Self::Subwords(subwords) => subwords.cuts(),
         }
     }
@@ -91,6 +100,7 @@ impl Alphabet {
         let (characters, ascii) = match self {
             Self::Characters { characters, ascii } => (characters, ascii),
             Self::Bytes => return Ok(text.bytes().map(u32::from).collect()),
+            Self::Numbers(count) => return numbers(text, *count),
             Self::Subwords(subwords) => return subwords.ids(text).map_err(TokenizeError::Input),
         };
         let mut ids = Vec::with_capacity(text.len());
@@ -146,6 +156,7 @@ impl Alphabet {
                 let bytes: Vec<u8> = ids.iter().filter_map(|&id| u8::try_from(id).ok()).collect();
                 String::from_utf8_lossy(&bytes).into_owned()
             }
+            Self::Numbers(_) => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "),
             Self::Subwords(subwords) => subwords.text(ids),
         }
     }
@@ -157,7 +168,15 @@ impl Alphabet {
                 Some(ids.iter().filter_map(|&id| characters.get(id as usize)).map(|c| c.len_utf8()).sum())
             }
             Self::Bytes => Some(ids.iter().filter(|&&id| id < 256).count()),
+            Self::Numbers(_) => None,
             Self::Subwords(subwords) => subwords.utf8_len(ids),
         }
     }
+}
+
+/// The ids below `count` that are written in a text.
+fn numbers(text: &str, count: usize) -> Result<Vec<u32>, TokenizeError> {
+    let id = |word: &str| word.parse::<u32>().ok().filter(|&id| (id as usize) < count);
+    let refuse = |word: &str| TokenizeError::Input(format!("{word:?} is no id below {count}"));
+    text.split_whitespace().map(|word| id(word).ok_or_else(|| refuse(word))).collect()
 }

@@ -18,6 +18,15 @@ pub struct TextConfig {
     pub specials: Vec<String>,
     /// The most tokens that one input may have: the size of the `index` axis.
     pub context: usize,
+    /// How many segments an input may have, as BERT's two sentences: the size of the `segment` axis. With 0 there is no
+    /// such axis.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub segments: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// What an ordinary token of text is.
@@ -33,6 +42,11 @@ pub enum Vocabulary {
     },
     /// A byte of the text's UTF-8; the id is its value, 0 to 255.
     Bytes,
+    /// An id itself: texts are ids with spaces between, as of a model that came without its vocabulary.
+    Numbers {
+        /// How many ids there are.
+        count: usize,
+    },
     /// A word or a part of one: BPE, WordPiece, Unigram or WordLevel. Published ones come from
     /// [`published`](crate::published), new ones from [`fit::bpe`](crate::fit::bpe).
     Subwords {

@@ -34,7 +34,7 @@ pub fn characters<'a>(
         return Err(empty());
     }
     let vocabulary = Vocabulary::Characters { characters: distinct.into_iter().collect() };
-    Ok(TextConfig { vocabulary, specials, context })
+    Ok(TextConfig { vocabulary, specials, context, segments: 0 })
 }
 
 /// [`characters`] of a text of any size, which is not held in memory.
@@ -109,7 +109,9 @@ pub fn bpe(
     }
     let written = trained.and_then(|()| Ok(serde_json::to_value(&tokenizer)?));
     match written {
-        Ok(tokenizer) => Ok(TextConfig { vocabulary: Vocabulary::Subwords { tokenizer }, specials, context }),
+        Ok(tokenizer) => {
+            Ok(TextConfig { vocabulary: Vocabulary::Subwords { tokenizer }, specials, context, segments: 0 })
+        }
         Err(error) => refuse(format!("byte pairs cannot be found: {error}")),
     }
 }

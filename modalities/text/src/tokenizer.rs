@@ -81,7 +81,23 @@ impl TextTokenizer {
             let (n, context) = (ids.len(), self.config.context);
             return Err(TokenizeError::Input(format!("text has {n} tokens; the context holds {context}")));
         }
-        let tokens = Tokens::new(vec![Group::sequence(Content::Ids(ids.to_vec()))]);
+        self.tokens_in(ids, &vec![0; if self.config.segments > 0 { ids.len() } else { 0 }])
+    }
+
+    /// The tokens of ids, each with the number of its segment; none of these without segments.
+    ///
+    /// # Errors
+    /// As [`tokens`](Self::tokens), and where there are other numbers of ids and segments, or unknown ones.
+    pub fn tokens_in(&self, ids: &[u32], segments: &[u32]) -> Result<Tokens, TokenizeError> {
+        let mut group = Group::sequence(Content::Ids(ids.to_vec()));
+        if self.config.segments > 0 {
+            if segments.len() != ids.len() {
+                let (n, found) = (ids.len(), segments.len());
+                return Err(TokenizeError::Input(format!("text has {n} tokens; {found} have a segment")));
+            }
+            group.positions = (0..).zip(segments).flat_map(|(index, &segment)| [index, segment]).collect();
+        }
+        let tokens = Tokens::new(vec![group]);
         self.spec.check(&tokens)?;
         Ok(tokens)
     }
@@ -125,10 +141,14 @@ impl Tokenizer for TextTokenizer {
         if config.context == 0 {
             return Err(refused("context is 0; it must be at least 1".into()));
         }
+        let mut axes = vec![Axis::new("index", config.context)];
+        if config.segments > 0 {
+            axes.push(Axis::new("segment", config.segments));
+        }
         let spec = TokenSpec::single(KindSpec {
             name: alphabet.kind().into(),
             content: ContentSpec::Ids { vocabulary: alphabet.len() + config.specials.len() },
-            axes: vec![Axis::new("index", config.context)],
+            axes,
             time_steps: None,
         });
         let mut tokenizer = Self { config, alphabet, unknown: None, spec };

@@ -6,7 +6,12 @@ use smalti_text::{TextConfig, TextTokenizer, Vocabulary, published};
 
 fn config(characters: &str, specials: &[&str], context: usize) -> TextConfig {
     let vocabulary = Vocabulary::Characters { characters: characters.into() };
-    TextConfig { vocabulary, specials: specials.iter().map(|s| s.to_string()).collect(), context }
+    TextConfig {
+        vocabulary,
+        specials: specials.iter().map(|s| s.to_string()).collect(),
+        context,
+        segments: 0,
+    }
 }
 
 fn refusal(config: TextConfig) -> String {
@@ -84,7 +89,12 @@ fn tokens_of_another_kind() {
 }
 
 fn subwords(file: serde_json::Value) -> String {
-    refusal(TextConfig { vocabulary: Vocabulary::Subwords { tokenizer: file }, specials: vec![], context: 4 })
+    refusal(TextConfig {
+        vocabulary: Vocabulary::Subwords { tokenizer: file },
+        specials: vec![],
+        context: 4,
+        segments: 0,
+    })
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn what_a_run_saves_is_the_whole_vocabulary() {
         vocabulary: Vocabulary::Subwords { tokenizer: unigram() },
         specials: vec!["<mask>".into()],
         context: 9,
+        segments: 0,
     };
     let saved = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<TextConfig>(&saved).unwrap(), config, "scores to the last digit");
@@ -49,7 +50,8 @@ fn a_document_has_its_special_tokens_and_a_part_has_none() {
 fn special_tokens_are_known_by_name() {
     let tokenizer = |file: Value| {
         let vocabulary = Vocabulary::Subwords { tokenizer: file };
-        TextTokenizer::new(TextConfig { vocabulary, specials: vec!["<bos>".into()], context: 8 }).unwrap()
+        TextTokenizer::new(TextConfig { vocabulary, specials: vec!["<bos>".into()], context: 8, segments: 0 })
+            .unwrap()
     };
     let bert = tokenizer(bert());
     assert_eq!((bert.special("[MASK]"), bert.special("the"), bert.special("<eos>")), (Some(4), None, None));

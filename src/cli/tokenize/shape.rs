@@ -114,7 +114,7 @@ impl Shape {
             // A vocabulary may add tokens of its own at the ends, so the file's length is no bound.
             return Ok(Box::new(smalti::tasks::text::published(location, u32::MAX as usize)?));
         }
-        let raw = TextConfig { vocabulary: Vocabulary::Bytes, specials, context };
+        let raw = TextConfig { vocabulary: Vocabulary::Bytes, specials, context, segments: 0 };
         let config = match self.cut.bytes {
             true => raw,
             false => {

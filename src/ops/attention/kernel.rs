@@ -1,5 +1,6 @@
 //! The CPU kernel: blocks of queries against the keys in their sight.
 
+use super::{Buckets, Heads};
 use crate::ops::math;
 use crate::ops::product::{Matrix, MatrixMut, gemm_f32};
 use crate::rules::Visibility;
@@ -15,11 +16,46 @@ const BLOCK: usize = 64;
 pub(super) struct Inputs<'a> {
     /// `[n, d]`.
     pub(super) query: &'a [f32],
-    /// `[m, 2·d]`.
+    /// `[m, 2·n_kv_heads·d_head]`.
     pub(super) key_value: &'a [f32],
+    /// What scores get beside q·k.
+    pub(super) bias: Option<&'a BiasByDistance<'a>>,
     pub(super) d: usize,
-    pub(super) n_heads: usize,
+    pub(super) heads: Heads,
     pub(super) view: &'a Visibility,
+}
+
+/// The table of biases laid out by distance: a lookup for each pair of tokens is one addition then.
+pub(super) struct BiasByDistance<'a> {
+    buckets: &'a Buckets,
+    n_heads: usize,
+    /// `[n_heads, distances]`.
+    values: Vec<f32>,
+}
+
+impl<'a> BiasByDistance<'a> {
+    /// `table` is `[buckets, n_heads]`.
+    pub(super) fn new(buckets: &'a Buckets, table: &[f32], n_heads: usize) -> Self {
+        let of_head = |head| {
+            buckets.by_distance().iter().map(move |&bucket| table[usize::from(bucket) * n_heads + head])
+        };
+        Self { buckets, n_heads, values: (0..n_heads).flat_map(of_head).collect() }
+    }
+
+    fn of_head(&self, head: usize) -> &[f32] {
+        &self.values[head * self.buckets.by_distance().len()..][..self.buckets.by_distance().len()]
+    }
+
+    /// From the gradient by distance, `[n_heads, distances]`, to that of the table.
+    fn table_gradient(&self, by_distance: &[f32]) -> Vec<f32> {
+        let mut table = vec![0.0; self.buckets.len() * self.n_heads];
+        for (head, row) in by_distance.chunks_exact(self.buckets.by_distance().len()).enumerate() {
+            for (gradient, &bucket) in row.iter().zip(self.buckets.by_distance()) {
+                table[usize::from(bucket) * self.n_heads + head] += gradient;
+            }
+        }
+        table
+    }
 }
 
 /// What forward keeps for backward.
@@ -27,13 +63,14 @@ pub(super) struct Kept {
     /// ln Σ exp(score) of each query and head, part by part; −∞ where a query sees no key.
     log_sum_exp: Vec<f32>,
     /// How the parts were cut, which depends on the threads of that moment.
-    heads_of_part: usize,
+    kv_heads_of_part: usize,
 }
 
-/// What one task computes: some heads of one document.
+/// What one task computes: of one document, some of the heads that are looked at and all that look at them.
 struct Part {
     queries: Range<usize>,
     keys: Range<usize>,
+    kv_heads: Range<usize>,
     heads: Range<usize>,
 }
 
@@ -56,27 +93,26 @@ struct Upstream<'a> {
 impl Inputs<'_> {
     /// The result `[n, d]`, parts in parallel.
     pub(super) fn forward(&self) -> (Vec<f32>, Kept) {
-        let heads = self.heads_of_part();
-        let (parts, width) = (self.parts(heads), heads * self.d_head());
+        let kv_heads = self.kv_heads_of_part();
+        let (parts, heads) = (self.parts(kv_heads), kv_heads * self.heads.group());
         let (n, _) = self.view.shape();
         let mut y = vec![0.0; n * self.d];
-        let mut log_sum_exp = vec![f32::NEG_INFINITY; n * self.n_heads];
+        let mut log_sum_exp = vec![f32::NEG_INFINITY; n * self.heads.n_heads];
         let rows = || parts.iter().map(|part| part.queries.len());
-        cut(&mut y, rows(), width)
+        cut(&mut y, rows(), heads * self.d_head())
             .into_par_iter()
             .zip(cut(&mut log_sum_exp, rows(), heads))
             .zip(&parts)
             .for_each(|((y, log_sum_exp), part)| self.forward_part(part, y, log_sum_exp));
-        let y = self.by_rows(y, &parts, 1, |part| &part.queries);
-        (y, Kept { log_sum_exp, heads_of_part: heads })
+        let y = self.by_rows(y, &parts, 1, |part| (&part.queries, part.heads.len()));
+        (y, Kept { log_sum_exp, kv_heads_of_part: kv_heads })
     }
 
-    /// The gradients of the queries `[n, d]` and of keys and values `[m, 2·d]`.
-    pub(super) fn backward(&self, y: &[f32], dy: &[f32], kept: &Kept) -> (Vec<f32>, Vec<f32>) {
-        let heads = kept.heads_of_part;
-        let (parts, width) = (self.parts(heads), heads * self.d_head());
-        let (n, m) = self.view.shape();
-        let (mut d_query, mut d_key_value) = (vec![0.0; n * self.d], vec![0.0; m * 2 * self.d]);
+    /// The gradients of the queries, of keys and values, and of the table of biases where there is one.
+    pub(super) fn backward(&self, y: &[f32], dy: &[f32], kept: &Kept) -> Vec<Vec<f32>> {
+        let kv_heads = kept.kv_heads_of_part;
+        let (parts, heads) = (self.parts(kv_heads), kv_heads * self.heads.group());
+        let (mut d_query, mut d_key_value) = (vec![0.0; self.query.len()], vec![0.0; self.key_value.len()]);
         let mut rest = &kept.log_sum_exp[..];
         let upstream: Vec<Upstream> = parts
             .iter()
@@ -86,56 +122,73 @@ impl Inputs<'_> {
                 Upstream { y, dy, log_sum_exp }
             })
             .collect();
-        cut(&mut d_query, parts.iter().map(|part| part.queries.len()), width)
+        let (queries, keys) =
+            (parts.iter().map(|part| part.queries.len()), parts.iter().map(|part| part.keys.len()));
+        let d_biases: Vec<Vec<f32>> = cut(&mut d_query, queries, heads * self.d_head())
             .into_par_iter()
-            .zip(cut(&mut d_key_value, parts.iter().map(|part| part.keys.len()), 2 * width))
+            .zip(cut(&mut d_key_value, keys, 2 * kv_heads * self.d_head()))
             .zip(parts.par_iter().zip(&upstream))
-            .for_each(|((dq, dkv), (part, upstream))| self.backward_part(part, upstream, dq, dkv));
-        let d_query = self.by_rows(d_query, &parts, 1, |part| &part.queries);
-        (d_query, self.by_rows(d_key_value, &parts, 2, |part| &part.keys))
+            .map(|((dq, dkv), (part, upstream))| self.backward_part(part, upstream, dq, dkv))
+            .collect();
+        let d_query = self.by_rows(d_query, &parts, 1, |part| (&part.queries, part.heads.len()));
+        let d_key_value = self.by_rows(d_key_value, &parts, 2, |part| (&part.keys, part.kv_heads.len()));
+        let mut gradients = vec![d_query, d_key_value];
+        gradients.extend(
+            self.bias.map(|bias| bias.table_gradient(&math::add_in_order(d_biases, bias.values.len()))),
+        );
+        gradients
     }
 
     /// All heads, so that a part is a whole document and its result rows as they lie; or one, where documents are
     /// too few for the threads.
-    fn heads_of_part(&self) -> usize {
+    fn kv_heads_of_part(&self) -> usize {
         let busy = self.view.documents().filter(|(queries, _)| !queries.is_empty()).count();
-        if busy >= rayon::current_num_threads() { self.n_heads } else { 1 }
+        if busy >= rayon::current_num_threads() { self.heads.n_kv_heads } else { 1 }
     }
 
-    fn parts(&self, heads: usize) -> Vec<Part> {
+    fn parts(&self, kv_heads: usize) -> Vec<Part> {
+        let group = self.heads.group();
         let parts = self.view.documents().flat_map(|(queries, keys)| {
-            (0..self.n_heads).step_by(heads).map(move |first| Part {
+            (0..self.heads.n_kv_heads).step_by(kv_heads).map(move |first| Part {
                 queries: queries.clone(),
                 keys: keys.clone(),
-                heads: first..first + heads,
+                kv_heads: first..first + kv_heads,
+                heads: first * group..(first + kv_heads) * group,
             })
         });
         parts.collect()
     }
 
-    /// What parts have written one behind the other, `[rows, sides·width]` each, as rows of `sides·d`.
+    /// What parts have written one behind the other, `[rows, sides·heads·d_head]` each, as rows with all heads.
+    /// `extent` gives a part's rows and heads.
     fn by_rows(
         &self,
         written: Vec<f32>,
         parts: &[Part],
         sides: usize,
-        rows: impl Fn(&Part) -> &Range<usize>,
+        extent: impl Fn(&Part) -> (&Range<usize>, usize),
     ) -> Vec<f32> {
-        if parts.iter().all(|part| part.heads.len() == self.n_heads) {
+        let parts_of_document = self.heads.n_kv_heads;
+        if parts.iter().all(|part| part.kv_heads.len() == parts_of_document) {
             return written;
         }
-        // A document's parts follow each other, head by head: they start where its rows do.
+        // A document's parts follow each other: they start where its rows do.
         let d_head = self.d_head();
         let mut by_rows = vec![0.0; written.len()];
-        let documents: Vec<&Range<usize>> = parts.iter().step_by(self.n_heads).map(rows).collect();
+        let heads = parts.first().map_or(0, |part| extent(part).1); // of one part
+        let all = parts_of_document * heads;
+        let documents: Vec<&Range<usize>> =
+            parts.iter().step_by(parts_of_document).map(|part| extent(part).0).collect();
+        let width = sides * all * d_head;
         let counts = documents.iter().map(|rows| rows.len());
-        for (place, target) in documents.iter().zip(cut(&mut by_rows, counts, sides * self.d)) {
+        for (place, target) in documents.iter().zip(cut(&mut by_rows, counts, width)) {
             let n = place.len();
-            let written = &written[place.start * sides * self.d..];
-            target.par_chunks_mut((sides * self.d).max(1)).enumerate().for_each(|(row, target)| {
+            let written = &written[place.start * width..];
+            target.par_chunks_mut(width.max(1)).enumerate().for_each(|(row, target)| {
                 for (column, target) in target.chunks_exact_mut(d_head).enumerate() {
-                    let (side, head) = (column / self.n_heads, column % self.n_heads);
-                    let from = ((head * n + row) * sides + side) * d_head;
+                    let (side, head) = (column / all, column % all);
+                    let (part, head) = (head / heads, head % heads);
+                    let from = (((part * n + row) * sides + side) * heads + head) * d_head;
                     target.copy_from_slice(&written[from..][..d_head]);
                 }
             });
@@ -155,7 +208,12 @@ impl Inputs<'_> {
     }
 
     fn d_head(&self) -> usize {
-        self.d / self.n_heads
+        self.d / self.heads.n_heads
+    }
+
+    /// Columns of the keys, and of the values.
+    fn d_keys(&self) -> usize {
+        self.d_head() * self.heads.n_kv_heads
     }
 
     fn queries(&self, rows: &Range<usize>, head: usize) -> Matrix<'_> {
@@ -163,23 +221,42 @@ impl Inputs<'_> {
         Matrix::strided(&self.query[start..], rows.len(), self.d_head(), self.d)
     }
 
+    /// The keys (`side` 0) or values (1) that a looking head looks at.
+    fn looked_at(&self, rows: &Range<usize>, head: usize, side: usize) -> Matrix<'_> {
+        let kv_head = head / self.heads.group();
+        let start = rows.start * 2 * self.d_keys() + side * self.d_keys() + kv_head * self.d_head();
+        Matrix::strided(&self.key_value[start..], rows.len(), self.d_head(), 2 * self.d_keys())
+    }
+
     fn keys(&self, rows: &Range<usize>, head: usize) -> Matrix<'_> {
-        let start = rows.start * 2 * self.d + head * self.d_head();
-        Matrix::strided(&self.key_value[start..], rows.len(), self.d_head(), 2 * self.d)
+        self.looked_at(rows, head, 0)
     }
 
     fn values(&self, rows: &Range<usize>, head: usize) -> Matrix<'_> {
-        let start = rows.start * 2 * self.d + self.d + head * self.d_head();
-        Matrix::strided(&self.key_value[start..], rows.len(), self.d_head(), 2 * self.d)
+        self.looked_at(rows, head, 1)
     }
 
-    /// The scaled scores of a block, `[queries, keys]`, those of hidden pairs included.
+    /// The scores of a block, `[queries, keys]`, those of hidden pairs included, but these without their bias.
     fn scores(&self, block: &Block, head: usize, scores: &mut Vec<f32>) {
         let (n, m) = (block.queries.len(), block.keys.len());
         scores.resize(n * m, 0.0);
-        let scale = 1.0 / (self.d_head() as f32).sqrt();
         let (q, k) = (self.queries(&block.queries, head), self.keys(&block.keys, head));
-        multiply(scale, q, k.t(), 0.0, MatrixMut::new(scores, n, m));
+        multiply(self.heads.scale, q, k.t(), 0.0, MatrixMut::new(scores, n, m));
+        if let Some(bias) = self.bias {
+            let values = bias.of_head(head);
+            self.each_distance(block, bias, |place, distance| scores[place] += values[distance]);
+        }
+    }
+
+    /// Calls `f` for each pair in sight with its place in the block's scores and that of its distance in a bias.
+    fn each_distance(&self, block: &Block, bias: &BiasByDistance, mut f: impl FnMut(usize, usize)) {
+        let (queries, keys) = self.view.orders();
+        let m = block.keys.len();
+        for ((row, q), runs) in block.queries.clone().enumerate().zip(&block.runs) {
+            for k in runs.iter().cloned().flatten() {
+                f(row * m + k - block.keys.start, bias.buckets.distance(queries[q], keys[k]));
+            }
+        }
     }
 
     /// `y` and `log_sum_exp` are the part's: `[n, width]` and `[n, heads]`.
@@ -204,12 +281,20 @@ impl Inputs<'_> {
         }
     }
 
-    /// The gradients are the part's: `[n, width]`, and `[m, 2·width]` with keys left and values right.
-    fn backward_part(&self, part: &Part, upstream: &Upstream, d_query: &mut [f32], d_key_value: &mut [f32]) {
+    /// The gradients are the part's: `[n, heads·d_head]`, and `[m, 2·kv_heads·d_head]` with keys left and values right.
+    /// Gives the gradient of the biases by distance; nothing where there are none.
+    fn backward_part(
+        &self,
+        part: &Part,
+        upstream: &Upstream,
+        d_query: &mut [f32],
+        d_key_value: &mut [f32],
+    ) -> Vec<f32> {
         let (d, d_head, heads) = (self.d, self.d_head(), part.heads.len());
-        let width = heads * d_head;
-        let scale = 1.0 / (d_head as f32).sqrt();
+        let (width, kv_width) = (heads * d_head, part.kv_heads.len() * d_head);
+        let scale = self.heads.scale;
         let (mut weights, mut d_weights) = (Vec::new(), Vec::new());
+        let mut d_bias = vec![0.0; self.bias.map_or(0, |bias| bias.values.len())];
         for block in self.blocks(part.queries.clone()) {
             let (n, m) = (block.queries.len(), block.keys.len());
             let first = block.queries.start - part.queries.start;
@@ -232,16 +317,23 @@ impl Inputs<'_> {
                         (&upstream.y[of_head(row)..][..d_head], &upstream.dy[of_head(row)..][..d_head]),
                     );
                 }
+                if let Some(bias) = self.bias {
+                    let start = head * bias.buckets.by_distance().len();
+                    self.each_distance(&block, bias, |place, distance| {
+                        d_bias[start + distance] += d_weights[place]
+                    });
+                }
                 let (weights, d_scores) = (Matrix::new(&weights, n, m), Matrix::new(&d_weights, n, m));
                 let dq = MatrixMut::strided(&mut d_query[first * width + place * d_head..], n, d_head, width);
                 multiply(scale, d_scores, self.keys(&block.keys, head), 0.0, dq);
-                let column = first_key * 2 * width + place * d_head;
-                let dk = MatrixMut::strided(&mut d_key_value[column..], m, d_head, 2 * width);
+                let column = first_key * 2 * kv_width + place / self.heads.group() * d_head;
+                let dk = MatrixMut::strided(&mut d_key_value[column..], m, d_head, 2 * kv_width);
                 multiply(scale, d_scores.t(), self.queries(&block.queries, head), 1.0, dk);
-                let dv = MatrixMut::strided(&mut d_key_value[column + width..], m, d_head, 2 * width);
+                let dv = MatrixMut::strided(&mut d_key_value[column + kv_width..], m, d_head, 2 * kv_width);
                 multiply(1.0, weights.t(), dy, 1.0, dv);
             }
         }
+        d_bias
     }
 }
 

@@ -24,6 +24,17 @@ __device__ inline Slope silu(float x) {
     return {x * s, s + x * s * (1.0f - s)};
 }
 
+__device__ inline Slope quick_gelu(float x) {
+    const float STEEPNESS = 1.702f;
+    float s = sigmoid(STEEPNESS * x);
+    return {x * s, s + STEEPNESS * x * s * (1.0f - s)};
+}
+
+__device__ inline Slope hyperbolic_tangent(float x) {
+    float y = tanhf(x);
+    return {y, 1.0f - y * y};
+}
+
 // y = F(x + bias) for each row of x [rows, width]; no bias: null.
 KERNEL forward(T *y, const T *x, const float *bias, int vectors, int width) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;

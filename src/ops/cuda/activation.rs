@@ -54,6 +54,8 @@ fn constants(activation: Activation, dtype: DType, width: usize) -> (Vec<Constan
         Activation::GeluTanh => "gelu_tanh",
         Activation::Relu => "relu",
         Activation::Silu => "silu",
+        Activation::QuickGelu => "quick_gelu",
+        Activation::Tanh => "hyperbolic_tangent",
     };
     let (vector, v) = vector(dtype, width);
     (vec![format!("#define F {name}"), element(dtype), vector], v)

@@ -5,6 +5,7 @@
 
 use super::compile::{Constant, Source, element, number};
 use super::launch::{Launch, address, empty, upload, whole};
+use crate::ops::attention::Heads;
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use crate::rules::{AttentionRules, Condition, Rule, TokenMeta, Visibility};
 use candle_core::{DType, Result, Tensor};
@@ -28,17 +29,13 @@ const LARGEST: usize = 128;
 pub(crate) fn attention(
     query: &Value,
     key_value: &Value,
-    n_heads: usize,
-    n_key_heads: usize,
-    scale: f64,
+    heads: Heads,
     view: &Arc<Visibility>,
 ) -> Result<Value> {
     let call = Call {
         query: whole(query.tensor())?,
         key_value: whole(key_value.tensor())?,
-        n_heads,
-        n_key_heads,
-        scale: scale as f32,
+        heads,
         plan: view.prepared(|| Plan::new(view, query.tensor()))?,
     };
     let (y, log_sums) = call.forward()?;
@@ -52,15 +49,13 @@ pub(crate) fn attention(
 struct Call {
     query: Tensor,
     key_value: Tensor,
-    n_heads: usize,
-    n_key_heads: usize,
-    scale: f32,
+    heads: Heads,
     plan: Arc<Plan>,
 }
 
 impl Call {
     fn d_head(&self) -> usize {
-        self.query.dims()[1] / self.n_heads
+        self.query.dims()[1] / self.heads.n_heads
     }
 
     /// Whether the matrix units take heads of this type and size.
@@ -89,24 +84,25 @@ impl Call {
         let (n, width) = self.query.dims2()?;
         let key_width = self.key_value.dim(1)? / 2;
         let launch = launch.tensor(&self.plan.view)?.int(n)?.int(width)?.int(key_width)?;
-        launch.int(self.n_heads / self.n_key_heads)?.float(self.scale).run()
+        launch.int(self.heads.group())?.float(self.heads.scale).run()
     }
 
     /// The result and the log-sum-exp of each head and row, `[heads, n]`.
     fn forward(&self) -> Result<(Tensor, Tensor)> {
         let (n, d) = self.query.dims2()?;
         let y = empty(&self.query, (n, d), self.query.dtype())?;
-        let log_sums = empty(&self.query, (self.n_heads, n), DType::F32)?;
-        let launch = self.launch("forward", (self.plan.query_tiles, self.n_heads), 5)?;
+        let log_sums = empty(&self.query, (self.heads.n_heads, n), DType::F32)?;
+        let launch = self.launch("forward", (self.plan.query_tiles, self.heads.n_heads), 5)?;
         self.finish(launch.tensor(&y)?.tensor(&log_sums)?.tensor(&self.query)?.tensor(&self.key_value)?)?;
         Ok((y, log_sums))
     }
 
     fn backward(&self, y: &Tensor, log_sums: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor)> {
         let (n, width) = self.query.dims2()?;
-        let products = empty(&self.query, (self.n_heads, n), DType::F32)?;
+        let products = empty(&self.query, (self.heads.n_heads, n), DType::F32)?;
         let source = if self.fits() { &MATRIX } else { &PLAIN };
-        let launch = Launch::of(y, source, "products", &self.constants())?.grid((n, self.n_heads, 1), 32);
+        let launch =
+            Launch::of(y, source, "products", &self.constants())?.grid((n, self.heads.n_heads, 1), 32);
         launch.tensor(&products)?.tensor(y)?.tensor(dy)?.int(n)?.int(width)?.run()?;
         let run = |kernel, grid, gradient: &Tensor| {
             let launch = self.launch(kernel, grid, 6)?.tensor(gradient)?.tensor(&self.query)?;
@@ -114,9 +110,9 @@ impl Call {
             self.finish(launch)
         };
         let d_query = empty(&self.query, self.query.shape(), self.query.dtype())?;
-        run("query_gradient", (self.plan.query_tiles, self.n_heads), &d_query)?;
+        run("query_gradient", (self.plan.query_tiles, self.heads.n_heads), &d_query)?;
         let d_key_value = empty(&self.query, self.key_value.shape(), self.query.dtype())?;
-        run("key_gradient", (self.plan.key_tiles, self.n_key_heads), &d_key_value)?;
+        run("key_gradient", (self.plan.key_tiles, self.heads.n_kv_heads), &d_key_value)?;
         Ok((d_query, d_key_value))
     }
 }

@@ -16,8 +16,10 @@ fn task(name: &str, inputs: Vec<(Stream, Vec<KindSpec>)>, rules: &[(&str, &str, 
         name: name.into(),
         inputs,
         rules: rules.collect(),
-        head: HeadSpec { reads, says: Says::Regress { dim: 1 } },
+        head: HeadSpec { reads, says: Says::Regress { dim: 1, bounded: false } },
         loss_weight: 1.0,
+        shares: vec![],
+        auxiliary: vec![],
     }
 }
 

@@ -55,6 +55,13 @@ pub struct AudioTaskConfig {
     pub lowercase: bool,
     /// The most characters of a text, where [`reading`](Self::reading) writes it token by token.
     pub max_text: usize,
+    /// The ids that a text begins with, where it is written token by token: Whisper's language and task. Left out, that of
+    /// `<bos>`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prefix: Vec<u32>,
+    /// The id that ends it. Left out, that of `<eos>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<u32>,
     /// Whether each band of the spectrogram is centred and scaled as the training clips are, unless
     /// `audio.band_mean` says how.
     pub normalize: bool,
@@ -96,6 +103,8 @@ impl Default for AudioTaskConfig {
             separator: " ".into(),
             lowercase: true,
             max_text: 64,
+            prefix: vec![],
+            end: None,
             normalize: true,
             bad: Bad::Fail,
             cache: None,
@@ -150,7 +159,7 @@ impl AudioTask {
                     true => Self::fit_bands(config, &train)?,
                     false => config.audio.clone(),
                 };
-                Self::new(name, loss_weight, config, AudioTokenizer::new(audio)?, alphabet)?
+                Self::new(name, loss_weight, config, AudioTokenizer::new(audio)?, alphabet)
             }
         });
         let clips = |rows: Vec<Row>| -> Arc<dyn Dataset> { Arc::new(Clips { rows, task: task.clone() }) };
@@ -237,7 +246,18 @@ impl AudioTask {
             Unit::Characters => Alphabet::Characters(saved::restore(name, TEXT, saved)?),
             Unit::Words => Alphabet::Words(saved::names(name, WORDS, saved)?),
         };
-        Self::new(name, loss_weight, config, AudioTokenizer::new(fitted)?, alphabet)
+        Ok(Self::new(name, loss_weight, config, AudioTokenizer::new(fitted)?, alphabet))
+    }
+
+    /// The task of a front end and the vocabulary of its texts.
+    pub fn with(
+        name: &str,
+        loss_weight: f64,
+        config: &AudioTaskConfig,
+        audio: AudioTokenizer,
+        text: TextTokenizer,
+    ) -> Self {
+        Self::new(name, loss_weight, config, audio, Alphabet::Characters(text))
     }
 
     fn new(
@@ -246,7 +266,7 @@ impl AudioTask {
         config: &AudioTaskConfig,
         audio: AudioTokenizer,
         alphabet: Alphabet,
-    ) -> Result<Self, TaskError> {
+    ) -> Self {
         let slices = Tokenizer::spec(&audio).kinds.clone();
         let slice = slices[0].name.clone();
         let rule = |query: &str, key: &str, rule: Rule| (query.to_string(), key.to_string(), rule);
@@ -269,8 +289,16 @@ impl AudioTask {
                 (inputs, HeadSpec { reads: character, says })
             }
         };
-        let spec = TaskSpec { name: name.into(), inputs, rules, head, loss_weight };
-        Ok(Self { spec, config: config.clone(), audio, alphabet })
+        let spec = TaskSpec {
+            name: name.into(),
+            inputs,
+            rules,
+            head,
+            loss_weight,
+            shares: vec![],
+            auxiliary: vec![],
+        };
+        Self { spec, config: config.clone(), audio, alphabet }
     }
 
     /// The front end.
@@ -283,6 +311,16 @@ impl AudioTask {
         self.config.reading
     }
 
+    /// The ids that a text begins with.
+    fn beginning(&self) -> Vec<u32> {
+        if self.config.prefix.is_empty() { vec![self.special(BEGIN)] } else { self.config.prefix.clone() }
+    }
+
+    /// The id behind a text.
+    fn end(&self) -> u32 {
+        self.config.end.unwrap_or_else(|| self.special(END))
+    }
+
     fn special(&self, name: &str) -> u32 {
         let special = match &self.alphabet {
             Alphabet::Characters(text) => text.special(name),
@@ -292,7 +330,10 @@ impl AudioTask {
     }
 
     /// What the model reads of slices, and of a text as far as it is written.
-    fn inputs(&self, slices: Tokens, written: &[u32]) -> Result<Vec<(Stream, Tokens)>, TaskError> {
+    ///
+    /// # Errors
+    /// Where the text is longer than its context, or has an id beyond the vocabulary.
+    pub fn inputs(&self, slices: Tokens, written: &[u32]) -> Result<Vec<(Stream, Tokens)>, TaskError> {
         Ok(match (&self.alphabet, self.config.reading) {
             (Alphabet::Words(_), _) | (_, Reading::Ctc) => vec![(Stream::Main, slices)],
             (Alphabet::Characters(text), Reading::Prefix) => {
@@ -313,9 +354,13 @@ impl AudioTask {
             let problem = format!("is {}; {text:?} has {} characters", self.config.max_text, ids.len());
             return Err(TaskError::Setting { setting: "max_text", problem });
         }
-        let written: Vec<u32> = std::iter::once(self.special(BEGIN)).chain(ids.iter().copied()).collect();
-        let next = ids.into_iter().chain([self.special(END)]).collect();
-        Ok(Sample { inputs: self.inputs(slices, &written)?, target: Target::ids(next), id })
+        let beginning = self.beginning();
+        let written = [&beginning[..], &ids].concat();
+        // What a text begins with is given, and only its last id says what comes next.
+        let next: Vec<u32> = beginning[1..].iter().chain(&ids).copied().chain([self.end()]).collect();
+        let weight = |place: usize| if place + 1 < beginning.len() { 0.0 } else { 1.0 };
+        let weights = (0..next.len()).map(weight).collect();
+        Ok(Sample { inputs: self.inputs(slices, &written)?, target: Target::Ids { ids: next, weights }, id })
     }
 }
 

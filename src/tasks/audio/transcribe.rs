@@ -1,6 +1,6 @@
 //! The text of a recording.
 
-use super::{AudioTask, BEGIN, END, Reading};
+use super::{AudioTask, Reading};
 use crate::data::{Batch, Sample, Target, collate};
 use crate::model::Model;
 use crate::ops::ctc;
@@ -29,16 +29,17 @@ impl AudioTask {
     /// Token by token until the end or `max_text`.
     fn write(&self, model: &Model, number: usize, slices: Tokens) -> Result<String, TaskError> {
         let mut cache = model.cache();
-        let mut batch = self.batch(model, number, slices.clone(), &[self.special(BEGIN)])?;
+        let beginning = self.beginning();
+        let mut batch = self.batch(model, number, slices.clone(), &beginning)?;
         let mut ids = Vec::new();
         while ids.len() < self.config.max_text {
             let logits = model.step(number, &batch, &mut cache)?;
             let id = logits.get(logits.dim(0)? - 1)?.argmax(0)?.to_scalar::<u32>()?;
-            if id == self.special(END) {
+            if id == self.end() {
                 break;
             }
             ids.push(id);
-            batch = self.next(model, number, &slices, id, ids.len() as u32)?;
+            batch = self.next(model, number, &slices, id, (beginning.len() + ids.len() - 1) as u32)?;
         }
         Ok(self.alphabet.text(&ids))
     }

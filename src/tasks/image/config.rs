@@ -54,6 +54,11 @@ pub struct ImageTaskConfig {
     /// The standard deviation of each channel. Left out, that of training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f32>>,
+    /// Learned tokens beside the patches that nothing reads: registers (Darcet et al. 2024), DeiT's distillation token.
+    #[serde(skip_serializing_if = "Registers::is_none")]
+    pub registers: Registers,
+    /// Whether the token that says the class has a learned position, as in ViT.
+    pub readout_position: bool,
     /// Whether a picture that cannot be read stops the run (`fail`), or another takes its place (`skip`).
     pub bad: Bad,
     /// A folder in which tokens are kept once they are made, of samples that are always the same: those that validate, and
@@ -64,6 +69,22 @@ pub struct ImageTaskConfig {
     pub augment: Augment,
     /// Training images blended with others.
     pub blend: Blend,
+}
+
+/// Learned tokens beside the patches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registers {
+    /// How many.
+    pub tokens: usize,
+    /// Whether they have a learned position.
+    pub positions: bool,
+}
+
+impl Registers {
+    fn is_none(&self) -> bool {
+        self.tokens == 0
+    }
 }
 
 impl Default for ImageTaskConfig {
@@ -84,6 +105,8 @@ impl Default for ImageTaskConfig {
             max_patches: None,
             mean: None,
             std: None,
+            registers: Registers::default(),
+            readout_position: false,
             bad: Bad::Fail,
             cache: None,
             augment: Augment::default(),

@@ -5,18 +5,19 @@ mod pictures;
 #[cfg(test)]
 mod tests;
 
-pub use config::ImageTaskConfig;
+pub use config::{ImageTaskConfig, Registers};
 
 use self::pictures::Pictures;
+use super::embed::{Pooling, embed};
 use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
-use crate::data::{Bad, DataError, Dataset, Sample, Stream, Target, collate};
+use crate::data::{Bad, Batch, DataError, Dataset, Sample, Stream, Target, collate};
 use crate::head::{HeadSpec, Says};
 use crate::model::Model;
 use crate::random::{self, mix};
 use crate::rules::Rule;
-use crate::task::{READOUT, Task, TaskSpec, readout_kind, readout_tokens};
+use crate::task::{READOUT, Task, TaskSpec, learned_kind, learned_tokens};
 use serde::Serialize;
-use smalti_contract::{AnyTokenizer, TokenizeError, Tokenizer, Tokens};
+use smalti_contract::{AnyTokenizer, KindSpec, TokenizeError, Tokenizer, Tokens};
 use smalti_image::{Augment, Blend, Image, ImageConfig, ImageTokenizer, fit};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub struct ImageTask {
     tokenizer: ImageTokenizer,
     classes: Vec<String>,
     blend: Blend,
+    learned: Learned,
     skipped: Vec<(String, &'static str)>,
 }
 
@@ -100,7 +102,7 @@ impl ImageTask {
         let classes = saved::names(name, CLASSES, saved)?;
         // Augmentation is a setting of training; everything else is as it was fitted.
         let fitted = ImageConfig { augment: config.augment, ..tokenizer.config().clone() };
-        Ok(Self::new(name, loss_weight, config.blend, ImageTokenizer::new(fitted)?, classes))
+        Ok(Self::with(name, loss_weight, config, ImageTokenizer::new(fitted)?, classes))
     }
 
     fn fit(
@@ -133,29 +135,41 @@ impl ImageTask {
             fitted.max_patches = grids.fold([1, 1], |[rows, columns], [r, c]| [rows.max(r), columns.max(c)]);
         }
         let tokenizer = ImageTokenizer::new(fitted)?;
-        Ok(Self::new(name, loss_weight, config.blend, tokenizer, pictures.classes.clone()))
+        Ok(Self::with(name, loss_weight, config, tokenizer, pictures.classes.clone()))
     }
 
-    fn new(
+    /// The task of this tokenizer. Without a class it says nothing of a picture but what its tokens have become.
+    pub fn with(
         name: &str,
         loss_weight: f64,
-        blend: Blend,
+        config: &ImageTaskConfig,
         tokenizer: ImageTokenizer,
         classes: Vec<String>,
     ) -> Self {
         let mut kinds = Tokenizer::spec(&tokenizer).kinds.clone();
-        let patch = kinds[0].name.clone();
-        kinds.push(readout_kind(1));
+        let learned = Learned { readout_position: config.readout_position, registers: config.registers };
+        kinds.extend(learned.kinds());
         // An encoder: all see all.
-        let pairs = [(&patch[..], &patch[..]), (&patch, READOUT), (READOUT, &patch), (READOUT, READOUT)];
+        let pairs = kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q.name.clone(), k.name.clone())));
+        let says = match classes.len() {
+            0 => Says::Nothing,
+            classes => Says::Classify { classes },
+        };
         let spec = TaskSpec {
             name: name.into(),
-            rules: pairs.map(|(q, k)| (q.to_string(), k.to_string(), Rule::ALL)).to_vec(),
+            rules: pairs.map(|(q, k)| (q, k, Rule::ALL)).collect(),
             inputs: vec![(Stream::Main, kinds)],
-            head: HeadSpec { reads: READOUT.into(), says: Says::Classify { classes: classes.len() } },
+            head: HeadSpec { reads: READOUT.into(), says },
             loss_weight,
+            shares: vec![],
+            auxiliary: vec![],
         };
-        Self { spec, tokenizer, classes, blend, skipped: vec![] }
+        Self { spec, tokenizer, classes, blend: config.blend, learned, skipped: vec![] }
+    }
+
+    /// What the model reads of a picture: its patches, and behind them the learned tokens.
+    pub fn inputs(&self, patches: Tokens) -> Vec<(Stream, Tokens)> {
+        vec![(Stream::Main, self.learned.behind(patches))]
     }
 
     /// The names of the classes, by number.
@@ -166,6 +180,35 @@ impl ImageTask {
     /// The tokenizer.
     pub fn tokenizer(&self) -> &ImageTokenizer {
         &self.tokenizer
+    }
+
+    /// A vector for each image: of the token that says its class, or the mean of its patches. `number` is the task's
+    /// among the model's.
+    ///
+    /// # Errors
+    /// Where an image cannot become tokens.
+    pub fn embed(
+        &self,
+        model: &Model,
+        number: usize,
+        images: &[Image],
+        pooling: Pooling,
+        normalize: bool,
+    ) -> Result<Vec<Vec<f32>>, TaskError> {
+        let kind = |name: &str| {
+            let name = format!("{}.{name}", self.spec.name);
+            model.kinds().iter().position(|kind| kind.name == name).unwrap_or_default() as u32
+        };
+        let wanted = match pooling {
+            Pooling::Mean => kind(&self.spec.inputs[0].1[0].name),
+            Pooling::First => kind(READOUT),
+        };
+        let inputs = images.iter().map(|image| Ok(self.inputs(self.tokenizer.encode(image)?)));
+        let inputs = inputs.collect::<Result<Vec<_>, TaskError>>()?;
+        let pool = |batch: &Batch, rows: std::ops::Range<usize>| {
+            rows.filter(|&row| batch.main.meta.kind[row] == wanted).collect()
+        };
+        embed(model, number, inputs, pool, normalize)
     }
 
     /// For each image, every class and its probability, the likeliest first. `number` is the task's among the
@@ -179,10 +222,10 @@ impl ImageTask {
         number: usize,
         images: &[Image],
     ) -> Result<Vec<Vec<Guess>>, TaskError> {
-        let samples = images
-            .iter()
-            .enumerate()
-            .map(|(i, image)| Ok((number, sample(self.tokenizer.encode(image)?, Target::Unknown, i as u64))));
+        let samples = images.iter().enumerate().map(|(i, image)| {
+            let inputs = self.inputs(self.tokenizer.encode(image)?);
+            Ok((number, Sample { inputs, target: Target::Unknown, id: i as u64 }))
+        });
         let batch = collate(model.layouts(), &samples.collect::<Result<Vec<_>, TaskError>>()?)?;
         let Some(logits) = model.outputs(&batch)?.pop() else { return Ok(vec![]) };
         let guesses = |logits: Vec<f32>| {
@@ -199,10 +242,29 @@ impl ImageTask {
     }
 }
 
-/// A picture's patches, and behind them the token that says its class.
-fn sample(patches: Tokens, target: Target, id: u64) -> Sample {
-    Sample { inputs: vec![(Stream::Main, patches.merge(readout_tokens(1)))], target, id }
+/// The learned tokens of a picture: the one that says its class, and registers.
+#[derive(Clone, Copy)]
+struct Learned {
+    readout_position: bool,
+    registers: Registers,
 }
+
+impl Learned {
+    fn kinds(self) -> impl Iterator<Item = KindSpec> {
+        let Registers { tokens, positions } = self.registers;
+        let registers = (tokens > 0).then(|| learned_kind(REGISTER, tokens, positions));
+        std::iter::once(learned_kind(READOUT, 1, self.readout_position)).chain(registers)
+    }
+
+    fn behind(self, patches: Tokens) -> Tokens {
+        let Registers { tokens, positions } = self.registers;
+        let merged = patches.merge(learned_tokens(1, self.readout_position));
+        if tokens == 0 { merged } else { merged.merge(learned_tokens(tokens, positions)) }
+    }
+}
+
+/// The kind of the learned tokens that nothing reads.
+const REGISTER: &str = "register";
 
 impl Task for ImageTask {
     fn spec(&self) -> &TaskSpec {
@@ -285,7 +347,7 @@ impl Dataset for Labels {
                 problem: format!("({}): {error}", self.pictures.location(index)),
             },
         })?;
-        Ok(sample(tokens, target, index as u64))
+        Ok(Sample { inputs: self.task.inputs(tokens), target, id: index as u64 })
     }
 
     fn bad(&self) -> Bad {

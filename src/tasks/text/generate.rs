@@ -41,7 +41,7 @@ impl Sampling {
     }
 }
 
-/// Writes on from a prompt; an iterator over ids that never ends.
+/// Writes on from a prompt, or an answer to it.
 ///
 /// When the context is full, its second half is read again from the start, so that positions stay those that
 /// the model has learned.
@@ -56,6 +56,9 @@ pub struct Generator<'a> {
     /// How many of the window's ids the cache has seen.
     read: usize,
     cache: Cache,
+    /// What is answered; empty where a text goes on.
+    question: Vec<u32>,
+    ended: bool,
 }
 
 impl<'a> Generator<'a> {
@@ -71,8 +74,8 @@ impl<'a> Generator<'a> {
         prompt: &str,
         sampling: Sampling,
     ) -> Result<Self, TaskError> {
-        if task.objective() != Objective::Next {
-            let problem = "a model of masked tokens does not generate".into();
+        if !matches!(task.objective(), Objective::Next | Objective::Answer) {
+            let problem = format!("a model of objective {:?} does not generate", task.objective());
             return Err(TaskError::Setting { setting: "objective", problem });
         }
         sampling.check()?;
@@ -81,16 +84,25 @@ impl<'a> Generator<'a> {
         if window.is_empty() {
             return Err(refuse(format!("must have at least one token; found {prompt:?}")));
         }
+        let mut question = vec![];
+        if task.objective() == Objective::Answer {
+            question = task.question(prompt).map_err(|e| refuse(e.to_string()))?;
+            window = vec![task.start()];
+        }
         window.drain(..window.len().saturating_sub(task.tokenizer().context()));
         let random = random::generator(sampling.seed);
-        Ok(Self { model, task, number, sampling, random, window, read: 0, cache: model.cache() })
+        let cache = model.cache();
+        Ok(Self { model, task, number, sampling, random, window, read: 0, cache, question, ended: false })
     }
 
-    /// The next id.
+    /// The next id; none behind the end.
     ///
     /// # Errors
-    /// Where the tensor library refuses.
-    pub fn next_id(&mut self) -> Result<u32, TaskError> {
+    /// Where the tensor library refuses; an answer that is longer than the context.
+    pub fn next_id(&mut self) -> Result<Option<u32>, TaskError> {
+        if self.ended {
+            return Ok(None);
+        }
         let context = self.task.tokenizer().context();
         if self.read == context {
             self.window.drain(..context - context.div_ceil(2));
@@ -105,32 +117,43 @@ impl<'a> Generator<'a> {
             order: places.clone(),
             time: places,
         }]);
-        let sample = Sample { inputs: vec![(Stream::Main, tokens)], target: Target::Unknown, id: 0 };
+        let mut inputs = vec![(Stream::Main, tokens)];
+        if self.task.objective() == Objective::Answer {
+            // The encoder's output is kept from the first step on.
+            let read = if self.read == 0 { &self.question[..] } else { &[] };
+            inputs.insert(0, (Stream::Encoder, self.task.tokenizer().tokens(read)?));
+        }
+        let sample = Sample { inputs, target: Target::Unknown, id: 0 };
         let batch = collate(self.model.layouts(), &[(self.number, sample)])?;
         let logits = self.model.step(self.number, &batch, &mut self.cache)?;
         let last = logits.get(logits.dim(0)? - 1)?.to_vec1::<f32>()?;
         self.read = self.window.len();
         let id = draw(&last, &self.sampling, &mut self.random);
+        if self.task.end() == Some(id) {
+            self.ended = true;
+            return Ok(None);
+        }
         if self.window.len() == context {
             self.window.remove(0);
             // The window has moved: the cache is of no use from here, and is built again above.
             self.read = context;
         }
         self.window.push(id);
-        Ok(id)
+        Ok(Some(id))
     }
 
-    /// The next `n` ids as text that goes on behind the prompt.
+    /// The next `n` ids, or fewer where it ends, as text that goes on behind the prompt.
     ///
     /// # Errors
     /// Where the tensor library refuses.
     pub fn text(&mut self, n: usize) -> Result<String, TaskError> {
         let tokenizer = self.task.tokenizer();
-        let mut ids = self.window.clone();
+        let mut ids = if self.question.is_empty() { self.window.clone() } else { vec![] };
         let given = tokenizer.text(&ids);
         let fresh = ids.len();
         for _ in 0..n {
-            ids.push(self.next_id()?);
+            let Some(id) = self.next_id()? else { break };
+            ids.push(id);
         }
         // The first subword of a text may read without its space, and the last without the end of its character: so
         // what is new is what the whole has more than the prompt.

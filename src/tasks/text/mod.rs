@@ -1,8 +1,11 @@
-//! Text: predict the next token, or the masked ones.
+//! Text: predict the next token, the masked ones, or an answer.
 
+mod answer;
+mod embed;
 mod generate;
 mod vocabulary;
 
+pub use embed::Embedded;
 pub use generate::{Generator, Sampling};
 pub use vocabulary::{TextUnit, published};
 
@@ -21,7 +24,8 @@ use std::{ops::Range, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextTaskConfig {
-    /// The text: a UTF-8 file of any size, or a pattern of several: `texts/**/*.txt`.
+    /// The text: a UTF-8 file of any size, or a pattern of several: `texts/**/*.txt`. For answers, a table (TSV, CSV, JSON
+    /// lines, Parquet) with the columns `source` and `target`.
     pub path: String,
     /// More data of the same sort, each with its weight: `more = [{ path = "b.tar", weight = 0.5 }]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -36,6 +40,20 @@ pub struct TextTaskConfig {
     pub mask: f64,
     /// Share of the text, at its end, that validates.
     pub holdout: f64,
+    /// How many segments a text may have, each with a learned vector (BERT's two sentences); 0 for none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub segments: usize,
+    /// The id that an answer begins with. Left out, that of `<bos>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<u32>,
+    /// The id that ends a question and an answer, and where text that is generated stops. Left out, that of `<eos>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<u32>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// What a text model predicts.
@@ -46,6 +64,11 @@ pub enum Objective {
     Next,
     /// The tokens that were masked, from all others (BERT).
     Masked,
+    /// Each next token of an answer, from a question that an encoder reads and the tokens before (T5); wants
+    /// `model.n_encoder_layers`.
+    Answer,
+    /// Nothing: the model says what its tokens mean, for `smalti embed`. It is not trained.
+    Represent,
 }
 
 impl Default for TextTaskConfig {
@@ -58,19 +81,31 @@ impl Default for TextTaskConfig {
             objective: Objective::Next,
             mask: 0.15,
             holdout: 0.1,
+            segments: 0,
+            start: None,
+            end: None,
         }
     }
 }
+
+/// The kinds of token of a question and of its answer.
+const SOURCE: &str = "source";
+const TARGET: &str = "target";
 
 /// A text task: its tokenizer and what it predicts.
 pub struct TextTask {
     spec: TaskSpec,
     tokenizer: TextTokenizer,
     objective: Objective,
+    start: Option<u32>,
+    end: Option<u32>,
 }
 
 /// The token that hides another: as our own vocabularies call it, and as BERT's does.
 const MASKS: [&str; 2] = ["<mask>", "[MASK]"];
+/// What is put before an answer and behind it, where a vocabulary of the text's own is used.
+const START: &str = "<bos>";
+const END: &str = "<eos>";
 /// What the tokenizer is for, in the run folder.
 const ROLE: &str = "text";
 
@@ -92,10 +127,26 @@ impl TextTask {
         let task = match saved {
             Some(saved) => Self::restore(name, loss_weight, config, saved)?,
             None => {
-                let masks: &[&str] = if config.objective == Objective::Masked { &MASKS } else { &[] };
-                Self::new(name, loss_weight, config, vocabulary::fitted(config, masks)?)?
+                let specials: &[&[&str]] = match config.objective {
+                    Objective::Masked => &[&MASKS],
+                    Objective::Answer if config.start.is_none() => &[&[START], &[END]],
+                    _ => &[],
+                };
+                Self::with(name, loss_weight, config, vocabulary::fitted(config, specials)?)
             }
         };
+        match config.objective {
+            Objective::Answer => {
+                let task = Arc::new(task);
+                let splits = answer::splits(&task, config)?;
+                return Ok((task, splits));
+            }
+            Objective::Represent => {
+                let problem = "represent has nothing to learn; choose next, masked or answer".into();
+                return Err(TaskError::Setting { setting: "objective", problem });
+            }
+            Objective::Next | Objective::Masked => {}
+        }
         let refused = |e| vocabulary::refused(&config.path, e);
         let ids = Arc::new(Ids::read(open_text(&config.path)?, &task.tokenizer).map_err(refused)?);
         let cut = (ids.len() as f64 * (1.0 - config.holdout)) as usize;
@@ -124,30 +175,71 @@ impl TextTask {
         config: &TextTaskConfig,
         saved: &SavedTask,
     ) -> Result<Self, TaskError> {
-        Self::new(name, loss_weight, config, saved::restore(name, ROLE, saved)?)
+        Ok(Self::with(name, loss_weight, config, saved::restore(name, ROLE, saved)?))
     }
 
-    fn new(
+    /// The task of this tokenizer.
+    pub fn with(name: &str, loss_weight: f64, config: &TextTaskConfig, tokenizer: TextTokenizer) -> Self {
+        let spec = match config.objective {
+            Objective::Answer => Self::spec_of_answers(name, loss_weight, &tokenizer),
+            objective => Self::spec_of_one_text(name, loss_weight, objective, &tokenizer),
+        };
+        let special = |id: Option<u32>, name| id.or_else(|| tokenizer.special(name));
+        let (start, end) = match config.objective {
+            Objective::Answer => (special(config.start, START), special(config.end, END)),
+            _ => (config.start, config.end),
+        };
+        Self { spec, tokenizer, objective: config.objective, start, end }
+    }
+
+    fn spec_of_one_text(
         name: &str,
         loss_weight: f64,
-        config: &TextTaskConfig,
-        tokenizer: TextTokenizer,
-    ) -> Result<Self, TaskError> {
-        let kinds = Tokenizer::spec(&tokenizer).kinds.clone();
+        objective: Objective,
+        text: &TextTokenizer,
+    ) -> TaskSpec {
+        let kinds = Tokenizer::spec(text).kinds.clone();
         let kind = kinds[0].name.clone();
-        let vocabulary = tokenizer.vocabulary_size();
-        let (rule, says) = match config.objective {
-            Objective::Next => (Rule::causal(), Says::NextToken { vocabulary }),
+        let vocabulary = text.vocabulary_size();
+        let (rule, says) = match objective {
+            Objective::Next | Objective::Answer => (Rule::causal(), Says::NextToken { vocabulary }),
             Objective::Masked => (Rule::ALL, Says::MaskedToken { vocabulary }),
+            Objective::Represent => (Rule::ALL, Says::Nothing),
         };
-        let spec = TaskSpec {
+        TaskSpec {
             name: name.into(),
             inputs: vec![(Stream::Main, kinds)],
             rules: vec![(kind.clone(), kind.clone(), rule)],
             head: HeadSpec { reads: kind, says },
             loss_weight,
+            shares: vec![],
+            auxiliary: vec![],
+        }
+    }
+
+    /// Question and answer are one vocabulary, embedded by one table.
+    fn spec_of_answers(name: &str, loss_weight: f64, text: &TextTokenizer) -> TaskSpec {
+        let named = |name: &str| {
+            let kinds = Tokenizer::spec(text).kinds.iter().cloned();
+            kinds.map(|kind| smalti_contract::KindSpec { name: name.into(), ..kind }).collect()
         };
-        Ok(Self { spec, tokenizer, objective: config.objective })
+        let rule = |query: &str, key: &str, rule| (query.to_string(), key.to_string(), rule);
+        TaskSpec {
+            name: name.into(),
+            inputs: vec![(Stream::Encoder, named(SOURCE)), (Stream::Main, named(TARGET))],
+            rules: vec![
+                rule(SOURCE, SOURCE, Rule::ALL),
+                rule(TARGET, TARGET, Rule::causal()),
+                rule(TARGET, SOURCE, Rule::ALL),
+            ],
+            head: HeadSpec {
+                reads: TARGET.into(),
+                says: Says::NextToken { vocabulary: text.vocabulary_size() },
+            },
+            loss_weight,
+            shares: vec![(TARGET.into(), SOURCE.into())],
+            auxiliary: vec![],
+        }
     }
 
     /// The tokenizer.
@@ -158,6 +250,11 @@ impl TextTask {
     /// What the task predicts.
     pub fn objective(&self) -> Objective {
         self.objective
+    }
+
+    /// The id at which text ends, where one does.
+    pub fn end(&self) -> Option<u32> {
+        self.end
     }
 }
 
@@ -214,7 +311,7 @@ impl Dataset for Windows {
                 input.truncate(self.context);
                 (input, target)
             }
-            Objective::Masked => {
+            _ => {
                 let ids = window(self.context).map_err(failed)?;
                 let seed = seed.unwrap_or(index as u64);
                 let mask_id = MASKS.iter().find_map(|name| tokenizer.special(name)).unwrap_or_default();

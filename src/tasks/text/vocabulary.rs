@@ -32,24 +32,25 @@ pub(super) fn refused(location: &str, error: TextError) -> DataError {
     }
 }
 
-/// The tokenizer that a task's settings ask for, fitted to its text. `mask` is the special token that it needs, by
-/// the names that published vocabularies have for it; its own is the first of them.
-pub(super) fn fitted(config: &TextTaskConfig, mask: &[&str]) -> Result<TextTokenizer, TaskError> {
+/// The tokenizer that a task's settings ask for, fitted to its text. `needed` are the special tokens that it needs, each
+/// by the names that published vocabularies have for it; its own is the first of them.
+pub(super) fn fitted(config: &TextTaskConfig, needed: &[&[&str]]) -> Result<TextTokenizer, TaskError> {
     // A vocabulary stays the text's own, or the published one, where no special token is needed.
-    let specials: Vec<String> = mask.iter().take(1).map(|name| name.to_string()).collect();
-    let context = config.context;
+    let specials: Vec<String> = needed.iter().map(|names| names[0].to_string()).collect();
+    let (context, segments) = (config.context, config.segments);
     let text = || open_text(&config.path);
     let fitted = match &config.vocabulary {
         TextUnit::Characters => fit::characters_of(text()?, specials, context),
-        TextUnit::Bytes => Ok(TextConfig { vocabulary: Vocabulary::Bytes, specials, context }),
+        TextUnit::Bytes => Ok(TextConfig { vocabulary: Vocabulary::Bytes, specials, context, segments }),
         TextUnit::Bpe(size @ ..=256) => {
             let problem = format!("bpe must be at least 257, for 256 are the single bytes; found {size}");
             return Err(TaskError::Setting { setting: "vocabulary", problem });
         }
         TextUnit::Bpe(size) => fit::bpe(text()?, *size, specials, context),
-        TextUnit::File(location) => return from_file(location, specials, mask, context),
+        TextUnit::File(location) => return from_file(location, needed, context, segments),
     };
-    Ok(TextTokenizer::new(fitted.map_err(|e| refused(&config.path, e))?)?)
+    let fitted = fitted.map_err(|e| refused(&config.path, e))?;
+    Ok(TextTokenizer::new(TextConfig { segments, ..fitted })?)
 }
 
 /// The tokenizer of a published vocabulary, as it is: where, [`TextUnit::File`] says; `context` is the most tokens of
@@ -58,22 +59,24 @@ pub(super) fn fitted(config: &TextTaskConfig, mask: &[&str]) -> Result<TextToken
 /// # Errors
 /// A location without a vocabulary, and one that cannot be read.
 pub fn published(location: &str, context: usize) -> Result<TextTokenizer, TaskError> {
-    from_file(location, vec![], &[], context)
+    from_file(location, &[], context, 0)
 }
 
 fn from_file(
     location: &str,
-    specials: Vec<String>,
-    mask: &[&str],
+    needed: &[&[&str]],
     context: usize,
+    segments: usize,
 ) -> Result<TextTokenizer, TaskError> {
     let (vocabulary, files) = published_at(location)?;
-    let build = |specials| TextTokenizer::new(TextConfig { vocabulary, specials, context });
-    let tokenizer = build(vec![]).map_err(|e| match e {
+    let tokenizer = TextTokenizer::new(TextConfig { vocabulary, specials: vec![], context, segments });
+    let tokenizer = tokenizer.map_err(|e| match e {
         TokenizeError::Config { problem, .. } => DataError::tokenize(&files, problem),
         other => DataError::tokenize(&files, other),
     })?;
-    if specials.is_empty() || mask.iter().any(|name| tokenizer.special(name).is_some()) {
+    let missing = needed.iter().filter(|names| names.iter().all(|name| tokenizer.special(name).is_none()));
+    let specials: Vec<String> = missing.map(|names| names[0].to_string()).collect();
+    if specials.is_empty() {
         return Ok(tokenizer);
     }
     Ok(TextTokenizer::new(TextConfig { specials, ..tokenizer.config().clone() })?)

@@ -43,6 +43,11 @@ pub struct TrajectoryTaskConfig {
     pub best: f64,
     /// Whether the model is told the return to reach; without it, it clones behaviour.
     pub condition: bool,
+    /// Whether real actions are kept in −1..1 by a hyperbolic tangent.
+    pub bounded: bool,
+    /// Whether there are heads for the next state and return too, as in the published decision transformer. They are
+    /// not trained.
+    pub further_heads: bool,
     /// Where given, numbers become ids (Gato).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discretise: Option<MuLaw>,
@@ -60,6 +65,8 @@ impl Default for TrajectoryTaskConfig {
             holdout: 0.1,
             best: 1.0,
             condition: true,
+            bounded: false,
+            further_heads: false,
             discretise: None,
         }
     }
@@ -77,6 +84,10 @@ pub struct TrajectoryTask {
 
 /// What the tokenizer is for, in the run folder.
 const ROLE: &str = "trajectory";
+/// What further heads say.
+pub const NEXT_STATE: &str = "next_state";
+/// What further heads say.
+pub const NEXT_RETURN: &str = "next_return";
 
 impl TrajectoryTask {
     pub(super) fn open(
@@ -106,7 +117,7 @@ impl TrajectoryTask {
                     return_scale: (config.return_scale != 0.0).then_some(config.return_scale),
                 };
                 let fitted = fit(&train, options).map_err(|e| DataError::tokenize(&config.path, e))?;
-                Self::new(name, loss_weight, config, TrajectoryTokenizer::new(fitted)?)
+                Self::with(name, loss_weight, config, TrajectoryTokenizer::new(fitted)?)
             }
         };
         let task = Arc::new(Self { skipped, ..task });
@@ -123,10 +134,11 @@ impl TrajectoryTask {
         config: &TrajectoryTaskConfig,
         saved: &SavedTask,
     ) -> Result<Self, TaskError> {
-        Ok(Self::new(name, loss_weight, config, saved::restore(name, ROLE, saved)?))
+        Ok(Self::with(name, loss_weight, config, saved::restore(name, ROLE, saved)?))
     }
 
-    fn new(
+    /// The task of this tokenizer.
+    pub fn with(
         name: &str,
         loss_weight: f64,
         config: &TrajectoryTaskConfig,
@@ -135,7 +147,15 @@ impl TrajectoryTask {
         let fitted = tokenizer.config();
         let kinds = Tokenizer::spec(&tokenizer).kinds.clone();
         let state_tokens = if fitted.discretise.is_some() { fitted.state_dim() } else { 1 };
-        let says = says(&fitted.actions);
+        let says = says(&fitted.actions, config.bounded);
+        let further = |name: &str, dim| {
+            let reads = kinds[kinds.len() - 1].name.clone(); // what follows an action
+            (name.to_string(), HeadSpec { reads, says: Says::Regress { dim, bounded: false } })
+        };
+        let auxiliary = match config.further_heads {
+            true => vec![further(NEXT_STATE, fitted.state_dim()), further(NEXT_RETURN, 1)],
+            false => vec![],
+        };
         // Causal, not past: under `past` a state would see the action that it is asked for.
         let pairs = kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q.name.clone(), k.name.clone())));
         let spec = TaskSpec {
@@ -144,6 +164,8 @@ impl TrajectoryTask {
             head: HeadSpec { reads: kinds[STATE].name.clone(), says },
             inputs: vec![(Stream::Main, kinds)],
             loss_weight,
+            shares: vec![],
+            auxiliary,
         };
         Self { spec, tokenizer, condition: config.condition, state_tokens, skipped: vec![] }
     }
@@ -186,12 +208,12 @@ impl TrajectoryTask {
 }
 
 /// What a head says of such actions: their parts independently of each other, as they are done at the same time.
-fn says(actions: &ActionSpec) -> Says {
+fn says(actions: &ActionSpec, bounded: bool) -> Says {
     match actions {
         ActionSpec::Discrete { n } => Says::Act { actions: *n },
-        ActionSpec::Continuous { dim, .. } => Says::Regress { dim: *dim },
+        ActionSpec::Continuous { dim, .. } => Says::Regress { dim: *dim, bounded },
         ActionSpec::Parts(parts) => {
-            Says::Parts(parts.iter().map(|(name, part)| (name.clone(), says(part))).collect())
+            Says::Parts(parts.iter().map(|(name, part)| (name.clone(), says(part, bounded))).collect())
         }
     }
 }

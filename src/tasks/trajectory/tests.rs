@@ -123,8 +123,10 @@ fn parts_of_an_action_are_said_side_by_side_and_their_losses_add_up() {
     };
     let episodes = vec![Episode { actions: parts(4), ..episode(4) }];
     let (config, task) = task(&episodes, 4);
-    let says =
-        [("arm".to_string(), Says::Regress { dim: 2 }), ("grip".to_string(), Says::Act { actions: 3 })];
+    let says = [
+        ("arm".to_string(), Says::Regress { dim: 2, bounded: false }),
+        ("grip".to_string(), Says::Act { actions: 3 }),
+    ];
     assert_eq!(task.spec().head.says, Says::Parts(says.to_vec()));
 
     let settings = ModelConfig { d_model: 8, n_layers: 1, n_heads: 1, ..ModelConfig::default() };

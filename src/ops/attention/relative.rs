@@ -1,0 +1,94 @@
+//! Biases of scores that depend on how far a key is from its query (Raffel et al. 2020).
+
+use crate::ops::Value;
+use crate::rules::Visibility;
+use std::{ops::Range, sync::Arc};
+
+/// A bias for each bucket of distances and each head.
+#[derive(Clone, Copy)]
+pub struct RelativeBias<'a> {
+    /// `[buckets, n_heads]`.
+    pub table: &'a Value,
+    /// Which distance is in which bucket.
+    pub buckets: &'a Arc<Buckets>,
+}
+
+/// Distances, key's place less query's, in buckets: small ones have their own, greater ones share ever more widely,
+/// and all from `max_distance` on share the last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buckets {
+    len: usize,
+    /// Of the distances −max_distance..=max_distance.
+    by_distance: Vec<u16>,
+}
+
+impl Buckets {
+    /// `len` buckets; with `both_ways` half of them are for keys behind the query, which otherwise share that of
+    /// distance 0. T5's encoder looks both ways, its decoder back.
+    pub fn new(len: usize, max_distance: usize, both_ways: bool) -> Self {
+        let each = if both_ways { len / 2 } else { len };
+        let exact = each / 2;
+        let bucket = |distance: i64| {
+            let (first, steps) = match both_ways {
+                true => (if distance > 0 { each } else { 0 }, distance.unsigned_abs() as usize),
+                false => (0, (-distance).max(0) as usize),
+            };
+            if steps < exact {
+                return (first + steps) as u16;
+            }
+            // In f32 and in this order, as published: other rounding puts distances at the borders elsewhere.
+            let share = (steps as f32 / exact as f32).ln() / (max_distance as f64 / exact as f64).ln() as f32;
+            let far = exact + (share * (each - exact) as f32) as usize;
+            (first + far.min(each - 1)) as u16
+        };
+        let furthest = max_distance as i64;
+        Self { len, by_distance: (-furthest..=furthest).map(bucket).collect() }
+    }
+
+    /// How many buckets there are.
+    #[allow(clippy::len_without_is_empty)] // never empty
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The bucket of each distance that has a place.
+    pub(super) fn by_distance(&self) -> &[u16] {
+        &self.by_distance
+    }
+
+    /// The place of a distance in [`by_distance`](Self::by_distance).
+    pub(super) fn distance(&self, query: u32, key: u32) -> usize {
+        let furthest = (self.by_distance.len() / 2) as i64;
+        ((i64::from(key) - i64::from(query)).clamp(-furthest, furthest) + furthest) as usize
+    }
+
+    /// The bucket of each pair, `[n, m]`.
+    pub(super) fn dense(&self, view: &Visibility, queries: &Range<usize>, keys: &Range<usize>) -> Vec<u32> {
+        let (query_orders, key_orders) = view.orders();
+        let pairs = queries.clone().flat_map(|q| keys.clone().map(move |k| (q, k)));
+        pairs
+            .map(|(q, k)| u32::from(self.by_distance[self.distance(query_orders[q], key_orders[k])]))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of transformers 5.23's `T5Attention._relative_position_bucket`.
+    #[test]
+    fn buckets_are_the_published_ones() {
+        let both = Buckets::new(32, 128, true);
+        let buckets = |b: &Buckets, distances: &[i64]| -> Vec<u16> {
+            distances.iter().map(|d| b.by_distance[(d.clamp(&-128, &128) + 128) as usize]).collect()
+        };
+        let distances = [-200, -128, -64, -32, -16, -8, -7, -1, 0, 1, 7, 8, 16, 32, 64, 128, 200];
+        assert_eq!(
+            buckets(&both, &distances),
+            [15, 15, 14, 12, 10, 8, 7, 1, 0, 17, 23, 24, 26, 28, 30, 31, 31]
+        );
+        let back = Buckets::new(32, 128, false);
+        assert_eq!(buckets(&back, &distances), [31, 31, 26, 21, 16, 8, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+}

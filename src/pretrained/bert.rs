@@ -1,0 +1,76 @@
+//! BERT (Devlin et al. 2019), MiniLM and what else has its layout.
+
+use super::names::{Layout, NameMap};
+use super::{Checkpoint, Description, PretrainedError, text};
+use crate::transformer::{ModelConfig, NormKind, NormPlace};
+use serde_json::json;
+
+pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
+    let settings = &checkpoint.settings;
+    settings.only(&[
+        ("add_cross_attention", json!(false)),
+        ("is_decoder", json!(false)),
+        ("position_embedding_type", json!("absolute")),
+        ("chunk_size_feed_forward", json!(0)),
+        ("tie_word_embeddings", json!(true)),
+        ("pruned_heads", json!({})),
+    ])?;
+    settings.neutral(&["attention_probs_dropout_prob", "hidden_dropout_prob", "classifier_dropout"]);
+    let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
+    let segments = settings.count("type_vocab_size")?.unwrap_or(2);
+    const TRANSFORM: &str = "cls.predictions.transform";
+    let masked = checkpoint.has(&format!("{TRANSFORM}.dense.weight"));
+    let model = ModelConfig {
+        d_model: settings.size("hidden_size")?,
+        n_layers: settings.size("num_hidden_layers")?,
+        n_heads: settings.size("num_attention_heads")?,
+        d_ff: settings.size("intermediate_size")?,
+        activation: settings.activation("hidden_act", "gelu")?,
+        norm: NormKind::Layer,
+        norm_place: NormPlace::Post,
+        norm_eps: settings.number("layer_norm_eps", 1e-12)?,
+        type_embedding: false,
+        embedding_norm: true,
+        tie_embeddings: masked,
+        head_bias: masked.then_some(true),
+        head_transform: masked,
+        ..ModelConfig::default()
+    };
+    let task = text::bidirectional(checkpoint, vocabulary, context, segments, masked)?;
+
+    let mut names = NameMap::default();
+    let prefix = checkpoint.prefix("bert.");
+    let embeddings = |name: &str| format!("{prefix}embeddings.{name}");
+    names.one(&task.embedding("table"), &embeddings("word_embeddings.weight"));
+    names.one(&task.embedding("index"), &embeddings("position_embeddings.weight"));
+    names.one(&task.embedding("segment"), &embeddings("token_type_embeddings.weight"));
+    names.map("embed.norm", &embeddings("LayerNorm"), true);
+    for layer in 0..model.n_layers {
+        let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}encoder.layer.{layer}"));
+        let ours = |name: &str| format!("{ours}.{name}");
+        let theirs = |name: &str| format!("{theirs}.{name}");
+        names.map(&ours("attention.query"), &theirs("attention.self.query"), true);
+        names.maps(
+            &[&ours("attention.key_value")],
+            &[&theirs("attention.self.key"), &theirs("attention.self.value")],
+            true,
+            Layout::Same,
+        );
+        names.map(&ours("attention.output"), &theirs("attention.output.dense"), true);
+        names.map(&ours("attention_norm"), &theirs("attention.output.LayerNorm"), true);
+        names.map(&ours("mlp.inner"), &theirs("intermediate.dense"), true);
+        names.map(&ours("mlp.outer"), &theirs("output.dense"), true);
+        names.map(&ours("mlp_norm"), &theirs("output.LayerNorm"), true);
+    }
+    if masked {
+        names.map("head.text.transform", &format!("{TRANSFORM}.dense"), true);
+        names.map("head.text.transform_norm", &format!("{TRANSFORM}.LayerNorm"), true);
+        names.one("head.text.bias", "cls.predictions.bias");
+        names.repeats("cls.predictions.decoder.weight", &embeddings("word_embeddings.weight"));
+        names.repeats("cls.predictions.decoder.bias", "cls.predictions.bias");
+    }
+    // The pooler, and the head for the next sentence, say nothing of a token or of a whole sentence's meaning.
+    names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"]);
+    names.unread(&["cls.seq_relationship.weight", "cls.seq_relationship.bias"]);
+    Ok(Description { model, task, names })
+}

@@ -1,0 +1,95 @@
+//! The files of a checkpoint.
+
+use super::names::Tensors;
+use super::settings::Settings;
+use super::{Checkpoint, PretrainedError};
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A model's settings.
+pub(super) const CONFIG: &str = "config.json";
+/// Its weights in one file.
+pub(super) const WEIGHTS: &str = "model.safetensors";
+/// Which of several files holds which tensor.
+const INDICES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
+/// Its weights as PyTorch pickles them.
+const PICKLED: &str = "pytorch_model.bin";
+
+/// A checkpoint, its tensors in f32, and what to call the file that they came from.
+pub(super) fn read(path: &Path) -> Result<(Checkpoint, Tensors, String), PretrainedError> {
+    let (folder, files) = match path.is_file() {
+        true => (path.parent().unwrap_or(Path::new("")).to_path_buf(), vec![path.to_path_buf()]),
+        false => (path.to_path_buf(), weights(path)?),
+    };
+    let config = folder.join(CONFIG);
+    let settings = Settings::parse(&config.display().to_string(), &bytes(&config)?)?;
+    let mut tensors = Tensors::new();
+    for file in &files {
+        tensors.extend(load(file)?);
+    }
+    let name = match &files[..] {
+        [one] => one.display().to_string(),
+        _ => format!("{} ({} files)", folder.display(), files.len()),
+    };
+    let names: BTreeSet<String> = tensors.keys().cloned().collect();
+    Ok((Checkpoint { folder, settings, tensors: names }, tensors, name))
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, PretrainedError> {
+    std::fs::read(path).map_err(|e| PretrainedError::Read { path: path.into(), problem: e.to_string() })
+}
+
+/// The files that hold a folder's weights.
+fn weights(folder: &Path) -> Result<Vec<PathBuf>, PretrainedError> {
+    for name in [WEIGHTS, PICKLED] {
+        if folder.join(name).is_file() {
+            return Ok(vec![folder.join(name)]);
+        }
+    }
+    for name in INDICES {
+        let path = folder.join(name);
+        if path.is_file() {
+            return shards(folder, &path);
+        }
+    }
+    let problem = format!("has no weights: neither {WEIGHTS} nor {PICKLED}, in one file or in several");
+    Err(PretrainedError::Read { path: folder.into(), problem })
+}
+
+/// The files that an index names, each once.
+fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, PretrainedError> {
+    let failed = |problem: &str| PretrainedError::Format {
+        file: index.display().to_string(),
+        problem: problem.into(),
+    };
+    let json: Value = serde_json::from_slice(&bytes(index)?).map_err(|e| failed(&e.to_string()))?;
+    let map =
+        json.get("weight_map").and_then(Value::as_object).ok_or_else(|| failed("it has no weight_map"))?;
+    let mut files = BTreeSet::new();
+    for file in map.values() {
+        let name = file.as_str().filter(|name| Path::new(name).file_name().is_some_and(|last| last == *name));
+        files.insert(folder.join(name.ok_or_else(|| failed("weight_map names a file outside the folder"))?));
+    }
+    Ok(files.into_iter().collect())
+}
+
+/// The tensors of one file, in f32; those of whole numbers are buffers that no model is made of.
+fn load(path: &Path) -> Result<Vec<(String, Tensor)>, PretrainedError> {
+    let failed = |e: candle_core::Error| PretrainedError::Format {
+        file: path.display().to_string(),
+        problem: e.to_string(),
+    };
+    if !path.is_file() {
+        return Err(PretrainedError::Read { path: path.into(), problem: "no such file".into() });
+    }
+    let tensors = match path.extension().is_some_and(|extension| extension == "safetensors") {
+        true => candle_core::safetensors::load(path, &Device::Cpu).map_err(failed)?.into_iter().collect(),
+        false => candle_core::pickle::read_all(path).map_err(failed)?,
+    };
+    let floats = tensors
+        .into_iter()
+        .filter(|(name, tensor)| tensor.dtype().is_float() || !name.ends_with("position_ids"));
+    floats.map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32).map_err(failed)?))).collect()
+}

@@ -1,0 +1,74 @@
+//! GPT-2 (Radford et al. 2019), DistilGPT-2 and what else has its layout.
+
+use super::names::{Layout, NameMap};
+use super::{Checkpoint, Description, PretrainedError, text};
+use crate::transformer::{ModelConfig, NormKind};
+use serde_json::json;
+
+pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
+    let settings = &checkpoint.settings;
+    settings.only(&[("add_cross_attention", json!(false)), ("reorder_and_upcast_attn", json!(false))])?;
+    settings.neutral(&[
+        "resid_pdrop",
+        "embd_pdrop",
+        "attn_pdrop",
+        "n_ctx",
+        "summary_type",
+        "summary_use_proj",
+    ]);
+    settings.neutral(&["summary_activation", "summary_proj_to_labels", "summary_first_dropout"]);
+    let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("n_positions")?);
+    let tied = text::tied(checkpoint, true)?;
+    let model = ModelConfig {
+        d_model: settings.size("n_embd")?,
+        tie_embeddings: tied,
+        head_bias: Some(false),
+        ..transformer(checkpoint, "gelu_new")?
+    };
+    let task = text::next_token(checkpoint, vocabulary, context)?;
+
+    let mut names = NameMap::default();
+    let prefix = checkpoint.prefix("transformer.");
+    names.one(&task.embedding("table"), &format!("{prefix}wte.weight"));
+    names.one(&task.embedding("index"), &format!("{prefix}wpe.weight"));
+    blocks(&mut names, &model, &prefix);
+    text::head(&mut names, tied, &format!("{prefix}wte.weight"));
+    Ok(Description { model, task, names })
+}
+
+/// The settings of GPT-2's blocks, which the decision transformer has too.
+pub(super) fn transformer(checkpoint: &Checkpoint, activation: &str) -> Result<ModelConfig, PretrainedError> {
+    let settings = &checkpoint.settings;
+    Ok(ModelConfig {
+        n_layers: settings.size("n_layer")?,
+        n_heads: settings.size("n_head")?,
+        d_ff: settings.count("n_inner")?.unwrap_or(0),
+        activation: settings.activation("activation_function", activation)?,
+        norm: NormKind::Layer,
+        norm_eps: settings.number("layer_norm_epsilon", 1e-5)?,
+        attention_scale: (!settings.flag("scale_attn_weights", true)?).then_some(1.0),
+        scale_by_layer: settings.flag("scale_attn_by_inverse_layer_idx", false)?,
+        type_embedding: false,
+        ..ModelConfig::default()
+    })
+}
+
+/// The blocks and the last norm. Old files also keep each block's mask.
+pub(super) fn blocks(names: &mut NameMap, model: &ModelConfig, prefix: &str) {
+    for layer in 0..model.n_layers {
+        let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}h.{layer}"));
+        let transposed = |names: &mut NameMap, from: &[&str], to: &str| {
+            let from: Vec<String> = from.iter().map(|name| format!("{ours}.{name}")).collect();
+            let from: Vec<&str> = from.iter().map(String::as_str).collect();
+            names.maps(&from, &[&format!("{theirs}.{to}")], true, Layout::Transposed);
+        };
+        names.map(&format!("{ours}.attention_norm"), &format!("{theirs}.ln_1"), true);
+        transposed(names, &["attention.query", "attention.key_value"], "attn.c_attn");
+        transposed(names, &["attention.output"], "attn.c_proj");
+        names.map(&format!("{ours}.mlp_norm"), &format!("{theirs}.ln_2"), true);
+        transposed(names, &["mlp.inner"], "mlp.c_fc");
+        transposed(names, &["mlp.outer"], "mlp.c_proj");
+    }
+    names.map("stack.norm", &format!("{prefix}ln_f"), true);
+    names.unread(&[".attn.bias", ".attn.masked_bias"]);
+}

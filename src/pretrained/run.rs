@@ -1,0 +1,176 @@
+//! Published checkpoints as run folders, and back.
+
+use super::files::{CONFIG, WEIGHTS};
+use super::names::{Report, Tensors};
+use super::settings::Settings;
+use super::{Checkpoint, PretrainedError, open};
+use crate::config::{RunConfig, VERSION};
+use crate::run::{CONFIG_FILE, Run, RunError, TOKENIZERS_FILE, Weights};
+use crate::tasks;
+use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// What a run folder keeps of the checkpoint that it came from.
+const PUBLISHED: &str = "published";
+/// The names of its tensors.
+const NAMES: &str = "tensors.json";
+/// Those of them that the model does not read.
+const UNREAD: &str = "unread.safetensors";
+/// Files beside the weights that say how inputs are prepared and outputs read.
+const FRONT_END: &[&str] = &[
+    "1_Pooling/config.json",
+    "added_tokens.json",
+    "encoder.json",
+    "generation_config.json",
+    "merges.txt",
+    "modules.json",
+    "preprocessor_config.json",
+    "sentence_bert_config.json",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.bpe",
+    "vocab.json",
+    "vocab.txt",
+];
+
+/// Reads a checkpoint and writes it as a run folder, its weights in this storage.
+///
+/// # Errors
+/// [`PretrainedError`]; [`RunError::Exists`] where the folder holds a run already. Nothing is written before the
+/// checkpoint is read whole.
+pub fn import(path: &Path, run: &Path, storage: Storage) -> Result<Report, PretrainedError> {
+    if run.join(CONFIG_FILE).exists() {
+        return Err(RunError::Exists(run.into()).into());
+    }
+    let pretrained = open(path)?;
+    let saved = tasks::save(pretrained.task.as_task().as_ref()).map_err(tasks::TaskError::from)?;
+    let name = pretrained.task_config.modality();
+    let config = RunConfig {
+        version: VERSION,
+        train: TrainConfig::default(),
+        model: pretrained.config.clone(),
+        data: Some(pretrained.task_config.clone()),
+        mix: BTreeMap::new(),
+    };
+    let published = run.join(PUBLISHED);
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| SaveError::Write { path, source }
+    };
+    std::fs::create_dir_all(&published).map_err(failed(&published))?;
+    keep_front_end(&pretrained.checkpoint, &published)?;
+    write_json(&published.join(NAMES), &pretrained.checkpoint.tensors)?;
+    checkpoint::save(&published.join(UNREAD), &pretrained.unread, &BTreeMap::new())?;
+    let tensors = pretrained.model.params().tensors();
+    checkpoint::save_as(&run.join(MODEL_FILE), &tensors, &BTreeMap::new(), storage)?;
+    write_json(&run.join(TOKENIZERS_FILE), &BTreeMap::from([(name, saved)]))?;
+    // The settings come last: a folder with them is a run.
+    let toml = config.to_toml().map_err(RunError::from)?;
+    checkpoint::write_atomically(&run.join(CONFIG_FILE), toml.as_bytes())?;
+    Ok(pretrained.report)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PretrainedError> {
+    let json = serde_json::to_vec_pretty(value)
+        .map_err(|e| PretrainedError::Format { file: path.display().to_string(), problem: e.to_string() })?;
+    Ok(checkpoint::write_atomically(path, &json)?)
+}
+
+/// Copies the settings and what lies beside them.
+fn keep_front_end(checkpoint: &Checkpoint, to: &Path) -> Result<(), PretrainedError> {
+    for name in FRONT_END.iter().chain([&CONFIG]) {
+        let Some(bytes) = checkpoint.file(name)? else { continue };
+        let path = to.join(name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| SaveError::Write { path: folder.into(), source })?;
+        }
+        checkpoint::write_atomically(&path, &bytes)?;
+    }
+    Ok(())
+}
+
+/// The checkpoint that a run came from, without its weights.
+fn came_from(run: &Path) -> Result<Checkpoint, PretrainedError> {
+    let folder = run.join(PUBLISHED);
+    let read = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read(&path).map_err(|e| PretrainedError::Read {
+            path,
+            problem: format!("{e}; only what was imported can be exported"),
+        })
+    };
+    let settings = Settings::parse(&folder.join(CONFIG).display().to_string(), &read(CONFIG)?)?;
+    let tensors: BTreeSet<String> = serde_json::from_slice(&read(NAMES)?).map_err(|e| {
+        PretrainedError::Format { file: folder.join(NAMES).display().to_string(), problem: e.to_string() }
+    })?;
+    Ok(Checkpoint { folder, settings, tensors })
+}
+
+/// Writes a run that was imported as the checkpoint that it came from: its layout, with the run's weights in this
+/// storage.
+///
+/// # Errors
+/// [`PretrainedError`], also where the run was never imported, or its shapes are no longer the checkpoint's.
+pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, PretrainedError> {
+    let (model, _) = Run::open(run)?.load(Weights::Best, &Device::Cpu)?;
+    let checkpoint = came_from(run)?;
+    let description = checkpoint.describe()?;
+    let (unread, _) = checkpoint::load(&run.join(PUBLISHED).join(UNREAD), &Device::Cpu)?;
+    let tensors = description.names.export(&model.params().tensors(), &unread.into_iter().collect())?;
+    std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
+    keep_front_end(&checkpoint, to)?;
+    // Python's library wants to know which framework the tensors are of.
+    let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+    checkpoint::save_published(&to.join(WEIGHTS), &tensors, &metadata, storage)?;
+    Ok(tensors)
+}
+
+/// How a published model of sentences makes one vector of a text's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sentences {
+    /// Whether the vector is that of the first token and not the mean.
+    pub first: bool,
+    /// Whether it is brought to length 1.
+    pub normalize: bool,
+    /// The most tokens of a text that are read; 0 for as many as the model can.
+    pub most_tokens: usize,
+}
+
+/// What is published beside the weights of the model that a run came from; `None` where nothing is.
+///
+/// # Errors
+/// A pooling that is neither the mean nor the first token.
+pub fn sentences(run: &Path) -> Result<Option<Sentences>, PretrainedError> {
+    let folder = run.join(PUBLISHED);
+    let json = |name: &str| -> Option<Value> {
+        serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok()
+    };
+    const POOLING: &str = "1_Pooling/config.json";
+    let Some(pooling) = json(POOLING) else { return Ok(None) };
+    let on = |key: &str| pooling.get(key).and_then(Value::as_bool) == Some(true);
+    let first = match (on("pooling_mode_mean_tokens"), on("pooling_mode_cls_token")) {
+        (true, false) => false,
+        (false, true) => true,
+        _ => {
+            return Err(PretrainedError::Format {
+                file: folder.join(POOLING).display().to_string(),
+                problem: format!("expected the mean or the first token; found {pooling}"),
+            });
+        }
+    };
+    let modules = json("modules.json").map_or(String::new(), |modules| modules.to_string());
+    let most = json("sentence_bert_config.json").and_then(|bert| bert.get("max_seq_length")?.as_u64());
+    Ok(Some(Sentences {
+        first,
+        normalize: modules.contains("Normalize"),
+        most_tokens: most.unwrap_or(0) as usize,
+    }))
+}

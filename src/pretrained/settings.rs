@@ -1,0 +1,280 @@
+//! A published `config.json`, of which no setting is ignored.
+
+use super::PretrainedError;
+use crate::ops::Activation;
+use serde_json::{Map, Value};
+use std::{cell::RefCell, collections::BTreeSet};
+
+/// The settings of a published model. Those that are asked for are remembered, and [`finish`](Self::finish) refuses what
+/// nobody asked for.
+pub struct Settings {
+    file: String,
+    values: Map<String, Value>,
+    asked: RefCell<BTreeSet<String>>,
+}
+
+/// Settings, of whatever kind of model, that change nothing of what a given input comes out as: training, decoding,
+/// bookkeeping. Special ids are for who decodes.
+const NEUTRAL: &[&str] = &[
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_commit_hash",
+    "_name_or_path",
+    "architectures",
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "decoder_start_token_id",
+    "dtype",
+    "eos_token_id",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_decoder_ids",
+    "forced_eos_token_id",
+    "gradient_checkpointing",
+    "id2label",
+    "initializer_factor",
+    "initializer_range",
+    "init_std",
+    "is_encoder_decoder",
+    "keys_to_ignore_at_inference",
+    "label2id",
+    "max_length",
+    "min_length",
+    "model_max_length",
+    "model_type",
+    "name_or_path",
+    "num_beams",
+    "num_labels",
+    "output_attentions",
+    "output_hidden_states",
+    "output_past",
+    "pad_token_id",
+    "prefix",
+    "pretraining_tp",
+    "problem_type",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "suppress_tokens",
+    "task_specific_params",
+    "tokenizer_class",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "use_bfloat16",
+    "use_cache",
+];
+
+impl Settings {
+    /// The settings in this JSON object; `file` names it in errors.
+    ///
+    /// # Errors
+    /// [`PretrainedError::Format`] for anything else.
+    pub fn parse(file: &str, json: &[u8]) -> Result<Self, PretrainedError> {
+        let failed = |problem: String| PretrainedError::Format { file: file.into(), problem };
+        let values = match serde_json::from_slice(json) {
+            Ok(Value::Object(values)) => values,
+            Ok(_) => return Err(failed("expected a JSON object".into())),
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        Ok(Self { file: file.into(), values, asked: RefCell::default() })
+    }
+
+    /// The settings as they are.
+    pub fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
+    /// What is set, unless it is null.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.asked.borrow_mut().insert(key.into());
+        self.values.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The error of a setting with this problem.
+    pub fn refuse(&self, key: &str, problem: impl Into<String>) -> PretrainedError {
+        PretrainedError::Setting { file: self.file.clone(), setting: key.into(), problem: problem.into() }
+    }
+
+    fn read<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, PretrainedError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match read(value) {
+            Some(read) => Ok(Some(read)),
+            None => Err(self.refuse(key, format!("expected {expected}; found {value}"))),
+        }
+    }
+
+    fn wanted<T>(&self, key: &str, found: Option<T>) -> Result<T, PretrainedError> {
+        found.ok_or_else(|| self.refuse(key, "is missing"))
+    }
+
+    /// A count, where one is set.
+    ///
+    /// # Errors
+    /// [`PretrainedError::Setting`] for anything but a count, as of the others below.
+    pub fn count(&self, key: &str) -> Result<Option<usize>, PretrainedError> {
+        let read = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+        match self.read(key, "a count below 2^31", read)? {
+            Some(found) if found > i32::MAX as usize => {
+                Err(self.refuse(key, format!("expected a count below 2^31; found {found}")))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// A count of at least 1, which must be set.
+    ///
+    /// # Errors
+    /// [`PretrainedError::Setting`] where it is not, as of the others below.
+    pub fn size(&self, key: &str) -> Result<usize, PretrainedError> {
+        match self.count(key).and_then(|found| self.wanted(key, found))? {
+            0 => Err(self.refuse(key, "must be at least 1; found 0")),
+            size => Ok(size),
+        }
+    }
+
+    /// A number, or its default.
+    ///
+    /// # Errors
+    /// Where it is no number.
+    pub fn number(&self, key: &str, default: f64) -> Result<f64, PretrainedError> {
+        Ok(self.read(key, "a number", Value::as_f64)?.unwrap_or(default))
+    }
+
+    /// True or false, or the default.
+    ///
+    /// # Errors
+    /// Where it is neither.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool, PretrainedError> {
+        Ok(self.read(key, "true or false", Value::as_bool)?.unwrap_or(default))
+    }
+
+    /// A text, or the default.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn text(&self, key: &str, default: &str) -> Result<String, PretrainedError> {
+        Ok(self.read(key, "a text", |value| value.as_str().map(String::from))?.unwrap_or(default.into()))
+    }
+
+    /// An activation by its published name, or the default.
+    ///
+    /// # Errors
+    /// For a name that stands for none of ours.
+    pub fn activation(&self, key: &str, default: &str) -> Result<Activation, PretrainedError> {
+        match self.text(key, default)?.as_str() {
+            "gelu" | "gelu_python" => Ok(Activation::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" => Ok(Activation::GeluTanh),
+            "relu" => Ok(Activation::Relu),
+            "silu" | "swish" => Ok(Activation::Silu),
+            "quick_gelu" => Ok(Activation::QuickGelu),
+            "tanh" => Ok(Activation::Tanh),
+            found => Err(self.refuse(
+                key,
+                format!("expected gelu, gelu_new, relu, silu, quick_gelu or tanh; found {found:?}"),
+            )),
+        }
+    }
+
+    /// A token's id, of which the first counts where there are several.
+    ///
+    /// # Errors
+    /// Where it is no id.
+    pub fn id(&self, key: &str) -> Result<Option<u32>, PretrainedError> {
+        let first = |value: &Value| value.as_array().map_or(Some(value.clone()), |ids| ids.first().cloned());
+        self.read(key, "an id", |value| first(value)?.as_u64().and_then(|id| u32::try_from(id).ok()))
+    }
+
+    /// A size that may be said for both sides: `224` or `[224, 224]`.
+    ///
+    /// # Errors
+    /// Where it is neither.
+    pub fn sides(&self, key: &str, default: usize) -> Result<[usize; 2], PretrainedError> {
+        let side = |value: &Value| {
+            value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0 && n < 1 << 20)
+        };
+        let both = |value: &Value| match value.as_array() {
+            None => side(value).map(|side| [side; 2]),
+            Some(sides) => Some([side(sides.first()?)?, side(sides.get(1)?)?]),
+        };
+        Ok(self.read(key, "a size of at least 1 or [height, width]", both)?.unwrap_or([default; 2]))
+    }
+
+    /// Settings of which this build knows one value alone, which is also the default.
+    ///
+    /// # Errors
+    /// For any other value.
+    pub fn only(&self, known: &[(&str, Value)]) -> Result<(), PretrainedError> {
+        for (key, expected) in known {
+            if let Some(found) = self.get(key).filter(|found| *found != expected) {
+                return Err(self.refuse(key, format!("{found} is not supported; expected {expected}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Settings that change nothing of what this kind of model says.
+    pub fn neutral(&self, keys: &[&str]) {
+        self.asked.borrow_mut().extend(keys.iter().map(|key| key.to_string()));
+    }
+
+    /// Refuses settings that nobody has asked for.
+    ///
+    /// # Errors
+    /// [`PretrainedError::Setting`] for the first of them.
+    pub fn finish(&self) -> Result<(), PretrainedError> {
+        let asked = self.asked.borrow();
+        let known = |key: &str| asked.contains(key) || NEUTRAL.contains(&key);
+        match self.values.iter().find(|(key, value)| !known(key) && !value.is_null()) {
+            None => Ok(()),
+            Some((key, value)) => Err(self
+                .refuse(key, format!("{value}: this build does not know the setting, and what it changes"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(json: &str) -> Settings {
+        Settings::parse("config.json", json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_refused() {
+        let settings = settings(r#"{"n_embd": 4, "use_cache": true, "alien": 1, "nothing": null}"#);
+        assert_eq!(settings.size("n_embd").unwrap(), 4);
+        let error = settings.finish().unwrap_err().to_string();
+        assert!(error.contains("config.json") && error.contains("alien"), "{error}");
+        settings.neutral(&["alien"]);
+        settings.finish().unwrap();
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        let settings = settings(r#"{"a": -1, "b": "x", "c": 0, "d": 1e30, "act": "mish", "side": [8]}"#);
+        for error in [
+            settings.size("a").map(|_| ()),
+            settings.size("b").map(|_| ()),
+            settings.size("c").map(|_| ()),
+            settings.count("d").map(|_| ()),
+            settings.size("missing").map(|_| ()),
+            settings.flag("b", true).map(|_| ()),
+            settings.number("b", 1.0).map(|_| ()),
+            settings.activation("act", "gelu").map(|_| ()),
+            settings.sides("side", 8).map(|_| ()),
+            settings.only(&[("b", "y".into())]),
+        ] {
+            assert!(error.unwrap_err().to_string().starts_with("config.json: "));
+        }
+        for json in ["", "[]", "{"] {
+            assert!(Settings::parse("config.json", json.as_bytes()).is_err());
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! T5 (Raffel et al. 2020), versions 1.0 and 1.1.
+
+use super::names::{Layout, NameMap};
+use super::{Checkpoint, Description, PretrainedError, text};
+use crate::transformer::{ModelConfig, NormKind, Positions, RelativePositions};
+use serde_json::json;
+
+pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
+    let settings = &checkpoint.settings;
+    settings.only(&[("is_decoder", json!(false)), ("is_encoder_decoder", json!(true))])?;
+    settings.neutral(&["dropout_rate", "classifier_dropout", "n_positions"]);
+    let feed_forward = settings.text("feed_forward_proj", "relu")?;
+    let (gated, act) = match feed_forward.strip_prefix("gated-") {
+        Some(act) => (true, act),
+        None => (false, feed_forward.as_str()),
+    };
+    // What `gated-gelu` stands for is GELU by its tanh approximation.
+    let default = if feed_forward == "gated-gelu" { "gelu_new" } else { act };
+    let activation = settings.activation("dense_act_fn", default)?;
+    settings.only(&[("is_gated_act", json!(gated))])?;
+    // With a matrix of its own the head takes its input as it is; the flag says so where the file has it.
+    let tied = text::tied(checkpoint, true)?;
+    let scaled = settings.flag("scale_decoder_outputs", settings.flag("tie_word_embeddings", true)?)?;
+    let d_model = settings.size("d_model")?;
+    let n_encoder_layers = settings.size("num_layers")?;
+    let relative = RelativePositions {
+        buckets: settings.count("relative_attention_num_buckets")?.unwrap_or(32),
+        max_distance: settings.count("relative_attention_max_distance")?.unwrap_or(128),
+        causal: true,
+    };
+    let model = ModelConfig {
+        d_model,
+        n_encoder_layers,
+        n_layers: settings.count("num_decoder_layers")?.unwrap_or(n_encoder_layers),
+        n_heads: settings.size("num_heads")?,
+        d_head: settings.size("d_kv")?,
+        attention_scale: Some(1.0),
+        d_ff: settings.size("d_ff")?,
+        gated,
+        activation,
+        norm: NormKind::Rms,
+        norm_eps: settings.number("layer_norm_epsilon", 1e-6)?,
+        bias: false,
+        positions: Positions::None,
+        relative: Some(relative),
+        type_embedding: false,
+        tie_embeddings: tied,
+        head_bias: Some(false),
+        head_scale: scaled.then(|| (d_model as f64).sqrt().recip()),
+        ..ModelConfig::default()
+    };
+    let task = text::answer(checkpoint, settings.size("vocab_size")?)?;
+
+    let mut names = NameMap::default();
+    names.one(&task.embedding("table"), "shared.weight");
+    names.repeats("encoder.embed_tokens.weight", "shared.weight");
+    names.repeats("decoder.embed_tokens.weight", "shared.weight");
+    for (ours, theirs, n_layers, cross) in
+        [("encoder", "encoder", n_encoder_layers, false), ("stack", "decoder", model.n_layers, true)]
+    {
+        let first = format!("{theirs}.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
+        names.one(&format!("{ours}.relative"), &first);
+        for layer in 0..n_layers {
+            block(
+                &mut names,
+                &format!("{ours}.blocks.{layer}"),
+                &format!("{theirs}.block.{layer}"),
+                cross,
+                gated,
+            );
+        }
+        names.map(&format!("{ours}.norm"), &format!("{theirs}.final_layer_norm"), false);
+    }
+    names.unread(&["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"]);
+    text::head(&mut names, tied, "shared.weight");
+    Ok(Description { model, task, names })
+}
+
+fn block(names: &mut NameMap, ours: &str, theirs: &str, cross: bool, gated: bool) {
+    let attention = |names: &mut NameMap, ours: String, theirs: String| {
+        let part = |part: &str| format!("{theirs}.{part}");
+        names.map(&format!("{ours}.query"), &part("q"), false);
+        names.maps(&[&format!("{ours}.key_value")], &[&part("k"), &part("v")], false, Layout::Same);
+        names.map(&format!("{ours}.output"), &part("o"), false);
+    };
+    attention(names, format!("{ours}.attention"), format!("{theirs}.layer.0.SelfAttention"));
+    names.map(&format!("{ours}.attention_norm"), &format!("{theirs}.layer.0.layer_norm"), false);
+    if cross {
+        attention(names, format!("{ours}.cross"), format!("{theirs}.layer.1.EncDecAttention"));
+        names.map(&format!("{ours}.cross_norm"), &format!("{theirs}.layer.1.layer_norm"), false);
+    }
+    let last = format!("{theirs}.layer.{}", if cross { 2 } else { 1 });
+    let inner = if gated { "wi_0" } else { "wi" };
+    names.map(&format!("{ours}.mlp.inner"), &format!("{last}.DenseReluDense.{inner}"), false);
+    if gated {
+        names.map(&format!("{ours}.mlp.gated"), &format!("{last}.DenseReluDense.wi_1"), false);
+    }
+    names.map(&format!("{ours}.mlp.outer"), &format!("{last}.DenseReluDense.wo"), false);
+    names.map(&format!("{ours}.mlp_norm"), &format!("{last}.layer_norm"), false);
+}

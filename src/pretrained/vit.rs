@@ -1,0 +1,179 @@
+//! ViT (Dosovitskiy et al. 2021), DeiT (Touvron et al. 2021) and DINOv2 (Oquab et al. 2024) with and without registers.
+
+use super::names::{Layout, NameMap};
+use super::{Checkpoint, Description, ImportedTask, PretrainedError, image};
+use crate::tasks::image::Registers;
+use crate::transformer::{ModelConfig, NormKind, Positions};
+use serde_json::json;
+
+/// What tells the three families apart.
+struct Family {
+    prefix: String,
+    /// The norms of a block.
+    norms: [&'static str; 2],
+    /// The maps of its MLP.
+    mlp: [&'static str; 2],
+    registers: Registers,
+    /// The published tensor of the registers.
+    register_token: &'static str,
+}
+
+pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
+    let settings = &checkpoint.settings;
+    settings.neutral(&[
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "encoder_stride",
+        "pooler_act",
+    ]);
+    settings.neutral(&["pooler_output_size", "drop_path_rate", "out_features", "out_indices", "stage_names"]);
+    settings.neutral(&[
+        "_out_features",
+        "_out_indices",
+        "apply_layernorm",
+        "reshape_hidden_states",
+        "use_mask_token",
+    ]);
+    let dino = checkpoint.kind().starts_with("dinov2");
+    let family = family(checkpoint)?;
+    let (d_model, qkv_bias) = (settings.size("hidden_size")?, settings.flag("qkv_bias", true)?);
+    let swiglu = settings.flag("use_swiglu_ffn", false)?;
+    let d_ff = if dino {
+        mlp_of_dino(d_model, settings.number("mlp_ratio", 4.0)?, swiglu)
+    } else {
+        settings.size("intermediate_size")?
+    };
+    let model = ModelConfig {
+        d_model,
+        n_layers: settings.size("num_hidden_layers")?,
+        n_heads: settings.size("num_attention_heads")?,
+        d_ff,
+        gated: swiglu,
+        activation: if swiglu {
+            crate::ops::Activation::Silu
+        } else {
+            settings.activation("hidden_act", "gelu")?
+        },
+        norm: NormKind::Layer,
+        norm_eps: settings.number("layer_norm_eps", if dino { 1e-6 } else { 1e-12 })?,
+        qkv_bias: Some(qkv_bias),
+        layer_scale: dino.then_some(settings.number("layerscale_value", 1.0)?),
+        positions: Positions::Grid,
+        type_embedding: false,
+        ..ModelConfig::default()
+    };
+    _ = settings.get("hidden_act");
+    let task = image::task(checkpoint, family.registers)?;
+    let names = names(checkpoint, &family, &model, &task, qkv_bias);
+    Ok(Description { model, task, names })
+}
+
+fn family(checkpoint: &Checkpoint) -> Result<Family, PretrainedError> {
+    let settings = &checkpoint.settings;
+    let dino = |registers| Family {
+        prefix: checkpoint.prefix(if registers > 0 { "dinov2_with_registers." } else { "dinov2." }),
+        norms: ["norm1", "norm2"],
+        mlp: ["mlp.fc1", "mlp.fc2"],
+        registers: Registers { tokens: registers, positions: false },
+        register_token: "embeddings.register_tokens",
+    };
+    let vit = |prefix, registers| Family {
+        prefix: checkpoint.prefix(prefix),
+        norms: ["layernorm_before", "layernorm_after"],
+        mlp: ["intermediate.dense", "output.dense"],
+        registers: Registers { tokens: registers, positions: true },
+        register_token: "embeddings.distillation_token",
+    };
+    Ok(match checkpoint.kind() {
+        "deit" => vit("deit.", 1),
+        "dinov2" => dino(0),
+        "dinov2_with_registers" => dino(settings.count("num_register_tokens")?.unwrap_or(4)),
+        _ => vit("vit.", 0),
+    })
+}
+
+/// The width of DINOv2's MLP, which is rounded where it is gated.
+fn mlp_of_dino(d_model: usize, ratio: f64, swiglu: bool) -> usize {
+    let d_ff = (d_model as f64 * ratio) as usize;
+    if swiglu { (d_ff * 2 / 3).next_multiple_of(8) } else { d_ff }
+}
+
+fn names(
+    checkpoint: &Checkpoint,
+    family: &Family,
+    model: &ModelConfig,
+    task: &ImportedTask,
+    qkv_bias: bool,
+) -> NameMap {
+    let mut names = NameMap::default();
+    let prefix = &family.prefix;
+    let ours = |name: &str| format!("embed.image.{name}");
+    let theirs = |name: &str| format!("{prefix}{name}");
+    let (channels, patch) = (image::channels(task), image::patch(task));
+    let convolution = Layout::Conv2d { channels, patch: [patch; 2] };
+    let projection = theirs("embeddings.patch_embeddings.projection");
+    names.maps(&[&ours("patch.map")], &[&projection], true, convolution);
+    let boxed = Layout::Boxed { dims: 3 };
+    names.rows(&[&ours("readout.table")], &[&theirs("embeddings.cls_token")], boxed);
+    let mut grids = vec![ours("readout.grid")];
+    if family.registers.tokens > 0 {
+        names.rows(&[&ours("register.table")], &[&theirs(family.register_token)], boxed);
+        grids.extend(family.registers.positions.then(|| ours("register.grid")));
+    }
+    grids.push(ours("patch.grid"));
+    let grids: Vec<&str> = grids.iter().map(String::as_str).collect();
+    names.rows(&grids, &[&theirs("embeddings.position_embeddings")], boxed);
+    for layer in 0..model.n_layers {
+        block(&mut names, family, model, layer, qkv_bias);
+    }
+    names.map("stack.norm", &theirs("layernorm"), true);
+    if checkpoint.has("classifier.weight") {
+        names.map("head.image", "classifier", true);
+    }
+    names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.mask_token"]);
+    names
+}
+
+fn block(names: &mut NameMap, family: &Family, model: &ModelConfig, layer: usize, qkv_bias: bool) {
+    let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{}encoder.layer.{layer}", family.prefix));
+    let ours = |name: &str| format!("{ours}.{name}");
+    let theirs = |name: &str| format!("{theirs}.{name}");
+    names.map(&ours("attention_norm"), &theirs(family.norms[0]), true);
+    names.map(&ours("attention.query"), &theirs("attention.attention.query"), qkv_bias);
+    names.maps(
+        &[&ours("attention.key_value")],
+        &[&theirs("attention.attention.key"), &theirs("attention.attention.value")],
+        qkv_bias,
+        Layout::Same,
+    );
+    names.map(&ours("attention.output"), &theirs("attention.output.dense"), true);
+    names.map(&ours("mlp_norm"), &theirs(family.norms[1]), true);
+    if model.gated {
+        let inner = [ours("mlp.inner"), ours("mlp.gated")];
+        names.maps(&[&inner[0], &inner[1]], &[&theirs("mlp.weights_in")], true, Layout::Same);
+        names.map(&ours("mlp.outer"), &theirs("mlp.weights_out"), true);
+    } else {
+        names.map(&ours("mlp.inner"), &theirs(family.mlp[0]), true);
+        names.map(&ours("mlp.outer"), &theirs(family.mlp[1]), true);
+    }
+    if model.layer_scale.is_some() {
+        names.one(&ours("attention_scale.weight"), &theirs("layer_scale1.lambda1"));
+        names.one(&ours("mlp_scale.weight"), &theirs("layer_scale2.lambda1"));
+    }
+}
+
+/// The settings of a run that has learned other classes or another size than the published model had.
+#[expect(dead_code)]
+pub(super) fn adapt(
+    settings: &mut serde_json::Map<String, serde_json::Value>,
+    classes: &[String],
+    size: [usize; 2],
+) {
+    let sides = if size[0] == size[1] { json!(size[0]) } else { json!(size) };
+    settings.insert("image_size".into(), sides);
+    if !classes.is_empty() {
+        let numbered = || classes.iter().enumerate();
+        settings.insert("id2label".into(), numbered().map(|(i, c)| (i.to_string(), json!(c))).collect());
+        settings.insert("label2id".into(), numbered().map(|(i, c)| (c.clone(), json!(i))).collect());
+    }
+}

@@ -1,0 +1,83 @@
+//! Whisper (Radford et al. 2022).
+
+use super::names::{Layout, NameMap};
+use super::{Checkpoint, Description, PretrainedError, audio};
+use crate::transformer::{ModelConfig, NormKind, Stem};
+use serde_json::json;
+
+pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
+    let settings = &checkpoint.settings;
+    settings.only(&[("tie_word_embeddings", json!(true)), ("use_weighted_layer_sum", json!(false))])?;
+    settings.neutral(&["activation_dropout", "attention_dropout", "dropout", "classifier_proj_size"]);
+    settings.neutral(&[
+        "encoder_layerdrop",
+        "decoder_layerdrop",
+        "apply_spec_augment",
+        "median_filter_width",
+    ]);
+    settings.neutral(&["mask_feature_length", "mask_feature_min_masks", "mask_feature_prob"]);
+    settings.neutral(&["mask_time_length", "mask_time_min_masks", "mask_time_prob", "num_hidden_layers"]);
+    // The published code reads the setting and multiplies nothing by it.
+    settings.neutral(&["scale_embedding"]);
+    let shared =
+        |encoder: &str, decoder: &str| match (settings.size(encoder)?, settings.size(decoder)?) {
+            (a, b) if a == b => Ok(a),
+            (a, b) => Err(settings
+                .refuse(encoder, format!("is {a} and {decoder} {b}; this build has one size for both"))),
+        };
+    let model = ModelConfig {
+        d_model: settings.size("d_model")?,
+        n_encoder_layers: settings.size("encoder_layers")?,
+        n_layers: settings.size("decoder_layers")?,
+        n_heads: shared("encoder_attention_heads", "decoder_attention_heads")?,
+        d_ff: shared("encoder_ffn_dim", "decoder_ffn_dim")?,
+        activation: settings.activation("activation_function", "gelu")?,
+        norm: NormKind::Layer,
+        norm_eps: 1e-5,
+        stem: Some(Stem { kind: "audio.slice".into() }),
+        type_embedding: false,
+        tie_embeddings: true,
+        head_bias: Some(false),
+        ..ModelConfig::default()
+    };
+    let task = audio::task(checkpoint)?;
+
+    let mut names = NameMap::default();
+    let prefix = checkpoint.prefix("model.");
+    let theirs = |name: &str| format!("{prefix}{name}");
+    let convolution = Layout::Conv1d { width: 3 };
+    names.maps(&["embed.audio.slice.stem.first"], &[&theirs("encoder.conv1")], true, convolution);
+    names.maps(&["embed.audio.slice.stem.second"], &[&theirs("encoder.conv2")], true, convolution);
+    names.one("embed.audio.slice.time", &theirs("encoder.embed_positions.weight"));
+    let table = theirs("decoder.embed_tokens.weight");
+    names.one(&task.embedding("table"), &table);
+    names.one(&task.embedding("index"), &theirs("decoder.embed_positions.weight"));
+    names.repeats("proj_out.weight", &table);
+    for (ours, theirs, n_layers, cross) in [
+        ("encoder", theirs("encoder"), model.n_encoder_layers, false),
+        ("stack", theirs("decoder"), model.n_layers, true),
+    ] {
+        for layer in 0..n_layers {
+            block(&mut names, &format!("{ours}.blocks.{layer}"), &format!("{theirs}.layers.{layer}"), cross);
+        }
+        names.map(&format!("{ours}.norm"), &format!("{theirs}.layer_norm"), true);
+    }
+    Ok(Description { model, task, names })
+}
+
+fn block(names: &mut NameMap, ours: &str, theirs: &str, cross: bool) {
+    let attention = |names: &mut NameMap, of: &str, their: &str| {
+        let (ours, part) = (format!("{ours}.{of}"), |part: &str| format!("{theirs}.{their}.{part}"));
+        names.map(&format!("{ours}.query"), &part("q_proj"), true);
+        names.key_value_without_key_bias(&format!("{ours}.key_value"), &part("k_proj"), &part("v_proj"));
+        names.map(&format!("{ours}.output"), &part("out_proj"), true);
+        names.map(&format!("{ours}_norm"), &format!("{theirs}.{their}_layer_norm"), true);
+    };
+    attention(names, "attention", "self_attn");
+    if cross {
+        attention(names, "cross", "encoder_attn");
+    }
+    names.map(&format!("{ours}.mlp.inner"), &format!("{theirs}.fc1"), true);
+    names.map(&format!("{ours}.mlp.outer"), &format!("{theirs}.fc2"), true);
+    names.map(&format!("{ours}.mlp_norm"), &format!("{theirs}.final_layer_norm"), true);
+}

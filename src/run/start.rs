@@ -1,0 +1,142 @@
+//! Where a new model starts from: the weights of another one, as far as they fit.
+
+use crate::model::Model;
+use candle_core::{Device, Result, Tensor};
+use serde::Serialize;
+use smalti_contract::KindSpec;
+use std::collections::HashMap;
+
+/// What a new model took over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Start {
+    /// Parameters that are as they were.
+    pub loaded: Vec<String>,
+    /// Positions of another size than before, made from the old by interpolation.
+    pub interpolated: Vec<String>,
+    /// Parameters that the other model does not have, or has in another shape: as they are drawn.
+    pub new: Vec<String>,
+    /// What the other model has and this one does not, or not in its shape.
+    pub skipped: Vec<String>,
+}
+
+/// Sets the parameters of `model` from those of `other`, by name.
+///
+/// Where a table of positions has another size, it is interpolated: bicubic over a picture's rows and columns, as is
+/// usual for vision transformers, linear along an index or a time that has become longer. One that has become shorter
+/// loses its end.
+pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
+    let mut values: HashMap<String, Tensor> = model.params().tensors().into_iter().collect();
+    let before = other.params().tensors();
+    let mut report = Start::default();
+    for (name, var) in model.params().iter() {
+        let Some(old) = before.get(name) else {
+            report.new.push(name.into());
+            continue;
+        };
+        if old.dims() == var.dims() {
+            values.insert(name.into(), old.clone());
+            report.loaded.push(name.into());
+        } else if let Some(resized) = resized(name, old, [other.kinds(), model.kinds()])? {
+            values.insert(name.into(), resized);
+            report.interpolated.push(format!("{name} {:?} → {:?}", old.dims(), var.dims()));
+        } else {
+            report.new.push(name.into());
+            report.skipped.push(format!("{name} {:?}, here {:?}", old.dims(), var.dims()));
+        }
+    }
+    let gone = before.keys().filter(|name| !values.contains_key(*name));
+    report.skipped.extend(gone.cloned());
+    model.params().load(&values)?;
+    Ok(report)
+}
+
+/// A table of positions for the sizes that its kind has now; `None` for what is none, or of another width.
+fn resized(name: &str, old: &Tensor, [then, now]: [&[KindSpec]; 2]) -> Result<Option<Tensor>> {
+    let Some((kind, part)) = name.strip_prefix("embed.").and_then(|name| name.rsplit_once('.')) else {
+        return Ok(None);
+    };
+    let find = |kinds: &[KindSpec]| kinds.iter().find(|spec| spec.name == kind).cloned();
+    let (Some(then), Some(now), &[_, d]) = (find(then), find(now), old.dims()) else { return Ok(None) };
+    let axis = |spec: &KindSpec| match part {
+        "time" => spec.time_steps,
+        axis => spec.axes.iter().find(|known| known.name == axis).map(|known| known.size),
+    };
+    let values = old.flatten_all()?.to_vec1::<f32>()?;
+    let sizes = |spec: &KindSpec| -> Option<[usize; 2]> {
+        match &spec.axes[..] {
+            [one] => Some([1, one.size]),
+            [rows, columns] => Some([rows.size, columns.size]),
+            _ => None,
+        }
+    };
+    let (new, n) = match (part, axis(&then).zip(axis(&now)), sizes(&then).zip(sizes(&now))) {
+        ("grid", _, Some((from, to))) => (bicubic(&values, from, to, d), to[0] * to[1]),
+        ("row" | "column", Some((from, to)), _) => (bicubic(&values, [1, from], [1, to], d), to),
+        (_, Some((from, to)), _) if to <= from => (values[..to * d].to_vec(), to),
+        (_, Some((from, to)), _) => (linear(&values, from, to, d), to),
+        _ => return Ok(None),
+    };
+    Ok(Some(Tensor::from_vec(new, (n, d), &Device::Cpu)?))
+}
+
+/// The place in the old table that place `i` of the new one stands for: centres of cells are matched.
+fn place(i: usize, from: usize, to: usize) -> f64 {
+    (i as f64 + 0.5) * from as f64 / to as f64 - 0.5
+}
+
+/// `[from, d]` → `[to, d]`.
+fn linear(values: &[f32], from: usize, to: usize, d: usize) -> Vec<f32> {
+    let mut new = Vec::with_capacity(to * d);
+    for i in 0..to {
+        let at = place(i, from, to).clamp(0.0, (from - 1) as f64);
+        let (low, share) = (at as usize, (at - at.floor()) as f32);
+        let high = (low + 1).min(from - 1);
+        new.extend((0..d).map(|j| (1.0 - share) * values[low * d + j] + share * values[high * d + j]));
+    }
+    new
+}
+
+/// `[rows·columns, d]` of one grid → of another, as PyTorch's bicubic interpolation with centres matched (Keys 1981, with
+/// a slope of −0.75).
+fn bicubic(values: &[f32], from: [usize; 2], to: [usize; 2], d: usize) -> Vec<f32> {
+    let weights = |i: usize, from: usize, to: usize| -> [(usize, f64); 4] {
+        let at = place(i, from, to);
+        let (low, t) = (at.floor() as i64, at - at.floor());
+        let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+        let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+        let weight = [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)];
+        [0, 1, 2, 3].map(|k| ((low - 1 + k as i64).clamp(0, from as i64 - 1) as usize, weight[k]))
+    };
+    const A: f64 = -0.75;
+    let mut new = vec![0.0; to[0] * to[1] * d];
+    for (cell, vector) in new.chunks_exact_mut(d.max(1)).enumerate() {
+        for (row, y) in weights(cell / to[1], from[0], to[0]) {
+            for (column, x) in weights(cell % to[1], from[1], to[1]) {
+                let old = &values[(row * from[1] + column) * d..][..d];
+                vector.iter_mut().zip(old).for_each(|(new, old)| *new += (y * x) as f32 * old);
+            }
+        }
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_are_resized_as_by_pytorch() {
+        // torch.nn.functional.interpolate(torch.arange(4.).view(1, 1, 2, 2), size=(3, 3), mode="bicubic")
+        let resized = bicubic(&[0.0, 1.0, 2.0, 3.0], [2, 2], [3, 3], 1);
+        let expected =
+            [-0.260417, 0.326389, 0.913194, 0.913195, 1.500000, 2.086806, 2.086806, 2.673611, 3.260417];
+        assert!(resized.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{resized:?}");
+        let same: Vec<f32> = (0..12).map(|x| x as f32).collect();
+        assert_eq!(bicubic(&same, [2, 3], [2, 3], 2), same);
+    }
+
+    #[test]
+    fn lines_are_stretched() {
+        assert_eq!(linear(&[0.0, 4.0], 2, 4, 1), [0.0, 1.0, 3.0, 4.0]);
+    }
+}
