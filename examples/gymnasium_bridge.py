@@ -4,8 +4,10 @@
     pip install 'gymnasium[mujoco]'
     smalti rollout runs/hopper --env "python examples/gymnasium_bridge.py Hopper-v5" --target-return 1400
     ... --env "python examples/gymnasium_bridge.py CartPole-v1 --make-arg sutton_barto_reward=true"
+    ... --env "python examples/gymnasium_bridge.py CartPole-v1 --render"
 
-It needs gymnasium and what the task itself wants, and nothing of smalti. Nothing is rendered.
+It needs gymnasium and what the task itself wants, and nothing of smalti. Nothing is rendered but with --render, which
+shows the policy each step as a picture named "render".
 
 The protocol: requests come on standard input and answers go to standard output, one JSON object a line, in the same
 order. `env` numbers environments side by side; they are made as they are asked for.
@@ -18,15 +20,21 @@ order. `env` numbers environments side by side; they are made as they are asked 
                                                "terminated": false, "truncated": false}
     {"close": {}}                            (ends)
 
+Where there is something to see, the greeting names it, "pictures": ["front"], and each observation has it beside its
+numbers, or in their place: "pictures": {"front": {"height": 84, "width": 84, "channels": 3, "pixels": "base64 …"}},
+row by row.
+
 A discrete action is one number, for which the greeting says {"discrete": n}; one of several parts is an object, for
 which it says {"parts": {"arm": {"continuous": …}, "grip": {"discrete": n}}}. A bound that is null is none. Whatever
 goes wrong is {"error": "what"}, and ends it.
 
 Observations are flattened to one list: arrays row by row, the parts of a dict in the order of their names, those of a
-tuple one behind another. Several choices at once are parts named 0, 1, …, or 00, 01, … where there are more than ten.
+tuple one behind another. Boxes of bytes, [height, width] or with 1 or 3 channels behind, are pictures: the name is that
+of the part, and empty where it is all of the observation. Several choices at once are parts named 0, 1, …, or 00, 01, … where there are more than ten.
 """
 
 import argparse
+import base64
 import json
 import math
 import os
@@ -39,21 +47,57 @@ from gymnasium import spaces
 PROTOCOL = 1
 
 
-def flatten(observation):
-    """All numbers of an observation, in one list."""
-    if isinstance(observation, dict):
-        return [number for name in sorted(observation) for number in flatten(observation[name])]
-    if isinstance(observation, tuple):
-        return [number for part in observation for number in flatten(part)]
-    return numpy.asarray(observation, dtype=numpy.float64).ravel().tolist()
+def is_picture(space):
+    """Whether observations of this space are pictures."""
+    if not (isinstance(space, spaces.Box) and space.dtype == numpy.uint8):
+        return False
+    return len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[2] in (1, 3))
+
+
+def parts(space):
+    """The parts of a space by their keys, in order; none of one that has no parts."""
+    if isinstance(space, spaces.Dict):
+        return sorted(space.spaces.items())
+    if isinstance(space, spaces.Tuple):
+        return list(enumerate(space.spaces))
+    return []
+
+
+def look(observation, space, name=""):
+    """All numbers of an observation in one list, and its pictures by their names."""
+    if is_picture(space):
+        return [], {name: observation}
+    if not isinstance(space, (spaces.Dict, spaces.Tuple)):
+        return numpy.asarray(observation, dtype=numpy.float64).ravel().tolist(), {}
+    numbers, pictures = [], {}
+    for key, part in parts(space):
+        more, seen = look(observation[key], part, f"{name}.{key}" if name else str(key))
+        numbers += more
+        pictures |= seen
+    return numbers, pictures
+
+
+def cameras(space, name=""):
+    """The names of the pictures that `look` finds."""
+    if is_picture(space):
+        return [name]
+    return [found for key, part in parts(space) for found in cameras(part, f"{name}.{key}" if name else str(key))]
+
+
+def written(picture):
+    """A picture as it is sent."""
+    pixels = numpy.ascontiguousarray(picture, dtype=numpy.uint8)
+    height, width, channels = pixels.shape if pixels.ndim == 3 else (*pixels.shape, 1)
+    pixels = base64.b64encode(pixels.tobytes()).decode()
+    return {"height": height, "width": width, "channels": channels, "pixels": pixels}
 
 
 def size(space):
-    """How many numbers `flatten` makes of an observation of this space."""
-    if isinstance(space, spaces.Dict):
-        return sum(size(part) for part in space.spaces.values())
-    if isinstance(space, spaces.Tuple):
-        return sum(size(part) for part in space.spaces)
+    """How many numbers `look` makes of an observation of this space."""
+    if is_picture(space):
+        return 0
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        return sum(size(part) for _, part in parts(space))
     if isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
         return math.prod(space.shape)
     raise ValueError(f"observations of {space} are not numbers of a fixed count")
@@ -95,8 +139,11 @@ def numbered(count):
 class Bridge:
     """Environments of one task, and the talk about them."""
 
-    def __init__(self, task, arguments, answers):
+    def __init__(self, task, arguments, render, answers):
+        if render:
+            arguments["render_mode"] = "rgb_array"
         self.make = lambda: gymnasium.make(task, **arguments)
+        self.render = render
         self.environments = {0: self.make()}
         self.answers = answers
 
@@ -108,10 +155,27 @@ class Bridge:
     def greet(self):
         environment = self.environments[0]
         said, self.action = actions(environment.action_space)
-        hello = {"protocol": PROTOCOL, "observation": size(environment.observation_space), "action": said}
+        hello = {"protocol": PROTOCOL, "action": said}
+        seen = cameras(environment.observation_space) + ["render"] * self.render
+        if seen:
+            hello["pictures"] = seen
+        numbers = size(environment.observation_space)
+        if numbers or not seen:
+            hello["observation"] = numbers
         if environment.spec is not None and environment.spec.max_episode_steps is not None:
             hello["max_steps"] = environment.spec.max_episode_steps
         self.say({"hello": hello})
+
+    def seen(self, number, observation):
+        """What an answer says of environment `number`, where this is observed."""
+        environment = self.environments[number]
+        numbers, pictures = look(observation, environment.observation_space)
+        if self.render:
+            pictures["render"] = environment.render()
+        answer = {"env": number, "observation": numbers}
+        if pictures:
+            answer["pictures"] = {name: written(picture) for name, picture in pictures.items()}
+        return answer
 
     def answer(self, request):
         """The answer to a request; `None` where it was the last."""
@@ -123,11 +187,9 @@ class Bridge:
         environment = self.environments[number]
         if "reset" in request:
             observation, _ = environment.reset(seed=request["reset"]["seed"])
-            return {"env": number, "observation": flatten(observation)}
+            return self.seen(number, observation)
         observation, reward, terminated, truncated, _ = environment.step(self.action(request["step"]["action"]))
-        return {
-            "env": number,
-            "observation": flatten(observation),
+        return self.seen(number, observation) | {
             "reward": float(reward),
             "terminated": bool(terminated),
             "truncated": bool(truncated),
@@ -166,12 +228,13 @@ def main():
         default=[],
         help="an argument of gymnasium.make, its value as JSON or a text; may be repeated",
     )
+    parser.add_argument("--render", action="store_true", help="shows each step as a picture named render")
     arguments = parser.parse_args()
     # What a task prints must not get between the answers: from here on it goes to standard error.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        Bridge(arguments.task, dict(arguments.make_arg), answers).serve(sys.stdin)
+        Bridge(arguments.task, dict(arguments.make_arg), arguments.render, answers).serve(sys.stdin)
     except BrokenPipeError:  # nobody listens any more
         os._exit(1)
     except Exception as error:

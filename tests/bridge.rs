@@ -100,11 +100,11 @@ fn a_run_earns_the_same_in_it_as_built_in() {
 fn an_episode_is_truncated_where_the_greeting_says_so() {
     // Cart and pole is pushed to and fro by where the pole leans, which keeps it up for some time.
     let mut bridge = start("cartpole");
-    let mut state = bridge.reset(&[(0, 1)]).unwrap().remove(0);
+    let mut state = bridge.reset(&[(0, 1)]).unwrap().remove(0).state;
     let last = loop {
         let lean = state[2] + 0.1 * (state[0] + state[1]) + 0.3 * state[3];
         let step = bridge.step(&[(0, &Action::Discrete(u32::from(lean > 0.0)))]).unwrap().remove(0);
-        state.clone_from(&step.state);
+        state.clone_from(&step.seen.state);
         if step.done() {
             break step;
         }
@@ -145,7 +145,7 @@ fn whatever_it_says_that_it_should_not() {
         ("chatter", &["says \"ready!\", where an answer to reset {", "expected value at line 1 column 1"]),
         ("number", &["says \"17\", where an answer to reset {", "invalid type: integer `17`"]),
         ("no-reward", &["where an answer to step {", "missing field `reward`"]),
-        ("unknown", &["unknown field `colour`, expected `env` or `observation`"]),
+        ("unknown", &["unknown field `colour`, expected one of `env`, `observation`, `pictures`"]),
         ("nan", &["where an answer to reset", "neither NaN nor infinity, and numbers must be finite"]),
         ("huge", &["observation holds inf at place 1; it must be finite"]),
         ("nan-reward", &["where an answer to step", "neither NaN nor infinity"]),

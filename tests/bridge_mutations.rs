@@ -1,6 +1,7 @@
 //! Damaged lines of an environment outside: each is read or refused, in little memory.
 
-use smalti::env::bridge::message::{Hello, MessageError, first_state, next_step};
+use smalti::env::Observation;
+use smalti::env::bridge::message::{Hello, MessageError, first_seen, next_step};
 use smalti_mutation::{Bound, Counting, survives};
 
 #[global_allocator]
@@ -20,9 +21,25 @@ fn greetings() {
     let good = lines(&[
         r#"{"hello": {"protocol": 1, "observation": 11, "action": {"continuous": {"low": [-1, null], "high": [1, 2.5]}}, "max_steps": 1000}}"#,
         r#"{"hello": {"protocol": 1, "observation": {"position": 5, "velocity": 6}, "action": {"discrete": 2}, "envs": 1}}"#,
+        r#"{"hello": {"protocol": 1, "pictures": ["front", "side"], "action": {"discrete": 2}}}"#,
         r#"{"hello": {"protocol": 1, "observation": 1, "action": {"parts": {"arm": {"continuous": {"low": [0], "high": [1]}}, "grip": {"discrete": 3}}}, "max_steps": null}}"#,
     ]);
     survives("greeting", &good, bound(), Hello::read);
+}
+
+fn greeting(seen: &str) -> Hello {
+    let line = format!(r#"{{"hello": {{"protocol": 1, {seen}, "action": {{"discrete": 2}}}}}}"#);
+    Hello::read(line.as_bytes()).unwrap()
+}
+
+#[test]
+fn pictures() {
+    let good = lines(&[
+        r#"{"env": 0, "pictures": {"a": {"height": 1, "width": 2, "channels": 3, "pixels": "AAECAwQF"}, "b": {"encoded": "iVBORw=="}}}"#,
+        r#"{"pictures": {"b": {"height": 2, "width": 1, "channels": 1, "pixels": "AP8="}, "a": {"encoded": ""}}, "observation": []}"#,
+    ]);
+    let hello = greeting(r#""pictures": ["a", "b"]"#);
+    survives("pictures", &good, bound(), |line| first_seen(line, 0, &hello));
 }
 
 #[test]
@@ -31,10 +48,11 @@ fn answers() {
         r#"{"env": 0, "observation": [1.25, -0.5, 3e-7, 4], "reward": 1.5, "terminated": false, "truncated": true}"#,
         r#"{"observation": {"b": [[1, 2]], "a": [3, 4.0]}, "reward": -1, "terminated": true, "truncated": false}"#,
     ]);
-    survives("answer to step", &good, bound(), |line| next_step(line, 0, 4));
+    let hello = greeting(r#""observation": 4"#);
+    survives("answer to step", &good, bound(), |line| next_step(line, 0, &hello));
     let good = lines(&[r#"{"env": 0, "observation": [[1, 2], [3, 4]]}"#, r#"{"error": "on fire"}"#]);
-    survives("answer to reset", &good, bound(), |line| match first_state(line, 0, 4) {
-        Err(MessageError::Reported(_)) => Ok(vec![]),
+    survives("answer to reset", &good, bound(), |line| match first_seen(line, 0, &hello) {
+        Err(MessageError::Reported(_)) => Ok(Observation::default()),
         other => other,
     });
 }

@@ -9,6 +9,9 @@
     feature = "trajectory"
 ))]
 
+#[allow(dead_code)] // other tests need more of them
+#[path = "support/files.rs"]
+mod files;
 mod support;
 
 use serde_json::Value;
@@ -42,8 +45,13 @@ struct Finished {
 
 impl Place {
     fn new(train: String) -> Self {
+        Self::with("a.txt", text().as_bytes(), train)
+    }
+
+    /// One with this file.
+    fn with(name: &str, bytes: &[u8], train: String) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.txt"), text()).unwrap();
+        std::fs::write(folder.path().join(name), bytes).unwrap();
         let straight = ran(smalti(folder.path()), &format!("{train} --out straight"));
         assert_eq!(straight.code, Some(0), "{}", straight.err);
         let whole = Finished {
@@ -182,6 +190,22 @@ fn a_token_budget_and_a_window_of_samples_go_on_in_the_middle() {
     let output = place.signalled(&place.start(), "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
     assert!((8..40).contains(&place.step()));
+    place.goes_on();
+}
+
+#[test]
+fn a_policy_that_sees_goes_on_in_the_middle() {
+    let place = Place::with(
+        "log.npz",
+        &files::seen(),
+        format!(
+            "train trajectory {TINY} {MOVING} --set data.path=log.npz --set data.pictures.patch=2 \
+             --set data.context=4 --set train.workers=2 --set train.steps=60"
+        ),
+    );
+    let output = place.signalled(&place.start(), "-INT", 8);
+    assert_eq!(output.status.code(), Some(0));
+    assert!((8..60).contains(&place.step()));
     place.goes_on();
 }
 

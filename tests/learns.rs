@@ -1,6 +1,7 @@
 //! Each modality, in each way that it can be read, learns eight of its examples by heart in seconds; and the
 //! audit finds a gradient for every parameter on the way.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use candle_core::Device;
 use smalti::config::RunConfig;
 use smalti::data::{DataError, Dataset, Sample};
@@ -155,6 +156,38 @@ fn actions_of_several_parts_are_learned_together() {
     assert!(metrics["loss"] < 0.3, "of two choices and one number together: {metrics:?}");
     let binned = format!("{data}[data.discretise]\nbins = 64\n");
     assert_learned(&settings(&binned, "", 250), "accuracy", |a| a > 0.95);
+}
+
+/// Which half of a picture is lit tells the action, and nothing else does.
+#[test]
+fn actions_are_learned_from_what_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.jsonl");
+    let episode = |e: usize, observed: &str| {
+        let sides: Vec<usize> = (0..6).map(|t| (e * 7 + t * t + e * t) % 3 % 2).collect();
+        let pixels = sides.iter().flat_map(|&side| {
+            (0..16).map(move |i| if i % 4 / 2 == side { 200_u8 } else { (10 * e + i) as u8 })
+        });
+        let pixels = STANDARD.encode(pixels.collect::<Vec<u8>>());
+        let frames = format!("{{\"height\": 4, \"width\": 4, \"channels\": 1, \"pixels\": \"{pixels}\"}}");
+        format!(
+            "{{{observed}\"pictures\": {{\"front\": {{\"frames\": {frames}}}}}, \"actions\": {sides:?}, \
+             \"rewards\": [1, 1, 1, 1, 1, 1]}}\n"
+        )
+    };
+    for observed in ["", "\"observations\": [[1], [2], [3], [4], [5], [6]], "] {
+        std::fs::write(&path, (0..10).map(|e| episode(e, observed)).collect::<String>()).unwrap();
+        let path = path.display().to_string();
+        let data = format!(
+            "[data]\nmodality = \"trajectory\"\ncontext = 6\npath = {path:?}\n[data.pictures]\npatch = 2\n"
+        );
+        assert_learned(&settings(&data, "", 200), "accuracy", |a| a > 0.95);
+        let blind = format!("{data}cameras = []\n");
+        if !observed.is_empty() {
+            let metrics = learn(&settings(&blind, "", 100)).0.metrics["trajectory"].clone();
+            assert!(metrics["accuracy"] < 0.9, "without the pictures: {metrics:?}");
+        }
+    }
 }
 
 #[test]

@@ -37,12 +37,14 @@ fn a_data_set_in_lerobots_layout() {
     assert_eq!(part["found"]["actions"], "continuous, 3 numbers");
     let skipped: Vec<&str> =
         part["skipped"].as_array().unwrap().iter().map(|s| s[0].as_str().unwrap()).collect();
-    assert_eq!(skipped, ["observation.image.bytes", "observation.image.path", "observation.images.top"]);
+    assert_eq!(skipped, ["observation.images.top"]);
 
-    let tokens = json(&["tokenize", &data("lerobot"), "--context", "3", "--record", "1"]);
+    assert_eq!(part["found"]["pictures"], json!({ "image": { "8×8×3": 7 } }));
+
+    let tokens = json(&["tokenize", &data("lerobot"), "--patch", "4", "--context", "3", "--record", "1"]);
     assert_eq!(
         (&tokens["modality"], &tokens["records"], &tokens["tokens"]),
-        (&json!("trajectory"), &json!(3), &json!(9))
+        (&json!("trajectory"), &json!(3), &json!(9 + 12))
     );
 }
 

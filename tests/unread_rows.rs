@@ -103,7 +103,7 @@ fn with_every_row(model: &Model, batch: &Batch, seed: u64) -> (f32, Gradients) {
 #[test]
 fn losses_gradients_and_outputs_are_those_of_every_row() {
     for norm_place in [NormPlace::Pre, NormPlace::Post] {
-        for (rotary, n_layers) in [(None, 1), (None, 2), (Some(Rotary { base: 100.0 }), 2)] {
+        for (rotary, n_layers) in [(None, 1), (None, 2), (Some(Rotary { base: 100.0, scaling: None }), 2)] {
             let mut config = ModelConfig {
                 d_model: 16,
                 n_layers,

@@ -30,7 +30,8 @@ pub struct EmbedArgs {
     /// Computes on auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Prints one JSON object: for each input its file, its place there and its vector.
+    /// Prints one JSON object: inputs_per_s without the loading of the model, and for each input its file, its place
+    /// there and its vector.
     #[arg(long)]
     json: bool,
 }
@@ -57,6 +58,7 @@ pub fn run(args: EmbedArgs) -> Result<()> {
         bail!("nothing to embed; name files, or give --text");
     }
     let (model, tasks) = Run::open(&args.run)?.load(Weights::Best, &args.device.open()?)?;
+    let started = std::time::Instant::now();
     let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
         #[cfg(feature = "text")]
         Builtin::Text(task) => Some(texts(&args, &model, number, task)),
@@ -67,6 +69,7 @@ pub fn run(args: EmbedArgs) -> Result<()> {
     });
     let Some(rows) = found else { bail!("{} has no text or image task", args.run.display()) };
     let rows = rows?;
+    let inputs_per_s = rows.len() as f64 / started.elapsed().as_secs_f64();
     if let Some(out) = &args.out {
         save(out, &rows)?;
     }
@@ -74,7 +77,10 @@ pub fn run(args: EmbedArgs) -> Result<()> {
         let vectors = rows.iter().map(
             |(file, place, vector)| serde_json::json!({ "input": file, "place": place, "vector": vector }),
         );
-        return print::json(&serde_json::json!({ "vectors": vectors.collect::<Vec<_>>() }));
+        return print::json(&serde_json::json!({
+            "inputs_per_s": inputs_per_s,
+            "vectors": vectors.collect::<Vec<_>>(),
+        }));
     }
     let shown =
         |vector: &[f32]| vector.iter().take(4).map(|x| format!("{x:.4}")).collect::<Vec<_>>().join(", ");
@@ -115,7 +121,7 @@ fn texts(
 ) -> Result<Vec<Row>> {
     use anyhow::Context;
     use smalti::pretrained::{Sentences, sentences};
-    use smalti::tasks::Pooling;
+    use smalti::tasks::{Embedding, Pooling};
 
     let published = sentences(&args.run)?;
     let Sentences { first, normalize, most_tokens } =
@@ -139,7 +145,8 @@ fn texts(
         }
     }
     let normalize = normalize || args.normalize;
-    let embedded = task.embed(model, number, &texts, pooling, normalize, most_tokens, args.batch)?;
+    let embedded =
+        task.embed(model, number, &texts, Embedding { pooling, normalize, most_tokens, batch: args.batch })?;
     if embedded.cut > 0 {
         eprintln!(
             "note: of {} texts only the beginning was read: they are longer than the model reads",

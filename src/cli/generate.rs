@@ -43,7 +43,7 @@ pub fn run(args: GenerateArgs) -> Result<()> {
     use smalti::run::{Run, Weights};
     use smalti::tasks::{
         Builtin,
-        text::{Generator, Sampling},
+        text::{Generator, Objective, Sampling},
     };
 
     let (model, tasks) = Run::open(&args.run)?.load(Weights::Best, &args.device.open()?)?;
@@ -62,16 +62,19 @@ pub fn run(args: GenerateArgs) -> Result<()> {
     }
     let started = std::time::Instant::now();
     let text = generator.text(args.tokens)?;
-    let tokens_per_s = args.tokens as f64 / started.elapsed().as_secs_f64();
+    let tokens_per_s = generator.written() as f64 / started.elapsed().as_secs_f64();
     if args.json {
         return print::json(&serde_json::json!({
             "prompt": args.prompt,
             "text": text,
-            "tokens": args.tokens,
+            "tokens": generator.written(),
             "tokens_per_s": tokens_per_s,
         }));
     }
-    println!("{}{text}", args.prompt);
+    match task.objective() {
+        Objective::Answer => println!("{text}"),
+        _ => println!("{}{text}", args.prompt),
+    }
     Ok(())
 }
 

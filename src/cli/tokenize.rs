@@ -22,7 +22,8 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  \
     smalti tokenize photo.jpg --patch 16 --size 224x224 --picture grid.png\n  \
     smalti tokenize builtin:touchtone.tar/clips/000.wav --picture slices.png\n  \
-    smalti tokenize log.npz --record 3 --json")]
+    smalti tokenize log.npz --record 3 --json\n  \
+    smalti tokenize frames.npz --patch 12 --size 84x84")]
 pub struct TokenizeArgs {
     /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:touchtone.tar/clips/000.wav); or a folder
     /// of logged episodes.
@@ -67,6 +68,11 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
             args.file
         )
     })?;
+    #[cfg(feature = "trajectory")]
+    let bytes = match modality {
+        Modality::Trajectory => smalti::tasks::trajectory::self_contained(&args.file, bytes)?,
+        _ => bytes,
+    };
     let tokenizer = args.shape.fit(modality, &bytes).with_context(|| args.file.clone())?;
     let tokenizer = tokenizer.as_ref();
     let (tokens, records) = record(tokenizer, &bytes, args.record).with_context(|| args.file.clone())?;

@@ -6,8 +6,8 @@ use crate::transformer::{Linear, ModelConfig};
 use candle_core::{Result, Tensor, bail};
 use std::ops::Range;
 
-/// Two convolutions over the frames of a spectrogram, each three frames wide and with an activation behind it, the
-/// second with a stride of two: Whisper's stem (Radford et al. 2022).
+/// Two convolutions over the frames of a spectrogram, each three frames wide and with GELU behind it, the second with a
+/// stride of two: Whisper's stem (Radford et al. 2022).
 ///
 /// A token is a slice of two frames, so that one token goes in for each that comes out. Where a document ends,
 /// neighbours are zeros.
@@ -17,7 +17,6 @@ pub(super) struct Convolutions {
     first: Linear,
     /// `[d_model, 3·d_model]`.
     second: Linear,
-    activation: Activation,
 }
 
 impl Convolutions {
@@ -31,7 +30,6 @@ impl Convolutions {
         Ok(Self {
             first: Linear::new(scope.at("first"), 3 * bands, d, config.bias, std(3 * bands))?,
             second: Linear::new(scope.at("second"), 3 * d, d, config.bias, std(3 * d))?,
-            activation: config.activation,
         })
     }
 
@@ -41,9 +39,9 @@ impl Convolutions {
         let frames = ops::reshape(slices, &[2 * n, dim / 2])?;
         let documents: Vec<_> = documents.iter().map(|rows| 2 * rows.start..2 * rows.end).collect();
         let x = self.first.forward(&windows(&frames, &documents, 1)?)?;
-        let x = ops::activation(&x, self.activation)?; // [2·n, d_model]
+        let x = ops::activation(&x, Activation::Gelu)?; // [2·n, d_model]
         let y = self.second.forward(&windows(&x, &documents, 2)?)?;
-        ops::activation(&y, self.activation)
+        ops::activation(&y, Activation::Gelu)
     }
 }
 

@@ -16,7 +16,8 @@
 //! | field | |
 //! | --- | --- |
 //! | `protocol` | 1 |
-//! | `observation` | how many numbers an observation has; or, for one of named parts, `{"position": 5, "velocity": 6}` |
+//! | `observation` | how many numbers an observation has; or, for one of named parts, `{"position": 5, "velocity": 6}`; may be left out where there are `pictures` |
+//! | `pictures` | the names of those that an observation has, `["front", "wrist"]`; may be left out where there are none |
 //! | `action` | `{"discrete": n}`: a number below n; `{"continuous": {"low": […], "high": […]}}`: numbers between these, where `null` is no bound; `{"parts": {"arm": {"continuous": …}, "grip": {"discrete": 3}}}`: several at once, by name |
 //! | `max_steps` | after so many steps an episode is truncated, whatever the environment says; may be left out |
 //! | `envs` | how many environments there can be side by side; where it is left out, as many as are asked for |
@@ -30,7 +31,18 @@
 //! | `{"close": {}}`; the input ends behind it | |
 //!
 //! An observation is a list of numbers, which may be nested, or an object of such, whose parts are taken in the order
-//! of their names. Numbers are finite. `env` may be left out of an answer. Instead of an answer, or of the greeting,
+//! of their names. Numbers are finite. Pictures that the greeting names stand beside it, or instead of it where there are no
+//! numbers, each in one of two forms; bytes are in base64:
+//!
+//! ```json
+//! {"env": 0, "observation": [0.5], "pictures": {"front": {"height": 84, "width": 84, "channels": 3, "pixels": "AAAA…"}}}
+//! {"env": 0, "observation": [0.5], "pictures": {"front": {"encoded": "iVBORw0KGgo…"}}}
+//! ```
+//!
+//! `pixels` are bytes, row by row, `height * width * channels` of them, where `channels` is 1 for grey and 3 for RGB;
+//! `encoded` is the content of a picture file, such as a PNG or a JPEG. A line has at most 8 MiB.
+//!
+//! `env` may be left out of an answer. Instead of an answer, or of the greeting,
 //! `{"error": "what is wrong"}` ends everything with that message. A field that is not listed here is an error.
 //!
 //! `examples/gymnasium_bridge.py` speaks it for any task of Gymnasium.
@@ -38,10 +50,11 @@
 mod child;
 pub mod message;
 mod numbers;
+mod pictures;
 
 use self::child::Child;
 use self::message::{Hello, MessageError};
-use super::{Action, ActionSpec, EnvError, Step, VectorEnvironment};
+use super::{Action, ActionSpec, EnvError, Observation, Step, VectorEnvironment};
 use std::time::Duration;
 
 /// Environments in a child process. It is told to close when this is dropped, and killed where it does not.
@@ -69,21 +82,21 @@ impl Bridge {
     pub fn process_id(&self) -> u32 {
         self.child.id()
     }
+}
 
-    /// Sends requests, and reads an answer to each.
-    fn ask<T>(
-        &mut self,
-        requests: Vec<(usize, Vec<u8>)>,
-        to: &str,
-        read: impl Fn(&[u8], usize) -> Result<T, MessageError>,
-    ) -> Result<Vec<T>, EnvError> {
-        self.child.send(requests.iter().flat_map(|(_, line)| line).copied().collect())?;
-        let answers = requests.iter().map(|&(slot, _)| {
-            let line = self.child.line(&format!("answer to {to}"))?;
-            read(&line, slot).map_err(|e| self.child.refuse(e))
-        });
-        answers.collect()
-    }
+/// Sends requests, and reads an answer to each.
+fn ask<T>(
+    child: &mut Child,
+    requests: Vec<(usize, Vec<u8>)>,
+    to: &str,
+    read: impl Fn(&[u8], usize) -> Result<T, MessageError>,
+) -> Result<Vec<T>, EnvError> {
+    child.send(requests.iter().flat_map(|(_, line)| line).copied().collect())?;
+    let answers = requests.iter().map(|&(slot, _)| {
+        let line = child.line(&format!("answer to {to}"))?;
+        read(&line, slot).map_err(|e| child.refuse(e))
+    });
+    answers.collect()
 }
 
 impl VectorEnvironment for Bridge {
@@ -95,6 +108,10 @@ impl VectorEnvironment for Bridge {
         self.hello.state_dim
     }
 
+    fn cameras(&self) -> Vec<String> {
+        self.hello.cameras.iter().cloned().collect()
+    }
+
     fn action_spec(&self) -> ActionSpec {
         self.hello.actions.clone()
     }
@@ -103,19 +120,19 @@ impl VectorEnvironment for Bridge {
         self.hello.envs.unwrap_or(usize::MAX)
     }
 
-    fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Vec<f32>>, EnvError> {
-        let dim = self.hello.state_dim;
+    fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Observation>, EnvError> {
         let requests = starts.iter().map(|&(slot, seed)| (slot, message::reset(slot, seed))).collect();
-        let states = self.ask(requests, "reset", |line, slot| message::first_state(line, slot, dim))?;
+        let seen = ask(&mut self.child, requests, "reset", |line, slot| {
+            message::first_seen(line, slot, &self.hello)
+        })?;
         for &(slot, _) in starts {
             self.steps.resize(self.steps.len().max(slot + 1), None);
             self.steps[slot] = Some(0);
         }
-        Ok(states)
+        Ok(seen)
     }
 
     fn step(&mut self, actions: &[(usize, &Action)]) -> Result<Vec<Step>, EnvError> {
-        let dim = self.hello.state_dim;
         for (slot, action) in actions {
             if self.steps.get(*slot).is_none_or(Option::is_none) {
                 return Err(EnvError::NotRunning { environment: self.name().into() });
@@ -123,7 +140,8 @@ impl VectorEnvironment for Bridge {
             self.hello.actions.check(action)?;
         }
         let requests = actions.iter().map(|&(slot, action)| (slot, message::step(slot, action))).collect();
-        let mut steps = self.ask(requests, "step", |line, slot| message::next_step(line, slot, dim))?;
+        let mut steps =
+            ask(&mut self.child, requests, "step", |line, slot| message::next_step(line, slot, &self.hello))?;
         for (step, &(slot, _)) in steps.iter_mut().zip(actions) {
             let taken = self.steps[slot].map_or(0, |steps| steps + 1);
             step.truncated |= self.hello.max_steps.is_some_and(|most| taken >= most);

@@ -1,6 +1,6 @@
 //! The cart and pole of Barto, Sutton and Anderson (1983), as Gymnasium's `CartPole-v1` has it.
 
-use super::{Action, ActionSpec, EnvError, Environment, Step};
+use super::{Action, ActionSpec, EnvError, Environment, Observation, Step};
 use crate::random;
 
 const GRAVITY: f64 = 9.8;
@@ -61,11 +61,11 @@ impl Environment for CartPole {
         ActionSpec::Discrete { n: 2 }
     }
 
-    fn reset(&mut self, seed: u64) -> Result<Vec<f32>, EnvError> {
+    fn reset(&mut self, seed: u64) -> Result<Observation, EnvError> {
         let mut generator = random::generator(seed);
         let state = [(); 4].map(|()| START_RANGE * (2.0 * random::uniform(&mut generator) - 1.0));
         self.episode = Some(Episode { state, steps: 0 });
-        Ok(observation(state))
+        Ok(observation(state).into())
     }
 
     fn step(&mut self, action: &Action) -> Result<Step, EnvError> {
@@ -80,7 +80,7 @@ impl Environment for CartPole {
         let [position, _, angle, _] = episode.state;
         let terminated = position.abs() > POSITION_LIMIT || angle.abs() > ANGLE_LIMIT;
         let truncated = episode.steps >= STEP_LIMIT;
-        let step = Step { state: observation(episode.state), reward: 1.0, terminated, truncated };
+        let step = Step { seen: observation(episode.state).into(), reward: 1.0, terminated, truncated };
         if step.done() {
             self.episode = None;
         }
@@ -141,7 +141,7 @@ mod tests {
             assert_eq!(episode.actions.len(), steps);
             for (t, (action, expected)) in episode.actions.bytes().zip(&episode.states).enumerate() {
                 let step = cartpole.step(&Action::Discrete(u32::from(action - b'0'))).unwrap();
-                for (found, expected) in step.state.iter().zip(expected) {
+                for (found, expected) in step.seen.state.iter().zip(expected) {
                     assert!((found - expected).abs() <= 1e-6, "step {t}: {found} is not {expected}");
                 }
                 let last = t + 1 == steps;
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(first, cartpole.reset(3).unwrap());
         for seed in 0..200 {
             let state = cartpole.reset(seed).unwrap();
-            assert!(state.iter().all(|x| x.abs() <= 0.05), "{state:?}");
+            assert!(state.state.iter().all(|x| x.abs() <= 0.05), "{state:?}");
         }
     }
 }

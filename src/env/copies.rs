@@ -1,6 +1,6 @@
 //! Several copies of a built-in environment.
 
-use super::{Action, ActionSpec, EnvError, Environment, Step, VectorEnvironment, environment};
+use super::{Action, ActionSpec, EnvError, Environment, Observation, Step, VectorEnvironment, environment};
 
 /// As many copies of a built-in environment as are asked for.
 pub struct Copies {
@@ -28,6 +28,10 @@ impl VectorEnvironment for Copies {
         self.model.state_dim()
     }
 
+    fn cameras(&self) -> Vec<String> {
+        self.model.cameras()
+    }
+
     fn action_spec(&self) -> ActionSpec {
         self.model.action_spec()
     }
@@ -36,7 +40,7 @@ impl VectorEnvironment for Copies {
         usize::MAX
     }
 
-    fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Vec<f32>>, EnvError> {
+    fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Observation>, EnvError> {
         let begin = |&(slot, seed): &(usize, u64)| {
             while self.slots.len() <= slot {
                 self.slots.push(environment(self.model.name())?);

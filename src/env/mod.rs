@@ -4,8 +4,8 @@
 //! use smalti::env::{Action, environment};
 //!
 //! let mut cartpole = environment("cartpole")?;
-//! let state = cartpole.reset(7)?; // the same seed, the same start
-//! assert_eq!(state.len(), cartpole.state_dim());
+//! let seen = cartpole.reset(7)?; // the same seed, the same start
+//! assert_eq!(seen.state.len(), cartpole.state_dim());
 //!
 //! let step = cartpole.step(&Action::Discrete(1))?;
 //! assert_eq!(step.reward, 1.0);
@@ -19,11 +19,13 @@ mod action;
 pub mod bridge;
 mod cartpole;
 mod copies;
+mod observation;
 
 pub use action::{Action, ActionSpec};
 pub use bridge::Bridge;
 pub use cartpole::CartPole;
 pub use copies::Copies;
+pub use observation::{Observation, Picture};
 
 use std::time::Duration;
 
@@ -38,6 +40,11 @@ pub trait Environment {
     /// How many numbers a state has.
     fn state_dim(&self) -> usize;
 
+    /// Whose pictures are a part of what is seen; none by default.
+    fn cameras(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Which actions it takes.
     fn action_spec(&self) -> ActionSpec;
 
@@ -45,7 +52,7 @@ pub trait Environment {
     ///
     /// # Errors
     /// An environment outside this process may fail to answer; a built-in one does not fail.
-    fn reset(&mut self, seed: u64) -> Result<Vec<f32>, EnvError>;
+    fn reset(&mut self, seed: u64) -> Result<Observation, EnvError>;
 
     /// Acts once.
     ///
@@ -63,18 +70,23 @@ pub trait VectorEnvironment {
     /// How many numbers a state has.
     fn state_dim(&self) -> usize;
 
+    /// Whose pictures are a part of what is seen; none by default.
+    fn cameras(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Which actions each takes.
     fn action_spec(&self) -> ActionSpec;
 
     /// How many slots there are: episodes that can be under way at once.
     fn slots(&self) -> usize;
 
-    /// Begins an episode in each slot that is given with a seed, and gives their first states in the same order.
+    /// Begins an episode in each slot that is given with a seed, and gives what is seen first, in the same order.
     /// What was under way in those slots is dropped.
     ///
     /// # Errors
     /// An environment outside this process may fail to answer.
-    fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Vec<f32>>, EnvError>;
+    fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Observation>, EnvError>;
 
     /// Acts once in each slot that is given with an action.
     ///
@@ -86,8 +98,8 @@ pub trait VectorEnvironment {
 /// What an environment answers to one action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// The state after the action, `[state_dim]`.
-    pub state: Vec<f32>,
+    /// What is seen after the action.
+    pub seen: Observation,
     /// The reward for the action.
     pub reward: f32,
     /// Whether the episode ended of itself: a failure, a goal.

@@ -66,14 +66,12 @@ fn rows(x: &Tensor, vector: &Tensor, d: usize, f: impl Fn(f32, f32) -> f32 + Syn
     let (values, vector) = (Elements::of(x)?, Elements::of(vector)?);
     let (values, vector) = (&*values, &*vector);
     let mut y = vec![0.0; values.len()];
-    if d > 0 {
-        let block = math::rows_in_block(values.len() / d, d) * d;
-        y.par_chunks_mut(block).zip(values.par_chunks(block)).for_each(|(y, x)| {
-            for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
-                y.iter_mut().zip(x).zip(vector).for_each(|((y, &x), &v)| *y = f(x, v));
-            }
-        });
-    }
+    let block = math::rows_in_block(values.len().checked_div(d).unwrap_or(0), d) * d;
+    y.par_chunks_mut(block.max(1)).zip(values.par_chunks(block.max(1))).for_each(|(y, x)| {
+        for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+            y.iter_mut().zip(x).zip(vector).for_each(|((y, &x), &v)| *y = f(x, v));
+        }
+    });
     Tensor::from_vec(y, x.dims(), x.device())
 }
 

@@ -5,12 +5,12 @@ use super::{Checkpoint, ImportedTask, PretrainedError};
 use crate::tasks::image::{ImageTask, ImageTaskConfig, Registers};
 use crate::tasks::modalities::image::{Filter, ImageConfig, ImageTokenizer, Resize};
 use crate::tasks::{Builtin, TaskConfig};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use smalti_contract::Tokenizer;
 use std::sync::Arc;
 
 /// How pictures are prepared, as published beside the weights.
-const PREPROCESSOR: &str = "preprocessor_config.json";
+pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// A task of classes, or where there is no classifier, of none.
 pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<ImportedTask, PretrainedError> {
@@ -163,4 +163,25 @@ pub(super) fn channels(task: &ImportedTask) -> usize {
 /// The side of a patch.
 pub(super) fn patch(task: &ImportedTask) -> usize {
     tokenizer(task).patch
+}
+
+/// The published settings with the classes and the size that a run has learned since.
+pub(super) fn adapt(
+    task: &ImageTask,
+    config: &mut Map<String, Value>,
+    preprocessor: Option<&mut Map<String, Value>>,
+) {
+    let Some([height, width]) = task.tokenizer().config().size else { return };
+    config.insert("image_size".into(), if height == width { json!(height) } else { json!([height, width]) });
+    if !task.classes().is_empty() {
+        let numbered = || task.classes().iter().enumerate();
+        config.insert("id2label".into(), numbered().map(|(i, c)| (i.to_string(), json!(c))).collect());
+        config.insert("label2id".into(), numbered().map(|(i, c)| (c.clone(), json!(i))).collect());
+        config.remove("num_labels");
+    }
+    if let Some(preprocessor) = preprocessor {
+        let cropped = preprocessor.get("do_center_crop") == Some(&json!(true));
+        let sides = json!({ "height": height, "width": width });
+        preprocessor.insert(if cropped { "crop_size" } else { "size" }.into(), sides);
+    }
 }

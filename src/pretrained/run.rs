@@ -1,12 +1,18 @@
 //! Published checkpoints as run folders, and back.
 
 use super::files::{CONFIG, WEIGHTS};
+#[cfg(feature = "image")]
+use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::{Checkpoint, PretrainedError, open};
 use crate::config::{RunConfig, VERSION};
-use crate::run::{CONFIG_FILE, Run, RunError, TOKENIZERS_FILE, Weights};
+use crate::run::{CONFIG_FILE, NamedTask, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::tasks;
+#[cfg(feature = "image")]
+use crate::tasks::Builtin;
+#[cfg(feature = "text")]
+use crate::tasks::{TaskConfig, text::TextTaskConfig, text::TextUnit};
 use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
@@ -49,7 +55,15 @@ pub fn import(path: &Path, run: &Path, storage: Storage) -> Result<Report, Pretr
     if run.join(CONFIG_FILE).exists() {
         return Err(RunError::Exists(run.into()).into());
     }
-    let pretrained = open(path)?;
+    let mut pretrained = open(path)?;
+    let published = run.join(PUBLISHED);
+    // What the settings name is what the run keeps, not what it was copied from.
+    #[cfg(feature = "text")]
+    if let TaskConfig::Text(TextTaskConfig { vocabulary: TextUnit::File(location), .. }) =
+        &mut pretrained.task_config
+    {
+        *location = published.display().to_string();
+    }
     let saved = tasks::save(pretrained.task.as_task().as_ref()).map_err(tasks::TaskError::from)?;
     let name = pretrained.task_config.modality();
     let config = RunConfig {
@@ -59,7 +73,6 @@ pub fn import(path: &Path, run: &Path, storage: Storage) -> Result<Report, Pretr
         data: Some(pretrained.task_config.clone()),
         mix: BTreeMap::new(),
     };
-    let published = run.join(PUBLISHED);
     let failed = |path: &Path| {
         let path = path.to_path_buf();
         move |source| SaveError::Write { path, source }
@@ -114,19 +127,54 @@ fn came_from(run: &Path) -> Result<Checkpoint, PretrainedError> {
     Ok(Checkpoint { folder, settings, tensors })
 }
 
+/// The checkpoint in `folder`, its settings those that the run has now.
+#[allow(unused_mut, unused_variables)] // without pictures nothing of them can change
+fn learned_since(
+    mut before: Checkpoint,
+    folder: &Path,
+    tasks: &[NamedTask],
+) -> Result<Checkpoint, PretrainedError> {
+    #[cfg(feature = "image")]
+    for named in tasks {
+        #[allow(irrefutable_let_patterns)] // where pictures are the only modality
+        let Builtin::Image(task) = &named.task else { continue };
+        let object =
+            |name: &str, bytes: Vec<u8>| -> Result<serde_json::Map<String, Value>, PretrainedError> {
+                Ok(Settings::parse(name, &bytes)?.values().clone())
+            };
+        let mut config = before.settings.values().clone();
+        let file = before.file(image::PREPROCESSOR)?;
+        let mut preprocessor = file.map(|bytes| object(image::PREPROCESSOR, bytes)).transpose()?;
+        image::adapt(task, &mut config, preprocessor.as_mut());
+        if !task.classes().is_empty() {
+            before.tensors.extend(["classifier.weight".to_string(), "classifier.bias".to_string()]);
+        }
+        write_json(&folder.join(CONFIG), &config)?;
+        if let Some(preprocessor) = preprocessor {
+            write_json(&folder.join(image::PREPROCESSOR), &preprocessor)?;
+        }
+    }
+    let path = folder.join(CONFIG);
+    let json = std::fs::read(&path)
+        .map_err(|e| PretrainedError::Read { path: path.clone(), problem: e.to_string() })?;
+    let settings = Settings::parse(&path.display().to_string(), &json)?;
+    Ok(Checkpoint { folder: folder.into(), settings, tensors: before.tensors })
+}
+
 /// Writes a run that was imported as the checkpoint that it came from: its layout, with the run's weights in this
 /// storage.
 ///
 /// # Errors
 /// [`PretrainedError`], also where the run was never imported, or its shapes are no longer the checkpoint's.
 pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, PretrainedError> {
-    let (model, _) = Run::open(run)?.load(Weights::Best, &Device::Cpu)?;
+    let (model, tasks) = Run::open(run)?.load(Weights::Best, &Device::Cpu)?;
     let checkpoint = came_from(run)?;
+    std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
+    keep_front_end(&checkpoint, to)?;
+    let checkpoint = learned_since(checkpoint, to, &tasks)?;
     let description = checkpoint.describe()?;
     let (unread, _) = checkpoint::load(&run.join(PUBLISHED).join(UNREAD), &Device::Cpu)?;
     let tensors = description.names.export(&model.params().tensors(), &unread.into_iter().collect())?;
-    std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
-    keep_front_end(&checkpoint, to)?;
     // Python's library wants to know which framework the tensors are of.
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
     checkpoint::save_published(&to.join(WEIGHTS), &tensors, &metadata, storage)?;

@@ -3,7 +3,7 @@
 use super::names::NameMap;
 use super::{Checkpoint, ImportedTask, PretrainedError};
 use crate::tasks::modalities::text::{TextConfig, TextTokenizer, Vocabulary};
-use crate::tasks::text::{Objective, TextTask, TextTaskConfig, published};
+use crate::tasks::text::{Objective, TextTask, TextTaskConfig, TextUnit, published};
 use crate::tasks::{Builtin, TaskConfig};
 use smalti_contract::Tokenizer;
 use std::sync::Arc;
@@ -68,12 +68,20 @@ pub(super) fn answer(checkpoint: &Checkpoint, vocabulary: usize) -> Result<Impor
 
 fn task(
     checkpoint: &Checkpoint,
-    config: TextTaskConfig,
+    mut config: TextTaskConfig,
     vocabulary: usize,
 ) -> Result<ImportedTask, PretrainedError> {
+    config.vocabulary = match has_vocabulary(checkpoint) {
+        true => TextUnit::File(checkpoint.folder.display().to_string()),
+        false => TextUnit::Numbers(vocabulary),
+    };
     let tokenizer = tokenizer(checkpoint, vocabulary, config.context, config.segments)?;
     let task = TextTask::with("text", 1.0, &config, tokenizer);
     Ok(ImportedTask { config: TaskConfig::Text(config), task: Builtin::Text(Arc::new(task)) })
+}
+
+fn has_vocabulary(checkpoint: &Checkpoint) -> bool {
+    VOCABULARIES.iter().any(|name| checkpoint.folder.join(name).is_file())
 }
 
 /// The checkpoint's own tokenizer, with as many ids as the model has; without one, ids are written out.
@@ -84,7 +92,7 @@ pub(super) fn tokenizer(
     segments: usize,
 ) -> Result<TextTokenizer, PretrainedError> {
     let build = |config| TextTokenizer::new(config).map_err(|e| checkpoint.refuse("vocab_size", e));
-    if !VOCABULARIES.iter().any(|name| checkpoint.folder.join(name).is_file()) {
+    if !has_vocabulary(checkpoint) {
         let vocabulary = Vocabulary::Numbers { count: vocabulary };
         return build(TextConfig { vocabulary, specials: vec![], context, segments });
     }

@@ -2,7 +2,7 @@
 
 use super::{Checkpoint, ImportedTask, PretrainedError};
 use crate::tasks::modalities::trajectory::{ActionSpec, TrajectoryConfig, TrajectoryTokenizer};
-use crate::tasks::trajectory::{TrajectoryTask, TrajectoryTaskConfig};
+use crate::tasks::trajectory::{PicturedTokenizer, TrajectoryTask, TrajectoryTaskConfig};
 use crate::tasks::{Builtin, TaskConfig};
 use smalti_contract::Tokenizer;
 use std::sync::Arc;
@@ -31,6 +31,6 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
         discretise: None,
     };
     let tokenizer = TrajectoryTokenizer::new(fitted).map_err(|e| checkpoint.refuse("state_dim", e))?;
-    let task = TrajectoryTask::with("trajectory", 1.0, &config, tokenizer);
+    let task = TrajectoryTask::with("trajectory", 1.0, &config, PicturedTokenizer::blind(tokenizer));
     Ok(ImportedTask { config: TaskConfig::Trajectory(config), task: Builtin::Trajectory(Arc::new(task)) })
 }

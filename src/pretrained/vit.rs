@@ -4,7 +4,6 @@ use super::names::{Layout, NameMap};
 use super::{Checkpoint, Description, ImportedTask, PretrainedError, image};
 use crate::tasks::image::Registers;
 use crate::transformer::{ModelConfig, NormKind, Positions};
-use serde_json::json;
 
 /// What tells the three families apart.
 struct Family {
@@ -159,21 +158,5 @@ fn block(names: &mut NameMap, family: &Family, model: &ModelConfig, layer: usize
     if model.layer_scale.is_some() {
         names.one(&ours("attention_scale.weight"), &theirs("layer_scale1.lambda1"));
         names.one(&ours("mlp_scale.weight"), &theirs("layer_scale2.lambda1"));
-    }
-}
-
-/// The settings of a run that has learned other classes or another size than the published model had.
-#[expect(dead_code)]
-pub(super) fn adapt(
-    settings: &mut serde_json::Map<String, serde_json::Value>,
-    classes: &[String],
-    size: [usize; 2],
-) {
-    let sides = if size[0] == size[1] { json!(size[0]) } else { json!(size) };
-    settings.insert("image_size".into(), sides);
-    if !classes.is_empty() {
-        let numbered = || classes.iter().enumerate();
-        settings.insert("id2label".into(), numbered().map(|(i, c)| (i.to_string(), json!(c))).collect());
-        settings.insert("label2id".into(), numbered().map(|(i, c)| (c.clone(), json!(i))).collect());
     }
 }

@@ -79,6 +79,11 @@ impl Rule {
         Rule::When(vec![Condition::Causal])
     }
 
+    /// Not later in time: what the parts of a picture are to each other, and to those of earlier ones.
+    pub fn past() -> Rule {
+        Rule::When(vec![Condition::Past])
+    }
+
     /// Whether query `q` sees key `k` of the same document.
     pub fn allows(&self, queries: &TokenMeta, q: usize, keys: &TokenMeta, k: usize) -> bool {
         match self {

@@ -2,12 +2,12 @@
 
 use crate::model::Model;
 use candle_core::{Device, Result, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smalti_contract::KindSpec;
 use std::collections::HashMap;
 
 /// What a new model took over.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// Parameters that are as they were.
     pub loaded: Vec<String>,
@@ -36,7 +36,9 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
         if old.dims() == var.dims() {
             values.insert(name.into(), old.clone());
             report.loaded.push(name.into());
-        } else if let Some(resized) = resized(name, old, [other.kinds(), model.kinds()])? {
+        } else if let Some(resized) = resized(name, old, [other.kinds(), model.kinds()])?
+            && resized.dims() == var.dims()
+        {
             values.insert(name.into(), resized);
             report.interpolated.push(format!("{name} {:?} → {:?}", old.dims(), var.dims()));
         } else {
@@ -129,7 +131,7 @@ mod tests {
         // torch.nn.functional.interpolate(torch.arange(4.).view(1, 1, 2, 2), size=(3, 3), mode="bicubic")
         let resized = bicubic(&[0.0, 1.0, 2.0, 3.0], [2, 2], [3, 3], 1);
         let expected =
-            [-0.260417, 0.326389, 0.913194, 0.913195, 1.500000, 2.086806, 2.086806, 2.673611, 3.260417];
+            [-0.260417, 0.326389, 0.913194, 0.913195, 1.5, 2.086806, 2.086806, 2.673611, 3.260_417];
         assert!(resized.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{resized:?}");
         let same: Vec<f32> = (0..12).map(|x| x as f32).collect();
         assert_eq!(bicubic(&same, [2, 3], [2, 3], 2), same);

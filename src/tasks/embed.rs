@@ -17,6 +17,19 @@ pub enum Pooling {
     First,
 }
 
+/// How texts become vectors.
+#[derive(Clone, Copy, Debug)]
+pub struct Embedding {
+    /// How tokens become one vector.
+    pub pooling: Pooling,
+    /// Whether a vector is brought to length 1.
+    pub normalize: bool,
+    /// The most tokens of a text that are read; 0 for as many as the context holds.
+    pub most_tokens: usize,
+    /// Texts that are computed together.
+    pub batch: usize,
+}
+
 /// The vectors of some inputs, `[inputs, d_model]`. `number` is the task's among the model's; the pooled token is
 /// the one that `first` says, counted in each input's order, or all of kinds that are not learned.
 ///

@@ -21,7 +21,7 @@ pub mod text;
 pub mod trajectory;
 
 #[cfg(any(feature = "text", feature = "image"))]
-pub use embed::Pooling;
+pub use embed::{Embedding, Pooling};
 pub use more::More;
 pub use saved::{SavedTask, SavedTokenizer, save};
 #[cfg(feature = "image")]
@@ -38,7 +38,7 @@ use std::sync::Arc;
 pub mod modalities {
     #[cfg(feature = "audio")]
     pub use smalti_audio as audio;
-    #[cfg(feature = "image")]
+    #[cfg(any(feature = "image", feature = "trajectory"))]
     pub use smalti_image as image;
     #[cfg(any(feature = "text", feature = "audio"))]
     pub use smalti_text as text;
@@ -282,5 +282,7 @@ pub fn registry() -> Result<Registry, RegistryError> {
     registry.register::<smalti_audio::AudioTokenizer>()?;
     #[cfg(feature = "trajectory")]
     registry.register::<smalti_trajectory::TrajectoryTokenizer>()?;
+    #[cfg(feature = "trajectory")]
+    registry.register::<trajectory::PicturedTokenizer>()?;
     Ok(registry)
 }

@@ -4,6 +4,7 @@ In the manner `cartpole` it is the cart and pole that is built in, to the last b
 should not, at the first request or the given step.
 """
 
+import base64
 import json
 import math
 import os
@@ -104,6 +105,30 @@ def cartpole(dictionary=False):
         say(answer)
 
 
+def eye(manner):
+    """Shows which half of a picture is lit, which is what to do; each right answer is worth 1."""
+    hello = {"protocol": 1, "pictures": ["front"], "action": {"discrete": 2}, "max_steps": 4}
+    if manner == "eye-twice":  # there is more to see than the policy has learned to look at
+        hello["pictures"] = ["front", "side"]
+    if manner == "eye-other":
+        hello["pictures"] = ["side"]
+    say({"hello": hello})
+    sides = {}
+    for request in requests():
+        env = request["env"]
+        answer = {"env": env}
+        if "reset" in request:
+            sides[env] = list(uniforms(request["reset"]["seed"], 5))
+        else:
+            right = request["step"]["action"] == int(sides[env].pop(0) > 0.5)
+            answer |= {"reward": float(right), "terminated": False, "truncated": False}
+        width = 3 if manner == "eye-narrow" else 4
+        lit = int(sides[env][0] > 0.5)
+        pixels = [200 if x * 2 // width == lit else 20 for _ in range(4) for x in range(width)]
+        picture = {"height": 4, "width": width, "channels": 1, "pixels": base64.b64encode(bytes(pixels)).decode()}
+        say(answer | {"pictures": {name: picture for name in hello["pictures"]}})
+
+
 HELLO = {"protocol": 1, "observation": 4, "action": {"discrete": 2}}
 STATE = {"observation": [0, 0, 0, 0]}
 STEP = STATE | {"reward": 1, "terminated": False, "truncated": False}
@@ -132,6 +157,8 @@ def main():
     print("about to be", manner, file=sys.stderr, flush=True)
     if manner in ("cartpole", "dictionary"):
         return cartpole(manner == "dictionary")
+    if manner.startswith("eye"):
+        return eye(manner)
     if manner == "mute":
         time.sleep(600)
     if manner == "deaf":  # and so is what it starts, which holds its pipes

@@ -78,6 +78,20 @@ pub fn log() -> Vec<Array> {
     ]
 }
 
+/// A log of 40 episodes of four steps, whose pictures of 4×4 pixels are lit in the half that is the action.
+#[allow(dead_code, reason = "not every test sees")]
+pub fn seen() -> Vec<u8> {
+    let sides: Vec<u8> = (0..160_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 31) as u8).collect();
+    let pixels =
+        sides.iter().flat_map(|&side| (0..16).map(move |i| if i % 4 / 2 == side { 200 } else { 20 }));
+    npz(&[
+        ("obs.front", "|u1", "(160, 4, 4)".into(), pixels.collect()),
+        ("actions", "|u1", "(160,)".into(), sides.clone()),
+        ("rewards", "<f4", "(160,)".into(), 1f32.to_le_bytes().repeat(160)),
+        ("episode_starts", "|b1", "(160,)".into(), (0..160).map(|i| u8::from(i % 4 == 0)).collect()),
+    ])
+}
+
 /// The actions of a log.
 pub fn actions(of: fn(i64) -> i64) -> Array {
     ("actions", "<i8", format!("({STEPS},)"), (0..STEPS as i64).flat_map(|i| of(i).to_le_bytes()).collect())

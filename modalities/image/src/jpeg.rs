@@ -1,14 +1,140 @@
-//! Whether a JPEG file is all there.
+//! JPEG files, read and written as by libjpeg-turbo, which Pillow and torchvision use.
 
-/// The most pixels in a file of so many bytes: every block of 8×8 has at least one bit of its own, the code of its mean.
-pub(crate) fn most_pixels(bytes: usize) -> u64 {
+use crate::picture::Image;
+use crate::read::{MAX_PIXELS, check_size, unreadable};
+use image::{DynamicImage, GrayImage, RgbImage, metadata::Orientation};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat, Subsampling, compress};
+use smalti_contract::TokenizeError;
+use std::panic::catch_unwind;
+
+/// The most scans of a progressive file: each walks over all of its blocks again. Encoders make about ten, and no more
+/// than this is what libjpeg-turbo advises for files from strangers.
+const MAX_SCANS: usize = 500;
+
+/// Reads a JPEG file, grey or RGB, and how the picture is to be turned.
+///
+/// Every value is that of libjpeg-turbo, and so of Pillow and torchvision: its exact inverse transform ("islow"), smooth
+/// upsampling of colour, and smoothing where the last scans of a progressive file are missing. CMYK becomes RGB as by
+/// Pillow's `convert`; where its colours are sampled coarser than black, they may be off by a few values, mostly in the
+/// last column.
+///
+/// # Errors
+/// [`TokenizeError::Format`] for corrupt or truncated bytes, where libjpeg-turbo would fill in grey, for more than
+/// [`MAX_PIXELS`], for unusual sampling, and for what Pillow does not read either: 12 bits, two components.
+pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeError> {
+    // A damaged file may find a case that the decoder did not think of: an error here, not the end of a run.
+    catch_unwind(|| decode_whole(bytes)).unwrap_or_else(|_| Err(unreadable("the decoder of JPEGs panicked")))
+}
+
+fn decode_whole(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeError> {
+    if !is_complete(bytes) {
+        return Err(unreadable("a JPEG without its end; the file is truncated"));
+    }
+    let limits = DecodeLimits {
+        max_scans: MAX_SCANS,
+        // Of a progressive file in RGB: its pixels, its components, and their coefficients of 16 bits.
+        max_memory: Some(16 * MAX_PIXELS as u64),
+        ..DecodeLimits::default()
+    };
+    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(unreadable)?;
+    let format = check(&decoder, bytes.len())?;
+    let [width, height] = [decoder.header().width, decoder.header().height].map(u32::from);
+    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
+    decoder.set_output_format(format);
+    decoder.set_block_smoothing(true);
+    let pixels = decoder.decode_image().map_err(unreadable)?.into_vec();
+    let picture = match format {
+        PixelFormat::Grayscale => GrayImage::from_raw(width, height, pixels).map(Into::into),
+        PixelFormat::Cmyk => RgbImage::from_raw(width, height, rgb_of_cmyk(&pixels)).map(Into::into),
+        _ => RgbImage::from_raw(width, height, pixels).map(Into::into),
+    };
+    let picture = picture.ok_or_else(|| unreadable("the JPEG has another size than it says"))?;
+    Ok((picture, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// Refuses, before anything is decoded, what a file of so many bytes cannot hold and what is not read; and says what
+/// the rest is decoded to.
+fn check(decoder: &Decoder, length: usize) -> Result<PixelFormat, TokenizeError> {
+    let frame = decoder.header();
+    let [width, height] = [frame.width, frame.height].map(u32::from);
+    check_size(width, height)?;
+    if width == 0 || height == 0 {
+        return Err(unreadable(format!("a JPEG of {height}×{width} pixels; both sides must be at least 1")));
+    }
+    // Decoders take their time to fill what a damaged size claims. No other format says so surely what it cannot hold.
+    if !decoder.is_arithmetic() && most_pixels(length) < u64::from(width) * u64::from(height) {
+        return Err(unreadable(format!("{height}×{width} pixels in {length} bytes; the JPEG is truncated")));
+    }
+    let format = match (frame.components.len(), frame.precision) {
+        (1, 8) => PixelFormat::Grayscale,
+        (3, 8) => PixelFormat::Rgb,
+        (4, 8) => PixelFormat::Cmyk,
+        (components, bits) => {
+            let found = format!("a JPEG of {components} components of {bits} bits");
+            return Err(unreadable(found + "; 1, 3 or 4 components of 8 bits are read"));
+        }
+    };
+    let sampling: Vec<_> =
+        frame.components.iter().map(|it| (it.horizontal_sampling, it.vertical_sampling)).collect();
+    if !is_usual(&sampling) {
+        return Err(unreadable(format!(
+            "a JPEG whose components are sampled as {sampling:?}; light must be the finest, and colours alike"
+        )));
+    }
+    Ok(format)
+}
+
+/// Whether components are sampled, across and down, as the decoder takes for granted: none finer than the first, light;
+/// of four, both colours alike and black as fine as light. No encoder makes it otherwise by itself.
+fn is_usual(sampling: &[(u8, u8)]) -> bool {
+    let finest = sampling[0];
+    let none_finer =
+        sampling.iter().all(|&(x, y)| (1..=finest.0).contains(&x) && (1..=finest.1).contains(&y));
+    none_finer && (sampling.len() != 4 || (sampling[1] == sampling[2] && sampling[3] == finest))
+}
+
+/// RGB of CMYK as it lies in a file, where 255 is no ink: `Image.convert("RGB")` of Pillow.
+fn rgb_of_cmyk(pixels: &[u8]) -> Vec<u8> {
+    let (pixels, _) = pixels.as_chunks::<4>();
+    let mut rgb = Vec::with_capacity(pixels.len() * 3);
+    for &[cyan, magenta, yellow, white] in pixels {
+        rgb.extend([cyan, magenta, yellow].map(|paper| {
+            // Ink takes its part of the light that black leaves, rounded to a whole value.
+            let product = u32::from(255 - paper) * u32::from(white) + 128;
+            (u32::from(white) - (((product >> 8) + product) >> 8)) as u8
+        }));
+    }
+    rgb
+}
+
+/// A picture as a JPEG file of `quality` 1 to 100, colour at half the resolution (4:2:0), as Pillow and torchvision write
+/// it.
+///
+/// # Errors
+/// [`TokenizeError::Input`] for what [`Image::new`] refuses and for a side of more than 65,500 pixels.
+pub fn write_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, TokenizeError> {
+    const LONGEST: usize = 65_500;
+    image.check()?;
+    let &Image { width, height, channels, ref pixels } = image;
+    if width.max(height) > LONGEST {
+        return Err(TokenizeError::Input(format!(
+            "image is {height}×{width} pixels; a JPEG has at most {LONGEST} a side"
+        )));
+    }
+    let format = if channels == 1 { PixelFormat::Grayscale } else { PixelFormat::Rgb };
+    compress(pixels, width, height, format, quality.clamp(1, 100), Subsampling::S420)
+        .map_err(|e| TokenizeError::Input(e.to_string()))
+}
+
+/// The most pixels in a file of so many bytes in Huffman codes: every block of 8×8 has at least one bit of its own, the code of its mean.
+fn most_pixels(bytes: usize) -> u64 {
     8 * 64 * bytes as u64
 }
 
 /// Walks a JPEG file's markers to its end-of-image marker (ITU-T T.81, annex B); false where the bytes end first.
 ///
 /// Decoders fill what is missing with grey and say nothing: a file cut short would train as half a picture.
-pub(crate) fn is_complete(bytes: &[u8]) -> bool {
+fn is_complete(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
     let mut rest = bytes;
     while let Some(marker) = next_marker(&mut rest) {
@@ -46,6 +172,7 @@ fn next_marker(rest: &mut &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::read;
 
     /// Start; an application segment that holds an end marker; a scan with a stuffed 0xff and a restart; end.
     const WHOLE: [u8; 20] =
@@ -58,5 +185,25 @@ mod tests {
         for length in 0..WHOLE.len() {
             assert!(!is_complete(&WHOLE[..length]), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for channels in [1, 3] {
+            let pixels: Vec<u8> = (0..40 * 24 * channels).map(|i| (i / channels % 40 * 5) as u8).collect();
+            let image = Image::new(40, 24, channels, pixels.clone()).unwrap();
+            let again = read(&write_jpeg(&image, 95).unwrap()).unwrap();
+            assert_eq!((again.width, again.height, again.channels), (40, 24, channels));
+            let off = again.pixels.iter().zip(&pixels).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(off <= Some(12), "{off:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_jpeg_holds_is_refused() {
+        let long = Image::new(70_000, 1, 1, vec![0; 70_000]).unwrap();
+        assert!(write_jpeg(&long, 90).unwrap_err().to_string().contains("1×70000"));
+        let wrong = Image { width: 2, height: 2, channels: 2, pixels: vec![0; 8] };
+        assert!(write_jpeg(&wrong, 90).is_err());
     }
 }

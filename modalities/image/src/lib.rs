@@ -41,15 +41,14 @@ mod read;
 mod resize;
 mod shape;
 mod tokenizer;
-mod write;
 
 pub use augment::{Augment, Erase, Jitter, RandAugment, RandomCrop};
 pub use blend::{Blend, Blending};
 pub use config::ImageConfig;
+pub use jpeg::write_jpeg;
 pub use picture::Image;
 pub use preset::Preset;
 pub use read::{MAX_PIXELS, read, read_over};
 pub use resize::Filter;
 pub use shape::Resize;
 pub use tokenizer::ImageTokenizer;
-pub use write::write_jpeg;

@@ -1,7 +1,7 @@
 //! Reading a picture file.
 
 use crate::{jpeg, picture::Image, preset::WHITE};
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
 use smalti_contract::TokenizeError;
 use std::io::Cursor;
 
@@ -31,34 +31,34 @@ pub fn read_over(bytes: &[u8], background: [u8; 3]) -> Result<Image, TokenizeErr
     if bytes.is_empty() {
         return Err(unreadable("the file is empty"));
     }
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
+    let (mut picture, orientation) = match reader.format() {
+        None => return Err(unreadable("unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known")),
+        Some(ImageFormat::Jpeg) => jpeg::decode(bytes)?,
+        Some(_) => decode(reader)?,
+    };
+    picture.apply_orientation(orientation);
+    flatten(picture, background)
+}
+
+/// The picture as it lies in the file, and how it is to be turned.
+fn decode(mut reader: ImageReader<Cursor<&[u8]>>) -> Result<(DynamicImage, Orientation), TokenizeError> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let format = reader.format();
-    match format {
-        None => return Err(unreadable("unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known")),
-        Some(ImageFormat::Jpeg) if !jpeg::is_complete(bytes) => {
-            return Err(unreadable("a JPEG without its end; the file is truncated"));
-        }
-        Some(_) => {}
-    }
     let mut decoder = reader.into_decoder().map_err(unreadable)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS as u64 {
-        return Err(unreadable(format!("{height}×{width} pixels; at most {MAX_PIXELS} are read")));
-    }
-    // Decoders take their time to fill what a damaged size claims. No other format says so surely what it cannot hold.
-    if format == Some(ImageFormat::Jpeg)
-        && jpeg::most_pixels(bytes.len()) < u64::from(width) * u64::from(height)
-    {
-        let length = bytes.len();
-        return Err(unreadable(format!("{height}×{width} pixels in {length} bytes; the JPEG is truncated")));
-    }
+    check_size(width, height)?;
     let orientation = decoder.orientation().map_err(unreadable)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
-    picture.apply_orientation(orientation);
-    flatten(picture, background)
+    Ok((DynamicImage::from_decoder(decoder).map_err(unreadable)?, orientation))
+}
+
+/// Refuses more than [`MAX_PIXELS`].
+pub(crate) fn check_size(width: u32, height: u32) -> Result<(), TokenizeError> {
+    match u64::from(width) * u64::from(height) > MAX_PIXELS as u64 {
+        true => Err(unreadable(format!("{height}×{width} pixels; at most {MAX_PIXELS} are read"))),
+        false => Ok(()),
+    }
 }
 
 /// Eight bits, without transparency.
@@ -91,7 +91,7 @@ fn over<const CHANNELS: usize>(background: [u8; CHANNELS], pixels: &[u8]) -> Vec
     flat
 }
 
-fn unreadable(problem: impl ToString) -> TokenizeError {
+pub(crate) fn unreadable(problem: impl ToString) -> TokenizeError {
     TokenizeError::Format { format: "image", problem: problem.to_string() }
 }
 
@@ -105,7 +105,8 @@ mod tests {
         let formats = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"]
             .map(ImageFormat::from_extension)
             .map(Option::unwrap);
-        assert!(formats.iter().all(ImageFormat::reading_enabled));
-        assert!(ImageFormat::all().filter(ImageFormat::reading_enabled).all(|read| formats.contains(&read)));
+        let read = |format: &ImageFormat| *format == ImageFormat::Jpeg || format.reading_enabled();
+        assert!(formats.iter().all(read));
+        assert!(ImageFormat::all().filter(read).all(|read| formats.contains(&read)));
     }
 }

@@ -63,6 +63,12 @@ fn jpeg() {
         write_jpeg(&image(&grey().into(), 1), 50).unwrap(),
         kept("progressive.jpg"),
         kept("cmyk.jpg"),
+        kept("jpeg/420-restarts.jpg"),
+        kept("jpeg/411.jpg"),
+        kept("jpeg/arithmetic.jpg"),
+        kept("jpeg/scan-each.jpg"),
+        kept("jpeg/ycck.jpg"),
+        kept("jpeg/turned-7.jpg"),
     ];
     pictures(ImageFormat::Jpeg, good);
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrajectoryConfig {
-    /// `[state_dim]`: subtracted from a state.
+    /// `[state_dim]`: subtracted from a state; empty where steps have none, but pictures.
     pub state_mean: Vec<f32>,
     /// `[state_dim]`: what a state is then divided by.
     pub state_std: Vec<f32>,
@@ -67,7 +67,7 @@ impl TrajectoryConfig {
     /// What is wrong with the settings, if anything.
     pub(crate) fn check(&self) -> Result<(), String> {
         let (mean, std) = (&self.state_mean, &self.state_std);
-        if mean.is_empty() || mean.len() != std.len() {
+        if mean.len() != std.len() {
             let (mean, std) = (mean.len(), std.len());
             return Err(format!(
                 "state_mean has {mean} numbers and state_std {std}; both must have state_dim"
@@ -115,12 +115,13 @@ impl TrajectoryConfig {
     }
 
     /// Tokens in a time step: its return-to-go, its state and its action.
-    pub(crate) fn tokens_per_step(&self) -> usize {
+    pub fn tokens_per_step(&self) -> usize {
         1 + self.state_tokens() + self.action_tokens()
     }
 
-    pub(crate) fn state_tokens(&self) -> usize {
-        if self.discretise.is_some() { self.state_dim() } else { 1 }
+    /// Tokens of a state: its numbers where they are discretised, else one; none where there are no numbers.
+    pub fn state_tokens(&self) -> usize {
+        if self.discretise.is_some() { self.state_dim() } else { self.state_dim().min(1) }
     }
 
     /// Tokens of an action, all its parts together.

@@ -113,6 +113,7 @@ fn refused(error: ::csv::Error) -> TrajectoryError {
 mod tests {
     use super::*;
     use crate::{Actions, End};
+    use std::collections::BTreeMap;
 
     const TWO: &str = "episode,obs.x,obs.v,action,reward,terminated,truncated\n\
                        4,0.5,2,1,1.0,0,0\n\
@@ -129,6 +130,7 @@ mod tests {
                 observations: vec![0.5, 2.0, 1e-3, 3.0],
                 state_dim: 2,
                 state_names: vec!["x".into(), "v".into()],
+                pictures: BTreeMap::new(),
                 actions: Actions::Discrete(vec![1, 0]),
                 rewards: vec![1.0, 1.5],
                 end: End::Terminated,

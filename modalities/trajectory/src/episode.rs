@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::TrajectoryError;
+use crate::{Pictures, TrajectoryError};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -12,10 +12,12 @@ use std::ops::Range;
 pub struct Episode {
     /// Row-major `[steps, state_dim]`: what was seen before acting.
     pub observations: Vec<f32>,
-    /// Numbers in an observation.
+    /// Numbers in an observation; 0 where it is pictures alone.
     pub state_dim: usize,
     /// `[state_dim]`: what each number of an observation is, such as `position.0`; empty where the file does not say.
     pub state_names: Vec<String>,
+    /// By the camera's name, which is empty where the whole observation is a picture: what was seen before acting.
+    pub pictures: BTreeMap<String, Pictures>,
     /// `[steps]`: what was done.
     pub actions: Actions,
     /// `[steps]`: what each action earned.
@@ -56,7 +58,7 @@ pub enum Actions {
 /// Consecutive time steps of an episode, in raw units: what is tokenized.
 ///
 /// It holds `n` returns-to-go, `n` states and `n` actions. The last action may be missing: in a rollout it
-/// is yet to be chosen.
+/// is yet to be chosen. Pictures are not among it: who knows how to read them takes them from the episode.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
     /// Time step of the first, counted from the episode's beginning.
@@ -220,15 +222,25 @@ impl Episode {
         if steps == 0 {
             return shape("rewards", "at least one step".into(), "none".into());
         }
-        has_rows("observations", steps, self.observations.len(), self.state_dim)?;
+        if self.pictures.is_empty() || self.state_dim > 0 || !self.observations.is_empty() {
+            has_rows("observations", steps, self.observations.len(), self.state_dim)?;
+        }
         finite("observations", &self.observations, self.state_dim)?;
         if !self.state_names.is_empty() && self.state_names.len() != self.state_dim {
             let expected = format!("a name for each of {} numbers, or none", self.state_dim);
             return shape("state_names", expected, self.state_names.len().to_string());
         }
+        for (camera, pictures) in &self.pictures {
+            pictures.validate(&named("observations", camera), steps)?;
+        }
         self.actions.validate("actions", steps)?;
         finite("rewards", &self.rewards, 1)
     }
+}
+
+/// The name of a part of an array, or that of the whole, whose part has none.
+fn named(array: &str, part: &str) -> String {
+    if part.is_empty() { array.into() } else { format!("{array}.{part}") }
 }
 
 fn has_rows(array: &str, steps: usize, found: usize, dim: usize) -> Result<(), TrajectoryError> {
@@ -243,8 +255,8 @@ fn has_rows(array: &str, steps: usize, found: usize, dim: usize) -> Result<(), T
 }
 
 /// Checks each episode, and that all have states and actions like the first one's, which is returned.
-pub(crate) fn check_alike(episodes: &[Episode]) -> Result<&Episode, TrajectoryError> {
-    let first = episodes.first().ok_or(TrajectoryError::Empty)?;
+pub(crate) fn check_alike<'a>(episodes: &[&'a Episode]) -> Result<&'a Episode, TrajectoryError> {
+    let first = *episodes.first().ok_or(TrajectoryError::Empty)?;
     for (e, episode) in episodes.iter().enumerate() {
         episode.validate().map_err(|error| error.in_episode(e))?;
         let differs = |array: &str, expected: String, found: String| {
@@ -261,6 +273,16 @@ pub(crate) fn check_alike(episodes: &[Episode]) -> Result<&Episode, TrajectoryEr
                 names => format!("the numbers {}", names.join(", ")),
             };
             return differs("observations", named(&first.state_names), named(&episode.state_names));
+        }
+        if !episode.pictures.keys().eq(first.pictures.keys()) {
+            let cameras = |episode: &Episode| match episode.pictures.len() {
+                0 => "no pictures".to_string(),
+                _ => {
+                    let names = episode.pictures.keys().map(|camera| named("observations", camera));
+                    format!("the pictures {}", names.collect::<Vec<_>>().join(", "))
+                }
+            };
+            return differs("observations", cameras(first), cameras(episode));
         }
         if episode.actions.describe() != first.actions.describe() {
             return differs("actions", first.actions.describe(), episode.actions.describe());

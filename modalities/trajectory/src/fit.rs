@@ -39,7 +39,11 @@ const LEAST_STD: f64 = 1e-6;
 /// # Errors
 /// [`TrajectoryError`] where there is no episode, one is invalid or longer than `max_steps`, states or
 /// actions are not alike in all of them, or the options cannot work together.
-pub fn fit(episodes: &[Episode], options: FitOptions) -> Result<TrajectoryConfig, TrajectoryError> {
+pub fn fit<'a>(
+    episodes: impl IntoIterator<Item = &'a Episode>,
+    options: FitOptions,
+) -> Result<TrajectoryConfig, TrajectoryError> {
+    let episodes: &[&Episode] = &episodes.into_iter().collect::<Vec<_>>();
     let first = check_alike(episodes)?;
     if let Some(long) = episodes.iter().position(|episode| episode.len() > options.max_steps) {
         let (expected, found) = (options.max_steps, episodes[long].len());
@@ -66,11 +70,11 @@ pub fn fit(episodes: &[Episode], options: FitOptions) -> Result<TrajectoryConfig
 }
 
 /// Two passes in double precision: a single one would lose a small spread around a large mean.
-fn mean_and_std(episodes: &[Episode], state_dim: usize) -> (Vec<f32>, Vec<f32>) {
-    let steps: usize = episodes.iter().map(Episode::len).sum();
+fn mean_and_std(episodes: &[&Episode], state_dim: usize) -> (Vec<f32>, Vec<f32>) {
+    let steps: usize = episodes.iter().map(|episode| episode.len()).sum();
     let average = |of: &dyn Fn(usize, f64) -> f64| {
         let mut sum = vec![0.0_f64; state_dim];
-        for state in episodes.iter().flat_map(|episode| episode.observations.chunks_exact(state_dim)) {
+        for state in episodes.iter().flat_map(|episode| episode.observations.chunks_exact(state_dim.max(1))) {
             for (i, (sum, &value)) in sum.iter_mut().zip(state).enumerate() {
                 *sum += of(i, f64::from(value));
             }
@@ -83,7 +87,7 @@ fn mean_and_std(episodes: &[Episode], state_dim: usize) -> (Vec<f32>, Vec<f32>) 
     (mean.iter().map(|&mean| mean as f32).collect(), std.collect())
 }
 
-fn largest_return(episodes: &[Episode], discount: f32) -> f32 {
+fn largest_return(episodes: &[&Episode], discount: f32) -> f32 {
     let returns = episodes.iter().flat_map(|episode| episode.returns_to_go(discount));
     let largest = returns.fold(0.0, |most: f32, to_go| most.max(to_go.abs()));
     if largest > 0.0 { largest } else { 1.0 }
@@ -137,11 +141,13 @@ fn bounds(all: &[&Actions], dim: usize) -> ActionSpec {
 mod tests {
     use super::*;
     use crate::End;
+    use std::collections::BTreeMap;
 
     fn episode(observations: Vec<f32>, actions: Actions, rewards: Vec<f32>) -> Episode {
         let state_dim = observations.len() / rewards.len();
         let (state_names, end) = (vec![], End::Unknown);
-        Episode { observations, state_dim, state_names, actions, rewards, end }
+        let pictures = BTreeMap::new();
+        Episode { observations, state_dim, state_names, pictures, actions, rewards, end }
     }
 
     fn discrete() -> Vec<Episode> {

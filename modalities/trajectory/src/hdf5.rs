@@ -7,7 +7,8 @@
 //! `rewards`, `terminations` and `truncations`. Observations and actions in parts are groups of such datasets, which are
 //! put together in the order of their names. The observation behind the last action is left out.
 //!
-//! Integers are choices and floats continuous actions, as in the other formats. Uncompressed or with gzip. What lies in
+//! Observations, or parts of them, of 8 bits without a sign and more axes than two are pictures, as in an archive. Integers
+//! are choices and floats continuous actions, as in the other formats. Uncompressed or with gzip. What lies in
 //! other files (links, external and virtual datasets) is refused: a file of data must not name files of its reader's.
 //!
 //! The C library underneath is no match for hostile files: [`read_apart`] has a process of its own read them, which
@@ -18,9 +19,9 @@ mod process;
 pub use process::{read_apart, serve};
 
 use crate::table::{self, Column, Rewards, Role, role};
-use crate::{Episode, TrajectoryError};
+use crate::{Episode, Pictures, TrajectoryError};
 use ::hdf5_metno::dataset::Layout;
-use ::hdf5_metno::types::TypeDescriptor;
+use ::hdf5_metno::types::{IntSize, TypeDescriptor};
 use ::hdf5_metno::{Dataset, File, Group, LinkType};
 use std::path::Path;
 
@@ -114,9 +115,6 @@ impl Reader {
         let [rows, axes @ ..] = &shape[..] else {
             return Err("a single value; expected one for each step".into());
         };
-        if axes.len() > 2 {
-            return Err(format!("{} axes: pictures and longer are not read", shape.len()));
-        }
         let numbers = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size as u64));
         let left = numbers.and_then(|numbers| self.left.checked_sub(numbers));
         self.left =
@@ -128,6 +126,13 @@ impl Reader {
         }
         let said = |e: hdf5_metno::Error| e.to_string();
         let kind = dataset.dtype().and_then(|kind| kind.to_descriptor()).map_err(said)?;
+        if axes.len() > 1 && kind == TypeDescriptor::Unsigned(IntSize::U1) {
+            let pictures = Pictures::of_array(&shape, dataset.read_raw::<u8>().map_err(said)?)?;
+            return Ok(Column::of_pictures(path.to_string(), pictures));
+        }
+        if axes.len() > 2 {
+            return Err(format!("{} axes of {kind}; pictures are of 8 bits (uint8)", shape.len()));
+        }
         let (values, whole) = match kind {
             TypeDescriptor::Boolean => {
                 // As numbers: a damaged file may hold others than those that are truth values.
@@ -146,7 +151,7 @@ impl Reader {
         if dim == 0 || *rows == 0 {
             return Err(format!("a shape of {shape:?} holds nothing"));
         }
-        Ok(Column { name: path.to_string(), dim, values, whole, elements: vec![] })
+        Ok(Column { name: path.to_string(), dim, values, whole, ..Column::default() })
     }
 
     /// An episode in a group of its own, the `e`-th.
@@ -157,6 +162,7 @@ impl Reader {
         for column in &mut columns {
             if matches!(role(&column.name), Role::State(_)) && column.rows() == steps + 1 {
                 column.values.truncate(steps * column.dim);
+                column.pictures = column.pictures.take().map(|pictures| pictures.slice(0..steps));
             }
         }
         table::episode(columns, None).map_err(|error| error.in_episode(e))

@@ -18,9 +18,21 @@
 //! `goal.0`, `goal.1`, `speed`. An action of several parts stays one; where none is a choice, they are one
 //! continuous action, sorted in the same way. `state_names` may name the numbers of observations that are lists.
 //!
+//! Pictures of named cameras stand beside the observations or instead of them, in one of three forms:
+//!
+//! ```json
+//! {"pictures": {"front": {"files": ["0/000.png", "0/001.png"]}}, "actions": [0, 1], "rewards": [1, 1]}
+//! {"pictures": {"front": {"encoded": ["iVBORw0KGgo…", "iVBORw0KGgo…"]}}, "actions": [0, 1], "rewards": [1, 1]}
+//! {"pictures": {"front": {"frames": {"height": 84, "width": 84, "channels": 3, "pixels": "AAAA…"}}}, "actions": [0, 1], "rewards": [1, 1]}
+//! ```
+//!
+//! `files` are paths from the folder in which the log lies, one for each step; `encoded` are such files in base64;
+//! `frames` are all pixels `[steps, height, width, channels]`, a byte each, in base64.
+//!
 //! `terminated` (the environment ended the episode) and `truncated` (a time limit did) may be left out and are then
 //! false. Empty lines are passed over.
 
+mod pictures;
 mod series;
 #[cfg(test)]
 mod tests;
@@ -32,6 +44,7 @@ use crate::table::{self, Column};
 use crate::{End, Episode, TrajectoryError};
 use serde::{Deserialize, Deserializer};
 use series::Series;
+use std::collections::BTreeMap;
 
 /// One line.
 #[derive(Deserialize)]
@@ -39,8 +52,10 @@ use series::Series;
 struct Line {
     #[serde(default)]
     state_names: Vec<String>,
-    #[serde(deserialize_with = "observations")]
+    #[serde(default = "Series::none", deserialize_with = "observations")]
     observations: Series,
+    #[serde(default)]
+    pictures: BTreeMap<String, pictures::Form>,
     #[serde(deserialize_with = "actions")]
     actions: Series,
     rewards: Vec<f64>,
@@ -90,6 +105,10 @@ fn episode(line: &[u8]) -> Result<Episode, String> {
     let mut columns = line.observations.columns();
     if !line.state_names.is_empty() {
         name(&mut columns, line.state_names)?;
+    }
+    for (camera, form) in line.pictures {
+        let pictures = form.pictures().map_err(|problem| format!("pictures.{camera}: {problem}"))?;
+        columns.push(Column::of_pictures(series::joined("observations", &camera), pictures));
     }
     columns.extend(line.actions.columns());
     columns.push(Column { name: "rewards".into(), dim: 1, values: line.rewards, ..Column::default() });

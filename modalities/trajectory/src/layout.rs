@@ -16,7 +16,7 @@ pub(crate) struct Slot {
     axis: Option<&'static str>,
 }
 
-/// The slots of a return-to-go, of a state and of each part of an action.
+/// The slots of a return-to-go, of a state where there is one, and of each part of an action.
 pub(crate) fn slots(config: &TrajectoryConfig) -> Vec<Slot> {
     let discretised = config.discretise.is_some();
     let mut first = 0;
@@ -26,8 +26,10 @@ pub(crate) fn slots(config: &TrajectoryConfig) -> Vec<Slot> {
         first += tokens;
         slot
     };
-    let mut slots =
-        vec![slot("return".into(), 1, false), slot("state".into(), config.state_tokens(), discretised)];
+    let mut slots = vec![slot("return".into(), 1, false)];
+    if config.state_dim() > 0 {
+        slots.push(slot("state".into(), config.state_tokens(), discretised));
+    }
     for (name, part) in config.actions.parts() {
         let kind = if name.is_empty() { "action".into() } else { format!("action.{name}") };
         let continuous = matches!(part, ActionSpec::Continuous { .. });

@@ -27,9 +27,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The parts: [`Episode`] and [`Window`] (the data), [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`] and, with
-//! the feature `hdf5`, `hdf5` (its files), [`fit`] and [`TrajectoryConfig`] (settings and statistics),
-//! [`TrajectoryTokenizer`], [`MuLaw`] (discretising).
+//! The parts: [`Episode`], its [`Pictures`] and [`Window`] (the data), [`npz`], [`jsonl`], [`csv`], [`parquet`],
+//! [`lerobot`] and, with the feature `hdf5`, `hdf5` (its files), [`fit`] and [`TrajectoryConfig`] (settings and
+//! statistics), [`TrajectoryTokenizer`], [`MuLaw`] (discretising).
 
 mod config;
 pub mod csv;
@@ -46,6 +46,7 @@ mod mu_law;
 mod npy;
 pub mod npz;
 pub mod parquet;
+mod pictures;
 mod table;
 mod tokenizer;
 
@@ -55,6 +56,7 @@ pub use error::TrajectoryError;
 pub use fit::{FitOptions, MOST_ACTIONS, fit};
 pub use format::Format;
 pub use mu_law::MuLaw;
+pub use pictures::{Picture, Pictures};
 pub use tokenizer::TrajectoryTokenizer;
 
 /// The episodes of a file, whose content tells its [`Format`]; what tells none is read as JSON lines.

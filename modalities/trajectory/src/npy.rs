@@ -1,15 +1,17 @@
-//! One array in NumPy's `.npy` format, versions 1 to 3, with at most two axes.
+//! One array in NumPy's `.npy` format, versions 1 to 3: of two axes at most, or of pictures.
 //!
 //! Read here and not by a crate, because the header of a damaged or hostile file must neither overflow nor
 //! allocate: the readers on offer multiply an unchecked shape and parse the header as a nested Python
 //! literal.
 
+use crate::Pictures;
 use std::io::Read;
 
 /// An array of numbers with one row for each time step.
 pub(crate) struct Array {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
+    shape: Vec<usize>,
     element: Element,
     fortran_order: bool,
     /// `rows · columns` elements.
@@ -51,22 +53,42 @@ impl Array {
             order if order.starts_with("False") => false,
             order => return Err(format!("fortran_order must be True or False; found {}", excerpt(order))),
         };
-        let (rows, columns) = parse_shape(field(&header, "shape")?)?;
-        let expected = [columns, element.size]
+        let shape = parse_shape(field(&header, "shape")?, element)?;
+        let shown = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let expected = shape
             .iter()
-            .try_fold(rows as u64, |product, &factor| product.checked_mul(factor as u64))
+            .try_fold(element.size as u64, |product, &side| product.checked_mul(side as u64))
             .filter(|&bytes| bytes <= limit)
             .ok_or_else(|| {
-                format!("shape ({rows}, {columns}) of {}-byte numbers exceeds {limit} bytes", element.size)
+                format!("shape ({shown}) of {}-byte numbers exceeds {limit} bytes", element.size)
             })?;
         let mut data = vec![];
         // One more byte than there should be, which also lets a zip reader see the end and its checksum.
         reader.take(expected + 1).read_to_end(&mut data).map_err(|e| e.to_string())?;
         if data.len() as u64 != expected {
             let found = if data.len() as u64 > expected { "more".into() } else { data.len().to_string() };
-            return Err(format!("shape ({rows}, {columns}) takes {expected} bytes; found {found}"));
+            return Err(format!("shape ({shown}) takes {expected} bytes; found {found}"));
         }
-        Ok(Self { rows, columns, element, fortran_order, data })
+        let (rows, columns) = (shape[0], shape[1..].iter().fold(1, |n: usize, &side| n.saturating_mul(side)));
+        Ok(Self { rows, columns, shape, element, fortran_order, data })
+    }
+
+    /// True where it has more axes than numbers of a step have.
+    pub(crate) fn is_pictures(&self) -> bool {
+        self.shape.len() > 2
+    }
+
+    /// The elements as pictures.
+    ///
+    /// # Errors
+    /// What is wrong, where the shape is not that of pictures or the elements lie columns first.
+    pub(crate) fn pictures(self) -> Result<Pictures, String> {
+        if self.fortran_order {
+            return Err(
+                "pictures must lie row by row (numpy.ascontiguousarray), not in Fortran's order".into()
+            );
+        }
+        Pictures::of_array(&self.shape, self.data)
     }
 
     /// True where the elements are whole numbers or truth values.
@@ -131,15 +153,19 @@ fn field<'a>(header: &'a str, name: &str) -> Result<&'a str, String> {
         .ok_or_else(|| format!("the header has no {name:?}: {}", excerpt(header)))
 }
 
-/// `(n,)` or `(n, m)`; a single axis is one column.
-fn parse_shape(text: &str) -> Result<(usize, usize), String> {
-    let unreadable = || format!("shape must be (rows,) or (rows, columns); found {}", excerpt(text));
+/// `(n,)`, `(n, m)` or, for bytes, more axes; a single axis is one column.
+fn parse_shape(text: &str, element: Element) -> Result<Vec<usize>, String> {
+    let unreadable = || {
+        format!("shape must be (rows,) or (rows, columns), or of pictures in uint8; found {}", excerpt(text))
+    };
     let inside = text.strip_prefix('(').and_then(|rest| rest.split_once(')')).ok_or_else(unreadable)?.0;
     let sizes = inside.split(',').map(str::trim).filter(|size| !size.is_empty());
     let sizes: Vec<usize> = sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| unreadable())?;
+    let bytes = element.class == Class::Unsigned && element.size == 1;
     match sizes[..] {
-        [rows] => Ok((rows, 1)),
-        [rows, columns] if columns > 0 => Ok((rows, columns)),
+        [rows] => Ok(vec![rows, 1]),
+        [_, columns] if columns > 0 => Ok(sizes),
+        [_, _, _, ..] if bytes && !sizes[1..].contains(&0) => Ok(sizes),
         _ => Err(unreadable()),
     }
 }

@@ -3,6 +3,7 @@
 //! | array | shape | holds |
 //! | --- | --- | --- |
 //! | `obs` or `observations` | `[n, state_dim]` | observations of all episodes, one after the other |
+//! | the same, `uint8` | `[n, height, width]`, `[n, height, width, 1 or 3]` or channels first | pictures |
 //! | `actions` | `[n, dim]` or `[n]` | integers: a choice, or with `dim` above 1 several; floats: continuous |
 //! | `rewards` | `[n]` | rewards |
 //! | `episode_starts` | `[n]` | 1 at the first step of each episode, else 0 |
@@ -11,7 +12,7 @@
 //!
 //! Without `episode_starts` an episode begins behind each end, of which there must then be an array. States and actions
 //! in parts are arrays such as `obs.position` and `actions.gripper`, which are put together in the order of their
-//! names. Numbers may be bool, integers or floats of any size and byte order; `[n, 1]` stands for `[n]` and the
+//! names; pictures keep theirs. Numbers may be bool, integers or floats of any size and byte order; `[n, 1]` stands for `[n]` and the
 //! other way round. Other arrays are not looked at.
 
 #[cfg(test)]
@@ -51,11 +52,15 @@ fn column(archive: &mut ZipArchive<Cursor<&[u8]>>, name: String) -> Result<Colum
     let unreadable = |problem: String| TrajectoryError::Npz(format!("array {name:?}: {problem}"));
     let file = archive.by_name(&format!("{name}.npy")).map_err(|e| unreadable(e.to_string()))?;
     let array = Array::read(file, MOST_ARRAY_BYTES).map_err(unreadable)?;
+    if array.is_pictures() {
+        let pictures = array.pictures().map_err(unreadable)?;
+        return Ok(Column::of_pictures(name, pictures));
+    }
     Ok(Column {
         dim: array.columns,
         values: array.values().collect(),
         whole: array.is_integer(),
-        elements: vec![],
         name,
+        ..Column::default()
     })
 }

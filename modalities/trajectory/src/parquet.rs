@@ -3,6 +3,7 @@
 //! | column | type | holds |
 //! | --- | --- | --- |
 //! | `observation.state` and other `observation.NAME` | a number or a list of as many throughout | the state, in the columns' order |
+//! | `observation.NAME` | `{bytes, path}`, or bytes | pictures, such as PNG, or where they lie in the data set |
 //! | `action`, or `action.NAME` for several | the same | integers: choices; floats: continuous |
 //! | `next.reward` (also `reward`) | a number | rewards; without it every step earns 0, as in demonstrations |
 //! | `episode_index` (also `episode`) | integer | the same at each step of an episode |
@@ -10,20 +11,23 @@
 //! | `terminated`, `truncated` | bool or 0 and 1 | may be left out: a true end, and a time limit |
 //! | `next.done` | bool | an end of whatever sort, asked only where nothing else tells where episodes begin |
 //!
-//! `timestamp`, `index`, `task_index` and `next.success` are known and not used. What else there is, such as pictures,
+//! `timestamp`, `index`, `task_index` and `next.success` are known and not used. What else there is, such as texts,
 //! is not read and listed in [`Read::skipped`]. Compressed with Snappy or Zstandard, or not at all.
 
 mod leaf;
 mod pages;
+mod shots;
 
 use crate::table::{self, Column, Rewards, Role, role};
 use crate::{Episode, TrajectoryError};
 use ::parquet::basic::Type;
+use ::parquet::column::reader::ColumnReader;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::schema::types::ColumnDescriptor;
 use bytes::Bytes;
 use leaf::Leaf;
 use pages::Budget;
+use shots::{Field, Shots};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -72,23 +76,38 @@ fn columns(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Column
     let file = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).map_err(|e| e.to_string())?;
     let schema = file.metadata().file_metadata().schema_descr_ptr();
     let (mut columns, mut skipped) = (vec![], vec![]);
-    let mut budget = Budget::of(bytes);
+    let (mut budget, mut shots) = (Budget::of(bytes), vec![]);
     for (i, descriptor) in schema.columns().iter().enumerate() {
         let name = name(descriptor);
+        let in_column = |e: String| format!("{name}: {e}");
+        // Each row group's part of the column, and its rows.
+        let chunks = |budget: &mut Budget| -> Result<Vec<(ColumnReader, usize)>, String> {
+            let chunk = |group: usize| {
+                let group = file.get_row_group(group).map_err(|e| e.to_string())?;
+                budget.spend(bytes, group.metadata().column(i)).map_err(in_column)?;
+                let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+                Ok((group.get_column_reader(i).map_err(|e| e.to_string())?, rows))
+            };
+            (0..file.num_row_groups()).map(chunk).collect()
+        };
         match (role(&name), descriptor.physical_type()) {
             (Role::Aside, _) => {}
             (Role::Unknown, _) => skipped.push((name, "a column that steps are not known to have")),
-            (_, Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY | Type::INT96) => {
-                skipped.push((name, "pictures, text and dates in a column are not read"));
+            (role, Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY | Type::INT96) => {
+                match Field::of(descriptor, &name).filter(|_| matches!(role, Role::State(_))) {
+                    Some((field, picture)) => {
+                        let shots = Shots::among(&mut shots, picture);
+                        for (reader, rows) in chunks(&mut budget)? {
+                            shots.read(field, reader, rows, &mut budget).map_err(in_column)?;
+                        }
+                    }
+                    None => skipped.push((name, "text, dates and lists of pictures are not read")),
+                }
             }
             (_, physical) => {
                 let mut leaf = Leaf::new(descriptor);
-                for group in 0..file.num_row_groups() {
-                    let group = file.get_row_group(group).map_err(|e| e.to_string())?;
-                    budget.spend(bytes, group.metadata().column(i)).map_err(|e| format!("{name}: {e}"))?;
-                    let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-                    let reader = group.get_column_reader(i).map_err(|e| e.to_string())?;
-                    leaf.read(reader, rows).map_err(|e| format!("{name}: {e}"))?;
+                for (reader, rows) in chunks(&mut budget)? {
+                    leaf.read(reader, rows).map_err(in_column)?;
                 }
                 let whole = matches!(physical, Type::INT32 | Type::INT64 | Type::BOOLEAN);
                 let elements = names.get(&name).filter(|names| names.len() == leaf.dim());
@@ -98,10 +117,13 @@ fn columns(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Column
                     elements: elements.cloned().unwrap_or_default(),
                     values: leaf.values,
                     name,
+                    pictures: None,
                 });
             }
         }
     }
+    let pictures = shots.into_iter().map(Shots::column).collect::<Result<Vec<_>, _>>()?;
+    columns.extend(pictures);
     Ok((columns, skipped))
 }
 

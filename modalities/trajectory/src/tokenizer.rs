@@ -14,7 +14,7 @@ use std::borrow::Cow;
 /// | `state` | `(state - mean) / std`, `state_dim` features | `3t + 1` |
 /// | `action` | an id for a discrete action, else its numbers as they are | `3t + 2` |
 ///
-/// An action of several parts has a kind for each, `action.NAME`, and a token for each in a step, in the order of their
+/// Where steps have no state, there is no such kind, and a step is two tokens. An action of several parts has a kind for each, `action.NAME`, and a token for each in a step, in the order of their
 /// names.
 ///
 /// With `discretise` every number is a token of its own with an id below `bins` (after Gato, Reed et al.
@@ -48,9 +48,9 @@ impl Tokenizer for TrajectoryTokenizer {
             ActionSpec::Continuous { dim, .. } => numbers(dim),
             ActionSpec::Parts(_) => ContentSpec::Ids { vocabulary: 0 },
         };
-        let contents = [numbers(1), numbers(config.state_dim())];
-        let contents =
-            contents.into_iter().chain(config.actions.parts().iter().map(part).collect::<Vec<_>>());
+        let state = (config.state_dim() > 0).then(|| numbers(config.state_dim()));
+        let parts = config.actions.parts();
+        let contents = [numbers(1)].into_iter().chain(state).chain(parts.iter().map(part));
         let kinds = slots.iter().zip(contents).map(|(slot, content)| slot.spec(content, config.max_steps));
         let spec = TokenSpec { kinds: kinds.collect() };
         Ok(Self { config, spec, slots })
@@ -88,11 +88,11 @@ impl Tokenizer for TrajectoryTokenizer {
         self.check(window)?;
         self.check_finite(window)?;
         let returns = window.returns_to_go.iter().map(|to_go| to_go / self.config.return_scale).collect();
-        let states = Cow::Owned(self.normalised(&window.states));
-        let mut contents = vec![
-            self.content(Cow::Owned(returns), 1, |_, y| y),
-            self.content(states, self.config.state_dim(), MuLaw::compand),
-        ];
+        let mut contents = vec![self.content(Cow::Owned(returns), 1, |_, y| y)];
+        if self.config.state_dim() > 0 {
+            let states = Cow::Owned(self.normalised(&window.states));
+            contents.push(self.content(states, self.config.state_dim(), MuLaw::compand));
+        }
         for ((_, spec), (_, part)) in self.config.actions.parts().into_iter().zip(window.actions.parts()) {
             contents.push(self.action_content(spec, part));
         }
@@ -104,15 +104,16 @@ impl Tokenizer for TrajectoryTokenizer {
 
     fn decode(&self, tokens: &Tokens) -> Result<Window, TokenizeError> {
         self.spec.check(tokens)?;
-        let [returns, states, actions @ ..] = tokens.groups.as_slice() else {
-            let (found, expected) = (tokens.groups.len(), self.slots.len());
-            return Err(TokenizeError::Input(format!("{found} groups; there must be {expected}")));
+        let Some((returns, rest)) = tokens.groups.split_first() else {
+            return Err(TokenizeError::Input(format!("0 groups; there must be {}", self.slots.len())));
         };
+        let (states, actions) = rest.split_at(self.config.state_dim().min(1));
+        let states = states.first().map(|states| self.numbers(&states.content, MuLaw::expand));
         let returns_to_go = self.numbers(&returns.content, |_, y| y);
         let window = Window {
             start: returns.time.first().map_or(0, |&time| time as usize),
             returns_to_go: returns_to_go.iter().map(|to_go| to_go * self.config.return_scale).collect(),
-            states: self.denormalised(&self.numbers(&states.content, MuLaw::expand)),
+            states: self.denormalised(&states.unwrap_or_default()),
             actions: self.actions(actions),
         };
         self.check(&window)?;
@@ -174,10 +175,11 @@ impl TrajectoryTokenizer {
             Actions::Discrete(_) | Actions::Parts(_) => 1,
         };
         let returns = (window.returns_to_go.as_slice(), 1);
-        let states = (window.states.as_slice(), self.config.state_dim());
+        let state_dim = self.config.state_dim();
+        let states = (state_dim > 0).then_some((window.states.as_slice(), state_dim));
         let parts = window.actions.parts();
         let parts = parts.iter().map(|(_, part)| (part.numbers(), numbers(part)));
-        for (slot, (values, dim)) in self.slots.iter().zip([returns, states].into_iter().chain(parts)) {
+        for (slot, (values, dim)) in self.slots.iter().zip([returns].into_iter().chain(states).chain(parts)) {
             if let Some(at) = values.iter().position(|value| !value.is_finite()) {
                 let (kind, step, found) = (&slot.kind, window.start + at / dim, values[at]);
                 return Err(TokenizeError::Input(format!(

@@ -5,7 +5,8 @@ mod written;
 
 use hdf5_metno::File;
 use smalti_trajectory::hdf5::read;
-use smalti_trajectory::{Actions, End, Episode};
+use smalti_trajectory::{Actions, End, Episode, Pictures};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use written::put;
 
@@ -35,6 +36,7 @@ fn d4rl_has_all_steps_in_one_array() {
             observations: vec![0.0, 0.5, 1.0, 1.5],
             state_dim: 2,
             state_names: vec![],
+            pictures: BTreeMap::new(),
             actions: Actions::Continuous { values: vec![0.5, -0.5], dim: 1 },
             rewards: vec![1.0, 2.0],
             end: End::Terminated,
@@ -61,6 +63,17 @@ fn minari_has_a_group_for_each_episode() {
 }
 
 #[test]
+fn bytes_with_more_axes_are_pictures() {
+    let (_folder, path) = place();
+    written::films(&path);
+    let episodes = read(&path).unwrap();
+    assert_eq!((episodes[1].len(), episodes[1].state_dim), (2, 1));
+    let pixels = vec![12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23].into();
+    let frames = Pictures::Frames { height: 1, width: 2, channels: 3, pixels };
+    assert_eq!(episodes[1].pictures, [("front".to_string(), frames)].into(), "without the last");
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let steps = |file: &File| {
         put(file, "actions", &[2], &[0_i64, 1]);
@@ -74,9 +87,14 @@ fn what_is_wrong_is_named() {
     );
     let pictures = error(|file| {
         steps(file);
-        put(file, "observations", &[2, 4, 4, 3], &[0_u8; 96]);
+        put(file, "observations", &[2, 4, 4, 3], &[0.0_f32; 96]);
     });
-    assert_eq!(pictures, "HDF5: observations: 4 axes: pictures and longer are not read");
+    assert_eq!(pictures, "HDF5: observations: 4 axes of float32; pictures are of 8 bits (uint8)");
+    let channels = error(|file| {
+        steps(file);
+        put(file, "observations", &[2, 4, 6, 4], &[0_u8; 192]);
+    });
+    assert!(channels.starts_with("HDF5: observations: a shape of [2, 4, 6, 4]; pictures are"), "{channels}");
     let huge = error(|file| {
         steps(file);
         let dataset = file.new_dataset::<f32>().chunk([1000, 1000]).shape([1 << 30, 1 << 20]);

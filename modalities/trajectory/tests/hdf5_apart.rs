@@ -17,11 +17,13 @@ fn main() -> ExitCode {
         return code;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (d4rl, minari) = (folder.path().join("d4rl.hdf5"), folder.path().join("main_data.hdf5"));
-    written::d4rl(&d4rl);
-    written::minari(&minari);
-    let good = [&d4rl, &minari].map(|path| std::fs::read(path).unwrap());
-    for (path, bytes) in [&d4rl, &minari].into_iter().zip(&good) {
+    let paths = ["d4rl.hdf5", "main_data.hdf5", "films.hdf5"].map(|name| folder.path().join(name));
+    let [d4rl, minari, films] = &paths;
+    written::d4rl(d4rl);
+    written::minari(minari);
+    written::films(films);
+    let good = paths.each_ref().map(|path| std::fs::read(path).unwrap());
+    for (path, bytes) in paths.iter().zip(&good) {
         assert_eq!(read_apart(bytes).unwrap(), read(path).unwrap(), "{}", path.display());
     }
     println!("test what_a_process_of_its_own_reads_is_what_this_one_does ... ok");

@@ -19,12 +19,15 @@ fn checked(read: Result<Vec<Episode>, TrajectoryError>) -> Result<(), Trajectory
     Ok(())
 }
 
-const LINES: [&str; 2] = [
+const LINES: [&str; 3] = [
     r#"{"observations": [[0.5, 2], [1, 3]], "actions": [0, 3], "rewards": [1, 1.5], "terminated": true}
 {"observations": [[0.25, 2]], "state_names": ["x", "v"], "actions": [[1]], "rewards": [-1], "truncated": true}
 "#,
     r#"{"observations": [{"goal": [1, 2], "at": 3}, {"goal": [1, 2], "at": 4}], "actions": [0, 1], "rewards": [0, 1]}
 {"observations": {"at": [3, 4], "goal": [[1], [2]]}, "actions": {"arm": [[0.5], [1]], "grip": [0, 1]}, "rewards": [0, 1]}
+"#,
+    r#"{"pictures": {"front": {"files": ["0.png", "1.png"]}, "side": {"encoded": ["iVBORw0K", "iVBORw0L"]}}, "actions": [0, 1], "rewards": [0, 1]}
+{"observations": [1], "pictures": {"front": {"frames": {"height": 1, "width": 2, "channels": 3, "pixels": "AAECAwQF"}}}, "actions": [1], "rewards": [1]}
 "#,
 ];
 
@@ -47,6 +50,7 @@ fn archive(d4rl: bool, packed: bool) -> Vec<u8> {
     let mut arrays = vec![
         (if d4rl { "observations" } else { "obs" }, array("<f4", "(30, 3)", floats(90))),
         ("rewards", array("<f4", "(30,)", floats(30))),
+        ("obs.front", array("|u1", "(30, 2, 3, 3)", (0..30 * 18).map(|i| i as u8).collect())),
         ("terminals", array("|b1", "(30,)", flags(9))),
     ];
     match d4rl {
@@ -83,7 +87,8 @@ fn comma_separated_values() {
     survives("CSV", &good, Bound::bytes(1 << 20).and_of_file(64), |bytes| checked(csv::read(bytes)));
 }
 
-/// 4 MiB, and 32 KiB for each byte: Deflate packs a thousand into one, and a truth value becomes 8 bytes and more.
+/// 4 MiB, and 32 KiB for each byte: Deflate packs a thousand into one, and a truth value becomes 8 bytes and more; pixels
+/// stay bytes.
 #[test]
 fn npz_archives() {
     let good = [(false, false), (false, true), (true, false), (true, true)]
@@ -98,6 +103,10 @@ fn parquet_files() {
     choices[2] = ("action", Column::Integers(vec![0, 1, 0, 2, 1]));
     choices[6] = ("reward", Column::Gaps([1.0, 0.0, 2.0, 0.0, 0.25].map(Some).to_vec()));
     choices.retain(|(name, _)| *name != "observation.pixels");
+    let contents = (0..5_u8).map(|step| Some(vec![step / 2; 40]));
+    let paths = (0..5).map(|step| (step % 2 == 0).then(|| format!("{step}.png").into_bytes()));
+    choices.push(("observation.image", Column::Images(contents.collect(), paths.collect())));
+    choices.push(("observation.binary", Column::Binary(vec![b"\x89PNG".to_vec(); 5])));
     let good = [
         written::parquet(&lerobot(), 100, false),
         written::parquet(&lerobot(), 3, true),

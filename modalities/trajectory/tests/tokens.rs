@@ -5,6 +5,7 @@ use smalti_contract::{Axis, ContentSpec, TokenizeError, Tokenizer};
 use smalti_trajectory::{
     ActionSpec, Actions, End, Episode, FitOptions, MuLaw, TrajectoryConfig, TrajectoryTokenizer, Window, fit,
 };
+use std::collections::BTreeMap;
 
 const STEPS: usize = 50;
 
@@ -14,7 +15,7 @@ fn episode(actions: Actions) -> Episode {
         (0..STEPS).flat_map(|t| [(t as f32 * 0.7).sin() * 3.0, 100.0 + t as f32, 4.0]).collect();
     let rewards = (0..STEPS).map(|t| (t as f32).cos()).collect();
     let (state_names, end) = (vec![], End::Terminated);
-    Episode { observations, state_dim: 3, state_names, actions, rewards, end }
+    Episode { observations, state_dim: 3, state_names, pictures: BTreeMap::new(), actions, rewards, end }
 }
 
 fn discrete() -> Episode {

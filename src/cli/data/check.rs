@@ -29,7 +29,7 @@ use twins::Twins;
     smalti data check my-images/ --patch 16 --size 224x224\n  \
     smalti data check 'shards/train-*.tar'\n  \
     smalti data check clips/manifest.tsv --json\n  \
-    smalti data check log.npz")]
+    smalti data check log.npz --patch 12 --size 84x84")]
 pub struct CheckArgs {
     /// A text, picture, recording or log; a manifest, or a folder or tar with one; labelled pictures: a folder with
     /// one folder a class, WebDataset tars (a pattern or a folder), an IDX file or CIFAR-10's batches; a folder of logs,
@@ -156,7 +156,9 @@ fn read(args: &CheckArgs, source: Source) -> Result<Vec<Part>> {
         #[cfg(feature = "audio")]
         Source::File(Modality::Audio, bytes) => Ok(vec![clips::check_file(&args.path, &bytes, &args.cut)?]),
         #[cfg(feature = "trajectory")]
-        Source::File(Modality::Trajectory, _) | Source::Log => Ok(vec![episodes::check(&args.path)?]),
+        Source::File(Modality::Trajectory, _) | Source::Log => {
+            Ok(vec![episodes::check(&args.path, &args.cut)?])
+        }
         #[cfg(feature = "audio")]
         Source::Manifest(manifest) => Ok(vec![clips::check_manifest(manifest, &args.cut)?]),
         #[cfg(feature = "image")]

@@ -22,7 +22,7 @@ pub struct Shape {
     /// BERT's vocab.txt, or a folder with one of these.
     #[arg(long, value_name = "FILE", conflicts_with = "bytes")]
     vocabulary: Option<String>,
-    /// Images: 1 for grey, 3 for RGB [default: those of the first picture].
+    /// Images, and pictures of trajectories: 1 for grey, 3 for RGB [default: those of the first picture].
     #[arg(long)]
     channels: Option<usize>,
     /// Audio: resamples to this rate in Hz; a frame is 25 ms, every 10 ms [default: 16000].
@@ -42,10 +42,11 @@ pub struct Cut {
     /// Text: a token is a byte; without it, a character of the file.
     #[arg(long)]
     bytes: bool,
-    /// Images: the side of a square patch in pixels [default: 4].
+    /// Images, and pictures of trajectories: the side of a square patch in pixels [default: 4; of trajectories 16].
     #[arg(long)]
     patch: Option<usize>,
-    /// Images: resizes to this height and width in pixels, such as 224x224 [default: each keeps its own].
+    /// Images, and pictures of trajectories: resizes to this height and width in pixels, such as 224x224 [default: each
+    /// keeps its own].
     #[arg(long, value_name = "HxW", value_parser = size)]
     size: Option<[usize; 2]>,
     /// Audio: frames in a token [default: 4].
@@ -89,11 +90,11 @@ impl Shape {
     /// Refuses options that say nothing about this modality: they would be ignored silently.
     fn only(&self, modality: Modality) -> Result<()> {
         let given = [
-            ("--vocabulary", Modality::Text, self.vocabulary.is_some()),
-            ("--channels", Modality::Image, self.channels.is_some()),
-            ("--sample-rate", Modality::Audio, self.sample_rate.is_some()),
-            ("--n-mels", Modality::Audio, self.n_mels.is_some()),
-            ("--context", Modality::Trajectory, self.context.is_some()),
+            ("--vocabulary", &[Modality::Text][..], self.vocabulary.is_some()),
+            ("--channels", &SEEN, self.channels.is_some()),
+            ("--sample-rate", &[Modality::Audio], self.sample_rate.is_some()),
+            ("--n-mels", &[Modality::Audio], self.n_mels.is_some()),
+            ("--context", &[Modality::Trajectory], self.context.is_some()),
         ];
         refuse_stray(given, modality)?;
         if self.preset.is_some() && !matches!(modality, Modality::Image | Modality::Audio) {
@@ -183,16 +184,31 @@ impl Shape {
 
     #[cfg(feature = "trajectory")]
     fn trajectory(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
+        use anyhow::ensure;
         use smalti::tasks::modalities::trajectory::{
             Episode, FitOptions, TrajectoryTokenizer, episodes, fit,
         };
+        use smalti::tasks::trajectory::{Logged, PictureConfig, PicturedConfig, PicturedTokenizer};
         use smalti_contract::Tokenizer;
 
         let episodes = episodes(bytes).collect::<Result<Vec<Episode>, _>>()?;
         let max_steps = episodes.iter().map(Episode::len).max().unwrap_or(0);
         let context = self.context.unwrap_or(FitOptions::default().context);
         let options = FitOptions { context, max_steps: max_steps.max(context), ..FitOptions::default() };
-        Ok(Box::new(TrajectoryTokenizer::new(fit(&episodes, options)?)?))
+        let trajectory = fit(&episodes, options)?;
+        if episodes.iter().all(|episode| episode.pictures.is_empty()) {
+            let stray = self.cut.patch.is_some() || self.cut.size.is_some() || self.channels.is_some();
+            ensure!(
+                !stray,
+                "--patch, --size and --channels are for pictures; there is none in these episodes"
+            );
+            return Ok(Box::new(TrajectoryTokenizer::new(trajectory)?));
+        }
+        let logged = |(number, episode)| Logged { file: "the log".into(), number, episode };
+        let logged: Vec<Logged> = episodes.into_iter().enumerate().map(logged).collect();
+        let pictures = PictureConfig { channels: self.channels, ..self.cut.in_episodes() };
+        let cameras = pictures.fit(&logged, None, &[])?;
+        Ok(Box::new(PicturedTokenizer::new(PicturedConfig { trajectory, cameras })?))
     }
 }
 
@@ -203,11 +219,11 @@ impl Cut {
     /// Names the first, and its modality.
     pub fn only(&self, modality: Modality) -> Result<()> {
         let given = [
-            ("--bytes", Modality::Text, self.bytes),
-            ("--patch", Modality::Image, self.patch.is_some()),
-            ("--size", Modality::Image, self.size.is_some()),
-            ("--frames-per-slice", Modality::Audio, self.frames_per_slice.is_some()),
-            ("--slice-hop", Modality::Audio, self.slice_hop.is_some()),
+            ("--bytes", &[Modality::Text][..], self.bytes),
+            ("--patch", &SEEN, self.patch.is_some()),
+            ("--size", &SEEN, self.size.is_some()),
+            ("--frames-per-slice", &[Modality::Audio], self.frames_per_slice.is_some()),
+            ("--slice-hop", &[Modality::Audio], self.slice_hop.is_some()),
         ];
         refuse_stray(given, modality)
     }
@@ -215,6 +231,14 @@ impl Cut {
     #[cfg(feature = "image")]
     fn patch(&self) -> usize {
         self.patch.unwrap_or(4)
+    }
+
+    /// How the pictures of episodes become tokens.
+    #[cfg(feature = "trajectory")]
+    pub fn in_episodes(&self) -> smalti::tasks::trajectory::PictureConfig {
+        let default = smalti::tasks::trajectory::PictureConfig::default();
+        let patch = self.patch.unwrap_or(default.patch);
+        smalti::tasks::trajectory::PictureConfig { patch, size: self.size, ..default }
     }
 
     /// Whether a text's tokens are its bytes.
@@ -252,10 +276,16 @@ impl Cut {
     }
 }
 
-/// Refuses the first of the options that is given and of another modality.
-fn refuse_stray<const N: usize>(given: [(&str, Modality, bool); N], modality: Modality) -> Result<()> {
-    if let Some((option, of, _)) = given.into_iter().find(|(_, of, given)| *given && *of != modality) {
-        bail!("{option} is for {}; this file is read as {} (--as says another)", of.name(), modality.name());
+/// The modalities in which there are pictures.
+const SEEN: [Modality; 2] = [Modality::Image, Modality::Trajectory];
+
+/// Refuses the first of the options that is given and of other modalities.
+fn refuse_stray<const N: usize>(given: [(&str, &[Modality], bool); N], modality: Modality) -> Result<()> {
+    if let Some((option, of, _)) = given.into_iter().find(|(_, of, given)| *given && !of.contains(&modality))
+    {
+        let of: Vec<&str> = of.iter().map(|modality| modality.name()).collect();
+        let (of, read_as) = (of.join(" and "), modality.name());
+        bail!("{option} is for {of}; this file is read as {read_as} (--as says another)");
     }
     Ok(())
 }

@@ -97,7 +97,7 @@ impl Log {
         let mut generator = random::generator(mix(seed, 1));
         let slip = [0.0, 0.05, 0.1][random::below(&mut generator, 3)];
         let mut cartpole = CartPole::new();
-        let mut state = cartpole.reset(seed).map_err(io::Error::other)?;
+        let mut state = cartpole.reset(seed).map_err(io::Error::other)?.state;
         for t in 0.. {
             let seen: [f64; 4] = std::array::from_fn(|i| f64::from(state[i]));
             let slips = random::uniform(&mut generator) < slip;
@@ -111,7 +111,7 @@ impl Log {
             if step.done() {
                 break;
             }
-            state = step.state;
+            state = step.seen.state;
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! What is said over the bridge: requests written, answers read and checked.
 
 use super::numbers::Numbers;
-use crate::env::{Action, ActionSpec, Step};
+use super::pictures::{Form, pictures};
+use crate::env::{Action, ActionSpec, Observation, Step};
 use serde::{Deserialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of the protocol that this build speaks.
 pub const PROTOCOL: u32 = 1;
@@ -11,8 +12,10 @@ pub const PROTOCOL: u32 = 1;
 /// What an environment says of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hello {
-    /// Numbers in an observation.
+    /// Numbers in an observation; 0 where it is pictures alone.
     pub state_dim: usize,
+    /// The names of its pictures.
+    pub cameras: BTreeSet<String>,
     /// Which actions it takes.
     pub actions: ActionSpec,
     /// Steps after which an episode is truncated.
@@ -53,7 +56,7 @@ pub enum MessageError {
 
 const HELLO: &str =
     r#"the greeting {"hello": {"protocol": 1, "observation": …, "action": …, "max_steps": …, "envs": …}}"#;
-const STATE: &str = r#"an answer to reset {"env": …, "observation": …}"#;
+const SEEN: &str = r#"an answer to reset {"env": …, "observation": …}"#;
 const STEP: &str =
     r#"an answer to step {"env": …, "observation": …, "reward": …, "terminated": …, "truncated": …}"#;
 
@@ -81,7 +84,9 @@ struct Greeting {
 struct Fields {
     #[serde(rename = "protocol")]
     _protocol: u64,
-    observation: Size,
+    observation: Option<Size>,
+    #[serde(default)]
+    pictures: Vec<String>,
     action: ActionFields,
     max_steps: Option<usize>,
     envs: Option<usize>,
@@ -104,16 +109,22 @@ enum ActionFields {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
+struct Seen {
     env: Option<usize>,
+    #[serde(default)]
     observation: Numbers,
+    #[serde(default)]
+    pictures: BTreeMap<String, Form>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stepped {
     env: Option<usize>,
+    #[serde(default)]
     observation: Numbers,
+    #[serde(default)]
+    pictures: BTreeMap<String, Form>,
     reward: f64,
     terminated: bool,
     truncated: bool,
@@ -138,13 +149,27 @@ impl Hello {
         }
         let Greeting { hello } = read(line, HELLO)?;
         let state_dim = match hello.observation {
-            Size::One(numbers) => Some(numbers),
-            Size::Parts(parts) => parts.into_values().try_fold(0_usize, usize::checked_add),
+            None if hello.pictures.is_empty() => {
+                let problem = "is missing: say how many numbers there are, or which `pictures`".into();
+                return Err(MessageError::Value { field: "observation", problem });
+            }
+            None => 0,
+            Some(Size::One(numbers)) => at_least_one("observation", numbers)?,
+            Some(Size::Parts(parts)) => {
+                let numbers = parts.into_values().try_fold(0_usize, usize::checked_add);
+                at_least_one("observation", numbers.unwrap_or(0))?
+            }
         };
-        let state_dim = at_least_one("observation", state_dim.unwrap_or(0))?;
+        let named = hello.pictures.len();
+        let cameras: BTreeSet<String> = hello.pictures.into_iter().collect();
+        if cameras.len() != named {
+            let problem =
+                format!("must each have a name of its own; found {named} of {} names", cameras.len());
+            return Err(MessageError::Value { field: "pictures", problem });
+        }
         let max_steps = hello.max_steps.map(|steps| at_least_one("max_steps", steps)).transpose()?;
         let envs = hello.envs.map(|envs| at_least_one("envs", envs)).transpose()?;
-        Ok(Self { state_dim, actions: hello.action.spec()?, max_steps, envs })
+        Ok(Self { state_dim, cameras, actions: hello.action.spec()?, max_steps, envs })
     }
 }
 
@@ -179,29 +204,33 @@ impl ActionFields {
     }
 }
 
-/// The answer to [`reset`]: the first state of environment `env`, `[state_dim]`.
+/// The answer to [`reset`]: what is seen first in environment `env`, of the sort that it said of itself.
 ///
 /// # Errors
 /// [`MessageError`], which says what is wrong with the line.
-pub fn first_state(line: &[u8], env: usize, state_dim: usize) -> Result<Vec<f32>, MessageError> {
-    let State { env: of, observation } = read(line, STATE)?;
+pub fn first_seen(line: &[u8], env: usize, hello: &Hello) -> Result<Observation, MessageError> {
+    let Seen { env: of, observation, pictures: forms } = read(line, SEEN)?;
     answers(of, env)?;
-    state(observation, state_dim)
+    Ok(Observation {
+        state: state(observation, hello.state_dim)?,
+        pictures: pictures(forms, &hello.cameras)?,
+    })
 }
 
 /// The answer to [`step`]: what the action in environment `env` led to.
 ///
 /// # Errors
 /// [`MessageError`], which says what is wrong with the line.
-pub fn next_step(line: &[u8], env: usize, state_dim: usize) -> Result<Step, MessageError> {
-    let Stepped { env: of, observation, reward, terminated, truncated } = read(line, STEP)?;
+pub fn next_step(line: &[u8], env: usize, hello: &Hello) -> Result<Step, MessageError> {
+    let Stepped { env: of, observation, pictures: forms, reward, terminated, truncated } = read(line, STEP)?;
     answers(of, env)?;
-    let state = state(observation, state_dim)?;
+    let state = state(observation, hello.state_dim)?;
+    let seen = Observation { state, pictures: pictures(forms, &hello.cameras)? };
     if !(reward as f32).is_finite() {
         let problem = format!("must be a finite number; found {reward}");
         return Err(MessageError::Value { field: "reward", problem });
     }
-    Ok(Step { state, reward: reward as f32, terminated, truncated })
+    Ok(Step { seen, reward: reward as f32, terminated, truncated })
 }
 
 /// The request for a new episode in environment `env`, a line.
@@ -283,6 +312,7 @@ fn state(Numbers(numbers): Numbers, state_dim: usize) -> Result<Vec<f32>, Messag
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::Picture;
 
     fn hello(fields: &str) -> Result<Hello, String> {
         let line = format!("{{\"hello\": {{\"protocol\": 1, {fields}}}}}\n");
@@ -293,7 +323,8 @@ mod tests {
     fn a_greeting_says_what_is_seen_and_done() {
         let found = hello(r#""observation": {"b": 2, "a": 3}, "action": {"discrete": 4}, "envs": 2"#);
         let actions = ActionSpec::Discrete { n: 4 };
-        assert_eq!(found, Ok(Hello { state_dim: 5, actions, max_steps: None, envs: Some(2) }));
+        let cameras = BTreeSet::new();
+        assert_eq!(found, Ok(Hello { state_dim: 5, cameras, actions, max_steps: None, envs: Some(2) }));
         let parts =
             r#"{"parts": {"grip": {"discrete": 2}, "arm": {"continuous": {"low": [null], "high": [1]}}}}"#;
         let found = hello(&format!(r#""observation": 1, "action": {parts}, "max_steps": 9"#)).unwrap();
@@ -315,7 +346,11 @@ mod tests {
             (format!(r#""observation": 4, {action}, "max_steps": 0"#), "max_steps must be at least 1"),
             (format!(r#""observation": 4, {action}, "envs": 0"#), "envs must be at least 1; found 0"),
             (format!(r#""observation": 4, {action}, "colour": 1"#), "unknown field `colour`"),
-            (action.into(), "missing field `observation`"),
+            (action.into(), "observation is missing: say how many numbers there are, or which `pictures`"),
+            (
+                format!(r#""pictures": ["a", "a"], {action}"#),
+                "pictures must each have a name of its own; found 2 of 1",
+            ),
             (r#""observation": 4"#.into(), "missing field `action`"),
             (r#""observation": 4, "action": {"discrete": 0}"#.into(), "action must be at least 1; found 0"),
             (r#""observation": 4, "action": {"parts": {}}"#.into(), "action must be at least 1; found 0"),
@@ -338,8 +373,43 @@ mod tests {
     #[test]
     fn a_long_line_is_shown_in_part() {
         let line = "é".repeat(1000);
-        let found = first_state(line.as_bytes(), 0, 1).unwrap_err().to_string();
+        let eye = hello(r#""observation": 1, "action": {"discrete": 2}"#).unwrap();
+        let found = first_seen(line.as_bytes(), 0, &eye).unwrap_err().to_string();
         assert!(found.starts_with(&format!("says \"{}\" …, where", "é".repeat(SHOWN))), "{found}");
+    }
+
+    #[test]
+    fn pictures_are_seen_beside_numbers_or_alone() {
+        let eye = hello(r#""pictures": ["front"], "action": {"discrete": 2}"#).unwrap();
+        assert_eq!((eye.state_dim, eye.cameras.first().map(String::as_str)), (0, Some("front")));
+        let seen = |pictures: &str| {
+            let line = format!("{{\"env\": 0, \"pictures\": {pictures}}}");
+            first_seen(line.as_bytes(), 0, &eye).map_err(|e| e.to_string())
+        };
+        let pixels = |pixels: &str| {
+            seen(&format!(r#"{{"front": {{"height": 1, "width": 2, "channels": 1, "pixels": "{pixels}"}}}}"#))
+        };
+        let grey = Picture::Pixels { height: 1, width: 2, channels: 1, pixels: vec![0, 255] };
+        assert_eq!(pixels("AP8=").unwrap().pictures, [("front".to_string(), grey)].into());
+        let png = Picture::Encoded(b"\x89PNG".to_vec());
+        assert_eq!(seen(r#"{"front": {"encoded": "iVBORw=="}}"#).unwrap().pictures["front"], png);
+        for (found, says) in [
+            (pixels("AAAA"), "pictures of front must have 1×2×1 bytes; found 3"),
+            (pixels("AA"), "not base64"),
+            (seen("{}"), "pictures must be of front, as was said; found none"),
+            (
+                seen(r#"{"side": {"encoded": "iVBORw=="}}"#),
+                "pictures must be of front, as was said; found side",
+            ),
+            (
+                seen(r#"{"front": {"encoded": "iVBORw==", "height": 1}}"#),
+                "a picture must be {\"height\", \"width\"",
+            ),
+            (seen(r#"{"front": {"height": 1, "width": 2}}"#), "a picture must be {\"height\", \"width\""),
+        ] {
+            let found = found.unwrap_err();
+            assert!(found.contains(says), "expected {says:?} in: {found}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::TextTask;
 use crate::data::Stream;
 use crate::model::Model;
 use crate::tasks::TaskError;
-use crate::tasks::embed::{Pooling, embed};
+use crate::tasks::embed::{Embedding, Pooling, embed};
 use std::collections::BTreeMap;
 
 /// The vectors of some texts, and how many of them were cut.
@@ -18,8 +18,7 @@ pub struct Embedded {
 }
 
 impl TextTask {
-    /// A vector for each text, `batch` of them at a time. At most `most_tokens` of a text are read, or with 0 as many as
-    /// the context holds. `number` is the task's among the model's.
+    /// A vector for each text. `number` is the task's among the model's.
     ///
     /// # Errors
     /// A text without a token; where the tensor library refuses.
@@ -28,10 +27,7 @@ impl TextTask {
         model: &Model,
         number: usize,
         texts: &[String],
-        pooling: Pooling,
-        normalize: bool,
-        most_tokens: usize,
-        batch: usize,
+        Embedding { pooling, normalize, most_tokens, batch }: Embedding,
     ) -> Result<Embedded, TaskError> {
         let context = self.tokenizer.context();
         let most = if most_tokens == 0 { context } else { most_tokens.min(context) };

@@ -59,6 +59,7 @@ pub struct Generator<'a> {
     /// What is answered; empty where a text goes on.
     question: Vec<u32>,
     ended: bool,
+    written: usize,
 }
 
 impl<'a> Generator<'a> {
@@ -92,7 +93,19 @@ impl<'a> Generator<'a> {
         window.drain(..window.len().saturating_sub(task.tokenizer().context()));
         let random = random::generator(sampling.seed);
         let cache = model.cache();
-        Ok(Self { model, task, number, sampling, random, window, read: 0, cache, question, ended: false })
+        Ok(Self {
+            model,
+            task,
+            number,
+            sampling,
+            random,
+            window,
+            read: 0,
+            cache,
+            question,
+            ended: false,
+            written: 0,
+        })
     }
 
     /// The next id; none behind the end.
@@ -139,7 +152,13 @@ impl<'a> Generator<'a> {
             self.read = context;
         }
         self.window.push(id);
+        self.written += 1;
         Ok(Some(id))
+    }
+
+    /// How many ids were written so far.
+    pub fn written(&self) -> usize {
+        self.written
     }
 
     /// The next `n` ids, or fewer where it ends, as text that goes on behind the prompt.

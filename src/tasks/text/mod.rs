@@ -17,7 +17,7 @@ use crate::rules::Rule;
 use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{AnyTokenizer, Tokenizer};
-use smalti_text::{Ids, TextTokenizer, mask};
+use smalti_text::{Ids, TextConfig, TextTokenizer, mask};
 use std::{ops::Range, sync::Arc};
 
 /// `[data]` of a text task.
@@ -175,7 +175,13 @@ impl TextTask {
         config: &TextTaskConfig,
         saved: &SavedTask,
     ) -> Result<Self, TaskError> {
-        Ok(Self::with(name, loss_weight, config, saved::restore(name, ROLE, saved)?))
+        let mut tokenizer: TextTokenizer = saved::restore(name, ROLE, saved)?;
+        if tokenizer.context() != config.context {
+            // A run that starts from another's vocabulary may read longer texts, or shorter ones.
+            let context = TextConfig { context: config.context, ..tokenizer.config().clone() };
+            tokenizer = TextTokenizer::new(context)?;
+        }
+        Ok(Self::with(name, loss_weight, config, tokenizer))
     }
 
     /// The task of this tokenizer.

@@ -9,7 +9,8 @@ use smalti_contract::{TokenizeError, Tokenizer};
 use smalti_text::published::{bert, gpt2, tokenizer_json};
 use smalti_text::{TextConfig, TextError, TextTokenizer, Vocabulary, fit};
 
-/// What a token of text is: `vocabulary = "characters"`, `"bytes"`, `{ bpe = 4096 }` or `{ file = "tokenizer.json" }`.
+/// What a token of text is: `vocabulary = "characters"`, `"bytes"`, `{ bpe = 4096 }`, `{ file = "tokenizer.json" }` or
+/// `{ numbers = 97 }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextUnit {
@@ -22,6 +23,8 @@ pub enum TextUnit {
     /// A subword of a published vocabulary: a `tokenizer.json`, one of GPT-2's `encoder.json` and `vocab.bpe` (or
     /// `vocab.json` and `merges.txt`) with the other beside it, BERT's `vocab.txt`, or a folder with one of these.
     File(String),
+    /// One of so many ids, which the text writes out: `12 7 55`. For a published model without its vocabulary.
+    Numbers(usize),
 }
 
 /// What is wrong with the text at `location`.
@@ -42,6 +45,9 @@ pub(super) fn fitted(config: &TextTaskConfig, needed: &[&[&str]]) -> Result<Text
     let fitted = match &config.vocabulary {
         TextUnit::Characters => fit::characters_of(text()?, specials, context),
         TextUnit::Bytes => Ok(TextConfig { vocabulary: Vocabulary::Bytes, specials, context, segments }),
+        TextUnit::Numbers(count) => {
+            Ok(TextConfig { vocabulary: Vocabulary::Numbers { count: *count }, specials, context, segments })
+        }
         TextUnit::Bpe(size @ ..=256) => {
             let problem = format!("bpe must be at least 257, for 256 are the single bytes; found {size}");
             return Err(TaskError::Setting { setting: "vocabulary", problem });
@@ -154,7 +160,10 @@ mod tests {
 
     fn of_file(folder: &tempfile::TempDir, name: &str, mask: &[&str]) -> Result<TextTokenizer, TaskError> {
         let location = folder.path().join(name).display().to_string();
-        fitted(&config(folder.path(), TextUnit::File(location)), mask)
+        fitted(
+            &config(folder.path(), TextUnit::File(location)),
+            &if mask.is_empty() { vec![] } else { vec![mask] },
+        )
     }
 
     fn pairs() -> (String, String) {

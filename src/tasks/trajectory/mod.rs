@@ -1,22 +1,28 @@
 //! Trajectories: which action leads to the return that is asked for.
 
+mod pictured;
+mod pictures;
 mod rollout;
 mod source;
+mod story;
 #[cfg(test)]
 mod tests;
+mod windows;
 
+pub use pictured::{Pictured, PicturedConfig, PicturedTokenizer};
+pub use pictures::{PictureConfig, read_picture};
 pub use rollout::{Rollout, random_policy, rollout};
-pub use source::{Log, is_log, lines, read};
+pub use source::{Log, Logged, is_log, lines, read, self_contained};
 
+use self::windows::Windows;
 use super::{More, SavedTask, Splits, TaskError, holdout::hold_out, saved};
-use crate::data::{DataError, Dataset, Sample, Stream, Target};
+use crate::data::{DataError, Dataset, Stream, Target};
 use crate::head::{HeadSpec, Says};
-use crate::random;
 use crate::rules::Rule;
 use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
-use smalti_contract::{AnyTokenizer, Tokenizer};
-use smalti_trajectory::{ActionSpec, Actions, Episode, FitOptions, MuLaw, TrajectoryTokenizer, Window, fit};
+use smalti_contract::{AnyTokenizer, KindSpec, Tokenizer, Tokens};
+use smalti_trajectory::{ActionSpec, Actions, FitOptions, MuLaw, TrajectoryTokenizer, fit};
 use std::sync::Arc;
 
 /// `[data]` of a trajectory task.
@@ -51,6 +57,8 @@ pub struct TrajectoryTaskConfig {
     /// Where given, numbers become ids (Gato).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discretise: Option<MuLaw>,
+    /// How pictures become tokens, where the log has any.
+    pub pictures: PictureConfig,
 }
 
 impl Default for TrajectoryTaskConfig {
@@ -68,6 +76,7 @@ impl Default for TrajectoryTaskConfig {
             bounded: false,
             further_heads: false,
             discretise: None,
+            pictures: PictureConfig::default(),
         }
     }
 }
@@ -75,10 +84,10 @@ impl Default for TrajectoryTaskConfig {
 /// A trajectory task: its tokenizer, and whether it is told the return.
 pub struct TrajectoryTask {
     spec: TaskSpec,
-    tokenizer: TrajectoryTokenizer,
+    tokenizer: PicturedTokenizer,
     condition: bool,
-    /// Tokens of one state: its numbers where they are discretised, else one.
-    state_tokens: usize,
+    /// In a step, the tokens of the kind that is asked for an action; the last of them is.
+    asked_tokens: usize,
     skipped: Vec<(String, &'static str)>,
 }
 
@@ -97,18 +106,18 @@ impl TrajectoryTask {
         saved: Option<&SavedTask>,
     ) -> Result<(Arc<Self>, Splits), TaskError> {
         let mut log = read(&config.path)?;
-        let skipped = std::mem::take(&mut log.skipped);
+        let (skipped, files) = (std::mem::take(&mut log.skipped), log.files.take());
         let all = log.all()?;
         let kept = best(all, config.best)?;
         let (rest, held) = hold_out(kept.len(), config.holdout)?;
-        let pick = |indices: Vec<u32>| -> Vec<Episode> {
+        let pick = |indices: Vec<u32>| -> Vec<Logged> {
             indices.into_iter().map(|i| kept[i as usize].clone()).collect()
         };
         let (train, valid) = (pick(rest), pick(held));
         let task = match saved {
             Some(saved) => Self::restore(name, loss_weight, config, saved)?,
             None => {
-                let longest = kept.iter().map(Episode::len).max().unwrap_or(0);
+                let longest = kept.iter().map(|logged| logged.episode.len()).max().unwrap_or(0);
                 let options = FitOptions {
                     context: config.context,
                     max_steps: if config.max_steps == 0 { longest } else { config.max_steps },
@@ -116,13 +125,16 @@ impl TrajectoryTask {
                     discount: config.discount,
                     return_scale: (config.return_scale != 0.0).then_some(config.return_scale),
                 };
-                let fitted = fit(&train, options).map_err(|e| DataError::tokenize(&config.path, e))?;
-                Self::with(name, loss_weight, config, TrajectoryTokenizer::new(fitted)?)
+                let fitted = fit(train.iter().map(|logged| &logged.episode), options);
+                let trajectory = fitted.map_err(|e| DataError::tokenize(&config.path, e))?;
+                let cameras = config.pictures.fit(&train, files.as_deref(), &skipped)?;
+                let tokenizer = PicturedTokenizer::new(PicturedConfig { trajectory, cameras })?;
+                Self::with(name, loss_weight, config, tokenizer)
             }
         };
         let task = Arc::new(Self { skipped, ..task });
-        let windows = |episodes: Vec<Episode>| -> Arc<dyn Dataset> {
-            Arc::new(Windows::new(episodes, config, task.clone()))
+        let windows = |episodes: Vec<Logged>| -> Arc<dyn Dataset> {
+            Arc::new(Windows::new(episodes, files.clone(), config, task.clone()))
         };
         let splits = Splits { train: windows(train), valid: windows(valid) };
         Ok((task, splits))
@@ -134,7 +146,12 @@ impl TrajectoryTask {
         config: &TrajectoryTaskConfig,
         saved: &SavedTask,
     ) -> Result<Self, TaskError> {
-        Ok(Self::with(name, loss_weight, config, saved::restore(name, ROLE, saved)?))
+        let pictured = saved.tokenizers.get(ROLE).is_some_and(|it| it.tokenizer == PicturedTokenizer::NAME);
+        let tokenizer = match pictured {
+            true => saved::restore(name, ROLE, saved)?,
+            false => PicturedTokenizer::blind(saved::restore(name, ROLE, saved)?),
+        };
+        Ok(Self::with(name, loss_weight, config, tokenizer))
     }
 
     /// The task of this tokenizer.
@@ -142,55 +159,65 @@ impl TrajectoryTask {
         name: &str,
         loss_weight: f64,
         config: &TrajectoryTaskConfig,
-        tokenizer: TrajectoryTokenizer,
+        tokenizer: PicturedTokenizer,
     ) -> Self {
-        let fitted = tokenizer.config();
         let kinds = Tokenizer::spec(&tokenizer).kinds.clone();
-        let state_tokens = if fitted.discretise.is_some() { fitted.state_dim() } else { 1 };
-        let says = says(&fitted.actions, config.bounded);
+        let is_patch = |kind: &KindSpec| tokenizer.patch_kinds().contains(kind);
+        let rule = |query: &KindSpec, key: &KindSpec| match is_patch(query) && is_patch(key) {
+            // The patches of a step's pictures see each other.
+            true => Rule::past(),
+            // Causal, not past: under `past` a state would see the action that it is asked for.
+            false => Rule::causal(),
+        };
+        let pairs = kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q, k)));
+        let (asked, asked_tokens) = tokenizer.asked();
+        let fitted = Tokenizer::config(tokenizer.trajectory());
         let further = |name: &str, dim| {
             let reads = kinds[kinds.len() - 1].name.clone(); // what follows an action
             (name.to_string(), HeadSpec { reads, says: Says::Regress { dim, bounded: false } })
         };
-        let auxiliary = match config.further_heads {
-            true => vec![further(NEXT_STATE, fitted.state_dim()), further(NEXT_RETURN, 1)],
-            false => vec![],
-        };
-        // Causal, not past: under `past` a state would see the action that it is asked for.
-        let pairs = kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q.name.clone(), k.name.clone())));
+        let mut auxiliary = vec![];
+        if config.further_heads {
+            auxiliary.extend((fitted.state_dim() > 0).then(|| further(NEXT_STATE, fitted.state_dim())));
+            auxiliary.push(further(NEXT_RETURN, 1));
+        }
         let spec = TaskSpec {
             name: name.into(),
-            rules: pairs.map(|(q, k)| (q, k, Rule::causal())).collect(),
-            head: HeadSpec { reads: kinds[STATE].name.clone(), says },
-            inputs: vec![(Stream::Main, kinds)],
+            rules: pairs.map(|(q, k)| (q.name.clone(), k.name.clone(), rule(q, k))).collect(),
+            head: HeadSpec { reads: asked.name.clone(), says: says(&fitted.actions, config.bounded) },
+            inputs: vec![(Stream::Main, kinds.clone())],
             loss_weight,
             shares: vec![],
             auxiliary,
         };
-        Self { spec, tokenizer, condition: config.condition, state_tokens, skipped: vec![] }
+        Self { spec, tokenizer, condition: config.condition, asked_tokens, skipped: vec![] }
     }
 
-    /// The tokenizer.
+    /// The tokenizer of returns, states and actions.
     pub fn tokenizer(&self) -> &TrajectoryTokenizer {
+        self.tokenizer.trajectory()
+    }
+
+    /// The tokenizer of these and of pictures.
+    pub fn pictured(&self) -> &PicturedTokenizer {
         &self.tokenizer
     }
 
     /// A window as the model reads it. A model that is not told the return reads 0.
-    fn inputs(&self, window: &Window) -> Result<Vec<(Stream, smalti_contract::Tokens)>, TaskError> {
-        if self.condition {
-            return Ok(vec![(Stream::Main, self.tokenizer.encode(window)?)]);
+    fn inputs(&self, mut seen: Pictured) -> Result<Vec<(Stream, Tokens)>, TaskError> {
+        if !self.condition {
+            seen.window.returns_to_go.fill(0.0);
         }
-        let untold = Window { returns_to_go: vec![0.0; window.returns_to_go.len()], ..window.clone() };
-        Ok(vec![(Stream::Main, self.tokenizer.encode(&untold)?)])
+        Ok(vec![(Stream::Main, self.tokenizer.encode(&seen)?)])
     }
 
-    /// The actions of a window, asked for at the last token of each state.
+    /// The actions of a window, asked for at the last token before each.
     fn target(&self, actions: &Actions) -> Target {
         let last_only = |value: f32| {
-            (1..=self.state_tokens).map(move |i| if i == self.state_tokens { value } else { 0.0 })
+            (1..=self.asked_tokens).map(move |i| if i == self.asked_tokens { value } else { 0.0 })
         };
         let weights: Vec<f32> = (0..actions.len()).flat_map(|_| last_only(1.0)).collect();
-        let repeat = self.state_tokens;
+        let repeat = self.asked_tokens;
         match actions {
             Actions::Discrete(ids) => Target::Ids {
                 ids: ids.iter().flat_map(|&id| std::iter::repeat_n(id, repeat)).collect(),
@@ -218,17 +245,14 @@ fn says(actions: &ActionSpec, bounded: bool) -> Says {
     }
 }
 
-/// The place of states among the kinds: return, state, action.
-const STATE: usize = 1;
-
 /// The share of episodes with the highest return, at least one.
-fn best(mut episodes: Vec<Episode>, share: f64) -> Result<Vec<Episode>, TaskError> {
+fn best(mut episodes: Vec<Logged>, share: f64) -> Result<Vec<Logged>, TaskError> {
     if !(share > 0.0 && share <= 1.0) {
         let problem = format!("must be above 0 and at most 1; found {share}");
         return Err(TaskError::Setting { setting: "best", problem });
     }
     if share < 1.0 {
-        episodes.sort_by(|a, b| b.total_return().total_cmp(&a.total_return()));
+        episodes.sort_by(|a, b| b.episode.total_return().total_cmp(&a.episode.total_return()));
         episodes.truncate(((episodes.len() as f64 * share).ceil() as usize).max(1));
     }
     Ok(episodes)
@@ -240,63 +264,13 @@ impl Task for TrajectoryTask {
     }
 
     fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
-        vec![(ROLE, &self.tokenizer)]
+        match self.tokenizer.cameras().next() {
+            Some(_) => vec![(ROLE, &self.tokenizer)],
+            None => vec![(ROLE, self.tokenizer.trajectory())],
+        }
     }
 
     fn skipped(&self) -> &[(String, &'static str)] {
         &self.skipped
-    }
-}
-
-/// Windows of up to `context` steps of logged episodes.
-struct Windows {
-    /// Each with its returns-to-go.
-    episodes: Vec<(Episode, Vec<f32>)>,
-    /// For each episode, the number of steps before it.
-    starts: Vec<usize>,
-    steps: usize,
-    /// The first steps of the windows that are measured: one window behind another, each within its episode.
-    measured: Vec<usize>,
-    context: usize,
-    path: String,
-    task: Arc<TrajectoryTask>,
-}
-
-impl Windows {
-    fn new(episodes: Vec<Episode>, config: &TrajectoryTaskConfig, task: Arc<TrajectoryTask>) -> Self {
-        let mut steps = 0;
-        let (mut starts, mut measured) = (Vec::with_capacity(episodes.len()), Vec::new());
-        let told = episodes.into_iter().map(|episode| {
-            starts.push(steps);
-            measured.extend(episode.window_starts(config.context).map(|start| steps + start));
-            steps += episode.len();
-            let returns_to_go = episode.returns_to_go(config.discount);
-            (episode, returns_to_go)
-        });
-        let episodes = told.collect();
-        Self { episodes, starts, steps, measured, context: config.context, path: config.path.clone(), task }
-    }
-}
-
-impl Dataset for Windows {
-    fn len(&self) -> usize {
-        self.measured.len()
-    }
-
-    /// In training a window that begins at any step; otherwise those that cover each episode one after another.
-    fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
-        let step = match seed {
-            Some(seed) => random::below(&mut random::generator(seed), self.steps),
-            None => self.measured[index],
-        };
-        let number = self.starts.partition_point(|&start| start <= step) - 1;
-        let (episode, returns_to_go) = &self.episodes[number];
-        let window = episode.window(step - self.starts[number], self.context, returns_to_go);
-        let inputs = self.task.inputs(&window).map_err(|e| DataError::Sample {
-            task: self.task.spec.name.clone(),
-            id: step as u64,
-            problem: format!("(episode {number} of {}): {e}", self.path),
-        })?;
-        Ok(Sample { inputs, target: self.task.target(&window.actions), id: step as u64 })
     }
 }

@@ -1,28 +1,15 @@
 //! A trained policy in an environment.
 
-use super::TrajectoryTask;
+use super::story::Story;
+use super::{Pictured, TrajectoryTask};
 use crate::data::{Sample, Target, collate};
-use crate::env::{self, Action, EnvError, Step, VectorEnvironment};
+use crate::env::{self, Action, EnvError, VectorEnvironment};
 use crate::model::Model;
 use crate::random::{self, mix};
 use crate::tasks::TaskError;
 use candle_core::Tensor;
 use smalti_contract::Tokenizer;
-use smalti_trajectory::{ActionSpec, Actions, Window};
-
-/// One episode under way: everything seen and done so far.
-struct Story {
-    /// Its number among the episodes.
-    number: usize,
-    /// Which of the environments it happens in.
-    slot: usize,
-    /// One more than actions: the last is yet to be answered.
-    states: Vec<f32>,
-    actions: Vec<Action>,
-    last_reward: f32,
-    total: f64,
-    over: bool,
-}
+use smalti_trajectory::ActionSpec;
 
 /// What a policy earned.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,17 +51,24 @@ pub fn rollout(
     seed: u64,
 ) -> Result<Rollout, TaskError> {
     fits(task, environments)?;
-    let config = Tokenizer::config(&task.tokenizer);
+    let config = Tokenizer::config(task.tokenizer());
     let most = config.return_scale.max(target_return.abs());
+    let name = environments.name().to_string();
     let mut to_go: Vec<Vec<f32>> = vec![Vec::new(); episodes];
     play(environments, episodes, config.max_steps, seed, |playing| {
-        let windows = playing.iter().map(|story| {
+        let windows = playing.iter_mut().map(|story| {
             let told = &mut to_go[story.number];
             let next = |&left| left_to_go(left, story.last_reward, config.discount, most);
             told.push(told.last().map_or(target_return, next));
-            story.window(task, told)
+            story.shoot(task).map_err(|e| {
+                let (number, step) = (story.number, story.actions.len());
+                let problem = format!("episode {number}, step {step}: {e}");
+                TaskError::Environment { name: name.clone(), problem }
+            })?;
+            Ok(Pictured { window: story.window(task, told), pictures: story.film.clone() })
         });
-        task.act(model, number, &windows.collect::<Vec<_>>())
+        let windows = windows.collect::<Result<Vec<_>, TaskError>>()?;
+        task.act(model, number, windows)
     })
 }
 
@@ -108,7 +102,7 @@ fn play(
     episodes: usize,
     max_steps: usize,
     seed: u64,
-    mut policy: impl FnMut(&[Story]) -> Result<Vec<Action>, TaskError>,
+    mut policy: impl FnMut(&mut [Story]) -> Result<Vec<Action>, TaskError>,
 ) -> Result<Rollout, TaskError> {
     let name = environments.name().to_string();
     let failed = |error| failed(&name, error);
@@ -123,12 +117,16 @@ fn play(
         let fresh: Vec<Story> = slots.zip(begun..).map(|(slot, number)| Story::new(number, slot)).collect();
         begun += starting;
         let starts = fresh.iter().map(|story| (story.slot, mix(seed, story.number as u64)));
-        let states = environments.reset(&starts.collect::<Vec<_>>()).map_err(failed)?;
-        playing.extend(fresh.into_iter().zip(states).map(|(story, states)| Story { states, ..story }));
+        let seen = environments.reset(&starts.collect::<Vec<_>>()).map_err(failed)?;
+        playing.extend(fresh.into_iter().zip(seen).map(|(mut story, seen)| {
+            story.sees(seen);
+            story
+        }));
         if playing.is_empty() {
             return Ok(rollout);
         }
-        let actions: Vec<Action> = policy(&playing)?.into_iter().map(|action| spec.bounded(action)).collect();
+        let actions: Vec<Action> =
+            policy(&mut playing)?.into_iter().map(|action| spec.bounded(action)).collect();
         let asked: Vec<(usize, &Action)> = playing.iter().map(|story| story.slot).zip(&actions).collect();
         let steps = environments.step(&asked).map_err(failed)?;
         for ((story, action), step) in playing.iter_mut().zip(actions).zip(steps) {
@@ -166,13 +164,20 @@ pub(super) fn left_to_go(to_go: f32, reward: f32, discount: f32, most: f32) -> f
 
 /// Whether a model knows the environment's states and actions.
 fn fits(task: &TrajectoryTask, environments: &dyn VectorEnvironment) -> Result<(), TaskError> {
-    let config = Tokenizer::config(&task.tokenizer);
+    let config = Tokenizer::config(task.tokenizer());
     let (learned, offered) = (learned(&config.actions), offered(&environments.action_spec()));
     let (expected, found) = (config.state_dim(), environments.state_dim());
     if found != expected || learned != offered {
         let problem = format!(
             "has states of {found} numbers and {offered}; the model has learned states of {expected} and {learned}"
         );
+        return Err(TaskError::Environment { name: environments.name().into(), problem });
+    }
+    let cameras = environments.cameras();
+    let missing: Vec<&str> =
+        task.tokenizer.cameras().filter(|camera| !cameras.iter().any(|it| it == camera)).collect();
+    if !missing.is_empty() {
+        let problem = format!("has pictures of {cameras:?}; the model has learned to see {missing:?}");
         return Err(TaskError::Environment { name: environments.name().into(), problem });
     }
     Ok(())
@@ -199,29 +204,6 @@ fn side_by_side<'a>(parts: impl Iterator<Item = (&'a String, String)>) -> String
     format!("actions of parts ({})", parts.join("; "))
 }
 
-/// What was done, as a log has it.
-fn logged<'a>(spec: &ActionSpec, done: impl Iterator<Item = &'a Action> + Clone) -> Actions {
-    match spec {
-        ActionSpec::Discrete { .. } => Actions::Discrete(
-            done.filter_map(|a| if let Action::Discrete(id) = a { Some(*id) } else { None }).collect(),
-        ),
-        ActionSpec::Continuous { dim, .. } => {
-            let values = done.filter_map(|a| if let Action::Continuous(v) = a { Some(v) } else { None });
-            Actions::Continuous { values: values.flatten().copied().collect(), dim: *dim }
-        }
-        ActionSpec::Parts(specs) => {
-            let part = |(name, spec): (&String, &ActionSpec)| {
-                let of_part = done.clone().filter_map(|action| match action {
-                    Action::Parts(parts) => parts.get(name),
-                    _ => None,
-                });
-                (name.clone(), logged(spec, of_part.collect::<Vec<_>>().into_iter()))
-            };
-            Actions::Parts(specs.iter().map(part).collect())
-        }
-    }
-}
-
 /// The likeliest action of what a head says of one state, each part of it apart.
 fn likeliest(spec: &ActionSpec, said: &[Tensor]) -> Result<Action, TaskError> {
     Ok(match (spec, said) {
@@ -242,38 +224,10 @@ fn likeliest(spec: &ActionSpec, said: &[Tensor]) -> Result<Action, TaskError> {
     })
 }
 
-impl Story {
-    fn new(number: usize, slot: usize) -> Self {
-        Self { number, slot, states: vec![], actions: vec![], last_reward: 0.0, total: 0.0, over: false }
-    }
-
-    fn goes_on(&mut self, action: Action, step: Step) {
-        self.over = step.done();
-        self.actions.push(action);
-        self.last_reward = step.reward;
-        self.total += f64::from(step.reward);
-        self.states.extend(step.state);
-    }
-
-    /// The last `context` steps, the action of the last one yet to be chosen.
-    fn window(&self, task: &TrajectoryTask, returns_to_go: &[f32]) -> Window {
-        let config = Tokenizer::config(&task.tokenizer);
-        let start = returns_to_go.len().saturating_sub(config.context);
-        let done = self.actions[start..].iter();
-        let actions = logged(&config.actions, done);
-        Window {
-            start,
-            returns_to_go: returns_to_go[start..].to_vec(),
-            states: self.states[start * config.state_dim()..].to_vec(),
-            actions,
-        }
-    }
-}
-
 impl TrajectoryTask {
     /// The likeliest action behind each window, whose last action is missing.
-    fn act(&self, model: &Model, number: usize, windows: &[Window]) -> Result<Vec<Action>, TaskError> {
-        let samples = windows.iter().enumerate().map(|(i, window)| {
+    fn act(&self, model: &Model, number: usize, windows: Vec<Pictured>) -> Result<Vec<Action>, TaskError> {
+        let samples = windows.into_iter().enumerate().map(|(i, window)| {
             let sample = Sample { inputs: self.inputs(window)?, target: Target::Unknown, id: i as u64 };
             Ok((number, sample))
         });
@@ -283,7 +237,7 @@ impl TrajectoryTask {
         let said = model.heads()[number].split(&output)?;
         let actions = read.documents.iter().map(|rows| {
             let last = said.iter().map(|part| part.get(rows.end - 1)).collect::<Result<Vec<_>, _>>()?;
-            likeliest(&Tokenizer::config(&self.tokenizer).actions, &last)
+            likeliest(&Tokenizer::config(self.tokenizer()).actions, &last)
         });
         actions.collect()
     }

@@ -1,9 +1,12 @@
 //! Episodes where they lie: a file of any format, a folder or tar archive of such files, a data set as LeRobot lays it
 //! out.
 
+use crate::data::error::contained;
 use crate::data::{self, DataError, Files};
 use smalti_trajectory::lerobot::{self, Info};
-use smalti_trajectory::{Episode, Format, TrajectoryError, episodes, jsonl, parquet};
+use smalti_trajectory::{Episode, Format, Pictures, TrajectoryError, episodes, jsonl, parquet};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// What lies at a location.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +15,19 @@ pub struct Log {
     pub episodes: Vec<(String, Result<Episode, TrajectoryError>)>,
     /// Files, videos and columns that are not read, and why.
     pub skipped: Vec<(String, &'static str)>,
+    /// Where pictures lie that have files of their own.
+    pub files: Option<Arc<Files>>,
+}
+
+/// An episode, and where it was found.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    /// The file that it is in.
+    pub file: String,
+    /// Its number among all of the log.
+    pub number: usize,
+    /// The episode.
+    pub episode: Episode,
 }
 
 /// Names that files of episodes end in; in a folder, others are passed over.
@@ -25,8 +41,12 @@ const ENDINGS: [&str; 7] = [".npz", ".jsonl", ".ndjson", ".csv", ".parquet", ".h
 pub fn read(location: &str) -> Result<Log, DataError> {
     let mut log = Log::default();
     match data::read(location) {
-        Ok(bytes) if !location.ends_with(".tar") => log.file(location, &bytes),
-        Ok(_) | Err(DataError::IsFolder { .. }) => log.folder(&Files::open(location)?)?,
+        Ok(bytes) if !location.ends_with(".tar") => {
+            log.file(location, "", &bytes);
+            let folder = location.rsplit_once('/').map_or(".", |(folder, _)| folder);
+            log.files = Some(Arc::new(Files::named(folder, log.picture_files().into_iter())));
+        }
+        Ok(_) | Err(DataError::IsFolder { .. }) => log.folder(Files::open(location)?)?,
         Err(error) => return Err(error),
     }
     Ok(log)
@@ -40,15 +60,47 @@ pub fn is_log(files: &Files) -> bool {
     files.contains(lerobot::INFO) || !logs.is_empty() && others.iter().all(|path| describes(path))
 }
 
-/// The episodes at a location, of all its files, as one file of JSON lines.
+/// The episodes at a location, of all its files, as one file of JSON lines, in which are also the pictures that have
+/// files of their own.
 ///
 /// # Errors
-/// Those of [`read`], and of the first bad episode.
+/// Those of [`read`], and of the first bad episode or missing picture.
 pub fn lines(location: &str) -> Result<Vec<u8>, DataError> {
     let mut lines = vec![];
-    let episodes = read(location)?.all()?;
+    let log = read(location)?;
+    let files = log.files.clone();
+    let mut episodes: Vec<Episode> = log.all()?.into_iter().map(|logged| logged.episode).collect();
+    for pictures in episodes.iter_mut().flat_map(|episode| episode.pictures.values_mut()) {
+        if let (Pictures::Files(paths), Some(files)) = (&pictures, &files) {
+            let contents = paths.iter().map(|path| Ok(files.read(path)?.into()));
+            *pictures = Pictures::Encoded(contents.collect::<Result<_, DataError>>()?);
+        }
+    }
     jsonl::write(&mut lines, &episodes).map_err(|e| DataError::tokenize(location, e))?;
     Ok(lines)
+}
+
+/// The bytes of a log's file; where its pictures have files of their own, as [`lines`] in which they are.
+///
+/// # Errors
+/// Those of [`lines`].
+pub fn self_contained(location: &str, bytes: Vec<u8>) -> Result<Vec<u8>, DataError> {
+    let apart = |pictures: &Pictures| matches!(pictures, Pictures::Files(_));
+    let read = episodes(&bytes).flatten().any(|episode| episode.pictures.values().any(apart));
+    if read { lines(location) } else { Ok(bytes) }
+}
+
+/// The episode, the paths of its pictures seen no longer from `folder` but from that of the log, below which they are.
+fn placed(location: &str, folder: &str, mut episode: Episode) -> Result<Episode, TrajectoryError> {
+    for pictures in episode.pictures.values_mut() {
+        let Pictures::Files(paths) = pictures else { continue };
+        for path in paths {
+            let refuse = |e: DataError| TrajectoryError::Columns(e.to_string());
+            let below = contained(location, path).map_err(refuse)?;
+            *path = if folder.is_empty() { below } else { format!("{folder}/{below}") };
+        }
+    }
+    Ok(episode)
 }
 
 fn is_named(path: &str) -> bool {
@@ -61,17 +113,33 @@ impl Log {
     ///
     /// # Errors
     /// The first that cannot be read, with its file and format.
-    pub fn all(self) -> Result<Vec<Episode>, DataError> {
-        let one = |(file, episode): (String, Result<Episode, TrajectoryError>)| {
+    pub fn all(self) -> Result<Vec<Logged>, DataError> {
+        let one = |(number, (file, episode)): (usize, (String, Result<Episode, TrajectoryError>))| {
             let formats = "npz, JSON lines, CSV, Parquet, HDF5";
-            episode
-                .map_err(|e| DataError::tokenize(&file, format!("not readable as episodes ({formats}): {e}")))
+            let refuse = |e| DataError::tokenize(&file, format!("not readable as episodes ({formats}): {e}"));
+            let episode = episode.map_err(refuse)?;
+            Ok(Logged { file, number, episode })
         };
-        self.episodes.into_iter().map(one).collect()
+        self.episodes.into_iter().enumerate().map(one).collect()
     }
 
-    fn file(&mut self, location: &str, bytes: &[u8]) {
-        let mut put = |episode| self.episodes.push((location.to_string(), episode));
+    /// The paths of all pictures that have files of their own.
+    fn picture_files(&self) -> Vec<String> {
+        let episodes = self.episodes.iter().flat_map(|(_, episode)| episode);
+        let pictures = episodes.flat_map(|episode| episode.pictures.values());
+        let files = pictures.filter_map(|pictures| match pictures {
+            Pictures::Files(paths) => Some(paths),
+            Pictures::Frames { .. } | Pictures::Encoded(_) => None,
+        });
+        files.flatten().cloned().collect()
+    }
+
+    /// Reads a file; the paths of pictures in it are seen from `folder`, which is empty for that of the log.
+    fn file(&mut self, location: &str, folder: &str, bytes: &[u8]) {
+        let mut put = |episode: Result<Episode, TrajectoryError>| {
+            let episode = episode.and_then(|episode| placed(location, folder, episode));
+            self.episodes.push((location.to_string(), episode));
+        };
         if Format::of(bytes) != Some(Format::Parquet) {
             return episodes(bytes).for_each(put);
         }
@@ -84,17 +152,20 @@ impl Log {
         }
     }
 
-    fn folder(&mut self, files: &Files) -> Result<(), DataError> {
+    fn folder(&mut self, files: Files) -> Result<(), DataError> {
+        let files = Arc::new(files);
+        self.files = Some(files.clone());
         self.skipped.extend_from_slice(files.skipped());
         if files.contains(lerobot::INFO) {
-            return self.lerobot(files);
+            return self.lerobot(&files);
         }
-        for path in files.list() {
-            match is_named(path) {
-                true => self.file(&files.location(path), &files.read(path)?),
-                false => self.skipped.push((path.clone(), "not named as files of episodes are")),
-            }
+        for path in files.list().iter().filter(|path| is_named(path)) {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            self.file(&files.location(path), folder, &files.read(path)?);
         }
+        let pictures: HashSet<String> = self.picture_files().into_iter().collect();
+        let others = files.list().iter().filter(|path| !is_named(path) && !pictures.contains(*path));
+        self.skipped.extend(others.map(|path| (path.clone(), "not named as files of episodes are")));
         if self.episodes.is_empty() {
             let expected = "files of episodes (.npz, .jsonl, .csv, .parquet, .hdf5)";
             return Err(DataError::Empty { location: files.name().to_string(), expected });
@@ -110,7 +181,8 @@ impl Log {
             let location = files.location(path);
             match info.read(&files.read(path)?) {
                 Ok(read) => {
-                    self.episodes.extend(read.episodes.into_iter().map(|one| (location.clone(), Ok(one))));
+                    let placed = |one| (location.clone(), placed(&location, "", one));
+                    self.episodes.extend(read.episodes.into_iter().map(placed));
                     self.skip(read.skipped);
                 }
                 Err(error) => self.episodes.push((location, Err(error))),

@@ -7,6 +7,7 @@ fn episode() -> Episode {
         actions: Actions::Continuous { values: vec![-1.0, 0.0, 1.0], dim: 1 },
         rewards: vec![1.0, 2.0, 4.0],
         state_names: vec![],
+        pictures: BTreeMap::new(),
         end: End::Terminated,
     }
 }
@@ -102,17 +103,17 @@ fn parts_are_cut_together() {
 fn episodes_must_be_alike() {
     let discrete = Episode { actions: Actions::Discrete(vec![0, 1, 0]), ..episode() };
     assert_eq!(
-        check_alike(&[episode(), discrete]).unwrap_err().to_string(),
+        check_alike(&[&episode(), &discrete]).unwrap_err().to_string(),
         "episode 1: actions must have continuous numbers, 1 a step, as in episode 0; found discrete numbers, 1 a step"
     );
     let named = Episode { state_names: vec!["x".into(), "y".into()], ..episode() };
     assert_eq!(
-        check_alike(&[episode(), named]).unwrap_err().to_string(),
+        check_alike(&[&episode(), &named]).unwrap_err().to_string(),
         "episode 1: observations must have numbers without names, as in episode 0; found the numbers x, y"
     );
     let narrow = Episode { observations: vec![0.0; 3], state_dim: 1, ..episode() };
     assert_eq!(
-        check_alike(&[episode(), narrow]).unwrap_err().to_string(),
+        check_alike(&[&episode(), &narrow]).unwrap_err().to_string(),
         "episode 1: observations must have 2 numbers a step, as in episode 0; found 1"
     );
     assert_eq!(check_alike(&[]), Err(TrajectoryError::Empty));

@@ -23,6 +23,11 @@ impl Series {
         Key(key).deserialize(deserializer)
     }
 
+    /// Observations that are pictures alone.
+    pub(super) fn none() -> Self {
+        Self::new("observations")
+    }
+
     fn new(key: &'static str) -> Self {
         Self { key, columns: BTreeMap::new(), steps: 0 }
     }
@@ -195,7 +200,8 @@ impl<'de> Visitor<'de> for Step<'_> {
     }
 }
 
-fn joined(path: &str, key: &str) -> String {
+/// A name and that of a part of it; either may be empty.
+pub(super) fn joined(path: &str, key: &str) -> String {
     match (path, key) {
         ("", name) | (name, "") => name.to_string(),
         (path, key) => format!("{path}.{key}"),

@@ -1,8 +1,10 @@
 //! Episodes to lines, which read as the same episodes.
 
+use super::pictures::Form;
 use crate::{Actions, End, Episode};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// Writes episodes as JSON lines, the form into which every other format can be put.
@@ -22,7 +24,10 @@ pub fn write(mut to: impl Write, episodes: &[Episode]) -> io::Result<()> {
 struct Line<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     state_names: &'a [String],
+    #[serde(skip_serializing_if = "Rows::is_empty")]
     observations: Rows<'a>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pictures: BTreeMap<&'a str, Form>,
     actions: Acts<'a>,
     rewards: &'a [f32],
     terminated: bool,
@@ -34,6 +39,7 @@ impl<'a> Line<'a> {
         Self {
             state_names: &episode.state_names,
             observations: Rows { values: &episode.observations, dim: episode.state_dim },
+            pictures: episode.pictures.iter().map(|(name, all)| (name.as_str(), Form::of(all))).collect(),
             actions: Acts(&episode.actions),
             rewards: &episode.rewards,
             terminated: episode.end == End::Terminated,
@@ -46,6 +52,12 @@ impl<'a> Line<'a> {
 struct Rows<'a> {
     values: &'a [f32],
     dim: usize,
+}
+
+impl Rows<'_> {
+    fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
 }
 
 impl Serialize for Rows<'_> {

@@ -1,6 +1,7 @@
 use super::*;
-use crate::{Actions, End, Format, npy};
+use crate::{Actions, End, Format, Picture, npy};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::io::Write;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -101,10 +102,46 @@ fn mixed_types_are_read() {
             actions: Actions::Discrete(vec![0, 2]),
             rewards: vec![1.0, 2.0],
             state_names: vec![],
+            pictures: BTreeMap::new(),
             end: End::Terminated,
         }
     );
     assert_eq!((episodes.len(), episodes[1].end), (2, End::Unknown));
+}
+
+#[test]
+fn arrays_of_bytes_with_more_axes_are_pictures() {
+    let frames = |shape: &str, numbers: u8| npy::write("|u1", shape, 0..numbers);
+    let seen = read(&archive(&with("obs.front", frames("(3, 2, 1, 3)", 18)))).unwrap();
+    let pixels = |episode: usize, step: usize| match seen[episode].pictures["front"].get(step) {
+        Some(Picture::Frame { height: 2, width: 1, channels: 3, pixels }) => pixels,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((pixels(0, 1), pixels(1, 0)), (&[6, 7, 8, 9, 10, 11][..], &[12, 13, 14, 15, 16, 17][..]));
+    assert_eq!((seen[0].state_dim, seen[1].pictures["front"].len()), (2, 1), "beside the numbers");
+
+    let only = read(&archive(&with("obs", frames("(3, 2, 2)", 12)))).unwrap();
+    assert_eq!((only[0].state_dim, only[0].observations.len(), only[0].pictures[""].len()), (0, 0, 2));
+
+    assert_eq!(
+        error(&with("obs.front", frames("(2, 2, 1, 3)", 12))),
+        "obs.front must have 3 rows, as obs has; found 2"
+    );
+    let of_four = error(&with("obs.front", frames("(3, 2, 1, 4)", 24)));
+    assert!(
+        of_four.starts_with("npz: array \"obs.front\": a shape of [3, 2, 1, 4]; pictures are"),
+        "{of_four}"
+    );
+    let of_actions = error(&with("actions", frames("(3, 1, 1)", 3)));
+    assert_eq!(of_actions, "column \"actions\" holds pictures; only observations do");
+    let real = error(&with("obs.front", npy::write("<f4", "(3, 1, 1)", vec![0; 12])));
+    assert!(real.contains("or of pictures in uint8; found"), "{real}");
+    let mut by_columns = frames("(3, 2, 2)", 12);
+    let at = by_columns.windows(5).position(|text| text == b"False").unwrap();
+    by_columns.splice(at..at + 5, *b"True ");
+    assert!(error(&with("obs", by_columns)).contains("numpy.ascontiguousarray"));
+    let nothing = npy::write("|u1", "(0, 9223372036854775807, 9223372036854775807)", vec![]);
+    assert!(read(&archive(&with("obs", nothing))).is_err());
 }
 
 #[test]
@@ -231,6 +268,7 @@ fn any_episode(
         actions,
         rewards,
         state_names: vec![],
+        pictures: BTreeMap::new(),
         end,
     })
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::Actions;
 
 fn column(name: &str, values: &[f64]) -> Column {
-    Column { name: name.into(), dim: 1, values: values.to_vec(), whole: false, elements: vec![] }
+    Column { name: name.into(), dim: 1, values: values.to_vec(), ..Column::default() }
 }
 
 fn whole(name: &str, values: &[f64]) -> Column {

@@ -41,3 +41,17 @@ pub fn minari(path: &Path) {
         put(&group, "truncations", &[steps], &last(e % 2 == 0));
     }
 }
+
+/// Two episodes in Minari's layout, of a step and of two, in whose observations there are colour pictures of 1×2 pixels.
+pub fn films(path: &Path) {
+    let file = File::create(path).unwrap();
+    for (e, steps) in [(0, 1), (1, 2)] {
+        let group = file.create_group(&format!("episode_{e}")).unwrap();
+        let observations = group.create_group("observations").unwrap();
+        let pixels: Vec<u8> = (0..6 * (steps + 1) as u8).map(|pixel| pixel + 12 * e).collect();
+        put(&observations, "front", &[steps + 1, 1, 2, 3], &pixels);
+        put(&observations, "speed", &[steps + 1], &vec![0.5_f32; steps + 1]);
+        put(&group, "actions", &[steps], &vec![1_i64; steps]);
+        put(&group, "rewards", &[steps], &vec![1.0_f32; steps]);
+    }
+}

@@ -18,6 +18,10 @@ pub enum Column {
     Integers(Vec<i64>),
     Flags(Vec<bool>),
     Bytes(Vec<Vec<u8>>),
+    /// Bytes that are no field of anything.
+    Binary(Vec<Vec<u8>>),
+    /// Bytes and paths of pictures.
+    Images(Vec<Option<Vec<u8>>>, Vec<Option<Vec<u8>>>),
 }
 
 impl Column {
@@ -28,7 +32,8 @@ impl Column {
             Self::Lists(values) => values.len(),
             Self::Integers(values) => values.len(),
             Self::Flags(values) => values.len(),
-            Self::Bytes(values) => values.len(),
+            Self::Bytes(values) | Self::Binary(values) => values.len(),
+            Self::Images(bytes, _) => bytes.len(),
         }
     }
 
@@ -44,10 +49,19 @@ impl Column {
             Self::Integers(_) => format!("required int64 {name};"),
             Self::Flags(_) => format!("required boolean {name};"),
             Self::Bytes(_) => format!("required group {name} {{ required binary bytes; }}"),
+            Self::Binary(_) => format!("required binary {name};"),
+            Self::Images(..) => {
+                format!("optional group {name} {{ optional binary bytes; optional binary path (STRING); }}")
+            }
         }
     }
 
-    fn write(&self, writer: &mut ColumnWriter, rows: std::ops::Range<usize>) {
+    /// Its columns in the file.
+    fn leaves(&self) -> usize {
+        if matches!(self, Self::Images(..)) { 2 } else { 1 }
+    }
+
+    fn write(&self, leaf: usize, writer: &mut ColumnWriter, rows: std::ops::Range<usize>) {
         let written = match (self, writer) {
             (Self::Floats(values), ColumnWriter::FloatColumnWriter(w)) => {
                 w.write_batch(&values[rows], None, None)
@@ -58,7 +72,15 @@ impl Column {
             (Self::Flags(values), ColumnWriter::BoolColumnWriter(w)) => {
                 w.write_batch(&values[rows], None, None)
             }
-            (Self::Bytes(values), ColumnWriter::ByteArrayColumnWriter(w)) => {
+            (Self::Images(bytes, paths), ColumnWriter::ByteArrayColumnWriter(w)) => {
+                let values = &[bytes, paths][leaf][rows];
+                let there: Vec<i16> =
+                    values.iter().map(|value| if value.is_some() { 2 } else { 1 }).collect();
+                let values: Vec<ByteArray> =
+                    values.iter().flatten().map(|value| value.clone().into()).collect();
+                w.write_batch(&values, Some(&there), None)
+            }
+            (Self::Bytes(values) | Self::Binary(values), ColumnWriter::ByteArrayColumnWriter(w)) => {
                 let values: Vec<ByteArray> = values[rows].iter().map(|value| value.clone().into()).collect();
                 w.write_batch(&values, None, None)
             }
@@ -91,14 +113,21 @@ pub fn parquet(columns: &[(&str, Column)], rows_of_group: usize, zstd: bool) -> 
     for start in (0..rows).step_by(rows_of_group) {
         let mut group = file.next_row_group().unwrap();
         for (_, column) in columns {
-            let mut writer = group.next_column().unwrap().unwrap();
-            column.write(writer.untyped(), start..rows.min(start + rows_of_group));
-            writer.close().unwrap();
+            for leaf in 0..column.leaves() {
+                let mut writer = group.next_column().unwrap().unwrap();
+                column.write(leaf, writer.untyped(), start..rows.min(start + rows_of_group));
+                writer.close().unwrap();
+            }
         }
         group.close().unwrap();
     }
     file.close().unwrap();
     bytes
+}
+
+/// What stands for the picture of a step.
+pub fn png(step: u8) -> bytes::Bytes {
+    vec![0x89, b'P', b'N', b'G', step].into()
 }
 
 /// Five steps of two episodes, as LeRobot writes them.
@@ -107,7 +136,7 @@ pub fn lerobot() -> Vec<(&'static str, Column)> {
     let actions = [0.5, -0.5, 1.5, -1.5, 2.5].map(|action| vec![action]);
     vec![
         ("observation.state", Column::Lists(states)),
-        ("observation.pixels", Column::Bytes(vec![b"\x89PNG".to_vec(); 5])),
+        ("observation.pixels", Column::Bytes((0..5).map(|step| png(step).to_vec()).collect())),
         ("action", Column::Lists(actions.to_vec())),
         ("timestamp", Column::Floats(vec![0.0, 0.1, 0.2, 0.0, 0.1])),
         ("frame_index", Column::Integers(vec![0, 1, 2, 0, 1])),

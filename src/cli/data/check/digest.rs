@@ -29,13 +29,15 @@ impl Digest {
         Self::finish(digest)
     }
 
-    /// Of a value as it is written for debugging: all there is in it, whatever its fields.
+    /// Of a value as it is written for debugging: all there is in it, whatever its fields; and of bytes, of which that
+    /// would be many times as much.
     #[cfg(feature = "trajectory")]
-    pub fn of_value(value: &impl fmt::Debug) -> Self {
+    pub fn of_value<'a>(value: &impl fmt::Debug, bytes: impl Iterator<Item = &'a [u8]>) -> Self {
         use fmt::Write;
         let mut digest = Written(Sha256::new());
         // Writing into a digest does not fail.
         let _ = write!(digest, "{value:?}");
+        bytes.for_each(|bytes| digest.0.update(bytes));
         Self::finish(digest.0)
     }
 

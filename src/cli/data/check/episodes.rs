@@ -1,14 +1,16 @@
 //! Logged episodes.
 
-use super::digest::Digest;
+mod film;
+
+use self::film::{Film, First};
 use super::numbers::Numbers;
 use super::part::{Named, Part, Seen, each};
+use crate::cli::tokenize::Cut;
 use anyhow::Result;
 use smalti::tasks::modalities::trajectory::{
-    ActionSpec, End, Episode, FitOptions, TrajectoryConfig, TrajectoryError, TrajectoryTokenizer, fit,
+    ActionSpec, End, Episode, FitOptions, TrajectoryConfig, TrajectoryError, fit,
 };
 use smalti::tasks::trajectory::read;
-use smalti_contract::Tokenizer;
 use std::sync::Arc;
 
 /// What is kept of an episode.
@@ -16,15 +18,19 @@ struct Size {
     steps: usize,
     total_return: f32,
     end: End,
+    /// What its cameras saw.
+    film: Film,
     /// What it and the first episode fit to.
     fitted: TrajectoryConfig,
 }
 
-/// Reads every episode, and looks whether all have the same sort of states and actions as the first good one.
-pub fn check(location: &str) -> Result<Part> {
+/// Reads every episode with its pictures, and looks whether all have the same sort of states, pictures and actions as
+/// the first good one.
+pub fn check(location: &str, cut: &Cut) -> Result<Part> {
     let log = read(location)?;
     let mut part = Part { skipped: log.skipped, ..Part::new("episodes") };
-    let mut first: Option<Arc<Episode>> = None;
+    let mut first: Option<Arc<First>> = None;
+    let pictures = log.files;
     let files: Vec<String> = log.episodes.iter().map(|(file, _)| file.clone()).collect();
     let name = {
         let location = location.to_string();
@@ -33,14 +39,15 @@ pub fn check(location: &str) -> Result<Part> {
             None => format!("episode {number}"),
         }
     };
-    let with_first = log.episodes.into_iter().enumerate().map(|(i, (_, episode))| {
+    let with_first = log.episodes.into_iter().enumerate().map(|(i, (file, episode))| {
         if let (None, Ok(episode)) = (&first, &episode) {
-            first = Some(Arc::new(episode.clone()));
+            first = Some(Arc::new(First::new(file, i, episode.clone(), pictures.clone(), cut)));
         }
         (i, episode, first.clone())
     });
     let (mut steps, mut returns, mut ends) = (Numbers::default(), Numbers::default(), Vec::new());
     let mut fitted: Option<TrajectoryConfig> = None;
+    let mut film = Film::default();
     each(
         with_first,
         None,
@@ -50,6 +57,7 @@ pub fn check(location: &str) -> Result<Part> {
                 steps.add(size.steps as f64);
                 returns.add(f64::from(size.total_return));
                 ends.push(size.end);
+                film.add(size.film);
                 fitted = Some(wider(fitted.take(), size.fitted));
             }
         },
@@ -62,6 +70,7 @@ pub fn check(location: &str) -> Result<Part> {
     part.find("time_limit", ended(End::TimeLimit));
     if let Some(fitted) = fitted {
         part.find("state_dim", fitted.state_dim());
+        film.find(&mut part);
         if !fitted.state_names.is_empty() {
             part.find("state", &fitted.state_names);
         }
@@ -75,30 +84,29 @@ pub fn check(location: &str) -> Result<Part> {
 fn look(
     i: usize,
     episode: Result<Episode, TrajectoryError>,
-    first: Option<Arc<Episode>>,
+    first: Option<Arc<First>>,
 ) -> (usize, Result<Seen<Size>, String>) {
     match (episode, first) {
         (Ok(episode), Some(first)) => (i, measure(episode, &first)),
-        (Ok(episode), None) => (i, measure(episode.clone(), &episode)),
+        (Ok(_), None) => (i, Err("comes before the first good one".into())),
         // An archive is read at once: the error knows which episode it is.
         (Err(TrajectoryError::Episode { episode, error }), _) => (episode, Err(error.to_string())),
         (Err(error), _) => (i, Err(error.to_string())),
     }
 }
 
-fn measure(episode: Episode, first: &Episode) -> Result<Seen<Size>, String> {
-    let content = Digest::of_value(&episode);
+fn measure(mut episode: Episode, first: &First) -> Result<Seen<Size>, String> {
+    let content = film::digest(&mut episode);
     let (steps, total_return, end) = (episode.len(), episode.total_return(), episode.end);
-    let window = episode.window(0, steps, &episode.returns_to_go(1.0));
-    let most = steps.max(first.len());
+    let most = steps.max(first.episode().len());
     let options = FitOptions { context: most, max_steps: most, ..FitOptions::default() };
-    let fitted = fit(&[first.clone(), episode], options).map_err(|error| match error {
+    let fitted = fit([first.episode(), &episode], options).map_err(|error| match error {
         TrajectoryError::Episode { error, .. } => error.to_string(),
         other => other.to_string(),
     })?;
-    let tokens = TrajectoryTokenizer::new(fitted.clone()).and_then(|tokenizer| tokenizer.encode(&window));
-    let tokens = tokens.map(|tokens| tokens.len()).map_err(|e| e.to_string());
-    Ok(Seen { content, tokens, size: Size { steps, total_return, end, fitted } })
+    let film = first.film(&episode)?;
+    let tokens = first.tokens(&episode, fitted.clone())?;
+    Ok(Seen { content, tokens, size: Size { steps, total_return, end, film, fitted } })
 }
 
 /// Of two fits, the one with more actions.

@@ -1,0 +1,73 @@
+//! The pictures of a camera as a line holds them.
+
+use crate::Pictures;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+/// A camera's pictures in one of three forms.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Form {
+    Files(Vec<String>),
+    Encoded(Vec<Base64>),
+    Frames(Frames),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Frames {
+    height: usize,
+    width: usize,
+    channels: usize,
+    pixels: Base64,
+}
+
+/// Bytes as text.
+pub(super) struct Base64(Bytes);
+
+impl Serialize for Base64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = STANDARD.decode(text).map_err(|e| D::Error::custom(format!("not base64: {e}")))?;
+        Ok(Self(bytes.into()))
+    }
+}
+
+impl Form {
+    pub(super) fn of(pictures: &Pictures) -> Self {
+        match pictures.clone() {
+            Pictures::Files(paths) => Self::Files(paths),
+            Pictures::Encoded(files) => Self::Encoded(files.into_iter().map(Base64).collect()),
+            Pictures::Frames { height, width, channels, pixels } => {
+                Self::Frames(Frames { height, width, channels, pixels: Base64(pixels) })
+            }
+        }
+    }
+
+    /// The pictures, all of their pixels there.
+    pub(super) fn pictures(self) -> Result<Pictures, String> {
+        match self {
+            Self::Files(paths) => Ok(Pictures::Files(paths)),
+            Self::Encoded(files) => {
+                Ok(Pictures::Encoded(files.into_iter().map(|Base64(bytes)| bytes).collect()))
+            }
+            Self::Frames(Frames { height, width, channels, pixels: Base64(pixels) }) => {
+                let size = height.checked_mul(width).and_then(|area| area.checked_mul(channels));
+                match size.filter(|&size| size > 0 && pixels.len().is_multiple_of(size)) {
+                    Some(_) => Ok(Pictures::Frames { height, width, channels, pixels }),
+                    None => Err(format!(
+                        "{} bytes; expected a multiple of {height}×{width}×{channels}",
+                        pixels.len()
+                    )),
+                }
+            }
+        }
+    }
+}

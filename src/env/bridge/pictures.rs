@@ -1,0 +1,83 @@
+//! The pictures of an observation, as they are written.
+
+use super::message::MessageError;
+use crate::env::Picture;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Deserializer, de::Error};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A picture in one of its forms.
+#[derive(Deserialize)]
+#[serde(try_from = "Fields")]
+pub(super) struct Form(Picture);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    encoded: Option<Base64>,
+    height: Option<usize>,
+    width: Option<usize>,
+    channels: Option<usize>,
+    pixels: Option<Base64>,
+}
+
+/// Bytes as text.
+struct Base64(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map(Self).map_err(|e| D::Error::custom(format!("not base64: {e}")))
+    }
+}
+
+impl TryFrom<Fields> for Form {
+    type Error = &'static str;
+
+    fn try_from(fields: Fields) -> Result<Self, Self::Error> {
+        match fields {
+            Fields {
+                encoded: Some(Base64(file)),
+                height: None,
+                width: None,
+                channels: None,
+                pixels: None,
+            } => Ok(Self(Picture::Encoded(file))),
+            Fields {
+                encoded: None,
+                height: Some(height),
+                width: Some(width),
+                channels: Some(channels),
+                pixels: Some(Base64(pixels)),
+            } => Ok(Self(Picture::Pixels { height, width, channels, pixels })),
+            _ => Err(r#"a picture must be {"height", "width", "channels", "pixels"} or {"encoded"}"#),
+        }
+    }
+}
+
+/// The pictures of an observation, which must be those of these cameras.
+pub(super) fn pictures(
+    forms: BTreeMap<String, Form>,
+    cameras: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Picture>, MessageError> {
+    let refuse = |problem| Err(MessageError::Value { field: "pictures", problem });
+    if !forms.keys().eq(cameras) {
+        let listed = |names: Vec<&str>| if names.is_empty() { "none".into() } else { names.join(", ") };
+        let expected = listed(cameras.iter().map(String::as_str).collect());
+        let found = listed(forms.keys().map(String::as_str).collect());
+        return refuse(format!("must be of {expected}, as was said; found {found}"));
+    }
+    let mut seen = BTreeMap::new();
+    for (camera, Form(picture)) in forms {
+        if let Picture::Pixels { height, width, channels, pixels } = &picture {
+            let sides = [*height, *width, *channels];
+            let expected = sides.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
+            if expected != Some(pixels.len()) {
+                let (found, shape) = (pixels.len(), sides.map(|side| side.to_string()).join("×"));
+                return refuse(format!("of {camera} must have {shape} bytes; found {found}"));
+            }
+        }
+        seen.insert(camera, picture);
+    }
+    Ok(seen)
+}

@@ -1,0 +1,152 @@
+//! Logs with pictures, from the file to the policy that acts by what it sees.
+
+#![cfg(all(unix, feature = "trajectory"))]
+
+#[allow(dead_code)] // other tests need more of them
+#[path = "support/files.rs"]
+mod files;
+#[allow(dead_code)]
+mod support;
+
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use support::{Ran, TINY, ran, smalti};
+use tempfile::TempDir;
+
+/// A folder with a log of four steps an episode, whose pictures tell the action.
+fn place() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("log.npz"), files::seen()).unwrap();
+    folder
+}
+
+fn works(folder: &Path, line: &str) -> Value {
+    let ran = ran(smalti(folder), &format!("{line} --json"));
+    assert_eq!(ran.code, Some(0), "smalti {line}\n{}", ran.err);
+    serde_json::from_str(&ran.out).unwrap()
+}
+
+/// What it says when it fails.
+fn refused(folder: &Path, line: &str) -> String {
+    let ran = ran(smalti(folder), line);
+    assert_eq!(ran.code, Some(1), "smalti {line}\n{}", ran.out);
+    ran.err
+}
+
+const TRAIN: &str = "train trajectory --set data.path=log.npz --set data.pictures.patch=2 --set data.context=4 \
+    --set train.learning_rate=3e-3 --set train.batch=16 --set model.d_model=32 --set model.n_layers=2 \
+    --set model.n_heads=2 --set model.dropout=0";
+
+fn rollout(folder: &Path, manner: &str, more: &str) -> Ran {
+    let script = std::path::absolute("tests/support/environment.py").unwrap();
+    let mut command = smalti(folder);
+    command.args(["rollout", "run", "--env", &format!("python3 '{}' {manner}", script.display())]);
+    ran(command, more)
+}
+
+#[test]
+fn a_policy_acts_by_what_it_sees() {
+    let folder = place();
+    works(folder.path(), &format!("{TRAIN} --set train.steps=120 --out run"));
+    let measured = works(folder.path(), "eval run");
+    assert_eq!(measured["trajectory"]["accuracy"], 1.0, "{measured}");
+    for manner in ["eye", "eye-twice"] {
+        let played = rollout(folder.path(), manner, "--target-return 4 --episodes 30 --random --json");
+        assert_eq!(played.code, Some(0), "{}", played.err);
+        let played: Value = serde_json::from_str(&played.out).unwrap();
+        assert_eq!(played["rollouts"][0]["return_mean"], 4.0, "{played}");
+        assert!(played["random"]["return_mean"].as_f64().unwrap() < 3.0, "{played}");
+    }
+    let narrow = rollout(folder.path(), "eye-narrow", "--episodes 1");
+    let says = "episode 0, step 0: picture \"front\": 4×3 pixels; expected 4×4, as others are";
+    assert!(narrow.code == Some(1) && narrow.err.contains(says), "{}", narrow.err);
+    let other = rollout(folder.path(), "eye-other", "--episodes 1");
+    let says = "has pictures of [\"side\"]; the model has learned to see [\"front\"]";
+    assert!(other.code == Some(1) && other.err.contains(says), "{}", other.err);
+    let blind = rollout(folder.path(), "cartpole", "--episodes 1");
+    assert!(blind.code == Some(1) && blind.err.contains("has states of 4 numbers"), "{}", blind.err);
+}
+
+#[test]
+fn what_is_seen_is_tokenized_and_checked() {
+    let folder = place();
+    let tokens = works(folder.path(), "tokenize log.npz --patch 2 --context 4 --record 3 --picture log.png");
+    let groups = tokens["groups"].as_array().unwrap();
+    let kinds: Vec<_> =
+        groups.iter().map(|group| (group["kind"].as_str().unwrap(), &group["tokens"])).collect();
+    assert_eq!(kinds, [("return", &json!(4)), ("patch.front", &json!(16)), ("action", &json!(4))]);
+    assert!(folder.path().join("log.png").exists());
+    let stray = refused(folder.path(), "tokenize builtin:cartpole-mixed.npz --patch 2");
+    assert!(stray.contains("--patch, --size and --channels are for pictures; there is none"), "{stray}");
+    let uneven = refused(folder.path(), "tokenize log.npz");
+    assert!(uneven.contains("4×4 pixels; height must be a multiple of patch = 16"), "{uneven}");
+
+    let part = works(folder.path(), "data check log.npz --patch 8 --size 8x16")["parts"][0].clone();
+    assert_eq!(part["found"]["pictures"], json!({ "front": { "4×4×1": 160 } }));
+    assert_eq!((&part["bad"], &part["found"]["state_dim"]), (&json!([]), &json!(0)));
+    assert_eq!(part["tokens"]["total"], 160 * 4, "two patches, a return and an action a step");
+}
+
+/// One episode of two steps, the pictures in files of their own.
+const LINES: &str = r#"{"pictures": {"front": {"files": ["0/a.png", "0/b.png"]}}, "actions": [0, 1], "rewards": [1, 1]}
+{"pictures": {"front": {"files": ["1/a.png", "1/b.png"]}}, "actions": [1, 0], "rewards": [0, 1]}
+"#;
+
+#[test]
+fn pictures_in_files_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    fs::create_dir(folder.path().join("0")).unwrap();
+    fs::create_dir(folder.path().join("1")).unwrap();
+    write("log.jsonl", LINES.as_bytes());
+    for name in ["0/a.png", "0/b.png", "1/a.png", "1/b.png"] {
+        write(name, &files::png(8, 8));
+    }
+    let tokens = works(folder.path(), "tokenize log.jsonl --patch 4");
+    assert_eq!(tokens["groups"][1]["tokens"], 8);
+    let part = works(folder.path(), "data check log.jsonl --patch 4")["parts"][0].clone();
+    assert_eq!(part["found"]["pictures"], json!({ "front": { "8×8×1": 4 } }));
+    let train = format!(
+        "train trajectory {TINY} --set data.path=log.jsonl --set data.pictures.patch=4 --set data.holdout=0.5 \
+         --set train.steps=4 --set train.eval_samples=2 --out run"
+    );
+    works(folder.path(), &train);
+
+    // Of another size, not a picture, not there: named by file, episode, camera and step.
+    let bad = |bytes: Option<&[u8]>, says: &str| {
+        match bytes {
+            Some(bytes) => write("1/b.png", bytes),
+            None => fs::remove_file(folder.path().join("1/b.png")).unwrap(),
+        }
+        let checked = ran(smalti(folder.path()), "data check log.jsonl --patch 4");
+        let named = format!("bad: episode 1: picture of camera \"front\" at step 1: {says}");
+        assert!(checked.code == Some(1) && checked.out.contains(&named), "{named} in: {}", checked.out);
+        let trained = refused(folder.path(), &train.replace("--out run", "--out other"));
+        assert!(trained.contains("log.jsonl") && trained.contains("episode 1"), "{trained}");
+        assert!(trained.contains("\"front\" at step 1"), "{trained}");
+    };
+    bad(Some(&files::png(8, 4)), "4×8 pixels; expected 8×8, as others are");
+    bad(Some(b"no picture"), "./1/b.png: not readable as image: ");
+    bad(None, "./1/b.png: not found");
+    write("log.jsonl", LINES.replace("1/b.png", "../b.png").as_bytes());
+    let out = ran(smalti(folder.path()), "data check log.jsonl --patch 4").out;
+    assert!(out.contains("refused the path \"../b.png\": it leads out of its folder"), "{out}");
+}
+
+#[test]
+fn pictures_in_lerobots_layout() {
+    let data = std::path::absolute("modalities/trajectory/tests/data/lerobot").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let train = |more: &str| {
+        format!(
+            "train trajectory {TINY} --set data.path={} --set data.context=3 --set data.holdout=0.5 \
+             --set train.steps=4 --set train.eval_samples=2 {more}",
+            data.display()
+        )
+    };
+    works(folder.path(), &train("--set data.pictures.patch=4 --out run"));
+    let video = refused(folder.path(), &train("--set data.pictures.cameras=[\"images.top\"] --out other"));
+    assert!(video.contains("cameras has \"images.top\"; the log has pictures of \"image\""), "{video}");
+    assert!(video.contains("observation.images.top: videos are not read"), "{video}");
+}

@@ -1,0 +1,111 @@
+//! Training that starts from another run's weights: what is taken over, what is interpolated, what stays frozen.
+
+use candle_core::{Device, Tensor};
+use smalti::config::RunConfig;
+use smalti::pretrained;
+use smalti::run::{Run, RunError, Start};
+use smalti::train::{Silent, Storage};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+fn imported(place: &Path, checkpoint: &str) -> PathBuf {
+    let run = place.join(format!("{checkpoint}-run"));
+    pretrained::import(&Path::new("tests/checkpoints").join(checkpoint), &run, Storage::F32).unwrap();
+    run
+}
+
+fn weights(run: &Path) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(run.join("model.safetensors"), &Device::Cpu).unwrap()
+}
+
+fn numbers(x: &Tensor) -> Vec<f32> {
+    x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Trains in `out` from `from` with these settings.
+fn tune(from: &Path, out: &Path, toml: &str, set: &[&str]) -> Result<Start, RunError> {
+    let set: Vec<String> = set.iter().map(|set| set.to_string()).collect();
+    let config = RunConfig::parse("settings", toml, &set).unwrap();
+    let (_, mut trainer, start) = Run::create_from(out, config, &Device::Cpu, &Run::open(from)?)?;
+    trainer.run(Some(out), &AtomicBool::new(false), &mut Silent)?;
+    Ok(start)
+}
+
+fn settings_of(run: &Path) -> String {
+    std::fs::read_to_string(run.join("run.toml")).unwrap()
+}
+
+const SHORT: [&str; 4] = ["train.steps=3", "train.batch=4", "train.eval_samples=4", "train.warmup=1"];
+
+#[cfg(feature = "image")]
+#[test]
+fn a_vision_transformer_learns_other_classes_at_another_size() {
+    let place = tempfile::tempdir().unwrap();
+    let (from, out) = (imported(place.path(), "vit-no-bias"), place.path().join("tuned"));
+    let patches = ["data.size=[16, 12]", "data.max_patches=[4, 3]", "data.train=train", "data.valid=test"];
+    let frozen = ["train.freeze=[\"embed.image.patch.map.*\", \"stack.blocks.0.*\"]"];
+    let start = tune(&from, &out, &settings_of(&from), &[&SHORT[..], &patches, &frozen].concat()).unwrap();
+    assert_eq!(start.interpolated, ["embed.image.patch.grid [4, 16] → [12, 16]"]);
+    assert_eq!(start.new, ["head.image.weight", "head.image.bias"], "ten digits, not three labels");
+    assert_eq!(start.skipped.len(), 2);
+    let (before, after) = (weights(&from), weights(&out));
+    let moved = |name: &str| numbers(&before[name]) != numbers(&after[name]);
+    assert!(!moved("stack.blocks.0.mlp.inner.weight") && !moved("embed.image.patch.map.weight"));
+    assert!(moved("stack.blocks.1.mlp.inner.weight") && moved("stack.norm.weight"));
+    let said: Start = serde_json::from_slice(&std::fs::read(out.join("start.json")).unwrap()).unwrap();
+    assert_eq!(said, start);
+
+    // What was learned goes back into the published layout.
+    let published = place.path().join("published");
+    pretrained::export(&out, &published, Storage::F32).unwrap();
+    let back = pretrained::open(&published).unwrap();
+    assert_eq!(back.model.params().tensors()["head.image.weight"].dims(), [10, 16]);
+    assert_eq!(
+        numbers(&back.model.params().tensors()["embed.image.patch.grid"]),
+        numbers(&after["embed.image.patch.grid"])
+    );
+}
+
+#[cfg(all(feature = "text", feature = "image"))]
+#[test]
+fn a_trunk_of_text_learns_to_see() {
+    let place = tempfile::tempdir().unwrap();
+    let (from, out) = (imported(place.path(), "gpt2-untied"), place.path().join("mix"));
+    let text = place.path().join("ids.txt");
+    std::fs::write(&text, (0..400).map(|i| (i * i % 23).to_string()).collect::<Vec<_>>().join(" ")).unwrap();
+    let own = settings_of(&from);
+    let (model, _) = own.split_at(own.find("[data]").unwrap());
+    let toml = format!(
+        "{model}\n[mix.text.data]\nmodality = \"text\"\npath = {text:?}\ncontext = 12\n\
+         [mix.digits.data]\nmodality = \"image\"\npath = \"builtin:digits\"\n\
+         train = \"train\"\nvalid = \"test\"\n"
+    );
+    let start = tune(&from, &out, &toml, &SHORT).unwrap();
+    assert!(start.loaded.contains(&"embed.text.id.table".to_string()), "{start:?}");
+    assert!(start.loaded.contains(&"stack.blocks.1.mlp.outer.weight".to_string()));
+    assert!(start.new.iter().all(|name| name.contains("digits")) && !start.new.is_empty(), "{start:?}");
+    assert!(start.skipped.is_empty() && start.interpolated.is_empty());
+}
+
+#[cfg(feature = "text")]
+#[test]
+fn a_longer_context_and_a_pattern_without_a_name() {
+    let place = tempfile::tempdir().unwrap();
+    let from = imported(place.path(), "gpt2-untied");
+    let text = place.path().join("ids.txt");
+    std::fs::write(&text, (0..400).map(|i| (i * i % 23).to_string()).collect::<Vec<_>>().join(" ")).unwrap();
+    let path = format!("data.path={text:?}");
+    let set = |more: &'static [&'static str]| [&SHORT[..], &[path.as_str()], more].concat();
+    let error =
+        tune(&from, &place.path().join("none"), &settings_of(&from), &set(&["train.freeze=[\"blocks.*\"]"]));
+    assert!(error.unwrap_err().to_string().contains("no parameter's name matches \"blocks.*\""));
+    let start = tune(&from, &place.path().join("same"), &settings_of(&from), &set(&[])).unwrap();
+    assert!(start.new.is_empty() && start.skipped.is_empty() && start.interpolated.is_empty(), "{start:?}");
+    let longer =
+        tune(&from, &place.path().join("longer"), &settings_of(&from), &set(&["data.context=20"])).unwrap();
+    assert_eq!(longer.interpolated, ["embed.text.id.index [12, 16] → [20, 16]"]);
+    let other = imported(place.path(), "bert-trunk");
+    let error = tune(&other, &place.path().join("other"), &settings_of(&from), &set(&["model.d_model=8"]));
+    assert!(error.unwrap_err().to_string().contains("none of its weights fits"));
+}
