@@ -164,7 +164,15 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
     for (activation, d) in
         [(Activation::Gelu, 96), (Activation::GeluTanh, 64), (Activation::Relu, 30), (Activation::Silu, 64)]
     {
-        let parameters = vec![weight(2 * d, d, 2)?, weight(d, 2 * d, 3)?, vector(2 * d, 4)?, vector(d, 5)?];
+        let inner_bias = match activation {
+            // Far from the kink, where rounding decides which slope it is.
+            Activation::Relu => {
+                let far = (0..2 * d).map(|i| if i % 2 == 0 { 8.0 } else { -8.0 }).collect::<Vec<f32>>();
+                Tensor::from_vec(far, 2 * d, &Device::Cpu)?
+            }
+            _ => vector(2 * d, 4)?,
+        };
+        let parameters = vec![weight(2 * d, d, 2)?, weight(d, 2 * d, 3)?, inner_bias, vector(d, 5)?];
         let run = move |x: &[Value]| ops::mlp(&x[0], (&x[1], Some(&x[3])), (&x[2], Some(&x[4])), activation);
         add(format!("mlp {activation:?} {d}"), vec![matrix(200, d, 1)?], parameters, Box::new(run));
         add(

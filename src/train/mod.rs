@@ -1,5 +1,6 @@
 //! Training: data to loss to gradient to step, with evaluation, checkpoints and an exact way to go on.
 
+mod ahead;
 mod audit;
 mod baseline;
 pub mod checkpoint;
@@ -9,6 +10,7 @@ pub mod log;
 mod optimizer;
 mod trainer;
 
+use ahead::Ahead;
 pub use audit::{Audit, audit};
 pub use baseline::baseline;
 pub use checkpoint::{SaveError, Storage, save};
@@ -17,7 +19,7 @@ pub use evaluate::{Metrics, edits, evaluate};
 pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
 pub(crate) use trainer::weights_of;
-pub use trainer::{MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
+pub use trainer::{Begun, MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
 
 use crate::data::DataError;
 
