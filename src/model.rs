@@ -11,7 +11,7 @@ use crate::task::TaskSpec;
 use crate::transformer::{
     Cache, ConfigError, Dropout, LayerRule, Memory, ModelConfig, Pass, Place, Stack, Turns,
 };
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use smalti_contract::KindSpec;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -30,6 +30,8 @@ pub struct Model {
     heads: Vec<Head>,
     /// Task, name and head.
     auxiliary: Vec<(String, String, Head)>,
+    /// The type of what is between embeddings and losses.
+    dtype: DType,
 }
 
 /// Why a model cannot be built.
@@ -128,7 +130,21 @@ impl Model {
             return Err(ModelError::Frozen { pattern: pattern.into() });
         }
         let (config, tasks) = (config.clone(), tasks.to_vec());
-        Ok(Self { config, tasks, kinds, layouts, rules, params, embedder, encoder, stack, heads, auxiliary })
+        let dtype = DType::F32;
+        Ok(Self {
+            config,
+            tasks,
+            kinds,
+            layouts,
+            rules,
+            params,
+            embedder,
+            encoder,
+            stack,
+            heads,
+            auxiliary,
+            dtype,
+        })
     }
 
     /// The last hidden state of every token of the main stream, `[n_tokens, d_model]`. With a dropout seed,
@@ -215,7 +231,7 @@ impl Model {
             let hidden = self.hidden(batch, read_rows.some(), None)?;
             let output =
                 |read: &HeadBatch| self.heads[read.task].output(&hidden, &read_rows.places(&read.rows));
-            batch.heads.iter().map(output).collect()
+            batch.heads.iter().map(|read| output(read)?.to_dtype(DType::F32)).collect()
         })
     }
 
@@ -237,10 +253,16 @@ impl Model {
         let read_rows = batch.read_rows();
         let memory = cache.memory.as_ref();
         let passes = self.passes(&batch.main.meta, read_rows.some(), &seen, memory, None);
-        let x = self.embedder.forward(&batch.main)?;
+        let x = ops::cast(&self.embedder.forward(&batch.main)?, self.dtype)?;
         let hidden = self.stack.forward(&x, &passes.0, passes.1.as_ref(), Some(cache))?;
         let rows: Vec<u32> = batch.heads.iter().flat_map(|head| read_rows.places(&head.rows)).collect();
-        self.heads[task].output(&hidden, &rows)
+        self.heads[task].output(&hidden, &rows)?.to_dtype(DType::F32)
+    }
+
+    /// Has activations computed in `dtype`: `f32`, as at first, or on a GPU `bf16`. Outputs and losses are in `f32`
+    /// nevertheless.
+    pub fn compute_in(&mut self, dtype: DType) {
+        self.dtype = dtype;
     }
 
     /// A cache for [`step`](Self::step).
@@ -388,7 +410,7 @@ impl Model {
         let rate = self.config.dropout;
         let dropout = dropout_seed.map(|seed| Dropout { rate, seed, rows: tokens.keys.clone() });
         let (pass, last) = self.passes(&tokens.meta, rows, &tokens.meta, memory, dropout.as_ref());
-        let mut x = self.embedder.forward(tokens)?;
+        let mut x = ops::cast(&self.embedder.forward(tokens)?, self.dtype)?;
         if let Some(dropout) = &dropout {
             x = dropout.apply(&x, 0)?;
         }

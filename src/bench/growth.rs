@@ -4,6 +4,7 @@ use super::{
     BenchError, Load,
     loads::{Input, TEXT_NANO},
 };
+use crate::train::Precision;
 use candle_core::Device;
 use serde::Serialize;
 
@@ -40,7 +41,7 @@ pub fn growth(steps: u64, device: &Device, mut report: impl FnMut(Growth)) -> Re
             let load = Load { batch: 1, input: Input::Text { vocabulary: 65, context, near }, ..TEXT_NANO };
             for &threads in &threads {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-                let step_ms = pool.install(|| load.measure(steps, None, device))?.step_ms;
+                let step_ms = pool.install(|| load.measure(steps, Precision::F32, None, device))?.step_ms;
                 let rule = near.map_or("causal".into(), |radius| format!("causal & near({radius}, order)"));
                 report(Growth {
                     length: context,

@@ -89,10 +89,33 @@ pub(super) const AUDIO: Load = Load {
     input: Input::Audio { slices: 150, dim: 160, text: 24, vocabulary: 32 },
 };
 
+/// Loads for a GPU.
+pub const GPU_LOADS: [Load; 2] = [GPT2_124M, VIT_S16];
+
+/// GPT-2's smallest size, with a head of its own.
+const GPT2_124M: Load = Load {
+    name: "gpt2-124m",
+    n_layers: 12,
+    n_heads: 12,
+    d_model: 768,
+    batch: 16,
+    input: Input::Text { vocabulary: 50304, context: 1024, near: None },
+};
+
+/// ViT-S/16 on 224×224 pixels.
+const VIT_S16: Load = Load {
+    name: "vit-s16",
+    n_layers: 12,
+    n_heads: 6,
+    d_model: 384,
+    batch: 256,
+    input: Input::Image { side: 14, dim: 768, classes: 1000 },
+};
+
 impl Load {
     /// The load of this name.
     pub fn named(name: &str) -> Option<Self> {
-        LOADS.into_iter().find(|load| load.name == name)
+        LOADS.into_iter().chain(GPU_LOADS).find(|load| load.name == name)
     }
 
     /// A model of this load's size, and its task.

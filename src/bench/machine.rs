@@ -1,7 +1,10 @@
 //! What the machine can do: the bounds that everything else is measured against.
 
+use super::{BenchError, median};
 use crate::ops::math;
 use crate::ops::product::{Matrix, MatrixMut, gemm_f32};
+use crate::train::Precision;
+use candle_core::{Device, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 use std::time::Instant;
@@ -11,6 +14,26 @@ pub fn product_rate() -> f64 {
     const N: usize = 1024;
     let seconds = (0..20).map(|_| time_of_product(N)).fold(f64::INFINITY, f64::min);
     2.0 * (N as f64).powi(3) / seconds
+}
+
+/// FLOP in a second of a product of two square matrices of 8,192 on a GPU, random ones in the type of activations of
+/// `precision`: the median of 10, after 3.
+///
+/// # Errors
+/// Where the GPU refuses.
+pub fn gpu_product_rate(precision: Precision, device: &Device) -> Result<f64, BenchError> {
+    const N: usize = 8192;
+    let matrix = || Tensor::rand(-1.0_f32, 1.0, (N, N), device)?.to_dtype(precision.dtype());
+    let (a, b) = (matrix()?, matrix()?);
+    let mut seconds = Vec::new();
+    for _ in 0..13 {
+        device.synchronize()?;
+        let started = Instant::now();
+        let _c = a.matmul(&b)?;
+        device.synchronize()?;
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    Ok(2.0 * (N as f64).powi(3) / median(seconds.split_off(3)))
 }
 
 /// Bytes in a second that all threads together read from memory: the best of 5 passes over 256 MiB, which no cache

@@ -1,4 +1,5 @@
-//! Speed on standard loads: training, inference, tokenizers, the loader, and how cost grows.
+//! Speed on standard loads: training, inference, tokenizers, the loader, and how cost grows; and whether operations on
+//! a device compute what the CPU does.
 //!
 //! Models and samples have the sizes that the field's own code uses on a processor; what runs is the code that
 //! `train`, `generate` and `classify` run.
@@ -9,6 +10,7 @@ mod inference;
 mod loader;
 mod loads;
 mod machine;
+mod ops;
 mod tokenizers;
 mod training;
 
@@ -16,8 +18,9 @@ pub use growth::{Growth, growth};
 pub use inference::{Inference, inference};
 #[cfg(feature = "image")]
 pub use loader::{Loading, loading};
-pub use loads::{LOADS, Load};
-pub use machine::{peak_memory, product_rate, read_rate};
+pub use loads::{GPU_LOADS, LOADS, Load};
+pub use machine::{gpu_product_rate, peak_memory, product_rate, read_rate};
+pub use ops::{Checked, operations};
 pub use tokenizers::{Tokenizing, tokenizers};
 pub use training::Measured;
 

@@ -3,7 +3,7 @@
 use super::{BenchError, Load, machine::peak_memory, median};
 use crate::data::{Batch, Dataset};
 use crate::model::Model;
-use crate::train::{Part, Silent, TrainConfig, TrainError, Trainer};
+use crate::train::{Part, Precision, Silent, TrainConfig, TrainError, Trainer};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Instant};
@@ -24,7 +24,7 @@ pub struct Measured {
     /// Billions of operations of the mathematics in a second: the stack's maps and the pairs in sight, forward and
     /// backward. What a kernel computes twice counts once.
     pub gflop_per_s: f64,
-    /// Billions of operations in a second of a large matrix product, where it was measured: on a CPU.
+    /// Billions of operations in a second of a large matrix product, where it was measured.
     pub product_gflop_per_s: Option<f64>,
     /// The first over the second.
     pub share_of_peak: Option<f64>,
@@ -33,32 +33,53 @@ pub struct Measured {
     pub peak_memory_mib: Option<f64>,
 }
 
+/// Batches that a GPU takes in turn.
+const READY: usize = 4;
+
 /// Steps before the first that is measured: they fill caches and start threads.
 const WARM_UP: u64 = 3;
 
 impl Load {
-    /// Trains for `steps` steps and takes the median time; `peak` is [`product_rate`](super::product_rate), where the device is the CPU.
+    /// Trains for `steps` steps and takes the median time; `peak` is the rate of a large matrix product, where it is
+    /// known. On a GPU a step starts from a batch that is there: no processor draws random numbers as fast as it learns.
     ///
     /// # Errors
     /// Where the device refuses.
-    pub fn measure(&self, steps: u64, peak: Option<f64>, device: &Device) -> Result<Measured, BenchError> {
+    pub fn measure(
+        &self,
+        steps: u64,
+        precision: Precision,
+        peak: Option<f64>,
+        device: &Device,
+    ) -> Result<Measured, BenchError> {
         let (model, task) = self.model(device)?;
         let parameters = model.params().count();
         let data: Arc<dyn Dataset> = Arc::new(*self);
-        let train = TrainConfig { steps: steps + WARM_UP, batch: self.batch, ..TrainConfig::default() };
+        let train =
+            TrainConfig { steps: steps + WARM_UP, batch: self.batch, precision, ..TrainConfig::default() };
         let part = Part { task, train: data.clone(), valid: data, weight: 1.0 };
         let mut trainer = Trainer::new(&train, model, vec![part])?;
         let mut loader = trainer.loader()?;
+        let ready = match device.is_cpu() {
+            true => vec![],
+            false => loader.by_ref().take(READY).collect::<Result<Vec<_>, _>>().map_err(TrainError::from)?,
+        };
         let mut times = Vec::new();
         let (mut tokens, mut flop) = (0, 0.0);
+        let mut drawn = loader.next().transpose().map_err(TrainError::from)?;
         for step in 0..steps + WARM_UP {
             let started = Instant::now();
-            let Some(batch) = loader.next() else { break };
-            let batch = batch.map_err(TrainError::from)?.micro;
-            tokens = trainer.train_on(&batch, &mut Silent)?.tokens;
+            let of = |step: u64| ready.get(step as usize % READY);
+            let Some(batch) = of(step).or(drawn.as_ref()) else { break };
+            let begun = trainer.begin(&batch.micro, &mut Silent)?;
             if step == 0 {
-                flop = batch.iter().map(|batch| flop_of_step(trainer.model(), batch)).sum();
+                flop = batch.micro.iter().map(|batch| flop_of_step(trainer.model(), batch)).sum();
             }
+            match of(step + 1) {
+                Some(next) => trainer.send(&next.micro)?,
+                None => drawn = loader.next().transpose().map_err(TrainError::from)?,
+            }
+            tokens = trainer.finish(begun)?.tokens;
             if step >= WARM_UP {
                 times.push(started.elapsed().as_secs_f64());
             }

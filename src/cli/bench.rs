@@ -4,7 +4,11 @@ use super::{device::DeviceChoice, print};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use smalti::bench::{Growth, LOADS, Load, Measured, growth, inference, product_rate, read_rate, tokenizers};
+use smalti::bench::{
+    Checked, Growth, LOADS, Load, Measured, gpu_product_rate, growth, inference, operations, product_rate,
+    read_rate, tokenizers,
+};
+use smalti::train::Precision;
 use std::process::{Command, Stdio};
 
 /// Measure speed: training on the standard loads, inference, tokenizers, the loader, growth with length.
@@ -19,6 +23,9 @@ pub struct BenchArgs {
     /// Computes on auto, cpu, cuda or cuda:N. Not for tokenizers, which always run on the CPU.
     #[arg(long)]
     device: Option<DeviceChoice>,
+    /// Arithmetic of training loads: f32, or on a GPU tf32 or bf16.
+    #[arg(long, value_parser = precision)]
+    precision: Option<Precision>,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -38,6 +45,14 @@ enum What {
     Trajectory,
     /// Training: 4 layers 256 wide, 16 clips of 150 slices and their texts.
     Audio,
+    /// Training: 12 layers 768 wide, 16 texts of 1,024 tokens. For a GPU.
+    #[value(name = "gpt2-124m")]
+    Gpt2,
+    /// Training: 12 layers 384 wide, 256 images of 196 patches. For a GPU.
+    #[value(name = "vit-s16")]
+    Vit,
+    /// Every operation on the device against the CPU: how far results and gradients are apart.
+    Ops,
     /// Text generated, images classified, actions chosen.
     Inference,
     /// Files to tokens, on one thread.
@@ -65,10 +80,17 @@ impl BenchArgs {
         self.device.unwrap_or(DeviceChoice::Auto)
     }
 
+    fn precision(&self) -> Precision {
+        self.precision.unwrap_or_default()
+    }
+
     /// What is given and would change nothing.
     fn refuse_unused(&self) -> Result<()> {
-        if self.steps.is_some() && matches!(self.what, What::Inference | What::Tokenizers) {
+        if self.steps.is_some() && matches!(self.what, What::Inference | What::Tokenizers | What::Ops) {
             bail!("--steps is for training loads and growth");
+        }
+        if self.precision.is_some() && self.what.load().is_none() && !matches!(self.what, What::All) {
+            bail!("--precision is for training loads");
         }
         if self.device.is_some() && self.what == What::Tokenizers {
             bail!("--device is not for tokenizers, which always run on the CPU");
@@ -83,12 +105,16 @@ pub fn run(args: BenchArgs) -> Result<()> {
     match (args.what.load(), args.what) {
         (Some(load), _) => {
             let device = args.device().open()?;
-            let peak = device.is_cpu().then(product_rate);
-            print_loads(&[load.measure(args.steps(), peak, &device)?], &args)
+            let peak = match device.is_cpu() {
+                true => product_rate(),
+                false => gpu_product_rate(args.precision(), &device)?,
+            };
+            print_loads(&[load.measure(args.steps(), args.precision(), Some(peak), &device)?], &args)
         }
         (None, What::Inference) => print_inference(&args),
         (None, What::Tokenizers) => print_tokenizers(&args),
         (None, What::Growth) => print_growth(&args),
+        (None, What::Ops) => check_operations(&args),
         #[cfg(feature = "image")]
         (None, What::Loader) => print_loading(&args),
         (None, _) => {
@@ -104,6 +130,7 @@ fn apart(load: &Load, args: &BenchArgs) -> Result<Measured> {
     let output = Command::new(program)
         .args(["bench", load.name, "--json", "--steps", &args.steps().to_string()])
         .args(["--device", &args.device().to_string()])
+        .args(["--precision", args.precision().name()])
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("the process for {} cannot be started", load.name))?;
@@ -134,7 +161,9 @@ fn print_loads(measured: &[Measured], args: &BenchArgs) -> Result<()> {
         &["load", "parameters", "tokens", "step", "tokens/s", "GFLOP/s", "of peak", "memory"],
         &rows.collect::<Vec<_>>(),
     );
-    println!("of peak: of the rate of a 1,024 × 1,024 × 1,024 matrix product, measured before each load");
+    println!(
+        "of peak: of the rate of a large matrix product, 1,024 wide (8,192 on a GPU), measured before each load"
+    );
     Ok(())
 }
 
@@ -233,6 +262,37 @@ fn print_growth(args: &BenchArgs) -> Result<()> {
     });
     print::table(&["rule", "tokens", "threads", "step", "a token"], &rows.collect::<Vec<_>>());
     Ok(())
+}
+
+/// Fails where an operation is further off than it may be, once all are told.
+fn check_operations(args: &BenchArgs) -> Result<()> {
+    let mut checked: Vec<Checked> = Vec::new();
+    operations(&args.device().open()?, |line| {
+        if !line.passes() {
+            eprintln!("{} in {}: {} is off by {:.1e}", line.operation, line.dtype, line.of, line.error);
+        }
+        checked.push(line);
+    })?;
+    let failed = checked.iter().filter(|line| !line.passes()).count();
+    if args.json {
+        print::json(&json!({ "operations": checked, "failed": failed }))?;
+    } else {
+        let rows = checked.iter().map(|c| {
+            let verdict = if c.passes() { "passes" } else { "FAILS" };
+            let (error, tolerance) = (format!("{:.1e}", c.error), format!("{:.0e}", c.tolerance));
+            vec![c.operation.clone(), c.dtype.into(), c.of.clone(), error, tolerance, verdict.into()]
+        });
+        let headers = ["operation", "type", "the worst is", "of the CPU's norm", "may be", ""];
+        print::table(&headers, &rows.collect::<Vec<_>>());
+    }
+    if failed > 0 {
+        bail!("{failed} of {} checks of operations failed", checked.len());
+    }
+    Ok(())
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    Precision::named(text).ok_or_else(|| format!("expected f32, tf32 or bf16; found {text:?}"))
 }
 
 /// A share, where there is one.

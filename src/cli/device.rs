@@ -1,6 +1,8 @@
 //! Which device to compute on.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+#[cfg(not(feature = "cuda"))]
+use anyhow::bail;
 use candle_core::Device;
 use std::{fmt, str::FromStr};
 
@@ -41,22 +43,32 @@ impl fmt::Display for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device itself.
+    /// The device itself; says which GPU it is.
     pub fn open(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Auto if !cfg!(feature = "cuda") => Ok(Device::Cpu),
-            Self::Auto => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
-            Self::Cuda(_) if !cfg!(feature = "cuda") => {
-                bail!(
-                    "this smalti is built without CUDA; build it with `--features cuda`, or use --device cpu"
-                )
-            }
-            Self::Cuda(number) => {
-                Device::new_cuda(number).with_context(|| format!("GPU {number} cannot be opened"))
-            }
+            Self::Auto => Ok(open_gpu(0).unwrap_or(Device::Cpu)),
+            Self::Cuda(number) => open_gpu(number),
         }
     }
+}
+
+#[cfg(feature = "cuda")]
+fn open_gpu(number: usize) -> Result<Device> {
+    use anyhow::Context;
+    let opened = smalti::ops::cuda::open(number);
+    let gpu = opened.with_context(|| {
+        format!(
+            "GPU {number} cannot be opened (nvidia-smi lists those that there are); --device cpu needs none"
+        )
+    })?;
+    eprintln!("computing on GPU {number}, {}, {:.0} GiB", gpu.name, gpu.memory as f64 / (1_u64 << 30) as f64);
+    Ok(gpu.device)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_gpu(_: usize) -> Result<Device> {
+    bail!("this smalti is built without CUDA; build it with `--features cuda`, or use --device cpu")
 }
 
 #[cfg(test)]

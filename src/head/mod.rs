@@ -4,7 +4,7 @@ use crate::data::{HeadBatch, Targets};
 use crate::ops::{self, Activation, Value};
 use crate::params::Scope;
 use crate::transformer::{Linear, ModelConfig, Norm};
-use candle_core::{Error, Result, Tensor, bail};
+use candle_core::{DType, Error, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -255,10 +255,10 @@ fn loss(
 ) -> Result<Value> {
     match (targets, says) {
         (Targets::Labels { labels, weights }, Says::Ctc { labels: blank }) => {
-            ops::ctc::ctc(output, documents, labels, weights, *blank as u32)
+            ops::ctc::ctc(&ops::cast(output, DType::F32)?, documents, labels, weights, *blank as u32)
         }
         (Targets::Features { values, weights, .. }, Says::Regress { .. }) => {
-            ops::squared_error(output, values, weights)
+            ops::squared_error(&ops::cast(output, DType::F32)?, values, weights)
         }
         (Targets::Ids { ids, weights }, says)
             if !matches!(says, Says::Ctc { .. } | Says::Regress { .. } | Says::Nothing | Says::Parts(_)) =>

@@ -31,6 +31,10 @@ pub enum Activation {
 
 /// The activation of each element of `x`, of any shape.
 pub fn activation(x: &Value, activation: Activation) -> Result<Value> {
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(x.tensor()) {
+        return super::cuda::activation(x, activation);
+    }
     match has_kernel(x.tensor()) {
         true => apply1(x, activation),
         false => by_reference(&[x], |t| reference(&t[0], activation)),

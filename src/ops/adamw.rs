@@ -2,9 +2,13 @@
 //!
 //! One pass over parameter, gradient and both moments: 28 bytes and about 12 FLOP an element, bound by the memory.
 
+mod all;
+
 use candle_core::{DType, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+pub use all::{Moved, Norm, StepOfAll};
 
 use super::math::{BLOCK, dot, vectorize};
 use super::storage::{Elements, has_kernel, update};
@@ -168,6 +172,13 @@ impl Kernel {
             by_root_correction: (1.0 / correction2.sqrt()) as f32,
             eps: eps as f32,
         }
+    }
+
+    /// In the order of the GPU's kernel, all but the gradient's.
+    #[cfg(feature = "cuda")]
+    fn numbers(&self) -> [f32; 8] {
+        let Self { beta1, beta2, rest1, rest2, keep, rate, by_root_correction, eps, .. } = *self;
+        [beta1, beta2, rest1, rest2, keep, rate, by_root_correction, eps]
     }
 
     fn apply(&self, parameter: &mut [f32], gradient: &[f32], mean: &mut [f32], square: &mut [f32]) {

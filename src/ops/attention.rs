@@ -36,7 +36,7 @@ impl Heads {
     }
 
     /// Looking heads to one that is looked at.
-    fn group(&self) -> usize {
+    pub(crate) fn group(&self) -> usize {
         self.n_heads / self.n_kv_heads
     }
 }
@@ -71,6 +71,10 @@ pub fn attention(
     {
         let expected = [bias.buckets.len(), n_heads];
         bail!("attention: expected a bias table of {expected:?}; found {:?}", bias.table.dims())
+    }
+    #[cfg(feature = "cuda")]
+    if bias.is_none() && super::cuda::has_kernel(query.tensor()) {
+        return super::cuda::attention(query, key_value, heads, view);
     }
     let buckets = bias.map(|bias| bias.buckets.clone());
     let inputs: Vec<&Value> = [query, key_value].into_iter().chain(table).collect();

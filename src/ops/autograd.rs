@@ -5,7 +5,7 @@
 //! operation kept for it is freed as soon as the walk has passed.
 
 use super::add_in_place;
-use candle_core::{CustomOp1, CustomOp2, CustomOp3, Result, Tensor, Var, bail};
+use candle_core::{CustomOp1, CustomOp2, CustomOp3, DType, Result, Tensor, Var, bail};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{
@@ -206,21 +206,35 @@ pub(crate) fn with_rule(
     output(y, inputs, || Backward::Rule(Box::new(rule)))
 }
 
-/// Applies an operation's reference, through which candle differentiates.
+/// Applies an operation's reference, through which candle differentiates; inputs of half a float's size as floats.
 pub(crate) fn by_reference(
     inputs: &[&Value],
     reference: impl FnOnce(&[Tensor]) -> Result<Tensor>,
 ) -> Result<Value> {
+    let dtype = inputs.first().map_or(DType::F32, |first| first.tensor.dtype());
+    let widened = |value: &&Value| match value.tensor.dtype() {
+        DType::BF16 | DType::F16 => value.tensor.to_dtype(DType::F32),
+        _ => Ok(value.tensor.clone()),
+    };
+    let tensors = inputs.iter().map(widened).collect::<Result<Vec<_>>>()?;
+    // A loss stays as exact as it was computed.
+    let narrowed = |y: &Tensor| if y.rank() == 0 { Ok(y.clone()) } else { y.to_dtype(dtype) };
     if !traced(inputs) {
-        let tensors: Vec<Tensor> = inputs.iter().map(|value| value.tensor.clone()).collect();
-        return Ok(Value::constant(reference(&tensors)?));
+        return Ok(Value::constant(narrowed(&reference(&tensors)?)?));
     }
-    let variables = inputs.iter().map(|value| Var::from_tensor(&value.tensor)).collect::<Result<Vec<_>>>()?;
+    let variables = tensors.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
     let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
     let y = reference(&tensors)?;
-    Ok(with_rule(y.detach(), inputs, move |dy| {
-        let mut gradients = (&y * dy)?.sum_all()?.backward()?;
-        Ok(variables.iter().map(|variable| gradients.remove(variable).map(Gradient::own)).collect())
+    let dtypes: Vec<DType> = inputs.iter().map(|value| value.tensor.dtype()).collect();
+    Ok(with_rule(narrowed(&y.detach())?, inputs, move |dy| {
+        let mut gradients = (&y * dy.to_dtype(y.dtype())?)?.sum_all()?.backward()?;
+        let mut of = |(variable, dtype): (&Var, &DType)| {
+            gradients
+                .remove(variable)
+                .map(|gradient| gradient.to_dtype(*dtype).map(Gradient::own))
+                .transpose()
+        };
+        variables.iter().zip(&dtypes).map(&mut of).collect()
     }))
 }
 

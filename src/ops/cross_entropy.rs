@@ -30,6 +30,10 @@ pub fn cross_entropy(logits: &Value, targets: &[u32], weights: &[f32], smoothing
     if let Some((i, (target, _))) = weighted.clone().find(|(_, (target, _))| **target as usize >= v) {
         bail!("cross_entropy: target {target} of row {i} is not below the {v} classes")
     }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(logits.tensor()) {
+        return super::cuda::cross_entropy(logits, targets, weights, smoothing);
+    }
     let rows = targets
         .iter()
         .zip(weights)

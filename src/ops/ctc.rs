@@ -33,6 +33,10 @@ pub fn ctc(
     blank: u32,
 ) -> Result<Value> {
     let documents = check(logits.tensor(), documents, labels, weights, blank)?;
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(logits.tensor()) {
+        return super::cuda::ctc(logits, Ctc { documents, blank, gradient: OnceLock::new() });
+    }
     match has_kernel(logits.tensor()) {
         true => apply1(logits, Ctc { documents, blank, gradient: OnceLock::new() }),
         false => by_reference(&[logits], |t| reference(&t[0], &documents, blank)),

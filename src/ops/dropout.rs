@@ -25,6 +25,10 @@ pub fn dropout(x: &Value, rate: f32, seed: u64, rows: &[u64]) -> Result<Value> {
     if rate == 0.0 {
         return Ok(x.clone());
     }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(x.tensor()) {
+        return super::cuda::dropout(x, rate, seed, rows);
+    }
     let dropout = Dropout { rate, seed, rows: rows.to_vec() };
     match has_kernel(x.tensor()) {
         true => apply1(x, dropout),

@@ -18,6 +18,10 @@ pub fn gather_rows(table: &Value, rows: &[u32]) -> Result<Value> {
     if let Some((i, row)) = rows.iter().enumerate().find(|(_, row)| **row as usize >= v) {
         bail!("gather_rows: index {row} at place {i} is not below the table's {v} rows")
     }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(table.tensor()) {
+        return super::cuda::gather_rows(table, rows);
+    }
     match has_kernel(table.tensor()) {
         true => apply1(table, GatherRows { d, rows: rows.to_vec() }),
         false => by_reference(&[table], |t| reference(&t[0], rows)),

@@ -27,6 +27,10 @@ pub fn linear(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> 
             "linear: expected x [n, k], weight [m, k], bias [m]; found {x_dims:?}, {weight_dims:?}, {bias:?}"
         )
     }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(x.tensor()) {
+        return super::cuda::linear(x, weight, bias);
+    }
     if !has_kernel(x.tensor()) {
         let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
         return by_reference(&inputs, |t| reference(&t[0], &t[1], t.get(2)));

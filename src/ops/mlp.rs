@@ -37,6 +37,10 @@ pub fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<
             outer.0.dims()
         )
     }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(x.tensor()) {
+        return super::cuda::mlp(x, inner, outer, activation);
+    }
     let inputs: Vec<&Value> = [x, inner.0, outer.0].into_iter().chain(inner.1).chain(outer.1).collect();
     let (inner_bias, outer_bias) = (inner.1.is_some(), outer.1.is_some());
     if !has_kernel(x.tensor()) {

@@ -1,9 +1,9 @@
 //! The operations on the training path, each with its own forward and backward.
 //!
-//! An operation is a file: a public function, a CPU kernel for `f32` (a candle `CustomOp`) and a `reference`
-//! written in candle's own differentiable operations. The reference defines what the operation means: tests hold
-//! the kernel against it and it against finite differences, and it runs wherever there is no kernel (another
-//! device, another type).
+//! An operation is a file: a public function, a CPU kernel for `f32` (a candle `CustomOp`), kernels for NVIDIA GPUs in
+//! `f32` and `bf16` (`cuda/`) and a `reference` written in candle's own differentiable operations. The reference
+//! defines what the operation means: tests hold the CPU kernel against it and it against finite differences, `smalti
+//! bench ops` holds the GPU's against the CPU's, and it runs wherever there is no kernel (another device or type).
 //!
 //! Kernels keep two promises. Nothing depends on scheduling: work is cut by size and number of threads, and partial
 //! sums are added in order, so the same input and thread count give the same bits. And a kernel reads or writes memory
@@ -14,8 +14,11 @@ pub mod adamw;
 pub mod attention;
 pub mod autograd;
 mod blank;
+pub mod cast;
 pub mod cross_entropy;
 pub mod ctc;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod dropout;
 pub mod gate;
 pub mod gather;
@@ -33,9 +36,10 @@ mod storage;
 pub(crate) mod testing;
 
 pub use activation::{Activation, activation};
-pub use adamw::{AdamwSettings, AdamwStep, square_sum};
+pub use adamw::{AdamwSettings, AdamwStep, Moved, Norm, StepOfAll, square_sum};
 pub use attention::{Buckets, Heads, RelativeBias, attention};
 pub use autograd::{Gradients, Value, backward, without_gradients};
+pub use cast::cast;
 pub use cross_entropy::cross_entropy;
 pub use ctc::ctc;
 pub use dropout::dropout;

@@ -35,6 +35,10 @@ fn norm(x: &Value, weight: &Value, bias: Option<&Value>, eps: f64, centre: bool)
         let (x, weight, bias) = (x.dims(), weight.dims(), bias.map(|bias| bias.dims()));
         bail!("norm: expected x [n, d], weight [d], bias [d]; found {x:?}, {weight:?}, {bias:?}")
     }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(x.tensor()) && x.dims()[1] <= super::cuda::WIDEST_NORM {
+        return super::cuda::norm(x, weight, bias, eps, centre);
+    }
     if !has_kernel(x.tensor()) {
         let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
         return by_reference(&inputs, |t| reference(&t[0], &t[1], t.get(2), eps, centre));

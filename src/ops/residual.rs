@@ -19,6 +19,10 @@ pub fn add(a: &Value, b: &Value) -> Result<Value> {
 }
 
 fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(a) && a.dims() == b.dims() && a.dtype() == b.dtype() {
+        return super::cuda::add(a, b);
+    }
     if !has_kernel(a) {
         return a + b;
     }
@@ -41,6 +45,10 @@ fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub(crate) fn add_in_place(a: &Tensor, b: &Tensor) -> Result<()> {
     if a.dims() != b.dims() {
         bail!("add_in_place: shapes {:?} and {:?} differ", a.dims(), b.dims())
+    }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(a) && a.dtype() == b.dtype() {
+        return super::cuda::add_in_place(a, b);
     }
     if !has_kernel(a) {
         return a.slice_set(&(a + b)?, 0, 0);

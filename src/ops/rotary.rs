@@ -19,6 +19,9 @@ pub struct Angles {
     sin: Vec<f32>,
     n: usize,
     half: usize,
+    /// Cosines and sines on the device that asked for them first.
+    #[cfg(feature = "cuda")]
+    there: std::sync::OnceLock<(Tensor, Tensor)>,
 }
 
 /// How a model that learned short contexts is turned more slowly, so that it reads long ones.
@@ -71,7 +74,7 @@ impl Angles {
         let angles = || places.iter().flat_map(|&p| speeds.iter().map(move |speed| f64::from(p) * speed));
         let cos = angles().map(|angle| libm::cos(angle) as f32).collect();
         let sin = angles().map(|angle| libm::sin(angle) as f32).collect();
-        Self { cos, sin, n: places.len(), half }
+        Self::of(cos, sin, places.len(), half)
     }
 
     /// The angles of these rows alone.
@@ -79,7 +82,34 @@ impl Angles {
         let of = |numbers: &[f32]| {
             rows.iter().flat_map(|&row| &numbers[row as usize * self.half..][..self.half]).copied().collect()
         };
-        Self { cos: of(&self.cos), sin: of(&self.sin), n: rows.len(), half: self.half }
+        Self::of(of(&self.cos), of(&self.sin), rows.len(), self.half)
+    }
+
+    fn of(cos: Vec<f32>, sin: Vec<f32>, n: usize, half: usize) -> Self {
+        Self {
+            cos,
+            sin,
+            n,
+            half,
+            #[cfg(feature = "cuda")]
+            there: Default::default(),
+        }
+    }
+
+    /// Cosines and sines, `[n·half]`, as `upload` puts them on a device; once for all layers.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn uploaded(&self, upload: impl Fn(&[f32]) -> Result<Tensor>) -> Result<(Tensor, Tensor)> {
+        let there = match self.there.get() {
+            Some(there) => there.clone(),
+            None => (upload(&self.cos)?, upload(&self.sin)?),
+        };
+        Ok(self.there.get_or_init(|| there).clone())
+    }
+
+    /// Pairs in a head.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn half(&self) -> usize {
+        self.half
     }
 
     fn d_head(&self) -> usize {
@@ -100,6 +130,10 @@ pub fn rotary(x: &Value, columns: usize, angles: &Arc<Angles>) -> Result<Value> 
             angles.d_head(),
             x.dims()
         )
+    }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(x.tensor()) {
+        return super::cuda::rotary(x, columns, angles);
     }
     match has_kernel(x.tensor()) {
         true => apply1(x, Rotary { columns, angles: angles.clone() }),
@@ -133,7 +167,7 @@ struct Rotary {
 impl Rotary {
     /// The turned rows; `sign` −1 turns back, which is the backward pass.
     fn apply(&self, x: &[f32], width: usize, sign: f32) -> Vec<f32> {
-        let Angles { cos, sin, n, half } = &*self.angles;
+        let Angles { cos, sin, n, half, .. } = &*self.angles;
         let half = *half;
         let block = rows_in_block(*n, width);
         let mut y = x.to_vec();

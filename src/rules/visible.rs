@@ -1,7 +1,11 @@
 //! The keys that each query sees, as runs, evaluated from metadata when the kernel asks.
 
 use super::{AttentionRules, Condition, Rule, TokenMeta};
-use std::{ops::Range, sync::Arc};
+use std::{
+    any::Any,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 /// One attention's view: which keys each query sees under the rules. Nothing n×n is stored.
 #[derive(Clone, Debug)]
@@ -11,6 +15,8 @@ pub struct Visibility {
     keys: Arc<TokenMeta>,
     /// For each document, the stretches of keys between which the rule cannot change.
     segments: Vec<Vec<Segment>>,
+    /// What a kernel has worked out of all this.
+    prepared: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Neighbouring keys of one document under one rule for every query, or of one kind.
@@ -46,7 +52,38 @@ impl Visibility {
             segments_of(&keys, k_rows.clone(), uniform)
         });
         let segments = segments.collect();
-        Self { rules, queries, keys, segments }
+        Self { rules, queries, keys, segments, prepared: OnceLock::new() }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &AttentionRules {
+        &self.rules
+    }
+
+    /// The tokens that look.
+    pub fn queries(&self) -> &TokenMeta {
+        &self.queries
+    }
+
+    /// The tokens that are looked at.
+    pub fn keys(&self) -> &TokenMeta {
+        &self.keys
+    }
+
+    /// What `prepare` works out for a kernel, the first time; layers that share a view share it.
+    ///
+    /// # Errors
+    /// What `prepare` returns.
+    pub fn prepared<T: Any + Send + Sync, E>(
+        &self,
+        prepare: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        if let Some(Ok(known)) = self.prepared.get().map(|known| known.clone().downcast()) {
+            return Ok(known);
+        }
+        let fresh = Arc::new(prepare()?);
+        let _ = self.prepared.set(fresh.clone()); // where another kernel's is kept, this one is made again
+        Ok(fresh)
     }
 
     /// The query rows and the key rows of each document.

@@ -1,6 +1,44 @@
 //! The settings of training: `[train]` in `run.toml`.
 
+use candle_core::DType;
 use serde::{Deserialize, Serialize};
+
+/// The arithmetic of training. Parameters, their gradients, norms and losses are in `f32` whichever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats throughout.
+    #[default]
+    F32,
+    /// 32-bit floats, whose products a GPU multiplies with 10 bits of mantissa.
+    Tf32,
+    /// Activations and products in 16 bits with the range of 32; on a GPU.
+    Bf16,
+}
+
+impl Precision {
+    /// The precision of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::F32, Self::Tf32, Self::Bf16].into_iter().find(|precision| precision.name() == name)
+    }
+
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// The type of activations.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 | Self::Tf32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
 
 /// How a model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +62,8 @@ pub struct TrainConfig {
     pub workers: usize,
     /// Micro-batches whose gradients are summed into one step.
     pub accumulate: usize,
+    /// `f32`; on a GPU `tf32` and `bf16` too.
+    pub precision: Precision,
     /// Highest learning rate.
     pub learning_rate: f64,
     /// Learning rate at the end of the cosine.
@@ -81,6 +121,7 @@ impl Default for TrainConfig {
             shuffle: 0,
             workers: 2,
             accumulate: 1,
+            precision: Precision::F32,
             learning_rate: 1e-3,
             min_learning_rate: 1e-4,
             warmup: 100,

@@ -1,5 +1,6 @@
 //! Training: data to loss to gradient to step, with evaluation, checkpoints and an exact way to go on.
 
+mod ahead;
 mod audit;
 mod baseline;
 pub mod checkpoint;
@@ -9,16 +10,16 @@ pub mod log;
 mod optimizer;
 mod trainer;
 
+use ahead::Ahead;
 pub use audit::{Audit, audit};
 pub use baseline::baseline;
 pub use checkpoint::{SaveError, Storage, save};
-pub use config::{TrainConfig, TrainConfigError};
+pub use config::{Precision, TrainConfig, TrainConfigError};
 pub use evaluate::{Metrics, edits, evaluate};
 pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
-pub(crate) use optimizer::norm;
 pub(crate) use trainer::weights_of;
-pub use trainer::{MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
+pub use trainer::{Begun, MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
 
 use crate::data::DataError;
 
@@ -38,6 +39,19 @@ pub enum TrainError {
     /// The tensor library refused.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+    /// A GPU's memory is full.
+    #[error(
+        "the GPU's memory does not hold a step on {tokens} tokens at a time; try --set train.{smaller} --set \
+         train.accumulate={accumulate}, which is the same step in smaller parts"
+    )]
+    Memory {
+        /// Tokens of the largest micro-batch.
+        tokens: usize,
+        /// A setting for less.
+        smaller: String,
+        /// So many of them are as large a step.
+        accumulate: usize,
+    },
     /// A task has nothing to learn from or to be measured on.
     #[error("task {task} has no samples")]
     NoSamples {

@@ -1,21 +1,10 @@
 //! AdamW over all parameters, clipping, and the moving average of weights.
 
 use super::TrainConfig;
-use crate::ops::{AdamwSettings, AdamwStep, Gradients, square_sum};
+use crate::ops::{AdamwSettings, Gradients, Moved, Norm, StepOfAll};
 use crate::params::Params;
 use candle_core::{Result, Tensor, Var};
-use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
-
-/// The Euclidean norm over all gradients.
-///
-/// # Errors
-/// Where the tensor library refuses.
-pub fn norm(gradients: &Gradients) -> Result<f64> {
-    let all: Vec<&Tensor> = gradients.iter().collect();
-    let squares = all.into_par_iter().map(square_sum).collect::<Result<Vec<f64>>>()?;
-    Ok(squares.iter().sum::<f64>().sqrt())
-}
 
 /// AdamW (Loshchilov and Hutter 2019) with its moments, and the moving average of weights.
 pub struct Optimizer {
@@ -50,42 +39,30 @@ impl Optimizer {
         Ok(Self { states, config: config.clone() })
     }
 
-    /// One step, number `step` counted from 0, along gradients of this norm: moves every parameter that has a
-    /// gradient, and its average. All parameters are one piece of parallel work.
+    /// One step, number `step` counted from 0: moves every parameter that has a gradient, and its average. Gives the
+    /// norm of all gradients; where that is not finite, nothing has moved.
     ///
     /// # Errors
     /// Where the tensor library refuses.
-    pub fn step(
-        &mut self,
-        params: &Params,
-        grads: &Gradients,
-        norm: f64,
-        step: u64,
-        rate: f64,
-    ) -> Result<()> {
-        let clip = self.config.clip;
-        let scale = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
-        // A young average follows the weights more closely than its decay says.
-        let decay = self.config.ema.min((1.0 + step as f64) / (10.0 + step as f64));
-        let parameters: Vec<&Var> = params.iter().map(|(_, var)| var).collect();
-        parameters.into_par_iter().zip(&self.states).enumerate().try_for_each(|(place, (var, state))| {
-            let Some(grad) = grads.get(place) else { return Ok(()) };
-            let settings = AdamwSettings {
-                beta1: self.config.beta1,
-                beta2: self.config.beta2,
-                eps: self.config.eps,
-                // Biases, norms and other vectors are not pulled to zero.
-                weight_decay: if var.rank() >= 2 { self.config.weight_decay } else { 0.0 },
-            };
-            let average = state.average.as_ref().map(|average| (average, decay));
-            AdamwStep { settings, learning_rate: rate, step: step + 1, gradient_scale: scale }.apply(
-                var,
-                grad,
-                &state.mean,
-                &state.square,
-                average,
-            )
-        })
+    pub fn step(&mut self, params: &Params, grads: &Gradients, step: u64, rate: f64) -> Result<Norm> {
+        let TrainConfig { beta1, beta2, eps, weight_decay, clip, ema, .. } = self.config;
+        let move_all = StepOfAll {
+            settings: AdamwSettings { beta1, beta2, eps, weight_decay },
+            learning_rate: rate,
+            step: step + 1,
+            clip,
+            // A young average follows the weights more closely than its decay says.
+            average_decay: ema.min((1.0 + step as f64) / (10.0 + step as f64)),
+        };
+        let with_gradient = params.iter().zip(&self.states).enumerate();
+        let moved = with_gradient.filter_map(|(place, ((_, parameter), state))| {
+            let State { mean, square, average, .. } = state;
+            let gradient = grads.get(place)?;
+            // Biases, norms and other vectors are not pulled to zero.
+            let decays = parameter.rank() >= 2;
+            Some(Moved { parameter, gradient, mean, square, average: average.as_ref(), decays })
+        });
+        move_all.take(&moved.collect::<Vec<_>>())
     }
 
     /// Runs `f` with the averaged weights in place, where there is an average, and puts the weights back.

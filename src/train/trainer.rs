@@ -1,13 +1,14 @@
 //! The training loop.
 
 use super::{
-    Metrics, MetricsLog, Optimizer, SaveError, TrainConfig, TrainError, audit, checkpoint, evaluate, norm,
+    Ahead, Metrics, MetricsLog, Optimizer, Precision, SaveError, TrainConfig, TrainConfigError, TrainError,
+    audit, checkpoint, evaluate,
 };
 use crate::data::{
     BadSamples, Batch, Dataset, Lane, Loader, Plan, Prepared, Sampler, Targets, collate, first, shares,
 };
 use crate::model::Model;
-use crate::ops::{Gradients, backward};
+use crate::ops::{Gradients, Norm, backward};
 use crate::random::mix;
 use crate::task::Task;
 use candle_core::Tensor;
@@ -93,12 +94,22 @@ pub struct Outcome {
     pub bad: BadSamples,
 }
 
+/// A step that the device has been asked for.
+pub struct Begun {
+    /// Task, weight and loss of each head of each micro-batch.
+    sums: Vec<(usize, f64, Tensor)>,
+    norm: Norm,
+    learning_rate: f64,
+    tokens: usize,
+}
+
 /// A model in training.
 pub struct Trainer {
     config: TrainConfig,
     parts: Vec<Part>,
     model: Model,
     optimizer: Optimizer,
+    ahead: Ahead,
     steps: u64,
     step: u64,
     best: f64,
@@ -113,7 +124,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] for settings that cannot work, and tasks without samples.
-    pub fn new(config: &TrainConfig, model: Model, parts: Vec<Part>) -> Result<Self, TrainError> {
+    pub fn new(config: &TrainConfig, mut model: Model, parts: Vec<Part>) -> Result<Self, TrainError> {
         config.validate()?;
         for part in &parts {
             if part.train.is_empty() || part.valid.is_empty() {
@@ -124,6 +135,7 @@ impl Trainer {
             let problem = "an epoch of a mix is not defined, as its sets differ in length; set train.steps";
             return Err(TrainError::Unused { setting: "epochs", problem });
         }
+        compute_in(&mut model, config.precision)?;
         let smooths = parts.iter().any(|part| part.task.spec().head.says.has_labels());
         if config.label_smoothing > 0.0 && !smooths {
             let problem = "the losses of CTC and of real numbers have no labels to smooth";
@@ -137,12 +149,14 @@ impl Trainer {
             steps => steps,
         };
         let optimizer = Optimizer::new(config, model.params())?;
+        let ahead = Ahead::new(model.device())?;
         let config = config.clone();
         Ok(Self {
             config,
             parts,
             model,
             optimizer,
+            ahead,
             steps,
             step: 0,
             best: f64::INFINITY,
@@ -177,9 +191,10 @@ impl Trainer {
             }
         }
         let mut loader = self.loader()?;
+        let mut next = loader.next();
         while self.step < self.steps && !stop.load(Ordering::Relaxed) {
             let started = Instant::now();
-            let Prepared { micro, draw, bad } = match loader.next() {
+            let Prepared { micro, draw, bad } = match next.take() {
                 Some(Ok(prepared)) => prepared,
                 Some(Err(error)) => {
                     folder.map_or(Ok(()), |folder| self.save(folder))?;
@@ -187,7 +202,13 @@ impl Trainer {
                 }
                 None => break,
             };
-            let mut report = self.train_on(&micro, observer)?;
+            let begun = self.begin(&micro, observer)?;
+            drop(micro);
+            next = loader.next();
+            if let Some(Ok(next)) = &next {
+                self.send(&next.micro)?;
+            }
+            let mut report = self.finish(begun)?;
             self.draw = draw;
             self.note_bad(bad, log.as_mut(), observer)?;
             report.bad = self.bad.total();
@@ -246,12 +267,61 @@ impl Trainer {
     /// One optimizer step on these micro-batches. The report's `tokens_per_s` is left at 0.
     ///
     /// # Errors
-    /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Diverged`].
+    /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Diverged`],
+    /// [`TrainError::Memory`] with what to try.
     pub fn train_on(
         &mut self,
         micro: &[Batch],
         observer: &mut dyn Observer,
     ) -> Result<StepReport, TrainError> {
+        let begun = self.begin(micro, observer)?;
+        self.finish(begun)
+    }
+
+    /// The first part of a step: asks the device for all of it, and waits for nothing.
+    ///
+    /// # Errors
+    /// As of [`train_on`](Self::train_on).
+    pub fn begin(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
+        let begun = self.begin_on(micro, observer);
+        begun.map_err(|error| self.explain(error, micro.iter().map(Batch::n_tokens).max()))
+    }
+
+    /// Between a step's two parts: has the features of the next batch travel while this one is computed.
+    ///
+    /// # Errors
+    /// Where memory is short.
+    pub fn send(&mut self, micro: &[Batch]) -> Result<(), TrainError> {
+        let tokens = micro.iter().map(Batch::n_tokens).max();
+        self.ahead.send(micro).map_err(|error| self.explain(error.into(), tokens))
+    }
+
+    /// The second part: waits for the device, and reads what it says.
+    ///
+    /// # Errors
+    /// As of [`train_on`](Self::train_on).
+    pub fn finish(&mut self, begun: Begun) -> Result<StepReport, TrainError> {
+        let tokens = begun.tokens;
+        self.finish_on(begun).map_err(|error| self.explain(error, Some(tokens)))
+    }
+
+    /// An error, with what to try where memory was short.
+    fn explain(&self, error: TrainError, tokens: Option<usize>) -> TrainError {
+        match error {
+            TrainError::Tensor(error) if error.to_string().contains(OUT_OF_MEMORY) => {
+                let TrainConfig { batch, batch_tokens, accumulate, .. } = self.config;
+                let tokens = tokens.unwrap_or_default();
+                let smaller = match batch_tokens {
+                    0 => format!("batch={}", (batch / 2).max(1)),
+                    budget => format!("batch_tokens={}", budget / 2),
+                };
+                TrainError::Memory { tokens, smaller, accumulate: 2 * accumulate }
+            }
+            other => other,
+        }
+    }
+
+    fn begin_on(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
         // A loss is divided by its weights over all micro-batches, so they must be known before the first.
         let mut weights: BTreeMap<usize, f64> = BTreeMap::new();
         for head in micro.iter().flat_map(|batch| &batch.heads) {
@@ -261,28 +331,37 @@ impl Trainer {
             }
         }
         let mut grads = Gradients::default();
-        let mut losses: BTreeMap<usize, f64> = BTreeMap::new();
+        let mut sums = Vec::new();
         for (i, batch) in micro.iter().enumerate() {
             let seed = mix(mix(self.config.seed, self.step), i as u64);
             let mut roots = Vec::new();
             for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
                 let weight = weights[&head.task].max(f64::MIN_POSITIVE);
-                *losses.entry(head.task).or_default() +=
-                    f64::from(head.sum.tensor().to_scalar::<f32>()?) / weight;
+                sums.push((head.task, weight, head.sum.tensor().clone()));
                 roots.push((head.sum, self.model.tasks()[head.task].loss_weight / weight));
             }
             grads.add(backward(roots)?)?;
         }
-        let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
         if self.step == 0 {
             self.audit(micro, &grads, observer)?;
         }
-        let grad_norm = norm(&grads)?;
+        let learning_rate = self.config.learning_rate_at(self.step, self.steps);
+        let norm = self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?;
+        let tokens = micro.iter().map(Batch::n_tokens).sum();
+        Ok(Begun { sums, norm, learning_rate, tokens })
+    }
+
+    fn finish_on(&mut self, begun: Begun) -> Result<StepReport, TrainError> {
+        let Begun { sums, norm, learning_rate, tokens } = begun;
+        let mut losses: BTreeMap<usize, f64> = BTreeMap::new();
+        for (task, weight, sum) in sums {
+            *losses.entry(task).or_default() += f64::from(sum.to_scalar::<f32>()?) / weight;
+        }
+        let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
+        let grad_norm = norm.value()?;
         if !f64::is_finite(loss) || !grad_norm.is_finite() {
             return Err(TrainError::Diverged { step: self.step + 1, loss, grad_norm });
         }
-        let learning_rate = self.config.learning_rate_at(self.step, self.steps);
-        self.optimizer.step(self.model.params(), &grads, grad_norm, self.step, learning_rate)?;
         self.step += 1;
         Ok(StepReport {
             step: self.step,
@@ -291,7 +370,7 @@ impl Trainer {
             losses: losses.iter().map(|(t, loss)| (self.model.tasks()[*t].name.clone(), *loss)).collect(),
             learning_rate,
             grad_norm,
-            tokens: micro.iter().map(Batch::n_tokens).sum(),
+            tokens,
             tokens_per_s: 0.0,
             skipped: self.skipped,
             bad: self.bad.total(),
@@ -468,6 +547,21 @@ impl Trainer {
         Ok(())
     }
 }
+
+/// Has a model compute in a precision that its device has.
+fn compute_in(model: &mut Model, precision: Precision) -> Result<(), TrainError> {
+    if precision != Precision::F32 && !model.device().is_cuda() {
+        let problem = format!("{} is for GPUs; this run computes on a processor, in f32", precision.name());
+        return Err(TrainConfigError { setting: "precision", problem }.into());
+    }
+    #[cfg(feature = "cuda")]
+    candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision != Precision::F32);
+    model.compute_in(precision.dtype());
+    Ok(())
+}
+
+/// How the driver says that a GPU's memory is full.
+const OUT_OF_MEMORY: &str = "OUT_OF_MEMORY";
 
 const PARAM: &str = "param.";
 

@@ -1,0 +1,30 @@
+//! Values in another type: activations in `bf16`, losses in `f32`. The gradient travels in the type of the input.
+
+use super::autograd::{Gradient, Value, with_rule};
+use candle_core::{DType, Result};
+
+/// `x` rounded to `dtype`.
+///
+/// # Errors
+/// Where the tensor library has no such conversion.
+pub fn cast(x: &Value, dtype: DType) -> Result<Value> {
+    let from = x.tensor().dtype();
+    if from == dtype {
+        return Ok(x.clone());
+    }
+    let y = x.tensor().to_dtype(dtype)?;
+    Ok(with_rule(y, &[x], move |dy| Ok(vec![Some(Gradient::own(dy.to_dtype(from)?))])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_kernel, random};
+
+    #[test]
+    fn there_and_back_is_the_same_within_rounding() -> Result<()> {
+        let x = random(&[7, 5], 1)?;
+        let rounded = x.to_dtype(DType::F64)?.to_dtype(DType::F32)?;
+        check_kernel(|x| cast(&cast(&x[0], DType::F64)?, DType::F32), |x| Ok(x[0].clone()), &[rounded])
+    }
+}

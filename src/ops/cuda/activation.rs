@@ -1,0 +1,80 @@
+//! Nonlinearities, and the feed-forward layer around one: two products with one pass over memory between them.
+
+use super::compile::{Constant, Source, element, vector};
+use super::launch::{Launch, empty, whole};
+use super::linear::{add_bias_of, weight_as};
+use super::product::product;
+use super::sum::column_sums;
+use crate::ops::activation::Activation;
+use crate::ops::autograd::{Gradient, Value, with_rule};
+use crate::ops::mlp::Map;
+use candle_core::{DType, Result, Tensor};
+
+pub(super) const SOURCE: Source = Source { name: "activation.cu", text: include_str!("activation.cu") };
+
+/// The activation of each element of `x`.
+pub(crate) fn activation(x: &Value, activation: Activation) -> Result<Value> {
+    let kept = whole(x.tensor())?;
+    let y = forward(activation, &kept, None)?;
+    Ok(with_rule(y, &[x], move |dy| {
+        Ok(vec![Some(Gradient::own(backward(activation, &kept, None, &whole(dy)?)?))])
+    }))
+}
+
+/// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂; keeps the activation's inputs, without the bias, and its outputs.
+pub(crate) fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<Value> {
+    let dtype = x.tensor().dtype();
+    let rows = whole(x.tensor())?;
+    let (w1, w2) = (weight_as(inner.0, dtype)?, weight_as(outer.0, dtype)?);
+    let bias = inner.1.map(|bias| bias.tensor().clone());
+    let hidden = product(&rows, false, &w1, true, dtype)?; // [n, d_ff]
+    let active = forward(activation, &hidden, bias.as_ref())?;
+    let y = product(&active, false, &w2, true, dtype)?;
+    add_bias_of(&y, outer.1)?;
+    let inputs: Vec<&Value> = [x, inner.0, outer.0].into_iter().chain(inner.1).chain(outer.1).collect();
+    let (has_gradient, outer_bias) = (x.has_gradient(), outer.1.is_some());
+    Ok(with_rule(y, &inputs, move |dy| {
+        let dy = whole(dy)?;
+        let d_active = product(&dy, false, &w2, false, dtype)?;
+        let d_w2 = product(&dy, true, &active, false, DType::F32)?;
+        let d_hidden = backward(activation, &hidden, bias.as_ref(), &d_active)?;
+        drop(d_active);
+        let d_w1 = product(&d_hidden, true, &rows, false, DType::F32)?;
+        let dx = has_gradient.then(|| product(&d_hidden, false, &w1, false, dtype)).transpose()?;
+        let mut gradients = vec![dx, Some(d_w1), Some(d_w2)];
+        gradients.extend(bias.as_ref().map(|_| column_sums(&d_hidden).map(Some)).transpose()?);
+        gradients.extend(outer_bias.then(|| column_sums(&dy).map(Some)).transpose()?);
+        Ok(gradients.into_iter().map(|gradient| gradient.map(Gradient::own)).collect())
+    }))
+}
+
+fn constants(activation: Activation, dtype: DType, width: usize) -> (Vec<Constant>, usize) {
+    let name = match activation {
+        Activation::Gelu => "gelu",
+        Activation::GeluTanh => "gelu_tanh",
+        Activation::Relu => "relu",
+        Activation::Silu => "silu",
+        Activation::QuickGelu => "quick_gelu",
+        Activation::Tanh => "hyperbolic_tangent",
+    };
+    let (vector, v) = vector(dtype, width);
+    (vec![format!("#define F {name}"), element(dtype), vector], v)
+}
+
+fn forward(activation: Activation, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let width = bias.map_or(x.elem_count(), Tensor::elem_count).max(1);
+    let (constants, v) = constants(activation, x.dtype(), width);
+    let (y, vectors) = (empty(x, x.shape(), x.dtype())?, x.elem_count() / v);
+    let launch = Launch::of(x, &SOURCE, "forward", &constants)?.each(vectors);
+    launch.tensor(&y)?.tensor(x)?.optional(bias)?.int(vectors)?.int(width)?.run()?;
+    Ok(y)
+}
+
+fn backward(activation: Activation, x: &Tensor, bias: Option<&Tensor>, dy: &Tensor) -> Result<Tensor> {
+    let width = bias.map_or(x.elem_count(), Tensor::elem_count).max(1);
+    let (constants, v) = constants(activation, x.dtype(), width);
+    let (dx, vectors) = (empty(x, x.shape(), x.dtype())?, x.elem_count() / v);
+    let launch = Launch::of(x, &SOURCE, "backward", &constants)?.each(vectors);
+    launch.tensor(&dx)?.tensor(x)?.optional(bias)?.tensor(dy)?.int(vectors)?.int(width)?.run()?;
+    Ok(dx)
+}

@@ -1,0 +1,347 @@
+// Attention of bf16 heads of D features, D a multiple of 16, on the matrix units (Dao 2023). A block of four warps
+// takes a tile of 64 rows, 16 for each warp, and passes tiles of 64 columns by, of which two are in shared memory.
+// Where rows are queries, columns are keys; for the gradients of keys and values it is the other way round.
+
+constexpr int THREADS = 128, PITCH = D + 8;  // 16 bytes of padding: rows start at different banks
+constexpr int SIZE = TILE * PITCH;
+constexpr float LOG2_E = 1.4426950408889634f;
+
+// How heads lie in memory: queries [n, width], keys and values [m, 2·key_width], heads D apart; `group` query heads
+// share one of keys and values.
+struct Heads {
+    int n, width, key_width, group;
+    float scale;
+};
+
+typedef float Scores[TILE / 8][4];    // of 16 rows and 64 columns
+typedef float Features[D / 8][4];     // of 16 rows and D features
+
+// Starts to copy rows 0 .. count of a matrix, `stride` apart, into a tile; the others are 0.
+__device__ inline void fetch(bf16 *tile, const bf16 *rows, int stride, int count) {
+    for (int i = threadIdx.x; i < TILE * D / 8; i += THREADS) {
+        int row = i / (D / 8), column = i % (D / 8) * 8;
+        bool there = row < count;
+        copy_16(tile + row * PITCH + column, rows + (there ? size_t(row) * stride + column : 0), there);
+    }
+}
+
+// scores = rows·columnsᵀ, for this warp's 16 rows.
+__device__ inline void multiply_turned(Scores &scores, const bf16 *rows, const bf16 *columns) {
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    #pragma unroll
+    for (int i = 0; i < TILE / 8; i++)
+        scores[i][0] = scores[i][1] = scores[i][2] = scores[i][3] = 0.0f;
+    #pragma unroll
+    for (int k = 0; k < D; k += 16) {
+        u32 a[4], b[4];
+        load_matrices(a, rows + (warp * 16 + lane % 16) * PITCH + k + lane / 16 * 8);
+        #pragma unroll
+        for (int i = 0; i < TILE / 16; i++) {
+            load_matrices(b, columns + (i * 16 + lane / 16 * 8 + lane % 8) * PITCH + k + lane / 8 % 2 * 8);
+            multiply(scores[2 * i], a, b[0], b[1]);
+            multiply(scores[2 * i + 1], a, b[2], b[3]);
+        }
+    }
+}
+
+// features += weights·columns, for this warp's 16 rows.
+__device__ inline void multiply_add(Features &features, const Scores &weights, const bf16 *columns) {
+    int lane = threadIdx.x % 32;
+    #pragma unroll
+    for (int k = 0; k < TILE / 16; k++) {
+        const float *low = weights[2 * k], *high = weights[2 * k + 1];
+        u32 b[4], a[4] = {pack(low[0], low[1]), pack(low[2], low[3]), pack(high[0], high[1]), pack(high[2], high[3])};
+        #pragma unroll
+        for (int i = 0; i < D / 16; i++) {
+            load_turned(b, columns + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * PITCH + i * 16 + lane / 16 * 8);
+            multiply(features[2 * i], a, b[0], b[1]);
+            multiply(features[2 * i + 1], a, b[2], b[3]);
+        }
+    }
+}
+
+// The row of a tile that element `half` of this lane's pairs is in, and the column of its pair i.
+__device__ inline int row_of(int half) { return threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + 8 * half; }
+__device__ inline int column_of(int i) { return i * 8 + threadIdx.x % 4 * 2; }
+
+// Scores of pairs that do not see each other become −∞.
+template <bool ROWS_ARE_QUERIES>
+__device__ inline void hide(Scores &scores, const View &view, const Token *rows, int n, const Token *columns, int m) {
+    #pragma unroll
+    for (int half = 0; half < 2; half++) {
+        int r = row_of(half);
+        if (r < n) {
+            Token row = rows[r];
+            #pragma unroll
+            for (int i = 0; i < TILE / 8; i++) {
+                #pragma unroll
+                for (int j = 0; j < 2; j++) {
+                    int c = column_of(i) + j;
+                    bool seen = c < m && (ROWS_ARE_QUERIES ? view.sees(row, columns[c]) : view.sees(columns[c], row));
+                    if (!seen) scores[i][2 * half + j] = -INFINITE;
+                }
+            }
+        } else {
+            #pragma unroll
+            for (int i = 0; i < TILE / 8; i++) scores[i][2 * half] = scores[i][2 * half + 1] = -INFINITE;
+        }
+    }
+}
+
+// Scores of columns from `end` on, which are none, become −∞.
+__device__ inline void hide_beyond(Scores &scores, int end) {
+    #pragma unroll
+    for (int i = 0; i < TILE / 8; i++) {
+        #pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (column_of(i) + j % 2 >= end) scores[i][j] = -INFINITE;
+    }
+}
+
+// Writes this warp's rows, times `by` for each of its halves, to rows `stride` apart.
+__device__ inline void write(bf16 *rows, int stride, int count, const Features &features, float by0, float by1) {
+    #pragma unroll
+    for (int half = 0; half < 2; half++) {
+        int row = row_of(half);
+        float by = half ? by1 : by0;
+        if (row >= count) continue;
+        #pragma unroll
+        for (int i = 0; i < D / 8; i++) {
+            u32 pair = pack(features[i][2 * half] * by, features[i][2 * half + 1] * by);
+            *reinterpret_cast<u32 *>(rows + size_t(row) * stride + column_of(i)) = pair;
+        }
+    }
+}
+
+__device__ inline float max_over_four(float x) {
+    x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
+    return fmaxf(x, __shfl_xor_sync(~0u, x, 2));
+}
+
+__device__ inline float sum_over_four(float x) {
+    x += __shfl_xor_sync(~0u, x, 1);
+    return x + __shfl_xor_sync(~0u, x, 2);
+}
+
+// y and the log-sum-exp of each row and head, [heads, n]. Block (query tile, head); long rows of tiles first.
+KERNEL forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_value, const View *all, int n, int width, int key_width,
+             int group, float scale_of_scores) {
+    extern __shared__ __align__(16) bf16 shared[];
+    bf16 *queries = shared, *keys = shared + SIZE, *values = shared + 3 * SIZE;
+    View view = *all;
+    Heads heads = {n, width, key_width, group, scale_of_scores};
+    const int *place = view.query_tiles + 2 * (gridDim.x - 1 - blockIdx.x);
+    Document document = view.documents[place[0]];
+    int head = blockIdx.y, first = place[1] * TILE, count = min(TILE, document.queries - first);
+    int tiles = document.key_tiles(), key_head = head / heads.group * D, stride = 2 * heads.key_width;
+    const u8 *line = view.map + document.map + place[1] * tiles;
+    const Token *tokens = view.queries + document.query + first;
+    size_t start = size_t(document.query + first) * heads.width + head * D;
+
+    auto fetch_keys = [&](int tile, int stage) {
+        const bf16 *rows = key_value + size_t(document.key + tile * TILE) * stride + key_head;
+        int there = document.keys - tile * TILE;
+        fetch(keys + stage * SIZE, rows, stride, there);
+        fetch(values + stage * SIZE, rows + heads.key_width, stride, there);
+    };
+    int tile = next(line, 1, -1, tiles), stage = 0;
+    fetch(queries, query + start, heads.width, count);
+    if (tile < tiles) fetch_keys(tile, stage);
+    commit();
+
+    Features sum = {};
+    float highest[2] = {-INFINITE, -INFINITE}, total[2] = {}, scale = heads.scale * LOG2_E;
+    while (tile < tiles) {
+        int following = next(line, 1, tile, tiles);
+        if (following < tiles) fetch_keys(following, 1 - stage);
+        commit();
+        wait_for_all_but_last();
+        __syncthreads();
+        Scores scores;
+        multiply_turned(scores, queries, keys + stage * SIZE);
+        if (line[tile] == SOME) {
+            const Token *others = view.keys + document.key + tile * TILE;
+            hide<true>(scores, view, tokens, count, others, document.keys - tile * TILE);
+        } else if (line[tile] == EDGE) {
+            hide_beyond(scores, document.keys - tile * TILE);
+        }
+        #pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float most = highest[half];
+            #pragma unroll
+            for (int i = 0; i < TILE / 8; i++)
+                most = fmaxf(most, fmaxf(scores[i][2 * half], scores[i][2 * half + 1]));
+            most = max_over_four(most);
+            // Nothing seen yet: any base will do, but −∞ would give −∞ − −∞.
+            float base = most == -INFINITE ? 0.0f : most * scale, shrink = exp2f(highest[half] * scale - base);
+            highest[half] = most;
+            total[half] *= shrink;
+            #pragma unroll
+            for (int i = 0; i < TILE / 8; i++)
+                #pragma unroll
+                for (int j = 2 * half; j < 2 * half + 2; j++) {
+                    scores[i][j] = exp2f(scores[i][j] * scale - base);
+                    total[half] += scores[i][j];
+                }
+            #pragma unroll
+            for (int i = 0; i < D / 8; i++) sum[i][2 * half] *= shrink, sum[i][2 * half + 1] *= shrink;
+        }
+        multiply_add(sum, scores, values + stage * SIZE);
+        __syncthreads();
+        tile = following;
+        stage = 1 - stage;
+    }
+    #pragma unroll
+    for (int half = 0; half < 2; half++) {
+        total[half] = sum_over_four(total[half]);
+        int row = row_of(half);
+        float log_sum = total[half] > 0.0f ? highest[half] * heads.scale + logf(total[half]) : -INFINITE;
+        if (threadIdx.x % 4 == 0 && row < count)
+            log_sums[size_t(head) * heads.n + document.query + first + row] = log_sum;
+        total[half] = total[half] > 0.0f ? 1.0f / total[half] : 0.0f;
+    }
+    write(y + start, heads.width, count, sum, total[0], total[1]);
+}
+
+// The weight of a pair, again: e^(score − log-sum-exp). `base` is that in bits, 0 where the query sees no key.
+__device__ inline float weight(float score, float scale, float base) { return exp2f(score * scale - base); }
+__device__ inline float in_bits(float log_sum) { return log_sum == -INFINITE ? 0.0f : log_sum * LOG2_E; }
+
+// The gradient of queries. `products` is Σ y·dy of each row and head, as `log_sums` [heads, n]. Block (query tile, head).
+KERNEL query_gradient(bf16 *d_query, const bf16 *query, const bf16 *key_value, const bf16 *dy, const float *log_sums,
+                      const float *products, const View *all, int n, int width, int key_width,
+             int group, float scale_of_scores) {
+    extern __shared__ __align__(16) bf16 shared[];
+    bf16 *queries = shared, *upstream = shared + SIZE, *keys = shared + 2 * SIZE, *values = shared + 4 * SIZE;
+    View view = *all;
+    Heads heads = {n, width, key_width, group, scale_of_scores};
+    const int *place = view.query_tiles + 2 * (gridDim.x - 1 - blockIdx.x);
+    Document document = view.documents[place[0]];
+    int head = blockIdx.y, first = place[1] * TILE, count = min(TILE, document.queries - first);
+    int tiles = document.key_tiles(), key_head = head / heads.group * D, stride = 2 * heads.key_width;
+    const u8 *line = view.map + document.map + place[1] * tiles;
+    const Token *tokens = view.queries + document.query + first;
+    size_t start = size_t(document.query + first) * heads.width + head * D;
+
+    auto fetch_keys = [&](int tile, int stage) {
+        const bf16 *rows = key_value + size_t(document.key + tile * TILE) * stride + key_head;
+        int there = document.keys - tile * TILE;
+        fetch(keys + stage * SIZE, rows, stride, there);
+        fetch(values + stage * SIZE, rows + heads.key_width, stride, there);
+    };
+    int tile = next(line, 1, -1, tiles), stage = 0;
+    fetch(queries, query + start, heads.width, count);
+    fetch(upstream, dy + start, heads.width, count);
+    if (tile < tiles) fetch_keys(tile, stage);
+    commit();
+
+    float base[2], product[2], scale = heads.scale * LOG2_E;
+    #pragma unroll
+    for (int half = 0; half < 2; half++) {
+        size_t row = size_t(head) * heads.n + document.query + first + row_of(half);
+        bool there = row_of(half) < count;
+        base[half] = there ? in_bits(log_sums[row]) : 0.0f;
+        product[half] = there ? products[row] : 0.0f;
+    }
+    Features sum = {};
+    while (tile < tiles) {
+        int following = next(line, 1, tile, tiles);
+        if (following < tiles) fetch_keys(following, 1 - stage);
+        commit();
+        wait_for_all_but_last();
+        __syncthreads();
+        Scores scores, slopes;
+        multiply_turned(scores, queries, keys + stage * SIZE);
+        if (line[tile] == SOME) {
+            const Token *others = view.keys + document.key + tile * TILE;
+            hide<true>(scores, view, tokens, count, others, document.keys - tile * TILE);
+        } else if (line[tile] == EDGE) {
+            hide_beyond(scores, document.keys - tile * TILE);
+        }
+        multiply_turned(slopes, upstream, values + stage * SIZE);
+        #pragma unroll
+        for (int i = 0; i < TILE / 8; i++)
+            #pragma unroll
+            for (int j = 0; j < 4; j++)
+                slopes[i][j] = weight(scores[i][j], scale, base[j / 2]) * (slopes[i][j] - product[j / 2]);
+        multiply_add(sum, slopes, keys + stage * SIZE);
+        __syncthreads();
+        tile = following;
+        stage = 1 - stage;
+    }
+    write(d_query + start, heads.width, count, sum, heads.scale, heads.scale);
+}
+
+// The gradients of keys and values. Block (key tile, key head), which passes the tiles of queries of its group's heads.
+KERNEL key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value, const bf16 *dy, const float *log_sums,
+                    const float *products, const View *all, int n, int width, int key_width,
+             int group, float scale_of_scores) {
+    extern __shared__ __align__(16) bf16 shared[];
+    bf16 *keys = shared, *values = shared + SIZE, *queries = shared + 2 * SIZE, *upstream = shared + 4 * SIZE;
+    float *bases = reinterpret_cast<float *>(shared + 6 * SIZE), *sums = bases + 2 * TILE;  // two stages of each
+    View view = *all;
+    Heads heads = {n, width, key_width, group, scale_of_scores};
+    const int *place = view.key_tiles + 2 * blockIdx.x;
+    Document document = view.documents[place[0]];
+    int first = place[1] * TILE, count = min(TILE, document.keys - first), tiles = document.query_tiles();
+    int columns = document.key_tiles(), stride = 2 * heads.key_width;
+    const u8 *line = view.map + document.map + place[1];
+    const Token *tokens = view.keys + document.key + first;
+    size_t start = size_t(document.key + first) * stride + blockIdx.y * D;
+
+    auto fetch_queries = [&](int head, int tile, int stage) {
+        int row = document.query + tile * TILE, there = document.queries - tile * TILE;
+        size_t at = size_t(row) * heads.width + head * D;
+        fetch(queries + stage * SIZE, query + at, heads.width, there);
+        fetch(upstream + stage * SIZE, dy + at, heads.width, there);
+        if (threadIdx.x < TILE) {
+            bool exists = threadIdx.x < there;
+            size_t of = size_t(head) * heads.n + row + threadIdx.x;
+            bases[stage * TILE + threadIdx.x] = exists ? in_bits(log_sums[of]) : 0.0f;
+            sums[stage * TILE + threadIdx.x] = exists ? products[of] : 0.0f;
+        }
+    };
+    fetch(keys, key_value + start, stride, count);
+    fetch(values, key_value + start + heads.key_width, stride, count);
+    int head = blockIdx.y * heads.group, last_head = head + heads.group, stage = 0;
+    int tile = next(line, columns, -1, tiles);
+    bool none = tile == tiles;
+    if (!none) fetch_queries(head, tile, stage);
+    commit();
+
+    Features d_keys = {}, d_values = {};
+    float scale = heads.scale * LOG2_E;
+    while (!none && head < last_head) {
+        int following = next(line, columns, tile, tiles), following_head = head;
+        if (following == tiles) following = next(line, columns, -1, tiles), following_head++;
+        if (following_head < last_head) fetch_queries(following_head, following, 1 - stage);
+        commit();
+        wait_for_all_but_last();
+        __syncthreads();
+        Scores weights, slopes;
+        multiply_turned(weights, keys, queries + stage * SIZE);
+        if (line[tile * columns] == SOME) {
+            const Token *others = view.queries + document.query + tile * TILE;
+            hide<false>(weights, view, tokens, count, others, document.queries - tile * TILE);
+        } else if (line[tile * columns] == EDGE) {
+            hide_beyond(weights, document.queries - tile * TILE);
+        }
+        multiply_turned(slopes, values, upstream + stage * SIZE);
+        #pragma unroll
+        for (int i = 0; i < TILE / 8; i++)
+            #pragma unroll
+            for (int j = 0; j < 4; j++) {
+                int column = stage * TILE + column_of(i) + j % 2;
+                weights[i][j] = weight(weights[i][j], scale, bases[column]);
+                slopes[i][j] = weights[i][j] * (slopes[i][j] - sums[column]);
+            }
+        multiply_add(d_values, weights, upstream + stage * SIZE);
+        multiply_add(d_keys, slopes, queries + stage * SIZE);
+        __syncthreads();
+        tile = following;
+        head = following_head;
+        stage = 1 - stage;
+    }
+    write(d_key_value + start, stride, count, d_keys, heads.scale, heads.scale);
+    write(d_key_value + start + heads.key_width, stride, count, d_values, 1.0f, 1.0f);
+}

@@ -1,0 +1,98 @@
+//! Kernels from their source, compiled at run time and kept.
+
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaFunction};
+use candle_core::cuda_backend::cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
+use candle_core::cuda_backend::{CudaDevice, WrapErr};
+use candle_core::{DType, Result, bail};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, RwLock};
+
+/// The source of one operation's kernels.
+pub(super) struct Source {
+    /// The file's name.
+    pub(super) name: &'static str,
+    /// Its text, without what [`PRELUDE`] holds.
+    pub(super) text: &'static str,
+}
+
+/// What a source leaves open, as a line of it.
+pub(super) type Constant = String;
+
+/// Types, conversions and reductions, in front of every source.
+const PRELUDE: &str = concat!(include_str!("instructions.cuh"), include_str!("prelude.cuh"));
+
+/// Kernels that are loaded, by GPU, source, constants and name.
+static LOADED: LazyLock<RwLock<HashMap<(usize, String), CudaFunction>>> = LazyLock::new(RwLock::default);
+
+/// `T`: the type of activations.
+pub(super) fn element(dtype: DType) -> Constant {
+    format!("typedef {} T;", if dtype == DType::BF16 { "bf16" } else { "float" })
+}
+
+/// `V`: elements that a thread moves at a time, 16 bytes where rows of `width` are whole numbers of them.
+pub(super) fn vector(dtype: DType, width: usize) -> (Constant, usize) {
+    let most = 16 / dtype.size_in_bytes();
+    let v = if width.is_multiple_of(most) { most } else { 1 };
+    (number("V", v), v)
+}
+
+/// A number that is known when kernels are compiled.
+pub(super) fn number(name: &str, value: usize) -> Constant {
+    format!("constexpr int {name} = {value};")
+}
+
+impl Source {
+    /// The kernel of this name, with these constants.
+    pub(super) fn load(
+        &self,
+        device: &CudaDevice,
+        kernel: &str,
+        constants: &[Constant],
+    ) -> Result<CudaFunction> {
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        let constants = constants.join("\n");
+        let module = format!("{} {constants}", self.name);
+        let key = (context.ordinal(), format!("{module} {kernel}"));
+        if let Some(function) = LOADED.read().ok().and_then(|loaded| loaded.get(&key).cloned()) {
+            return Ok(function);
+        }
+        let (major, minor) = context.compute_capability().w()?;
+        let ptx = self.compile(&format!("compute_{major}{minor}"), &constants)?;
+        self.load_all(context, &ptx, &module)?;
+        match LOADED.read().ok().and_then(|loaded| loaded.get(&key).cloned()) {
+            Some(function) => Ok(function),
+            None => bail!("{} has no kernel {kernel}", self.name),
+        }
+    }
+
+    /// Loads every kernel of the module, as one is rarely called without the others.
+    fn load_all(&self, context: &Arc<CudaContext>, ptx: &Ptx, module: &str) -> Result<()> {
+        let loaded = context.load_module(ptx.clone()).w()?;
+        let Ok(mut all) = LOADED.write() else { bail!("another thread panicked while it loaded kernels") };
+        for kernel in self.kernels() {
+            let function = loaded.load_function(kernel).w()?;
+            all.insert((context.ordinal(), format!("{module} {kernel}")), function);
+        }
+        Ok(())
+    }
+
+    /// The names of the kernels in the source.
+    fn kernels(&self) -> impl Iterator<Item = &'static str> {
+        let names = self.text.split("KERNEL ").skip(1);
+        names.filter_map(|rest| rest.split('(').next())
+    }
+
+    /// The source compiled for an architecture, such as `compute_90`; needs no GPU.
+    pub(super) fn compile(&self, architecture: &str, constants: &str) -> Result<Ptx> {
+        let source = format!("{PRELUDE}\n{constants}\n#line 1 \"{}\"\n{}", self.name, self.text);
+        let options = vec![format!("--gpu-architecture={architecture}"), "--std=c++17".into()];
+        let options = CompileOptions { options, name: Some(self.name.into()), ..Default::default() };
+        compile_ptx_with_opts(source, options).map_err(|error| match error {
+            CompileError::CompileError { log, .. } => {
+                candle_core::Error::Msg(format!("{} does not compile: {}", self.name, log.to_string_lossy()))
+            }
+            other => candle_core::Error::Msg(format!("{} cannot be compiled: {other}", self.name)),
+        })
+    }
+}

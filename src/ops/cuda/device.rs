@@ -1,0 +1,55 @@
+//! Opening a GPU, set as the kernels want it.
+
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::{result, sys};
+use candle_core::{Device, Result, bail};
+
+/// A GPU that is open.
+pub struct Gpu {
+    /// For the tensor library.
+    pub device: Device,
+    /// What its maker calls it.
+    pub name: String,
+    /// Bytes of its memory.
+    pub memory: usize,
+}
+
+/// The oldest compute capability whose matrix units know `bf16`.
+const OLDEST: (i32, i32) = (8, 0);
+
+/// Opens GPU number `ordinal`.
+///
+/// # Errors
+/// Where there is no driver, no such GPU, or one that is too old for `bf16`.
+pub fn open(ordinal: usize) -> Result<Gpu> {
+    // The per-thread stream that candle takes by default would be another one on each of our threads.
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    let stream = device.as_cuda_device()?.cuda_stream();
+    let context = stream.context();
+    let capability = context.compute_capability().w()?;
+    let name = context.name().w()?;
+    if capability < OLDEST {
+        bail!(
+            "GPU {ordinal} ({name}) has compute capability {}.{}; expected {}.{} or newer",
+            capability.0,
+            capability.1,
+            OLDEST.0,
+            OLDEST.1
+        )
+    }
+    // SAFETY: everything runs on the one stream, in the order in which it is asked for.
+    unsafe { context.disable_event_tracking() };
+    keep_memory(context.cu_device()).w()?;
+    Ok(Gpu { memory: context.total_mem().w()?, device, name })
+}
+
+/// Has the pool of memory keep what is freed; by default each wait for the GPU gives it back to the system.
+fn keep_memory(device: sys::CUdevice) -> std::result::Result<(), result::DriverError> {
+    let mut all = u64::MAX;
+    // SAFETY: the device is open, and the attribute is a 64-bit number.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(device)?;
+        let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        result::mem_pool::set_attribute(pool, threshold, std::ptr::from_mut(&mut all).cast())
+    }
+}

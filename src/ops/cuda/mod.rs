@@ -1,0 +1,42 @@
+//! NVIDIA GPUs: each operation's kernels are a `.cu` file here, compiled for the GPU at hand when they first run.
+//!
+//! Kernels take `f32` and `bf16` and compute in `f32`. As on the CPU, nothing depends on scheduling: no kernel adds
+//! numbers atomically, so the same input gives the same bits. Products are cuBLAS's.
+
+mod activation;
+mod attention;
+mod compile;
+mod cross_entropy;
+mod ctc;
+mod device;
+mod dropout;
+mod gather;
+mod launch;
+mod linear;
+mod norm;
+mod optimizer;
+mod product;
+mod rotary;
+mod sum;
+mod transfer;
+
+pub(crate) use activation::{activation, mlp};
+pub(crate) use attention::attention;
+pub(crate) use cross_entropy::cross_entropy;
+pub(crate) use ctc::ctc;
+pub use device::{Gpu, open};
+pub(crate) use dropout::dropout;
+pub(crate) use gather::gather_rows;
+pub(crate) use linear::linear;
+pub(crate) use norm::{WIDEST as WIDEST_NORM, norm};
+pub(crate) use optimizer::step;
+pub(crate) use rotary::rotary;
+pub(crate) use sum::{add, add_in_place};
+pub(crate) use transfer::Ahead;
+
+use candle_core::{DType, Tensor};
+
+/// Whether the kernels here take this tensor.
+pub(crate) fn has_kernel(tensor: &Tensor) -> bool {
+    tensor.device().is_cuda() && matches!(tensor.dtype(), DType::F32 | DType::BF16)
+}

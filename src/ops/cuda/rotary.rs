@@ -1,0 +1,38 @@
+//! Rotary positions: a thread for each element, which reads its partner too.
+
+use super::compile::{Source, element};
+use super::launch::{Launch, empty, whole};
+use super::transfer::upload;
+use crate::ops::autograd::{Gradient, Value, with_rule};
+use crate::ops::rotary::Angles;
+use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+pub(super) const SOURCE: Source = Source { name: "rotary.cu", text: include_str!("rotary.cu") };
+
+/// Turns the first `columns` columns of `x` `[n, width]`, head by head.
+pub(crate) fn rotary(x: &Value, columns: usize, angles: &Arc<Angles>) -> Result<Value> {
+    let (cosines, sines) = angles.uploaded(|numbers| upload(x.tensor(), numbers))?;
+    let half = angles.half();
+    let y = turn(x.tensor(), &cosines, &sines, 1.0, columns, half)?;
+    Ok(with_rule(y, &[x], move |dy| {
+        Ok(vec![Some(Gradient::own(turn(dy, &cosines, &sines, -1.0, columns, half)?))])
+    }))
+}
+
+fn turn(
+    x: &Tensor,
+    cosines: &Tensor,
+    sines: &Tensor,
+    sign: f32,
+    columns: usize,
+    half: usize,
+) -> Result<Tensor> {
+    let x = whole(x)?;
+    let (n, width) = x.dims2()?;
+    let y = empty(&x, (n, width), x.dtype())?;
+    let launch = Launch::of(&x, &SOURCE, "turn", &[element(x.dtype())])?;
+    let launch = launch.grid((n, width.div_ceil(256), 1), 256).tensor(&y)?.tensor(&x)?.tensor(cosines)?;
+    launch.tensor(sines)?.float(sign).int(width)?.int(columns)?.int(half)?.run()?;
+    Ok(y)
+}

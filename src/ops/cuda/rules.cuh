@@ -1,0 +1,76 @@
+// Who sees whom, from the tokens' metadata, in tiles of 64 queries and 64 keys of one document.
+
+constexpr int TILE = 64;
+
+// What rules look at of a token.
+struct Token {
+    int kind, order, time, row, column;
+};
+
+// A rule: how far a key may be from a query, in the sequence, in time and in each position axis.
+struct Window {
+    int order_low, order_high, time_low, time_high, radius;
+};
+
+// The rows of a document, and where its tiles are in the map: those of its first tile of queries, then the second's.
+struct Document {
+    int query, queries, key, keys, map;
+
+    __device__ int query_tiles() const { return (queries + TILE - 1) / TILE; }
+    __device__ int key_tiles() const { return (keys + TILE - 1) / TILE; }
+};
+
+// All that is known of an attention but its numbers.
+struct View {
+    const Document *documents;
+    const int *query_tiles, *key_tiles;  // for each: its document, its number in it
+    const Token *queries, *keys;
+    const Window *windows;               // [kinds, kinds], queries first
+    u8 *map;                             // for each pair of tiles, of its pairs are seen: NONE, SOME, ALL, or all where documents end (EDGE)
+    u64 kinds;
+
+    __device__ bool sees(Token q, Token k) const {
+        Window w = windows[q.kind * kinds + k.kind];
+        int order = k.order - q.order, time = k.time - q.time;
+        return order >= w.order_low && order <= w.order_high && time >= w.time_low && time <= w.time_high &&
+               abs(k.row - q.row) <= w.radius && abs(k.column - q.column) <= w.radius;
+    }
+};
+
+constexpr u8 NONE = 0, SOME = 1, ALL = 2, EDGE = 3;
+
+// Block (query tile, key tile of the same document).
+KERNEL classify(const View *all) {
+    View view = *all;
+    Document document = view.documents[view.query_tiles[2 * blockIdx.x]];
+    int tile = view.query_tiles[2 * blockIdx.x + 1], key_tile = blockIdx.y;
+    if (key_tile >= document.key_tiles()) return;
+    int q = tile * TILE + threadIdx.x / 4, seen = 0;  // 256 threads: 4 for each query, 16 keys for each thread
+    for (int i = 0; i < TILE / 4; i++) {
+        int k = key_tile * TILE + threadIdx.x % 4 * (TILE / 4) + i;
+        if (q < document.queries && k < document.keys)
+            seen += view.sees(view.queries[document.query + q], view.keys[document.key + k]);
+    }
+    float total = sum_over_block(float(seen));
+    int there = min(TILE, document.queries - tile * TILE) * min(TILE, document.keys - key_tile * TILE);
+    u8 state = total == 0.0f ? NONE : total == TILE * TILE ? ALL : total == there ? EDGE : SOME;
+    if (threadIdx.x == 0) view.map[document.map + tile * document.key_tiles() + key_tile] = state;
+}
+
+// The first place behind `last` where a strided line of the map is not NONE, or `end`.
+__device__ inline int next(const u8 *line, int stride, int last, int end) {
+    do last++;
+    while (last < end && line[last * stride] == NONE);
+    return last;
+}
+
+// Block (eight rows, head), a warp a row: Σ y·dy over the head's features.
+KERNEL products(float *sums, const T *y, const T *dy, int n, int width) {
+    int lane = threadIdx.x % 32, row = blockIdx.x * 8 + threadIdx.x / 32;
+    if (row >= n) return;
+    float sum = 0.0f;
+    size_t at = size_t(row) * width + blockIdx.y * D;
+    for (int i = lane; i < D; i += 32) sum += number(y[at + i]) * number(dy[at + i]);
+    sum = sum_over_warp(sum);
+    if (lane == 0) sums[size_t(blockIdx.y) * n + row] = sum;
+}

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# The check on a GPU, from the stripped binary, on a machine with a GPU and nothing else of this project:
+#
+#     cargo build --release --features cuda && mkdir gpu && cp target/release/smalti tests/gpu.sh gpu
+#     strip gpu/smalti && gpu/gpu.sh [RESULTS]
+#
+# Every operation against the CPU's; a short training of each modality, whose losses must be the CPU's; the benchmark;
+# and where PyTorch and torch_train.py are, the same loads there. It needs the driver and CUDA 13's cuBLAS, cuRAND,
+# NVRTC and runtime: from LD_LIBRARY_PATH, or those that come with PyTorch or a toolkit. Ends with 1 where a check fails.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+results=$(mkdir -p "${1:-$here/results}" && cd "${1:-$here/results}" && pwd)
+failed=0
+
+libraries() {
+  python3 - <<'PYTHON' 2>/dev/null
+import glob, sysconfig
+print(":".join(sorted(glob.glob(sysconfig.get_paths()["purelib"] + "/nvidia/*/lib"))))
+PYTHON
+}
+export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:$(libraries):/usr/local/cuda/lib64"
+
+step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
+fail() { printf 'FAILED: %s\n' "$1"; failed=1; }
+
+step "operations against the CPU"
+"$here/smalti" bench ops --device cuda >"$results/operations.txt" 2>"$results/operations.log" ||
+  fail "$(tail -n 1 "$results/operations.log")"
+grep -c passes "$results/operations.txt" | sed 's/$/ checks passed/'
+grep FAILS "$results/operations.txt"
+
+# The losses of a training's steps, one a line.
+losses() { sed -n '/"eval"/d; s/.*"loss":\([-+0-9.e]*\),.*"step".*/\1/p' "$1/metrics.jsonl"; }
+
+# train NAME PRESET DEVICE SETTINGS…: a short training, every step of which is in its record.
+train() {
+  local run=$results/$1 preset=$2 device=$3
+  shift 3
+  rm -rf "$run"
+  "$here/smalti" train "$preset" --out "$run" --device "$device" --set train.steps=20 --set train.warmup=5 \
+    --set train.log_every=1 --set train.eval_samples=64 "$@" >"$run.log" 2>&1 || fail "$(tail -n 1 "$run.log")"
+}
+
+# compare A B: the greatest relative difference between the losses of two trainings.
+compare() {
+  paste <(losses "$results/$1") <(losses "$results/$2") | awk -v most="$3" -v of="$2 against $1" '
+    NF == 2 { d = ($1 - $2) / $1; d = d < 0 ? -d : d; if (d > worst) worst = d; n++ }
+    END { printf "%-34s %d losses, at most %.1e apart (may be %s)\n", of, n, worst, most; exit !(n == 20 && worst <= most) }
+  ' || fail "$2"
+}
+
+step "training of each modality"
+for preset in text image audio trajectory mix; do
+  train "$preset-cpu" "$preset" cpu
+  train "$preset-f32" "$preset" cuda
+  train "$preset-bf16" "$preset" cuda --set 'train.precision="bf16"'
+  compare "$preset-cpu" "$preset-f32" 1e-3
+  compare "$preset-cpu" "$preset-bf16" 3e-2
+done
+
+step "benchmark"
+for load in gpt2-124m vit-s16; do
+  "$here/smalti" bench "$load" --device cuda --precision bf16 --json >"$results/$load.json" || fail "$load"
+  sed -n 's/.*"\(load\|step_ms\|tokens_per_s\|gflop_per_s\|share_of_peak\)": *\([^,]*\),*/\1 \2/p' "$results/$load.json" | paste -sd' '
+done
+if [[ -e $here/torch_train.py ]] && python3 -c 'import torch' 2>/dev/null; then
+  for mode in eager compile; do
+    for load in gpt2-124m vit-s16; do
+      python3 "$here/torch_train.py" "$load" --mode "$mode" --device cuda --dtype bf16 2>>"$results/torch.log" ||
+        fail "torch $load $mode"
+    done
+  done
+fi
+step "end"
+exit "$failed"
