@@ -20,6 +20,8 @@ pub const CONFIG_FILE: &str = "run.toml";
 /// Each task's tokenizers with their fitted state.
 pub const TOKENIZERS_FILE: &str = "tokenizers.json";
 
+/// What an imported run keeps of the checkpoint that it came from, and hands on to runs that start from it.
+pub const PUBLISHED_FOLDER: &str = "published";
 /// What a run's model took over from another run's, where it started from one.
 pub const START_FILE: &str = "start.json";
 
@@ -148,6 +150,9 @@ impl Run {
             problem: format!("its tokenizers cannot be written: {e}"),
         })?;
         checkpoint::write_atomically(&folder.join(TOKENIZERS_FILE), json.as_bytes())?;
+        if let Some(other) = other {
+            copy(&other.folder.join(PUBLISHED_FOLDER), &folder.join(PUBLISHED_FOLDER))?;
+        }
         if let Some(start) = &start {
             let json = serde_json::to_string_pretty(start).unwrap_or_default(); // lists of names
             checkpoint::write_atomically(&folder.join(START_FILE), json.as_bytes())?;
@@ -258,6 +263,28 @@ impl Run {
             problem: format!("{TOKENIZERS_FILE} has nothing for task {name}"),
         })
     }
+}
+
+/// Copies a folder with all that is in it, where it is there.
+fn copy(from: &Path, to: &Path) -> Result<(), SaveError> {
+    let unreadable = |source| SaveError::Read { path: from.into(), source };
+    if !from.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
+    for entry in std::fs::read_dir(from).map_err(unreadable)? {
+        let (path, to) = {
+            let entry = entry.map_err(unreadable)?;
+            (entry.path(), to.join(entry.file_name()))
+        };
+        match path.is_dir() {
+            true => copy(&path, &to)?,
+            false => {
+                std::fs::copy(&path, &to).map_err(|source| SaveError::Write { path: to, source })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn trainer(config: &RunConfig, parts: Vec<Part>, device: &Device) -> Result<Trainer, RunError> {

@@ -24,7 +24,7 @@ pub struct ImportArgs {
     /// Of a decision transformer: what its returns were divided by, often 1000.
     #[arg(long)]
     return_scale: Option<f32>,
-    /// Prints one JSON object: loaded, numbers, repeated, unread.
+    /// Prints one JSON object: loaded, numbers, repeated, unread, ids_as_text.
     #[arg(long)]
     json: bool,
 }
@@ -84,6 +84,9 @@ pub fn import(args: ImportArgs) -> Result<()> {
     rows.extend(report.unread.iter().map(|name| one("not read, kept for export", name)));
     print::table(&["tensors", ""], &rows);
     println!("{} is a run now", args.out.display());
+    if report.ids_as_text {
+        println!("it came without a vocabulary: prompts and texts are ids, such as --prompt \"5 7 9\"");
+    }
     Ok(())
 }
 

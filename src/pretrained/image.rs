@@ -32,7 +32,6 @@ pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<Impo
         size: image.size,
         resize: image.resize,
         filter: image.filter,
-        max_patches: Some(image.max_patches),
         mean: Some(image.mean.clone()),
         std: Some(image.std.clone()),
         registers,

@@ -64,6 +64,8 @@ pub struct Report {
     pub repeated: Vec<(String, String)>,
     /// Published tensors that the model does not read; they are kept for export.
     pub unread: Vec<String>,
+    /// Whether the checkpoint came without its vocabulary: texts are its ids, with spaces between.
+    pub ids_as_text: bool,
 }
 
 impl Layout {

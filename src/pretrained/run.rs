@@ -4,21 +4,19 @@ use super::files::{CONFIG, WEIGHTS};
 use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
-use super::{Checkpoint, PretrainedError, Scales, open, trajectory};
+use super::{Checkpoint, Description, PretrainedError, Scales, open, trajectory};
 use crate::config::{RunConfig, VERSION};
-use crate::run::{CONFIG_FILE, NamedTask, Run, RunError, TOKENIZERS_FILE, Weights};
+use crate::model::Model;
+use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::tasks;
 use crate::tasks::Builtin;
 use crate::tasks::{TaskConfig, text::TextTaskConfig, text::TextUnit};
 use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// What a run folder keeps of the checkpoint that it came from.
-const PUBLISHED: &str = "published";
 /// The names of its tensors.
 const NAMES: &str = "tensors.json";
 /// Those of them that the model does not read.
@@ -68,7 +66,7 @@ pub fn import(
         let scaled = trajectory::scaled(config, task, scales)?;
         (pretrained.task_config, pretrained.task) = (scaled.config, scaled.task);
     }
-    let published = run.join(PUBLISHED);
+    let published = run.join(PUBLISHED_FOLDER);
     // What the settings name is what the run keeps, not what it was copied from.
     if let TaskConfig::Text(TextTaskConfig { vocabulary: TextUnit::File(location), .. }) =
         &mut pretrained.task_config
@@ -98,7 +96,12 @@ pub fn import(
     // The settings come last: a folder with them is a run.
     let toml = config.to_toml().map_err(RunError::from)?;
     checkpoint::write_atomically(&run.join(CONFIG_FILE), toml.as_bytes())?;
-    Ok(pretrained.report)
+    let vocabulary = match &pretrained.task_config {
+        TaskConfig::Text(config) => Some(&config.vocabulary),
+        _ => None,
+    };
+    let ids_as_text = matches!(vocabulary, Some(TextUnit::Numbers(_)));
+    Ok(Report { ids_as_text, ..pretrained.report })
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PretrainedError> {
@@ -123,7 +126,7 @@ fn keep_front_end(checkpoint: &Checkpoint, to: &Path) -> Result<(), PretrainedEr
 
 /// The checkpoint that a run came from, without its weights.
 fn came_from(run: &Path) -> Result<Checkpoint, PretrainedError> {
-    let folder = run.join(PUBLISHED);
+    let folder = run.join(PUBLISHED_FOLDER);
     let read = |name: &str| {
         let path = folder.join(name);
         std::fs::read(&path).map_err(|e| PretrainedError::Read {
@@ -138,30 +141,62 @@ fn came_from(run: &Path) -> Result<Checkpoint, PretrainedError> {
     Ok(Checkpoint { folder, settings, tensors })
 }
 
+/// Refuses a run whose parameters are no longer those of the checkpoint that its settings describe.
+fn same_shapes(model: &Model, published: &Description, run: &Path) -> Result<(), PretrainedError> {
+    let described =
+        Model::new(&published.model, &[published.task.task.as_task().spec().clone()], 0, &Device::Cpu)?;
+    let (here, there) = (model.params().tensors(), described.params().tensors());
+    let differs =
+        here.iter().find(|(name, tensor)| there.get(*name).is_none_or(|t| t.dims() != tensor.dims()));
+    let problem = match (differs, there.keys().find(|name| !here.contains_key(*name))) {
+        (Some((name, tensor)), _) => {
+            format!(
+                "{name} is {:?}; the published settings say {:?}",
+                tensor.dims(),
+                there.get(name).map(Tensor::dims)
+            )
+        }
+        (None, Some(name)) => format!("{name} is missing"),
+        (None, None) => return Ok(()),
+    };
+    let file = run.display().to_string();
+    Err(PretrainedError::Tensors {
+        file,
+        problems: format!("no longer fits the layout that it came from: {problem}"),
+    })
+}
+
 /// The checkpoint in `folder`, its settings those that the run has now.
 fn learned_since(
     mut before: Checkpoint,
     folder: &Path,
     tasks: &[NamedTask],
+    storage: Storage,
 ) -> Result<Checkpoint, PretrainedError> {
+    let mut config = before.settings.values().clone();
+    let stored = match storage {
+        Storage::F32 => "float32",
+        Storage::Bf16 => "bfloat16",
+        Storage::F16 => "float16",
+    };
+    for key in ["dtype", "torch_dtype"].into_iter().filter(|key| before.settings.values().contains_key(*key))
+    {
+        config.insert(key.into(), stored.into());
+    }
     for named in tasks {
         let Builtin::Image(task) = &named.task else { continue };
-        let object =
-            |name: &str, bytes: Vec<u8>| -> Result<serde_json::Map<String, Value>, PretrainedError> {
-                Ok(Settings::parse(name, &bytes)?.values().clone())
-            };
-        let mut config = before.settings.values().clone();
         let file = before.file(image::PREPROCESSOR)?;
-        let mut preprocessor = file.map(|bytes| object(image::PREPROCESSOR, bytes)).transpose()?;
+        let parse = |bytes: Vec<u8>| Settings::parse(image::PREPROCESSOR, &bytes);
+        let mut preprocessor = file.map(parse).transpose()?.map(|settings| settings.values().clone());
         image::adapt(task, &mut config, preprocessor.as_mut());
         if !task.classes().is_empty() {
             before.tensors.extend(["classifier.weight".to_string(), "classifier.bias".to_string()]);
         }
-        write_json(&folder.join(CONFIG), &config)?;
         if let Some(preprocessor) = preprocessor {
             write_json(&folder.join(image::PREPROCESSOR), &preprocessor)?;
         }
     }
+    write_json(&folder.join(CONFIG), &config)?;
     let path = folder.join(CONFIG);
     let json = std::fs::read(&path)
         .map_err(|e| PretrainedError::Read { path: path.clone(), problem: e.to_string() })?;
@@ -175,13 +210,17 @@ fn learned_since(
 /// # Errors
 /// [`PretrainedError`], also where the run was never imported, or its shapes are no longer the checkpoint's.
 pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, PretrainedError> {
+    if to.join(CONFIG_FILE).exists() {
+        return Err(RunError::Exists(to.into()).into());
+    }
     let (model, tasks) = Run::open(run)?.load(Weights::Best, &Device::Cpu)?;
     let checkpoint = came_from(run)?;
     std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
     keep_front_end(&checkpoint, to)?;
-    let checkpoint = learned_since(checkpoint, to, &tasks)?;
+    let checkpoint = learned_since(checkpoint, to, &tasks, storage)?;
     let description = checkpoint.describe()?;
-    let (unread, _) = checkpoint::load(&run.join(PUBLISHED).join(UNREAD), &Device::Cpu)?;
+    same_shapes(&model, &description, run)?;
+    let (unread, _) = checkpoint::load(&run.join(PUBLISHED_FOLDER).join(UNREAD), &Device::Cpu)?;
     let tensors = description.names.export(&model.params().tensors(), &unread.into_iter().collect())?;
     // Python's library wants to know which framework the tensors are of.
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);

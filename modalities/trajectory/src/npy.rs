@@ -120,6 +120,15 @@ pub(crate) fn write(descr: &str, shape: &str, elements: impl IntoIterator<Item =
     bytes
 }
 
+/// Whether an array that nobody asked for is one of pictures: bytes in three dimensions or more.
+pub(crate) fn holds_pictures(mut reader: impl Read) -> bool {
+    let Ok(header) = read_header(&mut reader) else { return false };
+    let part = |name, end| field(&header, name).unwrap_or_default().split(end).next().unwrap_or_default();
+    let axes =
+        part("shape", ')').split(',').filter(|size| size.contains(|c: char| c.is_ascii_digit())).count();
+    part("descr", ',').contains("u1") && axes >= 3
+}
+
 fn read_header(reader: &mut impl Read) -> Result<String, String> {
     let mut preamble = [0; 8];
     let short = |e: std::io::Error| format!("the header is cut short: {e}");

@@ -13,12 +13,12 @@
 //! Without `episode_starts` an episode begins behind each end, of which there must then be an array. States and actions
 //! in parts are arrays such as `obs.position` and `actions.gripper`, which are put together in the order of their
 //! names; pictures keep theirs. Numbers may be bool, integers or floats of any size and byte order; `[n, 1]` stands for `[n]` and the
-//! other way round. Other arrays are not looked at.
+//! other way round. Other arrays are not looked at; only pictures under another name are an error.
 
 #[cfg(test)]
 mod tests;
 
-use crate::npy::Array;
+use crate::npy::{Array, holds_pictures};
 use crate::table::{self, Column, Rewards, Role, role};
 use crate::{Episode, TrajectoryError};
 use std::io::Cursor;
@@ -42,7 +42,17 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
         .collect();
     names.sort_unstable();
     let columns = names.into_iter().map(|name| match role(&name) {
-        Role::Unknown | Role::Aside => Ok(Column { name, ..Column::default() }),
+        Role::Unknown => {
+            // Numbers beside the known ones are for somebody else; pictures were meant to be seen.
+            let unread = archive.by_name(&format!("{name}.npy"));
+            if unread.is_ok_and(holds_pictures) {
+                let problem =
+                    format!("array {name:?} holds pictures; call it \"obs.{name}\" for them to be seen");
+                return Err(TrajectoryError::Npz(problem));
+            }
+            Ok(Column { name, ..Column::default() })
+        }
+        Role::Aside => Ok(Column { name, ..Column::default() }),
         _ => column(&mut archive, name),
     });
     table::episodes(columns.collect::<Result<_, _>>()?, Rewards::Needed)

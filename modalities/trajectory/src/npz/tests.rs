@@ -298,3 +298,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn pictures_that_nobody_reads_are_an_error() {
+    let numbers = || npy::write("<f4", "(2, 1)", [0; 8]);
+    let log = |extra: (&'static str, Vec<u8>)| {
+        let starts = npy::write("|b1", "(2,)", [1, 0]);
+        read(&archive(&[
+            ("obs", numbers()),
+            ("actions", numbers()),
+            ("rewards", numbers()),
+            ("episode_starts", starts),
+            extra,
+        ]))
+    };
+    let error = log(("front", npy::write("|u1", "(2, 3, 3)", [0; 18]))).unwrap_err().to_string();
+    assert!(error.contains("\"front\" holds pictures; call it \"obs.front\""), "{error}");
+    for (shape, bytes) in [("(2, 3)", 6), ("(2,)", 2)] {
+        log(("flags", npy::write("|u1", shape, vec![0; bytes]))).unwrap();
+    }
+    log(("images", npy::write("<f4", "(2, 3, 3)", [0; 72]))).unwrap();
+}
