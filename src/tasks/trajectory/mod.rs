@@ -128,7 +128,8 @@ impl TrajectoryTask {
                 let fitted = fit(train.iter().map(|logged| &logged.episode), options);
                 let trajectory = fitted.map_err(|e| DataError::tokenize(&config.path, e))?;
                 let cameras = config.pictures.fit(&train, files.as_deref(), &skipped)?;
-                if cameras.is_empty() && config.pictures != PictureConfig::default() {
+                let none_wanted = config.pictures.cameras.as_ref().is_some_and(Vec::is_empty);
+                if cameras.is_empty() && !none_wanted && config.pictures != PictureConfig::default() {
                     let problem = format!("is set, and the episodes of {} have no pictures", config.path);
                     return Err(TaskError::Setting { setting: "pictures", problem });
                 }
