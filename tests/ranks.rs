@@ -21,7 +21,7 @@ fn several_processes_that_do_not_know_of_one_another_are_refused() {
     let mut command = smalti(folder.path());
     command.envs([("WORLD_SIZE", "2"), ("RANK", "1")]);
     let refused = ran(command, &format!("train text {TINY} --set data.path=a.txt --out run"));
-    assert_eq!(refused.code, Some(1), "{}", refused.err);
+    assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""), "{}", refused.err);
     assert!(refused.err.contains("WORLD_SIZE says that 2 processes were started"), "{}", refused.err);
     let says =
         if cfg!(feature = "mpi") { "MPI finds 1; start them with" } else { "build it with `--features mpi`" };
