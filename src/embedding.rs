@@ -168,10 +168,10 @@ impl Embedder {
                 self.scale.map_or(Ok(x.clone()), |factor| ops::scale(&x, factor))?
             }
             (ContentEmbedding::Map(map), Content::Features { values, dim }) => {
-                map.forward(&self.features(values, *dim)?)?
+                map.forward(&self.features(group, values, *dim)?)?
             }
             (ContentEmbedding::Stem(stem), Content::Features { values, dim }) => {
-                stem.forward(&self.features(values, *dim)?, &group.documents)?
+                stem.forward(&self.features(group, values, *dim)?, &group.documents)?
             }
             _ => bail!("kind {} holds content of another sort than its embedding", group.kind),
         };
@@ -203,7 +203,10 @@ impl Embedder {
         Ok(x) // [n, d_model]
     }
 
-    fn features(&self, values: &[f32], dim: usize) -> Result<Value> {
+    fn features(&self, group: &KindBatch, values: &[f32], dim: usize) -> Result<Value> {
+        if let Some(there) = group.sent.take::<Tensor>() {
+            return Ok(Value::constant(there.as_ref().clone()));
+        }
         Ok(Value::constant(Tensor::from_slice(values, (values.len() / dim, dim), &self.device)?))
     }
 }

@@ -12,6 +12,8 @@ pub mod head;
 pub mod model;
 pub mod ops;
 pub mod params;
+// A checkpoint may be of any modality.
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub mod pretrained;
 pub mod random;
 pub mod report;

@@ -480,6 +480,11 @@ fn recordings_to_transcribe() {
         &["long.wav", "6000 frames make 1500 slices of 4; max_slices is 64"],
     );
     place.fails("transcribe run none.wav", &["none.wav", "not found"]);
+    for option in ["--language en", "--task translate", "--timestamps", "--beams 2", "--temperature 0.5"] {
+        let name = option.split(' ').next().unwrap();
+        place
+            .fails(&format!("transcribe run clips/a.wav {option}"), &[name, "the run's data.reading is ctc"]);
+    }
     place.fails("classify run clips/a.wav", &["run has no image task"]);
     place.fails("generate run", &["run has no text task"]);
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use smalti::data::{Batch, Sample, Stream, Target, collate};
-use smalti::pretrained::{self, Pretrained, PretrainedError};
+use smalti::pretrained::{self, Pretrained, PretrainedError, Scales};
 use smalti::tasks::Builtin;
 use smalti::tasks::text::{Generator, Objective, Sampling};
 use smalti::tasks::trajectory::{NEXT_RETURN, NEXT_STATE};
@@ -316,18 +316,18 @@ fn export_and_import(name: &str, folder: &Path) {
     let place = tempfile::tempdir().unwrap();
     let at = |part: &str| place.path().join(part);
     let report =
-        pretrained::import(folder, &at("run"), Storage::F32).unwrap_or_else(|e| panic!("{name}: {e}"));
+        pretrained::import(folder, &at("run"), Storage::F32, None).unwrap_or_else(|e| panic!("{name}: {e}"));
     pretrained::export(&at("run"), &at("out"), Storage::F32).unwrap();
     let (before, after) = (tensors(folder), tensors(&at("out")));
     // A head that repeats the embedding is written once.
     assert_eq!(after.len() + report.repeated.len(), before.len(), "{name}");
     assert_same(name, &after, &before);
-    pretrained::import(&at("out"), &at("again"), Storage::F32).unwrap();
+    pretrained::import(&at("out"), &at("again"), Storage::F32, None).unwrap();
     let weights =
         |run: &str| candle_core::safetensors::load(at(run).join("model.safetensors"), &Device::Cpu).unwrap();
     assert_same(name, &weights("again"), &weights("run"));
     assert!(
-        matches!(pretrained::import(folder, &at("run"), Storage::F32), Err(PretrainedError::Run(_))),
+        matches!(pretrained::import(folder, &at("run"), Storage::F32, None), Err(PretrainedError::Run(_))),
         "{name}: there is a run"
     );
 }
@@ -436,7 +436,7 @@ fn halves_are_stored() {
     let place = tempfile::tempdir().unwrap();
     for (name, storage) in [("bf16", Storage::Bf16), ("f16", Storage::F16)] {
         let run = place.path().join(name);
-        pretrained::import(&shipped()["llama3-rope"], &run, storage).unwrap();
+        pretrained::import(&shipped()["llama3-rope"], &run, storage, None).unwrap();
         let size = |path: &Path| std::fs::metadata(path).unwrap().len() as f64;
         let whole =
             tensors(&shipped()["llama3-rope"]).values().map(|x| 4 * x.elem_count()).sum::<usize>() as f64;
@@ -444,8 +444,44 @@ fn halves_are_stored() {
         let exported = place.path().join(format!("{name}-out"));
         pretrained::export(&run, &exported, storage).unwrap();
         let again = place.path().join(format!("{name}-again"));
-        pretrained::import(&exported, &again, storage).unwrap();
+        pretrained::import(&exported, &again, storage, None).unwrap();
         let bytes = |run: &Path| std::fs::read(run.join("model.safetensors")).unwrap();
         assert_eq!(bytes(&run), bytes(&again), "{name}");
     }
+}
+
+/// What was scaled before training is said at import: the weights do not know it.
+#[test]
+fn trajectories_are_scaled_as_a_log_says() {
+    let place = tempfile::tempdir().unwrap();
+    let log = place.path().join("log.jsonl");
+    let step = |t: i32| format!("[{t}, {}, 1]", 10 * t);
+    let states: Vec<String> = (0..5).map(step).collect();
+    let episode = format!(
+        r#"{{"observations": [{}], "actions": [[-2, 1], [2, 1], [0, 3], [0, 1], [0, 1]], "rewards": [1, 1, 1, 1, 1], "terminated": true}}"#,
+        states.join(", ")
+    );
+    std::fs::write(&log, episode).unwrap();
+    let scales = |log: &Path| Scales { log: Some(log.display().to_string()), return_scale: Some(1000.0) };
+    let run = place.path().join("run");
+    pretrained::import(&shipped()["decision-transformer"], &run, Storage::F32, Some(&scales(&log))).unwrap();
+    let saved: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("tokenizers.json")).unwrap()).unwrap();
+    let config = saved["trajectory"]["tokenizers"]["trajectory"]["config"].to_string();
+    assert!(
+        config.contains("\"state_mean\":[2.0,20.0,1.0]") && config.contains("\"return_scale\":1000.0"),
+        "{config}"
+    );
+    let other = place.path().join("other");
+    std::fs::write(
+        &log,
+        r#"{"observations": [[1], [2]], "actions": [0, 1], "rewards": [1, 1], "terminated": true}"#,
+    )
+    .unwrap();
+    let error =
+        pretrained::import(&shipped()["decision-transformer"], &other, Storage::F32, Some(&scales(&log)));
+    assert!(error.unwrap_err().to_string().contains("expected states of 3 numbers and actions of 2"));
+    let error = pretrained::import(&shipped()["gpt2-untied"], &other, Storage::F32, Some(&scales(&log)));
+    assert!(error.unwrap_err().to_string().contains("scales are of trajectories"));
+    assert!(!other.exists(), "nothing is written before all is read");
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 fn imported(place: &Path, checkpoint: &str) -> PathBuf {
     let run = place.join(format!("{checkpoint}-run"));
-    pretrained::import(&Path::new("tests/checkpoints").join(checkpoint), &run, Storage::F32).unwrap();
+    pretrained::import(&Path::new("tests/checkpoints").join(checkpoint), &run, Storage::F32, None).unwrap();
     run
 }
 

@@ -66,21 +66,20 @@ impl Load {
         };
         let mut times = Vec::new();
         let (mut tokens, mut flop) = (0, 0.0);
+        let mut drawn = loader.next().transpose().map_err(TrainError::from)?;
         for step in 0..steps + WARM_UP {
             let started = Instant::now();
-            let drawn;
-            let batch = match ready.get(step as usize % READY) {
-                Some(there) => &there.micro,
-                None => {
-                    let Some(next) = loader.next() else { break };
-                    drawn = next.map_err(TrainError::from)?;
-                    &drawn.micro
-                }
-            };
-            tokens = trainer.train_on(batch, &mut Silent)?.tokens;
+            let of = |step: u64| ready.get(step as usize % READY);
+            let Some(batch) = of(step).or(drawn.as_ref()) else { break };
+            let begun = trainer.begin(&batch.micro, &mut Silent)?;
             if step == 0 {
-                flop = batch.iter().map(|batch| flop_of_step(trainer.model(), batch)).sum();
+                flop = batch.micro.iter().map(|batch| flop_of_step(trainer.model(), batch)).sum();
             }
+            match of(step + 1) {
+                Some(next) => trainer.send(&next.micro)?,
+                None => drawn = loader.next().transpose().map_err(TrainError::from)?,
+            }
+            tokens = trainer.finish(begun)?.tokens;
             if step >= WARM_UP {
                 times.push(started.elapsed().as_secs_f64());
             }

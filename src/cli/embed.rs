@@ -46,9 +46,11 @@ enum Pool {
 }
 
 /// An input's name, its place in the file, and its vector.
+#[cfg(any(feature = "text", feature = "image"))]
 type Row = (String, usize, Vec<f32>);
 
 /// Embeds.
+#[cfg(any(feature = "text", feature = "image"))]
 pub fn run(args: EmbedArgs) -> Result<()> {
     use super::print;
     use smalti::run::{Run, Weights};
@@ -101,6 +103,7 @@ pub fn run(args: EmbedArgs) -> Result<()> {
     Ok(())
 }
 
+#[cfg(any(feature = "text", feature = "image"))]
 fn save(out: &std::path::Path, rows: &[Row]) -> Result<()> {
     use candle_core::{Device, Tensor};
     use std::collections::BTreeMap;
@@ -120,18 +123,16 @@ fn texts(
     task: &smalti::tasks::text::TextTask,
 ) -> Result<Vec<Row>> {
     use anyhow::Context;
-    use smalti::pretrained::{Sentences, sentences};
     use smalti::tasks::{Embedding, Pooling};
 
-    let published = sentences(&args.run)?;
-    let Sentences { first, normalize, most_tokens } =
-        published.unwrap_or(Sentences { first: false, normalize: false, most_tokens: 0 });
-    let pooling = match args.pool {
-        Some(Pool::Mean) => Pooling::Mean,
-        Some(Pool::First) => Pooling::First,
-        None if first => Pooling::First,
-        None => Pooling::Mean,
-    };
+    let Embedding { mut pooling, mut normalize, most_tokens } = task.embedding();
+    normalize |= args.normalize;
+    if let Some(pool) = args.pool {
+        pooling = match pool {
+            Pool::Mean => Pooling::Mean,
+            Pool::First => Pooling::First,
+        };
+    }
     let (mut places, mut texts) = (Vec::new(), Vec::new());
     for (place, text) in args.text.iter().enumerate() {
         places.push(("--text".to_string(), place + 1));
@@ -144,9 +145,8 @@ fn texts(
             texts.push(text.to_string());
         }
     }
-    let normalize = normalize || args.normalize;
     let embedded =
-        task.embed(model, number, &texts, Embedding { pooling, normalize, most_tokens, batch: args.batch })?;
+        task.embed(model, number, &texts, Embedding { pooling, normalize, most_tokens }, args.batch)?;
     if embedded.cut > 0 {
         eprintln!(
             "note: of {} texts only the beginning was read: they are longer than the model reads",
@@ -191,4 +191,10 @@ fn images(
         }
     }
     Ok(rows)
+}
+
+/// Says that this build cannot.
+#[cfg(not(any(feature = "text", feature = "image")))]
+pub fn run(_: EmbedArgs) -> Result<()> {
+    bail!("this smalti is built without the features `text` and `image`")
 }

@@ -1,9 +1,7 @@
 //! `smalti import` and `smalti export`
 
-use super::print;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use smalti::pretrained;
 use smalti::train::Storage;
 use std::path::PathBuf;
 
@@ -19,6 +17,13 @@ pub struct ImportArgs {
     /// How weights are stored.
     #[arg(long, value_enum, default_value_t = Numbers::F32)]
     dtype: Numbers,
+    /// Of a decision transformer: logged episodes that say what states are centred and scaled by, and the bounds of
+    /// actions; the weights do not come with it. Without, states go in as they are.
+    #[arg(long)]
+    log: Option<String>,
+    /// Of a decision transformer: what its returns were divided by, often 1000.
+    #[arg(long)]
+    return_scale: Option<f32>,
     /// Prints one JSON object: loaded, numbers, repeated, unread.
     #[arg(long)]
     json: bool,
@@ -56,8 +61,15 @@ impl From<Numbers> for Storage {
 }
 
 /// Imports.
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn import(args: ImportArgs) -> Result<()> {
-    let report = pretrained::import(&args.checkpoint, &args.out, args.dtype.into())?;
+    use super::print;
+    use smalti::pretrained;
+
+    let scaled = args.log.is_some() || args.return_scale.is_some();
+    let scales = pretrained::Scales { log: args.log, return_scale: args.return_scale };
+    let storage = args.dtype.into();
+    let report = pretrained::import(&args.checkpoint, &args.out, storage, scaled.then_some(&scales))?;
     if args.json {
         return print::json(&serde_json::to_value(&report)?);
     }
@@ -76,8 +88,25 @@ pub fn import(args: ImportArgs) -> Result<()> {
 }
 
 /// Exports.
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn export(args: ExportArgs) -> Result<()> {
+    use smalti::pretrained;
+
     let tensors = pretrained::export(&args.run, &args.out, args.dtype.into())?;
     println!("{} tensors are in {}", tensors.len(), args.out.display());
     Ok(())
+}
+
+/// Says that this build cannot.
+#[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]
+pub fn import(args: ImportArgs) -> Result<()> {
+    let ImportArgs { checkpoint, .. } = args;
+    anyhow::bail!("{}: published models want a smalti with all four modalities", checkpoint.display())
+}
+
+/// Says that this build cannot.
+#[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]
+pub fn export(args: ExportArgs) -> Result<()> {
+    let ExportArgs { run, .. } = args;
+    anyhow::bail!("{}: published models want a smalti with all four modalities", run.display())
 }

@@ -1,6 +1,6 @@
 //! Samples into one flat list of tokens for each stack, documents back to back, without padding.
 
-use super::{DataError, Sample, Stream, Target};
+use super::{DataError, Sample, Sent, Stream, Target};
 use crate::random::mix;
 use crate::rules::{MAX_AXES, TokenMeta};
 use smalti_contract::{Content, KindSpec, Tokens};
@@ -54,6 +54,8 @@ pub struct KindBatch {
     pub time: Vec<u32>,
     /// The tokens of each document that has some.
     pub documents: Vec<Range<usize>>,
+    /// The content, where it has gone ahead to the device.
+    pub sent: Sent,
 }
 
 /// What one task's head reads in a batch, and what it should say.
@@ -342,6 +344,7 @@ impl StreamBuilder {
             positions: vec![],
             time: vec![],
             documents: vec![],
+            sent: Sent::default(),
         });
         let first = batch.time.len() as u32;
         match (&mut batch.content, &group.content) {

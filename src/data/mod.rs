@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod recipes;
 mod sample;
 mod sampler;
+mod sent;
 pub mod shipped;
 mod sources;
 #[cfg(test)]
@@ -27,4 +28,5 @@ pub use files::{Files, glob, open_text, read, read_text};
 pub use loader::{Loader, Plan, Prepared};
 pub use sample::{Dataset, Sample, Stream, Target};
 pub use sampler::{Draw, Lane, Sampler, shares};
+pub use sent::Sent;
 pub use sources::Sources;

@@ -1,6 +1,6 @@
 //! The audio side of a checkpoint: its spectrogram, its vocabulary, and what a text begins and ends with.
 
-use super::{Checkpoint, ImportedTask, PretrainedError, text};
+use super::{Checkpoint, ImportedTask, PretrainedError, decoding, text};
 use crate::tasks::audio::{AudioTask, AudioTaskConfig, Reading};
 use crate::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
 use crate::tasks::{Builtin, TaskConfig};
@@ -23,14 +23,15 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
         clip_seconds: Some(slices as f32 * 2.0 * HOP / RATE),
         ..AudioConfig::whisper(n_mels)
     };
-    let start = settings.id("decoder_start_token_id")?.unwrap_or_default();
+    let said = decoding::said(checkpoint)?;
     let config = AudioTaskConfig {
         reading: Reading::Cross,
         lowercase: false,
         normalize: false,
         max_text: context,
-        prefix: vec![start],
-        end: Some(settings.id("eos_token_id")?.unwrap_or_default()),
+        prefix: vec![said.start],
+        end: Some(said.end),
+        decoding: said.decoding.map(Box::new),
         audio: front_end.clone(),
         ..AudioTaskConfig::default()
     };

@@ -1,13 +1,13 @@
 //! GPT-2 (Radford et al. 2019), DistilGPT-2 and what else has its layout.
 
 use super::names::{Layout, NameMap};
-use super::{Checkpoint, Description, PretrainedError, text};
+use super::{Checkpoint, PretrainedError};
+use super::{Description, text};
 use crate::transformer::{ModelConfig, NormKind};
-use serde_json::json;
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
-    settings.only(&[("add_cross_attention", json!(false)), ("reorder_and_upcast_attn", json!(false))])?;
+    settings.only(&[("add_cross_attention", false.into()), ("reorder_and_upcast_attn", false.into())])?;
     settings.neutral(&[
         "resid_pdrop",
         "embd_pdrop",

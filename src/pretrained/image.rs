@@ -150,7 +150,6 @@ fn side_or_sides(settings: &Settings, key: &str) -> Result<Option<Size>, Pretrai
 fn tokenizer(task: &ImportedTask) -> &ImageConfig {
     match &task.task {
         Builtin::Image(task) => task.tokenizer().config(),
-        #[allow(unreachable_patterns)] // the only pattern where images are the only modality
         _ => unreachable!("a task of pictures"),
     }
 }

@@ -12,35 +12,27 @@
 //! # Ok::<(), pretrained::PretrainedError>(())
 //! ```
 
-#[cfg(feature = "audio")]
 mod audio;
-#[cfg(feature = "text")]
 mod bert;
-#[cfg(feature = "trajectory")]
 mod decision_transformer;
+#[cfg(feature = "audio")]
+mod decoding;
 mod files;
-#[cfg(any(feature = "text", feature = "trajectory"))]
 mod gpt2;
-#[cfg(feature = "image")]
 mod image;
-#[cfg(feature = "text")]
 mod llama;
 mod names;
 mod run;
 mod settings;
-#[cfg(feature = "text")]
 mod t5;
-#[cfg(any(feature = "text", feature = "audio"))]
 mod text;
-#[cfg(feature = "trajectory")]
 mod trajectory;
-#[cfg(feature = "image")]
 mod vit;
-#[cfg(feature = "audio")]
 mod whisper;
 
 pub use names::{Report, Tensors};
-pub use run::{Sentences, export, import, sentences};
+pub use run::{export, import};
+pub use trajectory::Scales;
 
 use crate::data::DataError;
 use crate::model::{Model, ModelError};
@@ -149,7 +141,6 @@ struct ImportedTask {
     task: Builtin,
 }
 
-#[cfg(any(feature = "text", feature = "audio"))]
 impl ImportedTask {
     /// The task's name.
     fn name(&self) -> &'static str {
@@ -204,19 +195,12 @@ impl Checkpoint {
 
     fn describe(&self) -> Result<Description, PretrainedError> {
         let description = match self.kind() {
-            #[cfg(feature = "text")]
             "gpt2" => gpt2::describe(self),
-            #[cfg(feature = "text")]
             "bert" => bert::describe(self),
-            #[cfg(feature = "text")]
             "t5" => t5::describe(self),
-            #[cfg(feature = "text")]
             "llama" | "mistral" => llama::describe(self),
-            #[cfg(feature = "image")]
             "vit" | "deit" | "dinov2" | "dinov2_with_registers" => vit::describe(self),
-            #[cfg(feature = "audio")]
             "whisper" => whisper::describe(self),
-            #[cfg(feature = "trajectory")]
             "decision_transformer" => decision_transformer::describe(self),
             other => Err(self.refuse("model_type", format!("{other:?} is none of {}", KINDS.join(", ")))),
         }?;
@@ -227,27 +211,16 @@ impl Checkpoint {
 
 /// The kinds of checkpoint that this build reads, by the name that they have in `config.json`.
 pub const KINDS: &[&str] = &[
-    #[cfg(feature = "text")]
     "gpt2",
-    #[cfg(feature = "text")]
     "bert",
-    #[cfg(feature = "text")]
     "t5",
-    #[cfg(feature = "text")]
     "llama",
-    #[cfg(feature = "text")]
     "mistral",
-    #[cfg(feature = "image")]
     "vit",
-    #[cfg(feature = "image")]
     "deit",
-    #[cfg(feature = "image")]
     "dinov2",
-    #[cfg(feature = "image")]
     "dinov2_with_registers",
-    #[cfg(feature = "audio")]
     "whisper",
-    #[cfg(feature = "trajectory")]
     "decision_transformer",
 ];
 

@@ -1,21 +1,18 @@
 //! Published checkpoints as run folders, and back.
 
 use super::files::{CONFIG, WEIGHTS};
-#[cfg(feature = "image")]
 use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
-use super::{Checkpoint, PretrainedError, open};
+use super::{Checkpoint, PretrainedError, Scales, open, trajectory};
 use crate::config::{RunConfig, VERSION};
 use crate::run::{CONFIG_FILE, NamedTask, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::tasks;
-#[cfg(feature = "image")]
 use crate::tasks::Builtin;
-#[cfg(feature = "text")]
 use crate::tasks::{TaskConfig, text::TextTaskConfig, text::TextUnit};
 use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
 use candle_core::Device;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -46,19 +43,33 @@ const FRONT_END: &[&str] = &[
     "vocab.txt",
 ];
 
-/// Reads a checkpoint and writes it as a run folder, its weights in this storage.
+/// Reads a checkpoint and writes it as a run folder, its weights in this storage; with scales, those of its trajectories.
 ///
 /// # Errors
 /// [`PretrainedError`]; [`RunError::Exists`] where the folder holds a run already. Nothing is written before the
 /// checkpoint is read whole.
-pub fn import(path: &Path, run: &Path, storage: Storage) -> Result<Report, PretrainedError> {
+pub fn import(
+    path: &Path,
+    run: &Path,
+    storage: Storage,
+    scales: Option<&Scales>,
+) -> Result<Report, PretrainedError> {
     if run.join(CONFIG_FILE).exists() {
         return Err(RunError::Exists(run.into()).into());
     }
     let mut pretrained = open(path)?;
+    if let Some(scales) = scales {
+        let (TaskConfig::Trajectory(config), Builtin::Trajectory(task)) =
+            (&pretrained.task_config, &pretrained.task)
+        else {
+            let problem = "scales are of trajectories; it is of another modality".into();
+            return Err(PretrainedError::Read { path: path.into(), problem });
+        };
+        let scaled = trajectory::scaled(config, task, scales)?;
+        (pretrained.task_config, pretrained.task) = (scaled.config, scaled.task);
+    }
     let published = run.join(PUBLISHED);
     // What the settings name is what the run keeps, not what it was copied from.
-    #[cfg(feature = "text")]
     if let TaskConfig::Text(TextTaskConfig { vocabulary: TextUnit::File(location), .. }) =
         &mut pretrained.task_config
     {
@@ -128,15 +139,12 @@ fn came_from(run: &Path) -> Result<Checkpoint, PretrainedError> {
 }
 
 /// The checkpoint in `folder`, its settings those that the run has now.
-#[allow(unused_mut, unused_variables)] // without pictures nothing of them can change
 fn learned_since(
     mut before: Checkpoint,
     folder: &Path,
     tasks: &[NamedTask],
 ) -> Result<Checkpoint, PretrainedError> {
-    #[cfg(feature = "image")]
     for named in tasks {
-        #[allow(irrefutable_let_patterns)] // where pictures are the only modality
         let Builtin::Image(task) = &named.task else { continue };
         let object =
             |name: &str, bytes: Vec<u8>| -> Result<serde_json::Map<String, Value>, PretrainedError> {
@@ -179,46 +187,4 @@ pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, Pretra
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
     checkpoint::save_published(&to.join(WEIGHTS), &tensors, &metadata, storage)?;
     Ok(tensors)
-}
-
-/// How a published model of sentences makes one vector of a text's tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sentences {
-    /// Whether the vector is that of the first token and not the mean.
-    pub first: bool,
-    /// Whether it is brought to length 1.
-    pub normalize: bool,
-    /// The most tokens of a text that are read; 0 for as many as the model can.
-    pub most_tokens: usize,
-}
-
-/// What is published beside the weights of the model that a run came from; `None` where nothing is.
-///
-/// # Errors
-/// A pooling that is neither the mean nor the first token.
-pub fn sentences(run: &Path) -> Result<Option<Sentences>, PretrainedError> {
-    let folder = run.join(PUBLISHED);
-    let json = |name: &str| -> Option<Value> {
-        serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok()
-    };
-    const POOLING: &str = "1_Pooling/config.json";
-    let Some(pooling) = json(POOLING) else { return Ok(None) };
-    let on = |key: &str| pooling.get(key).and_then(Value::as_bool) == Some(true);
-    let first = match (on("pooling_mode_mean_tokens"), on("pooling_mode_cls_token")) {
-        (true, false) => false,
-        (false, true) => true,
-        _ => {
-            return Err(PretrainedError::Format {
-                file: folder.join(POOLING).display().to_string(),
-                problem: format!("expected the mean or the first token; found {pooling}"),
-            });
-        }
-    };
-    let modules = json("modules.json").map_or(String::new(), |modules| modules.to_string());
-    let most = json("sentence_bert_config.json").and_then(|bert| bert.get("max_seq_length")?.as_u64());
-    Ok(Some(Sentences {
-        first,
-        normalize: modules.contains("Normalize"),
-        most_tokens: most.unwrap_or(0) as usize,
-    }))
 }

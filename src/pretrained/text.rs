@@ -4,7 +4,8 @@ use super::names::NameMap;
 use super::{Checkpoint, ImportedTask, PretrainedError};
 use crate::tasks::modalities::text::{TextConfig, TextTokenizer, Vocabulary};
 use crate::tasks::text::{Objective, TextTask, TextTaskConfig, TextUnit, published};
-use crate::tasks::{Builtin, TaskConfig};
+use crate::tasks::{Builtin, Embedding, Pooling, TaskConfig};
+use serde_json::Value;
 use smalti_contract::Tokenizer;
 use std::sync::Arc;
 
@@ -71,6 +72,7 @@ fn task(
     mut config: TextTaskConfig,
     vocabulary: usize,
 ) -> Result<ImportedTask, PretrainedError> {
+    config.embedding = embedding(checkpoint)?;
     config.vocabulary = match has_vocabulary(checkpoint) {
         true => TextUnit::File(checkpoint.folder.display().to_string()),
         false => TextUnit::Numbers(vocabulary),
@@ -82,6 +84,37 @@ fn task(
 
 fn has_vocabulary(checkpoint: &Checkpoint) -> bool {
     VOCABULARIES.iter().any(|name| checkpoint.folder.join(name).is_file())
+}
+
+/// How a model of sentences makes one vector of a text's tokens; `None` where that is not published beside it.
+fn embedding(checkpoint: &Checkpoint) -> Result<Option<Embedding>, PretrainedError> {
+    const POOLING: &str = "1_Pooling/config.json";
+    let json = |name: &str| -> Result<Option<Value>, PretrainedError> {
+        let parse = |bytes: Vec<u8>| serde_json::from_slice(&bytes);
+        checkpoint.file(name)?.map(parse).transpose().map_err(|e| PretrainedError::Format {
+            file: checkpoint.folder.join(name).display().to_string(),
+            problem: e.to_string(),
+        })
+    };
+    let Some(pooling) = json(POOLING)? else { return Ok(None) };
+    let on = |key: &str| pooling.get(key).and_then(Value::as_bool) == Some(true);
+    let pooling = match (on("pooling_mode_mean_tokens"), on("pooling_mode_cls_token")) {
+        (true, false) => Pooling::Mean,
+        (false, true) => Pooling::First,
+        _ => {
+            return Err(PretrainedError::Format {
+                file: checkpoint.folder.join(POOLING).display().to_string(),
+                problem: format!("expected the mean or the first token; found {pooling}"),
+            });
+        }
+    };
+    let modules = json("modules.json")?.map_or(String::new(), |modules| modules.to_string());
+    let most = json("sentence_bert_config.json")?.and_then(|bert| bert.get("max_seq_length")?.as_u64());
+    Ok(Some(Embedding {
+        pooling,
+        normalize: modules.contains("Normalize"),
+        most_tokens: most.unwrap_or(0) as usize,
+    }))
 }
 
 /// The checkpoint's own tokenizer, with as many ids as the model has; without one, ids are written out.

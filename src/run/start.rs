@@ -4,7 +4,7 @@ use crate::model::Model;
 use candle_core::{Device, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use smalti_contract::KindSpec;
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
 /// What a new model took over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,6 @@ pub struct Start {
 /// usual for vision transformers, linear along an index or a time that has become longer. One that has become shorter
 /// loses its end.
 pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
-    let mut values: HashMap<String, Tensor> = model.params().tensors().into_iter().collect();
     let before = other.params().tensors();
     let mut report = Start::default();
     for (name, var) in model.params().iter() {
@@ -34,21 +33,20 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
             continue;
         };
         if old.dims() == var.dims() {
-            values.insert(name.into(), old.clone());
+            var.set(old)?;
             report.loaded.push(name.into());
         } else if let Some(resized) = resized(name, old, [other.kinds(), model.kinds()])?
             && resized.dims() == var.dims()
         {
-            values.insert(name.into(), resized);
+            var.set(&resized.to_device(var.device())?)?;
             report.interpolated.push(format!("{name} {:?} → {:?}", old.dims(), var.dims()));
         } else {
             report.new.push(name.into());
             report.skipped.push(format!("{name} {:?}, here {:?}", old.dims(), var.dims()));
         }
     }
-    let gone = before.keys().filter(|name| !values.contains_key(*name));
-    report.skipped.extend(gone.cloned());
-    model.params().load(&values)?;
+    let here: BTreeSet<&str> = model.params().iter().map(|(name, _)| name).collect();
+    report.skipped.extend(before.keys().filter(|name| !here.contains(name.as_str())).cloned());
     Ok(report)
 }
 

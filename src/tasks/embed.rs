@@ -18,7 +18,8 @@ pub enum Pooling {
 }
 
 /// How texts become vectors.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Embedding {
     /// How tokens become one vector.
     pub pooling: Pooling,
@@ -26,8 +27,12 @@ pub struct Embedding {
     pub normalize: bool,
     /// The most tokens of a text that are read; 0 for as many as the context holds.
     pub most_tokens: usize,
-    /// Texts that are computed together.
-    pub batch: usize,
+}
+
+impl Default for Embedding {
+    fn default() -> Self {
+        Self { pooling: Pooling::Mean, normalize: false, most_tokens: 0 }
+    }
 }
 
 /// The vectors of some inputs, `[inputs, d_model]`. `number` is the task's among the model's; the pooled token is

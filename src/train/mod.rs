@@ -1,6 +1,7 @@
 //! Training: data to loss to gradient to step, with evaluation, checkpoints and an exact way to go on.
 
 mod agree;
+mod ahead;
 mod audit;
 mod baseline;
 pub mod checkpoint;
@@ -13,6 +14,7 @@ mod optimizer;
 pub mod ranks;
 mod trainer;
 
+use ahead::Ahead;
 pub use audit::{Audit, audit};
 pub use baseline::baseline;
 pub use checkpoint::{SaveError, Storage, save};
@@ -22,7 +24,7 @@ pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
 pub use ranks::{Alone, Ranks, RanksError};
 pub(crate) use trainer::weights_of;
-pub use trainer::{MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
+pub use trainer::{Begun, MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
 
 use crate::data::DataError;
 

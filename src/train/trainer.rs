@@ -1,7 +1,7 @@
 //! The training loop.
 
 use super::{
-    Alone, Metrics, MetricsLog, Optimizer, Precision, Ranks, RanksError, SaveError, TrainConfig,
+    Ahead, Alone, Metrics, MetricsLog, Optimizer, Precision, Ranks, RanksError, SaveError, TrainConfig,
     TrainConfigError, TrainError,
     agree::{Agreed, agree, same_start},
     audit, checkpoint, evaluate,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::data::{BadSamples, Batch, Dataset, Lane, Loader, Plan, Sampler, Targets, collate, first, shares};
 use crate::model::Model;
-use crate::ops::{Gradients, backward};
+use crate::ops::{Gradients, Norm, backward};
 use crate::random::mix;
 use crate::task::Task;
 use candle_core::Tensor;
@@ -95,6 +95,16 @@ pub struct Outcome {
     pub bad: BadSamples,
 }
 
+/// A step that the device has been asked for.
+pub struct Begun {
+    /// Task, weight and loss of each head of each micro-batch.
+    sums: Vec<(usize, f64, Tensor)>,
+    norm: Norm,
+    learning_rate: f64,
+    /// Of all ranks.
+    tokens: usize,
+}
+
 /// A model in training.
 pub struct Trainer {
     config: TrainConfig,
@@ -102,6 +112,7 @@ pub struct Trainer {
     ranks: Arc<dyn Ranks>,
     model: Model,
     optimizer: Optimizer,
+    ahead: Ahead,
     steps: u64,
     step: u64,
     best: f64,
@@ -159,6 +170,7 @@ impl Trainer {
             steps => steps,
         };
         let optimizer = Optimizer::new(config, model.params())?;
+        let ahead = Ahead::new(model.device())?;
         let config = config.clone();
         Ok(Self {
             draws: vec![0; ranks.size()],
@@ -167,6 +179,7 @@ impl Trainer {
             ranks,
             model,
             optimizer,
+            ahead,
             steps,
             step: 0,
             best: f64::INFINITY,
@@ -204,9 +217,10 @@ impl Trainer {
             }
         }
         let mut loader = self.loader()?;
+        let mut next = loader.next();
         while self.step < self.steps {
             let started = Instant::now();
-            let prepared = if stop.load(Ordering::Relaxed) { None } else { loader.next() };
+            let prepared = if stop.load(Ordering::Relaxed) { None } else { next.take() };
             let Agreed { micro, draws, bad } = match agree(self.ranks.as_ref(), prepared) {
                 Ok(Some(agreed)) => agreed,
                 Ok(None) => break,
@@ -216,7 +230,13 @@ impl Trainer {
                     return Err(error);
                 }
             };
-            let mut report = self.train_on(&micro, observer)?;
+            let begun = self.begin(&micro, observer)?;
+            drop(micro);
+            next = loader.next();
+            if let Some(Ok(next)) = &next {
+                self.send(&next.micro)?;
+            }
+            let mut report = self.finish(begun)?;
             self.draws = draws;
             self.note_bad(bad, log.as_mut(), observer)?;
             report.bad = self.bad.total();
@@ -282,10 +302,43 @@ impl Trainer {
         micro: &[Batch],
         observer: &mut dyn Observer,
     ) -> Result<StepReport, TrainError> {
-        self.step_on(micro, observer).map_err(|error| match error {
+        let begun = self.begin(micro, observer)?;
+        self.finish(begun)
+    }
+
+    /// The first part of a step: asks the device for all of it, and waits for nothing.
+    ///
+    /// # Errors
+    /// As of [`train_on`](Self::train_on).
+    pub fn begin(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
+        let begun = self.begin_on(micro, observer);
+        begun.map_err(|error| self.explain(error, micro.iter().map(Batch::n_tokens).max()))
+    }
+
+    /// Between a step's two parts: has the features of the next batch travel while this one is computed.
+    ///
+    /// # Errors
+    /// Where memory is short.
+    pub fn send(&mut self, micro: &[Batch]) -> Result<(), TrainError> {
+        let tokens = micro.iter().map(Batch::n_tokens).max();
+        self.ahead.send(micro).map_err(|error| self.explain(error.into(), tokens))
+    }
+
+    /// The second part: waits for the device, and reads what it says.
+    ///
+    /// # Errors
+    /// As of [`train_on`](Self::train_on).
+    pub fn finish(&mut self, begun: Begun) -> Result<StepReport, TrainError> {
+        let tokens = begun.tokens;
+        self.finish_on(begun).map_err(|error| self.explain(error, Some(tokens)))
+    }
+
+    /// An error, with what to try where memory was short.
+    fn explain(&self, error: TrainError, tokens: Option<usize>) -> TrainError {
+        match error {
             TrainError::Tensor(error) if error.to_string().contains(OUT_OF_MEMORY) => {
                 let TrainConfig { batch, batch_tokens, accumulate, .. } = self.config;
-                let tokens = micro.iter().map(Batch::n_tokens).max().unwrap_or_default();
+                let tokens = tokens.unwrap_or_default();
                 let smaller = match batch_tokens {
                     0 => format!("batch={}", (batch / 2).max(1)),
                     budget => format!("batch_tokens={}", budget / 2),
@@ -293,10 +346,10 @@ impl Trainer {
                 TrainError::Memory { tokens, smaller, accumulate: 2 * accumulate }
             }
             other => other,
-        })
+        }
     }
 
-    fn step_on(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<StepReport, TrainError> {
+    fn begin_on(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
         let ranks = self.ranks.clone();
         // A loss is divided by its weights over all micro-batches and ranks, so they must be known before the first.
         let tasks = self.model.tasks().len();
@@ -332,13 +385,18 @@ impl Trainer {
         }
         let learning_rate = self.config.learning_rate_at(self.step, self.steps);
         let norm = self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?;
-        // Only now is anything read: a GPU has had all of the step to work through while it was being asked for.
+        Ok(Begun { sums, norm, learning_rate, tokens })
+    }
+
+    fn finish_on(&mut self, begun: Begun) -> Result<StepReport, TrainError> {
+        let Begun { sums, norm, learning_rate, tokens } = begun;
+        let tasks = self.model.tasks().len();
         let mut sums_by_task = vec![0.0; 2 * tasks];
         for (task, weight, sum) in sums {
             sums_by_task[task] += f64::from(sum.to_scalar::<f32>()?) / weight;
             sums_by_task[tasks + task] = 1.0;
         }
-        ranks.sum_f64(&mut sums_by_task);
+        self.ranks.sum_f64(&mut sums_by_task);
         let (losses, seen) = sums_by_task.split_at(tasks);
         // Only of tasks that a micro-batch has held.
         let losses: BTreeMap<usize, f64> =
@@ -552,7 +610,7 @@ fn compute_in(model: &mut Model, precision: Precision) -> Result<(), TrainError>
         return Err(TrainConfigError { setting: "precision", problem }.into());
     }
     #[cfg(feature = "cuda")]
-    candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
+    candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision != Precision::F32);
     model.compute_in(precision.dtype());
     Ok(())
 }

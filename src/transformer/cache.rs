@@ -33,6 +33,14 @@ pub struct GrowingRows {
 }
 
 impl GrowingRows {
+    /// The same rows, to be added to apart from these.
+    ///
+    /// # Errors
+    /// Where the tensor library refuses.
+    pub fn fork(&self) -> Result<Self> {
+        Ok(Self { room: self.room.as_ref().map(Tensor::copy).transpose()?, len: self.len })
+    }
+
     /// Adds the rows of `fresh` `[n, width]`; gives all rows, `[len, width]`, which share this storage.
     ///
     /// # Errors
@@ -70,6 +78,22 @@ impl Cache {
     pub fn new(n_layers: usize) -> Self {
         let layers = (0..n_layers).map(|_| LayerCache::default()).collect();
         Self { layers, seen: Arc::default(), memory: None }
+    }
+
+    /// A cache of the same tokens, which goes on apart from this one: for texts that begin alike.
+    ///
+    /// # Errors
+    /// Where the tensor library refuses.
+    pub fn fork(&self) -> Result<Self> {
+        let layers = self
+            .layers
+            .iter()
+            .map(|LayerCache { own, other }| Ok(LayerCache { own: own.fork()?, other: other.clone() }));
+        Ok(Self {
+            layers: layers.collect::<Result<_>>()?,
+            seen: self.seen.clone(),
+            memory: self.memory.clone(),
+        })
     }
 
     /// Takes note of the next tokens.
@@ -120,6 +144,16 @@ mod tests {
             }
         }
         assert_eq!(rows.append(&row(0.0, 3)?)?.dims(), [201, 3]);
+
+        let mut fork = rows.fork()?;
+        rows.append(&row(1.0, 3)?)?;
+        let forked = fork.append(&row(2.0, 3)?)?.into_tensor().to_vec2::<f32>()?;
+        assert_eq!(
+            (forked.len(), forked[200].as_slice(), forked[201].as_slice()),
+            (202, &[0.0; 3][..], &[2.0; 3][..])
+        );
+        let rows = rows.append(&row(1.0, 3)?)?.into_tensor().to_vec2::<f32>()?;
+        assert_eq!(rows[201], [1.0; 3], "a fork changes nothing of what it comes from");
         Ok(())
     }
 }

@@ -20,7 +20,7 @@
 //!
 //! The parts, in the order in which sound passes them: [`read`] decodes a file, [`Waveform::resample`] changes
 //! the rate, [`MelSpectrogram`] analyses, [`AudioTokenizer`] slices; [`SliceStream`] does so while the sound is still
-//! being heard. [`Augment`] says what may vary in training.
+//! being heard, and [`Windows`] of a clip longer than a model reads. [`Augment`] says what may vary in training.
 //!
 //! Every setting of the front end is data. The defaults are Whisper's; [`AudioConfig::preset`] knows the published
 //! ones by name, and the tests hold their features against the published implementations.
@@ -44,6 +44,7 @@ mod tokenizer;
 mod wav;
 mod waveform;
 mod window;
+mod windows;
 
 pub use augment::Augment;
 pub use config::AudioConfig;
@@ -56,3 +57,4 @@ pub use tokenizer::AudioTokenizer;
 pub use wav::write_wav;
 pub use waveform::{SAMPLE_RATES, Waveform};
 pub use window::Window;
+pub use windows::Windows;

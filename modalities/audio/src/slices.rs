@@ -22,6 +22,12 @@ impl Slicing {
         if slices == 0 { 0 } else { (slices - 1) * self.hop + self.frames }
     }
 
+    /// So many frames, and as many more as fill the last slice.
+    pub fn whole(&self, frames: usize) -> usize {
+        let slices = 1 + frames.saturating_sub(self.frames).div_ceil(self.hop);
+        self.frames_of(slices)
+    }
+
     /// As many slices as these frames hold whole: `[frames, n_mels]` become `[slices, frames · n_mels]`.
     pub fn cut(&self, frames: Vec<f32>) -> Vec<f32> {
         if self.hop == self.frames {
@@ -55,6 +61,7 @@ mod tests {
         let slices = slicing.cut(frames.clone());
         assert_eq!(slices, [0.0, 1.0, 2.0, 2.0, 3.0, 4.0, 4.0, 5.0, 6.0]);
         assert_eq!(slicing.join(&slices), frames);
+        assert_eq!([1, 3, 4, 5, 6].map(|frames| slicing.whole(frames)), [3, 3, 5, 5, 7]);
         assert_eq!((slicing.frames_of(3), slicing.frames_of(1), slicing.frames_of(0)), (7, 3, 0));
     }
 

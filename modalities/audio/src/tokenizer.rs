@@ -41,7 +41,7 @@ impl AudioTokenizer {
     }
 
     /// How many samples, after resampling, a clip of `raw`'s length has.
-    fn clip_len(&self, raw: &Waveform) -> usize {
+    pub(crate) fn clip_len(&self, raw: &Waveform) -> usize {
         let whole = resampled_len(raw.samples.len(), raw.sample_rate, self.config.sample_rate);
         match (self.window(), self.config.clip_frames) {
             (Some(window), _) => window,
@@ -55,6 +55,11 @@ impl AudioTokenizer {
 
     /// The slices of a clip whose samples have our rate, and the length that [`clip_len`](Self::clip_len) says.
     pub(crate) fn slices(&self, samples: &[f32]) -> Result<Tokens, TokenizeError> {
+        Ok(self.tokens(self.frames(samples)?, 0))
+    }
+
+    /// The frames under these slices, `[frames, n_mels]`.
+    pub(crate) fn frames(&self, samples: &[f32]) -> Result<Vec<f32>, TokenizeError> {
         let n_mels = self.config.mel.n_mels;
         let kept = self.config.clip_frames.unwrap_or(self.mel.frames(samples.len()));
         let slices = self.config.fit(kept).map_err(TokenizeError::Input)?;
@@ -64,7 +69,7 @@ impl AudioTokenizer {
         frames.truncate(kept * n_mels);
         frames.resize(self.slicing().frames_of(slices) * n_mels, silence); // whole slices
         self.centre(&mut frames);
-        Ok(self.tokens(frames, 0))
+        Ok(frames)
     }
 
     /// Takes its mean off each band and divides it by its deviation.
@@ -88,7 +93,7 @@ impl AudioTokenizer {
     }
 
     /// The clip's samples at our rate, as many as `len`.
-    fn prepare(&self, raw: &Waveform, len: usize) -> Vec<f32> {
+    pub(crate) fn prepare(&self, raw: &Waveform, len: usize) -> Vec<f32> {
         // Of a long recording only what is kept need be resampled, and two seconds more, which is further
         // than the filter reaches.
         let seconds = len as f32 / self.config.sample_rate as f32 + 2.0;

@@ -88,6 +88,16 @@ __device__ inline void hide(Scores &scores, const View &view, const Token *rows,
     }
 }
 
+// Scores of columns from `end` on, which are none, become −∞.
+__device__ inline void hide_beyond(Scores &scores, int end) {
+    #pragma unroll
+    for (int i = 0; i < TILE / 8; i++) {
+        #pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (column_of(i) + j % 2 >= end) scores[i][j] = -INFINITE;
+    }
+}
+
 // Writes this warp's rows, times `by` for each of its halves, to rows `stride` apart.
 __device__ inline void write(bf16 *rows, int stride, int count, const Features &features, float by0, float by1) {
     #pragma unroll
@@ -152,6 +162,8 @@ KERNEL forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_valu
         if (line[tile] == SOME) {
             const Token *others = view.keys + document.key + tile * TILE;
             hide<true>(scores, view, tokens, count, others, document.keys - tile * TILE);
+        } else if (line[tile] == EDGE) {
+            hide_beyond(scores, document.keys - tile * TILE);
         }
         #pragma unroll
         for (int half = 0; half < 2; half++) {
@@ -243,6 +255,8 @@ KERNEL query_gradient(bf16 *d_query, const bf16 *query, const bf16 *key_value, c
         if (line[tile] == SOME) {
             const Token *others = view.keys + document.key + tile * TILE;
             hide<true>(scores, view, tokens, count, others, document.keys - tile * TILE);
+        } else if (line[tile] == EDGE) {
+            hide_beyond(scores, document.keys - tile * TILE);
         }
         multiply_turned(slopes, upstream, values + stage * SIZE);
         #pragma unroll
@@ -309,6 +323,8 @@ KERNEL key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value,
         if (line[tile * columns] == SOME) {
             const Token *others = view.queries + document.query + tile * TILE;
             hide<false>(weights, view, tokens, count, others, document.queries - tile * TILE);
+        } else if (line[tile * columns] == EDGE) {
+            hide_beyond(weights, document.queries - tile * TILE);
         }
         multiply_turned(slopes, values, upstream + stage * SIZE);
         #pragma unroll

@@ -4,7 +4,8 @@
 //! is a multiple of 16 run on the matrix units; others, and `f32`, in plain arithmetic.
 
 use super::compile::{Constant, Source, element, number};
-use super::launch::{Launch, address, empty, upload, whole};
+use super::launch::{Launch, address, empty, whole};
+use super::transfer::upload;
 use crate::ops::attention::Heads;
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use crate::rules::{AttentionRules, Condition, Rule, TokenMeta, Visibility};
@@ -101,8 +102,8 @@ impl Call {
         let (n, width) = self.query.dims2()?;
         let products = empty(&self.query, (self.heads.n_heads, n), DType::F32)?;
         let source = if self.fits() { &MATRIX } else { &PLAIN };
-        let launch =
-            Launch::of(y, source, "products", &self.constants())?.grid((n, self.heads.n_heads, 1), 32);
+        let launch = Launch::of(y, source, "products", &self.constants())?
+            .grid((n.div_ceil(8), self.heads.n_heads, 1), 256);
         launch.tensor(&products)?.tensor(y)?.tensor(dy)?.int(n)?.int(width)?.run()?;
         let run = |kernel, grid, gradient: &Tensor| {
             let launch = self.launch(kernel, grid, 6)?.tensor(gradient)?.tensor(&self.query)?;

@@ -1,7 +1,8 @@
 //! Cross entropy: logits are read once forward and once backward; probabilities are never stored.
 
 use super::compile::{Constant, Source, element, vector};
-use super::launch::{Launch, empty, upload, whole};
+use super::launch::{Launch, empty, whole};
+use super::transfer::upload;
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use candle_core::{DType, Result, Tensor};
 

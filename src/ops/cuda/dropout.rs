@@ -1,7 +1,8 @@
 //! Dropout: the CPU's mask, hashed where it is applied.
 
 use super::compile::{Source, element};
-use super::launch::{Launch, empty, upload, whole};
+use super::launch::{Launch, empty, whole};
+use super::transfer::upload;
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use candle_core::{Result, Tensor};
 

@@ -1,7 +1,8 @@
 //! Rows of a table by index, and back: places are sorted by row, so each sum has one order.
 
 use super::compile::{Constant, Source, element, vector};
-use super::launch::{Launch, empty, upload, whole};
+use super::launch::{Launch, empty, whole};
+use super::transfer::upload;
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use candle_core::{DType, Result, Tensor};
 

@@ -142,8 +142,3 @@ pub(super) fn empty(like: &Tensor, shape: impl Into<Shape>, dtype: DType) -> Res
     let storage = unsafe { device.alloc_uninit(&shape, dtype)? };
     Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false))
 }
-
-/// Numbers on the GPU of `like`.
-pub(super) fn upload<D: candle_core::WithDType>(like: &Tensor, numbers: &[D]) -> Result<Tensor> {
-    Tensor::from_slice(numbers, numbers.len(), like.device())
-}

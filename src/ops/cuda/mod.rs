@@ -18,6 +18,7 @@ mod optimizer;
 mod product;
 mod rotary;
 mod sum;
+mod transfer;
 
 pub(crate) use activation::{activation, mlp};
 pub(crate) use attention::attention;
@@ -31,6 +32,7 @@ pub(crate) use norm::{WIDEST as WIDEST_NORM, norm};
 pub(crate) use optimizer::step;
 pub(crate) use rotary::rotary;
 pub(crate) use sum::{add, add_in_place};
+pub(crate) use transfer::Ahead;
 
 use candle_core::{DType, Tensor};
 

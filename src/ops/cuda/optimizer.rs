@@ -1,7 +1,8 @@
 //! AdamW over all parameters in one launch, and the gradients' norm before it, which never leaves the GPU.
 
 use super::compile::Source;
-use super::launch::{Launch, address, empty, upload};
+use super::launch::{Launch, address, empty};
+use super::transfer::upload;
 use crate::ops::adamw::Moved;
 use candle_core::{DType, Result, Tensor};
 

@@ -1,7 +1,8 @@
 //! Rotary positions: a thread for each element, which reads its partner too.
 
 use super::compile::{Source, element};
-use super::launch::{Launch, empty, upload, whole};
+use super::launch::{Launch, empty, whole};
+use super::transfer::upload;
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use crate::ops::rotary::Angles;
 use candle_core::{Result, Tensor};

@@ -26,7 +26,7 @@ struct View {
     const int *query_tiles, *key_tiles;  // for each: its document, its number in it
     const Token *queries, *keys;
     const Window *windows;               // [kinds, kinds], queries first
-    u8 *map;                             // for each pair of tiles: NONE, SOME or ALL of its pairs are seen
+    u8 *map;                             // for each pair of tiles, of its pairs are seen: NONE, SOME, ALL, or all where documents end (EDGE)
     u64 kinds;
 
     __device__ bool sees(Token q, Token k) const {
@@ -37,7 +37,7 @@ struct View {
     }
 };
 
-constexpr u8 NONE = 0, SOME = 1, ALL = 2;
+constexpr u8 NONE = 0, SOME = 1, ALL = 2, EDGE = 3;
 
 // Block (query tile, key tile of the same document).
 KERNEL classify(const View *all) {
@@ -52,7 +52,8 @@ KERNEL classify(const View *all) {
             seen += view.sees(view.queries[document.query + q], view.keys[document.key + k]);
     }
     float total = sum_over_block(float(seen));
-    u8 state = total == 0.0f ? NONE : total == TILE * TILE ? ALL : SOME;
+    int there = min(TILE, document.queries - tile * TILE) * min(TILE, document.keys - key_tile * TILE);
+    u8 state = total == 0.0f ? NONE : total == TILE * TILE ? ALL : total == there ? EDGE : SOME;
     if (threadIdx.x == 0) view.map[document.map + tile * document.key_tiles() + key_tile] = state;
 }
 
@@ -63,12 +64,13 @@ __device__ inline int next(const u8 *line, int stride, int last, int end) {
     return last;
 }
 
-// Block (row, head): Σ y·dy over the head's features.
+// Block (eight rows, head), a warp a row: Σ y·dy over the head's features.
 KERNEL products(float *sums, const T *y, const T *dy, int n, int width) {
-    int lane = threadIdx.x;
+    int lane = threadIdx.x % 32, row = blockIdx.x * 8 + threadIdx.x / 32;
+    if (row >= n) return;
     float sum = 0.0f;
-    size_t at = size_t(blockIdx.x) * width + blockIdx.y * D;
+    size_t at = size_t(row) * width + blockIdx.y * D;
     for (int i = lane; i < D; i += 32) sum += number(y[at + i]) * number(dy[at + i]);
     sum = sum_over_warp(sum);
-    if (lane == 0) sums[size_t(blockIdx.y) * n + blockIdx.x] = sum;
+    if (lane == 0) sums[size_t(blockIdx.y) * n + row] = sum;
 }

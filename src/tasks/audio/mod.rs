@@ -1,11 +1,13 @@
 //! Audio: which text is spoken, or keyed.
 
 mod alphabet;
+mod decode;
 #[cfg(test)]
 mod tests;
 mod transcribe;
 
 pub use alphabet::Unit;
+pub use decode::{Decoding, Options, Segment, Transcript};
 
 use alphabet::Alphabet;
 
@@ -62,6 +64,9 @@ pub struct AudioTaskConfig {
     /// The id that ends it. Left out, that of `<eos>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<u32>,
+    /// What a published model says of decoding, for `smalti transcribe`: languages, tasks, times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoding: Option<Box<Decoding>>,
     /// Whether each band of the spectrogram is centred and scaled as the training clips are, unless
     /// `audio.band_mean` says how.
     pub normalize: bool,
@@ -105,6 +110,7 @@ impl Default for AudioTaskConfig {
             max_text: 64,
             prefix: vec![],
             end: None,
+            decoding: None,
             normalize: true,
             bad: Bad::Fail,
             cache: None,
@@ -314,6 +320,20 @@ impl AudioTask {
     /// The ids that a text begins with.
     fn beginning(&self) -> Vec<u32> {
         if self.config.prefix.is_empty() { vec![self.special(BEGIN)] } else { self.config.prefix.clone() }
+    }
+
+    /// What the model says of decoding.
+    fn decoding(&self) -> &Decoding {
+        const NOTHING: &Decoding = &Decoding::nothing();
+        self.config.decoding.as_deref().unwrap_or(NOTHING)
+    }
+
+    /// The most ids of a text, with those that it begins with.
+    fn context(&self) -> usize {
+        match &self.alphabet {
+            Alphabet::Characters(text) => text.context(),
+            Alphabet::Words(_) => 0,
+        }
     }
 
     /// The id behind a text.

@@ -18,7 +18,7 @@ pub struct Embedded {
 }
 
 impl TextTask {
-    /// A vector for each text. `number` is the task's among the model's.
+    /// A vector for each text, `batch` of them at a time. `number` is the task's among the model's.
     ///
     /// # Errors
     /// A text without a token; where the tensor library refuses.
@@ -27,7 +27,8 @@ impl TextTask {
         model: &Model,
         number: usize,
         texts: &[String],
-        Embedding { pooling, normalize, most_tokens, batch }: Embedding,
+        Embedding { pooling, normalize, most_tokens }: Embedding,
+        batch: usize,
     ) -> Result<Embedded, TaskError> {
         let context = self.tokenizer.context();
         let most = if most_tokens == 0 { context } else { most_tokens.min(context) };

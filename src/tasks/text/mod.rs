@@ -9,6 +9,7 @@ pub use embed::Embedded;
 pub use generate::{Generator, Sampling};
 pub use vocabulary::{TextUnit, published};
 
+use super::embed::Embedding;
 use super::{More, SavedTask, Splits, TaskError, saved};
 use crate::data::{DataError, Dataset, Sample, Stream, Target, open_text};
 use crate::head::{HeadSpec, Says};
@@ -49,6 +50,9 @@ pub struct TextTaskConfig {
     /// The id that ends a question and an answer, and where text that is generated stops. Left out, that of `<eos>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<u32>,
+    /// How `smalti embed` makes one vector of a text's tokens; left out, their mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Embedding>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
@@ -84,6 +88,7 @@ impl Default for TextTaskConfig {
             segments: 0,
             start: None,
             end: None,
+            embedding: None,
         }
     }
 }
@@ -99,6 +104,7 @@ pub struct TextTask {
     objective: Objective,
     start: Option<u32>,
     end: Option<u32>,
+    embedding: Embedding,
 }
 
 /// The token that hides another: as our own vocabularies call it, and as BERT's does.
@@ -195,7 +201,14 @@ impl TextTask {
             Objective::Answer => (special(config.start, START), special(config.end, END)),
             _ => (config.start, config.end),
         };
-        Self { spec, tokenizer, objective: config.objective, start, end }
+        Self {
+            spec,
+            tokenizer,
+            objective: config.objective,
+            start,
+            end,
+            embedding: config.embedding.unwrap_or_default(),
+        }
     }
 
     fn spec_of_one_text(
@@ -256,6 +269,11 @@ impl TextTask {
     /// What the task predicts.
     pub fn objective(&self) -> Objective {
         self.objective
+    }
+
+    /// How a text's tokens become one vector.
+    pub fn embedding(&self) -> Embedding {
+        self.embedding
     }
 
     /// The id at which text ends, where one does.

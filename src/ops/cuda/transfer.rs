@@ -1,0 +1,186 @@
+//! Copies to the GPU that nobody waits for: from page-locked memory, which it reads by itself.
+
+use super::launch::{address, empty};
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
+use candle_core::{DType, Device, Result, Tensor, WithDType, bail};
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
+
+/// Page-locked memory.
+struct Pinned {
+    start: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: the memory is the process's, and this is its only owner.
+unsafe impl Send for Pinned {}
+
+impl Pinned {
+    fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self> {
+        context.bind_to_thread().w()?;
+        // SAFETY: `Drop` frees what this allocates.
+        let start = unsafe { result::malloc_host(bytes, 0) }.w()?;
+        Ok(Self { start: start.cast(), bytes })
+    }
+
+    fn all(&mut self) -> &mut [u8] {
+        // SAFETY: so many bytes start there, and nothing else refers to them.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new`; whoever fills it has waited for what reads it.
+        let _ = unsafe { result::free_host(self.start.cast()) };
+    }
+}
+
+/// Bytes of each half of a ring.
+const HALF: usize = 16 << 20;
+
+/// Page-locked memory in two halves: while the GPU has yet to read one, the other is filled.
+struct Ring {
+    halves: [(Pinned, Option<CudaEvent>); 2],
+    turn: usize,
+    used: usize,
+}
+
+impl Ring {
+    fn new(context: &Arc<CudaContext>) -> Result<Self> {
+        let half = || -> Result<_> { Ok((Pinned::new(context, HALF)?, None)) };
+        Ok(Self { halves: [half()?, half()?], turn: 0, used: 0 })
+    }
+
+    /// Copies at most [`HALF`] bytes to an address on the GPU, in the order of the stream.
+    fn copy(&mut self, stream: &CudaStream, to: u64, from: &[u8]) -> Result<()> {
+        const ALIGNMENT: usize = 64;
+        if self.used + from.len() > HALF {
+            self.halves[self.turn].1 = Some(stream.record_event(None).w()?);
+            (self.turn, self.used) = (1 - self.turn, 0);
+            if let Some(read) = self.halves[self.turn].1.take() {
+                read.synchronize().w()?;
+            }
+        }
+        let place = &mut self.halves[self.turn].0.all()[self.used..self.used + from.len()];
+        place.copy_from_slice(from);
+        // SAFETY: the caller's address has room, and the place is not written again before the stream has passed this.
+        unsafe { result::memcpy_htod_async(to, place, stream.cu_stream()) }.w()?;
+        self.used = (self.used + from.len()).next_multiple_of(ALIGNMENT);
+        Ok(())
+    }
+}
+
+/// One ring for each GPU.
+static RINGS: LazyLock<Mutex<HashMap<usize, Ring>>> = LazyLock::new(Mutex::default);
+
+/// Numbers on the GPU of `like`; returns before they are there, and what the stream does next finds them.
+pub(super) fn upload<D: WithDType>(like: &Tensor, numbers: &[D]) -> Result<Tensor> {
+    if numbers.is_empty() {
+        return Tensor::from_slice(numbers, 0, like.device());
+    }
+    let there = empty(like, numbers.len(), D::DTYPE)?;
+    // SAFETY: numbers have no padding, and any of their bytes may be read.
+    let bytes = unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast::<u8>(), size_of_val(numbers)) };
+    let stream = like.device().as_cuda_device()?.cuda_stream();
+    let context = stream.context();
+    context.bind_to_thread().w()?;
+    let Ok(mut rings) = RINGS.lock() else { bail!("another thread panicked while it copied to a GPU") };
+    let ring = match rings.entry(context.ordinal()) {
+        std::collections::hash_map::Entry::Occupied(ring) => ring.into_mut(),
+        std::collections::hash_map::Entry::Vacant(place) => place.insert(Ring::new(context)?),
+    };
+    let mut to = address(&there)?;
+    for part in bytes.chunks(HALF) {
+        ring.copy(&stream, to, part)?;
+        to += part.len() as u64;
+    }
+    Ok(there)
+}
+
+/// Sends a batch's features while the step before it is computed, on a stream of their own.
+///
+/// There is room for two batches: the one that is computed with and the next.
+pub(crate) struct Ahead {
+    device: Device,
+    copies: Arc<CudaStream>,
+    rooms: [Option<Room>; 2],
+    turn: usize,
+    /// When the stream had been given all that reads the room that is to be filled next.
+    launched: Option<CudaEvent>,
+}
+
+struct Room {
+    here: Pinned,
+    there: Tensor,
+    copied: Option<CudaEvent>,
+}
+
+/// Features start at multiples of so many.
+const STEP: usize = 64;
+
+impl Ahead {
+    pub(crate) fn new(device: &Device) -> Result<Self> {
+        let copies = device.as_cuda_device()?.cuda_stream().context().new_stream().w()?;
+        Ok(Self { device: device.clone(), copies, rooms: [None, None], turn: 0, launched: None })
+    }
+
+    /// Starts to send features `[n, dim]`. Whatever is launched after this finds them there; what was launched before
+    /// is not waited for. The tensors hold until the next but one call.
+    pub(crate) fn send(&mut self, features: &[(&[f32], usize)]) -> Result<Vec<Tensor>> {
+        let stream = self.device.as_cuda_device()?.cuda_stream();
+        stream.context().bind_to_thread().w()?;
+        let n: usize = features.iter().map(|(values, _)| values.len().next_multiple_of(STEP)).sum();
+        if n == 0 {
+            return Ok(vec![]);
+        }
+        self.turn = 1 - self.turn;
+        let place = &mut self.rooms[self.turn];
+        if let Some(Room { copied: Some(copied), .. }) = place {
+            copied.synchronize().w()?;
+        }
+        if place.as_ref().is_none_or(|room| room.there.elem_count() < n) {
+            let like = Tensor::zeros(1, DType::F32, &self.device)?;
+            let there = empty(&like, n, DType::F32)?;
+            *place = Some(Room {
+                here: Pinned::new(stream.context(), n * size_of::<f32>())?,
+                there,
+                copied: None,
+            });
+            self.copies.join(&stream).w()?; // the memory is there for streams behind this one
+        }
+        let Some(room) = place else { bail!("no room for features") };
+        if let Some(launched) = &self.launched {
+            self.copies.wait(launched).w()?;
+        }
+        let (mut start, mut tensors) = (0, Vec::new());
+        for (values, dim) in features {
+            // SAFETY: as in `upload`.
+            let bytes =
+                unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(*values)) };
+            let here = &mut room.here.all()[start * size_of::<f32>()..][..bytes.len()];
+            here.par_chunks_mut(1 << 20).zip(bytes.par_chunks(1 << 20)).for_each(|(to, from)| {
+                to.copy_from_slice(from);
+            });
+            let to = address(&room.there)? + (start * size_of::<f32>()) as u64;
+            // SAFETY: the room has place for all, and is not written before `copied`.
+            unsafe { result::memcpy_htod_async(to, here, self.copies.cu_stream()) }.w()?;
+            let tensor = room.there.narrow(0, start, values.len())?;
+            tensors.push(tensor.reshape((values.len() / dim.max(&1), *dim))?);
+            start += values.len().next_multiple_of(STEP);
+        }
+        let copied = self.copies.record_event(None).w()?;
+        stream.wait(&copied).w()?;
+        room.copied = Some(copied);
+        self.launched = Some(stream.record_event(None).w()?);
+        Ok(tensors)
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        let _ = self.copies.synchronize(); // before the memory that it reads is freed
+    }
+}
