@@ -27,14 +27,7 @@ fn main() -> ExitCode {
     match rayon::scope(|_| cli::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut message = error.to_string();
-            // Many errors quote their cause already.
-            for cause in error.chain().skip(1).map(ToString::to_string) {
-                if !message.contains(&cause) {
-                    message = format!("{message}: {cause}");
-                }
-            }
-            eprintln!("error: {message}");
+            eprintln!("error: {}", cli::message(&error));
             ExitCode::FAILURE
         }
     }

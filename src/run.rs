@@ -8,11 +8,12 @@ use crate::config::{RunConfig, SettingsError};
 use crate::model::{Model, ModelError};
 use crate::params::Params;
 use crate::tasks::{self, Builtin, SavedTask, Splits, TaskError};
-use crate::train::{MODEL_FILE, Part, STATE_FILE, SaveError, TrainError, Trainer, checkpoint};
+use crate::train::{MODEL_FILE, Part, Ranks, STATE_FILE, SaveError, TrainError, Trainer, checkpoint};
 use candle_core::Device;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Every setting, defaults written out.
@@ -83,14 +84,19 @@ pub enum RunError {
 }
 
 impl Run {
-    /// Makes a run folder: opens the data, fits the tokenizers, writes settings and tokenizers; and gives a
-    /// trainer at its first step.
+    /// Makes a run folder: opens the data, fits the tokenizers, writes settings and tokenizers (rank 0 does); and gives
+    /// a trainer at its first step.
     ///
     /// # Errors
     /// [`RunError::Exists`] where the folder has a run; what the data, tasks and model refuse. Nothing is
     /// written before all of them are there.
-    pub fn create(folder: &Path, config: RunConfig, device: &Device) -> Result<(Self, Trainer), RunError> {
-        let (run, trainer, _) = Self::begin(folder, config, device, None)?;
+    pub fn create(
+        folder: &Path,
+        config: RunConfig,
+        device: &Device,
+        ranks: Arc<dyn Ranks>,
+    ) -> Result<(Self, Trainer), RunError> {
+        let (run, trainer, _) = Self::begin(folder, config, device, ranks, None)?;
         Ok((run, trainer))
     }
 
@@ -103,9 +109,10 @@ impl Run {
         folder: &Path,
         config: RunConfig,
         device: &Device,
+        ranks: Arc<dyn Ranks>,
         other: &Run,
     ) -> Result<(Self, Trainer, Start), RunError> {
-        let (run, trainer, start) = Self::begin(folder, config, device, Some(other))?;
+        let (run, trainer, start) = Self::begin(folder, config, device, ranks, Some(other))?;
         Ok((run, trainer, start.unwrap_or_default()))
     }
 
@@ -113,6 +120,7 @@ impl Run {
         folder: &Path,
         config: RunConfig,
         device: &Device,
+        ranks: Arc<dyn Ranks>,
         other: Option<&Run>,
     ) -> Result<(Self, Trainer, Option<Start>), RunError> {
         if folder.join(CONFIG_FILE).exists() {
@@ -130,7 +138,7 @@ impl Run {
             saved.insert(name.to_string(), tasks::save(task.as_ref()).map_err(TaskError::from)?);
             parts.push(Part { task, train, valid, weight });
         }
-        let trainer = trainer(&config, parts, device)?;
+        let trainer = trainer(&config, parts, device, ranks.clone())?;
         let start = match other {
             None => None,
             Some(other) => {
@@ -144,6 +152,11 @@ impl Run {
             }
         };
         trainer.try_samples()?;
+        // Nobody takes what rank 0 is about to write for a run that was there before.
+        ranks.wait();
+        if ranks.rank() > 0 {
+            return Ok((Self { folder: folder.into(), config, saved }, trainer, start));
+        }
         std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
         let json = serde_json::to_string_pretty(&saved).map_err(|e| RunError::NoRun {
             folder: folder.into(),
@@ -185,14 +198,16 @@ impl Run {
     ///
     /// # Errors
     /// What the data, tasks and model refuse, or a state that does not fit.
-    pub fn resume(&self, device: &Device) -> Result<Trainer, RunError> {
-        checkpoint::remove_unfinished(&self.folder)?;
+    pub fn resume(&self, device: &Device, ranks: Arc<dyn Ranks>) -> Result<Trainer, RunError> {
+        if ranks.rank() == 0 {
+            checkpoint::remove_unfinished(&self.folder)?;
+        }
         let mut parts = Vec::new();
         for (name, task, weight, loss_weight) in self.config.tasks() {
             let (task, Splits { train, valid }) = task.reopen(name, loss_weight, self.saved(name)?)?;
             parts.push(Part { task: task.as_task(), train, valid, weight });
         }
-        let mut trainer = trainer(&self.config, parts, device)?;
+        let mut trainer = trainer(&self.config, parts, device, ranks)?;
         if self.folder.join(STATE_FILE).exists() {
             trainer.resume(&self.folder)?;
         }
@@ -287,9 +302,14 @@ fn copy(from: &Path, to: &Path) -> Result<(), SaveError> {
     Ok(())
 }
 
-fn trainer(config: &RunConfig, parts: Vec<Part>, device: &Device) -> Result<Trainer, RunError> {
+fn trainer(
+    config: &RunConfig,
+    parts: Vec<Part>,
+    device: &Device,
+    ranks: Arc<dyn Ranks>,
+) -> Result<Trainer, RunError> {
     let specs: Vec<_> = parts.iter().map(|part| part.task.spec().clone()).collect();
     let params = Params::new(config.train.seed, device).freeze(&config.train.freeze);
     let model = Model::with_params(&config.model, &specs, params)?;
-    Ok(Trainer::new(&config.train, model, parts)?)
+    Ok(Trainer::over(ranks, &config.train, model, parts)?)
 }

@@ -4,10 +4,10 @@ use candle_core::{Device, Tensor};
 use smalti::config::RunConfig;
 use smalti::pretrained;
 use smalti::run::{Run, RunError, Start};
-use smalti::train::{Silent, Storage};
+use smalti::train::{Alone, Silent, Storage};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, atomic::AtomicBool};
 
 fn imported(place: &Path, checkpoint: &str) -> PathBuf {
     let run = place.join(format!("{checkpoint}-run"));
@@ -27,7 +27,8 @@ fn numbers(x: &Tensor) -> Vec<f32> {
 fn tune(from: &Path, out: &Path, toml: &str, set: &[&str]) -> Result<Start, RunError> {
     let set: Vec<String> = set.iter().map(|set| set.to_string()).collect();
     let config = RunConfig::parse("settings", toml, &set).unwrap();
-    let (_, mut trainer, start) = Run::create_from(out, config, &Device::Cpu, &Run::open(from)?)?;
+    let (_, mut trainer, start) =
+        Run::create_from(out, config, &Device::Cpu, Arc::new(Alone), &Run::open(from)?)?;
     trainer.run(Some(out), &AtomicBool::new(false), &mut Silent)?;
     Ok(start)
 }

@@ -45,9 +45,10 @@ mod with_all {
     use smalti::run::{Run, Weights};
     use smalti::tasks::text::{Generator, Sampling};
     use smalti::tasks::{Builtin, Splits, modalities, trajectory};
-    use smalti::train::{baseline, evaluate};
+    use smalti::train::{Alone, baseline, evaluate};
     use smalti_contract::Content;
     use std::path::Path;
+    use std::sync::Arc;
 
     /// One row of the result.
     struct Learned {
@@ -68,9 +69,9 @@ mod with_all {
         }
         let folder = args.out.clone().unwrap_or_else(free_folder);
         let started = std::time::Instant::now();
-        let (run, mut trainer) = Run::create(&folder, config, &Device::Cpu)?;
+        let (run, mut trainer) = Run::create(&folder, config, &Device::Cpu, Arc::new(Alone))?;
         eprintln!("one trunk, {} task(s): {}", run.config().mix.len(), names(run.config()).join(", "));
-        if train::train(&mut trainer, Some(&folder))?.stopped {
+        if train::train(&mut trainer, Some(&folder), &Alone)?.stopped {
             return Ok(());
         }
         let minutes = started.elapsed().as_secs_f64() / 60.0;

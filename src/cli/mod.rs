@@ -18,6 +18,8 @@ mod tokenize;
 mod train;
 mod transcribe;
 
+pub use print::message;
+
 use clap::{Parser, Subcommand};
 
 /// Chop anything into tokens, throw them in the mix, and let one transformer see the picture.

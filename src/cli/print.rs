@@ -4,6 +4,18 @@ use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
+/// An error with its causes, on one line.
+pub fn message(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    // Many errors quote their cause already.
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message
+}
+
 /// Prints one JSON object on standard output.
 pub fn json(value: &Value) -> Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);

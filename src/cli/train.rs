@@ -7,7 +7,7 @@ use serde_json::json;
 use smalti::config::{self, RunConfig};
 use smalti::data::BadSamples;
 use smalti::run::{self, Run, Start};
-use smalti::train::{Outcome, Trainer};
+use smalti::train::{Outcome, Ranks, Silent, Trainer, ranks};
 use std::path::{Path, PathBuf};
 use std::sync::{
     Arc,
@@ -44,11 +44,23 @@ pub struct TrainArgs {
     json: bool,
 }
 
-/// Trains.
+/// Trains, under a launcher as one of its processes.
 pub fn run(args: TrainArgs) -> Result<()> {
     if args.print {
         return print_settings(&args);
     }
+    let ranks = ranks::join()?;
+    let trained = train_over(&args, &ranks);
+    if let Err(error) = &trained
+        && ranks.size() > 1
+    {
+        eprintln!("error: rank {}: {}", ranks.rank(), print::message(error));
+        ranks.abort()
+    }
+    trained
+}
+
+fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
     let device = args.device.open()?;
     let folder = match (&args.out, &args.preset) {
         (Some(out), _) => out.clone(),
@@ -62,11 +74,14 @@ pub fn run(args: TrainArgs) -> Result<()> {
         if !args.set.is_empty() {
             bail!("--resume goes on with the run's own settings; --set is for a new run");
         }
-        Run::open(&folder)?.resume(&device)?
+        Run::open(&folder)?.resume(&device, ranks.clone())?
     } else {
-        begin(&args, &folder, &device)?
+        begin(args, &folder, &device, ranks)?
     };
-    let outcome = train(&mut trainer, Some(&folder))?;
+    let outcome = train(&mut trainer, Some(&folder), ranks.as_ref())?;
+    if ranks.rank() > 0 {
+        return Ok(());
+    }
     if args.json {
         return print::json(&json!({
             "run": folder,
@@ -86,18 +101,27 @@ pub fn run(args: TrainArgs) -> Result<()> {
 }
 
 /// A trainer at the first step of a new run.
-fn begin(args: &TrainArgs, folder: &Path, device: &candle_core::Device) -> Result<Trainer> {
+fn begin(
+    args: &TrainArgs,
+    folder: &Path,
+    device: &candle_core::Device,
+    ranks: &Arc<dyn Ranks>,
+) -> Result<Trainer> {
     let Some(from) = &args.from else {
         let preset = args.preset.as_deref().context("say a preset or a file to train from")?;
-        return Ok(Run::create(folder, RunConfig::of_preset_or_file(preset, &args.set)?, device)?.1);
+        let config = RunConfig::of_preset_or_file(preset, &args.set)?;
+        return Ok(Run::create(folder, config, device, ranks.clone())?.1);
     };
     let other = Run::open(from)?;
     let config = match &args.preset {
         Some(preset) => RunConfig::of_preset_or_file(preset, &args.set)?,
         None => RunConfig::of_preset_or_file(&from.join(run::CONFIG_FILE).display().to_string(), &args.set)?,
     };
-    let (_, trainer, start) = Run::create_from(folder, config, device, &other)?;
+    let (_, trainer, start) = Run::create_from(folder, config, device, ranks.clone(), &other)?;
     let Start { loaded, interpolated, new, skipped } = &start;
+    if ranks.rank() > 0 {
+        return Ok(trainer);
+    }
     eprintln!("from {}: {} parameters are as they were", from.display(), loaded.len());
     for (what, names) in [("interpolated", interpolated), ("new", new), ("not taken over", skipped)] {
         names.iter().for_each(|name| eprintln!("  {what}: {name}"));
@@ -118,13 +142,20 @@ fn show_bad(bad: &BadSamples) {
     print::table(&["not used", "times drawn"], &rows);
 }
 
-/// Trains with a progress bar; Ctrl-C saves and stops.
-pub fn train(trainer: &mut Trainer, folder: Option<&Path>) -> Result<Outcome> {
+/// Trains with a progress bar, which rank 0 shows; Ctrl-C saves and stops.
+pub fn train(trainer: &mut Trainer, folder: Option<&Path>, ranks: &dyn Ranks) -> Result<Outcome> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be caught")?;
+    if ranks.rank() > 0 {
+        return Ok(trainer.run(folder, &stop, &mut Silent)?);
+    }
     let (done, steps) = trainer.progress();
-    eprintln!("{} parameters, {} of {steps} steps done", trainer.model().params().count(), done);
+    let together = match ranks.size() {
+        1 => String::new(),
+        n => format!(", {n} processes"),
+    };
+    eprintln!("{} parameters, {done} of {steps} steps done{together}", trainer.model().params().count());
     if done == steps {
         eprintln!("nothing is left to do");
     }

@@ -250,6 +250,11 @@ impl Gradients {
         self.by_place.get(&place)
     }
 
+    /// Sets the gradient of the parameter at `place`.
+    pub fn set(&mut self, place: usize, gradient: Tensor) {
+        self.by_place.insert(place, gradient);
+    }
+
     /// Every gradient.
     pub fn iter(&self) -> impl Iterator<Item = &Tensor> {
         self.by_place.values()

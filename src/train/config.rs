@@ -50,7 +50,7 @@ pub struct TrainConfig {
     pub steps: u64,
     /// Passes over the training data; 0 where `steps` says the length. For models of one task.
     pub epochs: f64,
-    /// Documents in a micro-batch; a mix splits them among its tasks by weight.
+    /// Documents in a micro-batch, of which each rank has its own; a mix splits them among its tasks by weight.
     pub batch: usize,
     /// The most tokens in a micro-batch, which holds as many documents as fit; 0 for `batch` documents. A mix still
     /// keeps its weights over every `batch` documents.
@@ -60,7 +60,7 @@ pub struct TrainConfig {
     pub shuffle: usize,
     /// Threads that read and tokenize samples. The batches are the same for any number.
     pub workers: usize,
-    /// Micro-batches whose gradients are summed into one step.
+    /// Micro-batches of each rank whose gradients are summed into one step.
     pub accumulate: usize,
     /// `f32`; on a GPU `tf32` and `bf16` too.
     pub precision: Precision,

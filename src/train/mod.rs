@@ -1,5 +1,6 @@
 //! Training: data to loss to gradient to step, with evaluation, checkpoints and an exact way to go on.
 
+mod agree;
 mod ahead;
 mod audit;
 mod baseline;
@@ -7,7 +8,10 @@ pub mod checkpoint;
 mod config;
 mod evaluate;
 pub mod log;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod optimizer;
+pub mod ranks;
 mod trainer;
 
 use ahead::Ahead;
@@ -18,6 +22,7 @@ pub use config::{Precision, TrainConfig, TrainConfigError};
 pub use evaluate::{Metrics, edits, evaluate};
 pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
+pub use ranks::{Alone, Ranks, RanksError};
 pub(crate) use trainer::weights_of;
 pub use trainer::{Begun, MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
 
@@ -118,6 +123,17 @@ pub enum TrainError {
         loss: f64,
         /// The gradient's norm.
         grad_norm: f64,
+    },
+    /// Processes that cannot train together.
+    #[error(transparent)]
+    Ranks(#[from] RanksError),
+    /// Another rank has failed, so that this one cannot go on.
+    #[error("rank {rank} has failed: {problem}")]
+    Elsewhere {
+        /// That rank.
+        rank: usize,
+        /// What it said.
+        problem: String,
     },
     /// A saved state is of another run.
     #[error("the saved state does not fit: {0}")]

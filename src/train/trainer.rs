@@ -1,12 +1,13 @@
 //! The training loop.
 
 use super::{
-    Ahead, Metrics, MetricsLog, Optimizer, Precision, SaveError, TrainConfig, TrainConfigError, TrainError,
+    Ahead, Alone, Metrics, MetricsLog, Optimizer, Precision, Ranks, RanksError, SaveError, TrainConfig,
+    TrainConfigError, TrainError,
+    agree::{Agreed, agree, same_start},
     audit, checkpoint, evaluate,
+    ranks::sum_gradients,
 };
-use crate::data::{
-    BadSamples, Batch, Dataset, Lane, Loader, Plan, Prepared, Sampler, Targets, collate, first, shares,
-};
+use crate::data::{BadSamples, Batch, Dataset, Lane, Loader, Plan, Sampler, Targets, collate, first, shares};
 use crate::model::Model;
 use crate::ops::{Gradients, Norm, backward};
 use crate::random::mix;
@@ -56,11 +57,11 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// The gradient's norm before clipping.
     pub grad_norm: f64,
-    /// Tokens of all streams in this step.
+    /// Tokens of all streams in this step, those of all ranks.
     pub tokens: usize,
     /// Tokens in a second of this step, data to optimizer.
     pub tokens_per_s: f64,
-    /// Documents left out so far because their labels cannot fit their tokens (CTC).
+    /// Documents of all ranks left out so far because their labels cannot fit their tokens (CTC).
     pub skipped: u64,
     /// Samples drawn so far that could not be used; others took their places.
     pub bad: u64,
@@ -100,6 +101,7 @@ pub struct Begun {
     sums: Vec<(usize, f64, Tensor)>,
     norm: Norm,
     learning_rate: f64,
+    /// Of all ranks.
     tokens: usize,
 }
 
@@ -107,6 +109,7 @@ pub struct Begun {
 pub struct Trainer {
     config: TrainConfig,
     parts: Vec<Part>,
+    ranks: Arc<dyn Ranks>,
     model: Model,
     optimizer: Optimizer,
     ahead: Ahead,
@@ -114,8 +117,8 @@ pub struct Trainer {
     step: u64,
     best: f64,
     skipped: u64,
-    /// The number of the next sample to be drawn.
-    draw: u64,
+    /// The number of the next sample to be drawn, by rank.
+    draws: Vec<u64>,
     bad: BadSamples,
 }
 
@@ -124,8 +127,25 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] for settings that cannot work, and tasks without samples.
-    pub fn new(config: &TrainConfig, mut model: Model, parts: Vec<Part>) -> Result<Self, TrainError> {
+    pub fn new(config: &TrainConfig, model: Model, parts: Vec<Part>) -> Result<Self, TrainError> {
+        Self::over(Arc::new(Alone), config, model, parts)
+    }
+
+    /// As [`new`](Self::new), as one of several ranks. Each takes micro-batches of its own from the same data, and all make
+    /// the same steps: those of one process that sums up as many micro-batches as all ranks together.
+    ///
+    /// # Errors
+    /// As of `new`, and [`RanksError::Gpu`].
+    pub fn over(
+        ranks: Arc<dyn Ranks>,
+        config: &TrainConfig,
+        mut model: Model,
+        parts: Vec<Part>,
+    ) -> Result<Self, TrainError> {
         config.validate()?;
+        if ranks.size() > 1 && !model.device().is_cpu() {
+            return Err(RanksError::Gpu(ranks.size()).into());
+        }
         for part in &parts {
             if part.train.is_empty() || part.valid.is_empty() {
                 return Err(TrainError::NoSamples { task: part.task.spec().name.clone() });
@@ -144,7 +164,8 @@ impl Trainer {
         let steps = match config.steps {
             0 => {
                 let samples = parts.first().map_or(0, |part| part.train.len()) as f64;
-                (config.epochs * samples / (config.batch * config.accumulate) as f64).ceil() as u64
+                (config.epochs * samples / (config.batch * config.accumulate * ranks.size()) as f64).ceil()
+                    as u64
             }
             steps => steps,
         };
@@ -152,8 +173,10 @@ impl Trainer {
         let ahead = Ahead::new(model.device())?;
         let config = config.clone();
         Ok(Self {
+            draws: vec![0; ranks.size()],
             config,
             parts,
+            ranks,
             model,
             optimizer,
             ahead,
@@ -161,22 +184,25 @@ impl Trainer {
             step: 0,
             best: f64::INFINITY,
             skipped: 0,
-            draw: 0,
             bad: BadSamples::default(),
         })
     }
 
-    /// Trains to the last step, or until `stop` is set. With a folder, saves checkpoints and metrics there, at
-    /// the end and when stopped as well.
+    /// Trains to the last step, or until `stop` is set, on one rank at least. With a folder, rank 0 saves checkpoints and
+    /// metrics there, at the end and when stopped as well. Rank 0 alone evaluates, and only its outcome has metrics.
     ///
     /// # Errors
-    /// [`TrainError`]. Where a sample cannot be read, the state is saved first.
+    /// [`TrainError`]. Where a sample cannot be read, the state is saved first. A rank with an error makes no further step,
+    /// so the others must be ended ([`Ranks::abort`]).
     pub fn run(
         &mut self,
         folder: Option<&Path>,
         stop: &AtomicBool,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, TrainError> {
+        same_start(self.ranks.as_ref(), &self.model, &self.parts, self.step)?;
+        let first = self.ranks.rank() == 0;
+        let folder = folder.filter(|_| first);
         let mut log = folder.map(|folder| MetricsLog::open(folder, self.step)).transpose()?;
         let mut metrics = BTreeMap::new();
         for part in &self.parts {
@@ -192,15 +218,17 @@ impl Trainer {
         }
         let mut loader = self.loader()?;
         let mut next = loader.next();
-        while self.step < self.steps && !stop.load(Ordering::Relaxed) {
+        while self.step < self.steps {
             let started = Instant::now();
-            let Prepared { micro, draw, bad } = match next.take() {
-                Some(Ok(prepared)) => prepared,
-                Some(Err(error)) => {
+            let prepared = if stop.load(Ordering::Relaxed) { None } else { next.take() };
+            let Agreed { micro, draws, bad } = match agree(self.ranks.as_ref(), prepared) {
+                Ok(Some(agreed)) => agreed,
+                Ok(None) => break,
+                Err(error) => {
                     folder.map_or(Ok(()), |folder| self.save(folder))?;
-                    return Err(error.into());
+                    self.ranks.wait(); // so that no rank ends the job before the state is saved
+                    return Err(error);
                 }
-                None => break,
             };
             let begun = self.begin(&micro, observer)?;
             drop(micro);
@@ -209,7 +237,7 @@ impl Trainer {
                 self.send(&next.micro)?;
             }
             let mut report = self.finish(begun)?;
-            self.draw = draw;
+            self.draws = draws;
             self.note_bad(bad, log.as_mut(), observer)?;
             report.bad = self.bad.total();
             report.tokens_per_s = report.tokens as f64 / started.elapsed().as_secs_f64();
@@ -220,7 +248,7 @@ impl Trainer {
             if let Some(log) = log.as_mut().filter(|_| due(self.config.log_every) || self.step == 1) {
                 log.write(&line(&report))?;
             }
-            if evaluates {
+            if evaluates && first {
                 let mut bad = Vec::new();
                 metrics = match self.evaluate(folder, &mut bad) {
                     Ok(metrics) => metrics,
@@ -322,41 +350,57 @@ impl Trainer {
     }
 
     fn begin_on(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
-        // A loss is divided by its weights over all micro-batches, so they must be known before the first.
-        let mut weights: BTreeMap<usize, f64> = BTreeMap::new();
+        let ranks = self.ranks.clone();
+        // A loss is divided by its weights over all micro-batches and ranks, so they must be known before the first.
+        let tasks = self.model.tasks().len();
+        let mut weights = vec![0.0; tasks];
+        let (mut skipped, tokens) = (0, micro.iter().map(Batch::n_tokens).sum::<usize>());
         for head in micro.iter().flat_map(|batch| &batch.heads) {
-            *weights.entry(head.task).or_default() += head.targets.weight();
+            weights[head.task] += head.targets.weight();
             if let Targets::Labels { weights, .. } = &head.targets {
-                self.skipped += weights.iter().filter(|&&w| w == 0.0).count() as u64;
+                skipped += weights.iter().filter(|&&w| w == 0.0).count();
             }
         }
+        weights.extend([skipped as f64, tokens as f64]);
+        ranks.sum_f64(&mut weights);
+        let (skipped, tokens) = (weights[tasks] as u64, weights[tasks + 1] as usize);
+        self.skipped += skipped;
         let mut grads = Gradients::default();
         let mut sums = Vec::new();
         for (i, batch) in micro.iter().enumerate() {
-            let seed = mix(mix(self.config.seed, self.step), i as u64);
+            // As if one process went through the micro-batches of all ranks in turn.
+            let number = i * ranks.size() + ranks.rank();
+            let seed = mix(mix(self.config.seed, self.step), number as u64);
             let mut roots = Vec::new();
             for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
-                let weight = weights[&head.task].max(f64::MIN_POSITIVE);
+                let weight = weights[head.task].max(f64::MIN_POSITIVE);
                 sums.push((head.task, weight, head.sum.tensor().clone()));
                 roots.push((head.sum, self.model.tasks()[head.task].loss_weight / weight));
             }
             grads.add(backward(roots)?)?;
         }
+        sum_gradients(ranks.as_ref(), self.model.params(), &mut grads)?;
         if self.step == 0 {
             self.audit(micro, &grads, observer)?;
         }
         let learning_rate = self.config.learning_rate_at(self.step, self.steps);
         let norm = self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?;
-        let tokens = micro.iter().map(Batch::n_tokens).sum();
         Ok(Begun { sums, norm, learning_rate, tokens })
     }
 
     fn finish_on(&mut self, begun: Begun) -> Result<StepReport, TrainError> {
         let Begun { sums, norm, learning_rate, tokens } = begun;
-        let mut losses: BTreeMap<usize, f64> = BTreeMap::new();
+        let tasks = self.model.tasks().len();
+        let mut sums_by_task = vec![0.0; 2 * tasks];
         for (task, weight, sum) in sums {
-            *losses.entry(task).or_default() += f64::from(sum.to_scalar::<f32>()?) / weight;
+            sums_by_task[task] += f64::from(sum.to_scalar::<f32>()?) / weight;
+            sums_by_task[tasks + task] = 1.0;
         }
+        self.ranks.sum_f64(&mut sums_by_task);
+        let (losses, seen) = sums_by_task.split_at(tasks);
+        // Only of tasks that a micro-batch has held.
+        let losses: BTreeMap<usize, f64> =
+            (0..tasks).filter(|&t| seen[t] > 0.0).map(|t| (t, losses[t])).collect();
         let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
         let grad_norm = norm.value()?;
         if !f64::is_finite(loss) || !grad_norm.is_finite() {
@@ -400,11 +444,12 @@ impl Trainer {
             lane.share = share;
         }
         let datasets = self.parts.iter().map(|part| part.train.clone()).collect();
-        let sampler = Sampler::new(self.config.seed, lanes, self.config.shuffle);
+        let sampler = Sampler::new(self.config.seed, lanes, self.config.shuffle)
+            .of_rank(self.ranks.rank(), self.ranks.size());
         let layouts = self.model.layouts().to_vec();
         let plan = Plan {
             steps: self.step..self.steps,
-            draw: self.draw,
+            draw: self.draws[self.ranks.rank()],
             accumulate: self.config.accumulate,
             tokens: Some(self.config.batch_tokens).filter(|tokens| *tokens > 0),
             workers: self.config.workers,
@@ -444,7 +489,7 @@ impl Trainer {
         self.optimizer.load(&tensors)?;
         self.best = f64::from_bits(number("best")?);
         self.skipped = number("skipped")?;
-        self.draw = number("draw")?;
+        self.draws = self.saved_draws(&texts)?;
         let bad = texts.get("bad").map(|text| serde_json::from_str(text));
         self.bad = match bad {
             Some(Ok(bad)) => bad,
@@ -452,6 +497,19 @@ impl Trainer {
         };
         self.step = step;
         Ok(())
+    }
+
+    /// Where each rank goes on.
+    fn saved_draws(&self, texts: &BTreeMap<String, String>) -> Result<Vec<u64>, TrainError> {
+        let text = texts.get("draw").ok_or_else(|| TrainError::State("it has no draw".into()))?;
+        let draws = text.split(',').map(|draw| draw.parse()).collect::<Result<Vec<u64>, _>>();
+        let draws = draws.map_err(|_| TrainError::State(format!("its draw is {text:?}")))?;
+        match (draws.len(), self.ranks.size()) {
+            (found, expected) if found != expected => {
+                Err(TrainError::State(format!("it is of {found} ranks; this training has {expected}")))
+            }
+            _ => Ok(draws),
+        }
     }
 
     /// The model, as it is now.
@@ -502,13 +560,10 @@ impl Trainer {
         let mut tensors = self.optimizer.tensors();
         let params = self.model.params().tensors();
         tensors.extend(params.iter().map(|(name, tensor)| (format!("{PARAM}{name}"), tensor.clone())));
-        let numbers = [
-            ("step", self.step),
-            ("best", self.best.to_bits()),
-            ("skipped", self.skipped),
-            ("draw", self.draw),
-        ];
+        let numbers = [("step", self.step), ("best", self.best.to_bits()), ("skipped", self.skipped)];
         let mut texts = BTreeMap::from(numbers.map(|(name, number)| (name.to_string(), number.to_string())));
+        let draws: Vec<String> = self.draws.iter().map(u64::to_string).collect();
+        texts.insert("draw".into(), draws.join(","));
         texts.insert("bad".into(), json!(self.bad).to_string());
         checkpoint::save(&folder.join(STATE_FILE), &tensors, &texts)?;
         if !folder.join(MODEL_FILE).exists() {

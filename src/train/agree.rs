@@ -1,0 +1,130 @@
+//! What all ranks must know of one another before a step.
+
+use super::{Part, Ranks, RanksError, TrainError};
+use crate::data::{Batch, DataError, Prepared};
+use crate::model::Model;
+use serde::{Deserialize, Serialize};
+
+/// A step that all ranks are ready for.
+pub(super) struct Agreed {
+    /// This rank's micro-batches.
+    pub micro: Vec<Batch>,
+    /// The first draw of the step behind, by rank.
+    pub draws: Vec<u64>,
+    /// What was wrong with samples of all ranks that could not be used.
+    pub bad: Vec<String>,
+}
+
+/// What a rank says before a step.
+#[derive(Default, Serialize, Deserialize)]
+struct Ready {
+    /// It is asked to stop, or has no more steps.
+    stops: bool,
+    failed: Option<String>,
+    draw: u64,
+    bad: Vec<String>,
+}
+
+/// What the ranks have prepared; `None` where any of them stops, so that all do so before the same step.
+///
+/// # Errors
+/// What a rank could not read: its own error there, and [`TrainError::Elsewhere`] on the others.
+pub(super) fn agree(
+    ranks: &dyn Ranks,
+    prepared: Option<Result<Prepared, DataError>>,
+) -> Result<Option<Agreed>, TrainError> {
+    let mut ready = Ready { stops: prepared.is_none(), ..Ready::default() };
+    let own = match prepared.transpose() {
+        Ok(prepared) => {
+            let Prepared { micro, draw, bad } = prepared.unwrap_or_default();
+            (ready.draw, ready.bad) = (draw, bad);
+            Ok(micro)
+        }
+        Err(error) => {
+            ready.failed = Some(error.to_string());
+            Err(error)
+        }
+    };
+    let all = exchange(ranks, &ready)?;
+    let micro = own?;
+    if let Some((rank, problem)) =
+        all.iter().enumerate().find_map(|(r, ready)| Some((r, ready.failed.clone()?)))
+    {
+        return Err(TrainError::Elsewhere { rank, problem });
+    }
+    if all.iter().any(|ready| ready.stops) {
+        return Ok(None);
+    }
+    let draws = all.iter().map(|ready| ready.draw).collect();
+    Ok(Some(Agreed { micro, draws, bad: all.into_iter().flat_map(|ready| ready.bad).collect() }))
+}
+
+fn exchange(ranks: &dyn Ranks, ready: &Ready) -> Result<Vec<Ready>, TrainError> {
+    let unreadable = |e: serde_json::Error| TrainError::State(format!("what ranks say to one another: {e}"));
+    let text = serde_json::to_string(ready).map_err(unreadable)?;
+    ranks.gather(&text).iter().map(|text| serde_json::from_str(text).map_err(unreadable)).collect()
+}
+
+/// Sees that all ranks start from the same weights, at the same step, with as many samples, and as many threads: a
+/// kernel's sums depend on the last.
+///
+/// # Errors
+/// [`RanksError::Differ`] on every rank, and where the tensor library refuses.
+pub(super) fn same_start(
+    ranks: &dyn Ranks,
+    model: &Model,
+    parts: &[Part],
+    step: u64,
+) -> Result<(), TrainError> {
+    if ranks.size() == 1 {
+        return Ok(());
+    }
+    let mut weights = crc32fast::Hasher::new();
+    for (_, parameter) in model.params().iter() {
+        let values = parameter.as_detached_tensor().flatten_all()?.to_vec1::<f32>()?;
+        values.iter().for_each(|value| weights.update(&value.to_le_bytes()));
+    }
+    let samples: Vec<[usize; 2]> = parts.iter().map(|part| [part.train.len(), part.valid.len()]).collect();
+    let own = format!(
+        "step {step}, weights {:08x}, {samples:?} samples, {} threads",
+        weights.finalize(),
+        rayon::current_num_threads()
+    );
+    let all = ranks.gather(&own);
+    match all.iter().position(|start| *start != all[0]) {
+        None => Ok(()),
+        Some(rank) => {
+            Err(RanksError::Differ { rank, expected: all[0].clone(), found: all[rank].clone() }.into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::ranks::testing::on_ranks;
+
+    fn ready(draw: u64) -> Option<Result<Prepared, DataError>> {
+        Some(Ok(Prepared { draw, bad: vec![format!("sample {draw}")], ..Prepared::default() }))
+    }
+
+    #[test]
+    fn every_rank_knows_where_the_others_are() {
+        for agreed in on_ranks(2, |ranks| agree(ranks, ready(7 + ranks.rank() as u64))) {
+            let agreed = agreed.unwrap().unwrap();
+            assert_eq!((agreed.draws, agreed.bad), (vec![7, 8], vec!["sample 7".into(), "sample 8".into()]));
+        }
+    }
+
+    #[test]
+    fn where_one_stops_or_fails_all_do() {
+        let stopped = on_ranks(2, |ranks| agree(ranks, ready(1).filter(|_| ranks.rank() == 0)));
+        assert!(stopped.iter().all(|agreed| matches!(agreed, Ok(None))));
+        let failed = on_ranks(2, |ranks| match ranks.rank() {
+            0 => agree(ranks, ready(1)),
+            _ => agree(ranks, Some(Err(DataError::Worker))),
+        });
+        assert!(matches!(failed[0], Err(TrainError::Elsewhere { rank: 1, .. })));
+        assert!(matches!(failed[1], Err(TrainError::Data(DataError::Worker))));
+    }
+}

@@ -1,0 +1,91 @@
+//! Ranks over MPI.
+
+use super::ranks::{Ranks, RanksError};
+use mpi::collective::SystemOperation;
+use mpi::datatype::{Equivalence, PartitionMut};
+use mpi::environment::Universe;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{Communicator, CommunicatorCollectives};
+
+/// The processes of MPI's world.
+pub struct Mpi {
+    /// Leaves MPI when it is dropped, after all others have come so far.
+    _universe: Universe,
+    rank: usize,
+    size: usize,
+}
+
+/// Numbers that are summed at once: MPI counts in 32 bits, and does not sum in place here.
+const CHUNK: usize = 1 << 22;
+
+impl Mpi {
+    /// Joins the `processes` that a launcher has started, as its `variable` says. From here on a panic of any thread ends
+    /// the whole job, which would otherwise wait for this rank for ever.
+    ///
+    /// # Errors
+    /// [`RanksError::Launcher`] where MPI knows of others.
+    pub(super) fn join(variable: &'static str, processes: usize) -> Result<Self, RanksError> {
+        let joined = mpi::initialize_with_threading(mpi::Threading::Serialized);
+        let Some((universe, _)) = joined else {
+            return Err(RanksError::Launcher { variable, processes, found: 0 });
+        };
+        let world = universe.world();
+        let (rank, size) = (world.rank() as usize, world.size() as usize);
+        if size != processes {
+            return Err(RanksError::Launcher { variable, processes, found: size });
+        }
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            print(panic);
+            eprintln!("error: rank {rank} has panicked");
+            SimpleCommunicator::world().abort(1)
+        }));
+        Ok(Self { _universe: universe, rank, size })
+    }
+
+    fn sum_of<T: Equivalence + Copy>(numbers: &mut [T]) {
+        for chunk in numbers.chunks_mut(CHUNK) {
+            let own = chunk.to_vec();
+            SimpleCommunicator::world().all_reduce_into(&own[..], chunk, SystemOperation::sum());
+        }
+    }
+}
+
+impl Ranks for Mpi {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn sum(&self, numbers: &mut [f32]) {
+        Self::sum_of(numbers);
+    }
+
+    fn sum_f64(&self, numbers: &mut [f64]) {
+        Self::sum_of(numbers);
+    }
+
+    fn gather(&self, text: &str) -> Vec<String> {
+        let world = SimpleCommunicator::world();
+        let mut lengths = vec![0_i32; self.size];
+        world.all_gather_into(&(text.len() as i32), &mut lengths[..]);
+        let starts: Vec<i32> =
+            lengths.iter().scan(0, |end, length| Some(std::mem::replace(end, *end + length))).collect();
+        let mut bytes = vec![0_u8; lengths.iter().sum::<i32>() as usize];
+        let mut parts = PartitionMut::new(&mut bytes[..], &lengths[..], &starts[..]);
+        world.all_gather_varcount_into(text.as_bytes(), &mut parts);
+        let part = |(&start, &length): (&i32, &i32)| &bytes[start as usize..][..length as usize];
+        starts.iter().zip(&lengths).map(part).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+    }
+
+    fn wait(&self) {
+        SimpleCommunicator::world().barrier();
+    }
+
+    fn abort(&self) -> ! {
+        SimpleCommunicator::world().abort(1)
+    }
+}
