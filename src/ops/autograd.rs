@@ -99,7 +99,10 @@ enum Backward {
     Two(Box<dyn CustomOp2 + Send + Sync>),
     Three(Box<dyn CustomOp3 + Send + Sync>),
     /// The first of which, where it `adds`, includes what has come to that input before.
-    Rule { rule: Box<Rule>, adds: bool },
+    Rule {
+        rule: Box<Rule>,
+        adds: bool,
+    },
 }
 
 type Rule = dyn Fn(&Tensor, Option<&Tensor>) -> Result<Vec<Option<Gradient>>> + Send + Sync;
