@@ -9,6 +9,7 @@ mod compile;
 mod cross_entropy;
 mod ctc;
 mod device;
+mod driver;
 mod dropout;
 mod gather;
 mod launch;
