@@ -59,7 +59,8 @@ pub(crate) fn mlp(
     }))
 }
 
-fn constants(activation: Activation, dtype: DType, width: usize) -> (Vec<Constant>, usize) {
+/// `F`: the activation's name in `activation.cu`.
+pub(super) fn function(activation: Activation) -> Constant {
     let name = match activation {
         Activation::Gelu => "gelu",
         Activation::GeluTanh => "gelu_tanh",
@@ -68,8 +69,12 @@ fn constants(activation: Activation, dtype: DType, width: usize) -> (Vec<Constan
         Activation::QuickGelu => "quick_gelu",
         Activation::Tanh => "hyperbolic_tangent",
     };
+    format!("#define F {name}")
+}
+
+fn constants(activation: Activation, dtype: DType, width: usize) -> (Vec<Constant>, usize) {
     let (vector, v) = vector(dtype, width);
-    (vec![format!("#define F {name}"), element(dtype), vector], v)
+    (vec![function(activation), element(dtype), vector], v)
 }
 
 fn forward(activation: Activation, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
