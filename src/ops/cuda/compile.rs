@@ -108,7 +108,8 @@ mod tests {
     use super::*;
     use crate::ops::activation::Activation;
     use crate::ops::cuda::{
-        activation, attention, cross_entropy, dropout, gather, norm, optimizer, rotary, sum,
+        activation, attention, cross_entropy, dropout, gather, norm, optimizer, rotary, scale, squared_error,
+        sum,
     };
     use rayon::prelude::*;
 
@@ -151,6 +152,8 @@ mod tests {
             (norm::SOURCE, include_str!("norm.rs"), norms()),
             (optimizer::SOURCE, include_str!("optimizer.rs"), vec![vec![]]),
             (rotary::SOURCE, include_str!("rotary.rs"), sets(&[64], &none)),
+            (scale::SOURCE, include_str!("scale.rs"), sets(&[64, 33], &none)),
+            (squared_error::SOURCE, include_str!("squared_error.rs"), sets(&[64], &none)),
             (sum::SOURCE, include_str!("sum.rs"), sets(&[64, 33], &none)),
         ]
     }

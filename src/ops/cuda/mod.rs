@@ -17,11 +17,14 @@ mod linear;
 mod norm;
 mod optimizer;
 mod product;
+mod relative;
 mod rotary;
+mod scale;
+mod squared_error;
 mod sum;
 mod transfer;
 
-pub(crate) use activation::{activation, mlp};
+pub(crate) use activation::{activation, gate, mlp};
 pub(crate) use attention::attention;
 pub(crate) use cross_entropy::cross_entropy;
 pub(crate) use ctc::ctc;
@@ -32,6 +35,8 @@ pub(crate) use linear::{adds, linear};
 pub(crate) use norm::{WIDEST as WIDEST_NORM, norm};
 pub(crate) use optimizer::step;
 pub(crate) use rotary::rotary;
+pub(crate) use scale::{add_to_columns, scale_columns};
+pub(crate) use squared_error::squared_error;
 pub(crate) use sum::{add, add_in_place, convert};
 pub(crate) use transfer::Ahead;
 
