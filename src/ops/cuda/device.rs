@@ -3,6 +3,7 @@
 use super::driver;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
+use candle_core::cuda_backend::cudarc::nvrtc;
 use candle_core::{Device, Result, bail};
 
 /// A GPU that is open.
@@ -21,7 +22,7 @@ const OLDEST: (i32, i32) = (8, 0);
 /// Opens GPU number `ordinal`.
 ///
 /// # Errors
-/// Where there is no driver, no such GPU, or one that is too old for `bf16`.
+/// Where there is no driver, no such GPU, one that is too old for `bf16`, or a driver that is too old for CUDA's libraries.
 pub fn open(ordinal: usize) -> Result<Gpu> {
     if let Err(reason) = driver::load() {
         bail!("there is no NVIDIA driver: {reason}")
@@ -31,7 +32,7 @@ pub fn open(ordinal: usize) -> Result<Gpu> {
         gpus if ordinal >= gpus => {
             bail!("there is no GPU {ordinal}: the NVIDIA driver finds {gpus}, from 0 on")
         }
-        _ => {}
+        _ => fits_libraries()?,
     }
     // The per-thread stream that candle takes by default would be another one on each of our threads.
     let device = Device::new_cuda_with_stream(ordinal)?;
@@ -60,6 +61,19 @@ fn count() -> std::result::Result<usize, result::DriverError> {
         Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
         counted => counted.map(|n| usize::try_from(n).unwrap_or(0)),
     }
+}
+
+/// Refuses a driver that is older than the major version of CUDA whose libraries run here: they would do nothing with it.
+fn fits_libraries() -> Result<()> {
+    let (mut driver, mut major, mut minor) = (0, 0, 0);
+    // SAFETY: both write numbers that are there.
+    let _ = unsafe { nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
+    unsafe { sys::cuDriverGetVersion(&mut driver) }.result().w()?;
+    if driver / 1000 < major {
+        let (old, older) = (driver / 1000, driver % 1000 / 10);
+        bail!("the NVIDIA driver is for CUDA {old}.{older}; the libraries here are of CUDA {major}.{minor}")
+    }
+    Ok(())
 }
 
 /// Has the pool of memory keep what is freed; by default each wait for the GPU gives it back to the system.
