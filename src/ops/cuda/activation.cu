@@ -94,7 +94,8 @@ KERNEL gate(T *y, const T *a, const T *b, int vectors) {
 KERNEL gate_backward(T *da, T *db, const T *a, const T *b, const T *dy, int vectors) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= vectors) return;
-    auto values = load<V>(a + size_t(i) * V), factors = load<V>(b + size_t(i) * V), upstream = load<V>(dy + size_t(i) * V);
+    auto values = load<V>(a + size_t(i) * V), factors = load<V>(b + size_t(i) * V);
+    auto upstream = load<V>(dy + size_t(i) * V);
     for (int j = 0; j < V; j++) {
         Slope at = F(number(values.at[j]));
         put(&values.at[j], number(upstream.at[j]) * number(factors.at[j]) * at.slope);

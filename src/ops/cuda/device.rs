@@ -22,7 +22,8 @@ const OLDEST: (i32, i32) = (8, 0);
 /// Opens GPU number `ordinal`.
 ///
 /// # Errors
-/// Where there is no driver, no such GPU, one that is too old for `bf16`, or a driver that is too old for CUDA's libraries.
+/// Where there is no driver, no such GPU, one that is too old for `bf16`, or a driver that is too old for CUDA's
+/// libraries.
 pub fn open(ordinal: usize) -> Result<Gpu> {
     if let Err(reason) = driver::load() {
         bail!("there is no NVIDIA driver: {reason}")

@@ -14,7 +14,8 @@ KERNEL forward(T *y, const T *x, const float *by, const float *added, int vector
 }
 
 // dx = dy·by, and the sum of dy·x over each stripe's rows, partial [gridDim.y, width].
-KERNEL backward(T *dx, float *partial, const T *x, const float *by, const T *dy, int rows, int width, int across, int step) {
+KERNEL backward(T *dx, float *partial, const T *x, const float *by, const T *dy, int rows, int width, int across,
+                int step) {
     Stripe<V> mine(rows, across, step);
     float sum[V] = {};
     if (mine.column < width) {

@@ -14,7 +14,8 @@ KERNEL forward(float *losses, const T *prediction, const float *targets, const f
 }
 
 // dx = dy·weight·2·(prediction − target)/d.
-KERNEL backward(T *dx, const T *prediction, const float *targets, const float *weights, const float *dy, int elements, int d) {
+KERNEL backward(T *dx, const T *prediction, const float *targets, const float *weights, const float *dy,
+                int elements, int d) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= elements) return;
     float weight = weights[i / d], error = 0.0f;
