@@ -8,8 +8,6 @@ pub mod checkpoint;
 mod config;
 mod evaluate;
 pub mod log;
-#[cfg(feature = "mpi")]
-mod mpi;
 mod optimizer;
 pub mod ranks;
 mod trainer;

@@ -1,8 +1,8 @@
 //! The training loop.
 
 use super::{
-    Ahead, Alone, Metrics, MetricsLog, Optimizer, Precision, Ranks, RanksError, SaveError, TrainConfig,
-    TrainConfigError, TrainError,
+    Ahead, Alone, Metrics, MetricsLog, Optimizer, Precision, Ranks, SaveError, TrainConfig, TrainConfigError,
+    TrainError,
     agree::{Agreed, agree, same_start},
     audit, checkpoint, evaluate,
     ranks::sum_gradients,
@@ -132,10 +132,11 @@ impl Trainer {
     }
 
     /// As [`new`](Self::new), as one of several ranks. Each takes micro-batches of its own from the same data, and all make
-    /// the same steps: those of one process that sums up as many micro-batches as all ranks together.
+    /// the same steps: those of one process that sums up as many micro-batches as all ranks together. On GPUs the ranks
+    /// should be those that [`ranks::on`](super::ranks::on) gives.
     ///
     /// # Errors
-    /// As of `new`, and [`RanksError::Gpu`].
+    /// As of `new`.
     pub fn over(
         ranks: Arc<dyn Ranks>,
         config: &TrainConfig,
@@ -143,9 +144,6 @@ impl Trainer {
         parts: Vec<Part>,
     ) -> Result<Self, TrainError> {
         config.validate()?;
-        if ranks.size() > 1 && !model.device().is_cpu() {
-            return Err(RanksError::Gpu(ranks.size()).into());
-        }
         for part in &parts {
             if part.train.is_empty() || part.valid.is_empty() {
                 return Err(TrainError::NoSamples { task: part.task.spec().name.clone() });

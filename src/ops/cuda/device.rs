@@ -1,7 +1,7 @@
 //! Opening a GPU, set as the kernels want it.
 
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::{result, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
 use candle_core::{Device, Result, bail};
 
 /// A GPU that is open.
@@ -16,6 +16,23 @@ pub struct Gpu {
 
 /// The oldest compute capability whose matrix units know `bf16`.
 const OLDEST: (i32, i32) = (8, 0);
+
+/// How many GPUs there are.
+///
+/// # Errors
+/// Where there is no driver.
+pub fn count() -> Result<usize> {
+    Ok(CudaContext::device_count().w()? as usize)
+}
+
+/// What the driver calls a GPU, as no other in the world.
+///
+/// # Errors
+/// Where the device is none.
+pub fn identity(device: &Device) -> Result<String> {
+    let uuid = device.as_cuda_device()?.cuda_stream().context().uuid().w()?;
+    Ok(uuid.bytes.iter().fold("GPU-".to_string(), |name, byte| name + &format!("{byte:02x}")))
+}
 
 /// Opens GPU number `ordinal`.
 ///
