@@ -1,13 +1,15 @@
 //! `smalti train`
 
-use super::{device::DeviceChoice, print, progress::Progress};
+use super::device::{DeviceChoice, Gpus};
+use super::{launch, print, progress::Progress};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
 use smalti::config::{self, RunConfig};
 use smalti::data::BadSamples;
 use smalti::run::{self, Run, Start};
-use smalti::train::{Outcome, Ranks, Silent, Trainer, ranks};
+use smalti::train::ranks::{self, Launched, Ranks};
+use smalti::train::{Outcome, Silent, Trainer};
 use std::path::{Path, PathBuf};
 use std::sync::{
     Arc,
@@ -30,9 +32,14 @@ pub struct TrainArgs {
     /// The run folder; by default runs/ and the preset's name.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Computes on auto, cpu, cuda or cuda:N.
+    /// Computes on auto, cpu, cuda or cuda:N. Started by torchrun or srun, each process takes the next GPU of its host
+    /// with auto and cuda.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+    /// Computes on several GPUs of this host, such as 0,1,2,3: a process for each, whose gradients are summed, so that a
+    /// step is that of one GPU with as many times the train.accumulate. Wants the feature `nccl`.
+    #[arg(long, value_name = "N,N…", conflicts_with = "device")]
+    devices: Option<Gpus>,
     /// Goes on with the run in --out from its last checkpoint, as if it had never stopped.
     #[arg(long)]
     resume: bool,
@@ -49,6 +56,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
     if args.print {
         return print_settings(&args);
     }
+    if let Some(gpus) = args.devices.as_ref().filter(|_| !launch::is_started()) {
+        return launch::start(gpus);
+    }
     let ranks = ranks::join()?;
     let trained = train_over(&args, &ranks);
     if let Err(error) = &trained
@@ -61,7 +71,13 @@ pub fn run(args: TrainArgs) -> Result<()> {
 }
 
 fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
-    let device = args.device.open()?;
+    let local = Launched::find()?.map_or(0, |launched| launched.local);
+    let choice = args.devices.as_ref().map(|gpus| gpus.0.get(local).copied());
+    let device = choice.map_or(args.device, DeviceChoice::Cuda).open_for(local)?;
+    let ranks = &match ranks.size() > 1 || args.devices.is_some() {
+        true => ranks::on(ranks.clone(), &device)?,
+        false => ranks.clone(),
+    };
     let folder = match (&args.out, &args.preset) {
         (Some(out), _) => out.clone(),
         (None, Some(preset)) => {
