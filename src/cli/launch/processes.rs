@@ -60,7 +60,10 @@ fn wait_for(commands: Vec<(usize, Command)>, ranks: &Ranks) -> Result<()> {
     let problems = if causes.is_empty() { problems(&|_| true) } else { causes };
     match problems.is_empty() {
         true => Ok(()),
-        false => bail!("{}; no rank trains on without the others", problems.join(", ")),
+        false => bail!(
+            "{}, and so the training has ended; --resume goes on from its last checkpoint",
+            problems.join(", ")
+        ),
     }
 }
 
@@ -146,7 +149,7 @@ mod tests {
     fn who_does_not_see_it_is_ended() {
         let started = Instant::now();
         let said = ran(&["exec sleep 600", "exit 1"]).unwrap_err();
-        assert!(said.starts_with("rank 1 on GPU 5 has ended with exit status: 1;"), "{said}");
+        assert!(said.starts_with("rank 1 on GPU 5 has ended with exit status: 1,"), "{said}");
         assert!(started.elapsed() < Duration::from_secs(60));
     }
 

@@ -12,20 +12,25 @@ use std::sync::Arc;
 /// feature `nccl`, [`RanksError::Nccl`]; on all ranks.
 pub fn on(ranks: Arc<dyn Ranks>, device: &Device) -> Result<Arc<dyn Ranks>, RanksError> {
     let places = ranks.gather(&place(device)?);
-    let on_gpu = |place: &str| place != PROCESSOR;
-    if let Some(rank) = places.iter().position(|place| on_gpu(place) != on_gpu(&places[0])) {
-        let (expected, found) = (places[0].clone(), places[rank].clone());
-        return Err(RanksError::Differ { rank, expected, found });
-    }
+    fit(&places)?;
     if device.is_cpu() {
         return Ok(ranks);
     }
-    for (second, gpu) in places.iter().enumerate() {
-        if let Some(first) = places[..second].iter().position(|other| other == gpu) {
-            return Err(RanksError::SameGpu { first, second, gpu: gpu.clone() });
+    over_nccl(ranks, device)
+}
+
+/// Whether ranks can compute at these places together.
+fn fit(places: &[String]) -> Result<(), RanksError> {
+    for (rank, place) in places.iter().enumerate() {
+        if (place == PROCESSOR) != (places[0] == PROCESSOR) {
+            return Err(RanksError::Differ { rank, expected: places[0].clone(), found: place.clone() });
+        }
+        let same = places[..rank].iter().position(|other| other == place && place != PROCESSOR);
+        if let Some(first) = same {
+            return Err(RanksError::SameGpu { first, second: rank, gpu: place.clone() });
         }
     }
-    over_nccl(ranks, device)
+    Ok(())
 }
 
 const PROCESSOR: &str = "a processor";
@@ -107,5 +112,27 @@ mod nccl {
         fn abort(&self) -> ! {
             self.ranks.abort()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rank_has_a_gpu_of_its_own_or_none_has() {
+        let said = |places: &[&str]| {
+            let places: Vec<String> = places.iter().map(ToString::to_string).collect();
+            fit(&places).err().map_or_else(String::new, |error| error.to_string())
+        };
+        assert_eq!(said(&["GPU-a", "GPU-b"]) + &said(&[PROCESSOR, PROCESSOR]), "");
+        let same = said(&["GPU-a", "GPU-b", "GPU-b"]);
+        assert!(same.starts_with("ranks 1 and 2 compute on the same GPU, GPU-b;"), "{same}");
+        let mixed = said(&["GPU-a", PROCESSOR]);
+        assert!(
+            mixed.contains("rank 1 does not start as rank 0 does: expected GPU-a; found a processor"),
+            "{mixed}"
+        );
+        assert!(said(&[PROCESSOR, "GPU-a"]).contains("expected a processor; found GPU-a"));
     }
 }

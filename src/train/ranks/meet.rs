@@ -34,6 +34,8 @@ impl Call {
 const MOMENT: Duration = Duration::from_millis(20);
 /// What a caller has to say who it is; who says nothing keeps the others waiting.
 const GREETING: Duration = Duration::from_secs(2);
+/// What one address of rank 0's host has to answer.
+const CONNECTING: Duration = Duration::from_secs(10);
 /// What a connection begins with in both ways, so that a stranger is known at once.
 const SIGN: &[u8] = b"smalti ranks\n";
 /// The most that a greeting holds.
@@ -153,7 +155,7 @@ fn try_call(own: &Call, meeting: &Meeting, deadline: Instant) -> IoResult<(TcpSt
     let left = || deadline.saturating_duration_since(Instant::now()).max(MOMENT);
     let mut problem = Error::new(ErrorKind::NotFound, "the host has no address");
     for place in (meeting.host.as_str(), meeting.port).to_socket_addrs()? {
-        let mut stream = match TcpStream::connect_timeout(&place, left()) {
+        let mut stream = match TcpStream::connect_timeout(&place, left().min(CONNECTING)) {
             Ok(stream) => stream,
             Err(refused) => {
                 problem = refused;
@@ -166,8 +168,13 @@ fn try_call(own: &Call, meeting: &Meeting, deadline: Instant) -> IoResult<(TcpSt
             continue;
         }
         say(&mut stream, own)?;
-        let answer = hear(&mut stream, left())?;
-        return Ok((stream, answer));
+        let answer = hear(&mut stream, left()).map_err(|e| match e.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                Error::new(e.kind(), "it still waits for other ranks")
+            }
+            _ => e,
+        });
+        return Ok((stream, answer?));
     }
     Err(problem)
 }
