@@ -4,6 +4,8 @@
 #     cargo build --release --features cuda && mkdir gpu && cp target/release/smalti tests/gpu.sh gpu
 #     strip gpu/smalti && gpu/gpu.sh [RESULTS]
 #
+# With `--features nccl` instead, which then wants NCCL's library as well, gradients through NCCL are checked too.
+#
 # Every operation against the CPU's; a short training of each modality, whose losses must be the CPU's; the benchmark;
 # and where PyTorch and torch_train.py are, the same loads there. It needs the driver and CUDA 13's cuBLAS, cuRAND,
 # NVRTC and runtime: from LD_LIBRARY_PATH, or those that come with PyTorch or a toolkit. Ends with 1 where a check fails.

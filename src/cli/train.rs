@@ -3,6 +3,7 @@
 use super::device::{DeviceChoice, Gpus};
 use super::{launch, print, progress::Progress};
 use anyhow::{Context, Result, bail};
+use candle_core::Device;
 use clap::Args;
 use serde_json::json;
 use smalti::config::{self, RunConfig};
@@ -71,13 +72,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
 }
 
 fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
-    let local = Launched::find()?.map_or(0, |launched| launched.local);
-    let choice = args.devices.as_ref().map(|gpus| gpus.0.get(local).copied());
-    let device = choice.map_or(args.device, DeviceChoice::Cuda).open_for(local)?;
-    let ranks = &match ranks.size() > 1 || args.devices.is_some() {
-        true => ranks::on(ranks.clone(), &device)?,
-        false => ranks.clone(),
-    };
+    let (device, ranks) = &on_device(args, ranks)?;
     let folder = match (&args.out, &args.preset) {
         (Some(out), _) => out.clone(),
         (None, Some(preset)) => {
@@ -90,9 +85,9 @@ fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
         if !args.set.is_empty() {
             bail!("--resume goes on with the run's own settings; --set is for a new run");
         }
-        Run::open(&folder)?.resume(&device, ranks.clone())?
+        Run::open(&folder)?.resume(device, ranks.clone())?
     } else {
-        begin(args, &folder, &device, ranks)?
+        begin(args, &folder, device, ranks)?
     };
     let outcome = train(&mut trainer, Some(&folder), ranks.as_ref())?;
     if ranks.rank() > 0 {
@@ -116,13 +111,25 @@ fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
     Ok(())
 }
 
+/// What this process computes on, and the ranks as they then are.
+fn on_device(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<(Device, Arc<dyn Ranks>)> {
+    let local = Launched::find()?.map_or(0, |launched| launched.local);
+    let Some(Gpus(gpus)) = &args.devices else {
+        let device = args.device.open_for(local)?;
+        let alone = ranks.size() == 1;
+        let ranks = if alone { ranks.clone() } else { ranks::on(ranks.clone(), &device)? };
+        return Ok((device, ranks));
+    };
+    if gpus.len() != ranks.size() {
+        bail!("--devices names {} GPUs, and {} processes train", gpus.len(), ranks.size());
+    }
+    let device = DeviceChoice::Cuda(gpus.get(local).copied()).open()?;
+    let ranks = ranks::on(ranks.clone(), &device)?;
+    Ok((device, ranks))
+}
+
 /// A trainer at the first step of a new run.
-fn begin(
-    args: &TrainArgs,
-    folder: &Path,
-    device: &candle_core::Device,
-    ranks: &Arc<dyn Ranks>,
-) -> Result<Trainer> {
+fn begin(args: &TrainArgs, folder: &Path, device: &Device, ranks: &Arc<dyn Ranks>) -> Result<Trainer> {
     let Some(from) = &args.from else {
         let preset = args.preset.as_deref().context("say a preset or a file to train from")?;
         let config = RunConfig::of_preset_or_file(preset, &args.set)?;

@@ -61,7 +61,7 @@ fn wait_for(commands: Vec<(usize, Command)>, ranks: &Ranks) -> Result<()> {
     match problems.is_empty() {
         true => Ok(()),
         false => bail!(
-            "{}, and so the training has ended; --resume goes on from its last checkpoint",
+            "{}, and so the training has ended; --resume goes on from a checkpoint, if there is one",
             problems.join(", ")
         ),
     }

@@ -202,7 +202,9 @@ impl Lines {
     fn end(&self, why: &str) -> ! {
         static FIRST: Mutex<()> = Mutex::new(());
         let _first = held(&FIRST); // whatever the others see is a consequence
-        eprintln!("error: {why}, and so the training has ended; --resume goes on from its last checkpoint");
+        eprintln!(
+            "error: {why}, and so the training has ended; --resume goes on from a checkpoint, if there is one"
+        );
         self.tell(why);
         exit(ENDED)
     }
