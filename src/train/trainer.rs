@@ -639,3 +639,6 @@ fn line(report: &StepReport) -> serde_json::Value {
         "bad": report.bad,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,7 +106,9 @@ impl Stack {
             }
         };
         let blocks = (0..n_layers)
-            .map(|layer| Block::new(scope.at("blocks").at(layer), config, n_layers, layer, cross).map(Arc::new))
+            .map(|layer| {
+                Block::new(scope.at("blocks").at(layer), config, n_layers, layer, cross).map(Arc::new)
+            })
             .collect::<Result<_>>()?;
         let norm = match config.norm_place {
             NormPlace::Pre => Some(Norm::new(scope.at("norm"), config)?),
