@@ -122,6 +122,8 @@ impl Load {
     pub(super) fn model(&self, device: &Device) -> Result<(Model, Arc<dyn Task>), ModelError> {
         let task = Synthetic { spec: self.spec() };
         let config = ModelConfig {
+            // As the field's language models, the peer's among them.
+            head_bias: matches!(self.input, Input::Text { .. } | Input::Audio { .. }).then_some(false),
             n_layers: self.n_layers,
             n_heads: self.n_heads,
             d_model: self.d_model,

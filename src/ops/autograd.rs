@@ -102,12 +102,17 @@ enum Backward {
     One(Box<dyn CustomOp1 + Send + Sync>),
     Two(Box<dyn CustomOp2 + Send + Sync>),
     Three(Box<dyn CustomOp3 + Send + Sync>),
-    Rule(Box<Rule>),
+    /// The first of which, where it `adds`, includes what has come to that input before.
+    Rule {
+        rule: Box<Rule>,
+        adds: bool,
+    },
+    /// Makes the output once more, to walk back from there.
     Again(Box<Again>),
 }
 
 type Again = dyn Fn() -> Result<Value> + Send + Sync;
-type Rule = dyn Fn(&Tensor) -> Result<Vec<Option<Gradient>>> + Send + Sync;
+type Rule = dyn Fn(&Tensor, Option<&Tensor>) -> Result<Vec<Option<Gradient>>> + Send + Sync;
 
 impl std::fmt::Debug for Backward {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -116,7 +121,7 @@ impl std::fmt::Debug for Backward {
             Backward::One(op) => op.name(),
             Backward::Two(op) => op.name(),
             Backward::Three(op) => op.name(),
-            Backward::Rule(_) => "rule",
+            Backward::Rule { .. } => "rule",
             Backward::Again(_) => "again",
         })
     }
@@ -151,7 +156,8 @@ impl Gradient {
 }
 
 impl Node {
-    fn gradients(&self, dy: &Tensor) -> Result<Vec<Option<Gradient>>> {
+    /// From the gradient of the output to those of the inputs, and `waiting`, the first's so far, where the rule adds.
+    fn gradients(&self, dy: &Tensor, waiting: Option<&Tensor>) -> Result<Vec<Option<Gradient>>> {
         let x = |i: usize| &self.inputs[i].tensor;
         let tensors = match &self.backward {
             Backward::Parameter(_) | Backward::Again(_) => vec![],
@@ -164,7 +170,7 @@ impl Node {
                 let (a, b, c) = op.bwd(x(0), x(1), x(2), &self.output, dy)?;
                 vec![a, b, c]
             }
-            Backward::Rule(rule) => return rule(dy),
+            Backward::Rule { rule, .. } => return rule(dy, waiting),
         };
         Ok(tensors.into_iter().map(|tensor| tensor.map(Gradient::own)).collect())
     }
@@ -210,7 +216,18 @@ pub(crate) fn with_rule(
     inputs: &[&Value],
     rule: impl Fn(&Tensor) -> Result<Vec<Option<Gradient>>> + Send + Sync + 'static,
 ) -> Value {
-    output(y, inputs, || Backward::Rule(Box::new(rule)))
+    output(y, inputs, || Backward::Rule { rule: Box::new(move |dy, _| rule(dy)), adds: false })
+}
+
+/// As [`with_rule`], where `rule` is also given the gradient that the first input has so far, if any, and returns their
+/// sum: what adds while it writes saves another pass over memory.
+#[cfg(feature = "cuda")]
+pub(crate) fn with_adding_rule(
+    y: Tensor,
+    inputs: &[&Value],
+    rule: impl Fn(&Tensor, Option<&Tensor>) -> Result<Vec<Option<Gradient>>> + Send + Sync + 'static,
+) -> Value {
+    output(y, inputs, || Backward::Rule { rule: Box::new(rule), adds: true })
 }
 
 /// What `f` gives, of whose making nothing is kept but `f` itself: the walk back runs it again (Chen et al. 2016).
@@ -330,7 +347,10 @@ pub fn backward(roots: Vec<(Value, f64)>) -> Result<Gradients> {
             }
             continue;
         }
-        let gradients = node.gradients(&gradient.tensor)?;
+        let first = node.inputs.first().and_then(|input| input.node.as_ref()).map(|node| node.number);
+        let first = first.filter(|_| matches!(node.backward, Backward::Rule { adds: true, .. }));
+        let there = first.and_then(|number| waiting.remove(&number)).map(|(_, gradient)| gradient.tensor);
+        let gradients = node.gradients(&gradient.tensor, there.as_ref())?;
         for (input, gradient) in node.inputs.iter().zip(gradients) {
             if let (Some(node), Some(gradient)) = (&input.node, gradient) {
                 arrive(&mut waiting, node.clone(), gradient)?;

@@ -41,8 +41,10 @@ KERNEL forward(T *y, const T *x, const float *bias, int vectors, int width) {
     if (i >= vectors) return;
     auto values = load<V>(x + size_t(i) * V);
     int column = size_t(i) * V % width;
+    Vector<float, V> biases = {};
+    if (bias) biases = load<V>(bias + column);
     for (int j = 0; j < V; j++) {
-        float sum = number(values.at[j]) + (bias ? bias[column + j] : 0.0f);
+        float sum = number(values.at[j]) + biases.at[j];
         put(&values.at[j], F(sum).value);
     }
     store<V>(y + size_t(i) * V, values);
@@ -54,8 +56,10 @@ KERNEL backward(T *dx, const T *x, const float *bias, const T *dy, int vectors, 
     if (i >= vectors) return;
     auto values = load<V>(x + size_t(i) * V), upstream = load<V>(dy + size_t(i) * V);
     int column = size_t(i) * V % width;
+    Vector<float, V> biases = {};
+    if (bias) biases = load<V>(bias + column);
     for (int j = 0; j < V; j++) {
-        float sum = number(values.at[j]) + (bias ? bias[column + j] : 0.0f);
+        float sum = number(values.at[j]) + biases.at[j];
         put(&values.at[j], F(sum).slope * number(upstream.at[j]));
     }
     store<V>(dx + size_t(i) * V, values);

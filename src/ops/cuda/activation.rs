@@ -2,11 +2,11 @@
 
 use super::compile::{Constant, Source, element, vector};
 use super::launch::{Launch, empty, whole};
-use super::linear::{add_bias_of, weight_as};
-use super::product::product;
+use super::linear::{in_type, map, turn_back};
+use super::product::{plain, product, turned};
 use super::sum::column_sums;
 use crate::ops::activation::Activation;
-use crate::ops::autograd::{Gradient, Value, with_rule};
+use crate::ops::autograd::{Gradient, Value, with_adding_rule, with_rule};
 use crate::ops::mlp::Map;
 use candle_core::{DType, Result, Tensor};
 
@@ -25,22 +25,21 @@ pub(crate) fn activation(x: &Value, activation: Activation) -> Result<Value> {
 pub(crate) fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<Value> {
     let dtype = x.tensor().dtype();
     let rows = whole(x.tensor())?;
-    let (w1, w2) = (weight_as(inner.0, dtype)?, weight_as(outer.0, dtype)?);
+    let (w1, w2) = (in_type(inner.0, dtype)?, in_type(outer.0, dtype)?);
     let bias = inner.1.map(|bias| bias.tensor().clone());
-    let hidden = product(&rows, false, &w1, true, dtype)?; // [n, d_ff]
+    let hidden = map(&rows, &w1, None)?; // [n, d_ff]
     let active = forward(activation, &hidden, bias.as_ref())?;
-    let y = product(&active, false, &w2, true, dtype)?;
-    add_bias_of(&y, outer.1)?;
+    let y = map(&active, &w2, outer.1)?;
     let inputs: Vec<&Value> = [x, inner.0, outer.0].into_iter().chain(inner.1).chain(outer.1).collect();
     let (has_gradient, outer_bias) = (x.has_gradient(), outer.1.is_some());
-    Ok(with_rule(y, &inputs, move |dy| {
+    Ok(with_adding_rule(y, &inputs, move |dy, waiting| {
         let dy = whole(dy)?;
-        let d_active = product(&dy, false, &w2, false, dtype)?;
-        let d_w2 = product(&dy, true, &active, false, DType::F32)?;
+        let d_active = product(plain(&dy), plain(&w2), dtype)?;
+        let d_w2 = product(turned(&dy), plain(&active), DType::F32)?;
         let d_hidden = backward(activation, &hidden, bias.as_ref(), &d_active)?;
         drop(d_active);
-        let d_w1 = product(&d_hidden, true, &rows, false, DType::F32)?;
-        let dx = has_gradient.then(|| product(&d_hidden, false, &w1, false, dtype)).transpose()?;
+        let d_w1 = product(turned(&d_hidden), plain(&rows), DType::F32)?;
+        let dx = has_gradient.then(|| turn_back(&d_hidden, &w1, waiting)).transpose()?;
         let mut gradients = vec![dx, Some(d_w1), Some(d_w2)];
         gradients.extend(bias.as_ref().map(|_| column_sums(&d_hidden).map(Some)).transpose()?);
         gradients.extend(outer_bias.then(|| column_sums(&dy).map(Some)).transpose()?);

@@ -4,6 +4,7 @@
 
 constexpr int THREADS = 128, PITCH = D + 8;  // 16 bytes of padding: rows start at different banks
 constexpr int SIZE = TILE * PITCH;
+constexpr bool SMALL = D <= 64;  // as many blocks at a time as shared memory holds then have registers too
 constexpr float LOG2_E = 1.4426950408889634f;
 
 // How heads lie in memory: queries [n, width], keys and values [m, 2·key_width], heads D apart; `group` query heads
@@ -25,8 +26,11 @@ __device__ inline void fetch(bf16 *tile, const bf16 *rows, int stride, int count
     }
 }
 
-// scores = rows·columnsᵀ, for this warp's 16 rows.
-__device__ inline void multiply_turned(Scores &scores, const bf16 *rows, const bf16 *columns) {
+// How many groups of 16 columns a tile has, of which `there` are left in the document.
+__device__ inline int groups_of(int there) { return (min(there, TILE) + 15) / 16; }
+
+// scores = rows·columnsᵀ, for this warp's 16 rows; 0 beyond the last group.
+__device__ inline void multiply_turned(Scores &scores, const bf16 *rows, const bf16 *columns, int groups) {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     #pragma unroll
     for (int i = 0; i < TILE / 8; i++)
@@ -37,6 +41,7 @@ __device__ inline void multiply_turned(Scores &scores, const bf16 *rows, const b
         load_matrices(a, rows + (warp * 16 + lane % 16) * PITCH + k + lane / 16 * 8);
         #pragma unroll
         for (int i = 0; i < TILE / 16; i++) {
+            if (i >= groups) break;
             load_matrices(b, columns + (i * 16 + lane / 16 * 8 + lane % 8) * PITCH + k + lane / 8 % 2 * 8);
             multiply(scores[2 * i], a, b[0], b[1]);
             multiply(scores[2 * i + 1], a, b[2], b[3]);
@@ -45,10 +50,11 @@ __device__ inline void multiply_turned(Scores &scores, const bf16 *rows, const b
 }
 
 // features += weights·columns, for this warp's 16 rows.
-__device__ inline void multiply_add(Features &features, const Scores &weights, const bf16 *columns) {
+__device__ inline void multiply_add(Features &features, const Scores &weights, const bf16 *columns, int groups) {
     int lane = threadIdx.x % 32;
     #pragma unroll
     for (int k = 0; k < TILE / 16; k++) {
+        if (k >= groups) break;
         const float *low = weights[2 * k], *high = weights[2 * k + 1];
         u32 b[4], a[4] = {pack(low[0], low[1]), pack(low[2], low[3]), pack(high[0], high[1]), pack(high[2], high[3])};
         #pragma unroll
@@ -64,26 +70,25 @@ __device__ inline void multiply_add(Features &features, const Scores &weights, c
 __device__ inline int row_of(int half) { return threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + 8 * half; }
 __device__ inline int column_of(int i) { return i * 8 + threadIdx.x % 4 * 2; }
 
-// Scores of pairs that do not see each other become −∞.
+// Scores of pairs that do not see each other become −∞. Rows and columns start at these tokens; there are n and m.
 template <bool ROWS_ARE_QUERIES>
-__device__ inline void hide(Scores &scores, const View &view, const Token *rows, int n, const Token *columns, int m) {
+__device__ inline void hide(Scores &scores, const View &view, int row, int n, int column, int m) {
+    const Token *rows = ROWS_ARE_QUERIES ? view.queries : view.keys, *columns = ROWS_ARE_QUERIES ? view.keys : view.queries;
+    int at[2] = {row + min(row_of(0), n - 1), row + min(row_of(1), n - 1)};
+    Token own[2] = {rows[at[0]], rows[at[1]]};
+    Window window = view.windows[0];
     #pragma unroll
-    for (int half = 0; half < 2; half++) {
-        int r = row_of(half);
-        if (r < n) {
-            Token row = rows[r];
+    for (int i = 0; i < TILE / 8; i++) {
+        #pragma unroll
+        for (int j = 0; j < 2; j++) {
+            int c = column_of(i) + j, other = column + min(c, m - 1);
+            Token token = columns[other];
             #pragma unroll
-            for (int i = 0; i < TILE / 8; i++) {
-                #pragma unroll
-                for (int j = 0; j < 2; j++) {
-                    int c = column_of(i) + j;
-                    bool seen = c < m && (ROWS_ARE_QUERIES ? view.sees(row, columns[c]) : view.sees(columns[c], row));
-                    if (!seen) scores[i][2 * half + j] = -INFINITE;
-                }
+            for (int half = 0; half < 2; half++) {
+                if (view.kinds > 1) window = ROWS_ARE_QUERIES ? view.window(at[half], other) : view.window(other, at[half]);
+                bool seen = ROWS_ARE_QUERIES ? window.holds(own[half], token) : window.holds(token, own[half]);
+                if (c >= m || !seen) scores[i][2 * half + j] = -INFINITE;
             }
-        } else {
-            #pragma unroll
-            for (int i = 0; i < TILE / 8; i++) scores[i][2 * half] = scores[i][2 * half + 1] = -INFINITE;
         }
     }
 }
@@ -124,8 +129,9 @@ __device__ inline float sum_over_four(float x) {
 }
 
 // y and the log-sum-exp of each row and head, [heads, n]. Block (query tile, head); long rows of tiles first.
-KERNEL forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_value, const View *all, int n, int width, int key_width,
-             int group, float scale_of_scores) {
+KERNEL_OF(THREADS, SMALL ? 4 : 2)
+forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_value, const View *all, int n, int width,
+        int key_width, int group, float scale_of_scores) {
     extern __shared__ __align__(16) bf16 shared[];
     bf16 *queries = shared, *keys = shared + SIZE, *values = shared + 3 * SIZE;
     View view = *all;
@@ -135,7 +141,7 @@ KERNEL forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_valu
     int head = blockIdx.y, first = place[1] * TILE, count = min(TILE, document.queries - first);
     int tiles = document.key_tiles(), key_head = head / heads.group * D, stride = 2 * heads.key_width;
     const u8 *line = view.map + document.map + place[1] * tiles;
-    const Token *tokens = view.queries + document.query + first;
+    bool busy = threadIdx.x / 32 * 16 < count;  // this warp has rows
     size_t start = size_t(document.query + first) * heads.width + head * D;
 
     auto fetch_keys = [&](int tile, int stage) {
@@ -157,13 +163,13 @@ KERNEL forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_valu
         commit();
         wait_for_all_but_last();
         __syncthreads();
+        int there = document.keys - tile * TILE, groups = busy ? groups_of(there) : 0;
         Scores scores;
-        multiply_turned(scores, queries, keys + stage * SIZE);
+        multiply_turned(scores, queries, keys + stage * SIZE, groups);
         if (line[tile] == SOME) {
-            const Token *others = view.keys + document.key + tile * TILE;
-            hide<true>(scores, view, tokens, count, others, document.keys - tile * TILE);
+            hide<true>(scores, view, document.query + first, count, document.key + tile * TILE, there);
         } else if (line[tile] == EDGE) {
-            hide_beyond(scores, document.keys - tile * TILE);
+            hide_beyond(scores, there);
         }
         #pragma unroll
         for (int half = 0; half < 2; half++) {
@@ -173,20 +179,20 @@ KERNEL forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_valu
                 most = fmaxf(most, fmaxf(scores[i][2 * half], scores[i][2 * half + 1]));
             most = max_over_four(most);
             // Nothing seen yet: any base will do, but −∞ would give −∞ − −∞.
-            float base = most == -INFINITE ? 0.0f : most * scale, shrink = exp2f(highest[half] * scale - base);
+            float base = most == -INFINITE ? 0.0f : most * scale, shrink = power_of_two(highest[half] * scale - base);
             highest[half] = most;
             total[half] *= shrink;
             #pragma unroll
             for (int i = 0; i < TILE / 8; i++)
                 #pragma unroll
                 for (int j = 2 * half; j < 2 * half + 2; j++) {
-                    scores[i][j] = exp2f(scores[i][j] * scale - base);
+                    scores[i][j] = power_of_two(scores[i][j] * scale - base);
                     total[half] += scores[i][j];
                 }
             #pragma unroll
             for (int i = 0; i < D / 8; i++) sum[i][2 * half] *= shrink, sum[i][2 * half + 1] *= shrink;
         }
-        multiply_add(sum, scores, values + stage * SIZE);
+        multiply_add(sum, scores, values + stage * SIZE, groups);
         __syncthreads();
         tile = following;
         stage = 1 - stage;
@@ -204,13 +210,14 @@ KERNEL forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_valu
 }
 
 // The weight of a pair, again: e^(score − log-sum-exp). `base` is that in bits, 0 where the query sees no key.
-__device__ inline float weight(float score, float scale, float base) { return exp2f(score * scale - base); }
+__device__ inline float weight(float score, float scale, float base) { return power_of_two(score * scale - base); }
 __device__ inline float in_bits(float log_sum) { return log_sum == -INFINITE ? 0.0f : log_sum * LOG2_E; }
 
-// The gradient of queries. `products` is Σ y·dy of each row and head, as `log_sums` [heads, n]. Block (query tile, head).
-KERNEL query_gradient(bf16 *d_query, const bf16 *query, const bf16 *key_value, const bf16 *dy, const float *log_sums,
-                      const float *products, const View *all, int n, int width, int key_width,
-             int group, float scale_of_scores) {
+// The gradient of queries; also leaves Σ y·dy of each row and head, as `log_sums` [heads, n]. Block (query tile, head).
+KERNEL_OF(THREADS, SMALL ? 4 : 2)
+query_gradient(bf16 *d_query, float *products, const bf16 *query, const bf16 *key_value, const bf16 *y, const bf16 *dy,
+               const float *log_sums, const View *all, int n, int width, int key_width, int group,
+               float scale_of_scores) {
     extern __shared__ __align__(16) bf16 shared[];
     bf16 *queries = shared, *upstream = shared + SIZE, *keys = shared + 2 * SIZE, *values = shared + 4 * SIZE;
     View view = *all;
@@ -220,7 +227,7 @@ KERNEL query_gradient(bf16 *d_query, const bf16 *query, const bf16 *key_value, c
     int head = blockIdx.y, first = place[1] * TILE, count = min(TILE, document.queries - first);
     int tiles = document.key_tiles(), key_head = head / heads.group * D, stride = 2 * heads.key_width;
     const u8 *line = view.map + document.map + place[1] * tiles;
-    const Token *tokens = view.queries + document.query + first;
+    bool busy = threadIdx.x / 32 * 16 < count;  // this warp has rows
     size_t start = size_t(document.query + first) * heads.width + head * D;
 
     auto fetch_keys = [&](int tile, int stage) {
@@ -241,7 +248,14 @@ KERNEL query_gradient(bf16 *d_query, const bf16 *query, const bf16 *key_value, c
         size_t row = size_t(head) * heads.n + document.query + first + row_of(half);
         bool there = row_of(half) < count;
         base[half] = there ? in_bits(log_sums[row]) : 0.0f;
-        product[half] = there ? products[row] : 0.0f;
+        product[half] = 0.0f;
+        for (int i = threadIdx.x % 4 * 8; there && i < D; i += 32) {
+            size_t at = start + size_t(row_of(half)) * heads.width + i;
+            auto result = load<8>(y + at), gradient = load<8>(dy + at);
+            for (int j = 0; j < 8; j++) product[half] += number(result.at[j]) * number(gradient.at[j]);
+        }
+        product[half] = sum_over_four(product[half]);
+        if (there && threadIdx.x % 4 == 0) products[row] = product[half];
     }
     Features sum = {};
     while (tile < tiles) {
@@ -250,21 +264,21 @@ KERNEL query_gradient(bf16 *d_query, const bf16 *query, const bf16 *key_value, c
         commit();
         wait_for_all_but_last();
         __syncthreads();
+        int there = document.keys - tile * TILE, groups = busy ? groups_of(there) : 0;
         Scores scores, slopes;
-        multiply_turned(scores, queries, keys + stage * SIZE);
+        multiply_turned(scores, queries, keys + stage * SIZE, groups);
         if (line[tile] == SOME) {
-            const Token *others = view.keys + document.key + tile * TILE;
-            hide<true>(scores, view, tokens, count, others, document.keys - tile * TILE);
+            hide<true>(scores, view, document.query + first, count, document.key + tile * TILE, there);
         } else if (line[tile] == EDGE) {
-            hide_beyond(scores, document.keys - tile * TILE);
+            hide_beyond(scores, there);
         }
-        multiply_turned(slopes, upstream, values + stage * SIZE);
+        multiply_turned(slopes, upstream, values + stage * SIZE, groups);
         #pragma unroll
         for (int i = 0; i < TILE / 8; i++)
             #pragma unroll
             for (int j = 0; j < 4; j++)
                 slopes[i][j] = weight(scores[i][j], scale, base[j / 2]) * (slopes[i][j] - product[j / 2]);
-        multiply_add(sum, slopes, keys + stage * SIZE);
+        multiply_add(sum, slopes, keys + stage * SIZE, groups);
         __syncthreads();
         tile = following;
         stage = 1 - stage;
@@ -273,9 +287,10 @@ KERNEL query_gradient(bf16 *d_query, const bf16 *query, const bf16 *key_value, c
 }
 
 // The gradients of keys and values. Block (key tile, key head), which passes the tiles of queries of its group's heads.
-KERNEL key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value, const bf16 *dy, const float *log_sums,
-                    const float *products, const View *all, int n, int width, int key_width,
-             int group, float scale_of_scores) {
+KERNEL_OF(THREADS, SMALL ? 3 : 2)
+key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value, const bf16 *dy, const float *log_sums,
+             const float *products, const View *all, int n, int width, int key_width, int group,
+             float scale_of_scores) {
     extern __shared__ __align__(16) bf16 shared[];
     bf16 *keys = shared, *values = shared + SIZE, *queries = shared + 2 * SIZE, *upstream = shared + 4 * SIZE;
     float *bases = reinterpret_cast<float *>(shared + 6 * SIZE), *sums = bases + 2 * TILE;  // two stages of each
@@ -286,7 +301,7 @@ KERNEL key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value,
     int first = place[1] * TILE, count = min(TILE, document.keys - first), tiles = document.query_tiles();
     int columns = document.key_tiles(), stride = 2 * heads.key_width;
     const u8 *line = view.map + document.map + place[1];
-    const Token *tokens = view.keys + document.key + first;
+    bool busy = threadIdx.x / 32 * 16 < count;
     size_t start = size_t(document.key + first) * stride + blockIdx.y * D;
 
     auto fetch_queries = [&](int head, int tile, int stage) {
@@ -318,15 +333,15 @@ KERNEL key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value,
         commit();
         wait_for_all_but_last();
         __syncthreads();
+        int there = document.queries - tile * TILE, groups = busy ? groups_of(there) : 0;
         Scores weights, slopes;
-        multiply_turned(weights, keys, queries + stage * SIZE);
+        multiply_turned(weights, keys, queries + stage * SIZE, groups);
         if (line[tile * columns] == SOME) {
-            const Token *others = view.queries + document.query + tile * TILE;
-            hide<false>(weights, view, tokens, count, others, document.queries - tile * TILE);
+            hide<false>(weights, view, document.key + first, count, document.query + tile * TILE, there);
         } else if (line[tile * columns] == EDGE) {
-            hide_beyond(weights, document.queries - tile * TILE);
+            hide_beyond(weights, there);
         }
-        multiply_turned(slopes, values, upstream + stage * SIZE);
+        multiply_turned(slopes, values, upstream + stage * SIZE, groups);
         #pragma unroll
         for (int i = 0; i < TILE / 8; i++)
             #pragma unroll
@@ -335,8 +350,8 @@ KERNEL key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value,
                 weights[i][j] = weight(weights[i][j], scale, bases[column]);
                 slopes[i][j] = weights[i][j] * (slopes[i][j] - sums[column]);
             }
-        multiply_add(d_values, weights, upstream + stage * SIZE);
-        multiply_add(d_keys, slopes, queries + stage * SIZE);
+        multiply_add(d_values, weights, upstream + stage * SIZE, groups);
+        multiply_add(d_keys, slopes, queries + stage * SIZE, groups);
         __syncthreads();
         tile = following;
         head = following_head;

@@ -99,21 +99,16 @@ impl Call {
     }
 
     fn backward(&self, y: &Tensor, log_sums: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (n, width) = self.query.dims2()?;
+        let n = self.query.dim(0)?;
         let products = empty(&self.query, (self.heads.n_heads, n), DType::F32)?;
-        let source = if self.fits() { &MATRIX } else { &PLAIN };
-        let launch = Launch::of(y, source, "products", &self.constants())?
-            .grid((n.div_ceil(8), self.heads.n_heads, 1), 256);
-        launch.tensor(&products)?.tensor(y)?.tensor(dy)?.int(n)?.int(width)?.run()?;
-        let run = |kernel, grid, gradient: &Tensor| {
-            let launch = self.launch(kernel, grid, 6)?.tensor(gradient)?.tensor(&self.query)?;
-            let launch = launch.tensor(&self.key_value)?.tensor(dy)?.tensor(log_sums)?.tensor(&products)?;
-            self.finish(launch)
-        };
         let d_query = empty(&self.query, self.query.shape(), self.query.dtype())?;
-        run("query_gradient", (self.plan.query_tiles, self.heads.n_heads), &d_query)?;
+        let launch = self.launch("query_gradient", (self.plan.query_tiles, self.heads.n_heads), 6)?;
+        let launch = launch.tensor(&d_query)?.tensor(&products)?.tensor(&self.query)?.tensor(&self.key_value)?;
+        self.finish(launch.tensor(y)?.tensor(dy)?.tensor(log_sums)?)?;
         let d_key_value = empty(&self.query, self.key_value.shape(), self.query.dtype())?;
-        run("key_gradient", (self.plan.key_tiles, self.heads.n_kv_heads), &d_key_value)?;
+        let launch = self.launch("key_gradient", (self.plan.key_tiles, self.heads.n_kv_heads), 6)?;
+        let launch = launch.tensor(&d_key_value)?.tensor(&self.query)?.tensor(&self.key_value)?;
+        self.finish(launch.tensor(dy)?.tensor(log_sums)?.tensor(&products)?)?;
         Ok((d_query, d_key_value))
     }
 }
@@ -131,29 +126,29 @@ struct Plan {
 impl Plan {
     fn new(view: &Visibility, like: &Tensor) -> Result<Self> {
         let layout = Layout::new(view);
-        let numbers = |numbers: &[i32]| {
-            let words: Vec<u32> = numbers.iter().map(|n| n.cast_unsigned()).collect();
-            upload(like, if words.is_empty() { &[0] } else { &words[..] })
-        };
-        let queries = numbers(&tokens(view.queries()))?;
-        let keys = match std::ptr::eq(view.queries(), view.keys()) {
-            true => queries.clone(),
-            false => numbers(&tokens(view.keys()))?,
+        let words = |words: &[u32]| upload(like, if words.is_empty() { &[0; 4] } else { words });
+        let meta = |meta: &TokenMeta| -> Result<_> { Ok((words(&tokens(meta))?, words(&meta.kind)?)) };
+        let (queries, query_kinds) = meta(view.queries())?;
+        let (keys, key_kinds) = match std::ptr::eq(view.queries(), view.keys()) {
+            true => (queries.clone(), query_kinds.clone()),
+            false => meta(view.keys())?,
         };
         let parts = vec![
-            numbers(&layout.documents)?,
-            numbers(&layout.query_tiles)?,
-            numbers(&layout.key_tiles)?,
+            words(&layout.documents)?,
+            words(&layout.query_tiles)?,
+            words(&layout.key_tiles)?,
             queries,
             keys,
-            numbers(&windows(view.rules()))?,
+            query_kinds,
+            key_kinds,
+            words(&windows(view.rules()))?,
             empty(like, layout.map.max(1), DType::U8)?,
         ];
-        let mut words = parts.iter().map(address).collect::<Result<Vec<u64>>>()?;
-        words.push(view.rules().kinds().len() as u64);
-        let words: Vec<i64> = words.into_iter().map(u64::cast_signed).collect();
+        let mut addresses = parts.iter().map(address).collect::<Result<Vec<u64>>>()?;
+        addresses.push(view.rules().kinds().len() as u64);
+        let view: Vec<i64> = addresses.into_iter().map(u64::cast_signed).collect();
         let plan = Self {
-            view: upload(like, &words)?,
+            view: upload(like, &view)?,
             _parts: parts,
             query_tiles: layout.query_tiles.len() / 2,
             key_tiles: layout.key_tiles.len() / 2,
@@ -168,10 +163,10 @@ impl Plan {
 /// Documents and their tiles, as in `rules.cuh`.
 struct Layout {
     /// Five numbers each: first query, queries, first key, keys, first place in the map.
-    documents: Vec<i32>,
+    documents: Vec<u32>,
     /// Two numbers each: its document, its number there.
-    query_tiles: Vec<i32>,
-    key_tiles: Vec<i32>,
+    query_tiles: Vec<u32>,
+    key_tiles: Vec<u32>,
     /// Pairs of tiles over all documents.
     map: usize,
     /// The most key tiles of a document.
@@ -185,9 +180,9 @@ impl Layout {
         for (document, (queries, keys)) in view.documents().enumerate() {
             let (down, across) = (queries.len().div_ceil(TILE), keys.len().div_ceil(TILE));
             let numbers = [queries.start, queries.len(), keys.start, keys.len(), layout.map];
-            layout.documents.extend(numbers.map(|n| n as i32));
-            layout.query_tiles.extend((0..down).flat_map(|tile| [document as i32, tile as i32]));
-            layout.key_tiles.extend((0..across).flat_map(|tile| [document as i32, tile as i32]));
+            layout.documents.extend(numbers.map(|n| n as u32));
+            layout.query_tiles.extend((0..down).flat_map(|tile| [document as u32, tile as u32]));
+            layout.key_tiles.extend((0..across).flat_map(|tile| [document as u32, tile as u32]));
             layout.map += down * across;
             layout.widest = layout.widest.max(across);
         }
@@ -195,20 +190,20 @@ impl Layout {
     }
 }
 
-/// Kind, order, time and two positions of each token.
-fn tokens(meta: &TokenMeta) -> Vec<i32> {
+/// Order, time and two positions of each token.
+fn tokens(meta: &TokenMeta) -> Vec<u32> {
     let token = |i: usize| {
         let [row, column] = meta.positions[i];
-        [meta.kind[i], meta.order[i], meta.time[i], row, column].map(u32::cast_signed)
+        [meta.order[i], meta.time[i], row, column]
     };
     (0..meta.len()).flat_map(token).collect()
 }
 
 /// A window for each pair of kinds, queries first.
-fn windows(rules: &AttentionRules) -> Vec<i32> {
+fn windows(rules: &AttentionRules) -> Vec<u32> {
     let kinds = rules.kinds().len();
     let pairs = (0..kinds).flat_map(|query| (0..kinds).map(move |key| (query, key)));
-    pairs.flat_map(|(query, key)| Window::of(rules.get(query, key)).numbers()).collect()
+    pairs.flat_map(|(query, key)| Window::of(rules.get(query, key)).words()).collect()
 }
 
 /// How far a key may be from a query: a rule as the kernels know it.
@@ -223,9 +218,12 @@ struct Window {
 }
 
 impl Window {
+    /// That of a rule under which no key is seen.
+    const CLOSED: Self = Self { order: (1, 0), time: (1, 0), radius: -1 };
+
     fn of(rule: &Rule) -> Self {
         let mut window = Self { order: (-i32::MAX, i32::MAX), time: (-i32::MAX, i32::MAX), radius: i32::MAX };
-        let Rule::When(conditions) = rule else { return Self { radius: -1, ..window } };
+        let Rule::When(conditions) = rule else { return Self::CLOSED };
         let narrow = |(low, high): &mut (i32, i32), from: i32, to: i32| {
             (*low, *high) = ((*low).max(from), (*high).min(to));
         };
@@ -243,8 +241,16 @@ impl Window {
         window
     }
 
-    fn numbers(self) -> [i32; 5] {
-        [self.order.0, self.order.1, self.time.0, self.time.1, self.radius]
+    /// As `Window` in `rules.cuh`: where each range begins and how much further it goes, modulo 2³². Places are below
+    /// 2³¹, so none is `i32::MAX` behind another and ends there: that range is the empty one.
+    fn words(self) -> [u32; 8] {
+        let range = |(low, high): (i32, i32)| match low <= high {
+            true => (low.cast_unsigned(), high.wrapping_sub(low).cast_unsigned()),
+            false => (i32::MAX as u32, 0),
+        };
+        let ((order, orders), (time, times)) = (range(self.order), range(self.time));
+        let (_, reach) = range((-self.radius, self.radius));
+        [order, orders, time, times, self.radius.cast_unsigned(), reach, 0, 0]
     }
 }
 
@@ -252,15 +258,14 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// As `View::sees` in `rules.cuh`.
-    fn sees(window: Window, queries: &TokenMeta, q: usize, keys: &TokenMeta, k: usize) -> bool {
-        let difference = |k: u32, q: u32| k.cast_signed() - q.cast_signed();
-        let order = difference(keys.order[k], queries.order[q]);
-        let time = difference(keys.time[k], queries.time[q]);
+    /// As `Window::holds` in `rules.cuh`.
+    fn holds(window: [u32; 8], queries: &TokenMeta, q: usize, keys: &TokenMeta, k: usize) -> bool {
+        let [order, orders, time, times, radius, reach, ..] = window;
+        let behind = |k: u32, q: u32, low: u32| k.wrapping_sub(q.wrapping_add(low));
         let mut axes = keys.positions[k].iter().zip(&queries.positions[q]);
-        (window.order.0..=window.order.1).contains(&order)
-            && (window.time.0..=window.time.1).contains(&time)
-            && axes.all(|(k, q)| difference(*k, *q).abs() <= window.radius)
+        behind(keys.order[k], queries.order[q], order) <= orders
+            && behind(keys.time[k], queries.time[q], time) <= times
+            && axes.all(|(&k, &q)| behind(k, q, radius.wrapping_neg()) <= reach)
     }
 
     #[test]
@@ -281,13 +286,15 @@ mod tests {
             "past & near(1)",
             "causal & same_time",
             "near(3) & near(2)",
+            "same_time & strict_past",
+            "near(4294967295)",
         ];
         for rule in rules {
             let parsed: Rule = rule.parse().unwrap();
-            let window = Window::of(&parsed);
+            let window = Window::of(&parsed).words();
             for (q, k) in (0..60).flat_map(|q| (0..60).map(move |k| (q, k))) {
                 assert_eq!(
-                    sees(window, &meta, q, &meta, k),
+                    holds(window, &meta, q, &meta, k),
                     parsed.allows(&meta, q, &meta, k),
                     "{rule} {q} {k}"
                 );

@@ -48,7 +48,7 @@ KERNEL forward(T *y, float *log_sums, const T *query, const T *key_value, const 
             for (int first = tile * TILE; first < min(document.keys, (tile + 1) * TILE); first += 32) {
                 int k = first + lane;
                 const T *keys = key_value + size_t(document.key + first) * 2 * key_width + head / group * D;
-                bool seen = k < document.keys && view.sees(view.queries[document.query + r], view.keys[document.key + k]);
+                bool seen = k < document.keys && view.sees(document.query + r, document.key + k);
                 float score = seen ? scale * dot(own[warp], keys + size_t(lane) * 2 * key_width) : -INFINITE;
                 float most = fmaxf(highest, max_over_warp(score)), base = most == -INFINITE ? 0.0f : most;
                 float shrink = expf(highest - base), weight = expf(score - base);
@@ -63,8 +63,9 @@ KERNEL forward(T *y, float *log_sums, const T *query, const T *key_value, const 
     }
 }
 
-KERNEL query_gradient(T *d_query, const T *query, const T *key_value, const T *dy, const float *log_sums,
-                      const float *products, const View *all, int n, int width, int key_width, int group, float scale) {
+// Also leaves Σ y·dy of each row and head, [heads, n].
+KERNEL query_gradient(T *d_query, float *products, const T *query, const T *key_value, const T *y, const T *dy,
+                      const float *log_sums, const View *all, int n, int width, int key_width, int group, float scale) {
     __shared__ float own[WARPS][D], upstream[WARPS][D];
     View view = *all;
     const int *place = view.query_tiles + 2 * blockIdx.x;
@@ -75,12 +76,15 @@ KERNEL query_gradient(T *d_query, const T *query, const T *key_value, const T *d
         size_t at = size_t(document.query + r) * width + head * D, of = size_t(head) * n + document.query + r;
         share(own[warp], query + at, lane);
         share(upstream[warp], dy + at, lane);
-        float sum[PARTS] = {}, log_sum = log_sums[of], product = products[of];
+        float sum[PARTS] = {}, log_sum = log_sums[of], product = 0.0f;
+        for (int i = lane; i < D; i += 32) product += number(y[at + i]) * upstream[warp][i];
+        product = sum_over_warp(product);
+        if (lane == 0) products[of] = product;
         for (int tile = next(line, 1, -1, tiles); tile < tiles; tile = next(line, 1, tile, tiles)) {
             for (int first = tile * TILE; first < min(document.keys, (tile + 1) * TILE); first += 32) {
                 int k = first + lane;
                 const T *keys = key_value + size_t(document.key + first) * 2 * key_width + head / group * D;
-                bool seen = k < document.keys && view.sees(view.queries[document.query + r], view.keys[document.key + k]);
+                bool seen = k < document.keys && view.sees(document.query + r, document.key + k);
                 float slope = 0.0f;
                 if (seen) {
                     const T *key = keys + size_t(lane) * 2 * key_width;
@@ -111,7 +115,7 @@ KERNEL key_gradient(T *d_key_value, const T *query, const T *key_value, const T 
                 for (int first = tile * TILE; first < min(document.queries, (tile + 1) * TILE); first += 32) {
                     int q = first + lane;
                     size_t rows = size_t(document.query + first) * width + head * D;
-                    bool seen = q < document.queries && view.sees(view.queries[document.query + q], view.keys[document.key + r]);
+                    bool seen = q < document.queries && view.sees(document.query + q, document.key + r);
                     float weight = 0.0f, slope = 0.0f;
                     if (seen) {
                         size_t of = size_t(head) * n + document.query + q, mine = rows + size_t(lane) * width;

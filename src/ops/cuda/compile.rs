@@ -77,10 +77,13 @@ impl Source {
         Ok(())
     }
 
-    /// The names of the kernels in the source.
+    /// The names of the kernels in the source: what is between `KERNEL`, or `KERNEL_OF(…)`, and the arguments.
     fn kernels(&self) -> impl Iterator<Item = &'static str> {
-        let names = self.text.split("KERNEL ").skip(1);
-        names.filter_map(|rest| rest.split('(').next())
+        let heads = self.text.split("\nKERNEL").skip(1).filter_map(|rest| match rest.strip_prefix("_OF(") {
+            None => Some(rest),
+            Some(bounds) => bounds.split_once(")\n").map(|(_, rest)| rest),
+        });
+        heads.filter_map(|rest| rest.trim_start().split('(').next())
     }
 
     /// The source compiled for an architecture, such as `compute_90`; needs no GPU.

@@ -1,6 +1,8 @@
 // The instructions that C++ has no name for.
 
 #define KERNEL extern "C" __global__ void
+// Of so many threads, with registers for so many blocks on a multiprocessor.
+#define KERNEL_OF(threads, blocks) KERNEL __launch_bounds__(threads, blocks)
 #define INFINITE __int_as_float(0x7f800000)
 
 typedef unsigned char u8;
@@ -59,3 +61,10 @@ __device__ inline void commit() { asm volatile("cp.async.commit_group;" ::: "mem
 
 // Waits until all groups but the last are there.
 __device__ inline void wait_for_all_but_last() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
+
+// 2ˣ; the smallest results are 0.
+__device__ inline float power_of_two(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}

@@ -37,19 +37,20 @@ KERNEL forward(T *y, float *means, float *scales, const T *x, const float *weigh
     for (int i = 0; i < STEPS; i++) {
         int column = (i * LANES + lane) * V;
         if (column >= D) continue;
+        auto weights = load<V>(weight + column);
+        Vector<float, V> biases = {};
+        if (bias) biases = load<V>(bias + column);
         Vector<T, V> result;
-        for (int j = 0; j < V; j++) {
-            float normal = (held[i][j] - mean) * scale * weight[column + j];
-            put(&result.at[j], normal + (bias ? bias[column + j] : 0.0f));
-        }
+        for (int j = 0; j < V; j++)
+            put(&result.at[j], (held[i][j] - mean) * scale * weights.at[j] + biases.at[j]);
         store<V>(y + size_t(row) * D + column, result);
     }
 }
 
-// dx, and for each block its part of the gradients of weight and bias: partial [blocks, 2·D]. A warp takes every
+// dx, added to `waiting` unless that is null, and for each block its part of the gradients of weight and bias: partial [blocks, 2·D]. A warp takes every
 // gridDim·WARPS-th row, so the parts depend on n alone.
 KERNEL backward(T *dx, float *partial, const T *x, const float *weight, const T *dy, const float *means,
-                const float *scales, int n) {
+                const float *scales, const T *waiting, int n) {
     int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
     float dw[STEPS][V] = {}, db[STEPS][V] = {};
     for (int row = blockIdx.x * WARPS + warp; row < n; row += gridDim.x * WARPS) {
@@ -60,11 +61,13 @@ KERNEL backward(T *dx, float *partial, const T *x, const float *weight, const T 
         #pragma unroll
         for (int i = 0; i < STEPS; i++) {
             int column = (i * LANES + lane) * V;
+            Vector<float, V> weights = {};
+            if (column < D) weights = load<V>(weight + column);
             for (int j = 0; j < V; j++) {
                 normal[i][j] = (normal[i][j] - mean) * scale;
                 dw[i][j] += g[i][j] * normal[i][j];
                 db[i][j] += g[i][j];
-                g[i][j] *= column < D ? weight[column + j] : 0.0f;
+                g[i][j] *= weights.at[j];
                 mean_g += g[i][j];
                 mean_gx += g[i][j] * normal[i][j];
             }
@@ -75,8 +78,10 @@ KERNEL backward(T *dx, float *partial, const T *x, const float *weight, const T 
         for (int i = 0; i < STEPS; i++) {
             int column = (i * LANES + lane) * V;
             if (column >= D) continue;
-            Vector<T, V> result;
-            for (int j = 0; j < V; j++) put(&result.at[j], scale * (g[i][j] - mean_g - normal[i][j] * mean_gx));
+            Vector<T, V> result = {};
+            if (waiting) result = load<V>(waiting + size_t(row) * D + column);
+            for (int j = 0; j < V; j++)
+                put(&result.at[j], number(result.at[j]) + scale * (g[i][j] - mean_g - normal[i][j] * mean_gx));
             store<V>(dx + size_t(row) * D + column, result);
         }
     }

@@ -10,12 +10,28 @@ struct Tensors {
 // Block i takes chunk i: elements chunk·CHUNK .. of the tensors at chunks[2·i], chunk being chunks[2·i + 1].
 constexpr u64 CHUNK = 65536;
 
-// Σ g² of a chunk.
+// Whether all of a parameter's tensors can be moved four elements at a time.
+__device__ inline bool in_fours(const Tensors &t) {
+    u64 all = u64(t.parameter) | u64(t.mean) | u64(t.square) | u64(t.average) | u64(t.gradient);
+    return all % 16 == 0 && t.n % 4 == 0;
+}
+
+// Σ g² of a chunk, over N elements at a time.
+template <int N>
+__device__ inline float sum_of_squares(const float *gradient, u64 start, u64 end) {
+    float sum = 0.0f;
+    #pragma unroll 4
+    for (u64 i = start + threadIdx.x * N; i < end; i += blockDim.x * N) {
+        auto g = load<N>(gradient + i);
+        for (int j = 0; j < N; j++) sum += g.at[j] * g.at[j];
+    }
+    return sum;
+}
+
 KERNEL squares(float *sums, const Tensors *all, const u32 *chunks) {
     Tensors t = all[chunks[2 * blockIdx.x]];
     u64 start = chunks[2 * blockIdx.x + 1] * CHUNK, end = min(start + CHUNK, t.n);
-    float sum = 0.0f;
-    for (u64 i = start + threadIdx.x; i < end; i += blockDim.x) sum += t.gradient[i] * t.gradient[i];
+    float sum = in_fours(t) ? sum_of_squares<4>(t.gradient, start, end) : sum_of_squares<1>(t.gradient, start, end);
     sum = sum_over_block(sum);
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
@@ -39,19 +55,40 @@ struct Factors {
     float clip, average_decay;
 };
 
-// Gradients are clipped to the norm `clip` (0: not); where the norm is not finite, nothing changes.
+template <int N>
+__device__ inline void move(const Tensors &t, const Factors &f, float scale, u64 start, u64 end) {
+    float keep = t.decays ? f.keep : 1.0f;
+    #pragma unroll 2
+    for (u64 i = start + threadIdx.x * N; i < end; i += blockDim.x * N) {
+        auto g = load<N>(t.gradient + i), m = load<N>(t.mean + i), v = load<N>(t.square + i), p = load<N>(t.parameter + i);
+        for (int j = 0; j < N; j++) {
+            float gradient = g.at[j] * scale;
+            m.at[j] = f.beta1 * m.at[j] + f.rest1 * gradient;
+            v.at[j] = f.beta2 * v.at[j] + f.rest2 * gradient * gradient;
+            p.at[j] = keep * p.at[j] - f.rate * m.at[j] / (sqrtf(v.at[j]) * f.by_root_correction + f.eps);
+        }
+        store<N>(t.mean + i, m);
+        store<N>(t.square + i, v);
+        store<N>(t.parameter + i, p);
+        if (t.average) {
+            auto average = load<N>(t.average + i);
+            for (int j = 0; j < N; j++)
+                average.at[j] = f.average_decay * average.at[j] + (1.0f - f.average_decay) * p.at[j];
+            store<N>(t.average + i, average);
+        }
+    }
+}
+
+// Gradients are clipped to the norm `clip` (0: not); where the norm is not finite, nothing changes. 28 bytes an element.
 KERNEL adamw(const Tensors *all, const u32 *chunks, const float *norm, const Factors *factors) {
     Tensors t = all[chunks[2 * blockIdx.x]];
     Factors f = *factors;
     float all_of_it = *norm;
     if (!(all_of_it < INFINITE)) return;
-    float scale = f.clip > 0.0f && all_of_it > f.clip ? f.clip / all_of_it : 1.0f, keep = t.decays ? f.keep : 1.0f;
+    float scale = f.clip > 0.0f && all_of_it > f.clip ? f.clip / all_of_it : 1.0f;
     u64 start = chunks[2 * blockIdx.x + 1] * CHUNK, end = min(start + CHUNK, t.n);
-    for (u64 i = start + threadIdx.x; i < end; i += blockDim.x) {
-        float g = t.gradient[i] * scale;
-        float m = t.mean[i] = f.beta1 * t.mean[i] + f.rest1 * g;
-        float v = t.square[i] = f.beta2 * t.square[i] + f.rest2 * g * g;
-        float p = t.parameter[i] = keep * t.parameter[i] - f.rate * m / (sqrtf(v) * f.by_root_correction + f.eps);
-        if (t.average) t.average[i] = f.average_decay * t.average[i] + (1.0f - f.average_decay) * p;
-    }
+    if (in_fours(t))
+        move<4>(t, f, scale, start, end);
+    else
+        move<1>(t, f, scale, start, end);
 }

@@ -2,14 +2,20 @@
 
 constexpr int TILE = 64;
 
-// What rules look at of a token.
-struct Token {
-    int kind, order, time, row, column;
+// What rules look at of a token, beside its kind.
+struct alignas(16) Token {
+    u32 order, time, row, column;
 };
 
-// A rule: how far a key may be from a query, in the sequence, in time and in each position axis.
-struct Window {
-    int order_low, order_high, time_low, time_high, radius;
+// A rule: where the keys that a query sees begin and how many there are behind, in the sequence, in time and in each
+// position axis; counted from the query, modulo 2³², so that one comparison does for both ends.
+struct alignas(16) Window {
+    u32 order, orders, time, times, radius, reach, unused[2];
+
+    __device__ bool holds(Token q, Token k) const {
+        return (k.order - (q.order + order) <= orders) & (k.time - (q.time + time) <= times) &
+               (k.row - (q.row - radius) <= reach) & (k.column - (q.column - radius) <= reach);
+    }
 };
 
 // The rows of a document, and where its tiles are in the map: those of its first tile of queries, then the second's.
@@ -25,16 +31,13 @@ struct View {
     const Document *documents;
     const int *query_tiles, *key_tiles;  // for each: its document, its number in it
     const Token *queries, *keys;
+    const int *query_kinds, *key_kinds;
     const Window *windows;               // [kinds, kinds], queries first
     u8 *map;                             // for each pair of tiles, of its pairs are seen: NONE, SOME, ALL, or all where documents end (EDGE)
     u64 kinds;
 
-    __device__ bool sees(Token q, Token k) const {
-        Window w = windows[q.kind * kinds + k.kind];
-        int order = k.order - q.order, time = k.time - q.time;
-        return order >= w.order_low && order <= w.order_high && time >= w.time_low && time <= w.time_high &&
-               abs(k.row - q.row) <= w.radius && abs(k.column - q.column) <= w.radius;
-    }
+    __device__ Window window(int q, int k) const { return windows[query_kinds[q] * kinds + key_kinds[k]]; }
+    __device__ bool sees(int q, int k) const { return window(q, k).holds(queries[q], keys[k]); }
 };
 
 constexpr u8 NONE = 0, SOME = 1, ALL = 2, EDGE = 3;
@@ -49,7 +52,7 @@ KERNEL classify(const View *all) {
     for (int i = 0; i < TILE / 4; i++) {
         int k = key_tile * TILE + threadIdx.x % 4 * (TILE / 4) + i;
         if (q < document.queries && k < document.keys)
-            seen += view.sees(view.queries[document.query + q], view.keys[document.key + k]);
+            seen += view.sees(document.query + q, document.key + k);
     }
     float total = sum_over_block(float(seen));
     int there = min(TILE, document.queries - tile * TILE) * min(TILE, document.keys - key_tile * TILE);
@@ -62,15 +65,4 @@ __device__ inline int next(const u8 *line, int stride, int last, int end) {
     do last++;
     while (last < end && line[last * stride] == NONE);
     return last;
-}
-
-// Block (eight rows, head), a warp a row: Σ y·dy over the head's features.
-KERNEL products(float *sums, const T *y, const T *dy, int n, int width) {
-    int lane = threadIdx.x % 32, row = blockIdx.x * 8 + threadIdx.x / 32;
-    if (row >= n) return;
-    float sum = 0.0f;
-    size_t at = size_t(row) * width + blockIdx.y * D;
-    for (int i = lane; i < D; i += 32) sum += number(y[at + i]) * number(dy[at + i]);
-    sum = sum_over_warp(sum);
-    if (lane == 0) sums[size_t(blockIdx.y) * n + row] = sum;
 }

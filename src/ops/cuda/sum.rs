@@ -1,4 +1,4 @@
-//! Sums: of two tensors, of a bias and each row, and over all rows.
+//! Sums: of two tensors, and over all rows.
 
 use super::compile::{Source, element, vector};
 use super::launch::{Launch, empty, whole};
@@ -27,26 +27,25 @@ fn add_into(y: &Tensor, a: &Tensor, b: &Tensor) -> Result<()> {
     launch.tensor(y)?.tensor(&a)?.tensor(&b)?.int(vectors)?.run()
 }
 
-/// x ← x + `bias` for each row of `x` `[n, width]`, in place; the bias is in `f32`.
-pub(super) fn add_bias(x: &Tensor, bias: &Tensor) -> Result<()> {
-    let width = bias.elem_count();
-    let (vector, v) = vector(x.dtype(), width);
-    let vectors = x.elem_count() / v;
-    let launch = Launch::of(x, &SOURCE, "add_bias", &[element(x.dtype()), vector])?.each(vectors);
-    launch.tensor(x)?.tensor(bias)?.int(vectors)?.int(width)?.run()
-}
-
-/// The sum of the rows of `x` `[n, width]`, in `f32`.
+/// The sum of the rows of `x` `[n, width]`, in `f32`: n·width elements are read once, in two launches.
 pub(super) fn column_sums(x: &Tensor) -> Result<Tensor> {
-    /// Rows that one thread adds up.
-    const STEP: usize = 64;
+    /// Threads of a block.
+    const THREADS: usize = 256;
+    /// Blocks that keep the GPU busy, and rows that are worth one.
+    const BLOCKS: usize = 512;
+    const ROWS: usize = 128;
     let (n, width) = x.dims2()?;
-    let blocks = n.div_ceil(STEP).max(1);
     let (vector, v) = vector(x.dtype(), width);
+    let vectors = (width / v).max(1);
+    let parts = vectors.div_ceil(THREADS);
+    let across = vectors.div_ceil(parts);
+    let down = THREADS / across;
+    let blocks = n.div_ceil(ROWS.max(4 * down)).clamp(1, (BLOCKS / parts).max(1));
     let partial = empty(x, (blocks, width), DType::F32)?;
     let launch = Launch::of(x, &SOURCE, "column_sums", &[element(x.dtype()), vector])?;
-    let launch = launch.grid((width.div_ceil(256 * v), blocks, 1), 256);
-    launch.tensor(&partial)?.tensor(x)?.int(n)?.int(width)?.int(STEP)?.run()?;
+    let launch = launch.grid((parts, blocks, 1), down * across).shared(down * across * v * size_of::<f32>())?;
+    let launch = launch.tensor(&partial)?.tensor(x)?.int(n)?.int(width)?.int(across)?;
+    launch.int(n.div_ceil(blocks))?.run()?;
     match blocks {
         1 => partial.reshape(width),
         _ => column_sums(&partial),
