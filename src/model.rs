@@ -265,8 +265,8 @@ impl Model {
         self.dtype = dtype;
     }
 
-    /// Has gradients keep what enters each block alone, and compute the block again on the way back: less memory for more
-    /// time, with the same bits.
+    /// Has each block keep for its gradients what enters it alone, and be computed again on the way back: less memory for
+    /// more time, with the same bits.
     pub fn recompute(&mut self, on: bool) {
         self.stack.recompute(on);
         self.encoder.iter_mut().for_each(|encoder| encoder.recompute(on));
