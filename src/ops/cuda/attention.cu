@@ -19,18 +19,23 @@ typedef float Features[D / 8][4];     // of 16 rows and D features
 
 // Starts to copy rows 0 .. count of a matrix, `stride` apart, into a tile; the others are 0.
 __device__ inline void fetch(bf16 *tile, const bf16 *rows, int stride, int count) {
-    for (int i = threadIdx.x; i < TILE * D / 8; i += THREADS) {
-        int row = i / (D / 8), column = i % (D / 8) * 8;
-        bool there = row < count;
-        copy_16(tile + row * PITCH + column, rows + (there ? size_t(row) * stride + column : 0), there);
+    constexpr int PIECES = D / 8, AT_ONCE = THREADS / PIECES;  // pieces of 16 bytes in a row, and rows for all threads
+    int row = threadIdx.x / PIECES, column = threadIdx.x % PIECES * 8;
+    if (row >= AT_ONCE) return;
+    const bf16 *from = rows + row * stride + column;
+    bf16 *to = tile + row * PITCH + column;
+    #pragma unroll
+    for (int i = 0; i < TILE; i += AT_ONCE) {
+        bool there = row + i < count;
+        if (i + AT_ONCE <= TILE || row + i < TILE) copy_16(to + i * PITCH, there ? from + i * stride : rows, there);
     }
 }
 
-// How many groups of 16 columns a tile has, of which `there` are left in the document.
+// Groups of 16 columns in a tile, and in one of which `there` columns are left in the document.
+constexpr int GROUPS = TILE / 16;
 __device__ inline int groups_of(int there) { return (min(there, TILE) + 15) / 16; }
 
-// scores = rows·columnsᵀ, for this warp's 16 rows; 0 beyond the last group.
-__device__ inline void multiply_turned(Scores &scores, const bf16 *rows, const bf16 *columns, int groups) {
+__device__ inline void multiply_turned_some(Scores &scores, const bf16 *rows, const bf16 *columns, int groups) {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     #pragma unroll
     for (int i = 0; i < TILE / 8; i++)
@@ -40,7 +45,7 @@ __device__ inline void multiply_turned(Scores &scores, const bf16 *rows, const b
         u32 a[4], b[4];
         load_matrices(a, rows + (warp * 16 + lane % 16) * PITCH + k + lane / 16 * 8);
         #pragma unroll
-        for (int i = 0; i < TILE / 16; i++) {
+        for (int i = 0; i < GROUPS; i++) {
             if (i >= groups) break;
             load_matrices(b, columns + (i * 16 + lane / 16 * 8 + lane % 8) * PITCH + k + lane / 8 % 2 * 8);
             multiply(scores[2 * i], a, b[0], b[1]);
@@ -49,11 +54,18 @@ __device__ inline void multiply_turned(Scores &scores, const bf16 *rows, const b
     }
 }
 
-// features += weights·columns, for this warp's 16 rows.
-__device__ inline void multiply_add(Features &features, const Scores &weights, const bf16 *columns, int groups) {
+// scores = rows·columnsᵀ, for this warp's 16 rows; 0 beyond the last group. Full tiles have no branches.
+__device__ inline void multiply_turned(Scores &scores, const bf16 *rows, const bf16 *columns, int groups) {
+    if (groups == GROUPS)
+        multiply_turned_some(scores, rows, columns, GROUPS);
+    else
+        multiply_turned_some(scores, rows, columns, groups);
+}
+
+__device__ inline void multiply_add_some(Features &features, const Scores &weights, const bf16 *columns, int groups) {
     int lane = threadIdx.x % 32;
     #pragma unroll
-    for (int k = 0; k < TILE / 16; k++) {
+    for (int k = 0; k < GROUPS; k++) {
         if (k >= groups) break;
         const float *low = weights[2 * k], *high = weights[2 * k + 1];
         u32 b[4], a[4] = {pack(low[0], low[1]), pack(low[2], low[3]), pack(high[0], high[1]), pack(high[2], high[3])};
@@ -64,6 +76,14 @@ __device__ inline void multiply_add(Features &features, const Scores &weights, c
             multiply(features[2 * i + 1], a, b[2], b[3]);
         }
     }
+}
+
+// features += weights·columns, for this warp's 16 rows.
+__device__ inline void multiply_add(Features &features, const Scores &weights, const bf16 *columns, int groups) {
+    if (groups == GROUPS)
+        multiply_add_some(features, weights, columns, GROUPS);
+    else
+        multiply_add_some(features, weights, columns, groups);
 }
 
 // The row of a tile that element `half` of this lane's pairs is in, and the column of its pair i.
@@ -214,7 +234,7 @@ __device__ inline float weight(float score, float scale, float base) { return po
 __device__ inline float in_bits(float log_sum) { return log_sum == -INFINITE ? 0.0f : log_sum * LOG2_E; }
 
 // The gradient of queries; also leaves Σ y·dy of each row and head, as `log_sums` [heads, n]. Block (query tile, head).
-KERNEL_OF(THREADS, SMALL ? 4 : 2)
+KERNEL_OF(THREADS, SMALL ? 3 : 2)
 query_gradient(bf16 *d_query, float *products, const bf16 *query, const bf16 *key_value, const bf16 *y, const bf16 *dy,
                const float *log_sums, const View *all, int n, int width, int key_width, int group,
                float scale_of_scores) {

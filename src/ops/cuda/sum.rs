@@ -29,18 +29,19 @@ fn add_into(y: &Tensor, a: &Tensor, b: &Tensor) -> Result<()> {
 
 /// The sum of the rows of `x` `[n, width]`, in `f32`: n·width elements are read once, in two launches.
 pub(super) fn column_sums(x: &Tensor) -> Result<Tensor> {
-    /// Threads of a block.
+    /// Threads of a block: of each row a warp reads 512 bytes.
     const THREADS: usize = 256;
-    /// Blocks that keep the GPU busy, and rows that are worth one.
-    const BLOCKS: usize = 512;
-    const ROWS: usize = 128;
+    const WARP: usize = 32;
+    /// Blocks that keep the GPU busy, and rows that one block sums up quickly.
+    const BLOCKS: usize = 528;
+    const ROWS: usize = 64;
     let (n, width) = x.dims2()?;
     let (vector, v) = vector(x.dtype(), width);
     let vectors = (width / v).max(1);
-    let parts = vectors.div_ceil(THREADS);
+    let parts = vectors.div_ceil(WARP);
     let across = vectors.div_ceil(parts);
     let down = THREADS / across;
-    let blocks = n.div_ceil(ROWS.max(4 * down)).clamp(1, (BLOCKS / parts).max(1));
+    let blocks = if n <= BLOCKS { 1 } else { n.div_ceil(ROWS).clamp(1, (BLOCKS / parts).max(1)) };
     let partial = empty(x, (blocks, width), DType::F32)?;
     let launch = Launch::of(x, &SOURCE, "column_sums", &[element(x.dtype()), vector])?;
     let launch = launch.grid((parts, blocks, 1), down * across).shared(down * across * v * size_of::<f32>())?;
