@@ -4,6 +4,7 @@
 //! once n, m and k pass a few dozen. The bias is what the product accumulates onto; only forward copies, its weights,
 //! 8·m·k bytes that save every block of rows from packing them across.
 
+use super::add;
 use super::autograd::{Value, apply2, apply3, by_reference};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use gemm::Parallelism;
@@ -29,7 +30,7 @@ pub fn linear(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> 
     }
     #[cfg(feature = "cuda")]
     if super::cuda::has_kernel(x.tensor()) {
-        return super::cuda::linear(x, weight, bias);
+        return super::cuda::linear(x, weight, bias, None);
     }
     if !has_kernel(x.tensor()) {
         let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
@@ -40,6 +41,17 @@ pub fn linear(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> 
         Some(bias) => apply3(x, weight, bias, linear),
         None => apply2(x, weight, linear),
     }
+}
+
+/// `onto` `[n, m]` + x·Wᵀ + b: what [`linear`] gives, added to a residual stream.
+///
+/// A GPU adds while it rounds. Errors: as of `linear`, and where `onto` has another shape.
+pub fn linear_onto(x: &Value, weight: &Value, bias: Option<&Value>, onto: &Value) -> Result<Value> {
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(x.tensor()) && super::cuda::adds(onto, x, weight) {
+        return super::cuda::linear(x, weight, bias, Some(onto));
+    }
+    add(onto, &linear(x, weight, bias)?)
 }
 
 /// [`linear`] in candle's own operations.

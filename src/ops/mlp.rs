@@ -5,6 +5,7 @@
 //! 4·n·d·d_ff FLOP, backward twice that; the memory moves 8·n·d + 4·n·d_ff bytes forward and as many backward.
 
 use super::activation::{self, Activation};
+use super::add;
 use super::autograd::{Gradient, Value, by_reference, with_rule};
 use super::blank::{by_blocks, two_by_blocks};
 use super::linear::{self, FEW};
@@ -39,7 +40,7 @@ pub fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<
     }
     #[cfg(feature = "cuda")]
     if super::cuda::has_kernel(x.tensor()) {
-        return super::cuda::mlp(x, inner, outer, activation);
+        return super::cuda::mlp(x, inner, outer, activation, None);
     }
     let inputs: Vec<&Value> = [x, inner.0, outer.0].into_iter().chain(inner.1).chain(outer.1).collect();
     let (inner_bias, outer_bias) = (inner.1.is_some(), outer.1.is_some());
@@ -57,6 +58,20 @@ pub fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<
         };
         gradients.into_iter().zip(&tensors).map(own).collect()
     }))
+}
+
+/// `onto` `[n, d]` + f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂: what [`mlp`] gives, added to a residual stream.
+///
+/// A GPU adds while it rounds. Errors: as of `mlp`, and where `onto` has another shape.
+pub fn mlp_onto(x: &Value, inner: Map, outer: Map, activation: Activation, onto: &Value) -> Result<Value> {
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(x.tensor())
+        && x.dims().last() == inner.0.dims().last()
+        && super::cuda::adds(onto, x, outer.0)
+    {
+        return super::cuda::mlp(x, inner, outer, activation, Some(onto));
+    }
+    add(onto, &mlp(x, inner, outer, activation)?)
 }
 
 /// [`mlp`] in candle's own operations: x, both weights, and the biases there are.

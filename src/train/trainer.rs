@@ -97,6 +97,11 @@ pub struct Outcome {
 
 /// A step that the device has been asked for.
 pub struct Begun {
+    /// Its number, from 1.
+    step: u64,
+    /// Documents left out and samples that could not be used, of this and all steps before.
+    skipped: u64,
+    bad: u64,
     /// Task, weight and loss of each head of each micro-batch.
     sums: Vec<(usize, f64, Tensor)>,
     norm: Norm,
@@ -114,6 +119,7 @@ pub struct Trainer {
     optimizer: Optimizer,
     ahead: Ahead,
     steps: u64,
+    /// Steps that the weights have been moved by, or will be once the device has come so far.
     step: u64,
     best: f64,
     skipped: u64,
@@ -219,35 +225,35 @@ impl Trainer {
         }
         let mut loader = self.loader()?;
         let mut next = loader.next();
+        let mut clock = Instant::now();
+        let mut under_way = None;
         while self.step < self.steps {
-            let started = Instant::now();
             let prepared = if stop.load(Ordering::Relaxed) { None } else { next.take() };
             let Agreed { micro, draws, bad } = match agree(self.ranks.as_ref(), prepared) {
                 Ok(Some(agreed)) => agreed,
                 Ok(None) => break,
                 Err(error) => {
+                    self.report(under_way, &mut clock, log.as_mut(), observer)?;
                     folder.map_or(Ok(()), |folder| self.save(folder))?;
                     self.ranks.wait(); // so that no rank ends the job before the state is saved
                     return Err(error);
                 }
             };
-            let begun = self.begin(&micro, observer)?;
+            let mut begun = self.begin(&micro, observer)?;
             drop(micro);
+            self.draws = draws;
+            self.note_bad(bad, log.as_mut(), observer)?;
+            begun.bad = self.bad.total();
             next = loader.next();
             if let Some(Ok(next)) = &next {
                 self.send(&next.micro)?;
             }
-            let mut report = self.finish(begun)?;
-            self.draws = draws;
-            self.note_bad(bad, log.as_mut(), observer)?;
-            report.bad = self.bad.total();
-            report.tokens_per_s = report.tokens as f64 / started.elapsed().as_secs_f64();
-            observer.step(&report);
-            let last = self.step == self.steps;
-            let due = |every: u64| last || every > 0 && self.step.is_multiple_of(every);
-            let (evaluates, saves) = (due(self.config.eval_every), due(self.config.checkpoint_every));
-            if let Some(log) = log.as_mut().filter(|_| due(self.config.log_every) || self.step == 1) {
-                log.write(&line(&report))?;
+            // A GPU has this step to do while the one before is looked at: it never waits for us, nor we for it.
+            self.report(under_way.replace(begun), &mut clock, log.as_mut(), observer)?;
+            let (evaluates, saves) =
+                (self.is_due(self.config.eval_every), self.is_due(self.config.checkpoint_every));
+            if evaluates || saves || self.model.device().is_cpu() {
+                self.report(under_way.take(), &mut clock, log.as_mut(), observer)?;
             }
             if evaluates && first {
                 let mut bad = Vec::new();
@@ -267,12 +273,42 @@ impl Trainer {
             if let Some(folder) = folder.filter(|_| saves) {
                 self.save(folder)?;
             }
+            if evaluates || saves {
+                clock = Instant::now();
+            }
         }
+        self.report(under_way, &mut clock, log.as_mut(), observer)?;
         let stopped = self.step < self.steps;
         if let Some(folder) = folder.filter(|_| stopped) {
             self.save(folder)?;
         }
         Ok(Outcome { step: self.step, stopped, metrics, bad: self.bad.clone() })
+    }
+
+    /// Whether something that is done every so many steps is due now; all of it is at the end.
+    fn is_due(&self, every: u64) -> bool {
+        self.step == self.steps || every > 0 && self.step.is_multiple_of(every)
+    }
+
+    /// Waits for a step, if there is one, and tells of it; `clock` has run since the last was told of.
+    fn report(
+        &self,
+        begun: Option<Begun>,
+        clock: &mut Instant,
+        log: Option<&mut MetricsLog>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let Some(begun) = begun else { return Ok(()) };
+        let mut report = self.finish(begun)?;
+        report.tokens_per_s = report.tokens as f64 / clock.elapsed().as_secs_f64();
+        *clock = Instant::now();
+        observer.step(&report);
+        let every = self.config.log_every;
+        let due = report.step == self.steps || every > 0 && report.step.is_multiple_of(every);
+        if let Some(log) = log.filter(|_| due || report.step == 1) {
+            log.write(&line(&report))?;
+        }
+        Ok(())
     }
 
     /// Counts samples that could not be used; each problem is named once, to the observer and in the record.
@@ -307,7 +343,8 @@ impl Trainer {
         self.finish(begun)
     }
 
-    /// The first part of a step: asks the device for all of it, and waits for nothing.
+    /// The first part of a step: asks the device for all of it, and waits for nothing. The next may begin before this
+    /// one is finished.
     ///
     /// # Errors
     /// As of [`train_on`](Self::train_on).
@@ -329,7 +366,7 @@ impl Trainer {
     ///
     /// # Errors
     /// As of [`train_on`](Self::train_on).
-    pub fn finish(&mut self, begun: Begun) -> Result<StepReport, TrainError> {
+    pub fn finish(&self, begun: Begun) -> Result<StepReport, TrainError> {
         let tokens = begun.tokens;
         self.finish_on(begun).map_err(|error| self.explain(error, Some(tokens)))
     }
@@ -386,11 +423,13 @@ impl Trainer {
         }
         let learning_rate = self.config.learning_rate_at(self.step, self.steps);
         let norm = self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?;
-        Ok(Begun { sums, norm, learning_rate, tokens })
+        self.step += 1;
+        let (step, skipped, bad) = (self.step, self.skipped, self.bad.total());
+        Ok(Begun { step, skipped, bad, sums, norm, learning_rate, tokens })
     }
 
-    fn finish_on(&mut self, begun: Begun) -> Result<StepReport, TrainError> {
-        let Begun { sums, norm, learning_rate, tokens } = begun;
+    fn finish_on(&self, begun: Begun) -> Result<StepReport, TrainError> {
+        let Begun { step, skipped, bad, sums, norm, learning_rate, tokens } = begun;
         let tasks = self.model.tasks().len();
         let mut sums_by_task = vec![0.0; 2 * tasks];
         for (task, weight, sum) in sums {
@@ -405,11 +444,10 @@ impl Trainer {
         let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
         let grad_norm = norm.value()?;
         if !f64::is_finite(loss) || !grad_norm.is_finite() {
-            return Err(TrainError::Diverged { step: self.step + 1, loss, grad_norm });
+            return Err(TrainError::Diverged { step, loss, grad_norm });
         }
-        self.step += 1;
         Ok(StepReport {
-            step: self.step,
+            step,
             steps: self.steps,
             loss,
             losses: losses.iter().map(|(t, loss)| (self.model.tasks()[*t].name.clone(), *loss)).collect(),
@@ -417,8 +455,8 @@ impl Trainer {
             grad_norm,
             tokens,
             tokens_per_s: 0.0,
-            skipped: self.skipped,
-            bad: self.bad.total(),
+            skipped,
+            bad,
         })
     }
 
@@ -523,7 +561,7 @@ impl Trainer {
         self.model
     }
 
-    /// Steps done and steps in all.
+    /// Steps begun and steps in all.
     pub fn progress(&self) -> (u64, u64) {
         (self.step, self.steps)
     }

@@ -39,7 +39,7 @@ impl Attention {
 
     /// Tokens of `x` `[n, d_model]` look at those of `around` `[m, d_model]`, of which they are all or some. With a
     /// cache, the keys and values of `around` are put behind the kept ones, and `view` is onto all of them.
-    /// `angles` turn queries and keys by the tokens' places, `bias` adds to scores by their distance.
+    /// What comes back is of all heads, `[n, n_heads·d_head]`, for [`say`](Self::say). `angles` turn queries and keys by the tokens' places, `bias` adds to scores by their distance.
     ///
     /// # Errors
     /// Where shapes differ from `view`'s.
@@ -62,11 +62,11 @@ impl Attention {
             Some(kept) => kept.append(&fresh)?,
             None => fresh,
         };
-        self.attend(&query, &key_value, bias, view)
+        ops::attention(&query, &key_value, bias, self.heads, view)
     }
 
     /// Tokens of `x` `[n, d_model]` look at those of `memory` `[m, d_model]`, which never changes: with a cache,
-    /// its keys and values are computed once.
+    /// its keys and values are computed once. What comes back is as of [`look_around`](Self::look_around).
     ///
     /// # Errors
     /// Where shapes differ from `view`'s.
@@ -82,16 +82,14 @@ impl Attention {
             Some(empty) => empty.insert(self.key_value.forward(memory)?).clone(),
             None => self.key_value.forward(memory)?,
         };
-        self.attend(&self.query.forward(x)?, &key_value, None, view)
+        ops::attention(&self.query.forward(x)?, &key_value, None, self.heads, view)
     }
 
-    fn attend(
-        &self,
-        query: &Value,
-        key_value: &Value,
-        bias: Option<RelativeBias>,
-        view: &Arc<Visibility>,
-    ) -> Result<Value> {
-        self.output.forward(&ops::attention(query, key_value, bias, self.heads, view)?)
+    /// The output projection of what the heads have found, added to `onto` where that is given: `[n, d_model]`.
+    ///
+    /// # Errors
+    /// Where widths differ.
+    pub fn say(&self, found: &Value, onto: Option<&Value>) -> Result<Value> {
+        self.output.forward_onto(found, onto)
     }
 }

@@ -37,6 +37,17 @@ impl Linear {
     pub fn forward(&self, x: &Value) -> Result<Value> {
         ops::linear(x, &self.weight, self.bias.as_ref())
     }
+
+    /// As [`forward`](Self::forward), added to `onto` where that is given.
+    ///
+    /// # Errors
+    /// Where shapes differ.
+    pub fn forward_onto(&self, x: &Value, onto: Option<&Value>) -> Result<Value> {
+        match onto {
+            Some(onto) => ops::linear_onto(x, &self.weight, self.bias.as_ref(), onto),
+            None => self.forward(x),
+        }
+    }
 }
 
 /// Normalises each token.
@@ -116,15 +127,20 @@ impl Mlp {
         })
     }
 
-    /// `[n, d_model]` → the same shape.
+    /// `[n, d_model]` → the same shape, added to `onto` where that is given.
     ///
     /// # Errors
-    /// Where the width differs.
-    pub fn forward(&self, x: &Value) -> Result<Value> {
-        let Some(gated) = &self.gated else {
-            return ops::mlp(x, self.inner.map(), self.outer.map(), self.activation);
-        };
-        self.outer.forward(&ops::gate(&self.inner.forward(x)?, &gated.forward(x)?, self.activation)?)
+    /// Where shapes differ.
+    pub fn forward(&self, x: &Value, onto: Option<&Value>) -> Result<Value> {
+        let (inner, outer, activation) = (self.inner.map(), self.outer.map(), self.activation);
+        match (&self.gated, onto) {
+            (Some(gated), _) => {
+                let hidden = ops::gate(&self.inner.forward(x)?, &gated.forward(x)?, activation)?;
+                self.outer.forward_onto(&hidden, onto)
+            }
+            (None, Some(onto)) => ops::mlp_onto(x, inner, outer, activation, onto),
+            (None, None) => ops::mlp(x, inner, outer, activation),
+        }
     }
 }
 
@@ -234,14 +250,16 @@ impl Block {
         let around = self.enter(&self.attention_norm, x)?;
         let queries = pass.looking(&around)?;
         let view = pass.self_view(self.layer);
-        let y = self.attention.look_around(&queries, &around, view, pass.angles.as_ref(), bias, own)?;
-        let y = scaled(y, self.attention_scale.as_ref())?;
-        let mut x = self.leave(&self.attention_norm, &pass.looking(x)?, y, dropout, 0)?;
+        let found = self.attention.look_around(&queries, &around, view, pass.angles.as_ref(), bias, own)?;
+        let stream =
+            Stream { x: &pass.looking(x)?, scale: self.attention_scale.as_ref(), dropout, sublayer: 0 };
+        let mut x = self.leave(&self.attention_norm, stream, |onto| self.attention.say(&found, onto))?;
         if let (Some((attention, norm)), Some(memory)) = (&self.cross, &pass.memory) {
             x = self.listen(&x, attention, norm, memory, other)?;
         }
-        let y = scaled(self.mlp.forward(&self.enter(&self.mlp_norm, &x)?)?, self.mlp_scale.as_ref())?;
-        self.leave(&self.mlp_norm, &x, y, dropout, 2)
+        let read = self.enter(&self.mlp_norm, &x)?;
+        let stream = Stream { x: &x, scale: self.mlp_scale.as_ref(), dropout, sublayer: 2 };
+        self.leave(&self.mlp_norm, stream, |onto| self.mlp.forward(&read, onto))
     }
 
     /// The residual stream behind cross-attention: the rows that have something to look at, changed.
@@ -258,8 +276,10 @@ impl Block {
             None => x.clone(),
         };
         let queries = self.enter(norm, &listeners)?;
-        let y = attention.look_at(&queries, &memory.tokens, memory.view(self.layer), cache)?;
-        let heard = self.leave(norm, &listeners, y, memory.dropout.as_ref(), 1)?;
+        let found = attention.look_at(&queries, &memory.tokens, memory.view(self.layer), cache)?;
+        let dropout = memory.dropout.as_ref();
+        let stream = Stream { x: &listeners, scale: None, dropout, sublayer: 1 };
+        let heard = self.leave(norm, stream, |onto| attention.say(&found, onto))?;
         match &memory.rows {
             Some(rows) => ops::replace_rows(x, rows, &heard),
             None => Ok(heard),
@@ -274,18 +294,25 @@ impl Block {
         }
     }
 
-    /// The residual stream behind a sublayer that says y: x + y, or norm(x + y) where norms come last.
+    /// The residual stream x behind a sublayer that says y: x + y, or norm(x + y) where norms come last. `say` gives y,
+    /// or x + y where it is given x.
     fn leave(
         &self,
         norm: &Norm,
-        x: &Value,
-        y: Value,
-        dropout: Option<&Dropout>,
-        sublayer: u64,
+        stream: Stream,
+        say: impl FnOnce(Option<&Value>) -> Result<Value>,
     ) -> Result<Value> {
-        let site = 1 + 3 * self.layer as u64 + sublayer;
-        let y = dropout.map_or(Ok(y.clone()), |dropout| dropout.apply(&y, site))?;
-        let sum = ops::add(x, &y)?;
+        let Stream { x, scale, dropout, sublayer } = stream;
+        let dropout = dropout.filter(|dropout| dropout.rate > 0.0);
+        let sum = match (scale, dropout) {
+            (None, None) => say(Some(x))?,
+            (scale, dropout) => {
+                let y = say(None)?;
+                let y = scale.map_or(Ok(y.clone()), |scale| ops::scale_columns(&y, scale))?;
+                let site = 1 + 3 * self.layer as u64 + sublayer;
+                ops::add(x, &dropout.map_or(Ok(y.clone()), |dropout| dropout.apply(&y, site))?)?
+            }
+        };
         match self.place {
             NormPlace::Pre => Ok(sum),
             NormPlace::Post => norm.forward(&sum),
@@ -293,7 +320,12 @@ impl Block {
     }
 }
 
-/// What a sublayer says, each feature scaled where the model learns by how much.
-fn scaled(y: Value, by: Option<&Value>) -> Result<Value> {
-    by.map_or(Ok(y.clone()), |by| ops::scale_columns(&y, by))
+/// The residual stream where a sublayer adds to it.
+struct Stream<'a> {
+    x: &'a Value,
+    /// Of what the sublayer says, each feature's, where the model learns it.
+    scale: Option<&'a Value>,
+    dropout: Option<&'a Dropout>,
+    /// Which of the block's: 0 attention, 1 cross-attention, 2 MLP.
+    sublayer: u64,
 }

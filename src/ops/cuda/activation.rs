@@ -21,17 +21,24 @@ pub(crate) fn activation(x: &Value, activation: Activation) -> Result<Value> {
     }))
 }
 
-/// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂; keeps the activation's inputs, without the bias, and its outputs.
-pub(crate) fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<Value> {
+/// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂, and `onto` where it is given; keeps the activation's inputs, without the bias, and its outputs.
+pub(crate) fn mlp(
+    x: &Value,
+    inner: Map,
+    outer: Map,
+    activation: Activation,
+    onto: Option<&Value>,
+) -> Result<Value> {
     let dtype = x.tensor().dtype();
     let rows = whole(x.tensor())?;
     let (w1, w2) = (in_type(inner.0, dtype)?, in_type(outer.0, dtype)?);
     let bias = inner.1.map(|bias| bias.tensor().clone());
-    let hidden = map(&rows, &w1, None)?; // [n, d_ff]
+    let hidden = map(&rows, &w1, None, None)?; // [n, d_ff]
     let active = forward(activation, &hidden, bias.as_ref())?;
-    let y = map(&active, &w2, outer.1)?;
-    let inputs: Vec<&Value> = [x, inner.0, outer.0].into_iter().chain(inner.1).chain(outer.1).collect();
-    let (has_gradient, outer_bias) = (x.has_gradient(), outer.1.is_some());
+    let y = map(&active, &w2, outer.1, onto)?;
+    let inputs = [x, inner.0, outer.0].into_iter().chain(inner.1).chain(outer.1).chain(onto);
+    let inputs: Vec<&Value> = inputs.collect();
+    let (has_gradient, outer_bias, has_onto) = (x.has_gradient(), outer.1.is_some(), onto.is_some());
     Ok(with_adding_rule(y, &inputs, move |dy, waiting| {
         let dy = whole(dy)?;
         let d_active = product(plain(&dy), plain(&w2), dtype)?;
@@ -43,7 +50,8 @@ pub(crate) fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> 
         let mut gradients = vec![dx, Some(d_w1), Some(d_w2)];
         gradients.extend(bias.as_ref().map(|_| column_sums(&d_hidden).map(Some)).transpose()?);
         gradients.extend(outer_bias.then(|| column_sums(&dy).map(Some)).transpose()?);
-        Ok(gradients.into_iter().map(|gradient| gradient.map(Gradient::own)).collect())
+        let gradients = gradients.into_iter().map(|gradient| gradient.map(Gradient::own));
+        Ok(gradients.chain(has_onto.then(|| Some(Gradient::shared(&dy)))).collect())
     }))
 }
 

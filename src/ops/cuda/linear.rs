@@ -7,19 +7,26 @@ use super::sum::column_sums;
 use crate::ops::autograd::{Gradient, Value, with_adding_rule};
 use candle_core::{DType, Result, Tensor};
 
-/// x·Wᵀ + b.
-pub(crate) fn linear(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> {
+/// Whether `onto` is what a product of `x` and a weight can be added to.
+pub(crate) fn adds(onto: &Value, x: &Value, weight: &Value) -> bool {
+    onto.tensor().dtype() == x.tensor().dtype()
+        && matches!((onto.dims(), x.dims(), weight.dims()), ([n, m], [rows, _], [outputs, _]) if n == rows && m == outputs)
+}
+
+/// x·Wᵀ + b, and `onto` where it is given, which [`adds`].
+pub(crate) fn linear(x: &Value, weight: &Value, bias: Option<&Value>, onto: Option<&Value>) -> Result<Value> {
     let dtype = x.tensor().dtype();
     let (rows, w) = (whole(x.tensor())?, in_type(weight, dtype)?);
-    let y = map(&rows, &w, bias)?;
-    let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
-    let (has_gradient, has_bias) = (x.has_gradient(), bias.is_some());
+    let y = map(&rows, &w, bias, onto)?;
+    let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).chain(onto).collect();
+    let (has_gradient, has_bias, has_onto) = (x.has_gradient(), bias.is_some(), onto.is_some());
     Ok(with_adding_rule(y, &inputs, move |dy, waiting| {
         let dy = whole(dy)?;
         let dx = has_gradient.then(|| turn_back(&dy, &w, waiting)).transpose()?;
         let mut gradients = vec![dx, Some(product(turned(&dy), plain(&rows), DType::F32)?)];
         gradients.extend(has_bias.then(|| column_sums(&dy).map(Some)).transpose()?);
-        Ok(gradients.into_iter().map(|gradient| gradient.map(Gradient::own)).collect())
+        let gradients = gradients.into_iter().map(|gradient| gradient.map(Gradient::own));
+        Ok(gradients.chain(has_onto.then(|| Some(Gradient::shared(&dy)))).collect())
     }))
 }
 
@@ -28,10 +35,16 @@ pub(super) fn in_type(parameter: &Value, dtype: DType) -> Result<Tensor> {
     parameter.tensor().to_dtype(dtype)?.contiguous()
 }
 
-/// x·Wᵀ + b, where `x` and the weight are of one type.
-pub(super) fn map(x: &Tensor, weight: &Tensor, bias: Option<&Value>) -> Result<Tensor> {
+/// x·Wᵀ + b + `onto`, where `x` and the weight are of one type.
+pub(super) fn map(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Value>,
+    onto: Option<&Value>,
+) -> Result<Tensor> {
     let bias = bias.map(|bias| in_type(bias, x.dtype())).transpose()?;
-    product_added(plain(x), turned(weight), x.dtype(), Added { bias: bias.as_ref(), onto: None })
+    let onto = onto.map(|onto| whole(onto.tensor())).transpose()?;
+    product_added(plain(x), turned(weight), x.dtype(), Added { bias: bias.as_ref(), onto: onto.as_ref() })
 }
 
 /// The gradient dy·W of x, added to one that waits there.

@@ -1,7 +1,7 @@
 //! NVIDIA GPUs: each operation's kernels are a `.cu` file here, compiled for the GPU at hand when they first run.
 //!
 //! Kernels take `f32` and `bf16` and compute in `f32`. As on the CPU, nothing depends on scheduling: no kernel adds
-//! numbers atomically, so the same input gives the same bits. Products are cuBLAS's.
+//! numbers atomically, so the same input gives the same bits. Products are cuBLASLt's.
 
 mod activation;
 mod attention;
@@ -27,7 +27,7 @@ pub(crate) use ctc::ctc;
 pub use device::{Gpu, open};
 pub(crate) use dropout::dropout;
 pub(crate) use gather::gather_rows;
-pub(crate) use linear::linear;
+pub(crate) use linear::{adds, linear};
 pub(crate) use norm::{WIDEST as WIDEST_NORM, norm};
 pub(crate) use optimizer::step;
 pub(crate) use rotary::rotary;
