@@ -1,7 +1,7 @@
 //! Values in another type: activations in `bf16`, losses in `f32`. The gradient travels in the type of the input.
 
 use super::autograd::{Gradient, Value, with_rule};
-use candle_core::{DType, Result};
+use candle_core::{DType, Result, Tensor};
 
 /// `x` rounded to `dtype`.
 ///
@@ -12,8 +12,16 @@ pub fn cast(x: &Value, dtype: DType) -> Result<Value> {
     if from == dtype {
         return Ok(x.clone());
     }
-    let y = x.tensor().to_dtype(dtype)?;
-    Ok(with_rule(y, &[x], move |dy| Ok(vec![Some(Gradient::own(dy.to_dtype(from)?))])))
+    let y = convert(x.tensor(), dtype)?;
+    Ok(with_rule(y, &[x], move |dy| Ok(vec![Some(Gradient::own(convert(dy, from)?))])))
+}
+
+fn convert(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(x) {
+        return super::cuda::convert(x, dtype);
+    }
+    x.to_dtype(dtype)
 }
 
 #[cfg(test)]

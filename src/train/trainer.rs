@@ -160,6 +160,7 @@ impl Trainer {
             return Err(TrainError::Unused { setting: "epochs", problem });
         }
         compute_in(&mut model, config.precision)?;
+        model.recompute(config.recompute);
         let smooths = parts.iter().any(|part| part.task.spec().head.says.has_labels());
         if config.label_smoothing > 0.0 && !smooths {
             let problem = "the losses of CTC and of real numbers have no labels to smooth";
@@ -372,13 +373,13 @@ impl Trainer {
     fn explain(&self, error: TrainError, tokens: Option<usize>) -> TrainError {
         match error {
             TrainError::Tensor(error) if error.to_string().contains(OUT_OF_MEMORY) => {
-                let TrainConfig { batch, batch_tokens, accumulate, .. } = self.config;
+                let TrainConfig { batch, batch_tokens, accumulate, recompute, .. } = self.config;
                 let tokens = tokens.unwrap_or_default();
                 let smaller = match batch_tokens {
                     0 => format!("batch={}", (batch / 2).max(1)),
                     budget => format!("batch_tokens={}", budget / 2),
                 };
-                TrainError::Memory { tokens, smaller, accumulate: 2 * accumulate }
+                TrainError::Memory { tokens, recompute: !recompute, smaller, accumulate: 2 * accumulate }
             }
             other => other,
         }
@@ -674,3 +675,6 @@ fn line(report: &StepReport) -> serde_json::Value {
         "bad": report.bad,
     })
 }
+
+#[cfg(test)]
+mod tests;

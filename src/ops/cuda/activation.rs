@@ -4,7 +4,7 @@ use super::compile::{Constant, Source, element, vector};
 use super::launch::{Launch, empty, whole};
 use super::linear::{in_type, map, turn_back};
 use super::product::{plain, product, turned};
-use super::sum::column_sums;
+use super::sum::{Stripes, column_sums};
 use crate::ops::activation::Activation;
 use crate::ops::autograd::{Gradient, Value, with_adding_rule, with_rule};
 use crate::ops::mlp::Map;
@@ -16,9 +16,7 @@ pub(super) const SOURCE: Source = Source { name: "activation.cu", text: include_
 pub(crate) fn activation(x: &Value, activation: Activation) -> Result<Value> {
     let kept = whole(x.tensor())?;
     let y = forward(activation, &kept, None)?;
-    Ok(with_rule(y, &[x], move |dy| {
-        Ok(vec![Some(Gradient::own(backward(activation, &kept, None, &whole(dy)?)?))])
-    }))
+    Ok(with_rule(y, &[x], move |dy| Ok(vec![Some(Gradient::own(backward(activation, &kept, &whole(dy)?)?))])))
 }
 
 /// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂, and `onto` where it is given; keeps the activation's inputs, without the bias, and its outputs.
@@ -43,12 +41,18 @@ pub(crate) fn mlp(
         let dy = whole(dy)?;
         let d_active = product(plain(&dy), plain(&w2), dtype)?;
         let d_w2 = product(turned(&dy), plain(&active), DType::F32)?;
-        let d_hidden = backward(activation, &hidden, bias.as_ref(), &d_active)?;
+        let (d_hidden, d_bias) = match &bias {
+            None => (backward(activation, &hidden, &d_active)?, None),
+            Some(bias) => {
+                let (d_hidden, d_bias) = backward_with_sums(activation, &hidden, bias, &d_active)?;
+                (d_hidden, Some(d_bias))
+            }
+        };
         drop(d_active);
         let d_w1 = product(turned(&d_hidden), plain(&rows), DType::F32)?;
         let dx = has_gradient.then(|| turn_back(&d_hidden, &w1, waiting)).transpose()?;
         let mut gradients = vec![dx, Some(d_w1), Some(d_w2)];
-        gradients.extend(bias.as_ref().map(|_| column_sums(&d_hidden).map(Some)).transpose()?);
+        gradients.extend(d_bias.map(Some));
         gradients.extend(outer_bias.then(|| column_sums(&dy).map(Some)).transpose()?);
         let gradients = gradients.into_iter().map(|gradient| gradient.map(Gradient::own));
         Ok(gradients.chain(has_onto.then(|| Some(Gradient::shared(&dy)))).collect())
@@ -77,11 +81,27 @@ fn forward(activation: Activation, x: &Tensor, bias: Option<&Tensor>) -> Result<
     Ok(y)
 }
 
-fn backward(activation: Activation, x: &Tensor, bias: Option<&Tensor>, dy: &Tensor) -> Result<Tensor> {
-    let width = bias.map_or(x.elem_count(), Tensor::elem_count).max(1);
-    let (constants, v) = constants(activation, x.dtype(), width);
+fn backward(activation: Activation, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let (constants, v) = constants(activation, x.dtype(), x.elem_count().max(1));
     let (dx, vectors) = (empty(x, x.shape(), x.dtype())?, x.elem_count() / v);
     let launch = Launch::of(x, &SOURCE, "backward", &constants)?.each(vectors);
-    launch.tensor(&dx)?.tensor(x)?.optional(bias)?.tensor(dy)?.int(vectors)?.int(width)?.run()?;
+    launch.tensor(&dx)?.tensor(x)?.tensor(dy)?.int(vectors)?.run()?;
     Ok(dx)
+}
+
+/// The gradients of x, to which a bias was added, and of the bias.
+fn backward_with_sums(
+    activation: Activation,
+    x: &Tensor,
+    bias: &Tensor,
+    dy: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let (n, width) = x.dims2()?;
+    let (constants, v) = constants(activation, x.dtype(), width);
+    let stripes = Stripes::of(n, width, v);
+    let (dx, partial) = (empty(x, (n, width), x.dtype())?, empty(x, (stripes.blocks, width), DType::F32)?);
+    let launch = stripes.launch(Launch::of(x, &SOURCE, "backward_with_sums", &constants)?)?;
+    let launch = launch.tensor(&dx)?.tensor(&partial)?.tensor(x)?.tensor(bias)?.tensor(dy)?;
+    launch.int(n)?.int(width)?.int(stripes.across)?.int(stripes.step)?.run()?;
+    Ok((dx, column_sums(&partial)?))
 }

@@ -156,11 +156,11 @@ forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_value, cons
     bf16 *queries = shared, *keys = shared + SIZE, *values = shared + 3 * SIZE;
     View view = *all;
     Heads heads = {n, width, key_width, group, scale_of_scores};
-    const int *place = view.query_tiles + 2 * (gridDim.x - 1 - blockIdx.x);
-    Document document = view.documents[place[0]];
-    int head = blockIdx.y, first = place[1] * TILE, count = min(TILE, document.queries - first);
+    const int *own = view.query_tiles + 2 * (gridDim.x - 1 - blockIdx.x);
+    Document document = view.documents[own[0]];
+    int head = blockIdx.y, first = own[1] * TILE, count = min(TILE, document.queries - first);
     int tiles = document.key_tiles(), key_head = head / heads.group * D, stride = 2 * heads.key_width;
-    const u8 *line = view.map + document.map + place[1] * tiles;
+    const u8 *line = view.map + document.map + own[1] * tiles;
     bool busy = threadIdx.x / 32 * 16 < count;  // this warp has rows
     size_t start = size_t(document.query + first) * heads.width + head * D;
 
@@ -170,25 +170,26 @@ forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_value, cons
         fetch(keys + stage * SIZE, rows, stride, there);
         fetch(values + stage * SIZE, rows + heads.key_width, stride, there);
     };
-    int tile = next(line, 1, -1, tiles), stage = 0;
+    Place place = next(line, 1, -1, tiles);
+    int stage = 0;
     fetch(queries, query + start, heads.width, count);
-    if (tile < tiles) fetch_keys(tile, stage);
+    if (place.tile < tiles) fetch_keys(place.tile, stage);
     commit();
 
     Features sum = {};
     float highest[2] = {-INFINITE, -INFINITE}, total[2] = {}, scale = heads.scale * LOG2_E;
-    while (tile < tiles) {
-        int following = next(line, 1, tile, tiles);
-        if (following < tiles) fetch_keys(following, 1 - stage);
+    while (place.tile < tiles) {
+        Place following = next(line, 1, place.tile, tiles);
+        if (following.tile < tiles) fetch_keys(following.tile, 1 - stage);
         commit();
         wait_for_all_but_last();
         __syncthreads();
-        int there = document.keys - tile * TILE, groups = busy ? groups_of(there) : 0;
+        int there = document.keys - place.tile * TILE, groups = busy ? groups_of(there) : 0;
         Scores scores;
         multiply_turned(scores, queries, keys + stage * SIZE, groups);
-        if (line[tile] == SOME) {
-            hide<true>(scores, view, document.query + first, count, document.key + tile * TILE, there);
-        } else if (line[tile] == EDGE) {
+        if (place.seen == SOME) {
+            hide<true>(scores, view, document.query + first, count, document.key + place.tile * TILE, there);
+        } else if (place.seen == EDGE) {
             hide_beyond(scores, there);
         }
         #pragma unroll
@@ -214,7 +215,7 @@ forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_value, cons
         }
         multiply_add(sum, scores, values + stage * SIZE, groups);
         __syncthreads();
-        tile = following;
+        place = following;
         stage = 1 - stage;
     }
     #pragma unroll
@@ -242,11 +243,11 @@ query_gradient(bf16 *d_query, float *products, const bf16 *query, const bf16 *ke
     bf16 *queries = shared, *upstream = shared + SIZE, *keys = shared + 2 * SIZE, *values = shared + 4 * SIZE;
     View view = *all;
     Heads heads = {n, width, key_width, group, scale_of_scores};
-    const int *place = view.query_tiles + 2 * (gridDim.x - 1 - blockIdx.x);
-    Document document = view.documents[place[0]];
-    int head = blockIdx.y, first = place[1] * TILE, count = min(TILE, document.queries - first);
+    const int *own = view.query_tiles + 2 * (gridDim.x - 1 - blockIdx.x);
+    Document document = view.documents[own[0]];
+    int head = blockIdx.y, first = own[1] * TILE, count = min(TILE, document.queries - first);
     int tiles = document.key_tiles(), key_head = head / heads.group * D, stride = 2 * heads.key_width;
-    const u8 *line = view.map + document.map + place[1] * tiles;
+    const u8 *line = view.map + document.map + own[1] * tiles;
     bool busy = threadIdx.x / 32 * 16 < count;  // this warp has rows
     size_t start = size_t(document.query + first) * heads.width + head * D;
 
@@ -256,10 +257,11 @@ query_gradient(bf16 *d_query, float *products, const bf16 *query, const bf16 *ke
         fetch(keys + stage * SIZE, rows, stride, there);
         fetch(values + stage * SIZE, rows + heads.key_width, stride, there);
     };
-    int tile = next(line, 1, -1, tiles), stage = 0;
+    Place place = next(line, 1, -1, tiles);
+    int stage = 0;
     fetch(queries, query + start, heads.width, count);
     fetch(upstream, dy + start, heads.width, count);
-    if (tile < tiles) fetch_keys(tile, stage);
+    if (place.tile < tiles) fetch_keys(place.tile, stage);
     commit();
 
     float base[2], product[2], scale = heads.scale * LOG2_E;
@@ -278,18 +280,18 @@ query_gradient(bf16 *d_query, float *products, const bf16 *query, const bf16 *ke
         if (there && threadIdx.x % 4 == 0) products[row] = product[half];
     }
     Features sum = {};
-    while (tile < tiles) {
-        int following = next(line, 1, tile, tiles);
-        if (following < tiles) fetch_keys(following, 1 - stage);
+    while (place.tile < tiles) {
+        Place following = next(line, 1, place.tile, tiles);
+        if (following.tile < tiles) fetch_keys(following.tile, 1 - stage);
         commit();
         wait_for_all_but_last();
         __syncthreads();
-        int there = document.keys - tile * TILE, groups = busy ? groups_of(there) : 0;
+        int there = document.keys - place.tile * TILE, groups = busy ? groups_of(there) : 0;
         Scores scores, slopes;
         multiply_turned(scores, queries, keys + stage * SIZE, groups);
-        if (line[tile] == SOME) {
-            hide<true>(scores, view, document.query + first, count, document.key + tile * TILE, there);
-        } else if (line[tile] == EDGE) {
+        if (place.seen == SOME) {
+            hide<true>(scores, view, document.query + first, count, document.key + place.tile * TILE, there);
+        } else if (place.seen == EDGE) {
             hide_beyond(scores, there);
         }
         multiply_turned(slopes, upstream, values + stage * SIZE, groups);
@@ -300,7 +302,7 @@ query_gradient(bf16 *d_query, float *products, const bf16 *query, const bf16 *ke
                 slopes[i][j] = weight(scores[i][j], scale, base[j / 2]) * (slopes[i][j] - product[j / 2]);
         multiply_add(sum, slopes, keys + stage * SIZE, groups);
         __syncthreads();
-        tile = following;
+        place = following;
         stage = 1 - stage;
     }
     write(d_query + start, heads.width, count, sum, heads.scale, heads.scale);
@@ -316,11 +318,11 @@ key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value, const 
     float *bases = reinterpret_cast<float *>(shared + 6 * SIZE), *sums = bases + 2 * TILE;  // two stages of each
     View view = *all;
     Heads heads = {n, width, key_width, group, scale_of_scores};
-    const int *place = view.key_tiles + 2 * blockIdx.x;
-    Document document = view.documents[place[0]];
-    int first = place[1] * TILE, count = min(TILE, document.keys - first), tiles = document.query_tiles();
+    const int *own = view.key_tiles + 2 * blockIdx.x;
+    Document document = view.documents[own[0]];
+    int first = own[1] * TILE, count = min(TILE, document.keys - first), tiles = document.query_tiles();
     int columns = document.key_tiles(), stride = 2 * heads.key_width;
-    const u8 *line = view.map + document.map + place[1];
+    const u8 *line = view.map + document.map + own[1];
     bool busy = threadIdx.x / 32 * 16 < count;
     size_t start = size_t(document.key + first) * stride + blockIdx.y * D;
 
@@ -339,26 +341,27 @@ key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value, const 
     fetch(keys, key_value + start, stride, count);
     fetch(values, key_value + start + heads.key_width, stride, count);
     int head = blockIdx.y * heads.group, last_head = head + heads.group, stage = 0;
-    int tile = next(line, columns, -1, tiles);
-    bool none = tile == tiles;
-    if (!none) fetch_queries(head, tile, stage);
+    Place place = next(line, columns, -1, tiles);
+    bool none = place.tile == tiles;
+    if (!none) fetch_queries(head, place.tile, stage);
     commit();
 
     Features d_keys = {}, d_values = {};
     float scale = heads.scale * LOG2_E;
     while (!none && head < last_head) {
-        int following = next(line, columns, tile, tiles), following_head = head;
-        if (following == tiles) following = next(line, columns, -1, tiles), following_head++;
-        if (following_head < last_head) fetch_queries(following_head, following, 1 - stage);
+        Place following = next(line, columns, place.tile, tiles);
+        int following_head = head;
+        if (following.tile == tiles) following = next(line, columns, -1, tiles), following_head++;
+        if (following_head < last_head) fetch_queries(following_head, following.tile, 1 - stage);
         commit();
         wait_for_all_but_last();
         __syncthreads();
-        int there = document.queries - tile * TILE, groups = busy ? groups_of(there) : 0;
+        int there = document.queries - place.tile * TILE, groups = busy ? groups_of(there) : 0;
         Scores weights, slopes;
         multiply_turned(weights, keys, queries + stage * SIZE, groups);
-        if (line[tile * columns] == SOME) {
-            hide<false>(weights, view, document.key + first, count, document.query + tile * TILE, there);
-        } else if (line[tile * columns] == EDGE) {
+        if (place.seen == SOME) {
+            hide<false>(weights, view, document.key + first, count, document.query + place.tile * TILE, there);
+        } else if (place.seen == EDGE) {
             hide_beyond(weights, there);
         }
         multiply_turned(slopes, values, upstream + stage * SIZE, groups);
@@ -373,7 +376,7 @@ key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value, const 
         multiply_add(d_values, weights, upstream + stage * SIZE, groups);
         multiply_add(d_keys, slopes, queries + stage * SIZE, groups);
         __syncthreads();
-        tile = following;
+        place = following;
         head = following_head;
         stage = 1 - stage;
     }

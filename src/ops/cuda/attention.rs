@@ -103,7 +103,8 @@ impl Call {
         let products = empty(&self.query, (self.heads.n_heads, n), DType::F32)?;
         let d_query = empty(&self.query, self.query.shape(), self.query.dtype())?;
         let launch = self.launch("query_gradient", (self.plan.query_tiles, self.heads.n_heads), 6)?;
-        let launch = launch.tensor(&d_query)?.tensor(&products)?.tensor(&self.query)?.tensor(&self.key_value)?;
+        let launch =
+            launch.tensor(&d_query)?.tensor(&products)?.tensor(&self.query)?.tensor(&self.key_value)?;
         self.finish(launch.tensor(y)?.tensor(dy)?.tensor(log_sums)?)?;
         let d_key_value = empty(&self.query, self.key_value.shape(), self.query.dtype())?;
         let launch = self.launch("key_gradient", (self.plan.key_tiles, self.heads.n_kv_heads), 6)?;

@@ -44,7 +44,7 @@ KERNEL forward(T *y, float *log_sums, const T *query, const T *key_value, const 
         size_t at = size_t(document.query + r) * width + head * D;
         share(own[warp], query + at, lane);
         float sum[PARTS] = {}, highest = -INFINITE, total = 0.0f;
-        for (int tile = next(line, 1, -1, tiles); tile < tiles; tile = next(line, 1, tile, tiles)) {
+        for (int tile = next(line, 1, -1, tiles).tile; tile < tiles; tile = next(line, 1, tile, tiles).tile) {
             for (int first = tile * TILE; first < min(document.keys, (tile + 1) * TILE); first += 32) {
                 int k = first + lane;
                 const T *keys = key_value + size_t(document.key + first) * 2 * key_width + head / group * D;
@@ -80,7 +80,7 @@ KERNEL query_gradient(T *d_query, float *products, const T *query, const T *key_
         for (int i = lane; i < D; i += 32) product += number(y[at + i]) * upstream[warp][i];
         product = sum_over_warp(product);
         if (lane == 0) products[of] = product;
-        for (int tile = next(line, 1, -1, tiles); tile < tiles; tile = next(line, 1, tile, tiles)) {
+        for (int tile = next(line, 1, -1, tiles).tile; tile < tiles; tile = next(line, 1, tile, tiles).tile) {
             for (int first = tile * TILE; first < min(document.keys, (tile + 1) * TILE); first += 32) {
                 int k = first + lane;
                 const T *keys = key_value + size_t(document.key + first) * 2 * key_width + head / group * D;
@@ -111,7 +111,7 @@ KERNEL key_gradient(T *d_key_value, const T *query, const T *key_value, const T 
         share(value[warp], key_value + at + key_width, lane);
         float d_key[PARTS] = {}, d_value[PARTS] = {};
         for (int head = blockIdx.y * group; head < int(blockIdx.y + 1) * group; head++) {
-            for (int tile = next(line, columns, -1, tiles); tile < tiles; tile = next(line, columns, tile, tiles)) {
+            for (int tile = next(line, columns, -1, tiles).tile; tile < tiles; tile = next(line, columns, tile, tiles).tile) {
                 for (int first = tile * TILE; first < min(document.queries, (tile + 1) * TILE); first += 32) {
                     int q = first + lane;
                     size_t rows = size_t(document.query + first) * width + head * D;

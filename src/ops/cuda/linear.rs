@@ -3,7 +3,7 @@
 
 use super::launch::whole;
 use super::product::{Added, plain, product, product_added, turned};
-use super::sum::column_sums;
+use super::sum::{column_sums, convert};
 use crate::ops::autograd::{Gradient, Value, with_adding_rule};
 use candle_core::{DType, Result, Tensor};
 
@@ -32,16 +32,11 @@ pub(crate) fn linear(x: &Value, weight: &Value, bias: Option<&Value>, onto: Opti
 
 /// A parameter rounded to the type of the activations that it meets.
 pub(super) fn in_type(parameter: &Value, dtype: DType) -> Result<Tensor> {
-    parameter.tensor().to_dtype(dtype)?.contiguous()
+    convert(parameter.tensor(), dtype)
 }
 
 /// x·Wᵀ + b + `onto`, where `x` and the weight are of one type.
-pub(super) fn map(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Value>,
-    onto: Option<&Value>,
-) -> Result<Tensor> {
+pub(super) fn map(x: &Tensor, weight: &Tensor, bias: Option<&Value>, onto: Option<&Value>) -> Result<Tensor> {
     let bias = bias.map(|bias| in_type(bias, x.dtype())).transpose()?;
     let onto = onto.map(|onto| whole(onto.tensor())).transpose()?;
     product_added(plain(x), turned(weight), x.dtype(), Added { bias: bias.as_ref(), onto: onto.as_ref() })

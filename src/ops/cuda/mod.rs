@@ -35,7 +35,7 @@ pub use nccl::{Nccl, NcclId};
 pub(crate) use norm::{WIDEST as WIDEST_NORM, norm};
 pub(crate) use optimizer::step;
 pub(crate) use rotary::rotary;
-pub(crate) use sum::{add, add_in_place};
+pub(crate) use sum::{add, add_in_place, convert};
 pub(crate) use transfer::Ahead;
 
 use candle_core::{DType, Tensor};

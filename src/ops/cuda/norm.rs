@@ -31,7 +31,8 @@ pub(crate) fn norm(x: &Value, weight: &Value, bias: Option<&Value>, eps: f64, ce
     let (weight, has_bias) = (weight.tensor().clone(), bias.is_some());
     Ok(with_adding_rule(y, &inputs, move |dy, waiting| {
         let waiting = waiting.map(whole).transpose()?;
-        let (dx, sums) = backward(&rows, &weight, &whole(dy)?, &means, &scales, waiting.as_ref(), &constants)?;
+        let (dx, sums) =
+            backward(&rows, &weight, &whole(dy)?, &means, &scales, waiting.as_ref(), &constants)?;
         let mut gradients = vec![dx, sums.narrow(0, 0, d)?];
         if has_bias {
             gradients.push(sums.narrow(0, d, d)?);

@@ -52,3 +52,31 @@ __device__ inline float max_over_block(float x) {
     __syncthreads();
     return max_over_warp(lane < warps ? of_warp[lane] : -INFINITE);
 }
+
+// The columns and rows of a matrix [rows, width] that a thread takes when a block of threads, `across` in a row, takes
+// rows blockIdx.y·step .. (blockIdx.y + 1)·step of the blockIdx.x-th part of the columns, V at a time.
+template <int V>
+struct Stripe {
+    int column, row, end, down;
+
+    __device__ Stripe(int rows, int across, int step) {
+        column = (blockIdx.x * across + threadIdx.x % across) * V;
+        row = blockIdx.y * step + threadIdx.x / across;
+        end = min(rows, int(blockIdx.y + 1) * step);
+        down = blockDim.x / across;
+    }
+};
+
+// Adds what the threads of a block hold of each column, in order, into partial [gridDim.y, width].
+template <int V>
+__device__ inline void leave_sums(float *partial, const float (&sum)[V], int width, int across) {
+    extern __shared__ float sums[];  // [down, across·V]
+    for (int j = 0; j < V; j++) sums[threadIdx.x * V + j] = sum[j];
+    __syncthreads();
+    for (int i = threadIdx.x; i < across * V; i += blockDim.x) {
+        float total = 0.0f;
+        for (int j = 0; j < blockDim.x / across; j++) total += sums[j * across * V + i];
+        int at = blockIdx.x * across * V + i;
+        if (at < width) partial[size_t(blockIdx.y) * width + at] = total;
+    }
+}

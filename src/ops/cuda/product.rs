@@ -244,9 +244,11 @@ impl Plan {
         // SAFETY: everything has been made above, and attributes are set with values of their types.
         unsafe {
             for attribute in numbers {
-                result::set_matmul_pref_attribute(wish, attribute, std::ptr::from_ref(&alignment).cast(), 4).map_err(refused)?;
+                result::set_matmul_pref_attribute(wish, attribute, std::ptr::from_ref(&alignment).cast(), 4)
+                    .map_err(refused)?;
             }
-            result::set_matmul_pref_attribute(wish, space, std::ptr::from_ref(&WORKSPACE).cast(), 8).map_err(refused)?;
+            result::set_matmul_pref_attribute(wish, space, std::ptr::from_ref(&WORKSPACE).cast(), 8)
+                .map_err(refused)?;
             let found = result::get_matmul_algo_heuristic(
                 handle,
                 self.operation,

@@ -60,9 +60,15 @@ KERNEL classify(const View *all) {
     if (threadIdx.x == 0) view.map[document.map + tile * document.key_tiles() + key_tile] = state;
 }
 
-// The first place behind `last` where a strided line of the map is not NONE, or `end`.
-__device__ inline int next(const u8 *line, int stride, int last, int end) {
-    do last++;
-    while (last < end && line[last * stride] == NONE);
-    return last;
+// A tile's place in a strided line of the map, and what is seen of it.
+struct Place {
+    int tile;
+    u8 seen;
+};
+
+// The first behind `last` that is not NONE, or `end`.
+__device__ inline Place next(const u8 *line, int stride, int last, int end) {
+    Place place = {last, NONE};
+    while (place.seen == NONE && ++place.tile < end) place.seen = line[place.tile * stride];
+    return place;
 }

@@ -8,26 +8,41 @@ KERNEL add(T *y, const T *a, const T *b, int vectors) {
     store<V>(y + size_t(i) * V, left);
 }
 
-// Block (i, j) sums rows j·step .. (j + 1)·step of the i-th part of the columns into partial [blocks, width]. Its
-// threads are rows of `across`, each of which takes V columns of every so many-th row; then they are added in order.
+// The sum of x's rows in each stripe, partial [gridDim.y, width].
 KERNEL column_sums(float *partial, const T *x, int rows, int width, int across, int step) {
-    extern __shared__ float sums[];  // [down, across·V]
-    int down = blockDim.x / across, mine = threadIdx.x % across, turn = threadIdx.x / across;
-    int column = (blockIdx.x * across + mine) * V, end = min(rows, int(blockIdx.y + 1) * step);
+    Stripe<V> mine(rows, across, step);
     float sum[V] = {};
-    if (column < width) {
+    if (mine.column < width) {
         #pragma unroll 4
-        for (int row = blockIdx.y * step + turn; row < end; row += down) {
-            auto values = load<V>(x + size_t(row) * width + column);
+        for (int row = mine.row; row < mine.end; row += mine.down) {
+            auto values = load<V>(x + size_t(row) * width + mine.column);
             for (int j = 0; j < V; j++) sum[j] += number(values.at[j]);
         }
     }
-    for (int j = 0; j < V; j++) sums[threadIdx.x * V + j] = sum[j];
-    __syncthreads();
-    for (int i = threadIdx.x; i < across * V; i += blockDim.x) {
-        float total = 0.0f;
-        for (int j = 0; j < down; j++) total += sums[j * across * V + i];
-        int at = blockIdx.x * across * V + i;
-        if (at < width) partial[size_t(blockIdx.y) * width + at] = total;
+    leave_sums(partial, sum, width, across);
+}
+
+// x in another type.
+KERNEL to_float(float *y, const bf16 *x, int n) {
+    int i = (blockIdx.x * blockDim.x + threadIdx.x) * V;
+    if (i + V <= n) {
+        auto values = load<V>(x + i);
+        Vector<float, V> result;
+        for (int j = 0; j < V; j++) result.at[j] = number(values.at[j]);
+        store<V>(y + i, result);
+    } else {
+        for (; i < n; i++) y[i] = number(x[i]);
+    }
+}
+
+KERNEL to_bf16(bf16 *y, const float *x, int n) {
+    int i = (blockIdx.x * blockDim.x + threadIdx.x) * V;
+    if (i + V <= n) {
+        auto values = load<V>(x + i);
+        Vector<bf16, V> result;
+        for (int j = 0; j < V; j++) put(&result.at[j], values.at[j]);
+        store<V>(y + i, result);
+    } else {
+        for (; i < n; i++) put(y + i, x[i]);
     }
 }

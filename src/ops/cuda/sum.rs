@@ -1,6 +1,6 @@
-//! Sums: of two tensors, and over all rows.
+//! Sums, of two tensors and over all rows; and numbers in another type.
 
-use super::compile::{Source, element, vector};
+use super::compile::{Source, element, number, vector};
 use super::launch::{Launch, empty, whole};
 use candle_core::{DType, Result, Tensor};
 
@@ -29,26 +29,73 @@ fn add_into(y: &Tensor, a: &Tensor, b: &Tensor) -> Result<()> {
 
 /// The sum of the rows of `x` `[n, width]`, in `f32`: n·width elements are read once, in two launches.
 pub(super) fn column_sums(x: &Tensor) -> Result<Tensor> {
-    /// Threads of a block: of each row a warp reads 512 bytes.
-    const THREADS: usize = 256;
-    const WARP: usize = 32;
-    /// Blocks that keep the GPU busy, and rows that one block sums up quickly.
-    const BLOCKS: usize = 528;
-    const ROWS: usize = 64;
     let (n, width) = x.dims2()?;
     let (vector, v) = vector(x.dtype(), width);
-    let vectors = (width / v).max(1);
-    let parts = vectors.div_ceil(WARP);
-    let across = vectors.div_ceil(parts);
-    let down = THREADS / across;
-    let blocks = if n <= BLOCKS { 1 } else { n.div_ceil(ROWS).clamp(1, (BLOCKS / parts).max(1)) };
-    let partial = empty(x, (blocks, width), DType::F32)?;
-    let launch = Launch::of(x, &SOURCE, "column_sums", &[element(x.dtype()), vector])?;
-    let launch = launch.grid((parts, blocks, 1), down * across).shared(down * across * v * size_of::<f32>())?;
-    let launch = launch.tensor(&partial)?.tensor(x)?.int(n)?.int(width)?.int(across)?;
-    launch.int(n.div_ceil(blocks))?.run()?;
-    match blocks {
+    let stripes = Stripes::of(n, width, v);
+    let partial = empty(x, (stripes.blocks, width), DType::F32)?;
+    let launch = stripes.launch(Launch::of(x, &SOURCE, "column_sums", &[element(x.dtype()), vector])?)?;
+    let launch = launch.tensor(&partial)?.tensor(x)?.int(n)?.int(width)?;
+    launch.int(stripes.across)?.int(stripes.step)?.run()?;
+    match stripes.blocks {
         1 => partial.reshape(width),
         _ => column_sums(&partial),
     }
+}
+
+/// How a kernel that sums over rows goes over a matrix, as `Stripe` in `prelude.cuh`.
+pub(super) struct Stripes {
+    parts: usize,
+    /// Blocks below each other, each of which leaves a row of sums.
+    pub(super) blocks: usize,
+    /// Threads beside each other.
+    pub(super) across: usize,
+    /// Rows that a block takes.
+    pub(super) step: usize,
+    threads: usize,
+    shared: usize,
+}
+
+impl Stripes {
+    /// For a matrix `[n, width]` of which a thread takes `v` columns.
+    pub(super) fn of(n: usize, width: usize, v: usize) -> Self {
+        /// Threads of a block: of each row a warp reads 512 bytes.
+        const THREADS: usize = 256;
+        const WARP: usize = 32;
+        /// Blocks that keep a GPU busy, and rows that one sums up quickly.
+        const BLOCKS: usize = 528;
+        const ROWS: usize = 64;
+        let vectors = (width / v).max(1);
+        let parts = vectors.div_ceil(WARP);
+        let across = vectors.div_ceil(parts);
+        let blocks = if n <= BLOCKS { 1 } else { n.div_ceil(ROWS).clamp(1, (BLOCKS / parts).max(1)) };
+        let threads = THREADS / across * across;
+        Self {
+            parts,
+            blocks,
+            across,
+            step: n.div_ceil(blocks),
+            threads,
+            shared: threads * v * size_of::<f32>(),
+        }
+    }
+
+    /// The blocks and threads of such a kernel, with room for its sums.
+    pub(super) fn launch(&self, launch: Launch) -> Result<Launch> {
+        launch.grid((self.parts, self.blocks, 1), self.threads).shared(self.shared)
+    }
+}
+
+/// `x` in `f32` or `bf16`: the tensor library's own conversion takes two to five times as long.
+pub(crate) fn convert(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    const V: usize = 8;
+    let kernel = match (x.dtype(), dtype) {
+        (DType::BF16, DType::F32) => "to_float",
+        (DType::F32, DType::BF16) => "to_bf16",
+        _ => return x.to_dtype(dtype)?.contiguous(),
+    };
+    let x = whole(x)?;
+    let (y, n) = (empty(&x, x.shape(), dtype)?, x.elem_count());
+    let constants = [element(dtype), number("V", V)];
+    let launch = Launch::of(&x, &SOURCE, kernel, &constants)?.each(n.div_ceil(V));
+    launch.tensor(&y)?.tensor(&x)?.int(n)?.run().map(|()| y)
 }
