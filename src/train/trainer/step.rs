@@ -67,7 +67,7 @@ impl Trainer {
     }
 
     /// An error, with what to try where memory was short.
-    fn explain(&self, error: TrainError, tokens: Option<usize>) -> TrainError {
+    pub(super) fn explain(&self, error: TrainError, tokens: Option<usize>) -> TrainError {
         match error {
             TrainError::Tensor(error) if error.to_string().contains(OUT_OF_MEMORY) => {
                 let TrainConfig { batch, batch_tokens, accumulate, recompute, .. } = self.config;
@@ -181,4 +181,4 @@ impl Trainer {
 }
 
 /// How the driver says that a GPU's memory is full.
-const OUT_OF_MEMORY: &str = "OUT_OF_MEMORY";
+pub(super) const OUT_OF_MEMORY: &str = "OUT_OF_MEMORY";

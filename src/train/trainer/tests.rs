@@ -1,6 +1,8 @@
 //! A step's gradient does not depend on how its batch is cut up, nor on what the way forward keeps.
 
+use super::step::OUT_OF_MEMORY;
 use super::*;
+use crate::data::Batch;
 use crate::data::{DataError, Sample, Stream, Target};
 use crate::head::{HeadSpec, Says};
 use crate::rules::Rule;
@@ -8,6 +10,7 @@ use crate::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
 use crate::train::Silent;
 use crate::transformer::ModelConfig;
 use candle_core::Device;
+use candle_core::Tensor;
 use smalti_contract::{AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 
 /// A task whose samples the tests make themselves.
