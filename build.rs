@@ -23,11 +23,6 @@ fn main() -> io::Result<()> {
         }
     }
     println!("cargo::rerun-if-changed=build.rs");
-    if env::var_os("CARGO_FEATURE_CUDA").is_some() {
-        // The driver's library is not there where this is built: a stand-in without symbols is, which a linker would
-        // leave out, and the program must ask for the real one when it starts.
-        println!("cargo::rustc-link-arg-bins=-Wl,--push-state,--no-as-needed,-lcuda,--pop-state");
-    }
 
     let mut files = paths.iter().map(|path| Ok((name(&root, path), path))).collect::<io::Result<Vec<_>>>()?;
     files.sort();

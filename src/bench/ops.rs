@@ -1,7 +1,9 @@
 //! Each operation on a device, against the same on the CPU: output and gradients.
 
 use super::BenchError;
-use crate::ops::{self, Activation, AdamwSettings, Angles, Heads, Moved, StepOfAll, Value, backward};
+use crate::ops::{
+    self, Activation, AdamwSettings, Angles, Buckets, Heads, Moved, RelativeBias, StepOfAll, Value, backward,
+};
 use crate::random;
 use crate::rules::{AttentionRules, TokenMeta, Visibility};
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -198,6 +200,23 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
             Box::new(move |x| ops::activation(&x[0], activation)),
         );
     }
+    for (activation, n, d) in
+        [(Activation::Silu, 300, 130), (Activation::GeluTanh, 51, 97), (Activation::Gelu, 2, 3)]
+    {
+        add(
+            format!("gate {activation:?} {n}x{d}"),
+            vec![matrix(n, d, 1)?, matrix(n, d, 2)?],
+            vec![],
+            Box::new(move |x| ops::gate(&x[0], &x[1], activation)),
+        );
+    }
+    for (n, d) in [(2, 9), (5, 7), (700, 130), (2000, 384)] {
+        let (x, by) = (vec![matrix(n, d, 1)?], vec![vector(d, 2)?]);
+        let run = |x: &[Value]| ops::scale_columns(&x[0], &x[1]);
+        add(format!("scale_columns {n}x{d}"), x.clone(), by.clone(), Box::new(run));
+        let run = |x: &[Value]| ops::add_to_columns(&x[0], &x[1]);
+        add(format!("add_to_columns {n}x{d}"), x, by, Box::new(run));
+    }
     for d in [1, 33, 128, 384, 768, 2048] {
         let (x, w, b) = (vec![matrix(300, d, 1)?], vector(d, 2)?, vector(d, 3)?);
         if d > 1 {
@@ -222,13 +241,15 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
             Box::new(run),
         );
     }
-    let weights: Vec<f32> = (0..40).map(|i| (i % 3) as f32 * 0.7).collect();
-    add(
-        "squared_error".into(),
-        vec![matrix(40, 3, 1)?],
-        vec![],
-        Box::new(move |x| ops::squared_error(&x[0], &numbers(120, 2), &weights)),
-    );
+    for (n, d) in [(40, 3), (1, 1), (300, 768)] {
+        let weights: Vec<f32> = (1..=n).map(|i| (i % 3) as f32 * 0.7).collect();
+        add(
+            format!("squared_error {n}x{d}"),
+            vec![matrix(n, d, 1)?],
+            vec![],
+            Box::new(move |x| ops::squared_error(&x[0], &numbers(n * d, 2), &weights)),
+        );
+    }
     let labels = vec![vec![1, 2, 2, 3], vec![0], vec![]];
     let run = move |x: &[Value]| ops::ctc::ctc(&x[0], &[0..20, 20..31, 33..40], &labels, &[1.0, 0.5, 1.0], 5);
     add("ctc".into(), vec![matrix(40, 6, 1)?], vec![], Box::new(run));
@@ -312,6 +333,22 @@ fn attentions(add: &mut Add) -> Result<()> {
         let x = vec![matrix(197, 256, 1)?, matrix(197, 128 * n_kv_heads, 2)?];
         let run = move |x: &[Value]| ops::attention(&x[0], &x[1], None, heads, &view);
         add(format!("attention {rule}, one kind, {n_kv_heads} key heads"), x, vec![], Box::new(run));
+    }
+    for (rule, both_ways, n_kv_heads, d_head, buckets) in
+        [("all", true, 4, 64, 32), ("causal", false, 2, 32, 32), ("mixed", true, 1, 24, 40)]
+    {
+        let heads = Heads { n_heads: 4, n_kv_heads, scale: 1.0 / (d_head as f32).sqrt() };
+        let (meta, buckets) = (documents(&[200, 0, 66, 2]), Arc::new(Buckets::new(buckets, 128, both_ways)));
+        let n = meta.len();
+        let view = Arc::new(Visibility::new(table(rule, &KINDS), meta.clone(), meta));
+        let x = vec![matrix(n, 4 * d_head, 1)?, matrix(n, 2 * n_kv_heads * d_head, 2)?];
+        let biases = vec![matrix(buckets.len(), 4, 3)?];
+        let run = move |x: &[Value]| {
+            let bias = RelativeBias { table: &x[2], buckets: &buckets };
+            ops::attention(&x[0], &x[1], Some(bias), heads, &view)
+        };
+        let name = format!("attention with biases {rule}, {n_kv_heads} key heads of {d_head}");
+        add(name, x, biases, Box::new(run));
     }
     let (queries, keys) = (documents(&[3, 70, 2]), documents(&[90, 80, 0]));
     let x = vec![matrix(queries.len(), 128, 1)?, matrix(keys.len(), 256, 2)?];

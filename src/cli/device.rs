@@ -1,8 +1,6 @@
 //! Which device to compute on.
 
-use anyhow::Result;
-#[cfg(not(feature = "cuda"))]
-use anyhow::bail;
+use anyhow::{Context, Result};
 use candle_core::Device;
 use std::{fmt, str::FromStr};
 
@@ -53,9 +51,11 @@ impl DeviceChoice {
     pub fn open_for(self, local: usize) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Auto => Ok(open_gpu(local % gpus()).unwrap_or(Device::Cpu)),
-            Self::Cuda(None) => open_gpu(local % gpus()),
-            Self::Cuda(Some(number)) => open_gpu(number),
+            Self::Auto => Ok(open_gpu(local % gpus()).unwrap_or_else(on_cpu)),
+            Self::Cuda(number) => {
+                let number = number.unwrap_or_else(|| local % gpus());
+                open_gpu(number).with_context(|| format!("{self} cannot be used"))
+            }
         }
     }
 }
@@ -89,22 +89,28 @@ fn gpus() -> usize {
     1
 }
 
+/// What is computed on where no GPU can be, and why not is said: whoever built with CUDA may wonder.
+#[cfg(feature = "cuda")]
+fn on_cpu(reason: anyhow::Error) -> Device {
+    eprintln!("computing on the CPU: {}", super::message(&reason));
+    Device::Cpu
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_cpu(_: anyhow::Error) -> Device {
+    Device::Cpu
+}
+
 #[cfg(feature = "cuda")]
 fn open_gpu(number: usize) -> Result<Device> {
-    use anyhow::Context;
-    let opened = smalti::ops::cuda::open(number);
-    let gpu = opened.with_context(|| {
-        format!(
-            "GPU {number} cannot be opened (nvidia-smi lists those that there are); --device cpu needs none"
-        )
-    })?;
+    let gpu = smalti::ops::cuda::open(number)?;
     eprintln!("computing on GPU {number}, {}, {:.0} GiB", gpu.name, gpu.memory as f64 / (1_u64 << 30) as f64);
     Ok(gpu.device)
 }
 
 #[cfg(not(feature = "cuda"))]
 fn open_gpu(_: usize) -> Result<Device> {
-    bail!("this smalti is built without CUDA; build it with `--features cuda`, or use --device cpu")
+    anyhow::bail!("this smalti is built without CUDA; build it with `--features cuda`, or use --device cpu")
 }
 
 #[cfg(test)]

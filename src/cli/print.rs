@@ -4,7 +4,7 @@ use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
-/// An error with its causes, on one line.
+/// An error with its causes, on one line; where a GPU's memory is full, what to do first.
 pub fn message(error: &anyhow::Error) -> String {
     let mut message = error.to_string();
     // Many errors quote their cause already.
@@ -13,7 +13,15 @@ pub fn message(error: &anyhow::Error) -> String {
             message = format!("{message}: {cause}");
         }
     }
-    message
+    // So the driver and its library of products say it, whatever was asked of them.
+    match ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|full| message.contains(full))
+    {
+        true => format!(
+            "the GPU's memory is full; give it less at a time (--batch, where there is one, or shorter inputs), or \
+             compute with --device cpu: {message}"
+        ),
+        false => message,
+    }
 }
 
 /// Prints one JSON object on standard output.

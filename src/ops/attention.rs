@@ -73,8 +73,8 @@ pub fn attention(
         bail!("attention: expected a bias table of {expected:?}; found {:?}", bias.table.dims())
     }
     #[cfg(feature = "cuda")]
-    if bias.is_none() && super::cuda::has_kernel(query.tensor()) {
-        return super::cuda::attention(query, key_value, heads, view);
+    if super::cuda::has_kernel(query.tensor()) {
+        return super::cuda::attention(query, key_value, bias, heads, view);
     }
     let buckets = bias.map(|bias| bias.buckets.clone());
     let inputs: Vec<&Value> = [query, key_value].into_iter().chain(table).collect();

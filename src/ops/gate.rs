@@ -17,6 +17,10 @@ pub fn gate(a: &Value, b: &Value, activation: Activation) -> Result<Value> {
     if a.dims() != b.dims() {
         bail!("gate: shapes {:?} and {:?} differ", a.dims(), b.dims())
     }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(a.tensor()) && a.tensor().dtype() == b.tensor().dtype() {
+        return super::cuda::gate(a, b, activation);
+    }
     match has_kernel(a.tensor()) {
         true => apply2(a, b, Gate(activation)),
         false => by_reference(&[a, b], |t| reference(&t[0], &t[1], activation)),

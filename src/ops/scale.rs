@@ -23,6 +23,10 @@ pub fn scale(x: &Value, factor: f64) -> Result<Value> {
 /// Where the widths differ.
 pub fn scale_columns(x: &Value, by: &Value) -> Result<Value> {
     let d = width("scale_columns", x, by)?;
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(x.tensor()) {
+        return super::cuda::scale_columns(x, by);
+    }
     if !has_kernel(x.tensor()) {
         return by_reference(&[x, by], |t| t[0].broadcast_mul(&t[1]));
     }
@@ -43,6 +47,10 @@ pub fn scale_columns(x: &Value, by: &Value) -> Result<Value> {
 /// Where the widths differ.
 pub fn add_to_columns(x: &Value, added: &Value) -> Result<Value> {
     let d = width("add_to_columns", x, added)?;
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(x.tensor()) {
+        return super::cuda::add_to_columns(x, added);
+    }
     if !has_kernel(x.tensor()) {
         return by_reference(&[x, added], |t| t[0].broadcast_add(&t[1]));
     }

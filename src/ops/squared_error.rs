@@ -19,6 +19,10 @@ pub fn squared_error(prediction: &Value, targets: &[f32], weights: &[f32]) -> Re
         let (targets, weights) = (targets.len(), weights.len());
         bail!("squared_error: prediction is [{n}, {d}]; found {targets} targets and {weights} weights")
     }
+    #[cfg(feature = "cuda")]
+    if super::cuda::has_kernel(prediction.tensor()) {
+        return super::cuda::squared_error(prediction, targets, weights);
+    }
     if !has_kernel(prediction.tensor()) {
         return by_reference(&[prediction], |t| reference(&t[0], targets, weights));
     }

@@ -15,11 +15,14 @@ pub struct RelativeBias<'a> {
 
 /// Distances, key's place less query's, in buckets: small ones have their own, greater ones share ever more widely,
 /// and all from `max_distance` on share the last.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Buckets {
     len: usize,
     /// Of the distances −max_distance..=max_distance.
     by_distance: Vec<u16>,
+    /// The same on a GPU, once it is there.
+    #[cfg(feature = "cuda")]
+    there: std::sync::OnceLock<candle_core::Tensor>,
 }
 
 impl Buckets {
@@ -42,7 +45,12 @@ impl Buckets {
             (first + far.min(each - 1)) as u16
         };
         let furthest = max_distance as i64;
-        Self { len, by_distance: (-furthest..=furthest).map(bucket).collect() }
+        Self {
+            len,
+            by_distance: (-furthest..=furthest).map(bucket).collect(),
+            #[cfg(feature = "cuda")]
+            there: Default::default(),
+        }
     }
 
     /// How many buckets there are.
@@ -54,6 +62,19 @@ impl Buckets {
     /// The bucket of each distance that has a place.
     pub(super) fn by_distance(&self) -> &[u16] {
         &self.by_distance
+    }
+
+    /// The bucket of each distance as `upload` puts it on a device; once for all layers and steps.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn uploaded(
+        &self,
+        upload: impl Fn(&[u32]) -> candle_core::Result<candle_core::Tensor>,
+    ) -> candle_core::Result<candle_core::Tensor> {
+        let there = match self.there.get() {
+            Some(there) => there.clone(),
+            None => upload(&self.by_distance.iter().copied().map(u32::from).collect::<Vec<_>>())?,
+        };
+        Ok(self.there.get_or_init(|| there).clone())
     }
 
     /// The place of a distance in [`by_distance`](Self::by_distance).

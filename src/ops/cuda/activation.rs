@@ -1,4 +1,4 @@
-//! Nonlinearities, and the feed-forward layer around one: two products with one pass over memory between them.
+//! Nonlinearities, gates, and the feed-forward layer around one: two products with one pass over memory between them.
 
 use super::compile::{Constant, Source, element, vector};
 use super::launch::{Launch, empty, whole};
@@ -17,6 +17,23 @@ pub(crate) fn activation(x: &Value, activation: Activation) -> Result<Value> {
     let kept = whole(x.tensor())?;
     let y = forward(activation, &kept, None)?;
     Ok(with_rule(y, &[x], move |dy| Ok(vec![Some(Gradient::own(backward(activation, &kept, &whole(dy)?)?))])))
+}
+
+/// The activation of each element of `a` times the one of `b`, which has its shape and type.
+pub(crate) fn gate(a: &Value, b: &Value, activation: Activation) -> Result<Value> {
+    let inputs = [a, b];
+    let (a, b) = (whole(a.tensor())?, whole(b.tensor())?);
+    let (constants, v) = constants(activation, a.dtype(), a.elem_count().max(1));
+    let (y, vectors) = (empty(&a, a.shape(), a.dtype())?, a.elem_count() / v);
+    let launch = Launch::of(&a, &SOURCE, "gate", &constants)?.each(vectors);
+    launch.tensor(&y)?.tensor(&a)?.tensor(&b)?.int(vectors)?.run()?;
+    Ok(with_rule(y, &inputs, move |dy| {
+        let (da, db) = (empty(&a, a.shape(), a.dtype())?, empty(&b, b.shape(), b.dtype())?);
+        let launch = Launch::of(&a, &SOURCE, "gate_backward", &constants)?.each(vectors);
+        let launch = launch.tensor(&da)?.tensor(&db)?.tensor(&a)?.tensor(&b)?.tensor(&whole(dy)?)?;
+        launch.int(vectors)?.run()?;
+        Ok(vec![Some(Gradient::own(da)), Some(Gradient::own(db))])
+    }))
 }
 
 /// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂, and `onto` where it is given; keeps the activation's inputs, without the bias, and its outputs.
@@ -59,7 +76,8 @@ pub(crate) fn mlp(
     }))
 }
 
-fn constants(activation: Activation, dtype: DType, width: usize) -> (Vec<Constant>, usize) {
+/// `F`: the activation's name in `activation.cu`.
+pub(super) fn function(activation: Activation) -> Constant {
     let name = match activation {
         Activation::Gelu => "gelu",
         Activation::GeluTanh => "gelu_tanh",
@@ -68,8 +86,12 @@ fn constants(activation: Activation, dtype: DType, width: usize) -> (Vec<Constan
         Activation::QuickGelu => "quick_gelu",
         Activation::Tanh => "hyperbolic_tangent",
     };
+    format!("#define F {name}")
+}
+
+fn constants(activation: Activation, dtype: DType, width: usize) -> (Vec<Constant>, usize) {
     let (vector, v) = vector(dtype, width);
-    (vec![format!("#define F {name}"), element(dtype), vector], v)
+    (vec![function(activation), element(dtype), vector], v)
 }
 
 fn forward(activation: Activation, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

@@ -1,12 +1,13 @@
 //! Attention: tiles of 64 queries and 64 keys of a document, of which those that no query sees into are passed over.
 //!
 //! Which tiles those are is found on the GPU once for each [`Visibility`] and kept with it. Heads of `bf16` whose size
-//! is a multiple of 16 run on the matrix units; others, and `f32`, in plain arithmetic.
+//! is a multiple of 16 run on the matrix units; others, `f32`, and scores with biases, in plain arithmetic.
 
 use super::compile::{Constant, Source, element, number};
 use super::launch::{Launch, address, empty, whole};
+use super::relative::{Bias, Parts};
 use super::transfer::upload;
-use crate::ops::attention::Heads;
+use crate::ops::attention::{Heads, RelativeBias};
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use crate::rules::{AttentionRules, Condition, Rule, TokenMeta, Visibility};
 use candle_core::{DType, Result, Tensor};
@@ -25,31 +26,36 @@ const TILE: usize = 64;
 /// The largest head whose tiles the matrix units' kernels hold.
 const LARGEST: usize = 128;
 
-/// softmax(scale·q·kᵀ)·v over the keys that each query sees: `query` `[n, heads·d_head]`, `key_value`
+/// softmax(scale·q·kᵀ + bias)·v over the keys that each query sees: `query` `[n, heads·d_head]`, `key_value`
 /// `[m, 2·key_heads·d_head]`, where equally many heads share one of keys and values.
 pub(crate) fn attention(
     query: &Value,
     key_value: &Value,
+    bias: Option<RelativeBias>,
     heads: Heads,
     view: &Arc<Visibility>,
 ) -> Result<Value> {
     let call = Call {
         query: whole(query.tensor())?,
         key_value: whole(key_value.tensor())?,
+        bias: bias.map(Bias::new).transpose()?,
         heads,
         plan: view.prepared(|| Plan::new(view, query.tensor()))?,
     };
     let (y, log_sums) = call.forward()?;
     let kept = y.clone();
-    Ok(with_rule(y, &[query, key_value], move |dy| {
-        let (d_query, d_key_value) = call.backward(&kept, &log_sums, &whole(dy)?)?;
-        Ok(vec![Some(Gradient::own(d_query)), Some(Gradient::own(d_key_value))])
+    let inputs: Vec<&Value> = [query, key_value].into_iter().chain(bias.map(|bias| bias.table)).collect();
+    Ok(with_rule(y, &inputs, move |dy| {
+        let (d_query, d_key_value, d_table) = call.backward(&kept, &log_sums, &whole(dy)?)?;
+        let gradients = [d_query, d_key_value].into_iter().chain(d_table);
+        Ok(gradients.map(|gradient| Some(Gradient::own(gradient))).collect())
     }))
 }
 
 struct Call {
     query: Tensor,
     key_value: Tensor,
+    bias: Option<Bias>,
     heads: Heads,
     plan: Arc<Plan>,
 }
@@ -59,10 +65,10 @@ impl Call {
         self.query.dims()[1] / self.heads.n_heads
     }
 
-    /// Whether the matrix units take heads of this type and size.
+    /// Whether the matrix units take heads of this type and size, whose scores have no bias.
     fn fits(&self) -> bool {
         let d = self.d_head();
-        self.query.dtype() == DType::BF16 && d.is_multiple_of(16) && d <= LARGEST
+        self.bias.is_none() && self.query.dtype() == DType::BF16 && d.is_multiple_of(16) && d <= LARGEST
     }
 
     fn constants(&self) -> [Constant; 2] {
@@ -84,6 +90,7 @@ impl Call {
     fn finish(&self, launch: Launch) -> Result<()> {
         let (n, width) = self.query.dims2()?;
         let key_width = self.key_value.dim(1)? / 2;
+        let launch = if self.fits() { launch } else { Bias::tell(self.bias.as_ref(), launch)? };
         let launch = launch.tensor(&self.plan.view)?.int(n)?.int(width)?.int(key_width)?;
         launch.int(self.heads.group())?.float(self.heads.scale).run()
     }
@@ -98,19 +105,27 @@ impl Call {
         Ok((y, log_sums))
     }
 
-    fn backward(&self, y: &Tensor, log_sums: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor)> {
+    /// The gradients of queries, of keys and values, and of the table of biases where there is one.
+    fn backward(
+        &self,
+        y: &Tensor,
+        log_sums: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Tensor, Tensor, Option<Tensor>)> {
         let n = self.query.dim(0)?;
         let products = empty(&self.query, (self.heads.n_heads, n), DType::F32)?;
         let d_query = empty(&self.query, self.query.shape(), self.query.dtype())?;
         let launch = self.launch("query_gradient", (self.plan.query_tiles, self.heads.n_heads), 6)?;
-        let launch =
-            launch.tensor(&d_query)?.tensor(&products)?.tensor(&self.query)?.tensor(&self.key_value)?;
+        let parts = self.bias.as_ref().map(|bias| bias.parts(self.plan.query_tiles)).transpose()?;
+        let launch = launch.tensor(&d_query)?.tensor(&products)?;
+        let launch = if self.fits() { launch } else { Parts::tell(parts.as_ref(), launch)? };
+        let launch = launch.tensor(&self.query)?.tensor(&self.key_value)?;
         self.finish(launch.tensor(y)?.tensor(dy)?.tensor(log_sums)?)?;
         let d_key_value = empty(&self.query, self.key_value.shape(), self.query.dtype())?;
         let launch = self.launch("key_gradient", (self.plan.key_tiles, self.heads.n_kv_heads), 6)?;
         let launch = launch.tensor(&d_key_value)?.tensor(&self.query)?.tensor(&self.key_value)?;
         self.finish(launch.tensor(dy)?.tensor(log_sums)?.tensor(&products)?)?;
-        Ok((d_query, d_key_value))
+        Ok((d_query, d_key_value, parts.map(Parts::sum).transpose()?))
     }
 }
 

@@ -1,7 +1,31 @@
-// Attention of heads of any size D in plain arithmetic: for f32, and where the matrix units' tiles do not fit. A warp
-// takes one row at a time; its lanes take 32 columns, then share their weights and take the features.
+// Attention of heads of any size D in plain arithmetic: for f32, with biases, and where the matrix units' tiles do not
+// fit. A warp takes one row at a time; its lanes take 32 columns, then share their weights and take the features.
 
 constexpr int WARPS = 8, ROWS = TILE / WARPS, PARTS = (D + 31) / 32;  // features that a lane holds
+
+// What scores get beside q·k: for each bucket of distances and each head, table [buckets, heads]; or nothing.
+struct Bias {
+    const float *table;
+    const int *bucket_of;  // of each distance −furthest..=furthest, where all beyond share the last
+    int furthest, heads;
+
+    // Of a key's place less a query's.
+    __device__ int bucket(Token q, Token k) const {
+        return bucket_of[max(-furthest, min(furthest, int(k.order) - int(q.order))) + furthest];
+    }
+    __device__ float of(int head, Token q, Token k) const {
+        return table ? table[bucket(q, k) * heads + head] : 0.0f;
+    }
+};
+
+// Adds each lane's number to the sum of its bucket. A sum is one lane's, which goes through the numbers in their order.
+__device__ inline void scatter(float *sums, float number, int bucket, int lane) {
+    for (int other = 0; other < 32; other++) {
+        float x = __shfl_sync(~0u, number, other);
+        int to = __shfl_sync(~0u, bucket, other);
+        if (to % 32 == lane) sums[to] += x;
+    }
+}
 
 __device__ inline float dot(const float *a, const T *b) {
     float sum = 0.0f;
@@ -32,10 +56,11 @@ __device__ inline void write(T *row, const float (&sum)[PARTS], float by, int la
         if (i * 32 + lane < D) put(row + i * 32 + lane, sum[i] * by);
 }
 
-KERNEL forward(T *y, float *log_sums, const T *query, const T *key_value, const View *all, int n, int width,
-               int key_width, int group, float scale) {
+KERNEL forward(T *y, float *log_sums, const T *query, const T *key_value, const float *table, const int *bucket_of,
+               int furthest, const View *all, int n, int width, int key_width, int group, float scale) {
     __shared__ float own[WARPS][D];
     View view = *all;
+    Bias bias = {table, bucket_of, furthest, width / D};
     const int *place = view.query_tiles + 2 * blockIdx.x;
     Document document = view.documents[place[0]];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, head = blockIdx.y, tiles = document.key_tiles();
@@ -49,7 +74,11 @@ KERNEL forward(T *y, float *log_sums, const T *query, const T *key_value, const 
                 int k = first + lane;
                 const T *keys = key_value + size_t(document.key + first) * 2 * key_width + head / group * D;
                 bool seen = k < document.keys && view.sees(document.query + r, document.key + k);
-                float score = seen ? scale * dot(own[warp], keys + size_t(lane) * 2 * key_width) : -INFINITE;
+                float score = -INFINITE;
+                if (seen) {
+                    score = scale * dot(own[warp], keys + size_t(lane) * 2 * key_width);
+                    score += bias.of(head, view.queries[document.query + r], view.keys[document.key + k]);
+                }
                 float most = fmaxf(highest, max_over_warp(score)), base = most == -INFINITE ? 0.0f : most;
                 float shrink = expf(highest - base), weight = expf(score - base);
                 highest = most;
@@ -63,15 +92,20 @@ KERNEL forward(T *y, float *log_sums, const T *query, const T *key_value, const 
     }
 }
 
-// Also leaves Σ y·dy of each row and head, [heads, n].
-KERNEL query_gradient(T *d_query, float *products, const T *query, const T *key_value, const T *y, const T *dy,
-                      const float *log_sums, const View *all, int n, int width, int key_width, int group, float scale) {
+// Also leaves Σ y·dy of each row and head, [heads, n], and the tile's part of the gradient of the table, where there is
+// one, [tiles of queries, buckets, heads].
+KERNEL query_gradient(T *d_query, float *products, float *d_table, int buckets, const T *query, const T *key_value,
+                      const T *y, const T *dy, const float *log_sums, const float *table, const int *bucket_of,
+                      int furthest, const View *all, int n, int width, int key_width, int group, float scale) {
     __shared__ float own[WARPS][D], upstream[WARPS][D];
+    extern __shared__ float sums[];  // [WARPS, buckets]
     View view = *all;
+    Bias bias = {table, bucket_of, furthest, width / D};
     const int *place = view.query_tiles + 2 * blockIdx.x;
     Document document = view.documents[place[0]];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, head = blockIdx.y, tiles = document.key_tiles();
     const u8 *line = view.map + document.map + place[1] * tiles;
+    for (int i = lane; i < buckets; i += 32) sums[warp * buckets + i] = 0.0f;
     for (int r = place[1] * TILE + warp * ROWS; r < min(document.queries, place[1] * TILE + (warp + 1) * ROWS); r++) {
         size_t at = size_t(document.query + r) * width + head * D, of = size_t(head) * n + document.query + r;
         share(own[warp], query + at, lane);
@@ -86,21 +120,34 @@ KERNEL query_gradient(T *d_query, float *products, const T *query, const T *key_
                 const T *keys = key_value + size_t(document.key + first) * 2 * key_width + head / group * D;
                 bool seen = k < document.keys && view.sees(document.query + r, document.key + k);
                 float slope = 0.0f;
+                int bucket = 0;
                 if (seen) {
                     const T *key = keys + size_t(lane) * 2 * key_width;
-                    slope = expf(scale * dot(own[warp], key) - log_sum) * (dot(upstream[warp], key + key_width) - product);
+                    Token q = view.queries[document.query + r], token = view.keys[document.key + k];
+                    float score = scale * dot(own[warp], key) + bias.of(head, q, token);
+                    slope = expf(score - log_sum) * (dot(upstream[warp], key + key_width) - product);
+                    if (table) bucket = bias.bucket(q, token);
                 }
                 gather(sum, slope, keys, 2 * key_width, first, document.keys, lane);
+                if (table) scatter(sums + warp * buckets, slope, bucket, lane);
             }
         }
         write(d_query + at, sum, scale, lane);
     }
+    __syncthreads();
+    for (int i = threadIdx.x; i < buckets; i += blockDim.x) {
+        float total = 0.0f;
+        for (int w = 0; w < WARPS; w++) total += sums[w * buckets + i];
+        d_table[(size_t(blockIdx.x) * buckets + i) * bias.heads + head] = total;
+    }
 }
 
 KERNEL key_gradient(T *d_key_value, const T *query, const T *key_value, const T *dy, const float *log_sums,
-                    const float *products, const View *all, int n, int width, int key_width, int group, float scale) {
+                    const float *products, const float *table, const int *bucket_of, int furthest, const View *all, int n,
+                    int width, int key_width, int group, float scale) {
     __shared__ float key[WARPS][D], value[WARPS][D];
     View view = *all;
+    Bias bias = {table, bucket_of, furthest, width / D};
     const int *place = view.key_tiles + 2 * blockIdx.x;
     Document document = view.documents[place[0]];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, tiles = document.query_tiles(), columns = document.key_tiles();
@@ -119,7 +166,9 @@ KERNEL key_gradient(T *d_key_value, const T *query, const T *key_value, const T 
                     float weight = 0.0f, slope = 0.0f;
                     if (seen) {
                         size_t of = size_t(head) * n + document.query + q, mine = rows + size_t(lane) * width;
-                        weight = expf(scale * dot(key[warp], query + mine) - log_sums[of]);
+                        float score = scale * dot(key[warp], query + mine);
+                        score += bias.of(head, view.queries[document.query + q], view.keys[document.key + r]);
+                        weight = expf(score - log_sums[of]);
                         slope = weight * (dot(value[warp], dy + mine) - products[of]);
                     }
                     gather(d_value, weight, dy + rows, width, first, document.queries, lane);

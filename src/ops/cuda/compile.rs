@@ -99,3 +99,120 @@ impl Source {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Compiles all kernels, for which no GPU is needed but CUDA's NVRTC is:
+    //! `cargo test --release --features cuda --lib cuda::`.
+
+    use super::*;
+    use crate::ops::activation::Activation;
+    use crate::ops::cuda::{
+        activation, attention, cross_entropy, dropout, gather, norm, optimizer, rotary, scale, squared_error,
+        sum,
+    };
+    use rayon::prelude::*;
+
+    /// The oldest GPUs that are taken, and those that these kernels are tuned for.
+    const ARCHITECTURES: [&str; 2] = ["compute_80", "compute_90"];
+
+    /// A source, the text of the file that launches its kernels, and sets of constants.
+    type Checked = (Source, &'static str, Vec<Vec<Constant>>);
+
+    /// Each set for `f32` and `bf16`, with vectors for rows of each of these widths.
+    fn sets(widths: &[usize], others: &dyn Fn(usize) -> Vec<Constant>) -> Vec<Vec<Constant>> {
+        let dtypes = [DType::F32, DType::BF16];
+        let of = |(dtype, &width): (DType, &usize)| {
+            [element(dtype), vector(dtype, width).0].into_iter().chain(others(width)).collect()
+        };
+        dtypes.into_iter().flat_map(|dtype| widths.iter().map(move |width| of((dtype, width)))).collect()
+    }
+
+    fn all() -> Vec<Checked> {
+        let none = |_: usize| vec![];
+        let heads = |dtypes: &[DType], sizes: &[usize]| {
+            let pairs = dtypes.iter().flat_map(|&dtype| sizes.iter().map(move |&d| (dtype, d)));
+            pairs.map(|(dtype, d)| vec![element(dtype), number("D", d)]).collect()
+        };
+        vec![
+            (activation::SOURCE, include_str!("activation.rs"), activations()),
+            (
+                attention::MATRIX,
+                include_str!("attention.rs"),
+                heads(&[DType::BF16], &[16, 32, 64, 80, 96, 128]),
+            ),
+            (
+                attention::PLAIN,
+                include_str!("attention.rs"),
+                heads(&[DType::F32, DType::BF16], &[16, 24, 64, 128]),
+            ),
+            (cross_entropy::SOURCE, include_str!("cross_entropy.rs"), sets(&[64, 65], &none)),
+            (dropout::SOURCE, include_str!("dropout.rs"), sets(&[64], &none)),
+            (gather::SOURCE, include_str!("gather.rs"), sets(&[64, 33], &none)),
+            (norm::SOURCE, include_str!("norm.rs"), norms()),
+            (optimizer::SOURCE, include_str!("optimizer.rs"), vec![vec![]]),
+            (rotary::SOURCE, include_str!("rotary.rs"), sets(&[64], &none)),
+            (scale::SOURCE, include_str!("scale.rs"), sets(&[64, 33], &none)),
+            (squared_error::SOURCE, include_str!("squared_error.rs"), sets(&[64], &none)),
+            (sum::SOURCE, include_str!("sum.rs"), sets(&[64, 33], &none)),
+        ]
+    }
+
+    fn activations() -> Vec<Vec<Constant>> {
+        let of = |activation| sets(&[64, 33], &|_| vec![activation::function(activation)]);
+        let all = [
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Relu,
+            Activation::Silu,
+            Activation::QuickGelu,
+            Activation::Tanh,
+        ];
+        all.into_iter().flat_map(of).collect()
+    }
+
+    fn norms() -> Vec<Vec<Constant>> {
+        let of =
+            |centre| sets(&[1, 384, 768, norm::WIDEST], &|d| vec![number("D", d), number("CENTRE", centre)]);
+        [0, 1].into_iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn every_kernel_compiles() {
+        let sources = all();
+        let calls = sources.iter().flat_map(|(source, _, sets)| sets.iter().map(move |set| (source, set)));
+        let calls: Vec<_> = calls.collect();
+        calls.par_iter().for_each(|(source, set)| {
+            for architecture in ARCHITECTURES {
+                let ptx = source.compile(architecture, &set.join("\n")).unwrap().to_src();
+                for kernel in source.kernels() {
+                    assert!(
+                        ptx.contains(&format!(".entry {kernel}(")),
+                        "{} defines no {kernel}",
+                        source.name
+                    );
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_launched_is_there_and_the_other_way_round() {
+        for (source, text, _) in all() {
+            let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((text, ""));
+            let kernels: Vec<&str> = source.kernels().collect();
+            for call in ["SOURCE, \"", "PLAIN, \"", "MATRIX, \"", ".launch(\""] {
+                for launched in code.split(call).skip(1).filter_map(|rest| rest.split('"').next()) {
+                    assert!(kernels.contains(&launched), "{} has no {launched}: {kernels:?}", source.name);
+                }
+            }
+            for kernel in kernels {
+                assert!(
+                    code.contains(&format!("\"{kernel}\"")),
+                    "nobody launches {kernel} of {}",
+                    source.name
+                );
+            }
+        }
+    }
+}

@@ -43,19 +43,6 @@ KERNEL forward(float *log_sums, float *losses, const T *logits, const u32 *targe
     losses[row] = weights[row] * loss;
 }
 
-// One block: the sum of all losses, in one order.
-KERNEL total(float *sum, const float *losses, int n) {
-    double mine = 0.0;
-    for (int i = threadIdx.x; i < n; i += blockDim.x) mine += losses[i];
-    __shared__ double parts[1024];
-    parts[threadIdx.x] = mine;
-    for (int half = blockDim.x / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
-    }
-    if (threadIdx.x == 0) *sum = float(parts[0]);
-}
-
 // One block a row: dy·weight·(softmax(x) − q), where q is 1 − smoothing at the target and smoothing/v everywhere.
 KERNEL backward(T *gradient, const T *logits, const float *log_sums, const u32 *targets, const float *weights,
                 const float *dy, float smoothing, int v) {

@@ -2,6 +2,7 @@
 
 use super::compile::{Constant, Source, element, vector};
 use super::launch::{Launch, empty, whole};
+use super::sum::total;
 use super::transfer::upload;
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use candle_core::{DType, Result, Tensor};
@@ -30,10 +31,7 @@ pub(crate) fn cross_entropy(
     let launch = Launch::of(&x, &SOURCE, "forward", &constants)?.blocks(n, THREADS);
     let launch = launch.tensor(&log_sums)?.tensor(&losses)?.tensor(&x)?.tensor(&targets)?.tensor(&weights)?;
     launch.float(smoothing).int(v)?.run()?;
-    let loss = empty(&x, (), DType::F32)?;
-    let launch = Launch::of(&x, &SOURCE, "total", &constants)?.blocks(1, 1024);
-    launch.tensor(&loss)?.tensor(&losses)?.int(n)?.run()?;
-    Ok(with_rule(loss, &[logits], move |dy| {
+    Ok(with_rule(total(&losses)?, &[logits], move |dy| {
         let gradient = backward(&x, &log_sums, &targets, &weights, dy, smoothing, &constants)?;
         Ok(vec![Some(Gradient::own(gradient))])
     }))

@@ -1,5 +1,6 @@
 //! Opening a GPU, set as the kernels want it.
 
+use super::driver;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
 use candle_core::{Device, Result, bail};
@@ -39,6 +40,16 @@ pub fn identity(device: &Device) -> Result<String> {
 /// # Errors
 /// Where there is no driver, no such GPU, or one that is too old for `bf16`.
 pub fn open(ordinal: usize) -> Result<Gpu> {
+    if let Err(reason) = driver::load() {
+        bail!("there is no NVIDIA driver: {reason}")
+    }
+    match count().w()? {
+        0 => bail!("the NVIDIA driver finds no GPU"),
+        gpus if ordinal >= gpus => {
+            bail!("there is no GPU {ordinal}: the NVIDIA driver finds {gpus}, from 0 on")
+        }
+        _ => {}
+    }
     // The per-thread stream that candle takes by default would be another one on each of our threads.
     let device = Device::new_cuda_with_stream(ordinal)?;
     let stream = device.as_cuda_device()?.cuda_stream();
@@ -60,6 +71,14 @@ pub fn open(ordinal: usize) -> Result<Gpu> {
     Ok(Gpu { memory: context.total_mem().w()?, device, name })
 }
 
+/// How many GPUs there are.
+fn count() -> std::result::Result<usize, result::DriverError> {
+    match CudaContext::device_count() {
+        Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
+        counted => counted.map(|n| usize::try_from(n).unwrap_or(0)),
+    }
+}
+
 /// Has the pool of memory keep what is freed; by default each wait for the GPU gives it back to the system.
 fn keep_memory(device: sys::CUdevice) -> std::result::Result<(), result::DriverError> {
     let mut all = u64::MAX;
@@ -68,5 +87,21 @@ fn keep_memory(device: sys::CUdevice) -> std::result::Result<(), result::DriverE
         let pool = result::device::get_default_mem_pool(device)?;
         let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
         result::mem_pool::set_attribute(pool, threshold, std::ptr::from_mut(&mut all).cast())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let error = open(9999).err().map(|error| error.to_string()).unwrap_or_default();
+        let expected = match (driver::load(), count()) {
+            (Err(_), _) => "no NVIDIA driver",
+            (_, Ok(0)) => "finds no GPU",
+            _ => "there is no GPU 9999",
+        };
+        assert!(error.contains(expected), "{error}");
     }
 }

@@ -22,6 +22,19 @@ KERNEL column_sums(float *partial, const T *x, int rows, int width, int across, 
     leave_sums(partial, sum, width, across);
 }
 
+// One block: the sum of n numbers, in one order.
+KERNEL total(float *sum, const float *numbers, int n) {
+    double mine = 0.0;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) mine += numbers[i];
+    __shared__ double parts[1024];
+    parts[threadIdx.x] = mine;
+    for (int half = blockDim.x / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
+    }
+    if (threadIdx.x == 0) *sum = float(parts[0]);
+}
+
 // x in another type.
 KERNEL to_float(float *y, const bf16 *x, int n) {
     int i = (blockIdx.x * blockDim.x + threadIdx.x) * V;

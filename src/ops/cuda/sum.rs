@@ -42,6 +42,15 @@ pub(super) fn column_sums(x: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// The sum of all elements of `x` `[n]` in `f32`, a scalar.
+pub(super) fn total(x: &Tensor) -> Result<Tensor> {
+    let sum = empty(x, (), DType::F32)?;
+    let constants = [element(DType::F32), number("V", 1)];
+    let launch = Launch::of(x, &SOURCE, "total", &constants)?.blocks(1, 1024);
+    launch.tensor(&sum)?.tensor(x)?.int(x.elem_count())?.run()?;
+    Ok(sum)
+}
+
 /// How a kernel that sums over rows goes over a matrix, as `Stripe` in `prelude.cuh`.
 pub(super) struct Stripes {
     parts: usize,

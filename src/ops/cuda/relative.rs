@@ -1,0 +1,63 @@
+//! Biases of scores by distance, for the kernels of `attention_plain.cu`.
+
+use super::launch::{Launch, empty, whole};
+use super::linear::in_type;
+use super::sum::column_sums;
+use super::transfer::upload;
+use crate::ops::attention::RelativeBias;
+use candle_core::{DType, Result, Tensor};
+
+/// The bias of one call on the GPU.
+pub(super) struct Bias {
+    /// `[buckets, heads]`, in `f32`.
+    table: Tensor,
+    /// The bucket of each distance −furthest..=furthest.
+    bucket_of: Tensor,
+}
+
+/// The parts of the table's gradient, `[tiles of queries, buckets·heads]`.
+pub(super) struct Parts<'a> {
+    bias: &'a Bias,
+    sums: Tensor,
+}
+
+impl Bias {
+    pub(super) fn new(bias: RelativeBias) -> Result<Self> {
+        let table = whole(&in_type(bias.table, DType::F32)?)?;
+        let bucket_of = bias.buckets.uploaded(|buckets| upload(&table, buckets))?;
+        Ok(Self { table, bucket_of })
+    }
+
+    /// What the kernels are told: the table, the bucket of each distance, the furthest. Nothing where there is no bias.
+    pub(super) fn tell(bias: Option<&Self>, launch: Launch) -> Result<Launch> {
+        let launch =
+            launch.optional(bias.map(|bias| &bias.table))?.optional(bias.map(|bias| &bias.bucket_of))?;
+        launch.int(bias.map_or(0, |bias| bias.bucket_of.elem_count() / 2))
+    }
+
+    /// Room for what each tile of queries adds to the table's gradient.
+    pub(super) fn parts(&self, tiles: usize) -> Result<Parts<'_>> {
+        Ok(Parts { bias: self, sums: empty(&self.table, (tiles, self.table.elem_count()), DType::F32)? })
+    }
+}
+
+impl Parts<'_> {
+    /// What the kernel that fills them is told, and the shared memory that it needs: a row of sums for each warp.
+    pub(super) fn tell(parts: Option<&Self>, launch: Launch) -> Result<Launch> {
+        const WARPS: usize = 8;
+        let buckets = match parts {
+            Some(parts) => parts.bias.table.dim(0)?,
+            None => 0,
+        };
+        let launch = launch.shared(WARPS * buckets * size_of::<f32>())?;
+        launch.optional(parts.map(|parts| &parts.sums))?.int(buckets)
+    }
+
+    /// The gradient of the table.
+    pub(super) fn sum(self) -> Result<Tensor> {
+        match self.sums.dim(0)? {
+            0 => self.bias.table.zeros_like(),
+            _ => column_sums(&self.sums)?.reshape(self.bias.table.shape()),
+        }
+    }
+}
