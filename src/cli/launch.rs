@@ -36,7 +36,7 @@ pub fn start(Gpus(gpus): &Gpus) -> Result<()> {
              leave it out: each process takes the next GPU of its host"
         )
     }
-    let there = smalti::ops::cuda::count().context("--devices: no GPU is found")?;
+    let there = smalti::ops::cuda::count().context("--devices finds no GPU")?;
     if let Some(gpu) = gpus.iter().find(|gpu| **gpu >= there) {
         bail!("--devices names GPU {gpu}; this host has {there}, from number 0 (nvidia-smi lists them)")
     }

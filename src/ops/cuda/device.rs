@@ -18,12 +18,18 @@ pub struct Gpu {
 /// The oldest compute capability whose matrix units know `bf16`.
 const OLDEST: (i32, i32) = (8, 0);
 
-/// How many GPUs there are.
+/// How many GPUs the driver finds.
 ///
 /// # Errors
-/// Where there is no driver.
+/// Where there is no driver, or it does not answer.
 pub fn count() -> Result<usize> {
-    Ok(CudaContext::device_count().w()? as usize)
+    if let Err(reason) = driver::load() {
+        bail!("there is no NVIDIA driver: {reason}")
+    }
+    match CudaContext::device_count() {
+        Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
+        gpus => Ok(gpus.w()? as usize),
+    }
 }
 
 /// What the driver calls a GPU, as no other in the world.
@@ -40,10 +46,7 @@ pub fn identity(device: &Device) -> Result<String> {
 /// # Errors
 /// Where there is no driver, no such GPU, or one that is too old for `bf16`.
 pub fn open(ordinal: usize) -> Result<Gpu> {
-    if let Err(reason) = driver::load() {
-        bail!("there is no NVIDIA driver: {reason}")
-    }
-    match count().w()? {
+    match count()? {
         0 => bail!("the NVIDIA driver finds no GPU"),
         gpus if ordinal >= gpus => {
             bail!("there is no GPU {ordinal}: the NVIDIA driver finds {gpus}, from 0 on")
@@ -69,14 +72,6 @@ pub fn open(ordinal: usize) -> Result<Gpu> {
     unsafe { context.disable_event_tracking() };
     keep_memory(context.cu_device()).w()?;
     Ok(Gpu { memory: context.total_mem().w()?, device, name })
-}
-
-/// How many GPUs there are.
-fn count() -> std::result::Result<usize, result::DriverError> {
-    match CudaContext::device_count() {
-        Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
-        counted => counted.map(|n| usize::try_from(n).unwrap_or(0)),
-    }
 }
 
 /// Has the pool of memory keep what is freed; by default each wait for the GPU gives it back to the system.
