@@ -265,6 +265,13 @@ impl Model {
         self.dtype = dtype;
     }
 
+    /// Has each block keep for its gradients what enters it alone, and be computed again on the way back: less memory for
+    /// more time, with the same bits.
+    pub fn recompute(&mut self, on: bool) {
+        self.stack.recompute(on);
+        self.encoder.iter_mut().for_each(|encoder| encoder.recompute(on));
+    }
+
     /// A cache for [`step`](Self::step).
     pub fn cache(&self) -> Cache {
         Cache::new(self.config.n_layers)
@@ -344,7 +351,7 @@ impl Model {
         keys: &Arc<TokenMeta>,
         memory: Option<&(Value, Arc<TokenMeta>)>,
         dropout: Option<&Dropout>,
-    ) -> (Pass, Option<Pass>) {
+    ) -> (Arc<Pass>, Option<Arc<Pass>>) {
         let angles = self.angles(tokens);
         let look_at = |looking: &Arc<TokenMeta>, dropout: Option<&Dropout>| {
             memory.map(|(memory, meta)| self.memory(memory, meta, looking, dropout))
@@ -354,13 +361,13 @@ impl Model {
         let last = rows.map(|rows| {
             let looking = Arc::new(tokens.take(rows));
             let dropout = dropout.map(|dropout| dropout.of(rows));
-            Pass {
+            Arc::new(Pass {
                 self_views: self.views(&looking, keys),
                 memory: look_at(&looking, dropout.as_ref()),
                 angles: turns(angles.as_ref().map(|angles| Arc::new(angles.take(rows)))),
                 rows: Some(rows.to_vec()),
                 dropout,
-            }
+            })
         });
         let pass = Pass {
             rows: None,
@@ -369,7 +376,7 @@ impl Model {
             angles: turns(angles.clone()),
             dropout: dropout.cloned(),
         };
-        (pass, last)
+        (Arc::new(pass), last)
     }
 
     /// What the tokens of `looking` have to look at in another stack's output.

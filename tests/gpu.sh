@@ -4,6 +4,8 @@
 #     cargo build --release --features cuda && mkdir gpu && cp target/release/smalti tests/gpu.sh gpu
 #     strip gpu/smalti && gpu/gpu.sh [RESULTS]
 #
+# With `--features nccl` instead, which then wants NCCL's library as well, gradients through NCCL are checked too.
+#
 # Every operation against the CPU's; a short training of each modality, whose losses must be the CPU's; the benchmark;
 # and where PyTorch and torch_train.py are, the same loads there. It needs the driver and CUDA 13's cuBLAS, cuRAND,
 # NVRTC and runtime: from LD_LIBRARY_PATH, or those that come with PyTorch or a toolkit. Ends with 1 where a check fails.
@@ -32,12 +34,12 @@ grep FAILS "$results/operations.txt"
 # The losses of a training's steps, one a line.
 losses() { sed -n '/"eval"/d; s/.*"loss":\([-+0-9.e]*\),.*"step".*/\1/p' "$1/metrics.jsonl"; }
 
-# train NAME PRESET DEVICE SETTINGS…: a short training, every step of which is in its record.
+# train NAME PRESET --device=D SETTINGS…: a short training, every step of which is in its record.
 train() {
-  local run=$results/$1 preset=$2 device=$3
-  shift 3
+  local run=$results/$1 preset=$2
+  shift 2
   rm -rf "$run"
-  "$here/smalti" train "$preset" --out "$run" --device "$device" --set train.steps=20 --set train.warmup=5 \
+  "$here/smalti" train "$preset" --out "$run" --set train.steps=20 --set train.warmup=5 \
     --set train.log_every=1 --set train.eval_samples=64 "$@" >"$run.log" 2>&1 || fail "$(tail -n 1 "$run.log")"
 }
 
@@ -51,12 +53,24 @@ compare() {
 
 step "training of each modality"
 for preset in text image audio trajectory mix; do
-  train "$preset-cpu" "$preset" cpu
-  train "$preset-f32" "$preset" cuda
-  train "$preset-bf16" "$preset" cuda --set 'train.precision="bf16"'
+  train "$preset-cpu" "$preset" --device=cpu
+  train "$preset-f32" "$preset" --device=cuda
+  train "$preset-bf16" "$preset" --device=cuda --set 'train.precision="bf16"'
   compare "$preset-cpu" "$preset-f32" 1e-3
   compare "$preset-cpu" "$preset-bf16" 3e-2
 done
+
+# Where the binary has the feature `nccl`: one GPU by way of NCCL, and two as one that accumulates twice as much.
+if ldd "$here/smalti" | grep -q libnccl; then
+  step "gradients through NCCL"
+  train text-nccl text --devices=0
+  compare text-f32 text-nccl 1e-6
+  if (($(nvidia-smi --list-gpus | wc -l) > 1)); then
+    train mix-twice mix --device=cuda --set train.accumulate=2
+    train mix-two mix --devices=0,1
+    compare mix-twice mix-two 1e-4
+  fi
+fi
 
 step "benchmark"
 for load in gpt2-124m vit-s16; do

@@ -193,6 +193,20 @@ fn a_token_budget_and_a_window_of_samples_go_on_in_the_middle() {
     place.goes_on();
 }
 
+/// Blocks may be computed again on the way back: the bits are those of a run that keeps everything.
+#[test]
+fn a_run_that_recomputes_goes_on_to_the_same_end() {
+    let place = Place::new(format!(
+        "train mix {TINY} {MOVING} --set train.batch=8 --set train.steps=40 --set model.n_layers=2 \
+         --set mix.text.data.path=a.txt"
+    ));
+    let line = format!("{} --set train.recompute=true", place.start());
+    let output = place.signalled(&line, "-INT", 8);
+    assert_eq!(output.status.code(), Some(0));
+    assert!((8..40).contains(&place.step()));
+    place.goes_on();
+}
+
 #[test]
 fn a_policy_that_sees_goes_on_in_the_middle() {
     let place = Place::with(

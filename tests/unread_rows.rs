@@ -1,90 +1,14 @@
 //! In the last block only the rows that a head reads are computed: losses and gradients must not notice.
 
+#[path = "support/tasks.rs"]
+mod tasks;
+
 use candle_core::{Device, Tensor};
-use smalti::data::{Batch, Sample, Stream, Target, collate};
-use smalti::head::{HeadSpec, Says};
+use smalti::data::{Batch, collate};
 use smalti::model::Model;
 use smalti::ops::{Gradients, backward};
-use smalti::rules::Rule;
-use smalti::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
 use smalti::transformer::{LayerRule, ModelConfig, NormPlace, Rotary};
-use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
-
-fn kind(name: &str, vocabulary: usize) -> KindSpec {
-    KindSpec {
-        name: name.into(),
-        content: ContentSpec::Ids { vocabulary },
-        axes: vec![Axis::new("index", 16)],
-        time_steps: None,
-    }
-}
-
-fn rules(rules: &[(&str, &str, &str)]) -> Vec<(String, String, Rule)> {
-    rules.iter().map(|&(q, k, rule)| (q.into(), k.into(), rule.parse().unwrap())).collect()
-}
-
-/// Eight pixels, of which a readout says the class.
-fn picture() -> TaskSpec {
-    TaskSpec {
-        name: "picture".into(),
-        inputs: vec![(Stream::Main, vec![kind("pixel", 9), readout_kind(1)])],
-        rules: rules(&[("pixel", "pixel", "near(2)"), (READOUT, "pixel", "all"), (READOUT, READOUT, "all")]),
-        head: HeadSpec { reads: READOUT.into(), says: Says::Classify { classes: 3 } },
-        loss_weight: 1.0,
-        shares: vec![],
-        auxiliary: vec![],
-    }
-}
-
-/// Words behind a prefix, which look at sounds in the other stack.
-fn speech() -> TaskSpec {
-    TaskSpec {
-        name: "speech".into(),
-        inputs: vec![
-            (Stream::Encoder, vec![kind("sound", 9)]),
-            (Stream::Main, vec![kind("prefix", 9), kind("word", 9)]),
-        ],
-        rules: rules(&[
-            ("sound", "sound", "all"),
-            ("prefix", "prefix", "all"),
-            ("prefix", "sound", "all"),
-            ("word", "prefix", "all"),
-            ("word", "word", "causal"),
-            ("word", "sound", "all"),
-        ]),
-        head: HeadSpec { reads: "word".into(), says: Says::NextToken { vocabulary: 9 } },
-        loss_weight: 1.0,
-        shares: vec![],
-        auxiliary: vec![],
-    }
-}
-
-fn group(n: u32, step: u32) -> Group {
-    Group::sequence(Content::Ids((0..n).map(|i| (i * step + 1) % 9).collect()))
-}
-
-fn look(id: u64) -> (usize, Sample) {
-    let tokens = Tokens::new(vec![group(8, 2 + id as u32)]).merge(readout_tokens(1));
-    let inputs = vec![(Stream::Main, tokens)];
-    (0, Sample { inputs, target: Target::class(id as u32 % 3), id })
-}
-
-fn hear(id: u64, n: u32) -> (usize, Sample) {
-    let main = Tokens::new(vec![group(4, 5)]).merge(Tokens::new(vec![group(n, 7)]));
-    let inputs = vec![(Stream::Encoder, Tokens::new(vec![group(6, 4)])), (Stream::Main, main)];
-    (1, Sample { inputs, target: Target::ids((0..n).collect()), id })
-}
-
-/// Both tasks; one alone; documents of which nothing is read, among others and alone.
-fn batches() -> Vec<Vec<(usize, Sample)>> {
-    vec![
-        vec![look(1), hear(2, 3), look(3), hear(4, 5), hear(5, 1)],
-        vec![hear(1, 3), hear(2, 5)],
-        vec![look(1)],
-        vec![hear(1, 0), look(2), hear(3, 4)],
-        vec![hear(1, 0)],
-    ]
-}
+use tasks::{batches, picture, speech};
 
 /// The sum of all heads' losses and its gradients, every row of every block computed.
 fn with_every_row(model: &Model, batch: &Batch, seed: u64) -> (f32, Gradients) {

@@ -4,7 +4,7 @@ use super::{
     BenchError, Load,
     loads::{Input, TEXT_NANO},
 };
-use crate::train::Precision;
+use crate::train::TrainConfig;
 use candle_core::Device;
 use serde::Serialize;
 
@@ -32,6 +32,7 @@ const NEAR: u32 = 64;
 /// # Errors
 /// Where the device refuses, or threads cannot be started.
 pub fn growth(steps: u64, device: &Device, mut report: impl FnMut(Growth)) -> Result<(), BenchError> {
+    let train = TrainConfig { steps, ..TrainConfig::default() };
     let most = rayon::current_num_threads();
     let mut threads: Vec<usize> =
         std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|&n| n < most).collect();
@@ -41,7 +42,7 @@ pub fn growth(steps: u64, device: &Device, mut report: impl FnMut(Growth)) -> Re
             let load = Load { batch: 1, input: Input::Text { vocabulary: 65, context, near }, ..TEXT_NANO };
             for &threads in &threads {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-                let step_ms = pool.install(|| load.measure(steps, Precision::F32, None, device))?.step_ms;
+                let step_ms = pool.install(|| load.measure(&train, None, device))?.step_ms;
                 let rule = near.map_or("causal".into(), |radius| format!("causal & near({radius}, order)"));
                 report(Growth {
                     length: context,

@@ -5,7 +5,7 @@ use super::{BenchError, median};
 use crate::data::{Dataset, Lane, Loader, Plan, Sampler};
 use crate::model::Model;
 use crate::tasks::standard_pictures;
-use crate::train::{Precision, TrainError};
+use crate::train::{TrainConfig, TrainError};
 use candle_core::Device;
 use serde::Serialize;
 use std::sync::Arc;
@@ -40,8 +40,8 @@ const PARTS: usize = 5;
 /// # Errors
 /// Where files cannot be written, or the device refuses.
 pub fn loading(steps: u64, device: &Device) -> Result<(f64, Vec<Loading>), BenchError> {
-    let consumed =
-        1e3 * IMAGE_TINY.batch as f64 / IMAGE_TINY.measure(steps, Precision::F32, None, device)?.step_ms;
+    let train = TrainConfig { steps, ..TrainConfig::default() };
+    let consumed = 1e3 * IMAGE_TINY.batch as f64 / IMAGE_TINY.measure(&train, None, device)?.step_ms;
     let folder = tempfile::tempdir()?;
     let (task, splits) = standard_pictures(folder.path(), SHARDS, EACH)?.open("image", 1.0)?;
     let specs = [task.as_task().spec().clone()];

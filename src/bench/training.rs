@@ -3,7 +3,7 @@
 use super::{BenchError, Load, machine::peak_memory, median};
 use crate::data::{Batch, Dataset};
 use crate::model::Model;
-use crate::train::{Part, Precision, Silent, TrainConfig, TrainError, Trainer};
+use crate::train::{Part, Silent, TrainConfig, TrainError, Trainer};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Instant};
@@ -22,7 +22,7 @@ pub struct Measured {
     /// Tokens in a second at the median step.
     pub tokens_per_s: f64,
     /// Billions of operations of the mathematics in a second: the stack's maps and the pairs in sight, forward and
-    /// backward. What a kernel computes twice counts once.
+    /// backward. What is computed twice counts once.
     pub gflop_per_s: f64,
     /// Billions of operations in a second of a large matrix product, where it was measured.
     pub product_gflop_per_s: Option<f64>,
@@ -40,23 +40,23 @@ const READY: usize = 4;
 const WARM_UP: u64 = 3;
 
 impl Load {
-    /// Trains for `steps` steps and takes the median time; `peak` is the rate of a large matrix product, where it is
-    /// known. On a GPU a step starts from a batch that is there: no processor draws random numbers as fast as it learns.
+    /// Trains for `train.steps` steps on batches of the load's own size and takes the median time; `peak` is the rate of a
+    /// large matrix product, where it is known. On a GPU a step starts from a batch that is there: no processor draws random
+    /// numbers as fast as it learns.
     ///
     /// # Errors
     /// Where the device refuses.
     pub fn measure(
         &self,
-        steps: u64,
-        precision: Precision,
+        train: &TrainConfig,
         peak: Option<f64>,
         device: &Device,
     ) -> Result<Measured, BenchError> {
         let (model, task) = self.model(device)?;
         let parameters = model.params().count();
         let data: Arc<dyn Dataset> = Arc::new(*self);
-        let train =
-            TrainConfig { steps: steps + WARM_UP, batch: self.batch, precision, ..TrainConfig::default() };
+        let (steps, batch) = (train.steps + WARM_UP, self.batch);
+        let train = TrainConfig { steps, batch, ..train.clone() };
         let part = Part { task, train: data.clone(), valid: data, weight: 1.0 };
         let mut trainer = Trainer::new(&train, model, vec![part])?;
         let mut loader = trainer.loader()?;
@@ -68,7 +68,7 @@ impl Load {
         let (mut tokens, mut flop) = (0, 0.0);
         let mut drawn = loader.next().transpose().map_err(TrainError::from)?;
         let mut started = Instant::now();
-        for step in 0..steps + WARM_UP {
+        for step in 0..steps {
             let of = |step: u64| ready.get(step as usize % READY);
             let Some(batch) = of(step).or(drawn.as_ref()) else { break };
             let begun = trainer.begin(&batch.micro, &mut Silent)?;

@@ -8,7 +8,7 @@ use smalti::bench::{
     Checked, Growth, LOADS, Load, Measured, gpu_product_rate, growth, inference, operations, product_rate,
     read_rate, tokenizers,
 };
-use smalti::train::Precision;
+use smalti::train::{Precision, TrainConfig};
 use std::process::{Command, Stdio};
 
 /// Measure speed: training on the standard loads, inference, tokenizers, the loader, growth with length.
@@ -26,6 +26,9 @@ pub struct BenchArgs {
     /// Arithmetic of training loads: f32, or on a GPU tf32 or bf16.
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
+    /// Training loads compute each block again on the way back (train.recompute).
+    #[arg(long)]
+    recompute: bool,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -89,8 +92,12 @@ impl BenchArgs {
         if self.steps.is_some() && matches!(self.what, What::Inference | What::Tokenizers | What::Ops) {
             bail!("--steps is for training loads and growth");
         }
-        if self.precision.is_some() && self.what.load().is_none() && !matches!(self.what, What::All) {
+        let trains = self.what.load().is_some() || self.what == What::All;
+        if self.precision.is_some() && !trains {
             bail!("--precision is for training loads");
+        }
+        if self.recompute && !trains {
+            bail!("--recompute is for training loads");
         }
         if self.device.is_some() && self.what == What::Tokenizers {
             bail!("--device is not for tokenizers, which always run on the CPU");
@@ -109,7 +116,9 @@ pub fn run(args: BenchArgs) -> Result<()> {
                 true => product_rate(),
                 false => gpu_product_rate(args.precision(), &device)?,
             };
-            print_loads(&[load.measure(args.steps(), args.precision(), Some(peak), &device)?], &args)
+            let (steps, precision) = (args.steps(), args.precision());
+            let train = TrainConfig { steps, precision, recompute: args.recompute, ..TrainConfig::default() };
+            print_loads(&[load.measure(&train, Some(peak), &device)?], &args)
         }
         (None, What::Inference) => print_inference(&args),
         (None, What::Tokenizers) => print_tokenizers(&args),
@@ -131,6 +140,7 @@ fn apart(load: &Load, args: &BenchArgs) -> Result<Measured> {
         .args(["bench", load.name, "--json", "--steps", &args.steps().to_string()])
         .args(["--device", &args.device().to_string()])
         .args(["--precision", args.precision().name()])
+        .args(args.recompute.then_some("--recompute"))
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("the process for {} cannot be started", load.name))?;

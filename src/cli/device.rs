@@ -11,20 +11,19 @@ pub enum DeviceChoice {
     Auto,
     /// The processor.
     Cpu,
-    /// The GPU of this number.
-    Cuda(usize),
+    /// A GPU: the one of this number, where one is said.
+    Cuda(Option<usize>),
 }
 
 impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':').unwrap_or((text, "0")) {
-            ("auto", "0") if text == "auto" => Ok(Self::Auto),
-            ("cpu", "0") if text == "cpu" => Ok(Self::Cpu),
-            ("cuda", number) => {
-                number.parse().map(Self::Cuda).map_err(|_| format!("{number:?} is no GPU number"))
-            }
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Self::Auto),
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(None)),
+            Some(("cuda", number)) => Ok(Self::Cuda(Some(gpu_number(number)?))),
             _ => Err(format!("expected auto, cpu, cuda or cuda:N; found {text:?}")),
         }
     }
@@ -35,7 +34,8 @@ impl fmt::Display for DeviceChoice {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
+            Self::Cuda(None) => f.write_str("cuda"),
+            Self::Cuda(Some(number)) => write!(f, "cuda:{number}"),
         }
     }
 }
@@ -43,12 +43,50 @@ impl fmt::Display for DeviceChoice {
 impl DeviceChoice {
     /// The device itself; says which GPU it is.
     pub fn open(self) -> Result<Device> {
+        self.open_for(0)
+    }
+
+    /// As [`open`](Self::open), for the process of this number among those of its host: where no GPU is said, each takes
+    /// the next.
+    pub fn open_for(self, local: usize) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Auto => Ok(open_gpu(0).unwrap_or_else(on_cpu)),
-            Self::Cuda(number) => open_gpu(number).with_context(|| format!("{self} cannot be used")),
+            Self::Auto => Ok(open_gpu(local % gpus()).unwrap_or_else(on_cpu)),
+            Self::Cuda(number) => {
+                let number = number.unwrap_or_else(|| local % gpus());
+                open_gpu(number).with_context(|| format!("{self} cannot be used"))
+            }
         }
     }
+}
+
+/// The value of `--devices`: one GPU or several, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpus(pub Vec<usize>);
+
+impl FromStr for Gpus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split(',').map(gpu_number).collect::<Result<Vec<_>, _>>()?;
+        let again = numbers.iter().enumerate().find(|(i, number)| numbers[..*i].contains(number));
+        match again {
+            Some((_, number)) => Err(format!("GPU {number} is named twice; each trains in one process")),
+            None => Ok(Self(numbers)),
+        }
+    }
+}
+
+fn gpu_number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("{text:?} is no GPU number"))
+}
+
+/// GPUs that this process sees, and 1 where it sees none, so that opening one says why.
+fn gpus() -> usize {
+    #[cfg(feature = "cuda")]
+    return smalti::ops::cuda::count().unwrap_or(1).max(1);
+    #[cfg(not(feature = "cuda"))]
+    1
 }
 
 /// What is computed on where no GPU can be, and why not is said: whoever built with CUDA may wonder.
@@ -84,13 +122,25 @@ mod tests {
         for (text, choice) in [
             ("auto", DeviceChoice::Auto),
             ("cpu", DeviceChoice::Cpu),
-            ("cuda", DeviceChoice::Cuda(0)),
-            ("cuda:3", DeviceChoice::Cuda(3)),
+            ("cuda", DeviceChoice::Cuda(None)),
+            ("cuda:3", DeviceChoice::Cuda(Some(3))),
         ] {
             assert_eq!(text.parse(), Ok(choice));
         }
         for text in ["", "gpu", "cuda:x", "cpu:1", "auto:0"] {
             assert!(text.parse::<DeviceChoice>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_gpu_is_named_once() {
+        assert_eq!("2".parse(), Ok(Gpus(vec![2])));
+        assert_eq!("0,3,1".parse(), Ok(Gpus(vec![0, 3, 1])));
+        for (text, problem) in
+            [("0,1,0", "GPU 0 is named twice"), ("0,", "\"\" is no GPU number"), ("cuda:0", "is no")]
+        {
+            let message = text.parse::<Gpus>().unwrap_err();
+            assert!(message.contains(problem), "{message}");
         }
     }
 }

@@ -10,6 +10,7 @@ mod eval;
 mod generate;
 mod import;
 mod info;
+mod launch;
 mod print;
 mod progress;
 mod rollout;

@@ -1,13 +1,16 @@
 //! `smalti train`
 
-use super::{device::DeviceChoice, print, progress::Progress};
+use super::device::{DeviceChoice, Gpus};
+use super::{launch, print, progress::Progress};
 use anyhow::{Context, Result, bail};
+use candle_core::Device;
 use clap::Args;
 use serde_json::json;
 use smalti::config::{self, RunConfig};
 use smalti::data::BadSamples;
 use smalti::run::{self, Run, Start};
-use smalti::train::{Outcome, Ranks, Silent, Trainer, ranks};
+use smalti::train::ranks::{self, Launched, Ranks};
+use smalti::train::{Outcome, Silent, Trainer};
 use std::path::{Path, PathBuf};
 use std::sync::{
     Arc,
@@ -30,9 +33,14 @@ pub struct TrainArgs {
     /// The run folder; by default runs/ and the preset's name.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Computes on auto, cpu, cuda or cuda:N.
+    /// Computes on auto, cpu, cuda or cuda:N. Started by torchrun or srun, each process takes the next GPU of its host
+    /// with auto and cuda.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+    /// Computes on several GPUs of this host, such as 0,1,2,3: a process for each, whose gradients are summed, so that a
+    /// step is that of one GPU with as many times the train.accumulate. Wants the feature `nccl`.
+    #[arg(long, value_name = "N,N…", conflicts_with = "device")]
+    devices: Option<Gpus>,
     /// Goes on with the run in --out from its last checkpoint, as if it had never stopped.
     #[arg(long)]
     resume: bool,
@@ -49,6 +57,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
     if args.print {
         return print_settings(&args);
     }
+    if let Some(gpus) = args.devices.as_ref().filter(|_| !launch::is_started()) {
+        return launch::start(gpus);
+    }
     let ranks = ranks::join()?;
     let trained = train_over(&args, &ranks);
     if let Err(error) = &trained
@@ -61,7 +72,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
 }
 
 fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
-    let device = args.device.open()?;
+    let (device, ranks) = &on_device(args, ranks)?;
     let folder = match (&args.out, &args.preset) {
         (Some(out), _) => out.clone(),
         (None, Some(preset)) => {
@@ -74,9 +85,9 @@ fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
         if !args.set.is_empty() {
             bail!("--resume goes on with the run's own settings; --set is for a new run");
         }
-        Run::open(&folder)?.resume(&device, ranks.clone())?
+        Run::open(&folder)?.resume(device, ranks.clone())?
     } else {
-        begin(args, &folder, &device, ranks)?
+        begin(args, &folder, device, ranks)?
     };
     let outcome = train(&mut trainer, Some(&folder), ranks.as_ref())?;
     if ranks.rank() > 0 {
@@ -100,13 +111,25 @@ fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
     Ok(())
 }
 
+/// What this process computes on, and the ranks as they then are.
+fn on_device(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<(Device, Arc<dyn Ranks>)> {
+    let local = Launched::find()?.map_or(0, |launched| launched.local);
+    let Some(Gpus(gpus)) = &args.devices else {
+        let device = args.device.open_for(local)?;
+        let alone = ranks.size() == 1;
+        let ranks = if alone { ranks.clone() } else { ranks::on(ranks.clone(), &device)? };
+        return Ok((device, ranks));
+    };
+    if gpus.len() != ranks.size() {
+        bail!("--devices names {} GPUs, and {} processes train", gpus.len(), ranks.size());
+    }
+    let device = DeviceChoice::Cuda(gpus.get(local).copied()).open()?;
+    let ranks = ranks::on(ranks.clone(), &device)?;
+    Ok((device, ranks))
+}
+
 /// A trainer at the first step of a new run.
-fn begin(
-    args: &TrainArgs,
-    folder: &Path,
-    device: &candle_core::Device,
-    ranks: &Arc<dyn Ranks>,
-) -> Result<Trainer> {
+fn begin(args: &TrainArgs, folder: &Path, device: &Device, ranks: &Arc<dyn Ranks>) -> Result<Trainer> {
     let Some(from) = &args.from else {
         let preset = args.preset.as_deref().context("say a preset or a file to train from")?;
         let config = RunConfig::of_preset_or_file(preset, &args.set)?;

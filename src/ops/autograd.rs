@@ -70,13 +70,17 @@ impl Value {
 
 /// Runs `f` without keeping how values are made: for predictions, which nobody differentiates.
 pub fn without_gradients<T>(f: impl FnOnce() -> T) -> T {
+    switched(true, f)
+}
+
+fn switched<T>(off: bool, f: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
             OFF.set(self.0);
         }
     }
-    let _restore = Restore(OFF.replace(true));
+    let _restore = Restore(OFF.replace(off));
     f()
 }
 
@@ -103,8 +107,11 @@ enum Backward {
         rule: Box<Rule>,
         adds: bool,
     },
+    /// Makes the output once more, to walk back from there.
+    Again(Box<Again>),
 }
 
+type Again = dyn Fn() -> Result<Value> + Send + Sync;
 type Rule = dyn Fn(&Tensor, Option<&Tensor>) -> Result<Vec<Option<Gradient>>> + Send + Sync;
 
 impl std::fmt::Debug for Backward {
@@ -115,6 +122,7 @@ impl std::fmt::Debug for Backward {
             Backward::Two(op) => op.name(),
             Backward::Three(op) => op.name(),
             Backward::Rule { .. } => "rule",
+            Backward::Again(_) => "again",
         })
     }
 }
@@ -152,7 +160,7 @@ impl Node {
     fn gradients(&self, dy: &Tensor, waiting: Option<&Tensor>) -> Result<Vec<Option<Gradient>>> {
         let x = |i: usize| &self.inputs[i].tensor;
         let tensors = match &self.backward {
-            Backward::Parameter(_) => vec![],
+            Backward::Parameter(_) | Backward::Again(_) => vec![],
             Backward::One(op) => vec![op.bwd(x(0), &self.output, dy)?],
             Backward::Two(op) => {
                 let (a, b) = op.bwd(x(0), x(1), &self.output, dy)?;
@@ -220,6 +228,21 @@ pub(crate) fn with_adding_rule(
     rule: impl Fn(&Tensor, Option<&Tensor>) -> Result<Vec<Option<Gradient>>> + Send + Sync + 'static,
 ) -> Value {
     output(y, inputs, || Backward::Rule { rule: Box::new(rule), adds: true })
+}
+
+/// What `f` gives, of whose making nothing is kept but `f` itself: the walk back runs it again (Chen et al. 2016).
+///
+/// `f` may use any values, parameters and others, and each gets its gradient, with the bits that it has without this; but it
+/// must give the same whenever it is run.
+///
+/// # Errors
+/// Those of `f`.
+pub fn recomputed(f: impl Fn() -> Result<Value> + Send + Sync + 'static) -> Result<Value> {
+    let y = f()?;
+    Ok(match y.has_gradient() {
+        true => Value::made(y.tensor, vec![], Backward::Again(Box::new(f))),
+        false => y,
+    })
 }
 
 /// Applies an operation's reference, through which candle differentiates; inputs of half a float's size as floats.
@@ -315,6 +338,15 @@ pub fn backward(roots: Vec<(Value, f64)>) -> Result<Gradients> {
             found.by_place.insert(place, gradient);
             continue;
         }
+        if let Backward::Again(f) = &node.backward {
+            // What is made now is walked first, as its numbers are the highest, and leads to what `f` has used, whose
+            // numbers are below this node's.
+            match switched(false, f)?.node {
+                Some(node) => arrive(&mut waiting, node, gradient)?,
+                None => bail!("backward: what is computed again has no gradient the second time"),
+            }
+            continue;
+        }
         let first = node.inputs.first().and_then(|input| input.node.as_ref()).map(|node| node.number);
         let first = first.filter(|_| matches!(node.backward, Backward::Rule { adds: true, .. }));
         let there = first.and_then(|number| waiting.remove(&number)).map(|(_, gradient)| gradient.tensor);
@@ -384,6 +416,49 @@ mod tests {
         assert!(add(&parameter, &parameter)?.has_gradient());
         let constant = Value::constant(x.as_tensor().clone());
         assert!(!add(&constant, &constant)?.has_gradient());
+        Ok(())
+    }
+
+    /// Two layers that share a parameter with what is before and behind them, and look at another value with a history; one
+    /// of them holds another.
+    #[test]
+    fn what_is_computed_again_has_the_same_gradients() -> Result<()> {
+        let variables = (0..3).map(|i| Var::from_tensor(&random(&[4, 4], i)?)).collect::<Result<Vec<_>>>()?;
+        let gradients = |kept: bool| -> Result<Vec<Vec<f32>>> {
+            let [x, w, t] = [0, 1, 2].map(|i| Value::parameter(&variables[i], i));
+            let layer = |f: Box<Again>| if kept { f() } else { recomputed(f) };
+            let shared = add(&linear(&t, &w, None)?, &t)?;
+            let first = {
+                let (x, w, shared) = (linear(&x, &w, None)?, w.clone(), shared.clone());
+                layer(Box::new(move || add(&add(&x, &linear(&x, &w, None)?)?, &shared)))?
+            };
+            let second = {
+                let (w, shared) = (w.clone(), shared.clone());
+                let inner = move |x: &Value| {
+                    let (x, w) = (x.clone(), w.clone());
+                    recomputed(move || linear(&x, &w, None))
+                };
+                layer(Box::new(move || add(&inner(&add(&first, &shared)?)?, &first)))?
+            };
+            let y = add(&linear(&second, &w, None)?, &shared)?;
+            let loss = squared_error(&y, &[0.5; 16], &[1.0; 4])?;
+            // Whatever the walk itself is run in.
+            let found = without_gradients(|| backward(vec![(loss, 1.0)]))?;
+            (0..3).map(|i| found.get(i).unwrap().flatten_all()?.to_vec1()).collect()
+        };
+        let (again, kept) = (gradients(false)?, gradients(true)?);
+        assert!(again == kept && kept.iter().flatten().all(|g| *g != 0.0), "{again:?} {kept:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_computed_again_for_nobody() -> Result<()> {
+        let x = Var::from_tensor(&random(&[2, 3], 1)?)?;
+        let (constant, parameter) = (Value::constant(x.as_detached_tensor()), Value::parameter(&x, 0));
+        let twice = |x: Value| recomputed(move || add(&x, &x));
+        assert!(!twice(constant)?.has_gradient());
+        assert!(!without_gradients(|| twice(parameter.clone()))?.has_gradient());
+        assert!(twice(parameter)?.has_gradient());
         Ok(())
     }
 

@@ -38,7 +38,7 @@ pub(crate) mod testing;
 pub use activation::{Activation, activation};
 pub use adamw::{AdamwSettings, AdamwStep, Moved, Norm, StepOfAll, square_sum};
 pub use attention::{Buckets, Heads, RelativeBias, attention};
-pub use autograd::{Gradients, Value, backward, without_gradients};
+pub use autograd::{Gradients, Value, backward, recomputed, without_gradients};
 pub use cast::cast;
 pub use cross_entropy::cross_entropy;
 pub use ctc::ctc;

@@ -64,6 +64,9 @@ pub struct TrainConfig {
     pub accumulate: usize,
     /// `f32`; on a GPU `tf32` and `bf16` too.
     pub precision: Precision,
+    /// Keeps of each block what enters it alone, and computes the block again on the way back: a step holds less memory and
+    /// takes longer, and its bits are the same.
+    pub recompute: bool,
     /// Highest learning rate.
     pub learning_rate: f64,
     /// Learning rate at the end of the cosine.
@@ -122,6 +125,7 @@ impl Default for TrainConfig {
             workers: 2,
             accumulate: 1,
             precision: Precision::F32,
+            recompute: false,
             learning_rate: 1e-3,
             min_learning_rate: 1e-4,
             warmup: 100,

@@ -8,8 +8,6 @@ pub mod checkpoint;
 mod config;
 mod evaluate;
 pub mod log;
-#[cfg(feature = "mpi")]
-mod mpi;
 mod optimizer;
 pub mod ranks;
 mod trainer;
@@ -46,12 +44,15 @@ pub enum TrainError {
     Tensor(#[from] candle_core::Error),
     /// A GPU's memory is full.
     #[error(
-        "the GPU's memory does not hold a step on {tokens} tokens at a time; try --set train.{smaller} --set \
-         train.accumulate={accumulate}, which is the same step in smaller parts"
+        "the GPU's memory does not hold a step on {tokens} tokens at a time; try {}--set train.{smaller} --set \
+         train.accumulate={accumulate}, which is the same step in smaller parts",
+        if *recompute { "--set train.recompute=true, which is the same step in more time, or " } else { "" }
     )]
     Memory {
         /// Tokens of the largest micro-batch.
         tokens: usize,
+        /// Whether blocks could keep less.
+        recompute: bool,
         /// A setting for less.
         smaller: String,
         /// So many of them are as large a step.

@@ -1,9 +1,25 @@
 //! Processes that train one model together, each on its own part of the data.
 
+mod error;
+mod gpus;
+mod launched;
+mod meet;
+#[cfg(feature = "mpi")]
+mod mpi;
+mod tcp;
+
+pub use error::RanksError;
+pub use gpus::on;
+pub use launched::Launched;
+
 use crate::ops::Gradients;
 use crate::params::Params;
 use candle_core::{Result, Tensor};
+use launched::Through;
 use std::sync::Arc;
+
+/// The exit code of a process that ends because another rank has.
+pub const ENDED: i32 = 3;
 
 /// The processes of one training, seen from one of them.
 ///
@@ -19,9 +35,27 @@ pub trait Ranks: Send + Sync {
     fn sum_f64(&self, numbers: &mut [f64]);
     /// The texts of all ranks, by rank; none is empty.
     fn gather(&self, text: &str) -> Vec<String>;
+    /// The sums of each tensor, in f32, over all ranks. Those given may be written to, where the ranks can add them up as
+    /// they lie; by default they go by way of the host's memory.
+    ///
+    /// # Errors
+    /// Where the tensor library refuses.
+    fn sum_tensors(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        let mut flat = Vec::with_capacity(tensors.iter().map(Tensor::elem_count).sum());
+        for tensor in &tensors {
+            flat.extend(tensor.flatten_all()?.to_vec1::<f32>()?);
+        }
+        self.sum(&mut flat);
+        let mut start = 0;
+        let sum = |tensor: &Tensor| {
+            start += tensor.elem_count();
+            Tensor::from_slice(&flat[start - tensor.elem_count()..start], tensor.shape(), tensor.device())
+        };
+        tensors.iter().map(sum).collect()
+    }
     /// Returns once every rank has come here.
     fn wait(&self);
-    /// Ends the job, all its processes, with exit code 1.
+    /// Ends the job, all its processes, this one with exit code 1.
     fn abort(&self) -> !;
 }
 
@@ -41,128 +75,54 @@ impl Ranks for Alone {
     fn gather(&self, text: &str) -> Vec<String> {
         vec![text.into()]
     }
+    fn sum_tensors(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        Ok(tensors)
+    }
     fn wait(&self) {}
     fn abort(&self) -> ! {
         std::process::exit(1)
     }
 }
 
-/// Why processes cannot train together.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RanksError {
-    /// A launcher has started several processes, and this program cannot reach the others.
-    #[error(
-        "{variable} says that {processes} processes were started, and this smalti is built without MPI, so each \
-         would train a model of its own; build it with `--features mpi`, or start one process"
-    )]
-    NoMpi {
-        /// The launcher's variable.
-        variable: &'static str,
-        /// Processes that it has started.
-        processes: usize,
-    },
-    /// MPI has found other processes than the launcher has started.
-    #[error(
-        "{variable} says that {processes} processes were started, and MPI finds {found}; start them with the mpirun \
-         of the MPI that smalti is built with, or with srun --mpi"
-    )]
-    Launcher {
-        /// The launcher's variable.
-        variable: &'static str,
-        /// Processes that it has started.
-        processes: usize,
-        /// Processes that MPI knows.
-        found: usize,
-    },
-    /// There is no way yet for gradients to go from one GPU to another.
-    #[error("{0} ranks train on processors, and this one was given a GPU; use --device cpu, or one process")]
-    Gpu(usize),
-    /// Ranks that do not start from the same place.
-    #[error(
-        "rank {rank} does not start as rank 0 does: expected {expected}; found {found}. All ranks need the same \
-         data, settings, run folder and number of threads"
-    )]
-    Differ {
-        /// The first rank that differs.
-        rank: usize,
-        /// What rank 0 starts from.
-        expected: String,
-        /// What that rank starts from.
-        found: String,
-    },
-}
-
-/// The processes that a launcher has started together with this one, by the variables of Open MPI, MPICH, Slurm or
-/// torchrun; [`Alone`] where there is no other.
+/// The processes that a launcher has started together with this one: torchrun, srun and those who set torchrun's variables
+/// say where rank 0 is, which the others then call; those of mpirun, and of srun in a build with MPI, meet through MPI.
+/// [`Alone`] where there is no other.
 ///
 /// # Errors
-/// [`RanksError::NoMpi`] and [`RanksError::Launcher`].
+/// Where a variable is missing or wrong, or the others cannot be reached ([`RanksError`]).
 pub fn join() -> std::result::Result<Arc<dyn Ranks>, RanksError> {
-    match launched(|name| std::env::var(name).ok()) {
-        None => Ok(Arc::new(Alone)),
-        Some((variable, processes)) => join_launched(variable, processes),
+    let Some(launched) = Launched::find()? else { return Ok(Arc::new(Alone)) };
+    match &launched.through {
+        Through::Tcp(meeting) => Ok(Arc::new(tcp::Tcp::join(launched.rank, launched.size, meeting)?)),
+        Through::Mpi => join_mpi(launched.variable, launched.size),
     }
 }
 
 #[cfg(feature = "mpi")]
-fn join_launched(
-    variable: &'static str,
-    processes: usize,
-) -> std::result::Result<Arc<dyn Ranks>, RanksError> {
-    Ok(Arc::new(super::mpi::Mpi::join(variable, processes)?))
+fn join_mpi(variable: &'static str, processes: usize) -> std::result::Result<Arc<dyn Ranks>, RanksError> {
+    Ok(Arc::new(mpi::Mpi::join(variable, processes)?))
 }
 
 #[cfg(not(feature = "mpi"))]
-fn join_launched(
-    variable: &'static str,
-    processes: usize,
-) -> std::result::Result<Arc<dyn Ranks>, RanksError> {
+fn join_mpi(variable: &'static str, processes: usize) -> std::result::Result<Arc<dyn Ranks>, RanksError> {
     Err(RanksError::NoMpi { variable, processes })
 }
 
-/// The launcher's variable and its number of processes, where there are several.
-fn launched(variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, usize)> {
-    // A size counts only beside a rank: a shell on a cluster may have the first without the second.
-    const LAUNCHERS: [(&str, &str); 4] = [
-        ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-        ("PMI_SIZE", "PMI_RANK"),
-        ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
-        ("WORLD_SIZE", "RANK"),
-    ];
-    LAUNCHERS.into_iter().find_map(|(size, rank)| {
-        variable(rank)?;
-        Some((size, variable(size)?.parse().ok()?)).filter(|(_, processes)| *processes > 1)
-    })
-}
-
-/// Adds up gradients over all ranks, in one buffer. A parameter that one rank alone has used gets its gradient on all.
+/// Adds up gradients over all ranks. A parameter that one rank alone has used gets its gradient on all.
 ///
 /// # Errors
 /// Where the tensor library refuses.
 pub(super) fn sum_gradients(ranks: &dyn Ranks, params: &Params, gradients: &mut Gradients) -> Result<()> {
-    if ranks.size() == 1 {
-        return Ok(());
+    let used = |place| f32::from(gradients.get(place).is_some());
+    let mut users: Vec<f32> = (0..params.iter().len()).map(used).collect();
+    ranks.sum(&mut users);
+    let (mut places, mut tensors) = (Vec::new(), Vec::new());
+    for (place, (_, parameter)) in params.iter().enumerate().filter(|(place, _)| users[*place] > 0.0) {
+        places.push(place);
+        tensors.push(gradients.get(place).cloned().map_or_else(|| parameter.zeros_like(), Ok)?);
     }
-    let mut flat = Vec::with_capacity(params.count() + params.iter().len());
-    for (place, (_, parameter)) in params.iter().enumerate() {
-        match gradients.get(place) {
-            Some(gradient) => flat.extend(gradient.flatten_all()?.to_vec1::<f32>()?),
-            None => flat.resize(flat.len() + parameter.elem_count(), 0.0),
-        }
-    }
-    let reached = flat.len();
-    flat.extend((0..params.iter().len()).map(|place| f32::from(gradients.get(place).is_some())));
-    ranks.sum(&mut flat);
-    let mut start = 0;
-    for (place, (_, parameter)) in params.iter().enumerate() {
-        let end = start + parameter.elem_count();
-        if flat[reached + place] > 0.0 {
-            let sum = Tensor::from_slice(&flat[start..end], parameter.shape(), parameter.device())?;
-            gradients.set(place, sum);
-        }
-        start = end;
-    }
+    let sums = ranks.sum_tensors(tensors)?;
+    places.into_iter().zip(sums).for_each(|(place, sum)| gradients.set(place, sum));
     Ok(())
 }
 
@@ -251,21 +211,5 @@ mod tests {
         });
         let expected = [Some(vec![3.0, 6.0]), Some(vec![5.0, 10.0]), None];
         assert_eq!(sums, [expected.clone(), expected]);
-    }
-
-    #[test]
-    fn launchers_are_known_by_their_variables() {
-        let launched = |variables: &[(&str, &str)]| {
-            launched(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string()))
-        };
-        let torchrun = [("WORLD_SIZE", "8"), ("RANK", "3")];
-        assert_eq!(launched(&torchrun), Some(("WORLD_SIZE", 8)));
-        assert_eq!(launched(&torchrun[..1]), None);
-        assert_eq!(launched(&[("WORLD_SIZE", "1"), ("RANK", "0")]), None);
-        let slurm = [("SLURM_STEP_NUM_TASKS", "2"), ("SLURM_PROCID", "1"), ("SLURM_NTASKS", "4")];
-        assert_eq!(launched(&slurm), Some(("SLURM_STEP_NUM_TASKS", 2)));
-        assert_eq!(launched(&[("SLURM_NTASKS", "4")]), None);
-        let open_mpi = [("OMPI_COMM_WORLD_SIZE", "2"), ("OMPI_COMM_WORLD_RANK", "0")];
-        assert_eq!(launched(&open_mpi), Some(("OMPI_COMM_WORLD_SIZE", 2)));
     }
 }

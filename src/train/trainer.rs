@@ -1,21 +1,23 @@
 //! The training loop.
 
+mod state;
+mod step;
+
+pub(crate) use state::weights_of;
+pub use step::Begun;
+
 use super::{
-    Ahead, Alone, Metrics, MetricsLog, Optimizer, Precision, Ranks, RanksError, SaveError, TrainConfig,
-    TrainConfigError, TrainError,
+    Ahead, Alone, Metrics, MetricsLog, Optimizer, Precision, Ranks, SaveError, TrainConfig, TrainConfigError,
+    TrainError,
     agree::{Agreed, agree, same_start},
-    audit, checkpoint, evaluate,
-    ranks::sum_gradients,
+    evaluate,
 };
-use crate::data::{BadSamples, Batch, Dataset, Lane, Loader, Plan, Sampler, Targets, collate, first, shares};
+use crate::data::{BadSamples, Dataset, Lane, Loader, Plan, Sampler, collate, first, shares};
 use crate::model::Model;
-use crate::ops::{Gradients, Norm, backward};
-use crate::random::mix;
 use crate::task::Task;
-use candle_core::Tensor;
 use serde_json::json;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::Path,
     sync::{
         Arc,
@@ -95,21 +97,6 @@ pub struct Outcome {
     pub bad: BadSamples,
 }
 
-/// A step that the device has been asked for.
-pub struct Begun {
-    /// Its number, from 1.
-    step: u64,
-    /// Documents left out and samples that could not be used, of this and all steps before.
-    skipped: u64,
-    bad: u64,
-    /// Task, weight and loss of each head of each micro-batch.
-    sums: Vec<(usize, f64, Tensor)>,
-    norm: Norm,
-    learning_rate: f64,
-    /// Of all ranks.
-    tokens: usize,
-}
-
 /// A model in training.
 pub struct Trainer {
     config: TrainConfig,
@@ -138,10 +125,11 @@ impl Trainer {
     }
 
     /// As [`new`](Self::new), as one of several ranks. Each takes micro-batches of its own from the same data, and all make
-    /// the same steps: those of one process that sums up as many micro-batches as all ranks together.
+    /// the same steps: those of one process that sums up as many micro-batches as all ranks together. On GPUs the ranks
+    /// should be those that [`ranks::on`](super::ranks::on) gives.
     ///
     /// # Errors
-    /// As of `new`, and [`RanksError::Gpu`].
+    /// As of `new`.
     pub fn over(
         ranks: Arc<dyn Ranks>,
         config: &TrainConfig,
@@ -149,9 +137,6 @@ impl Trainer {
         parts: Vec<Part>,
     ) -> Result<Self, TrainError> {
         config.validate()?;
-        if ranks.size() > 1 && !model.device().is_cpu() {
-            return Err(RanksError::Gpu(ranks.size()).into());
-        }
         for part in &parts {
             if part.train.is_empty() || part.valid.is_empty() {
                 return Err(TrainError::NoSamples { task: part.task.spec().name.clone() });
@@ -162,6 +147,7 @@ impl Trainer {
             return Err(TrainError::Unused { setting: "epochs", problem });
         }
         compute_in(&mut model, config.precision)?;
+        model.recompute(config.recompute);
         let smooths = parts.iter().any(|part| part.task.spec().head.says.has_labels());
         if config.label_smoothing > 0.0 && !smooths {
             let problem = "the losses of CTC and of real numbers have no labels to smooth";
@@ -328,137 +314,6 @@ impl Trainer {
         Ok(())
     }
 
-    /// One optimizer step on these micro-batches. The report's `tokens_per_s` is left at 0.
-    ///
-    /// # Errors
-    /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Diverged`],
-    /// [`TrainError::Memory`] with what to try.
-    pub fn train_on(
-        &mut self,
-        micro: &[Batch],
-        observer: &mut dyn Observer,
-    ) -> Result<StepReport, TrainError> {
-        let begun = self.begin(micro, observer)?;
-        self.finish(begun)
-    }
-
-    /// The first part of a step: asks the device for all of it, and waits for nothing. The next may begin before this
-    /// one is finished.
-    ///
-    /// # Errors
-    /// As of [`train_on`](Self::train_on).
-    pub fn begin(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
-        let begun = self.begin_on(micro, observer);
-        begun.map_err(|error| self.explain(error, micro.iter().map(Batch::n_tokens).max()))
-    }
-
-    /// Between a step's two parts: has the features of the next batch travel while this one is computed.
-    ///
-    /// # Errors
-    /// Where memory is short.
-    pub fn send(&mut self, micro: &[Batch]) -> Result<(), TrainError> {
-        let tokens = micro.iter().map(Batch::n_tokens).max();
-        self.ahead.send(micro).map_err(|error| self.explain(error.into(), tokens))
-    }
-
-    /// The second part: waits for the device, and reads what it says.
-    ///
-    /// # Errors
-    /// As of [`train_on`](Self::train_on).
-    pub fn finish(&self, begun: Begun) -> Result<StepReport, TrainError> {
-        let tokens = begun.tokens;
-        self.finish_on(begun).map_err(|error| self.explain(error, Some(tokens)))
-    }
-
-    /// An error, with what to try where memory was short.
-    fn explain(&self, error: TrainError, tokens: Option<usize>) -> TrainError {
-        match error {
-            TrainError::Tensor(error) if error.to_string().contains(OUT_OF_MEMORY) => {
-                let TrainConfig { batch, batch_tokens, accumulate, .. } = self.config;
-                let tokens = tokens.unwrap_or_default();
-                let smaller = match batch_tokens {
-                    0 => format!("batch={}", (batch / 2).max(1)),
-                    budget => format!("batch_tokens={}", budget / 2),
-                };
-                TrainError::Memory { tokens, smaller, accumulate: 2 * accumulate }
-            }
-            other => other,
-        }
-    }
-
-    fn begin_on(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
-        let ranks = self.ranks.clone();
-        // A loss is divided by its weights over all micro-batches and ranks, so they must be known before the first.
-        let tasks = self.model.tasks().len();
-        let mut weights = vec![0.0; tasks];
-        let (mut skipped, tokens) = (0, micro.iter().map(Batch::n_tokens).sum::<usize>());
-        for head in micro.iter().flat_map(|batch| &batch.heads) {
-            weights[head.task] += head.targets.weight();
-            if let Targets::Labels { weights, .. } = &head.targets {
-                skipped += weights.iter().filter(|&&w| w == 0.0).count();
-            }
-        }
-        weights.extend([skipped as f64, tokens as f64]);
-        ranks.sum_f64(&mut weights);
-        let (skipped, tokens) = (weights[tasks] as u64, weights[tasks + 1] as usize);
-        self.skipped += skipped;
-        let mut grads = Gradients::default();
-        let mut sums = Vec::new();
-        for (i, batch) in micro.iter().enumerate() {
-            // As if one process went through the micro-batches of all ranks in turn.
-            let number = i * ranks.size() + ranks.rank();
-            let seed = mix(mix(self.config.seed, self.step), number as u64);
-            let mut roots = Vec::new();
-            for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
-                let weight = weights[head.task].max(f64::MIN_POSITIVE);
-                sums.push((head.task, weight, head.sum.tensor().clone()));
-                roots.push((head.sum, self.model.tasks()[head.task].loss_weight / weight));
-            }
-            grads.add(backward(roots)?)?;
-        }
-        sum_gradients(ranks.as_ref(), self.model.params(), &mut grads)?;
-        if self.step == 0 {
-            self.audit(micro, &grads, observer)?;
-        }
-        let learning_rate = self.config.learning_rate_at(self.step, self.steps);
-        let norm = self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?;
-        self.step += 1;
-        let (step, skipped, bad) = (self.step, self.skipped, self.bad.total());
-        Ok(Begun { step, skipped, bad, sums, norm, learning_rate, tokens })
-    }
-
-    fn finish_on(&self, begun: Begun) -> Result<StepReport, TrainError> {
-        let Begun { step, skipped, bad, sums, norm, learning_rate, tokens } = begun;
-        let tasks = self.model.tasks().len();
-        let mut sums_by_task = vec![0.0; 2 * tasks];
-        for (task, weight, sum) in sums {
-            sums_by_task[task] += f64::from(sum.to_scalar::<f32>()?) / weight;
-            sums_by_task[tasks + task] = 1.0;
-        }
-        self.ranks.sum_f64(&mut sums_by_task);
-        let (losses, seen) = sums_by_task.split_at(tasks);
-        // Only of tasks that a micro-batch has held.
-        let losses: BTreeMap<usize, f64> =
-            (0..tasks).filter(|&t| seen[t] > 0.0).map(|t| (t, losses[t])).collect();
-        let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
-        let grad_norm = norm.value()?;
-        if !f64::is_finite(loss) || !grad_norm.is_finite() {
-            return Err(TrainError::Diverged { step, loss, grad_norm });
-        }
-        Ok(StepReport {
-            step,
-            steps: self.steps,
-            loss,
-            losses: losses.iter().map(|(t, loss)| (self.model.tasks()[*t].name.clone(), *loss)).collect(),
-            learning_rate,
-            grad_norm,
-            tokens,
-            tokens_per_s: 0.0,
-            skipped,
-            bad,
-        })
-    }
-
     /// The batches of the steps to come, prepared on threads of their own.
     ///
     /// # Errors
@@ -508,48 +363,6 @@ impl Trainer {
         Ok(())
     }
 
-    /// Goes on from the state that a run folder keeps.
-    ///
-    /// # Errors
-    /// [`SaveError`], or [`TrainError::State`] where the state is of another run.
-    pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
-        let (tensors, texts) = checkpoint::load(&folder.join(STATE_FILE), self.model.device())?;
-        let number = |name: &str| {
-            let text = texts.get(name).ok_or_else(|| TrainError::State(format!("it has no {name}")))?;
-            text.parse::<u64>().map_err(|_| TrainError::State(format!("its {name} is {text:?}")))
-        };
-        let step = number("step")?;
-        if step > self.steps {
-            return Err(TrainError::State(format!("it is of step {step}; the run ends at {}", self.steps)));
-        }
-        let misfit = |e| checkpoint::misfit(&folder.join(STATE_FILE), e);
-        self.model.params().load(&weights_of(&tensors)).map_err(misfit)?;
-        self.optimizer.load(&tensors)?;
-        self.best = f64::from_bits(number("best")?);
-        self.skipped = number("skipped")?;
-        self.draws = self.saved_draws(&texts)?;
-        let bad = texts.get("bad").map(|text| serde_json::from_str(text));
-        self.bad = match bad {
-            Some(Ok(bad)) => bad,
-            _ => return Err(TrainError::State("it has no record of bad samples".into())),
-        };
-        self.step = step;
-        Ok(())
-    }
-
-    /// Where each rank goes on.
-    fn saved_draws(&self, texts: &BTreeMap<String, String>) -> Result<Vec<u64>, TrainError> {
-        let text = texts.get("draw").ok_or_else(|| TrainError::State("it has no draw".into()))?;
-        let draws = text.split(',').map(|draw| draw.parse()).collect::<Result<Vec<u64>, _>>();
-        let draws = draws.map_err(|_| TrainError::State(format!("its draw is {text:?}")))?;
-        match (draws.len(), self.ranks.size()) {
-            (found, expected) if found != expected => {
-                Err(TrainError::State(format!("it is of {found} ranks; this training has {expected}")))
-            }
-            _ => Ok(draws),
-        }
-    }
-
     /// The model, as it is now.
     pub fn model(&self) -> &Model {
         &self.model
@@ -592,53 +405,6 @@ impl Trainer {
         self.best = best.min(total);
         Ok(metrics)
     }
-
-    /// Saves everything that [`resume`](Self::resume) needs as one file, and a model where there is none yet.
-    fn save(&self, folder: &Path) -> Result<(), SaveError> {
-        let mut tensors = self.optimizer.tensors();
-        let params = self.model.params().tensors();
-        tensors.extend(params.iter().map(|(name, tensor)| (format!("{PARAM}{name}"), tensor.clone())));
-        let numbers = [("step", self.step), ("best", self.best.to_bits()), ("skipped", self.skipped)];
-        let mut texts = BTreeMap::from(numbers.map(|(name, number)| (name.to_string(), number.to_string())));
-        let draws: Vec<String> = self.draws.iter().map(u64::to_string).collect();
-        texts.insert("draw".into(), draws.join(","));
-        texts.insert("bad".into(), json!(self.bad).to_string());
-        checkpoint::save(&folder.join(STATE_FILE), &tensors, &texts)?;
-        if !folder.join(MODEL_FILE).exists() {
-            self.optimizer.with_average(self.model.params(), || self.save_model(folder))?;
-        }
-        Ok(())
-    }
-
-    /// Saves the weights that are in place as the run's model.
-    fn save_model(&self, folder: &Path) -> Result<(), SaveError> {
-        let texts = BTreeMap::from([("step".to_string(), self.step.to_string())]);
-        checkpoint::save(&folder.join(MODEL_FILE), &self.model.params().tensors(), &texts)
-    }
-
-    fn audit(
-        &self,
-        micro: &[Batch],
-        grads: &Gradients,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
-        let uses: Vec<_> = micro.iter().map(|batch| self.model.uses(batch)).collect();
-        let found = audit(self.model.params(), grads, |name| {
-            !self.model.params().is_frozen(name) && uses.iter().any(|uses| uses(name))
-        })?;
-        if !found.unreached.is_empty() {
-            let problem = "no gradient has reached these parameters";
-            return Err(TrainError::Gradient { problem, names: found.unreached });
-        }
-        if !found.not_finite.is_empty() {
-            let problem = "the gradients of these parameters are not finite";
-            return Err(TrainError::Gradient { problem, names: found.not_finite });
-        }
-        if !found.zero.is_empty() {
-            observer.note(&format!("the first gradient of {} is all zero", found.zero.join(", ")));
-        }
-        Ok(())
-    }
 }
 
 /// Has a model compute in a precision that its device has.
@@ -653,17 +419,6 @@ fn compute_in(model: &mut Model, precision: Precision) -> Result<(), TrainError>
     Ok(())
 }
 
-/// How the driver says that a GPU's memory is full.
-const OUT_OF_MEMORY: &str = "OUT_OF_MEMORY";
-
-const PARAM: &str = "param.";
-
-/// The weights among the tensors of a saved state, by their parameters' names.
-pub(crate) fn weights_of(state: &HashMap<String, Tensor>) -> HashMap<String, Tensor> {
-    let named = state.iter().filter_map(|(name, t)| Some((name.strip_prefix(PARAM)?.to_string(), t.clone())));
-    named.collect()
-}
-
 fn line(report: &StepReport) -> serde_json::Value {
     json!({
         "step": report.step,
@@ -676,3 +431,6 @@ fn line(report: &StepReport) -> serde_json::Value {
         "bad": report.bad,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,10 +68,11 @@ const RELATIVE_STD: f64 = 0.02;
 
 /// Blocks, and behind pre-norm blocks a last norm.
 pub struct Stack {
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
     norm: Option<Norm>,
     /// `[buckets, n_heads]`: biases of scores by distance, which all blocks share.
     relative: Option<(Value, Arc<Buckets>)>,
+    recompute: bool,
 }
 
 /// What a stack is for.
@@ -105,13 +106,20 @@ impl Stack {
             }
         };
         let blocks = (0..n_layers)
-            .map(|layer| Block::new(scope.at("blocks").at(layer), config, n_layers, layer, cross))
+            .map(|layer| {
+                Block::new(scope.at("blocks").at(layer), config, n_layers, layer, cross).map(Arc::new)
+            })
             .collect::<Result<_>>()?;
         let norm = match config.norm_place {
             NormPlace::Pre => Some(Norm::new(scope.at("norm"), config)?),
             NormPlace::Post => None,
         };
-        Ok(Self { blocks, norm, relative })
+        Ok(Self { blocks, norm, relative, recompute: false })
+    }
+
+    /// Whether each block keeps what enters it alone, and is computed again on the way back. Gradients have the same bits.
+    pub fn recompute(&mut self, on: bool) {
+        self.recompute = on;
     }
 
     /// `[n_tokens, d_model]` → `[n_looking, d_model]`. All blocks follow `pass`, in which all rows look around; but the
@@ -122,16 +130,28 @@ impl Stack {
     pub fn forward(
         &self,
         x: &Value,
-        pass: &Pass,
-        last: Option<&Pass>,
+        pass: &Arc<Pass>,
+        last: Option<&Arc<Pass>>,
         mut cache: Option<&mut Cache>,
     ) -> Result<Value> {
         let mut x = x.clone();
         for (layer, block) in self.blocks.iter().enumerate() {
             let pass = last.filter(|_| layer + 1 == self.blocks.len()).unwrap_or(pass);
-            let bias = self.relative.as_ref().map(|(table, buckets)| RelativeBias { table, buckets });
-            x = block.forward(&x, pass, bias, cache.as_mut().map(|cache| &mut cache.layers[layer]))?;
+            x = match &mut cache {
+                None if self.recompute => {
+                    let (block, pass, relative) = (block.clone(), pass.clone(), self.relative.clone());
+                    ops::recomputed(move || block.forward(&x, &pass, bias(&relative), None))?
+                }
+                cache => {
+                    let kept = cache.as_mut().map(|cache| &mut cache.layers[layer]);
+                    block.forward(&x, pass, bias(&self.relative), kept)?
+                }
+            };
         }
         self.norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x))
     }
+}
+
+fn bias(relative: &Option<(Value, Arc<Buckets>)>) -> Option<RelativeBias<'_>> {
+    relative.as_ref().map(|(table, buckets)| RelativeBias { table, buckets })
 }

@@ -19,16 +19,36 @@ pub struct Gpu {
 /// The oldest compute capability whose matrix units know `bf16`.
 const OLDEST: (i32, i32) = (8, 0);
 
+/// How many GPUs the driver finds.
+///
+/// # Errors
+/// Where there is no driver, or it does not answer.
+pub fn count() -> Result<usize> {
+    if let Err(reason) = driver::load() {
+        bail!("there is no NVIDIA driver: {reason}")
+    }
+    match CudaContext::device_count() {
+        Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
+        gpus => Ok(gpus.w()? as usize),
+    }
+}
+
+/// What the driver calls a GPU, as no other in the world.
+///
+/// # Errors
+/// Where the device is none.
+pub fn identity(device: &Device) -> Result<String> {
+    let uuid = device.as_cuda_device()?.cuda_stream().context().uuid().w()?;
+    Ok(uuid.bytes.iter().fold("GPU-".to_string(), |name, byte| name + &format!("{byte:02x}")))
+}
+
 /// Opens GPU number `ordinal`.
 ///
 /// # Errors
 /// Where there is no driver, no such GPU, one that is too old for `bf16`, or a driver that is too old for CUDA's
 /// libraries.
 pub fn open(ordinal: usize) -> Result<Gpu> {
-    if let Err(reason) = driver::load() {
-        bail!("there is no NVIDIA driver: {reason}")
-    }
-    match count().w()? {
+    match count()? {
         0 => bail!("the NVIDIA driver finds no GPU"),
         gpus if ordinal >= gpus => {
             bail!("there is no GPU {ordinal}: the NVIDIA driver finds {gpus}, from 0 on")
@@ -54,14 +74,6 @@ pub fn open(ordinal: usize) -> Result<Gpu> {
     unsafe { context.disable_event_tracking() };
     keep_memory(context.cu_device()).w()?;
     Ok(Gpu { memory: context.total_mem().w()?, device, name })
-}
-
-/// How many GPUs there are.
-fn count() -> std::result::Result<usize, result::DriverError> {
-    match CudaContext::device_count() {
-        Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
-        counted => counted.map(|n| usize::try_from(n).unwrap_or(0)),
-    }
 }
 
 /// Refuses a driver that is older than the major version of CUDA whose libraries run here: they would do nothing with it.

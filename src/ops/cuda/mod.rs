@@ -14,6 +14,8 @@ mod dropout;
 mod gather;
 mod launch;
 mod linear;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod norm;
 mod optimizer;
 mod product;
@@ -28,10 +30,12 @@ pub(crate) use activation::{activation, gate, mlp};
 pub(crate) use attention::attention;
 pub(crate) use cross_entropy::cross_entropy;
 pub(crate) use ctc::ctc;
-pub use device::{Gpu, open};
+pub use device::{Gpu, count, identity, open};
 pub(crate) use dropout::dropout;
 pub(crate) use gather::gather_rows;
 pub(crate) use linear::{adds, linear};
+#[cfg(feature = "nccl")]
+pub use nccl::{Nccl, NcclId};
 pub(crate) use norm::{WIDEST as WIDEST_NORM, norm};
 pub(crate) use optimizer::step;
 pub(crate) use rotary::rotary;

@@ -1,6 +1,6 @@
 //! Ranks over MPI.
 
-use super::ranks::{Ranks, RanksError};
+use super::{Ranks, RanksError};
 use mpi::collective::SystemOperation;
 use mpi::datatype::{Equivalence, PartitionMut};
 use mpi::environment::Universe;
@@ -19,8 +19,7 @@ pub struct Mpi {
 const CHUNK: usize = 1 << 22;
 
 impl Mpi {
-    /// Joins the `processes` that a launcher has started, as its `variable` says. From here on a panic of any thread ends
-    /// the whole job, which would otherwise wait for this rank for ever.
+    /// Joins the `processes` that a launcher has started, as its `variable` says.
     ///
     /// # Errors
     /// [`RanksError::Launcher`] where MPI knows of others.
@@ -34,12 +33,6 @@ impl Mpi {
         if size != processes {
             return Err(RanksError::Launcher { variable, processes, found: size });
         }
-        let print = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            print(panic);
-            eprintln!("error: rank {rank} has panicked");
-            SimpleCommunicator::world().abort(1)
-        }));
         Ok(Self { _universe: universe, rank, size })
     }
 
@@ -87,5 +80,15 @@ impl Ranks for Mpi {
 
     fn abort(&self) -> ! {
         SimpleCommunicator::world().abort(1)
+    }
+}
+
+/// After a panic the others would wait for this rank for ever.
+impl Drop for Mpi {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("error: rank {} has panicked", self.rank);
+            self.abort()
+        }
     }
 }

@@ -1,0 +1,184 @@
+//! One step: micro-batches, gradients, the optimizer.
+
+use super::{Observer, StepReport, Trainer};
+use crate::data::{Batch, Targets};
+use crate::ops::{Gradients, Norm, backward};
+use crate::random::mix;
+use crate::train::{TrainConfig, TrainError, audit, ranks::sum_gradients};
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+
+/// A step that the device has been asked for.
+pub struct Begun {
+    /// Its number, from 1.
+    step: u64,
+    /// Documents left out and samples that could not be used, of this and all steps before.
+    skipped: u64,
+    pub(super) bad: u64,
+    /// Task, weight and loss of each head of each micro-batch.
+    sums: Vec<(usize, f64, Tensor)>,
+    norm: Norm,
+    learning_rate: f64,
+    /// Of all ranks.
+    tokens: usize,
+}
+
+impl Trainer {
+    /// One optimizer step on these micro-batches. The report's `tokens_per_s` is left at 0.
+    ///
+    /// # Errors
+    /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Diverged`],
+    /// [`TrainError::Memory`] with what to try.
+    pub fn train_on(
+        &mut self,
+        micro: &[Batch],
+        observer: &mut dyn Observer,
+    ) -> Result<StepReport, TrainError> {
+        let begun = self.begin(micro, observer)?;
+        self.finish(begun)
+    }
+
+    /// The first part of a step: asks the device for all of it, and waits for nothing. The next may begin before this
+    /// one is finished.
+    ///
+    /// # Errors
+    /// As of [`train_on`](Self::train_on).
+    pub fn begin(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
+        let begun = self.begin_on(micro, observer);
+        begun.map_err(|error| self.explain(error, micro.iter().map(Batch::n_tokens).max()))
+    }
+
+    /// Between a step's two parts: has the features of the next batch travel while this one is computed.
+    ///
+    /// # Errors
+    /// Where memory is short.
+    pub fn send(&mut self, micro: &[Batch]) -> Result<(), TrainError> {
+        let tokens = micro.iter().map(Batch::n_tokens).max();
+        self.ahead.send(micro).map_err(|error| self.explain(error.into(), tokens))
+    }
+
+    /// The second part: waits for the device, and reads what it says.
+    ///
+    /// # Errors
+    /// As of [`train_on`](Self::train_on).
+    pub fn finish(&self, begun: Begun) -> Result<StepReport, TrainError> {
+        let tokens = begun.tokens;
+        self.finish_on(begun).map_err(|error| self.explain(error, Some(tokens)))
+    }
+
+    /// An error, with what to try where memory was short.
+    pub(super) fn explain(&self, error: TrainError, tokens: Option<usize>) -> TrainError {
+        match error {
+            TrainError::Tensor(error) if error.to_string().contains(OUT_OF_MEMORY) => {
+                let TrainConfig { batch, batch_tokens, accumulate, recompute, .. } = self.config;
+                let tokens = tokens.unwrap_or_default();
+                let smaller = match batch_tokens {
+                    0 => format!("batch={}", (batch / 2).max(1)),
+                    budget => format!("batch_tokens={}", budget / 2),
+                };
+                TrainError::Memory { tokens, recompute: !recompute, smaller, accumulate: 2 * accumulate }
+            }
+            other => other,
+        }
+    }
+
+    fn begin_on(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
+        let ranks = self.ranks.clone();
+        // A loss is divided by its weights over all micro-batches and ranks, so they must be known before the first.
+        let tasks = self.model.tasks().len();
+        let mut weights = vec![0.0; tasks];
+        let (mut skipped, tokens) = (0, micro.iter().map(Batch::n_tokens).sum::<usize>());
+        for head in micro.iter().flat_map(|batch| &batch.heads) {
+            weights[head.task] += head.targets.weight();
+            if let Targets::Labels { weights, .. } = &head.targets {
+                skipped += weights.iter().filter(|&&w| w == 0.0).count();
+            }
+        }
+        weights.extend([skipped as f64, tokens as f64]);
+        ranks.sum_f64(&mut weights);
+        let (skipped, tokens) = (weights[tasks] as u64, weights[tasks + 1] as usize);
+        self.skipped += skipped;
+        let mut grads = Gradients::default();
+        let mut sums = Vec::new();
+        for (i, batch) in micro.iter().enumerate() {
+            // As if one process went through the micro-batches of all ranks in turn.
+            let number = i * ranks.size() + ranks.rank();
+            let seed = mix(mix(self.config.seed, self.step), number as u64);
+            let mut roots = Vec::new();
+            for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
+                let weight = weights[head.task].max(f64::MIN_POSITIVE);
+                sums.push((head.task, weight, head.sum.tensor().clone()));
+                roots.push((head.sum, self.model.tasks()[head.task].loss_weight / weight));
+            }
+            grads.add(backward(roots)?)?;
+        }
+        sum_gradients(ranks.as_ref(), self.model.params(), &mut grads)?;
+        if self.step == 0 {
+            self.audit(micro, &grads, observer)?;
+        }
+        let learning_rate = self.config.learning_rate_at(self.step, self.steps);
+        let norm = self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?;
+        self.step += 1;
+        let (step, skipped, bad) = (self.step, self.skipped, self.bad.total());
+        Ok(Begun { step, skipped, bad, sums, norm, learning_rate, tokens })
+    }
+
+    fn finish_on(&self, begun: Begun) -> Result<StepReport, TrainError> {
+        let Begun { step, skipped, bad, sums, norm, learning_rate, tokens } = begun;
+        let tasks = self.model.tasks().len();
+        let mut sums_by_task = vec![0.0; 2 * tasks];
+        for (task, weight, sum) in sums {
+            sums_by_task[task] += f64::from(sum.to_scalar::<f32>()?) / weight;
+            sums_by_task[tasks + task] = 1.0;
+        }
+        self.ranks.sum_f64(&mut sums_by_task);
+        let (losses, seen) = sums_by_task.split_at(tasks);
+        // Only of tasks that a micro-batch has held.
+        let losses: BTreeMap<usize, f64> =
+            (0..tasks).filter(|&t| seen[t] > 0.0).map(|t| (t, losses[t])).collect();
+        let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
+        let grad_norm = norm.value()?;
+        if !f64::is_finite(loss) || !grad_norm.is_finite() {
+            return Err(TrainError::Diverged { step, loss, grad_norm });
+        }
+        Ok(StepReport {
+            step,
+            steps: self.steps,
+            loss,
+            losses: losses.iter().map(|(t, loss)| (self.model.tasks()[*t].name.clone(), *loss)).collect(),
+            learning_rate,
+            grad_norm,
+            tokens,
+            tokens_per_s: 0.0,
+            skipped,
+            bad,
+        })
+    }
+
+    fn audit(
+        &self,
+        micro: &[Batch],
+        grads: &Gradients,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let uses: Vec<_> = micro.iter().map(|batch| self.model.uses(batch)).collect();
+        let found = audit(self.model.params(), grads, |name| {
+            !self.model.params().is_frozen(name) && uses.iter().any(|uses| uses(name))
+        })?;
+        if !found.unreached.is_empty() {
+            let problem = "no gradient has reached these parameters";
+            return Err(TrainError::Gradient { problem, names: found.unreached });
+        }
+        if !found.not_finite.is_empty() {
+            let problem = "the gradients of these parameters are not finite";
+            return Err(TrainError::Gradient { problem, names: found.not_finite });
+        }
+        if !found.zero.is_empty() {
+            observer.note(&format!("the first gradient of {} is all zero", found.zero.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+/// How the driver says that a GPU's memory is full.
+pub(super) const OUT_OF_MEMORY: &str = "OUT_OF_MEMORY";

@@ -1,0 +1,172 @@
+//! A step's gradient does not depend on how its batch is cut up, nor on what the way forward keeps.
+
+use super::step::OUT_OF_MEMORY;
+use super::*;
+use crate::data::Batch;
+use crate::data::{DataError, Sample, Stream, Target};
+use crate::head::{HeadSpec, Says};
+use crate::rules::Rule;
+use crate::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
+use crate::train::Silent;
+use crate::transformer::ModelConfig;
+use candle_core::Device;
+use candle_core::Tensor;
+use smalti_contract::{AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, Tokens};
+
+/// A task whose samples the tests make themselves.
+struct Given(TaskSpec);
+
+impl Task for Given {
+    fn spec(&self) -> &TaskSpec {
+        &self.0
+    }
+
+    fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
+        vec![]
+    }
+}
+
+impl Dataset for Given {
+    fn len(&self) -> usize {
+        1
+    }
+
+    fn sample(&self, _: usize, _: Option<u64>) -> Result<Sample, DataError> {
+        unreachable!("no loader is started")
+    }
+}
+
+/// Texts that are continued, and texts that are sorted, which count for less.
+fn tasks() -> [TaskSpec; 2] {
+    let kind = KindSpec {
+        name: "character".into(),
+        content: ContentSpec::Ids { vocabulary: 9 },
+        axes: vec![Axis::new("index", 16)],
+        time_steps: None,
+    };
+    let rule = |query: &str, rule| (query.to_string(), "character".to_string(), rule);
+    let task = |name: &str, kinds, rules, reads: &str, says, loss_weight| TaskSpec {
+        name: name.into(),
+        inputs: vec![(Stream::Main, kinds)],
+        rules,
+        head: HeadSpec { reads: reads.into(), says },
+        loss_weight,
+        shares: vec![],
+        auxiliary: vec![],
+    };
+    let rules = vec![rule("character", Rule::ALL), rule(READOUT, Rule::ALL)];
+    let (next, class) = (Says::NextToken { vocabulary: 9 }, Says::Classify { classes: 3 });
+    [
+        task("go_on", vec![kind.clone()], vec![rule("character", Rule::causal())], "character", next, 1.0),
+        task("sort", vec![kind, readout_kind(1)], rules, READOUT, class, 0.3),
+    ]
+}
+
+fn trainer(ranks: Arc<dyn Ranks>, train: TrainConfig, dropout: f32) -> Trainer {
+    let config = ModelConfig {
+        d_model: 16,
+        n_layers: 3,
+        n_heads: 2,
+        dropout,
+        qkv_bias: Some(false), // a bias of keys has no gradient but what rounding leaves
+        ..ModelConfig::default()
+    };
+    let tasks = tasks();
+    let model = Model::new(&config, &tasks, 3, &Device::Cpu).unwrap();
+    let part = |spec: TaskSpec| {
+        let given = Arc::new(Given(spec));
+        Part { task: given.clone(), train: given.clone(), valid: given, weight: 1.0 }
+    };
+    Trainer::over(ranks, &train, model, tasks.map(part).into()).unwrap()
+}
+
+/// A text of `n` characters to go on with, whose weights differ, or to be sorted.
+fn sample(task: usize, id: u64, n: u32) -> (usize, Sample) {
+    let ids: Vec<u32> = (0..n).map(|i| (3 * i + id as u32) % 9).collect();
+    let tokens = Tokens::new(vec![Group::sequence(Content::Ids(ids.clone()))]);
+    let (tokens, target) = match task {
+        0 => (tokens, Target::Ids { ids, weights: (0..n).map(|i| (i % 3) as f32 / 2.0).collect() }),
+        _ => (tokens.merge(readout_tokens(1)), Target::class(n % 3)),
+    };
+    (task, Sample { inputs: vec![(Stream::Main, tokens)], target, id })
+}
+
+/// Both tasks, in documents of differing lengths and weights; the last two are of one task.
+fn samples() -> Vec<(usize, Sample)> {
+    let of = [(0, 7), (1, 4), (0, 16), (0, 2), (1, 11), (1, 3), (1, 5), (1, 6)];
+    (0..).zip(of).map(|(id, (task, n))| sample(task, id, n)).collect()
+}
+
+/// Every parameter, its moments, and the last loss, after some steps on these samples in micro-batches of `batch`.
+fn after(trainer: &mut Trainer, batch: usize, steps: usize) -> (BTreeMap<String, Vec<f32>>, f64) {
+    let samples = samples();
+    let micro = samples.chunks(batch).map(|samples| collate(trainer.model().layouts(), samples).unwrap());
+    let micro: Vec<Batch> = micro.collect();
+    let losses: Vec<f64> = (0..steps).map(|_| trainer.train_on(&micro, &mut Silent).unwrap().loss).collect();
+    let tensors = trainer.optimizer.tensors().into_iter().chain(trainer.model().params().tensors());
+    let values = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+    (tensors.map(|(name, tensor)| (name, values(tensor))).collect(), losses[steps - 1])
+}
+
+#[test]
+fn micro_batches_add_up_to_one() {
+    // Without clipping and inertia, the first moment is the gradient.
+    let train = TrainConfig { clip: 0.0, beta1: 0.0, ..TrainConfig::default() };
+    let step = |batch: usize| after(&mut trainer(Arc::new(Alone), train.clone(), 0.0), batch, 1);
+    let (whole, loss) = step(8);
+    for batch in [4, 3, 2, 1] {
+        let (parts, loss_of_parts) = step(batch);
+        assert!((loss_of_parts - loss).abs() < 1e-6 * loss, "{loss_of_parts} is not {loss}");
+        for (name, whole) in whole.iter().filter(|(name, _)| name.starts_with("adamw.m.")) {
+            let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+            let apart = norm(&mut parts[name].iter().zip(whole).map(|(a, b)| a - b));
+            let share = apart / norm(&mut whole.iter().copied());
+            assert!(share < 1e-6, "{name}: {share:.1e} apart, in micro-batches of {batch}");
+        }
+    }
+}
+
+/// One of two ranks, whose other has nothing to add.
+struct Second;
+
+impl Ranks for Second {
+    fn rank(&self) -> usize {
+        1
+    }
+    fn size(&self) -> usize {
+        2
+    }
+    fn sum(&self, _: &mut [f32]) {}
+    fn sum_f64(&self, _: &mut [f64]) {}
+    fn gather(&self, text: &str) -> Vec<String> {
+        vec![text.into(); 2]
+    }
+    fn wait(&self) {}
+    fn abort(&self) -> ! {
+        unreachable!("nothing fails")
+    }
+}
+
+#[test]
+fn blocks_that_are_computed_again_change_no_bit() {
+    for ranks in [Arc::new(Alone) as Arc<dyn Ranks>, Arc::new(Second)] {
+        let [kept, again] = [false, true].map(|recompute| {
+            let train = TrainConfig { recompute, ema: 0.5, ..TrainConfig::default() };
+            after(&mut trainer(ranks.clone(), train, 0.2), 3, 3)
+        });
+        assert!(kept == again, "{} of {}", ranks.rank(), ranks.size());
+    }
+}
+
+#[test]
+fn a_full_memory_names_what_to_try() {
+    let full = || TrainError::Tensor(candle_core::Error::Msg(OUT_OF_MEMORY.into()));
+    let says = |recompute| {
+        let train = TrainConfig { recompute, ..TrainConfig::default() };
+        trainer(Arc::new(Alone), train, 0.0).explain(full(), Some(99)).to_string()
+    };
+    let smaller = "--set train.batch=16 --set train.accumulate=2, which is the same step in smaller parts";
+    assert!(says(true).ends_with(&format!("99 tokens at a time; try {smaller}")), "{}", says(true));
+    let longer = "try --set train.recompute=true, which is the same step in more time, or --set";
+    assert!(says(false).contains(longer) && says(false).ends_with(smaller), "{}", says(false));
+}
