@@ -64,11 +64,11 @@ impl Load {
             true => vec![],
             false => loader.by_ref().take(READY).collect::<Result<Vec<_>, _>>().map_err(TrainError::from)?,
         };
-        let (mut times, mut under_way) = (Vec::new(), None);
+        let mut times = Vec::new();
         let (mut tokens, mut flop) = (0, 0.0);
         let mut drawn = loader.next().transpose().map_err(TrainError::from)?;
-        let mut started = Instant::now();
         for step in 0..steps {
+            let started = Instant::now();
             let of = |step: u64| ready.get(step as usize % READY);
             let Some(batch) = of(step).or(drawn.as_ref()) else { break };
             let begun = trainer.begin(&batch.micro, &mut Silent)?;
@@ -79,14 +79,10 @@ impl Load {
                 Some(next) => trainer.send(&next.micro)?,
                 None => drawn = loader.next().transpose().map_err(TrainError::from)?,
             }
-            // As the trainer: a GPU has the next step to do while this one is looked at.
-            let done = if device.is_cpu() { Some(begun) } else { under_way.replace(begun) };
-            let Some(done) = done else { continue };
-            tokens = trainer.finish(done)?.tokens;
+            tokens = trainer.finish(begun)?.tokens;
             if step >= WARM_UP {
                 times.push(started.elapsed().as_secs_f64());
             }
-            started = Instant::now();
         }
         let median = median(times);
         Ok(Measured {

@@ -60,6 +60,13 @@ pub fn run(args: TrainArgs) -> Result<()> {
     if let Some(gpus) = args.devices.as_ref().filter(|_| !launch::is_started()) {
         return launch::start(gpus);
     }
+    // A mistake in the settings is said before ranks wait for one another.
+    if let Some(preset) = args.preset.as_deref().filter(|_| !args.resume) {
+        RunConfig::of_preset_or_file(preset, &args.set)?;
+    }
+    if let Some(launched) = Launched::find()? {
+        eprintln!("rank {} of {} meets the others {}", launched.rank, launched.size, launched.place());
+    }
     let ranks = ranks::join()?;
     let trained = train_over(&args, &ranks);
     if let Err(error) = &trained

@@ -19,15 +19,7 @@ use super::storage::{Elements, has_kernel, slice};
 ///
 /// Bit-reproducible for one number of threads. Errors: shapes that do not fit.
 pub fn linear(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> {
-    let (x_dims, weight_dims) = (x.dims(), weight.dims());
-    let fits = matches!((x_dims, weight_dims), ([_, k], [_, weight_k]) if k == weight_k)
-        && bias.is_none_or(|bias| bias.dims() == &weight_dims[..1]);
-    if !fits {
-        let bias = bias.map(|bias| bias.dims());
-        bail!(
-            "linear: expected x [n, k], weight [m, k], bias [m]; found {x_dims:?}, {weight_dims:?}, {bias:?}"
-        )
-    }
+    check(x, weight, bias)?;
     #[cfg(feature = "cuda")]
     if super::cuda::has_kernel(x.tensor()) {
         return super::cuda::linear(x, weight, bias, None);
@@ -43,10 +35,25 @@ pub fn linear(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> 
     }
 }
 
+/// Refuses shapes that do not fit.
+fn check(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<()> {
+    let (x_dims, weight_dims) = (x.dims(), weight.dims());
+    let fits = matches!((x_dims, weight_dims), ([_, k], [_, weight_k]) if k == weight_k)
+        && bias.is_none_or(|bias| bias.dims() == &weight_dims[..1]);
+    if !fits {
+        let bias = bias.map(|bias| bias.dims());
+        bail!(
+            "linear: expected x [n, k], weight [m, k], bias [m]; found {x_dims:?}, {weight_dims:?}, {bias:?}"
+        )
+    }
+    Ok(())
+}
+
 /// `onto` `[n, m]` + x·Wᵀ + b: what [`linear`] gives, added to a residual stream.
 ///
 /// A GPU adds while it rounds. Errors: as of `linear`, and where `onto` has another shape.
 pub fn linear_onto(x: &Value, weight: &Value, bias: Option<&Value>, onto: &Value) -> Result<Value> {
+    check(x, weight, bias)?;
     #[cfg(feature = "cuda")]
     if super::cuda::has_kernel(x.tensor()) && super::cuda::adds(onto, x, weight) {
         return super::cuda::linear(x, weight, bias, Some(onto));

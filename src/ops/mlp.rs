@@ -23,21 +23,7 @@ pub type Map<'a> = (&'a Value, Option<&'a Value>);
 ///
 /// Bit-reproducible for one number of threads. Errors: shapes that do not fit.
 pub fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<Value> {
-    let fits = match (x.dims(), inner.0.dims(), outer.0.dims()) {
-        ([_, d], [d_ff, inner_d], [outer_d, outer_d_ff]) => {
-            let bias_fits = |bias: Option<&Value>, n: &usize| bias.is_none_or(|bias| bias.dims() == [*n]);
-            inner_d == d && outer_d_ff == d_ff && bias_fits(inner.1, d_ff) && bias_fits(outer.1, outer_d)
-        }
-        _ => false,
-    };
-    if !fits {
-        bail!(
-            "mlp: expected x [n, d], weights [d_ff, d] and [d, d_ff] and their biases; found {:?}, {:?} and {:?}",
-            x.dims(),
-            inner.0.dims(),
-            outer.0.dims()
-        )
-    }
+    check(x, inner, outer)?;
     #[cfg(feature = "cuda")]
     if super::cuda::has_kernel(x.tensor()) {
         return super::cuda::mlp(x, inner, outer, activation, None);
@@ -60,15 +46,33 @@ pub fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<
     }))
 }
 
+/// Refuses shapes that do not fit.
+fn check(x: &Value, inner: Map, outer: Map) -> Result<()> {
+    let fits = match (x.dims(), inner.0.dims(), outer.0.dims()) {
+        ([_, d], [d_ff, inner_d], [outer_d, outer_d_ff]) => {
+            let bias_fits = |bias: Option<&Value>, n: &usize| bias.is_none_or(|bias| bias.dims() == [*n]);
+            inner_d == d && outer_d_ff == d_ff && bias_fits(inner.1, d_ff) && bias_fits(outer.1, outer_d)
+        }
+        _ => false,
+    };
+    if !fits {
+        bail!(
+            "mlp: expected x [n, d], weights [d_ff, d] and [d, d_ff] and their biases; found {:?}, {:?} and {:?}",
+            x.dims(),
+            inner.0.dims(),
+            outer.0.dims()
+        )
+    }
+    Ok(())
+}
+
 /// `onto` `[n, d]` + f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂: what [`mlp`] gives, added to a residual stream.
 ///
 /// A GPU adds while it rounds. Errors: as of `mlp`, and where `onto` has another shape.
 pub fn mlp_onto(x: &Value, inner: Map, outer: Map, activation: Activation, onto: &Value) -> Result<Value> {
+    check(x, inner, outer)?;
     #[cfg(feature = "cuda")]
-    if super::cuda::has_kernel(x.tensor())
-        && x.dims().last() == inner.0.dims().last()
-        && super::cuda::adds(onto, x, outer.0)
-    {
+    if super::cuda::has_kernel(x.tensor()) && super::cuda::adds(onto, x, outer.0) {
         return super::cuda::mlp(x, inner, outer, activation, Some(onto));
     }
     add(onto, &mlp(x, inner, outer, activation)?)

@@ -1,9 +1,10 @@
 //! What all ranks must know of one another before a step.
 
-use super::{Part, Ranks, RanksError, TrainError};
+use super::{Part, Ranks, RanksError, TrainConfig, TrainError};
 use crate::data::{Batch, DataError, Prepared};
 use crate::model::Model;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A step that all ranks are ready for.
 pub(super) struct Agreed {
@@ -65,13 +66,14 @@ fn exchange(ranks: &dyn Ranks, ready: &Ready) -> Result<Vec<Ready>, TrainError> 
     ranks.gather(&text).iter().map(|text| serde_json::from_str(text).map_err(unreadable)).collect()
 }
 
-/// Sees that all ranks start from the same weights, at the same step, with as many samples, and as many threads: a
-/// kernel's sums depend on the last.
+/// Sees that all ranks have the same settings and start from the same weights, at the same step, with as many samples, and
+/// as many threads: a kernel's sums depend on the last.
 ///
 /// # Errors
 /// [`RanksError::Differ`] on every rank, and where the tensor library refuses.
 pub(super) fn same_start(
     ranks: &dyn Ranks,
+    config: &TrainConfig,
     model: &Model,
     parts: &[Part],
     step: u64,
@@ -79,6 +81,7 @@ pub(super) fn same_start(
     if ranks.size() == 1 {
         return Ok(());
     }
+    same_settings(ranks, config)?;
     let mut weights = crc32fast::Hasher::new();
     for (_, parameter) in model.params().iter() {
         let values = parameter.as_detached_tensor().flatten_all()?.to_vec1::<f32>()?;
@@ -99,6 +102,28 @@ pub(super) fn same_start(
     }
 }
 
+/// Sees that all ranks train alike; by how many threads samples are read changes nothing.
+fn same_settings(ranks: &dyn Ranks, config: &TrainConfig) -> Result<(), TrainError> {
+    let unreadable = |e: serde_json::Error| TrainError::State(format!("the settings of ranks: {e}"));
+    let own = TrainConfig { workers: 1, ..config.clone() };
+    let own = serde_json::to_string(&own).map_err(unreadable)?;
+    let all = ranks.gather(&own);
+    let settings = |text: &str| serde_json::from_str::<serde_json::Map<_, _>>(text).map_err(unreadable);
+    let first = settings(&all[0])?;
+    let Some(rank) = all.iter().position(|text| *text != all[0]) else { return Ok(()) };
+    let others = settings(&all[rank])?;
+    let names: BTreeSet<&String> =
+        first.keys().chain(others.keys()).filter(|name| first.get(*name) != others.get(*name)).collect();
+    let named = |of: &serde_json::Map<String, serde_json::Value>| {
+        let one = |name: &&String| {
+            let value = of.get(*name).map_or("left out".into(), ToString::to_string);
+            format!("train.{name}={value}")
+        };
+        names.iter().map(one).collect::<Vec<_>>().join(" ")
+    };
+    Err(RanksError::Differ { rank, expected: named(&first), found: named(&others) }.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +139,17 @@ mod tests {
             let agreed = agreed.unwrap().unwrap();
             assert_eq!((agreed.draws, agreed.bad), (vec![7, 8], vec!["sample 7".into(), "sample 8".into()]));
         }
+    }
+
+    #[test]
+    fn ranks_that_would_train_otherwise_are_refused() {
+        let said = on_ranks(3, |ranks| {
+            let rank = ranks.rank();
+            let config = TrainConfig { batch: 4 + rank / 2, workers: rank, ..TrainConfig::default() };
+            same_settings(ranks, &config).unwrap_err().to_string()
+        });
+        let expected = "rank 2 does not start as rank 0 does: expected train.batch=4; found train.batch=5.";
+        assert!(said.iter().all(|said| said.starts_with(expected)), "{said:?}");
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Trainer {
         stop: &AtomicBool,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, TrainError> {
-        same_start(self.ranks.as_ref(), &self.model, &self.parts, self.step)?;
+        same_start(self.ranks.as_ref(), &self.config, &self.model, &self.parts, self.step)?;
         let first = self.ranks.rank() == 0;
         let folder = folder.filter(|_| first);
         let mut log = folder.map(|folder| MetricsLog::open(folder, self.step)).transpose()?;
@@ -211,35 +211,28 @@ impl Trainer {
         let mut loader = self.loader()?;
         let mut next = loader.next();
         let mut clock = Instant::now();
-        let mut under_way = None;
         while self.step < self.steps {
             let prepared = if stop.load(Ordering::Relaxed) { None } else { next.take() };
             let Agreed { micro, draws, bad } = match agree(self.ranks.as_ref(), prepared) {
                 Ok(Some(agreed)) => agreed,
                 Ok(None) => break,
                 Err(error) => {
-                    self.report(under_way, &mut clock, log.as_mut(), observer)?;
                     folder.map_or(Ok(()), |folder| self.save(folder))?;
                     self.ranks.wait(); // so that no rank ends the job before the state is saved
                     return Err(error);
                 }
             };
-            let mut begun = self.begin(&micro, observer)?;
+            let begun = self.begin(&micro, observer)?;
             drop(micro);
             self.draws = draws;
             self.note_bad(bad, log.as_mut(), observer)?;
-            begun.bad = self.bad.total();
             next = loader.next();
             if let Some(Ok(next)) = &next {
                 self.send(&next.micro)?;
             }
-            // A GPU has this step to do while the one before is looked at: it never waits for us, nor we for it.
-            self.report(under_way.replace(begun), &mut clock, log.as_mut(), observer)?;
+            self.report(begun, &mut clock, log.as_mut(), observer)?;
             let (evaluates, saves) =
                 (self.is_due(self.config.eval_every), self.is_due(self.config.checkpoint_every));
-            if evaluates || saves || self.model.device().is_cpu() {
-                self.report(under_way.take(), &mut clock, log.as_mut(), observer)?;
-            }
             if evaluates && first {
                 let mut bad = Vec::new();
                 metrics = match self.evaluate(folder, &mut bad) {
@@ -262,7 +255,6 @@ impl Trainer {
                 clock = Instant::now();
             }
         }
-        self.report(under_way, &mut clock, log.as_mut(), observer)?;
         let stopped = self.step < self.steps;
         if let Some(folder) = folder.filter(|_| stopped) {
             self.save(folder)?;
@@ -275,15 +267,14 @@ impl Trainer {
         self.step == self.steps || every > 0 && self.step.is_multiple_of(every)
     }
 
-    /// Waits for a step, if there is one, and tells of it; `clock` has run since the last was told of.
+    /// Waits for a step and tells of it; `clock` has run since the last was told of.
     fn report(
         &self,
-        begun: Option<Begun>,
+        begun: Begun,
         clock: &mut Instant,
         log: Option<&mut MetricsLog>,
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
-        let Some(begun) = begun else { return Ok(()) };
         let mut report = self.finish(begun)?;
         report.tokens_per_s = report.tokens as f64 / clock.elapsed().as_secs_f64();
         *clock = Instant::now();

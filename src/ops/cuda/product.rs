@@ -26,7 +26,7 @@ pub(super) fn turned(matrix: &Tensor) -> Factor<'_> {
 }
 
 /// What is added to a product.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Added<'a> {
     /// `[n]` and of the result's type, to each row.
     pub(super) bias: Option<&'a Tensor>,
@@ -45,6 +45,13 @@ pub(super) fn product_added(a: Factor, b: Factor, dtype: DType, added: Added) ->
     if k != b_k || a.matrix.dtype() != b.matrix.dtype() {
         let dims = |factor: Factor| (factor.matrix.dims().to_vec(), factor.matrix.dtype());
         bail!("product: {:?} does not fit {:?}", dims(a), dims(b))
+    }
+    let fits = |added: Option<&Tensor>, dims: &[usize]| {
+        added.is_none_or(|added| added.dims() == dims && added.dtype() == dtype)
+    };
+    if !fits(added.bias, &[n]) || !fits(added.onto, &[m, n]) || k == 0 && added.bias.or(added.onto).is_some()
+    {
+        bail!("product [{m}, {k}]·[{k}, {n}]: what is added does not fit: {added:?}")
     }
     if m * n * k == 0 {
         return Tensor::zeros((m, n), dtype, a.matrix.device());

@@ -36,8 +36,8 @@ KERNEL total(float *sum, const float *numbers, int n) {
 }
 
 // x in another type.
-KERNEL to_float(float *y, const bf16 *x, int n) {
-    int i = (blockIdx.x * blockDim.x + threadIdx.x) * V;
+KERNEL to_float(float *y, const bf16 *x, u64 n) {
+    u64 i = (u64(blockIdx.x) * blockDim.x + threadIdx.x) * V;
     if (i + V <= n) {
         auto values = load<V>(x + i);
         Vector<float, V> result;
@@ -48,8 +48,8 @@ KERNEL to_float(float *y, const bf16 *x, int n) {
     }
 }
 
-KERNEL to_bf16(bf16 *y, const float *x, int n) {
-    int i = (blockIdx.x * blockDim.x + threadIdx.x) * V;
+KERNEL to_bf16(bf16 *y, const float *x, u64 n) {
+    u64 i = (u64(blockIdx.x) * blockDim.x + threadIdx.x) * V;
     if (i + V <= n) {
         auto values = load<V>(x + i);
         Vector<bf16, V> result;

@@ -106,5 +106,5 @@ pub(crate) fn convert(x: &Tensor, dtype: DType) -> Result<Tensor> {
     let (y, n) = (empty(&x, x.shape(), dtype)?, x.elem_count());
     let constants = [element(dtype), number("V", V)];
     let launch = Launch::of(&x, &SOURCE, kernel, &constants)?.each(n.div_ceil(V));
-    launch.tensor(&y)?.tensor(&x)?.int(n)?.run().map(|()| y)
+    launch.tensor(&y)?.tensor(&x)?.word(n as u64).run().map(|()| y)
 }

@@ -75,11 +75,22 @@ impl Launched {
         Self::of(&|name| std::env::var(name).ok(), cfg!(feature = "mpi"))
     }
 
+    /// Where the processes meet, for whoever waits.
+    pub fn place(&self) -> String {
+        match &self.through {
+            Through::Mpi => "through MPI".into(),
+            Through::Tcp(Meeting { host, port, .. }) => format!("at {host}:{port}"),
+        }
+    }
+
     fn of(variable: &Variables, has_mpi: bool) -> Result<Option<Self>, RanksError> {
         for launcher in LAUNCHERS {
             // A size counts only beside a rank: a shell on a cluster may have the first without the second.
             let known = variable(launcher.size).zip(variable(launcher.rank));
-            let Some((size, rank)) = known else { continue };
+            let Some((size, rank)) = known else {
+                refuse_half(variable, &launcher)?;
+                continue;
+            };
             // srun may set PMI's variables as well, and its own say where the hosts are.
             let by_srun = (variable("SLURM_STEP_NUM_TASKS"), variable("SLURM_PROCID"));
             if launcher.kind == Kind::Mpi && !has_mpi && by_srun == (Some(size.clone()), Some(rank.clone())) {
@@ -101,6 +112,17 @@ impl Launched {
             return Ok(Some(Self { variable: launcher.size, size, rank, local, through }));
         }
         Ok(None)
+    }
+}
+
+/// Who has said where to meet, and how many, has forgotten to say which one this is.
+fn refuse_half(variable: &Variables, launcher: &Launcher) -> Result<(), RanksError> {
+    let size = variable(launcher.size).and_then(|size| size.parse().ok()).filter(|size| *size > 1);
+    match size {
+        Some(size) if launcher.kind == Kind::Torchrun && variable("MASTER_ADDR").is_some() => {
+            Err(missing(launcher.rank, "the number of this process, from 0", launcher.size, size))
+        }
+        _ => Ok(()),
     }
 }
 

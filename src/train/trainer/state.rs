@@ -45,9 +45,9 @@ impl Trainer {
         let draws = text.split(',').map(|draw| draw.parse()).collect::<Result<Vec<u64>, _>>();
         let draws = draws.map_err(|_| TrainError::State(format!("its draw is {text:?}")))?;
         match (draws.len(), self.ranks.size()) {
-            (found, expected) if found != expected => {
-                Err(TrainError::State(format!("it is of {found} ranks; this training has {expected}")))
-            }
+            (found, expected) if found != expected => Err(TrainError::State(format!(
+                "it is of {found} ranks; this training has {expected}: start as many processes as then"
+            ))),
             _ => Ok(draws),
         }
     }

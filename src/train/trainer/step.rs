@@ -12,9 +12,6 @@ use std::collections::BTreeMap;
 pub struct Begun {
     /// Its number, from 1.
     step: u64,
-    /// Documents left out and samples that could not be used, of this and all steps before.
-    skipped: u64,
-    pub(super) bad: u64,
     /// Task, weight and loss of each head of each micro-batch.
     sums: Vec<(usize, f64, Tensor)>,
     norm: Norm,
@@ -38,8 +35,7 @@ impl Trainer {
         self.finish(begun)
     }
 
-    /// The first part of a step: asks the device for all of it, and waits for nothing. The next may begin before this
-    /// one is finished.
+    /// The first part of a step: asks the device for all of it.
     ///
     /// # Errors
     /// As of [`train_on`](Self::train_on).
@@ -119,12 +115,11 @@ impl Trainer {
         let learning_rate = self.config.learning_rate_at(self.step, self.steps);
         let norm = self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?;
         self.step += 1;
-        let (step, skipped, bad) = (self.step, self.skipped, self.bad.total());
-        Ok(Begun { step, skipped, bad, sums, norm, learning_rate, tokens })
+        Ok(Begun { step: self.step, sums, norm, learning_rate, tokens })
     }
 
     fn finish_on(&self, begun: Begun) -> Result<StepReport, TrainError> {
-        let Begun { step, skipped, bad, sums, norm, learning_rate, tokens } = begun;
+        let Begun { step, sums, norm, learning_rate, tokens } = begun;
         let tasks = self.model.tasks().len();
         let mut sums_by_task = vec![0.0; 2 * tasks];
         for (task, weight, sum) in sums {
@@ -150,8 +145,8 @@ impl Trainer {
             grad_norm,
             tokens,
             tokens_per_s: 0.0,
-            skipped,
-            bad,
+            skipped: self.skipped,
+            bad: self.bad.total(),
         })
     }
 
