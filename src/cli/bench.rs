@@ -276,8 +276,12 @@ fn print_growth(args: &BenchArgs) -> Result<()> {
 
 /// Fails where an operation is further off than it may be, once all are told.
 fn check_operations(args: &BenchArgs) -> Result<()> {
+    let device = args.device().open()?;
+    if device.is_cpu() {
+        bail!("bench ops holds a GPU's operations against the CPU's, and this computes on the CPU");
+    }
     let mut checked: Vec<Checked> = Vec::new();
-    operations(&args.device().open()?, |line| {
+    operations(&device, |line| {
         if !line.passes() {
             eprintln!("{} in {}: {} is off by {:.1e}", line.operation, line.dtype, line.of, line.error);
         }

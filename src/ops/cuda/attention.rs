@@ -10,6 +10,7 @@ use super::transfer::upload;
 use crate::ops::attention::{Heads, RelativeBias};
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use crate::rules::{AttentionRules, Condition, Rule, TokenMeta, Visibility};
+use candle_core::cuda_backend::{WrapErr, cudarc::driver::sys};
 use candle_core::{DType, Result, Tensor};
 use std::sync::Arc;
 
@@ -22,6 +23,9 @@ pub(super) const PLAIN: Source = Source {
 
 /// Queries or keys in a tile.
 const TILE: usize = 64;
+
+/// Tiles that the gradients hold in shared memory.
+const MOST_TILES: usize = 6;
 
 /// The largest head whose tiles the matrix units' kernels hold.
 const LARGEST: usize = 128;
@@ -65,10 +69,18 @@ impl Call {
         self.query.dims()[1] / self.heads.n_heads
     }
 
-    /// Whether the matrix units take heads of this type and size, whose scores have no bias.
+    /// Whether the matrix units take heads of this type and size, whose scores have no bias: of 128 features only where
+    /// a block may have more than 99 KiB of shared memory.
     fn fits(&self) -> bool {
         let d = self.d_head();
-        self.bias.is_none() && self.query.dtype() == DType::BF16 && d.is_multiple_of(16) && d <= LARGEST
+        let sizes = d.is_multiple_of(16) && d <= LARGEST && self.shared(MOST_TILES) <= self.plan.shared;
+        self.bias.is_none() && self.query.dtype() == DType::BF16 && sizes
+    }
+
+    /// Bytes of shared memory for so many tiles, and what the gradient of keys keeps of queries.
+    fn shared(&self, tiles: usize) -> usize {
+        let numbers = 4 * TILE * size_of::<f32>();
+        tiles * TILE * (self.d_head() + 8) * DType::BF16.size_in_bytes() + numbers
     }
 
     fn constants(&self) -> [Constant; 2] {
@@ -81,9 +93,9 @@ impl Call {
         if !self.fits() {
             return Ok(Launch::of(&self.query, &PLAIN, kernel, &self.constants())?.grid(grid, 256));
         }
-        let numbers = 4 * TILE * size_of::<f32>(); // what the gradient of keys keeps of queries
-        let bytes = tiles * TILE * (self.d_head() + 8) * DType::BF16.size_in_bytes() + numbers;
-        Launch::of(&self.query, &MATRIX, kernel, &self.constants())?.grid(grid, 128).shared(bytes)
+        Launch::of(&self.query, &MATRIX, kernel, &self.constants())?
+            .grid(grid, 128)
+            .shared(self.shared(tiles))
     }
 
     /// The arguments that all kernels end in.
@@ -115,14 +127,15 @@ impl Call {
         let n = self.query.dim(0)?;
         let products = empty(&self.query, (self.heads.n_heads, n), DType::F32)?;
         let d_query = empty(&self.query, self.query.shape(), self.query.dtype())?;
-        let launch = self.launch("query_gradient", (self.plan.query_tiles, self.heads.n_heads), 6)?;
+        let launch =
+            self.launch("query_gradient", (self.plan.query_tiles, self.heads.n_heads), MOST_TILES)?;
         let parts = self.bias.as_ref().map(|bias| bias.parts(self.plan.query_tiles)).transpose()?;
         let launch = launch.tensor(&d_query)?.tensor(&products)?;
         let launch = if self.fits() { launch } else { Parts::tell(parts.as_ref(), launch)? };
         let launch = launch.tensor(&self.query)?.tensor(&self.key_value)?;
         self.finish(launch.tensor(y)?.tensor(dy)?.tensor(log_sums)?)?;
         let d_key_value = empty(&self.query, self.key_value.shape(), self.query.dtype())?;
-        let launch = self.launch("key_gradient", (self.plan.key_tiles, self.heads.n_kv_heads), 6)?;
+        let launch = self.launch("key_gradient", (self.plan.key_tiles, self.heads.n_kv_heads), MOST_TILES)?;
         let launch = launch.tensor(&d_key_value)?.tensor(&self.query)?.tensor(&self.key_value)?;
         self.finish(launch.tensor(dy)?.tensor(log_sums)?.tensor(&products)?)?;
         Ok((d_query, d_key_value, parts.map(Parts::sum).transpose()?))
@@ -137,10 +150,14 @@ struct Plan {
     _parts: Vec<Tensor>,
     query_tiles: usize,
     key_tiles: usize,
+    /// Bytes of shared memory that a block may have.
+    shared: usize,
 }
 
 impl Plan {
     fn new(view: &Visibility, like: &Tensor) -> Result<Self> {
+        let shared = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let shared = like.device().as_cuda_device()?.cuda_stream().context().attribute(shared).w()? as usize;
         let layout = Layout::new(view);
         let words = |words: &[u32]| upload(like, if words.is_empty() { &[0; 4] } else { words });
         let meta = |meta: &TokenMeta| -> Result<_> { Ok((words(&tokens(meta))?, words(&meta.kind)?)) };
@@ -168,6 +185,7 @@ impl Plan {
             _parts: parts,
             query_tiles: layout.query_tiles.len() / 2,
             key_tiles: layout.key_tiles.len() / 2,
+            shared,
         };
         let constants = [element(DType::F32), number("D", 16)];
         let grid = (plan.query_tiles, layout.widest, 1);
