@@ -2,7 +2,8 @@
 
 use super::BenchError;
 use crate::ops::{
-    self, Activation, AdamwSettings, Angles, Buckets, Heads, Moved, RelativeBias, StepOfAll, Value, backward,
+    self, Activation, AdamwSettings, Angles, Buckets, Heads, Moved, Readback, RelativeBias, StepOfAll, Value,
+    backward,
 };
 use crate::random;
 use crate::rules::{AttentionRules, TokenMeta, Visibility};
@@ -425,9 +426,10 @@ fn compare_steps(device: &Device) -> Result<(String, f64)> {
             });
             let settings = AdamwSettings { weight_decay: 0.1, ..Default::default() };
             let all = StepOfAll { settings, learning_rate: 0.02, step, clip: 500.0, average_decay: 0.9 };
-            norms.push(all.take(&moved.collect::<Vec<_>>())?.value()? as f32);
+            norms.push(all.take(&moved.collect::<Vec<_>>())?);
         }
         norms.pop();
+        let norms = Readback::of(&norms)?.values()?.into_iter().map(|norm| norm as f32).collect::<Vec<_>>();
         let mut results = vec![Tensor::new(norms, &Device::Cpu)?];
         for variables in [&parameters, &averages, &means, &squares] {
             for variable in variables {

@@ -3,7 +3,7 @@
 use super::{BenchError, Load, machine::peak_memory, median};
 use crate::data::{Batch, Dataset};
 use crate::model::Model;
-use crate::train::{Part, Silent, TrainConfig, TrainError, Trainer};
+use crate::train::{Part, Silent, StepReport, TrainConfig, TrainError, Trainer};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Instant};
@@ -64,27 +64,31 @@ impl Load {
             true => vec![],
             false => loader.by_ref().take(READY).collect::<Result<Vec<_>, _>>().map_err(TrainError::from)?,
         };
-        let mut times = Vec::new();
-        let (mut tokens, mut flop) = (0, 0.0);
+        let mut flop = 0.0;
         let mut drawn = loader.next().transpose().map_err(TrainError::from)?;
+        let mut ends = Vec::new();
+        let mut tokens = 0;
+        let mut end = |report: Option<StepReport>| {
+            if let Some(report) = report {
+                ends.push(Instant::now());
+                tokens = report.tokens;
+            }
+        };
         for step in 0..steps {
-            let started = Instant::now();
             let of = |step: u64| ready.get(step as usize % READY);
             let Some(batch) = of(step).or(drawn.as_ref()) else { break };
-            let begun = trainer.begin(&batch.micro, &mut Silent)?;
             if step == 0 {
                 flop = batch.micro.iter().map(|batch| flop_of_step(trainer.model(), batch)).sum();
             }
+            end(trainer.advance(&batch.micro, &mut Silent)?);
             match of(step + 1) {
                 Some(next) => trainer.send(&next.micro)?,
                 None => drawn = loader.next().transpose().map_err(TrainError::from)?,
             }
-            tokens = trainer.finish(begun)?.tokens;
-            if step >= WARM_UP {
-                times.push(started.elapsed().as_secs_f64());
-            }
         }
-        let median = median(times);
+        end(trainer.settle()?);
+        let times = ends.windows(2).skip(WARM_UP as usize - 1).map(|ends| (ends[1] - ends[0]).as_secs_f64());
+        let median = median(times.collect());
         Ok(Measured {
             load: self.name.into(),
             parameters,

@@ -8,7 +8,7 @@ use candle_core::{DType, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-pub use all::{Moved, Norm, StepOfAll};
+pub use all::{Moved, StepOfAll};
 
 use super::math::{BLOCK, dot, vectorize};
 use super::storage::{Elements, has_kernel, update};

@@ -22,7 +22,7 @@ pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
 pub use ranks::{Alone, Ranks, RanksError};
 pub(crate) use trainer::weights_of;
-pub use trainer::{Begun, MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
+pub use trainer::{MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
 
 use crate::data::DataError;
 

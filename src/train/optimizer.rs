@@ -1,7 +1,7 @@
 //! AdamW over all parameters, clipping, and the moving average of weights.
 
 use super::TrainConfig;
-use crate::ops::{AdamwSettings, Gradients, Moved, Norm, StepOfAll};
+use crate::ops::{AdamwSettings, Gradients, Moved, StepOfAll};
 use crate::params::Params;
 use candle_core::{Result, Tensor, Var};
 use std::collections::{BTreeMap, HashMap};
@@ -40,11 +40,11 @@ impl Optimizer {
     }
 
     /// One step, number `step` counted from 0: moves every parameter that has a gradient, and its average. Gives the
-    /// norm of all gradients; where that is not finite, nothing has moved.
+    /// norm of all gradients, a scalar that the device may yet have to compute; where it is not finite, nothing moves.
     ///
     /// # Errors
     /// Where the tensor library refuses.
-    pub fn step(&mut self, params: &Params, grads: &Gradients, step: u64, rate: f64) -> Result<Norm> {
+    pub fn step(&mut self, params: &Params, grads: &Gradients, step: u64, rate: f64) -> Result<Tensor> {
         let TrainConfig { beta1, beta2, eps, weight_decay, clip, ema, .. } = self.config;
         let move_all = StepOfAll {
             settings: AdamwSettings { beta1, beta2, eps, weight_decay },

@@ -1,30 +1,17 @@
-//! The training loop.
+//! A model in training.
 
+mod run;
 mod state;
 mod step;
 
 pub(crate) use state::weights_of;
-pub use step::Begun;
 
-use super::{
-    Ahead, Alone, Metrics, MetricsLog, Optimizer, Precision, Ranks, SaveError, TrainConfig, TrainConfigError,
-    TrainError,
-    agree::{Agreed, agree, same_start},
-    evaluate,
-};
+use super::{Ahead, Alone, Metrics, Optimizer, Precision, Ranks, TrainConfig, TrainConfigError, TrainError};
 use crate::data::{BadSamples, Dataset, Lane, Loader, Plan, Sampler, collate, first, shares};
 use crate::model::Model;
 use crate::task::Task;
-use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc};
+use step::Begun;
 
 /// The best weights by validation loss, of a run folder.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -105,6 +92,10 @@ pub struct Trainer {
     model: Model,
     optimizer: Optimizer,
     ahead: Ahead,
+    /// Whether a step is asked for before the one before is looked at: a device apart computes meanwhile.
+    looks_ahead: bool,
+    /// The step that has yet to be looked at.
+    begun: Option<Begun>,
     steps: u64,
     /// Steps that the weights have been moved by, or will be once the device has come so far.
     step: u64,
@@ -169,140 +160,17 @@ impl Trainer {
             config,
             parts,
             ranks,
+            looks_ahead: model.device().is_cuda(),
             model,
             optimizer,
             ahead,
+            begun: None,
             steps,
             step: 0,
             best: f64::INFINITY,
             skipped: 0,
             bad: BadSamples::default(),
         })
-    }
-
-    /// Trains to the last step, or until `stop` is set, on one rank at least. With a folder, rank 0 saves checkpoints and
-    /// metrics there, at the end and when stopped as well. Rank 0 alone evaluates, and only its outcome has metrics.
-    ///
-    /// # Errors
-    /// [`TrainError`]. Where a sample cannot be read, the state is saved first. A rank with an error makes no further step,
-    /// so the others must be ended ([`Ranks::abort`]).
-    pub fn run(
-        &mut self,
-        folder: Option<&Path>,
-        stop: &AtomicBool,
-        observer: &mut dyn Observer,
-    ) -> Result<Outcome, TrainError> {
-        same_start(self.ranks.as_ref(), &self.config, &self.model, &self.parts, self.step)?;
-        let first = self.ranks.rank() == 0;
-        let folder = folder.filter(|_| first);
-        let mut log = folder.map(|folder| MetricsLog::open(folder, self.step)).transpose()?;
-        let mut metrics = BTreeMap::new();
-        for part in &self.parts {
-            let skipped = [part.task.skipped(), part.train.skipped()].concat();
-            if let [(file, why), rest @ ..] = &skipped[..] {
-                let others =
-                    if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-                let task = &part.task.spec().name;
-                observer.note(&format!(
-                    "{task}: not used: {file} ({why}){others}; `smalti data check` lists them"
-                ));
-            }
-        }
-        let mut loader = self.loader()?;
-        let mut next = loader.next();
-        let mut clock = Instant::now();
-        while self.step < self.steps {
-            let prepared = if stop.load(Ordering::Relaxed) { None } else { next.take() };
-            let Agreed { micro, draws, bad } = match agree(self.ranks.as_ref(), prepared) {
-                Ok(Some(agreed)) => agreed,
-                Ok(None) => break,
-                Err(error) => {
-                    folder.map_or(Ok(()), |folder| self.save(folder))?;
-                    self.ranks.wait(); // so that no rank ends the job before the state is saved
-                    return Err(error);
-                }
-            };
-            let begun = self.begin(&micro, observer)?;
-            drop(micro);
-            self.draws = draws;
-            self.note_bad(bad, log.as_mut(), observer)?;
-            next = loader.next();
-            if let Some(Ok(next)) = &next {
-                self.send(&next.micro)?;
-            }
-            self.report(begun, &mut clock, log.as_mut(), observer)?;
-            let (evaluates, saves) =
-                (self.is_due(self.config.eval_every), self.is_due(self.config.checkpoint_every));
-            if evaluates && first {
-                let mut bad = Vec::new();
-                metrics = match self.evaluate(folder, &mut bad) {
-                    Ok(metrics) => metrics,
-                    Err(error) => {
-                        folder.map_or(Ok(()), |folder| self.save(folder))?;
-                        return Err(error);
-                    }
-                };
-                self.note_bad(bad, log.as_mut(), observer)?;
-                observer.evaluated(self.step, &metrics);
-                if let Some(log) = &mut log {
-                    log.write(&json!({ "step": self.step, "eval": metrics }))?;
-                }
-            }
-            if let Some(folder) = folder.filter(|_| saves) {
-                self.save(folder)?;
-            }
-            if evaluates || saves {
-                clock = Instant::now();
-            }
-        }
-        let stopped = self.step < self.steps;
-        if let Some(folder) = folder.filter(|_| stopped) {
-            self.save(folder)?;
-        }
-        Ok(Outcome { step: self.step, stopped, metrics, bad: self.bad.clone() })
-    }
-
-    /// Whether something that is done every so many steps is due now; all of it is at the end.
-    fn is_due(&self, every: u64) -> bool {
-        self.step == self.steps || every > 0 && self.step.is_multiple_of(every)
-    }
-
-    /// Waits for a step and tells of it; `clock` has run since the last was told of.
-    fn report(
-        &self,
-        begun: Begun,
-        clock: &mut Instant,
-        log: Option<&mut MetricsLog>,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
-        let mut report = self.finish(begun)?;
-        report.tokens_per_s = report.tokens as f64 / clock.elapsed().as_secs_f64();
-        *clock = Instant::now();
-        observer.step(&report);
-        let every = self.config.log_every;
-        let due = report.step == self.steps || every > 0 && report.step.is_multiple_of(every);
-        if let Some(log) = log.filter(|_| due || report.step == 1) {
-            log.write(&line(&report))?;
-        }
-        Ok(())
-    }
-
-    /// Counts samples that could not be used; each problem is named once, to the observer and in the record.
-    fn note_bad(
-        &mut self,
-        bad: Vec<String>,
-        mut log: Option<&mut MetricsLog>,
-        observer: &mut dyn Observer,
-    ) -> Result<(), SaveError> {
-        for problem in bad {
-            if self.bad.count(&problem) {
-                observer.note(&format!("not used: {problem}"));
-                if let Some(log) = &mut log {
-                    log.write(&json!({ "step": self.step, "not_used": problem }))?;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// The batches of the steps to come, prepared on threads of their own.
@@ -368,34 +236,6 @@ impl Trainer {
     pub fn progress(&self) -> (u64, u64) {
         (self.step, self.steps)
     }
-
-    /// Evaluates every task, with averaged weights where there are; keeps the model where it is the best so far.
-    /// What is wrong with samples that are left out is added to `bad`.
-    fn evaluate(
-        &mut self,
-        folder: Option<&Path>,
-        bad: &mut Vec<String>,
-    ) -> Result<BTreeMap<String, Metrics>, TrainError> {
-        let (model, config) = (&self.model, &self.config);
-        let best = self.best;
-        let (metrics, total) = self.optimizer.with_average(model.params(), || {
-            let mut all = BTreeMap::new();
-            let mut total = 0.0;
-            for (number, part) in self.parts.iter().enumerate() {
-                let task = part.task.as_ref();
-                let (limit, batch) = (config.eval_samples, config.batch.max(32));
-                let metrics = evaluate(model, number, task, part.valid.as_ref(), limit, batch, bad)?;
-                total += task.spec().loss_weight * metrics["loss"];
-                all.insert(task.spec().name.clone(), metrics);
-            }
-            if let Some(folder) = folder.filter(|_| total < best || !best.is_finite()) {
-                self.save_model(folder)?;
-            }
-            Ok::<_, TrainError>((all, total))
-        })?;
-        self.best = best.min(total);
-        Ok(metrics)
-    }
 }
 
 /// Has a model compute in a precision that its device has.
@@ -408,19 +248,6 @@ fn compute_in(model: &mut Model, precision: Precision) -> Result<(), TrainError>
     candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision != Precision::F32);
     model.compute_in(precision.dtype());
     Ok(())
-}
-
-fn line(report: &StepReport) -> serde_json::Value {
-    json!({
-        "step": report.step,
-        "loss": report.loss,
-        "losses": report.losses,
-        "learning_rate": report.learning_rate,
-        "grad_norm": report.grad_norm,
-        "tokens_per_s": report.tokens_per_s,
-        "skipped": report.skipped,
-        "bad": report.bad,
-    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A step of all parameters together, along gradients that are clipped to a norm.
 
 use super::{AdamwSettings, AdamwStep, square_sum};
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var};
 use rayon::prelude::*;
 
 /// One parameter, its gradient, and what moves with it.
@@ -36,47 +36,26 @@ pub struct StepOfAll {
     pub average_decay: f64,
 }
 
-/// The Euclidean norm over all gradients.
-#[derive(Clone, Debug)]
-pub enum Norm {
-    /// Known here.
-    Known(f64),
-    /// A scalar on the GPU, which may not have come so far.
-    There(Tensor),
-}
-
-impl Norm {
-    /// The number; waits for the GPU where it is there.
-    ///
-    /// # Errors
-    /// Where the GPU failed.
-    pub fn value(&self) -> Result<f64> {
-        match self {
-            Self::Known(norm) => Ok(*norm),
-            Self::There(norm) => norm.to_dtype(DType::F64)?.to_scalar(),
-        }
-    }
-}
-
 impl StepOfAll {
-    /// Moves every parameter along its gradient, and its average. Nothing moves where the norm is not finite. All
-    /// parameters are one piece of parallel work.
+    /// Moves every parameter along its gradient, and its average. All parameters are one piece of parallel work. Gives the
+    /// Euclidean norm over all gradients, a scalar of the device that computes it, which may not have come so far; where it
+    /// is not finite, nothing moves.
     ///
     /// # Errors
     /// Where shapes differ, or a variable is given twice.
-    pub fn take(&self, all: &[Moved]) -> Result<Norm> {
+    pub fn take(&self, all: &[Moved]) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if all.iter().all(|moved| crate::ops::cuda::has_kernel(moved.gradient)) && !all.is_empty() {
             let [b1, b2, r1, r2, keep, rate, root, eps] =
                 super::Kernel::new(&self.of_one(1.0, true)).numbers();
             let (clip, decay) = (self.clip as f32, self.average_decay as f32);
             let factors = [b1, b2, r1, r2, keep, rate, root, eps, clip, decay];
-            return crate::ops::cuda::step(all, factors).map(Norm::There);
+            return crate::ops::cuda::step(all, factors);
         }
         let squares = all.par_iter().map(|moved| square_sum(moved.gradient)).collect::<Result<Vec<f64>>>()?;
         let norm = squares.iter().sum::<f64>().sqrt();
         if !norm.is_finite() {
-            return Ok(Norm::Known(norm));
+            return Tensor::new(norm, &Device::Cpu);
         }
         let scale = if self.clip > 0.0 && norm > self.clip { self.clip / norm } else { 1.0 };
         all.par_iter().try_for_each(|moved| {
@@ -84,7 +63,7 @@ impl StepOfAll {
             let step = self.of_one(scale, moved.decays);
             step.apply(moved.parameter, moved.gradient, moved.mean, moved.square, average)
         })?;
-        Ok(Norm::Known(norm))
+        Tensor::new(norm, &Device::Cpu)
     }
 
     fn of_one(&self, gradient_scale: f64, decays: bool) -> AdamwStep {

@@ -42,7 +42,7 @@ pub(crate) use rotary::rotary;
 pub(crate) use scale::{add_to_columns, scale_columns};
 pub(crate) use squared_error::squared_error;
 pub(crate) use sum::{add, add_in_place, convert};
-pub(crate) use transfer::Ahead;
+pub(crate) use transfer::{Ahead, Copied};
 
 use candle_core::{DType, Tensor};
 

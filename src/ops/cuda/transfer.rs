@@ -1,4 +1,4 @@
-//! Copies to the GPU that nobody waits for: from page-locked memory, which it reads by itself.
+//! Copies to the GPU, and back, that nobody waits for: page-locked memory it reads and writes by itself.
 
 use super::launch::{address, empty};
 use candle_core::cuda_backend::WrapErr;
@@ -33,7 +33,7 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // SAFETY: allocated by `new`; whoever fills it has waited for what reads it.
+        // SAFETY: allocated by `new`; its owner has waited for the copies that read or write it.
         let _ = unsafe { result::free_host(self.start.cast()) };
     }
 }
@@ -182,5 +182,56 @@ impl Ahead {
 impl Drop for Ahead {
     fn drop(&mut self) {
         let _ = self.copies.synchronize(); // before the memory that it reads is freed
+    }
+}
+
+/// Scalars that the GPU writes to page-locked memory when it has come so far.
+pub(crate) struct Copied {
+    n: usize,
+    /// Given back when this is dropped.
+    place: Option<Pinned>,
+    written: CudaEvent,
+}
+
+/// Bytes that a place has at least.
+const PLACE: usize = 4096;
+
+/// Places that nobody uses: to lock memory takes longer than all else that is done here.
+static PLACES: Mutex<Vec<Pinned>> = Mutex::new(Vec::new());
+
+impl Copied {
+    /// Asks for `f32` scalars of one GPU, of which there is one at least.
+    pub(crate) fn of(scalars: &[Tensor]) -> Result<Self> {
+        let addresses = scalars.iter().map(address).collect::<Result<Vec<_>>>()?;
+        let stream = scalars[0].device().as_cuda_device()?.cuda_stream();
+        stream.context().bind_to_thread().w()?;
+        let bytes = scalars.len() * size_of::<f32>();
+        let used = PLACES.lock().ok().and_then(|mut places| places.pop_if(|place| place.bytes >= bytes));
+        let mut place = match used {
+            Some(place) => place,
+            None => Pinned::new(stream.context(), bytes.max(PLACE))?,
+        };
+        for (address, here) in addresses.into_iter().zip(place.all().chunks_exact_mut(size_of::<f32>())) {
+            // SAFETY: nothing else refers to the place before `written` has passed.
+            unsafe { result::memcpy_dtoh_async(here, address, stream.cu_stream()) }.w()?;
+        }
+        Ok(Self { n: scalars.len(), place: Some(place), written: stream.record_event(None).w()? })
+    }
+
+    /// Waits for what computes them, and reads them.
+    pub(crate) fn values(mut self) -> Result<Vec<f32>> {
+        self.written.synchronize().w()?;
+        let Some(place) = &mut self.place else { bail!("these scalars have been read") };
+        let (scalars, _) = place.all().as_chunks::<{ size_of::<f32>() }>();
+        Ok(scalars[..self.n].iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect())
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let written = self.written.synchronize(); // before the memory is another's, or freed
+        if let (Some(place), Ok(()), Ok(mut places)) = (self.place.take(), written, PLACES.lock()) {
+            places.push(place);
+        }
     }
 }

@@ -1,65 +1,64 @@
-//! One step: micro-batches, gradients, the optimizer.
+//! One step: micro-batches, gradients, the optimizer; and what became of it.
 
 use super::{Observer, StepReport, Trainer};
 use crate::data::{Batch, Targets};
-use crate::ops::{Gradients, Norm, backward};
+use crate::ops::{Gradients, Readback, backward};
 use crate::random::mix;
 use crate::train::{TrainConfig, TrainError, audit, ranks::sum_gradients};
-use candle_core::Tensor;
 use std::collections::BTreeMap;
 
 /// A step that the device has been asked for.
-pub struct Begun {
+pub(super) struct Begun {
     /// Its number, from 1.
     step: u64,
-    /// Task, weight and loss of each head of each micro-batch.
-    sums: Vec<(usize, f64, Tensor)>,
-    norm: Norm,
+    /// Task and weight of each head of each micro-batch.
+    heads: Vec<(usize, f64)>,
+    /// The loss of each of these heads, and the gradient's norm.
+    numbers: Readback,
     learning_rate: f64,
     /// Of all ranks.
     tokens: usize,
+    skipped: u64,
+    bad: u64,
 }
 
 impl Trainer {
-    /// One optimizer step on these micro-batches. The report's `tokens_per_s` is left at 0.
+    /// One optimizer step on these micro-batches. A processor takes it and its report is given; its `tokens_per_s` is left
+    /// at 0. A GPU is asked for it, and meanwhile what became of the step before is waited for: that step's report is given,
+    /// where there is one, and the GPU always has something to do.
     ///
     /// # Errors
-    /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Diverged`],
-    /// [`TrainError::Memory`] with what to try.
-    pub fn train_on(
+    /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Memory`] with what to try, and
+    /// [`TrainError::Diverged`] of the step that would be reported.
+    pub fn advance(
         &mut self,
         micro: &[Batch],
         observer: &mut dyn Observer,
-    ) -> Result<StepReport, TrainError> {
-        let begun = self.begin(micro, observer)?;
-        self.finish(begun)
+    ) -> Result<Option<StepReport>, TrainError> {
+        let begun = self.begin(micro, observer);
+        let begun = begun.map_err(|error| self.explain(error, micro.iter().map(Batch::n_tokens).max()))?;
+        let ended = match self.looks_ahead {
+            true => self.begun.replace(begun),
+            false => Some(begun),
+        };
+        ended.map(|begun| self.finish(begun)).transpose()
     }
 
-    /// The first part of a step: asks the device for all of it.
+    /// Waits until the device has nothing more to do. Gives the report of the last step, where that is not yet given.
     ///
     /// # Errors
-    /// As of [`train_on`](Self::train_on).
-    pub fn begin(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
-        let begun = self.begin_on(micro, observer);
-        begun.map_err(|error| self.explain(error, micro.iter().map(Batch::n_tokens).max()))
+    /// [`TrainError::Diverged`], and where the device has failed.
+    pub fn settle(&mut self) -> Result<Option<StepReport>, TrainError> {
+        self.begun.take().map(|begun| self.finish(begun)).transpose()
     }
 
-    /// Between a step's two parts: has the features of the next batch travel while this one is computed.
+    /// Has the features of the next batch travel while the last one is computed.
     ///
     /// # Errors
     /// Where memory is short.
     pub fn send(&mut self, micro: &[Batch]) -> Result<(), TrainError> {
         let tokens = micro.iter().map(Batch::n_tokens).max();
         self.ahead.send(micro).map_err(|error| self.explain(error.into(), tokens))
-    }
-
-    /// The second part: waits for the device, and reads what it says.
-    ///
-    /// # Errors
-    /// As of [`train_on`](Self::train_on).
-    pub fn finish(&self, begun: Begun) -> Result<StepReport, TrainError> {
-        let tokens = begun.tokens;
-        self.finish_on(begun).map_err(|error| self.explain(error, Some(tokens)))
     }
 
     /// An error, with what to try where memory was short.
@@ -78,7 +77,8 @@ impl Trainer {
         }
     }
 
-    fn begin_on(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
+    /// Asks the device for a step, and waits for nothing but the first step's gradients and the other ranks.
+    fn begin(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
         let ranks = self.ranks.clone();
         // A loss is divided by its weights over all micro-batches and ranks, so they must be known before the first.
         let tasks = self.model.tasks().len();
@@ -95,7 +95,7 @@ impl Trainer {
         let (skipped, tokens) = (weights[tasks] as u64, weights[tasks + 1] as usize);
         self.skipped += skipped;
         let mut grads = Gradients::default();
-        let mut sums = Vec::new();
+        let (mut heads, mut scalars) = (Vec::new(), Vec::new());
         for (i, batch) in micro.iter().enumerate() {
             // As if one process went through the micro-batches of all ranks in turn.
             let number = i * ranks.size() + ranks.rank();
@@ -103,7 +103,8 @@ impl Trainer {
             let mut roots = Vec::new();
             for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
                 let weight = weights[head.task].max(f64::MIN_POSITIVE);
-                sums.push((head.task, weight, head.sum.tensor().clone()));
+                heads.push((head.task, weight));
+                scalars.push(head.sum.tensor().clone());
                 roots.push((head.sum, self.model.tasks()[head.task].loss_weight / weight));
             }
             grads.add(backward(roots)?)?;
@@ -113,17 +114,21 @@ impl Trainer {
             self.audit(micro, &grads, observer)?;
         }
         let learning_rate = self.config.learning_rate_at(self.step, self.steps);
-        let norm = self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?;
+        scalars.push(self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?);
         self.step += 1;
-        Ok(Begun { step: self.step, sums, norm, learning_rate, tokens })
+        let (step, numbers, bad) = (self.step, Readback::of(&scalars)?, self.bad.total());
+        Ok(Begun { step, heads, numbers, learning_rate, tokens, skipped: self.skipped, bad })
     }
 
-    fn finish_on(&self, begun: Begun) -> Result<StepReport, TrainError> {
-        let Begun { step, sums, norm, learning_rate, tokens } = begun;
+    /// Waits for a step, and reads what became of it.
+    fn finish(&self, begun: Begun) -> Result<StepReport, TrainError> {
+        let Begun { step, heads, numbers, learning_rate, tokens, skipped, bad } = begun;
+        let mut numbers = numbers.values().map_err(|error| self.explain(error.into(), Some(tokens)))?;
+        let grad_norm = numbers.pop().unwrap_or(f64::NAN);
         let tasks = self.model.tasks().len();
         let mut sums_by_task = vec![0.0; 2 * tasks];
-        for (task, weight, sum) in sums {
-            sums_by_task[task] += f64::from(sum.to_scalar::<f32>()?) / weight;
+        for ((task, weight), sum) in heads.into_iter().zip(numbers) {
+            sums_by_task[task] += sum / weight;
             sums_by_task[tasks + task] = 1.0;
         }
         self.ranks.sum_f64(&mut sums_by_task);
@@ -132,7 +137,6 @@ impl Trainer {
         let losses: BTreeMap<usize, f64> =
             (0..tasks).filter(|&t| seen[t] > 0.0).map(|t| (t, losses[t])).collect();
         let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
-        let grad_norm = norm.value()?;
         if !f64::is_finite(loss) || !grad_norm.is_finite() {
             return Err(TrainError::Diverged { step, loss, grad_norm });
         }
@@ -145,8 +149,8 @@ impl Trainer {
             grad_norm,
             tokens,
             tokens_per_s: 0.0,
-            skipped: self.skipped,
-            bad: self.bad.total(),
+            skipped,
+            bad,
         })
     }
 

@@ -1,17 +1,20 @@
-//! A step's gradient does not depend on how its batch is cut up, nor on what the way forward keeps.
+//! A step's gradient does not depend on how its batch is cut up, nor on what the way forward keeps, and its report is its
+//! own, whenever it is looked at.
 
 use super::step::OUT_OF_MEMORY;
 use super::*;
 use crate::data::Batch;
 use crate::data::{DataError, Sample, Stream, Target};
 use crate::head::{HeadSpec, Says};
+use crate::params::Params;
 use crate::rules::Rule;
 use crate::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
-use crate::train::Silent;
+use crate::train::{Silent, log};
 use crate::transformer::ModelConfig;
 use candle_core::Device;
 use candle_core::Tensor;
 use smalti_contract::{AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, Tokens};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A task whose samples the tests make themselves.
 struct Given(TaskSpec);
@@ -28,11 +31,12 @@ impl Task for Given {
 
 impl Dataset for Given {
     fn len(&self) -> usize {
-        1
+        5
     }
 
-    fn sample(&self, _: usize, _: Option<u64>) -> Result<Sample, DataError> {
-        unreachable!("no loader is started")
+    fn sample(&self, index: usize, _: Option<u64>) -> Result<Sample, DataError> {
+        let task = tasks().iter().position(|task| task.name == self.0.name).unwrap();
+        Ok(sample(task, index as u64, 3 + index as u32).1)
     }
 }
 
@@ -102,7 +106,8 @@ fn after(trainer: &mut Trainer, batch: usize, steps: usize) -> (BTreeMap<String,
     let samples = samples();
     let micro = samples.chunks(batch).map(|samples| collate(trainer.model().layouts(), samples).unwrap());
     let micro: Vec<Batch> = micro.collect();
-    let losses: Vec<f64> = (0..steps).map(|_| trainer.train_on(&micro, &mut Silent).unwrap().loss).collect();
+    let losses: Vec<f64> =
+        (0..steps).map(|_| trainer.advance(&micro, &mut Silent).unwrap().unwrap().loss).collect();
     let tensors = trainer.optimizer.tensors().into_iter().chain(trainer.model().params().tensors());
     let values = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
     (tensors.map(|(name, tensor)| (name, values(tensor))).collect(), losses[steps - 1])
@@ -155,6 +160,79 @@ fn blocks_that_are_computed_again_change_no_bit() {
             after(&mut trainer(ranks.clone(), train, 0.2), 3, 3)
         });
         assert!(kept == again, "{} of {}", ranks.rank(), ranks.size());
+    }
+}
+
+/// Stops a run after some step is told of, and keeps the reports.
+struct StopsAfter<'a>(u64, &'a AtomicBool, Vec<StepReport>);
+
+impl Observer for StopsAfter<'_> {
+    fn step(&mut self, report: &StepReport) {
+        self.2.push(StepReport { tokens_per_s: 0.0, ..report.clone() });
+        self.1.fetch_or(report.step == self.0, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_run_that_looks_ahead_tells_and_saves_the_same() {
+    let train = TrainConfig {
+        steps: 12,
+        batch: 4,
+        eval_every: 4,
+        checkpoint_every: 3,
+        log_every: 2,
+        ema: 0.5,
+        ..TrainConfig::default()
+    };
+    // A step ahead, a stop is heard one step later.
+    let [at_once, ahead] = [(false, 11), (true, 10)].map(|(looks_ahead, last)| {
+        let folder = tempfile::tempdir().unwrap();
+        let stop = AtomicBool::new(false);
+        let mut observer = StopsAfter(last, &stop, vec![]);
+        let mut run = |train: &TrainConfig| {
+            let mut trainer = trainer(Arc::new(Alone), train.clone(), 0.2);
+            trainer.looks_ahead = looks_ahead;
+            if folder.path().join(STATE_FILE).exists() {
+                trainer.resume(folder.path()).unwrap();
+            }
+            stop.store(false, Ordering::Relaxed);
+            let outcome = trainer.run(Some(folder.path()), &stop, &mut observer).unwrap();
+            let lines = log::read(folder.path()).unwrap().into_iter().map(|mut line| {
+                line.as_object_mut().unwrap().remove("tokens_per_s");
+                line
+            });
+            let files = [MODEL_FILE, STATE_FILE].map(|file| std::fs::read(folder.path().join(file)).unwrap());
+            (outcome, lines.collect::<Vec<_>>(), files)
+        };
+        let told = [run(&train), run(&train)];
+        (told, observer.2)
+    });
+    assert_eq!(at_once.0[0].0.step, 11);
+    assert!(at_once.0[0].0.stopped && !at_once.0[1].0.stopped);
+    let told = |reports: &[StepReport]| format!("{reports:?}");
+    assert_eq!(told(&ahead.1), told(&at_once.1));
+    for (ahead, at_once) in ahead.0.iter().zip(&at_once.0) {
+        assert_eq!((&ahead.0, &ahead.1), (&at_once.0, &at_once.1));
+        assert!(ahead.2 == at_once.2, "the files differ");
+    }
+}
+
+#[test]
+fn a_step_that_diverges_is_named_and_never_saved() {
+    for looks_ahead in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let train = TrainConfig { steps: 4, batch: 4, checkpoint_every: 1, ..TrainConfig::default() };
+        let mut trainer = trainer(Arc::new(Alone), train, 0.0);
+        trainer.looks_ahead = looks_ahead;
+        let spoil = |params: &Params| {
+            let (_, parameter) = params.iter().next().unwrap();
+            parameter.set(&parameter.as_detached_tensor().affine(f64::NAN, 0.0).unwrap()).unwrap();
+        };
+        trainer.step = 1; // the first step's audit has a message of its own
+        spoil(trainer.model().params());
+        let error = trainer.run(Some(folder.path()), &AtomicBool::new(false), &mut Silent).unwrap_err();
+        assert!(matches!(error, TrainError::Diverged { step: 2, .. }), "{error}");
+        assert!(!folder.path().join(STATE_FILE).exists());
     }
 }
 
