@@ -16,6 +16,8 @@ pub(super) struct Launch {
     shared: u32,
     /// Each in the low bytes of a word: a kernel reads as many as the argument's type has.
     arguments: Vec<u64>,
+    /// What the arguments point to: memory that was freed before the launch would be another's by then.
+    tensors: Vec<Tensor>,
 }
 
 impl Launch {
@@ -23,7 +25,15 @@ impl Launch {
     pub(super) fn of(like: &Tensor, source: &Source, kernel: &str, constants: &[Constant]) -> Result<Self> {
         let device = like.device().as_cuda_device()?.clone();
         let function = source.load(&device, kernel, constants)?;
-        Ok(Self { device, function, grid: (1, 1, 1), threads: 32, shared: 0, arguments: Vec::new() })
+        Ok(Self {
+            device,
+            function,
+            grid: (1, 1, 1),
+            threads: 32,
+            shared: 0,
+            arguments: Vec::new(),
+            tensors: Vec::new(),
+        })
     }
 
     /// So many blocks of so many threads.
@@ -53,6 +63,7 @@ impl Launch {
     /// A tensor, for reading or writing: the address of its first element.
     pub(super) fn tensor(mut self, tensor: &Tensor) -> Result<Self> {
         self.arguments.push(address(tensor)?);
+        self.tensors.push(tensor.clone());
         Ok(self)
     }
 
@@ -92,8 +103,8 @@ impl Launch {
         stream.context().bind_to_thread().w()?;
         let mut pointers: Vec<_> =
             self.arguments.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
-        // SAFETY: the arguments are those of the kernel, as its only caller here gives them; tensors live on at
-        // least until they are freed behind this launch on the same stream.
+        // SAFETY: the arguments are those of the kernel, as its only caller here gives them; the tensors are held until
+        // here, and freed on the same stream behind this launch.
         unsafe {
             result::launch_kernel(
                 self.function.cu_function(),
