@@ -44,6 +44,9 @@ pub struct MixEntry {
     pub data: TaskConfig,
 }
 
+/// Settings of what a step costs: whatever they are, it computes the same bits.
+pub const COSTS: [&str; 2] = ["train.recompute", "train.workers"];
+
 fn this_version() -> u32 {
     VERSION
 }
@@ -140,6 +143,21 @@ impl RunConfig {
             problem,
         })?;
         Self::parse(name, &text, overrides)
+    }
+
+    /// These settings, with others of [`COSTS`].
+    ///
+    /// # Errors
+    /// [`SettingsError::Override`] for any other setting.
+    pub fn at_other_costs(&self, overrides: &[String]) -> Result<Self, SettingsError> {
+        let is_cost = |text: &str| COSTS.contains(&text.split('=').next().unwrap_or_default().trim());
+        match overrides.iter().find(|text| !is_cost(text)) {
+            None => Self::parse("the run's settings", &self.to_toml()?, overrides),
+            Some(text) => Err(SettingsError::Override {
+                text: text.clone(),
+                problem: format!("a run goes on with its own settings, but for {}", COSTS.join(" and ")),
+            }),
+        }
     }
 
     /// The settings in a TOML text, with overrides; `origin` names it in errors.
@@ -258,6 +276,18 @@ mod tests {
         assert_eq!(length(&["train.epochs=2.5"]).unwrap(), (0, 2.5));
         assert_eq!(length(&["train.epochs=3.0", "train.steps=0"]).unwrap(), (0, 3.0));
         assert!(length(&["train.epochs=3.0", "train.steps=5"]).is_err(), "one of both");
+    }
+
+    #[test]
+    fn a_run_goes_on_with_its_own_settings_at_other_costs() {
+        let run = RunConfig::of_preset_or_file("text", &[]).unwrap();
+        let set = ["train.recompute=true", "train.workers = 1"].map(String::from);
+        let mut other = run.at_other_costs(&set).unwrap();
+        assert!(other.train.recompute && other.train.workers == 1);
+        (other.train.recompute, other.train.workers) = (run.train.recompute, run.train.workers);
+        assert_eq!(other.to_toml().unwrap(), run.to_toml().unwrap());
+        let error = run.at_other_costs(&["train.steps=9".into()]).unwrap_err().to_string();
+        assert!(error.contains("\"train.steps=9\"") && error.contains("but for train.recompute"), "{error}");
     }
 
     #[test]

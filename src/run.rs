@@ -194,6 +194,15 @@ impl Run {
         Ok(Self { folder: folder.into(), config, saved })
     }
 
+    /// The run, to go on with others of the settings [`COSTS`](crate::config::COSTS); its folder keeps its own.
+    ///
+    /// # Errors
+    /// [`SettingsError::Override`] for any other setting.
+    pub fn at_other_costs(mut self, overrides: &[String]) -> Result<Self, RunError> {
+        self.config = self.config.at_other_costs(overrides)?;
+        Ok(self)
+    }
+
     /// A trainer that goes on from the last checkpoint, or from the beginning where none was reached.
     ///
     /// # Errors

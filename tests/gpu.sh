@@ -73,14 +73,15 @@ if ldd "$here/smalti" | grep -q libnccl; then
   fi
 fi
 
+loads="gpt2-124m vit-s16 audio trajectory"
 step "benchmark"
-for load in gpt2-124m vit-s16; do
+for load in $loads; do
   "$here/smalti" bench "$load" --device cuda --precision bf16 --json >"$results/$load.json" || fail "$load"
   sed -n 's/.*"\(load\|step_ms\|tokens_per_s\|gflop_per_s\|share_of_peak\)": *\([^,]*\),*/\1 \2/p' "$results/$load.json" | paste -sd' '
 done
 if [[ -e $here/torch_train.py ]] && python3 -c 'import torch' 2>/dev/null; then
   for mode in eager compile; do
-    for load in gpt2-124m vit-s16; do
+    for load in $loads; do
       python3 "$here/torch_train.py" "$load" --mode "$mode" --device cuda --dtype bf16 2>>"$results/torch.log" ||
         fail "torch $load $mode"
     done

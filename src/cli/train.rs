@@ -27,7 +27,8 @@ pub struct TrainArgs {
     /// are interpolated, and what is new is drawn. RUN/start.json says what became of each.
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     from: Option<PathBuf>,
-    /// Overrides a setting: train.steps=500, data.path=my.txt, model.n_layers=6. May be repeated.
+    /// Overrides a setting: train.steps=500, data.path=my.txt, model.n_layers=6. May be repeated. With --resume only
+    /// train.recompute and train.workers, which change no result.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// The run folder; by default runs/ and the preset's name.
@@ -89,10 +90,7 @@ fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
         (None, None) => bail!("say a preset or file to train from, or --out RUN with --resume"),
     };
     let mut trainer = if args.resume {
-        if !args.set.is_empty() {
-            bail!("--resume goes on with the run's own settings; --set is for a new run");
-        }
-        Run::open(&folder)?.resume(device, ranks.clone())?
+        Run::open(&folder)?.at_other_costs(&args.set)?.resume(device, ranks.clone())?
     } else {
         begin(args, &folder, device, ranks)?
     };

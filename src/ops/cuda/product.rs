@@ -134,7 +134,10 @@ struct Library {
 // SAFETY: cuBLASLt's handles and descriptors may go from thread to thread; a mutex lets one use them at a time.
 unsafe impl Send for Library {}
 
-/// How a product of one kind is made; kept for the life of the process.
+/// Plans that are kept at most. Documents of any length make batches of any size, and each size has plans of its own.
+const PLANS: usize = 4096;
+
+/// How products of one kind are made.
 struct Plan {
     operation: sys::cublasLtMatmulDesc_t,
     a: sys::cublasLtMatrixLayout_t,
@@ -153,6 +156,9 @@ impl Library {
     fn run(&mut self, kind: Kind, places: &Places, like: &Tensor) -> Result<()> {
         let stream = like.device().as_cuda_device()?.cuda_stream();
         stream.context().bind_to_thread().w()?;
+        if self.plans.len() >= PLANS && !self.plans.contains_key(&kind) {
+            self.plans.clear();
+        }
         let plan = match self.plans.entry(kind) {
             std::collections::hash_map::Entry::Occupied(plan) => plan.into_mut(),
             std::collections::hash_map::Entry::Vacant(place) => place.insert(Plan::new(self.handle, kind)?),
@@ -267,6 +273,18 @@ impl Plan {
             );
             result::destroy_matmul_pref(wish).map_err(refused)?;
             Ok(found.map_err(refused)?.algo)
+        }
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, and of no use to products that have been asked for.
+        unsafe {
+            let _ = result::destroy_matmul_desc(self.operation);
+            for layout in [self.a, self.b, self.d] {
+                let _ = result::destroy_matrix_layout(layout);
+            }
         }
     }
 }
