@@ -4,6 +4,7 @@
 #     cargo build --release --features cuda && mkdir gpu && cp target/release/smalti tests/gpu.sh gpu
 #     strip gpu/smalti && gpu/gpu.sh [RESULTS]
 #
+# The folder holds all that is to be carried there; `xz gpu/smalti` makes it a quarter, and is unpacked here.
 # With `--features nccl` instead, which then wants NCCL's library as well, gradients through NCCL are checked too.
 #
 # Every operation against the CPU's; a short training of each modality, whose losses must be the CPU's; the benchmark;
@@ -13,6 +14,13 @@ set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 results=$(mkdir -p "${1:-$here/results}" && cd "${1:-$here/results}" && pwd)
 failed=0
+smalti=$here/smalti
+if [[ -e $smalti.xz ]]; then
+  python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), open(sys.argv[2], "wb"))' \
+    "$smalti.xz" "$results/smalti" || exit 1
+  smalti=$results/smalti
+  chmod +x "$smalti"
+fi
 
 libraries() {
   python3 - <<'PYTHON' 2>/dev/null
@@ -26,7 +34,7 @@ step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 fail() { printf 'FAILED: %s\n' "$1"; failed=1; }
 
 step "operations against the CPU"
-"$here/smalti" bench ops --device cuda >"$results/operations.txt" 2>"$results/operations.log" ||
+"$smalti" bench ops --device cuda >"$results/operations.txt" 2>"$results/operations.log" ||
   fail "$(tail -n 1 "$results/operations.log")"
 grep -c passes "$results/operations.txt" | sed 's/$/ checks passed/'
 grep -q passes "$results/operations.txt" || exit 1 # there is no GPU, or no library for it
@@ -35,12 +43,13 @@ grep FAILS "$results/operations.txt"
 # The losses of a training's steps, one a line.
 losses() { sed -n '/"eval"/d; s/.*"loss":\([-+0-9.e]*\),.*"step".*/\1/p' "$1/metrics.jsonl"; }
 
-# train NAME PRESET --device=D SETTINGS…: a short training, every step of which is in its record.
+# train NAME PRESET --device=D SETTINGS…: a short training, every step of which is in its record. The learning rate grows
+# all the way: at its full height what rounding leaves may grow tenfold in a step.
 train() {
   local run=$results/$1 preset=$2
   shift 2
   rm -rf "$run"
-  "$here/smalti" train "$preset" --out "$run" --set train.steps=20 --set train.warmup=5 \
+  "$smalti" train "$preset" --out "$run" --set train.steps=20 --set train.warmup=20 \
     --set train.log_every=1 --set train.eval_samples=64 "$@" >"$run.log" 2>&1 || fail "$(tail -n 1 "$run.log")"
 }
 
@@ -62,7 +71,7 @@ for preset in text image audio trajectory mix; do
 done
 
 # Where the binary has the feature `nccl`: one GPU by way of NCCL, and two as one that accumulates twice as much.
-if ldd "$here/smalti" | grep -q libnccl; then
+if ldd "$smalti" | grep -q libnccl; then
   step "gradients through NCCL"
   train text-nccl text --devices=0
   compare text-f32 text-nccl 1e-6
@@ -76,7 +85,7 @@ fi
 loads="gpt2-124m vit-s16 audio trajectory"
 step "benchmark"
 for load in $loads; do
-  "$here/smalti" bench "$load" --device cuda --precision bf16 --json >"$results/$load.json" || fail "$load"
+  "$smalti" bench "$load" --device cuda --precision bf16 --json >"$results/$load.json" || fail "$load"
   sed -n 's/.*"\(load\|step_ms\|tokens_per_s\|gflop_per_s\|share_of_peak\)": *\([^,]*\),*/\1 \2/p' "$results/$load.json" | paste -sd' '
 done
 if [[ -e $here/torch_train.py ]] && python3 -c 'import torch' 2>/dev/null; then
