@@ -44,8 +44,8 @@ pub struct MixEntry {
     pub data: TaskConfig,
 }
 
-/// Settings of what a step costs: whatever they are, it computes the same bits.
-pub const COSTS: [&str; 2] = ["train.recompute", "train.workers"];
+/// Settings that a run may go on with others of: what a step costs depends on them, and no bit of what it computes.
+pub const SET_ON_RESUME: [&str; 2] = ["train.recompute", "train.workers"];
 
 fn this_version() -> u32 {
     VERSION
@@ -145,17 +145,21 @@ impl RunConfig {
         Self::parse(name, &text, overrides)
     }
 
-    /// These settings, with others of [`COSTS`].
+    /// These settings, with others of [`SET_ON_RESUME`].
     ///
     /// # Errors
     /// [`SettingsError::Override`] for any other setting.
-    pub fn at_other_costs(&self, overrides: &[String]) -> Result<Self, SettingsError> {
-        let is_cost = |text: &str| COSTS.contains(&text.split('=').next().unwrap_or_default().trim());
-        match overrides.iter().find(|text| !is_cost(text)) {
+    pub fn resumed_with(&self, overrides: &[String]) -> Result<Self, SettingsError> {
+        let may_be_set =
+            |text: &str| SET_ON_RESUME.contains(&text.split('=').next().unwrap_or_default().trim());
+        match overrides.iter().find(|text| !may_be_set(text)) {
             None => Self::parse("the run's settings", &self.to_toml()?, overrides),
             Some(text) => Err(SettingsError::Override {
                 text: text.clone(),
-                problem: format!("a run goes on with its own settings, but for {}", COSTS.join(" and ")),
+                problem: format!(
+                    "a run goes on with its own settings, but for {}",
+                    SET_ON_RESUME.join(" and ")
+                ),
             }),
         }
     }
@@ -279,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn a_run_goes_on_with_its_own_settings_at_other_costs() {
+    fn a_run_goes_on_with_its_own_settings_but_for_what_changes_no_result() {
         let run = RunConfig::of_preset_or_file("text", &[]).unwrap();
         let set = ["train.recompute=true", "train.workers = 1"].map(String::from);
-        let mut other = run.at_other_costs(&set).unwrap();
+        let mut other = run.resumed_with(&set).unwrap();
         assert!(other.train.recompute && other.train.workers == 1);
         (other.train.recompute, other.train.workers) = (run.train.recompute, run.train.workers);
         assert_eq!(other.to_toml().unwrap(), run.to_toml().unwrap());
-        let error = run.at_other_costs(&["train.steps=9".into()]).unwrap_err().to_string();
+        let error = run.resumed_with(&["train.steps=9".into()]).unwrap_err().to_string();
         assert!(error.contains("\"train.steps=9\"") && error.contains("but for train.recompute"), "{error}");
     }
 

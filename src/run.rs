@@ -194,12 +194,13 @@ impl Run {
         Ok(Self { folder: folder.into(), config, saved })
     }
 
-    /// The run, to go on with others of the settings [`COSTS`](crate::config::COSTS); its folder keeps its own.
+    /// The run, to go on with others of [`SET_ON_RESUME`](crate::config::SET_ON_RESUME) for this time; the folder keeps its
+    /// own.
     ///
     /// # Errors
     /// [`SettingsError::Override`] for any other setting.
-    pub fn at_other_costs(mut self, overrides: &[String]) -> Result<Self, RunError> {
-        self.config = self.config.at_other_costs(overrides)?;
+    pub fn resumed_with(mut self, overrides: &[String]) -> Result<Self, RunError> {
+        self.config = self.config.resumed_with(overrides)?;
         Ok(self)
     }
 

@@ -71,7 +71,7 @@ for preset in text image audio trajectory mix; do
 done
 
 # Where the binary has the feature `nccl`: one GPU by way of NCCL, and two as one that accumulates twice as much.
-if ldd "$smalti" | grep -q libnccl; then
+if [[ $(ldd "$smalti") == *libnccl* ]]; then
   step "gradients through NCCL"
   train text-nccl text --devices=0
   compare text-f32 text-nccl 1e-6

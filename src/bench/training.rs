@@ -3,7 +3,7 @@
 use super::{BenchError, Load, machine::peak_memory, median};
 use crate::data::{Batch, Dataset};
 use crate::model::Model;
-use crate::train::{Part, Silent, StepReport, TrainConfig, TrainError, Trainer};
+use crate::train::{Part, Silent, TrainConfig, TrainError, Trainer};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Instant};
@@ -55,7 +55,8 @@ impl Load {
         let (model, task) = self.model(device)?;
         let parameters = model.params().count();
         let data: Arc<dyn Dataset> = Arc::new(*self);
-        let (steps, batch) = (train.steps + WARM_UP, self.batch);
+        // The last step of a GPU is looked at while nothing else is computed, and not measured.
+        let (steps, batch) = (train.steps + WARM_UP + u64::from(!device.is_cpu()), self.batch);
         let train = TrainConfig { steps, batch, ..train.clone() };
         let part = Part { task, train: data.clone(), valid: data, weight: 1.0 };
         let mut trainer = Trainer::new(&train, model, vec![part])?;
@@ -68,25 +69,22 @@ impl Load {
         let mut drawn = loader.next().transpose().map_err(TrainError::from)?;
         let mut ends = Vec::new();
         let mut tokens = 0;
-        let mut end = |report: Option<StepReport>| {
-            if let Some(report) = report {
-                ends.push(Instant::now());
-                tokens = report.tokens;
-            }
-        };
         for step in 0..steps {
             let of = |step: u64| ready.get(step as usize % READY);
             let Some(batch) = of(step).or(drawn.as_ref()) else { break };
             if step == 0 {
                 flop = batch.micro.iter().map(|batch| flop_of_step(trainer.model(), batch)).sum();
             }
-            end(trainer.advance(&batch.micro, &mut Silent)?);
+            if let Some(report) = trainer.advance(&batch.micro, &mut Silent)? {
+                ends.push(Instant::now());
+                tokens = report.tokens;
+            }
             match of(step + 1) {
                 Some(next) => trainer.send(&next.micro)?,
                 None => drawn = loader.next().transpose().map_err(TrainError::from)?,
             }
         }
-        end(trainer.settle()?);
+        trainer.settle()?;
         let times = ends.windows(2).skip(WARM_UP as usize - 1).map(|ends| (ends[1] - ends[0]).as_secs_f64());
         let median = median(times.collect());
         Ok(Measured {

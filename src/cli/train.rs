@@ -28,7 +28,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     from: Option<PathBuf>,
     /// Overrides a setting: train.steps=500, data.path=my.txt, model.n_layers=6. May be repeated. With --resume only
-    /// train.recompute and train.workers, which change no result.
+    /// train.recompute and train.workers, which change no result; the run keeps its own, so say it each time.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// The run folder; by default runs/ and the preset's name.
@@ -62,8 +62,10 @@ pub fn run(args: TrainArgs) -> Result<()> {
         return launch::start(gpus);
     }
     // A mistake in the settings is said before ranks wait for one another.
-    if let Some(preset) = args.preset.as_deref().filter(|_| !args.resume) {
-        RunConfig::of_preset_or_file(preset, &args.set)?;
+    match args.preset.as_deref() {
+        _ if args.resume => drop(Run::open(&folder(&args)?)?.resumed_with(&args.set)?),
+        Some(preset) => drop(RunConfig::of_preset_or_file(preset, &args.set)?),
+        None => {}
     }
     if let Some(launched) = Launched::find()? {
         eprintln!("rank {} of {} meets the others {}", launched.rank, launched.size, launched.place());
@@ -81,16 +83,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
 
 fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
     let (device, ranks) = &on_device(args, ranks)?;
-    let folder = match (&args.out, &args.preset) {
-        (Some(out), _) => out.clone(),
-        (None, Some(preset)) => {
-            Path::new("runs").join(Path::new(preset).file_stem().context("the preset has no name")?)
-        }
-        (None, None) if args.from.is_some() => bail!("say the new run's folder: --out RUN"),
-        (None, None) => bail!("say a preset or file to train from, or --out RUN with --resume"),
-    };
+    let folder = folder(args)?;
     let mut trainer = if args.resume {
-        Run::open(&folder)?.at_other_costs(&args.set)?.resume(device, ranks.clone())?
+        Run::open(&folder)?.resumed_with(&args.set)?.resume(device, ranks.clone())?
     } else {
         begin(args, &folder, device, ranks)?
     };
@@ -114,6 +109,18 @@ fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
     show_bad(&outcome.bad);
     println!("{} is at step {}", folder.display(), outcome.step);
     Ok(())
+}
+
+/// The run's folder.
+fn folder(args: &TrainArgs) -> Result<PathBuf> {
+    match (&args.out, &args.preset) {
+        (Some(out), _) => Ok(out.clone()),
+        (None, Some(preset)) => {
+            Ok(Path::new("runs").join(Path::new(preset).file_stem().context("the preset has no name")?))
+        }
+        (None, None) if args.from.is_some() => bail!("say the new run's folder: --out RUN"),
+        (None, None) => bail!("say a preset or file to train from, or --out RUN with --resume"),
+    }
 }
 
 /// What this process computes on, and the ranks as they then are.

@@ -14,7 +14,8 @@ enum Way {
 }
 
 impl Readback {
-    /// Asks for scalars, all of them of one device.
+    /// Asks for scalars. Those of a GPU are rounded to `f32` where they are not; where not all are of a GPU, the values are
+    /// read, and so waited for, one by one.
     ///
     /// # Errors
     /// Where one is no scalar, or the tensor library refuses.

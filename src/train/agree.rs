@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn every_rank_knows_where_the_others_are() {
-        for agreed in on_ranks(2, |ranks| agree(ranks, ready(7 + ranks.rank() as u64))) {
+        for agreed in on_ranks(2, |ranks| agree(ranks.as_ref(), ready(7 + ranks.rank() as u64))) {
             let agreed = agreed.unwrap().unwrap();
             assert_eq!((agreed.draws, agreed.bad), (vec![7, 8], vec!["sample 7".into(), "sample 8".into()]));
         }
@@ -146,7 +146,7 @@ mod tests {
         let said = on_ranks(3, |ranks| {
             let rank = ranks.rank();
             let config = TrainConfig { batch: 4 + rank / 2, workers: rank, ..TrainConfig::default() };
-            same_settings(ranks, &config).unwrap_err().to_string()
+            same_settings(ranks.as_ref(), &config).unwrap_err().to_string()
         });
         let expected = "rank 2 does not start as rank 0 does: expected train.batch=4; found train.batch=5.";
         assert!(said.iter().all(|said| said.starts_with(expected)), "{said:?}");
@@ -154,11 +154,11 @@ mod tests {
 
     #[test]
     fn where_one_stops_or_fails_all_do() {
-        let stopped = on_ranks(2, |ranks| agree(ranks, ready(1).filter(|_| ranks.rank() == 0)));
+        let stopped = on_ranks(2, |ranks| agree(ranks.as_ref(), ready(1).filter(|_| ranks.rank() == 0)));
         assert!(stopped.iter().all(|agreed| matches!(agreed, Ok(None))));
         let failed = on_ranks(2, |ranks| match ranks.rank() {
-            0 => agree(ranks, ready(1)),
-            _ => agree(ranks, Some(Err(DataError::Worker))),
+            0 => agree(ranks.as_ref(), ready(1)),
+            _ => agree(ranks.as_ref(), Some(Err(DataError::Worker))),
         });
         assert!(matches!(failed[0], Err(TrainError::Elsewhere { rank: 1, .. })));
         assert!(matches!(failed[1], Err(TrainError::Data(DataError::Worker))));

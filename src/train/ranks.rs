@@ -139,14 +139,14 @@ pub(super) mod testing {
     }
 
     /// What `of_rank` gives on each of `size` ranks.
-    pub fn on_ranks<T: Send>(size: usize, of_rank: impl Fn(&dyn Ranks) -> T + Sync) -> Vec<T> {
+    pub fn on_ranks<T: Send>(size: usize, of_rank: impl Fn(Arc<dyn Ranks>) -> T + Sync) -> Vec<T> {
         let barrier = Arc::new(Barrier::new(size));
         let said = Arc::new(Mutex::new(vec![String::new(); size]));
         std::thread::scope(|scope| {
             let start = |rank| {
                 let thread = Thread { rank, barrier: barrier.clone(), said: said.clone() };
                 let of_rank = &of_rank;
-                scope.spawn(move || of_rank(&thread))
+                scope.spawn(move || of_rank(Arc::new(thread)))
             };
             let threads: Vec<_> = (0..size).map(start).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -205,7 +205,7 @@ mod tests {
             if ranks.rank() == 1 {
                 gradients.set(1, gradient(5.0));
             }
-            sum_gradients(ranks, &params, &mut gradients).unwrap();
+            sum_gradients(ranks.as_ref(), &params, &mut gradients).unwrap();
             let values = |place| gradients.get(place).map(|g| g.to_vec1::<f32>().unwrap());
             [0, 1, 2].map(values)
         });

@@ -48,7 +48,7 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Tokens of all streams in this step, those of all ranks.
     pub tokens: usize,
-    /// Tokens in a second of this step, data to optimizer.
+    /// Tokens in a second, data to optimizer, of the steps since the last line of the record or the last evaluation.
     pub tokens_per_s: f64,
     /// Documents of all ranks left out so far because their labels cannot fit their tokens (CTC).
     pub skipped: u64,

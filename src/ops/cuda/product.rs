@@ -65,8 +65,8 @@ pub(super) fn product_added(a: Factor, b: Factor, dtype: DType, added: Added) ->
         onto: at(added.onto)?,
         d: address(&d)?,
     };
+    let gpu = a.matrix.device().as_cuda_device()?.cuda_stream().context().ordinal();
     let kind = Kind {
-        gpu: a.matrix.device().as_cuda_device()?.cuda_stream().context().ordinal(),
         sizes: (m, n, k),
         turned: (a.turned, b.turned),
         dtypes: (a.matrix.dtype(), dtype),
@@ -75,7 +75,7 @@ pub(super) fn product_added(a: Factor, b: Factor, dtype: DType, added: Added) ->
         aligned: places.aligned(),
     };
     let Ok(mut libraries) = LIBRARIES.lock() else { bail!("another thread panicked while it multiplied") };
-    let library = match libraries.entry(kind.gpu) {
+    let library = match libraries.entry(gpu) {
         std::collections::hash_map::Entry::Occupied(library) => library.into_mut(),
         std::collections::hash_map::Entry::Vacant(place) => place.insert(Library::new(a.matrix)?),
     };
@@ -109,7 +109,6 @@ impl Places {
 /// What tells one product's plan from another's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Kind {
-    gpu: usize,
     sizes: (usize, usize, usize),
     turned: (bool, bool),
     dtypes: (DType, DType),
@@ -134,7 +133,8 @@ struct Library {
 // SAFETY: cuBLASLt's handles and descriptors may go from thread to thread; a mutex lets one use them at a time.
 unsafe impl Send for Library {}
 
-/// Plans that are kept at most. Documents of any length make batches of any size, and each size has plans of its own.
+/// Plans that are kept at most: documents of any length make batches of any size, and each size has plans of its own. Those
+/// of sizes that come again are soon made again.
 const PLANS: usize = 4096;
 
 /// How products of one kind are made.

@@ -211,11 +211,21 @@ impl Copied {
             Some(place) => place,
             None => Pinned::new(stream.context(), bytes.max(PLACE))?,
         };
-        for (address, here) in addresses.into_iter().zip(place.all().chunks_exact_mut(size_of::<f32>())) {
-            // SAFETY: nothing else refers to the place before `written` has passed.
-            unsafe { result::memcpy_dtoh_async(here, address, stream.cu_stream()) }.w()?;
+        let mut places = place.all().chunks_exact_mut(size_of::<f32>());
+        let mut ask = || {
+            for (address, here) in addresses.into_iter().zip(&mut places) {
+                // SAFETY: nothing else refers to the place before `written` has passed.
+                unsafe { result::memcpy_dtoh_async(here, address, stream.cu_stream()) }?;
+            }
+            stream.record_event(None)
+        };
+        match ask() {
+            Ok(written) => Ok(Self { n: scalars.len(), place: Some(place), written }),
+            Err(error) => {
+                std::mem::forget(place); // nobody knows whether the GPU will write there yet
+                Err(error).w()
+            }
         }
-        Ok(Self { n: scalars.len(), place: Some(place), written: stream.record_event(None).w()? })
     }
 
     /// Waits for what computes them, and reads them.
@@ -229,9 +239,11 @@ impl Copied {
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        let written = self.written.synchronize(); // before the memory is another's, or freed
-        if let (Some(place), Ok(()), Ok(mut places)) = (self.place.take(), written, PLACES.lock()) {
-            places.push(place);
+        let Some(place) = self.place.take() else { return };
+        match (self.written.synchronize(), PLACES.lock()) {
+            (Ok(()), Ok(mut places)) => places.push(place),
+            (Ok(()), Err(_)) => drop(place),
+            (Err(_), _) => std::mem::forget(place), // nobody knows whether the GPU will write there yet
         }
     }
 }

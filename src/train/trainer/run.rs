@@ -33,7 +33,7 @@ impl Trainer {
         record.name_skipped(&self.parts);
         let mut loader = self.loader()?;
         let mut next = loader.next();
-        record.clock = Instant::now();
+        record.restart();
         while self.step < self.steps {
             let prepared = if stop.load(Ordering::Relaxed) { None } else { next.take() };
             let Agreed { micro, draws, bad } = match agree(self.ranks.as_ref(), prepared) {
@@ -46,36 +46,17 @@ impl Trainer {
                 }
             };
             record.count(bad, &mut self.bad, self.step + 1)?;
-            let report = self.advance(&micro, record.observer)?;
+            let report = self.advance(&micro, record.observer);
+            let report = report.map_err(|error| self.tell_before(error, &mut record))?;
             drop(micro);
             record.tell(report)?;
             self.draws = draws;
             next = loader.next();
             if let Some(Ok(next)) = &next {
-                self.send(&next.micro)?;
+                self.send(&next.micro).map_err(|error| self.tell_before(error, &mut record))?;
             }
-            let due = |every: u64| self.step == self.steps || every > 0 && self.step.is_multiple_of(every);
-            let (evaluates, saves) = (due(self.config.eval_every), due(self.config.checkpoint_every));
-            if evaluates || saves {
-                record.tell(self.settle()?)?;
-            }
-            if evaluates && first {
-                let mut bad = Vec::new();
-                metrics = match self.evaluate(folder, &mut bad) {
-                    Ok(metrics) => metrics,
-                    Err(error) => {
-                        self.keep(folder, &mut record)?;
-                        return Err(error);
-                    }
-                };
-                record.count(bad, &mut self.bad, self.step)?;
-                record.evaluated(self.step, &metrics)?;
-            }
-            if saves {
-                self.keep(folder, &mut record)?;
-            }
-            if evaluates || saves {
-                record.clock = Instant::now();
+            if let Some(evaluated) = self.between(folder, &mut record)? {
+                metrics = evaluated;
             }
         }
         let stopped = self.step < self.steps;
@@ -85,7 +66,52 @@ impl Trainer {
         Ok(Outcome { step: self.step, stopped, metrics, bad: self.bad.clone() })
     }
 
-    /// Saves the state in a folder, where there is one. A step that has diverged is never saved.
+    /// What is due after a step: evaluates, on rank 0, and saves.
+    fn between(
+        &mut self,
+        folder: Option<&Path>,
+        record: &mut Record,
+    ) -> Result<Option<BTreeMap<String, Metrics>>, TrainError> {
+        let due = |every: u64| self.step == self.steps || every > 0 && self.step.is_multiple_of(every);
+        let (evaluates, saves) = (due(self.config.eval_every), due(self.config.checkpoint_every));
+        if !evaluates && !saves {
+            return Ok(None);
+        }
+        record.tell(self.settle()?)?;
+        let mut evaluated = None;
+        if evaluates && self.ranks.rank() == 0 {
+            let mut bad = Vec::new();
+            let metrics = match self.evaluate(folder, &mut bad) {
+                Ok(metrics) => metrics,
+                Err(error) => {
+                    self.keep(folder, record)?;
+                    return Err(error);
+                }
+            };
+            record.count(bad, &mut self.bad, self.step)?;
+            record.evaluated(self.step, &metrics)?;
+            evaluated = Some(metrics);
+        }
+        if saves {
+            self.keep(folder, record)?;
+        }
+        record.restart();
+        Ok(evaluated)
+    }
+
+    /// After an error: tells of the step before, which the other ranks, where there are, would have to be waited for. It
+    /// is the error itself where that step had failed already.
+    fn tell_before(&mut self, error: TrainError, record: &mut Record) -> TrainError {
+        if self.ranks.size() > 1 {
+            return error;
+        }
+        match self.settle().and_then(|report| Ok(record.tell(report)?)) {
+            Ok(()) => error,
+            Err(before) => before,
+        }
+    }
+
+    /// Saves the state in a folder, where there is one, once every step has been looked at.
     fn keep(&mut self, folder: Option<&Path>, record: &mut Record) -> Result<(), TrainError> {
         record.tell(self.settle()?)?;
         folder.map_or(Ok(()), |folder| Ok(self.save(folder)?))
@@ -126,8 +152,10 @@ struct Record<'a> {
     /// Steps between those in the log.
     every: u64,
     observer: &'a mut dyn Observer,
-    /// Runs since the last step that was told of.
+    /// Runs since the last line of a step, or since something else than steps took its time.
     clock: Instant,
+    /// Of the steps told of since then.
+    tokens: usize,
 }
 
 impl<'a> Record<'a> {
@@ -138,7 +166,7 @@ impl<'a> Record<'a> {
         observer: &'a mut dyn Observer,
     ) -> Result<Self, SaveError> {
         let log = folder.map(|folder| MetricsLog::open(folder, step)).transpose()?;
-        Ok(Self { log, every, observer, clock: Instant::now() })
+        Ok(Self { log, every, observer, clock: Instant::now(), tokens: 0 })
     }
 
     /// Names what the tasks have left out before the first step.
@@ -170,14 +198,20 @@ impl<'a> Record<'a> {
     /// Tells of a step, where there is one to tell of.
     fn tell(&mut self, report: Option<StepReport>) -> Result<(), SaveError> {
         let Some(mut report) = report else { return Ok(()) };
-        report.tokens_per_s = report.tokens as f64 / self.clock.elapsed().as_secs_f64();
-        self.clock = Instant::now();
+        // Over several steps: how long before it is looked at a step has ended depends on what is asked for meanwhile.
+        self.tokens += report.tokens;
+        report.tokens_per_s = self.tokens as f64 / self.clock.elapsed().as_secs_f64();
         self.observer.step(&report);
         let last = report.step == report.steps;
         if last || report.step == 1 || self.every > 0 && report.step.is_multiple_of(self.every) {
             self.write(line(&report))?;
+            self.restart();
         }
         Ok(())
+    }
+
+    fn restart(&mut self) {
+        (self.clock, self.tokens) = (Instant::now(), 0);
     }
 
     fn evaluated(&mut self, step: u64, metrics: &BTreeMap<String, Metrics>) -> Result<(), SaveError> {

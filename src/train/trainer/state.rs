@@ -36,6 +36,7 @@ impl Trainer {
             _ => return Err(TrainError::State("it has no record of bad samples".into())),
         };
         self.step = step;
+        self.begun = None;
         Ok(())
     }
 

@@ -24,8 +24,8 @@ pub(super) struct Begun {
 
 impl Trainer {
     /// One optimizer step on these micro-batches. A processor takes it and its report is given; its `tokens_per_s` is left
-    /// at 0. A GPU is asked for it, and meanwhile what became of the step before is waited for: that step's report is given,
-    /// where there is one, and the GPU always has something to do.
+    /// at 0. A GPU is asked for it, and then what became of the step before is waited for: that step's report is given,
+    /// where there is one, and the GPU has work meanwhile.
     ///
     /// # Errors
     /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Memory`] with what to try, and
@@ -41,10 +41,14 @@ impl Trainer {
             true => self.begun.replace(begun),
             false => Some(begun),
         };
-        ended.map(|begun| self.finish(begun)).transpose()
+        let report = ended.map(|begun| self.finish(begun)).transpose();
+        if report.is_err() {
+            self.begun = None; // nobody wants to know what follows from a step that failed
+        }
+        report
     }
 
-    /// Waits until the device has nothing more to do. Gives the report of the last step, where that is not yet given.
+    /// Waits for the step that was asked for last. Gives the report of the last step, where that is not yet given.
     ///
     /// # Errors
     /// [`TrainError::Diverged`], and where the device has failed.
@@ -77,7 +81,8 @@ impl Trainer {
         }
     }
 
-    /// Asks the device for a step, and waits for nothing but the first step's gradients and the other ranks.
+    /// Asks the device for a step, and waits for nothing but the first step's gradients, other ranks, and the losses of CTC,
+    /// which a processor computes.
     fn begin(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
         let ranks = self.ranks.clone();
         // A loss is divided by its weights over all micro-batches and ranks, so they must be known before the first.
@@ -123,7 +128,7 @@ impl Trainer {
     /// Waits for a step, and reads what became of it.
     fn finish(&self, begun: Begun) -> Result<StepReport, TrainError> {
         let Begun { step, heads, numbers, learning_rate, tokens, skipped, bad } = begun;
-        let mut numbers = numbers.values().map_err(|error| self.explain(error.into(), Some(tokens)))?;
+        let mut numbers = numbers.values()?;
         let grad_norm = numbers.pop().unwrap_or(f64::NAN);
         let tasks = self.model.tasks().len();
         let mut sums_by_task = vec![0.0; 2 * tasks];

@@ -9,7 +9,7 @@ use crate::head::{HeadSpec, Says};
 use crate::params::Params;
 use crate::rules::Rule;
 use crate::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
-use crate::train::{Silent, log};
+use crate::train::{Silent, log, ranks::testing::on_ranks};
 use crate::transformer::ModelConfig;
 use candle_core::Device;
 use candle_core::Tensor;
@@ -214,6 +214,36 @@ fn a_run_that_looks_ahead_tells_and_saves_the_same() {
     for (ahead, at_once) in ahead.0.iter().zip(&at_once.0) {
         assert_eq!((&ahead.0, &ahead.1), (&at_once.0, &at_once.1));
         assert!(ahead.2 == at_once.2, "the files differ");
+    }
+}
+
+/// A training of two ranks in threads of this process: each rank's outcome, reports and state. The first is asked to stop
+/// when it is told of step `stop`.
+fn of_two(looks_ahead: bool, stop: u64) -> Vec<(String, Vec<StepReport>, BTreeMap<String, Vec<f32>>)> {
+    let train =
+        TrainConfig { steps: 9, batch: 4, eval_every: 4, checkpoint_every: 3, ..TrainConfig::default() };
+    on_ranks(2, |ranks| {
+        let first = ranks.rank() == 0;
+        let mut trainer = trainer(ranks, train.clone(), 0.2);
+        trainer.looks_ahead = looks_ahead;
+        let (folder, flag) = (tempfile::tempdir().unwrap(), AtomicBool::new(false));
+        let mut observer = StopsAfter(if first { stop } else { 0 }, &flag, vec![]);
+        let outcome = trainer.run(Some(folder.path()), &flag, &mut observer).unwrap();
+        let state = trainer.optimizer.tensors().into_iter().chain(trainer.model().params().tensors());
+        let values = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+        (format!("{outcome:?}"), observer.2, state.map(|(name, tensor)| (name, values(tensor))).collect())
+    })
+}
+
+#[test]
+fn ranks_that_look_ahead_make_the_same_steps() {
+    // To the end; and stopped when step 2 has been asked for: ahead, step 1 is told of then.
+    for [at_once, ahead] in [[0, 0], [2, 1]] {
+        let (at_once, ahead) = (of_two(false, at_once), of_two(true, ahead));
+        for (at_once, ahead) in at_once.iter().zip(&ahead) {
+            assert_eq!((&at_once.0, format!("{:?}", at_once.1)), (&ahead.0, format!("{:?}", ahead.1)));
+            assert!(at_once.2 == ahead.2, "the weights differ");
+        }
     }
 }
 
