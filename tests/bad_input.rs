@@ -773,7 +773,11 @@ fn runs_that_are_not_there_or_there_already() {
     assert_eq!(std::fs::read(place.path("run/state.safetensors")).unwrap(), state);
     place.fails("train --resume --out none", &["none is no run folder", "run.toml"]);
     assert!(!place.path("none").exists());
-    place.fails("train --resume --out run --set train.steps=9", &["--resume", "--set"]);
+    place.fails(
+        "train --resume --out run --set train.steps=9",
+        &["--set \"train.steps=9\"", "but for train.recompute"],
+    );
+    place.fails("train text --resume --out run", &["--resume", "leave out text"]);
     place.fails("eval none", &["none is no run folder"]);
     place.fails("info a.txt", &["a.txt is no run folder"]);
     place.fails(&format!("{} --out a.txt/run", text_train()), &["a.txt/run"]);

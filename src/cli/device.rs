@@ -92,7 +92,7 @@ fn gpus() -> usize {
 /// What is computed on where no GPU can be, and why not is said: whoever built with CUDA may wonder.
 #[cfg(feature = "cuda")]
 fn on_cpu(reason: anyhow::Error) -> Device {
-    eprintln!("computing on the CPU: {}", super::message(&reason));
+    super::print::note(&format!("computing on the CPU: {}", super::message(&reason)));
     Device::Cpu
 }
 
@@ -104,7 +104,8 @@ fn on_cpu(_: anyhow::Error) -> Device {
 #[cfg(feature = "cuda")]
 fn open_gpu(number: usize) -> Result<Device> {
     let gpu = smalti::ops::cuda::open(number)?;
-    eprintln!("computing on GPU {number}, {}, {:.0} GiB", gpu.name, gpu.memory as f64 / (1_u64 << 30) as f64);
+    let gib = gpu.memory as f64 / (1_u64 << 30) as f64;
+    super::print::note(&format!("computing on GPU {number}, {}, {gib:.0} GiB", gpu.name));
     Ok(gpu.device)
 }
 

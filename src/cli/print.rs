@@ -24,6 +24,12 @@ pub fn message(error: &anyhow::Error) -> String {
     }
 }
 
+/// Says something on standard error, in one piece: several processes may do so at a time.
+pub fn note(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
 /// Prints one JSON object on standard output.
 pub fn json(value: &Value) -> Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);

@@ -68,7 +68,8 @@ pub fn run(args: TrainArgs) -> Result<()> {
         None => {}
     }
     if let Some(launched) = Launched::find()? {
-        eprintln!("rank {} of {} meets the others {}", launched.rank, launched.size, launched.place());
+        let Launched { rank, size, .. } = launched;
+        print::note(&format!("rank {rank} of {size} meets the others {}", launched.place()));
     }
     let ranks = ranks::join()?;
     let trained = train_over(&args, &ranks);
@@ -114,6 +115,9 @@ fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
 /// The run's folder.
 fn folder(args: &TrainArgs) -> Result<PathBuf> {
     match (&args.out, &args.preset) {
+        (Some(_), Some(preset)) if args.resume => {
+            bail!("--resume goes on with the run in --out and its settings; leave out {preset}")
+        }
         (Some(out), _) => Ok(out.clone()),
         (None, Some(preset)) => {
             Ok(Path::new("runs").join(Path::new(preset).file_stem().context("the preset has no name")?))

@@ -13,7 +13,8 @@ use super::autograd::{Value, apply1, by_reference};
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use alignment::{Alignment, States};
+use alignment::Alignment;
+pub(super) use alignment::States;
 
 use super::cross_entropy::log_softmax;
 use super::math::map;
@@ -35,7 +36,7 @@ pub fn ctc(
     let documents = check(logits.tensor(), documents, labels, weights, blank)?;
     #[cfg(feature = "cuda")]
     if super::cuda::has_kernel(logits.tensor()) {
-        return super::cuda::ctc(logits, Ctc { documents, blank, gradient: OnceLock::new() });
+        return super::cuda::ctc(logits, &documents, blank);
     }
     match has_kernel(logits.tensor()) {
         true => apply1(logits, Ctc { documents, blank, gradient: OnceLock::new() }),
@@ -62,10 +63,10 @@ pub fn best_path(logits: &Tensor, blank: u32) -> Result<Vec<u32>> {
 }
 
 /// One document's part of the loss.
-struct Document {
-    frames: Range<usize>,
-    labels: Vec<u32>,
-    weight: f32,
+pub(super) struct Document {
+    pub(super) frames: Range<usize>,
+    pub(super) labels: Vec<u32>,
+    pub(super) weight: f32,
 }
 
 fn check(

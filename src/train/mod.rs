@@ -43,20 +43,12 @@ pub enum TrainError {
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
     /// A GPU's memory is full.
-    #[error(
-        "the GPU's memory does not hold a step on {tokens} tokens at a time; try {}--set train.{smaller} --set \
-         train.accumulate={accumulate}, which is the same step in smaller parts",
-        if *recompute { "--set train.recompute=true, which is the same step in more time, or " } else { "" }
-    )]
+    #[error("the GPU's memory does not hold a step on {tokens} tokens at a time; {}", tries.join("; "))]
     Memory {
         /// Tokens of the largest micro-batch.
         tokens: usize,
-        /// Whether blocks could keep less.
-        recompute: bool,
-        /// A setting for less.
-        smaller: String,
-        /// So many of them are as large a step.
-        accumulate: usize,
+        /// What takes less.
+        tries: Vec<String>,
     },
     /// A task has nothing to learn from or to be measured on.
     #[error("task {task} has no samples")]

@@ -4,14 +4,14 @@ use crate::ops::cross_entropy::log_sum_exp;
 use crate::ops::math::{exp, vectorize};
 
 /// The states of the alignment: the labels with a blank before, between and after them.
-pub(super) struct States {
-    pub(super) symbols: Vec<u32>,
+pub(in crate::ops) struct States {
+    pub(in crate::ops) symbols: Vec<u32>,
     /// Whether a state may follow the one two before it, leaving out the blank: between unequal labels.
     pub(super) skips: Vec<bool>,
 }
 
 impl States {
-    pub(super) fn new(labels: &[u32], blank: u32) -> Self {
+    pub(in crate::ops) fn new(labels: &[u32], blank: u32) -> Self {
         let mut symbols = vec![blank];
         symbols.extend(labels.iter().flat_map(|&label| [label, blank]));
         let skips = (0..symbols.len()).map(|s| s >= 2 && symbols[s] != blank && symbols[s] != symbols[s - 2]);

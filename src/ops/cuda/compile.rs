@@ -108,8 +108,8 @@ mod tests {
     use super::*;
     use crate::ops::activation::Activation;
     use crate::ops::cuda::{
-        activation, attention, cross_entropy, dropout, gather, norm, optimizer, rotary, scale, squared_error,
-        sum,
+        activation, attention, cross_entropy, ctc, dropout, gather, norm, optimizer, rotary, scale,
+        squared_error, sum,
     };
     use rayon::prelude::*;
 
@@ -147,6 +147,7 @@ mod tests {
                 heads(&[DType::F32, DType::BF16], &[16, 24, 64, 128]),
             ),
             (cross_entropy::SOURCE, include_str!("cross_entropy.rs"), sets(&[64, 65], &none)),
+            (ctc::SOURCE, include_str!("ctc.rs"), sets(&[64], &none)),
             (dropout::SOURCE, include_str!("dropout.rs"), sets(&[64], &none)),
             (gather::SOURCE, include_str!("gather.rs"), sets(&[64, 33], &none)),
             (norm::SOURCE, include_str!("norm.rs"), norms()),

@@ -29,7 +29,7 @@ mod transfer;
 pub(crate) use activation::{activation, gate, mlp};
 pub(crate) use attention::attention;
 pub(crate) use cross_entropy::cross_entropy;
-pub(crate) use ctc::ctc;
+pub(super) use ctc::ctc;
 pub use device::{Gpu, count, identity, open};
 pub(crate) use dropout::dropout;
 pub(crate) use gather::gather_rows;

@@ -212,7 +212,7 @@ impl Copied {
             None => Pinned::new(stream.context(), bytes.max(PLACE))?,
         };
         let mut places = place.all().chunks_exact_mut(size_of::<f32>());
-        let mut ask = || {
+        let ask = || {
             for (address, here) in addresses.into_iter().zip(&mut places) {
                 // SAFETY: nothing else refers to the place before `written` has passed.
                 unsafe { result::memcpy_dtoh_async(here, address, stream.cu_stream()) }?;

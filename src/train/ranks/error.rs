@@ -97,8 +97,8 @@ pub enum RanksError {
     Gpu(usize),
     /// Two ranks on one GPU.
     #[error(
-        "ranks {first} and {second} compute on the same GPU, {gpu}; each wants one of its own, as with `--device \
-         cuda` where a host has as many GPUs as ranks"
+        "ranks {first} and {second} compute on the same GPU, {gpu}; each wants one of its own: set LOCAL_RANK, from 0 \
+         on, for each process of a host, as launchers do, or say `--device cuda:N`"
     )]
     SameGpu {
         /// One of them.

@@ -1,6 +1,6 @@
 //! What a launcher says to the processes that it starts.
 
-use super::RanksError;
+use super::{RanksError, tcp::LIMIT};
 
 /// A process that a launcher has started together with others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,9 @@ impl Launched {
     pub fn place(&self) -> String {
         match &self.through {
             Through::Mpi => "through MPI".into(),
-            Through::Tcp(Meeting { host, port, .. }) => format!("at {host}:{port}"),
+            Through::Tcp(Meeting { host, port, .. }) => {
+                format!("at {host}:{port}, where they wait {} minutes at most", LIMIT.as_secs() / 60)
+            }
         }
     }
 

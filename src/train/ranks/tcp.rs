@@ -27,7 +27,7 @@ pub(super) struct Tcp {
 struct Lines(Vec<(usize, Mutex<TcpStream>)>);
 
 /// How long ranks wait for one another to come.
-const LIMIT: Duration = Duration::from_secs(300);
+pub(super) const LIMIT: Duration = Duration::from_secs(300);
 /// After so long without a sign of life of a host its ranks are gone.
 const SILENCE: Duration = Duration::from_secs(120);
 

@@ -69,20 +69,14 @@ impl Trainer {
     pub(super) fn explain(&self, error: TrainError, tokens: Option<usize>) -> TrainError {
         match error {
             TrainError::Tensor(error) if error.to_string().contains(OUT_OF_MEMORY) => {
-                let TrainConfig { batch, batch_tokens, accumulate, recompute, .. } = self.config;
-                let tokens = tokens.unwrap_or_default();
-                let smaller = match batch_tokens {
-                    0 => format!("batch={}", (batch / 2).max(1)),
-                    budget => format!("batch_tokens={}", budget / 2),
-                };
-                TrainError::Memory { tokens, recompute: !recompute, smaller, accumulate: 2 * accumulate }
+                let tries = less_memory(&self.config);
+                TrainError::Memory { tokens: tokens.unwrap_or_default(), tries }
             }
             other => other,
         }
     }
 
-    /// Asks the device for a step, and waits for nothing but the first step's gradients, other ranks, and the losses of CTC,
-    /// which a processor computes.
+    /// Asks the device for a step, and waits for nothing but the first step's gradients and other ranks.
     fn begin(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
         let ranks = self.ranks.clone();
         // A loss is divided by its weights over all micro-batches and ranks, so they must be known before the first.
@@ -182,6 +176,28 @@ impl Trainer {
         }
         Ok(())
     }
+}
+
+/// What to try where memory is short.
+fn less_memory(config: &TrainConfig) -> Vec<String> {
+    let TrainConfig { batch, batch_tokens, accumulate, recompute, .. } = *config;
+    let recomputed =
+        "try --set train.recompute=true, which is the same step in more time, also with --resume";
+    let smaller = match (batch_tokens, batch) {
+        (0, 1) => None,
+        (0, odd) if odd % 2 == 1 => Some(("batch=1".into(), odd * accumulate)),
+        (0, even) => Some((format!("batch={}", even / 2), 2 * accumulate)),
+        (budget, _) => Some((format!("batch_tokens={}", budget / 2), 2 * accumulate)),
+    };
+    let smaller = smaller.map(|(smaller, accumulate)| {
+        format!(
+            "in a new run, --set train.{smaller} --set train.accumulate={accumulate} is a step on as much in \
+             smaller parts"
+        )
+    });
+    let recomputed = (!recompute).then(|| recomputed.to_string());
+    let tries: Vec<String> = recomputed.into_iter().chain(smaller).collect();
+    if tries.is_empty() { vec!["a smaller model or shorter inputs take less".into()] } else { tries }
 }
 
 /// How the driver says that a GPU's memory is full.

@@ -268,13 +268,20 @@ fn a_step_that_diverges_is_named_and_never_saved() {
 
 #[test]
 fn a_full_memory_names_what_to_try() {
-    let full = || TrainError::Tensor(candle_core::Error::Msg(OUT_OF_MEMORY.into()));
-    let says = |recompute| {
-        let train = TrainConfig { recompute, ..TrainConfig::default() };
-        trainer(Arc::new(Alone), train, 0.0).explain(full(), Some(99)).to_string()
+    let says = |batch, recompute| {
+        let full = TrainError::Tensor(candle_core::Error::Msg(OUT_OF_MEMORY.into()));
+        let train = TrainConfig { batch, accumulate: 2, recompute, ..TrainConfig::default() };
+        trainer(Arc::new(Alone), train, 0.0).explain(full, Some(99)).to_string()
     };
-    let smaller = "--set train.batch=16 --set train.accumulate=2, which is the same step in smaller parts";
-    assert!(says(true).ends_with(&format!("99 tokens at a time; try {smaller}")), "{}", says(true));
-    let longer = "try --set train.recompute=true, which is the same step in more time, or --set";
-    assert!(says(false).contains(longer) && says(false).ends_with(smaller), "{}", says(false));
+    let (start, recompute) =
+        ("a step on 99 tokens at a time; ", "try --set train.recompute=true, which is the same step");
+    let smaller = |batch, accumulate| {
+        format!(
+            "in a new run, --set train.batch={batch} --set train.accumulate={accumulate} is a step on as much"
+        )
+    };
+    assert!(says(32, false).contains(&format!("{start}{recompute}")), "{}", says(32, false));
+    assert!(says(32, false).contains(&smaller(16, 4)), "{}", says(32, false));
+    assert!(says(3, true).contains(&format!("{start}{}", smaller(1, 6))), "{}", says(3, true));
+    assert!(says(1, true).ends_with(&format!("{start}a smaller model or shorter inputs take less")));
 }
