@@ -217,9 +217,12 @@ fn a_run_that_looks_ahead_tells_and_saves_the_same() {
     }
 }
 
+/// Tensors by name.
+type State = BTreeMap<String, Vec<f32>>;
+
 /// A training of two ranks in threads of this process: each rank's outcome, reports and state. The first is asked to stop
 /// when it is told of step `stop`.
-fn of_two(looks_ahead: bool, stop: u64) -> Vec<(String, Vec<StepReport>, BTreeMap<String, Vec<f32>>)> {
+fn of_two(looks_ahead: bool, stop: u64) -> Vec<(String, Vec<StepReport>, State)> {
     let train =
         TrainConfig { steps: 9, batch: 4, eval_every: 4, checkpoint_every: 3, ..TrainConfig::default() };
     on_ranks(2, |ranks| {
