@@ -53,11 +53,16 @@ train() {
     --set train.log_every=1 --set train.eval_samples=64 "$@" >"$run.log" 2>&1 || fail "$(tail -n 1 "$run.log")"
 }
 
-# compare A B: the greatest relative difference between the losses of two trainings.
+# compare A B MOST: the mean relative difference between the losses of two trainings. Not the greatest: on some batches a
+# model is at the brink, and what rounding leaves decides.
 compare() {
   paste <(losses "$results/$1") <(losses "$results/$2") | awk -v most="$3" -v of="$2 against $1" '
-    NF == 2 { d = ($1 - $2) / $1; d = d < 0 ? -d : d; if (d > worst) worst = d; n++ }
-    END { printf "%-34s %d losses, at most %.1e apart (may be %s)\n", of, n, worst, most; exit !(n == 20 && worst <= most) }
+    NF == 2 { d = ($1 - $2) / $1; d = d < 0 ? -d : d; if (d > worst) worst = d; sum += d; n++ }
+    END {
+      mean = n ? sum / n : 0
+      printf "%-38s %d losses, in the mean %.1e apart (may be %s), at most %.1e\n", of, n, mean, most, worst
+      exit !(n == 20 && mean <= most)
+    }
   ' || fail "$2"
 }
 
@@ -66,8 +71,8 @@ for preset in text image audio trajectory mix; do
   train "$preset-cpu" "$preset" --device=cpu
   train "$preset-f32" "$preset" --device=cuda
   train "$preset-bf16" "$preset" --device=cuda --set 'train.precision="bf16"'
-  compare "$preset-cpu" "$preset-f32" 1e-3
-  compare "$preset-cpu" "$preset-bf16" 3e-2
+  compare "$preset-cpu" "$preset-f32" 1e-4
+  compare "$preset-cpu" "$preset-bf16" 1e-2
 done
 
 # Where the binary has the feature `nccl`: one GPU by way of NCCL, and two as one that accumulates twice as much.
@@ -78,7 +83,7 @@ if [[ $(ldd "$smalti") == *libnccl* ]]; then
   if (($(nvidia-smi --list-gpus 2>/dev/null | wc -l) > 1)); then
     train mix-twice mix --device=cuda --set train.accumulate=2
     train mix-two mix --devices=0,1
-    compare mix-twice mix-two 1e-4
+    compare mix-twice mix-two 1e-5
   fi
 fi
 

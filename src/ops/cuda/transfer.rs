@@ -142,10 +142,12 @@ impl Ahead {
             copied.synchronize().w()?;
         }
         if place.as_ref().is_none_or(|room| room.there.elem_count() < n) {
+            // Twice as large each time: to give page-locked memory back waits for the GPU.
+            let size = n.next_power_of_two();
             let like = Tensor::zeros(1, DType::F32, &self.device)?;
-            let there = empty(&like, n, DType::F32)?;
+            let there = empty(&like, size, DType::F32)?;
             *place = Some(Room {
-                here: Pinned::new(stream.context(), n * size_of::<f32>())?,
+                here: Pinned::new(stream.context(), size * size_of::<f32>())?,
                 there,
                 copied: None,
             });
