@@ -254,7 +254,7 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
     let labels = vec![vec![1, 2, 2, 3], vec![0], vec![]];
     let run = move |x: &[Value]| ops::ctc::ctc(&x[0], &[0..20, 20..31, 33..40], &labels, &[1.0, 0.5, 1.0], 5);
     add("ctc".into(), vec![matrix(40, 6, 1)?], vec![], Box::new(run));
-    // More states than a block has threads, and fewer frames than another's would have.
+    // More states than a block has threads; labels that repeat; frames of no document before them.
     let labels = [(0..600).map(|i| 1 + i * i % 29).collect(), vec![3; 40]];
     let run = move |x: &[Value]| ops::ctc::ctc(&x[0], &[3..1303, 1303..1400], &labels, &[0.01, 0.1], 0);
     add("ctc of long texts".into(), vec![matrix(1400, 30, 2)?], vec![], Box::new(run));

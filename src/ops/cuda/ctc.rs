@@ -75,12 +75,9 @@ impl Laid {
                 starts.len(),
                 begins.len() - 1,
             ];
-            rows.extend(
-                row.iter()
-                    .map(|&number| u32::try_from(number))
-                    .collect::<std::result::Result<Vec<_>, _>>()
-                    .map_err(Error::wrap)?,
-            );
+            for number in row {
+                rows.push(u32::try_from(number).map_err(Error::wrap)?);
+            }
             document_of[frames.clone()].fill(number as u32);
             alphas += frames.len() * own.len();
             longest = longest.max(own.len());
