@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use smalti_contract::{
-    Axis, Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens,
+    Axis, Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
+    Values,
 };
 
 /// DNA in codons, as a cell reads it: a token for every three letters.
@@ -24,8 +25,17 @@ const BASES: &str = "ACGT";
 
 impl Tokenizer for GeneTokenizer {
     const NAME: &'static str = "gene";
+    type Settings = GeneConfig;
     type Config = GeneConfig;
     type Raw = String;
+
+    fn fit(
+        settings: GeneConfig,
+        _before: Option<GeneConfig>,
+        _values: &dyn Values,
+    ) -> Result<GeneConfig, TokenizeError> {
+        Ok(settings)
+    }
 
     fn new(config: GeneConfig) -> Result<Self, TokenizeError> {
         if config.max_codons == 0 {
@@ -48,6 +58,10 @@ impl Tokenizer for GeneTokenizer {
 
     fn spec(&self) -> &TokenSpec {
         &self.spec
+    }
+
+    fn read(&self, value: Value) -> Result<String, TokenizeError> {
+        value.into_text()
     }
 
     /// A file holds a gene a line, and lines that begin with `>` name them (FASTA).

@@ -5,7 +5,8 @@ use crate::slices::Slicing;
 use crate::waveform::samples_in;
 use crate::{AudioConfig, MelSpectrogram, Waveform, read};
 use smalti_contract::{
-    Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens,
+    Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
+    Values,
 };
 
 /// Turns sound into slices of a log-mel spectrogram.
@@ -106,8 +107,17 @@ impl AudioTokenizer {
 
 impl Tokenizer for AudioTokenizer {
     const NAME: &'static str = "audio";
+    type Settings = AudioConfig;
     type Config = AudioConfig;
     type Raw = Waveform;
+
+    fn fit(
+        settings: AudioConfig,
+        _before: Option<AudioConfig>,
+        _values: &dyn Values,
+    ) -> Result<AudioConfig, TokenizeError> {
+        Ok(settings)
+    }
 
     fn new(config: AudioConfig) -> Result<Self, TokenizeError> {
         let refused = |problem| TokenizeError::Config { tokenizer: Self::NAME, problem };
@@ -135,6 +145,14 @@ impl Tokenizer for AudioTokenizer {
 
     fn spec(&self) -> &TokenSpec {
         &self.spec
+    }
+
+    /// An encoded clip, in any format that [`read`] knows.
+    fn read(&self, value: Value) -> Result<Waveform, TokenizeError> {
+        match value {
+            Value::File(file) => read(&file.bytes),
+            other => Err(other.unexpected("an audio clip: a file")),
+        }
     }
 
     /// The one clip of a file in any format that [`read`] knows.

@@ -14,16 +14,18 @@
 //! assert_eq!(tokens.groups[0].order, [0, 1, 2]);
 //! ```
 //!
-//! The parts: [`tokens`] (the data), [`spec`] (its bounds), [`tokenizer`] (the trait and its dyn-safe
-//! twin), [`registry`], [`testing`].
+//! The parts: [`value`] (a table's rows, which tokenizers read), [`tokens`] (the data), [`spec`] (its bounds),
+//! [`tokenizer`] (the trait and its dyn-safe twin), [`registry`], [`testing`].
 
 pub mod registry;
 pub mod spec;
 pub mod testing;
 pub mod tokenizer;
 pub mod tokens;
+pub mod value;
 
 pub use registry::{Registry, RegistryError};
 pub use spec::{Axis, ContentSpec, KindSpec, SpecError, TokenSpec};
 pub use tokenizer::{AnyTokenizer, Records, TokenizeError, Tokenizer};
 pub use tokens::{Content, Group, Tokens};
+pub use value::{Array, File, Numbers, Row, Value, Values};

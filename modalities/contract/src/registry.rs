@@ -1,14 +1,21 @@
 //! Building a tokenizer from its saved name and configuration.
 
 use crate::tokenizer::{AnyTokenizer, TokenizeError, Tokenizer};
+use crate::value::Values;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
-type Builder = fn(serde_json::Value) -> Result<Box<dyn AnyTokenizer>, TokenizeError>;
+type Build = fn(serde_json::Value) -> Result<Box<dyn AnyTokenizer>, TokenizeError>;
+type Fit = fn(
+    serde_json::Value,
+    Option<serde_json::Value>,
+    &dyn Values,
+) -> Result<Box<dyn AnyTokenizer>, TokenizeError>;
 
 /// Tokenizers by name, the built-in ones and an outsider's alike.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Registry {
-    builders: BTreeMap<&'static str, Builder>,
+    builders: BTreeMap<&'static str, (Build, Fit)>,
 }
 
 /// Why a registry refused.
@@ -45,11 +52,7 @@ impl Registry {
         if self.builders.contains_key(T::NAME) {
             return Err(RegistryError::Duplicate(T::NAME));
         }
-        self.builders.insert(T::NAME, |config| {
-            let config = serde_json::from_value(config)
-                .map_err(|e| TokenizeError::Config { tokenizer: T::NAME, problem: e.to_string() })?;
-            Ok(Box::new(T::new(config)?))
-        });
+        self.builders.insert(T::NAME, (build::<T>, fit::<T>));
         Ok(())
     }
 
@@ -63,17 +66,52 @@ impl Registry {
         name: &str,
         config: serde_json::Value,
     ) -> Result<Box<dyn AnyTokenizer>, RegistryError> {
-        match self.builders.get(name) {
-            Some(build) => Ok(build(config)?),
-            None => {
-                let known = self.names().collect::<Vec<_>>().join(", ");
-                Err(RegistryError::Unknown { name: name.into(), known })
-            }
-        }
+        let (build, _) = self.find(name)?;
+        Ok(build(config)?)
+    }
+
+    /// The tokenizer of this name, its settings fitted to values: [`Tokenizer::fit`].
+    ///
+    /// # Errors
+    /// As of [`build`](Self::build).
+    pub fn fit(
+        &self,
+        name: &str,
+        settings: serde_json::Value,
+        before: Option<serde_json::Value>,
+        values: &dyn Values,
+    ) -> Result<Box<dyn AnyTokenizer>, RegistryError> {
+        let (_, fit) = self.find(name)?;
+        Ok(fit(settings, before, values)?)
+    }
+
+    fn find(&self, name: &str) -> Result<(Build, Fit), RegistryError> {
+        self.builders.get(name).copied().ok_or_else(|| {
+            let known = self.names().collect::<Vec<_>>().join(", ");
+            RegistryError::Unknown { name: name.into(), known }
+        })
     }
 
     /// The registered names, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.builders.keys().copied()
     }
+}
+
+fn build<T: Tokenizer>(config: serde_json::Value) -> Result<Box<dyn AnyTokenizer>, TokenizeError> {
+    Ok(Box::new(T::new(parse::<T, T::Config>(config)?)?))
+}
+
+fn fit<T: Tokenizer>(
+    settings: serde_json::Value,
+    before: Option<serde_json::Value>,
+    values: &dyn Values,
+) -> Result<Box<dyn AnyTokenizer>, TokenizeError> {
+    let before = before.map(parse::<T, T::Config>).transpose()?;
+    Ok(Box::new(T::new(T::fit(parse::<T, T::Settings>(settings)?, before, values)?)?))
+}
+
+fn parse<T: Tokenizer, C: DeserializeOwned>(json: serde_json::Value) -> Result<C, TokenizeError> {
+    serde_json::from_value(json)
+        .map_err(|e| TokenizeError::Config { tokenizer: T::NAME, problem: e.to_string() })
 }

@@ -1,5 +1,6 @@
 //! The tokenizer trait, and the dyn-safe twin that a program of many modalities holds.
 
+use crate::value::{File, Value, Values};
 use crate::{spec::SpecError, spec::TokenSpec, tokens::Tokens};
 use serde::{Serialize, de::DeserializeOwned};
 use std::any::Any;
@@ -7,15 +8,32 @@ use std::any::Any;
 /// Turns raw input into tokens: a pure function on plain data.
 ///
 /// It owns no parameter and knows no tensor library, so it runs on loader threads and its results can be
-/// kept. What must be fitted to data first (a vocabulary, a mean) is part of [`Config`](Self::Config);
-/// the function that fits it stands beside the tokenizer.
+/// kept. A value of a table goes through [`read`](Self::read), [`augment`](Self::augment) in training, and
+/// [`encode`](Self::encode); predicted tokens come back through [`decode`](Self::decode) and
+/// [`write`](Self::write).
 pub trait Tokenizer: Send + Sync + Sized + 'static {
     /// The name under which a [`Registry`](crate::Registry) finds it.
     const NAME: &'static str;
-    /// Settings and fitted state: vocabulary, mean, standard deviation. Saved with a run.
+    /// The settings that a user writes: the keys of a part in `run.toml`.
+    type Settings: Serialize + DeserializeOwned;
+    /// Settings and fitted state: vocabulary, mean, standard deviation. Saved with a run. The same type as
+    /// [`Settings`](Self::Settings) if there is nothing to fit.
     type Config: Serialize + DeserializeOwned;
     /// One raw input, decoded from its file.
     type Raw: Send + 'static;
+
+    /// The configuration that these settings become on the values of the training rows.
+    ///
+    /// `before` is the configuration in the run that a new run starts from: a tokenizer whose ids mean
+    /// nothing without their vocabulary keeps that.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Config`] for settings that cannot work together, and if a value cannot be read.
+    fn fit(
+        settings: Self::Settings,
+        before: Option<Self::Config>,
+        values: &dyn Values,
+    ) -> Result<Self::Config, TokenizeError>;
 
     /// A tokenizer of this configuration.
     ///
@@ -29,12 +47,36 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
     /// Kinds, vocabularies, feature sizes and axes of its tokens.
     fn spec(&self) -> &TokenSpec;
 
-    /// The raw inputs in a file's bytes: a file holds one, or 60,000.
-    fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Self::Raw>;
+    /// The raw input in a value of a table, which is neither missing nor a series.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] for a value of another sort ([`Value::unexpected`]), and
+    /// [`TokenizeError::Format`] for bytes that cannot be decoded.
+    fn read(&self, value: Value) -> Result<Self::Raw, TokenizeError>;
+
+    /// The value of a table that holds this raw input: the inverse of [`read`](Self::read), for predictions.
+    ///
+    /// # Errors
+    /// [`TokenizeError::NotInvertible`] by default.
+    fn write(&self, _raw: Self::Raw) -> Result<Value, TokenizeError> {
+        Err(TokenizeError::NotInvertible { tokenizer: Self::NAME, why: "it writes no values" })
+    }
+
+    /// The raw inputs in a file's bytes: a file holds one, or 60,000. By default the whole file is one value.
+    fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Self::Raw> {
+        let file = Value::File(File { name: "the file".into(), bytes: bytes.to_vec() });
+        Box::new(std::iter::once_with(move || self.read(file)))
+    }
 
     /// A random variation of `raw` for training, the same for the same seed. None by default.
     fn augment(&self, raw: Self::Raw, _seed: u64) -> Self::Raw {
         raw
+    }
+
+    /// A random variation of the tokens of one raw input for training, the same for the same seed. None by
+    /// default.
+    fn augment_tokens(&self, tokens: Tokens, _seed: u64) -> Tokens {
+        tokens
     }
 
     /// The tokens of one raw input.
@@ -108,6 +150,16 @@ pub trait AnyTokenizer: Send + Sync {
     fn spec(&self) -> &TokenSpec;
     /// The tokens of every raw input in a file's bytes; with a seed, of a random variation of each.
     fn encode_file<'a>(&'a self, bytes: &'a [u8], augment: Option<u64>) -> Records<'a, Tokens>;
+    /// The tokens of a table's value; with a seed, of a random variation of it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::read`] and [`Tokenizer::encode`].
+    fn encode_value(&self, value: Value, augment: Option<u64>) -> Result<Tokens, TokenizeError>;
+    /// The table's value that these tokens stand for.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`] and [`Tokenizer::write`].
+    fn decode_value(&self, tokens: &Tokens) -> Result<Value, TokenizeError>;
     /// [`Tokenizer::encode`] of a raw input of the tokenizer's own type.
     ///
     /// # Errors
@@ -144,6 +196,21 @@ impl<T: Tokenizer> AnyTokenizer for T {
         }))
     }
 
+    fn encode_value(&self, value: Value, augment: Option<u64>) -> Result<Tokens, TokenizeError> {
+        let raw = self.read(value)?;
+        match augment {
+            Some(seed) => {
+                let tokens = self.encode(&self.augment(raw, mix(seed)))?;
+                Ok(self.augment_tokens(tokens, mix(mix(seed))))
+            }
+            None => self.encode(&raw),
+        }
+    }
+
+    fn decode_value(&self, tokens: &Tokens) -> Result<Value, TokenizeError> {
+        self.write(self.decode(tokens)?)
+    }
+
     fn encode_any(&self, raw: &dyn Any) -> Result<Tokens, TokenizeError> {
         self.encode(raw.downcast_ref().ok_or(TokenizeError::RawType { tokenizer: T::NAME })?)
     }
@@ -151,4 +218,13 @@ impl<T: Tokenizer> AnyTokenizer for T {
     fn decode_any(&self, tokens: &Tokens) -> Result<Box<dyn Any + Send>, TokenizeError> {
         Ok(Box::new(self.decode(tokens)?))
     }
+}
+
+/// Another seed that follows from this one (SplitMix64, Steele et al. 2014): what is drawn for a raw input is
+/// independent of what is drawn for its tokens.
+fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

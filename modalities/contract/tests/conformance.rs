@@ -21,8 +21,17 @@ struct DigitsConfig {
 
 impl Tokenizer for Digits {
     const NAME: &'static str = "digits";
+    type Settings = DigitsConfig;
     type Config = DigitsConfig;
     type Raw = Vec<u32>;
+
+    fn fit(
+        settings: DigitsConfig,
+        _before: Option<DigitsConfig>,
+        _values: &dyn Values,
+    ) -> Result<DigitsConfig, TokenizeError> {
+        Ok(settings)
+    }
 
     fn new(config: DigitsConfig) -> Result<Self, TokenizeError> {
         let spec = TokenSpec::single(KindSpec {
@@ -38,6 +47,9 @@ impl Tokenizer for Digits {
     }
     fn spec(&self) -> &TokenSpec {
         &self.spec
+    }
+    fn read(&self, value: Value) -> Result<Vec<u32>, TokenizeError> {
+        Ok(value.into_numbers()?.into_iter().map(|number| number as u32).collect())
     }
     fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Vec<u32>> {
         Box::new(std::iter::once(Ok(bytes.iter().map(|b| u32::from(b - b'0')).collect())))

@@ -5,7 +5,10 @@ use crate::normalise::Normaliser;
 use crate::picture::Image;
 use crate::resize::{Side, resize};
 use crate::{Augment, Resize, idx, patches, read::read_over};
-use smalti_contract::{Axis, ContentSpec, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens};
+use smalti_contract::{
+    Array, Axis, ContentSpec, KindSpec, Numbers, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
+    Values,
+};
 use std::borrow::Cow;
 
 /// Turns pictures into patches: tokens of kind `patch`, row by row, with axes `row` and `column`.
@@ -88,8 +91,17 @@ impl ImageTokenizer {
 
 impl Tokenizer for ImageTokenizer {
     const NAME: &'static str = "image";
+    type Settings = ImageConfig;
     type Config = ImageConfig;
     type Raw = Image;
+
+    fn fit(
+        settings: ImageConfig,
+        _before: Option<ImageConfig>,
+        _values: &dyn Values,
+    ) -> Result<ImageConfig, TokenizeError> {
+        Ok(settings)
+    }
 
     fn new(config: ImageConfig) -> Result<Self, TokenizeError> {
         config.check().map_err(|problem| TokenizeError::Config { tokenizer: Self::NAME, problem })?;
@@ -111,6 +123,28 @@ impl Tokenizer for ImageTokenizer {
 
     fn spec(&self) -> &TokenSpec {
         &self.spec
+    }
+
+    /// An encoded image, or an array of pixels `[height, width]` or `[height, width, channels]` in 0..=255.
+    fn read(&self, value: Value) -> Result<Image, TokenizeError> {
+        const EXPECTED: &str =
+            "an image: a file, or an array of bytes [height, width] or [height, width, channels]";
+        match value {
+            Value::File(file) => read_over(&file.bytes, self.config.background),
+            Value::Array(Array { shape, numbers: Numbers::U8(pixels) }) => match shape[..] {
+                [height, width] => Image::new(width, height, 1, pixels),
+                [height, width, channels] => Image::new(width, height, channels, pixels),
+                _ => Err(TokenizeError::Input(format!("expected {EXPECTED}; found an array {shape:?}"))),
+            },
+            other => Err(other.unexpected(EXPECTED)),
+        }
+    }
+
+    /// The pixels, `[height, width]` of a grey image and `[height, width, 3]` of any other.
+    fn write(&self, raw: Image) -> Result<Value, TokenizeError> {
+        let Image { width, height, channels, pixels } = raw;
+        let shape = if channels == 1 { vec![height, width] } else { vec![height, width, channels] };
+        Ok(Value::Array(Array { shape, numbers: Numbers::U8(pixels) }))
     }
 
     /// The pictures of an [IDX](idx::images) file, or the one picture of any other that

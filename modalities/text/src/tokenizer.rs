@@ -4,7 +4,8 @@ use crate::alphabet::Alphabet;
 use crate::border::Cuts;
 use crate::config::{TextConfig, UNKNOWN};
 use smalti_contract::{
-    Axis, Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens,
+    Axis, Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
+    Values,
 };
 
 /// Turns text into ids: one token of kind `character`, `byte` or `subword` for each, with its place on the axis
@@ -131,8 +132,17 @@ impl TextTokenizer {
 
 impl Tokenizer for TextTokenizer {
     const NAME: &'static str = "text";
+    type Settings = TextConfig;
     type Config = TextConfig;
     type Raw = String;
+
+    fn fit(
+        settings: TextConfig,
+        _before: Option<TextConfig>,
+        _values: &dyn Values,
+    ) -> Result<TextConfig, TokenizeError> {
+        Ok(settings)
+    }
 
     fn new(config: TextConfig) -> Result<Self, TokenizeError> {
         let refused = |problem| TokenizeError::Config { tokenizer: Self::NAME, problem };
@@ -162,6 +172,14 @@ impl Tokenizer for TextTokenizer {
 
     fn spec(&self) -> &TokenSpec {
         &self.spec
+    }
+
+    fn read(&self, value: Value) -> Result<String, TokenizeError> {
+        value.into_text()
+    }
+
+    fn write(&self, raw: String) -> Result<Value, TokenizeError> {
+        Ok(Value::Text(raw))
     }
 
     /// The whole file as one text, which must be UTF-8: with a vocabulary of bytes too, for a `String` holds

@@ -2,7 +2,9 @@
 
 use crate::layout::{Slot, slots};
 use crate::{ActionSpec, Actions, Format, MuLaw, TrajectoryConfig, Window, episodes};
-use smalti_contract::{Content, ContentSpec, Group, Records, TokenSpec, TokenizeError, Tokenizer, Tokens};
+use smalti_contract::{
+    Content, ContentSpec, Group, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value, Values,
+};
 use std::borrow::Cow;
 
 /// Turns windows of a trajectory into returns-to-go, states and actions, in the order of the decision
@@ -33,8 +35,17 @@ pub struct TrajectoryTokenizer {
 
 impl Tokenizer for TrajectoryTokenizer {
     const NAME: &'static str = "trajectory";
+    type Settings = TrajectoryConfig;
     type Config = TrajectoryConfig;
     type Raw = Window;
+
+    fn fit(
+        settings: TrajectoryConfig,
+        _before: Option<TrajectoryConfig>,
+        _values: &dyn Values,
+    ) -> Result<TrajectoryConfig, TokenizeError> {
+        Ok(settings)
+    }
 
     fn new(config: TrajectoryConfig) -> Result<Self, TokenizeError> {
         config.check().map_err(|problem| TokenizeError::Config { tokenizer: Self::NAME, problem })?;
@@ -62,6 +73,12 @@ impl Tokenizer for TrajectoryTokenizer {
 
     fn spec(&self) -> &TokenSpec {
         &self.spec
+    }
+
+    /// # Errors
+    /// Always: a window is several fields of a row.
+    fn read(&self, value: Value) -> Result<Window, TokenizeError> {
+        Err(value.unexpected("a window of an episode"))
     }
 
     /// The episodes of a file (see [`episodes`]), each cut into consecutive windows of

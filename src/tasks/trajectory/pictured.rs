@@ -7,7 +7,7 @@ mod tests;
 use self::camera::Camera;
 use super::read_picture;
 use serde::{Deserialize, Serialize};
-use smalti_contract::{Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens};
+use smalti_contract::{Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value, Values};
 use smalti_image::{Image, ImageConfig};
 use smalti_trajectory::{Episode, Format, Picture, TrajectoryConfig, TrajectoryTokenizer, Window, episodes};
 use std::borrow::Cow;
@@ -168,8 +168,17 @@ impl PicturedTokenizer {
 
 impl Tokenizer for PicturedTokenizer {
     const NAME: &'static str = "pictured_trajectory";
+    type Settings = PicturedConfig;
     type Config = PicturedConfig;
     type Raw = Pictured;
+
+    fn fit(
+        settings: PicturedConfig,
+        _before: Option<PicturedConfig>,
+        _values: &dyn Values,
+    ) -> Result<PicturedConfig, TokenizeError> {
+        Ok(settings)
+    }
 
     fn new(config: PicturedConfig) -> Result<Self, TokenizeError> {
         let trajectory = TrajectoryTokenizer::new(config.trajectory.clone())?;
@@ -198,6 +207,12 @@ impl Tokenizer for PicturedTokenizer {
 
     fn spec(&self) -> &TokenSpec {
         &self.spec
+    }
+
+    /// # Errors
+    /// Always: a window is several fields of a row.
+    fn read(&self, value: Value) -> Result<Pictured, TokenizeError> {
+        Err(value.unexpected("a window of an episode"))
     }
 
     /// The episodes of a file, each cut into consecutive windows of `context` steps, with the pictures that are in the

@@ -1,0 +1,264 @@
+//! Rows of named fields: the form in which data of every kind reaches a tokenizer.
+
+use crate::tokenizer::TokenizeError;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// The value of one field.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Value {
+    /// The row has no value here.
+    #[default]
+    Missing,
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(f64),
+    /// An array of numbers of any shape.
+    Array(Array),
+    /// The bytes of a file: an encoded image or audio clip.
+    File(File),
+    /// One value for each time step.
+    Series(Vec<Value>),
+}
+
+/// Numbers in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// The length of each dimension; their product is the number of numbers.
+    pub shape: Vec<usize>,
+    /// The numbers.
+    pub numbers: Numbers,
+}
+
+/// The numbers of an [`Array`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Numbers {
+    /// Bytes, such as pixels in 0..=255.
+    U8(Vec<u8>),
+    /// Real numbers.
+    F32(Vec<f32>),
+}
+
+/// The bytes of a file and its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct File {
+    /// The file's name or path, for messages and for formats that only the name tells.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// One row of a table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// The fields by name.
+    pub fields: BTreeMap<String, Value>,
+}
+
+/// The values of one field over the rows that a tokenizer is fitted to: one for each row or, where the field is a
+/// series, one for each time step. A row that has none gives [`Value::Missing`].
+pub trait Values {
+    /// The number of values.
+    fn len(&self) -> usize;
+
+    /// True when there is no value.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Value `index`.
+    ///
+    /// # Errors
+    /// If the value cannot be read; the message names its place.
+    fn get(&self, index: usize) -> Result<Value, TokenizeError>;
+}
+
+impl dyn Values + '_ {
+    /// At most `most` values, spread evenly: tables often hold one class after the other.
+    pub fn spread(&self, most: usize) -> impl Iterator<Item = Result<Value, TokenizeError>> + '_ {
+        let every = self.len().div_ceil(most.max(1)).max(1);
+        (0..self.len()).step_by(every).map(|index| self.get(index))
+    }
+}
+
+/// Values in memory.
+impl Values for Vec<Value> {
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn get(&self, index: usize) -> Result<Value, TokenizeError> {
+        Ok(self.as_slice().get(index).cloned().unwrap_or_default())
+    }
+}
+
+impl Row {
+    /// The value of a field; [`Value::Missing`] if the row does not have it.
+    pub fn get(&self, field: &str) -> &Value {
+        self.fields.get(field).unwrap_or(&Value::Missing)
+    }
+}
+
+impl Array {
+    /// An array of one dimension.
+    pub fn vector(numbers: Vec<f32>) -> Self {
+        Self { shape: vec![numbers.len()], numbers: Numbers::F32(numbers) }
+    }
+
+    /// The numbers as `f32`, row-major.
+    pub fn to_f32(&self) -> Vec<f32> {
+        match &self.numbers {
+            Numbers::U8(bytes) => bytes.iter().map(|&byte| f32::from(byte)).collect(),
+            Numbers::F32(numbers) => numbers.clone(),
+        }
+    }
+
+    /// The number of numbers.
+    pub fn len(&self) -> usize {
+        match &self.numbers {
+            Numbers::U8(bytes) => bytes.len(),
+            Numbers::F32(numbers) => numbers.len(),
+        }
+    }
+
+    /// True when there is no number.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Value {
+    /// A vector of numbers.
+    pub fn vector(numbers: impl Into<Vec<f32>>) -> Self {
+        Value::Array(Array::vector(numbers.into()))
+    }
+
+    /// True for [`Value::Missing`].
+    pub fn is_missing(&self) -> bool {
+        *self == Value::Missing
+    }
+
+    /// A noun for messages: `text`, `array [3, 4]`, `series of 20 steps`.
+    pub fn describe(&self) -> String {
+        match self {
+            Value::Missing => "nothing".into(),
+            Value::Text(_) => "text".into(),
+            Value::Number(_) => "a number".into(),
+            Value::Array(array) => format!("an array {:?}", array.shape),
+            Value::File(file) => format!("the file {:?}", file.name),
+            Value::Series(steps) => format!("a series of {} steps", steps.len()),
+        }
+    }
+
+    /// The error of a tokenizer that expects another sort of value.
+    pub fn unexpected(&self, expected: &str) -> TokenizeError {
+        TokenizeError::Input(format!("expected {expected}; found {}", self.describe()))
+    }
+
+    /// The text of a text, or of a file that holds UTF-8.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] for any other value, and for bytes that are not UTF-8.
+    pub fn into_text(self) -> Result<String, TokenizeError> {
+        match self {
+            Value::Text(text) => Ok(text),
+            Value::File(File { name, bytes }) => String::from_utf8(bytes).map_err(|e| {
+                let at = e.utf8_error().valid_up_to();
+                TokenizeError::Input(format!(
+                    "{name}: expected UTF-8 text; found another byte at offset {at}"
+                ))
+            }),
+            other => Err(other.unexpected("text")),
+        }
+    }
+
+    /// The numbers of a number, of an array, or of a text that is a number.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] for any other value.
+    pub fn into_numbers(self) -> Result<Vec<f32>, TokenizeError> {
+        match self {
+            Value::Number(number) => Ok(vec![number as f32]),
+            Value::Array(array) => Ok(array.to_f32()),
+            Value::Text(text) => match text.trim().parse() {
+                Ok(number) => Ok(vec![number]),
+                Err(_) => Err(TokenizeError::Input(format!("expected a number; found the text {text:?}"))),
+            },
+            other => Err(other.unexpected("numbers")),
+        }
+    }
+
+    /// The name that stands for this value among classes: a text itself, a number as it is written.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] for a value that is neither.
+    pub fn into_label(self) -> Result<String, TokenizeError> {
+        match self {
+            Value::Text(text) => Ok(text),
+            Value::Number(number) => Ok(number.to_string()),
+            Value::Array(array) if array.len() == 1 => Ok(array.to_f32()[0].to_string()),
+            Value::File(_) => Ok(self.into_text()?.trim().to_string()),
+            other => Err(other.unexpected("a label: a text or a number")),
+        }
+    }
+
+    /// The number of time steps of a series; `None` for every other value.
+    pub fn steps(&self) -> Option<usize> {
+        match self {
+            Value::Series(steps) => Some(steps.len()),
+            _ => None,
+        }
+    }
+
+    /// These steps of a series, as far as it has them; every other value as it is.
+    pub fn window(self, steps: Range<usize>) -> Value {
+        match self {
+            Value::Series(values) => {
+                Value::Series(values.into_iter().skip(steps.start).take(steps.len()).collect())
+            }
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_as_what_they_are_asked_for() {
+        let file = |bytes: &[u8]| Value::File(File { name: "a.cls".into(), bytes: bytes.to_vec() });
+        assert_eq!(Value::Text(" 3.5 ".into()).into_numbers().unwrap(), [3.5]);
+        assert_eq!(Value::vector([1.0, 2.0]).into_numbers().unwrap(), [1.0, 2.0]);
+        assert_eq!(file(b"7\n").into_label().unwrap(), "7");
+        assert_eq!(Value::Number(7.0).into_label().unwrap(), "7");
+        let message = |error: TokenizeError| error.to_string();
+        assert_eq!(message(Value::Missing.into_text().unwrap_err()), "expected text; found nothing");
+        assert_eq!(
+            message(Value::Text("x".into()).into_numbers().unwrap_err()),
+            "expected a number; found the text \"x\""
+        );
+        assert_eq!(
+            message(file(&[b'a', 0xff]).into_text().unwrap_err()),
+            "a.cls: expected UTF-8 text; found another byte at offset 1"
+        );
+    }
+
+    #[test]
+    fn a_window_cuts_series_alone() {
+        let series = Value::Series((0..5).map(|i| Value::Number(f64::from(i))).collect());
+        assert_eq!(series.steps(), Some(5));
+        assert_eq!(series.clone().window(3..9), Value::Series(vec![Value::Number(3.0), Value::Number(4.0)]));
+        assert_eq!(Value::Text("a".into()).window(3..9), Value::Text("a".into()));
+    }
+
+    #[test]
+    fn a_few_values_are_spread_over_all() {
+        let values: Vec<Value> = (0..10).map(|i| Value::Number(f64::from(i))).collect();
+        let values: &dyn Values = &values;
+        let few: Vec<Value> = values.spread(4).map(Result::unwrap).collect();
+        assert_eq!(few, [0.0, 3.0, 6.0, 9.0].map(Value::Number));
+        assert_eq!(values.spread(99).count(), 10);
+    }
+}
