@@ -60,12 +60,12 @@ impl Filter {
     }
 
     /// The columns that it looks at.
-    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|comparison| comparison.column.as_str())
     }
 
     /// Whether a row passes, given its fields by column.
-    pub(super) fn passes<'a>(&self, field: impl Fn(&str) -> Option<&'a str>) -> bool {
+    pub fn passes<'a>(&self, field: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0
             .iter()
             .all(|comparison| field(&comparison.column).is_some_and(|field| comparison.passes(field)))

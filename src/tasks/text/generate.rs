@@ -2,44 +2,13 @@
 
 use super::{Objective, TextTask};
 use crate::data::{Sample, Stream, Target, collate};
+use crate::inference::{Sampling, draw};
 use crate::model::Model;
 use crate::random;
 use crate::tasks::TaskError;
 use crate::transformer::Cache;
 use rand_pcg::Pcg64Mcg;
 use smalti_contract::{Content, Group, Tokens};
-
-/// How the next token is drawn from the model's distribution.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
-    /// Divides the logits: 1 as the model says, towards 0 ever more the likeliest; 0 takes the likeliest.
-    pub temperature: f64,
-    /// Only the `k` likeliest; 0 for all.
-    pub top_k: usize,
-    /// Only the likeliest that together have this probability; 1 for all.
-    pub top_p: f64,
-    /// Of the draws.
-    pub seed: u64,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self { temperature: 0.8, top_k: 0, top_p: 1.0, seed: 1337 }
-    }
-}
-
-impl Sampling {
-    fn check(&self) -> Result<(), TaskError> {
-        let refuse = |option, problem: String| Err(TaskError::Generate { option, problem });
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return refuse("temperature", format!("must be a number from 0 on; found {}", self.temperature));
-        }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return refuse("top-p", format!("must be above 0 and at most 1; found {}", self.top_p));
-        }
-        Ok(())
-    }
-}
 
 /// Writes on from a prompt, or an answer to it.
 ///
@@ -79,7 +48,7 @@ impl<'a> Generator<'a> {
             let problem = format!("a model of objective {:?} does not generate", task.objective());
             return Err(TaskError::Setting { setting: "objective", problem });
         }
-        sampling.check()?;
+        sampling.check().map_err(|e| TaskError::Generate { option: e.option, problem: e.problem })?;
         let refuse = |problem: String| TaskError::Generate { option: "prompt", problem };
         let mut window = task.tokenizer().ids(prompt).map_err(|e| refuse(e.to_string()))?;
         if window.is_empty() {
@@ -178,59 +147,5 @@ impl<'a> Generator<'a> {
         // what is new is what the whole has more than the prompt.
         let whole = tokenizer.text(&ids);
         Ok(whole.strip_prefix(&given).map_or_else(|| tokenizer.text(&ids[fresh..]), String::from))
-    }
-}
-
-/// One id of the distribution that the logits stand for.
-fn draw(logits: &[f32], sampling: &Sampling, random: &mut Pcg64Mcg) -> u32 {
-    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
-    let logit = |id: u32| f64::from(logits[id as usize]);
-    ids.sort_by(|&a, &b| logit(b).total_cmp(&logit(a)).then(a.cmp(&b)));
-    if sampling.temperature == 0.0 {
-        return ids.first().copied().unwrap_or_default();
-    }
-    if sampling.top_k > 0 {
-        ids.truncate(sampling.top_k);
-    }
-    let highest = ids.first().map_or(0.0, |&id| logit(id));
-    let weight = |id: u32| ((logit(id) - highest) / sampling.temperature).exp();
-    let total: f64 = ids.iter().map(|&id| weight(id)).sum();
-    let mut reached = 0.0;
-    let enough = ids.iter().position(|&id| {
-        reached += weight(id) / total;
-        reached >= sampling.top_p
-    });
-    ids.truncate(enough.map_or(ids.len(), |last| last + 1));
-    let mut left = random::uniform(random) * ids.iter().map(|&id| weight(id)).sum::<f64>();
-    for &id in &ids {
-        left -= weight(id);
-        if left < 0.0 {
-            return id;
-        }
-    }
-    ids.last().copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sampling_keeps_to_its_bounds() {
-        let logits = [0.0, 3.0, 2.0, 1.0];
-        let draws = |sampling: Sampling| {
-            let mut random = random::generator(1);
-            let mut seen: Vec<u32> = (0..300).map(|_| draw(&logits, &sampling, &mut random)).collect();
-            seen.sort_unstable();
-            seen.dedup();
-            seen
-        };
-        let all = Sampling { temperature: 1.0, ..Sampling::default() };
-        assert_eq!(draws(all), [0, 1, 2, 3]);
-        assert_eq!(draws(Sampling { temperature: 0.0, ..all }), [1]);
-        assert_eq!(draws(Sampling { top_k: 2, ..all }), [1, 2]);
-        // The probabilities are 0.64, 0.24, 0.09, 0.03.
-        assert_eq!(draws(Sampling { top_p: 0.6, ..all }), [1]);
-        assert_eq!(draws(Sampling { top_p: 0.7, ..all }), [1, 2]);
     }
 }

@@ -5,8 +5,9 @@ mod embed;
 mod generate;
 mod vocabulary;
 
+pub use crate::inference::Sampling;
 pub use embed::Embedded;
-pub use generate::{Generator, Sampling};
+pub use generate::Generator;
 pub use vocabulary::{TextUnit, published};
 
 use super::embed::Embedding;

@@ -1,0 +1,230 @@
+//! Fields that are computed over a row before it is cut: returns-to-go, the next state.
+
+use super::{Table, unknown_field};
+use crate::data::DataError;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use smalti_contract::Value;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+/// How a field is computed over a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Derivation {
+    /// The sum of the rewards from each step on, later ones discounted (Chen et al. 2021).
+    ReturnToGo {
+        /// The field of the rewards, a series of numbers.
+        field: String,
+        /// The factor of a reward for each step that it lies ahead.
+        #[serde(default = "one")]
+        discount: f64,
+    },
+    /// The value at the next step; missing at the last.
+    Next {
+        /// A series.
+        field: String,
+    },
+    /// The value at the step before; missing at the first.
+    Previous {
+        /// A series.
+        field: String,
+    },
+    /// 1 at the first step, 0 at every other.
+    First {
+        /// A series of as many steps.
+        field: String,
+    },
+    /// 1 at the last step, 0 at every other.
+    Last {
+        /// A series of as many steps.
+        field: String,
+    },
+    /// The sum over all steps: a number for the row.
+    Total {
+        /// A series of numbers.
+        field: String,
+    },
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// A table with derived fields beside its own.
+struct Derived {
+    table: Arc<dyn Table>,
+    fields: Vec<String>,
+    derived: IndexMap<String, Derivation>,
+    /// Series that need the whole row, by row and field: computed once.
+    kept: Mutex<HashMap<(usize, String), Arc<Vec<f64>>>>,
+}
+
+/// A table with these fields beside its own; the table itself if there is none.
+///
+/// # Errors
+/// [`DataError`] for a name that the table has already, and a field that it does not have.
+pub fn derive(
+    table: Arc<dyn Table>,
+    derived: &IndexMap<String, Derivation>,
+) -> Result<Arc<dyn Table>, DataError> {
+    if derived.is_empty() {
+        return Ok(table);
+    }
+    for (name, derivation) in derived {
+        if table.fields().contains(name) {
+            let problem = format!("data.derived.{name}: the table has a field of this name already");
+            return Err(DataError::layout(table.name(), problem));
+        }
+        if !table.fields().iter().any(|field| field == derivation.field()) {
+            return Err(unknown_field(table.as_ref(), derivation.field()));
+        }
+    }
+    let fields = table.fields().iter().chain(derived.keys()).cloned().collect();
+    Ok(Arc::new(Derived { table, fields, derived: derived.clone(), kept: Mutex::default() }))
+}
+
+impl Derivation {
+    /// The field that it is computed from.
+    pub fn field(&self) -> &str {
+        match self {
+            Derivation::ReturnToGo { field, .. }
+            | Derivation::Next { field }
+            | Derivation::Previous { field }
+            | Derivation::First { field }
+            | Derivation::Last { field }
+            | Derivation::Total { field } => field,
+        }
+    }
+}
+
+impl Derived {
+    /// The numbers of a series.
+    fn numbers(&self, row: usize, field: &str) -> Result<Vec<f64>, DataError> {
+        let refuse = |e: smalti_contract::TokenizeError| {
+            DataError::tokenize(&self.table.location(row), format!("field {field}: {e}"))
+        };
+        match self.table.value(row, field)? {
+            Value::Series(steps) => steps
+                .into_iter()
+                .map(|step| match step {
+                    Value::Number(number) => Ok(number),
+                    other => other.into_numbers().map(|numbers| f64::from(numbers.iter().sum::<f32>())),
+                })
+                .collect::<Result<_, _>>()
+                .map_err(refuse),
+            other => Err(refuse(other.unexpected("a series of numbers"))),
+        }
+    }
+
+    /// The returns-to-go of a row, computed once.
+    fn returns(
+        &self,
+        row: usize,
+        name: &str,
+        field: &str,
+        discount: f64,
+    ) -> Result<Arc<Vec<f64>>, DataError> {
+        let key = (row, name.to_string());
+        let poisoned = |_| DataError::Worker;
+        if let Some(kept) = self.kept.lock().map_err(poisoned)?.get(&key) {
+            return Ok(kept.clone());
+        }
+        let mut returns = self.numbers(row, field)?;
+        let mut ahead = 0.0;
+        for value in returns.iter_mut().rev() {
+            ahead = *value + discount * ahead;
+            *value = ahead;
+        }
+        let returns = Arc::new(returns);
+        self.kept.lock().map_err(poisoned)?.insert(key, returns.clone());
+        Ok(returns)
+    }
+
+    fn compute(&self, row: usize, name: &str, steps: Range<usize>) -> Result<Value, DataError> {
+        let all = self.table.steps(row);
+        let steps = steps.start.min(all)..steps.end.min(all);
+        let flag = |at: Option<usize>| {
+            Value::Series(steps.clone().map(|t| Value::Number(f64::from(u8::from(Some(t) == at)))).collect())
+        };
+        match &self.derived[name] {
+            Derivation::ReturnToGo { field, discount } => {
+                let returns = self.returns(row, name, field, *discount)?;
+                let window = returns.get(steps).unwrap_or_default();
+                Ok(Value::Series(window.iter().map(|&value| Value::Number(value)).collect()))
+            }
+            Derivation::Next { field } => {
+                let Value::Series(mut values) =
+                    self.table.window(row, field, steps.start + 1..steps.end + 1)?
+                else {
+                    return Err(self.no_series(row, field));
+                };
+                values.resize(steps.len(), Value::Missing);
+                Ok(Value::Series(values))
+            }
+            Derivation::Previous { field } => {
+                let from = steps.start.saturating_sub(1)..steps.end.saturating_sub(1);
+                let Value::Series(mut values) = self.table.window(row, field, from)? else {
+                    return Err(self.no_series(row, field));
+                };
+                if steps.start == 0 && !steps.is_empty() {
+                    values.insert(0, Value::Missing);
+                }
+                Ok(Value::Series(values))
+            }
+            Derivation::First { .. } => Ok(flag(Some(0))),
+            Derivation::Last { .. } => Ok(flag(all.checked_sub(1))),
+            Derivation::Total { field } => Ok(Value::Number(self.numbers(row, field)?.iter().sum())),
+        }
+    }
+
+    fn no_series(&self, row: usize, field: &str) -> DataError {
+        DataError::tokenize(&self.table.location(row), format!("field {field}: expected a series"))
+    }
+}
+
+impl Table for Derived {
+    fn name(&self) -> &str {
+        self.table.name()
+    }
+
+    fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
+    fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        self.window(row, field, 0..usize::MAX - 1)
+    }
+
+    fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
+        match self.derived.contains_key(field) {
+            true => self.compute(row, field, steps),
+            false => self.table.window(row, field, steps),
+        }
+    }
+
+    fn steps(&self, row: usize) -> usize {
+        self.table.steps(row)
+    }
+
+    fn location(&self, row: usize) -> String {
+        self.table.location(row)
+    }
+
+    fn origin(&self, row: usize) -> Option<String> {
+        self.table.origin(row)
+    }
+
+    fn classes(&self, field: &str) -> Option<&[String]> {
+        self.table.classes(field)
+    }
+
+    fn skipped(&self) -> &[(String, &'static str)] {
+        self.table.skipped()
+    }
+}

@@ -1,0 +1,86 @@
+//! Sources as tables: rows with named fields, whatever the format on disk.
+//!
+//! A [`Table`] gives the value of any field of any row when it is asked for; nothing else is read. [`open_all`] finds the
+//! layout of what lies at a location, or takes the one that the settings name. Splits, filters, several sources and fields
+//! computed over a row ([`derive`]) are for all layouts alike.
+
+mod derived;
+mod select;
+mod several;
+mod source;
+
+pub use derived::{Derivation, derive};
+pub use select::{hold_out, select};
+pub use several::{Several, open_all};
+pub use source::{Opener, Source, SourceError, SourceRegistry};
+
+use crate::data::DataError;
+use smalti_contract::Value;
+use std::ops::Range;
+
+/// Rows with named fields.
+pub trait Table: Send + Sync {
+    /// Where it lies, for messages.
+    fn name(&self) -> &str;
+
+    /// The names of the fields, in the order of the source.
+    fn fields(&self) -> &[String];
+
+    /// The number of rows.
+    fn len(&self) -> usize;
+
+    /// True when there is no row.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of a field in a row; no other field is read.
+    ///
+    /// # Errors
+    /// If there is no such field ([`unknown_field`]), or its file cannot be read.
+    fn value(&self, row: usize, field: &str) -> Result<Value, DataError>;
+
+    /// These time steps of a field that is a series; any other field as a whole.
+    ///
+    /// # Errors
+    /// As of [`value`](Self::value).
+    fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
+        Ok(self.value(row, field)?.window(steps))
+    }
+
+    /// The number of time steps of a row's series; 0 for a row without series.
+    fn steps(&self, _row: usize) -> usize {
+        0
+    }
+
+    /// Where a row lies, for messages: `labels.csv row 7`.
+    fn location(&self, row: usize) -> String {
+        format!("{} row {}", self.name(), row + 1)
+    }
+
+    /// Tells a row from every other and from itself after its source has changed: location, size and time of change.
+    /// `None` if that is not known; tokens of such a row are never kept.
+    fn origin(&self, _row: usize) -> Option<String> {
+        None
+    }
+
+    /// The class names that the source declares for a field, in its order.
+    fn classes(&self, _field: &str) -> Option<&[String]> {
+        None
+    }
+
+    /// Files and columns that are not used, each with the reason.
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &[]
+    }
+}
+
+/// The error for a field that a table does not have.
+pub fn unknown_field(table: &dyn Table, field: &str) -> DataError {
+    DataError::Unknown {
+        location: table.name().to_string(),
+        what: "field",
+        name: field.to_string(),
+        known: table.fields().join(", "),
+    }
+}

@@ -1,0 +1,54 @@
+//! Choosing rows: by a filter over fields, or by lot.
+
+use super::{Table, unknown_field};
+use crate::data::DataError;
+use crate::data::manifest::Filter;
+use crate::random;
+
+/// The numbers of the rows that a filter lets through, such as `split = train & index >= 5`; ascending.
+///
+/// # Errors
+/// [`DataError`] for a filter that cannot be read, an unknown field, and a field that is neither a text nor a number.
+pub fn select(table: &dyn Table, filter: &str) -> Result<Vec<u32>, DataError> {
+    let filter = Filter::parse(filter)?;
+    let fields: Vec<String> = filter.columns().map(String::from).collect();
+    if let Some(field) = fields.iter().find(|field| !table.fields().contains(field)) {
+        return Err(unknown_field(table, field));
+    }
+    let mut rows = vec![];
+    for row in 0..table.len() {
+        let mut labels = Vec::with_capacity(fields.len());
+        for field in &fields {
+            let value = table.value(row, field)?;
+            let label = match value {
+                smalti_contract::Value::Missing => String::new(),
+                smalti_contract::Value::File(file) => file.name,
+                other => other.into_label().map_err(|e| DataError::tokenize(&table.location(row), e))?,
+            };
+            labels.push((field.as_str(), label));
+        }
+        let get =
+            |column: &str| labels.iter().find(|(field, _)| *field == column).map(|(_, label)| label.as_str());
+        if filter.passes(get) {
+            rows.push(row as u32);
+        }
+    }
+    Ok(rows)
+}
+
+/// The numbers `0..n` as those that train and those, a `share` of them, that validate: always the same ones.
+///
+/// # Errors
+/// What is wrong with the share, and fewer than 2 rows.
+pub fn hold_out(n: usize, share: f64) -> Result<(Vec<u32>, Vec<u32>), String> {
+    if !(share > 0.0 && share < 1.0) {
+        return Err(format!("must be between 0 and 1; found {share}"));
+    }
+    if n < 2 {
+        return Err(format!("needs at least 2 rows to hold one out; found {n}"));
+    }
+    let held = ((n as f64 * share).round() as usize).clamp(1, n - 1);
+    let mut order = random::permutation(0, n);
+    let train = order.split_off(held);
+    Ok((train, order))
+}

@@ -1,0 +1,121 @@
+//! Several sources as one table.
+
+use super::{Source, SourceRegistry, Table, unknown_field};
+use crate::data::DataError;
+use smalti_contract::Value;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The rows of several tables, one table after another.
+pub struct Several {
+    name: String,
+    tables: Vec<(Arc<dyn Table>, f64)>,
+    fields: Vec<String>,
+    skipped: Vec<(String, &'static str)>,
+}
+
+/// Opens sources, and puts their rows one after another.
+///
+/// # Errors
+/// [`DataError`] for a source that cannot be opened, and for a weight that is no positive number.
+pub fn open_all(sources: &[Source], registry: &SourceRegistry) -> Result<Several, DataError> {
+    let one = |source: &Source| {
+        if !(source.weight > 0.0 && source.weight.is_finite()) {
+            let problem = format!("expected a positive weight; found {}", source.weight);
+            return Err(DataError::layout(&source.path, problem));
+        }
+        Ok((registry.open(source)?, source.weight))
+    };
+    Ok(Several::new(sources.iter().map(one).collect::<Result<_, _>>()?))
+}
+
+impl Several {
+    /// The rows of these tables, each with its weight in the draws.
+    pub fn new(tables: Vec<(Arc<dyn Table>, f64)>) -> Self {
+        let mut fields: Vec<String> = vec![];
+        for field in tables.iter().flat_map(|(table, _)| table.fields()) {
+            if !fields.contains(field) {
+                fields.push(field.clone());
+            }
+        }
+        let names: Vec<&str> = tables.iter().map(|(table, _)| table.name()).collect();
+        let skipped = tables.iter().flat_map(|(table, _)| table.skipped().iter().cloned()).collect();
+        Self { name: names.join(" and "), fields, skipped, tables }
+    }
+
+    /// The number of rows of each table, and its weight.
+    pub fn lanes(&self) -> Vec<(usize, f64)> {
+        self.tables.iter().map(|(table, weight)| (table.len(), *weight)).collect()
+    }
+
+    /// The table of a row, and the row's number there.
+    fn find(&self, mut row: usize) -> (&dyn Table, usize) {
+        let last = self.tables.len() - 1;
+        for (table, _) in &self.tables[..last] {
+            match row.checked_sub(table.len()) {
+                None => return (table.as_ref(), row),
+                Some(rest) => row = rest,
+            }
+        }
+        (self.tables[last].0.as_ref(), row)
+    }
+
+    /// A field that another table has is missing here.
+    fn lacks(&self, table: &dyn Table, field: &str) -> Result<bool, DataError> {
+        let has = |fields: &[String]| fields.iter().any(|known| known == field);
+        match (has(table.fields()), has(&self.fields)) {
+            (true, _) => Ok(false),
+            (false, true) => Ok(true),
+            (false, false) => Err(unknown_field(self, field)),
+        }
+    }
+}
+
+impl Table for Several {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
+    fn len(&self) -> usize {
+        self.tables.iter().map(|(table, _)| table.len()).sum()
+    }
+
+    fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        let (table, row) = self.find(row);
+        if self.lacks(table, field)? { Ok(Value::Missing) } else { table.value(row, field) }
+    }
+
+    fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
+        let (table, row) = self.find(row);
+        if self.lacks(table, field)? { Ok(Value::Missing) } else { table.window(row, field, steps) }
+    }
+
+    fn steps(&self, row: usize) -> usize {
+        let (table, row) = self.find(row);
+        table.steps(row)
+    }
+
+    fn location(&self, row: usize) -> String {
+        let (table, row) = self.find(row);
+        table.location(row)
+    }
+
+    fn origin(&self, row: usize) -> Option<String> {
+        let (table, row) = self.find(row);
+        table.origin(row)
+    }
+
+    fn classes(&self, field: &str) -> Option<&[String]> {
+        let mut declared = self.tables.iter().map(|(table, _)| table.classes(field));
+        let first = declared.next()??;
+        declared.all(|other| other == Some(first)).then_some(first)
+    }
+
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &self.skipped
+    }
+}
