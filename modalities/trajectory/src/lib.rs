@@ -42,7 +42,6 @@ pub mod hdf5;
 pub mod jsonl;
 mod layout;
 pub mod lerobot;
-mod mu_law;
 mod npy;
 pub mod npz;
 pub mod parquet;
@@ -55,8 +54,8 @@ pub use episode::{Actions, End, Episode, Window};
 pub use error::TrajectoryError;
 pub use fit::{FitOptions, MOST_ACTIONS, fit};
 pub use format::Format;
-pub use mu_law::MuLaw;
 pub use pictures::{Picture, Pictures};
+pub use smalti_numbers::MuLaw;
 pub use tokenizer::TrajectoryTokenizer;
 
 /// The episodes of a file, whose content tells its [`Format`]; what tells none is read as JSON lines.

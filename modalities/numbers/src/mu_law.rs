@@ -61,7 +61,7 @@ impl MuLaw {
     }
 
     /// What is wrong with the settings, if anything.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         for (name, value) in [("mu", self.mu), ("m", self.m)] {
             if !(value.is_finite() && value > 0.0) {
                 return Err(format!("discretise.{name} is {value}; it must be positive and finite"));
