@@ -1,9 +1,11 @@
 //! `run.toml`: every setting of a run, from a preset or a file, with overrides.
 
+use crate::sample::{DataSettings, InputSettings, OutputSettings, TaskSettings};
 use crate::tasks::TaskConfig;
 use crate::train::{TrainConfig, TrainConfigError};
 use crate::transformer::{ConfigError, ModelConfig};
-use serde::{Deserialize, Serialize};
+use indexmap::IndexMap;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use std::collections::BTreeMap;
 
 /// The version of run folders that this build writes and reads.
@@ -22,9 +24,15 @@ pub struct RunConfig {
     /// The transformer.
     #[serde(default)]
     pub model: ModelConfig,
-    /// The one task of a run that has one; it is named after its modality.
+    /// The rows of the one task of a run that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<TaskConfig>,
+    pub data: Option<DataConfig>,
+    /// What its samples are made of, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub inputs: IndexMap<String, InputSettings>,
+    /// What it predicts, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub outputs: IndexMap<String, OutputSettings>,
     /// The tasks of a mix, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mix: BTreeMap<String, MixEntry>,
@@ -40,8 +48,73 @@ pub struct MixEntry {
     /// Weight of its mean loss in the sum over tasks.
     #[serde(default = "one")]
     pub loss_weight: f64,
-    /// The task.
-    pub data: TaskConfig,
+    /// The rows of the task.
+    pub data: DataConfig,
+    /// What its samples are made of, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub inputs: IndexMap<String, InputSettings>,
+    /// What it predicts, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub outputs: IndexMap<String, OutputSettings>,
+}
+
+/// `[data]`: rows for the parts beside it, or a task of one modality.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum DataConfig {
+    /// A task of one modality, which `modality` names.
+    Modality(TaskConfig),
+    /// Rows, whose fields `[inputs]` and `[outputs]` name.
+    Rows(Box<DataSettings>),
+}
+
+impl<'de> Deserialize<'de> for DataConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let table = serde_json::Value::deserialize(deserializer)?;
+        let read = match table.get("modality") {
+            Some(_) => serde_json::from_value(table).map(DataConfig::Modality),
+            None => serde_json::from_value(table).map(|rows| DataConfig::Rows(Box::new(rows))),
+        };
+        read.map_err(D::Error::custom)
+    }
+}
+
+/// One task of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskEntry {
+    /// Its name; empty for the only task of a run if it is made of parts.
+    pub name: String,
+    /// Its data and settings.
+    pub task: AnyTask,
+    /// Its share of a batch's documents, relative to the other tasks'.
+    pub weight: f64,
+    /// Weight of its mean loss in the sum over tasks.
+    pub loss_weight: f64,
+}
+
+/// The settings of a task of either form.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnyTask {
+    /// A task of one modality.
+    Modality(TaskConfig),
+    /// A task made of parts.
+    Parts(Box<TaskSettings>),
+}
+
+impl AnyTask {
+    /// The modality, or those of all parts.
+    pub fn modality(&self) -> String {
+        match self {
+            AnyTask::Modality(task) => task.modality().into(),
+            AnyTask::Parts(task) => {
+                let inputs = task.inputs.values().map(|input| Some(input.modality.as_str()));
+                let outputs = task.outputs.values().map(|output| output.modality.as_deref());
+                let mut names: Vec<&str> = inputs.chain(outputs).flatten().collect();
+                names.dedup();
+                names.join(", ")
+            }
+        }
+    }
 }
 
 /// Settings that a run may go on with others of: what a step costs depends on them, and no bit of what it computes.
@@ -202,11 +275,38 @@ impl RunConfig {
             .map_err(|e| SettingsError::Unreadable { origin: "run.toml".into(), problem: e.to_string() })
     }
 
-    /// The tasks: name, data, weight and loss weight.
-    pub fn tasks(&self) -> Vec<(&str, &TaskConfig, f64, f64)> {
+    /// The tasks.
+    pub fn tasks(&self) -> Vec<TaskEntry> {
+        let entry = |name: &str, data: &DataConfig, parts: (&_, &_), weight, loss_weight| {
+            let (inputs, outputs): (&IndexMap<_, _>, &IndexMap<_, _>) = parts;
+            let task = match data {
+                DataConfig::Modality(task) => AnyTask::Modality(task.clone()),
+                DataConfig::Rows(data) => AnyTask::Parts(Box::new(TaskSettings {
+                    data: data.as_ref().clone(),
+                    inputs: inputs.clone(),
+                    outputs: outputs.clone(),
+                })),
+            };
+            TaskEntry { name: name.into(), task, weight, loss_weight }
+        };
         match &self.data {
-            Some(data) => vec![(data.modality(), data, 1.0, 1.0)],
-            None => self.mix.iter().map(|(n, e)| (n.as_str(), &e.data, e.weight, e.loss_weight)).collect(),
+            Some(data) => {
+                let name = if let DataConfig::Modality(task) = data { task.modality() } else { "" };
+                vec![entry(name, data, (&self.inputs, &self.outputs), 1.0, 1.0)]
+            }
+            None => self
+                .mix
+                .iter()
+                .map(|(name, it)| entry(name, &it.data, (&it.inputs, &it.outputs), it.weight, it.loss_weight))
+                .collect(),
+        }
+    }
+
+    /// The task of one modality, for a run of only that.
+    pub fn task_config(&self) -> Option<&TaskConfig> {
+        match &self.data {
+            Some(DataConfig::Modality(task)) => Some(task),
+            _ => None,
         }
     }
 
@@ -217,6 +317,7 @@ impl RunConfig {
         if self.data.is_some() != self.mix.is_empty() {
             return Err(SettingsError::Tasks(origin.into()));
         }
+        self.check_parts(origin)?;
         for (task, entry) in &self.mix {
             for (setting, found) in [("weight", entry.weight), ("loss_weight", entry.loss_weight)] {
                 if !(found > 0.0 && found.is_finite()) {
@@ -226,6 +327,32 @@ impl RunConfig {
         }
         self.model.validate()?;
         Ok(self.train.validate()?)
+    }
+}
+
+impl RunConfig {
+    /// A task of parts has outputs, and a task of one modality has no parts.
+    fn check_parts(&self, origin: &str) -> Result<(), SettingsError> {
+        let tasks = self
+            .mix
+            .iter()
+            .map(|(name, it)| (format!("mix.{name}."), Some(&it.data), &it.inputs, &it.outputs));
+        let one = (String::new(), self.data.as_ref(), &self.inputs, &self.outputs);
+        for (prefix, data, inputs, outputs) in tasks.chain([one]) {
+            let problem = match data {
+                Some(DataConfig::Rows(_)) if outputs.is_empty() => {
+                    format!("{prefix}outputs: a task predicts something; add a table [{prefix}outputs.NAME]")
+                }
+                Some(DataConfig::Modality(_)) | None if !(inputs.is_empty() && outputs.is_empty()) => {
+                    format!(
+                        "{prefix}inputs and {prefix}outputs name fields of rows; say where those come from in [{prefix}data], without `modality`"
+                    )
+                }
+                _ => continue,
+            };
+            return Err(SettingsError::Unreadable { origin: origin.into(), problem });
+        }
+        Ok(())
     }
 }
 
@@ -252,6 +379,20 @@ fn set(table: &mut toml::Table, text: &str) -> Result<(), SettingsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_keep_their_order_and_what_they_say() {
+        let text = "[data]\nsource = \"a.csv\"\n[inputs.z]\nmodality = \"image\"\npatch_size = 4\n[inputs.a]\n\
+                    modality = \"numbers\"\nfield = [\"x\", \"y\"]\n[outputs.m]\nhead = \"classify\"\n";
+        let config = RunConfig::parse("my.toml", text, &["inputs.z.drop=0.5".into()]).unwrap();
+        assert_eq!(config.inputs.keys().collect::<Vec<_>>(), ["z", "a"]);
+        assert_eq!((config.inputs["z"].drop, &config.inputs["z"].settings["patch_size"]), (0.5, &4.into()));
+        assert_eq!(RunConfig::parse("again", &config.to_toml().unwrap(), &[]).unwrap(), config);
+        let message = |text: &str| RunConfig::parse("my.toml", text, &[]).unwrap_err().to_string();
+        assert!(message("[data]\nsource = \"a.csv\"\n").contains("add a table [outputs.NAME]"));
+        assert!(message("[inputs.a]\nmodality = \"text\"\n").contains("[data]"));
+        assert!(message("[data]\nsuorce = \"a.csv\"\n[outputs.m]\nhead = \"classify\"\n").contains("suorce"));
+    }
 
     #[test]
     fn every_preset_is_read_and_written() {
@@ -316,18 +457,19 @@ mod tests {
     #[test]
     #[cfg(feature = "audio")]
     fn a_published_front_end_is_named_and_written_out() {
+        use crate::sample::{DataSettings, InputSettings, OutputSettings, TaskSettings};
         use crate::tasks::TaskConfig;
         use crate::tasks::modalities::audio::AudioConfig;
         let overrides = ["data.audio=whisper128", "data.normalize=false"].map(String::from);
         let config = RunConfig::of_preset_or_file("audio", &overrides).unwrap();
-        let Some(TaskConfig::Audio(audio)) = &config.data else { panic!("{:?}", config.data) };
+        let Some(TaskConfig::Audio(audio)) = config.task_config() else { panic!("{:?}", config.data) };
         assert_eq!(audio.audio, AudioConfig::whisper(128));
         let written = config.to_toml().unwrap();
         assert!(written.contains("n_mels = 128") && !written.contains("whisper128"), "{written}");
         assert_eq!(RunConfig::parse("run.toml", &written, &[]).unwrap(), config);
         let changed = "[data]\nmodality = \"audio\"\n[data.audio]\npreset = \"ast\"\nframes_per_slice = 8\nslice_hop = 8\n";
         let changed = RunConfig::parse("my.toml", changed, &[]).unwrap();
-        let Some(TaskConfig::Audio(audio)) = &changed.data else { panic!("{:?}", changed.data) };
+        let Some(TaskConfig::Audio(audio)) = changed.task_config() else { panic!("{:?}", changed.data) };
         assert_eq!(audio.audio.mel, AudioConfig::ast().mel);
         assert_eq!((audio.audio.frames_per_slice, audio.audio.slice_hop), (8, Some(8)));
         let unknown =
@@ -345,7 +487,7 @@ mod tests {
         let set = |overrides: &[&str]| {
             let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
             match RunConfig::of_preset_or_file("image", &overrides).map_err(|e| e.to_string())?.data {
-                Some(TaskConfig::Image(config)) => Ok(config),
+                Some(DataConfig::Modality(TaskConfig::Image(config))) => Ok(config),
                 other => Err(format!("{other:?}")),
             }
         };

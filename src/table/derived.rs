@@ -228,3 +228,53 @@ impl Table for Derived {
         self.table.skipped()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Memory;
+    use smalti_contract::Row;
+
+    fn series(numbers: &[f64]) -> Value {
+        Value::Series(numbers.iter().map(|&number| Value::Number(number)).collect())
+    }
+
+    fn derived(kind: Derivation) -> Arc<dyn Table> {
+        let row = Row { fields: [("rewards".to_string(), series(&[1.0, 2.0, 4.0]))].into() };
+        derive(Arc::new(Memory::new("log", vec![row])), &IndexMap::from([("new".to_string(), kind)])).unwrap()
+    }
+
+    #[test]
+    fn fields_are_computed_before_the_row_is_cut() {
+        let field = || "rewards".to_string();
+        let window = |kind, steps| derived(kind).window(0, "new", steps).unwrap();
+        assert_eq!(
+            window(Derivation::ReturnToGo { field: field(), discount: 1.0 }, 1..9),
+            series(&[6.0, 4.0])
+        );
+        assert_eq!(window(Derivation::ReturnToGo { field: field(), discount: 0.5 }, 0..1), series(&[3.0]));
+        let missing = |mut values: Value| {
+            if let Value::Series(values) = &mut values {
+                values.push(Value::Missing);
+            }
+            values
+        };
+        assert_eq!(window(Derivation::Next { field: field() }, 1..3), missing(series(&[4.0])));
+        assert_eq!(window(Derivation::Previous { field: field() }, 1..3), series(&[1.0, 2.0]));
+        assert_eq!(window(Derivation::First { field: field() }, 0..2), series(&[1.0, 0.0]));
+        assert_eq!(window(Derivation::Last { field: field() }, 1..3), series(&[0.0, 1.0]));
+        assert_eq!(window(Derivation::Total { field: field() }, 0..1), Value::Number(7.0));
+    }
+
+    #[test]
+    fn names_that_do_not_fit_are_errors() {
+        let table: Arc<dyn Table> =
+            Arc::new(Memory::new("log", vec![Row { fields: [("a".to_string(), series(&[1.0]))].into() }]));
+        let refused = |name: &str, field: &str| {
+            let derived = IndexMap::from([(name.to_string(), Derivation::Next { field: field.into() })]);
+            derive(table.clone(), &derived).err().unwrap().to_string()
+        };
+        assert!(refused("a", "a").contains("data.derived.a"));
+        assert!(refused("b", "c").contains("\"c\""));
+    }
+}

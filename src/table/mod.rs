@@ -5,11 +5,15 @@
 //! computed over a row ([`derive`]) are for all layouts alike.
 
 mod derived;
+#[cfg(feature = "trajectory")]
+pub mod episodes;
+mod memory;
 mod select;
 mod several;
 mod source;
 
 pub use derived::{Derivation, derive};
+pub use memory::Memory;
 pub use select::{hold_out, select};
 pub use several::{Several, open_all};
 pub use source::{Opener, Source, SourceError, SourceRegistry};

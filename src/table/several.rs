@@ -119,3 +119,26 @@ impl Table for Several {
         &self.skipped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Memory;
+    use smalti_contract::Row;
+
+    #[test]
+    fn rows_follow_one_another_and_lack_what_only_others_have() {
+        let table = |field: &str, n: usize| -> Arc<dyn Table> {
+            let row = |i: usize| Row { fields: [(field.to_string(), Value::Number(i as f64))].into() };
+            Arc::new(Memory::new(field, (0..n).map(row).collect()))
+        };
+        let several = Several::new(vec![(table("a", 2), 1.0), (table("b", 3), 4.0)]);
+        assert_eq!((several.len(), several.lanes()), (5, vec![(2, 1.0), (3, 4.0)]));
+        assert_eq!(several.fields(), ["a", "b"]);
+        assert_eq!(several.value(1, "a").unwrap(), Value::Number(1.0));
+        assert_eq!(several.value(1, "b").unwrap(), Value::Missing);
+        assert_eq!(several.value(4, "b").unwrap(), Value::Number(2.0));
+        assert_eq!(several.location(4), "b row 3");
+        assert!(several.value(0, "c").unwrap_err().to_string().contains("a, b"));
+    }
+}

@@ -1,0 +1,62 @@
+//! The rows of a task made of parts: its settings name the fields.
+
+use crate::cli::print;
+use crate::config::{AnyTask, RunConfig};
+use crate::inspect::{SplitReport, TaskReport, inspect};
+use crate::registry::Modalities;
+use crate::sample::{Composition, Start};
+use anyhow::{Result, ensure};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Labels that are printed of a field.
+const SHOWN: usize = 8;
+
+/// Whether a location is a file of settings whose tasks are made of parts.
+pub fn is_settings(path: &str) -> bool {
+    path.ends_with(".toml")
+}
+
+/// Checks the rows of every task.
+pub fn check(path: &str, set: &[String], limit: usize, as_json: bool, modalities: &Modalities) -> Result<()> {
+    let config = RunConfig::of_preset_or_file(path, set)?;
+    let mut reports: BTreeMap<String, TaskReport> = BTreeMap::new();
+    for entry in config.tasks() {
+        let AnyTask::Parts(settings) = &entry.task else { continue };
+        let opened = Composition::open((&entry.name, entry.loss_weight), settings, modalities, Start::New)?;
+        reports.insert(entry.name.clone(), inspect(&opened, limit));
+    }
+    ensure!(!reports.is_empty(), "{path}: no task is made of inputs and outputs; check the data themselves");
+    match as_json {
+        true => print::json(&json!({ "path": path, "tasks": reports }))?,
+        false => reports.iter().for_each(|(name, report)| show(name, report)),
+    }
+    let corrupt: usize = reports.values().flat_map(|report| &report.splits).map(|split| split.corrupt.len()).sum();
+    let samples: usize = reports.values().flat_map(|report| &report.splits).map(|split| split.inspected).sum();
+    ensure!(corrupt == 0, "{path}: {corrupt} of {samples} samples cannot be used");
+    Ok(())
+}
+
+fn show(name: &str, report: &TaskReport) {
+    for split in &report.splits {
+        let SplitReport { split: of, source, rows, samples, inspected, .. } = split;
+        let task = if name.is_empty() { String::new() } else { format!("{name}: ") };
+        println!("{task}{of}: {rows} rows of {source}, {samples} samples, {inspected} inspected");
+        let fields = split.fields.iter().map(|field| {
+            let labels = field.labels.iter().take(SHOWN).map(|(label, n)| format!("{label} {n}"));
+            let more = field.labels.len().saturating_sub(SHOWN);
+            let more = if more > 0 { format!(", {more} more") } else { String::new() };
+            let range = field.range.map_or(String::new(), |[low, high]| format!("{low} to {high}"));
+            let labels = format!("{}{more}", labels.collect::<Vec<_>>().join(", "));
+            vec![field.field.clone(), field.holds.clone(), field.missing.to_string(), range, labels]
+        });
+        print::table(&["field", "holds", "missing", "range", "classes"], &fields.collect::<Vec<_>>());
+        let parts = split.parts.iter().map(|part| {
+            let [least, mean, most] = part.tokens;
+            vec![part.part.clone(), part.modality.clone(), part.missing.to_string(), format!("{least} to {most}, mean {mean:.1}")]
+        });
+        print::table(&["part", "modality", "missing", "tokens"], &parts.collect::<Vec<_>>());
+        split.corrupt.iter().for_each(|problem| println!("corrupt: {problem}"));
+    }
+    report.skipped.iter().for_each(|(what, why)| println!("not used: {what} ({why})"));
+}

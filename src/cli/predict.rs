@@ -1,0 +1,262 @@
+//! `smalti predict`
+
+use super::{device::DeviceChoice, print};
+use crate::data;
+use crate::head::Prediction;
+use crate::inference::{Generation, Predicted, Sampling, predict, write::write_rows};
+use crate::registry::Modalities;
+use crate::run::{Run, Weights};
+use crate::sample::{Composition, Get, Role};
+use crate::table::{Source, Table};
+use crate::tasks::Builtin;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::{Map, Value as Json, json};
+use smalti_contract::{Array, File, Numbers, TokenizeError, Value};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Predict every output of rows: files, fields given by hand, or a table.
+#[derive(Args)]
+pub struct PredictArgs {
+    /// The run folder.
+    run: PathBuf,
+    /// Files, one row each, for a task with a single input.
+    files: Vec<String>,
+    /// One row given by hand: image=cat.png radar=[0.5,2]. Values are text, numbers, JSON arrays or files.
+    #[arg(long, value_name = "FIELD=VALUE", num_args = 1.., conflicts_with = "files")]
+    row: Vec<String>,
+    /// A table of rows in any layout that data.source has.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "row"])]
+    table: Option<String>,
+    /// Write the predictions to a .csv, .jsonl or .parquet file.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// The task, for a run of several.
+    #[arg(long)]
+    task: Option<String>,
+    /// Classes to print for each prediction; 0 for all.
+    #[arg(long, default_value_t = 3)]
+    top: usize,
+    /// Maximum length of a generated value in tokens; 0 for the most that the model has positions for.
+    #[arg(long, default_value_t = 0)]
+    max_length: usize,
+    /// Sampling temperature of generated values; 0 is greedy.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f64,
+    /// Seed of sampling.
+    #[arg(long, default_value_t = 1337)]
+    seed: u64,
+    /// Device: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+    /// Print one JSON object: for each row its outputs with value and probabilities.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Rows that are predicted together.
+const BATCH: usize = 64;
+
+/// Rows to predict: their names, and the values of their fields.
+enum Rows {
+    ByHand(Vec<(String, BTreeMap<String, Value>)>),
+    Table(Arc<dyn Table>),
+}
+
+/// Predicts.
+pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
+    let run = Run::open_with(&args.run, modalities)?;
+    let (model, tasks) = run.load(Weights::Best, &args.device.open()?)?;
+    let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
+        Builtin::Parts(task) if args.task.as_ref().is_none_or(|name| *name == named.name) => Some((number, task.clone())),
+        _ => None,
+    });
+    let Some((number, task)) = found else {
+        let names: Vec<&str> = tasks.iter().map(|named| named.name.as_str()).collect();
+        bail!("{} has no such task made of inputs and outputs; its tasks: {}", args.run.display(), names.join(", "))
+    };
+    let rows = rows(&args, &task, modalities)?;
+    let sampling = Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() };
+    let generation = Generation { max_length: args.max_length, sampling };
+    let mut all: Vec<(String, Predicted)> = Vec::with_capacity(rows.len());
+    for start in (0..rows.len()).step_by(BATCH) {
+        let chunk = start..(start + BATCH).min(rows.len());
+        let gets: Vec<_> = chunk.clone().map(|row| move_get(&rows, row)).collect();
+        let asked: Vec<(Get, Range<usize>)> =
+            gets.iter().zip(chunk.clone()).map(|(get, row)| (get.as_ref() as Get, 0..rows.steps(row).min(task.context()))).collect();
+        let predicted = predict(&model, number, &task, &asked, &generation)
+            .with_context(|| format!("row {} to {}", chunk.start + 1, chunk.end))?;
+        all.extend(chunk.map(|row| rows.name(row)).zip(predicted));
+    }
+    if let Some(out) = &args.out {
+        write(out, &task, &all)?;
+        eprintln!("{} rows are in {}", all.len(), out.display());
+    }
+    if args.json {
+        return print::json(&json!({ "rows": all.iter().map(|row| as_json(row)).collect::<Vec<_>>() }));
+    }
+    if args.out.is_none() {
+        show(&all, args.top);
+    }
+    Ok(())
+}
+
+/// The value of any field of a row.
+fn move_get<'a>(rows: &'a Rows, row: usize) -> Box<dyn Fn(&str) -> Result<Value, TokenizeError> + 'a> {
+    Box::new(move |field: &str| match rows {
+        Rows::ByHand(rows) => Ok(rows[row].1.get(field).cloned().unwrap_or_default()),
+        Rows::Table(table) if table.fields().iter().any(|known| known == field) => {
+            table.value(row, field).map_err(|e| TokenizeError::Input(e.to_string()))
+        }
+        Rows::Table(_) => Ok(Value::Missing),
+    })
+}
+
+impl Rows {
+    fn len(&self) -> usize {
+        match self {
+            Rows::ByHand(rows) => rows.len(),
+            Rows::Table(table) => table.len(),
+        }
+    }
+
+    fn name(&self, row: usize) -> String {
+        match self {
+            Rows::ByHand(rows) => rows[row].0.clone(),
+            Rows::Table(table) => table.location(row),
+        }
+    }
+
+    fn steps(&self, row: usize) -> usize {
+        match self {
+            Rows::ByHand(rows) => rows[row].1.values().filter_map(Value::steps).max().unwrap_or(0),
+            Rows::Table(table) => table.steps(row),
+        }
+    }
+}
+
+fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Result<Rows> {
+    let inputs: Vec<_> = task.parts().iter().filter(|part| part.role == Role::Input).collect();
+    let fields: Vec<&String> = inputs.iter().flat_map(|part| &part.fields).collect();
+    let listed = || fields.iter().map(|field| field.as_str()).collect::<Vec<_>>().join(", ");
+    if let Some(path) = &args.table {
+        let table = modalities.sources().open(&Source::new(path.clone()))?;
+        if !fields.iter().any(|field| table.fields().contains(field)) {
+            bail!("{path} has no field of the inputs: expected some of {}; found {}", listed(), table.fields().join(", "));
+        }
+        return Ok(Rows::Table(table));
+    }
+    if !args.row.is_empty() {
+        let mut row = BTreeMap::new();
+        for given in &args.row {
+            let Some((field, text)) = given.split_once('=') else { bail!("--row {given}: expected FIELD=VALUE") };
+            let Some(part) = inputs.iter().find(|part| part.fields.iter().any(|known| known == field)) else {
+                bail!("--row {given}: no input reads the field {field:?}; the inputs read {}", listed())
+            };
+            row.insert(field.to_string(), value(text, part.tokenizer.name() == "text")?);
+        }
+        return Ok(Rows::ByHand(vec![("1".into(), row)]));
+    }
+    match (&args.files[..], &fields[..]) {
+        ([], _) => bail!("say what to predict: files, --row FIELD=VALUE with the fields {}, or --table FILE", listed()),
+        (files, [field]) => {
+            let one = |path: &String| {
+                let file = Value::File(File { name: path.clone(), bytes: data::read(path)? });
+                Ok((path.clone(), BTreeMap::from([(field.to_string(), file)])))
+            };
+            Ok(Rows::ByHand(files.iter().map(one).collect::<Result<_>>()?))
+        }
+        _ => bail!("the task has several inputs; give their fields with --row: {}", listed()),
+    }
+}
+
+/// A value given by hand: a JSON array, the name of a file that is there, or a text, which numbers are read from.
+fn value(text: &str, is_text: bool) -> Result<Value> {
+    if is_text {
+        return Ok(Value::Text(text.into()));
+    }
+    if let Ok(json @ Json::Array(_)) = serde_json::from_str(text) {
+        return array(&json).with_context(|| format!("{text}: expected numbers in JSON arrays of one length"));
+    }
+    match Path::new(text).is_file() {
+        true => Ok(Value::File(File { name: text.into(), bytes: data::read(text)? })),
+        false => Ok(Value::Text(text.into())),
+    }
+}
+
+/// An array of numbers is a vector; an array of arrays a series of vectors.
+fn array(json: &Json) -> Option<Value> {
+    let items = json.as_array()?;
+    if items.iter().any(Json::is_array) {
+        return items.iter().map(array).collect::<Option<Vec<_>>>().map(Value::Series);
+    }
+    let numbers: Option<Vec<f32>> = items.iter().map(|item| item.as_f64().map(|number| number as f32)).collect();
+    numbers.map(Value::vector)
+}
+
+/// A value for JSON: texts, numbers, nested arrays.
+fn as_value(value: &Value) -> Json {
+    match value {
+        Value::Missing => Json::Null,
+        Value::Text(text) => json!(text),
+        Value::Number(number) => json!(number),
+        Value::Array(Array { numbers: Numbers::F32(numbers), .. }) if numbers.len() == 1 => json!(numbers[0]),
+        Value::Array(array) => json!(array.to_f32()),
+        Value::File(file) => json!(file.name),
+        Value::Series(steps) => steps.iter().map(as_value).collect(),
+    }
+}
+
+fn as_json((name, predicted): &(String, Predicted)) -> Json {
+    let mut row = Map::from_iter([("row".to_string(), json!(name))]);
+    for (output, Prediction { value, probabilities }) in predicted {
+        let mut about = Map::from_iter([("value".to_string(), as_value(value))]);
+        if !probabilities.is_empty() {
+            let by_class = probabilities.iter().map(|(class, p)| (class.clone(), json!(p)));
+            about.insert("probabilities".into(), Json::Object(by_class.collect()));
+        }
+        row.insert(output.clone(), Json::Object(about));
+    }
+    Json::Object(row)
+}
+
+/// One column for the row, one for each output, and one for the probability of each class.
+fn write(path: &Path, task: &Composition, all: &[(String, Predicted)]) -> Result<()> {
+    let mut columns = vec!["row".to_string()];
+    for output in task.outputs() {
+        columns.push(output.name.clone());
+        columns.extend(output.head.labels().iter().map(|label| format!("{}.{label}", output.name)));
+    }
+    let row = |(name, predicted): &(String, Predicted)| {
+        let mut row = vec![Value::Text(name.clone())];
+        for output in task.outputs() {
+            let prediction = predicted.get(&output.name);
+            row.push(prediction.map_or(Value::Missing, |prediction| prediction.value.clone()));
+            for label in output.head.labels() {
+                let known = prediction.and_then(|it| it.probabilities.iter().find(|(class, _)| class == label));
+                row.push(known.map_or(Value::Missing, |(_, p)| Value::Number(*p)));
+            }
+        }
+        row
+    };
+    Ok(write_rows(path, &columns, &all.iter().map(row).collect::<Vec<_>>())?)
+}
+
+fn show(all: &[(String, Predicted)], top: usize) {
+    let mut lines = vec![];
+    for (name, predicted) in all {
+        for (output, Prediction { value, probabilities }) in predicted {
+            let most = if top == 0 { probabilities.len() } else { top };
+            let likely = probabilities.iter().take(most).map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
+            let shown = match as_value(value) {
+                Json::String(text) => text,
+                other => other.to_string(),
+            };
+            lines.push(vec![name.clone(), output.clone(), shown, likely.collect::<Vec<_>>().join(", ")]);
+        }
+    }
+    print::table(&["row", "output", "prediction", "probabilities"], &lines);
+}

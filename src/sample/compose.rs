@@ -1,0 +1,342 @@
+//! A row, or a window of its series, as one sample: tokens of all parts in their order, and what each head reads of them.
+
+use super::composition::{Composition, OutputPart, Site};
+use super::document::Document;
+use super::named;
+use super::part::{Part, Role};
+use crate::data::{Output, Sample, Stream, Target};
+use crate::head::Asked;
+use crate::random::{self, mix};
+use smalti_contract::{Content, Group, TokenizeError, Tokens, Value};
+use std::ops::Range;
+
+/// What a sample is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Training, with random variation by this seed.
+    Train(u64),
+    /// Evaluation: targets, no variation.
+    Evaluate,
+    /// Prediction: no targets; generated outputs have only the id that begins them.
+    Predict,
+}
+
+/// The value of a field of the row that a sample is made of; of a series, the steps of the window.
+pub type Get<'a> = &'a dyn Fn(&str) -> Result<Value, TokenizeError>;
+
+/// Tells the seeds of a sample's parts apart, and their dropout from their variation.
+const DROP: u64 = 0x6472_6f70;
+
+impl Composition {
+    /// The sample of a row, cut to these time steps (`0..0` for a row without a clock).
+    ///
+    /// # Errors
+    /// [`TokenizeError`] with the name of the part that cannot be read.
+    pub fn sample(
+        &self,
+        get: Get,
+        steps: Range<usize>,
+        purpose: Purpose,
+        id: u64,
+    ) -> Result<Sample, TokenizeError> {
+        let mut draft = Draft::new(self, purpose);
+        for (number, part) in self.parts.iter().enumerate().filter(|(_, part)| !part.series) {
+            if !matches!(part.role, Role::Generated(_)) {
+                draft.whole(number, get).map_err(|e| in_part(part, e))?;
+            }
+        }
+        draft.class_tokens();
+        draft.series(get, steps)?;
+        for (number, part) in self.parts.iter().enumerate() {
+            if let Role::Generated(output) = part.role {
+                draft.generated(number, output, get).map_err(|e| in_part(part, e))?;
+            }
+        }
+        for (number, output) in self.outputs.iter().enumerate() {
+            draft.output(number, get).map_err(|e| named("outputs", &output.name, &output.fields, e))?;
+        }
+        Ok(draft.finish(id))
+    }
+}
+
+/// A sample under way.
+struct Draft<'a> {
+    of: &'a Composition,
+    purpose: Purpose,
+    main: Document,
+    encoder: Document,
+    /// The orders of each part's tokens.
+    orders: Vec<Vec<u32>>,
+    /// The order of each output's class token.
+    classes: Vec<Option<u32>>,
+    outputs: Vec<Output>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(of: &'a Composition, purpose: Purpose) -> Self {
+        Self {
+            of,
+            purpose,
+            main: Document::new(Stream::Main, &of.main),
+            encoder: Document::new(Stream::Encoder, &of.encoder),
+            orders: vec![vec![]; of.parts.len()],
+            classes: vec![None; of.outputs.len()],
+            outputs: vec![],
+        }
+    }
+
+    fn append(&mut self, number: usize, tokens: Tokens, time: Option<u32>) {
+        let first = self.of.first_kinds[number];
+        let document = match self.of.parts[number].stream {
+            Stream::Main => &mut self.main,
+            Stream::Encoder => &mut self.encoder,
+        };
+        let orders = document.append(first, tokens, time);
+        self.orders[number].extend(orders);
+    }
+
+    /// The seed of a part's variation, in training.
+    fn seed(&self, number: usize) -> Option<u64> {
+        match self.purpose {
+            Purpose::Train(seed) => Some(mix(seed, number as u64)),
+            Purpose::Evaluate | Purpose::Predict => None,
+        }
+    }
+
+    /// Whether modality dropout leaves a part out of this sample.
+    fn drops(&self, number: usize) -> bool {
+        let share = self.of.parts[number].drop;
+        let Some(seed) = self.seed(number).filter(|_| share > 0.0) else { return false };
+        random::uniform(&mut random::generator(mix(seed, DROP))) < share
+    }
+
+    /// A part without a clock.
+    fn whole(&mut self, number: usize, get: Get) -> Result<(), TokenizeError> {
+        let part = &self.of.parts[number];
+        if self.drops(number) {
+            return Ok(());
+        }
+        let value = Part::value(&part.fields, get)?;
+        if let Role::Masked(output) = part.role {
+            return self.masked(number, output, value);
+        }
+        match part.tokens(value, self.seed(number))? {
+            Some(tokens) => self.append(number, tokens, None),
+            None if part.required && self.purpose != Purpose::Predict => return Err(missing()),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn class_tokens(&mut self) {
+        for (number, output) in self.of.outputs.iter().enumerate() {
+            let Site::ClassToken { kind } = output.site else { continue };
+            let positions = vec![0; self.of.main[kind].axes.len()];
+            let group = Group { positions, ..Group::sequence(Content::Ids(vec![0])) };
+            let orders = self.main.append(kind, Tokens::new(vec![group]), None);
+            self.classes[number] = Some(orders.start);
+        }
+    }
+
+    /// The series, step by step, within a step in the order of parts. What is predicted of a step is read at the last
+    /// token before its place.
+    fn series(&mut self, get: Get, steps: Range<usize>) -> Result<(), TokenizeError> {
+        let of = self.of;
+        let mut values: Vec<Vec<Value>> = Vec::with_capacity(of.parts.len());
+        for (number, part) in of.parts.iter().enumerate() {
+            let value = match part.series && !self.drops(number) {
+                true => Part::value(&part.fields, get).map_err(|e| in_part(part, e))?,
+                false => Value::Missing,
+            };
+            values.push(match value {
+                Value::Series(steps) => steps,
+                Value::Missing => vec![],
+                other => return Err(in_part(part, other.unexpected("a series, as in the other rows"))),
+            });
+        }
+        let length = values.iter().map(Vec::len).max().unwrap_or(0);
+        let mut asked: Vec<(Vec<u32>, Option<Target>)> = vec![(vec![], None); of.outputs.len()];
+        for step in 0..length {
+            for (number, part) in of.parts.iter().enumerate().filter(|(_, part)| part.series) {
+                let value = values[number].get_mut(step).map(std::mem::take).unwrap_or_default();
+                let in_step = |e: TokenizeError| {
+                    in_part(part, TokenizeError::Input(format!("step {}: {e}", steps.start + step)))
+                };
+                if let Role::Series(output) = part.role {
+                    self.ask(output, &value, &mut asked[output]).map_err(in_step)?;
+                    if !of.outputs[output].feedback {
+                        continue;
+                    }
+                }
+                let seed = self.seed(number).map(|seed| mix(seed, step as u64));
+                if let Some(tokens) = part.tokens(value, seed).map_err(in_step)? {
+                    self.append(number, tokens, Some((steps.start + step) as u32));
+                }
+            }
+        }
+        for (head, (places, target)) in asked.into_iter().enumerate() {
+            if let Some(target) = target {
+                self.outputs.push(Output { head, places: Some(places), target });
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for one step of a series.
+    fn ask(
+        &self,
+        number: usize,
+        value: &Value,
+        (places, target): &mut (Vec<u32>, Option<Target>),
+    ) -> Result<(), TokenizeError> {
+        let Some(before) = self.main.len().checked_sub(1) else {
+            return Err(TokenizeError::Input("no token comes before its first step; add an input".into()));
+        };
+        if self.purpose == Purpose::Predict {
+            places.push(before);
+            *target = Some(Target::Unknown);
+            return Ok(());
+        }
+        if value.is_missing() {
+            return Ok(());
+        }
+        let asked = Asked { tokens: 1, ids: vec![] };
+        let of_step = self.of.outputs[number].head.target(value.clone(), &asked)?;
+        places.push(before);
+        *target = Some(match target.take() {
+            None => of_step,
+            Some(before) => before.then(of_step).map_err(TokenizeError::Input)?,
+        });
+        Ok(())
+    }
+
+    /// A value that is predicted token by token, with the id that begins it and the one that ends it.
+    fn generated(&mut self, number: usize, output: usize, get: Get) -> Result<(), TokenizeError> {
+        let part = &self.of.parts[number];
+        let begin = part.added.begin;
+        if self.purpose == Purpose::Predict {
+            self.append(number, part.sequence(begin.into_iter().collect())?, None);
+            self.outputs.push(Output { head: output, places: None, target: Target::Unknown });
+            return Ok(());
+        }
+        let Some(ids) = part.ids(Part::value(&part.fields, get)?)? else {
+            return self.absent(output);
+        };
+        let read: Vec<u32> = begin.iter().chain(&ids).copied().collect();
+        let next: Vec<u32> = read.iter().skip(1).copied().chain(part.added.end).collect();
+        // Without an id that ends it, nothing follows the last token.
+        self.append(number, part.sequence(read[..next.len()].to_vec())?, None);
+        self.outputs.push(Output { head: output, places: None, target: Target::ids(next) });
+        Ok(())
+    }
+
+    /// A value of which some tokens are hidden: of those, most by the mask, some by another id, some not at all
+    /// (Devlin et al. 2019).
+    fn masked(&mut self, number: usize, output: usize, value: Value) -> Result<(), TokenizeError> {
+        let part = &self.of.parts[number];
+        let Some(ids) = part.ids(value)? else { return self.absent(output) };
+        let seed = self.seed(number).unwrap_or(mix(DROP, ids.len() as u64));
+        let (hidden, weights) = part.hide(&ids, self.of.outputs[output].mask, seed);
+        self.append(number, part.sequence(hidden)?, None);
+        if self.purpose != Purpose::Predict {
+            self.outputs.push(Output { head: output, places: None, target: Target::Ids { ids, weights } });
+        }
+        Ok(())
+    }
+
+    /// The outputs that read a class token, the mean of the inputs, or the tokens of an input.
+    fn output(&mut self, number: usize, get: Get) -> Result<(), TokenizeError> {
+        let output = &self.of.outputs[number];
+        let places = match output.site {
+            Site::ClassToken { .. } => self.classes[number].into_iter().collect(),
+            Site::Mean => self.read_by_mean(),
+            Site::Input { part } => self.orders[part].clone(),
+            Site::Own { .. } | Site::Nothing => return Ok(()),
+        };
+        if places.is_empty() {
+            return self.absent(number);
+        }
+        if self.purpose == Purpose::Predict {
+            self.outputs.push(Output { head: number, places: Some(places), target: Target::Unknown });
+            return Ok(());
+        }
+        let value = Part::value(&output.fields, get)?;
+        if value.is_missing() {
+            return self.absent(number);
+        }
+        let tokens = if matches!(output.site, Site::Input { .. }) { places.len() } else { 1 };
+        let mut target = match (&output.labels, value) {
+            (Some(labels), value) => {
+                let ids = labels.ids(value)?.unwrap_or_default();
+                output.head.target(Value::Missing, &Asked { tokens, ids })?
+            }
+            (None, value) => output.head.target(value, &Asked { tokens, ids: vec![] })?,
+        };
+        if let Some(field) = &output.weight_field {
+            target.weigh(&weights(get(field)?, tokens)?).map_err(TokenizeError::Input)?;
+        }
+        self.outputs.push(Output { head: number, places: Some(places), target });
+        Ok(())
+    }
+
+    /// The orders of all inputs' tokens in the main stream.
+    fn read_by_mean(&self) -> Vec<u32> {
+        let inputs = self.of.parts.iter().zip(&self.orders);
+        let read = inputs.filter(|(part, _)| part.role == Role::Input && part.stream == Stream::Main);
+        read.flat_map(|(_, orders)| orders.iter().copied()).collect()
+    }
+
+    /// An output that this sample does not train.
+    fn absent(&self, output: usize) -> Result<(), TokenizeError> {
+        match self.of.outputs[output].required {
+            true => Err(missing()),
+            false => Ok(()),
+        }
+    }
+
+    fn finish(self, id: u64) -> Sample {
+        let mut inputs = vec![];
+        if !self.of.encoder.is_empty() {
+            inputs.push(self.encoder.finish());
+        }
+        inputs.push(self.main.finish());
+        let mut outputs = self.outputs;
+        outputs.sort_by_key(|output| output.head);
+        Sample { inputs, outputs, id }
+    }
+}
+
+fn missing() -> TokenizeError {
+    TokenizeError::Input("the row has no value, and it is required".into())
+}
+
+/// The weights of `tokens` targets: 0 and 1 in a text, or numbers.
+fn weights(value: Value, tokens: usize) -> Result<Vec<f32>, TokenizeError> {
+    let weights = match value {
+        Value::Missing => vec![1.0; tokens],
+        Value::Text(text) if text.trim().parse::<f32>().is_err() || text.len() == tokens && tokens > 1 => {
+            let digit = |c: char| c.to_digit(10).map(|digit| digit as f32);
+            text.chars().map(digit).collect::<Option<_>>().ok_or_else(|| {
+                TokenizeError::Input(format!("expected a weight of 0 or 1 for each token; found {text:?}"))
+            })?
+        }
+        other => other.into_numbers()?,
+    };
+    match weights.len() {
+        1 => Ok(vec![weights[0]; tokens]),
+        n if n == tokens => Ok(weights),
+        n => Err(TokenizeError::Input(format!("expected {tokens} weights, one for each token; found {n}"))),
+    }
+}
+
+fn in_part(part: &Part, error: TokenizeError) -> TokenizeError {
+    let table = if part.role == Role::Input { "inputs" } else { "outputs" };
+    named(table, &part.name, &part.fields, error)
+}
+
+impl OutputPart {
+    /// Whether the output is predicted in each step of a series.
+    pub fn is_series(&self, parts: &[Part]) -> bool {
+        matches!(self.site, Site::Own { part } if matches!(parts[part].role, Role::Series(_)))
+    }
+}

@@ -1,0 +1,362 @@
+//! How rows become samples: the parts and outputs of a task, fitted to its training rows.
+
+use super::part::{Added, Part, Role, class_token};
+use super::plan::{Plan, Planned};
+use super::rules::{Sort, rule};
+use super::settings::{Pool, TaskSettings};
+use super::{OpenError, named};
+use crate::data::Stream;
+use crate::head::{Head, HeadSpec, Reads};
+use crate::registry::Modalities;
+use crate::task::{SavedTask, Task, TaskSpec};
+use smalti_contract::{AnyTokenizer, Content, Group, KindSpec, TokenizeError, Tokens, Value};
+use std::sync::Arc;
+
+/// A task made of parts: which fields of a row become which tokens, in which order, and what is predicted of them.
+pub struct Composition {
+    pub(super) spec: TaskSpec,
+    pub(super) parts: Vec<Part>,
+    /// For each part, the number of its first kind among those of its stream.
+    pub(super) first_kinds: Vec<usize>,
+    pub(super) outputs: Vec<OutputPart>,
+    /// The kinds of the main stream.
+    pub(super) main: Vec<KindSpec>,
+    /// The kinds of the encoder's stream; none without cross-attention.
+    pub(super) encoder: Vec<KindSpec>,
+    /// Steps in a window.
+    pub(super) context: usize,
+    saved: SavedTask,
+    skipped: Vec<(String, &'static str)>,
+}
+
+/// One output: its head, and where that reads.
+pub struct OutputPart {
+    /// The output's name.
+    pub name: String,
+    /// The fields of a row that it predicts.
+    pub fields: Vec<String>,
+    /// What computes its loss and its predictions.
+    pub head: Arc<dyn Head>,
+    /// Where the head reads.
+    pub site: Site,
+    /// What makes the ids of a target that is no part of the tokens (`ctc`).
+    pub labels: Option<Arc<dyn AnyTokenizer>>,
+    /// The field of the targets' weights.
+    pub weight_field: Option<String>,
+    /// Whether a row without it is a corrupt sample.
+    pub required: bool,
+    /// Whether a series is an input of its later steps.
+    pub feedback: bool,
+    /// Share of tokens that are hidden.
+    pub mask: f64,
+}
+
+/// Where a head reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// At a class token of its own, kind number `kind` of the main stream.
+    ClassToken {
+        /// The kind's number.
+        kind: usize,
+    },
+    /// The mean of the inputs' tokens.
+    Mean,
+    /// Every token of an input.
+    Input {
+        /// The part's number.
+        part: usize,
+    },
+    /// Tokens of its own, or the last token before each.
+    Own {
+        /// The part's number.
+        part: usize,
+    },
+    /// Nowhere: the states of the tokens are asked for.
+    Nothing,
+}
+
+impl Composition {
+    /// The composition that a plan becomes once its tokenizers and heads are there, in the order of the plan's parts and of
+    /// the settings' outputs.
+    pub(super) fn assemble(
+        (name, loss_weight): (&str, f64),
+        settings: &TaskSettings,
+        plan: &Plan,
+        tokenizers: Vec<Arc<dyn AnyTokenizer>>,
+        labels: Vec<Option<Arc<dyn AnyTokenizer>>>,
+        heads: Vec<Arc<dyn Head>>,
+        saved: SavedTask,
+    ) -> Result<Self, OpenError> {
+        let mut parts = Vec::with_capacity(plan.parts.len());
+        for (number, planned) in plan.parts.iter().enumerate() {
+            let tokenizer = tokenizers[number].clone();
+            parts.push(part(planned, tokenizer, plan.added_ids(number), saved.max_steps)?);
+        }
+        let mut composition = Self {
+            spec: TaskSpec {
+                name: name.into(),
+                inputs: vec![],
+                rules: vec![],
+                heads: vec![],
+                loss_weight,
+                shares: vec![],
+            },
+            first_kinds: vec![0; parts.len()],
+            parts,
+            outputs: vec![],
+            main: vec![],
+            encoder: vec![],
+            context: settings.data.context,
+            saved,
+            skipped: vec![],
+        };
+        composition.lay_out(settings, plan, labels, heads)?;
+        composition.shares(plan);
+        Ok(composition)
+    }
+
+    /// Numbers the kinds of all parts, sets the rules between them, and says where the heads read.
+    fn lay_out(
+        &mut self,
+        settings: &TaskSettings,
+        plan: &Plan,
+        labels: Vec<Option<Arc<dyn AnyTokenizer>>>,
+        heads: Vec<Arc<dyn Head>>,
+    ) -> Result<(), OpenError> {
+        let generated = |part: &Part| matches!(part.role, Role::Generated(_));
+        let numbers: Vec<usize> = (0..self.parts.len()).collect();
+        let (last, first): (Vec<usize>, Vec<usize>) = numbers.into_iter().partition(|&i| generated(&self.parts[i]));
+        for &number in &first {
+            self.place(number);
+        }
+        let mut sites = Vec::with_capacity(heads.len());
+        for (number, ((output, set), head)) in settings.outputs.iter().zip(&heads).enumerate() {
+            let own = self.parts.iter().position(|part| match part.role {
+                Role::Generated(of) | Role::Masked(of) | Role::Series(of) => of == number,
+                Role::Input => false,
+            });
+            sites.push(match (head.reads(), own, set.pool) {
+                (_, Some(part), _) => Site::Own { part },
+                (Reads::Input, _, _) => Site::Input { part: plan.read_by(number) },
+                (Reads::Nothing, _, _) => Site::Nothing,
+                (_, None, Pool::Mean) => Site::Mean,
+                (_, None, Pool::ClassToken) => {
+                    self.main.push(class_token(output, set.class_token_position));
+                    Site::ClassToken { kind: self.main.len() - 1 }
+                }
+            });
+        }
+        for &number in &last {
+            self.place(number);
+        }
+        for (((output, set), head), (site, labels)) in
+            settings.outputs.iter().zip(heads).zip(sites.into_iter().zip(labels))
+        {
+            let reads = match site {
+                Site::ClassToken { kind } => self.main[kind].name.clone(),
+                Site::Input { part } | Site::Own { part } if self.parts[part].stream == Stream::Main => {
+                    self.parts[part].kinds[0].name.clone()
+                }
+                _ => self.main.first().map(|kind| kind.name.clone()).unwrap_or_default(),
+            };
+            let (name, pool, weight) = (output.clone(), site == Site::Mean, set.weight);
+            self.spec.heads.push(HeadSpec { name, reads, pool, weight, head: head.clone() });
+            self.outputs.push(OutputPart {
+                name: output.clone(),
+                fields: super::plan::fields(output, &set.field),
+                head,
+                site,
+                labels,
+                weight_field: set.weight_field.clone(),
+                required: set.required,
+                feedback: set.feedback,
+                mask: set.settings.get("mask").and_then(serde_json::Value::as_f64).unwrap_or(MASK),
+            });
+        }
+        self.set_rules();
+        if !self.encoder.is_empty() {
+            self.spec.inputs.push((Stream::Encoder, self.encoder.clone()));
+        }
+        self.spec.inputs.push((Stream::Main, self.main.clone()));
+        Ok(())
+    }
+
+    fn place(&mut self, number: usize) {
+        let part = &self.parts[number];
+        let kinds = match part.stream {
+            Stream::Main => &mut self.main,
+            Stream::Encoder => &mut self.encoder,
+        };
+        self.first_kinds[number] = kinds.len();
+        kinds.extend(part.kinds.iter().cloned());
+    }
+
+    fn set_rules(&mut self) {
+        let of_parts = self.parts.iter().flat_map(|part| part.kinds.iter().map(move |kind| (Sort::Part(part), kind)));
+        let is_class = |kind: &&KindSpec| !self.parts.iter().any(|part| part.kinds.contains(kind));
+        let classes = self.main.iter().filter(is_class).map(|kind| (Sort::ClassToken, kind));
+        let all: Vec<(Sort, &KindSpec)> = of_parts.chain(classes).collect();
+        let mut rules = vec![];
+        for (query, q) in &all {
+            for (key, k) in &all {
+                rules.extend(rule((query, q), (key, k)).map(|rule| (q.name.clone(), k.name.clone(), rule)));
+            }
+        }
+        self.spec.rules = rules;
+    }
+
+    /// Parts that share a vocabulary are embedded by the tables of the first of them.
+    fn shares(&mut self, plan: &Plan) {
+        let in_order: Vec<&KindSpec> = self.encoder.iter().chain(&self.main).collect();
+        let place = |part: &Part| in_order.iter().position(|kind| **kind == part.kinds[0]);
+        for group in plan.groups() {
+            let mut members: Vec<&Part> = group.iter().map(|&number| &self.parts[number]).collect();
+            members.sort_by_key(|part| place(part));
+            let Some((first, rest)) = members.split_first() else { continue };
+            for part in rest {
+                for (kind, shared) in part.kinds.iter().zip(&first.kinds) {
+                    self.spec.shares.push((kind.name.clone(), shared.name.clone()));
+                }
+            }
+        }
+    }
+
+    /// Files of the source that are not used, each with the reason.
+    pub(super) fn with_skipped(mut self, skipped: Vec<(String, &'static str)>) -> Self {
+        self.skipped = skipped;
+        self
+    }
+
+    /// The parts that have tokens, in the order of the settings: inputs, then outputs.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The outputs, in the order of the settings.
+    pub fn outputs(&self) -> &[OutputPart] {
+        &self.outputs
+    }
+
+    /// The fields of a row that parts and outputs read, each once.
+    pub fn fields(&self) -> Vec<String> {
+        let of_outputs = self.outputs.iter().filter(|output| output.site != Site::Nothing);
+        let outputs = of_outputs.flat_map(|output| output.fields.iter().chain(&output.weight_field));
+        let mut fields: Vec<String> = vec![];
+        for field in self.parts.iter().flat_map(|part| &part.fields).chain(outputs) {
+            if !fields.contains(field) {
+                fields.push(field.clone());
+            }
+        }
+        fields
+    }
+
+    /// The number of a part's first kind among those of its stream.
+    pub fn first_kind(&self, part: &Part) -> usize {
+        let number = self.parts.iter().position(|known| known.name == part.name).unwrap_or_default();
+        self.first_kinds[number]
+    }
+
+    /// A stream without tokens.
+    pub(crate) fn empty(&self, stream: Stream) -> Tokens {
+        let kinds = if stream == Stream::Main { &self.main } else { &self.encoder };
+        super::document::Document::new(stream, kinds).finish().1
+    }
+
+    /// The most time steps in a sample.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Whether a sample has series.
+    pub fn has_series(&self) -> bool {
+        self.parts.iter().any(|part| part.series)
+    }
+
+    /// The value that ids of an output stand for: a generated text, the text of CTC's labels.
+    ///
+    /// # Errors
+    /// If the output has no ids, or its modality cannot be decoded.
+    pub fn decode(&self, output: usize, ids: &[u32]) -> Result<Value, TokenizeError> {
+        let of = &self.outputs[output];
+        let part = self.parts.iter().find(|part| matches!(part.role, Role::Generated(o) | Role::Masked(o) if o == output));
+        let (tokenizer, ids) = match (&of.labels, part) {
+            (Some(labels), _) => (labels.clone(), ids.to_vec()),
+            (None, Some(part)) => {
+                let added = [part.added.begin, part.added.end, part.added.mask];
+                let own = ids.iter().copied().filter(|id| !added.contains(&Some(*id)));
+                (part.tokenizer.clone(), own.collect())
+            }
+            (None, None) => {
+                let problem = TokenizeError::Input("it has no tokens of its own".into());
+                return Err(named("outputs", &of.name, &of.fields, problem));
+            }
+        };
+        let kind = &tokenizer.spec().kinds[0];
+        let mut group = Group::sequence(Content::Ids(ids));
+        group.positions = (0..group.order.len()).flat_map(|place| super::part::unravel(place, &kind.axes)).collect();
+        tokenizer.decode_value(&Tokens::new(vec![group]))
+    }
+}
+
+/// The share of tokens that are hidden where the settings say nothing.
+const MASK: f64 = 0.15;
+
+/// A planned part, its tokenizer at hand.
+fn part(
+    planned: &Planned,
+    tokenizer: Arc<dyn AnyTokenizer>,
+    added_ids: usize,
+    max_steps: usize,
+) -> Result<Part, OpenError> {
+    let refuse = |problem| OpenError::Setting { setting: planned.key(), problem };
+    let spec = tokenizer.spec().kinds.clone();
+    let steps = planned.series.then_some(max_steps);
+    let kinds = Part::kinds_of(&planned.name, &spec, added_ids, steps).map_err(refuse)?;
+    let mut part = Part {
+        name: planned.name.clone(),
+        fields: planned.fields.clone(),
+        tokenizer,
+        kinds,
+        series: planned.series,
+        stream: planned.stream,
+        role: planned.role,
+        drop: planned.drop,
+        required: planned.required,
+        added: Added::default(),
+    };
+    let needs_ids = matches!(part.role, Role::Generated(_) | Role::Masked(_));
+    let Some(vocabulary) = part.vocabulary() else {
+        if needs_ids {
+            let modality = &planned.modality;
+            return Err(refuse(format!("modality {modality}: expected tokens that are ids of one vocabulary; found features")));
+        }
+        return Ok(part);
+    };
+    let first = (vocabulary - added_ids) as u32;
+    part.added = match part.role {
+        Role::Generated(_) => {
+            Added { begin: planned.begin.or(Some(first)), end: planned.end.or(Some(first + 1)), mask: None }
+        }
+        Role::Masked(_) => Added { mask: Some(first), ..Added::default() },
+        Role::Input | Role::Series(_) => Added::default(),
+    };
+    Ok(part)
+}
+
+impl Task for Composition {
+    fn spec(&self) -> &TaskSpec {
+        &self.spec
+    }
+
+    fn saved(&self) -> Result<SavedTask, TokenizeError> {
+        Ok(self.saved.clone())
+    }
+
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &self.skipped
+    }
+
+    fn transcript(&self, head: usize, ids: &[u32]) -> Option<String> {
+        self.decode(head, ids).ok()?.into_text().ok()
+    }
+}

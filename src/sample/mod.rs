@@ -1,0 +1,90 @@
+//! From rows to samples: parts and their order, windows, targets. Plain data, no tensors.
+//!
+//! A task is named inputs and outputs ([`TaskSettings`]). Each input is of one registered modality; each output has a
+//! registered head. A [`Composition`] is such a task fitted to its training rows: it turns a row, or a window of its series,
+//! into one document of tokens and the targets of its heads.
+//!
+//! **Order.** Parts without a clock come first, in the order of the file, then the class tokens of outputs of the whole
+//! sample, then the series, step by step, within a step in the order of the file; generated outputs come last.
+
+mod compose;
+mod composition;
+mod document;
+mod open;
+mod part;
+mod plan;
+mod rows;
+mod rules;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use compose::{Get, Purpose};
+pub use composition::{Composition, OutputPart, Site};
+pub use part::{Added, Part, Role};
+pub use rows::{Rows, Samples};
+pub use settings::{DataSettings, InputSettings, OneOrMany, OutputSettings, Pool, TaskSettings};
+
+use crate::data::DataError;
+use crate::head::HeadError;
+use smalti_contract::{RegistryError, TokenizeError};
+use std::sync::Arc;
+
+/// A task and its data.
+pub struct Opened {
+    /// The task.
+    pub task: Arc<Composition>,
+    /// The rows that train.
+    pub train: Arc<Samples>,
+    /// The rows that validate.
+    pub validation: Arc<Samples>,
+}
+
+/// Why a task cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A setting that cannot work.
+    #[error("{setting}: {problem}")]
+    Setting {
+        /// Which setting: `inputs.camera.field`.
+        setting: String,
+        /// What is wrong, with the expected and the actual value.
+        problem: String,
+    },
+    /// An unknown modality, or one that refuses its settings.
+    #[error("{part}: {problem}")]
+    Modality {
+        /// The part: `inputs.camera`.
+        part: String,
+        /// What is wrong.
+        problem: RegistryError,
+    },
+    /// An unknown head, or one that refuses its settings or values.
+    #[error("outputs.{output}: {problem}")]
+    Head {
+        /// The output's name.
+        output: String,
+        /// What is wrong.
+        problem: HeadError,
+    },
+    /// A run folder whose fitted state is not that of its settings.
+    #[error("{part}: the run's saved tokenizers have nothing of it")]
+    Saved {
+        /// The part or output.
+        part: String,
+    },
+}
+
+/// The error of a part, with its name and its fields.
+fn named(table: &str, name: &str, fields: &[String], error: TokenizeError) -> TokenizeError {
+    let field = match fields {
+        [one] if one == name => String::new(),
+        fields => format!(" (field {})", fields.join(", ")),
+    };
+    TokenizeError::Input(format!("{table}.{name}{field}: {error}"))
+}

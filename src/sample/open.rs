@@ -1,0 +1,188 @@
+//! Opening a task: its rows, and tokenizers and heads fitted to those that train or restored from a run.
+
+use super::plan::{Plan, Planned, fields};
+use super::rows::{Rows, Samples};
+use super::settings::TaskSettings;
+use super::values::{Chained, FieldValues};
+use super::{Composition, OpenError, Opened};
+use crate::head::{Fit, Head};
+use crate::registry::Modalities;
+use crate::task::{SavedTask, SavedTokenizer};
+use serde_json::Value;
+use smalti_contract::{AnyTokenizer, Values};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a task starts from.
+#[derive(Clone, Copy)]
+pub enum Start<'a> {
+    /// Nothing: tokenizers and heads are fitted.
+    New,
+    /// Another run's task: those whose ids mean nothing without their vocabulary keep it.
+    From(&'a SavedTask),
+    /// The task's own run: everything is as it was fitted.
+    Run(&'a SavedTask),
+}
+
+/// A task's tokenizers and heads, in the order of its plan.
+struct Fitted {
+    tokenizers: Vec<Arc<dyn AnyTokenizer>>,
+    labels: Vec<Option<Arc<dyn AnyTokenizer>>>,
+    heads: Vec<Arc<dyn Head>>,
+    saved: SavedTask,
+}
+
+impl Composition {
+    /// Opens a task's data, and fits its tokenizers and heads to the rows that train or takes them from a run.
+    ///
+    /// # Errors
+    /// [`OpenError`], which names the file or the setting.
+    pub fn open(
+        (name, loss_weight): (&str, f64),
+        settings: &TaskSettings,
+        modalities: &Modalities,
+        start: Start,
+    ) -> Result<Opened, OpenError> {
+        let (train, validation) = Rows::split(&settings.data, modalities.sources())?;
+        let (plan, fitted) = match start {
+            Start::Run(saved) => {
+                let plan = Plan::new(settings, modalities, &saved.series)?;
+                let fitted = restore(&plan, settings, modalities, saved)?;
+                (plan, fitted)
+            }
+            Start::New => fit(settings, modalities, &train, None)?,
+            Start::From(before) => fit(settings, modalities, &train, Some(before))?,
+        };
+        let Fitted { tokenizers, labels, heads, saved } = fitted;
+        let task = Self::assemble((name, loss_weight), settings, &plan, tokenizers, labels, heads, saved)?;
+        let task = Arc::new(task.with_skipped(train.table.skipped().to_vec()));
+        let samples = |rows: Rows| Samples::new(task.clone(), rows, settings).map(Arc::new);
+        let (train, validation) = (samples(train)?, samples(validation)?);
+        Ok(Opened { task, train, validation })
+    }
+
+    /// A run's task without its data, for prediction.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the saved state is not that of the settings.
+    pub fn restore(
+        (name, loss_weight): (&str, f64),
+        settings: &TaskSettings,
+        modalities: &Modalities,
+        saved: &SavedTask,
+    ) -> Result<Self, OpenError> {
+        let plan = Plan::new(settings, modalities, &saved.series)?;
+        let Fitted { tokenizers, labels, heads, saved } = restore(&plan, settings, modalities, saved)?;
+        Self::assemble((name, loss_weight), settings, &plan, tokenizers, labels, heads, saved)
+    }
+}
+
+/// Fits everything to the rows that train.
+fn fit(
+    settings: &TaskSettings,
+    modalities: &Modalities,
+    train: &Rows,
+    before: Option<&SavedTask>,
+) -> Result<(Plan, Fitted), OpenError> {
+    let values = |name: &str, of: &[String]| train.values(name, of);
+    let mut series = BTreeSet::new();
+    let inputs = settings.inputs.iter().map(|(name, input)| ("inputs", name, &input.field));
+    let outputs = settings.outputs.iter().map(|(name, output)| ("outputs", name, &output.field));
+    for (table, name, field) in inputs.chain(outputs) {
+        let predicts_nothing = table == "outputs"
+            && modalities.heads().reads(&settings.outputs[name].head).is_ok_and(|reads| reads == crate::head::Reads::Nothing);
+        if !predicts_nothing && values(&format!("{table}.{name}"), &fields(name, field))?.is_series() {
+            series.insert(name.clone());
+        }
+    }
+    let plan = Plan::new(settings, modalities, &series)?;
+    let of_parts = plan.parts.iter().map(|part| values(&part.key(), &part.fields)).collect::<Result<Vec<_>, _>>()?;
+    let longest = train.steps().max().unwrap_or(0);
+    let mut saved = SavedTask { series, max_steps: settings.data.max_steps.max(longest), ..SavedTask::default() };
+    let mut tokenizers: Vec<Arc<dyn AnyTokenizer>> = vec![];
+    for (number, part) in plan.parts.iter().enumerate() {
+        let owner = plan.owner(number);
+        let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner).map(|n| &of_parts[n]);
+        let tokenizer = tokenizer(part, &Chained(members.collect()), modalities, before, &mut saved)?;
+        tokenizers.push(tokenizer);
+    }
+    let (mut labels, mut heads) = (vec![], vec![]);
+    for (number, (name, output)) in settings.outputs.iter().enumerate() {
+        let refuse = |problem| OpenError::Head { output: name.clone(), problem };
+        let of = fields(name, &output.field);
+        let of_output = match modalities.heads().reads(&output.head).map_err(refuse)? {
+            crate::head::Reads::Nothing => None,
+            _ => Some(values(&format!("outputs.{name}"), &of)?),
+        };
+        let label = match (&plan.labels[number], &of_output) {
+            (Some(planned), Some(values)) => Some(tokenizer(planned, values, modalities, before, &mut saved)?),
+            _ => None,
+        };
+        let own = plan.own(number).map(|part| (tokenizers[part].clone(), plan.added_ids(part)));
+        let vocabulary = own.or(label.clone().map(|label| (label, 0))).and_then(|(of, added)| ids_of(of.as_ref(), added));
+        let none: Vec<smalti_contract::Value> = vec![];
+        let fit = Fit {
+            values: of_output.as_ref().map_or(&none as &dyn Values, |values| values),
+            classes: of_output.as_ref().and_then(FieldValues::classes),
+            vocabulary,
+        };
+        let head = modalities.heads().fit(&output.head, Value::Object(plan.heads[number].clone()), &fit).map_err(refuse)?;
+        saved.heads.insert(name.clone(), head.saved);
+        heads.push(head.head);
+        labels.push(label);
+    }
+    Ok((plan, Fitted { tokenizers, labels, heads, saved }))
+}
+
+/// The number of ids of a tokenizer whose tokens are ids of one vocabulary, with those that are added.
+fn ids_of(tokenizer: &dyn AnyTokenizer, added: usize) -> Option<usize> {
+    use smalti_contract::ContentSpec::Ids;
+    match &tokenizer.spec().kinds[..] {
+        [kind] => match kind.content {
+            Ids { vocabulary } => Some(vocabulary + added),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A part's tokenizer, fitted and noted in what is saved.
+fn tokenizer(
+    part: &Planned,
+    values: &dyn Values,
+    modalities: &Modalities,
+    before: Option<&SavedTask>,
+    saved: &mut SavedTask,
+) -> Result<Arc<dyn AnyTokenizer>, OpenError> {
+    let refuse = |problem| OpenError::Modality { part: part.key(), problem };
+    let known = before.and_then(|before| before.tokenizers.get(&part.name));
+    let known = known.filter(|known| known.tokenizer == part.modality).map(|known| known.config.clone());
+    let settings = Value::Object(part.settings.clone());
+    let fitted = modalities.tokenizers().fit(&part.modality, settings, known, values).map_err(refuse)?;
+    let config = fitted.config_json().map_err(|e| refuse(e.into()))?;
+    saved.tokenizers.insert(part.name.clone(), SavedTokenizer { tokenizer: part.modality.clone(), config });
+    Ok(fitted.into())
+}
+
+/// Everything as a run has it.
+fn restore(
+    plan: &Plan,
+    settings: &TaskSettings,
+    modalities: &Modalities,
+    saved: &SavedTask,
+) -> Result<Fitted, OpenError> {
+    let build = |part: &Planned| -> Result<Arc<dyn AnyTokenizer>, OpenError> {
+        let missing = || OpenError::Saved { part: part.key() };
+        let saved = saved.tokenizers.get(&part.name).filter(|saved| saved.tokenizer == part.modality).ok_or_else(missing)?;
+        let tokenizer = modalities.tokenizers().build(&saved.tokenizer, saved.config.clone());
+        Ok(tokenizer.map_err(|problem| OpenError::Modality { part: part.key(), problem })?.into())
+    };
+    let tokenizers = plan.parts.iter().map(build).collect::<Result<_, _>>()?;
+    let labels = plan.labels.iter().map(|label| label.as_ref().map(build).transpose()).collect::<Result<_, _>>()?;
+    let head = |name: &String| {
+        let head = saved.heads.get(name).ok_or_else(|| OpenError::Saved { part: format!("outputs.{name}") })?;
+        modalities.heads().restore(head).map_err(|problem| OpenError::Head { output: name.clone(), problem })
+    };
+    let heads = settings.outputs.keys().map(head).collect::<Result<_, _>>()?;
+    Ok(Fitted { tokenizers, labels, heads, saved: saved.clone() })
+}

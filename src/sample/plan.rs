@@ -1,0 +1,262 @@
+//! What the settings ask for: the parts with their modalities, before any tokenizer is there.
+
+use super::OpenError;
+use super::part::Role;
+use super::settings::{OneOrMany, OutputSettings, TaskSettings};
+use crate::data::Stream;
+use crate::head::Reads;
+use crate::registry::Modalities;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// The parts that have tokens, in order, and what else the outputs need.
+pub(super) struct Plan {
+    pub parts: Vec<Planned>,
+    /// For each output, what makes the ids of a target that is no part of the tokens.
+    pub labels: Vec<Option<Planned>>,
+    /// For each output, the settings of its head.
+    pub heads: Vec<Map<String, Value>>,
+    /// For each output, the part that it reads, if it reads an input's tokens.
+    reads: Vec<usize>,
+}
+
+/// One part that has tokens.
+#[derive(Clone)]
+pub(super) struct Planned {
+    pub name: String,
+    pub fields: Vec<String>,
+    pub modality: String,
+    pub settings: Map<String, Value>,
+    pub role: Role,
+    pub series: bool,
+    pub stream: Stream,
+    pub drop: f64,
+    pub required: bool,
+    pub begin: Option<u32>,
+    pub end: Option<u32>,
+    /// The part whose vocabulary it uses.
+    pub share: Option<usize>,
+}
+
+/// The fields that a part of this name reads.
+pub(super) fn fields(name: &str, field: &Option<OneOrMany<String>>) -> Vec<String> {
+    field.as_ref().map_or_else(|| vec![name.to_string()], |fields| fields.as_slice().to_vec())
+}
+
+/// The modality of a series of classes or numbers.
+const NUMBERS: &str = "numbers";
+
+impl Plan {
+    /// The plan of a task in which these parts are series.
+    pub(super) fn new(
+        settings: &TaskSettings,
+        modalities: &Modalities,
+        series: &BTreeSet<String>,
+    ) -> Result<Self, OpenError> {
+        let refuse = |setting: String, problem: String| Err(OpenError::Setting { setting, problem });
+        if settings.outputs.is_empty() {
+            return refuse("outputs".into(), "a task predicts something; add a table [outputs.NAME]".into());
+        }
+        if let Some(name) = settings.inputs.keys().find(|name| settings.outputs.contains_key(*name)) {
+            let problem = "an output has the same name; names of parts must differ".into();
+            return refuse(format!("inputs.{name}"), problem);
+        }
+        let cross = settings.outputs.values().any(|output| output.cross_attention);
+        let stream = if cross { Stream::Encoder } else { Stream::Main };
+        let mut plan = Self { parts: vec![], labels: vec![], heads: vec![], reads: vec![] };
+        for (name, input) in &settings.inputs {
+            if !(0.0..1.0).contains(&input.drop) {
+                let problem = format!("expected a share from 0 to below 1; found {}", input.drop);
+                return refuse(format!("inputs.{name}.drop"), problem);
+            }
+            plan.parts.push(Planned {
+                name: name.clone(),
+                fields: fields(name, &input.field),
+                modality: input.modality.clone(),
+                settings: input.settings.clone(),
+                role: Role::Input,
+                series: series.contains(name),
+                stream,
+                drop: input.drop,
+                required: input.required,
+                begin: None,
+                end: None,
+                share: None,
+            });
+        }
+        for (number, (name, output)) in settings.outputs.iter().enumerate() {
+            plan.output(number, name, output, modalities, series)?;
+        }
+        plan.find_shares(settings)?;
+        plan.check_streams(settings, cross)?;
+        Ok(plan)
+    }
+
+    fn output(
+        &mut self,
+        number: usize,
+        name: &str,
+        output: &OutputSettings,
+        modalities: &Modalities,
+        series: &BTreeSet<String>,
+    ) -> Result<(), OpenError> {
+        let refuse = |key: &str, problem: String| {
+            Err(OpenError::Setting { setting: format!("outputs.{name}{key}"), problem })
+        };
+        let heads = modalities.heads();
+        let known = heads.keys(&output.head)?;
+        let reads = heads.reads(&output.head)?;
+        if !(output.weight >= 0.0 && output.weight.is_finite()) {
+            return refuse(".weight", format!("expected 0 or more; found {}", output.weight));
+        }
+        let series = series.contains(name);
+        let (of_head, mut rest): (Map<_, _>, Map<_, _>) =
+            output.settings.clone().into_iter().partition(|(key, _)| known.contains(&key.as_str()));
+        let role = match reads {
+            Reads::Next => Some(Role::Generated(number)),
+            Reads::Own => Some(Role::Masked(number)),
+            Reads::ClassToken if series => Some(Role::Series(number)),
+            Reads::ClassToken | Reads::Input | Reads::Nothing => None,
+        };
+        let mut modality = output.modality.clone();
+        if let Some(Role::Series(_)) = role {
+            if modality.is_none() {
+                // The tokens of a series of classes are their ids, of numbers the numbers as the head has them.
+                let classes = heads.predicts_labels(&output.head)?;
+                rest.entry("ids").or_insert(Value::Bool(classes));
+                if let (false, Some(normalize)) = (classes, of_head.get("normalize")) {
+                    rest.insert("normalize".into(), normalize.clone());
+                }
+            }
+            modality.get_or_insert_with(|| NUMBERS.into());
+        }
+        let planned = |modality: String, settings, role| Planned {
+            name: name.into(),
+            fields: fields(name, &output.field),
+            modality,
+            settings,
+            role,
+            series,
+            stream: Stream::Main,
+            drop: 0.0,
+            required: output.required,
+            begin: output.begin,
+            end: output.end,
+            share: None,
+        };
+        let mut labels = None;
+        match (role, modality) {
+            (Some(role), Some(modality)) => self.parts.push(planned(modality, rest, role)),
+            (Some(_), None) if output.share.is_none() => {
+                return refuse(".modality", format!("head {} predicts tokens; say of which modality", output.head));
+            }
+            (Some(role), None) => self.parts.push(planned(String::new(), rest, role)),
+            (None, Some(modality)) if reads == Reads::Input => labels = Some(planned(modality, rest, Role::Input)),
+            (None, Some(_)) => {
+                return refuse(".modality", format!("head {} has no tokens of its own; leave it out", output.head));
+            }
+            (None, None) => {
+                if let Some(key) = rest.keys().next() {
+                    let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+                    let problem = format!("unknown setting; head {} has {known}", output.head);
+                    return refuse(&format!(".{key}"), problem);
+                }
+            }
+        }
+        self.heads.push(of_head);
+        self.labels.push(labels);
+        let inputs = self.parts.iter().position(|part| match &output.reads {
+            Some(wanted) => part.name == *wanted,
+            None => part.role == Role::Input,
+        });
+        match (inputs, reads, &output.reads) {
+            (Some(part), _, _) => self.reads.push(part),
+            (None, Reads::Input, None) => return refuse("", format!("head {} reads an input; there is none", output.head)),
+            (None, _, Some(wanted)) => return refuse(".reads", format!("no part is named {wanted:?}; there is {}", self.names())),
+            (None, _, None) => self.reads.push(0),
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> String {
+        self.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn find_shares(&mut self, settings: &TaskSettings) -> Result<(), OpenError> {
+        let inputs = settings.inputs.iter().map(|(name, input)| (name, &input.share));
+        let outputs = settings.outputs.iter().map(|(name, output)| (name, &output.share));
+        for (name, share) in inputs.chain(outputs) {
+            let Some(wanted) = share else { continue };
+            let place = |name: &str| self.parts.iter().position(|part| part.name == name);
+            let setting = |part: Option<&Planned>| format!("{}.share", part.map_or_else(|| name.clone(), Planned::key));
+            let (part, other) = (place(name), place(wanted));
+            let refuse = |problem| Err(OpenError::Setting { setting: setting(part.map(|p| &self.parts[p])), problem });
+            let (Some(part), Some(other)) = (part, other.filter(|other| Some(*other) != part)) else {
+                return refuse(format!("no other part with tokens is named {wanted:?}; there is {}", self.names()));
+            };
+            let (here, there) = (&self.parts[part], &self.parts[other]);
+            if !here.modality.is_empty() && here.modality != there.modality {
+                return refuse(format!("{wanted} is of modality {}; this part is of {}", there.modality, here.modality));
+            }
+            if !here.settings.is_empty() && here.settings != there.settings {
+                return refuse(format!("the vocabulary is that of {wanted}; its settings hold, leave out those here"));
+            }
+            let (modality, settings) = (there.modality.clone(), there.settings.clone());
+            let part = &mut self.parts[part];
+            (part.modality, part.settings, part.share) = (modality, settings, Some(other));
+        }
+        Ok(())
+    }
+
+    /// What reads the inputs must be in their stack.
+    fn check_streams(&self, settings: &TaskSettings, cross: bool) -> Result<(), OpenError> {
+        let other = settings.outputs.iter().find(|(_, output)| cross && !output.cross_attention);
+        let Some((name, _)) = other else { return Ok(()) };
+        let problem = "another output attends to the inputs by cross-attention, which puts them into a stack of their \
+                       own; all outputs of a task must, or none"
+            .into();
+        Err(OpenError::Setting { setting: format!("outputs.{name}.cross_attention"), problem })
+    }
+
+    /// The part whose vocabulary part `number` uses: its own, or that of the part that it shares.
+    pub(super) fn owner(&self, number: usize) -> usize {
+        let mut owner = number;
+        for _ in 0..self.parts.len() {
+            let Some(next) = self.parts[owner].share else { break };
+            owner = next;
+        }
+        owner
+    }
+
+    /// The parts that use one vocabulary, for each vocabulary that several use.
+    pub(super) fn groups(&self) -> Vec<Vec<usize>> {
+        let members = |owner: usize| (0..self.parts.len()).filter(|&n| self.owner(n) == owner).collect::<Vec<_>>();
+        (0..self.parts.len()).map(members).filter(|group| group.len() > 1).collect()
+    }
+
+    /// How many ids are added to the vocabulary of a part: those that begin and end a generated value, or hide a token.
+    pub(super) fn added_ids(&self, number: usize) -> usize {
+        let owner = self.owner(number);
+        let of_part = |part: &Planned| match part.role {
+            Role::Generated(_) if part.begin.is_some() => 0,
+            Role::Generated(_) => 2,
+            Role::Masked(_) => 1,
+            Role::Input | Role::Series(_) => 0,
+        };
+        let members = (0..self.parts.len()).filter(|&n| self.owner(n) == owner);
+        members.map(|n| of_part(&self.parts[n])).max().unwrap_or(0)
+    }
+
+    /// The part that an output of an input's tokens reads.
+    pub(super) fn read_by(&self, output: usize) -> usize {
+        self.reads[output]
+    }
+}
+
+impl Planned {
+    /// The table of its settings: `inputs.camera`.
+    pub(super) fn key(&self) -> String {
+        let table = if self.role == Role::Input { "inputs" } else { "outputs" };
+        format!("{table}.{}", self.name)
+    }
+}

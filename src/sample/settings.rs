@@ -1,0 +1,188 @@
+//! The settings of a task: `[data]`, `[inputs.NAME]` and `[outputs.NAME]` in `run.toml`.
+
+use crate::data::Bad;
+use crate::table::{Derivation, Source};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One task: rows, and the parts that each row becomes. The order of parts is that of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSettings {
+    /// Where rows come from, and which of them train.
+    pub data: DataSettings,
+    /// What the model reads.
+    #[serde(default)]
+    pub inputs: IndexMap<String, InputSettings>,
+    /// What the model predicts.
+    #[serde(default)]
+    pub outputs: IndexMap<String, OutputSettings>,
+}
+
+/// `[data]`: where rows come from, which of them train, and how they are cut.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSettings {
+    /// A file, folder, archive or pattern, or a list of them, each with its weight in the draws.
+    pub source: OneOrMany<Source>,
+    /// Rows that train, such as `split = train & speaker != theo`. Left out, all that do not validate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<String>,
+    /// Rows that validate. Left out, `holdout` of the training rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<String>,
+    /// Rows that validate, if they lie elsewhere than those that train.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_source: Option<OneOrMany<Source>>,
+    /// Share of the training rows held out for validation if nothing else says which rows validate.
+    #[serde(default = "tenth")]
+    pub holdout: f64,
+    /// Time steps in a window of a row's series.
+    #[serde(default = "context")]
+    pub context: usize,
+    /// Time steps of the longest row: the size of the table of times. 0 for the longest in the data.
+    #[serde(default)]
+    pub max_steps: usize,
+    /// Fields computed over a row before it is cut, by name: returns-to-go, the next state.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub derived: IndexMap<String, Derivation>,
+    /// Whether a corrupt sample stops the run (`fail`), or another takes its place (`skip`).
+    #[serde(default)]
+    pub corrupt_samples: Bad,
+    /// A folder in which the tokens of samples without random variation are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn context() -> usize {
+    20
+}
+
+/// `[inputs.NAME]`: a part that the model reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputSettings {
+    /// The name of a registered modality.
+    pub modality: String,
+    /// The field or fields of a row. Left out, the field of the part's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<OneOrMany<String>>,
+    /// Share of the training samples that this part is left out of (modality dropout).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drop: f64,
+    /// Whether a row without this field is a corrupt sample. Otherwise the part has no tokens there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub required: bool,
+    /// The part whose vocabulary and embedding this part uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
+    /// The settings of the modality.
+    #[serde(flatten)]
+    pub settings: Map<String, Value>,
+}
+
+/// `[outputs.NAME]`: a part that the model predicts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputSettings {
+    /// The name of a registered head.
+    pub head: String,
+    /// The modality of an output that has tokens of its own. A series of numbers or classes is of `numbers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modality: Option<String>,
+    /// The field or fields of a row. Left out, the field of the part's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<OneOrMany<String>>,
+    /// Weight of this output's mean loss in the sum.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: f64,
+    /// A field of weights: a number for the row, or 0 and 1 for each token, as a text or an array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_field: Option<String>,
+    /// The input whose tokens the head reads (`tag`, `ctc`). Left out, the first input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<String>,
+    /// What an output of the whole sample reads.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pool: Pool,
+    /// Whether its class token has a learned position, as in ViT.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub class_token_position: bool,
+    /// The id of the modality that begins a generated value. Left out, an id of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<u32>,
+    /// The id of the modality that ends it. Left out, an id of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<u32>,
+    /// The part whose vocabulary and embedding this output's tokens use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
+    /// Whether a row without this field is a corrupt sample. Otherwise it does not train this output.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub required: bool,
+    /// Whether a generated output attends to the inputs by cross-attention, in a stack of their own, and not as a prefix.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cross_attention: bool,
+    /// Whether a series that is predicted is an input of the later steps.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub feedback: bool,
+    /// The settings of the head and of the modality.
+    #[serde(flatten)]
+    pub settings: Map<String, Value>,
+}
+
+/// What an output of the whole sample reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pool {
+    /// A class token of its own.
+    #[default]
+    ClassToken,
+    /// The mean of the tokens of all inputs.
+    Mean,
+}
+
+/// One value or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany<T> {
+    /// One.
+    One(T),
+    /// A list.
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    /// All of them.
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            OneOrMany::One(one) => std::slice::from_ref(one),
+            OneOrMany::Many(many) => many,
+        }
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_one(weight: &f64) -> bool {
+    *weight == 1.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_yes(yes: &bool) -> bool {
+    *yes
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,0 +1,95 @@
+//! The values that tokenizers and heads are fitted to.
+
+use super::part::Part;
+use crate::table::Table;
+use smalti_contract::{TokenizeError, Value, Values};
+use std::sync::Arc;
+
+/// The values of a part's fields over some rows of a table: one for each row or, of series, for each time step.
+pub(super) struct FieldValues {
+    table: Arc<dyn Table>,
+    rows: Vec<u32>,
+    fields: Vec<String>,
+    /// For a series: the number of steps up to and including each row.
+    ends: Option<Vec<usize>>,
+    /// Whether a value that cannot be read is taken for a missing one.
+    skips: bool,
+}
+
+/// Rows that are looked at to find out whether a field is a series.
+const PROBED: usize = 100;
+
+impl FieldValues {
+    pub(super) fn new(table: Arc<dyn Table>, rows: &[u32], fields: &[String], skips: bool) -> Self {
+        let mut values = Self { table, rows: rows.to_vec(), fields: fields.to_vec(), ends: None, skips };
+        let first = {
+            let values: &dyn Values = &values;
+            values.spread(PROBED).find_map(|value| value.ok().filter(|value| !value.is_missing()))
+        };
+        if first.is_some_and(|value| value.steps().is_some()) {
+            let ends = values.rows.iter().scan(0, |sum, &row| {
+                *sum += values.table.steps(row as usize);
+                Some(*sum)
+            });
+            values.ends = Some(ends.collect());
+        }
+        values
+    }
+
+    /// Whether the values are of a series.
+    pub(super) fn is_series(&self) -> bool {
+        self.ends.is_some()
+    }
+
+    /// The class names that the source of the first field declares.
+    pub(super) fn classes(&self) -> Option<&[String]> {
+        self.table.classes(self.fields.first()?)
+    }
+
+    fn read(&self, row: u32, step: Option<usize>) -> Result<Value, TokenizeError> {
+        let row = row as usize;
+        let get = |field: &str| match step {
+            Some(step) => self.table.window(row, field, step..step + 1),
+            None => self.table.value(row, field),
+        };
+        let place = |e: TokenizeError| TokenizeError::Input(format!("{}: {e}", self.table.location(row)));
+        let get = |field: &str| get(field).map_err(|e| TokenizeError::Input(e.to_string()));
+        match Part::value(&self.fields, &get).map_err(place) {
+            Ok(Value::Series(mut values)) if step.is_some() => Ok(values.pop().unwrap_or_default()),
+            Err(_) if self.skips => Ok(Value::Missing),
+            other => other,
+        }
+    }
+}
+
+impl Values for FieldValues {
+    fn len(&self) -> usize {
+        self.ends.as_ref().map_or(self.rows.len(), |ends| ends.last().copied().unwrap_or(0))
+    }
+
+    fn get(&self, index: usize) -> Result<Value, TokenizeError> {
+        let Some(ends) = &self.ends else { return self.read(self.rows[index], None) };
+        let row = ends.partition_point(|&end| end <= index);
+        let start = row.checked_sub(1).map_or(0, |before| ends[before]);
+        self.read(self.rows[row], Some(index - start))
+    }
+}
+
+/// The values of several parts that share a vocabulary, one part after another.
+pub(super) struct Chained<'a>(pub Vec<&'a FieldValues>);
+
+impl Values for Chained<'_> {
+    fn len(&self) -> usize {
+        self.0.iter().map(|values| values.len()).sum()
+    }
+
+    fn get(&self, mut index: usize) -> Result<Value, TokenizeError> {
+        for values in &self.0 {
+            match index.checked_sub(values.len()) {
+                None => return values.get(index),
+                Some(rest) => index = rest,
+            }
+        }
+        Ok(Value::Missing)
+    }
+}

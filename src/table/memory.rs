@@ -1,0 +1,66 @@
+//! Rows in memory as a table.
+
+use super::{Table, unknown_field};
+use crate::data::DataError;
+use smalti_contract::{Row, Value};
+use std::ops::Range;
+
+/// A table of rows in memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    name: String,
+    fields: Vec<String>,
+    rows: Vec<Row>,
+}
+
+impl Memory {
+    /// A table of these rows; its fields are those that any row has.
+    pub fn new(name: impl Into<String>, rows: Vec<Row>) -> Self {
+        let mut fields: Vec<String> = vec![];
+        for field in rows.iter().flat_map(|row| row.fields.keys()) {
+            if !fields.contains(field) {
+                fields.push(field.clone());
+            }
+        }
+        Self { name: name.into(), fields, rows }
+    }
+
+    fn get(&self, row: usize, field: &str) -> Result<&Value, DataError> {
+        match self.fields.iter().any(|known| known == field) {
+            true => Ok(self.rows.get(row).map_or(&Value::Missing, |row| row.get(field))),
+            false => Err(unknown_field(self, field)),
+        }
+    }
+}
+
+impl Table for Memory {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        self.get(row, field).cloned()
+    }
+
+    fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
+        Ok(match self.get(row, field)? {
+            Value::Series(values) => {
+                Value::Series(values.iter().skip(steps.start).take(steps.len()).cloned().collect())
+            }
+            other => other.clone(),
+        })
+    }
+
+    fn steps(&self, row: usize) -> usize {
+        let steps = self.rows.get(row).map(|row| row.fields.values().filter_map(Value::steps).max());
+        steps.flatten().unwrap_or(0)
+    }
+}
