@@ -75,7 +75,7 @@ fn compare(what: &str, found: &Tensor, expected: &[Vec<f32>]) {
 }
 
 fn batch(model: &Pretrained, documents: Vec<Vec<(Stream, Tokens)>>) -> Batch {
-    let sample = |(id, inputs)| (0, Sample { inputs, target: Target::Unknown, id });
+    let sample = |(id, inputs)| (0, Sample { inputs, outputs: vec![Target::Unknown.into()], id });
     collate(model.model.layouts(), &(0..).zip(documents).map(sample).collect::<Vec<_>>()).unwrap()
 }
 

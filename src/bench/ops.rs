@@ -251,6 +251,21 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
             Box::new(move |x| ops::squared_error(&x[0], &numbers(n * d, 2), &weights)),
         );
     }
+    for (n, c) in [(40, 3), (1, 1), (300, 80)] {
+        let weights: Vec<f32> = (1..=n).map(|i| (i % 3) as f32 * 0.7).collect();
+        let targets: Vec<f32> = (0..n * c).map(|i| [0.0, 1.0, 0.3][i % 3]).collect();
+        add(
+            format!("binary_cross_entropy {n}x{c}"),
+            vec![(matrix(n, c, 1)? * 3.0)?],
+            vec![],
+            Box::new(move |x| ops::binary_cross_entropy(&x[0], &targets, &weights)),
+        );
+    }
+    for (n, d, each) in [(9, 5, 3), (1000, 384, 65)] {
+        let ranges: Vec<_> = (0..n / each).map(|i| i * each..(i + 1) * each).chain([1..4, 2..2]).collect();
+        let run = move |x: &[Value]| ops::mean_rows(&x[0], &ranges);
+        add(format!("mean_rows {n}x{d}"), vec![matrix(n, d, 1)?], vec![], Box::new(run));
+    }
     let labels = vec![vec![1, 2, 2, 3], vec![0], vec![]];
     let run = move |x: &[Value]| ops::ctc::ctc(&x[0], &[0..20, 20..31, 33..40], &labels, &[1.0, 0.5, 1.0], 5);
     add("ctc".into(), vec![matrix(40, 6, 1)?], vec![], Box::new(run));
