@@ -1,9 +1,9 @@
-//! Imports go one way, and only the built-in tasks name modality crates.
+//! Imports go one way, and only the registry and the built-in tasks name modality crates.
 
 use std::path::{Path, PathBuf};
 
 /// The library's modules from the ground up: a module imports only from lines above its own.
-const STOREYS: [&[&str]; 13] = [
+const STOREYS: [&[&str]; 14] = [
     &["random", "rules"],
     &["ops", "env"],
     &["params"],
@@ -14,9 +14,10 @@ const STOREYS: [&[&str]; 13] = [
     &["model"],
     &["train"],
     &["tasks"],
-    &["bench", "config"],
+    &["bench", "config", "registry"],
     &["run", "report"],
     &["pretrained"],
+    &["cli"],
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -54,9 +55,6 @@ fn storey(module: &str) -> usize {
 fn imports_go_one_way() {
     let mut seen = 0;
     for (module, path, code) in modules() {
-        if ["lib", "main", "cli"].contains(&module.as_str()) {
-            continue;
-        }
         for import in code.split("crate::").skip(1) {
             let name: String = import.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if name.is_empty() || name == module {
@@ -71,10 +69,11 @@ fn imports_go_one_way() {
 }
 
 #[test]
-fn only_the_tasks_name_modality_crates() {
+fn only_the_registry_and_the_tasks_name_modality_crates() {
     for (module, path, code) in modules() {
         for name in ["smalti_text", "smalti_image", "smalti_audio", "smalti_trajectory"] {
-            assert!(module == "tasks" || !code.contains(name), "{} names {name}", path.display());
+            let may = ["registry", "tasks"].contains(&module.as_str());
+            assert!(may || !code.contains(name), "{} names {name}", path.display());
         }
     }
 }
