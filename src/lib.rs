@@ -4,6 +4,8 @@
 //! position) → [`transformer`] (who may attend to whom is data: [`rules`]) → [`head`] → loss or prediction.
 
 pub mod bench;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod embedding;
@@ -17,6 +19,7 @@ pub mod params;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub mod pretrained;
 pub mod random;
+pub mod registry;
 pub mod report;
 pub mod rules;
 pub mod run;
