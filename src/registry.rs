@@ -10,6 +10,8 @@
 //! }
 //! ```
 
+use crate::head::{HeadKind, HeadRegistry};
+use crate::table::{Opener, SourceRegistry};
 use smalti_contract::{Registry, Tokenizer};
 
 /// The modalities of a program: a [`Run`](crate::run::Run) is opened and created with them, and `smalti::cli::main` is a
@@ -17,6 +19,8 @@ use smalti_contract::{Registry, Tokenizer};
 #[derive(Clone)]
 pub struct Modalities {
     tokenizers: Registry,
+    heads: HeadRegistry,
+    sources: SourceRegistry,
     /// The first registration that failed.
     failed: Option<RegistrationError>,
 }
@@ -28,23 +32,30 @@ pub enum RegistrationError {
     /// The name is taken.
     #[error("a modality named {0:?} is registered already; give yours another `Tokenizer::NAME`")]
     Modality(&'static str),
+    /// The name of a head is taken.
+    #[error("a head named {0:?} is registered already; give yours another `HeadKind::NAME`")]
+    Head(&'static str),
+    /// The name of a layout is taken.
+    #[error("a layout named {0:?} is registered already; give yours another name")]
+    Source(&'static str),
 }
 
 impl Modalities {
     /// The modalities that this build has: `text`, `image`, `audio` and `trajectory`, each by its feature. Audio also needs
     /// `text`, for transcripts, and trajectories `image`, for what cameras show.
     pub fn builtin() -> Self {
-        let modalities = Self { tokenizers: Registry::new(), failed: None };
+        let (heads, sources) = (HeadRegistry::builtin().unwrap_or_default(), SourceRegistry::builtin());
+        let modalities = Self { tokenizers: Registry::new(), heads, sources, failed: None };
         #[cfg(any(feature = "text", feature = "audio"))]
         let modalities = modalities.with::<smalti_text::TextTokenizer>();
         #[cfg(any(feature = "image", feature = "trajectory"))]
         let modalities = modalities.with::<smalti_image::ImageTokenizer>();
         #[cfg(feature = "audio")]
         let modalities = modalities.with::<smalti_audio::AudioTokenizer>();
+        #[cfg(feature = "numbers")]
+        let modalities = modalities.with::<smalti_numbers::NumbersTokenizer>();
         #[cfg(feature = "trajectory")]
-        let modalities = modalities
-            .with::<smalti_trajectory::TrajectoryTokenizer>()
-            .with::<crate::tasks::trajectory::PicturedTokenizer>();
+        let modalities = modalities.with::<smalti_trajectory::TrajectoryTokenizer>();
         modalities
     }
 
@@ -60,6 +71,24 @@ impl Modalities {
         self
     }
 
+    /// These modalities with one head more, under its [`HeadKind::NAME`]; as of [`with`](Self::with).
+    #[must_use]
+    pub fn with_head<H: HeadKind>(mut self) -> Self {
+        if self.heads.register::<H>().is_err() {
+            self.failed.get_or_insert(RegistrationError::Head(H::NAME));
+        }
+        self
+    }
+
+    /// These modalities with one layout of data more, which is tried after the others; as of [`with`](Self::with).
+    #[must_use]
+    pub fn with_source(mut self, name: &'static str, open: Opener) -> Self {
+        if self.sources.register(name, open).is_err() {
+            self.failed.get_or_insert(RegistrationError::Source(name));
+        }
+        self
+    }
+
     /// Checks that every registration succeeded.
     ///
     /// # Errors
@@ -69,6 +98,16 @@ impl Modalities {
             Some(error) => Err(error.clone()),
             None => Ok(()),
         }
+    }
+
+    /// The heads by name.
+    pub fn heads(&self) -> &HeadRegistry {
+        &self.heads
+    }
+
+    /// The layouts of data by name.
+    pub fn sources(&self) -> &SourceRegistry {
+        &self.sources
     }
 
     /// The tokenizers by name.

@@ -1,9 +1,48 @@
 //! What a task brings to a model: kinds of token, rules between them, and heads.
 
 use crate::data::Stream;
-use crate::head::HeadSpec;
+use crate::head::{HeadSpec, SavedHead};
 use crate::rules::Rule;
-use smalti_contract::{AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, Tokens};
+use serde::{Deserialize, Serialize};
+use smalti_contract::{
+    AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, TokenizeError, Tokens,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The fitted state of one task, as a run folder keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedTask {
+    /// Its tokenizers, by what each is for: the name of a part.
+    pub tokenizers: BTreeMap<String, SavedTokenizer>,
+    /// Its lists of names, by what each is for: the classes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, Vec<String>>,
+    /// Its heads, by output.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub heads: BTreeMap<String, SavedHead>,
+    /// The parts and outputs that are series.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub series: BTreeSet<String>,
+    /// The time steps of the longest row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_steps: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+/// One tokenizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedTokenizer {
+    /// Its name in the registry.
+    pub tokenizer: String,
+    /// Its configuration.
+    pub config: serde_json::Value,
+}
 
 /// The model's side of a task: everything that shapes parameters.
 #[derive(Clone, Debug)]
@@ -47,11 +86,27 @@ pub trait Task: Send + Sync {
     fn spec(&self) -> &TaskSpec;
 
     /// The tokenizers and what each is for; saved with the run.
-    fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)>;
+    fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
+        Vec::new()
+    }
 
     /// Lists of names that were fitted to the data, and what each is for; saved with the run.
     fn names(&self) -> Vec<(&'static str, &[String])> {
         Vec::new()
+    }
+
+    /// What a run keeps of the task.
+    ///
+    /// # Errors
+    /// If a configuration has no JSON form.
+    fn saved(&self) -> Result<SavedTask, TokenizeError> {
+        let tokenizers = self.tokenizers().into_iter().map(|(role, tokenizer)| {
+            let config = tokenizer.config_json()?;
+            Ok((role.to_string(), SavedTokenizer { tokenizer: tokenizer.name().into(), config }))
+        });
+        let tokenizers = tokenizers.collect::<Result<_, TokenizeError>>()?;
+        let names = self.names().into_iter().map(|(role, names)| (role.to_string(), names.to_vec()));
+        Ok(SavedTask { tokenizers, names: names.collect(), ..SavedTask::default() })
     }
 
     /// Files of its source that are not used, each with the reason.

@@ -106,6 +106,7 @@ pub(super) fn ranked(names: &[String], probabilities: &[f64]) -> Vec<(String, f6
 
 impl HeadKind for Classify {
     const NAME: &'static str = "classify";
+    const PREDICTS_LABELS: bool = true;
     type Settings = ClassifySettings;
 
     /// The classes are those that the source declares, else the distinct labels of the values.

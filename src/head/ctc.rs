@@ -36,10 +36,6 @@ impl Head for Ctc {
         self.vocabulary + 1
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Input
-    }
-
     /// The ids of the value.
     fn target(&self, _: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError> {
         Ok(Target::Labels(asked.ids.clone()))
@@ -71,6 +67,7 @@ impl Head for Ctc {
 
 impl HeadKind for Ctc {
     const NAME: &'static str = "ctc";
+    const READS: Reads = Reads::Input;
     type Settings = CtcSettings;
 
     fn fit(_: CtcSettings, of: &Fit) -> std::result::Result<Self, TokenizeError> {

@@ -33,10 +33,6 @@ impl Head for Generate {
         self.vocabulary
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Next
-    }
-
     fn is_vocabulary(&self) -> bool {
         true
     }
@@ -81,6 +77,7 @@ pub(super) fn target_of_ids(asked: &Asked) -> std::result::Result<Target, Tokeni
 
 impl HeadKind for Generate {
     const NAME: &'static str = "generate";
+    const READS: Reads = Reads::Next;
     type Settings = GenerateSettings;
 
     fn fit(_: GenerateSettings, of: &Fit) -> std::result::Result<Self, TokenizeError> {

@@ -44,10 +44,6 @@ impl Head for Masked {
         self.vocabulary
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Own
-    }
-
     fn is_vocabulary(&self) -> bool {
         true
     }
@@ -84,6 +80,7 @@ impl Head for Masked {
 
 impl HeadKind for Masked {
     const NAME: &'static str = "masked";
+    const READS: Reads = Reads::Own;
     type Settings = MaskedSettings;
 
     fn fit(settings: MaskedSettings, of: &Fit) -> std::result::Result<Self, TokenizeError> {

@@ -45,11 +45,6 @@ pub trait Head: Send + Sync + Debug {
     /// The number of numbers in an output row.
     fn width(&self) -> usize;
 
-    /// Which tokens the head reads.
-    fn reads(&self) -> Reads {
-        Reads::ClassToken
-    }
-
     /// Whether it predicts ids of the tokens that it reads: such a head may share the matrix of their embedding, and
     /// has the model's `head_transform` and `head_scale`.
     fn is_vocabulary(&self) -> bool {
@@ -140,6 +135,10 @@ pub struct Prediction {
 pub trait HeadKind: Head + Serialize + DeserializeOwned + Sized + 'static {
     /// The name under which a [`HeadRegistry`] finds it.
     const NAME: &'static str;
+    /// Which tokens it reads.
+    const READS: Reads = Reads::ClassToken;
+    /// Whether it predicts one of several labels, so that the steps of a series are ids.
+    const PREDICTS_LABELS: bool = false;
     /// The settings that a user writes. They refuse unknown fields.
     type Settings: Serialize + DeserializeOwned + Default;
 
@@ -183,7 +182,7 @@ impl HeadSpec {
 
     /// Whether the head has a loss that counts.
     pub fn is_trained(&self) -> bool {
-        self.weight > 0.0 && self.head.reads() != Reads::Nothing
+        self.weight > 0.0 && self.head.width() > 0
     }
 }
 

@@ -1,6 +1,8 @@
 //! Heads by name: the built-in ones, and yours.
 
-use super::{Classify, Ctc, Fit, Generate, Head, HeadKind, Masked, Multilabel, Regress, Represent, Tag};
+use super::{
+    Classify, Ctc, Fit, Generate, Head, HeadKind, Masked, Multilabel, Reads, Regress, Represent, Tag,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,6 +24,8 @@ struct Entry {
     fit: fn(Value, &Fit) -> Result<Fitted, TokenizeError>,
     restore: fn(Value) -> Result<Arc<dyn Head>, TokenizeError>,
     defaults: fn() -> Result<Value, TokenizeError>,
+    reads: Reads,
+    predicts_labels: bool,
 }
 
 /// A fitted head, as a run keeps it.
@@ -80,7 +84,7 @@ impl HeadRegistry {
         if self.entries.contains_key(H::NAME) {
             return Err(HeadError::Duplicate(H::NAME));
         }
-        let entry = Entry { fit: fit::<H>, restore: restore::<H>, defaults: defaults::<H> };
+        let entry = Entry { fit: fit::<H>, restore: restore::<H>, defaults: defaults::<H>, reads: H::READS, predicts_labels: H::PREDICTS_LABELS };
         self.entries.insert(H::NAME, entry);
         Ok(())
     }
@@ -97,6 +101,22 @@ impl HeadRegistry {
     pub fn keys(&self, name: &str) -> Result<Vec<String>, HeadError> {
         let defaults = (self.find(name)?.defaults)()?;
         Ok(defaults.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect())
+    }
+
+    /// Which tokens a head reads: [`HeadKind::READS`].
+    ///
+    /// # Errors
+    /// [`HeadError::Unknown`], which lists the known names.
+    pub fn reads(&self, name: &str) -> Result<Reads, HeadError> {
+        Ok(self.find(name)?.reads)
+    }
+
+    /// Whether a head predicts one of several labels: [`HeadKind::PREDICTS_LABELS`].
+    ///
+    /// # Errors
+    /// [`HeadError::Unknown`], which lists the known names.
+    pub fn predicts_labels(&self, name: &str) -> Result<bool, HeadError> {
+        Ok(self.find(name)?.predicts_labels)
     }
 
     /// The head of this name, its settings fitted to values.

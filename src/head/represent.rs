@@ -23,10 +23,6 @@ impl Head for Represent {
         0
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Nothing
-    }
-
     fn target(&self, _: Value, _: &Asked) -> std::result::Result<Target, TokenizeError> {
         Ok(Target::Unknown)
     }
@@ -46,6 +42,7 @@ impl Head for Represent {
 
 impl HeadKind for Represent {
     const NAME: &'static str = "represent";
+    const READS: Reads = Reads::Nothing;
     type Settings = RepresentSettings;
 
     fn fit(_: RepresentSettings, _: &Fit) -> std::result::Result<Self, TokenizeError> {

@@ -57,10 +57,6 @@ impl Head for Tag {
         self.tags.len()
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Input
-    }
-
     fn smooths_labels(&self) -> bool {
         true
     }
@@ -115,6 +111,7 @@ impl Head for Tag {
 
 impl HeadKind for Tag {
     const NAME: &'static str = "tag";
+    const READS: Reads = Reads::Input;
     type Settings = TagSettings;
 
     /// The labels are those that the source declares, else the distinct labels of the values.

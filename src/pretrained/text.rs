@@ -127,7 +127,7 @@ pub(super) fn tokenizer(
     let build = |config| TextTokenizer::new(config).map_err(|e| checkpoint.refuse("vocab_size", e));
     if !has_vocabulary(checkpoint) {
         let vocabulary = Vocabulary::Numbers { count: vocabulary };
-        return build(TextConfig { vocabulary, specials: vec![], context, segments });
+        return build(TextConfig { segments, ..TextConfig::new(vocabulary, context) });
     }
     let found = published(&checkpoint.folder.display().to_string(), context)?;
     let known = found.vocabulary_size();

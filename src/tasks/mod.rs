@@ -23,12 +23,14 @@ pub mod trajectory;
 #[cfg(any(feature = "text", feature = "image"))]
 pub use embed::{Embedding, Pooling};
 pub use more::More;
-pub use saved::{SavedTask, SavedTokenizer, save};
+pub use crate::task::{SavedTask, SavedTokenizer};
+pub use saved::save;
 #[cfg(feature = "image")]
 pub use standard::standard_pictures;
 pub use standard::{StandardInput, standard_inputs};
 
 use crate::data::{DataError, Dataset};
+use crate::sample::{Composition, OpenError};
 use crate::task::Task;
 use serde::{Deserialize, Serialize};
 use smalti_contract::{RegistryError, TokenizeError};
@@ -79,6 +81,8 @@ pub enum Builtin {
     /// Trajectories.
     #[cfg(feature = "trajectory")]
     Trajectory(Arc<trajectory::TrajectoryTask>),
+    /// Inputs and outputs of any modality.
+    Parts(Arc<Composition>),
 }
 
 /// The training and validation data of a task.
@@ -97,6 +101,9 @@ pub enum TaskError {
     /// The data cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A task of inputs and outputs.
+    #[error(transparent)]
+    Parts(#[from] OpenError),
     /// A tokenizer refused its settings.
     #[error(transparent)]
     Tokenizer(#[from] TokenizeError),
@@ -263,6 +270,7 @@ impl Builtin {
             Builtin::Audio(ref task) => task.clone(),
             #[cfg(feature = "trajectory")]
             Builtin::Trajectory(ref task) => task.clone(),
+            Builtin::Parts(ref task) => task.clone(),
         }
     }
 }

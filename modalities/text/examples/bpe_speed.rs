@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("expected three files: encoder.json vocab.bpe text.txt".into());
     };
     let vocabulary = published::gpt2(&std::fs::read(encoder)?, &std::fs::read(merges)?)?;
-    let tokenizer = TextTokenizer::new(TextConfig { vocabulary, specials: vec![], context: 1, segments: 0 })?;
+    let tokenizer = TextTokenizer::new(TextConfig::new(vocabulary, 1))?;
     let text = std::fs::read_to_string(text)?;
 
     let ids = tokenizer.ids(&text)?;

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The special token that stands for characters outside the vocabulary, where a configuration has it.
 pub const UNKNOWN: &str = "<unk>";
 
+/// The special token that hides another in masked-token training: its name here, and in BERT's vocabularies.
+pub const MASKS: [&str; 2] = ["<mask>", "[MASK]"];
+
 /// Vocabulary, special tokens and context of a [`TextTokenizer`](crate::TextTokenizer).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,13 +23,23 @@ pub struct TextConfig {
     pub context: usize,
     /// How many segments an input may have, as BERT's two sentences: the size of the `segment` axis. With 0 there is no
     /// such axis.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub segments: usize,
+    /// Whether [`read`](smalti_contract::Tokenizer::read) puts texts in lower case.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lowercase: bool,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
-fn is_zero(n: &usize) -> bool {
-    *n == 0
+impl TextConfig {
+    /// A vocabulary without special tokens, segments or lower-casing, for inputs of at most `context` tokens.
+    pub fn new(vocabulary: Vocabulary, context: usize) -> Self {
+        Self { vocabulary, specials: vec![], context, segments: 0, lowercase: false }
+    }
+}
+
+/// Whether a value need not be written down.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What an ordinary token of text is.
@@ -48,7 +61,8 @@ pub enum Vocabulary {
         count: usize,
     },
     /// A word or a part of one: BPE, WordPiece, Unigram or WordLevel. Published ones come from
-    /// [`published`](crate::published), new ones from [`fit::bpe`](crate::fit::bpe).
+    /// [`published`](crate::published), new ones from [`fit::bpe`](crate::fit::bpe) and
+    /// [`fit::words`](crate::fit::words).
     Subwords {
         /// A whole `tokenizer.json`, as the `tokenizers` library writes it. Of its parts `truncation` and `padding`
         /// do not count: the context alone says how long an input may be. Its added tokens are read out of a text

@@ -1,10 +1,15 @@
 //! Finding the vocabulary of a text.
 
+mod words;
+
+pub(crate) use words::Words;
+pub use words::words;
+
 use crate::blocks::Blocks;
 use crate::border::{Borders, Cuts};
 use crate::config::{TextConfig, Vocabulary};
 use crate::error::TextError;
-use serde_json::json;
+use serde_json::{Value, json};
 use smalti_contract::TokenizeError;
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -34,7 +39,7 @@ pub fn characters<'a>(
         return Err(empty());
     }
     let vocabulary = Vocabulary::Characters { characters: distinct.into_iter().collect() };
-    Ok(TextConfig { vocabulary, specials, context, segments: 0 })
+    Ok(TextConfig { specials, ..TextConfig::new(vocabulary, context) })
 }
 
 /// [`characters`] of a text of any size, which is not held in memory.
@@ -46,12 +51,32 @@ pub fn characters_of(
     specials: Vec<String>,
     context: usize,
 ) -> Result<TextConfig, TextError> {
-    let mut seen = vec![false; char::MAX as usize + 1];
+    let mut distinct = Distinct::new();
     for block in Blocks::new(text, Cuts::Anywhere) {
-        block?.chars().for_each(|c| seen[c as usize] = true);
+        distinct.add(&block?);
     }
-    let distinct: String = ('\0'..=char::MAX).filter(|&c| seen[c as usize]).collect();
-    Ok(characters([&*distinct], specials, context)?)
+    Ok(TextConfig { specials, ..distinct.config(context)? })
+}
+
+/// The distinct characters of texts that are read one after another.
+pub(crate) struct Distinct {
+    /// For each code point, whether it has occurred: an index is faster than a set.
+    seen: Vec<bool>,
+}
+
+impl Distinct {
+    pub fn new() -> Self {
+        Self { seen: vec![false; char::MAX as usize + 1] }
+    }
+
+    pub fn add(&mut self, text: &str) {
+        text.chars().for_each(|c| self.seen[c as usize] = true);
+    }
+
+    pub fn config(&self, context: usize) -> Result<TextConfig, TokenizeError> {
+        let distinct: String = ('\0'..=char::MAX).filter(|&c| self.seen[c as usize]).collect();
+        characters([&*distinct], vec![], context)
+    }
 }
 
 /// The configuration whose vocabulary is `size` subwords: the 256 bytes, and what the commonest pairs of them and of
@@ -69,16 +94,8 @@ pub fn bpe(
     specials: Vec<String>,
     context: usize,
 ) -> Result<TextConfig, TextError> {
-    let refuse = |problem: String| Err(TokenizeError::Input(problem).into());
-    if size <= 256 {
-        return refuse(format!(
-            "byte pairs come after the 256 bytes: a vocabulary of them has at least 257 tokens; found {size}"
-        ));
-    }
-    let pre_tokenizer = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": true});
-    let borders = json!({ "pre_tokenizer": pre_tokenizer });
-    let cuts = borders.as_object().and_then(Borders::of).map_or(Cuts::Nowhere, Cuts::At);
-
+    check_size(size)?;
+    let cuts = cuts(&byte_level());
     let (mut failed, mut counted) = (None, 0);
     let parts = Blocks::new(text, cuts).map_while(|block| match block {
         Ok(block) if counted < COUNTED => {
@@ -91,6 +108,64 @@ pub fn bpe(
             None
         }
     });
+    let fitted = byte_pairs(parts.flatten(), size);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if counted == 0 {
+        return Err(empty().into());
+    }
+    Ok(TextConfig { specials, ..TextConfig::new(fitted?, context) })
+}
+
+/// [`bpe`] of texts that are apart: no pair reaches from one into the next.
+pub(crate) fn bpe_of(
+    texts: impl Iterator<Item = Result<String, TokenizeError>>,
+    size: usize,
+    context: usize,
+) -> Result<TextConfig, TokenizeError> {
+    check_size(size)?;
+    let (mut held, mut counted) = (Vec::new(), 0);
+    for text in texts {
+        let text = text?;
+        counted += text.len();
+        held.push(text);
+        if counted >= COUNTED {
+            break;
+        }
+    }
+    if counted == 0 {
+        return Err(empty());
+    }
+    let cuts = cuts(&byte_level());
+    let parts = held.iter().flat_map(|text| cuts.parts(text, SHARE));
+    Ok(TextConfig::new(byte_pairs(parts, size)?, context))
+}
+
+fn check_size(size: usize) -> Result<(), TokenizeError> {
+    match size {
+        ..=256 => Err(TokenizeError::Input(format!(
+            "byte pairs come after the 256 bytes: a vocabulary of them has at least 257 tokens; found {size}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn byte_level() -> Value {
+    json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": true})
+}
+
+/// Where a text may be cut that this pre-tokenizer splits.
+fn cuts(pre_tokenizer: &Value) -> Cuts {
+    let tokenizer = json!({ "pre_tokenizer": pre_tokenizer });
+    tokenizer.as_object().and_then(Borders::of).map_or(Cuts::Nowhere, Cuts::At)
+}
+
+/// The byte pairs of parts of texts, which are counted by all threads.
+fn byte_pairs<S: AsRef<str> + Send>(
+    parts: impl Iterator<Item = S> + Send,
+    size: usize,
+) -> Result<Vocabulary, TokenizeError> {
     let trainer = BpeTrainerBuilder::new()
         .vocab_size(size)
         .min_frequency(MIN_FREQUENCY)
@@ -100,19 +175,10 @@ pub fn bpe(
     let mut tokenizer = tokenizers::Tokenizer::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
     tokenizer.with_decoder(Some(ByteLevel::new(false, true, true)));
-    let trained = tokenizer.train(&mut TrainerWrapper::BpeTrainer(trainer), parts.flatten()).map(drop);
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    if counted == 0 {
-        return Err(empty().into());
-    }
-    let written = trained.and_then(|()| Ok(serde_json::to_value(&tokenizer)?));
-    match written {
-        Ok(tokenizer) => {
-            Ok(TextConfig { vocabulary: Vocabulary::Subwords { tokenizer }, specials, context, segments: 0 })
-        }
-        Err(error) => refuse(format!("byte pairs cannot be found: {error}")),
+    let trained = tokenizer.train(&mut TrainerWrapper::BpeTrainer(trainer), parts).map(drop);
+    match trained.and_then(|()| Ok(serde_json::to_value(&tokenizer)?)) {
+        Ok(tokenizer) => Ok(Vocabulary::Subwords { tokenizer }),
+        Err(error) => Err(TokenizeError::Input(format!("byte pairs cannot be found: {error}"))),
     }
 }
 

@@ -147,7 +147,7 @@ mod tests {
     use smalti_contract::Tokenizer;
 
     fn tokenizer(vocabulary: Vocabulary) -> TextTokenizer {
-        TextTokenizer::new(TextConfig { vocabulary, specials: vec![], context: 8, segments: 0 }).unwrap()
+        TextTokenizer::new(TextConfig::new(vocabulary, 8)).unwrap()
     }
 
     fn read(text: &str, tokenizer: &TextTokenizer, block: usize, in_memory: usize) -> Ids {

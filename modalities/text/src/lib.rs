@@ -1,8 +1,8 @@
 //! Text as tokens: one id for each character, for each byte, or for each subword.
 //!
 //! Characters come from a vocabulary that is [fitted](fit::characters) to the training text and sorted by
-//! code point, as nanoGPT's character models have it; bytes need no fitting and take any text. Subwords are
-//! [fitted](fit::bpe) too, or [published](published) ones: a `tokenizer.json`, GPT-2's files, BERT's. The
+//! code point, as nanoGPT's character models have it; bytes need no fitting and take any text. [Words](fit::words)
+//! and [subwords](fit::bpe) are fitted too, or [published](published) ones: a `tokenizer.json`, GPT-2's files, BERT's. The
 //! special tokens of a model (`<bos>`, `<mask>`, `<unk>`) have the ids after them.
 //!
 //! ```
@@ -21,8 +21,8 @@
 //! # }
 //! ```
 //!
-//! The parts: [`TextTokenizer`] and its [`TextConfig`]; [`fit`], which finds characters or subwords; [`published`],
-//! which reads the vocabularies of others; [`Ids`] of a text that is larger than memory; [`mask`], which hides tokens
+//! The parts: [`TextTokenizer`] and its [`TextConfig`], which [`TextSettings`] become on the training texts; [`fit`],
+//! which finds characters, words or subwords; [`published`], which reads the vocabularies of others; [`Ids`] of a text that is larger than memory; [`mask`], which hides tokens
 //! for masked-token training.
 
 mod alphabet;
@@ -35,10 +35,12 @@ pub mod fit;
 mod ids;
 pub mod mask;
 pub mod published;
+mod settings;
 mod subwords;
 mod tokenizer;
 
-pub use config::{TextConfig, UNKNOWN, Vocabulary};
+pub use config::{MASKS, TextConfig, UNKNOWN, Vocabulary};
 pub use error::TextError;
 pub use ids::Ids;
+pub use settings::{TextSettings, TextUnit};
 pub use tokenizer::TextTokenizer;

@@ -1,7 +1,11 @@
 //! Vocabularies as they are published.
 //!
 //! Each becomes a [`Vocabulary::Subwords`], which holds all of it. What is wrong with its parts is told by
-//! [`TextTokenizer::new`](smalti_contract::Tokenizer::new).
+//! [`TextTokenizer::new`](smalti_contract::Tokenizer::new). [`open`] reads any of them from disk.
+
+mod files;
+
+pub use files::open;
 
 use crate::config::Vocabulary;
 use serde_json::{Map, Value, json};
@@ -57,8 +61,8 @@ pub fn gpt2(encoder: &[u8], merges: &[u8]) -> Result<Vocabulary, TokenizeError> 
     Ok(Vocabulary::Subwords { tokenizer })
 }
 
-/// BERT's `vocab.txt`, a token a line: WordPiece between `[CLS]` and `[SEP]`, behind the normaliser of Devlin et al.
-/// 2019. The file does not say whether it is of a cased model; it is, where a token that is not in brackets has a
+/// BERT's `vocab.txt`, a token a line: WordPiece between `[CLS]` and `[SEP]`, after the normaliser of Devlin et al.
+/// 2019. The file does not tell whether it is of a cased model; it is, if a token that is not in brackets has a
 /// letter that lower case would change, and otherwise text is put in lower case and loses its accents.
 ///
 /// # Errors

@@ -2,7 +2,8 @@
 
 use crate::alphabet::Alphabet;
 use crate::border::Cuts;
-use crate::config::{TextConfig, UNKNOWN};
+use crate::config::{MASKS, TextConfig, UNKNOWN};
+use crate::settings::TextSettings;
 use smalti_contract::{
     Axis, Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
     Values,
@@ -114,6 +115,33 @@ impl TextTokenizer {
         }
     }
 
+    /// This tokenizer with these special tokens after its own, as far as its vocabulary lacks them: one that has
+    /// `[MASK]` has a `<mask>`.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Config`] for a name that is empty or comes twice.
+    pub fn with_specials<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Result<Self, TokenizeError> {
+        let has = |name: &str| match MASKS.contains(&name) {
+            true => MASKS.iter().any(|mask| self.special(mask).is_some()),
+            false => self.special(name).is_some(),
+        };
+        let missing: Vec<String> = names.into_iter().filter(|name| !has(name)).map(String::from).collect();
+        if missing.is_empty() {
+            return Ok(self);
+        }
+        let mut config = self.config;
+        config.specials.extend(missing);
+        Self::new(config)
+    }
+
+    pub(crate) fn into_config(self) -> TextConfig {
+        self.config
+    }
+
+    fn cased(&self, text: String) -> String {
+        if self.config.lowercase { text.to_lowercase() } else { text }
+    }
+
     /// How many ids there are, special tokens among them.
     pub fn vocabulary_size(&self) -> usize {
         self.ordinary_size() + self.config.specials.len()
@@ -132,16 +160,23 @@ impl TextTokenizer {
 
 impl Tokenizer for TextTokenizer {
     const NAME: &'static str = "text";
-    type Settings = TextConfig;
+    type Settings = TextSettings;
     type Config = TextConfig;
     type Raw = String;
 
+    /// A vocabulary is found in all texts. With a configuration `before`, its vocabulary stays, and so do its special
+    /// tokens, segments and lower-casing; the context is that of the settings, and special tokens that it lacks follow
+    /// its own.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Config`] for settings that cannot work together; [`TokenizeError::Input`] for a value that is
+    /// no text, for texts without a character, and for a vocabulary on disk that cannot be read.
     fn fit(
-        settings: TextConfig,
-        _before: Option<TextConfig>,
-        _values: &dyn Values,
+        settings: TextSettings,
+        before: Option<TextConfig>,
+        values: &dyn Values,
     ) -> Result<TextConfig, TokenizeError> {
-        Ok(settings)
+        settings.fit(before, values)
     }
 
     fn new(config: TextConfig) -> Result<Self, TokenizeError> {
@@ -174,8 +209,9 @@ impl Tokenizer for TextTokenizer {
         &self.spec
     }
 
+    /// A text, or a file of UTF-8; in lower case if the configuration wants it.
     fn read(&self, value: Value) -> Result<String, TokenizeError> {
-        value.into_text()
+        Ok(self.cased(value.into_text()?))
     }
 
     fn write(&self, raw: String) -> Result<Value, TokenizeError> {
@@ -183,9 +219,9 @@ impl Tokenizer for TextTokenizer {
     }
 
     /// The whole file as one text, which must be UTF-8: with a vocabulary of bytes too, for a `String` holds
-    /// no other. Nothing is changed: line ends and a byte-order mark stay.
+    /// no other. Nothing but its case is changed: line ends and a byte-order mark stay.
     fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, String> {
-        Box::new(std::iter::once(whole(bytes)))
+        Box::new(std::iter::once_with(|| Ok(self.cased(whole(bytes)?))))
     }
 
     fn encode(&self, raw: &String) -> Result<Tokens, TokenizeError> {

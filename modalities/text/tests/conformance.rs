@@ -6,7 +6,7 @@ use smalti_text::{TextConfig, TextTokenizer, UNKNOWN, Vocabulary, fit};
 
 fn bytes(context: usize) -> TextTokenizer {
     let specials = vec!["<bos>".into(), "<mask>".into()];
-    TextTokenizer::new(TextConfig { vocabulary: Vocabulary::Bytes, specials, context, segments: 0 }).unwrap()
+    TextTokenizer::new(TextConfig { specials, ..TextConfig::new(Vocabulary::Bytes, context) }).unwrap()
 }
 
 #[test]

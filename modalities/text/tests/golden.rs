@@ -22,7 +22,7 @@ fn expected() -> Vec<Value> {
 }
 
 fn build(vocabulary: Vocabulary) -> TextTokenizer {
-    TextTokenizer::new(TextConfig { vocabulary, specials: vec![], context: 512, segments: 0 }).unwrap()
+    TextTokenizer::new(TextConfig::new(vocabulary, 512)).unwrap()
 }
 
 fn gpt2() -> Vocabulary {

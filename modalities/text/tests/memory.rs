@@ -42,7 +42,7 @@ fn peak() -> usize {
 fn memory_does_not_grow_with_the_text() {
     let mib = std::env::var("SMALTI_TEXT_MIB").map_or(8, |mib| mib.parse().unwrap());
     let before = peak();
-    let bytes = TextConfig { vocabulary: Vocabulary::Bytes, specials: vec![], context: 8, segments: 0 };
+    let bytes = TextConfig::new(Vocabulary::Bytes, 8);
     let characters = fit::characters_of(sentences(4 * mib), vec![], 8).unwrap();
     for (name, config) in [("bytes", bytes), ("characters", characters)] {
         let ids = Ids::read(sentences(4 * mib), &TextTokenizer::new(config).unwrap()).unwrap();

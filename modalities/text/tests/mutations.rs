@@ -19,7 +19,7 @@ fn bound() -> Bound {
 
 /// Reads a vocabulary and uses it.
 fn used(vocabulary: Result<Vocabulary, TokenizeError>) -> Result<String, TokenizeError> {
-    let config = TextConfig { vocabulary: vocabulary?, specials: vec![], context: 512, segments: 0 };
+    let config = TextConfig::new(vocabulary?, 512);
     let tokenizer = TextTokenizer::new(config)?;
     Ok(tokenizer.text(&tokenizer.document(TEXT)?))
 }

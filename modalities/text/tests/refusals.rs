@@ -7,10 +7,8 @@ use smalti_text::{TextConfig, TextTokenizer, Vocabulary, published};
 fn config(characters: &str, specials: &[&str], context: usize) -> TextConfig {
     let vocabulary = Vocabulary::Characters { characters: characters.into() };
     TextConfig {
-        vocabulary,
         specials: specials.iter().map(|s| s.to_string()).collect(),
-        context,
-        segments: 0,
+        ..TextConfig::new(vocabulary, context)
     }
 }
 
@@ -89,12 +87,7 @@ fn tokens_of_another_kind() {
 }
 
 fn subwords(file: serde_json::Value) -> String {
-    refusal(TextConfig {
-        vocabulary: Vocabulary::Subwords { tokenizer: file },
-        specials: vec![],
-        context: 4,
-        segments: 0,
-    })
+    refusal(TextConfig::new(Vocabulary::Subwords { tokenizer: file }, 4))
 }
 
 #[test]

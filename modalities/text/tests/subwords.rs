@@ -26,10 +26,8 @@ fn every_sort_conforms() {
 #[test]
 fn what_a_run_saves_is_the_whole_vocabulary() {
     let config = TextConfig {
-        vocabulary: Vocabulary::Subwords { tokenizer: unigram() },
         specials: vec!["<mask>".into()],
-        context: 9,
-        segments: 0,
+        ..TextConfig::new(Vocabulary::Subwords { tokenizer: unigram() }, 9)
     };
     let saved = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<TextConfig>(&saved).unwrap(), config, "scores to the last digit");
@@ -50,7 +48,7 @@ fn a_document_has_its_special_tokens_and_a_part_has_none() {
 fn special_tokens_are_known_by_name() {
     let tokenizer = |file: Value| {
         let vocabulary = Vocabulary::Subwords { tokenizer: file };
-        TextTokenizer::new(TextConfig { vocabulary, specials: vec!["<bos>".into()], context: 8, segments: 0 })
+        TextTokenizer::new(TextConfig { specials: vec!["<bos>".into()], ..TextConfig::new(vocabulary, 8) })
             .unwrap()
     };
     let bert = tokenizer(bert());

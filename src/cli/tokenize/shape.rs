@@ -110,12 +110,12 @@ impl Shape {
         use smalti_contract::Tokenizer;
 
         // No text has more characters or bytes than the file has bytes.
-        let (specials, context) = (vec![], bytes.len());
+        let context = bytes.len();
         if let Some(location) = &self.vocabulary {
             // A vocabulary may add tokens of its own at the ends, so the file's length is no bound.
             return Ok(Box::new(crate::tasks::text::published(location, u32::MAX as usize)?));
         }
-        let raw = TextConfig { vocabulary: Vocabulary::Bytes, specials, context, segments: 0 };
+        let raw = TextConfig::new(Vocabulary::Bytes, context);
         let config = match self.cut.bytes {
             true => raw,
             false => {

@@ -8,7 +8,8 @@ mod vocabulary;
 pub use crate::inference::Sampling;
 pub use embed::Embedded;
 pub use generate::Generator;
-pub use vocabulary::{TextUnit, published};
+pub use smalti_text::TextUnit;
+pub use vocabulary::published;
 
 use super::embed::Embedding;
 use super::{More, SavedTask, Splits, TaskError, saved};
@@ -19,7 +20,7 @@ use crate::rules::Rule;
 use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{AnyTokenizer, Tokenizer};
-use smalti_text::{Ids, TextConfig, TextTokenizer, mask};
+use smalti_text::{Ids, MASKS, TextConfig, TextTokenizer, mask};
 use std::{ops::Range, sync::Arc};
 
 /// `[data]` of a text task.
@@ -108,8 +109,6 @@ pub struct TextTask {
     embedding: Embedding,
 }
 
-/// The token that hides another: as our own vocabularies call it, and as BERT's does.
-const MASKS: [&str; 2] = ["<mask>", "[MASK]"];
 /// What is put before an answer and behind it, where a vocabulary of the text's own is used.
 const START: &str = "<bos>";
 const END: &str = "<eos>";
@@ -134,9 +133,9 @@ impl TextTask {
         let task = match saved {
             Some(saved) => Self::restore(name, loss_weight, config, saved)?,
             None => {
-                let specials: &[&[&str]] = match config.objective {
-                    Objective::Masked => &[&MASKS],
-                    Objective::Answer if config.start.is_none() => &[&[START], &[END]],
+                let specials: &[&str] = match config.objective {
+                    Objective::Masked => &MASKS[..1],
+                    Objective::Answer if config.start.is_none() => &[START, END],
                     _ => &[],
                 };
                 Self::with(name, loss_weight, config, vocabulary::fitted(config, specials)?)

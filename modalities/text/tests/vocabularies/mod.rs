@@ -9,7 +9,7 @@ pub const TEXT: &str =
     "It's not the low or the lower but the lowest that we've seen: naïve 東京 🦀!\nLow, lower, lowest.\n";
 
 pub fn build(vocabulary: Vocabulary) -> TextTokenizer {
-    TextTokenizer::new(TextConfig { vocabulary, specials: vec![], context: 512, segments: 0 }).unwrap()
+    TextTokenizer::new(TextConfig::new(vocabulary, 512)).unwrap()
 }
 
 pub fn json_of(vocabulary: Vocabulary) -> Value {
