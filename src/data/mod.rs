@@ -19,7 +19,7 @@ mod sent;
 pub mod shipped;
 mod sources;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use bad::{Bad, BadSamples, first};
 pub use cache::Cached;

@@ -201,6 +201,13 @@ impl Table for Derived {
         self.window(row, field, 0..usize::MAX - 1)
     }
 
+    fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        match self.derived.contains_key(field) {
+            true => self.value(row, field),
+            false => self.table.peek(row, field),
+        }
+    }
+
     fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
         match self.derived.contains_key(field) {
             true => self.compute(row, field, steps),

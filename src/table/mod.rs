@@ -4,16 +4,31 @@
 //! layout of what lies at a location, or takes the one that the settings name. Splits, filters, several sources and fields
 //! computed over a row ([`derive`]) are for all layouts alike.
 
+#[cfg(feature = "image")]
+mod cifar;
+mod counts;
 mod derived;
 #[cfg(feature = "trajectory")]
 pub mod episodes;
-mod memory;
+mod folders;
+#[cfg(feature = "image")]
+mod idx;
+mod lines;
+#[cfg(feature = "image")]
+mod pixels;
+mod place;
+mod rows;
 mod select;
 mod several;
 mod source;
+#[cfg(test)]
+mod tests;
+mod text;
+mod webdataset;
 
+pub use counts::{Counts, Numbers, counts};
 pub use derived::{Derivation, derive};
-pub use memory::Memory;
+pub use place::Place;
 pub use select::{hold_out, select};
 pub use several::{Several, open_all};
 pub use source::{Opener, Source, SourceError, SourceRegistry};
@@ -43,6 +58,14 @@ pub trait Table: Send + Sync {
     /// # Errors
     /// If there is no such field ([`unknown_field`]), or its file cannot be read.
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError>;
+
+    /// The value of a field, but for the bytes of a file: enough to filter and to count rows.
+    ///
+    /// # Errors
+    /// As of [`value`](Self::value); a file that cannot be read is none.
+    fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        self.value(row, field)
+    }
 
     /// These time steps of a field that is a series; any other field as a whole.
     ///

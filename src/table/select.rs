@@ -19,7 +19,7 @@ pub fn select(table: &dyn Table, filter: &str) -> Result<Vec<u32>, DataError> {
     for row in 0..table.len() {
         let mut labels = Vec::with_capacity(fields.len());
         for field in &fields {
-            let value = table.value(row, field)?;
+            let value = table.peek(row, field)?;
             let label = match value {
                 smalti_contract::Value::Missing => String::new(),
                 smalti_contract::Value::File(file) => file.name,

@@ -89,6 +89,11 @@ impl Table for Several {
         if self.lacks(table, field)? { Ok(Value::Missing) } else { table.value(row, field) }
     }
 
+    fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        let (table, row) = self.find(row);
+        if self.lacks(table, field)? { Ok(Value::Missing) } else { table.peek(row, field) }
+    }
+
     fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
         let (table, row) = self.find(row);
         if self.lacks(table, field)? { Ok(Value::Missing) } else { table.window(row, field, steps) }

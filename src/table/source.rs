@@ -1,6 +1,6 @@
 //! Which layout a source has: as its settings say, or found by what lies there.
 
-use super::Table;
+use super::{Place, Table};
 use crate::data::DataError;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for Source {
 
 /// Opens a source if it is of its layout; `None` if it is of another one. A source whose settings name the layout is always
 /// of it.
-pub type Opener = fn(&Source) -> Result<Option<Arc<dyn Table>>, DataError>;
+pub type Opener = fn(&Place) -> Result<Option<Arc<dyn Table>>, DataError>;
 
 /// The layouts by name, in the order in which they are tried.
 #[derive(Clone, Default)]
@@ -80,6 +80,26 @@ impl SourceRegistry {
     /// A registry without layouts.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The built-in layouts: `episodes`, `idx`, `cifar`, `rows`, `lines`, `webdataset`, `folders`, `text`.
+    pub fn builtin() -> Self {
+        let mut layouts: Vec<(&'static str, Opener)> = vec![];
+        #[cfg(feature = "trajectory")]
+        layouts.push((super::episodes::NAME, super::episodes::open));
+        #[cfg(feature = "image")]
+        layouts.extend([
+            (super::idx::NAME, super::idx::open as Opener),
+            (super::cifar::NAME, super::cifar::open),
+        ]);
+        layouts.extend([
+            (super::rows::NAME, super::rows::open as Opener),
+            (super::lines::NAME, super::lines::open),
+            (super::webdataset::NAME, super::webdataset::open),
+            (super::folders::NAME, super::folders::open),
+            (super::text::NAME, super::text::open),
+        ]);
+        Self { layouts }
     }
 
     /// Adds a layout, which is tried after those that are there.
@@ -110,15 +130,16 @@ impl SourceRegistry {
             let problem = "the path is empty; name a file or folder, or builtin:NAME";
             return Err(DataError::layout("data.source", problem));
         }
+        let place = Place::new(source);
         let none = |problem: String| DataError::layout(&source.path, problem);
         if let Some(name) = &source.layout {
             let Some((_, open)) = self.layouts.iter().find(|(known, _)| known == name) else {
                 return Err(none(format!("no layout is named {name:?}; known: {}", known())));
             };
-            return open(source)?.ok_or_else(|| none(format!("it is not in the layout {name}")));
+            return open(&place)?.ok_or_else(|| none(format!("it is not in the layout {name}")));
         }
         for (_, open) in &self.layouts {
-            if let Some(table) = open(source)? {
+            if let Some(table) = open(&place)? {
                 return Ok(table);
             }
         }

@@ -1,129 +1,189 @@
-//! Logged episodes as rows: a row an episode, its fields series of observations, actions, rewards and cameras' images.
+//! Episodes: a row an episode, whose fields are series.
+//!
+//! | field | value at a step |
+//! | --- | --- |
+//! | `observations` | the state: a number, or `[state_dim]` |
+//! | `observations.NAME` | a part of a state that has several, such as the sensors of a robot |
+//! | the camera's name | an image: `[height, width]` or `[height, width, channels]` bytes, or a file |
+//! | `actions`, or `actions.NAME` for several | the choice, a number, or `[action_dim]` |
+//! | `rewards` | a number |
+//!
+//! and, once a row: `end` (`terminated` or `time_limit`), `task` (LeRobot's task in words), and `split` if all files are
+//! named as splits.
 
+mod fields;
+mod found;
 mod log;
+#[cfg(test)]
+mod tests;
 
 pub use log::{Log, Logged, is_log, lines, read, self_contained};
 
-use super::{Source, Table, unknown_field};
+use super::place::{SPLITS, split_of};
+use super::{Place, Table, rows, unknown_field};
 use crate::data::{DataError, Files};
-use smalti_contract::{Array, File, Numbers, Value};
-use smalti_trajectory::{Actions, Picture};
+use fields::Field;
+use smalti_contract::{File, Value};
+use smalti_trajectory::lerobot::INFO;
+use smalti_trajectory::{Episode, TrajectoryError};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The fields of what was seen, done and earned at each step.
-const OBSERVATIONS: &str = "observations";
-const ACTIONS: &str = "actions";
-const REWARDS: &str = "rewards";
-/// The field of a camera without a name.
-const IMAGES: &str = "images";
+/// The layout's name.
+pub const NAME: &str = "episodes";
 
-/// Episodes in memory.
 struct Episodes {
     name: String,
-    fields: Vec<String>,
-    episodes: Vec<Logged>,
-    files: Option<Arc<Files>>,
+    names: Vec<String>,
+    fields: Vec<Field>,
+    rows: Vec<Row>,
     skipped: Vec<(String, &'static str)>,
 }
 
-/// Names that files end in that hold nothing but episodes.
-const ENDINGS: [&str; 3] = [".npz", ".hdf5", ".h5"];
+/// One episode and where it was found.
+struct Row {
+    file: String,
+    /// Its number among those of its log.
+    number: usize,
+    /// Where images lie that have files of their own.
+    files: Option<Arc<Files>>,
+    split: String,
+    task: Option<String>,
+    episode: Result<Episode, TrajectoryError>,
+}
 
-/// The episodes at a location: a file (`.npz`, JSON lines, CSV, Parquet, HDF5), a folder or archive of such files, a data
-/// set in LeRobot's layout. Without a layout that is named, only what can be nothing else.
+/// Opens a file of episodes, the files of a pattern, a folder or archive of them, or a data set in LeRobot's layout. Tables
+/// are of this layout if they have the columns of states and actions.
 ///
 /// # Errors
-/// [`DataError`] for a file that is damaged, with the number of the episode.
-pub fn open(source: &Source) -> Result<Option<Arc<dyn Table>>, DataError> {
-    let path = source.path.as_str();
-    let named = ENDINGS.iter().any(|ending| path.ends_with(ending));
-    if source.layout.is_none() && !named && !is_log_folder(path)? {
+/// [`DataError`] if not one episode can be read. A corrupt episode among others is an error when it is asked for.
+pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
+    if !place.is_asked_for(NAME) && !found::holds_episodes(place)? {
         return Ok(None);
     }
-    let mut log = read(path)?;
-    let (skipped, files) = (std::mem::take(&mut log.skipped), log.files.take());
-    let episodes = log.all()?;
-    let mut fields: Vec<String> = vec![];
-    let mut add = |field: &str| {
-        if !fields.iter().any(|known| known == field) {
-            fields.push(field.into());
-        }
-    };
-    for Logged { episode, .. } in &episodes {
-        if episode.state_dim > 0 {
-            add(OBSERVATIONS);
-        }
-        episode.pictures.keys().for_each(|camera| add(camera_field(camera)));
-        for (part, _) in episode.actions.parts() {
-            add(&if part.is_empty() { ACTIONS.to_string() } else { format!("{ACTIONS}.{part}") });
-        }
-        add(REWARDS);
+    place.refuse_columns(NAME)?;
+    let mut table =
+        Episodes { name: place.path.clone(), names: vec![], fields: vec![], rows: vec![], skipped: vec![] };
+    for location in place.locations()? {
+        table.add(&location, read(&location)?)?;
     }
-    Ok(Some(Arc::new(Episodes { name: path.into(), fields, episodes, files, skipped })))
-}
-
-/// Whether a folder or an archive holds nothing but episodes.
-fn is_log_folder(path: &str) -> Result<bool, DataError> {
-    match Files::open(path) {
-        Ok(files) => Ok(is_log(&files)),
-        // A single file, or nothing: other layouts say what is wrong.
-        Err(_) => Ok(false),
+    table.check()?;
+    let episodes = || table.rows.iter().filter_map(|row| row.episode.as_ref().ok());
+    let mut fields = fields::of(episodes());
+    if table.rows.iter().any(|row| row.task.is_some()) {
+        fields.push(("task".into(), Field::Task));
     }
-}
-
-fn camera_field(camera: &str) -> &str {
-    if camera.is_empty() { IMAGES } else { camera }
+    if table.rows.iter().all(|row| SPLITS.contains(&row.split.as_str())) {
+        fields.push(("split".into(), Field::Split));
+    }
+    (table.names, table.fields) = fields.into_iter().unzip();
+    Ok(Some(Arc::new(table)))
 }
 
 impl Episodes {
-    /// The value of a field at a step; missing if the episode does not have it.
-    fn at(&self, logged: &Logged, field: &str, step: usize) -> Result<Value, DataError> {
-        let episode = &logged.episode;
-        if field == OBSERVATIONS {
-            let dim = episode.state_dim;
-            return Ok(Value::vector(&episode.observations[step * dim..(step + 1) * dim]));
+    fn add(&mut self, location: &str, log: Log) -> Result<(), DataError> {
+        let mut tasks = match &log.files {
+            Some(files) if files.contains(INFO) => tasks(files, log.episodes.len()),
+            _ => Ok(vec![]),
         }
-        if field == REWARDS {
-            return Ok(Value::Number(f64::from(episode.rewards[step])));
+        .unwrap_or_else(|why| {
+            self.skipped.push((format!("{location}/meta"), why));
+            vec![]
+        })
+        .into_iter();
+        for (number, (file, episode)) in log.episodes.into_iter().enumerate() {
+            let (files, split) = (log.files.clone(), split_of(&file).to_string());
+            self.rows.push(Row { file, number, files, split, task: tasks.next().flatten(), episode });
         }
-        if let Some(part) = field.strip_prefix(ACTIONS) {
-            let part = part.strip_prefix('.').unwrap_or(part);
-            if let Some((_, actions)) = episode.actions.parts().into_iter().find(|(name, _)| *name == part) {
-                return Ok(action(actions, step));
-            }
-        }
-        let camera = episode.pictures.iter().find(|(camera, _)| camera_field(camera) == field);
-        camera.and_then(|(_, images)| images.get(step)).map_or(Ok(Value::Missing), |image| self.image(image))
+        self.skipped.extend(log.skipped);
+        Ok(())
     }
 
-    fn image(&self, image: Picture) -> Result<Value, DataError> {
-        Ok(match image {
-            Picture::Frame { height, width, channels, pixels } => {
-                let shape = if channels == 1 { vec![height, width] } else { vec![height, width, channels] };
-                Value::Array(Array { shape, numbers: Numbers::U8(pixels.to_vec()) })
+    /// Refuses a log without an episode that can be read.
+    fn check(&self) -> Result<(), DataError> {
+        if self.rows.iter().any(|row| row.episode.is_ok()) {
+            return Ok(());
+        }
+        match self.rows.first() {
+            Some(row) => row.episode().map(drop),
+            None => Err(DataError::Empty { location: self.name.clone(), expected: "episodes" }),
+        }
+    }
+
+    fn field(&self, name: &str) -> Result<&Field, DataError> {
+        let number = self.names.iter().position(|known| known == name);
+        number.map(|number| &self.fields[number]).ok_or_else(|| unknown_field(self, name))
+    }
+
+    fn get(&self, row: usize, name: &str, steps: Range<usize>, bytes: bool) -> Result<Value, DataError> {
+        let (field, row) = (self.field(name)?, &self.rows[row]);
+        let text = |text: Option<&str>| text.map_or(Value::Missing, |text| Value::Text(text.into()));
+        match field {
+            Field::Task => Ok(text(row.task.as_deref())),
+            Field::Split => Ok(text(Some(&row.split))),
+            field => {
+                let mut value = field.value(row.episode()?, steps);
+                if let (true, Field::Camera(_), Value::Series(images)) = (bytes, field, &mut value) {
+                    images.iter_mut().try_for_each(|image| row.read(image))?;
+                }
+                Ok(value)
             }
-            Picture::Encoded(bytes) => Value::File(File { name: IMAGES.into(), bytes: bytes.to_vec() }),
-            Picture::File(path) => {
-                let files = self.files.as_ref().ok_or_else(|| DataError::Missing {
-                    location: path.into(),
-                    expected: "an image beside the log".into(),
-                })?;
-                Value::File(File { name: path.into(), bytes: files.read(path)? })
-            }
-        })
+        }
     }
 }
 
-/// One action: a number for a choice, a vector for real numbers.
-fn action(actions: &Actions, step: usize) -> Value {
-    match actions {
-        Actions::Discrete(ids) => ids.get(step).map_or(Value::Missing, |&id| Value::Number(f64::from(id))),
-        Actions::Continuous { values, dim } => {
-            values.get(step * dim..(step + 1) * dim).map_or(Value::Missing, Value::vector)
-        }
-        Actions::Parts(_) => Value::Missing, // parts have no parts
+impl Row {
+    fn episode(&self) -> Result<&Episode, DataError> {
+        self.episode.as_ref().map_err(|e| {
+            let formats = "npz, JSON lines, CSV, Parquet, HDF5";
+            DataError::tokenize(&self.file, format!("not readable as episodes ({formats}): {e}"))
+        })
     }
+
+    /// Reads an image that has a file of its own.
+    fn read(&self, image: &mut Value) -> Result<(), DataError> {
+        match (image, &self.files) {
+            (Value::File(File { name, bytes }), Some(files)) if bytes.is_empty() => {
+                *bytes = files.read(name)?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The task in words of each of a LeRobot data set's episodes; why they are left out if they cannot be read.
+fn tasks(files: &Files, episodes: usize) -> Result<Vec<Option<String>>, &'static str> {
+    let is_list =
+        |path: &&String| path.starts_with("meta/episodes") && rows::is_table(path) && !path.contains("stats");
+    let locations: Vec<String> =
+        files.list().iter().filter(is_list).map(|path| files.location(path)).collect();
+    if locations.is_empty() {
+        return Ok(vec![]);
+    }
+    let unreadable = |_| "tasks that cannot be read";
+    let table = rows::read(files.name(), locations).map_err(unreadable)?;
+    if !table.fields().iter().any(|field| field == "tasks") {
+        return Ok(vec![]);
+    }
+    if table.len() != episodes {
+        return Err("tasks of another number of episodes than the data hold");
+    }
+    let mut tasks = vec![];
+    for row in 0..table.len() {
+        let text = |value: Value| value.into_text().ok();
+        let task = match table.value(row, "tasks").map_err(unreadable)? {
+            Value::Series(texts) => Some(texts.into_iter().filter_map(text).collect::<Vec<_>>().join("; ")),
+            other => text(other),
+        };
+        let index = match table.value(row, "episode_index") {
+            Ok(Value::Number(index)) => index,
+            _ => row as f64,
+        };
+        tasks.push((index, task.filter(|task| !task.is_empty())));
+    }
+    tasks.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    Ok(tasks.into_iter().map(|(_, task)| task).collect())
 }
 
 impl Table for Episodes {
@@ -132,74 +192,36 @@ impl Table for Episodes {
     }
 
     fn fields(&self) -> &[String] {
-        &self.fields
+        &self.names
     }
 
     fn len(&self) -> usize {
-        self.episodes.len()
+        self.rows.len()
     }
 
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
-        self.window(row, field, 0..self.steps(row))
+        self.get(row, field, 0..usize::MAX, true)
+    }
+
+    fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        self.get(row, field, 0..usize::MAX, false)
     }
 
     fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
-        if !self.fields.iter().any(|known| known == field) {
-            return Err(unknown_field(self, field));
-        }
-        let Some(logged) = self.episodes.get(row) else { return Ok(Value::Missing) };
-        let n = logged.episode.len();
-        let located = |e: DataError| DataError::tokenize(&self.location(row), e);
-        let values = (steps.start.min(n)..steps.end.min(n)).map(|step| self.at(logged, field, step).map_err(located));
-        Ok(Value::Series(values.collect::<Result<_, _>>()?))
+        self.get(row, field, steps, true)
     }
 
+    /// A corrupt episode counts as one step: what asks for it is told what is wrong.
     fn steps(&self, row: usize) -> usize {
-        self.episodes.get(row).map_or(0, |logged| logged.episode.len())
+        self.rows[row].episode.as_ref().map_or(1, Episode::len)
     }
 
     fn location(&self, row: usize) -> String {
-        match self.episodes.get(row) {
-            Some(Logged { file, number, .. }) => format!("episode {number} of {file}"),
-            None => self.name.clone(),
-        }
+        let Row { file, number, .. } = &self.rows[row];
+        format!("{file} (episode {number})")
     }
 
     fn skipped(&self) -> &[(String, &'static str)] {
         &self.skipped
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open_text(text: &str, name: &str) -> Result<Option<Arc<dyn Table>>, DataError> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        open(&Source { layout: Some("episodes".into()), ..Source::new(path.display().to_string()) })
-    }
-
-    #[test]
-    fn an_episode_is_a_row_of_series() {
-        let log = "episode,obs.x,obs.y,action,reward\n0,1,2,1,0.5\n0,3,4,0,1\n1,5,6,1,2\n";
-        let table = open_text(log, "log.csv").unwrap().unwrap();
-        assert_eq!(table.fields(), [OBSERVATIONS, ACTIONS, REWARDS]);
-        assert_eq!((table.len(), table.steps(0), table.steps(1)), (2, 2, 1));
-        let observations = table.window(0, OBSERVATIONS, 1..9).unwrap();
-        assert_eq!(observations, Value::Series(vec![Value::vector([3.0, 4.0])]));
-        let actions = table.value(0, ACTIONS).unwrap();
-        assert_eq!(actions, Value::Series(vec![Value::Number(1.0), Value::Number(0.0)]));
-        assert!(table.value(0, "speed").unwrap_err().to_string().contains(OBSERVATIONS));
-        assert!(table.location(1).starts_with("episode 1 of "));
-    }
-
-    #[test]
-    fn what_is_no_log_is_left_to_others_unless_it_is_named() {
-        assert!(open(&Source::new("labels.csv")).unwrap().is_none());
-        assert!(open_text("a,b\n1,2\n", "log.csv").is_err());
-        let shipped = open(&Source::new("builtin:cartpole-mixed.npz")).unwrap().unwrap();
-        assert!(shipped.len() > 100 && shipped.steps(0) > 0);
     }
 }

@@ -8,10 +8,10 @@ mod story;
 mod tests;
 mod windows;
 
+pub use crate::table::episodes::{Log, Logged, is_log, lines, read, self_contained};
 pub use pictured::{Pictured, PicturedConfig, PicturedTokenizer};
 pub use pictures::{PictureConfig, read_picture};
 pub use rollout::{Rollout, random_policy, rollout};
-pub use crate::table::episodes::{Log, Logged, is_log, lines, read, self_contained};
 
 use self::windows::Windows;
 use super::{More, SavedTask, Splits, TaskError, holdout::hold_out, saved};

@@ -1,0 +1,152 @@
+//! What the fields of episodes hold.
+
+use smalti_contract::{Array, File, Numbers, Value};
+use smalti_trajectory::{Actions, End, Episode, Picture, Pictures};
+use std::ops::Range;
+
+/// Where a field's value is.
+pub(super) enum Field {
+    Observations,
+    /// The numbers of a state whose names begin with this word.
+    Sensor(String),
+    Camera(String),
+    Actions,
+    /// One of several actions.
+    Action(String),
+    Rewards,
+    End,
+    Task,
+    Split,
+}
+
+/// The fields that some of these episodes have.
+pub(super) fn of<'a>(episodes: impl Iterator<Item = &'a Episode>) -> Vec<(String, Field)> {
+    let (mut states, mut cameras, mut rest): (Vec<_>, Vec<_>, Vec<_>) = (vec![], vec![], vec![]);
+    for episode in episodes {
+        if episode.state_dim > 0 {
+            add(&mut states, "observations".into(), || Field::Observations);
+        }
+        for sensor in sensors(&episode.state_names) {
+            add(&mut states, format!("observations.{sensor}"), || Field::Sensor(sensor.into()));
+        }
+        for camera in episode.pictures.keys() {
+            let name = if camera.is_empty() { "observations" } else { camera };
+            let taken = ["actions", "end", "rewards", "split", "task"].contains(&name);
+            let name = if taken { format!("observations.{name}") } else { name.to_string() };
+            add(&mut cameras, name, || Field::Camera(camera.clone()));
+        }
+        match &episode.actions {
+            Actions::Parts(parts) => {
+                for part in parts.keys() {
+                    add(&mut rest, format!("actions.{part}"), || Field::Action(part.clone()));
+                }
+            }
+            Actions::Discrete(_) | Actions::Continuous { .. } => {
+                add(&mut rest, "actions".into(), || Field::Actions);
+            }
+        }
+        add(&mut rest, "rewards".into(), || Field::Rewards);
+        if episode.end != End::Unknown {
+            add(&mut rest, "end".into(), || Field::End);
+        }
+    }
+    states.into_iter().chain(cameras).chain(rest).collect()
+}
+
+fn add(fields: &mut Vec<(String, Field)>, name: String, field: impl Fn() -> Field) {
+    if !fields.iter().any(|(known, _)| *known == name) {
+        fields.push((name, field()));
+    }
+}
+
+/// The first words of the names of a state's numbers, if there are several and the numbers of each lie side by side.
+fn sensors(names: &[String]) -> Vec<&str> {
+    let mut words: Vec<&str> = vec![];
+    for (number, name) in names.iter().enumerate() {
+        if number > 0 && word(&names[number - 1]) == word(name) {
+            continue;
+        }
+        if words.contains(&word(name)) {
+            return vec![];
+        }
+        words.push(word(name));
+    }
+    if words.len() > 1 { words } else { vec![] }
+}
+
+fn word(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+impl Field {
+    /// The value in these steps of an episode; images that have files of their own without their bytes.
+    pub(super) fn value(&self, episode: &Episode, steps: Range<usize>) -> Value {
+        let all = episode.len();
+        let steps = steps.start.min(all)..steps.end.min(all);
+        match self {
+            Field::Observations => {
+                vectors(&episode.observations, episode.state_dim, 0..episode.state_dim, steps)
+            }
+            Field::Sensor(sensor) => {
+                let of_sensor = |name: &&String| word(name) == sensor;
+                let Some(start) = episode.state_names.iter().position(|name| of_sensor(&name)) else {
+                    return Value::Missing;
+                };
+                let n = episode.state_names[start..].iter().take_while(of_sensor).count();
+                vectors(&episode.observations, episode.state_dim, start..start + n, steps)
+            }
+            Field::Camera(camera) => {
+                episode.pictures.get(camera).map_or(Value::Missing, |all| images(all, steps))
+            }
+            Field::Actions => actions(&episode.actions, steps),
+            Field::Action(part) => {
+                episode.actions.part(part).map_or(Value::Missing, |part| actions(part, steps))
+            }
+            Field::Rewards => vectors(&episode.rewards, 1, 0..1, steps),
+            Field::End => match episode.end {
+                End::Terminated => Value::Text("terminated".into()),
+                End::TimeLimit => Value::Text("time_limit".into()),
+                End::Unknown => Value::Missing,
+            },
+            // They are of the row, not of the episode.
+            Field::Task | Field::Split => Value::Missing,
+        }
+    }
+}
+
+/// Some of the `dim` numbers of each step: a number, or an array if there are several.
+fn vectors(numbers: &[f32], dim: usize, of_step: Range<usize>, steps: Range<usize>) -> Value {
+    if dim == 0 {
+        return Value::Missing;
+    }
+    let step = |step: usize| match &numbers[step * dim..][of_step.clone()] {
+        [number] => Value::Number(f64::from(*number)),
+        several => Value::vector(several),
+    };
+    Value::Series(steps.map(step).collect())
+}
+
+fn actions(actions: &Actions, steps: Range<usize>) -> Value {
+    match actions {
+        Actions::Discrete(choices) => {
+            Value::Series(choices[steps].iter().map(|choice| Value::Number(f64::from(*choice))).collect())
+        }
+        Actions::Continuous { values, dim } => vectors(values, *dim, 0..*dim, steps),
+        Actions::Parts(_) => Value::Missing,
+    }
+}
+
+fn images(images: &Pictures, steps: Range<usize>) -> Value {
+    let image = |step: usize| match images.get(step) {
+        Some(Picture::Frame { height, width, channels, pixels }) => {
+            let shape = if channels == 1 { vec![height, width] } else { vec![height, width, channels] };
+            Value::Array(Array { shape, numbers: Numbers::U8(pixels.to_vec()) })
+        }
+        Some(Picture::Encoded(bytes)) => {
+            Value::File(File { name: format!("step {step}"), bytes: bytes.to_vec() })
+        }
+        Some(Picture::File(path)) => Value::File(File { name: path.into(), bytes: vec![] }),
+        None => Value::Missing,
+    };
+    Value::Series(steps.map(image).collect())
+}

@@ -1,0 +1,74 @@
+//! Whether a source holds episodes, by its files' names and first bytes.
+
+use super::log::is_log;
+use crate::data::{DataError, files, open_text};
+use crate::table::place::extension;
+use crate::table::{Place, rows};
+use smalti_trajectory::lerobot::INFO;
+use std::io::Read;
+
+/// Endings of files that hold nothing but episodes.
+const EPISODES: [&str; 3] = ["h5", "hdf5", "npz"];
+/// Bytes of a text file by which it is told whether it holds episodes.
+const PROBED: u64 = 1 << 20;
+
+/// Whether a source holds episodes: by the names of its files or, if they are tables, by the columns of the first.
+///
+/// # Errors
+/// [`DataError`] for files that cannot be read.
+pub(super) fn holds_episodes(place: &Place) -> Result<bool, DataError> {
+    let locations: Vec<String> = match place.files()? {
+        Some(files) if files.contains(INFO) => return Ok(true),
+        Some(files) if !is_log(&files) => return Ok(false),
+        Some(files) => {
+            let named = files.list().iter().filter(|path| is_named(path));
+            named.map(|path| files.location(path)).collect()
+        }
+        None => place.locations()?,
+    };
+    if locations.is_empty() || !locations.iter().all(|location| is_named(location)) {
+        return Ok(false);
+    }
+    match locations.iter().find(|location| rows::is_table(location)) {
+        None => Ok(true),
+        Some(table) => has_steps(table),
+    }
+}
+
+fn is_named(location: &str) -> bool {
+    EPISODES.contains(&extension(location)) || rows::is_table(location) && extension(location) != "tsv"
+}
+
+/// Whether a table has the columns of states and actions.
+fn has_steps(location: &str) -> Result<bool, DataError> {
+    if extension(location) == "parquet" {
+        let columns = rows::parquet_columns(location, files::read(location)?)?;
+        return Ok(of_steps(&columns) && columns.iter().any(|name| tells_episodes(name)));
+    }
+    let mut start = vec![];
+    let read = open_text(location)?.take(PROBED).read_to_end(&mut start);
+    read.map_err(|e| DataError::io(location, "a table", e))?;
+    let start = String::from_utf8_lossy(&start);
+    let (line, whole) =
+        start.trim_start().split_once('\n').map_or((&*start, false), |(line, _)| (line, true));
+    if extension(location) == "csv" {
+        let columns: Vec<String> =
+            line.split(',').map(|name| name.trim().trim_matches('"').to_string()).collect();
+        return Ok(of_steps(&columns));
+    }
+    let has = |key: &str| line.contains(&format!("\"{key}\""));
+    // The line of a long episode may end after what was read of it.
+    Ok((has("observations") || has("pictures")) && (has("actions") || !whole))
+}
+
+fn of_steps(columns: &[String]) -> bool {
+    let has = |words: &[&str]| {
+        columns.iter().any(|name| words.contains(&name.split(['.', '/']).next().unwrap_or(name)))
+    };
+    has(&["obs", "observation", "observations"]) && has(&["action", "actions"])
+}
+
+fn tells_episodes(column: &str) -> bool {
+    ["done", "episode", "episode_index", "episode_starts", "next.done", "terminated", "truncated"]
+        .contains(&column)
+}

@@ -1,0 +1,106 @@
+//! Images of one size and their labels in memory: what IDX and CIFAR-10's files hold.
+
+use super::place::origin;
+use super::{Table, unknown_field};
+use crate::data::DataError;
+use smalti_contract::{Array, Numbers, Value};
+
+/// The images of one or several files.
+pub struct Pixels {
+    /// Where they lie, for messages.
+    pub name: String,
+    /// Each file's images.
+    pub sets: Vec<Set>,
+    /// The names of the classes, if the source tells them.
+    pub classes: Option<Vec<String>>,
+    fields: [String; 3],
+}
+
+/// The images of one file.
+pub struct Set {
+    /// The file.
+    pub location: String,
+    /// The split that its name tells.
+    pub split: String,
+    /// `[height, width]` or `[height, width, channels]`.
+    pub shape: Vec<usize>,
+    /// `[n_images, …shape]`, row-major.
+    pub pixels: Vec<u8>,
+    /// `[n_images]`.
+    pub labels: Vec<u8>,
+}
+
+impl Pixels {
+    /// A table of the fields `image`, `label` and `split`.
+    ///
+    /// # Errors
+    /// [`DataError::Layout`] for a file with another number of images than labels.
+    pub fn new(name: &str, sets: Vec<Set>, classes: Option<Vec<String>>) -> Result<Self, DataError> {
+        for set in &sets {
+            let images = set.pixels.len() / set.shape.iter().product::<usize>().max(1);
+            if images != set.labels.len() {
+                let problem =
+                    format!("expected a label for each of {images} images; found {}", set.labels.len());
+                return Err(DataError::layout(&set.location, problem));
+            }
+        }
+        Ok(Self { name: name.into(), sets, classes, fields: ["image", "label", "split"].map(String::from) })
+    }
+
+    fn find(&self, mut row: usize) -> (&Set, usize) {
+        let last = self.sets.len() - 1;
+        for set in &self.sets[..last] {
+            match row.checked_sub(set.labels.len()) {
+                None => return (set, row),
+                Some(rest) => row = rest,
+            }
+        }
+        (&self.sets[last], row)
+    }
+}
+
+impl Table for Pixels {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
+    fn len(&self) -> usize {
+        self.sets.iter().map(|set| set.labels.len()).sum()
+    }
+
+    fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        let (set, row) = self.find(row);
+        match field {
+            "image" => {
+                let size: usize = set.shape.iter().product();
+                let pixels = set.pixels[row * size..][..size].to_vec();
+                Ok(Value::Array(Array { shape: set.shape.clone(), numbers: Numbers::U8(pixels) }))
+            }
+            "label" => {
+                let label = set.labels[row];
+                let name = self.classes.as_ref().and_then(|classes| classes.get(usize::from(label)));
+                Ok(name.map_or(Value::Number(f64::from(label)), |name| Value::Text(name.clone())))
+            }
+            "split" => Ok(Value::Text(set.split.clone())),
+            _ => Err(unknown_field(self, field)),
+        }
+    }
+
+    fn location(&self, row: usize) -> String {
+        let (set, row) = self.find(row);
+        format!("{} image {}", set.location, row + 1)
+    }
+
+    fn origin(&self, row: usize) -> Option<String> {
+        let (set, row) = self.find(row);
+        Some(format!("{} image {row}", origin(&set.location)?))
+    }
+
+    fn classes(&self, field: &str) -> Option<&[String]> {
+        self.classes.as_deref().filter(|_| field == "label")
+    }
+}

@@ -1,0 +1,195 @@
+//! What lies at a source's path, listed once for all layouts that are tried.
+
+use super::Source;
+use crate::data::files::{self, Files, glob};
+use crate::data::{DataError, read_text};
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// The file that lists class names, one a line, in the order of their numbers.
+pub(super) const CLASSES: &str = "classes.txt";
+/// Names of folders and files that are a split of the data, never a class.
+pub(super) const SPLITS: [&str; 7] = ["dev", "test", "train", "training", "val", "valid", "validation"];
+
+/// A source, and the files at its path. It dereferences to the [`Source`].
+pub struct Place<'a> {
+    source: &'a Source,
+    files: OnceLock<Option<Arc<Files>>>,
+}
+
+impl Deref for Place<'_> {
+    type Target = Source;
+
+    fn deref(&self) -> &Source {
+        self.source
+    }
+}
+
+impl<'a> Place<'a> {
+    /// The place of a source; nothing is read.
+    pub fn new(source: &'a Source) -> Self {
+        Self { source, files: OnceLock::new() }
+    }
+
+    /// Whether the settings name this layout.
+    pub fn is_asked_for(&self, layout: &str) -> bool {
+        self.layout.as_deref() == Some(layout)
+    }
+
+    /// Whether the path is a pattern such as `train-*.tar`.
+    pub fn is_pattern(&self) -> bool {
+        glob::is_pattern(&self.path)
+    }
+
+    /// The locations that the path stands for: those that match a pattern, or the path itself.
+    ///
+    /// # Errors
+    /// [`DataError::Missing`] if nothing matches the pattern.
+    pub fn locations(&self) -> Result<Vec<String>, DataError> {
+        if !self.is_pattern() {
+            return Ok(vec![self.path.clone()]);
+        }
+        let found = glob::expand(&self.path)?;
+        match found.is_empty() {
+            true => Err(DataError::Missing {
+                location: self.path.clone(),
+                expected: "files that match the pattern".into(),
+            }),
+            false => Ok(found),
+        }
+    }
+
+    /// The files of the folder or tar archive at the path; `None` for any other file and for a pattern.
+    ///
+    /// # Errors
+    /// [`DataError::Missing`] if nothing is there, [`DataError::Empty`] for a folder without a file, and
+    /// [`DataError::Format`] for a damaged archive.
+    pub fn files(&self) -> Result<Option<Arc<Files>>, DataError> {
+        if let Some(found) = self.files.get() {
+            return Ok(found.clone());
+        }
+        let is_tree = || Ok(is_archive(&self.path) || is_folder(&self.path) || !files::is_file(&self.path)?);
+        let found = match !self.is_pattern() && is_tree()? {
+            true => Some(Arc::new(Files::open(&self.path)?)),
+            false => None,
+        };
+        Ok(self.files.get_or_init(|| found).clone())
+    }
+
+    /// Refuses the setting `columns` in a layout that has no use for it.
+    ///
+    /// # Errors
+    /// [`DataError::Layout`] if the setting is there.
+    pub fn refuse_columns(&self, layout: &str) -> Result<(), DataError> {
+        match self.columns {
+            Some(_) => Err(DataError::layout(
+                &self.path,
+                format!(
+                    "`columns` names the fields of .csv and .tsv files without a header and of parallel texts; the \
+                     layout {layout} names its own; remove `columns`"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_folder(location: &str) -> bool {
+    Path::new(location).is_dir()
+}
+
+/// Whether a location is named as a tar archive.
+pub(super) fn is_archive(location: &str) -> bool {
+    [".tar", ".tgz", ".tar.gz"].iter().any(|ending| location.ends_with(ending))
+}
+
+/// The last part of a location.
+pub(super) fn file_name(location: &str) -> &str {
+    location.rsplit(['/', ':']).next().unwrap_or(location)
+}
+
+/// What a file's name ends in, without `.gz`: `csv` of `train.csv.gz`; empty if it has no dot.
+pub(super) fn extension(location: &str) -> &str {
+    let name = file_name(location);
+    let name = name.strip_suffix(".gz").unwrap_or(name);
+    name.rsplit_once('.').map_or("", |(_, extension)| extension)
+}
+
+/// The split that a file's name begins with: `train` of `train-0003.tar` and of `train-00000-of-00002.parquet`, nothing
+/// of `0003.tar`.
+pub(super) fn split_of(location: &str) -> &str {
+    let name = file_name(location);
+    let name = name.split_once('.').map_or(name, |(name, _)| name);
+    let shard = without_number(name);
+    without_number(shard.strip_suffix("-of").unwrap_or(shard))
+}
+
+/// A name without the number that it ends in. A single digit is part of the name.
+fn without_number(name: &str) -> &str {
+    let start = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let apart = start.is_empty() || start.ends_with(['-', '_']);
+    match apart || name.len() - start.len() > 2 {
+        true => start.trim_end_matches(['-', '_']),
+        false => name,
+    }
+}
+
+/// Where a file lies, its size and its time of change; `None` if that is not known.
+pub(super) fn origin(location: &str) -> Option<String> {
+    let name = file_name(location);
+    let folder = location.strip_suffix(name)?;
+    Files::named(folder, std::iter::once(name.to_string())).origin(name)
+}
+
+/// The class names in the `classes.txt` among these files or beside them, if there is one.
+pub(super) fn class_names(files: &Files) -> Result<Option<Vec<String>>, DataError> {
+    if files.contains(CLASSES) {
+        return read_classes(&files.location(CLASSES)).map(Some);
+    }
+    let above = files.name().strip_suffix(file_name(files.name())).unwrap_or_default();
+    let beside = files::join(above, CLASSES);
+    match files::is_file(&beside)? {
+        true => read_classes(&beside).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// The class names in a file, one a line.
+pub(super) fn read_classes(location: &str) -> Result<Vec<String>, DataError> {
+    let text = read_text(location)?;
+    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_string()).collect();
+    for (number, name) in names.iter().enumerate() {
+        if name.is_empty() {
+            let problem = format!("line {} is blank; expected a class name", number + 1);
+            return Err(DataError::layout(location, problem));
+        }
+        if names[..number].contains(name) {
+            let problem = format!("line {}: the class {name:?} is listed twice", number + 1);
+            return Err(DataError::layout(location, problem));
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_tells_its_split() {
+        for (location, split) in [
+            ("a/train-0003.tar", "train"),
+            ("train-00000-of-00002.parquet", "train"),
+            ("test_2016_flickr.de.gz", "test_2016_flickr"),
+            ("valid.tar", "valid"),
+            ("builtin:digits/0003.tar", ""),
+            ("fold1.csv", "fold1"),
+            ("test2017.csv", "test"),
+            ("train_01.csv", "train"),
+        ] {
+            assert_eq!(split_of(location), split, "{location}");
+        }
+        assert_eq!([extension("a.b/c.csv.gz"), extension("a.b/c"), extension("x.de.gz")], ["csv", "", "de"]);
+    }
+}

@@ -1,0 +1,205 @@
+//! The values of one field over all files, all of one type.
+
+use super::json;
+use super::parse::Raw;
+use crate::data::DataError;
+use smalti_contract::{File, Value};
+
+/// The values of one field in one file.
+#[derive(Debug)]
+pub enum Column {
+    /// The file does not have the field.
+    Absent,
+    /// Texts; an empty one is missing.
+    Texts(Vec<String>),
+    /// Numbers; NaN is missing.
+    Numbers(Vec<f64>),
+    /// Paths of files beside the table; an empty one is missing.
+    Paths(Vec<String>),
+    /// Any others.
+    Values(Vec<Value>),
+}
+
+/// Longer cells are not taken for numbers: sequences of digits are texts.
+const MOST_DIGITS: usize = 15;
+
+/// The columns of one field in each file. `places` are the files' names, for messages.
+///
+/// # Errors
+/// [`DataError::Format`] with the row of the first value of another type than those before it.
+pub fn columns(field: &str, raw: Vec<Option<Raw>>, places: &[&str]) -> Result<Vec<Column>, DataError> {
+    let cells = raw.iter().flatten().flat_map(|raw| match raw {
+        Raw::Cells(cells) => cells.as_slice(),
+        Raw::Values(_) => &[],
+    });
+    let kind = Kind::of(cells);
+    let columns: Vec<Column> =
+        raw.into_iter().map(|raw| raw.map_or(Column::Absent, |raw| kind.column(raw))).collect();
+    let mut before: Option<(&'static str, String)> = None;
+    for (column, place) in columns.iter().zip(places) {
+        column.check(field, place, &mut before)?;
+    }
+    let names_files = ["path", "file_name"].contains(&field);
+    Ok(columns.into_iter().map(|column| column.settle(names_files)).collect())
+}
+
+/// What all cells of a field are.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Text,
+    Number,
+    List,
+}
+
+impl Kind {
+    fn of<'a>(cells: impl Iterator<Item = &'a String> + Clone) -> Self {
+        let some = cells.filter(|cell| !is_missing(cell));
+        if some.clone().next().is_none() {
+            return Kind::Text;
+        }
+        if some.clone().all(|cell| number(cell).is_some()) {
+            return Kind::Number;
+        }
+        if some.clone().all(|cell| list(cell).is_some()) { Kind::List } else { Kind::Text }
+    }
+
+    fn column(self, raw: Raw) -> Column {
+        match (raw, self) {
+            (Raw::Values(values), _) => Column::Values(values),
+            (Raw::Cells(cells), Kind::Text) => Column::Texts(cells),
+            (Raw::Cells(cells), Kind::Number) => {
+                Column::Numbers(cells.iter().map(|cell| number(cell).unwrap_or(f64::NAN)).collect())
+            }
+            (Raw::Cells(cells), Kind::List) => {
+                Column::Values(cells.iter().map(|cell| list(cell).unwrap_or_default()).collect())
+            }
+        }
+    }
+}
+
+/// Whether a cell holds nothing: an empty one, or NumPy's `nan` among numbers.
+fn is_missing(cell: &str) -> bool {
+    let cell = cell.trim();
+    cell.is_empty() || cell.eq_ignore_ascii_case("nan")
+}
+
+/// The number that a cell is. `007`, which is a name, and numbers of more digits than are exact are none.
+fn number(cell: &str) -> Option<f64> {
+    let cell = cell.trim();
+    let unsigned = cell.strip_prefix(['-', '+']).unwrap_or(cell);
+    let mut characters = unsigned.chars();
+    let first = characters.next().filter(|c| c.is_ascii_digit() || *c == '.')?;
+    let padded = first == '0' && characters.next().is_some_and(|c| c.is_ascii_digit());
+    let whole = unsigned.len() > MOST_DIGITS && unsigned.bytes().all(|byte| byte.is_ascii_digit());
+    if padded || whole {
+        return None;
+    }
+    cell.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// The array or series that a cell holds as JSON.
+fn list(cell: &str) -> Option<Value> {
+    let json = cell.trim().starts_with('[').then(|| serde_json::from_str(cell).ok())??;
+    // Texts in brackets are more often texts than lists.
+    json::value(&json).ok().filter(|value| matches!(value, Value::Array(_) | Value::Missing))
+}
+
+impl Column {
+    /// The value of a row, but for the bytes of a file.
+    pub fn get(&self, row: usize) -> Value {
+        let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+        match self {
+            Column::Absent => Value::Missing,
+            Column::Texts(texts) => texts.get(row).and_then(some).map_or(Value::Missing, Value::Text),
+            Column::Numbers(numbers) => match numbers.get(row) {
+                Some(number) if !number.is_nan() => Value::Number(*number),
+                _ => Value::Missing,
+            },
+            Column::Paths(paths) => match paths.get(row).and_then(some) {
+                Some(name) => Value::File(File { name, bytes: vec![] }),
+                None => Value::Missing,
+            },
+            Column::Values(values) => values.get(row).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// The number of steps of a row's series.
+    pub fn steps(&self, row: usize) -> Option<usize> {
+        match self {
+            Column::Values(values) => values.get(row)?.steps(),
+            _ => None,
+        }
+    }
+
+    /// Checks that all values are of the type of those `before`, which becomes that of the first value.
+    fn check(
+        &self,
+        field: &str,
+        place: &str,
+        before: &mut Option<(&'static str, String)>,
+    ) -> Result<(), DataError> {
+        let rows = match self {
+            Column::Values(values) => values.len(),
+            Column::Texts(texts) => texts.len(),
+            Column::Numbers(numbers) => numbers.len(),
+            Column::Absent | Column::Paths(_) => 0,
+        };
+        for row in 0..rows {
+            let kind = match self {
+                Column::Values(values) => kind(&values[row]),
+                Column::Texts(texts) => (!texts[row].is_empty()).then_some("a text"),
+                Column::Numbers(numbers) => (!numbers[row].is_nan()).then_some("a number"),
+                Column::Absent | Column::Paths(_) => None,
+            };
+            let Some(kind) = kind else { continue };
+            match before {
+                None => *before = Some((kind, format!("{place} row {}", row + 1))),
+                Some((expected, first)) if *expected != kind => {
+                    let problem = format!(
+                        "row {}: the field {field:?} must be {expected}, as in {first}; found {kind}",
+                        row + 1
+                    );
+                    return Err(DataError::format(place, "a table", problem));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The same values in the form that takes the least memory.
+    fn settle(self, names_files: bool) -> Self {
+        match self {
+            Column::Texts(texts) if names_files => Column::Paths(texts),
+            Column::Values(values) => settle(values, names_files),
+            other => other,
+        }
+    }
+}
+
+fn settle(values: Vec<Value>, names_files: bool) -> Column {
+    let first = values.iter().find(|value| !value.is_missing());
+    match first {
+        Some(Value::Text(_)) => {
+            let text = |value| if let Value::Text(text) = value { text } else { String::new() };
+            Column::Texts(values.into_iter().map(text).collect()).settle(names_files)
+        }
+        Some(Value::Number(_)) => {
+            let number = |value: &Value| if let Value::Number(number) = value { *number } else { f64::NAN };
+            Column::Numbers(values.iter().map(number).collect())
+        }
+        _ => Column::Values(values),
+    }
+}
+
+/// A noun for a value's type; `None` for a missing one.
+fn kind(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Missing => None,
+        Value::Text(_) => Some("a text"),
+        Value::Number(_) => Some("a number"),
+        Value::Array(_) => Some("an array of numbers"),
+        Value::File(_) => Some("a file"),
+        Value::Series(_) => Some("a list"),
+    }
+}

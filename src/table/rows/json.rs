@@ -1,0 +1,102 @@
+//! JSON as values of fields.
+
+use indexmap::IndexMap;
+use serde_json::Value as Json;
+use smalti_contract::{Array, Numbers, Value};
+
+/// The fields of an object; those of objects in it are named `outer.inner`.
+///
+/// # Errors
+/// A list that holds objects.
+pub fn fields(prefix: &str, object: IndexMap<String, Json>) -> Result<Vec<(String, Value)>, String> {
+    let mut fields = vec![];
+    for (key, json) in object {
+        let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+        match json {
+            Json::Object(inner) => fields.extend(self::fields(&name, inner.into_iter().collect())?),
+            json => {
+                let value = value(&json).map_err(|problem| format!("the field {name:?} is {problem}"))?;
+                fields.push((name, value));
+            }
+        }
+    }
+    Ok(fields)
+}
+
+/// The value of JSON that is no object. Empty texts, empty lists and null are missing; true and false are texts.
+///
+/// # Errors
+/// What is wrong with it: an object in a list.
+pub fn value(json: &Json) -> Result<Value, String> {
+    Ok(match json {
+        Json::Null => Value::Missing,
+        Json::Bool(truth) => Value::Text(truth.to_string()),
+        Json::Number(number) => number.as_f64().map_or(Value::Missing, Value::Number),
+        Json::String(text) if text.is_empty() => Value::Missing,
+        Json::String(text) => Value::Text(text.clone()),
+        Json::Array(items) => list(items.iter().map(value).collect::<Result<_, _>>()?),
+        Json::Object(_) => return Err("a list of objects; expected texts, numbers or lists of them".into()),
+    })
+}
+
+/// The value that a list of values is: numbers, and arrays of one shape, are an array; all else is a series.
+pub fn list(items: Vec<Value>) -> Value {
+    if items.is_empty() {
+        return Value::Missing;
+    }
+    let numbers = items.iter().map(|item| match item {
+        Value::Number(number) => Some(*number as f32),
+        _ => None,
+    });
+    if let Some(numbers) = numbers.collect::<Option<Vec<f32>>>() {
+        return Value::vector(numbers);
+    }
+    let shape = |item: &Value| match item {
+        Value::Array(array) => Some(array.shape.clone()),
+        _ => None,
+    };
+    match items.first().and_then(shape) {
+        Some(inner) if items.iter().all(|item| shape(item).as_ref() == Some(&inner)) => {
+            let mut numbers = Vec::with_capacity(items.len() * inner.iter().product::<usize>());
+            for item in &items {
+                if let Value::Array(array) = item {
+                    numbers.extend(array.to_f32());
+                }
+            }
+            let shape = std::iter::once(items.len()).chain(inner).collect();
+            Value::Array(Array { shape, numbers: Numbers::F32(numbers) })
+        }
+        _ => Value::Series(items),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(json: &str) -> Result<Value, String> {
+        value(&serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn lists_of_one_shape_are_arrays() {
+        assert_eq!(of("[1, 2.5]"), Ok(Value::vector([1.0, 2.5])));
+        let numbers = Numbers::F32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(of("[[1, 2], [3, 4], [5, 6]]"), Ok(Value::Array(Array { shape: vec![3, 2], numbers })));
+        assert_eq!(of("[[1], [2, 3]]").unwrap().steps(), Some(2));
+        let texts = vec![Value::Text("a".into()), Value::Missing];
+        assert_eq!(of("[\"a\", null]"), Ok(Value::Series(texts)));
+        assert_eq!(
+            [of("[]"), of("\"\""), of("null")],
+            [Ok(Value::Missing), Ok(Value::Missing), Ok(Value::Missing)]
+        );
+        assert!(of("[{}]").unwrap_err().starts_with("a list of objects"));
+    }
+
+    #[test]
+    fn fields_of_inner_objects_have_names_of_both() {
+        let object = serde_json::from_str("{\"b\": {\"x\": 1, \"y\": {\"z\": true}}, \"a\": \"t\"}").unwrap();
+        let names: Vec<String> = fields("", object).unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["b.x", "b.y.z", "a"]);
+    }
+}

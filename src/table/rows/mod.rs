@@ -1,0 +1,271 @@
+//! Tables as files of rows: `.tsv`, `.csv`, `.jsonl`, `.ndjson`, `.parquet`, each also packed as `.gz`.
+//!
+//! | in the file | value |
+//! | --- | --- |
+//! | nothing: an empty cell or list, `null`, `nan` | missing |
+//! | numbers throughout a field | number |
+//! | lists of numbers, of one shape within a row | array |
+//! | other lists | series |
+//! | the fields `path` and `file_name` | the file, relative to the table or in `FOLDER.tar` beside it |
+//! | `{bytes, path}` in Parquet | the file |
+//! | all else, `true` and `false` too | text |
+
+mod beside;
+mod column;
+mod delimited;
+pub(super) mod json;
+mod parquet;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+pub(super) use parquet::columns as parquet_columns;
+pub(super) use parse::is_table;
+
+use super::place::{file_name, is_archive, origin, split_of};
+use super::{Place, Table, unknown_field};
+use crate::data::{DataError, Files};
+use beside::Beside;
+use column::{Column, columns};
+use parse::{EXTENSIONS, Parsed, parse};
+use smalti_contract::{File, Value};
+use std::sync::Arc;
+
+/// The layout's name.
+pub const NAME: &str = "rows";
+/// The field of the split that a file's name tells.
+const SPLIT: &str = "split";
+
+/// The rows of one or several files.
+struct Rows {
+    name: String,
+    fields: Vec<String>,
+    parts: Vec<Part>,
+    len: usize,
+    classes: Vec<(String, Vec<String>)>,
+    skipped: Vec<(String, &'static str)>,
+}
+
+/// The rows of one file.
+struct Part {
+    location: String,
+    origin: Option<String>,
+    /// The number of rows before these.
+    start: usize,
+    /// For each field of the table.
+    columns: Vec<Column>,
+    beside: Beside,
+}
+
+/// Opens a table, the tables that match a pattern, the `manifest.*` of a folder or archive, or a folder of nothing but
+/// tables. The rows of several files have the field `split`, as the files' names tell, unless they have one already.
+///
+/// # Errors
+/// [`DataError`] for files that cannot be read, have no row, or whose rows have values of different types.
+pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
+    let Some(locations) = locations(place)? else { return Ok(None) };
+    let several = place.is_pattern() || locations.len() > 1;
+    Rows::read(&place.path, locations, place.columns.as_deref(), several)
+        .map(|rows| Some(Arc::new(rows) as _))
+}
+
+/// The rows of these files.
+///
+/// # Errors
+/// As of [`open`].
+pub(super) fn read(name: &str, locations: Vec<String>) -> Result<Arc<dyn Table>, DataError> {
+    Ok(Arc::new(Rows::read(name, locations, None, false)?))
+}
+
+fn locations(place: &Place) -> Result<Option<Vec<String>>, DataError> {
+    let asked = place.is_asked_for(NAME);
+    let none = || match asked {
+        true => {
+            let problem = format!("expected a table; its name must end in .{}", EXTENSIONS.join(", ."));
+            Err(DataError::layout(&place.path, problem))
+        }
+        false => Ok(None),
+    };
+    let found = match place.files()? {
+        Some(files) => of_tree(&files)?,
+        None => place.locations()?,
+    };
+    match !found.is_empty() && found.iter().all(|location| is_table(location)) {
+        true => Ok(Some(found)),
+        false => none(),
+    }
+}
+
+/// The manifest in a folder or archive or, in a folder of nothing but tables and what describes them, all of them.
+fn of_tree(files: &Files) -> Result<Vec<String>, DataError> {
+    let is_manifest =
+        |path: &&String| !path.contains('/') && file_name(path).starts_with("manifest.") && is_table(path);
+    let manifests: Vec<&str> = files.list().iter().filter(is_manifest).map(String::as_str).collect();
+    match manifests[..] {
+        [manifest] => return Ok(vec![files.location(manifest)]),
+        [] => {}
+        _ => {
+            let problem = format!("expected one manifest; found {}; name one of them", manifests.join(", "));
+            return Err(DataError::layout(files.name(), problem));
+        }
+    }
+    let describes = |path: &String| {
+        file_name(path).starts_with('.')
+            || [".json", ".md", ".txt"].iter().any(|ending| path.ends_with(ending))
+    };
+    let (tables, others): (Vec<&String>, Vec<&String>) = files.list().iter().partition(|path| is_table(path));
+    match others.into_iter().all(describes) && !is_archive(files.name()) {
+        true => Ok(tables.into_iter().map(|path| files.location(path)).collect()),
+        false => Ok(vec![]),
+    }
+}
+
+impl Rows {
+    fn read(
+        name: &str,
+        locations: Vec<String>,
+        columns: Option<&[String]>,
+        several: bool,
+    ) -> Result<Self, DataError> {
+        let mut parsed =
+            locations.iter().map(|location| parse(location, columns)).collect::<Result<Vec<_>, _>>()?;
+        if parsed.iter().all(|table| table.rows == 0) {
+            return Err(DataError::Empty { location: name.into(), expected: "rows below the header" });
+        }
+        let splits: Vec<String> = locations.iter().map(|location| split_of(location).to_string()).collect();
+        let has_split = parsed.iter().any(|table| table.fields.iter().any(|field| field == SPLIT));
+        if several && !has_split && splits.iter().any(|split| !split.is_empty()) {
+            for (table, split) in parsed.iter_mut().zip(splits) {
+                table.fields.push(SPLIT.into());
+                table.columns.push(parse::Raw::Cells(vec![split; table.rows]));
+            }
+        }
+        let classes = classes(&parsed);
+        let skipped = parsed.iter_mut().flat_map(|table| std::mem::take(&mut table.skipped)).collect();
+        let (fields, columns) = typed(&locations, &mut parsed)?;
+        let (mut parts, mut len) = (Vec::with_capacity(parsed.len()), 0);
+        for ((location, table), columns) in locations.into_iter().zip(&parsed).zip(columns) {
+            let (beside, origin) = (Beside::new(&location)?, origin(&location));
+            parts.push(Part { location, origin, start: len, columns, beside });
+            len += table.rows;
+        }
+        Ok(Self { name: name.into(), fields, parts, len, classes, skipped })
+    }
+
+    /// The file of a row, and the row's number there.
+    fn find(&self, row: usize) -> (&Part, usize) {
+        let part = &self.parts[self.parts.partition_point(|part| part.start <= row).saturating_sub(1)];
+        (part, row - part.start)
+    }
+
+    fn column(&self, row: usize, field: &str) -> Result<(&Part, usize, &Column), DataError> {
+        let number = self.fields.iter().position(|known| known == field);
+        let number = number.ok_or_else(|| unknown_field(self, field))?;
+        let (part, row) = self.find(row);
+        Ok((part, row, &part.columns[number]))
+    }
+}
+
+impl Part {
+    fn location(&self, row: usize) -> String {
+        format!("{} row {}", self.location, row + 1)
+    }
+}
+
+/// The class names that all files that declare some agree on.
+fn classes(parsed: &[Parsed]) -> Vec<(String, Vec<String>)> {
+    let mut agreed: Vec<(String, Vec<String>)> = vec![];
+    let mut refused: Vec<&str> = vec![];
+    for (field, names) in parsed.iter().flat_map(|table| &table.classes) {
+        match agreed.iter().find(|(known, _)| known == field) {
+            Some((_, known)) if known == names => {}
+            Some(_) => refused.push(field),
+            None => agreed.push((field.clone(), names.clone())),
+        }
+    }
+    agreed.retain(|(field, _)| !refused.contains(&field.as_str()));
+    agreed
+}
+
+/// The fields of all files, and for each file the values of each field.
+fn typed(locations: &[String], parsed: &mut [Parsed]) -> Result<(Vec<String>, Vec<Vec<Column>>), DataError> {
+    let mut fields: Vec<String> = vec![];
+    for field in parsed.iter().flat_map(|table| &table.fields) {
+        if !fields.contains(field) {
+            fields.push(field.clone());
+        }
+    }
+    let places: Vec<&str> = locations.iter().map(String::as_str).collect();
+    let mut of_files: Vec<Vec<Column>> = parsed.iter().map(|_| vec![]).collect();
+    for field in &fields {
+        let take = |table: &mut Parsed| {
+            let at = table.fields.iter().position(|known| known == field)?;
+            table.fields.swap_remove(at);
+            Some(table.columns.swap_remove(at))
+        };
+        let raw = parsed.iter_mut().map(take).collect();
+        for (columns, column) in of_files.iter_mut().zip(columns(field, raw, &places)?) {
+            columns.push(column);
+        }
+    }
+    Ok((fields, of_files))
+}
+
+impl Table for Rows {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        let (part, row, column) = self.column(row, field)?;
+        match (column, column.get(row)) {
+            (Column::Paths(_), Value::File(File { name, .. })) => {
+                let bytes = part.beside.read(&name, &part.location(row))?;
+                Ok(Value::File(File { name, bytes }))
+            }
+            (_, value) => Ok(value),
+        }
+    }
+
+    fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        let (_, row, column) = self.column(row, field)?;
+        Ok(column.get(row))
+    }
+
+    fn steps(&self, row: usize) -> usize {
+        let (part, row) = self.find(row);
+        part.columns.iter().find_map(|column| column.steps(row)).unwrap_or(0)
+    }
+
+    fn location(&self, row: usize) -> String {
+        let (part, row) = self.find(row);
+        part.location(row)
+    }
+
+    fn origin(&self, row: usize) -> Option<String> {
+        let (part, row) = self.find(row);
+        let mut origin = format!("{} row {row}", part.origin.as_ref()?);
+        for column in &part.columns {
+            if let (Column::Paths(_), Value::File(file)) = (column, column.get(row)) {
+                origin = format!("{origin}, {}", part.beside.origin(&file.name)?);
+            }
+        }
+        Some(origin)
+    }
+
+    fn classes(&self, field: &str) -> Option<&[String]> {
+        self.classes.iter().find(|(known, _)| known == field).map(|(_, names)| names.as_slice())
+    }
+
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &self.skipped
+    }
+}

@@ -1,0 +1,78 @@
+//! Tables as their files hold them, before the type of each field is known.
+
+use super::{delimited, parquet};
+use crate::data::DataError;
+use crate::data::files;
+use crate::table::place::extension;
+use smalti_contract::Value;
+
+/// What the names of tables end in.
+pub const EXTENSIONS: [&str; 5] = ["tsv", "csv", "jsonl", "ndjson", "parquet"];
+
+/// What is in one file.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// The names of the fields, in the file's order.
+    pub fields: Vec<String>,
+    /// For each field, its values.
+    pub columns: Vec<Raw>,
+    /// The number of rows.
+    pub rows: usize,
+    /// Class names that the file declares, by field.
+    pub classes: Vec<(String, Vec<String>)>,
+    /// Columns that are not read, and why.
+    pub skipped: Vec<(String, &'static str)>,
+}
+
+/// The values of one field.
+#[derive(Debug)]
+pub enum Raw {
+    /// Texts, of which each may stand for something else; empty ones are missing.
+    Cells(Vec<String>),
+    /// Values.
+    Values(Vec<Value>),
+}
+
+impl Parsed {
+    /// A table of texts.
+    pub fn cells(fields: Vec<String>, cells: Vec<Vec<String>>) -> Self {
+        let rows = cells.first().map_or(0, Vec::len);
+        let columns = cells.into_iter().map(Raw::Cells).collect();
+        Self { fields, columns, rows, ..Self::default() }
+    }
+}
+
+/// Whether a location is named as a table.
+pub fn is_table(location: &str) -> bool {
+    EXTENSIONS.contains(&extension(location))
+}
+
+/// Reads a table in the format that its name ends in; `columns` names the fields of one without a header.
+///
+/// # Errors
+/// [`DataError::Format`] with the line or row; [`DataError::Layout`] for `columns` of a format that names its own.
+pub fn parse(location: &str, columns: Option<&[String]>) -> Result<Parsed, DataError> {
+    let bytes = files::read(location)?;
+    let format = extension(location);
+    if columns.is_some() && !["tsv", "csv"].contains(&format) {
+        let problem =
+            format!("`columns` names the fields of .tsv and .csv files; .{format} names its own; remove it");
+        return Err(DataError::layout(location, problem));
+    }
+    let table = match format {
+        "parquet" => parquet::read(location, bytes)?,
+        "csv" => delimited::csv(location, &files::text(location, bytes)?, columns)?,
+        "jsonl" | "ndjson" => delimited::json_lines(location, &files::text(location, bytes)?)?,
+        _ => delimited::tsv(location, &files::text(location, bytes)?, columns)?,
+    };
+    for (number, field) in table.fields.iter().enumerate() {
+        let refuse = |problem: String| Err(DataError::format(location, "a table", problem));
+        if field.trim().is_empty() {
+            return refuse(format!("field {} has no name", number + 1));
+        }
+        if table.fields[..number].contains(field) {
+            return refuse(format!("the field {field:?} is there twice"));
+        }
+    }
+    Ok(table)
+}

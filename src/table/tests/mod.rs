@@ -1,0 +1,57 @@
+//! Every layout on small files made here, and on real data.
+
+mod combined;
+mod files;
+mod real;
+mod texts;
+
+use super::{Source, SourceRegistry, Table};
+use crate::data::{DataError, testing::at};
+use smalti_contract::Value;
+use std::sync::Arc;
+
+/// The table at a location, its layout found.
+fn opened(location: &str) -> Result<Arc<dyn Table>, DataError> {
+    SourceRegistry::builtin().open(&Source::new(location))
+}
+
+/// The table at a location in the layout of this name.
+fn opened_as(layout: &str, location: &str) -> Result<Arc<dyn Table>, DataError> {
+    SourceRegistry::builtin().open(&Source { layout: Some(layout.into()), ..Source::new(location) })
+}
+
+/// The table of something in a folder.
+fn table(folder: &tempfile::TempDir, path: &str) -> Arc<dyn Table> {
+    opened(&at(folder, path)).unwrap()
+}
+
+/// Why something in a folder is no table, without the folder.
+fn refusal(folder: &tempfile::TempDir, path: &str) -> String {
+    let error = opened(&at(folder, path)).map(|table| table.name().to_string()).unwrap_err();
+    without(folder, &error)
+}
+
+fn without(folder: &tempfile::TempDir, error: &DataError) -> String {
+    error.to_string().replace(&at(folder, ""), "")
+}
+
+/// The values of a field in all rows.
+fn all(table: &dyn Table, field: &str) -> Vec<Value> {
+    (0..table.len()).map(|row| table.value(row, field).unwrap()).collect()
+}
+
+fn texts(values: &[&str]) -> Vec<Value> {
+    values.iter().map(|text| if text.is_empty() { Value::Missing } else { Value::Text(text.to_string()) }).collect()
+}
+
+fn numbers(values: &[f64]) -> Vec<Value> {
+    values.iter().map(|&number| if number.is_nan() { Value::Missing } else { Value::Number(number) }).collect()
+}
+
+/// The name and the bytes of a file.
+fn file(value: Value) -> (String, Vec<u8>) {
+    match value {
+        Value::File(file) => (file.name, file.bytes),
+        other => panic!("{}", other.describe()),
+    }
+}

@@ -1,0 +1,144 @@
+//! The tables of real data.
+
+use super::*;
+use crate::data::testing::real;
+use crate::table::{counts, select};
+
+fn columns(location: &str, columns: &[&str]) -> Arc<dyn Table> {
+    let columns = Some(columns.iter().map(|name| name.to_string()).collect());
+    SourceRegistry::builtin().open(&Source { columns, ..Source::new(real(location)) }).unwrap()
+}
+
+fn of(location: &str) -> Arc<dyn Table> {
+    opened(&real(location)).unwrap()
+}
+
+fn count(table: &dyn Table, filter: &str) -> usize {
+    select(table, filter).unwrap().len()
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn sst2_has_two_classes_in_two_splits() {
+    let table = columns("text/sst2/*.tsv", &["text", "label"]);
+    assert_eq!(table.fields(), ["text", "label", "split"]);
+    assert_eq!([count(&*table, "split = train"), count(&*table, "split = dev")], [6920, 872]);
+    let labels = counts(&*table, "label").unwrap();
+    assert_eq!(labels.labels.unwrap().values().sum::<u64>(), 7792);
+    assert_eq!(table.value(0, "label").unwrap(), Value::Number(0.0));
+    assert!(table.location(0).ends_with("sst2/dev.tsv row 1"));
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn multi30k_is_parallel() {
+    let table = of("text/multi30k/{train,val}.{en,de}.gz");
+    assert_eq!((table.fields(), table.len()), (&["en", "de", "split"].map(String::from)[..], 29_000 + 1014));
+    assert_eq!(count(&*table, "split = val"), 1014);
+    let (en, de) = (table.value(0, "en").unwrap(), table.value(0, "de").unwrap());
+    assert_eq!(en, Value::Text("Two young, White males are outside near many bushes.".into()));
+    assert!(de.into_text().unwrap().starts_with("Zwei junge weiße Männer"));
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn digits_of_a_protein_mask_stay_a_text() {
+    let table = of("protein/*.tsv");
+    assert_eq!((count(&*table, "split = train"), count(&*table, "split = valid")), (361, 50));
+    for row in 0..table.len() {
+        let text = |field: &str| table.value(row, field).unwrap().into_text().unwrap();
+        assert_eq!(text("sequence").len(), text("mask").len());
+        assert_eq!(text("sequence").len(), text("dssp3").len());
+    }
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn samples_of_several_modalities_are_rows() {
+    let table = of("mixed/av-digits");
+    assert_eq!(table.fields(), ["json.label", "json.radar", "png", "wav", "split"]);
+    assert_eq!((count(&*table, "split = train"), count(&*table, "split = valid")), (6000, 1000));
+    assert_eq!(table.value(0, "json.label").unwrap(), Value::Text("five".into()));
+    assert_eq!(table.value(0, "json.radar").unwrap(), Value::vector([1.386, -0.512]));
+    assert!(file(table.value(6999, "png").unwrap()).1.starts_with(b"\x89PNG"));
+    assert!(file(table.value(6999, "wav").unwrap()).1.starts_with(b"RIFF"));
+
+    let table = of("mixed/digit-strings/{train,valid}.tar");
+    assert_eq!((table.fields(), table.len()), (&["png", "txt", "split"].map(String::from)[..], 8500));
+    assert_eq!(counts(&*table, "txt").unwrap().missing, 0);
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn fsdd_is_a_manifest_of_an_archive() {
+    let table = of("audio/fsdd/manifest.tsv");
+    assert_eq!((table.fields(), table.len()), (&["path", "text", "speaker", "index"].map(String::from)[..], 2500));
+    let test = select(&*table, "index < 5 & path != recordings/0_george_0.wav").unwrap();
+    assert_eq!(test.len(), 249);
+    let (name, bytes) = file(table.value(2499, "path").unwrap());
+    assert!(name.starts_with("recordings/") && bytes.starts_with(b"RIFF"));
+    assert!(table.origin(2499).unwrap().contains("recordings.tar"));
+    assert_eq!(of("audio/fsdd").len(), 2500);
+    assert_eq!(of("audio/asterisk-en").len(), 347);
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn mnist_is_two_splits_of_pixels() {
+    let table = of("image/mnist");
+    assert_eq!((count(&*table, "split = train"), count(&*table, "split = test")), (60_000, 10_000));
+    assert_eq!(table.value(0, "label").unwrap(), Value::Number(5.0));
+    assert_eq!(table.value(69_999, "image").unwrap().describe(), "an array [28, 28]");
+    assert_eq!(of("image/mnist/t10k-images-idx3-ubyte.gz").len(), 10_000);
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn cifar_is_shards_and_class_folders_as_one() {
+    let table = of("image/cifar10");
+    assert_eq!(table.fields(), ["jpg", "cls", "split"]);
+    assert_eq!((count(&*table, "split = train"), count(&*table, "split = test")), (50_000, 5_000));
+    assert_eq!(count(&*table, "cls = cat"), 5_500);
+    assert_eq!(table.classes("cls").unwrap()[..2], ["airplane", "automobile"]);
+    assert!(table.skipped().is_empty(), "{:?}", table.skipped());
+    let test = of("image/cifar10/test.tar");
+    assert_eq!((test.fields(), test.len()), (&["file", "label", "split"].map(String::from)[..], 5_000));
+    assert_eq!(test.classes("label").unwrap().len(), 10);
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn layouts_are_found_as_they_lie() {
+    let images = of("layouts/hub-image/data");
+    assert!(images.fields().starts_with(&["image".to_string(), "label".to_string()]), "{:?}", images.fields());
+    assert!(images.fields().contains(&"split".to_string()));
+    assert!(file(images.value(0, "image").unwrap()).1.starts_with(b"\x89PNG"));
+    assert!(images.classes("label").is_some(), "the class names in the schema's metadata");
+    let audio = of("layouts/hub-audio/data/train-00000-of-00001.parquet");
+    assert!(audio.len() > 5 && file(audio.value(0, audio.fields()[0].as_str()).unwrap()).1.len() > 44);
+    let metadata = of("layouts/imagefolder/train/metadata.csv");
+    assert!(file(metadata.value(0, "file_name").unwrap()).1.starts_with(b"\x89PNG"));
+    let folders = of("layouts/audio-classes");
+    assert_eq!((folders.fields(), counts(&*folders, "label").unwrap().labels.unwrap().len()), (&["file", "label"].map(String::from)[..], 5));
+    let shards = of("layouts/webdataset/digits-000000.tar");
+    assert_eq!(shards.fields(), ["cls", "json.label", "json.ink", "png", "txt", "wav", "split"]);
+    let sounds = counts(&*shards, "wav").unwrap();
+    assert!(sounds.missing > 0 && sounds.types["file"] > 0, "{sounds:?}");
+    assert_eq!(opened_as("rows", &real("layouts/kaggle/labels.csv")).unwrap().fields(), ["id", "label"]);
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn logs_are_episodes() {
+    let hopper = of("trajectory/hopper-replay.npz");
+    assert_eq!((hopper.len(), (0..335).map(|row| hopper.steps(row)).sum::<usize>()), (335, 188_391));
+    assert_eq!(hopper.fields(), ["observations", "actions", "rewards", "end"]);
+    let Value::Series(states) = hopper.window(3, "observations", 5..8).unwrap() else { panic!("a series") };
+    assert_eq!((states.len(), states[0].describe()), (3, "an array [11]".into()));
+    for folder in ["lerobot-v2.1", "lerobot-v3"] {
+        let robot = of(&format!("layouts/{folder}"));
+        assert!(robot.fields().contains(&"task".to_string()), "{folder}: {:?} {:?}", robot.fields(), robot.skipped());
+        assert!(robot.value(0, "task").unwrap().into_text().unwrap().len() > 5);
+        assert!(robot.steps(0) > 10);
+    }
+}

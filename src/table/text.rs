@@ -1,0 +1,81 @@
+//! Texts as files: a row a file, with the field `text`.
+
+use super::place::{SPLITS, extension, origin, split_of};
+use super::{Place, Table, unknown_field};
+use crate::data::{DataError, read_text};
+use smalti_contract::Value;
+use std::sync::Arc;
+
+/// The layout's name.
+pub const NAME: &str = "text";
+
+struct Texts {
+    name: String,
+    fields: Vec<String>,
+    locations: Vec<String>,
+    skipped: Vec<(String, &'static str)>,
+}
+
+/// Opens a `.txt` file, the files of a pattern, or the `.txt` files of a folder or archive. If the settings name this
+/// layout, a file or pattern may be of any ending. Several files that are named as splits have the field `split`.
+///
+/// # Errors
+/// [`DataError`] if there is no such file.
+pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
+    let asked = place.is_asked_for(NAME);
+    let is_text = |location: &String| extension(location) == "txt";
+    let mut skipped = vec![];
+    let locations = match place.files()? {
+        Some(files) => {
+            let (texts, others): (Vec<&String>, Vec<&String>) =
+                files.list().iter().partition(|path| is_text(path));
+            skipped.extend(others.iter().map(|path| (files.location(path), "not named .txt")));
+            texts.iter().map(|path| files.location(path)).collect()
+        }
+        None => place.locations()?,
+    };
+    if locations.is_empty() || !asked && !locations.iter().all(is_text) {
+        return Ok(None);
+    }
+    place.refuse_columns(NAME)?;
+    let several = place.is_pattern() || locations.len() > 1;
+    let mut fields = vec!["text".to_string()];
+    if several && locations.iter().all(|location| SPLITS.contains(&split_of(location))) {
+        fields.push("split".into());
+    }
+    Ok(Some(Arc::new(Texts { name: place.path.clone(), fields, locations, skipped })))
+}
+
+impl Table for Texts {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
+    fn len(&self) -> usize {
+        self.locations.len()
+    }
+
+    fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        match self.fields.iter().position(|known| known == field) {
+            Some(0) => read_text(&self.locations[row]).map(Value::Text),
+            Some(_) => Ok(Value::Text(split_of(&self.locations[row]).into())),
+            None => Err(unknown_field(self, field)),
+        }
+    }
+
+    fn location(&self, row: usize) -> String {
+        self.locations[row].clone()
+    }
+
+    fn origin(&self, row: usize) -> Option<String> {
+        origin(&self.locations[row])
+    }
+
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &self.skipped
+    }
+}

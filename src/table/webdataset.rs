@@ -1,0 +1,358 @@
+//! WebDataset: tar archives whose members belong together by name, `000123.jpg` with `000123.cls`.
+//!
+//! | members that end in | value |
+//! | --- | --- |
+//! | `txt`, `text`, `transcript` | text, without white space around it |
+//! | `cls`, `class`, `count`, `id`, `index`, `inx` | the same; `cls` is a class name if `classes.txt` lists them |
+//! | `json` | a field for each key, `json.KEY` |
+//! | all else | the file |
+
+use super::folders::class_folder;
+use super::place::{CLASSES, SPLITS, class_names, file_name, is_archive, split_of};
+use super::rows::json;
+use super::{Place, Table, unknown_field};
+use crate::data::{DataError, Files};
+use smalti_contract::{File, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The layout's name.
+pub const NAME: &str = "webdataset";
+/// The field of the class.
+const CLASS: &str = "cls";
+/// Endings of members that are short texts.
+const TEXTS: [&str; 9] = ["class", CLASS, "count", "id", "index", "inx", "text", "transcript", "txt"];
+/// Samples whose JSON is read to find out which keys there are.
+const PROBED: usize = 1_000;
+/// Stands for a member that a sample does not have.
+const ABSENT: u32 = u32::MAX;
+
+struct WebDataset {
+    name: String,
+    fields: Vec<String>,
+    /// Where the value of each field is.
+    sites: Vec<Site>,
+    shards: Vec<Shard>,
+    /// The number of different endings.
+    endings: usize,
+    /// `[n_samples, endings]`: each member's number in its shard's list of files.
+    members: Vec<u32>,
+    classes: Option<Vec<String>>,
+    skipped: Vec<(String, &'static str)>,
+}
+
+/// An archive, or a folder of such files.
+struct Shard {
+    files: Arc<Files>,
+    split: String,
+    /// The number of samples before its own.
+    start: usize,
+}
+
+/// Where the value of a field is.
+enum Site {
+    /// A member of this ending.
+    Member(usize),
+    /// A key in a member of this ending.
+    Key(usize, String),
+    /// The name of the archive, or the folder above the sample.
+    Split,
+}
+
+/// Opens an archive, a pattern or a folder of archives, or a folder of files that belong together by name: a field for
+/// each ending. The field `split` is what the archives' names begin with. In an archive of class folders the class is the
+/// field `cls`.
+///
+/// # Errors
+/// [`DataError`] for an archive that is damaged and for a class list that is not whole.
+pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
+    let asked = place.is_asked_for(NAME);
+    let (shards, skipped) = match place.files()? {
+        Some(files) => {
+            let (archives, others): (Vec<&String>, Vec<&String>) =
+                files.list().iter().partition(|path| is_archive(path) && !is_archive(files.name()));
+            match archives.is_empty() {
+                true if asked || belong_together(&files) => (vec![files.clone()], vec![]),
+                true => return Ok(None),
+                false => {
+                    let others = others.into_iter().filter(|path| *path != CLASSES);
+                    let skipped = others.map(|path| (files.location(path), "beside the archives")).collect();
+                    let archives =
+                        archives.iter().map(|path| Files::open(&files.location(path)).map(Arc::new));
+                    (archives.collect::<Result<_, _>>()?, skipped)
+                }
+            }
+        }
+        None => {
+            let locations = place.locations()?;
+            if !locations.iter().all(|location| is_archive(location)) {
+                return Ok(None);
+            }
+            let archives = locations.iter().map(|location| Files::open(location).map(Arc::new));
+            (archives.collect::<Result<_, _>>()?, vec![])
+        }
+    };
+    place.refuse_columns(NAME)?;
+    WebDataset::new(&place.path, shards, skipped).map(|table| Some(Arc::new(table) as _))
+}
+
+/// Whether some samples of a tree have several members, or it has no class folders.
+fn belong_together(files: &Files) -> bool {
+    let names = || files.list().iter().filter(|path| *path != CLASSES).map(|path| split_name(path));
+    let pairs = names().zip(names().skip(1)).any(|((key, _), (next, _))| key == next);
+    pairs || is_archive(files.name()) && files.list().iter().all(|path| class_folder(path).is_none())
+}
+
+/// A member's sample and ending: the path up to the first dot of the file name, and what follows the dot.
+fn split_name(path: &str) -> (&str, &str) {
+    let name = path.len() - file_name(path).len();
+    match path[name..].find('.') {
+        Some(dot) => (&path[..name + dot], &path[name + dot + 1..]),
+        None => (path, ""),
+    }
+}
+
+fn is_json(ending: &str) -> bool {
+    ["json", "jsn"].contains(&ending.rsplit('.').next().unwrap_or(ending))
+}
+
+fn is_text(ending: &str) -> bool {
+    TEXTS.contains(&ending.rsplit('.').next().unwrap_or(ending))
+}
+
+impl WebDataset {
+    fn new(
+        name: &str,
+        files: Vec<Arc<Files>>,
+        mut skipped: Vec<(String, &'static str)>,
+    ) -> Result<Self, DataError> {
+        let mut endings: Vec<String> = vec![];
+        let mut samples: Vec<Vec<(usize, u32)>> = vec![];
+        let mut shards = vec![];
+        for files in files {
+            let start = samples.len();
+            let mut by_key: BTreeMap<&str, Vec<(usize, u32)>> = BTreeMap::new();
+            for (number, path) in (0..).zip(files.list()).filter(|(_, path)| *path != CLASSES) {
+                let (key, ending) = split_name(path);
+                if ending.is_empty() || file_name(path).starts_with('.') {
+                    skipped.push((files.location(path), "no name with an ending"));
+                    continue;
+                }
+                let ending = ending.to_lowercase();
+                let at = endings.iter().position(|known| *known == ending).unwrap_or(endings.len());
+                if at == endings.len() {
+                    endings.push(ending);
+                }
+                by_key.entry(key).or_default().push((at, number));
+            }
+            samples.extend(by_key.into_values());
+            skipped.extend(files.skipped().iter().map(|(path, why)| (files.location(path), *why)));
+            let split = split_of(files.name()).to_string();
+            shards.push(Shard { files, split, start });
+        }
+        if samples.is_empty() {
+            return Err(DataError::Empty { location: name.into(), expected: "samples such as 000123.png" });
+        }
+        let mut members = vec![ABSENT; samples.len() * endings.len()];
+        for (row, sample) in samples.iter().enumerate() {
+            for (ending, number) in sample {
+                members[row * endings.len() + ending] = *number;
+            }
+        }
+        let classes = shards.iter().find_map(|shard| class_names(&shard.files).transpose()).transpose()?;
+        let table = Self {
+            name: name.into(),
+            fields: vec![],
+            sites: vec![],
+            shards,
+            endings: endings.len(),
+            members,
+            classes,
+            skipped,
+        };
+        table.with_fields(endings)
+    }
+
+    /// The same with its fields: of each ending or each key in JSON, and what the names of archives and folders tell.
+    fn with_fields(mut self, endings: Vec<String>) -> Result<Self, DataError> {
+        let mut has_class = false;
+        for (at, ending) in endings.into_iter().enumerate() {
+            has_class |= ending == CLASS;
+            if is_json(&ending) {
+                for key in self.keys(at, &ending)? {
+                    self.add(key.clone(), Site::Key(at, key));
+                }
+            } else {
+                self.add(ending, Site::Member(at));
+            }
+        }
+        let row_of = |shard: &Shard| shard.start;
+        if !has_class && self.shards.iter().any(|shard| self.class(row_of(shard)).is_some()) {
+            self.add(CLASS.into(), Site::Member(usize::MAX));
+        }
+        if self.shards.iter().any(|shard| !self.split(shard, shard.start).is_empty()) {
+            self.add("split".into(), Site::Split);
+        }
+        Ok(self)
+    }
+
+    fn add(&mut self, field: String, site: Site) {
+        if !self.fields.contains(&field) {
+            self.fields.push(field);
+            self.sites.push(site);
+        }
+    }
+
+    /// The number of samples.
+    fn samples(&self) -> usize {
+        self.members.len() / self.endings
+    }
+
+    /// The fields in the JSON of samples from all over.
+    fn keys(&self, ending: usize, prefix: &str) -> Result<Vec<String>, DataError> {
+        let mut keys: Vec<String> = vec![];
+        for row in (0..self.samples()).step_by(self.samples().div_ceil(PROBED)) {
+            for (key, _) in self.json(row, ending, prefix)? {
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    fn find(&self, row: usize) -> &Shard {
+        &self.shards[self.shards.partition_point(|shard| shard.start <= row).saturating_sub(1)]
+    }
+
+    /// The path of a sample's member.
+    fn path(&self, row: usize, ending: usize) -> Option<&str> {
+        let number = self.members[row * self.endings..][..self.endings].get(ending)?;
+        self.find(row).files.list().get(*number as usize).map(String::as_str)
+    }
+
+    /// The paths of a sample's members.
+    fn paths(&self, row: usize) -> impl Iterator<Item = &str> {
+        (0..self.endings).filter_map(move |ending| self.path(row, ending))
+    }
+
+    /// The class folder of a sample whose archive has no member `cls`.
+    fn class(&self, row: usize) -> Option<&str> {
+        self.paths(row).find_map(class_folder)
+    }
+
+    fn split<'a>(&'a self, shard: &'a Shard, row: usize) -> &'a str {
+        let folder = || self.paths(row).find_map(|path| path.split_once('/')).map(|(folder, _)| folder);
+        match shard.split.as_str() {
+            named if SPLITS.contains(&named) => named,
+            named => folder().filter(|folder| SPLITS.contains(folder)).unwrap_or(named),
+        }
+    }
+
+    /// The bytes of a small member; none if it is absent or empty.
+    fn bytes(&self, row: usize, ending: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+        let Some(path) = self.path(row, ending) else { return Ok(None) };
+        let files = &self.find(row).files;
+        match files.read(path) {
+            Ok(bytes) => Ok(Some((files.location(path), bytes))),
+            Err(DataError::Empty { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn json(&self, row: usize, ending: usize, prefix: &str) -> Result<Vec<(String, Value)>, DataError> {
+        let Some((location, bytes)) = self.bytes(row, ending)? else { return Ok(vec![]) };
+        let refuse = |problem: String| DataError::format(&location, "JSON", problem);
+        match serde_json::from_slice(&bytes).map_err(|e| refuse(e.to_string()))? {
+            serde_json::Value::Object(object) => {
+                json::fields(prefix, object.into_iter().collect()).map_err(refuse)
+            }
+            other => Ok(vec![(prefix.into(), json::value(&other).map_err(refuse)?)]),
+        }
+    }
+
+    fn text(&self, row: usize, ending: usize, field: &str) -> Result<Value, DataError> {
+        if self.path(row, ending).is_none() && field == CLASS {
+            return Ok(self.class(row).map_or(Value::Missing, |class| Value::Text(class.into())));
+        }
+        let Some((location, bytes)) = self.bytes(row, ending)? else { return Ok(Value::Missing) };
+        let text = crate::data::files::text(&location, bytes)?.trim().to_string();
+        if text.is_empty() {
+            return Ok(Value::Missing);
+        }
+        let Some(classes) = self.classes(field) else { return Ok(Value::Text(text)) };
+        let named = text.parse().ok().and_then(|number: usize| classes.get(number));
+        match named.or(classes.iter().find(|class| **class == text)) {
+            Some(class) => Ok(Value::Text(class.clone())),
+            None => {
+                let problem =
+                    format!("expected a number below {}, as {CLASSES} lists; found {text:?}", classes.len());
+                Err(DataError::format(&location, "a class", problem))
+            }
+        }
+    }
+
+    fn get(&self, row: usize, field: &str, with_bytes: bool) -> Result<Value, DataError> {
+        let number = self.fields.iter().position(|known| known == field);
+        let number = number.ok_or_else(|| unknown_field(self, field))?;
+        match &self.sites[number] {
+            Site::Member(ending) if is_text(field) => self.text(row, *ending, field),
+            Site::Member(ending) => {
+                let Some(path) = self.path(row, *ending) else { return Ok(Value::Missing) };
+                let bytes = if with_bytes { self.find(row).files.read(path)? } else { vec![] };
+                Ok(Value::File(File { name: path.into(), bytes }))
+            }
+            Site::Key(ending, key) => {
+                let prefix = self.path(row, *ending).map_or("", |path| split_name(path).1).to_lowercase();
+                let fields = self.json(row, *ending, &prefix)?;
+                let found = fields.into_iter().find(|(known, _)| known == key);
+                Ok(found.map_or(Value::Missing, |(_, value)| value))
+            }
+            Site::Split => {
+                let split = self.split(self.find(row), row);
+                Ok(if split.is_empty() { Value::Missing } else { Value::Text(split.into()) })
+            }
+        }
+    }
+}
+
+impl Table for WebDataset {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
+    fn len(&self) -> usize {
+        self.samples()
+    }
+
+    fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        self.get(row, field, true)
+    }
+
+    fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
+        self.get(row, field, false)
+    }
+
+    fn location(&self, row: usize) -> String {
+        let key = self.paths(row).next().map_or("", |path| split_name(path).0);
+        format!("{}.*", self.find(row).files.location(key))
+    }
+
+    fn origin(&self, row: usize) -> Option<String> {
+        let files = &self.find(row).files;
+        let origins: Option<Vec<String>> = self.paths(row).map(|path| files.origin(path)).collect();
+        Some(origins?.join(", "))
+    }
+
+    fn classes(&self, field: &str) -> Option<&[String]> {
+        self.classes.as_deref().filter(|_| field == CLASS)
+    }
+
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &self.skipped
+    }
+}
