@@ -1,12 +1,15 @@
 //! `run.toml`: every setting of a run, from a preset or a file, with overrides.
 
-use crate::sample::{DataSettings, InputSettings, OutputSettings, TaskSettings};
-use crate::tasks::TaskConfig;
+use crate::registry::Modalities;
+use crate::sample::{Composition, DataSettings, InputSettings, Opened, OutputSettings, Start, TaskSettings};
+use crate::task::SavedTask;
+use crate::tasks::{Builtin, Splits, TaskConfig, TaskError};
 use crate::train::{TrainConfig, TrainConfigError};
 use crate::transformer::{ConfigError, ModelConfig};
 use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The version of run folders that this build writes and reads.
 pub const VERSION: u32 = 1;
@@ -99,6 +102,39 @@ pub enum AnyTask {
     Modality(TaskConfig),
     /// A task made of parts.
     Parts(Box<TaskSettings>),
+}
+
+impl TaskEntry {
+    /// The task and its data; its tokenizers fitted to the training rows, or as a run has them.
+    ///
+    /// # Errors
+    /// [`TaskError`], which names the file or the setting.
+    pub fn open(&self, modalities: &Modalities, start: Start) -> Result<(Builtin, Splits), TaskError> {
+        let (name, loss_weight) = (self.name.as_str(), self.loss_weight);
+        match (&self.task, start) {
+            (AnyTask::Modality(task), Start::New) => task.open(name, loss_weight),
+            (AnyTask::Modality(task), Start::From(saved) | Start::Run(saved)) => task.reopen(name, loss_weight, saved),
+            (AnyTask::Parts(settings), start) => {
+                let Opened { task, train, validation } =
+                    Composition::open((name, loss_weight), settings, modalities, start)?;
+                Ok((Builtin::Parts(task), Splits { train, valid: validation }))
+            }
+        }
+    }
+
+    /// The task of a run without its data, for prediction.
+    ///
+    /// # Errors
+    /// [`TaskError`] if the saved state is not that of the settings.
+    pub fn restore(&self, modalities: &Modalities, saved: &SavedTask) -> Result<Builtin, TaskError> {
+        let (name, loss_weight) = (self.name.as_str(), self.loss_weight);
+        Ok(match &self.task {
+            AnyTask::Modality(task) => task.restore(name, loss_weight, saved)?,
+            AnyTask::Parts(settings) => {
+                Builtin::Parts(Arc::new(Composition::restore((name, loss_weight), settings, modalities, saved)?))
+            }
+        })
+    }
 }
 
 impl AnyTask {

@@ -5,10 +5,11 @@ mod start;
 
 pub use start::Start;
 
-use crate::config::{RunConfig, SettingsError};
+use crate::config::{AnyTask, RunConfig, SettingsError, TaskEntry};
 use crate::model::{Model, ModelError};
 use crate::params::Params;
 use crate::registry::{Modalities, RegistrationError};
+use crate::sample::Start as TaskStart;
 use crate::tasks::{self, Builtin, SavedTask, Splits, TaskError};
 use crate::train::{MODEL_FILE, Part, Ranks, STATE_FILE, SaveError, TrainError, Trainer, checkpoint};
 use candle_core::Device;
@@ -164,15 +165,12 @@ impl Run {
         }
         let mut parts = Vec::new();
         let mut saved = BTreeMap::new();
-        for (name, task, weight, loss_weight) in config.tasks() {
-            let kept = other.and_then(|other| other.vocabulary(name, task.modality()));
-            let (task, Splits { train, valid }) = match kept {
-                Some(saved) => task.reopen(name, loss_weight, saved)?,
-                None => task.open(name, loss_weight)?,
-            };
+        for entry in config.tasks() {
+            let start = other.and_then(|other| other.vocabulary(&entry)).map_or(TaskStart::New, TaskStart::From);
+            let (task, Splits { train, valid }) = entry.open(modalities, start)?;
             let task = task.as_task();
-            saved.insert(name.to_string(), tasks::save(task.as_ref()).map_err(TaskError::from)?);
-            parts.push(Part { task, train, valid, weight });
+            saved.insert(entry.name, tasks::save(task.as_ref()).map_err(TaskError::from)?);
+            parts.push(Part { task, train, valid, weight: entry.weight });
         }
         let trainer = trainer(&config, parts, device, ranks.clone())?;
         let start = match other {
@@ -236,9 +234,10 @@ impl Run {
             checkpoint::remove_unfinished(&self.folder)?;
         }
         let mut parts = Vec::new();
-        for (name, task, weight, loss_weight) in self.config.tasks() {
-            let (task, Splits { train, valid }) = task.reopen(name, loss_weight, self.saved(name)?)?;
-            parts.push(Part { task: task.as_task(), train, valid, weight });
+        for entry in self.config.tasks() {
+            let start = TaskStart::Run(self.saved(&entry.name)?);
+            let (task, Splits { train, valid }) = entry.open(&self.modalities, start)?;
+            parts.push(Part { task: task.as_task(), train, valid, weight: entry.weight });
         }
         let mut trainer = trainer(&self.config, parts, device, ranks)?;
         if self.folder.join(STATE_FILE).exists() {
@@ -253,9 +252,9 @@ impl Run {
     /// Where weights are missing or do not fit.
     pub fn load(&self, weights: Weights, device: &Device) -> Result<(Model, Vec<NamedTask>), RunError> {
         let mut tasks = Vec::new();
-        for (name, task, _, loss_weight) in self.config.tasks() {
-            let task = task.restore(name, loss_weight, self.saved(name)?)?;
-            tasks.push(NamedTask { name: name.into(), task });
+        for entry in self.config.tasks() {
+            let task = entry.restore(&self.modalities, self.saved(&entry.name)?)?;
+            tasks.push(NamedTask { name: entry.name, task });
         }
         let specs: Vec<_> = tasks.iter().map(|named| named.task.as_task().spec().clone()).collect();
         let model = Model::new(&self.config.model, &specs, self.config.train.seed, device)?;
@@ -282,9 +281,9 @@ impl Run {
     /// # Errors
     /// What the data and tasks refuse.
     pub fn splits(&self, config: &RunConfig) -> Result<Vec<(NamedTask, Splits)>, RunError> {
-        let tasks = config.tasks().into_iter().map(|(name, task, _, loss_weight)| {
-            let (task, splits) = task.reopen(name, loss_weight, self.saved(name)?)?;
-            Ok((NamedTask { name: name.into(), task }, splits))
+        let tasks = config.tasks().into_iter().map(|entry| {
+            let (task, splits) = entry.open(&self.modalities, TaskStart::Run(self.saved(&entry.name)?))?;
+            Ok((NamedTask { name: entry.name, task }, splits))
         });
         tasks.collect()
     }
@@ -299,10 +298,17 @@ impl Run {
         &self.config
     }
 
-    /// The tokenizers of a task that reads or writes text, whose ids mean nothing without their vocabulary.
-    fn vocabulary(&self, name: &str, modality: &str) -> Option<&SavedTask> {
-        let same = self.config.tasks().iter().any(|(n, task, ..)| *n == name && task.modality() == modality);
-        self.saved.get(name).filter(|_| same && matches!(modality, "text" | "audio"))
+    /// What a new task of this name may keep: the vocabularies of text, whose ids mean nothing without them.
+    fn vocabulary(&self, entry: &TaskEntry) -> Option<&SavedTask> {
+        let saved = self.saved.get(&entry.name)?;
+        let same = |other: &TaskEntry| other.name == entry.name && other.task.modality() == entry.task.modality();
+        match &entry.task {
+            AnyTask::Parts(_) => Some(saved),
+            AnyTask::Modality(task) => {
+                let of_text = matches!(task.modality(), "text" | "audio");
+                (of_text && self.config.tasks().iter().any(same)).then_some(saved)
+            }
+        }
     }
 
     fn saved(&self, name: &str) -> Result<&SavedTask, RunError> {

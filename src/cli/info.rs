@@ -1,11 +1,13 @@
 //! `smalti info`
 
 use super::print;
+use crate::config::TaskEntry;
 use crate::model::Model;
 use crate::registry::Modalities;
 use crate::report::curves::{self, Evaluation};
 use crate::run::{Run, Weights};
 use crate::train::{MODEL_FILE, STATE_FILE, checkpoint, log};
+use crate::task::TaskSpec;
 use anyhow::{Context, Result};
 use candle_core::Device;
 use clap::Args;
@@ -96,8 +98,8 @@ fn json(
     best: Option<&Evaluation>,
     weights: &[Saved],
 ) -> Value {
-    let tasks = run.config().tasks().into_iter().map(|(name, data, weight, loss_weight)| {
-        json!({ "name": name, "modality": data.modality(), "weight": weight, "loss_weight": loss_weight })
+    let tasks = run.config().tasks().into_iter().map(|TaskEntry { name, task, weight, loss_weight }| {
+        json!({ "name": name, "modality": task.modality(), "weight": weight, "loss_weight": loss_weight })
     });
     let weights = weights.iter().map(|Saved { file, what, bytes, step }| {
         json!({ "file": file, "what": what, "bytes": bytes, "step": step })
@@ -118,8 +120,8 @@ fn show(run: &Run, model: Option<&Model>, step: Option<u64>, best: Option<&Evalu
     if let Ok(settings) = run.config().to_toml() {
         println!("{settings}");
     }
-    let tasks = run.config().tasks().into_iter().map(|(name, data, weight, loss_weight)| {
-        vec![name.into(), data.modality().into(), weight.to_string(), loss_weight.to_string()]
+    let tasks = run.config().tasks().into_iter().map(|TaskEntry { name, task, weight, loss_weight }| {
+        vec![name, task.modality(), weight.to_string(), loss_weight.to_string()]
     });
     print::table(&["task", "modality", "weight", "loss weight"], &tasks.collect::<Vec<_>>());
     if let Some(model) = model {

@@ -90,6 +90,48 @@ impl Target {
         Target::Shared(summed)
     }
 
+    /// This target and then another of the same sort: those of a series, step by step.
+    ///
+    /// # Errors
+    /// If the targets are of different sorts.
+    pub fn then(self, next: Target) -> Result<Self, String> {
+        match (self, next) {
+            (Target::Ids { mut ids, mut weights }, Target::Ids { ids: more, weights: w }) => {
+                ids.extend(more);
+                weights.extend(w);
+                Ok(Target::Ids { ids, weights })
+            }
+            (
+                Target::Features { mut values, dim, mut weights },
+                Target::Features { values: more, dim: same, weights: w },
+            ) if dim == same => {
+                values.extend(more);
+                weights.extend(w);
+                Ok(Target::Features { values, dim, weights })
+            }
+            _ => Err("the targets of its steps are of different sorts".into()),
+        }
+    }
+
+    /// Multiplies the weight of each token, `[n]`.
+    ///
+    /// # Errors
+    /// If there is another number of tokens, or the target has no weight for each.
+    pub fn weigh(&mut self, by: &[f32]) -> Result<(), String> {
+        match self {
+            Target::Ids { weights, .. } | Target::Features { weights, .. } if weights.len() == by.len() => {
+                weights.iter_mut().zip(by).for_each(|(weight, by)| *weight *= by);
+                Ok(())
+            }
+            Target::Ids { weights, .. } | Target::Features { weights, .. } => {
+                Err(format!("expected {} weights, one for each target; found {}", weights.len(), by.len()))
+            }
+            Target::Shared(_) | Target::Labels(_) | Target::Unknown => {
+                Err("its targets have no weights of their own".into())
+            }
+        }
+    }
+
     /// An id for each token, of equal weight.
     pub fn ids(ids: Vec<u32>) -> Self {
         Target::Ids { weights: vec![1.0; ids.len()], ids }

@@ -5,7 +5,7 @@ use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::{Checkpoint, Description, PretrainedError, Scales, open, trajectory};
-use crate::config::{RunConfig, VERSION};
+use crate::config::{DataConfig, RunConfig, VERSION};
 use crate::model::Model;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::tasks;
@@ -13,6 +13,7 @@ use crate::tasks::Builtin;
 use crate::tasks::{TaskConfig, text::TextTaskConfig, text::TextUnit};
 use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
 use candle_core::{Device, Tensor};
+use indexmap::IndexMap;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -79,7 +80,9 @@ pub fn import(
         version: VERSION,
         train: TrainConfig::default(),
         model: pretrained.config.clone(),
-        data: Some(pretrained.task_config.clone()),
+        data: Some(DataConfig::Modality(pretrained.task_config.clone())),
+        inputs: IndexMap::new(),
+        outputs: IndexMap::new(),
         mix: BTreeMap::new(),
     };
     let failed = |path: &Path| {

@@ -3,7 +3,7 @@
 use super::composition::{Composition, OutputPart, Site};
 use super::document::Document;
 use super::named;
-use super::part::{Part, Role};
+use super::part::{Part, Role, ids};
 use crate::data::{Output, Sample, Stream, Target};
 use crate::head::Asked;
 use crate::random::{self, mix};
@@ -267,7 +267,7 @@ impl<'a> Draft<'a> {
         let tokens = if matches!(output.site, Site::Input { .. }) { places.len() } else { 1 };
         let mut target = match (&output.labels, value) {
             (Some(labels), value) => {
-                let ids = labels.ids(value)?.unwrap_or_default();
+                let ids = ids(labels.as_ref(), value)?;
                 output.head.target(Value::Missing, &Asked { tokens, ids })?
             }
             (None, value) => output.head.target(value, &Asked { tokens, ids: vec![] })?,

@@ -7,7 +7,6 @@ use super::settings::{Pool, TaskSettings};
 use super::{OpenError, named};
 use crate::data::Stream;
 use crate::head::{Head, HeadSpec, Reads};
-use crate::registry::Modalities;
 use crate::task::{SavedTask, Task, TaskSpec};
 use smalti_contract::{AnyTokenizer, Content, Group, KindSpec, TokenizeError, Tokens, Value};
 use std::sync::Arc;
@@ -130,14 +129,11 @@ impl Composition {
             self.place(number);
         }
         let mut sites = Vec::with_capacity(heads.len());
-        for (number, ((output, set), head)) in settings.outputs.iter().zip(&heads).enumerate() {
-            let own = self.parts.iter().position(|part| match part.role {
-                Role::Generated(of) | Role::Masked(of) | Role::Series(of) => of == number,
-                Role::Input => false,
-            });
-            sites.push(match (head.reads(), own, set.pool) {
+        for (number, (output, set)) in settings.outputs.iter().enumerate() {
+            let own = plan.own(number);
+            sites.push(match (plan.outputs[number].reads, own, set.pool) {
                 (_, Some(part), _) => Site::Own { part },
-                (Reads::Input, _, _) => Site::Input { part: plan.read_by(number) },
+                (Reads::Input, _, _) => Site::Input { part: plan.outputs[number].input },
                 (Reads::Nothing, _, _) => Site::Nothing,
                 (_, None, Pool::Mean) => Site::Mean,
                 (_, None, Pool::ClassToken) => {
@@ -170,7 +166,7 @@ impl Composition {
                 weight_field: set.weight_field.clone(),
                 required: set.required,
                 feedback: set.feedback,
-                mask: set.settings.get("mask").and_then(serde_json::Value::as_f64).unwrap_or(MASK),
+                mask: head.mask_rate().unwrap_or_default(),
             });
         }
         self.set_rules();
@@ -297,9 +293,6 @@ impl Composition {
         tokenizer.decode_value(&Tokens::new(vec![group]))
     }
 }
-
-/// The share of tokens that are hidden where the settings say nothing.
-const MASK: f64 = 0.15;
 
 /// A planned part, its tokenizer at hand.
 fn part(

@@ -16,14 +16,13 @@ mod plan;
 mod rows;
 mod rules;
 pub mod settings;
-#[cfg(test)]
-mod tests;
 mod values;
 
 pub use compose::{Get, Purpose};
 pub use composition::{Composition, OutputPart, Site};
+pub use open::Start;
 pub use part::{Added, Part, Role};
-pub use rows::{Rows, Samples};
+pub use rows::{Read, Rows, Samples};
 pub use settings::{DataSettings, InputSettings, OneOrMany, OutputSettings, Pool, TaskSettings};
 
 use crate::data::DataError;

@@ -5,7 +5,7 @@ use super::rows::{Rows, Samples};
 use super::settings::TaskSettings;
 use super::values::{Chained, FieldValues};
 use super::{Composition, OpenError, Opened};
-use crate::head::{Fit, Head};
+use crate::head::{Fit, Head, Reads};
 use crate::registry::Modalities;
 use crate::task::{SavedTask, SavedTokenizer};
 use serde_json::Value;
@@ -90,7 +90,7 @@ fn fit(
     let outputs = settings.outputs.iter().map(|(name, output)| ("outputs", name, &output.field));
     for (table, name, field) in inputs.chain(outputs) {
         let predicts_nothing = table == "outputs"
-            && modalities.heads().reads(&settings.outputs[name].head).is_ok_and(|reads| reads == crate::head::Reads::Nothing);
+            && modalities.heads().reads(&settings.outputs[name].head).is_ok_and(|reads| reads == Reads::Nothing);
         if !predicts_nothing && values(&format!("{table}.{name}"), &fields(name, field))?.is_series() {
             series.insert(name.clone());
         }
@@ -111,10 +111,10 @@ fn fit(
         let refuse = |problem| OpenError::Head { output: name.clone(), problem };
         let of = fields(name, &output.field);
         let of_output = match modalities.heads().reads(&output.head).map_err(refuse)? {
-            crate::head::Reads::Nothing => None,
+            Reads::Nothing => None,
             _ => Some(values(&format!("outputs.{name}"), &of)?),
         };
-        let label = match (&plan.labels[number], &of_output) {
+        let label = match (&plan.outputs[number].labels, &of_output) {
             (Some(planned), Some(values)) => Some(tokenizer(planned, values, modalities, before, &mut saved)?),
             _ => None,
         };
@@ -126,9 +126,9 @@ fn fit(
             classes: of_output.as_ref().and_then(FieldValues::classes),
             vocabulary,
         };
-        let head = modalities.heads().fit(&output.head, Value::Object(plan.heads[number].clone()), &fit).map_err(refuse)?;
-        saved.heads.insert(name.clone(), head.saved);
-        heads.push(head.head);
+        let (state, head) = modalities.heads().fit(&output.head, Value::Object(plan.outputs[number].head.clone()), &fit).map_err(refuse)?;
+        saved.heads.insert(name.clone(), state);
+        heads.push(head);
         labels.push(label);
     }
     Ok((plan, Fitted { tokenizers, labels, heads, saved }))
@@ -178,7 +178,8 @@ fn restore(
         Ok(tokenizer.map_err(|problem| OpenError::Modality { part: part.key(), problem })?.into())
     };
     let tokenizers = plan.parts.iter().map(build).collect::<Result<_, _>>()?;
-    let labels = plan.labels.iter().map(|label| label.as_ref().map(build).transpose()).collect::<Result<_, _>>()?;
+    let labels = plan.outputs.iter().map(|output| output.labels.as_ref().map(build).transpose());
+    let labels = labels.collect::<Result<_, _>>()?;
     let head = |name: &String| {
         let head = saved.heads.get(name).ok_or_else(|| OpenError::Saved { part: format!("outputs.{name}") })?;
         modalities.heads().restore(head).map_err(|problem| OpenError::Head { output: name.clone(), problem })

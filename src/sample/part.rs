@@ -105,12 +105,8 @@ impl Part {
     ///
     /// # Errors
     /// As of [`tokens`](Self::tokens).
-    pub(super) fn ids(&self, value: Value) -> Result<Option<Vec<u32>>, TokenizeError> {
-        let Some(tokens) = self.tokens(value, None)? else { return Ok(None) };
-        Ok(tokens.groups.into_iter().next().and_then(|group| match group.content {
-            Content::Ids(ids) => Some(ids),
-            Content::Features { .. } => None,
-        }))
+    pub(crate) fn ids(&self, value: Value) -> Result<Option<Vec<u32>>, TokenizeError> {
+        if value.is_missing() { Ok(None) } else { ids(self.tokenizer.as_ref(), value).map(Some) }
     }
 
     /// The tokens of a sequence of ids, which may be of those that were added. On a single axis the positions count
@@ -161,7 +157,7 @@ impl Part {
     ///
     /// # Errors
     /// What `get` refuses; values of several fields that are no numbers.
-    pub(super) fn value<E: From<TokenizeError>>(
+    pub(crate) fn value<E: From<TokenizeError>>(
         fields: &[String],
         get: &dyn Fn(&str) -> Result<Value, E>,
     ) -> Result<Value, E> {
@@ -172,6 +168,16 @@ impl Part {
                 Ok(joined(values)?)
             }
         }
+    }
+}
+
+/// The ids of a value that is not missing, under a tokenizer whose tokens are ids of one vocabulary.
+pub(super) fn ids(tokenizer: &dyn AnyTokenizer, value: Value) -> Result<Vec<u32>, TokenizeError> {
+    let group = tokenizer.encode_value(value, None)?.groups.into_iter().next();
+    match group.map(|group| group.content) {
+        Some(Content::Ids(ids)) => Ok(ids),
+        Some(Content::Features { .. }) => Err(TokenizeError::Input("expected ids; found features".into())),
+        None => Ok(vec![]),
     }
 }
 
@@ -199,7 +205,7 @@ pub(super) fn joined(values: Vec<Value>) -> Result<Value, TokenizeError> {
 
 /// The positions of place number `place` in a sequence that runs along these axes, the last fastest. A sequence is one
 /// segment.
-fn unravel(place: usize, axes: &[Axis]) -> Vec<u32> {
+pub(super) fn unravel(place: usize, axes: &[Axis]) -> Vec<u32> {
     let mut left = place;
     let mut positions = vec![0; axes.len()];
     for (axis, position) in axes.iter().zip(&mut positions).rev().filter(|(axis, _)| axis.name != SEGMENT) {

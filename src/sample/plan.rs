@@ -12,12 +12,20 @@ use std::collections::BTreeSet;
 /// The parts that have tokens, in order, and what else the outputs need.
 pub(super) struct Plan {
     pub parts: Vec<Planned>,
-    /// For each output, what makes the ids of a target that is no part of the tokens.
-    pub labels: Vec<Option<Planned>>,
-    /// For each output, the settings of its head.
-    pub heads: Vec<Map<String, Value>>,
-    /// For each output, the part that it reads, if it reads an input's tokens.
-    reads: Vec<usize>,
+    /// What else each output needs.
+    pub outputs: Vec<PlannedOutput>,
+}
+
+/// One output, beside the part that it may have.
+pub(super) struct PlannedOutput {
+    /// What makes the ids of a target that is no part of the tokens.
+    pub labels: Option<Planned>,
+    /// The settings of its head.
+    pub head: Map<String, Value>,
+    /// Which tokens its head reads.
+    pub reads: Reads,
+    /// The part whose tokens they are, if it reads an input's.
+    pub input: usize,
 }
 
 /// One part that has tokens.
@@ -63,7 +71,7 @@ impl Plan {
         }
         let cross = settings.outputs.values().any(|output| output.cross_attention);
         let stream = if cross { Stream::Encoder } else { Stream::Main };
-        let mut plan = Self { parts: vec![], labels: vec![], heads: vec![], reads: vec![] };
+        let mut plan = Self { parts: vec![], outputs: vec![] };
         for (name, input) in &settings.inputs {
             if !(0.0..1.0).contains(&input.drop) {
                 let problem = format!("expected a share from 0 to below 1; found {}", input.drop);
@@ -104,14 +112,15 @@ impl Plan {
             Err(OpenError::Setting { setting: format!("outputs.{name}{key}"), problem })
         };
         let heads = modalities.heads();
-        let known = heads.keys(&output.head)?;
-        let reads = heads.reads(&output.head)?;
+        let unknown = |problem| OpenError::Head { output: name.into(), problem };
+        let known = heads.keys(&output.head).map_err(unknown)?;
+        let reads = heads.reads(&output.head).map_err(unknown)?;
         if !(output.weight >= 0.0 && output.weight.is_finite()) {
             return refuse(".weight", format!("expected 0 or more; found {}", output.weight));
         }
         let series = series.contains(name);
         let (of_head, mut rest): (Map<_, _>, Map<_, _>) =
-            output.settings.clone().into_iter().partition(|(key, _)| known.contains(&key.as_str()));
+            output.settings.clone().into_iter().partition(|(key, _)| known.contains(key));
         let role = match reads {
             Reads::Next => Some(Role::Generated(number)),
             Reads::Own => Some(Role::Masked(number)),
@@ -122,7 +131,7 @@ impl Plan {
         if let Some(Role::Series(_)) = role {
             if modality.is_none() {
                 // The tokens of a series of classes are their ids, of numbers the numbers as the head has them.
-                let classes = heads.predicts_labels(&output.head)?;
+                let classes = heads.predicts_labels(&output.head).map_err(unknown)?;
                 rest.entry("ids").or_insert(Value::Bool(classes));
                 if let (false, Some(normalize)) = (classes, of_head.get("normalize")) {
                     rest.insert("normalize".into(), normalize.clone());
@@ -163,18 +172,17 @@ impl Plan {
                 }
             }
         }
-        self.heads.push(of_head);
-        self.labels.push(labels);
         let inputs = self.parts.iter().position(|part| match &output.reads {
             Some(wanted) => part.name == *wanted,
             None => part.role == Role::Input,
         });
-        match (inputs, reads, &output.reads) {
-            (Some(part), _, _) => self.reads.push(part),
+        let input = match (inputs, reads, &output.reads) {
+            (Some(part), _, _) => part,
             (None, Reads::Input, None) => return refuse("", format!("head {} reads an input; there is none", output.head)),
             (None, _, Some(wanted)) => return refuse(".reads", format!("no part is named {wanted:?}; there is {}", self.names())),
-            (None, _, None) => self.reads.push(0),
-        }
+            (None, _, None) => 0,
+        };
+        self.outputs.push(PlannedOutput { labels, head: of_head, reads, input });
         Ok(())
     }
 
@@ -247,9 +255,12 @@ impl Plan {
         members.map(|n| of_part(&self.parts[n])).max().unwrap_or(0)
     }
 
-    /// The part that an output of an input's tokens reads.
-    pub(super) fn read_by(&self, output: usize) -> usize {
-        self.reads[output]
+    /// The part of an output that has tokens of its own.
+    pub(super) fn own(&self, output: usize) -> Option<usize> {
+        self.parts.iter().position(|part| match part.role {
+            Role::Generated(of) | Role::Masked(of) | Role::Series(of) => of == output,
+            Role::Input => false,
+        })
     }
 }
 
