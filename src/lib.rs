@@ -13,6 +13,7 @@ pub mod env;
 pub mod head;
 pub mod inference;
 pub mod inspect;
+pub mod metrics;
 pub mod model;
 pub mod ops;
 pub mod params;

@@ -9,7 +9,7 @@ use crate::config::{AnyTask, RunConfig, SettingsError, TaskEntry};
 use crate::model::{Model, ModelError};
 use crate::params::Params;
 use crate::registry::{Modalities, RegistrationError};
-use crate::sample::Start as TaskStart;
+use crate::sample::{Composition, Samples, Start as TaskStart};
 use crate::tasks::{self, Builtin, SavedTask, Splits, TaskError};
 use crate::train::{MODEL_FILE, Part, Ranks, STATE_FILE, SaveError, TrainError, Trainer, checkpoint};
 use candle_core::Device;
@@ -286,6 +286,20 @@ impl Run {
             Ok((NamedTask { name: entry.name, task }, splits))
         });
         tasks.collect()
+    }
+
+    /// The validation samples of task number `number`, if it is made of inputs and outputs.
+    ///
+    /// # Errors
+    /// What the data refuse.
+    pub fn samples(&self, config: &RunConfig, number: usize) -> Result<Option<Arc<Samples>>, RunError> {
+        let tasks = config.tasks();
+        let Some(TaskEntry { name, task: AnyTask::Parts(settings), loss_weight, .. }) = tasks.get(number) else {
+            return Ok(None);
+        };
+        let start = TaskStart::Run(self.saved(name)?);
+        let opened = Composition::open((name, *loss_weight), settings, &self.modalities, start);
+        Ok(Some(opened.map_err(TaskError::from)?.validation))
     }
 
     /// The folder.

@@ -6,6 +6,7 @@ mod list;
 
 use super::print;
 use crate::data::{made, recipes};
+use crate::registry::Modalities;
 use crate::train::checkpoint::write_atomically;
 use anyhow::{Context, Result};
 use bar::Bar;
@@ -64,12 +65,12 @@ struct MakeArgs {
 }
 
 /// Runs one of the commands.
-pub fn run(args: DataArgs) -> Result<()> {
+pub fn run(args: DataArgs, modalities: &Modalities) -> Result<()> {
     match args.command {
         DataCommand::List(args) => list::run(args),
         DataCommand::Get(args) => get(args),
         DataCommand::Make(args) => make(args),
-        DataCommand::Check(args) => check::run(args),
+        DataCommand::Check(args) => check::run(args, modalities),
     }
 }
 

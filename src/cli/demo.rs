@@ -150,6 +150,7 @@ mod with_all {
                 );
                 learned("which handwritten digit", "accuracy", said)
             }
+            Builtin::Parts(_) => bail!("the demo's tasks are of one modality each"),
             Builtin::Audio(task) => {
                 let manifest = Manifest::open("builtin:touchtone.tar")?;
                 let row = manifest.rows().iter().find(|row| row.get("split") == Some("valid"));

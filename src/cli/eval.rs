@@ -1,15 +1,22 @@
 //! `smalti eval`
 
 use super::{device::DeviceChoice, print};
-use crate::config::RunConfig;
+use crate::config::{DataConfig, RunConfig};
+use crate::head::Metrics;
+use crate::inference::{Generation, measure_generated};
+use crate::metrics::Confusion;
+use crate::model::Model;
 use crate::registry::Modalities;
 use crate::run::{self, Run};
-use crate::train::evaluate;
-use anyhow::{Result, bail};
+use crate::sample::{Composition, Role};
+use crate::task::joined;
+use crate::tasks::Builtin;
+use crate::train::{checkpoint::write_atomically, evaluate};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Measure a run on validation data, its own or others.
 #[derive(Args)]
@@ -25,6 +32,15 @@ pub struct EvalArgs {
     /// At most this many samples of each task; 0 for all.
     #[arg(long, default_value_t = 0)]
     samples: usize,
+    /// Rows to generate texts for, which are compared with their own (BLEU, chrF, WER, CER); 0 for none.
+    #[arg(long, value_name = "ROWS", default_value_t = 100)]
+    generate: usize,
+    /// Write the confusion matrix of an output with classes, by its name or the only one.
+    #[arg(long, value_name = "FILE.csv")]
+    confusion: Option<PathBuf>,
+    /// The output of --confusion.
+    #[arg(long, requires = "confusion")]
+    output: Option<String>,
     /// The best weights by validation loss, or those of the last checkpoint.
     #[arg(long, value_enum, default_value_t = Weights::Best)]
     weights: Weights,
@@ -65,23 +81,92 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
         );
     }
     let mut overrides = args.set.clone();
-    overrides.extend(args.data.as_ref().map(|path| format!("data.path={path}")));
+    let source = match run.config().data {
+        Some(DataConfig::Rows(_)) => "data.source",
+        _ => "data.path",
+    };
+    overrides.extend(args.data.as_ref().map(|path| format!("{source}={path}")));
     let config = RunConfig::parse("the run's settings", &run.config().to_toml()?, &overrides)?;
-    let mut all = BTreeMap::new();
+    let mut all: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    let mut confusions = BTreeMap::new();
     for (number, (named, splits)) in run.splits(&config)?.into_iter().enumerate() {
         let task = named.task.as_task();
         let batch = config.train.batch.max(32);
         let (valid, mut bad) = (splits.valid.as_ref(), Vec::new());
         let scores = evaluate(&model, number, task.as_ref(), valid, args.samples, batch, &mut bad)?;
         print::not_used(&bad);
-        all.extend(scores.metrics());
+        let mut metrics = scores.metrics();
+        if let (Builtin::Parts(of), 1..) = (&named.task, args.generate) {
+            let limit = if args.samples == 0 { args.generate } else { args.generate.min(args.samples) };
+            for (output, more) in generated(&run, &config, &model, number, of, limit)? {
+                metrics.entry(joined(&[&named.name, &output])).or_default().extend(more);
+            }
+        }
+        for (output, metrics) in metrics {
+            let mut about: Map<String, Value> = metrics.into_iter().map(|(name, value)| (name, json!(value))).collect();
+            if let Some(confusion) = scores.confusion(&output) {
+                let by_class = confusion.labels().iter().zip(confusion.classes());
+                about.insert("classes".into(), by_class.map(|(label, scores)| (label.clone(), json!(scores))).collect::<Map<_, _>>().into());
+                confusions.insert(output.clone(), confusion);
+            }
+            all.insert(output, about);
+        }
+    }
+    if let Some(path) = &args.confusion {
+        write_confusion(path, args.output.as_deref(), &confusions)?;
     }
     if args.json {
         return print::json(&json!(all));
     }
-    let rows = all.iter().flat_map(|(task, metrics)| {
-        metrics.iter().map(move |(name, value)| vec![task.clone(), name.clone(), print::number(*value)])
+    let rows = all.iter().flat_map(|(output, metrics)| {
+        let numbers = metrics.iter().filter_map(|(name, value)| Some((name, value.as_f64()?)));
+        numbers.map(move |(name, value)| vec![output.clone(), name.clone(), print::number(value)])
     });
-    print::table(&["task", "metric", "value"], &rows.collect::<Vec<_>>());
+    print::table(&["output", "metric", "value"], &rows.collect::<Vec<_>>());
+    confusions.iter().for_each(|(output, confusion)| show_classes(output, confusion));
     Ok(())
+}
+
+/// The metrics of generated texts, by output; none for a task that generates none.
+fn generated(
+    run: &Run,
+    config: &RunConfig,
+    model: &Model,
+    number: usize,
+    task: &Composition,
+    limit: usize,
+) -> Result<BTreeMap<String, Metrics>> {
+    if !task.parts().iter().any(|part| matches!(part.role, Role::Generated(_))) {
+        return Ok(BTreeMap::new());
+    }
+    let Some(samples) = run.samples(config, number)? else { return Ok(BTreeMap::new()) };
+    Ok(measure_generated(model, number, task, &samples, limit, &Generation::default())?)
+}
+
+/// Classes beyond this are left to --json.
+const SHOWN: usize = 50;
+
+fn show_classes(output: &str, confusion: &Confusion) {
+    let classes = confusion.classes();
+    if classes.len() > SHOWN {
+        return;
+    }
+    let rows = confusion.labels().iter().zip(&classes).map(|(label, class)| {
+        let [precision, recall, f1] = [class.precision, class.recall, class.f1].map(print::number);
+        vec![output.to_string(), label.clone(), precision, recall, f1, class.support.to_string()]
+    });
+    print::table(&["output", "class", "precision", "recall", "f1", "rows"], &rows.collect::<Vec<_>>());
+}
+
+fn write_confusion(path: &Path, output: Option<&str>, confusions: &BTreeMap<String, Confusion>) -> Result<()> {
+    let names = confusions.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let confusion = match (output, confusions.len()) {
+        (Some(output), _) => confusions.get(output).with_context(|| format!("no output with classes is named {output:?}; there is {names}"))?,
+        (None, 1) => &confusions[&names],
+        (None, 0) => bail!("--confusion: no output has classes"),
+        (None, _) => bail!("--confusion: several outputs have classes; choose with --output: {names}"),
+    };
+    let mut bytes = vec![];
+    confusion.write_csv(&mut bytes)?;
+    Ok(write_atomically(path, &bytes)?)
 }

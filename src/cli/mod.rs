@@ -23,6 +23,7 @@ mod generate;
 mod import;
 mod info;
 mod launch;
+mod predict;
 mod print;
 mod progress;
 mod rollout;
@@ -51,6 +52,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure a run on validation data, its own or others.
     Eval(eval::EvalArgs),
+    /// Predict every output of rows: files, fields given by hand, or a table.
+    Predict(predict::PredictArgs),
     /// Write text on from a prompt.
     Generate(generate::GenerateArgs),
     /// Say what images show.
@@ -163,6 +166,7 @@ fn dispatch(cli: Cli, modalities: &Modalities) -> anyhow::Result<()> {
     match cli.command {
         Command::Train(args) => train::run(args, modalities),
         Command::Eval(args) => eval::run(args, modalities),
+        Command::Predict(args) => predict::run(args, modalities),
         Command::Generate(args) => generate::run(args, modalities),
         Command::Classify(args) => classify::run(args, modalities),
         Command::Transcribe(args) => transcribe::run(args, modalities),
@@ -171,7 +175,7 @@ fn dispatch(cli: Cli, modalities: &Modalities) -> anyhow::Result<()> {
         Command::Import(args) => import::import(args),
         Command::Export(args) => import::export(args),
         Command::Tokenize(args) => tokenize::run(args),
-        Command::Data(args) => data::run(args),
+        Command::Data(args) => data::run(args, modalities),
         Command::Info(args) => info::run(args, modalities),
         Command::Show(args) => show::run(args, modalities),
         Command::Bench(args) => bench::run(args),

@@ -4,7 +4,6 @@
 //! ([`HeadRegistry`]). What has parameters is the [`HeadLayer`] around it.
 
 mod classify;
-mod confusion;
 mod ctc;
 mod generate;
 mod labels;
@@ -18,8 +17,7 @@ mod tag;
 mod tally;
 
 pub use classify::{Classify, ClassifySettings};
-pub use confusion::{ClassScore, Confusion};
-pub use ctc::{Ctc, CtcSettings, edits};
+pub use ctc::{Ctc, CtcSettings};
 pub use generate::{Generate, GenerateSettings};
 pub use labels::Labels;
 pub use layer::HeadLayer;

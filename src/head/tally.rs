@@ -1,7 +1,8 @@
 //! Metrics: predictions counted against targets.
 
-use super::{Confusion, greatest};
+use super::greatest;
 use crate::data::{HeadBatch, Targets};
+use crate::metrics::Confusion;
 use candle_core::{Result, Tensor};
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
@@ -102,7 +103,7 @@ pub(super) struct ClassTally {
 
 impl ClassTally {
     pub(super) fn new(labels: &[String]) -> Self {
-        let confusion = Confusion::new(labels);
+        let confusion = Confusion::new(labels.to_vec());
         Self { loss: MeanLoss::default(), accuracy: Accuracy::default(), confusion }
     }
 }
@@ -114,7 +115,7 @@ impl Tally for ClassTally {
         for ((best, &id), &weight) in greatest(output)?.into_iter().zip(ids).zip(weights) {
             self.accuracy.add(best == id, weight);
             if weight > 0.0 {
-                self.confusion.count(id, best);
+                self.confusion.add(id as usize, best as usize);
             }
         }
         Ok(())

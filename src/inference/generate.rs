@@ -47,7 +47,7 @@ pub fn generate(
     let first = read.len();
     while ids.len() < most {
         let batch = collate(model.layouts(), &[(number, next)])?;
-        let logits = model.step(number, output, &batch, &mut cache)?;
+        let logits = model.step(&batch, &mut cache)?.remove(0);
         let mut last = logits.get(logits.dim(0)? - 1)?.to_vec1::<f32>()?;
         // What begins a value never continues it.
         if let Some(logit) = part.added.begin.filter(|&id| Some(id) != part.added.end).and_then(|id| last.get_mut(id as usize)) {

@@ -3,10 +3,10 @@
 use super::generate::{Generation, generate};
 use super::PredictError;
 use crate::data::Dataset;
-use crate::metrics::{self, chrf, corpus_bleu};
+use crate::head::Metrics;
+use crate::metrics::{bleu, chrf, error_rates};
 use crate::model::Model;
 use crate::sample::{Composition, Part, Purpose, Role, Samples};
-use crate::train::Metrics;
 use smalti_contract::Value;
 use std::collections::BTreeMap;
 
@@ -52,14 +52,15 @@ pub fn measure_generated(
 
 /// The metrics of generated texts beside those that are right.
 fn of_pairs(pairs: &[(String, String)]) -> Metrics {
-    let (found, right): (Vec<&str>, Vec<&str>) = pairs.iter().map(|(found, right)| (found.as_str(), right.as_str())).unzip();
+    let texts = || pairs.iter().map(|(found, right)| (found.as_str(), right.as_str()));
     let exact = pairs.iter().filter(|(found, right)| found == right).count();
-    let rates = metrics::error_rates(pairs.iter().map(|(found, right)| (found.as_str(), right.as_str())));
-    Metrics::from([
+    let mut metrics = Metrics::from([
         ("exact".to_string(), exact as f64 / pairs.len() as f64),
-        ("wer".to_string(), rates.wer),
-        ("cer".to_string(), rates.cer),
-        ("bleu".to_string(), corpus_bleu(&found, &right)),
-        ("chrf".to_string(), chrf(&found, &right)),
-    ])
+        ("bleu".to_string(), bleu(texts())),
+        ("chrf".to_string(), chrf(texts())),
+    ]);
+    if let Some(rates) = error_rates(texts()) {
+        metrics.extend([("wer".to_string(), rates.wer), ("cer".to_string(), rates.cer)]);
+    }
+    metrics
 }

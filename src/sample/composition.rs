@@ -160,13 +160,13 @@ impl Composition {
             self.outputs.push(OutputPart {
                 name: output.clone(),
                 fields: super::plan::fields(output, &set.field),
+                mask: head.mask_rate().unwrap_or_default(),
                 head,
                 site,
                 labels,
                 weight_field: set.weight_field.clone(),
                 required: set.required,
                 feedback: set.feedback,
-                mask: head.mask_rate().unwrap_or_default(),
             });
         }
         self.set_rules();

@@ -2,7 +2,8 @@
 
 use super::TrainError;
 use crate::data::{Bad, Batch, Dataset, Targets, collate};
-use crate::head::{Confusion, Metrics, Tally, Transcript};
+use crate::head::{Metrics, Tally, Transcript};
+use crate::metrics::Confusion;
 use crate::model::Model;
 use crate::ops::Value;
 use crate::task::Task;

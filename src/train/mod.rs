@@ -13,6 +13,7 @@ pub mod ranks;
 mod trainer;
 
 pub use crate::head::Metrics;
+pub use crate::metrics::edits;
 use ahead::Ahead;
 pub use audit::{Audit, audit};
 pub use baseline::baseline;

@@ -11,6 +11,7 @@ mod part;
 #[cfg(feature = "image")]
 mod pictures;
 mod show;
+mod task;
 mod text;
 mod twins;
 
@@ -18,6 +19,7 @@ use crate::cli::print;
 use crate::cli::tokenize::{Cut, Modality};
 use crate::data::manifest::Manifest;
 use crate::data::{self, DataError, Files, glob, labelled};
+use crate::registry::Modalities;
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use part::{Bad, Part};
@@ -33,8 +35,14 @@ use twins::Twins;
 pub struct CheckArgs {
     /// A text, picture, recording or log; a manifest, or a folder or tar with one; labelled pictures: a folder with
     /// one folder a class, WebDataset tars (a pattern or a folder), an IDX file or CIFAR-10's batches; a folder of logs,
-    /// or a data set in LeRobot's layout.
+    /// or a data set in LeRobot's layout. Or a TOML file of a task made of inputs and outputs: its rows, field by field.
     path: String,
+    /// Override a setting of a TOML file: data.source=my.csv. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Samples of each split to inspect, for a TOML file; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    samples: usize,
     /// The part of labelled pictures to read; without it, all parts.
     #[arg(long)]
     split: Option<String>,
@@ -61,7 +69,11 @@ enum Source {
 }
 
 /// Checks.
-pub fn run(args: CheckArgs) -> Result<()> {
+pub fn run(args: CheckArgs, modalities: &Modalities) -> Result<()> {
+    if task::is_settings(&args.path) {
+        return task::check(&args.path, &args.set, args.samples, args.json, modalities);
+    }
+    ensure!(args.set.is_empty(), "{}: --set is for a TOML file", args.path);
     let mut parts = read(&args, recognise(&args.path)?)?;
     let twins = twins::find(&mut parts);
     match args.json {
