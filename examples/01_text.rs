@@ -41,14 +41,15 @@ fn main() -> Result<()> {
 
     println!("\n── mask ──");
     let model = Model::new(&config.model, &[task.spec().clone()], config.train.seed, &Device::Cpu)?;
-    let sample = Sample { inputs: vec![(Stream::Main, tokens)], target: Target::Unknown, id: 0 };
+    let sample =
+        Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![Target::Unknown.into()], id: 0 };
     let batch = collate(model.layouts(), &[(0, sample)])?;
     println!("a character (row) sees itself and those before it (x):");
     print!("{}", model.rules(0).draw(&batch.main.meta));
 
     println!("\n── training ──");
     println!("{} parameters; the loss of knowing nothing is ln(vocabulary)", model.params().count());
-    let unigram = baseline(train.as_ref(), valid.as_ref(), 1000)?;
+    let unigram = &baseline(train.as_ref(), valid.as_ref(), 1000)?[&0];
     let part = Part { task: task.clone(), train, valid, weight: 1.0 };
     let mut trainer = Trainer::new(&config.train, model, vec![part])?;
     let outcome = trainer.run(None, &AtomicBool::new(false), &mut Losses)?;

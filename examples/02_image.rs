@@ -41,12 +41,12 @@ fn main() -> Result<()> {
     for (place, patch) in patches.positions.chunks(2).zip(features.chunks(4)).step_by(4) {
         println!("row {} column {}: {patch:.2?}", place[0], place[1]);
     }
-    println!("and one readout token, which sees them all and which the head reads");
+    println!("and one readout token, which attends to them all and which the head reads");
 
     println!("\n── training ──");
     let model = Model::new(&config.model, &[task.spec().clone()], config.train.seed, &Device::Cpu)?;
     println!("{} parameters", model.params().count());
-    let guessing = baseline(train.as_ref(), valid.as_ref(), 0)?["accuracy"];
+    let guessing = baseline(train.as_ref(), valid.as_ref(), 0)?[&0]["accuracy"];
     let part = Part { task: task.clone(), train, valid, weight: 1.0 };
     let mut trainer = Trainer::new(&config.train, model, vec![part])?;
     let outcome = trainer.run(None, &AtomicBool::new(false), &mut Losses)?;
@@ -64,7 +64,7 @@ fn main() -> Result<()> {
         let likely = guesses[number].iter().take(3);
         let likely = likely.map(|guess| format!("{} ({:.1}%)", guess.class, 100.0 * guess.probability));
         format!(
-            "{}it is a {}; the model says {}",
+            "{}it is a {}; the model predicts {}",
             draw(&pictures[number]),
             labels[number],
             likely.collect::<Vec<_>>().join(", ")

@@ -59,7 +59,8 @@ fn main() -> Result<()> {
 
     println!("\n── mask ──");
     let model = Model::new(&config.model, &[task.spec().clone()], config.train.seed, &Device::Cpu)?;
-    let sample = Sample { inputs: vec![(Stream::Main, tokens)], target: Target::Unknown, id: 0 };
+    let sample =
+        Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![Target::Unknown.into()], id: 0 };
     let batch = collate(model.layouts(), &[(0, sample)])?;
     let mask = model.rules(0).draw(&batch.main.meta);
     for (kind, row) in batch.main.meta.kind.iter().zip(mask.lines()) {
@@ -69,7 +70,7 @@ fn main() -> Result<()> {
 
     println!("\n── training ──");
     println!("{} parameters", model.params().count());
-    let commonest = baseline(train.as_ref(), valid.as_ref(), 0)?["accuracy"];
+    let commonest = baseline(train.as_ref(), valid.as_ref(), 0)?[&0]["accuracy"];
     let part = Part { task: task.clone(), train, valid, weight: 1.0 };
     let mut trainer = Trainer::new(&config.train, model, vec![part])?;
     let outcome = trainer.run(None, &AtomicBool::new(false), &mut Losses)?;

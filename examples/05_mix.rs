@@ -62,7 +62,7 @@ fn main() -> Result<()> {
     for (number, (part, task)) in parts.iter().zip(&tasks).enumerate() {
         let name = &part.task.spec().name;
         let scores = &outcome.metrics[name];
-        let without = baseline(part.train.as_ref(), part.valid.as_ref(), 1000)?;
+        let without = &baseline(part.train.as_ref(), part.valid.as_ref(), 1000)?[&0];
         let score = |metric: &str| {
             format!("{:.3} (without looking at the input: {:.3})", scores[metric], without[metric])
         };

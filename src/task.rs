@@ -1,4 +1,4 @@
-//! What one modality brings to a model: kinds of token, rules between them, a head, and what it calls success.
+//! What a task brings to a model: kinds of token, rules between them, and heads.
 
 use crate::data::Stream;
 use crate::head::HeadSpec;
@@ -6,22 +6,39 @@ use crate::rules::Rule;
 use smalti_contract::{AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 
 /// The model's side of a task: everything that shapes parameters.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct TaskSpec {
-    /// Unique among a model's tasks. The model calls the task's kinds `name.kind`.
+    /// Unique among a model's tasks. The model calls the task's kinds `name.kind`; an empty name adds no prefix.
     pub name: String,
     /// For each input of a sample, its stream and the kinds of its groups.
     pub inputs: Vec<(Stream, Vec<KindSpec>)>,
-    /// (query kind, key kind, rule); pairs that are left out never see each other.
+    /// (query kind, key kind, rule); the kinds of a pair that is left out never attend to each other.
     pub rules: Vec<(String, String, Rule)>,
-    /// What is read, and what it says.
-    pub head: HeadSpec,
-    /// Weight of the task's mean loss in the sum over tasks.
+    /// The heads, one for each output.
+    pub heads: Vec<HeadSpec>,
+    /// Weight of the task's losses in the sum over tasks.
     pub loss_weight: f64,
     /// (kind, other kind): the first is embedded by the tables of the second, and has nothing of its own but its type.
     pub shares: Vec<(String, String)>,
-    /// Further heads, by name: predicted where they are asked for, never trained.
-    pub auxiliary: Vec<(String, HeadSpec)>,
+}
+
+impl TaskSpec {
+    /// The name of head `head` in losses, metrics and figures: `TASK`, `OUTPUT` or `TASK.OUTPUT`.
+    pub fn output_name(&self, head: usize) -> String {
+        joined(&[&self.name, &self.heads[head].name])
+    }
+
+    /// The name of each head, as [`output_name`](Self::output_name) gives it, and the weight of its mean loss in the sum
+    /// over all tasks and heads.
+    pub fn loss_weights(&self) -> impl Iterator<Item = (String, f64)> + '_ {
+        let weight = |head: &HeadSpec| self.loss_weight * head.weight;
+        self.heads.iter().enumerate().map(move |(number, head)| (self.output_name(number), weight(head)))
+    }
+}
+
+/// Names one below the other, with dots between them; empty ones are left out: `["text", ""]` is `text`.
+pub fn joined(names: &[&str]) -> String {
+    names.iter().copied().filter(|name| !name.is_empty()).collect::<Vec<_>>().join(".")
 }
 
 /// One task of a model.
@@ -42,14 +59,14 @@ pub trait Task: Send + Sync {
         &[]
     }
 
-    /// What labels or ids read as, where they are a text; word and character error rates count in it.
-    fn transcript(&self, _labels: &[u32]) -> Option<String> {
+    /// The text of some ids of a head, if they stand for one; word and character error rates are counted in it.
+    fn transcript(&self, _head: usize, _ids: &[u32]) -> Option<String> {
         None
     }
 
-    /// How many bytes of text the ids of next tokens stand for, where they stand for all of it: so models with
-    /// other vocabularies compare, by bits per byte.
-    fn text_bytes(&self, _ids: &[u32]) -> Option<usize> {
+    /// The number of bytes of UTF-8 in the text of some ids of a head, if the head predicts all of a text: bits per byte
+    /// compare models of different vocabularies.
+    fn text_bytes(&self, _head: usize, _ids: &[u32]) -> Option<usize> {
         None
     }
 }
@@ -64,7 +81,7 @@ pub fn readout_kind(n: usize) -> KindSpec {
     }
 }
 
-/// `n` readout tokens, to be merged behind an input.
+/// `n` readout tokens, to be appended to an input.
 pub fn readout_tokens(n: usize) -> Tokens {
     let mut group = Group::sequence(Content::Ids((0..n as u32).collect()));
     group.positions.clear();

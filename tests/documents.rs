@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use smalti::data::{Layout, Sample, Stream, Target, collate};
-use smalti::head::{HeadSpec, Says};
+use smalti::head::{Classify, Generate, HeadSpec};
 use smalti::model::Model;
 use smalti::rules::Rule;
 use smalti::task::TaskSpec;
@@ -22,10 +22,9 @@ fn text(rule: &str) -> TaskSpec {
             }],
         )],
         rules: vec![("character".into(), "character".into(), rule.parse().unwrap())],
-        head: HeadSpec { reads: "character".into(), says: Says::NextToken { vocabulary: 20 } },
+        heads: vec![HeadSpec::new("", "character", Generate::new(20))],
         loss_weight: 1.0,
         shares: vec![],
-        auxiliary: vec![],
     }
 }
 
@@ -39,7 +38,7 @@ fn small() -> ModelConfig {
 
 fn sample(id: u64, ids: &[u32]) -> (usize, Sample) {
     let tokens = Tokens::new(vec![Group::sequence(Content::Ids(ids.to_vec()))]);
-    (0, Sample { inputs: vec![(Stream::Main, tokens)], target: Target::Unknown, id })
+    (0, Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![Target::Unknown.into()], id })
 }
 
 /// The hidden states of document `place` of a batch.
@@ -121,9 +120,9 @@ fn through_cache(model: &Model, ids: &[u32], pieces: &[usize]) -> candle_core::R
             time: places,
         };
         let inputs = vec![(Stream::Main, Tokens::new(vec![group]))];
-        let sample = Sample { inputs, target: Target::Unknown, id: 0 };
+        let sample = Sample { inputs, outputs: vec![Target::Unknown.into()], id: 0 };
         let batch = collate(model.layouts(), &[(0, sample)]).unwrap();
-        outputs.extend(model.step(0, &batch, &mut cache)?.to_vec2::<f32>()?);
+        outputs.extend(model.step(&batch, &mut cache)?[0].to_vec2::<f32>()?);
         start += n;
     }
     Ok(outputs)
@@ -165,17 +164,16 @@ fn looking() -> TaskSpec {
             all("word", "sound"),
             ("word".into(), "word".into(), "causal".parse().unwrap()),
         ],
-        head: HeadSpec { reads: "word".into(), says: Says::NextToken { vocabulary: 20 } },
+        heads: vec![HeadSpec::new("", "word", Generate::new(20))],
         loss_weight: 1.0,
         shares: vec![],
-        auxiliary: vec![],
     }
 }
 
 fn heard(id: u64, sounds: &[u32], words: Group) -> (usize, Sample) {
     let sounds = Tokens::new(vec![Group::sequence(Content::Ids(sounds.to_vec()))]);
     let inputs = vec![(Stream::Encoder, sounds), (Stream::Main, Tokens::new(vec![words]))];
-    (0, Sample { inputs, target: Target::Unknown, id })
+    (0, Sample { inputs, outputs: vec![Target::Unknown.into()], id })
 }
 
 #[test]
@@ -214,7 +212,7 @@ fn a_cache_keeps_what_is_looked_at() {
     let mut pieced: Vec<Vec<f32>> = Vec::new();
     for place in 0..6 {
         let fresh = if place == 0 { sounds.as_slice() } else { &[] };
-        let output = model.step(0, &batch(fresh, place..place + 1), &mut cache).unwrap();
+        let output = model.step(&batch(fresh, place..place + 1), &mut cache).unwrap().remove(0);
         pieced.extend(output.to_vec2::<f32>().unwrap());
     }
     assert!(apart(&whole, &pieced) <= 1e-5, "{}", apart(&whole, &pieced));
@@ -228,7 +226,7 @@ fn settings_without_a_use_are_refused() {
     let encoder = ModelConfig { n_encoder_layers: 1, ..small() };
     assert!(refuse(encoder, text("all")).contains("n_encoder_layers: no task has an input for the encoder"));
     let mut classes = text("all");
-    classes.head.says = Says::Classify { classes: 3 };
+    classes.heads = vec![HeadSpec::new("", "character", Classify::numbered(3))];
     let tied = ModelConfig { tie_embeddings: true, ..small() };
     assert!(refuse(tied, classes).contains("tie_embeddings: no task has a head"));
     let mut twice = text("all");
@@ -252,7 +250,7 @@ fn what_cannot_be_built_is_named() {
         Model::new(config, &[task], 0, &Device::Cpu).err().map(|e| e.to_string()).unwrap_or_default()
     };
     let mut unread = text("causal");
-    unread.head.reads = "word".into();
+    unread.heads[0].reads = "word".into();
     assert_eq!(build(&small(), unread), "task text: its head reads word, no kind of its main input");
     let mut timed = text("near(2)");
     timed.inputs[0].1[0].axes.clear();
@@ -273,7 +271,7 @@ fn a_sample_that_does_not_fit_is_named() {
     );
     assert!(refuse(sample(7, &ids(65, 1))).contains("index 64"));
     let (task, mut short) = sample(8, &ids(4, 1));
-    short.target = Target::ids(vec![1, 2]);
+    short.outputs = vec![Target::ids(vec![1, 2]).into()];
     assert!(refuse((task, short)).contains("has 2 target ids; its head reads 4 tokens"));
 }
 
@@ -282,7 +280,7 @@ fn weights_of_0_ask_nothing() {
     let model = model(&small(), "causal");
     let loss = |ids_said: Vec<u32>, weights: Vec<f32>| {
         let (task, mut sample) = sample(1, &ids(4, 7));
-        sample.target = Target::Ids { ids: ids_said, weights };
+        sample.outputs = vec![Target::Ids { ids: ids_said, weights }.into()];
         let batch = collate(model.layouts(), &[(task, sample)]).unwrap();
         let loss = model.loss(&batch, None, 0.0).unwrap().remove(0);
         let sum: Tensor = loss.sum.into_tensor();

@@ -38,7 +38,7 @@ fn tiny_shakespeare_has_65_characters_and_the_usual_split() {
     assert!(
         some(splits.valid.as_ref())
             .iter()
-            .all(|s| matches!(&s.target, Target::Ids { ids, .. } if ids.iter().all(|&i| i < 65)))
+            .all(|s| matches!(&s.outputs[0].target, Target::Ids { ids, .. } if ids.iter().all(|&i| i < 65)))
     );
 }
 
@@ -48,7 +48,7 @@ fn mnist_is_read_from_its_idx_files() {
     let splits = open("image", &settings("image/mnist", &["data.patch=4"]));
     assert_eq!((splits.train.len(), splits.valid.len()), (60_000, 10_000));
     let first = splits.train.sample(0, None).unwrap();
-    assert_eq!(first.target, Target::class(5));
+    assert_eq!(first.outputs, [Target::class(5).into()]);
     assert_eq!(first.inputs[0].1.len(), 49 + 1, "7×7 patches and a readout");
 }
 
@@ -59,7 +59,7 @@ fn cifar_is_read_from_shards_and_from_class_folders() {
     assert_eq!((splits.train.len(), splits.valid.len()), (50_000, 5_000));
     for sample in some(splits.train.as_ref()).into_iter().chain(some(splits.valid.as_ref())) {
         assert_eq!(sample.inputs[0].1.len(), 64 + 1);
-        assert!(matches!(sample.target, Target::Ids { ids, .. } if ids[0] < 10));
+        assert!(matches!(&sample.outputs[0].target, Target::Ids { ids, .. } if ids[0] < 10));
     }
 }
 
@@ -70,7 +70,7 @@ fn spoken_digits_are_split_by_a_column_and_strung_together() {
     let splits = open("audio", &settings("audio/fsdd/manifest.tsv", &split));
     assert_eq!((splits.train.len(), splits.valid.len()), (2_250, 250));
     for sample in some(splits.valid.as_ref()) {
-        let Target::Labels(labels) = &sample.target else { panic!("CTC learns labels") };
+        let Target::Labels(labels) = &sample.outputs[0].target else { panic!("CTC learns labels") };
         assert!((11..=35).contains(&labels.len()), "three to six digits in letters: {}", labels.len());
         assert!(sample.inputs[0].1.len() > labels.len());
     }

@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use smalti::data::{Batch, Sample, Stream, Target, collate};
-use smalti::head::{HeadSpec, Says};
+use smalti::head::{Generate, HeadSpec};
 use smalti::model::Model;
 use smalti::ops::backward;
 use smalti::rules::Rule;
@@ -81,10 +81,9 @@ fn text() -> TaskSpec {
         name: "text".into(),
         inputs: vec![(Stream::Main, vec![kind])],
         rules: vec![("character".into(), "character".into(), Rule::causal())],
-        head: HeadSpec { reads: "character".into(), says: Says::NextToken { vocabulary: 20 } },
+        heads: vec![HeadSpec::new("", "character", Generate::new(20))],
         loss_weight: 1.0,
         shares: vec![],
-        auxiliary: vec![],
     }
 }
 
@@ -92,7 +91,7 @@ fn batch(model: &Model) -> Batch {
     let ids = |id: u64| (0..CONTEXT as u32).map(|place| (place * 7 + id as u32) % 20).collect::<Vec<u32>>();
     let sample = |id: u64| {
         let inputs = vec![(Stream::Main, Tokens::new(vec![Group::sequence(Content::Ids(ids(id)))]))];
-        (0, Sample { inputs, target: Target::ids(ids(id + 7)), id })
+        (0, Sample { inputs, outputs: vec![Target::ids(ids(id + 7)).into()], id })
     };
     collate(model.layouts(), &(0..DOCUMENTS).map(sample).collect::<Vec<_>>()).unwrap()
 }

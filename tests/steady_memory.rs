@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use smalti::data::{Sample, Stream, Target, collate};
-use smalti::head::{HeadSpec, Says};
+use smalti::head::{Generate, HeadSpec};
 use smalti::model::Model;
 use smalti::rules::Rule;
 use smalti::task::TaskSpec;
@@ -48,10 +48,9 @@ fn a_late_token_allocates_hardly_more_than_an_early_one() {
         name: "text".into(),
         inputs: vec![(Stream::Main, vec![kind])],
         rules: vec![("character".into(), "character".into(), Rule::causal())],
-        head: HeadSpec { reads: "character".into(), says: Says::NextToken { vocabulary: 20 } },
+        heads: vec![HeadSpec::new("", "character", Generate::new(20))],
         loss_weight: 1.0,
         shares: vec![],
-        auxiliary: vec![],
     };
     let config = ModelConfig { d_model: D_MODEL, n_layers: LAYERS, n_heads: 2, ..ModelConfig::default() };
     let model = Model::new(&config, &[task], 0, &Device::Cpu).unwrap();
@@ -65,10 +64,10 @@ fn a_late_token_allocates_hardly_more_than_an_early_one() {
             time: vec![place],
         };
         let inputs = vec![(Stream::Main, Tokens::new(vec![group]))];
-        let sample = Sample { inputs, target: Target::Unknown, id: 0 };
+        let sample = Sample { inputs, outputs: vec![Target::Unknown.into()], id: 0 };
         let batch = collate(model.layouts(), &[(0, sample)]).unwrap();
         let before = BYTES.load(Relaxed);
-        model.step(0, &batch, &mut cache).unwrap();
+        model.step(&batch, &mut cache).unwrap();
         bytes_at.push(BYTES.load(Relaxed) - before);
     }
     // The median over a stretch: now and then a list grows, or another thread of the pool asks for memory.

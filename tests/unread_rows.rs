@@ -16,9 +16,9 @@ fn with_every_row(model: &Model, batch: &Batch, seed: u64) -> (f32, Gradients) {
     assert_eq!(hidden.dims()[0], batch.main.meta.len());
     let mut roots = Vec::new();
     for read in &batch.heads {
-        let head = &model.heads()[read.task];
-        let output = head.forward(&hidden, &read.rows).unwrap();
-        roots.push((head.loss(&output, read, 0.1).unwrap(), 1.0));
+        let head = model.head(read.task, read.head);
+        let output = head.forward(&hidden, &read.rows, read.pools.as_deref()).unwrap();
+        roots.push((head.head().loss(&output, read, 0.1).unwrap(), 1.0));
     }
     let sum = roots.iter().map(|(loss, _)| loss.tensor().to_scalar::<f32>().unwrap()).sum();
     (sum, backward(roots).unwrap())
@@ -72,7 +72,8 @@ fn is_that_of_every_row(model: &Model, batch: &Batch) {
     }
     let hidden = model.forward(batch, None).unwrap();
     for (read, output) in batch.heads.iter().zip(model.outputs(batch).unwrap()) {
-        let expected = model.heads()[read.task].output(&hidden, &read.rows).unwrap();
+        let head = model.head(read.task, read.head);
+        let expected = head.forward(&hidden, &read.rows, read.pools.as_deref()).unwrap().into_tensor();
         let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let apart =
             values(&output).iter().zip(values(&expected)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -65,7 +65,7 @@ fn main() -> Result<()> {
     for part in &parts {
         let name = &part.task.spec().name;
         let right = 100.0 * outcome.metrics[name]["accuracy"];
-        let guessing = 100.0 * baseline(part.train.as_ref(), part.valid.as_ref(), 0)?["accuracy"];
+        let guessing = 100.0 * baseline(part.train.as_ref(), part.valid.as_ref(), 0)?[&0]["accuracy"];
         println!("{name}: {right:.1}% of what the model has not seen is right; guessing has {guessing:.1}%");
     }
     // What has it found? Each of the 64 codons in the middle of a gene of A and C only:

@@ -2,7 +2,7 @@
 
 use crate::tokenizer::{GeneConfig, GeneTokenizer};
 use smalti::data::{DataError, Dataset, Sample, Stream, Target};
-use smalti::head::{HeadSpec, Says};
+use smalti::head::{Classify, HeadSpec};
 use smalti::random;
 use smalti::rules::Rule;
 use smalti::task::{READOUT, Task, TaskSpec, readout_kind, readout_tokens};
@@ -23,17 +23,16 @@ pub const CODONS: usize = 16;
 impl StopsEarly {
     pub fn new() -> Result<Self, TokenizeError> {
         let tokenizer = GeneTokenizer::new(GeneConfig { max_codons: CODONS })?;
-        // A readout token comes behind the codons and sees them all; the head reads it.
+        // A readout token comes after the codons and attends to them all; the head reads it.
         let kinds = vec![Tokenizer::spec(&tokenizer).kinds[0].clone(), readout_kind(1)];
         let pairs = [("codon", "codon"), (READOUT, "codon"), (READOUT, READOUT)];
         let spec = TaskSpec {
             name: "genes".into(),
             inputs: vec![(Stream::Main, kinds)],
             rules: pairs.map(|(query, key)| (query.into(), key.into(), Rule::ALL)).to_vec(),
-            head: HeadSpec { reads: READOUT.into(), says: Says::Classify { classes: 2 } },
+            heads: vec![HeadSpec::new("", READOUT, Classify::numbered(2))],
             loss_weight: 1.0,
             shares: vec![],
-            auxiliary: vec![],
         };
         Ok(Self { tokenizer, spec })
     }
@@ -41,7 +40,7 @@ impl StopsEarly {
     /// A gene as the model reads it.
     pub fn sample(&self, gene: &String, target: Target, id: u64) -> Result<Sample, TokenizeError> {
         let tokens = self.tokenizer.encode(gene)?.merge(readout_tokens(1));
-        Ok(Sample { inputs: vec![(Stream::Main, tokens)], target, id })
+        Ok(Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![target.into()], id })
     }
 }
 

@@ -72,8 +72,8 @@ fn write_text(model: &Model) -> Result<(), BenchError> {
             time: vec![place],
         };
         let inputs = vec![(Stream::Main, Tokens::new(vec![group]))];
-        let sample = Sample { inputs, target: Target::Unknown, id: 0 };
-        let logits = model.step(0, &collate(model.layouts(), &[(0, sample)])?, &mut cache)?;
+        let sample = Sample { inputs, outputs: vec![Target::Unknown.into()], id: 0 };
+        let logits = model.step(&collate(model.layouts(), &[(0, sample)])?, &mut cache)?.remove(0);
         id = logits.get(0)?.argmax(0)?.to_scalar()?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The standard loads: models and synthetic data of fixed shape.
 
 use crate::data::{DataError, Dataset, Sample, Stream, Target};
-use crate::head::{HeadSpec, Says};
+use crate::head::{Classify, Generate, HeadSpec, Regress};
 use crate::model::{Model, ModelError};
 use crate::random;
 use crate::rules::{Condition, Rule};
@@ -144,17 +144,16 @@ impl Load {
                 kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q.name.clone(), k.name.clone())));
             pairs.map(|(q, k)| (q, k, rule.clone())).collect::<Vec<_>>()
         };
-        let (kinds, rule, reads, says) = match self.input {
+        let (kinds, rule, head) = match self.input {
             Input::Text { vocabulary, context, near } => (
                 vec![kind("character", ids(vocabulary), index(context))],
                 Rule::When([Condition::Causal].into_iter().chain(near.map(Condition::NearOrder)).collect()),
-                "character",
-                Says::NextToken { vocabulary },
+                HeadSpec::new("", "character", Generate::new(vocabulary)),
             ),
             Input::Image { side, dim, classes } => {
                 let axes = vec![Axis::new("row", side), Axis::new("column", side)];
                 let kinds = vec![kind("patch", features(dim), axes), readout_kind(1)];
-                (kinds, Rule::ALL, READOUT, Says::Classify { classes })
+                (kinds, Rule::ALL, HeadSpec::new("", READOUT, Classify::numbered(classes)))
             }
             Input::Trajectory { steps, state, action } => {
                 let mut kinds = vec![
@@ -163,13 +162,13 @@ impl Load {
                     kind("action", features(action), vec![]),
                 ];
                 kinds.iter_mut().for_each(|kind| kind.time_steps = Some(steps));
-                (kinds, Rule::causal(), "state", Says::Regress { dim: action, bounded: false })
+                (kinds, Rule::causal(), HeadSpec::new("", "state", Regress::new(action, false)))
             }
             Input::Audio { slices, dim, text, vocabulary } => {
                 let mut slice = kind("slice", features(dim), vec![]);
                 slice.time_steps = Some(slices);
                 let kinds = vec![slice, kind("character", ids(vocabulary), index(text))];
-                (kinds, Rule::ALL, "character", Says::NextToken { vocabulary })
+                (kinds, Rule::ALL, HeadSpec::new("", "character", Generate::new(vocabulary)))
             }
         };
         let mut rules = all_pairs(&kinds, rule);
@@ -178,16 +177,14 @@ impl Load {
             let text = rules.iter_mut().filter(|(query, key, _)| query == "character" && key == "character");
             text.for_each(|(_, _, rule)| *rule = Rule::causal());
         }
-        let head = HeadSpec { reads: reads.into(), says };
         let inputs = vec![(Stream::Main, kinds)];
         TaskSpec {
             name: self.name.into(),
             inputs,
             rules,
-            head,
+            heads: vec![head],
             loss_weight: 1.0,
             shares: vec![],
-            auxiliary: vec![],
         }
     }
 }
@@ -255,6 +252,6 @@ impl Dataset for Load {
                 (tokens, Target::ids(random_ids(random, text, vocabulary)))
             }
         };
-        Ok(Sample { inputs: vec![(Stream::Main, tokens)], target, id: index as u64 })
+        Ok(Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![target.into()], id: index as u64 })
     }
 }

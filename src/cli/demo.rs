@@ -115,7 +115,8 @@ mod with_all {
     fn look(model: &Model, number: usize, name: String, task: &Builtin, splits: &Splits) -> Result<Learned> {
         let (train, valid) = (splits.train.as_ref(), splits.valid.as_ref());
         let scores = evaluate(model, number, task.as_task().as_ref(), valid, 0, 64, &mut vec![])?;
-        let without = baseline(train, valid, 2_000)?;
+        let scores = scores.metrics().remove(&name).unwrap_or_default();
+        let without = baseline(train, valid, 2_000)?.remove(&0).unwrap_or_default();
         let learned = |what, metric: &'static str, look| Learned {
             task: name.clone(),
             what,
@@ -135,7 +136,10 @@ mod with_all {
                 let sample = valid.sample(7, None)?;
                 let image = smalti_contract::Tokenizer::decode(task.tokenizer(), &pixels(&sample))?;
                 let guess = task.classify(model, number, std::slice::from_ref(&image))?.remove(0).remove(0);
-                let Target::Ids { ids, .. } = &sample.target else { bail!("an image's target is its class") };
+                let Some(Target::Ids { ids, .. }) = sample.outputs.first().map(|output| &output.target)
+                else {
+                    bail!("an image's target is its class")
+                };
                 let said = format!(
                     "{}says {} ({:.0}%); it is {}",
                     draw(&image),

@@ -71,9 +71,9 @@ pub fn run(args: EvalArgs) -> Result<()> {
         let task = named.task.as_task();
         let batch = config.train.batch.max(32);
         let (valid, mut bad) = (splits.valid.as_ref(), Vec::new());
-        let metrics = evaluate(&model, number, task.as_ref(), valid, args.samples, batch, &mut bad)?;
+        let scores = evaluate(&model, number, task.as_ref(), valid, args.samples, batch, &mut bad)?;
         print::not_used(&bad);
-        all.insert(named.name, metrics);
+        all.extend(scores.metrics());
     }
     if args.json {
         return print::json(&json!(all));

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use smalti::model::Model;
 use smalti::report::curves::{self, Evaluation};
 use smalti::run::{Run, Weights};
+use smalti::task::TaskSpec;
 use smalti::train::{MODEL_FILE, STATE_FILE, checkpoint, log};
 use smalti_contract::{ContentSpec, KindSpec};
 use std::collections::BTreeMap;
@@ -42,12 +43,8 @@ pub fn run(args: InfoArgs) -> Result<()> {
         }
         false => None,
     };
-    let loss_weights: BTreeMap<String, f64> = run
-        .config()
-        .tasks()
-        .into_iter()
-        .map(|(name, _, _, loss_weight)| (name.to_string(), loss_weight))
-        .collect();
+    let tasks = model.iter().flat_map(Model::tasks);
+    let loss_weights: BTreeMap<String, f64> = tasks.flat_map(TaskSpec::loss_weights).collect();
     let best = curves::best(&curves::evaluations(&lines), &loss_weights);
     let logged = lines.iter().filter_map(|line| line["step"].as_u64()).max();
     let step = weights.iter().filter_map(|saved| saved.step).max().max(logged);

@@ -20,12 +20,12 @@ pub struct Cached {
 }
 
 /// The first bytes of a file, of which the last is the version.
-const MAGIC: &[u8] = b"smalti tokens 1\n";
+const MAGIC: &[u8] = b"smalti tokens 2\n";
 
 #[derive(Serialize, Deserialize)]
 struct Entry {
     inputs: Vec<(super::Stream, smalti_contract::Tokens)>,
-    target: super::Target,
+    outputs: Vec<super::Output>,
     id: u64,
 }
 
@@ -86,13 +86,13 @@ fn load(path: &Path) -> Option<Sample> {
     if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
         return None;
     }
-    let Entry { inputs, target, id } = postcard::from_bytes(body).ok()?;
-    Some(Sample { inputs, target, id })
+    let Entry { inputs, outputs, id } = postcard::from_bytes(body).ok()?;
+    Some(Sample { inputs, outputs, id })
 }
 
 fn store(path: &Path, sample: &Sample) -> std::io::Result<()> {
-    let Sample { inputs, target, id } = sample.clone();
-    let body = postcard::to_stdvec(&Entry { inputs, target, id }).map_err(std::io::Error::other)?;
+    let Sample { inputs, outputs, id } = sample.clone();
+    let body = postcard::to_stdvec(&Entry { inputs, outputs, id }).map_err(std::io::Error::other)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     // Threads and runs may write the same sample at once; each renames a file of its own, and all hold the same.
@@ -131,7 +131,7 @@ mod tests {
             ];
             let tokens = Tokens::new(vec![Group::sequence(Content::Features { values, dim: 3 })]);
             let inputs = vec![(Stream::Main, tokens)];
-            Ok(Sample { inputs, target: Target::class(index as u32), id: 7 + index as u64 })
+            Ok(Sample { inputs, outputs: vec![Target::class(index as u32).into()], id: 7 + index as u64 })
         }
 
         fn varies(&self) -> bool {

@@ -1,30 +1,48 @@
 //! Samples into one flat list of tokens for each stack, documents back to back, without padding.
 
-use super::{DataError, Sample, Sent, Stream, Target};
+use super::{DataError, HeadBatch, Output, Sample, Sent, Stream};
 use crate::random::mix;
 use crate::rules::{MAX_AXES, TokenMeta};
 use smalti_contract::{Content, KindSpec, Tokens};
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-/// Where a task's tokens go: their numbers among the model's kinds, and what its head reads.
+/// Where a task's tokens go: their numbers among the model's kinds, and what its heads read.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// The task's name, for errors.
     pub task: String,
     /// For each input: its stream, and for each of its groups the number of its kind and the bounds it keeps.
     pub inputs: Vec<(Stream, Vec<(usize, KindSpec)>)>,
-    /// The number of the kind that the head reads, in the main stream.
-    pub reads: usize,
+    /// What each head reads.
+    pub heads: Vec<HeadLayout>,
 }
 
-/// A batch: what each stack reads and what each head should say.
+/// What a head reads.
+#[derive(Clone, Debug)]
+pub struct HeadLayout {
+    /// The head's name, for errors.
+    pub name: String,
+    /// The number of the kind that it reads, in the main stream.
+    pub reads: usize,
+    /// Whether it reads the mean of a document's tokens.
+    pub pool: bool,
+}
+
+impl HeadLayout {
+    /// What messages call the head of a sample.
+    fn called(&self) -> String {
+        if self.name.is_empty() { "its head".into() } else { format!("its head {}", self.name) }
+    }
+}
+
+/// A batch: what each stack reads and what each head should predict.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The main stream.
     pub main: TokenBatch,
-    /// What the main stack looks at, where a sample has it.
+    /// The encoder's stream, to which the main one attends, if a sample has it.
     pub encoder: Option<TokenBatch>,
-    /// One for each task that has samples in the batch, in the order of tasks.
+    /// One for each head that has an output in the batch, in the order of tasks and of their heads.
     pub heads: Vec<HeadBatch>,
 }
 
@@ -58,127 +76,20 @@ pub struct KindBatch {
     pub sent: Sent,
 }
 
-/// What one task's head reads in a batch, and what it should say.
-#[derive(Clone, Debug)]
-pub struct HeadBatch {
-    /// The task's number.
-    pub task: usize,
-    /// Rows of the main stream; one is there several times where several classes share its input.
-    pub rows: Vec<u32>,
-    /// For each of the task's documents, its range in `rows`.
-    pub documents: Vec<Range<usize>>,
-    /// For each of the task's documents, its place in the batch.
-    pub places: Vec<usize>,
-    /// The targets of all documents.
-    pub targets: Targets,
-}
-
-/// The targets of one head over all documents of a batch.
-#[derive(Clone, Debug)]
-pub enum Targets {
-    /// An id and a weight for each row.
-    Ids {
-        /// `[rows]`.
-        ids: Vec<u32>,
-        /// `[rows]`.
-        weights: Vec<f32>,
-    },
-    /// Real numbers and a weight for each row.
-    Features {
-        /// `[rows, dim]`.
-        values: Vec<f32>,
-        /// Numbers in a row.
-        dim: usize,
-        /// `[rows]`.
-        weights: Vec<f32>,
-    },
-    /// Labels and a weight for each document; one that cannot fit has weight 0.
-    Labels {
-        /// For each document.
-        labels: Vec<Vec<u32>>,
-        /// For each document.
-        weights: Vec<f32>,
-    },
-    /// Several things at a time.
-    Parts(Vec<Targets>),
-    /// Nothing is known.
-    Unknown,
-}
-
-impl Targets {
-    /// The sum of all weights: what the sum of losses is divided by. Labels count one each, so that the loss of
-    /// a long transcript is no larger than that of other tasks in a mix. Parts are one thing, and their losses add up.
-    pub fn weight(&self) -> f64 {
-        match self {
-            Targets::Ids { weights, .. } | Targets::Features { weights, .. } => {
-                weights.iter().map(|&w| f64::from(w)).sum()
-            }
-            Targets::Labels { labels, weights } => {
-                weights.iter().zip(labels).map(|(&w, labels)| f64::from(w) * labels.len().max(1) as f64).sum()
-            }
-            Targets::Parts(parts) => parts.first().map_or(0.0, Targets::weight),
-            Targets::Unknown => 0.0,
-        }
-    }
-
-    fn like(target: &Target) -> Self {
-        match target {
-            Target::Ids { .. } | Target::Shared(_) => Targets::Ids { ids: vec![], weights: vec![] },
-            Target::Features { dim, .. } => Targets::Features { values: vec![], dim: *dim, weights: vec![] },
-            Target::Labels(_) => Targets::Labels { labels: vec![], weights: vec![] },
-            Target::Parts(parts) => Targets::Parts(parts.iter().map(Targets::like).collect()),
-            Target::Unknown => Targets::Unknown,
-        }
-    }
-
-    /// Puts the target of a document behind the others, whose head reads `n` tokens of it.
-    fn push(&mut self, n: usize, target: &Target) -> Result<(), String> {
-        let aligned = |what: &str, found: usize| match found == n {
-            true => Ok(()),
-            false => Err(format!("has {found} target {what}; its head reads {n} tokens")),
-        };
-        match (self, target) {
-            (Targets::Ids { ids, weights }, Target::Ids { ids: more, weights: w }) => {
-                aligned("ids", more.len())?;
-                aligned("weights", w.len())?;
-                ids.extend(more);
-                weights.extend(w);
-            }
-            (
-                Targets::Features { values, dim, weights },
-                Target::Features { values: more, dim: same, weights: w },
-            ) => {
-                aligned("rows", more.len() / (*same).max(1))?;
-                aligned("weights", w.len())?;
-                if dim != same {
-                    return Err(format!("has targets of {same} numbers; others of its task have {dim}"));
-                }
-                values.extend(more);
-                weights.extend(w);
-            }
-            (Targets::Labels { labels, weights }, Target::Labels(more)) => {
-                weights.push(if crate::ops::ctc::fits(n, more) { 1.0 } else { 0.0 });
-                labels.push(more.clone());
-            }
-            (Targets::Parts(parts), Target::Parts(more)) if parts.len() == more.len() => {
-                parts.iter_mut().zip(more).try_for_each(|(part, more)| part.push(n, more))?;
-            }
-            (Targets::Unknown, Target::Unknown) => {}
-            _ => return Err("has a target of another sort than others of its task".into()),
-        }
-        Ok(())
-    }
-}
-
 impl Batch {
     /// Tokens over all streams.
     pub fn n_tokens(&self) -> usize {
         self.main.meta.len() + self.encoder.as_ref().map_or(0, |encoder| encoder.meta.len())
     }
 
-    /// Which rows of the main stream heads read.
+    /// Which rows of the main stream the heads of the batch read.
     pub fn read_rows(&self) -> ReadRows {
-        let mut rows: Vec<u32> = self.heads.iter().flat_map(|head| head.rows.iter().copied()).collect();
+        self.rows_of(&self.heads.iter().collect::<Vec<_>>())
+    }
+
+    /// Which rows of the main stream some of the batch's heads read.
+    pub fn rows_of(&self, heads: &[&HeadBatch]) -> ReadRows {
+        let mut rows: Vec<u32> = heads.iter().flat_map(|head| head.rows.iter().copied()).collect();
         rows.sort_unstable();
         rows.dedup();
         ReadRows { rows, of: self.main.meta.len() }
@@ -223,7 +134,7 @@ impl ReadRows {
 pub fn collate(layouts: &[Layout], samples: &[(usize, Sample)]) -> Result<Batch, DataError> {
     let mut main = StreamBuilder::default();
     let mut encoder = StreamBuilder::default();
-    let mut heads: BTreeMap<usize, HeadBatch> = BTreeMap::new();
+    let mut heads: BTreeMap<(usize, usize), HeadBatch> = BTreeMap::new();
     for (place, (task, sample)) in samples.iter().enumerate() {
         let layout = &layouts[*task];
         let refuse =
@@ -248,8 +159,8 @@ pub fn collate(layouts: &[Layout], samples: &[(usize, Sample)]) -> Result<Batch,
             }
         }
         let (rows, _) = (main.end_document(), encoder.end_document());
-        let head = heads.entry(*task).or_insert_with(|| HeadBatch::empty(*task, &sample.target));
-        head.push(place, main.rows_of(rows, layout.reads), &sample.target).map_err(refuse)?;
+        let document = Document { task: *task, place, rows };
+        document.read(&sample.outputs, layout, &main, &mut heads).map_err(refuse)?;
     }
     let encoder = (!encoder.meta.is_empty()).then(|| encoder.finish());
     Ok(Batch { main: main.finish(), encoder, heads: heads.into_values().collect() })
@@ -263,33 +174,37 @@ fn check(tokens: &Tokens, kinds: &[(usize, KindSpec)]) -> Result<(), String> {
     checks.try_for_each(|check| check.map_err(|e| e.to_string()))
 }
 
-impl HeadBatch {
-    fn empty(task: usize, like: &Target) -> Self {
-        let targets = Targets::like(like);
-        Self { task, rows: vec![], documents: vec![], places: vec![], targets }
-    }
+/// A document of the main stream.
+struct Document {
+    task: usize,
+    /// Its number in the batch.
+    place: usize,
+    rows: Range<usize>,
+}
 
-    fn push(&mut self, place: usize, rows: impl Iterator<Item = u32>, target: &Target) -> Result<(), String> {
-        let start = self.rows.len();
-        self.rows.extend(rows);
-        let n = self.rows.len() - start;
-        self.places.push(place);
-        let read_as = match target {
-            // The head reads its token once for each class: the loss is that of the shares, and nothing else need know
-            // of them.
-            Target::Shared(shares) if n == 1 => {
-                let row = self.rows[start];
-                self.rows.resize(start + shares.len(), row);
-                let (ids, weights) = shares.iter().copied().unzip();
-                &Target::Ids { ids, weights }
-            }
-            Target::Shared(_) => {
-                return Err(format!("has classes that share one token; its head reads {n} tokens"));
-            }
-            other => other,
-        };
-        self.documents.push(start..self.rows.len());
-        self.targets.push(self.rows.len() - start, read_as)
+impl Document {
+    /// Appends what the heads read of it, and their targets.
+    fn read(
+        &self,
+        outputs: &[Output],
+        layout: &Layout,
+        main: &StreamBuilder,
+        heads: &mut BTreeMap<(usize, usize), HeadBatch>,
+    ) -> Result<(), String> {
+        for (number, output) in outputs.iter().enumerate() {
+            let twice = outputs[..number].iter().any(|other| other.head == output.head);
+            let Some(read) = layout.heads.get(output.head).filter(|_| !twice) else {
+                let (head, n) = (output.head, layout.heads.len());
+                return Err(format!(
+                    "has an output of head {head}; expected at most one of each of {n} heads"
+                ));
+            };
+            let rows = main.rows_read(self.rows.clone(), read, output)?;
+            let head = heads.entry((self.task, output.head));
+            let head = head.or_insert_with(|| HeadBatch::new(self.task, read.pool, output));
+            head.push(self.place, rows.into_iter(), &output.target, &read.called())?;
+        }
+        Ok(())
     }
 }
 
@@ -371,9 +286,26 @@ impl StreamBuilder {
         rows
     }
 
-    /// The rows in this range that are of this kind.
-    fn rows_of(&self, rows: Range<usize>, kind: usize) -> impl Iterator<Item = u32> + '_ {
-        rows.filter(move |&row| self.meta.kind[row] == kind as u32).map(|row| row as u32)
+    /// The rows of a document that a head reads.
+    fn rows_read(
+        &self,
+        document: Range<usize>,
+        head: &HeadLayout,
+        output: &Output,
+    ) -> Result<Vec<u32>, String> {
+        let Some(places) = &output.places else {
+            let of_kind = document.filter(|&row| self.meta.kind[row] == head.reads as u32);
+            return Ok(of_kind.map(|row| row as u32).collect());
+        };
+        let order = &self.meta.order[document.clone()]; // ascending
+        let row = |place: &u32| match order.binary_search(place) {
+            Ok(found) => Ok((document.start + found) as u32),
+            Err(_) => Err(format!(
+                "has no token of order {place} in the main stream, which {} reads",
+                head.called()
+            )),
+        };
+        places.iter().map(row).collect()
     }
 
     fn finish(mut self) -> TokenBatch {

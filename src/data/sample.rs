@@ -1,4 +1,4 @@
-//! One training example as plain data: inputs, targets and an identity.
+//! One training example as plain data: inputs, outputs and an identity.
 
 use super::{Bad, DataError};
 use serde::{Deserialize, Serialize};
@@ -19,26 +19,45 @@ pub enum Stream {
 pub struct Sample {
     /// What each stack reads, in the order of the task's inputs.
     pub inputs: Vec<(Stream, Tokens)>,
-    /// What the task's head should say.
-    pub target: Target,
+    /// The outputs that the sample has, each of another head.
+    pub outputs: Vec<Output>,
     /// Tells the sample apart from every other; dropout is keyed by it.
     pub id: u64,
 }
 
-/// What a head should say.
+/// One output of a sample: where its head reads, and what it should predict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// The head's number in the task.
+    pub head: usize,
+    /// The orders, in the main stream, of the tokens that the head reads; `None` for every token of the kind that it
+    /// reads.
+    pub places: Option<Vec<u32>>,
+    /// The target.
+    pub target: Target,
+}
+
+impl From<Target> for Output {
+    /// The target of a task's first head, at every token of the kind that it reads.
+    fn from(target: Target) -> Self {
+        Self { head: 0, places: None, target }
+    }
+}
+
+/// What a head should predict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Target {
-    /// An id for each token that the head reads. A token of weight 0 is not asked.
+    /// An id for each token that the head reads. A token of weight 0 does not count.
     Ids {
         /// `[n]`.
         ids: Vec<u32>,
         /// `[n]`: the weight of each token in the loss.
         weights: Vec<f32>,
     },
-    /// Several ids for the one token that the head reads, each with its share, such as the classes of two pictures in
-    /// one. The shares add up to 1.
+    /// Several ids for the one token that the head reads, each with its share, such as the classes of two images that are
+    /// blended. The shares add up to 1.
     Shared(Vec<(u32, f32)>),
-    /// Real numbers for each token that the head reads.
+    /// Numbers for each token that the head reads.
     Features {
         /// `[n, dim]`, row-major.
         values: Vec<f32>,
@@ -49,9 +68,7 @@ pub enum Target {
     },
     /// Labels in their order, not aligned with the tokens: what CTC learns.
     Labels(Vec<u32>),
-    /// Several things at a time, for a head of as many parts.
-    Parts(Vec<Target>),
-    /// Nothing is known: the sample is there to be predicted.
+    /// None is known: the output is there to be predicted.
     Unknown,
 }
 

@@ -79,7 +79,7 @@ mod tests {
         fn sample(&self, index: usize, _: Option<u64>) -> Result<Sample, DataError> {
             Ok(Sample {
                 inputs: vec![],
-                target: Target::class((100 * self.0 + index) as u32),
+                outputs: vec![Target::class((100 * self.0 + index) as u32).into()],
                 id: index as u64,
             })
         }
@@ -89,7 +89,7 @@ mod tests {
     fn samples_of_all_parts_follow_one_another_and_are_told_apart() {
         let sources = Sources::new(vec![(Arc::new(Numbers(2)), 1.0), (Arc::new(Numbers(3)), 4.0)], vec![]);
         let samples: Vec<Sample> = (0..5).map(|index| sources.sample(index, None).unwrap()).collect();
-        let targets: Vec<Target> = samples.iter().map(|sample| sample.target.clone()).collect();
+        let targets: Vec<Target> = samples.iter().map(|sample| sample.outputs[0].target.clone()).collect();
         assert_eq!(targets, [200, 201, 300, 301, 302].map(Target::class));
         let ids: std::collections::BTreeSet<u64> = samples.iter().map(|sample| sample.id).collect();
         assert_eq!((ids.len(), sources.len(), sources.lanes()), (5, 5, vec![(2, 1.0), (3, 4.0)]));

@@ -1,270 +1,240 @@
 //! Heads: from the transformer's tokens to a loss, or to a prediction.
+//!
+//! A model knows the trait [`Head`] alone; each head is a file here, and one of your own is registered beside them
+//! ([`HeadRegistry`]). What has parameters is the [`HeadLayer`] around it.
 
-use crate::data::{HeadBatch, Targets};
-use crate::ops::{self, Activation, Value};
-use crate::params::Scope;
-use crate::transformer::{Linear, ModelConfig, Norm};
-use candle_core::{DType, Error, Result, Tensor, bail};
-use serde::{Deserialize, Serialize};
+mod classify;
+mod confusion;
+mod ctc;
+mod generate;
+mod labels;
+mod layer;
+mod masked;
+mod multilabel;
+mod registry;
+mod regress;
+mod represent;
+mod tag;
+mod tally;
+
+pub use classify::{Classify, ClassifySettings};
+pub use confusion::{ClassScore, Confusion};
+pub use ctc::{Ctc, CtcSettings, edits};
+pub use generate::{Generate, GenerateSettings};
+pub use labels::Labels;
+pub use layer::HeadLayer;
+pub use masked::{Masked, MaskedSettings};
+pub use multilabel::{Multilabel, MultilabelSettings};
+pub use registry::{HeadError, HeadRegistry, SavedHead};
+pub use regress::{Regress, RegressSettings};
+pub use represent::{Represent, RepresentSettings};
+pub use tag::{Tag, TagSettings};
+pub use tally::{Metrics, NoTranscript, Tally, Transcript};
+
+use crate::data::{HeadBatch, Target};
+use crate::ops;
+use candle_core::{Result, Tensor};
+use serde::{Serialize, de::DeserializeOwned};
+use smalti_contract::{TokenizeError, Value, Values};
+use std::fmt::Debug;
 use std::ops::Range;
+use std::sync::Arc;
 
-/// What a head reads and says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HeadSpec {
-    /// The kind of token that it reads.
-    pub reads: String,
-    /// What it says of each.
-    pub says: Says,
+/// What is predicted of the tokens that are read: the target, the loss, the metrics and the prediction.
+pub trait Head: Send + Sync + Debug {
+    /// The number of numbers in an output row.
+    fn width(&self) -> usize;
+
+    /// Which tokens the head reads.
+    fn reads(&self) -> Reads {
+        Reads::ClassToken
+    }
+
+    /// Whether it predicts ids of the tokens that it reads: such a head may share the matrix of their embedding, and
+    /// has the model's `head_transform` and `head_scale`.
+    fn is_vocabulary(&self) -> bool {
+        false
+    }
+
+    /// Whether `train.label_smoothing` applies to its loss.
+    fn smooths_labels(&self) -> bool {
+        false
+    }
+
+    /// The share of its tokens that are masked in a sample, in 0..=1; `None` for a head that reads all of them.
+    fn mask_rate(&self) -> Option<f64> {
+        None
+    }
+
+    /// What follows the linear map, `[rows, width]` → `[rows, width]`.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    fn activate(&self, y: ops::Value) -> Result<ops::Value> {
+        Ok(y)
+    }
+
+    /// The target that a value stands for; the value is not missing.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] for a value that the head cannot predict, with what it expects.
+    fn target(&self, value: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError>;
+
+    /// The weighted sum of losses, a scalar. Divide by [`Targets::weight`](crate::data::Targets::weight) for the mean.
+    ///
+    /// # Errors
+    /// If the targets are of another sort than the head's.
+    fn loss(&self, output: &ops::Value, read: &HeadBatch, label_smoothing: f32) -> Result<ops::Value>;
+
+    /// An empty tally of predictions against targets.
+    fn tally(&self) -> Box<dyn Tally>;
+
+    /// The prediction of each document, of which `documents` are the rows in `output` `[rows, width]`. A document of
+    /// several rows gives one value for each.
+    ///
+    /// # Errors
+    /// If a document lies outside the output.
+    fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>>;
+
+    /// The names of its classes or labels, by number; none for a head that has no names.
+    fn labels(&self) -> &[String] {
+        &[]
+    }
 }
 
-/// What a head says of each token that it reads.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Says {
-    /// Which class the whole input is of, read at a readout token.
-    Classify {
-        /// How many classes there are.
-        classes: usize,
-    },
-    /// Which token comes next.
-    NextToken {
-        /// How many ids there are.
-        vocabulary: usize,
-    },
-    /// Which token was masked here.
-    MaskedToken {
-        /// How many ids there are.
-        vocabulary: usize,
-    },
-    /// A label or a blank; the labels in their order are what the input says (CTC, Graves et al. 2006).
-    Ctc {
-        /// How many labels there are; the blank comes after them.
-        labels: usize,
-    },
-    /// Which of some discrete actions to take.
-    Act {
-        /// How many actions there are.
-        actions: usize,
-    },
-    /// Real numbers, such as a continuous action.
-    Regress {
-        /// How many.
-        dim: usize,
-        /// Whether they are kept in −1..1 by a hyperbolic tangent.
-        #[serde(default)]
-        bounded: bool,
-    },
-    /// Nothing: what its tokens have become is what is asked for. It has no loss.
+/// Which tokens a head reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// A class token of its own.
+    ClassToken,
+    /// Every token of an input.
+    Input,
+    /// Its own tokens, each before the next.
+    Next,
+    /// Its own tokens, of which some are masked.
+    Own,
+    /// None: its input's last hidden states are what is wanted.
     Nothing,
-    /// Several things at a time, by name, each independently of the others: a choice for the gripper, numbers for the
-    /// arm. Parts have no parts.
-    Parts(Vec<(String, Says)>),
 }
 
-impl Says {
-    /// Numbers in an output row.
-    pub fn width(&self) -> usize {
-        match self {
-            Says::Classify { classes } => *classes,
-            Says::NextToken { vocabulary } | Says::MaskedToken { vocabulary } => *vocabulary,
-            Says::Ctc { labels } => labels + 1,
-            Says::Act { actions } => *actions,
-            Says::Regress { dim, .. } => *dim,
-            Says::Nothing => 0,
-            Says::Parts(parts) => parts.iter().map(|(_, part)| part.width()).sum(),
-        }
-    }
-
-    /// The thing itself, or its parts.
-    pub fn parts(&self) -> Vec<&Says> {
-        match self {
-            Says::Parts(parts) => parts.iter().map(|(_, part)| part).collect(),
-            whole => vec![whole],
-        }
-    }
-
-    /// Whether the loss has labels that can be smoothed.
-    pub fn has_labels(&self) -> bool {
-        self.parts()
-            .iter()
-            .any(|part| !matches!(part, Says::Ctc { .. } | Says::Regress { .. } | Says::Nothing))
-    }
+/// What a target is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The number of tokens that the head reads in this sample.
+    pub tokens: usize,
+    /// The ids of the value under the output's modality; empty if the output has none.
+    pub ids: Vec<u32>,
 }
 
-/// One task's head: a linear map of the tokens that it reads, or one for each part of what it says.
-pub struct Head {
-    says: Says,
-    /// What a head of ids reads its tokens through.
-    transform: Option<Transform>,
-    /// What a head of ids multiplies its input with.
-    scale: Option<f64>,
-    /// One for each of `says.parts()`.
-    outputs: Vec<Output>,
+/// What a head predicts of a document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The predicted value; a vector of ids for a head that predicts ids, which the output's modality decodes.
+    pub value: Value,
+    /// Each class or label with its probability in 0..=1, the highest first; empty for a head without names, and for a
+    /// document of several rows.
+    pub probabilities: Vec<(String, f64)>,
 }
 
-enum Output {
-    Own(Linear),
-    /// The embedding of the kind that it reads, `[vocabulary, d_model]`, and a bias of its own.
-    Shared(Value, Option<Value>),
-}
+/// A head that can be registered by name.
+pub trait HeadKind: Head + Serialize + DeserializeOwned + Sized + 'static {
+    /// The name under which a [`HeadRegistry`] finds it.
+    const NAME: &'static str;
+    /// The settings that a user writes. They refuse unknown fields.
+    type Settings: Serialize + DeserializeOwned + Default;
 
-/// A linear map, an activation and a norm.
-struct Transform {
-    map: Linear,
-    activation: Activation,
-    norm: Norm,
-}
-
-impl Head {
-    /// A head on a model's tokens. With a `table`, a next- or masked-token head uses it as its matrix.
+    /// The head that these settings become on the values of the training rows.
     ///
     /// # Errors
-    /// Where the table has another number of rows than the head has ids.
-    pub fn new(mut scope: Scope, says: &Says, config: &ModelConfig, table: Option<&Value>) -> Result<Self> {
-        let d_model = config.d_model;
-        let own = |scope: Scope, says: &Says| {
-            let bias = config.head_bias.unwrap_or(true);
-            Linear::new(scope, d_model, says.width(), bias, 0.02).map(Output::Own)
-        };
-        let of_ids = matches!(says, Says::NextToken { .. } | Says::MaskedToken { .. });
-        let transform = match config.head_transform && of_ids {
-            true => Some(Transform {
-                map: Linear::new(scope.at("transform"), d_model, d_model, config.bias, 0.02)?,
-                activation: config.activation,
-                norm: Norm::new(scope.at("transform_norm"), config)?,
-            }),
-            false => None,
-        };
-        let outputs = match (says, table) {
-            (Says::NextToken { vocabulary } | Says::MaskedToken { vocabulary }, Some(table)) => {
-                if table.dims()[0] != *vocabulary {
-                    bail!("a shared embedding has {} rows; its head has {vocabulary} ids", table.dims()[0]);
-                }
-                let bias = config.head_bias.unwrap_or(false);
-                let bias = bias.then(|| scope.zeros("bias", *vocabulary)).transpose()?;
-                vec![Output::Shared(table.clone(), bias)]
-            }
-            (Says::Parts(parts), _) => {
-                parts.iter().map(|(name, part)| own(scope.at(name), part)).collect::<Result<_>>()?
-            }
-            (Says::Nothing, _) => vec![],
-            _ => vec![own(scope, says)?],
-        };
-        let scale = config.head_scale.filter(|_| of_ids);
-        Ok(Self { says: says.clone(), transform, scale, outputs })
+    /// [`TokenizeError::Config`] for settings that cannot work, and if a value cannot be read.
+    fn fit(settings: Self::Settings, of: &Fit) -> std::result::Result<Self, TokenizeError>;
+}
+
+/// What a head is fitted to.
+pub struct Fit<'a> {
+    /// The values of the output's field over the training rows.
+    pub values: &'a dyn Values,
+    /// The class names that the source declares, by number.
+    pub classes: Option<&'a [String]>,
+    /// The number of ids of the output's modality, if it has one.
+    pub vocabulary: Option<usize>,
+}
+
+/// A head of a task: its name, what it reads and what it predicts.
+#[derive(Clone, Debug)]
+pub struct HeadSpec {
+    /// Unique among the task's heads; empty for the one head of a task that has no other.
+    pub name: String,
+    /// The kind of token that it reads, of the main stream.
+    pub reads: String,
+    /// Whether it reads the mean of a document's tokens, one output row a document.
+    pub pool: bool,
+    /// The weight of its mean loss in the sum over heads. A head of weight 0 is predicted and not trained.
+    pub weight: f64,
+    /// What it predicts.
+    pub head: Arc<dyn Head>,
+}
+
+impl HeadSpec {
+    /// A head of weight 1 that reads each token of a kind by itself.
+    pub fn new(name: &str, reads: &str, head: impl Head + 'static) -> Self {
+        Self { name: name.into(), reads: reads.into(), pool: false, weight: 1.0, head: Arc::new(head) }
     }
 
-    /// `[n_tokens, d_model]` → `[rows, width]` for each part of what the head says, one where it has none: logits, or
-    /// for [`Says::Regress`] the numbers themselves.
-    ///
-    /// # Errors
-    /// Where a row is out of range.
-    pub fn forward(&self, hidden: &Value, rows: &[u32]) -> Result<Vec<Value>> {
-        let all =
-            rows.len() == hidden.dims()[0] && rows.iter().enumerate().all(|(i, &row)| i == row as usize);
-        let mut read = if all { hidden.clone() } else { ops::gather_rows(hidden, rows)? };
-        if let Some(Transform { map, activation, norm }) = &self.transform {
-            read = norm.forward(&ops::activation(&map.forward(&read)?, *activation)?)?;
-        }
-        if let Some(factor) = self.scale {
-            read = ops::scale(&read, factor)?;
-        }
-        let output = |(output, says): (&Output, &Says)| {
-            let y = match output {
-                Output::Own(linear) => linear.forward(&read)?,
-                Output::Shared(table, bias) => ops::linear(&read, table, bias.as_ref())?,
-            };
-            match says {
-                Says::Regress { bounded: true, .. } => ops::activation(&y, Activation::Tanh),
-                _ => Ok(y),
-            }
-        };
-        self.outputs.iter().zip(self.says.parts()).map(output).collect()
-    }
-
-    /// What [`forward`](Self::forward) gives, side by side: `[rows, width]`.
-    ///
-    /// # Errors
-    /// Where a row is out of range.
-    pub fn output(&self, hidden: &Value, rows: &[u32]) -> Result<Tensor> {
-        let mut parts: Vec<Tensor> =
-            self.forward(hidden, rows)?.into_iter().map(Value::into_tensor).collect();
-        match parts.len() {
-            0 => hidden
-                .tensor()
-                .narrow(1, 0, 0)?
-                .index_select(&Tensor::new(rows, hidden.tensor().device())?, 0),
-            1 => Ok(parts.remove(0)),
-            _ => Tensor::cat(&parts, 1),
-        }
-    }
-
-    /// The parts of an [`output`](Self::output).
-    ///
-    /// # Errors
-    /// Where it is of another width.
-    pub fn split(&self, output: &Tensor) -> Result<Vec<Tensor>> {
-        let mut start = 0;
-        let part = |says: &Says| {
-            let part = output.narrow(1, start, says.width())?.contiguous();
-            start += says.width();
-            part
-        };
-        match &self.says {
-            Says::Parts(_) => self.says.parts().into_iter().map(part).collect(),
-            _ => Ok(vec![output.clone()]),
-        }
-    }
-
-    /// The weighted sum of losses, over all parts: a scalar. Divide by [`Targets::weight`] for the mean.
-    ///
-    /// # Errors
-    /// Where targets are of another sort than the head's.
-    pub fn loss(&self, outputs: &[Value], batch: &HeadBatch, label_smoothing: f32) -> Result<Value> {
-        let targets = match (&batch.targets, &self.says) {
-            (Targets::Parts(parts), Says::Parts(_)) => parts.iter().collect(),
-            (whole, _) => vec![whole],
-        };
-        let says = self.says.parts();
-        if targets.len() != says.len() || outputs.len() != says.len() {
-            bail!("{} targets do not fit a head that says {:?}", targets.len(), self.says)
-        }
-        let mut sum: Option<Value> = None;
-        for ((output, targets), says) in outputs.iter().zip(targets).zip(says) {
-            let loss = loss(output, targets, says, &batch.documents, label_smoothing)?;
-            sum = Some(match sum {
-                None => loss,
-                Some(sum) => ops::add(&sum, &loss)?,
-            });
-        }
-        sum.ok_or_else(|| Error::msg("a head that says nothing has no loss"))
-    }
-
-    /// What the head says.
-    pub fn says(&self) -> &Says {
-        &self.says
+    /// Whether the head has a loss that counts.
+    pub fn is_trained(&self) -> bool {
+        self.weight > 0.0 && self.head.reads() != Reads::Nothing
     }
 }
 
-fn loss(
-    output: &Value,
-    targets: &Targets,
-    says: &Says,
-    documents: &[Range<usize>],
-    label_smoothing: f32,
-) -> Result<Value> {
-    match (targets, says) {
-        (Targets::Labels { labels, weights }, Says::Ctc { labels: blank }) => {
-            ops::ctc::ctc(&ops::cast(output, DType::F32)?, documents, labels, weights, *blank as u32)
-        }
-        (Targets::Features { values, weights, .. }, Says::Regress { .. }) => {
-            ops::squared_error(&ops::cast(output, DType::F32)?, values, weights)
-        }
-        (Targets::Ids { ids, weights }, says)
-            if !matches!(says, Says::Ctc { .. } | Says::Regress { .. } | Says::Nothing | Says::Parts(_)) =>
-        {
-            ops::cross_entropy(output, ids, weights, label_smoothing)
-        }
-        (_, says) => bail!("targets do not fit a head that says {says:?}"),
+/// One value for each of the `tokens` that are read: the steps of a series, or a single value.
+fn of_each_token(value: Value, tokens: usize) -> std::result::Result<Vec<Value>, TokenizeError> {
+    let found = value.describe();
+    let values = match value {
+        Value::Series(steps) => steps,
+        single => vec![single],
+    };
+    match values.len() == tokens {
+        true => Ok(values),
+        false => Err(TokenizeError::Input(format!(
+            "expected one value for each of the {tokens} tokens that the head reads; found {found}"
+        ))),
     }
+}
+
+/// The value of a document that has one for each row: the single one, or a series.
+fn of_document(mut values: Vec<Value>) -> Value {
+    match values.len() {
+        1 => values.remove(0),
+        _ => Value::Series(values),
+    }
+}
+
+/// The error of a head whose targets are of another sort.
+fn misfit<T>(head: &str, read: &HeadBatch) -> Result<T> {
+    candle_core::bail!("{head}: the targets of head {} of task {} are of another sort", read.head, read.task)
+}
+
+/// The index of the greatest number in each row of `output` `[rows, width]`.
+fn greatest(output: &Tensor) -> Result<Vec<u32>> {
+    match output.dims2()? {
+        (0, _) => Ok(vec![]), // candle has no greatest of nothing
+        _ => output.argmax(1)?.to_vec1(),
+    }
+}
+
+/// The ids of greatest output in each document, as vectors of numbers.
+fn predicted_ids(output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
+    let best = greatest(output)?;
+    let ids = |rows: &Range<usize>| match best.get(rows.clone()) {
+        Some(ids) => Ok(ids_of(ids)),
+        None => candle_core::bail!("a document has rows {rows:?}; the output has {}", best.len()),
+    };
+    documents.iter().map(ids).collect()
+}
+
+/// A prediction of ids. An `f32` holds every id below 2²⁴.
+fn ids_of(ids: &[u32]) -> Prediction {
+    let ids: Vec<f32> = ids.iter().map(|&id| id as f32).collect();
+    Prediction { value: Value::vector(ids), probabilities: vec![] }
 }

@@ -8,10 +8,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Curves that share their axes: a task's loss in training and validation, or another metric.
+/// Curves that share their axes: an output's loss in training and validation, or another metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Panel {
-    /// The task's name.
+    /// The output's name, with that of its task.
     pub task: String,
     /// The metric's name: `loss`, `accuracy`, `wer`.
     pub metric: String,
@@ -33,7 +33,7 @@ pub struct Curve {
 pub struct Evaluation {
     /// After how many steps.
     pub step: u64,
-    /// Each task's metrics.
+    /// The metrics of each output, by name.
     pub metrics: BTreeMap<String, Metrics>,
 }
 
@@ -53,13 +53,13 @@ pub fn evaluations(lines: &[Value]) -> Vec<Evaluation> {
     evaluations.collect()
 }
 
-/// The evaluation whose losses, summed by the tasks' loss weights, are least: the one whose weights a run keeps.
+/// The evaluation whose losses, summed by the weights of their outputs, are least: the one whose weights a run keeps.
 pub fn best(evaluations: &[Evaluation], loss_weights: &BTreeMap<String, f64>) -> Option<Evaluation> {
     let total = |evaluation: &Evaluation| -> f64 {
-        let losses = evaluation.metrics.iter().map(|(task, metrics)| {
-            loss_weights.get(task).unwrap_or(&1.0) * metrics.get("loss").unwrap_or(&f64::INFINITY)
+        let weighted = evaluation.metrics.iter().map(|(output, metrics)| {
+            (loss_weights.get(output).unwrap_or(&1.0), metrics.get("loss").unwrap_or(&f64::INFINITY))
         });
-        losses.sum()
+        weighted.filter(|(weight, _)| **weight > 0.0).map(|(weight, loss)| weight * loss).sum()
     };
     evaluations.iter().min_by(|a, b| total(a).total_cmp(&total(b))).cloned()
 }

@@ -1,7 +1,7 @@
 //! One vector for a whole input, of what its tokens have become.
 
 use super::TaskError;
-use crate::data::{Batch, Sample, Stream, Target, collate};
+use crate::data::{Batch, Sample, Stream, collate};
 use crate::model::Model;
 use crate::ops::without_gradients;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub(super) fn embed(
     pool: impl Fn(&Batch, std::ops::Range<usize>) -> Vec<usize>,
     normalize: bool,
 ) -> Result<Vec<Vec<f32>>, TaskError> {
-    let sample = |(id, inputs)| (number, Sample { inputs, target: Target::Unknown, id });
+    let sample = |(id, inputs)| (number, Sample { inputs, outputs: vec![], id });
     let batch = collate(model.layouts(), &(0..).zip(inputs).map(sample).collect::<Vec<_>>())?;
     let states = without_gradients(|| model.forward(&batch, None))?.into_tensor();
     let (_, d) = states.dims2()?;

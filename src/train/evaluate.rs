@@ -1,29 +1,54 @@
 //! How good a model is at one of its tasks.
 
 use super::TrainError;
-use crate::data::{Bad, Dataset, Targets, collate};
-use crate::head::Says;
+use crate::data::{Bad, Batch, Dataset, Targets, collate};
+use crate::head::{Confusion, Metrics, Tally, Transcript};
 use crate::model::Model;
-use crate::ops::{Value, ctc};
+use crate::ops::Value;
 use crate::task::Task;
-use candle_core::Tensor;
 use std::collections::BTreeMap;
-use std::f64::consts::LN_2;
 
-/// Numbers by name: `loss`, and by the kind of head `accuracy`, `bits_per_byte`, or `wer` and `cer`.
-pub type Metrics = BTreeMap<String, f64>;
+/// What the heads of a task score on a data set, by the name of each output.
+pub struct Scores {
+    heads: BTreeMap<usize, Scored>,
+}
 
-/// The model's metrics for task number `task` on `limit` samples spread evenly over a data set (0 for all).
+struct Scored {
+    output: String,
+    /// In the sum of losses over all heads.
+    loss_weight: f64,
+    tally: Box<dyn Tally>,
+}
+
+impl Scores {
+    /// The metrics of each output that a sample has: `loss`, the mean loss without label smoothing, and those of
+    /// [`Metrics`].
+    pub fn metrics(&self) -> BTreeMap<String, Metrics> {
+        self.heads.values().map(|scored| (scored.output.clone(), scored.tally.metrics())).collect()
+    }
+
+    /// The confusion matrix of an output; `None` if it has no classes.
+    pub fn confusion(&self, output: &str) -> Option<Confusion> {
+        self.heads.values().find(|scored| scored.output == output)?.tally.confusion()
+    }
+
+    /// The mean losses of the heads, each times its weight and its task's.
+    pub fn loss(&self) -> f64 {
+        let weighted = |scored: &Scored| match scored.loss_weight {
+            0.0 => 0.0, // its loss need not be a number
+            weight => weight * scored.tally.metrics()["loss"],
+        };
+        self.heads.values().map(weighted).sum()
+    }
+}
+
+/// Scores task number `number` of a model on `limit` samples spread evenly over a data set (0 for all).
 ///
-/// `loss` is the mean loss without label smoothing. `accuracy` is the share of right classes, ids or actions, of
-/// an action in parts that of all choices together;
-/// `wer` and `cer` are word and character errors over the words and characters that should have been found.
-/// `bits_per_byte` is the loss of all next tokens, in bits, over the bytes of the text that they are.
 /// Samples that cannot be used are left out where the data set may skip them, and what is wrong with them is added to
 /// `bad`.
 ///
 /// # Errors
-/// Where a sample cannot be read and may not be skipped, or none is left.
+/// If a sample cannot be read and may not be skipped, or none is left.
 pub fn evaluate(
     model: &Model,
     number: usize,
@@ -32,12 +57,13 @@ pub fn evaluate(
     limit: usize,
     batch: usize,
     bad: &mut Vec<String>,
-) -> Result<Metrics, TrainError> {
+) -> Result<Scores, TrainError> {
     let samples = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
     if samples == 0 {
         return Err(TrainError::NoSamples { task: task.spec().name.clone() });
     }
-    let (mut tally, bad_before) = (Tally::default(), bad.len());
+    let mut scorer = Scorer { model, task, heads: BTreeMap::new(), weight: 0.0 };
+    let bad_before = bad.len();
     for start in (0..samples).step_by(batch) {
         let indices = start..(start + batch).min(samples);
         let mut drawn = Vec::with_capacity(indices.len());
@@ -49,38 +75,8 @@ pub fn evaluate(
                 (Err(error), Bad::Fail) => return Err(error.into()),
             }
         }
-        if drawn.is_empty() {
-            continue;
-        }
-        let batch = collate(model.layouts(), &drawn)?;
-        for (read, output) in batch.heads.iter().zip(model.outputs(&batch)?) {
-            let head = &model.heads()[read.task];
-            let outputs = head.split(&output)?;
-            let values: Vec<Value> = outputs.iter().cloned().map(Value::constant).collect();
-            let loss = head.loss(&values, read, 0.0)?;
-            tally.loss += f64::from(loss.tensor().to_scalar::<f32>()?);
-            tally.weight += read.targets.weight();
-            match (&read.targets, head.says()) {
-                (Targets::Ids { ids, weights }, _) => {
-                    tally.count_ids(&output, ids, weights)?;
-                    tally.bytes += task.text_bytes(ids).unwrap_or_default();
-                }
-                (Targets::Parts(parts), _) => {
-                    for (output, part) in outputs.iter().zip(parts) {
-                        if let Targets::Ids { ids, weights } = part {
-                            tally.count_ids(output, ids, weights)?;
-                        }
-                    }
-                }
-                (Targets::Labels { labels, .. }, Says::Ctc { labels: blank }) => {
-                    let blank = *blank;
-                    for (rows, labels) in read.documents.iter().zip(labels) {
-                        let found = ctc::best_path(&output.narrow(0, rows.start, rows.len())?, blank as u32)?;
-                        tally.count_labels(task, &found, labels);
-                    }
-                }
-                _ => {}
-            }
+        if !drawn.is_empty() {
+            scorer.add(&collate(model.layouts(), &drawn)?)?;
         }
     }
     if bad.len() - bad_before == samples {
@@ -90,89 +86,55 @@ pub fn evaluate(
             last: bad.last().cloned().unwrap_or_default(),
         });
     }
-    if tally.weight == 0.0 {
+    if scorer.weight == 0.0 {
         return Err(TrainError::NothingFits { task: task.spec().name.clone(), samples });
     }
-    Ok(tally.metrics())
+    Ok(Scores { heads: scorer.heads })
 }
 
-#[derive(Default)]
-struct Tally {
-    loss: f64,
+/// Scores batches of one task.
+struct Scorer<'a> {
+    model: &'a Model,
+    task: &'a dyn Task,
+    heads: BTreeMap<usize, Scored>,
+    /// Of all targets.
     weight: f64,
-    right: f64,
-    asked: f64,
-    bytes: usize,
-    word_errors: usize,
-    words: usize,
-    character_errors: usize,
-    characters: usize,
 }
 
-impl Tally {
-    fn count_ids(&mut self, output: &Tensor, ids: &[u32], weights: &[f32]) -> Result<(), TrainError> {
-        let best = output.argmax(1)?.to_vec1::<u32>()?;
-        for ((best, id), &weight) in best.iter().zip(ids).zip(weights) {
-            self.asked += f64::from(weight);
-            self.right += if best == id { f64::from(weight) } else { 0.0 };
+impl Scorer<'_> {
+    fn add(&mut self, batch: &Batch) -> candle_core::Result<()> {
+        for (read, output) in batch.heads.iter().zip(self.model.outputs(batch)?) {
+            if matches!(read.targets, Targets::Unknown) {
+                continue;
+            }
+            let head = self.model.head(read.task, read.head).head();
+            let loss = head.loss(&Value::constant(output.clone()), read, 0.0)?;
+            let loss = f64::from(loss.tensor().to_scalar::<f32>()?);
+            self.weight += read.targets.weight();
+            let spec = self.task.spec();
+            let scored = self.heads.entry(read.head).or_insert_with(|| Scored {
+                output: spec.output_name(read.head),
+                loss_weight: spec.loss_weight * spec.heads[read.head].weight,
+                tally: head.tally(),
+            });
+            scored.tally.add(&output, read, loss, &HeadText { task: self.task, head: read.head })?;
         }
         Ok(())
     }
-
-    fn count_labels(&mut self, task: &dyn Task, found: &[u32], expected: &[u32]) {
-        let (Some(found), Some(expected)) = (task.transcript(found), task.transcript(expected)) else {
-            return;
-        };
-        let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
-        let characters = |text: &str| text.chars().collect::<Vec<_>>();
-        self.word_errors += edits(&words(&found), &words(&expected));
-        self.words += words(&expected).len();
-        self.character_errors += edits(&characters(&found), &characters(&expected));
-        self.characters += characters(&expected).len();
-    }
-
-    fn metrics(&self) -> Metrics {
-        let mut metrics =
-            Metrics::from([("loss".to_string(), self.loss / self.weight.max(f64::MIN_POSITIVE))]);
-        if self.asked > 0.0 {
-            metrics.insert("accuracy".into(), self.right / self.asked);
-        }
-        if self.bytes > 0 {
-            metrics.insert("bits_per_byte".into(), self.loss / LN_2 / self.bytes as f64);
-        }
-        if self.words > 0 {
-            metrics.insert("wer".into(), self.word_errors as f64 / self.words as f64);
-            metrics.insert("cer".into(), self.character_errors as f64 / self.characters.max(1) as f64);
-        }
-        metrics
-    }
 }
 
-/// The least number of insertions, deletions and substitutions between two sequences (Levenshtein 1966).
-pub fn edits<T: PartialEq>(found: &[T], expected: &[T]) -> usize {
-    let mut row: Vec<usize> = (0..=expected.len()).collect();
-    for (i, a) in found.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in expected.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[expected.len()]
+/// The text of a head's ids, as its task reads them.
+struct HeadText<'a> {
+    task: &'a dyn Task,
+    head: usize,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::edits;
+impl Transcript for HeadText<'_> {
+    fn text(&self, ids: &[u32]) -> Option<String> {
+        self.task.transcript(self.head, ids)
+    }
 
-    #[test]
-    fn edits_are_counted() {
-        let count = |a: &str, b: &str| edits(a.as_bytes(), b.as_bytes());
-        assert_eq!(count("kitten", "sitting"), 3);
-        assert_eq!(count("", "abc"), 3);
-        assert_eq!(count("abc", "abc"), 0);
-        assert_eq!(count("ab", ""), 2);
+    fn bytes(&self, ids: &[u32]) -> Option<usize> {
+        self.task.text_bytes(self.head, ids)
     }
 }

@@ -38,9 +38,9 @@ pub struct StepReport {
     pub step: u64,
     /// Steps in all.
     pub steps: u64,
-    /// The tasks' mean losses, summed by their loss weights.
+    /// The outputs' mean losses, summed by their weights.
     pub loss: f64,
-    /// Each task's mean loss.
+    /// The mean loss of each output, by [its name](crate::task::TaskSpec::output_name).
     pub losses: BTreeMap<String, f64>,
     /// The learning rate of this step.
     pub learning_rate: f64,
@@ -60,7 +60,7 @@ pub struct StepReport {
 pub trait Observer {
     /// After each step.
     fn step(&mut self, _report: &StepReport) {}
-    /// After each evaluation: the metrics of each task.
+    /// After each evaluation: the metrics of each output, by name.
     fn evaluated(&mut self, _step: u64, _metrics: &BTreeMap<String, Metrics>) {}
     /// Something worth a line.
     fn note(&mut self, _text: &str) {}
@@ -78,7 +78,7 @@ pub struct Outcome {
     pub step: u64,
     /// True where it was asked to stop before its last step.
     pub stopped: bool,
-    /// The metrics of the last evaluation.
+    /// The metrics of the last evaluation, by the name of each output.
     pub metrics: BTreeMap<String, Metrics>,
     /// The samples that could not be used.
     pub bad: BadSamples,
@@ -139,7 +139,8 @@ impl Trainer {
         }
         compute_in(&mut model, config.precision)?;
         model.recompute(config.recompute);
-        let smooths = parts.iter().any(|part| part.task.spec().head.says.has_labels());
+        let mut heads = parts.iter().flat_map(|part| &part.task.spec().heads);
+        let smooths = heads.any(|head| head.head.smooths_labels());
         if config.label_smoothing > 0.0 && !smooths {
             let problem = "the losses of CTC and of real numbers have no labels to smooth";
             return Err(TrainError::Unused { setting: "label_smoothing", problem });

@@ -1,7 +1,7 @@
-//! Two tasks of a model with two stacks: one of the main stack alone, and one that looks at the encoder.
+//! Two tasks of a model with two stacks: one of the main stack alone, and one that attends to the encoder.
 
 use smalti::data::{Sample, Stream, Target};
-use smalti::head::{HeadSpec, Says};
+use smalti::head::{Classify, Generate, HeadSpec};
 use smalti::rules::Rule;
 use smalti::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
@@ -19,20 +19,19 @@ fn rules(rules: &[(&str, &str, &str)]) -> Vec<(String, String, Rule)> {
     rules.iter().map(|&(q, k, rule)| (q.into(), k.into(), rule.parse().unwrap())).collect()
 }
 
-/// Eight pixels, of which a readout says the class.
+/// Eight pixels, whose class is predicted at a readout token.
 pub fn picture() -> TaskSpec {
     TaskSpec {
         name: "picture".into(),
         inputs: vec![(Stream::Main, vec![kind("pixel", 9), readout_kind(1)])],
         rules: rules(&[("pixel", "pixel", "near(2)"), (READOUT, "pixel", "all"), (READOUT, READOUT, "all")]),
-        head: HeadSpec { reads: READOUT.into(), says: Says::Classify { classes: 3 } },
+        heads: vec![HeadSpec::new("", READOUT, Classify::numbered(3))],
         loss_weight: 1.0,
         shares: vec![],
-        auxiliary: vec![],
     }
 }
 
-/// Words behind a prefix, which look at sounds in the other stack.
+/// Words after a prefix, which attend to sounds in the other stack.
 pub fn speech() -> TaskSpec {
     TaskSpec {
         name: "speech".into(),
@@ -48,10 +47,9 @@ pub fn speech() -> TaskSpec {
             ("word", "word", "causal"),
             ("word", "sound", "all"),
         ]),
-        head: HeadSpec { reads: "word".into(), says: Says::NextToken { vocabulary: 9 } },
+        heads: vec![HeadSpec::new("", "word", Generate::new(9))],
         loss_weight: 1.0,
         shares: vec![],
-        auxiliary: vec![],
     }
 }
 
@@ -63,14 +61,14 @@ fn group(n: u32, step: u32) -> Group {
 pub fn look(id: u64) -> (usize, Sample) {
     let tokens = Tokens::new(vec![group(8, 2 + id as u32)]).merge(readout_tokens(1));
     let inputs = vec![(Stream::Main, tokens)];
-    (0, Sample { inputs, target: Target::class(id as u32 % 3), id })
+    (0, Sample { inputs, outputs: vec![Target::class(id as u32 % 3).into()], id })
 }
 
 /// A sample of speech with `n` words.
 pub fn hear(id: u64, n: u32) -> (usize, Sample) {
     let main = Tokens::new(vec![group(4, 5)]).merge(Tokens::new(vec![group(n, 7)]));
     let inputs = vec![(Stream::Encoder, Tokens::new(vec![group(6, 4)])), (Stream::Main, main)];
-    (1, Sample { inputs, target: Target::ids((0..n).collect()), id })
+    (1, Sample { inputs, outputs: vec![Target::ids((0..n).collect()).into()], id })
 }
 
 /// Both tasks; one alone; documents of which nothing is read, among others and alone.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::head::{HeadSpec, Says};
+use crate::head::{HeadSpec, Regress};
 use crate::task::{TaskSpec, readout_kind};
 use crate::transformer::{LayerRule, ModelConfig};
 use candle_core::Device;
@@ -16,10 +16,9 @@ fn task(name: &str, inputs: Vec<(Stream, Vec<KindSpec>)>, rules: &[(&str, &str, 
         name: name.into(),
         inputs,
         rules: rules.collect(),
-        head: HeadSpec { reads, says: Says::Regress { dim: 1, bounded: false } },
+        heads: vec![HeadSpec::new("", &reads, Regress::new(1, false))],
         loss_weight: 1.0,
         shares: vec![],
-        auxiliary: vec![],
     }
 }
 

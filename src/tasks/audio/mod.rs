@@ -14,7 +14,7 @@ use alphabet::Alphabet;
 use super::{More, SavedTask, Splits, TaskError, holdout::hold_out, saved};
 use crate::data::manifest::{Filter, Manifest, Row};
 use crate::data::{Bad, DataError, Dataset, Sample, Stream, Target};
-use crate::head::{HeadSpec, Says};
+use crate::head::{Ctc, Generate, HeadSpec};
 use crate::random::{self, mix};
 use crate::rules::Rule;
 use crate::task::{Task, TaskSpec};
@@ -279,7 +279,7 @@ impl AudioTask {
         let mut rules = vec![rule(&slice, &slice, Rule::ALL)];
         let (inputs, head) = match (&alphabet, config.reading) {
             (Alphabet::Words(_), _) | (_, Reading::Ctc) => {
-                let head = HeadSpec { reads: slice, says: Says::Ctc { labels: alphabet.len() } };
+                let head = HeadSpec::new("", &slice, Ctc::new(alphabet.len()));
                 (vec![(Stream::Main, slices)], head)
             }
             (Alphabet::Characters(text), reading) => {
@@ -287,23 +287,15 @@ impl AudioTask {
                 let character = characters[0].name.clone();
                 rules.push(rule(&character, &slice, Rule::ALL));
                 rules.push(rule(&character, &character, Rule::causal()));
-                let says = Says::NextToken { vocabulary: text.vocabulary_size() };
                 let inputs = match reading {
                     Reading::Cross => vec![(Stream::Encoder, slices), (Stream::Main, characters)],
                     _ => vec![(Stream::Main, [slices, characters].concat())],
                 };
-                (inputs, HeadSpec { reads: character, says })
+                (inputs, HeadSpec::new("", &character, Generate::new(text.vocabulary_size())))
             }
         };
-        let spec = TaskSpec {
-            name: name.into(),
-            inputs,
-            rules,
-            head,
-            loss_weight,
-            shares: vec![],
-            auxiliary: vec![],
-        };
+        let spec =
+            TaskSpec { name: name.into(), inputs, rules, heads: vec![head], loss_weight, shares: vec![] };
         Self { spec, config: config.clone(), audio, alphabet }
     }
 
@@ -368,7 +360,8 @@ impl AudioTask {
     fn sample(&self, slices: Tokens, text: &str, id: u64) -> Result<Sample, TaskError> {
         let ids = self.alphabet.ids(&spelled(&self.config, text))?;
         if self.config.reading == Reading::Ctc {
-            return Ok(Sample { inputs: self.inputs(slices, &[])?, target: Target::Labels(ids), id });
+            let inputs = self.inputs(slices, &[])?;
+            return Ok(Sample { inputs, outputs: vec![Target::Labels(ids).into()], id });
         }
         if ids.len() > self.config.max_text {
             let problem = format!("is {}; {text:?} has {} characters", self.config.max_text, ids.len());
@@ -376,11 +369,12 @@ impl AudioTask {
         }
         let beginning = self.beginning();
         let written = [&beginning[..], &ids].concat();
-        // What a text begins with is given, and only its last id says what comes next.
+        // What a text begins with is given: only after its last id is the next one predicted.
         let next: Vec<u32> = beginning[1..].iter().chain(&ids).copied().chain([self.end()]).collect();
         let weight = |place: usize| if place + 1 < beginning.len() { 0.0 } else { 1.0 };
         let weights = (0..next.len()).map(weight).collect();
-        Ok(Sample { inputs: self.inputs(slices, &written)?, target: Target::Ids { ids: next, weights }, id })
+        let target = Target::Ids { ids: next, weights };
+        Ok(Sample { inputs: self.inputs(slices, &written)?, outputs: vec![target.into()], id })
     }
 }
 
@@ -413,7 +407,7 @@ impl Task for AudioTask {
         }
     }
 
-    fn transcript(&self, labels: &[u32]) -> Option<String> {
+    fn transcript(&self, _head: usize, labels: &[u32]) -> Option<String> {
         Some(self.alphabet.text(labels))
     }
 }

@@ -61,7 +61,7 @@ impl AudioTask {
             let groups = kinds.iter().map(|kind| if kind.name == spec.name { &nothing } else { &character });
             (*stream, Tokens::new(groups.cloned().collect()))
         });
-        let sample = Sample { inputs: inputs.collect(), target: Target::Unknown, id: 0 };
+        let sample = Sample { inputs: inputs.collect(), outputs: vec![Target::Unknown.into()], id: 0 };
         Ok(collate(model.layouts(), &[(number, sample)])?)
     }
 
@@ -73,7 +73,8 @@ impl AudioTask {
         slices: Tokens,
         text: &[u32],
     ) -> Result<Batch, TaskError> {
-        let sample = Sample { inputs: self.inputs(slices, text)?, target: Target::Unknown, id: 0 };
+        let sample =
+            Sample { inputs: self.inputs(slices, text)?, outputs: vec![Target::Unknown.into()], id: 0 };
         Ok(collate(model.layouts(), &[(number, sample)])?)
     }
 }

@@ -11,11 +11,11 @@ use self::pictures::Pictures;
 use super::embed::{Pooling, embed};
 use super::{SavedTask, Splits, TaskError, holdout::hold_out, saved};
 use crate::data::{Bad, Batch, DataError, Dataset, Sample, Stream, Target, collate};
-use crate::head::{HeadSpec, Says};
+use crate::head::{Classify, HeadSpec, Represent};
 use crate::model::Model;
 use crate::random::{self, mix};
 use crate::rules::Rule;
-use crate::task::{READOUT, Task, TaskSpec, learned_kind, learned_tokens};
+use crate::task::{READOUT, Task, TaskSpec, joined, learned_kind, learned_tokens};
 use serde::Serialize;
 use smalti_contract::{AnyTokenizer, KindSpec, TokenizeError, Tokenizer, Tokens};
 use smalti_image::{Augment, Blend, Image, ImageConfig, ImageTokenizer, fit};
@@ -138,7 +138,7 @@ impl ImageTask {
         Ok(Self::with(name, loss_weight, config, tokenizer, pictures.classes.clone()))
     }
 
-    /// The task of this tokenizer. Without a class it says nothing of a picture but what its tokens have become.
+    /// The task of this tokenizer. Without a class it predicts nothing: it gives the last hidden states of an image.
     pub fn with(
         name: &str,
         loss_weight: f64,
@@ -151,18 +151,17 @@ impl ImageTask {
         kinds.extend(learned.kinds());
         // An encoder: all see all.
         let pairs = kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q.name.clone(), k.name.clone())));
-        let says = match classes.len() {
-            0 => Says::Nothing,
-            classes => Says::Classify { classes },
+        let head = match classes.len() {
+            0 => HeadSpec::new("", READOUT, Represent {}),
+            _ => HeadSpec::new("", READOUT, Classify::new(classes.clone())),
         };
         let spec = TaskSpec {
             name: name.into(),
             rules: pairs.map(|(q, k)| (q, k, Rule::ALL)).collect(),
             inputs: vec![(Stream::Main, kinds)],
-            head: HeadSpec { reads: READOUT.into(), says },
+            heads: vec![head],
             loss_weight,
             shares: vec![],
-            auxiliary: vec![],
         };
         Self { spec, tokenizer, classes, blend: config.blend, learned, skipped: vec![] }
     }
@@ -196,7 +195,7 @@ impl ImageTask {
         normalize: bool,
     ) -> Result<Vec<Vec<f32>>, TaskError> {
         let kind = |name: &str| {
-            let name = format!("{}.{name}", self.spec.name);
+            let name = joined(&[&self.spec.name, name]);
             model.kinds().iter().position(|kind| kind.name == name).unwrap_or_default() as u32
         };
         let wanted = match pooling {
@@ -224,7 +223,7 @@ impl ImageTask {
     ) -> Result<Vec<Vec<Guess>>, TaskError> {
         let samples = images.iter().enumerate().map(|(i, image)| {
             let inputs = self.inputs(self.tokenizer.encode(image)?);
-            Ok((number, Sample { inputs, target: Target::Unknown, id: i as u64 }))
+            Ok((number, Sample { inputs, outputs: vec![Target::Unknown.into()], id: i as u64 }))
         });
         let batch = collate(model.layouts(), &samples.collect::<Result<Vec<_>, TaskError>>()?)?;
         let Some(logits) = model.outputs(&batch)?.pop() else { return Ok(vec![]) };
@@ -347,7 +346,7 @@ impl Dataset for Labels {
                 problem: format!("({}): {error}", self.pictures.location(index)),
             },
         })?;
-        Ok(Sample { inputs: self.task.inputs(tokens), target, id: index as u64 })
+        Ok(Sample { inputs: self.task.inputs(tokens), outputs: vec![target.into()], id: index as u64 })
     }
 
     fn bad(&self) -> Bad {

@@ -65,7 +65,7 @@ fn native_sizes_have_as_many_rows_and_columns_as_training_images() {
     let (task, splits) = open(config).unwrap();
     assert_eq!(Tokenizer::config(task.tokenizer()).max_patches, [3, 3], "square images");
     let sample = splits.valid.sample(0, None).unwrap();
-    assert_eq!(sample.inputs[0].1.len(), 9 + 1, "and the token that says the class");
+    assert_eq!(sample.inputs[0].1.len(), 9 + 1, "and the token at which the class is read");
 }
 
 fn blended() -> ImageTaskConfig {
@@ -81,7 +81,7 @@ fn blended_images_ask_for_both_classes_and_only_in_training() {
         let sample = splits.train.sample(3, Some(seed)).unwrap();
         let features = sample.inputs[0].1.groups[0].content.features().unwrap().iter();
         tokens.insert(features.map(|feature| feature.to_bits()).collect::<Vec<_>>());
-        match sample.target {
+        match &sample.outputs[0].target {
             Target::Shared(shares) => {
                 shared += 1;
                 let total: f32 = shares.iter().map(|(_, share)| share).sum();
@@ -93,7 +93,7 @@ fn blended_images_ask_for_both_classes_and_only_in_training() {
     }
     assert!((110..170).contains(&shared) && tokens.len() > 140, "{shared} of 200, {} differ", tokens.len());
     for i in 0..splits.valid.len() {
-        assert!(matches!(splits.valid.sample(i, None).unwrap().target, Target::Ids { .. }));
+        assert!(matches!(splits.valid.sample(i, None).unwrap().outputs[0].target, Target::Ids { .. }));
     }
 }
 
@@ -102,7 +102,7 @@ fn a_variation_depends_on_the_seed_alone_whatever_thread_makes_it() {
     let (_, splits) = open(blended()).unwrap();
     let sample = |i: usize| {
         let sample = splits.train.sample(i, Some(31 * i as u64)).unwrap();
-        (sample.inputs, sample.target)
+        (sample.inputs, sample.outputs)
     };
     let alone: Vec<_> = (0..40).map(sample).collect();
     for workers in [2, 3, 7] {
@@ -129,8 +129,10 @@ fn the_loss_of_shares_is_the_mean_of_the_losses() {
     let model = Model::new(&config, &[task.spec().clone()], 3, &Device::Cpu).unwrap();
     let sample = splits.valid.sample(0, None).unwrap();
     let loss = |targets: &[Target], smoothing: f32| -> Vec<f64> {
-        let samples: Vec<_> =
-            targets.iter().map(|target| (0, Sample { target: target.clone(), ..sample.clone() })).collect();
+        let samples: Vec<_> = targets
+            .iter()
+            .map(|t| (0, Sample { outputs: vec![t.clone().into()], ..sample.clone() }))
+            .collect();
         let batch = collate(model.layouts(), &samples).unwrap();
         let losses = model.loss(&batch, None, smoothing).unwrap();
         losses.iter().map(|l| f64::from(l.sum.tensor().to_scalar::<f32>().unwrap()) / l.weight).collect()
@@ -143,11 +145,8 @@ fn the_loss_of_shares_is_the_mean_of_the_losses() {
         let expected = (of(4) + (of(2) + of(7)) / 2.0 + of(1)) / 3.0;
         assert!((loss(&batch, smoothing)[0] - expected).abs() < 1e-5);
     }
-    let batch = collate(
-        model.layouts(),
-        &[(0, Sample { target: Target::classes([(4, 0.25), (4, 0.5), (7, 0.25)]), ..sample.clone() })],
-    )
-    .unwrap();
+    let outputs = vec![Target::classes([(4, 0.25), (4, 0.5), (7, 0.25)]).into()];
+    let batch = collate(model.layouts(), &[(0, Sample { outputs, ..sample.clone() })]).unwrap();
     let head = &batch.heads[0];
     assert_eq!((head.rows.clone(), head.documents.len(), head.documents[0].clone()), (vec![49, 49], 1, 0..2));
     let Targets::Ids { ids, weights } = &head.targets else { panic!("{:?}", head.targets) };

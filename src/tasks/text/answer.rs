@@ -65,9 +65,10 @@ impl Pairs {
         let written: Vec<u32> = std::iter::once(task.start()).chain(answer.iter().copied()).collect();
         let mut next = answer;
         next.extend(task.end);
-        // Without an end there is nothing to say behind the last token.
+        // Without an end there is nothing to predict after the last token.
         let written = &written[..next.len()];
-        Ok(Sample { inputs: task.pair(&task.question(&row[0])?, written)?, target: Target::ids(next), id })
+        let inputs = task.pair(&task.question(&row[0])?, written)?;
+        Ok(Sample { inputs, outputs: vec![Target::ids(next).into()], id })
     }
 }
 

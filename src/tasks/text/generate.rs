@@ -136,9 +136,9 @@ impl<'a> Generator<'a> {
             let read = if self.read == 0 { &self.question[..] } else { &[] };
             inputs.insert(0, (Stream::Encoder, self.task.tokenizer().tokens(read)?));
         }
-        let sample = Sample { inputs, target: Target::Unknown, id: 0 };
+        let sample = Sample { inputs, outputs: vec![Target::Unknown.into()], id: 0 };
         let batch = collate(self.model.layouts(), &[(self.number, sample)])?;
-        let logits = self.model.step(self.number, &batch, &mut self.cache)?;
+        let logits = self.model.step(&batch, &mut self.cache)?.remove(0);
         let last = logits.get(logits.dim(0)? - 1)?.to_vec1::<f32>()?;
         self.read = self.window.len();
         let id = draw(&last, &self.sampling, &mut self.random);

@@ -12,7 +12,7 @@ pub use vocabulary::{TextUnit, published};
 use super::embed::Embedding;
 use super::{More, SavedTask, Splits, TaskError, saved};
 use crate::data::{DataError, Dataset, Sample, Stream, Target, open_text};
-use crate::head::{HeadSpec, Says};
+use crate::head::{Generate, HeadSpec, Masked, Represent};
 use crate::random;
 use crate::rules::Rule;
 use crate::task::{Task, TaskSpec};
@@ -71,7 +71,7 @@ pub enum Objective {
     /// Each next token of an answer, from a question that an encoder reads and the tokens before (T5); wants
     /// `model.n_encoder_layers`.
     Answer,
-    /// Nothing: the model says what its tokens mean, for `smalti embed`. It is not trained.
+    /// Nothing: the model gives its tokens' last hidden states, for `smalti embed`. It is not trained.
     Represent,
 }
 
@@ -194,7 +194,7 @@ impl TextTask {
     pub fn with(name: &str, loss_weight: f64, config: &TextTaskConfig, tokenizer: TextTokenizer) -> Self {
         let spec = match config.objective {
             Objective::Answer => Self::spec_of_answers(name, loss_weight, &tokenizer),
-            objective => Self::spec_of_one_text(name, loss_weight, objective, &tokenizer),
+            objective => Self::spec_of_one_text(name, loss_weight, objective, config.mask, &tokenizer),
         };
         let special = |id: Option<u32>, name| id.or_else(|| tokenizer.special(name));
         let (start, end) = match config.objective {
@@ -215,24 +215,26 @@ impl TextTask {
         name: &str,
         loss_weight: f64,
         objective: Objective,
+        mask: f64,
         text: &TextTokenizer,
     ) -> TaskSpec {
         let kinds = Tokenizer::spec(text).kinds.clone();
         let kind = kinds[0].name.clone();
         let vocabulary = text.vocabulary_size();
-        let (rule, says) = match objective {
-            Objective::Next | Objective::Answer => (Rule::causal(), Says::NextToken { vocabulary }),
-            Objective::Masked => (Rule::ALL, Says::MaskedToken { vocabulary }),
-            Objective::Represent => (Rule::ALL, Says::Nothing),
+        let (rule, head) = match objective {
+            Objective::Next | Objective::Answer => {
+                (Rule::causal(), HeadSpec::new("", &kind, Generate::new(vocabulary)))
+            }
+            Objective::Masked => (Rule::ALL, HeadSpec::new("", &kind, Masked::new(vocabulary, mask))),
+            Objective::Represent => (Rule::ALL, HeadSpec::new("", &kind, Represent {})),
         };
         TaskSpec {
             name: name.into(),
             inputs: vec![(Stream::Main, kinds)],
-            rules: vec![(kind.clone(), kind.clone(), rule)],
-            head: HeadSpec { reads: kind, says },
+            rules: vec![(kind.clone(), kind, rule)],
+            heads: vec![head],
             loss_weight,
             shares: vec![],
-            auxiliary: vec![],
         }
     }
 
@@ -251,13 +253,9 @@ impl TextTask {
                 rule(TARGET, TARGET, Rule::causal()),
                 rule(TARGET, SOURCE, Rule::ALL),
             ],
-            head: HeadSpec {
-                reads: TARGET.into(),
-                says: Says::NextToken { vocabulary: text.vocabulary_size() },
-            },
+            heads: vec![HeadSpec::new("", TARGET, Generate::new(text.vocabulary_size()))],
             loss_weight,
             shares: vec![(TARGET.into(), SOURCE.into())],
-            auxiliary: vec![],
         }
     }
 
@@ -291,11 +289,11 @@ impl Task for TextTask {
         vec![(ROLE, &self.tokenizer)]
     }
 
-    fn transcript(&self, ids: &[u32]) -> Option<String> {
+    fn transcript(&self, _head: usize, ids: &[u32]) -> Option<String> {
         Some(self.tokenizer.text(ids))
     }
 
-    fn text_bytes(&self, ids: &[u32]) -> Option<usize> {
+    fn text_bytes(&self, _head: usize, ids: &[u32]) -> Option<usize> {
         // Masked tokens are guessed from those on both sides: their bits do not add up to those of the text.
         (self.objective == Objective::Next).then(|| self.tokenizer.utf8_len(ids)).flatten()
     }
@@ -344,6 +342,6 @@ impl Dataset for Windows {
             }
         };
         let tokens = tokenizer.tokens(&input).map_err(|e| DataError::tokenize("text window", e))?;
-        Ok(Sample { inputs: vec![(Stream::Main, tokens)], target, id: start as u64 })
+        Ok(Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![target.into()], id: start as u64 })
     }
 }

@@ -16,8 +16,8 @@ pub use source::{Log, Logged, is_log, lines, read, self_contained};
 
 use self::windows::Windows;
 use super::{More, SavedTask, Splits, TaskError, holdout::hold_out, saved};
-use crate::data::{DataError, Dataset, Stream, Target};
-use crate::head::{HeadSpec, Says};
+use crate::data::{DataError, Dataset, Output, Stream, Target};
+use crate::head::{Classify, HeadSpec, Regress};
 use crate::rules::Rule;
 use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
@@ -93,9 +93,9 @@ pub struct TrajectoryTask {
 
 /// What the tokenizer is for, in the run folder.
 const ROLE: &str = "trajectory";
-/// What further heads say.
+/// The head that predicts the next state.
 pub const NEXT_STATE: &str = "next_state";
-/// What further heads say.
+/// The head that predicts the next return.
 pub const NEXT_RETURN: &str = "next_return";
 
 impl TrajectoryTask {
@@ -177,23 +177,22 @@ impl TrajectoryTask {
         let pairs = kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q, k)));
         let (asked, asked_tokens) = tokenizer.asked();
         let fitted = Tokenizer::config(tokenizer.trajectory());
-        let further = |name: &str, dim| {
-            let reads = kinds[kinds.len() - 1].name.clone(); // what follows an action
-            (name.to_string(), HeadSpec { reads, says: Says::Regress { dim, bounded: false } })
+        let untrained = |name: &str, dim| {
+            let reads = &kinds[kinds.len() - 1].name; // what comes next follows an action
+            HeadSpec { weight: 0.0, ..HeadSpec::new(name, reads, Regress::new(dim, false)) }
         };
-        let mut auxiliary = vec![];
+        let mut heads = heads(&fitted.actions, &asked.name, config.bounded);
         if config.further_heads {
-            auxiliary.extend((fitted.state_dim() > 0).then(|| further(NEXT_STATE, fitted.state_dim())));
-            auxiliary.push(further(NEXT_RETURN, 1));
+            heads.extend((fitted.state_dim() > 0).then(|| untrained(NEXT_STATE, fitted.state_dim())));
+            heads.push(untrained(NEXT_RETURN, 1));
         }
         let spec = TaskSpec {
             name: name.into(),
             rules: pairs.map(|(q, k)| (q.name.clone(), k.name.clone(), rule(q, k))).collect(),
-            head: HeadSpec { reads: asked.name.clone(), says: says(&fitted.actions, config.bounded) },
+            heads,
             inputs: vec![(Stream::Main, kinds.clone())],
             loss_weight,
             shares: vec![],
-            auxiliary,
         };
         Self { spec, tokenizer, condition: config.condition, asked_tokens, skipped: vec![] }
     }
@@ -216,6 +215,21 @@ impl TrajectoryTask {
         Ok(vec![(Stream::Main, self.tokenizer.encode(&seen)?)])
     }
 
+    /// The outputs of a window: its actions, each part by a head of its own.
+    fn outputs(&self, actions: &Actions) -> Vec<Output> {
+        let targets = match actions {
+            Actions::Parts(parts) => parts.values().map(|part| self.target(part)).collect(),
+            single => vec![self.target(single)],
+        };
+        targets.into_iter().enumerate().map(|(head, target)| Output { head, ..target.into() }).collect()
+    }
+
+    /// The outputs of a window whose actions are not known.
+    fn unknown_outputs(&self) -> Vec<Output> {
+        let actions = self.spec.heads.iter().take_while(|head| head.is_trained());
+        actions.enumerate().map(|(head, _)| Output { head, ..Target::Unknown.into() }).collect()
+    }
+
     /// The actions of a window, asked for at the last token before each.
     fn target(&self, actions: &Actions) -> Target {
         let last_only = |value: f32| {
@@ -234,19 +248,21 @@ impl TrajectoryTask {
                     rows.flat_map(|row| std::iter::repeat_n(row, repeat).flatten().copied()).collect();
                 Target::Features { values, dim: *dim, weights }
             }
-            Actions::Parts(parts) => Target::Parts(parts.values().map(|part| self.target(part)).collect()),
+            Actions::Parts(_) => Target::Unknown, // a part has no parts
         }
     }
 }
 
-/// What a head says of such actions: their parts independently of each other, as they are done at the same time.
-fn says(actions: &ActionSpec, bounded: bool) -> Says {
+/// A head for such actions, or one for each of their parts.
+fn heads(actions: &ActionSpec, reads: &str, bounded: bool) -> Vec<HeadSpec> {
+    let head = |name: &str, action: &ActionSpec| match action {
+        ActionSpec::Discrete { n } => vec![HeadSpec::new(name, reads, Classify::numbered(*n))],
+        ActionSpec::Continuous { dim, .. } => vec![HeadSpec::new(name, reads, Regress::new(*dim, bounded))],
+        ActionSpec::Parts(_) => vec![], // a part has no parts
+    };
     match actions {
-        ActionSpec::Discrete { n } => Says::Act { actions: *n },
-        ActionSpec::Continuous { dim, .. } => Says::Regress { dim: *dim, bounded },
-        ActionSpec::Parts(parts) => {
-            Says::Parts(parts.iter().map(|(name, part)| (name.clone(), says(part, bounded))).collect())
-        }
+        ActionSpec::Parts(parts) => parts.iter().flat_map(|(name, part)| head(name, part)).collect(),
+        single => head("", single),
     }
 }
 

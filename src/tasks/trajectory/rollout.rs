@@ -2,7 +2,7 @@
 
 use super::story::Story;
 use super::{Pictured, TrajectoryTask};
-use crate::data::{Sample, Target, collate};
+use crate::data::{Sample, collate};
 use crate::env::{self, Action, EnvError, VectorEnvironment};
 use crate::model::Model;
 use crate::random::{self, mix};
@@ -204,39 +204,38 @@ fn side_by_side<'a>(parts: impl Iterator<Item = (&'a String, String)>) -> String
     format!("actions of parts ({})", parts.join("; "))
 }
 
-/// The likeliest action of what a head says of one state, each part of it apart.
-fn likeliest(spec: &ActionSpec, said: &[Tensor]) -> Result<Action, TaskError> {
-    Ok(match (spec, said) {
-        (ActionSpec::Discrete { .. }, [said]) => Action::Discrete(said.argmax(0)?.to_scalar::<u32>()?),
-        (ActionSpec::Continuous { low, high, .. }, [said]) => {
+/// The likeliest action, from the outputs of the heads at one state: one head for each part of the action.
+fn likeliest(spec: &ActionSpec, outputs: &[Tensor]) -> Result<Action, TaskError> {
+    Ok(match (spec, outputs) {
+        (ActionSpec::Discrete { .. }, [output]) => Action::Discrete(output.argmax(0)?.to_scalar::<u32>()?),
+        (ActionSpec::Continuous { low, high, .. }, [output]) => {
             let spec = env::ActionSpec::Continuous { low: low.clone(), high: high.clone() };
-            spec.bounded(Action::Continuous(said.to_vec1::<f32>()?))
+            spec.bounded(Action::Continuous(output.to_vec1::<f32>()?))
         }
-        (ActionSpec::Parts(specs), said) => {
-            let parts = specs.iter().zip(said.chunks(1));
-            let parts = parts.map(|((name, spec), said)| Ok((name.clone(), likeliest(spec, said)?)));
+        (ActionSpec::Parts(specs), outputs) => {
+            let parts = specs.iter().zip(outputs.chunks(1));
+            let parts = parts.map(|((name, spec), output)| Ok((name.clone(), likeliest(spec, output)?)));
             Action::Parts(parts.collect::<Result<_, TaskError>>()?)
         }
-        (_, said) => {
-            let problem = format!("a head says {} things of an action that is one", said.len());
+        (_, outputs) => {
+            let problem = format!("expected one output for an action; found {}", outputs.len());
             return Err(candle_core::Error::Msg(problem).into());
         }
     })
 }
 
 impl TrajectoryTask {
-    /// The likeliest action behind each window, whose last action is missing.
+    /// The likeliest action after each window, whose last action is missing.
     fn act(&self, model: &Model, number: usize, windows: Vec<Pictured>) -> Result<Vec<Action>, TaskError> {
         let samples = windows.into_iter().enumerate().map(|(i, window)| {
-            let sample = Sample { inputs: self.inputs(window)?, target: Target::Unknown, id: i as u64 };
-            Ok((number, sample))
+            let (inputs, outputs) = (self.inputs(window)?, self.unknown_outputs());
+            Ok((number, Sample { inputs, outputs, id: i as u64 }))
         });
         let batch = collate(model.layouts(), &samples.collect::<Result<Vec<_>, TaskError>>()?)?;
-        let mut outputs = model.outputs(&batch)?;
-        let (Some(output), Some(read)) = (outputs.pop(), batch.heads.first()) else { return Ok(vec![]) };
-        let said = model.heads()[number].split(&output)?;
+        let outputs = model.outputs(&batch)?;
+        let Some(read) = batch.heads.first() else { return Ok(vec![]) };
         let actions = read.documents.iter().map(|rows| {
-            let last = said.iter().map(|part| part.get(rows.end - 1)).collect::<Result<Vec<_>, _>>()?;
+            let last = outputs.iter().map(|part| part.get(rows.end - 1)).collect::<Result<Vec<_>, _>>()?;
             likeliest(&Tokenizer::config(self.tokenizer()).actions, &last)
         });
         actions.collect()

@@ -72,8 +72,8 @@ impl Dataset for Windows {
             problem: format!("(episode {logged} of {file}): {e}"),
         };
         let seen = self.window(episode, step - self.starts[number], returns_to_go).map_err(refuse)?;
-        let target = self.task.target(&seen.window.actions);
+        let outputs = self.task.outputs(&seen.window.actions);
         let inputs = self.task.inputs(seen).map_err(refuse)?;
-        Ok(Sample { inputs, target, id: step as u64 })
+        Ok(Sample { inputs, outputs, id: step as u64 })
     }
 }

@@ -132,9 +132,9 @@ impl Trainer {
             for (number, part) in self.parts.iter().enumerate() {
                 let task = part.task.as_ref();
                 let (limit, batch) = (config.eval_samples, config.batch.max(32));
-                let metrics = evaluate(model, number, task, part.valid.as_ref(), limit, batch, bad)?;
-                total += task.spec().loss_weight * metrics["loss"];
-                all.insert(task.spec().name.clone(), metrics);
+                let scores = evaluate(model, number, task, part.valid.as_ref(), limit, batch, bad)?;
+                total += scores.loss();
+                all.extend(scores.metrics());
             }
             if let Some(folder) = folder.filter(|_| total < best || !best.is_finite()) {
                 self.save_model(folder)?;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub(super) struct Begun {
     /// Its number, from 1.
     step: u64,
-    /// Task and weight of each head of each micro-batch.
+    /// Number (among all heads of all tasks) and weight of each head of each micro-batch.
     heads: Vec<(usize, f64)>,
     /// The loss of each of these heads, and the gradient's norm.
     numbers: Readback,
@@ -80,18 +80,19 @@ impl Trainer {
     fn begin(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
         let ranks = self.ranks.clone();
         // A loss is divided by its weights over all micro-batches and ranks, so they must be known before the first.
-        let tasks = self.model.tasks().len();
-        let mut weights = vec![0.0; tasks];
+        let numbers = self.numbers();
+        let mut weights = vec![0.0; numbers.len()];
         let (mut skipped, tokens) = (0, micro.iter().map(Batch::n_tokens).sum::<usize>());
         for head in micro.iter().flat_map(|batch| &batch.heads) {
-            weights[head.task] += head.targets.weight();
+            weights[numbers[&(head.task, head.head)]] += head.targets.weight();
             if let Targets::Labels { weights, .. } = &head.targets {
                 skipped += weights.iter().filter(|&&w| w == 0.0).count();
             }
         }
         weights.extend([skipped as f64, tokens as f64]);
         ranks.sum_f64(&mut weights);
-        let (skipped, tokens) = (weights[tasks] as u64, weights[tasks + 1] as usize);
+        let n = numbers.len();
+        let (skipped, tokens) = (weights[n] as u64, weights[n + 1] as usize);
         self.skipped += skipped;
         let mut grads = Gradients::default();
         let (mut heads, mut scalars) = (Vec::new(), Vec::new());
@@ -101,10 +102,12 @@ impl Trainer {
             let seed = mix(mix(self.config.seed, self.step), number as u64);
             let mut roots = Vec::new();
             for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
-                let weight = weights[head.task].max(f64::MIN_POSITIVE);
-                heads.push((head.task, weight));
+                let number = numbers[&(head.task, head.head)];
+                let weight = weights[number].max(f64::MIN_POSITIVE);
+                heads.push((number, weight));
                 scalars.push(head.sum.tensor().clone());
-                roots.push((head.sum, self.model.tasks()[head.task].loss_weight / weight));
+                let task = &self.model.tasks()[head.task];
+                roots.push((head.sum, task.loss_weight * task.heads[head.head].weight / weight));
             }
             grads.add(backward(roots)?)?;
         }
@@ -124,18 +127,19 @@ impl Trainer {
         let Begun { step, heads, numbers, learning_rate, tokens, skipped, bad } = begun;
         let mut numbers = numbers.values()?;
         let grad_norm = numbers.pop().unwrap_or(f64::NAN);
-        let tasks = self.model.tasks().len();
-        let mut sums_by_task = vec![0.0; 2 * tasks];
-        for ((task, weight), sum) in heads.into_iter().zip(numbers) {
-            sums_by_task[task] += sum / weight;
-            sums_by_task[tasks + task] = 1.0;
+        let outputs: Vec<(String, f64)> =
+            self.model.tasks().iter().flat_map(|task| task.loss_weights()).collect();
+        let mut sums = vec![0.0; 2 * outputs.len()];
+        for ((number, weight), sum) in heads.into_iter().zip(numbers) {
+            sums[number] += sum / weight;
+            sums[outputs.len() + number] = 1.0;
         }
-        self.ranks.sum_f64(&mut sums_by_task);
-        let (losses, seen) = sums_by_task.split_at(tasks);
-        // Only of tasks that a micro-batch has held.
-        let losses: BTreeMap<usize, f64> =
-            (0..tasks).filter(|&t| seen[t] > 0.0).map(|t| (t, losses[t])).collect();
-        let loss = losses.iter().map(|(task, loss)| self.model.tasks()[*task].loss_weight * loss).sum();
+        self.ranks.sum_f64(&mut sums);
+        let (losses, present) = sums.split_at(outputs.len());
+        // Only of heads that have an output in a micro-batch.
+        let losses: Vec<(&(String, f64), f64)> =
+            (0..outputs.len()).filter(|&i| present[i] > 0.0).map(|i| (&outputs[i], losses[i])).collect();
+        let loss = losses.iter().map(|((_, weight), loss)| weight * loss).sum();
         if !f64::is_finite(loss) || !grad_norm.is_finite() {
             return Err(TrainError::Diverged { step, loss, grad_norm });
         }
@@ -143,7 +147,7 @@ impl Trainer {
             step,
             steps: self.steps,
             loss,
-            losses: losses.iter().map(|(t, loss)| (self.model.tasks()[*t].name.clone(), *loss)).collect(),
+            losses: losses.into_iter().map(|((name, _), loss)| (name.clone(), loss)).collect(),
             learning_rate,
             grad_norm,
             tokens,
@@ -151,6 +155,12 @@ impl Trainer {
             skipped,
             bad,
         })
+    }
+
+    /// The number of each head among all heads of all tasks, by task and head.
+    fn numbers(&self) -> BTreeMap<(usize, usize), usize> {
+        let tasks = self.model.tasks().iter().enumerate();
+        tasks.flat_map(|(t, task)| (0..task.heads.len()).map(move |h| (t, h))).zip(0..).collect()
     }
 
     fn audit(

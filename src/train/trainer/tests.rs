@@ -5,7 +5,7 @@ use super::step::OUT_OF_MEMORY;
 use super::*;
 use crate::data::Batch;
 use crate::data::{DataError, Sample, Stream, Target};
-use crate::head::{HeadSpec, Says};
+use crate::head::{Classify, Generate, HeadSpec};
 use crate::params::Params;
 use crate::rules::Rule;
 use crate::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
@@ -49,20 +49,20 @@ fn tasks() -> [TaskSpec; 2] {
         time_steps: None,
     };
     let rule = |query: &str, rule| (query.to_string(), "character".to_string(), rule);
-    let task = |name: &str, kinds, rules, reads: &str, says, loss_weight| TaskSpec {
+    let task = |name: &str, kinds, rules, head, loss_weight| TaskSpec {
         name: name.into(),
         inputs: vec![(Stream::Main, kinds)],
         rules,
-        head: HeadSpec { reads: reads.into(), says },
+        heads: vec![head],
         loss_weight,
         shares: vec![],
-        auxiliary: vec![],
     };
     let rules = vec![rule("character", Rule::ALL), rule(READOUT, Rule::ALL)];
-    let (next, class) = (Says::NextToken { vocabulary: 9 }, Says::Classify { classes: 3 });
+    let next = HeadSpec::new("", "character", Generate::new(9));
+    let class = HeadSpec::new("", READOUT, Classify::numbered(3));
     [
-        task("go_on", vec![kind.clone()], vec![rule("character", Rule::causal())], "character", next, 1.0),
-        task("sort", vec![kind, readout_kind(1)], rules, READOUT, class, 0.3),
+        task("go_on", vec![kind.clone()], vec![rule("character", Rule::causal())], next, 1.0),
+        task("sort", vec![kind, readout_kind(1)], rules, class, 0.3),
     ]
 }
 
@@ -92,7 +92,7 @@ fn sample(task: usize, id: u64, n: u32) -> (usize, Sample) {
         0 => (tokens, Target::Ids { ids, weights: (0..n).map(|i| (i % 3) as f32 / 2.0).collect() }),
         _ => (tokens.merge(readout_tokens(1)), Target::class(n % 3)),
     };
-    (task, Sample { inputs: vec![(Stream::Main, tokens)], target, id })
+    (task, Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![target.into()], id })
 }
 
 /// Both tasks, in documents of differing lengths and weights; the last two are of one task.

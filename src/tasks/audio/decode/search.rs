@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Self, TaskError> {
         let mut cache = model.cache();
         let batch = task.batch(model, number, slices.clone(), prefix)?;
-        let logits = model.step(number, &batch, &mut cache)?.to_vec2::<f32>()?;
+        let logits = model.step(&batch, &mut cache)?.remove(0).to_vec2::<f32>()?;
         Ok(Self { task, model, number, slices, rules, end, most, prefix: prefix.len(), cache, logits })
     }
 
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
     /// The logits of what comes behind `id`, which is number `n` behind the prefix.
     pub fn step(&self, cache: &mut Cache, id: u32, n: usize) -> Result<Vec<f32>, TaskError> {
         let batch = self.task.next(self.model, self.number, &self.slices, id, (self.prefix + n) as u32)?;
-        let logits = self.model.step(self.number, &batch, cache)?;
+        let logits = self.model.step(&batch, cache)?.remove(0);
         Ok(logits.get(logits.dim(0)? - 1)?.to_vec1::<f32>()?)
     }
 

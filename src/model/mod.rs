@@ -1,19 +1,19 @@
 //! Embedder → transformer → heads: one model for all of its tasks.
 
-use crate::data::{Batch, HeadBatch, Layout, Stream, TokenBatch};
+mod assemble;
+
+use crate::data::{Batch, HeadBatch, Layout, ReadRows, TokenBatch};
 use crate::embedding::Embedder;
-use crate::head::{Head, Says};
+use crate::head::{HeadLayer, HeadSpec};
 use crate::ops::{self, Value, without_gradients};
 use crate::params::Params;
 use crate::random;
-use crate::rules::{AttentionRules, MAX_AXES, RuleError, TokenMeta, Visibility};
-use crate::task::TaskSpec;
-use crate::transformer::{
-    Cache, ConfigError, Dropout, LayerRule, Memory, ModelConfig, Pass, Place, Stack, Turns,
-};
+use crate::rules::{AttentionRules, RuleError, TokenMeta, Visibility};
+use crate::task::{TaskSpec, joined};
+use crate::transformer::{Cache, ConfigError, Dropout, Memory, ModelConfig, Pass, Place, Stack, Turns};
 use candle_core::{DType, Device, Tensor};
 use smalti_contract::KindSpec;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 /// A model: its parameters and what they compute.
 pub struct Model {
@@ -27,9 +27,8 @@ pub struct Model {
     embedder: Embedder,
     encoder: Option<Stack>,
     stack: Stack,
-    heads: Vec<Head>,
-    /// Task, name and head.
-    auxiliary: Vec<(String, String, Head)>,
+    /// The heads of each task, by number, each with the places of its parameters.
+    heads: Vec<Vec<(HeadLayer, Range<usize>)>>,
     /// The type of what is between embeddings and losses.
     dtype: DType,
 }
@@ -69,6 +68,8 @@ pub enum ModelError {
 pub struct HeadLoss {
     /// The task's number.
     pub task: usize,
+    /// The head's number in the task.
+    pub head: usize,
     /// Scalar: the weighted sum of losses.
     pub sum: Value,
     /// The sum of weights; `sum / weight` is the mean loss.
@@ -100,10 +101,10 @@ impl Model {
     ) -> Result<Self, ModelError> {
         config.validate()?;
         let device = &params.device().clone();
-        let (kinds, layouts) = lay_out(config, tasks)?;
-        refuse_unused(config, tasks)?;
-        let rules = rules_by_layer(config, tasks, &kinds)?;
-        let share = shared_tables(tasks, &kinds)?;
+        let (kinds, layouts) = assemble::lay_out(config, tasks)?;
+        assemble::refuse_unused(config, tasks)?;
+        let rules = assemble::rules_by_layer(config, tasks, &kinds)?;
+        let share = assemble::shared_tables(tasks, &kinds)?;
         let embedder = Embedder::new(params.root().at("embed"), config, &kinds, &share, device)?;
         let encoder = match config.n_encoder_layers {
             0 => None,
@@ -111,40 +112,25 @@ impl Model {
         };
         let place = Place::Main { cross: encoder.is_some() };
         let stack = Stack::new(params.root().at("stack"), config, place)?;
-        let (mut heads, mut auxiliary) = (Vec::with_capacity(tasks.len()), Vec::new());
+        let mut heads = Vec::with_capacity(tasks.len());
         for (task, layout) in tasks.iter().zip(&layouts) {
-            let table = config.tie_embeddings.then(|| embedder.table(layout.reads)).flatten();
-            let mut root = params.root();
-            let mut scope = root.at("head");
-            let mut scope = scope.at(&task.name);
-            for (name, head) in &task.auxiliary {
-                auxiliary.push((
-                    task.name.clone(),
-                    name.clone(),
-                    Head::new(scope.at(name), &head.says, config, None)?,
-                ));
+            let mut of_task = Vec::with_capacity(task.heads.len());
+            for (spec, layout) in task.heads.iter().zip(&layout.heads) {
+                let table = config.tie_embeddings.then(|| embedder.table(layout.reads)).flatten();
+                let first = params.iter().len();
+                let mut root = params.root();
+                let scope = root.at(joined(&["head", &task.name, &spec.name]));
+                let head = HeadLayer::new(scope, &spec.head, config, table)?;
+                of_task.push((head, first..params.iter().len()));
             }
-            heads.push(Head::new(scope, &task.head.says, config, table)?);
+            heads.push(of_task);
         }
         if let Some(pattern) = params.unmatched() {
             return Err(ModelError::Frozen { pattern: pattern.into() });
         }
         let (config, tasks) = (config.clone(), tasks.to_vec());
         let dtype = DType::F32;
-        Ok(Self {
-            config,
-            tasks,
-            kinds,
-            layouts,
-            rules,
-            params,
-            embedder,
-            encoder,
-            stack,
-            heads,
-            auxiliary,
-            dtype,
-        })
+        Ok(Self { config, tasks, kinds, layouts, rules, params, embedder, encoder, stack, heads, dtype })
     }
 
     /// The last hidden state of every token of the main stream, `[n_tokens, d_model]`. With a dropout seed,
@@ -166,23 +152,6 @@ impl Model {
         without_gradients(|| Ok(Some(self.run(encoder, tokens, None, None, None)?.into_tensor())))
     }
 
-    /// What one of a task's auxiliary heads says of each token of the kind that it reads, `[tokens, width]`.
-    ///
-    /// # Errors
-    /// Where there is no such head.
-    pub fn auxiliary(&self, task: usize, name: &str, batch: &Batch) -> candle_core::Result<Tensor> {
-        let spec = &self.tasks[task];
-        let found = self.auxiliary.iter().find(|(of, head, _)| *of == spec.name && head == name);
-        let reads = spec.auxiliary.iter().find(|(head, _)| head == name).map(|(_, head)| &head.reads);
-        let (Some((_, _, head)), Some(reads)) = (found, reads) else {
-            candle_core::bail!("task {} has no auxiliary head {name}", spec.name)
-        };
-        let kind = format!("{}.{reads}", spec.name);
-        let reads = |kind_of_row: u32| self.kinds[kind_of_row as usize].name == kind;
-        let rows = (0..).zip(&batch.main.meta.kind).filter(|(_, kind)| reads(**kind)).map(|(row, _)| row);
-        without_gradients(|| head.output(&self.hidden(batch, None, None)?, &rows.collect::<Vec<u32>>()))
-    }
-
     /// The last hidden state of these rows, ascending; `None` for all.
     fn hidden(
         &self,
@@ -200,52 +169,70 @@ impl Model {
         self.run(&self.stack, &batch.main, rows, memory.as_ref(), dropout_seed)
     }
 
-    /// Each head's loss on a batch. With a dropout seed, as in training.
+    /// The loss of each head of the batch that is trained: whose weight is above 0. With a dropout seed, as in training.
     ///
     /// # Errors
-    /// Where the tensor library refuses.
+    /// If targets are of another sort than their head's, or an operation fails.
     pub fn loss(
         &self,
         batch: &Batch,
         dropout_seed: Option<u64>,
         label_smoothing: f32,
     ) -> candle_core::Result<Vec<HeadLoss>> {
-        let read_rows = batch.read_rows();
+        let trained: Vec<&HeadBatch> = self.trained(batch).collect();
+        if trained.is_empty() {
+            return Ok(vec![]);
+        }
+        let read_rows = batch.rows_of(&trained);
         let hidden = self.hidden(batch, read_rows.some(), dropout_seed)?;
-        let losses = batch.heads.iter().map(|read| {
-            let head = &self.heads[read.task];
-            let outputs = head.forward(&hidden, &read_rows.places(&read.rows))?;
-            let sum = head.loss(&outputs, read, label_smoothing)?;
-            Ok(HeadLoss { task: read.task, sum, weight: read.targets.weight() })
+        let losses = trained.into_iter().map(|read| {
+            let output = self.output(&hidden, read, &read_rows)?;
+            let sum = self.head(read.task, read.head).head().loss(&output, read, label_smoothing)?;
+            Ok(HeadLoss { task: read.task, head: read.head, sum, weight: read.targets.weight() })
         });
         losses.collect()
     }
 
-    /// Each head's output on a batch, `[rows, width]`, in the order of `batch.heads`.
+    /// The output of each head of the batch, `[rows, width]` each, in the order of `batch.heads`. A head that is not
+    /// trained is among them if a sample asks for its output.
     ///
     /// # Errors
-    /// Where the tensor library refuses.
+    /// If an operation fails.
     pub fn outputs(&self, batch: &Batch) -> candle_core::Result<Vec<Tensor>> {
         without_gradients(|| {
             let read_rows = batch.read_rows();
             let hidden = self.hidden(batch, read_rows.some(), None)?;
-            let output =
-                |read: &HeadBatch| self.heads[read.task].output(&hidden, &read_rows.places(&read.rows));
-            batch.heads.iter().map(|read| output(read)?.to_dtype(DType::F32)).collect()
+            self.outputs_of(batch, &hidden, &read_rows)
         })
     }
 
-    /// The outputs of task `task`'s head for the next tokens of one document, whose earlier tokens left their
-    /// keys and values in `cache`; `[rows, width]`.
-    ///
-    /// # Errors
-    /// Where an earlier token would see a later one under the rules.
-    pub fn step(&self, task: usize, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Tensor> {
-        cache.extend(&batch.main.meta, &self.rules)?;
-        without_gradients(|| self.step_on(task, batch, cache))
+    fn outputs_of(
+        &self,
+        batch: &Batch,
+        hidden: &Value,
+        read_rows: &ReadRows,
+    ) -> candle_core::Result<Vec<Tensor>> {
+        let output = |read| self.output(hidden, read, read_rows)?.into_tensor().to_dtype(DType::F32);
+        batch.heads.iter().map(output).collect()
     }
 
-    fn step_on(&self, task: usize, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Tensor> {
+    /// A head's output, from the last hidden state of the rows that are read.
+    fn output(&self, hidden: &Value, read: &HeadBatch, rows: &ReadRows) -> candle_core::Result<Value> {
+        let head = self.head(read.task, read.head);
+        head.forward(hidden, &rows.places(&read.rows), read.pools.as_deref())
+    }
+
+    /// The outputs, as [`outputs`](Self::outputs) gives them, of the next tokens of one document, whose earlier tokens
+    /// left their keys and values in `cache`.
+    ///
+    /// # Errors
+    /// If the rules let an earlier token attend to a later one.
+    pub fn step(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
+        cache.extend(&batch.main.meta, &self.rules)?;
+        without_gradients(|| self.step_on(batch, cache))
+    }
+
+    fn step_on(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
         if let (Some(encoder), Some(tokens)) = (&self.encoder, &batch.encoder) {
             cache.memory = Some((self.run(encoder, tokens, None, None, None)?, tokens.meta.clone()));
         }
@@ -255,8 +242,7 @@ impl Model {
         let passes = self.passes(&batch.main.meta, read_rows.some(), &seen, memory, None);
         let x = ops::cast(&self.embedder.forward(&batch.main)?, self.dtype)?;
         let hidden = self.stack.forward(&x, &passes.0, passes.1.as_ref(), Some(cache))?;
-        let rows: Vec<u32> = batch.heads.iter().flat_map(|head| read_rows.places(&head.rows)).collect();
-        self.heads[task].output(&hidden, &rows)?.to_dtype(DType::F32)
+        self.outputs_of(batch, &hidden, &read_rows)
     }
 
     /// Has activations computed in `dtype`: `f32`, as at first, or on a GPU `bf16`. Outputs and losses are in `f32`
@@ -281,18 +267,34 @@ impl Model {
     pub fn uses<'a>(&'a self, batch: &Batch) -> impl Fn(&str) -> bool + use<'a> {
         let streams = std::iter::once(&batch.main).chain(&batch.encoder);
         let present: BTreeSet<usize> = streams.flat_map(|s| s.groups.iter().map(|g| g.kind)).collect();
-        let tasks: BTreeSet<usize> = batch.heads.iter().map(|head| head.task).collect();
         let absent = (0..self.kinds.len()).filter(|k| !present.contains(k));
-        let mut unused: Vec<String> = absent.map(|k| format!("embed.{}.", self.kinds[k].name)).collect();
-        let silent = (0..self.tasks.len()).filter(|t| !tasks.contains(t));
-        unused.extend(silent.map(|t| format!("head.{}.", self.tasks[t].name)));
-        unused.extend(self.auxiliary.iter().map(|(task, name, _)| format!("head.{task}.{name}.")));
-        let looks = batch.encoder.is_some();
+        let unused: Vec<String> = absent.map(|k| format!("embed.{}.", self.kinds[k].name)).collect();
+        let trained: BTreeSet<(usize, usize)> =
+            self.trained(batch).map(|read| (read.task, read.head)).collect();
+        let names: Vec<&str> = self.params.iter().map(|(name, _)| name).collect();
+        let heads = self.heads.iter().enumerate().flat_map(|(task, heads)| {
+            heads.iter().enumerate().map(move |(head, (_, params))| ((task, head), params.clone()))
+        });
+        let idle = heads.filter(|(head, _)| !trained.contains(head));
+        let idle: BTreeSet<&str> = idle.flat_map(|(_, params)| names[params].iter().copied()).collect();
+        let encodes = batch.encoder.is_some();
         move |name| {
             let crosses =
                 name.starts_with("encoder.") || name.contains(".cross.") || name.contains(".cross_norm.");
-            (looks || !crosses) && !unused.iter().any(|prefix| name.starts_with(prefix.as_str()))
+            !trained.is_empty()
+                && (encodes || !crosses)
+                && !idle.contains(name)
+                && !unused.iter().any(|prefix| name.starts_with(prefix.as_str()))
         }
+    }
+
+    /// What the batch's heads that are trained read.
+    fn trained<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = &'a HeadBatch> {
+        batch.heads.iter().filter(|read| self.head_spec(read).is_trained())
+    }
+
+    fn head_spec(&self, read: &HeadBatch) -> &HeadSpec {
+        &self.tasks[read.task].heads[read.head]
     }
 
     /// The settings that the model was built from.
@@ -305,7 +307,7 @@ impl Model {
         &self.tasks
     }
 
-    /// The kinds of token, by number, named `task.kind`.
+    /// The kinds of token, by number, named `task.kind`, or `kind` for a task without a name.
     pub fn kinds(&self) -> &[KindSpec] {
         &self.kinds
     }
@@ -320,9 +322,9 @@ impl Model {
         &self.rules[layer.min(self.rules.len() - 1)]
     }
 
-    /// The tasks' heads, by number.
-    pub fn heads(&self) -> &[Head] {
-        &self.heads
+    /// Head `head` of task `task`.
+    pub fn head(&self, task: usize, head: usize) -> &HeadLayer {
+        &self.heads[task][head].0
     }
 
     /// The parameters.
@@ -423,132 +425,4 @@ impl Model {
         }
         stack.forward(&x, &pass, last.as_ref(), None)
     }
-}
-
-/// For each kind, the one whose tables it shares.
-fn shared_tables(tasks: &[TaskSpec], kinds: &[KindSpec]) -> Result<Vec<Option<usize>>, ModelError> {
-    let mut share = vec![None; kinds.len()];
-    for task in tasks {
-        let place = |name: &str| kinds.iter().position(|kind| kind.name == format!("{}.{name}", task.name));
-        for (kind, other) in &task.shares {
-            let problem = match (place(kind), place(other)) {
-                (Some(one), Some(first)) if first < one && kinds[first].content == kinds[one].content => {
-                    share[one] = Some(first);
-                    continue;
-                }
-                (Some(_), Some(_)) => {
-                    format!("{kind} cannot share {other}'s tables: it must come later and hold the same")
-                }
-                _ => format!("{kind} and {other} share tables; both must be kinds of it"),
-            };
-            return Err(ModelError::Task { task: task.name.clone(), problem });
-        }
-    }
-    Ok(share)
-}
-
-/// Settings that no task has a use for.
-fn refuse_unused(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<(), ModelError> {
-    let refuse = |setting, problem: &str| Err(ConfigError { setting, problem: problem.into() }.into());
-    let mut streams = tasks.iter().flat_map(|task| &task.inputs).map(|(stream, _)| *stream);
-    if config.n_encoder_layers > 0 && !streams.any(|stream| stream == Stream::Encoder) {
-        return refuse(
-            "n_encoder_layers",
-            "no task has an input for the encoder (data.reading=\"cross\" has)",
-        );
-    }
-    let ties = |task: &TaskSpec| matches!(task.head.says, Says::NextToken { .. } | Says::MaskedToken { .. });
-    if config.tie_embeddings && !tasks.iter().any(ties) {
-        return refuse("tie_embeddings", "no task has a head for next or masked tokens");
-    }
-    Ok(())
-}
-
-/// The model's kinds, and where each task's tokens go.
-fn lay_out(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<(Vec<KindSpec>, Vec<Layout>), ModelError> {
-    let mut kinds: Vec<KindSpec> = Vec::new();
-    let mut layouts = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        let refuse = |problem: String| ModelError::Task { task: task.name.clone(), problem };
-        if layouts.iter().any(|layout: &Layout| layout.task == task.name) {
-            return Err(refuse("another task has the same name".into()));
-        }
-        let first = kinds.len();
-        let mut inputs = Vec::new();
-        for (place, (stream, input)) in task.inputs.iter().enumerate() {
-            // Places in the sequence are counted from 0 in each input; two would mix.
-            if task.inputs[..place].iter().any(|(other, _)| other == stream) {
-                return Err(refuse(format!("has two inputs for {stream:?}; merge their tokens into one")));
-            }
-            if *stream == Stream::Encoder && config.n_encoder_layers == 0 {
-                return Err(refuse("has an input for the encoder; model.n_encoder_layers is 0".into()));
-            }
-            let mut numbered = Vec::new();
-            for kind in input {
-                let mut named = kind.clone();
-                named.name = format!("{}.{}", task.name, kind.name);
-                if kinds[first..].iter().any(|other| other.name == named.name) {
-                    return Err(refuse(format!("has two kinds named {}", kind.name)));
-                }
-                numbered.push((kinds.len(), kind.clone()));
-                kinds.push(named);
-            }
-            inputs.push((*stream, numbered));
-        }
-        let mut main =
-            inputs.iter().filter(|(stream, _)| *stream == Stream::Main).flat_map(|(_, kinds)| kinds);
-        let reads = main.find(|(_, kind)| kind.name == task.head.reads).map(|(number, _)| *number);
-        let reads = reads.ok_or_else(|| {
-            refuse(format!("its head reads {}, no kind of its main input", task.head.reads))
-        })?;
-        layouts.push(Layout { task: task.name.clone(), inputs, reads });
-    }
-    Ok((kinds, layouts))
-}
-
-/// The tasks' rules side by side, with the configured replacements: one table, or one for each layer.
-fn rules_by_layer(
-    config: &ModelConfig,
-    tasks: &[TaskSpec],
-    kinds: &[KindSpec],
-) -> Result<Vec<Arc<AttentionRules>>, ModelError> {
-    let mut base = AttentionRules::never(kinds.iter().map(|kind| kind.name.clone()));
-    for task in tasks {
-        for (query, key, rule) in &task.rules {
-            base.set(&format!("{}.{query}", task.name), &format!("{}.{key}", task.name), rule.clone())?;
-        }
-    }
-    let (some_layers, all_layers): (Vec<_>, Vec<_>) = config.rules.iter().partition(|r| !r.layers.is_empty());
-    let replace = |rules: &mut AttentionRules, replaced: &[&LayerRule]| {
-        replaced.iter().try_for_each(|r| rules.set(&r.query, &r.key, r.rule.clone()))
-    };
-    replace(&mut base, &all_layers)?;
-    let n_tables = if some_layers.is_empty() { 1 } else { config.n_layers.max(config.n_encoder_layers) };
-    let mut tables = Vec::with_capacity(n_tables);
-    for layer in 0..n_tables {
-        let mut rules = base.clone();
-        let here: Vec<_> = some_layers.iter().copied().filter(|r| r.layers.contains(&layer)).collect();
-        replace(&mut rules, &here)?;
-        comparable_axes(&rules, kinds)?;
-        tables.push(Arc::new(rules));
-    }
-    Ok(tables)
-}
-
-/// `near` compares positions axis by axis, so both kinds must have the same axes.
-fn comparable_axes(rules: &AttentionRules, kinds: &[KindSpec]) -> Result<(), RuleError> {
-    let names = |kind: &KindSpec| kind.axes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
-    for (q, query) in kinds.iter().enumerate() {
-        for (k, key) in kinds.iter().enumerate() {
-            if let Some(radius) = rules.get(q, k).compares_positions() {
-                let (query_axes, key_axes) = (names(query), names(key));
-                let too_many = query.axes.len() > MAX_AXES;
-                if query_axes != key_axes || query_axes.is_empty() || too_many {
-                    let (query, key) = (query.name.clone(), key.name.clone());
-                    return Err(RuleError::Axes { radius, query, query_axes, key, key_axes });
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,174 @@
+//! What a head reads in a batch, and its targets.
+
+use super::{Output, Target};
+use std::ops::Range;
+
+/// What one head reads in a batch, and what it should predict.
+#[derive(Clone, Debug)]
+pub struct HeadBatch {
+    /// The task's number.
+    pub task: usize,
+    /// The head's number in the task.
+    pub head: usize,
+    /// The rows of the main stream that are read; one is there several times if several classes share its input.
+    pub rows: Vec<u32>,
+    /// For each output row of a head that pools, the range of `rows` whose mean it reads; `None` for a head that reads
+    /// each row by itself.
+    pub pools: Option<Vec<Range<usize>>>,
+    /// For each document that has the output, its range of output rows.
+    pub documents: Vec<Range<usize>>,
+    /// For each document that has the output, its place in the batch.
+    pub places: Vec<usize>,
+    /// The targets of all documents.
+    pub targets: Targets,
+}
+
+/// The targets of one head over all documents of a batch.
+#[derive(Clone, Debug)]
+pub enum Targets {
+    /// An id and a weight for each output row.
+    Ids {
+        /// `[rows]`.
+        ids: Vec<u32>,
+        /// `[rows]`.
+        weights: Vec<f32>,
+    },
+    /// Numbers and a weight for each output row.
+    Features {
+        /// `[rows, dim]`.
+        values: Vec<f32>,
+        /// Numbers in a row.
+        dim: usize,
+        /// `[rows]`.
+        weights: Vec<f32>,
+    },
+    /// Labels and a weight for each document; one that cannot fit has weight 0.
+    Labels {
+        /// For each document.
+        labels: Vec<Vec<u32>>,
+        /// For each document.
+        weights: Vec<f32>,
+    },
+    /// None is known.
+    Unknown,
+}
+
+impl Targets {
+    /// The sum of all weights: what the sum of losses is divided by. Labels count one each, so that the loss of
+    /// a long transcript is no larger than that of other tasks in a mix.
+    pub fn weight(&self) -> f64 {
+        match self {
+            Targets::Ids { weights, .. } | Targets::Features { weights, .. } => {
+                weights.iter().map(|&w| f64::from(w)).sum()
+            }
+            Targets::Labels { labels, weights } => {
+                weights.iter().zip(labels).map(|(&w, labels)| f64::from(w) * labels.len().max(1) as f64).sum()
+            }
+            Targets::Unknown => 0.0,
+        }
+    }
+
+    fn like(target: &Target) -> Self {
+        match target {
+            Target::Ids { .. } | Target::Shared(_) => Targets::Ids { ids: vec![], weights: vec![] },
+            Target::Features { dim, .. } => Targets::Features { values: vec![], dim: *dim, weights: vec![] },
+            Target::Labels(_) => Targets::Labels { labels: vec![], weights: vec![] },
+            Target::Unknown => Targets::Unknown,
+        }
+    }
+
+    /// Appends the target of a document that has `n` output rows; `head` names the head in messages.
+    fn push(&mut self, n: usize, target: &Target, head: &str) -> Result<(), String> {
+        let aligned = |what: &str, found: usize| match found == n {
+            true => Ok(()),
+            false => Err(format!("has {found} target {what}; {head} reads {n} tokens")),
+        };
+        match (self, target) {
+            (Targets::Ids { ids, weights }, Target::Ids { ids: more, weights: w }) => {
+                aligned("ids", more.len())?;
+                aligned("weights", w.len())?;
+                ids.extend(more);
+                weights.extend(w);
+            }
+            (Targets::Ids { ids, weights }, Target::Shared(shares)) => {
+                ids.extend(shares.iter().map(|(id, _)| id));
+                weights.extend(shares.iter().map(|(_, share)| share));
+            }
+            (
+                Targets::Features { values, dim, weights },
+                Target::Features { values: more, dim: same, weights: w },
+            ) => {
+                aligned("rows", more.len() / (*same).max(1))?;
+                aligned("weights", w.len())?;
+                if dim != same {
+                    return Err(format!("has targets of {same} numbers; others of its task have {dim}"));
+                }
+                values.extend(more);
+                weights.extend(w);
+            }
+            (Targets::Labels { labels, weights }, Target::Labels(more)) => {
+                weights.push(if crate::ops::ctc::fits(n, more) { 1.0 } else { 0.0 });
+                labels.push(more.clone());
+            }
+            (Targets::Unknown, Target::Unknown) => {}
+            _ => return Err("has a target of another sort than others of its task".into()),
+        }
+        Ok(())
+    }
+}
+
+impl HeadBatch {
+    /// A batch without a document, for targets like that of `output`.
+    pub(super) fn new(task: usize, pool: bool, output: &Output) -> Self {
+        Self {
+            task,
+            head: output.head,
+            rows: vec![],
+            pools: pool.then(Vec::new),
+            documents: vec![],
+            places: vec![],
+            targets: Targets::like(&output.target),
+        }
+    }
+
+    /// Appends the document at `place`, of which the head reads `rows`; `head` names the head in messages.
+    ///
+    /// # Errors
+    /// What is wrong with the target.
+    pub(super) fn push(
+        &mut self,
+        place: usize,
+        rows: impl Iterator<Item = u32>,
+        target: &Target,
+        head: &str,
+    ) -> Result<(), String> {
+        let first = self.rows.len();
+        self.rows.extend(rows);
+        let read = first..self.rows.len();
+        let start = self.n_outputs_before(first);
+        let mut n = if self.pools.is_some() { 1 } else { read.len() };
+        // The head reads its token once for each class that shares it: the loss is that of the shares, and nothing
+        // else needs to know of them.
+        if let Target::Shared(shares) = target {
+            if n != 1 {
+                return Err(format!("has classes that share one token; {head} reads {n} tokens"));
+            }
+            n = shares.len();
+            if self.pools.is_none() {
+                let row = self.rows[first];
+                self.rows.resize(first + n, row);
+            }
+        }
+        if let Some(pools) = &mut self.pools {
+            pools.extend(std::iter::repeat_n(read, n));
+        }
+        self.places.push(place);
+        self.documents.push(start..start + n);
+        self.targets.push(n, target, head)
+    }
+
+    /// Output rows of the documents so far, which have `rows` rows.
+    fn n_outputs_before(&self, rows: usize) -> usize {
+        self.pools.as_ref().map_or(rows, Vec::len)
+    }
+}

@@ -1,0 +1,107 @@
+//! A head's parameters: a linear map of the tokens that it reads.
+
+use super::Head;
+use crate::ops::{self, Activation, Value};
+use crate::params::Scope;
+use crate::transformer::{Linear, ModelConfig, Norm};
+use candle_core::{DType, Result, Tensor, bail};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A head with its parameters.
+pub struct HeadLayer {
+    head: Arc<dyn Head>,
+    /// Of a vocabulary: what its tokens pass before the projection.
+    transform: Option<Transform>,
+    /// Of a vocabulary: what the projection's input is multiplied by.
+    scale: Option<f64>,
+    /// `None` for a head of width 0.
+    projection: Option<Projection>,
+}
+
+enum Projection {
+    Own(Linear),
+    /// The embedding of the kind that it reads, `[vocabulary, d_model]`, and a bias of its own.
+    Shared(Value, Option<Value>),
+}
+
+/// A linear map, an activation and a norm.
+struct Transform {
+    map: Linear,
+    activation: Activation,
+    norm: Norm,
+}
+
+impl HeadLayer {
+    /// A head on a model's tokens. A head of a vocabulary uses `table`, where there is one, as its matrix.
+    ///
+    /// # Errors
+    /// If the table has another number of rows than the head has ids, or a parameter's name is taken.
+    pub fn new(
+        mut scope: Scope,
+        head: &Arc<dyn Head>,
+        config: &ModelConfig,
+        table: Option<&Value>,
+    ) -> Result<Self> {
+        let (d_model, width, vocabulary) = (config.d_model, head.width(), head.is_vocabulary());
+        let transform = match config.head_transform && vocabulary {
+            true => Some(Transform {
+                map: Linear::new(scope.at("transform"), d_model, d_model, config.bias, 0.02)?,
+                activation: config.activation,
+                norm: Norm::new(scope.at("transform_norm"), config)?,
+            }),
+            false => None,
+        };
+        let projection = match table.filter(|_| vocabulary) {
+            Some(table) => {
+                if table.dims()[0] != width {
+                    bail!("a shared embedding has {} rows; its head has {width} ids", table.dims()[0]);
+                }
+                let bias = config.head_bias.unwrap_or(false);
+                let bias = bias.then(|| scope.zeros("bias", width)).transpose()?;
+                Some(Projection::Shared(table.clone(), bias))
+            }
+            None if width == 0 => None,
+            None => {
+                let bias = config.head_bias.unwrap_or(true);
+                Some(Projection::Own(Linear::new(scope, d_model, width, bias, 0.02)?))
+            }
+        };
+        let scale = config.head_scale.filter(|_| vocabulary);
+        Ok(Self { head: head.clone(), transform, scale, projection })
+    }
+
+    /// The output, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, of the mean of each range of `rows`:
+    /// `[pools, width]`.
+    ///
+    /// # Errors
+    /// If a row or a range is out of bounds.
+    pub fn forward(&self, hidden: &Value, rows: &[u32], pools: Option<&[Range<usize>]>) -> Result<Value> {
+        let all =
+            rows.len() == hidden.dims()[0] && rows.iter().enumerate().all(|(i, &row)| i == row as usize);
+        let mut read = if all { hidden.clone() } else { ops::gather_rows(hidden, rows)? };
+        if let Some(pools) = pools {
+            read = ops::mean_rows(&read, pools)?;
+        }
+        if let Some(Transform { map, activation, norm }) = &self.transform {
+            read = norm.forward(&ops::activation(&map.forward(&read)?, *activation)?)?;
+        }
+        if let Some(factor) = self.scale {
+            read = ops::scale(&read, factor)?;
+        }
+        let y = match &self.projection {
+            Some(Projection::Own(linear)) => linear.forward(&read)?,
+            Some(Projection::Shared(table, bias)) => ops::linear(&read, table, bias.as_ref())?,
+            None => {
+                let device = hidden.tensor().device();
+                return Ok(Value::constant(Tensor::zeros((read.dims()[0], 0), DType::F32, device)?));
+            }
+        };
+        self.head.activate(y)
+    }
+
+    /// What the head predicts.
+    pub fn head(&self) -> &dyn Head {
+        self.head.as_ref()
+    }
+}

@@ -1,0 +1,97 @@
+//! The tokens that were masked, by cross-entropy (BERT; Devlin et al. 2019).
+
+use super::ctc::vocabulary;
+use super::generate::target_of_ids;
+use super::tally::{Tally, TokenTally};
+use super::{Asked, Fit, Head, HeadKind, Prediction, Reads, misfit, predicted_ids};
+use crate::data::{HeadBatch, Target, Targets};
+use crate::ops;
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+use smalti_contract::{TokenizeError, Value};
+use std::ops::Range;
+
+/// Predicts the ids of its own tokens, of which some are masked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Masked {
+    vocabulary: usize,
+    mask: f64,
+}
+
+/// Settings of [`Masked`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaskedSettings {
+    /// The share of tokens that are masked, above 0 and at most 1.
+    pub mask: f64,
+}
+
+impl Default for MaskedSettings {
+    fn default() -> Self {
+        Self { mask: 0.15 }
+    }
+}
+
+impl Masked {
+    /// A head of `vocabulary` ids, a share of which is masked.
+    pub fn new(vocabulary: usize, mask: f64) -> Self {
+        Self { vocabulary, mask }
+    }
+}
+
+impl Head for Masked {
+    fn width(&self) -> usize {
+        self.vocabulary
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Own
+    }
+
+    fn is_vocabulary(&self) -> bool {
+        true
+    }
+
+    fn smooths_labels(&self) -> bool {
+        true
+    }
+
+    fn mask_rate(&self) -> Option<f64> {
+        Some(self.mask)
+    }
+
+    /// The ids before any was masked. All have weight 1; whoever masks sets the weight of the others to 0.
+    fn target(&self, _: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError> {
+        target_of_ids(asked)
+    }
+
+    fn loss(&self, output: &ops::Value, read: &HeadBatch, label_smoothing: f32) -> Result<ops::Value> {
+        match &read.targets {
+            Targets::Ids { ids, weights } => ops::cross_entropy(output, ids, weights, label_smoothing),
+            _ => misfit(Self::NAME, read),
+        }
+    }
+
+    fn tally(&self) -> Box<dyn Tally> {
+        Box::new(TokenTally::default())
+    }
+
+    /// The likeliest id of each token.
+    fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
+        predicted_ids(output, documents)
+    }
+}
+
+impl HeadKind for Masked {
+    const NAME: &'static str = "masked";
+    type Settings = MaskedSettings;
+
+    fn fit(settings: MaskedSettings, of: &Fit) -> std::result::Result<Self, TokenizeError> {
+        let mask = settings.mask;
+        if !(mask > 0.0 && mask <= 1.0) {
+            let problem = format!("mask: expected a share above 0 and at most 1; found {mask}");
+            return Err(TokenizeError::Config { tokenizer: Self::NAME, problem });
+        }
+        Ok(Self::new(vocabulary(Self::NAME, of)?, mask))
+    }
+}

@@ -1,0 +1,161 @@
+//! From tasks to a model's kinds, layouts and attention rules.
+
+use super::ModelError;
+use crate::data::{HeadLayout, Layout, Stream};
+use crate::head::HeadSpec;
+use crate::rules::{AttentionRules, MAX_AXES, RuleError};
+use crate::task::{TaskSpec, joined};
+use crate::transformer::{ConfigError, LayerRule, ModelConfig};
+use smalti_contract::KindSpec;
+use std::sync::Arc;
+
+/// For each kind, the one whose tables it shares.
+pub(super) fn shared_tables(
+    tasks: &[TaskSpec],
+    kinds: &[KindSpec],
+) -> Result<Vec<Option<usize>>, ModelError> {
+    let mut share = vec![None; kinds.len()];
+    for task in tasks {
+        let place = |name: &str| kinds.iter().position(|kind| kind.name == joined(&[&task.name, name]));
+        for (kind, other) in &task.shares {
+            let problem = match (place(kind), place(other)) {
+                (Some(one), Some(first)) if first < one && kinds[first].content == kinds[one].content => {
+                    share[one] = Some(first);
+                    continue;
+                }
+                (Some(_), Some(_)) => {
+                    format!("{kind} cannot share {other}'s tables: it must come later and hold the same")
+                }
+                _ => format!("{kind} and {other} share tables; both must be kinds of it"),
+            };
+            return Err(ModelError::Task { task: task.name.clone(), problem });
+        }
+    }
+    Ok(share)
+}
+
+/// Settings that no task has a use for.
+pub(super) fn refuse_unused(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<(), ModelError> {
+    let refuse = |setting, problem: &str| Err(ConfigError { setting, problem: problem.into() }.into());
+    let mut streams = tasks.iter().flat_map(|task| &task.inputs).map(|(stream, _)| *stream);
+    if config.n_encoder_layers > 0 && !streams.any(|stream| stream == Stream::Encoder) {
+        return refuse(
+            "n_encoder_layers",
+            "no task has an input for the encoder (data.reading=\"cross\" has)",
+        );
+    }
+    let mut heads = tasks.iter().flat_map(|task| &task.heads);
+    if config.tie_embeddings && !heads.any(|head| head.head.is_vocabulary()) {
+        return refuse("tie_embeddings", "no task has a head for next or masked tokens");
+    }
+    Ok(())
+}
+
+/// The model's kinds, and where each task's tokens go.
+pub(super) fn lay_out(
+    config: &ModelConfig,
+    tasks: &[TaskSpec],
+) -> Result<(Vec<KindSpec>, Vec<Layout>), ModelError> {
+    let mut kinds: Vec<KindSpec> = Vec::new();
+    let mut layouts = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let refuse = |problem: String| ModelError::Task { task: task.name.clone(), problem };
+        if layouts.iter().any(|layout: &Layout| layout.task == task.name) {
+            return Err(refuse("another task has the same name".into()));
+        }
+        let first = kinds.len();
+        let mut inputs = Vec::new();
+        for (place, (stream, input)) in task.inputs.iter().enumerate() {
+            // Places in the sequence are counted from 0 in each input; two would mix.
+            if task.inputs[..place].iter().any(|(other, _)| other == stream) {
+                return Err(refuse(format!("has two inputs for {stream:?}; merge their tokens into one")));
+            }
+            if *stream == Stream::Encoder && config.n_encoder_layers == 0 {
+                return Err(refuse("has an input for the encoder; model.n_encoder_layers is 0".into()));
+            }
+            let mut numbered = Vec::new();
+            for kind in input {
+                let mut named = kind.clone();
+                named.name = joined(&[&task.name, &kind.name]);
+                if kinds[first..].iter().any(|other| other.name == named.name) {
+                    return Err(refuse(format!("has two kinds named {}", kind.name)));
+                }
+                numbered.push((kinds.len(), kind.clone()));
+                kinds.push(named);
+            }
+            inputs.push((*stream, numbered));
+        }
+        let heads = lay_out_heads(task, &inputs).map_err(refuse)?;
+        layouts.push(Layout { task: task.name.clone(), inputs, heads });
+    }
+    Ok((kinds, layouts))
+}
+
+/// What each head of a task reads.
+fn lay_out_heads(task: &TaskSpec, inputs: &Inputs) -> Result<Vec<HeadLayout>, String> {
+    let main = || inputs.iter().filter(|(stream, _)| *stream == Stream::Main).flat_map(|(_, kinds)| kinds);
+    let mut heads: Vec<HeadLayout> = Vec::with_capacity(task.heads.len());
+    for HeadSpec { name, reads, pool, weight, .. } in &task.heads {
+        let called = if name.is_empty() { "its head".into() } else { format!("its head {name}") };
+        if heads.iter().any(|other| other.name == *name) {
+            return Err(format!("has two heads named {name:?}"));
+        }
+        if !(weight.is_finite() && *weight >= 0.0) {
+            return Err(format!("the weight of {called} must be a number from 0 on; found {weight}"));
+        }
+        let read = main().find(|(_, kind)| kind.name == *reads).map(|(number, _)| *number);
+        let read = read.ok_or_else(|| format!("{called} reads {reads}, no kind of its main input"))?;
+        heads.push(HeadLayout { name: name.clone(), reads: read, pool: *pool });
+    }
+    Ok(heads)
+}
+
+/// For each input: its stream, and the number and bounds of each of its kinds.
+type Inputs = [(Stream, Vec<(usize, KindSpec)>)];
+
+/// The tasks' rules side by side, with the configured replacements: one table, or one for each layer.
+pub(super) fn rules_by_layer(
+    config: &ModelConfig,
+    tasks: &[TaskSpec],
+    kinds: &[KindSpec],
+) -> Result<Vec<Arc<AttentionRules>>, ModelError> {
+    let mut base = AttentionRules::never(kinds.iter().map(|kind| kind.name.clone()));
+    for task in tasks {
+        for (query, key, rule) in &task.rules {
+            base.set(&joined(&[&task.name, query]), &joined(&[&task.name, key]), rule.clone())?;
+        }
+    }
+    let (some_layers, all_layers): (Vec<_>, Vec<_>) = config.rules.iter().partition(|r| !r.layers.is_empty());
+    let replace = |rules: &mut AttentionRules, replaced: &[&LayerRule]| {
+        replaced.iter().try_for_each(|r| rules.set(&r.query, &r.key, r.rule.clone()))
+    };
+    replace(&mut base, &all_layers)?;
+    let n_tables = if some_layers.is_empty() { 1 } else { config.n_layers.max(config.n_encoder_layers) };
+    let mut tables = Vec::with_capacity(n_tables);
+    for layer in 0..n_tables {
+        let mut rules = base.clone();
+        let here: Vec<_> = some_layers.iter().copied().filter(|r| r.layers.contains(&layer)).collect();
+        replace(&mut rules, &here)?;
+        comparable_axes(&rules, kinds)?;
+        tables.push(Arc::new(rules));
+    }
+    Ok(tables)
+}
+
+/// `near` compares positions axis by axis, so both kinds must have the same axes.
+fn comparable_axes(rules: &AttentionRules, kinds: &[KindSpec]) -> Result<(), RuleError> {
+    let names = |kind: &KindSpec| kind.axes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
+    for (q, query) in kinds.iter().enumerate() {
+        for (k, key) in kinds.iter().enumerate() {
+            if let Some(radius) = rules.get(q, k).compares_positions() {
+                let (query_axes, key_axes) = (names(query), names(key));
+                let too_many = query.axes.len() > MAX_AXES;
+                if query_axes != key_axes || query_axes.is_empty() || too_many {
+                    let (query, key) = (query.name.clone(), key.name.clone());
+                    return Err(RuleError::Axes { radius, query, query_axes, key, key_axes });
+                }
+            }
+        }
+    }
+    Ok(())
+}
