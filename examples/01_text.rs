@@ -41,7 +41,8 @@ fn main() -> Result<()> {
 
     println!("\n── mask ──");
     let model = Model::new(&config.model, &[task.spec().clone()], config.train.seed, &Device::Cpu)?;
-    let sample = Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![Target::Unknown.into()], id: 0 };
+    let sample =
+        Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![Target::Unknown.into()], id: 0 };
     let batch = collate(model.layouts(), &[(0, sample)])?;
     println!("a character (row) sees itself and those before it (x):");
     print!("{}", model.rules(0).draw(&batch.main.meta));

@@ -74,7 +74,8 @@ fn main() -> Result<()> {
     // At each slice a character or a blank is predicted; repeats are merged.
     let model = trainer.into_model();
     println!("{}", loudness(&slices));
-    let sample = Sample { inputs: vec![(Stream::Main, slices)], outputs: vec![Target::Unknown.into()], id: 0 };
+    let sample =
+        Sample { inputs: vec![(Stream::Main, slices)], outputs: vec![Target::Unknown.into()], id: 0 };
     let logits = model.outputs(&collate(model.layouts(), &[(0, sample)])?)?.remove(0);
     for said in logits.argmax(1)?.to_vec1::<u32>()? {
         let character = task.transcript(0, &[said]).filter(|text| !text.is_empty());

@@ -59,7 +59,8 @@ fn main() -> Result<()> {
 
     println!("\n── mask ──");
     let model = Model::new(&config.model, &[task.spec().clone()], config.train.seed, &Device::Cpu)?;
-    let sample = Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![Target::Unknown.into()], id: 0 };
+    let sample =
+        Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![Target::Unknown.into()], id: 0 };
     let batch = collate(model.layouts(), &[(0, sample)])?;
     let mask = model.rules(0).draw(&batch.main.meta);
     for (kind, row) in batch.main.meta.kind.iter().zip(mask.lines()) {

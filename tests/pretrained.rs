@@ -1,7 +1,7 @@
 //! Published checkpoints: every one in `$SMALTI_GOLDEN/models` gives its reference outputs.
 
 use candle_core::{Device, Tensor};
-use smalti::data::{Batch, Sample, Stream, Target, collate};
+use smalti::data::{Batch, Output, Sample, Stream, Target, collate};
 use smalti::pretrained::{self, Pretrained, PretrainedError, Scales};
 use smalti::tasks::Builtin;
 use smalti::tasks::text::{Generator, Objective, Sampling};
@@ -201,12 +201,17 @@ fn trajectories(name: &str, model: &Pretrained, io: &Reference) {
         });
         vec![(Stream::Main, Tokens::new(groups.collect()))]
     });
-    let batch = batch(model, documents.collect());
-    let actions = model.model.outputs(&batch).unwrap().remove(0);
-    compare(&format!("{name} actions"), &actions, &flat(&io.rows("out.action_preds"), &kept));
-    for (head, output) in [(NEXT_STATE, "out.state_preds"), (NEXT_RETURN, "out.return_preds")] {
-        let found = model.model.auxiliary(0, head, &batch).unwrap();
-        compare(&format!("{name} {head}"), &found, &flat(&io.rows(output), &kept));
+    let task = model.task.as_task();
+    let heads = &task.spec().heads;
+    let outputs = |head| Output { head, ..Target::Unknown.into() };
+    let sample = |(id, inputs)| (0, Sample { inputs, outputs: (0..heads.len()).map(outputs).collect(), id });
+    let samples: Vec<_> = (0..).zip(documents).map(sample).collect();
+    let batch = collate(model.model.layouts(), &samples).unwrap();
+    let found = model.model.outputs(&batch).unwrap();
+    let names: Vec<&str> = heads.iter().map(|head| head.name.as_str()).collect();
+    assert_eq!(names, ["", NEXT_STATE, NEXT_RETURN]);
+    for (found, output) in found.iter().zip(["out.action_preds", "out.state_preds", "out.return_preds"]) {
+        compare(&format!("{name} {output}"), found, &flat(&io.rows(output), &kept));
     }
 }
 

@@ -138,7 +138,8 @@ mod with_all {
                 let sample = valid.sample(7, None)?;
                 let image = smalti_contract::Tokenizer::decode(task.tokenizer(), &pixels(&sample))?;
                 let guess = task.classify(model, number, std::slice::from_ref(&image))?.remove(0).remove(0);
-                let Some(Target::Ids { ids, .. }) = sample.outputs.first().map(|output| &output.target) else {
+                let Some(Target::Ids { ids, .. }) = sample.outputs.first().map(|output| &output.target)
+                else {
                     bail!("an image's target is its class")
                 };
                 let said = format!(

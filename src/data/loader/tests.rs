@@ -1,5 +1,5 @@
 use super::*;
-use crate::data::{Lane, Stream, Target};
+use crate::data::{HeadLayout, Lane, Stream, Target};
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,11 @@ impl Dataset for Texts {
         let seed = seed.unwrap_or(0);
         let ids: Vec<u32> = (0..1 + index as u64 % 13).map(|i| (mix(seed, i) % 100) as u32).collect();
         let tokens = Tokens::new(vec![Group::sequence(Content::Ids(ids.clone()))]);
-        Ok(Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![Target::ids(ids).into()], id: index as u64 })
+        Ok(Sample {
+            inputs: vec![(Stream::Main, tokens)],
+            outputs: vec![Target::ids(ids).into()],
+            id: index as u64,
+        })
     }
 
     fn bad(&self) -> Bad {

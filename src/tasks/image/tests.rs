@@ -129,8 +129,10 @@ fn the_loss_of_shares_is_the_mean_of_the_losses() {
     let model = Model::new(&config, &[task.spec().clone()], 3, &Device::Cpu).unwrap();
     let sample = splits.valid.sample(0, None).unwrap();
     let loss = |targets: &[Target], smoothing: f32| -> Vec<f64> {
-        let samples: Vec<_> =
-            targets.iter().map(|t| (0, Sample { outputs: vec![t.clone().into()], ..sample.clone() })).collect();
+        let samples: Vec<_> = targets
+            .iter()
+            .map(|t| (0, Sample { outputs: vec![t.clone().into()], ..sample.clone() }))
+            .collect();
         let batch = collate(model.layouts(), &samples).unwrap();
         let losses = model.loss(&batch, None, smoothing).unwrap();
         losses.iter().map(|l| f64::from(l.sum.tensor().to_scalar::<f32>().unwrap()) / l.weight).collect()

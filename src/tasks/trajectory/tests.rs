@@ -123,7 +123,7 @@ fn episodes_earn_the_same_however_many_are_side_by_side() {
 }
 
 #[test]
-fn parts_of_an_action_are_said_side_by_side_and_their_losses_add_up() {
+fn each_part_of_an_action_has_a_head_and_a_loss_of_its_own() {
     let parts = |steps: usize| {
         let arm = Actions::Continuous { values: (0..2 * steps).map(|i| i as f32).collect(), dim: 2 };
         let grip = Actions::Discrete((0..steps as u32).map(|step| step % 3).collect());
@@ -131,35 +131,35 @@ fn parts_of_an_action_are_said_side_by_side_and_their_losses_add_up() {
     };
     let episodes = vec![Episode { actions: parts(4), ..episode(4) }];
     let (config, task) = task(&episodes, 4);
-    let says = [
-        ("arm".to_string(), Says::Regress { dim: 2, bounded: false }),
-        ("grip".to_string(), Says::Act { actions: 3 }),
-    ];
-    assert_eq!(task.spec().head.says, Says::Parts(says.to_vec()));
+    let heads: Vec<(String, usize)> =
+        task.spec().heads.iter().map(|head| (head.name.clone(), head.head.width())).collect();
+    assert_eq!(heads, [("arm".to_string(), 2), ("grip".to_string(), 3)], "two numbers and three choices");
+    assert_eq!(task.spec().output_name(1), "log.grip");
 
     let settings = ModelConfig { d_model: 8, n_layers: 1, n_heads: 1, ..ModelConfig::default() };
     let model = Model::new(&settings, &[task.spec().clone()], 0, &Device::Cpu).unwrap();
     let windows = Windows::new(logged(episodes), None, &config, Arc::new(task));
     let batch = collate(model.layouts(), &[(0, windows.sample(0, None).unwrap())]).unwrap();
-    let output = model.outputs(&batch).unwrap().remove(0);
-    assert_eq!(output.dims(), [2, 5], "two states, two numbers and three choices");
+    let outputs = model.outputs(&batch).unwrap();
+    assert_eq!([outputs[0].dims(), outputs[1].dims()], [[2, 2], [2, 3]], "two states");
 
-    let (head, read) = (&model.heads()[0], &batch.heads[0]);
-    let split = head.split(&output).unwrap();
-    assert_eq!([split[0].dims(), split[1].dims()], [[2, 2], [2, 3]]);
-    let values: Vec<Value> = split.into_iter().map(Value::constant).collect();
-    let number = |loss: Value| loss.tensor().to_scalar::<f32>().unwrap();
-    let together = number(head.loss(&values, read, 0.0).unwrap());
-    let Targets::Parts(targets) = &read.targets else { panic!("parts") };
+    let losses = model.loss(&batch, None, 0.0).unwrap();
+    assert_eq!(losses.iter().map(|loss| loss.weight).collect::<Vec<_>>(), [2.0, 2.0], "a step counts once");
+    let values: Vec<Value> = outputs.into_iter().map(Value::constant).collect();
     let (Targets::Features { values: arms, weights, .. }, Targets::Ids { ids, .. }) =
-        (&targets[0], &targets[1])
+        (&batch.heads[0].targets, &batch.heads[1].targets)
     else {
         panic!("numbers and a choice")
     };
-    let arm = number(ops::squared_error(&values[0], arms, weights).unwrap());
-    let grip = number(ops::cross_entropy(&values[1], ids, weights, 0.0).unwrap());
-    assert!((together - arm - grip).abs() <= 1e-5 * together, "{together} of {arm} and {grip}");
-    assert_eq!(read.targets.weight(), 2.0, "a step counts once");
+    let number = |loss: &Value| loss.tensor().to_scalar::<f32>().unwrap();
+    let expected = [
+        ops::squared_error(&values[0], arms, weights).unwrap(),
+        ops::cross_entropy(&values[1], ids, weights, 0.0).unwrap(),
+    ];
+    for (loss, expected) in losses.iter().zip(expected.iter().map(number)) {
+        let found = number(&loss.sum);
+        assert!((found - expected).abs() <= 1e-5 * expected, "head {}: {found}, {expected}", loss.head);
+    }
 }
 
 #[test]
