@@ -59,11 +59,11 @@ impl ImageConfig {
         }
         // The bound keeps patch² · channels far from overflow; a larger patch is a whole photo.
         if !(1..=4096).contains(&self.patch) {
-            return Err(format!("patch is {} pixels; it must be within 1..=4096", self.patch));
+            return Err(format!("patch_size is {} pixels; it must be within 1..=4096", self.patch));
         }
         if self.stride.is_some_and(|stride| !(1..=self.patch).contains(&stride)) {
             let (stride, patch) = (self.tiling().stride, self.patch);
-            return Err(format!("stride is {stride} pixels; it must be within 1..={patch}, the patch"));
+            return Err(format!("stride is {stride} pixels; it must be within 1..={patch}, the patch_size"));
         }
         let [rows, columns] = self.max_patches;
         if rows == 0 || columns == 0 {
@@ -73,7 +73,7 @@ impl ImageConfig {
         self.check_size()?;
         self.check_normalisation()?;
         if self.augment.crop.is_some() && self.size.is_none() && self.resize == Resize::Stretch {
-            return Err("augment.crop is set; it needs a size that parts are brought to".into());
+            return Err("augment.crop is set; it needs an image_size that parts are brought to".into());
         }
         self.augment.check()
     }
@@ -107,9 +107,11 @@ impl ImageConfig {
     fn check_size(&self) -> Result<(), String> {
         let Some(size @ [height, width]) = self.size else { return Ok(()) };
         if height.checked_mul(width).is_none_or(|pixels| pixels > MAX_PIXELS) {
-            return Err(format!("size is {height}×{width} pixels; at most {MAX_PIXELS} pixels are allowed"));
+            return Err(format!(
+                "image_size is {height}×{width} pixels; at most {MAX_PIXELS} pixels are allowed"
+            ));
         }
-        self.grid(size).map(drop).map_err(|problem| format!("size does not fit: {problem}"))
+        self.grid(size).map(drop).map_err(|problem| format!("image_size does not fit: {problem}"))
     }
 
     /// How many `[rows, columns]` of patches a picture of `[height, width]` has; `Err` says why it cannot

@@ -7,11 +7,11 @@ use std::borrow::Borrow;
 /// Mean and standard deviation of each of `channels` over all pixels, taken as 0..=1: for
 /// [`ImageConfig::mean`](crate::ImageConfig) and `std`.
 ///
-/// Pictures are taken at their own size and converted to 1 or 3 channels. A channel that never changes has a
+/// Images are taken at their own size and converted to 1 or 3 channels. A channel that never changes has a
 /// deviation of 1, which leaves it as it is. The sums are of integers, so the order does not matter.
 ///
 /// # Errors
-/// [`TokenizeError::Input`] for no pictures, one that is none (a side of 0), or channels other than 1 and 3.
+/// [`TokenizeError::Input`] for no images, an image with a side of 0, or channels other than 1 and 3.
 pub fn normalisation(
     images: impl IntoIterator<Item = impl Borrow<Image>>,
     channels: usize,
@@ -19,17 +19,38 @@ pub fn normalisation(
     if ![1, 3].contains(&channels) {
         return Err(TokenizeError::Input(format!("channels is {channels}; it must be 1 (grey) or 3 (RGB)")));
     }
-    let mut counts = vec![[0_u64; 256]; channels];
+    let mut histogram = Histogram::new(channels);
     for image in images {
         image.borrow().check()?;
-        for pixel in image.borrow().to_channels(channels).pixels.chunks_exact(channels) {
-            pixel.iter().zip(&mut counts).for_each(|(&value, counts)| counts[value as usize] += 1);
+        histogram.add(image.borrow());
+    }
+    let none = || TokenizeError::Input("there are no images; a mean needs at least 1".into());
+    histogram.normalisation().ok_or_else(none)
+}
+
+/// How often each value occurs in each channel of images that are read one after another.
+pub(crate) struct Histogram {
+    counts: Vec<[u64; 256]>,
+}
+
+impl Histogram {
+    pub(crate) fn new(channels: usize) -> Self {
+        Self { counts: vec![[0; 256]; channels] }
+    }
+
+    /// Adds an image, converted to as many channels.
+    pub(crate) fn add(&mut self, image: &Image) {
+        let channels = self.counts.len();
+        for pixel in image.to_channels(channels).pixels.chunks_exact(channels) {
+            pixel.iter().zip(&mut self.counts).for_each(|(&value, counts)| counts[value as usize] += 1);
         }
     }
-    if counts[0].iter().all(|&count| count == 0) {
-        return Err(TokenizeError::Input("there are no images; a mean needs at least 1".into()));
+
+    /// The mean and the standard deviation of each channel; `None` without a pixel.
+    pub(crate) fn normalisation(&self) -> Option<(Vec<f32>, Vec<f32>)> {
+        let any = self.counts.iter().flatten().any(|&count| count > 0);
+        any.then(|| self.counts.iter().map(moments).unzip())
     }
-    Ok(counts.iter().map(moments).unzip())
 }
 
 /// Mean and standard deviation, of pixels in 0..=1, given how often each value occurs.

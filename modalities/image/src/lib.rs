@@ -21,10 +21,10 @@
 //! # }
 //! ```
 //!
-//! The parts: [`ImageTokenizer`] and its [`ImageConfig`], of which a [`Preset`] holds published ones; [`Image`], one
-//! picture; [`read`], from PNG, JPEG, GIF, BMP, TIFF or WebP; [`Augment`], random variations, and [`Blend`], two
-//! pictures in one; [`idx`] and [`cifar`], file formats of MNIST and CIFAR-10; [`fit`], the mean and standard deviation
-//! of a data set.
+//! The parts: [`ImageTokenizer`] and its [`ImageConfig`], which [`ImageSettings`] become on the training images and of
+//! which a [`Preset`] holds published ones; [`Image`], one image; [`read`], from PNG, JPEG, GIF, BMP, TIFF or WebP;
+//! [`Augment`], random variations, and [`Blend`], two images in one; [`idx`] and [`cifar`], file formats of MNIST and
+//! CIFAR-10; [`fit`], the mean and standard deviation of a data set.
 
 mod augment;
 mod blend;
@@ -39,6 +39,7 @@ mod picture;
 mod preset;
 mod read;
 mod resize;
+mod settings;
 mod shape;
 mod tokenizer;
 
@@ -50,5 +51,6 @@ pub use picture::Image;
 pub use preset::Preset;
 pub use read::{MAX_PIXELS, read, read_over};
 pub use resize::Filter;
+pub use settings::ImageSettings;
 pub use shape::Resize;
 pub use tokenizer::ImageTokenizer;

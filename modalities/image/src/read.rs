@@ -2,7 +2,7 @@
 
 use crate::{jpeg, picture::Image, preset::WHITE};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
-use smalti_contract::TokenizeError;
+use smalti_contract::{Array, Numbers, TokenizeError, Value};
 use std::io::Cursor;
 
 /// The most pixels that a picture may have: a small file can claim, and unpack to, any number.
@@ -39,6 +39,27 @@ pub fn read_over(bytes: &[u8], background: [u8; 3]) -> Result<Image, TokenizeErr
     };
     picture.apply_orientation(orientation);
     flatten(picture, background)
+}
+
+/// The image in a value of a table: an encoded file, or pixels `[height, width]` or `[height, width, channels]` in
+/// 0..=255.
+///
+/// # Errors
+/// [`TokenizeError::Input`] for a value of another sort, [`TokenizeError::Format`] for a file that cannot be decoded.
+pub(crate) fn read_value(value: Value, background: [u8; 3]) -> Result<Image, TokenizeError> {
+    const EXPECTED: &str =
+        "an image: a file, or an array of bytes [height, width] or [height, width, channels]";
+    let unexpected = |found: String| TokenizeError::Input(format!("expected {EXPECTED}; found {found}"));
+    match value {
+        Value::File(file) => read_over(&file.bytes, background),
+        Value::Array(Array { shape, numbers: Numbers::U8(pixels) }) => match shape[..] {
+            [height, width] => Image::new(width, height, 1, pixels),
+            [height, width, channels] => Image::new(width, height, channels, pixels),
+            _ => Err(unexpected(format!("an array {shape:?}"))),
+        },
+        Value::Array(Array { shape, .. }) => Err(unexpected(format!("an array {shape:?} of real numbers"))),
+        other => Err(other.unexpected(EXPECTED)),
+    }
 }
 
 /// The picture as it lies in the file, and how it is to be turned.

@@ -31,19 +31,19 @@ impl Resize {
     pub(crate) fn check(self, size: Option<[usize; 2]>) -> Result<(), String> {
         match (self, size) {
             (Resize::Stretch, _) => Ok(()),
-            (Resize::Crop { .. }, None) => Err("resize is a crop; it needs a size to cut out".into()),
+            (Resize::Crop { .. }, None) => Err("resize is a crop; it needs an image_size to cut out".into()),
             (Resize::Crop { shortest_edge }, Some(size)) => {
                 let longest = size[0].max(size[1]);
                 match (longest..=MAX_PIXELS).contains(&shortest_edge) {
                     true => Ok(()),
                     false => Err(format!(
                         "resize.crop.shortest_edge is {shortest_edge} pixels; it must be within \
-                         {longest}..={MAX_PIXELS}, from the longer side of size on"
+                         {longest}..={MAX_PIXELS}, from the longer side of image_size on"
                     )),
                 }
             }
             (Resize::Native { .. }, Some([height, width])) => {
-                Err(format!("resize is native and size {height}×{width}; of these, one can be"))
+                Err(format!("resize is native and image_size {height}×{width}; of these, one can be"))
             }
             (Resize::Native { patches }, None) => match (1..=MAX_PIXELS).contains(&patches) {
                 true => Ok(()),

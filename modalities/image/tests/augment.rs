@@ -97,7 +97,7 @@ fn what_cannot_be_varied_is_refused() {
     let off = Augment::default();
     assert_eq!(
         refusal(Augment { crop: Some(RandomCrop::default()), ..off }),
-        "image: augment.crop is set; it needs a size that parts are brought to"
+        "image: augment.crop is set; it needs an image_size that parts are brought to"
     );
     let changes = RandAugment { changes: 0, magnitude: 9.0 };
     assert_eq!(

@@ -86,15 +86,15 @@ fn ways_of_resizing_that_cannot_work_are_refused() {
     let refusal = |config| ImageTokenizer::new(config).err().expect("is refused").to_string();
     assert_eq!(
         refusal(ImageConfig::imagenet(16, 200, 224)),
-        "image: resize.crop.shortest_edge is 200 pixels; it must be within 224..=64000000, from the longer side of size on"
+        "image: resize.crop.shortest_edge is 200 pixels; it must be within 224..=64000000, from the longer side of image_size on"
     );
     assert_eq!(
         refusal(ImageConfig { size: None, ..ImageConfig::clip(16, 224) }),
-        "image: resize is a crop; it needs a size to cut out"
+        "image: resize is a crop; it needs an image_size to cut out"
     );
     assert_eq!(
         refusal(ImageConfig { resize: Resize::Native { patches: 9 }, ..ImageConfig::cifar(4) }),
-        "image: resize is native and size 32×32; of these, one can be"
+        "image: resize is native and image_size 32×32; of these, one can be"
     );
     assert!(refusal(native(0, [9, 9])).contains("resize.native.patches is 0"));
 }

@@ -47,30 +47,30 @@ fn settings() {
     );
     assert_eq!(
         refusal(ImageConfig::vit(1, 0, [8, 8])),
-        "image: patch is 0 pixels; it must be within 1..=4096"
+        "image: patch_size is 0 pixels; it must be within 1..=4096"
     );
     assert_eq!(
         refusal(ImageConfig::vit(1, 8, [32, 30])),
-        "image: size does not fit: image is 32×30 pixels; width must be a multiple of the patch size 8"
+        "image: image_size does not fit: image is 32×30 pixels; width must be a multiple of the patch size 8"
     );
     assert_eq!(
         refusal(ImageConfig { size: Some([32, 40]), ..eights() }),
-        "image: size does not fit: image has 4×5 patches; at most 4×4 are allowed"
+        "image: image_size does not fit: image has 4×5 patches; at most 4×4 are allowed"
     );
     assert_eq!(
         refusal(ImageConfig { stride: Some(9), ..eights() }),
-        "image: stride is 9 pixels; it must be within 1..=8, the patch"
+        "image: stride is 9 pixels; it must be within 1..=8, the patch_size"
     );
     assert!(refusal(ImageConfig { stride: Some(0), ..eights() }).contains("stride is 0"));
     assert_eq!(
         refusal(ImageConfig { stride: Some(4), ..ImageConfig::vit(1, 8, [32, 30]) }),
-        "image: size does not fit: image has 8×8 patches; at most 4×3 are allowed"
+        "image: image_size does not fit: image has 8×8 patches; at most 4×3 are allowed"
     );
     let everywhere =
         ImageConfig { stride: Some(1), max_patches: [900; 2], ..ImageConfig::vit(1, 800, [800, 800]) };
     assert_eq!(
         refusal(everywhere),
-        "image: size does not fit: image of 800×800 pixels in patches of 800 every 1 has more than 200000000 features"
+        "image: image_size does not fit: image of 800×800 pixels in patches of 800 every 1 has more than 200000000 features"
     );
     assert_eq!(
         refusal(ImageConfig { max_patches: [4, 0], ..eights() }),
@@ -78,7 +78,7 @@ fn settings() {
     );
     assert_eq!(
         refusal(ImageConfig::vit(1, 4, [8000, 8004])),
-        "image: size is 8000×8004 pixels; at most 64000000 pixels are allowed"
+        "image: image_size is 8000×8004 pixels; at most 64000000 pixels are allowed"
     );
     assert!(refusal(ImageConfig::vit(1, 8, [usize::MAX - 7, 8])).contains("at most 64000000"));
     assert!(refusal(ImageConfig::vit(1, 8, [0, 8])).contains("at least 1"));

@@ -173,6 +173,6 @@ fn settings_that_cannot_work_together_are_refused() {
     );
     assert_eq!(
         refusal(ImageTaskConfig { patch: 0, ..digits() }),
-        "image: patch is 0 pixels; it must be within 1..=4096"
+        "image: patch_size is 0 pixels; it must be within 1..=4096"
     );
 }
