@@ -2,7 +2,7 @@
 
 use crate::waveform::wrong_rate;
 use crate::{SAMPLE_RATES, Waveform, container, wav};
-use smalti_contract::TokenizeError;
+use smalti_contract::{TokenizeError, Value};
 use std::io::{Cursor, ErrorKind};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
@@ -54,6 +54,17 @@ impl Format {
             Self::Mp4 => "M4A",
             Self::Adts => "AAC",
         }
+    }
+}
+
+/// The clip in a value of a table: an encoded file in any format that [`read`] knows.
+///
+/// # Errors
+/// [`TokenizeError::Input`] for a value of another sort; as of [`read`] for a file that cannot be decoded.
+pub(crate) fn read_value(value: Value) -> Result<Waveform, TokenizeError> {
+    match value {
+        Value::File(file) => read(&file.bytes),
+        other => Err(other.unexpected("an audio clip: a file")),
     }
 }
 

@@ -22,8 +22,9 @@
 //! the rate, [`MelSpectrogram`] analyses, [`AudioTokenizer`] slices; [`SliceStream`] does so while the sound is still
 //! being heard, and [`Windows`] of a clip longer than a model reads. [`Augment`] says what may vary in training.
 //!
-//! Every setting of the front end is data. The defaults are Whisper's; [`AudioConfig::preset`] knows the published
-//! ones by name, and the tests hold their features against the published implementations.
+//! Every setting of the front end is data: [`AudioSettings`] become an [`AudioConfig`] on the training clips. The
+//! defaults are Whisper's; [`AudioConfig::preset`] knows the published ones by name, and the tests hold their features
+//! against the published implementations.
 
 mod analysis;
 mod augment;
@@ -36,6 +37,7 @@ mod logarithm;
 mod mel;
 mod preset;
 mod resample;
+mod settings;
 mod slices;
 mod spec_augment;
 mod spectrogram;
@@ -51,6 +53,7 @@ pub use config::AudioConfig;
 pub use decode::{MAX_SAMPLES, read};
 pub use filterbank::{MelNorm, MelScale};
 pub use mel::{Log, MelConfig, Padding, Spectrum};
+pub use settings::AudioSettings;
 pub use spectrogram::{LogMel, MelSpectrogram};
 pub use stream::SliceStream;
 pub use tokenizer::AudioTokenizer;

@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for AudioConfig {
 }
 
 /// Puts settings over others, table by table.
-fn change(settings: &mut Value, by: Value) {
+pub(crate) fn change(settings: &mut Value, by: Value) {
     match (settings, by) {
         (Value::Object(settings), Value::Object(by)) => {
             for (key, value) in by {

@@ -8,8 +8,11 @@ use smalti_contract::{Content, Tokens};
 use std::ops::Range;
 
 impl Augment {
-    /// Warps and hides what slices of a clip show. What is hidden becomes the mean of all its features.
+    /// Warps the slices of a clip and hides parts of them. What is hidden becomes the mean of all its features.
     pub(crate) fn mask(&self, mut tokens: Tokens, slicing: Slicing, seed: u64) -> Tokens {
+        if [self.time_warp, self.time_mask, self.frequency_mask] == [0; 3] {
+            return tokens;
+        }
         let mut rng = Pcg64::seed_from_u64(seed);
         for group in &mut tokens.groups {
             let Content::Features { values, .. } = &mut group.content else { continue };

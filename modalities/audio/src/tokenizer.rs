@@ -1,9 +1,10 @@
 //! Clips to slices.
 
+use crate::decode::read_value;
 use crate::resample::{resample, resampled_len};
 use crate::slices::Slicing;
 use crate::waveform::samples_in;
-use crate::{AudioConfig, MelSpectrogram, Waveform, read};
+use crate::{AudioConfig, AudioSettings, MelSpectrogram, Waveform, read};
 use smalti_contract::{
     Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
     Values,
@@ -22,13 +23,8 @@ pub struct AudioTokenizer {
 }
 
 impl AudioTokenizer {
-    /// Warps the tokens of a clip in time and hides runs of frames and of bands, for training (SpecAugment, Park et
-    /// al. 2019), as the settings of [`Augment`](crate::Augment) say.
-    ///
-    /// What is hidden becomes the mean of the clip's features; all runs are drawn evenly, and slices that share
-    /// frames go on sharing them. The same seed gives the same. `tokens` are what [`encode`](Tokenizer::encode) gave.
-    pub fn mask_slices(&self, tokens: Tokens, seed: u64) -> Tokens {
-        self.config.augment.mask(tokens, self.slicing(), seed)
+    pub(crate) fn into_config(self) -> AudioConfig {
+        self.config
     }
 
     pub(crate) fn slicing(&self) -> Slicing {
@@ -107,16 +103,23 @@ impl AudioTokenizer {
 
 impl Tokenizer for AudioTokenizer {
     const NAME: &'static str = "audio";
-    type Settings = AudioConfig;
+    type Settings = AudioSettings;
     type Config = AudioConfig;
     type Raw = Waveform;
 
+    /// What the settings leave out is that of their preset or, without one, of the configuration `before`. The mean and
+    /// the deviation of each band are fitted to at most 256 clips, spread evenly, as
+    /// [`normalize`](AudioSettings::normalize) documents.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Config`] for settings that cannot work together, and without a clip to fit the bands to; as of
+    /// [`read`](Tokenizer::read) and [`encode`](Tokenizer::encode) for a value that is no clip.
     fn fit(
-        settings: AudioConfig,
-        _before: Option<AudioConfig>,
-        _values: &dyn Values,
+        settings: AudioSettings,
+        before: Option<AudioConfig>,
+        values: &dyn Values,
     ) -> Result<AudioConfig, TokenizeError> {
-        Ok(settings)
+        settings.fit(before, values)
     }
 
     fn new(config: AudioConfig) -> Result<Self, TokenizeError> {
@@ -149,10 +152,7 @@ impl Tokenizer for AudioTokenizer {
 
     /// An encoded clip, in any format that [`read`] knows.
     fn read(&self, value: Value) -> Result<Waveform, TokenizeError> {
-        match value {
-            Value::File(file) => read(&file.bytes),
-            other => Err(other.unexpected("an audio clip: a file")),
-        }
+        read_value(value)
     }
 
     /// The one clip of a file in any format that [`read`] knows.
@@ -161,9 +161,18 @@ impl Tokenizer for AudioTokenizer {
     }
 
     /// Speed, shift, gain and noise, in this order, as [`AudioConfig::augment`] allows; masks and warps are for
-    /// tokens, by [`mask_slices`](Self::mask_slices).
+    /// tokens, by [`augment_tokens`](Tokenizer::augment_tokens).
     fn augment(&self, raw: Waveform, seed: u64) -> Waveform {
         self.config.augment.vary(raw, seed)
+    }
+
+    /// Warps the tokens of a clip in time and hides runs of frames and of bands (SpecAugment, Park et al. 2019), as
+    /// the settings of [`Augment`](crate::Augment) allow.
+    ///
+    /// What is hidden becomes the mean of the clip's features; all runs are drawn evenly, and slices that share
+    /// frames go on sharing them. `tokens` are what [`encode`](Tokenizer::encode) gave.
+    fn augment_tokens(&self, tokens: Tokens, seed: u64) -> Tokens {
+        self.config.augment.mask(tokens, self.slicing(), seed)
     }
 
     /// The slices of a clip.

@@ -184,8 +184,8 @@ fn masks_hide_one_run_of_frames_and_one_of_bands() {
     let mean = features(&tokens).iter().map(|&v| f64::from(v)).sum::<f64>() / features(&tokens).len() as f64;
     let mut widest = (0, 0);
     for seed in 0..100 {
-        let masked = masking.mask_slices(tokens.clone(), seed);
-        assert_eq!(masked, masking.mask_slices(tokens.clone(), seed));
+        let masked = masking.augment_tokens(tokens.clone(), seed);
+        assert_eq!(masked, masking.augment_tokens(tokens.clone(), seed));
         masking.spec().check(&masked).unwrap();
         let hidden =
             |t: usize, band: usize| features(&masked)[t * 80 + band] != features(&tokens)[t * 80 + band];
@@ -205,7 +205,7 @@ fn masks_hide_one_run_of_frames_and_one_of_bands() {
     }
     assert_eq!(widest, (12, 20));
     let plain = tokenizer(AudioConfig::default());
-    assert_eq!(plain.mask_slices(tokens.clone(), 1), tokens);
+    assert_eq!(plain.augment_tokens(tokens.clone(), 1), tokens);
 }
 
 #[test]

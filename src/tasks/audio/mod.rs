@@ -461,7 +461,7 @@ impl Dataset for Clips {
         let slices = match seed {
             Some(seed) => {
                 let varied = audio.augment(clip, mix(seed, 1));
-                audio.mask_slices(audio.encode(&varied).map_err(refuse)?, mix(seed, 2))
+                audio.augment_tokens(audio.encode(&varied).map_err(refuse)?, mix(seed, 2))
             }
             None => audio.encode(&clip).map_err(refuse)?,
         };
