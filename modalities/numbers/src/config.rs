@@ -1,95 +1,42 @@
-//! What is set, and what is fitted.
+//! Settings and fitted state of the tokenizer.
 
 use crate::MuLaw;
+use crate::mu_law::check_bins;
 use serde::{Deserialize, Serialize};
 
-/// The keys of a part of modality `numbers`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NumbersSettings {
-    /// Whether a value is one token, or a token for each number.
-    pub tokens: TokensPer,
-    /// Whether numbers are centred and scaled by the mean and deviation of the training rows.
-    pub normalize: bool,
-    /// The mean of each column, or of all, in place of the fitted one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mean: Option<OneOrAll>,
-    /// The deviation of each column, or of all, in place of the fitted one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub std: Option<OneOrAll>,
-    /// A number that all are divided by, in place of mean and deviation; 0 for the largest magnitude.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scale: Option<f32>,
-    /// Whether numbers are ids themselves: 0, 1, 2 …
-    pub ids: bool,
-    /// How many ids there are; 0 for one more than the largest of the training rows.
-    pub n_ids: usize,
-    /// Turns normalised numbers into ids (Gato).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mu_law: Option<MuLaw>,
-    /// Standard deviation of noise added in training, in units of the normalised numbers.
-    pub noise: f32,
-}
-
-/// How many tokens a value becomes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokensPer {
-    /// One token for the whole value.
-    #[default]
-    One,
-    /// One token for each number.
-    Each,
-}
-
-/// One number for all columns, or one for each.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum OneOrAll {
-    /// For all columns.
-    One(f32),
-    /// For each column.
-    All(Vec<f32>),
-}
-
-impl Default for NumbersSettings {
-    fn default() -> Self {
-        Self {
-            tokens: TokensPer::One,
-            normalize: true,
-            mean: None,
-            std: None,
-            scale: None,
-            ids: false,
-            n_ids: 0,
-            mu_law: None,
-            noise: 0.0,
-        }
-    }
-}
-
-/// Settings and fitted state of a [`NumbersTokenizer`](crate::NumbersTokenizer).
+/// Settings and fitted state; [`fit`](smalti_contract::Tokenizer::fit) makes one from values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NumbersConfig {
-    /// Whether a value is one token, or a token for each number.
-    pub tokens: TokensPer,
-    /// The mean of each column; as many as a value has numbers.
-    pub mean: Vec<f32>,
-    /// The deviation of each column.
-    pub std: Vec<f32>,
-    /// Whether some numbers of the training rows were missing: a value that is one token then says which.
-    #[serde(default)]
-    pub missing: bool,
-    /// How many ids there are, if numbers are ids themselves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub n_ids: Option<usize>,
-    /// Turns normalised numbers into ids.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mu_law: Option<MuLaw>,
-    /// Standard deviation of noise added in training.
-    #[serde(default)]
-    pub noise: f32,
+    /// What tokens hold.
+    pub content: NumberContent,
+    /// `[dim]`: subtracted from each number. For bins, the middle between their ends.
+    pub mean: Vec<f64>,
+    /// `[dim]`: what each number is then divided by. For bins, half the distance between their ends.
+    pub std: Vec<f64>,
+    /// Whether a 0 or 1 for each number, which tells that it is missing, follows the numbers of one token.
+    pub missing_indicators: bool,
+    /// Standard deviation of the noise that training adds, in units of `std`.
+    pub noise: f64,
+}
+
+/// What tokens hold.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum NumberContent {
+    /// One token of all numbers.
+    One,
+    /// A token of one feature for each number.
+    Each,
+    /// For each number the id that it is.
+    Ids {
+        /// How many ids there are.
+        n_ids: usize,
+    },
+    /// For each number the id of its bin after companding.
+    MuLaw(MuLaw),
+    /// For each number the id of its bin, of as many over -1..=1.
+    Bins(usize),
 }
 
 impl NumbersConfig {
@@ -100,27 +47,32 @@ impl NumbersConfig {
 
     /// What is wrong with the settings, if anything.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.mean.is_empty() || self.mean.len() != self.std.len() {
-            let (means, stds) = (self.mean.len(), self.std.len());
-            return Err(format!("expected a mean and a std for each number; found {means} and {stds}"));
+        let (mean, std) = (&self.mean, &self.std);
+        if mean.is_empty() || mean.len() != std.len() || mean.len() > u32::MAX as usize {
+            let (mean, std) = (mean.len(), std.len());
+            return Err(format!(
+                "expected as many numbers in mean as in std, and at least 1; found {mean} and {std}"
+            ));
         }
-        if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
-            return Err(format!("mean is {mean}; it must be finite"));
+        if let Some(bad) = mean.iter().find(|mean| !mean.is_finite()) {
+            return Err(format!("mean: expected finite numbers; found {bad}"));
         }
-        if let Some(std) = self.std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
-            return Err(format!("std is {std}; it must be positive and finite"));
+        if let Some(bad) = std.iter().find(|&&std| !(std.is_finite() && std > 0.0)) {
+            return Err(format!("std: expected positive, finite numbers; found {bad}"));
         }
-        if !(self.noise >= 0.0 && self.noise.is_finite()) {
-            return Err(format!("noise is {}; it must be 0 or more", self.noise));
+        if !(self.noise.is_finite() && self.noise >= 0.0) {
+            return Err(format!("noise: expected a finite number of 0 or more; found {}", self.noise));
         }
-        if self.n_ids == Some(0) {
-            return Err("n_ids is 0; there must be at least 1 id".into());
+        if self.missing_indicators && self.content != NumberContent::One {
+            return Err("missing_indicators: expected false unless a value is one token; found true".into());
         }
-        if self.n_ids.is_some() && self.mu_law.is_some() {
-            return Err("ids and mu_law exclude each other: numbers that are ids are not discretised".into());
+        match self.content {
+            NumberContent::Ids { n_ids } if n_ids == 0 || n_ids > u32::MAX as usize => {
+                Err(format!("n_ids: expected 1 to {}; found {n_ids}", u32::MAX))
+            }
+            NumberContent::MuLaw(law) => law.check().map_err(|e| format!("mu_law.{e}")),
+            NumberContent::Bins(bins) => check_bins(bins),
+            NumberContent::One | NumberContent::Each | NumberContent::Ids { .. } => Ok(()),
         }
-        self.mu_law
-            .as_ref()
-            .map_or(Ok(()), |law| law.check().map_err(|e| e.replace("discretise.", "mu_law.")))
     }
 }

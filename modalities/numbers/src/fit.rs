@@ -1,104 +1,206 @@
-//! Mean, deviation, scale and number of ids, from the values of the training rows.
+//! Fitting settings to the values of the training rows.
 
-use crate::{NumbersConfig, NumbersSettings, OneOrAll};
-use smalti_contract::{TokenizeError, Value, Values};
+use crate::columns::Column;
+use crate::settings::{Form, NumbersSettings, TokensPer};
+use crate::tokenizer::{read_id, read_numbers};
+use crate::{NumberContent, NumbersConfig, NumbersTokenizer};
+use smalti_contract::{TokenizeError, Tokenizer, Value, Values};
 
-/// The most values that are read.
+/// The most values that a configuration is fitted to; ids are counted over all values.
 const FIT_ON: usize = 100_000;
 
-/// Sums over a column, in `f64` around its first number, so that a large offset costs no precision.
-#[derive(Clone, Copy, Default)]
-struct Column {
-    first: f64,
-    n: f64,
-    sum: f64,
-    squares: f64,
-    largest: f64,
-}
+/// Fitted ids are below this: a table with a row for each stray large number would fill the memory. `n_ids` may be more.
+pub const MOST_IDS: usize = 65_536;
 
-impl Column {
-    fn add(&mut self, number: f32) {
-        let number = f64::from(number);
-        if self.n == 0.0 {
-            self.first = number;
-        }
-        let apart = number - self.first;
-        (self.n, self.sum, self.squares) = (self.n + 1.0, self.sum + apart, self.squares + apart * apart);
-        self.largest = self.largest.max(number.abs());
+impl NumbersSettings {
+    /// What [`NumbersTokenizer::fit`](Tokenizer::fit) documents.
+    pub(crate) fn fit(
+        &self,
+        before: Option<NumbersConfig>,
+        values: &dyn Values,
+    ) -> Result<NumbersConfig, TokenizeError> {
+        let form = self.form().map_err(refused)?;
+        let before = before.filter(|before| form.of(before.content));
+        let known_ids = self.n_ids.or(before.as_ref().and_then(|before| before.content.n_ids()));
+        let most = if form == Form::Ids && known_ids.is_none() { usize::MAX } else { FIT_ON };
+        let found = Found::of(values, most, form == Form::Ids)?;
+        let before = before.filter(|before| before.dim() == found.columns.len());
+        let content = match form {
+            Form::Features(TokensPer::One) => NumberContent::One,
+            Form::Features(TokensPer::Each) => NumberContent::Each,
+            Form::Ids => NumberContent::Ids { n_ids: found.n_ids(known_ids)? },
+            Form::MuLaw(law) => NumberContent::MuLaw(law),
+            Form::Bins(bins) => NumberContent::Bins(bins),
+        };
+        let (mean, std) = self.statistics(form, before.as_ref(), &found.columns).map_err(refused)?;
+        let fitted = before.map_or(found.missing, |before| before.missing_indicators);
+        let missing_indicators = content == NumberContent::One && self.missing_indicators.unwrap_or(fitted);
+        let config = NumbersConfig { content, mean, std, missing_indicators, noise: self.noise };
+        config.check().map_err(refused)?;
+        Ok(config)
     }
 
-    /// Mean and deviation. A column that never changes, but for rounding, has a deviation of 1.
-    fn moments(&self) -> (f32, f32) {
-        if self.n == 0.0 {
-            return (0.0, 1.0);
-        }
-        let apart = self.sum / self.n;
-        let std = (self.squares / self.n - apart * apart).max(0.0).sqrt();
-        let constant = std <= 1e-6 * self.largest || (std as f32) == 0.0;
-        ((self.first + apart) as f32, if constant { 1.0 } else { std as f32 })
-    }
-}
-
-/// The configuration that settings become on these values.
-pub(crate) fn fit(settings: NumbersSettings, values: &dyn Values) -> Result<NumbersConfig, TokenizeError> {
-    let refuse = |problem: String| TokenizeError::Config { tokenizer: "numbers", problem };
-    let (mut columns, mut missing): (Vec<Column>, bool) = (vec![], false);
-    for value in values.spread(FIT_ON) {
-        let value = value?;
-        if value == Value::Missing {
-            continue;
-        }
-        let numbers = value.into_numbers()?;
-        if columns.is_empty() {
-            columns = vec![Column::default(); numbers.len()];
-        }
-        if numbers.len() != columns.len() {
-            let (first, found) = (columns.len(), numbers.len());
-            return Err(refuse(format!("expected {first} numbers, as in the first value; found {found}")));
-        }
-        for (column, &number) in columns.iter_mut().zip(&numbers) {
-            match number {
-                number if number.is_nan() => missing = true,
-                number if number.is_infinite() => {
-                    return Err(TokenizeError::Input(format!("expected finite numbers; found {number}")));
-                }
-                number => column.add(number),
+    /// What is subtracted from each column, and what it is then divided by.
+    fn statistics(
+        &self,
+        form: Form,
+        before: Option<&NumbersConfig>,
+        columns: &[Column],
+    ) -> Result<(Vec<f64>, Vec<f64>), String> {
+        let dim = columns.len();
+        let of = |statistic: fn(&Column) -> f64| columns.iter().map(statistic).collect::<Vec<f64>>();
+        match (form, self.scale) {
+            (Form::Ids, _) => Ok((vec![0.0; dim], vec![1.0; dim])),
+            (Form::Bins(_), _) => self.ends(before, columns),
+            (_, Some(0.0)) => {
+                let largest = columns.iter().map(Column::magnitude).fold(0.0, f64::max);
+                let fitted = vec![if largest > 0.0 { largest } else { 1.0 }; dim];
+                let scaled = before.filter(|before| before.mean.iter().all(|&mean| mean == 0.0));
+                Ok((vec![0.0; dim], scaled.map_or(fitted, |before| before.std.clone())))
+            }
+            (_, Some(scale)) => Ok((vec![0.0; dim], vec![scale; dim])),
+            _ if self.normalize == Some(false) => Ok((vec![0.0; dim], vec![1.0; dim])),
+            _ => {
+                let (mean, std) = match before {
+                    Some(before) => (before.mean.clone(), before.std.clone()),
+                    None => (of(Column::mean), of(Column::std)),
+                };
+                let mean = self.mean.as_ref().map_or(Ok(mean), |given| given.columns("mean", dim))?;
+                let std = self.std.as_ref().map_or(Ok(std), |given| given.columns("std", dim))?;
+                Ok((mean, std))
             }
         }
     }
-    if columns.iter().all(|column| column.n == 0.0) {
-        return Err(refuse("expected numbers to fit to; every row's value is missing".into()));
+
+    /// The middle between the ends of the bins, and half their distance.
+    fn ends(
+        &self,
+        before: Option<&NumbersConfig>,
+        columns: &[Column],
+    ) -> Result<(Vec<f64>, Vec<f64>), String> {
+        let (middle, half): (Vec<f64>, Vec<f64>) = match before {
+            Some(before) => (before.mean.clone(), before.std.clone()),
+            None => columns.iter().map(|column| (column.middle(), column.half_range())).unzip(),
+        };
+        if self.low.is_none() && self.high.is_none() {
+            return Ok((middle, half));
+        }
+        let end = |name, given: &Option<crate::OneOrAll>, sign: f64| match given {
+            Some(given) => given.columns(name, columns.len()),
+            None => Ok(middle.iter().zip(&half).map(|(middle, half)| middle + sign * half).collect()),
+        };
+        let (low, high) = (end("low", &self.low, -1.0)?, end("high", &self.high, 1.0)?);
+        if let Some((low, high)) = low.iter().zip(&high).find(|(low, high)| low >= high) {
+            return Err(format!("expected low below high in each column; found {low} and {high}"));
+        }
+        Ok(low.iter().zip(&high).map(|(low, high)| (low / 2.0 + high / 2.0, high / 2.0 - low / 2.0)).unzip())
     }
-    let (mean, std) = scaling(&settings, &columns).map_err(refuse)?;
-    let largest = columns.iter().map(|column| column.largest).fold(0.0, f64::max);
-    let n_ids = settings.ids.then(|| if settings.n_ids > 0 { settings.n_ids } else { largest as usize + 1 });
-    let NumbersSettings { tokens, mu_law, noise, .. } = settings;
-    Ok(NumbersConfig { tokens, mean, std, missing, n_ids, mu_law, noise })
 }
 
-/// The mean and the deviation of each column: as they are set, or as they are measured.
-fn scaling(settings: &NumbersSettings, columns: &[Column]) -> Result<(Vec<f32>, Vec<f32>), String> {
-    let n = columns.len();
-    let given = |name: &str, value: &Option<OneOrAll>, otherwise: Vec<f32>| match value {
-        None => Ok(otherwise),
-        Some(OneOrAll::One(number)) => Ok(vec![*number; n]),
-        Some(OneOrAll::All(numbers)) if numbers.len() == n => Ok(numbers.clone()),
-        Some(OneOrAll::All(numbers)) => Err(format!("{name} has {} numbers; a value has {n}", numbers.len())),
-    };
-    if let Some(scale) = settings.scale {
-        if settings.mean.is_some() || settings.std.is_some() {
-            return Err("scale stands in place of mean and std; leave either out".into());
+impl Form {
+    /// Whether a configuration of this form keeps the statistics of one with `content`.
+    fn of(self, content: NumberContent) -> bool {
+        match self {
+            Form::Features(_) => matches!(content, NumberContent::One | NumberContent::Each),
+            Form::Ids => content.n_ids().is_some(),
+            Form::MuLaw(_) => matches!(content, NumberContent::MuLaw(_)),
+            Form::Bins(_) => matches!(content, NumberContent::Bins(_)),
         }
-        let largest = columns.iter().map(|column| column.largest).fold(0.0, f64::max) as f32;
-        let by = if scale == 0.0 { if largest > 0.0 { largest } else { 1.0 } } else { scale };
-        if !(by > 0.0 && by.is_finite()) {
-            return Err(format!("scale is {scale}; it must be positive, or 0 for the largest magnitude"));
-        }
-        return Ok((vec![0.0; n], vec![by; n]));
     }
-    let (mean, std) = match settings.normalize && !settings.ids {
-        true => columns.iter().map(Column::moments).unzip(),
-        false => (vec![0.0; n], vec![1.0; n]),
-    };
-    Ok((given("mean", &settings.mean, mean)?, given("std", &settings.std, std)?))
+}
+
+impl NumberContent {
+    fn n_ids(self) -> Option<usize> {
+        match self {
+            NumberContent::Ids { n_ids } => Some(n_ids),
+            _ => None,
+        }
+    }
+}
+
+/// What training values hold.
+struct Found {
+    columns: Vec<Column>,
+    /// Whether a value has a missing number.
+    missing: bool,
+    /// The largest id and the place of its value.
+    largest: Option<(u32, usize)>,
+}
+
+impl Found {
+    /// Reads at most `most` values, spread evenly.
+    fn of(values: &dyn Values, most: usize, ids: bool) -> Result<Self, TokenizeError> {
+        let every = values.len().div_ceil(most).max(1);
+        let mut found: Option<(Self, usize)> = None;
+        for place in (0..values.len()).step_by(every) {
+            let located = |e: TokenizeError| TokenizeError::Input(format!("value {place}: {e}"));
+            let value = values.get(place)?;
+            if value == Value::Missing {
+                continue;
+            }
+            let numbers = read_numbers(value).map_err(located)?;
+            let (found, first) = found.get_or_insert_with(|| (Self::new(numbers.len()), place));
+            let (expected, length) = (found.columns.len(), numbers.len());
+            if expected != length {
+                let problem = format!(
+                    "expected {expected} numbers, as in value {first}; found {length}. Values of \
+                             different lengths can be a series, or several fields"
+                );
+                return Err(located(TokenizeError::Input(problem)));
+            }
+            found.add(&numbers);
+            if ids {
+                found.add_ids(&numbers, place).map_err(located)?;
+            }
+        }
+        found.map(|(found, _)| found).ok_or_else(|| {
+            TokenizeError::Input(format!(
+                "expected numbers in at least one value; found nothing in {} values",
+                values.len()
+            ))
+        })
+    }
+
+    fn new(dim: usize) -> Self {
+        Self { columns: vec![Column::EMPTY; dim], missing: false, largest: None }
+    }
+
+    fn add(&mut self, numbers: &[f64]) {
+        for (column, &number) in self.columns.iter_mut().zip(numbers) {
+            if number.is_nan() {
+                self.missing = true;
+            } else {
+                column.add(number);
+            }
+        }
+    }
+
+    fn add_ids(&mut self, numbers: &[f64], place: usize) -> Result<(), TokenizeError> {
+        for (at, &number) in numbers.iter().enumerate().filter(|(_, number)| !number.is_nan()) {
+            let id = read_id(at, number, u32::MAX as usize)?;
+            if self.largest.is_none_or(|(largest, _)| largest < id) {
+                self.largest = Some((id, place));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many ids there are: as many as are known, or the largest plus 1.
+    fn n_ids(&self, known: Option<usize>) -> Result<usize, TokenizeError> {
+        let (largest, place) = self.largest.map_or((0, 0), |(id, place)| (id as usize, place));
+        match known {
+            Some(n_ids) if largest < n_ids => Ok(n_ids),
+            Some(n_ids) => {
+                Err(refused(format!("expected ids below n_ids = {n_ids}; found {largest} in value {place}")))
+            }
+            None if largest < MOST_IDS => Ok(largest + 1),
+            None => Err(refused(format!(
+                "expected ids below {MOST_IDS}; found {largest} in value {place}. If it is an id, set n_ids"
+            ))),
+        }
+    }
+}
+
+pub(crate) fn refused(problem: String) -> TokenizeError {
+    TokenizeError::Config { tokenizer: NumbersTokenizer::NAME, problem }
 }

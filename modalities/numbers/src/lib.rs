@@ -1,26 +1,40 @@
-//! Numbers as tokens: scalars, vectors and columns of a row.
+//! Numbers as tokens: a scalar, a vector, or several columns of a row; as features, in bins, or as ids.
 //!
-//! One token holds a whole vector, or each number is a token of its own. Numbers are normalised by a mean and a deviation
-//! fitted to the training rows, divided by one scale, discretised by μ-law ([`MuLaw`]), or are ids themselves. A number that
-//! is missing is NaN.
+//! Settings become a configuration on the values of the training rows, and values become tokens and come back:
 //!
 //! ```
-//! use smalti_contract::{Content, Tokenizer, Value, Values};
+//! use smalti_contract::{Tokenizer, Value};
 //! use smalti_numbers::{NumbersSettings, NumbersTokenizer};
 //!
-//! let rows = vec![Value::vector([1.0, 10.0]), Value::vector([3.0, 30.0])];
-//! let config = NumbersTokenizer::fit(NumbersSettings::default(), None, &rows)?;
-//! let tokenizer = NumbersTokenizer::new(config)?;
-//! let tokens = tokenizer.encode(&vec![3.0, 10.0])?;
-//! assert_eq!(tokens.groups[0].content, Content::Features { values: vec![1.0, -1.0], dim: 2 });
+//! // Range in metres and speed in metres a second; the second row has no speed.
+//! let rows = vec![Value::vector([10.0, 3.0]), Value::vector([30.0, f32::NAN]), Value::vector([20.0, 5.0])];
+//! let tokenizer = NumbersTokenizer::new(NumbersTokenizer::fit(NumbersSettings::default(), None, &rows)?)?;
+//!
+//! let tokens = tokenizer.encode(&tokenizer.read(Value::vector([20.0, 3.0]))?)?;
+//! // Each number normalised, then a 1 for each that is missing.
+//! assert_eq!(tokens.groups[0].content.features(), Some(&[0.0, -1.0, 0.0, 0.0][..]));
+//! assert_eq!(tokenizer.write(tokenizer.decode(&tokens)?)?, Value::vector([20.0, 3.0]));
+//!
+//! // A discrete action: the numbers are ids themselves.
+//! let actions: Vec<Value> = [0.0, 3.0, 1.0].map(Value::Number).into();
+//! let settings = NumbersSettings { ids: true, ..NumbersSettings::default() };
+//! let tokenizer = NumbersTokenizer::new(NumbersTokenizer::fit(settings, None, &actions)?)?;
+//! assert_eq!(tokenizer.encode(&vec![3.0])?.groups[0].content.ids(), Some(&[3][..]));
 //! # Ok::<(), smalti_contract::TokenizeError>(())
 //! ```
+//!
+//! The parts: [`NumbersSettings`] (what a user writes), [`NumbersConfig`] (what is fitted), [`NumbersTokenizer`],
+//! [`MuLaw`] (discretising).
 
+mod columns;
 mod config;
 mod fit;
 mod mu_law;
+mod settings;
 mod tokenizer;
 
-pub use config::{NumbersConfig, NumbersSettings, OneOrAll, TokensPer};
+pub use config::{NumberContent, NumbersConfig};
+pub use fit::MOST_IDS;
 pub use mu_law::MuLaw;
+pub use settings::{NumbersSettings, OneOrAll, TokensPer};
 pub use tokenizer::NumbersTokenizer;

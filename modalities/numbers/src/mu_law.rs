@@ -29,10 +29,10 @@ impl Default for MuLaw {
     }
 }
 
-impl MuLaw {
-    /// Bins beyond this are narrower than what single precision tells apart near ±1.
-    const MOST_BINS: usize = 1 << 16;
+/// Bins beyond this are narrower than what single precision tells apart near ±1.
+const MOST_BINS: usize = 1 << 16;
 
+impl MuLaw {
     /// `sign(x) · ln(1 + μ|x|) / ln(1 + μ·m)`, clipped to -1..=1.
     pub fn compand(&self, x: f32) -> f32 {
         let y = libm::log1p(f64::from(self.mu) * f64::from(x).abs()) / self.log_range();
@@ -47,30 +47,47 @@ impl MuLaw {
 
     /// The bin that `y` falls in; what lies outside -1..=1 falls in the first or the last.
     pub fn bin(&self, y: f32) -> u32 {
-        let place = (f64::from(y) + 1.0) / 2.0 * self.bins as f64;
-        (place.max(0.0) as u32).min(self.bins.saturating_sub(1) as u32)
+        bin(f64::from(y), self.bins)
     }
 
     /// The centre of a bin, in -1..=1.
     pub fn centre(&self, bin: u32) -> f32 {
-        ((2.0 * f64::from(bin) + 1.0) / self.bins as f64 - 1.0) as f32
+        centre(bin, self.bins) as f32
     }
 
     fn log_range(&self) -> f64 {
         libm::log1p(f64::from(self.mu) * f64::from(self.m))
     }
 
-    /// What is wrong with the settings, if anything.
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// The setting that is out of its range, as a message that starts with the setting's name.
     pub fn check(&self) -> Result<(), String> {
         for (name, value) in [("mu", self.mu), ("m", self.m)] {
             if !(value.is_finite() && value > 0.0) {
-                return Err(format!("discretise.{name} is {value}; it must be positive and finite"));
+                return Err(format!("{name} is {value}; it must be positive and finite"));
             }
         }
-        if !(2..=Self::MOST_BINS).contains(&self.bins) {
-            return Err(format!("discretise.bins is {}; it must be in 2..={}", self.bins, Self::MOST_BINS));
-        }
-        Ok(())
+        check_bins(self.bins)
+    }
+}
+
+/// The bin of `bins` over -1..=1 that `y` falls in; what lies outside falls in the first or the last.
+pub(crate) fn bin(y: f64, bins: usize) -> u32 {
+    let place = (y + 1.0) / 2.0 * bins as f64;
+    (place.max(0.0) as u32).min(bins.saturating_sub(1) as u32)
+}
+
+/// The centre of a bin of `bins`, in -1..=1.
+pub(crate) fn centre(bin: u32, bins: usize) -> f64 {
+    (2.0 * f64::from(bin) + 1.0) / bins as f64 - 1.0
+}
+
+pub(crate) fn check_bins(bins: usize) -> Result<(), String> {
+    match (2..=MOST_BINS).contains(&bins) {
+        true => Ok(()),
+        false => Err(format!("bins is {bins}; it must be in 2..={MOST_BINS}")),
     }
 }
 
@@ -99,9 +116,9 @@ mod tests {
     #[test]
     fn settings_are_checked() {
         let bad = MuLaw { bins: 1, ..MuLaw::default() };
-        assert_eq!(bad.check().unwrap_err(), "discretise.bins is 1; it must be in 2..=65536");
+        assert_eq!(bad.check().unwrap_err(), "bins is 1; it must be in 2..=65536");
         let bad = MuLaw { mu: f32::NAN, ..MuLaw::default() };
-        assert_eq!(bad.check().unwrap_err(), "discretise.mu is NaN; it must be positive and finite");
+        assert_eq!(bad.check().unwrap_err(), "mu is NaN; it must be positive and finite");
     }
 
     proptest! {

@@ -1,7 +1,8 @@
-//! The numbers tokenizer.
+//! The tokenizer: numbers to tokens and back.
 
-use crate::config::{NumbersConfig, NumbersSettings, TokensPer};
-use crate::fit::fit;
+use crate::fit::refused;
+use crate::mu_law::{bin, centre};
+use crate::{NumberContent, NumbersConfig, NumbersSettings};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64Mcg;
@@ -9,128 +10,65 @@ use smalti_contract::{
     Axis, Content, ContentSpec, Group, KindSpec, TokenSpec, TokenizeError, Tokenizer, Tokens, Value, Values,
 };
 
-/// Turns vectors of numbers into tokens of kind `number`: one for the whole vector, or one for each number with its place on
-/// the axis `element`.
+/// Turns the numbers of a value into tokens of the kind `number`.
 ///
-/// | settings | a token holds |
-/// | --- | --- |
-/// | `tokens = "one"` | `dim` features `(x - mean) / std`; if training rows had missing numbers, `dim` more: 1 where one is missing |
-/// | `tokens = "each"` | one feature; a missing number has no token |
-/// | `ids` | the number itself as an id, a token for each |
-/// | `mu_law` | the bin of `(x - mean) / std` as an id, a token for each |
+/// | settings | tokens of a value of `dim` numbers | hold |
+/// | --- | --- | --- |
+/// | – | 1 | `dim` features `(x - mean) / std`, then, with `missing_indicators`, `dim` of 0 or 1 |
+/// | `tokens = "each"` | 1 for each number | a feature `(x - mean) / std` |
+/// | `ids = true` | 1 for each number | the id that the number is |
+/// | `mu_law = {}` | 1 for each number | the id of the bin of `(x - mean) / std` after μ-law companding: [`MuLaw`](crate::MuLaw) |
+/// | `bins = 256` | 1 for each number | the id of its bin, from `low` to `high` |
 ///
-/// [`decode`](Tokenizer::decode) is the inverse up to rounding in single precision; what was discretised comes back as the
-/// centre of its bin, a missing number as NaN.
+/// If a value has more than one number and each is a token, tokens have the axis `element`.
+///
+/// A NaN is a missing number. In one token its feature is 0 (the mean, if numbers are normalised) and its indicator 1;
+/// otherwise it has no token.
+///
+/// [`decode`](Tokenizer::decode) is the inverse up to rounding of features to single precision, with three exceptions: a
+/// number of a bin comes back as the bin's centre, one beyond the bins as that of the last bin, and a missing number of one
+/// token without indicators as the mean.
 pub struct NumbersTokenizer {
     config: NumbersConfig,
     spec: TokenSpec,
-}
-
-impl NumbersTokenizer {
-    /// Whether each number is a token.
-    fn each(&self) -> bool {
-        self.config.tokens == TokensPer::Each || self.vocabulary().is_some()
-    }
-
-    fn vocabulary(&self) -> Option<usize> {
-        self.config.n_ids.or(self.config.mu_law.map(|law| law.bins))
-    }
-
-    fn normalised(&self, raw: &[f32]) -> Vec<f32> {
-        let scales = self.config.mean.iter().zip(&self.config.std);
-        raw.iter().zip(scales).map(|(x, (mean, std))| (x - mean) / std).collect()
-    }
-
-    fn original(&self, normalised: f32, element: usize) -> f32 {
-        normalised * self.config.std[element] + self.config.mean[element]
-    }
-
-    /// The id of a number: itself, or its bin.
-    fn id(&self, raw: f32, normalised: f32) -> Result<u32, TokenizeError> {
-        match (self.config.n_ids, &self.config.mu_law) {
-            (Some(n), _) if raw.fract() == 0.0 && raw >= 0.0 && (raw as usize) < n => Ok(raw as u32),
-            (Some(n), _) => {
-                Err(TokenizeError::Input(format!("expected a whole number from 0 to {}; found {raw}", n - 1)))
-            }
-            (None, Some(law)) => Ok(law.bin(law.compand(normalised))),
-            (None, None) => Ok(0), // asked only for numbers that become ids
-        }
-    }
-
-    /// One token for each number that is there.
-    fn encode_each(&self, raw: &[f32]) -> Result<Group, TokenizeError> {
-        let present: Vec<usize> = (0..raw.len()).filter(|&i| !raw[i].is_nan()).collect();
-        let normalised = self.normalised(raw);
-        let content = match self.vocabulary() {
-            Some(_) => Content::Ids(
-                present.iter().map(|&i| self.id(raw[i], normalised[i])).collect::<Result<_, _>>()?,
-            ),
-            None => Content::Features { values: present.iter().map(|&i| normalised[i]).collect(), dim: 1 },
-        };
-        let mut group = Group::sequence(content);
-        group.positions = match self.spec.kinds[0].axes.is_empty() {
-            true => vec![],
-            false => present.iter().map(|&i| i as u32).collect(),
-        };
-        Ok(group)
-    }
-
-    fn encode_one(&self, raw: &[f32]) -> Group {
-        let mut values: Vec<f32> =
-            self.normalised(raw).iter().map(|x| if x.is_nan() { 0.0 } else { *x }).collect();
-        if self.config.missing {
-            values.extend(raw.iter().map(|x| f32::from(u8::from(x.is_nan()))));
-        }
-        let dim = values.len();
-        let mut group = Group::sequence(Content::Features { values, dim });
-        group.positions.clear();
-        group
-    }
-
-    fn decode_each(&self, group: &Group) -> Vec<f32> {
-        let mut raw = vec![f32::NAN; self.config.dim()];
-        for token in 0..group.len() {
-            let element = group.positions.get(token).map_or(0, |&place| place as usize);
-            raw[element] = match &group.content {
-                Content::Ids(ids) => match &self.config.mu_law {
-                    Some(law) => self.original(law.expand(law.centre(ids[token])), element),
-                    None => ids[token] as f32,
-                },
-                Content::Features { values, .. } => self.original(values[token], element),
-            };
-        }
-        raw
-    }
 }
 
 impl Tokenizer for NumbersTokenizer {
     const NAME: &'static str = "numbers";
     type Settings = NumbersSettings;
     type Config = NumbersConfig;
-    type Raw = Vec<f32>;
+    /// `[dim]` numbers; NaN for a missing one.
+    type Raw = Vec<f64>;
 
+    /// Mean, standard deviation and ends of each column over at most 100,000 values, spread evenly; the number of ids
+    /// over all values. Statistics of the run before are kept if tokens hold the same and values have as many numbers.
+    ///
+    /// # Errors
+    /// Settings that exclude each other, values of different lengths, infinite numbers, ids that are no whole numbers or
+    /// beyond `n_ids`, and no value but missing ones.
     fn fit(
         settings: NumbersSettings,
-        _before: Option<NumbersConfig>,
+        before: Option<NumbersConfig>,
         values: &dyn Values,
     ) -> Result<NumbersConfig, TokenizeError> {
-        fit(settings, values)
+        settings.fit(before, values)
     }
 
     fn new(config: NumbersConfig) -> Result<Self, TokenizeError> {
-        config.check().map_err(|problem| TokenizeError::Config { tokenizer: Self::NAME, problem })?;
-        let mut tokenizer = Self { config, spec: TokenSpec { kinds: vec![] } };
-        let config = &tokenizer.config;
-        let each = tokenizer.each();
-        let content = match (tokenizer.vocabulary(), each) {
-            (Some(vocabulary), _) => ContentSpec::Ids { vocabulary },
-            (None, true) => ContentSpec::Features { dim: 1 },
-            (None, false) => ContentSpec::Features { dim: config.dim() * (1 + usize::from(config.missing)) },
+        config.check().map_err(refused)?;
+        let dim = config.dim();
+        let content = match config.content {
+            NumberContent::One if config.missing_indicators => ContentSpec::Features { dim: 2 * dim },
+            NumberContent::One => ContentSpec::Features { dim },
+            NumberContent::Each => ContentSpec::Features { dim: 1 },
+            NumberContent::Ids { n_ids } => ContentSpec::Ids { vocabulary: n_ids },
+            NumberContent::MuLaw(law) => ContentSpec::Ids { vocabulary: law.bins },
+            NumberContent::Bins(bins) => ContentSpec::Ids { vocabulary: bins },
         };
-        let axes = if each && config.dim() > 1 { vec![Axis::new("element", config.dim())] } else { vec![] };
-        tokenizer.spec =
-            TokenSpec::single(KindSpec { name: "number".into(), content, axes, time_steps: None });
-        Ok(tokenizer)
+        let told_apart = dim > 1 && config.content != NumberContent::One;
+        let axes = if told_apart { vec![Axis::new("element", dim)] } else { vec![] };
+        let spec = TokenSpec::single(KindSpec { name: "number".into(), content, axes, time_steps: None });
+        Ok(Self { config, spec })
     }
 
     fn config(&self) -> &NumbersConfig {
@@ -141,60 +79,173 @@ impl Tokenizer for NumbersTokenizer {
         &self.spec
     }
 
-    /// A number, a text that is one, or an array; NaN for a number that is missing.
-    fn read(&self, value: Value) -> Result<Vec<f32>, TokenizeError> {
-        value.into_numbers()
+    /// The numbers of a number, of an array, or of a text (or a file of text) that is a number.
+    fn read(&self, value: Value) -> Result<Vec<f64>, TokenizeError> {
+        read_numbers(value)
     }
 
-    /// A number if there is one, else a vector.
-    fn write(&self, raw: Vec<f32>) -> Result<Value, TokenizeError> {
+    /// A number, or an array `[dim]`; missing if every number is.
+    fn write(&self, raw: Vec<f64>) -> Result<Value, TokenizeError> {
         Ok(match raw[..] {
-            [number] if number.is_nan() => Value::Missing,
-            [number] => Value::Number(f64::from(number)),
-            _ => Value::vector(raw),
+            _ if raw.iter().all(|number| number.is_nan()) => Value::Missing,
+            [number] => Value::Number(number),
+            _ => Value::vector(raw.into_iter().map(|number| number as f32).collect::<Vec<_>>()),
         })
     }
 
-    /// Adds noise, as the settings say; ids stay as they are.
-    fn augment(&self, mut raw: Vec<f32>, seed: u64) -> Vec<f32> {
-        if self.config.noise > 0.0 && self.config.n_ids.is_none() {
-            let mut generator = Pcg64Mcg::seed_from_u64(seed);
-            for (x, std) in raw.iter_mut().zip(&self.config.std) {
-                let noise: f32 = StandardNormal.sample(&mut generator);
-                *x += self.config.noise * std * noise;
+    /// Noise on each number, of `noise` standard deviations.
+    fn augment(&self, mut raw: Vec<f64>, seed: u64) -> Vec<f64> {
+        if self.config.noise > 0.0 {
+            let mut rng = Pcg64Mcg::seed_from_u64(seed);
+            for (number, std) in raw.iter_mut().zip(&self.config.std) {
+                let noise: f64 = StandardNormal.sample(&mut rng);
+                *number += noise * self.config.noise * std;
             }
         }
         raw
     }
 
-    fn encode(&self, raw: &Vec<f32>) -> Result<Tokens, TokenizeError> {
-        if raw.len() != self.config.dim() {
-            let (expected, found) = (self.config.dim(), raw.len());
-            return Err(TokenizeError::Input(format!(
-                "expected {expected} numbers, as in training; found {found}"
-            )));
+    fn encode(&self, raw: &Vec<f64>) -> Result<Tokens, TokenizeError> {
+        let dim = self.config.dim();
+        if raw.len() != dim {
+            return Err(TokenizeError::Input(format!("expected {dim} numbers; found {}", raw.len())));
         }
-        if let Some(number) = raw.iter().find(|number| number.is_infinite()) {
-            return Err(TokenizeError::Input(format!("expected finite numbers; found {number}")));
-        }
-        let group = if self.each() { self.encode_each(raw)? } else { self.encode_one(raw) };
+        check_finite(raw)?;
+        let group = match self.config.content {
+            NumberContent::One => self.one(raw),
+            content => self.each(content, raw)?,
+        };
         let tokens = Tokens::new(vec![group]);
         self.spec.check(&tokens)?;
         Ok(tokens)
     }
 
-    fn decode(&self, tokens: &Tokens) -> Result<Vec<f32>, TokenizeError> {
+    fn decode(&self, tokens: &Tokens) -> Result<Vec<f64>, TokenizeError> {
         self.spec.check(tokens)?;
-        let group = &tokens.groups[0];
-        if self.each() {
-            return Ok(self.decode_each(group));
+        let (group, dim) = (&tokens.groups[0], self.config.dim());
+        let mut numbers = vec![f64::NAN; dim];
+        if self.config.content == NumberContent::One {
+            let (1, Some(features)) = (group.len(), group.content.features()) else {
+                return Err(TokenizeError::Input(format!("expected 1 token; found {}", group.len())));
+            };
+            let (features, missing) = features.split_at(dim);
+            for (column, &feature) in features.iter().enumerate() {
+                if missing.get(column).is_none_or(|&missing| missing < 0.5) {
+                    numbers[column] = self.scaled(column, f64::from(feature));
+                }
+            }
+            return Ok(numbers);
         }
-        let values = group.content.features().unwrap_or_default();
-        let (numbers, missing) = values.split_at(self.config.dim().min(values.len()));
-        let number = |(element, &x): (usize, &f32)| match missing.get(element) {
-            Some(&missing) if missing > 0.5 => f32::NAN,
-            _ => self.original(x, element),
-        };
-        Ok(numbers.iter().enumerate().map(number).collect())
+        for token in 0..group.len() {
+            let column = group.positions.get(token).map_or(0, |&column| column as usize);
+            if !numbers[column].is_nan() {
+                return Err(TokenizeError::Input(format!("expected 1 token of number {column}; found 2")));
+            }
+            numbers[column] = self.number(column, token, &group.content);
+        }
+        Ok(numbers)
     }
+}
+
+impl NumbersTokenizer {
+    /// A number in units of its column.
+    fn unit(&self, column: usize, number: f64) -> f64 {
+        (number - self.config.mean[column]) / self.config.std[column]
+    }
+
+    /// The inverse of [`unit`](Self::unit).
+    fn scaled(&self, column: usize, unit: f64) -> f64 {
+        unit * self.config.std[column] + self.config.mean[column]
+    }
+
+    /// One token of all numbers.
+    fn one(&self, raw: &[f64]) -> Group {
+        let unit = |(column, &number): (usize, &f64)| match number.is_nan() {
+            true => 0.0,
+            false => self.unit(column, number) as f32,
+        };
+        let mut values: Vec<f32> = raw.iter().enumerate().map(unit).collect();
+        if self.config.missing_indicators {
+            values.extend(raw.iter().map(|number| f32::from(u8::from(number.is_nan()))));
+        }
+        let dim = values.len();
+        Group { content: Content::Features { values, dim }, positions: vec![], order: vec![0], time: vec![0] }
+    }
+
+    /// A token for each number that is there.
+    fn each(&self, content: NumberContent, raw: &[f64]) -> Result<Group, TokenizeError> {
+        let present = || (0..raw.len()).filter(|&column| !raw[column].is_nan());
+        let unit = |column: usize| self.unit(column, raw[column]);
+        let content = match content {
+            NumberContent::One | NumberContent::Each => {
+                Content::Features { values: present().map(|column| unit(column) as f32).collect(), dim: 1 }
+            }
+            NumberContent::Ids { n_ids } => Content::Ids(
+                present().map(|column| read_id(column, raw[column], n_ids)).collect::<Result<_, _>>()?,
+            ),
+            NumberContent::MuLaw(law) => {
+                Content::Ids(present().map(|column| law.bin(law.compand(unit(column) as f32))).collect())
+            }
+            NumberContent::Bins(bins) => {
+                Content::Ids(present().map(|column| bin(unit(column), bins)).collect())
+            }
+        };
+        let places: Vec<u32> = (0..content.len() as u32).collect();
+        let axes = &self.spec.kinds[0].axes;
+        let positions =
+            if axes.is_empty() { vec![] } else { present().map(|column| column as u32).collect() };
+        Ok(Group { content, positions, order: places.clone(), time: places })
+    }
+
+    /// The number that a token stands for.
+    fn number(&self, column: usize, token: usize, content: &Content) -> f64 {
+        match (content, self.config.content) {
+            (Content::Features { values, .. }, _) => self.scaled(column, f64::from(values[token])),
+            (Content::Ids(ids), NumberContent::MuLaw(law)) => {
+                self.scaled(column, f64::from(law.expand(law.centre(ids[token]))))
+            }
+            (Content::Ids(ids), NumberContent::Bins(bins)) => self.scaled(column, centre(ids[token], bins)),
+            (Content::Ids(ids), _) => f64::from(ids[token]),
+        }
+    }
+}
+
+/// The numbers of a value, in double precision: times in seconds since 1970 do not fit single.
+pub(crate) fn read_numbers(value: Value) -> Result<Vec<f64>, TokenizeError> {
+    let numbers = match value {
+        Value::Number(number) => vec![number],
+        Value::Array(array) => array.to_f32().into_iter().map(f64::from).collect(),
+        Value::Text(_) | Value::File(_) => {
+            let text = value.into_text()?;
+            let refuse = |_| TokenizeError::Input(format!("expected a number; found the text {text:?}"));
+            vec![text.trim().parse().map_err(refuse)?]
+        }
+        other => return Err(other.unexpected("a number or an array of numbers")),
+    };
+    if numbers.is_empty() {
+        return Err(TokenizeError::Input("expected at least 1 number; found an empty array".into()));
+    }
+    check_finite(&numbers)?;
+    Ok(numbers)
+}
+
+fn check_finite(numbers: &[f64]) -> Result<(), TokenizeError> {
+    match numbers.iter().position(|number| number.is_infinite()) {
+        None => Ok(()),
+        Some(at) => Err(TokenizeError::Input(format!(
+            "number {at}: expected a finite number, or NaN for a missing one; found {}",
+            numbers[at]
+        ))),
+    }
+}
+
+/// The id that number `at` of a value is.
+pub(crate) fn read_id(at: usize, number: f64, n_ids: usize) -> Result<u32, TokenizeError> {
+    if number >= 0.0 && number < n_ids as f64 && number.fract() == 0.0 {
+        return Ok(number as u32);
+    }
+    Err(TokenizeError::Input(format!(
+        "number {at}: expected an id, a whole number from 0 to {}; found {number}",
+        n_ids - 1
+    )))
 }

@@ -90,7 +90,7 @@ impl TrajectoryConfig {
             return Err(format!("discount is {}; it must be above 0 and at most 1", self.discount));
         }
         self.actions.check()?;
-        self.discretise.map_or(Ok(()), |law| law.check())?;
+        self.discretise.map_or(Ok(()), |law| law.check().map_err(|e| format!("discretise.{e}")))?;
         self.check_sizes()
     }
 
