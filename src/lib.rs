@@ -16,6 +16,7 @@ pub mod params;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub mod pretrained;
 pub mod random;
+pub mod registry;
 pub mod report;
 pub mod rules;
 pub mod run;

@@ -1,5 +1,6 @@
 //! A run is one folder: settings, tokenizers with their fitted state, weights, the state to go on from, metrics.
 
+mod folder;
 mod start;
 
 pub use start::Start;
@@ -7,6 +8,7 @@ pub use start::Start;
 use crate::config::{RunConfig, SettingsError};
 use crate::model::{Model, ModelError};
 use crate::params::Params;
+use crate::registry::{Modalities, RegistrationError};
 use crate::tasks::{self, Builtin, SavedTask, Splits, TaskError};
 use crate::train::{MODEL_FILE, Part, Ranks, STATE_FILE, SaveError, TrainError, Trainer, checkpoint};
 use candle_core::Device;
@@ -31,6 +33,7 @@ pub struct Run {
     folder: PathBuf,
     config: RunConfig,
     saved: BTreeMap<String, SavedTask>,
+    modalities: Modalities,
 }
 
 /// Which of a run's weights to use.
@@ -66,6 +69,21 @@ pub enum RunError {
         /// What is missing.
         problem: String,
     },
+    /// A tokenizer of the run is of a modality that this program does not have.
+    #[error("{}: task {task}: no modality is named {modality:?}; this program has {known}; open the run with the program that made it", file.display())]
+    Modality {
+        /// The file of saved tokenizers.
+        file: PathBuf,
+        /// The task.
+        task: String,
+        /// The modality's name.
+        modality: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The program's modalities.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
     /// A file cannot be read or written.
     #[error(transparent)]
     Save(#[from] SaveError),
@@ -96,12 +114,27 @@ impl Run {
         device: &Device,
         ranks: Arc<dyn Ranks>,
     ) -> Result<(Self, Trainer), RunError> {
-        let (run, trainer, _) = Self::begin(folder, config, device, ranks, None)?;
+        Self::create_with(folder, config, device, ranks, &Modalities::builtin())
+    }
+
+    /// As [`create`](Self::create), with the modalities of a program.
+    ///
+    /// # Errors
+    /// As of `create`, and [`RunError::Registration`] if the modalities do not pass their [`check`](Modalities::check).
+    pub fn create_with(
+        folder: &Path,
+        config: RunConfig,
+        device: &Device,
+        ranks: Arc<dyn Ranks>,
+        modalities: &Modalities,
+    ) -> Result<(Self, Trainer), RunError> {
+        let (run, trainer, _) = Self::begin(folder, config, device, ranks, modalities, None)?;
         Ok((run, trainer))
     }
 
     /// As [`create`](Self::create), but the model starts from the weights of another run, as far as they fit; and tasks of
-    /// text and of audio that have the other run's names keep its vocabulary.
+    /// text and of audio that have the other run's names keep its vocabulary. The modalities are those that the other run
+    /// was opened with.
     ///
     /// # Errors
     /// As of `create`, and where the other run's weights cannot be read or none of them fits.
@@ -112,7 +145,8 @@ impl Run {
         ranks: Arc<dyn Ranks>,
         other: &Run,
     ) -> Result<(Self, Trainer, Start), RunError> {
-        let (run, trainer, start) = Self::begin(folder, config, device, ranks, Some(other))?;
+        let (run, trainer, start) =
+            Self::begin(folder, config, device, ranks, &other.modalities, Some(other))?;
         Ok((run, trainer, start.unwrap_or_default()))
     }
 
@@ -121,8 +155,10 @@ impl Run {
         config: RunConfig,
         device: &Device,
         ranks: Arc<dyn Ranks>,
+        modalities: &Modalities,
         other: Option<&Run>,
     ) -> Result<(Self, Trainer, Option<Start>), RunError> {
+        modalities.check()?;
         if folder.join(CONFIG_FILE).exists() {
             return Err(RunError::Exists(folder.into()));
         }
@@ -154,44 +190,31 @@ impl Run {
         trainer.try_samples()?;
         // Nobody takes what rank 0 is about to write for a run that was there before.
         ranks.wait();
-        if ranks.rank() > 0 {
-            return Ok((Self { folder: folder.into(), config, saved }, trainer, start));
+        let run = Self { folder: folder.into(), config, saved, modalities: modalities.clone() };
+        if ranks.rank() == 0 {
+            folder::write(&run, start.as_ref(), other)?;
         }
-        std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
-        let json = serde_json::to_string_pretty(&saved).map_err(|e| RunError::NoRun {
-            folder: folder.into(),
-            problem: format!("its tokenizers cannot be written: {e}"),
-        })?;
-        checkpoint::write_atomically(&folder.join(TOKENIZERS_FILE), json.as_bytes())?;
-        if let Some(other) = other {
-            copy(&other.folder.join(PUBLISHED_FOLDER), &folder.join(PUBLISHED_FOLDER))?;
-        }
-        if let Some(start) = &start {
-            let json = serde_json::to_string_pretty(start).unwrap_or_default(); // lists of names
-            checkpoint::write_atomically(&folder.join(START_FILE), json.as_bytes())?;
-        }
-        // The settings come last: a folder with them is a run.
-        checkpoint::write_atomically(&folder.join(CONFIG_FILE), config.to_toml()?.as_bytes())?;
-        Ok((Self { folder: folder.into(), config, saved }, trainer, start))
+        Ok((run, trainer, start))
     }
 
     /// Opens a run folder.
     ///
     /// # Errors
-    /// [`RunError::NoRun`], which says what is missing; [`SettingsError::Version`] for another version's run.
+    /// [`RunError::NoRun`], which says what is missing; [`SettingsError::Version`] for another version's run;
+    /// [`RunError::Modality`] for a run of a modality that is not built in.
     pub fn open(folder: &Path) -> Result<Self, RunError> {
-        let read = |name: &str| {
-            std::fs::read_to_string(folder.join(name))
-                .map_err(|e| RunError::NoRun { folder: folder.into(), problem: format!("{name}: {e}") })
-        };
-        let origin = folder.join(CONFIG_FILE).display().to_string();
-        let config = RunConfig::parse(&origin, &read(CONFIG_FILE)?, &[])?;
-        let saved = serde_json::from_str(&read(TOKENIZERS_FILE)?).map_err(|e| SaveError::Format {
-            path: folder.join(TOKENIZERS_FILE),
-            expected: "file of saved tokenizers",
-            problem: e.to_string(),
-        })?;
-        Ok(Self { folder: folder.into(), config, saved })
+        Self::open_with(folder, &Modalities::builtin())
+    }
+
+    /// As [`open`](Self::open), with the modalities of a program.
+    ///
+    /// # Errors
+    /// As of `open`, and [`RunError::Registration`] if the modalities do not pass their [`check`](Modalities::check).
+    pub fn open_with(folder: &Path, modalities: &Modalities) -> Result<Self, RunError> {
+        modalities.check()?;
+        let (config, saved) = folder::read(folder)?;
+        folder::check_modalities(folder, &saved, modalities)?;
+        Ok(Self { folder: folder.into(), config, saved, modalities: modalities.clone() })
     }
 
     /// The run, to go on with others of [`SET_ON_RESUME`](crate::config::SET_ON_RESUME) for this time; the folder keeps its
@@ -288,28 +311,6 @@ impl Run {
             problem: format!("{TOKENIZERS_FILE} has nothing for task {name}"),
         })
     }
-}
-
-/// Copies a folder with all that is in it, where it is there.
-fn copy(from: &Path, to: &Path) -> Result<(), SaveError> {
-    let unreadable = |source| SaveError::Read { path: from.into(), source };
-    if !from.is_dir() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
-    for entry in std::fs::read_dir(from).map_err(unreadable)? {
-        let (path, to) = {
-            let entry = entry.map_err(unreadable)?;
-            (entry.path(), to.join(entry.file_name()))
-        };
-        match path.is_dir() {
-            true => copy(&path, &to)?,
-            false => {
-                std::fs::copy(&path, &to).map_err(|source| SaveError::Write { path: to, source })?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn trainer(

@@ -18,6 +18,7 @@ use candle_core::Device;
 use smalti::config::RunConfig;
 use smalti::data::{Target, collate};
 use smalti::model::Model;
+use smalti::registry::Modalities;
 use smalti::train::{Observer, Part, StepReport, Trainer, baseline};
 use smalti_contract::{Content, Group, Tokenizer, Tokens, testing};
 use std::sync::{Arc, atomic::AtomicBool};
@@ -36,9 +37,12 @@ fn main() -> Result<()> {
 
     println!("\n── a tokenizer like the built-in ones ──");
     testing::check(&genes.tokenizer, &[gene, "ACG".repeat(CODONS)])?;
-    let mut registry = smalti::tasks::registry()?;
-    registry.register::<GeneTokenizer>()?;
-    println!("It keeps the contract; registered are {}.", registry.names().collect::<Vec<_>>().join(", "));
+    let modalities = Modalities::builtin().with::<GeneTokenizer>();
+    modalities.check()?;
+    println!(
+        "It keeps the contract; registered are {}.",
+        modalities.tokenizers().names().collect::<Vec<_>>().join(", ")
+    );
 
     println!("\n── training ──");
     // A step takes one gene for every three of the preset's digits.

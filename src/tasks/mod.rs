@@ -31,7 +31,7 @@ pub use standard::{StandardInput, standard_inputs};
 use crate::data::{DataError, Dataset};
 use crate::task::Task;
 use serde::{Deserialize, Serialize};
-use smalti_contract::{Registry, RegistryError, TokenizeError};
+use smalti_contract::{RegistryError, TokenizeError};
 use std::sync::Arc;
 
 /// The modality crates themselves, for who wants a tokenizer without a model.
@@ -265,24 +265,4 @@ impl Builtin {
             Builtin::Trajectory(ref task) => task.clone(),
         }
     }
-}
-
-/// The built-in tokenizers by name.
-///
-/// # Errors
-/// Never, unless two built-in tokenizers have one name.
-pub fn registry() -> Result<Registry, RegistryError> {
-    #[allow(unused_mut)] // without any modality there is nothing to register
-    let mut registry = Registry::new();
-    #[cfg(feature = "text")]
-    registry.register::<smalti_text::TextTokenizer>()?;
-    #[cfg(feature = "image")]
-    registry.register::<smalti_image::ImageTokenizer>()?;
-    #[cfg(feature = "audio")]
-    registry.register::<smalti_audio::AudioTokenizer>()?;
-    #[cfg(feature = "trajectory")]
-    registry.register::<smalti_trajectory::TrajectoryTokenizer>()?;
-    #[cfg(feature = "trajectory")]
-    registry.register::<trajectory::PicturedTokenizer>()?;
-    Ok(registry)
 }

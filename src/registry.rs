@@ -1,0 +1,97 @@
+//! What a program can work with, by name: the built-in modalities and yours.
+//!
+//! ```
+//! use smalti::registry::Modalities;
+//!
+//! // Yours are added with `.with::<GeneTokenizer>()`.
+//! let modalities = Modalities::builtin();
+//! for name in modalities.tokenizers().names() {
+//!     println!("{name}");
+//! }
+//! ```
+
+use smalti_contract::{Registry, Tokenizer};
+
+/// The modalities of a program: a [`Run`](crate::run::Run) is opened and created with them, and `smalti::cli::main` is a
+/// whole program over them.
+#[derive(Clone)]
+pub struct Modalities {
+    tokenizers: Registry,
+    /// The first registration that failed.
+    failed: Option<RegistrationError>,
+}
+
+/// Why a registration failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistrationError {
+    /// The name is taken.
+    #[error("a modality named {0:?} is registered already; give yours another `Tokenizer::NAME`")]
+    Modality(&'static str),
+}
+
+impl Modalities {
+    /// The modalities that this build has: `text`, `image`, `audio` and `trajectory`, each by its feature. Audio also needs
+    /// `text`, for transcripts, and trajectories `image`, for what cameras show.
+    pub fn builtin() -> Self {
+        let modalities = Self { tokenizers: Registry::new(), failed: None };
+        #[cfg(any(feature = "text", feature = "audio"))]
+        let modalities = modalities.with::<smalti_text::TextTokenizer>();
+        #[cfg(any(feature = "image", feature = "trajectory"))]
+        let modalities = modalities.with::<smalti_image::ImageTokenizer>();
+        #[cfg(feature = "audio")]
+        let modalities = modalities.with::<smalti_audio::AudioTokenizer>();
+        #[cfg(feature = "trajectory")]
+        let modalities = modalities
+            .with::<smalti_trajectory::TrajectoryTokenizer>()
+            .with::<crate::tasks::trajectory::PicturedTokenizer>();
+        modalities
+    }
+
+    /// These modalities and one more, under its [`Tokenizer::NAME`].
+    ///
+    /// If the name is taken, the first registration stays. The error is kept until [`check`](Self::check), so that
+    /// registrations can be chained; whatever takes `Modalities` checks them.
+    #[must_use]
+    pub fn with<T: Tokenizer>(mut self) -> Self {
+        if self.tokenizers.register::<T>().is_err() {
+            self.failed.get_or_insert(RegistrationError::Modality(T::NAME));
+        }
+        self
+    }
+
+    /// Checks that every registration succeeded.
+    ///
+    /// # Errors
+    /// The first [`RegistrationError`] of [`with`](Self::with).
+    pub fn check(&self) -> Result<(), RegistrationError> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// The tokenizers by name.
+    pub fn tokenizers(&self) -> &Registry {
+        &self.tokenizers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_names_are_distinct() {
+        assert_eq!(Modalities::builtin().check(), Ok(()));
+    }
+
+    #[cfg(any(feature = "text", feature = "audio"))]
+    #[test]
+    fn a_name_that_is_taken_is_an_error_and_changes_nothing() {
+        let builtin = Modalities::builtin();
+        let twice = builtin.clone().with::<smalti_text::TextTokenizer>();
+        assert_eq!(twice.check(), Err(RegistrationError::Modality("text")));
+        assert!(twice.tokenizers().names().eq(builtin.tokenizers().names()));
+    }
+}

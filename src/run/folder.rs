@@ -1,0 +1,105 @@
+//! The files of a run folder that are there before its first checkpoint: settings, tokenizers, what it starts from.
+
+use super::{CONFIG_FILE, PUBLISHED_FOLDER, Run, RunError, START_FILE, Start, TOKENIZERS_FILE};
+use crate::config::RunConfig;
+use crate::registry::Modalities;
+use crate::tasks::SavedTask;
+use crate::train::{SaveError, checkpoint};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Writes the folder of a new run, which starts from `other` if there is one.
+pub(super) fn write(run: &Run, start: Option<&Start>, other: Option<&Run>) -> Result<(), RunError> {
+    let Run { folder, config, saved, .. } = run;
+    std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
+    let json = serde_json::to_string_pretty(saved).map_err(|e| RunError::NoRun {
+        folder: folder.into(),
+        problem: format!("its tokenizers cannot be written: {e}"),
+    })?;
+    checkpoint::write_atomically(&folder.join(TOKENIZERS_FILE), json.as_bytes())?;
+    if let Some(other) = other {
+        copy(&other.folder.join(PUBLISHED_FOLDER), &folder.join(PUBLISHED_FOLDER))?;
+    }
+    if let Some(start) = start {
+        let json = serde_json::to_string_pretty(start).unwrap_or_default(); // lists of names
+        checkpoint::write_atomically(&folder.join(START_FILE), json.as_bytes())?;
+    }
+    // The settings come last: a folder with them is a run.
+    checkpoint::write_atomically(&folder.join(CONFIG_FILE), config.to_toml()?.as_bytes())?;
+    Ok(())
+}
+
+/// The settings of a run folder, and the tokenizers of each task.
+pub(super) fn read(folder: &Path) -> Result<(RunConfig, BTreeMap<String, SavedTask>), RunError> {
+    let read = |name: &str| {
+        std::fs::read_to_string(folder.join(name))
+            .map_err(|e| RunError::NoRun { folder: folder.into(), problem: format!("{name}: {e}") })
+    };
+    let origin = folder.join(CONFIG_FILE).display().to_string();
+    let config = RunConfig::parse(&origin, &read(CONFIG_FILE)?, &[])?;
+    let saved = serde_json::from_str(&read(TOKENIZERS_FILE)?).map_err(|e| SaveError::Format {
+        path: folder.join(TOKENIZERS_FILE),
+        expected: "file of saved tokenizers",
+        problem: e.to_string(),
+    })?;
+    Ok((config, saved))
+}
+
+/// Fails if a saved tokenizer is of none of these modalities.
+pub(super) fn check_modalities(
+    folder: &Path,
+    saved: &BTreeMap<String, SavedTask>,
+    modalities: &Modalities,
+) -> Result<(), RunError> {
+    let known: Vec<&str> = modalities.tokenizers().names().collect();
+    for (task, saved) in saved {
+        let mut names = saved.tokenizers.values().map(|saved| saved.tokenizer.as_str());
+        if let Some(unknown) = names.find(|name| !known.contains(name)) {
+            return Err(RunError::Modality {
+                file: folder.join(TOKENIZERS_FILE),
+                task: task.clone(),
+                modality: unknown.into(),
+                known: known.join(", "),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Copies a folder with all that is in it, where it is there.
+fn copy(from: &Path, to: &Path) -> Result<(), SaveError> {
+    let unreadable = |source| SaveError::Read { path: from.into(), source };
+    if !from.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
+    for entry in std::fs::read_dir(from).map_err(unreadable)? {
+        let (path, to) = {
+            let entry = entry.map_err(unreadable)?;
+            (entry.path(), to.join(entry.file_name()))
+        };
+        match path.is_dir() {
+            true => copy(&path, &to)?,
+            false => {
+                std::fs::copy(&path, &to).map_err(|source| SaveError::Write { path: to, source })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::SavedTokenizer;
+
+    #[test]
+    fn a_modality_that_the_program_does_not_have_is_named() {
+        let gene = SavedTokenizer { tokenizer: "gene".into(), config: serde_json::Value::Null };
+        let task = SavedTask { tokenizers: BTreeMap::from([("gene".into(), gene)]), names: BTreeMap::new() };
+        let saved = BTreeMap::from([("genome".to_string(), task)]);
+        let error = check_modalities(Path::new("runs/genes"), &saved, &Modalities::builtin()).unwrap_err();
+        let expected = "tokenizers.json: task genome: no modality is named \"gene\"; this program has ";
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
