@@ -4,6 +4,8 @@
 //! position) → [`transformer`] (who may attend to whom is data: [`rules`]) → [`head`] → loss or prediction.
 
 pub mod bench;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod embedding;

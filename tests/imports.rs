@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The library's modules from the ground up: a module imports only from lines above its own.
-const STOREYS: [&[&str]; 13] = [
+const STOREYS: [&[&str]; 14] = [
     &["random", "rules"],
     &["ops", "env"],
     &["params"],
@@ -17,6 +17,7 @@ const STOREYS: [&[&str]; 13] = [
     &["bench", "config", "registry"],
     &["run", "report"],
     &["pretrained"],
+    &["cli"],
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -54,9 +55,6 @@ fn storey(module: &str) -> usize {
 fn imports_go_one_way() {
     let mut seen = 0;
     for (module, path, code) in modules() {
-        if ["lib", "main", "cli"].contains(&module.as_str()) {
-            continue;
-        }
         for import in code.split("crate::").skip(1) {
             let name: String = import.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if name.is_empty() || name == module {

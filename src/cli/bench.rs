@@ -1,14 +1,14 @@
 //! `smalti bench`
 
 use super::{device::DeviceChoice, print};
-use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
-use serde_json::json;
-use smalti::bench::{
+use crate::bench::{
     Checked, Growth, LOADS, Load, Measured, gpu_product_rate, growth, inference, operations, product_rate,
     read_rate, tokenizers,
 };
-use smalti::train::{Precision, TrainConfig};
+use crate::train::{Precision, TrainConfig};
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use serde_json::json;
 use std::process::{Command, Stdio};
 
 /// Measure speed: training on the standard loads, inference, tokenizers, the loader, growth with length.
@@ -230,7 +230,7 @@ fn print_tokenizers(args: &BenchArgs) -> Result<()> {
 
 #[cfg(feature = "image")]
 fn print_loading(args: &BenchArgs) -> Result<()> {
-    let (consumed, measured) = smalti::bench::loading(args.steps(), &args.device().open()?)?;
+    let (consumed, measured) = crate::bench::loading(args.steps(), &args.device().open()?)?;
     if args.json {
         return print::json(&json!({ "training_samples_per_s": consumed, "loader": measured }));
     }

@@ -1,6 +1,7 @@
 //! `smalti classify`
 
 use super::device::DeviceChoice;
+use crate::registry::Modalities;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -30,14 +31,14 @@ const BATCH: usize = 64;
 
 /// Classifies.
 #[cfg(feature = "image")]
-pub fn run(args: ClassifyArgs) -> Result<()> {
+pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
     use super::print;
+    use crate::run::{Run, Weights};
+    use crate::tasks::Builtin;
     use anyhow::Context;
-    use smalti::run::{Run, Weights};
-    use smalti::tasks::Builtin;
     use smalti_contract::Tokenizer;
 
-    let (model, tasks) = Run::open(&args.run)?.load(Weights::Best, &args.device.open()?)?;
+    let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
     let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
         Builtin::Image(task) => Some((number, task.clone())),
         #[allow(unreachable_patterns)] // the only pattern where image is the only modality
@@ -47,7 +48,7 @@ pub fn run(args: ClassifyArgs) -> Result<()> {
     let mut results = Vec::new();
     let mut rows = Vec::new();
     for file in &args.files {
-        let bytes = smalti::data::read(file)?;
+        let bytes = crate::data::read(file)?;
         let images = task.tokenizer().records(&bytes).collect::<Result<Vec<_>, _>>();
         let images = images.with_context(|| file.clone())?;
         for (chunk, images) in images.chunks(BATCH).enumerate() {
@@ -70,6 +71,6 @@ pub fn run(args: ClassifyArgs) -> Result<()> {
 
 /// Says that this build cannot.
 #[cfg(not(feature = "image"))]
-pub fn run(_: ClassifyArgs) -> Result<()> {
+pub fn run(_: ClassifyArgs, _: &Modalities) -> Result<()> {
     bail!("this smalti is built without the feature `image`")
 }

@@ -5,12 +5,12 @@ mod check;
 mod list;
 
 use super::print;
+use crate::data::{made, recipes};
+use crate::train::checkpoint::write_atomically;
 use anyhow::{Context, Result};
 use bar::Bar;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use smalti::data::{made, recipes};
-use smalti::train::checkpoint::write_atomically;
 use std::path::PathBuf;
 
 /// List, fetch, make and check data.

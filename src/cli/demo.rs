@@ -1,5 +1,6 @@
 //! `smalti demo`
 
+use crate::registry::Modalities;
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ pub struct DemoArgs {
 
 /// Says that this build cannot.
 #[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]
-pub fn run(_: DemoArgs) -> Result<()> {
+pub fn run(_: DemoArgs, _: &Modalities) -> Result<()> {
     anyhow::bail!("the demo wants all of the features text, image, audio and trajectory")
 }
 
@@ -34,18 +35,18 @@ pub use with_all::run;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 mod with_all {
     use super::super::{print, train};
-    use super::{DemoArgs, PathBuf, Result};
+    use super::{DemoArgs, Modalities, PathBuf, Result};
+    use crate::config::RunConfig;
+    use crate::data::{Sample, Target, manifest::Manifest, shares};
+    use crate::env::{CartPole, Copies};
+    use crate::model::Model;
+    use crate::run::{Run, Weights};
+    use crate::tasks::text::{Generator, Sampling};
+    use crate::tasks::{Builtin, Splits, modalities, trajectory};
+    use crate::train::{Alone, baseline, evaluate};
     use anyhow::{Context, bail};
     use candle_core::Device;
     use serde_json::json;
-    use smalti::config::RunConfig;
-    use smalti::data::{Sample, Target, manifest::Manifest, shares};
-    use smalti::env::{CartPole, Copies};
-    use smalti::model::Model;
-    use smalti::run::{Run, Weights};
-    use smalti::tasks::text::{Generator, Sampling};
-    use smalti::tasks::{Builtin, Splits, modalities, trajectory};
-    use smalti::train::{Alone, baseline, evaluate};
     use smalti_contract::Content;
     use std::path::Path;
     use std::sync::Arc;
@@ -62,14 +63,15 @@ mod with_all {
     }
 
     /// Trains the mix, or one of its tasks alone, and shows what was learned.
-    pub fn run(args: DemoArgs) -> Result<()> {
+    pub fn run(args: DemoArgs, modalities: &Modalities) -> Result<()> {
         let mut config = RunConfig::of_preset_or_file("mix", &args.set)?;
         if let Some(task) = &args.alone {
             keep_only(&mut config, task)?;
         }
         let folder = args.out.clone().unwrap_or_else(free_folder);
         let started = std::time::Instant::now();
-        let (run, mut trainer) = Run::create(&folder, config, &Device::Cpu, Arc::new(Alone))?;
+        let (run, mut trainer) =
+            Run::create_with(&folder, config, &Device::Cpu, Arc::new(Alone), modalities)?;
         eprintln!("one trunk, {} task(s): {}", run.config().mix.len(), names(run.config()).join(", "));
         if train::train(&mut trainer, Some(&folder), &Alone)?.stopped {
             return Ok(());

@@ -1,6 +1,7 @@
 //! `smalti embed`
 
 use super::device::DeviceChoice;
+use crate::registry::Modalities;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -51,15 +52,15 @@ type Row = (String, usize, Vec<f32>);
 
 /// Embeds.
 #[cfg(any(feature = "text", feature = "image"))]
-pub fn run(args: EmbedArgs) -> Result<()> {
+pub fn run(args: EmbedArgs, modalities: &Modalities) -> Result<()> {
     use super::print;
-    use smalti::run::{Run, Weights};
-    use smalti::tasks::Builtin;
+    use crate::run::{Run, Weights};
+    use crate::tasks::Builtin;
 
     if args.files.is_empty() && args.text.is_empty() {
         bail!("nothing to embed; name files, or give --text");
     }
-    let (model, tasks) = Run::open(&args.run)?.load(Weights::Best, &args.device.open()?)?;
+    let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
     let started = std::time::Instant::now();
     let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
         #[cfg(feature = "text")]
@@ -111,19 +112,19 @@ fn save(out: &std::path::Path, rows: &[Row]) -> Result<()> {
     let width = rows.first().map_or(0, |(.., vector)| vector.len());
     let values: Vec<f32> = rows.iter().flat_map(|(.., vector)| vector.iter().copied()).collect();
     let tensor = Tensor::from_vec(values, (rows.len(), width), &Device::Cpu)?;
-    smalti::train::save(out, &BTreeMap::from([("vectors".to_string(), tensor)]), &BTreeMap::new())?;
+    crate::train::save(out, &BTreeMap::from([("vectors".to_string(), tensor)]), &BTreeMap::new())?;
     Ok(())
 }
 
 #[cfg(feature = "text")]
 fn texts(
     args: &EmbedArgs,
-    model: &smalti::model::Model,
+    model: &crate::model::Model,
     number: usize,
-    task: &smalti::tasks::text::TextTask,
+    task: &crate::tasks::text::TextTask,
 ) -> Result<Vec<Row>> {
+    use crate::tasks::{Embedding, Pooling};
     use anyhow::Context;
-    use smalti::tasks::{Embedding, Pooling};
 
     let Embedding { mut pooling, mut normalize, most_tokens } = task.embedding();
     normalize |= args.normalize;
@@ -139,7 +140,7 @@ fn texts(
         texts.push(text.clone());
     }
     for file in &args.files {
-        let whole = String::from_utf8(smalti::data::read(file)?).with_context(|| file.clone())?;
+        let whole = String::from_utf8(crate::data::read(file)?).with_context(|| file.clone())?;
         for (line, text) in whole.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
             places.push((file.clone(), line + 1));
             texts.push(text.to_string());
@@ -163,12 +164,12 @@ fn texts(
 #[cfg(feature = "image")]
 fn images(
     args: &EmbedArgs,
-    model: &smalti::model::Model,
+    model: &crate::model::Model,
     number: usize,
-    task: &smalti::tasks::image::ImageTask,
+    task: &crate::tasks::image::ImageTask,
 ) -> Result<Vec<Row>> {
+    use crate::tasks::Pooling;
     use anyhow::Context;
-    use smalti::tasks::Pooling;
     use smalti_contract::Tokenizer;
 
     if !args.text.is_empty() {
@@ -180,7 +181,7 @@ fn images(
     };
     let mut rows = Vec::new();
     for file in &args.files {
-        let bytes = smalti::data::read(file)?;
+        let bytes = crate::data::read(file)?;
         let images = task.tokenizer().records(&bytes).collect::<Result<Vec<_>, _>>();
         let images = images.with_context(|| file.clone())?;
         for (chunk, images) in images.chunks(args.batch.max(1)).enumerate() {
@@ -195,6 +196,6 @@ fn images(
 
 /// Says that this build cannot.
 #[cfg(not(any(feature = "text", feature = "image")))]
-pub fn run(_: EmbedArgs) -> Result<()> {
+pub fn run(_: EmbedArgs, _: &Modalities) -> Result<()> {
     bail!("this smalti is built without the features `text` and `image`")
 }

@@ -1,12 +1,13 @@
 //! `smalti eval`
 
 use super::{device::DeviceChoice, print};
+use crate::config::RunConfig;
+use crate::registry::Modalities;
+use crate::run::{self, Run};
+use crate::train::evaluate;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use smalti::config::RunConfig;
-use smalti::run::{self, Run};
-use smalti::train::evaluate;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -54,8 +55,8 @@ impl From<Weights> for run::Weights {
 }
 
 /// Evaluates.
-pub fn run(args: EvalArgs) -> Result<()> {
-    let run = Run::open(&args.run)?;
+pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
+    let run = Run::open_with(&args.run, modalities)?;
     let device = args.device.open()?;
     let (model, _) = run.load(args.weights.into(), &device)?;
     if let Some(set) = args.set.iter().find(|set| set.starts_with("model.") || set.starts_with("train.")) {

@@ -1,6 +1,7 @@
 //! `smalti generate`
 
 use super::device::DeviceChoice;
+use crate::registry::Modalities;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -38,15 +39,15 @@ pub struct GenerateArgs {
 
 /// Generates.
 #[cfg(feature = "text")]
-pub fn run(args: GenerateArgs) -> Result<()> {
+pub fn run(args: GenerateArgs, modalities: &Modalities) -> Result<()> {
     use super::print;
-    use smalti::run::{Run, Weights};
-    use smalti::tasks::{
+    use crate::run::{Run, Weights};
+    use crate::tasks::{
         Builtin,
         text::{Generator, Objective, Sampling},
     };
 
-    let (model, tasks) = Run::open(&args.run)?.load(Weights::Best, &args.device.open()?)?;
+    let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
     let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
         Builtin::Text(task) => Some((number, task.clone())),
         #[allow(unreachable_patterns)] // the only pattern where text is the only modality
@@ -80,6 +81,6 @@ pub fn run(args: GenerateArgs) -> Result<()> {
 
 /// Says that this build cannot.
 #[cfg(not(feature = "text"))]
-pub fn run(_: GenerateArgs) -> Result<()> {
+pub fn run(_: GenerateArgs, _: &Modalities) -> Result<()> {
     bail!("this smalti is built without the feature `text`")
 }

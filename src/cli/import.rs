@@ -1,8 +1,8 @@
 //! `smalti import` and `smalti export`
 
+use crate::train::Storage;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use smalti::train::Storage;
 use std::path::PathBuf;
 
 /// Turn a published checkpoint into a run.
@@ -64,7 +64,7 @@ impl From<Numbers> for Storage {
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn import(args: ImportArgs) -> Result<()> {
     use super::print;
-    use smalti::pretrained;
+    use crate::pretrained;
 
     let scaled = args.log.is_some() || args.return_scale.is_some();
     let scales = pretrained::Scales { log: args.log, return_scale: args.return_scale };
@@ -93,7 +93,7 @@ pub fn import(args: ImportArgs) -> Result<()> {
 /// Exports.
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn export(args: ExportArgs) -> Result<()> {
-    use smalti::pretrained;
+    use crate::pretrained;
 
     let tensors = pretrained::export(&args.run, &args.out, args.dtype.into())?;
     println!("{} tensors are in {}", tensors.len(), args.out.display());

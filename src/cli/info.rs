@@ -1,14 +1,15 @@
 //! `smalti info`
 
 use super::print;
+use crate::model::Model;
+use crate::registry::Modalities;
+use crate::report::curves::{self, Evaluation};
+use crate::run::{Run, Weights};
+use crate::train::{MODEL_FILE, STATE_FILE, checkpoint, log};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use clap::Args;
 use serde_json::{Value, json};
-use smalti::model::Model;
-use smalti::report::curves::{self, Evaluation};
-use smalti::run::{Run, Weights};
-use smalti::train::{MODEL_FILE, STATE_FILE, checkpoint, log};
 use smalti_contract::{ContentSpec, KindSpec};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,8 +33,8 @@ struct Saved {
 }
 
 /// Looks.
-pub fn run(args: InfoArgs) -> Result<()> {
-    let run = Run::open(&args.run)?;
+pub fn run(args: InfoArgs, modalities: &Modalities) -> Result<()> {
+    let run = Run::open_with(&args.run, modalities)?;
     let lines = log::read(run.folder())?;
     let weights = saved(&run)?;
     let model = match weights.iter().any(|saved| saved.file == MODEL_FILE) {

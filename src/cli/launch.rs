@@ -26,8 +26,8 @@ pub fn start(_: &Gpus) -> Result<()> {
 /// Starts a process for each GPU, with the arguments of this one, and waits for them all.
 #[cfg(feature = "nccl")]
 pub fn start(Gpus(gpus): &Gpus) -> Result<()> {
+    use crate::train::ranks::Launched;
     use anyhow::{Context, bail};
-    use smalti::train::ranks::Launched;
     use std::process::Command;
 
     if let Some(Launched { variable, size, .. }) = Launched::find()? {
@@ -36,7 +36,7 @@ pub fn start(Gpus(gpus): &Gpus) -> Result<()> {
              leave it out: each process takes the next GPU of its host"
         )
     }
-    let there = smalti::ops::cuda::count().context("--devices finds no GPU")?;
+    let there = crate::ops::cuda::count().context("--devices finds no GPU")?;
     if let Some(gpu) = gpus.iter().find(|gpu| **gpu >= there) {
         bail!("--devices names GPU {gpu}; this host has {there}, from number 0 (nvidia-smi lists them)")
     }

@@ -1,4 +1,16 @@
-//! The command line. Each command is thin: its arguments, one call of the library, what to print.
+//! The command line, as a function: [`main`] over the modalities of a program. Each command is thin: its arguments, one
+//! call of the library, what to print.
+//!
+//! The program `smalti` is `main(Modalities::builtin())`. A program with a modality of its own adds it:
+//!
+//! ```no_run
+//! use smalti::registry::Modalities;
+//!
+//! # fn main() -> std::process::ExitCode {
+//! // .with::<GeneTokenizer>()
+//! smalti::cli::main(Modalities::builtin())
+//! # }
+//! ```
 
 mod bench;
 mod classify;
@@ -19,14 +31,16 @@ mod tokenize;
 mod train;
 mod transcribe;
 
-pub use print::message;
-
-use clap::{Parser, Subcommand};
+use crate::registry::Modalities;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
 
 /// Chop anything into tokens, throw them in the mix, and let one transformer see the picture.
 #[derive(Parser)]
-#[command(name = "smalti", version, arg_required_else_help = true)]
-pub struct Cli {
+#[command(name = OWN_NAME, version, arg_required_else_help = true)]
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -65,23 +79,136 @@ enum Command {
     Demo(demo::DemoArgs),
 }
 
+/// Exit status of wrong usage, as clap has it.
+const USAGE: u8 = 2;
+
+/// Run the command line over these modalities, and return the exit status.
+///
+/// Reads the arguments of this process and runs one command. The status is 0 for success, 1 for a failure and 2 for wrong
+/// usage, to which modalities count that do not pass their [`check`](Modalities::check). Errors are printed on standard
+/// error. In help and `--version` the program has the name of its file.
+///
+/// Call it first in `main`, before another thread starts, because it changes the process:
+/// - It sets the environment variable `CANDLE_NUM_THREADS` to 1.
+/// - On Unix, SIGPIPE ends the process, as it ends other commands.
+/// - With the feature `hdf5`, the program starts a second time for each HDF5 file; that process only reads the file.
+pub fn main(modalities: Modalities) -> ExitCode {
+    #[cfg(feature = "hdf5")]
+    if let Some(code) = crate::tasks::modalities::trajectory::hdf5::serve() {
+        return code;
+    }
+    // candle adds large tensors on a pool of threads of its own that wait by spinning, and so take the cores
+    // from the kernels' threads: a step of text-nano takes 62 ms without that pool and 187 ms with it where
+    // two cores are also compiling.
+    // SAFETY: no other thread runs yet that could read the environment, as the documentation asks.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    end_with_the_reader();
+    run(std::env::args_os().collect(), &modalities)
+}
+
+/// Has `smalti info RUN | head -1` end quietly, as other commands do, when its reader has gone; Rust's default is an
+/// error at the next line printed.
+fn end_with_the_reader() {
+    #[cfg(unix)]
+    // SAFETY: sets what a signal does, before any other thread runs.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+/// Runs the command of these arguments, the first of which is the program, and prints the error if it fails.
+fn run(arguments: Vec<OsString>, modalities: &Modalities) -> ExitCode {
+    if let Err(error) = modalities.check() {
+        print::note(&format!("error: {error}"));
+        return ExitCode::from(USAGE);
+    }
+    let command = command(arguments.first());
+    let cli = match command.try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, on standard output and with status 0. An error: nobody reads it.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    // On a thread of the pool, so that handing work to it and waiting for it does not change threads.
+    match rayon::scope(|_| dispatch(cli, modalities)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::note(&format!("error: {}", print::message(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The definition of the command line, under the name of the program's file.
+fn command(program: Option<&OsString>) -> clap::Command {
+    let file = program.and_then(|program| Path::new(program).file_name());
+    let file = file.map(|file| file.to_string_lossy().into_owned());
+    let command = Cli::command();
+    match file.as_deref().map(|file| file.strip_suffix(std::env::consts::EXE_SUFFIX).unwrap_or(file)) {
+        None | Some(OWN_NAME) => command,
+        // What is numbered is this library, and not the program.
+        Some(name) => {
+            command.name(name.to_string()).version(concat!("(smalti ", env!("CARGO_PKG_VERSION"), ")"))
+        }
+    }
+}
+
+/// What this library's own program is called.
+const OWN_NAME: &str = "smalti";
+
 /// Runs one command.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
+fn dispatch(cli: Cli, modalities: &Modalities) -> anyhow::Result<()> {
     match cli.command {
-        Command::Train(args) => train::run(args),
-        Command::Eval(args) => eval::run(args),
-        Command::Generate(args) => generate::run(args),
-        Command::Classify(args) => classify::run(args),
-        Command::Transcribe(args) => transcribe::run(args),
-        Command::Rollout(args) => rollout::run(args),
-        Command::Embed(args) => embed::run(args),
+        Command::Train(args) => train::run(args, modalities),
+        Command::Eval(args) => eval::run(args, modalities),
+        Command::Generate(args) => generate::run(args, modalities),
+        Command::Classify(args) => classify::run(args, modalities),
+        Command::Transcribe(args) => transcribe::run(args, modalities),
+        Command::Rollout(args) => rollout::run(args, modalities),
+        Command::Embed(args) => embed::run(args, modalities),
         Command::Import(args) => import::import(args),
         Command::Export(args) => import::export(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Data(args) => data::run(args),
-        Command::Info(args) => info::run(args),
-        Command::Show(args) => show::run(args),
+        Command::Info(args) => info::run(args, modalities),
+        Command::Show(args) => show::run(args, modalities),
         Command::Bench(args) => bench::run(args),
-        Command::Demo(args) => demo::run(args),
+        Command::Demo(args) => demo::run(args, modalities),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(program: &str) -> clap::Command {
+        command(Some(&program.into()))
+    }
+
+    #[test]
+    fn a_program_is_called_what_its_file_is_called() {
+        let own = named("target/release/smalti");
+        assert_eq!(own.render_version(), concat!("smalti ", env!("CARGO_PKG_VERSION"), "\n"));
+        let other = named("/opt/bin/genes");
+        assert_eq!(other.render_version(), concat!("genes (smalti ", env!("CARGO_PKG_VERSION"), ")\n"));
+        let error =
+            named("/opt/bin/genes").try_get_matches_from(["/opt/bin/genes", "train", "--sett"]).unwrap_err();
+        assert!(error.to_string().contains("Usage: genes train"), "{error}");
+        assert_eq!(command(None).get_name(), "smalti");
+    }
+
+    #[test]
+    fn definitions_of_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[cfg(any(feature = "text", feature = "audio"))]
+    #[test]
+    fn a_name_that_is_taken_is_wrong_usage() {
+        let modalities = Modalities::builtin().with::<crate::tasks::modalities::text::TextTokenizer>();
+        let status = run(vec!["genes".into(), "--version".into()], &modalities);
+        assert_eq!(status, ExitCode::from(USAGE));
     }
 }

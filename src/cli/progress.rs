@@ -1,7 +1,7 @@
 //! What is shown while a model trains: a bar on a terminal, plain lines elsewhere.
 
+use crate::train::{Metrics, Observer, StepReport};
 use indicatif::{ProgressBar, ProgressStyle};
-use smalti::train::{Metrics, Observer, StepReport};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! `smalti rollout`
 
 use super::device::DeviceChoice;
+use crate::registry::Modalities;
 use anyhow::{Result, bail};
 use clap::{Args, value_parser};
 use std::path::PathBuf;
@@ -39,20 +40,20 @@ pub struct RolloutArgs {
 
 /// Rolls out.
 #[cfg(feature = "trajectory")]
-pub fn run(args: RolloutArgs) -> Result<()> {
+pub fn run(args: RolloutArgs, modalities: &Modalities) -> Result<()> {
     use super::print;
+    use crate::env;
+    use crate::run::{Run, Weights};
+    use crate::tasks::{Builtin, trajectory};
     use anyhow::anyhow;
     use serde_json::json;
-    use smalti::env;
-    use smalti::run::{Run, Weights};
-    use smalti::tasks::{Builtin, trajectory};
     use smalti_contract::Tokenizer;
     use std::time::Duration;
 
     if args.episodes == 0 {
         bail!("--episodes must be at least 1");
     }
-    let (model, tasks) = Run::open(&args.run)?.load(Weights::Best, &args.device.open()?)?;
+    let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
     let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
         Builtin::Trajectory(task) => Some((number, task.clone())),
         #[allow(unreachable_patterns)] // the only pattern where trajectory is the only modality
@@ -102,6 +103,6 @@ pub fn run(args: RolloutArgs) -> Result<()> {
 
 /// Says that this build cannot.
 #[cfg(not(feature = "trajectory"))]
-pub fn run(_: RolloutArgs) -> Result<()> {
+pub fn run(_: RolloutArgs, _: &Modalities) -> Result<()> {
     bail!("this smalti is built without the feature `trajectory`")
 }

@@ -1,14 +1,15 @@
 //! `smalti show`
 
 use super::print;
+use crate::registry::Modalities;
+use crate::report::curves::{self, Panel};
+use crate::report::rules::{self, RulesPicture};
+use crate::run::{Run, Weights};
+use crate::train::{checkpoint::write_atomically, log};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use clap::Args;
 use serde_json::json;
-use smalti::report::curves::{self, Panel};
-use smalti::report::rules::{self, RulesPicture};
-use smalti::run::{Run, Weights};
-use smalti::train::{checkpoint::write_atomically, log};
 use std::path::PathBuf;
 
 /// Draw a run's attention rules and its curves.
@@ -35,8 +36,8 @@ const COLUMNS: usize = 60;
 const ROWS: usize = 12;
 
 /// Draws.
-pub fn run(args: ShowArgs) -> Result<()> {
-    let run = Run::open(&args.run)?;
+pub fn run(args: ShowArgs, modalities: &Modalities) -> Result<()> {
+    let run = Run::open_with(&args.run, modalities)?;
     let both = args.rules == args.curves;
     let pictures: Option<Vec<RulesPicture>> = match both || args.rules {
         true => Some(rules::pictures(&run.load(Weights::Best, &Device::Cpu)?.0)),

@@ -7,13 +7,13 @@ pub use modality::Modality;
 pub use shape::{Cut, Shape};
 
 use super::print;
+use crate::data;
+use crate::report::picture::{self, Format};
+use crate::report::tokens::{self, GroupSummary, Span, Token, TokenContent, spelled};
+use crate::train::checkpoint::write_atomically;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
-use smalti::data;
-use smalti::report::picture::{self, Format};
-use smalti::report::tokens::{self, GroupSummary, Span, Token, TokenContent, spelled};
-use smalti::train::checkpoint::write_atomically;
 use smalti_contract::{AnyTokenizer, ContentSpec, Tokens};
 use std::path::PathBuf;
 
@@ -70,7 +70,7 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
     })?;
     #[cfg(feature = "trajectory")]
     let bytes = match modality {
-        Modality::Trajectory => smalti::tasks::trajectory::self_contained(&args.file, bytes)?,
+        Modality::Trajectory => crate::tasks::trajectory::self_contained(&args.file, bytes)?,
         _ => bytes,
     };
     let tokenizer = args.shape.fit(modality, &bytes).with_context(|| args.file.clone())?;
@@ -90,9 +90,9 @@ fn read(location: &str) -> Result<Vec<u8>> {
     match data::read(location) {
         #[cfg(feature = "trajectory")]
         Err(data::DataError::IsFolder { .. })
-            if smalti::tasks::trajectory::is_log(&data::Files::open(location)?) =>
+            if crate::tasks::trajectory::is_log(&data::Files::open(location)?) =>
         {
-            Ok(smalti::tasks::trajectory::lines(location)?)
+            Ok(crate::tasks::trajectory::lines(location)?)
         }
         read => Ok(read?),
     }

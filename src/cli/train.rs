@@ -2,15 +2,16 @@
 
 use super::device::{DeviceChoice, Gpus};
 use super::{launch, print, progress::Progress};
+use crate::config::{self, RunConfig};
+use crate::data::BadSamples;
+use crate::registry::Modalities;
+use crate::run::{self, Run, Start};
+use crate::train::ranks::{self, Launched, Ranks};
+use crate::train::{Outcome, Silent, Trainer};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::Args;
 use serde_json::json;
-use smalti::config::{self, RunConfig};
-use smalti::data::BadSamples;
-use smalti::run::{self, Run, Start};
-use smalti::train::ranks::{self, Launched, Ranks};
-use smalti::train::{Outcome, Silent, Trainer};
 use std::path::{Path, PathBuf};
 use std::sync::{
     Arc,
@@ -54,7 +55,7 @@ pub struct TrainArgs {
 }
 
 /// Trains, under a launcher as one of its processes.
-pub fn run(args: TrainArgs) -> Result<()> {
+pub fn run(args: TrainArgs, modalities: &Modalities) -> Result<()> {
     if args.print {
         return print_settings(&args);
     }
@@ -63,7 +64,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     }
     // A mistake in the settings is said before ranks wait for one another.
     match args.preset.as_deref() {
-        _ if args.resume => drop(Run::open(&folder(&args)?)?.resumed_with(&args.set)?),
+        _ if args.resume => drop(Run::open_with(&folder(&args)?, modalities)?.resumed_with(&args.set)?),
         Some(preset) => drop(RunConfig::of_preset_or_file(preset, &args.set)?),
         None => {}
     }
@@ -72,7 +73,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         print::note(&format!("rank {rank} of {size} meets the others {}", launched.place()));
     }
     let ranks = ranks::join()?;
-    let trained = train_over(&args, &ranks);
+    let trained = train_over(&args, modalities, &ranks);
     if let Err(error) = &trained
         && ranks.size() > 1
     {
@@ -82,13 +83,13 @@ pub fn run(args: TrainArgs) -> Result<()> {
     trained
 }
 
-fn train_over(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<()> {
+fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>) -> Result<()> {
     let (device, ranks) = &on_device(args, ranks)?;
     let folder = folder(args)?;
     let mut trainer = if args.resume {
-        Run::open(&folder)?.resumed_with(&args.set)?.resume(device, ranks.clone())?
+        Run::open_with(&folder, modalities)?.resumed_with(&args.set)?.resume(device, ranks.clone())?
     } else {
-        begin(args, &folder, device, ranks)?
+        begin(args, modalities, &folder, device, ranks)?
     };
     let outcome = train(&mut trainer, Some(&folder), ranks.as_ref())?;
     if ranks.rank() > 0 {
@@ -145,13 +146,19 @@ fn on_device(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<(Device, Arc<dy
 }
 
 /// A trainer at the first step of a new run.
-fn begin(args: &TrainArgs, folder: &Path, device: &Device, ranks: &Arc<dyn Ranks>) -> Result<Trainer> {
+fn begin(
+    args: &TrainArgs,
+    modalities: &Modalities,
+    folder: &Path,
+    device: &Device,
+    ranks: &Arc<dyn Ranks>,
+) -> Result<Trainer> {
     let Some(from) = &args.from else {
         let preset = args.preset.as_deref().context("say a preset or a file to train from")?;
         let config = RunConfig::of_preset_or_file(preset, &args.set)?;
-        return Ok(Run::create(folder, config, device, ranks.clone())?.1);
+        return Ok(Run::create_with(folder, config, device, ranks.clone(), modalities)?.1);
     };
-    let other = Run::open(from)?;
+    let other = Run::open_with(from, modalities)?;
     let config = match &args.preset {
         Some(preset) => RunConfig::of_preset_or_file(preset, &args.set)?,
         None => RunConfig::of_preset_or_file(&from.join(run::CONFIG_FILE).display().to_string(), &args.set)?,

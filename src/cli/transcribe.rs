@@ -1,6 +1,7 @@
 //! `smalti transcribe`
 
 use super::device::DeviceChoice;
+use crate::registry::Modalities;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -54,8 +55,8 @@ pub struct TranscribeArgs {
 
 #[cfg(feature = "audio")]
 impl TranscribeArgs {
-    fn options(&self) -> smalti::tasks::audio::Options {
-        use smalti::tasks::audio::Options;
+    fn options(&self) -> crate::tasks::audio::Options {
+        use crate::tasks::audio::Options;
         let falls_back = self.compression_ratio.is_some() || self.logprob.is_some();
         let temperatures = match self.temperature.is_empty() {
             true if falls_back => Options::FALLBACK.to_vec(),
@@ -79,13 +80,13 @@ impl TranscribeArgs {
 
 /// Transcribes.
 #[cfg(feature = "audio")]
-pub fn run(args: TranscribeArgs) -> Result<()> {
+pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
     use super::print;
+    use crate::run::{Run, Weights};
+    use crate::tasks::{Builtin, modalities};
     use anyhow::Context;
-    use smalti::run::{Run, Weights};
-    use smalti::tasks::{Builtin, modalities};
 
-    let (model, tasks) = Run::open(&args.run)?.load(Weights::Best, &args.device.open()?)?;
+    let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
     let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
         Builtin::Audio(task) => Some((number, task.clone())),
         #[allow(unreachable_patterns)] // the only pattern where audio is the only modality
@@ -96,7 +97,7 @@ pub fn run(args: TranscribeArgs) -> Result<()> {
     let mut results = Vec::new();
     let mut rows = Vec::new();
     for file in &args.files {
-        let clip = modalities::audio::read(&smalti::data::read(file)?).with_context(|| file.clone())?;
+        let clip = modalities::audio::read(&crate::data::read(file)?).with_context(|| file.clone())?;
         let said = task.decode(&model, number, &clip, &options).with_context(|| file.clone())?;
         if said.timestamps {
             rows.extend(said.segments.iter().map(|segment| {
@@ -124,6 +125,6 @@ pub fn run(args: TranscribeArgs) -> Result<()> {
 
 /// Says that this build cannot.
 #[cfg(not(feature = "audio"))]
-pub fn run(_: TranscribeArgs) -> Result<()> {
+pub fn run(_: TranscribeArgs, _: &Modalities) -> Result<()> {
     bail!("this smalti is built without the feature `audio`")
 }

@@ -16,12 +16,12 @@ mod twins;
 
 use crate::cli::print;
 use crate::cli::tokenize::{Cut, Modality};
+use crate::data::manifest::Manifest;
+use crate::data::{self, DataError, Files, glob, labelled};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use part::{Bad, Part};
 use serde_json::json;
-use smalti::data::manifest::Manifest;
-use smalti::data::{self, DataError, Files, glob, labelled};
 use twins::Twins;
 
 #[derive(Args)]
@@ -100,7 +100,7 @@ fn recognise(path: &str) -> Result<Source> {
     let name = path.rsplit('/').next().unwrap_or(path);
     match Files::open(path) {
         #[cfg(feature = "trajectory")]
-        Ok(files) if smalti::tasks::trajectory::is_log(&files) => Ok(Source::Log),
+        Ok(files) if crate::tasks::trajectory::is_log(&files) => Ok(Source::Log),
         Ok(_) => match Manifest::open(path) {
             Ok(manifest) => Ok(Source::Manifest(manifest)),
             Err(DataError::Missing { .. }) => Ok(Source::Labelled),

@@ -1,12 +1,12 @@
 //! `smalti data list`
 
 use crate::cli::print;
+use crate::data::{recipes, shipped};
 use anyhow::Result;
 use clap::Args;
 use indicatif::HumanBytes;
 use serde::Serialize;
 use serde_json::json;
-use smalti::data::{recipes, shipped};
 
 #[derive(Args)]
 pub struct ListArgs {
@@ -88,7 +88,7 @@ fn files_of(location: &str) -> impl Iterator<Item = &'static (&'static str, &'st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use smalti::data::made;
+    use crate::data::made;
 
     #[test]
     fn every_shipped_file_and_every_made_set_is_listed() {

@@ -1,7 +1,7 @@
 //! Processes that are one job: all end well, or all end.
 
+use crate::train::ranks::ENDED;
 use anyhow::{Context, Result, bail};
-use smalti::train::ranks::ENDED;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;

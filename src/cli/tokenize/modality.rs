@@ -64,8 +64,8 @@ impl Modality {
             | [b'{', b'"', ..] => Some(Self::Trajectory),
             // CSV is text unless its columns are those of steps.
             #[cfg(feature = "trajectory")]
-            _ if smalti::tasks::modalities::trajectory::Format::of(bytes)
-                == Some(smalti::tasks::modalities::trajectory::Format::Csv) =>
+            _ if crate::tasks::modalities::trajectory::Format::of(bytes)
+                == Some(crate::tasks::modalities::trajectory::Format::Csv) =>
             {
                 Some(Self::Trajectory)
             }
@@ -78,12 +78,12 @@ impl Modality {
     #[cfg_attr(not(any(feature = "image", feature = "audio")), allow(unused_variables))]
     fn by_reading(bytes: &[u8]) -> Option<Self> {
         #[cfg(feature = "image")]
-        if smalti::tasks::modalities::image::read(bytes).is_ok() {
+        if crate::tasks::modalities::image::read(bytes).is_ok() {
             return Some(Self::Image);
         }
         #[cfg(feature = "audio")]
         {
-            use smalti::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
+            use crate::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
             use smalti_contract::Tokenizer;
             let reader = AudioTokenizer::new(AudioConfig::default()).ok()?;
             if reader.records(bytes).next().is_some_and(|clip| clip.is_ok()) {

@@ -106,14 +106,14 @@ impl Shape {
 
     #[cfg(feature = "text")]
     fn text(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
-        use smalti::tasks::modalities::text::{TextConfig, TextTokenizer, Vocabulary, fit};
+        use crate::tasks::modalities::text::{TextConfig, TextTokenizer, Vocabulary, fit};
         use smalti_contract::Tokenizer;
 
         // No text has more characters or bytes than the file has bytes.
         let (specials, context) = (vec![], bytes.len());
         if let Some(location) = &self.vocabulary {
             // A vocabulary may add tokens of its own at the ends, so the file's length is no bound.
-            return Ok(Box::new(smalti::tasks::text::published(location, u32::MAX as usize)?));
+            return Ok(Box::new(crate::tasks::text::published(location, u32::MAX as usize)?));
         }
         let raw = TextConfig { vocabulary: Vocabulary::Bytes, specials, context, segments: 0 };
         let config = match self.cut.bytes {
@@ -128,8 +128,8 @@ impl Shape {
 
     #[cfg(feature = "image")]
     fn image(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
+        use crate::tasks::modalities::image::{Image, ImageConfig, ImageTokenizer, Preset, fit};
         use anyhow::Context;
-        use smalti::tasks::modalities::image::{Image, ImageConfig, ImageTokenizer, Preset, fit};
         use smalti_contract::Tokenizer;
 
         if let Some(name) = &self.preset {
@@ -155,8 +155,8 @@ impl Shape {
 
     #[cfg(feature = "audio")]
     fn audio(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
+        use crate::tasks::modalities::audio::{AudioConfig, AudioTokenizer, MelConfig};
         use anyhow::Context;
-        use smalti::tasks::modalities::audio::{AudioConfig, AudioTokenizer, MelConfig};
         use smalti_contract::Tokenizer;
 
         if let Some(name) = &self.preset {
@@ -184,11 +184,9 @@ impl Shape {
 
     #[cfg(feature = "trajectory")]
     fn trajectory(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
+        use crate::tasks::modalities::trajectory::{Episode, FitOptions, TrajectoryTokenizer, episodes, fit};
+        use crate::tasks::trajectory::{Logged, PictureConfig, PicturedConfig, PicturedTokenizer};
         use anyhow::ensure;
-        use smalti::tasks::modalities::trajectory::{
-            Episode, FitOptions, TrajectoryTokenizer, episodes, fit,
-        };
-        use smalti::tasks::trajectory::{Logged, PictureConfig, PicturedConfig, PicturedTokenizer};
         use smalti_contract::Tokenizer;
 
         let episodes = episodes(bytes).collect::<Result<Vec<Episode>, _>>()?;
@@ -235,10 +233,10 @@ impl Cut {
 
     /// How the pictures of episodes become tokens.
     #[cfg(feature = "trajectory")]
-    pub fn in_episodes(&self) -> smalti::tasks::trajectory::PictureConfig {
-        let default = smalti::tasks::trajectory::PictureConfig::default();
+    pub fn in_episodes(&self) -> crate::tasks::trajectory::PictureConfig {
+        let default = crate::tasks::trajectory::PictureConfig::default();
         let patch = self.patch.unwrap_or(default.patch);
-        smalti::tasks::trajectory::PictureConfig { patch, size: self.size, ..default }
+        crate::tasks::trajectory::PictureConfig { patch, size: self.size, ..default }
     }
 
     /// Whether a text's tokens are its bytes.
@@ -251,8 +249,8 @@ impl Cut {
     /// # Errors
     /// What the tokenizer refuses.
     #[cfg(feature = "image")]
-    pub fn of_pictures(&self) -> Result<smalti::tasks::modalities::image::ImageTokenizer> {
-        use smalti::tasks::modalities::image::{ImageConfig, ImageTokenizer};
+    pub fn of_pictures(&self) -> Result<crate::tasks::modalities::image::ImageTokenizer> {
+        use crate::tasks::modalities::image::{ImageConfig, ImageTokenizer};
         use smalti_contract::Tokenizer;
 
         let any = ImageConfig::vit(3, self.patch(), [1, 1]);
@@ -265,8 +263,8 @@ impl Cut {
     /// # Errors
     /// What the tokenizer refuses.
     #[cfg(feature = "audio")]
-    pub fn of_clips(&self) -> Result<smalti::tasks::modalities::audio::AudioTokenizer> {
-        use smalti::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
+    pub fn of_clips(&self) -> Result<crate::tasks::modalities::audio::AudioTokenizer> {
+        use crate::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
         use smalti_contract::Tokenizer;
 
         let default = AudioConfig::default();

@@ -6,11 +6,11 @@ use self::film::{Film, First};
 use super::numbers::Numbers;
 use super::part::{Named, Part, Seen, each};
 use crate::cli::tokenize::Cut;
-use anyhow::Result;
-use smalti::tasks::modalities::trajectory::{
+use crate::tasks::modalities::trajectory::{
     ActionSpec, End, Episode, FitOptions, TrajectoryConfig, TrajectoryError, fit,
 };
-use smalti::tasks::trajectory::read;
+use crate::tasks::trajectory::read;
+use anyhow::Result;
 use std::sync::Arc;
 
 /// What is kept of an episode.

@@ -3,10 +3,10 @@
 use super::super::digest::Digest;
 use super::super::part::Part;
 use crate::cli::tokenize::Cut;
-use smalti::data::Files;
-use smalti::tasks::modalities::image::ImageConfig;
-use smalti::tasks::modalities::trajectory::{Episode, Picture, TrajectoryConfig};
-use smalti::tasks::trajectory::{Logged, Pictured, PicturedConfig, PicturedTokenizer, read_picture};
+use crate::data::Files;
+use crate::tasks::modalities::image::ImageConfig;
+use crate::tasks::modalities::trajectory::{Episode, Picture, TrajectoryConfig};
+use crate::tasks::trajectory::{Logged, Pictured, PicturedConfig, PicturedTokenizer, read_picture};
 use smalti_contract::Tokenizer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
