@@ -3,6 +3,7 @@
 use super::TrainError;
 use crate::data::{Bad, Dataset, Targets, collate};
 use crate::head::Says;
+use crate::metrics::edits;
 use crate::model::Model;
 use crate::ops::{Value, ctc};
 use crate::task::Task;
@@ -145,34 +146,5 @@ impl Tally {
             metrics.insert("cer".into(), self.character_errors as f64 / self.characters.max(1) as f64);
         }
         metrics
-    }
-}
-
-/// The least number of insertions, deletions and substitutions between two sequences (Levenshtein 1966).
-pub fn edits<T: PartialEq>(found: &[T], expected: &[T]) -> usize {
-    let mut row: Vec<usize> = (0..=expected.len()).collect();
-    for (i, a) in found.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in expected.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[expected.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::edits;
-
-    #[test]
-    fn edits_are_counted() {
-        let count = |a: &str, b: &str| edits(a.as_bytes(), b.as_bytes());
-        assert_eq!(count("kitten", "sitting"), 3);
-        assert_eq!(count("", "abc"), 3);
-        assert_eq!(count("abc", "abc"), 0);
-        assert_eq!(count("ab", ""), 2);
     }
 }

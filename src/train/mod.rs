@@ -12,12 +12,13 @@ mod optimizer;
 pub mod ranks;
 mod trainer;
 
+pub use crate::metrics::edits;
 use ahead::Ahead;
 pub use audit::{Audit, audit};
 pub use baseline::baseline;
 pub use checkpoint::{SaveError, Storage, save};
 pub use config::{Precision, TrainConfig, TrainConfigError};
-pub use evaluate::{Metrics, edits, evaluate};
+pub use evaluate::{Metrics, evaluate};
 pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
 pub use ranks::{Alone, Ranks, RanksError};
