@@ -9,6 +9,7 @@ pub mod data;
 pub mod embedding;
 pub mod env;
 pub mod head;
+pub mod inference;
 pub mod metrics;
 pub mod model;
 pub mod ops;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The library's modules from the ground up: a module imports only from lines above its own.
-const STOREYS: [&[&str]; 13] = [
+const STOREYS: [&[&str]; 14] = [
     &["random", "rules", "metrics"],
     &["ops", "env"],
     &["params"],
@@ -17,6 +17,7 @@ const STOREYS: [&[&str]; 13] = [
     &["bench", "config"],
     &["run", "report"],
     &["pretrained"],
+    &["inference"],
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -1,0 +1,3 @@
+//! Predictions of a trained model as rows of a table.
+
+pub mod write;

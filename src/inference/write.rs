@@ -1,0 +1,324 @@
+//! Rows written as a CSV, JSON lines or Parquet file.
+
+use crate::train::SaveError;
+use crate::train::checkpoint::write_atomically;
+use parquet::basic::{Compression, ConvertedType, LogicalType, Repetition, Type as Physical};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+use parquet::schema::types::Type;
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use smalti_contract::{Array, Numbers, Value};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Rows of a row group of a Parquet file: readers hold one group at a time.
+const ROWS_PER_GROUP: usize = 1 << 20;
+
+/// Rows that cannot be written. No file is written, and one that was there before is unchanged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The name of the file does not tell a format.
+    #[error("{}: expected a name that ends in .csv, .jsonl or .parquet", path.display())]
+    Extension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The field names are not those of a table.
+    #[error("{}: {problem}", path.display())]
+    Fields {
+        /// The file.
+        path: PathBuf,
+        /// Expected and found.
+        problem: String,
+    },
+    /// A row has more or fewer values than there are fields.
+    #[error("{}: row {row}: expected {expected} values, one for each field; found {found}", path.display())]
+    Width {
+        /// The file.
+        path: PathBuf,
+        /// The row, counted from 1.
+        row: usize,
+        /// The number of fields.
+        expected: usize,
+        /// The number of values.
+        found: usize,
+    },
+    /// A value that a table of texts and numbers cannot hold.
+    #[error(
+        "{}: row {row}, field {field:?}: expected a text, a number or an array; found {found}; leave this field out",
+        path.display()
+    )]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The row, counted from 1.
+        row: usize,
+        /// The field.
+        field: String,
+        /// The value, in words.
+        found: String,
+    },
+    /// The rows cannot be encoded.
+    #[error("{}: encoding the rows failed: {problem}", path.display())]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// The encoder's message.
+        problem: String,
+    },
+    /// The file cannot be written.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+}
+
+/// The format of a table's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A header of the field names, then a line for each row (RFC 4180).
+    Csv,
+    /// A JSON object for each row.
+    Jsonl,
+    /// Apache Parquet.
+    Parquet,
+}
+
+impl Format {
+    /// The format that the extension of a file's name tells: `.csv`, `.jsonl` or `.parquet`.
+    ///
+    /// # Errors
+    /// [`WriteError::Extension`] for any other.
+    pub fn of(path: &Path) -> Result<Self, WriteError> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("csv") => Ok(Self::Csv),
+            Some("jsonl") => Ok(Self::Jsonl),
+            Some("parquet") => Ok(Self::Parquet),
+            _ => Err(WriteError::Extension { path: path.into() }),
+        }
+    }
+}
+
+/// Write rows to a file in the [`Format`] of its extension, whole or not at all. Each row has a value for each field.
+///
+/// A field whose present values are all numbers is a field of numbers: `DOUBLE` in Parquet. Any other is a field of
+/// texts, `BYTE_ARRAY` of UTF-8 in Parquet, and its numbers are written as texts. Arrays (nested by their shape) and
+/// series are JSON arrays in JSON lines, and the text of one in CSV and Parquet. A missing value is an empty field in
+/// CSV, as is an empty text, and null in JSON lines and Parquet. JSON has no infinity and no NaN: both are null there.
+///
+/// # Errors
+/// If the extension is none of the three, there is no field or two have one name, a row has another number of values
+/// than there are fields, a value is a file, or the file cannot be written.
+pub fn write_rows(path: &Path, fields: &[String], rows: &[Vec<Value>]) -> Result<(), WriteError> {
+    let format = Format::of(path)?;
+    check(path, fields, rows)?;
+    let are_numbers: Vec<bool> = (0..fields.len()).map(|field| are_numbers(field, rows)).collect();
+    let encoded = match format {
+        Format::Csv => csv(fields, rows).map_err(|e| e.to_string()),
+        Format::Jsonl => json_lines(fields, &are_numbers, rows).map_err(|e| e.to_string()),
+        Format::Parquet => parquet(fields, &are_numbers, rows).map_err(|e| e.to_string()),
+    };
+    let bytes = encoded.map_err(|problem| WriteError::Encode { path: path.into(), problem })?;
+    Ok(write_atomically(path, &bytes)?)
+}
+
+fn check(path: &Path, fields: &[String], rows: &[Vec<Value>]) -> Result<(), WriteError> {
+    let refuse = |problem| Err(WriteError::Fields { path: path.into(), problem });
+    if fields.is_empty() {
+        return refuse("expected 1 or more fields; found 0".into());
+    }
+    let mut names = HashSet::new();
+    if let Some(twice) = fields.iter().find(|field| !names.insert(*field)) {
+        return refuse(format!("expected a name of its own for each field; found {twice:?} twice"));
+    }
+    for (row, values) in (1..).zip(rows) {
+        let (expected, found) = (fields.len(), values.len());
+        if found != expected {
+            return Err(WriteError::Width { path: path.into(), row, expected, found });
+        }
+        if let Some((field, file)) =
+            fields.iter().zip(values).find_map(|(field, value)| Some((field, file_of(value)?)))
+        {
+            let found = file.describe();
+            return Err(WriteError::Value { path: path.into(), row, field: field.clone(), found });
+        }
+    }
+    Ok(())
+}
+
+/// The file that a value is or that a series holds.
+fn file_of(value: &Value) -> Option<&Value> {
+    match value {
+        Value::File(_) => Some(value),
+        Value::Series(steps) => steps.iter().find_map(file_of),
+        _ => None,
+    }
+}
+
+fn are_numbers(field: usize, rows: &[Vec<Value>]) -> bool {
+    rows.iter().all(|values| matches!(values[field], Value::Number(_) | Value::Missing))
+}
+
+/// A value as the text of one field; `None` if it is missing.
+fn text(value: &Value) -> Result<Option<String>, serde_json::Error> {
+    Ok(match value {
+        Value::Missing => None,
+        Value::Text(text) => Some(text.clone()),
+        Value::Number(number) if is_whole(*number) => Some(number.to_string()),
+        // `Debug` has an exponent for large and small numbers, and as few digits as read back to the same number.
+        Value::Number(number) => Some(format!("{number:?}")),
+        other => Some(serde_json::to_string(&Json(other))?),
+    })
+}
+
+/// True for a number that an `i64` holds exactly, as it does each of its neighbours; -0 is none.
+fn is_whole(number: f64) -> bool {
+    let exact = number.abs() < (1_u64 << f64::MANTISSA_DIGITS) as f64;
+    exact && (number as i64 as f64).to_bits() == number.to_bits()
+}
+
+fn csv(fields: &[String], rows: &[Vec<Value>]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(fields)?;
+    for values in rows {
+        for value in values {
+            writer.write_field(text(value)?.unwrap_or_default())?;
+        }
+        writer.write_record(None::<&[u8]>)?;
+    }
+    Ok(writer.into_inner()?)
+}
+
+fn json_lines(
+    fields: &[String],
+    are_numbers: &[bool],
+    rows: &[Vec<Value>],
+) -> Result<Vec<u8>, serde_json::Error> {
+    let mut lines = Vec::new();
+    for values in rows {
+        serde_json::to_writer(&mut lines, &JsonRow { fields, are_numbers, values })?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
+/// A row as a JSON object.
+struct JsonRow<'a> {
+    fields: &'a [String],
+    are_numbers: &'a [bool],
+    values: &'a [Value],
+}
+
+impl Serialize for JsonRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(Some(self.fields.len()))?;
+        for ((field, value), are_numbers) in self.fields.iter().zip(self.values).zip(self.are_numbers) {
+            match value {
+                // Readers of JSON lines expect one type in a field.
+                Value::Number(_) if !are_numbers => {
+                    object.serialize_entry(field, &text(value).map_err(serde::ser::Error::custom)?)?;
+                }
+                value => object.serialize_entry(field, &Json(value))?,
+            }
+        }
+        object.end()
+    }
+}
+
+/// A value as JSON.
+struct Json<'a>(&'a Value);
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Missing => serializer.serialize_none(),
+            Value::Text(text) => serializer.serialize_str(text),
+            Value::Number(number) if is_whole(*number) => serializer.serialize_i64(*number as i64),
+            Value::Number(number) => serializer.serialize_f64(*number),
+            Value::Array(array) => JsonArray { array, dimension: 0, start: 0 }.serialize(serializer),
+            Value::Series(steps) => serializer.collect_seq(steps.iter().map(Json)),
+            Value::File(_) => Err(serde::ser::Error::custom("a file has no JSON form")),
+        }
+    }
+}
+
+/// The part of an array that begins at number `start` and has the shape `shape[dimension..]`.
+struct JsonArray<'a> {
+    array: &'a Array,
+    dimension: usize,
+    start: usize,
+}
+
+impl Serialize for JsonArray<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(&length) = self.array.shape.get(self.dimension) else {
+            return match &self.array.numbers {
+                Numbers::U8(numbers) => numbers.get(self.start).serialize(serializer),
+                Numbers::F32(numbers) => numbers.get(self.start).serialize(serializer),
+            };
+        };
+        let dimension = self.dimension + 1;
+        let stride: usize = self.array.shape[dimension..].iter().product();
+        let mut list = serializer.serialize_seq(Some(length))?;
+        for index in 0..length {
+            let start = self.start + index * stride;
+            list.serialize_element(&JsonArray { array: self.array, dimension, start })?;
+        }
+        list.end()
+    }
+}
+
+fn parquet(fields: &[String], are_numbers: &[bool], rows: &[Vec<Value>]) -> Result<Vec<u8>, ParquetError> {
+    let types = fields.iter().zip(are_numbers).map(|(field, &are_numbers)| field_type(field, are_numbers));
+    let types = types.collect::<Result<_, _>>()?;
+    let schema = Arc::new(Type::group_type_builder("schema").with_fields(types).build()?);
+    let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties)?;
+    for rows in rows.chunks(ROWS_PER_GROUP) {
+        let mut group = writer.next_row_group()?;
+        for (field, &are_numbers) in are_numbers.iter().enumerate() {
+            let column =
+                group.next_column()?.ok_or_else(|| ParquetError::EOF("a field is left over".into()))?;
+            write_column(column, are_numbers, rows.iter().map(|values| &values[field]))?;
+        }
+        group.close()?;
+    }
+    writer.into_inner()
+}
+
+fn field_type(field: &str, are_numbers: bool) -> Result<Arc<Type>, ParquetError> {
+    let builder = if are_numbers {
+        Type::primitive_type_builder(field, Physical::DOUBLE)
+    } else {
+        Type::primitive_type_builder(field, Physical::BYTE_ARRAY)
+            .with_logical_type(Some(LogicalType::String))
+            .with_converted_type(ConvertedType::UTF8)
+    };
+    Ok(Arc::new(builder.with_repetition(Repetition::OPTIONAL).build()?))
+}
+
+fn write_column<'a>(
+    mut column: SerializedColumnWriter<'_>,
+    are_numbers: bool,
+    values: impl Iterator<Item = &'a Value> + Clone,
+) -> Result<(), ParquetError> {
+    // Definition levels: 1 where there is a value, 0 for null.
+    let levels: Vec<i16> = values.clone().map(|value| i16::from(!value.is_missing())).collect();
+    if are_numbers {
+        let number = |value: &Value| if let Value::Number(number) = value { Some(*number) } else { None };
+        let numbers: Vec<f64> = values.filter_map(number).collect();
+        column.typed::<DoubleType>().write_batch(&numbers, Some(&levels), None)?;
+    } else {
+        let texts = values.filter_map(|value| text(value).transpose());
+        let texts = texts.map(|text| text.map(|text| ByteArray::from(text.into_bytes())));
+        let texts: Vec<ByteArray> =
+            texts.collect::<Result<_, _>>().map_err(|e| ParquetError::External(Box::new(e)))?;
+        column.typed::<ByteArrayType>().write_batch(&texts, Some(&levels), None)?;
+    }
+    column.close()
+}
+
+#[cfg(test)]
+mod tests;
