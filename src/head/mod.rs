@@ -15,6 +15,8 @@ mod regress;
 mod represent;
 mod tag;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 pub use classify::{Classify, ClassifySettings};
 pub use ctc::{Ctc, CtcSettings};

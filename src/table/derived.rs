@@ -41,6 +41,11 @@ pub enum Derivation {
         /// A series of as many steps.
         field: String,
     },
+    /// The number of each step; the first is 0.
+    Step {
+        /// A series of as many steps.
+        field: String,
+    },
     /// The sum over all steps: a number for the row.
     Total {
         /// A series of numbers.
@@ -94,6 +99,7 @@ impl Derivation {
             | Derivation::Previous { field }
             | Derivation::First { field }
             | Derivation::Last { field }
+            | Derivation::Step { field }
             | Derivation::Total { field } => field,
         }
     }
@@ -175,6 +181,7 @@ impl Derived {
             }
             Derivation::First { .. } => Ok(flag(Some(0))),
             Derivation::Last { .. } => Ok(flag(all.checked_sub(1))),
+            Derivation::Step { .. } => Ok(Value::Series(steps.map(|t| Value::Number(t as f64)).collect())),
             Derivation::Total { field } => Ok(Value::Number(self.numbers(row, field)?.iter().sum())),
         }
     }

@@ -1,1 +1,109 @@
+//! Episodes as rows.
 
+use super::*;
+use crate::data::testing::{at, folder_of};
+use crate::table::{Derivation, Source, SourceRegistry, counts, derive};
+use smalti_contract::Array;
+
+const TWO: &[u8] = b"{\"observations\": [[1, 2], [3, 4], [5, 6]], \"actions\": [0, 1, 0], \"rewards\": [1, 1, 2], \
+    \"terminated\": true}\n{\"observations\": [[7, 8]], \"actions\": [1], \"rewards\": [0]}\n";
+
+fn opened(location: &str) -> Result<Arc<dyn Table>, DataError> {
+    SourceRegistry::builtin().open(&Source::new(location))
+}
+
+fn series(value: Value) -> Vec<Value> {
+    match value {
+        Value::Series(steps) => steps,
+        other => panic!("{}", other.describe()),
+    }
+}
+
+#[test]
+fn an_episode_is_a_row_of_series() {
+    let folder = folder_of(&[("train.jsonl", TWO), ("test.jsonl", TWO)]);
+    let table = opened(&at(&folder, "{train,test}.jsonl")).unwrap();
+    assert_eq!(table.fields(), ["observations", "actions", "rewards", "end", "split"]);
+    assert_eq!((table.len(), table.steps(0), table.steps(1)), (4, 3, 1));
+    assert_eq!(series(table.value(0, "observations").unwrap())[2], Value::vector([5.0, 6.0]));
+    assert_eq!(series(table.window(0, "actions", 1..9).unwrap()), [Value::Number(1.0), Value::Number(0.0)]);
+    assert_eq!(table.value(0, "end").unwrap(), Value::Text("terminated".into()));
+    assert!(table.value(1, "end").unwrap().is_missing());
+    assert_eq!(table.value(3, "split").unwrap(), Value::Text("test".into()));
+    assert!(table.location(1).ends_with("train.jsonl (episode 1)"));
+    let rewards = counts(&*table, "rewards").unwrap();
+    assert_eq!((rewards.values, rewards.numbers.unwrap().max), (8, 2.0));
+}
+
+#[test]
+fn parts_and_images_are_fields_of_their_own() {
+    let line = b"{\"observations\": {\"goal\": [[3, 4]], \"speed\": [0.5]}, \
+        \"pictures\": {\"front\": {\"files\": [\"0.png\"]}, \"back\": {\"frames\": {\"height\": 1, \"width\": 2, \
+        \"channels\": 1, \"pixels\": \"AAE=\"}}}, \"actions\": {\"arm\": [[0.1, 2]], \"grip\": [1]}, \"rewards\": [0]}\n";
+    let folder = folder_of(&[("a.jsonl", line), ("0.png", b"png")]);
+    let table = opened(&at(&folder, "a.jsonl")).unwrap();
+    assert_eq!(
+        table.fields(),
+        ["observations", "observations.goal", "observations.speed", "back", "front", "actions.arm", "actions.grip", "rewards"]
+    );
+    let only = |field: &str| series(table.value(0, field).unwrap()).remove(0);
+    assert_eq!(only("observations"), Value::vector([3.0, 4.0, 0.5]));
+    assert_eq!(only("observations.goal"), Value::vector([3.0, 4.0]));
+    assert_eq!(only("observations.speed"), Value::Number(0.5));
+    assert_eq!(only("actions.arm"), Value::vector([0.1, 2.0]));
+    assert_eq!(only("actions.grip"), Value::Number(1.0));
+    assert_eq!(only("front"), Value::File(File { name: "0.png".into(), bytes: b"png".to_vec() }));
+    let pixels = smalti_contract::Numbers::U8(vec![0, 1]);
+    assert_eq!(only("back"), Value::Array(Array { shape: vec![1, 2], numbers: pixels }));
+    std::fs::remove_file(at(&folder, "0.png")).unwrap();
+    assert!(table.value(0, "front").unwrap_err().to_string().contains("0.png: not found"));
+    assert!(table.peek(0, "front").is_ok());
+}
+
+#[test]
+fn tables_are_episodes_by_their_columns() {
+    let steps = b"episode,obs.x,obs.v,action,reward\n0,1,2,0,1\n0,3,4,1,1\n1,5,6,0,0\n";
+    let clips = b"file_name,action\na.mp4,run\n";
+    let folder = folder_of(&[("steps.csv", steps), ("clips.csv", clips), ("log/a.jsonl", TWO), ("log/README.md", b"r")]);
+    let table = opened(&at(&folder, "steps.csv")).unwrap();
+    assert_eq!(
+        table.fields(),
+        ["observations", "observations.x", "observations.v", "actions", "rewards"],
+        "each sensor is a field"
+    );
+    assert_eq!((table.len(), table.steps(0)), (2, 2));
+    assert_eq!(opened(&at(&folder, "clips.csv")).unwrap().fields(), ["file_name", "action"]);
+    assert_eq!(opened(&at(&folder, "log")).unwrap().len(), 2);
+    let rows = Source { layout: Some("rows".into()), ..Source::new(at(&folder, "steps.csv")) };
+    assert_eq!(SourceRegistry::builtin().open(&rows).unwrap().len(), 3);
+    assert_eq!(opened("builtin:cartpole-mixed.npz").unwrap().fields()[0], "observations");
+}
+
+#[test]
+fn a_corrupt_episode_is_an_error_when_it_is_asked_for() {
+    let folder = folder_of(&[
+        ("a.jsonl", &[TWO, b"{\"observations\": [[1, 2]], \"actions\": [0], \"rewards\": [1, 2]}\n"].concat()),
+        ("b.jsonl", b"{\"observations\": 7, \"actions\": 7}\n"),
+        ("c.npz", b"PK\x03\x04 and no more"),
+    ]);
+    let table = opened(&at(&folder, "a.jsonl")).unwrap();
+    assert_eq!((table.len(), table.steps(2)), (3, 1));
+    let error = table.value(2, "rewards").unwrap_err().to_string();
+    assert!(error.contains("a.jsonl: not readable as episodes") && error.contains("line 3"), "{error}");
+    assert_eq!(counts(&*table, "rewards").unwrap().corrupt, 1);
+    for path in ["b.jsonl", "c.npz"] {
+        let error = opened(&at(&folder, path)).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(&format!("{path}: not readable as episodes")), "{error}");
+    }
+}
+
+#[test]
+fn returns_to_go_are_those_of_the_episode() {
+    let folder = folder_of(&[("a.jsonl", TWO)]);
+    let table = opened(&at(&folder, "a.jsonl")).unwrap();
+    let derivation = Derivation::ReturnToGo { field: "rewards".into(), discount: 0.5 };
+    let table = derive(table, &[("return_to_go".to_string(), derivation)].into()).unwrap();
+    let expected: Vec<Value> = [2.0, 2.0, 2.0].map(Value::Number).into();
+    assert_eq!(series(table.value(0, "return_to_go").unwrap()), expected);
+    assert_eq!(series(table.window(0, "return_to_go", 2..4).unwrap()), expected[2..]);
+}

@@ -1,0 +1,165 @@
+//! Class folders, WebDataset, IDX and CIFAR-10.
+
+use super::*;
+use crate::data::testing::{folder_of, tar_of};
+
+#[test]
+fn class_folders_label_any_file() {
+    let folder = folder_of(&[
+        ("d/train/cat/1.png", b"1"),
+        ("d/train/dog/x/2.wav", b"2"),
+        ("d/test/cat/3.png", b"3"),
+        ("d/test/.hidden/x", b"4"),
+        ("d/other/cat/4.png", b"5"),
+        ("d/train/.DS_Store", b"6"),
+        ("e/cat/1.png", b"1"),
+        ("e/classes.txt", b"dog\ncat\n"),
+        ("f/cow/1.png", b"1"),
+        ("f/classes.txt", b"dog\ncat\n"),
+    ]);
+    let d = table(&folder, "d");
+    assert_eq!(d.fields(), ["file", "label", "split"]);
+    assert_eq!(all(&*d, "label"), texts(&[".hidden", "cat", "cat", "dog"]));
+    assert_eq!(all(&*d, "split"), texts(&["test", "test", "train", "train"]));
+    assert_eq!(file(d.value(3, "file").unwrap()), ("train/dog/x/2.wav".into(), b"2".to_vec()));
+    assert_eq!(d.skipped().len(), 2, "{:?}", d.skipped());
+    let e = table(&folder, "e");
+    assert_eq!((e.fields().len(), e.classes("label").unwrap()), (2, &["dog".to_string(), "cat".into()][..]));
+    assert_eq!(
+        refusal(&folder, "f"),
+        "f/cow/1.png: its folder \"cow\" is not in classes.txt, which lists dog, cat"
+    );
+    std::fs::write(at(&folder, "d.tar"), tar_of(&[("test/cat/1.png", b"1")])).unwrap();
+    assert_eq!(all(&*table(&folder, "d.tar"), "split"), texts(&["test"]));
+}
+
+#[test]
+fn members_of_one_name_are_a_row() {
+    let train = tar_of(&[
+        ("a.v1.png", b"A"),
+        ("a.txt", b" hello \n"),
+        ("a.cls", b"1\n"),
+        ("a.json", b"{\"label\": \"five\", \"radar\": [1, 2], \"deep\": {\"n\": 3}}"),
+        ("b.PNG", b"B"),
+        ("b.cls", b""),
+        ("b.json", b"{\"label\": \"six\", \"late\": true}"),
+        ("README", b"r"),
+    ]);
+    let valid = tar_of(&[("x/c.png", b"C"), ("x/c.cls", b"0")]);
+    let folder = folder_of(&[
+        ("train-0000.tar", &train),
+        ("valid.tar", &valid),
+        ("classes.txt", b"cat\ndog\n"),
+        ("note.md", b"n"),
+    ]);
+    for path in ["", "*.tar", "{train-0000,valid}.tar"] {
+        let t = table(&folder, path);
+        assert_eq!(
+            t.fields(),
+            ["cls", "json.label", "json.radar", "json.deep.n", "json.late", "txt", "v1.png", "png", "split"]
+                .map(String::from)
+                .into_iter()
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(all(&*t, "cls"), texts(&["dog", "", "cat"]));
+        assert_eq!(all(&*t, "txt"), texts(&["hello", "", ""]));
+        assert_eq!(all(&*t, "json.label"), texts(&["five", "six", ""]));
+        assert_eq!(all(&*t, "json.radar")[0], Value::vector([1.0, 2.0]));
+        assert_eq!(all(&*t, "json.deep.n"), numbers(&[3.0, f64::NAN, f64::NAN]));
+        assert_eq!(all(&*t, "split"), texts(&["train", "train", "valid"]));
+        assert_eq!(file(t.value(1, "png").unwrap()), ("b.PNG".into(), b"B".to_vec()));
+        assert!(t.value(0, "png").unwrap().is_missing());
+        assert_eq!(t.classes("cls").unwrap(), ["cat", "dog"]);
+        assert!(t.location(2).ends_with("valid.tar/x/c.*"));
+        assert!(t.origin(0).is_some());
+    }
+    assert_eq!(table(&folder, "").skipped().len(), 2);
+}
+
+#[test]
+fn damaged_members_are_named() {
+    let archive = tar_of(&[("a.cls", b"7"), ("a.png", b"A"), ("b.cls", b"0"), ("b.json", b"{\"x\"")]);
+    let other = tar_of(&[("a.cls", b"7"), ("a.png", b"A"), ("b.png", b"")]);
+    let folder = folder_of(&[
+        ("json.tar", &archive),
+        ("ok/t.tar", &other),
+        ("ok/classes.txt", b"cat\n"),
+        ("cut.tar", &archive[..1024]),
+        ("empty.tar", b""),
+        ("t.tar.gz", b"\x1f\x8bxxxx"),
+    ]);
+    assert!(refusal(&folder, "json.tar").starts_with("json.tar/b.json: not readable as JSON: EOF"));
+    let t = table(&folder, "ok/t.tar");
+    let message = |row, field| without(&folder, &t.value(row, field).unwrap_err());
+    assert_eq!(
+        message(0, "cls"),
+        "ok/t.tar/a.cls: not readable as a class: expected a number below 1, as classes.txt lists; found \"7\""
+    );
+    assert_eq!(message(1, "png"), "ok/t.tar/b.png: empty; expected data");
+    assert!(refusal(&folder, "cut.tar").contains("cut.tar: not readable as a tar archive: truncated"));
+    assert_eq!(refusal(&folder, "empty.tar"), "empty.tar: empty; expected a tar archive");
+    assert!(refusal(&folder, "t.tar.gz").contains("it is compressed with gzip; unpack it first"));
+    assert!(refusal(&folder, "none-*.tar").contains("not found; expected files that match the pattern"));
+}
+
+#[test]
+fn an_archive_of_class_folders_is_like_the_shards_beside_it() {
+    let shards = tar_of(&[("0.jpg", b"0"), ("0.cls", b"1"), ("1.jpg", b"1"), ("1.cls", b"0")]);
+    let folders = tar_of(&[("test/cat/1.jpg", b"2"), ("test/dog/2.jpg", b"3")]);
+    let folder = folder_of(&[("train-0.tar", &shards), ("test.tar", &folders), ("classes.txt", b"cat\ndog\n")]);
+    let t = table(&folder, "");
+    assert_eq!(all(&*t, "cls"), texts(&["cat", "dog", "dog", "cat"]));
+    assert_eq!(all(&*t, "split"), texts(&["test", "test", "train-0", "train-0"]));
+}
+
+#[cfg(feature = "image")]
+#[test]
+fn idx_pairs_are_splits() {
+    let images = |n: u8| [&[0, 0, 8, 3, 0, 0, 0, n, 0, 0, 0, 1, 0, 0, 0, 2][..], &vec![n; 2 * usize::from(n)]].concat();
+    let labels = |n: u8| [&[0, 0, 8, 1, 0, 0, 0, n][..], &(0..n).collect::<Vec<u8>>()].concat();
+    let folder = folder_of(&[
+        ("ok/t10k-images-idx3-ubyte", &images(1)),
+        ("ok/t10k-labels-idx1-ubyte", &labels(1)),
+        ("ok/train-images-idx3-ubyte", &images(2)),
+        ("ok/train-labels-idx1-ubyte", &labels(2)),
+        ("few-images-idx3-ubyte", &images(2)),
+        ("few-labels-idx1-ubyte", &labels(1)),
+        ("lone-images-idx3-ubyte", &images(2)),
+        ("cut-images-idx3-ubyte", &images(3)[..20]),
+        ("cut-labels-idx1-ubyte", &labels(3)),
+    ]);
+    let t = table(&folder, "ok");
+    assert_eq!(t.fields(), ["image", "label", "split"]);
+    assert_eq!(all(&*t, "split"), texts(&["train", "train", "test"]));
+    assert_eq!(all(&*t, "label"), numbers(&[0.0, 1.0, 0.0]));
+    let Value::Array(image) = t.value(2, "image").unwrap() else { panic!("an array") };
+    assert_eq!((image.shape, image.numbers), (vec![1, 2], smalti_contract::Numbers::U8(vec![1, 1])));
+    assert!(t.location(2).ends_with("ok/t10k-images-idx3-ubyte image 1"));
+    for (path, expected) in [
+        ("few-images-idx3-ubyte", "few-images-idx3-ubyte: expected a label for each of 2 images; found 1"),
+        ("lone-images-idx3-ubyte", "lone-labels-idx1-ubyte: not found; expected the labels of lone-images-idx3-ubyte"),
+        ("cut-images-idx3-ubyte", "cut-images-idx3-ubyte: not readable as IDX: the header says 3×1×2 = 6 bytes"),
+    ] {
+        assert!(refusal(&folder, path).starts_with(expected), "{}", refusal(&folder, path));
+    }
+    let builtin = opened("builtin:digits").unwrap();
+    assert_eq!((builtin.len(), builtin.value(0, "image").unwrap().describe()), (1797, "an array [8, 8]".into()));
+}
+
+#[cfg(feature = "image")]
+#[test]
+fn cifar_batches_have_the_names_of_their_classes() {
+    let record = |label: u8| [vec![label], vec![9; 3072]].concat();
+    let names = b"cat\ndog\n\n";
+    let folder = folder_of(&[
+        ("ok/data_batch_1.bin", &[record(1), record(0)].concat()),
+        ("ok/test_batch.bin", &record(1)),
+        ("ok/batches.meta.txt", names),
+        ("cut/data_batch_1.bin", &record(1)[..3000]),
+    ]);
+    let t = table(&folder, "ok");
+    assert_eq!(all(&*t, "label"), texts(&["dog", "cat", "dog"]));
+    assert_eq!(all(&*t, "split"), texts(&["train", "train", "test"]));
+    assert_eq!(t.value(2, "image").unwrap().describe(), "an array [32, 32, 3]");
+    assert!(refusal(&folder, "cut").starts_with("cut/data_batch_1.bin: not readable as CIFAR-10: 3000 bytes"));
+}
