@@ -31,7 +31,8 @@ fn main() -> Result<()> {
 
     println!("\n── tokens ──");
     // Opening a task fits its tokenizer: here, the vocabulary is the characters that occur.
-    let (task, Splits { train, valid }) = config.data.context("a preset of one task")?.open("text", 1.0)?;
+    let (task, Splits { train, valid }) =
+        config.task_config().context("a preset of one task")?.open("text", 1.0)?;
     let Builtin::Text(task) = task else { bail!("the preset is of text") };
     let tokens = task.tokenizer().encode(&prompt.to_string())?;
     for (character, id) in prompt.chars().zip(tokens.groups[0].content.ids().unwrap_or_default()) {

@@ -33,7 +33,8 @@ fn main() -> Result<()> {
 
     println!("\n── tokens ──");
     // Opening a task fits its tokenizer: here, mean and deviation of the grey values.
-    let (task, Splits { train, valid }) = config.data.context("a preset of one task")?.open("image", 1.0)?;
+    let (task, Splits { train, valid }) =
+        config.task_config().context("a preset of one task")?.open("image", 1.0)?;
     let Builtin::Image(task) = task else { bail!("the preset is of images") };
     let patches = task.tokenizer().encode(&pictures[0])?.groups.remove(0);
     let features = patches.content.features().unwrap_or_default();

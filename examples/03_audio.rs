@@ -50,7 +50,8 @@ fn main() -> Result<()> {
 
     println!("\n── tokens ──");
     // Opening a task fits its tokenizers: here, the alphabet of the texts.
-    let (task, Splits { train, valid }) = config.data.context("a preset of one task")?.open("audio", 1.0)?;
+    let (task, Splits { train, valid }) =
+        config.task_config().context("a preset of one task")?.open("audio", 1.0)?;
     let Builtin::Audio(task) = task else { bail!("the preset is of audio") };
     let slices = task.tokenizer().encode(&clip)?;
     println!(

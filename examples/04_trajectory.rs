@@ -46,7 +46,7 @@ fn main() -> Result<()> {
     println!("\n── tokens ──");
     // Opening a task fits its tokenizer: here, mean and deviation of states, and the scale of returns.
     let (task, Splits { train, valid }) =
-        config.data.context("a preset of one task")?.open("cartpole", 1.0)?;
+        config.task_config().context("a preset of one task")?.open("cartpole", 1.0)?;
     let Builtin::Trajectory(task) = task else { bail!("the preset is of trajectories") };
     let tokens = task.tokenizer().encode(&window)?;
     for (kind, group) in Tokenizer::spec(task.tokenizer()).kinds.iter().zip(&tokens.groups) {

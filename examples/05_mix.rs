@@ -12,7 +12,9 @@ use candle_core::Device;
 use smalti::config::RunConfig;
 use smalti::env::Copies;
 use smalti::model::Model;
+use smalti::registry::Modalities;
 use smalti::rules::{AttentionRules, TokenMeta};
+use smalti::sample::Start;
 use smalti::tasks::{Builtin, Splits, trajectory};
 use smalti::train::{Observer, Part, StepReport, Trainer, baseline};
 use std::sync::atomic::AtomicBool;
@@ -32,8 +34,9 @@ fn main() -> Result<()> {
 
     println!("── input and tokens ──");
     let (mut tasks, mut parts) = (Vec::new(), Vec::new());
-    for (name, data, weight, loss_weight) in config.tasks() {
-        let (task, Splits { train, valid }) = data.open(name, loss_weight)?;
+    for entry in config.tasks() {
+        let (task, Splits { train, valid }) = entry.open(&Modalities::builtin(), Start::New)?;
+        let (name, weight) = (entry.name, entry.weight);
         let sample = train.sample(0, Some(0))?;
         let tokens: usize = sample.inputs.iter().map(|(_, tokens)| tokens.len()).sum();
         println!("{name:>10}: {} documents to learn from; this one has {tokens} tokens", train.len());
@@ -67,6 +70,7 @@ fn main() -> Result<()> {
             format!("{:.3} (without looking at the input: {:.3})", scores[metric], without[metric])
         };
         let line = match task {
+            Builtin::Parts(_) => format!("loss {}", score("loss")),
             Builtin::Text(_) => format!("loss of the next character {}", score("loss")),
             Builtin::Image(_) => format!("accuracy of the digit {}", score("accuracy")),
             Builtin::Audio(_) => format!("character error rate {}", score("cer")),

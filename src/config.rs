@@ -113,7 +113,9 @@ impl TaskEntry {
         let (name, loss_weight) = (self.name.as_str(), self.loss_weight);
         match (&self.task, start) {
             (AnyTask::Modality(task), Start::New) => task.open(name, loss_weight),
-            (AnyTask::Modality(task), Start::From(saved) | Start::Run(saved)) => task.reopen(name, loss_weight, saved),
+            (AnyTask::Modality(task), Start::From(saved) | Start::Run(saved)) => {
+                task.reopen(name, loss_weight, saved)
+            }
             (AnyTask::Parts(settings), start) => {
                 let Opened { task, train, validation } =
                     Composition::open((name, loss_weight), settings, modalities, start)?;
@@ -130,9 +132,12 @@ impl TaskEntry {
         let (name, loss_weight) = (self.name.as_str(), self.loss_weight);
         Ok(match &self.task {
             AnyTask::Modality(task) => task.restore(name, loss_weight, saved)?,
-            AnyTask::Parts(settings) => {
-                Builtin::Parts(Arc::new(Composition::restore((name, loss_weight), settings, modalities, saved)?))
-            }
+            AnyTask::Parts(settings) => Builtin::Parts(Arc::new(Composition::restore(
+                (name, loss_weight),
+                settings,
+                modalities,
+                saved,
+            )?)),
         })
     }
 }
@@ -493,7 +498,6 @@ mod tests {
     #[test]
     #[cfg(feature = "audio")]
     fn a_published_front_end_is_named_and_written_out() {
-        use crate::sample::{DataSettings, InputSettings, OutputSettings, TaskSettings};
         use crate::tasks::TaskConfig;
         use crate::tasks::modalities::audio::AudioConfig;
         let overrides = ["data.audio=whisper128", "data.normalize=false"].map(String::from);

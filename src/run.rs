@@ -166,7 +166,8 @@ impl Run {
         let mut parts = Vec::new();
         let mut saved = BTreeMap::new();
         for entry in config.tasks() {
-            let start = other.and_then(|other| other.vocabulary(&entry)).map_or(TaskStart::New, TaskStart::From);
+            let start =
+                other.and_then(|other| other.vocabulary(&entry)).map_or(TaskStart::New, TaskStart::From);
             let (task, Splits { train, valid }) = entry.open(modalities, start)?;
             let task = task.as_task();
             saved.insert(entry.name, tasks::save(task.as_ref()).map_err(TaskError::from)?);
@@ -294,7 +295,8 @@ impl Run {
     /// What the data refuse.
     pub fn samples(&self, config: &RunConfig, number: usize) -> Result<Option<Arc<Samples>>, RunError> {
         let tasks = config.tasks();
-        let Some(TaskEntry { name, task: AnyTask::Parts(settings), loss_weight, .. }) = tasks.get(number) else {
+        let Some(TaskEntry { name, task: AnyTask::Parts(settings), loss_weight, .. }) = tasks.get(number)
+        else {
             return Ok(None);
         };
         let start = TaskStart::Run(self.saved(name)?);
@@ -315,7 +317,8 @@ impl Run {
     /// What a new task of this name may keep: the vocabularies of text, whose ids mean nothing without them.
     fn vocabulary(&self, entry: &TaskEntry) -> Option<&SavedTask> {
         let saved = self.saved.get(&entry.name)?;
-        let same = |other: &TaskEntry| other.name == entry.name && other.task.modality() == entry.task.modality();
+        let same =
+            |other: &TaskEntry| other.name == entry.name && other.task.modality() == entry.task.modality();
         match &entry.task {
             AnyTask::Parts(_) => Some(saved),
             AnyTask::Modality(task) => {

@@ -1,4 +1,4 @@
-//! Imports go one way, and only tables and the built-in tasks name modality crates.
+//! Imports go one way, and few modules name modality crates.
 
 use std::path::{Path, PathBuf};
 
@@ -19,22 +19,6 @@ const STOREYS: [&[&str]; 17] = [
     &["bench"],
     &["run"],
     &["report"],
-    &["pretrained"],
-    &["cli"],
-]; 14] = [
-    &["random", "rules"],
-    &["ops", "env"],
-    &["params"],
-    &["data"],
-    &["table", "inference"],
-    &["transformer"],
-    &["embedding", "head"],
-    &["task"],
-    &["model"],
-    &["train"],
-    &["tasks"],
-    &["bench", "config", "registry"],
-    &["run", "report"],
     &["pretrained"],
     &["cli"],
 ];

@@ -6,6 +6,8 @@ use candle_core::Device;
 use smalti::config::RunConfig;
 use smalti::data::{DataError, Dataset, Sample};
 use smalti::model::Model;
+use smalti::registry::Modalities;
+use smalti::sample::Start;
 use smalti::tasks::Splits;
 use smalti::train::{Metrics, Observer, Outcome, Part, StepReport, Trainer};
 use std::collections::BTreeMap;
@@ -43,10 +45,10 @@ impl Observer for Record {
 fn learn(settings: &str) -> (Outcome, Record) {
     let config = RunConfig::parse("test", settings, &[]).unwrap();
     let mut parts = Vec::new();
-    for (name, task, weight, loss_weight) in config.tasks() {
-        let (task, Splits { train, .. }) = task.open(name, loss_weight).unwrap();
+    for entry in config.tasks() {
+        let (task, Splits { train, .. }) = entry.open(&Modalities::builtin(), Start::New).unwrap();
         let eight: Arc<dyn Dataset> = Arc::new(Eight(train));
-        parts.push(Part { task: task.as_task(), train: eight.clone(), valid: eight, weight });
+        parts.push(Part { task: task.as_task(), train: eight.clone(), valid: eight, weight: entry.weight });
     }
     let specs: Vec<_> = parts.iter().map(|part| part.task.spec().clone()).collect();
     let model = Model::new(&config.model, &specs, 1, &Device::Cpu).unwrap();

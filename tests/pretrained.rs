@@ -88,6 +88,7 @@ fn check(name: &str, folder: &Path) {
         Builtin::Image(_) => pictures(name, &model, &io),
         Builtin::Audio(_) => clips(name, &model, &io),
         Builtin::Trajectory(_) => trajectories(name, &model, &io),
+        Builtin::Parts(_) => panic!("{name}: imports are of one modality"),
     }
 }
 

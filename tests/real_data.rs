@@ -2,6 +2,8 @@
 
 use smalti::config::RunConfig;
 use smalti::data::{Dataset, Sample, Target};
+use smalti::registry::Modalities;
+use smalti::sample::Start;
 use smalti::tasks::Splits;
 use smalti_contract::Content;
 
@@ -12,8 +14,7 @@ fn data(path: &str) -> String {
 
 fn open(preset: &str, overrides: &[String]) -> Splits {
     let config = RunConfig::of_preset_or_file(preset, overrides).unwrap();
-    let (name, task, _, loss_weight) = config.tasks()[0];
-    task.open(name, loss_weight).unwrap().1
+    config.tasks()[0].open(&Modalities::builtin(), Start::New).unwrap().1
 }
 
 fn settings(path: &str, others: &[&str]) -> Vec<String> {
@@ -100,8 +101,7 @@ fn logged_trajectories_are_read() {
     ] {
         let file = format!("trajectory/{file}.npz");
         let config = RunConfig::of_preset_or_file("trajectory", &settings(&file, &[])).unwrap();
-        let (name, task, _, weight) = config.tasks()[0];
-        match task.open(name, weight) {
+        match config.tasks()[0].open(&Modalities::builtin(), Start::New) {
             Ok((_, splits)) => {
                 assert_eq!(Some(splits.train.len() + splits.valid.len()), windows, "{file}");
                 some(splits.train.as_ref());

@@ -103,10 +103,17 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
             }
         }
         for (output, metrics) in metrics {
-            let mut about: Map<String, Value> = metrics.into_iter().map(|(name, value)| (name, json!(value))).collect();
+            let mut about: Map<String, Value> =
+                metrics.into_iter().map(|(name, value)| (name, json!(value))).collect();
             if let Some(confusion) = scores.confusion(&output) {
                 let by_class = confusion.labels().iter().zip(confusion.classes());
-                about.insert("classes".into(), by_class.map(|(label, scores)| (label.clone(), json!(scores))).collect::<Map<_, _>>().into());
+                about.insert(
+                    "classes".into(),
+                    by_class
+                        .map(|(label, scores)| (label.clone(), json!(scores)))
+                        .collect::<Map<_, _>>()
+                        .into(),
+                );
                 confusions.insert(output.clone(), confusion);
             }
             all.insert(output, about);
@@ -158,10 +165,16 @@ fn show_classes(output: &str, confusion: &Confusion) {
     print::table(&["output", "class", "precision", "recall", "f1", "rows"], &rows.collect::<Vec<_>>());
 }
 
-fn write_confusion(path: &Path, output: Option<&str>, confusions: &BTreeMap<String, Confusion>) -> Result<()> {
+fn write_confusion(
+    path: &Path,
+    output: Option<&str>,
+    confusions: &BTreeMap<String, Confusion>,
+) -> Result<()> {
     let names = confusions.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     let confusion = match (output, confusions.len()) {
-        (Some(output), _) => confusions.get(output).with_context(|| format!("no output with classes is named {output:?}; there is {names}"))?,
+        (Some(output), _) => confusions
+            .get(output)
+            .with_context(|| format!("no output with classes is named {output:?}; there is {names}"))?,
         (None, 1) => &confusions[&names],
         (None, 0) => bail!("--confusion: no output has classes"),
         (None, _) => bail!("--confusion: several outputs have classes; choose with --output: {names}"),

@@ -71,12 +71,18 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     let run = Run::open_with(&args.run, modalities)?;
     let (model, tasks) = run.load(Weights::Best, &args.device.open()?)?;
     let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
-        Builtin::Parts(task) if args.task.as_ref().is_none_or(|name| *name == named.name) => Some((number, task.clone())),
+        Builtin::Parts(task) if args.task.as_ref().is_none_or(|name| *name == named.name) => {
+            Some((number, task.clone()))
+        }
         _ => None,
     });
     let Some((number, task)) = found else {
         let names: Vec<&str> = tasks.iter().map(|named| named.name.as_str()).collect();
-        bail!("{} has no such task made of inputs and outputs; its tasks: {}", args.run.display(), names.join(", "))
+        bail!(
+            "{} has no such task made of inputs and outputs; its tasks: {}",
+            args.run.display(),
+            names.join(", ")
+        )
     };
     let rows = rows(&args, &task, modalities)?;
     let sampling = Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() };
@@ -85,8 +91,11 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     for start in (0..rows.len()).step_by(BATCH) {
         let chunk = start..(start + BATCH).min(rows.len());
         let gets: Vec<_> = chunk.clone().map(|row| move_get(&rows, row)).collect();
-        let asked: Vec<(Get, Range<usize>)> =
-            gets.iter().zip(chunk.clone()).map(|(get, row)| (get.as_ref() as Get, 0..rows.steps(row).min(task.context()))).collect();
+        let asked: Vec<(Get, Range<usize>)> = gets
+            .iter()
+            .zip(chunk.clone())
+            .map(|(get, row)| (get.as_ref() as Get, 0..rows.steps(row).min(task.context())))
+            .collect();
         let predicted = predict(&model, number, &task, &asked, &generation)
             .with_context(|| format!("row {} to {}", chunk.start + 1, chunk.end))?;
         all.extend(chunk.map(|row| rows.name(row)).zip(predicted));
@@ -145,14 +154,20 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
     if let Some(path) = &args.table {
         let table = modalities.sources().open(&Source::new(path.clone()))?;
         if !fields.iter().any(|field| table.fields().contains(field)) {
-            bail!("{path} has no field of the inputs: expected some of {}; found {}", listed(), table.fields().join(", "));
+            bail!(
+                "{path} has no field of the inputs: expected some of {}; found {}",
+                listed(),
+                table.fields().join(", ")
+            );
         }
         return Ok(Rows::Table(table));
     }
     if !args.row.is_empty() {
         let mut row = BTreeMap::new();
         for given in &args.row {
-            let Some((field, text)) = given.split_once('=') else { bail!("--row {given}: expected FIELD=VALUE") };
+            let Some((field, text)) = given.split_once('=') else {
+                bail!("--row {given}: expected FIELD=VALUE")
+            };
             let Some(part) = inputs.iter().find(|part| part.fields.iter().any(|known| known == field)) else {
                 bail!("--row {given}: no input reads the field {field:?}; the inputs read {}", listed())
             };
@@ -161,7 +176,10 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
         return Ok(Rows::ByHand(vec![("1".into(), row)]));
     }
     match (&args.files[..], &fields[..]) {
-        ([], _) => bail!("say what to predict: files, --row FIELD=VALUE with the fields {}, or --table FILE", listed()),
+        ([], _) => bail!(
+            "say what to predict: files, --row FIELD=VALUE with the fields {}, or --table FILE",
+            listed()
+        ),
         (files, [field]) => {
             let one = |path: &String| {
                 let file = Value::File(File { name: path.clone(), bytes: data::read(path)? });
@@ -179,7 +197,8 @@ fn value(text: &str, is_text: bool) -> Result<Value> {
         return Ok(Value::Text(text.into()));
     }
     if let Ok(json @ Json::Array(_)) = serde_json::from_str(text) {
-        return array(&json).with_context(|| format!("{text}: expected numbers in JSON arrays of one length"));
+        return array(&json)
+            .with_context(|| format!("{text}: expected numbers in JSON arrays of one length"));
     }
     match Path::new(text).is_file() {
         true => Ok(Value::File(File { name: text.into(), bytes: data::read(text)? })),
@@ -193,7 +212,8 @@ fn array(json: &Json) -> Option<Value> {
     if items.iter().any(Json::is_array) {
         return items.iter().map(array).collect::<Option<Vec<_>>>().map(Value::Series);
     }
-    let numbers: Option<Vec<f32>> = items.iter().map(|item| item.as_f64().map(|number| number as f32)).collect();
+    let numbers: Option<Vec<f32>> =
+        items.iter().map(|item| item.as_f64().map(|number| number as f32)).collect();
     numbers.map(Value::vector)
 }
 
@@ -236,7 +256,8 @@ fn write(path: &Path, task: &Composition, all: &[(String, Predicted)]) -> Result
             let prediction = predicted.get(&output.name);
             row.push(prediction.map_or(Value::Missing, |prediction| prediction.value.clone()));
             for label in output.head.labels() {
-                let known = prediction.and_then(|it| it.probabilities.iter().find(|(class, _)| class == label));
+                let known =
+                    prediction.and_then(|it| it.probabilities.iter().find(|(class, _)| class == label));
                 row.push(known.map_or(Value::Missing, |(_, p)| Value::Number(*p)));
             }
         }
@@ -250,7 +271,8 @@ fn show(all: &[(String, Predicted)], top: usize) {
     for (name, predicted) in all {
         for (output, Prediction { value, probabilities }) in predicted {
             let most = if top == 0 { probabilities.len() } else { top };
-            let likely = probabilities.iter().take(most).map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
+            let likely =
+                probabilities.iter().take(most).map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
             let shown = match as_value(value) {
                 Json::String(text) => text,
                 other => other.to_string(),

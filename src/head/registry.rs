@@ -84,7 +84,13 @@ impl HeadRegistry {
         if self.entries.contains_key(H::NAME) {
             return Err(HeadError::Duplicate(H::NAME));
         }
-        let entry = Entry { fit: fit::<H>, restore: restore::<H>, defaults: defaults::<H>, reads: H::READS, predicts_labels: H::PREDICTS_LABELS };
+        let entry = Entry {
+            fit: fit::<H>,
+            restore: restore::<H>,
+            defaults: defaults::<H>,
+            reads: H::READS,
+            predicts_labels: H::PREDICTS_LABELS,
+        };
         self.entries.insert(H::NAME, entry);
         Ok(())
     }

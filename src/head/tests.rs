@@ -146,7 +146,8 @@ fn several_labels_are_texts_or_flags() {
 #[test]
 fn a_tag_is_a_label_for_each_token() {
     let tag = head("tag", json!({ "ignore": ["_"] }), &[text("HHC"), text("CE_")]);
-    assert_eq!((tag.labels(), tag.reads()), (&["C", "E", "H"].map(String::from)[..], Reads::Input));
+    assert_eq!(tag.labels(), ["C", "E", "H"]);
+    assert_eq!(Tag::READS, Reads::Input);
     let target = Target::Ids { ids: vec![2, 0, 1], weights: vec![1.0, 0.0, 1.0] };
     assert_eq!(tag.target(text("H_E\n"), &asked(3)).unwrap(), target);
     let refused = tag.target(text("HH"), &asked(3)).unwrap_err().to_string();
@@ -196,7 +197,7 @@ fn heads_of_ids_want_a_modality_and_an_id_for_each_token() {
     let of = Fit { values: &vec![], classes: None, vocabulary: Some(5) };
     let registry = HeadRegistry::builtin().unwrap();
     let (_, generate) = registry.fit("generate", json!({}), &of).unwrap();
-    assert_eq!((generate.width(), generate.reads(), generate.is_vocabulary()), (5, Reads::Next, true));
+    assert_eq!((generate.width(), Generate::READS, generate.is_vocabulary()), (5, Reads::Next, true));
     let ids = Asked { tokens: 2, ids: vec![3, 4] };
     assert_eq!(generate.target(text("ab"), &ids).unwrap(), Target::ids(vec![3, 4]));
     let short = generate.target(text("ab"), &Asked { tokens: 3, ..ids.clone() }).unwrap_err().to_string();
@@ -215,7 +216,7 @@ fn heads_of_ids_want_a_modality_and_an_id_for_each_token() {
     assert_eq!(of_none, "masked: mask: expected a share above 0 and at most 1; found 0");
 
     let ctc = registry.fit("ctc", json!({}), &of).unwrap().1;
-    assert_eq!((ctc.width(), ctc.reads()), (6, Reads::Input), "five ids and the blank");
+    assert_eq!((ctc.width(), Ctc::READS), (6, Reads::Input), "five ids and the blank");
     assert_eq!(ctc.target(text("ab"), &Asked { tokens: 9, ..ids }).unwrap(), Target::Labels(vec![3, 4]));
     let row = |best: usize| (0..6).map(|i| if i == best { 1.0 } else { 0.0 }).collect();
     let path = output(&[1, 1, 5, 1, 2].map(row));

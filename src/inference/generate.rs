@@ -1,7 +1,7 @@
 //! A generated output: token by token, with kept keys and values.
 
-use super::sampling::{Sampling, draw};
 use super::PredictError;
+use super::sampling::{Sampling, draw};
 use crate::data::{Output, Sample, Stream, Target, collate};
 use crate::model::Model;
 use crate::random;
@@ -50,7 +50,9 @@ pub fn generate(
         let logits = model.step(&batch, &mut cache)?.remove(0);
         let mut last = logits.get(logits.dim(0)? - 1)?.to_vec1::<f32>()?;
         // What begins a value never continues it.
-        if let Some(logit) = part.added.begin.filter(|&id| Some(id) != part.added.end).and_then(|id| last.get_mut(id as usize)) {
+        if let Some(logit) =
+            part.added.begin.filter(|&id| Some(id) != part.added.end).and_then(|id| last.get_mut(id as usize))
+        {
             *logit = f32::NEG_INFINITY;
         }
         let id = draw(&last, &generation.sampling, random);
@@ -90,7 +92,8 @@ fn following(
 ) -> Result<Sample, PredictError> {
     let mut token = part.sequence(read[..=place].to_vec())?.groups.remove(0);
     let axes = part.kinds[0].axes.len();
-    let start: usize = before.inputs.iter().filter(|(stream, _)| *stream == Stream::Main).map(|(_, t)| t.len()).sum();
+    let start: usize =
+        before.inputs.iter().filter(|(stream, _)| *stream == Stream::Main).map(|(_, t)| t.len()).sum();
     token.content = Content::Ids(vec![read[place]]);
     token.positions.drain(..place * axes);
     token.time.drain(..place);

@@ -1,7 +1,7 @@
 //! How good generated values are: each is generated from its row, and compared with the row's own.
 
-use super::generate::{Generation, generate};
 use super::PredictError;
+use super::generate::{Generation, generate};
 use crate::data::Dataset;
 use crate::head::Metrics;
 use crate::metrics::{bleu, chrf, error_rates};

@@ -121,7 +121,8 @@ fn of_split(split: &'static str, task: &Composition, samples: &Samples, limit: u
 impl PartReport {
     fn of(part: &crate::sample::Part, counts: &[usize]) -> Self {
         let present: Vec<usize> = counts.iter().copied().filter(|&count| count > 0).collect();
-        let ends = [present.iter().min(), present.iter().max()].map(|end| end.map_or(0.0, |&count| count as f64));
+        let ends =
+            [present.iter().min(), present.iter().max()].map(|end| end.map_or(0.0, |&count| count as f64));
         let mean = present.iter().sum::<usize>() as f64 / present.len().max(1) as f64;
         Self {
             part: part.name.clone(),
@@ -147,7 +148,9 @@ impl Field {
         match value {
             Value::Missing => self.missing += 1,
             Value::Series(steps) => {
-                self.holds.get_or_insert_with(|| format!("a series of {}", steps.first().map_or("nothing".into(), Value::describe)));
+                self.holds.get_or_insert_with(|| {
+                    format!("a series of {}", steps.first().map_or("nothing".into(), Value::describe))
+                });
                 steps.into_iter().for_each(|step| self.count(step));
             }
             value => {
@@ -167,7 +170,8 @@ impl Field {
             let [low, high] = self.range.unwrap_or([number; 2]);
             self.range = Some([low.min(number), high.max(number)]);
         }
-        let label = if matches!(value, Value::Text(_) | Value::Number(_)) { value.into_label().ok() } else { None };
+        let label =
+            if matches!(value, Value::Text(_) | Value::Number(_)) { value.into_label().ok() } else { None };
         let Some(label) = label.filter(|_| !self.too_many) else { return };
         *self.labels.entry(label).or_default() += 1;
         if self.labels.len() > MOST_LABELS {
@@ -180,7 +184,8 @@ impl Field {
         let seen: usize = self.labels.values().sum();
         // Where hardly any value occurs twice they are texts or measurements, not labels.
         let repeat = self.labels.len() * 2 <= seen;
-        let mut labels: Vec<(String, usize)> = if repeat { self.labels.into_iter().collect() } else { vec![] };
+        let mut labels: Vec<(String, usize)> =
+            if repeat { self.labels.into_iter().collect() } else { vec![] };
         labels.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         let holds = self.holds.unwrap_or_else(|| "nothing".into());
         FieldReport { field, missing: self.missing, holds, labels, range: self.range }

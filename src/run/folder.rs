@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_modality_that_the_program_does_not_have_is_named() {
         let gene = SavedTokenizer { tokenizer: "gene".into(), config: serde_json::Value::Null };
-        let task = SavedTask { tokenizers: BTreeMap::from([("gene".into(), gene)]), names: BTreeMap::new() };
+        let task = SavedTask { tokenizers: BTreeMap::from([("gene".into(), gene)]), ..SavedTask::default() };
         let saved = BTreeMap::from([("genome".to_string(), task)]);
         let error = check_modalities(Path::new("runs/genes"), &saved, &Modalities::builtin()).unwrap_err();
         let expected = "tokenizers.json: task genome: no modality is named \"gene\"; this program has ";

@@ -124,7 +124,8 @@ impl Composition {
     ) -> Result<(), OpenError> {
         let generated = |part: &Part| matches!(part.role, Role::Generated(_));
         let numbers: Vec<usize> = (0..self.parts.len()).collect();
-        let (last, first): (Vec<usize>, Vec<usize>) = numbers.into_iter().partition(|&i| generated(&self.parts[i]));
+        let (last, first): (Vec<usize>, Vec<usize>) =
+            numbers.into_iter().partition(|&i| generated(&self.parts[i]));
         for &number in &first {
             self.place(number);
         }
@@ -150,7 +151,7 @@ impl Composition {
         {
             let reads = match site {
                 Site::ClassToken { kind } => self.main[kind].name.clone(),
-                Site::Input { part } | Site::Own { part } if self.parts[part].stream == Stream::Main => {
+                Site::Input { part } | Site::Own { part } if self.is_in_main(part) => {
                     self.parts[part].kinds[0].name.clone()
                 }
                 _ => self.main.first().map(|kind| kind.name.clone()).unwrap_or_default(),
@@ -177,6 +178,11 @@ impl Composition {
         Ok(())
     }
 
+    /// Whether a part has tokens in the main stream.
+    fn is_in_main(&self, number: usize) -> bool {
+        self.parts[number].stream == Stream::Main && !self.parts[number].kinds.is_empty()
+    }
+
     fn place(&mut self, number: usize) {
         let part = &self.parts[number];
         let kinds = match part.stream {
@@ -188,7 +194,8 @@ impl Composition {
     }
 
     fn set_rules(&mut self) {
-        let of_parts = self.parts.iter().flat_map(|part| part.kinds.iter().map(move |kind| (Sort::Part(part), kind)));
+        let of_parts =
+            self.parts.iter().flat_map(|part| part.kinds.iter().map(move |kind| (Sort::Part(part), kind)));
         let is_class = |kind: &&KindSpec| !self.parts.iter().any(|part| part.kinds.contains(kind));
         let classes = self.main.iter().filter(is_class).map(|kind| (Sort::ClassToken, kind));
         let all: Vec<(Sort, &KindSpec)> = of_parts.chain(classes).collect();
@@ -274,7 +281,10 @@ impl Composition {
     /// If the output has no ids, or its modality cannot be decoded.
     pub fn decode(&self, output: usize, ids: &[u32]) -> Result<Value, TokenizeError> {
         let of = &self.outputs[output];
-        let part = self.parts.iter().find(|part| matches!(part.role, Role::Generated(o) | Role::Masked(o) if o == output));
+        let part = self
+            .parts
+            .iter()
+            .find(|part| matches!(part.role, Role::Generated(o) | Role::Masked(o) if o == output));
         let (tokenizer, ids) = match (&of.labels, part) {
             (Some(labels), _) => (labels.clone(), ids.to_vec()),
             (None, Some(part)) => {
@@ -289,7 +299,8 @@ impl Composition {
         };
         let kind = &tokenizer.spec().kinds[0];
         let mut group = Group::sequence(Content::Ids(ids));
-        group.positions = (0..group.order.len()).flat_map(|place| super::part::unravel(place, &kind.axes)).collect();
+        group.positions =
+            (0..group.order.len()).flat_map(|place| super::part::unravel(place, &kind.axes)).collect();
         tokenizer.decode_value(&Tokens::new(vec![group]))
     }
 }
@@ -304,7 +315,10 @@ fn part(
     let refuse = |problem| OpenError::Setting { setting: planned.key(), problem };
     let spec = tokenizer.spec().kinds.clone();
     let steps = planned.series.then_some(max_steps);
-    let kinds = Part::kinds_of(&planned.name, &spec, added_ids, steps).map_err(refuse)?;
+    let kinds = match planned.feedback || !planned.series {
+        true => Part::kinds_of(&planned.name, &spec, added_ids, steps).map_err(refuse)?,
+        false => vec![],
+    };
     let mut part = Part {
         name: planned.name.clone(),
         fields: planned.fields.clone(),
@@ -321,7 +335,9 @@ fn part(
     let Some(vocabulary) = part.vocabulary() else {
         if needs_ids {
             let modality = &planned.modality;
-            return Err(refuse(format!("modality {modality}: expected tokens that are ids of one vocabulary; found features")));
+            return Err(refuse(format!(
+                "modality {modality}: expected tokens that are ids of one vocabulary; found features"
+            )));
         }
         return Ok(part);
     };

@@ -43,7 +43,9 @@ impl Document {
             }
             match (&mut to.content, group.content) {
                 (Content::Ids(all), Content::Ids(ids)) => all.extend(ids),
-                (Content::Features { values, .. }, Content::Features { values: more, .. }) => values.extend(more),
+                (Content::Features { values, .. }, Content::Features { values: more, .. }) => {
+                    values.extend(more)
+                }
                 // Collate checks every group against its kind, and refuses this one there.
                 (content, other) => *content = other,
             }

@@ -90,15 +90,20 @@ fn fit(
     let outputs = settings.outputs.iter().map(|(name, output)| ("outputs", name, &output.field));
     for (table, name, field) in inputs.chain(outputs) {
         let predicts_nothing = table == "outputs"
-            && modalities.heads().reads(&settings.outputs[name].head).is_ok_and(|reads| reads == Reads::Nothing);
+            && modalities
+                .heads()
+                .reads(&settings.outputs[name].head)
+                .is_ok_and(|reads| reads == Reads::Nothing);
         if !predicts_nothing && values(&format!("{table}.{name}"), &fields(name, field))?.is_series() {
             series.insert(name.clone());
         }
     }
     let plan = Plan::new(settings, modalities, &series)?;
-    let of_parts = plan.parts.iter().map(|part| values(&part.key(), &part.fields)).collect::<Result<Vec<_>, _>>()?;
+    let of_parts =
+        plan.parts.iter().map(|part| values(&part.key(), &part.fields)).collect::<Result<Vec<_>, _>>()?;
     let longest = train.steps().max().unwrap_or(0);
-    let mut saved = SavedTask { series, max_steps: settings.data.max_steps.max(longest), ..SavedTask::default() };
+    let mut saved =
+        SavedTask { series, max_steps: settings.data.max_steps.max(longest), ..SavedTask::default() };
     let mut tokenizers: Vec<Arc<dyn AnyTokenizer>> = vec![];
     for (number, part) in plan.parts.iter().enumerate() {
         let owner = plan.owner(number);
@@ -115,18 +120,24 @@ fn fit(
             _ => Some(values(&format!("outputs.{name}"), &of)?),
         };
         let label = match (&plan.outputs[number].labels, &of_output) {
-            (Some(planned), Some(values)) => Some(tokenizer(planned, values, modalities, before, &mut saved)?),
+            (Some(planned), Some(values)) => {
+                Some(tokenizer(planned, values, modalities, before, &mut saved)?)
+            }
             _ => None,
         };
         let own = plan.own(number).map(|part| (tokenizers[part].clone(), plan.added_ids(part)));
-        let vocabulary = own.or(label.clone().map(|label| (label, 0))).and_then(|(of, added)| ids_of(of.as_ref(), added));
+        let vocabulary =
+            own.or(label.clone().map(|label| (label, 0))).and_then(|(of, added)| ids_of(of.as_ref(), added));
         let none: Vec<smalti_contract::Value> = vec![];
         let fit = Fit {
             values: of_output.as_ref().map_or(&none as &dyn Values, |values| values),
             classes: of_output.as_ref().and_then(FieldValues::classes),
             vocabulary,
         };
-        let (state, head) = modalities.heads().fit(&output.head, Value::Object(plan.outputs[number].head.clone()), &fit).map_err(refuse)?;
+        let (state, head) = modalities
+            .heads()
+            .fit(&output.head, Value::Object(plan.outputs[number].head.clone()), &fit)
+            .map_err(refuse)?;
         saved.heads.insert(name.clone(), state);
         heads.push(head);
         labels.push(label);
@@ -173,7 +184,11 @@ fn restore(
 ) -> Result<Fitted, OpenError> {
     let build = |part: &Planned| -> Result<Arc<dyn AnyTokenizer>, OpenError> {
         let missing = || OpenError::Saved { part: part.key() };
-        let saved = saved.tokenizers.get(&part.name).filter(|saved| saved.tokenizer == part.modality).ok_or_else(missing)?;
+        let saved = saved
+            .tokenizers
+            .get(&part.name)
+            .filter(|saved| saved.tokenizer == part.modality)
+            .ok_or_else(missing)?;
         let tokenizer = modalities.tokenizers().build(&saved.tokenizer, saved.config.clone());
         Ok(tokenizer.map_err(|problem| OpenError::Modality { part: part.key(), problem })?.into())
     };
@@ -181,7 +196,8 @@ fn restore(
     let labels = plan.outputs.iter().map(|output| output.labels.as_ref().map(build).transpose());
     let labels = labels.collect::<Result<_, _>>()?;
     let head = |name: &String| {
-        let head = saved.heads.get(name).ok_or_else(|| OpenError::Saved { part: format!("outputs.{name}") })?;
+        let head =
+            saved.heads.get(name).ok_or_else(|| OpenError::Saved { part: format!("outputs.{name}") })?;
         modalities.heads().restore(head).map_err(|problem| OpenError::Head { output: name.clone(), problem })
     };
     let heads = settings.outputs.keys().map(head).collect::<Result<_, _>>()?;

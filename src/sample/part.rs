@@ -70,7 +70,10 @@ impl Part {
     ) -> Result<Vec<KindSpec>, String> {
         let named = |kind: &KindSpec| {
             if let (Some(_), Some(_)) = (max_steps, kind.time_steps) {
-                return Err(format!("tokens of kind {} have a time of their own; they cannot be a series", kind.name));
+                return Err(format!(
+                    "tokens of kind {} have a time of their own; they cannot be a series",
+                    kind.name
+                ));
             }
             let content = match kind.content {
                 ContentSpec::Ids { vocabulary } => ContentSpec::Ids { vocabulary: vocabulary + added },
@@ -238,9 +241,14 @@ mod tests {
     #[test]
     fn numbers_of_several_fields_are_one_vector() {
         let number = Value::Number;
-        assert_eq!(joined(vec![number(1.0), Value::vector([2.0, 3.0])]).unwrap(), Value::vector([1.0, 2.0, 3.0]));
+        assert_eq!(
+            joined(vec![number(1.0), Value::vector([2.0, 3.0])]).unwrap(),
+            Value::vector([1.0, 2.0, 3.0])
+        );
         assert_eq!(joined(vec![Value::Missing, Value::Missing]).unwrap(), Value::Missing);
-        let Value::Array(array) = joined(vec![Value::Missing, number(2.0)]).unwrap() else { panic!("a vector") };
+        let Value::Array(array) = joined(vec![Value::Missing, number(2.0)]).unwrap() else {
+            panic!("a vector")
+        };
         assert!(array.to_f32()[0].is_nan());
         let series = |numbers: &[f64]| Value::Series(numbers.iter().map(|&x| number(x)).collect());
         assert_eq!(

@@ -40,6 +40,8 @@ pub(super) struct Planned {
     pub stream: Stream,
     pub drop: f64,
     pub required: bool,
+    /// Whether a series is an input of its later steps; otherwise it has no tokens.
+    pub feedback: bool,
     pub begin: Option<u32>,
     pub end: Option<u32>,
     /// The part whose vocabulary it uses.
@@ -87,6 +89,7 @@ impl Plan {
                 stream,
                 drop: input.drop,
                 required: input.required,
+                feedback: true,
                 begin: None,
                 end: None,
                 share: None,
@@ -149,6 +152,7 @@ impl Plan {
             stream: Stream::Main,
             drop: 0.0,
             required: output.required,
+            feedback: output.feedback,
             begin: output.begin,
             end: output.end,
             share: None,
@@ -157,12 +161,20 @@ impl Plan {
         match (role, modality) {
             (Some(role), Some(modality)) => self.parts.push(planned(modality, rest, role)),
             (Some(_), None) if output.share.is_none() => {
-                return refuse(".modality", format!("head {} predicts tokens; say of which modality", output.head));
+                return refuse(
+                    ".modality",
+                    format!("head {} predicts tokens; say of which modality", output.head),
+                );
             }
             (Some(role), None) => self.parts.push(planned(String::new(), rest, role)),
-            (None, Some(modality)) if reads == Reads::Input => labels = Some(planned(modality, rest, Role::Input)),
+            (None, Some(modality)) if reads == Reads::Input => {
+                labels = Some(planned(modality, rest, Role::Input))
+            }
             (None, Some(_)) => {
-                return refuse(".modality", format!("head {} has no tokens of its own; leave it out", output.head));
+                return refuse(
+                    ".modality",
+                    format!("head {} has no tokens of its own; leave it out", output.head),
+                );
             }
             (None, None) => {
                 if let Some(key) = rest.keys().next() {
@@ -178,8 +190,12 @@ impl Plan {
         });
         let input = match (inputs, reads, &output.reads) {
             (Some(part), _, _) => part,
-            (None, Reads::Input, None) => return refuse("", format!("head {} reads an input; there is none", output.head)),
-            (None, _, Some(wanted)) => return refuse(".reads", format!("no part is named {wanted:?}; there is {}", self.names())),
+            (None, Reads::Input, None) => {
+                return refuse("", format!("head {} reads an input; there is none", output.head));
+            }
+            (None, _, Some(wanted)) => {
+                return refuse(".reads", format!("no part is named {wanted:?}; there is {}", self.names()));
+            }
             (None, _, None) => 0,
         };
         self.outputs.push(PlannedOutput { labels, head: of_head, reads, input });
@@ -196,18 +212,28 @@ impl Plan {
         for (name, share) in inputs.chain(outputs) {
             let Some(wanted) = share else { continue };
             let place = |name: &str| self.parts.iter().position(|part| part.name == name);
-            let setting = |part: Option<&Planned>| format!("{}.share", part.map_or_else(|| name.clone(), Planned::key));
+            let setting =
+                |part: Option<&Planned>| format!("{}.share", part.map_or_else(|| name.clone(), Planned::key));
             let (part, other) = (place(name), place(wanted));
-            let refuse = |problem| Err(OpenError::Setting { setting: setting(part.map(|p| &self.parts[p])), problem });
+            let refuse =
+                |problem| Err(OpenError::Setting { setting: setting(part.map(|p| &self.parts[p])), problem });
             let (Some(part), Some(other)) = (part, other.filter(|other| Some(*other) != part)) else {
-                return refuse(format!("no other part with tokens is named {wanted:?}; there is {}", self.names()));
+                return refuse(format!(
+                    "no other part with tokens is named {wanted:?}; there is {}",
+                    self.names()
+                ));
             };
             let (here, there) = (&self.parts[part], &self.parts[other]);
             if !here.modality.is_empty() && here.modality != there.modality {
-                return refuse(format!("{wanted} is of modality {}; this part is of {}", there.modality, here.modality));
+                return refuse(format!(
+                    "{wanted} is of modality {}; this part is of {}",
+                    there.modality, here.modality
+                ));
             }
             if !here.settings.is_empty() && here.settings != there.settings {
-                return refuse(format!("the vocabulary is that of {wanted}; its settings hold, leave out those here"));
+                return refuse(format!(
+                    "the vocabulary is that of {wanted}; its settings hold, leave out those here"
+                ));
             }
             let (modality, settings) = (there.modality.clone(), there.settings.clone());
             let part = &mut self.parts[part];
@@ -220,9 +246,10 @@ impl Plan {
     fn check_streams(&self, settings: &TaskSettings, cross: bool) -> Result<(), OpenError> {
         let other = settings.outputs.iter().find(|(_, output)| cross && !output.cross_attention);
         let Some((name, _)) = other else { return Ok(()) };
-        let problem = "another output attends to the inputs by cross-attention, which puts them into a stack of their \
+        let problem =
+            "another output attends to the inputs by cross-attention, which puts them into a stack of their \
                        own; all outputs of a task must, or none"
-            .into();
+                .into();
         Err(OpenError::Setting { setting: format!("outputs.{name}.cross_attention"), problem })
     }
 
@@ -238,7 +265,8 @@ impl Plan {
 
     /// The parts that use one vocabulary, for each vocabulary that several use.
     pub(super) fn groups(&self) -> Vec<Vec<usize>> {
-        let members = |owner: usize| (0..self.parts.len()).filter(|&n| self.owner(n) == owner).collect::<Vec<_>>();
+        let members =
+            |owner: usize| (0..self.parts.len()).filter(|&n| self.owner(n) == owner).collect::<Vec<_>>();
         (0..self.parts.len()).map(members).filter(|group| group.len() > 1).collect()
     }
 

@@ -75,7 +75,9 @@ impl Rows {
                     Some(train) => {
                         let both = train.iter().filter(|row| validates(row)).count();
                         if both > 0 {
-                            let problem = format!("selects {both} rows that data.train selects too; a row may either train or validate");
+                            let problem = format!(
+                                "selects {both} rows that data.train selects too; a row may either train or validate"
+                            );
                             return Err(OpenError::Setting { setting: "data.validation".into(), problem });
                         }
                         train
@@ -91,7 +93,8 @@ impl Rows {
     pub(super) fn values(&self, part: &str, fields: &[String]) -> Result<FieldValues, OpenError> {
         let known = self.table.fields();
         if let Some(field) = fields.iter().find(|field| !known.contains(field)) {
-            let problem = format!("no row has the field {field:?}; {} has {}", self.table.name(), known.join(", "));
+            let problem =
+                format!("no row has the field {field:?}; {} has {}", self.table.name(), known.join(", "));
             return Err(OpenError::Setting { setting: format!("{part}.field"), problem });
         }
         Ok(FieldValues::new(self.table.clone(), &self.rows, fields, self.corrupt == Bad::Skip))
@@ -150,7 +153,11 @@ struct Windows {
 }
 
 impl Samples {
-    pub(super) fn new(task: Arc<Composition>, rows: Rows, settings: &TaskSettings) -> Result<Self, OpenError> {
+    pub(super) fn new(
+        task: Arc<Composition>,
+        rows: Rows,
+        settings: &TaskSettings,
+    ) -> Result<Self, OpenError> {
         let windows = task.has_series().then(|| {
             let context = settings.data.context;
             let (mut starts, mut evaluated, mut steps) = (vec![], vec![], 0);
@@ -163,7 +170,8 @@ impl Samples {
             Windows { starts, steps, evaluated, context, anywhere }
         });
         if let Some(windows) = &windows {
-            let refuse = |setting: &str, problem: String| OpenError::Setting { setting: setting.into(), problem };
+            let refuse =
+                |setting: &str, problem: String| OpenError::Setting { setting: setting.into(), problem };
             if windows.context == 0 {
                 return Err(refuse("data.context", "expected 1 or more steps; found 0".into()));
             }

@@ -14,6 +14,7 @@ mod folders;
 #[cfg(feature = "image")]
 mod idx;
 mod lines;
+mod memory;
 #[cfg(feature = "image")]
 mod pixels;
 mod place;
@@ -28,6 +29,7 @@ mod webdataset;
 
 pub use counts::{Counts, Numbers, counts};
 pub use derived::{Derivation, derive};
+pub use memory::Memory;
 pub use place::Place;
 pub use select::{hold_out, select};
 pub use several::{Several, open_all};

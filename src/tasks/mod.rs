@@ -20,10 +20,10 @@ pub mod text;
 #[cfg(feature = "trajectory")]
 pub mod trajectory;
 
+pub use crate::task::{SavedTask, SavedTokenizer};
 #[cfg(any(feature = "text", feature = "image"))]
 pub use embed::{Embedding, Pooling};
 pub use more::More;
-pub use crate::task::{SavedTask, SavedTokenizer};
 pub use saved::save;
 #[cfg(feature = "image")]
 pub use standard::standard_pictures;

@@ -5,7 +5,8 @@ use crate::data::testing::{at, folder_of};
 use crate::table::{Derivation, Source, SourceRegistry, counts, derive};
 use smalti_contract::Array;
 
-const TWO: &[u8] = b"{\"observations\": [[1, 2], [3, 4], [5, 6]], \"actions\": [0, 1, 0], \"rewards\": [1, 1, 2], \
+const TWO: &[u8] =
+    b"{\"observations\": [[1, 2], [3, 4], [5, 6]], \"actions\": [0, 1, 0], \"rewards\": [1, 1, 2], \
     \"terminated\": true}\n{\"observations\": [[7, 8]], \"actions\": [1], \"rewards\": [0]}\n";
 
 fn opened(location: &str) -> Result<Arc<dyn Table>, DataError> {
@@ -44,7 +45,16 @@ fn parts_and_images_are_fields_of_their_own() {
     let table = opened(&at(&folder, "a.jsonl")).unwrap();
     assert_eq!(
         table.fields(),
-        ["observations", "observations.goal", "observations.speed", "back", "front", "actions.arm", "actions.grip", "rewards"]
+        [
+            "observations",
+            "observations.goal",
+            "observations.speed",
+            "back",
+            "front",
+            "actions.arm",
+            "actions.grip",
+            "rewards"
+        ]
     );
     let only = |field: &str| series(table.value(0, field).unwrap()).remove(0);
     assert_eq!(only("observations"), Value::vector([3.0, 4.0, 0.5]));
@@ -64,7 +74,12 @@ fn parts_and_images_are_fields_of_their_own() {
 fn tables_are_episodes_by_their_columns() {
     let steps = b"episode,obs.x,obs.v,action,reward\n0,1,2,0,1\n0,3,4,1,1\n1,5,6,0,0\n";
     let clips = b"file_name,action\na.mp4,run\n";
-    let folder = folder_of(&[("steps.csv", steps), ("clips.csv", clips), ("log/a.jsonl", TWO), ("log/README.md", b"r")]);
+    let folder = folder_of(&[
+        ("steps.csv", steps),
+        ("clips.csv", clips),
+        ("log/a.jsonl", TWO),
+        ("log/README.md", b"r"),
+    ]);
     let table = opened(&at(&folder, "steps.csv")).unwrap();
     assert_eq!(
         table.fields(),
@@ -82,7 +97,10 @@ fn tables_are_episodes_by_their_columns() {
 #[test]
 fn a_corrupt_episode_is_an_error_when_it_is_asked_for() {
     let folder = folder_of(&[
-        ("a.jsonl", &[TWO, b"{\"observations\": [[1, 2]], \"actions\": [0], \"rewards\": [1, 2]}\n"].concat()),
+        (
+            "a.jsonl",
+            &[TWO, b"{\"observations\": [[1, 2]], \"actions\": [0], \"rewards\": [1, 2]}\n"].concat(),
+        ),
         ("b.jsonl", b"{\"observations\": 7, \"actions\": 7}\n"),
         ("c.npz", b"PK\x03\x04 and no more"),
     ]);

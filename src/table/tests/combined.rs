@@ -14,7 +14,8 @@ impl Table for Steps {
     }
 
     fn fields(&self) -> &[String] {
-        static FIELDS: std::sync::LazyLock<[String; 3]> = std::sync::LazyLock::new(|| ["r", "t", "x"].map(String::from));
+        static FIELDS: std::sync::LazyLock<[String; 3]> =
+            std::sync::LazyLock::new(|| ["r", "t", "x"].map(String::from));
         &*FIELDS
     }
 
@@ -59,7 +60,11 @@ fn fields_are_derived_from_series() {
         assert_eq!(table.value(0, "d").unwrap(), Value::Series(expected.clone()), "{kind}");
         for (start, end) in [(0, 2), (1, 3), (2, 9), (3, 4), (1, 1)] {
             let window = expected.iter().skip(start).take(end - start).cloned().collect();
-            assert_eq!(table.window(0, "d", start..end).unwrap(), Value::Series(window), "{kind} {start}..{end}");
+            assert_eq!(
+                table.window(0, "d", start..end).unwrap(),
+                Value::Series(window),
+                "{kind} {start}..{end}"
+            );
         }
     }
     let total = derived("kind = \"total\"\nfield = \"r\"").unwrap();
@@ -83,7 +88,9 @@ fn what_cannot_be_derived_is_refused() {
         let message = message(&format!("kind = \"{kind}\"\nfield = \"x\""), "d");
         assert!(message.starts_with("steps row 1: field x: expected a series"), "{message}");
     }
-    assert!(message("kind = \"total\"\nfield = \"t\"", "d").contains("expected a number; found the text \"a\""));
+    assert!(
+        message("kind = \"total\"\nfield = \"t\"", "d").contains("expected a number; found the text \"a\"")
+    );
     assert!(toml::from_str::<Derivation>("kind = \"nexT\"\nfield = \"r\"").is_err());
     assert!(toml::from_str::<Derivation>("kind = \"first\"\nfield = \"r\"\nscale = 2").is_err());
 }
@@ -91,14 +98,14 @@ fn what_cannot_be_derived_is_refused() {
 #[test]
 fn several_sources_are_one_table() {
     let folder = folder_of(&[("a.csv", b"x,y\n1,a\n2,b\n"), ("b.csv", b"x,z\n3,c\n")]);
-    let json = format!(
-        "[{:?}, {{\"path\": {:?}, \"weight\": 3}}]",
-        at(&folder, "a.csv"),
-        at(&folder, "b.csv")
-    );
+    let json =
+        format!("[{:?}, {{\"path\": {:?}, \"weight\": 3}}]", at(&folder, "a.csv"), at(&folder, "b.csv"));
     let sources: Vec<Source> = serde_json::from_str(&json).unwrap();
     let table = open_all(&sources, &SourceRegistry::builtin()).unwrap();
-    assert_eq!((table.fields(), table.lanes()), (&["x", "y", "z"].map(String::from)[..], vec![(2, 1.0), (1, 3.0)]));
+    assert_eq!(
+        (table.fields(), table.lanes()),
+        (&["x", "y", "z"].map(String::from)[..], vec![(2, 1.0), (1, 3.0)])
+    );
     assert_eq!(all(&table, "x"), numbers(&[1.0, 2.0, 3.0]));
     assert_eq!(all(&table, "y"), texts(&["a", "b", ""]));
     assert!(table.location(2).ends_with("b.csv row 1"));
@@ -117,8 +124,12 @@ fn several_sources_are_one_table() {
 fn a_source_is_a_path_or_a_table_of_known_keys() {
     let source: Source = serde_json::from_str("{\"path\": \"p\", \"layout\": \"rows\"}").unwrap();
     assert_eq!(source, Source { layout: Some("rows".into()), ..Source::new("p") });
-    let error = serde_json::from_str::<Source>("{\"path\": \"p\", \"lauoyt\": \"rows\"}").unwrap_err().to_string();
-    assert!(error.contains("unknown field `lauoyt`, expected one of `path`, `layout`, `columns`, `weight`"), "{error}");
+    let error =
+        serde_json::from_str::<Source>("{\"path\": \"p\", \"lauoyt\": \"rows\"}").unwrap_err().to_string();
+    assert!(
+        error.contains("unknown field `lauoyt`, expected one of `path`, `layout`, `columns`, `weight`"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -134,11 +145,16 @@ fn layouts_are_found_by_name_and_added() {
     assert_eq!(registry.open(&Source::new(at(&folder, "a.steps"))).unwrap().name(), "steps");
     let message = |source: Source| registry.open(&source).map(|_| ()).unwrap_err().to_string();
     let unknown = message(Source { layout: Some("row".into()), ..Source::new("x") });
-    assert!(unknown.contains("no layout is named \"row\"; known: ") && unknown.ends_with("text, mine"), "{unknown}");
+    assert!(
+        unknown.contains("no layout is named \"row\"; known: ") && unknown.ends_with("text, mine"),
+        "{unknown}"
+    );
     let none = message(Source::new(at(&folder, "b.xyz")));
     assert!(none.contains("b.xyz: it is in none of the known layouts: "), "{none}");
     let wrong = message(Source { layout: Some("folders".into()), ..Source::new(at(&folder, "")) });
-    assert!(wrong.contains("expected class folders (class/name.png, split/class/name.png); found no file in one"));
+    assert!(
+        wrong.contains("expected class folders (class/name.png, split/class/name.png); found no file in one")
+    );
     assert!(message(Source::new(" ")).contains("the path is empty"));
 }
 
@@ -163,8 +179,15 @@ fn values_are_counted_by_field() {
     assert_eq!(labels.labels.unwrap(), [("a".to_string(), 2), ("b".into(), 1)].into());
     let x = counts(&*table, "x").unwrap();
     let range = x.numbers.unwrap();
-    assert_eq!((x.values, x.missing, range.count, range.min, range.max, range.mean), (3, 1, 2, 1.0, 3.0, 2.0));
+    assert_eq!(
+        (x.values, x.missing, range.count, range.min, range.max, range.mean),
+        (3, 1, 2, 1.0, 3.0, 2.0)
+    );
     let path = counts(&*table, "path").unwrap();
-    assert_eq!((path.missing, path.corrupt, path.types), (1, 0, [("file".to_string(), 2)].into()), "no file is read");
+    assert_eq!(
+        (path.missing, path.corrupt, path.types),
+        (1, 0, [("file".to_string(), 2)].into()),
+        "no file is read"
+    );
     assert!(counts(&*table, "q").is_err());
 }

@@ -41,11 +41,17 @@ fn all(table: &dyn Table, field: &str) -> Vec<Value> {
 }
 
 fn texts(values: &[&str]) -> Vec<Value> {
-    values.iter().map(|text| if text.is_empty() { Value::Missing } else { Value::Text(text.to_string()) }).collect()
+    values
+        .iter()
+        .map(|text| if text.is_empty() { Value::Missing } else { Value::Text(text.to_string()) })
+        .collect()
 }
 
 fn numbers(values: &[f64]) -> Vec<Value> {
-    values.iter().map(|&number| if number.is_nan() { Value::Missing } else { Value::Number(number) }).collect()
+    values
+        .iter()
+        .map(|&number| if number.is_nan() { Value::Missing } else { Value::Number(number) })
+        .collect()
 }
 
 /// The name and the bytes of a file.

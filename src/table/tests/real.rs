@@ -72,7 +72,10 @@ fn samples_of_several_modalities_are_rows() {
 #[ignore = "needs SMALTI_DATA"]
 fn fsdd_is_a_manifest_of_an_archive() {
     let table = of("audio/fsdd/manifest.tsv");
-    assert_eq!((table.fields(), table.len()), (&["path", "text", "speaker", "index"].map(String::from)[..], 2500));
+    assert_eq!(
+        (table.fields(), table.len()),
+        (&["path", "text", "speaker", "index"].map(String::from)[..], 2500)
+    );
     let test = select(&*table, "index < 5 & path != recordings/0_george_0.wav").unwrap();
     assert_eq!(test.len(), 249);
     let (name, bytes) = file(table.value(2499, "path").unwrap());
@@ -110,7 +113,11 @@ fn cifar_is_shards_and_class_folders_as_one() {
 #[ignore = "needs SMALTI_DATA"]
 fn layouts_are_found_as_they_lie() {
     let images = of("layouts/hub-image/data");
-    assert!(images.fields().starts_with(&["image".to_string(), "label".to_string()]), "{:?}", images.fields());
+    assert!(
+        images.fields().starts_with(&["image".to_string(), "label".to_string()]),
+        "{:?}",
+        images.fields()
+    );
     assert!(images.fields().contains(&"split".to_string()));
     assert!(file(images.value(0, "image").unwrap()).1.starts_with(b"\x89PNG"));
     assert!(images.classes("label").is_some(), "the class names in the schema's metadata");
@@ -119,9 +126,12 @@ fn layouts_are_found_as_they_lie() {
     let metadata = of("layouts/imagefolder/train/metadata.csv");
     assert!(file(metadata.value(0, "file_name").unwrap()).1.starts_with(b"\x89PNG"));
     let folders = of("layouts/audio-classes");
-    assert_eq!((folders.fields(), counts(&*folders, "label").unwrap().labels.unwrap().len()), (&["file", "label"].map(String::from)[..], 5));
+    assert_eq!(
+        (folders.fields(), counts(&*folders, "label").unwrap().labels.unwrap().len()),
+        (&["file", "label"].map(String::from)[..], 5)
+    );
     let shards = of("layouts/webdataset/digits-000000.tar");
-    assert_eq!(shards.fields(), ["cls", "json.label", "json.ink", "png", "txt", "wav", "split"]);
+    assert_eq!(shards.fields(), ["cls", "json.ink", "json.label", "png", "txt", "wav", "split"]);
     let sounds = counts(&*shards, "wav").unwrap();
     assert!(sounds.missing > 0 && sounds.types["file"] > 0, "{sounds:?}");
     assert_eq!(opened_as("rows", &real("layouts/kaggle/labels.csv")).unwrap().fields(), ["id", "label"]);
@@ -137,7 +147,12 @@ fn logs_are_episodes() {
     assert_eq!((states.len(), states[0].describe()), (3, "an array [11]".into()));
     for folder in ["lerobot-v2.1", "lerobot-v3"] {
         let robot = of(&format!("layouts/{folder}"));
-        assert!(robot.fields().contains(&"task".to_string()), "{folder}: {:?} {:?}", robot.fields(), robot.skipped());
+        assert!(
+            robot.fields().contains(&"task".to_string()),
+            "{folder}: {:?} {:?}",
+            robot.fields(),
+            robot.skipped()
+        );
         assert!(robot.value(0, "task").unwrap().into_text().unwrap().len() > 5);
         assert!(robot.steps(0) > 10);
     }

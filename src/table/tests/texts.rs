@@ -4,19 +4,23 @@ use super::*;
 use crate::data::testing::{folder_of, gzip, tar_of};
 use crate::table::counts;
 
-fn with_columns(folder: &tempfile::TempDir, path: &str, columns: &[&str]) -> Result<Arc<dyn Table>, DataError> {
+fn with_columns(
+    folder: &tempfile::TempDir,
+    path: &str,
+    columns: &[&str],
+) -> Result<Arc<dyn Table>, DataError> {
     let columns = Some(columns.iter().map(|name| name.to_string()).collect());
     SourceRegistry::builtin().open(&Source { columns, ..Source::new(at(folder, path)) })
 }
 
 #[test]
 fn the_same_rows_are_read_in_every_format() {
-    let jsonl = b"{\"name\": \"a,b\", \"n\": 1, \"v\": [1, 2]}\n\n{\"n\": 2.5, \"name\": \"\", \"v\": null}\n";
+    let jsonl =
+        b"{\"name\": \"a,b\", \"n\": 1, \"v\": [1, 2]}\n\n{\"n\": 2.5, \"name\": \"\", \"v\": null}\n";
     let csv = b"name,n,v\n\"a,b\",1,\"[1, 2]\"\n,2.5,\n";
     let tsv = b"name\tn\tv\na,b\t1\t[1, 2]\n\t2.5\t\n\n";
     let packed = gzip(tsv);
-    let folder =
-        folder_of(&[("t.jsonl", jsonl), ("t.csv", csv), ("t.tsv", tsv), ("p.tsv.gz", &packed)]);
+    let folder = folder_of(&[("t.jsonl", jsonl), ("t.csv", csv), ("t.tsv", tsv), ("p.tsv.gz", &packed)]);
     for path in ["t.jsonl", "t.csv", "t.tsv", "p.tsv.gz"] {
         let table = table(&folder, path);
         assert_eq!(table.fields(), ["name", "n", "v"], "{path}");
@@ -64,7 +68,8 @@ fn a_file_without_a_header_has_the_names_that_the_settings_give() {
 fn files_are_named_relative_to_the_table() {
     let archive = tar_of(&[("b.png", b"B"), ("clips/c.png", b"C")]);
     let inner = tar_of(&[("manifest.csv", b"path,x\nd.png,1\n"), ("d.png", b"D")]);
-    let manifest = b"path\tlabel\na.png\t1\nclips/b.png\t0\nclips/c.png\t1\n../out.png\t1\ngone.png\t1\n\t1\n";
+    let manifest =
+        b"path\tlabel\na.png\t1\nclips/b.png\t0\nclips/c.png\t1\n../out.png\t1\ngone.png\t1\n\t1\n";
     let folder = folder_of(&[
         ("manifest.tsv", manifest),
         ("a.png", b"A"),
@@ -79,10 +84,7 @@ fn files_are_named_relative_to_the_table() {
     assert_eq!(bytes(2).unwrap().1, b"C");
     assert!(table.value(5, "path").unwrap().is_missing());
     let message = |row| without(&folder, &bytes(row).unwrap_err());
-    assert_eq!(
-        message(3),
-        "manifest.tsv row 4: refused the path \"../out.png\": it leads out of its folder"
-    );
+    assert_eq!(message(3), "manifest.tsv row 4: refused the path \"../out.png\": it leads out of its folder");
     assert_eq!(message(4), "gone.png: not found; expected a file that manifest.tsv row 5 names");
     assert_eq!(file(table.peek(4, "path").unwrap()).1, b"");
     let inside = super::table(&folder, "in/all.tar");
@@ -127,7 +129,11 @@ fn types_do_not_differ_between_rows() {
             .replace("an array of numbers, as", "a number, as")
             .replace("found a number", "found an array of numbers")
     );
-    assert_eq!(all(&*table(&folder, "c/*"), "x"), texts(&["1", "one"]), "cells are of the type that all are of");
+    assert_eq!(
+        all(&*table(&folder, "c/*"), "x"),
+        texts(&["1", "one"]),
+        "cells are of the type that all are of"
+    );
 }
 
 #[test]
@@ -149,11 +155,23 @@ fn damaged_tables_name_their_line() {
         ("manifest.tsv", b"a\n1\n"),
     ]);
     for (path, expected) in [
-        ("rows.tsv", "rows.tsv: not readable as a table: line 3: expected 2 fields, as the header names; found 1"),
-        ("rows.csv", "rows.csv: not readable as a table: line 3: expected 2 fields, as the header names; found 3"),
+        (
+            "rows.tsv",
+            "rows.tsv: not readable as a table: line 3: expected 2 fields, as the header names; found 1",
+        ),
+        (
+            "rows.csv",
+            "rows.csv: not readable as a table: line 3: expected 2 fields, as the header names; found 3",
+        ),
         ("key.jsonl", "key.jsonl: not readable as JSON lines: line 2: expected a JSON object; EOF"),
-        ("list.jsonl", "list.jsonl: not readable as JSON lines: line 1: expected a JSON object; invalid type"),
-        ("groups.jsonl", "groups.jsonl: not readable as JSON lines: line 1: the field \"a\" is a list of objects"),
+        (
+            "list.jsonl",
+            "list.jsonl: not readable as JSON lines: line 1: expected a JSON object; invalid type",
+        ),
+        (
+            "groups.jsonl",
+            "groups.jsonl: not readable as JSON lines: line 1: the field \"a\" is a list of objects",
+        ),
         ("twice.csv", "twice.csv: not readable as a table: the field \"a\" is there twice"),
         ("unnamed.csv", "unnamed.csv: not readable as a table: field 2 has no name"),
         ("header.csv", "header.csv: empty; expected rows below the header"),
@@ -205,7 +223,8 @@ fn lines_of_parallel_texts_are_rows() {
 
 #[test]
 fn a_text_file_is_a_row() {
-    let folder = folder_of(&[("train.txt", b"a b"), ("valid.txt", b"c"), ("x/a.txt", b"1"), ("x/b.md", b"2")]);
+    let folder =
+        folder_of(&[("train.txt", b"a b"), ("valid.txt", b"c"), ("x/a.txt", b"1"), ("x/b.md", b"2")]);
     let table = table(&folder, "{train,valid}.txt");
     assert_eq!(all(&*table, "text"), texts(&["a b", "c"]));
     assert_eq!(all(&*table, "split"), texts(&["train", "valid"]));
@@ -213,7 +232,10 @@ fn a_text_file_is_a_row() {
     assert_eq!((one.fields(), one.len()), (&["text".to_string()][..], 1));
     let folder_of_texts = opened_as("text", &at(&folder, "x")).unwrap();
     assert_eq!((folder_of_texts.len(), folder_of_texts.skipped().len()), (1, 1));
-    assert!(opened("builtin:text/smalti.txt").unwrap().value(0, "text").unwrap().into_text().unwrap().len() > 1000);
+    assert!(
+        opened("builtin:text/smalti.txt").unwrap().value(0, "text").unwrap().into_text().unwrap().len()
+            > 1000
+    );
     let mark = folder_of(&[("t.txt", b"\xff")]);
     assert!(counts(&*super::table(&mark, "t.txt"), "text").unwrap().problem.unwrap().contains("not UTF-8"));
 }

@@ -31,8 +31,10 @@ pub fn check(path: &str, set: &[String], limit: usize, as_json: bool, modalities
         true => print::json(&json!({ "path": path, "tasks": reports }))?,
         false => reports.iter().for_each(|(name, report)| show(name, report)),
     }
-    let corrupt: usize = reports.values().flat_map(|report| &report.splits).map(|split| split.corrupt.len()).sum();
-    let samples: usize = reports.values().flat_map(|report| &report.splits).map(|split| split.inspected).sum();
+    let corrupt: usize =
+        reports.values().flat_map(|report| &report.splits).map(|split| split.corrupt.len()).sum();
+    let samples: usize =
+        reports.values().flat_map(|report| &report.splits).map(|split| split.inspected).sum();
     ensure!(corrupt == 0, "{path}: {corrupt} of {samples} samples cannot be used");
     Ok(())
 }
@@ -53,7 +55,12 @@ fn show(name: &str, report: &TaskReport) {
         print::table(&["field", "holds", "missing", "range", "classes"], &fields.collect::<Vec<_>>());
         let parts = split.parts.iter().map(|part| {
             let [least, mean, most] = part.tokens;
-            vec![part.part.clone(), part.modality.clone(), part.missing.to_string(), format!("{least} to {most}, mean {mean:.1}")]
+            vec![
+                part.part.clone(),
+                part.modality.clone(),
+                part.missing.to_string(),
+                format!("{least} to {most}, mean {mean:.1}"),
+            ]
         });
         print::table(&["part", "modality", "missing", "tokens"], &parts.collect::<Vec<_>>());
         split.corrupt.iter().for_each(|problem| println!("corrupt: {problem}"));
