@@ -212,7 +212,7 @@ impl Run {
     pub fn open_with(folder: &Path, modalities: &Modalities) -> Result<Self, RunError> {
         modalities.check()?;
         let (config, saved) = folder::read(folder)?;
-        folder::check_modalities(folder, &saved, modalities)?;
+        folder::check_modalities(folder, &config, &saved, modalities)?;
         Ok(Self { folder: folder.into(), config, saved, modalities: modalities.clone() })
     }
 

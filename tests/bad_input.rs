@@ -153,7 +153,7 @@ fn vocabularies() {
     place.write("alone/encoder.json", b"{\"a\": 0}");
     let with = |vocabulary: &str| format!("{} --set data.vocabulary={vocabulary}", text_train());
     let cases: [(&str, &[&str]); 7] = [
-        ("words", &["unknown variant `words`"]),
+        ("letters", &["unknown variant `letters`"]),
         ("{bpe=256}", &["data.vocabulary: bpe must be at least 257", "found 256"]),
         ("{file=\"nowhere\"}", &["nowhere: not found; expected a vocabulary: tokenizer.json"]),
         ("{file=\"alone\"}", &["alone/encoder.json: not found; expected vocab.bpe or merges.txt beside it"]),

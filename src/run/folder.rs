@@ -1,7 +1,7 @@
 //! The files of a run folder that are there before its first checkpoint: settings, tokenizers, what it starts from.
 
 use super::{CONFIG_FILE, PUBLISHED_FOLDER, Run, RunError, START_FILE, Start, TOKENIZERS_FILE};
-use crate::config::RunConfig;
+use crate::config::{AnyTask, RunConfig};
 use crate::registry::Modalities;
 use crate::tasks::SavedTask;
 use crate::train::{SaveError, checkpoint};
@@ -45,14 +45,17 @@ pub(super) fn read(folder: &Path) -> Result<(RunConfig, BTreeMap<String, SavedTa
     Ok((config, saved))
 }
 
-/// Fails if a saved tokenizer is of none of these modalities.
+/// Fails if a saved tokenizer of a task of parts is of none of these modalities.
 pub(super) fn check_modalities(
     folder: &Path,
+    config: &RunConfig,
     saved: &BTreeMap<String, SavedTask>,
     modalities: &Modalities,
 ) -> Result<(), RunError> {
     let known: Vec<&str> = modalities.tokenizers().names().collect();
-    for (task, saved) in saved {
+    let entries = config.tasks();
+    let parts = entries.iter().filter(|entry| matches!(entry.task, AnyTask::Parts(_)));
+    for (task, saved) in parts.filter_map(|entry| saved.get_key_value(&entry.name)) {
         let mut names = saved.tokenizers.values().map(|saved| saved.tokenizer.as_str());
         if let Some(unknown) = names.find(|name| !known.contains(name)) {
             return Err(RunError::Modality {
@@ -98,7 +101,11 @@ mod tests {
         let gene = SavedTokenizer { tokenizer: "gene".into(), config: serde_json::Value::Null };
         let task = SavedTask { tokenizers: BTreeMap::from([("gene".into(), gene)]), ..SavedTask::default() };
         let saved = BTreeMap::from([("genome".to_string(), task)]);
-        let error = check_modalities(Path::new("runs/genes"), &saved, &Modalities::builtin()).unwrap_err();
+        let settings = "[mix.genome.data]\nsource = \"a.csv\"\n[mix.genome.inputs.gene]\nmodality = \"gene\"\n\
+                        [mix.genome.outputs.stops]\nhead = \"classify\"\n";
+        let config = RunConfig::parse("run.toml", settings, &[]).unwrap();
+        let error =
+            check_modalities(Path::new("runs/genes"), &config, &saved, &Modalities::builtin()).unwrap_err();
         let expected = "tokenizers.json: task genome: no modality is named \"gene\"; this program has ";
         assert!(error.to_string().contains(expected), "{error}");
     }

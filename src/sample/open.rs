@@ -5,11 +5,11 @@ use super::rows::{Rows, Samples};
 use super::settings::TaskSettings;
 use super::values::{Chained, FieldValues};
 use super::{Composition, OpenError, Opened};
-use crate::head::{Fit, Head, Reads};
+use crate::head::{Fit, Head, HeadError, Reads};
 use crate::registry::Modalities;
 use crate::task::{SavedTask, SavedTokenizer};
 use serde_json::Value;
-use smalti_contract::{AnyTokenizer, Values};
+use smalti_contract::{AnyTokenizer, RegistryError, TokenizeError, Values};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ fn fit(
         };
         let label = match (&plan.outputs[number].labels, &of_output) {
             (Some(planned), Some(values)) => {
-                Some(tokenizer(planned, values, modalities, before, &mut saved)?)
+                Some(tokenizer(planned, &Chained(vec![values]), modalities, before, &mut saved)?)
             }
             _ => None,
         };
@@ -137,7 +137,12 @@ fn fit(
         let (state, head) = modalities
             .heads()
             .fit(&output.head, Value::Object(plan.outputs[number].head.clone()), &fit)
-            .map_err(refuse)?;
+            .map_err(|error| match (error, &of_output) {
+                (HeadError::Head(TokenizeError::Input(problem)), Some(values)) => {
+                    refuse(TokenizeError::Input(values.placed(&problem)).into())
+                }
+                (error, _) => refuse(error),
+            })?;
         saved.heads.insert(name.clone(), state);
         heads.push(head);
         labels.push(label);
@@ -160,7 +165,7 @@ fn ids_of(tokenizer: &dyn AnyTokenizer, added: usize) -> Option<usize> {
 /// A part's tokenizer, fitted and noted in what is saved.
 fn tokenizer(
     part: &Planned,
-    values: &dyn Values,
+    values: &Chained,
     modalities: &Modalities,
     before: Option<&SavedTask>,
     saved: &mut SavedTask,
@@ -169,7 +174,18 @@ fn tokenizer(
     let known = before.and_then(|before| before.tokenizers.get(&part.name));
     let known = known.filter(|known| known.tokenizer == part.modality).map(|known| known.config.clone());
     let settings = Value::Object(part.settings.clone());
-    let fitted = modalities.tokenizers().fit(&part.modality, settings, known, values).map_err(refuse)?;
+    let fitted = loop {
+        match modalities.tokenizers().fit(&part.modality, settings.clone(), known.clone(), values) {
+            Err(RegistryError::Tokenizer(TokenizeError::Input(_) | TokenizeError::Format { .. }))
+                if values.skip_last() => {}
+            Err(RegistryError::Tokenizer(
+                error @ (TokenizeError::Input(_) | TokenizeError::Format { .. }),
+            )) => {
+                return Err(refuse(TokenizeError::Input(values.placed(&error.to_string())).into()));
+            }
+            fitted => break fitted.map_err(refuse)?,
+        }
+    };
     let config = fitted.config_json().map_err(|e| refuse(e.into()))?;
     saved.tokenizers.insert(part.name.clone(), SavedTokenizer { tokenizer: part.modality.clone(), config });
     Ok(fitted.into())

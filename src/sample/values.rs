@@ -3,7 +3,9 @@
 use super::part::Part;
 use crate::table::Table;
 use smalti_contract::{TokenizeError, Value, Values};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// The values of a part's fields over some rows of a table: one for each row or, of series, for each time step.
 pub(super) struct FieldValues {
@@ -14,6 +16,10 @@ pub(super) struct FieldValues {
     ends: Option<Vec<usize>>,
     /// Whether a value that cannot be read is taken for a missing one.
     skips: bool,
+    /// The value that was asked for last: what cannot be fitted to is that.
+    last: AtomicUsize,
+    /// Values that cannot be fitted to, and are skipped.
+    corrupt: Mutex<BTreeSet<usize>>,
 }
 
 /// Rows that are looked at to find out whether a field is a series.
@@ -21,7 +27,15 @@ const PROBED: usize = 100;
 
 impl FieldValues {
     pub(super) fn new(table: Arc<dyn Table>, rows: &[u32], fields: &[String], skips: bool) -> Self {
-        let mut values = Self { table, rows: rows.to_vec(), fields: fields.to_vec(), ends: None, skips };
+        let mut values = Self {
+            table,
+            rows: rows.to_vec(),
+            fields: fields.to_vec(),
+            ends: None,
+            skips,
+            last: AtomicUsize::new(usize::MAX),
+            corrupt: Mutex::default(),
+        };
         let first = {
             let values: &dyn Values = &values;
             values.spread(PROBED).find_map(|value| value.ok().filter(|value| !value.is_missing()))
@@ -34,6 +48,28 @@ impl FieldValues {
             values.ends = Some(ends.collect());
         }
         values
+    }
+
+    /// The error of a tokenizer that was fitted to these values, with the place of the value that it stopped at.
+    pub(super) fn placed(&self, problem: &str) -> String {
+        match self.place(self.last.load(Ordering::Relaxed)) {
+            Some((row, _)) => format!("{}: {problem}", self.table.location(row as usize)),
+            None => problem.into(),
+        }
+    }
+
+    /// Takes the value that was asked for last for a missing one, if corrupt values may be skipped; whether it was not yet.
+    pub(super) fn skip_last(&self) -> bool {
+        let last = self.last.load(Ordering::Relaxed);
+        self.skips && last < self.len() && self.corrupt.lock().is_ok_and(|mut corrupt| corrupt.insert(last))
+    }
+
+    /// The row and the step of value `index`.
+    fn place(&self, index: usize) -> Option<(u32, Option<usize>)> {
+        let Some(ends) = &self.ends else { return Some((*self.rows.get(index)?, None)) };
+        let row = ends.partition_point(|&end| end <= index);
+        let start = row.checked_sub(1).map_or(0, |before| ends[before]);
+        Some((*self.rows.get(row)?, Some(index - start)))
     }
 
     /// Whether the values are of a series.
@@ -52,9 +88,8 @@ impl FieldValues {
             Some(step) => self.table.window(row, field, step..step + 1),
             None => self.table.value(row, field),
         };
-        let place = |e: TokenizeError| TokenizeError::Input(format!("{}: {e}", self.table.location(row)));
         let get = |field: &str| get(field).map_err(|e| TokenizeError::Input(e.to_string()));
-        match Part::value(&self.fields, &get).map_err(place) {
+        match Part::value(&self.fields, &get) {
             Ok(Value::Series(mut values)) if step.is_some() => Ok(values.pop().unwrap_or_default()),
             Err(_) if self.skips => Ok(Value::Missing),
             other => other,
@@ -68,15 +103,33 @@ impl Values for FieldValues {
     }
 
     fn get(&self, index: usize) -> Result<Value, TokenizeError> {
-        let Some(ends) = &self.ends else { return self.read(self.rows[index], None) };
-        let row = ends.partition_point(|&end| end <= index);
-        let start = row.checked_sub(1).map_or(0, |before| ends[before]);
-        self.read(self.rows[row], Some(index - start))
+        self.last.store(index, Ordering::Relaxed);
+        if self.corrupt.lock().is_ok_and(|corrupt| corrupt.contains(&index)) {
+            return Ok(Value::Missing);
+        }
+        self.place(index).map_or(Ok(Value::Missing), |(row, step)| self.read(row, step))
     }
 }
 
 /// The values of several parts that share a vocabulary, one part after another.
 pub(super) struct Chained<'a>(pub Vec<&'a FieldValues>);
+
+impl Chained<'_> {
+    /// The values that were asked for last.
+    fn last(&self) -> Option<&FieldValues> {
+        self.0.iter().rev().find(|values| values.last.load(Ordering::Relaxed) < values.len()).copied()
+    }
+
+    /// As of [`FieldValues::placed`].
+    pub(super) fn placed(&self, problem: &str) -> String {
+        self.last().map_or_else(|| problem.into(), |values| values.placed(problem))
+    }
+
+    /// As of [`FieldValues::skip_last`].
+    pub(super) fn skip_last(&self) -> bool {
+        self.last().is_some_and(FieldValues::skip_last)
+    }
+}
 
 impl Values for Chained<'_> {
     fn len(&self) -> usize {

@@ -1,0 +1,405 @@
+//! Tasks made of inputs and outputs, through the program and the library: order and rules, missing fields, several outputs,
+//! sharing, a sensor added to a trained run, predictions as tables, and what is refused.
+#![cfg(all(feature = "text", feature = "image", feature = "numbers", feature = "cli"))]
+
+mod support;
+
+use smalti::config::{AnyTask, RunConfig};
+use smalti::data::{DataError, Dataset, Sample, Stream, Target};
+use smalti::model::Model;
+use smalti::registry::Modalities;
+use smalti::sample::{Composition, Opened, Start};
+use smalti::table::{Memory, Place, Table};
+use smalti::task::Task;
+use smalti_contract::{Array, Numbers, Row, Value};
+use std::sync::Arc;
+use support::{Ran, TINY, ran, smalti};
+use tempfile::TempDir;
+
+fn number(number: f64) -> Value {
+    Value::Number(number)
+}
+
+fn words(words: &str) -> Value {
+    Value::Text(words.into())
+}
+
+fn row(fields: &[(&str, Value)]) -> Row {
+    Row { fields: fields.iter().map(|(name, value)| (name.to_string(), value.clone())).collect() }
+}
+
+/// Rows of everything: an image, a number that every other row lacks, words, a class, and a series of three steps.
+fn rows() -> Vec<Row> {
+    let one = |i: usize| {
+        let image =
+            Array { shape: vec![4, 2], numbers: Numbers::U8((0..8).map(|p| (p * i * 5) as u8).collect()) };
+        let speed = if i % 2 == 0 { number(i as f64) } else { Value::Missing };
+        let steps =
+            |scale: f64| Value::Series((0..3).map(|t| number(scale * f64::from(t) + i as f64)).collect());
+        row(&[
+            ("front", Value::Array(image)),
+            ("speed", speed),
+            ("goal", words(["go left", "go right"][i % 2])),
+            ("label", words(["cat", "dog", "cow"][i % 3])),
+            ("state", steps(0.5)),
+            ("action", Value::Series((0..3).map(|t| number(f64::from((t + i as u32) % 2))).collect())),
+        ])
+    };
+    (0..12).map(one).collect()
+}
+
+fn memory(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
+    Ok((place.path == "rows").then(|| Arc::new(Memory::new("rows", rows())) as Arc<dyn Table>))
+}
+
+fn modalities() -> Modalities {
+    Modalities::builtin().with_source("memory", memory)
+}
+
+fn open(parts: &str) -> Result<(Opened, RunConfig), String> {
+    let toml = format!(
+        "[data]\nsource = {{ path = \"rows\", layout = \"memory\" }}\nholdout = 0.25\ncontext = 3\n{parts}\n\
+         [model]\nd_model = 16\nn_layers = 1\nn_heads = 2\n"
+    );
+    let config = RunConfig::parse("test", &toml, &[]).map_err(|e| e.to_string())?;
+    let AnyTask::Parts(settings) = &config.tasks()[0].task else { panic!("parts") };
+    let opened =
+        Composition::open(("", 1.0), settings, &modalities(), Start::New).map_err(|e| e.to_string())?;
+    Ok((opened, config))
+}
+
+fn refused(parts: &str) -> String {
+    open(parts).err().expect("an error")
+}
+
+/// The kinds of a sample's main tokens in their order, each with its time.
+fn kinds(opened: &Opened, sample: &Sample) -> Vec<String> {
+    let (_, kinds) = opened.task.spec().inputs.iter().find(|(stream, _)| *stream == Stream::Main).unwrap();
+    let (_, tokens) = sample.inputs.iter().find(|(stream, _)| *stream == Stream::Main).unwrap();
+    let mut placed: Vec<(u32, String)> = vec![];
+    for (group, kind) in tokens.groups.iter().zip(kinds) {
+        placed.extend(group.order.iter().map(|&order| (order, kind.name.clone())));
+    }
+    placed.sort();
+    assert!(placed.iter().enumerate().all(|(i, (order, _))| *order == i as u32), "orders are 0, 1, …");
+    placed.into_iter().map(|(_, name)| name).collect()
+}
+
+const PARTS: &str = "[inputs.front]\nmodality = \"image\"\npatch_size = 2\n[inputs.speed]\nmodality = \"numbers\"\n\
+                     [outputs.label]\nhead = \"classify\"\n[outputs.goal]\nhead = \"generate\"\nmodality = \"text\"\ncontext = 16\n";
+
+#[test]
+fn parts_without_a_clock_come_in_the_order_of_the_file_and_generated_ones_last() {
+    let (opened, _) = open(PARTS).unwrap();
+    let [with, without] = [0, 1].map(|wanted| {
+        let place = opened.train.rows().rows.iter().position(|row| row % 2 == wanted).unwrap();
+        opened.train.sample(place, None).unwrap()
+    });
+    let names = kinds(&opened, &with);
+    assert_eq!(names[..4], ["front.patch", "front.patch", "speed.number", "label.class"]);
+    assert!(names[4..].iter().all(|name| name == "goal.character") && names.len() > 10);
+    assert_eq!(
+        kinds(&opened, &without)[..3],
+        ["front.patch", "front.patch", "label.class"],
+        "a missing part has no tokens"
+    );
+    let [class, goal] = &with.outputs[..] else { panic!("two outputs") };
+    assert_eq!((class.head, class.places.as_deref(), goal.head), (0, Some(&[3][..]), 1));
+    let Target::Ids { ids, .. } = &goal.target else { panic!("ids") };
+    assert_eq!(ids.len(), names.len() - 4, "each token before the next, and the end");
+    assert_eq!(opened.task.decode(1, ids).unwrap(), words("go left"));
+}
+
+#[test]
+fn generated_tokens_attend_to_all_that_is_read_and_nothing_to_them() {
+    let (opened, config) = open(PARTS).unwrap();
+    let model =
+        Model::new(&config.model, &[opened.task.spec().clone()], 0, &candle_core::Device::Cpu).unwrap();
+    let rules = model.rules(0);
+    let rule = |query: &str, key: &str| {
+        let place = |name: &str| rules.kinds().iter().position(|kind| kind == name).unwrap();
+        rules.get(place(query), place(key)).to_string()
+    };
+    assert_eq!(rule("front.patch", "speed.number"), "all");
+    assert_eq!(rule("label.class", "front.patch"), "all");
+    assert_eq!(rule("goal.character", "front.patch"), "all");
+    assert_eq!(rule("goal.character", "goal.character"), "causal");
+    for key in ["front.patch", "speed.number", "label.class"] {
+        assert_eq!(rule(key, "goal.character"), "never");
+    }
+}
+
+const POLICY: &str = "[inputs.goal]\nmodality = \"text\"\ncontext = 16\n[inputs.state]\nmodality = \"numbers\"\n\
+                      [outputs.action]\nhead = \"classify\"\n";
+
+#[test]
+fn a_series_is_predicted_at_the_last_token_before_its_place_and_read_by_later_steps() {
+    let (opened, config) = open(POLICY).unwrap();
+    let sample = opened.validation.sample(0, None).unwrap();
+    let names = kinds(&opened, &sample);
+    let n = names.iter().filter(|name| *name == "goal.character").count();
+    assert_eq!(names[n..], ["state.number", "action.number"].repeat(3), "the goal has no clock");
+    let places: Vec<u32> = [0, 2, 4].map(|step| (n + step) as u32).to_vec();
+    assert_eq!(sample.outputs[0].places.as_ref(), Some(&places));
+    let model =
+        Model::new(&config.model, &[opened.task.spec().clone()], 0, &candle_core::Device::Cpu).unwrap();
+    let rules = model.rules(0);
+    let place = |name: &str| rules.kinds().iter().position(|kind| kind == name).unwrap();
+    let rule = |query: &str, key: &str| rules.get(place(query), place(key)).to_string();
+    assert_eq!(rule("state.number", "goal.character"), "all");
+    assert_eq!(rule("state.number", "action.number"), "causal");
+    assert_eq!(rule("goal.character", "state.number"), "never", "later steps would leak through it");
+}
+
+#[test]
+fn a_part_is_left_out_of_its_share_of_the_training_samples_and_of_no_other() {
+    let (opened, _) = open(&PARTS.replace("patch_size = 2", "patch_size = 2\ndrop = 0.5")).unwrap();
+    let dropped =
+        |seed| !kinds(&opened, &opened.train.sample(0, seed).unwrap()).contains(&"front.patch".to_string());
+    let n = (0..200).filter(|&seed| dropped(Some(seed))).count();
+    assert!((60..140).contains(&n), "{n} of 200");
+    assert!(!dropped(None));
+}
+
+#[test]
+fn a_shared_vocabulary_is_one_table() {
+    let shared = "[inputs.goal]\nmodality = \"text\"\ncontext = 16\n[outputs.label]\nhead = \"generate\"\nshare = \"goal\"\n";
+    let (opened, config) = open(shared).unwrap();
+    let spec = opened.task.spec();
+    assert_eq!(spec.shares, [("label.character".to_string(), "goal.character".to_string())]);
+    let model = Model::new(&config.model, std::slice::from_ref(spec), 0, &candle_core::Device::Cpu).unwrap();
+    let tables: Vec<&str> =
+        model.params().iter().map(|(name, _)| name).filter(|name| name.ends_with(".table")).collect();
+    assert_eq!(tables, ["embed.goal.character.table"]);
+}
+
+#[test]
+fn what_cannot_be_composed_is_refused_with_the_setting() {
+    let with = |change: &str, to: &str| refused(&PARTS.replace(change, to));
+    let error = with(
+        "[inputs.speed]\nmodality = \"numbers\"",
+        "[inputs.speed]\nmodality = \"numbers\"\nfield = \"sped\"",
+    );
+    assert!(
+        error.contains("inputs.speed.field") && error.contains("\"sped\"") && error.contains("action, "),
+        "{error}"
+    );
+    let error = with("modality = \"numbers\"", "modality = \"radar\"");
+    assert!(
+        error.contains("inputs.speed") && error.contains("\"radar\"") && error.contains("audio"),
+        "{error}"
+    );
+    let error = with("head = \"classify\"", "head = \"clasify\"");
+    assert!(error.contains("outputs.label") && error.contains("classify, ctc, generate"), "{error}");
+    let error = with("[outputs.label]", "[outputs.front]");
+    assert!(error.contains("inputs.front") && error.contains("names of parts must differ"), "{error}");
+    let error = with("patch_size = 2", "pacth_size = 2");
+    assert!(error.contains("inputs.front") && error.contains("pacth_size"), "{error}");
+    let error = with("head = \"classify\"", "head = \"classify\"\nsmoothness = 2");
+    assert!(error.contains("outputs.label.smoothness"), "{error}");
+    let error = with("context = 16", "context = 16\nshare = \"front\"");
+    assert!(error.contains("outputs.goal.share") && error.contains("image"), "{error}");
+    let error = with("context = 16", "context = 16\nshare = \"lidar\"");
+    assert!(error.contains("\"lidar\"") && error.contains("front, speed, goal"), "{error}");
+    let error = with("head = \"generate\"\nmodality = \"text\"\ncontext = 16", "head = \"generate\"");
+    assert!(error.contains("outputs.goal.modality"), "{error}");
+    let error =
+        with("modality = \"text\"\ncontext = 16", "modality = \"image\"\npatch_size = 2\nfield = \"front\"");
+    assert!(error.contains("ids of one vocabulary"), "{error}");
+    let error = with("context = 16", "context = 3");
+    let (opened, _) =
+        open(&PARTS.replace("context = 16", "context = 3")).unwrap_or_else(|_| panic!("{error}"));
+    let error = opened.train.sample(0, None).unwrap_err().to_string();
+    assert!(error.contains("outputs.goal") && error.contains("context holds 3"), "{error}");
+}
+
+#[test]
+fn a_required_field_that_is_missing_is_a_corrupt_sample() {
+    let parts = PARTS.replace("modality = \"numbers\"", "modality = \"numbers\"\nrequired = true");
+    let (opened, _) = open(&parts).unwrap();
+    let samples = (0..opened.train.len()).map(|i| opened.train.sample(i, None));
+    let errors: Vec<String> = samples.filter_map(Result::err).map(|e| e.to_string()).collect();
+    assert!(!errors.is_empty());
+    assert!(
+        errors[0].contains("rows row")
+            && errors[0].contains("inputs.speed")
+            && errors[0].contains("required"),
+        "{}",
+        errors[0]
+    );
+}
+
+/// A folder with a table that a run learns in seconds: which word is longer, and by how much.
+struct Words(TempDir);
+
+impl Words {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let words = ["a", "bee", "camel", "donkeys", "elephants"];
+        let mut csv = String::from("first,second,longer,by\n");
+        for i in 0..60 {
+            let (first, second) = (words[i % 5], words[(i * 7 + 3) % 5]);
+            let by = first.len() as i32 - second.len() as i32;
+            csv += &format!("{first},{second},{},{by}\n", if by > 0 { "first" } else { "second" });
+        }
+        std::fs::write(folder.path().join("words.csv"), csv).unwrap();
+        let task = "[data]\nsource = \"words.csv\"\n[inputs.first]\nmodality = \"text\"\ncontext = 12\n\
+                    [inputs.second]\nmodality = \"text\"\nshare = \"first\"\n[outputs.longer]\nhead = \"classify\"\n\
+                    [outputs.by]\nhead = \"regress\"\nweight = 0.5\n[train]\nsteps = 40\nbatch = 8\nlearning_rate = 3e-3\n\
+                    eval_every = 20\n";
+        std::fs::write(folder.path().join("words.toml"), task).unwrap();
+        Self(folder)
+    }
+
+    fn run(&self, line: &str) -> Ran {
+        ran(smalti(self.0.path()), line)
+    }
+
+    fn works(&self, line: &str) -> String {
+        let ran = self.run(line);
+        assert_eq!(ran.code, Some(0), "smalti {line}\n{}", ran.err);
+        ran.out
+    }
+
+    fn json(&self, line: &str) -> serde_json::Value {
+        serde_json::from_str(&self.works(&format!("{line} --json"))).unwrap()
+    }
+
+    fn fails(&self, line: &str, with: &[&str]) {
+        let ran = self.run(line);
+        assert_eq!(ran.code, Some(1), "smalti {line}\n{}", ran.err);
+        for part in with {
+            assert!(ran.err.contains(part), "smalti {line}: expected {part:?} in\n{}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn two_outputs_are_trained_evaluated_predicted_and_written() {
+    let words = Words::new();
+    let trained = words.json(&format!("train words.toml --out run {TINY}"));
+    let metrics = &trained["metrics"];
+    assert!(metrics["longer"]["accuracy"].as_f64().unwrap() >= 0.8, "{metrics}");
+    assert!(
+        metrics["by"]["r2"].as_f64().unwrap() > 0.3 && metrics["longer"]["macro_f1"].is_number(),
+        "{metrics}"
+    );
+    let evaluated = words.json("eval run --confusion confusion.csv");
+    assert_eq!(evaluated["longer"]["accuracy"], metrics["longer"]["accuracy"]);
+    assert!(evaluated["longer"]["classes"]["first"]["recall"].is_number(), "{evaluated}");
+    let csv = std::fs::read_to_string(words.0.path().join("confusion.csv")).unwrap();
+    assert!(csv.starts_with("target,first,second\n"), "{csv}");
+
+    let one = words.json("predict run --row first=elephants second=a");
+    assert_eq!(one["rows"][0]["longer"]["value"], "first", "{one}");
+    assert!(one["rows"][0]["longer"]["probabilities"]["first"].as_f64().unwrap() > 0.5, "{one}");
+    assert!(one["rows"][0]["by"]["value"].as_f64().unwrap() > 1.0, "in the units of the data: {one}");
+    for out in ["p.csv", "p.jsonl", "p.parquet"] {
+        words.works(&format!("predict run --table words.csv --out {out}"));
+        let table = Modalities::builtin()
+            .sources()
+            .open(&smalti::table::Source::new(words.0.path().join(out).display().to_string()));
+        let table = table.unwrap();
+        assert_eq!(table.fields(), ["row", "longer", "longer.first", "longer.second", "by"], "{out}");
+        assert_eq!(table.len(), 60, "{out}");
+        assert_eq!(table.value(0, "longer").unwrap(), words("second"), "{out}");
+    }
+    words.fails("predict run --row third=x", &["\"third\"", "first, second"]);
+    words.fails("predict run", &["--row FIELD=VALUE", "first, second"]);
+    words.fails("predict run --table words.csv --out p.xls", &[".csv", ".jsonl", ".parquet"]);
+}
+
+#[test]
+fn a_sensor_is_added_to_a_trained_run() {
+    let words = Words::new();
+    let settings = std::fs::read_to_string(words.0.path().join("words.toml")).unwrap();
+    let before = settings.replace("[inputs.second]\nmodality = \"text\"\nshare = \"first\"\n", "");
+    std::fs::write(words.0.path().join("before.toml"), before).unwrap();
+    words.works(&format!("train before.toml --out before {TINY}"));
+    words.works(&format!("train words.toml --from before --out after {TINY}"));
+    let start = std::fs::read_to_string(words.0.path().join("after/start.json")).unwrap();
+    let start: serde_json::Value = serde_json::from_str(&start).unwrap();
+    let names = |key: &str| {
+        start[key].as_array().unwrap().iter().map(|n| n.as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    assert!(names("loaded").contains(&"embed.first.character.table".to_string()), "{start}");
+    assert!(names("loaded").iter().any(|name| name.starts_with("stack.")), "{start}");
+    assert!(names("new").iter().all(|name| name == "embed.types") && names("skipped").len() <= 1, "{start}");
+}
+
+#[test]
+fn a_resumed_run_is_the_uninterrupted_one() {
+    let words = Words::new();
+    let whole = words.json(&format!("train words.toml --out whole {TINY} --set train.checkpoint_every=20"));
+    words.works(&format!("train words.toml --out run {TINY} --set train.checkpoint_every=20"));
+    std::fs::remove_file(words.0.path().join("run/state.safetensors")).unwrap();
+    let resumed = words.json("train --resume --out run");
+    assert_eq!(resumed["metrics"], whole["metrics"]);
+    let model = |run: &str| std::fs::read(words.0.path().join(run).join("model.safetensors")).unwrap();
+    assert!(model("run") == model("whole"));
+}
+
+#[test]
+fn what_is_wrong_with_data_and_settings_is_named() {
+    let words = Words::new();
+    let untouched = |set: &str, with: &[&str]| {
+        words.fails(&format!("train words.toml --out no {TINY} {set}"), with);
+        assert!(!words.0.path().join("no").exists(), "{set} left a run folder");
+    };
+    untouched(
+        "--set inputs.first.field=frist",
+        &["inputs.first.field", "\"frist\"", "first, second, longer, by"],
+    );
+    untouched("--set data.validation=size>3", &["size"]);
+    untouched("--set data.source=nothing.csv", &["nothing.csv"]);
+    std::fs::write(words.0.path().join("fox.txt"), support::text()).unwrap();
+    untouched("--set data.source=fox.txt", &["inputs.first.field", "fox.txt has text"]);
+    untouched(
+        "--set data.source.path=words.csv --set data.source.layout=tables",
+        &["\"tables\"", "webdataset"],
+    );
+    untouched("--set inputs.first.drop=1.5", &["inputs.first.drop", "1.5"]);
+    untouched("--set outputs.by.weight=-1", &["outputs.by.weight", "-1"]);
+    untouched("--set outputs.by.field=longer", &["outputs.by", "expected a number"]);
+
+    // A label that training has never seen, a text where numbers were, and a row that a window is too long for.
+    std::fs::write(
+        words.0.path().join("other.csv"),
+        "first,second,longer,by\na,bee,neither,0\nbee,a,first,2\n",
+    )
+    .unwrap();
+    words.fails(
+        &format!("train words.toml --out no {TINY} --set data.validation_source=other.csv"),
+        &["other.csv", "outputs.longer", "\"neither\"", "first, second"],
+    );
+    std::fs::write(
+        words.0.path().join("types.csv"),
+        "first,second,longer,by\na,bee,second,-2\nbee,a,first,much\n",
+    )
+    .unwrap();
+    words.fails(
+        &format!("train words.toml --out types {TINY} --set data.source=types.csv --set data.holdout=0.5"),
+        &["\"much\""],
+    );
+    words.fails("train --resume --out nowhere", &["nowhere"]);
+}
+
+#[test]
+fn rows_are_inspected_field_by_field() {
+    let words = Words::new();
+    let checked = words.json("data check words.toml");
+    let train = &checked["tasks"][""]["splits"][0];
+    assert_eq!((&train["split"], train["rows"].as_u64()), (&"train".into(), Some(54)));
+    let field = |name: &str| {
+        let fields = train["fields"].as_array().unwrap();
+        fields
+            .iter()
+            .find(|field| field["field"] == name)
+            .unwrap_or_else(|| panic!("{name}: {train}"))
+            .clone()
+    };
+    assert_eq!(field("longer")["labels"].as_array().unwrap().len(), 2);
+    assert_eq!(field("by")["range"], serde_json::json!([-8.0, 8.0]));
+    let shown = words.works("data check words.toml");
+    assert!(shown.contains("train: 54 rows") && shown.contains("classes"), "{shown}");
+}
