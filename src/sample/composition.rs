@@ -331,16 +331,7 @@ fn part(
         required: planned.required,
         added: Added::default(),
     };
-    let needs_ids = matches!(part.role, Role::Generated(_) | Role::Masked(_));
-    let Some(vocabulary) = part.vocabulary() else {
-        if needs_ids {
-            let modality = &planned.modality;
-            return Err(refuse(format!(
-                "modality {modality}: expected tokens that are ids of one vocabulary; found features"
-            )));
-        }
-        return Ok(part);
-    };
+    let Some(vocabulary) = part.vocabulary() else { return Ok(part) };
     let first = (vocabulary - added_ids) as u32;
     part.added = match part.role {
         Role::Generated(_) => {

@@ -1,5 +1,6 @@
 //! Opening a task: its rows, and tokenizers and heads fitted to those that train or restored from a run.
 
+use super::part::Role;
 use super::plan::{Plan, Planned, fields};
 use super::rows::{Rows, Samples};
 use super::settings::TaskSettings;
@@ -109,6 +110,15 @@ fn fit(
         let owner = plan.owner(number);
         let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner).map(|n| &of_parts[n]);
         let tokenizer = tokenizer(part, &Chained(members.collect()), modalities, before, &mut saved)?;
+        if matches!(part.role, Role::Generated(_) | Role::Masked(_))
+            && ids_of(tokenizer.as_ref(), 0).is_none()
+        {
+            let problem = format!(
+                "expected a modality whose tokens are ids of one vocabulary; found {}",
+                part.modality
+            );
+            return Err(OpenError::Setting { setting: format!("{}.modality", part.key()), problem });
+        }
         tokenizers.push(tokenizer);
     }
     let (mut labels, mut heads) = (vec![], vec![]);
