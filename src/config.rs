@@ -66,7 +66,7 @@ pub struct MixEntry {
 #[serde(untagged)]
 pub enum DataConfig {
     /// A task of one modality, which `modality` names.
-    Modality(TaskConfig),
+    Modality(Box<TaskConfig>),
     /// Rows, whose fields `[inputs]` and `[outputs]` name.
     Rows(Box<DataSettings>),
 }
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for DataConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let table = serde_json::Value::deserialize(deserializer)?;
         let read = match table.get("modality") {
-            Some(_) => serde_json::from_value(table).map(DataConfig::Modality),
+            Some(_) => serde_json::from_value(table).map(|task| DataConfig::Modality(Box::new(task))),
             None => serde_json::from_value(table).map(|rows| DataConfig::Rows(Box::new(rows))),
         };
         read.map_err(D::Error::custom)
@@ -99,7 +99,7 @@ pub struct TaskEntry {
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyTask {
     /// A task of one modality.
-    Modality(TaskConfig),
+    Modality(Box<TaskConfig>),
     /// A task made of parts.
     Parts(Box<TaskSettings>),
 }
@@ -527,7 +527,10 @@ mod tests {
         let set = |overrides: &[&str]| {
             let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
             match RunConfig::of_preset_or_file("image", &overrides).map_err(|e| e.to_string())?.data {
-                Some(DataConfig::Modality(TaskConfig::Image(config))) => Ok(config),
+                Some(DataConfig::Modality(task)) => match *task {
+                    TaskConfig::Image(config) => Ok(config),
+                    other => Err(format!("{other:?}")),
+                },
                 other => Err(format!("{other:?}")),
             }
         };

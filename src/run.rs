@@ -71,16 +71,12 @@ pub enum RunError {
         problem: String,
     },
     /// A tokenizer of the run is of a modality that this program does not have.
-    #[error("{}: task {task}: no modality is named {modality:?}; this program has {known}; open the run with the program that made it", file.display())]
+    #[error("{}: {problem}; open the run with the program that made it", file.display())]
     Modality {
         /// The file of saved tokenizers.
         file: PathBuf,
-        /// The task.
-        task: String,
-        /// The modality's name.
-        modality: String,
-        /// The names there are.
-        known: String,
+        /// The task, the modality, and the names that there are.
+        problem: String,
     },
     /// The program's modalities.
     #[error(transparent)]

@@ -33,7 +33,7 @@ fn rows() -> Vec<Row> {
     let one = |i: usize| {
         let image =
             Array { shape: vec![4, 2], numbers: Numbers::U8((0..8).map(|p| (p * i * 5) as u8).collect()) };
-        let speed = if i % 2 == 0 { number(i as f64) } else { Value::Missing };
+        let speed = if i.is_multiple_of(2) { number(i as f64) } else { Value::Missing };
         let steps =
             |scale: f64| Value::Series((0..3).map(|t| number(scale * f64::from(t) + i as f64)).collect());
         row(&[
@@ -206,9 +206,7 @@ fn what_cannot_be_composed_is_refused_with_the_setting() {
     let error =
         with("modality = \"text\"\ncontext = 16", "modality = \"image\"\npatch_size = 2\nfield = \"front\"");
     assert!(error.contains("ids of one vocabulary"), "{error}");
-    let error = with("context = 16", "context = 3");
-    let (opened, _) =
-        open(&PARTS.replace("context = 16", "context = 3")).unwrap_or_else(|_| panic!("{error}"));
+    let (opened, _) = open(&PARTS.replace("context = 16", "context = 3")).unwrap();
     let error = opened.train.sample(0, None).unwrap_err().to_string();
     assert!(error.contains("outputs.goal") && error.contains("context holds 3"), "{error}");
 }
@@ -354,10 +352,7 @@ fn what_is_wrong_with_data_and_settings_is_named() {
     untouched("--set data.source=nothing.csv", &["nothing.csv"]);
     std::fs::write(words.0.path().join("fox.txt"), support::text()).unwrap();
     untouched("--set data.source=fox.txt", &["data.holdout", "at least 2 rows", "found 1"]);
-    untouched(
-        "--set data.source.path=words.csv --set data.source.layout=tables",
-        &["\"tables\"", "webdataset"],
-    );
+    untouched("--set data.source={path=\"words.csv\",layout=\"tables\"}", &["\"tables\"", "webdataset"]);
     untouched("--set inputs.first.drop=1.5", &["inputs.first.drop", "1.5"]);
     untouched("--set outputs.by.weight=-1", &["outputs.by.weight", "-1"]);
     untouched("--set outputs.by.field=longer", &["outputs.by", "expected a number"]);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// Say what images show.
 #[derive(Args)]
 pub struct ClassifyArgs {
-    /// The folder of a run with an image task.
+    /// The folder of a run with an image task, or of one made of inputs and outputs: then as `predict`.
     run: PathBuf,
     /// Images: PNG, JPEG or IDX files, on disk or inside a tar (photos.tar/cat.png).
     #[arg(required = true)]
@@ -32,6 +32,7 @@ const BATCH: usize = 64;
 /// Classifies.
 #[cfg(feature = "image")]
 pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
+    use super::predict::{self, PredictArgs};
     use super::print;
     use crate::run::{Run, Weights};
     use crate::tasks::Builtin;
@@ -44,7 +45,16 @@ pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
         #[allow(unreachable_patterns)] // the only pattern where image is the only modality
         _ => None,
     });
-    let Some((number, task)) = found else { bail!("{} has no image task", args.run.display()) };
+    let Some((number, task)) = found else {
+        if predict::of_parts(&tasks, None).is_some() {
+            let predicted = PredictArgs {
+                top: args.top,
+                ..PredictArgs::of(&args.run, &args.files, vec![], args.device, args.json)
+            };
+            return predict::run(predicted, modalities);
+        }
+        bail!("{} has no image task", args.run.display())
+    };
     let mut results = Vec::new();
     let mut rows = Vec::new();
     for file in &args.files {

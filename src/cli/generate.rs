@@ -40,8 +40,10 @@ pub struct GenerateArgs {
 /// Generates.
 #[cfg(feature = "text")]
 pub fn run(args: GenerateArgs, modalities: &Modalities) -> Result<()> {
+    use super::predict::{self, PredictArgs};
     use super::print;
     use crate::run::{Run, Weights};
+    use crate::sample::Role;
     use crate::tasks::{
         Builtin,
         text::{Generator, Objective, Sampling},
@@ -53,7 +55,24 @@ pub fn run(args: GenerateArgs, modalities: &Modalities) -> Result<()> {
         #[allow(unreachable_patterns)] // the only pattern where text is the only modality
         _ => None,
     });
-    let Some((number, task)) = found else { bail!("{} has no text task", args.run.display()) };
+    let Some((number, task)) = found else {
+        let Some((_, task)) = predict::of_parts(&tasks, None) else {
+            bail!("{} has no text task", args.run.display())
+        };
+        let mut texts =
+            task.parts().iter().filter(|part| part.role == Role::Input && part.tokenizer.name() == "text");
+        let (Some(input), None) = (texts.next(), texts.next()) else {
+            bail!("{} has no single text input for --prompt; use `predict` with --row", args.run.display())
+        };
+        let row = vec![format!("{}={}", input.fields[0], args.prompt)];
+        let sampled = PredictArgs {
+            max_length: args.tokens,
+            temperature: args.temperature,
+            seed: args.seed,
+            ..PredictArgs::of(&args.run, &[], row, args.device, args.json)
+        };
+        return predict::run(sampled, modalities);
+    };
     let sampling =
         Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     let mut generator = Generator::new(&model, number, &task, &args.prompt, sampling)?;

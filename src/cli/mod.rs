@@ -174,7 +174,7 @@ fn dispatch(cli: Cli, modalities: &Modalities) -> anyhow::Result<()> {
         Command::Embed(args) => embed::run(args, modalities),
         Command::Import(args) => import::import(args),
         Command::Export(args) => import::export(args),
-        Command::Tokenize(args) => tokenize::run(args),
+        Command::Tokenize(args) => tokenize::run(args, modalities),
         Command::Data(args) => data::run(args, modalities),
         Command::Info(args) => info::run(args, modalities),
         Command::Show(args) => show::run(args, modalities),

@@ -5,8 +5,8 @@ use crate::data;
 use crate::head::Prediction;
 use crate::inference::{Generation, Predicted, Sampling, predict, write::write_rows};
 use crate::registry::Modalities;
-use crate::run::{Run, Weights};
-use crate::sample::{Composition, Get, Role};
+use crate::run::{NamedTask, Run, Weights};
+use crate::sample::{Composition, Get, Read, Role};
 use crate::table::{Source, Table};
 use crate::tasks::Builtin;
 use anyhow::{Context, Result, bail};
@@ -22,39 +22,67 @@ use std::sync::Arc;
 #[derive(Args)]
 pub struct PredictArgs {
     /// The run folder.
-    run: PathBuf,
+    pub(super) run: PathBuf,
     /// Files, one row each, for a task with a single input.
-    files: Vec<String>,
+    pub(super) files: Vec<String>,
     /// One row given by hand: image=cat.png radar=[0.5,2]. Values are text, numbers, JSON arrays or files.
     #[arg(long, value_name = "FIELD=VALUE", num_args = 1.., conflicts_with = "files")]
-    row: Vec<String>,
+    pub(super) row: Vec<String>,
     /// A table of rows in any layout that data.source has.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "row"])]
-    table: Option<String>,
+    pub(super) table: Option<String>,
     /// Write the predictions to a .csv, .jsonl or .parquet file.
     #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// The task, for a run of several.
     #[arg(long)]
-    task: Option<String>,
+    pub(super) task: Option<String>,
     /// Classes to print for each prediction; 0 for all.
     #[arg(long, default_value_t = 3)]
-    top: usize,
+    pub(super) top: usize,
     /// Maximum length of a generated value in tokens; 0 for the most that the model has positions for.
     #[arg(long, default_value_t = 0)]
-    max_length: usize,
+    pub(super) max_length: usize,
     /// Sampling temperature of generated values; 0 is greedy.
     #[arg(long, default_value_t = 0.0)]
-    temperature: f64,
+    pub(super) temperature: f64,
     /// Seed of sampling.
     #[arg(long, default_value_t = 1337)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
+    pub(super) device: DeviceChoice,
     /// Print one JSON object: for each row its outputs with value and probabilities.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl PredictArgs {
+    /// The arguments of a command that predicts files, or one row that is given by hand.
+    pub fn of(run: &Path, files: &[String], row: Vec<String>, device: DeviceChoice, json: bool) -> Self {
+        Self {
+            run: run.into(),
+            files: files.to_vec(),
+            row,
+            table: None,
+            out: None,
+            task: None,
+            top: 3,
+            max_length: 0,
+            temperature: 0.0,
+            seed: 1337,
+            device,
+            json,
+        }
+    }
+}
+
+/// The task of a run that is made of inputs and outputs, with its number: the named one, or the first.
+pub fn of_parts(tasks: &[NamedTask], name: Option<&str>) -> Option<(usize, Arc<Composition>)> {
+    tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
+        Builtin::Parts(task) if name.is_none_or(|name| *name == named.name) => Some((number, task.clone())),
+        _ => None,
+    })
 }
 
 /// Rows that are predicted together.
@@ -70,13 +98,7 @@ enum Rows {
 pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     let run = Run::open_with(&args.run, modalities)?;
     let (model, tasks) = run.load(Weights::Best, &args.device.open()?)?;
-    let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
-        Builtin::Parts(task) if args.task.as_ref().is_none_or(|name| *name == named.name) => {
-            Some((number, task.clone()))
-        }
-        _ => None,
-    });
-    let Some((number, task)) = found else {
+    let Some((number, task)) = of_parts(&tasks, args.task.as_deref()) else {
         let names: Vec<&str> = tasks.iter().map(|named| named.name.as_str()).collect();
         bail!(
             "{} has no such task made of inputs and outputs; its tasks: {}",
@@ -90,7 +112,7 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     let mut all: Vec<(String, Predicted)> = Vec::with_capacity(rows.len());
     for start in (0..rows.len()).step_by(BATCH) {
         let chunk = start..(start + BATCH).min(rows.len());
-        let gets: Vec<_> = chunk.clone().map(|row| move_get(&rows, row)).collect();
+        let gets: Vec<_> = chunk.clone().map(|row| read(&rows, row)).collect();
         let asked: Vec<(Get, Range<usize>)> = gets
             .iter()
             .zip(chunk.clone())
@@ -105,7 +127,7 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
         eprintln!("{} rows are in {}", all.len(), out.display());
     }
     if args.json {
-        return print::json(&json!({ "rows": all.iter().map(|row| as_json(row)).collect::<Vec<_>>() }));
+        return print::json(&json!({ "rows": all.iter().map(as_json).collect::<Vec<_>>() }));
     }
     if args.out.is_none() {
         show(&all, args.top);
@@ -114,7 +136,7 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
 }
 
 /// The value of any field of a row.
-fn move_get<'a>(rows: &'a Rows, row: usize) -> Box<dyn Fn(&str) -> Result<Value, TokenizeError> + 'a> {
+fn read(rows: &Rows, row: usize) -> Read<'_> {
     Box::new(move |field: &str| match rows {
         Rows::ByHand(rows) => Ok(rows[row].1.get(field).cloned().unwrap_or_default()),
         Rows::Table(table) if table.fields().iter().any(|known| known == field) => {

@@ -2,12 +2,14 @@
 
 mod modality;
 mod shape;
+mod task;
 
 pub use modality::Modality;
 pub use shape::{Cut, Shape};
 
 use super::print;
 use crate::data;
+use crate::registry::Modalities;
 use crate::report::picture::{self, Format};
 use crate::report::tokens::{self, GroupSummary, Span, Token, TokenContent, spelled};
 use crate::train::checkpoint::write_atomically;
@@ -26,8 +28,14 @@ use std::path::PathBuf;
     smalti tokenize frames.npz --patch 12 --size 84x84")]
 pub struct TokenizeArgs {
     /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:touchtone.tar/clips/000.wav); or a folder
-    /// of logged episodes.
+    /// of logged episodes. Or a TOML file of a task made of inputs and outputs: the tokens of a training sample.
     file: String,
+    /// Override a setting of a TOML file: data.source=my.csv. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The part to draw with --picture, for a TOML file; left out, the first input.
+    #[arg(long, value_name = "PART")]
+    part: Option<String>,
     /// What the file is; without it, its name or content tells.
     #[arg(long = "as", value_enum, value_name = "MODALITY")]
     modality: Option<Modality>,
@@ -60,7 +68,15 @@ fn picture_file(path: &str) -> Result<(PathBuf, Format), String> {
 }
 
 /// Tokenizes.
-pub fn run(args: TokenizeArgs) -> Result<()> {
+pub fn run(args: TokenizeArgs, modalities: &Modalities) -> Result<()> {
+    if args.file.ends_with(".toml") {
+        return task::run(&args, modalities);
+    }
+    ensure!(
+        args.set.is_empty() && args.part.is_none(),
+        "{}: --set and --part are for a TOML file",
+        args.file
+    );
     let bytes = read(&args.file)?;
     let modality = args.modality.or_else(|| Modality::guess(&args.file, &bytes)).with_context(|| {
         format!(
@@ -140,12 +156,12 @@ fn show(
         &["kind", "tokens", "content", "values", "positions", "time", "order"],
         &groups.iter().map(group_row).collect::<Vec<_>>(),
     );
-    let mut rows: Vec<_> = first.iter().map(|token| token_row(token, tokenizer)).collect();
+    let mut rows: Vec<_> = first.iter().map(|token| token_row(token, Some(tokenizer))).collect();
     if let Some(last) = last.filter(|_| tokens.len() > first.len()) {
         if tokens.len() > first.len() + 1 {
             rows.push(vec!["…".into(); 5]);
         }
-        rows.push(token_row(&last, tokenizer));
+        rows.push(token_row(&last, Some(tokenizer)));
     }
     print::table(&["kind", "order", "positions", "time", "content"], &rows);
     Ok(())
@@ -172,9 +188,9 @@ fn group_row(group: &GroupSummary) -> Vec<String> {
 /// Features of a token that are printed.
 const FEATURES: usize = 4;
 
-fn token_row(token: &Token, tokenizer: &dyn AnyTokenizer) -> Vec<String> {
+fn token_row(token: &Token, tokenizer: Option<&dyn AnyTokenizer>) -> Vec<String> {
     let content = match &token.content {
-        TokenContent::Id(id) => match spelled(tokenizer, *id) {
+        TokenContent::Id(id) => match tokenizer.and_then(|tokenizer| spelled(tokenizer, *id)) {
             Some(text) => format!("{id} {text:?}"),
             None => id.to_string(),
         },

@@ -81,6 +81,7 @@ impl TranscribeArgs {
 /// Transcribes.
 #[cfg(feature = "audio")]
 pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
+    use super::predict::{self, PredictArgs};
     use super::print;
     use crate::run::{Run, Weights};
     use crate::tasks::{Builtin, modalities};
@@ -92,7 +93,13 @@ pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
         #[allow(unreachable_patterns)] // the only pattern where audio is the only modality
         _ => None,
     });
-    let Some((number, task)) = found else { bail!("{} has no audio task", args.run.display()) };
+    let Some((number, task)) = found else {
+        if predict::of_parts(&tasks, None).is_some() {
+            let predicted = PredictArgs::of(&args.run, &args.files, vec![], args.device, args.json);
+            return predict::run(predicted, modalities);
+        }
+        bail!("{} has no audio task", args.run.display())
+    };
     let options = args.options();
     let mut results = Vec::new();
     let mut rows = Vec::new();

@@ -1,5 +1,7 @@
 //! What heads are fitted to, which targets they accept, what they predict, and what is counted.
 
+#![allow(clippy::single_range_in_vec_init, reason = "one document is a range of rows")]
+
 use super::*;
 use crate::data::Targets;
 use candle_core::Device;

@@ -80,7 +80,7 @@ pub fn import(
         version: VERSION,
         train: TrainConfig::default(),
         model: pretrained.config.clone(),
-        data: Some(DataConfig::Modality(pretrained.task_config.clone())),
+        data: Some(DataConfig::Modality(Box::new(pretrained.task_config.clone()))),
         inputs: IndexMap::new(),
         outputs: IndexMap::new(),
         mix: BTreeMap::new(),

@@ -58,12 +58,9 @@ pub(super) fn check_modalities(
     for (task, saved) in parts.filter_map(|entry| saved.get_key_value(&entry.name)) {
         let mut names = saved.tokenizers.values().map(|saved| saved.tokenizer.as_str());
         if let Some(unknown) = names.find(|name| !known.contains(name)) {
-            return Err(RunError::Modality {
-                file: folder.join(TOKENIZERS_FILE),
-                task: task.clone(),
-                modality: unknown.into(),
-                known: known.join(", "),
-            });
+            let known = known.join(", ");
+            let problem = format!("task {task}: no modality is named {unknown:?}; this program has {known}");
+            return Err(RunError::Modality { file: folder.join(TOKENIZERS_FILE), problem });
         }
     }
     Ok(())

@@ -253,6 +253,11 @@ impl Composition {
         fields
     }
 
+    /// The kinds of token in a stream, in the order of a sample's groups.
+    pub fn kinds(&self, stream: Stream) -> &[KindSpec] {
+        if stream == Stream::Main { &self.main } else { &self.encoder }
+    }
+
     /// The number of a part's first kind among those of its stream.
     pub fn first_kind(&self, part: &Part) -> usize {
         let number = self.parts.iter().position(|known| known.name == part.name).unwrap_or_default();
@@ -261,8 +266,7 @@ impl Composition {
 
     /// A stream without tokens.
     pub(crate) fn empty(&self, stream: Stream) -> Tokens {
-        let kinds = if stream == Stream::Main { &self.main } else { &self.encoder };
-        super::document::Document::new(stream, kinds).finish().1
+        super::document::Document::new(stream, self.kinds(stream)).finish().1
     }
 
     /// The most time steps in a sample.

@@ -61,7 +61,7 @@ pub enum OpenError {
         /// The part: `inputs.camera`.
         part: String,
         /// What is wrong.
-        problem: RegistryError,
+        problem: Box<RegistryError>,
     },
     /// An unknown head, or one that refuses its settings or values.
     #[error("outputs.{output}: {problem}")]
@@ -69,7 +69,7 @@ pub enum OpenError {
         /// The output's name.
         output: String,
         /// What is wrong.
-        problem: HeadError,
+        problem: Box<HeadError>,
     },
     /// A run folder whose fitted state is not that of its settings.
     #[error("{part}: the run's saved tokenizers have nothing of it")]

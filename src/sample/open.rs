@@ -123,7 +123,7 @@ fn fit(
     }
     let (mut labels, mut heads) = (vec![], vec![]);
     for (number, (name, output)) in settings.outputs.iter().enumerate() {
-        let refuse = |problem| OpenError::Head { output: name.clone(), problem };
+        let refuse = |problem: HeadError| OpenError::Head { output: name.clone(), problem: problem.into() };
         let of = fields(name, &output.field);
         let of_output = match modalities.heads().reads(&output.head).map_err(refuse)? {
             Reads::Nothing => None,
@@ -180,7 +180,7 @@ fn tokenizer(
     before: Option<&SavedTask>,
     saved: &mut SavedTask,
 ) -> Result<Arc<dyn AnyTokenizer>, OpenError> {
-    let refuse = |problem| OpenError::Modality { part: part.key(), problem };
+    let refuse = |problem: RegistryError| OpenError::Modality { part: part.key(), problem: problem.into() };
     let known = before.and_then(|before| before.tokenizers.get(&part.name));
     let known = known.filter(|known| known.tokenizer == part.modality).map(|known| known.config.clone());
     let settings = Value::Object(part.settings.clone());
@@ -216,7 +216,9 @@ fn restore(
             .filter(|saved| saved.tokenizer == part.modality)
             .ok_or_else(missing)?;
         let tokenizer = modalities.tokenizers().build(&saved.tokenizer, saved.config.clone());
-        Ok(tokenizer.map_err(|problem| OpenError::Modality { part: part.key(), problem })?.into())
+        Ok(tokenizer
+            .map_err(|problem| OpenError::Modality { part: part.key(), problem: problem.into() })?
+            .into())
     };
     let tokenizers = plan.parts.iter().map(build).collect::<Result<_, _>>()?;
     let labels = plan.outputs.iter().map(|output| output.labels.as_ref().map(build).transpose());
@@ -224,7 +226,10 @@ fn restore(
     let head = |name: &String| {
         let head =
             saved.heads.get(name).ok_or_else(|| OpenError::Saved { part: format!("outputs.{name}") })?;
-        modalities.heads().restore(head).map_err(|problem| OpenError::Head { output: name.clone(), problem })
+        modalities
+            .heads()
+            .restore(head)
+            .map_err(|problem| OpenError::Head { output: name.clone(), problem: problem.into() })
     };
     let heads = settings.outputs.keys().map(head).collect::<Result<_, _>>()?;
     Ok(Fitted { tokenizers, labels, heads, saved: saved.clone() })

@@ -4,7 +4,7 @@ use super::OpenError;
 use super::part::Role;
 use super::settings::{OneOrMany, OutputSettings, TaskSettings};
 use crate::data::Stream;
-use crate::head::Reads;
+use crate::head::{HeadError, Reads};
 use crate::registry::Modalities;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -115,7 +115,7 @@ impl Plan {
             Err(OpenError::Setting { setting: format!("outputs.{name}{key}"), problem })
         };
         let heads = modalities.heads();
-        let unknown = |problem| OpenError::Head { output: name.into(), problem };
+        let unknown = |problem: HeadError| OpenError::Head { output: name.into(), problem: problem.into() };
         let known = heads.keys(&output.head).map_err(unknown)?;
         let reads = heads.reads(&output.head).map_err(unknown)?;
         if !(output.weight >= 0.0 && output.weight.is_finite()) {

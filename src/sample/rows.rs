@@ -12,6 +12,9 @@ use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Stretches of rows: how many there are of each, and its weight in the draws.
+type Lanes = Vec<(usize, f64)>;
+
 /// Some rows of a table.
 #[derive(Clone)]
 pub struct Rows {
@@ -20,7 +23,7 @@ pub struct Rows {
     /// The numbers of the rows.
     pub rows: Vec<u32>,
     /// The stretches of rows that training shuffles each by itself: how many rows, and their weight in the draws.
-    lanes: Vec<(usize, f64)>,
+    lanes: Lanes,
     /// What becomes of a row that cannot be read.
     pub corrupt: Bad,
 }
@@ -31,7 +34,7 @@ impl Rows {
     /// # Errors
     /// [`OpenError`] for sources that cannot be read, filters of unknown fields, and splits without a row.
     pub fn split(data: &DataSettings, sources: &SourceRegistry) -> Result<(Self, Self), OpenError> {
-        let open = |source: &OneOrMany<Source>| -> Result<(Arc<dyn Table>, Vec<(usize, f64)>), OpenError> {
+        let open = |source: &OneOrMany<Source>| -> Result<(Arc<dyn Table>, Lanes), OpenError> {
             let opened = table::open_all(source.as_slice(), sources)?;
             let lanes = opened.lanes();
             let derived = table::derive(Arc::new(opened), &data.derived)?;

@@ -57,13 +57,16 @@ fn one() -> f64 {
     1.0
 }
 
+/// The numbers of a series, for whoever asks for a window of them.
+type Numbers = Arc<Vec<f64>>;
+
 /// A table with derived fields beside its own.
 struct Derived {
     table: Arc<dyn Table>,
     fields: Vec<String>,
     derived: IndexMap<String, Derivation>,
     /// Series that need the whole row, by row and field: computed once.
-    kept: Mutex<HashMap<(usize, String), Arc<Vec<f64>>>>,
+    kept: Mutex<HashMap<(usize, String), Numbers>>,
 }
 
 /// A table with these fields beside its own; the table itself if there is none.

@@ -48,7 +48,7 @@ struct Text {
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let asked = place.is_asked_for(NAME);
     // Without braces in place of the ending nothing tells texts that belong together.
-    if !asked && !(place.is_pattern() && extension(&place.path).starts_with('{')) {
+    if !(asked || place.is_pattern() && extension(&place.path).starts_with('{')) {
         return Ok(None);
     }
     let locations = place.locations()?;

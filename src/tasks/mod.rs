@@ -103,7 +103,7 @@ pub enum TaskError {
     Data(#[from] DataError),
     /// A task of inputs and outputs.
     #[error(transparent)]
-    Parts(#[from] OpenError),
+    Parts(Box<OpenError>),
     /// A tokenizer refused its settings.
     #[error(transparent)]
     Tokenizer(#[from] TokenizeError),
@@ -145,6 +145,12 @@ pub enum TaskError {
     /// The tensor library refused.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl From<OpenError> for TaskError {
+    fn from(error: OpenError) -> Self {
+        TaskError::Parts(Box::new(error))
+    }
 }
 
 impl TaskConfig {

@@ -9,7 +9,7 @@ pub const UNKNOWN: &str = "<unk>";
 pub const MASKS: [&str; 2] = ["<mask>", "[MASK]"];
 
 /// Vocabulary, special tokens and context of a [`TextTokenizer`](crate::TextTokenizer).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextConfig {
     /// What an ordinary token is. Its ids come first.
@@ -28,12 +28,15 @@ pub struct TextConfig {
     /// Whether [`read`](smalti_contract::Tokenizer::read) puts texts in lower case.
     #[serde(default, skip_serializing_if = "is_default")]
     pub lowercase: bool,
+    /// Share of tokens that become [`UNKNOWN`] in training (word dropout, Iyyer et al. 2015).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub token_dropout: f32,
 }
 
 impl TextConfig {
     /// A vocabulary without special tokens, segments or lower-casing, for inputs of at most `context` tokens.
     pub fn new(vocabulary: Vocabulary, context: usize) -> Self {
-        Self { vocabulary, specials: vec![], context, segments: 0, lowercase: false }
+        Self { vocabulary, specials: vec![], context, segments: 0, lowercase: false, token_dropout: 0.0 }
     }
 }
 

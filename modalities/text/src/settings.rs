@@ -19,7 +19,7 @@ use smalti_contract::{TokenizeError, Tokenizer, Values};
 /// assert_eq!(tokenizer.ids("the dog")?, [1, 0], "dog is unknown");
 /// # Ok::<(), smalti_contract::TokenizeError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextSettings {
     /// What a token is. A run that starts from another keeps that run's vocabulary.
@@ -42,6 +42,9 @@ pub struct TextSettings {
     /// `[MASK]` is a `<mask>`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub specials: Vec<String>,
+    /// Share of an input's tokens that become `<unk>` in training (word dropout, Iyyer et al. 2015), in 0..1.
+    #[serde(skip_serializing_if = "is_default")]
+    pub token_dropout: f32,
 }
 
 /// What a token of text is: `vocabulary = "characters"`, `"bytes"`, `"words"`, `{ bpe = 4096 }`,
@@ -75,6 +78,7 @@ impl Default for TextSettings {
             unknown: None,
             min_frequency: 1,
             specials: vec![],
+            token_dropout: 0.0,
         }
     }
 }
@@ -88,16 +92,19 @@ impl TextSettings {
     ) -> Result<TextConfig, TokenizeError> {
         self.check()?;
         let many = before.is_none() && self.vocabulary == TextUnit::Characters && values.len() > 1;
-        let unknown = self.unknown.unwrap_or(many) && self.specials.iter().all(|name| name != UNKNOWN);
+        let unknown = (self.unknown.unwrap_or(many) || self.token_dropout > 0.0)
+            && self.specials.iter().all(|name| name != UNKNOWN);
         let config = match before {
             Some(before) => TextConfig {
                 context: self.context,
                 segments: self.segments.max(before.segments),
                 lowercase: self.lowercase || before.lowercase,
+                token_dropout: self.token_dropout,
                 ..before
             },
             None => {
-                TextConfig { segments: self.segments, lowercase: self.lowercase, ..self.vocabulary(values)? }
+                let Self { segments, lowercase, token_dropout, .. } = self;
+                TextConfig { segments, lowercase, token_dropout, ..self.vocabulary(values)? }
             }
         };
         let specials = self.specials.iter().map(String::as_str).chain(unknown.then_some(UNKNOWN));
@@ -113,6 +120,9 @@ impl TextSettings {
         }
         if self.unknown.is_some() && self.vocabulary != TextUnit::Characters {
             return refused("unknown is for a vocabulary of characters; leave it out for any other".into());
+        }
+        if !(0.0..1.0).contains(&self.token_dropout) {
+            return refused(format!("token_dropout is {}; it must be from 0 to below 1", self.token_dropout));
         }
         if self.min_frequency == 0 {
             return refused("min_frequency is 0; it must be at least 1".into());

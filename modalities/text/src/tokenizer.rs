@@ -4,6 +4,8 @@ use crate::alphabet::Alphabet;
 use crate::border::Cuts;
 use crate::config::{MASKS, TextConfig, UNKNOWN};
 use crate::settings::TextSettings;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
 use smalti_contract::{
     Axis, Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
     Values,
@@ -222,6 +224,23 @@ impl Tokenizer for TextTokenizer {
     /// no other. Nothing but its case is changed: line ends and a byte-order mark stay.
     fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, String> {
         Box::new(std::iter::once_with(|| Ok(self.cased(whole(bytes)?))))
+    }
+
+    /// Hides a share of the tokens, as the settings say; what is special stays.
+    fn augment_tokens(&self, mut tokens: Tokens, seed: u64) -> Tokens {
+        let (rate, ordinary) = (f64::from(self.config.token_dropout), self.ordinary_size() as u32);
+        let Some(unknown) = self.unknown.filter(|_| rate > 0.0) else { return tokens };
+        let mut generator = Pcg64Mcg::seed_from_u64(seed);
+        for group in &mut tokens.groups {
+            if let Content::Ids(ids) = &mut group.content {
+                for id in ids.iter_mut().filter(|id| **id < ordinary) {
+                    if generator.random::<f64>() < rate {
+                        *id = unknown;
+                    }
+                }
+            }
+        }
+        tokens
     }
 
     fn encode(&self, raw: &String) -> Result<Tokens, TokenizeError> {

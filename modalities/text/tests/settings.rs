@@ -199,3 +199,19 @@ fn settings_read_as_they_are_written() {
     let json = serde_json::to_value(&settings).unwrap();
     assert_eq!(serde_json::from_value::<TextSettings>(json).unwrap(), settings);
 }
+
+#[test]
+fn some_tokens_are_hidden_in_training_alone() {
+    let settings = TextSettings { token_dropout: 0.5, ..TextSettings::default() };
+    let rows = vec![Value::Text("abcdefgh".repeat(8))];
+    let tokenizer = TextTokenizer::new(TextTokenizer::fit(settings, None, &rows).unwrap()).unwrap();
+    let unknown = tokenizer.special("<unk>").unwrap();
+    let hidden = |seed| {
+        let tokens = smalti_contract::AnyTokenizer::encode_value(&tokenizer, rows[0].clone(), seed).unwrap();
+        tokens.groups[0].content.ids().unwrap().iter().filter(|id| **id == unknown).count()
+    };
+    assert!((20..44).contains(&hidden(Some(1))), "{} of 64", hidden(Some(1)));
+    assert_eq!(hidden(None), 0);
+    let wrong = TextSettings { token_dropout: 1.0, ..TextSettings::default() };
+    assert!(TextTokenizer::fit(wrong, None, &rows).unwrap_err().to_string().contains("token_dropout is 1"));
+}

@@ -1,0 +1,89 @@
+//! The tokens of a row, of a task made of inputs and outputs.
+
+use super::{TokenizeArgs, group_row, token_row};
+use crate::cli::print;
+use crate::config::{AnyTask, RunConfig};
+use crate::data::Dataset;
+use crate::registry::Modalities;
+use crate::report::picture;
+use crate::report::tokens;
+use crate::sample::{Composition, Opened, Part, Role, Start};
+use crate::train::checkpoint::write_atomically;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use smalti_contract::TokenSpec;
+
+/// Shows the tokens of training sample `--record` of each task in a file of settings, as they are without variation.
+pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
+    let config = RunConfig::of_preset_or_file(&args.file, &args.set)?;
+    let mut shown = vec![];
+    for entry in config.tasks() {
+        let AnyTask::Parts(settings) = &entry.task else { continue };
+        let opened = Composition::open((&entry.name, entry.loss_weight), settings, modalities, Start::New)?;
+        if let Some((path, format)) = &args.picture {
+            write_atomically(path, &figure(&opened, args)?.encode(*format)?)?;
+        }
+        shown.push(show(&opened, &entry.name, args)?);
+    }
+    ensure!(!shown.is_empty(), "{}: no task is made of inputs and outputs", args.file);
+    if args.json {
+        print::json(&json!({ "file": args.file, "record": args.record, "tasks": shown }))
+    } else {
+        Ok(())
+    }
+}
+
+fn show(opened: &Opened, name: &str, args: &TokenizeArgs) -> Result<serde_json::Value> {
+    let n = opened.train.len();
+    ensure!(
+        args.record < n,
+        "--record {} is not among the {n} training samples, counted from 0",
+        args.record
+    );
+    let sample = opened.train.sample(args.record, None)?;
+    let mut streams = vec![];
+    for (stream, tokens) in &sample.inputs {
+        let spec = TokenSpec { kinds: opened.task.kinds(*stream).to_vec() };
+        let groups = tokens::summary(&spec, tokens);
+        let first = tokens::first(&spec, tokens, args.first);
+        if !args.json {
+            let task = if name.is_empty() { String::new() } else { format!("{name}: ") };
+            let stream = format!("{stream:?}").to_lowercase();
+            println!("{task}sample {} of {n}, {} tokens of the {stream} stream", args.record, tokens.len());
+            let rows: Vec<_> = groups.iter().map(group_row).collect();
+            print::table(&["kind", "tokens", "content", "values", "positions", "time", "order"], &rows);
+            let rows = first
+                .iter()
+                .map(|token| token_row(token, part_of(opened, &token.kind).map(|p| p.tokenizer.as_ref())));
+            print::table(&["kind", "order", "positions", "time", "content"], &rows.collect::<Vec<_>>());
+        }
+        streams.push(json!({ "stream": stream, "tokens": tokens.len(), "groups": groups, "first": first }));
+    }
+    Ok(json!({ "task": name, "samples": n, "streams": streams }))
+}
+
+/// The part that a kind of token is of.
+fn part_of<'a>(opened: &'a Opened, kind: &str) -> Option<&'a Part> {
+    opened.task.parts().iter().find(|part| part.kinds.iter().any(|known| known.name == kind))
+}
+
+/// The figure of one part's tokens: the first input's, or that of `--part`.
+fn figure(opened: &Opened, args: &TokenizeArgs) -> Result<picture::Scene> {
+    let names = || opened.task.parts().iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ");
+    let wanted = |part: &&Part| match &args.part {
+        Some(name) => part.name == *name,
+        None => part.role == Role::Input,
+    };
+    let part = opened.task.parts().iter().find(wanted);
+    let part = part.with_context(|| format!("--part: no such part; there is {}", names()))?;
+    let (get, _, _) = opened.train.row(args.record);
+    let value = Part::value(&part.fields, &get)?;
+    let value = match value {
+        smalti_contract::Value::Series(mut steps) if !steps.is_empty() => steps.remove(0),
+        other => other,
+    };
+    if value.is_missing() {
+        bail!("{}: sample {} has no value of it", part.name, args.record);
+    }
+    Ok(picture::of(part.tokenizer.as_ref(), &part.tokenizer.encode_value(value, None)?))
+}
