@@ -2,7 +2,7 @@
 //! modality more, which every command knows.
 //!
 //! ```text
-//! cargo run --release --example 06_your_own_modality -- train examples/tasks/genes.toml --set data.source=genes.csv
+//! cargo run --release --example 06_your_own_modality -- train examples/tasks/genes.toml --set data.source=genes.csv --out runs/genes
 //! cargo run --release --example 06_your_own_modality -- eval runs/genes
 //! cargo run --release --example 06_your_own_modality -- predict runs/genes --row gene=ATGGCCTAA
 //! ```

@@ -1,14 +1,18 @@
 //! `run.toml`: every setting of a run, from a preset or a file, with overrides.
 
+use crate::data::{Cached, Dataset};
 use crate::registry::Modalities;
-use crate::sample::{Composition, DataSettings, InputSettings, Opened, OutputSettings, Start, TaskSettings};
-use crate::task::SavedTask;
+use crate::sample::{
+    Composition, DataSettings, InputSettings, Opened, OutputSettings, Samples, Start, TaskSettings,
+};
+use crate::task::{SavedTask, Task};
 use crate::tasks::{Builtin, Splits, TaskConfig, TaskError};
 use crate::train::{TrainConfig, TrainConfigError};
 use crate::transformer::{ConfigError, ModelConfig};
 use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The version of run folders that this build writes and reads.
@@ -119,7 +123,20 @@ impl TaskEntry {
             (AnyTask::Parts(settings), start) => {
                 let Opened { task, train, validation } =
                     Composition::open((name, loss_weight), settings, modalities, start)?;
-                Ok((Builtin::Parts(task), Splits { train, valid: validation }))
+                let Some(folder) = settings.data.cache.as_ref().filter(|folder| !folder.is_empty()) else {
+                    return Ok((Builtin::Parts(task), Splits { train, valid: validation }));
+                };
+                // What tokens follow from, beside the row: the parts and their fitted state.
+                let made_by = serde_json::json!([
+                    settings.inputs,
+                    settings.outputs,
+                    settings.data.derived,
+                    task.saved()?
+                ]);
+                let kept = |rows: Arc<Samples>| -> Arc<dyn Dataset> {
+                    Arc::new(Cached::new(rows, Path::new(folder), &made_by.to_string()))
+                };
+                Ok((Builtin::Parts(task.clone()), Splits { train: kept(train), valid: kept(validation) }))
             }
         }
     }
@@ -150,8 +167,12 @@ impl AnyTask {
             AnyTask::Parts(task) => {
                 let inputs = task.inputs.values().map(|input| Some(input.modality.as_str()));
                 let outputs = task.outputs.values().map(|output| output.modality.as_deref());
-                let mut names: Vec<&str> = inputs.chain(outputs).flatten().collect();
-                names.dedup();
+                let mut names: Vec<&str> = vec![];
+                for name in inputs.chain(outputs).flatten() {
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
                 names.join(", ")
             }
         }

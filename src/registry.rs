@@ -41,10 +41,11 @@ pub enum RegistrationError {
 }
 
 impl Modalities {
-    /// The modalities that this build has: `text`, `image`, `audio` and `trajectory`, each by its feature. Audio also needs
+    /// The modalities that this build has: `text`, `image`, `audio`, `numbers` and `trajectory`, each by its feature. Audio also needs
     /// `text`, for transcripts, and trajectories `image`, for what cameras show.
     pub fn builtin() -> Self {
-        let (heads, sources) = (HeadRegistry::builtin().unwrap_or_default(), SourceRegistry::builtin());
+        let heads = HeadRegistry::builtin().unwrap_or_default(); // a test holds that their names are distinct
+        let sources = SourceRegistry::builtin();
         let modalities = Self { tokenizers: Registry::new(), heads, sources, failed: None };
         #[cfg(any(feature = "text", feature = "audio"))]
         let modalities = modalities.with::<smalti_text::TextTokenizer>();
@@ -123,6 +124,7 @@ mod tests {
     #[test]
     fn built_in_names_are_distinct() {
         assert_eq!(Modalities::builtin().check(), Ok(()));
+        assert!(HeadRegistry::builtin().is_ok());
     }
 
     #[cfg(any(feature = "text", feature = "audio"))]

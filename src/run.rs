@@ -81,6 +81,14 @@ pub enum RunError {
     /// The program's modalities.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
+    /// A run to start from has no weight that fits.
+    #[error("{} starts from {}, of whose weights none fits; expected a model of the same width", to.display(), from.display())]
+    NothingFits {
+        /// The run to start from.
+        from: PathBuf,
+        /// The new run.
+        to: PathBuf,
+    },
     /// A file cannot be read or written.
     #[error(transparent)]
     Save(#[from] SaveError),
@@ -176,8 +184,7 @@ impl Run {
                 let (before, _) = other.load(Weights::Best, device)?;
                 let start = start::start(trainer.model(), &before).map_err(ModelError::from)?;
                 if start.loaded.is_empty() {
-                    let problem = format!("none of its weights fits the model of {}", folder.display());
-                    return Err(RunError::NoRun { folder: other.folder.clone(), problem });
+                    return Err(RunError::NothingFits { from: other.folder.clone(), to: folder.into() });
                 }
                 Some(start)
             }

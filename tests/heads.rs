@@ -90,7 +90,10 @@ fn each_head_reads_the_tokens_of_the_documents_that_have_its_output() {
     assert_eq!(class.pools, None);
     assert_eq!(mean.rows, [0, 1, 2, 3, 4, 5, 14, 15, 16, 17, 18, 19]);
     assert_eq!((mean.pools.clone(), &mean.documents), (Some(vec![0..6, 6..12]), &vec![0..1, 1..2]));
-    assert_eq!((&tags.rows[..], &tags.documents, &tags.places[..]), (&[11, 8][..], &vec![0..2], &[1][..]));
+    assert_eq!(
+        (&tags.rows[..], &tags.documents, &tags.places[..]),
+        (&[11, 8][..], &Vec::from([0..2]), &[1][..])
+    );
     assert_eq!([class, mean, tags].map(|read| read.targets.weight()), [2.0; 3]);
 }
 

@@ -81,11 +81,16 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
         );
     }
     let mut overrides = args.set.clone();
-    let source = match run.config().data {
-        Some(DataConfig::Rows(_)) => "data.source",
-        _ => "data.path",
-    };
-    overrides.extend(args.data.as_ref().map(|path| format!("{source}={path}")));
+    if let Some(path) = &args.data {
+        match run.config().data {
+            Some(DataConfig::Rows(_)) => {
+                // All rows of the other source are evaluated, whatever the run's own filter is.
+                overrides.extend([format!("data.validation_source={path}"), "data.validation=".into()]);
+            }
+            Some(DataConfig::Modality(_)) => overrides.push(format!("data.path={path}")),
+            None => bail!("--data is for runs of one task; set mix.TASK.data.validation_source with --set"),
+        }
+    }
     let config = RunConfig::parse("the run's settings", &run.config().to_toml()?, &overrides)?;
     let mut all: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     let mut confusions = BTreeMap::new();

@@ -6,7 +6,7 @@ use crate::head::Prediction;
 use crate::inference::{Generation, Predicted, Sampling, predict, write::write_rows};
 use crate::registry::Modalities;
 use crate::run::{NamedTask, Run, Weights};
-use crate::sample::{Composition, Get, Read, Role};
+use crate::sample::{Composition, Get, Part, Read, Role};
 use crate::table::{Source, Table};
 use crate::tasks::Builtin;
 use anyhow::{Context, Result, bail};
@@ -98,6 +98,11 @@ enum Rows {
 pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     let run = Run::open_with(&args.run, modalities)?;
     let (model, tasks) = run.load(Weights::Best, &args.device.open()?)?;
+    let several = tasks.iter().filter(|named| matches!(named.task, Builtin::Parts(_))).count() > 1;
+    if several && args.task.is_none() {
+        let names: Vec<&str> = tasks.iter().map(|named| named.name.as_str()).collect();
+        bail!("{} has several tasks; choose with --task: {}", args.run.display(), names.join(", "));
+    }
     let Some((number, task)) = of_parts(&tasks, args.task.as_deref()) else {
         let names: Vec<&str> = tasks.iter().map(|named| named.name.as_str()).collect();
         bail!(
@@ -109,18 +114,23 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     let rows = rows(&args, &task, modalities)?;
     let sampling = Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() };
     let generation = Generation { max_length: args.max_length, sampling };
-    let mut all: Vec<(String, Predicted)> = Vec::with_capacity(rows.len());
-    for start in (0..rows.len()).step_by(BATCH) {
-        let chunk = start..(start + BATCH).min(rows.len());
-        let gets: Vec<_> = chunk.clone().map(|row| read(&rows, row)).collect();
-        let asked: Vec<(Get, Range<usize>)> = gets
-            .iter()
-            .zip(chunk.clone())
-            .map(|(get, row)| (get.as_ref() as Get, 0..rows.steps(row).min(task.context())))
-            .collect();
-        let predicted = predict(&model, number, &task, &asked, &generation)
-            .with_context(|| format!("row {} to {}", chunk.start + 1, chunk.end))?;
-        all.extend(chunk.map(|row| rows.name(row)).zip(predicted));
+    let windows: Vec<(usize, Range<usize>)> =
+        (0..rows.len()).flat_map(|row| rows.windows(row, task.context())).collect();
+    let mut all: Vec<(String, Predicted)> = Vec::with_capacity(windows.len());
+    for windows in windows.chunks(BATCH) {
+        let gets: Vec<Read> = windows.iter().map(|(row, steps)| read(&rows, *row, steps.clone())).collect();
+        let asked: Vec<(Get, Range<usize>)> =
+            gets.iter().zip(windows).map(|(get, (_, steps))| (get.as_ref() as Get, steps.clone())).collect();
+        let names = windows.iter().map(|(row, steps)| rows.name(*row, steps));
+        let place = || match windows {
+            [(row, steps)] => rows.name(*row, steps),
+            [(first, steps), .., (last, until)] => {
+                format!("{} to {}", rows.name(*first, steps), rows.name(*last, until))
+            }
+            [] => String::new(),
+        };
+        let predicted = predict(&model, number, &task, &asked, &generation).with_context(place)?;
+        all.extend(names.zip(predicted));
     }
     if let Some(out) = &args.out {
         write(out, &task, &all)?;
@@ -136,13 +146,21 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
 }
 
 /// The value of any field of a row.
-fn read(rows: &Rows, row: usize) -> Read<'_> {
+fn read(rows: &Rows, row: usize, steps: Range<usize>) -> Read<'_> {
     Box::new(move |field: &str| match rows {
-        Rows::ByHand(rows) => Ok(rows[row].1.get(field).cloned().unwrap_or_default()),
-        Rows::Table(table) if table.fields().iter().any(|known| known == field) => {
-            table.value(row, field).map_err(|e| TokenizeError::Input(e.to_string()))
+        Rows::ByHand(rows) => {
+            let value = rows[row].1.get(field).cloned().unwrap_or_default();
+            Ok(if steps.is_empty() { value } else { value.window(steps.clone()) })
         }
-        Rows::Table(_) => Ok(Value::Missing),
+        Rows::Table(table) if !table.fields().iter().any(|known| known == field) => Ok(Value::Missing),
+        Rows::Table(table) => {
+            let value = if steps.is_empty() {
+                table.value(row, field)
+            } else {
+                table.window(row, field, steps.clone())
+            };
+            value.map_err(|e| TokenizeError::Input(e.to_string()))
+        }
     })
 }
 
@@ -154,11 +172,24 @@ impl Rows {
         }
     }
 
-    fn name(&self, row: usize) -> String {
-        match self {
+    /// The name of a row; of a series longer than the context, with the steps.
+    fn name(&self, row: usize, steps: &Range<usize>) -> String {
+        let name = match self {
             Rows::ByHand(rows) => rows[row].0.clone(),
             Rows::Table(table) => table.location(row),
+        };
+        match steps.len() < self.steps(row) {
+            true => format!("{name} steps {} to {}", steps.start, steps.end.min(self.steps(row)) - 1),
+            false => name,
         }
+    }
+
+    /// The windows of a row, one after another; a row without a clock is one of no steps.
+    fn windows(&self, row: usize, context: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let steps = self.steps(row);
+        let one = (steps == 0).then_some((row, 0..0));
+        one.into_iter()
+            .chain((0..steps).step_by(context.max(1)).map(move |first| (row, first..first + context)))
     }
 
     fn steps(&self, row: usize) -> usize {
@@ -193,7 +224,7 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
             let Some(part) = inputs.iter().find(|part| part.fields.iter().any(|known| known == field)) else {
                 bail!("--row {given}: no input reads the field {field:?}; the inputs read {}", listed())
             };
-            row.insert(field.to_string(), value(text, part.tokenizer.name() == "text")?);
+            row.insert(field.to_string(), value(text, part).with_context(|| format!("--row {given}"))?);
         }
         return Ok(Rows::ByHand(vec![("1".into(), row)]));
     }
@@ -213,18 +244,19 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
     }
 }
 
-/// A value given by hand: a JSON array, the name of a file that is there, or a text, which numbers are read from.
-fn value(text: &str, is_text: bool) -> Result<Value> {
-    if is_text {
-        return Ok(Value::Text(text.into()));
-    }
+/// A value given by hand: a JSON array, a text if the modality reads texts, else the name of a file.
+fn value(text: &str, part: &Part) -> Result<Value> {
     if let Ok(json @ Json::Array(_)) = serde_json::from_str(text) {
-        return array(&json)
-            .with_context(|| format!("{text}: expected numbers in JSON arrays of one length"));
+        return array(&json).context("expected numbers in JSON arrays of one length");
     }
+    let literal = Value::Text(text.into());
+    let refused = match part.tokenizer.encode_value(literal.clone(), None) {
+        Ok(_) => return Ok(literal),
+        Err(error) => error,
+    };
     match Path::new(text).is_file() {
         true => Ok(Value::File(File { name: text.into(), bytes: data::read(text)? })),
-        false => Ok(Value::Text(text.into())),
+        false => bail!("{}: {refused}; and no file has this name", part.name),
     }
 }
 

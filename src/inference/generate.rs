@@ -70,14 +70,9 @@ fn asks(head: usize) -> Output {
     Output { head, places: None, target: Target::Unknown }
 }
 
-/// As many tokens as a value may have.
+/// The most tokens of a value.
 fn most_tokens(part: &Part, max_length: usize) -> usize {
-    let places = |part: &Part| part.kinds[0].axes.iter().map(|axis| axis.size).product::<usize>();
-    let begun = usize::from(part.added.begin.is_some());
-    let most = match part.kinds[0].axes.is_empty() {
-        true => usize::MAX,
-        false => places(part).saturating_sub(begun).max(1),
-    };
+    let most = part.capacity().unwrap_or(usize::MAX);
     if max_length == 0 { most } else { most.min(max_length) }
 }
 

@@ -1,7 +1,7 @@
 //! Where a new model starts from: the weights of another one, as far as they fit.
 
 use crate::model::Model;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 use smalti_contract::KindSpec;
 use std::collections::BTreeSet;
@@ -32,7 +32,9 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
             report.new.push(name.into());
             continue;
         };
-        if old.dims() == var.dims() {
+        if name == TYPES {
+            types(var, old, [other.kinds(), model.kinds()], &mut report)?;
+        } else if old.dims() == var.dims() {
             var.set(old)?;
             report.loaded.push(name.into());
         } else if let Some(resized) = resized(name, old, [other.kinds(), model.kinds()])?
@@ -48,6 +50,26 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
     let here: BTreeSet<&str> = model.params().iter().map(|(name, _)| name).collect();
     report.skipped.extend(before.keys().filter(|name| !here.contains(name.as_str())).cloned());
     Ok(report)
+}
+
+/// The type embeddings, a row for each kind.
+const TYPES: &str = "embed.types";
+
+/// Sets the type embedding of each kind from that of the same name.
+fn types(var: &Var, old: &Tensor, [then, now]: [&[KindSpec]; 2], report: &mut Start) -> Result<()> {
+    let (Ok((_, width)), Ok((_, d))) = (old.dims2(), var.dims2()) else { return Ok(()) };
+    let place = |name: &str| then.iter().position(|known| known.name == name).filter(|_| width == d);
+    let mut rows = Vec::with_capacity(now.len());
+    for (number, kind) in now.iter().enumerate() {
+        let row = match place(&kind.name) {
+            Some(known) => old.narrow(0, known, 1)?.to_device(var.device())?,
+            None => var.as_tensor().narrow(0, number, 1)?,
+        };
+        let list = if place(&kind.name).is_some() { &mut report.loaded } else { &mut report.new };
+        list.push(format!("{TYPES} of {}", kind.name));
+        rows.push(row);
+    }
+    var.set(&Tensor::cat(&rows, 0)?)
 }
 
 /// A table of positions for the sizes that its kind has now; `None` for what is none, or of another width.

@@ -39,14 +39,14 @@ impl Composition {
         purpose: Purpose,
         id: u64,
     ) -> Result<Sample, TokenizeError> {
-        let mut draft = Draft::new(self, purpose);
+        let mut draft = Draft::new(self, purpose, id);
         for (number, part) in self.parts.iter().enumerate().filter(|(_, part)| !part.series) {
             if !matches!(part.role, Role::Generated(_)) {
                 draft.whole(number, get).map_err(|e| in_part(part, e))?;
             }
         }
-        draft.class_tokens();
         draft.series(get, steps)?;
+        draft.class_tokens();
         for (number, part) in self.parts.iter().enumerate() {
             if let Role::Generated(output) = part.role {
                 draft.generated(number, output, get).map_err(|e| in_part(part, e))?;
@@ -55,7 +55,7 @@ impl Composition {
         for (number, output) in self.outputs.iter().enumerate() {
             draft.output(number, get).map_err(|e| named("outputs", &output.name, &output.fields, e))?;
         }
-        Ok(draft.finish(id))
+        Ok(draft.finish())
     }
 }
 
@@ -63,6 +63,8 @@ impl Composition {
 struct Draft<'a> {
     of: &'a Composition,
     purpose: Purpose,
+    /// What tells the sample from every other.
+    id: u64,
     main: Document,
     encoder: Document,
     /// The orders of each part's tokens.
@@ -73,10 +75,11 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(of: &'a Composition, purpose: Purpose) -> Self {
+    fn new(of: &'a Composition, purpose: Purpose, id: u64) -> Self {
         Self {
             of,
             purpose,
+            id,
             main: Document::new(Stream::Main, &of.main),
             encoder: Document::new(Stream::Encoder, &of.encoder),
             orders: vec![vec![]; of.parts.len()],
@@ -122,8 +125,7 @@ impl<'a> Draft<'a> {
         }
         match part.tokens(value, self.seed(number))? {
             Some(tokens) => self.append(number, tokens, None),
-            None if part.required && self.purpose != Purpose::Predict => return Err(missing()),
-            None => {}
+            None => self.check_required(part.required)?,
         }
         Ok(())
     }
@@ -150,7 +152,11 @@ impl<'a> Draft<'a> {
             };
             values.push(match value {
                 Value::Series(steps) => steps,
-                Value::Missing => vec![],
+                Value::Missing => {
+                    let required = part.required && part.series && part.drop == 0.0;
+                    self.check_required(required).map_err(|e| in_part(part, e))?;
+                    vec![]
+                }
                 other => return Err(in_part(part, other.unexpected("a series, as in the other rows"))),
             });
         }
@@ -220,12 +226,11 @@ impl<'a> Draft<'a> {
             return Ok(());
         }
         let Some(ids) = part.ids(Part::value(&part.fields, get)?)? else {
-            return self.absent(output);
+            return self.check_required(self.of.outputs[output].required);
         };
         let read: Vec<u32> = begin.iter().chain(&ids).copied().collect();
         let next: Vec<u32> = read.iter().skip(1).copied().chain(part.added.end).collect();
-        // Without an id that ends it, nothing follows the last token.
-        self.append(number, part.sequence(read[..next.len()].to_vec())?, None);
+        self.append(number, part.sequence(read)?, None);
         self.outputs.push(Output { head: output, places: None, target: Target::ids(next) });
         Ok(())
     }
@@ -234,13 +239,16 @@ impl<'a> Draft<'a> {
     /// (Devlin et al. 2019).
     fn masked(&mut self, number: usize, output: usize, value: Value) -> Result<(), TokenizeError> {
         let part = &self.of.parts[number];
-        let Some(ids) = part.ids(value)? else { return self.absent(output) };
-        let seed = self.seed(number).unwrap_or(mix(DROP, ids.len() as u64));
-        let (hidden, weights) = part.hide(&ids, self.of.outputs[output].mask, seed);
-        self.append(number, part.sequence(hidden)?, None);
-        if self.purpose != Purpose::Predict {
-            self.outputs.push(Output { head: output, places: None, target: Target::Ids { ids, weights } });
+        let of = &self.of.outputs[output];
+        let Some(ids) = part.ids(value)? else { return self.check_required(of.required) };
+        if self.purpose == Purpose::Predict {
+            self.append(number, part.sequence(ids)?, None);
+            return Ok(());
         }
+        let seed = self.seed(number).unwrap_or(mix(DROP, self.id));
+        let (hidden, weights) = part.hide(&ids, of.mask, seed);
+        self.append(number, part.sequence(hidden)?, None);
+        self.outputs.push(Output { head: output, places: None, target: Target::Ids { ids, weights } });
         Ok(())
     }
 
@@ -254,7 +262,7 @@ impl<'a> Draft<'a> {
             Site::Own { .. } | Site::Nothing => return Ok(()),
         };
         if places.is_empty() {
-            return self.absent(number);
+            return Ok(()); // the input that it reads is missing
         }
         if self.purpose == Purpose::Predict {
             self.outputs.push(Output { head: number, places: Some(places), target: Target::Unknown });
@@ -262,7 +270,7 @@ impl<'a> Draft<'a> {
         }
         let value = Part::value(&output.fields, get)?;
         if value.is_missing() {
-            return self.absent(number);
+            return self.check_required(output.required);
         }
         let tokens = if matches!(output.site, Site::Input { .. }) { places.len() } else { 1 };
         let mut target = match (&output.labels, value) {
@@ -286,15 +294,15 @@ impl<'a> Draft<'a> {
         read.flat_map(|(_, orders)| orders.iter().copied()).collect()
     }
 
-    /// An output that this sample does not train.
-    fn absent(&self, output: usize) -> Result<(), TokenizeError> {
-        match self.of.outputs[output].required {
-            true => Err(missing()),
+    /// What is missing and required makes a corrupt sample, unless it is there to be predicted.
+    fn check_required(&self, required: bool) -> Result<(), TokenizeError> {
+        match required && self.purpose != Purpose::Predict {
+            true => Err(TokenizeError::Input("the row has no value, and it is required".into())),
             false => Ok(()),
         }
     }
 
-    fn finish(self, id: u64) -> Sample {
+    fn finish(self) -> Sample {
         let mut inputs = vec![];
         if !self.of.encoder.is_empty() {
             inputs.push(self.encoder.finish());
@@ -302,30 +310,33 @@ impl<'a> Draft<'a> {
         inputs.push(self.main.finish());
         let mut outputs = self.outputs;
         outputs.sort_by_key(|output| output.head);
-        Sample { inputs, outputs, id }
+        Sample { inputs, outputs, id: self.id }
     }
 }
 
-fn missing() -> TokenizeError {
-    TokenizeError::Input("the row has no value, and it is required".into())
-}
-
-/// The weights of `tokens` targets: 0 and 1 in a text, or numbers.
+/// The weights of `tokens` targets: a number for all, or for each a 0 or 1 of a text or a number of an array.
 fn weights(value: Value, tokens: usize) -> Result<Vec<f32>, TokenizeError> {
-    let weights = match value {
+    let weights: Vec<f32> = match value {
         Value::Missing => vec![1.0; tokens],
-        Value::Text(text) if text.trim().parse::<f32>().is_err() || text.len() == tokens && tokens > 1 => {
-            let digit = |c: char| c.to_digit(10).map(|digit| digit as f32);
-            text.chars().map(digit).collect::<Option<_>>().ok_or_else(|| {
+        Value::Number(weight) => vec![weight as f32; tokens],
+        Value::Text(text) => {
+            let weight = |c: char| c.to_digit(2).map(|digit| digit as f32);
+            let weights = text.trim().chars().map(weight).collect::<Option<_>>();
+            weights.ok_or_else(|| {
                 TokenizeError::Input(format!("expected a weight of 0 or 1 for each token; found {text:?}"))
             })?
         }
         other => other.into_numbers()?,
     };
-    match weights.len() {
-        1 => Ok(vec![weights[0]; tokens]),
-        n if n == tokens => Ok(weights),
-        n => Err(TokenizeError::Input(format!("expected {tokens} weights, one for each token; found {n}"))),
+    if weights.len() != tokens {
+        let found = weights.len();
+        return Err(TokenizeError::Input(format!(
+            "expected {tokens} weights, one for each token; found {found}"
+        )));
+    }
+    match weights.iter().find(|weight| !(**weight >= 0.0 && weight.is_finite())) {
+        Some(weight) => Err(TokenizeError::Input(format!("expected weights of 0 or more; found {weight}"))),
+        None => Ok(weights),
     }
 }
 

@@ -199,10 +199,13 @@ impl Composition {
         let is_class = |kind: &&KindSpec| !self.parts.iter().any(|part| part.kinds.contains(kind));
         let classes = self.main.iter().filter(is_class).map(|kind| (Sort::ClassToken, kind));
         let all: Vec<(Sort, &KindSpec)> = of_parts.chain(classes).collect();
+        let has_series = self.has_series();
         let mut rules = vec![];
         for (query, q) in &all {
             for (key, k) in &all {
-                rules.extend(rule((query, q), (key, k)).map(|rule| (q.name.clone(), k.name.clone(), rule)));
+                rules.extend(
+                    rule((query, q), (key, k), has_series).map(|rule| (q.name.clone(), k.name.clone(), rule)),
+                );
             }
         }
         self.spec.rules = rules;
@@ -228,6 +231,14 @@ impl Composition {
     pub(super) fn with_skipped(mut self, skipped: Vec<(String, &'static str)>) -> Self {
         self.skipped = skipped;
         self
+    }
+
+    /// The task's name for messages: its own, or that of its outputs.
+    pub fn label(&self) -> String {
+        match self.spec.name.as_str() {
+            "" => self.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(", "),
+            name => name.into(),
+        }
     }
 
     /// The parts that have tokens, in the order of the settings: inputs, then outputs.
@@ -292,8 +303,10 @@ impl Composition {
         let (tokenizer, ids) = match (&of.labels, part) {
             (Some(labels), _) => (labels.clone(), ids.to_vec()),
             (None, Some(part)) => {
+                // Ids that were added, for this part or for one that shares its vocabulary, stand for nothing.
                 let added = [part.added.begin, part.added.end, part.added.mask];
-                let own = ids.iter().copied().filter(|id| !added.contains(&Some(*id)));
+                let most = super::open::ids_of(part.tokenizer.as_ref(), 0).unwrap_or_default() as u32;
+                let own = ids.iter().copied().filter(|id| *id < most && !added.contains(&Some(*id)));
                 (part.tokenizer.clone(), own.collect())
             }
             (None, None) => {
@@ -336,12 +349,16 @@ fn part(
         added: Added::default(),
     };
     let Some(vocabulary) = part.vocabulary() else { return Ok(part) };
-    let first = (vocabulary - added_ids) as u32;
+    if let Some(id) = planned.begin.into_iter().chain(planned.end).find(|&id| id as usize >= vocabulary) {
+        return Err(refuse(format!("begin and end are ids of the modality, below {vocabulary}; found {id}")));
+    }
+    let mut added = (vocabulary - added_ids) as u32..;
+    let mut next = || added.next();
     part.added = match part.role {
         Role::Generated(_) => {
-            Added { begin: planned.begin.or(Some(first)), end: planned.end.or(Some(first + 1)), mask: None }
+            Added { begin: planned.begin.or_else(&mut next), end: planned.end.or_else(&mut next), mask: None }
         }
-        Role::Masked(_) => Added { mask: Some(first), ..Added::default() },
+        Role::Masked(_) => Added { mask: next(), ..Added::default() },
         Role::Input | Role::Series(_) => Added::default(),
     };
     Ok(part)

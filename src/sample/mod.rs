@@ -4,8 +4,8 @@
 //! registered head. A [`Composition`] is such a task fitted to its training rows: it turns a row, or a window of its series,
 //! into one document of tokens and the targets of its heads.
 //!
-//! **Order.** Parts without a clock come first, in the order of the file, then the class tokens of outputs of the whole
-//! sample, then the series, step by step, within a step in the order of the file; generated outputs come last.
+//! **Order.** Parts without a clock come first, in the order of the file, then the series, step by step, within a step in the
+//! order of the file, then the class tokens of outputs of the whole sample; generated outputs come last.
 
 mod compose;
 mod composition;

@@ -5,13 +5,14 @@ use super::plan::{Plan, Planned, fields};
 use super::rows::{Rows, Samples};
 use super::settings::TaskSettings;
 use super::values::{Chained, FieldValues};
-use super::{Composition, OpenError, Opened};
-use crate::head::{Fit, Head, HeadError, Reads};
+use super::{Composition, OpenError, Opened, Site};
+use crate::data::Bad;
+use crate::head::{Asked, Fit, Head, HeadError, Reads};
 use crate::registry::Modalities;
 use crate::task::{SavedTask, SavedTokenizer};
 use serde_json::Value;
 use smalti_contract::{AnyTokenizer, RegistryError, TokenizeError, Values};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a task starts from.
@@ -51,15 +52,40 @@ impl Composition {
                 let fitted = restore(&plan, settings, modalities, saved)?;
                 (plan, fitted)
             }
-            Start::New => fit(settings, modalities, &train, None)?,
-            Start::From(before) => fit(settings, modalities, &train, Some(before))?,
+            Start::New => fit(settings, modalities, (&train, &validation), None)?,
+            Start::From(before) => fit(settings, modalities, (&train, &validation), Some(before))?,
         };
         let Fitted { tokenizers, labels, heads, saved } = fitted;
         let task = Self::assemble((name, loss_weight), settings, &plan, tokenizers, labels, heads, saved)?;
         let task = Arc::new(task.with_skipped(train.table.skipped().to_vec()));
+        if !matches!(start, Start::Run(_)) {
+            task.check_labels(&validation)?;
+        }
         let samples = |rows: Rows| Samples::new(task.clone(), rows, settings).map(Arc::new);
         let (train, validation) = (samples(train)?, samples(validation)?);
         Ok(Opened { task, train, validation })
+    }
+
+    /// Fails if a row that validates has a label that training has not.
+    fn check_labels(&self, validation: &Rows) -> Result<(), OpenError> {
+        for output in self.outputs.iter().filter(|output| !output.head.labels().is_empty()) {
+            let whole = matches!(output.site, Site::ClassToken { .. } | Site::Mean);
+            if !whole || validation.corrupt == Bad::Skip {
+                continue;
+            }
+            let values = validation.values(&format!("outputs.{}", output.name), &output.fields)?;
+            for index in 0..values.len() {
+                let checked = values.get(index).and_then(|value| match value.is_missing() {
+                    true => Ok(()),
+                    false => output.head.target(value, &Asked { tokens: 1, ids: vec![] }).map(drop),
+                });
+                checked.map_err(|e| OpenError::Setting {
+                    setting: format!("outputs.{}", output.name),
+                    problem: values.placed(&e.to_string()),
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// A run's task without its data, for prediction.
@@ -82,7 +108,7 @@ impl Composition {
 fn fit(
     settings: &TaskSettings,
     modalities: &Modalities,
-    train: &Rows,
+    (train, validation): (&Rows, &Rows),
     before: Option<&SavedTask>,
 ) -> Result<(Plan, Fitted), OpenError> {
     let values = |name: &str, of: &[String]| train.values(name, of);
@@ -102,14 +128,21 @@ fn fit(
     let plan = Plan::new(settings, modalities, &series)?;
     let of_parts =
         plan.parts.iter().map(|part| values(&part.key(), &part.fields)).collect::<Result<Vec<_>, _>>()?;
-    let longest = train.steps().max().unwrap_or(0);
     let mut saved =
-        SavedTask { series, max_steps: settings.data.max_steps.max(longest), ..SavedTask::default() };
+        SavedTask { max_steps: max_steps(settings, train, validation)?, series, ..SavedTask::default() };
+    let mut of_owners: BTreeMap<usize, Arc<dyn AnyTokenizer>> = BTreeMap::new();
     let mut tokenizers: Vec<Arc<dyn AnyTokenizer>> = vec![];
     for (number, part) in plan.parts.iter().enumerate() {
         let owner = plan.owner(number);
-        let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner).map(|n| &of_parts[n]);
-        let tokenizer = tokenizer(part, &Chained(members.collect()), modalities, before, &mut saved)?;
+        if let std::collections::btree_map::Entry::Vacant(vacant) = of_owners.entry(owner) {
+            let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner).map(|n| &of_parts[n]);
+            let values = Chained(members.collect());
+            vacant.insert(tokenizer(&plan.parts[owner], &values, modalities, before, &mut saved)?);
+        }
+        let tokenizer = of_owners[&owner].clone();
+        if let Some(shared) = saved.tokenizers.get(&plan.parts[owner].name).cloned() {
+            saved.tokenizers.insert(part.name.clone(), shared);
+        }
         if matches!(part.role, Role::Generated(_) | Role::Masked(_))
             && ids_of(tokenizer.as_ref(), 0).is_none()
         {
@@ -160,8 +193,20 @@ fn fit(
     Ok((plan, Fitted { tokenizers, labels, heads, saved }))
 }
 
+/// The time steps of the longest row of both splits, or as many more as the settings have.
+fn max_steps(settings: &TaskSettings, train: &Rows, validation: &Rows) -> Result<usize, OpenError> {
+    let (longest, set) =
+        (train.steps().chain(validation.steps()).max().unwrap_or(0), settings.data.max_steps);
+    if set > 0 && set < longest {
+        let problem =
+            format!("expected 0, or the {longest} time steps of the longest row and more; found {set}");
+        return Err(OpenError::Setting { setting: "data.max_steps".into(), problem });
+    }
+    Ok(set.max(longest))
+}
+
 /// The number of ids of a tokenizer whose tokens are ids of one vocabulary, with those that are added.
-fn ids_of(tokenizer: &dyn AnyTokenizer, added: usize) -> Option<usize> {
+pub(super) fn ids_of(tokenizer: &dyn AnyTokenizer, added: usize) -> Option<usize> {
     use smalti_contract::ContentSpec::Ids;
     match &tokenizer.spec().kinds[..] {
         [kind] => match kind.content {

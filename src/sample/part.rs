@@ -96,7 +96,7 @@ impl Part {
     /// The tokens of a value; `None` if it is missing. With a seed, of a random variation.
     ///
     /// # Errors
-    /// If the value is missing and required, or cannot become tokens.
+    /// If the value cannot become tokens.
     pub(super) fn tokens(&self, value: Value, seed: Option<u64>) -> Result<Option<Tokens>, TokenizeError> {
         if value.is_missing() {
             return Ok(None);
@@ -131,6 +131,18 @@ impl Part {
         }
         kind.check(&group)?;
         Ok(Tokens::new(vec![group]))
+    }
+
+    /// The most ids of a sequence, without one that begins it; `None` if the kind has no positions.
+    pub fn capacity(&self) -> Option<usize> {
+        let places =
+            |axes: &[Axis]| axes.iter().filter(|axis| axis.name != SEGMENT).map(|axis| axis.size).product();
+        match &self.kinds[0].axes[..] {
+            [] => None,
+            // The id that begins a sequence has a position of its own.
+            [axis] => Some(axis.size.saturating_sub(usize::from(self.added.begin.is_some())).max(1)),
+            axes => Some(places(axes)),
+        }
     }
 
     /// Ids of which a share `rate` is hidden, and for each its weight: 1 where it is to be predicted. At least one is.

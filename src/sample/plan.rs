@@ -98,6 +98,10 @@ impl Plan {
         for (number, (name, output)) in settings.outputs.iter().enumerate() {
             plan.output(number, name, output, modalities, series)?;
         }
+        let alone = |output: &PlannedOutput| matches!(output.reads, Reads::Next | Reads::Own);
+        if settings.inputs.is_empty() && !plan.outputs.iter().all(alone) {
+            return refuse("inputs".into(), "a task reads something; add a table [inputs.NAME]".into());
+        }
         plan.find_shares(settings)?;
         plan.check_streams(settings, cross)?;
         Ok(plan)
@@ -130,6 +134,25 @@ impl Plan {
             Reads::ClassToken if series => Some(Role::Series(number)),
             Reads::ClassToken | Reads::Input | Reads::Nothing => None,
         };
+        if output.cross_attention && reads != Reads::Next {
+            let problem = format!(
+                "head {} reads tokens of the main stack; only generated outputs attend across",
+                output.head
+            );
+            return refuse(".cross_attention", problem);
+        }
+        if series && matches!(reads, Reads::Next | Reads::Own) {
+            return refuse(
+                ".field",
+                format!("head {} predicts one value of a row; the field is a series", output.head),
+            );
+        }
+        if role.is_some() && output.weight_field.is_some() {
+            return refuse(
+                ".weight_field",
+                format!("head {} predicts tokens of its own, which all have weight 1", output.head),
+            );
+        }
         let mut modality = output.modality.clone();
         if let Some(Role::Series(_)) = role {
             if modality.is_none() {
@@ -185,7 +208,7 @@ impl Plan {
             }
         }
         let inputs = self.parts.iter().position(|part| match &output.reads {
-            Some(wanted) => part.name == *wanted,
+            Some(wanted) => part.name == *wanted && part.role == Role::Input,
             None => part.role == Role::Input,
         });
         let input = match (inputs, reads, &output.reads) {
@@ -194,7 +217,7 @@ impl Plan {
                 return refuse("", format!("head {} reads an input; there is none", output.head));
             }
             (None, _, Some(wanted)) => {
-                return refuse(".reads", format!("no part is named {wanted:?}; there is {}", self.names()));
+                return refuse(".reads", format!("no input is named {wanted:?}; there is {}", self.names()));
             }
             (None, _, None) => 0,
         };
@@ -235,6 +258,14 @@ impl Plan {
                     "the vocabulary is that of {wanted}; its settings hold, leave out those here"
                 ));
             }
+            if here.series != there.series || !here.feedback {
+                return refuse(format!(
+                    "a series and a part without a clock cannot share an embedding, nor one without tokens ({wanted})"
+                ));
+            }
+            if there.modality.is_empty() || there.share.is_some() {
+                return refuse(format!("{wanted} shares another part's vocabulary itself; name that part"));
+            }
             let (modality, settings) = (there.modality.clone(), there.settings.clone());
             let part = &mut self.parts[part];
             (part.modality, part.settings, part.share) = (modality, settings, Some(other));
@@ -255,12 +286,7 @@ impl Plan {
 
     /// The part whose vocabulary part `number` uses: its own, or that of the part that it shares.
     pub(super) fn owner(&self, number: usize) -> usize {
-        let mut owner = number;
-        for _ in 0..self.parts.len() {
-            let Some(next) = self.parts[owner].share else { break };
-            owner = next;
-        }
-        owner
+        self.parts[number].share.unwrap_or(number)
     }
 
     /// The parts that use one vocabulary, for each vocabulary that several use.
@@ -274,8 +300,7 @@ impl Plan {
     pub(super) fn added_ids(&self, number: usize) -> usize {
         let owner = self.owner(number);
         let of_part = |part: &Planned| match part.role {
-            Role::Generated(_) if part.begin.is_some() => 0,
-            Role::Generated(_) => 2,
+            Role::Generated(_) => usize::from(part.begin.is_none()) + usize::from(part.end.is_none()),
             Role::Masked(_) => 1,
             Role::Input | Role::Series(_) => 0,
         };

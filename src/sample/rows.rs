@@ -7,7 +7,6 @@ use super::{Composition, OpenError};
 use crate::data::{Bad, DataError, Dataset, Sample};
 use crate::random;
 use crate::table::{self, Source, SourceRegistry, Table};
-use crate::task::Task;
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 use std::sync::Arc;
@@ -201,6 +200,10 @@ impl Samples {
     fn read(&self, place: usize, steps: &Range<usize>) -> (Read<'_>, u64) {
         let (table, row, window) = (&self.rows.table, self.rows.rows[place] as usize, steps.clone());
         let get = move |field: &str| {
+            // What training rows have and a whole other source lacks is missing there.
+            if !table.fields().iter().any(|known| known == field) {
+                return Ok(Value::Missing);
+            }
             let value = match window.is_empty() {
                 true => table.value(row, field),
                 false => table.window(row, field, window.clone()),
@@ -245,7 +248,7 @@ impl Dataset for Samples {
         self.task.sample(&get, steps, purpose, id).map_err(|e| {
             let (row, table) = (self.rows.rows[place] as usize, &self.rows.table);
             let problem = format!("({}): {e}", table.location(row));
-            DataError::Sample { task: self.task.spec().name.clone(), id: row as u64, problem }
+            DataError::Sample { task: self.task.label(), id: row as u64, problem }
         })
     }
 

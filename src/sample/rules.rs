@@ -1,7 +1,7 @@
 //! Which tokens of a sample attend to which, if `model.rules` says nothing else.
 //!
-//! Inputs attend to inputs. A class token attends to everything that is read and is, for inputs without a clock, one of
-//! them. A series attends to inputs without a clock and to what is not later than itself. Generated tokens attend to
+//! Inputs attend to inputs. A class token attends to everything that is read; inputs attend to it too, unless the sample has
+//! series, of which it knows what is later. A series attends to inputs without a clock and to what is not later than itself. Generated tokens attend to
 //! everything that is read and to those before them; nothing else attends to them.
 
 use super::part::{Part, Role};
@@ -15,9 +15,13 @@ pub(super) enum Sort<'a> {
 }
 
 /// The rule between a query's kind and a key's kind; `None` if they never attend.
-pub(super) fn rule((query, q): (&Sort, &KindSpec), (key, k): (&Sort, &KindSpec)) -> Option<Rule> {
+pub(super) fn rule(
+    (query, q): (&Sort, &KindSpec),
+    (key, k): (&Sort, &KindSpec),
+    has_series: bool,
+) -> Option<Rule> {
     let (Sort::Part(of_query), Sort::Part(of_key)) = (query, key) else {
-        return with_class_token(query, key).then_some(Rule::ALL);
+        return with_class_token(query, key, has_series).then_some(Rule::ALL);
     };
     match (of_query.role, of_key.role) {
         (Role::Generated(one), Role::Generated(other)) => (one == other).then(Rule::causal),
@@ -30,12 +34,12 @@ pub(super) fn rule((query, q): (&Sort, &KindSpec), (key, k): (&Sort, &KindSpec))
     }
 }
 
-fn with_class_token(query: &Sort, key: &Sort) -> bool {
+fn with_class_token(query: &Sort, key: &Sort, has_series: bool) -> bool {
     let generated = |part: &Part| matches!(part.role, Role::Generated(_));
     match (query, key) {
         (Sort::ClassToken, Sort::Part(part)) => !generated(part),
-        // A class token attends to later steps, which a series must not know.
-        (Sort::Part(part), Sort::ClassToken) => !generated(part) && !part.series,
+        // A class token attends to later steps, which would leak into a series through it.
+        (Sort::Part(part), Sort::ClassToken) => !generated(part) && !has_series,
         _ => true,
     }
 }

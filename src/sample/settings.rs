@@ -3,7 +3,7 @@
 use crate::data::Bad;
 use crate::table::{Derivation, Source};
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::Error as _};
 use serde_json::{Map, Value};
 
 /// One task: rows, and the parts that each row becomes. The order of parts is that of the file.
@@ -146,7 +146,7 @@ pub enum Pool {
 }
 
 /// One value or a list of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
     /// One.
@@ -162,6 +162,18 @@ impl<T> OneOrMany<T> {
             OneOrMany::One(one) => std::slice::from_ref(one),
             OneOrMany::Many(many) => many,
         }
+    }
+}
+
+/// By hand, so that an error is that of the value and not of the choice.
+impl<'de, T: DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let read = match value.is_array() {
+            true => serde_json::from_value(value).map(OneOrMany::Many),
+            false => serde_json::from_value(value).map(OneOrMany::One),
+        };
+        read.map_err(D::Error::custom)
     }
 }
 

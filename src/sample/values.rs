@@ -40,6 +40,7 @@ impl FieldValues {
             let values: &dyn Values = &values;
             values.spread(PROBED).find_map(|value| value.ok().filter(|value| !value.is_missing()))
         };
+        values.last.store(usize::MAX, Ordering::Relaxed);
         if first.is_some_and(|value| value.steps().is_some()) {
             let ends = values.rows.iter().scan(0, |sum, &row| {
                 *sum += values.table.steps(row as usize);

@@ -139,7 +139,14 @@ impl SourceRegistry {
             return open(&place)?.ok_or_else(|| none(format!("it is not in the layout {name}")));
         }
         for (_, open) in &self.layouts {
-            if let Some(table) = open(&place)? {
+            let opened = open(&place).map_err(|error| match error {
+                DataError::Missing { location, .. } if location == source.path => {
+                    let expected = "a file, a folder, an archive or a pattern".into();
+                    DataError::Missing { location, expected }
+                }
+                other => other,
+            });
+            if let Some(table) = opened? {
                 return Ok(table);
             }
         }

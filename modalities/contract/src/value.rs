@@ -139,7 +139,7 @@ impl Value {
         *self == Value::Missing
     }
 
-    /// A noun for messages: `text`, `array [3, 4]`, `series of 20 steps`.
+    /// A noun for messages: `text`, `an array [3, 4]`, `a series of 20 steps`.
     pub fn describe(&self) -> String {
         match self {
             Value::Missing => "nothing".into(),
@@ -173,7 +173,7 @@ impl Value {
         }
     }
 
-    /// The numbers of a number, of an array, or of a text that is a number.
+    /// The numbers of a number, of an array, or of a text or text file that is a number.
     ///
     /// # Errors
     /// [`TokenizeError::Input`] for any other value.
@@ -185,6 +185,7 @@ impl Value {
                 Ok(number) => Ok(vec![number]),
                 Err(_) => Err(TokenizeError::Input(format!("expected a number; found the text {text:?}"))),
             },
+            file @ Value::File(_) => Value::Text(file.into_text()?).into_numbers(),
             other => Err(other.unexpected("numbers")),
         }
     }

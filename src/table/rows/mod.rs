@@ -19,6 +19,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "trajectory")]
 pub(super) use parquet::columns as parquet_columns;
 pub(super) use parse::is_table;
 
@@ -73,6 +74,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
 ///
 /// # Errors
 /// As of [`open`].
+#[cfg(feature = "trajectory")]
 pub(super) fn read(name: &str, locations: Vec<String>) -> Result<Arc<dyn Table>, DataError> {
     Ok(Arc::new(Rows::read(name, locations, None, false)?))
 }

@@ -32,6 +32,7 @@ pub fn read(location: &str, bytes: Vec<u8>) -> Result<Parsed, DataError> {
 ///
 /// # Errors
 /// [`DataError::Format`] for a file whose description is damaged.
+#[cfg(feature = "trajectory")]
 pub fn columns(location: &str, bytes: Vec<u8>) -> Result<Vec<String>, DataError> {
     let names = move || {
         let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).map_err(|e| e.to_string())?;
