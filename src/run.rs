@@ -82,7 +82,7 @@ pub enum RunError {
     #[error(transparent)]
     Registration(#[from] RegistrationError),
     /// A run to start from has no weight that fits.
-    #[error("{} starts from {}, of whose weights none fits; expected a model of the same width", to.display(), from.display())]
+    #[error("{} starts from {}, and none of its weights fits; expected a model of the same width", to.display(), from.display())]
     NothingFits {
         /// The run to start from.
         from: PathBuf,

@@ -1,9 +1,9 @@
 //! A task with several heads: what each reads, outputs that samples do not have, and heads that are not trained.
+#![allow(clippy::single_range_in_vec_init, reason = "one document is a range of rows")]
 
 use candle_core::Device;
 use smalti::data::{Batch, Output, Sample, Stream, Target, collate};
-use smalti::head::{Classify, Generate, HeadSpec, Regress, Represent, Tag, TagSettings};
-use smalti::head::{Fit, HeadKind};
+use smalti::head::{Classify, Fit, Generate, HeadKind, HeadSpec, Regress, Represent, Tag, TagSettings};
 use smalti::model::Model;
 use smalti::ops::{Value, backward, mean_rows, without_gradients};
 use smalti::rules::Rule;

@@ -413,7 +413,7 @@ fn what_is_wrong_with_data_and_settings_is_named() {
     assert!(!words.0.path().join("no").exists(), "labels are checked before the first step");
     std::fs::write(
         words.0.path().join("types.csv"),
-        "first,second,longer,by\na,bee,second,-2\nbee,a,first,much\n",
+        "first,second,longer,by\na,bee,second,-2\nbee,a,second,much\n",
     )
     .unwrap();
     words.fails(
@@ -441,4 +441,30 @@ fn rows_are_inspected_field_by_field() {
     assert_eq!(field("by")["range"], serde_json::json!([-6.0, 6.0]));
     let shown = words.works("data check words.toml");
     assert!(shown.contains("train: 54 rows") && shown.contains("classes"), "{shown}");
+}
+
+#[test]
+fn texts_are_generated_as_a_prefix_and_by_cross_attention() {
+    let words = Words::new();
+    let task = "[data]\nsource = \"words.csv\"\n[inputs.first]\nmodality = \"text\"\ncontext = 12\n[inputs.second]\n\
+                modality = \"text\"\nshare = \"first\"\n[outputs.longer]\nhead = \"generate\"\nmodality = \"text\"\n\
+                context = 8\n[train]\nsteps = 120\nbatch = 16\nlearning_rate = 5e-3\neval_every = 0\n";
+    std::fs::write(words.0.path().join("text.toml"), task).unwrap();
+    let small = "--set model.d_model=32 --set model.n_layers=1 --set model.n_heads=2";
+    let cross = "--set outputs.longer.cross_attention=true --set model.n_encoder_layers=1";
+    for (run, set) in [("prefix", ""), ("cross", cross)] {
+        words.works(&format!("train text.toml --out {run} {small} {set}"));
+        let scores = words.json(&format!("eval {run} --data words.csv --generate 60"));
+        let scores = &scores["longer"];
+        assert!(
+            scores["exact"].as_f64().unwrap() >= 0.8 && scores["cer"].as_f64().unwrap() < 0.2,
+            "{run}: {scores}"
+        );
+        assert!(
+            scores["bleu"].is_number() && scores["perplexity"].as_f64().unwrap() < 1.5,
+            "{run}: {scores}"
+        );
+        let one = words.json(&format!("predict {run} --row first=elephants second=a"));
+        assert_eq!(one["rows"][0]["longer"]["value"], "first", "{run}: {one}");
+    }
 }

@@ -59,6 +59,7 @@ pub struct PredictArgs {
 
 impl PredictArgs {
     /// The arguments of a command that predicts files, or one row that is given by hand.
+    #[cfg(any(feature = "audio", feature = "image", feature = "text"))]
     pub fn of(run: &Path, files: &[String], row: Vec<String>, device: DeviceChoice, json: bool) -> Self {
         Self {
             run: run.into(),
@@ -256,7 +257,7 @@ fn value(text: &str, part: &Part) -> Result<Value> {
     };
     match Path::new(text).is_file() {
         true => Ok(Value::File(File { name: text.into(), bytes: data::read(text)? })),
-        false => bail!("{}: {refused}; and no file has this name", part.name),
+        false => bail!("inputs.{}: {refused}; and no file has this name", part.name),
     }
 }
 

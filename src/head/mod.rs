@@ -108,7 +108,7 @@ pub enum Reads {
     Next,
     /// Its own tokens, of which some are masked.
     Own,
-    /// None: its input's last hidden states are what is wanted.
+    /// None; the hidden states are the output.
     Nothing,
 }
 

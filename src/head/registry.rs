@@ -38,7 +38,7 @@ pub struct SavedHead {
     pub state: Value,
 }
 
-/// Why a registry refused.
+/// Why a head cannot be registered or made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
@@ -53,7 +53,7 @@ pub enum HeadError {
         /// The names there are.
         known: String,
     },
-    /// The head refused its settings, its values or its saved state.
+    /// The settings, the values or the saved state are not those of the head.
     #[error(transparent)]
     Head(#[from] TokenizeError),
 }
@@ -129,7 +129,7 @@ impl HeadRegistry {
     ///
     /// # Errors
     /// [`HeadError::Unknown`], which lists the known names, and [`HeadError::Head`] for settings or values that the
-    /// head refuses.
+    /// head cannot have.
     pub fn fit(
         &self,
         name: &str,

@@ -27,7 +27,7 @@ pub struct SplitReport {
     pub rows: usize,
     /// The number of samples: rows, or windows of their series.
     pub samples: usize,
-    /// The samples that were looked at.
+    /// The number of samples that were inspected.
     pub inspected: usize,
     /// The fields that parts read.
     pub fields: Vec<FieldReport>,
@@ -65,10 +65,10 @@ pub struct PartReport {
     pub tokens: [f64; 3],
 }
 
-/// Labels beyond this are no labels.
+/// The most distinct labels that are counted.
 const MOST_LABELS: usize = 1_000;
 
-/// Looks at `limit` samples of each split, spread evenly (0 for all), as they are without random variation.
+/// Inspects `limit` samples of each split, spread evenly (0 for all), as they are without random variation.
 pub fn inspect(opened: &Opened, limit: usize) -> TaskReport {
     let split = |name, samples: &Samples| of_split(name, &opened.task, samples, limit);
     let skipped = opened.task.skipped().iter().map(|(what, why)| (what.clone(), why.to_string()));

@@ -55,7 +55,7 @@ pub enum OpenError {
         /// What is wrong, with the expected and the actual value.
         problem: String,
     },
-    /// An unknown modality, or one that refuses its settings.
+    /// An unknown modality, or settings that it cannot have.
     #[error("{part}: {problem}")]
     Modality {
         /// The part: `inputs.camera`.
@@ -63,7 +63,7 @@ pub enum OpenError {
         /// What is wrong.
         problem: Box<RegistryError>,
     },
-    /// An unknown head, or one that refuses its settings or values.
+    /// An unknown head, or settings or values that it cannot have.
     #[error("outputs.{output}: {problem}")]
     Head {
         /// The output's name.
@@ -72,7 +72,7 @@ pub enum OpenError {
         problem: Box<HeadError>,
     },
     /// A run folder whose fitted state is not that of its settings.
-    #[error("{part}: the run's saved tokenizers have nothing of it")]
+    #[error("{part}: the run has no saved state of it; its settings were changed after it was made")]
     Saved {
         /// The part or output.
         part: String,

@@ -171,7 +171,7 @@ impl Part {
     /// The value of its fields in a row, or in one step of it.
     ///
     /// # Errors
-    /// What `get` refuses; values of several fields that are no numbers.
+    /// If `get` fails, or the values of several fields are no numbers.
     pub(crate) fn value<E: From<TokenizeError>>(
         fields: &[String],
         get: &dyn Fn(&str) -> Result<Value, E>,

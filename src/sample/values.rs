@@ -22,7 +22,7 @@ pub(super) struct FieldValues {
     corrupt: Mutex<BTreeSet<usize>>,
 }
 
-/// Rows that are looked at to find out whether a field is a series.
+/// Rows whose value is read to find out whether a field is a series.
 const PROBED: usize = 100;
 
 impl FieldValues {

@@ -33,17 +33,17 @@ pub enum Derivation {
     },
     /// 1 at the first step, 0 at every other.
     First {
-        /// A series of as many steps.
+        /// A series with the row's number of steps.
         field: String,
     },
     /// 1 at the last step, 0 at every other.
     Last {
-        /// A series of as many steps.
+        /// A series with the row's number of steps.
         field: String,
     },
     /// The number of each step; the first is 0.
     Step {
-        /// A series of as many steps.
+        /// A series with the row's number of steps.
         field: String,
     },
     /// The sum over all steps: a number for the row.

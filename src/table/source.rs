@@ -140,7 +140,10 @@ impl SourceRegistry {
         }
         for (_, open) in &self.layouts {
             let opened = open(&place).map_err(|error| match error {
-                DataError::Missing { location, .. } if location == source.path => {
+                // The last layouts that are tried expect a folder; a file would do.
+                DataError::Missing { location, expected }
+                    if expected.contains("folder") && location == source.path =>
+                {
                     let expected = "a file, a folder, an archive or a pattern".into();
                     DataError::Missing { location, expected }
                 }

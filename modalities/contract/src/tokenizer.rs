@@ -1,4 +1,4 @@
-//! The tokenizer trait, and the dyn-safe twin that a program of many modalities holds.
+//! The tokenizer trait, and its object-safe counterpart that a program of many modalities holds.
 
 use crate::value::{File, Value, Values};
 use crate::{spec::SpecError, spec::TokenSpec, tokens::Tokens};

@@ -101,8 +101,8 @@ impl Tokens {
         self.len() == 0
     }
 
-    /// Puts `next` behind `self`: its groups are appended, its `order` and `time` shifted past ours, so
-    /// that a picture and then its caption are one document.
+    /// Appends `next`: its groups come after ours, its `order` and `time` are shifted past ours, so that an
+    /// image and then its caption are one document.
     pub fn merge(mut self, next: Tokens) -> Tokens {
         let past = |pick: fn(&Group) -> &Vec<u32>| {
             self.groups.iter().flat_map(pick).max().map_or(0, |last| last + 1)
