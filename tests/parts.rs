@@ -369,6 +369,18 @@ fn a_sensor_is_added_to_a_trained_run() {
 }
 
 #[test]
+fn a_head_of_other_labels_starts_anew() {
+    let words = Words::new();
+    words.works(&format!("train words.toml --out before {TINY}"));
+    let csv = std::fs::read_to_string(words.0.path().join("words.csv")).unwrap();
+    let csv = csv.replace(",second,-", ",other,-").replace(",second,0", ",other,0");
+    std::fs::write(words.0.path().join("words.csv"), csv).unwrap();
+    words.works(&format!("train words.toml --from before --out after {TINY}"));
+    let start = std::fs::read_to_string(words.0.path().join("after/start.json")).unwrap();
+    assert!(start.contains("head.longer.weight: its head has other labels here"), "{start}");
+}
+
+#[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
     let words = Words::new();
     let whole = words.json(&format!("train words.toml --out whole {TINY} --set train.checkpoint_every=20"));

@@ -222,7 +222,10 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
             let Some((field, text)) = given.split_once('=') else {
                 bail!("--row {given}: expected FIELD=VALUE")
             };
-            let Some(part) = inputs.iter().find(|part| part.fields.iter().any(|known| known == field)) else {
+            // Earlier steps of a series that is predicted are read too.
+            let read = task.parts().iter().filter(|part| matches!(part.role, Role::Input | Role::Series(_)));
+            let Some(part) = read.into_iter().find(|part| part.fields.iter().any(|known| known == field))
+            else {
                 bail!("--row {given}: no input reads the field {field:?}; the inputs read {}", listed())
             };
             row.insert(field.to_string(), value(text, part).with_context(|| format!("--row {given}"))?);

@@ -1,10 +1,12 @@
 //! Where a new model starts from: the weights of another one, as far as they fit.
 
+use crate::head::HeadSpec;
 use crate::model::Model;
+use crate::task::{TaskSpec, joined};
 use candle_core::{Device, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 use smalti_contract::KindSpec;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a new model took over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +29,17 @@ pub struct Start {
 pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
     let before = other.params().tensors();
     let mut report = Start::default();
+    let other_labels = relabelled(model, other);
     for (name, var) in model.params().iter() {
         let Some(old) = before.get(name) else {
             report.new.push(name.into());
             continue;
         };
+        if other_labels.iter().any(|head| name.starts_with(head)) {
+            report.new.push(name.into());
+            report.skipped.push(format!("{name}: its head has other labels here"));
+            continue;
+        }
         if name == TYPES {
             types(var, old, [other.kinds(), model.kinds()], &mut report)?;
         } else if old.dims() == var.dims() {
@@ -50,6 +58,23 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
     let here: BTreeSet<&str> = model.params().iter().map(|(name, _)| name).collect();
     report.skipped.extend(before.keys().filter(|name| !here.contains(name.as_str())).cloned());
     Ok(report)
+}
+
+/// The prefixes of the parameters of heads whose labels are others than before: their rows stand for other classes.
+fn relabelled(model: &Model, other: &Model) -> Vec<String> {
+    let labels = |model: &Model| -> BTreeMap<String, Vec<String>> {
+        let of_task = |task: &TaskSpec| {
+            let of_head = |head: &HeadSpec| {
+                (joined(&["head", &task.name, &head.name]) + ".", head.head.labels().to_vec())
+            };
+            task.heads.iter().map(of_head).collect::<Vec<_>>()
+        };
+        model.tasks().iter().flat_map(of_task).collect()
+    };
+    let before = labels(other);
+    let changed =
+        |(head, labels): &(String, Vec<String>)| before.get(head).is_some_and(|known| known != labels);
+    labels(model).into_iter().filter(changed).map(|(head, _)| head).collect()
 }
 
 /// The type embeddings, a row for each kind.
