@@ -114,7 +114,7 @@ impl Composition {
         Ok(composition)
     }
 
-    /// Numbers the kinds of all parts, sets the rules between them, and says where the heads read.
+    /// Numbers the kinds of all parts, sets the rules between them, and sets the tokens that each head reads.
     fn lay_out(
         &mut self,
         settings: &TaskSettings,

@@ -1,7 +1,7 @@
 //! From rows to samples: parts and their order, windows, targets. Plain data, no tensors.
 //!
 //! A task is named inputs and outputs ([`TaskSettings`]). Each input is of one registered modality; each output has a
-//! registered head. A [`Composition`] is such a task fitted to its training rows: it turns a row, or a window of its series,
+//! registered head. A [`Composition`] is such a task fitted to its training rows: it tokenizes a row, or a window of its series,
 //! into one document of tokens and the targets of its heads.
 //!
 //! **Order.** Parts without a clock come first, in the order of the file, then the series, step by step, within a step in the

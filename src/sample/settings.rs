@@ -35,7 +35,7 @@ pub struct DataSettings {
     /// Rows that validate, if they lie elsewhere than those that train.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_source: Option<OneOrMany<Source>>,
-    /// Share of the training rows held out for validation if nothing else says which rows validate.
+    /// Share of the training rows held out for validation unless another setting names the validation rows.
     #[serde(default = "tenth")]
     pub holdout: f64,
     /// Time steps in a window of a row's series.

@@ -40,7 +40,7 @@ struct Text {
     starts: Vec<usize>,
 }
 
-/// Opens files whose names differ in their ending, which is the field's name unless `columns` says otherwise. The start of
+/// Opens files whose names differ in their ending, which is the field's name unless `columns` names another. The start of
 /// their names is the field `split`. If the settings name this layout, files of one ending are rows of the field `text`.
 ///
 /// # Errors

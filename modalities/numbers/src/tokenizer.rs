@@ -10,7 +10,7 @@ use smalti_contract::{
     Axis, Content, ContentSpec, Group, KindSpec, TokenSpec, TokenizeError, Tokenizer, Tokens, Value, Values,
 };
 
-/// Turns the numbers of a value into tokens of the kind `number`.
+/// Tokenizes the numbers of a value as tokens of the kind `number`.
 ///
 /// | settings | tokens of a value of `dim` numbers | hold |
 /// | --- | --- | --- |
