@@ -40,7 +40,7 @@ fn task(name: &str) -> TaskSpec {
             HeadSpec::new("tags", "word", tags.unwrap()),
             HeadSpec::new("next", "word", Generate::new(9)),
             HeadSpec { weight: 0.0, ..HeadSpec::new("untrained", "word", Regress::new(1, true)) },
-            HeadSpec::new("states", "word", Represent {}),
+            HeadSpec::new("states", "word", Represent::default()),
         ],
         loss_weight: 2.0,
         shares: vec![],

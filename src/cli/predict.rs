@@ -284,7 +284,7 @@ fn as_value(value: &Value) -> Json {
         Value::Array(Array { numbers: Numbers::F32(numbers), .. }) if numbers.len() == 1 => json!(numbers[0]),
         Value::Array(array) => json!(array.to_f32()),
         Value::File(file) => json!(file.name),
-        Value::Series(steps) => steps.iter().map(as_value).collect(),
+        Value::Series(steps) | Value::Several { values: steps, .. } => steps.iter().map(as_value).collect(),
     }
 }
 

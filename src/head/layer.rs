@@ -4,7 +4,7 @@ use super::Head;
 use crate::ops::{self, Activation, Value};
 use crate::params::Scope;
 use crate::transformer::{Linear, ModelConfig, Norm};
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, bail};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -92,10 +92,7 @@ impl HeadLayer {
         let y = match &self.projection {
             Some(Projection::Own(linear)) => linear.forward(&read)?,
             Some(Projection::Shared(table, bias)) => ops::linear(&read, table, bias.as_ref())?,
-            None => {
-                let device = hidden.tensor().device();
-                return Ok(Value::constant(Tensor::zeros((read.dims()[0], 0), DType::F32, device)?));
-            }
+            None => read,
         };
         self.head.activate(y)
     }

@@ -42,7 +42,8 @@ use std::sync::Arc;
 
 /// What is predicted of the tokens that are read: the target, the loss, the metrics and the prediction.
 pub trait Head: Send + Sync + Debug {
-    /// The number of numbers in an output row.
+    /// The number of numbers in an output row; 0 for a head without a linear map, whose output is the hidden state,
+    /// `d_model` numbers.
     fn width(&self) -> usize;
 
     /// Whether it predicts ids of the tokens that it reads: such a head may share the matrix of their embedding, and
@@ -108,7 +109,7 @@ pub enum Reads {
     Next,
     /// Its own tokens, of which some are masked.
     Own,
-    /// None; the hidden states are the output.
+    /// A class token of its own, or what `pool` says; there is no field, and no target.
     Nothing,
 }
 

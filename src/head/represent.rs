@@ -1,22 +1,34 @@
-//! No prediction: the last hidden states of an input are what is wanted, for embeddings.
+//! No prediction: the hidden state of an input is the output, for embeddings.
 
 use super::tally::{LossTally, Tally};
 use super::{Asked, Fit, Head, HeadKind, Prediction, Reads, misfit};
 use crate::data::{HeadBatch, Target};
 use crate::ops;
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 
-/// Predicts nothing and has no loss.
+/// Predicts nothing and has no loss: its output is the hidden state that it reads, a vector of `d_model` numbers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Represent {}
+pub struct Represent {
+    normalize: bool,
+}
 
-/// Nothing can be set.
+/// Settings of [`Represent`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RepresentSettings {}
+#[serde(deny_unknown_fields, default)]
+pub struct RepresentSettings {
+    /// Whether the vector is divided by its length.
+    pub normalize: bool,
+}
+
+impl Represent {
+    /// A head whose vectors have length 1 if `normalize`.
+    pub fn new(normalize: bool) -> Self {
+        Self { normalize }
+    }
+}
 
 impl Head for Represent {
     fn width(&self) -> usize {
@@ -35,8 +47,21 @@ impl Head for Represent {
         Box::new(LossTally::default())
     }
 
-    fn predict(&self, _: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
-        Ok(vec![Prediction { value: Value::Missing, probabilities: vec![] }; documents.len()])
+    fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
+        let states = output.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let vector = |mut vector: Vec<f32>| {
+            if self.normalize {
+                let squares = vector.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+                let length = squares.sqrt().max(1e-12) as f32;
+                vector.iter_mut().for_each(|x| *x /= length);
+            }
+            Value::vector(vector)
+        };
+        let predict = |rows: &Range<usize>| {
+            let vectors = states[rows.clone()].iter().cloned().map(vector).collect();
+            Prediction { value: super::of_document(vectors), probabilities: vec![] }
+        };
+        Ok(documents.iter().map(predict).collect())
     }
 }
 
@@ -45,7 +70,7 @@ impl HeadKind for Represent {
     const READS: Reads = Reads::Nothing;
     type Settings = RepresentSettings;
 
-    fn fit(_: RepresentSettings, _: &Fit) -> std::result::Result<Self, TokenizeError> {
-        Ok(Self {})
+    fn fit(settings: RepresentSettings, _: &Fit) -> std::result::Result<Self, TokenizeError> {
+        Ok(Self::new(settings.normalize))
     }
 }

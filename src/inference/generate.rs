@@ -42,7 +42,7 @@ pub fn generate(
     let random = &mut random::generator(generation.sampling.seed ^ sample.id);
     let most = most_tokens(part, generation.max_length);
     let (mut cache, mut ids) = (model.cache(), Vec::new());
-    let mut read: Vec<u32> = part.added.begin.into_iter().collect();
+    let mut read = part.added.begin.clone();
     let mut next = Sample { outputs: vec![asks(output)], ..sample.clone() };
     let first = read.len();
     while ids.len() < most {
@@ -50,10 +50,8 @@ pub fn generate(
         let logits = model.step(&batch, &mut cache)?.remove(0);
         let mut last = logits.get(logits.dim(0)? - 1)?.to_vec1::<f32>()?;
         // What begins a value never continues it.
-        if let Some(logit) =
-            part.added.begin.filter(|&id| Some(id) != part.added.end).and_then(|id| last.get_mut(id as usize))
-        {
-            *logit = f32::NEG_INFINITY;
+        for &id in part.added.begin.iter().filter(|&&id| Some(id) != part.added.end) {
+            last[id as usize] = f32::NEG_INFINITY;
         }
         let id = draw(&last, &generation.sampling, random);
         if Some(id) == part.added.end {
@@ -93,7 +91,7 @@ fn following(
     token.positions.drain(..place * axes);
     token.time.drain(..place);
     // The first of the ids that are read is among the sample's tokens.
-    token.order = vec![(start + place - usize::from(part.added.begin.is_some())) as u32];
+    token.order = vec![(start + place - part.added.begin.len()) as u32];
     let inputs = before.inputs.iter().map(|(stream, _)| {
         let tokens = task.empty(*stream);
         (*stream, tokens)

@@ -238,7 +238,9 @@ impl Serialize for Json<'_> {
             Value::Number(number) if is_whole(*number) => serializer.serialize_i64(*number as i64),
             Value::Number(number) => serializer.serialize_f64(*number),
             Value::Array(array) => JsonArray { array, dimension: 0, start: 0 }.serialize(serializer),
-            Value::Series(steps) => serializer.collect_seq(steps.iter().map(Json)),
+            Value::Series(steps) | Value::Several { values: steps, .. } => {
+                serializer.collect_seq(steps.iter().map(Json))
+            }
             Value::File(_) => Err(serde::ser::Error::custom("a file has no JSON form")),
         }
     }

@@ -7,7 +7,8 @@ use super::part::{Part, Role, ids};
 use crate::data::{Output, Sample, Stream, Target};
 use crate::head::Asked;
 use crate::random::{self, mix};
-use smalti_contract::{Content, Group, TokenizeError, Tokens, Value};
+use crate::task::learned_tokens;
+use smalti_contract::{TokenizeError, Tokens, Value};
 use std::ops::Range;
 
 /// What a sample is for.
@@ -133,10 +134,14 @@ impl<'a> Draft<'a> {
     fn class_tokens(&mut self) {
         for (number, output) in self.of.outputs.iter().enumerate() {
             let Site::ClassToken { kind } = output.site else { continue };
-            let positions = vec![0; self.of.main[kind].axes.len()];
-            let group = Group { positions, ..Group::sequence(Content::Ids(vec![0])) };
-            let orders = self.main.append(kind, Tokens::new(vec![group]), None);
-            self.classes[number] = Some(orders.start);
+            let mut append = |kind: usize, n: usize| {
+                let positions = !self.of.main[kind].axes.is_empty();
+                self.main.append(kind, learned_tokens(n, positions), None).start
+            };
+            self.classes[number] = Some(append(kind, 1));
+            if output.registers > 0 {
+                append(kind + 1, output.registers);
+            }
         }
     }
 
@@ -219,19 +224,24 @@ impl<'a> Draft<'a> {
     /// A value that is predicted token by token, with the id that begins it and the one that ends it.
     fn generated(&mut self, number: usize, output: usize, get: Get) -> Result<(), TokenizeError> {
         let part = &self.of.parts[number];
-        let begin = part.added.begin;
+        let begin = &part.added.begin;
         if self.purpose == Purpose::Predict {
-            self.append(number, part.sequence(begin.into_iter().collect())?, None);
+            self.append(number, part.sequence(begin.clone())?, None);
             self.outputs.push(Output { head: output, places: None, target: Target::Unknown });
             return Ok(());
         }
         let Some(ids) = part.ids(Part::value(&part.fields, get)?)? else {
             return self.check_required(self.of.outputs[output].required);
         };
-        let read: Vec<u32> = begin.iter().chain(&ids).copied().collect();
-        let next: Vec<u32> = read.iter().skip(1).copied().chain(part.added.end).collect();
+        // Ids that the modality itself puts around a value are not put there again.
+        let ids = ids.strip_prefix(&begin[..]).unwrap_or(&ids);
+        let ids = ids.strip_suffix(part.added.end.as_slice()).unwrap_or(ids);
+        let read = [&begin[..], ids].concat();
+        let ids: Vec<u32> = read.iter().skip(1).copied().chain(part.added.end).collect();
+        // What begins a value is given: only after its last id is the next one predicted.
+        let weights = (0..ids.len()).map(|place| if place + 1 < begin.len() { 0.0 } else { 1.0 }).collect();
         self.append(number, part.sequence(read)?, None);
-        self.outputs.push(Output { head: output, places: None, target: Target::ids(next) });
+        self.outputs.push(Output { head: output, places: None, target: Target::Ids { ids, weights } });
         Ok(())
     }
 
@@ -258,11 +268,15 @@ impl<'a> Draft<'a> {
         let places = match output.site {
             Site::ClassToken { .. } => self.classes[number].into_iter().collect(),
             Site::Mean => self.read_by_mean(),
+            Site::First => self.read_by_mean().into_iter().min().into_iter().collect(),
             Site::Input { part } => self.orders[part].clone(),
-            Site::Own { .. } | Site::Nothing => return Ok(()),
+            Site::Own { .. } => return Ok(()),
         };
         if places.is_empty() {
             return Ok(()); // the input that it reads is missing
+        }
+        if output.head.width() == 0 && self.purpose != Purpose::Predict {
+            return Ok(()); // it has no target
         }
         if self.purpose == Purpose::Predict {
             self.outputs.push(Output { head: number, places: Some(places), target: Target::Unknown });

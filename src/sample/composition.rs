@@ -1,13 +1,13 @@
 //! How rows become samples: the parts and outputs of a task, fitted to its training rows.
 
-use super::part::{Added, Part, Role, class_token};
+use super::part::{Added, Part, Role};
 use super::plan::{Plan, Planned};
 use super::rules::{Sort, rule};
 use super::settings::{Pool, TaskSettings};
-use super::{OpenError, named};
+use super::{Decoding, OpenError, named};
 use crate::data::Stream;
 use crate::head::{Head, HeadSpec, Reads};
-use crate::task::{SavedTask, Task, TaskSpec};
+use crate::task::{SavedTask, Task, TaskSpec, learned_kind};
 use smalti_contract::{AnyTokenizer, Content, Group, KindSpec, TokenizeError, Tokens, Value};
 use std::sync::Arc;
 
@@ -48,6 +48,10 @@ pub struct OutputPart {
     pub feedback: bool,
     /// Share of tokens that are hidden.
     pub mask: f64,
+    /// Learned tokens beside its class token, which no head reads.
+    pub registers: usize,
+    /// The rules by which a published model's text is generated.
+    pub decoding: Option<Box<Decoding>>,
 }
 
 /// Where a head reads.
@@ -60,6 +64,8 @@ pub enum Site {
     },
     /// The mean of the inputs' tokens.
     Mean,
+    /// The first token of the inputs.
+    First,
     /// Every token of an input.
     Input {
         /// The part's number.
@@ -70,8 +76,6 @@ pub enum Site {
         /// The part's number.
         part: usize,
     },
-    /// Nowhere: the states of the tokens are asked for.
-    Nothing,
 }
 
 impl Composition {
@@ -132,14 +136,23 @@ impl Composition {
         let mut sites = Vec::with_capacity(heads.len());
         for (number, (output, set)) in settings.outputs.iter().enumerate() {
             let own = plan.own(number);
-            sites.push(match (plan.outputs[number].reads, own, set.pool) {
+            let pool = set.pool.unwrap_or(match heads[number].width() {
+                0 => Pool::Mean,
+                _ => Pool::ClassToken,
+            });
+            sites.push(match (plan.outputs[number].reads, own, pool) {
                 (_, Some(part), _) => Site::Own { part },
                 (Reads::Input, _, _) => Site::Input { part: plan.outputs[number].input },
-                (Reads::Nothing, _, _) => Site::Nothing,
                 (_, None, Pool::Mean) => Site::Mean,
+                (_, None, Pool::First) => Site::First,
                 (_, None, Pool::ClassToken) => {
-                    self.main.push(class_token(output, set.class_token_position));
-                    Site::ClassToken { kind: self.main.len() - 1 }
+                    let kind = self.main.len();
+                    self.main.push(learned_kind(&format!("{output}.class"), 1, set.class_token_position));
+                    if set.register_tokens > 0 {
+                        let name = format!("{output}.register");
+                        self.main.push(learned_kind(&name, set.register_tokens, set.register_positions));
+                    }
+                    Site::ClassToken { kind }
                 }
             });
         }
@@ -168,6 +181,8 @@ impl Composition {
                 weight_field: set.weight_field.clone(),
                 required: set.required,
                 feedback: set.feedback,
+                registers: set.register_tokens,
+                decoding: set.decoding.clone(),
             });
         }
         self.set_rules();
@@ -253,7 +268,7 @@ impl Composition {
 
     /// The fields of a row that parts and outputs read, each once.
     pub fn fields(&self) -> Vec<String> {
-        let of_outputs = self.outputs.iter().filter(|output| output.site != Site::Nothing);
+        let of_outputs = self.outputs.iter().filter(|output| output.head.width() > 0);
         let outputs = of_outputs.flat_map(|output| output.fields.iter().chain(&output.weight_field));
         let mut fields: Vec<String> = vec![];
         for field in self.parts.iter().flat_map(|part| &part.fields).chain(outputs) {
@@ -304,9 +319,9 @@ impl Composition {
             (Some(labels), _) => (labels.clone(), ids.to_vec()),
             (None, Some(part)) => {
                 // Ids that were added, for this part or for one that shares its vocabulary, stand for nothing.
-                let added = [part.added.begin, part.added.end, part.added.mask];
-                let most = super::open::ids_of(part.tokenizer.as_ref(), 0).unwrap_or_default() as u32;
-                let own = ids.iter().copied().filter(|id| *id < most && !added.contains(&Some(*id)));
+                let Added { begin, end, mask } = &part.added;
+                let added = |id: &u32| begin.contains(id) || [*end, *mask].contains(&Some(*id));
+                let own = ids.iter().copied().filter(|id| (*id as usize) < part.ordinary && !added(id));
                 (part.tokenizer.clone(), own.collect())
             }
             (None, None) => {
@@ -347,18 +362,30 @@ fn part(
         drop: planned.drop,
         required: planned.required,
         added: Added::default(),
+        ordinary: 0,
+        windows: planned.windows,
     };
     let Some(vocabulary) = part.vocabulary() else { return Ok(part) };
-    if let Some(id) = planned.begin.into_iter().chain(planned.end).find(|&id| id as usize >= vocabulary) {
-        return Err(refuse(format!("begin and end are ids of the modality, below {vocabulary}; found {id}")));
+    part.ordinary = vocabulary - added_ids;
+    let given = planned.begin.iter().copied().chain(planned.end).chain(planned.mask_id);
+    if let Some(id) = given.into_iter().find(|&id| id as usize >= part.ordinary) {
+        let below = part.ordinary;
+        return Err(refuse(format!(
+            "begin, end and mask_id are ids of the modality, below {below}; found {id}"
+        )));
     }
-    let mut added = (vocabulary - added_ids) as u32..;
+    let mut added = part.ordinary as u32..;
     let mut next = || added.next();
     part.added = match part.role {
+        Role::Generated(_) if part.windows => Added { end: planned.end, ..Added::default() },
         Role::Generated(_) => {
-            Added { begin: planned.begin.or_else(&mut next), end: planned.end.or_else(&mut next), mask: None }
+            let begin = match planned.begin.is_empty() {
+                true => next().into_iter().collect(),
+                false => planned.begin.clone(),
+            };
+            Added { begin, end: planned.end.or_else(&mut next), mask: None }
         }
-        Role::Masked(_) => Added { mask: next(), ..Added::default() },
+        Role::Masked(_) => Added { mask: planned.mask_id.or_else(next), ..Added::default() },
         Role::Input | Role::Series(_) => Added::default(),
     };
     Ok(part)
@@ -379,5 +406,11 @@ impl Task for Composition {
 
     fn transcript(&self, head: usize, ids: &[u32]) -> Option<String> {
         self.decode(head, ids).ok()?.into_text().ok()
+    }
+
+    fn text_bytes(&self, head: usize, ids: &[u32]) -> Option<usize> {
+        // Masked tokens are predicted from those on both sides: their bits do not add up to those of the text.
+        let part = self.parts.iter().find(|part| part.role == Role::Generated(head) && part.windows)?;
+        part.tokenizer.utf8_len(ids)
     }
 }

@@ -9,6 +9,7 @@
 
 mod compose;
 mod composition;
+mod decoding;
 mod document;
 mod open;
 mod part;
@@ -20,10 +21,11 @@ mod values;
 
 pub use compose::{Get, Purpose};
 pub use composition::{Composition, OutputPart, Site};
+pub use decoding::Decoding;
 pub use open::Start;
 pub use part::{Added, Part, Role};
 pub use rows::{Read, Rows, Samples};
-pub use settings::{DataSettings, InputSettings, OneOrMany, OutputSettings, Pool, TaskSettings};
+pub use settings::{DataSettings, InputSettings, KeepBest, OneOrMany, OutputSettings, Pool, TaskSettings};
 
 use crate::data::DataError;
 use crate::head::HeadError;

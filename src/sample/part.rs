@@ -30,6 +30,10 @@ pub struct Part {
     pub required: bool,
     /// The ids before and after a generated value, or in place of a masked one.
     pub added: Added,
+    /// How many ids are of the modality itself, if its tokens are ids.
+    pub ordinary: usize,
+    /// Whether the values of all rows are cut into windows.
+    pub windows: bool,
 }
 
 /// What the tokens of a part are for.
@@ -46,10 +50,10 @@ pub enum Role {
 }
 
 /// Ids of a part that its tokenizer never gives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Added {
-    /// The id before the first token of a generated value.
-    pub begin: Option<u32>,
+    /// The ids before the first token of a generated value.
+    pub begin: Vec<u32>,
     /// The id after its last token.
     pub end: Option<u32>,
     /// The id that hides a token.
@@ -124,7 +128,7 @@ impl Part {
             [] => group.positions.clear(),
             [_] => {}
             _ => {
-                let added = usize::from(self.added.begin.is_some());
+                let added = self.added.begin.len();
                 let place = |i: usize| unravel(i.saturating_sub(added), &kind.axes);
                 group.positions = (0..group.order.len()).flat_map(place).collect();
             }
@@ -139,8 +143,8 @@ impl Part {
             |axes: &[Axis]| axes.iter().filter(|axis| axis.name != SEGMENT).map(|axis| axis.size).product();
         match &self.kinds[0].axes[..] {
             [] => None,
-            // The id that begins a sequence has a position of its own.
-            [axis] => Some(axis.size.saturating_sub(usize::from(self.added.begin.is_some())).max(1)),
+            // The ids that begin a sequence have positions too.
+            [axis] => Some(axis.size.saturating_sub(self.added.begin.len()).max(1)),
             axes => Some(places(axes)),
         }
     }
@@ -148,7 +152,7 @@ impl Part {
     /// Ids of which a share `rate` is hidden, and for each its weight: 1 where it is to be predicted. At least one is.
     pub(super) fn hide(&self, ids: &[u32], rate: f64, seed: u64) -> (Vec<u32>, Vec<f32>) {
         let generator = &mut random::generator(seed);
-        let ordinary = self.vocabulary().unwrap_or(1).saturating_sub(1).max(1);
+        let ordinary = self.ordinary.max(1);
         let (mut hidden, mut weights) = (ids.to_vec(), vec![0.0; ids.len()]);
         for (place, id) in hidden.iter_mut().enumerate() {
             if random::uniform(generator) >= rate {
@@ -235,16 +239,6 @@ pub(super) fn unravel(place: usize, axes: &[Axis]) -> Vec<u32> {
 
 /// The axis of a text's segments.
 const SEGMENT: &str = "segment";
-
-/// The kind of an output's class token: a learned vector that a head reads and that holds no input.
-pub(super) fn class_token(output: &str, position: bool) -> KindSpec {
-    KindSpec {
-        name: format!("{output}.class"),
-        content: ContentSpec::Ids { vocabulary: 1 },
-        axes: if position { vec![Axis::new("index", 1)] } else { vec![] },
-        time_steps: None,
-    }
-}
 
 #[cfg(test)]
 mod tests {

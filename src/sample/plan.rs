@@ -42,8 +42,10 @@ pub(super) struct Planned {
     pub required: bool,
     /// Whether a series is an input of its later steps; otherwise it has no tokens.
     pub feedback: bool,
-    pub begin: Option<u32>,
+    pub begin: Vec<u32>,
     pub end: Option<u32>,
+    pub mask_id: Option<u32>,
+    pub windows: bool,
     /// The part whose vocabulary it uses.
     pub share: Option<usize>,
 }
@@ -90,8 +92,10 @@ impl Plan {
                 drop: input.drop,
                 required: input.required,
                 feedback: true,
-                begin: None,
+                begin: vec![],
                 end: None,
+                mask_id: None,
+                windows: false,
                 share: None,
             });
         }
@@ -176,8 +180,10 @@ impl Plan {
             drop: 0.0,
             required: output.required,
             feedback: output.feedback,
-            begin: output.begin,
+            begin: output.begin.as_ref().map_or(vec![], |ids| ids.as_slice().to_vec()),
             end: output.end,
+            mask_id: output.mask_id,
+            windows: output.windows,
             share: None,
         };
         let mut labels = None;
@@ -300,8 +306,10 @@ impl Plan {
     pub(super) fn added_ids(&self, number: usize) -> usize {
         let owner = self.owner(number);
         let of_part = |part: &Planned| match part.role {
-            Role::Generated(_) => usize::from(part.begin.is_none()) + usize::from(part.end.is_none()),
-            Role::Masked(_) => 1,
+            // A window of a longer value neither begins nor ends.
+            Role::Generated(_) if part.windows => 0,
+            Role::Generated(_) => usize::from(part.begin.is_empty()) + usize::from(part.end.is_none()),
+            Role::Masked(_) => usize::from(part.mask_id.is_none()),
             Role::Input | Role::Series(_) => 0,
         };
         let members = (0..self.parts.len()).filter(|&n| self.owner(n) == owner);

@@ -1,5 +1,6 @@
 //! The settings of a task: `[data]`, `[inputs.NAME]` and `[outputs.NAME]` in `run.toml`.
 
+use super::decoding::Decoding;
 use crate::data::Bad;
 use crate::table::{Derivation, Source};
 use indexmap::IndexMap;
@@ -38,6 +39,12 @@ pub struct DataSettings {
     /// Share of the training rows held out for validation unless another setting names the validation rows.
     #[serde(default = "tenth")]
     pub holdout: f64,
+    /// The fewest and the most rows whose values are concatenated to one sample: spoken digits to numbers. `[1, 1]` for none.
+    #[serde(default = "one_row", skip_serializing_if = "is_one_row")]
+    pub concat: [usize; 2],
+    /// The rows that are kept of all: those in which a field is largest, such as the episodes of the highest return.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_best: Option<KeepBest>,
     /// Time steps in a window of a row's series.
     #[serde(default = "context")]
     pub context: usize,
@@ -53,6 +60,25 @@ pub struct DataSettings {
     /// A folder in which the tokens of samples without random variation are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<String>,
+}
+
+/// `data.keep_best`: the share of the rows in which a number is largest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepBest {
+    /// The field of the number, such as a derived `total` of the rewards.
+    pub field: String,
+    /// Share of the rows that is kept, above 0 and at most 1.
+    pub share: f64,
+}
+
+fn one_row() -> [usize; 2] {
+    [1, 1]
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_one_row(concat: &[usize; 2]) -> bool {
+    *concat == [1, 1]
 }
 
 fn tenth() -> f64 {
@@ -105,18 +131,34 @@ pub struct OutputSettings {
     /// The input whose tokens the head reads (`tag`, `ctc`). Left out, the first input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reads: Option<String>,
-    /// What an output of the whole sample reads.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub pool: Pool,
+    /// What an output of the whole sample reads. Left out, a class token of its own; of `represent`, the mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
     /// Whether its class token has a learned position, as in ViT.
     #[serde(default, skip_serializing_if = "is_default")]
     pub class_token_position: bool,
-    /// The id of the modality that begins a generated value. Left out, an id of its own.
+    /// Learned tokens beside its class token that no head reads: registers (Darcet et al. 2024), DeiT's distillation token.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub register_tokens: usize,
+    /// Whether the registers have learned positions.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub register_positions: bool,
+    /// Whether the values of all rows, one after another, are cut into windows of as many tokens as the modality's context
+    /// (language modelling). Otherwise a row is a sample.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub windows: bool,
+    /// The ids of the modality that begin a generated value: Whisper's language and task. Left out, an id of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begin: Option<u32>,
+    pub begin: Option<OneOrMany<u32>>,
     /// The id of the modality that ends it. Left out, an id of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<u32>,
+    /// The id of the modality that hides a masked token: BERT's `[MASK]`. Left out, an id of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_id: Option<u32>,
+    /// The rules by which a published model's text is generated: languages, tasks, times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoding: Option<Box<Decoding>>,
     /// The part whose vocabulary and embedding this output's tokens use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<String>,
@@ -135,14 +177,15 @@ pub struct OutputSettings {
 }
 
 /// What an output of the whole sample reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pool {
     /// A class token of its own.
-    #[default]
     ClassToken,
     /// The mean of the tokens of all inputs.
     Mean,
+    /// The first token of the inputs: BERT's `[CLS]`.
+    First,
 }
 
 /// One value or a list of them.

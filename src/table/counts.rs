@@ -95,7 +95,7 @@ impl Counts {
                 format!("array {:?}", array.shape)
             }
             Value::File(_) => "file".into(),
-            Value::Series(_) => "series".into(),
+            Value::Series(_) | Value::Several { .. } => "series".into(),
         };
         *self.types.entry(kind).or_default() += 1;
     }

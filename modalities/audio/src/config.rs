@@ -46,8 +46,19 @@ pub struct AudioConfig {
     /// Standard deviation of each band, or one for all, by which it is then divided.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub band_std: Vec<f32>,
+    /// The longest silence between the clips of several rows that are concatenated, in seconds.
+    #[serde(skip_serializing_if = "is_default_gap")]
+    pub gap_seconds: f32,
     /// What varies in training.
     pub augment: Augment,
+}
+
+/// The longest silence between clips unless it is set, in seconds.
+const GAP_SECONDS: f32 = 0.1;
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_default_gap(seconds: &f32) -> bool {
+    *seconds == GAP_SECONDS
 }
 
 impl Default for AudioConfig {
@@ -63,6 +74,7 @@ impl Default for AudioConfig {
             max_slices: 1024,
             band_mean: vec![],
             band_std: vec![],
+            gap_seconds: GAP_SECONDS,
             augment: Augment::default(),
         }
     }
@@ -106,6 +118,9 @@ impl AudioConfig {
             || !self.band_std.iter().all(|s| s.is_finite() && *s > 0.0)
         {
             return Err("band_mean must be finite, and band_std finite and above 0".into());
+        }
+        if !(0.0..=60.0).contains(&self.gap_seconds) {
+            return Err(format!("gap_seconds is {}; it must be within 0..=60", self.gap_seconds));
         }
         self.augment.check()
     }

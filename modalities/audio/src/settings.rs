@@ -57,6 +57,10 @@ pub struct AudioSettings {
     /// The standard deviation of each band, or one for all, by which it is then divided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub band_std: Option<Vec<f32>>,
+    /// The longest silence between the clips of several rows that are concatenated (`data.concat`), in seconds. Left out,
+    /// 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap_seconds: Option<f32>,
     /// What varies in training.
     pub augment: Augment,
 }
@@ -78,6 +82,7 @@ impl Default for AudioSettings {
             max_slices: None,
             band_mean: None,
             band_std: None,
+            gap_seconds: None,
             augment: Augment::default(),
         }
     }

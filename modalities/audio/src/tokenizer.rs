@@ -5,6 +5,8 @@ use crate::resample::{resample, resampled_len};
 use crate::slices::Slicing;
 use crate::waveform::samples_in;
 use crate::{AudioConfig, AudioSettings, MelSpectrogram, Waveform, read};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
 use smalti_contract::{
     Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
     Values,
@@ -153,6 +155,21 @@ impl Tokenizer for AudioTokenizer {
     /// An encoded clip, in any format that [`read`] knows.
     fn read(&self, value: Value) -> Result<Waveform, TokenizeError> {
         read_value(value)
+    }
+
+    /// The clips at the rate of the configuration, with silences of up to `gap_seconds` between them.
+    fn concat(&self, raws: Vec<Waveform>, seed: u64) -> Result<Waveform, TokenizeError> {
+        let rate = self.config.sample_rate;
+        let mut random = Pcg64::seed_from_u64(seed);
+        let mut joined = Waveform { sample_rate: rate, samples: vec![] };
+        for (number, raw) in raws.into_iter().enumerate() {
+            if number > 0 {
+                let gap = self.config.gap_seconds * random.random::<f32>();
+                joined.append(&Waveform::silence(rate, gap))?;
+            }
+            joined.append(&raw.resample(rate)?)?;
+        }
+        Ok(joined)
     }
 
     /// The one clip of a file in any format that [`read`] knows.

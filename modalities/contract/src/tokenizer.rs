@@ -1,9 +1,11 @@
 //! The tokenizer trait, and its object-safe counterpart that a program of many modalities holds.
 
 use crate::value::{File, Value, Values};
-use crate::{spec::SpecError, spec::TokenSpec, tokens::Tokens};
+use crate::{spec::SpecError, spec::TokenSpec, tokens::Content, tokens::Tokens};
 use serde::{Serialize, de::DeserializeOwned};
 use std::any::Any;
+use std::io;
+use std::ops::Range;
 
 /// Turns raw input into tokens: a pure function on plain data.
 ///
@@ -62,6 +64,53 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
         Err(TokenizeError::NotInvertible { tokenizer: Self::NAME, why: "it writes no values" })
     }
 
+    /// One raw input of several, one after another: clips, or texts. `seed` is that of what is drawn between them.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] by default, and for raw inputs that do not go together.
+    fn concat(&self, _raws: Vec<Self::Raw>, _seed: u64) -> Result<Self::Raw, TokenizeError> {
+        Err(TokenizeError::Input(format!("inputs of {} cannot be concatenated", Self::NAME)))
+    }
+
+    /// Whether the training input of this seed is blended with another ([`blend`](Self::blend)). Never by default.
+    fn blends(&self, _seed: u64) -> bool {
+        false
+    }
+
+    /// A raw input blended with another, both varied already, and the share of the first in 0..=1.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] for raw inputs of different shapes.
+    fn blend(
+        &self,
+        raw: Self::Raw,
+        _other: Self::Raw,
+        _seed: u64,
+    ) -> Result<(Self::Raw, f32), TokenizeError> {
+        Ok((raw, 1.0))
+    }
+
+    /// The ids of a long value, which is cut into windows; `bytes` are those of its file. By default all is read and encoded
+    /// at once.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read) and [`encode`](Self::encode); [`TokenizeError::Input`] for tokens that are no ids.
+    fn sequence(&self, bytes: Box<dyn io::Read + Send + '_>) -> Result<Box<dyn Sequence>, TokenizeError> {
+        let mut bytes = bytes;
+        let mut all = vec![];
+        bytes.read_to_end(&mut all).map_err(|e| TokenizeError::Input(e.to_string()))?;
+        let tokens = self.encode(&self.read(Value::File(File { name: "the value".into(), bytes: all }))?)?;
+        match tokens.groups.into_iter().next().map(|group| group.content) {
+            Some(Content::Ids(ids)) => Ok(Box::new(ids)),
+            _ => Err(TokenizeError::Input(format!("tokens of {} are no ids", Self::NAME))),
+        }
+    }
+
+    /// The number of bytes of UTF-8 in the text of some ids; `None` if they stand for no text.
+    fn utf8_len(&self, _ids: &[u32]) -> Option<usize> {
+        None
+    }
+
     /// The raw inputs in a file's bytes: a file holds one, or 60,000. By default the whole file is one value.
     fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Self::Raw> {
         let file = Value::File(File { name: "the file".into(), bytes: bytes.to_vec() });
@@ -90,6 +139,34 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
     /// # Errors
     /// [`TokenizeError::NotInvertible`] where there is no way back.
     fn decode(&self, tokens: &Tokens) -> Result<Self::Raw, TokenizeError>;
+}
+
+/// The ids of one long value, in memory or on disk.
+pub trait Sequence: Send + Sync {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// True when there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The ids at these places, which end at [`len`](Self::len) at most.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn window(&self, places: Range<usize>) -> Result<Vec<u32>, TokenizeError>;
+}
+
+impl Sequence for Vec<u32> {
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn window(&self, places: Range<usize>) -> Result<Vec<u32>, TokenizeError> {
+        let ids = self.get(places.clone()).map(<[u32]>::to_vec);
+        ids.ok_or_else(|| TokenizeError::Input(format!("ids {places:?} of {}", self.as_slice().len())))
+    }
 }
 
 /// The raw inputs of one file, each read when it is asked for.
@@ -155,6 +232,20 @@ pub trait AnyTokenizer: Send + Sync {
     /// # Errors
     /// As [`Tokenizer::read`] and [`Tokenizer::encode`].
     fn encode_value(&self, value: Value, augment: Option<u64>) -> Result<Tokens, TokenizeError>;
+    /// [`Tokenizer::blends`].
+    fn blends(&self, seed: u64) -> bool;
+    /// The tokens of a table's value that is blended with another, and the share of the first.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::read`], [`Tokenizer::blend`] and [`Tokenizer::encode`].
+    fn encode_blended(&self, value: Value, other: Value, seed: u64) -> Result<(Tokens, f32), TokenizeError>;
+    /// [`Tokenizer::sequence`].
+    ///
+    /// # Errors
+    /// As [`Tokenizer::sequence`].
+    fn sequence(&self, bytes: Box<dyn io::Read + Send + '_>) -> Result<Box<dyn Sequence>, TokenizeError>;
+    /// [`Tokenizer::utf8_len`].
+    fn utf8_len(&self, ids: &[u32]) -> Option<usize>;
     /// The table's value that these tokens stand for.
     ///
     /// # Errors
@@ -197,7 +288,7 @@ impl<T: Tokenizer> AnyTokenizer for T {
     }
 
     fn encode_value(&self, value: Value, augment: Option<u64>) -> Result<Tokens, TokenizeError> {
-        let raw = self.read(value)?;
+        let raw = raw(self, value)?;
         match augment {
             Some(seed) => {
                 let tokens = self.encode(&self.augment(raw, mix(seed)))?;
@@ -205,6 +296,24 @@ impl<T: Tokenizer> AnyTokenizer for T {
             }
             None => self.encode(&raw),
         }
+    }
+
+    fn blends(&self, seed: u64) -> bool {
+        Tokenizer::blends(self, seed)
+    }
+
+    fn encode_blended(&self, value: Value, other: Value, seed: u64) -> Result<(Tokens, f32), TokenizeError> {
+        let varied = |value, seed| Ok::<_, TokenizeError>(self.augment(raw(self, value)?, mix(seed)));
+        let (blended, share) = self.blend(varied(value, seed)?, varied(other, !seed)?, seed)?;
+        Ok((self.augment_tokens(self.encode(&blended)?, mix(mix(seed))), share))
+    }
+
+    fn sequence(&self, bytes: Box<dyn io::Read + Send + '_>) -> Result<Box<dyn Sequence>, TokenizeError> {
+        Tokenizer::sequence(self, bytes)
+    }
+
+    fn utf8_len(&self, ids: &[u32]) -> Option<usize> {
+        Tokenizer::utf8_len(self, ids)
     }
 
     fn decode_value(&self, tokens: &Tokens) -> Result<Value, TokenizeError> {
@@ -217,6 +326,17 @@ impl<T: Tokenizer> AnyTokenizer for T {
 
     fn decode_any(&self, tokens: &Tokens) -> Result<Box<dyn Any + Send>, TokenizeError> {
         Ok(Box::new(self.decode(tokens)?))
+    }
+}
+
+/// The raw input of a value, or of the values of several rows.
+fn raw<T: Tokenizer>(tokenizer: &T, value: Value) -> Result<T::Raw, TokenizeError> {
+    match value {
+        Value::Several { values, seed } => {
+            let raws = values.into_iter().map(|value| tokenizer.read(value)).collect::<Result<_, _>>()?;
+            tokenizer.concat(raws, seed)
+        }
+        single => tokenizer.read(single),
     }
 }
 

@@ -20,6 +20,13 @@ pub enum Value {
     File(File),
     /// One value for each time step.
     Series(Vec<Value>),
+    /// The values of several rows, one after another: they become one input ([`Tokenizer::concat`](crate::Tokenizer::concat)).
+    Several {
+        /// One of each row; none of them is missing.
+        values: Vec<Value>,
+        /// The seed of what is drawn between them.
+        seed: u64,
+    },
 }
 
 /// Numbers in row-major order.
@@ -148,6 +155,7 @@ impl Value {
             Value::Array(array) => format!("an array {:?}", array.shape),
             Value::File(file) => format!("the file {:?}", file.name),
             Value::Series(steps) => format!("a series of {} steps", steps.len()),
+            Value::Several { values, .. } => format!("the values of {} rows", values.len()),
         }
     }
 

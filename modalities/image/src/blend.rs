@@ -63,6 +63,11 @@ impl Blend {
         Ok(())
     }
 
+    /// Whether nothing is set.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// True where no picture is ever blended.
     pub fn is_off(&self) -> bool {
         self.probability == 0.0 || self.mixup == 0.0 && self.cutmix == 0.0

@@ -5,7 +5,7 @@ use crate::preset::WHITE;
 use crate::read::MAX_PIXELS;
 use crate::resize::Side;
 use crate::shape::{self, Resize};
-use crate::{Augment, Filter};
+use crate::{Augment, Blend, Filter};
 use serde::{Deserialize, Serialize};
 
 /// Colour, size, patches and normalisation of an [`ImageTokenizer`](crate::ImageTokenizer).
@@ -42,6 +42,9 @@ pub struct ImageConfig {
     /// Random variations of training pictures.
     #[serde(default)]
     pub augment: Augment,
+    /// Training pictures blended with others.
+    #[serde(default, skip_serializing_if = "Blend::is_default")]
+    pub blend: Blend,
 }
 
 fn white() -> [u8; 3] {
@@ -75,6 +78,12 @@ impl ImageConfig {
         if self.augment.crop.is_some() && self.size.is_none() && self.resize == Resize::Stretch {
             return Err("augment.crop is set; it needs an image_size that parts are brought to".into());
         }
+        if !self.blend.is_off() && self.size.is_none() {
+            return Err(
+                "blend is set; it needs an image_size: images of different sizes cannot be blended".into()
+            );
+        }
+        self.blend.check()?;
         self.augment.check()
     }
 

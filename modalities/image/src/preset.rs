@@ -80,6 +80,7 @@ impl ImageConfig {
             mean: mean.into(),
             std: std.into(),
             augment: Default::default(),
+            blend: Default::default(),
         }
     }
 }

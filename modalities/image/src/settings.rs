@@ -3,7 +3,7 @@
 use crate::fit::Histogram;
 use crate::preset::WHITE;
 use crate::read::read_value;
-use crate::{Augment, Filter, ImageConfig, ImageTokenizer, Preset, Resize};
+use crate::{Augment, Blend, Filter, ImageConfig, ImageTokenizer, Preset, Resize};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Tokenizer, Values};
 
@@ -62,6 +62,9 @@ pub struct ImageSettings {
     pub std: Option<Vec<f32>>,
     /// Random variations of training images.
     pub augment: Augment,
+    /// Training images blended with others (mixup, cutmix).
+    #[serde(skip_serializing_if = "Blend::is_default")]
+    pub blend: Blend,
 }
 
 /// The most images that a configuration is fitted to.
@@ -111,6 +114,7 @@ impl ImageSettings {
             mean: vec![],
             std: vec![],
             augment: Augment::default(),
+            blend: Blend::default(),
         });
         let resize = self.resize.unwrap_or(base.resize);
         // Native sizes have no bound before it is measured, except that of a single row.
@@ -131,6 +135,7 @@ impl ImageSettings {
             mean: mean.clone().unwrap_or(vec![0.0; width]),
             std: std.unwrap_or(vec![1.0; width]),
             augment: self.augment,
+            blend: self.blend,
         };
         Ok(Unfitted { channels, max_patches: self.max_patches, normalised: mean.is_some(), config })
     }

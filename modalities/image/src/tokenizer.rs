@@ -163,6 +163,18 @@ impl Tokenizer for ImageTokenizer {
         self.vary(&raw, seed).and_then(|varied| self.unprepare(varied)).unwrap_or(raw)
     }
 
+    fn blends(&self, seed: u64) -> bool {
+        self.config.blend.draw(seed).is_some()
+    }
+
+    /// # Errors
+    /// As of [`prepare`](Self::prepare), and [`TokenizeError::Input`] for images of different sizes.
+    fn blend(&self, raw: Image, other: Image, seed: u64) -> Result<(Image, f32), TokenizeError> {
+        let Some(blending) = self.config.blend.draw(seed) else { return Ok((raw, 1.0)) };
+        let (blended, share) = blending.apply(self.prepare(&raw)?.into_owned(), &*self.prepare(&other)?)?;
+        Ok((self.unprepare(blended)?, share))
+    }
+
     /// # Errors
     /// As of [`prepare`](Self::prepare) and [`cut`](Self::cut).
     fn encode(&self, raw: &Image) -> Result<Tokens, TokenizeError> {

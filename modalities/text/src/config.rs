@@ -28,6 +28,9 @@ pub struct TextConfig {
     /// Whether [`read`](smalti_contract::Tokenizer::read) puts texts in lower case.
     #[serde(default, skip_serializing_if = "is_default")]
     pub lowercase: bool,
+    /// The text between the texts of several rows that are concatenated.
+    #[serde(default = "space", skip_serializing_if = "is_space")]
+    pub separator: String,
     /// Share of tokens that become [`UNKNOWN`] in training (word dropout, Iyyer et al. 2015).
     #[serde(default, skip_serializing_if = "is_default")]
     pub token_dropout: f32,
@@ -36,8 +39,24 @@ pub struct TextConfig {
 impl TextConfig {
     /// A vocabulary without special tokens, segments or lower-casing, for inputs of at most `context` tokens.
     pub fn new(vocabulary: Vocabulary, context: usize) -> Self {
-        Self { vocabulary, specials: vec![], context, segments: 0, lowercase: false, token_dropout: 0.0 }
+        Self {
+            vocabulary,
+            specials: vec![],
+            context,
+            segments: 0,
+            lowercase: false,
+            separator: space(),
+            token_dropout: 0.0,
+        }
     }
+}
+
+fn space() -> String {
+    " ".into()
+}
+
+fn is_space(separator: &str) -> bool {
+    separator == " "
 }
 
 /// Whether a value need not be written down.

@@ -3,6 +3,7 @@
 use crate::blocks::Blocks;
 use crate::error::TextError;
 use crate::tokenizer::TextTokenizer;
+use smalti_contract::{Sequence, TokenizeError};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::ops::Range;
@@ -94,6 +95,16 @@ impl Ids {
                 Ok(bytes.chunks_exact(*width).map(id).collect())
             }
         }
+    }
+}
+
+impl Sequence for Ids {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn window(&self, places: Range<usize>) -> Result<Vec<u32>, TokenizeError> {
+        Ids::window(self, places).map_err(|e| TokenizeError::Input(e.to_string()))
     }
 }
 

@@ -42,6 +42,10 @@ pub struct TextSettings {
     /// `[MASK]` is a `<mask>`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub specials: Vec<String>,
+    /// The text between the texts of several rows that are concatenated (`data.concat`). Left out, a space, which a
+    /// vocabulary of characters must then have.
+    #[serde(skip_serializing_if = "is_default")]
+    pub separator: Option<String>,
     /// Share of an input's tokens that become `<unk>` in training (word dropout, Iyyer et al. 2015), in 0..1.
     #[serde(skip_serializing_if = "is_default")]
     pub token_dropout: f32,
@@ -78,6 +82,7 @@ impl Default for TextSettings {
             unknown: None,
             min_frequency: 1,
             specials: vec![],
+            separator: None,
             token_dropout: 0.0,
         }
     }
@@ -100,11 +105,14 @@ impl TextSettings {
                 segments: self.segments.max(before.segments),
                 lowercase: self.lowercase || before.lowercase,
                 token_dropout: self.token_dropout,
+                separator: self.separator.unwrap_or(before.separator),
                 ..before
             },
             None => {
-                let Self { segments, lowercase, token_dropout, .. } = self;
-                TextConfig { segments, lowercase, token_dropout, ..self.vocabulary(values)? }
+                let fitted = self.vocabulary(values)?;
+                let Self { segments, lowercase, token_dropout, separator, .. } = self;
+                let separator = separator.unwrap_or(fitted.separator);
+                TextConfig { segments, lowercase, token_dropout, separator, ..fitted }
             }
         };
         let specials = self.specials.iter().map(String::as_str).chain(unknown.then_some(UNKNOWN));
@@ -150,6 +158,7 @@ impl TextSettings {
                 for text in texts {
                     distinct.add(&text?);
                 }
+                self.separator.iter().for_each(|separator| distinct.add(separator));
                 distinct.config(context)
             }
             TextUnit::Words => {

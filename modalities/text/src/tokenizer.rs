@@ -3,12 +3,14 @@
 use crate::alphabet::Alphabet;
 use crate::border::Cuts;
 use crate::config::{MASKS, TextConfig, UNKNOWN};
+use crate::error::TextError;
+use crate::ids::Ids;
 use crate::settings::TextSettings;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use smalti_contract::{
-    Axis, Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
-    Values,
+    Axis, Content, ContentSpec, Group, KindSpec, Records, Sequence, TokenSpec, TokenizeError, Tokenizer,
+    Tokens, Value, Values,
 };
 
 /// Turns text into ids: one token of kind `character`, `byte` or `subword` for each, with its place on the axis
@@ -218,6 +220,27 @@ impl Tokenizer for TextTokenizer {
 
     fn write(&self, raw: String) -> Result<Value, TokenizeError> {
         Ok(Value::Text(raw))
+    }
+
+    /// The texts with the separator between them.
+    fn concat(&self, raws: Vec<String>, _seed: u64) -> Result<String, TokenizeError> {
+        Ok(raws.join(&self.config.separator))
+    }
+
+    /// Memory stays bounded for a text of any size: see [`Ids`].
+    fn sequence(
+        &self,
+        bytes: Box<dyn std::io::Read + Send + '_>,
+    ) -> Result<Box<dyn Sequence>, TokenizeError> {
+        match Ids::read(bytes, self) {
+            Ok(ids) => Ok(Box::new(ids)),
+            Err(TextError::Tokenize(error)) => Err(error),
+            Err(error) => Err(TokenizeError::Input(error.to_string())),
+        }
+    }
+
+    fn utf8_len(&self, ids: &[u32]) -> Option<usize> {
+        self.alphabet.utf8_len(ids)
     }
 
     /// The whole file as one text, which must be UTF-8: with a vocabulary of bytes too, for a `String` holds

@@ -200,6 +200,6 @@ fn kind(value: &Value) -> Option<&'static str> {
         Value::Number(_) => Some("a number"),
         Value::Array(_) => Some("an array of numbers"),
         Value::File(_) => Some("a file"),
-        Value::Series(_) => Some("a list"),
+        Value::Series(_) | Value::Several { .. } => Some("a list"),
     }
 }

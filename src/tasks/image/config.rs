@@ -143,6 +143,7 @@ impl ImageTaskConfig {
             mean: self.mean.clone().unwrap_or(vec![0.0; self.channels]),
             std: self.std.clone().unwrap_or(vec![1.0; self.channels]),
             augment: self.augment,
+            blend: self.blend,
         }
     }
 

@@ -152,7 +152,7 @@ impl ImageTask {
         // An encoder: all see all.
         let pairs = kinds.iter().flat_map(|q| kinds.iter().map(move |k| (q.name.clone(), k.name.clone())));
         let head = match classes.len() {
-            0 => HeadSpec::new("", READOUT, Represent {}),
+            0 => HeadSpec::new("", READOUT, Represent::default()),
             _ => HeadSpec::new("", READOUT, Classify::new(classes.clone())),
         };
         let spec = TaskSpec {

@@ -226,7 +226,7 @@ impl TextTask {
                 (Rule::causal(), HeadSpec::new("", &kind, Generate::new(vocabulary)))
             }
             Objective::Masked => (Rule::ALL, HeadSpec::new("", &kind, Masked::new(vocabulary, mask))),
-            Objective::Represent => (Rule::ALL, HeadSpec::new("", &kind, Represent {})),
+            Objective::Represent => (Rule::ALL, HeadSpec::new("", &kind, Represent::default())),
         };
         TaskSpec {
             name: name.into(),
