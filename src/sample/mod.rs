@@ -16,15 +16,18 @@ mod part;
 mod plan;
 mod rows;
 mod rules;
+mod samples;
 pub mod settings;
 mod values;
+mod windows;
 
 pub use compose::{Get, Purpose};
 pub use composition::{Composition, OutputPart, Site};
 pub use decoding::Decoding;
 pub use open::Start;
 pub use part::{Added, Part, Role};
-pub use rows::{Read, Rows, Samples};
+pub use rows::Rows;
+pub use samples::{Read, Samples};
 pub use settings::{DataSettings, InputSettings, KeepBest, OneOrMany, OutputSettings, Pool, TaskSettings};
 
 use crate::data::DataError;

@@ -37,6 +37,7 @@ pub use source::{Opener, Source, SourceError, SourceRegistry};
 
 use crate::data::DataError;
 use smalti_contract::Value;
+use std::io::{Cursor, Read};
 use std::ops::Range;
 
 /// Rows with named fields.
@@ -75,6 +76,18 @@ pub trait Table: Send + Sync {
     /// As of [`value`](Self::value).
     fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
         Ok(self.value(row, field)?.window(steps))
+    }
+
+    /// The bytes of a text or of a file, from its first to its last, for values that are larger than memory.
+    ///
+    /// # Errors
+    /// As of [`value`](Self::value); for a value that is neither. What is wrong further on is found in reading.
+    fn stream(&self, row: usize, field: &str) -> Result<Box<dyn Read + Send>, DataError> {
+        match self.value(row, field)? {
+            Value::Text(text) => Ok(Box::new(Cursor::new(text.into_bytes()))),
+            Value::File(file) => Ok(Box::new(Cursor::new(file.bytes))),
+            other => Err(DataError::tokenize(&self.location(row), other.unexpected("text or a file"))),
+        }
     }
 
     /// The number of time steps of a row's series; 0 for a row without series.
