@@ -7,6 +7,7 @@
 //! **Order.** Parts without a clock come first, in the order of the file, then the series, step by step, within a step in the
 //! order of the file, then the class tokens of outputs of the whole sample; generated outputs come last.
 
+mod aliases;
 mod compose;
 mod composition;
 mod decoding;
@@ -21,6 +22,7 @@ pub mod settings;
 mod values;
 mod windows;
 
+pub use aliases::aliased;
 pub use compose::{Get, Purpose};
 pub use composition::{Composition, OutputPart, Site};
 pub use decoding::Decoding;

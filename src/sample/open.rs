@@ -47,7 +47,7 @@ impl Composition {
         start: Start,
     ) -> Result<Opened, OpenError> {
         let windows = settings.outputs.values().any(|output| output.windows);
-        let (train, validation) = Rows::split(&settings.data, modalities.sources(), !windows)?;
+        let (train, validation) = Rows::split(settings, modalities.sources(), !windows)?;
         let (plan, fitted) = match start {
             Start::Run(saved) => {
                 let plan = Plan::new(settings, modalities, &saved.series)?;

@@ -1,7 +1,8 @@
 //! The rows of a task: which of them train, and which validate.
 
 use super::OpenError;
-use super::settings::{DataSettings, KeepBest, OneOrMany};
+use super::aliases::aliased;
+use super::settings::{KeepBest, OneOrMany, TaskSettings};
 use super::values::FieldValues;
 use crate::data::Bad;
 use crate::table::{self, Source, SourceRegistry, Table};
@@ -30,14 +31,15 @@ impl Rows {
     /// # Errors
     /// [`OpenError`] for sources that cannot be read, filters of unknown fields, and splits without a row.
     pub fn split(
-        data: &DataSettings,
+        settings: &TaskSettings,
         sources: &SourceRegistry,
         hold_out: bool,
     ) -> Result<(Self, Self), OpenError> {
+        let data = &settings.data;
         let open = |source: &OneOrMany<Source>| -> Result<(Arc<dyn Table>, Lanes), OpenError> {
             let opened = table::open_all(source.as_slice(), sources)?;
             let lanes = opened.lanes();
-            let derived = table::derive(Arc::new(opened), &data.derived)?;
+            let derived = table::derive(aliased(Arc::new(opened), settings)?, &data.derived)?;
             Ok((derived, lanes))
         };
         let (table, lanes) = open(&data.source)?;

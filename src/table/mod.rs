@@ -4,6 +4,7 @@
 //! layout of what lies at a location, or takes the one that the settings name. Splits, filters, several sources and fields
 //! computed over a row ([`derive`]) are for all layouts alike.
 
+mod alias;
 #[cfg(feature = "image")]
 mod cifar;
 mod counts;
@@ -27,6 +28,7 @@ mod tests;
 mod text;
 mod webdataset;
 
+pub use alias::alias;
 pub use counts::{Counts, Numbers, counts};
 pub use derived::{Derivation, derive};
 pub use memory::Memory;
