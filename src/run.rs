@@ -5,12 +5,12 @@ mod start;
 
 pub use start::Start;
 
-use crate::config::{AnyTask, RunConfig, SettingsError, TaskEntry};
+use crate::config::{RunConfig, SettingsError};
 use crate::model::{Model, ModelError};
 use crate::params::Params;
 use crate::registry::{Modalities, RegistrationError};
-use crate::sample::{Composition, Samples, Start as TaskStart};
-use crate::tasks::{self, Builtin, SavedTask, Splits, TaskError};
+use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
+use crate::task::{SavedTask, Task, TaskSpec};
 use crate::train::{MODEL_FILE, Part, Ranks, STATE_FILE, SaveError, TrainError, Trainer, checkpoint};
 use candle_core::Device;
 use std::{
@@ -52,7 +52,7 @@ pub struct NamedTask {
     /// The task's name.
     pub name: String,
     /// The task.
-    pub task: Builtin,
+    pub task: Arc<Composition>,
 }
 
 /// Why a run cannot be made, opened or used.
@@ -97,7 +97,7 @@ pub enum RunError {
     Settings(#[from] SettingsError),
     /// A task.
     #[error(transparent)]
-    Task(#[from] TaskError),
+    Task(#[from] OpenError),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -170,12 +170,10 @@ impl Run {
         let mut parts = Vec::new();
         let mut saved = BTreeMap::new();
         for entry in config.tasks() {
-            let start =
-                other.and_then(|other| other.vocabulary(&entry)).map_or(TaskStart::New, TaskStart::From);
-            let (task, Splits { train, valid }) = entry.open(modalities, start)?;
-            let task = task.as_task();
-            saved.insert(entry.name, tasks::save(task.as_ref()).map_err(TaskError::from)?);
-            parts.push(Part { task, train, valid, weight: entry.weight });
+            let before = other.and_then(|other| other.saved.get(&entry.name));
+            let opened = entry.open(modalities, before.map_or(TaskStart::New, TaskStart::From))?;
+            saved.insert(entry.name, opened.task.saved().clone());
+            parts.push(part(opened, entry.weight));
         }
         let trainer = trainer(&config, parts, device, ranks.clone())?;
         let start = match other {
@@ -240,8 +238,7 @@ impl Run {
         let mut parts = Vec::new();
         for entry in self.config.tasks() {
             let start = TaskStart::Run(self.saved(&entry.name)?);
-            let (task, Splits { train, valid }) = entry.open(&self.modalities, start)?;
-            parts.push(Part { task: task.as_task(), train, valid, weight: entry.weight });
+            parts.push(part(entry.open(&self.modalities, start)?, entry.weight));
         }
         let mut trainer = trainer(&self.config, parts, device, ranks)?;
         if self.folder.join(STATE_FILE).exists() {
@@ -258,9 +255,9 @@ impl Run {
         let mut tasks = Vec::new();
         for entry in self.config.tasks() {
             let task = entry.restore(&self.modalities, self.saved(&entry.name)?)?;
-            tasks.push(NamedTask { name: entry.name, task });
+            tasks.push(NamedTask { name: entry.name, task: Arc::new(task) });
         }
-        let specs: Vec<_> = tasks.iter().map(|named| named.task.as_task().spec().clone()).collect();
+        let specs: Vec<TaskSpec> = tasks.iter().map(|named| named.task.spec().clone()).collect();
         let model = Model::new(&self.config.model, &specs, self.config.train.seed, device)?;
         let file = match weights {
             Weights::Best => MODEL_FILE,
@@ -280,31 +277,16 @@ impl Run {
         Ok((model, tasks))
     }
 
-    /// The validation data of each task, with the settings of `config`, which may differ from the run's own.
+    /// The data of each task, with the settings of `config`, which may differ from the run's own.
     ///
     /// # Errors
     /// What the data and tasks refuse.
-    pub fn splits(&self, config: &RunConfig) -> Result<Vec<(NamedTask, Splits)>, RunError> {
+    pub fn splits(&self, config: &RunConfig) -> Result<Vec<(String, Opened)>, RunError> {
         let tasks = config.tasks().into_iter().map(|entry| {
-            let (task, splits) = entry.open(&self.modalities, TaskStart::Run(self.saved(&entry.name)?))?;
-            Ok((NamedTask { name: entry.name, task }, splits))
+            let opened = entry.open(&self.modalities, TaskStart::Run(self.saved(&entry.name)?))?;
+            Ok((entry.name, opened))
         });
         tasks.collect()
-    }
-
-    /// The validation samples of task number `number`, if it is made of inputs and outputs.
-    ///
-    /// # Errors
-    /// What the data refuse.
-    pub fn samples(&self, config: &RunConfig, number: usize) -> Result<Option<Arc<Samples>>, RunError> {
-        let tasks = config.tasks();
-        let Some(TaskEntry { name, task: AnyTask::Parts(settings), loss_weight, .. }) = tasks.get(number)
-        else {
-            return Ok(None);
-        };
-        let start = TaskStart::Run(self.saved(name)?);
-        let opened = Composition::open((name, *loss_weight), settings, &self.modalities, start);
-        Ok(Some(opened.map_err(TaskError::from)?.validation))
     }
 
     /// The folder.
@@ -317,26 +299,17 @@ impl Run {
         &self.config
     }
 
-    /// What a new task of this name may keep: the vocabularies of text, whose ids mean nothing without them.
-    fn vocabulary(&self, entry: &TaskEntry) -> Option<&SavedTask> {
-        let saved = self.saved.get(&entry.name)?;
-        let same =
-            |other: &TaskEntry| other.name == entry.name && other.task.modality() == entry.task.modality();
-        match &entry.task {
-            AnyTask::Parts(_) => Some(saved),
-            AnyTask::Modality(task) => {
-                let of_text = matches!(task.modality(), "text" | "audio");
-                (of_text && self.config.tasks().iter().any(same)).then_some(saved)
-            }
-        }
-    }
-
     fn saved(&self, name: &str) -> Result<&SavedTask, RunError> {
         self.saved.get(name).ok_or_else(|| RunError::NoRun {
             folder: self.folder.clone(),
             problem: format!("{TOKENIZERS_FILE} has nothing for task {name}"),
         })
     }
+}
+
+/// A task's side of training.
+fn part(Opened { task, train, validation, .. }: Opened, weight: f64) -> Part {
+    Part { task, train, valid: validation, weight }
 }
 
 fn trainer(

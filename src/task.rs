@@ -13,9 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct SavedTask {
     /// Its tokenizers, by what each is for: the name of a part.
     pub tokenizers: BTreeMap<String, SavedTokenizer>,
-    /// Its lists of names, by what each is for: the classes.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub names: BTreeMap<String, Vec<String>>,
     /// Its heads, by output.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub heads: BTreeMap<String, SavedHead>,
@@ -82,30 +79,6 @@ pub fn joined(names: &[&str]) -> String {
 pub trait Task: Send + Sync {
     /// The model's side.
     fn spec(&self) -> &TaskSpec;
-
-    /// The tokenizers and what each is for; saved with the run.
-    fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
-        Vec::new()
-    }
-
-    /// Lists of names that were fitted to the data, and what each is for; saved with the run.
-    fn names(&self) -> Vec<(&'static str, &[String])> {
-        Vec::new()
-    }
-
-    /// What a run keeps of the task.
-    ///
-    /// # Errors
-    /// If a configuration has no JSON form.
-    fn saved(&self) -> Result<SavedTask, TokenizeError> {
-        let tokenizers = self.tokenizers().into_iter().map(|(role, tokenizer)| {
-            let config = tokenizer.config_json()?;
-            Ok((role.to_string(), SavedTokenizer { tokenizer: tokenizer.name().into(), config }))
-        });
-        let tokenizers = tokenizers.collect::<Result<_, TokenizeError>>()?;
-        let names = self.names().into_iter().map(|(role, names)| (role.to_string(), names.to_vec()));
-        Ok(SavedTask { tokenizers, names: names.collect(), ..SavedTask::default() })
-    }
 
     /// Files of its source that are not used, each with the reason.
     fn skipped(&self) -> &[(String, &'static str)] {

@@ -1,16 +1,12 @@
 //! `smalti eval`
 
 use super::{device::DeviceChoice, print};
-use crate::config::{DataConfig, RunConfig};
-use crate::head::Metrics;
+use crate::config::RunConfig;
 use crate::inference::{Generation, measure_generated};
 use crate::metrics::Confusion;
-use crate::model::Model;
 use crate::registry::Modalities;
 use crate::run::{self, Run};
-use crate::sample::{Composition, Role};
 use crate::task::joined;
-use crate::tasks::Builtin;
 use crate::train::{checkpoint::write_atomically, evaluate};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -23,10 +19,10 @@ use std::path::{Path, PathBuf};
 pub struct EvalArgs {
     /// The run folder.
     run: PathBuf,
-    /// Other data of the same sort, in place of the run's data.path; for runs of one task.
+    /// Other data of the same sort, in place of the run's data.source; for runs of one task.
     #[arg(long)]
     data: Option<String>,
-    /// Overrides a setting of the data: data.valid="speaker=theo", data.concat=[3,6]. May be repeated.
+    /// Overrides a setting of the data: data.validation="speaker=theo", data.concat=[3,6]. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// At most this many samples of each task; 0 for all.
@@ -82,29 +78,27 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
     }
     let mut overrides = args.set.clone();
     if let Some(path) = &args.data {
-        match run.config().data {
-            Some(DataConfig::Rows(_)) => {
-                // All rows of the other source are evaluated, whatever the run's own filter is.
-                overrides.extend([format!("data.validation_source={path}"), "data.validation=".into()]);
-            }
-            Some(DataConfig::Modality(_)) => overrides.push(format!("data.path={path}")),
-            None => bail!("--data is for runs of one task; set mix.TASK.data.validation_source with --set"),
+        if run.config().data.is_none() {
+            bail!("--data is for runs of one task; set mix.TASK.data.validation_source with --set");
         }
+        // All rows of the other source are evaluated, whatever the run's own filter is.
+        overrides.extend([format!("data.validation_source={path}"), "data.validation=".into()]);
     }
     let config = RunConfig::parse("the run's settings", &run.config().to_toml()?, &overrides)?;
     let mut all: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     let mut confusions = BTreeMap::new();
-    for (number, (named, splits)) in run.splits(&config)?.into_iter().enumerate() {
-        let task = named.task.as_task();
-        let batch = config.train.batch.max(32);
-        let (valid, mut bad) = (splits.valid.as_ref(), Vec::new());
-        let scores = evaluate(&model, number, task.as_ref(), valid, args.samples, batch, &mut bad)?;
-        print::not_used(&bad);
+    for (number, (name, opened)) in run.splits(&config)?.into_iter().enumerate() {
+        let (task, validation) = (opened.task.as_ref(), opened.validation.as_ref());
+        let (batch, mut corrupt) = (config.train.batch.max(32), Vec::new());
+        let scores = evaluate(&model, number, task, validation, args.samples, batch, &mut corrupt)?;
+        print::not_used(&corrupt);
         let mut metrics = scores.metrics();
-        if let (Builtin::Parts(of), 1..) = (&named.task, args.generate) {
+        if args.generate > 0 {
             let limit = if args.samples == 0 { args.generate } else { args.generate.min(args.samples) };
-            for (output, more) in generated(&run, &config, &model, number, of, limit)? {
-                metrics.entry(joined(&[&named.name, &output])).or_default().extend(more);
+            let generation = Generation::default();
+            let generated = measure_generated(&model, number, task, &opened.rows, limit, &generation)?;
+            for (output, more) in generated {
+                metrics.entry(joined(&[&name, &output])).or_default().extend(more);
             }
         }
         for (output, metrics) in metrics {
@@ -137,22 +131,6 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
     print::table(&["output", "metric", "value"], &rows.collect::<Vec<_>>());
     confusions.iter().for_each(|(output, confusion)| show_classes(output, confusion));
     Ok(())
-}
-
-/// The metrics of generated texts, by output; none for a task that generates none.
-fn generated(
-    run: &Run,
-    config: &RunConfig,
-    model: &Model,
-    number: usize,
-    task: &Composition,
-    limit: usize,
-) -> Result<BTreeMap<String, Metrics>> {
-    if !task.parts().iter().any(|part| matches!(part.role, Role::Generated(_))) {
-        return Ok(BTreeMap::new());
-    }
-    let Some(samples) = run.samples(config, number)? else { return Ok(BTreeMap::new()) };
-    Ok(measure_generated(model, number, task, &samples, limit, &Generation::default())?)
 }
 
 /// Classes beyond this are left to --json.

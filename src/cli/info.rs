@@ -91,6 +91,16 @@ fn parameters(model: &Model) -> Vec<(String, usize)> {
     parts
 }
 
+/// The inputs of a task, each with its modality.
+fn inputs(task: &TaskEntry) -> BTreeMap<&str, &str> {
+    task.settings.inputs.iter().map(|(name, input)| (name.as_str(), input.modality.as_str())).collect()
+}
+
+/// The outputs of a task, each with its head.
+fn outputs(task: &TaskEntry) -> BTreeMap<&str, &str> {
+    task.settings.outputs.iter().map(|(name, output)| (name.as_str(), output.head.as_str())).collect()
+}
+
 fn json(
     run: &Run,
     model: Option<&Model>,
@@ -98,8 +108,10 @@ fn json(
     best: Option<&Evaluation>,
     weights: &[Saved],
 ) -> Value {
-    let tasks = run.config().tasks().into_iter().map(|TaskEntry { name, task, weight, loss_weight }| {
-        json!({ "name": name, "modality": task.modality(), "weight": weight, "loss_weight": loss_weight })
+    let tasks = run.config().tasks().into_iter().map(|task| {
+        let (inputs, outputs) = (inputs(&task), outputs(&task));
+        let (weight, loss_weight) = (task.weight, task.loss_weight);
+        json!({ "name": task.name, "inputs": inputs, "outputs": outputs, "weight": weight, "loss_weight": loss_weight })
     });
     let weights = weights.iter().map(|Saved { file, what, bytes, step }| {
         json!({ "file": file, "what": what, "bytes": bytes, "step": step })
@@ -120,10 +132,15 @@ fn show(run: &Run, model: Option<&Model>, step: Option<u64>, best: Option<&Evalu
     if let Ok(settings) = run.config().to_toml() {
         println!("{settings}");
     }
-    let tasks = run.config().tasks().into_iter().map(|TaskEntry { name, task, weight, loss_weight }| {
-        vec![name, task.modality(), weight.to_string(), loss_weight.to_string()]
+    let tasks = run.config().tasks().into_iter().map(|task| {
+        let listed = |parts: BTreeMap<&str, &str>| {
+            parts.iter().map(|(name, of)| format!("{name} ({of})")).collect::<Vec<_>>().join(", ")
+        };
+        let (inputs, outputs) = (listed(inputs(&task)), listed(outputs(&task)));
+        vec![task.name.clone(), inputs, outputs, task.weight.to_string(), task.loss_weight.to_string()]
     });
-    print::table(&["task", "modality", "weight", "loss weight"], &tasks.collect::<Vec<_>>());
+    let header = ["task", "inputs", "outputs", "weight", "loss weight"];
+    print::table(&header, &tasks.collect::<Vec<_>>());
     if let Some(model) = model {
         let kinds: Vec<_> = model.kinds().iter().map(kind_row).collect();
         print::table(&["kind", "content", "axes", "time steps"], &kinds);

@@ -1,9 +1,9 @@
 //! The files of a run folder that are there before its first checkpoint: settings, tokenizers, what it starts from.
 
 use super::{CONFIG_FILE, PUBLISHED_FOLDER, Run, RunError, START_FILE, Start, TOKENIZERS_FILE};
-use crate::config::{AnyTask, RunConfig};
+use crate::config::RunConfig;
 use crate::registry::Modalities;
-use crate::tasks::SavedTask;
+use crate::task::SavedTask;
 use crate::train::{SaveError, checkpoint};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,7 +45,7 @@ pub(super) fn read(folder: &Path) -> Result<(RunConfig, BTreeMap<String, SavedTa
     Ok((config, saved))
 }
 
-/// Fails if a saved tokenizer of a task of parts is of none of these modalities.
+/// Fails if a saved tokenizer is of none of these modalities.
 pub(super) fn check_modalities(
     folder: &Path,
     config: &RunConfig,
@@ -54,8 +54,7 @@ pub(super) fn check_modalities(
 ) -> Result<(), RunError> {
     let known: Vec<&str> = modalities.tokenizers().names().collect();
     let entries = config.tasks();
-    let parts = entries.iter().filter(|entry| matches!(entry.task, AnyTask::Parts(_)));
-    for (task, saved) in parts.filter_map(|entry| saved.get_key_value(&entry.name)) {
+    for (task, saved) in entries.iter().filter_map(|entry| saved.get_key_value(&entry.name)) {
         let mut names = saved.tokenizers.values().map(|saved| saved.tokenizer.as_str());
         if let Some(unknown) = names.find(|name| !known.contains(name)) {
             let known = known.join(", ");
@@ -91,7 +90,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), SaveError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::SavedTokenizer;
+    use crate::task::SavedTokenizer;
 
     #[test]
     fn a_modality_that_the_program_does_not_have_is_named() {

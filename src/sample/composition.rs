@@ -248,6 +248,11 @@ impl Composition {
         self
     }
 
+    /// The fitted state, as a run keeps it.
+    pub fn saved(&self) -> &SavedTask {
+        &self.saved
+    }
+
     /// The task's name for messages: its own, or that of its outputs.
     pub fn label(&self) -> String {
         match self.spec.name.as_str() {
@@ -394,10 +399,6 @@ fn part(
 impl Task for Composition {
     fn spec(&self) -> &TaskSpec {
         &self.spec
-    }
-
-    fn saved(&self) -> Result<SavedTask, TokenizeError> {
-        Ok(self.saved.clone())
     }
 
     fn skipped(&self) -> &[(String, &'static str)] {

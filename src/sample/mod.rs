@@ -32,19 +32,22 @@ pub use rows::Rows;
 pub use samples::{Read, Samples};
 pub use settings::{DataSettings, InputSettings, KeepBest, OneOrMany, OutputSettings, Pool, TaskSettings};
 
-use crate::data::DataError;
+use crate::data::{DataError, Dataset};
 use crate::head::HeadError;
 use smalti_contract::{RegistryError, TokenizeError};
 use std::sync::Arc;
 
 /// A task and its data.
+#[derive(Clone)]
 pub struct Opened {
     /// The task.
     pub task: Arc<Composition>,
-    /// The rows that train.
-    pub train: Arc<Samples>,
-    /// The rows that validate.
-    pub validation: Arc<Samples>,
+    /// What it learns from.
+    pub train: Arc<dyn Dataset>,
+    /// What it is measured on.
+    pub validation: Arc<dyn Dataset>,
+    /// The rows of `validation`: generated values are compared with them.
+    pub rows: Arc<Samples>,
 }
 
 /// Why a task cannot be opened.

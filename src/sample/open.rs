@@ -7,13 +7,14 @@ use super::settings::TaskSettings;
 use super::values::{Chained, FieldValues};
 use super::windows::{Sequences, TokenWindows};
 use super::{Composition, OpenError, Opened, Samples, Site};
-use crate::data::Bad;
+use crate::data::{Bad, Cached, Dataset};
 use crate::head::{Asked, Fit, Head, HeadError, Reads};
 use crate::registry::Modalities;
 use crate::task::{SavedTask, SavedTokenizer};
 use serde_json::Value;
 use smalti_contract::{AnyTokenizer, RegistryError, TokenizeError, Values};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What a task starts from.
@@ -63,38 +64,52 @@ impl Composition {
         if !matches!(start, Start::Run(_)) {
             task.check_labels(&validation)?;
         }
-        if windows {
-            return task.windows(train, validation, settings.data.holdout);
-        }
         let samples = |rows: Rows| Samples::new(task.clone(), rows, settings).map(Arc::new);
-        let (train, validation) = (samples(train)?, samples(validation)?);
-        Ok(Opened { task, train, validation })
+        let (train, validation) = match windows {
+            true => task.windows(train, validation, settings.data.holdout)?,
+            false => (samples(train)?, samples(validation)?),
+        };
+        let folder = settings.data.cache.as_deref().filter(|folder| !folder.is_empty());
+        // What tokens follow from, beside the row: the parts and their fitted state.
+        let (inputs, outputs) = (&settings.inputs, &settings.outputs);
+        let made_by = serde_json::json!([inputs, outputs, settings.data.derived, task.saved()]).to_string();
+        let kept = |samples: &Arc<Samples>| -> Arc<dyn Dataset> {
+            match folder {
+                Some(folder) => Arc::new(Cached::new(samples.clone(), Path::new(folder), &made_by)),
+                None => samples.clone(),
+            }
+        };
+        Ok(Opened { train: kept(&train), validation: kept(&validation), rows: validation, task })
     }
 
     /// The windows of tokens of both splits. If they are of the same rows, the last `holdout` of each source's tokens
     /// validate.
-    fn windows(self: Arc<Self>, train: Rows, validation: Rows, holdout: f64) -> Result<Opened, OpenError> {
+    fn windows(
+        self: &Arc<Self>,
+        train: Rows,
+        validation: Rows,
+        holdout: f64,
+    ) -> Result<(Arc<Samples>, Arc<Samples>), OpenError> {
         let of = |rows: &Rows, sequences: &Sequences, share| {
-            let windows = TokenWindows::new(&self, rows.table.name(), sequences, share)?;
+            let windows = TokenWindows::new(self, rows.table.name(), sequences, share)?;
             Ok::<_, OpenError>(Arc::new(Samples::of_tokens(self.clone(), rows.clone(), windows)))
         };
-        let sequences = TokenWindows::sequences(&self, &train)?;
+        let sequences = TokenWindows::sequences(self, &train)?;
         let same = Arc::ptr_eq(&train.table, &validation.table) && train.rows == validation.rows;
-        let (train, validation) = match same {
+        match same {
             true if !(holdout > 0.0 && holdout < 1.0) => {
                 let problem = format!("expected a share above 0 and below 1; found {holdout}");
-                return Err(OpenError::Setting { setting: "data.holdout".into(), problem });
+                Err(OpenError::Setting { setting: "data.holdout".into(), problem })
             }
             true => {
                 let share = 1.0 - holdout;
-                (of(&train, &sequences, 0.0..share)?, of(&validation, &sequences, share..1.0)?)
+                Ok((of(&train, &sequences, 0.0..share)?, of(&validation, &sequences, share..1.0)?))
             }
             false => {
-                let others = TokenWindows::sequences(&self, &validation)?;
-                (of(&train, &sequences, 0.0..1.0)?, of(&validation, &others, 0.0..1.0)?)
+                let others = TokenWindows::sequences(self, &validation)?;
+                Ok((of(&train, &sequences, 0.0..1.0)?, of(&validation, &others, 0.0..1.0)?))
             }
-        };
-        Ok(Opened { task: self, train, validation })
+        }
     }
 
     /// Fails if a row that validates has a label that training has not.

@@ -1,0 +1,304 @@
+//! `run.toml`: every setting of a run, from a preset or a file, with overrides.
+
+mod overrides;
+mod presets;
+#[cfg(test)]
+mod tests;
+
+pub use presets::{PRESETS, preset};
+
+use crate::registry::Modalities;
+use crate::sample::{
+    Composition, DataSettings, InputSettings, OpenError, Opened, OutputSettings, Start, TaskSettings,
+};
+use crate::task::SavedTask;
+use overrides::set;
+use crate::train::{TrainConfig, TrainConfigError};
+use crate::transformer::{ConfigError, ModelConfig};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version of run folders that this build writes and reads.
+pub const VERSION: u32 = 2;
+
+/// Every setting of a run. Either `data` (one task) or `mix` (several) is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The version of the run folder.
+    #[serde(default = "this_version")]
+    pub version: u32,
+    /// The optimizer, its schedule, and what is saved when.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// The transformer.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// The rows of the one task of a run that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataSettings>,
+    /// What its samples are made of, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub inputs: IndexMap<String, InputSettings>,
+    /// What it predicts, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub outputs: IndexMap<String, OutputSettings>,
+    /// The tasks of a mix, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mix: BTreeMap<String, MixEntry>,
+}
+
+/// One task of a mix.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixEntry {
+    /// Its share of a batch's documents, relative to the other tasks'.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Weight of its mean loss in the sum over tasks.
+    #[serde(default = "one")]
+    pub loss_weight: f64,
+    /// The rows of the task.
+    pub data: DataSettings,
+    /// What its samples are made of, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub inputs: IndexMap<String, InputSettings>,
+    /// What it predicts, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub outputs: IndexMap<String, OutputSettings>,
+}
+
+/// One task of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskEntry {
+    /// Its name; empty for the only task of a run.
+    pub name: String,
+    /// Its data, inputs and outputs.
+    pub settings: TaskSettings,
+    /// Its share of a batch's documents, relative to the other tasks'.
+    pub weight: f64,
+    /// Weight of its mean loss in the sum over tasks.
+    pub loss_weight: f64,
+}
+
+impl TaskEntry {
+    /// The task and its data; its tokenizers fitted to the training rows, or as a run has them.
+    ///
+    /// # Errors
+    /// [`OpenError`], which names the file or the setting.
+    pub fn open(&self, modalities: &Modalities, start: Start) -> Result<Opened, OpenError> {
+        Composition::open((&self.name, self.loss_weight), &self.settings, modalities, start)
+    }
+
+    /// The task of a run without its data, for prediction.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the saved state is not that of the settings.
+    pub fn restore(&self, modalities: &Modalities, saved: &SavedTask) -> Result<Composition, OpenError> {
+        Composition::restore((&self.name, self.loss_weight), &self.settings, modalities, saved)
+    }
+}
+
+/// Settings that a run may go on with others of: what a step costs depends on them, and no bit of what it computes.
+pub const SET_ON_RESUME: [&str; 2] = ["train.recompute", "train.workers"];
+
+fn this_version() -> u32 {
+    VERSION
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Settings that cannot be read or cannot work together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// Neither a shipped preset nor a file.
+    #[error("{name:?} is neither a preset ({presets}) nor a TOML file: {problem}")]
+    NoSuchPreset {
+        /// What was asked for.
+        name: String,
+        /// The presets there are.
+        presets: String,
+        /// Why the file cannot be read.
+        problem: std::io::Error,
+    },
+    /// Not TOML, or a setting that is unknown or of the wrong type.
+    #[error("{origin}: {problem}")]
+    Unreadable {
+        /// The file or preset, with the overrides.
+        origin: String,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// An override that is not `key=value`.
+    #[error("--set {text:?}: {problem}")]
+    Override {
+        /// The override.
+        text: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A run of another version.
+    #[error("{origin}: version {found} of a run; this build reads version {VERSION}: train anew, or use the program that made it")]
+    Version {
+        /// The file.
+        origin: String,
+        /// Its version.
+        found: i64,
+    },
+    /// Not exactly one of `data` and `mix`.
+    #[error("{0}: say either [data], one task, or [mix.NAME.data], several")]
+    Tasks(String),
+    /// A weight that is no positive number.
+    #[error("mix.{task}.{setting} must be a positive number; found {found}")]
+    Weight {
+        /// The task.
+        task: String,
+        /// `weight` or `loss_weight`.
+        setting: &'static str,
+        /// What was found.
+        found: f64,
+    },
+    /// The transformer's settings.
+    #[error(transparent)]
+    Model(#[from] ConfigError),
+    /// The training's settings.
+    #[error(transparent)]
+    Train(#[from] TrainConfigError),
+}
+
+impl RunConfig {
+    /// The settings of a preset or a TOML file, with overrides such as `train.steps=500`.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; an unknown setting is one.
+    pub fn of_preset_or_file(name: &str, overrides: &[String]) -> Result<Self, SettingsError> {
+        if let Some(text) = preset(name) {
+            return Self::parse(&format!("preset {name}"), text, overrides);
+        }
+        let text = std::fs::read_to_string(name).map_err(|problem| SettingsError::NoSuchPreset {
+            name: name.into(),
+            presets: PRESETS.map(|(preset, _)| preset).join(", "),
+            problem,
+        })?;
+        Self::parse(name, &text, overrides)
+    }
+
+    /// These settings, with others of [`SET_ON_RESUME`].
+    ///
+    /// # Errors
+    /// [`SettingsError::Override`] for any other setting.
+    pub fn resumed_with(&self, overrides: &[String]) -> Result<Self, SettingsError> {
+        let may_be_set =
+            |text: &str| SET_ON_RESUME.contains(&text.split('=').next().unwrap_or_default().trim());
+        match overrides.iter().find(|text| !may_be_set(text)) {
+            None => Self::parse("the run's settings", &self.to_toml()?, overrides),
+            Some(text) => Err(SettingsError::Override {
+                text: text.clone(),
+                problem: format!(
+                    "a run goes on with its own settings, but for {}",
+                    SET_ON_RESUME.join(" and ")
+                ),
+            }),
+        }
+    }
+
+    /// The settings in a TOML text, with overrides; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; an unknown setting is one.
+    pub fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Self, SettingsError> {
+        let unreadable = |problem: String| SettingsError::Unreadable { origin: origin.into(), problem };
+        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| unreadable(e.to_string()))?;
+        // A run of another version is refused as such before its settings are found unknown.
+        if let Some(found) = table.get("version").and_then(toml::Value::as_integer)
+            && found != i64::from(VERSION)
+        {
+            return Err(SettingsError::Version { origin: origin.into(), found });
+        }
+        overrides.iter().try_for_each(|text| set(&mut table, text))?;
+        // A length in steps replaces a preset's length in epochs, and the other way round.
+        let given = |key: &str| overrides.iter().any(|text| text.starts_with(&format!("train.{key}=")));
+        for (length, other) in [("steps", "epochs=0.0"), ("epochs", "steps=0")] {
+            let zero = overrides.iter().any(|text| *text == format!("train.{length}=0"));
+            if given(length) && !zero && !given(other.split('=').next().unwrap_or_default()) {
+                set(&mut table, &format!("train.{other}"))?;
+            }
+        }
+        let config: Self = toml::Value::Table(table)
+            .try_into()
+            .map_err(|e: toml::de::Error| unreadable(e.to_string().trim_end().to_string()))?;
+        config.validate(origin)?;
+        Ok(config)
+    }
+
+    /// Every setting as TOML, defaults written out.
+    ///
+    /// # Errors
+    /// [`SettingsError::Unreadable`] where a setting has no TOML form.
+    pub fn to_toml(&self) -> Result<String, SettingsError> {
+        toml::to_string_pretty(self)
+            .map_err(|e| SettingsError::Unreadable { origin: "run.toml".into(), problem: e.to_string() })
+    }
+
+    /// The tasks.
+    pub fn tasks(&self) -> Vec<TaskEntry> {
+        let entry = |name: &str, data: &DataSettings, parts: (&_, &_), weight, loss_weight| {
+            let (inputs, outputs): (&IndexMap<_, _>, &IndexMap<_, _>) = parts;
+            let settings =
+                TaskSettings { data: data.clone(), inputs: inputs.clone(), outputs: outputs.clone() };
+            TaskEntry { name: name.into(), settings, weight, loss_weight }
+        };
+        match &self.data {
+            Some(data) => vec![entry("", data, (&self.inputs, &self.outputs), 1.0, 1.0)],
+            None => self
+                .mix
+                .iter()
+                .map(|(name, it)| entry(name, &it.data, (&it.inputs, &it.outputs), it.weight, it.loss_weight))
+                .collect(),
+        }
+    }
+
+    fn validate(&self, origin: &str) -> Result<(), SettingsError> {
+        if self.version != VERSION {
+            return Err(SettingsError::Version { origin: origin.into(), found: self.version.into() });
+        }
+        if self.data.is_some() && !self.mix.is_empty() {
+            return Err(SettingsError::Tasks(origin.into()));
+        }
+        self.check_parts(origin)?;
+        if self.data.is_none() && self.mix.is_empty() {
+            return Err(SettingsError::Tasks(origin.into()));
+        }
+        for (task, entry) in &self.mix {
+            for (setting, found) in [("weight", entry.weight), ("loss_weight", entry.loss_weight)] {
+                if !(found > 0.0 && found.is_finite()) {
+                    return Err(SettingsError::Weight { task: task.clone(), setting, found });
+                }
+            }
+        }
+        self.model.validate()?;
+        Ok(self.train.validate()?)
+    }
+}
+
+impl RunConfig {
+    /// Every task has outputs, and parts have data.
+    fn check_parts(&self, origin: &str) -> Result<(), SettingsError> {
+        let refuse = |problem| Err(SettingsError::Unreadable { origin: origin.into(), problem });
+        let one = self.data.iter().map(|_| (String::new(), &self.outputs));
+        let mix = self.mix.iter().map(|(name, task)| (format!("mix.{name}."), &task.outputs));
+        if let Some((prefix, _)) = one.chain(mix).find(|(_, outputs)| outputs.is_empty()) {
+            let problem =
+                format!("{prefix}outputs: a task predicts something; add a table [{prefix}outputs.NAME]");
+            return refuse(problem);
+        }
+        if self.data.is_none() && !(self.inputs.is_empty() && self.outputs.is_empty()) {
+            return refuse("inputs and outputs name fields of rows; add where those come from in [data]".into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Settings are read as they were written, and what is wrong is named.
+
+use super::*;
+
+#[test]
+fn parts_keep_their_order_and_what_they_say() {
+    let text = "[data]\nsource = \"a.csv\"\n[inputs.z]\nmodality = \"image\"\npatch_size = 4\n[inputs.a]\n\
+                modality = \"numbers\"\nfield = [\"x\", \"y\"]\n[outputs.m]\nhead = \"classify\"\n";
+    let config = RunConfig::parse("my.toml", text, &["inputs.z.drop=0.5".into()]).unwrap();
+    assert_eq!(config.inputs.keys().collect::<Vec<_>>(), ["z", "a"]);
+    assert_eq!((config.inputs["z"].drop, &config.inputs["z"].settings["patch_size"]), (0.5, &4.into()));
+    assert_eq!(RunConfig::parse("again", &config.to_toml().unwrap(), &[]).unwrap(), config);
+    let message = |text: &str| RunConfig::parse("my.toml", text, &[]).unwrap_err().to_string();
+    assert!(message("[data]\nsource = \"a.csv\"\n").contains("add a table [outputs.NAME]"));
+    assert!(message("[inputs.a]\nmodality = \"text\"\n").contains("[data]"));
+    assert!(message("[data]\nsuorce = \"a.csv\"\n[outputs.m]\nhead = \"classify\"\n").contains("suorce"));
+}
+
+#[test]
+fn every_preset_is_read_and_written() {
+    for (name, _) in PRESETS {
+        let config = RunConfig::of_preset_or_file(name, &[]).unwrap();
+        let written = config.to_toml().unwrap();
+        assert_eq!(RunConfig::parse("again", &written, &[]).unwrap(), config, "{name}");
+    }
+}
+
+#[test]
+fn overrides_are_typed_as_toml() {
+    let overrides = ["train.steps=7", "data.path=a b.txt", "model.dropout = 0.25", "model.bias=false"];
+    let config = RunConfig::of_preset_or_file("text", &overrides.map(String::from)).unwrap();
+    assert_eq!((config.train.steps, config.model.dropout, config.model.bias), (7, 0.25, false));
+    assert!(config.to_toml().unwrap().contains("path = \"a b.txt\""));
+}
+
+#[test]
+fn a_length_in_steps_replaces_one_in_epochs() {
+    let length = |overrides: &[&str]| {
+        let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
+        RunConfig::of_preset_or_file("image", &overrides).map(|c| (c.train.steps, c.train.epochs))
+    };
+    assert_eq!(length(&["train.steps=7"]).unwrap(), (7, 0.0));
+    assert_eq!(length(&["train.epochs=2.5"]).unwrap(), (0, 2.5));
+    assert_eq!(length(&["train.epochs=3.0", "train.steps=0"]).unwrap(), (0, 3.0));
+    assert!(length(&["train.epochs=3.0", "train.steps=5"]).is_err(), "one of both");
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_settings_but_for_what_changes_no_result() {
+    let run = RunConfig::of_preset_or_file("text", &[]).unwrap();
+    let set = ["train.recompute=true", "train.workers = 1"].map(String::from);
+    let mut other = run.resumed_with(&set).unwrap();
+    assert!(other.train.recompute && other.train.workers == 1);
+    (other.train.recompute, other.train.workers) = (run.train.recompute, run.train.workers);
+    assert_eq!(other.to_toml().unwrap(), run.to_toml().unwrap());
+    let error = run.resumed_with(&["train.steps=9".into()]).unwrap_err().to_string();
+    assert!(error.contains("\"train.steps=9\"") && error.contains("but for train.recompute"), "{error}");
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let message = |overrides: &[&str]| {
+        let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+        RunConfig::of_preset_or_file("text", &overrides).unwrap_err().to_string()
+    };
+    assert!(message(&["train.stesp=7"]).contains("stesp"));
+    assert!(message(&["train.steps"]).contains("expected key=value"));
+    assert!(message(&["train.steps=many"]).contains("steps"));
+    assert!(message(&["train.steps.x=1"]).contains("steps is a setting"));
+    assert!(message(&["model.n_heads=3"]).contains("d_model 128 must be a multiple of n_heads 3"));
+    assert!(message(&["version=9"]).contains("9"));
+    let unknown = RunConfig::of_preset_or_file("texts", &[]).unwrap_err().to_string();
+    assert!(unknown.contains("neither a preset (text, image"), "{unknown}");
+    let old = RunConfig::parse("run.toml", "version = 0", &[]).unwrap_err().to_string();
+    assert_eq!(old, "run.toml: version 0 of a run; this build reads version 1");
+    assert!(matches!(RunConfig::parse("x", "", &[]), Err(SettingsError::Tasks(_))));
+}
+
+#[test]
+#[cfg(feature = "audio")]
+fn a_published_front_end_is_named_and_written_out() {
+    use crate::tasks::TaskConfig;
+    use crate::tasks::modalities::audio::AudioConfig;
+    let overrides = ["data.audio=whisper128", "data.normalize=false"].map(String::from);
+    let config = RunConfig::of_preset_or_file("audio", &overrides).unwrap();
+    let Some(TaskConfig::Audio(audio)) = config.task_config() else { panic!("{:?}", config.data) };
+    assert_eq!(audio.audio, AudioConfig::whisper(128));
+    let written = config.to_toml().unwrap();
+    assert!(written.contains("n_mels = 128") && !written.contains("whisper128"), "{written}");
+    assert_eq!(RunConfig::parse("run.toml", &written, &[]).unwrap(), config);
+    let changed = "[data]\nmodality = \"audio\"\n[data.audio]\npreset = \"ast\"\nframes_per_slice = 8\nslice_hop = 8\n";
+    let changed = RunConfig::parse("my.toml", changed, &[]).unwrap();
+    let Some(TaskConfig::Audio(audio)) = changed.task_config() else { panic!("{:?}", changed.data) };
+    assert_eq!(audio.audio.mel, AudioConfig::ast().mel);
+    assert_eq!((audio.audio.frames_per_slice, audio.audio.slice_hop), (8, Some(8)));
+    let unknown =
+        RunConfig::of_preset_or_file("audio", &["data.audio=wisper".into()]).unwrap_err().to_string();
+    assert!(
+        unknown.contains("there is no preset \"wisper\"; there are whisper, whisper128"),
+        "{unknown}"
+    );
+}
+
+#[test]
+#[cfg(feature = "image")]
+fn settings_of_a_preset_can_be_set_one_by_one() {
+    use crate::tasks::{TaskConfig, modalities::image::Resize};
+    let set = |overrides: &[&str]| {
+        let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
+        match RunConfig::of_preset_or_file("image", &overrides).map_err(|e| e.to_string())?.data {
+            Some(DataConfig::Modality(task)) => match *task {
+                TaskConfig::Image(config) => Ok(config),
+                other => Err(format!("{other:?}")),
+            },
+            other => Err(format!("{other:?}")),
+        }
+    };
+    let config = set(&[
+        "data.preset=imagenet",
+        "data.resize.crop.shortest_edge=300",
+        "data.augment.crop.area=[0.25, 1.0]",
+        "data.augment.jitter.hue=0.1",
+        "data.blend.mixup=0.2",
+    ])
+    .unwrap();
+    assert_eq!(config.resize, Resize::Crop { shortest_edge: 300 });
+    assert_eq!(config.augment.crop.unwrap().area, [0.25, 1.0]);
+    assert_eq!((config.augment.jitter.unwrap().hue, config.blend.mixup), (0.1, 0.2));
+    assert!(set(&["data.preset=resnet"]).unwrap_err().contains("preset: unknown variant `resnet`"));
+    for wrong in [
+        "data.pacth=4",
+        "data.preset=clip\ndata.pacth=4",
+        "data.augment.crop.aera=1",
+        "data.filter=cubic",
+    ] {
+        let overrides: Vec<&str> = wrong.split('\n').collect();
+        let error = set(&overrides).unwrap_err();
+        let named = ["pacth", "aera", "cubic"].iter().any(|name| error.contains(name));
+        assert!(named && error.contains("expected"), "{error}");
+    }
+}
