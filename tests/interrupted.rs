@@ -52,6 +52,7 @@ impl Place {
     fn with(name: &str, bytes: &[u8], train: String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(name), bytes).unwrap();
+        std::fs::write(folder.path().join("seeing.toml"), support::seeing("log.npz", 2)).unwrap();
         let straight = ran(smalti(folder.path()), &format!("{train} --out straight"));
         assert_eq!(straight.code, Some(0), "{}", straight.err);
         let whole = Finished {
@@ -64,7 +65,7 @@ impl Place {
 
     fn text() -> Self {
         Self::new(format!(
-            "train text {TINY} {MOVING} --set model.d_model=32 --set data.path=a.txt --set data.context=16 \
+            "train text {TINY} {MOVING} --set model.d_model=32 --set data.source=a.txt --set outputs.text.context=16 \
              --set train.steps={STEPS}"
         ))
     }
@@ -173,7 +174,7 @@ fn asked_to_stop_it_saves_says_where_and_goes_on() {
 #[test]
 fn every_modality_goes_on_in_the_middle_of_its_augmentation() {
     let place = Place::new(format!(
-        "train mix {TINY} {MOVING} --set train.batch=8 --set train.steps=40 --set mix.text.data.path=a.txt"
+        "train mix {TINY} {MOVING} --set train.batch=8 --set train.steps=40 --set mix.text.data.source=a.txt"
     ));
     let output = place.signalled(&place.start(), "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
@@ -185,7 +186,7 @@ fn every_modality_goes_on_in_the_middle_of_its_augmentation() {
 fn a_token_budget_and_a_window_of_samples_go_on_in_the_middle() {
     let place = Place::new(format!(
         "train mix {TINY} {MOVING} --set train.batch=8 --set train.batch_tokens=400 --set train.shuffle=16 \
-         --set train.workers=3 --set train.steps=40 --set mix.text.data.path=a.txt --set mix.text.data.context=16"
+         --set train.workers=3 --set train.steps=40 --set mix.text.data.source=a.txt --set mix.text.outputs.text.context=16"
     ));
     let output = place.signalled(&place.start(), "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
@@ -198,7 +199,7 @@ fn a_token_budget_and_a_window_of_samples_go_on_in_the_middle() {
 fn a_run_that_recomputes_goes_on_to_the_same_end() {
     let place = Place::new(format!(
         "train mix {TINY} {MOVING} --set train.batch=8 --set train.steps=40 --set model.n_layers=2 \
-         --set mix.text.data.path=a.txt"
+         --set mix.text.data.source=a.txt"
     ));
     let line = format!("{} --set train.recompute=true", place.start());
     let output = place.signalled(&line, "-INT", 8);
@@ -213,8 +214,7 @@ fn a_policy_that_sees_goes_on_in_the_middle() {
         "log.npz",
         &files::seen(),
         format!(
-            "train trajectory {TINY} {MOVING} --set data.path=log.npz --set data.pictures.patch=2 \
-             --set data.context=4 --set train.workers=2 --set train.steps=60"
+            "train seeing.toml {TINY} {MOVING} --set train.workers=2 --set train.steps=60"
         ),
     );
     let output = place.signalled(&place.start(), "-INT", 8);

@@ -8,7 +8,6 @@ use smalti::data::{DataError, Dataset, Sample};
 use smalti::model::Model;
 use smalti::registry::Modalities;
 use smalti::sample::Start;
-use smalti::tasks::Splits;
 use smalti::train::{Metrics, Observer, Outcome, Part, StepReport, Trainer};
 use std::collections::BTreeMap;
 use std::sync::{Arc, atomic::AtomicBool};
@@ -46,9 +45,10 @@ fn learn(settings: &str) -> (Outcome, Record) {
     let config = RunConfig::parse("test", settings, &[]).unwrap();
     let mut parts = Vec::new();
     for entry in config.tasks() {
-        let (task, Splits { train, .. }) = entry.open(&Modalities::builtin(), Start::New).unwrap();
-        let eight: Arc<dyn Dataset> = Arc::new(Eight(train));
-        parts.push(Part { task: task.as_task(), train: eight.clone(), valid: eight, weight: entry.weight });
+        let opened = entry.open(&Modalities::builtin(), Start::New).unwrap();
+        let eight: Arc<dyn Dataset> = Arc::new(Eight(opened.train));
+        let task = opened.task;
+        parts.push(Part { task, train: eight.clone(), valid: eight, weight: entry.weight });
     }
     let specs: Vec<_> = parts.iter().map(|part| part.task.spec().clone()).collect();
     let model = Model::new(&config.model, &specs, 1, &Device::Cpu).unwrap();
@@ -83,10 +83,11 @@ fn assert_learned(settings: &str, metric: &str, goal: impl Fn(f64) -> bool) -> B
 
 #[test]
 fn text_by_the_next_character_and_by_the_masked() {
-    let text = "[data]\nmodality = \"text\"\ncontext = 24\n";
+    let text = "[data]\nsource = \"builtin:text/smalti.txt\"\n[outputs.text]\nhead = \"generate\"\nmodality = \"text\"\n\
+                windows = true\ncontext = 24\n";
     assert_learned(&settings(text, "", 250), "accuracy", |a| a > 0.85);
     assert_learned(&settings(text, "tie_embeddings = true\nbias = false", 250), "accuracy", |a| a > 0.85);
-    let masked = format!("{text}objective = \"masked\"\nmask = 0.3\n");
+    let masked = text.replace("\"generate\"", "\"masked\"\nmask = 0.3");
     assert_learned(&settings(&masked, "", 300), "accuracy", |a| a > 0.85);
     let bytes = format!("{text}vocabulary = \"bytes\"\n");
     assert_learned(&settings(&bytes, "positions = \"sinusoidal\"", 250), "accuracy", |a| a > 0.85);
@@ -94,7 +95,8 @@ fn text_by_the_next_character_and_by_the_masked() {
 
 #[test]
 fn images_by_their_class() {
-    let digits = "[data]\nmodality = \"image\"\ntrain = \"train\"\nvalid = \"test\"\npatch = 4\n";
+    let digits = "[data]\nsource = \"builtin:digits\"\nvalidation = \"split = test\"\n[inputs.image]\n\
+                  modality = \"image\"\npatch_size = 4\n[outputs.class]\nhead = \"classify\"\n";
     for model in ["", "norm = \"rms\"\nactivation = \"silu\"", "norm_place = \"post\"\nactivation = \"relu\""]
     {
         assert_learned(&settings(digits, model, 150), "accuracy", |a| a == 1.0);
@@ -103,21 +105,36 @@ fn images_by_their_class() {
 
 #[test]
 fn audio_by_ctc_by_a_prefix_and_by_cross_attention() {
-    let keys = "[data]\nmodality = \"audio\"\ntrain = \"split=train\"\nvalid = \"split=valid\"\n\
-                 [data.audio]\nsample_rate = 4000\nframes_per_slice = 4\nmax_slices = 200\n\
-                 [data.audio.mel]\nn_fft = 128\nhop_length = 40\nn_mels = 24\nfmin = 600\nfmax = 1700\n";
+    let keys = "[data]\nsource = \"builtin:touchtone.tar\"\ntrain = \"split=train\"\nvalidation = \"split=valid\"\n\
+                 [outputs.text]\nhead = \"ctc\"\nmodality = \"text\"\n\
+                 [inputs.audio]\nmodality = \"audio\"\nsample_rate = 4000\nframes_per_slice = 4\nmax_slices = 200\n\
+                 [inputs.audio.mel]\nn_fft = 128\nhop_length = 40\nn_mels = 24\nfmin = 600\nfmax = 1700\n";
     assert_learned(&settings(keys, "", 200), "cer", |e| e < 0.05);
     assert_learned(&settings(keys, "positions = \"none\"\nrotary = {}", 200), "cer", |e| e < 0.05);
-    let reading = |name: &str| keys.replacen("[data]\n", &format!("[data]\nreading = \"{name}\"\n"), 1);
-    assert_learned(&settings(&reading("prefix"), "", 200), "accuracy", |a| a > 0.95);
-    assert_learned(&settings(&reading("cross"), "n_encoder_layers = 1", 300), "accuracy", |a| a > 0.95);
+    let prefix = keys.replace("\"ctc\"", "\"generate\"");
+    assert_learned(&settings(&prefix, "", 200), "accuracy", |a| a > 0.95);
+    let cross = keys.replace("\"ctc\"", "\"generate\"\ncross_attention = true");
+    assert_learned(&settings(&cross, "n_encoder_layers = 1", 300), "accuracy", |a| a > 0.95);
 }
+
+/// A decision transformer of return-to-go, these inputs and these outputs.
+fn policy(source: &str, context: usize, inputs: &str, outputs: &str) -> String {
+    format!(
+        "[data]\nsource = {source:?}\ncontext = {context}\n[data.derived.return_to_go]\nkind = \"return_to_go\"\n\
+         field = \"rewards\"\n[inputs.return_to_go]\nmodality = \"numbers\"\nscale = 0\n{inputs}{outputs}"
+    )
+}
+
+const ACTIONS: &str = "[outputs.actions]\nhead = \"classify\"\n";
+/// Numbers become ids of 64 bins (Gato).
+const BINS: &str = "mu_law = { bins = 64 }\n";
 
 #[test]
 fn trajectories_by_their_actions() {
-    let cartpole = "[data]\nmodality = \"trajectory\"\ncontext = 10\n";
-    assert_learned(&settings(cartpole, "", 200), "accuracy", |a| a > 0.95);
-    let binned = format!("{cartpole}[data.discretise]\nbins = 64\n");
+    let cartpole = policy("builtin:cartpole-mixed.npz", 10, "[inputs.observations]\nmodality = \"numbers\"\n", ACTIONS);
+    assert_learned(&settings(&cartpole, "", 200), "accuracy", |a| a > 0.95);
+    let binned = format!("[inputs.observations]\nmodality = \"numbers\"\n{BINS}");
+    let binned = policy("builtin:cartpole-mixed.npz", 10, &binned, ACTIONS);
     assert_learned(&settings(&binned, "", 200), "accuracy", |a| a > 0.95);
 }
 
@@ -136,8 +153,9 @@ fn continuous_actions_are_regressed() {
         )
     };
     std::fs::write(&path, (0..10).map(episode).collect::<String>()).unwrap();
-    let data =
-        format!("[data]\nmodality = \"trajectory\"\ncontext = 10\npath = {:?}\n", path.display().to_string());
+    let observations = "[inputs.observations]\nmodality = \"numbers\"\n";
+    let actions = "[outputs.actions]\nhead = \"regress\"\nnormalize = false\n";
+    let data = policy(&path.display().to_string(), 10, observations, actions);
     assert_learned(&settings(&data, "", 200), "loss", |loss| loss < 0.01);
 }
 
@@ -154,18 +172,22 @@ fn actions_of_several_parts_are_learned_together() {
     let rows = (0..10).flat_map(|e| (0..30).map(move |t| (e, t))).map(|(e, t)| step(e, t));
     let header = "episode,obs.sin,obs.cos,action.arm,action.grip,action.gear,reward\n";
     std::fs::write(&path, header.to_string() + &rows.collect::<String>()).unwrap();
-    let data =
-        format!("[data]\nmodality = \"trajectory\"\ncontext = 10\npath = {:?}\n", path.display().to_string());
+    let actions = "[outputs.arm]\nhead = \"regress\"\nfield = \"actions.arm\"\nnormalize = false\n\
+                   [outputs.grip]\nhead = \"classify\"\nfield = \"actions.grip\"\n\
+                   [outputs.gear]\nhead = \"classify\"\nfield = \"actions.gear\"\n";
+    let path = path.display().to_string();
+    let observations = "[inputs.observations]\nmodality = \"numbers\"\n";
+    let data = policy(&path, 10, observations, actions);
     let metrics = assert_learned(&settings(&data, "", 250), "accuracy", |a| a > 0.95);
     let outputs: Vec<&str> = metrics.keys().map(String::as_str).collect();
-    assert_eq!(outputs, ["trajectory.arm", "trajectory.gear", "trajectory.grip"]);
+    assert_eq!(outputs, ["arm", "gear", "grip"]);
     let loss: f64 = metrics.values().map(|metrics| metrics["loss"]).sum();
     assert!(loss < 0.3, "of two choices and one number together: {metrics:?}");
-    let binned = format!("{data}[data.discretise]\nbins = 64\n");
+    let binned = policy(&path, 10, &format!("{observations}{BINS}"), actions);
     assert_learned(&settings(&binned, "", 250), "accuracy", |a| a > 0.95);
 }
 
-/// Which half of a picture is lit tells the action, and nothing else does.
+/// Which half of an image is lit tells the action, and nothing else does.
 #[test]
 fn actions_are_learned_from_what_is_seen() {
     let folder = tempfile::tempdir().unwrap();
@@ -185,14 +207,14 @@ fn actions_are_learned_from_what_is_seen() {
     for observed in ["", "\"observations\": [[1], [2], [3], [4], [5], [6]], "] {
         std::fs::write(&path, (0..10).map(|e| episode(e, observed)).collect::<String>()).unwrap();
         let path = path.display().to_string();
-        let data = format!(
-            "[data]\nmodality = \"trajectory\"\ncontext = 6\npath = {path:?}\n[data.pictures]\npatch = 2\n"
-        );
+        let camera = "[inputs.front]\nmodality = \"image\"\npatch_size = 2\n";
+        let state = if observed.is_empty() { "" } else { "[inputs.observations]\nmodality = \"numbers\"\n" };
+        let data = policy(&path, 6, &format!("{camera}{state}"), ACTIONS);
         assert_learned(&settings(&data, "", 200), "accuracy", |a| a > 0.95);
-        let blind = format!("{data}cameras = []\n");
         if !observed.is_empty() {
-            let metrics = learn(&settings(&blind, "", 100)).0.metrics["trajectory"].clone();
-            assert!(metrics["accuracy"] < 0.9, "without the pictures: {metrics:?}");
+            let blind = policy(&path, 6, state, ACTIONS);
+            let metrics = learn(&settings(&blind, "", 100)).0.metrics["actions"].clone();
+            assert!(metrics["accuracy"] < 0.9, "without the images: {metrics:?}");
         }
     }
 }
@@ -210,5 +232,5 @@ fn four_tasks_share_one_trunk() {
     assert_eq!(outcome.metrics.len(), 4);
     let (first, last) = (record.losses[0], record.losses[199]);
     assert!(last < first / 2.0, "the summed loss fell from {first} to {last} only");
-    assert!(outcome.metrics["image"]["accuracy"] >= 0.75, "{:?}", outcome.metrics);
+    assert!(outcome.metrics["image.class"]["accuracy"] >= 0.75, "{:?}", outcome.metrics);
 }

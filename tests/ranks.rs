@@ -24,7 +24,7 @@ use tempfile::TempDir;
 /// No clipping, so that the first moment after one step is a tenth of the gradient.
 const SMOOTH: &str = "--set train.clip=0 --set train.warmup=5 --set train.learning_rate=0.01 --set train.log_every=1 --set train.eval_every=7 \
                       --set train.eval_samples=2";
-const LONG: &str = "--set data.path=a.txt --set data.context=16 --set train.steps=400 --set train.checkpoint_every=5 \
+const LONG: &str = "--set data.source=a.txt --set outputs.text.context=16 --set train.steps=400 --set train.checkpoint_every=5 \
                     --set train.log_every=1 --set train.batch_tokens=70 --set train.workers=1";
 
 fn place() -> TempDir {
@@ -165,14 +165,14 @@ fn same(by: By, settings: &str, twice: &str) {
 }
 
 fn two_ranks_are_one_with_twice_the_batch(by: By) {
-    let text = format!("text {TINY} --set model.dropout=0 --set data.path=a.txt --set data.context=16");
+    let text = format!("text {TINY} --set model.dropout=0 --set data.source=a.txt --set outputs.text.context=16");
     same(by, &text, "--set train.batch=8");
 }
 
 /// The same documents in the same micro-batches, so dropout and the shares of a mix are the same too.
 fn two_ranks_are_one_that_accumulates_twice_as_much(by: By) {
     let mix =
-        format!("mix {TINY} --set train.batch=8 --set model.dropout=0.2 --set mix.text.data.path=a.txt");
+        format!("mix {TINY} --set train.batch=8 --set model.dropout=0.2 --set mix.text.data.source=a.txt");
     same(by, &mix, "--set train.accumulate=2");
 }
 
@@ -293,7 +293,7 @@ fn several_processes_that_do_not_know_of_one_another_are_refused() {
     let train = |variables: &[(&str, &str)]| {
         let mut command = smalti(folder.path());
         command.envs(variables.iter().copied());
-        let refused = ran(command, &format!("train text {TINY} --set data.path=a.txt --out run"));
+        let refused = ran(command, &format!("train text {TINY} --set data.source=a.txt --out run"));
         assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""), "{}", refused.err);
         assert!(!folder.path().join("run").exists());
         refused.err
@@ -312,7 +312,7 @@ fn several_processes_that_do_not_know_of_one_another_are_refused() {
 fn several_gpus_are_refused_where_they_cannot_train_together() {
     let folder = place();
     let train = |devices: &str| {
-        ran(smalti(folder.path()), &format!("train text {TINY} --set data.path=a.txt --out run {devices}"))
+        ran(smalti(folder.path()), &format!("train text {TINY} --set data.source=a.txt --out run {devices}"))
     };
     for (devices, code, says) in [
         ("--devices 0,1", 1, "built without it; build it with `--features nccl`"),

@@ -154,7 +154,7 @@ fn text_on_s3_is_learned() {
     );
     let folder = tempfile::tempdir().unwrap();
     let line = format!(
-        "train text {} --set data.path=s3://bucket/texts/**/*.txt --set data.context=16 --set train.steps=3 --json",
+        "train text {} --set data.source=s3://bucket/texts/**/*.txt --set outputs.text.context=16 --set train.steps=3 --json",
         support::TINY
     );
     let trained = ran(with_s3(&server, folder.path()), &line);
@@ -166,7 +166,7 @@ fn text_on_s3_is_learned() {
 #[test]
 #[cfg(feature = "image")]
 fn shards_on_s3_are_found_by_pattern_and_folder() {
-    use smalti::tasks::modalities::image::{Image, write_jpeg};
+    use smalti::modalities::image::{Image, write_jpeg};
     let picture = |grey| write_jpeg(&Image::new(8, 8, 3, vec![grey; 192]).unwrap(), 90).unwrap();
     let shard = |label: &[u8]| tar(&[("a.jpg", &picture(label[0])), ("a.cls", label)]);
     let files = [

@@ -1,4 +1,4 @@
-//! Logs with pictures, from the file to the policy that acts by what it sees.
+//! Logs with images, from the file to the policy that acts by what it sees.
 
 #![cfg(all(unix, feature = "trajectory"))]
 
@@ -11,13 +11,14 @@ mod support;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
-use support::{Ran, TINY, ran, smalti};
+use support::{Ran, TINY, ran, seeing, smalti};
 use tempfile::TempDir;
 
-/// A folder with a log of four steps an episode, whose pictures tell the action.
+/// A folder with a log of four steps an episode, whose images tell the action, and the settings of a policy.
 fn place() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("log.npz"), files::seen()).unwrap();
+    fs::write(folder.path().join("seeing.toml"), seeing("log.npz", 2)).unwrap();
     folder
 }
 
@@ -34,8 +35,7 @@ fn refused(folder: &Path, line: &str) -> String {
     ran.err
 }
 
-const TRAIN: &str = "train trajectory --set data.path=log.npz --set data.pictures.patch=2 --set data.context=4 \
-    --set train.learning_rate=3e-3 --set train.batch=16 --set model.d_model=32 --set model.n_layers=2 \
+const TRAIN: &str = "train seeing.toml --set train.learning_rate=3e-3 --set train.batch=16 --set model.d_model=32 --set model.n_layers=2 \
     --set model.n_heads=2 --set model.dropout=0";
 
 fn rollout(folder: &Path, manner: &str, more: &str) -> Ran {
@@ -50,7 +50,7 @@ fn a_policy_acts_by_what_it_sees() {
     let folder = place();
     works(folder.path(), &format!("{TRAIN} --set train.steps=120 --out run"));
     let measured = works(folder.path(), "eval run");
-    assert_eq!(measured["trajectory"]["accuracy"], 1.0, "{measured}");
+    assert_eq!(measured["actions"]["accuracy"], 1.0, "{measured}");
     for manner in ["eye", "eye-twice"] {
         let played = rollout(folder.path(), manner, "--target-return 4 --episodes 30 --random --json");
         assert_eq!(played.code, Some(0), "{}", played.err);
@@ -107,9 +107,9 @@ fn pictures_in_files_of_their_own() {
     assert_eq!(tokens["groups"][1]["tokens"], 8);
     let part = works(folder.path(), "data check log.jsonl --patch 4")["parts"][0].clone();
     assert_eq!(part["found"]["pictures"], json!({ "front": { "8×8×1": 4 } }));
+    write("seeing.toml", seeing("log.jsonl", 4).as_bytes());
     let train = format!(
-        "train trajectory {TINY} --set data.path=log.jsonl --set data.pictures.patch=4 --set data.holdout=0.5 \
-         --set train.steps=4 --set train.eval_samples=2 --out run"
+        "train seeing.toml {TINY} --set data.holdout=0.5 --set train.steps=4 --set train.eval_samples=2 --out run"
     );
     works(folder.path(), &train);
 
@@ -138,15 +138,16 @@ fn pictures_in_files_of_their_own() {
 fn pictures_in_lerobots_layout() {
     let data = std::path::absolute("modalities/trajectory/tests/data/lerobot").unwrap();
     let folder = tempfile::tempdir().unwrap();
+    let settings = seeing(&data.display().to_string(), 4).replace("[inputs.front]", "[inputs.image]");
+    fs::write(folder.path().join("seeing.toml"), settings).unwrap();
     let train = |more: &str| {
         format!(
-            "train trajectory {TINY} --set data.path={} --set data.context=3 --set data.holdout=0.5 \
-             --set train.steps=4 --set train.eval_samples=2 {more}",
-            data.display()
+            "train seeing.toml {TINY} --set data.context=3 --set data.holdout=0.5 --set outputs.actions.head=regress \
+             --set train.steps=4 --set train.eval_samples=2 {more}"
         )
     };
-    works(folder.path(), &train("--set data.pictures.patch=4 --out run"));
-    let video = refused(folder.path(), &train("--set data.pictures.cameras=[\"images.top\"] --out other"));
-    assert!(video.contains("cameras has \"images.top\"; the log has pictures of \"image\""), "{video}");
+    works(folder.path(), &train("--out run"));
+    let video = refused(folder.path(), &train("--set inputs.image.field=images.top --out other"));
+    assert!(video.contains("no row has the field \"images.top\"") && video.contains(" image,"), "{video}");
     assert!(video.contains("observation.images.top: videos are not read"), "{video}");
 }

@@ -49,3 +49,14 @@ pub fn text() -> String {
 /// Settings of a model that trains in milliseconds.
 pub const TINY: &str =
     "--set train.batch=4 --set model.d_model=16 --set model.n_layers=1 --set model.n_heads=2";
+
+/// A policy that acts by what the camera `front` shows, in a log with images.
+#[allow(dead_code, reason = "not every test has a camera")]
+pub fn seeing(log: &str, patch_size: usize) -> String {
+    format!(
+        "[data]\nsource = {log:?}\ncontext = 4\n[data.derived.return_to_go]\nkind = \"return_to_go\"\n\
+         field = \"rewards\"\n[inputs.return_to_go]\nmodality = \"numbers\"\nscale = 0\n\
+         [inputs.front]\nmodality = \"image\"\npatch_size = {patch_size}\n\
+         [outputs.actions]\nhead = \"classify\"\n"
+    )
+}
