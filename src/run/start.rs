@@ -26,12 +26,17 @@ pub struct Start {
 /// Where a table of positions has another size, it is interpolated: bicubic over a picture's rows and columns, as is
 /// usual for vision transformers, linear along an index or a time that has become longer. One that has become shorter
 /// loses its end.
+///
+/// The parts of a run of one task have no prefix; those of a task of a mix are found there without theirs.
 pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
     let before = other.params().tensors();
     let mut report = Start::default();
     let other_labels = relabelled(model, other);
+    let mut used = BTreeSet::new();
     for (name, var) in model.params().iter() {
-        let Some(old) = before.get(name) else {
+        let known = name_before(name, model, other);
+        used.insert(known.clone());
+        let Some(old) = before.get(&known) else {
             report.new.push(name.into());
             continue;
         };
@@ -41,11 +46,11 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
             continue;
         }
         if name == TYPES {
-            types(var, old, [other.kinds(), model.kinds()], &mut report)?;
+            types(var, old, [other, model], &mut report)?;
         } else if old.dims() == var.dims() {
             var.set(old)?;
             report.loaded.push(name.into());
-        } else if let Some(resized) = resized(name, old, [other.kinds(), model.kinds()])?
+        } else if let Some(resized) = resized([&known, name], old, [other.kinds(), model.kinds()])?
             && resized.dims() == var.dims()
         {
             var.set(&resized.to_device(var.device())?)?;
@@ -55,9 +60,23 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
             report.skipped.push(format!("{name} {:?}, here {:?}", old.dims(), var.dims()));
         }
     }
-    let here: BTreeSet<&str> = model.params().iter().map(|(name, _)| name).collect();
-    report.skipped.extend(before.keys().filter(|name| !here.contains(name.as_str())).cloned());
+    report.skipped.extend(before.keys().filter(|name| !used.contains(*name)).cloned());
     Ok(report)
+}
+
+/// The name that a parameter or a kind has in the other model.
+fn name_before(name: &str, model: &Model, other: &Model) -> String {
+    let of_one_task = other.tasks().iter().all(|task| task.name.is_empty());
+    let tasks = model.tasks().iter().filter(|task| of_one_task && !task.name.is_empty());
+    for task in tasks {
+        for place in ["embed.", "head.", ""] {
+            let rest = name.strip_prefix(place).and_then(|rest| rest.strip_prefix(task.name.as_str()));
+            if let Some(rest) = rest.and_then(|rest| rest.strip_prefix('.')) {
+                return format!("{place}{rest}");
+            }
+        }
+    }
+    name.into()
 }
 
 /// The prefixes of the parameters of heads whose labels are others than before: their rows stand for other classes.
@@ -73,7 +92,9 @@ fn relabelled(model: &Model, other: &Model) -> Vec<String> {
     };
     let before = labels(other);
     let changed =
-        |(head, labels): &(String, Vec<String>)| before.get(head).is_some_and(|known| known != labels);
+        |(head, labels): &(String, Vec<String>)| {
+            before.get(&name_before(head, model, other)).is_some_and(|known| known != labels)
+        };
     labels(model).into_iter().filter(changed).map(|(head, _)| head).collect()
 }
 
@@ -81,11 +102,14 @@ fn relabelled(model: &Model, other: &Model) -> Vec<String> {
 const TYPES: &str = "embed.types";
 
 /// Sets the type embedding of each kind from that of the same name.
-fn types(var: &Var, old: &Tensor, [then, now]: [&[KindSpec]; 2], report: &mut Start) -> Result<()> {
+fn types(var: &Var, old: &Tensor, [other, model]: [&Model; 2], report: &mut Start) -> Result<()> {
     let (Ok((_, width)), Ok((_, d))) = (old.dims2(), var.dims2()) else { return Ok(()) };
-    let place = |name: &str| then.iter().position(|known| known.name == name).filter(|_| width == d);
-    let mut rows = Vec::with_capacity(now.len());
-    for (number, kind) in now.iter().enumerate() {
+    let place = |name: &str| {
+        let name = name_before(name, model, other);
+        other.kinds().iter().position(|known| known.name == name).filter(|_| width == d)
+    };
+    let mut rows = Vec::with_capacity(model.kinds().len());
+    for (number, kind) in model.kinds().iter().enumerate() {
         let row = match place(&kind.name) {
             Some(known) => old.narrow(0, known, 1)?.to_device(var.device())?,
             None => var.as_tensor().narrow(0, number, 1)?,
@@ -98,12 +122,19 @@ fn types(var: &Var, old: &Tensor, [then, now]: [&[KindSpec]; 2], report: &mut St
 }
 
 /// A table of positions for the sizes that its kind has now; `None` for what is none, or of another width.
-fn resized(name: &str, old: &Tensor, [then, now]: [&[KindSpec]; 2]) -> Result<Option<Tensor>> {
-    let Some((kind, part)) = name.strip_prefix("embed.").and_then(|name| name.rsplit_once('.')) else {
+fn resized(
+    [before, name]: [&str; 2],
+    old: &Tensor,
+    [then, now]: [&[KindSpec]; 2],
+) -> Result<Option<Tensor>> {
+    fn split(name: &str) -> Option<(&str, &str)> {
+        name.strip_prefix("embed.")?.rsplit_once('.')
+    }
+    let (Some((known, _)), Some((kind, part))) = (split(before), split(name)) else { return Ok(None) };
+    let find = |kinds: &[KindSpec], kind: &str| kinds.iter().find(|spec| spec.name == kind).cloned();
+    let (Some(then), Some(now), &[_, d]) = (find(then, known), find(now, kind), old.dims()) else {
         return Ok(None);
     };
-    let find = |kinds: &[KindSpec]| kinds.iter().find(|spec| spec.name == kind).cloned();
-    let (Some(then), Some(now), &[_, d]) = (find(then), find(now), old.dims()) else { return Ok(None) };
     let axis = |spec: &KindSpec| match part {
         "time" => spec.time_steps,
         axis => spec.axes.iter().find(|known| known.name == axis).map(|known| known.size),
