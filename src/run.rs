@@ -304,7 +304,7 @@ impl Run {
     fn saved(&self, name: &str) -> Result<&SavedTask, RunError> {
         self.saved.get(name).ok_or_else(|| RunError::NoRun {
             folder: self.folder.clone(),
-            problem: format!("{TOKENIZERS_FILE} has nothing for task {name}"),
+            problem: format!("{TOKENIZERS_FILE} has nothing for the task {name}").trim_end().into(),
         })
     }
 }

@@ -8,7 +8,10 @@ mod files;
 mod support;
 
 use files::{actions, idx, log, log_with, npz, png, wav};
-use smalti::tasks::{Builtin, Splits, TaskConfig, audio::AudioTaskConfig, image::ImageTaskConfig};
+use smalti::config::RunConfig;
+use smalti::data::Dataset;
+use smalti::registry::Modalities;
+use smalti::sample::{Opened, Start};
 use std::path::PathBuf;
 #[cfg(target_os = "linux")]
 use support::smalti_under;
@@ -66,25 +69,25 @@ fn failed(code: i32, line: &str, ran: &Ran, says: &[&str]) {
 }
 
 fn text_train() -> String {
-    format!("train text {TINY} --set train.steps=6 --set data.path=a.txt --set data.context=16")
+    format!("train text {TINY} --set train.steps=6 --set data.source=a.txt --set outputs.text.context=16")
 }
 
 fn image_train() -> String {
     format!(
-        "train image {TINY} --set train.epochs=0 --set train.steps=6 --set data.path=pictures --set data.patch=4"
+        "train image {TINY} --set train.epochs=0 --set train.steps=6 --set data.source=pictures --set inputs.image.patch_size=4"
     )
 }
 
 fn audio_train() -> String {
     format!(
-        "train audio {TINY} --set train.steps=6 --set data.path=clips/manifest.tsv --set data.concat=[1,1] \
-         --set data.audio.mel.n_mels=8 --set data.audio.max_slices=64"
+        "train audio {TINY} --set train.steps=6 --set data.source=clips/manifest.tsv --set data.concat=[1,1] \
+         --set inputs.audio.mel.n_mels=8 --set inputs.audio.max_slices=64"
     )
 }
 
 fn trajectory_train() -> String {
     format!(
-        "train trajectory {TINY} --set train.steps=6 --set data.path=log.npz --set data.context=4 \
+        "train trajectory {TINY} --set train.steps=6 --set data.source=log.npz --set data.context=4 \
          --set data.holdout=0.3"
     )
 }
@@ -135,12 +138,12 @@ fn texts() {
         ("short.txt", &["short.txt", "1 tokens", "context 16 needs at least 17"]),
         ("latin.txt", &["latin.txt", "UTF-8", "0xe9 at offset 3"]),
         ("picture.txt", &["picture.txt", "UTF-8", "0x89 at offset 0"]),
-        ("..", &["..", "a folder; expected a file"]),
+        ("..", &["..", "it is in none of the known layouts"]),
     ];
     for (path, says) in cases {
-        place.fails_untouched(&format!("{} --set data.path={path}", text_train()), says);
+        place.fails_untouched(&format!("{} --set data.source={path}", text_train()), says);
     }
-    place.fails_untouched(&format!("{} --set data.path=", text_train()), &["data.path"]);
+    place.fails_untouched(&format!("{} --set data.source=", text_train()), &["data.source"]);
 }
 
 /// A vocabulary of one's own text or a published one, from training to text written on; or what is wrong with it.
@@ -151,10 +154,10 @@ fn vocabularies() {
     place.write("twice.txt", b"[UNK]\n[CLS]\n[SEP]\nthe\nthe\n");
     place.write("none.json", b"{\"version\": \"1.0\"}");
     place.write("alone/encoder.json", b"{\"a\": 0}");
-    let with = |vocabulary: &str| format!("{} --set data.vocabulary={vocabulary}", text_train());
+    let with = |vocabulary: &str| format!("{} --set outputs.text.vocabulary={vocabulary}", text_train());
     let cases: [(&str, &[&str]); 7] = [
         ("letters", &["unknown variant `letters`"]),
-        ("{bpe=256}", &["data.vocabulary: bpe must be at least 257", "found 256"]),
+        ("{bpe=256}", &["outputs.text: text: vocabulary: bpe must be at least 257", "found 256"]),
         ("{file=\"nowhere\"}", &["nowhere: not found; expected a vocabulary: tokenizer.json"]),
         ("{file=\"alone\"}", &["alone/encoder.json: not found; expected vocab.bpe or merges.txt beside it"]),
         ("{file=\"none.json\"}", &["none.json: not readable as tokenizer.json: it has no \"model\""]),
@@ -165,7 +168,7 @@ fn vocabularies() {
         place.fails_untouched(&with(vocabulary), says);
     }
     for (run, vocabulary) in [("pairs", "{bpe=290}"), ("published", "{file=\"words\"}")] {
-        place.works(&format!("{} --set data.context=4 --out {run}", with(vocabulary)));
+        place.works(&format!("{} --set outputs.text.context=4 --out {run}", with(vocabulary)));
         let written = place.works(&format!("generate {run} --prompt the --tokens 5")).out;
         assert!(written.starts_with("the"), "{written}");
         let metrics = place.works(&format!("eval {run} --json")).out;
@@ -222,7 +225,7 @@ fn picture_sources() {
         ("fewer", &["fewer/train-images-idx3-ubyte holds 4 images", "train-labels-idx1-ubyte 3 labels"]),
     ];
     for (path, says) in cases {
-        place.fails_untouched(&format!("{} --set data.path={path}", image_train()), says);
+        place.fails_untouched(&format!("{} --set data.source={path}", image_train()), says);
     }
     let splits = format!("{} --set data.train=practice", image_train());
     place.fails_untouched(&splits, &["pictures", "no split \"practice\"; there is test, train"]);
@@ -264,7 +267,7 @@ fn pictures_that_may_be_skipped_are_replaced_and_named() {
     place.write("pictures/train/low/1.png", b"torn");
     place.write("pictures/train/high/2.png", &png(9, 8));
     place.write("pictures/test/low/0.png", b"torn too");
-    let line = format!("{} --set data.bad=skip --set train.log_every=1 --out run", image_train());
+    let line = format!("{} --set data.corrupt_samples=skip --set train.log_every=1 --out run", image_train());
     let trained = place.works(&line);
     let named = ["train/low/1.png", "train/high/2.png", "test/low/0.png"];
     let info = place.works("info run").out;
@@ -290,11 +293,13 @@ fn more_sources_are_mixed_in() {
     (0..3).for_each(|i| place.write(&format!("others/train/low/{i}.png"), &png(8, 8)));
     (0..2).for_each(|i| place.write(&format!("others/test/low/{i}.png"), &png(8, 8)));
     place.write("others/train/low/notes.txt", b"n");
-    let more = |path: &str, weight: &str| format!(r#"--set data.more=[{{path="{path}",weight={weight}}}]"#);
+    let more = |path: &str, weight: &str| {
+        format!(r#"--set data.source=["pictures",{{path="{path}",weight={weight}}}]"#)
+    };
     let ran = place.works(&format!("{} {} --out run", image_train(), more("others", "2")));
     assert!(ran.err.contains("not used: others/train/low/notes.txt"), "{}", ran.err);
     place.works("train --resume --out run");
-    let says = ["data.more: the weight of others must be a positive number; found 0"];
+    let says = ["others: expected a positive weight; found 0"];
     place.fails_untouched(&format!("{} {}", image_train(), more("others", "0.0")), &says);
     place.write("others/train/wide/0.png", &png(8, 8));
     let says = ["is of class \"wide\"; training knows high, low"];
@@ -307,7 +312,7 @@ fn more_sources_are_mixed_in() {
 #[test]
 fn a_cache_changes_nothing_but_the_time() {
     let place = image_place();
-    let line = format!("{} --set data.augment={{}}", image_train());
+    let line = format!("{} --set inputs.image.augment={{}}", image_train());
     place.works(&format!("{line} --out plain"));
     for run in ["first", "second"] {
         place.works(&format!("{line} --set data.cache=kept --out {run}"));
@@ -369,25 +374,26 @@ fn a_class_that_training_has_not_seen() {
         place.write(&format!("numbered/{split}-images-idx3-ubyte"), &pictures);
         place.write(&format!("numbered/{split}-labels-idx1-ubyte"), &labels);
     }
-    let says = ["data.valid: record 3 is of class \"3\"; training knows 0, 1, 2"];
-    place.fails_untouched(&format!("{} --set data.path=numbered", image_train()), &says);
+    let says = ["outputs.class: numbered row 4: expected a label that training has: 0, 1, 2; found \"3\""];
+    place.fails_untouched(&format!("{} --set data.source=numbered", image_train()), &says);
+}
+
+/// The task and the data of a preset with these settings.
+fn open(preset: &str, set: &[String]) -> Opened {
+    let config = RunConfig::of_preset_or_file(preset, set).unwrap();
+    config.tasks()[0].open(&Modalities::builtin(), Start::New).unwrap()
 }
 
 #[test]
-fn files_that_are_no_pictures_are_told() {
+fn files_that_are_no_images_are_told() {
     let place = image_place();
     place.write("pictures/train/low/notes.txt", b"n");
     place.write("pictures/test/low/scan.pdf", b"t");
-    let part = |name: &str| Some(name.to_string());
-    let path = place.path("pictures").to_str().unwrap().to_string();
-    let config = ImageTaskConfig { path, train: part("train"), valid: part("test"), ..Default::default() };
-    let (Builtin::Image(task), _) = TaskConfig::Image(config).open("image", 1.0).unwrap() else {
-        panic!("an image task")
-    };
-    let names: Vec<&str> =
-        smalti::task::Task::skipped(&*task).iter().filter_map(|(path, _)| path.rsplit('/').next()).collect();
-    assert_eq!(names, ["scan.pdf", "notes.txt"], "both parts, each file once");
-    assert!(smalti::task::Task::skipped(&*task).iter().all(|(_, why)| *why == "not a picture"));
+    let source = format!("data.source={:?}", place.path("pictures").display().to_string());
+    let Opened { train, .. } = open("image", &[source, "inputs.image.patch_size=4".into()]);
+    let names: Vec<&str> = train.skipped().iter().filter_map(|(path, _)| path.rsplit('/').next()).collect();
+    assert_eq!(names, ["scan.pdf", "notes.txt"], "both splits, each file once");
+    assert!(train.skipped().iter().all(|(_, why)| *why == "not an image"));
 }
 
 #[test]
@@ -409,30 +415,28 @@ fn manifests() {
         ("out.tsv", &["out.tsv, row 1", "../secret.wav", "leads out of its folder"]),
     ];
     for (path, says) in cases {
-        place.fails_untouched(&format!("{} --set data.path={path}", audio_train()), says);
+        place.fails_untouched(&format!("{} --set data.source={path}", audio_train()), says);
     }
     let filter = format!("{} --set data.train=speaker=theo", audio_train());
-    place.fails_untouched(&filter, &["manifest.tsv", "no column \"speaker\"; there is path, text, split"]);
-    let nobody = format!("{} --set data.valid=split=none", audio_train());
-    place.fails_untouched(&nobody, &["task audio has no samples"]);
-    let both = format!("{} --set data.train=text=ab --set data.valid=split=valid", audio_train());
-    place.fails_untouched(&both, &["data.valid", "selects 1 of the 2 rows of data.train"]);
-    let all = format!("{} --set data.valid=text!=none", audio_train());
-    place.fails_untouched(&all, &["data.valid", "selects all 3 rows; none is left to train on"]);
+    place.fails_untouched(&filter, &["manifest.tsv", "no field \"speaker\"", "path, text, split"]);
+    let nobody = format!("{} --set data.validation=split=none", audio_train());
+    place.fails_untouched(&nobody, &["data.validation", "selects none of the 3 rows"]);
+    let both = format!("{} --set data.train=text=ab --set data.validation=split=valid", audio_train());
+    place.fails_untouched(&both, &["data.validation", "selects 1 rows that data.train selects too"]);
+    let all = format!("{} --set data.validation=text!=none", audio_train());
+    place.fails_untouched(&all, &["data.train", "selects none of the 3 rows"]);
 }
 
 /// Who says only which rows validate trains on the others. A run that has learned may be measured on any.
 #[test]
 fn rows_either_train_or_validate() {
     let place = audio_place();
-    let path = place.path("clips/manifest.tsv").to_str().unwrap().to_string();
-    let valid = Some("split=valid".to_string());
-    let config = AudioTaskConfig { path, valid, normalize: false, ..Default::default() };
-    let (_, Splits { train, valid }) = TaskConfig::Audio(config).open("audio", 1.0).unwrap();
-    assert_eq!((train.len(), valid.len()), (2, 1));
-    let parts = "--set data.train=split=train --set data.valid=split=valid";
-    place.works(&format!("{} {parts} --out run", audio_train()));
-    place.works("eval run --set data.valid=split=train");
+    let source = format!("data.source={:?}", place.path("clips/manifest.tsv").display().to_string());
+    let Opened { train, validation, .. } = open("audio", &[source, "data.validation=\"split=valid\"".into()]);
+    assert_eq!((train.len(), validation.len()), (2, 1));
+    let splits = "--set data.train=split=train --set data.validation=split=valid";
+    place.works(&format!("{} {splits} --out run", audio_train()));
+    place.works("eval run --set data.train=split=valid --set data.validation=split=train");
 }
 
 /// Recordings that nobody can read, and what is said of them.
@@ -456,7 +460,7 @@ fn recordings_in_training() {
         place.write("clips/b.wav", &bytes);
         let says = [&["clips/b.wav"], says].concat();
         place.fails(&format!("{} --out run", audio_train()), &says); // while the bands are measured
-        let unmeasured = format!("{} --set data.normalize=false --out run", audio_train());
+        let unmeasured = format!("{} --set inputs.audio.normalize=false --out run", audio_train());
         place.fails(&unmeasured, &says); // in training
         place.write("clips/b.wav", &wav(8000, 2400, 1, 16));
         assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
@@ -483,10 +487,10 @@ fn recordings_to_transcribe() {
     for option in ["--language en", "--task translate", "--timestamps", "--beams 2", "--temperature 0.5"] {
         let name = option.split(' ').next().unwrap();
         place
-            .fails(&format!("transcribe run clips/a.wav {option}"), &[name, "the run's data.reading is ctc"]);
+            .fails(&format!("transcribe run clips/a.wav {option}"), &[name, "for models that generate text token by token"]);
     }
-    place.fails("classify run clips/a.wav", &["run has no image task"]);
-    place.fails("generate run", &["run has no text task"]);
+    place.fails("classify run clips/a.wav", &["run has no output with classes"]);
+    place.fails("generate run", &["run has no output that is generated"]);
 }
 
 #[test]
@@ -509,7 +513,7 @@ fn pictures_to_classify() {
         place.fails(&format!("classify run pictures/test/low/0.png {name}"), &[&[name], says].concat());
     }
     place.fails("classify run none.png", &["none.png", "not found"]);
-    place.fails("transcribe run none.wav", &["run has no audio task"]);
+    place.fails("transcribe run none.wav", &["run has no audio input"]);
 }
 
 #[test]
@@ -574,11 +578,11 @@ fn logs() {
     ];
     for (name, bytes, says) in cases {
         place.write(name, &bytes);
-        let line = format!("{} --set data.path={name}", trajectory_train());
+        let line = format!("{} --set data.source={name}", trajectory_train());
         place.fails_untouched(&line, &[&[name], says].concat());
     }
     place.fails_untouched(
-        &format!("{} --set data.path=none.npz", trajectory_train()),
+        &format!("{} --set data.source=none.npz", trajectory_train()),
         &["none.npz", "not found"],
     );
 }
@@ -643,9 +647,9 @@ fn settings() {
     let place = text_place();
     let cases: [(&str, &[&str]); 16] = [
         ("train.stesp=1", &["unknown field `stesp`", "`steps`", "in `train`"]),
-        ("data.paht=a.txt", &["unknown field `paht`", "`path`", "in `data`"]),
+        ("data.suorce=a.txt", &["unknown field `suorce`", "`source`", "in `data`"]),
         ("trian.steps=1", &["unknown field `trian`", "`train`"]),
-        ("data.modality=video", &["unknown variant `video`", "`text`, `image`, `audio`, `trajectory`"]),
+        ("outputs.text.modality=video", &["\"video\"", "audio, image, numbers, text"]),
         ("train.steps=many", &["\"many\", expected u64", "train.steps"]),
         ("train.steps=-1", &["-1", "expected u64", "train.steps"]),
         ("train.steps", &["train.steps", "expected key=value"]),
@@ -657,7 +661,7 @@ fn settings() {
         ("model.n_heads=3", &["model.n_heads", "d_model 16 must be a multiple of n_heads 3"]),
         ("model.d_model=0", &["model.d_model", "at least 1; found 0"]),
         ("data.holdout=2", &["data.holdout", "between 0 and 1; found 2"]),
-        ("data.context=0", &["context is 0; it must be at least 1"]),
+        ("outputs.text.context=0", &["context is 0; it must be at least 1"]),
     ];
     for (setting, says) in cases {
         place.fails_untouched(&format!("{} --set {setting}", text_train()), says);
@@ -666,9 +670,9 @@ fn settings() {
         "train texts",
         &["\"texts\"", "neither a preset (text, image, audio, trajectory, mix)"],
     );
-    place.write("mine.toml", b"[data]\nmodality = \"text\"\n[train]\nsteps == 5\n");
+    place.write("mine.toml", b"[data]\nsource = \"a.txt\"\n[train]\nsteps == 5\n");
     place.fails_untouched("train mine.toml", &["mine.toml", "steps == 5"]);
-    place.write("both.toml", b"[data]\nmodality = \"text\"\n[mix.b.data]\nmodality = \"text\"\n");
+    place.write("both.toml", b"[data]\nsource = \"a.txt\"\n[mix.b.data]\nsource = \"a.txt\"\n");
     place.fails_untouched("train both.toml", &["both.toml", "either [data], one task, or [mix.NAME.data]"]);
 }
 
@@ -702,16 +706,16 @@ fn run_folders() {
     place.works(&format!("{} --out run", text_train()));
     let whole = |name: &str| std::fs::read(place.path(&format!("run/{name}"))).unwrap();
     let settings = String::from_utf8(whole("run.toml")).unwrap();
-    assert!(settings.starts_with("version = 1\n"), "{settings}");
+    assert!(settings.starts_with("version = 2\n"), "{settings}");
     let (model, state) = (whole("model.safetensors"), whole("state.safetensors"));
 
-    let of_version_2 = settings.replacen("version = 1", "version = 2", 1);
+    let of_version_1 = settings.replacen("version = 2", "version = 1", 1);
     let wider = settings.replacen("d_model = 16", "d_model = 32", 1);
     let unknown = settings.replacen("[train]", "[train]\nstesp = 1", 1);
     // What is spoilt, with what, and what is said of it by whom.
     let cases: [(&str, &[u8], &str, &[&str]); 14] = [
-        ("run.toml", of_version_2.as_bytes(), "eval run", &["run/run.toml", "version 2", "reads version 1"]),
-        ("run.toml", of_version_2.as_bytes(), "train --resume --out run", &["run/run.toml", "version 2"]),
+        ("run.toml", of_version_1.as_bytes(), "eval run", &["run/run.toml", "version 1", "reads version 2"]),
+        ("run.toml", of_version_1.as_bytes(), "train --resume --out run", &["run/run.toml", "version 1"]),
         ("run.toml", unknown.as_bytes(), "eval run", &["run/run.toml", "unknown field `stesp`"]),
         ("run.toml", &model, "info run", &["run", "run.toml"]),
         ("run.toml", wider.as_bytes(), "eval run", &["run/model.safetensors", "is [", "expected ["]),
@@ -722,7 +726,7 @@ fn run_folders() {
             &["run/state.safetensors", "is [", "expected ["],
         ),
         ("tokenizers.json", b"", "eval run", &["run/tokenizers.json", "not a file of saved tokenizers"]),
-        ("tokenizers.json", b"{}", "eval run", &["run", "tokenizers.json has nothing for task text"]),
+        ("tokenizers.json", b"{}", "eval run", &["run", "tokenizers.json has nothing for the task"]),
         ("model.safetensors", b"", "eval run", &["run/model.safetensors is not a safetensors file"]),
         (
             "model.safetensors",
