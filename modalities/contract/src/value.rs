@@ -2,7 +2,9 @@
 
 use crate::tokenizer::TokenizeError;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Range;
+use std::path::Path;
 
 /// The value of one field.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -79,6 +81,20 @@ pub trait Values {
     /// # Errors
     /// If the value cannot be read; the message names its place.
     fn get(&self, index: usize) -> Result<Value, TokenizeError>;
+
+    /// The bytes of a file that a setting names, such as a published vocabulary; `None` if there is no file. By default the
+    /// location is a path on this disk; a program may also take addresses on other machines and members of archives.
+    ///
+    /// # Errors
+    /// If there is a file and it cannot be read; the message names the location.
+    fn read_file(&self, location: &str) -> Result<Option<Vec<u8>>, TokenizeError> {
+        match std::fs::read(location) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(_) if Path::new(location).is_dir() => Ok(None),
+            Err(e) => Err(TokenizeError::Input(format!("{location}: {e}"))),
+        }
+    }
 }
 
 impl dyn Values + '_ {

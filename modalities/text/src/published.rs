@@ -1,7 +1,7 @@
 //! Vocabularies as they are published.
 //!
 //! Each becomes a [`Vocabulary::Subwords`], which holds all of it. What is wrong with its parts is told by
-//! [`TextTokenizer::new`](smalti_contract::Tokenizer::new). [`open`] reads any of them from disk.
+//! [`TextTokenizer::new`](smalti_contract::Tokenizer::new). [`open`] reads any of them.
 
 mod files;
 
