@@ -153,7 +153,7 @@ impl TextSettings {
             TextUnit::Numbers(count) => Ok(TextConfig::new(Vocabulary::Numbers { count: *count }, context)),
             TextUnit::File(location) => {
                 let read = |location: &str| values.read_file(location);
-                Ok(published::open(location, context, &read)?.into_config())
+                Ok(published::open_with(location, context, &read)?.into_config())
             }
             TextUnit::Bpe(size) => fit::bpe_of(texts, *size, context),
             TextUnit::Characters => {

@@ -34,13 +34,13 @@ pub(super) fn fitted(config: &TextTaskConfig, specials: &[&str]) -> Result<TextT
     Ok(TextTokenizer::new(config)?.with_specials(specials.iter().copied())?)
 }
 
-/// The tokenizer of a published vocabulary, as it is ([`smalti_text::published::open`]); `context` is the most
+/// The tokenizer of a published vocabulary, as it is ([`smalti_text::published::open_with`]); `context` is the most
 /// tokens of a text.
 ///
 /// # Errors
 /// A path without a vocabulary, and one that cannot be read.
 pub fn published(location: &str, context: usize) -> Result<TextTokenizer, TaskError> {
-    Ok(smalti_text::published::open(location, context, &|file| Ok(read_if_found(file)?))?)
+    Ok(smalti_text::published::open_with(location, context, &|file| Ok(read_if_found(file)?))?)
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use super::{bert, gpt2, tokenizer_json};
 use crate::config::{TextConfig, Vocabulary};
 use crate::tokenizer::TextTokenizer;
+use smalti_contract::value::read_local;
 use smalti_contract::{TokenizeError, Tokenizer};
+use std::path::Path;
 
 const TOKENIZER: &str = "tokenizer.json";
 const ENCODERS: [&str; 2] = ["encoder.json", "vocab.json"];
@@ -19,13 +21,21 @@ type Read<'a> = &'a dyn Fn(&str) -> Result<Option<Vec<u8>>, TokenizeError>;
 /// A file, and where it was found.
 type Found = (String, Vec<u8>);
 
+/// The tokenizer of a published vocabulary on this disk, as of [`open_with`].
+///
+/// # Errors
+/// As of [`open_with`].
+pub fn open(path: impl AsRef<Path>, context: usize) -> Result<TextTokenizer, TokenizeError> {
+    open_with(&path.as_ref().display().to_string(), context, &read_local)
+}
+
 /// The tokenizer of a published vocabulary, for texts of at most `context` tokens: a `tokenizer.json`, one of GPT-2's
 /// `encoder.json` and `vocab.bpe` (or `vocab.json` and `merges.txt`) with the other beside it, BERT's `vocab.txt`, or a
 /// folder or tar archive with one of these. `read` reads the file at a location; `None` if there is none.
 ///
 /// # Errors
 /// [`TokenizeError`], whose message names the files: no vocabulary is there, or it cannot be read.
-pub fn open(location: &str, context: usize, read: Read) -> Result<TextTokenizer, TokenizeError> {
+pub fn open_with(location: &str, context: usize, read: Read) -> Result<TextTokenizer, TokenizeError> {
     let (vocabulary, files) = vocabulary(location, read)?;
     TextTokenizer::new(TextConfig::new(vocabulary, context)).map_err(|e| match e {
         TokenizeError::Config { problem, .. } => failed(&files, problem),
