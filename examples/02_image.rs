@@ -1,4 +1,4 @@
-//! Images: handwritten digits, cut into patches, are told apart.
+//! Images: handwritten digits, cut into patches, are classified.
 //!
 //! ```text
 //! cargo run --release --example 02_image
@@ -8,16 +8,17 @@
 //! busy with other work.
 //! `SMALTI_EXAMPLE_STEPS=5` trains for 5 steps instead.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
-use smalti::data::read;
+use smalti::data::Dataset;
+use smalti::inference::{Generation, predict};
 use smalti::model::Model;
+use smalti::registry::Modalities;
+use smalti::sample::{Get, Opened, Start};
 use smalti::task::Task;
-use smalti::tasks::{Builtin, Splits};
 use smalti::train::{Observer, Part, StepReport, Trainer, baseline};
-use smalti_contract::Tokenizer;
-use smalti_image::{Image, idx};
+use smalti_contract::{Array, Numbers, Value};
 use std::sync::atomic::AtomicBool;
 
 fn main() -> Result<()> {
@@ -26,62 +27,57 @@ fn main() -> Result<()> {
     let config = RunConfig::of_preset_or_file("image", &settings.map(String::from))?;
 
     println!("── input ──");
-    let pictures = read("builtin:digits/t10k-images-idx3-ubyte")?;
-    let pictures = idx::images(&pictures).collect::<Result<Vec<Image>, _>>()?;
-    let labels = idx::labels(&read("builtin:digits/t10k-labels-idx1-ubyte")?)?;
-    println!("{}the first of {} to test with: a {}", draw(&pictures[0]), pictures.len(), labels[0]);
+    // Opening a task reads its table and fits its tokenizer: mean and deviation of the grey values.
+    let Opened { task, train, validation } = config.tasks()[0].open(&Modalities::builtin(), Start::New)?;
+    let rows: Vec<_> = (0..validation.len()).map(|number| validation.row(number)).collect();
+    let field = |row: usize, name: &str| rows[row].0(name);
+    let label = |row: usize| field(row, "label")?.into_label();
+    let image = field(0, "image")?;
+    println!("{}the first of {} to test with: a {}", draw(&image), rows.len(), label(0)?);
 
     println!("\n── tokens ──");
-    // Opening a task fits its tokenizer: here, mean and deviation of the grey values.
-    let (task, Splits { train, valid }) =
-        config.task_config().context("a preset of one task")?.open("image", 1.0)?;
-    let Builtin::Image(task) = task else { bail!("the preset is of images") };
-    let patches = task.tokenizer().encode(&pictures[0])?.groups.remove(0);
+    let patches = task.parts()[0].tokenizer.encode_value(image, None)?.groups.remove(0);
     let features = patches.content.features().unwrap_or_default();
     println!("{} patches of 2×2 pixels; the first of each row of patches:", patches.len());
     for (place, patch) in patches.positions.chunks(2).zip(features.chunks(4)).step_by(4) {
         println!("row {} column {}: {patch:.2?}", place[0], place[1]);
     }
-    println!("and one readout token, which attends to them all and which the head reads");
+    println!("and one class token, which attends to all of them and which the head reads");
 
     println!("\n── training ──");
     let model = Model::new(&config.model, &[task.spec().clone()], config.train.seed, &Device::Cpu)?;
     println!("{} parameters", model.params().count());
-    let guessing = baseline(train.as_ref(), valid.as_ref(), 0)?[&0]["accuracy"];
-    let part = Part { task: task.clone(), train, valid, weight: 1.0 };
+    let guessing = baseline(train.as_ref(), validation.as_ref(), 0)?[&0]["accuracy"];
+    let part = Part { task: task.clone(), train, valid: validation.clone(), weight: 1.0 };
     let mut trainer = Trainer::new(&config.train, model, vec![part])?;
-    let outcome = trainer.run(None, &AtomicBool::new(false), &mut Losses)?;
-    let right = outcome.metrics["image"]["accuracy"];
-    println!(
-        "of the digits to test with {:.1}% are right; guessing has {:.1}%",
-        100.0 * right,
-        100.0 * guessing
-    );
+    let right = trainer.run(None, &AtomicBool::new(false), &mut Losses)?.metrics["class"]["accuracy"];
+    println!("{:.1}% of the test digits are right; guessing has {:.1}%", 100.0 * right, 100.0 * guessing);
 
     println!("\n── output ──");
     let model = trainer.into_model();
-    let guesses = task.classify(&model, 0, &pictures)?;
-    let said = |number: usize| {
-        let likely = guesses[number].iter().take(3);
-        let likely = likely.map(|guess| format!("{} ({:.1}%)", guess.class, 100.0 * guess.probability));
-        format!(
-            "{}it is a {}; the model predicts {}",
-            draw(&pictures[number]),
-            labels[number],
-            likely.collect::<Vec<_>>().join(", ")
-        )
-    };
-    println!("{}", said(0));
-    if let Some(wrong) = (0..pictures.len()).find(|&i| guesses[i][0].class != labels[i].to_string()) {
-        println!("\nThe first one it gets wrong:\n{}", said(wrong));
+    let asked: Vec<(Get, _)> =
+        rows.iter().map(|(get, steps, _)| (get.as_ref() as Get, steps.clone())).collect();
+    let predicted = predict(&model, 0, &task, &asked, &Generation::default())?;
+    let mut shown = 0;
+    for (row, predicted) in predicted.iter().enumerate() {
+        let classes = &predicted["class"].probabilities;
+        if shown == 0 || (shown == 1 && classes[0].0 != label(row)?) {
+            let likely =
+                classes.iter().take(3).map(|(class, share)| format!("{class} ({:.1}%)", 100.0 * share));
+            let likely = likely.collect::<Vec<_>>().join(", ");
+            println!("{}a {}; the model predicts {likely}\n", draw(&field(row, "image")?), label(row)?);
+            shown += 1;
+        }
     }
+    println!("the first image, and the first that is classified wrongly");
     Ok(())
 }
 
-/// A grey picture, two characters for each pixel.
-fn draw(image: &Image) -> String {
+/// A grey image, two characters for each pixel.
+fn draw(image: &Value) -> String {
+    let Value::Array(Array { shape, numbers: Numbers::U8(pixels) }) = image else { return String::new() };
     let shade = |&grey: &u8| ["  ", "░░", "▒▒", "▓▓", "██"][usize::from(grey) * 4 / 255];
-    image.pixels.chunks(image.width).map(|row| row.iter().map(shade).collect::<String>() + "\n").collect()
+    pixels.chunks(shape[1]).map(|row| row.iter().map(shade).collect::<String>() + "\n").collect()
 }
 
 /// Prints the loss now and then.

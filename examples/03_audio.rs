@@ -1,4 +1,4 @@
-//! Audio: which telephone keys were pressed is heard and written down.
+//! Audio: which telephone keys were pressed is transcribed from their tones.
 //!
 //! ```text
 //! cargo run --release --example 03_audio
@@ -7,30 +7,31 @@
 //! 300 steps: every key of the 100 unseen clips is right. That took 40 s on 2 cores.
 //! `SMALTI_EXAMPLE_STEPS=5` trains for 5 steps instead.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
-use smalti::data::manifest::{Filter, Manifest};
-use smalti::data::{Sample, Stream, Target, collate};
+use smalti::data::{Dataset, collate};
+use smalti::inference::{Generation, predict};
 use smalti::model::Model;
+use smalti::registry::Modalities;
+use smalti::sample::{Opened, Start};
 use smalti::task::Task;
-use smalti::tasks::{Builtin, Splits};
 use smalti::train::{Observer, Part, StepReport, Trainer};
-use smalti_contract::{Tokenizer, Tokens};
+use smalti_contract::Tokens;
 use std::sync::atomic::AtomicBool;
 
 /// The preset `audio` is for speech. Touch tones lie close together and below 1.7 kHz, so their bands are narrow.
 const SETTINGS: [&str; 12] = [
-    "data.train=split=train",
-    "data.valid=split=valid",
-    "data.audio.sample_rate=4000",
-    "data.audio.frames_per_slice=4",
-    "data.audio.slice_hop=2",
-    "data.audio.mel.n_fft=128",
-    "data.audio.mel.hop_length=40",
-    "data.audio.mel.n_mels=24",
-    "data.audio.mel.fmin=600",
-    "data.audio.mel.fmax=1700",
+    "data.train=split = train",
+    "data.validation=split = valid",
+    "inputs.audio.sample_rate=4000",
+    "inputs.audio.frames_per_slice=4",
+    "inputs.audio.slice_hop=2",
+    "inputs.audio.mel.n_fft=128",
+    "inputs.audio.mel.hop_length=40",
+    "inputs.audio.mel.n_mels=24",
+    "inputs.audio.mel.fmin=600",
+    "inputs.audio.mel.fmax=1700",
     "train.warmup=50",
     "train.eval_every=0",
 ];
@@ -41,51 +42,42 @@ fn main() -> Result<()> {
     let config = RunConfig::of_preset_or_file("audio", &settings.collect::<Vec<_>>())?;
 
     println!("── input ──");
-    let manifest = Manifest::open("builtin:touchtone.tar")?;
-    let heldout = manifest.select(&Filter::parse("split=valid")?)?;
-    let row = heldout.first().context("no clip to validate with")?;
-    let clip = smalti_audio::read(&row.read()?)?;
-    let (samples, rate) = (clip.samples.len(), clip.sample_rate);
-    println!("{}: {:?}, {samples} samples at {rate} Hz, {:.2} s", row.path(), row.text(), clip.seconds());
+    // Opening a task reads its table and fits its tokenizers: the alphabet of the texts, and how loud each band is.
+    let Opened { task, train, validation } = config.tasks()[0].open(&Modalities::builtin(), Start::New)?;
+    let text = |row: usize| validation.row(row).0("text")?.into_text();
+    let clip = validation.row(0).0("audio")?;
+    println!("{} clips to validate with; the first is {}: {:?}", validation.len(), clip.describe(), text(0)?);
 
     println!("\n── tokens ──");
-    // Opening a task fits its tokenizers: here, the alphabet of the texts.
-    let (task, Splits { train, valid }) =
-        config.task_config().context("a preset of one task")?.open("audio", 1.0)?;
-    let Builtin::Audio(task) = task else { bail!("the preset is of audio") };
-    let slices = task.tokenizer().encode(&clip)?;
-    println!(
-        "{} slices, one every 20 ms, each four columns of a log-mel spectrogram; as loud as they are:",
-        slices.len()
-    );
+    let slices = task.parts()[0].tokenizer.encode_value(clip, None)?;
+    println!("{} slices of a log-mel spectrogram, one every 20 ms; as loud as they are:", slices.len());
     println!("{}", loudness(&slices));
 
     println!("\n── training ──");
     let model = Model::new(&config.model, &[task.spec().clone()], config.train.seed, &Device::Cpu)?;
-    println!("{} parameters; nobody says when in the clip a character comes (CTC)", model.params().count());
-    let part = Part { task: task.clone(), train, valid, weight: 1.0 };
+    println!(
+        "{} parameters; no label tells when in the clip a character comes (CTC)",
+        model.params().count()
+    );
+    let part = Part { task: task.clone(), train, valid: validation.clone(), weight: 1.0 };
     let mut trainer = Trainer::new(&config.train, model, vec![part])?;
     let outcome = trainer.run(None, &AtomicBool::new(false), &mut Losses)?;
-    println!(
-        "character error rate on clips it has not heard: {:.1}%",
-        100.0 * outcome.metrics["audio"]["cer"]
-    );
+    println!("character error rate on unseen clips: {:.1}%", 100.0 * outcome.metrics["text"]["cer"]);
 
     println!("\n── output ──");
     // At each slice a character or a blank is predicted; repeats are merged.
     let model = trainer.into_model();
+    let logits = model.outputs(&collate(model.layouts(), &[(0, validation.sample(0, None)?)])?)?.remove(0);
     println!("{}", loudness(&slices));
-    let sample =
-        Sample { inputs: vec![(Stream::Main, slices)], outputs: vec![Target::Unknown.into()], id: 0 };
-    let logits = model.outputs(&collate(model.layouts(), &[(0, sample)])?)?.remove(0);
-    for said in logits.argmax(1)?.to_vec1::<u32>()? {
-        let character = task.transcript(0, &[said]).filter(|text| !text.is_empty());
-        print!("{}", character.as_deref().unwrap_or("·"));
+    for id in logits.argmax(1)?.to_vec1::<u32>()? {
+        print!("{}", task.transcript(0, &[id]).filter(|text| !text.is_empty()).as_deref().unwrap_or("·"));
     }
     println!();
-    for row in heldout.iter().take(5) {
-        let text = task.transcribe(&model, 0, &smalti_audio::read(&row.read()?)?)?;
-        println!("{} says {text:?}; it is {:?}", row.path(), row.text().to_lowercase());
+    for row in 0..5 {
+        let (get, steps, _) = validation.row(row);
+        let predicted =
+            predict(&model, 0, &task, &[(get.as_ref(), steps)], &Generation::default())?.remove(0);
+        println!("{} is transcribed {:?}", text(row)?, predicted["text"].value.clone().into_text()?);
     }
     Ok(())
 }

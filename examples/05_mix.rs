@@ -10,21 +10,37 @@
 use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
+use smalti::data::Dataset;
 use smalti::env::Copies;
+use smalti::inference::{RolloutSettings, random_policy, rollout};
 use smalti::model::Model;
 use smalti::registry::Modalities;
 use smalti::rules::{AttentionRules, TokenMeta};
-use smalti::sample::Start;
-use smalti::tasks::{Builtin, Splits, trajectory};
+use smalti::sample::{Opened, Start};
+use smalti::task::Task;
 use smalti::train::{Observer, Part, StepReport, Trainer, baseline};
 use std::sync::atomic::AtomicBool;
 
 /// A short document of each task, by the kinds of its tokens.
 const SKETCHES: [&[&str]; 4] = [
-    &["audio.slice", "audio.slice", "audio.slice"],
-    &["image.patch", "image.patch", "image.patch", "image.readout"],
-    &["text.character", "text.character", "text.character", "text.character"],
-    &["trajectory.return", "trajectory.state", "trajectory.action", "trajectory.return", "trajectory.state"],
+    &["audio.audio.slice", "audio.audio.slice", "audio.audio.slice"],
+    &["image.image.patch", "image.image.patch", "image.image.patch", "image.class.class"],
+    &["text.text.character", "text.text.character", "text.text.character"],
+    &[
+        "trajectory.return_to_go.number",
+        "trajectory.observations.number",
+        "trajectory.actions.number",
+        "trajectory.return_to_go.number",
+        "trajectory.observations.number",
+    ],
+];
+
+/// What is measured of each task's output.
+const SCORES: [(&str, &str, &str); 4] = [
+    ("audio.text", "cer", "character error rate"),
+    ("image.class", "accuracy", "accuracy of the digit"),
+    ("text.text", "loss", "loss of the next character"),
+    ("trajectory.actions", "accuracy", "accuracy of the logged action"),
 ];
 
 fn main() -> Result<()> {
@@ -35,20 +51,19 @@ fn main() -> Result<()> {
     println!("── input and tokens ──");
     let (mut tasks, mut parts) = (Vec::new(), Vec::new());
     for entry in config.tasks() {
-        let (task, Splits { train, valid }) = entry.open(&Modalities::builtin(), Start::New)?;
-        let (name, weight) = (entry.name, entry.weight);
+        let Opened { task, train, validation } = entry.open(&Modalities::builtin(), Start::New)?;
         let sample = train.sample(0, Some(0))?;
         let tokens: usize = sample.inputs.iter().map(|(_, tokens)| tokens.len()).sum();
-        println!("{name:>10}: {} documents to learn from; this one has {tokens} tokens", train.len());
-        parts.push(Part { task: task.as_task(), train, valid, weight });
+        println!("{:>10}: {} samples to train on; the first has {tokens} tokens", entry.name, train.len());
+        parts.push(Part { task: task.clone(), train, valid: validation, weight: entry.weight });
         tasks.push(task);
     }
 
-    println!("\n── who sees whom ──");
+    println!("\n── attention rules ──");
     let specs: Vec<_> = parts.iter().map(|part| part.task.spec().clone()).collect();
     let model = Model::new(&config.model, &specs, config.train.seed, &Device::Cpu)?;
     table(model.rules(0));
-    println!("\nand in a batch of one short document of each task (x: the row sees the column):");
+    println!("\nand in a batch of one short document of each task (x: the row attends to the column):");
     sketch(model.rules(0));
 
     println!("\n── training ──");
@@ -62,41 +77,28 @@ fn main() -> Result<()> {
 
     println!("\n── output ──");
     let model = trainer.into_model();
-    for (number, (part, task)) in parts.iter().zip(&tasks).enumerate() {
-        let name = &part.task.spec().name;
-        let scores = &outcome.metrics[name];
+    for (part, (output, metric, what)) in parts.iter().zip(SCORES) {
         let without = &baseline(part.train.as_ref(), part.valid.as_ref(), 1000)?[&0];
-        let score = |metric: &str| {
-            format!("{:.3} (without looking at the input: {:.3})", scores[metric], without[metric])
-        };
-        let line = match task {
-            Builtin::Parts(_) => format!("loss {}", score("loss")),
-            Builtin::Text(_) => format!("loss of the next character {}", score("loss")),
-            Builtin::Image(_) => format!("accuracy of the digit {}", score("accuracy")),
-            Builtin::Audio(_) => format!("character error rate {}", score("cer")),
-            Builtin::Trajectory(task) => {
-                let mut cartpole = Copies::new("cartpole")?;
-                let random = trajectory::random_policy(&mut cartpole, 500, 100, 1337)?.return_mean();
-                let mut play =
-                    |target| trajectory::rollout(task, &model, number, &mut cartpole, target, 20, 1337);
-                let (low, high) = (play(50.0)?.return_mean(), play(500.0)?.return_mean());
-                format!(
-                    "return {low:.0} when asked for 50, {high:.0} when asked for 500 (a random policy: {random:.0})"
-                )
-            }
-        };
-        println!("{name:>10}: {line}");
+        let (found, guessed) = (outcome.metrics[output][metric], without[metric]);
+        println!("{output:>20}: {what} {found:.3} (without the input: {guessed:.3})");
+    }
+    let mut cartpole = Copies::new("cartpole")?;
+    println!("a random policy earns {:.0}", random_policy(&mut cartpole, 500, 100, 1337)?.return_mean());
+    for target_return in [50.0, 500.0] {
+        let settings = RolloutSettings { target_return, episodes: 20, ..RolloutSettings::default() };
+        let earned = rollout(&tasks[3], &model, 3, &mut cartpole, &settings)?.return_mean();
+        println!("asked for a return of {target_return}, the policy earns {earned:.0}");
     }
     Ok(())
 }
 
-/// The rule for each pair of kinds: a row for each that looks, a column for each that is looked at.
+/// The rule for each pair of kinds: a row for each query, a column for each key.
 fn table(rules: &AttentionRules) {
     let kinds = rules.kinds();
-    println!("{:>20}{}", "", (0..kinds.len()).map(|key| format!("{key:>8}")).collect::<String>());
+    println!("{:>34}{}", "", (0..kinds.len()).map(|key| format!("{key:>8}")).collect::<String>());
     for (query, name) in kinds.iter().enumerate() {
         let row = (0..kinds.len()).map(|key| format!("{:>8}", rules.get(query, key).to_string()));
-        println!("{query} {name:>18}{}", row.collect::<String>());
+        println!("{query} {name:>32}{}", row.collect::<String>());
     }
 }
 
@@ -108,7 +110,7 @@ fn sketch(rules: &AttentionRules) {
     batch.document =
         (0..).zip(SKETCHES).flat_map(|(document, kinds)| kinds.iter().map(move |_| document)).collect();
     for (name, row) in names.iter().zip(rules.draw(&batch).lines()) {
-        println!("{name:>18} {row}");
+        println!("{name:>32} {row}");
     }
 }
 

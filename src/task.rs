@@ -97,36 +97,18 @@ pub trait Task: Send + Sync {
     }
 }
 
-/// The kind of `n` readout tokens: learned vectors that a head reads and that hold no input.
-pub fn readout_kind(n: usize) -> KindSpec {
-    KindSpec {
-        name: READOUT.into(),
-        content: ContentSpec::Ids { vocabulary: n },
-        axes: Vec::new(),
-        time_steps: None,
-    }
-}
-
-/// `n` readout tokens, to be appended to an input.
-pub fn readout_tokens(n: usize) -> Tokens {
-    let mut group = Group::sequence(Content::Ids((0..n as u32).collect()));
-    group.positions.clear();
-    Tokens::new(vec![group])
-}
-
-/// A kind of `n` learned tokens, each of which may have a learned position too, as ViT's class token.
+/// A kind of `n` learned tokens, which hold no input: class tokens, which a head reads, and registers. Each may have a
+/// learned position too, as ViT's class token.
 pub fn learned_kind(name: &str, n: usize, positions: bool) -> KindSpec {
     let axes = if positions { vec![Axis::new("index", n)] } else { vec![] };
-    KindSpec { name: name.into(), axes, ..readout_kind(n) }
+    KindSpec { name: name.into(), content: ContentSpec::Ids { vocabulary: n }, axes, time_steps: None }
 }
 
-/// The tokens of a [`learned_kind`].
+/// The tokens of a [`learned_kind`], to be appended to an input.
 pub fn learned_tokens(n: usize, positions: bool) -> Tokens {
-    match positions {
-        true => Tokens::new(vec![Group::sequence(Content::Ids((0..n as u32).collect()))]),
-        false => readout_tokens(n),
+    let mut group = Group::sequence(Content::Ids((0..n as u32).collect()));
+    if !positions {
+        group.positions.clear();
     }
+    Tokens::new(vec![group])
 }
-
-/// The name of the readout kind in a task.
-pub const READOUT: &str = "readout";

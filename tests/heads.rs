@@ -7,7 +7,7 @@ use smalti::head::{Classify, Fit, Generate, HeadKind, HeadSpec, Regress, Represe
 use smalti::model::Model;
 use smalti::ops::{Value, backward, mean_rows, without_gradients};
 use smalti::rules::Rule;
-use smalti::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
+use smalti::task::{TaskSpec, learned_kind, learned_tokens};
 use smalti::transformer::ModelConfig;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::collections::BTreeSet;
@@ -29,13 +29,13 @@ fn task(name: &str) -> TaskSpec {
     };
     let tags = vec![smalti_contract::Value::Text("NVA".into())];
     let tags = Tag::fit(TagSettings::default(), &Fit { values: &tags, classes: None, vocabulary: None });
-    let pairs = ["word", READOUT].map(|query| ["word", READOUT].map(|key| (query, key)));
+    let pairs = ["word", "class"].map(|query| ["word", "class"].map(|key| (query, key)));
     TaskSpec {
         name: name.into(),
-        inputs: vec![(Stream::Main, vec![word, readout_kind(1)])],
+        inputs: vec![(Stream::Main, vec![word, learned_kind("class", 1, false)])],
         rules: pairs.concat().into_iter().map(|(q, k)| (q.into(), k.into(), Rule::causal())).collect(),
         heads: vec![
-            HeadSpec { weight: 0.5, ..HeadSpec::new("class", READOUT, Classify::numbered(3)) },
+            HeadSpec { weight: 0.5, ..HeadSpec::new("class", "class", Classify::numbered(3)) },
             HeadSpec { pool: true, ..HeadSpec::new("mean", "word", Regress::new(2, false)) },
             HeadSpec::new("tags", "word", tags.unwrap()),
             HeadSpec::new("next", "word", Generate::new(9)),
@@ -53,10 +53,10 @@ fn model(tasks: &[TaskSpec], tie_embeddings: bool) -> Model {
     Model::new(&config, tasks, 5, &Device::Cpu).unwrap()
 }
 
-/// Six words and a readout token after them, with these outputs.
+/// Six words and a class token token after them, with these outputs.
 fn sample(id: u64, outputs: Vec<Output>) -> (usize, Sample) {
     let words = Group::sequence(Content::Ids((0..6).map(|i| (i * 2 + id as u32) % 9).collect()));
-    let inputs = vec![(Stream::Main, Tokens::new(vec![words]).merge(readout_tokens(1)))];
+    let inputs = vec![(Stream::Main, Tokens::new(vec![words]).merge(learned_tokens(1, false)))];
     (0, Sample { inputs, outputs, id })
 }
 
@@ -139,7 +139,7 @@ fn each_trained_head_has_a_loss_and_every_parameter_it_uses_a_gradient() {
         }
         let outputs: Vec<Vec<usize>> =
             model.outputs(&batch).unwrap().iter().map(|output| output.dims().to_vec()).collect();
-        assert_eq!(outputs, [[1, 3], [1, 2], [6, 9], [6, 1], [6, 0]], "of all that is asked for");
+        assert_eq!(outputs, [[1, 3], [1, 2], [6, 9], [6, 1], [6, 16]], "of all that is asked for");
     }
 }
 
@@ -163,11 +163,11 @@ fn names_have_a_prefix_in_a_mix_alone() {
         kinds.chain(heads.map(String::from)).collect()
     };
     let alone = names(&[task("")]);
-    for name in ["word", "readout", "head.class.weight", "head.next.bias"] {
+    for name in ["word", "class", "head.class.weight", "head.next.bias"] {
         assert!(alone.contains(name), "{name}: {alone:?}");
     }
     let mixed = names(&[task("a"), task("b")]);
-    for name in ["a.word", "b.readout", "head.a.class.weight", "head.b.next.bias"] {
+    for name in ["a.word", "b.class", "head.a.class.weight", "head.b.next.bias"] {
         assert!(mixed.contains(name), "{name}: {mixed:?}");
     }
     assert!(!alone.iter().any(|name| name.contains("states")), "a head of width 0 has no parameters");

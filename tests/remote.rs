@@ -164,6 +164,39 @@ fn text_on_s3_is_learned() {
 }
 
 #[test]
+#[cfg(feature = "text")]
+fn a_published_vocabulary_is_read_over_http() {
+    use smalti::registry::Modalities;
+    use smalti::sample::{Composition, Start};
+    let words = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\nlow\n##er\n".to_vec();
+    let files = [
+        ("v/vocab.txt".to_string(), words.clone()),
+        ("v/model.tar".to_string(), tar(&[("in/vocab.txt", &words)])),
+        ("v/encoder.json".to_string(), b"{}".to_vec()),
+    ];
+    let server = serve(&files, Fault::None);
+    let open = |location: &str| {
+        let settings = serde_json::json!({
+            "data": { "source": "builtin:touchtone.tar" },
+            "outputs": { "text": {
+                "head": "generate", "modality": "text",
+                "vocabulary": { "file": format!("{}/{location}", server.address) },
+            } },
+        });
+        let settings = serde_json::from_value(settings).unwrap();
+        let opened = Composition::open(("", 1.0), &settings, &Modalities::builtin(), Start::New);
+        opened.map(|opened| opened.task.parts()[0].ordinary).map_err(|e| e.to_string())
+    };
+    for location in ["v/vocab.txt", "v/model.tar/in", "v/model.tar/in/vocab.txt"] {
+        assert_eq!(open(location), Ok(7), "{location}");
+    }
+    let missing = open("v/encoder.json").unwrap_err();
+    assert!(missing.contains("encoder.json: not found; expected vocab.bpe or merges.txt"), "{missing}");
+    let none = open("none").unwrap_err();
+    assert!(none.contains("/none: not found; expected a vocabulary: tokenizer.json"), "{none}");
+}
+
+#[test]
 #[cfg(feature = "image")]
 fn shards_on_s3_are_found_by_pattern_and_folder() {
     use smalti::modalities::image::{Image, write_jpeg};

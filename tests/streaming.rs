@@ -3,9 +3,12 @@
 #![cfg(all(target_os = "linux", feature = "image"))]
 
 use candle_core::Device;
-use smalti::data::{Lane, Loader, Plan, Sampler};
+use smalti::bench::standard_pictures;
+use smalti::data::{Dataset, Lane, Loader, Plan, Sampler};
 use smalti::model::Model;
-use smalti::tasks::standard_pictures;
+use smalti::registry::Modalities;
+use smalti::sample::{Composition, Opened, Start};
+use smalti::task::Task;
 use std::sync::Arc;
 
 #[global_allocator]
@@ -21,15 +24,14 @@ fn resident() -> u64 {
 /// Streams `shards` of 10,000 pictures once and gives the memory held after each count of samples.
 fn stream(shards: usize, counts: &[u64]) -> Vec<u64> {
     let folder = tempfile::tempdir().unwrap();
-    let (task, splits) =
-        standard_pictures(folder.path(), shards, 10_000).unwrap().open("image", 1.0).unwrap();
-    let specs = [task.as_task().spec().clone()];
-    let model = Model::new(&Default::default(), &specs, 0, &Device::Cpu).unwrap();
-    let train = splits.train;
+    let settings = standard_pictures(folder.path(), shards, 10_000).unwrap();
+    let Opened { task, train, .. } =
+        Composition::open(("", 1.0), &settings, &Modalities::builtin(), Start::New).unwrap();
+    let model = Model::new(&Default::default(), &[task.spec().clone()], 0, &Device::Cpu).unwrap();
     let lane = Lane { task: 0, first: 0, samples: train.len(), share: 100 };
     let steps = counts.iter().max().unwrap().div_ceil(100);
     let plan = Plan { steps: 0..steps, draw: 0, accumulate: 1, tokens: None, workers: 2 };
-    let datasets: Vec<Arc<dyn smalti::data::Dataset>> = vec![train];
+    let datasets: Vec<Arc<dyn Dataset>> = vec![train];
     let sampler = Sampler::new(0, vec![lane], 10_000);
     let loader = Loader::new(model.layouts().to_vec(), datasets, sampler, plan);
     let (mut seen, mut held) = (0, Vec::new());

@@ -1,10 +1,12 @@
 //! How fast data come: pictures on disk to batches, against the rate at which training consumes them.
 
 use super::loads::IMAGE_TINY;
-use super::{BenchError, median};
+use super::{BenchError, median, standard_pictures};
 use crate::data::{Dataset, Lane, Loader, Plan, Sampler};
 use crate::model::Model;
-use crate::tasks::standard_pictures;
+use crate::registry::Modalities;
+use crate::sample::{Composition, Opened, Start};
+use crate::task::Task;
 use crate::train::{TrainConfig, TrainError};
 use candle_core::Device;
 use serde::Serialize;
@@ -40,17 +42,18 @@ const PARTS: usize = 5;
 /// # Errors
 /// Where files cannot be written, or the device refuses.
 pub fn loading(steps: u64, device: &Device) -> Result<(f64, Vec<Loading>), BenchError> {
-    let train = TrainConfig { steps, ..TrainConfig::default() };
-    let consumed = 1e3 * IMAGE_TINY.batch as f64 / IMAGE_TINY.measure(&train, None, device)?.step_ms;
+    let config = TrainConfig { steps, ..TrainConfig::default() };
+    let consumed = 1e3 * IMAGE_TINY.batch as f64 / IMAGE_TINY.measure(&config, None, device)?.step_ms;
     let folder = tempfile::tempdir()?;
-    let (task, splits) = standard_pictures(folder.path(), SHARDS, EACH)?.open("image", 1.0)?;
-    let specs = [task.as_task().spec().clone()];
-    let model = Model::new(&Default::default(), &specs, 0, device)?;
+    let settings = standard_pictures(folder.path(), SHARDS, EACH)?;
+    let Opened { task, train, .. } =
+        Composition::open(("", 1.0), &settings, &Modalities::builtin(), Start::New)?;
+    let model = Model::new(&Default::default(), &[task.spec().clone()], 0, device)?;
     let start = |shuffle, workers, step: u64| {
-        let lane = Lane { task: 0, first: 0, samples: splits.train.len(), share: IMAGE_TINY.batch };
+        let lane = Lane { task: 0, first: 0, samples: train.len(), share: IMAGE_TINY.batch };
         let draw = step * IMAGE_TINY.batch as u64;
         let plan = Plan { steps: step..u64::MAX, draw, accumulate: 1, tokens: None, workers };
-        let datasets: Vec<Arc<dyn Dataset>> = vec![splits.train.clone()];
+        let datasets: Vec<Arc<dyn Dataset>> = vec![train.clone()];
         Loader::new(model.layouts().to_vec(), datasets, Sampler::new(0, vec![lane], shuffle), plan)
     };
     let first = |shuffle, workers, step| -> Result<f64, BenchError> {
@@ -58,7 +61,7 @@ pub fn loading(steps: u64, device: &Device) -> Result<(f64, Vec<Loading>), Bench
         start(shuffle, workers, step).next().transpose().map_err(TrainError::from)?;
         Ok(1e3 * started.elapsed().as_secs_f64())
     };
-    let middle = (999.5 * splits.train.len() as f64 / IMAGE_TINY.batch as f64) as u64;
+    let middle = (999.5 * train.len() as f64 / IMAGE_TINY.batch as f64) as u64;
     let mut all = Vec::new();
     for (shuffle, workers) in [(0, 1), (0, 2), (4_096, 2)] {
         let mut loader = start(shuffle, workers, 0);

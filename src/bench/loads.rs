@@ -5,7 +5,7 @@ use crate::head::{Classify, Generate, HeadSpec, Regress};
 use crate::model::{Model, ModelError};
 use crate::random;
 use crate::rules::{Condition, Rule};
-use crate::task::{READOUT, Task, TaskSpec, readout_kind, readout_tokens};
+use crate::task::{Task, TaskSpec, learned_kind, learned_tokens};
 use crate::transformer::ModelConfig;
 use candle_core::Device;
 use rand_pcg::Pcg64Mcg;
@@ -28,7 +28,7 @@ pub struct Load {
 pub(super) enum Input {
     /// Causal text of `context` tokens, which see no further back than `near`.
     Text { vocabulary: usize, context: usize, near: Option<u32> },
-    /// `side`×`side` patches of `dim` features and a readout.
+    /// `side`×`side` patches of `dim` features and a class token.
     Image { side: usize, dim: usize, classes: usize },
     /// `steps` of return, state and continuous action.
     Trajectory { steps: usize, state: usize, action: usize },
@@ -152,8 +152,8 @@ impl Load {
             ),
             Input::Image { side, dim, classes } => {
                 let axes = vec![Axis::new("row", side), Axis::new("column", side)];
-                let kinds = vec![kind("patch", features(dim), axes), readout_kind(1)];
-                (kinds, Rule::ALL, HeadSpec::new("", READOUT, Classify::numbered(classes)))
+                let kinds = vec![kind("patch", features(dim), axes), learned_kind("class", 1, false)];
+                (kinds, Rule::ALL, HeadSpec::new("", "class", Classify::numbered(classes)))
             }
             Input::Trajectory { steps, state, action } => {
                 let mut kinds = vec![
@@ -227,7 +227,7 @@ impl Dataset for Load {
                 let n = side * side;
                 let mut group = Group::sequence(random_features(random, n, dim));
                 group.positions = (0..n as u32).flat_map(|i| [i / side as u32, i % side as u32]).collect();
-                let tokens = Tokens::new(vec![group]).merge(readout_tokens(1));
+                let tokens = Tokens::new(vec![group]).merge(learned_tokens(1, false));
                 (tokens, Target::class(random::below(random, classes) as u32))
             }
             Input::Trajectory { steps, state, action } => {

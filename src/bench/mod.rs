@@ -11,6 +11,7 @@ mod loader;
 mod loads;
 mod machine;
 mod ops;
+mod standard;
 mod tokenizers;
 mod training;
 
@@ -21,12 +22,14 @@ pub use loader::{Loading, loading};
 pub use loads::{GPU_LOADS, LOADS, Load};
 pub use machine::{gpu_product_rate, peak_memory, product_rate, read_rate};
 pub use ops::{Checked, operations};
+#[cfg(feature = "image")]
+pub use standard::standard_pictures;
 pub use tokenizers::{Tokenizing, tokenizers};
 pub use training::Measured;
 
 use crate::data::DataError;
 use crate::model::ModelError;
-use crate::tasks::TaskError;
+use crate::sample::OpenError;
 use crate::train::TrainError;
 use smalti_contract::TokenizeError;
 
@@ -41,8 +44,10 @@ pub enum BenchError {
     Train(#[from] TrainError),
     /// Data.
     Data(#[from] DataError),
-    /// A standard input.
-    Input(#[from] TaskError),
+    /// A standard task cannot be opened.
+    Open(#[from] OpenError),
+    /// The settings of a standard task.
+    Settings(#[from] serde_json::Error),
     /// A tokenizer.
     Tokenize(#[from] TokenizeError),
     /// The tensor library.

@@ -1,7 +1,7 @@
 //! The front ends, on one thread and on two: bytes as they lie on disk to tokens.
 
+use super::standard::{StandardInput, standard_inputs};
 use super::{BenchError, median};
-use crate::tasks::{StandardInput, standard_inputs};
 use rayon::ThreadPoolBuilder;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::Serialize;
@@ -26,10 +26,10 @@ pub struct Tokenizing {
     pub inputs_per_s: f64,
 }
 
-/// Each front end that this build has, on its [`standard_inputs`], for about a second on one thread and on two.
+/// Each front end that this build has, on one file, for about a second on one thread and on two.
 ///
 /// # Errors
-/// What a tokenizer refuses.
+/// If a tokenizer fails.
 pub fn tokenizers() -> Result<Vec<Tokenizing>, BenchError> {
     let inputs = standard_inputs()?;
     let both = |input| [1, 2].map(|threads| measure(input, threads));
@@ -40,13 +40,7 @@ pub fn tokenizers() -> Result<Vec<Tokenizing>, BenchError> {
 const INPUTS: usize = 4;
 
 fn measure(input: &StandardInput, threads: usize) -> Result<Tokenizing, BenchError> {
-    let encode = || -> Result<usize, BenchError> {
-        let mut tokens = 0;
-        for record in input.tokenizer.encode_file(&input.bytes, None) {
-            tokens += record?.len();
-        }
-        Ok(tokens)
-    };
+    let encode = &input.encode;
     let tokens = encode()?;
     let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
     let (begun, mut seconds) = (Instant::now(), Vec::new());
@@ -59,7 +53,7 @@ fn measure(input: &StandardInput, threads: usize) -> Result<Tokenizing, BenchErr
     Ok(Tokenizing {
         what: input.what,
         threads,
-        bytes: input.bytes.len(),
+        bytes: input.bytes,
         tokens,
         ms: 1e3 * median,
         tokens_per_s: tokens as f64 / median,

@@ -1,5 +1,6 @@
 //! What can be wrong with data before any modality has looked at it.
 
+use smalti_contract::TokenizeError;
 use std::io;
 
 /// Why data was refused. Every variant names the location it is about.
@@ -141,6 +142,13 @@ pub enum DataError {
         /// What the server or the connection said.
         problem: String,
     },
+}
+
+/// What a tokenizer cannot read, as its own error.
+impl From<DataError> for TokenizeError {
+    fn from(error: DataError) -> Self {
+        TokenizeError::Input(error.to_string())
+    }
 }
 
 impl DataError {

@@ -244,6 +244,18 @@ pub fn read(location: &str) -> Result<Vec<u8>, DataError> {
     }
 }
 
+/// The bytes of one file, as of [`read`]; `None` if there is no file at the location.
+///
+/// # Errors
+/// Those of [`read`] for a file that is there and cannot be read.
+pub fn read_if_found(location: &str) -> Result<Option<Vec<u8>>, DataError> {
+    match read(location) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(DataError::Missing { .. } | DataError::IsFolder { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether there is a file at this location.
 pub(crate) fn is_file(location: &str) -> Result<bool, DataError> {
     match locate(location, "a file") {

@@ -25,7 +25,7 @@ pub use bad::{Bad, BadSamples, first};
 pub use cache::Cached;
 pub use collate::{Batch, HeadLayout, KindBatch, Layout, ReadRows, TokenBatch, collate};
 pub use error::DataError;
-pub use files::{Files, glob, open_text, read, read_text};
+pub use files::{Files, glob, open_text, read, read_if_found, read_text};
 pub use head_batch::{HeadBatch, Targets};
 pub use loader::{Loader, Plan, Prepared};
 pub use sample::{Dataset, Output, Sample, Stream, Target};

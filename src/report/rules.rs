@@ -131,7 +131,7 @@ const BESIDE_OTHERS: usize = 4;
 const SIDE: u32 = 3;
 
 /// A small document of these kinds. Several kinds with time steps take turns, as return, state and action do;
-/// all others come one behind the other, as patches and a readout do.
+/// all others come one behind the other, as patches and a class token do.
 fn example(kinds: &Kinds) -> TokenMeta {
     let several = kinds.iter().filter(|(_, kind)| kind.time_steps.is_some()).count() > 1;
     let (in_turns, in_sequence): (Vec<_>, Vec<_>) =
@@ -163,7 +163,7 @@ fn places(kind: &KindSpec, n: usize) -> Vec<[u32; MAX_AXES]> {
             up_to(SIDE as usize, rows.size).flat_map(row).collect()
         }
         ([axis], _) => up_to(n, axis.size).map(|index| [index, 0]).collect(),
-        // Without axis or time, the ids are all there is to tell tokens apart: readouts.
+        // Without axis or time, the ids are all there is to tell tokens apart: class tokens, registers.
         ([], ContentSpec::Ids { vocabulary }) if kind.time_steps.is_none() => vec![[0, 0]; n.min(vocabulary)],
         ([], _) => vec![[0, 0]; n],
     }

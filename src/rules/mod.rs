@@ -2,7 +2,7 @@
 //!
 //! A table says for each pair of kinds (query, key) which [`Rule`] holds; the attention kernel evaluates
 //! it from the tokens' metadata ([`TokenMeta`]) and never builds a mask. Encoder, decoder, prefix and
-//! readout masks are such tables:
+//! class-token masks are such tables:
 //!
 //! ```
 //! use smalti::rules::{AttentionRules, TokenMeta};

@@ -1,6 +1,7 @@
 //! The values that tokenizers and heads are fitted to.
 
 use super::part::Part;
+use crate::data::read_if_found;
 use crate::table::Table;
 use smalti_contract::{TokenizeError, Value, Values};
 use std::collections::BTreeSet;
@@ -110,6 +111,10 @@ impl Values for FieldValues {
         }
         self.place(index).map_or(Ok(Value::Missing), |(row, step)| self.read(row, step))
     }
+
+    fn read_file(&self, location: &str) -> Result<Option<Vec<u8>>, TokenizeError> {
+        Ok(read_if_found(location)?)
+    }
 }
 
 /// The values of several parts that share a vocabulary, one part after another.
@@ -145,5 +150,54 @@ impl Values for Chained<'_> {
             }
         }
         Ok(Value::Missing)
+    }
+
+    fn read_file(&self, location: &str) -> Result<Option<Vec<u8>>, TokenizeError> {
+        Ok(read_if_found(location)?)
+    }
+}
+
+#[cfg(all(test, feature = "text"))]
+mod tests {
+    use super::*;
+    use crate::table::Memory;
+    use smalti_contract::{Row, Tokenizer};
+    use smalti_text::{TextSettings, TextTokenizer, TextUnit};
+
+    /// The tokenizer of a published vocabulary, or why there is none.
+    fn of_file(location: &str) -> Result<TextTokenizer, TokenizeError> {
+        let row = Row { fields: [("text".to_string(), Value::Text("the lower".into()))].into() };
+        let table = Arc::new(Memory::new("rows", vec![row]));
+        let values = FieldValues::new(table, &[0], &["text".to_string()], false);
+        let settings =
+            TextSettings { vocabulary: TextUnit::File(location.into()), ..TextSettings::default() };
+        TextTokenizer::new(TextTokenizer::fit(settings, None, &Chained(vec![&values]))?)
+    }
+
+    #[test]
+    fn a_vocabulary_may_lie_in_an_archive() {
+        let words = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\nlow\n##er\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.tar").display().to_string();
+        let mut tar = tar::Builder::new(std::fs::File::create(&path).unwrap());
+        for (name, bytes) in [("vocab.txt", &words[..]), ("in/vocab.txt", words), ("other/a.txt", b"a")] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, bytes).unwrap();
+        }
+        tar.into_inner().unwrap();
+        for inside in ["", "/vocab.txt", "/in", "/in/vocab.txt"] {
+            let tokenizer = of_file(&format!("{path}{inside}")).unwrap();
+            assert_eq!(tokenizer.ids("the lower").unwrap(), [4, 5, 6], "{inside}");
+        }
+        for missing in [format!("{path}/other"), "builtin:digits".into()] {
+            let message = of_file(&missing).err().unwrap().to_string();
+            let expected =
+                "not found; expected a vocabulary: tokenizer.json, encoder.json, vocab.json, vocab.txt";
+            assert_eq!(message, format!("{missing}: {expected}"));
+        }
+        let message = of_file("builtin:text/smalti.txt").err().unwrap().to_string();
+        assert!(message.starts_with("builtin:text/smalti.txt: not readable as vocab.txt"), "{message}");
     }
 }

@@ -14,7 +14,6 @@ mod holdout;
 pub mod image;
 mod more;
 mod saved;
-mod standard;
 #[cfg(feature = "text")]
 pub mod text;
 #[cfg(feature = "trajectory")]
@@ -25,9 +24,6 @@ pub use crate::task::{SavedTask, SavedTokenizer};
 pub use embed::{Embedding, Pooling};
 pub use more::More;
 pub use saved::save;
-#[cfg(feature = "image")]
-pub use standard::standard_pictures;
-pub use standard::{StandardInput, standard_inputs};
 
 use crate::data::{DataError, Dataset};
 use crate::sample::{Composition, OpenError};

@@ -3,7 +3,7 @@
 use smalti::data::{Sample, Stream, Target};
 use smalti::head::{Classify, Generate, HeadSpec};
 use smalti::rules::Rule;
-use smalti::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
+use smalti::task::{TaskSpec, learned_kind, learned_tokens};
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 
 fn kind(name: &str, vocabulary: usize) -> KindSpec {
@@ -19,13 +19,13 @@ fn rules(rules: &[(&str, &str, &str)]) -> Vec<(String, String, Rule)> {
     rules.iter().map(|&(q, k, rule)| (q.into(), k.into(), rule.parse().unwrap())).collect()
 }
 
-/// Eight pixels, whose class is predicted at a readout token.
+/// Eight pixels, whose class is predicted at a class token token.
 pub fn picture() -> TaskSpec {
     TaskSpec {
         name: "picture".into(),
-        inputs: vec![(Stream::Main, vec![kind("pixel", 9), readout_kind(1)])],
-        rules: rules(&[("pixel", "pixel", "near(2)"), (READOUT, "pixel", "all"), (READOUT, READOUT, "all")]),
-        heads: vec![HeadSpec::new("", READOUT, Classify::numbered(3))],
+        inputs: vec![(Stream::Main, vec![kind("pixel", 9), learned_kind("class", 1, false)])],
+        rules: rules(&[("pixel", "pixel", "near(2)"), ("class", "pixel", "all"), ("class", "class", "all")]),
+        heads: vec![HeadSpec::new("", "class", Classify::numbered(3))],
         loss_weight: 1.0,
         shares: vec![],
     }
@@ -59,7 +59,7 @@ fn group(n: u32, step: u32) -> Group {
 
 /// A picture's sample.
 pub fn look(id: u64) -> (usize, Sample) {
-    let tokens = Tokens::new(vec![group(8, 2 + id as u32)]).merge(readout_tokens(1));
+    let tokens = Tokens::new(vec![group(8, 2 + id as u32)]).merge(learned_tokens(1, false));
     let inputs = vec![(Stream::Main, tokens)];
     (0, Sample { inputs, outputs: vec![Target::class(id as u32 % 3).into()], id })
 }

@@ -2,7 +2,9 @@
 
 use crate::tokenizer::TokenizeError;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Range;
+use std::path::Path;
 
 /// The value of one field.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -79,6 +81,16 @@ pub trait Values {
     /// # Errors
     /// If the value cannot be read; the message names its place.
     fn get(&self, index: usize) -> Result<Value, TokenizeError>;
+
+    /// The bytes of a file that a setting names, such as a published vocabulary; `None` if there is no file. By default the
+    /// location is a path on this disk ([`read_local`]); a program may also take addresses on other machines and members of
+    /// archives.
+    ///
+    /// # Errors
+    /// If there is a file and it cannot be read; the message names the location.
+    fn read_file(&self, location: &str) -> Result<Option<Vec<u8>>, TokenizeError> {
+        read_local(location)
+    }
 }
 
 impl dyn Values + '_ {
@@ -86,6 +98,19 @@ impl dyn Values + '_ {
     pub fn spread(&self, most: usize) -> impl Iterator<Item = Result<Value, TokenizeError>> + '_ {
         let every = self.len().div_ceil(most.max(1)).max(1);
         (0..self.len()).step_by(every).map(|index| self.get(index))
+    }
+}
+
+/// The bytes of a file on this disk; `None` if there is no file at the location.
+///
+/// # Errors
+/// If there is a file and it cannot be read; the message names the location.
+pub fn read_local(location: &str) -> Result<Option<Vec<u8>>, TokenizeError> {
+    match std::fs::read(location) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(_) if Path::new(location).is_dir() => Ok(None),
+        Err(e) => Err(TokenizeError::Input(format!("{location}: {e}"))),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Vocabularies as they are published.
 //!
 //! Each becomes a [`Vocabulary::Subwords`], which holds all of it. What is wrong with its parts is told by
-//! [`TextTokenizer::new`](smalti_contract::Tokenizer::new). [`open`] reads any of them from disk.
+//! [`TextTokenizer::new`](smalti_contract::Tokenizer::new). [`open`] reads any of them from disk, and [`open_with`] from anywhere.
 
 mod files;
 
-pub use files::open;
+pub use files::{open, open_with};
 
 use crate::config::Vocabulary;
 use serde_json::{Map, Value, json};

@@ -151,7 +151,10 @@ impl TextSettings {
         match &self.vocabulary {
             TextUnit::Bytes => Ok(TextConfig::new(Vocabulary::Bytes, context)),
             TextUnit::Numbers(count) => Ok(TextConfig::new(Vocabulary::Numbers { count: *count }, context)),
-            TextUnit::File(path) => Ok(published::open(path, context)?.into_config()),
+            TextUnit::File(location) => {
+                let read = |location: &str| values.read_file(location);
+                Ok(published::open_with(location, context, &read)?.into_config())
+            }
             TextUnit::Bpe(size) => fit::bpe_of(texts, *size, context),
             TextUnit::Characters => {
                 let mut distinct = Distinct::new();

@@ -190,7 +190,7 @@ fn settings_read_as_they_are_written() {
     assert_eq!(
         message(json!({"contxt": 4})),
         "text: unknown field `contxt`, expected one of `vocabulary`, `context`, `segments`, `lowercase`, \
-         `unknown`, `min_frequency`, `specials`, `token_dropout`"
+         `unknown`, `min_frequency`, `specials`, `separator`, `token_dropout`"
     );
     assert!(
         message(json!({"vocabulary": "letters"})).contains("expected one of `characters`, `bytes`, `words`")

@@ -1,6 +1,6 @@
 use super::*;
 use crate::head::{HeadSpec, Regress};
-use crate::task::{TaskSpec, readout_kind};
+use crate::task::{TaskSpec, learned_kind};
 use crate::transformer::{LayerRule, ModelConfig};
 use candle_core::Device;
 use smalti_contract::Axis;
@@ -87,7 +87,7 @@ fn a_prefix_comes_before_what_is_written() {
 #[test]
 fn layers_that_differ_are_drawn_apart() {
     let patch = kind("patch", vec![Axis::new("row", 2), Axis::new("column", 2)], None);
-    let rules = [("patch", "patch", "all"), ("readout", "patch", "all")];
+    let rules = [("patch", "patch", "all"), ("class", "patch", "all")];
     let near = LayerRule {
         query: "see.patch".into(),
         key: "see.patch".into(),
@@ -95,10 +95,13 @@ fn layers_that_differ_are_drawn_apart() {
         layers: vec![1],
     };
     let config = ModelConfig { n_layers: 3, rules: vec![near], ..ModelConfig::default() };
-    let drawn = drawn(config, task("see", vec![(Stream::Main, vec![patch, readout_kind(1)])], &rules));
+    let drawn = drawn(
+        config,
+        task("see", vec![(Stream::Main, vec![patch, learned_kind("class", 1, false)])], &rules),
+    );
     let [most, middle] = &drawn[..] else { panic!("two pictures; found {}", drawn.len()) };
     assert!(most.starts_with("see: self-attention, layers 0, 2\n\n      ppppr\n    p xxxx.\n"), "{most}");
-    assert!(most.contains("    r xxxx.\n\n    p = patch, r = readout\n"), "{most}");
+    assert!(most.contains("    r xxxx.\n\n    p = patch, c = class\n"), "{most}");
     // On four patches both look alike; the rule tells them apart.
     assert!(
         middle.starts_with("see: self-attention, layer 1\n") && middle.contains("patch sees patch: near(1)")

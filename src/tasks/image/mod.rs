@@ -15,7 +15,7 @@ use crate::head::{Classify, HeadSpec, Represent};
 use crate::model::Model;
 use crate::random::{self, mix};
 use crate::rules::Rule;
-use crate::task::{READOUT, Task, TaskSpec, joined, learned_kind, learned_tokens};
+use crate::task::{Task, TaskSpec, joined, learned_kind, learned_tokens};
 use serde::Serialize;
 use smalti_contract::{AnyTokenizer, KindSpec, TokenizeError, Tokenizer, Tokens};
 use smalti_image::{Augment, Blend, Image, ImageConfig, ImageTokenizer, fit};
@@ -45,6 +45,8 @@ pub struct Guess {
 const ROLE: &str = "image";
 /// What keeps the class names, in the run folder: they are fitted to data like a vocabulary.
 const CLASSES: &str = "classes";
+/// The kind of the token that the head reads.
+const READOUT: &str = "readout";
 /// The most images that mean and deviation are taken from.
 const FIT_ON: usize = 5_000;
 

@@ -1,7 +1,7 @@
 //! The tokenizer of a text task: of the text itself, or of a published vocabulary.
 
 use super::TextTaskConfig;
-use crate::data::{DataError, open_text};
+use crate::data::{DataError, open_text, read_if_found};
 use crate::tasks::TaskError;
 use smalti_contract::Tokenizer;
 use smalti_text::{TextConfig, TextError, TextTokenizer, TextUnit, Vocabulary, fit};
@@ -34,13 +34,13 @@ pub(super) fn fitted(config: &TextTaskConfig, specials: &[&str]) -> Result<TextT
     Ok(TextTokenizer::new(config)?.with_specials(specials.iter().copied())?)
 }
 
-/// The tokenizer of a published vocabulary on disk, as it is ([`smalti_text::published::open`]); `context` is the most
+/// The tokenizer of a published vocabulary, as it is ([`smalti_text::published::open_with`]); `context` is the most
 /// tokens of a text.
 ///
 /// # Errors
 /// A path without a vocabulary, and one that cannot be read.
-pub fn published(path: &str, context: usize) -> Result<TextTokenizer, TaskError> {
-    Ok(smalti_text::published::open(path, context)?)
+pub fn published(location: &str, context: usize) -> Result<TextTokenizer, TaskError> {
+    Ok(smalti_text::published::open_with(location, context, &|file| Ok(read_if_found(file)?))?)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::data::{DataError, Sample, Stream, Target};
 use crate::head::{Classify, Generate, HeadSpec};
 use crate::params::Params;
 use crate::rules::Rule;
-use crate::task::{READOUT, TaskSpec, readout_kind, readout_tokens};
+use crate::task::{TaskSpec, learned_kind, learned_tokens};
 use crate::train::{Silent, log, ranks::testing::on_ranks};
 use crate::transformer::ModelConfig;
 use candle_core::Device;
@@ -57,12 +57,12 @@ fn tasks() -> [TaskSpec; 2] {
         loss_weight,
         shares: vec![],
     };
-    let rules = vec![rule("character", Rule::ALL), rule(READOUT, Rule::ALL)];
+    let rules = vec![rule("character", Rule::ALL), rule("class", Rule::ALL)];
     let next = HeadSpec::new("", "character", Generate::new(9));
-    let class = HeadSpec::new("", READOUT, Classify::numbered(3));
+    let class = HeadSpec::new("", "class", Classify::numbered(3));
     [
         task("go_on", vec![kind.clone()], vec![rule("character", Rule::causal())], next, 1.0),
-        task("sort", vec![kind, readout_kind(1)], rules, class, 0.3),
+        task("sort", vec![kind, learned_kind("class", 1, false)], rules, class, 0.3),
     ]
 }
 
@@ -90,7 +90,7 @@ fn sample(task: usize, id: u64, n: u32) -> (usize, Sample) {
     let tokens = Tokens::new(vec![Group::sequence(Content::Ids(ids.clone()))]);
     let (tokens, target) = match task {
         0 => (tokens, Target::Ids { ids, weights: (0..n).map(|i| (i % 3) as f32 / 2.0).collect() }),
-        _ => (tokens.merge(readout_tokens(1)), Target::class(n % 3)),
+        _ => (tokens.merge(learned_tokens(1, false)), Target::class(n % 3)),
     };
     (task, Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![target.into()], id })
 }

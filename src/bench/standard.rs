@@ -1,22 +1,34 @@
-//! One file of each modality and a tokenizer for it: what `smalti bench tokenizers` measures.
+//! One file of each modality and how it becomes tokens: what `smalti bench tokenizers` measures; and image shards on disk.
 
+use super::BenchError;
 #[cfg(feature = "image")]
-use super::TaskConfig;
-use super::TaskError;
-#[cfg(feature = "image")]
-use crate::data::DataError;
+use crate::{data::DataError, sample::TaskSettings};
+#[cfg(any(feature = "text", feature = "image", feature = "audio"))]
 use smalti_contract::AnyTokenizer;
 #[cfg(feature = "image")]
 use std::path::Path;
 
-/// A file's bytes and what makes tokens of them.
-pub struct StandardInput {
+/// A file and what makes tokens of it.
+pub(super) struct StandardInput {
     /// What becomes what.
     pub what: &'static str,
-    /// The file.
-    pub bytes: Vec<u8>,
-    /// The tokenizer.
-    pub tokenizer: Box<dyn AnyTokenizer>,
+    /// The file's size in bytes.
+    pub bytes: usize,
+    /// Makes the file's tokens, and counts them.
+    pub encode: Box<dyn Fn() -> Result<usize, BenchError> + Send + Sync>,
+}
+
+#[cfg(any(feature = "text", feature = "image", feature = "audio"))]
+impl StandardInput {
+    /// A file whose tokens are those of a tokenizer.
+    fn new(what: &'static str, file: Vec<u8>, tokenizer: impl AnyTokenizer + 'static) -> Self {
+        let bytes = file.len();
+        let encode = move || {
+            let tokens = tokenizer.encode_file(&file, None).map(|tokens| Ok(tokens?.len()));
+            tokens.sum::<Result<usize, BenchError>>()
+        };
+        Self { what, bytes, encode: Box::new(encode) }
+    }
 }
 
 /// For each modality of this build: 1 MiB of text to characters and to 4,096 subwords, a JPEG of 500×375 pixels to patches
@@ -24,8 +36,8 @@ pub struct StandardInput {
 /// log-mel, and the shipped log of CartPole to windows of 20 steps.
 ///
 /// # Errors
-/// What a tokenizer refuses.
-pub fn standard_inputs() -> Result<Vec<StandardInput>, TaskError> {
+/// If a tokenizer fails.
+pub(super) fn standard_inputs() -> Result<Vec<StandardInput>, BenchError> {
     Ok(vec![
         #[cfg(feature = "text")]
         characters()?,
@@ -46,34 +58,34 @@ const LENGTH: usize = 1 << 20;
 
 /// The text that ships, again and again.
 #[cfg(feature = "text")]
-fn text() -> Result<String, TaskError> {
+fn text() -> Result<String, BenchError> {
     let text = crate::data::read_text("builtin:text/smalti.txt")?;
     Ok(text.chars().cycle().take(LENGTH).collect())
 }
 
 #[cfg(feature = "text")]
-fn characters() -> Result<StandardInput, TaskError> {
+fn characters() -> Result<StandardInput, BenchError> {
     use smalti_contract::Tokenizer;
     use smalti_text::{TextTokenizer, fit};
     let text = text()?;
     let tokenizer = TextTokenizer::new(fit::characters([&*text], vec![], LENGTH)?)?;
     let what = "text to characters";
-    Ok(StandardInput { what, bytes: text.into_bytes(), tokenizer: Box::new(tokenizer) })
+    Ok(StandardInput::new(what, text.into_bytes(), tokenizer))
 }
 
 #[cfg(feature = "text")]
-fn subwords() -> Result<StandardInput, TaskError> {
+fn subwords() -> Result<StandardInput, BenchError> {
     use smalti_contract::{TokenizeError, Tokenizer};
     use smalti_text::{TextTokenizer, fit};
     let text = text()?;
     let fitted = fit::bpe(text.as_bytes(), 4096, vec![], LENGTH);
     let tokenizer = TextTokenizer::new(fitted.map_err(|e| TokenizeError::Input(e.to_string()))?)?;
     let what = "text to 4,096 subwords (BPE)";
-    Ok(StandardInput { what, bytes: text.into_bytes(), tokenizer: Box::new(tokenizer) })
+    Ok(StandardInput::new(what, text.into_bytes(), tokenizer))
 }
 
 #[cfg(feature = "image")]
-fn patches() -> Result<StandardInput, TaskError> {
+fn patches() -> Result<StandardInput, BenchError> {
     use smalti_contract::Tokenizer;
     use smalti_image::{Image, ImageConfig, ImageTokenizer, write_jpeg};
     let (width, height) = (500, 375);
@@ -85,16 +97,16 @@ fn patches() -> Result<StandardInput, TaskError> {
     let image = Image::new(width, height, 3, (0..3 * width * height).map(pixel).collect())?;
     let tokenizer = ImageTokenizer::new(ImageConfig::imagenet(16, 256, 224))?;
     let what = "JPEG of 500×375, shorter side to 256, to 16×16 patches of the middle 224×224";
-    Ok(StandardInput { what, bytes: write_jpeg(&image, 90)?, tokenizer: Box::new(tokenizer) })
+    Ok(StandardInput::new(what, write_jpeg(&image, 90)?, tokenizer))
 }
 
-/// Writes WebDataset shards of JPEGs of 32×32 pixels into a folder, `shards` of `each`, and gives the settings of a task
-/// that makes 64 patches of 48 numbers of each of them: the size of the standard load image-tiny.
+/// Writes WebDataset shards of JPEGs of 32×32 pixels into a folder, `shards` of `each`, and returns the settings of a task
+/// that makes 64 patches of 48 numbers of each image: the size of the standard load image-tiny.
 ///
 /// # Errors
-/// Where a file cannot be written.
+/// If a file cannot be written.
 #[cfg(feature = "image")]
-pub fn standard_pictures(folder: &Path, shards: usize, each: usize) -> Result<TaskConfig, TaskError> {
+pub fn standard_pictures(folder: &Path, shards: usize, each: usize) -> Result<TaskSettings, BenchError> {
     use smalti_image::{Image, write_jpeg};
     const DIFFERENT: usize = 100;
     let picture = |number: usize| {
@@ -124,17 +136,15 @@ pub fn standard_pictures(folder: &Path, shards: usize, each: usize) -> Result<Ta
         }
         tar.into_inner().map_err(failed)?.into_inner().map_err(|e| failed(e.into_error()))?;
     }
-    Ok(TaskConfig::Image(super::image::ImageTaskConfig {
-        path: folder.join("train-*.tar").display().to_string(),
-        channels: 3,
-        patch: 4,
-        holdout: 0.01,
-        ..Default::default()
-    }))
+    Ok(serde_json::from_value(serde_json::json!({
+        "data": { "source": folder.join("train-*.tar").display().to_string(), "holdout": 0.01 },
+        "inputs": { "image": { "modality": "image", "field": "jpg", "patch_size": 4 } },
+        "outputs": { "class": { "head": "classify", "field": "cls" } },
+    }))?)
 }
 
 #[cfg(feature = "audio")]
-fn slices() -> Result<StandardInput, TaskError> {
+fn slices() -> Result<StandardInput, BenchError> {
     use crate::random;
     use smalti_audio::{AudioConfig, AudioTokenizer, Waveform, write_wav};
     use smalti_contract::Tokenizer;
@@ -143,17 +153,42 @@ fn slices() -> Result<StandardInput, TaskError> {
     clip.samples.iter_mut().zip(noise).for_each(|(sample, noise)| *sample = 0.1 * noise);
     let tokenizer = AudioTokenizer::new(AudioConfig::default())?;
     let what = "WAV of 30 s to log-mel slices";
-    Ok(StandardInput { what, bytes: write_wav(&clip, 16)?, tokenizer: Box::new(tokenizer) })
+    Ok(StandardInput::new(what, write_wav(&clip, 16)?, tokenizer))
 }
 
+/// Returns-to-go, observations and actions: the decision transformer's input (Chen et al. 2021).
 #[cfg(feature = "trajectory")]
-fn windows() -> Result<StandardInput, TaskError> {
-    use smalti_contract::{TokenizeError, Tokenizer};
-    use smalti_trajectory::{FitOptions, TrajectoryTokenizer, fit, npz};
-    let bytes = include_bytes!("../../data/cartpole-mixed.npz").to_vec();
-    let refuse = |e: smalti_trajectory::TrajectoryError| TokenizeError::Input(e.to_string());
-    let episodes = npz::read(&bytes).map_err(refuse)?;
-    let tokenizer = TrajectoryTokenizer::new(fit(&episodes, FitOptions::default()).map_err(refuse)?)?;
+fn windows() -> Result<StandardInput, BenchError> {
+    use crate::data::{Dataset, read};
+    use crate::registry::Modalities;
+    use crate::sample::{Composition, Start};
+    use crate::task::Task;
+    let source = "builtin:cartpole-mixed.npz";
+    let settings = serde_json::from_value(serde_json::json!({
+        "data": {
+            "source": source,
+            "context": 20,
+            "derived": { "return_to_go": { "kind": "return_to_go", "field": "rewards" } },
+        },
+        "inputs": {
+            "return_to_go": { "modality": "numbers" },
+            "observations": { "modality": "numbers" },
+        },
+        "outputs": { "actions": { "head": "classify" } },
+    }))?;
+    let modalities = Modalities::builtin();
+    let saved = Composition::open(("", 1.0), &settings, &modalities, Start::New)?.task.saved()?;
+    let encode = move || {
+        let opened = Composition::open(("", 1.0), &settings, &modalities, Start::Run(&saved))?;
+        let mut tokens = 0;
+        for samples in [opened.train, opened.validation] {
+            for index in 0..samples.len() {
+                let sample = samples.sample(index, None)?;
+                tokens += sample.inputs.iter().map(|(_, tokens)| tokens.len()).sum::<usize>();
+            }
+        }
+        Ok(tokens)
+    };
     let what = "npz of 335 episodes to windows of 20 steps";
-    Ok(StandardInput { what, bytes, tokenizer: Box::new(tokenizer) })
+    Ok(StandardInput { what, bytes: read(source)?.len(), encode: Box::new(encode) })
 }
