@@ -44,7 +44,8 @@ const SHORT: [&str; 4] = ["train.steps=3", "train.batch=4", "train.eval_samples=
 fn a_vision_transformer_learns_other_classes_at_another_size() {
     let place = tempfile::tempdir().unwrap();
     let (from, out) = (imported(place.path(), "vit-no-bias"), place.path().join("tuned"));
-    let patches = ["inputs.image.image_size=[16, 12]", "data.validation=\"split = test\""];
+    let patches =
+        ["inputs.image.image_size=[16, 12]", "data.train=split = train", "data.validation=split = test"];
     let frozen = ["train.freeze=[\"embed.image.patch.map.*\", \"stack.blocks.0.*\"]"];
     let start = tune(&from, &out, &settings_of(&from), &[&SHORT[..], &patches, &frozen].concat()).unwrap();
     assert_eq!(start.interpolated, ["embed.image.patch.grid [4, 16] → [12, 16]"]);
@@ -79,10 +80,11 @@ fn a_trunk_of_text_learns_to_see() {
     let own = settings_of(&from);
     let (model, _) = own.split_at(own.find("[data]").unwrap());
     let toml = format!(
-        "{model}\n[mix.text.data]\nsource = {text:?}\n[mix.text.outputs.text]\nhead = \"generate\"\n\
-         modality = \"text\"\nwindows = true\ncontext = 12\n[mix.digits.data]\nsource = \"builtin:digits\"\n\
-         validation = \"split = test\"\n[mix.digits.inputs.image]\nmodality = \"image\"\n\
-         [mix.digits.outputs.class]\nhead = \"classify\"\n"
+        "{model}\n[mix.text.data]\nsource = {text:?}\n\
+         [mix.text.outputs.text]\nhead = \"generate\"\nmodality = \"text\"\nwindows = true\ncontext = 12\n\
+         [mix.digits.data]\nsource = \"builtin:digits\"\n\
+         [mix.digits.inputs.image]\nmodality = \"image\"\n\
+         [mix.digits.outputs.class]\nhead = \"classify\"\nfield = \"label\"\n"
     );
     let start = tune(&from, &out, &toml, &SHORT).unwrap();
     assert!(start.loaded.contains(&"embed.text.id.table".to_string()), "{start:?}");
@@ -106,7 +108,8 @@ fn a_longer_context_and_a_pattern_without_a_name() {
     let start = tune(&from, &place.path().join("same"), &settings_of(&from), &set(&[])).unwrap();
     assert!(start.new.is_empty() && start.skipped.is_empty() && start.interpolated.is_empty(), "{start:?}");
     let longer =
-        tune(&from, &place.path().join("longer"), &settings_of(&from), &set(&["outputs.text.context=20"])).unwrap();
+        tune(&from, &place.path().join("longer"), &settings_of(&from), &set(&["outputs.text.context=20"]))
+            .unwrap();
     assert_eq!(longer.interpolated, ["embed.text.id.index [12, 16] → [20, 16]"]);
     let other = imported(place.path(), "bert-trunk");
     let error = tune(&other, &place.path().join("other"), &settings_of(&from), &set(&["model.d_model=8"]));
