@@ -1,13 +1,11 @@
 //! Audio: which text is spoken, or keyed.
 
 mod alphabet;
-mod decode;
 #[cfg(test)]
 mod tests;
-mod transcribe;
 
 pub use alphabet::Unit;
-pub use decode::{Decoding, Options, Segment, Transcript};
+pub use crate::sample::Decoding;
 
 use alphabet::Alphabet;
 
