@@ -40,6 +40,13 @@ impl Regress {
         Self { dim, bounded, mean: vec![], std: vec![] }
     }
 
+    /// The head whose loss is that of `(x - mean) / std`, `[dim]` each; predictions are in units of `x`.
+    #[must_use]
+    pub fn scaled(mut self, mean: Vec<f32>, std: Vec<f32>) -> Self {
+        (self.mean, self.std) = (mean, std);
+        self
+    }
+
     /// A number as the model predicts it, in the units of the data.
     fn restored(&self, column: usize, number: f32) -> f64 {
         match (self.mean.get(column), self.std.get(column)) {

@@ -1,42 +1,53 @@
 //! The audio side of a checkpoint: its spectrogram, its vocabulary, and what a text begins and ends with.
 
-use super::{Checkpoint, ImportedTask, PretrainedError, decoding, text};
-use crate::tasks::audio::{AudioTask, AudioTaskConfig, Reading};
-use crate::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
-use crate::tasks::{Builtin, TaskConfig};
+use super::task::{Draft, ImportedTask};
+use super::text::Text;
+use super::{Checkpoint, PretrainedError, decoding};
+use crate::head::Generate;
+use crate::modalities::audio::{AudioConfig, AudioTokenizer};
+use serde_json::json;
 use smalti_contract::Tokenizer;
-use std::sync::Arc;
 
 /// Samples from one frame to the next.
 const HOP: f32 = 160.0;
 /// Samples in a second.
 const RATE: f32 = 16_000.0;
 
-/// A task of texts token by token, looking at slices of two frames.
+/// A text, token by token, of slices of two frames.
 pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedError> {
     let settings = &checkpoint.settings;
     let (slices, n_mels) = (settings.size("max_source_positions")?, settings.size("num_mel_bins")?);
     let (context, vocabulary) = (settings.size("max_target_positions")?, settings.size("vocab_size")?);
+    let clip_seconds = slices as f32 * 2.0 * HOP / RATE;
     let front_end = AudioConfig {
         frames_per_slice: 2,
         max_slices: slices,
-        clip_seconds: Some(slices as f32 * 2.0 * HOP / RATE),
+        clip_seconds: Some(clip_seconds),
         ..AudioConfig::whisper(n_mels)
     };
-    let said = decoding::said(checkpoint)?;
-    let config = AudioTaskConfig {
-        reading: Reading::Cross,
-        lowercase: false,
-        normalize: false,
-        max_text: context,
-        prefix: vec![said.start],
-        end: Some(said.end),
-        decoding: said.decoding.map(Box::new),
-        audio: front_end.clone(),
-        ..AudioTaskConfig::default()
-    };
     let front_end = AudioTokenizer::new(front_end).map_err(|e| checkpoint.refuse("num_mel_bins", e))?;
-    let vocabulary = text::tokenizer(checkpoint, vocabulary, context, 0)?;
-    let task = AudioTask::with("audio", 1.0, &config, front_end, vocabulary);
-    Ok(ImportedTask { config: TaskConfig::Audio(config), task: Builtin::Audio(Arc::new(task)) })
+    let text = Text::read(checkpoint, vocabulary, context, 0)?;
+    let said = decoding::said(checkpoint)?;
+    let audio = json!({
+        "modality": "audio",
+        "field": "path",
+        "normalize": false,
+        "mel": { "n_mels": n_mels },
+        "frames_per_slice": 2,
+        "max_slices": slices,
+        "clip_seconds": clip_seconds,
+    });
+    let output = json!({
+        "modality": "text",
+        "cross_attention": true,
+        "vocabulary": text.unit,
+        "context": context,
+        "begin": said.start,
+        "end": said.end,
+        "decoding": said.decoding,
+    });
+    Draft::new("builtin:touchtone.tar")
+        .input("audio", audio, &front_end)?
+        .output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?
+        .finish()
 }

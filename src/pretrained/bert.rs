@@ -1,7 +1,8 @@
 //! BERT (Devlin et al. 2019), MiniLM and what else has its layout.
 
 use super::names::{Layout, NameMap};
-use super::{Checkpoint, Description, PretrainedError, text};
+use super::text::{self, Sentence};
+use super::{Checkpoint, Description, PretrainedError};
 use crate::transformer::{ModelConfig, NormKind, NormPlace};
 use serde_json::json;
 
@@ -16,10 +17,14 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         ("pruned_heads", json!({})),
     ])?;
     settings.neutral(&["attention_probs_dropout_prob", "hidden_dropout_prob", "classifier_dropout"]);
-    let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
+    let (vocabulary, positions) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
     let segments = settings.count("type_vocab_size")?.unwrap_or(2);
     const TRANSFORM: &str = "cls.predictions.transform";
-    let masked = checkpoint.has(&format!("{TRANSFORM}.dense.weight"));
+    // A model of sentences reads no more tokens than were read when it learned them, and predicts none.
+    let sentence = Sentence::read(checkpoint)?;
+    let masked = sentence.is_none() && checkpoint.has(&format!("{TRANSFORM}.dense.weight"));
+    let most_tokens = sentence.and_then(|sentence| sentence.most_tokens);
+    let context = most_tokens.map_or(positions, |most| most.min(positions));
     let model = ModelConfig {
         d_model: settings.size("hidden_size")?,
         n_layers: settings.size("num_hidden_layers")?,
@@ -36,14 +41,18 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         head_transform: masked,
         ..ModelConfig::default()
     };
-    let task = text::bidirectional(checkpoint, vocabulary, context, segments, masked)?;
+    let task = match masked {
+        true => text::masked(checkpoint, vocabulary, context, segments)?,
+        false => text::represented(checkpoint, vocabulary, context, segments)?,
+    };
 
     let mut names = NameMap::default();
     let prefix = checkpoint.prefix("bert.");
     let embeddings = |name: &str| format!("{prefix}embeddings.{name}");
-    names.one(&task.embedding("table"), &embeddings("word_embeddings.weight"));
-    names.one(&task.embedding("index"), &embeddings("position_embeddings.weight"));
-    names.one(&task.embedding("segment"), &embeddings("token_type_embeddings.weight"));
+    names.one(&task.embedding("text", "table"), &embeddings("word_embeddings.weight"));
+    let read = Layout::FirstRows { n: context, of: positions };
+    names.rows(&[&task.embedding("text", "index")], &[&embeddings("position_embeddings.weight")], read);
+    names.one(&task.embedding("text", "segment"), &embeddings("token_type_embeddings.weight"));
     names.map("embed.norm", &embeddings("LayerNorm"), true);
     for layer in 0..model.n_layers {
         let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}encoder.layer.{layer}"));
@@ -68,6 +77,10 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         names.one("head.text.bias", "cls.predictions.bias");
         names.repeats("cls.predictions.decoder.weight", &embeddings("word_embeddings.weight"));
         names.repeats("cls.predictions.decoder.bias", "cls.predictions.bias");
+    } else {
+        names.unread(&["cls.predictions.bias", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"]);
+        names.unread(&["cls.predictions.transform.dense.weight", "cls.predictions.transform.dense.bias"]);
+        names.unread(&["cls.predictions.transform.LayerNorm.weight", "cls.predictions.transform.LayerNorm.bias"]);
     }
     // The pooler, and the head for the next sentence, say nothing of a token or of a whole sentence's meaning.
     names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"]);

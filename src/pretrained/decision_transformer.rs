@@ -1,7 +1,8 @@
 //! The decision transformer (Chen et al. 2021), which is GPT-2 on returns, states and actions.
 
 use super::names::NameMap;
-use super::{Checkpoint, Description, PretrainedError, gpt2, trajectory};
+use super::trajectory::{self, ACTIONS, NEXT_RETURN, NEXT_STATE, OBSERVATIONS, RETURN_TO_GO};
+use super::{Checkpoint, Description, PretrainedError, gpt2};
 use crate::transformer::ModelConfig;
 use serde_json::json;
 
@@ -29,17 +30,25 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let task = trajectory::task(checkpoint)?;
 
     let mut names = NameMap::default();
-    for (ours, theirs) in [("return", "embed_return"), ("state", "embed_state"), ("action", "embed_action")] {
-        names.map(&format!("embed.trajectory.{ours}.map"), theirs, true);
+    for (ours, theirs) in [
+        (RETURN_TO_GO, "embed_return"),
+        (OBSERVATIONS, "embed_state"),
+        (ACTIONS, "embed_action"),
+    ] {
+        names.map(&task.embedding(ours, "map"), theirs, true);
     }
     names.one("embed.time", "embed_timestep.weight");
     names.map("embed.norm", "embed_ln", true);
     // Positions are always asked for at place 0: its vector is added to every token.
     names.first_row("embed.offset", "encoder.wpe.weight");
     gpt2::blocks(&mut names, &model, "encoder.");
-    names.map("head.trajectory", "predict_action.0", true);
-    names.map("head.trajectory.next_state", "predict_state", true);
-    names.map("head.trajectory.next_return", "predict_return", true);
+    for (ours, theirs) in [
+        (ACTIONS, "predict_action.0"),
+        (NEXT_STATE, "predict_state"),
+        (NEXT_RETURN, "predict_return"),
+    ] {
+        names.map(&format!("head.{ours}"), theirs, true);
+    }
     names.unread(&["encoder.wte.weight"]);
     Ok(Description { model, task, names })
 }

@@ -2,7 +2,7 @@
 
 use super::settings::Settings;
 use super::{Checkpoint, PretrainedError};
-use crate::tasks::audio::Decoding;
+use crate::sample::Decoding;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path) -> Result<(Checkpoint, Tensors, String), Pretrai
         _ => format!("{} ({} files)", folder.display(), files.len()),
     };
     let names: BTreeSet<String> = tensors.keys().cloned().collect();
-    Ok((Checkpoint { folder, settings, tensors: names }, tensors, name))
+    Ok((Checkpoint { folder, settings, tensors: names, classes: None }, tensors, name))
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, PretrainedError> {

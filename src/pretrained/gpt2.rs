@@ -29,10 +29,10 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
 
     let mut names = NameMap::default();
     let prefix = checkpoint.prefix("transformer.");
-    names.one(&task.embedding("table"), &format!("{prefix}wte.weight"));
-    names.one(&task.embedding("index"), &format!("{prefix}wpe.weight"));
+    names.one(&task.embedding("text", "table"), &format!("{prefix}wte.weight"));
+    names.one(&task.embedding("text", "index"), &format!("{prefix}wpe.weight"));
     blocks(&mut names, &model, &prefix);
-    text::head(&mut names, tied, &format!("{prefix}wte.weight"));
+    text::head(&mut names, "text", tied, &format!("{prefix}wte.weight"));
     Ok(Description { model, task, names })
 }
 

@@ -1,19 +1,64 @@
 //! The picture side of a checkpoint: how a picture is prepared, and its classes.
 
 use super::settings::Settings;
-use super::{Checkpoint, ImportedTask, PretrainedError};
-use crate::tasks::image::{ImageTask, ImageTaskConfig, Registers};
-use crate::tasks::modalities::image::{Filter, ImageConfig, ImageTokenizer, Resize};
-use crate::tasks::{Builtin, TaskConfig};
+use super::task::{Draft, ImportedTask};
+use super::{Checkpoint, PretrainedError};
+use crate::head::{Classify, Represent};
+use crate::modalities::image::{Filter, ImageConfig, ImageTokenizer, Resize};
+use crate::sample::{Composition, Pool};
 use serde_json::{Map, Value, json};
 use smalti_contract::Tokenizer;
-use std::sync::Arc;
 
 /// How pictures are prepared, as published beside the weights.
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 
-/// A task of classes, or where there is no classifier, of none.
+/// Learned tokens beside the class token.
+#[derive(Clone, Copy)]
+pub(super) struct Registers {
+    /// How many.
+    pub tokens: usize,
+    /// Whether they have learned positions.
+    pub positions: bool,
+}
+
+/// A picture's class, or where there is no classifier, the vector of its class token.
 pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<ImportedTask, PretrainedError> {
+    let settings = &checkpoint.settings;
+    let image = prepare(checkpoint)?;
+    let input = json!({
+        "modality": "image",
+        "channels": image.channels,
+        "patch_size": image.patch,
+        "image_size": image.size,
+        "resize": image.resize,
+        "filter": image.filter,
+        "mean": decimal(&image.mean),
+        "std": decimal(&image.std),
+    });
+    let mut output = json!({
+        "class_token_position": true,
+        "register_tokens": registers.tokens,
+        "register_positions": registers.positions,
+    });
+    let tokenizer = ImageTokenizer::new(image).map_err(|e| settings.refuse("image_size", e.to_string()))?;
+    let draft = Draft::new("builtin:digits").input("image", input, &tokenizer)?;
+    if checkpoint.has("classifier.weight") {
+        output["field"] = "label".into();
+        let name = checkpoint.classes.as_deref().unwrap_or("class");
+        draft.output(name, output, &Classify::new(classes(settings)?), None)?.finish()
+    } else {
+        output["pool"] = json!(Pool::ClassToken);
+        draft.output("embedding", output, &Represent::default(), None)?.finish()
+    }
+}
+
+/// Each number in double precision with the same digits.
+fn decimal(numbers: &[f32]) -> Vec<f64> {
+    numbers.iter().map(|&number| number.to_string().parse().unwrap_or(f64::from(number))).collect()
+}
+
+/// How pictures are brought to the model's size, cut and normalised.
+fn prepare(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError> {
     let settings = &checkpoint.settings;
     let size = settings.sides("image_size", 224)?;
     let [patch, other] = settings.sides("patch_size", 16)?;
@@ -21,26 +66,10 @@ pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<Impo
         return Err(settings.refuse("patch_size", format!("patches must be square; found {patch}×{other}")));
     }
     let channels = settings.count("num_channels")?.unwrap_or(3);
-    let image = match checkpoint.file(PREPROCESSOR)? {
-        Some(json) => prepared(&Settings::parse(PREPROCESSOR, &json)?, channels, patch, size)?,
-        None => ImageConfig::vit(channels, patch, size),
-    };
-    let classes = if checkpoint.has("classifier.weight") { classes(settings)? } else { vec![] };
-    let config = ImageTaskConfig {
-        channels,
-        patch,
-        size: image.size,
-        resize: image.resize,
-        filter: image.filter,
-        mean: Some(image.mean.clone()),
-        std: Some(image.std.clone()),
-        registers,
-        readout_position: true,
-        ..ImageTaskConfig::default()
-    };
-    let tokenizer = ImageTokenizer::new(image).map_err(|e| settings.refuse("image_size", e.to_string()))?;
-    let task = ImageTask::with("image", 1.0, &config, tokenizer, classes);
-    Ok(ImportedTask { config: TaskConfig::Image(config), task: Builtin::Image(Arc::new(task)) })
+    match checkpoint.file(PREPROCESSOR)? {
+        Some(json) => prepared(&Settings::parse(PREPROCESSOR, &json)?, channels, patch, size),
+        None => Ok(ImageConfig::vit(channels, patch, size)),
+    }
 }
 
 /// The names of the classes, by number.
@@ -146,33 +175,29 @@ fn side_or_sides(settings: &Settings, key: &str) -> Result<Option<Size>, Pretrai
     size.map(Some).ok_or_else(|| settings.refuse(key, format!("expected a size; found {value}")))
 }
 
-fn tokenizer(task: &ImportedTask) -> &ImageConfig {
-    match &task.task {
-        Builtin::Image(task) => task.tokenizer().config(),
-        _ => unreachable!("a task of pictures"),
-    }
+/// How a task prepares pictures; `None` for a task without.
+pub(super) fn preparation(task: &Composition) -> Option<ImageConfig> {
+    let part = task.parts().iter().find(|part| part.tokenizer.name() == ImageTokenizer::NAME)?;
+    serde_json::from_value(part.tokenizer.config_json().ok()?).ok()
 }
 
-/// Channels of a picture.
-pub(super) fn channels(task: &ImportedTask) -> usize {
-    tokenizer(task).channels
-}
-
-/// The side of a patch.
-pub(super) fn patch(task: &ImportedTask) -> usize {
-    tokenizer(task).patch
+/// The classes that a task predicts, and what it calls them; `None` for a task without.
+pub(super) fn predicted_classes(task: &Composition) -> Option<(&str, &[String])> {
+    let output = task.outputs().iter().find(|output| !output.head.labels().is_empty())?;
+    Some((&output.name, output.head.labels()))
 }
 
 /// The published settings with the classes and the size that a run has learned since.
 pub(super) fn adapt(
-    task: &ImageTask,
+    image: &ImageConfig,
+    classes: &[String],
     config: &mut Map<String, Value>,
     preprocessor: Option<&mut Map<String, Value>>,
 ) {
-    let Some([height, width]) = task.tokenizer().config().size else { return };
+    let Some([height, width]) = image.size else { return };
     config.insert("image_size".into(), if height == width { json!(height) } else { json!([height, width]) });
-    if !task.classes().is_empty() {
-        let numbered = || task.classes().iter().enumerate();
+    if !classes.is_empty() {
+        let numbered = || classes.iter().enumerate();
         config.insert("id2label".into(), numbered().map(|(i, c)| (i.to_string(), json!(c))).collect());
         config.insert("label2id".into(), numbered().map(|(i, c)| (c.clone(), json!(i))).collect());
         config.remove("num_labels");

@@ -40,7 +40,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     };
     if let Some(window) = settings.count("sliding_window")? {
         let near = Condition::NearOrder((window.max(1) - 1) as u32);
-        let kind = format!("{}.{}", task.name(), task.kind());
+        let kind = task.kind("text").to_string();
         let rule = Rule::When(vec![Condition::Causal, near]);
         model.rules.push(LayerRule { query: kind.clone(), key: kind, rule, layers: vec![] });
     }
@@ -48,7 +48,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let mut names = NameMap::default();
     let prefix = checkpoint.prefix("model.");
     let table = format!("{prefix}embed_tokens.weight");
-    names.one(&task.embedding("table"), &table);
+    names.one(&task.embedding("text", "table"), &table);
     for layer in 0..model.n_layers {
         let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}layers.{layer}"));
         let ours = |name: &str| format!("{ours}.{name}");
@@ -69,7 +69,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     }
     names.map("stack.norm", &format!("{prefix}norm"), false);
     names.unread(&["rotary_emb.inv_freq"]);
-    text::head(&mut names, tied, &table);
+    text::head(&mut names, "text", tied, &table);
     Ok(Description { model, task, names })
 }
 

@@ -15,7 +15,6 @@
 mod audio;
 mod bert;
 mod decision_transformer;
-#[cfg(feature = "audio")]
 mod decoding;
 mod files;
 mod gpt2;
@@ -25,6 +24,7 @@ mod names;
 mod run;
 mod settings;
 mod t5;
+mod task;
 mod text;
 mod trajectory;
 mod vit;
@@ -37,14 +37,18 @@ pub use trajectory::Scales;
 use crate::data::DataError;
 use crate::model::{Model, ModelError};
 use crate::run::RunError;
-use crate::tasks::{Builtin, TaskConfig, TaskError};
+use crate::sample::{Composition, OpenError, TaskSettings};
+use crate::task::Task;
 use crate::train::SaveError;
 use crate::transformer::ModelConfig;
 use candle_core::Device;
 use names::NameMap;
 use settings::Settings;
+use smalti_contract::TokenizeError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use task::ImportedTask;
 
 /// Why a checkpoint cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -84,12 +88,15 @@ pub enum PretrainedError {
         /// Each of them.
         problems: String,
     },
-    /// A vocabulary or a table.
+    /// A log of episodes.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A vocabulary, or what else a tokenizer is made of.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizeError),
     /// A task.
     #[error(transparent)]
-    Task(#[from] TaskError),
+    Task(Box<OpenError>),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -104,14 +111,20 @@ pub enum PretrainedError {
     Tensor(#[from] candle_core::Error),
 }
 
+impl From<OpenError> for PretrainedError {
+    fn from(error: OpenError) -> Self {
+        PretrainedError::Task(Box::new(error))
+    }
+}
+
 /// A published model, loaded.
 pub struct Pretrained {
     /// The transformer's settings.
     pub config: ModelConfig,
-    /// The settings of its task.
-    pub task_config: TaskConfig,
+    /// The settings of its task: built-in data, unless a user sets others.
+    pub settings: TaskSettings,
     /// Its task.
-    pub task: Builtin,
+    pub task: Arc<Composition>,
     /// The model, with its weights.
     pub model: Model,
     /// What became of the checkpoint's tensors.
@@ -126,6 +139,8 @@ struct Checkpoint {
     folder: PathBuf,
     settings: Settings,
     tensors: BTreeSet<String>,
+    /// What a run calls its output of classes, if not `class`: of a trunk that has learned some, it is `embedding`.
+    classes: Option<String>,
 }
 
 /// A checkpoint in this project's terms.
@@ -133,34 +148,6 @@ struct Description {
     model: ModelConfig,
     task: ImportedTask,
     names: NameMap,
-}
-
-/// The task that a checkpoint is of.
-struct ImportedTask {
-    config: TaskConfig,
-    task: Builtin,
-}
-
-impl ImportedTask {
-    /// The task's name.
-    fn name(&self) -> &'static str {
-        self.config.modality()
-    }
-
-    /// The kind of its ids.
-    fn kind(&self) -> String {
-        let of_ids = |kind: &smalti_contract::KindSpec| {
-            matches!(kind.content, smalti_contract::ContentSpec::Ids { .. })
-        };
-        let task = self.task.as_task();
-        let kinds = task.spec().inputs.iter().flat_map(|(_, kinds)| kinds);
-        kinds.filter(|kind| of_ids(kind)).map(|kind| kind.name.clone()).next().unwrap_or_default()
-    }
-
-    /// The parameter's name of a part of their embedding.
-    fn embedding(&self, part: &str) -> String {
-        format!("embed.{}.{}.{part}", self.name(), self.kind())
-    }
 }
 
 impl Checkpoint {
@@ -231,12 +218,12 @@ pub const KINDS: &[&str] = &[
 /// [`PretrainedError`], which names the file and what in it does not fit.
 pub fn open(path: &Path) -> Result<Pretrained, PretrainedError> {
     let (checkpoint, tensors, file) = files::read(path)?;
-    let Description { model: config, task: ImportedTask { config: task_config, task }, names } =
+    let Description { model: config, task: ImportedTask { settings, task }, names } =
         checkpoint.describe()?;
-    let model = Model::new(&config, &[task.as_task().spec().clone()], 0, &Device::Cpu)?;
+    let model = Model::new(&config, &[task.spec().clone()], 0, &Device::Cpu)?;
     let shapes: BTreeMap<String, Vec<usize>> =
         model.params().iter().map(|(name, var)| (name.to_string(), var.dims().to_vec())).collect();
     let (ours, unread, report) = names.import(&file, &tensors, &shapes)?;
     model.params().load(&ours.into_iter().collect())?;
-    Ok(Pretrained { config, task_config, task, model, report, unread, checkpoint })
+    Ok(Pretrained { config, settings, task, model, report, unread, checkpoint })
 }

@@ -46,6 +46,13 @@ pub enum Layout {
     },
     /// `[n, d]`, of which the first row is our `[d]` and the others are not read.
     FirstRow,
+    /// `[of, d]`, of which the first `n` rows are ours and the others are not read.
+    FirstRows {
+        /// Rows that are read.
+        n: usize,
+        /// Rows of the published table.
+        of: usize,
+    },
     /// `[1, …, 1, n, d]` for our `[n, d]`, of so many dimensions.
     Boxed {
         /// Dimensions of the published tensor.
@@ -82,6 +89,7 @@ impl Layout {
                 x.permute((0, 2, 3, 1))?.contiguous()?.reshape((outputs, height * width * channels))
             }
             (Layout::FirstRow, 2) => x.get(0),
+            (Layout::FirstRows { n, of }, 2) if x.dim(0)? == of => x.narrow(0, 0, n),
             (Layout::Boxed { dims }, rank) if dims == rank => {
                 x.reshape((x.elem_count() / x.dim(rank - 1)?.max(1), x.dim(rank - 1)?))
             }
@@ -91,7 +99,7 @@ impl Layout {
 
     fn to_theirs(self, x: &Tensor) -> TensorResult<Tensor> {
         match self {
-            Layout::Same => Ok(x.clone()),
+            Layout::Same | Layout::FirstRows { .. } => Ok(x.clone()),
             Layout::FirstRow => x.unsqueeze(0),
             Layout::Transposed => x.t()?.contiguous(),
             Layout::Conv1d { width } => {
@@ -142,7 +150,7 @@ impl NameMap {
         self.maps(&[ours], &[theirs], bias, Layout::Same);
     }
 
-    /// The first row of a table of which no other is read; the table is kept for export.
+    /// The first row of a table of which no other is read; the whole is kept for export.
     pub fn first_row(&mut self, ours: &str, theirs: &str) {
         self.rows(&[ours], &[theirs], Layout::FirstRow);
     }
@@ -196,9 +204,11 @@ impl NameMap {
             }
         }
         let mut unread = Tensors::new();
-        for rule in self.rules.iter().filter(|rule| rule.layout == Layout::FirstRow) {
+        for rule in &self.rules {
+            let Some(read) = rule.layout.rows_read() else { continue };
             let tables = rule.theirs.iter().flatten().filter_map(|name| published.get_key_value(name));
-            unread.extend(tables.map(|(name, table)| (name.clone(), table.clone())));
+            let longer = tables.filter(|(_, table)| table.dims().first().is_some_and(|&rows| rows > read));
+            unread.extend(longer.map(|(name, table)| (name.clone(), table.clone())));
         }
         for (name, tensor) in published.iter().filter(|(name, _)| !used.contains(name.as_str())) {
             match self.unread.iter().any(|end| name.ends_with(end)) {
@@ -294,8 +304,8 @@ impl Rule {
         for (i, name) in self.theirs.iter().enumerate() {
             if let Some(name) = name {
                 let mut piece = self.layout.to_theirs(&all.narrow(0, i * rows, rows)?.contiguous()?)?;
-                if let (Layout::FirstRow, Some(table)) = (self.layout, published.get(name)) {
-                    let rest = table.narrow(0, 1, table.dim(0)? - 1)?;
+                if let (Some(read), Some(table)) = (self.layout.rows_read(), published.get(name)) {
+                    let rest = table.narrow(0, read, table.dim(0)? - read)?;
                     piece = Tensor::cat(&[piece, rest], 0)?;
                 }
                 published.insert(name.clone(), piece);
@@ -306,6 +316,15 @@ impl Rule {
 }
 
 impl Layout {
+    /// How many rows of a table are read, where not all are.
+    fn rows_read(self) -> Option<usize> {
+        match self {
+            Layout::FirstRow => Some(1),
+            Layout::FirstRows { n, .. } => Some(n),
+            _ => None,
+        }
+    }
+
     /// The published shape of what is `ours` here.
     fn theirs_of(self, ours: &[usize]) -> Vec<usize> {
         match (self, ours) {
@@ -315,6 +334,7 @@ impl Layout {
                 vec![*outputs, channels, height, width]
             }
             (Layout::Boxed { dims }, [n, d]) => [vec![1; dims - 2], vec![*n, *d]].concat(),
+            (Layout::FirstRows { of, .. }, [_, d]) => vec![of, *d],
             _ => ours.to_vec(),
         }
     }

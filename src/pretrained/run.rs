@@ -4,17 +4,18 @@ use super::files::{CONFIG, WEIGHTS};
 use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
+use super::task::ImportedTask;
 use super::{Checkpoint, Description, PretrainedError, Scales, open, trajectory};
 use crate::config::{DataConfig, RunConfig, VERSION};
 use crate::model::Model;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
-use crate::tasks;
+use crate::sample::TaskSettings;
+use crate::task::Task;
 use crate::tasks::Builtin;
-use crate::tasks::{TaskConfig, text::TextTaskConfig, text::TextUnit};
 use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
 use candle_core::{Device, Tensor};
-use indexmap::IndexMap;
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -58,31 +59,25 @@ pub fn import(
     }
     let mut pretrained = open(path)?;
     if let Some(scales) = scales {
-        let (TaskConfig::Trajectory(config), Builtin::Trajectory(task)) =
-            (&pretrained.task_config, &pretrained.task)
-        else {
-            let problem = "scales are of trajectories; it is of another modality".into();
-            return Err(PretrainedError::Read { path: path.into(), problem });
-        };
-        let scaled = trajectory::scaled(config, task, scales)?;
-        (pretrained.task_config, pretrained.task) = (scaled.config, scaled.task);
+        let ImportedTask { settings, task } = trajectory::scaled(&pretrained.checkpoint, scales)?;
+        (pretrained.settings, pretrained.task) = (settings, task);
     }
     let published = run.join(PUBLISHED_FOLDER);
+    let mut vocabularies = vocabularies(&mut pretrained.settings);
+    let ids_as_text = vocabularies.iter().any(|vocabulary| vocabulary.get("numbers").is_some());
     // What the settings name is what the run keeps, not what it was copied from.
-    if let TaskConfig::Text(TextTaskConfig { vocabulary: TextUnit::File(location), .. }) =
-        &mut pretrained.task_config
-    {
-        *location = published.display().to_string();
+    for location in vocabularies.iter_mut().filter_map(|vocabulary| vocabulary.get_mut("file")) {
+        *location = published.display().to_string().into();
     }
-    let saved = tasks::save(pretrained.task.as_task().as_ref()).map_err(tasks::TaskError::from)?;
-    let name = pretrained.task_config.modality();
+    let saved = pretrained.task.saved()?;
+    let TaskSettings { data, inputs, outputs } = pretrained.settings.clone();
     let config = RunConfig {
         version: VERSION,
         train: TrainConfig::default(),
         model: pretrained.config.clone(),
-        data: Some(DataConfig::Modality(Box::new(pretrained.task_config.clone()))),
-        inputs: IndexMap::new(),
-        outputs: IndexMap::new(),
+        data: Some(DataConfig::Rows(Box::new(data))),
+        inputs,
+        outputs,
         mix: BTreeMap::new(),
     };
     let failed = |path: &Path| {
@@ -95,16 +90,18 @@ pub fn import(
     checkpoint::save(&published.join(UNREAD), &pretrained.unread, &BTreeMap::new())?;
     let tensors = pretrained.model.params().tensors();
     checkpoint::save_as(&run.join(MODEL_FILE), &tensors, &BTreeMap::new(), storage)?;
-    write_json(&run.join(TOKENIZERS_FILE), &BTreeMap::from([(name, saved)]))?;
+    write_json(&run.join(TOKENIZERS_FILE), &BTreeMap::from([("", saved)]))?;
     // The settings come last: a folder with them is a run.
     let toml = config.to_toml().map_err(RunError::from)?;
     checkpoint::write_atomically(&run.join(CONFIG_FILE), toml.as_bytes())?;
-    let vocabulary = match &pretrained.task_config {
-        TaskConfig::Text(config) => Some(&config.vocabulary),
-        _ => None,
-    };
-    let ids_as_text = matches!(vocabulary, Some(TextUnit::Numbers(_)));
     Ok(Report { ids_as_text, ..pretrained.report })
+}
+
+/// The vocabularies of the parts that are text.
+fn vocabularies(task: &mut TaskSettings) -> Vec<&mut Value> {
+    let inputs = task.inputs.values_mut().map(|input| &mut input.settings);
+    let outputs = task.outputs.values_mut().map(|output| &mut output.settings);
+    inputs.chain(outputs).filter_map(|settings| settings.get_mut("vocabulary")).collect()
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PretrainedError> {
@@ -141,13 +138,13 @@ fn came_from(run: &Path) -> Result<Checkpoint, PretrainedError> {
     let tensors: BTreeSet<String> = serde_json::from_slice(&read(NAMES)?).map_err(|e| {
         PretrainedError::Format { file: folder.join(NAMES).display().to_string(), problem: e.to_string() }
     })?;
-    Ok(Checkpoint { folder, settings, tensors })
+    Ok(Checkpoint { folder, settings, tensors, classes: None })
 }
 
 /// Refuses a run whose parameters are no longer those of the checkpoint that its settings describe.
 fn same_shapes(model: &Model, published: &Description, run: &Path) -> Result<(), PretrainedError> {
     let described =
-        Model::new(&published.model, &[published.task.task.as_task().spec().clone()], 0, &Device::Cpu)?;
+        Model::new(&published.model, &[published.task.task.spec().clone()], 0, &Device::Cpu)?;
     let (here, there) = (model.params().tensors(), described.params().tensors());
     let differs =
         here.iter().find(|(name, tensor)| there.get(*name).is_none_or(|t| t.dims() != tensor.dims()));
@@ -187,12 +184,15 @@ fn learned_since(
         config.insert(key.into(), stored.into());
     }
     for named in tasks {
-        let Builtin::Image(task) = &named.task else { continue };
+        let Builtin::Parts(task) = &named.task else { continue };
+        let Some(preparation) = image::preparation(task) else { continue };
         let file = before.file(image::PREPROCESSOR)?;
         let parse = |bytes: Vec<u8>| Settings::parse(image::PREPROCESSOR, &bytes);
         let mut preprocessor = file.map(parse).transpose()?.map(|settings| settings.values().clone());
-        image::adapt(task, &mut config, preprocessor.as_mut());
-        if !task.classes().is_empty() {
+        let (name, classes) = image::predicted_classes(task).unzip();
+        image::adapt(&preparation, classes.unwrap_or_default(), &mut config, preprocessor.as_mut());
+        if let Some(name) = name {
+            before.classes = Some(name.into());
             before.tensors.extend(["classifier.weight".to_string(), "classifier.bias".to_string()]);
         }
         if let Some(preprocessor) = preprocessor {
@@ -204,7 +204,7 @@ fn learned_since(
     let json = std::fs::read(&path)
         .map_err(|e| PretrainedError::Read { path: path.clone(), problem: e.to_string() })?;
     let settings = Settings::parse(&path.display().to_string(), &json)?;
-    Ok(Checkpoint { folder: folder.into(), settings, tensors: before.tensors })
+    Ok(Checkpoint { folder: folder.into(), settings, ..before })
 }
 
 /// Writes a run that was imported as the checkpoint that it came from: its layout, with the run's weights in this

@@ -52,7 +52,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let task = text::answer(checkpoint, settings.size("vocab_size")?)?;
 
     let mut names = NameMap::default();
-    names.one(&task.embedding("table"), "shared.weight");
+    names.one(&task.embedding("source", "table"), "shared.weight");
     names.repeats("encoder.embed_tokens.weight", "shared.weight");
     names.repeats("decoder.embed_tokens.weight", "shared.weight");
     for (ours, theirs, n_layers, cross) in
@@ -72,7 +72,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         names.map(&format!("{ours}.norm"), &format!("{theirs}.final_layer_norm"), false);
     }
     names.unread(&["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"]);
-    text::head(&mut names, tied, "shared.weight");
+    text::head(&mut names, "target", tied, "shared.weight");
     Ok(Description { model, task, names })
 }
 

@@ -1,18 +1,20 @@
 //! The text side of a checkpoint: its vocabulary, and what it predicts.
 
 use super::names::NameMap;
-use super::{Checkpoint, ImportedTask, PretrainedError};
-use crate::tasks::modalities::text::{TextConfig, TextTokenizer, Vocabulary};
-use crate::tasks::text::{Objective, TextTask, TextTaskConfig, TextUnit, published};
-use crate::tasks::{Builtin, Embedding, Pooling, TaskConfig};
-use serde_json::Value;
+use super::task::{Draft, ImportedTask};
+use super::{Checkpoint, PretrainedError};
+use crate::head::{Generate, Masked, MaskedSettings, Represent};
+use crate::modalities::text::{MASKS, TextConfig, TextTokenizer, TextUnit, Vocabulary, published};
+use crate::sample::Pool;
+use serde_json::{Value, json};
 use smalti_contract::Tokenizer;
-use std::sync::Arc;
 
 /// The context of a model that has no bound of its own.
 const UNBOUNDED: usize = 2048;
-/// The files of a vocabulary, any of which [`published`] knows to read.
+/// The files of a vocabulary, any of which [`published::open`] knows to read.
 const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.json", "encoder.json", "vocab.txt"];
+/// Where texts come from unless a user sets another source.
+const SOURCE: &str = "builtin:text/smalti.txt";
 
 /// Whether the head shares the embedding's matrix: as the settings say, unless the head has one of its own.
 pub(super) fn tied(checkpoint: &Checkpoint, default: bool) -> Result<bool, PretrainedError> {
@@ -23,119 +25,171 @@ pub(super) fn tied(checkpoint: &Checkpoint, default: bool) -> Result<bool, Pretr
 
 const HEAD: &str = "lm_head.weight";
 
-/// The head of next tokens.
-pub(super) fn head(names: &mut NameMap, tied: bool, table: &str) {
+/// The head of an output's next tokens.
+pub(super) fn head(names: &mut NameMap, output: &str, tied: bool, table: &str) {
     match tied {
         true => names.repeats(HEAD, table),
-        false => names.one("head.text.weight", HEAD),
+        false => names.one(&format!("head.{output}.weight"), HEAD),
     }
 }
 
-/// A task of next tokens.
+/// Texts of which each token is predicted from those before it.
 pub(super) fn next_token(
     checkpoint: &Checkpoint,
     vocabulary: usize,
     context: usize,
 ) -> Result<ImportedTask, PretrainedError> {
-    let config =
-        TextTaskConfig { context, end: checkpoint.settings.id("eos_token_id")?, ..TextTaskConfig::default() };
-    task(checkpoint, config, vocabulary)
+    let text = Text::read(checkpoint, vocabulary, context, 0)?;
+    // Some name an end that their own vocabulary does not have.
+    let end = checkpoint.settings.id("eos_token_id")?.filter(|&id| (id as usize) < vocabulary);
+    let output = json!({
+        "modality": "text",
+        "windows": true,
+        "vocabulary": text.unit,
+        "context": context,
+        "end": end,
+    });
+    Draft::new(SOURCE)
+        .output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?
+        .finish()
 }
 
-/// A task of masked tokens, or of none.
-pub(super) fn bidirectional(
+/// Texts of which masked tokens are predicted from all others.
+pub(super) fn masked(
     checkpoint: &Checkpoint,
     vocabulary: usize,
     context: usize,
     segments: usize,
-    masked: bool,
 ) -> Result<ImportedTask, PretrainedError> {
-    let objective = if masked { Objective::Masked } else { Objective::Represent };
-    task(checkpoint, TextTaskConfig { context, segments, objective, ..TextTaskConfig::default() }, vocabulary)
+    let text = Text::read(checkpoint, vocabulary, context, segments)?;
+    // Without a vocabulary nothing says which id it is.
+    let mask_id = MASKS.iter().find_map(|name| text.tokenizer.special(name)).unwrap_or_default();
+    let output = json!({
+        "modality": "text",
+        "windows": true,
+        "vocabulary": text.unit,
+        "context": context,
+        "segments": segments,
+        "mask_id": mask_id,
+    });
+    let head = Masked::new(vocabulary, MaskedSettings::default().mask);
+    Draft::new(SOURCE).output("text", output, &head, Some(&text.tokenizer))?.finish()
 }
 
-/// A task of answers.
+/// Texts of which nothing is predicted: each becomes a vector.
+pub(super) fn represented(
+    checkpoint: &Checkpoint,
+    vocabulary: usize,
+    context: usize,
+    segments: usize,
+) -> Result<ImportedTask, PretrainedError> {
+    let text = Text::read(checkpoint, vocabulary, context, segments)?;
+    let input = json!({
+        "modality": "text",
+        "vocabulary": text.unit,
+        "context": context,
+        "segments": segments,
+    });
+    let Sentence { pool, normalize, .. } = Sentence::read(checkpoint)?.unwrap_or_default();
+    Draft::new(SOURCE)
+        .input("text", input, &text.tokenizer)?
+        .output("embedding", json!({ "pool": pool, "normalize": normalize }), &Represent::new(normalize), None)?
+        .finish()
+}
+
+/// A text that is generated from another one.
 pub(super) fn answer(checkpoint: &Checkpoint, vocabulary: usize) -> Result<ImportedTask, PretrainedError> {
     let settings = &checkpoint.settings;
-    let config = TextTaskConfig {
-        context: UNBOUNDED,
-        objective: Objective::Answer,
-        start: Some(settings.id("decoder_start_token_id")?.unwrap_or_default()),
-        end: Some(settings.id("eos_token_id")?.unwrap_or(1)),
-        ..TextTaskConfig::default()
-    };
-    task(checkpoint, config, vocabulary)
+    let text = Text::read(checkpoint, vocabulary, UNBOUNDED, 0)?;
+    let source = json!({ "modality": "text", "vocabulary": text.unit, "context": UNBOUNDED });
+    let target = json!({
+        "share": "source",
+        "cross_attention": true,
+        "begin": settings.id("decoder_start_token_id")?.unwrap_or_default(),
+        "end": settings.id("eos_token_id")?.unwrap_or(1),
+    });
+    Draft::new(SOURCE)
+        .input("source", source, &text.tokenizer)?
+        .output("target", target, &Generate::new(vocabulary), Some(&text.tokenizer))?
+        .finish()
 }
 
-fn task(
-    checkpoint: &Checkpoint,
-    mut config: TextTaskConfig,
-    vocabulary: usize,
-) -> Result<ImportedTask, PretrainedError> {
-    config.embedding = embedding(checkpoint)?;
-    config.vocabulary = match has_vocabulary(checkpoint) {
-        true => TextUnit::File(checkpoint.folder.display().to_string()),
-        false => TextUnit::Numbers(vocabulary),
-    };
-    let tokenizer = tokenizer(checkpoint, vocabulary, config.context, config.segments)?;
-    let task = TextTask::with("text", 1.0, &config, tokenizer);
-    Ok(ImportedTask { config: TaskConfig::Text(config), task: Builtin::Text(Arc::new(task)) })
+/// How a model of sentences makes one vector of a text's tokens.
+pub(super) struct Sentence {
+    pool: Pool,
+    normalize: bool,
+    /// The most tokens of a text; `None` for as many as there are positions.
+    pub most_tokens: Option<usize>,
 }
 
-fn has_vocabulary(checkpoint: &Checkpoint) -> bool {
-    VOCABULARIES.iter().any(|name| checkpoint.folder.join(name).is_file())
+impl Default for Sentence {
+    fn default() -> Self {
+        Self { pool: Pool::Mean, normalize: false, most_tokens: None }
+    }
 }
 
-/// How a model of sentences makes one vector of a text's tokens; `None` where that is not published beside it.
-fn embedding(checkpoint: &Checkpoint) -> Result<Option<Embedding>, PretrainedError> {
-    const POOLING: &str = "1_Pooling/config.json";
-    let json = |name: &str| -> Result<Option<Value>, PretrainedError> {
-        let parse = |bytes: Vec<u8>| serde_json::from_slice(&bytes);
-        checkpoint.file(name)?.map(parse).transpose().map_err(|e| PretrainedError::Format {
+impl Sentence {
+    /// What the files beside the weights say; `None` where there are none.
+    pub fn read(checkpoint: &Checkpoint) -> Result<Option<Self>, PretrainedError> {
+        const POOLING: &str = "1_Pooling/config.json";
+        let failed = |name: &str, problem: String| PretrainedError::Format {
             file: checkpoint.folder.join(name).display().to_string(),
-            problem: e.to_string(),
-        })
-    };
-    let Some(pooling) = json(POOLING)? else { return Ok(None) };
-    let on = |key: &str| pooling.get(key).and_then(Value::as_bool) == Some(true);
-    let pooling = match (on("pooling_mode_mean_tokens"), on("pooling_mode_cls_token")) {
-        (true, false) => Pooling::Mean,
-        (false, true) => Pooling::First,
-        _ => {
-            return Err(PretrainedError::Format {
-                file: checkpoint.folder.join(POOLING).display().to_string(),
-                problem: format!("expected the mean or the first token; found {pooling}"),
-            });
-        }
-    };
-    let modules = json("modules.json")?.map_or(String::new(), |modules| modules.to_string());
-    let most = json("sentence_bert_config.json")?.and_then(|bert| bert.get("max_seq_length")?.as_u64());
-    Ok(Some(Embedding {
-        pooling,
-        normalize: modules.contains("Normalize"),
-        most_tokens: most.unwrap_or(0) as usize,
-    }))
+            problem,
+        };
+        let json = |name: &str| -> Result<Option<Value>, PretrainedError> {
+            let parse = |bytes: Vec<u8>| serde_json::from_slice(&bytes);
+            checkpoint.file(name)?.map(parse).transpose().map_err(|e| failed(name, e.to_string()))
+        };
+        let Some(pooling) = json(POOLING)? else { return Ok(None) };
+        let on = |key: &str| pooling.get(key).and_then(Value::as_bool) == Some(true);
+        let pool = match (on("pooling_mode_mean_tokens"), on("pooling_mode_cls_token")) {
+            (true, false) => Pool::Mean,
+            (false, true) => Pool::First,
+            _ => {
+                let problem = format!("expected the mean or the first token; found {pooling}");
+                return Err(failed(POOLING, problem));
+            }
+        };
+        let modules = json("modules.json")?.map_or(String::new(), |modules| modules.to_string());
+        let most = json("sentence_bert_config.json")?.and_then(|bert| bert.get("max_seq_length")?.as_u64());
+        Ok(Some(Self {
+            pool,
+            normalize: modules.contains("Normalize"),
+            most_tokens: most.filter(|&most| most > 0).map(|most| most as usize),
+        }))
+    }
 }
 
-/// The checkpoint's own tokenizer, with as many ids as the model has; without one, ids are written out.
-pub(super) fn tokenizer(
-    checkpoint: &Checkpoint,
-    vocabulary: usize,
-    context: usize,
-    segments: usize,
-) -> Result<TextTokenizer, PretrainedError> {
-    let build = |config| TextTokenizer::new(config).map_err(|e| checkpoint.refuse("vocab_size", e));
-    if !has_vocabulary(checkpoint) {
-        let vocabulary = Vocabulary::Numbers { count: vocabulary };
-        return build(TextConfig { segments, ..TextConfig::new(vocabulary, context) });
+/// The vocabulary of a checkpoint.
+pub(super) struct Text {
+    /// As the settings of a part have it.
+    pub unit: TextUnit,
+    pub tokenizer: TextTokenizer,
+}
+
+impl Text {
+    /// The checkpoint's own tokenizer, with as many ids as the model has; without one, ids are written out.
+    pub fn read(
+        checkpoint: &Checkpoint,
+        vocabulary: usize,
+        context: usize,
+        segments: usize,
+    ) -> Result<Self, PretrainedError> {
+        let build = |config| TextTokenizer::new(config).map_err(|e| checkpoint.refuse("vocab_size", e));
+        if !VOCABULARIES.iter().any(|name| checkpoint.folder.join(name).is_file()) {
+            let ids = Vocabulary::Numbers { count: vocabulary };
+            let tokenizer = build(TextConfig { segments, ..TextConfig::new(ids, context) })?;
+            return Ok(Self { unit: TextUnit::Numbers(vocabulary), tokenizer });
+        }
+        let found = published::open(&checkpoint.folder, context)?;
+        let known = found.vocabulary_size();
+        if known > vocabulary {
+            let problem = format!("is {vocabulary}; the tokenizer beside it has {known} ids");
+            return Err(checkpoint.refuse("vocab_size", problem));
+        }
+        // Published tables are often rounded up: their last rows stand for nothing.
+        let specials = (known..vocabulary).map(|id| format!("<unused {id}>")).collect();
+        let tokenizer = build(TextConfig { specials, segments, ..found.config().clone() })?;
+        Ok(Self { unit: TextUnit::File(checkpoint.folder.display().to_string()), tokenizer })
     }
-    let found = published(&checkpoint.folder.display().to_string(), context)?;
-    let known = found.vocabulary_size();
-    if known > vocabulary {
-        let problem = format!("is {vocabulary}; the tokenizer beside it has {known} ids");
-        return Err(checkpoint.refuse("vocab_size", problem));
-    }
-    // Published tables are often rounded up: their last rows stand for nothing.
-    let specials = (known..vocabulary).map(|id| format!("<unused {id}>")).collect();
-    build(TextConfig { specials, segments, ..found.config().clone() })
 }

@@ -1,90 +1,123 @@
 //! The trajectory side of a checkpoint: the sizes of states and actions.
 
-use super::{Checkpoint, ImportedTask, PretrainedError};
-use crate::tasks::modalities::trajectory::{
-    ActionSpec, Episode, FitOptions, TrajectoryConfig, TrajectoryTokenizer, fit,
-};
-use crate::tasks::trajectory::{PicturedTokenizer, TrajectoryTask, TrajectoryTaskConfig, read};
-use crate::tasks::{Builtin, TaskConfig};
-use smalti_contract::Tokenizer;
-use std::sync::Arc;
+use super::task::{Draft, ImportedTask};
+use super::{Checkpoint, PretrainedError};
+use crate::head::Regress;
+use crate::modalities::numbers::{NumberContent, NumbersConfig, NumbersSettings, NumbersTokenizer};
+use crate::registry::Modalities;
+use crate::table::{self, Derivation, Source, Table};
+use indexmap::IndexMap;
+use serde_json::json;
+use smalti_contract::{Tokenizer, Value};
+
+/// The parts and outputs of a decision transformer.
+pub(super) const RETURN_TO_GO: &str = "return_to_go";
+pub(super) const OBSERVATIONS: &str = "observations";
+pub(super) const ACTIONS: &str = "actions";
+pub(super) const NEXT_STATE: &str = "next_state";
+pub(super) const NEXT_RETURN: &str = "next_return";
+
+/// Where episodes come from unless a user sets another source.
+const SOURCE: &str = "builtin:cartpole-mixed.npz";
 
 /// How the numbers of trajectories are scaled, which is not published with the weights.
 #[derive(Clone, Debug, Default)]
 pub struct Scales {
-    /// A log whose states say what they are centred and scaled by, and whose actions say their bounds.
+    /// A log that the states' mean and standard deviation are taken from.
     pub log: Option<String>,
     /// What returns are divided by; left out, nothing.
     pub return_scale: Option<f32>,
 }
 
-/// A task of actions, its states and returns as they are.
+/// Actions from returns-to-go and states, both as they are.
 pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedError> {
-    let settings = &checkpoint.settings;
-    let (states, actions) = (settings.size("state_dim")?, settings.size("act_dim")?);
-    let config = TrajectoryTaskConfig {
-        max_steps: settings.count("max_ep_len")?.unwrap_or(4096),
-        return_scale: 1.0,
-        bounded: settings.flag("action_tanh", true)?,
-        further_heads: true,
-        ..TrajectoryTaskConfig::default()
-    };
-    let fitted = TrajectoryConfig {
-        state_mean: vec![0.0; states],
-        state_std: vec![1.0; states],
-        state_names: vec![],
-        return_scale: config.return_scale,
-        discount: config.discount,
-        actions: ActionSpec::Continuous { dim: actions, low: vec![-1.0; actions], high: vec![1.0; actions] },
-        context: config.context,
-        max_steps: config.max_steps,
-        discretise: None,
-    };
-    let tokenizer = TrajectoryTokenizer::new(fitted).map_err(|e| checkpoint.refuse("state_dim", e))?;
-    let task = TrajectoryTask::with("trajectory", 1.0, &config, PicturedTokenizer::blind(tokenizer));
-    Ok(ImportedTask { config: TaskConfig::Trajectory(config), task: Builtin::Trajectory(Arc::new(task)) })
+    with_states(checkpoint, 1.0, None)
 }
 
-/// The same task with its numbers scaled.
+/// The same with its numbers scaled.
 ///
 /// # Errors
-/// A log that cannot be read, or has states or actions of another size.
-pub(super) fn scaled(
-    config: &TrajectoryTaskConfig,
-    task: &TrajectoryTask,
-    scales: &Scales,
-) -> Result<ImportedTask, PretrainedError> {
-    let mut config = config.clone();
-    config.return_scale = scales.return_scale.unwrap_or(config.return_scale);
-    let before = task.tokenizer().config().clone();
-    let mut fitted = TrajectoryConfig { return_scale: config.return_scale, ..before };
-    if let Some(log) = &scales.log {
-        let refuse = |problem: String| PretrainedError::Format { file: log.clone(), problem };
-        let episodes: Vec<Episode> = read(log)?.all()?.into_iter().map(|logged| logged.episode).collect();
-        let options = FitOptions {
-            context: config.context,
-            max_steps: config.max_steps,
-            discretise: None,
-            discount: config.discount,
-            return_scale: Some(config.return_scale),
-        };
-        let of_log = fit(&episodes, options).map_err(|e| refuse(e.to_string()))?;
-        let sizes = |config: &TrajectoryConfig| match config.actions {
-            ActionSpec::Continuous { dim, .. } => Some((config.state_dim(), dim)),
-            _ => None,
-        };
-        if sizes(&of_log) != sizes(&fitted) {
-            let told = |sizes| match sizes {
-                Some((states, actions)) => format!("states of {states} numbers and actions of {actions}"),
-                None => "actions that are choices".into(),
-            };
-            return Err(refuse(format!("expected {}; found {}", told(sizes(&fitted)), told(sizes(&of_log)))));
-        }
-        fitted = of_log;
-        config.path = log.clone();
+/// A checkpoint of another kind; a log that cannot be read, or has states or actions of another size.
+pub(super) fn scaled(checkpoint: &Checkpoint, scales: &Scales) -> Result<ImportedTask, PretrainedError> {
+    if checkpoint.kind() != "decision_transformer" {
+        let problem = "scales are of trajectories; it is of another modality".into();
+        return Err(PretrainedError::Read { path: checkpoint.folder.clone(), problem });
     }
-    let tokenizer = TrajectoryTokenizer::new(fitted)
-        .map_err(|e| PretrainedError::Format { file: "return_scale".into(), problem: e.to_string() })?;
-    let task = TrajectoryTask::with("trajectory", 1.0, &config, PicturedTokenizer::blind(tokenizer));
-    Ok(ImportedTask { config: TaskConfig::Trajectory(config), task: Builtin::Trajectory(Arc::new(task)) })
+    let return_scale = f64::from(scales.return_scale.unwrap_or(1.0));
+    if !(return_scale > 0.0 && return_scale.is_finite()) {
+        let problem = format!("expected a positive number; found {return_scale}");
+        return Err(PretrainedError::Format { file: "--return-scale".into(), problem });
+    }
+    let Some(log) = &scales.log else { return with_states(checkpoint, return_scale, None) };
+    let refuse = |problem: String| PretrainedError::Format { file: log.clone(), problem };
+    let episodes = table::open_all(&[Source::new(log)], Modalities::builtin().sources())?;
+    let fitted = |field: &str| -> Result<NumbersConfig, PretrainedError> {
+        let mut steps = vec![];
+        for row in 0..episodes.len() {
+            match episodes.value(row, field)? {
+                Value::Series(values) => steps.extend(values),
+                value => steps.push(value),
+            }
+        }
+        let settings = NumbersSettings { missing_indicators: Some(false), ..NumbersSettings::default() };
+        NumbersTokenizer::fit(settings, None, &steps).map_err(|e| refuse(format!("{field}: {e}")))
+    };
+    let (states, actions) = (fitted(OBSERVATIONS)?, fitted(ACTIONS)?);
+    let expected = (checkpoint.settings.size("state_dim")?, checkpoint.settings.size("act_dim")?);
+    let found = (states.dim(), actions.dim());
+    if found != expected {
+        let told = |(states, actions)| format!("states of {states} numbers and actions of {actions}");
+        return Err(refuse(format!("expected {}; found {}", told(expected), told(found))));
+    }
+    with_states(checkpoint, return_scale, Some((log, states)))
+}
+
+/// The task of returns that are divided by `return_scale`, and of states that are scaled as those of a log.
+fn with_states(
+    checkpoint: &Checkpoint,
+    return_scale: f64,
+    fitted: Option<(&str, NumbersConfig)>,
+) -> Result<ImportedTask, PretrainedError> {
+    let settings = &checkpoint.settings;
+    let (state_dim, action_dim) = (settings.size("state_dim")?, settings.size("act_dim")?);
+    let max_steps = settings.count("max_ep_len")?.unwrap_or(4096);
+    let bounded = settings.flag("action_tanh", true)?;
+    let normalize = fitted.is_some();
+    let (source, states) = fitted.unwrap_or_else(|| (SOURCE, numbers(state_dim, 1.0)));
+    let returns = numbers(1, return_scale);
+    // Predictions are in the units of the data, as what is read is.
+    let next = |of: &NumbersConfig| {
+        let single = |numbers: &[f64]| numbers.iter().map(|&number| number as f32).collect();
+        Regress::new(of.dim(), false).scaled(single(&of.mean), single(&of.std))
+    };
+    let (next_state, next_return) = (next(&states), next(&returns));
+    let (states, returns) = (NumbersTokenizer::new(states)?, NumbersTokenizer::new(returns)?);
+    let actions = NumbersTokenizer::new(numbers(action_dim, 1.0))?;
+    let untrained = json!({ "weight": 0.0, "feedback": false });
+    let series = [RETURN_TO_GO, OBSERVATIONS, ACTIONS, NEXT_STATE, NEXT_RETURN];
+    let mut draft = Draft::new(source).series(&series, max_steps);
+    draft.settings.data.max_steps = max_steps;
+    draft.settings.data.derived = IndexMap::from([
+        (RETURN_TO_GO.into(), Derivation::ReturnToGo { field: "rewards".into(), discount: 1.0 }),
+        (NEXT_STATE.into(), Derivation::Next { field: OBSERVATIONS.into() }),
+        (NEXT_RETURN.into(), Derivation::Next { field: RETURN_TO_GO.into() }),
+    ]);
+    draft
+        .input(RETURN_TO_GO, json!({ "modality": "numbers", "scale": return_scale }), &returns)?
+        .input(OBSERVATIONS, json!({ "modality": "numbers", "normalize": normalize }), &states)?
+        .output(
+            ACTIONS,
+            json!({ "bounded": bounded, "normalize": false }),
+            &Regress::new(action_dim, bounded),
+            Some(&actions),
+        )?
+        .output(NEXT_STATE, untrained.clone(), &next_state, Some(&states))?
+        .output(NEXT_RETURN, untrained, &next_return, Some(&returns))?
+        .finish()
+}
+
+/// One token of `dim` numbers, each divided by `scale`.
+fn numbers(dim: usize, scale: f64) -> NumbersConfig {
+    let (mean, std) = (vec![0.0; dim], vec![scale; dim]);
+    NumbersConfig { content: NumberContent::One, mean, std, missing_indicators: false, noise: 0.0 }
 }

@@ -1,8 +1,11 @@
 //! ViT (Dosovitskiy et al. 2021), DeiT (Touvron et al. 2021) and DINOv2 (Oquab et al. 2024) with and without registers.
 
 use super::names::{Layout, NameMap};
-use super::{Checkpoint, Description, ImportedTask, PretrainedError, image};
-use crate::tasks::image::Registers;
+use super::task::ImportedTask;
+use super::{
+    Checkpoint, Description, PretrainedError,
+    image::{self, Registers},
+};
 use crate::transformer::{ModelConfig, NormKind, Positions};
 
 /// What tells the three families apart.
@@ -106,20 +109,22 @@ fn names(
 ) -> NameMap {
     let mut names = NameMap::default();
     let prefix = &family.prefix;
-    let ours = |name: &str| format!("embed.image.{name}");
+    let output = task.task.outputs().first().map_or("", |output| &output.name);
+    let learned = |name: &str| format!("embed.{output}.{name}");
     let theirs = |name: &str| format!("{prefix}{name}");
-    let (channels, patch) = (image::channels(task), image::patch(task));
+    let image = image::preparation(&task.task);
+    let (channels, patch) = image.map_or((0, 0), |image| (image.channels, image.patch));
     let convolution = Layout::Conv2d { channels, patch: [patch; 2] };
     let projection = theirs("embeddings.patch_embeddings.projection");
-    names.maps(&[&ours("patch.map")], &[&projection], true, convolution);
+    names.maps(&["embed.image.patch.map"], &[&projection], true, convolution);
     let boxed = Layout::Boxed { dims: 3 };
-    names.rows(&[&ours("readout.table")], &[&theirs("embeddings.cls_token")], boxed);
-    let mut grids = vec![ours("readout.grid")];
+    names.rows(&[&learned("class.table")], &[&theirs("embeddings.cls_token")], boxed);
+    let mut grids = vec![learned("class.grid")];
     if family.registers.tokens > 0 {
-        names.rows(&[&ours("register.table")], &[&theirs(family.register_token)], boxed);
-        grids.extend(family.registers.positions.then(|| ours("register.grid")));
+        names.rows(&[&learned("register.table")], &[&theirs(family.register_token)], boxed);
+        grids.extend(family.registers.positions.then(|| learned("register.grid")));
     }
-    grids.push(ours("patch.grid"));
+    grids.push("embed.image.patch.grid".into());
     let grids: Vec<&str> = grids.iter().map(String::as_str).collect();
     names.rows(&grids, &[&theirs("embeddings.position_embeddings")], boxed);
     for layer in 0..model.n_layers {
@@ -127,7 +132,7 @@ fn names(
     }
     names.map("stack.norm", &theirs("layernorm"), true);
     if checkpoint.has("classifier.weight") {
-        names.map("head.image", "classifier", true);
+        names.map(&format!("head.{output}"), "classifier", true);
     }
     names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.mask_token"]);
     names

@@ -50,8 +50,8 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     names.maps(&["embed.audio.slice.stem.second"], &[&theirs("encoder.conv2")], true, convolution);
     names.one("embed.audio.slice.time", &theirs("encoder.embed_positions.weight"));
     let table = theirs("decoder.embed_tokens.weight");
-    names.one(&task.embedding("table"), &table);
-    names.one(&task.embedding("index"), &theirs("decoder.embed_positions.weight"));
+    names.one(&task.embedding("text", "table"), &table);
+    names.one(&task.embedding("text", "index"), &theirs("decoder.embed_positions.weight"));
     names.repeats("proj_out.weight", &table);
     for (ours, theirs, n_layers, cross) in [
         ("encoder", theirs("encoder"), model.n_encoder_layers, false),

@@ -62,6 +62,26 @@ pub struct DataSettings {
     pub cache: Option<String>,
 }
 
+impl DataSettings {
+    /// The rows of the source at a path, by default settings.
+    pub fn of(path: &str) -> Self {
+        Self {
+            source: OneOrMany::One(Source::new(path)),
+            train: None,
+            validation: None,
+            validation_source: None,
+            holdout: tenth(),
+            concat: one_row(),
+            keep_best: None,
+            context: context(),
+            max_steps: 0,
+            derived: IndexMap::new(),
+            corrupt_samples: Bad::default(),
+            cache: None,
+        }
+    }
+}
+
 /// `data.keep_best`: the share of the rows in which a number is largest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -69,17 +69,14 @@ struct Derived {
     kept: Mutex<HashMap<(usize, String), Numbers>>,
 }
 
-/// A table with these fields beside its own; the table itself if there is none.
+/// A table with these fields beside its own; the table itself if there is none. A field may be derived from one before it.
 ///
 /// # Errors
 /// [`DataError`] for a name that the table has already, and a field that it does not have.
 pub fn derive(
-    table: Arc<dyn Table>,
+    mut table: Arc<dyn Table>,
     derived: &IndexMap<String, Derivation>,
 ) -> Result<Arc<dyn Table>, DataError> {
-    if derived.is_empty() {
-        return Ok(table);
-    }
     for (name, derivation) in derived {
         if table.fields().contains(name) {
             let problem = format!("data.derived.{name}: the table has a field of this name already");
@@ -88,9 +85,11 @@ pub fn derive(
         if !table.fields().iter().any(|field| field == derivation.field()) {
             return Err(unknown_field(table.as_ref(), derivation.field()));
         }
+        let fields = table.fields().iter().chain([name]).cloned().collect();
+        let derived = IndexMap::from([(name.clone(), derivation.clone())]);
+        table = Arc::new(Derived { table, fields, derived, kept: Mutex::default() });
     }
-    let fields = table.fields().iter().chain(derived.keys()).cloned().collect();
-    Ok(Arc::new(Derived { table, fields, derived: derived.clone(), kept: Mutex::default() }))
+    Ok(table)
 }
 
 impl Derivation {

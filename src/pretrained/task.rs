@@ -1,0 +1,112 @@
+//! The task that a checkpoint is of, put together part by part: its settings, and what a run saves of it.
+
+use super::PretrainedError;
+use crate::head::{HeadKind, SavedHead};
+use crate::registry::Modalities;
+use crate::sample::{Composition, DataSettings, InputSettings, OutputSettings, TaskSettings};
+use crate::task::{SavedTask, SavedTokenizer};
+use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use smalti_contract::{AnyTokenizer, TokenizeError};
+use std::sync::Arc;
+
+/// The task that a checkpoint is of.
+pub(super) struct ImportedTask {
+    /// What `run.toml` says of it.
+    pub settings: TaskSettings,
+    pub task: Arc<Composition>,
+}
+
+impl ImportedTask {
+    /// The kind of a part's tokens.
+    pub fn kind(&self, part: &str) -> &str {
+        let part = self.task.parts().iter().find(|known| known.name == part);
+        part.and_then(|part| part.kinds.first()).map_or("", |kind| &kind.name)
+    }
+
+    /// The name of a parameter of their embedding.
+    pub fn embedding(&self, part: &str, parameter: &str) -> String {
+        format!("embed.{}.{parameter}", self.kind(part))
+    }
+}
+
+/// A task under way. No data is read: what fitting would find is said.
+pub(super) struct Draft {
+    pub settings: TaskSettings,
+    saved: SavedTask,
+}
+
+impl Draft {
+    /// A task whose rows come from `source` unless a user sets another.
+    pub fn new(source: &str) -> Self {
+        let (inputs, outputs) = (IndexMap::new(), IndexMap::new());
+        let settings = TaskSettings { data: DataSettings::of(source), inputs, outputs };
+        Self { settings, saved: SavedTask::default() }
+    }
+
+    /// The parts of these names are series of at most so many steps.
+    pub fn series(mut self, names: &[&str], max_steps: usize) -> Self {
+        self.saved.series = names.iter().map(|name| name.to_string()).collect();
+        self.saved.max_steps = max_steps;
+        self
+    }
+
+    /// Adds an input.
+    ///
+    /// # Errors
+    /// [`PretrainedError::Format`] for settings that an input does not have.
+    pub fn input(
+        mut self,
+        name: &str,
+        settings: Value,
+        tokenizer: &dyn AnyTokenizer,
+    ) -> Result<Self, PretrainedError> {
+        let input: InputSettings = parsed(&format!("inputs.{name}"), settings)?;
+        self.settings.inputs.insert(name.into(), input);
+        self.tokenizer(name, tokenizer)
+    }
+
+    /// Adds an output, with a tokenizer if it has tokens of its own.
+    ///
+    /// # Errors
+    /// [`PretrainedError::Format`] for settings that an output does not have.
+    pub fn output<H: HeadKind>(
+        mut self,
+        name: &str,
+        mut settings: Value,
+        head: &H,
+        tokenizer: Option<&dyn AnyTokenizer>,
+    ) -> Result<Self, PretrainedError> {
+        settings["head"] = H::NAME.into();
+        let output: OutputSettings = parsed(&format!("outputs.{name}"), settings)?;
+        self.settings.outputs.insert(name.into(), output);
+        let state = serde_json::to_value(head)
+            .map_err(|e| TokenizeError::Config { tokenizer: H::NAME, problem: e.to_string() })?;
+        self.saved.heads.insert(name.into(), SavedHead { name: H::NAME.into(), state });
+        match tokenizer {
+            Some(tokenizer) => self.tokenizer(name, tokenizer),
+            None => Ok(self),
+        }
+    }
+
+    fn tokenizer(mut self, part: &str, tokenizer: &dyn AnyTokenizer) -> Result<Self, PretrainedError> {
+        let saved = SavedTokenizer { tokenizer: tokenizer.name().into(), config: tokenizer.config_json()? };
+        self.saved.tokenizers.insert(part.into(), saved);
+        Ok(self)
+    }
+
+    /// The task.
+    ///
+    /// # Errors
+    /// [`PretrainedError::Task`] where an id that begins or ends a text, or hides a token, is beyond the vocabulary.
+    pub fn finish(self) -> Result<ImportedTask, PretrainedError> {
+        let task = Composition::restore(("", 1.0), &self.settings, &Modalities::builtin(), &self.saved)?;
+        Ok(ImportedTask { settings: self.settings, task: Arc::new(task) })
+    }
+}
+
+fn parsed<T: DeserializeOwned>(table: &str, settings: Value) -> Result<T, PretrainedError> {
+    serde_json::from_value(settings)
+        .map_err(|e| PretrainedError::Format { file: format!("[{table}]"), problem: e.to_string() })
+}
