@@ -51,7 +51,9 @@ pub fn embedded_part(task: &Composition, name: Option<&str>) -> Result<usize, Pr
     found.retain(|&number| name.is_none_or(|name| task.parts()[number].name == name));
     match found[..] {
         [part] => Ok(part),
-        _ => Err(PredictError::Parts { expected: "a single input, or the name of one", found: task.listed() }),
+        _ => {
+            Err(PredictError::Parts { expected: "a single input, or the name of one", found: task.listed() })
+        }
     }
 }
 

@@ -78,9 +78,16 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         names.repeats("cls.predictions.decoder.weight", &embeddings("word_embeddings.weight"));
         names.repeats("cls.predictions.decoder.bias", "cls.predictions.bias");
     } else {
-        names.unread(&["cls.predictions.bias", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"]);
+        names.unread(&[
+            "cls.predictions.bias",
+            "cls.predictions.decoder.weight",
+            "cls.predictions.decoder.bias",
+        ]);
         names.unread(&["cls.predictions.transform.dense.weight", "cls.predictions.transform.dense.bias"]);
-        names.unread(&["cls.predictions.transform.LayerNorm.weight", "cls.predictions.transform.LayerNorm.bias"]);
+        names.unread(&[
+            "cls.predictions.transform.LayerNorm.weight",
+            "cls.predictions.transform.LayerNorm.bias",
+        ]);
     }
     // The pooler, and the head for the next sentence, say nothing of a token or of a whole sentence's meaning.
     names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"]);

@@ -30,11 +30,9 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let task = trajectory::task(checkpoint)?;
 
     let mut names = NameMap::default();
-    for (ours, theirs) in [
-        (RETURN_TO_GO, "embed_return"),
-        (OBSERVATIONS, "embed_state"),
-        (ACTIONS, "embed_action"),
-    ] {
+    for (ours, theirs) in
+        [(RETURN_TO_GO, "embed_return"), (OBSERVATIONS, "embed_state"), (ACTIONS, "embed_action")]
+    {
         names.map(&task.embedding(ours, "map"), theirs, true);
     }
     names.one("embed.time", "embed_timestep.weight");
@@ -42,11 +40,9 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     // Positions are always asked for at place 0: its vector is added to every token.
     names.first_row("embed.offset", "encoder.wpe.weight");
     gpt2::blocks(&mut names, &model, "encoder.");
-    for (ours, theirs) in [
-        (ACTIONS, "predict_action.0"),
-        (NEXT_STATE, "predict_state"),
-        (NEXT_RETURN, "predict_return"),
-    ] {
+    for (ours, theirs) in
+        [(ACTIONS, "predict_action.0"), (NEXT_STATE, "predict_state"), (NEXT_RETURN, "predict_return")]
+    {
         names.map(&format!("head.{ours}"), theirs, true);
     }
     names.unread(&["encoder.wte.weight"]);

@@ -143,8 +143,7 @@ fn came_from(run: &Path) -> Result<Checkpoint, PretrainedError> {
 
 /// Refuses a run whose parameters are no longer those of the checkpoint that its settings describe.
 fn same_shapes(model: &Model, published: &Description, run: &Path) -> Result<(), PretrainedError> {
-    let described =
-        Model::new(&published.model, &[published.task.task.spec().clone()], 0, &Device::Cpu)?;
+    let described = Model::new(&published.model, &[published.task.task.spec().clone()], 0, &Device::Cpu)?;
     let (here, there) = (model.params().tensors(), described.params().tensors());
     let differs =
         here.iter().find(|(name, tensor)| there.get(*name).is_none_or(|t| t.dims() != tensor.dims()));

@@ -49,9 +49,7 @@ pub(super) fn next_token(
         "context": context,
         "end": end,
     });
-    Draft::new(SOURCE)
-        .output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?
-        .finish()
+    Draft::new(SOURCE).output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?.finish()
 }
 
 /// Texts of which masked tokens are predicted from all others.
@@ -93,7 +91,12 @@ pub(super) fn represented(
     let Sentence { pool, normalize, .. } = Sentence::read(checkpoint)?.unwrap_or_default();
     Draft::new(SOURCE)
         .input("text", input, &text.tokenizer)?
-        .output("embedding", json!({ "pool": pool, "normalize": normalize }), &Represent::new(normalize), None)?
+        .output(
+            "embedding",
+            json!({ "pool": pool, "normalize": normalize }),
+            &Represent::new(normalize),
+            None,
+        )?
         .finish()
 }
 

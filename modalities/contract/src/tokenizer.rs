@@ -139,11 +139,7 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     /// As of [`encode`](Self::encode), and [`TokenizeError::Input`] by default for more tokens than `max_length`.
-    fn encode_truncated(
-        &self,
-        raw: &Self::Raw,
-        max_length: usize,
-    ) -> Result<(Tokens, bool), TokenizeError> {
+    fn encode_truncated(&self, raw: &Self::Raw, max_length: usize) -> Result<(Tokens, bool), TokenizeError> {
         let tokens = self.encode(raw)?;
         match tokens.len() {
             n if n > max_length => Err(TokenizeError::Input(format!(

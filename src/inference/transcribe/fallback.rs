@@ -1,7 +1,7 @@
 //! Whether a text is good enough, or another temperature is tried (Radford et al. 2022, section 4.5).
 
-use super::search::{Reader, Written};
 use super::options::Options;
+use super::search::{Reader, Written};
 use crate::inference::PredictError;
 use flate2::{Compression, write::ZlibEncoder};
 use rand_pcg::Pcg64Mcg;
@@ -48,7 +48,10 @@ pub(super) fn try_temperatures(
             break;
         }
     }
-    tried.ok_or(PredictError::Option { option: "temperature", problem: "expected one or more; found none".into() })
+    tried.ok_or(PredictError::Option {
+        option: "temperature",
+        problem: "expected one or more; found none".into(),
+    })
 }
 
 /// Bytes of the ids over those that zlib compresses them to; high if a text repeats itself. An id is as many bytes as the

@@ -1,8 +1,8 @@
 //! The ids that a text begins with: start, language, task, and whether there are timestamps.
 
 use super::options::{Options, refuse};
-use crate::sample::Decoding;
 use crate::inference::PredictError;
+use crate::sample::Decoding;
 
 /// The ids that a text begins with, as far as they are known before the language is detected.
 #[derive(Clone, Debug, PartialEq)]

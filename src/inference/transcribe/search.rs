@@ -82,7 +82,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The text: at temperature 0 the likeliest of `beams`, above it drawn.
-    pub fn write(&self, temperature: f64, beams: usize, random: &mut Pcg64Mcg) -> Result<Written, PredictError> {
+    pub fn write(
+        &self,
+        temperature: f64,
+        beams: usize,
+        random: &mut Pcg64Mcg,
+    ) -> Result<Written, PredictError> {
         if self.full(0) {
             return Ok(Written::default());
         }
