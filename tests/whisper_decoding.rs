@@ -9,12 +9,13 @@ mod commands;
 
 use commands::{json, printed, refusal};
 use serde_json::Value;
+use smalti::inference::transcribe::{Options, Segment, Transcriber, Transcript};
+use smalti::model::Model;
 use smalti::pretrained::{self, Pretrained};
+use smalti::sample::Composition;
 use smalti::tasks::Builtin;
-use smalti::tasks::audio::{AudioTask, Options, Segment, Transcript};
 use smalti_audio::Waveform;
 use std::path::Path;
-use std::sync::Arc;
 
 const FOLDER: &str = "tests/checkpoints/whisper-decoding";
 
@@ -57,11 +58,23 @@ fn options(asked: &Value) -> Options {
 
 const ALMOST_0: f64 = 1e-9;
 
-fn load(folder: &Path) -> (Pretrained, Arc<AudioTask>) {
-    let model = pretrained::open(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let Builtin::Audio(task) = &model.task else { panic!("{} is no audio", folder.display()) };
-    let task = task.clone();
-    (model, task)
+fn load(folder: &Path) -> Pretrained {
+    pretrained::open(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+}
+
+fn transcribe(
+    model: &Model,
+    task: &Composition,
+    clip: &Waveform,
+    options: &Options,
+) -> Result<Transcript, String> {
+    let transcript = Transcriber::new(model, 0, task).and_then(|it| it.transcribe(clip, options));
+    transcript.map_err(|e| e.to_string())
+}
+
+/// How a checkpoint transcribes a clip.
+fn transcript(of: &Pretrained, clip: &Waveform, options: &Options) -> Result<Transcript, String> {
+    transcribe(&of.model, &of.task, clip, options)
 }
 
 fn near(what: &str, found: f64, expected: &Value, tolerance: f64) {
@@ -81,11 +94,11 @@ fn windows(said: &Transcript) -> Vec<&Segment> {
     windows
 }
 
-fn check(model: &Pretrained, task: &AudioTask, first_language: u64, case: &Value) {
+fn check(model: &Pretrained, first_language: u64, case: &Value) {
     let name = case["name"].as_str().unwrap();
     let clip = sound(case["samples"].as_u64().unwrap(), case["seed"].as_u64().unwrap());
     let options = options(&case["options"]);
-    let said = task.decode(&model.model, 0, &clip, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let said = transcript(model, &clip, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
     if options.language.is_none() {
         let codes = [("en", 0), ("de", 1), ("fr", 2)];
         let heard = codes.iter().find(|(_, place)| first_language + place == case["heard"].as_u64().unwrap());
@@ -127,17 +140,17 @@ fn references(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(Path::new(FOLDER).join(name)).unwrap()).unwrap()
 }
 
-fn check_all(model: &Pretrained, task: &AudioTask, references: &Value) -> usize {
+fn check_all(model: &Pretrained, references: &Value) -> usize {
     let cases = references["cases"].as_array().unwrap();
     let first_language = references["generation_config"]["lang_to_id"]["<|en|>"].as_u64().unwrap();
-    cases.iter().for_each(|case| check(model, task, first_language, case));
+    cases.iter().for_each(|case| check(model, first_language, case));
     cases.len()
 }
 
 #[test]
 fn ids_are_those_of_the_published_implementation() {
-    let (model, task) = load(Path::new(FOLDER));
-    assert!(check_all(&model, &task, &references("decoding.json")[0]) >= 20);
+    let model = load(Path::new(FOLDER));
+    assert!(check_all(&model, &references("decoding.json")[0]) >= 20);
 }
 
 /// The checkpoint has no settings of decoding; the script's are put beside it.
@@ -154,8 +167,8 @@ fn ids_are_those_of_the_published_implementation_with_golden_weights() {
         }
         let settings = serde_json::to_vec(&references["generation_config"]).unwrap();
         std::fs::write(folder.path().join("generation_config.json"), settings).unwrap();
-        let (model, task) = load(folder.path());
-        cases += check_all(&model, &task, references);
+        let model = load(folder.path());
+        cases += check_all(&model, references);
     }
     assert!(cases >= 20, "{cases} cases");
 }
@@ -174,11 +187,11 @@ fn a_run_keeps_what_its_checkpoint_says() {
     }
     let opened = smalti::run::Run::open(&run).unwrap();
     let (model, tasks) = opened.load(smalti::run::Weights::Best, &candle_core::Device::Cpu).unwrap();
-    let Builtin::Audio(kept) = &tasks[0].task else { panic!("no audio") };
-    let (published, task) = load(Path::new(FOLDER));
+    let Builtin::Parts(kept) = &tasks[0].task else { panic!("no composition") };
+    let published = load(Path::new(FOLDER));
     let (clip, options) = (sound(20_000, 5), Options { timestamps: Some(true), ..Options::default() });
-    let said = kept.decode(&model, 0, &clip, &options).unwrap();
-    assert_eq!(said, task.decode(&published.model, 0, &clip, &options).unwrap());
+    let said = transcribe(&model, kept, &clip, &options).unwrap();
+    assert_eq!(said, transcript(&published, &clip, &options).unwrap());
     assert!(said.timestamps && said.language.is_some() && !said.text.is_empty(), "{said:?}");
 }
 
@@ -218,9 +231,9 @@ fn older_settings_are_read() {
 
 #[test]
 fn what_a_model_cannot_is_refused() {
-    let (model, task) = load(Path::new(FOLDER));
+    let model = load(Path::new(FOLDER));
     let clip = sound(20_000, 1);
-    let refused = |options: Options| task.decode(&model.model, 0, &clip, &options).unwrap_err().to_string();
+    let refused = |options: Options| transcript(&model, &clip, &options).unwrap_err();
     let plain = Options::default;
     assert_eq!(
         refused(Options { language: Some("it".into()), ..plain() }),
@@ -232,31 +245,31 @@ fn what_a_model_cannot_is_refused() {
     );
     assert!(refused(Options { beams: Some(0), ..plain() }).starts_with("--beams: must be 1 to 64; found 0"));
     assert!(refused(Options { temperatures: vec![-1.0], ..plain() }).starts_with("--temperature: must be"));
-    assert!(refused(Options { no_speech: Some(0.6), ..plain() }).starts_with("--no-speech: wants --logprob"));
     assert!(
-        refused(Options { timestamps: Some(false), ..plain() }).starts_with("--timestamps: a recording of")
+        refused(Options { no_speech: Some(0.6), ..plain() }).starts_with("--no-speech: requires --logprob")
     );
+    assert!(refused(Options { timestamps: Some(false), ..plain() }).starts_with("--timestamps: a clip of"));
 
     // One of the same layout that knows neither languages nor times reads windows end to end.
-    let (model, task) = load(Path::new("tests/checkpoints/whisper"));
-    let refused = |options: Options| task.decode(&model.model, 0, &clip, &options).unwrap_err().to_string();
+    let model = load(Path::new("tests/checkpoints/whisper"));
+    let refused = |options: Options| transcript(&model, &clip, &options).unwrap_err();
     assert!(
         refused(Options { timestamps: Some(true), ..plain() }).starts_with("--timestamps: the model has no")
     );
     assert!(refused(Options { condition: true, ..plain() }).starts_with("--condition: the model has no id"));
     assert!(refused(Options { language: Some("en".into()), ..plain() }).contains("the model knows none"));
-    let said = task.decode(&model.model, 0, &clip, &plain()).unwrap();
+    let said = transcript(&model, &clip, &plain()).unwrap();
     assert_eq!(said.segments.len(), 125_usize.div_ceil(20));
 }
 
 /// The same seed draws the same text, another one another.
 #[test]
 fn draws_are_seeded() {
-    let (model, task) = load(Path::new(FOLDER));
+    let model = load(Path::new(FOLDER));
     let clip = sound(16_000, 1);
     let drawn = |seed| {
         let options = Options { temperatures: vec![1.0], seed, ..Options::default() };
-        task.decode(&model.model, 0, &clip, &options).unwrap()
+        transcript(&model, &clip, &options).unwrap()
     };
     assert_eq!(drawn(1), drawn(1));
     assert_ne!(drawn(1), drawn(2));

@@ -1,86 +1,93 @@
 //! `smalti classify`
 
-use super::device::DeviceChoice;
+use super::compositions::{Loaded, batches};
+use super::{device::DeviceChoice, print};
+use crate::data;
+use crate::inference::{Predicted, predict_tokens};
 use crate::registry::Modalities;
-use anyhow::{Result, bail};
+use crate::sample::{Composition, OutputPart, Role, Site};
+use anyhow::Result;
 use clap::Args;
+use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 
-/// Say what images show.
+/// Classify files: images, clips, texts.
 #[derive(Args)]
 pub struct ClassifyArgs {
-    /// The folder of a run with an image task, or of one made of inputs and outputs: then as `predict`.
+    /// The folder of a run that has an output with classes, and a single input.
     run: PathBuf,
-    /// Images: PNG, JPEG or IDX files, on disk or inside a tar (photos.tar/cat.png).
+    /// Files of the input, on disk or inside a tar (photos.tar/cat.png). A file of several records, such as IDX, gives several.
     #[arg(required = true)]
     files: Vec<String>,
-    /// How many classes to name for each image.
+    /// Classes to print for each prediction.
     #[arg(long, default_value_t = 3)]
     top: usize,
-    /// Computes on auto, cpu, cuda or cuda:N.
+    /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Prints one JSON object: for each image its file, record and classes with probabilities.
+    /// Print one JSON object: for each record its file, its number there, the output, and classes with probabilities.
     #[arg(long)]
     json: bool,
 }
 
-/// Images that are classified together.
-#[cfg(feature = "image")]
+/// Records that are classified together.
 const BATCH: usize = 64;
 
 /// Classifies.
-#[cfg(feature = "image")]
 pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
-    use super::predict::{self, PredictArgs};
-    use super::print;
-    use crate::run::{Run, Weights};
-    use crate::tasks::Builtin;
-    use anyhow::Context;
-    use smalti_contract::Tokenizer;
-
-    let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
-    let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
-        Builtin::Image(task) => Some((number, task.clone())),
-        #[allow(unreachable_patterns)] // the only pattern where image is the only modality
-        _ => None,
-    });
-    let Some((number, task)) = found else {
-        if predict::of_parts(&tasks, None).is_some() {
-            let predicted = PredictArgs {
-                top: args.top,
-                ..PredictArgs::of(&args.run, &args.files, vec![], args.device, args.json)
-            };
-            return predict::run(predicted, modalities);
-        }
-        bail!("{} has no image task", args.run.display())
-    };
-    let mut results = Vec::new();
-    let mut rows = Vec::new();
+    let run = Loaded::open(&args.run, args.device, modalities)?;
+    let expected = "an output with classes and a single input (of several, use `predict` with --row)";
+    let (number, task, input) = run.find(expected, |number, task| Some((number, task, only_input(task)?)))?;
+    let (mut shown, mut rows) = (vec![], vec![]);
     for file in &args.files {
-        let bytes = crate::data::read(file)?;
-        let images = task.tokenizer().records(&bytes).collect::<Result<Vec<_>, _>>();
-        let images = images.with_context(|| file.clone())?;
-        for (chunk, images) in images.chunks(BATCH).enumerate() {
-            let guesses = task.classify(&model, number, images).with_context(|| file.clone())?;
-            for (i, mut guesses) in guesses.into_iter().enumerate() {
-                guesses.truncate(args.top);
-                let record = chunk * BATCH + i;
-                let named = guesses.iter().map(|g| format!("{} {:.1}%", g.class, 100.0 * g.probability));
-                rows.push(vec![file.clone(), record.to_string(), named.collect::<Vec<_>>().join(", ")]);
-                results.push(serde_json::json!({ "file": file, "record": record, "classes": guesses }));
+        let bytes = data::read(file)?;
+        batches(&task.parts()[input], (file, &bytes), BATCH, |first, tokens| {
+            let predicted = predict_tokens(&run.model, number, task, input, tokens)?;
+            for (record, predicted) in (first..).zip(predicted) {
+                for (output, classes) in classes(task, predicted, args.top) {
+                    let named = classes.iter().map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
+                    let named = named.collect::<Vec<_>>().join(", ");
+                    rows.push(vec![file.clone(), record.to_string(), output.clone(), named]);
+                    let classes =
+                        classes.iter().map(|(class, p)| json!({ "class": class, "probability": p }));
+                    let classes: Vec<Json> = classes.collect();
+                    shown.push(
+                        json!({ "file": file, "record": record, "output": output, "classes": classes }),
+                    );
+                }
             }
-        }
+            Ok(())
+        })?;
     }
     if args.json {
-        return print::json(&serde_json::json!({ "images": results }));
+        return print::json(&json!({ "records": shown }));
     }
-    print::table(&["file", "record", "classes"], &rows);
+    print::table(&["file", "record", "output", "classes"], &rows);
     Ok(())
 }
 
-/// Says that this build cannot.
-#[cfg(not(feature = "image"))]
-pub fn run(_: ClassifyArgs, _: &Modalities) -> Result<()> {
-    bail!("this smalti is built without the feature `image`")
+/// The number of the only input of a task that has an output with classes.
+fn only_input(task: &Composition) -> Option<usize> {
+    let mut inputs = (0..).zip(task.parts()).filter(|(_, part)| part.role == Role::Input && !part.series);
+    let (input, _) = inputs.next().filter(|_| task.outputs().iter().any(has_classes))?;
+    inputs.next().is_none().then_some(input)
+}
+
+/// Whether an output is a class, or labels, of the whole sample.
+fn has_classes(output: &OutputPart) -> bool {
+    let whole = matches!(output.site, Site::ClassToken { .. } | Site::Mean | Site::First);
+    whole && !output.head.labels().is_empty()
+}
+
+/// The outputs that have classes, each with the most likely of them.
+fn classes(
+    task: &Composition,
+    mut predicted: Predicted,
+    top: usize,
+) -> impl Iterator<Item = (String, Vec<(String, f64)>)> {
+    task.outputs().iter().filter(|output| has_classes(output)).filter_map(move |output| {
+        let mut probabilities = predicted.remove(&output.name)?.probabilities;
+        probabilities.truncate(top);
+        Some((output.name.clone(), probabilities))
+    })
 }

@@ -1,91 +1,106 @@
 //! `smalti embed`
 
-use super::device::DeviceChoice;
+use super::compositions::{Loaded, batches};
+use super::{device::DeviceChoice, print};
+use crate::data;
+use crate::inference::{Embedding, embed, embed_tokens, embedded_part};
+use crate::model::Model;
 use crate::registry::Modalities;
+use crate::sample::{Composition, Part, Pool};
+use crate::train::save;
 use anyhow::{Result, bail};
+use candle_core::{Device, Tensor};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use serde_json::json;
+use smalti_contract::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-/// Give a vector for each text or image.
+/// Embed values: one vector for each text, image or clip.
 #[derive(Args)]
 pub struct EmbedArgs {
-    /// The folder of a run with a text or an image task.
+    /// The run folder.
     run: PathBuf,
-    /// Texts, each line of which is one, or images; on disk or inside a tar.
+    /// Files of texts, one on each line, or of images, clips or other values; on disk or inside a tar.
     files: Vec<String>,
-    /// A text; may come several times.
+    /// Text to embed. May be repeated.
     #[arg(long)]
     text: Vec<String>,
-    /// What is taken of an input's tokens. Left out, what was published with an imported model, or their mean.
+    /// Name of the input, for a run of several.
+    #[arg(long, value_name = "NAME")]
+    input: Option<String>,
+    /// Pooling of a value's tokens. Left out, that of the run's `represent` output, or their mean.
     #[arg(long, value_enum)]
-    pool: Option<Pool>,
-    /// Brings each vector to length 1, as a published model of sentences may also say.
+    pool: Option<PoolChoice>,
+    /// Divide each vector by its length, as a run's `represent` output may also do.
     #[arg(long)]
     normalize: bool,
-    /// Inputs that are computed together.
+    /// Maximum number of tokens of a text; 0 for as many as the model reads.
+    #[arg(long, default_value_t = 0)]
+    max_tokens: usize,
+    /// Values that are computed together.
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Writes the vectors, `[inputs, d_model]`, as the tensor `vectors` of a safetensors file.
+    /// Write the vectors, `[values, d_model]`, as the tensor `vectors` of a safetensors file.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Computes on auto, cpu, cuda or cuda:N.
+    /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Prints one JSON object: inputs_per_s without the loading of the model, and for each input its file, its place
+    /// Print one JSON object: inputs_per_s without the loading of the model, and for each value its file, its place
     /// there and its vector.
     #[arg(long)]
     json: bool,
 }
 
-/// What is taken of an input's tokens.
+/// Pooling of a value's tokens.
 #[derive(Clone, Copy, ValueEnum)]
-enum Pool {
+enum PoolChoice {
     /// Their mean.
     Mean,
-    /// The first: BERT's [CLS], ViT's class token.
+    /// The first: BERT's [CLS].
     First,
+    /// The class token that an output reads: ViT's.
+    ClassToken,
 }
 
-/// An input's name, its place in the file, and its vector.
-#[cfg(any(feature = "text", feature = "image"))]
+impl From<PoolChoice> for Pool {
+    fn from(choice: PoolChoice) -> Self {
+        match choice {
+            PoolChoice::Mean => Pool::Mean,
+            PoolChoice::First => Pool::First,
+            PoolChoice::ClassToken => Pool::ClassToken,
+        }
+    }
+}
+
+/// A value's file, its place there, and its vector.
 type Row = (String, usize, Vec<f32>);
 
 /// Embeds.
-#[cfg(any(feature = "text", feature = "image"))]
 pub fn run(args: EmbedArgs, modalities: &Modalities) -> Result<()> {
-    use super::print;
-    use crate::run::{Run, Weights};
-    use crate::tasks::Builtin;
-
     if args.files.is_empty() && args.text.is_empty() {
         bail!("nothing to embed; name files, or give --text");
     }
-    let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
+    let run = Loaded::open(&args.run, args.device, modalities)?;
     let started = std::time::Instant::now();
-    let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
-        #[cfg(feature = "text")]
-        Builtin::Text(task) => Some(texts(&args, &model, number, task)),
-        #[cfg(feature = "image")]
-        Builtin::Image(task) => Some(images(&args, &model, number, task)),
-        #[allow(unreachable_patterns)] // where there is no other modality
-        _ => None::<Result<Vec<Row>>>,
-    });
-    let Some(rows) = found else { bail!("{} has no text or image task", args.run.display()) };
-    let rows = rows?;
+    let (number, task, part) = run
+        .find("a single input (of several, --input names one)", |number, task| {
+            Some((number, task, embedded_part(task, args.input.as_deref()).ok()?))
+        })?;
+    let rows = rows(&args, (&run.model, number, task), part)?;
     let inputs_per_s = rows.len() as f64 / started.elapsed().as_secs_f64();
     if let Some(out) = &args.out {
-        save(out, &rows)?;
+        write(out, &rows)?;
     }
     if args.json {
-        let vectors = rows.iter().map(
-            |(file, place, vector)| serde_json::json!({ "input": file, "place": place, "vector": vector }),
-        );
-        return print::json(&serde_json::json!({
-            "inputs_per_s": inputs_per_s,
-            "vectors": vectors.collect::<Vec<_>>(),
-        }));
+        let vectors = rows
+            .iter()
+            .map(|(file, place, vector)| json!({ "input": file, "place": place, "vector": vector }));
+        let vectors: Vec<_> = vectors.collect();
+        return print::json(&json!({ "inputs_per_s": inputs_per_s, "vectors": vectors }));
     }
-    let shown =
+    let first =
         |vector: &[f32]| vector.iter().take(4).map(|x| format!("{x:.4}")).collect::<Vec<_>>().join(", ");
     let length = |vector: &[f32]| vector.iter().map(|x| x * x).sum::<f32>().sqrt();
     let row = |(file, place, vector): &Row| {
@@ -94,7 +109,7 @@ pub fn run(args: EmbedArgs, modalities: &Modalities) -> Result<()> {
             place.to_string(),
             vector.len().to_string(),
             format!("{:.4}", length(vector)),
-            format!("({}, …)", shown(vector)),
+            format!("({}, …)", first(vector)),
         ]
     };
     print::table(
@@ -104,98 +119,48 @@ pub fn run(args: EmbedArgs, modalities: &Modalities) -> Result<()> {
     Ok(())
 }
 
-#[cfg(any(feature = "text", feature = "image"))]
-fn save(out: &std::path::Path, rows: &[Row]) -> Result<()> {
-    use candle_core::{Device, Tensor};
-    use std::collections::BTreeMap;
+/// The vectors of all texts and files: first those of the texts, then those of other files.
+fn rows(args: &EmbedArgs, of: (&Model, usize, &Composition), part: usize) -> Result<Vec<Row>> {
+    let embedding =
+        Embedding { pool: args.pool.map(Pool::from), normalize: args.normalize, max_tokens: args.max_tokens };
+    let mut texts: Vec<(String, usize, String)> =
+        args.text.iter().enumerate().map(|(i, text)| ("--text".into(), i + 1, text.clone())).collect();
+    let mut rows: Vec<Row> = vec![];
+    for file in &args.files {
+        let bytes = data::read(file)?;
+        if let Some(lines) = lines(&of.2.parts()[part], &bytes) {
+            texts.extend(lines.into_iter().map(|(line, text)| (file.clone(), line, text)));
+            continue;
+        }
+        batches(&of.2.parts()[part], (file, &bytes), args.batch, |first, tokens| {
+            let vectors = embed_tokens(of, part, tokens, &embedding, args.batch)?;
+            rows.extend((first..).zip(vectors).map(|(place, vector)| (file.clone(), place, vector)));
+            Ok(())
+        })?;
+    }
+    let values = texts.iter().map(|(.., text)| Value::Text(text.clone())).collect();
+    let embedded = embed(of, part, values, &embedding, args.batch)?;
+    if embedded.truncated > 0 {
+        let n = embedded.truncated;
+        eprintln!("note: of {n} texts only the beginning was read; they are longer than the model reads");
+    }
+    let of_texts = texts.into_iter().zip(embedded.vectors);
+    Ok(of_texts.map(|((file, place, _), vector)| (file, place, vector)).chain(rows).collect())
+}
 
+/// The lines of a file that are not empty, each with its number from 1, if the part reads texts.
+fn lines(part: &Part, bytes: &[u8]) -> Option<Vec<(usize, String)>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines: Vec<_> = lines.map(|(place, line)| (place + 1, line.to_string())).collect();
+    let first = Value::Text(lines.first()?.1.clone());
+    part.tokenizer.encode_value_truncated(first, usize::MAX).ok().map(|_| lines)
+}
+
+fn write(out: &Path, rows: &[Row]) -> Result<()> {
     let width = rows.first().map_or(0, |(.., vector)| vector.len());
     let values: Vec<f32> = rows.iter().flat_map(|(.., vector)| vector.iter().copied()).collect();
     let tensor = Tensor::from_vec(values, (rows.len(), width), &Device::Cpu)?;
-    crate::train::save(out, &BTreeMap::from([("vectors".to_string(), tensor)]), &BTreeMap::new())?;
+    save(out, &BTreeMap::from([("vectors".to_string(), tensor)]), &BTreeMap::new())?;
     Ok(())
-}
-
-#[cfg(feature = "text")]
-fn texts(
-    args: &EmbedArgs,
-    model: &crate::model::Model,
-    number: usize,
-    task: &crate::tasks::text::TextTask,
-) -> Result<Vec<Row>> {
-    use crate::tasks::{Embedding, Pooling};
-    use anyhow::Context;
-
-    let Embedding { mut pooling, mut normalize, most_tokens } = task.embedding();
-    normalize |= args.normalize;
-    if let Some(pool) = args.pool {
-        pooling = match pool {
-            Pool::Mean => Pooling::Mean,
-            Pool::First => Pooling::First,
-        };
-    }
-    let (mut places, mut texts) = (Vec::new(), Vec::new());
-    for (place, text) in args.text.iter().enumerate() {
-        places.push(("--text".to_string(), place + 1));
-        texts.push(text.clone());
-    }
-    for file in &args.files {
-        let whole = String::from_utf8(crate::data::read(file)?).with_context(|| file.clone())?;
-        for (line, text) in whole.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
-            places.push((file.clone(), line + 1));
-            texts.push(text.to_string());
-        }
-    }
-    let embedded =
-        task.embed(model, number, &texts, Embedding { pooling, normalize, most_tokens }, args.batch)?;
-    if embedded.cut > 0 {
-        eprintln!(
-            "note: of {} texts only the beginning was read: they are longer than the model reads",
-            embedded.cut
-        );
-    }
-    Ok(places
-        .into_iter()
-        .zip(embedded.vectors)
-        .map(|((file, place), vector)| (file, place, vector))
-        .collect())
-}
-
-#[cfg(feature = "image")]
-fn images(
-    args: &EmbedArgs,
-    model: &crate::model::Model,
-    number: usize,
-    task: &crate::tasks::image::ImageTask,
-) -> Result<Vec<Row>> {
-    use crate::tasks::Pooling;
-    use anyhow::Context;
-    use smalti_contract::Tokenizer;
-
-    if !args.text.is_empty() {
-        bail!("--text is for a run with a text task; {} reads images", args.run.display());
-    }
-    let pooling = match args.pool {
-        Some(Pool::Mean) => Pooling::Mean,
-        Some(Pool::First) | None => Pooling::First,
-    };
-    let mut rows = Vec::new();
-    for file in &args.files {
-        let bytes = crate::data::read(file)?;
-        let images = task.tokenizer().records(&bytes).collect::<Result<Vec<_>, _>>();
-        let images = images.with_context(|| file.clone())?;
-        for (chunk, images) in images.chunks(args.batch.max(1)).enumerate() {
-            let vectors =
-                task.embed(model, number, images, pooling, args.normalize).with_context(|| file.clone())?;
-            let first = chunk * args.batch.max(1);
-            rows.extend(vectors.into_iter().enumerate().map(|(i, vector)| (file.clone(), first + i, vector)));
-        }
-    }
-    Ok(rows)
-}
-
-/// Says that this build cannot.
-#[cfg(not(any(feature = "text", feature = "image")))]
-pub fn run(_: EmbedArgs, _: &Modalities) -> Result<()> {
-    bail!("this smalti is built without the features `text` and `image`")
 }

@@ -1,105 +1,118 @@
 //! `smalti generate`
 
-use super::device::DeviceChoice;
+use super::{compositions::Loaded, device::DeviceChoice, print};
+use crate::inference::{Continuation, Generation, PredictError, Sampling, generate};
+use crate::model::Model;
 use crate::registry::Modalities;
-use anyhow::{Result, bail};
+use crate::sample::{Composition, Part, Purpose, Role};
+use anyhow::Result;
 use clap::Args;
+use smalti_contract::Value;
 use std::path::PathBuf;
 
-/// Write text on from a prompt.
+/// Generate text from a prompt.
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// The folder of a run with a text task.
+    /// The folder of a run that continues texts, or generates texts from a single text input.
     run: PathBuf,
-    /// What the text begins with.
+    /// The text that is continued, or the text input.
     #[arg(long, default_value = "\n")]
     prompt: String,
-    /// How many tokens to write.
+    /// Maximum number of tokens to generate.
     #[arg(long, default_value_t = 300)]
     tokens: usize,
-    /// Divides the logits: 1 as the model says, towards 0 ever more the likeliest; 0 always the likeliest.
+    /// Sampling temperature; 0 is greedy.
     #[arg(long, default_value_t = 0.8)]
     temperature: f64,
-    /// Draws among the K likeliest tokens only; 0 for all.
+    /// Sample among the K most likely tokens only; 0 for all.
     #[arg(long, default_value_t = 0)]
     top_k: usize,
-    /// Draws among the likeliest tokens that together have this probability; 1 for all.
+    /// Sample among the most likely tokens that together have this probability; 1 for all.
     #[arg(long, default_value_t = 1.0)]
     top_p: f64,
-    /// The same seed draws the same text.
+    /// Seed of sampling.
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Computes on auto, cpu, cuda or cuda:N.
+    /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Prints one JSON object: prompt, text, tokens, tokens_per_s.
+    /// Print one JSON object: prompt, text, tokens, tokens_per_s.
     #[arg(long)]
     json: bool,
 }
 
 /// Generates.
-#[cfg(feature = "text")]
 pub fn run(args: GenerateArgs, modalities: &Modalities) -> Result<()> {
-    use super::predict::{self, PredictArgs};
-    use super::print;
-    use crate::run::{Run, Weights};
-    use crate::sample::Role;
-    use crate::tasks::{
-        Builtin,
-        text::{Generator, Objective, Sampling},
-    };
-
-    let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
-    let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
-        Builtin::Text(task) => Some((number, task.clone())),
-        #[allow(unreachable_patterns)] // the only pattern where text is the only modality
-        _ => None,
-    });
-    let Some((number, task)) = found else {
-        let Some((_, task)) = predict::of_parts(&tasks, None) else {
-            bail!("{} has no text task", args.run.display())
-        };
-        let mut texts =
-            task.parts().iter().filter(|part| part.role == Role::Input && part.tokenizer.name() == "text");
-        let (Some(input), None) = (texts.next(), texts.next()) else {
-            bail!("{} has no single text input for --prompt; use `predict` with --row", args.run.display())
-        };
-        let row = vec![format!("{}={}", input.fields[0], args.prompt)];
-        let sampled = PredictArgs {
-            max_length: args.tokens,
-            temperature: args.temperature,
-            seed: args.seed,
-            ..PredictArgs::of(&args.run, &[], row, args.device, args.json)
-        };
-        return predict::run(sampled, modalities);
-    };
+    let run = Loaded::open(&args.run, args.device, modalities)?;
     let sampling =
         Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
-    let mut generator = Generator::new(&model, number, &task, &args.prompt, sampling)?;
-    let (given, context) = (task.tokenizer().ids(&args.prompt)?.len(), task.tokenizer().context());
-    if given > context {
-        eprintln!("note: the prompt is {given} tokens; the model reads the last {context}");
-    }
+    sampling.check()?;
     let started = std::time::Instant::now();
-    let text = generator.text(args.tokens)?;
-    let tokens_per_s = generator.written() as f64 / started.elapsed().as_secs_f64();
+    let continues = |number, task| Some((number, task, output(task, |part| part.windows)?));
+    let (before, text, tokens) = match run.first(continues) {
+        Some((number, task, output)) => {
+            let prompt = Value::Text(args.prompt.clone());
+            let mut continuation = Continuation::new(&run.model, number, task, output, prompt, sampling)?;
+            let (given, context) = (continuation.prompt_len(), continuation.context());
+            if given > context {
+                eprintln!("note: the prompt has {given} tokens; the model reads the last {context}");
+            }
+            (args.prompt.as_str(), continuation.text(args.tokens)?, continuation.written())
+        }
+        None => {
+            let expected =
+                "an output that continues texts (windows = true) or is generated from a single text input";
+            let (number, task, output, input) = run.find(expected, |number, task| {
+                Some((number, task, output(task, |part| !part.windows)?, text_input(task)?))
+            })?;
+            let (text, tokens) = answer(&run.model, (number, task), (output, input), &args, sampling)?;
+            ("", text, tokens)
+        }
+    };
+    let tokens_per_s = tokens as f64 / started.elapsed().as_secs_f64();
     if args.json {
         return print::json(&serde_json::json!({
             "prompt": args.prompt,
             "text": text,
-            "tokens": generator.written(),
+            "tokens": tokens,
             "tokens_per_s": tokens_per_s,
         }));
     }
-    match task.objective() {
-        Objective::Answer => println!("{text}"),
-        _ => println!("{}{text}", args.prompt),
-    }
+    println!("{before}{text}");
     Ok(())
 }
 
-/// Says that this build cannot.
-#[cfg(not(feature = "text"))]
-pub fn run(_: GenerateArgs, _: &Modalities) -> Result<()> {
-    bail!("this smalti is built without the feature `text`")
+/// The first output whose tokens are predicted one after another and are such a part.
+fn output(task: &Composition, is_such: impl Fn(&Part) -> bool) -> Option<usize> {
+    task.parts().iter().find_map(|part| match part.role {
+        Role::Generated(output) if is_such(part) => Some(output),
+        _ => None,
+    })
+}
+
+/// The only input that is text.
+fn text_input(task: &Composition) -> Option<&Part> {
+    let mut texts =
+        task.parts().iter().filter(|part| part.role == Role::Input && part.tokenizer.name() == "text");
+    texts.next().filter(|_| texts.next().is_none())
+}
+
+/// The text that is generated from the prompt as the value of an input, and its number of tokens.
+fn answer(
+    model: &Model,
+    (number, task): (usize, &Composition),
+    (output, input): (usize, &Part),
+    args: &GenerateArgs,
+    sampling: Sampling,
+) -> Result<(String, usize)> {
+    let get = |field: &str| match input.fields.iter().any(|known| known == field) {
+        true => Ok(Value::Text(args.prompt.clone())),
+        false => Ok(Value::Missing),
+    };
+    let sample = task
+        .sample(&get, 0..0, Purpose::Predict, 0)
+        .map_err(|e| PredictError::Option { option: "prompt", problem: e.to_string() })?;
+    let generation = Generation { max_length: args.tokens, sampling };
+    let ids = generate(model, number, task, output, &sample, &generation)?;
+    Ok((task.decode(output, &ids)?.into_text()?, ids.len()))
 }

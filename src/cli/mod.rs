@@ -14,6 +14,7 @@
 
 mod bench;
 mod classify;
+mod compositions;
 mod data;
 mod demo;
 mod device;
@@ -54,15 +55,15 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Predict every output of rows: files, fields given by hand, or a table.
     Predict(predict::PredictArgs),
-    /// Write text on from a prompt.
+    /// Generate text from a prompt.
     Generate(generate::GenerateArgs),
-    /// Say what images show.
+    /// Classify files: images, clips, texts.
     Classify(classify::ClassifyArgs),
-    /// Write down what recordings say.
+    /// Transcribe audio.
     Transcribe(transcribe::TranscribeArgs),
     /// Let a trained policy act in an environment, for the return you ask for.
     Rollout(rollout::RolloutArgs),
-    /// Give a vector for each text or image.
+    /// Embed values: one vector for each text, image or clip.
     Embed(embed::EmbedArgs),
     /// Turn a published checkpoint into a run.
     Import(import::ImportArgs),

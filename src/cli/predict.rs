@@ -1,14 +1,12 @@
 //! `smalti predict`
 
-use super::{device::DeviceChoice, print};
+use super::{compositions::Loaded, device::DeviceChoice, print};
 use crate::data;
 use crate::head::Prediction;
 use crate::inference::{Generation, Predicted, Sampling, predict, write::write_rows};
 use crate::registry::Modalities;
-use crate::run::{NamedTask, Run, Weights};
 use crate::sample::{Composition, Get, Part, Read, Role};
 use crate::table::{Source, Table};
-use crate::tasks::Builtin;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Map, Value as Json, json};
@@ -22,68 +20,39 @@ use std::sync::Arc;
 #[derive(Args)]
 pub struct PredictArgs {
     /// The run folder.
-    pub(super) run: PathBuf,
+    run: PathBuf,
     /// Files, one row each, for a task with a single input.
-    pub(super) files: Vec<String>,
+    files: Vec<String>,
     /// One row given by hand: image=cat.png radar=[0.5,2]. Values are text, numbers, JSON arrays or files.
     #[arg(long, value_name = "FIELD=VALUE", num_args = 1.., conflicts_with = "files")]
-    pub(super) row: Vec<String>,
+    row: Vec<String>,
     /// A table of rows in any layout that data.source has.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "row"])]
-    pub(super) table: Option<String>,
+    table: Option<String>,
     /// Write the predictions to a .csv, .jsonl or .parquet file.
     #[arg(long, value_name = "FILE")]
-    pub(super) out: Option<PathBuf>,
+    out: Option<PathBuf>,
     /// The task, for a run of several.
     #[arg(long)]
-    pub(super) task: Option<String>,
+    task: Option<String>,
     /// Classes to print for each prediction; 0 for all.
     #[arg(long, default_value_t = 3)]
-    pub(super) top: usize,
+    top: usize,
     /// Maximum length of a generated value in tokens; 0 for the most that the model has positions for.
     #[arg(long, default_value_t = 0)]
-    pub(super) max_length: usize,
+    max_length: usize,
     /// Sampling temperature of generated values; 0 is greedy.
     #[arg(long, default_value_t = 0.0)]
-    pub(super) temperature: f64,
+    temperature: f64,
     /// Seed of sampling.
     #[arg(long, default_value_t = 1337)]
-    pub(super) seed: u64,
+    seed: u64,
     /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
-    pub(super) device: DeviceChoice,
+    device: DeviceChoice,
     /// Print one JSON object: for each row its outputs with value and probabilities.
     #[arg(long)]
-    pub(super) json: bool,
-}
-
-impl PredictArgs {
-    /// The arguments of a command that predicts files, or one row that is given by hand.
-    #[cfg(any(feature = "audio", feature = "image", feature = "text"))]
-    pub fn of(run: &Path, files: &[String], row: Vec<String>, device: DeviceChoice, json: bool) -> Self {
-        Self {
-            run: run.into(),
-            files: files.to_vec(),
-            row,
-            table: None,
-            out: None,
-            task: None,
-            top: 3,
-            max_length: 0,
-            temperature: 0.0,
-            seed: 1337,
-            device,
-            json,
-        }
-    }
-}
-
-/// The task of a run that is made of inputs and outputs, with its number: the named one, or the first.
-pub fn of_parts(tasks: &[NamedTask], name: Option<&str>) -> Option<(usize, Arc<Composition>)> {
-    tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
-        Builtin::Parts(task) if name.is_none_or(|name| *name == named.name) => Some((number, task.clone())),
-        _ => None,
-    })
+    json: bool,
 }
 
 /// Rows that are predicted together.
@@ -97,22 +66,9 @@ enum Rows {
 
 /// Predicts.
 pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
-    let run = Run::open_with(&args.run, modalities)?;
-    let (model, tasks) = run.load(Weights::Best, &args.device.open()?)?;
-    let several = tasks.iter().filter(|named| matches!(named.task, Builtin::Parts(_))).count() > 1;
-    if several && args.task.is_none() {
-        let names: Vec<&str> = tasks.iter().map(|named| named.name.as_str()).collect();
-        bail!("{} has several tasks; choose with --task: {}", args.run.display(), names.join(", "));
-    }
-    let Some((number, task)) = of_parts(&tasks, args.task.as_deref()) else {
-        let names: Vec<&str> = tasks.iter().map(|named| named.name.as_str()).collect();
-        bail!(
-            "{} has no such task made of inputs and outputs; its tasks: {}",
-            args.run.display(),
-            names.join(", ")
-        )
-    };
-    let rows = rows(&args, &task, modalities)?;
+    let run = Loaded::open(&args.run, args.device, modalities)?;
+    let (number, task) = run.task(args.task.as_deref())?;
+    let rows = rows(&args, task, modalities)?;
     let sampling = Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() };
     let generation = Generation { max_length: args.max_length, sampling };
     let windows: Vec<(usize, Range<usize>)> =
@@ -130,11 +86,11 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
             }
             [] => String::new(),
         };
-        let predicted = predict(&model, number, &task, &asked, &generation).with_context(place)?;
+        let predicted = predict(&run.model, number, task, &asked, &generation).with_context(place)?;
         all.extend(names.zip(predicted));
     }
     if let Some(out) = &args.out {
-        write(out, &task, &all)?;
+        write(out, task, &all)?;
         eprintln!("{} rows are in {}", all.len(), out.display());
     }
     if args.json {
@@ -202,8 +158,9 @@ impl Rows {
 }
 
 fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Result<Rows> {
-    let inputs: Vec<_> = task.parts().iter().filter(|part| part.role == Role::Input).collect();
-    let fields: Vec<&String> = inputs.iter().flat_map(|part| &part.fields).collect();
+    // A prompt that is continued is read as an input is.
+    let inputs = task.parts().iter().filter(|part| part.role == Role::Input || part.windows);
+    let fields: Vec<&String> = inputs.flat_map(|part| &part.fields).collect();
     let listed = || fields.iter().map(|field| field.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(path) = &args.table {
         let table = modalities.sources().open(&Source::new(path.clone()))?;
@@ -223,7 +180,8 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
                 bail!("--row {given}: expected FIELD=VALUE")
             };
             // Earlier steps of a series that is predicted are read too.
-            let read = task.parts().iter().filter(|part| matches!(part.role, Role::Input | Role::Series(_)));
+            let reads = |part: &&Part| matches!(part.role, Role::Input | Role::Series(_)) || part.windows;
+            let read = task.parts().iter().filter(reads);
             let Some(part) = read.into_iter().find(|part| part.fields.iter().any(|known| known == field))
             else {
                 bail!("--row {given}: no input reads the field {field:?}; the inputs read {}", listed())
@@ -254,7 +212,7 @@ fn value(text: &str, part: &Part) -> Result<Value> {
         return array(&json).context("expected numbers in JSON arrays of one length");
     }
     let literal = Value::Text(text.into());
-    let refused = match part.tokenizer.encode_value(literal.clone(), None) {
+    let refused = match part.tokenizer.encode_value_truncated(literal.clone(), usize::MAX) {
         Ok(_) => return Ok(literal),
         Err(error) => error,
     };

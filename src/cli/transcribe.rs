@@ -2,61 +2,61 @@
 
 use super::device::DeviceChoice;
 use crate::registry::Modalities;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Write down what recordings say.
+/// Transcribe audio.
 #[derive(Args)]
 pub struct TranscribeArgs {
-    /// The folder of a run with an audio task.
+    /// The folder of a run that has an audio input, and an output of text.
     run: PathBuf,
-    /// Recordings (WAV, FLAC, MP3, Ogg Vorbis, M4A, AAC), on disk or inside a tar (clips.tar/one.wav).
+    /// Clips (WAV, FLAC, MP3, Ogg Vorbis, M4A, AAC), on disk or inside a tar (clips.tar/one.wav).
     #[arg(required = true)]
     files: Vec<String>,
-    /// The language that is spoken, by its code (en, de, …). Left out, as the model says or hears.
+    /// Language that is spoken, by its code (en, de, …). Left out, as in the model's settings, or the most likely.
     #[arg(long)]
     language: Option<String>,
-    /// What to write, such as transcribe or translate. Left out, as the model says.
+    /// Task, such as transcribe or translate. Left out, as in the model's settings.
     #[arg(long)]
     task: Option<String>,
-    /// Writes when each stretch is said; recordings longer than the model reads at once are always read so, where it can.
+    /// Predict timestamps. Clips longer than the model reads at once always have them, if the model has timestamps.
     #[arg(long)]
     timestamps: bool,
-    /// How many texts are followed side by side; 1 takes the likeliest token each time.
+    /// Number of beams; 1 is greedy.
     #[arg(long)]
     beams: Option<usize>,
-    /// Tried one after the other until a text is good enough: 0 takes the likeliest token, above it is drawn. Left out, 0;
-    /// or 0,0.2,0.4,0.6,0.8,1 where --compression-ratio or --logprob say what is good enough.
+    /// Temperatures to try one after the other until a text is good enough; 0 is greedy. Left out, 0; or
+    /// 0,0.2,0.4,0.6,0.8,1 with --compression-ratio or --logprob, which define good enough.
     #[arg(long, value_delimiter = ',')]
     temperature: Vec<f64>,
-    /// A text that zlib makes smaller than by this factor repeats itself, and is written again (Whisper: 1.35 to 2.4).
+    /// Decode again a text that zlib compresses by more than this factor (Whisper: 1.35 to 2.4).
     #[arg(long)]
     compression_ratio: Option<f64>,
-    /// A text whose tokens have a mean log-probability below this is written again (Whisper: -1).
+    /// Decode again a text whose tokens have a mean log-probability below this (Whisper: -1).
     #[arg(long, allow_negative_numbers = true)]
     logprob: Option<f64>,
-    /// Where that is so, and the probability that nothing is said above this, nothing is written (Whisper: 0.6).
+    /// Leave out a window of a lower mean log-probability if the probability of no speech is above this (Whisper: 0.6).
     #[arg(long)]
     no_speech: Option<f64>,
-    /// Reads each part of a long recording with the text of those before it.
+    /// Decode each window of a long clip after the text of those before it.
     #[arg(long)]
     condition: bool,
-    /// The same seed draws the same text.
+    /// Seed of sampling.
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Computes on auto, cpu, cuda or cuda:N.
+    /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Prints one JSON object: for each recording its file, seconds and text, its language and segments.
+    /// Print one JSON object: for each clip its file, seconds and text, its language and segments.
     #[arg(long)]
     json: bool,
 }
 
 #[cfg(feature = "audio")]
 impl TranscribeArgs {
-    fn options(&self) -> crate::tasks::audio::Options {
-        use crate::tasks::audio::Options;
+    fn options(&self) -> crate::inference::transcribe::Options {
+        use crate::inference::transcribe::Options;
         let falls_back = self.compression_ratio.is_some() || self.logprob.is_some();
         let temperatures = match self.temperature.is_empty() {
             true if falls_back => Options::FALLBACK.to_vec(),
@@ -81,45 +81,33 @@ impl TranscribeArgs {
 /// Transcribes.
 #[cfg(feature = "audio")]
 pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
-    use super::predict::{self, PredictArgs};
-    use super::print;
-    use crate::run::{Run, Weights};
-    use crate::tasks::{Builtin, modalities};
+    use super::{compositions::Loaded, print};
+    use crate::inference::transcribe::Transcriber;
     use anyhow::Context;
 
-    let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
-    let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
-        Builtin::Audio(task) => Some((number, task.clone())),
-        #[allow(unreachable_patterns)] // the only pattern where audio is the only modality
-        _ => None,
-    });
-    let Some((number, task)) = found else {
-        if predict::of_parts(&tasks, None).is_some() {
-            let predicted = PredictArgs::of(&args.run, &args.files, vec![], args.device, args.json);
-            return predict::run(predicted, modalities);
-        }
-        bail!("{} has no audio task", args.run.display())
-    };
+    let run = Loaded::open(&args.run, args.device, modalities)?;
+    let expected = "an audio input, and an output of text with head generate or ctc";
+    let transcriber = run.find(expected, |number, task| Transcriber::new(&run.model, number, task).ok())?;
     let options = args.options();
-    let mut results = Vec::new();
-    let mut rows = Vec::new();
+    let (mut results, mut rows) = (vec![], vec![]);
     for file in &args.files {
-        let clip = modalities::audio::read(&crate::data::read(file)?).with_context(|| file.clone())?;
-        let said = task.decode(&model, number, &clip, &options).with_context(|| file.clone())?;
-        if said.timestamps {
-            rows.extend(said.segments.iter().map(|segment| {
+        let clip = smalti_audio::read(&crate::data::read(file)?).with_context(|| file.clone())?;
+        let transcript = transcriber.transcribe(&clip, &options).with_context(|| file.clone())?;
+        if transcript.timestamps {
+            rows.extend(transcript.segments.iter().map(|segment| {
                 let time = format!("{:.2}–{:.2} s", segment.start, segment.end);
                 vec![file.clone(), time, segment.text.clone()]
             }));
         } else {
-            rows.push(vec![file.clone(), format!("{:.2} s", clip.seconds()), said.text.clone()]);
+            rows.push(vec![file.clone(), format!("{:.2} s", clip.seconds()), transcript.text.clone()]);
         }
-        let mut result = serde_json::json!({ "file": file, "seconds": clip.seconds(), "text": said.text });
-        if let Some(language) = &said.language {
+        let mut result =
+            serde_json::json!({ "file": file, "seconds": clip.seconds(), "text": transcript.text });
+        if let Some(language) = &transcript.language {
             result["language"] = language.as_str().into();
         }
-        if !said.segments.is_empty() {
-            result["segments"] = serde_json::to_value(&said.segments)?;
+        if !transcript.segments.is_empty() {
+            result["segments"] = serde_json::to_value(&transcript.segments)?;
         }
         results.push(result);
     }
@@ -133,5 +121,5 @@ pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
 /// Says that this build cannot.
 #[cfg(not(feature = "audio"))]
 pub fn run(_: TranscribeArgs, _: &Modalities) -> Result<()> {
-    bail!("this smalti is built without the feature `audio`")
+    anyhow::bail!("this smalti is built without the feature `audio`")
 }

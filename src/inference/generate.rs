@@ -6,7 +6,10 @@ use crate::data::{Output, Sample, Stream, Target, collate};
 use crate::model::Model;
 use crate::random;
 use crate::sample::{Composition, Part, Role};
-use smalti_contract::{Content, Tokens};
+use crate::task::Task;
+use crate::transformer::Cache;
+use candle_core::Tensor;
+use smalti_contract::Tokens;
 
 /// How values are generated.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,11 +26,107 @@ impl Default for Generation {
     }
 }
 
+impl Generation {
+    /// The most tokens of a value of this part.
+    pub(super) fn most_tokens(&self, part: &Part) -> usize {
+        let most = part.capacity().unwrap_or(usize::MAX);
+        if self.max_length == 0 { most } else { most.min(self.max_length) }
+    }
+}
+
+/// One output of a task whose tokens are predicted one after another.
+#[derive(Clone, Copy)]
+pub(super) struct NextToken<'a> {
+    model: &'a Model,
+    /// The task's number among the model's.
+    number: usize,
+    pub task: &'a Composition,
+    /// The part that the output's tokens are.
+    pub part: &'a Part,
+    pub output: usize,
+}
+
+impl<'a> NextToken<'a> {
+    /// Output number `output` of task number `number` of the model.
+    pub fn new(
+        model: &'a Model,
+        number: usize,
+        task: &'a Composition,
+        output: usize,
+    ) -> Result<Self, PredictError> {
+        match task.parts().iter().find(|part| part.role == Role::Generated(output)) {
+            Some(part) => Ok(Self { model, number, task, part, output }),
+            None => Err(PredictError::Generated { output: task.outputs()[output].name.clone() }),
+        }
+    }
+
+    /// A cache of nothing.
+    pub fn cache(&self) -> Cache {
+        self.model.cache()
+    }
+
+    /// The logits after each of the output's tokens among these, `[tokens, vocabulary]`.
+    pub fn read(
+        &self,
+        inputs: Vec<(Stream, Tokens)>,
+        id: u64,
+        cache: &mut Cache,
+    ) -> Result<Tensor, PredictError> {
+        let output = Output { head: self.output, places: None, target: Target::Unknown };
+        let sample = Sample { inputs, outputs: vec![output], id };
+        let batch = collate(self.model.layouts(), &[(self.number, sample)])?;
+        Ok(self.model.step(&batch, cache)?.remove(0))
+    }
+
+    /// Sets ids, which are at the places from `first` on of the output's tokens, among the tokens of a sample. Before all of
+    /// these there are `before` tokens in the main stream.
+    pub fn set(
+        &self,
+        inputs: &mut [(Stream, Tokens)],
+        ids: Vec<u32>,
+        first: usize,
+        before: usize,
+    ) -> Result<(), PredictError> {
+        let mut group = self.part.sequence_from(ids, first)?;
+        group.order.iter_mut().for_each(|order| *order += before as u32);
+        for (_, main) in inputs.iter_mut().filter(|(stream, _)| *stream == Stream::Main) {
+            main.groups[self.task.first_kind(self.part)] = group.clone();
+        }
+        Ok(())
+    }
+
+    /// The logits after the last of some ids, as of [`set`](Self::set), where the cache has what precedes them.
+    pub fn after(
+        &self,
+        ids: Vec<u32>,
+        first: usize,
+        before: usize,
+        cache: &mut Cache,
+    ) -> Result<Vec<f32>, PredictError> {
+        let streams = self.task.spec().inputs.iter().map(|(stream, _)| *stream);
+        let mut inputs: Vec<(Stream, Tokens)> =
+            streams.map(|stream| (stream, self.task.empty(stream))).collect();
+        self.set(&mut inputs, ids, first, before)?;
+        last_row(&self.read(inputs, 0, cache)?)
+    }
+}
+
+/// The last row of `[rows, width]`.
+pub(super) fn last_row(logits: &Tensor) -> Result<Vec<f32>, PredictError> {
+    Ok(logits.get(logits.dim(0)? - 1)?.to_vec1::<f32>()?)
+}
+
+/// The number of tokens of a sample in the main stream.
+pub(super) fn main_len(inputs: &[(Stream, Tokens)]) -> usize {
+    inputs.iter().filter(|(stream, _)| *stream == Stream::Main).map(|(_, tokens)| tokens.len()).sum()
+}
+
 /// The ids that the model generates for output `output` of a task's sample, which has been made for prediction; without the
-/// id that ends them. `number` is the task's among the model's.
+/// id that ends them. `number` is the task's among the model's. An output of windows has no beginning: it is continued by
+/// [`Continuation`](super::Continuation).
 ///
 /// # Errors
-/// If the output is not generated, or a token does not fit the model.
+/// If the output is not generated from the inputs of a row, or a token does not fit the model.
 pub fn generate(
     model: &Model,
     number: usize,
@@ -36,71 +135,31 @@ pub fn generate(
     sample: &Sample,
     generation: &Generation,
 ) -> Result<Vec<u32>, PredictError> {
-    let Some(part) = task.parts().iter().find(|part| part.role == Role::Generated(output)) else {
-        return Err(PredictError::Generated { output: task.outputs()[output].name.clone() });
-    };
+    let next = NextToken::new(model, number, task, output)?;
+    let part = next.part;
+    if part.windows {
+        return Err(PredictError::Windows { output: task.outputs()[output].name.clone(), is_windows: true });
+    }
+    let (begin, end) = (&part.added.begin, part.added.end);
     let random = &mut random::generator(generation.sampling.seed ^ sample.id);
-    let most = most_tokens(part, generation.max_length);
-    let (mut cache, mut ids) = (model.cache(), Vec::new());
-    let mut read = part.added.begin.clone();
-    let mut next = Sample { outputs: vec![asks(output)], ..sample.clone() };
-    let first = read.len();
-    while ids.len() < most {
-        let batch = collate(model.layouts(), &[(number, next)])?;
-        let logits = model.step(&batch, &mut cache)?.remove(0);
-        let mut last = logits.get(logits.dim(0)? - 1)?.to_vec1::<f32>()?;
+    let most = generation.most_tokens(part);
+    // The ids that begin the value are among the sample's tokens.
+    let before = main_len(&sample.inputs) - begin.len();
+    let (mut cache, mut ids) = (next.cache(), Vec::new());
+    let mut logits = last_row(&next.read(sample.inputs.clone(), sample.id, &mut cache)?)?;
+    loop {
         // What begins a value never continues it.
-        for &id in part.added.begin.iter().filter(|&&id| Some(id) != part.added.end) {
-            last[id as usize] = f32::NEG_INFINITY;
+        for &id in begin.iter().filter(|&&id| Some(id) != end) {
+            logits[id as usize] = f32::NEG_INFINITY;
         }
-        let id = draw(&last, &generation.sampling, random);
-        if Some(id) == part.added.end {
-            break;
+        let id = draw(&logits, &generation.sampling, random);
+        if Some(id) == end {
+            return Ok(ids);
         }
         ids.push(id);
-        read.push(id);
-        next = following(task, part, sample, output, &read, ids.len() - 1 + first)?;
-    }
-    Ok(ids)
-}
-
-fn asks(head: usize) -> Output {
-    Output { head, places: None, target: Target::Unknown }
-}
-
-/// The most tokens of a value.
-fn most_tokens(part: &Part, max_length: usize) -> usize {
-    let most = part.capacity().unwrap_or(usize::MAX);
-    if max_length == 0 { most } else { most.min(max_length) }
-}
-
-/// The token at `place` of the ids that are read, alone: what comes before is kept.
-fn following(
-    task: &Composition,
-    part: &Part,
-    before: &Sample,
-    output: usize,
-    read: &[u32],
-    place: usize,
-) -> Result<Sample, PredictError> {
-    let mut token = part.sequence(read[..=place].to_vec())?.groups.remove(0);
-    let axes = part.kinds[0].axes.len();
-    let start: usize =
-        before.inputs.iter().filter(|(stream, _)| *stream == Stream::Main).map(|(_, t)| t.len()).sum();
-    token.content = Content::Ids(vec![read[place]]);
-    token.positions.drain(..place * axes);
-    token.time.drain(..place);
-    // The first of the ids that are read is among the sample's tokens.
-    token.order = vec![(start + place - part.added.begin.len()) as u32];
-    let inputs = before.inputs.iter().map(|(stream, _)| {
-        let tokens = task.empty(*stream);
-        (*stream, tokens)
-    });
-    let mut inputs: Vec<(Stream, Tokens)> = inputs.collect();
-    for (stream, tokens) in &mut inputs {
-        if *stream == Stream::Main {
-            tokens.groups[task.first_kind(part)] = token.clone();
+        if ids.len() == most {
+            return Ok(ids);
         }
+        logits = next.after(vec![id], begin.len() + ids.len() - 1, before, &mut cache)?;
     }
-    Ok(Sample { inputs, outputs: vec![asks(output)], id: before.id })
 }

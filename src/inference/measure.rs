@@ -28,9 +28,10 @@ pub fn measure_generated(
     let asked = if limit == 0 { n } else { limit.min(n) };
     let mut all = BTreeMap::new();
     for part in task.parts() {
+        // A window of a longer text has no value of its own to compare with.
         let Role::Generated(output) = part.role else { continue };
         if part.windows {
-            continue; // a window has no value of its own to compare with
+            continue;
         }
         let mut pairs: Vec<(String, String)> = vec![];
         for i in 0..asked {

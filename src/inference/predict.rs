@@ -1,11 +1,12 @@
 //! Every output of some rows.
 
-use super::generate::{Generation, generate};
-use crate::data::{DataError, collate};
+use super::generate::{Generation, NextToken, generate};
+use super::{Continuation, Sampling};
+use crate::data::{DataError, Sample, collate};
 use crate::head::Prediction;
 use crate::model::Model;
-use crate::sample::{Composition, Get, Purpose, Role};
-use smalti_contract::{TokenizeError, Value};
+use crate::sample::{Composition, Get, Part, Purpose, Role};
+use smalti_contract::{TokenizeError, Tokens, Value};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -25,11 +26,37 @@ pub enum PredictError {
     /// A setting of sampling.
     #[error(transparent)]
     Sampling(#[from] super::SamplingError),
+    /// An option that cannot be followed, as the command line names it.
+    #[error("--{option}: {problem}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What is wrong, with the expected and the actual value.
+        problem: String,
+    },
     /// An output that is not generated.
     #[error("outputs.{output} is not generated")]
     Generated {
         /// The output's name.
         output: String,
+    },
+    /// A prompt is continued only by outputs of windows, and values of whole rows are generated only by others.
+    #[error(
+        "outputs.{output}: expected windows = {} to {}", !is_windows, if *is_windows { "generate the value of a row" } else { "continue a prompt" }
+    )]
+    Windows {
+        /// The output's name.
+        output: String,
+        /// Whether it is trained on windows.
+        is_windows: bool,
+    },
+    /// A task without the parts that a job needs.
+    #[error("expected {expected}; the task has {found}")]
+    Parts {
+        /// The parts that are needed.
+        expected: &'static str,
+        /// The parts of the task.
+        found: String,
     },
     /// An operation failed.
     #[error(transparent)]
@@ -53,32 +80,83 @@ pub fn predict(
         task.sample(get, steps.clone(), Purpose::Predict, id as u64)
     };
     let samples = rows.iter().enumerate().map(sample).collect::<Result<Vec<_>, _>>()?;
-    let mut predicted = vec![Predicted::new(); rows.len()];
     let is_generated = |output: usize| task.parts().iter().any(|part| part.role == Role::Generated(output));
     let asked = samples.iter().map(|sample| {
         let mut sample = sample.clone();
         sample.outputs.retain(|output| !is_generated(output.head));
         (number, sample)
     });
-    let asked: Vec<_> = asked.collect();
-    if asked.iter().any(|(_, sample)| !sample.outputs.is_empty()) {
-        let batch = collate(model.layouts(), &asked)?;
-        for (read, output) in batch.heads.iter().zip(model.outputs(&batch)?) {
-            let of = &task.outputs()[read.head];
-            let predictions = of.head.predict(&output, &read.documents)?;
-            for (&place, mut prediction) in read.places.iter().zip(predictions) {
-                if of.labels.is_some() {
-                    prediction.value = task.decode(read.head, &ids(prediction.value)?)?;
-                }
-                predicted[place].insert(of.name.clone(), prediction);
+    let mut predicted = predict_samples(model, task, &asked.collect::<Vec<_>>())?;
+    for (output, of) in task.outputs().iter().enumerate().filter(|(output, _)| is_generated(*output)) {
+        for (((get, _), sample), predicted) in rows.iter().zip(&samples).zip(&mut predicted) {
+            if let Some(value) = generated(model, number, task, output, (*get, sample), generation)? {
+                predicted.insert(of.name.clone(), Prediction { value, probabilities: vec![] });
             }
         }
     }
-    for (number_of_output, output) in task.outputs().iter().enumerate().filter(|(n, _)| is_generated(*n)) {
-        for (sample, predicted) in samples.iter().zip(&mut predicted) {
-            let ids = generate(model, number, task, number_of_output, sample, generation)?;
-            let value = task.decode(number_of_output, &ids)?;
-            predicted.insert(output.name.clone(), Prediction { value, probabilities: vec![] });
+    Ok(predicted)
+}
+
+/// The value of a generated output; of one of windows, what follows the row's own value, if there is one.
+fn generated(
+    model: &Model,
+    number: usize,
+    task: &Composition,
+    output: usize,
+    (get, sample): (Get, &Sample),
+    generation: &Generation,
+) -> Result<Option<Value>, PredictError> {
+    let NextToken { part, .. } = NextToken::new(model, number, task, output)?;
+    if !part.windows {
+        let ids = generate(model, number, task, output, sample, generation)?;
+        return Ok(Some(task.decode(output, &ids)?));
+    }
+    let prompt = Part::value(&part.fields, get)?;
+    if prompt.is_missing() {
+        return Ok(None);
+    }
+    let sampling = Sampling { seed: generation.sampling.seed ^ sample.id, ..generation.sampling };
+    let mut continuation = Continuation::new(model, number, task, output, prompt, sampling)?;
+    continuation.value(generation.most_tokens(part)).map(Some)
+}
+
+/// What the model predicts of the tokens of some values of part number `part` alone: every output that is not generated.
+/// `number` is the task's among the model's.
+///
+/// # Errors
+/// If tokens do not fit the model.
+pub fn predict_tokens(
+    model: &Model,
+    number: usize,
+    task: &Composition,
+    part: usize,
+    tokens: Vec<Tokens>,
+) -> Result<Vec<Predicted>, PredictError> {
+    let sample = |(id, tokens)| Ok((number, task.sample_of_tokens(part, tokens, id)?));
+    let samples = (0..).zip(tokens).map(sample).collect::<Result<Vec<_>, PredictError>>()?;
+    predict_samples(model, task, &samples)
+}
+
+/// What the model predicts of samples that ask for no generated output, each with the number of its task among the
+/// model's.
+pub(super) fn predict_samples(
+    model: &Model,
+    task: &Composition,
+    samples: &[(usize, Sample)],
+) -> Result<Vec<Predicted>, PredictError> {
+    let mut predicted = vec![Predicted::new(); samples.len()];
+    if samples.iter().all(|(_, sample)| sample.outputs.is_empty()) {
+        return Ok(predicted);
+    }
+    let batch = collate(model.layouts(), samples)?;
+    for (read, output) in batch.heads.iter().zip(model.outputs(&batch)?) {
+        let of = &task.outputs()[read.head];
+        let predictions = of.head.predict(&output, &read.documents)?;
+        for (&place, mut prediction) in read.places.iter().zip(predictions) {
+            if of.labels.is_some() {
+                prediction.value = task.decode(read.head, &ids(prediction.value)?)?;
+            }
+            predicted[place].insert(of.name.clone(), prediction);
         }
     }
     Ok(predicted)

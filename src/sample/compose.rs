@@ -75,6 +75,27 @@ impl Composition {
         }
         Ok(draft.finish())
     }
+
+    /// A sample for prediction in which one part alone is there: number `part`, with these tokens of its value, which is no
+    /// series. It asks for every output that is not generated.
+    ///
+    /// # Errors
+    /// If an output cannot be read.
+    pub(crate) fn sample_of_tokens(
+        &self,
+        part: usize,
+        tokens: Tokens,
+        id: u64,
+    ) -> Result<Sample, TokenizeError> {
+        let mut draft = Draft::new(self, Purpose::Predict, id);
+        draft.append(part, tokens, None);
+        draft.class_tokens();
+        let nothing = |_: &str| Ok(Value::Missing);
+        for (number, output) in self.outputs.iter().enumerate() {
+            draft.output(number, &nothing).map_err(|e| named("outputs", &output.name, &output.fields, e))?;
+        }
+        Ok(draft.finish())
+    }
 }
 
 impl Composition {

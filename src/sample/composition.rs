@@ -261,6 +261,14 @@ impl Composition {
         }
     }
 
+    /// The names of its inputs and outputs, for messages: `inputs image; outputs class`.
+    pub(crate) fn listed(&self) -> String {
+        let inputs = self.parts.iter().filter(|part| part.role == Role::Input).map(|part| part.name.as_str());
+        let listed = |names: Vec<&str>| if names.is_empty() { "none".into() } else { names.join(", ") };
+        let outputs = self.outputs.iter().map(|output| output.name.as_str());
+        format!("inputs {}; outputs {}", listed(inputs.collect()), listed(outputs.collect()))
+    }
+
     /// The parts that have tokens, in the order of the settings: inputs, then outputs.
     pub fn parts(&self) -> &[Part] {
         &self.parts
@@ -336,8 +344,10 @@ impl Composition {
         };
         let kind = &tokenizer.spec().kinds[0];
         let mut group = Group::sequence(Content::Ids(ids));
-        group.positions =
-            (0..group.order.len()).flat_map(|place| super::part::unravel(place, &kind.axes)).collect();
+        // A text that was read or continued window by window is longer than the context.
+        let around = if let [axis] = &kind.axes[..] { axis.size.max(1) } else { usize::MAX };
+        let place = |place: usize| super::part::unravel(place % around, &kind.axes);
+        group.positions = (0..group.order.len()).flat_map(place).collect();
         tokenizer.decode_value(&Tokens::new(vec![group]))
     }
 }

@@ -122,19 +122,28 @@ impl Part {
     /// # Errors
     /// More ids than the axis has positions.
     pub fn sequence(&self, ids: Vec<u32>) -> Result<Tokens, TokenizeError> {
-        let mut group = Group::sequence(Content::Ids(ids));
+        Ok(Tokens::new(vec![self.sequence_from(ids, 0)?]))
+    }
+
+    /// The tokens of ids at the places from `first` on of a sequence, alone.
+    ///
+    /// # Errors
+    /// More places than the axis has positions.
+    pub(crate) fn sequence_from(&self, ids: Vec<u32>, first: usize) -> Result<Group, TokenizeError> {
         let kind = &self.kinds[0];
-        match &kind.axes[..] {
-            [] => group.positions.clear(),
-            [_] => {}
-            _ => {
+        let places = first..first + ids.len();
+        let order: Vec<u32> = places.clone().map(|place| place as u32).collect();
+        let positions = match &kind.axes[..] {
+            [] => vec![],
+            [_] => order.clone(),
+            axes => {
                 let added = self.added.begin.len();
-                let place = |i: usize| unravel(i.saturating_sub(added), &kind.axes);
-                group.positions = (0..group.order.len()).flat_map(place).collect();
+                places.flat_map(|place| unravel(place.saturating_sub(added), axes)).collect()
             }
-        }
+        };
+        let group = Group { content: Content::Ids(ids), positions, time: order.clone(), order };
         kind.check(&group)?;
-        Ok(Tokens::new(vec![group]))
+        Ok(group)
     }
 
     /// The most ids of a sequence, without one that begins it; `None` if the kind has no positions.

@@ -139,6 +139,22 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
     /// [`TokenizeError::Input`] for an input that cannot become tokens.
     fn encode(&self, raw: &Self::Raw) -> Result<Tokens, TokenizeError>;
 
+    /// The tokens of one raw input, of which `max_length` are kept at most, and whether any were left out. By default
+    /// nothing is left out.
+    ///
+    /// # Errors
+    /// As of [`encode`](Self::encode), and [`TokenizeError::Input`] by default for more tokens than `max_length`.
+    fn encode_truncated(&self, raw: &Self::Raw, max_length: usize) -> Result<(Tokens, bool), TokenizeError> {
+        let tokens = self.encode(raw)?;
+        match tokens.len() {
+            n if n > max_length => Err(TokenizeError::Input(format!(
+                "expected at most {max_length} tokens; found {n}, and {} cannot be truncated",
+                Self::NAME
+            ))),
+            _ => Ok((tokens, false)),
+        }
+    }
+
     /// The raw input that these tokens stand for; an implementation documents what is lost.
     ///
     /// # Errors
@@ -223,6 +239,8 @@ pub enum TokenizeError {
 pub trait AnyTokenizer: Send + Sync {
     /// [`Tokenizer::NAME`].
     fn name(&self) -> &'static str;
+    /// The tokenizer itself, to be downcast to its type.
+    fn as_any(&self) -> &dyn Any;
     /// The configuration as JSON.
     ///
     /// # Errors
@@ -239,6 +257,15 @@ pub trait AnyTokenizer: Send + Sync {
     fn encode_value(&self, value: Value, augment: Option<u64>) -> Result<Tokens, TokenizeError>;
     /// [`Tokenizer::varies`].
     fn varies(&self) -> bool;
+    /// The tokens of a table's value, of which `max_length` are kept at most, and whether any were left out.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::read`] and [`Tokenizer::encode_truncated`].
+    fn encode_value_truncated(
+        &self,
+        value: Value,
+        max_length: usize,
+    ) -> Result<(Tokens, bool), TokenizeError>;
     /// [`Tokenizer::blends`].
     fn blends(&self, seed: u64) -> bool;
     /// The tokens of a table's value that is blended with another, and the share of the first.
@@ -275,6 +302,10 @@ impl<T: Tokenizer> AnyTokenizer for T {
         T::NAME
     }
 
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn config_json(&self) -> Result<serde_json::Value, TokenizeError> {
         serde_json::to_value(self.config())
             .map_err(|e| TokenizeError::Config { tokenizer: T::NAME, problem: e.to_string() })
@@ -307,6 +338,14 @@ impl<T: Tokenizer> AnyTokenizer for T {
 
     fn varies(&self) -> bool {
         Tokenizer::varies(self)
+    }
+
+    fn encode_value_truncated(
+        &self,
+        value: Value,
+        max_length: usize,
+    ) -> Result<(Tokens, bool), TokenizeError> {
+        self.encode_truncated(&raw(self, value)?, max_length)
     }
 
     fn blends(&self, seed: u64) -> bool {

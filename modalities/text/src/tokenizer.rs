@@ -274,6 +274,21 @@ impl Tokenizer for TextTokenizer {
         self.tokens(&self.document(raw)?)
     }
 
+    /// The beginning of the text is kept, and the special tokens around a whole one: BERT's `[CLS]` and `[SEP]`. The
+    /// context too bounds what is kept.
+    fn encode_truncated(&self, raw: &String, max_length: usize) -> Result<(Tokens, bool), TokenizeError> {
+        let most = max_length.min(self.config.context);
+        let ids = self.document(raw)?;
+        if ids.len() <= most {
+            return Ok((self.tokens(&ids)?, false));
+        }
+        let bare = self.ids(raw)?;
+        let start = ids.windows(bare.len().max(1)).position(|window| window == bare).unwrap_or(0);
+        let after = &ids[(start + bare.len()).min(ids.len())..];
+        let kept = most.saturating_sub(after.len());
+        Ok((self.tokens(&[&ids[..kept], &after[..most - kept]].concat())?, true))
+    }
+
     fn decode(&self, tokens: &Tokens) -> Result<String, TokenizeError> {
         self.spec.check(tokens)?;
         Ok(tokens.groups.iter().filter_map(|g| g.content.ids()).map(|ids| self.text(ids)).collect())

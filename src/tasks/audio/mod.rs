@@ -1,13 +1,11 @@
 //! Audio: which text is spoken, or keyed.
 
 mod alphabet;
-mod decode;
 #[cfg(test)]
 mod tests;
-mod transcribe;
 
+pub use crate::sample::Decoding;
 pub use alphabet::Unit;
-pub use decode::{Decoding, Options, Segment, Transcript};
 
 use alphabet::Alphabet;
 
@@ -312,20 +310,6 @@ impl AudioTask {
     /// The ids that a text begins with.
     fn beginning(&self) -> Vec<u32> {
         if self.config.prefix.is_empty() { vec![self.special(BEGIN)] } else { self.config.prefix.clone() }
-    }
-
-    /// What the model says of decoding.
-    fn decoding(&self) -> &Decoding {
-        const NOTHING: &Decoding = &Decoding::nothing();
-        self.config.decoding.as_deref().unwrap_or(NOTHING)
-    }
-
-    /// The most ids of a text, with those that it begins with.
-    fn context(&self) -> usize {
-        match &self.alphabet {
-            Alphabet::Characters(text) => text.context(),
-            Alphabet::Words(_) => 0,
-        }
     }
 
     /// The id behind a text.

@@ -1,31 +1,32 @@
-//! What a model knows of decoding, and what is asked of it.
+//! How audio is transcribed, as a user asks for it.
 
-pub use crate::sample::Decoding;
-use crate::tasks::TaskError;
+use crate::inference::PredictError;
+use crate::sample::Decoding;
 
-/// How a recording is to be written down.
+/// How audio is transcribed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// The language that is spoken, by its code. Left out, as the model says or hears.
+    /// The language that is spoken, by its code. Left out, that of the model's settings, or the most likely.
     pub language: Option<String>,
-    /// `transcribe` or `translate`. Left out, as the model says.
+    /// `transcribe` or `translate`. Left out, that of the model's settings.
     pub task: Option<String>,
-    /// Whether times are written; for recordings of several windows they always are, where the model has times. Left
-    /// out, as the model says.
+    /// Whether timestamps are predicted; for clips of several windows they always are, if the model has timestamps. Left
+    /// out, as in the model's settings.
     pub timestamps: Option<bool>,
-    /// How many texts are followed at temperature 0; 1 takes the likeliest id each time. Left out, as the model says.
+    /// Beams at temperature 0; 1 is greedy. Left out, as in the model's settings.
     pub beams: Option<usize>,
-    /// Tried one after the other until a text is good enough; 0 takes the likeliest, above it is drawn.
+    /// Temperatures that are tried one after the other until a text is good enough; 0 takes the most likely id, above it
+    /// ids are drawn.
     pub temperatures: Vec<f64>,
-    /// A text that zlib makes smaller than by this factor repeats itself: the next temperature is tried.
+    /// A text that zlib compresses by more than this factor repeats itself: the next temperature is tried.
     pub compression_ratio: Option<f64>,
     /// A text whose mean log-probability is below this is unlikely: the next temperature is tried.
     pub logprob: Option<f64>,
-    /// Where a text is unlikely, and the probability that nothing is said above this, the window is passed over.
+    /// If a text is unlikely, and the probability of no speech above this, the window is left out.
     pub no_speech: Option<f64>,
-    /// Whether a window is read with the text of those before it.
+    /// Whether each window is decoded after the text of those before it.
     pub condition: bool,
-    /// Of the draws.
+    /// Seed of the draws.
     pub seed: u64,
 }
 
@@ -50,8 +51,8 @@ impl Options {
     /// Whisper's temperatures.
     pub const FALLBACK: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
 
-    /// Refuses whatever a CTC model has no use for.
-    pub(super) fn refuse_for_ctc(&self) -> Result<(), TaskError> {
+    /// Refuses what does not apply to CTC.
+    pub(super) fn refuse_for_ctc(&self, output: &str) -> Result<(), PredictError> {
         let Options { seed, .. } = *self;
         if *self == (Options { seed, ..Options::default() }) {
             return Ok(());
@@ -67,10 +68,10 @@ impl Options {
             ("condition", self.condition),
         ];
         let option = asked.iter().find(|(_, asked)| *asked).map_or("temperature", |(option, _)| option);
-        refuse(option, "is for models that write token by token; the run's data.reading is ctc")
+        refuse(option, format!("applies to text that is generated token by token; outputs.{output} is not"))
     }
 
-    pub(super) fn check(&self, decoding: &Decoding) -> Result<(), TaskError> {
+    pub(super) fn check(&self, decoding: &Decoding) -> Result<(), PredictError> {
         if self.temperatures.is_empty() || !self.temperatures.iter().all(|t| (0.0..=100.0).contains(t)) {
             let problem = format!("must be numbers between 0 and 100; found {:?}", self.temperatures);
             return refuse("temperature", problem);
@@ -80,21 +81,21 @@ impl Options {
             return refuse("beams", format!("must be 1 to 64; found {beams}"));
         }
         if self.timestamps == Some(true) && decoding.no_timestamps.is_none() {
-            return refuse("timestamps", "the model has no ids that are times (data.decoding.no_timestamps)");
+            return refuse("timestamps", "the model has no timestamps (decoding.no_timestamps)");
         }
         if self.no_speech.is_some() && self.logprob.is_none() {
-            return refuse("no-speech", "wants --logprob: what is likely is not passed over");
+            return refuse("no-speech", "requires --logprob: a window with a likely text is not left out");
         }
         if self.no_speech.is_some() && decoding.no_timestamps.is_none_or(|id| id == 0) {
-            return refuse("no-speech", "the model has no id that says so (data.decoding.no_timestamps)");
+            return refuse("no-speech", "the model has no id for it (decoding.no_timestamps)");
         }
         if self.condition && decoding.previous.is_none() {
-            return refuse("condition", "the model has no id for it (data.decoding.previous)");
+            return refuse("condition", "the model has no id for it (decoding.previous)");
         }
         Ok(())
     }
 }
 
-pub(super) fn refuse<T>(option: &'static str, problem: impl Into<String>) -> Result<T, TaskError> {
-    Err(TaskError::Generate { option, problem: problem.into() })
+pub(super) fn refuse<T>(option: &'static str, problem: impl Into<String>) -> Result<T, PredictError> {
+    Err(PredictError::Option { option, problem: problem.into() })
 }

@@ -2,7 +2,7 @@
 
 use super::rules::log_sum_exp;
 use super::search::{Reader, Written};
-use crate::tasks::TaskError;
+use crate::inference::PredictError;
 use crate::transformer::Cache;
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ pub(super) struct Beams<'a> {
     done: Vec<(f32, Written)>,
 }
 
-/// A text that goes on.
+/// A text that is continued.
 struct Beam {
     written: Written,
-    /// The sum of log-probabilities that texts are compared by; unlike [`Written::logprob`] it is not of what the rules
-    /// leave alone.
+    /// The sum of log-probabilities that texts are compared by; unlike [`Written::logprob`] it is not normalised over the ids
+    /// that the rules allow.
     score: f32,
     cache: Cache,
-    /// Of what comes behind it.
+    /// Of the next id.
     logits: Vec<f32>,
 }
 
@@ -37,8 +37,8 @@ struct Candidate {
 }
 
 impl<'a> Beams<'a> {
-    /// One text of nothing.
-    pub fn new(reader: &'a Reader<'a>, width: usize) -> Result<Self, TaskError> {
+    /// One empty text.
+    pub fn new(reader: &'a Reader<'a>, width: usize) -> Result<Self, PredictError> {
         let beam = Beam {
             written: Written::default(),
             score: 0.0,
@@ -49,14 +49,14 @@ impl<'a> Beams<'a> {
     }
 
     /// The best text.
-    pub fn search(mut self) -> Result<Written, TaskError> {
+    pub fn search(mut self) -> Result<Written, PredictError> {
         for length in 1.. {
             let (done, going): (Vec<_>, Vec<_>) = self
                 .candidates()
                 .into_iter()
                 .enumerate()
                 .partition(|(_, candidate)| candidate.id == self.reader.end || self.reader.full(length));
-            // Those behind the first `width` only stand by, so that enough texts go on.
+            // Those after the first `width` are spare, so that enough texts continue.
             let finished = done.into_iter().filter(|(place, _)| *place < self.width);
             for (_, candidate) in finished {
                 let written = self.written(&candidate);
@@ -112,7 +112,7 @@ impl<'a> Beams<'a> {
 
     /// Puts these candidates in place of the texts that they come from. Keys and values move with the last one of a text,
     /// and are copied for the others.
-    fn go_on(&mut self, candidates: Vec<Candidate>) -> Result<(), TaskError> {
+    fn go_on(&mut self, candidates: Vec<Candidate>) -> Result<(), PredictError> {
         let texts: Vec<Written> = candidates.iter().map(|candidate| self.written(candidate)).collect();
         let mut heirs: BTreeMap<usize, usize> = BTreeMap::new();
         candidates.iter().for_each(|candidate| *heirs.entry(candidate.beam).or_default() += 1);

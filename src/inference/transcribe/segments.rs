@@ -1,7 +1,7 @@
 //! The text of a window in stretches, by the times in it (transformers' `_retrieve_segment`, after the published
 //! `whisper/transcribe.py`).
 
-/// A stretch of a recording, and the ids of its text.
+/// A stretch of a clip, and the ids of its text.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stretch {
     /// In slices from the start of the window.
@@ -20,12 +20,12 @@ pub(super) fn stretches(ids: &[u32], first: Option<u32>, length: usize) -> (Vec<
     let pairs = (1..ids.len()).filter(|&i| times[i - 1].is_some() && times[i].is_some());
     let mut cuts: Vec<usize> = pairs.collect();
     let Some(last) = cuts.last_mut() else {
-        // Nothing says where a stretch ends: the whole window is one.
+        // No timestamp tells where a stretch ends: the whole window is one.
         let end = times.iter().flatten().last().copied().filter(|end| *end > 0).unwrap_or(length);
         return (vec![Stretch { start: 0, end, ids: ids.to_vec() }], None);
     };
     let ends_with_one = matches!(times[..], [.., None, Some(_)]);
-    // The pair that nothing follows stays together, and what follows it is heard again in the next window.
+    // The pair that nothing follows stays together, and what follows it is decoded again in the next window.
     let unfinished = *last;
     if ends_with_one {
         cuts.push(ids.len());
@@ -45,7 +45,7 @@ pub(super) fn stretches(ids: &[u32], first: Option<u32>, length: usize) -> (Vec<
         from = to;
     }
     let done = times[unfinished - 1].filter(|_| !ends_with_one);
-    // From a pair at 0 on, all would be heard again for ever.
+    // From a pair at 0 on, the same would be decoded again for ever.
     (stretches, done.filter(|done| *done > 0))
 }
 
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(cut(&[100, 1, 110]), (vec![(0, 10, vec![100, 1, 110])], None));
         let two = vec![(0, 10, vec![100, 1, 110]), (12, 20, vec![112, 2, 120])];
         assert_eq!(cut(&[100, 1, 110, 112, 2, 120]), (two, None));
-        // What was begun behind the last pair is heard again from there.
+        // What was begun after the last pair is decoded again from there.
         assert_eq!(cut(&[100, 1, 110, 110, 2]), (vec![(0, 10, vec![100, 1, 110, 110])], Some(10)));
         assert_eq!(cut(&[100, 1, 110, 111]), (vec![(0, 10, vec![100, 1, 110, 111])], Some(10)));
         assert_eq!(cut(&[100, 100, 1]).1, None, "a pair at 0 does not stand still");

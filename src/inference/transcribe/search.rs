@@ -2,18 +2,17 @@
 
 use super::beam::Beams;
 use super::rules::{Rules, log_sum_exp};
-use crate::model::Model;
+use crate::data::Sample;
+use crate::inference::PredictError;
+use crate::inference::generate::{NextToken, main_len};
 use crate::random;
-use crate::tasks::TaskError;
-use crate::tasks::audio::AudioTask;
 use crate::transformer::Cache;
 use rand_pcg::Pcg64Mcg;
-use smalti_contract::Tokens;
 
-/// What was written of a window.
+/// The text of a window.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Written {
-    /// Behind the prefix, with the end where it was reached.
+    /// After the prefix, with the end if it was reached.
     pub ids: Vec<u32>,
     /// The sum of their log-probabilities under the rules.
     pub logprob: f64,
@@ -28,67 +27,67 @@ impl Written {
 
 /// A window as the model has read it, and the prefix of its text.
 pub(super) struct Reader<'a> {
-    pub task: &'a AudioTask,
-    pub model: &'a Model,
-    /// The task's number among the model's.
-    pub number: usize,
-    pub slices: Tokens,
+    next: NextToken<'a>,
     pub rules: &'a Rules,
-    /// The id behind a text.
+    /// The id after a text.
     pub end: u32,
     /// The most ids of a text, its prefix counted.
-    pub most: usize,
+    most: usize,
     prefix: usize,
+    /// Tokens of the main stream before the text.
+    before: usize,
     cache: Cache,
     /// `[prefix]` rows of logits.
     logits: Vec<Vec<f32>>,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads a window and the prefix of its text, which is kept for every text that is tried behind it.
+    /// Reads a window and the prefix of its text, which is kept for every text that is tried after it.
     pub fn new(
-        task: &'a AudioTask,
-        model: &'a Model,
-        number: usize,
-        slices: Tokens,
+        next: NextToken<'a>,
+        mut window: Sample,
         prefix: &[u32],
         (rules, end, most): (&'a Rules, u32, usize),
-    ) -> Result<Self, TaskError> {
-        let mut cache = model.cache();
-        let batch = task.batch(model, number, slices.clone(), prefix)?;
-        let logits = model.step(&batch, &mut cache)?.remove(0).to_vec2::<f32>()?;
-        Ok(Self { task, model, number, slices, rules, end, most, prefix: prefix.len(), cache, logits })
+    ) -> Result<Self, PredictError> {
+        let before = main_len(&window.inputs);
+        next.set(&mut window.inputs, prefix.to_vec(), 0, before)?;
+        let mut cache = next.cache();
+        let logits = next.read(window.inputs, 0, &mut cache)?.to_vec2::<f32>()?;
+        Ok(Self { next, rules, end, most, prefix: prefix.len(), before, cache, logits })
     }
 
-    /// The logits of what comes behind place `place` of the prefix.
-    pub fn behind(&self, place: usize) -> &[f32] {
+    /// The logits after place `place` of the prefix.
+    pub fn after(&self, place: usize) -> &[f32] {
         self.logits.get(place).map_or(&[], Vec::as_slice)
     }
 
-    /// The logits of what comes behind the prefix.
+    /// The logits after the prefix.
     pub fn first(&self) -> &[f32] {
         self.logits.last().map_or(&[], Vec::as_slice)
     }
 
-    /// What the prefix has left behind, to be written on.
-    pub fn cache(&self) -> Result<Cache, TaskError> {
+    /// The keys and values of window and prefix.
+    pub fn cache(&self) -> Result<Cache, PredictError> {
         Ok(self.cache.fork()?)
     }
 
-    /// Whether a text of `n` ids behind the prefix has no room for another.
+    /// Whether a text of `n` ids after the prefix has no room for another.
     pub fn full(&self, n: usize) -> bool {
         self.prefix + n >= self.most
     }
 
-    /// The logits of what comes behind `id`, which is number `n` behind the prefix.
-    pub fn step(&self, cache: &mut Cache, id: u32, n: usize) -> Result<Vec<f32>, TaskError> {
-        let batch = self.task.next(self.model, self.number, &self.slices, id, (self.prefix + n) as u32)?;
-        let logits = self.model.step(&batch, cache)?.remove(0);
-        Ok(logits.get(logits.dim(0)? - 1)?.to_vec1::<f32>()?)
+    /// The logits after `id`, which is number `n` after the prefix.
+    pub fn step(&self, cache: &mut Cache, id: u32, n: usize) -> Result<Vec<f32>, PredictError> {
+        self.next.after(vec![id], self.prefix + n, self.before, cache)
     }
 
     /// The text: at temperature 0 the likeliest of `beams`, above it drawn.
-    pub fn write(&self, temperature: f64, beams: usize, random: &mut Pcg64Mcg) -> Result<Written, TaskError> {
+    pub fn write(
+        &self,
+        temperature: f64,
+        beams: usize,
+        random: &mut Pcg64Mcg,
+    ) -> Result<Written, PredictError> {
         if self.full(0) {
             return Ok(Written::default());
         }

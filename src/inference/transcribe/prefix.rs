@@ -1,29 +1,30 @@
-//! The ids that a text begins with: start, language, task, and whether there are times.
+//! The ids that a text begins with: start, language, task, and whether there are timestamps.
 
-use super::settings::{Decoding, Options, refuse};
-use crate::tasks::TaskError;
+use super::options::{Options, refuse};
+use crate::inference::PredictError;
+use crate::sample::Decoding;
 
-/// What a text begins with, as far as it is known before anything is heard.
+/// The ids that a text begins with, as far as they are known before the language is detected.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Prefix {
     start: u32,
-    /// The language, where it is known.
+    /// The language, if it is known.
     language: Option<u32>,
-    /// Whether it is to be heard.
-    pub hear: bool,
+    /// Whether it is to be detected.
+    pub detects: bool,
     then: Vec<u32>,
 }
 
 impl Prefix {
-    /// The ids, in the order of Whisper's `generate`: what was asked for comes before what the model's settings say, and a
-    /// language that is not known is heard where the model knows languages. `beginning` are the start and whatever the
-    /// run's settings put behind it.
+    /// The ids, in the order of Whisper's `generate`: options take precedence over the model's settings, and a language
+    /// that neither names is detected if the model knows languages. `begin` is the start and whatever the run's
+    /// settings put after it.
     pub fn new(
-        beginning: &[u32],
+        begin: &[u32],
         decoding: &Decoding,
         options: &Options,
         timestamps: bool,
-    ) -> Result<Self, TaskError> {
+    ) -> Result<Self, PredictError> {
         let asked = (options.language.is_some(), options.task.is_some());
         if decoding.one_language && asked != (false, false) {
             let option = if asked.0 { "language" } else { "task" };
@@ -31,16 +32,16 @@ impl Prefix {
         }
         let language = options.language.as_ref().or(decoding.language.as_ref());
         let task = options.task.as_ref().or(decoding.task.as_ref());
-        let (start, behind) = (beginning.first().copied().unwrap_or_default(), beginning.get(1..));
-        let hears = !decoding.languages.is_empty();
-        let mut prefix = match (language, task, behind.unwrap_or_default()) {
+        let (start, after) = (begin.first().copied().unwrap_or_default(), begin.get(1..));
+        let detects = !decoding.languages.is_empty();
+        let mut prefix = match (language, task, after.unwrap_or_default()) {
             (None, None, []) => Self {
                 start,
                 language: decoding.first,
-                hear: hears && decoding.first.is_none(),
+                detects: detects && decoding.first.is_none(),
                 then: decoding.then.clone(),
             },
-            (None, None, behind) => Self { start, language: None, hear: false, then: behind.to_vec() },
+            (None, None, after) => Self { start, language: None, detects: false, then: after.to_vec() },
             (language, task, _) => {
                 let code = language.map(|code| code.to_lowercase());
                 let code = code.as_ref().map(|code| code.trim_start_matches("<|").trim_end_matches("|>"));
@@ -49,12 +50,13 @@ impl Prefix {
                     Some(task) => Some(known(&decoding.tasks, "task", task)?),
                     None => decoding.tasks.get("transcribe").copied(),
                 };
-                Self { start, language, hear: hears && language.is_none(), then: task.into_iter().collect() }
+                let detects = detects && language.is_none();
+                Self { start, language, detects, then: task.into_iter().collect() }
             }
         };
         if let Some(none) = decoding.no_timestamps {
-            let said = prefix.then.last().or(prefix.language.as_ref()) == Some(&none);
-            match (timestamps, said) {
+            let has_none = prefix.then.last().or(prefix.language.as_ref()) == Some(&none);
+            match (timestamps, has_none) {
                 (false, false) => prefix.then.push(none),
                 (true, true) if prefix.then.pop().is_none() => prefix.language = None,
                 _ => {}
@@ -68,12 +70,12 @@ impl Prefix {
         self.start
     }
 
-    /// Takes note of the language that was heard.
-    pub fn heard(&mut self, language: u32) {
-        (self.language, self.hear) = (Some(language), false);
+    /// Sets the language that was detected.
+    pub fn set_language(&mut self, language: u32) {
+        (self.language, self.detects) = (Some(language), false);
     }
 
-    /// The id behind the start.
+    /// The id after the start.
     pub fn language(&self) -> Option<u32> {
         self.language
     }
@@ -88,7 +90,7 @@ fn known(
     ids: &std::collections::BTreeMap<String, u32>,
     option: &'static str,
     name: &str,
-) -> Result<u32, TaskError> {
+) -> Result<u32, PredictError> {
     match ids.get(name) {
         Some(id) => Ok(*id),
         None if ids.is_empty() => refuse(option, format!("{name:?}: the model knows none")),
@@ -119,14 +121,14 @@ mod tests {
             ..Options::default()
         };
         let mut prefix = Prefix::new(&[1], decoding, &options, timestamps).unwrap();
-        if prefix.hear {
-            prefix.heard(99);
+        if prefix.detects {
+            prefix.set_language(99);
         }
         prefix.ids()
     }
 
     #[test]
-    fn what_is_asked_for_comes_first() {
+    fn options_take_precedence() {
         let plain = decoding();
         assert_eq!(ids(&plain, None, None, false), [1, 99, 30]);
         assert_eq!(ids(&plain, None, None, true), [1, 99]);

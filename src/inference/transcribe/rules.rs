@@ -7,7 +7,7 @@
 pub(super) struct Rules {
     pub begin_suppress: Vec<u32>,
     pub suppress: Vec<u32>,
-    /// Where times are written.
+    /// If timestamps are predicted.
     pub times: Option<Times>,
 }
 
@@ -16,14 +16,14 @@ pub(super) struct Rules {
 pub(super) struct Times {
     /// The id that says that there are none.
     pub none: u32,
-    /// The id behind a text, and with the ids behind it no text.
+    /// The id after a text; neither it nor the ids above it are text.
     pub end: u32,
     /// The latest that a text may begin with, in slices.
     pub max_initial: Option<u32>,
 }
 
 impl Rules {
-    /// Sets the scores of what may not come behind `written` to -∞. Scores are logits or log-probabilities, one for each
+    /// Sets the scores of what may not come after `written` to -∞. Scores are logits or log-probabilities, one for each
     /// id.
     pub fn apply(&self, written: &[u32], scores: &mut [f32]) {
         let mut strike = |ids: &[u32]| {
@@ -91,7 +91,7 @@ pub(super) fn log_sum_exp(scores: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
-    /// Ids 0 to 2 are text, 3 the end, 4 says that there are no times, 5 to 9 are times.
+    /// Ids 0 to 2 are text, 3 the end, 4 means that there are no timestamps, 5 to 9 are times.
     fn allowed(written: &[u32], scores: [f32; 10]) -> Vec<usize> {
         let times = Times { none: 4, end: 3, max_initial: Some(1) };
         let rules = Rules { begin_suppress: vec![5], suppress: vec![2], times: Some(times) };
@@ -105,9 +105,9 @@ mod tests {
         let mut likely_text = [0.0; 10];
         likely_text[..4].fill(9.0);
         assert_eq!(allowed(&[], likely_text), [6], "a text begins with a time, here not 0, and not late");
-        assert_eq!(allowed(&[6], likely_text), [0, 1, 3], "behind the first, text");
+        assert_eq!(allowed(&[6], likely_text), [0, 1, 3], "after the first, text");
         assert_eq!(allowed(&[6, 0], likely_text), [0, 1, 3, 7, 8, 9], "no earlier time");
-        assert_eq!(allowed(&[6, 0, 8], likely_text), [3, 8, 9], "an end has a beginning behind it");
+        assert_eq!(allowed(&[6, 0, 8], likely_text), [3, 8, 9], "an end is followed by a beginning");
         assert_eq!(allowed(&[6, 0, 8, 8], likely_text), [0, 1, 3]);
         assert_eq!(allowed(&[6, 0, 8, 8, 1], likely_text), [0, 1, 3, 9]);
     }

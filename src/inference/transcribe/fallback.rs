@@ -1,33 +1,33 @@
 //! Whether a text is good enough, or another temperature is tried (Radford et al. 2022, section 4.5).
 
+use super::options::Options;
 use super::search::{Reader, Written};
-use super::settings::Options;
-use crate::tasks::TaskError;
+use crate::inference::PredictError;
 use flate2::{Compression, write::ZlibEncoder};
 use rand_pcg::Pcg64Mcg;
 use std::io::Write;
 
-/// The text of a window, and what speaks for it.
+/// The text of a window, and how good it is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tried {
     pub written: Written,
     pub temperature: f64,
     pub compression_ratio: f64,
-    /// Whether nothing is said in the window, and it is passed over.
+    /// Whether there is no speech in the window, and it is left out.
     pub silent: bool,
 }
 
-/// Above this, a text is too wild for the next to be read with it.
+/// The temperature from which on a text is too random for the next window to be decoded after it.
 const WILD: f64 = 0.5;
 
 impl Tried {
-    /// Whether the next window may be read with this text.
+    /// Whether the next window may be decoded after this text.
     pub fn is_calm(&self) -> bool {
         self.temperature < WILD
     }
 }
 
-/// The first text that is good enough, or else the last. `no_speech` is the probability that nothing is said.
+/// The first text that is good enough, or else the last. `no_speech` is the probability of no speech.
 pub(super) fn try_temperatures(
     reader: &Reader,
     options: &Options,
@@ -35,7 +35,7 @@ pub(super) fn try_temperatures(
     vocabulary: usize,
     no_speech: f64,
     random: &mut Pcg64Mcg,
-) -> Result<Tried, TaskError> {
+) -> Result<Tried, PredictError> {
     let mut tried = None;
     for &temperature in &options.temperatures {
         let written = reader.write(temperature, beams, random)?;
@@ -48,11 +48,14 @@ pub(super) fn try_temperatures(
             break;
         }
     }
-    tried.ok_or(TaskError::Generate { option: "temperature", problem: "there is none".into() })
+    tried.ok_or(PredictError::Option {
+        option: "temperature",
+        problem: "expected one or more; found none".into(),
+    })
 }
 
-/// Bytes of the ids over those that zlib makes of them; high where a text repeats itself. An id is as many bytes as the
-/// vocabulary wants, the lowest first.
+/// Bytes of the ids over those that zlib compresses them to; high if a text repeats itself. An id is as many bytes as the
+/// vocabulary needs, the lowest first.
 pub(super) fn compression_ratio(ids: &[u32], vocabulary: usize) -> f64 {
     let width = (vocabulary.max(1).ilog2() / 8 + 1) as usize;
     let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes().into_iter().take(width)).collect();

@@ -1,0 +1,94 @@
+//! A run's model and tasks, for the commands that predict.
+
+use super::device::DeviceChoice;
+use crate::model::Model;
+use crate::registry::Modalities;
+use crate::run::{NamedTask, Run, Weights};
+use crate::sample::{Composition, Part};
+use crate::tasks::Builtin;
+use anyhow::{Context, Result, bail};
+use smalti_contract::Tokens;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A run's model and its tasks.
+pub struct Loaded<'a> {
+    run: &'a Path,
+    /// The model, with its best weights.
+    pub model: Model,
+    /// The name of each task, and the task.
+    tasks: Vec<(String, Arc<Composition>)>,
+}
+
+impl<'a> Loaded<'a> {
+    /// Opens a run.
+    pub fn open(run: &'a Path, device: DeviceChoice, modalities: &Modalities) -> Result<Self> {
+        let (model, tasks) = Run::open_with(run, modalities)?.load(Weights::Best, &device.open()?)?;
+        let composition = |NamedTask { name, task }: NamedTask| match task {
+            Builtin::Parts(task) => Ok((name, task)),
+            _ => bail!("{}: task {name} is not made of inputs and outputs", run.display()),
+        };
+        Ok(Self { run, model, tasks: tasks.into_iter().map(composition).collect::<Result<_>>()? })
+    }
+
+    /// The task of this name, with its number; of a run of one task, that one.
+    pub fn task(&self, name: Option<&str>) -> Result<(usize, &Composition)> {
+        let names = || self.tasks.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        let mut found =
+            self.numbered().filter(|(number, _)| name.is_none_or(|name| name == self.tasks[*number].0));
+        match (found.next(), found.next(), name) {
+            (Some(one), None, _) => Ok(one),
+            (None, _, Some(name)) => {
+                bail!("{} has no task {name:?}; its tasks: {}", self.run.display(), names())
+            }
+            _ => bail!("{} has several tasks; choose with --task: {}", self.run.display(), names()),
+        }
+    }
+
+    /// What `find` finds in the first task in which it finds something.
+    pub fn first<'b, T>(&'b self, find: impl Fn(usize, &'b Composition) -> Option<T>) -> Option<T> {
+        self.numbered().find_map(|(number, task)| find(number, task))
+    }
+
+    /// As [`first`](Self::first), and an error if there is none; `expected` is a noun for it.
+    pub fn find<'b, T>(
+        &'b self,
+        expected: &str,
+        find: impl Fn(usize, &'b Composition) -> Option<T>,
+    ) -> Result<T> {
+        if let Some(found) = self.first(find) {
+            return Ok(found);
+        }
+        let all = self.tasks.iter().map(|(name, task)| match name.as_str() {
+            "" => task.listed(),
+            name => format!("{name} ({})", task.listed()),
+        });
+        let all = all.collect::<Vec<_>>().join("; ");
+        bail!("{}: expected {expected}; the run has {all}", self.run.display())
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (usize, &Composition)> {
+        self.tasks.iter().map(|(_, task)| task.as_ref()).enumerate()
+    }
+}
+
+/// Hands the tokens of a file's records to `take`, `batch` of them at a time, with the number of the first.
+pub fn batches(
+    part: &Part,
+    (file, bytes): (&str, &[u8]),
+    batch: usize,
+    mut take: impl FnMut(usize, Vec<Tokens>) -> Result<()>,
+) -> Result<()> {
+    let mut records = part.tokenizer.encode_file(bytes, None);
+    let mut first = 0;
+    loop {
+        let tokens = records.by_ref().take(batch.max(1)).collect::<Result<Vec<_>, _>>();
+        let tokens = tokens.with_context(|| file.to_string())?;
+        let n = tokens.len();
+        if n == 0 {
+            return Ok(());
+        }
+        take(first, tokens).with_context(|| file.to_string())?;
+        first += n;
+    }
+}

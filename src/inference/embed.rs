@@ -1,0 +1,226 @@
+//! One vector for each value: of the hidden states of its tokens.
+
+use super::PredictError;
+use crate::data::{Batch, Sample, Stream, collate};
+use crate::model::Model;
+use crate::ops::without_gradients;
+use crate::sample::{Composition, OutputPart, Part, Pool, Role, Site};
+use candle_core::{Device, Tensor};
+use smalti_contract::{Tokens, Value};
+
+/// How values become vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Embedding {
+    /// What is taken of a value's tokens. Left out, what the task's `represent` output reads; without one, their mean.
+    pub pool: Option<Pool>,
+    /// Whether each vector is divided by its length, as a `represent` output may also have it.
+    pub normalize: bool,
+    /// The most tokens of a value that are read; 0 for as many as the model reads at most.
+    pub max_tokens: usize,
+}
+
+/// The vectors of some values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedded {
+    /// `[values, d_model]`.
+    pub vectors: Vec<Vec<f32>>,
+    /// Values of which the end was not read.
+    pub truncated: usize,
+    /// Tokens that were read.
+    pub tokens: usize,
+}
+
+/// The number of the part whose values are embedded: the only input, or the named one; without inputs, the text that the
+/// task continues, or of which some tokens are masked.
+///
+/// # Errors
+/// [`PredictError::Parts`] if there is none, or several and no name.
+pub fn embedded_part(task: &Composition, name: Option<&str>) -> Result<usize, PredictError> {
+    let numbers = |embeds: &dyn Fn(&Part) -> bool| -> Vec<usize> {
+        let parts = task.parts().iter().enumerate();
+        parts.filter(|(_, part)| !part.series && embeds(part)).map(|(number, _)| number).collect()
+    };
+    let mut found = numbers(&|part| part.role == Role::Input);
+    if found.is_empty() {
+        found = numbers(&|part| match part.role {
+            Role::Masked(_) => true,
+            Role::Generated(_) => part.windows,
+            Role::Input | Role::Series(_) => false,
+        });
+    }
+    found.retain(|&number| name.is_none_or(|name| task.parts()[number].name == name));
+    match found[..] {
+        [part] => Ok(part),
+        _ => {
+            Err(PredictError::Parts { expected: "a single input, or the name of one", found: task.listed() })
+        }
+    }
+}
+
+/// A vector for each value of part number `part`, `batch` of them at a time. `number` is the task's among the model's.
+///
+/// # Errors
+/// If a value cannot become tokens, or has none.
+pub fn embed(
+    (model, number, task): (&Model, usize, &Composition),
+    part: usize,
+    values: Vec<Value>,
+    embedding: &Embedding,
+    batch: usize,
+) -> Result<Embedded, PredictError> {
+    let most = if embedding.max_tokens == 0 { usize::MAX } else { embedding.max_tokens };
+    let (mut tokens, mut truncated) = (vec![], 0);
+    for value in values {
+        let (of_value, is_truncated) = task.parts()[part].tokenizer.encode_value_truncated(value, most)?;
+        truncated += usize::from(is_truncated);
+        tokens.push(of_value);
+    }
+    let n_tokens = tokens.iter().map(Tokens::len).sum();
+    let vectors = embed_tokens((model, number, task), part, tokens, embedding, batch)?;
+    Ok(Embedded { vectors, truncated, tokens: n_tokens })
+}
+
+/// A vector for the tokens of each value of part number `part`, `batch` of them at a time. `number` is the task's among
+/// the model's.
+///
+/// # Errors
+/// If tokens do not fit the model, or a value has none.
+pub fn embed_tokens(
+    (model, number, task): (&Model, usize, &Composition),
+    part: usize,
+    tokens: Vec<Tokens>,
+    embedding: &Embedding,
+    batch: usize,
+) -> Result<Vec<Vec<f32>>, PredictError> {
+    let reader = Reader::new(task, part, embedding)?;
+    if let Some(empty) = tokens.iter().position(Tokens::is_empty) {
+        let problem = format!("value {} has no token", empty + 1);
+        return Err(smalti_contract::TokenizeError::Input(problem).into());
+    }
+    // Values of one length next to each other: a batch takes as long as its tokens are many, whichever values they are of,
+    // but threads share documents of one length more evenly.
+    let mut vectors = vec![vec![]; tokens.len()];
+    let mut sorted: Vec<(usize, Tokens)> = tokens.into_iter().enumerate().collect();
+    sorted.sort_by_key(|(_, tokens)| tokens.len());
+    let mut sorted = sorted.into_iter();
+    loop {
+        let (places, tokens): (Vec<usize>, Vec<Tokens>) = sorted.by_ref().take(batch.max(1)).unzip();
+        if places.is_empty() {
+            return Ok(vectors);
+        }
+        for (place, vector) in places.into_iter().zip(reader.vectors(model, number, tokens)?) {
+            vectors[place] = vector;
+        }
+    }
+}
+
+/// What is read of each sample.
+struct Reader<'a> {
+    task: &'a Composition,
+    part: usize,
+    /// The `represent` output.
+    output: Option<&'a OutputPart>,
+    pool: Pool,
+    /// The kind of the class token that is read.
+    class: Option<usize>,
+    normalize: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn new(task: &'a Composition, part: usize, embedding: &Embedding) -> Result<Self, PredictError> {
+        let output = task.outputs().iter().find(|output| output.head.width() == 0);
+        let of_output = output.map(|output| match output.site {
+            Site::ClassToken { .. } => Pool::ClassToken,
+            Site::First => Pool::First,
+            Site::Mean | Site::Input { .. } | Site::Own { .. } => Pool::Mean,
+        });
+        let pool = embedding.pool.or(of_output).unwrap_or(Pool::Mean);
+        let mut classes = output.into_iter().chain(task.outputs()).map(|output| output.site);
+        let class = classes.find_map(|site| match site {
+            Site::ClassToken { kind } => Some(kind),
+            _ => None,
+        });
+        if pool == Pool::ClassToken && class.is_none() {
+            let problem = "the model has no class token; choose mean or first".into();
+            return Err(PredictError::Option { option: "pool", problem });
+        }
+        Ok(Self { task, part, output, pool, class, normalize: embedding.normalize })
+    }
+
+    /// The vectors of some values, `[values, d_model]`.
+    fn vectors(
+        &self,
+        model: &Model,
+        number: usize,
+        tokens: Vec<Tokens>,
+    ) -> Result<Vec<Vec<f32>>, PredictError> {
+        let sample = |(id, tokens)| {
+            let sample = self.task.sample_of_tokens(self.part, tokens, id)?;
+            Ok((number, Sample { outputs: vec![], ..sample }))
+        };
+        let samples = (0..).zip(tokens).map(sample).collect::<Result<Vec<_>, PredictError>>()?;
+        let batch = collate(model.layouts(), &samples)?;
+        let encodes = self.task.parts()[self.part].stream == Stream::Encoder;
+        let states = match encodes {
+            true => model.encoded(&batch)?,
+            false => Some(without_gradients(|| model.forward(&batch, None))?.into_tensor()),
+        };
+        let Some(states) = states else { return Ok(vec![]) };
+        let (_, d) = states.dims2()?;
+        let states = states.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let documents = documents(&batch, encodes);
+        let vectors = samples.iter().zip(documents).map(|((_, sample), document)| {
+            let orders = self.orders(sample);
+            let mut vector = vec![0.0; d];
+            for order in &orders {
+                let row = document.start + *order as usize;
+                vector.iter_mut().zip(&states[row * d..(row + 1) * d]).for_each(|(sum, x)| *sum += x);
+            }
+            let share = 1.0 / orders.len().max(1) as f32;
+            vector.iter_mut().for_each(|sum| *sum *= share);
+            vector
+        });
+        self.finish(vectors.collect(), d)
+    }
+
+    /// The orders of the tokens of a sample that are pooled.
+    fn orders(&self, sample: &Sample) -> Vec<u32> {
+        let part = &self.task.parts()[self.part];
+        let of_stream = sample.inputs.iter().filter(|(stream, _)| *stream == part.stream);
+        let mut groups = of_stream.flat_map(|(_, tokens)| &tokens.groups);
+        if let (Pool::ClassToken, Some(kind)) = (self.pool, self.class) {
+            return groups.nth(kind).map_or(vec![], |group| group.order.clone());
+        }
+        let first = self.task.first_kind(part);
+        let orders = groups.skip(first).take(part.kinds.len()).flat_map(|group| group.order.iter().copied());
+        match self.pool {
+            Pool::First => orders.min().into_iter().collect(),
+            Pool::Mean | Pool::ClassToken => orders.collect(),
+        }
+    }
+
+    /// The vectors as the `represent` output has them, and of length 1 if that is asked for.
+    fn finish(&self, mut vectors: Vec<Vec<f32>>, d: usize) -> Result<Vec<Vec<f32>>, PredictError> {
+        if let Some(output) = self.output {
+            let n = vectors.len();
+            let states = Tensor::from_vec(vectors.concat(), (n, d), &Device::Cpu)?;
+            let documents: Vec<_> = (0..n).map(|row| row..row + 1).collect();
+            let predicted = output.head.predict(&states, &documents)?;
+            vectors = predicted.into_iter().map(|of| of.value.into_numbers()).collect::<Result<_, _>>()?;
+        }
+        for vector in vectors.iter_mut().filter(|_| self.normalize) {
+            let length = vector.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;
+            vector.iter_mut().for_each(|x| *x /= length);
+        }
+        Ok(vectors)
+    }
+}
+
+/// The rows of each document in the stream that is read.
+fn documents(batch: &Batch, encodes: bool) -> Vec<std::ops::Range<usize>> {
+    let meta = match &batch.encoder {
+        Some(encoder) if encodes => &encoder.meta,
+        _ => &batch.main.meta,
+    };
+    meta.documents.clone()
+}

@@ -1,0 +1,124 @@
+//! Transcripts of audio.
+//!
+//! Of an output of CTC, the transcript is the most likely label of each token. Text that is generated token by token is
+//! decoded as Whisper's (Radford et al. 2022), in the way of transformers 5.24 (`WhisperGenerationMixin.generate`), id by
+//! id: a clip is read window by window; each window's text begins with a prefix that tells language, task and whether
+//! there are timestamps; rules exclude the ids that may not come next; if the text is not good enough, it is drawn again
+//! at a higher temperature; its timestamps tell where the next window begins. A model whose settings have no languages,
+//! tasks and timestamps ([`Decoding`](crate::sample::Decoding)) is decoded in the same way, with windows end to end.
+
+mod beam;
+mod decoder;
+mod fallback;
+mod options;
+mod prefix;
+mod rules;
+mod search;
+mod segments;
+
+pub use options::Options;
+
+use super::PredictError;
+use super::generate::NextToken;
+use super::predict::predict_samples;
+use crate::model::Model;
+use crate::sample::{Composition, Role, Site};
+use decoder::Decoder;
+use serde::Serialize;
+use smalti_audio::{AudioTokenizer, Waveform};
+use smalti_contract::Tokenizer;
+
+/// The transcript of a clip.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Transcript {
+    /// All of its text.
+    pub text: String,
+    /// The code of its language, if the model knows languages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// Whether timestamps were predicted; without them, a segment is a window.
+    pub timestamps: bool,
+    /// Its segments, in order; none of CTC.
+    pub segments: Vec<Segment>,
+}
+
+/// A segment of a clip.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Segment {
+    /// In seconds from the clip's start.
+    pub start: f64,
+    /// In seconds from the clip's start.
+    pub end: f64,
+    /// Its text.
+    pub text: String,
+    /// The ids of the text, with timestamps.
+    pub ids: Vec<u32>,
+    /// The temperature at which its window was decoded.
+    pub temperature: f64,
+    /// The mean log-probability of the ids of its window.
+    pub avg_logprob: f64,
+    /// Bytes of the ids of its window over those that zlib compresses them to.
+    pub compression_ratio: f64,
+    /// The probability of no speech in its window, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_speech_prob: Option<f64>,
+}
+
+/// Transcribes audio with a task that has an audio input, and an output of text that is generated or aligned by CTC.
+pub struct Transcriber<'a> {
+    model: &'a Model,
+    /// The task's number among the model's.
+    number: usize,
+    task: &'a Composition,
+    /// The number of the part that is audio.
+    input: usize,
+    audio: &'a AudioTokenizer,
+    output: usize,
+}
+
+impl<'a> Transcriber<'a> {
+    /// A transcriber of task number `number` of the model: of its first audio input and the first such output.
+    ///
+    /// # Errors
+    /// [`PredictError::Parts`] if the task has not both.
+    pub fn new(model: &'a Model, number: usize, task: &'a Composition) -> Result<Self, PredictError> {
+        let find = || {
+            let (input, audio) = task.parts().iter().enumerate().find_map(|(number, part)| {
+                let reads = part.role == Role::Input && !part.series;
+                Some((number, part.tokenizer.as_any().downcast_ref().filter(|_| reads)?))
+            })?;
+            let generated = |output: usize| {
+                let own = task.parts().iter().find(|part| part.role == Role::Generated(output));
+                own.is_some_and(|part| !part.windows)
+            };
+            let mut outputs = task.outputs().iter().enumerate();
+            let (output, _) = outputs.find(|(output, of)| {
+                generated(*output) || of.labels.is_some() && of.site == Site::Input { part: input }
+            })?;
+            Some(Self { model, number, task, input, audio, output })
+        };
+        find().ok_or_else(|| PredictError::Parts {
+            expected: "an input of modality audio, and an output of text with head generate or ctc",
+            found: task.listed(),
+        })
+    }
+
+    /// The transcript of a clip.
+    ///
+    /// # Errors
+    /// If the clip cannot become tokens, or an option asks for what the model does not have; CTC has none of the options.
+    pub fn transcribe(&self, clip: &Waveform, options: &Options) -> Result<Transcript, PredictError> {
+        let output = &self.task.outputs()[self.output];
+        if output.labels.is_none() {
+            let next = NextToken::new(self.model, self.number, self.task, self.output)?;
+            return Decoder::new(self, next, self.audio.windows(clip)?, options)?.run();
+        }
+        options.refuse_for_ctc(&output.name)?;
+        let mut sample = self.task.sample_of_tokens(self.input, self.audio.encode(clip)?, 0)?;
+        sample.outputs.retain(|asked| asked.head == self.output);
+        let mut predicted = predict_samples(self.model, self.task, &[(self.number, sample)])?.remove(0);
+        let prediction = predicted.remove(&output.name);
+        let text = prediction.map(|prediction| prediction.value.into_text()).transpose()?.unwrap_or_default();
+        Ok(Transcript { text, language: None, timestamps: false, segments: vec![] })
+    }
+}
