@@ -11,11 +11,12 @@ use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
 use smalti::env::Copies;
+use smalti::inference::{RolloutSettings, random_policy, rollout};
 use smalti::model::Model;
 use smalti::registry::Modalities;
 use smalti::rules::{AttentionRules, TokenMeta};
 use smalti::sample::Start;
-use smalti::tasks::{Builtin, Splits, trajectory};
+use smalti::tasks::{Builtin, Splits};
 use smalti::train::{Observer, Part, StepReport, Trainer, baseline};
 use std::sync::atomic::AtomicBool;
 
@@ -24,7 +25,13 @@ const SKETCHES: [&[&str]; 4] = [
     &["audio.slice", "audio.slice", "audio.slice"],
     &["image.patch", "image.patch", "image.patch", "image.readout"],
     &["text.character", "text.character", "text.character", "text.character"],
-    &["trajectory.return", "trajectory.state", "trajectory.action", "trajectory.return", "trajectory.state"],
+    &[
+        "trajectory.return_to_go.number",
+        "trajectory.observations.number",
+        "trajectory.actions.number",
+        "trajectory.return_to_go.number",
+        "trajectory.observations.number",
+    ],
 ];
 
 fn main() -> Result<()> {
@@ -70,20 +77,23 @@ fn main() -> Result<()> {
             format!("{:.3} (without looking at the input: {:.3})", scores[metric], without[metric])
         };
         let line = match task {
-            Builtin::Parts(_) => format!("loss {}", score("loss")),
-            Builtin::Text(_) => format!("loss of the next character {}", score("loss")),
-            Builtin::Image(_) => format!("accuracy of the digit {}", score("accuracy")),
-            Builtin::Audio(_) => format!("character error rate {}", score("cer")),
-            Builtin::Trajectory(task) => {
+            Builtin::Parts(task) => {
                 let mut cartpole = Copies::new("cartpole")?;
-                let random = trajectory::random_policy(&mut cartpole, 500, 100, 1337)?.return_mean();
-                let mut play =
-                    |target| trajectory::rollout(task, &model, number, &mut cartpole, target, 20, 1337);
+                let random = random_policy(&mut cartpole, 500, 100, 1337)?.return_mean();
+                let mut play = |target_return| {
+                    let settings =
+                        RolloutSettings { target_return, episodes: 20, ..RolloutSettings::default() };
+                    rollout(task, &model, number, &mut cartpole, &settings)
+                };
                 let (low, high) = (play(50.0)?.return_mean(), play(500.0)?.return_mean());
                 format!(
                     "return {low:.0} when asked for 50, {high:.0} when asked for 500 (a random policy: {random:.0})"
                 )
             }
+            Builtin::Text(_) => format!("loss of the next character {}", score("loss")),
+            Builtin::Image(_) => format!("accuracy of the digit {}", score("accuracy")),
+            Builtin::Audio(_) => format!("character error rate {}", score("cer")),
+            Builtin::Trajectory(_) => format!("loss {}", score("loss")),
         };
         println!("{name:>10}: {line}");
     }

@@ -39,10 +39,11 @@ mod with_all {
     use crate::config::RunConfig;
     use crate::data::{Sample, Target, manifest::Manifest, shares};
     use crate::env::{CartPole, Copies};
+    use crate::inference::{RolloutSettings, random_policy, rollout};
     use crate::model::Model;
     use crate::run::{Run, Weights};
     use crate::tasks::text::{Generator, Sampling};
-    use crate::tasks::{Builtin, Splits, modalities, trajectory};
+    use crate::tasks::{Builtin, Splits, modalities};
     use crate::train::{Alone, baseline, evaluate};
     use anyhow::{Context, bail};
     use candle_core::Device;
@@ -151,20 +152,14 @@ mod with_all {
                 );
                 learned("which handwritten digit", "accuracy", said)
             }
-            Builtin::Parts(_) => bail!("the demo's tasks are of one modality each"),
-            Builtin::Audio(task) => {
-                let manifest = Manifest::open("builtin:touchtone.tar")?;
-                let row = manifest.rows().iter().find(|row| row.get("split") == Some("valid"));
-                let row = row.context("the shipped recordings have none to validate")?;
-                let text = task.transcribe(model, number, &modalities::audio::read(&row.read()?)?)?;
-                let said = format!("{} says {text:?}; it is {:?}", row.path(), row.text().to_lowercase());
-                learned("which telephone keys sound", "cer", said)
-            }
-            Builtin::Trajectory(task) => {
+            Builtin::Parts(task) => {
                 let mut cartpole = Copies::new(CartPole::NAME)?;
-                let random = trajectory::random_policy(&mut cartpole, 500, 100, 1337)?.return_mean();
-                let mut play =
-                    |target| trajectory::rollout(task, model, number, &mut cartpole, target, 20, 1337);
+                let random = random_policy(&mut cartpole, 500, 100, 1337)?.return_mean();
+                let mut play = |target_return| {
+                    let settings =
+                        RolloutSettings { target_return, episodes: 20, ..RolloutSettings::default() };
+                    rollout(task, model, number, &mut cartpole, &settings)
+                };
                 let (low, high) = (play(50.0)?.return_mean(), play(500.0)?.return_mean());
                 let said =
                     format!("asked for 50 it earns {low:.0}, asked for 500 {high:.0} (20 episodes each)");
@@ -174,6 +169,15 @@ mod with_all {
                     ..learned("to balance a pole for 500 steps", "return_mean", said)
                 }
             }
+            Builtin::Audio(task) => {
+                let manifest = Manifest::open("builtin:touchtone.tar")?;
+                let row = manifest.rows().iter().find(|row| row.get("split") == Some("valid"));
+                let row = row.context("the shipped recordings have none to validate")?;
+                let text = task.transcribe(model, number, &modalities::audio::read(&row.read()?)?)?;
+                let said = format!("{} says {text:?}; it is {:?}", row.path(), row.text().to_lowercase());
+                learned("which telephone keys sound", "cer", said)
+            }
+            Builtin::Trajectory(_) => bail!("the demo's trajectories are a task of parts"),
         })
     }
 

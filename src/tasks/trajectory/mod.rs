@@ -2,8 +2,6 @@
 
 mod pictured;
 mod pictures;
-mod rollout;
-mod story;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -11,7 +9,6 @@ mod windows;
 pub use crate::table::episodes::{Log, Logged, is_log, lines, read, self_contained};
 pub use pictured::{Pictured, PicturedConfig, PicturedTokenizer};
 pub use pictures::{PictureConfig, read_picture};
-pub use rollout::{Rollout, random_policy, rollout};
 
 use self::windows::Windows;
 use super::{More, SavedTask, Splits, TaskError, holdout::hold_out, saved};
@@ -221,12 +218,6 @@ impl TrajectoryTask {
             single => vec![self.target(single)],
         };
         targets.into_iter().enumerate().map(|(head, target)| Output { head, ..target.into() }).collect()
-    }
-
-    /// The outputs of a window whose actions are not known.
-    fn unknown_outputs(&self) -> Vec<Output> {
-        let actions = self.spec.heads.iter().take_while(|head| head.is_trained());
-        actions.enumerate().map(|(head, _)| Output { head, ..Target::Unknown.into() }).collect()
     }
 
     /// The actions of a window, asked for at the last token before each.
