@@ -15,18 +15,13 @@ pub(super) struct ActionHead {
     pub(super) name: String,
     /// What the environment takes.
     pub(super) takes: ActionSpec,
+    /// Whether that is what the output has learned.
+    pub(super) fits: bool,
     /// Whether the next output reads it.
     pub(super) feedback: bool,
 }
 
-/// What an output has learned.
-enum Learned {
-    Discrete(u32),
-    Continuous(usize),
-}
-
-/// The outputs that are actions of an environment, in the order of the settings; none if the environment takes others. With
-/// them the actions that they have learned, in words.
+/// The outputs that are actions, in the order of the settings, and in words the actions that they have learned.
 ///
 /// # Errors
 /// [`RolloutError::Part`] if no output is an action.
@@ -52,19 +47,25 @@ pub(super) fn heads(
         single => [("", single)].into(),
     };
     let alone = outputs.len() == 1 && !matches!(spec, ActionSpec::Parts(_));
-    let name = |output| if alone { "" } else { part_name(output) };
-    let words = match &outputs[..] {
-        [(_, _, learned)] if alone => words(learned),
-        all => side_by_side(all.iter().map(|(_, output, it)| (name(output).into(), words(it))).collect()),
+    let name = |output| if alone { String::new() } else { part_name(output).to_string() };
+    let learned: BTreeMap<String, ActionSpec> =
+        outputs.iter().map(|(_, output, learned)| (name(output), learned.clone())).collect();
+    let words = match outputs.first() {
+        Some((_, _, learned)) if alone => words(learned),
+        _ => words(&ActionSpec::Parts(learned.clone())),
     };
-    let heads = outputs.iter().filter_map(|(number, output, learned)| {
-        let takes = parts.get(name(output)).filter(|takes| fits(learned, takes))?;
-        let (name, takes) = (name(output).to_string(), (*takes).clone());
-        Some(ActionHead { output: *number, name, takes, feedback: output.feedback })
+    let all = parts.len() == outputs.len() && learned.len() == outputs.len();
+    let heads = outputs.into_iter().map(|(number, output, learned)| {
+        let takes = parts.get(name(output).as_str()).filter(|takes| fit(&learned, takes));
+        ActionHead {
+            output: number,
+            name: name(output),
+            fits: all && takes.is_some(),
+            takes: takes.map_or(learned, |takes| (*takes).clone()),
+            feedback: output.feedback,
+        }
     });
-    let heads: Vec<ActionHead> = heads.collect();
-    let fit = heads.len() == outputs.len() && heads.len() == parts.len();
-    Ok((if fit { heads } else { vec![] }, words))
+    Ok((heads.collect(), words))
 }
 
 /// The part of an action that an output stands for: `grip` for the field `actions.grip`.
@@ -75,14 +76,19 @@ fn part_name(output: &OutputPart) -> &str {
     }
 }
 
-fn learned(output: &OutputPart) -> Result<Learned, RolloutError> {
+/// The actions that an output has learned; of numbers it knows no bounds.
+fn learned(output: &OutputPart) -> Result<ActionSpec, RolloutError> {
     let refuse = |problem| Err(RolloutError::Part { part: format!("outputs.{}", output.name), problem });
     if output.fields.len() != 1 {
         return refuse(format!("expected an action of one field; found {}", output.fields.join(", ")));
     }
     let labels = output.head.labels();
     if labels.is_empty() {
-        return Ok(Learned::Continuous(output.head.width()));
+        let dim = output.head.width();
+        return Ok(ActionSpec::Continuous {
+            low: vec![f32::NEG_INFINITY; dim],
+            high: vec![f32::INFINITY; dim],
+        });
     }
     let mut n = 0;
     for label in labels {
@@ -91,7 +97,7 @@ fn learned(output: &OutputPart) -> Result<Learned, RolloutError> {
         };
         n = n.max(number.saturating_add(1));
     }
-    Ok(Learned::Discrete(n))
+    Ok(ActionSpec::Discrete { n })
 }
 
 /// The number of an action that is a class of this name.
@@ -100,35 +106,27 @@ fn number(label: &str) -> Option<u32> {
     (number >= 0.0 && number < f64::from(u32::MAX) && number.fract() == 0.0).then_some(number as u32)
 }
 
-fn fits(learned: &Learned, takes: &ActionSpec) -> bool {
+fn fit(learned: &ActionSpec, takes: &ActionSpec) -> bool {
     match (learned, takes) {
-        (Learned::Discrete(learned), ActionSpec::Discrete { n }) => learned == n,
-        (Learned::Continuous(dim), ActionSpec::Continuous { low, .. }) => *dim == low.len(),
+        (ActionSpec::Discrete { n: learned }, ActionSpec::Discrete { n }) => learned == n,
+        (ActionSpec::Continuous { low: learned, .. }, ActionSpec::Continuous { low, .. }) => {
+            learned.len() == low.len()
+        }
         _ => false,
     }
 }
 
-fn words(learned: &Learned) -> String {
-    match learned {
-        Learned::Discrete(n) => format!("{n} actions"),
-        Learned::Continuous(dim) => format!("actions of {dim} numbers"),
-    }
-}
-
-/// An environment's actions, in the words of [`heads`].
-pub(super) fn offered(actions: &ActionSpec) -> String {
+/// Actions in words, without their bounds.
+pub(super) fn words(actions: &ActionSpec) -> String {
     match actions {
-        ActionSpec::Discrete { n } => words(&Learned::Discrete(*n)),
-        ActionSpec::Continuous { low, .. } => words(&Learned::Continuous(low.len())),
+        ActionSpec::Discrete { n } => format!("{n} actions"),
+        ActionSpec::Continuous { low, .. } => format!("actions of {} numbers", low.len()),
         ActionSpec::Parts(parts) => {
-            side_by_side(parts.iter().map(|(name, part)| (name.clone(), offered(part))).collect())
+            let parts: Vec<String> =
+                parts.iter().map(|(name, part)| format!("{name}: {}", words(part))).collect();
+            format!("actions of parts ({})", parts.join("; "))
         }
     }
-}
-
-fn side_by_side(parts: BTreeMap<String, String>) -> String {
-    let parts: Vec<String> = parts.into_iter().map(|(name, part)| format!("{name}: {part}")).collect();
-    format!("actions of parts ({})", parts.join("; "))
 }
 
 impl ActionHead {

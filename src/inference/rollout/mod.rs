@@ -3,6 +3,7 @@
 mod action;
 mod episode;
 mod policy;
+mod sources;
 #[cfg(test)]
 mod tests;
 
