@@ -10,14 +10,16 @@
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use smalti::config::RunConfig;
-use smalti::data::{Sample, Stream, Target, collate, read};
+use smalti::data::{Stream, collate, read};
 use smalti::env::Copies;
+use smalti::inference::{RolloutSettings, random_policy, rollout};
 use smalti::model::Model;
+use smalti::registry::Modalities;
+use smalti::sample::Start;
 use smalti::task::Task;
-use smalti::tasks::trajectory::{random_policy, rollout};
 use smalti::tasks::{Builtin, Splits};
 use smalti::train::{Observer, Part, StepReport, Trainer, baseline};
-use smalti_contract::{Content, Tokenizer};
+use smalti_contract::Content;
 use smalti_trajectory::{Episode, episodes};
 use std::sync::atomic::AtomicBool;
 
@@ -44,29 +46,29 @@ fn main() -> Result<()> {
     println!("{:?}", window.actions);
 
     println!("\n── tokens ──");
-    // Opening a task fits its tokenizer: here, mean and deviation of states, and the scale of returns.
-    let (task, Splits { train, valid }) =
-        config.task_config().context("a preset of one task")?.open("cartpole", 1.0)?;
-    let Builtin::Trajectory(task) = task else { bail!("the preset is of trajectories") };
-    let tokens = task.tokenizer().encode(&window)?;
-    for (kind, group) in Tokenizer::spec(task.tokenizer()).kinds.iter().zip(&tokens.groups) {
+    // Opening a task fits its tokenizers: mean and deviation of returns and states, and which actions there are.
+    let entry = config.tasks().remove(0);
+    let (task, Splits { train, valid }) = entry.open(&Modalities::builtin(), Start::New)?;
+    let Builtin::Parts(task) = task else { bail!("the preset is made of parts") };
+    let sample = valid.sample(0, None)?;
+    let (_, tokens) = sample.inputs.first().context("a sample has tokens")?;
+    for (kind, group) in task.kinds(Stream::Main).iter().zip(&tokens.groups) {
         let first = match &group.content {
             Content::Ids(ids) => format!("the id {}", ids[0]),
             Content::Features { values, dim } => format!("{:.2?}", &values[..*dim]),
         };
-        println!("{:>6} at places {:?} of the sequence; the first holds {first}", kind.name, group.order);
+        let places = &group.order[..3];
+        println!("{:>20} at places {places:?}, … of the sequence; the first holds {first}", kind.name);
     }
 
     println!("\n── mask ──");
     let model = Model::new(&config.model, &[task.spec().clone()], config.train.seed, &Device::Cpu)?;
-    let sample =
-        Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![Target::Unknown.into()], id: 0 };
     let batch = collate(model.layouts(), &[(0, sample)])?;
     let mask = model.rules(0).draw(&batch.main.meta);
-    for (kind, row) in batch.main.meta.kind.iter().zip(mask.lines()) {
-        println!("{:>16} {row}", model.kinds()[*kind as usize].name);
+    for (kind, row) in batch.main.meta.kind.iter().zip(mask.lines()).take(9) {
+        println!("{:>20} {}…", model.kinds()[*kind as usize].name, &row[..9]);
     }
-    println!("the action is read where the state stands, which has not seen it");
+    println!("the action is predicted at the state of its step, which does not attend to it");
 
     println!("\n── training ──");
     println!("{} parameters", model.params().count());
@@ -74,7 +76,7 @@ fn main() -> Result<()> {
     let part = Part { task: task.clone(), train, valid, weight: 1.0 };
     let mut trainer = Trainer::new(&config.train, model, vec![part])?;
     let outcome = trainer.run(None, &AtomicBool::new(false), &mut Losses)?;
-    let right = outcome.metrics["cartpole"]["accuracy"];
+    let right = outcome.metrics["actions"]["accuracy"];
     println!(
         "of logged actions {:.0}% are foreseen; always one way, {:.0}%",
         100.0 * right,
@@ -85,11 +87,12 @@ fn main() -> Result<()> {
     let model = trainer.into_model();
     let mut cartpole = Copies::new("cartpole")?;
     println!("a random policy earns {:.0}", random_policy(&mut cartpole, 500, 100, 1337)?.return_mean());
-    for target in [50.0, 500.0] {
-        let played = rollout(&task, &model, 0, &mut cartpole, target, 20, 1337)?;
+    for target_return in [50.0, 500.0] {
+        let settings = RolloutSettings { target_return, episodes: 20, ..RolloutSettings::default() };
+        let played = rollout(&task, &model, 0, &mut cartpole, &settings)?;
         let (mean, std) = (played.return_mean(), played.return_std());
         println!(
-            "asked for {target}, the model earns {mean:.0} ± {std:.0} over {} episodes",
+            "asked for {target_return}, the model earns {mean:.0} ± {std:.0} over {} episodes",
             played.returns.len()
         );
     }

@@ -29,6 +29,5 @@ pub mod run;
 pub mod sample;
 pub mod table;
 pub mod task;
-pub mod tasks;
 pub mod train;
 pub mod transformer;

@@ -22,6 +22,9 @@ pub struct SavedTask {
     /// The time steps of the longest row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_steps: usize,
+    /// The largest magnitude of each discounted return-to-go over the training rows, by field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub largest_returns: BTreeMap<String, f64>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it

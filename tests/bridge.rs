@@ -8,7 +8,7 @@ mod support;
 
 use serde_json::Value;
 use smalti::env::{Action, Bridge, CartPole, Copies, EnvError, VectorEnvironment};
-use smalti::tasks::trajectory::random_policy;
+use smalti::inference::random_policy;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{TINY, ran, smalti};

@@ -37,17 +37,20 @@ mod with_all {
     use super::super::{print, train};
     use super::{DemoArgs, Modalities, PathBuf, Result};
     use crate::config::RunConfig;
-    use crate::data::{Sample, Target, shares};
+    use crate::data::shares;
     use crate::env::{CartPole, Copies};
+    use crate::head::Prediction;
+    use crate::inference::{Continuation, Generation, RolloutSettings, Sampling};
+    use crate::inference::{predict, random_policy, rollout};
     use crate::model::Model;
     use crate::run::{Run, Weights};
-    use crate::tasks::text::{Generator, Sampling};
-    use crate::tasks::{Builtin, Splits, modalities, trajectory};
+    use crate::sample::Opened;
+    use crate::task::joined;
     use crate::train::{Alone, baseline, evaluate};
-    use anyhow::bail;
+    use anyhow::{Context, bail};
     use candle_core::Device;
     use serde_json::json;
-    use smalti_contract::Content;
+    use smalti_contract::{Array, Numbers, Value};
     use std::path::Path;
     use std::sync::Arc;
 
@@ -79,8 +82,8 @@ mod with_all {
         let minutes = started.elapsed().as_secs_f64() / 60.0;
         let (model, _) = run.load(Weights::Best, &Device::Cpu)?;
         let mut learned = Vec::new();
-        for (number, (named, splits)) in run.splits(run.config())?.into_iter().enumerate() {
-            learned.push(look(&model, number, named.name, &named.task, &splits)?);
+        for (number, (name, opened)) in run.splits(run.config())?.into_iter().enumerate() {
+            learned.push(look(&model, number, name, &opened)?);
         }
         if args.json {
             let tasks = learned.iter().map(|l| {
@@ -114,11 +117,12 @@ mod with_all {
         Ok(())
     }
 
-    fn look(model: &Model, number: usize, name: String, task: &Builtin, splits: &Splits) -> Result<Learned> {
-        let (train, valid) = (splits.train.as_ref(), splits.valid.as_ref());
-        let scores = evaluate(model, number, task.as_task().as_ref(), valid, 0, 64, &mut vec![])?;
-        let scores = scores.metrics().remove(&name).unwrap_or_default();
-        let without = baseline(train, valid, 2_000)?.remove(&0).unwrap_or_default();
+    fn look(model: &Model, number: usize, name: String, opened: &Opened) -> Result<Learned> {
+        let (task, validation) = (opened.task.as_ref(), opened.validation.as_ref());
+        let output = task.outputs()[0].name.clone();
+        let scores = evaluate(model, number, task, validation, 0, 64, &mut vec![])?;
+        let scores = scores.metrics().remove(&joined(&[&name, &output])).unwrap_or_default();
+        let without = baseline(opened.train.as_ref(), validation, 2_000)?.remove(&0).unwrap_or_default();
         let learned = |what, metric: &'static str, look| Learned {
             task: name.clone(),
             what,
@@ -127,62 +131,65 @@ mod with_all {
             score: scores.get(metric).copied().unwrap_or(f64::NAN),
             look,
         };
-        Ok(match task {
-            Builtin::Text(task) => {
+        Ok(match name.as_str() {
+            "text" => {
                 let sampling = Sampling { temperature: 0.7, ..Sampling::default() };
                 let prompt = "/// The ";
-                let written = Generator::new(model, number, task, prompt, sampling)?.text(240)?;
-                learned("the next character of its own source", "loss", format!("{prompt}{written}"))
+                let text = Continuation::new(model, number, task, 0, prompt, sampling)?.text(240)?;
+                learned("the next character of its own source", "loss", format!("{prompt}{text}"))
             }
-            Builtin::Image(task) => {
-                let sample = valid.sample(7, None)?;
-                let image = smalti_contract::Tokenizer::decode(task.tokenizer(), &pixels(&sample))?;
-                let guess = task.classify(model, number, std::slice::from_ref(&image))?.remove(0).remove(0);
-                let Some(Target::Ids { ids, .. }) = sample.outputs.first().map(|output| &output.target)
-                else {
-                    bail!("an image's target is its class")
-                };
-                let said = format!(
-                    "{}says {} ({:.0}%); it is {}",
-                    draw(&image),
-                    guess.class,
-                    100.0 * guess.probability,
-                    task.classes()[ids[0] as usize]
-                );
-                learned("which handwritten digit", "accuracy", said)
+            "image" => {
+                let (image, label, predicted) = row(model, number, opened, 7, ["image", "class"])?;
+                let likely = predicted.probabilities.first().map_or(0.0, |(_, p)| 100.0 * p);
+                let (class, label) = (predicted.value.into_label()?, label.into_label()?);
+                let look = format!("{}predicted {class} ({likely:.0}%); it is {label}", draw(&image));
+                learned("which handwritten digit", "accuracy", look)
             }
-            Builtin::Parts(_) => bail!("the demo's tasks are of one modality each"),
-            Builtin::Audio(_) => bail!("the demo's clips are a task of parts"),
-            Builtin::Trajectory(task) => {
+            "audio" => {
+                let (_, text, predicted) = row(model, number, opened, 0, ["audio", "text"])?;
+                let look = format!("predicted {:?}; it is {:?}", predicted.value.into_text()?, text.into_text()?);
+                learned("which telephone keys sound", "cer", look)
+            }
+            _ => {
                 let mut cartpole = Copies::new(CartPole::NAME)?;
-                let random = trajectory::random_policy(&mut cartpole, 500, 100, 1337)?.return_mean();
-                let mut play =
-                    |target| trajectory::rollout(task, model, number, &mut cartpole, target, 20, 1337);
+                let random = random_policy(&mut cartpole, 500, 100, 1337)?.return_mean();
+                let mut play = |target_return| {
+                    let settings =
+                        RolloutSettings { target_return, episodes: 20, ..RolloutSettings::default() };
+                    rollout(task, model, number, &mut cartpole, &settings)
+                };
                 let (low, high) = (play(50.0)?.return_mean(), play(500.0)?.return_mean());
-                let said =
+                let look =
                     format!("asked for 50 it earns {low:.0}, asked for 500 {high:.0} (20 episodes each)");
                 Learned {
                     baseline: random,
                     score: high,
-                    ..learned("to balance a pole for 500 steps", "return_mean", said)
+                    ..learned("to balance a pole for 500 steps", "return_mean", look)
                 }
             }
         })
     }
 
-    /// The tokens of a sample's picture, without the readout.
-    fn pixels(sample: &Sample) -> smalti_contract::Tokens {
-        let groups = sample.inputs.iter().flat_map(|(_, tokens)| tokens.groups.clone());
-        smalti_contract::Tokens::new(
-            groups.filter(|g| matches!(g.content, Content::Features { .. })).collect(),
-        )
+    /// Two fields of a row that validates, and what is predicted of it.
+    fn row(
+        model: &Model,
+        number: usize,
+        opened: &Opened,
+        index: usize,
+        [input, output]: [&str; 2],
+    ) -> Result<(Value, Value, Prediction)> {
+        let (get, steps, _) = opened.rows.row(index);
+        let mut predicted = predict(model, number, &opened.task, &[(&get, steps)], &Generation::default())?;
+        let predicted = predicted.remove(0).remove(output).context("the output is predicted")?;
+        Ok((get(input)?, get(output)?, predicted))
     }
 
     /// A grey image in characters, two for each pixel, because they are taller than wide.
-    fn draw(image: &modalities::image::Image) -> String {
+    fn draw(image: &Value) -> String {
         const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
-        let rows = image.pixels.chunks(image.width * image.channels).map(|row| {
-            let shades = row.iter().step_by(image.channels).map(|&p| SHADES[usize::from(p) * 4 / 255]);
+        let Value::Array(Array { shape, numbers: Numbers::U8(pixels) }) = image else { return String::new() };
+        let rows = pixels.chunks(shape.get(1).copied().unwrap_or(1)).map(|row| {
+            let shades = row.iter().map(|&pixel| SHADES[usize::from(pixel) * 4 / 255]);
             shades.flat_map(|shade| [shade, shade]).chain(['\n']).collect::<String>()
         });
         rows.collect()

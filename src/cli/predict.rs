@@ -174,20 +174,10 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
         return Ok(Rows::Table(table));
     }
     if !args.row.is_empty() {
-        let mut row = BTreeMap::new();
-        for given in &args.row {
-            let Some((field, text)) = given.split_once('=') else {
-                bail!("--row {given}: expected FIELD=VALUE")
-            };
-            // Earlier steps of a series that is predicted are read too.
-            let reads = |part: &&Part| matches!(part.role, Role::Input | Role::Series(_)) || part.windows;
-            let read = task.parts().iter().filter(reads);
-            let Some(part) = read.into_iter().find(|part| part.fields.iter().any(|known| known == field))
-            else {
-                bail!("--row {given}: no input reads the field {field:?}; the inputs read {}", listed())
-            };
-            row.insert(field.to_string(), value(text, part).with_context(|| format!("--row {given}"))?);
-        }
+        // Earlier steps of a series that is predicted are read too.
+        let reads = |part: &&Part| matches!(part.role, Role::Input | Role::Series(_)) || part.windows;
+        let read = task.parts().iter().filter(reads);
+        let row = by_hand(&args.row, &read.collect::<Vec<_>>())?;
         return Ok(Rows::ByHand(vec![("1".into(), row)]));
     }
     match (&args.files[..], &fields[..]) {
@@ -204,6 +194,19 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
         }
         _ => bail!("the task has several inputs; give their fields with --row: {}", listed()),
     }
+}
+
+/// The values of the fields that these parts read, each given as `FIELD=VALUE`.
+pub(super) fn by_hand(given: &[String], parts: &[&Part]) -> Result<BTreeMap<String, Value>> {
+    let one = |given: &String| {
+        let Some((field, text)) = given.split_once('=') else { bail!("--row {given}: expected FIELD=VALUE") };
+        let Some(part) = parts.iter().find(|part| part.fields.iter().any(|known| known == field)) else {
+            let known: Vec<&str> = parts.iter().flat_map(|part| &part.fields).map(String::as_str).collect();
+            bail!("--row {given}: no input reads the field {field:?}; the inputs read {}", known.join(", "))
+        };
+        Ok((field.to_string(), value(text, part).with_context(|| format!("--row {given}"))?))
+    };
+    given.iter().map(one).collect()
 }
 
 /// A value given by hand: a JSON array, a text if the modality reads texts, else the name of a file.

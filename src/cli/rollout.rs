@@ -1,15 +1,24 @@
 //! `smalti rollout`
 
-use super::device::DeviceChoice;
+use super::{device::DeviceChoice, predict, print};
+use crate::env;
+use crate::inference::{Rollout, RolloutSettings, random_policy, rollout};
 use crate::registry::Modalities;
-use anyhow::{Result, bail};
+use crate::run::{NamedTask, Run, Weights};
+use crate::sample::Composition;
+use crate::tasks::Builtin;
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, value_parser};
+use serde_json::json;
+use smalti_contract::Row;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Let a trained policy act in an environment, for the return you ask for.
 #[derive(Args)]
 pub struct RolloutArgs {
-    /// The folder of a run with a trajectory task.
+    /// The folder of a run with a task that predicts actions.
     run: PathBuf,
     /// The environment: cartpole, which is built in, or a command that speaks line-JSON, such as
     /// "python examples/gymnasium_bridge.py Hopper-v5".
@@ -21,7 +30,10 @@ pub struct RolloutArgs {
     /// Episodes for each target.
     #[arg(long, default_value_t = 100)]
     episodes: usize,
-    /// Plays as many episodes with actions drawn evenly, too: the return to beat.
+    /// The values of inputs without a clock: task="open the drawer". Text, numbers, JSON arrays or files.
+    #[arg(long, value_name = "FIELD=VALUE", num_args = 1..)]
+    row: Vec<String>,
+    /// Also play as many episodes with uniformly random actions: the return to beat.
     #[arg(long)]
     random: bool,
     /// The same seed starts the same episodes.
@@ -30,42 +42,37 @@ pub struct RolloutArgs {
     /// Seconds that a command may take to start, and for each answer.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
     env_timeout: u64,
-    /// Computes on auto, cpu, cuda or cuda:N.
+    /// The task, for a run of several.
+    #[arg(long)]
+    task: Option<String>,
+    /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Prints one JSON object: for each target return_mean, return_std and returns.
+    /// Print one JSON object: for each target return_mean, return_std and returns.
     #[arg(long)]
     json: bool,
 }
 
 /// Rolls out.
-#[cfg(feature = "trajectory")]
 pub fn run(args: RolloutArgs, modalities: &Modalities) -> Result<()> {
-    use super::print;
-    use crate::env;
-    use crate::run::{Run, Weights};
-    use crate::tasks::{Builtin, trajectory};
-    use anyhow::anyhow;
-    use serde_json::json;
-    use smalti_contract::Tokenizer;
-    use std::time::Duration;
-
     if args.episodes == 0 {
         bail!("--episodes must be at least 1");
     }
     let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
-    let found = tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
-        Builtin::Trajectory(task) => Some((number, task.clone())),
-        #[allow(unreachable_patterns)] // the only pattern where trajectory is the only modality
-        _ => None,
-    });
-    let Some((number, task)) = found else { bail!("{} has no trajectory task", args.run.display()) };
+    let Some((number, task)) = policy(&tasks, args.task.as_deref()) else {
+        bail!(
+            "{} has no such task that predicts actions; expected an output that is a series",
+            args.run.display()
+        )
+    };
+    let whole: Vec<_> = task.parts().iter().filter(|part| !part.series).collect();
+    let row = Row { fields: predict::by_hand(&args.row, &whole)? };
     let timeout = Duration::from_secs(args.env_timeout);
     let mut environments = env::open(&args.env, timeout).map_err(|e| anyhow!("--env {e}"))?;
     let environments = environments.as_mut();
 
     let mut rows = Vec::new();
-    let mut row = |policy: String, played: &trajectory::Rollout| {
+    let mut result = |policy: String, played: &Rollout| {
         let (mean, std) = (print::number(played.return_mean()), print::number(played.return_std()));
         rows.push(vec![policy, played.returns.len().to_string(), mean, std, played.cut.to_string()]);
         json!({
@@ -76,33 +83,35 @@ pub fn run(args: RolloutArgs, modalities: &Modalities) -> Result<()> {
             "returns": played.returns,
         })
     };
-    let mut random = None;
+    let mut results = json!({ "env": args.env });
     if args.random {
-        let most = Tokenizer::config(task.tokenizer()).max_steps;
-        let played = trajectory::random_policy(environments, most, args.episodes, args.seed)?;
-        random = Some(row("random".into(), &played));
+        let played = random_policy(environments, task.max_steps(), args.episodes, args.seed)?;
+        results["random"] = result("random".into(), &played);
     }
     let mut rollouts = Vec::new();
-    for &target in &args.target_return {
-        let played =
-            trajectory::rollout(&task, &model, number, environments, target, args.episodes, args.seed)?;
-        let mut result = row(target.to_string(), &played);
-        result["target_return"] = target.into();
+    for &target_return in &args.target_return {
+        let (episodes, seed) = (args.episodes, args.seed);
+        let settings = RolloutSettings { target_return, episodes, seed, row: row.clone() };
+        let played = rollout(&task, &model, number, environments, &settings)?;
+        let mut result = result(target_return.to_string(), &played);
+        result["target_return"] = target_return.into();
         rollouts.push(result);
     }
     if args.json {
-        let mut results = json!({ "env": args.env, "rollouts": rollouts });
-        if let Some(random) = random {
-            results["random"] = random;
-        }
+        results["rollouts"] = rollouts.into();
         return print::json(&results);
     }
     print::table(&["target return", "episodes", "return_mean", "return_std", "cut"], &rows);
     Ok(())
 }
 
-/// Says that this build cannot.
-#[cfg(not(feature = "trajectory"))]
-pub fn run(_: RolloutArgs, _: &Modalities) -> Result<()> {
-    bail!("this smalti is built without the feature `trajectory`")
+/// The first task that predicts a series, or the named one, with its number.
+fn policy(tasks: &[NamedTask], name: Option<&str>) -> Option<(usize, Arc<Composition>)> {
+    tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
+        Builtin::Parts(task) if name.is_none_or(|name| *name == named.name) => {
+            let acts = task.outputs().iter().any(|output| output.is_series(task.parts()));
+            acts.then(|| (number, task.clone()))
+        }
+        _ => None,
+    })
 }

@@ -6,6 +6,7 @@ mod embed;
 mod generate;
 mod measure;
 mod predict;
+mod rollout;
 mod sampling;
 #[cfg(feature = "audio")]
 pub mod transcribe;
@@ -16,4 +17,5 @@ pub use embed::{Embedded, Embedding, embed, embed_tokens, embedded_part};
 pub use generate::{Generation, generate};
 pub use measure::measure_generated;
 pub use predict::{PredictError, Predicted, predict, predict_tokens};
+pub use rollout::{Rollout, RolloutError, RolloutSettings, random_policy, rollout};
 pub use sampling::{Sampling, SamplingError, draw};

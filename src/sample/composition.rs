@@ -7,7 +7,9 @@ use super::settings::{Pool, TaskSettings};
 use super::{Decoding, OpenError, named};
 use crate::data::Stream;
 use crate::head::{Head, HeadSpec, Reads};
+use crate::table::Derivation;
 use crate::task::{SavedTask, Task, TaskSpec, learned_kind};
+use indexmap::IndexMap;
 use smalti_contract::{AnyTokenizer, Content, Group, KindSpec, TokenizeError, Tokens, Value};
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ pub struct Composition {
     pub(super) encoder: Vec<KindSpec>,
     /// Steps in a window.
     pub(super) context: usize,
+    derived: IndexMap<String, Derivation>,
     saved: SavedTask,
     skipped: Vec<(String, &'static str)>,
 }
@@ -110,6 +113,7 @@ impl Composition {
             main: vec![],
             encoder: vec![],
             context: settings.data.context,
+            derived: settings.data.derived.clone(),
             saved,
             skipped: vec![],
         };
@@ -311,6 +315,21 @@ impl Composition {
     /// The most time steps in a sample.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// The time steps that the model knows of a row's series; 0 without series.
+    pub fn max_steps(&self) -> usize {
+        self.saved.max_steps
+    }
+
+    /// The fields that are computed over a row before it is cut, by name.
+    pub fn derived(&self) -> &IndexMap<String, Derivation> {
+        &self.derived
+    }
+
+    /// The largest magnitude of a discounted return-to-go over the training rows, if that is known.
+    pub fn largest_return(&self, field: &str) -> Option<f64> {
+        self.saved.largest_returns.get(field).copied()
     }
 
     /// Whether a sample has series.

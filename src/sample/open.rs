@@ -10,9 +10,10 @@ use super::{Composition, OpenError, Opened, Samples, Site};
 use crate::data::{Bad, Cached, Dataset};
 use crate::head::{Asked, Fit, Head, HeadError, Reads};
 use crate::registry::Modalities;
+use crate::table::Derivation;
 use crate::task::{SavedTask, SavedTokenizer};
 use serde_json::Value;
-use smalti_contract::{AnyTokenizer, RegistryError, TokenizeError, Values};
+use smalti_contract::{AnyTokenizer, RegistryError, TokenizeError, Value as Cell, Values};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -174,8 +175,12 @@ fn fit(
     let plan = Plan::new(settings, modalities, &series)?;
     let of_parts =
         plan.parts.iter().map(|part| values(&part.key(), &part.fields)).collect::<Result<Vec<_>, _>>()?;
-    let mut saved =
-        SavedTask { max_steps: max_steps(settings, train, validation)?, series, ..SavedTask::default() };
+    let mut saved = SavedTask {
+        max_steps: max_steps(settings, train, validation)?,
+        largest_returns: largest_returns(settings, train),
+        series,
+        ..SavedTask::default()
+    };
     let mut of_owners: BTreeMap<usize, Arc<dyn AnyTokenizer>> = BTreeMap::new();
     let mut tokenizers: Vec<Arc<dyn AnyTokenizer>> = vec![];
     for (number, part) in plan.parts.iter().enumerate() {
@@ -249,6 +254,26 @@ fn max_steps(settings: &TaskSettings, train: &Rows, validation: &Rows) -> Result
         return Err(OpenError::Setting { setting: "data.max_steps".into(), problem });
     }
     Ok(set.max(longest))
+}
+
+/// The largest magnitude of each discounted return-to-go: how far a return may grow that is not earned in a rollout.
+fn largest_returns(settings: &TaskSettings, train: &Rows) -> BTreeMap<String, f64> {
+    let discounted = settings.data.derived.iter().filter(
+        |(_, derivation)| matches!(derivation, Derivation::ReturnToGo { discount, .. } if *discount < 1.0),
+    );
+    // A row that cannot be read is an error of the part that reads it.
+    let steps = |row: u32, field: &str| match train.table.value(row as usize, field) {
+        Ok(Cell::Series(steps)) => steps,
+        _ => vec![],
+    };
+    let largest = |field: &str| {
+        let all = train.rows.iter().flat_map(|&row| steps(row, field));
+        all.fold(
+            0.0_f64,
+            |most, step| if let Cell::Number(to_go) = step { most.max(to_go.abs()) } else { most },
+        )
+    };
+    discounted.map(|(field, _)| (field.clone(), largest(field))).collect()
 }
 
 /// The number of ids of a tokenizer whose tokens are ids of one vocabulary, with those that are added.

@@ -111,6 +111,12 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
         None
     }
 
+    /// How many numbers a value has, if every value is that many numbers: the part of a state that it reads. `None` for any
+    /// other modality.
+    fn width(&self) -> Option<usize> {
+        None
+    }
+
     /// The raw inputs in a file's bytes: a file holds one, or 60,000. By default the whole file is one value.
     fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Self::Raw> {
         let file = Value::File(File { name: "the file".into(), bytes: bytes.to_vec() });
@@ -280,6 +286,8 @@ pub trait AnyTokenizer: Send + Sync {
     fn sequence(&self, bytes: Box<dyn io::Read + Send + '_>) -> Result<Box<dyn Sequence>, TokenizeError>;
     /// [`Tokenizer::utf8_len`].
     fn utf8_len(&self, ids: &[u32]) -> Option<usize>;
+    /// [`Tokenizer::width`].
+    fn width(&self) -> Option<usize>;
     /// The table's value that these tokens stand for.
     ///
     /// # Errors
@@ -364,6 +372,10 @@ impl<T: Tokenizer> AnyTokenizer for T {
 
     fn utf8_len(&self, ids: &[u32]) -> Option<usize> {
         Tokenizer::utf8_len(self, ids)
+    }
+
+    fn width(&self) -> Option<usize> {
+        Tokenizer::width(self)
     }
 
     fn decode_value(&self, tokens: &Tokens) -> Result<Value, TokenizeError> {

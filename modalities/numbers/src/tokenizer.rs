@@ -79,6 +79,10 @@ impl Tokenizer for NumbersTokenizer {
         &self.spec
     }
 
+    fn width(&self) -> Option<usize> {
+        Some(self.config.dim())
+    }
+
     /// The numbers of a number, of an array, or of a text (or a file of text) that is a number.
     fn read(&self, value: Value) -> Result<Vec<f64>, TokenizeError> {
         read_numbers(value)
