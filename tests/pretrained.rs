@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use smalti::data::{Batch, Sample, Stream, Target, collate};
 use smalti::inference::{Generation, generate};
 use smalti::pretrained::{self, Pretrained, PretrainedError, Scales};
-use smalti::sample::{Part, Purpose, Role};
+use smalti::sample::{Part, Pool, Purpose, Role};
 use smalti::train::Storage;
 use smalti_contract::{Array, Content, Group, Numbers, TokenizeError, Tokens, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -396,6 +396,34 @@ fn what_is_exported_is_what_was_imported() {
 #[ignore = "wants the reference outputs in SMALTI_GOLDEN"]
 fn golden_checkpoints_come_back_as_they_were() {
     golden().iter().for_each(|(name, folder)| export_and_import(name, folder));
+}
+
+/// What lies beside a model of sentences says how long a text may be, and how its tokens become a vector.
+#[test]
+fn a_model_of_sentences_reads_what_lies_beside_it() {
+    let place = tempfile::tempdir().unwrap();
+    let from = &shipped()["bert-trunk"];
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(from.join(name), place.path().join(name)).unwrap();
+    }
+    std::fs::create_dir(place.path().join("1_Pooling")).unwrap();
+    for (name, json) in [
+        ("1_Pooling/config.json", r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#),
+        ("modules.json", r#"[{"type": "sentence_transformers.models.Normalize"}]"#),
+        ("sentence_bert_config.json", r#"{"max_seq_length": 4}"#),
+    ] {
+        std::fs::write(place.path().join(name), json).unwrap();
+    }
+    let model = pretrained::open(place.path()).unwrap();
+    assert_eq!(part(&model, "text").unwrap().capacity(), Some(4));
+    let output = &model.settings.outputs["embedding"];
+    assert_eq!((output.pool, &output.settings["normalize"]), (Some(Pool::First), &true.into()));
+    let row = [("text", Value::Text("5 9 4".into()))];
+    let batch = batch(&model, vec![sample(&model, 0, &row)]);
+    let found = model.model.outputs(&batch).unwrap().remove(0);
+    let states: Vec<Vec<f32>> = model.model.forward(&batch, None).unwrap().into_tensor().to_vec2().unwrap();
+    assert_eq!(found.to_vec2::<f32>().unwrap(), states[..1]);
+    export_and_import("sentences", place.path());
 }
 
 /// The error of a checkpoint whose tensors or settings were changed.
