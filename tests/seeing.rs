@@ -34,9 +34,36 @@ fn refused(folder: &Path, line: &str) -> String {
     ran.err
 }
 
-const TRAIN: &str = "train trajectory --set data.path=log.npz --set data.pictures.patch=2 --set data.context=4 \
-    --set train.learning_rate=3e-3 --set train.batch=16 --set model.d_model=32 --set model.n_layers=2 \
-    --set model.n_heads=2 --set model.dropout=0";
+/// What trains a policy that acts by what it sees.
+const SETTINGS: &str = r#"
+[data]
+source = "log.npz"
+context = 4
+
+[data.derived.return_to_go]
+kind = "return_to_go"
+field = "rewards"
+
+[inputs.return_to_go]
+modality = "numbers"
+
+[inputs.front]
+modality = "image"
+patch_size = 2
+
+[outputs.actions]
+head = "classify"
+
+[model]
+d_model = 32
+n_layers = 2
+n_heads = 2
+
+[train]
+steps = 120
+batch = 16
+learning_rate = 3e-3
+"#;
 
 fn rollout(folder: &Path, manner: &str, more: &str) -> Ran {
     let script = std::path::absolute("tests/support/environment.py").unwrap();
@@ -48,9 +75,10 @@ fn rollout(folder: &Path, manner: &str, more: &str) -> Ran {
 #[test]
 fn a_policy_acts_by_what_it_sees() {
     let folder = place();
-    works(folder.path(), &format!("{TRAIN} --set train.steps=120 --out run"));
+    fs::write(folder.path().join("seeing.toml"), SETTINGS).unwrap();
+    works(folder.path(), "train seeing.toml --out run");
     let measured = works(folder.path(), "eval run");
-    assert_eq!(measured["trajectory"]["accuracy"], 1.0, "{measured}");
+    assert_eq!(measured["actions"]["accuracy"], 1.0, "{measured}");
     for manner in ["eye", "eye-twice"] {
         let played = rollout(folder.path(), manner, "--target-return 4 --episodes 30 --random --json");
         assert_eq!(played.code, Some(0), "{}", played.err);
@@ -59,10 +87,10 @@ fn a_policy_acts_by_what_it_sees() {
         assert!(played["random"]["return_mean"].as_f64().unwrap() < 3.0, "{played}");
     }
     let narrow = rollout(folder.path(), "eye-narrow", "--episodes 1");
-    let says = "episode 0, step 0: picture \"front\": 4×3 pixels; expected 4×4, as others are";
+    let says = "episode 0: inputs.front: step 0: ";
     assert!(narrow.code == Some(1) && narrow.err.contains(says), "{}", narrow.err);
     let other = rollout(folder.path(), "eye-other", "--episodes 1");
-    let says = "has pictures of [\"side\"]; the model has learned to see [\"front\"]";
+    let says = "has cameras [\"side\"]; the model reads images of [\"front\"]";
     assert!(other.code == Some(1) && other.err.contains(says), "{}", other.err);
     let blind = rollout(folder.path(), "cartpole", "--episodes 1");
     assert!(blind.code == Some(1) && blind.err.contains("has states of 4 numbers"), "{}", blind.err);
