@@ -1,4 +1,4 @@
-//! Logs with images, from the file to the policy that acts by what it sees.
+//! Logs with pictures, from the file to the policy that acts by what it sees.
 
 #![cfg(all(unix, feature = "trajectory"))]
 
@@ -11,14 +11,13 @@ mod support;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
-use support::{Ran, TINY, ran, seeing, smalti};
+use support::{Ran, TINY, ran, smalti};
 use tempfile::TempDir;
 
-/// A folder with a log of four steps an episode, whose images tell the action, and the settings of a policy.
+/// A folder with a log of four steps an episode, whose pictures tell the action.
 fn place() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("log.npz"), files::seen()).unwrap();
-    fs::write(folder.path().join("seeing.toml"), seeing("log.npz", 2)).unwrap();
     folder
 }
 
@@ -35,8 +34,36 @@ fn refused(folder: &Path, line: &str) -> String {
     ran.err
 }
 
-const TRAIN: &str = "train seeing.toml --set train.learning_rate=3e-3 --set train.batch=16 --set model.d_model=32 --set model.n_layers=2 \
-    --set model.n_heads=2 --set model.dropout=0";
+/// What trains a policy that acts by what it sees.
+const SETTINGS: &str = r#"
+[data]
+source = "log.npz"
+context = 4
+
+[data.derived.return_to_go]
+kind = "return_to_go"
+field = "rewards"
+
+[inputs.return_to_go]
+modality = "numbers"
+
+[inputs.front]
+modality = "image"
+patch_size = 2
+
+[outputs.actions]
+head = "classify"
+
+[model]
+d_model = 32
+n_layers = 2
+n_heads = 2
+
+[train]
+steps = 120
+batch = 16
+learning_rate = 3e-3
+"#;
 
 fn rollout(folder: &Path, manner: &str, more: &str) -> Ran {
     let script = std::path::absolute("tests/support/environment.py").unwrap();
@@ -48,7 +75,8 @@ fn rollout(folder: &Path, manner: &str, more: &str) -> Ran {
 #[test]
 fn a_policy_acts_by_what_it_sees() {
     let folder = place();
-    works(folder.path(), &format!("{TRAIN} --set train.steps=120 --out run"));
+    fs::write(folder.path().join("seeing.toml"), SETTINGS).unwrap();
+    works(folder.path(), "train seeing.toml --out run");
     let measured = works(folder.path(), "eval run");
     assert_eq!(measured["actions"]["accuracy"], 1.0, "{measured}");
     for manner in ["eye", "eye-twice"] {
@@ -59,10 +87,10 @@ fn a_policy_acts_by_what_it_sees() {
         assert!(played["random"]["return_mean"].as_f64().unwrap() < 3.0, "{played}");
     }
     let narrow = rollout(folder.path(), "eye-narrow", "--episodes 1");
-    let says = "episode 0, step 0: picture \"front\": 4×3 pixels; expected 4×4, as others are";
+    let says = "episode 0: inputs.front: step 0: ";
     assert!(narrow.code == Some(1) && narrow.err.contains(says), "{}", narrow.err);
     let other = rollout(folder.path(), "eye-other", "--episodes 1");
-    let says = "has pictures of [\"side\"]; the model has learned to see [\"front\"]";
+    let says = "has cameras [\"side\"]; the model reads images of [\"front\"]";
     assert!(other.code == Some(1) && other.err.contains(says), "{}", other.err);
     let blind = rollout(folder.path(), "cartpole", "--episodes 1");
     assert!(blind.code == Some(1) && blind.err.contains("has states of 4 numbers"), "{}", blind.err);
@@ -107,9 +135,9 @@ fn pictures_in_files_of_their_own() {
     assert_eq!(tokens["groups"][1]["tokens"], 8);
     let part = works(folder.path(), "data check log.jsonl --patch 4")["parts"][0].clone();
     assert_eq!(part["found"]["pictures"], json!({ "front": { "8×8×1": 4 } }));
-    write("seeing.toml", seeing("log.jsonl", 4).as_bytes());
     let train = format!(
-        "train seeing.toml {TINY} --set data.holdout=0.5 --set train.steps=4 --set train.eval_samples=2 --out run"
+        "train trajectory {TINY} --set data.path=log.jsonl --set data.pictures.patch=4 --set data.holdout=0.5 \
+         --set train.steps=4 --set train.eval_samples=2 --out run"
     );
     works(folder.path(), &train);
 
@@ -138,16 +166,15 @@ fn pictures_in_files_of_their_own() {
 fn pictures_in_lerobots_layout() {
     let data = std::path::absolute("modalities/trajectory/tests/data/lerobot").unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let settings = seeing(&data.display().to_string(), 4).replace("[inputs.front]", "[inputs.image]");
-    fs::write(folder.path().join("seeing.toml"), settings).unwrap();
     let train = |more: &str| {
         format!(
-            "train seeing.toml {TINY} --set data.context=3 --set data.holdout=0.5 --set outputs.actions.head=regress \
-             --set train.steps=4 --set train.eval_samples=2 {more}"
+            "train trajectory {TINY} --set data.path={} --set data.context=3 --set data.holdout=0.5 \
+             --set train.steps=4 --set train.eval_samples=2 {more}",
+            data.display()
         )
     };
-    works(folder.path(), &train("--out run"));
-    let video = refused(folder.path(), &train("--set inputs.image.field=images.top --out other"));
-    assert!(video.contains("no row has the field \"images.top\"") && video.contains(" image,"), "{video}");
+    works(folder.path(), &train("--set data.pictures.patch=4 --out run"));
+    let video = refused(folder.path(), &train("--set data.pictures.cameras=[\"images.top\"] --out other"));
+    assert!(video.contains("cameras has \"images.top\"; the log has pictures of \"image\""), "{video}");
     assert!(video.contains("observation.images.top: videos are not read"), "{video}");
 }

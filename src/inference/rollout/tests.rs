@@ -147,7 +147,9 @@ impl VectorEnvironment for Arena {
         1
     }
     fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Observation>, EnvError> {
-        self.done.clear();
+        if !starts.is_empty() {
+            self.done.clear();
+        }
         Ok(starts.iter().map(|_| seen(0)).collect())
     }
     fn step(&mut self, actions: &[(usize, &Action)]) -> Result<Vec<Step>, EnvError> {
@@ -202,7 +204,8 @@ fn a_rollout_reads_what_training_reads() {
     episode.actions = vec![vec![]; 2];
     episode.observe(seen(0));
     let Row { fields } = row();
-    for now in 0..STEPS {
+    // The last step of a log is not known to be the last while it is played.
+    for now in 0..STEPS - 1 {
         policy.keep_images(&mut episode);
         for known in 0..2 {
             let (found, expected) =
