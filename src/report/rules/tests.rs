@@ -100,8 +100,8 @@ fn layers_that_differ_are_drawn_apart() {
         task("see", vec![(Stream::Main, vec![patch, learned_kind("class", 1, false)])], &rules),
     );
     let [most, middle] = &drawn[..] else { panic!("two pictures; found {}", drawn.len()) };
-    assert!(most.starts_with("see: self-attention, layers 0, 2\n\n      ppppr\n    p xxxx.\n"), "{most}");
-    assert!(most.contains("    r xxxx.\n\n    p = patch, c = class\n"), "{most}");
+    assert!(most.starts_with("see: self-attention, layers 0, 2\n\n      ppppc\n    p xxxx.\n"), "{most}");
+    assert!(most.contains("    c xxxx.\n\n    p = patch, c = class\n"), "{most}");
     // On four patches both look alike; the rule tells them apart.
     assert!(
         middle.starts_with("see: self-attention, layer 1\n") && middle.contains("patch sees patch: near(1)")
