@@ -4,7 +4,7 @@ use crate::data::Stream;
 use crate::head::{HeadSpec, SavedHead};
 use crate::rules::Rule;
 use serde::{Deserialize, Serialize};
-use smalti_contract::{AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, TokenizeError, Tokens};
+use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The fitted state of one task, as a run folder keeps it.

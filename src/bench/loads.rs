@@ -9,7 +9,7 @@ use crate::task::{Task, TaskSpec, learned_kind, learned_tokens};
 use crate::transformer::ModelConfig;
 use candle_core::Device;
 use rand_pcg::Pcg64Mcg;
-use smalti_contract::{AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, Tokens};
+use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::sync::Arc;
 
 /// One load: a model and what it is fed.
@@ -196,10 +196,6 @@ struct Synthetic {
 impl Task for Synthetic {
     fn spec(&self) -> &TaskSpec {
         &self.spec
-    }
-
-    fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
-        vec![]
     }
 }
 

@@ -177,7 +177,7 @@ fn windows() -> Result<StandardInput, BenchError> {
         "outputs": { "actions": { "head": "classify" } },
     }))?;
     let modalities = Modalities::builtin();
-    let saved = Composition::open(("", 1.0), &settings, &modalities, Start::New)?.task.saved()?;
+    let saved = Composition::open(("", 1.0), &settings, &modalities, Start::New)?.task.saved().clone();
     let encode = move || {
         let opened = Composition::open(("", 1.0), &settings, &modalities, Start::Run(&saved))?;
         let mut tokens = 0;

@@ -5,11 +5,9 @@ use crate::model::Model;
 use crate::registry::Modalities;
 use crate::run::{NamedTask, Run, Weights};
 use crate::sample::{Composition, Part};
-use crate::tasks::Builtin;
 use anyhow::{Context, Result, bail};
 use smalti_contract::Tokens;
 use std::path::Path;
-use std::sync::Arc;
 
 /// A run's model and its tasks.
 pub struct Loaded<'a> {
@@ -17,25 +15,21 @@ pub struct Loaded<'a> {
     /// The model, with its best weights.
     pub model: Model,
     /// The name of each task, and the task.
-    tasks: Vec<(String, Arc<Composition>)>,
+    tasks: Vec<NamedTask>,
 }
 
 impl<'a> Loaded<'a> {
     /// Opens a run.
     pub fn open(run: &'a Path, device: DeviceChoice, modalities: &Modalities) -> Result<Self> {
         let (model, tasks) = Run::open_with(run, modalities)?.load(Weights::Best, &device.open()?)?;
-        let composition = |NamedTask { name, task }: NamedTask| match task {
-            Builtin::Parts(task) => Ok((name, task)),
-            _ => bail!("{}: task {name} is not made of inputs and outputs", run.display()),
-        };
-        Ok(Self { run, model, tasks: tasks.into_iter().map(composition).collect::<Result<_>>()? })
+        Ok(Self { run, model, tasks })
     }
 
     /// The task of this name, with its number; of a run of one task, that one.
     pub fn task(&self, name: Option<&str>) -> Result<(usize, &Composition)> {
-        let names = || self.tasks.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = || self.tasks.iter().map(|named| named.name.as_str()).collect::<Vec<_>>().join(", ");
         let mut found =
-            self.numbered().filter(|(number, _)| name.is_none_or(|name| name == self.tasks[*number].0));
+            self.numbered().filter(|(number, _)| name.is_none_or(|name| name == self.tasks[*number].name));
         match (found.next(), found.next(), name) {
             (Some(one), None, _) => Ok(one),
             (None, _, Some(name)) => {
@@ -59,7 +53,7 @@ impl<'a> Loaded<'a> {
         if let Some(found) = self.first(find) {
             return Ok(found);
         }
-        let all = self.tasks.iter().map(|(name, task)| match name.as_str() {
+        let all = self.tasks.iter().map(|NamedTask { name, task }| match name.as_str() {
             "" => task.listed(),
             name => format!("{name} ({})", task.listed()),
         });
@@ -68,7 +62,7 @@ impl<'a> Loaded<'a> {
     }
 
     fn numbered(&self) -> impl Iterator<Item = (usize, &Composition)> {
-        self.tasks.iter().map(|(_, task)| task.as_ref()).enumerate()
+        self.tasks.iter().map(|named| named.task.as_ref()).enumerate()
     }
 }
 

@@ -135,7 +135,7 @@ mod with_all {
             "text" => {
                 let sampling = Sampling { temperature: 0.7, ..Sampling::default() };
                 let prompt = "/// The ";
-                let text = Continuation::new(model, number, task, 0, prompt, sampling)?.text(240)?;
+                let text = Continuation::new(model, number, task, 0, Value::Text(prompt.into()), sampling)?.text(240)?;
                 learned("the next character of its own source", "loss", format!("{prompt}{text}"))
             }
             "image" => {
@@ -178,7 +178,7 @@ mod with_all {
         index: usize,
         [input, output]: [&str; 2],
     ) -> Result<(Value, Value, Prediction)> {
-        let (get, steps, _) = opened.rows.row(index);
+        let (get, steps, _) = opened.validation_rows.row(index);
         let mut predicted = predict(model, number, &opened.task, &[(&get, steps)], &Generation::default())?;
         let predicted = predicted.remove(0).remove(output).context("the output is predicted")?;
         Ok((get(input)?, get(output)?, predicted))

@@ -6,7 +6,6 @@ use crate::inference::{Rollout, RolloutSettings, random_policy, rollout};
 use crate::registry::Modalities;
 use crate::run::{NamedTask, Run, Weights};
 use crate::sample::Composition;
-use crate::tasks::Builtin;
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, value_parser};
 use serde_json::json;
@@ -107,11 +106,7 @@ pub fn run(args: RolloutArgs, modalities: &Modalities) -> Result<()> {
 
 /// The first task that predicts a series, or the named one, with its number.
 fn policy(tasks: &[NamedTask], name: Option<&str>) -> Option<(usize, Arc<Composition>)> {
-    tasks.iter().enumerate().find_map(|(number, named)| match &named.task {
-        Builtin::Parts(task) if name.is_none_or(|name| *name == named.name) => {
-            let acts = task.outputs().iter().any(|output| output.is_series(task.parts()));
-            acts.then(|| (number, task.clone()))
-        }
-        _ => None,
-    })
+    let acts = |task: &Composition| task.outputs().iter().any(|output| output.is_series(task.parts()));
+    let mut named = tasks.iter().enumerate().filter(|(_, named)| name.is_none_or(|name| *name == named.name));
+    named.find(|(_, named)| acts(&named.task)).map(|(number, named)| (number, named.task.clone()))
 }

@@ -73,7 +73,7 @@ pub fn inspect(opened: &Opened, limit: usize) -> TaskReport {
     let split = |name, samples: &Samples| of_split(name, &opened.task, samples, limit);
     let skipped = opened.task.skipped().iter().map(|(what, why)| (what.clone(), why.to_string()));
     TaskReport {
-        splits: vec![split("train", &opened.train), split("validation", &opened.validation)],
+        splits: vec![split("train", &opened.train_rows), split("validation", &opened.validation_rows)],
         skipped: skipped.collect(),
     }
 }

@@ -6,12 +6,11 @@ use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::task::ImportedTask;
 use super::{Checkpoint, Description, PretrainedError, Scales, open, trajectory};
-use crate::config::{DataConfig, RunConfig, VERSION};
+use crate::config::{RunConfig, VERSION};
 use crate::model::Model;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
 use crate::task::Task;
-use crate::tasks::Builtin;
 use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
 use candle_core::{Device, Tensor};
 use serde::Serialize;
@@ -69,13 +68,13 @@ pub fn import(
     for location in vocabularies.iter_mut().filter_map(|vocabulary| vocabulary.get_mut("file")) {
         *location = published.display().to_string().into();
     }
-    let saved = pretrained.task.saved()?;
+    let saved = pretrained.task.saved();
     let TaskSettings { data, inputs, outputs } = pretrained.settings.clone();
     let config = RunConfig {
         version: VERSION,
         train: TrainConfig::default(),
         model: pretrained.config.clone(),
-        data: Some(DataConfig::Rows(Box::new(data))),
+        data: Some(data),
         inputs,
         outputs,
         mix: BTreeMap::new(),
@@ -183,7 +182,7 @@ fn learned_since(
         config.insert(key.into(), stored.into());
     }
     for named in tasks {
-        let Builtin::Parts(task) = &named.task else { continue };
+        let task = &named.task;
         let Some(preparation) = image::preparation(task) else { continue };
         let file = before.file(image::PREPROCESSOR)?;
         let parse = |bytes: Vec<u8>| Settings::parse(image::PREPROCESSOR, &bytes);

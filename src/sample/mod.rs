@@ -46,8 +46,10 @@ pub struct Opened {
     pub train: Arc<dyn Dataset>,
     /// What it is measured on.
     pub validation: Arc<dyn Dataset>,
-    /// The rows of `validation`: generated values are compared with them.
-    pub rows: Arc<Samples>,
+    /// The rows that train.
+    pub train_rows: Arc<Samples>,
+    /// The rows that validate: generated values are compared with them.
+    pub validation_rows: Arc<Samples>,
 }
 
 /// Why a task cannot be opened.

@@ -80,7 +80,13 @@ impl Composition {
                 None => samples.clone(),
             }
         };
-        Ok(Opened { train: kept(&train), validation: kept(&validation), rows: validation, task })
+        Ok(Opened {
+            train: kept(&train),
+            validation: kept(&validation),
+            train_rows: train,
+            validation_rows: validation,
+            task,
+        })
     }
 
     /// The windows of tokens of both splits. If they are of the same rows, the last `holdout` of each source's tokens

@@ -5,7 +5,7 @@ use super::colour::Colour;
 use super::counted;
 use super::font;
 use super::scene::{Align, MARGIN, Raster, SMALL, Scene};
-use crate::tasks::modalities::image::Image;
+use crate::modalities::image::Image;
 use image::{RgbImage, imageops};
 use smalti_contract::{AnyTokenizer, Tokens};
 
@@ -114,7 +114,7 @@ mod tests {
     use super::super::testing::{read, texts, uprights};
     use super::*;
     use crate::report::picture::Format;
-    use crate::tasks::modalities::image::{ImageConfig, ImageTokenizer};
+    use crate::modalities::image::{ImageConfig, ImageTokenizer};
     use smalti_contract::Tokenizer;
 
     fn picture(height: usize, width: usize, patch: usize) -> Scene {

@@ -5,7 +5,7 @@ use super::colour::{self, Colour};
 use super::first_of;
 use super::font;
 use super::scene::{Align, MARGIN, Raster, SMALL, Scene};
-use crate::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
+use crate::modalities::audio::{AudioConfig, AudioTokenizer};
 use smalti_contract::{AnyTokenizer, Tokenizer, Tokens};
 
 /// The widest that a spectrogram is drawn, and the widest and highest of its cells, in pixels.
@@ -181,8 +181,8 @@ mod tests {
     use super::super::testing::{read, texts, uprights};
     use super::*;
     use crate::report::picture::Format;
-    use crate::tasks::modalities::audio::Waveform;
-    use crate::tasks::modalities::text::{TextTokenizer, fit};
+    use crate::modalities::audio::Waveform;
+    use crate::modalities::text::{TextTokenizer, fit};
 
     fn clip(seconds: f32, hop: Option<usize>) -> Scene {
         let config = AudioConfig { slice_hop: hop, max_slices: 1 << 16, ..AudioConfig::default() };
