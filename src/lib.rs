@@ -14,6 +14,7 @@ pub mod head;
 pub mod inference;
 pub mod inspect;
 pub mod metrics;
+pub mod modalities;
 pub mod model;
 pub mod ops;
 pub mod params;

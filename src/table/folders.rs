@@ -1,7 +1,7 @@
 //! Class folders: `cat/1.png`, also below a split's folder, `train/cat/1.png`.
 
-use super::place::{CLASSES, SPLITS, class_names, file_name};
-use super::{Place, Table, unknown_field};
+use super::place::{CLASSES, SPLITS, class_names, extension, file_name};
+use super::{Modality, Place, Table, unknown_field};
 use crate::data::{DataError, Files};
 use smalti_contract::{File, Value};
 use std::collections::BTreeSet;
@@ -20,7 +20,8 @@ struct Folders {
 }
 
 /// Opens a folder or archive of class folders: the fields `file`, `label` and, if there are folders of splits above,
-/// `split`. A `classes.txt` in it or beside it gives the order of the classes.
+/// `split`. A `classes.txt` in it or beside it gives the order of the classes. Among images and audio clips, files that are
+/// named otherwise are not used.
 ///
 /// # Errors
 /// [`DataError`] for a class that is not in `classes.txt`.
@@ -38,9 +39,13 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let mut skipped: Vec<_> =
         files.skipped().iter().map(|(path, why)| (files.location(path), *why)).collect();
     let mut paths = vec![];
+    let is_media = |path: &str| matches!(Modality::by_name(path), Some(Modality::Image | Modality::Audio));
+    let holds_media = files.list().iter().any(|path| is_media(path));
+    let is_other = |path: &str| holds_media && !extension(path).is_empty() && !is_media(path);
     for path in files.list().iter().filter(|path| *path != CLASSES) {
         match label(path, &splits) {
             _ if file_name(path).starts_with('.') => skipped.push((files.location(path), "hidden")),
+            Some(_) if is_other(path) => skipped.push((files.location(path), "not an image or audio clip")),
             Some(_) => paths.push(path.clone()),
             None => skipped.push((files.location(path), "in no class folder")),
         }

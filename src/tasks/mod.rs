@@ -20,6 +20,7 @@ pub mod text;
 #[cfg(feature = "trajectory")]
 pub mod trajectory;
 
+pub use crate::modalities;
 pub use crate::task::{SavedTask, SavedTokenizer};
 #[cfg(any(feature = "text", feature = "image"))]
 pub use embed::{Embedding, Pooling};
@@ -35,18 +36,6 @@ use crate::task::Task;
 use serde::{Deserialize, Serialize};
 use smalti_contract::{RegistryError, TokenizeError};
 use std::sync::Arc;
-
-/// The modality crates themselves, for who wants a tokenizer without a model.
-pub mod modalities {
-    #[cfg(feature = "audio")]
-    pub use smalti_audio as audio;
-    #[cfg(any(feature = "image", feature = "trajectory"))]
-    pub use smalti_image as image;
-    #[cfg(any(feature = "text", feature = "audio"))]
-    pub use smalti_text as text;
-    #[cfg(feature = "trajectory")]
-    pub use smalti_trajectory as trajectory;
-}
 
 /// A task's data and settings: `[data]` in `run.toml`, told apart by `modality`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

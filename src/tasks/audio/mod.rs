@@ -12,11 +12,12 @@ pub use decode::{Decoding, Options, Segment, Transcript};
 use alphabet::Alphabet;
 
 use super::{More, SavedTask, Splits, TaskError, holdout::hold_out, saved};
-use crate::data::manifest::{Filter, Manifest, Row};
+use crate::data::manifest::{Manifest, Row};
 use crate::data::{Bad, DataError, Dataset, Sample, Stream, Target};
 use crate::head::{Ctc, Generate, HeadSpec};
 use crate::random::{self, mix};
 use crate::rules::Rule;
+use crate::table::Filter;
 use crate::task::{Task, TaskSpec};
 use serde::{Deserialize, Serialize};
 use smalti_audio::{AudioConfig, AudioTokenizer, Augment, Waveform};
