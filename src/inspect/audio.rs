@@ -1,6 +1,7 @@
 //! Audio clips: sample rates, durations, loudness.
 
-use super::look::{Holds, Look, Readers, Slicing};
+use super::counts::Holds;
+use super::look::{Look, Readers, Slicing};
 use sha2::Digest;
 use smalti_audio::{AudioConfig, AudioTokenizer};
 use smalti_contract::{TokenizeError, Tokenizer, Value};
@@ -16,16 +17,17 @@ pub(super) fn reader(slicing: &Slicing) -> Result<AudioTokenizer, TokenizeError>
 impl Readers {
     /// A clip. `peak` is the largest amplitude, `loudness_db` the root mean square in decibels of full scale.
     pub(super) fn audio(&self, look: &mut Look, value: Value) -> Result<(), String> {
-        look.holds = Holds::Audio;
+        look.counts.holds = Holds::Audio;
         let clip = self.audio.read(value).map_err(|e| e.to_string())?;
         let seconds = f64::from(clip.seconds());
-        look.count("sample_rate", clip.sample_rate.to_string());
-        look.total("seconds", seconds);
-        look.measure("seconds_of_a_clip", seconds);
+        look.counts.count("sample_rate", clip.sample_rate.to_string());
+        look.counts.total("seconds", seconds);
+        look.counts.measure("seconds_of_a_clip", seconds);
         let peak = clip.samples.iter().fold(0.0_f32, |peak, sample| peak.max(sample.abs()));
         let power = clip.samples.iter().map(|&sample| f64::from(sample).powi(2)).sum::<f64>();
-        look.measure("peak", f64::from(peak));
-        look.measure("loudness_db", 10.0 * (power / clip.samples.len().max(1) as f64).max(1e-12).log10());
+        look.counts.measure("peak", f64::from(peak));
+        look.counts
+            .measure("loudness_db", 10.0 * (power / clip.samples.len().max(1) as f64).max(1e-12).log10());
         look.tokens(self.audio.encode(&clip).map(|tokens| tokens.len()).map_err(|e| e.to_string()));
         look.digest.update(clip.sample_rate.to_le_bytes());
         for chunk in clip.samples.chunks(4096) {

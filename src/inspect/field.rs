@@ -1,6 +1,7 @@
 //! What one field holds, over all values that were read.
 
-use super::look::{Holds, Look, Range};
+use super::counts::{Counts, Range};
+use super::look::Look;
 use super::numbers::{Refused, TokenCounts, TokenReport, spread};
 use super::text;
 use serde::Serialize;
@@ -45,27 +46,14 @@ pub struct Symbol {
     pub share: f64,
 }
 
-/// The most different labels that are counted.
-const MOST_LABELS: usize = 10_000;
 /// Ids are below this.
 const MOST_IDS: f64 = 65_536.0;
 
 /// What is counted of a field.
 #[derive(Default)]
 pub(super) struct Field {
-    holds: Holds,
-    series: bool,
-    values: usize,
-    missing: usize,
+    counts: Counts,
     tokens: TokenCounts,
-    counts: BTreeMap<&'static str, BTreeMap<String, usize>>,
-    totals: BTreeMap<&'static str, f64>,
-    measures: BTreeMap<&'static str, Vec<f64>>,
-    characters: BTreeMap<char, usize>,
-    labels: BTreeMap<String, usize>,
-    too_many: bool,
-    range: Range,
-    size: Option<[usize; 2]>,
 }
 
 /// Whether a field of this name holds labels.
@@ -85,86 +73,52 @@ impl Field {
     /// # Errors
     /// If it is not like those before it.
     pub fn add(&mut self, look: Look) -> Result<(), String> {
-        #[cfg(any(feature = "image", feature = "trajectory"))]
-        if let (true, Some(size), Some(first)) = (look.series, look.size, self.size)
-            && size != first
-        {
-            return Err(super::image::differs(size, first));
-        }
-        if self.holds == Holds::Missing {
-            (self.holds, self.series) = (look.holds, look.series);
-        }
-        self.size = self.size.or(look.size);
-        self.values += look.values;
-        self.missing += look.missing;
+        self.counts.merge(look.counts)?;
         if let Some(tokens) = look.tokens {
             self.tokens.add(tokens);
         }
-        for (what, names) in look.counts {
-            add_all(self.counts.entry(what).or_default(), names);
-        }
-        add_all(&mut self.totals, look.totals);
-        for (what, numbers) in look.measures {
-            self.measures.entry(what).or_default().extend(numbers);
-        }
-        add_all(&mut self.characters, look.characters);
-        if !self.too_many {
-            add_all(&mut self.labels, look.labels);
-            if self.labels.len() > MOST_LABELS {
-                (self.too_many, self.labels) = (true, BTreeMap::new());
-            }
-        }
-        self.range.merge(look.range);
         Ok(())
     }
 
     /// What was counted; `bytes` are the tokens of texts, and not characters.
-    pub fn report(mut self, field: String, bytes: bool) -> FieldReport {
+    pub fn report(self, field: String, bytes: bool) -> FieldReport {
+        let Self { mut counts, mut tokens } = self;
         let mut found = Map::new();
-        let label = is_label(&field) || field == "split";
+        let label = is_label(&field) || field == "end";
         if label {
-            (self.totals, self.measures, self.characters) = Default::default();
-            self.tokens = TokenCounts::default();
+            (counts.totals, counts.measures, counts.characters) = Default::default();
+            tokens = TokenCounts::default();
         }
-        if !self.characters.is_empty() {
-            found.insert("distinct_characters".into(), json!(self.characters.len()));
+        let mut find = |what: &str, value: Value| drop(found.insert(what.into(), value));
+        if !counts.characters.is_empty() {
+            find("distinct_characters", json!(counts.characters.len()));
         }
-        // Numbers that are counts are whole.
-        let whole = |n: f64| if n.fract() == 0.0 { json!(n as u64) } else { json!(n) };
-        found.extend(self.totals.into_iter().map(|(what, n)| (what.to_string(), whole(n))));
-        found.extend(self.counts.into_iter().map(|(what, names)| (what.to_string(), json!(names))));
-        let spread = |(what, numbers): (&str, Vec<f64>)| (what.to_string(), json!(spread(numbers)));
-        found.extend(self.measures.into_iter().map(spread));
-        let Range { count, low, high, sum, whole } = self.range;
+        for (what, n) in counts.totals {
+            find(what, if n.fract() == 0.0 { json!(n as u64) } else { json!(n) });
+        }
+        counts.names.into_iter().for_each(|(what, names)| find(what, json!(names)));
+        counts.measures.into_iter().for_each(|(what, numbers)| find(what, json!(spread(numbers))));
+        let Range { count, low, high, sum, whole } = counts.range;
         if count > 0 {
-            found.insert("mean".into(), json!(sum / count as f64));
-            if whole && high < MOST_IDS {
-                found.insert("ids".into(), json!(high as u64 + 1));
-            }
+            find("mean", json!(sum / count as f64));
+        }
+        if count > 0 && whole && high < MOST_IDS {
+            find("ids", json!(high as u64 + 1));
         }
         // If hardly any value occurs twice they are texts or measurements, and no labels.
-        let seen: usize = self.labels.values().sum();
-        let classes = if label || self.labels.len() * 2 <= seen { self.labels } else { BTreeMap::new() };
-        let holds = match (serde_json::to_value(self.holds), self.series) {
-            (Ok(Value::String(name)), true) => format!("series of {name}"),
-            (Ok(Value::String(name)), false) => name,
-            _ => String::new(),
-        };
+        let seen: usize = counts.labels.values().sum();
+        let repeat = label || counts.labels.len() * 2 <= seen;
         FieldReport {
             field,
-            holds,
-            values: self.values,
-            missing: self.missing,
+            holds: format!("{}{}", if counts.series { "series of " } else { "" }, counts.holds.name()),
+            values: counts.values,
+            missing: counts.missing,
             range: (count > 0).then_some([low, high]),
-            classes,
+            classes: if repeat { counts.labels } else { BTreeMap::new() },
             found,
-            tokens: self.tokens.report(),
-            not_tokenized: self.tokens.refused(),
-            most_frequent: text::most_frequent(self.characters, bytes),
+            tokens: tokens.report(),
+            not_tokenized: tokens.refused(),
+            most_frequent: text::most_frequent(counts.characters, bytes),
         }
     }
-}
-
-fn add_all<K: Ord, N: Default + std::ops::AddAssign>(sums: &mut BTreeMap<K, N>, more: BTreeMap<K, N>) {
-    more.into_iter().for_each(|(name, n)| *sums.entry(name).or_default() += n);
 }

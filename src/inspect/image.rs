@@ -1,6 +1,7 @@
 //! Images: sizes, channels, patches.
 
-use super::look::{Holds, Look, Readers, Slicing};
+use super::counts::{Holds, same_size};
+use super::look::{Look, Readers, Slicing};
 use sha2::Digest;
 use smalti_contract::{TokenizeError, Tokenizer, Value};
 use smalti_image::{ImageConfig, ImageTokenizer};
@@ -17,28 +18,23 @@ pub(super) fn reader(slicing: &Slicing) -> Result<ImageTokenizer, TokenizeError>
 impl Readers {
     /// An image. The frames of a series are all of one size.
     pub(super) fn image(&self, look: &mut Look, value: Value) -> Result<(), String> {
-        look.holds = Holds::Image;
+        look.counts.holds = Holds::Image;
         let image = self.image.read(value).map_err(|e| e.to_string())?;
         let size = [image.height, image.width];
-        let first = *look.size.get_or_insert(size);
-        if look.series && size != first {
-            return Err(differs(size, first));
+        let first = *look.counts.size.get_or_insert(size);
+        if look.counts.series {
+            same_size(size, first)?;
         }
         let [height, width] = size;
-        look.count("height_x_width", format!("{height}×{width}"));
-        look.count("channels", image.channels.to_string());
-        if !look.series {
-            look.measure("height", height as f64);
-            look.measure("width", width as f64);
+        look.counts.count("height_x_width", format!("{height}×{width}"));
+        look.counts.count("channels", image.channels.to_string());
+        if !look.counts.series {
+            look.counts.measure("height", height as f64);
+            look.counts.measure("width", width as f64);
         }
         look.tokens(self.image.encode(&image).map(|tokens| tokens.len()).map_err(|e| e.to_string()));
         [height, width, image.channels].iter().for_each(|n| look.digest.update(n.to_le_bytes()));
         look.digest.update(&image.pixels);
         Ok(())
     }
-}
-
-/// What is wrong with a frame of another size than the others.
-pub(super) fn differs([height, width]: [usize; 2], [rows, columns]: [usize; 2]) -> String {
-    format!("{height}×{width} pixels; expected {rows}×{columns}, as the other frames have")
 }

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "audio")]
 mod audio;
+mod counts;
 mod duplicates;
 mod field;
 #[cfg(any(feature = "image", feature = "trajectory"))]

@@ -1,8 +1,9 @@
 //! Reading rows field by field, on all cores.
 
 use super::FieldReport;
+use super::counts::Holds;
 use super::field::{Field, is_label};
-use super::look::{Holds, Look, Readers};
+use super::look::{Look, Readers};
 use crate::table::Table;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -77,9 +78,10 @@ pub(super) fn inspect(
 fn content(fields: &[String], looks: &[Result<Look, String>]) -> Option<Content> {
     let present = || {
         let sound = fields.iter().zip(looks).filter_map(|(field, look)| Some((field, look.as_ref().ok()?)));
-        sound.filter(|(_, look)| look.holds != Holds::Missing)
+        sound.filter(|(_, look)| look.counts.holds != Holds::Missing)
     };
-    let is_raw = |look: &Look| look.series || !matches!(look.holds, Holds::Text | Holds::Number);
+    let is_raw =
+        |look: &Look| look.counts.series || !matches!(look.counts.holds, Holds::Text | Holds::Number);
     let raw = present().any(|(_, look)| is_raw(look));
     let of_content = present().filter(|(field, look)| match raw {
         true => is_raw(look),

@@ -111,3 +111,47 @@ pub(super) fn some(rows: Vec<u32>, limit: usize) -> Vec<u32> {
         limit => (0..limit.min(n)).map(|i| rows[i * n / limit.min(n)]).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Memory;
+    use smalti_contract::{Row, Value};
+
+    #[test]
+    fn duplicates_know_their_labels_and_splits() {
+        let rows = [
+            ("a", "cat", "train"),
+            ("b", "cat", "train"),
+            ("c", "dog", "train"),
+            ("b", "dog", "train"),
+            ("a", "cat", "train"),
+            ("d", "cat", "test"),
+            ("c", "dog", "test"),
+        ];
+        let row = |(content, label, split): (&str, &str, &str)| {
+            let text = |text: &str| Value::Text(text.into());
+            let fields = [("content", content), ("label", label), ("split", split)];
+            Row { fields: fields.map(|(field, value)| (field.to_string(), text(value))).into() }
+        };
+        let table = Memory::new("rows", rows.map(row).to_vec());
+        let inspect = |split| inspect_table(&table, split, &Slicing::default(), 0, &mut |_, _| {});
+        let report = inspect(None).unwrap();
+        let found = report.duplicates.iter().map(|one| {
+            let rows: Vec<&str> = one.rows.iter().map(|named| named.row.as_str()).collect();
+            (rows.join(", "), one.labels_differ, one.across_splits)
+        });
+        let expected = [
+            ("rows row 1, rows row 5", false, false),
+            ("rows row 2, rows row 4", true, false),
+            ("rows row 3, rows row 7", false, true),
+        ];
+        let expected = expected.map(|(rows, labels, splits)| (rows.to_string(), labels, splits));
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+        assert_eq!(report.splits.iter().map(|split| split.rows).collect::<Vec<_>>(), [5, 2]);
+        assert!(inspect(Some("test")).unwrap().duplicates.is_empty());
+        assert!(
+            inspect(Some("dev")).unwrap_err().to_string().contains("no split \"dev\"; there is train, test")
+        );
+    }
+}

@@ -1,7 +1,8 @@
 //! Texts: length, lines, characters.
 
+use super::counts::Holds;
 use super::field::Symbol;
-use super::look::{Holds, Look, Readers};
+use super::look::{Look, Readers};
 use sha2::Digest;
 use std::collections::BTreeMap;
 
@@ -12,20 +13,20 @@ const LONGEST_LABEL: usize = 200;
 
 /// A text.
 pub(super) fn look(readers: &Readers, look: &mut Look, text: &str) {
-    look.holds = Holds::Text;
+    look.counts.holds = Holds::Text;
     let mut characters = 0;
     for character in text.chars() {
-        *look.characters.entry(character).or_default() += 1;
+        *look.counts.characters.entry(character).or_default() += 1;
         characters += 1;
     }
-    look.total("bytes", text.len() as f64);
-    look.total("characters", f64::from(characters));
-    look.total("lines", text.lines().count() as f64);
-    look.measure("characters_in_a_text", f64::from(characters));
-    text.lines().for_each(|line| look.measure("characters_in_a_line", line.chars().count() as f64));
+    look.counts.total("bytes", text.len() as f64);
+    look.counts.total("characters", f64::from(characters));
+    look.counts.total("lines", text.lines().count() as f64);
+    look.counts.measure("characters_in_a_text", f64::from(characters));
+    text.lines().for_each(|line| look.counts.measure("characters_in_a_line", line.chars().count() as f64));
     look.tokens(Ok(if readers.bytes { text.len() } else { characters as usize }));
     if text.len() <= LONGEST_LABEL {
-        look.label(text.into());
+        look.counts.label(text.into());
     }
     look.digest.update(text);
 }

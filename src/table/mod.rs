@@ -6,7 +6,6 @@
 
 #[cfg(feature = "image")]
 mod cifar;
-mod counts;
 mod derived;
 #[cfg(feature = "trajectory")]
 pub mod episodes;
@@ -29,7 +28,6 @@ mod tests;
 mod text;
 mod webdataset;
 
-pub use counts::{Counts, Numbers, counts};
 pub use derived::{Derivation, derive};
 pub use filter::Filter;
 pub use memory::Memory;
