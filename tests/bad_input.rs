@@ -393,7 +393,7 @@ fn files_that_are_no_images_are_told() {
     let Opened { train, .. } = open("image", &[source, "inputs.image.patch_size=4".into()]);
     let names: Vec<&str> = train.skipped().iter().filter_map(|(path, _)| path.rsplit('/').next()).collect();
     assert_eq!(names, ["scan.pdf", "notes.txt"], "both splits, each file once");
-    assert!(train.skipped().iter().all(|(_, why)| *why == "not an image"));
+    assert!(train.skipped().iter().all(|(_, why)| *why == "not an image or audio clip"));
 }
 
 #[test]

@@ -8,34 +8,62 @@ mod commands;
 mod files;
 
 use ::smalti::data::read;
-use ::smalti::tasks::modalities::image::{Image, write_jpeg};
+use ::smalti::modalities::image::{Image, write_jpeg};
 use commands::{IDX, LOG, TEXT, WAV, at, bmp, folder, json, printed, refusal, smalti};
 use files::{log_with, npz};
 use serde_json::{Value, json};
 use std::fs;
 use tempfile::TempDir;
 
-#[test]
-fn what_ships_is_sound() {
-    let found = |path: &str| json(&["data", "check", path])["parts"].clone();
-    let digits = found("builtin:digits");
-    assert_eq!((&digits[0]["split"], &digits[0]["samples"]), (&"train".into(), &1437.into()));
-    assert_eq!((&digits[1]["split"], &digits[1]["samples"]), (&"test".into(), &360.into()));
-    assert_eq!(digits[1]["found"]["height_x_width"], json!({ "8×8": 360 }));
-    let test = found(IDX);
-    assert_eq!(test[0]["found"], digits[1]["found"], "an images file brings its labels");
-    assert_eq!(test[0]["tokens"]["total"], 360 * 4, "of 2×2 patches");
-    let keys = found("builtin:touchtone.tar");
-    assert_eq!(keys[0]["what"], "recordings with their texts");
-    assert_eq!(keys[0]["found"]["without_text"], 0);
-    assert_eq!(found(LOG)[0]["found"]["actions"], "2 discrete");
-    assert!(found(TEXT)[0]["found"]["lines"].as_u64().unwrap() > 1000);
-    assert_eq!(found(WAV)[0]["found"]["sample_rates"], json!({ "4000": 1 }));
-    assert!(printed(&["data", "check", "builtin:digits"]).contains("train: labelled pictures in IDX files"));
+/// A field of a split, by their names.
+fn field<'a>(split: &'a Value, name: &str) -> &'a Value {
+    let fields = split["fields"].as_array().unwrap();
+    fields.iter().find(|field| field["field"] == name).unwrap_or_else(|| panic!("{name} in {split}"))
 }
 
 #[test]
-fn bad_samples_are_named() {
+fn what_ships_is_sound() {
+    let found = |path: &str| json(&["data", "check", path])["splits"].clone();
+    let digits = found("builtin:digits");
+    assert_eq!((&digits[0]["split"], &digits[0]["rows"]), (&"train".into(), &1437.into()));
+    assert_eq!((&digits[1]["split"], &digits[1]["rows"]), (&"test".into(), &360.into()));
+    assert_eq!(field(&digits[1], "image")["found"]["height_x_width"], json!({ "8×8": 360 }));
+    let test = found(IDX);
+    assert_eq!(test[0]["fields"], digits[1]["fields"], "an images file brings its labels");
+    assert_eq!(field(&test[0], "label")["classes"].as_object().unwrap().len(), 10);
+    assert_eq!(field(&test[0], "image")["tokens"]["total"], 360 * 4, "of 2×2 patches");
+    let keys = found("builtin:touchtone.tar");
+    assert_eq!(field(&keys[0], "path")["holds"], "audio");
+    assert_eq!(field(&keys[0], "text")["missing"], 0);
+    let steps = found(LOG);
+    let actions = field(&steps[0], "actions");
+    assert_eq!((&actions["found"]["ids"], actions["classes"].as_object().unwrap().len()), (&json!(2), 2));
+    assert!(field(&found(TEXT)[0], "text")["found"]["lines"].as_u64().unwrap() > 1000);
+    let clip = &found(WAV)[0];
+    assert_eq!(field(clip, "audio")["found"]["sample_rate"], json!({ "4000": 1 }));
+    assert!(printed(&["data", "check", "builtin:digits"]).contains("train: 1437 rows of builtin:digits"));
+}
+
+#[test]
+fn a_table_without_files_is_checked() {
+    let data =
+        folder(&[("words.csv", b"word,length,kind\ncat,3,noun\nhorse,5,noun\nrun,3,verb\nrun,3,noun\n")]);
+    let (found, code, errors) = checked(&[&at(&data, "words.csv")]);
+    assert_eq!(code, 0, "{errors}");
+    let split = &found["splits"][0];
+    assert_eq!((&split["rows"], &field(split, "length")["range"]), (&json!(4), &json!([3.0, 5.0])));
+    assert_eq!(field(split, "kind")["classes"], json!({ "noun": 3, "verb": 1 }));
+    assert_eq!(field(split, "word")["found"]["characters"], 14);
+    let some = checked(&[&at(&data, "words.csv"), "--samples", "2"]).0;
+    assert_eq!((&some["splits"][0]["rows"], &some["splits"][0]["inspected"]), (&json!(4), &json!(2)));
+    assert!(
+        refusal(1, &["data", "check", &at(&data, "words.csv"), "--patch", "4"])
+            .contains("--patch is for image")
+    );
+}
+
+#[test]
+fn corrupt_rows_are_named() {
     let wav = read(WAV).unwrap();
     let log = "{\"observations\": [[1]], \"actions\": [0], \"rewards\": [1]}\n{\"observations\":\n";
     let data = folder(&[
@@ -57,29 +85,31 @@ fn bad_samples_are_named() {
         assert_eq!(output.status.code(), Some(1), "{path}: {errors}");
         assert!(errors.contains(&format!("{path}: {} of ", bad.len())), "{errors}");
         let value: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let named =
-            value["parts"][0]["bad"].as_array().unwrap().iter().map(|bad| bad["name"].as_str().unwrap());
+        let named = value["splits"][0]["corrupt"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| format!("{} {}", one["row"], one["problem"]));
+        assert_eq!(named.clone().count(), bad.len(), "{value}");
         for (name, expected) in named.zip(bad) {
-            assert!(name.ends_with(expected), "{name}");
+            assert!(name.contains(expected), "{name}");
         }
-        value["parts"][0].clone()
+        value
     };
     let pictures = check("pictures", &["pictures/dog/cut.bmp"]);
-    assert_eq!(pictures["skipped"][0][1], "not a picture");
-    assert_eq!(pictures["found"]["classes"], json!({ "cat": 1, "dog": 1 }));
-    check("clips", &["cut.wav", "missing.wav"]);
-    check("clips/manifest.tsv", &["cut.wav", "missing.wav"]);
+    assert_eq!(pictures["skipped"][0][1], "not an image or audio clip");
+    assert_eq!(field(&pictures["splits"][0], "label")["classes"], json!({ "cat": 1, "dog": 1 }));
+    check("clips", &["manifest.tsv row 2", "missing.wav"]);
+    check("clips/manifest.tsv", &["manifest.tsv row 2", "missing.wav"]);
     check("log.jsonl", &["episode 1"]);
     check("cut.wav", &["cut.wav"]);
     for path in ["latin.txt", "cut.tar", "nowhere"] {
         let message = refusal(1, &["data", "check", &at(&data, path)]);
         assert!(message.contains(path), "{message}");
     }
-    assert!(
-        refusal(1, &["data", "check", WAV, "--split", "test"]).contains("--split is for labelled pictures")
-    );
+    assert!(refusal(1, &["data", "check", WAV, "--split", "test"]).contains("no field \"split\""));
     assert!(refusal(1, &["data", "check", "builtin:digits", "--split", "dev"]).contains("no split \"dev\""));
-    assert!(printed(&["data", "check", &at(&data, "clips/good.wav")]).contains("a recording, 1 sample\n"));
+    assert!(printed(&["data", "check", &at(&data, "clips/good.wav")]).contains("good.wav: 1 row\n"));
 }
 
 /// What is found in a path, and the exit code.
@@ -96,10 +126,10 @@ fn jpeg(seed: usize) -> Vec<u8> {
     write_jpeg(&Image::new(16, 24, 3, pixels).unwrap(), 90).unwrap()
 }
 
-/// The names in a list of objects, below the folder.
+/// The rows in a list of objects, below the folder.
 fn names(list: &Value, folder: &TempDir) -> Vec<String> {
     let root = at(folder, "");
-    let name = |one: &Value| one["name"].as_str().unwrap().trim_start_matches(&root).to_string();
+    let name = |one: &Value| one["row"].as_str().unwrap().trim_start_matches(&root).to_string();
     list.as_array().unwrap().iter().map(name).collect()
 }
 
@@ -120,36 +150,32 @@ fn planted_faults_and_no_others_are_found() {
     let (found, code, errors) = checked(&[&at(&data, "")]);
     assert_eq!(code, 1);
     assert!(
-        errors.contains("2 of 8 samples cannot be used; 1 times the same content under different labels"),
+        errors.contains("2 of 8 rows cannot be used; 1 times the same content under different labels"),
         "{errors}"
     );
-    let part = &found["parts"][0];
-    assert_eq!(names(&part["bad"], &data), ["cat/cut.jpg", "cat/empty.png"]);
-    assert!(part["bad"][0]["problem"].as_str().unwrap().contains("truncated"));
-    assert!(part["bad"][1]["problem"].as_str().unwrap().contains("empty"));
-    assert_eq!(part["skipped"].as_array().unwrap().len(), 1);
-    assert_eq!(part["found"]["classes"], json!({ "cat": 4, "cow": 1, "dog": 3 }));
-    assert_eq!(part["found"]["height"]["median"], 24.0);
-    let twins: Vec<_> = found["duplicates"]
+    let split = &found["splits"][0];
+    assert_eq!(names(&split["corrupt"], &data), ["cat/cut.jpg", "cat/empty.png"]);
+    assert!(split["corrupt"][0]["problem"].as_str().unwrap().contains("truncated"));
+    assert!(split["corrupt"][1]["problem"].as_str().unwrap().contains("empty"));
+    assert_eq!(found["skipped"].as_array().unwrap().len(), 1);
+    assert_eq!(field(split, "label")["classes"], json!({ "cat": 4, "cow": 1, "dog": 3 }));
+    assert_eq!(field(split, "file")["found"]["height"]["median"], 24.0);
+    let duplicates: Vec<_> = found["duplicates"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|twins| {
-            (names(&twins["samples"], &data), twins["labels_differ"] == true, twins["across_splits"] == true)
-        })
+        .map(|one| (names(&one["rows"], &data), one["labels_differ"] == true, one["across_splits"] == true))
         .collect();
     let pair = |one: &str, other: &str| vec![one.to_string(), other.to_string()];
     assert_eq!(
-        twins,
+        duplicates,
         [
             (pair("cat/1.jpg", "dog/mislabelled.jpg"), true, false),
             (pair("dog/copy.jpg", "dog/dog.jpg"), false, false),
         ]
     );
     let table = String::from_utf8(smalti(&["data", "check", &at(&data, "")]).stdout).unwrap();
-    for line in
-        ["there more than once: 2 contents in 4 samples", "different labels: ", "the same: ", "dog.jpg (dog)"]
-    {
+    for line in ["duplicates: 2 contents in 4 rows", "different labels: ", "the same: ", "dog.jpg (dog)"] {
         assert!(table.contains(line), "{line} in {table}");
     }
 }
@@ -168,24 +194,26 @@ fn a_copy_alone_is_no_fault_but_one_in_another_split_is() {
         ("test/dog/4.jpg", &jpeg(3)),
     ]);
     let (found, code, errors) = checked(&[&at(&leak, "")]);
-    assert_eq!((code, found["parts"].as_array().unwrap().len()), (1, 2));
+    assert_eq!((code, found["splits"].as_array().unwrap().len()), (1, 2));
     assert!(errors.contains("1 times the same content in several splits"), "{errors}");
-    assert_eq!(found["duplicates"][0]["samples"][1]["split"], "test");
+    assert_eq!(found["duplicates"][0]["rows"][1]["split"], "test");
     assert_eq!(checked(&[&at(&leak, ""), "--split", "train"]).1, 0, "a split alone is sound");
 }
 
 #[test]
-fn a_recording_in_two_splits_is_a_fault() {
+fn an_audio_clip_in_two_splits_is_a_fault() {
     let (one, other) = (read(WAV).unwrap(), read("builtin:touchtone.tar/clips/001.wav").unwrap());
     let table = b"path\ttext\tsplit\na.wav\tone\ttrain\nb.wav\tone\tvalid\nc.wav\ttwo\ttrain\n";
     let data = folder(&[("manifest.tsv", table), ("a.wav", &one), ("b.wav", &one), ("c.wav", &other)]);
     let (found, code, _) = checked(&[&at(&data, "")]);
     assert_eq!(code, 1);
     assert_eq!(found["duplicates"][0]["across_splits"], true);
-    let tokens = &found["parts"][0]["tokens"];
+    let splits = found["splits"].as_array().unwrap();
+    let tokens =
+        splits.iter().map(|split| field(split, "path")["tokens"]["total"].as_u64().unwrap()).sum::<u64>();
     let expected = json(&["tokenize", WAV])["tokens"].as_u64().unwrap() * 2
         + json(&["tokenize", "builtin:touchtone.tar/clips/001.wav"])["tokens"].as_u64().unwrap();
-    assert_eq!(tokens["total"], expected);
+    assert_eq!(tokens, expected);
 }
 
 #[test]
@@ -200,18 +228,21 @@ fn batches_of_cifar_are_checked_one_by_one() {
     ]);
     let (found, code, errors) = checked(&[&at(&data, "")]);
     assert_eq!(
-        (code, names(&found["parts"][0]["bad"], &data)),
+        (code, names(&found["splits"][0]["corrupt"], &data)),
         (1, vec!["data_batch_2.bin".into()]),
         "{errors}"
     );
-    assert_eq!(found["parts"][0]["found"]["classes"], json!({ "3": 1, "4": 1, "6": 1 }));
-    let twins = found["duplicates"].as_array().unwrap();
-    assert_eq!(twins.len(), 2);
+    assert_eq!(field(&found["splits"][0], "label")["classes"], json!({ "3": 1, "4": 1, "6": 1 }));
+    let duplicates = found["duplicates"].as_array().unwrap();
+    assert_eq!(duplicates.len(), 2);
     assert_eq!(
-        names(&twins[0]["samples"], &data),
-        ["data_batch_1.bin record 0", "data_batch_3.bin record 0"]
+        names(&duplicates[0]["rows"], &data),
+        ["data_batch_1.bin image 1", "data_batch_3.bin image 1"]
     );
-    assert_eq!((&twins[0]["labels_differ"], &twins[1]["across_splits"]), (&json!(true), &json!(true)));
+    assert_eq!(
+        (&duplicates[0]["labels_differ"], &duplicates[1]["across_splits"]),
+        (&json!(true), &json!(true))
+    );
 }
 
 #[test]
@@ -236,11 +267,12 @@ fn shards_of_a_pattern_are_checked_together() {
         ("train-1.tar", &shard(&[("c", &one, "1"), ("d", &other, "1")])),
     ]);
     let (found, code, _) = checked(&[&at(&data, "train-*.tar")]);
-    assert_eq!((code, names(&found["parts"][0]["bad"], &data)), (1, vec!["train-0.tar/b.jpg".into()]));
-    assert_eq!(names(&found["duplicates"][0]["samples"], &data), ["train-0.tar/a.jpg", "train-1.tar/c.jpg"]);
-    assert_eq!(found["duplicates"][0]["samples"][1]["label"], "1");
+    assert_eq!((code, names(&found["splits"][0]["corrupt"], &data)), (1, vec!["train-0.tar/b.*".into()]));
+    assert_eq!(found["splits"][0]["corrupt"][0]["field"], "jpg");
+    assert_eq!(names(&found["duplicates"][0]["rows"], &data), ["train-0.tar/a.*", "train-1.tar/c.*"]);
+    assert_eq!(found["duplicates"][0]["rows"][1]["label"], "1");
     let image = at(&data, "train-1.tar/d.jpg");
-    assert_eq!(checked(&[&image]).0["parts"][0]["what"], "pictures without labels", "a picture inside a tar");
+    assert_eq!(checked(&[&image]).0["splits"][0]["fields"][0]["holds"], "image", "an image inside a tar");
 }
 
 #[test]
@@ -253,15 +285,18 @@ fn a_number_that_is_none_is_found_in_its_episode() {
         ("good.npz", &npz(&files::log())),
     ]);
     let (found, code, _) = checked(&[&at(&data, "nan.npz")]);
-    let bad = &found["parts"][0]["bad"];
-    assert_eq!((code, bad.as_array().unwrap().len(), &bad[0]["name"]), (1, 1, &json!("episode 2")));
-    assert!(bad[0]["problem"].as_str().unwrap().contains("observations at step 2 is NaN"), "{bad}");
+    let corrupt = &found["splits"][0]["corrupt"];
+    assert_eq!((code, corrupt.as_array().unwrap().len()), (1, 1));
+    assert!(corrupt[0]["row"].as_str().unwrap().ends_with("nan.npz (episode 2)"), "{corrupt}");
+    assert!(corrupt[0]["problem"].as_str().unwrap().contains("observations at step 2 is NaN"), "{corrupt}");
     let (found, code, _) = checked(&[&at(&data, "good.npz")]);
-    let part = &found["parts"][0];
-    assert_eq!((code, &part["samples"], &part["tokens"]["total"]), (0, &json!(4), &json!(72)));
+    let split = &found["splits"][0];
+    let tokens = |name: &str| field(split, name)["tokens"]["total"].as_u64().unwrap();
+    let tokens = ["rewards", "observations", "actions"].map(tokens).iter().sum::<u64>();
+    assert_eq!((code, &split["rows"], tokens), (0, &json!(4), 72));
     assert_eq!(
-        part["found"]["steps_of_an_episode"],
-        json!({ "least": 6.0, "median": 6.0, "most": 6.0, "p95": 6.0 })
+        split["steps"],
+        json!({ "total": 24.0, "least": 6.0, "median": 6.0, "most": 6.0, "p95": 6.0 })
     );
 }
 
@@ -275,11 +310,14 @@ fn episodes_unlike_the_first_are_named() {
     let data = folder(&[("log.jsonl", log.as_bytes())]);
     let (found, code, _) = checked(&[&at(&data, "log.jsonl")]);
     assert_eq!(
-        (code, names(&found["parts"][0]["bad"], &data)),
-        (1, vec!["episode 2".into(), "episode 3".into()])
+        (code, names(&found["splits"][0]["corrupt"], &data)),
+        (1, vec!["log.jsonl (episode 2)".into(), "log.jsonl (episode 3)".into()])
     );
-    assert_eq!(found["parts"][0]["found"]["actions"], "8 discrete");
-    assert_eq!(names(&found["duplicates"][0]["samples"], &data), ["episode 0", "episode 4"]);
+    assert_eq!(field(&found["splits"][0], "actions")["found"]["ids"], 8);
+    assert_eq!(
+        names(&found["duplicates"][0]["rows"], &data),
+        ["log.jsonl (episode 0)", "log.jsonl (episode 4)"]
+    );
 }
 
 #[test]
@@ -290,33 +328,33 @@ fn tokens_are_counted_as_the_options_ask() {
         ("dog/3.bmp", &bmp()),
         ("a.txt", b"\xc3\xa9\n"),
     ]);
-    let tokens = |options: &[&str]| checked(&[&[&at(&data, "")[..]], options].concat()).0["parts"][0].clone();
-    let small = tokens(&[]); // the 1×2 picture has no patch of 4
-    assert_eq!((&small["tokens"]["total"], &small["not_tokenized"]["samples"]), (&json!(48), &json!(1)));
+    let tokens = |options: &[&str]| {
+        field(&checked(&[&[&at(&data, "")[..]], options].concat()).0["splits"][0], "file").clone()
+    };
+    let small = tokens(&[]); // the 1×2 image has no patch of 4
+    assert_eq!((&small["tokens"]["total"], &small["not_tokenized"]["rows"]), (&json!(48), &json!(1)));
     assert!(small["not_tokenized"]["problem"].as_str().unwrap().contains("multiple of the patch size 4"));
     let resized = tokens(&["--size", "32x32", "--patch", "16"]);
     assert_eq!(
         (&resized["tokens"]["histogram"], &resized["not_tokenized"]),
-        (&json!([{ "from": 4, "to": 4, "samples": 3 }]), &Value::Null)
+        (&json!([{ "from": 4, "to": 4, "rows": 3 }]), &Value::Null)
     );
     let text = at(&data, "a.txt");
-    assert_eq!(checked(&[&text]).0["parts"][0]["tokens"]["total"], 2);
-    let (bytes, ..) = checked(&[&text, "--bytes"]);
-    assert_eq!(
-        (&bytes["parts"][0]["tokens"]["total"], &bytes["parts"][0]["most_frequent"][0]["id"]),
-        (&json!(3), &json!(10))
-    );
+    assert_eq!(field(&checked(&[&text]).0["splits"][0], "text")["tokens"]["total"], 2);
+    let bytes = checked(&[&text, "--bytes"]).0;
+    let bytes = field(&bytes["splits"][0], "text");
+    assert_eq!((&bytes["tokens"]["total"], &bytes["most_frequent"][0]["id"]), (&json!(3), &json!(10)));
     assert!(refusal(1, &["data", "check", &text, "--patch", "4"]).contains("--patch is for image"));
 }
 
 #[test]
 fn frequent_characters_are_listed() {
-    let part = &checked(&[TEXT]).0["parts"][0];
-    let frequent = part["most_frequent"].as_array().unwrap();
+    let found = checked(&[TEXT]).0;
+    let frequent = field(&found["splits"][0], "text")["most_frequent"].as_array().unwrap();
     assert_eq!((frequent.len(), &frequent[0]["reads"]), (20, &json!(" ")));
     let counts: Vec<u64> = frequent.iter().map(|one| one["count"].as_u64().unwrap()).collect();
     assert!(counts.is_sorted_by(|a, b| a >= b));
-    assert!(printed(&["data", "check", TEXT]).contains("most frequent: \" \" ("));
+    assert!(printed(&["data", "check", TEXT]).contains("text: most frequent: \" \" ("));
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn the_recipes_own_file_is_fetched_from_a_mirror() {
     let file = PathBuf::from(got["folder"].as_str().unwrap()).join("tinyshakespeare.txt");
     assert!(fs::read(&file).unwrap() == text);
     let checked = json(&["data", "check", file.to_str().unwrap()]);
-    assert_eq!(checked["parts"][0]["found"]["distinct_characters"], 65);
+    assert_eq!(checked["splits"][0]["fields"][0]["found"]["distinct_characters"], 65);
 }
 
 #[test]

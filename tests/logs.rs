@@ -16,9 +16,17 @@ fn json(args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The first part of what `data check` finds.
+/// What `data check` finds in data of one split.
 fn checked(path: &str) -> Value {
-    json(&["data", "check", path])["parts"][0].clone()
+    let mut found = json(&["data", "check", path]);
+    let mut split = found["splits"][0].take();
+    split["skipped"] = found["skipped"].take();
+    split
+}
+
+/// A field of a split.
+fn field<'a>(split: &'a Value, name: &str) -> &'a Value {
+    split["fields"].as_array().unwrap().iter().find(|field| field["field"] == name).unwrap()
 }
 
 /// A file that another program wrote.
@@ -32,14 +40,15 @@ const TABLE: &str = "episode,obs.x,obs.v,action.arm,action.grip,reward,terminate
 #[test]
 fn a_data_set_in_lerobots_layout() {
     let part = checked(&data("lerobot"));
-    assert_eq!((&part["samples"], &part["found"]["steps"]), (&json!(2), &json!(7)));
-    assert_eq!(part["found"]["state"], json!(["state.pan", "state.lift"]));
-    assert_eq!(part["found"]["actions"], "continuous, 3 numbers");
+    assert_eq!((&part["rows"], &part["steps"]["total"]), (&json!(2), &json!(7.0)));
+    assert_eq!(field(&part, "observations")["found"]["shape"], json!({ "[2]": 7 }));
+    assert_eq!(field(&part, "actions")["found"]["shape"], json!({ "[3]": 7 }));
     let skipped: Vec<&str> =
         part["skipped"].as_array().unwrap().iter().map(|s| s[0].as_str().unwrap()).collect();
     assert_eq!(skipped, ["observation.images.top"]);
 
-    assert_eq!(part["found"]["pictures"], json!({ "image": { "8×8×3": 7 } }));
+    let image = &field(&part, "image")["found"];
+    assert_eq!((&image["height_x_width"], &image["channels"]), (&json!({ "8×8": 7 }), &json!({ "3": 7 })));
 
     let tokens = json(&["tokenize", &data("lerobot"), "--patch", "4", "--context", "3", "--record", "1"]);
     assert_eq!(
@@ -69,28 +78,32 @@ fn tables_and_folders_of_files() {
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     fs::write(at("log.csv"), TABLE).unwrap();
     let part = checked(&at("log.csv"));
-    assert_eq!((&part["samples"], &part["found"]["steps"]), (&json!(2), &json!(3)));
-    assert_eq!((&part["found"]["terminated"], &part["found"]["time_limit"]), (&json!(1), &json!(1)));
-    assert_eq!(part["found"]["actions"], "arm: continuous, 1 numbers; grip: 3 discrete");
+    assert_eq!((&part["rows"], &part["steps"]["total"]), (&json!(2), &json!(3.0)));
+    assert_eq!(field(&part, "end")["classes"], json!({ "terminated": 1, "time_limit": 1 }));
+    assert_eq!(field(&part, "actions.arm")["range"], json!([0.25, 1.0]));
+    assert_eq!(field(&part, "actions.grip")["found"]["ids"], 3);
     let tokens = json(&["tokenize", &at("log.csv")]);
     let kinds: Vec<&str> =
         tokens["groups"].as_array().unwrap().iter().map(|g| g["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["return", "state", "action.arm", "action.grip"]);
+    assert_eq!(
+        kinds,
+        ["return_to_go.number", "observations.number", "actions.arm.number", "actions.grip.number"]
+    );
 
     fs::write(at("more.csv"), TABLE).unwrap();
     fs::write(at("about.md"), "Two tables.").unwrap();
     let part = checked(folder.path().to_str().unwrap());
-    assert_eq!((&part["samples"], &part["skipped"][0][0]), (&json!(4), &json!("about.md")));
+    assert_eq!((&part["rows"], &part["skipped"][0][0]), (&json!(4), &json!("about.md")));
 
     fs::write(at("more.csv"), TABLE.replace("0.25", "left")).unwrap();
     let output = smalti(&["data", "check", folder.path().to_str().unwrap(), "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let bad = &found["parts"][0]["bad"][0];
-    assert!(bad["name"].as_str().unwrap().contains("more.csv"), "{bad}");
+    let corrupt = &found["splits"][0]["corrupt"][0];
+    assert!(corrupt["row"].as_str().unwrap().contains("more.csv"), "{corrupt}");
     assert!(
-        bad["problem"].as_str().unwrap().starts_with("line 3: column \"action.arm\" is \"left\""),
-        "{bad}"
+        corrupt["problem"].as_str().unwrap().contains("line 3: column \"action.arm\" is \"left\""),
+        "{corrupt}"
     );
 }
 
@@ -98,9 +111,10 @@ fn tables_and_folders_of_files() {
 #[test]
 fn hdf5_in_a_process_of_its_own() {
     let part = checked(&data("d4rl.hdf5"));
-    assert_eq!((&part["samples"], &part["found"]["terminated"]), (&json!(3), &json!(1)));
+    assert_eq!((&part["rows"], &field(&part, "end")["classes"]["terminated"]), (&json!(3), &json!(1)));
     let part = checked(&data("main_data.hdf5"));
-    assert_eq!(part["found"]["state"], json!(["achieved_goal", "observation.0", "observation.1"]));
+    assert_eq!(field(&part, "observations.achieved_goal")["holds"], "series of number");
+    assert_eq!(field(&part, "observations.observation")["found"]["shape"].as_object().unwrap().len(), 1);
     assert_eq!(json(&["tokenize", &data("main_data.hdf5"), "--context", "4"])["records"], 2);
 
     let folder = tempfile::tempdir().unwrap();
@@ -108,7 +122,7 @@ fn hdf5_in_a_process_of_its_own() {
     fs::write(&cut, &fs::read(data("main_data.hdf5")).unwrap()[..5000]).unwrap();
     let output = smalti(&["data", "check", cut.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("HDF5: "));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("HDF5: "));
 }
 
 #[cfg(not(feature = "hdf5"))]
@@ -116,6 +130,6 @@ fn hdf5_in_a_process_of_its_own() {
 fn hdf5_wants_its_feature() {
     let output = smalti(&["data", "check", &data("d4rl.hdf5")]);
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("only a build with the feature `hdf5` reads it"), "{said}");
 }

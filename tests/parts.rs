@@ -449,7 +449,7 @@ fn rows_are_inspected_field_by_field() {
             .unwrap_or_else(|| panic!("{name}: {train}"))
             .clone()
     };
-    assert_eq!(field("longer")["labels"].as_array().unwrap().len(), 2);
+    assert_eq!(field("longer")["classes"].as_object().unwrap().len(), 2);
     assert_eq!(field("by")["range"], serde_json::json!([-6.0, 6.0]));
     let shown = words.works("data check words.toml");
     assert!(shown.contains("train: 54 rows") && shown.contains("classes"), "{shown}");

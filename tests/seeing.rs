@@ -103,17 +103,33 @@ fn what_is_seen_is_tokenized_and_checked() {
     let groups = tokens["groups"].as_array().unwrap();
     let kinds: Vec<_> =
         groups.iter().map(|group| (group["kind"].as_str().unwrap(), &group["tokens"])).collect();
-    assert_eq!(kinds, [("return", &json!(4)), ("patch.front", &json!(16)), ("action", &json!(4))]);
+    assert_eq!(
+        kinds,
+        [("return_to_go.number", &json!(4)), ("front.patch", &json!(16)), ("actions.number", &json!(4))]
+    );
     assert!(folder.path().join("log.png").exists());
     let stray = refused(folder.path(), "tokenize builtin:cartpole-mixed.npz --patch 2");
-    assert!(stray.contains("--patch, --size and --channels are for pictures; there is none"), "{stray}");
-    let uneven = refused(folder.path(), "tokenize log.npz");
-    assert!(uneven.contains("4×4 pixels; height must be a multiple of patch = 16"), "{uneven}");
+    assert!(stray.contains("--patch, --size and --channels are for images; there is none"), "{stray}");
+    let uneven = refused(folder.path(), "tokenize log.npz --patch 16");
+    assert!(uneven.contains("4×4 pixels; height must be a multiple of the patch size 16"), "{uneven}");
 
-    let part = works(folder.path(), "data check log.npz --patch 8 --size 8x16")["parts"][0].clone();
-    assert_eq!(part["found"]["pictures"], json!({ "front": { "4×4×1": 160 } }));
-    assert_eq!((&part["bad"], &part["found"]["state_dim"]), (&json!([]), &json!(0)));
-    assert_eq!(part["tokens"]["total"], 160 * 4, "two patches, a return and an action a step");
+    let split = works(folder.path(), "data check log.npz --patch 8 --size 8x16")["splits"][0].clone();
+    let front = &field(&split, "front")["found"];
+    assert_eq!(
+        (&front["height_x_width"], &front["channels"]),
+        (&json!({ "4×4": 160 }), &json!({ "1": 160 }))
+    );
+    let fields = split["fields"].as_array().unwrap();
+    assert!(fields.iter().all(|field| field["field"] != "observations"));
+    assert_eq!(split["corrupt"], json!([]));
+    let tokens =
+        ["front", "rewards", "actions"].map(|name| field(&split, name)["tokens"]["total"].as_u64().unwrap());
+    assert_eq!(tokens.iter().sum::<u64>(), 160 * 4, "two patches, a return and an action a step");
+}
+
+/// A field of a split.
+fn field<'a>(split: &'a Value, name: &str) -> &'a Value {
+    split["fields"].as_array().unwrap().iter().find(|field| field["field"] == name).unwrap()
 }
 
 /// One episode of two steps, the pictures in files of their own.
@@ -133,8 +149,8 @@ fn pictures_in_files_of_their_own() {
     }
     let tokens = works(folder.path(), "tokenize log.jsonl --patch 4");
     assert_eq!(tokens["groups"][1]["tokens"], 8);
-    let part = works(folder.path(), "data check log.jsonl --patch 4")["parts"][0].clone();
-    assert_eq!(part["found"]["pictures"], json!({ "front": { "8×8×1": 4 } }));
+    let split = works(folder.path(), "data check log.jsonl --patch 4")["splits"][0].clone();
+    assert_eq!(field(&split, "front")["found"]["height_x_width"], json!({ "8×8": 4 }));
     let train = format!(
         "train trajectory {TINY} --set data.path=log.jsonl --set data.pictures.patch=4 --set data.holdout=0.5 \
          --set train.steps=4 --set train.eval_samples=2 --out run"
@@ -148,14 +164,15 @@ fn pictures_in_files_of_their_own() {
             None => fs::remove_file(folder.path().join("1/b.png")).unwrap(),
         }
         let checked = ran(smalti(folder.path()), "data check log.jsonl --patch 4");
-        let named = format!("bad: episode 1: picture of camera \"front\" at step 1: {says}");
-        assert!(checked.code == Some(1) && checked.out.contains(&named), "{named} in: {}", checked.out);
+        let named = ["log.jsonl (episode 1), field front: ", "step 1: ", says];
+        let says_all = named.iter().all(|says| checked.out.contains(says));
+        assert!(checked.code == Some(1) && says_all, "{named:?} in: {}", checked.out);
         let trained = refused(folder.path(), &train.replace("--out run", "--out other"));
         assert!(trained.contains("log.jsonl") && trained.contains("episode 1"), "{trained}");
         assert!(trained.contains("\"front\" at step 1"), "{trained}");
     };
-    bad(Some(&files::png(8, 4)), "4×8 pixels; expected 8×8, as others are");
-    bad(Some(b"no picture"), "./1/b.png: not readable as image: ");
+    bad(Some(&files::png(8, 4)), "4×8 pixels; expected 8×8, as the other frames have");
+    bad(Some(b"no picture"), "not readable as image: ");
     bad(None, "./1/b.png: not found");
     write("log.jsonl", LINES.replace("1/b.png", "../b.png").as_bytes());
     let out = ran(smalti(folder.path()), "data check log.jsonl --patch 4").out;

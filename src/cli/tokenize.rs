@@ -1,22 +1,23 @@
 //! `smalti tokenize`
 
-mod modality;
+#[cfg(feature = "trajectory")]
+mod episodes;
 mod shape;
 mod task;
 
-pub use modality::Modality;
 pub use shape::{Cut, Shape};
 
 use super::print;
-use crate::data;
+use crate::data::{self, DataError};
 use crate::registry::Modalities;
 use crate::report::picture::{self, Format};
 use crate::report::tokens::{self, GroupSummary, Span, Token, TokenContent, spelled};
+use crate::table::Modality;
 use crate::train::checkpoint::write_atomically;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use serde_json::json;
-use smalti_contract::{AnyTokenizer, ContentSpec, Tokens};
+use serde_json::{Value, json};
+use smalti_contract::{AnyTokenizer, ContentSpec, File, TokenSpec, Tokens};
 use std::path::PathBuf;
 
 /// Show the tokens that a file becomes: how many of each kind, what they hold, where they stand.
@@ -28,7 +29,7 @@ use std::path::PathBuf;
     smalti tokenize frames.npz --patch 12 --size 84x84")]
 pub struct TokenizeArgs {
     /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:touchtone.tar/clips/000.wav); or a folder
-    /// of logged episodes. Or a TOML file of a task made of inputs and outputs: the tokens of a training sample.
+    /// of episodes. Or a TOML file of a task made of inputs and outputs: the tokens of a training sample.
     file: String,
     /// Override a setting of a TOML file: data.source=my.csv. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -39,7 +40,7 @@ pub struct TokenizeArgs {
     /// What the file is; without it, its name or content tells.
     #[arg(long = "as", value_enum, value_name = "MODALITY")]
     modality: Option<Modality>,
-    /// Which of a file's records, counted from 0: pictures of an IDX file, stretches of --context time steps.
+    /// Which of a file's records, counted from 0: images of an IDX file, windows of --context time steps.
     #[arg(long, default_value_t = 0)]
     record: usize,
     /// How many tokens to print, from the first on; the last is printed too.
@@ -47,8 +48,8 @@ pub struct TokenizeArgs {
     first: usize,
     #[command(flatten)]
     shape: Shape,
-    /// Draws the tokens: patches on the image, slices on the spectrogram, characters in their boxes, a trajectory
-    /// in lanes. A name that ends in .svg gives shapes instead of pixels.
+    /// Draws the tokens: patches on the image, slices on the spectrogram, characters in their boxes, an episode in
+    /// lanes. A name that ends in .svg gives shapes instead of pixels.
     #[arg(long, value_name = "FILE.png", value_parser = picture_file)]
     picture: Option<(PathBuf, Format)>,
     /// Writes content, positions, order and time of each kind as the tensors KIND.content and so on.
@@ -77,41 +78,31 @@ pub fn run(args: TokenizeArgs, modalities: &Modalities) -> Result<()> {
         "{}: --set and --part are for a TOML file",
         args.file
     );
-    let bytes = read(&args.file)?;
-    let modality = args.modality.or_else(|| Modality::guess(&args.file, &bytes)).with_context(|| {
+    // A folder can only be one of episodes.
+    let bytes = match data::read(&args.file) {
+        Err(DataError::IsFolder { .. }) => None,
+        read => Some(read?),
+    };
+    let guess =
+        || bytes.as_ref().map_or(Some(Modality::Trajectory), |bytes| Modality::guess(&args.file, bytes));
+    let modality = args.modality.or_else(guess).with_context(|| {
         format!(
             "{}: neither name nor content tells what it is; add --as text, image, audio or trajectory",
             args.file
         )
     })?;
+    args.shape.only(modality).with_context(|| args.file.clone())?;
     #[cfg(feature = "trajectory")]
-    let bytes = match modality {
-        Modality::Trajectory => crate::tasks::trajectory::self_contained(&args.file, bytes)?,
-        _ => bytes,
-    };
-    let tokenizer = args.shape.fit(modality, &bytes).with_context(|| args.file.clone())?;
+    if modality == Modality::Trajectory {
+        return episodes::run(&args, modalities);
+    }
+    let file = File { name: args.file.clone(), bytes: bytes.unwrap_or_default() };
+    let tokenizer = args.shape.fit(modality, &file, modalities).with_context(|| args.file.clone())?;
     let tokenizer = tokenizer.as_ref();
-    let (tokens, records) = record(tokenizer, &bytes, args.record).with_context(|| args.file.clone())?;
-    if let Some((path, format)) = &args.picture {
-        write_atomically(path, &picture::of(tokenizer, &tokens).encode(*format)?)?;
-    }
-    if let Some(out) = &args.out {
-        write_atomically(out, &tokens::to_safetensors(tokenizer.spec(), &tokens)?)?;
-    }
-    show(&args, modality, tokenizer, &tokens, records)
-}
-
-/// The bytes of a file, or of a folder's episodes as JSON lines.
-fn read(location: &str) -> Result<Vec<u8>> {
-    match data::read(location) {
-        #[cfg(feature = "trajectory")]
-        Err(data::DataError::IsFolder { .. })
-            if crate::tasks::trajectory::is_log(&data::Files::open(location)?) =>
-        {
-            Ok(crate::tasks::trajectory::lines(location)?)
-        }
-        read => Ok(read?),
-    }
+    let (tokens, records) = record(tokenizer, &file.bytes, args.record).with_context(|| args.file.clone())?;
+    let figure = || picture::of(tokenizer, &tokens);
+    let drawn = Drawn { spec: tokenizer.spec(), tokens: &tokens, tokenizer: &|_| Some(tokenizer) };
+    show(&args, modality, &drawn, records, &figure)
 }
 
 /// The tokens of record `n`, and how many records there are.
@@ -129,42 +120,74 @@ fn record(tokenizer: &dyn AnyTokenizer, bytes: &[u8], n: usize) -> Result<(Token
     Ok((found.unwrap_or_default(), records))
 }
 
+/// Tokens to be shown.
+struct Drawn<'a> {
+    spec: &'a TokenSpec,
+    tokens: &'a Tokens,
+    /// The tokenizer that made the tokens of a kind.
+    tokenizer: &'a dyn Fn(&str) -> Option<&'a dyn AnyTokenizer>,
+}
+
+/// Writes and prints a file's record.
 fn show(
     args: &TokenizeArgs,
     modality: Modality,
-    tokenizer: &dyn AnyTokenizer,
-    tokens: &Tokens,
+    drawn: &Drawn,
     records: usize,
+    figure: &dyn Fn() -> picture::Scene,
 ) -> Result<()> {
-    let (file, name, record, spec) = (&args.file, modality.name(), args.record, tokenizer.spec());
-    let groups = tokens::summary(spec, tokens);
-    let (first, last) = (tokens::first(spec, tokens, args.first), tokens::last(spec, tokens));
+    if let Some((path, format)) = &args.picture {
+        write_atomically(path, &figure().encode(*format)?)?;
+    }
+    if let Some(out) = &args.out {
+        write_atomically(out, &tokens::to_safetensors(drawn.spec, drawn.tokens)?)?;
+    }
+    let (file, modality, record) = (&args.file, modality.name(), args.record);
     if args.json {
-        return print::json(&json!({
-            "file": file,
-            "modality": name,
-            "record": record,
-            "records": records,
-            "tokens": tokens.len(),
-            "groups": groups,
-            "first": first,
-            "last": last,
-        }));
-    }
-    println!("{file}: {name}, record {record} of {records}, {} tokens", tokens.len());
-    print::table(
-        &["kind", "tokens", "content", "values", "positions", "time", "order"],
-        &groups.iter().map(group_row).collect::<Vec<_>>(),
-    );
-    let mut rows: Vec<_> = first.iter().map(|token| token_row(token, Some(tokenizer))).collect();
-    if let Some(last) = last.filter(|_| tokens.len() > first.len()) {
-        if tokens.len() > first.len() + 1 {
-            rows.push(vec!["…".into(); 5]);
+        let mut shown = drawn.json(args.first);
+        for (key, value) in [
+            ("file", json!(file)),
+            ("modality", json!(modality)),
+            ("record", json!(record)),
+            ("records", json!(records)),
+        ] {
+            shown[key] = value;
         }
-        rows.push(token_row(&last, Some(tokenizer)));
+        return print::json(&shown);
     }
-    print::table(&["kind", "order", "positions", "time", "content"], &rows);
+    println!("{file}: {modality}, record {record} of {records}, {} tokens", drawn.tokens.len());
+    drawn.print(args.first);
     Ok(())
+}
+
+impl Drawn<'_> {
+    /// How many tokens there are, what each kind is like, the first tokens and the last.
+    fn json(&self, first: usize) -> Value {
+        json!({
+            "tokens": self.tokens.len(),
+            "groups": tokens::summary(self.spec, self.tokens),
+            "first": tokens::first(self.spec, self.tokens, first),
+            "last": tokens::last(self.spec, self.tokens),
+        })
+    }
+
+    fn print(&self, first: usize) {
+        let groups = tokens::summary(self.spec, self.tokens);
+        print::table(
+            &["kind", "tokens", "content", "values", "positions", "time", "order"],
+            &groups.iter().map(group_row).collect::<Vec<_>>(),
+        );
+        let first = tokens::first(self.spec, self.tokens, first);
+        let row = |token: &Token| token_row(token, (self.tokenizer)(&token.kind));
+        let mut rows: Vec<_> = first.iter().map(row).collect();
+        if let Some(last) = tokens::last(self.spec, self.tokens).filter(|_| self.tokens.len() > first.len()) {
+            if self.tokens.len() > first.len() + 1 {
+                rows.push(vec!["…".into(); 5]);
+            }
+            rows.push(row(&last));
+        }
+        print::table(&["kind", "order", "positions", "time", "content"], &rows);
+    }
 }
 
 fn group_row(group: &GroupSummary) -> Vec<String> {

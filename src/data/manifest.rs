@@ -8,17 +8,15 @@
 //! - `.parquet`: columns of texts and numbers, plain or packed by snappy or zstd.
 //!
 //! The column `path`, relative to the manifest, must be there; what else must be is for who opens it to say. Other
-//! columns can be used to [`Filter`] rows.
+//! columns can be used to filter rows.
 
-mod filter;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use filter::Filter;
-
 use crate::data::error::{DataError, contained};
 use crate::data::files::{self, Files, join};
+use crate::table::Filter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;

@@ -1,11 +1,13 @@
 //! A task's rows, field by field and part by part.
 
-use crate::data::{Dataset, Stream};
+use super::FieldReport;
+use super::look::{Readers, Slicing};
+use super::rows;
+use super::table::some;
+use crate::data::{DataError, Dataset, Stream};
 use crate::sample::{Composition, Opened, Samples};
 use crate::task::Task;
 use serde::Serialize;
-use smalti_contract::Value;
-use std::collections::BTreeMap;
 
 /// What was found in a task's rows.
 #[derive(Clone, Debug, Serialize)]
@@ -37,21 +39,6 @@ pub struct SplitReport {
     pub corrupt: Vec<String>,
 }
 
-/// One field over the inspected samples.
-#[derive(Clone, Debug, Serialize)]
-pub struct FieldReport {
-    /// Its name.
-    pub field: String,
-    /// Samples without a value.
-    pub missing: usize,
-    /// What its first value is.
-    pub holds: String,
-    /// How many samples have each label, the most frequent first; empty for a field that is no label.
-    pub labels: Vec<(String, usize)>,
-    /// The smallest and the largest number, for numbers.
-    pub range: Option<[f64; 2]>,
-}
-
 /// One part over the inspected samples.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartReport {
@@ -65,31 +52,34 @@ pub struct PartReport {
     pub tokens: [f64; 3],
 }
 
-/// The most distinct labels that are counted.
-const MOST_LABELS: usize = 1_000;
-
-/// Inspects `limit` samples of each split, spread evenly (0 for all), as they are without random variation.
-pub fn inspect(opened: &Opened, limit: usize) -> TaskReport {
-    let split = |name, samples: &Samples| of_split(name, &opened.task, samples, limit);
+/// Inspects `limit` samples of each split, spread evenly (0 for all), as they are without random variation, and the fields of as
+/// many rows.
+///
+/// # Errors
+/// [`DataError`] if this build's tokenizers cannot read images or audio.
+pub fn inspect(opened: &Opened, limit: usize) -> Result<TaskReport, DataError> {
+    let readers = Readers::new(&Slicing::default()).map_err(|e| DataError::tokenize("data", e))?;
+    let split = |name, samples: &Samples| of_split(name, &opened.task, samples, limit, &readers);
     let skipped = opened.task.skipped().iter().map(|(what, why)| (what.clone(), why.to_string()));
-    TaskReport {
+    Ok(TaskReport {
         splits: vec![split("train", &opened.train_rows), split("validation", &opened.validation_rows)],
         skipped: skipped.collect(),
-    }
+    })
 }
 
-fn of_split(split: &'static str, task: &Composition, samples: &Samples, limit: usize) -> SplitReport {
+fn of_split(
+    split: &'static str,
+    task: &Composition,
+    samples: &Samples,
+    limit: usize,
+    readers: &Readers,
+) -> SplitReport {
     let n = samples.len();
     let inspected = if limit == 0 { n } else { limit.min(n) };
-    let mut fields: BTreeMap<String, Field> = BTreeMap::new();
     let mut parts: Vec<Vec<usize>> = vec![vec![]; task.parts().len()];
     let mut corrupt = vec![];
     for i in 0..inspected {
         let index = i * n / inspected;
-        let (get, _, _) = samples.row(index);
-        for field in task.fields() {
-            fields.entry(field.clone()).or_default().add(get(&field).unwrap_or_default());
-        }
         match samples.sample(index, None) {
             Ok(sample) => {
                 for (number, counts) in parts.iter_mut().enumerate() {
@@ -106,13 +96,19 @@ fn of_split(split: &'static str, task: &Composition, samples: &Samples, limit: u
             Err(error) => corrupt.push(error.to_string()),
         }
     }
+    let all = samples.rows();
+    let known = |field: &String| all.table.fields().contains(field);
+    let fields: Vec<String> = task.fields().into_iter().filter(known).collect();
+    let chosen = some(all.rows.clone(), limit);
+    let found = rows::inspect(all.table.as_ref(), &chosen, &fields, readers, &mut |_| {});
     SplitReport {
         split,
-        source: samples.rows().table.name().to_string(),
-        rows: samples.rows().rows.len(),
+        source: all.table.name().to_string(),
+        rows: all.rows.len(),
         samples: n,
         inspected,
-        fields: fields.into_iter().map(|(name, field)| field.report(name)).collect(),
+        // How many tokens a value becomes is told of the parts.
+        fields: found.fields.into_iter().map(FieldReport::without_tokens).collect(),
         parts: task.parts().iter().zip(parts).map(|(part, counts)| PartReport::of(part, &counts)).collect(),
         corrupt,
     }
@@ -130,64 +126,5 @@ impl PartReport {
             missing: counts.len() - present.len(),
             tokens: [ends[0], mean, ends[1]],
         }
-    }
-}
-
-/// What is counted of a field.
-#[derive(Default)]
-struct Field {
-    holds: Option<String>,
-    missing: usize,
-    labels: BTreeMap<String, usize>,
-    too_many: bool,
-    range: Option<[f64; 2]>,
-}
-
-impl Field {
-    fn add(&mut self, value: Value) {
-        match value {
-            Value::Missing => self.missing += 1,
-            Value::Series(steps) => {
-                self.holds.get_or_insert_with(|| {
-                    format!("a series of {}", steps.first().map_or("nothing".into(), Value::describe))
-                });
-                steps.into_iter().for_each(|step| self.count(step));
-            }
-            value => {
-                self.holds.get_or_insert_with(|| value.describe());
-                self.count(value);
-            }
-        }
-    }
-
-    fn count(&mut self, value: Value) {
-        let numbers = match &value {
-            Value::Number(number) => vec![*number],
-            Value::Array(array) if array.len() <= 64 => array.to_f32().into_iter().map(f64::from).collect(),
-            _ => vec![],
-        };
-        for number in numbers {
-            let [low, high] = self.range.unwrap_or([number; 2]);
-            self.range = Some([low.min(number), high.max(number)]);
-        }
-        let label =
-            if matches!(value, Value::Text(_) | Value::Number(_)) { value.into_label().ok() } else { None };
-        let Some(label) = label.filter(|_| !self.too_many) else { return };
-        *self.labels.entry(label).or_default() += 1;
-        if self.labels.len() > MOST_LABELS {
-            self.labels.clear();
-            self.too_many = true;
-        }
-    }
-
-    fn report(self, field: String) -> FieldReport {
-        let seen: usize = self.labels.values().sum();
-        // Where hardly any value occurs twice they are texts or measurements, not labels.
-        let repeat = self.labels.len() * 2 <= seen;
-        let mut labels: Vec<(String, usize)> =
-            if repeat { self.labels.into_iter().collect() } else { vec![] };
-        labels.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        let holds = self.holds.unwrap_or_else(|| "nothing".into());
-        FieldReport { field, missing: self.missing, holds, labels, range: self.range }
     }
 }

@@ -16,7 +16,7 @@ const NAMES: &str = "batches.meta.txt";
 /// and `split`.
 ///
 /// # Errors
-/// [`DataError`] for damaged files.
+/// [`DataError`] if not one file can be read. A damaged file among others is an error when its one row is asked for.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let mut locations: Vec<String> = match place.files()? {
         Some(files) => files
@@ -35,7 +35,18 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let first = &locations[0];
     let names = files::join(first.strip_suffix(file_name(first)).unwrap_or_default(), NAMES);
     let classes = if files::is_file(&names)? { Some(read_classes(&names)?) } else { None };
-    let sets = locations.iter().map(|location| read(location)).collect::<Result<_, _>>()?;
+    let mut errors = vec![];
+    let read = |location: &String| {
+        read(location).unwrap_or_else(|error| {
+            let set = damaged(location, &error);
+            errors.push(error);
+            set
+        })
+    };
+    let sets: Vec<Set> = locations.iter().map(read).collect();
+    if errors.len() == sets.len() {
+        return Err(errors.swap_remove(0));
+    }
     Ok(Some(Arc::new(Pixels::new(&place.path, sets, classes)?)))
 }
 
@@ -48,7 +59,18 @@ fn read(location: &str) -> Result<Set, DataError> {
         labels.push(label);
     }
     let split = split(location).unwrap_or_default().to_string();
-    Ok(Set { location: location.into(), split, shape, pixels, labels })
+    Ok(Set { location: location.into(), split, shape, pixels, labels, problem: None })
+}
+
+/// One row in place of a file that cannot be read: how many images it should hold is not known.
+fn damaged(location: &str, error: &DataError) -> Set {
+    let problem = match error {
+        DataError::Tokenize { problem, .. } => problem.clone(),
+        other => other.to_string(),
+    };
+    let split = split(location).unwrap_or_default().to_string();
+    let (location, labels, problem) = (location.into(), vec![0], Some(problem));
+    Set { location, split, shape: vec![0], pixels: vec![], labels, problem }
 }
 
 fn split(location: &str) -> Option<&'static str> {

@@ -1,7 +1,7 @@
 //! Class folders: `cat/1.png`, also below a split's folder, `train/cat/1.png`.
 
-use super::place::{CLASSES, SPLITS, class_names, file_name};
-use super::{Place, Table, unknown_field};
+use super::place::{CLASSES, SPLITS, class_names, extension, file_name};
+use super::{Modality, Place, Table, unknown_field};
 use crate::data::{DataError, Files};
 use smalti_contract::{File, Value};
 use std::collections::BTreeSet;
@@ -20,7 +20,8 @@ struct Folders {
 }
 
 /// Opens a folder or archive of class folders: the fields `file`, `label` and, if there are folders of splits above,
-/// `split`. A `classes.txt` in it or beside it gives the order of the classes.
+/// `split`. A `classes.txt` in it or beside it gives the order of the classes. Among images and audio clips, files that are
+/// named otherwise are not used.
 ///
 /// # Errors
 /// [`DataError`] for a class that is not in `classes.txt`.
@@ -37,14 +38,14 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let splits = splits(files.list());
     let mut skipped: Vec<_> =
         files.skipped().iter().map(|(path, why)| (files.location(path), *why)).collect();
-    let kind = kind(files.list().iter().filter(|path| label(path, &splits).is_some()));
     let mut paths = vec![];
+    let is_media = |path: &str| matches!(Modality::by_name(path), Some(Modality::Image | Modality::Audio));
+    let holds_media = files.list().iter().any(|path| is_media(path));
+    let is_other = |path: &str| holds_media && !extension(path).is_empty() && !is_media(path);
     for path in files.list().iter().filter(|path| *path != CLASSES) {
         match label(path, &splits) {
             _ if file_name(path).starts_with('.') => skipped.push((files.location(path), "hidden")),
-            Some(_) if kind.is_some_and(|(known, _)| !known.contains(&extension(path).as_str())) => {
-                skipped.push((files.location(path), kind.map_or("", |(_, why)| why)));
-            }
+            Some(_) if is_other(path) => skipped.push((files.location(path), "not an image or audio clip")),
             Some(_) => paths.push(path.clone()),
             None => skipped.push((files.location(path), "in no class folder")),
         }
@@ -72,24 +73,6 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         fields.push("split".into());
     }
     Ok(Some(Arc::new(Folders { files, fields, paths, classes, skipped })))
-}
-
-/// What images are named, and what clips are.
-const IMAGES: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
-const CLIPS: [&str; 8] = ["aac", "flac", "m4a", "mp3", "mp4", "oga", "ogg", "wav"];
-
-/// The endings of the files that are labelled, and why another is not: where there are images, a note beside them is none.
-fn kind<'a>(paths: impl Iterator<Item = &'a String> + Clone) -> Option<(&'static [&'static str], &'static str)> {
-    let has = |known: &[&str]| paths.clone().any(|path| known.contains(&extension(path).as_str()));
-    match (has(&IMAGES), has(&CLIPS)) {
-        (true, false) => Some((&IMAGES, "not an image")),
-        (false, true) => Some((&CLIPS, "not an audio clip")),
-        _ => None,
-    }
-}
-
-fn extension(path: &str) -> String {
-    super::place::extension(path).trim_start_matches('.').to_lowercase()
 }
 
 /// The top folders that are splits.

@@ -66,7 +66,7 @@ fn read(images: &str, stem: &str) -> Result<Set, DataError> {
         return Err(DataError::Empty { location: images.into(), expected: "images" });
     }
     let labels = idx::labels(&files::read(&labels)?).map_err(|e| DataError::tokenize(&labels, e))?;
-    Ok(Set { location: images.into(), split: split(stem).into(), shape, pixels, labels })
+    Ok(Set { location: images.into(), split: split(stem).into(), shape, pixels, labels, problem: None })
 }
 
 /// A location without the part that makes it a file of images: `mnist/train`.

@@ -7,15 +7,16 @@
 mod alias;
 #[cfg(feature = "image")]
 mod cifar;
-mod counts;
 mod derived;
 #[cfg(feature = "trajectory")]
 pub mod episodes;
+mod filter;
 mod folders;
 #[cfg(feature = "image")]
 mod idx;
 mod lines;
 mod memory;
+mod modality;
 #[cfg(feature = "image")]
 mod pixels;
 mod place;
@@ -29,9 +30,10 @@ mod text;
 mod webdataset;
 
 pub use alias::alias;
-pub use counts::{Counts, Numbers, counts};
 pub use derived::{Derivation, derive};
+pub use filter::Filter;
 pub use memory::Memory;
+pub use modality::Modality;
 pub use place::Place;
 pub use select::{hold_out, select};
 pub use several::{Several, open_all};

@@ -28,6 +28,8 @@ pub struct Set {
     pub pixels: Vec<u8>,
     /// `[n_images]`.
     pub labels: Vec<u8>,
+    /// Why the file cannot be read; it is one row then.
+    pub problem: Option<String>,
 }
 
 impl Pixels {
@@ -36,7 +38,7 @@ impl Pixels {
     /// # Errors
     /// [`DataError::Layout`] for a file with another number of images than labels.
     pub fn new(name: &str, sets: Vec<Set>, classes: Option<Vec<String>>) -> Result<Self, DataError> {
-        for set in &sets {
+        for set in sets.iter().filter(|set| set.problem.is_none()) {
             let images = set.pixels.len() / set.shape.iter().product::<usize>().max(1);
             if images != set.labels.len() {
                 let problem =
@@ -74,6 +76,9 @@ impl Table for Pixels {
 
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
         let (set, row) = self.find(row);
+        if let (Some(problem), "image" | "label") = (&set.problem, field) {
+            return Err(DataError::tokenize(&set.location, problem));
+        }
         match field {
             "image" => {
                 let size: usize = set.shape.iter().product();
@@ -92,7 +97,10 @@ impl Table for Pixels {
 
     fn location(&self, row: usize) -> String {
         let (set, row) = self.find(row);
-        format!("{} image {}", set.location, row + 1)
+        match set.problem {
+            None => format!("{} image {}", set.location, row + 1),
+            Some(_) => set.location.clone(),
+        }
     }
 
     fn origin(&self, row: usize) -> Option<String> {

@@ -1,8 +1,7 @@
 //! Choosing rows: by a filter over fields, or by lot.
 
-use super::{Table, unknown_field};
+use super::{Filter, Table, unknown_field};
 use crate::data::DataError;
-use crate::data::manifest::Filter;
 use crate::random;
 
 /// The numbers of the rows that a filter lets through, such as `split = train & index >= 5`; ascending.

@@ -254,8 +254,11 @@ fn has_rows(array: &str, steps: usize, found: usize, dim: usize) -> Result<(), T
     })
 }
 
-/// Checks each episode, and that all have states and actions like the first one's, which is returned.
-pub(crate) fn check_alike<'a>(episodes: &[&'a Episode]) -> Result<&'a Episode, TrajectoryError> {
+/// Checks each episode, and that all have states, cameras and actions like those of the first, which is returned.
+///
+/// # Errors
+/// [`TrajectoryError::Episode`] with the number of the first that is invalid or differs; [`TrajectoryError::Empty`] for none.
+pub fn check_alike<'a>(episodes: &[&'a Episode]) -> Result<&'a Episode, TrajectoryError> {
     let first = *episodes.first().ok_or(TrajectoryError::Empty)?;
     for (e, episode) in episodes.iter().enumerate() {
         episode.validate().map_err(|error| error.in_episode(e))?;

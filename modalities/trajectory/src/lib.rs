@@ -50,7 +50,7 @@ mod table;
 mod tokenizer;
 
 pub use config::{ActionSpec, TrajectoryConfig};
-pub use episode::{Actions, End, Episode, Window};
+pub use episode::{Actions, End, Episode, Window, check_alike};
 pub use error::TrajectoryError;
 pub use fit::{FitOptions, MOST_ACTIONS, fit};
 pub use format::Format;

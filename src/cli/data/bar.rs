@@ -24,14 +24,9 @@ impl Bar {
         Self::new(total, template, |bytes| HumanBytes(bytes).to_string())
     }
 
-    /// A bar of so many samples; a count where it is not known how many there are.
-    #[cfg(any(feature = "image", feature = "audio", feature = "trajectory"))]
-    pub fn of_samples(total: Option<usize>) -> Self {
-        let template = match total {
-            Some(_) => "{bar:24} {pos}/{len} {per_sec} {eta} left",
-            None => "{spinner} {pos} {per_sec}",
-        };
-        Self::new(total.unwrap_or(0) as u64, template, |samples| samples.to_string())
+    /// A bar of so many rows.
+    pub fn of_rows(total: usize) -> Self {
+        Self::new(total as u64, "{bar:24} {pos}/{len} {per_sec} {eta} left", |rows| rows.to_string())
     }
 
     fn new(total: u64, template: &str, shown: fn(u64) -> String) -> Self {

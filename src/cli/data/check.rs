@@ -1,30 +1,16 @@
 //! `smalti data check`
 
-#[cfg(feature = "audio")]
-mod clips;
-#[cfg_attr(not(any(feature = "image", feature = "audio", feature = "trajectory")), allow(dead_code))]
-mod digest;
-#[cfg(feature = "trajectory")]
-mod episodes;
-mod numbers;
-mod part;
-#[cfg(feature = "image")]
-mod pictures;
 mod show;
 mod task;
-mod text;
-mod twins;
 
+use super::Bar;
 use crate::cli::print;
-use crate::cli::tokenize::{Cut, Modality};
-use crate::data::manifest::Manifest;
-use crate::data::{self, DataError, Files, glob, labelled};
+use crate::cli::tokenize::Cut;
+use crate::inspect::{Duplicates, TableReport, inspect_table, open};
 use crate::registry::Modalities;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
-use part::{Bad, Part};
 use serde_json::json;
-use twins::Twins;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -33,39 +19,23 @@ use twins::Twins;
     smalti data check clips/manifest.tsv --json\n  \
     smalti data check log.npz --patch 12 --size 84x84")]
 pub struct CheckArgs {
-    /// A text, picture, recording or log; a manifest, or a folder or tar with one; labelled pictures: a folder with
-    /// one folder a class, WebDataset tars (a pattern or a folder), an IDX file or CIFAR-10's batches; a folder of logs,
-    /// or a data set in LeRobot's layout. Or a TOML file of a task made of inputs and outputs: its rows, field by field.
+    /// Any data: a table or manifest; a folder, tar archive or pattern of files; class folders, WebDataset shards, IDX or
+    /// CIFAR-10 files; episodes; a text, image or audio clip. Or a TOML file of a task made of inputs and outputs.
     path: String,
     /// Override a setting of a TOML file: data.source=my.csv. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Samples of each split to inspect, for a TOML file; 0 for all.
+    /// Rows, or of a TOML file samples, of each split to inspect, spread evenly; 0 for all.
     #[arg(long, default_value_t = 0)]
     samples: usize,
-    /// The part of labelled pictures to read; without it, all parts.
+    /// Inspect one split alone: the rows that have this name in the field `split`.
     #[arg(long)]
     split: Option<String>,
     #[command(flatten)]
     cut: Cut,
-    /// Prints one JSON object: for each part what it is, samples, findings, tokens, bad and skipped files; and what
-    /// is there more than once.
+    /// Print one JSON object: for each split its rows, fields and corrupt rows; duplicates; files that are not used.
     #[arg(long)]
     json: bool,
-}
-
-/// What lies at a location.
-enum Source {
-    /// One file, and its bytes.
-    File(Modality, Vec<u8>),
-    /// A table of recordings and their texts.
-    #[cfg_attr(not(feature = "audio"), allow(dead_code))]
-    Manifest(Manifest),
-    /// Labelled pictures in one of their layouts.
-    Labelled,
-    /// A folder or archive of logged episodes.
-    #[cfg(feature = "trajectory")]
-    Log,
 }
 
 /// Checks.
@@ -74,26 +44,43 @@ pub fn run(args: CheckArgs, modalities: &Modalities) -> Result<()> {
         return task::check(&args.path, &args.set, args.samples, args.json, modalities);
     }
     ensure!(args.set.is_empty(), "{}: --set is for a TOML file", args.path);
-    let mut parts = read(&args, recognise(&args.path)?)?;
-    let twins = twins::find(&mut parts);
-    match args.json {
-        true => print::json(&json!({ "path": args.path, "parts": parts, "duplicates": twins }))?,
-        false => {
-            parts.iter().for_each(show::part);
-            show::twins(&twins);
-        }
+    let table = open(&args.path, modalities.sources())?;
+    let mut bar: Option<Bar> = None;
+    let report = inspect_table(
+        table.as_ref(),
+        args.split.as_deref(),
+        &args.cut.slicing(),
+        args.samples,
+        &mut |done, all| {
+            bar.get_or_insert_with(|| Bar::of_rows(all)).set(done as u64);
+        },
+    )?;
+    if let Some(bar) = bar {
+        bar.finish();
     }
-    verdict(&args.path, &parts, &twins)
+    let holds = report.splits.iter().flat_map(|split| &split.fields).map(|field| field.holds.as_str());
+    args.cut.only_fields(&holds.collect::<Vec<_>>())?;
+    match args.json {
+        true => {
+            let TableReport { splits, duplicates, skipped } = &report;
+            print::json(&json!({
+                "path": args.path, "splits": splits, "duplicates": duplicates, "skipped": skipped,
+            }))?;
+        }
+        false => show::table(table.name(), &report),
+    }
+    verdict(&args.path, &report)
 }
 
-/// An error that counts what is wrong, where something is.
-fn verdict(path: &str, parts: &[Part], twins: &[Twins]) -> Result<()> {
-    let (bad, samples) = parts.iter().fold((0, 0), |(b, s), part| (b + part.bad.len(), s + part.samples));
-    let count = |wrong: fn(&Twins) -> bool| twins.iter().filter(|twins| wrong(twins)).count();
+/// An error that counts what is wrong, if something is.
+fn verdict(path: &str, report: &TableReport) -> Result<()> {
+    let count = |wrong: fn(&Duplicates) -> bool| report.duplicates.iter().filter(|one| wrong(one)).count();
+    let corrupt: usize = report.splits.iter().map(|split| split.corrupt.len()).sum();
+    let rows: usize = report.splits.iter().map(|split| split.inspected).sum();
     let wrong: Vec<String> = [
-        (bad, format!("{bad} of {samples} samples cannot be used")),
-        (count(|t| t.labels_differ), "content under different labels".into()),
-        (count(|t| t.across_splits), "content in several splits".into()),
+        (corrupt, format!("{corrupt} of {rows} rows cannot be used")),
+        (count(|one| one.labels_differ), "content under different labels".into()),
+        (count(|one| one.across_splits), "content in several splits".into()),
     ]
     .into_iter()
     .enumerate()
@@ -102,80 +89,4 @@ fn verdict(path: &str, parts: &[Part], twins: &[Twins]) -> Result<()> {
     .collect();
     ensure!(wrong.is_empty(), "{path}: {}", wrong.join("; "));
     Ok(())
-}
-
-/// What a location holds, by asking those who read it.
-fn recognise(path: &str) -> Result<Source> {
-    if glob::is_pattern(path) {
-        return Ok(Source::Labelled);
-    }
-    let name = path.rsplit('/').next().unwrap_or(path);
-    match Files::open(path) {
-        #[cfg(feature = "trajectory")]
-        Ok(files) if crate::tasks::trajectory::is_log(&files) => Ok(Source::Log),
-        Ok(_) => match Manifest::open(path) {
-            Ok(manifest) => Ok(Source::Manifest(manifest)),
-            Err(DataError::Missing { .. }) => Ok(Source::Labelled),
-            // What is a manifest of pictures, say, is none of recordings.
-            Err(_) if labelled::open(path, None).is_ok() => Ok(Source::Labelled),
-            Err(error) => Err(error.into()),
-        },
-        Err(error) if name.ends_with(".tar") || name.contains(".tar.") => Err(error.into()),
-        Err(_) => of_file(path),
-    }
-}
-
-/// What a file that is no archive holds.
-fn of_file(path: &str) -> Result<Source> {
-    let no_manifest = match Manifest::open(path) {
-        Ok(manifest) => return Ok(Source::Manifest(manifest)),
-        Err(error) => error,
-    };
-    if labelled::open(path, None).is_ok() {
-        return Ok(Source::Labelled);
-    }
-    let bytes = data::read(path)?;
-    // A damaged manifest is text, but is meant to be more.
-    let damaged =
-        matches!(&no_manifest, DataError::Format { format: "a manifest", .. } | DataError::Path { .. });
-    match Modality::guess(path, &bytes) {
-        None | Some(Modality::Text) if damaged => Err(no_manifest.into()),
-        Some(modality) => Ok(Source::File(modality, bytes)),
-        None => bail!(
-            "{path}: neither name nor content tells what it is; expected a text, a picture, a recording, \
-             episodes, a manifest or labelled pictures"
-        ),
-    }
-}
-
-/// Reads everything there is.
-fn read(args: &CheckArgs, source: Source) -> Result<Vec<Part>> {
-    let labelled = matches!(source, Source::Labelled);
-    ensure!(labelled || args.split.is_none(), "{}: --split is for labelled pictures", args.path);
-    args.cut.only(match source {
-        Source::File(modality, _) => modality,
-        Source::Manifest(_) => Modality::Audio,
-        Source::Labelled => Modality::Image,
-        #[cfg(feature = "trajectory")]
-        Source::Log => Modality::Trajectory,
-    })?;
-    match source {
-        Source::File(Modality::Text, bytes) => Ok(vec![text::check(&args.path, &bytes, &args.cut)?]),
-        #[cfg(feature = "image")]
-        Source::File(Modality::Image, bytes) => {
-            Ok(vec![pictures::check_file(&args.path, &bytes, &args.cut)?])
-        }
-        #[cfg(feature = "audio")]
-        Source::File(Modality::Audio, bytes) => Ok(vec![clips::check_file(&args.path, &bytes, &args.cut)?]),
-        #[cfg(feature = "trajectory")]
-        Source::File(Modality::Trajectory, _) | Source::Log => {
-            Ok(vec![episodes::check(&args.path, &args.cut)?])
-        }
-        #[cfg(feature = "audio")]
-        Source::Manifest(manifest) => Ok(vec![clips::check_manifest(manifest, &args.cut)?]),
-        #[cfg(feature = "image")]
-        Source::Labelled => pictures::check_labelled(&args.path, args.split.as_deref(), &args.cut),
-        #[allow(unreachable_patterns)] // where all modalities are built in
-        _ => bail!("this smalti is built without the modality of these data"),
-    }
 }

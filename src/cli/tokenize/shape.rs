@@ -1,9 +1,14 @@
 //! The tokenizer that a file is shown with: its settings from the command line, its fitted state from the file.
 
-use super::Modality;
-use anyhow::{Result, bail};
+use crate::inspect::Slicing;
+use crate::registry::Modalities;
+use crate::table::Modality;
+use anyhow::{Result, bail, ensure};
 use clap::Args;
-use smalti_contract::AnyTokenizer;
+use serde_json::{Map, json};
+use smalti_contract::{AnyTokenizer, File, Value};
+#[cfg(feature = "image")]
+use smalti_contract::{Array, Numbers};
 
 /// How a file is cut into tokens.
 #[derive(Args)]
@@ -22,7 +27,7 @@ pub struct Shape {
     /// BERT's vocab.txt, or a folder with one of these.
     #[arg(long, value_name = "FILE", conflicts_with = "bytes")]
     vocabulary: Option<String>,
-    /// Images, and pictures of trajectories: 1 for grey, 3 for RGB [default: those of the first picture].
+    /// Images, also of episodes: 1 for grey, 3 for RGB [default: those of the first image].
     #[arg(long)]
     channels: Option<usize>,
     /// Audio: resamples to this rate in Hz; a frame is 25 ms, every 10 ms [default: 16000].
@@ -31,7 +36,7 @@ pub struct Shape {
     /// Audio: mel bands of a frame [default: 80].
     #[arg(long)]
     n_mels: Option<usize>,
-    /// Trajectories: time steps in a record [default: 20].
+    /// Episodes: time steps in a record [default: 20].
     #[arg(long)]
     context: Option<usize>,
 }
@@ -42,11 +47,11 @@ pub struct Cut {
     /// Text: a token is a byte; without it, a character of the file.
     #[arg(long)]
     bytes: bool,
-    /// Images, and pictures of trajectories: the side of a square patch in pixels [default: 4; of trajectories 16].
+    /// Images, also of episodes: the side of a square patch in pixels [default: 4].
     #[arg(long)]
     patch: Option<usize>,
-    /// Images, and pictures of trajectories: resizes to this height and width in pixels, such as 224x224 [default: each
-    /// keeps its own].
+    /// Images, also of episodes: resizes to this height and width in pixels, such as 224x224 [default: each keeps its
+    /// own].
     #[arg(long, value_name = "HxW", value_parser = size)]
     size: Option<[usize; 2]>,
     /// Audio: frames in a token [default: 4].
@@ -67,226 +72,172 @@ impl Shape {
     ///
     /// # Errors
     /// Options of another modality, a modality that is not built in, and what the tokenizer refuses.
-    #[cfg_attr(
-        not(any(feature = "text", feature = "image", feature = "audio", feature = "trajectory")),
-        allow(unused_variables)
-    )]
-    pub fn fit(&self, modality: Modality, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
-        self.only(modality)?;
-        match modality {
-            #[cfg(feature = "text")]
-            Modality::Text => self.text(bytes),
-            #[cfg(feature = "image")]
-            Modality::Image => self.image(bytes),
-            #[cfg(feature = "audio")]
-            Modality::Audio => self.audio(bytes),
-            #[cfg(feature = "trajectory")]
-            Modality::Trajectory => self.trajectory(bytes),
-            #[allow(unreachable_patterns)] // where all modalities are built in
-            other => bail!("this smalti is built without the feature `{}`", other.name()),
-        }
+    pub fn fit(
+        &self,
+        modality: Modality,
+        file: &File,
+        modalities: &Modalities,
+    ) -> Result<Box<dyn AnyTokenizer>> {
+        let settings = match modality {
+            Modality::Text => self.text(file.bytes.len()),
+            Modality::Image => self.image(),
+            Modality::Audio => self.audio(file.bytes.len()),
+            Modality::Trajectory => bail!("an episode has several tokenizers"),
+        };
+        let settings = serde_json::Value::Object(settings);
+        Ok(modalities.tokenizers().fit(modality.name(), settings, None, &values(modality, file)?)?)
     }
 
     /// Refuses options that say nothing about this modality: they would be ignored silently.
-    fn only(&self, modality: Modality) -> Result<()> {
-        let given = [
-            ("--vocabulary", &[Modality::Text][..], self.vocabulary.is_some()),
-            ("--channels", &SEEN, self.channels.is_some()),
-            ("--sample-rate", &[Modality::Audio], self.sample_rate.is_some()),
-            ("--n-mels", &[Modality::Audio], self.n_mels.is_some()),
-            ("--context", &[Modality::Trajectory], self.context.is_some()),
-        ];
-        refuse_stray(given, modality)?;
-        if self.preset.is_some() && !matches!(modality, Modality::Image | Modality::Audio) {
-            let read_as = modality.name();
-            bail!("--preset is for image and audio; this file is read as {read_as} (--as says another)");
-        }
-        self.cut.only(modality)
-    }
-
-    #[cfg(feature = "text")]
-    fn text(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
-        use crate::tasks::modalities::text::{TextConfig, TextTokenizer, Vocabulary, fit};
-        use smalti_contract::Tokenizer;
-
-        // No text has more characters or bytes than the file has bytes.
-        let context = bytes.len();
-        if let Some(location) = &self.vocabulary {
-            // A vocabulary may add tokens of its own at the ends, so the file's length is no bound.
-            return Ok(Box::new(crate::tasks::text::published(location, u32::MAX as usize)?));
-        }
-        let raw = TextConfig::new(Vocabulary::Bytes, context);
-        let config = match self.cut.bytes {
-            true => raw,
-            false => {
-                let texts = TextTokenizer::new(raw)?.records(bytes).collect::<Result<Vec<_>, _>>()?;
-                fit::characters(texts.iter().map(String::as_str), vec![], context)?
-            }
-        };
-        Ok(Box::new(TextTokenizer::new(config)?))
-    }
-
-    #[cfg(feature = "image")]
-    fn image(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
-        use crate::tasks::modalities::image::{Image, ImageConfig, ImageTokenizer, Preset, fit};
-        use anyhow::Context;
-        use smalti_contract::Tokenizer;
-
-        if let Some(name) = &self.preset {
-            let preset: Preset = serde_json::from_value(name.as_str().into()).context("--preset")?;
-            return Ok(Box::new(ImageTokenizer::new(preset.config())?));
-        }
-        let patch = self.cut.patch();
-        let reader = ImageTokenizer::new(ImageConfig::vit(1, 1, [1, 1]))?;
-        let images = reader.records(bytes).collect::<Result<Vec<Image>, _>>()?;
-        let channels = self.channels.or(images.first().map(|first| first.channels)).unwrap_or(1);
-        let (mean, std) = fit::normalisation(&images, channels)?;
-        let sides = images.iter().map(|image| self.cut.size.unwrap_or([image.height, image.width]));
-        let most = sides.fold([1, 1], |[h, w], [height, width]| [h.max(height), w.max(width)]);
-        let config = ImageConfig {
-            size: self.cut.size,
-            max_patches: most.map(|side| side.div_ceil(patch.max(1))),
-            mean,
-            std,
-            ..ImageConfig::vit(channels, patch, most)
-        };
-        Ok(Box::new(ImageTokenizer::new(config)?))
-    }
-
-    #[cfg(feature = "audio")]
-    fn audio(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
-        use crate::tasks::modalities::audio::{AudioConfig, AudioTokenizer, MelConfig};
-        use anyhow::Context;
-        use smalti_contract::Tokenizer;
-
-        if let Some(name) = &self.preset {
-            return Ok(Box::new(AudioTokenizer::new(AudioConfig::preset(name).context("--preset")?)?));
-        }
-        let default = AudioConfig::default();
-        let sample_rate = self.sample_rate.unwrap_or(default.sample_rate);
-        let mel = MelConfig {
-            n_fft: sample_rate as usize / 40,
-            hop_length: sample_rate as usize / 100,
-            n_mels: self.n_mels.unwrap_or(default.mel.n_mels),
-            ..default.mel
-        };
-        let config = AudioConfig {
-            sample_rate,
-            mel,
-            frames_per_slice: self.cut.frames_per_slice.unwrap_or(default.frames_per_slice),
-            slice_hop: self.cut.slice_hop,
-            // As many as any file of this length can hold: a rate is at least 1 Hz.
-            max_slices: bytes.len().saturating_mul(sample_rate as usize).max(1),
-            ..default
-        };
-        Ok(Box::new(AudioTokenizer::new(config)?))
-    }
-
-    #[cfg(feature = "trajectory")]
-    fn trajectory(&self, bytes: &[u8]) -> Result<Box<dyn AnyTokenizer>> {
-        use crate::tasks::modalities::trajectory::{Episode, FitOptions, TrajectoryTokenizer, episodes, fit};
-        use crate::tasks::trajectory::{Logged, PictureConfig, PicturedConfig, PicturedTokenizer};
-        use anyhow::ensure;
-        use smalti_contract::Tokenizer;
-
-        let episodes = episodes(bytes).collect::<Result<Vec<Episode>, _>>()?;
-        let max_steps = episodes.iter().map(Episode::len).max().unwrap_or(0);
-        let context = self.context.unwrap_or(FitOptions::default().context);
-        let options = FitOptions { context, max_steps: max_steps.max(context), ..FitOptions::default() };
-        let trajectory = fit(&episodes, options)?;
-        if episodes.iter().all(|episode| episode.pictures.is_empty()) {
-            let stray = self.cut.patch.is_some() || self.cut.size.is_some() || self.channels.is_some();
-            ensure!(
-                !stray,
-                "--patch, --size and --channels are for pictures; there is none in these episodes"
-            );
-            return Ok(Box::new(TrajectoryTokenizer::new(trajectory)?));
-        }
-        let logged = |(number, episode)| Logged { file: "the log".into(), number, episode };
-        let logged: Vec<Logged> = episodes.into_iter().enumerate().map(logged).collect();
-        let pictures = PictureConfig { channels: self.channels, ..self.cut.in_episodes() };
-        let cameras = pictures.fit(&logged, None, &[])?;
-        Ok(Box::new(PicturedTokenizer::new(PicturedConfig { trajectory, cameras })?))
-    }
-}
-
-impl Cut {
-    /// Refuses options that say nothing about this modality.
     ///
     /// # Errors
     /// Names the first, and its modality.
     pub fn only(&self, modality: Modality) -> Result<()> {
-        let given = [
+        let of = |modalities: &[Modality]| modalities.contains(&modality);
+        let options = self.options().into_iter().chain(self.cut.options());
+        if let Some((option, modalities, _)) =
+            options.into_iter().find(|(_, modalities, given)| *given && !of(modalities))
+        {
+            let names: Vec<&str> = modalities.iter().map(|modality| modality.name()).collect();
+            let (names, read_as) = (names.join(" and "), modality.name());
+            bail!("{option} is for {names}; this file is read as {read_as} (--as says another)");
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> [Given; 6] {
+        [
+            ("--preset", &[Modality::Image, Modality::Audio][..], self.preset.is_some()),
+            ("--vocabulary", &[Modality::Text], self.vocabulary.is_some()),
+            ("--channels", &SEEN, self.channels.is_some()),
+            ("--sample-rate", &[Modality::Audio], self.sample_rate.is_some()),
+            ("--n-mels", &[Modality::Audio], self.n_mels.is_some()),
+            ("--context", &[Modality::Trajectory], self.context.is_some()),
+        ]
+    }
+
+    /// Time steps in a record of episodes.
+    pub fn context(&self) -> usize {
+        self.context.unwrap_or(CONTEXT)
+    }
+
+    fn text(&self, bytes: usize) -> Map<String, serde_json::Value> {
+        // No text has more characters or bytes than the file has bytes; a published vocabulary may add ids at the ends.
+        let (vocabulary, context) = match &self.vocabulary {
+            Some(file) => (json!({ "file": file }), u32::MAX as usize),
+            None if self.cut.bytes => (json!("bytes"), bytes),
+            None => (json!("characters"), bytes),
+        };
+        given([("vocabulary", Some(vocabulary)), ("context", Some(json!(context)))])
+    }
+
+    /// The settings of images, in files or in episodes.
+    pub fn image(&self) -> Map<String, serde_json::Value> {
+        given([
+            ("preset", self.preset.as_ref().map(|name| json!(name))),
+            ("channels", self.channels.map(|n| json!(n))),
+            ("patch_size", self.cut.patch.map(|n| json!(n))),
+            ("image_size", self.cut.size.map(|size| json!(size))),
+        ])
+    }
+
+    /// Whether some option is of images.
+    pub fn is_of_images(&self) -> bool {
+        !self.image().is_empty()
+    }
+
+    fn audio(&self, bytes: usize) -> Map<String, serde_json::Value> {
+        if let Some(name) = &self.preset {
+            return given([("preset", Some(json!(name))), ("normalize", Some(json!(false)))]);
+        }
+        let rate = self.sample_rate.unwrap_or(SAMPLE_RATE);
+        let mel = given([
+            ("n_fft", Some(json!(rate / 40))),
+            ("hop_length", Some(json!(rate / 100))),
+            ("n_mels", self.n_mels.map(|n| json!(n))),
+        ]);
+        // As many as any file of this length can hold: a rate is at least 1 Hz.
+        let max_slices = bytes.saturating_mul(rate as usize).max(1);
+        given([
+            ("normalize", Some(json!(false))),
+            ("sample_rate", Some(json!(rate))),
+            ("mel", Some(json!(mel))),
+            ("frames_per_slice", self.cut.frames_per_slice.map(|n| json!(n))),
+            ("slice_hop", self.cut.slice_hop.map(|n| json!(n))),
+            ("max_slices", Some(json!(max_slices))),
+        ])
+    }
+}
+
+/// The settings that are given.
+fn given<const N: usize>(settings: [(&str, Option<serde_json::Value>); N]) -> Map<String, serde_json::Value> {
+    settings.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
+}
+
+/// The values in a file: one, or the images of an IDX file.
+fn values(modality: Modality, file: &File) -> Result<Vec<Value>> {
+    #[cfg(feature = "image")]
+    if modality == Modality::Image && smalti_image::idx::is_images(&file.bytes) {
+        let array = |image: smalti_image::Image| {
+            let shape = vec![image.height, image.width];
+            Value::Array(Array { shape, numbers: Numbers::U8(image.pixels) })
+        };
+        return Ok(smalti_image::idx::images(&file.bytes)
+            .map(|image| image.map(array))
+            .collect::<Result<_, _>>()?);
+    }
+    let _ = modality;
+    Ok(vec![Value::File(file.clone())])
+}
+
+impl Cut {
+    /// How values are cut, to count their tokens.
+    pub fn slicing(&self) -> Slicing {
+        let Self { bytes, patch, size, frames_per_slice, slice_hop } = self;
+        Slicing {
+            bytes: *bytes,
+            patch_size: *patch,
+            image_size: *size,
+            frames_per_slice: *frames_per_slice,
+            slice_hop: *slice_hop,
+        }
+    }
+
+    /// Refuses options that say nothing about any of some fields, by what they hold.
+    ///
+    /// # Errors
+    /// Names the first, and its modality.
+    pub fn only_fields(&self, holds: &[&str]) -> Result<()> {
+        for (option, modalities, given) in self.options() {
+            let name = modalities[0].name();
+            ensure!(
+                !given || holds.iter().any(|holds| holds.ends_with(name)),
+                "{option} is for {name}; no field holds one"
+            );
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> [Given; 5] {
+        [
             ("--bytes", &[Modality::Text][..], self.bytes),
             ("--patch", &SEEN, self.patch.is_some()),
             ("--size", &SEEN, self.size.is_some()),
             ("--frames-per-slice", &[Modality::Audio], self.frames_per_slice.is_some()),
             ("--slice-hop", &[Modality::Audio], self.slice_hop.is_some()),
-        ];
-        refuse_stray(given, modality)
-    }
-
-    #[cfg(feature = "image")]
-    fn patch(&self) -> usize {
-        self.patch.unwrap_or(4)
-    }
-
-    /// How the pictures of episodes become tokens.
-    #[cfg(feature = "trajectory")]
-    pub fn in_episodes(&self) -> crate::tasks::trajectory::PictureConfig {
-        let default = crate::tasks::trajectory::PictureConfig::default();
-        let patch = self.patch.unwrap_or(default.patch);
-        crate::tasks::trajectory::PictureConfig { patch, size: self.size, ..default }
-    }
-
-    /// Whether a text's tokens are its bytes.
-    pub fn bytes(&self) -> bool {
-        self.bytes
-    }
-
-    /// A tokenizer that gives pictures of any size their number of tokens; what it is fitted to does not count.
-    ///
-    /// # Errors
-    /// What the tokenizer refuses.
-    #[cfg(feature = "image")]
-    pub fn of_pictures(&self) -> Result<crate::tasks::modalities::image::ImageTokenizer> {
-        use crate::tasks::modalities::image::{ImageConfig, ImageTokenizer};
-        use smalti_contract::Tokenizer;
-
-        let any = ImageConfig::vit(3, self.patch(), [1, 1]);
-        let max_patches = [u32::MAX as usize; 2];
-        Ok(ImageTokenizer::new(ImageConfig { size: self.size, max_patches, ..any })?)
-    }
-
-    /// A tokenizer that gives clips of any length their number of tokens.
-    ///
-    /// # Errors
-    /// What the tokenizer refuses.
-    #[cfg(feature = "audio")]
-    pub fn of_clips(&self) -> Result<crate::tasks::modalities::audio::AudioTokenizer> {
-        use crate::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
-        use smalti_contract::Tokenizer;
-
-        let default = AudioConfig::default();
-        let frames_per_slice = self.frames_per_slice.unwrap_or(default.frames_per_slice);
-        let (slice_hop, max_slices) = (self.slice_hop, u32::MAX as usize);
-        Ok(AudioTokenizer::new(AudioConfig { frames_per_slice, slice_hop, max_slices, ..default })?)
+        ]
     }
 }
 
-/// The modalities in which there are pictures.
+/// An option, the modalities that it is for, and whether it is given.
+type Given = (&'static str, &'static [Modality], bool);
+
+/// Time steps in a record of episodes unless they are set.
+const CONTEXT: usize = 20;
+/// The rate that audio is resampled to unless it is set, in Hz.
+const SAMPLE_RATE: u32 = 16_000;
+/// The modalities in which there are images.
 const SEEN: [Modality; 2] = [Modality::Image, Modality::Trajectory];
-
-/// Refuses the first of the options that is given and of other modalities.
-fn refuse_stray<const N: usize>(given: [(&str, &[Modality], bool); N], modality: Modality) -> Result<()> {
-    if let Some((option, of, _)) = given.into_iter().find(|(_, of, given)| *given && !of.contains(&modality))
-    {
-        let of: Vec<&str> = of.iter().map(|modality| modality.name()).collect();
-        let (of, read_as) = (of.join(" and "), modality.name());
-        bail!("{option} is for {of}; this file is read as {read_as} (--as says another)");
-    }
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,17 +1,16 @@
 //! The tokens of a row, of a task made of inputs and outputs.
 
-use super::{TokenizeArgs, group_row, token_row};
+use super::{Drawn, TokenizeArgs};
 use crate::cli::print;
 use crate::config::{AnyTask, RunConfig};
 use crate::data::Dataset;
 use crate::registry::Modalities;
 use crate::report::picture;
-use crate::report::tokens;
 use crate::sample::{Composition, Opened, Part, Role, Start};
 use crate::train::checkpoint::write_atomically;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
-use smalti_contract::TokenSpec;
+use smalti_contract::{AnyTokenizer, TokenSpec};
 
 /// Shows the tokens of training sample `--record` of each task in a file of settings, as they are without variation.
 pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
@@ -44,27 +43,24 @@ fn show(opened: &Opened, name: &str, args: &TokenizeArgs) -> Result<serde_json::
     let mut streams = vec![];
     for (stream, tokens) in &sample.inputs {
         let spec = TokenSpec { kinds: opened.task.kinds(*stream).to_vec() };
-        let groups = tokens::summary(&spec, tokens);
-        let first = tokens::first(&spec, tokens, args.first);
+        let drawn = Drawn { spec: &spec, tokens, tokenizer: &|kind| tokenizer_of(&opened.task, kind) };
         if !args.json {
             let task = if name.is_empty() { String::new() } else { format!("{name}: ") };
             let stream = format!("{stream:?}").to_lowercase();
             println!("{task}sample {} of {n}, {} tokens of the {stream} stream", args.record, tokens.len());
-            let rows: Vec<_> = groups.iter().map(group_row).collect();
-            print::table(&["kind", "tokens", "content", "values", "positions", "time", "order"], &rows);
-            let rows = first
-                .iter()
-                .map(|token| token_row(token, part_of(opened, &token.kind).map(|p| p.tokenizer.as_ref())));
-            print::table(&["kind", "order", "positions", "time", "content"], &rows.collect::<Vec<_>>());
+            drawn.print(args.first);
         }
-        streams.push(json!({ "stream": stream, "tokens": tokens.len(), "groups": groups, "first": first }));
+        let mut shown = drawn.json(args.first);
+        shown["stream"] = json!(stream);
+        streams.push(shown);
     }
     Ok(json!({ "task": name, "samples": n, "streams": streams }))
 }
 
-/// The part that a kind of token is of.
-fn part_of<'a>(opened: &'a Opened, kind: &str) -> Option<&'a Part> {
-    opened.task.parts().iter().find(|part| part.kinds.iter().any(|known| known.name == kind))
+/// The tokenizer of a kind of token.
+pub(super) fn tokenizer_of<'a>(task: &'a Composition, kind: &str) -> Option<&'a dyn AnyTokenizer> {
+    let part = task.parts().iter().find(|part| part.kinds.iter().any(|known| known.name == kind))?;
+    Some(part.tokenizer.as_ref())
 }
 
 /// The figure of one part's tokens: the first input's, or that of `--part`.

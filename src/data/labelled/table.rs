@@ -2,7 +2,8 @@
 
 use super::{CLASSES, Entry, Labelled, class_list, listed};
 use crate::data::error::DataError;
-use crate::data::manifest::{Filter, Manifest, Row};
+use crate::data::manifest::{Manifest, Row};
+use crate::table::Filter;
 use std::collections::{BTreeMap, BTreeSet};
 
 const LABEL: &str = "label";

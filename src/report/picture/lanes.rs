@@ -13,8 +13,9 @@ const MOST: usize = 400;
 const LANE: f32 = 96.0;
 const MARK: f32 = 16.0;
 const GAP: f32 = 10.0;
-/// Where lanes have their names.
+/// The least width of the lanes' names, and the space after the longest.
 const NAMES: f32 = 132.0;
+const SPACE: f32 = 12.0;
 /// The most features of a token that have a curve.
 const CURVES: usize = 8;
 /// The widest and the narrowest that a token is drawn, and the width that they share.
@@ -55,7 +56,8 @@ impl Columns {
 pub fn lanes(spec: &TokenSpec, tokens: &Tokens) -> Scene {
     let n = tokens.len().min(MOST);
     let each = (SHARED / n.max(1) as f32).clamp(NARROWEST, WIDEST);
-    let columns = Columns { left: MARGIN + NAMES, each, n };
+    let names = spec.kinds.iter().map(|kind| font::width(&kind.name, LABEL) + SPACE).fold(NAMES, f32::max);
+    let columns = Columns { left: MARGIN + names, each, n };
     let mut scene = Scene::new();
     let times = steps(tokens, n);
     let title = format!("{} in {}", first_of(n, tokens.len(), "token"), counted(times.len(), "time step"));

@@ -25,7 +25,7 @@ use crate::data::{DataError, Files};
 use fields::Field;
 use smalti_contract::{File, Value};
 use smalti_trajectory::lerobot::INFO;
-use smalti_trajectory::{Episode, TrajectoryError};
+use smalti_trajectory::{Episode, TrajectoryError, check_alike};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -56,7 +56,8 @@ struct Row {
 /// are of this layout if they have the columns of states and actions.
 ///
 /// # Errors
-/// [`DataError`] if not one episode can be read. A corrupt episode among others is an error when it is asked for.
+/// [`DataError`] if not one episode can be read. A corrupt episode among others, or one whose states, cameras or actions are
+/// not like those of the first, is an error when it is asked for.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     if !place.is_asked_for(NAME) && !found::holds_episodes(place)? {
         return Ok(None);
@@ -68,6 +69,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         table.add(&location, read(&location)?)?;
     }
     table.check()?;
+    table.refuse_others();
     let episodes = || table.rows.iter().filter_map(|row| row.episode.as_ref().ok());
     let mut fields = fields::of(episodes());
     if table.rows.iter().any(|row| row.task.is_some()) {
@@ -110,6 +112,22 @@ impl Episodes {
         }
     }
 
+    /// Takes episodes for corrupt that are not like the first that can be read.
+    fn refuse_others(&mut self) {
+        let first = self.rows.iter().position(|row| row.episode.is_ok());
+        let (before, rest) = self.rows.split_at_mut(first.map_or(0, |first| first + 1));
+        let Some(Ok(first)) = before.last().map(|row| &row.episode) else { return };
+        for row in rest {
+            let Ok(episode) = &row.episode else { continue };
+            if let Err(error) = check_alike(&[first, episode]) {
+                row.episode = Err(match error {
+                    TrajectoryError::Episode { error, .. } => *error,
+                    other => other,
+                });
+            }
+        }
+    }
+
     fn field(&self, name: &str) -> Result<&Field, DataError> {
         let number = self.names.iter().position(|known| known == name);
         number.map(|number| &self.fields[number]).ok_or_else(|| unknown_field(self, name))
@@ -124,7 +142,11 @@ impl Episodes {
             field => {
                 let mut value = field.value(row.episode()?, steps);
                 if let (true, Field::Camera(_), Value::Series(images)) = (bytes, field, &mut value) {
-                    images.iter_mut().try_for_each(|image| row.read(image))?;
+                    for (step, image) in images.iter_mut().enumerate() {
+                        let in_step =
+                            |e| DataError::tokenize(&row.file, format!("{name} at step {step}: {e}"));
+                        row.read(image).map_err(in_step)?;
+                    }
                 }
                 Ok(value)
             }

@@ -40,6 +40,12 @@ fn all(table: &dyn Table, field: &str) -> Vec<Value> {
     (0..table.len()).map(|row| table.value(row, field).unwrap()).collect()
 }
 
+/// The values of a field that are not missing, without the bytes of files.
+fn present(table: &dyn Table, field: &str) -> Vec<Value> {
+    let values = (0..table.len()).map(|row| table.peek(row, field).unwrap());
+    values.filter(|value| !value.is_missing()).collect()
+}
+
 fn texts(values: &[&str]) -> Vec<Value> {
     values
         .iter()

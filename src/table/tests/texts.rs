@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::data::testing::{folder_of, gzip, tar_of};
-use crate::table::counts;
 
 fn with_columns(
     folder: &tempfile::TempDir,
@@ -237,5 +236,6 @@ fn a_text_file_is_a_row() {
             > 1000
     );
     let mark = folder_of(&[("t.txt", b"\xff")]);
-    assert!(counts(&*super::table(&mark, "t.txt"), "text").unwrap().problem.unwrap().contains("not UTF-8"));
+    let error = super::table(&mark, "t.txt").value(0, "text").unwrap_err();
+    assert!(error.to_string().contains("not UTF-8"), "{error}");
 }

@@ -1,69 +1,111 @@
-//! What was found, for people.
+//! What was found, as tables.
 
-use super::Bad;
-use super::numbers::TokenReport;
-use super::part::{Named, Part};
-use super::twins::Twins;
 use crate::cli::print;
+use crate::inspect::{
+    Corrupt, Duplicates, FieldReport, Named, Spread, Symbol, TableReport, TokenReport, Total,
+};
 use serde_json::Value;
 
-/// Bad and skipped files, and twins, that are printed; JSON has all.
+/// Corrupt rows, skipped files, duplicates and classes that are printed; JSON has all.
 const SHOWN: usize = 20;
 /// Length of the longest bar of a histogram.
 const BAR: usize = 32;
 
-/// Prints a part.
-pub fn part(part: &Part) {
-    let of = part.split.as_ref().map_or(String::new(), |split| format!("{split}: "));
-    println!("{of}{}, {}", part.what, counted(part.samples, "sample"));
-    let rows = part.found.iter().map(|(name, value)| vec![name.replace('_', " "), shown(value)]);
-    print::table(&["found", ""], &rows.collect::<Vec<_>>());
-    part.tokens.report().iter().for_each(tokens);
-    if let Some(refused) = part.tokens.refused() {
-        let samples = counted(refused.samples, "sample");
-        println!("not tokenized with these options: {samples}; the first: {}", refused.problem);
+/// Prints what was found in a table.
+pub fn table(name: &str, report: &TableReport) {
+    for split in &report.splits {
+        let of = split.split.as_ref().map_or(String::new(), |split| format!("{split}: "));
+        let some = if split.inspected < split.rows {
+            format!(", {} inspected", split.inspected)
+        } else {
+            String::new()
+        };
+        println!("{of}{} of {name}{some}", counted(split.rows, "row"));
+        if let Some(Total { total, spread }) = split.steps {
+            println!("{} time steps; in a row {}", number(total), shown_spread(&spread));
+        }
+        fields(&split.fields);
+        for field in &split.fields {
+            tokens(field);
+        }
+        for Corrupt { row, field, problem } in split.corrupt.iter().take(SHOWN) {
+            println!("corrupt: {row}, field {field}: {problem}");
+        }
+        more(&[split.corrupt.len()]);
     }
-    if !part.frequent.is_empty() {
-        let each = |f: &super::part::Frequent| format!("{:?} ({}) {:.1}%", f.reads, f.id, 100.0 * f.share);
-        println!("most frequent: {}", part.frequent.iter().map(each).collect::<Vec<_>>().join(", "));
-    }
-    for Bad { name, problem } in part.bad.iter().take(SHOWN) {
-        println!("bad: {name}: {problem}");
-    }
-    for (name, why) in part.skipped.iter().take(SHOWN) {
+    for (name, why) in report.skipped.iter().take(SHOWN) {
         println!("skipped: {name}: {why}");
     }
-    more(&[part.bad.len(), part.skipped.len()]);
+    more(&[report.skipped.len()]);
+    duplicates(&report.duplicates);
+}
+
+/// Prints a table of fields.
+pub fn fields(fields: &[FieldReport]) {
+    let row = |field: &FieldReport| {
+        let range = field.range.map(|[low, high]| format!("range: {} to {}", number(low), number(high)));
+        let classes = (!field.classes.is_empty()).then(|| format!("classes: {}", frequent_classes(field)));
+        let found =
+            field.found.iter().map(|(name, value)| format!("{}: {}", name.replace('_', " "), shown(value)));
+        let found = range.into_iter().chain(classes).chain(found).collect::<Vec<_>>().join("\n");
+        vec![field.field.clone(), field.holds.clone(), field.missing.to_string(), found]
+    };
+    print::table(&["field", "holds", "missing", "found"], &fields.iter().map(row).collect::<Vec<_>>());
+}
+
+/// The classes, the most frequent first.
+fn frequent_classes(field: &FieldReport) -> String {
+    let mut classes: Vec<(&String, &usize)> = field.classes.iter().collect();
+    classes.sort_by(|one, other| other.1.cmp(one.1).then_with(|| one.0.cmp(other.0)));
+    listed(classes.into_iter().map(|(class, n)| format!("{class}: {n}")).collect())
+}
+
+/// Prints how many tokens the values of a field become.
+fn tokens(field: &FieldReport) {
+    let name = &field.field;
+    if let Some(report) = &field.tokens {
+        let total = counted(report.total as usize, "token");
+        println!("{name}: {total}; in a row {}", shown_spread(&report.spread));
+        histogram(report);
+    }
+    if let Some(refused) = &field.not_tokenized {
+        let rows = counted(refused.rows, "row");
+        println!("{name}: not tokenized with these options: {rows}; the first: {}", refused.problem);
+    }
+    if !field.most_frequent.is_empty() {
+        let each = |one: &Symbol| format!("{:?} ({}) {:.1}%", one.reads, one.id, 100.0 * one.share);
+        let symbols = field.most_frequent.iter().map(each).collect::<Vec<_>>().join(", ");
+        println!("{name}: most frequent: {symbols}");
+    }
 }
 
 /// Prints what is there more than once.
-pub fn twins(twins: &[Twins]) {
-    if twins.is_empty() {
+fn duplicates(duplicates: &[Duplicates]) {
+    if duplicates.is_empty() {
         return;
     }
-    let samples = twins.iter().map(|twins| twins.samples.len()).sum();
-    let (groups, samples) = (counted(twins.len(), "content"), counted(samples, "sample"));
-    println!("there more than once: {groups} in {samples}");
-    let (wrong, harmless): (Vec<&Twins>, Vec<&Twins>) =
-        twins.iter().partition(|twins| twins.labels_differ || twins.across_splits);
-    for twins in wrong.into_iter().chain(harmless).take(SHOWN) {
-        let why = match (twins.labels_differ, twins.across_splits) {
+    let rows = duplicates.iter().map(|one| one.rows.len()).sum();
+    println!("duplicates: {} in {}", counted(duplicates.len(), "content"), counted(rows, "row"));
+    let (wrong, harmless): (Vec<&Duplicates>, Vec<&Duplicates>) =
+        duplicates.iter().partition(|one| one.labels_differ || one.across_splits);
+    for one in wrong.into_iter().chain(harmless).take(SHOWN) {
+        let why = match (one.labels_differ, one.across_splits) {
             (true, true) => "different labels, in several splits",
             (true, false) => "different labels",
             (false, true) => "in several splits",
             (false, false) => "the same",
         };
-        let names: Vec<String> = twins.samples.iter().take(4).map(who).collect();
-        let rest = twins.samples.len() - names.len();
+        let names: Vec<String> = one.rows.iter().take(4).map(who).collect();
+        let rest = one.rows.len() - names.len();
         let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
         println!("{why}: {}{rest}", names.join(" = "));
     }
-    more(&[twins.len()]);
+    more(&[duplicates.len()]);
 }
 
 fn who(named: &Named) -> String {
     let about: Vec<&str> = [&named.split, &named.label].into_iter().flatten().map(String::as_str).collect();
-    if about.is_empty() { named.name.clone() } else { format!("{} ({})", named.name, about.join(", ")) }
+    if about.is_empty() { named.row.clone() } else { format!("{} ({})", named.row, about.join(", ")) }
 }
 
 /// Says how many of some lists are not shown.
@@ -74,23 +116,22 @@ fn more(lengths: &[usize]) {
     }
 }
 
-fn tokens(report: &TokenReport) {
-    let total = counted(report.total as usize, "token");
-    println!(
-        "{total}; in a sample {}",
-        spread(report.spread.least, report.spread.median, Some(report.spread.p95), report.spread.most)
-    );
-    let most = report.histogram.iter().map(|bin| bin.samples).max().unwrap_or(0);
+fn histogram(report: &TokenReport) {
+    let most = report.histogram.iter().map(|bin| bin.rows).max().unwrap_or(0);
     let width = report.histogram.last().map_or(0, |bin| 2 * bin.to.to_string().len() + 1);
     if report.histogram.len() > 1 {
         for bin in &report.histogram {
             let range =
                 if bin.from == bin.to { bin.to.to_string() } else { format!("{}–{}", bin.from, bin.to) };
-            // What is there is seen, however few.
-            let bar = "█".repeat((bin.samples * BAR).div_ceil(most.max(1)));
-            println!("  {range:>width$} {bar:BAR$} {}", bin.samples);
+            // A bin that is not empty has a bar.
+            let bar = "█".repeat((bin.rows * BAR).div_ceil(most.max(1)));
+            println!("  {range:>width$} {bar:BAR$} {}", bin.rows);
         }
     }
+}
+
+fn shown_spread(of: &Spread) -> String {
+    spread(of.least, of.median, Some(of.p95), of.most)
 }
 
 fn spread(least: f64, median: f64, p95: Option<f64>, most: f64) -> String {
@@ -101,7 +142,7 @@ fn spread(least: f64, median: f64, p95: Option<f64>, most: f64) -> String {
     format!("{} to {}, median {}{p95}", number(least), number(most), number(median))
 }
 
-/// Whole numbers without digits behind the point.
+/// Whole numbers without decimals.
 fn number(x: f64) -> String {
     if x.fract() == 0.0 && x.abs() < 1e15 { format!("{x:.0}") } else { print::number(x) }
 }
@@ -110,12 +151,16 @@ fn counted(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A finding in a line: of many, the first.
-fn shown(value: &Value) -> String {
-    let listed = |items: Vec<String>| match items.len() {
+/// Of many, the first.
+fn listed(items: Vec<String>) -> String {
+    match items.len() {
         few if few <= SHOWN => items.join(", "),
         many => format!("{}, … ({many} in all)", items[..SHOWN].join(", ")),
-    };
+    }
+}
+
+/// A finding in a line.
+fn shown(value: &Value) -> String {
     let part = |name: &str| value.get(name).and_then(Value::as_f64);
     match value {
         Value::String(text) => text.clone(),

@@ -9,9 +9,6 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Labels that are printed of a field.
-const SHOWN: usize = 8;
-
 /// Whether a location is a file of settings whose tasks are made of parts.
 pub fn is_settings(path: &str) -> bool {
     path.ends_with(".toml")
@@ -24,7 +21,7 @@ pub fn check(path: &str, set: &[String], limit: usize, as_json: bool, modalities
     for entry in config.tasks() {
         let AnyTask::Parts(settings) = &entry.task else { continue };
         let opened = Composition::open((&entry.name, entry.loss_weight), settings, modalities, Start::New)?;
-        reports.insert(entry.name.clone(), inspect(&opened, limit));
+        reports.insert(entry.name.clone(), inspect(&opened, limit)?);
     }
     ensure!(!reports.is_empty(), "{path}: no task is made of inputs and outputs; check the data themselves");
     match as_json {
@@ -44,15 +41,7 @@ fn show(name: &str, report: &TaskReport) {
         let SplitReport { split: of, source, rows, samples, inspected, .. } = split;
         let task = if name.is_empty() { String::new() } else { format!("{name}: ") };
         println!("{task}{of}: {rows} rows of {source}, {samples} samples, {inspected} inspected");
-        let fields = split.fields.iter().map(|field| {
-            let labels = field.labels.iter().take(SHOWN).map(|(label, n)| format!("{label} {n}"));
-            let more = field.labels.len().saturating_sub(SHOWN);
-            let more = if more > 0 { format!(", {more} more") } else { String::new() };
-            let range = field.range.map_or(String::new(), |[low, high]| format!("{low} to {high}"));
-            let labels = format!("{}{more}", labels.collect::<Vec<_>>().join(", "));
-            vec![field.field.clone(), field.holds.clone(), field.missing.to_string(), range, labels]
-        });
-        print::table(&["field", "holds", "missing", "range", "classes"], &fields.collect::<Vec<_>>());
+        super::show::fields(&split.fields);
         let parts = split.parts.iter().map(|part| {
             let [least, mean, most] = part.tokens;
             vec![

@@ -1,4 +1,4 @@
-//! Choosing rows by their columns.
+//! Choosing rows by their fields.
 
 use crate::data::error::DataError;
 use std::cmp::Ordering;
@@ -42,7 +42,7 @@ impl Filter {
     /// Reads a filter: comparisons joined by `&`.
     ///
     /// ```
-    /// # use smalti::data::manifest::Filter;
+    /// # use smalti::table::Filter;
     /// assert!(Filter::parse("index>=5 & speaker!=george").is_ok());
     /// assert!(Filter::parse("index").is_err());
     /// ```
@@ -59,7 +59,7 @@ impl Filter {
         filter.split('&').map(comparison).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The columns that it looks at.
+    /// The fields that it compares.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|comparison| comparison.column.as_str())
     }

@@ -1,15 +1,14 @@
 //! Which modality a file is of.
 
-use clap::ValueEnum;
-
-/// A modality that files can be tokenized as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// A modality that files can be of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Modality {
     /// UTF-8 text.
     Text,
-    /// A picture, or many in an IDX file.
+    /// An image, or many in an IDX file.
     Image,
-    /// A recording.
+    /// An audio clip.
     Audio,
     /// Logged episodes.
     Trajectory,
@@ -26,13 +25,13 @@ impl Modality {
         }
     }
 
-    /// What a file is by its name, else by its content; `None` where neither tells.
+    /// The modality of a file by its name, else by its content; `None` if neither tells.
     pub fn guess(location: &str, bytes: &[u8]) -> Option<Self> {
         Self::by_name(location).or_else(|| Self::by_content(bytes))
     }
 
-    /// What a file's name says it is. Whether the file can be read is the modality's affair: a recording in a
-    /// format that is not known should be refused as a recording.
+    /// The modality that the ending of a file's name stands for. An audio file in a format that is not known is audio too:
+    /// the error should say so.
     pub fn by_name(location: &str) -> Option<Self> {
         let name = location.rsplit(['/', ':']).next().unwrap_or(location).to_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
@@ -45,7 +44,7 @@ impl Modality {
         }
     }
 
-    /// What the first bytes say, else whether it is text, else which modality's reader takes it.
+    /// By the first bytes; else text if it is UTF-8; else the modality whose reader takes it.
     fn by_content(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..]
@@ -64,8 +63,8 @@ impl Modality {
             | [b'{', b'"', ..] => Some(Self::Trajectory),
             // CSV is text unless its columns are those of steps.
             #[cfg(feature = "trajectory")]
-            _ if crate::tasks::modalities::trajectory::Format::of(bytes)
-                == Some(crate::tasks::modalities::trajectory::Format::Csv) =>
+            _ if crate::modalities::trajectory::Format::of(bytes)
+                == Some(crate::modalities::trajectory::Format::Csv) =>
             {
                 Some(Self::Trajectory)
             }
@@ -78,12 +77,12 @@ impl Modality {
     #[cfg_attr(not(any(feature = "image", feature = "audio")), allow(unused_variables))]
     fn by_reading(bytes: &[u8]) -> Option<Self> {
         #[cfg(feature = "image")]
-        if crate::tasks::modalities::image::read(bytes).is_ok() {
+        if crate::modalities::image::read(bytes).is_ok() {
             return Some(Self::Image);
         }
         #[cfg(feature = "audio")]
         {
-            use crate::tasks::modalities::audio::{AudioConfig, AudioTokenizer};
+            use crate::modalities::audio::{AudioConfig, AudioTokenizer};
             use smalti_contract::Tokenizer;
             let reader = AudioTokenizer::new(AudioConfig::default()).ok()?;
             if reader.records(bytes).next().is_some_and(|clip| clip.is_ok()) {

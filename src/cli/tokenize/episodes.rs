@@ -1,0 +1,106 @@
+//! The tokens of episodes: a task whose parts are the return-to-go, the cameras, the observations and the actions.
+
+use super::task::tokenizer_of;
+use super::{Drawn, TokenizeArgs, show};
+use crate::data::{Dataset, Stream};
+use crate::registry::Modalities;
+use crate::report::picture;
+use crate::sample::{Composition, InputSettings, OutputSettings, Start, TaskSettings};
+use crate::table::{Modality, Source, Table, episodes};
+use anyhow::{Context, Result, ensure};
+use indexmap::IndexMap;
+use serde_json::{json, to_value};
+use smalti_contract::{Numbers, TokenSpec, Value};
+
+/// Shows the tokens of window `--record`.
+pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
+    let settings = settings(args, modalities)?;
+    let opened =
+        Composition::open(("", 1.0), &settings, modalities, Start::New).with_context(|| args.file.clone())?;
+    let records = opened.train.len();
+    ensure!(
+        args.record < records,
+        "{}: --record {} is not among the {records} records, counted from 0",
+        args.file,
+        args.record
+    );
+    let sample = opened.train.sample(args.record, None)?;
+    let spec = TokenSpec { kinds: opened.task.kinds(Stream::Main).to_vec() };
+    let tokens = sample.inputs.into_iter().map(|(_, tokens)| tokens).next().unwrap_or_default();
+    let drawn = Drawn { spec: &spec, tokens: &tokens, tokenizer: &|kind| tokenizer_of(&opened.task, kind) };
+    show(args, Modality::Trajectory, &drawn, records, &|| picture::lanes(&spec, &tokens))
+}
+
+/// The task of the episodes at a location: every row trains, and none is held out.
+fn settings(args: &TokenizeArgs, modalities: &Modalities) -> Result<TaskSettings> {
+    let source = Source { layout: Some(episodes::NAME.into()), ..Source::new(&args.file) };
+    let table = modalities.sources().open(&source)?;
+    let data = json!({
+        "source": source,
+        "validation_source": source,
+        "context": args.shape.context(),
+        "derived": { "return_to_go": { "kind": "return_to_go", "field": "rewards" } },
+    });
+    let numbers = |settings| serde_json::from_value::<InputSettings>(settings);
+    let mut inputs = IndexMap::new();
+    // Divided by the largest magnitude, as rewards to come are 0 at the end.
+    inputs.insert("return_to_go".to_string(), numbers(json!({ "modality": "numbers", "scale": 0.0 }))?);
+    let (mut states, mut outputs) = (IndexMap::new(), IndexMap::new());
+    for field in table.fields() {
+        let of_actions = field == "actions" || field.starts_with("actions.");
+        match first_step(table.as_ref(), field) {
+            Some(Value::Array(array)) if matches!(array.numbers, Numbers::U8(_)) => {
+                inputs.insert(field.clone(), image(args)?);
+            }
+            Some(Value::File(_)) => {
+                inputs.insert(field.clone(), image(args)?);
+            }
+            Some(_) if of_actions => {
+                let head = if is_choice(table.as_ref(), field)? { "classify" } else { "regress" };
+                outputs.insert(
+                    field.clone(),
+                    serde_json::from_value::<OutputSettings>(json!({ "head": head }))?,
+                );
+            }
+            Some(_) if field == "observations" => {
+                states.insert(field.clone(), numbers(json!({ "modality": "numbers" }))?);
+            }
+            // The others are parts of the observations, what was derived from, or no series.
+            _ => {}
+        }
+    }
+    ensure!(
+        inputs.len() > 1 || !args.shape.is_of_images(),
+        "{}: --patch, --size and --channels are for images; there is none in these episodes",
+        args.file
+    );
+    inputs.extend(states);
+    Ok(TaskSettings { data: serde_json::from_value(to_value(data)?)?, inputs, outputs })
+}
+
+/// A camera's images.
+fn image(args: &TokenizeArgs) -> Result<InputSettings> {
+    let mut settings = args.shape.image();
+    settings.insert("modality".into(), json!("image"));
+    Ok(serde_json::from_value(settings.into())?)
+}
+
+/// The first step of a series that is not missing; `None` of other fields.
+fn first_step(table: &dyn Table, field: &str) -> Option<Value> {
+    (0..table.len()).find_map(|row| match table.peek(row, field) {
+        Ok(Value::Series(steps)) => steps.into_iter().find(|step| !step.is_missing()),
+        _ => None,
+    })
+}
+
+/// Whether actions are one choice of several: whole numbers.
+fn is_choice(table: &dyn Table, field: &str) -> Result<bool> {
+    for row in 0..table.len() {
+        let Value::Series(steps) = table.peek(row, field)? else { continue };
+        let is_id = |step: &Value| matches!(step, Value::Number(n) if *n >= 0.0 && n.fract() == 0.0);
+        if !steps.iter().all(is_id) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,67 @@
+//! Content that is there more than once.
+
+use super::field::is_label;
+use super::rows::Content;
+use crate::table::Table;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// Rows with the same content.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Duplicates {
+    /// The rows.
+    pub rows: Vec<Named>,
+    /// Whether their labels differ: one at least is wrong.
+    pub labels_differ: bool,
+    /// Whether they are in more than one split: a row of the test is one of training.
+    pub across_splits: bool,
+}
+
+/// A row, and what it is labelled.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Named {
+    /// Where it lies.
+    pub row: String,
+    /// Its split, if it has one.
+    pub split: Option<String>,
+    /// Its class or its text, if it has one.
+    pub label: Option<String>,
+}
+
+/// Names of fields that are the label of a file beside them.
+const TEXTS: [&str; 5] = ["text", "txt", "transcript", "transcription", "sentence"];
+
+/// The rows whose content is not theirs alone, by the first of each. `raw` are the fields of files, arrays and series.
+pub(super) fn find(
+    table: &dyn Table,
+    mut contents: Vec<(Content, u32)>,
+    raw: &BTreeSet<String>,
+) -> Vec<Duplicates> {
+    contents.sort_unstable();
+    let mut groups: Vec<&[(Content, u32)]> =
+        contents.chunk_by(|one, next| one.0 == next.0).filter(|group| group.len() > 1).collect();
+    groups.sort_unstable_by_key(|group| group[0].1);
+    let labels = table.fields().iter().filter(|field| {
+        let text = !raw.is_empty() && TEXTS.contains(&field.as_str());
+        (is_label(field) || text) && !raw.contains(*field)
+    });
+    let labels: Vec<&String> = labels.collect();
+    groups.into_iter().map(|group| duplicates(table, group, &labels)).collect()
+}
+
+fn duplicates(table: &dyn Table, group: &[(Content, u32)], labels: &[&String]) -> Duplicates {
+    let named = |(_, row): &(Content, u32)| {
+        let row = *row as usize;
+        let label = |field: &str| table.peek(row, field).ok()?.into_label().ok();
+        let of_labels: Vec<String> = labels.iter().filter_map(|field| label(field)).collect();
+        Named {
+            row: table.location(row),
+            split: label("split"),
+            label: (!of_labels.is_empty()).then(|| of_labels.join(", ")),
+        }
+    };
+    let rows: Vec<Named> = group.iter().map(named).collect();
+    let differ = |of: fn(&Named) -> &Option<String>| rows.iter().any(|one| of(one) != of(&rows[0]));
+    let (labels_differ, across_splits) = (differ(|named| &named.label), differ(|named| &named.split));
+    Duplicates { rows, labels_differ, across_splits }
+}

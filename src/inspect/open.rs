@@ -1,0 +1,35 @@
+//! Any data as a table: every layout, and single files.
+
+use crate::data::{self, DataError};
+use crate::table::{Memory, Modality, Source, SourceRegistry, Table};
+use smalti_contract::{File, Row, Value};
+use std::sync::Arc;
+
+/// The table at a location. A file of no layout, such as an image, is one row with the field of its modality.
+///
+/// # Errors
+/// [`DataError`] for data that cannot be read, and for a file of no known modality.
+pub fn open(location: &str, sources: &SourceRegistry) -> Result<Arc<dyn Table>, DataError> {
+    if let Some(modality @ (Modality::Image | Modality::Audio)) = Modality::by_name(location)
+        && !data::glob::is_pattern(location)
+    {
+        return Ok(single(location, modality, data::read(location)?));
+    }
+    let error = match sources.open(&Source::new(location)) {
+        Err(error @ DataError::Layout { .. }) => error,
+        opened => return opened,
+    };
+    match data::read(location) {
+        Err(_) => Err(error),
+        Ok(bytes) => match Modality::guess(location, &bytes) {
+            Some(Modality::Trajectory) | None => Err(error),
+            Some(modality) => Ok(single(location, modality, bytes)),
+        },
+    }
+}
+
+fn single(location: &str, modality: Modality, bytes: Vec<u8>) -> Arc<dyn Table> {
+    let file = Value::File(File { name: location.into(), bytes });
+    let row = Row { fields: [(modality.name().to_string(), file)].into() };
+    Arc::new(Memory::new(location, vec![row]))
+}
