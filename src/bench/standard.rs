@@ -159,10 +159,9 @@ fn slices() -> Result<StandardInput, BenchError> {
 /// Returns-to-go, observations and actions: the decision transformer's input (Chen et al. 2021).
 #[cfg(feature = "trajectory")]
 fn windows() -> Result<StandardInput, BenchError> {
-    use crate::data::{Dataset, read};
+    use crate::data::read;
     use crate::registry::Modalities;
     use crate::sample::{Composition, Start};
-    use crate::task::Task;
     let source = "builtin:cartpole-mixed.npz";
     let settings = serde_json::from_value(serde_json::json!({
         "data": {

@@ -2,7 +2,7 @@
 
 use super::task::tokenizer_of;
 use super::{Drawn, TokenizeArgs, show};
-use crate::data::{Dataset, Stream};
+use crate::data::Stream;
 use crate::registry::Modalities;
 use crate::report::picture;
 use crate::sample::{Composition, InputSettings, OutputSettings, Start, TaskSettings};

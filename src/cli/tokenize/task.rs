@@ -2,8 +2,7 @@
 
 use super::{Drawn, TokenizeArgs};
 use crate::cli::print;
-use crate::config::{AnyTask, RunConfig};
-use crate::data::Dataset;
+use crate::config::RunConfig;
 use crate::registry::Modalities;
 use crate::report::picture;
 use crate::sample::{Composition, Opened, Part, Role, Start};
@@ -17,14 +16,12 @@ pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
     let config = RunConfig::of_preset_or_file(&args.file, &args.set)?;
     let mut shown = vec![];
     for entry in config.tasks() {
-        let AnyTask::Parts(settings) = &entry.task else { continue };
-        let opened = Composition::open((&entry.name, entry.loss_weight), settings, modalities, Start::New)?;
+        let opened = entry.open(modalities, Start::New)?;
         if let Some((path, format)) = &args.picture {
             write_atomically(path, &figure(&opened, args)?.encode(*format)?)?;
         }
         shown.push(show(&opened, &entry.name, args)?);
     }
-    ensure!(!shown.is_empty(), "{}: no task is made of inputs and outputs", args.file);
     if args.json {
         print::json(&json!({ "file": args.file, "record": args.record, "tasks": shown }))
     } else {
@@ -72,7 +69,7 @@ fn figure(opened: &Opened, args: &TokenizeArgs) -> Result<picture::Scene> {
     };
     let part = opened.task.parts().iter().find(wanted);
     let part = part.with_context(|| format!("--part: no such part; there is {}", names()))?;
-    let (get, _, _) = opened.train.row(args.record);
+    let (get, _, _) = opened.train_rows.row(args.record);
     let value = Part::value(&part.fields, &get)?;
     let value = match value {
         smalti_contract::Value::Series(mut steps) if !steps.is_empty() => steps.remove(0),

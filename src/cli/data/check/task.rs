@@ -1,15 +1,15 @@
-//! The rows of a task made of parts: its settings name the fields.
+//! The rows of a task: its settings name the fields.
 
 use crate::cli::print;
-use crate::config::{AnyTask, RunConfig};
+use crate::config::RunConfig;
 use crate::inspect::{SplitReport, TaskReport, inspect};
 use crate::registry::Modalities;
-use crate::sample::{Composition, Start};
+use crate::sample::Start;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Whether a location is a file of settings whose tasks are made of parts.
+/// Whether a location is a file of settings.
 pub fn is_settings(path: &str) -> bool {
     path.ends_with(".toml")
 }
@@ -19,11 +19,9 @@ pub fn check(path: &str, set: &[String], limit: usize, as_json: bool, modalities
     let config = RunConfig::of_preset_or_file(path, set)?;
     let mut reports: BTreeMap<String, TaskReport> = BTreeMap::new();
     for entry in config.tasks() {
-        let AnyTask::Parts(settings) = &entry.task else { continue };
-        let opened = Composition::open((&entry.name, entry.loss_weight), settings, modalities, Start::New)?;
+        let opened = entry.open(modalities, Start::New)?;
         reports.insert(entry.name.clone(), inspect(&opened, limit)?);
     }
-    ensure!(!reports.is_empty(), "{path}: no task is made of inputs and outputs; check the data themselves");
     match as_json {
         true => print::json(&json!({ "path": path, "tasks": reports }))?,
         false => reports.iter().for_each(|(name, report)| show(name, report)),
