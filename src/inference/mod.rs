@@ -7,6 +7,8 @@ mod generate;
 mod measure;
 mod predict;
 mod sampling;
+#[cfg(all(test, feature = "text"))]
+mod tests;
 #[cfg(feature = "audio")]
 pub mod transcribe;
 pub mod write;
