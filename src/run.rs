@@ -319,7 +319,8 @@ impl Run {
 
     /// What a new task of this name may keep: the vocabularies of text, whose ids mean nothing without them.
     fn vocabulary(&self, entry: &TaskEntry) -> Option<&SavedTask> {
-        let saved = self.saved.get(&entry.name)?;
+        // The only task of a run has no name, and may become one of a mix.
+        let saved = self.saved.get(&entry.name).or_else(|| self.saved.get(""))?;
         let same =
             |other: &TaskEntry| other.name == entry.name && other.task.modality() == entry.task.modality();
         match &entry.task {

@@ -1,13 +1,12 @@
 //! Published checkpoints: every one in `$SMALTI_GOLDEN/models` gives its reference outputs.
 
 use candle_core::{Device, Tensor};
-use smalti::data::{Batch, Output, Sample, Stream, Target, collate};
+use smalti::data::{Batch, Sample, Stream, Target, collate};
+use smalti::inference::{Generation, generate};
 use smalti::pretrained::{self, Pretrained, PretrainedError, Scales};
-use smalti::tasks::Builtin;
-use smalti::tasks::text::{Generator, Objective, Sampling};
-use smalti::tasks::trajectory::{NEXT_RETURN, NEXT_STATE};
+use smalti::sample::{Part, Pool, Purpose, Role};
 use smalti::train::Storage;
-use smalti_contract::{Content, Group, Tokenizer, Tokens};
+use smalti_contract::{Array, Content, Group, Numbers, TokenizeError, Tokens, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -74,30 +73,59 @@ fn compare(what: &str, found: &Tensor, expected: &[Vec<f32>]) {
     assert!(worst <= TOLERANCE, "{what}: off by {worst:e}");
 }
 
-fn batch(model: &Pretrained, documents: Vec<Vec<(Stream, Tokens)>>) -> Batch {
-    let sample = |(id, inputs)| (0, Sample { inputs, outputs: vec![Target::Unknown.into()], id });
-    collate(model.model.layouts(), &(0..).zip(documents).map(sample).collect::<Vec<_>>()).unwrap()
+fn part<'a>(model: &'a Pretrained, name: &str) -> Option<&'a Part> {
+    model.task.parts().iter().find(|part| part.name == name)
+}
+
+/// The sample of a row, for prediction.
+fn sample(model: &Pretrained, id: usize, fields: &[(&str, Value)]) -> Sample {
+    let get = |field: &str| -> Result<Value, TokenizeError> {
+        let found = fields.iter().find(|(known, _)| *known == field);
+        Ok(found.map_or(Value::Missing, |(_, value)| value.clone()))
+    };
+    model.task.sample(&get, 0..0, Purpose::Predict, id as u64).unwrap()
+}
+
+fn batch(model: &Pretrained, samples: Vec<Sample>) -> Batch {
+    let samples: Vec<(usize, Sample)> = samples.into_iter().map(|sample| (0, sample)).collect();
+    collate(model.model.layouts(), &samples).unwrap()
+}
+
+/// A document of which the first head says something at every token of the kind that it reads.
+fn document(id: usize, inputs: Vec<(Stream, Tokens)>) -> Sample {
+    Sample { inputs, outputs: vec![Target::Unknown.into()], id: id as u64 }
 }
 
 fn check(name: &str, folder: &Path) {
     let (model, io) =
         (pretrained::open(folder).unwrap_or_else(|e| panic!("{name}: {e}")), Reference::read(folder));
-    match &model.task {
-        Builtin::Text(_) if io.has("in.decoder_input_ids") => answers(name, &model, &io),
-        Builtin::Text(_) => texts(name, &model, &io),
-        Builtin::Image(_) => pictures(name, &model, &io),
-        Builtin::Audio(_) => clips(name, &model, &io),
-        Builtin::Trajectory(_) => trajectories(name, &model, &io),
-        Builtin::Parts(_) => panic!("{name}: imports are of one modality"),
+    let has = |name: &str| part(&model, name).is_some();
+    match () {
+        () if has("image") => pictures(name, &model, &io),
+        () if has("audio") => clips(name, &model, &io),
+        () if has("observations") => trajectories(name, &model, &io),
+        () if has("source") => answers(name, &model, &io),
+        () => texts(name, &model, &io),
     }
 }
 
+/// The tokens of ids, each in its segment.
+fn tokens_in(part: &Part, ids: &[u32], segments: &[u32]) -> Tokens {
+    let mut tokens = part.sequence(ids.to_vec()).unwrap();
+    if let [_, _] = &part.kinds[0].axes[..] {
+        tokens.groups[0].positions =
+            (0..).zip(segments).flat_map(|(index, &segment)| [index, segment]).collect();
+    }
+    tokens
+}
+
 fn texts(name: &str, model: &Pretrained, io: &Reference) {
-    let Builtin::Text(task) = &model.task else { panic!("{name} is no text") };
+    let text = part(model, "text").unwrap();
     let (ids, kept) = (io.ids("in.input_ids"), io.kept("in.input_ids"));
     let segments = if io.has("in.token_type_ids") { io.ids("in.token_type_ids") } else { ids.clone() };
-    let documents = ids.iter().zip(&segments).zip(&kept).map(|((ids, segments), kept)| {
-        vec![(Stream::Main, task.tokenizer().tokens_in(&pick(ids, kept), &pick(segments, kept)).unwrap())]
+    let documents = ids.iter().zip(&segments).zip(&kept).enumerate();
+    let documents = documents.map(|(id, ((ids, segments), kept))| {
+        document(id, vec![(Stream::Main, tokens_in(text, &pick(ids, kept), &pick(segments, kept)))])
     });
     let batch = batch(model, documents.collect());
     if io.has("out.logits") {
@@ -110,13 +138,21 @@ fn texts(name: &str, model: &Pretrained, io: &Reference) {
     }
 }
 
+/// What the encoder reads, and a text as far as it is written.
+fn pair(model: &Pretrained, read: Tokens, written: &[u32]) -> Vec<(Stream, Tokens)> {
+    let generated = model.task.parts().iter().find(|part| matches!(part.role, Role::Generated(_)));
+    vec![(Stream::Encoder, read), (Stream::Main, generated.unwrap().sequence(written.to_vec()).unwrap())]
+}
+
 fn answers(name: &str, model: &Pretrained, io: &Reference) {
-    let Builtin::Text(task) = &model.task else { panic!("{name} is no text") };
+    let source = part(model, "source").unwrap();
     let (ids, kept) = (io.ids("in.input_ids"), io.kept("in.input_ids"));
     let written = io.ids("in.decoder_input_ids");
     let all = vec![(0..written[0].len()).collect(); written.len()];
-    let documents = ids.iter().zip(&kept).zip(&written);
-    let documents = documents.map(|((ids, kept), written)| task.pair(&pick(ids, kept), written).unwrap());
+    let documents = ids.iter().zip(&kept).zip(&written).enumerate();
+    let documents = documents.map(|(id, ((ids, kept), written))| {
+        document(id, pair(model, source.sequence(pick(ids, kept)).unwrap(), written))
+    });
     let batch = batch(model, documents.collect());
     let logits = model.model.outputs(&batch).unwrap().remove(0);
     compare(&format!("{name} logits"), &logits, &flat(&io.rows("out.logits"), &all));
@@ -125,24 +161,27 @@ fn answers(name: &str, model: &Pretrained, io: &Reference) {
 }
 
 fn pictures(name: &str, model: &Pretrained, io: &Reference) {
-    let Builtin::Image(task) = &model.task else { panic!("{name} is no picture") };
     let pixels = &io.0["in.pixel_values"];
     let (n, channels, height, width) = pixels.dims4().unwrap();
-    let side = task.tokenizer().config().patch;
+    let black = vec![0; height * width * channels];
+    let black = Value::Array(Array { shape: vec![height, width, channels], numbers: Numbers::U8(black) });
+    let like = sample(model, 0, &[("image", black)]);
+    let Content::Features { values, dim } = &like.inputs[0].1.groups[0].content else {
+        panic!("{name}: patches are features")
+    };
+    let (patches, side) = (values.len() / dim, (dim / channels).isqrt());
     let (rows, columns) = (height / side, width / side);
+    assert_eq!((side * side * channels, rows * columns), (*dim, patches), "{name}");
     // [n, channels, row, y, column, x] → [n, row, column, y, x, channels]
-    let patches = pixels.reshape(&[n, channels, rows, side, columns, side][..]).unwrap();
-    let patches = patches.permute(vec![0, 2, 4, 3, 5, 1]).unwrap().contiguous().unwrap();
-    let patches: Vec<Vec<f32>> =
-        patches.reshape((n, rows * columns * side * side * channels)).unwrap().to_vec2().unwrap();
-    let documents = patches.into_iter().map(|values| {
-        let mut group = Group::sequence(Content::Features { values, dim: side * side * channels });
-        let cells =
-            (0..rows as u32).flat_map(|row| (0..columns as u32).flat_map(move |column| [row, column]));
-        group.positions = cells.collect();
-        task.inputs(Tokens::new(vec![group]))
+    let features = pixels.reshape(&[n, channels, rows, side, columns, side][..]).unwrap();
+    let features = features.permute(vec![0, 2, 4, 3, 5, 1]).unwrap().contiguous().unwrap();
+    let features: Vec<Vec<f32>> = features.reshape((n, patches * dim)).unwrap().to_vec2().unwrap();
+    let samples = features.into_iter().map(|values| {
+        let mut sample = like.clone();
+        sample.inputs[0].1.groups[0].content = Content::Features { values, dim: *dim };
+        sample
     });
-    let batch = batch(model, documents.collect());
+    let batch = batch(model, samples.collect());
     if io.has("out.logits") {
         let logits = model.model.outputs(&batch).unwrap().remove(0);
         compare(&format!("{name} logits"), &logits, &flat(&io.rows("out.logits"), &vec![vec![0]; n]));
@@ -150,27 +189,27 @@ fn pictures(name: &str, model: &Pretrained, io: &Reference) {
     if io.has("out.last_hidden_state") {
         // Published: the class token, registers, patches; here patches come first.
         let hidden = model.model.forward(&batch, None).unwrap().into_tensor();
-        let (total, patches) = (hidden.dim(0).unwrap() / n, rows * columns);
+        let total = hidden.dim(0).unwrap() / n;
         let learned = total - patches;
         let order: Vec<usize> = (learned..total).chain(0..learned).collect();
-        compare(
-            &format!("{name} states"),
-            &hidden,
-            &flat(&io.rows("out.last_hidden_state"), &vec![order; n]),
-        );
+        let expected = io.rows("out.last_hidden_state");
+        compare(&format!("{name} states"), &hidden, &flat(&expected, &vec![order; n]));
+        if model.task.outputs()[0].head.width() == 0 {
+            let vectors = model.model.outputs(&batch).unwrap().remove(0);
+            compare(&format!("{name} vectors"), &vectors, &flat(&expected, &vec![vec![0]; n]));
+        }
     }
 }
 
 fn clips(name: &str, model: &Pretrained, io: &Reference) {
-    let Builtin::Audio(task) = &model.task else { panic!("{name} is no clip") };
     let frames = io.0["in.input_features"].transpose(1, 2).unwrap().contiguous().unwrap();
     let (n, length, bands) = frames.dims3().unwrap();
     let frames: Vec<Vec<f32>> = frames.reshape((n, length * bands)).unwrap().to_vec2().unwrap();
     let written = io.ids("in.decoder_input_ids");
-    let documents = frames.into_iter().zip(&written).map(|(values, written)| {
+    let documents = frames.into_iter().zip(&written).enumerate().map(|(id, (values, written))| {
         let mut group = Group::sequence(Content::Features { values, dim: 2 * bands });
         group.positions.clear();
-        task.inputs(Tokens::new(vec![group]), written).unwrap()
+        document(id, pair(model, Tokens::new(vec![group]), written))
     });
     let batch = batch(model, documents.collect());
     let all = |rows: usize| vec![(0..rows).collect::<Vec<usize>>(); n];
@@ -184,33 +223,27 @@ fn clips(name: &str, model: &Pretrained, io: &Reference) {
 fn trajectories(name: &str, model: &Pretrained, io: &Reference) {
     let kept = io.kept("in.states");
     let times = io.ids("in.timesteps");
-    let parts: Vec<_> =
-        ["in.returns_to_go", "in.states", "in.actions"].iter().map(|part| io.rows(part)).collect();
-    let documents = (0..kept.len()).map(|document| {
+    let fields = [
+        ("return_to_go", io.rows("in.returns_to_go")),
+        ("observations", io.rows("in.states")),
+        ("actions", io.rows("in.actions")),
+    ];
+    let samples = (0..kept.len()).map(|document| {
         let kept = &kept[document];
-        let groups = (0..).zip(&parts).map(|(place, part)| {
-            let rows: Vec<&Vec<f32>> = kept.iter().map(|&step| &part[document][step]).collect();
-            Group {
-                content: Content::Features {
-                    values: rows.iter().flat_map(|row| row.iter().copied()).collect(),
-                    dim: rows[0].len(),
-                },
-                positions: vec![],
-                order: (0..kept.len() as u32).map(|step| 3 * step + place).collect(),
-                time: pick(&times[document], kept),
-            }
-        });
-        vec![(Stream::Main, Tokens::new(groups.collect()))]
+        let series = |rows: &[Vec<f32>]| {
+            Value::Series(kept.iter().map(|&step| Value::vector(rows[step].clone())).collect())
+        };
+        let row: Vec<_> = fields.iter().map(|(field, rows)| (*field, series(&rows[document]))).collect();
+        let mut sample = sample(model, document, &row);
+        for group in &mut sample.inputs[0].1.groups {
+            group.time = pick(&times[document], kept);
+        }
+        sample
     });
-    let task = model.task.as_task();
-    let heads = &task.spec().heads;
-    let outputs = |head| Output { head, ..Target::Unknown.into() };
-    let sample = |(id, inputs)| (0, Sample { inputs, outputs: (0..heads.len()).map(outputs).collect(), id });
-    let samples: Vec<_> = (0..).zip(documents).map(sample).collect();
-    let batch = collate(model.model.layouts(), &samples).unwrap();
+    let batch = batch(model, samples.collect());
     let found = model.model.outputs(&batch).unwrap();
-    let names: Vec<&str> = heads.iter().map(|head| head.name.as_str()).collect();
-    assert_eq!(names, ["", NEXT_STATE, NEXT_RETURN]);
+    let names: Vec<&str> = model.task.outputs().iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(names, ["actions", "next_state", "next_return"]);
     for (found, output) in found.iter().zip(["out.action_preds", "out.state_preds", "out.return_preds"]) {
         compare(&format!("{name} {output}"), found, &flat(&io.rows(output), &kept));
     }
@@ -259,33 +292,49 @@ fn checkpoints_of_other_settings_give_their_outputs() {
 fn texts_go_on_as_the_whole_says() {
     for (name, folder) in shipped() {
         let model = pretrained::open(&folder).unwrap();
-        let Builtin::Text(task) = &model.task else { continue };
         let question = [5, 9, 4, 11];
-        let answers = match task.objective() {
-            Objective::Next => false,
-            Objective::Answer => true,
-            _ => continue,
+        let likeliest = |inputs: Vec<(Stream, Tokens)>, never: &[u32]| {
+            let logits = model.model.outputs(&batch(&model, vec![document(0, inputs)])).unwrap().remove(0);
+            let last: Vec<f32> = logits.get(logits.dim(0).unwrap() - 1).unwrap().to_vec1().unwrap();
+            let ids = (0..last.len() as u32).filter(|id| !never.contains(id));
+            ids.max_by(|&a, &b| last[a as usize].total_cmp(&last[b as usize]).then(b.cmp(&a))).unwrap()
         };
-        let prompt = task.tokenizer().text(&question);
-        let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
-        let mut generator = Generator::new(&model.model, 0, task, &prompt, sampling).unwrap();
-        let mut written = if answers { vec![task.start()] } else { question.to_vec() };
-        for _ in 0..7 {
-            let inputs = match answers {
-                true => task.pair(&task.question(&prompt).unwrap(), &written).unwrap(),
-                false => vec![(Stream::Main, task.tokenizer().tokens(&written).unwrap())],
-            };
-            let logits = model.model.outputs(&batch(&model, vec![inputs])).unwrap().remove(0);
-            let likeliest: u32 =
-                logits.get(written.len() - 1).unwrap().argmax(0).unwrap().to_scalar().unwrap();
-            match generator.next_id().unwrap() {
-                Some(id) => assert_eq!(id, likeliest, "{name} at {}", written.len()),
-                None => {
-                    assert_eq!(task.end(), Some(likeliest), "{name}");
+        let whole =
+            |ids: &[u32]| vec![(Stream::Main, part(&model, "text").unwrap().sequence(ids.into()).unwrap())];
+        if let Some(source) = part(&model, "source") {
+            let target = part(&model, "target").unwrap();
+            let row = [("source", Value::Text("5 9 4 11".into()))];
+            let generation = Generation { max_length: 7, ..Generation::default() };
+            let found =
+                generate(&model.model, 0, &model.task, 0, &sample(&model, 0, &row), &generation).unwrap();
+            let mut written = target.added.begin.clone();
+            for step in 0..7 {
+                let inputs = pair(&model, source.sequence(question.to_vec()).unwrap(), &written);
+                let likeliest = likeliest(inputs, &target.added.begin);
+                if Some(likeliest) == target.added.end {
+                    assert_eq!(found.len(), step, "{name}");
                     break;
                 }
+                assert_eq!(found[step], likeliest, "{name} at {step}");
+                written.push(likeliest);
             }
-            written.push(likeliest);
+        } else if part(&model, "text")
+            .is_some_and(|text| text.windows && matches!(text.role, Role::Generated(_)))
+        {
+            let (mut written, mut cache, mut read) = (question.to_vec(), model.model.cache(), 0);
+            for _ in 0..7 {
+                let mut next = whole(&written);
+                let group = &mut next[0].1.groups[0];
+                let after = |values: &mut Vec<u32>| _ = values.drain(..read.min(values.len()));
+                group.content = Content::Ids(written[read..].to_vec());
+                [&mut group.positions, &mut group.order, &mut group.time].into_iter().for_each(after);
+                read = written.len();
+                let logits = model.model.step(&batch(&model, vec![document(0, next)]), &mut cache).unwrap();
+                let last = logits[0].get(logits[0].dim(0).unwrap() - 1).unwrap();
+                let id: u32 = last.argmax(0).unwrap().to_scalar().unwrap();
+                assert_eq!(id, likeliest(whole(&written), &[]), "{name} at {}", written.len());
+                written.push(id);
+            }
         }
     }
 }
@@ -347,6 +396,34 @@ fn what_is_exported_is_what_was_imported() {
 #[ignore = "wants the reference outputs in SMALTI_GOLDEN"]
 fn golden_checkpoints_come_back_as_they_were() {
     golden().iter().for_each(|(name, folder)| export_and_import(name, folder));
+}
+
+/// What lies beside a model of sentences says how long a text may be, and how its tokens become a vector.
+#[test]
+fn a_model_of_sentences_reads_what_lies_beside_it() {
+    let place = tempfile::tempdir().unwrap();
+    let from = &shipped()["bert-trunk"];
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(from.join(name), place.path().join(name)).unwrap();
+    }
+    std::fs::create_dir(place.path().join("1_Pooling")).unwrap();
+    for (name, json) in [
+        ("1_Pooling/config.json", r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#),
+        ("modules.json", r#"[{"type": "sentence_transformers.models.Normalize"}]"#),
+        ("sentence_bert_config.json", r#"{"max_seq_length": 4}"#),
+    ] {
+        std::fs::write(place.path().join(name), json).unwrap();
+    }
+    let model = pretrained::open(place.path()).unwrap();
+    assert_eq!(part(&model, "text").unwrap().capacity(), Some(4));
+    let output = &model.settings.outputs["embedding"];
+    assert_eq!((output.pool, &output.settings["normalize"]), (Some(Pool::First), &true.into()));
+    let row = [("text", Value::Text("5 9 4".into()))];
+    let batch = batch(&model, vec![sample(&model, 0, &row)]);
+    let found = model.model.outputs(&batch).unwrap().remove(0);
+    let states: Vec<Vec<f32>> = model.model.forward(&batch, None).unwrap().into_tensor().to_vec2().unwrap();
+    assert_eq!(found.to_vec2::<f32>().unwrap(), states[..1]);
+    export_and_import("sentences", place.path());
 }
 
 /// The error of a checkpoint whose tensors or settings were changed.
@@ -473,11 +550,11 @@ fn trajectories_are_scaled_as_a_log_says() {
     pretrained::import(&shipped()["decision-transformer"], &run, Storage::F32, Some(&scales(&log))).unwrap();
     let saved: serde_json::Value =
         serde_json::from_slice(&std::fs::read(run.join("tokenizers.json")).unwrap()).unwrap();
-    let config = saved["trajectory"]["tokenizers"]["trajectory"]["config"].to_string();
-    assert!(
-        config.contains("\"state_mean\":[2.0,20.0,1.0]") && config.contains("\"return_scale\":1000.0"),
-        "{config}"
-    );
+    let config = |part: &str| saved[""]["tokenizers"][part]["config"].clone();
+    assert_eq!(config("observations")["mean"], serde_json::json!([2.0, 20.0, 1.0]));
+    let deviation = 2.0_f64.sqrt();
+    assert_eq!(config("observations")["std"], serde_json::json!([deviation, 10.0 * deviation, 1.0]));
+    assert_eq!(config("return_to_go")["std"], serde_json::json!([1000.0]));
     let other = place.path().join("other");
     std::fs::write(
         &log,

@@ -44,11 +44,12 @@ const SHORT: [&str; 4] = ["train.steps=3", "train.batch=4", "train.eval_samples=
 fn a_vision_transformer_learns_other_classes_at_another_size() {
     let place = tempfile::tempdir().unwrap();
     let (from, out) = (imported(place.path(), "vit-no-bias"), place.path().join("tuned"));
-    let patches = ["data.size=[16, 12]", "data.train=train", "data.valid=test"];
+    let patches =
+        ["inputs.image.image_size=[16, 12]", "data.train=split = train", "data.validation=split = test"];
     let frozen = ["train.freeze=[\"embed.image.patch.map.*\", \"stack.blocks.0.*\"]"];
     let start = tune(&from, &out, &settings_of(&from), &[&SHORT[..], &patches, &frozen].concat()).unwrap();
     assert_eq!(start.interpolated, ["embed.image.patch.grid [4, 16] → [12, 16]"]);
-    assert_eq!(start.new, ["head.image.weight", "head.image.bias"], "ten digits, not three labels");
+    assert_eq!(start.new, ["head.class.weight", "head.class.bias"], "ten digits, not three labels");
     assert_eq!(start.skipped.len(), 2);
     let (before, after) = (weights(&from), weights(&out));
     let moved = |name: &str| numbers(&before[name]) != numbers(&after[name]);
@@ -62,7 +63,7 @@ fn a_vision_transformer_learns_other_classes_at_another_size() {
     assert!(pretrained::export(&out, &out, Storage::F32).is_err(), "a run is not written over");
     pretrained::export(&out, &published, Storage::F32).unwrap();
     let back = pretrained::open(&published).unwrap();
-    assert_eq!(back.model.params().tensors()["head.image.weight"].dims(), [10, 16]);
+    assert_eq!(back.model.params().tensors()["head.class.weight"].dims(), [10, 16]);
     assert_eq!(
         numbers(&back.model.params().tensors()["embed.image.patch.grid"]),
         numbers(&after["embed.image.patch.grid"])
@@ -79,9 +80,11 @@ fn a_trunk_of_text_learns_to_see() {
     let own = settings_of(&from);
     let (model, _) = own.split_at(own.find("[data]").unwrap());
     let toml = format!(
-        "{model}\n[mix.text.data]\nmodality = \"text\"\npath = {text:?}\ncontext = 12\n\
-         [mix.digits.data]\nmodality = \"image\"\npath = \"builtin:digits\"\n\
-         train = \"train\"\nvalid = \"test\"\n"
+        "{model}\n[mix.text.data]\nsource = {text:?}\n\
+         [mix.text.outputs.text]\nhead = \"generate\"\nmodality = \"text\"\nwindows = true\ncontext = 12\n\
+         [mix.digits.data]\nsource = \"builtin:digits\"\n\
+         [mix.digits.inputs.image]\nmodality = \"image\"\n\
+         [mix.digits.outputs.class]\nhead = \"classify\"\nfield = \"label\"\n"
     );
     let start = tune(&from, &out, &toml, &SHORT).unwrap();
     assert!(start.loaded.contains(&"embed.text.id.table".to_string()), "{start:?}");
@@ -97,7 +100,7 @@ fn a_longer_context_and_a_pattern_without_a_name() {
     let from = imported(place.path(), "gpt2-untied");
     let text = place.path().join("ids.txt");
     std::fs::write(&text, (0..400).map(|i| (i * i % 23).to_string()).collect::<Vec<_>>().join(" ")).unwrap();
-    let path = format!("data.path={text:?}");
+    let path = format!("data.source={text:?}");
     let set = |more: &'static [&'static str]| [&SHORT[..], &[path.as_str()], more].concat();
     let error =
         tune(&from, &place.path().join("none"), &settings_of(&from), &set(&["train.freeze=[\"blocks.*\"]"]));
@@ -105,7 +108,8 @@ fn a_longer_context_and_a_pattern_without_a_name() {
     let start = tune(&from, &place.path().join("same"), &settings_of(&from), &set(&[])).unwrap();
     assert!(start.new.is_empty() && start.skipped.is_empty() && start.interpolated.is_empty(), "{start:?}");
     let longer =
-        tune(&from, &place.path().join("longer"), &settings_of(&from), &set(&["data.context=20"])).unwrap();
+        tune(&from, &place.path().join("longer"), &settings_of(&from), &set(&["outputs.text.context=20"]))
+            .unwrap();
     assert_eq!(longer.interpolated, ["embed.text.id.index [12, 16] → [20, 16]"]);
     let other = imported(place.path(), "bert-trunk");
     let error = tune(&other, &place.path().join("other"), &settings_of(&from), &set(&["model.d_model=8"]));

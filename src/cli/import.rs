@@ -17,8 +17,8 @@ pub struct ImportArgs {
     /// How weights are stored.
     #[arg(long, value_enum, default_value_t = Numbers::F32)]
     dtype: Numbers,
-    /// Of a decision transformer: logged episodes that say what states are centred and scaled by, and the bounds of
-    /// actions; the weights do not come with it. Without, states go in as they are.
+    /// Of a decision transformer: logged episodes whose states say what states are centred and scaled by; the weights do
+    /// not come with it. Without, states go in as they are.
     #[arg(long)]
     log: Option<String>,
     /// Of a decision transformer: what its returns were divided by, often 1000.

@@ -365,7 +365,8 @@ mod tests {
         map.key_value_without_key_bias("cross", "k", "v");
         map.rows(&["patch.weight"], &["conv.weight"], Layout::Conv2d { channels: 3, patch: [2, 2] });
         map.rows(&["first.weight"], &["conv1.weight"], Layout::Conv1d { width: 3 });
-        map.rows(&["readout", "grid"], &["positions"], Layout::Boxed { dims: 3 });
+        map.rows(&["class", "grid"], &["positions"], Layout::Boxed { dims: 3 });
+        map.rows(&["index"], &["table"], Layout::FirstRows { n: 2, of: 5 });
         map.repeats("lm_head.weight", "conv1.weight");
         map.unread(&["pooler.weight"]);
         map
@@ -380,6 +381,7 @@ mod tests {
             ("conv.weight", vec![5, 3, 2, 2]),
             ("conv1.weight", vec![4, 2, 3]),
             ("positions", vec![1, 5, 2]),
+            ("table", vec![5, 3]),
             ("lm_head.weight", vec![4, 2, 3]),
             ("old.pooler.weight", vec![1]),
         ]
@@ -395,8 +397,9 @@ mod tests {
             ("cross.bias", vec![4]),
             ("patch.weight", vec![5, 12]),
             ("first.weight", vec![4, 6]),
-            ("readout", vec![1, 2]),
+            ("class", vec![1, 2]),
             ("grid", vec![4, 2]),
+            ("index", vec![2, 3]),
         ]
         .map(|(name, shape)| (name.to_string(), shape))
         .into()
@@ -410,17 +413,18 @@ mod tests {
         // The first patch's first pixel has channels 0, 4 and 8 of a kernel of 3·2·2.
         assert_eq!(values(&ours["patch.weight"])[..3], [0.0, 4.0, 8.0]);
         assert_eq!(values(&ours["first.weight"])[..4], [0.0, 3.0, 1.0, 4.0]);
-        assert_eq!(values(&ours["readout"]), [0.0, 1.0]);
-        assert_eq!(report.unread, ["old.pooler.weight"]);
+        assert_eq!(values(&ours["class"]), [0.0, 1.0]);
+        assert_eq!(values(&ours["index"]), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(report.unread, ["old.pooler.weight", "table"]);
         assert_eq!(report.repeated, [("lm_head.weight".to_string(), "conv1.weight".to_string())]);
-        assert_eq!(unread.len(), 1);
+        assert_eq!(unread.len(), 2);
         let back = map().export(&ours, &unread).unwrap();
         for (name, tensor) in
             published().iter().filter(|(n, _)| !["lm_head.weight", "old.pooler.weight"].contains(&n.as_str()))
         {
             assert_eq!((back[name].dims(), values(&back[name])), (tensor.dims(), values(tensor)), "{name}");
         }
-        assert_eq!(back.len(), 8);
+        assert_eq!(back.len(), 9);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::task::{TaskSpec, joined};
 use candle_core::{Device, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 use smalti_contract::KindSpec;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a new model took over.
@@ -21,7 +22,8 @@ pub struct Start {
     pub skipped: Vec<String>,
 }
 
-/// Sets the parameters of `model` from those of `other`, by name.
+/// Sets the parameters of `model` from those of `other`, by name. Tasks of a mix start from a run of one task, which has no
+/// name, each as if it had that task's place.
 ///
 /// Where a table of positions has another size, it is interpolated: bicubic over a picture's rows and columns, as is
 /// usual for vision transformers, linear along an index or a time that has become longer. One that has become shorter
@@ -29,9 +31,11 @@ pub struct Start {
 pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
     let before = other.params().tensors();
     let mut report = Start::default();
-    let other_labels = relabelled(model, other);
+    let names = Names::new(model, other);
+    let other_labels = relabelled(model, other, &names);
     for (name, var) in model.params().iter() {
-        let Some(old) = before.get(name) else {
+        let found = before.get_key_value(name).or_else(|| before.get_key_value(names.before(name).as_ref()));
+        let Some((name_before, old)) = found else {
             report.new.push(name.into());
             continue;
         };
@@ -41,11 +45,11 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
             continue;
         }
         if name == TYPES {
-            types(var, old, [other.kinds(), model.kinds()], &mut report)?;
+            types(var, old, [other.kinds(), model.kinds()], &names, &mut report)?;
         } else if old.dims() == var.dims() {
             var.set(old)?;
             report.loaded.push(name.into());
-        } else if let Some(resized) = resized(name, old, [other.kinds(), model.kinds()])?
+        } else if let Some(resized) = resized([name_before, name], old, [other.kinds(), model.kinds()])?
             && resized.dims() == var.dims()
         {
             var.set(&resized.to_device(var.device())?)?;
@@ -55,13 +59,43 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
             report.skipped.push(format!("{name} {:?}, here {:?}", old.dims(), var.dims()));
         }
     }
-    let here: BTreeSet<&str> = model.params().iter().map(|(name, _)| name).collect();
+    let here = model.params().iter().map(|(name, _)| name);
+    let here: BTreeSet<Cow<str>> = here.flat_map(|name| [name.into(), names.before(name)]).collect();
     report.skipped.extend(before.keys().filter(|name| !here.contains(name.as_str())).cloned());
     Ok(report)
 }
 
+/// What the other model calls the parameters, kinds and heads of this one.
+struct Names<'a> {
+    /// The tasks here, if the other model has one without a name.
+    tasks: Vec<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn new(model: &'a Model, other: &Model) -> Self {
+        let alone = matches!(other.tasks(), [task] if task.name.is_empty());
+        let named =
+            model.tasks().iter().map(|task| task.name.as_str()).filter(|name| alone && !name.is_empty());
+        Self { tasks: named.collect() }
+    }
+
+    /// Of a parameter: `embed.TASK.PART.KIND.table` is `embed.PART.KIND.table`.
+    fn before<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        match name.split_once('.') {
+            Some((of @ ("embed" | "head"), rest)) => format!("{of}.{}", self.without_task(rest)).into(),
+            _ => name.into(),
+        }
+    }
+
+    /// Of a kind or a head.
+    fn without_task<'n>(&self, name: &'n str) -> &'n str {
+        let rest = |task: &&str| name.strip_prefix(*task)?.strip_prefix('.');
+        self.tasks.iter().find_map(rest).unwrap_or(name)
+    }
+}
+
 /// The prefixes of the parameters of heads whose labels are others than before: their rows stand for other classes.
-fn relabelled(model: &Model, other: &Model) -> Vec<String> {
+fn relabelled(model: &Model, other: &Model, names: &Names) -> Vec<String> {
     let labels = |model: &Model| -> BTreeMap<String, Vec<String>> {
         let of_task = |task: &TaskSpec| {
             let of_head = |head: &HeadSpec| {
@@ -72,8 +106,10 @@ fn relabelled(model: &Model, other: &Model) -> Vec<String> {
         model.tasks().iter().flat_map(of_task).collect()
     };
     let before = labels(other);
-    let changed =
-        |(head, labels): &(String, Vec<String>)| before.get(head).is_some_and(|known| known != labels);
+    let changed = |(head, labels): &(String, Vec<String>)| {
+        let known = before.get(head).or_else(|| before.get(names.before(head).as_ref()));
+        known.is_some_and(|known| known != labels)
+    };
     labels(model).into_iter().filter(changed).map(|(head, _)| head).collect()
 }
 
@@ -81,9 +117,16 @@ fn relabelled(model: &Model, other: &Model) -> Vec<String> {
 const TYPES: &str = "embed.types";
 
 /// Sets the type embedding of each kind from that of the same name.
-fn types(var: &Var, old: &Tensor, [then, now]: [&[KindSpec]; 2], report: &mut Start) -> Result<()> {
+fn types(
+    var: &Var,
+    old: &Tensor,
+    [then, now]: [&[KindSpec]; 2],
+    names: &Names,
+    report: &mut Start,
+) -> Result<()> {
     let (Ok((_, width)), Ok((_, d))) = (old.dims2(), var.dims2()) else { return Ok(()) };
-    let place = |name: &str| then.iter().position(|known| known.name == name).filter(|_| width == d);
+    let find = |name: &str| then.iter().position(|known| known.name == name);
+    let place = |name: &str| find(name).or_else(|| find(names.without_task(name))).filter(|_| width == d);
     let mut rows = Vec::with_capacity(now.len());
     for (number, kind) in now.iter().enumerate() {
         let row = match place(&kind.name) {
@@ -97,13 +140,18 @@ fn types(var: &Var, old: &Tensor, [then, now]: [&[KindSpec]; 2], report: &mut St
     var.set(&Tensor::cat(&rows, 0)?)
 }
 
+/// Of a parameter of an embedding, the kind and what the parameter is to it: `table`, `grid`.
+fn kind_and_part(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("embed.")?.rsplit_once('.')
+}
+
 /// A table of positions for the sizes that its kind has now; `None` for what is none, or of another width.
-fn resized(name: &str, old: &Tensor, [then, now]: [&[KindSpec]; 2]) -> Result<Option<Tensor>> {
-    let Some((kind, part)) = name.strip_prefix("embed.").and_then(|name| name.rsplit_once('.')) else {
+fn resized(names: [&str; 2], old: &Tensor, [then, now]: [&[KindSpec]; 2]) -> Result<Option<Tensor>> {
+    let [Some((kind_then, _)), Some((kind_now, part))] = names.map(kind_and_part) else { return Ok(None) };
+    let find = |kinds: &[KindSpec], kind: &str| kinds.iter().find(|spec| spec.name == kind).cloned();
+    let (Some(then), Some(now), &[_, d]) = (find(then, kind_then), find(now, kind_now), old.dims()) else {
         return Ok(None);
     };
-    let find = |kinds: &[KindSpec]| kinds.iter().find(|spec| spec.name == kind).cloned();
-    let (Some(then), Some(now), &[_, d]) = (find(then), find(now), old.dims()) else { return Ok(None) };
     let axis = |spec: &KindSpec| match part {
         "time" => spec.time_steps,
         axis => spec.axes.iter().find(|known| known.name == axis).map(|known| known.size),

@@ -283,6 +283,17 @@ mod tests {
     }
 
     #[test]
+    fn a_field_is_derived_from_one_before_it() {
+        let row = Row { fields: [("rewards".to_string(), series(&[1.0, 2.0, 4.0]))].into() };
+        let returns = Derivation::ReturnToGo { field: "rewards".into(), discount: 1.0 };
+        let next = Derivation::Next { field: "returns".into() };
+        let fields = IndexMap::from([("returns".to_string(), returns), ("next".to_string(), next)]);
+        let table = derive(Arc::new(Memory::new("log", vec![row])), &fields).unwrap();
+        assert_eq!(table.window(0, "next", 0..2).unwrap(), series(&[6.0, 4.0]));
+        assert_eq!(table.fields(), ["rewards", "returns", "next"]);
+    }
+
+    #[test]
     fn names_that_do_not_fit_are_errors() {
         let table: Arc<dyn Table> =
             Arc::new(Memory::new("log", vec![Row { fields: [("a".to_string(), series(&[1.0]))].into() }]));
