@@ -486,11 +486,12 @@ fn recordings_to_transcribe() {
     place.fails("transcribe run none.wav", &["none.wav", "not found"]);
     for option in ["--language en", "--task translate", "--timestamps", "--beams 2", "--temperature 0.5"] {
         let name = option.split(' ').next().unwrap();
-        place
-            .fails(&format!("transcribe run clips/a.wav {option}"), &[name, "for models that generate text token by token"]);
+        let says = "applies to text that is generated token by token; outputs.text is not";
+        place.fails(&format!("transcribe run clips/a.wav {option}"), &[name, says]);
     }
-    place.fails("classify run clips/a.wav", &["run has no output with classes"]);
-    place.fails("generate run", &["run has no output that is generated"]);
+    let found = "the run has inputs audio; outputs text";
+    place.fails("classify run clips/a.wav", &["run: expected an output with classes", found]);
+    place.fails("generate run", &["run: expected an output that continues texts", found]);
 }
 
 #[test]
@@ -513,7 +514,8 @@ fn pictures_to_classify() {
         place.fails(&format!("classify run pictures/test/low/0.png {name}"), &[&[name], says].concat());
     }
     place.fails("classify run none.png", &["none.png", "not found"]);
-    place.fails("transcribe run none.wav", &["run has no audio input"]);
+    let says = ["run: expected an audio input", "the run has inputs image; outputs class"];
+    place.fails("transcribe run none.wav", &says);
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod measure;
 mod predict;
 mod rollout;
 mod sampling;
+#[cfg(all(test, feature = "text"))]
+mod tests;
 #[cfg(feature = "audio")]
 pub mod transcribe;
 pub mod write;

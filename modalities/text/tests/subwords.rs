@@ -45,6 +45,22 @@ fn a_document_has_its_special_tokens_and_a_part_has_none() {
 }
 
 #[test]
+fn a_truncated_text_keeps_its_special_tokens() {
+    let tokenizer = tokenizer(bert());
+    let text = "not the lowest".to_string();
+    let whole = tokenizer.document(&text).unwrap();
+    let truncated = |max_length: usize| {
+        let (tokens, truncated) = tokenizer.encode_truncated(&text, max_length).unwrap();
+        (tokens.groups[0].content.ids().unwrap().to_vec(), truncated)
+    };
+    let n = whole.len();
+    assert_eq!(truncated(n), (whole.clone(), false));
+    assert_eq!(truncated(usize::MAX), (whole.clone(), false));
+    assert_eq!(truncated(n - 1), ([&whole[..n - 2], &whole[n - 1..]].concat(), true));
+    assert_eq!(truncated(2), (vec![whole[0], whole[n - 1]], true));
+}
+
+#[test]
 fn special_tokens_are_known_by_name() {
     let tokenizer = |file: Value| {
         let vocabulary = Vocabulary::Subwords { tokenizer: file };

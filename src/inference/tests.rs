@@ -1,0 +1,193 @@
+use super::*;
+use crate::data::{Output, Sample, Stream, Target, collate};
+use crate::head::{Classify, Generate, HeadKind, Represent, SavedHead};
+use crate::model::Model;
+use crate::registry::Modalities;
+use crate::sample::{Composition, Pool, Purpose, TaskSettings};
+use crate::task::{SavedTask, SavedTokenizer, Task};
+use crate::transformer::ModelConfig;
+use candle_core::Device;
+use smalti_contract::{TokenizeError, Tokenizer, Value};
+use smalti_text::{TextConfig, TextTokenizer, Vocabulary};
+
+/// A task whose text parts have the vocabulary of bytes and a context of 8 tokens.
+fn task(settings: &str, texts: &[&str], heads: &[(&str, &str, serde_json::Value)]) -> Composition {
+    let settings: TaskSettings =
+        toml::from_str(&format!("data = {{ source = \"none.csv\" }}\n{settings}")).unwrap();
+    let config = serde_json::to_value(TextConfig::new(Vocabulary::Bytes, 8)).unwrap();
+    let tokenizer = SavedTokenizer { tokenizer: TextTokenizer::NAME.into(), config };
+    let head = |(output, name, state): &(&str, &str, serde_json::Value)| {
+        (output.to_string(), SavedHead { name: name.to_string(), state: state.clone() })
+    };
+    let saved = SavedTask {
+        tokenizers: texts.iter().map(|name| (name.to_string(), tokenizer.clone())).collect(),
+        heads: heads.iter().map(head).collect(),
+        ..SavedTask::default()
+    };
+    Composition::restore(("", 1.0), &settings, &Modalities::builtin(), &saved).unwrap()
+}
+
+fn model(task: &Composition, n_encoder_layers: usize) -> Model {
+    let config =
+        ModelConfig { d_model: 16, n_layers: 2, n_encoder_layers, n_heads: 2, ..ModelConfig::default() };
+    Model::new(&config, &[task.spec().clone()], 7, &Device::Cpu).unwrap()
+}
+
+fn state<H: HeadKind>(head: &H) -> serde_json::Value {
+    serde_json::to_value(head).unwrap()
+}
+
+/// A task that continues texts.
+fn of_windows() -> Composition {
+    let settings =
+        "[outputs.text]\nhead = \"generate\"\nmodality = \"text\"\nwindows = true\ncontext = 8\nend = 0\n";
+    task(settings, &["text"], &[("text", "generate", state(&Generate::new(256)))])
+}
+
+/// A task that embeds texts, `represent` with a pool, beside a class.
+fn of_embeddings(pool: &str) -> Composition {
+    let settings = format!(
+        "[inputs.text]\nmodality = \"text\"\ncontext = 8\n[outputs.embedding]\nhead = \"represent\"\npool = \"{pool}\"\n\
+         [outputs.label]\nhead = \"classify\"\n"
+    );
+    let heads = [
+        ("embedding", "represent", state(&Represent::new(true))),
+        ("label", "classify", state(&Classify::new(["a", "b"].map(String::from)))),
+    ];
+    task(&settings, &["text"], &heads)
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.into())
+}
+
+/// The most likely next id of a window, with nothing kept.
+fn next(model: &Model, task: &Composition, window: &[u32]) -> u32 {
+    let tokens = task.parts()[0].sequence(window.to_vec()).unwrap();
+    let output = Output { head: 0, places: None, target: Target::Unknown };
+    let sample = Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![output], id: 0 };
+    let batch = collate(model.layouts(), &[(0, sample)]).unwrap();
+    let logits = model.outputs(&batch).unwrap().remove(0).to_vec2::<f32>().unwrap();
+    let last = logits.last().unwrap();
+    (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b]).then(b.cmp(&a))).unwrap() as u32
+}
+
+/// When the context is full, its second half is read again: kept keys and values change nothing of what is predicted.
+#[test]
+fn a_prompt_is_continued_beyond_the_context() {
+    let task = of_windows();
+    let model = model(&task, 0);
+    let mut continuation =
+        Continuation::new(&model, 0, &task, 0, text("mosaic"), Sampling::greedy()).unwrap();
+    assert_eq!((continuation.prompt_len(), continuation.context()), (6, 8));
+    let mut window: Vec<u32> = b"mosaic".iter().map(|&byte| u32::from(byte)).collect();
+    for n in 0..30 {
+        let expected = next(&model, &task, &window);
+        if expected == 0 {
+            assert_eq!(continuation.next_id().unwrap(), None, "the end");
+            break;
+        }
+        assert_eq!(continuation.next_id().unwrap(), Some(expected), "id {n} after {window:?}");
+        if window.len() == 8 {
+            // The last half of the full window, with the new id.
+            window.drain(..5);
+        }
+        window.push(expected);
+    }
+    assert!(continuation.written() > 0);
+}
+
+#[test]
+fn prompts_that_cannot_be_continued_are_refused() {
+    let task = of_windows();
+    let model = model(&task, 0);
+    let refused = |prompt: Value, sampling: Sampling| {
+        Continuation::new(&model, 0, &task, 0, prompt, sampling).err().unwrap().to_string()
+    };
+    let greedy = Sampling::greedy();
+    assert_eq!(refused(text(""), greedy), "--prompt: must have at least one token; found \"\"");
+    assert!(refused(text("a"), Sampling { top_p: 2.0, ..greedy }).starts_with("--top-p: must be above 0"));
+    let mut long = Continuation::new(&model, 0, &task, 0, text("longer than 8"), greedy).unwrap();
+    assert_eq!(long.prompt_len(), 13);
+    assert!(long.value(3).is_ok());
+    let sample = task.sample(&|_| Ok(Value::Missing), 0..0, Purpose::Predict, 0).unwrap();
+    let refused = generate(&model, 0, &task, 0, &sample, &Generation::default()).unwrap_err().to_string();
+    assert_eq!(refused, "outputs.text: expected windows = false to generate the value of a row");
+}
+
+/// The value of the field is the prompt.
+#[test]
+fn an_output_of_windows_is_predicted_from_its_own_value() {
+    let task = of_windows();
+    let model = model(&task, 0);
+    let get = |_: &str| Ok::<_, TokenizeError>(text("mosaic"));
+    let missing = |_: &str| Ok::<_, TokenizeError>(Value::Missing);
+    let generation = Generation { max_length: 4, ..Generation::default() };
+    let predicted = predict(&model, 0, &task, &[(&get, 0..0), (&missing, 0..0)], &generation).unwrap();
+    let mut continuation =
+        Continuation::new(&model, 0, &task, 0, text("mosaic"), generation.sampling).unwrap();
+    assert_eq!(predicted[0]["text"].value, continuation.value(4).unwrap());
+    assert!(predicted[1].is_empty());
+}
+
+#[test]
+fn embeddings_are_pooled_states() {
+    let values = || vec![text("ab"), text("mosaics of glass"), text("c")];
+    let embedded = |task: &Composition, embedding: Embedding| {
+        let model = model(task, 0);
+        let part = embedded_part(task, None).unwrap();
+        embed((&model, 0, task), part, values(), &embedding, 2).unwrap()
+    };
+    let of_mean = of_embeddings("mean");
+    let default = embedded(&of_mean, Embedding::default());
+    assert_eq!((default.truncated, default.tokens), (1, 11));
+    assert!(default.vectors.iter().all(|vector| vector.len() == 16));
+    // As `predict` has it, but for the order of sums.
+    let model = model(&of_mean, 0);
+    let get = |_: &str| Ok::<_, TokenizeError>(text("ab"));
+    let predicted = predict(&model, 0, &of_mean, &[(&get, 0..0)], &Generation::default()).unwrap();
+    let expected = predicted[0]["embedding"].value.clone().into_numbers().unwrap();
+    let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+    assert!(near(&default.vectors[0], &expected));
+    let first = Embedding { pool: Some(Pool::First), ..Embedding::default() };
+    assert_eq!(embedded(&of_mean, first), embedded(&of_embeddings("first"), Embedding::default()));
+    let class = Embedding { pool: Some(Pool::ClassToken), ..Embedding::default() };
+    assert!(!near(&embedded(&of_mean, class).vectors[0], &embedded(&of_mean, first).vectors[0]));
+    let short = embedded(&of_mean, Embedding { max_tokens: 1, ..Embedding::default() });
+    assert_eq!((short.truncated, short.tokens), (2, 3));
+    let all: f32 = default.vectors.iter().map(|vector| vector.iter().map(|x| x * x).sum::<f32>()).sum();
+    assert!((all - 3.0).abs() < 1e-5, "each of length 1");
+}
+
+/// The text that a task continues is embedded by the states of its tokens; without a class token there is none to read.
+#[test]
+fn texts_without_inputs_are_embedded() {
+    let task = of_windows();
+    let model = model(&task, 0);
+    let part = embedded_part(&task, None).unwrap();
+    let of = (&model, 0, &task);
+    let embedded = embed(of, part, vec![text("mosaic")], &Embedding::default(), 1).unwrap();
+    assert!(embedded.vectors[0].iter().any(|x| *x != 0.0));
+    let class = Embedding { pool: Some(Pool::ClassToken), ..Embedding::default() };
+    let refused = embed(of, part, vec![text("mosaic")], &class, 1).unwrap_err().to_string();
+    assert_eq!(refused, "--pool: the model has no class token; choose mean or first");
+    let empty = embed(of, part, vec![text("")], &Embedding::default(), 1).unwrap_err().to_string();
+    assert_eq!(empty, "value 1 has no token");
+}
+
+/// Of an input in an encoder, the encoder's states are pooled.
+#[test]
+fn inputs_of_an_encoder_are_embedded() {
+    let settings = "[inputs.source]\nmodality = \"text\"\ncontext = 8\n[outputs.target]\nhead = \"generate\"\n\
+                    share = \"source\"\ncross_attention = true\nbegin = 0\nend = 1\n";
+    let task = task(settings, &["source", "target"], &[("target", "generate", state(&Generate::new(256)))]);
+    let model = model(&task, 1);
+    let part = embedded_part(&task, Some("source")).unwrap();
+    let embed = |values: &[&str], batch| {
+        let values = values.iter().map(|value| text(value)).collect();
+        embed((&model, 0, &task), part, values, &Embedding::default(), batch).unwrap().vectors
+    };
+    let together = embed(&["mosaic", "glass", "of"], 3);
+    assert_eq!(together[1], embed(&["glass"], 1)[0]);
+    assert!(embedded_part(&task, Some("target")).is_err());
+}
