@@ -17,7 +17,6 @@ use smalti::model::Model;
 use smalti::registry::Modalities;
 use smalti::rules::{AttentionRules, TokenMeta};
 use smalti::sample::{Opened, Start};
-use smalti::task::Task;
 use smalti::train::{Observer, Part, StepReport, Trainer, baseline};
 use std::sync::atomic::AtomicBool;
 

@@ -66,7 +66,8 @@ pub enum TextUnit {
     /// A subword of byte-level BPE that is fitted to the training texts: so many in all, at least 257.
     Bpe(usize),
     /// A subword of a published vocabulary: a `tokenizer.json`, one of GPT-2's `encoder.json` and `vocab.bpe` (or
-    /// `vocab.json` and `merges.txt`) with the other beside it, BERT's `vocab.txt`, or a folder with one of these.
+    /// `vocab.json` and `merges.txt`) with the other beside it, BERT's `vocab.txt`, or a folder or tar archive with one of
+    /// these. A program may read it from wherever it reads data ([`Values::read_file`]).
     File(String),
     /// One of so many ids, which the text writes out: `12 7 55`. For a published model without its vocabulary.
     Numbers(usize),
