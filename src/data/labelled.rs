@@ -15,6 +15,7 @@ mod table;
 mod tests;
 
 use crate::data::error::DataError;
+pub(crate) use crate::data::error::listed;
 use crate::data::files::{self, Files, glob};
 use crate::data::manifest::Manifest;
 use std::sync::Arc;
@@ -172,12 +173,4 @@ fn read_names(location: &str, blank_end: bool) -> Result<Option<Vec<String>>, Da
 fn is_picture(path: &str) -> bool {
     let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
     PICTURES.iter().any(|known| known.eq_ignore_ascii_case(extension))
-}
-
-/// Names joined for a message, cut where there are many.
-pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    const SHOWN: usize = 20;
-    let names: Vec<&str> = names.into_iter().collect();
-    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN { format!("{shown}, … ({} in all)", names.len()) } else { shown }
 }

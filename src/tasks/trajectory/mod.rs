@@ -8,7 +8,7 @@ mod story;
 mod tests;
 mod windows;
 
-pub use crate::table::episodes::{Log, Logged, is_log, lines, read, self_contained};
+pub use crate::table::episodes::{Log, Logged, is_log, read};
 pub use pictured::{Pictured, PicturedConfig, PicturedTokenizer};
 pub use pictures::{PictureConfig, read_picture};
 pub use rollout::{Rollout, random_policy, rollout};
