@@ -29,11 +29,11 @@ enum DataCommand {
     Get(GetArgs),
     /// Make a data set that ships once more: the same bytes each time.
     Make(MakeArgs),
-    /// Read all of some data, and say what it is and what is wrong with it.
+    /// Read data and report its fields, sizes, classes, tokens, duplicates and corrupt rows.
     ///
-    /// Reads every sample on all cores and keeps of each only its size and a digest. Exits with 1 where a sample
-    /// cannot be used, where the same content has different labels, and where it is in more than one split; the same
-    /// content twice under one label in one split is only said.
+    /// Reads every row on all cores and keeps only counts and a digest of each. Exits with 1 if a row cannot be used, if
+    /// the same content has different labels, or if it is in more than one split. The same content twice under one label in
+    /// one split is reported, and is no failure.
     Check(check::CheckArgs),
 }
 

@@ -202,3 +202,11 @@ pub(crate) fn contained(location: &str, path: &str) -> Result<String, DataError>
     }
     Ok(parts.join("/"))
 }
+
+/// Names joined for a message; of many, the first.
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 20;
+    let names: Vec<&str> = names.into_iter().collect();
+    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{shown}, … ({} in all)", names.len()) } else { shown }
+}

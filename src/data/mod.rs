@@ -8,16 +8,13 @@ mod collate;
 pub mod error;
 pub mod files;
 mod head_batch;
-pub mod labelled;
 mod loader;
 pub mod made;
-pub mod manifest;
 pub mod recipes;
 mod sample;
 mod sampler;
 mod sent;
 pub mod shipped;
-mod sources;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -31,4 +28,3 @@ pub use loader::{Loader, Plan, Prepared};
 pub use sample::{Dataset, Output, Sample, Stream, Target};
 pub use sampler::{Draw, Lane, Sampler, shares};
 pub use sent::Sent;
-pub use sources::Sources;

@@ -19,10 +19,8 @@ impl Readers {
     pub(super) fn audio(&self, look: &mut Look, value: Value) -> Result<(), String> {
         look.counts.holds = Holds::Audio;
         let clip = self.audio.read(value).map_err(|e| e.to_string())?;
-        let seconds = f64::from(clip.seconds());
         look.counts.count("sample_rate", clip.sample_rate.to_string());
-        look.counts.total("seconds", seconds);
-        look.counts.measure("seconds_of_a_clip", seconds);
+        look.counts.measure("seconds", f64::from(clip.seconds()));
         let peak = clip.samples.iter().fold(0.0_f32, |peak, sample| peak.max(sample.abs()));
         let power = clip.samples.iter().map(|&sample| f64::from(sample).powi(2)).sum::<f64>();
         look.counts.measure("peak", f64::from(peak));

@@ -50,9 +50,7 @@ pub(super) struct Counts {
     pub missing: usize,
     /// How often each of some names comes, such as `8×8` of `height_x_width`.
     pub names: BTreeMap<&'static str, BTreeMap<String, usize>>,
-    /// Numbers that are added up.
-    pub totals: BTreeMap<&'static str, f64>,
-    /// Numbers of which the spread is told.
+    /// Numbers of which the sum and the spread are told.
     pub measures: BTreeMap<&'static str, Vec<f64>>,
     pub characters: BTreeMap<char, usize>,
     /// How often each text or number comes.
@@ -106,11 +104,6 @@ impl Counts {
         *self.names.entry(what).or_default().entry(name).or_default() += 1;
     }
 
-    /// Adds to a total.
-    pub fn total(&mut self, what: &'static str, number: f64) {
-        *self.totals.entry(what).or_default() += number;
-    }
-
     /// Notes a number.
     pub fn measure(&mut self, what: &'static str, number: f64) {
         self.measures.entry(what).or_default().push(number);
@@ -136,7 +129,6 @@ impl Counts {
         self.values += other.values;
         self.missing += other.missing;
         other.names.into_iter().for_each(|(what, names)| add_all(self.names.entry(what).or_default(), names));
-        add_all(&mut self.totals, other.totals);
         for (what, numbers) in other.measures {
             self.measures.entry(what).or_default().extend(numbers);
         }

@@ -2,7 +2,7 @@
 
 use super::counts::{Counts, Range};
 use super::look::Look;
-use super::numbers::{Refused, TokenCounts, TokenReport, spread};
+use super::numbers::{Refused, TokenCounts, TokenReport, total};
 use super::text;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -23,7 +23,7 @@ pub struct FieldReport {
     pub range: Option<[f64; 2]>,
     /// How many values are of each class; none for a field that is no label.
     pub classes: BTreeMap<String, usize>,
-    /// Sizes, lengths, durations: by name a number, a [`Spread`](super::Spread), or counts by name.
+    /// Sizes, lengths, durations: by name a number, a [`Total`](super::Total), or counts by name.
     pub found: Map<String, Value>,
     /// How many tokens values become.
     pub tokens: Option<TokenReport>,
@@ -86,18 +86,15 @@ impl Field {
         let mut found = Map::new();
         let label = is_label(&field) || field == "end";
         if label {
-            (counts.totals, counts.measures, counts.characters) = Default::default();
+            (counts.measures, counts.characters) = Default::default();
             tokens = TokenCounts::default();
         }
         let mut find = |what: &str, value: Value| drop(found.insert(what.into(), value));
         if !counts.characters.is_empty() {
             find("distinct_characters", json!(counts.characters.len()));
         }
-        for (what, n) in counts.totals {
-            find(what, if n.fract() == 0.0 { json!(n as u64) } else { json!(n) });
-        }
         counts.names.into_iter().for_each(|(what, names)| find(what, json!(names)));
-        counts.measures.into_iter().for_each(|(what, numbers)| find(what, json!(spread(numbers))));
+        counts.measures.into_iter().for_each(|(what, numbers)| find(what, json!(total(numbers))));
         let Range { count, low, high, sum, whole } = counts.range;
         if count > 0 {
             find("mean", json!(sum / count as f64));

@@ -92,6 +92,7 @@ fn splits(table: &dyn Table, wanted: Option<&str>) -> Result<IndexMap<Option<Str
         let split = if has_splits { table.peek(row, SPLIT)?.into_label().ok() } else { None };
         splits.entry(split).or_default().push(row as u32);
     }
+    splits.sort_by_key(|split, _| split.as_deref() != Some("train"));
     let Some(wanted) = wanted else { return Ok(splits) };
     let known = splits.keys().flatten().cloned().collect::<Vec<_>>().join(", ");
     splits.retain(|split, _| split.as_deref() == Some(wanted));

@@ -19,10 +19,9 @@ pub(super) fn look(readers: &Readers, look: &mut Look, text: &str) {
         *look.counts.characters.entry(character).or_default() += 1;
         characters += 1;
     }
-    look.counts.total("bytes", text.len() as f64);
-    look.counts.total("characters", f64::from(characters));
-    look.counts.total("lines", text.lines().count() as f64);
-    look.counts.measure("characters_in_a_text", f64::from(characters));
+    look.counts.measure("bytes", text.len() as f64);
+    look.counts.measure("characters", f64::from(characters));
+    look.counts.measure("lines", text.lines().count() as f64);
     text.lines().for_each(|line| look.counts.measure("characters_in_a_line", line.chars().count() as f64));
     look.tokens(Ok(if readers.bytes { text.len() } else { characters as usize }));
     if text.len() <= LONGEST_LABEL {

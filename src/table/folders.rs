@@ -2,6 +2,7 @@
 
 use super::place::{CLASSES, SPLITS, class_names, extension, file_name};
 use super::{Modality, Place, Table, unknown_field};
+use crate::data::error::listed;
 use crate::data::{DataError, Files};
 use smalti_contract::{File, Value};
 use std::collections::BTreeSet;
@@ -63,7 +64,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
             let problem = format!(
                 "its folder {:?} is not in {CLASSES}, which lists {}",
                 label(path, &splits).unwrap_or_default(),
-                crate::data::labelled::listed(classes.iter().map(String::as_str))
+                listed(classes.iter().map(String::as_str))
             );
             return Err(DataError::layout(&files.location(path), problem));
         }

@@ -4,7 +4,7 @@
 use crate::data::error::contained;
 use crate::data::{self, DataError, Files};
 use smalti_trajectory::lerobot::{self, Info};
-use smalti_trajectory::{Episode, Format, Pictures, TrajectoryError, episodes, jsonl, parquet};
+use smalti_trajectory::{Episode, Format, Pictures, TrajectoryError, episodes, parquet};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -58,36 +58,6 @@ pub fn is_log(files: &Files) -> bool {
     let describes = |path: &str| [".json", ".md", ".txt"].iter().any(|ending| path.ends_with(ending));
     let (logs, others): (Vec<&String>, Vec<&String>) = files.list().iter().partition(|path| is_named(path));
     files.contains(lerobot::INFO) || !logs.is_empty() && others.iter().all(|path| describes(path))
-}
-
-/// The episodes at a location, of all its files, as one file of JSON lines, in which are also the pictures that have
-/// files of their own.
-///
-/// # Errors
-/// Those of [`read`], and of the first bad episode or missing picture.
-pub fn lines(location: &str) -> Result<Vec<u8>, DataError> {
-    let mut lines = vec![];
-    let log = read(location)?;
-    let files = log.files.clone();
-    let mut episodes: Vec<Episode> = log.all()?.into_iter().map(|logged| logged.episode).collect();
-    for pictures in episodes.iter_mut().flat_map(|episode| episode.pictures.values_mut()) {
-        if let (Pictures::Files(paths), Some(files)) = (&pictures, &files) {
-            let contents = paths.iter().map(|path| Ok(files.read(path)?.into()));
-            *pictures = Pictures::Encoded(contents.collect::<Result<_, DataError>>()?);
-        }
-    }
-    jsonl::write(&mut lines, &episodes).map_err(|e| DataError::tokenize(location, e))?;
-    Ok(lines)
-}
-
-/// The bytes of a log's file; where its pictures have files of their own, as [`lines`] in which they are.
-///
-/// # Errors
-/// Those of [`lines`].
-pub fn self_contained(location: &str, bytes: Vec<u8>) -> Result<Vec<u8>, DataError> {
-    let apart = |pictures: &Pictures| matches!(pictures, Pictures::Files(_));
-    let read = episodes(&bytes).flatten().any(|episode| episode.pictures.values().any(apart));
-    if read { lines(location) } else { Ok(bytes) }
 }
 
 /// The episode, the paths of its pictures seen no longer from `folder` but from that of the log, below which they are.

@@ -17,7 +17,7 @@ mod log;
 #[cfg(test)]
 mod tests;
 
-pub use log::{Log, Logged, is_log, lines, read, self_contained};
+pub use log::{Log, Logged, is_log, read};
 
 use super::place::{SPLITS, split_of};
 use super::{Place, Table, rows, unknown_field};

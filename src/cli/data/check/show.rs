@@ -162,12 +162,15 @@ fn listed(items: Vec<String>) -> String {
 /// A finding in a line.
 fn shown(value: &Value) -> String {
     let part = |name: &str| value.get(name).and_then(Value::as_f64);
+    let total = part("total").map_or(String::new(), |total| format!("{} in all; ", number(total)));
     match value {
         Value::String(text) => text.clone(),
         Value::Number(x) if x.is_f64() => number(x.as_f64().unwrap_or(f64::NAN)),
         Value::Array(items) => listed(items.iter().map(shown).collect()),
         Value::Object(items) => match (part("least"), part("median"), part("most")) {
-            (Some(least), Some(median), Some(most)) => spread(least, median, part("p95"), most),
+            (Some(least), Some(median), Some(most)) => {
+                format!("{total}{}", spread(least, median, part("p95"), most))
+            }
             _ => listed(items.iter().map(|(name, value)| format!("{name}: {}", shown(value))).collect()),
         },
         Value::Null => "none".into(),
