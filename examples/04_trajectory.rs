@@ -7,7 +7,7 @@
 //! Some minutes on 2 cores at full length.
 //! `SMALTI_EXAMPLE_STEPS=5` trains for 5 steps instead.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use candle_core::Device;
 use smalti::config::RunConfig;
 use smalti::data::{Stream, collate, read};
@@ -15,9 +15,8 @@ use smalti::env::Copies;
 use smalti::inference::{RolloutSettings, random_policy, rollout};
 use smalti::model::Model;
 use smalti::registry::Modalities;
-use smalti::sample::Start;
+use smalti::sample::{Opened, Start};
 use smalti::task::Task;
-use smalti::tasks::{Builtin, Splits};
 use smalti::train::{Observer, Part, StepReport, Trainer, baseline};
 use smalti_contract::Content;
 use smalti_trajectory::{Episode, episodes};
@@ -48,8 +47,7 @@ fn main() -> Result<()> {
     println!("\n── tokens ──");
     // Opening a task fits its tokenizers: mean and deviation of returns and states, and which actions there are.
     let entry = config.tasks().remove(0);
-    let (task, Splits { train, valid }) = entry.open(&Modalities::builtin(), Start::New)?;
-    let Builtin::Parts(task) = task else { bail!("the preset is made of parts") };
+    let Opened { task, train, validation: valid, .. } = entry.open(&Modalities::builtin(), Start::New)?;
     let sample = valid.sample(0, None)?;
     let (_, tokens) = sample.inputs.first().context("a sample has tokens")?;
     for (kind, group) in task.kinds(Stream::Main).iter().zip(&tokens.groups) {

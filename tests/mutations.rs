@@ -4,8 +4,8 @@ use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::{properties::WriterProperties, writer::SerializedFileWriter};
 use parquet::schema::parser::parse_message_type;
-use smalti::data::manifest::Manifest;
-use smalti::data::{DataError, Files, labelled, read};
+use smalti::data::{DataError, Files, read};
+use smalti::table::{Source, SourceRegistry};
 use smalti_mutation::{Bound, Counting, survives};
 use std::io::Write;
 use std::path::PathBuf;
@@ -37,6 +37,15 @@ impl Place {
     fn folder(&self) -> &str {
         self.folder.path().to_str().unwrap()
     }
+}
+
+/// Opens a source as a table, and reads every value of it but the files that it names.
+fn rows(location: &str) -> Result<(), DataError> {
+    let table = SourceRegistry::builtin().open(&Source::new(location))?;
+    for row in 0..table.len() {
+        table.fields().iter().try_for_each(|field| table.peek(row, field).map(drop))?;
+    }
+    Ok(())
 }
 
 fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
@@ -74,7 +83,7 @@ fn damaged_shards_are_read_or_refused() {
     let place = Place::new("x.tar");
     // Classes without names may number 65,536.
     survives("shard", &good, Bound::bytes(8 * MIB).and_of_file(16), |bytes| {
-        labelled::open(place.with(bytes), None)
+        rows(place.with(bytes))
     });
 }
 
@@ -96,9 +105,7 @@ fn damaged_gzips_are_read_or_refused() {
 fn manifests(format: &str, good: &[Vec<u8>], bound: Bound) {
     let place = Place::new(&format!("x.{format}"));
     survives(format, good, bound, |bytes| {
-        let manifest = Manifest::open(place.with(bytes))?;
-        assert!(manifest.rows().iter().all(|row| !row.path().is_empty()));
-        Ok::<_, DataError>(())
+        rows(place.with(bytes))
     });
     assert!(std::fs::read_dir(place.folder()).unwrap().count() == 1);
 }

@@ -13,7 +13,6 @@ use smalti::inference::transcribe::{Options, Segment, Transcriber, Transcript};
 use smalti::model::Model;
 use smalti::pretrained::{self, Pretrained};
 use smalti::sample::Composition;
-use smalti::tasks::Builtin;
 use smalti_audio::Waveform;
 use std::path::Path;
 
@@ -187,7 +186,7 @@ fn a_run_keeps_what_its_checkpoint_says() {
     }
     let opened = smalti::run::Run::open(&run).unwrap();
     let (model, tasks) = opened.load(smalti::run::Weights::Best, &candle_core::Device::Cpu).unwrap();
-    let Builtin::Parts(kept) = &tasks[0].task else { panic!("no composition") };
+    let kept = &tasks[0].task;
     let published = load(Path::new(FOLDER));
     let (clip, options) = (sound(20_000, 5), Options { timestamps: Some(true), ..Options::default() });
     let said = transcribe(&model, kept, &clip, &options).unwrap();

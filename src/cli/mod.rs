@@ -98,7 +98,7 @@ const USAGE: u8 = 2;
 /// - With the feature `hdf5`, the program starts a second time for each HDF5 file; that process only reads the file.
 pub fn main(modalities: Modalities) -> ExitCode {
     #[cfg(feature = "hdf5")]
-    if let Some(code) = crate::tasks::modalities::trajectory::hdf5::serve() {
+    if let Some(code) = crate::modalities::trajectory::hdf5::serve() {
         return code;
     }
     // candle adds large tensors on a pool of threads of its own that wait by spinning, and so take the cores
@@ -212,7 +212,7 @@ mod tests {
     #[cfg(any(feature = "text", feature = "audio"))]
     #[test]
     fn a_name_that_is_taken_is_wrong_usage() {
-        let modalities = Modalities::builtin().with::<crate::tasks::modalities::text::TextTokenizer>();
+        let modalities = Modalities::builtin().with::<crate::modalities::text::TextTokenizer>();
         let status = run(vec!["genes".into(), "--version".into()], &modalities);
         assert_eq!(status, ExitCode::from(USAGE));
     }

@@ -181,7 +181,7 @@ fn small(task: &Composition) -> Model {
 
 /// The sample of the logged episode's steps up to this one, of whose action the first `known` parts are known.
 fn of_log(opened: &Opened, now: usize, known: usize) -> Sample {
-    let (table, steps) = (&opened.train.rows().table, now.saturating_sub(2)..now + 1);
+    let (table, steps) = (&opened.train_rows.rows().table, now.saturating_sub(2)..now + 1);
     let get = |field: &str| {
         let mut value =
             table.window(0, field, steps.clone()).map_err(|e| TokenizeError::Input(e.to_string()))?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::data::testing::folder_of;
-use crate::table::{Derivation, Place, SourceError, counts, derive, hold_out, open_all, select};
+use crate::table::{Derivation, Place, SourceError, derive, hold_out, open_all, select};
 use indexmap::IndexMap;
 
 /// A table of series: `r` of numbers, `t` of texts; and `x`, a number.
@@ -171,23 +171,3 @@ fn the_same_rows_are_held_out_each_time() {
     }
 }
 
-#[test]
-fn values_are_counted_by_field() {
-    let folder = folder_of(&[("t.csv", b"label,x,path\na,1,gone.png\nb,3,\na,,gone.png\n")]);
-    let table = table(&folder, "t.csv");
-    let labels = counts(&*table, "label").unwrap();
-    assert_eq!(labels.labels.unwrap(), [("a".to_string(), 2), ("b".into(), 1)].into());
-    let x = counts(&*table, "x").unwrap();
-    let range = x.numbers.unwrap();
-    assert_eq!(
-        (x.values, x.missing, range.count, range.min, range.max, range.mean),
-        (3, 1, 2, 1.0, 3.0, 2.0)
-    );
-    let path = counts(&*table, "path").unwrap();
-    assert_eq!(
-        (path.missing, path.corrupt, path.types),
-        (1, 0, [("file".to_string(), 2)].into()),
-        "no file is read"
-    );
-    assert!(counts(&*table, "q").is_err());
-}

@@ -13,7 +13,7 @@ use crate::train::{Silent, log, ranks::testing::on_ranks};
 use crate::transformer::ModelConfig;
 use candle_core::Device;
 use candle_core::Tensor;
-use smalti_contract::{AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, Tokens};
+use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A task whose samples the tests make themselves.
@@ -22,10 +22,6 @@ struct Given(TaskSpec);
 impl Task for Given {
     fn spec(&self) -> &TaskSpec {
         &self.0
-    }
-
-    fn tokenizers(&self) -> Vec<(&'static str, &dyn AnyTokenizer)> {
-        vec![]
     }
 }
 
