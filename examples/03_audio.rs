@@ -10,7 +10,7 @@
 use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
-use smalti::data::{Dataset, collate};
+use smalti::data::collate;
 use smalti::inference::{Generation, predict};
 use smalti::model::Model;
 use smalti::registry::Modalities;
@@ -43,9 +43,10 @@ fn main() -> Result<()> {
 
     println!("── input ──");
     // Opening a task reads its table and fits its tokenizers: the alphabet of the texts, and how loud each band is.
-    let Opened { task, train, validation } = config.tasks()[0].open(&Modalities::builtin(), Start::New)?;
-    let text = |row: usize| validation.row(row).0("text")?.into_text();
-    let clip = validation.row(0).0("audio")?;
+    let Opened { task, train, validation, validation_rows: rows, .. } =
+        config.tasks()[0].open(&Modalities::builtin(), Start::New)?;
+    let text = |row: usize| rows.row(row).0("text")?.into_text();
+    let clip = rows.row(0).0("audio")?;
     println!("{} clips to validate with; the first is {}: {:?}", validation.len(), clip.describe(), text(0)?);
 
     println!("\n── tokens ──");
@@ -74,7 +75,7 @@ fn main() -> Result<()> {
     }
     println!();
     for row in 0..5 {
-        let (get, steps, _) = validation.row(row);
+        let (get, steps, _) = rows.row(row);
         let predicted =
             predict(&model, 0, &task, &[(get.as_ref(), steps)], &Generation::default())?.remove(0);
         println!("{} is transcribed {:?}", text(row)?, predicted["text"].value.clone().into_text()?);

@@ -10,7 +10,6 @@
 use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
-use smalti::data::Dataset;
 use smalti::env::Copies;
 use smalti::inference::{RolloutSettings, random_policy, rollout};
 use smalti::model::Model;
@@ -50,7 +49,7 @@ fn main() -> Result<()> {
     println!("── input and tokens ──");
     let (mut tasks, mut parts) = (Vec::new(), Vec::new());
     for entry in config.tasks() {
-        let Opened { task, train, validation } = entry.open(&Modalities::builtin(), Start::New)?;
+        let Opened { task, train, validation, .. } = entry.open(&Modalities::builtin(), Start::New)?;
         let sample = train.sample(0, Some(0))?;
         let tokens: usize = sample.inputs.iter().map(|(_, tokens)| tokens.len()).sum();
         println!("{:>10}: {} samples to train on; the first has {tokens} tokens", entry.name, train.len());

@@ -171,8 +171,7 @@ impl Run {
         let mut saved = BTreeMap::new();
         for entry in config.tasks() {
             // A run of one task hands its parts on to those of the same names in a mix.
-            let before =
-                other.and_then(|other| other.saved.get(&entry.name).or_else(|| other.saved.get("")));
+            let before = other.and_then(|other| other.saved.get(&entry.name).or_else(|| other.saved.get("")));
             let opened = entry.open(modalities, before.map_or(TaskStart::New, TaskStart::From))?;
             saved.insert(entry.name, opened.task.saved().clone());
             parts.push(part(opened, entry.weight));

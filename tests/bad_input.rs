@@ -684,12 +684,28 @@ fn settings_of_modalities() {
     let place = image_place();
     place.write("clips/manifest.tsv", b"path\ttext\tsplit\n");
     let cases: [(String, &str, &[&str]); 6] = [
-        (image_train(), "inputs.image.pacth_size=4", &["inputs.image", "unknown field `pacth_size`", "`patch_size`"]),
+        (
+            image_train(),
+            "inputs.image.pacth_size=4",
+            &["inputs.image", "unknown field `pacth_size`", "`patch_size`"],
+        ),
         (image_train(), "inputs.image.augment.crop.aera=1", &["inputs.image", "unknown field `aera`"]),
         (image_train(), "inputs.image.filter=cubic", &["inputs.image", "unknown variant `cubic`"]),
-        (image_train(), "inputs.image.preset=resnet", &["inputs.image", "unknown variant `resnet`", "`imagenet`"]),
-        (image_train(), "inputs.image.blend.mixup=0.2", &["inputs.image", "blend is set; it needs an image_size"]),
-        (text_train(), "outputs.text.vocabulry=bytes", &["outputs.text", "unknown field `vocabulry`", "`vocabulary`"]),
+        (
+            image_train(),
+            "inputs.image.preset=resnet",
+            &["inputs.image", "unknown variant `resnet`", "`imagenet`"],
+        ),
+        (
+            image_train(),
+            "inputs.image.blend.mixup=0.2",
+            &["inputs.image", "blend is set; it needs an image_size"],
+        ),
+        (
+            text_train(),
+            "outputs.text.vocabulry=bytes",
+            &["outputs.text", "unknown field `vocabulry`", "`vocabulary`"],
+        ),
     ];
     place.write("a.txt", support::text().as_bytes());
     for (line, setting, says) in cases {

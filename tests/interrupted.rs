@@ -213,9 +213,7 @@ fn a_policy_that_sees_goes_on_in_the_middle() {
     let place = Place::with(
         "log.npz",
         &files::seen(),
-        format!(
-            "train seeing.toml {TINY} {MOVING} --set train.workers=2 --set train.steps=60"
-        ),
+        format!("train seeing.toml {TINY} {MOVING} --set train.workers=2 --set train.steps=60"),
     );
     let output = place.signalled(&place.start(), "-INT", 8);
     assert_eq!(output.status.code(), Some(0));

@@ -131,7 +131,8 @@ const BINS: &str = "mu_law = { bins = 64 }\n";
 
 #[test]
 fn trajectories_by_their_actions() {
-    let cartpole = policy("builtin:cartpole-mixed.npz", 10, "[inputs.observations]\nmodality = \"numbers\"\n", ACTIONS);
+    let cartpole =
+        policy("builtin:cartpole-mixed.npz", 10, "[inputs.observations]\nmodality = \"numbers\"\n", ACTIONS);
     assert_learned(&settings(&cartpole, "", 200), "accuracy", |a| a > 0.95);
     let binned = format!("[inputs.observations]\nmodality = \"numbers\"\n{BINS}");
     let binned = policy("builtin:cartpole-mixed.npz", 10, &binned, ACTIONS);

@@ -82,9 +82,7 @@ fn damaged_shards_are_read_or_refused() {
     let good = [tar(&[("0.jpg", b"pixels"), ("0.cls", b"3"), ("1.cls", b"0\n"), ("1.png", b"pixels")])];
     let place = Place::new("x.tar");
     // Classes without names may number 65,536.
-    survives("shard", &good, Bound::bytes(8 * MIB).and_of_file(16), |bytes| {
-        rows(place.with(bytes))
-    });
+    survives("shard", &good, Bound::bytes(8 * MIB).and_of_file(16), |bytes| rows(place.with(bytes)));
 }
 
 #[test]
@@ -104,9 +102,7 @@ fn damaged_gzips_are_read_or_refused() {
 
 fn manifests(format: &str, good: &[Vec<u8>], bound: Bound) {
     let place = Place::new(&format!("x.{format}"));
-    survives(format, good, bound, |bytes| {
-        rows(place.with(bytes))
-    });
+    survives(format, good, bound, |bytes| rows(place.with(bytes)));
     assert!(std::fs::read_dir(place.folder()).unwrap().count() == 1);
 }
 

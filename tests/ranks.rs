@@ -165,7 +165,8 @@ fn same(by: By, settings: &str, twice: &str) {
 }
 
 fn two_ranks_are_one_with_twice_the_batch(by: By) {
-    let text = format!("text {TINY} --set model.dropout=0 --set data.source=a.txt --set outputs.text.context=16");
+    let text =
+        format!("text {TINY} --set model.dropout=0 --set data.source=a.txt --set outputs.text.context=16");
     same(by, &text, "--set train.batch=8");
 }
 

@@ -17,7 +17,9 @@ fn open(preset: &str, overrides: &[String]) -> Opened {
 }
 
 fn settings(path: &str, others: &[&str]) -> Vec<String> {
-    std::iter::once(format!("data.source={}", data(path))).chain(others.iter().map(|s| s.to_string())).collect()
+    std::iter::once(format!("data.source={}", data(path)))
+        .chain(others.iter().map(|s| s.to_string()))
+        .collect()
 }
 
 /// Samples from all over a data set.

@@ -135,7 +135,8 @@ mod with_all {
             "text" => {
                 let sampling = Sampling { temperature: 0.7, ..Sampling::default() };
                 let prompt = "/// The ";
-                let text = Continuation::new(model, number, task, 0, Value::Text(prompt.into()), sampling)?.text(240)?;
+                let text = Continuation::new(model, number, task, 0, Value::Text(prompt.into()), sampling)?
+                    .text(240)?;
                 learned("the next character of its own source", "loss", format!("{prompt}{text}"))
             }
             "image" => {
@@ -147,7 +148,8 @@ mod with_all {
             }
             "audio" => {
                 let (_, text, predicted) = row(model, number, opened, 0, ["audio", "text"])?;
-                let look = format!("predicted {:?}; it is {:?}", predicted.value.into_text()?, text.into_text()?);
+                let look =
+                    format!("predicted {:?}; it is {:?}", predicted.value.into_text()?, text.into_text()?);
                 learned("which telephone keys sound", "cer", look)
             }
             _ => {

@@ -96,7 +96,8 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
         if args.generate > 0 {
             let limit = if args.samples == 0 { args.generate } else { args.generate.min(args.samples) };
             let generation = Generation::default();
-            let generated = measure_generated(&model, number, task, &opened.validation_rows, limit, &generation)?;
+            let generated =
+                measure_generated(&model, number, task, &opened.validation_rows, limit, &generation)?;
             for (output, more) in generated {
                 metrics.entry(joined(&[&name, &output])).or_default().extend(more);
             }

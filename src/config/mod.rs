@@ -12,10 +12,10 @@ use crate::sample::{
     Composition, DataSettings, InputSettings, OpenError, Opened, OutputSettings, Start, TaskSettings,
 };
 use crate::task::SavedTask;
-use overrides::set;
 use crate::train::{TrainConfig, TrainConfigError};
 use crate::transformer::{ConfigError, ModelConfig};
 use indexmap::IndexMap;
+use overrides::set;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -142,7 +142,9 @@ pub enum SettingsError {
         problem: String,
     },
     /// A run of another version.
-    #[error("{origin}: version {found} of a run; this build reads version {VERSION}: train anew, or use the program that made it")]
+    #[error(
+        "{origin}: version {found} of a run; this build reads version {VERSION}: train anew, or use the program that made it"
+    )]
     Version {
         /// The file.
         origin: String,
@@ -297,7 +299,9 @@ impl RunConfig {
             return refuse(problem);
         }
         if self.data.is_none() && !(self.inputs.is_empty() && self.outputs.is_empty()) {
-            return refuse("inputs and outputs name fields of rows; add where those come from in [data]".into());
+            return refuse(
+                "inputs and outputs name fields of rows; add where those come from in [data]".into(),
+            );
         }
         Ok(())
     }

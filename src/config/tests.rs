@@ -72,6 +72,9 @@ fn what_is_wrong_is_named() {
     let unknown = RunConfig::of_preset_or_file("texts", &[]).unwrap_err().to_string();
     assert!(unknown.contains("neither a preset (text, image"), "{unknown}");
     let old = RunConfig::parse("run.toml", "version = 0", &[]).unwrap_err().to_string();
-    assert_eq!(old, "run.toml: version 0 of a run; this build reads version 2: train anew, or use the program that made it");
+    assert_eq!(
+        old,
+        "run.toml: version 0 of a run; this build reads version 2: train anew, or use the program that made it"
+    );
     assert!(matches!(RunConfig::parse("x", "", &[]), Err(SettingsError::Tasks(_))));
 }

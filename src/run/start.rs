@@ -91,10 +91,9 @@ fn relabelled(model: &Model, other: &Model) -> Vec<String> {
         model.tasks().iter().flat_map(of_task).collect()
     };
     let before = labels(other);
-    let changed =
-        |(head, labels): &(String, Vec<String>)| {
-            before.get(&name_before(head, model, other)).is_some_and(|known| known != labels)
-        };
+    let changed = |(head, labels): &(String, Vec<String>)| {
+        before.get(&name_before(head, model, other)).is_some_and(|known| known != labels)
+    };
     labels(model).into_iter().filter(changed).map(|(head, _)| head).collect()
 }
 
@@ -122,11 +121,7 @@ fn types(var: &Var, old: &Tensor, [other, model]: [&Model; 2], report: &mut Star
 }
 
 /// A table of positions for the sizes that its kind has now; `None` for what is none, or of another width.
-fn resized(
-    [before, name]: [&str; 2],
-    old: &Tensor,
-    [then, now]: [&[KindSpec]; 2],
-) -> Result<Option<Tensor>> {
+fn resized([before, name]: [&str; 2], old: &Tensor, [then, now]: [&[KindSpec]; 2]) -> Result<Option<Tensor>> {
     fn split(name: &str) -> Option<(&str, &str)> {
         name.strip_prefix("embed.")?.rsplit_once('.')
     }

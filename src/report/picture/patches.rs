@@ -113,8 +113,8 @@ fn raster(image: &Image, size: [f32; 2]) -> Raster {
 mod tests {
     use super::super::testing::{read, texts, uprights};
     use super::*;
-    use crate::report::picture::Format;
     use crate::modalities::image::{ImageConfig, ImageTokenizer};
+    use crate::report::picture::Format;
     use smalti_contract::Tokenizer;
 
     fn picture(height: usize, width: usize, patch: usize) -> Scene {

@@ -180,9 +180,9 @@ fn scale(range: [f32; 2], at: [f32; 2], height: f32, scene: &mut Scene) {
 mod tests {
     use super::super::testing::{read, texts, uprights};
     use super::*;
-    use crate::report::picture::Format;
     use crate::modalities::audio::Waveform;
     use crate::modalities::text::{TextTokenizer, fit};
+    use crate::report::picture::Format;
 
     fn clip(seconds: f32, hop: Option<usize>) -> Scene {
         let config = AudioConfig { slice_hop: hop, max_slices: 1 << 16, ..AudioConfig::default() };

@@ -170,4 +170,3 @@ fn the_same_rows_are_held_out_each_time() {
         assert!(hold_out(n, share).is_err());
     }
 }
-
