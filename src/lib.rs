@@ -18,6 +18,7 @@ pub mod modalities;
 pub mod model;
 pub mod ops;
 pub mod params;
+mod pattern;
 // A checkpoint may be of any modality.
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub mod pretrained;

@@ -1,5 +1,6 @@
 //! The parameters of a model: seeded, named, in the order in which they were made.
 
+use crate::pattern::matches;
 use crate::ops::Value;
 use crate::random;
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
@@ -158,16 +159,6 @@ impl Scope<'_> {
         self.params.places.insert(name.clone(), self.params.named.len());
         self.params.named.push((name, var));
         Ok(value)
-    }
-}
-
-/// Whether a name is a pattern in which `*` stands for any letters, none included.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
-            (0..=name.len()).filter(|&at| name.is_char_boundary(at)).any(|at| matches(rest, &name[at..]))
-        }),
     }
 }
 

@@ -236,6 +236,20 @@ fn settings_without_a_use_are_refused() {
 }
 
 #[test]
+fn a_rule_may_be_for_every_kind_that_a_pattern_matches() {
+    let rules = |query: &str| {
+        let settings = format!(
+            "d_model = 16\nn_layers = 1\nn_heads = 2\n[[rules]]\nquery = {query:?}\nkey = \"*\"\nrule = \"near(2)\"\n"
+        );
+        let config: ModelConfig = toml::from_str(&settings).unwrap();
+        Model::new(&config, &[text("causal")], 3, &Device::Cpu)
+    };
+    assert_eq!(*rules("text.*").unwrap().rules(0).get(0, 0), "near(2)".parse().unwrap());
+    let error = rules("image.*").err().unwrap().to_string();
+    assert!(error.contains("image.*") && error.contains("text.character"), "{error}");
+}
+
+#[test]
 fn rules_may_differ_by_layer() {
     let settings = "d_model = 16\nn_layers = 2\nn_heads = 2\n\
                     [[rules]]\nquery = \"text.character\"\nkey = \"text.character\"\nrule = \"never\"\nlayers = [0]\n";

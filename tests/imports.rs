@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 /// The library's modules from the ground up: a module imports only from lines above its own.
-const STOREYS: [&[&str]; 17] = [
-    &["random", "rules", "metrics", "modalities"],
+const STOREYS: [&[&str]; 18] = [
+    &["random", "pattern", "metrics", "modalities"],
+    &["rules"],
     &["ops", "env"],
     &["params"],
     &["data"],
@@ -14,7 +15,7 @@ const STOREYS: [&[&str]; 17] = [
     &["model"],
     &["train", "sample"],
     &["inference"],
-    &["inspect", "tasks"],
+    &["inspect"],
     &["config"],
     &["bench"],
     &["run"],

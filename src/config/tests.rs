@@ -34,6 +34,14 @@ fn overrides_are_typed_as_toml() {
 }
 
 #[test]
+fn an_empty_value_leaves_a_part_out() {
+    let set = ["inputs.return_to_go=".to_string(), "data.validation=".into()];
+    let config = RunConfig::of_preset_or_file("trajectory", &set).unwrap();
+    assert_eq!(config.inputs.keys().collect::<Vec<_>>(), ["observations"]);
+    assert_eq!(config.data.unwrap().validation.as_deref(), Some(""));
+}
+
+#[test]
 fn a_length_in_steps_replaces_one_in_epochs() {
     let length = |overrides: &[&str]| {
         let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();

@@ -41,7 +41,7 @@ pub(super) fn refuse_unused(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<
     if config.n_encoder_layers > 0 && !streams.any(|stream| stream == Stream::Encoder) {
         return refuse(
             "n_encoder_layers",
-            "no task has an input for the encoder (data.reading=\"cross\" has)",
+            "no task has an input for the encoder (outputs with cross_attention = true put inputs there)",
         );
     }
     let mut heads = tasks.iter().flat_map(|task| &task.heads);

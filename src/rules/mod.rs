@@ -25,6 +25,8 @@ pub use meta::{MAX_AXES, TokenMeta};
 pub use rule::{Condition, Rule, RuleError};
 pub use visible::Visibility;
 
+use crate::pattern::matches;
+
 /// For each pair of kinds (query, key), the rule under which a query sees a key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttentionRules {
@@ -52,17 +54,20 @@ impl AttentionRules {
         rules
     }
 
-    /// Sets the rule under which tokens of kind `query` see tokens of kind `key`.
+    /// Sets the rule under which tokens of kind `query` attend to tokens of kind `key`. A name may be a pattern of several kinds:
+    /// `*` stands for any letters, as in `camera.*`.
     ///
     /// # Errors
-    /// [`RuleError::UnknownKind`] for a name that is not in the table.
+    /// [`RuleError::UnknownKind`] for a name that is not in the table, and a pattern that no name matches.
     pub fn set(&mut self, query: &str, key: &str, rule: Rule) -> Result<(), RuleError> {
-        let (query, key) = (self.kind(query)?, self.kind(key)?);
+        let (queries, keys) = (self.matching(query)?, self.matching(key)?);
         let place = self.distinct.iter().position(|known| *known == rule).unwrap_or_else(|| {
             self.distinct.push(rule);
             self.distinct.len() - 1
         });
-        self.table[query * self.kinds.len() + key] = place as u16;
+        for query in queries {
+            keys.iter().for_each(|key| self.table[query * self.kinds.len() + key] = place as u16);
+        }
         Ok(())
     }
 
@@ -97,11 +102,14 @@ impl AttentionRules {
         picture
     }
 
-    fn kind(&self, name: &str) -> Result<usize, RuleError> {
-        self.kinds
-            .iter()
-            .position(|kind| kind == name)
-            .ok_or_else(|| RuleError::UnknownKind { name: name.into(), known: self.kinds.join(", ") })
+    /// The numbers of the kinds that a name or a pattern stands for.
+    fn matching(&self, pattern: &str) -> Result<Vec<usize>, RuleError> {
+        let found = (0..self.kinds.len()).filter(|&kind| matches(pattern, &self.kinds[kind]));
+        let found: Vec<usize> = found.collect();
+        match found.is_empty() {
+            true => Err(RuleError::UnknownKind { name: pattern.into(), known: self.kinds.join(", ") }),
+            false => Ok(found),
+        }
     }
 
     fn place(&self, query: usize, key: usize) -> u16 {

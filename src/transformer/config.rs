@@ -93,9 +93,9 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerRule {
-    /// The kind that looks.
+    /// The kind of the tokens that attend, or a pattern: `camera.*`.
     pub query: String,
-    /// The kind that is looked at.
+    /// The kind of the tokens that they attend to, or a pattern.
     pub key: String,
     /// Under which rule.
     pub rule: Rule,
