@@ -8,10 +8,11 @@ mod support;
 
 use serde_json::Value;
 use server::{Fault, Server};
-use smalti::data::{
-    DataError, Files, glob, labelled, labelled::Labelled, manifest::Manifest, read, read_text,
-};
+use smalti::data::{DataError, Files, glob, read, read_text};
+use smalti::table::{Source, SourceRegistry, Table};
+use smalti_contract::Value as Field;
 use std::process::Command;
+use std::sync::Arc;
 use support::{ran, smalti};
 
 fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
@@ -38,6 +39,18 @@ fn shards() -> Vec<(String, Vec<u8>)> {
 fn serve(files: &[(String, Vec<u8>)], fault: Fault) -> Server {
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), &bytes[..])).collect();
     Server::start(&files, fault)
+}
+
+fn table(location: String) -> Result<Arc<dyn Table>, DataError> {
+    SourceRegistry::builtin().open(&Source::new(location))
+}
+
+/// The bytes of a field that is a file.
+fn bytes(table: &dyn Table, row: usize, field: &str) -> Vec<u8> {
+    match table.value(row, field).unwrap() {
+        Field::File(file) => file.bytes,
+        other => panic!("{}", other.describe()),
+    }
 }
 
 fn message<T>(result: Result<T, DataError>) -> String {
@@ -76,11 +89,11 @@ fn files_and_members_of_archives_are_read_over_http() {
 #[test]
 fn shards_over_http_are_named_by_braces() {
     let server = serve(&shards(), Fault::None);
-    let opened = labelled::open(&format!("{}/d/train-{{000..001}}.tar", server.address), None).unwrap();
-    let Labelled::Files { sources, entries, classes, .. } = opened else { panic!("not files") };
-    assert_eq!((entries.len(), classes), (2, vec!["cat".to_string(), "dog".to_string()]));
-    assert_eq!(sources[1].read(&entries[1].path).unwrap(), b"pixels");
-    let folder = message(labelled::open(&format!("{}/d", server.address), None));
+    let shards = table(format!("{}/d/train-{{000..001}}.tar", server.address)).unwrap();
+    assert_eq!(shards.len(), 2);
+    assert_eq!(shards.classes("cls").unwrap(), ["cat", "dog"]);
+    assert_eq!(bytes(&*shards, 1, "jpg"), b"pixels");
+    let folder = message(table(format!("{}/d", server.address)));
     assert!(folder.contains("not found") && folder.contains("{000..127}"), "{folder}");
     assert!(glob::expand(&format!("{}/d/*.tar", server.address)).is_err());
 }
@@ -93,14 +106,10 @@ fn a_manifest_over_http_finds_the_files_beside_it() {
         ("m/b.tar".to_string(), tar(&[("2.png", b"two")])),
     ];
     let server = serve(&files, Fault::None);
-    let location = format!("{}/m/manifest.csv", server.address);
-    let Labelled::Files { sources, entries, .. } = labelled::open(&location, None).unwrap() else {
-        panic!("not files")
-    };
-    let read = |i: usize| sources[entries[i].source].read(&entries[i].path).unwrap();
+    let rows = table(format!("{}/m/manifest.csv", server.address)).unwrap();
+    let read = |row| bytes(&*rows, row, "path");
     assert_eq!((read(0), read(1)), (b"one".to_vec(), b"two".to_vec()));
-    let none = format!("{}/m/none.tsv", server.address);
-    assert!(matches!(Manifest::open(&none), Err(DataError::Missing { .. })));
+    assert!(matches!(table(format!("{}/m/none.tsv", server.address)), Err(DataError::Missing { .. })));
 }
 
 #[test]
@@ -199,7 +208,7 @@ fn a_published_vocabulary_is_read_over_http() {
 #[test]
 #[cfg(feature = "image")]
 fn shards_on_s3_are_found_by_pattern_and_folder() {
-    use smalti::modalities::image::{Image, write_jpeg};
+    use smalti_image::{Image, write_jpeg};
     let picture = |grey| write_jpeg(&Image::new(8, 8, 3, vec![grey; 192]).unwrap(), 90).unwrap();
     let shard = |label: &[u8]| tar(&[("a.jpg", &picture(label[0])), ("a.cls", label)]);
     let files = [
@@ -213,7 +222,7 @@ fn shards_on_s3_are_found_by_pattern_and_folder() {
         let checked = ran(with_s3(&server, folder.path()), &format!("data check {location} --json"));
         assert_eq!(checked.code, Some(0), "{location}: {}", checked.err);
         let said: Value = serde_json::from_str(&checked.out).unwrap();
-        assert_eq!(said["splits"][0]["rows"], 2, "{location}");
+        assert_eq!(said["parts"][0]["samples"], 2, "{location}");
     }
     let missing = ran(with_s3(&server, folder.path()), "data check s3://bucket/none.txt");
     assert!(
