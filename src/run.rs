@@ -5,7 +5,7 @@ mod start;
 
 pub use start::Start;
 
-use crate::config::{RunConfig, SettingsError};
+use crate::config::{RunConfig, SettingsError, TaskEntry};
 use crate::model::{Model, ModelError};
 use crate::params::Params;
 use crate::registry::{Modalities, RegistrationError};
@@ -167,15 +167,13 @@ impl Run {
         if folder.join(CONFIG_FILE).exists() {
             return Err(RunError::Exists(folder.into()));
         }
-        let mut parts = Vec::new();
-        let mut saved = BTreeMap::new();
-        for entry in config.tasks() {
-            // A run of one task hands its parts on to those of the same names in a mix.
-            let before = other.and_then(|other| other.saved.get(&entry.name).or_else(|| other.saved.get("")));
-            let opened = entry.open(modalities, before.map_or(TaskStart::New, TaskStart::From))?;
-            saved.insert(entry.name, opened.task.saved().clone());
-            parts.push(part(opened, entry.weight));
-        }
+        // A run of one task hands its parts on to those of the same names in a mix.
+        let before = |name: &str| other.and_then(|other| other.saved.get(name).or(other.saved.get("")));
+        let start = |name: &str| Ok(before(name).map_or(TaskStart::New, TaskStart::From));
+        let tasks = open_tasks(&config, modalities, start)?;
+        let saved = tasks.iter().map(|(entry, opened)| (entry.name.clone(), opened.task.saved().clone()));
+        let saved = saved.collect();
+        let parts = tasks.into_iter().map(part).collect();
         let trainer = trainer(&config, parts, device, ranks.clone())?;
         let start = match other {
             None => None,
@@ -236,11 +234,7 @@ impl Run {
         if ranks.rank() == 0 {
             checkpoint::remove_unfinished(&self.folder)?;
         }
-        let mut parts = Vec::new();
-        for entry in self.config.tasks() {
-            let start = TaskStart::Run(self.saved(&entry.name)?);
-            parts.push(part(entry.open(&self.modalities, start)?, entry.weight));
-        }
+        let parts = self.splits(&self.config)?.into_iter().map(part).collect();
         let mut trainer = trainer(&self.config, parts, device, ranks)?;
         if self.folder.join(STATE_FILE).exists() {
             trainer.resume(&self.folder)?;
@@ -282,12 +276,8 @@ impl Run {
     ///
     /// # Errors
     /// What the data and tasks refuse.
-    pub fn splits(&self, config: &RunConfig) -> Result<Vec<(String, Opened)>, RunError> {
-        let tasks = config.tasks().into_iter().map(|entry| {
-            let opened = entry.open(&self.modalities, TaskStart::Run(self.saved(&entry.name)?))?;
-            Ok((entry.name, opened))
-        });
-        tasks.collect()
+    pub fn splits(&self, config: &RunConfig) -> Result<Vec<(TaskEntry, Opened)>, RunError> {
+        open_tasks(config, &self.modalities, |name| Ok(TaskStart::Run(self.saved(name)?)))
     }
 
     /// The folder.
@@ -308,9 +298,32 @@ impl Run {
     }
 }
 
+/// Opens the tasks of some settings with their data, each from what `start` gives for its name, after those whose vocabularies it
+/// shares.
+///
+/// # Errors
+/// What the data and tasks refuse.
+pub fn open_tasks<'a>(
+    config: &RunConfig,
+    modalities: &Modalities,
+    start: impl Fn(&str) -> Result<TaskStart<'a>, RunError>,
+) -> Result<Vec<(TaskEntry, Opened)>, RunError> {
+    let entries = config.tasks();
+    let (mut tasks, mut saved) = (Vec::with_capacity(entries.len()), BTreeMap::new());
+    for place in config.opening_order()? {
+        let entry = entries[place].clone();
+        let opened = entry.open_beside(modalities, start(&entry.name)?, &saved)?;
+        saved.insert(entry.name.clone(), opened.task.saved().clone());
+        tasks.push((place, (entry, opened)));
+    }
+    tasks.sort_by_key(|(place, _)| *place);
+    Ok(tasks.into_iter().map(|(_, task)| task).collect())
+}
+
 /// A task's side of training.
-fn part(Opened { task, train, validation, .. }: Opened, weight: f64) -> Part {
-    Part { task, train, valid: validation, weight }
+fn part((entry, opened): (TaskEntry, Opened)) -> Part {
+    let Opened { task, train, validation, .. } = opened;
+    Part { task, train, valid: validation, weight: entry.weight }
 }
 
 fn trainer(

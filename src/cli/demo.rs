@@ -82,8 +82,8 @@ mod with_all {
         let minutes = started.elapsed().as_secs_f64() / 60.0;
         let (model, _) = run.load(Weights::Best, &Device::Cpu)?;
         let mut learned = Vec::new();
-        for (number, (name, opened)) in run.splits(run.config())?.into_iter().enumerate() {
-            learned.push(look(&model, number, name, &opened)?);
+        for (number, (entry, opened)) in run.splits(run.config())?.into_iter().enumerate() {
+            learned.push(look(&model, number, entry.name, &opened)?);
         }
         if args.json {
             let tasks = learned.iter().map(|l| {

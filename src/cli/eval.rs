@@ -87,7 +87,7 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
     let config = RunConfig::parse("the run's settings", &run.config().to_toml()?, &overrides)?;
     let mut all: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     let mut confusions = BTreeMap::new();
-    for (number, (name, opened)) in run.splits(&config)?.into_iter().enumerate() {
+    for (number, (entry, opened)) in run.splits(&config)?.into_iter().enumerate() {
         let (task, validation) = (opened.task.as_ref(), opened.validation.as_ref());
         let (batch, mut corrupt) = (config.train.batch.max(32), Vec::new());
         let scores = evaluate(&model, number, task, validation, args.samples, batch, &mut corrupt)?;
@@ -99,7 +99,7 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
             let generated =
                 measure_generated(&model, number, task, &opened.validation_rows, limit, &generation)?;
             for (output, more) in generated {
-                metrics.entry(joined(&[&name, &output])).or_default().extend(more);
+                metrics.entry(joined(&[&entry.name, &output])).or_default().extend(more);
             }
         }
         for (output, metrics) in metrics {

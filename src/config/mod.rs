@@ -91,6 +91,28 @@ impl TaskEntry {
         Composition::open((&self.name, self.loss_weight), &self.settings, modalities, start)
     }
 
+    /// As [`open`](Self::open), beside tasks of a mix whose vocabularies it may share.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub fn open_beside(
+        &self,
+        modalities: &Modalities,
+        start: Start,
+        others: &BTreeMap<String, SavedTask>,
+    ) -> Result<Opened, OpenError> {
+        Composition::open_beside((&self.name, self.loss_weight), &self.settings, modalities, start, others)
+    }
+
+    /// Whether it shares a vocabulary of another task of the mix that is not there yet.
+    fn waits_for(&self, tasks: &[TaskEntry], there: &[usize]) -> bool {
+        let is_missing = |task: &str| {
+            let place = tasks.iter().position(|entry| entry.name == task && task != self.name);
+            place.is_some_and(|place| !there.contains(&place))
+        };
+        self.settings.shares().filter_map(|share| share.split_once('.')).any(|(task, _)| is_missing(task))
+    }
+
     /// The task of a run without its data, for prediction.
     ///
     /// # Errors
@@ -164,6 +186,9 @@ pub enum SettingsError {
         /// What was found.
         found: f64,
     },
+    /// Tasks that share one another's vocabularies in a circle.
+    #[error("share: the tasks {0} share in a circle; leave one `share` out")]
+    Share(String),
     /// The transformer's settings.
     #[error(transparent)]
     Model(#[from] ConfigError),
@@ -262,6 +287,28 @@ impl RunConfig {
                 .map(|(name, it)| entry(name, &it.data, (&it.inputs, &it.outputs), it.weight, it.loss_weight))
                 .collect(),
         }
+    }
+
+    /// The order in which tasks are opened: each after those whose vocabularies it shares.
+    ///
+    /// # Errors
+    /// [`SettingsError::Share`] for tasks that share in a circle.
+    pub fn opening_order(&self) -> Result<Vec<usize>, SettingsError> {
+        let tasks = self.tasks();
+        let mut order: Vec<usize> = vec![];
+        while order.len() < tasks.len() {
+            let next = (0..tasks.len()).find(|n| !order.contains(n) && !tasks[*n].waits_for(&tasks, &order));
+            let waiting = |n: &usize| !order.contains(n);
+            match next {
+                Some(next) => order.push(next),
+                None => {
+                    let names: Vec<&str> =
+                        (0..tasks.len()).filter(waiting).map(|n| tasks[n].name.as_str()).collect();
+                    return Err(SettingsError::Share(names.join(", ")));
+                }
+            }
+        }
+        Ok(order)
     }
 
     fn validate(&self, origin: &str) -> Result<(), SettingsError> {

@@ -6,29 +6,40 @@ use crate::head::HeadSpec;
 use crate::rules::{AttentionRules, MAX_AXES, RuleError};
 use crate::task::{TaskSpec, joined};
 use crate::transformer::{ConfigError, LayerRule, ModelConfig};
-use smalti_contract::KindSpec;
+use smalti_contract::{ContentSpec, KindSpec};
 use std::sync::Arc;
 
-/// For each kind, the one whose tables it shares.
+/// For each kind, the one whose tables it shares: the first of those that share. Its vocabulary becomes the largest of theirs,
+/// as each may have added ids.
 pub(super) fn shared_tables(
     tasks: &[TaskSpec],
-    kinds: &[KindSpec],
+    kinds: &mut [KindSpec],
 ) -> Result<Vec<Option<usize>>, ModelError> {
-    let mut share = vec![None; kinds.len()];
+    let mut share: Vec<Option<usize>> = vec![None; kinds.len()];
     for task in tasks {
-        let place = |name: &str| kinds.iter().position(|kind| kind.name == joined(&[&task.name, name]));
         for (kind, other) in &task.shares {
-            let problem = match (place(kind), place(other)) {
-                (Some(one), Some(first)) if first < one && kinds[first].content == kinds[one].content => {
-                    share[one] = Some(first);
-                    continue;
-                }
-                (Some(_), Some(_)) => {
-                    format!("{kind} cannot share {other}'s tables: it must come later and hold the same")
-                }
-                _ => format!("{kind} and {other} share tables; both must be kinds of it"),
+            let place = |name: &str| kinds.iter().position(|kind| kind.name == *name);
+            let within = |name: &str| place(&joined(&[&task.name, name]));
+            let refuse = |problem| Err(ModelError::Task { task: task.name.clone(), problem });
+            // A part of another task is named with it.
+            let (Some(one), Some(two)) = (within(kind), within(other).or_else(|| place(other))) else {
+                return refuse(format!("{kind} and {other} share tables; both must be kinds of the model"));
             };
-            return Err(ModelError::Task { task: task.name.clone(), problem });
+            let owner = |place: usize| share[place].unwrap_or(place);
+            let (first, last) = (owner(one).min(owner(two)), owner(one).max(owner(two)));
+            let content = match (kinds[first].content, kinds[last].content) {
+                (ContentSpec::Ids { vocabulary: a }, ContentSpec::Ids { vocabulary: b }) => {
+                    ContentSpec::Ids { vocabulary: a.max(b) }
+                }
+                (a, b) if a == b => a,
+                _ => return refuse(format!("{kind} cannot share {other}'s tables: they hold other tokens")),
+            };
+            if first == last {
+                continue;
+            }
+            kinds[first].content = content;
+            share.iter_mut().filter(|known| **known == Some(last)).for_each(|known| *known = Some(first));
+            share[last] = Some(first);
         }
     }
     Ok(share)

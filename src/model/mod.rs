@@ -101,10 +101,10 @@ impl Model {
     ) -> Result<Self, ModelError> {
         config.validate()?;
         let device = &params.device().clone();
-        let (kinds, layouts) = assemble::lay_out(config, tasks)?;
+        let (mut kinds, layouts) = assemble::lay_out(config, tasks)?;
         assemble::refuse_unused(config, tasks)?;
         let rules = assemble::rules_by_layer(config, tasks, &kinds)?;
-        let share = assemble::shared_tables(tasks, &kinds)?;
+        let share = assemble::shared_tables(tasks, &mut kinds)?;
         let embedder = Embedder::new(params.root().at("embed"), config, &kinds, &share, device)?;
         let encoder = match config.n_encoder_layers {
             0 => None,

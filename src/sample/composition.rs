@@ -1,7 +1,7 @@
 //! How rows become samples: the parts and outputs of a task, fitted to its training rows.
 
 use super::part::{Added, Part, Role};
-use super::plan::{Plan, Planned};
+use super::plan::{Outside, Plan, Planned};
 use super::rules::{Sort, rule};
 use super::settings::{Pool, TaskSettings};
 use super::{Decoding, OpenError, named};
@@ -230,7 +230,7 @@ impl Composition {
         self.spec.rules = rules;
     }
 
-    /// Parts that share a vocabulary are embedded by the tables of the first of them.
+    /// Parts that share a vocabulary are embedded by the tables of the first of them, or by those of another task's part.
     fn shares(&mut self, plan: &Plan) {
         let in_order: Vec<&KindSpec> = self.encoder.iter().chain(&self.main).collect();
         let place = |part: &Part| in_order.iter().position(|kind| **kind == part.kinds[0]);
@@ -242,6 +242,13 @@ impl Composition {
                 for (kind, shared) in part.kinds.iter().zip(&first.kinds) {
                     self.spec.shares.push((kind.name.clone(), shared.name.clone()));
                 }
+            }
+        }
+        for (part, planned) in self.parts.iter().zip(&plan.parts) {
+            let Some(Outside { name, .. }) = &planned.outside else { continue };
+            for kind in &part.kinds {
+                let of_part = kind.name.strip_prefix(&part.name).unwrap_or_default();
+                self.spec.shares.push((kind.name.clone(), format!("{name}{of_part}")));
             }
         }
     }

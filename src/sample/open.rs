@@ -1,7 +1,7 @@
 //! Opening a task: its rows, and tokenizers and heads fitted to those that train or restored from a run.
 
 use super::part::Role;
-use super::plan::{Plan, Planned, fields};
+use super::plan::{Outside, Plan, Planned, fields};
 use super::rows::Rows;
 use super::settings::TaskSettings;
 use super::values::{Chained, FieldValues};
@@ -43,21 +43,35 @@ impl Composition {
     /// # Errors
     /// [`OpenError`], which names the file or the setting.
     pub fn open(
+        named: (&str, f64),
+        settings: &TaskSettings,
+        modalities: &Modalities,
+        start: Start,
+    ) -> Result<Opened, OpenError> {
+        Self::open_beside(named, settings, modalities, start, &BTreeMap::new())
+    }
+
+    /// As [`open`](Self::open), beside tasks of a mix whose vocabularies its parts may share (`share = "TASK.PART"`).
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub fn open_beside(
         (name, loss_weight): (&str, f64),
         settings: &TaskSettings,
         modalities: &Modalities,
         start: Start,
+        others: &BTreeMap<String, SavedTask>,
     ) -> Result<Opened, OpenError> {
         let windows = settings.outputs.values().any(|output| output.windows);
         let (train, validation) = Rows::split(settings, modalities.sources(), !windows)?;
         let (plan, fitted) = match start {
             Start::Run(saved) => {
-                let plan = Plan::new(settings, modalities, &saved.series)?;
+                let plan = Plan::new(settings, modalities, &saved.series, &kept(saved))?;
                 let fitted = restore(&plan, settings, modalities, saved)?;
                 (plan, fitted)
             }
-            Start::New => fit(settings, modalities, (&train, &validation), None)?,
-            Start::From(before) => fit(settings, modalities, (&train, &validation), Some(before))?,
+            Start::New => fit(settings, modalities, (&train, &validation), None, others)?,
+            Start::From(before) => fit(settings, modalities, (&train, &validation), Some(before), others)?,
         };
         let Fitted { tokenizers, labels, heads, saved } = fitted;
         let task = Self::assemble((name, loss_weight), settings, &plan, tokenizers, labels, heads, saved)?;
@@ -151,10 +165,15 @@ impl Composition {
         modalities: &Modalities,
         saved: &SavedTask,
     ) -> Result<Self, OpenError> {
-        let plan = Plan::new(settings, modalities, &saved.series)?;
+        let plan = Plan::new(settings, modalities, &saved.series, &kept(saved))?;
         let Fitted { tokenizers, labels, heads, saved } = restore(&plan, settings, modalities, saved)?;
         Self::assemble((name, loss_weight), settings, &plan, tokenizers, labels, heads, saved)
     }
+}
+
+/// What a run keeps of the tokenizers that parts share with other tasks.
+fn kept(saved: &SavedTask) -> impl Fn(&str, &str) -> Option<SavedTokenizer> + '_ {
+    |part, shared| saved.tokenizers.get(part).filter(|_| shared.contains('.')).cloned()
 }
 
 /// Fits everything to the rows that train.
@@ -163,6 +182,7 @@ fn fit(
     modalities: &Modalities,
     (train, validation): (&Rows, &Rows),
     before: Option<&SavedTask>,
+    others: &BTreeMap<String, SavedTask>,
 ) -> Result<(Plan, Fitted), OpenError> {
     let values = |name: &str, of: &[String]| train.values(name, of);
     let mut series = BTreeSet::new();
@@ -178,7 +198,11 @@ fn fit(
             series.insert(name.clone());
         }
     }
-    let plan = Plan::new(settings, modalities, &series)?;
+    let outside = |_: &str, shared: &str| {
+        let (task, part) = shared.split_once('.')?;
+        others.get(task)?.tokenizers.get(part).cloned()
+    };
+    let plan = Plan::new(settings, modalities, &series, &outside)?;
     let of_parts =
         plan.parts.iter().map(|part| values(&part.key(), &part.fields)).collect::<Result<Vec<_>, _>>()?;
     let mut saved = SavedTask {
@@ -303,6 +327,11 @@ fn tokenizer(
     saved: &mut SavedTask,
 ) -> Result<Arc<dyn AnyTokenizer>, OpenError> {
     let refuse = |problem: RegistryError| OpenError::Modality { part: part.key(), problem: problem.into() };
+    if let Some(Outside { tokenizer, .. }) = &part.outside {
+        saved.tokenizers.insert(part.name.clone(), tokenizer.clone());
+        let built = modalities.tokenizers().build(&tokenizer.tokenizer, tokenizer.config.clone());
+        return Ok(built.map_err(refuse)?.into());
+    }
     let known = before.and_then(|before| before.tokenizers.get(&part.name));
     let known = known.filter(|known| known.tokenizer == part.modality).map(|known| known.config.clone());
     let settings = Value::Object(part.settings.clone());

@@ -6,6 +6,7 @@ use super::settings::{OneOrMany, OutputSettings, TaskSettings};
 use crate::data::Stream;
 use crate::head::{HeadError, Reads};
 use crate::registry::Modalities;
+use crate::task::SavedTokenizer;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -48,7 +49,20 @@ pub(super) struct Planned {
     pub windows: bool,
     /// The part whose vocabulary it uses.
     pub share: Option<usize>,
+    /// The part of another task of the mix whose vocabulary it uses.
+    pub outside: Option<Outside>,
 }
+
+/// A part of another task of a mix, and its tokenizer.
+#[derive(Clone)]
+pub(super) struct Outside {
+    /// `TASK.PART`.
+    pub name: String,
+    pub tokenizer: SavedTokenizer,
+}
+
+/// The tokenizer that part `.0` shares with the part `TASK.PART` named `.1`, as far as the task is there.
+pub(super) type FindOutside<'a> = &'a dyn Fn(&str, &str) -> Option<SavedTokenizer>;
 
 /// The fields that a part of this name reads.
 pub(super) fn fields(name: &str, field: &Option<OneOrMany<String>>) -> Vec<String> {
@@ -64,6 +78,7 @@ impl Plan {
         settings: &TaskSettings,
         modalities: &Modalities,
         series: &BTreeSet<String>,
+        outside: FindOutside,
     ) -> Result<Self, OpenError> {
         let refuse = |setting: String, problem: String| Err(OpenError::Setting { setting, problem });
         if settings.outputs.is_empty() {
@@ -97,6 +112,7 @@ impl Plan {
                 mask_id: None,
                 windows: false,
                 share: None,
+                outside: None,
             });
         }
         for (number, (name, output)) in settings.outputs.iter().enumerate() {
@@ -111,7 +127,7 @@ impl Plan {
             let problem = "a task whose values are cut into windows has this one output and no input".into();
             return refuse(format!("outputs.{}.windows", part.name), problem);
         }
-        plan.find_shares(settings)?;
+        plan.find_shares(settings, outside)?;
         plan.check_streams(settings, cross)?;
         Ok(plan)
     }
@@ -193,6 +209,7 @@ impl Plan {
             mask_id: output.mask_id,
             windows: output.windows,
             share: None,
+            outside: None,
         };
         let mut labels = None;
         match (role, modality) {
@@ -243,7 +260,7 @@ impl Plan {
         self.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    fn find_shares(&mut self, settings: &TaskSettings) -> Result<(), OpenError> {
+    fn find_shares(&mut self, settings: &TaskSettings, outside: FindOutside) -> Result<(), OpenError> {
         let inputs = settings.inputs.iter().map(|(name, input)| (name, &input.share));
         let outputs = settings.outputs.iter().map(|(name, output)| (name, &output.share));
         for (name, share) in inputs.chain(outputs) {
@@ -254,6 +271,17 @@ impl Plan {
             let (part, other) = (place(name), place(wanted));
             let refuse =
                 |problem| Err(OpenError::Setting { setting: setting(part.map(|p| &self.parts[p])), problem });
+            if let (Some(part), None, Some(tokenizer)) = (part, other, outside(name, wanted)) {
+                let part = &mut self.parts[part];
+                if !part.modality.is_empty() && part.modality != tokenizer.tokenizer {
+                    let (here, there) = (&part.modality, &tokenizer.tokenizer);
+                    let problem = format!("{wanted} is of modality {there}; this part is of {here}");
+                    return Err(OpenError::Setting { setting: setting(Some(part)), problem });
+                }
+                part.modality = tokenizer.tokenizer.clone();
+                part.outside = Some(Outside { name: wanted.clone(), tokenizer });
+                continue;
+            }
             let (Some(part), Some(other)) = (part, other.filter(|other| Some(*other) != part)) else {
                 return refuse(format!(
                     "no other part with tokens is named {wanted:?}; there is {}",

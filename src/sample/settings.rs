@@ -21,6 +21,14 @@ pub struct TaskSettings {
     pub outputs: IndexMap<String, OutputSettings>,
 }
 
+impl TaskSettings {
+    /// What its parts share with other parts: `PART`, or `TASK.PART` of another task.
+    pub fn shares(&self) -> impl Iterator<Item = &str> {
+        let inputs = self.inputs.values().map(|input| &input.share);
+        inputs.chain(self.outputs.values().map(|output| &output.share)).flatten().map(String::as_str)
+    }
+}
+
 /// `[data]`: where rows come from, which of them train, and how they are cut.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,7 +131,7 @@ pub struct InputSettings {
     /// Whether a row without this field is a corrupt sample. Otherwise the part has no tokens there.
     #[serde(default, skip_serializing_if = "is_default")]
     pub required: bool,
-    /// The part whose vocabulary and embedding this part uses.
+    /// The part whose vocabulary and embedding this part uses; of another task of a mix, `TASK.PART`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<String>,
     /// The settings of the modality.
@@ -179,7 +187,7 @@ pub struct OutputSettings {
     /// The rules by which a published model's text is generated: languages, tasks, times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoding: Option<Box<Decoding>>,
-    /// The part whose vocabulary and embedding this output's tokens use.
+    /// The part whose vocabulary and embedding this output's tokens use; of another task of a mix, `TASK.PART`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<String>,
     /// Whether a row without this field is a corrupt sample. Otherwise it does not train this output.

@@ -4,6 +4,7 @@ use super::{Drawn, TokenizeArgs};
 use crate::cli::print;
 use crate::config::RunConfig;
 use crate::registry::Modalities;
+use crate::run::open_tasks;
 use crate::report::picture;
 use crate::sample::{Composition, Opened, Part, Role, Start};
 use crate::train::checkpoint::write_atomically;
@@ -15,8 +16,7 @@ use smalti_contract::{AnyTokenizer, TokenSpec};
 pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
     let config = RunConfig::of_preset_or_file(&args.file, &args.set)?;
     let mut shown = vec![];
-    for entry in config.tasks() {
-        let opened = entry.open(modalities, Start::New)?;
+    for (entry, opened) in open_tasks(&config, modalities, |_| Ok(Start::New))? {
         if let Some((path, format)) = &args.picture {
             write_atomically(path, &figure(&opened, args)?.encode(*format)?)?;
         }

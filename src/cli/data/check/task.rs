@@ -4,6 +4,7 @@ use crate::cli::print;
 use crate::config::RunConfig;
 use crate::inspect::{SplitReport, TaskReport, inspect};
 use crate::registry::Modalities;
+use crate::run::open_tasks;
 use crate::sample::Start;
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -18,8 +19,7 @@ pub fn is_settings(path: &str) -> bool {
 pub fn check(path: &str, set: &[String], limit: usize, as_json: bool, modalities: &Modalities) -> Result<()> {
     let config = RunConfig::of_preset_or_file(path, set)?;
     let mut reports: BTreeMap<String, TaskReport> = BTreeMap::new();
-    for entry in config.tasks() {
-        let opened = entry.open(modalities, Start::New)?;
+    for (entry, opened) in open_tasks(&config, modalities, |_| Ok(Start::New))? {
         reports.insert(entry.name.clone(), inspect(&opened, limit)?);
     }
     match as_json {
