@@ -70,6 +70,55 @@ fn a_vision_transformer_learns_other_classes_at_another_size() {
     );
 }
 
+/// What became a vector is what a class is told from: the class token stays.
+#[cfg(feature = "image")]
+#[test]
+fn a_trunk_learns_classes_alone_and_in_a_mix() {
+    let place = tempfile::tempdir().unwrap();
+    let (from, out) = (imported(place.path(), "dinov2"), place.path().join("classes"));
+    let classes = ["outputs.embedding.head=classify", "outputs.embedding.field=label"];
+    let start = tune(&from, &out, &settings_of(&from), &[&SHORT[..], &classes].concat()).unwrap();
+    assert_eq!(start.new, ["head.embedding.weight", "head.embedding.bias"]);
+    assert!(start.skipped.is_empty() && start.interpolated.is_empty(), "{start:?}");
+    let published = place.path().join("published");
+    pretrained::export(&out, &published, Storage::F32).unwrap();
+    let back = pretrained::open(&published).unwrap().model.params().tensors();
+    let learned = weights(&out);
+    assert_eq!(numbers(&back["head.class.weight"]), numbers(&learned["head.embedding.weight"]));
+    assert_eq!(numbers(&back["embed.class.class.table"]), numbers(&learned["embed.embedding.class.table"]));
+
+    let mut mix = settings_of(&out);
+    for table in ["data", "inputs", "outputs"] {
+        mix = mix.replace(&format!("[{table}"), &format!("[mix.digits.{table}"));
+    }
+    let start = tune(&out, &place.path().join("mix"), &mix, &SHORT).unwrap();
+    assert!(start.loaded.contains(&"head.digits.embedding.weight".to_string()), "{start:?}");
+    assert!(start.new.is_empty() && start.skipped.is_empty(), "{start:?}");
+}
+
+#[cfg(feature = "trajectory")]
+#[test]
+fn a_decision_transformer_learns_from_a_log() {
+    let place = tempfile::tempdir().unwrap();
+    let (from, out) = (imported(place.path(), "decision-transformer"), place.path().join("tuned"));
+    let log = place.path().join("log.jsonl");
+    let step = |t: i32| (format!("[{t}, {}, 1]", 10 * t), format!("[{}, 0.5]", f64::from(t % 3) - 1.0));
+    let (states, actions): (Vec<String>, Vec<String>) = (0..9).map(step).unzip();
+    let (states, actions) = (states.join(", "), actions.join(", "));
+    let rewards = [1; 9];
+    let episode = format!(
+        r#"{{"observations": [{states}], "actions": [{actions}], "rewards": {rewards:?}, "terminated": true}}"#
+    );
+    std::fs::write(&log, [episode.as_str(); 4].join("\n")).unwrap();
+    let source = format!("data.source={log:?}");
+    let start = tune(&from, &out, &settings_of(&from), &[&SHORT[..], &[source.as_str()]].concat()).unwrap();
+    assert!(start.new.is_empty() && start.skipped.is_empty() && start.interpolated.is_empty(), "{start:?}");
+    let (before, after) = (weights(&from), weights(&out));
+    let moved = |name: &str| numbers(&before[name]) != numbers(&after[name]);
+    assert!(moved("head.actions.weight") && !moved("head.next_state.weight"));
+    pretrained::export(&out, &place.path().join("published"), Storage::F32).unwrap();
+}
+
 #[cfg(all(feature = "text", feature = "image"))]
 #[test]
 fn a_trunk_of_text_learns_to_see() {
