@@ -50,7 +50,7 @@ pub(super) struct Counts {
     pub missing: usize,
     /// How often each of some names comes, such as `8×8` of `height_x_width`.
     pub names: BTreeMap<&'static str, BTreeMap<String, usize>>,
-    /// Numbers of which the sum and the spread are told.
+    /// Numbers of which the spread is told.
     pub measures: BTreeMap<&'static str, Vec<f64>>,
     pub characters: BTreeMap<char, usize>,
     /// How often each text or number comes.

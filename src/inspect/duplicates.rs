@@ -35,7 +35,7 @@ const TEXTS: [&str; 5] = ["text", "txt", "transcript", "transcription", "sentenc
 pub(super) fn find(
     table: &dyn Table,
     mut contents: Vec<(Content, u32)>,
-    raw: &BTreeSet<String>,
+    raw: &BTreeSet<&str>,
 ) -> Vec<Duplicates> {
     contents.sort_unstable();
     let mut groups: Vec<&[(Content, u32)]> =
@@ -43,7 +43,7 @@ pub(super) fn find(
     groups.sort_unstable_by_key(|group| group[0].1);
     let labels = table.fields().iter().filter(|field| {
         let text = !raw.is_empty() && TEXTS.contains(&field.as_str());
-        (is_label(field) || text) && !raw.contains(*field)
+        (is_label(field) || text) && !raw.contains(field.as_str())
     });
     let labels: Vec<&String> = labels.collect();
     groups.into_iter().map(|group| duplicates(table, group, &labels)).collect()

@@ -2,7 +2,7 @@
 
 use super::counts::{Counts, Range};
 use super::look::Look;
-use super::numbers::{Refused, TokenCounts, TokenReport, total};
+use super::numbers::{Refused, TokenCounts, TokenReport, spread, total};
 use super::text;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -23,7 +23,8 @@ pub struct FieldReport {
     pub range: Option<[f64; 2]>,
     /// How many values are of each class; none for a field that is no label.
     pub classes: BTreeMap<String, usize>,
-    /// Sizes, lengths, durations: by name a number, a [`Total`](super::Total), or counts by name.
+    /// Sizes, lengths, durations: by name a number, a [`Spread`](super::Spread), a [`Total`](super::Total), or counts by
+    /// name.
     pub found: Map<String, Value>,
     /// How many tokens values become.
     pub tokens: Option<TokenReport>,
@@ -46,6 +47,8 @@ pub struct Symbol {
     pub share: f64,
 }
 
+/// The numbers whose sum says something.
+const SUMMED: [&str; 5] = ["bytes", "characters", "lines", "seconds", "sum"];
 /// Ids are below this.
 const MOST_IDS: f64 = 65_536.0;
 
@@ -94,7 +97,9 @@ impl Field {
             find("distinct_characters", json!(counts.characters.len()));
         }
         counts.names.into_iter().for_each(|(what, names)| find(what, json!(names)));
-        counts.measures.into_iter().for_each(|(what, numbers)| find(what, json!(total(numbers))));
+        for (what, numbers) in counts.measures {
+            find(what, if SUMMED.contains(&what) { json!(total(numbers)) } else { json!(spread(numbers)) });
+        }
         let Range { count, low, high, sum, whole } = counts.range;
         if count > 0 {
             find("mean", json!(sum / count as f64));

@@ -27,6 +27,8 @@ pub(super) type Content = [u8; 16];
 pub(super) struct Found {
     pub fields: Vec<FieldReport>,
     pub corrupt: Vec<Corrupt>,
+    /// The time steps of each sound row that has series.
+    pub steps: Vec<f64>,
     /// The content of each sound row, and its number.
     pub contents: Vec<(Content, u32)>,
 }
@@ -42,7 +44,7 @@ pub(super) fn inspect(
     readers: &Readers,
     progress: &mut dyn FnMut(usize),
 ) -> Found {
-    let mut found = Found { fields: vec![], corrupt: vec![], contents: vec![] };
+    let mut found = Found { fields: vec![], corrupt: vec![], steps: vec![], contents: vec![] };
     let mut counted: Vec<Field> = fields.iter().map(|_| Field::default()).collect();
     for chunk in rows.chunks(TOGETHER) {
         let look = |field: &String, row: u32| {
@@ -58,14 +60,14 @@ pub(super) fn inspect(
                     problem.get_or_insert((field.clone(), why));
                 }
             }
-            match (problem, content) {
-                (Some((field, problem)), _) => {
-                    let row = table.location(*row as usize);
-                    found.corrupt.push(Corrupt { row, field, problem });
-                }
-                (None, Some(content)) => found.contents.push((content, *row)),
-                (None, None) => {}
+            if let Some((field, problem)) = problem {
+                let row = table.location(*row as usize);
+                found.corrupt.push(Corrupt { row, field, problem });
+                continue;
             }
+            let steps = table.steps(*row as usize);
+            found.steps.extend((steps > 0).then_some(steps as f64));
+            found.contents.extend(content.map(|content| (content, *row)));
         }
         progress(chunk.len());
     }

@@ -67,16 +67,16 @@ pub fn inspect_table(
             progress(done, all);
         });
         contents.extend(found.contents);
-        let corrupt: BTreeSet<&String> = found.corrupt.iter().map(|corrupt| &corrupt.row).collect();
-        let sound = rows.iter().filter(|row| !corrupt.contains(&table.location(**row as usize)));
-        let steps = sound.map(|row| table.steps(*row as usize) as f64).filter(|steps| *steps > 0.0);
-        let (steps, inspected) = (total(steps.collect()), rows.len());
+        let (steps, inspected) = (total(found.steps), rows.len());
         let (fields, corrupt) = (found.fields, found.corrupt);
         report.push(TableSplit { split, rows: n, inspected, steps, fields, corrupt });
     }
     let is_raw = |field: &&FieldReport| !["text", "number", "missing"].contains(&field.holds.as_str());
-    let raw = report.iter().flat_map(|split| split.fields.iter().filter(is_raw));
-    let raw = raw.map(|field| field.field.clone()).collect();
+    let raw: BTreeSet<&str> = report
+        .iter()
+        .flat_map(|split| split.fields.iter().filter(is_raw))
+        .map(|field| field.field.as_str())
+        .collect();
     let duplicates = duplicates::find(table, contents, &raw);
     Ok(TableReport { splits: report, duplicates, skipped: table.skipped().to_vec() })
 }

@@ -82,7 +82,7 @@ impl Shape {
             Modality::Text => self.text(file.bytes.len()),
             Modality::Image => self.image(),
             Modality::Audio => self.audio(file.bytes.len()),
-            Modality::Trajectory => bail!("an episode has several tokenizers"),
+            Modality::Trajectory => bail!("this smalti is built without the feature `trajectory`"),
         };
         let settings = serde_json::Value::Object(settings);
         Ok(modalities.tokenizers().fit(modality.name(), settings, None, &values(modality, file)?)?)
@@ -117,6 +117,7 @@ impl Shape {
     }
 
     /// Time steps in a record of episodes.
+    #[cfg(feature = "trajectory")]
     pub fn context(&self) -> usize {
         self.context.unwrap_or(CONTEXT)
     }
@@ -142,6 +143,7 @@ impl Shape {
     }
 
     /// Whether some option is of images.
+    #[cfg(feature = "trajectory")]
     pub fn is_of_images(&self) -> bool {
         !self.image().is_empty()
     }
@@ -233,6 +235,7 @@ impl Cut {
 type Given = (&'static str, &'static [Modality], bool);
 
 /// Time steps in a record of episodes unless they are set.
+#[cfg(feature = "trajectory")]
 const CONTEXT: usize = 20;
 /// The rate that audio is resampled to unless it is set, in Hz.
 const SAMPLE_RATE: u32 = 16_000;

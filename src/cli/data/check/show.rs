@@ -63,7 +63,9 @@ fn frequent_classes(field: &FieldReport) -> String {
 /// Prints how many tokens the values of a field become.
 fn tokens(field: &FieldReport) {
     let name = &field.field;
-    if let Some(report) = &field.tokens {
+    // Of series of numbers they are the time steps.
+    let steps = ["series of number", "series of array"].contains(&field.holds.as_str());
+    if let Some(report) = field.tokens.as_ref().filter(|_| !steps) {
         let total = counted(report.total as usize, "token");
         println!("{name}: {total}; in a row {}", shown_spread(&report.spread));
         histogram(report);
