@@ -77,6 +77,14 @@ impl Dataset for Cached {
     fn origin(&self, index: usize) -> Option<String> {
         self.dataset.origin(index)
     }
+
+    fn skipped(&self) -> &[(String, &'static str)] {
+        self.dataset.skipped()
+    }
+
+    fn lanes(&self) -> Vec<(usize, f64)> {
+        self.dataset.lanes()
+    }
 }
 
 /// The sample that is kept here; `None` where there is none, or it is damaged.

@@ -113,6 +113,29 @@ impl Target {
         }
     }
 
+    /// The target of an input that is blended with another: classes in these shares, numbers in their weighted mean.
+    ///
+    /// # Errors
+    /// If the targets cannot be blended.
+    pub fn blended(self, other: Target, share: f32) -> Result<Self, String> {
+        match (self, other) {
+            (Target::Ids { ids, .. }, Target::Ids { ids: others, .. })
+                if [ids.len(), others.len()] == [1, 1] =>
+            {
+                Ok(Target::classes([(ids[0], share), (others[0], 1.0 - share)]))
+            }
+            (Target::Features { mut values, dim, weights }, Target::Features { values: others, .. })
+                if values.len() == others.len() =>
+            {
+                values.iter_mut().zip(others).for_each(|(x, other)| *x = share * *x + (1.0 - share) * other);
+                Ok(Target::Features { values, dim, weights })
+            }
+            _ => {
+                Err("its targets cannot be blended; blend is for classes and numbers of whole samples".into())
+            }
+        }
+    }
+
     /// Multiplies the weight of each token, `[n]`.
     ///
     /// # Errors

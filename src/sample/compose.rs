@@ -40,7 +40,24 @@ impl Composition {
         purpose: Purpose,
         id: u64,
     ) -> Result<Sample, TokenizeError> {
+        self.blended(get, None, steps, purpose, id)
+    }
+
+    /// The sample of a row, its first part that blends blended with the same part of another row (mixup, cutmix), and
+    /// outputs of the whole sample too, in the same shares.
+    ///
+    /// # Errors
+    /// As of [`sample`](Self::sample).
+    pub fn blended(
+        &self,
+        get: Get,
+        partner: Option<Get>,
+        steps: Range<usize>,
+        purpose: Purpose,
+        id: u64,
+    ) -> Result<Sample, TokenizeError> {
         let mut draft = Draft::new(self, purpose, id);
+        draft.partner = partner;
         for (number, part) in self.parts.iter().enumerate().filter(|(_, part)| !part.series) {
             if !matches!(part.role, Role::Generated(_)) {
                 draft.whole(number, get).map_err(|e| in_part(part, e))?;
@@ -81,6 +98,52 @@ impl Composition {
     }
 }
 
+impl Composition {
+    /// Whether a training sample of this seed is blended with another.
+    pub(super) fn blends(&self, seed: u64) -> bool {
+        (0..self.parts.len()).any(|number| self.blends_part(number, seed))
+    }
+
+    fn blends_part(&self, number: usize, seed: u64) -> bool {
+        let part = &self.parts[number];
+        let whole = part.role == Role::Input && !part.series;
+        whole && part.tokenizer.blends(mix(seed, number as u64))
+    }
+
+    /// Whether a seed makes another sample of a row.
+    pub(super) fn varies(&self) -> bool {
+        let varies =
+            |part: &Part| part.drop > 0.0 || matches!(part.role, Role::Masked(_)) || part.tokenizer.varies();
+        self.parts.iter().any(varies)
+    }
+
+    /// The sample of a window of tokens, one more than the model reads.
+    ///
+    /// # Errors
+    /// If there are more tokens than positions.
+    pub(super) fn window(
+        &self,
+        mut ids: Vec<u32>,
+        purpose: Purpose,
+        id: u64,
+    ) -> Result<Sample, TokenizeError> {
+        let mut draft = Draft::new(self, purpose, id);
+        match self.parts[0].role {
+            Role::Masked(output) => {
+                ids.pop();
+                draft.hide(0, output, ids)?;
+            }
+            _ => {
+                let next = Target::ids(ids[1..].to_vec());
+                ids.pop();
+                draft.append(0, self.parts[0].sequence(ids)?, None);
+                draft.outputs.push(next.into());
+            }
+        }
+        Ok(draft.finish())
+    }
+}
+
 /// A sample under way.
 struct Draft<'a> {
     of: &'a Composition,
@@ -94,6 +157,9 @@ struct Draft<'a> {
     /// The order of each output's class token.
     classes: Vec<Option<u32>>,
     outputs: Vec<Output>,
+    /// The row that the sample is blended with, and the share of its own row.
+    partner: Option<Get<'a>>,
+    share: f32,
 }
 
 impl<'a> Draft<'a> {
@@ -107,6 +173,8 @@ impl<'a> Draft<'a> {
             orders: vec![vec![]; of.parts.len()],
             classes: vec![None; of.outputs.len()],
             outputs: vec![],
+            partner: None,
+            share: 1.0,
         }
     }
 
@@ -144,6 +212,18 @@ impl<'a> Draft<'a> {
         let value = Part::value(&part.fields, get)?;
         if let Role::Masked(output) = part.role {
             return self.masked(number, output, value);
+        }
+        if let (Some(partner), Some(seed)) = (self.partner, self.seed(number))
+            && self.share == 1.0
+            && part.tokenizer.blends(seed)
+        {
+            let other = Part::value(&part.fields, partner)?;
+            if !value.is_missing() && !other.is_missing() {
+                let (tokens, share) = part.tokenizer.encode_blended(value, other, seed)?;
+                self.share = share;
+                self.append(number, tokens, None);
+                return Ok(());
+            }
         }
         match part.tokens(value, self.seed(number))? {
             Some(tokens) => self.append(number, tokens, None),
@@ -276,6 +356,11 @@ impl<'a> Draft<'a> {
             self.append(number, part.sequence(ids)?, None);
             return Ok(());
         }
+        self.hide(number, output, ids)
+    }
+
+    fn hide(&mut self, number: usize, output: usize, ids: Vec<u32>) -> Result<(), TokenizeError> {
+        let (part, of) = (&self.of.parts[number], &self.of.outputs[output]);
         let seed = self.seed(number).unwrap_or(mix(DROP, self.id));
         let (hidden, weights) = part.hide(&ids, of.mask, seed);
         self.append(number, part.sequence(hidden)?, None);
@@ -308,13 +393,21 @@ impl<'a> Draft<'a> {
             return self.check_required(output.required);
         }
         let tokens = if matches!(output.site, Site::Input { .. }) { places.len() } else { 1 };
-        let mut target = match (&output.labels, value) {
-            (Some(labels), value) => {
+        let of_value = |value: Value| match &output.labels {
+            Some(labels) => {
                 let ids = ids(labels.as_ref(), value)?;
-                output.head.target(Value::Missing, &Asked { tokens, ids })?
+                output.head.target(Value::Missing, &Asked { tokens, ids })
             }
-            (None, value) => output.head.target(value, &Asked { tokens, ids: vec![] })?,
+            None => output.head.target(value, &Asked { tokens, ids: vec![] }),
         };
+        let mut target = of_value(value)?;
+        if let Some(partner) = self.partner.filter(|_| self.share < 1.0) {
+            let other = Part::value(&output.fields, partner)?;
+            if other.is_missing() {
+                return Ok(());
+            }
+            target = target.blended(of_value(other)?, self.share).map_err(TokenizeError::Input)?;
+        }
         if let Some(field) = &output.weight_field {
             target.weigh(&weights(get(field)?, tokens)?).map_err(TokenizeError::Input)?;
         }

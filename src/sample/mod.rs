@@ -7,6 +7,7 @@
 //! **Order.** Parts without a clock come first, in the order of the file, then the series, step by step, within a step in the
 //! order of the file, then the class tokens of outputs of the whole sample; generated outputs come last.
 
+mod aliases;
 mod compose;
 mod composition;
 mod decoding;
@@ -16,15 +17,19 @@ mod part;
 mod plan;
 mod rows;
 mod rules;
+mod samples;
 pub mod settings;
 mod values;
+mod windows;
 
+pub use aliases::aliased;
 pub use compose::{Get, Purpose};
 pub use composition::{Composition, OutputPart, Site};
 pub use decoding::Decoding;
 pub use open::Start;
 pub use part::{Added, Part, Role};
-pub use rows::{Read, Rows, Samples};
+pub use rows::Rows;
+pub use samples::{Read, Samples};
 pub use settings::{DataSettings, InputSettings, KeepBest, OneOrMany, OutputSettings, Pool, TaskSettings};
 
 use crate::data::DataError;

@@ -2,10 +2,11 @@
 
 use super::part::Role;
 use super::plan::{Plan, Planned, fields};
-use super::rows::{Rows, Samples};
+use super::rows::Rows;
 use super::settings::TaskSettings;
 use super::values::{Chained, FieldValues};
-use super::{Composition, OpenError, Opened, Site};
+use super::windows::{Sequences, TokenWindows};
+use super::{Composition, OpenError, Opened, Samples, Site};
 use crate::data::Bad;
 use crate::head::{Asked, Fit, Head, HeadError, Reads};
 use crate::registry::Modalities;
@@ -45,7 +46,8 @@ impl Composition {
         modalities: &Modalities,
         start: Start,
     ) -> Result<Opened, OpenError> {
-        let (train, validation) = Rows::split(&settings.data, modalities.sources())?;
+        let windows = settings.outputs.values().any(|output| output.windows);
+        let (train, validation) = Rows::split(settings, modalities.sources(), !windows)?;
         let (plan, fitted) = match start {
             Start::Run(saved) => {
                 let plan = Plan::new(settings, modalities, &saved.series)?;
@@ -61,9 +63,38 @@ impl Composition {
         if !matches!(start, Start::Run(_)) {
             task.check_labels(&validation)?;
         }
+        if windows {
+            return task.windows(train, validation, settings.data.holdout);
+        }
         let samples = |rows: Rows| Samples::new(task.clone(), rows, settings).map(Arc::new);
         let (train, validation) = (samples(train)?, samples(validation)?);
         Ok(Opened { task, train, validation })
+    }
+
+    /// The windows of tokens of both splits. If they are of the same rows, the last `holdout` of each source's tokens
+    /// validate.
+    fn windows(self: Arc<Self>, train: Rows, validation: Rows, holdout: f64) -> Result<Opened, OpenError> {
+        let of = |rows: &Rows, sequences: &Sequences, share| {
+            let windows = TokenWindows::new(&self, rows.table.name(), sequences, share)?;
+            Ok::<_, OpenError>(Arc::new(Samples::of_tokens(self.clone(), rows.clone(), windows)))
+        };
+        let sequences = TokenWindows::sequences(&self, &train)?;
+        let same = Arc::ptr_eq(&train.table, &validation.table) && train.rows == validation.rows;
+        let (train, validation) = match same {
+            true if !(holdout > 0.0 && holdout < 1.0) => {
+                let problem = format!("expected a share above 0 and below 1; found {holdout}");
+                return Err(OpenError::Setting { setting: "data.holdout".into(), problem });
+            }
+            true => {
+                let share = 1.0 - holdout;
+                (of(&train, &sequences, 0.0..share)?, of(&validation, &sequences, share..1.0)?)
+            }
+            false => {
+                let others = TokenWindows::sequences(&self, &validation)?;
+                (of(&train, &sequences, 0.0..1.0)?, of(&validation, &others, 0.0..1.0)?)
+            }
+        };
+        Ok(Opened { task: self, train, validation })
     }
 
     /// Fails if a row that validates has a label that training has not.

@@ -106,6 +106,11 @@ impl Plan {
         if settings.inputs.is_empty() && !plan.outputs.iter().all(alone) {
             return refuse("inputs".into(), "a task reads something; add a table [inputs.NAME]".into());
         }
+        let windows = plan.parts.iter().find(|part| part.windows);
+        if let Some(part) = windows.filter(|_| plan.parts.len() + plan.outputs.len() > 2) {
+            let problem = "a task whose values are cut into windows has this one output and no input".into();
+            return refuse(format!("outputs.{}.windows", part.name), problem);
+        }
         plan.find_shares(settings)?;
         plan.check_streams(settings, cross)?;
         Ok(plan)
@@ -144,6 +149,9 @@ impl Plan {
                 output.head
             );
             return refuse(".cross_attention", problem);
+        }
+        if output.windows && !matches!(reads, Reads::Next | Reads::Own) {
+            return refuse(".windows", format!("head {} has no tokens of its own to cut", output.head));
         }
         if series && matches!(reads, Reads::Next | Reads::Own) {
             return refuse(

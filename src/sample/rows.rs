@@ -1,14 +1,11 @@
-//! The rows of a task, and their samples.
+//! The rows of a task: which of them train, and which validate.
 
-use super::compose::Purpose;
-use super::settings::{DataSettings, OneOrMany, TaskSettings};
+use super::OpenError;
+use super::aliases::aliased;
+use super::settings::{KeepBest, OneOrMany, TaskSettings};
 use super::values::FieldValues;
-use super::{Composition, OpenError};
-use crate::data::{Bad, DataError, Dataset, Sample};
-use crate::random;
+use crate::data::Bad;
 use crate::table::{self, Source, SourceRegistry, Table};
-use smalti_contract::{TokenizeError, Value};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Stretches of rows: how many there are of each, and its weight in the draws.
@@ -22,21 +19,27 @@ pub struct Rows {
     /// The numbers of the rows.
     pub rows: Vec<u32>,
     /// The stretches of rows that training shuffles each by itself: how many rows, and their weight in the draws.
-    lanes: Lanes,
+    pub(super) lanes: Lanes,
     /// What becomes of a row that cannot be read.
     pub corrupt: Bad,
 }
 
 impl Rows {
-    /// The rows that train and those that validate.
+    /// The rows that train and those that validate. Unless the settings name rows that validate, with `hold_out` some of
+    /// the training rows are held out; otherwise all rows are in both, to be parted when they are cut.
     ///
     /// # Errors
     /// [`OpenError`] for sources that cannot be read, filters of unknown fields, and splits without a row.
-    pub fn split(data: &DataSettings, sources: &SourceRegistry) -> Result<(Self, Self), OpenError> {
+    pub fn split(
+        settings: &TaskSettings,
+        sources: &SourceRegistry,
+        hold_out: bool,
+    ) -> Result<(Self, Self), OpenError> {
+        let data = &settings.data;
         let open = |source: &OneOrMany<Source>| -> Result<(Arc<dyn Table>, Lanes), OpenError> {
             let opened = table::open_all(source.as_slice(), sources)?;
             let lanes = opened.lanes();
-            let derived = table::derive(Arc::new(opened), &data.derived)?;
+            let derived = table::derive(aliased(Arc::new(opened), settings)?, &data.derived)?;
             Ok((derived, lanes))
         };
         let (table, lanes) = open(&data.source)?;
@@ -44,8 +47,15 @@ impl Rows {
             None | Some("") => Ok::<_, OpenError>(None),
             Some(filter) => Ok(Some(table::select(table.as_ref(), filter)?)),
         };
+        let best = data.keep_best.as_ref().map(|best| kept(table.as_ref(), best)).transpose()?;
         let all = |table: &Arc<dyn Table>| (0..table.len() as u32).collect::<Vec<u32>>();
         let train = filtered(&table, &data.train)?;
+        let train = match (train, best) {
+            (Some(train), Some(best)) => {
+                Some(train.into_iter().filter(|row| best.binary_search(row).is_ok()).collect())
+            }
+            (train, best) => train.or(best),
+        };
         let part = |table: &Arc<dyn Table>, rows: Vec<u32>, lanes: &[(usize, f64)]| Self {
             lanes: lanes_of(&rows, lanes),
             table: table.clone(),
@@ -61,6 +71,10 @@ impl Rows {
         let (train, validation) = match (train, filtered(&table, &data.validation)?) {
             (train, None) => {
                 let train = train.unwrap_or_else(|| all(&table));
+                if !hold_out {
+                    let both = part(&table, train, &lanes);
+                    return checked(both.clone(), both);
+                }
                 let (rest, held) = table::hold_out(train.len(), data.holdout)
                     .map_err(|problem| OpenError::Setting { setting: "data.holdout".into(), problem })?;
                 let pick = |places: Vec<u32>| {
@@ -108,6 +122,25 @@ impl Rows {
     }
 }
 
+/// The rows in which a number is largest, in ascending order.
+fn kept(table: &dyn Table, KeepBest { field, share }: &KeepBest) -> Result<Vec<u32>, OpenError> {
+    let refuse = |problem| OpenError::Setting { setting: "data.keep_best".into(), problem };
+    if !(*share > 0.0 && *share <= 1.0) {
+        return Err(refuse(format!("share: expected above 0 and at most 1; found {share}")));
+    }
+    let mut numbered = Vec::with_capacity(table.len());
+    for row in 0..table.len() {
+        let number = table.value(row, field)?.into_numbers();
+        let number = number.map_err(|e| refuse(format!("field {field}: {}: {e}", table.location(row))))?;
+        numbered.push((number.first().copied().unwrap_or(f32::NEG_INFINITY), row as u32));
+    }
+    numbered.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    numbered.truncate(((numbered.len() as f64 * share).ceil() as usize).max(1));
+    let mut rows: Vec<u32> = numbered.into_iter().map(|(_, row)| row).collect();
+    rows.sort_unstable();
+    Ok(rows)
+}
+
 /// Both splits, neither of which may be without a row.
 fn checked(train: Rows, validation: Rows) -> Result<(Rows, Rows), OpenError> {
     for (rows, setting) in [(&train, "data.train"), (&validation, "data.validation")] {
@@ -128,148 +161,4 @@ fn lanes_of(rows: &[u32], lanes: &[(usize, f64)]) -> Vec<(usize, f64)> {
         (rows.iter().filter(|row| range.contains(row)).count(), weight)
     };
     lanes.iter().map(count).filter(|(n, _)| *n > 0).collect()
-}
-
-/// The value of any field of a row.
-pub type Read<'a> = Box<dyn Fn(&str) -> Result<Value, TokenizeError> + 'a>;
-
-/// The samples of some rows.
-pub struct Samples {
-    task: Arc<Composition>,
-    rows: Rows,
-    windows: Option<Windows>,
-}
-
-/// Windows of rows with series.
-struct Windows {
-    /// For each row, the number of steps before it.
-    starts: Vec<usize>,
-    /// Steps in all.
-    steps: usize,
-    /// The windows that are evaluated, one after another, each within its row: the row's place and its first step.
-    evaluated: Vec<(u32, usize)>,
-    context: usize,
-    /// Whether training may begin a window at any step: what is predicted is a series. Otherwise a window is as long
-    /// as it can be.
-    anywhere: bool,
-}
-
-impl Samples {
-    pub(super) fn new(
-        task: Arc<Composition>,
-        rows: Rows,
-        settings: &TaskSettings,
-    ) -> Result<Self, OpenError> {
-        let windows = task.has_series().then(|| {
-            let context = settings.data.context;
-            let (mut starts, mut evaluated, mut steps) = (vec![], vec![], 0);
-            for (place, n) in rows.steps().enumerate() {
-                starts.push(steps);
-                evaluated.extend((0..n).step_by(context.max(1)).map(|first| (place as u32, first)));
-                steps += n;
-            }
-            let anywhere = task.outputs().iter().any(|output| output.is_series(task.parts()));
-            Windows { starts, steps, evaluated, context, anywhere }
-        });
-        if let Some(windows) = &windows {
-            let refuse =
-                |setting: &str, problem: String| OpenError::Setting { setting: setting.into(), problem };
-            if windows.context == 0 {
-                return Err(refuse("data.context", "expected 1 or more steps; found 0".into()));
-            }
-            if windows.steps == 0 {
-                return Err(refuse("data.source", "no row has a time step".into()));
-            }
-        }
-        Ok(Self { task, rows, windows })
-    }
-
-    /// The rows.
-    pub fn rows(&self) -> &Rows {
-        &self.rows
-    }
-
-    /// What sample `index` is made of when it is evaluated: the values of its fields, its steps, and its identity.
-    pub fn row(&self, index: usize) -> (Read<'_>, Range<usize>, u64) {
-        let (place, steps) = self.find(index, None);
-        let (get, id) = self.read(place, &steps);
-        (get, steps, id)
-    }
-
-    /// The values of a row's fields, cut to these steps, and what tells the sample from every other.
-    fn read(&self, place: usize, steps: &Range<usize>) -> (Read<'_>, u64) {
-        let (table, row, window) = (&self.rows.table, self.rows.rows[place] as usize, steps.clone());
-        let get = move |field: &str| {
-            // What training rows have and a whole other source lacks is missing there.
-            if !table.fields().iter().any(|known| known == field) {
-                return Ok(Value::Missing);
-            }
-            let value = match window.is_empty() {
-                true => table.value(row, field),
-                false => table.window(row, field, window.clone()),
-            };
-            value.map_err(|e| TokenizeError::Input(e.to_string()))
-        };
-        let id = self.windows.as_ref().map_or(row, |windows| windows.starts[place] + steps.start);
-        (Box::new(get), id as u64)
-    }
-
-    /// The place among the rows and the steps of sample `index`.
-    fn find(&self, index: usize, seed: Option<u64>) -> (usize, Range<usize>) {
-        let Some(Windows { starts, steps, evaluated, context, anywhere }) = &self.windows else {
-            return (index, 0..0);
-        };
-        let (place, first) = match seed.map(random::generator) {
-            None => (evaluated[index].0 as usize, evaluated[index].1),
-            Some(mut generator) if *anywhere => {
-                let step = random::below(&mut generator, *steps);
-                let place = starts.partition_point(|&start| start <= step) - 1;
-                (place, step - starts[place])
-            }
-            Some(mut generator) => {
-                let place = evaluated[index].0 as usize;
-                let n = self.rows.table.steps(self.rows.rows[place] as usize);
-                (place, random::below(&mut generator, n.saturating_sub(*context) + 1))
-            }
-        };
-        (place, first..first + context)
-    }
-}
-
-impl Dataset for Samples {
-    fn len(&self) -> usize {
-        self.windows.as_ref().map_or(self.rows.rows.len(), |windows| windows.evaluated.len())
-    }
-
-    fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
-        let purpose = seed.map_or(Purpose::Evaluate, Purpose::Train);
-        let (place, steps) = self.find(index, seed);
-        let (get, id) = self.read(place, &steps);
-        self.task.sample(&get, steps, purpose, id).map_err(|e| {
-            let (row, table) = (self.rows.rows[place] as usize, &self.rows.table);
-            let problem = format!("({}): {e}", table.location(row));
-            DataError::Sample { task: self.task.label(), id: row as u64, problem }
-        })
-    }
-
-    fn bad(&self) -> Bad {
-        self.rows.corrupt
-    }
-
-    fn origin(&self, index: usize) -> Option<String> {
-        let (place, steps) = self.find(index, None);
-        let row = self.rows.rows[place] as usize;
-        Some(format!("{} {steps:?}: {}", row, self.rows.table.origin(row)?))
-    }
-
-    fn skipped(&self) -> &[(String, &'static str)] {
-        self.rows.table.skipped()
-    }
-
-    fn lanes(&self) -> Vec<(usize, f64)> {
-        match (&self.windows, self.rows.lanes.len()) {
-            (None, 2..) => self.rows.lanes.clone(),
-            _ => vec![(self.len(), 1.0)],
-        }
-    }
 }

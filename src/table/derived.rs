@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use smalti_contract::Value;
 use std::collections::HashMap;
+use std::io::Read;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -222,6 +223,10 @@ impl Table for Derived {
             true => self.compute(row, field, steps),
             false => self.table.window(row, field, steps),
         }
+    }
+
+    fn stream(&self, row: usize, field: &str) -> Result<Box<dyn Read + Send>, DataError> {
+        self.table.stream(row, field)
     }
 
     fn steps(&self, row: usize) -> usize {

@@ -4,6 +4,7 @@
 //! layout of what lies at a location, or takes the one that the settings name. Splits, filters, several sources and fields
 //! computed over a row ([`derive`]) are for all layouts alike.
 
+mod alias;
 #[cfg(feature = "image")]
 mod cifar;
 mod counts;
@@ -27,6 +28,7 @@ mod tests;
 mod text;
 mod webdataset;
 
+pub use alias::alias;
 pub use counts::{Counts, Numbers, counts};
 pub use derived::{Derivation, derive};
 pub use memory::Memory;
@@ -37,6 +39,7 @@ pub use source::{Opener, Source, SourceError, SourceRegistry};
 
 use crate::data::DataError;
 use smalti_contract::Value;
+use std::io::{Cursor, Read};
 use std::ops::Range;
 
 /// Rows with named fields.
@@ -75,6 +78,18 @@ pub trait Table: Send + Sync {
     /// As of [`value`](Self::value).
     fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
         Ok(self.value(row, field)?.window(steps))
+    }
+
+    /// The bytes of a text or of a file, from its first to its last, for values that are larger than memory.
+    ///
+    /// # Errors
+    /// As of [`value`](Self::value); for a value that is neither. What is wrong further on is found in reading.
+    fn stream(&self, row: usize, field: &str) -> Result<Box<dyn Read + Send>, DataError> {
+        match self.value(row, field)? {
+            Value::Text(text) => Ok(Box::new(Cursor::new(text.into_bytes()))),
+            Value::File(file) => Ok(Box::new(Cursor::new(file.bytes))),
+            other => Err(DataError::tokenize(&self.location(row), other.unexpected("text or a file"))),
+        }
     }
 
     /// The number of time steps of a row's series; 0 for a row without series.

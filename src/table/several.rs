@@ -3,6 +3,7 @@
 use super::{Source, SourceRegistry, Table, unknown_field};
 use crate::data::DataError;
 use smalti_contract::Value;
+use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -97,6 +98,11 @@ impl Table for Several {
     fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
         let (table, row) = self.find(row);
         if self.lacks(table, field)? { Ok(Value::Missing) } else { table.window(row, field, steps) }
+    }
+
+    fn stream(&self, row: usize, field: &str) -> Result<Box<dyn Read + Send>, DataError> {
+        let (table, row) = self.find(row);
+        table.stream(row, field)
     }
 
     fn steps(&self, row: usize) -> usize {

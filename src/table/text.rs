@@ -2,8 +2,9 @@
 
 use super::place::{SPLITS, extension, origin, split_of};
 use super::{Place, Table, unknown_field};
-use crate::data::{DataError, read_text};
+use crate::data::{DataError, open_text, read_text};
 use smalti_contract::Value;
+use std::io::Read;
 use std::sync::Arc;
 
 /// The layout's name.
@@ -46,6 +47,32 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     Ok(Some(Arc::new(Texts { name: place.path.clone(), fields, locations, skipped })))
 }
 
+/// A file whose last line is ended if another file follows.
+struct Lined {
+    file: Box<dyn Read + Send>,
+    /// The last byte that was read.
+    last: u8,
+    /// What is put after a last line without an end.
+    ends: Vec<u8>,
+}
+
+impl Read for Lined {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        if n > 0 || buffer.is_empty() {
+            self.last = buffer[..n].last().copied().unwrap_or(self.last);
+            return Ok(n);
+        }
+        match self.ends.pop().filter(|_| self.last != b'\n') {
+            Some(end) => {
+                buffer[0] = end;
+                Ok(1)
+            }
+            None => Ok(0),
+        }
+    }
+}
+
 impl Table for Texts {
     fn name(&self) -> &str {
         &self.name
@@ -64,6 +91,17 @@ impl Table for Texts {
             Some(0) => read_text(&self.locations[row]).map(Value::Text),
             Some(_) => Ok(Value::Text(split_of(&self.locations[row]).into())),
             None => Err(unknown_field(self, field)),
+        }
+    }
+
+    fn stream(&self, row: usize, field: &str) -> Result<Box<dyn Read + Send>, DataError> {
+        match field == self.fields[0] {
+            true => {
+                let file = open_text(&self.locations[row])?;
+                let ends = if row + 1 == self.locations.len() { vec![] } else { vec![b'\n'] };
+                Ok(Box::new(Lined { file, last: b'\n', ends }))
+            }
+            false => Err(unknown_field(self, field)),
         }
     }
 

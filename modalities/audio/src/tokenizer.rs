@@ -157,6 +157,10 @@ impl Tokenizer for AudioTokenizer {
         read_value(value)
     }
 
+    fn varies(&self) -> bool {
+        self.config.augment != crate::Augment::default()
+    }
+
     /// The clips at the rate of the configuration, with silences of up to `gap_seconds` between them.
     fn concat(&self, raws: Vec<Waveform>, seed: u64) -> Result<Waveform, TokenizeError> {
         let rate = self.config.sample_rate;

@@ -117,6 +117,11 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
         Box::new(std::iter::once_with(move || self.read(file)))
     }
 
+    /// Whether a seed makes another variation of an input; if not, its tokens can be kept for training too.
+    fn varies(&self) -> bool {
+        true
+    }
+
     /// A random variation of `raw` for training, the same for the same seed. None by default.
     fn augment(&self, raw: Self::Raw, _seed: u64) -> Self::Raw {
         raw
@@ -259,6 +264,8 @@ pub trait AnyTokenizer: Send + Sync {
         value: Value,
         max_length: usize,
     ) -> Result<(Tokens, bool), TokenizeError>;
+    /// [`Tokenizer::varies`].
+    fn varies(&self) -> bool;
     /// [`Tokenizer::blends`].
     fn blends(&self, seed: u64) -> bool;
     /// The tokens of a table's value that is blended with another, and the share of the first.
@@ -335,6 +342,10 @@ impl<T: Tokenizer> AnyTokenizer for T {
         max_length: usize,
     ) -> Result<(Tokens, bool), TokenizeError> {
         self.encode_truncated(&raw(self, value)?, max_length)
+    }
+
+    fn varies(&self) -> bool {
+        Tokenizer::varies(self)
     }
 
     fn blends(&self, seed: u64) -> bool {

@@ -163,6 +163,10 @@ impl Tokenizer for ImageTokenizer {
         self.vary(&raw, seed).and_then(|varied| self.unprepare(varied)).unwrap_or(raw)
     }
 
+    fn varies(&self) -> bool {
+        self.config.augment != Augment::default() || !self.config.blend.is_off()
+    }
+
     fn blends(&self, seed: u64) -> bool {
         self.config.blend.draw(seed).is_some()
     }

@@ -93,6 +93,10 @@ impl Tokenizer for NumbersTokenizer {
         })
     }
 
+    fn varies(&self) -> bool {
+        self.config.noise > 0.0
+    }
+
     /// Noise on each number, of `noise` standard deviations.
     fn augment(&self, mut raw: Vec<f64>, seed: u64) -> Vec<f64> {
         if self.config.noise > 0.0 {

@@ -222,6 +222,10 @@ impl Tokenizer for TextTokenizer {
         Ok(Value::Text(raw))
     }
 
+    fn varies(&self) -> bool {
+        self.config.token_dropout > 0.0
+    }
+
     /// The texts with the separator between them.
     fn concat(&self, raws: Vec<String>, _seed: u64) -> Result<String, TokenizeError> {
         Ok(raws.join(&self.config.separator))

@@ -1,0 +1,191 @@
+//! Windows: of the time steps of rows with series, and of the tokens of long values.
+
+use super::compose::Purpose;
+use super::rows::Rows;
+use super::{Composition, OpenError};
+use crate::data::Sample;
+use crate::random;
+use smalti_contract::{Sequence, TokenizeError};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Windows of time steps.
+pub(super) struct StepWindows {
+    /// For each row, the number of steps before it, and last the number of all steps.
+    starts: Vec<usize>,
+    /// The windows that are evaluated, one after another, each within its row: the row's place and its first step.
+    evaluated: Vec<(u32, usize)>,
+    /// For each source, its windows, its steps, and its weight in the draws.
+    lanes: Vec<(Range<usize>, Range<usize>, f64)>,
+    context: usize,
+    /// Whether training may begin a window at any step: a series is predicted. Otherwise a window is as long
+    /// as it can be.
+    anywhere: bool,
+}
+
+impl StepWindows {
+    pub(super) fn new(task: &Composition, rows: &Rows, context: usize) -> Result<Self, OpenError> {
+        let refuse = |setting: &str, problem: String| OpenError::Setting { setting: setting.into(), problem };
+        if context == 0 {
+            return Err(refuse("data.context", "expected 1 or more steps; found 0".into()));
+        }
+        let (mut starts, mut evaluated) = (vec![0], vec![]);
+        for (place, n) in rows.steps().enumerate() {
+            evaluated.extend((0..n).step_by(context).map(|first| (place as u32, first)));
+            starts.push(starts[place] + n);
+        }
+        if evaluated.is_empty() {
+            return Err(refuse("data.source", "no row has a time step".into()));
+        }
+        let (mut lanes, mut first) = (vec![], 0);
+        for &(n, weight) in &rows.lanes {
+            let place = |row: usize| evaluated.partition_point(|(place, _)| (*place as usize) < row);
+            lanes.push((place(first)..place(first + n), starts[first]..starts[first + n], weight));
+            first += n;
+        }
+        lanes.retain(|(windows, _, _)| !windows.is_empty());
+        let anywhere = task.outputs().iter().any(|output| output.is_series(task.parts()));
+        Ok(Self { starts, evaluated, lanes, context, anywhere })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.evaluated.len()
+    }
+
+    pub(super) fn lanes(&self) -> Vec<(usize, f64)> {
+        self.lanes.iter().map(|(windows, _, weight)| (windows.len(), *weight)).collect()
+    }
+
+    /// What tells a window from every other.
+    pub(super) fn id(&self, place: usize, steps: &Range<usize>) -> u64 {
+        (self.starts[place] + steps.start) as u64
+    }
+
+    /// The row's place and the steps of window `index`; with a seed, of one that begins elsewhere in the same source.
+    pub(super) fn find(&self, index: usize, seed: Option<u64>) -> (usize, Range<usize>) {
+        let (place, first) = (self.evaluated[index].0 as usize, self.evaluated[index].1);
+        let (place, first) = match seed.map(random::generator) {
+            None => (place, first),
+            Some(mut generator) if self.anywhere => {
+                let lane = self.lanes.iter().find(|(windows, _, _)| windows.contains(&index));
+                let steps = lane.map_or(0..self.starts[self.starts.len() - 1], |(_, steps, _)| steps.clone());
+                let step = steps.start + random::below(&mut generator, steps.len());
+                let place = self.starts.partition_point(|&start| start <= step) - 1;
+                (place, step - self.starts[place])
+            }
+            Some(mut generator) => {
+                let n = self.starts[place + 1] - self.starts[place];
+                (place, random::below(&mut generator, n.saturating_sub(self.context) + 1))
+            }
+        };
+        (place, first..first + self.context)
+    }
+}
+
+/// Windows of the tokens of all rows' values, one row after another; each source by itself.
+pub(super) struct TokenWindows {
+    /// For each source, its tokens, the places of those of this split, and its weight in the draws.
+    lanes: Vec<(Arc<dyn Sequence>, Range<usize>, f64)>,
+    /// Tokens that the model reads of a window.
+    context: usize,
+    /// Tokens of a window: with the one after it, if that is predicted.
+    tokens: usize,
+}
+
+/// The tokens of the rows of each source, and its weight.
+pub(super) type Sequences = Vec<(Arc<dyn Sequence>, f64)>;
+
+impl TokenWindows {
+    /// The tokens of some rows.
+    ///
+    /// # Errors
+    /// If a value cannot be read or become tokens.
+    pub(super) fn sequences(task: &Composition, rows: &Rows) -> Result<Sequences, OpenError> {
+        let part = &task.parts()[0];
+        let (table, mut left) = (&rows.table, &rows.rows[..]);
+        let mut sequences = vec![];
+        for &(n, weight) in &rows.lanes {
+            let (here, rest) = left.split_at(n);
+            left = rest;
+            let mut bytes: Box<dyn std::io::Read + Send> = Box::new(std::io::empty());
+            for &row in here {
+                let next = table.stream(row as usize, &part.fields[0])?;
+                bytes = Box::new(std::io::Read::chain(bytes, next));
+            }
+            let place = here.first().map_or_else(String::new, |&row| match n {
+                1 => table.location(row as usize),
+                _ => table.name().to_string(),
+            });
+            let sequence = part.tokenizer.sequence(bytes);
+            let sequence = sequence.map_err(|e| crate::data::DataError::tokenize(&place, e))?;
+            sequences.push((Arc::from(sequence), weight));
+        }
+        Ok(sequences)
+    }
+
+    /// Windows of a share of each sequence: `0.0..0.9` for its first nine tenths.
+    ///
+    /// # Errors
+    /// If no sequence has tokens enough for one window.
+    pub(super) fn new(
+        task: &Composition,
+        name: &str,
+        sequences: &Sequences,
+        share: Range<f64>,
+    ) -> Result<Self, OpenError> {
+        let part = &task.parts()[0];
+        let context = part.kinds[0].axes.first().map_or(1, |axis| axis.size);
+        let tokens = context + 1;
+        let mut lanes = vec![];
+        for (sequence, weight) in sequences {
+            let at = |share: f64| (sequence.len() as f64 * share) as usize;
+            let places = at(share.start)..if share.end < 1.0 { at(share.end) } else { sequence.len() };
+            if places.len() < tokens {
+                let problem = format!(
+                    "a split of {name} has {} tokens; context {context} needs at least {tokens}",
+                    places.len()
+                );
+                return Err(OpenError::Setting {
+                    setting: format!("outputs.{}.context", part.name),
+                    problem,
+                });
+            }
+            lanes.push((sequence.clone(), places, *weight));
+        }
+        Ok(Self { lanes, context, tokens })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lanes().iter().map(|(n, _)| n).sum()
+    }
+
+    pub(super) fn lanes(&self) -> Vec<(usize, f64)> {
+        let windows = |places: &Range<usize>| (places.len() - 1) / self.context;
+        self.lanes.iter().map(|(_, places, weight)| (windows(places), *weight)).collect()
+    }
+
+    /// In training a window that begins anywhere; otherwise the windows one after another.
+    pub(super) fn sample(
+        &self,
+        task: &Composition,
+        index: usize,
+        seed: Option<u64>,
+    ) -> Result<Sample, TokenizeError> {
+        let (mut index, mut before) = (index, 0);
+        for ((sequence, places, _), (windows, _)) in self.lanes.iter().zip(self.lanes()) {
+            if index >= windows {
+                (index, before) = (index - windows, before + sequence.len());
+                continue;
+            }
+            let start = match seed {
+                Some(seed) => random::below(&mut random::generator(seed), places.len() - self.context),
+                None => index * self.context,
+            };
+            let start = places.start + start;
+            let ids = sequence.window(start..start + self.tokens)?;
+            let purpose = seed.map_or(Purpose::Evaluate, Purpose::Train);
+            return task.window(ids, purpose, (before + start) as u64);
+        }
+        Err(TokenizeError::Input(format!("expected a window below {}; found {index} more", self.len())))
+    }
+}
