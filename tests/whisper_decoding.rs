@@ -194,6 +194,27 @@ fn a_run_keeps_what_its_checkpoint_says() {
     assert!(said.timestamps && said.language.is_some() && !said.text.is_empty(), "{said:?}");
 }
 
+/// `predict` follows the rules of decoding too.
+#[test]
+fn predictions_of_rows_are_transcripts() {
+    use smalti::inference::{Generation, predict};
+    use smalti_contract::{File, TokenizeError, Value};
+
+    let of = load(Path::new(FOLDER));
+    let clip = sound(16_000, 3);
+    let bytes = smalti_audio::write_wav(&clip, 16).unwrap();
+    let expected = transcript(&of, &smalti_audio::read(&bytes).unwrap(), &Options::default()).unwrap();
+    let get = |_: &str| {
+        let (name, bytes) = ("clip.wav".to_string(), bytes.clone());
+        Ok::<_, TokenizeError>(Value::File(File { name, bytes }))
+    };
+    let predicted = predict(&of.model, 0, &of.task, &[(&get, 0..0)], &Generation::default()).unwrap();
+    assert_eq!(predicted[0]["text"].value, Value::Text(expected.text));
+    let missing = |_: &str| Ok::<_, TokenizeError>(Value::Missing);
+    let predicted = predict(&of.model, 0, &of.task, &[(&missing, 0..0)], &Generation::default()).unwrap();
+    assert!(!predicted[0].contains_key("text"));
+}
+
 /// The checkpoint with these settings in place of its own.
 fn with_settings(decoding: Option<&str>, changes: &[(&str, Value)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

@@ -97,7 +97,8 @@ pub fn predict(
     Ok(predicted)
 }
 
-/// The value of a generated output; of one of windows, what follows the row's own value, if there is one.
+/// The value of a generated output: of one of windows, what follows the row's own value, if there is one; of one with rules
+/// of decoding, the transcript.
 fn generated(
     model: &Model,
     number: usize,
@@ -106,6 +107,11 @@ fn generated(
     (get, sample): (Get, &Sample),
     generation: &Generation,
 ) -> Result<Option<Value>, PredictError> {
+    #[cfg(feature = "audio")]
+    if task.outputs()[output].decoding.is_some() {
+        let sampling = &generation.sampling;
+        return super::transcribe::of_row((model, number, task), output, get, sampling);
+    }
     let NextToken { part, .. } = NextToken::new(model, number, task, output)?;
     if !part.windows {
         let ids = generate(model, number, task, output, sample, generation)?;

@@ -187,7 +187,7 @@ fn inputs_of_an_encoder_are_embedded() {
         let values = values.iter().map(|value| text(value)).collect();
         embed((&model, 0, &task), part, values, &Embedding::default(), batch).unwrap().vectors
     };
-    let together = embed(&["mosaic", "glass", "of"], 3);
-    assert_eq!(together[1], embed(&["glass"], 1)[0]);
+    let (together, alone) = (embed(&["mosaic", "glass", "of"], 3), embed(&["glass"], 1));
+    assert!(together[1].iter().zip(&alone[0]).all(|(a, b)| (a - b).abs() < 1e-6), "{together:?} {alone:?}");
     assert!(embedded_part(&task, Some("target")).is_err());
 }

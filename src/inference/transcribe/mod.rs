@@ -18,15 +18,15 @@ mod segments;
 
 pub use options::Options;
 
-use super::PredictError;
 use super::generate::NextToken;
 use super::predict::predict_samples;
+use super::{PredictError, Sampling};
 use crate::model::Model;
-use crate::sample::{Composition, Role, Site};
+use crate::sample::{Composition, Get, Part, Role, Site};
 use decoder::Decoder;
 use serde::Serialize;
 use smalti_audio::{AudioTokenizer, Waveform};
-use smalti_contract::Tokenizer;
+use smalti_contract::{Tokenizer, Value};
 
 /// The transcript of a clip.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -82,16 +82,26 @@ impl<'a> Transcriber<'a> {
     /// # Errors
     /// [`PredictError::Parts`] if the task has not both.
     pub fn new(model: &'a Model, number: usize, task: &'a Composition) -> Result<Self, PredictError> {
+        Self::find(model, number, task, |_| true)
+    }
+
+    /// As [`new`](Self::new), of an output that `is_wanted`.
+    fn find(
+        model: &'a Model,
+        number: usize,
+        task: &'a Composition,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> Result<Self, PredictError> {
+        let generated = |output: usize| {
+            let own = task.parts().iter().find(|part| part.role == Role::Generated(output));
+            own.is_some_and(|part| !part.windows)
+        };
         let find = || {
             let (input, audio) = task.parts().iter().enumerate().find_map(|(number, part)| {
                 let reads = part.role == Role::Input && !part.series;
                 Some((number, part.tokenizer.as_any().downcast_ref().filter(|_| reads)?))
             })?;
-            let generated = |output: usize| {
-                let own = task.parts().iter().find(|part| part.role == Role::Generated(output));
-                own.is_some_and(|part| !part.windows)
-            };
-            let mut outputs = task.outputs().iter().enumerate();
+            let mut outputs = task.outputs().iter().enumerate().filter(|(output, _)| is_wanted(*output));
             let (output, _) = outputs.find(|(output, of)| {
                 generated(*output) || of.labels.is_some() && of.site == Site::Input { part: input }
             })?;
@@ -121,4 +131,22 @@ impl<'a> Transcriber<'a> {
         let text = prediction.map(|prediction| prediction.value.into_text()).transpose()?.unwrap_or_default();
         Ok(Transcript { text, language: None, timestamps: false, segments: vec![] })
     }
+}
+
+/// The text of output number `output` for a row's clip, by the output's rules of decoding; `None` without a clip.
+pub(super) fn of_row(
+    (model, number, task): (&Model, usize, &Composition),
+    output: usize,
+    get: Get,
+    sampling: &Sampling,
+) -> Result<Option<Value>, PredictError> {
+    let transcriber = Transcriber::find(model, number, task, |known| known == output)?;
+    let value = Part::value(&task.parts()[transcriber.input].fields, get)?;
+    if value.is_missing() {
+        return Ok(None);
+    }
+    let options =
+        Options { temperatures: vec![sampling.temperature], seed: sampling.seed, ..Options::default() };
+    let transcript = transcriber.transcribe(&transcriber.audio.read(value)?, &options)?;
+    Ok(Some(Value::Text(transcript.text)))
 }
