@@ -1,7 +1,7 @@
 //! The parameters of a model: seeded, named, in the order in which they were made.
 
-use crate::pattern::matches;
 use crate::ops::Value;
+use crate::pattern::matches;
 use crate::random;
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
 use std::collections::{BTreeMap, HashMap};
