@@ -144,7 +144,9 @@ impl SourceRegistry {
                 DataError::Missing { location, expected }
                     if expected.contains("folder") && location == source.path =>
                 {
-                    let expected = "a file, a folder, an archive or a pattern".into();
+                    // Over HTTP, it also says what to name instead.
+                    let hint = expected.find(" (").map_or("", |at| &expected[at..]);
+                    let expected = format!("a file, a folder, an archive or a pattern{hint}");
                     DataError::Missing { location, expected }
                 }
                 other => other,
