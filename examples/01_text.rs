@@ -10,7 +10,7 @@
 use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
-use smalti::data::{Dataset, collate};
+use smalti::data::collate;
 use smalti::inference::{Continuation, Sampling};
 use smalti::model::Model;
 use smalti::registry::Modalities;
@@ -27,7 +27,8 @@ fn main() -> Result<()> {
 
     println!("── input ──");
     // Opening a task reads its table and fits its tokenizer: the vocabulary is the characters that occur.
-    let Opened { task, train, validation } = config.tasks()[0].open(&Modalities::builtin(), Start::New)?;
+    let Opened { task, train, validation, .. } =
+        config.tasks()[0].open(&Modalities::builtin(), Start::New)?;
     let prompt = Value::Text("/// The model".into());
     println!("{} windows of source code to train on; to continue later: {prompt:?}", train.len());
 

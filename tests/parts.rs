@@ -4,8 +4,8 @@
 
 mod support;
 
-use smalti::config::{AnyTask, RunConfig};
-use smalti::data::{DataError, Dataset, Sample, Stream, Target};
+use smalti::config::RunConfig;
+use smalti::data::{DataError, Sample, Stream, Target};
 use smalti::model::Model;
 use smalti::registry::Modalities;
 use smalti::sample::{Composition, Opened, Start};
@@ -62,7 +62,7 @@ fn open(parts: &str) -> Result<(Opened, RunConfig), String> {
          [model]\nd_model = 16\nn_layers = 1\nn_heads = 2\n"
     );
     let config = RunConfig::parse("test", &toml, &[]).map_err(|e| e.to_string())?;
-    let AnyTask::Parts(settings) = &config.tasks()[0].task else { panic!("parts") };
+    let settings = &config.tasks()[0].settings;
     let opened =
         Composition::open(("", 1.0), settings, &modalities(), Start::New).map_err(|e| e.to_string())?;
     Ok((opened, config))
@@ -92,7 +92,7 @@ const PARTS: &str = "[inputs.front]\nmodality = \"image\"\npatch_size = 2\n[inpu
 fn parts_without_a_clock_come_in_the_order_of_the_file_and_generated_ones_last() {
     let (opened, _) = open(PARTS).unwrap();
     let [with, without] = [0, 1].map(|wanted| {
-        let place = opened.train.rows().rows.iter().position(|row| row % 2 == wanted).unwrap();
+        let place = opened.train_rows.rows().rows.iter().position(|row| row % 2 == wanted).unwrap();
         opened.train.sample(place, None).unwrap()
     });
     let names = kinds(&opened, &with);
@@ -348,6 +348,32 @@ fn two_outputs_are_trained_evaluated_predicted_and_written() {
     words.fails("predict run --row third=x", &["\"third\"", "first, second"]);
     words.fails("predict run", &["--row FIELD=VALUE", "first, second"]);
     words.fails("predict run --table words.csv --out p.xls", &[".csv", ".jsonl", ".parquet"]);
+}
+
+#[test]
+fn tasks_of_a_mix_share_a_vocabulary() {
+    let words = Words::new();
+    let task = |name: &str, share: &str| {
+        format!(
+            "[mix.{name}.data]\nsource = \"words.csv\"\n[mix.{name}.inputs.first]\nmodality = \"text\"\n{share}\
+             [mix.{name}.outputs.longer]\nhead = \"classify\"\n"
+        )
+    };
+    let write = |first: &str, second: &str| {
+        std::fs::write(words.0.path().join("mix.toml"), task("a", first) + &task("b", second)).unwrap();
+    };
+    write("share = \"b.first\"\n", "context = 12\n");
+    words.works(&format!("train mix.toml --out shared {TINY}"));
+    let kinds = words.json("info shared")["parameters"].clone();
+    write("context = 12\n", "context = 12\n");
+    words.works(&format!("train mix.toml --out apart {TINY}"));
+    let apart = words.json("info apart")["parameters"].clone();
+    assert!(kinds["embed"].as_u64() < apart["embed"].as_u64(), "one table, not two: {kinds} {apart}");
+    words.works("eval shared");
+    write("share = \"b.second\"\n", "context = 12\n");
+    words.fails("train mix.toml --out none", &["inputs.first.share", "\"b.second\""]);
+    write("share = \"b.first\"\n", "share = \"a.first\"\n");
+    words.fails("train mix.toml --out none", &["share: the tasks a, b share in a circle"]);
 }
 
 #[test]

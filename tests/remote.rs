@@ -222,7 +222,7 @@ fn shards_on_s3_are_found_by_pattern_and_folder() {
         let checked = ran(with_s3(&server, folder.path()), &format!("data check {location} --json"));
         assert_eq!(checked.code, Some(0), "{location}: {}", checked.err);
         let said: Value = serde_json::from_str(&checked.out).unwrap();
-        assert_eq!(said["parts"][0]["samples"], 2, "{location}");
+        assert_eq!(said["splits"][0]["rows"], 2, "{location}");
     }
     let missing = ran(with_s3(&server, folder.path()), "data check s3://bucket/none.txt");
     assert!(

@@ -70,7 +70,8 @@ struct Derived {
     kept: Mutex<HashMap<(usize, String), Numbers>>,
 }
 
-/// A table with these fields beside its own; the table itself if there is none. A field may be derived from one before it.
+/// A table with these fields beside its own; the table itself if there is none. A field may be derived from another, in any
+/// order.
 ///
 /// # Errors
 /// [`DataError`] for a name that the table has already, and a field that it does not have.
@@ -78,13 +79,17 @@ pub fn derive(
     mut table: Arc<dyn Table>,
     derived: &IndexMap<String, Derivation>,
 ) -> Result<Arc<dyn Table>, DataError> {
-    for (name, derivation) in derived {
+    let mut left: Vec<(&String, &Derivation)> = derived.iter().collect();
+    while let Some((_, first)) = left.first() {
+        let is_there =
+            |(_, of): &(&String, &Derivation)| table.fields().iter().any(|field| field == of.field());
+        let Some(next) = left.iter().position(is_there) else {
+            return Err(unknown_field(table.as_ref(), first.field()));
+        };
+        let (name, derivation) = left.remove(next);
         if table.fields().contains(name) {
             let problem = format!("data.derived.{name}: the table has a field of this name already");
             return Err(DataError::layout(table.name(), problem));
-        }
-        if !table.fields().iter().any(|field| field == derivation.field()) {
-            return Err(unknown_field(table.as_ref(), derivation.field()));
         }
         let fields = table.fields().iter().chain([name]).cloned().collect();
         let derived = IndexMap::from([(name.clone(), derivation.clone())]);
@@ -288,11 +293,11 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_derived_from_one_before_it() {
+    fn a_field_is_derived_from_another() {
         let row = Row { fields: [("rewards".to_string(), series(&[1.0, 2.0, 4.0]))].into() };
         let returns = Derivation::ReturnToGo { field: "rewards".into(), discount: 1.0 };
         let next = Derivation::Next { field: "returns".into() };
-        let fields = IndexMap::from([("returns".to_string(), returns), ("next".to_string(), next)]);
+        let fields = IndexMap::from([("next".to_string(), next), ("returns".to_string(), returns)]);
         let table = derive(Arc::new(Memory::new("log", vec![row])), &fields).unwrap();
         assert_eq!(table.window(0, "next", 0..2).unwrap(), series(&[6.0, 4.0]));
         assert_eq!(table.fields(), ["rewards", "returns", "next"]);
