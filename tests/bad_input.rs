@@ -9,7 +9,6 @@ mod support;
 
 use files::{actions, idx, log, log_with, npz, png, wav};
 use smalti::config::RunConfig;
-use smalti::data::Dataset;
 use smalti::registry::Modalities;
 use smalti::sample::{Opened, Start};
 use std::path::PathBuf;
