@@ -28,8 +28,9 @@ fn main() -> Result<()> {
 
     println!("── input ──");
     // Opening a task reads its table and fits its tokenizer: mean and deviation of the grey values.
-    let Opened { task, train, validation } = config.tasks()[0].open(&Modalities::builtin(), Start::New)?;
-    let rows: Vec<_> = (0..validation.len()).map(|number| validation.row(number)).collect();
+    let Opened { task, train, validation, validation_rows, .. } =
+        config.tasks()[0].open(&Modalities::builtin(), Start::New)?;
+    let rows: Vec<_> = (0..validation.len()).map(|number| validation_rows.row(number)).collect();
     let field = |row: usize, name: &str| rows[row].0(name);
     let label = |row: usize| field(row, "label")?.into_label();
     let image = field(0, "image")?;
