@@ -11,7 +11,6 @@
 use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
-use smalti::data::Dataset;
 use smalti::inference::{Generation, predict};
 use smalti::model::Model;
 use smalti::registry::Modalities;

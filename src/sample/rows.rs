@@ -109,8 +109,11 @@ impl Rows {
     pub(super) fn values(&self, part: &str, fields: &[String]) -> Result<FieldValues, OpenError> {
         let known = self.table.fields();
         if let Some(field) = fields.iter().find(|field| !known.contains(field)) {
-            let problem =
-                format!("no row has the field {field:?}; {} has {}", self.table.name(), known.join(", "));
+            // What the source has and no reader takes: videos, say.
+            let why = self.table.skipped().iter().find(|(what, _)| what.ends_with(field.as_str()));
+            let why = why.map_or(String::new(), |(what, why)| format!("; {what}: {why}"));
+            let (name, known) = (self.table.name(), known.join(", "));
+            let problem = format!("no row has the field {field:?}; {name} has {known}{why}");
             return Err(OpenError::Setting { setting: format!("{part}.field"), problem });
         }
         Ok(FieldValues::new(self.table.clone(), &self.rows, fields, self.corrupt == Bad::Skip))
