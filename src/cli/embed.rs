@@ -29,7 +29,7 @@ pub struct EmbedArgs {
     /// Name of the input, for a run of several.
     #[arg(long, value_name = "NAME")]
     input: Option<String>,
-    /// Pooling of a value's tokens. Left out, that of the run's `represent` output, or their mean.
+    /// Pooling of a value's tokens. Left out, that of the run's `represent` output, or the class token, or the mean.
     #[arg(long, value_enum)]
     pool: Option<PoolChoice>,
     /// Divide each vector by its length, as a run's `represent` output may also do.

@@ -11,7 +11,8 @@ use smalti_contract::{Tokens, Value};
 /// How values become vectors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Embedding {
-    /// What is taken of a value's tokens. Left out, what the task's `represent` output reads; without one, their mean.
+    /// What is taken of a value's tokens. Left out, what the task's `represent` output reads; without one, the class token or,
+    /// without that, their mean.
     pub pool: Option<Pool>,
     /// Whether each vector is divided by its length, as a `represent` output may also have it.
     pub normalize: bool,
@@ -134,12 +135,14 @@ impl<'a> Reader<'a> {
             Site::First => Pool::First,
             Site::Mean | Site::Input { .. } | Site::Own { .. } => Pool::Mean,
         });
-        let pool = embedding.pool.or(of_output).unwrap_or(Pool::Mean);
         let mut classes = output.into_iter().chain(task.outputs()).map(|output| output.site);
         let class = classes.find_map(|site| match site {
             Site::ClassToken { kind } => Some(kind),
             _ => None,
         });
+        // A class token holds what is known of its input; without one, the mean does.
+        let by_default = if class.is_some() { Pool::ClassToken } else { Pool::Mean };
+        let pool = embedding.pool.or(of_output).unwrap_or(by_default);
         if pool == Pool::ClassToken && class.is_none() {
             let problem = "the model has no class token; choose mean or first".into();
             return Err(PredictError::Option { option: "pool", problem });

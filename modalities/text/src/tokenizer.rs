@@ -9,8 +9,8 @@ use crate::settings::TextSettings;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use smalti_contract::{
-    Axis, Content, ContentSpec, Group, KindSpec, Records, Sequence, TokenSpec, TokenizeError, Tokenizer,
-    Tokens, Value, Values,
+    Axis, Content, ContentSpec, File, Group, KindSpec, Records, Sequence, TokenSpec, TokenizeError,
+    Tokenizer, Tokens, Value, Values,
 };
 
 /// Turns text into ids: one token of kind `character`, `byte` or `subword` for each, with its place on the axis
@@ -236,6 +236,11 @@ impl Tokenizer for TextTokenizer {
         &self,
         bytes: Box<dyn std::io::Read + Send + '_>,
     ) -> Result<Box<dyn Sequence>, TokenizeError> {
+        // Lower case may depend on the letters around a letter, so such a text is read whole.
+        let bytes: Box<dyn std::io::Read + Send + '_> = match self.config.lowercase {
+            true => Box::new(std::io::Cursor::new(self.read(whole_file(bytes)?)?.into_bytes())),
+            false => bytes,
+        };
         match Ids::read(bytes, self) {
             Ok(ids) => Ok(Box::new(ids)),
             Err(TextError::Tokenize(error)) => Err(error),
@@ -305,6 +310,13 @@ fn check_specials(specials: &[String]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// All that is read, as a file.
+fn whole_file(mut bytes: Box<dyn std::io::Read + Send + '_>) -> Result<Value, TokenizeError> {
+    let mut all = vec![];
+    bytes.read_to_end(&mut all).map_err(|e| TokenizeError::Input(e.to_string()))?;
+    Ok(Value::File(File { name: "the text".into(), bytes: all }))
 }
 
 fn whole(bytes: &[u8]) -> Result<String, TokenizeError> {
