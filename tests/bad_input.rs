@@ -131,13 +131,14 @@ fn texts() {
     place.write("short.txt", b"hi");
     place.write("latin.txt", &b"caf\xe9 ".repeat(99));
     place.write("picture.txt", &png(8, 8));
+    place.write("folder/a.bin", b"1");
     let cases: [(&str, &[&str]); 6] = [
         ("none.txt", &["none.txt", "not found", "expected a file"]),
         ("empty.txt", &["empty.txt", "empty"]),
         ("short.txt", &["short.txt", "1 tokens", "context 16 needs at least 17"]),
         ("latin.txt", &["latin.txt", "UTF-8", "0xe9 at offset 3"]),
         ("picture.txt", &["picture.txt", "UTF-8", "0x89 at offset 0"]),
-        ("..", &["..", "it is in none of the known layouts"]),
+        ("folder", &["folder", "it is in none of the known layouts"]),
     ];
     for (path, says) in cases {
         place.fails_untouched(&format!("{} --set data.source={path}", text_train()), says);
@@ -212,22 +213,22 @@ fn picture_sources() {
         set("fewer", &if file[3] == 3 { file } else { idx(0x801, &[3], 3) });
     }
     let cases: [(&str, &[&str]); 7] = [
-        ("none", &["none", "not found", "expected a folder or a tar archive"]),
+        ("none", &["none", "not found", "expected a file, a folder, an archive or a pattern"]),
         ("empty.tar", &["empty.tar", "empty"]),
         ("text.tar", &["text.tar", "not readable as a tar archive"]),
-        ("loose", &["loose", "no split \"train\"; there is no folder above the class folders"]),
-        ("cut", &["cut/train-labels-idx1-ubyte", "IDX", "says 4 = 4 bytes; 3 follow"]),
+        ("loose", &["loose", "no field \"split\"", "file, label"]),
+        ("cut", &["cut/train-images-idx3-ubyte", "IDX", "says 4×8×8 = 256 bytes; 255 follow"]),
         (
             "swapped",
-            &["swapped/train-labels-idx1-ubyte", "begins with [00, 00, 08, 03]; expected [00, 00, 08, 01]"],
+            &["swapped/train-images-idx3-ubyte", "begins with [00, 00, 08, 01]; expected [00, 00, 08, 03]"],
         ),
-        ("fewer", &["fewer/train-images-idx3-ubyte holds 4 images", "train-labels-idx1-ubyte 3 labels"]),
+        ("fewer", &["fewer/train-images-idx3-ubyte", "expected a label for each of 4 images; found 3"]),
     ];
     for (path, says) in cases {
         place.fails_untouched(&format!("{} --set data.source={path}", image_train()), says);
     }
-    let splits = format!("{} --set data.train=practice", image_train());
-    place.fails_untouched(&splits, &["pictures", "no split \"practice\"; there is test, train"]);
+    let splits = format!("{} --set data.train=split=practice", image_train());
+    place.fails_untouched(&splits, &["pictures", "data.train: selects none of the 12 rows"]);
 }
 
 #[test]
@@ -300,9 +301,10 @@ fn more_sources_are_mixed_in() {
     place.works("train --resume --out run");
     let says = ["others: expected a positive weight; found 0"];
     place.fails_untouched(&format!("{} {}", image_train(), more("others", "0.0")), &says);
-    place.write("others/train/wide/0.png", &png(8, 8));
-    let says = ["is of class \"wide\"; training knows high, low"];
+    place.write("others/test/wide/0.png", &png(8, 8));
+    let says = ["wide/0.png: expected a label that training has: high, low; found \"wide\""];
     place.fails_untouched(&format!("{} {}", image_train(), more("others", "1")), &says);
+    std::fs::remove_dir_all(place.path("others/test/wide")).unwrap();
     let says = ["train.batch 4", "or a source of it, without a sample"];
     place.fails(&format!("{} {} --out thin", image_train(), more("pictures", "0.01")), &says);
 }
@@ -359,7 +361,7 @@ fn classes_are_matched_by_name() {
     let eval = |data: &str| place.works(&format!("eval run --data {data} --json")).out;
     assert_eq!(eval("sorted"), eval("turned"));
     assert_ne!(eval("fewer"), eval("wrong"), "the only class of either is not the same");
-    let says = ["wide/0.png is of class \"wide\"; training knows high, low"];
+    let says = ["wide/0.png", "expected a label that training has: high, low; found \"wide\""];
     place.fails("eval run --data more", &says);
 }
 
@@ -373,7 +375,9 @@ fn a_class_that_training_has_not_seen() {
         place.write(&format!("numbered/{split}-images-idx3-ubyte"), &pictures);
         place.write(&format!("numbered/{split}-labels-idx1-ubyte"), &labels);
     }
-    let says = ["outputs.class: numbered row 4: expected a label that training has: 0, 1, 2; found \"3\""];
+    let says = [
+        "outputs.class: numbered/t10k-images-idx3-ubyte image 4: expected a label that training has: 0, 1, 2; found \"3\"",
+    ];
     place.fails_untouched(&format!("{} --set data.source=numbered", image_train()), &says);
 }
 
@@ -400,7 +404,7 @@ fn manifests() {
     let place = audio_place();
     place.write("png.tsv", &png(8, 8));
     place.write("empty.tsv", b"");
-    place.write("headless.tsv", b"a.wav\tab\n");
+    place.write("headless.tsv", b"a.wav\tab\nb.wav\tba\nc.wav\tab\n");
     place.write("ragged.tsv", b"path\ttext\na.wav\tab\nb.wav\n");
     place.write("rowless.tsv", b"path\ttext\tsplit\n");
     place.write("out.tsv", b"path\ttext\n../secret.wav\tab\n");
@@ -408,7 +412,7 @@ fn manifests() {
         ("none.tsv", &["none.tsv", "not found"]),
         ("png.tsv", &["png.tsv", "UTF-8"]),
         ("empty.tsv", &["empty.tsv", "empty"]),
-        ("headless.tsv", &["headless.tsv", "no column \"path\"; there is a.wav, ab"]),
+        ("headless.tsv", &["inputs.audio.field: no row has the field \"audio\"; headless.tsv has a.wav, ab"]),
         ("ragged.tsv", &["ragged.tsv", "line 3 has 1 fields; the header has 2"]),
         ("rowless.tsv", &["rowless.tsv", "expected rows below the header"]),
         ("out.tsv", &["out.tsv, row 1", "../secret.wav", "leads out of its folder"]),
@@ -456,17 +460,17 @@ fn bad_recordings() -> [(Vec<u8>, &'static [&'static str]); 7] {
 fn recordings_in_training() {
     for (bytes, says) in bad_recordings() {
         let place = audio_place();
-        place.write("clips/b.wav", &bytes);
-        let says = [&["clips/b.wav"], says].concat();
+        place.write("clips/c.wav", &bytes);
+        let says = [&["clips/c.wav"], says].concat();
         place.fails(&format!("{} --out run", audio_train()), &says); // while the bands are measured
         let unmeasured = format!("{} --set inputs.audio.normalize=false --out run", audio_train());
         place.fails(&unmeasured, &says); // in training
-        place.write("clips/b.wav", &wav(8000, 2400, 1, 16));
+        place.write("clips/c.wav", &wav(8000, 2400, 1, 16));
         assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
     }
     let place = audio_place();
-    std::fs::remove_file(place.path("clips/b.wav")).unwrap();
-    place.fails(&format!("{} --out run", audio_train()), &["clips/b.wav", "not found"]);
+    std::fs::remove_file(place.path("clips/c.wav")).unwrap();
+    place.fails(&format!("{} --out run", audio_train()), &["clips/c.wav", "not found"]);
 }
 
 #[test]
@@ -561,8 +565,10 @@ fn logs() {
         ),
         (
             "unknown.jsonl",
-            br#"{"observation": [[1]], "actions": [0], "rewards": [1]}"#.to_vec(),
-            &["line 1", "observation"],
+            br#"{"observation": [[1]], "actions": [0], "rewards": [1]}
+{"observation": [[1]], "actions": [0], "rewards": [1]}"#
+                .to_vec(),
+            &["no row has the field \"observations\"", "observation, actions, rewards"],
         ),
         (
             "cell.csv",
@@ -595,7 +601,7 @@ fn an_action_beyond_reason_takes_no_memory() {
     let place = Place::new(&[("log.npz", &log_with(actions(|step| step % 2 * 4_000_000_000)))]);
     let line = format!("{} --out refused", trajectory_train());
     let ran = ran(smalti_under("ulimit -v 4000000", place.0.path()), &line);
-    failed(1, &line, &ran, &["log.npz", "4000000000"]);
+    failed(1, &line, &ran, &["outputs.actions", "4000000000"]);
     assert!(!place.path("refused").exists());
 }
 

@@ -358,23 +358,18 @@ fn frequent_characters_are_listed() {
 }
 
 #[test]
-fn a_file_where_a_folder_or_manifest_is_expected_is_called_what_it_is() {
+fn a_file_that_is_no_table_is_named() {
     let data = folder(&[("clip.wav", &read(WAV).unwrap()), ("one.jpg", &jpeg(1)), ("short", b"hi")]);
     let train = |preset: &str, file: &str| {
-        let path = format!("data.path={}", at(&data, file));
+        let path = format!("data.source={}", at(&data, file));
         refusal(1, &["train", preset, "--set", &path, "--out", &at(&data, "run")])
     };
     for (preset, file) in
         [("image", "one.jpg"), ("image", "clip.wav"), ("audio", "clip.wav"), ("audio", "short")]
     {
         let message = train(preset, file);
-        assert!(
-            message.contains(&format!("{file}: a file; expected"))
-                && message.contains("a folder or a tar archive"),
-            "{message}"
-        );
+        assert!(message.contains(&format!("{file}: it is in none of the known layouts")), "{message}");
     }
-    assert!(train("audio", "clip.wav").contains("manifest"));
     assert!(fs::metadata(data.path().join("run")).is_err());
 }
 

@@ -104,7 +104,7 @@ fn a_run_says_what_it_is() {
     assert_eq!((&info["step"], &info["settings"]["model"]["d_model"]), (&2.into(), &16.into()));
     assert_eq!(
         (&info["tasks"][0]["name"], &info["kinds"][0]["name"]),
-        (&"text".into(), &"text.character".into())
+        (&"".into(), &"text.character".into())
     );
     let parts = info["parameters"].as_object().unwrap();
     let total = parts["total"].as_u64().unwrap();
@@ -125,8 +125,11 @@ fn a_run_is_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let out = at(&folder, "drawn");
     let drawn = printed(&["show", run, "--out", &out]);
-    let picture = "text: self-attention, every layer\n\n      cccccccc\n    c x.......\n    c xx......\n";
-    assert!(drawn.contains(picture) && drawn.contains("character sees character: causal"), "{drawn}");
+    let picture = "self-attention, every layer\n\n      tttttttt\n    t x.......\n    t xx......\n";
+    assert!(
+        drawn.contains(picture) && drawn.contains("text.character sees text.character: causal"),
+        "{drawn}"
+    );
     assert!(drawn.contains("text loss: train ") && drawn.contains("text accuracy: valid "), "{drawn}");
     for name in ["rules.svg", "curves.svg"] {
         assert!(fs::read_to_string(Path::new(&out).join(name)).unwrap().starts_with("<svg"), "{name}");

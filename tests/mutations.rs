@@ -177,7 +177,7 @@ fn a_parquet_manifest_has_its_rows() {
         let table = SourceRegistry::builtin().open(&source).unwrap();
         assert_eq!((table.fields(), table.len()), (&["path", "text", "index"].map(String::from)[..], 40));
         let text = |row: usize, field: &str| table.peek(row, field).unwrap();
-        assert_eq!(text(21, "path"), Value::Text("p1/1.wav".into()));
+        assert!(matches!(text(21, "path"), Value::File(file) if file.name == "p1/1.wav"));
         assert_eq!(text(21, "text"), Value::Text("t1/0.wav".into()));
         assert_eq!(text(21, "index"), Value::Number(1.0));
         assert!(text(20, "text").is_missing());

@@ -136,7 +136,7 @@ fn a_trunk_of_text_learns_to_see() {
          [mix.digits.outputs.class]\nhead = \"classify\"\nfield = \"label\"\n"
     );
     let start = tune(&from, &out, &toml, &SHORT).unwrap();
-    assert!(start.loaded.contains(&"embed.text.id.table".to_string()), "{start:?}");
+    assert!(start.loaded.contains(&"embed.text.text.id.table".to_string()), "{start:?}");
     assert!(start.loaded.contains(&"stack.blocks.1.mlp.outer.weight".to_string()));
     assert!(start.new.iter().all(|name| name.contains("digits")) && !start.new.is_empty(), "{start:?}");
     assert!(start.skipped.is_empty() && start.interpolated.is_empty());

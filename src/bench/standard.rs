@@ -65,8 +65,8 @@ fn text() -> Result<String, BenchError> {
 
 #[cfg(feature = "text")]
 fn characters() -> Result<StandardInput, BenchError> {
+    use crate::modalities::text::{TextTokenizer, fit};
     use smalti_contract::Tokenizer;
-    use smalti_text::{TextTokenizer, fit};
     let text = text()?;
     let tokenizer = TextTokenizer::new(fit::characters([&*text], vec![], LENGTH)?)?;
     let what = "text to characters";
@@ -75,8 +75,8 @@ fn characters() -> Result<StandardInput, BenchError> {
 
 #[cfg(feature = "text")]
 fn subwords() -> Result<StandardInput, BenchError> {
+    use crate::modalities::text::{TextTokenizer, fit};
     use smalti_contract::{TokenizeError, Tokenizer};
-    use smalti_text::{TextTokenizer, fit};
     let text = text()?;
     let fitted = fit::bpe(text.as_bytes(), 4096, vec![], LENGTH);
     let tokenizer = TextTokenizer::new(fitted.map_err(|e| TokenizeError::Input(e.to_string()))?)?;
@@ -86,8 +86,8 @@ fn subwords() -> Result<StandardInput, BenchError> {
 
 #[cfg(feature = "image")]
 fn patches() -> Result<StandardInput, BenchError> {
+    use crate::modalities::image::{Image, ImageConfig, ImageTokenizer, write_jpeg};
     use smalti_contract::Tokenizer;
-    use smalti_image::{Image, ImageConfig, ImageTokenizer, write_jpeg};
     let (width, height) = (500, 375);
     // Waves of several lengths: neither flat, which decodes too fast, nor noise, which no photograph is.
     let pixel = |i: usize| {
@@ -107,7 +107,7 @@ fn patches() -> Result<StandardInput, BenchError> {
 /// If a file cannot be written.
 #[cfg(feature = "image")]
 pub fn standard_pictures(folder: &Path, shards: usize, each: usize) -> Result<TaskSettings, BenchError> {
-    use smalti_image::{Image, write_jpeg};
+    use crate::modalities::image::{Image, write_jpeg};
     const DIFFERENT: usize = 100;
     let picture = |number: usize| {
         let pixel = |i: usize| {
@@ -145,8 +145,8 @@ pub fn standard_pictures(folder: &Path, shards: usize, each: usize) -> Result<Ta
 
 #[cfg(feature = "audio")]
 fn slices() -> Result<StandardInput, BenchError> {
+    use crate::modalities::audio::{AudioConfig, AudioTokenizer, Waveform, write_wav};
     use crate::random;
-    use smalti_audio::{AudioConfig, AudioTokenizer, Waveform, write_wav};
     use smalti_contract::Tokenizer;
     let mut clip = Waveform::silence(16_000, 30.0);
     let noise = random::normal(&mut random::generator(0), clip.samples.len());

@@ -91,7 +91,7 @@ pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
     let options = args.options();
     let (mut results, mut rows) = (vec![], vec![]);
     for file in &args.files {
-        let clip = smalti_audio::read(&crate::data::read(file)?).with_context(|| file.clone())?;
+        let clip = crate::modalities::audio::read(&crate::data::read(file)?).with_context(|| file.clone())?;
         let transcript = transcriber.transcribe(&clip, &options).with_context(|| file.clone())?;
         if transcript.timestamps {
             rows.extend(transcript.segments.iter().map(|segment| {

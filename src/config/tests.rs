@@ -30,7 +30,7 @@ fn overrides_are_typed_as_toml() {
     let overrides = ["train.steps=7", "data.source=a b.txt", "model.dropout = 0.25", "model.bias=false"];
     let config = RunConfig::of_preset_or_file("text", &overrides.map(String::from)).unwrap();
     assert_eq!((config.train.steps, config.model.dropout, config.model.bias), (7, 0.25, false));
-    assert!(config.to_toml().unwrap().contains("source = \"a b.txt\""));
+    assert!(config.to_toml().unwrap().contains("path = \"a b.txt\""));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use super::*;
 use crate::data::{Output, Sample, Stream, Target, collate};
 use crate::head::{Classify, Generate, HeadKind, Represent, SavedHead};
+use crate::modalities::text::{TextConfig, TextTokenizer, Vocabulary};
 use crate::model::Model;
 use crate::registry::Modalities;
 use crate::sample::{Composition, Pool, Purpose, TaskSettings};
@@ -8,7 +9,6 @@ use crate::task::{SavedTask, SavedTokenizer, Task};
 use crate::transformer::ModelConfig;
 use candle_core::Device;
 use smalti_contract::{TokenizeError, Tokenizer, Value};
-use smalti_text::{TextConfig, TextTokenizer, Vocabulary};
 
 /// A task whose text parts have the vocabulary of bytes and a context of 8 tokens.
 fn task(settings: &str, texts: &[&str], heads: &[(&str, &str, serde_json::Value)]) -> Composition {

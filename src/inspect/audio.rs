@@ -2,8 +2,8 @@
 
 use super::counts::Holds;
 use super::look::{Look, Readers, Slicing};
+use crate::modalities::audio::{AudioConfig, AudioTokenizer};
 use sha2::Digest;
-use smalti_audio::{AudioConfig, AudioTokenizer};
 use smalti_contract::{TokenizeError, Tokenizer, Value};
 
 /// A tokenizer that gives clips of any duration their number of tokens.

@@ -2,9 +2,9 @@
 
 use super::counts::{Holds, same_size};
 use super::look::{Look, Readers, Slicing};
+use crate::modalities::image::{ImageConfig, ImageTokenizer};
 use sha2::Digest;
 use smalti_contract::{TokenizeError, Tokenizer, Value};
-use smalti_image::{ImageConfig, ImageTokenizer};
 
 /// The side of a patch unless it is set, in pixels.
 const PATCH_SIZE: usize = 4;

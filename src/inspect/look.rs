@@ -27,9 +27,9 @@ pub struct Slicing {
 pub(super) struct Readers {
     pub bytes: bool,
     #[cfg(any(feature = "image", feature = "trajectory"))]
-    pub image: smalti_image::ImageTokenizer,
+    pub image: crate::modalities::image::ImageTokenizer,
     #[cfg(feature = "audio")]
-    pub audio: smalti_audio::AudioTokenizer,
+    pub audio: crate::modalities::audio::AudioTokenizer,
 }
 
 /// What one value is like, or the steps of a series together.

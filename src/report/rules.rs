@@ -186,7 +186,8 @@ impl RulesPicture {
             1 => format!("layer {}", layers.join("")),
             _ => format!("layers {}", layers.join(", ")),
         };
-        format!("{}: {}, {layers}", self.task, self.attention)
+        let task = if self.task.is_empty() { String::new() } else { format!("{}: ", self.task) };
+        format!("{task}{}, {layers}", self.attention)
     }
 
     /// The legend and the rules, a line each.

@@ -119,7 +119,7 @@ impl Composition {
         let same = Arc::ptr_eq(&train.table, &validation.table) && train.rows == validation.rows;
         match same {
             true if !(holdout > 0.0 && holdout < 1.0) => {
-                let problem = format!("expected a share above 0 and below 1; found {holdout}");
+                let problem = format!("must be between 0 and 1; found {holdout}");
                 Err(OpenError::Setting { setting: "data.holdout".into(), problem })
             }
             true => {

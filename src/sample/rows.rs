@@ -76,6 +76,7 @@ impl Rows {
                     return checked(both.clone(), both);
                 }
                 let (rest, held) = table::hold_out(train.len(), data.holdout)
+                    .map_err(|problem| format!("{}: {problem}", table.name()))
                     .map_err(|problem| OpenError::Setting { setting: "data.holdout".into(), problem })?;
                 let pick = |places: Vec<u32>| {
                     let mut rows: Vec<u32> = places.into_iter().map(|place| train[place as usize]).collect();

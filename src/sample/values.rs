@@ -160,9 +160,9 @@ impl Values for Chained<'_> {
 #[cfg(all(test, feature = "text"))]
 mod tests {
     use super::*;
+    use crate::modalities::text::{TextSettings, TextTokenizer, TextUnit};
     use crate::table::Memory;
     use smalti_contract::{Row, Tokenizer};
-    use smalti_text::{TextSettings, TextTokenizer, TextUnit};
 
     /// The tokenizer of a published vocabulary, or why there is none.
     fn of_file(location: &str) -> Result<TextTokenizer, TokenizeError> {

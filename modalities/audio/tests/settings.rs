@@ -169,7 +169,7 @@ fn settings_read_as_they_are_written() {
         message(json!({"sample_rat": 8000})),
         "audio: unknown field `sample_rat`, expected one of `preset`, `normalize`, `sample_rate`, `mel`, \
          `clip_seconds`, `clip_frames`, `frames_per_slice`, `slice_hop`, `max_slices`, `band_mean`, `band_std`, \
-         `augment`"
+         `gap_seconds`, `augment`"
     );
     let written = json!({"preset": "librosa", "mel": {"n_mels": 40}, "clip_seconds": 0.1});
     let settings = settings(written);

@@ -212,7 +212,7 @@ fn settings_read_as_they_are_written() {
     assert_eq!(
         message(json!({"patch": 16})),
         "image: unknown field `patch`, expected one of `preset`, `channels`, `patch_size`, `stride`, `image_size`, \
-         `resize`, `filter`, `background`, `max_patches`, `mean`, `std`, `augment`"
+         `resize`, `filter`, `background`, `max_patches`, `mean`, `std`, `augment`, `blend`"
     );
     assert!(message(json!({"preset": "vgg"})).contains("expected one of `vit`, `clip`, `imagenet`"));
     let settings = ImageSettings {

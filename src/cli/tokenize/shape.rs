@@ -179,12 +179,12 @@ fn given<const N: usize>(settings: [(&str, Option<serde_json::Value>); N]) -> Ma
 /// The values in a file: one, or the images of an IDX file.
 fn values(modality: Modality, file: &File) -> Result<Vec<Value>> {
     #[cfg(feature = "image")]
-    if modality == Modality::Image && smalti_image::idx::is_images(&file.bytes) {
-        let array = |image: smalti_image::Image| {
+    if modality == Modality::Image && crate::modalities::image::idx::is_images(&file.bytes) {
+        let array = |image: crate::modalities::image::Image| {
             let shape = vec![image.height, image.width];
             Value::Array(Array { shape, numbers: Numbers::U8(image.pixels) })
         };
-        return Ok(smalti_image::idx::images(&file.bytes)
+        return Ok(crate::modalities::image::idx::images(&file.bytes)
             .map(|image| image.map(array))
             .collect::<Result<_, _>>()?);
     }

@@ -9,10 +9,10 @@ use super::segments::{Stretch, carried, stretches};
 use super::{Segment, Transcriber, Transcript};
 use crate::inference::PredictError;
 use crate::inference::generate::NextToken;
+use crate::modalities::audio::Windows;
 use crate::random;
 use crate::sample::Decoding;
 use rand_pcg::Pcg64Mcg;
-use smalti_audio::Windows;
 use smalti_contract::Tokenizer;
 
 /// A clip whose text is generated token by token.

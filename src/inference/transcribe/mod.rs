@@ -21,11 +21,11 @@ pub use options::Options;
 use super::generate::NextToken;
 use super::predict::predict_samples;
 use super::{PredictError, Sampling};
+use crate::modalities::audio::{AudioTokenizer, Waveform};
 use crate::model::Model;
 use crate::sample::{Composition, Get, Part, Role, Site};
 use decoder::Decoder;
 use serde::Serialize;
-use smalti_audio::{AudioTokenizer, Waveform};
 use smalti_contract::{Tokenizer, Value};
 
 /// The transcript of a clip.
