@@ -7,6 +7,7 @@ use super::windows::{StepWindows, TokenWindows};
 use super::{Composition, OpenError};
 use crate::data::{Bad, DataError, Dataset, Sample};
 use crate::random::{self, mix};
+use crate::table::located;
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 use std::sync::Arc;
@@ -154,7 +155,7 @@ impl Dataset for Samples {
         let partner = self.partner(seed).map(|place| self.read(place, &(0..0), seed).0);
         self.task.blended(&get, partner.as_deref(), steps, purpose, id).map_err(|e| {
             let (row, table) = (self.rows.rows[place] as usize, &self.rows.table);
-            let problem = format!("({}): {e}", table.location(row));
+            let problem = format!("({}): {e}", located(table.as_ref(), row, &self.task.fields()));
             DataError::Sample { task: self.task.label(), id: row as u64, problem }
         })
     }

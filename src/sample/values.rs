@@ -2,7 +2,7 @@
 
 use super::part::Part;
 use crate::data::read_if_found;
-use crate::table::Table;
+use crate::table::{Table, located};
 use smalti_contract::{TokenizeError, Value, Values};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,7 +55,9 @@ impl FieldValues {
     /// The error of a tokenizer that was fitted to these values, with the place of the value that it stopped at.
     pub(super) fn placed(&self, problem: &str) -> String {
         match self.place(self.last.load(Ordering::Relaxed)) {
-            Some((row, _)) => format!("{}: {problem}", self.table.location(row as usize)),
+            Some((row, _)) => {
+                format!("{}: {problem}", located(self.table.as_ref(), row as usize, &self.fields))
+            }
             None => problem.into(),
         }
     }

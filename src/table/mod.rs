@@ -121,6 +121,17 @@ pub trait Table: Send + Sync {
     }
 }
 
+/// Where a row lies, for messages, with the files that these fields name unless they are the row.
+pub fn located(table: &dyn Table, row: usize, fields: &[String]) -> String {
+    let location = table.location(row);
+    let name = |field: &String| match table.peek(row, field) {
+        Ok(Value::File(file)) if !location.contains(&file.name) => Some(file.name),
+        _ => None,
+    };
+    let names: Vec<String> = fields.iter().filter_map(name).collect();
+    if names.is_empty() { location } else { format!("{location}, {}", names.join(", ")) }
+}
+
 /// The error for a field that a table does not have.
 pub fn unknown_field(table: &dyn Table, field: &str) -> DataError {
     DataError::Unknown {
