@@ -65,6 +65,14 @@ impl TaskSpec {
         joined(&[&self.name, &self.heads[head].name])
     }
 
+    /// Its name for messages: that of the only task of a run is those of its outputs.
+    pub fn label(&self) -> String {
+        match self.name.as_str() {
+            "" => self.heads.iter().map(|head| head.name.as_str()).collect::<Vec<_>>().join(", "),
+            name => name.into(),
+        }
+    }
+
     /// The name of each head, as [`output_name`](Self::output_name) gives it, and the weight of its mean loss in the sum
     /// over all tasks and heads.
     pub fn loss_weights(&self) -> impl Iterator<Item = (String, f64)> + '_ {
@@ -82,11 +90,6 @@ pub fn joined(names: &[&str]) -> String {
 pub trait Task: Send + Sync {
     /// The model's side.
     fn spec(&self) -> &TaskSpec;
-
-    /// Files of its source that are not used, each with the reason.
-    fn skipped(&self) -> &[(String, &'static str)] {
-        &[]
-    }
 
     /// The text of some ids of a head, if they stand for one; word and character error rates are counted in it.
     fn transcript(&self, _head: usize, _ids: &[u32]) -> Option<String> {

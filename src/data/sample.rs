@@ -193,7 +193,7 @@ pub trait Dataset: Send + Sync {
         None
     }
 
-    /// Files of its source that are not used and that its task does not know of, each with the reason.
+    /// Files of its source that are not used, each with the reason.
     fn skipped(&self) -> &[(String, &'static str)] {
         &[]
     }

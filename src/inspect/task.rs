@@ -6,7 +6,6 @@ use super::rows;
 use super::table::some;
 use crate::data::{DataError, Dataset, Stream};
 use crate::sample::{Composition, Opened, Samples};
-use crate::task::Task;
 use serde::Serialize;
 
 /// What was found in a task's rows.
@@ -60,7 +59,7 @@ pub struct PartReport {
 pub fn inspect(opened: &Opened, limit: usize) -> Result<TaskReport, DataError> {
     let readers = Readers::new(&Slicing::default()).map_err(|e| DataError::tokenize("data", e))?;
     let split = |name, samples: &Samples| of_split(name, &opened.task, samples, limit, &readers);
-    let skipped = opened.task.skipped().iter().map(|(what, why)| (what.clone(), why.to_string()));
+    let skipped = opened.train.skipped().iter().map(|(what, why)| (what.clone(), why.to_string()));
     Ok(TaskReport {
         splits: vec![split("train", &opened.train_rows), split("validation", &opened.validation_rows)],
         skipped: skipped.collect(),

@@ -28,7 +28,6 @@ pub struct Composition {
     pub(super) context: usize,
     derived: IndexMap<String, Derivation>,
     saved: SavedTask,
-    skipped: Vec<(String, &'static str)>,
 }
 
 /// One output: its head, and where that reads.
@@ -115,7 +114,6 @@ impl Composition {
             context: settings.data.context,
             derived: settings.data.derived.clone(),
             saved,
-            skipped: vec![],
         };
         composition.lay_out(settings, plan, labels, heads)?;
         composition.shares(plan);
@@ -253,23 +251,9 @@ impl Composition {
         }
     }
 
-    /// Files of the source that are not used, each with the reason.
-    pub(super) fn with_skipped(mut self, skipped: Vec<(String, &'static str)>) -> Self {
-        self.skipped = skipped;
-        self
-    }
-
     /// The fitted state, as a run keeps it.
     pub fn saved(&self) -> &SavedTask {
         &self.saved
-    }
-
-    /// The task's name for messages: its own, or that of its outputs.
-    pub fn label(&self) -> String {
-        match self.spec.name.as_str() {
-            "" => self.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(", "),
-            name => name.into(),
-        }
     }
 
     /// The names of its inputs and outputs, for messages: `inputs image; outputs class`.
@@ -435,10 +419,6 @@ fn part(
 impl Task for Composition {
     fn spec(&self) -> &TaskSpec {
         &self.spec
-    }
-
-    fn skipped(&self) -> &[(String, &'static str)] {
-        &self.skipped
     }
 
     fn transcript(&self, head: usize, ids: &[u32]) -> Option<String> {

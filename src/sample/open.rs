@@ -75,7 +75,7 @@ impl Composition {
         };
         let Fitted { tokenizers, labels, heads, saved } = fitted;
         let task = Self::assemble((name, loss_weight), settings, &plan, tokenizers, labels, heads, saved)?;
-        let task = Arc::new(task.with_skipped(train.table.skipped().to_vec()));
+        let task = Arc::new(task);
         if !matches!(start, Start::Run(_)) {
             task.check_labels(&validation)?;
         }

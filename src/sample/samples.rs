@@ -156,7 +156,7 @@ impl Dataset for Samples {
         self.task.blended(&get, partner.as_deref(), steps, purpose, id).map_err(|e| {
             let (row, table) = (self.rows.rows[place] as usize, &self.rows.table);
             let problem = format!("({}): {e}", located(table.as_ref(), row, &self.task.fields()));
-            DataError::Sample { task: self.task.label(), id: row as u64, problem }
+            DataError::Sample { task: self.task.spec.label(), id: row as u64, problem }
         })
     }
 

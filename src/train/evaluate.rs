@@ -61,7 +61,7 @@ pub fn evaluate(
 ) -> Result<Scores, TrainError> {
     let samples = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
     if samples == 0 {
-        return Err(TrainError::NoSamples { task: task.spec().name.clone() });
+        return Err(TrainError::NoSamples { task: task.spec().label() });
     }
     let mut scorer = Scorer { model, task, heads: BTreeMap::new(), weight: 0.0 };
     let bad_before = bad.len();
@@ -82,13 +82,13 @@ pub fn evaluate(
     }
     if bad.len() - bad_before == samples {
         return Err(TrainError::NoneUsable {
-            task: task.spec().name.clone(),
+            task: task.spec().label(),
             samples,
             last: bad.last().cloned().unwrap_or_default(),
         });
     }
     if scorer.weight == 0.0 {
-        return Err(TrainError::NothingFits { task: task.spec().name.clone(), samples });
+        return Err(TrainError::NothingFits { task: task.spec().label(), samples });
     }
     Ok(Scores { heads: scorer.heads })
 }

@@ -130,7 +130,7 @@ impl Trainer {
         config.validate()?;
         for part in &parts {
             if part.train.is_empty() || part.valid.is_empty() {
-                return Err(TrainError::NoSamples { task: part.task.spec().name.clone() });
+                return Err(TrainError::NoSamples { task: part.task.spec().label() });
             }
         }
         if config.steps == 0 && parts.len() > 1 {
@@ -191,7 +191,7 @@ impl Trainer {
         }
         for (lane, share) in lanes.iter_mut().zip(shares(self.config.batch, &weights)) {
             if share == 0 {
-                let task = self.parts[lane.task].task.spec().name.clone();
+                let task = self.parts[lane.task].task.spec().label();
                 return Err(TrainError::NoShare { task, batch: self.config.batch });
             }
             lane.share = share;

@@ -172,11 +172,10 @@ impl<'a> Record<'a> {
     /// Names what the tasks have left out before the first step.
     fn name_skipped(&mut self, parts: &[Part]) {
         for part in parts {
-            let skipped = [part.task.skipped(), part.train.skipped()].concat();
-            if let [(file, why), rest @ ..] = &skipped[..] {
+            if let [(file, why), rest @ ..] = part.train.skipped() {
                 let others =
                     if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-                let task = &part.task.spec().name;
+                let task = part.task.spec().label();
                 self.observer.note(&format!(
                     "{task}: not used: {file} ({why}){others}; `smalti data check` lists them"
                 ));
