@@ -28,7 +28,7 @@ pub struct TrainArgs {
     /// are interpolated, and what is new is drawn. RUN/start.json says what became of each.
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     from: Option<PathBuf>,
-    /// Overrides a setting: train.steps=500, data.path=my.txt, model.n_layers=6. May be repeated. With --resume only
+    /// Overrides a setting: train.steps=500, data.source=my.txt, model.n_layers=6. May be repeated. With --resume only
     /// train.recompute and train.workers, which change no result; the run keeps its own, so say it each time.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,

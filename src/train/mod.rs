@@ -82,7 +82,7 @@ pub enum TrainError {
     /// Of all samples not one has a target that fits its tokens, so there is nothing to measure.
     #[error(
         "task {task}: none of {samples} samples has a target that fits: a CTC text wants a slice for each label \
-         and one between repeated ones; shorten data.audio.slice_hop or the texts"
+         and one between repeated ones; shorten slice_hop of the audio input, or the texts"
     )]
     NothingFits {
         /// The task's name.

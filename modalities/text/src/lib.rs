@@ -22,8 +22,7 @@
 //! ```
 //!
 //! The parts: [`TextTokenizer`] and its [`TextConfig`], which [`TextSettings`] become on the training texts; [`fit`],
-//! which finds characters, words or subwords; [`published`], which reads the vocabularies of others; [`Ids`] of a text that is larger than memory; [`mask`], which hides tokens
-//! for masked-token training.
+//! which finds characters, words or subwords; [`published`], which reads the vocabularies of others; [`Ids`] of a text that is larger than memory.
 
 mod alphabet;
 mod blocks;
@@ -33,7 +32,6 @@ mod config;
 mod error;
 pub mod fit;
 mod ids;
-pub mod mask;
 pub mod published;
 mod settings;
 mod subwords;
