@@ -1,13 +1,17 @@
 //! Content + type + position: everything that is learned between tokens and the transformer.
 
+mod codebook;
 mod stem;
+
+pub use codebook::Quantized;
 
 use crate::data::{KindBatch, TokenBatch};
 use crate::ops::{self, Value};
 use crate::params::Scope;
-use crate::transformer::{Linear, ModelConfig, Norm, Positions};
+use crate::transformer::{CodebookConfig, Linear, ModelConfig, Norm, Positions};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use smalti_contract::{Content, ContentSpec, KindSpec};
+use codebook::Codebook;
 use stem::Convolutions;
 
 /// Embeds every kind of token of a model.
@@ -42,6 +46,8 @@ struct KindEmbedding {
 enum ContentEmbedding {
     /// `[vocabulary, d_model]`.
     Table(Value),
+    /// The codes of the encoder's outputs.
+    Codebook(Codebook),
     /// `dim` features → d_model.
     Map(Linear),
     /// Features of neighbours, too.
@@ -52,7 +58,8 @@ enum ContentEmbedding {
 const EMBEDDING_STD: f64 = 0.02;
 
 impl Embedder {
-    /// An embedder of these kinds, some of which `share` the tables of another; parameters are named after kinds.
+    /// An embedder of these kinds, of which some `share` the tables of another and some have a codebook; parameters are named
+    /// after kinds.
     ///
     /// # Errors
     /// Where two kinds have one name.
@@ -61,6 +68,7 @@ impl Embedder {
         config: &ModelConfig,
         kinds: &[KindSpec],
         share: &[Option<usize>],
+        codebooks: &[(usize, CodebookConfig)],
         device: &Device,
     ) -> Result<Self> {
         let d = config.d_model;
@@ -71,13 +79,17 @@ impl Embedder {
             Some(steps) => Some(scope.normal("time", (steps, d), EMBEDDING_STD)?),
             None => None,
         };
-        for (kind, shared) in kinds.iter().zip(share) {
+        for (number, (kind, shared)) in kinds.iter().zip(share).enumerate() {
+            let codebook = codebooks.iter().find(|(kind, _)| *kind == number);
             if let Some(shared) = shared.and_then(|other| embeddings.get(other)) {
                 embeddings.push(shared.clone());
                 continue;
             }
             let mut scope = scope.at(&kind.name);
             let content = match kind.content {
+                ContentSpec::Ids { .. } if let Some((_, codebook)) = codebook => {
+                    ContentEmbedding::Codebook(Codebook::new(scope.at("codebook"), *codebook, config)?)
+                }
                 ContentSpec::Ids { vocabulary } => {
                     ContentEmbedding::Table(scope.normal("table", (vocabulary, d), EMBEDDING_STD)?)
                 }
@@ -130,12 +142,17 @@ impl Embedder {
         })
     }
 
-    /// `[n_tokens, d_model]`: one product or lookup for each kind, put at the tokens' rows.
+    /// `[n_tokens, d_model]`: one product or lookup for each kind, put at the tokens' rows. `quantized` has the tokens of kinds
+    /// whose codes come from the encoder.
     ///
     /// # Errors
     /// Where content and kind differ; collate has checked bounds.
-    pub fn forward(&self, batch: &TokenBatch) -> Result<Value> {
-        let parts = batch.groups.iter().map(|group| self.embed_kind(group)).collect::<Result<Vec<_>>>()?;
+    pub fn forward(&self, batch: &TokenBatch, quantized: &[Quantized]) -> Result<Value> {
+        let embed = |group: &KindBatch| {
+            let from_encoder = quantized.iter().find(|quantized| quantized.kind == group.kind);
+            self.embed_kind(group, from_encoder)
+        };
+        let parts = batch.groups.iter().map(embed).collect::<Result<Vec<_>>>()?;
         let by_kind = match parts.as_slice() {
             [] => Value::constant(Tensor::zeros((0, self.d_model), DType::F32, &self.device)?),
             [one] => one.clone(),
@@ -156,13 +173,28 @@ impl Embedder {
     pub fn table(&self, kind: usize) -> Option<&Value> {
         match &self.kinds.get(kind)?.content {
             ContentEmbedding::Table(table) => Some(table),
-            ContentEmbedding::Map(_) | ContentEmbedding::Stem(_) => None,
+            ContentEmbedding::Map(_) | ContentEmbedding::Stem(_) | ContentEmbedding::Codebook(_) => None,
         }
     }
 
-    fn embed_kind(&self, group: &KindBatch) -> Result<Value> {
+    /// The encoder's outputs, `[n, d_model]`, as codes of a kind that has a codebook.
+    ///
+    /// # Errors
+    /// If the kind has none, or an operation fails.
+    pub fn quantize(&self, kind: usize, encoded: &Value) -> Result<Quantized> {
+        match self.kinds.get(kind).map(|kind| &kind.content) {
+            Some(ContentEmbedding::Codebook(codebook)) => codebook.quantize(encoded, kind),
+            _ => bail!("kind {kind} has no codebook"),
+        }
+    }
+
+    fn embed_kind(&self, group: &KindBatch, quantized: Option<&Quantized>) -> Result<Value> {
         let kind = &self.kinds[group.kind];
         let mut x = match (&kind.content, &group.content) {
+            (ContentEmbedding::Codebook(codebook), Content::Ids(ids)) => match quantized {
+                Some(quantized) => quantized.tokens.clone(),
+                None => codebook.embed(ids)?,
+            },
             (ContentEmbedding::Table(table), Content::Ids(ids)) => {
                 let x = ops::gather_rows(table, ids)?;
                 self.scale.map_or(Ok(x.clone()), |factor| ops::scale(&x, factor))?

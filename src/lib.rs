@@ -4,8 +4,10 @@
 //! position) → [`transformer`] (who may attend to whom is data: [`rules`]) → [`head`] → loss or prediction.
 
 pub mod bench;
+mod builtin;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod codes;
 pub mod config;
 pub mod data;
 pub mod embedding;

@@ -41,23 +41,11 @@ pub enum RegistrationError {
 }
 
 impl Modalities {
-    /// The modalities that this build has: `text`, `image`, `audio`, `numbers` and `trajectory`, each by its feature. Audio also needs
-    /// `text`, for transcripts, and trajectories `image`, for what cameras show.
-    pub fn builtin() -> Self {
+    /// No modality, over the built-in heads and layouts of data.
+    pub fn empty() -> Self {
         let heads = HeadRegistry::builtin().unwrap_or_default(); // a test holds that their names are distinct
         let sources = SourceRegistry::builtin();
-        let modalities = Self { tokenizers: Registry::new(), heads, sources, failed: None };
-        #[cfg(any(feature = "text", feature = "audio"))]
-        let modalities = modalities.with::<smalti_text::TextTokenizer>();
-        #[cfg(any(feature = "image", feature = "trajectory"))]
-        let modalities = modalities.with::<smalti_image::ImageTokenizer>();
-        #[cfg(feature = "audio")]
-        let modalities = modalities.with::<smalti_audio::AudioTokenizer>();
-        #[cfg(feature = "numbers")]
-        let modalities = modalities.with::<smalti_numbers::NumbersTokenizer>();
-        #[cfg(feature = "trajectory")]
-        let modalities = modalities.with::<smalti_trajectory::TrajectoryTokenizer>();
-        modalities
+        Self { tokenizers: Registry::new(), heads, sources, failed: None }
     }
 
     /// These modalities and one more, under its [`Tokenizer::NAME`].
@@ -114,25 +102,5 @@ impl Modalities {
     /// The tokenizers by name.
     pub fn tokenizers(&self) -> &Registry {
         &self.tokenizers
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn built_in_names_are_distinct() {
-        assert_eq!(Modalities::builtin().check(), Ok(()));
-        assert!(HeadRegistry::builtin().is_ok());
-    }
-
-    #[cfg(any(feature = "text", feature = "audio"))]
-    #[test]
-    fn a_name_that_is_taken_is_an_error_and_changes_nothing() {
-        let builtin = Modalities::builtin();
-        let twice = builtin.clone().with::<smalti_text::TextTokenizer>();
-        assert_eq!(twice.check(), Err(RegistrationError::Modality("text")));
-        assert!(twice.tokenizers().names().eq(builtin.tokenizers().names()));
     }
 }

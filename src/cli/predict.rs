@@ -29,9 +29,12 @@ pub struct PredictArgs {
     /// A table of rows in any layout that data.source has.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "row"])]
     table: Option<String>,
-    /// Write the predictions to a .csv, .jsonl or .parquet file.
+    /// Write the predictions to a .csv, .jsonl or .parquet file; images go into a folder beside it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Fields of each row to copy into --out, such as an id or the label.
+    #[arg(long, value_name = "FIELD,…", value_delimiter = ',', requires = "out")]
+    keep: Vec<String>,
     /// The task, for a run of several.
     #[arg(long)]
     task: Option<String>,
@@ -73,7 +76,9 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     let generation = Generation { max_length: args.max_length, sampling };
     let windows: Vec<(usize, Range<usize>)> =
         (0..rows.len()).flat_map(|row| rows.windows(row, task.context())).collect();
+    rows.check_fields(&args.keep)?;
     let mut all: Vec<(String, Predicted)> = Vec::with_capacity(windows.len());
+    let mut kept: Vec<Vec<Value>> = vec![];
     for windows in windows.chunks(BATCH) {
         let gets: Vec<Read> = windows.iter().map(|(row, steps)| read(&rows, *row, steps.clone())).collect();
         let asked: Vec<(Get, Range<usize>)> =
@@ -88,9 +93,12 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
         };
         let predicted = predict(&run.model, number, task, &asked, &generation).with_context(place)?;
         all.extend(names.zip(predicted));
+        for get in &gets {
+            kept.push(args.keep.iter().map(|field| get(field)).collect::<Result<_, _>>().with_context(place)?);
+        }
     }
     if let Some(out) = &args.out {
-        write(out, task, &all)?;
+        write(out, task, &all, (&args.keep, kept))?;
         eprintln!("{} rows are in {}", all.len(), out.display());
     }
     if args.json {
@@ -126,6 +134,18 @@ impl Rows {
         match self {
             Rows::ByHand(rows) => rows.len(),
             Rows::Table(table) => table.len(),
+        }
+    }
+
+    /// Fails if a field is in no row.
+    fn check_fields(&self, wanted: &[String]) -> Result<()> {
+        let known: Vec<String> = match self {
+            Rows::ByHand(rows) => rows.iter().flat_map(|(_, row)| row.keys().cloned()).collect(),
+            Rows::Table(table) => table.fields().to_vec(),
+        };
+        match wanted.iter().find(|field| !known.contains(field)) {
+            Some(field) => bail!("--keep {field}: no row has this field; found {}", known.join(", ")),
+            None => Ok(()),
         }
     }
 
@@ -262,15 +282,22 @@ fn as_json((name, predicted): &(String, Predicted)) -> Json {
     Json::Object(row)
 }
 
-/// One column for the row, one for each output, and one for the probability of each class.
-fn write(path: &Path, task: &Composition, all: &[(String, Predicted)]) -> Result<()> {
+/// One column for the row, one for each field that is kept, one for each output, and one for the probability of each class.
+fn write(
+    path: &Path,
+    task: &Composition,
+    all: &[(String, Predicted)],
+    (fields, kept): (&[String], Vec<Vec<Value>>),
+) -> Result<()> {
     let mut columns = vec!["row".to_string()];
+    columns.extend_from_slice(fields);
     for output in task.outputs() {
         columns.push(output.name.clone());
         columns.extend(output.head.labels().iter().map(|label| format!("{}.{label}", output.name)));
     }
-    let row = |(name, predicted): &(String, Predicted)| {
+    let row = |((name, predicted), kept): (&(String, Predicted), Vec<Value>)| {
         let mut row = vec![Value::Text(name.clone())];
+        row.extend(kept);
         for output in task.outputs() {
             let prediction = predicted.get(&output.name);
             row.push(prediction.map_or(Value::Missing, |prediction| prediction.value.clone()));
@@ -282,7 +309,7 @@ fn write(path: &Path, task: &Composition, all: &[(String, Predicted)]) -> Result
         }
         row
     };
-    Ok(write_rows(path, &columns, &all.iter().map(row).collect::<Vec<_>>())?)
+    Ok(write_rows(path, &columns, &all.iter().zip(kept).map(row).collect::<Vec<_>>())?)
 }
 
 fn show(all: &[(String, Predicted)], top: usize) {

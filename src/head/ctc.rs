@@ -39,7 +39,7 @@ impl Head for Ctc {
 
     /// The ids of the value.
     fn target(&self, _: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError> {
-        Ok(Target::Labels(asked.ids.clone()))
+        Ok(Target::Labels(asked.ids().to_vec()))
     }
 
     fn loss(&self, output: &ops::Value, read: &HeadBatch, _: f32) -> Result<ops::Value> {

@@ -65,12 +65,13 @@ impl Head for Generate {
 
 /// The ids that are asked for, one for each token that is read.
 pub(super) fn target_of_ids(asked: &Asked) -> std::result::Result<Target, TokenizeError> {
-    match asked.ids.len() == asked.tokens {
-        true => Ok(Target::ids(asked.ids.clone())),
+    let ids = asked.ids();
+    match ids.len() == asked.tokens {
+        true => Ok(Target::ids(ids.to_vec())),
         false => Err(TokenizeError::Input(format!(
             "expected an id for each of the {} tokens that the head reads; found {}",
             asked.tokens,
-            asked.ids.len()
+            ids.len()
         ))),
     }
 }

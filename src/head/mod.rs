@@ -10,6 +10,7 @@ mod labels;
 mod layer;
 mod masked;
 mod multilabel;
+mod reconstruct;
 mod registry;
 mod regress;
 mod represent;
@@ -25,6 +26,7 @@ pub use labels::Labels;
 pub use layer::HeadLayer;
 pub use masked::{Masked, MaskedSettings};
 pub use multilabel::{Multilabel, MultilabelSettings};
+pub use reconstruct::{Reconstruct, ReconstructSettings};
 pub use registry::{HeadError, HeadRegistry, SavedHead};
 pub use regress::{Regress, RegressSettings};
 pub use represent::{Represent, RepresentSettings};
@@ -33,9 +35,10 @@ pub use tally::{Metrics, NoTranscript, Tally, Transcript};
 
 use crate::data::{HeadBatch, Target};
 use crate::ops;
+use crate::transformer::CodebookConfig;
 use candle_core::{Result, Tensor};
 use serde::{Serialize, de::DeserializeOwned};
-use smalti_contract::{TokenizeError, Value, Values};
+use smalti_contract::{Content, TokenizeError, Value, Values};
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
@@ -59,6 +62,11 @@ pub trait Head: Send + Sync + Debug {
 
     /// The share of its tokens that are masked in a sample, in 0..=1; `None` for a head that reads all of them.
     fn mask_rate(&self) -> Option<f64> {
+        None
+    }
+
+    /// The learned codebook between the encoder and the tokens that the head reads; `None` for a head without one.
+    fn codebook(&self) -> Option<CodebookConfig> {
         None
     }
 
@@ -111,15 +119,32 @@ pub enum Reads {
     Own,
     /// A class token of its own, or what `pool` says; there is no field, and no target.
     Nothing,
+    /// The codes of an input's tokens, from which it reconstructs them ([`Head::codebook`]); there is no field.
+    Codes,
+}
+
+impl Reads {
+    /// Whether the target is the value of a field.
+    pub fn has_field(self) -> bool {
+        !matches!(self, Reads::Nothing | Reads::Codes)
+    }
 }
 
 /// What a target is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Asked {
     /// The number of tokens that the head reads in this sample.
     pub tokens: usize,
-    /// The ids of the value under the output's modality; empty if the output has none.
-    pub ids: Vec<u32>,
+    /// The content of the tokens to predict: the ids of the value under the output's modality, or the features of the
+    /// input that is reconstructed. `None` for an output whose value has no tokens.
+    pub content: Option<Content>,
+}
+
+impl Asked {
+    /// The ids of the tokens to predict; none if they have features, or there are none.
+    pub fn ids(&self) -> &[u32] {
+        self.content.as_ref().and_then(Content::ids).unwrap_or_default()
+    }
 }
 
 /// What a head predicts of a document.
@@ -158,6 +183,8 @@ pub struct Fit<'a> {
     pub classes: Option<&'a [String]>,
     /// The number of ids of the output's modality, if it has one.
     pub vocabulary: Option<usize>,
+    /// The number of features of each token of the input that it reads, if they are features of one kind.
+    pub features: Option<usize>,
 }
 
 /// A head of a task: its name, what it reads and what it predicts.

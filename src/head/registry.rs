@@ -1,7 +1,7 @@
 //! Heads by name: the built-in ones, and yours.
 
 use super::{
-    Classify, Ctc, Fit, Generate, Head, HeadKind, Masked, Multilabel, Reads, Regress, Represent, Tag,
+    Classify, Ctc, Fit, Generate, Head, HeadKind, Masked, Multilabel, Reads, Reconstruct, Regress, Represent, Tag,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,7 @@ impl HeadRegistry {
         registry.register::<Generate>()?;
         registry.register::<Masked>()?;
         registry.register::<Represent>()?;
+        registry.register::<Reconstruct>()?;
         Ok(registry)
     }
 

@@ -13,7 +13,7 @@ fn text(text: &str) -> Value {
 
 fn fit(name: &str, settings: serde_json::Value, values: &[Value]) -> std::result::Result<SavedHead, String> {
     let values = values.to_vec();
-    let of = Fit { values: &values, classes: None, vocabulary: None };
+    let of = Fit { values: &values, classes: None, vocabulary: None, features: None };
     let fitted = HeadRegistry::builtin().unwrap().fit(name, settings, &of);
     fitted.map(|(saved, _)| saved).map_err(|e| e.to_string())
 }
@@ -26,7 +26,7 @@ fn head(name: &str, settings: serde_json::Value, values: &[Value]) -> Arc<dyn He
 }
 
 fn asked(tokens: usize) -> Asked {
-    Asked { tokens, ids: vec![] }
+    Asked { tokens, content: None }
 }
 
 fn output(rows: &[Vec<f32>]) -> Tensor {
@@ -71,7 +71,7 @@ fn of_features(head: &dyn Head, values: &[Value]) -> Targets {
 fn the_registry_knows_heads_and_their_settings() {
     let mut registry = HeadRegistry::builtin().unwrap();
     let names: Vec<&str> = registry.names().collect();
-    let expected = ["classify", "ctc", "generate", "masked", "multilabel", "regress", "represent", "tag"];
+    let expected = ["classify", "ctc", "generate", "masked", "multilabel", "reconstruct", "regress", "represent", "tag"];
     assert_eq!(names, expected);
     assert_eq!(registry.keys("tag").unwrap(), ["ignore", "separator"]);
     assert_eq!(registry.keys("regress").unwrap(), ["bounded", "normalize"]);
@@ -97,7 +97,7 @@ fn a_classifier_learns_the_labels_of_training() {
     assert_eq!(refused(text("wide"), 1), "expected a label that training has: high, low; found \"wide\"");
     assert!(refused(text("low"), 3).ends_with("each of the 3 tokens that the head reads; found text"));
     let declared = ["b".to_string(), "a".to_string()];
-    let of = Fit { values: &vec![], classes: Some(&declared), vocabulary: None };
+    let of = Fit { values: &vec![], classes: Some(&declared), vocabulary: None, features: None };
     assert_eq!(Classify::fit(ClassifySettings {}, &of).unwrap().labels(), declared);
     assert!(fit("classify", json!({}), &[]).unwrap_err().contains("found none"));
 }
@@ -196,11 +196,11 @@ fn numbers_are_normalized_and_come_back_in_their_units() {
 fn heads_of_ids_want_a_modality_and_an_id_for_each_token() {
     let refused = fit("generate", json!({}), &[]).unwrap_err();
     assert!(refused.starts_with("generate: expected a modality whose tokens are ids"), "{refused}");
-    let of = Fit { values: &vec![], classes: None, vocabulary: Some(5) };
+    let of = Fit { values: &vec![], classes: None, vocabulary: Some(5), features: None };
     let registry = HeadRegistry::builtin().unwrap();
     let (_, generate) = registry.fit("generate", json!({}), &of).unwrap();
     assert_eq!((generate.width(), Generate::READS, generate.is_vocabulary()), (5, Reads::Next, true));
-    let ids = Asked { tokens: 2, ids: vec![3, 4] };
+    let ids = Asked { tokens: 2, content: Some(Content::Ids(vec![3, 4])) };
     assert_eq!(generate.target(text("ab"), &ids).unwrap(), Target::ids(vec![3, 4]));
     let short = generate.target(text("ab"), &Asked { tokens: 3, ..ids.clone() }).unwrap_err().to_string();
     assert_eq!(short, "expected an id for each of the 3 tokens that the head reads; found 2");

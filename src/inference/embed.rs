@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
         let of_output = output.map(|output| match output.site {
             Site::ClassToken { .. } => Pool::ClassToken,
             Site::First => Pool::First,
-            Site::Mean | Site::Input { .. } | Site::Own { .. } => Pool::Mean,
+            Site::Mean | Site::Input { .. } | Site::Own { .. } | Site::Codes { .. } => Pool::Mean,
         });
         let mut classes = output.into_iter().chain(task.outputs()).map(|output| output.site);
         let class = classes.find_map(|site| match site {

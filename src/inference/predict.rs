@@ -2,7 +2,7 @@
 
 use super::generate::{Generation, NextToken, generate};
 use super::{Continuation, Sampling};
-use crate::data::{DataError, Sample, collate};
+use crate::data::{DataError, Sample, Stream, collate};
 use crate::head::Prediction;
 use crate::model::Model;
 use crate::sample::{Composition, Get, Part, Purpose, Role};
@@ -145,7 +145,7 @@ pub fn predict_tokens(
 
 /// What the model predicts of samples that ask for no generated output, each with the number of its task among the
 /// model's.
-pub(super) fn predict_samples(
+pub(crate) fn predict_samples(
     model: &Model,
     task: &Composition,
     samples: &[(usize, Sample)],
@@ -161,6 +161,12 @@ pub(super) fn predict_samples(
         for (&place, mut prediction) in read.places.iter().zip(predictions) {
             if of.labels.is_some() {
                 prediction.value = task.decode(read.head, &ids(prediction.value)?)?;
+            }
+            if of.head.codebook().is_some() {
+                let tokens = samples[place].1.inputs.iter().find(|(stream, _)| *stream == Stream::Main);
+                let features = prediction.value.into_numbers()?;
+                let main = tokens.map(|(_, tokens)| tokens.clone()).unwrap_or_default();
+                prediction.value = task.decode_features(read.head, features, &main)?;
             }
             predicted[place].insert(of.name.clone(), prediction);
         }

@@ -10,6 +10,7 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::Type;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use smalti_contract::{Array, Numbers, Value};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,9 +48,9 @@ pub enum WriteError {
         /// The number of values.
         found: usize,
     },
-    /// A value that a table of texts and numbers cannot hold.
+    /// A value that a table of texts, numbers and files cannot hold.
     #[error(
-        "{}: row {row}, field {field:?}: expected a text, a number or an array; found {found}; leave this field out",
+        "{}: row {row}, field {field:?}: expected a text, a number, an array or a file; found {found}; leave this field out",
         path.display()
     )]
     Value {
@@ -106,14 +107,16 @@ impl Format {
 /// A field whose present values are all numbers is a field of numbers: `DOUBLE` in Parquet. Any other is a field of
 /// texts, `BYTE_ARRAY` of UTF-8 in Parquet, and its numbers are written as texts. Arrays (nested by their shape) and
 /// series are JSON arrays in JSON lines, and the text of one in CSV and Parquet. A missing value is an empty field in
-/// CSV, as is an empty text, and null in JSON lines and Parquet. JSON has no infinity and no NaN: both are null there.
+/// CSV, as is an empty text, and null in JSON lines and Parquet. JSON has no infinity and no NaN: both are null there. A
+/// value that is a file (an image) is written into the folder `TABLE.files` beside `TABLE.csv`, and the field is its path.
 ///
 /// # Errors
 /// If the extension is none of the three, there is no field or two have one name, a row has another number of values
-/// than there are fields, a value is a file, or the file cannot be written.
+/// than there are fields, a series holds files, or a file cannot be written.
 pub fn write_rows(path: &Path, fields: &[String], rows: &[Vec<Value>]) -> Result<(), WriteError> {
     let format = Format::of(path)?;
     check(path, fields, rows)?;
+    let rows = &with_files(path, fields, rows)?;
     let are_numbers: Vec<bool> = (0..fields.len()).map(|field| are_numbers(field, rows)).collect();
     let encoded = match format {
         Format::Csv => csv(fields, rows).map_err(|e| e.to_string()),
@@ -148,13 +151,35 @@ fn check(path: &Path, fields: &[String], rows: &[Vec<Value>]) -> Result<(), Writ
     Ok(())
 }
 
-/// The file that a value is or that a series holds.
+/// The file that a series holds.
 fn file_of(value: &Value) -> Option<&Value> {
-    match value {
-        Value::File(_) => Some(value),
-        Value::Series(steps) => steps.iter().find_map(file_of),
-        _ => None,
+    let Value::Series(steps) = value else { return None };
+    steps.iter().find_map(|step| if let Value::File(_) = step { Some(step) } else { file_of(step) })
+}
+
+/// The rows with the path of each file, relative to the table, in place of its bytes; the files are written.
+fn with_files<'a>(path: &Path, fields: &[String], rows: &'a [Vec<Value>]) -> Result<Cow<'a, [Vec<Value>]>, WriteError> {
+    if !rows.iter().flatten().any(|value| matches!(value, Value::File(_))) {
+        return Ok(Cow::Borrowed(rows));
     }
+    let folder = path.with_extension("files");
+    let below = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let failed = |source| SaveError::Write { path: folder.clone(), source };
+    std::fs::create_dir_all(&folder).map_err(failed)?;
+    let mut rows = rows.to_vec();
+    for (row, values) in (1..).zip(&mut rows) {
+        for (field, value) in fields.iter().zip(values) {
+            let Value::File(file) = value else { continue };
+            let field = field.replace(['/', '\\'], "_");
+            let name = match Path::new(&file.name).extension() {
+                Some(extension) => format!("{row}-{field}.{}", extension.to_string_lossy()),
+                None => format!("{row}-{field}"),
+            };
+            write_atomically(&folder.join(&name), &file.bytes)?;
+            *value = Value::Text(format!("{below}/{name}"));
+        }
+    }
+    Ok(Cow::Owned(rows))
 }
 
 fn are_numbers(field: usize, rows: &[Vec<Value>]) -> bool {

@@ -3,9 +3,9 @@
 use super::ModelError;
 use crate::data::{HeadLayout, Layout, Stream};
 use crate::head::HeadSpec;
-use crate::rules::{AttentionRules, MAX_AXES, RuleError};
+use crate::rules::{AttentionRules, MAX_AXES, Rule, RuleError};
 use crate::task::{TaskSpec, joined};
-use crate::transformer::{ConfigError, LayerRule, ModelConfig};
+use crate::transformer::{CodebookConfig, ConfigError, LayerRule, ModelConfig};
 use smalti_contract::{ContentSpec, KindSpec};
 use std::sync::Arc;
 
@@ -119,6 +119,41 @@ fn lay_out_heads(task: &TaskSpec, inputs: &Inputs) -> Result<Vec<HeadLayout>, St
         heads.push(HeadLayout { name: name.clone(), reads: read, pool: *pool });
     }
     Ok(heads)
+}
+
+/// The kinds of the main stream that are codes, each with the kind of the encoder's stream that they stand for; and their
+/// codebooks.
+#[allow(clippy::type_complexity, reason = "two lists over the same kinds")]
+pub(super) fn codebooks(
+    tasks: &[TaskSpec],
+    layouts: &[Layout],
+) -> Result<(Vec<(usize, usize)>, Vec<(usize, CodebookConfig)>), ModelError> {
+    let (mut coded, mut codebooks) = (vec![], vec![]);
+    for (task, layout) in tasks.iter().zip(layouts) {
+        for (spec, read) in task.heads.iter().zip(&layout.heads) {
+            let Some(codebook) = spec.head.codebook() else { continue };
+            let encoder = layout.inputs.iter().find(|(stream, _)| *stream == Stream::Encoder);
+            let Some([(source, _)]) = encoder.map(|(_, kinds)| &kinds[..]) else {
+                let problem = format!("its head {} has a codebook, which reads one kind of the encoder", spec.name);
+                return Err(ModelError::Task { task: task.name.clone(), problem });
+            };
+            coded.push((read.reads, *source));
+            codebooks.push((read.reads, codebook));
+        }
+    }
+    Ok((coded, codebooks))
+}
+
+/// Whether any token of the main stream attends to the encoder's output.
+pub(super) fn crosses(rules: &[Arc<AttentionRules>], layouts: &[Layout]) -> bool {
+    let of = |wanted: Stream| {
+        let inputs = layouts.iter().flat_map(|layout| &layout.inputs);
+        inputs.filter(move |(stream, _)| *stream == wanted).flat_map(|(_, kinds)| kinds)
+    };
+    let attends = |table: &AttentionRules, query: usize| {
+        of(Stream::Encoder).any(|(key, _)| *table.get(query, *key) != Rule::Never)
+    };
+    rules.iter().any(|table| of(Stream::Main).any(|(query, _)| attends(table, *query)))
 }
 
 /// For each input: its stream, and the number and bounds of each of its kinds.

@@ -3,7 +3,7 @@
 mod assemble;
 
 use crate::data::{Batch, HeadBatch, Layout, ReadRows, TokenBatch};
-use crate::embedding::Embedder;
+use crate::embedding::{Embedder, Quantized};
 use crate::head::{HeadLayer, HeadSpec};
 use crate::ops::{self, Value, without_gradients};
 use crate::params::Params;
@@ -25,7 +25,11 @@ pub struct Model {
     rules: Vec<Arc<AttentionRules>>,
     params: Params,
     embedder: Embedder,
+    /// Kinds of the main stream that are codes, each with the kind of the encoder's stream that they stand for.
+    coded: Vec<(usize, usize)>,
     encoder: Option<Stack>,
+    /// Whether the main stack attends to the encoder's output.
+    crosses: bool,
     stack: Stack,
     /// The heads of each task, by number, each with the places of its parameters.
     heads: Vec<Vec<(HeadLayer, Range<usize>)>>,
@@ -105,12 +109,14 @@ impl Model {
         assemble::refuse_unused(config, tasks)?;
         let rules = assemble::rules_by_layer(config, tasks, &kinds)?;
         let share = assemble::shared_tables(tasks, &mut kinds)?;
-        let embedder = Embedder::new(params.root().at("embed"), config, &kinds, &share, device)?;
+        let (coded, codebooks) = assemble::codebooks(tasks, &layouts)?;
+        let embedder = Embedder::new(params.root().at("embed"), config, &kinds, &share, &codebooks, device)?;
         let encoder = match config.n_encoder_layers {
             0 => None,
             _ => Some(Stack::new(params.root().at("encoder"), config, Place::Encoder)?),
         };
-        let place = Place::Main { cross: encoder.is_some() };
+        let crosses = encoder.is_some() && assemble::crosses(&rules, &layouts);
+        let place = Place::Main { cross: crosses };
         let stack = Stack::new(params.root().at("stack"), config, place)?;
         let mut heads = Vec::with_capacity(tasks.len());
         for (task, layout) in tasks.iter().zip(&layouts) {
@@ -130,7 +136,21 @@ impl Model {
         }
         let (config, tasks) = (config.clone(), tasks.to_vec());
         let dtype = DType::F32;
-        Ok(Self { config, tasks, kinds, layouts, rules, params, embedder, encoder, stack, heads, dtype })
+        Ok(Self {
+            config,
+            tasks,
+            kinds,
+            layouts,
+            rules,
+            params,
+            embedder,
+            coded,
+            encoder,
+            crosses,
+            stack,
+            heads,
+            dtype,
+        })
     }
 
     /// The last hidden state of every token of the main stream, `[n_tokens, d_model]`. With a dropout seed,
@@ -139,7 +159,7 @@ impl Model {
     /// # Errors
     /// Where the tensor library refuses.
     pub fn forward(&self, batch: &Batch, dropout_seed: Option<u64>) -> candle_core::Result<Value> {
-        self.hidden(batch, None, dropout_seed)
+        Ok(self.hidden(batch, None, dropout_seed)?.0)
     }
 
     /// The last hidden state of every token of the encoder's stream, `[n_tokens, d_model]`; `None` where the batch has
@@ -148,25 +168,69 @@ impl Model {
     /// # Errors
     /// Where the tensor library refuses.
     pub fn encoded(&self, batch: &Batch) -> candle_core::Result<Option<Tensor>> {
-        let (Some(encoder), Some(tokens)) = (&self.encoder, &batch.encoder) else { return Ok(None) };
-        without_gradients(|| Ok(Some(self.run(encoder, tokens, None, None, None)?.into_tensor())))
+        without_gradients(|| Ok(self.encode(batch, None)?.map(|(encoded, _)| encoded.into_tensor())))
     }
 
-    /// The last hidden state of these rows, ascending; `None` for all.
+    /// The encoder's output, `[n_tokens, d_model]`, and its tokens.
+    fn encode(
+        &self,
+        batch: &Batch,
+        dropout_seed: Option<u64>,
+    ) -> candle_core::Result<Option<(Value, Arc<TokenMeta>)>> {
+        let (Some(encoder), Some(tokens)) = (&self.encoder, &batch.encoder) else { return Ok(None) };
+        let seed = dropout_seed.map(|seed| random::mix(seed, 1));
+        Ok(Some((self.run(encoder, tokens, None, None, &[], seed)?, tokens.meta.clone())))
+    }
+
+    /// The ids of the codes of a batch, in the order of its documents: of each token of the encoder's stream that has a
+    /// codebook, the nearest.
+    ///
+    /// # Errors
+    /// If the model has no codebook for the batch, or an operation fails.
+    pub fn codes(&self, batch: &Batch) -> candle_core::Result<Vec<u32>> {
+        let quantized = without_gradients(|| self.quantized(batch, self.encode(batch, None)?.as_ref()))?;
+        match quantized.into_iter().next() {
+            Some(quantized) => Ok(quantized.ids),
+            None => candle_core::bail!("expected a batch whose encoder has a codebook"),
+        }
+    }
+
+    /// The encoder's output as codes, for each kind of the main stream that is codes.
+    fn quantized(
+        &self,
+        batch: &Batch,
+        encoded: Option<&(Value, Arc<TokenMeta>)>,
+    ) -> candle_core::Result<Vec<Quantized>> {
+        let Some((encoded, meta)) = encoded else { return Ok(vec![]) };
+        let mut all = vec![];
+        for &(kind, source) in &self.coded {
+            let rows = (0..meta.len() as u32).filter(|&row| meta.kind[row as usize] as usize == source);
+            let rows: Vec<u32> = rows.collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let codes = batch.main.meta.kind.iter().filter(|&&of| of as usize == kind).count();
+            if codes != rows.len() {
+                candle_core::bail!("expected a code for each of {} tokens of the encoder; found {codes}", rows.len());
+            }
+            let of_kind = if rows.len() == meta.len() { encoded } else { &ops::gather_rows(encoded, &rows)? };
+            all.push(self.embedder.quantize(kind, of_kind)?);
+        }
+        Ok(all)
+    }
+
+    /// The last hidden state of these rows, ascending (`None` for all), and the codes that came from the encoder.
     fn hidden(
         &self,
         batch: &Batch,
         rows: Option<&[u32]>,
         dropout_seed: Option<u64>,
-    ) -> candle_core::Result<Value> {
-        let memory = match (&self.encoder, &batch.encoder) {
-            (Some(encoder), Some(tokens)) => {
-                let seed = dropout_seed.map(|seed| random::mix(seed, 1));
-                Some((self.run(encoder, tokens, None, None, seed)?, tokens.meta.clone()))
-            }
-            _ => None,
-        };
-        self.run(&self.stack, &batch.main, rows, memory.as_ref(), dropout_seed)
+    ) -> candle_core::Result<(Value, Vec<Quantized>)> {
+        let encoded = self.encode(batch, dropout_seed)?;
+        let quantized = self.quantized(batch, encoded.as_ref())?;
+        let memory = encoded.filter(|_| self.crosses);
+        let hidden = self.run(&self.stack, &batch.main, rows, memory.as_ref(), &quantized, dropout_seed)?;
+        Ok((hidden, quantized))
     }
 
     /// The loss of each head of the batch that is trained: whose weight is above 0. With a dropout seed, as in training.
@@ -184,10 +248,14 @@ impl Model {
             return Ok(vec![]);
         }
         let read_rows = batch.rows_of(&trained);
-        let hidden = self.hidden(batch, read_rows.some(), dropout_seed)?;
+        let (hidden, quantized) = self.hidden(batch, read_rows.some(), dropout_seed)?;
         let losses = trained.into_iter().map(|read| {
             let output = self.output(&hidden, read, &read_rows)?;
-            let sum = self.head(read.task, read.head).head().loss(&output, read, label_smoothing)?;
+            let mut sum = self.head(read.task, read.head).head().loss(&output, read, label_smoothing)?;
+            let kind = self.layouts[read.task].heads[read.head].reads;
+            if let Some(quantized) = quantized.iter().find(|quantized| quantized.kind == kind) {
+                sum = ops::add(&sum, &quantized.loss)?;
+            }
             Ok(HeadLoss { task: read.task, head: read.head, sum, weight: read.targets.weight() })
         });
         losses.collect()
@@ -201,7 +269,7 @@ impl Model {
     pub fn outputs(&self, batch: &Batch) -> candle_core::Result<Vec<Tensor>> {
         without_gradients(|| {
             let read_rows = batch.read_rows();
-            let hidden = self.hidden(batch, read_rows.some(), None)?;
+            let (hidden, _) = self.hidden(batch, read_rows.some(), None)?;
             self.outputs_of(batch, &hidden, &read_rows)
         })
     }
@@ -233,14 +301,14 @@ impl Model {
     }
 
     fn step_on(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
-        if let (Some(encoder), Some(tokens)) = (&self.encoder, &batch.encoder) {
-            cache.memory = Some((self.run(encoder, tokens, None, None, None)?, tokens.meta.clone()));
+        if let Some(encoded) = self.encode(batch, None)? {
+            cache.memory = Some(encoded);
         }
         let seen = cache.seen.clone();
         let read_rows = batch.read_rows();
         let memory = cache.memory.as_ref();
         let passes = self.passes(&batch.main.meta, read_rows.some(), &seen, memory, None);
-        let x = ops::cast(&self.embedder.forward(&batch.main)?, self.dtype)?;
+        let x = ops::cast(&self.embedder.forward(&batch.main, &[])?, self.dtype)?;
         let hidden = self.stack.forward(&x, &passes.0, passes.1.as_ref(), Some(cache))?;
         self.outputs_of(batch, &hidden, &read_rows)
     }
@@ -414,12 +482,13 @@ impl Model {
         tokens: &TokenBatch,
         rows: Option<&[u32]>,
         memory: Option<&(Value, Arc<TokenMeta>)>,
+        quantized: &[Quantized],
         dropout_seed: Option<u64>,
     ) -> candle_core::Result<Value> {
         let rate = self.config.dropout;
         let dropout = dropout_seed.map(|seed| Dropout { rate, seed, rows: tokens.keys.clone() });
         let (pass, last) = self.passes(&tokens.meta, rows, &tokens.meta, memory, dropout.as_ref());
-        let mut x = ops::cast(&self.embedder.forward(tokens)?, self.dtype)?;
+        let mut x = ops::cast(&self.embedder.forward(tokens, quantized)?, self.dtype)?;
         if let Some(dropout) = &dropout {
             x = dropout.apply(&x, 0)?;
         }

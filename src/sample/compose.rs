@@ -3,12 +3,12 @@
 use super::composition::{Composition, OutputPart, Site};
 use super::document::Document;
 use super::named;
-use super::part::{Part, Role, ids};
+use super::part::{Part, Role, ids, unravel};
 use crate::data::{Output, Sample, Stream, Target};
 use crate::head::Asked;
 use crate::random::{self, mix};
 use crate::task::learned_tokens;
-use smalti_contract::{TokenizeError, Tokens, Value};
+use smalti_contract::{Content, Group, TokenizeError, Tokens, Value};
 use std::ops::Range;
 
 /// What a sample is for.
@@ -64,7 +64,7 @@ impl Composition {
             }
         }
         draft.series(get, steps)?;
-        draft.class_tokens();
+        draft.learned_tokens();
         for (number, part) in self.parts.iter().enumerate() {
             if let Role::Generated(output) = part.role {
                 draft.generated(number, output, get).map_err(|e| in_part(part, e))?;
@@ -89,7 +89,7 @@ impl Composition {
     ) -> Result<Sample, TokenizeError> {
         let mut draft = Draft::new(self, Purpose::Predict, id);
         draft.append(part, tokens, None);
-        draft.class_tokens();
+        draft.learned_tokens();
         let nothing = |_: &str| Ok(Value::Missing);
         for (number, output) in self.outputs.iter().enumerate() {
             draft.output(number, &nothing).map_err(|e| named("outputs", &output.name, &output.fields, e))?;
@@ -99,6 +99,27 @@ impl Composition {
 }
 
 impl Composition {
+    /// The sample from which an output with a codebook decodes these codes, which are those of a whole input.
+    ///
+    /// # Errors
+    /// If the output has no codebook, or there is another number of codes than an input has tokens.
+    pub(crate) fn sample_of_codes(&self, output: usize, codes: Vec<u32>) -> Result<Sample, TokenizeError> {
+        let Site::Codes { kind, .. } = self.outputs[output].site else {
+            return Err(TokenizeError::Input(format!("outputs.{} has no codebook", self.outputs[output].name)));
+        };
+        let (spec, found) = (&self.main[kind], codes.len());
+        let expected = spec.axes.iter().map(|axis| axis.size).product::<usize>();
+        if found != expected {
+            return Err(TokenizeError::Input(format!("expected {expected} codes; found {found}")));
+        }
+        let positions = (0..found).flat_map(|place| unravel(place, &spec.axes)).collect();
+        let codes = Group { positions, ..Group::sequence(Content::Ids(codes)) };
+        let mut draft = Draft::new(self, Purpose::Predict, 0);
+        draft.main.append(kind, Tokens::new(vec![codes]), None);
+        draft.outputs.push(Output { head: output, places: None, target: Target::Unknown });
+        Ok(draft.finish())
+    }
+
     /// Whether a training sample of this seed is blended with another.
     pub(super) fn blends(&self, seed: u64) -> bool {
         (0..self.parts.len()).any(|number| self.blends_part(number, seed))
@@ -232,9 +253,19 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn class_tokens(&mut self) {
+    /// The tokens that stand for no value: class tokens, and codes, which the model finds.
+    fn learned_tokens(&mut self) {
         for (number, output) in self.of.outputs.iter().enumerate() {
-            let Site::ClassToken { kind } = output.site else { continue };
+            let kind = match output.site {
+                Site::ClassToken { kind } => kind,
+                Site::Codes { part, kind } => {
+                    let input = self.encoder.group(self.of.first_kinds[part]);
+                    let codes = Group { content: Content::Ids(vec![0; input.len()]), ..input.clone() };
+                    self.main.append(kind, Tokens::new(vec![codes]), None);
+                    continue;
+                }
+                _ => continue,
+            };
             let mut append = |kind: usize, n: usize| {
                 let positions = !self.of.main[kind].axes.is_empty();
                 self.main.append(kind, learned_tokens(n, positions), None).start
@@ -312,7 +343,7 @@ impl<'a> Draft<'a> {
         if value.is_missing() {
             return Ok(());
         }
-        let asked = Asked { tokens: 1, ids: vec![] };
+        let asked = Asked { tokens: 1, content: None };
         let of_step = self.of.outputs[number].head.target(value.clone(), &asked)?;
         places.push(before);
         *target = Some(match target.take() {
@@ -377,6 +408,7 @@ impl<'a> Draft<'a> {
             Site::First => self.read_by_mean().into_iter().min().into_iter().collect(),
             Site::Input { part } => self.orders[part].clone(),
             Site::Own { .. } => return Ok(()),
+            Site::Codes { part, .. } => return self.reconstructed(number, self.of.first_kinds[part]),
         };
         if places.is_empty() {
             return Ok(()); // the input that it reads is missing
@@ -396,9 +428,9 @@ impl<'a> Draft<'a> {
         let of_value = |value: Value| match &output.labels {
             Some(labels) => {
                 let ids = ids(labels.as_ref(), value)?;
-                output.head.target(Value::Missing, &Asked { tokens, ids })
+                output.head.target(Value::Missing, &Asked { tokens, content: Some(Content::Ids(ids)) })
             }
-            None => output.head.target(value, &Asked { tokens, ids: vec![] }),
+            None => output.head.target(value, &Asked { tokens, content: None }),
         };
         let mut target = of_value(value)?;
         if let Some(partner) = self.partner.filter(|_| self.share < 1.0) {
@@ -412,6 +444,23 @@ impl<'a> Draft<'a> {
             target.weigh(&weights(get(field)?, tokens)?).map_err(TokenizeError::Input)?;
         }
         self.outputs.push(Output { head: number, places: Some(places), target });
+        Ok(())
+    }
+
+    /// An input that is reconstructed from its codes.
+    fn reconstructed(&mut self, number: usize, kind: usize) -> Result<(), TokenizeError> {
+        let input = self.encoder.group(kind);
+        if input.is_empty() {
+            return self.check_required(self.of.outputs[number].required);
+        }
+        let target = match self.purpose {
+            Purpose::Predict => Target::Unknown,
+            Purpose::Train(_) | Purpose::Evaluate => {
+                let asked = Asked { tokens: input.len(), content: Some(input.content.clone()) };
+                self.of.outputs[number].head.target(Value::Missing, &asked)?
+            }
+        };
+        self.outputs.push(Output { head: number, places: None, target });
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::head::{Head, HeadSpec, Reads};
 use crate::table::Derivation;
 use crate::task::{SavedTask, Task, TaskSpec, learned_kind};
 use indexmap::IndexMap;
-use smalti_contract::{AnyTokenizer, Content, Group, KindSpec, TokenizeError, Tokens, Value};
+use smalti_contract::{AnyTokenizer, Content, ContentSpec, Group, KindSpec, TokenizeError, Tokens, Value};
 use std::sync::Arc;
 
 /// A task made of parts: which fields of a row become which tokens, in which order, and what is predicted of them.
@@ -77,6 +77,13 @@ pub enum Site {
     Own {
         /// The part's number.
         part: usize,
+    },
+    /// The codes of an input's tokens.
+    Codes {
+        /// The input's number.
+        part: usize,
+        /// The number of the codes' kind in the main stream.
+        kind: usize,
     },
 }
 
@@ -145,6 +152,17 @@ impl Composition {
             sites.push(match (plan.outputs[number].reads, own, pool) {
                 (_, Some(part), _) => Site::Own { part },
                 (Reads::Input, _, _) => Site::Input { part: plan.outputs[number].input },
+                (Reads::Codes, _, _) => {
+                    let part = plan.outputs[number].input;
+                    let size = heads[number].codebook().map_or(0, |codebook| codebook.size);
+                    let kind = self.main.len();
+                    self.main.push(KindSpec {
+                        name: format!("{output}.code"),
+                        content: ContentSpec::Ids { vocabulary: size },
+                        ..self.parts[part].kinds[0].clone()
+                    });
+                    Site::Codes { part, kind }
+                }
                 (_, None, Pool::Mean) => Site::Mean,
                 (_, None, Pool::First) => Site::First,
                 (_, None, Pool::ClassToken) => {
@@ -165,7 +183,7 @@ impl Composition {
             settings.outputs.iter().zip(heads).zip(sites.into_iter().zip(labels))
         {
             let reads = match site {
-                Site::ClassToken { kind } => self.main[kind].name.clone(),
+                Site::ClassToken { kind } | Site::Codes { kind, .. } => self.main[kind].name.clone(),
                 Site::Input { part } | Site::Own { part } if self.is_in_main(part) => {
                     self.parts[part].kinds[0].name.clone()
                 }
@@ -213,9 +231,10 @@ impl Composition {
     fn set_rules(&mut self) {
         let of_parts =
             self.parts.iter().flat_map(|part| part.kinds.iter().map(move |kind| (Sort::Part(part), kind)));
-        let is_class = |kind: &&KindSpec| !self.parts.iter().any(|part| part.kinds.contains(kind));
-        let classes = self.main.iter().filter(is_class).map(|kind| (Sort::ClassToken, kind));
-        let all: Vec<(Sort, &KindSpec)> = of_parts.chain(classes).collect();
+        let learned = self.main.iter().enumerate().filter(|(_, kind)| !self.parts.iter().any(|part| part.kinds.contains(kind)));
+        let codes = |number: usize| self.outputs.iter().any(|output| matches!(output.site, Site::Codes { kind, .. } if kind == number));
+        let learned = learned.map(|(number, kind)| (if codes(number) { Sort::Code } else { Sort::ClassToken }, kind));
+        let all: Vec<(Sort, &KindSpec)> = of_parts.chain(learned).collect();
         let has_series = self.has_series();
         let mut rules = vec![];
         for (query, q) in &all {
@@ -276,7 +295,8 @@ impl Composition {
 
     /// The fields of a row that parts and outputs read, each once.
     pub fn fields(&self) -> Vec<String> {
-        let of_outputs = self.outputs.iter().filter(|output| output.head.width() > 0);
+        let has_field = |output: &&OutputPart| output.head.width() > 0 && output.head.codebook().is_none();
+        let of_outputs = self.outputs.iter().filter(has_field);
         let outputs = of_outputs.flat_map(|output| output.fields.iter().chain(&output.weight_field));
         let mut fields: Vec<String> = vec![];
         for field in self.parts.iter().flat_map(|part| &part.fields).chain(outputs) {
@@ -359,6 +379,22 @@ impl Composition {
         let place = |place: usize| super::part::unravel(place % around, &kind.axes);
         group.positions = (0..group.order.len()).flat_map(place).collect();
         tokenizer.decode_value(&Tokens::new(vec![group]))
+    }
+}
+
+impl Composition {
+    /// The value of an input that an output has reconstructed: the features of all tokens, which have the places of the
+    /// codes in `main`.
+    ///
+    /// # Errors
+    /// If the output has no codebook, or its input's modality cannot be decoded.
+    pub(crate) fn decode_features(&self, output: usize, values: Vec<f32>, main: &Tokens) -> Result<Value, TokenizeError> {
+        let Site::Codes { part, kind } = self.outputs[output].site else {
+            return Err(TokenizeError::Input(format!("outputs.{} has no codebook", self.outputs[output].name)));
+        };
+        let dim = self.outputs[output].head.width();
+        let group = Group { content: Content::Features { values, dim }, ..main.groups[kind].clone() };
+        self.parts[part].tokenizer.decode_value(&Tokens::new(vec![group]))
     }
 }
 

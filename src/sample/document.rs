@@ -31,6 +31,11 @@ impl Document {
         self.len
     }
 
+    /// The tokens of kind number `kind` so far.
+    pub(super) fn group(&self, kind: usize) -> &Group {
+        &self.groups[kind]
+    }
+
     /// Appends tokens whose kinds are those from number `first` on; a step of a series has a `time`. Gives their orders.
     pub(super) fn append(&mut self, first: usize, tokens: Tokens, time: Option<u32>) -> Range<u32> {
         let (start, n) = (self.len, tokens.len() as u32);

@@ -144,7 +144,7 @@ impl Composition {
             for index in 0..values.len() {
                 let checked = values.get(index).and_then(|value| match value.is_missing() {
                     true => Ok(()),
-                    false => output.head.target(value, &Asked { tokens: 1, ids: vec![] }).map(drop),
+                    false => output.head.target(value, &Asked { tokens: 1, content: None }).map(drop),
                 });
                 checked.map_err(|e| OpenError::Setting {
                     setting: format!("outputs.{}", output.name),
@@ -189,12 +189,9 @@ fn fit(
     let inputs = settings.inputs.iter().map(|(name, input)| ("inputs", name, &input.field));
     let outputs = settings.outputs.iter().map(|(name, output)| ("outputs", name, &output.field));
     for (table, name, field) in inputs.chain(outputs) {
-        let predicts_nothing = table == "outputs"
-            && modalities
-                .heads()
-                .reads(&settings.outputs[name].head)
-                .is_ok_and(|reads| reads == Reads::Nothing);
-        if !predicts_nothing && values(&format!("{table}.{name}"), &fields(name, field))?.is_series() {
+        let has_field = table == "inputs"
+            || modalities.heads().reads(&settings.outputs[name].head).map_or(true, Reads::has_field);
+        if has_field && values(&format!("{table}.{name}"), &fields(name, field))?.is_series() {
             series.insert(name.clone());
         }
     }
@@ -240,8 +237,8 @@ fn fit(
         let refuse = |problem: HeadError| OpenError::Head { output: name.clone(), problem: problem.into() };
         let of = fields(name, &output.field);
         let of_output = match modalities.heads().reads(&output.head).map_err(refuse)? {
-            Reads::Nothing => None,
-            _ => Some(values(&format!("outputs.{name}"), &of)?),
+            reads if reads.has_field() => Some(values(&format!("outputs.{name}"), &of)?),
+            _ => None,
         };
         let label = match (&plan.outputs[number].labels, &of_output) {
             (Some(planned), Some(values)) => {
@@ -252,11 +249,13 @@ fn fit(
         let own = plan.own(number).map(|part| (tokenizers[part].clone(), plan.added_ids(part)));
         let vocabulary =
             own.or(label.clone().map(|label| (label, 0))).and_then(|(of, added)| ids_of(of.as_ref(), added));
+        let features = tokenizers.get(plan.outputs[number].input).and_then(|of| features_of(of.as_ref()));
         let none: Vec<smalti_contract::Value> = vec![];
         let fit = Fit {
             values: of_output.as_ref().map_or(&none as &dyn Values, |values| values),
             classes: of_output.as_ref().and_then(FieldValues::classes),
             vocabulary,
+            features,
         };
         let (state, head) = modalities
             .heads()
@@ -312,6 +311,18 @@ pub(super) fn ids_of(tokenizer: &dyn AnyTokenizer, added: usize) -> Option<usize
     match &tokenizer.spec().kinds[..] {
         [kind] => match kind.content {
             Ids { vocabulary } => Some(vocabulary + added),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The number of features of each token of a tokenizer that has one kind.
+fn features_of(tokenizer: &dyn AnyTokenizer) -> Option<usize> {
+    use smalti_contract::ContentSpec::Features;
+    match &tokenizer.spec().kinds[..] {
+        [kind] => match kind.content {
+            Features { dim } => Some(dim),
             _ => None,
         },
         _ => None,

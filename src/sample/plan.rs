@@ -88,7 +88,13 @@ impl Plan {
             let problem = "an output has the same name; names of parts must differ".into();
             return refuse(format!("inputs.{name}"), problem);
         }
-        let cross = settings.outputs.values().any(|output| output.cross_attention);
+        let codes = |output: &OutputSettings| modalities.heads().reads(&output.head).is_ok_and(|reads| reads == Reads::Codes);
+        let coded = settings.outputs.iter().find(|(_, output)| codes(output)).map(|(name, _)| name);
+        if let Some(name) = coded.filter(|_| settings.inputs.len() != 1 || settings.outputs.len() != 1) {
+            let problem = "a task with a codebook has one input, and this output alone".into();
+            return refuse(format!("outputs.{name}"), problem);
+        }
+        let cross = coded.is_some() || settings.outputs.values().any(|output| output.cross_attention);
         let stream = if cross { Stream::Encoder } else { Stream::Main };
         let mut plan = Self { parts: vec![], outputs: vec![] };
         for (name, input) in &settings.inputs {
@@ -128,7 +134,7 @@ impl Plan {
             return refuse(format!("outputs.{}.windows", part.name), problem);
         }
         plan.find_shares(settings, outside)?;
-        plan.check_streams(settings, cross)?;
+        plan.check_streams(settings, cross && coded.is_none())?;
         Ok(plan)
     }
 
@@ -157,7 +163,7 @@ impl Plan {
             Reads::Next => Some(Role::Generated(number)),
             Reads::Own => Some(Role::Masked(number)),
             Reads::ClassToken if series => Some(Role::Series(number)),
-            Reads::ClassToken | Reads::Input | Reads::Nothing => None,
+            Reads::ClassToken | Reads::Input | Reads::Nothing | Reads::Codes => None,
         };
         if output.cross_attention && reads != Reads::Next {
             let problem = format!(

@@ -12,6 +12,8 @@ use smalti_contract::KindSpec;
 pub(super) enum Sort<'a> {
     Part(&'a Part),
     ClassToken,
+    /// The code of an input's token: all that the main stack knows of it.
+    Code,
 }
 
 /// The rule between a query's kind and a key's kind; `None` if they never attend.
@@ -20,6 +22,9 @@ pub(super) fn rule(
     (key, k): (&Sort, &KindSpec),
     has_series: bool,
 ) -> Option<Rule> {
+    if let (Sort::Code, _) | (_, Sort::Code) = (query, key) {
+        return matches!((query, key), (Sort::Code, Sort::Code)).then_some(Rule::ALL);
+    }
     let (Sort::Part(of_query), Sort::Part(of_key)) = (query, key) else {
         return with_class_token(query, key, has_series).then_some(Rule::ALL);
     };

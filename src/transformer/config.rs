@@ -146,6 +146,18 @@ pub struct Stem {
     pub kind: String,
 }
 
+/// A learned codebook between the encoder and the main stack.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodebookConfig {
+    /// The number of codes.
+    pub size: usize,
+    /// The width of a code.
+    pub dim: usize,
+    /// The weight of the distance of the encoder's outputs from their codes.
+    pub commitment_weight: f64,
+}
+
 /// Rotary positions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -42,6 +42,7 @@ mod resize;
 mod settings;
 mod shape;
 mod tokenizer;
+mod write;
 
 pub use augment::{Augment, Erase, Jitter, RandAugment, RandomCrop};
 pub use blend::{Blend, Blending};
@@ -54,3 +55,4 @@ pub use resize::Filter;
 pub use settings::ImageSettings;
 pub use shape::Resize;
 pub use tokenizer::ImageTokenizer;
+pub use write::write_png;

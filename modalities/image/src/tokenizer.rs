@@ -5,9 +5,10 @@ use crate::normalise::Normaliser;
 use crate::picture::Image;
 use crate::read::{read_over, read_value};
 use crate::resize::{Side, resize};
+use crate::write::write_png;
 use crate::{Augment, ImageSettings, Resize, idx, patches};
 use smalti_contract::{
-    Array, Axis, ContentSpec, KindSpec, Numbers, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
+    Axis, ContentSpec, File, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
     Values,
 };
 use std::borrow::Cow;
@@ -138,11 +139,13 @@ impl Tokenizer for ImageTokenizer {
         read_value(value, self.config.background)
     }
 
-    /// The pixels, `[height, width]` of a grey image and `[height, width, 3]` of any other.
+    /// A PNG file.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] for an image of other than 1 or 3 channels.
     fn write(&self, raw: Image) -> Result<Value, TokenizeError> {
-        let Image { width, height, channels, pixels } = raw;
-        let shape = if channels == 1 { vec![height, width] } else { vec![height, width, channels] };
-        Ok(Value::Array(Array { shape, numbers: Numbers::U8(pixels) }))
+        let bytes = write_png(&raw)?;
+        Ok(Value::File(File { name: "image.png".into(), bytes }))
     }
 
     /// The pictures of an [IDX](idx::images) file, or the one picture of any other that

@@ -1,0 +1,42 @@
+//! Writing an image file.
+
+use crate::picture::Image;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use smalti_contract::TokenizeError;
+
+/// An image as a PNG file.
+///
+/// # Errors
+/// [`TokenizeError::Input`] for other than 1 or 3 channels, and for a size that PNG cannot hold.
+pub fn write_png(image: &Image) -> Result<Vec<u8>, TokenizeError> {
+    image.check()?;
+    let failed = |problem: String| TokenizeError::Input(format!("encoding as PNG failed: {problem}"));
+    let colour = match image.channels {
+        1 => ExtendedColorType::L8,
+        3 => ExtendedColorType::Rgb8,
+        found => return Err(failed(format!("expected 1 or 3 channels; found {found}"))),
+    };
+    let size = |side: usize| u32::try_from(side).map_err(|e| failed(e.to_string()));
+    let (width, height) = (size(image.width)?, size(image.height)?);
+    let mut bytes = vec![];
+    let encoder = PngEncoder::new(&mut bytes);
+    encoder.write_image(&image.pixels, width, height, colour).map_err(|e| failed(e.to_string()))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_comes_back() {
+        for channels in [1, 3] {
+            let pixels: Vec<u8> = (0..12 * channels).map(|i| (i * 37) as u8).collect();
+            let image = Image::new(4, 3, channels, pixels).unwrap();
+            assert_eq!(crate::read(&write_png(&image).unwrap()).unwrap(), image);
+        }
+        let two = Image::new(1, 1, 2, vec![0, 0]).unwrap();
+        assert!(write_png(&two).unwrap_err().to_string().contains("expected 1 or 3 channels; found 2"));
+    }
+}

@@ -1,0 +1,192 @@
+//! The modality `codes`: values as the ids of a learned codebook.
+//!
+//! A codebook is a run of its own, trained to reconstruct its input (`head = "reconstruct"`). Its encoder turns a value into
+//! codes and its decoder turns codes back into a value, so any run can read and generate the values as tokens:
+//!
+//! ```toml
+//! [outputs.image]
+//! head = "generate"
+//! modality = "codes"
+//! codebook = "runs/codebook"
+//! ```
+//!
+//! The codebook's settings and weights become part of the run's fitted state: its folder alone is enough.
+
+use crate::data::collate;
+use crate::inference;
+use crate::model::Model;
+use crate::params::Params;
+use crate::registry::Modalities;
+use crate::run::{Run, Weights};
+use crate::sample::{Composition, Purpose, Site, TaskSettings};
+use crate::task::{SavedTask, Task};
+use crate::transformer::ModelConfig;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+use smalti_contract::{Content, Group, KindSpec, TokenSpec, TokenizeError, Tokenizer, Tokens, Value, Values};
+use std::path::Path;
+
+/// Turns values into the codes of a codebook, and codes into values. Values are those that the codebook's own input reads.
+///
+/// The codebook's input is of a built-in modality, and each value has as many tokens there as the modality allows: images of
+/// one size.
+pub struct CodesTokenizer {
+    config: CodesConfig,
+    model: Model,
+    task: Composition,
+    /// The number of the output that reconstructs, and of its kind of code.
+    output: usize,
+    kind: usize,
+    spec: TokenSpec,
+}
+
+/// Settings of [`CodesTokenizer`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodesSettings {
+    /// The run folder of the codebook.
+    pub codebook: String,
+}
+
+/// A codebook: its task, its model and its weights.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodesConfig {
+    /// The codebook's inputs and outputs.
+    pub task: TaskSettings,
+    /// What was fitted for them.
+    pub saved: SavedTask,
+    /// The codebook's transformer.
+    pub model: ModelConfig,
+    /// The weights, a safetensors file in base64.
+    pub weights: String,
+}
+
+impl CodesConfig {
+    /// The codebook in a run folder.
+    fn of_run(folder: &Path) -> Result<Self, String> {
+        let run = Run::open(folder).map_err(|e| e.to_string())?;
+        let (model, tasks) = run.load(Weights::Best, &Device::Cpu).map_err(|e| e.to_string())?;
+        let ([entry], [named]) = (&run.config().tasks()[..], &tasks[..]) else {
+            return Err(format!("{}: expected a run of one task; found {}", folder.display(), tasks.len()));
+        };
+        let weights = safetensors::serialize(model.params().tensors(), None).map_err(|e| e.to_string())?;
+        Ok(Self {
+            task: entry.settings.clone(),
+            saved: named.task.saved().clone(),
+            model: run.config().model.clone(),
+            weights: BASE64.encode(weights),
+        })
+    }
+
+    fn open(&self) -> Result<(Model, Composition), String> {
+        let task = Composition::restore(("", 1.0), &self.task, &Modalities::builtin(), &self.saved);
+        let task = task.map_err(|e| e.to_string())?;
+        let params = Params::new(0, &Device::Cpu);
+        let model = Model::with_params(&self.model, std::slice::from_ref(task.spec()), params);
+        let model = model.map_err(|e| e.to_string())?;
+        let bytes = BASE64.decode(&self.weights).map_err(|e| format!("weights: {e}"))?;
+        let weights = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);
+        let weights = weights.map_err(|e| format!("weights: {e}"))?;
+        model.params().load(&weights).map_err(|e| format!("weights: {e}"))?;
+        Ok((model, task))
+    }
+}
+
+fn refuse(problem: String) -> TokenizeError {
+    TokenizeError::Config { tokenizer: CodesTokenizer::NAME, problem }
+}
+
+fn failed(problem: impl ToString) -> TokenizeError {
+    TokenizeError::Input(problem.to_string())
+}
+
+impl Tokenizer for CodesTokenizer {
+    const NAME: &'static str = "codes";
+    type Settings = CodesSettings;
+    type Config = CodesConfig;
+    type Raw = Value;
+
+    /// The codebook of `before`, whose ids mean nothing under another; without one, that of the settings' run.
+    fn fit(settings: CodesSettings, before: Option<CodesConfig>, _: &dyn Values) -> Result<CodesConfig, TokenizeError> {
+        match before {
+            Some(before) => Ok(before),
+            None => CodesConfig::of_run(Path::new(&settings.codebook))
+                .map_err(|problem| refuse(format!("codebook: {problem}"))),
+        }
+    }
+
+    fn new(config: CodesConfig) -> Result<Self, TokenizeError> {
+        let (model, task) = config.open().map_err(refuse)?;
+        let found = task.outputs().iter().enumerate().find_map(|(output, of)| match of.site {
+            Site::Codes { kind, .. } => Some((output, kind)),
+            _ => None,
+        });
+        let Some((output, kind)) = found else {
+            return Err(refuse(format!(
+                "expected a codebook, whose output has head = \"reconstruct\"; the run has {}",
+                task.listed()
+            )));
+        };
+        let of = &task.kinds(crate::data::Stream::Main)[kind];
+        let spec = TokenSpec::single(KindSpec { name: "code".into(), time_steps: None, ..of.clone() });
+        Ok(Self { config, model, task, output, kind, spec })
+    }
+
+    fn config(&self) -> &CodesConfig {
+        &self.config
+    }
+
+    fn spec(&self) -> &TokenSpec {
+        &self.spec
+    }
+
+    fn read(&self, value: Value) -> Result<Value, TokenizeError> {
+        Ok(value)
+    }
+
+    fn write(&self, raw: Value) -> Result<Value, TokenizeError> {
+        Ok(raw)
+    }
+
+    fn varies(&self) -> bool {
+        false
+    }
+
+    /// # Errors
+    /// If the value cannot be read by the codebook's input, or has fewer tokens than that allows.
+    fn encode(&self, raw: &Value) -> Result<Tokens, TokenizeError> {
+        let sample = self.task.sample(&|_| Ok(raw.clone()), 0..0, Purpose::Predict, 0)?;
+        let codes = sample.inputs.iter().find(|(stream, _)| *stream == crate::data::Stream::Main);
+        let Some(codes) = codes.map(|(_, tokens)| tokens.groups[self.kind].clone()) else {
+            return Err(failed("the codebook's input has no tokens"));
+        };
+        let expected = self.spec.kinds[0].axes.iter().map(|axis| axis.size).product::<usize>();
+        let found = codes.len();
+        if found != expected {
+            return Err(TokenizeError::Input(format!(
+                "expected a value of {expected} tokens, as the codebook's largest; found {found}"
+            )));
+        }
+        let batch = collate(self.model.layouts(), &[(0, sample)]).map_err(failed)?;
+        let ids = self.model.codes(&batch).map_err(failed)?;
+        Ok(Tokens::new(vec![Group { content: Content::Ids(ids), ..codes }]))
+    }
+
+    /// The value that the codebook's decoder makes of the codes: what the codebook loses is lost.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Spec`] for tokens of another kind; [`TokenizeError::Input`] for another number of codes than a value
+    /// has.
+    fn decode(&self, tokens: &Tokens) -> Result<Value, TokenizeError> {
+        self.spec.check(tokens)?;
+        let ids = tokens.groups.first().and_then(|group| group.content.ids()).unwrap_or_default();
+        let sample = self.task.sample_of_codes(self.output, ids.to_vec())?;
+        let predicted = inference::predict_samples(&self.model, &self.task, &[(0, sample)]).map_err(failed)?;
+        let name = &self.task.outputs()[self.output].name;
+        let value = predicted.into_iter().next().and_then(|mut outputs| outputs.remove(name));
+        value.map(|prediction| prediction.value).ok_or_else(|| failed("the codebook has reconstructed nothing"))
+    }
+}
