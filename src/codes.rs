@@ -40,6 +40,8 @@ pub struct CodesTokenizer {
     output: usize,
     kind: usize,
     spec: TokenSpec,
+    /// Where the codebook computes: loader threads may call it while the thread that trains holds a pool of one thread.
+    threads: rayon::ThreadPool,
 }
 
 /// Settings of [`CodesTokenizer`].
@@ -110,7 +112,11 @@ impl Tokenizer for CodesTokenizer {
     type Raw = Value;
 
     /// The codebook of `before`, whose ids mean nothing under another; without one, that of the settings' run.
-    fn fit(settings: CodesSettings, before: Option<CodesConfig>, _: &dyn Values) -> Result<CodesConfig, TokenizeError> {
+    fn fit(
+        settings: CodesSettings,
+        before: Option<CodesConfig>,
+        _: &dyn Values,
+    ) -> Result<CodesConfig, TokenizeError> {
         match before {
             Some(before) => Ok(before),
             None => CodesConfig::of_run(Path::new(&settings.codebook))
@@ -132,7 +138,9 @@ impl Tokenizer for CodesTokenizer {
         };
         let of = &task.kinds(crate::data::Stream::Main)[kind];
         let spec = TokenSpec::single(KindSpec { name: "code".into(), time_steps: None, ..of.clone() });
-        Ok(Self { config, model, task, output, kind, spec })
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).build();
+        let threads = threads.map_err(|e| refuse(e.to_string()))?;
+        Ok(Self { config, model, task, output, kind, spec, threads })
     }
 
     fn config(&self) -> &CodesConfig {
@@ -171,7 +179,7 @@ impl Tokenizer for CodesTokenizer {
             )));
         }
         let batch = collate(self.model.layouts(), &[(0, sample)]).map_err(failed)?;
-        let ids = self.model.codes(&batch).map_err(failed)?;
+        let ids = self.threads.install(|| self.model.codes(&batch)).map_err(failed)?;
         Ok(Tokens::new(vec![Group { content: Content::Ids(ids), ..codes }]))
     }
 
@@ -184,9 +192,12 @@ impl Tokenizer for CodesTokenizer {
         self.spec.check(tokens)?;
         let ids = tokens.groups.first().and_then(|group| group.content.ids()).unwrap_or_default();
         let sample = self.task.sample_of_codes(self.output, ids.to_vec())?;
-        let predicted = inference::predict_samples(&self.model, &self.task, &[(0, sample)]).map_err(failed)?;
+        let predict = || inference::predict_samples(&self.model, &self.task, &[(0, sample)]);
+        let predicted = self.threads.install(predict).map_err(failed)?;
         let name = &self.task.outputs()[self.output].name;
         let value = predicted.into_iter().next().and_then(|mut outputs| outputs.remove(name));
-        value.map(|prediction| prediction.value).ok_or_else(|| failed("the codebook has reconstructed nothing"))
+        value
+            .map(|prediction| prediction.value)
+            .ok_or_else(|| failed("the codebook has reconstructed nothing"))
     }
 }

@@ -10,8 +10,8 @@ use crate::ops::{self, Value};
 use crate::params::Scope;
 use crate::transformer::{CodebookConfig, Linear, ModelConfig, Norm, Positions};
 use candle_core::{DType, Device, Result, Tensor, bail};
-use smalti_contract::{Content, ContentSpec, KindSpec};
 use codebook::Codebook;
+use smalti_contract::{Content, ContentSpec, KindSpec};
 use stem::Convolutions;
 
 /// Embeds every kind of token of a model.

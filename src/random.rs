@@ -45,6 +45,17 @@ pub fn normal(generator: &mut Pcg64Mcg, n: usize) -> Vec<f32> {
     numbers
 }
 
+/// The row of sample `i` of `samples` that are spread over `n` rows, `samples` ≤ `n`: one of the i-th of `samples` equal
+/// stretches, always the same. An even stride would give rows that repeat in turn (three questions for each image) one sort
+/// alone.
+pub fn spread(i: usize, samples: usize, n: usize) -> usize {
+    let (start, end) = (i * n / samples, (i + 1) * n / samples);
+    start + (mix(SPREAD, i as u64) % (end - start).max(1) as u64) as usize
+}
+
+/// Tells the rows of [`spread`] from whatever else is drawn.
+const SPREAD: u64 = 0x7370_7265;
+
 /// The numbers `0..n` in random order (Fisher and Yates).
 pub fn permutation(seed: u64, n: usize) -> Vec<u32> {
     let mut generator = generator(seed);
@@ -96,6 +107,17 @@ impl Permutation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spread_samples_ascend_and_meet_every_sort_of_rows_that_repeat() {
+        let places: Vec<usize> = (0..200).map(|i| spread(i, 200, 600)).collect();
+        assert!(places.windows(2).all(|pair| pair[0] < pair[1]) && places[199] < 600);
+        for sort in 0..3 {
+            let of_sort = places.iter().filter(|place| **place % 3 == sort).count();
+            assert!((40..90).contains(&of_sort), "{of_sort} of sort {sort}");
+        }
+        assert!((0..7).all(|i| spread(i, 7, 7) == i), "all rows, if all are asked for");
+    }
 
     #[test]
     fn a_computed_order_holds_each_number_once_and_favours_none() {

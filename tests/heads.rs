@@ -28,7 +28,10 @@ fn task(name: &str) -> TaskSpec {
         time_steps: None,
     };
     let tags = vec![smalti_contract::Value::Text("NVA".into())];
-    let tags = Tag::fit(TagSettings::default(), &Fit { values: &tags, classes: None, vocabulary: None, features: None });
+    let tags = Tag::fit(
+        TagSettings::default(),
+        &Fit { values: &tags, classes: None, vocabulary: None, features: None },
+    );
     let pairs = ["word", "class"].map(|query| ["word", "class"].map(|key| (query, key)));
     TaskSpec {
         name: name.into(),

@@ -94,7 +94,9 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
         let predicted = predict(&run.model, number, task, &asked, &generation).with_context(place)?;
         all.extend(names.zip(predicted));
         for get in &gets {
-            kept.push(args.keep.iter().map(|field| get(field)).collect::<Result<_, _>>().with_context(place)?);
+            kept.push(
+                args.keep.iter().map(|field| get(field)).collect::<Result<_, _>>().with_context(place)?,
+            );
         }
     }
     if let Some(out) = &args.out {

@@ -71,10 +71,10 @@ impl Codebook {
         if !unused.is_empty() {
             let nearest: Vec<u32> = products.argmax(0)?.to_vec1()?;
             let nearest: Vec<u32> = unused.iter().map(|&id| nearest[id as usize]).collect();
-            let tokens = outputs.tensor().detach().index_select(
-                &Tensor::new(nearest, outputs.tensor().device())?,
-                0,
-            )?;
+            let tokens = outputs
+                .tensor()
+                .detach()
+                .index_select(&Tensor::new(nearest, outputs.tensor().device())?, 0)?;
             let idle = ops::gather_rows(&codes, &unused)?;
             let drawn = ops::squared_error(
                 &idle,

@@ -49,11 +49,9 @@ impl Head for Reconstruct {
     /// The features that are asked for, `[tokens, dim]`.
     fn target(&self, _: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError> {
         match &asked.content {
-            Some(Content::Features { values, dim }) if *dim == self.dim => Ok(Target::Features {
-                values: values.clone(),
-                dim: *dim,
-                weights: vec![1.0; asked.tokens],
-            }),
+            Some(Content::Features { values, dim }) if *dim == self.dim => {
+                Ok(Target::Features { values: values.clone(), dim: *dim, weights: vec![1.0; asked.tokens] })
+            }
             _ => Err(TokenizeError::Input(format!(
                 "expected an input of {} features for each token, as training has",
                 self.dim
@@ -103,7 +101,10 @@ impl HeadKind for Reconstruct {
         if !(commitment_weight >= 0.0 && commitment_weight.is_finite()) {
             return refuse(format!("commitment_weight: expected 0 or more; found {commitment_weight}"));
         }
-        Ok(Self { codebook: CodebookConfig { size: codebook_size, dim: codebook_dim, commitment_weight }, dim })
+        Ok(Self {
+            codebook: CodebookConfig { size: codebook_size, dim: codebook_dim, commitment_weight },
+            dim,
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Heads by name: the built-in ones, and yours.
 
 use super::{
-    Classify, Ctc, Fit, Generate, Head, HeadKind, Masked, Multilabel, Reads, Reconstruct, Regress, Represent, Tag,
+    Classify, Ctc, Fit, Generate, Head, HeadKind, Masked, Multilabel, Reads, Reconstruct, Regress, Represent,
+    Tag,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

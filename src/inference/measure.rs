@@ -6,6 +6,7 @@ use crate::data::Dataset;
 use crate::head::Metrics;
 use crate::metrics::{bleu, chrf, error_rates};
 use crate::model::Model;
+use crate::random;
 use crate::sample::{Composition, Part, Purpose, Role, Samples};
 use smalti_contract::Value;
 use std::collections::BTreeMap;
@@ -35,7 +36,7 @@ pub fn measure_generated(
         }
         let mut pairs: Vec<(String, String)> = vec![];
         for i in 0..asked {
-            let (get, steps, id) = samples.row(i * n / asked);
+            let (get, steps, id) = samples.row(random::spread(i, asked, n));
             let Value::Text(expected) = Part::value(&part.fields, &get)? else { continue };
             let sample = task.sample(&get, steps, Purpose::Predict, id)?;
             let ids = generate(model, number, task, output, &sample, generation)?;

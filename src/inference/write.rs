@@ -158,7 +158,11 @@ fn file_of(value: &Value) -> Option<&Value> {
 }
 
 /// The rows with the path of each file, relative to the table, in place of its bytes; the files are written.
-fn with_files<'a>(path: &Path, fields: &[String], rows: &'a [Vec<Value>]) -> Result<Cow<'a, [Vec<Value>]>, WriteError> {
+fn with_files<'a>(
+    path: &Path,
+    fields: &[String],
+    rows: &'a [Vec<Value>],
+) -> Result<Cow<'a, [Vec<Value>]>, WriteError> {
     if !rows.iter().flatten().any(|value| matches!(value, Value::File(_))) {
         return Ok(Cow::Borrowed(rows));
     }

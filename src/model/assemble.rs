@@ -134,7 +134,8 @@ pub(super) fn codebooks(
             let Some(codebook) = spec.head.codebook() else { continue };
             let encoder = layout.inputs.iter().find(|(stream, _)| *stream == Stream::Encoder);
             let Some([(source, _)]) = encoder.map(|(_, kinds)| &kinds[..]) else {
-                let problem = format!("its head {} has a codebook, which reads one kind of the encoder", spec.name);
+                let problem =
+                    format!("its head {} has a codebook, which reads one kind of the encoder", spec.name);
                 return Err(ModelError::Task { task: task.name.clone(), problem });
             };
             coded.push((read.reads, *source));

@@ -211,7 +211,10 @@ impl Model {
             }
             let codes = batch.main.meta.kind.iter().filter(|&&of| of as usize == kind).count();
             if codes != rows.len() {
-                candle_core::bail!("expected a code for each of {} tokens of the encoder; found {codes}", rows.len());
+                candle_core::bail!(
+                    "expected a code for each of {} tokens of the encoder; found {codes}",
+                    rows.len()
+                );
             }
             let of_kind = if rows.len() == meta.len() { encoded } else { &ops::gather_rows(encoded, &rows)? };
             all.push(self.embedder.quantize(kind, of_kind)?);

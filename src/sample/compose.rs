@@ -105,7 +105,10 @@ impl Composition {
     /// If the output has no codebook, or there is another number of codes than an input has tokens.
     pub(crate) fn sample_of_codes(&self, output: usize, codes: Vec<u32>) -> Result<Sample, TokenizeError> {
         let Site::Codes { kind, .. } = self.outputs[output].site else {
-            return Err(TokenizeError::Input(format!("outputs.{} has no codebook", self.outputs[output].name)));
+            return Err(TokenizeError::Input(format!(
+                "outputs.{} has no codebook",
+                self.outputs[output].name
+            )));
         };
         let (spec, found) = (&self.main[kind], codes.len());
         let expected = spec.axes.iter().map(|axis| axis.size).product::<usize>();

@@ -231,9 +231,18 @@ impl Composition {
     fn set_rules(&mut self) {
         let of_parts =
             self.parts.iter().flat_map(|part| part.kinds.iter().map(move |kind| (Sort::Part(part), kind)));
-        let learned = self.main.iter().enumerate().filter(|(_, kind)| !self.parts.iter().any(|part| part.kinds.contains(kind)));
-        let codes = |number: usize| self.outputs.iter().any(|output| matches!(output.site, Site::Codes { kind, .. } if kind == number));
-        let learned = learned.map(|(number, kind)| (if codes(number) { Sort::Code } else { Sort::ClassToken }, kind));
+        let learned = self
+            .main
+            .iter()
+            .enumerate()
+            .filter(|(_, kind)| !self.parts.iter().any(|part| part.kinds.contains(kind)));
+        let codes = |number: usize| {
+            self.outputs
+                .iter()
+                .any(|output| matches!(output.site, Site::Codes { kind, .. } if kind == number))
+        };
+        let learned =
+            learned.map(|(number, kind)| (if codes(number) { Sort::Code } else { Sort::ClassToken }, kind));
         let all: Vec<(Sort, &KindSpec)> = of_parts.chain(learned).collect();
         let has_series = self.has_series();
         let mut rules = vec![];
@@ -388,9 +397,17 @@ impl Composition {
     ///
     /// # Errors
     /// If the output has no codebook, or its input's modality cannot be decoded.
-    pub(crate) fn decode_features(&self, output: usize, values: Vec<f32>, main: &Tokens) -> Result<Value, TokenizeError> {
+    pub(crate) fn decode_features(
+        &self,
+        output: usize,
+        values: Vec<f32>,
+        main: &Tokens,
+    ) -> Result<Value, TokenizeError> {
         let Site::Codes { part, kind } = self.outputs[output].site else {
-            return Err(TokenizeError::Input(format!("outputs.{} has no codebook", self.outputs[output].name)));
+            return Err(TokenizeError::Input(format!(
+                "outputs.{} has no codebook",
+                self.outputs[output].name
+            )));
         };
         let dim = self.outputs[output].head.width();
         let group = Group { content: Content::Features { values, dim }, ..main.groups[kind].clone() };

@@ -88,7 +88,9 @@ impl Plan {
             let problem = "an output has the same name; names of parts must differ".into();
             return refuse(format!("inputs.{name}"), problem);
         }
-        let codes = |output: &OutputSettings| modalities.heads().reads(&output.head).is_ok_and(|reads| reads == Reads::Codes);
+        let codes = |output: &OutputSettings| {
+            modalities.heads().reads(&output.head).is_ok_and(|reads| reads == Reads::Codes)
+        };
         let coded = settings.outputs.iter().find(|(_, output)| codes(output)).map(|(name, _)| name);
         if let Some(name) = coded.filter(|_| settings.inputs.len() != 1 || settings.outputs.len() != 1) {
             let problem = "a task with a codebook has one input, and this output alone".into();

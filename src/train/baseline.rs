@@ -2,6 +2,7 @@
 
 use super::{Metrics, TrainError};
 use crate::data::{Bad, Dataset, Output, Target};
+use crate::random;
 use std::collections::BTreeMap;
 
 /// For each head of a task, by number, the metrics of always predicting what is most common in training, on up to `limit`
@@ -89,7 +90,7 @@ fn outputs(
 ) -> impl Iterator<Item = Result<Vec<Output>, TrainError>> + '_ {
     let len = dataset.len();
     let n = if limit == 0 { len } else { limit.min(len) };
-    (0..n).filter_map(move |i| match (dataset.sample(i * len / n, None), dataset.bad()) {
+    (0..n).filter_map(move |i| match (dataset.sample(random::spread(i, n, len), None), dataset.bad()) {
         (Ok(sample), _) => Some(Ok(sample.outputs)),
         (Err(_), Bad::Skip) => None,
         (Err(error), Bad::Fail) => Some(Err(error.into())),

@@ -6,6 +6,7 @@ use crate::head::{Metrics, Tally, Transcript};
 use crate::metrics::Confusion;
 use crate::model::Model;
 use crate::ops::Value;
+use crate::random;
 use crate::task::Task;
 use std::collections::BTreeMap;
 
@@ -70,7 +71,7 @@ pub fn evaluate(
         let mut drawn = Vec::with_capacity(indices.len());
         for i in indices {
             // Data sets often lie class by class: the first of them are no sample of the whole.
-            match (dataset.sample(i * dataset.len() / samples, None), dataset.bad()) {
+            match (dataset.sample(random::spread(i, samples, dataset.len()), None), dataset.bad()) {
                 (Ok(sample), _) => drawn.push((number, sample)),
                 (Err(error), Bad::Skip) => bad.push(error.to_string()),
                 (Err(error), Bad::Fail) => return Err(error.into()),

@@ -13,6 +13,7 @@ pub use attention::Attention;
 pub use block::{Block, Dropout, Linear, Mlp, Norm};
 pub use cache::{Cache, GrowingRows, LayerCache};
 pub use config::{
-    CodebookConfig, ConfigError, LayerRule, ModelConfig, NormKind, NormPlace, Positions, RelativePositions, Rotary, Stem,
+    CodebookConfig, ConfigError, LayerRule, ModelConfig, NormKind, NormPlace, Positions, RelativePositions,
+    Rotary, Stem,
 };
 pub use stack::{Memory, Pass, Place, Stack, Turns};

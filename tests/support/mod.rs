@@ -42,11 +42,13 @@ pub fn ran(mut command: Command, line: &str) -> Ran {
 }
 
 /// Text enough for a few dozen windows of 16 characters.
+#[allow(dead_code, reason = "not every test trains on text")]
 pub fn text() -> String {
     "the quick brown fox jumps over the lazy dog, and again.\n".repeat(12)
 }
 
 /// Settings of a model that trains in milliseconds.
+#[allow(dead_code, reason = "not every test has a tiny model")]
 pub const TINY: &str =
     "--set train.batch=4 --set model.d_model=16 --set model.n_layers=1 --set model.n_heads=2";
 

@@ -8,8 +8,7 @@ use crate::resize::{Side, resize};
 use crate::write::write_png;
 use crate::{Augment, ImageSettings, Resize, idx, patches};
 use smalti_contract::{
-    Axis, ContentSpec, File, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
-    Values,
+    Axis, ContentSpec, File, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value, Values,
 };
 use std::borrow::Cow;
 
