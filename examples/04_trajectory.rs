@@ -37,12 +37,11 @@ fn main() -> Result<()> {
         log.len(),
         returns.fold(0.0, f32::max)
     );
-    // Every step that the pole stands earns 1, so what is still to be earned falls by 1 each step.
-    let window = log[0].window(0, 3, &log[0].returns_to_go(1.0));
-    for (step, state) in window.states.chunks(4).enumerate() {
-        println!("step {step}: return to go {}, cart and pole {state:.2?}", window.returns_to_go[step]);
+    // Every step that the pole stands earns 1, so the return-to-go falls by 1 each step.
+    let (first, total) = (&log[0], log[0].total_return());
+    for (step, state) in first.observations.chunks(first.state_dim).take(3).enumerate() {
+        println!("step {step}: return-to-go {}, cart and pole {state:.2?}", total - step as f32);
     }
-    println!("{:?}", window.actions);
 
     println!("\n── tokens ──");
     // Opening a task fits its tokenizers: mean and deviation of returns and states, and which actions there are.

@@ -4,7 +4,7 @@ use crate::codes::CodesTokenizer;
 use crate::registry::Modalities;
 
 impl Modalities {
-    /// The modalities that this build has: `text`, `image`, `audio`, `numbers` and `trajectory`, each by its feature, and `codes`.
+    /// The modalities that this build has: `text`, `image`, `audio` and `numbers`, each by its feature, and `codes`.
     /// Audio also needs `text`, for transcripts, and trajectories `image`, for what cameras show.
     pub fn builtin() -> Self {
         let modalities = Self::empty().with::<CodesTokenizer>();
@@ -16,8 +16,6 @@ impl Modalities {
         let modalities = modalities.with::<smalti_audio::AudioTokenizer>();
         #[cfg(feature = "numbers")]
         let modalities = modalities.with::<smalti_numbers::NumbersTokenizer>();
-        #[cfg(feature = "trajectory")]
-        let modalities = modalities.with::<smalti_trajectory::TrajectoryTokenizer>();
         modalities
     }
 }

@@ -163,6 +163,10 @@ impl Tokenizer for CodesTokenizer {
         false
     }
 
+    fn fixed_length(&self) -> Option<usize> {
+        Some(self.spec.kinds[0].axes.iter().map(|axis| axis.size).product())
+    }
+
     /// # Errors
     /// If the value cannot be read by the codebook's input, or has fewer tokens than that allows.
     fn encode(&self, raw: &Value) -> Result<Tokens, TokenizeError> {
@@ -171,8 +175,7 @@ impl Tokenizer for CodesTokenizer {
         let Some(codes) = codes.map(|(_, tokens)| tokens.groups[self.kind].clone()) else {
             return Err(failed("the codebook's input has no tokens"));
         };
-        let expected = self.spec.kinds[0].axes.iter().map(|axis| axis.size).product::<usize>();
-        let found = codes.len();
+        let (expected, found) = (self.fixed_length().unwrap_or(0), codes.len());
         if found != expected {
             return Err(TokenizeError::Input(format!(
                 "expected a value of {expected} tokens, as the codebook's largest; found {found}"

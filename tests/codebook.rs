@@ -116,7 +116,7 @@ fn a_class_becomes_an_image_through_codes() {
     }
     let table = std::fs::read_to_string(halves.path("again.csv")).unwrap();
     assert!(
-        table.starts_with("row,class,reconstruction\n")
+        table.starts_with("row,class,reconstruction.path\n")
             && table.contains(",3,again.files/4-reconstruction.png\n"),
         "{table}"
     );
@@ -144,6 +144,12 @@ fn one_thread_is_enough() {
     command.env("RAYON_NUM_THREADS", "1");
     let ran = ran(command, "train draw.toml --out draw --set train.steps=2");
     assert_eq!(ran.code, Some(0), "{}", ran.err);
+
+    // What two steps have learned might end an image before its last code; no image does.
+    halves.write("wanted.csv", &format!("class\n{}", "0\n".repeat(20)));
+    halves.json("predict draw --table wanted.csv --temperature 3 --out drawn.csv");
+    assert_eq!(std::fs::read_dir(halves.path("drawn.files")).unwrap().count(), 20);
+    halves.fails("predict draw --row class=1 class=2", &["class=2", "given twice", "--table"]);
 }
 
 #[test]

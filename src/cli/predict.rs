@@ -228,7 +228,14 @@ pub(super) fn by_hand(given: &[String], parts: &[&Part]) -> Result<BTreeMap<Stri
         };
         Ok((field.to_string(), value(text, part).with_context(|| format!("--row {given}"))?))
     };
-    given.iter().map(one).collect()
+    let mut row = BTreeMap::new();
+    for given in given {
+        let (field, value) = one(given)?;
+        if row.insert(field.clone(), value).is_some() {
+            bail!("--row {given}: the field {field:?} is given twice; several rows need --table");
+        }
+    }
+    Ok(row)
 }
 
 /// A value given by hand: a JSON array, a text if the modality reads texts, else the name of a file.
@@ -322,6 +329,7 @@ fn show(all: &[(String, Predicted)], top: usize) {
             let likely =
                 probabilities.iter().take(most).map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
             let shown = match as_value(value) {
+                Json::String(text) if matches!(value, Value::File(_)) => format!("{text} (--out writes it)"),
                 Json::String(text) => text,
                 other => other.to_string(),
             };

@@ -142,7 +142,8 @@ pub fn generate(
     }
     let (begin, end) = (&part.added.begin, part.added.end);
     let random = &mut random::generator(generation.sampling.seed ^ sample.id);
-    let most = generation.most_tokens(part);
+    let length = part.tokenizer.fixed_length();
+    let most = length.unwrap_or_else(|| generation.most_tokens(part));
     // The ids that begin the value are among the sample's tokens.
     let before = main_len(&sample.inputs) - begin.len();
     let (mut cache, mut ids) = (next.cache(), Vec::new());
@@ -151,6 +152,10 @@ pub fn generate(
         // What begins a value never continues it.
         for &id in begin.iter().filter(|&&id| Some(id) != end) {
             logits[id as usize] = f32::NEG_INFINITY;
+        }
+        // A value of a fixed number of tokens does not end before.
+        if let (Some(_), Some(end)) = (length, end) {
+            logits[end as usize] = f32::NEG_INFINITY;
         }
         let id = draw(&logits, &generation.sampling, random);
         if Some(id) == end {

@@ -113,10 +113,11 @@ impl Format {
 /// # Errors
 /// If the extension is none of the three, there is no field or two have one name, a row has another number of values
 /// than there are fields, a series holds files, or a file cannot be written.
-pub fn write_rows(path: &Path, fields: &[String], rows: &[Vec<Value>]) -> Result<(), WriteError> {
+pub fn write_rows(path: &Path, fields: &[String], given: &[Vec<Value>]) -> Result<(), WriteError> {
     let format = Format::of(path)?;
-    check(path, fields, rows)?;
-    let rows = &with_files(path, fields, rows)?;
+    check(path, fields, given)?;
+    let rows = &with_files(path, fields, given)?;
+    let fields = &named(fields, given);
     let are_numbers: Vec<bool> = (0..fields.len()).map(|field| are_numbers(field, rows)).collect();
     let encoded = match format {
         Format::Csv => csv(fields, rows).map_err(|e| e.to_string()),
@@ -155,6 +156,16 @@ fn check(path: &Path, fields: &[String], rows: &[Vec<Value>]) -> Result<(), Writ
 fn file_of(value: &Value) -> Option<&Value> {
     let Value::Series(steps) = value else { return None };
     steps.iter().find_map(|step| if let Value::File(_) = step { Some(step) } else { file_of(step) })
+}
+
+/// The names of fields: that of a field of files has `.path` after it.
+fn named(fields: &[String], rows: &[Vec<Value>]) -> Vec<String> {
+    let has_files = |field: usize| rows.iter().any(|row| matches!(row[field], Value::File(_)));
+    let named = |(number, field): (usize, &String)| match has_files(number) {
+        true => format!("{field}.path"),
+        false => field.clone(),
+    };
+    fields.iter().enumerate().map(named).collect()
 }
 
 /// The rows with the path of each file, relative to the table, in place of its bytes; the files are written.

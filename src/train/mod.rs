@@ -81,8 +81,8 @@ pub enum TrainError {
     },
     /// Of all samples not one has a target that fits its tokens, so there is nothing to measure.
     #[error(
-        "task {task}: none of {samples} samples has a target that fits: a CTC text wants a slice for each label \
-         and one between repeated ones; shorten slice_hop of the audio input, or the texts"
+        "outputs {task}: none of {samples} samples has a target: expected rows that have the field of an output (a table \
+         without a header needs `columns`), and for CTC a slice for each label and one between repeated ones"
     )]
     NothingFits {
         /// The task's name.

@@ -117,6 +117,11 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
         None
     }
 
+    /// How many tokens a value has, if every value has as many: the codes of an image. `None` by default.
+    fn fixed_length(&self) -> Option<usize> {
+        None
+    }
+
     /// The raw inputs in a file's bytes: a file holds one, or 60,000. By default the whole file is one value.
     fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Self::Raw> {
         let file = Value::File(File { name: "the file".into(), bytes: bytes.to_vec() });
@@ -288,6 +293,8 @@ pub trait AnyTokenizer: Send + Sync {
     fn utf8_len(&self, ids: &[u32]) -> Option<usize>;
     /// [`Tokenizer::width`].
     fn width(&self) -> Option<usize>;
+    /// [`Tokenizer::fixed_length`].
+    fn fixed_length(&self) -> Option<usize>;
     /// The table's value that these tokens stand for.
     ///
     /// # Errors
@@ -376,6 +383,10 @@ impl<T: Tokenizer> AnyTokenizer for T {
 
     fn width(&self) -> Option<usize> {
         Tokenizer::width(self)
+    }
+
+    fn fixed_length(&self) -> Option<usize> {
+        Tokenizer::fixed_length(self)
     }
 
     fn decode_value(&self, tokens: &Tokens) -> Result<Value, TokenizeError> {

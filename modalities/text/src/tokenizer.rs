@@ -85,7 +85,9 @@ impl TextTokenizer {
     pub fn tokens(&self, ids: &[u32]) -> Result<Tokens, TokenizeError> {
         if ids.len() > self.config.context {
             let (n, context) = (ids.len(), self.config.context);
-            return Err(TokenizeError::Input(format!("text has {n} tokens; the context holds {context}")));
+            return Err(TokenizeError::Input(format!(
+                "text has {n} tokens; the context holds {context}: set context to {n} or more"
+            )));
         }
         self.tokens_in(ids, &vec![0; if self.config.segments > 0 { ids.len() } else { 0 }])
     }

@@ -1,4 +1,4 @@
-//! What was logged: episodes, their returns-to-go, and windows cut out of them.
+//! What was logged: episodes.
 
 #[cfg(test)]
 mod tests;
@@ -55,22 +55,6 @@ pub enum Actions {
     Parts(BTreeMap<String, Actions>),
 }
 
-/// Consecutive time steps of an episode, in raw units: what is tokenized.
-///
-/// It holds `n` returns-to-go, `n` states and `n` actions. The last action may be missing: in a rollout it
-/// is yet to be chosen. Pictures are not among it: who knows how to read them takes them from the episode.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Window {
-    /// Time step of the first, counted from the episode's beginning.
-    pub start: usize,
-    /// `[n]`: the sum of (discounted) rewards from each step to the end of the episode.
-    pub returns_to_go: Vec<f32>,
-    /// Row-major `[n, state_dim]`.
-    pub states: Vec<f32>,
-    /// `[n]` or `[n - 1]` actions.
-    pub actions: Actions,
-}
-
 impl Actions {
     /// How many time steps there are.
     pub fn len(&self) -> usize {
@@ -115,20 +99,15 @@ impl Actions {
         }
     }
 
-    /// The real numbers of a continuous action, row-major; none of another.
-    pub(crate) fn numbers(&self) -> &[f32] {
-        match self {
-            Self::Continuous { values, .. } => values,
-            Self::Discrete(_) | Self::Parts(_) => &[],
-        }
-    }
-
     /// Which actions these are, for comparing and for messages.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Discrete(_) => "discrete numbers, 1 a step".into(),
             Self::Continuous { dim, .. } => format!("continuous numbers, {dim} a step"),
-            Self::Parts(parts) => describe_parts(parts, Actions::describe),
+            Self::Parts(parts) => {
+                let parts = parts.iter().map(|(name, part)| format!("{name}: {}", part.describe()));
+                format!("parts ({})", parts.collect::<Vec<_>>().join("; "))
+            }
         }
     }
 
@@ -152,12 +131,6 @@ impl Actions {
     }
 }
 
-/// Parts and what each is, for comparing and for messages.
-pub(crate) fn describe_parts<T>(parts: &BTreeMap<String, T>, describe: fn(&T) -> String) -> String {
-    let parts = parts.iter().map(|(name, part)| format!("{name}: {}", describe(part)));
-    format!("parts ({})", parts.collect::<Vec<_>>().join("; "))
-}
-
 impl Episode {
     /// How many time steps there are.
     pub fn len(&self) -> usize {
@@ -172,42 +145,6 @@ impl Episode {
     /// The sum of all rewards, undiscounted.
     pub fn total_return(&self) -> f32 {
         self.rewards.iter().map(|&reward| f64::from(reward)).sum::<f64>() as f32
-    }
-
-    /// `[steps]`: at each step `t` the sum of `discount^(k-t) · reward[k]` over this and all later steps
-    /// `k`, accumulated in double precision. A decision transformer uses a discount of 1.
-    pub fn returns_to_go(&self, discount: f32) -> Vec<f32> {
-        let mut to_go = 0.0_f64;
-        let mut returns: Vec<f32> = self
-            .rewards
-            .iter()
-            .rev()
-            .map(|&reward| {
-                to_go = f64::from(reward) + f64::from(discount) * to_go;
-                to_go as f32
-            })
-            .collect();
-        returns.reverse();
-        returns
-    }
-
-    /// Up to `steps` time steps from `start`: fewer where the episode ends before.
-    ///
-    /// `returns_to_go` are those of the whole episode, so that cutting many windows sums them only once.
-    pub fn window(&self, start: usize, steps: usize, returns_to_go: &[f32]) -> Window {
-        let steps = start..start.saturating_add(steps);
-        Window {
-            start,
-            returns_to_go: rows(returns_to_go, 1, steps.clone()),
-            states: rows(&self.observations, self.state_dim, steps.clone()),
-            actions: self.actions.slice(steps),
-        }
-    }
-
-    /// Where consecutive windows of `steps` time steps begin: together they cover the episode without overlap, and
-    /// the last is as long as what is left.
-    pub fn window_starts(&self, steps: usize) -> impl Iterator<Item = usize> + use<> {
-        (0..self.len()).step_by(steps.max(1))
     }
 
     /// Checks that there is a step, that all arrays are as long as `rewards`, and all numbers finite.

@@ -1,6 +1,6 @@
-//! Why episodes could not be read or fitted to.
+//! Why episodes could not be read.
 
-/// Why episodes could not be read or fitted to.
+/// Why episodes could not be read.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrajectoryError {
@@ -85,9 +85,6 @@ pub enum TrajectoryError {
         /// What is wrong with it.
         error: Box<TrajectoryError>,
     },
-    /// Settings that cannot work together.
-    #[error("{0}")]
-    Options(String),
 }
 
 impl TrajectoryError {

@@ -39,7 +39,8 @@ pub fn columns(field: &str, raw: Vec<Option<Raw>>, places: &[&str]) -> Result<Ve
     for (column, place) in columns.iter().zip(places) {
         column.check(field, place, &mut before)?;
     }
-    let names_files = ["path", "file_name"].contains(&field);
+    // `smalti predict` writes the images of an output `image` as `image.path`.
+    let names_files = ["path", "file_name"].contains(&field) || field.ends_with(".path");
     Ok(columns.into_iter().map(|column| column.settle(names_files)).collect())
 }
 

@@ -13,34 +13,11 @@ fn episode() -> Episode {
 }
 
 #[test]
-fn returns_are_discounted_sums_to_the_end() {
-    assert_eq!(episode().returns_to_go(1.0), [7.0, 6.0, 4.0]);
-    assert_eq!(episode().returns_to_go(0.5), [3.0, 4.0, 4.0]);
+fn a_return_is_the_sum_of_rewards() {
     assert_eq!(episode().total_return(), 7.0);
-}
-
-#[test]
-fn long_returns_keep_small_rewards() {
     // In single precision a sum stops growing at 2^24.
     let long = Episode { rewards: vec![1.0; (1 << 24) + 4], ..episode() };
-    assert_eq!(long.returns_to_go(1.0)[0], ((1 << 24) + 4) as f32);
-}
-
-#[test]
-fn a_window_ends_with_the_episode() {
-    let returns = episode().returns_to_go(1.0);
-    let window = episode().window(1, 5, &returns);
-    assert_eq!((window.start, window.returns_to_go), (1, vec![6.0, 4.0]));
-    assert_eq!(window.states, [1.0, 1.1, 2.0, 2.1]);
-    assert_eq!(window.actions, Actions::Continuous { values: vec![0.0, 1.0], dim: 1 });
-    assert!(episode().window(7, usize::MAX, &returns).states.is_empty());
-}
-
-#[test]
-fn windows_follow_one_another() {
-    let starts = |steps| episode().window_starts(steps).collect::<Vec<usize>>();
-    assert_eq!((starts(1), starts(2)), (vec![0, 1, 2], vec![0, 2]));
-    assert_eq!((starts(3), starts(9)), (vec![0], vec![0]));
+    assert_eq!(long.total_return(), ((1 << 24) + 4) as f32);
 }
 
 #[test]
