@@ -1,4 +1,4 @@
-//! What this build has of its own: the modalities by name.
+//! The built-in modalities.
 
 use crate::codes::CodesTokenizer;
 use crate::registry::Modalities;

@@ -18,7 +18,7 @@ use crate::model::Model;
 use crate::params::Params;
 use crate::registry::Modalities;
 use crate::run::{Run, Weights};
-use crate::sample::{Composition, Purpose, Site, TaskSettings};
+use crate::sample::{Composition, Site, TaskSettings};
 use crate::task::{SavedTask, Task};
 use crate::transformer::ModelConfig;
 use base64::Engine as _;
@@ -36,8 +36,11 @@ pub struct CodesTokenizer {
     config: CodesConfig,
     model: Model,
     task: Composition,
-    /// The number of the output that reconstructs, and of its kind of code.
+    /// The index of the `reconstruct` output.
     output: usize,
+    /// The index of its input.
+    input: usize,
+    /// The index of its kind of code.
     kind: usize,
     spec: TokenSpec,
     /// Where the codebook computes: loader threads may call it while the thread that trains holds a pool of one thread.
@@ -46,10 +49,10 @@ pub struct CodesTokenizer {
 
 /// Settings of [`CodesTokenizer`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct CodesSettings {
-    /// The run folder of the codebook.
-    pub codebook: String,
+    /// The run folder of the codebook; left out, that of the run that this one starts from.
+    pub codebook: Option<String>,
 }
 
 /// A codebook: its task, its model and its weights.
@@ -58,7 +61,7 @@ pub struct CodesSettings {
 pub struct CodesConfig {
     /// The codebook's inputs and outputs.
     pub task: TaskSettings,
-    /// What was fitted for them.
+    /// The fitted tokenizers and heads.
     pub saved: SavedTask,
     /// The codebook's transformer.
     pub model: ModelConfig,
@@ -74,6 +77,9 @@ impl CodesConfig {
         let ([entry], [named]) = (&run.config().tasks()[..], &tasks[..]) else {
             return Err(format!("{}: expected a run of one task; found {}", folder.display(), tasks.len()));
         };
+        if !entry.name.is_empty() {
+            return Err(format!("{}: expected a run of one task; found a mix", folder.display()));
+        }
         let weights = safetensors::serialize(model.params().tensors(), None).map_err(|e| e.to_string())?;
         Ok(Self {
             task: entry.settings.clone(),
@@ -111,26 +117,36 @@ impl Tokenizer for CodesTokenizer {
     type Config = CodesConfig;
     type Raw = Value;
 
-    /// The codebook of `before`, whose ids mean nothing under another; without one, that of the settings' run.
+    /// The codebook of the settings' run; left out, that of `before`.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Config`] if the run is no codebook, or another than that of `before`, whose ids mean nothing under it.
     fn fit(
         settings: CodesSettings,
         before: Option<CodesConfig>,
         _: &dyn Values,
     ) -> Result<CodesConfig, TokenizeError> {
-        match before {
-            Some(before) => Ok(before),
-            None => CodesConfig::of_run(Path::new(&settings.codebook))
-                .map_err(|problem| refuse(format!("codebook: {problem}"))),
+        let named = |problem| refuse(format!("codebook: {problem}"));
+        let given = settings.codebook.as_deref().map(|run| CodesConfig::of_run(Path::new(run)));
+        match (given.transpose().map_err(named)?, before) {
+            (Some(given), Some(before)) if given.weights != before.weights => Err(named(
+                "expected the codebook of the run that this one starts from; found another: leave it out"
+                    .into(),
+            )),
+            (Some(codebook), _) | (None, Some(codebook)) => Ok(codebook),
+            (None, None) => {
+                Err(named("expected the folder of a run with head = \"reconstruct\"; found none".into()))
+            }
         }
     }
 
     fn new(config: CodesConfig) -> Result<Self, TokenizeError> {
         let (model, task) = config.open().map_err(refuse)?;
         let found = task.outputs().iter().enumerate().find_map(|(output, of)| match of.site {
-            Site::Codes { kind, .. } => Some((output, kind)),
+            Site::Codes { part, kind } => Some((output, part, kind)),
             _ => None,
         });
-        let Some((output, kind)) = found else {
+        let Some((output, input, kind)) = found else {
             return Err(refuse(format!(
                 "expected a codebook, whose output has head = \"reconstruct\"; the run has {}",
                 task.listed()
@@ -140,7 +156,7 @@ impl Tokenizer for CodesTokenizer {
         let spec = TokenSpec::single(KindSpec { name: "code".into(), time_steps: None, ..of.clone() });
         let threads = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).build();
         let threads = threads.map_err(|e| refuse(e.to_string()))?;
-        Ok(Self { config, model, task, output, kind, spec, threads })
+        Ok(Self { config, model, task, output, input, kind, spec, threads })
     }
 
     fn config(&self) -> &CodesConfig {
@@ -170,7 +186,8 @@ impl Tokenizer for CodesTokenizer {
     /// # Errors
     /// If the value cannot be read by the codebook's input, or has fewer tokens than that allows.
     fn encode(&self, raw: &Value) -> Result<Tokens, TokenizeError> {
-        let sample = self.task.sample(&|_| Ok(raw.clone()), 0..0, Purpose::Predict, 0)?;
+        let tokens = self.task.parts()[self.input].tokenizer.encode_value(raw.clone(), None)?;
+        let sample = self.task.sample_of_tokens(self.input, tokens, 0)?;
         let codes = sample.inputs.iter().find(|(stream, _)| *stream == crate::data::Stream::Main);
         let Some(codes) = codes.map(|(_, tokens)| tokens.groups[self.kind].clone()) else {
             return Err(failed("the codebook's input has no tokens"));
@@ -186,7 +203,7 @@ impl Tokenizer for CodesTokenizer {
         Ok(Tokens::new(vec![Group { content: Content::Ids(ids), ..codes }]))
     }
 
-    /// The value that the codebook's decoder makes of the codes: what the codebook loses is lost.
+    /// The value that the codebook's decoder gives for the codes. Decoding is lossy.
     ///
     /// # Errors
     /// [`TokenizeError::Spec`] for tokens of another kind; [`TokenizeError::Input`] for another number of codes than a value

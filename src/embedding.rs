@@ -3,12 +3,12 @@
 mod codebook;
 mod stem;
 
-pub use codebook::Quantized;
+pub use codebook::{CodedKind, Quantized};
 
 use crate::data::{KindBatch, TokenBatch};
 use crate::ops::{self, Value};
 use crate::params::Scope;
-use crate::transformer::{CodebookConfig, Linear, ModelConfig, Norm, Positions};
+use crate::transformer::{Linear, ModelConfig, Norm, Positions};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use codebook::Codebook;
 use smalti_contract::{Content, ContentSpec, KindSpec};
@@ -68,7 +68,7 @@ impl Embedder {
         config: &ModelConfig,
         kinds: &[KindSpec],
         share: &[Option<usize>],
-        codebooks: &[(usize, CodebookConfig)],
+        coded: &[CodedKind],
         device: &Device,
     ) -> Result<Self> {
         let d = config.d_model;
@@ -80,14 +80,14 @@ impl Embedder {
             None => None,
         };
         for (number, (kind, shared)) in kinds.iter().zip(share).enumerate() {
-            let codebook = codebooks.iter().find(|(kind, _)| *kind == number);
+            let coded = coded.iter().find(|coded| coded.kind == number);
             if let Some(shared) = shared.and_then(|other| embeddings.get(other)) {
                 embeddings.push(shared.clone());
                 continue;
             }
             let mut scope = scope.at(&kind.name);
             let content = match kind.content {
-                ContentSpec::Ids { .. } if let Some((_, codebook)) = codebook => {
+                ContentSpec::Ids { .. } if let Some(CodedKind { codebook, .. }) = coded => {
                     ContentEmbedding::Codebook(Codebook::new(scope.at("codebook"), *codebook, config)?)
                 }
                 ContentSpec::Ids { vocabulary } => {

@@ -99,7 +99,7 @@ fn a_class_becomes_an_image_through_codes() {
     halves.json("predict codebook --table halves.csv --out again.csv --keep class");
     let folder = halves.path("codebook").display().to_string();
     let none: Vec<Value> = vec![];
-    let config = CodesTokenizer::fit(CodesSettings { codebook: folder }, None, &none).unwrap();
+    let config = CodesTokenizer::fit(CodesSettings { codebook: Some(folder) }, None, &none).unwrap();
     let config = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
     let tokenizer = CodesTokenizer::new(config).unwrap();
     for i in [0, 1, 2, 3] {
@@ -158,7 +158,10 @@ fn what_cannot_be_a_codebook_is_refused() {
     halves.fails("train draw.toml --out draw", &["outputs.image", "codebook", "is no run folder"]);
     let second = format!("{CODEBOOK}[outputs.class]\nhead = \"classify\"\n");
     halves.write("two.toml", &second);
-    halves.fails("train two.toml --out two", &["outputs.reconstruction", "one input, and this output alone"]);
+    halves.fails(
+        "train two.toml --out two",
+        &["outputs.reconstruction", "one input and this output alone", "2 outputs"],
+    );
     halves.fails(
         "train codebook.toml --out one --set model.n_encoder_layers=0",
         &["model.n_encoder_layers is 0"],
@@ -170,7 +173,7 @@ fn what_cannot_be_a_codebook_is_refused() {
     let ids = CODEBOOK
         .replace("\"image\"\nfield = \"path\"\npatch_size = 4", "\"numbers\"\nfield = \"class\"\nids = true");
     halves.write("ids.toml", &ids);
-    halves.fails("train ids.toml --out ids", &["outputs.reconstruction", "tokens are features"]);
+    halves.fails("train ids.toml --out ids", &["outputs.reconstruction", "tokens are features on a grid"]);
     let classes = CODEBOOK.replace(
         "outputs.reconstruction]\nhead = \"reconstruct\"\ncodebook_size = 8\ncodebook_dim = 4",
         "outputs.class]\nhead = \"classify\"",

@@ -3,7 +3,10 @@
 use super::{compositions::Loaded, device::DeviceChoice, print};
 use crate::data;
 use crate::head::Prediction;
-use crate::inference::{Generation, Predicted, Sampling, predict, write::write_rows};
+use crate::inference::{
+    Generation, Predicted, Sampling, predict,
+    write::{check_columns, write_rows},
+};
 use crate::registry::Modalities;
 use crate::sample::{Composition, Get, Part, Read, Role};
 use crate::table::{Source, Table};
@@ -77,6 +80,10 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     let windows: Vec<(usize, Range<usize>)> =
         (0..rows.len()).flat_map(|row| rows.windows(row, task.context())).collect();
     rows.check_fields(&args.keep)?;
+    let columns = columns(task, &args.keep);
+    if let Some(out) = &args.out {
+        check_columns(out, &columns)?; // before anything is predicted
+    }
     let mut all: Vec<(String, Predicted)> = Vec::with_capacity(windows.len());
     let mut kept: Vec<Vec<Value>> = vec![];
     for windows in windows.chunks(BATCH) {
@@ -100,7 +107,7 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
         }
     }
     if let Some(out) = &args.out {
-        write(out, task, &all, (&args.keep, kept))?;
+        write(out, task, &all, &columns, kept)?;
         eprintln!("{} rows are in {}", all.len(), out.display());
     }
     if args.json {
@@ -292,18 +299,24 @@ fn as_json((name, predicted): &(String, Predicted)) -> Json {
 }
 
 /// One column for the row, one for each field that is kept, one for each output, and one for the probability of each class.
-fn write(
-    path: &Path,
-    task: &Composition,
-    all: &[(String, Predicted)],
-    (fields, kept): (&[String], Vec<Vec<Value>>),
-) -> Result<()> {
+fn columns(task: &Composition, kept: &[String]) -> Vec<String> {
     let mut columns = vec!["row".to_string()];
-    columns.extend_from_slice(fields);
+    columns.extend_from_slice(kept);
     for output in task.outputs() {
         columns.push(output.name.clone());
         columns.extend(output.head.labels().iter().map(|label| format!("{}.{label}", output.name)));
     }
+    columns
+}
+
+/// Write the predictions and the kept fields, with a value for each of the columns.
+fn write(
+    path: &Path,
+    task: &Composition,
+    all: &[(String, Predicted)],
+    columns: &[String],
+    kept: Vec<Vec<Value>>,
+) -> Result<()> {
     let row = |((name, predicted), kept): (&(String, Predicted), Vec<Value>)| {
         let mut row = vec![Value::Text(name.clone())];
         row.extend(kept);
@@ -318,7 +331,7 @@ fn write(
         }
         row
     };
-    Ok(write_rows(path, &columns, &all.iter().zip(kept).map(row).collect::<Vec<_>>())?)
+    Ok(write_rows(path, columns, &all.iter().zip(kept).map(row).collect::<Vec<_>>())?)
 }
 
 fn show(all: &[(String, Predicted)], top: usize) {

@@ -183,7 +183,8 @@ pub struct Fit<'a> {
     pub classes: Option<&'a [String]>,
     /// The number of ids of the output's modality, if it has one.
     pub vocabulary: Option<usize>,
-    /// The number of features of each token of the input that it reads, if they are features of one kind.
+    /// The number of features of each token of the input that it reads, if they are features of one kind
+    /// on a grid of positions.
     pub features: Option<usize>,
 }
 

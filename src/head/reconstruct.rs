@@ -91,7 +91,10 @@ impl HeadKind for Reconstruct {
         let refuse = |problem: String| Err(TokenizeError::Config { tokenizer: Self::NAME, problem });
         let ReconstructSettings { codebook_size, codebook_dim, commitment_weight } = settings;
         let Some(dim) = of.features else {
-            return refuse("expected an input whose tokens are features, such as patches; found ids".into());
+            return refuse(
+                "expected an input whose tokens are features on a grid of positions, such as image patches"
+                    .into(),
+            );
         };
         for (setting, found) in [("codebook_size", codebook_size), ("codebook_dim", codebook_dim)] {
             if !(2..=MOST).contains(&found) {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Rows of a row group of a Parquet file: readers hold one group at a time.
 const ROWS_PER_GROUP: usize = 1 << 20;
 
-/// Rows that cannot be written. No file is written, and one that was there before is unchanged.
+/// Rows that cannot be written. The table that was there before is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
@@ -108,15 +108,15 @@ impl Format {
 /// texts, `BYTE_ARRAY` of UTF-8 in Parquet, and its numbers are written as texts. Arrays (nested by their shape) and
 /// series are JSON arrays in JSON lines, and the text of one in CSV and Parquet. A missing value is an empty field in
 /// CSV, as is an empty text, and null in JSON lines and Parquet. JSON has no infinity and no NaN: both are null there. A
-/// value that is a file (an image) is written into the folder `TABLE.files` beside `TABLE.csv`, and the field is its path.
+/// value that is a file (an image) is written into the folder `TABLE.files` beside `TABLE.csv`; its field is named `FIELD.path`.
 ///
 /// # Errors
 /// If the extension is none of the three, there is no field or two have one name, a row has another number of values
 /// than there are fields, a series holds files, or a file cannot be written.
 pub fn write_rows(path: &Path, fields: &[String], given: &[Vec<Value>]) -> Result<(), WriteError> {
-    let format = Format::of(path)?;
-    check(path, fields, given)?;
-    let rows = &with_files(path, fields, given)?;
+    let format = check_columns(path, fields)?;
+    check_values(path, fields, given)?;
+    let (rows, files) = &with_files(path, fields, given);
     let fields = &named(fields, given);
     let are_numbers: Vec<bool> = (0..fields.len()).map(|field| are_numbers(field, rows)).collect();
     let encoded = match format {
@@ -125,18 +125,32 @@ pub fn write_rows(path: &Path, fields: &[String], given: &[Vec<Value>]) -> Resul
         Format::Parquet => parquet(fields, &are_numbers, rows).map_err(|e| e.to_string()),
     };
     let bytes = encoded.map_err(|problem| WriteError::Encode { path: path.into(), problem })?;
+    for (file, bytes) in files {
+        let folder = file.parent().unwrap_or(path);
+        std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
+        write_atomically(file, bytes)?;
+    }
     Ok(write_atomically(path, &bytes)?)
 }
 
-fn check(path: &Path, fields: &[String], rows: &[Vec<Value>]) -> Result<(), WriteError> {
+/// Check that rows with these fields can be written to this file.
+///
+/// # Errors
+/// If the extension is none of the three, there is no field, or two have one name.
+pub fn check_columns(path: &Path, fields: &[String]) -> Result<Format, WriteError> {
+    let format = Format::of(path)?;
     let refuse = |problem| Err(WriteError::Fields { path: path.into(), problem });
     if fields.is_empty() {
         return refuse("expected 1 or more fields; found 0".into());
     }
     let mut names = HashSet::new();
-    if let Some(twice) = fields.iter().find(|field| !names.insert(*field)) {
-        return refuse(format!("expected a name of its own for each field; found {twice:?} twice"));
+    match fields.iter().find(|field| !names.insert(*field)) {
+        Some(twice) => refuse(format!("expected a name of its own for each field; found {twice:?} twice")),
+        None => Ok(format),
     }
+}
+
+fn check_values(path: &Path, fields: &[String], rows: &[Vec<Value>]) -> Result<(), WriteError> {
     for (row, values) in (1..).zip(rows) {
         let (expected, found) = (fields.len(), values.len());
         if found != expected {
@@ -168,20 +182,17 @@ fn named(fields: &[String], rows: &[Vec<Value>]) -> Vec<String> {
     fields.iter().enumerate().map(named).collect()
 }
 
-/// The rows with the path of each file, relative to the table, in place of its bytes; the files are written.
-fn with_files<'a>(
-    path: &Path,
-    fields: &[String],
-    rows: &'a [Vec<Value>],
-) -> Result<Cow<'a, [Vec<Value>]>, WriteError> {
+/// Files to write, with their bytes.
+type Files = Vec<(PathBuf, Vec<u8>)>;
+
+/// The rows with the path of each file, relative to the table, in place of its bytes; and the files with their bytes.
+fn with_files<'a>(path: &Path, fields: &[String], rows: &'a [Vec<Value>]) -> (Cow<'a, [Vec<Value>]>, Files) {
     if !rows.iter().flatten().any(|value| matches!(value, Value::File(_))) {
-        return Ok(Cow::Borrowed(rows));
+        return (Cow::Borrowed(rows), vec![]);
     }
     let folder = path.with_extension("files");
     let below = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let failed = |source| SaveError::Write { path: folder.clone(), source };
-    std::fs::create_dir_all(&folder).map_err(failed)?;
-    let mut rows = rows.to_vec();
+    let (mut rows, mut files) = (rows.to_vec(), vec![]);
     for (row, values) in (1..).zip(&mut rows) {
         for (field, value) in fields.iter().zip(values) {
             let Value::File(file) = value else { continue };
@@ -190,11 +201,11 @@ fn with_files<'a>(
                 Some(extension) => format!("{row}-{field}.{}", extension.to_string_lossy()),
                 None => format!("{row}-{field}"),
             };
-            write_atomically(&folder.join(&name), &file.bytes)?;
+            files.push((folder.join(&name), std::mem::take(&mut file.bytes)));
             *value = Value::Text(format!("{below}/{name}"));
         }
     }
-    Ok(Cow::Owned(rows))
+    (Cow::Owned(rows), files)
 }
 
 fn are_numbers(field: usize, rows: &[Vec<Value>]) -> bool {

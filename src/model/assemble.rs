@@ -2,10 +2,11 @@
 
 use super::ModelError;
 use crate::data::{HeadLayout, Layout, Stream};
+use crate::embedding::CodedKind;
 use crate::head::HeadSpec;
 use crate::rules::{AttentionRules, MAX_AXES, Rule, RuleError};
 use crate::task::{TaskSpec, joined};
-use crate::transformer::{CodebookConfig, ConfigError, LayerRule, ModelConfig};
+use crate::transformer::{ConfigError, LayerRule, ModelConfig};
 use smalti_contract::{ContentSpec, KindSpec};
 use std::sync::Arc;
 
@@ -121,14 +122,9 @@ fn lay_out_heads(task: &TaskSpec, inputs: &Inputs) -> Result<Vec<HeadLayout>, St
     Ok(heads)
 }
 
-/// The kinds of the main stream that are codes, each with the kind of the encoder's stream that they stand for; and their
-/// codebooks.
-#[allow(clippy::type_complexity, reason = "two lists over the same kinds")]
-pub(super) fn codebooks(
-    tasks: &[TaskSpec],
-    layouts: &[Layout],
-) -> Result<(Vec<(usize, usize)>, Vec<(usize, CodebookConfig)>), ModelError> {
-    let (mut coded, mut codebooks) = (vec![], vec![]);
+/// The kinds of the main stream whose tokens are codes.
+pub(super) fn coded_kinds(tasks: &[TaskSpec], layouts: &[Layout]) -> Result<Vec<CodedKind>, ModelError> {
+    let mut coded = vec![];
     for (task, layout) in tasks.iter().zip(layouts) {
         for (spec, read) in task.heads.iter().zip(&layout.heads) {
             let Some(codebook) = spec.head.codebook() else { continue };
@@ -138,11 +134,10 @@ pub(super) fn codebooks(
                     format!("its head {} has a codebook, which reads one kind of the encoder", spec.name);
                 return Err(ModelError::Task { task: task.name.clone(), problem });
             };
-            coded.push((read.reads, *source));
-            codebooks.push((read.reads, codebook));
+            coded.push(CodedKind { kind: read.reads, source: *source, codebook });
         }
     }
-    Ok((coded, codebooks))
+    Ok(coded)
 }
 
 /// Whether any token of the main stream attends to the encoder's output.

@@ -3,7 +3,7 @@
 mod assemble;
 
 use crate::data::{Batch, HeadBatch, Layout, ReadRows, TokenBatch};
-use crate::embedding::{Embedder, Quantized};
+use crate::embedding::{CodedKind, Embedder, Quantized};
 use crate::head::{HeadLayer, HeadSpec};
 use crate::ops::{self, Value, without_gradients};
 use crate::params::Params;
@@ -25,8 +25,8 @@ pub struct Model {
     rules: Vec<Arc<AttentionRules>>,
     params: Params,
     embedder: Embedder,
-    /// Kinds of the main stream that are codes, each with the kind of the encoder's stream that they stand for.
-    coded: Vec<(usize, usize)>,
+    /// The kinds whose tokens are codes.
+    coded: Vec<CodedKind>,
     encoder: Option<Stack>,
     /// Whether the main stack attends to the encoder's output.
     crosses: bool,
@@ -109,8 +109,8 @@ impl Model {
         assemble::refuse_unused(config, tasks)?;
         let rules = assemble::rules_by_layer(config, tasks, &kinds)?;
         let share = assemble::shared_tables(tasks, &mut kinds)?;
-        let (coded, codebooks) = assemble::codebooks(tasks, &layouts)?;
-        let embedder = Embedder::new(params.root().at("embed"), config, &kinds, &share, &codebooks, device)?;
+        let coded = assemble::coded_kinds(tasks, &layouts)?;
+        let embedder = Embedder::new(params.root().at("embed"), config, &kinds, &share, &coded, device)?;
         let encoder = match config.n_encoder_layers {
             0 => None,
             _ => Some(Stack::new(params.root().at("encoder"), config, Place::Encoder)?),
@@ -203,7 +203,7 @@ impl Model {
     ) -> candle_core::Result<Vec<Quantized>> {
         let Some((encoded, meta)) = encoded else { return Ok(vec![]) };
         let mut all = vec![];
-        for &(kind, source) in &self.coded {
+        for &CodedKind { kind, source, .. } in &self.coded {
             let rows = (0..meta.len() as u32).filter(|&row| meta.kind[row as usize] as usize == source);
             let rows: Vec<u32> = rows.collect();
             if rows.is_empty() {

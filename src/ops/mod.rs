@@ -35,6 +35,7 @@ pub mod rotary;
 pub mod scale;
 pub mod squared_error;
 mod storage;
+pub mod straight_through;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -59,3 +60,4 @@ pub use residual::{add, concat_rows, replace_rows, reshape};
 pub use rotary::{Angles, RotaryScaling, rotary};
 pub use scale::{add_to_columns, scale, scale_columns};
 pub use squared_error::squared_error;
+pub use straight_through::straight_through;

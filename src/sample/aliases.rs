@@ -28,8 +28,12 @@ pub fn aliased(table: Arc<dyn Table>, settings: &TaskSettings) -> Result<Arc<dyn
     for (name, output) in
         settings.outputs.iter().filter(|(name, output)| output.field.is_none() && !known(name))
     {
-        let is_text = output.modality.as_deref() == Some("text");
-        let field = if is_text { usual(&TEXTS) } else { usual(&LABELS) };
+        let field = match output.modality.as_deref() {
+            Some("text") => usual(&TEXTS),
+            // Of its own tokens: an image is generated, say.
+            Some(_) if output.head == "generate" => files(table.as_ref()),
+            _ => usual(&LABELS),
+        };
         aliases.extend(field.map(|field| (name.clone(), field)));
     }
     table::alias(table, aliases)

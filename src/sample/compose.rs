@@ -453,6 +453,9 @@ impl<'a> Draft<'a> {
     /// An input that is reconstructed from its codes.
     fn reconstructed(&mut self, number: usize, kind: usize) -> Result<(), TokenizeError> {
         let input = self.encoder.group(kind);
+        if !input.order.is_sorted() {
+            return Err(TokenizeError::Input("a codebook's input gives its tokens in their order".into()));
+        }
         if input.is_empty() {
             return self.check_required(self.of.outputs[number].required);
         }

@@ -236,13 +236,13 @@ impl Composition {
             .iter()
             .enumerate()
             .filter(|(_, kind)| !self.parts.iter().any(|part| part.kinds.contains(kind)));
-        let codes = |number: usize| {
+        let is_code = |number: usize| {
             self.outputs
                 .iter()
                 .any(|output| matches!(output.site, Site::Codes { kind, .. } if kind == number))
         };
         let learned =
-            learned.map(|(number, kind)| (if codes(number) { Sort::Code } else { Sort::ClassToken }, kind));
+            learned.map(|(number, kind)| (if is_code(number) { Sort::Code } else { Sort::ClassToken }, kind));
         let all: Vec<(Sort, &KindSpec)> = of_parts.chain(learned).collect();
         let has_series = self.has_series();
         let mut rules = vec![];

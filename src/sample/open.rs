@@ -317,12 +317,12 @@ pub(super) fn ids_of(tokenizer: &dyn AnyTokenizer, added: usize) -> Option<usize
     }
 }
 
-/// The number of features of each token of a tokenizer that has one kind.
+/// The number of features of each token of a tokenizer that has one kind, whose positions are a grid of a fixed size.
 fn features_of(tokenizer: &dyn AnyTokenizer) -> Option<usize> {
     use smalti_contract::ContentSpec::Features;
     match &tokenizer.spec().kinds[..] {
         [kind] => match kind.content {
-            Features { dim } => Some(dim),
+            Features { dim } if !kind.axes.is_empty() => Some(dim),
             _ => None,
         },
         _ => None,

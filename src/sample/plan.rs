@@ -88,13 +88,21 @@ impl Plan {
             let problem = "an output has the same name; names of parts must differ".into();
             return refuse(format!("inputs.{name}"), problem);
         }
-        let codes = |output: &OutputSettings| {
+        let is_coded = |output: &OutputSettings| {
             modalities.heads().reads(&output.head).is_ok_and(|reads| reads == Reads::Codes)
         };
-        let coded = settings.outputs.iter().find(|(_, output)| codes(output)).map(|(name, _)| name);
-        if let Some(name) = coded.filter(|_| settings.inputs.len() != 1 || settings.outputs.len() != 1) {
-            let problem = "a task with a codebook has one input, and this output alone".into();
+        let coded = settings.outputs.iter().find(|(_, output)| is_coded(output)).map(|(name, _)| name);
+        let (inputs, outputs) = (settings.inputs.len(), settings.outputs.len());
+        if let Some(name) = coded.filter(|_| inputs != 1 || outputs != 1) {
+            let problem = format!(
+                "a task with a codebook has one input and this output alone; found {inputs} inputs and {outputs} \
+                 outputs: make the codebook a run of its own"
+            );
             return refuse(format!("outputs.{name}"), problem);
+        }
+        if let Some(series) = settings.inputs.keys().find(|name| coded.is_some() && series.contains(*name)) {
+            let problem = "a codebook reads one value of a row; the field is a series".into();
+            return refuse(format!("inputs.{series}.field"), problem);
         }
         let cross = coded.is_some() || settings.outputs.values().any(|output| output.cross_attention);
         let stream = if cross { Stream::Encoder } else { Stream::Main };
@@ -176,6 +184,16 @@ impl Plan {
         }
         if output.windows && !matches!(reads, Reads::Next | Reads::Own) {
             return refuse(".windows", format!("head {} has no tokens of its own to cut", output.head));
+        }
+        let unread = [
+            (".field", output.field.is_some()),
+            (".weight_field", output.weight_field.is_some()),
+            (".pool", output.pool.is_some()),
+            (".class_token_position", output.class_token_position),
+            (".register_tokens", output.register_tokens > 0),
+        ];
+        if let Some((key, _)) = unread.iter().find(|(_, set)| *set && reads == Reads::Codes) {
+            return refuse(key, format!("head {} reads the codes of its input; leave this out", output.head));
         }
         if series && matches!(reads, Reads::Next | Reads::Own) {
             return refuse(

@@ -172,8 +172,8 @@ fn what_cannot_be_written_says_why_and_leaves_the_old_file() {
         (
             "t.csv",
             a.clone(),
-            one(file.clone()),
-            "row 2, field \"a\": expected a text, a number or an array; found the file \"a.png\"; leave this field out",
+            one(Value::Series(vec![file.clone()])),
+            "row 2, field \"a\": expected a text, a number, an array or a file; found the file \"a.png\"",
         ),
         ("t.parquet", a.clone(), one(Value::Series(vec![file])), "found the file \"a.png\""),
         ("none/t.jsonl", a.clone(), vec![], "none/t.jsonl: No such file"),
@@ -188,4 +188,20 @@ fn what_cannot_be_written_says_why_and_leaves_the_old_file() {
         assert!(message.contains(expected), "{message}");
         assert!(!there || std::fs::read(&path).unwrap() == b"old");
     }
+}
+
+#[test]
+fn files_lie_beside_the_table_and_their_field_holds_the_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, byte| Value::File(smalti_contract::File { name: name.into(), bytes: vec![byte] });
+    let rows = vec![
+        vec![Value::Number(7.0), file("a.png", 1)],
+        vec![Value::Number(8.0), Value::Missing],
+        vec![Value::Number(9.0), file("b", 3)],
+    ];
+    write_rows(&folder.path().join("t.csv"), &names(&["id", "a/b"]), &rows).unwrap();
+    let table = std::fs::read_to_string(folder.path().join("t.csv")).unwrap();
+    assert_eq!(table, "id,a/b.path\n7,t.files/1-a_b.png\n8,\n9,t.files/3-a_b\n");
+    assert_eq!(std::fs::read(folder.path().join("t.files/1-a_b.png")).unwrap(), [1]);
+    assert_eq!(std::fs::read(folder.path().join("t.files/3-a_b")).unwrap(), [3]);
 }

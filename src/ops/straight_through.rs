@@ -1,0 +1,34 @@
+//! A value in place of another, whose gradient it takes.
+//!
+//! Nothing is computed: the gradient is shared, 0 bytes an element.
+
+use super::autograd::{Gradient, Value, with_rule};
+use candle_core::{Result, Tensor, bail};
+
+/// `replacement`, with the gradient of the result given to `x` as if nothing had been replaced (Bengio et al. 2013).
+///
+/// # Errors
+/// If the shapes differ.
+pub fn straight_through(x: &Value, replacement: &Tensor) -> Result<Value> {
+    if x.dims() != replacement.dims() {
+        bail!("straight_through: expected a replacement {:?}; found {:?}", x.dims(), replacement.dims())
+    }
+    Ok(with_rule(replacement.detach(), &[x], |dy| Ok(vec![Some(Gradient::shared(dy))])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_kernel, input, random};
+
+    #[test]
+    fn the_gradient_is_that_of_the_identity() -> Result<()> {
+        let t = [random(&[3, 4], 1)?];
+        check_kernel(|t| straight_through(&t[0], &t[0].tensor().copy()?), |t| Ok(t[0].clone()), &t)?;
+        let rounded = t[0].round()?;
+        let y = straight_through(&input(&t[0]), &rounded)?;
+        assert_eq!(y.tensor().to_vec2::<f32>()?, rounded.to_vec2::<f32>()?, "to the last bit");
+        assert!(straight_through(&input(&t[0]), &random(&[4, 3], 1)?).is_err());
+        Ok(())
+    }
+}
