@@ -656,7 +656,7 @@ fn settings() {
         ("train.stesp=1", &["unknown field `stesp`", "`steps`", "in `train`"]),
         ("data.suorce=a.txt", &["unknown field `suorce`", "`source`", "in `data`"]),
         ("trian.steps=1", &["unknown field `trian`", "`train`"]),
-        ("outputs.text.modality=video", &["\"video\"", "audio, image, numbers, text"]),
+        ("outputs.text.modality=video", &["\"video\"", "audio, codes, image, numbers, text"]),
         ("train.steps=many", &["\"many\", expected u64", "train.steps"]),
         ("train.steps=-1", &["-1", "expected u64", "train.steps"]),
         ("train.steps", &["train.steps", "expected key=value"]),
