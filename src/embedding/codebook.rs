@@ -38,7 +38,7 @@ pub struct Quantized {
     /// `[n]`: the number of each nearest code vector.
     pub ids: Vec<u32>,
     /// `[n, d_model]`: the embedding of the codes, before positions. The encoder's outputs receive its gradient
-    /// ([`straight_through`](ops::straight_through)).
+    /// ([`straight_through`](ops::straight_through())).
     pub tokens: Value,
     /// A scalar: the distances between code vectors and outputs, summed over tokens.
     pub loss: Value,
