@@ -221,6 +221,39 @@ fn a_policy_that_sees_goes_on_in_the_middle() {
     place.goes_on();
 }
 
+/// A codebook beside a classifier, on one trunk: what draws unused codes to tokens has no state but the parameters.
+const CODEBOOK: &str = r#"
+[mix.code.data]
+source = "builtin:digits"
+[mix.code.inputs.image]
+modality = "image"
+patch_size = 4
+[mix.code.outputs.reconstruction]
+head = "reconstruct"
+codebook_size = 32
+codebook_dim = 4
+[mix.name.data]
+source = "builtin:digits"
+[mix.name.inputs.image]
+modality = "image"
+patch_size = 4
+[mix.name.outputs.class]
+head = "classify"
+[model]
+n_encoder_layers = 2
+"#;
+
+#[test]
+fn a_codebook_in_a_mix_goes_on_in_the_middle() {
+    let train = format!("train codebook.toml {TINY} {MOVING} --set train.batch=8 --set train.steps=40");
+    let place = Place::with("codebook.toml", CODEBOOK.as_bytes(), train);
+    let line = format!("{} --set train.recompute=true", place.start());
+    let output = place.signalled(&line, "-INT", 8);
+    assert_eq!(output.status.code(), Some(0));
+    assert!((8..40).contains(&place.step()));
+    place.goes_on();
+}
+
 #[test]
 fn killed_at_any_moment_it_goes_on() {
     let place = Place::text();

@@ -1,7 +1,7 @@
-"""Make questions about images of digits: python questions.py digit-strings/train.tar > train.jsonl
+"""Make questions about images of digits: python questions.py digit-strings/train.tar [ROUNDS] > train.jsonl
 
-The table lies beside the tar: its paths name the tar's members. Each image has three questions, drawn with a fixed seed: how many
-digits there are, which is at a place, and whether one is there (as often yes as no).
+The table lies beside the tar: its paths name the tar's members. Each image has three questions a round, drawn with a fixed seed:
+how many digits there are, which is at a place, and whether one is there (as often yes as no). More rounds ask more of each image.
 """
 
 import json
@@ -25,10 +25,12 @@ def questions(names):
 
 random.seed(0)
 tar = Path(sys.argv[1])
+rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 with tarfile.open(tar) as members:
     for member in members:
         if member.name.endswith(".txt"):
             names = members.extractfile(member).read().decode().split()
             path = f"{tar.stem}/{member.name.removesuffix('.txt')}.png"
-            for question, answer in questions(names):
-                print(json.dumps({"path": path, "question": question, "answer": answer, "names": " ".join(names)}))
+            for _ in range(rounds):
+                for question, answer in questions(names):
+                    print(json.dumps({"path": path, "question": question, "answer": answer, "names": " ".join(names)}))

@@ -1,8 +1,8 @@
 //! One class of several, by cross-entropy.
 
 use super::tally::{ClassTally, Tally};
-use super::{Asked, Fit, Head, HeadKind, Labels, Prediction, misfit, of_document, of_each_token};
-use crate::data::{HeadBatch, Target, Targets};
+use super::{Asked, Fit, Head, HeadKind, Labels, Prediction, loss, of_document, of_each_token};
+use crate::data::{HeadBatch, Target};
 use crate::ops;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -54,10 +54,7 @@ impl Head for Classify {
     }
 
     fn loss(&self, output: &ops::Value, read: &HeadBatch, label_smoothing: f32) -> Result<ops::Value> {
-        match &read.targets {
-            Targets::Ids { ids, weights } => ops::cross_entropy(output, ids, weights, label_smoothing),
-            _ => misfit(Self::NAME, read),
-        }
+        loss::cross_entropy(Self::NAME, output, read, label_smoothing)
     }
 
     fn tally(&self) -> Box<dyn Tally> {

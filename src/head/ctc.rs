@@ -1,7 +1,8 @@
 //! Ids in their order without alignment: connectionist temporal classification (Graves et al. 2006).
 
+use super::loss::misfit;
 use super::tally::{MeanLoss, Tally, Transcript};
-use super::{Asked, Fit, Head, HeadKind, Metrics, Prediction, Reads, ids_of, misfit};
+use super::{Asked, Fit, Head, HeadKind, Metrics, Prediction, Reads, ids_of};
 use crate::data::{HeadBatch, Target, Targets};
 use crate::metrics::edits;
 use crate::ops;

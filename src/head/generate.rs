@@ -2,8 +2,8 @@
 
 use super::ctc::vocabulary;
 use super::tally::{Tally, TokenTally};
-use super::{Asked, Fit, Head, HeadKind, Prediction, Reads, misfit, predicted_ids};
-use crate::data::{HeadBatch, Target, Targets};
+use super::{Asked, Fit, Head, HeadKind, Prediction, Reads, loss, predicted_ids};
+use crate::data::{HeadBatch, Target};
 use crate::ops;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -47,10 +47,7 @@ impl Head for Generate {
     }
 
     fn loss(&self, output: &ops::Value, read: &HeadBatch, label_smoothing: f32) -> Result<ops::Value> {
-        match &read.targets {
-            Targets::Ids { ids, weights } => ops::cross_entropy(output, ids, weights, label_smoothing),
-            _ => misfit(Self::NAME, read),
-        }
+        loss::cross_entropy(Self::NAME, output, read, label_smoothing)
     }
 
     fn tally(&self) -> Box<dyn Tally> {

@@ -3,8 +3,8 @@
 use super::ctc::vocabulary;
 use super::generate::target_of_ids;
 use super::tally::{Tally, TokenTally};
-use super::{Asked, Fit, Head, HeadKind, Prediction, Reads, misfit, predicted_ids};
-use crate::data::{HeadBatch, Target, Targets};
+use super::{Asked, Fit, Head, HeadKind, Prediction, Reads, loss, predicted_ids};
+use crate::data::{HeadBatch, Target};
 use crate::ops;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -62,10 +62,7 @@ impl Head for Masked {
     }
 
     fn loss(&self, output: &ops::Value, read: &HeadBatch, label_smoothing: f32) -> Result<ops::Value> {
-        match &read.targets {
-            Targets::Ids { ids, weights } => ops::cross_entropy(output, ids, weights, label_smoothing),
-            _ => misfit(Self::NAME, read),
-        }
+        loss::cross_entropy(Self::NAME, output, read, label_smoothing)
     }
 
     fn tally(&self) -> Box<dyn Tally> {

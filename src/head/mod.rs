@@ -8,6 +8,7 @@ mod ctc;
 mod generate;
 mod labels;
 mod layer;
+mod loss;
 mod masked;
 mod multilabel;
 mod reconstruct;
@@ -236,11 +237,6 @@ fn of_document(mut values: Vec<Value>) -> Value {
         1 => values.remove(0),
         _ => Value::Series(values),
     }
-}
-
-/// The error of a head whose targets are of another sort.
-fn misfit<T>(head: &str, read: &HeadBatch) -> Result<T> {
-    candle_core::bail!("{head}: the targets of head {} of task {} are of another sort", read.head, read.task)
 }
 
 /// The index of the greatest number in each row of `output` `[rows, width]`.

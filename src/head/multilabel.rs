@@ -1,8 +1,9 @@
 //! Any number of labels, each by itself, by binary cross-entropy.
 
 use super::classify::ranked;
+use super::loss::misfit;
 use super::tally::{MeanLoss, Tally, Transcript};
-use super::{Asked, Fit, Head, HeadKind, Labels, Metrics, Prediction, misfit, of_document, of_each_token};
+use super::{Asked, Fit, Head, HeadKind, Labels, Metrics, Prediction, of_document, of_each_token};
 use crate::data::{HeadBatch, Target, Targets};
 use crate::ops;
 use candle_core::{DType, Result, Tensor};

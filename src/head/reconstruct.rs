@@ -1,11 +1,11 @@
 //! The input itself, through a learned codebook.
 
-use super::tally::{MeanLoss, Tally, Transcript};
-use super::{Asked, Fit, Head, HeadKind, Metrics, Prediction, Reads, misfit};
+use super::tally::{MeanLoss, NumberSums, Tally, Transcript};
+use super::{Asked, Fit, Head, HeadKind, Metrics, Prediction, Reads, loss};
 use crate::data::{HeadBatch, Target, Targets};
 use crate::ops;
 use crate::transformer::CodebookConfig;
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{Content, TokenizeError, Value};
 use std::ops::Range;
@@ -60,12 +60,7 @@ impl Head for Reconstruct {
     }
 
     fn loss(&self, output: &ops::Value, read: &HeadBatch, _: f32) -> Result<ops::Value> {
-        match &read.targets {
-            Targets::Features { values, weights, .. } => {
-                ops::squared_error(&ops::cast(output, DType::F32)?, values, weights)
-            }
-            _ => misfit(Self::NAME, read),
-        }
+        loss::squared_error(Self::NAME, output, read)
     }
 
     fn tally(&self) -> Box<dyn Tally> {
@@ -118,10 +113,7 @@ const MOST: usize = 1 << 16;
 #[derive(Default)]
 struct ReconstructionTally {
     loss: MeanLoss,
-    n: f64,
-    sum: f64,
-    squares: f64,
-    errors: f64,
+    features: NumberSums,
 }
 
 impl Tally for ReconstructionTally {
@@ -129,11 +121,7 @@ impl Tally for ReconstructionTally {
         let Targets::Features { values, .. } = &read.targets else { return Ok(()) };
         self.loss.add(loss, read);
         for (predicted, &target) in output.flatten_all()?.to_vec1::<f32>()?.into_iter().zip(values) {
-            let (predicted, target) = (f64::from(predicted), f64::from(target));
-            self.n += 1.0;
-            self.sum += target;
-            self.squares += target * target;
-            self.errors += (predicted - target).powi(2);
+            self.features.add(f64::from(target), f64::from(predicted), 1.0);
         }
         Ok(())
     }
@@ -141,9 +129,8 @@ impl Tally for ReconstructionTally {
     /// `mse_over_variance`: the mean squared error as a share of the variance of all features.
     fn metrics(&self) -> Metrics {
         let mut metrics = self.loss.metrics();
-        let squares = self.squares - self.sum * self.sum / self.n.max(1.0);
-        if squares > 0.0 {
-            metrics.insert("mse_over_variance".into(), self.errors / squares);
+        if self.features.varies() {
+            metrics.insert("mse_over_variance".into(), self.features.square_errors / self.features.squares);
         }
         metrics
     }

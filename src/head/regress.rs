@@ -1,10 +1,10 @@
 //! Numbers, by squared error.
 
-use super::tally::{MeanLoss, Tally, Transcript};
-use super::{Asked, Fit, Head, HeadKind, Metrics, Prediction, misfit, of_document, of_each_token};
+use super::tally::{MeanLoss, NumberSums, Tally, Transcript};
+use super::{Asked, Fit, Head, HeadKind, Metrics, Prediction, loss, of_document, of_each_token};
 use crate::data::{HeadBatch, Target, Targets};
 use crate::ops::{self, Activation};
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
@@ -94,16 +94,11 @@ impl Head for Regress {
     }
 
     fn loss(&self, output: &ops::Value, read: &HeadBatch, _: f32) -> Result<ops::Value> {
-        match &read.targets {
-            Targets::Features { values, weights, .. } => {
-                ops::squared_error(&ops::cast(output, DType::F32)?, values, weights)
-            }
-            _ => misfit(Self::NAME, read),
-        }
+        loss::squared_error(Self::NAME, output, read)
     }
 
     fn tally(&self) -> Box<dyn Tally> {
-        let columns = vec![Column::default(); self.dim];
+        let columns = vec![NumberSums::default(); self.dim];
         Box::new(NumberTally { head: self.clone(), loss: MeanLoss::default(), columns })
     }
 
@@ -135,7 +130,7 @@ impl HeadKind for Regress {
         if normalize && bounded {
             return refuse("expected either normalize or bounded; found both: set normalize = false".into());
         }
-        let mut columns: Vec<Column> = Vec::new();
+        let mut columns: Vec<NumberSums> = Vec::new();
         for value in of.values.spread(FIT_ON) {
             let value = value?;
             if value.is_missing() {
@@ -143,7 +138,7 @@ impl HeadKind for Regress {
             }
             let numbers = value.into_numbers()?;
             if columns.is_empty() {
-                columns = vec![Column::default(); numbers.len()];
+                columns = vec![NumberSums::default(); numbers.len()];
             }
             if numbers.is_empty() || numbers.len() != columns.len() {
                 let (expected, found) = (columns.len().max(1), numbers.len());
@@ -159,45 +154,9 @@ impl HeadKind for Regress {
         }
         let mut head = Self::new(columns.len(), bounded);
         if normalize {
-            (head.mean, head.std) = columns.iter().map(Column::scaling).unzip();
+            (head.mean, head.std) = columns.iter().map(NumberSums::scaling).unzip();
         }
         Ok(head)
-    }
-}
-
-/// Sums over one of the numbers.
-#[derive(Clone, Debug, Default)]
-struct Column {
-    weight: f64,
-    mean: f64,
-    /// Σ w·(target − mean)².
-    squares: f64,
-    absolute_errors: f64,
-    square_errors: f64,
-}
-
-impl Column {
-    /// Adds a target; mean and squares as in West 1979, so that a large mean costs no digits.
-    fn add(&mut self, target: f64, predicted: f64, weight: f64) {
-        if weight == 0.0 {
-            return;
-        }
-        self.weight += weight;
-        let before = target - self.mean;
-        self.mean += before * weight / self.weight;
-        self.squares += weight * before * (target - self.mean);
-        self.absolute_errors += weight * (target - predicted).abs();
-        self.square_errors += weight * (target - predicted).powi(2);
-    }
-
-    /// Mean and standard deviation; a deviation of 1 where it is nothing beside the mean: a constant column stays near 0.
-    fn scaling(&self) -> (f32, f32) {
-        let std = (self.squares / self.weight.max(1.0)).sqrt();
-        (self.mean as f32, if self.varies() { std as f32 } else { 1.0 })
-    }
-
-    fn varies(&self) -> bool {
-        (self.squares / self.weight.max(1.0)).sqrt() > 1e-6 * self.mean.abs().max(1e-6)
     }
 }
 
@@ -205,7 +164,7 @@ impl Column {
 struct NumberTally {
     head: Regress,
     loss: MeanLoss,
-    columns: Vec<Column>,
+    columns: Vec<NumberSums>,
 }
 
 impl Tally for NumberTally {
@@ -226,13 +185,13 @@ impl Tally for NumberTally {
     /// `mae` and `rmse` over all numbers, `r2` the mean over those that vary.
     fn metrics(&self) -> Metrics {
         let mut metrics = self.loss.metrics();
-        let sum = |f: fn(&Column) -> f64| self.columns.iter().map(f).sum::<f64>();
+        let sum = |f: fn(&NumberSums) -> f64| self.columns.iter().map(f).sum::<f64>();
         let weight = sum(|column| column.weight);
         if weight > 0.0 {
             metrics.insert("mae".into(), sum(|column| column.absolute_errors) / weight);
             metrics.insert("rmse".into(), (sum(|column| column.square_errors) / weight).sqrt());
         }
-        let varying: Vec<&Column> = self.columns.iter().filter(|column| column.varies()).collect();
+        let varying: Vec<&NumberSums> = self.columns.iter().filter(|column| column.varies()).collect();
         if !varying.is_empty() {
             let explained = varying.iter().map(|column| 1.0 - column.square_errors / column.squares);
             metrics.insert("r2".into(), explained.sum::<f64>() / varying.len() as f64);

@@ -1,7 +1,8 @@
 //! No prediction: the hidden state of an input is the output, for embeddings.
 
+use super::loss::misfit;
 use super::tally::{LossTally, Tally};
-use super::{Asked, Fit, Head, HeadKind, Prediction, Reads, misfit};
+use super::{Asked, Fit, Head, HeadKind, Prediction, Reads};
 use crate::data::{HeadBatch, Target};
 use crate::ops;
 use candle_core::{DType, Result, Tensor};

@@ -1,8 +1,8 @@
 //! A label for each token of an input, by cross-entropy.
 
 use super::tally::{ClassTally, Tally};
-use super::{Asked, Fit, Head, HeadKind, Labels, Prediction, Reads, greatest, misfit};
-use crate::data::{HeadBatch, Target, Targets};
+use super::{Asked, Fit, Head, HeadKind, Labels, Prediction, Reads, greatest, loss};
+use crate::data::{HeadBatch, Target};
 use crate::ops;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -80,10 +80,7 @@ impl Head for Tag {
     }
 
     fn loss(&self, output: &ops::Value, read: &HeadBatch, label_smoothing: f32) -> Result<ops::Value> {
-        match &read.targets {
-            Targets::Ids { ids, weights } => ops::cross_entropy(output, ids, weights, label_smoothing),
-            _ => misfit(Self::NAME, read),
-        }
+        loss::cross_entropy(Self::NAME, output, read, label_smoothing)
     }
 
     fn tally(&self) -> Box<dyn Tally> {

@@ -94,6 +94,42 @@ impl Accuracy {
     }
 }
 
+/// Sums over the targets and predictions of one number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NumberSums {
+    pub(super) weight: f64,
+    mean: f64,
+    /// Σ w·(target − mean)².
+    pub(super) squares: f64,
+    pub(super) absolute_errors: f64,
+    pub(super) square_errors: f64,
+}
+
+impl NumberSums {
+    /// Adds a target; mean and squares as in West 1979, so that a large mean costs no digits.
+    pub(super) fn add(&mut self, target: f64, predicted: f64, weight: f64) {
+        if weight == 0.0 {
+            return;
+        }
+        self.weight += weight;
+        let before = target - self.mean;
+        self.mean += before * weight / self.weight;
+        self.squares += weight * before * (target - self.mean);
+        self.absolute_errors += weight * (target - predicted).abs();
+        self.square_errors += weight * (target - predicted).powi(2);
+    }
+
+    /// Mean and standard deviation; a deviation of 1 where it is nothing beside the mean: a constant column stays near 0.
+    pub(super) fn scaling(&self) -> (f32, f32) {
+        let std = (self.squares / self.weight.max(1.0)).sqrt();
+        (self.mean as f32, if self.varies() { std as f32 } else { 1.0 })
+    }
+
+    pub(super) fn varies(&self) -> bool {
+        (self.squares / self.weight.max(1.0)).sqrt() > 1e-6 * self.mean.abs().max(1e-6)
+    }
+}
+
 /// The tally of a head of classes.
 pub(super) struct ClassTally {
     loss: MeanLoss,

@@ -8,6 +8,7 @@
 //! order of the file, then the class tokens of outputs of the whole sample; generated outputs come last.
 
 mod aliases;
+mod builder;
 mod compose;
 mod composition;
 mod decoding;
