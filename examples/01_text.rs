@@ -22,7 +22,7 @@ use std::{sync::atomic::AtomicBool, time::Instant};
 
 fn main() -> Result<()> {
     let steps = std::env::var("SMALTI_EXAMPLE_STEPS").unwrap_or("2000".into());
-    let overrides = [format!("train.steps={steps}"), "train.eval_every=0".into()];
+    let overrides = [format!("train.max_steps={steps}"), "train.eval_every=0".into()];
     let config = RunConfig::of_preset_or_file("text", &overrides)?;
 
     println!("── input ──");

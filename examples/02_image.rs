@@ -22,7 +22,8 @@ use std::sync::atomic::AtomicBool;
 
 fn main() -> Result<()> {
     let steps = std::env::var("SMALTI_EXAMPLE_STEPS").unwrap_or("900".into());
-    let settings = ["train.epochs=0", "train.eval_every=0", "train.ema=0", &format!("train.steps={steps}")];
+    let settings =
+        ["train.epochs=0", "train.eval_every=0", "train.ema_decay=0", &format!("train.max_steps={steps}")];
     let config = RunConfig::of_preset_or_file("image", &settings.map(String::from))?;
 
     println!("── input ──");

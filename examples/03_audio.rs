@@ -32,13 +32,13 @@ const SETTINGS: [&str; 12] = [
     "inputs.audio.mel.n_mels=24",
     "inputs.audio.mel.fmin=600",
     "inputs.audio.mel.fmax=1700",
-    "train.warmup=50",
+    "train.warmup_steps=50",
     "train.eval_every=0",
 ];
 
 fn main() -> Result<()> {
     let steps = std::env::var("SMALTI_EXAMPLE_STEPS").unwrap_or("300".into());
-    let settings = SETTINGS.map(String::from).into_iter().chain([format!("train.steps={steps}")]);
+    let settings = SETTINGS.map(String::from).into_iter().chain([format!("train.max_steps={steps}")]);
     let config = RunConfig::of_preset_or_file("audio", &settings.collect::<Vec<_>>())?;
 
     println!("── input ──");

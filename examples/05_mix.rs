@@ -43,7 +43,8 @@ const SCORES: [(&str, &str, &str); 4] = [
 
 fn main() -> Result<()> {
     let steps = std::env::var("SMALTI_EXAMPLE_STEPS").unwrap_or("800".into());
-    let settings = ["train.eval_every=0".into(), "train.ema=0".into(), format!("train.steps={steps}")];
+    let settings =
+        ["train.eval_every=0".into(), "train.ema_decay=0".into(), format!("train.max_steps={steps}")];
     let config = RunConfig::of_preset_or_file("mix", &settings)?;
 
     println!("── input and tokens ──");

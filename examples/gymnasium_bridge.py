@@ -7,7 +7,7 @@
     ... --env "python examples/gymnasium_bridge.py CartPole-v1 --render"
 
 It needs gymnasium and what the task itself wants, and nothing of smalti. Nothing is rendered but with --render, which
-shows the policy each step as a picture named "render".
+shows the policy each step as an image named "render".
 
 The protocol: requests come on standard input and answers go to standard output, one JSON object a line, in the same
 order. `env` numbers environments side by side; they are made as they are asked for.
@@ -20,8 +20,8 @@ order. `env` numbers environments side by side; they are made as they are asked 
                                                "terminated": false, "truncated": false}
     {"close": {}}                            (ends)
 
-Where there is something to see, the greeting names it, "pictures": ["front"], and each observation has it beside its
-numbers, or in their place: "pictures": {"front": {"height": 84, "width": 84, "channels": 3, "pixels": "base64 …"}},
+Where there is something to see, the greeting names it, "images": ["front"], and each observation has it beside its
+numbers, or in their place: "images": {"front": {"height": 84, "width": 84, "channels": 3, "pixels": "base64 …"}},
 row by row.
 
 A discrete action is one number, for which the greeting says {"discrete": n}; one of several parts is an object, for
@@ -29,7 +29,7 @@ which it says {"parts": {"arm": {"continuous": …}, "grip": {"discrete": n}}}. 
 goes wrong is {"error": "what"}, and ends it.
 
 Observations are flattened to one list: arrays row by row, the parts of a dict in the order of their names, those of a
-tuple one behind another. Boxes of bytes, [height, width] or with 1 or 3 channels behind, are pictures: the name is that
+tuple one behind another. Boxes of bytes, [height, width] or with 1 or 3 channels behind, are images: the name is that
 of the part, and empty where it is all of the observation. Several choices at once are parts named 0, 1, …, or 00, 01, … where there are more than ten.
 """
 
@@ -47,8 +47,8 @@ from gymnasium import spaces
 PROTOCOL = 1
 
 
-def is_picture(space):
-    """Whether observations of this space are pictures."""
+def is_image(space):
+    """Whether observations of this space are images."""
     if not (isinstance(space, spaces.Box) and space.dtype == numpy.uint8):
         return False
     return len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[2] in (1, 3))
@@ -64,29 +64,29 @@ def parts(space):
 
 
 def look(observation, space, name=""):
-    """All numbers of an observation in one list, and its pictures by their names."""
-    if is_picture(space):
+    """All numbers of an observation in one list, and its images by their names."""
+    if is_image(space):
         return [], {name: observation}
     if not isinstance(space, (spaces.Dict, spaces.Tuple)):
         return numpy.asarray(observation, dtype=numpy.float64).ravel().tolist(), {}
-    numbers, pictures = [], {}
+    numbers, images = [], {}
     for key, part in parts(space):
         more, seen = look(observation[key], part, f"{name}.{key}" if name else str(key))
         numbers += more
-        pictures |= seen
-    return numbers, pictures
+        images |= seen
+    return numbers, images
 
 
 def cameras(space, name=""):
-    """The names of the pictures that `look` finds."""
-    if is_picture(space):
+    """The names of the images that `look` finds."""
+    if is_image(space):
         return [name]
     return [found for key, part in parts(space) for found in cameras(part, f"{name}.{key}" if name else str(key))]
 
 
-def written(picture):
-    """A picture as it is sent."""
-    pixels = numpy.ascontiguousarray(picture, dtype=numpy.uint8)
+def written(image):
+    """An image as it is sent."""
+    pixels = numpy.ascontiguousarray(image, dtype=numpy.uint8)
     height, width, channels = pixels.shape if pixels.ndim == 3 else (*pixels.shape, 1)
     pixels = base64.b64encode(pixels.tobytes()).decode()
     return {"height": height, "width": width, "channels": channels, "pixels": pixels}
@@ -94,7 +94,7 @@ def written(picture):
 
 def size(space):
     """How many numbers `look` makes of an observation of this space."""
-    if is_picture(space):
+    if is_image(space):
         return 0
     if isinstance(space, (spaces.Dict, spaces.Tuple)):
         return sum(size(part) for _, part in parts(space))
@@ -158,7 +158,7 @@ class Bridge:
         hello = {"protocol": PROTOCOL, "action": said}
         seen = cameras(environment.observation_space) + ["render"] * self.render
         if seen:
-            hello["pictures"] = seen
+            hello["images"] = seen
         numbers = size(environment.observation_space)
         if numbers or not seen:
             hello["observation"] = numbers
@@ -169,12 +169,12 @@ class Bridge:
     def seen(self, number, observation):
         """What an answer says of environment `number`, where this is observed."""
         environment = self.environments[number]
-        numbers, pictures = look(observation, environment.observation_space)
+        numbers, images = look(observation, environment.observation_space)
         if self.render:
-            pictures["render"] = environment.render()
+            images["render"] = environment.render()
         answer = {"env": number, "observation": numbers}
-        if pictures:
-            answer["pictures"] = {name: written(picture) for name, picture in pictures.items()}
+        if images:
+            answer["images"] = {name: written(image) for name, image in images.items()}
         return answer
 
     def answer(self, request):
@@ -228,7 +228,7 @@ def main():
         default=[],
         help="an argument of gymnasium.make, its value as JSON or a text; may be repeated",
     )
-    parser.add_argument("--render", action="store_true", help="shows each step as a picture named render")
+    parser.add_argument("--render", action="store_true", help="shows each step as an image named render")
     arguments = parser.parse_args()
     # What a task prints must not get between the answers: from here on it goes to standard error.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

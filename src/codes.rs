@@ -15,12 +15,12 @@
 use crate::data::collate;
 use crate::inference;
 use crate::model::Model;
-use crate::params::Params;
+use crate::model::ModelConfig;
+use crate::model::Params;
 use crate::registry::Modalities;
 use crate::run::{Run, Weights};
 use crate::sample::{Composition, Site, TaskSettings};
 use crate::task::{SavedTask, Task};
-use crate::transformer::ModelConfig;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use candle_core::Device;

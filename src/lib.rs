@@ -1,4 +1,4 @@
-//! smalti: chop anything into tokens, throw them in the mix, and let one transformer see the picture.
+//! smalti: chop anything into tokens, throw them in the mix, and let one transformer see the image.
 //!
 //! Raw input → tokenizer (plain data) → tokens → collate → [`data::Batch`] → [`embedding`] (content + type +
 //! position) → [`transformer`] (who may attend to whom is data: [`rules`]) → [`head`] → loss or prediction.
@@ -10,7 +10,6 @@ pub mod cli;
 pub mod codes;
 pub mod config;
 pub mod data;
-pub mod embedding;
 pub mod env;
 pub mod head;
 pub mod inference;
@@ -19,7 +18,6 @@ pub mod metrics;
 pub mod modalities;
 pub mod model;
 pub mod ops;
-pub mod params;
 mod pattern;
 // A checkpoint may be of any modality.
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
@@ -33,4 +31,3 @@ pub mod sample;
 pub mod table;
 pub mod task;
 pub mod train;
-pub mod transformer;

@@ -6,8 +6,8 @@ mod start;
 pub use start::Start;
 
 use crate::config::{RunConfig, SettingsError, TaskEntry};
+use crate::model::Params;
 use crate::model::{Model, ModelError};
-use crate::params::Params;
 use crate::registry::{Modalities, RegistrationError};
 use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
@@ -40,7 +40,7 @@ pub struct Run {
 /// Which of a run's weights to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// The best by validation loss, averaged where `train.ema` is set.
+    /// The best by validation loss, averaged where `train.ema_decay` is set.
     Best,
     /// Those of the last checkpoint.
     Last,

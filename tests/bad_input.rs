@@ -68,25 +68,25 @@ fn failed(code: i32, line: &str, ran: &Ran, says: &[&str]) {
 }
 
 fn text_train() -> String {
-    format!("train text {TINY} --set train.steps=6 --set data.source=a.txt --set outputs.text.context=16")
+    format!("train text {TINY} --set train.max_steps=6 --set data.source=a.txt --set outputs.text.context=16")
 }
 
 fn image_train() -> String {
     format!(
-        "train image {TINY} --set train.epochs=0 --set train.steps=6 --set data.source=pictures --set inputs.image.patch_size=4"
+        "train image {TINY} --set train.epochs=0 --set train.max_steps=6 --set data.source=images --set inputs.image.patch_size=4"
     )
 }
 
 fn audio_train() -> String {
     format!(
-        "train audio {TINY} --set train.steps=6 --set data.source=clips/manifest.tsv --set data.concat=[1,1] \
+        "train audio {TINY} --set train.max_steps=6 --set data.source=clips/manifest.tsv --set data.concat=[1,1] \
          --set inputs.audio.mel.n_mels=8 --set inputs.audio.max_slices=64"
     )
 }
 
 fn trajectory_train() -> String {
     format!(
-        "train trajectory {TINY} --set train.steps=6 --set data.source=log.npz --set data.context=4 \
+        "train trajectory {TINY} --set train.max_steps=6 --set data.source=log.npz --set data.context=4 \
          --set data.holdout=0.3"
     )
 }
@@ -99,7 +99,7 @@ fn image_place() -> Place {
     let place = Place::new(&[]);
     for split in ["train", "test"] {
         for (class, height) in [("high", 16), ("low", 8)] {
-            (0..3).for_each(|i| place.write(&format!("pictures/{split}/{class}/{i}.png"), &png(8, height)));
+            (0..3).for_each(|i| place.write(&format!("images/{split}/{class}/{i}.png"), &png(8, height)));
         }
     }
     place
@@ -130,14 +130,14 @@ fn texts() {
     place.write("empty.txt", b"");
     place.write("short.txt", b"hi");
     place.write("latin.txt", &b"caf\xe9 ".repeat(99));
-    place.write("picture.txt", &png(8, 8));
+    place.write("image.txt", &png(8, 8));
     place.write("folder/a.bin", b"1");
     let cases: [(&str, &[&str]); 6] = [
         ("none.txt", &["none.txt", "not found", "expected a file"]),
         ("empty.txt", &["empty.txt", "empty"]),
         ("short.txt", &["short.txt", "1 tokens", "context 16 needs at least 17"]),
         ("latin.txt", &["latin.txt", "UTF-8", "0xe9 at offset 3"]),
-        ("picture.txt", &["picture.txt", "UTF-8", "0x89 at offset 0"]),
+        ("image.txt", &["image.txt", "UTF-8", "0x89 at offset 0"]),
         ("folder", &["folder", "it is in none of the known layouts"]),
     ];
     for (path, says) in cases {
@@ -199,7 +199,7 @@ fn prompts_and_sampling() {
 }
 
 #[test]
-fn picture_sources() {
+fn image_sources() {
     let place = image_place();
     place.write("empty.tar", b"");
     place.write("text.tar", &b"no archive ".repeat(99));
@@ -228,11 +228,11 @@ fn picture_sources() {
         place.fails_untouched(&format!("{} --set data.source={path}", image_train()), says);
     }
     let splits = format!("{} --set data.train=split=practice", image_train());
-    place.fails_untouched(&splits, &["pictures", "data.train: selects none of the 12 rows"]);
+    place.fails_untouched(&splits, &["images", "data.train: selects none of the 12 rows"]);
 }
 
 #[test]
-fn pictures() {
+fn images() {
     let whole = png(8, 8);
     let cases: [(&str, Vec<u8>, &[&str]); 4] = [
         ("empty", vec![], &["empty"]),
@@ -242,17 +242,17 @@ fn pictures() {
     ];
     for (name, bytes, says) in cases {
         let place = image_place();
-        place.write("pictures/train/low/1.png", &bytes);
-        let says = [&["pictures/train/low/1.png"], says].concat();
+        place.write("images/train/low/1.png", &bytes);
+        let says = [&["images/train/low/1.png"], says].concat();
         place.fails_untouched(&image_train(), &says);
         assert!(!place.path("refused").exists(), "{name}");
     }
 }
 
-/// The picture is found to be indivisible when its sample is drawn: in training, and in evaluation.
+/// The image is found to be indivisible when its sample is drawn: in training, and in evaluation.
 #[test]
-fn a_picture_of_another_size_is_named() {
-    for file in ["pictures/train/low/1.png", "pictures/test/low/1.png"] {
+fn a_image_of_another_size_is_named() {
+    for file in ["images/train/low/1.png", "images/test/low/1.png"] {
         let place = image_place();
         place.write(file, &png(9, 8));
         let says = [file, "image is 8×9 pixels; width must be a multiple of the patch size 4"];
@@ -262,11 +262,11 @@ fn a_picture_of_another_size_is_named() {
 
 /// What cannot be read, and what cannot be tokenized; in training, in evaluation, and among what is fitted to.
 #[test]
-fn pictures_that_may_be_skipped_are_replaced_and_named() {
+fn images_that_may_be_skipped_are_replaced_and_named() {
     let place = image_place();
-    place.write("pictures/train/low/1.png", b"torn");
-    place.write("pictures/train/high/2.png", &png(9, 8));
-    place.write("pictures/test/low/0.png", b"torn too");
+    place.write("images/train/low/1.png", b"torn");
+    place.write("images/train/high/2.png", &png(9, 8));
+    place.write("images/test/low/0.png", b"torn too");
     let line = format!("{} --set data.corrupt_samples=skip --set train.log_every=1 --out run", image_train());
     let trained = place.works(&line);
     let named = ["train/low/1.png", "train/high/2.png", "test/low/0.png"];
@@ -281,9 +281,9 @@ fn pictures_that_may_be_skipped_are_replaced_and_named() {
     assert!(eval.err.contains("not used: ") && eval.err.contains("test/low/0.png"), "{}", eval.err);
     place.works("train --resume --out run");
     for name in ["train/high/0.png", "train/high/1.png", "train/low/0.png", "train/low/2.png"] {
-        place.write(&format!("pictures/{name}"), b"torn");
+        place.write(&format!("images/{name}"), b"torn");
     }
-    place.fails(&line.replace("--out run", "--out none"), &["pictures/train/"]);
+    place.fails(&line.replace("--out run", "--out none"), &["images/train/"]);
 }
 
 /// More sources of a task are read with the tokenizer of the first, each with its weight.
@@ -294,7 +294,7 @@ fn more_sources_are_mixed_in() {
     (0..2).for_each(|i| place.write(&format!("others/test/low/{i}.png"), &png(8, 8)));
     place.write("others/train/low/notes.txt", b"n");
     let more = |path: &str, weight: &str| {
-        format!(r#"--set data.source=["pictures",{{path="{path}",weight={weight}}}]"#)
+        format!(r#"--set data.source=["images",{{path="{path}",weight={weight}}}]"#)
     };
     let ran = place.works(&format!("{} {} --out run", image_train(), more("others", "2")));
     assert!(ran.err.contains("not used: others/train/low/notes.txt"), "{}", ran.err);
@@ -305,8 +305,8 @@ fn more_sources_are_mixed_in() {
     let says = ["wide/0.png: expected a label that training has: high, low; found \"wide\""];
     place.fails_untouched(&format!("{} {}", image_train(), more("others", "1")), &says);
     std::fs::remove_dir_all(place.path("others/test/wide")).unwrap();
-    let says = ["train.batch 4", "or a source of it, without a sample"];
-    place.fails(&format!("{} {} --out thin", image_train(), more("pictures", "0.01")), &says);
+    let says = ["train.batch_size 4", "or a source of it, without a sample"];
+    place.fails(&format!("{} {} --out thin", image_train(), more("images", "0.01")), &says);
 }
 
 /// Tokens that are kept are those that would be made.
@@ -325,17 +325,17 @@ fn a_cache_changes_nothing_but_the_time() {
     let folders = std::fs::read_dir(place.path("kept")).unwrap();
     let files =
         folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum::<usize>();
-    assert_eq!(files, 12, "each of the pictures once");
+    assert_eq!(files, 12, "each of the images once");
 }
 
 /// Whatever stops a training, the steps that it has done are saved.
 #[test]
-fn a_bad_validation_picture_costs_no_step() {
+fn a_bad_validation_image_costs_no_step() {
     let place = image_place();
-    place.write("pictures/test/low/1.png", &png(9, 8));
+    place.write("images/test/low/1.png", &png(9, 8));
     place.fails(&format!("{} --out run", image_train()), &["width must be a multiple of the patch size 4"]);
     assert!(place.path("run/state.safetensors").exists(), "six steps are lost");
-    place.write("pictures/test/low/1.png", &png(8, 8));
+    place.write("images/test/low/1.png", &png(8, 8));
     assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
 }
 
@@ -344,10 +344,10 @@ fn a_bad_validation_picture_costs_no_step() {
 fn classes_are_matched_by_name() {
     let place = image_place();
     let (high, low) = (png(8, 16), png(8, 8));
-    let write = |source: &str, pictures: &[(&str, &[u8])]| {
-        for (class, picture) in pictures {
-            place.write(&format!("{source}/train/{class}/0.png"), picture);
-            place.write(&format!("{source}/test/{class}/0.png"), picture);
+    let write = |source: &str, images: &[(&str, &[u8])]| {
+        for (class, image) in images {
+            place.write(&format!("{source}/train/{class}/0.png"), image);
+            place.write(&format!("{source}/test/{class}/0.png"), image);
         }
     };
     write("sorted", &[("high", &high), ("low", &low)]);
@@ -370,9 +370,9 @@ fn classes_are_matched_by_name() {
 fn a_class_that_training_has_not_seen() {
     let place = Place::new(&[]);
     for (split, n) in [("train", 3_u8), ("t10k", 4)] {
-        let pictures = idx(0x803, &[u32::from(n), 8, 8], 64 * usize::from(n));
+        let images = idx(0x803, &[u32::from(n), 8, 8], 64 * usize::from(n));
         let labels: Vec<u8> = idx(0x801, &[u32::from(n)], 0).into_iter().chain(0..n).collect();
-        place.write(&format!("numbered/{split}-images-idx3-ubyte"), &pictures);
+        place.write(&format!("numbered/{split}-images-idx3-ubyte"), &images);
         place.write(&format!("numbered/{split}-labels-idx1-ubyte"), &labels);
     }
     let says = [
@@ -390,9 +390,9 @@ fn open(preset: &str, set: &[String]) -> Opened {
 #[test]
 fn files_that_are_no_images_are_told() {
     let place = image_place();
-    place.write("pictures/train/low/notes.txt", b"n");
-    place.write("pictures/test/low/scan.pdf", b"t");
-    let source = format!("data.source={:?}", place.path("pictures").display().to_string());
+    place.write("images/train/low/notes.txt", b"n");
+    place.write("images/test/low/scan.pdf", b"t");
+    let source = format!("data.source={:?}", place.path("images").display().to_string());
     let Opened { train, .. } = open("image", &[source, "inputs.image.patch_size=4".into()]);
     let names: Vec<&str> = train.skipped().iter().filter_map(|(path, _)| path.rsplit('/').next()).collect();
     assert_eq!(names, ["scan.pdf", "notes.txt"], "both splits, each file once");
@@ -498,7 +498,7 @@ fn recordings_to_transcribe() {
 }
 
 #[test]
-fn pictures_to_classify() {
+fn images_to_classify() {
     let place = image_place();
     place.works(&format!("{} --out run", image_train()));
     let whole = png(8, 8);
@@ -514,7 +514,7 @@ fn pictures_to_classify() {
     ];
     for (name, bytes, says) in cases {
         place.write(name, &bytes);
-        place.fails(&format!("classify run pictures/test/low/0.png {name}"), &[&[name], says].concat());
+        place.fails(&format!("classify run images/test/low/0.png {name}"), &[&[name], says].concat());
     }
     place.fails("classify run none.png", &["none.png", "not found"]);
     let says = ["run: expected an audio input", "the run has inputs image; outputs class"];
@@ -657,15 +657,18 @@ fn settings() {
         ("data.suorce=a.txt", &["unknown field `suorce`", "`source`", "in `data`"]),
         ("trian.steps=1", &["unknown field `trian`", "`train`"]),
         ("outputs.text.modality=video", &["\"video\"", "audio, codes, image, numbers, text"]),
-        ("train.steps=many", &["\"many\", expected u64", "train.steps"]),
-        ("train.steps=-1", &["-1", "expected u64", "train.steps"]),
-        ("train.steps", &["train.steps", "expected key=value"]),
-        ("train.steps.x=1", &["steps is a setting, not a table"]),
-        ("train.batch=0", &["train.batch", "at least 1; found 0"]),
+        ("train.max_steps=many", &["\"many\", expected u64", "train.max_steps"]),
+        ("train.max_steps=-1", &["-1", "expected u64", "train.max_steps"]),
+        ("train.max_steps", &["train.max_steps", "expected key=value"]),
+        ("train.max_steps.x=1", &["steps is a setting, not a table"]),
+        ("train.batch_size=0", &["train.batch_size", "at least 1; found 0"]),
         ("train.learning_rate=nan", &["train.learning_rate", "found NaN"]),
         ("train.learning_rate=-1", &["train.learning_rate", "at least 0; found -1"]),
-        ("train.ema=1", &["train.ema", "below 1; found 1"]),
-        ("model.n_heads=3", &["model.n_heads", "d_model 16 must be a multiple of n_heads 3"]),
+        ("train.ema_decay=1", &["train.ema_decay", "below 1; found 1"]),
+        (
+            "model.attention.n_heads=3",
+            &["model.attention.n_heads", "d_model 16 must be a multiple of n_heads 3"],
+        ),
         ("model.d_model=0", &["model.d_model", "at least 1; found 0"]),
         ("data.holdout=2", &["data.holdout", "between 0 and 1; found 2"]),
         ("outputs.text.context=0", &["context is 0; it must be at least 1"]),
@@ -820,8 +823,8 @@ fn runs_that_are_not_there_or_there_already() {
     place.fails("train --resume --out none", &["none is no run folder", "run.toml"]);
     assert!(!place.path("none").exists());
     place.fails(
-        "train --resume --out run --set train.steps=9",
-        &["--set \"train.steps=9\"", "but for train.recompute"],
+        "train --resume --out run --set train.max_steps=9",
+        &["--set \"train.max_steps=9\"", "but for train.checkpoint_activations"],
     );
     place.fails("train text --resume --out run", &["--resume", "leave out text"]);
     place.fails("eval none", &["none is no run folder"]);
@@ -835,7 +838,7 @@ fn runs_that_are_not_there_or_there_already() {
 #[test]
 fn a_run_that_diverges_keeps_its_checkpoint() {
     let place = text_place();
-    place.works(&format!("{} --set train.warmup=0 --out run", text_train()));
+    place.works(&format!("{} --set train.warmup_steps=0 --out run", text_train()));
     let saved = |name: &str| std::fs::read(place.path(&format!("run/{name}.safetensors"))).unwrap();
     let (model, state) = (saved("model"), saved("state"));
     let settings = std::fs::read_to_string(place.path("run/run.toml")).unwrap();

@@ -81,7 +81,7 @@ fn a_run_earns_the_same_in_it_as_built_in() {
         assert_eq!(ran.code, Some(0), "smalti {line}\n{}", ran.err);
         ran.out
     };
-    works(&format!("train trajectory {TINY} --set train.steps=40 --set train.eval_samples=8 --out run"));
+    works(&format!("train trajectory {TINY} --set train.max_steps=40 --set train.eval_samples=8 --out run"));
     let rollouts = |env: &str| -> Value {
         let mut command = smalti(folder.path());
         command.args(["rollout", "run", "--env", env]);
@@ -145,7 +145,7 @@ fn whatever_it_says_that_it_should_not() {
         ("chatter", &["says \"ready!\", where an answer to reset {", "expected value at line 1 column 1"]),
         ("number", &["says \"17\", where an answer to reset {", "invalid type: integer `17`"]),
         ("no-reward", &["where an answer to step {", "missing field `reward`"]),
-        ("unknown", &["unknown field `colour`, expected one of `env`, `observation`, `pictures`"]),
+        ("unknown", &["unknown field `colour`, expected one of `env`, `observation`, `images`"]),
         ("nan", &["where an answer to reset", "neither NaN nor infinity, and numbers must be finite"]),
         ("huge", &["observation holds inf at place 1; it must be finite"]),
         ("nan-reward", &["where an answer to step", "neither NaN nor infinity"]),
@@ -233,7 +233,8 @@ fn one_that_is_no_longer_needed_is_told_to_close() {
 #[test]
 fn the_program_says_which_environment_failed_and_how() {
     let folder = tempfile::tempdir().unwrap();
-    let trained = format!("train trajectory {TINY} --set train.steps=1 --set train.eval_samples=1 --out run");
+    let trained =
+        format!("train trajectory {TINY} --set train.max_steps=1 --set train.eval_samples=1 --out run");
     assert_eq!(ran(smalti(folder.path()), &trained).code, Some(0));
     let cases =
         [("dies", 60, "ended before its answer to reset"), ("mute", 1, "gave no greeting within 1 s")];

@@ -21,7 +21,7 @@ fn greetings() {
     let good = lines(&[
         r#"{"hello": {"protocol": 1, "observation": 11, "action": {"continuous": {"low": [-1, null], "high": [1, 2.5]}}, "max_steps": 1000}}"#,
         r#"{"hello": {"protocol": 1, "observation": {"position": 5, "velocity": 6}, "action": {"discrete": 2}, "envs": 1}}"#,
-        r#"{"hello": {"protocol": 1, "pictures": ["front", "side"], "action": {"discrete": 2}}}"#,
+        r#"{"hello": {"protocol": 1, "images": ["front", "side"], "action": {"discrete": 2}}}"#,
         r#"{"hello": {"protocol": 1, "observation": 1, "action": {"parts": {"arm": {"continuous": {"low": [0], "high": [1]}}, "grip": {"discrete": 3}}}, "max_steps": null}}"#,
     ]);
     survives("greeting", &good, bound(), Hello::read);
@@ -33,13 +33,13 @@ fn greeting(seen: &str) -> Hello {
 }
 
 #[test]
-fn pictures() {
+fn images() {
     let good = lines(&[
-        r#"{"env": 0, "pictures": {"a": {"height": 1, "width": 2, "channels": 3, "pixels": "AAECAwQF"}, "b": {"encoded": "iVBORw=="}}}"#,
-        r#"{"pictures": {"b": {"height": 2, "width": 1, "channels": 1, "pixels": "AP8="}, "a": {"encoded": ""}}, "observation": []}"#,
+        r#"{"env": 0, "images": {"a": {"height": 1, "width": 2, "channels": 3, "pixels": "AAECAwQF"}, "b": {"encoded": "iVBORw=="}}}"#,
+        r#"{"images": {"b": {"height": 2, "width": 1, "channels": 1, "pixels": "AP8="}, "a": {"encoded": ""}}, "observation": []}"#,
     ]);
-    let hello = greeting(r#""pictures": ["a", "b"]"#);
-    survives("pictures", &good, bound(), |line| first_seen(line, 0, &hello));
+    let hello = greeting(r#""images": ["a", "b"]"#);
+    survives("images", &good, bound(), |line| first_seen(line, 0, &hello));
 }
 
 #[test]

@@ -67,9 +67,9 @@ fn corrupt_rows_are_named() {
     let wav = read(WAV).unwrap();
     let log = "{\"observations\": [[1]], \"actions\": [0], \"rewards\": [1]}\n{\"observations\":\n";
     let data = folder(&[
-        ("pictures/cat/good.bmp", &bmp()),
-        ("pictures/dog/cut.bmp", &bmp()[..50]),
-        ("pictures/dog/notes.txt", b"a dog"),
+        ("images/cat/good.bmp", &bmp()),
+        ("images/dog/cut.bmp", &bmp()[..50]),
+        ("images/dog/notes.txt", b"a dog"),
         ("clips/manifest.tsv", b"path\ttext\ngood.wav\tone\ncut.wav\ttwo\nmissing.wav\tthree\n"),
         ("clips/good.wav", &wav),
         ("clips/cut.wav", &wav[..wav.len() / 2]),
@@ -96,9 +96,9 @@ fn corrupt_rows_are_named() {
         }
         value
     };
-    let pictures = check("pictures", &["pictures/dog/cut.bmp"]);
-    assert_eq!(pictures["skipped"][0][1], "not an image or audio clip");
-    assert_eq!(field(&pictures["splits"][0], "label")["classes"], json!({ "cat": 1, "dog": 1 }));
+    let images = check("images", &["images/dog/cut.bmp"]);
+    assert_eq!(images["skipped"][0][1], "not an image or audio clip");
+    assert_eq!(field(&images["splits"][0], "label")["classes"], json!({ "cat": 1, "dog": 1 }));
     check("clips", &["manifest.tsv row 2", "missing.wav"]);
     check("clips/manifest.tsv", &["manifest.tsv row 2", "missing.wav"]);
     check("log.jsonl", &["episode 1"]);
@@ -257,8 +257,8 @@ fn shards_of_a_pattern_are_checked_together() {
             header.set_mode(0o644);
             tar.append_data(&mut header, name, bytes).unwrap();
         };
-        for (key, picture, label) in samples {
-            add(format!("{key}.jpg"), picture);
+        for (key, image, label) in samples {
+            add(format!("{key}.jpg"), image);
             add(format!("{key}.cls"), label.as_bytes());
         }
         tar.into_inner().unwrap()

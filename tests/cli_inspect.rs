@@ -16,7 +16,7 @@ static RUN: LazyLock<(TempDir, String)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run").to_str().unwrap().to_string();
     let settings = [
-        "train.steps=2",
+        "train.max_steps=2",
         "train.log_every=1",
         "train.eval_every=1",
         "train.eval_samples=2",
@@ -125,11 +125,8 @@ fn a_run_is_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let out = at(&folder, "drawn");
     let drawn = printed(&["show", run, "--out", &out]);
-    let picture = "self-attention, every layer\n\n      tttttttt\n    t x.......\n    t xx......\n";
-    assert!(
-        drawn.contains(picture) && drawn.contains("text.character sees text.character: causal"),
-        "{drawn}"
-    );
+    let image = "self-attention, every layer\n\n      tttttttt\n    t x.......\n    t xx......\n";
+    assert!(drawn.contains(image) && drawn.contains("text.character sees text.character: causal"), "{drawn}");
     assert!(drawn.contains("text loss: train ") && drawn.contains("text accuracy: valid "), "{drawn}");
     for name in ["rules.svg", "curves.svg"] {
         assert!(fs::read_to_string(Path::new(&out).join(name)).unwrap().starts_with("<svg"), "{name}");

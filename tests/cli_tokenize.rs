@@ -1,4 +1,4 @@
-//! `smalti tokenize`: the tokens that a file becomes, as a table, as JSON, as tensors and as pictures.
+//! `smalti tokenize`: the tokens that a file becomes, as a table, as JSON, as tensors and as images.
 #![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 
 #[path = "support/commands.rs"]
@@ -41,12 +41,12 @@ fn each_modality_is_tokenized() {
 
 #[test]
 fn tokens_are_what_the_options_ask_for() {
-    let picture =
+    let image =
         json(&["tokenize", IDX, "--patch", "2", "--size", "8x16", "--channels", "3", "--record", "359"]);
-    assert_eq!((picture["records"].as_u64(), picture["tokens"].as_u64()), (Some(360), Some(32)));
-    assert_eq!(picture["groups"][0]["content"]["features"]["dim"], 12);
+    assert_eq!((image["records"].as_u64(), image["tokens"].as_u64()), (Some(360), Some(32)));
+    assert_eq!(image["groups"][0]["content"]["features"]["dim"], 12);
     let columns = serde_json::json!({ "name": "column", "span": { "least": 0, "most": 7 } });
-    assert_eq!(picture["groups"][0]["axes"][1], columns);
+    assert_eq!(image["groups"][0]["axes"][1], columns);
 
     let clip = json(&["tokenize", WAV, "--sample-rate", "8000", "--n-mels", "20", "--frames-per-slice", "2"]);
     assert_eq!(clip["groups"][0]["content"]["features"]["dim"], 40);
@@ -71,9 +71,9 @@ fn tokens_are_what_the_options_ask_for() {
 #[test]
 fn published_settings_are_named() {
     for (name, patches, dim) in [("vit", 196, 768), ("clip", 196, 768), ("cifar", 64, 48)] {
-        let picture = json(&["tokenize", IDX, "--preset", name]);
-        assert_eq!(picture["tokens"], patches, "{name}");
-        assert_eq!(picture["groups"][0]["content"]["features"]["dim"], dim, "{name}");
+        let image = json(&["tokenize", IDX, "--preset", name]);
+        assert_eq!(image["tokens"], patches, "{name}");
+        assert_eq!(image["groups"][0]["content"]["features"]["dim"], dim, "{name}");
     }
     let clip = json(&["tokenize", WAV, "--preset", "whisper"]);
     assert_eq!(
@@ -159,18 +159,18 @@ fn what_cannot_be_tokenized_is_named() {
     assert!(uneven.contains("must be a multiple of the patch size 3"), "{uneven}");
 }
 
-/// The picture that a command draws.
+/// The image that a command draws.
 fn drawn(file: &str, options: &[&str]) -> Image {
     let folder = tempfile::tempdir().unwrap();
     let out = at(&folder, "tokens.png");
-    printed(&[&["tokenize", file, "--picture", &out], options].concat());
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the picture is left");
+    printed(&[&["tokenize", file, "--image", &out], options].concat());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the image is left");
     read(&fs::read(out).unwrap()).unwrap()
 }
 
-/// The columns of a picture's row where a colour is.
-fn columns(picture: &Image, row: usize, is: impl Fn(&[u8]) -> bool) -> Vec<usize> {
-    let row = &picture.pixels[row * picture.width * 3..][..picture.width * 3];
+/// The columns of an image's row where a colour is.
+fn columns(image: &Image, row: usize, is: impl Fn(&[u8]) -> bool) -> Vec<usize> {
+    let row = &image.pixels[row * image.width * 3..][..image.width * 3];
     row.chunks_exact(3).enumerate().filter(|(_, pixel)| is(pixel)).map(|(x, _)| x).collect()
 }
 
@@ -179,38 +179,38 @@ fn each_modality_is_drawn() {
     for (file, options) in
         [(TEXT, &[][..]), (IDX, &["--patch", "2"]), (WAV, &[]), (LOG, &["--context", "12"])]
     {
-        let picture = drawn(file, options);
-        let (width, height) = (picture.width, picture.height);
+        let image = drawn(file, options);
+        let (width, height) = (image.width, image.height);
         assert!((200..1700).contains(&width) && (100..2000).contains(&height), "{file}: {width}×{height}");
-        let ink = picture.pixels.chunks_exact(3).filter(|pixel| pixel != &[255; 3]).count();
+        let ink = image.pixels.chunks_exact(3).filter(|pixel| pixel != &[255; 3]).count();
         assert!(ink * 20 > width * height, "{file}: {ink} of {width}×{height} pixels are drawn");
-        let edge = columns(&picture, height - 1, |pixel| pixel != [255; 3]);
+        let edge = columns(&image, height - 1, |pixel| pixel != [255; 3]);
         assert!(edge.is_empty(), "{file}: there is no margin: {edge:?}");
     }
 }
 
 #[test]
 fn grid_lines_are_where_patches_meet() {
-    // A black picture of 8×12 pixels: three columns of patches of 4, enlarged 24 times.
+    // A black image of 8×12 pixels: three columns of patches of 4, enlarged 24 times.
     let mut black = bmp();
     black[18..26].copy_from_slice(&[12_u32, 8].map(u32::to_le_bytes).concat());
     black.truncate(54);
     black.extend([0; 12 * 8 * 3]);
     let folder = folder(&[("black.bmp", &black)]);
-    let picture = drawn(&at(&folder, "black.bmp"), &[]);
-    let middle = picture.height - 20 - 30; // within the lower row of patches, below its number
-    let lines = columns(&picture, middle, |pixel| pixel.iter().all(|c| (200..255).contains(c)));
+    let image = drawn(&at(&folder, "black.bmp"), &[]);
+    let middle = image.height - 20 - 30; // within the lower row of patches, below its number
+    let lines = columns(&image, middle, |pixel| pixel.iter().all(|c| (200..255).contains(c)));
     let gaps: Vec<usize> = lines.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert_eq!(gaps, [96, 96, 95], "{lines:?}");
-    let black = columns(&picture, middle, |pixel| pixel == [0; 3]);
-    assert!(black.len() > 250 && black[0] > lines[0], "the picture is seen between the lines");
+    let black = columns(&image, middle, |pixel| pixel == [0; 3]);
+    assert!(black.len() > 250 && black[0] > lines[0], "the image is seen between the lines");
 }
 
 #[test]
-fn a_picture_may_be_of_shapes() {
+fn a_image_may_be_of_shapes() {
     let folder = tempfile::tempdir().unwrap();
     let out = at(&folder, "steps.SVG");
-    printed(&["tokenize", LOG, "--context", "3", "--picture", &out]);
+    printed(&["tokenize", LOG, "--context", "3", "--image", &out]);
     let svg = fs::read_to_string(&out).unwrap();
     for part in [
         "<svg",
@@ -225,7 +225,7 @@ fn a_picture_may_be_of_shapes() {
     }
     let out = at(&folder, "text.svg");
     let text = commands::folder(&[("a.txt", b"a <b\n")]);
-    printed(&["tokenize", &at(&text, "a.txt"), "--picture", &out]);
+    printed(&["tokenize", &at(&text, "a.txt"), "--image", &out]);
     let svg = fs::read_to_string(&out).unwrap();
     for part in [">␣</text>", ">&lt;</text>", ">⏎</text>", "5 tokens"] {
         assert!(svg.contains(part), "{part} in {svg}");
@@ -233,11 +233,11 @@ fn a_picture_may_be_of_shapes() {
 }
 
 #[test]
-fn a_picture_that_cannot_be_written_is_an_error() {
+fn a_image_that_cannot_be_written_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let message = refusal(2, &["tokenize", WAV, "--picture", &at(&folder, "slices.gif")]);
+    let message = refusal(2, &["tokenize", WAV, "--image", &at(&folder, "slices.gif")]);
     assert!(message.contains("slices.gif") && message.contains(".png or .svg"), "{message}");
-    let message = refusal(1, &["tokenize", WAV, "--picture", &at(&folder, "no/such/folder.png")]);
+    let message = refusal(1, &["tokenize", WAV, "--image", &at(&folder, "no/such/folder.png")]);
     assert!(message.contains("cannot write") && message.contains("no/such/folder.png"), "{message}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -247,8 +247,8 @@ fn what_is_printed_are_the_tokens_of_the_library() {
     let bytes = |file: &str| smalti::data::read(file).unwrap();
     let text = String::from_utf8(bytes(TEXT)).unwrap();
     let images = ImageTokenizer::new(ImageConfig::vit(1, 4, [8, 8])).unwrap();
-    let pictures: Vec<Image> = images.records(&bytes(IDX)).map(Result::unwrap).collect();
-    let (mean, std) = fit_image::normalisation(&pictures, 1).unwrap();
+    let images: Vec<Image> = images.records(&bytes(IDX)).map(Result::unwrap).collect();
+    let (mean, std) = fit_image::normalisation(&images, 1).unwrap();
     let image = ImageConfig { size: None, mean, std, ..ImageConfig::vit(1, 4, [8, 8]) };
     let tokenizers: [(&str, Box<dyn AnyTokenizer>); 3] = [
         (
@@ -305,7 +305,7 @@ fn steps_are_normalised_by_the_whole_log() {
 fn every_option_is_explained() {
     let help = printed(&["help", "tokenize"]);
     for option in
-        ["--as", "--record", "--first", "--patch", "--size", "--picture", "--out", "--json", "Examples:"]
+        ["--as", "--record", "--first", "--patch", "--size", "--image", "--out", "--json", "Examples:"]
     {
         assert!(help.contains(option), "{option} in {help}");
     }

@@ -139,10 +139,10 @@ fn a_class_becomes_an_image_through_codes() {
 #[test]
 fn one_thread_is_enough() {
     let halves = Halves::new();
-    halves.json("train codebook.toml --out codebook --set train.steps=2");
+    halves.json("train codebook.toml --out codebook --set train.max_steps=2");
     let mut command = smalti(halves.0.path());
     command.env("RAYON_NUM_THREADS", "1");
-    let ran = ran(command, "train draw.toml --out draw --set train.steps=2");
+    let ran = ran(command, "train draw.toml --out draw --set train.max_steps=2");
     assert_eq!(ran.code, Some(0), "{}", ran.err);
 
     // What two steps have learned might end an image before its last code; no image does.
@@ -179,13 +179,13 @@ fn what_cannot_be_a_codebook_is_refused() {
         "outputs.class]\nhead = \"classify\"",
     );
     halves.write("classes.toml", &classes.replace("n_encoder_layers = 1\n", ""));
-    halves.json("train classes.toml --out classes --set train.steps=1");
+    halves.json("train classes.toml --out classes --set train.max_steps=1");
     halves.fails(
         "train draw.toml --out draw --set outputs.image.codebook=classes",
         &["head = \"reconstruct\"", "outputs class"],
     );
     // An image of another size has another number of codes.
-    halves.json("train codebook.toml --out codebook --set train.steps=2");
+    halves.json("train codebook.toml --out codebook --set train.max_steps=2");
     std::fs::write(halves.path("0.png"), write_png(&Image::new(4, 8, 1, vec![9; 32]).unwrap()).unwrap())
         .unwrap();
     halves.fails("train draw.toml --out draw", &["0.png", "expected a value of 4 tokens", "found 2"]);

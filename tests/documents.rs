@@ -3,10 +3,10 @@
 use candle_core::{Device, Tensor};
 use smalti::data::{Layout, Sample, Stream, Target, collate};
 use smalti::head::{Classify, Generate, HeadSpec};
-use smalti::model::Model;
+use smalti::model::{AttentionConfig, HeadConfig, Model};
+use smalti::model::{ModelConfig, NormKind, NormPlacement};
 use smalti::rules::Rule;
 use smalti::task::TaskSpec;
-use smalti::transformer::{ModelConfig, NormKind, NormPlace};
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 
 fn text(rule: &str) -> TaskSpec {
@@ -33,7 +33,12 @@ fn model(config: &ModelConfig, rule: &str) -> Model {
 }
 
 fn small() -> ModelConfig {
-    ModelConfig { d_model: 16, n_layers: 2, n_heads: 2, ..ModelConfig::default() }
+    ModelConfig {
+        d_model: 16,
+        n_layers: 2,
+        attention: AttentionConfig::of_heads(2),
+        ..ModelConfig::default()
+    }
 }
 
 fn sample(id: u64, ids: &[u32]) -> (usize, Sample) {
@@ -130,10 +135,10 @@ fn through_cache(model: &Model, ids: &[u32], pieces: &[usize]) -> candle_core::R
 
 #[test]
 fn a_cache_gives_what_the_whole_gives() {
-    let places = [NormPlace::Pre, NormPlace::Post];
-    for (norm_place, norm) in places.into_iter().zip([NormKind::Layer, NormKind::Rms]) {
+    let places = [NormPlacement::Pre, NormPlacement::Post];
+    for (norm_placement, norm) in places.into_iter().zip([NormKind::Layer, NormKind::Rms]) {
         for rule in ["causal", "causal & near(4)", "strict_past"] {
-            let model = model(&ModelConfig { norm_place, norm, ..small() }, rule);
+            let model = model(&ModelConfig { norm_placement, norm, ..small() }, rule);
             let ids = ids(12, 7);
             let batch = collate(model.layouts(), &[sample(0, &ids)]).unwrap();
             let whole: Vec<Vec<f32>> = model.outputs(&batch).unwrap()[0].to_vec2().unwrap();
@@ -178,8 +183,8 @@ fn heard(id: u64, sounds: &[u32], words: Group) -> (usize, Sample) {
 
 #[test]
 fn what_has_nothing_to_look_at_comes_out_as_without_the_others() {
-    for norm_place in [NormPlace::Pre, NormPlace::Post] {
-        let config = ModelConfig { norm_place, n_encoder_layers: 1, dropout: 0.3, ..small() };
+    for norm_placement in [NormPlacement::Pre, NormPlacement::Post] {
+        let config = ModelConfig { norm_placement, n_encoder_layers: 1, dropout: 0.3, ..small() };
         let model = Model::new(&config, &[looking(), text("all")], 3, &Device::Cpu).unwrap();
         let (_, plain) = sample(2, &ids(9, 7));
         let speech = heard(1, &ids(6, 3), Group::sequence(Content::Ids(ids(5, 3))));
@@ -227,7 +232,7 @@ fn settings_without_a_use_are_refused() {
     assert!(refuse(encoder, text("all")).contains("n_encoder_layers: no task has an input for the encoder"));
     let mut classes = text("all");
     classes.heads = vec![HeadSpec::new("", "character", Classify::numbered(3))];
-    let tied = ModelConfig { tie_embeddings: true, ..small() };
+    let tied = ModelConfig { head: HeadConfig { tie_embeddings: true, ..HeadConfig::default() }, ..small() };
     assert!(refuse(tied, classes).contains("tie_embeddings: no task has a head"));
     let mut twice = text("all");
     let again = twice.inputs[0].clone();
@@ -239,7 +244,7 @@ fn settings_without_a_use_are_refused() {
 fn a_rule_may_be_for_every_kind_that_a_pattern_matches() {
     let rules = |query: &str| {
         let settings = format!(
-            "d_model = 16\nn_layers = 1\nn_heads = 2\n[[rules]]\nquery = {query:?}\nkey = \"*\"\nrule = \"near(2)\"\n"
+            "d_model = 16\nn_layers = 1\n[attention]\nn_heads = 2\n[[attention.rules]]\nquery = {query:?}\nkey = \"*\"\nrule = \"near(2)\"\n"
         );
         let config: ModelConfig = toml::from_str(&settings).unwrap();
         Model::new(&config, &[text("causal")], 3, &Device::Cpu)
@@ -272,7 +277,10 @@ fn what_cannot_be_built_is_named() {
     let mut looking = text("causal");
     looking.inputs.insert(0, (Stream::Encoder, vec![]));
     assert!(build(&small(), looking).contains("model.n_encoder_layers is 0"));
-    assert!(build(&ModelConfig { n_heads: 3, ..small() }, text("all")).contains("multiple of n_heads 3"));
+    assert!(
+        build(&ModelConfig { attention: AttentionConfig::of_heads(3), ..small() }, text("all"))
+            .contains("multiple of n_heads 3")
+    );
 }
 
 #[test]

@@ -49,7 +49,7 @@ train() {
   local run=$results/$1 preset=$2
   shift 2
   rm -rf "$run"
-  "$smalti" train "$preset" --out "$run" --set train.steps=20 --set train.warmup=20 \
+  "$smalti" train "$preset" --out "$run" --set train.max_steps=20 --set train.warmup_steps=20 \
     --set train.log_every=1 --set train.eval_samples=64 "$@" >"$run.log" 2>&1 || fail "$(tail -n 1 "$run.log")"
 }
 
@@ -81,7 +81,7 @@ if [[ $(ldd "$smalti") == *libnccl* ]]; then
   train text-nccl text --devices=0
   compare text-f32 text-nccl 1e-6
   if (($(nvidia-smi --list-gpus 2>/dev/null | wc -l) > 1)); then
-    train mix-twice mix --device=cuda --set train.accumulate=2
+    train mix-twice mix --device=cuda --set train.gradient_accumulation_steps=2
     train mix-two mix --devices=0,1
     compare mix-twice mix-two 1e-5
   fi

@@ -4,11 +4,11 @@
 use candle_core::Device;
 use smalti::data::{Batch, Output, Sample, Stream, Target, collate};
 use smalti::head::{Classify, Fit, Generate, HeadKind, HeadSpec, Regress, Represent, Tag, TagSettings};
-use smalti::model::Model;
+use smalti::model::ModelConfig;
+use smalti::model::{AttentionConfig, HeadConfig, Model};
 use smalti::ops::{Value, backward, mean_rows, without_gradients};
 use smalti::rules::Rule;
 use smalti::task::{TaskSpec, learned_kind, learned_tokens};
-use smalti::transformer::ModelConfig;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::collections::BTreeSet;
 
@@ -51,8 +51,13 @@ fn task(name: &str) -> TaskSpec {
 }
 
 fn model(tasks: &[TaskSpec], tie_embeddings: bool) -> Model {
-    let config =
-        ModelConfig { d_model: 16, n_layers: 2, n_heads: 2, tie_embeddings, ..ModelConfig::default() };
+    let config = ModelConfig {
+        d_model: 16,
+        n_layers: 2,
+        attention: AttentionConfig::of_heads(2),
+        head: HeadConfig { tie_embeddings, ..HeadConfig::default() },
+        ..ModelConfig::default()
+    };
     Model::new(&config, tasks, 5, &Device::Cpu).unwrap()
 }
 
@@ -136,9 +141,9 @@ fn each_trained_head_has_a_loss_and_every_parameter_it_uses_a_gradient() {
         let found: Vec<(usize, f64)> = losses.iter().map(|loss| (loss.head, loss.weight)).collect();
         assert_eq!(found, [(CLASS, 1.0), (MEAN, 1.0), (NEXT, 6.0)], "of trained heads alone");
         let gradients = backward(losses.into_iter().map(|loss| (loss.sum, 1.0)).collect()).unwrap();
-        let uses = model.uses(&batch);
+        let unused = model.unused_parameters(&batch);
         for (place, (name, _)) in model.params().iter().enumerate() {
-            assert_eq!(gradients.get(place).is_some(), uses(name), "{name}");
+            assert_eq!(gradients.get(place).is_some(), !unused.contains(name), "{name}");
         }
         let outputs: Vec<Vec<usize>> =
             model.outputs(&batch).unwrap().iter().map(|output| output.dims().to_vec()).collect();
@@ -152,8 +157,8 @@ fn a_batch_without_a_trained_output_has_no_loss() {
     for outputs in [vec![], vec![output(UNTRAINED, Target::Unknown)]] {
         let batch = collate(model.layouts(), &[sample(1, outputs)]).unwrap();
         assert!(model.loss(&batch, Some(3), 0.0).unwrap().is_empty());
-        let uses = model.uses(&batch);
-        assert!(model.params().iter().all(|(name, _)| !uses(name)), "no gradient is expected");
+        let unused = model.unused_parameters(&batch);
+        assert!(model.params().iter().all(|(name, _)| unused.contains(name)), "no gradient is expected");
     }
 }
 

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 /// Everything that could differ: dropout, the moving average, two micro-batches a step, batches of 4 out of 33
 /// samples (an epoch ends within one), checkpoints and evaluations out of step with one another.
-const MOVING: &str = "--set train.accumulate=2 --set train.ema=0.9 --set model.dropout=0.2 --set train.warmup=5 \
+const MOVING: &str = "--set train.gradient_accumulation_steps=2 --set train.ema_decay=0.9 --set model.dropout=0.2 --set train.warmup_steps=5 \
     --set train.log_every=1 --set train.checkpoint_every=3 --set train.eval_every=7 --set train.eval_samples=2";
 const STEPS: u64 = 300;
 
@@ -66,7 +66,7 @@ impl Place {
     fn text() -> Self {
         Self::new(format!(
             "train text {TINY} {MOVING} --set model.d_model=32 --set data.source=a.txt --set outputs.text.context=16 \
-             --set train.steps={STEPS}"
+             --set train.max_steps={STEPS}"
         ))
     }
 
@@ -174,7 +174,7 @@ fn asked_to_stop_it_saves_says_where_and_goes_on() {
 #[test]
 fn every_modality_goes_on_in_the_middle_of_its_augmentation() {
     let place = Place::new(format!(
-        "train mix {TINY} {MOVING} --set train.batch=8 --set train.steps=40 --set mix.text.data.source=a.txt"
+        "train mix {TINY} {MOVING} --set train.batch_size=8 --set train.max_steps=40 --set mix.text.data.source=a.txt"
     ));
     let output = place.signalled(&place.start(), "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
@@ -185,8 +185,8 @@ fn every_modality_goes_on_in_the_middle_of_its_augmentation() {
 #[test]
 fn a_token_budget_and_a_window_of_samples_go_on_in_the_middle() {
     let place = Place::new(format!(
-        "train mix {TINY} {MOVING} --set train.batch=8 --set train.batch_tokens=400 --set train.shuffle=16 \
-         --set train.workers=3 --set train.steps=40 --set mix.text.data.source=a.txt --set mix.text.outputs.text.context=16"
+        "train mix {TINY} {MOVING} --set train.batch_size=8 --set train.batch_tokens=400 --set train.shuffle=16 \
+         --set train.workers=3 --set train.max_steps=40 --set mix.text.data.source=a.txt --set mix.text.outputs.text.context=16"
     ));
     let output = place.signalled(&place.start(), "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
@@ -198,10 +198,10 @@ fn a_token_budget_and_a_window_of_samples_go_on_in_the_middle() {
 #[test]
 fn a_run_that_recomputes_goes_on_to_the_same_end() {
     let place = Place::new(format!(
-        "train mix {TINY} {MOVING} --set train.batch=8 --set train.steps=40 --set model.n_layers=2 \
+        "train mix {TINY} {MOVING} --set train.batch_size=8 --set train.max_steps=40 --set model.n_layers=2 \
          --set mix.text.data.source=a.txt"
     ));
-    let line = format!("{} --set train.recompute=true", place.start());
+    let line = format!("{} --set train.checkpoint_activations=true", place.start());
     let output = place.signalled(&line, "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
     assert!((8..40).contains(&place.step()));
@@ -213,7 +213,7 @@ fn a_policy_that_sees_goes_on_in_the_middle() {
     let place = Place::with(
         "log.npz",
         &files::seen(),
-        format!("train seeing.toml {TINY} {MOVING} --set train.workers=2 --set train.steps=60"),
+        format!("train seeing.toml {TINY} {MOVING} --set train.workers=2 --set train.max_steps=60"),
     );
     let output = place.signalled(&place.start(), "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
@@ -245,9 +245,10 @@ n_encoder_layers = 2
 
 #[test]
 fn a_codebook_in_a_mix_goes_on_in_the_middle() {
-    let train = format!("train codebook.toml {TINY} {MOVING} --set train.batch=8 --set train.steps=40");
+    let train =
+        format!("train codebook.toml {TINY} {MOVING} --set train.batch_size=8 --set train.max_steps=40");
     let place = Place::with("codebook.toml", CODEBOOK.as_bytes(), train);
-    let line = format!("{} --set train.recompute=true", place.start());
+    let line = format!("{} --set train.checkpoint_activations=true", place.start());
     let output = place.signalled(&line, "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
     assert!((8..40).contains(&place.step()));
@@ -273,8 +274,10 @@ fn killed_at_any_moment_it_goes_on() {
             place.works("info run");
         }
         // What a step costs may change, and it computes the same.
-        line =
-            format!("train --resume --out run --set train.recompute={} --set train.workers=1", step % 4 == 0);
+        line = format!(
+            "train --resume --out run --set train.checkpoint_activations={} --set train.workers=1",
+            step % 4 == 0
+        );
     }
     place.goes_on();
 }

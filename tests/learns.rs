@@ -97,7 +97,8 @@ fn text_by_the_next_character_and_by_the_masked() {
 fn images_by_their_class() {
     let digits = "[data]\nsource = \"builtin:digits\"\nvalidation = \"split = test\"\n[inputs.image]\n\
                   modality = \"image\"\npatch_size = 4\n[outputs.class]\nhead = \"classify\"\n";
-    for model in ["", "norm = \"rms\"\nactivation = \"silu\"", "norm_place = \"post\"\nactivation = \"relu\""]
+    for model in
+        ["", "norm = \"rms\"\nactivation = \"silu\"", "norm_placement = \"post\"\nactivation = \"relu\""]
     {
         assert_learned(&settings(digits, model, 150), "accuracy", |a| a == 1.0);
     }
@@ -201,7 +202,7 @@ fn actions_are_learned_from_what_is_seen() {
         let pixels = STANDARD.encode(pixels.collect::<Vec<u8>>());
         let frames = format!("{{\"height\": 4, \"width\": 4, \"channels\": 1, \"pixels\": \"{pixels}\"}}");
         format!(
-            "{{{observed}\"pictures\": {{\"front\": {{\"frames\": {frames}}}}}, \"actions\": {sides:?}, \
+            "{{{observed}\"images\": {{\"front\": {{\"frames\": {frames}}}}}, \"actions\": {sides:?}, \
              \"rewards\": [1, 1, 1, 1, 1, 1]}}\n"
         )
     };
@@ -225,8 +226,13 @@ fn four_tasks_share_one_trunk() {
     let mix = smalti::config::preset("mix").unwrap();
     let config = RunConfig::parse("mix", mix, &[]).unwrap();
     assert_eq!(config.tasks().len(), 4);
-    let small =
-        ["train.steps=200", "train.batch=32", "train.ema=0.0", "model.d_model=32", "model.n_layers=2"];
+    let small = [
+        "train.max_steps=200",
+        "train.batch_size=32",
+        "train.ema_decay=0.0",
+        "model.d_model=32",
+        "model.n_layers=2",
+    ];
     let config = RunConfig::parse("mix", mix, &small.map(String::from)).unwrap();
     let (outcome, record) = learn(&config.to_toml().unwrap());
     assert_eq!(record.notes, Vec::<String>::new());

@@ -488,7 +488,7 @@ fn texts_are_generated_as_a_prefix_and_by_cross_attention() {
                 modality = \"text\"\nshare = \"first\"\n[outputs.longer]\nhead = \"generate\"\nmodality = \"text\"\n\
                 context = 8\n[train]\nsteps = 120\nbatch = 16\nlearning_rate = 5e-3\neval_every = 0\n";
     std::fs::write(words.0.path().join("text.toml"), task).unwrap();
-    let small = "--set model.d_model=32 --set model.n_layers=1 --set model.n_heads=2";
+    let small = "--set model.d_model=32 --set model.n_layers=1 --set model.attention.n_heads=2";
     let cross = "--set outputs.longer.cross_attention=true --set model.n_encoder_layers=1";
     for (run, set) in [("prefix", ""), ("cross", cross)] {
         words.works(&format!("train text.toml --out {run} {small} {set}"));

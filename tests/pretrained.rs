@@ -101,7 +101,7 @@ fn check(name: &str, folder: &Path) {
         (pretrained::open(folder).unwrap_or_else(|e| panic!("{name}: {e}")), Reference::read(folder));
     let has = |name: &str| part(&model, name).is_some();
     match () {
-        () if has("image") => pictures(name, &model, &io),
+        () if has("image") => images(name, &model, &io),
         () if has("audio") => clips(name, &model, &io),
         () if has("observations") => trajectories(name, &model, &io),
         () if has("source") => answers(name, &model, &io),
@@ -160,7 +160,7 @@ fn answers(name: &str, model: &Pretrained, io: &Reference) {
     compare(&format!("{name} encoder"), &encoded, &flat(&io.rows("out.encoder_last_hidden_state"), &kept));
 }
 
-fn pictures(name: &str, model: &Pretrained, io: &Reference) {
+fn images(name: &str, model: &Pretrained, io: &Reference) {
     let pixels = &io.0["in.pixel_values"];
     let (n, channels, height, width) = pixels.dims4().unwrap();
     let black = vec![0; height * width * channels];

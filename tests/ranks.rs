@@ -22,9 +22,9 @@ use support::{Ran, TINY, ran, smalti, text};
 use tempfile::TempDir;
 
 /// No clipping, so that the first moment after one step is a tenth of the gradient.
-const SMOOTH: &str = "--set train.clip=0 --set train.warmup=5 --set train.learning_rate=0.01 --set train.log_every=1 --set train.eval_every=7 \
+const SMOOTH: &str = "--set train.max_grad_norm=0 --set train.warmup_steps=5 --set train.learning_rate=0.01 --set train.log_every=1 --set train.eval_every=7 \
                       --set train.eval_samples=2";
-const LONG: &str = "--set data.source=a.txt --set outputs.text.context=16 --set train.steps=400 --set train.checkpoint_every=5 \
+const LONG: &str = "--set data.source=a.txt --set outputs.text.context=16 --set train.max_steps=400 --set train.checkpoint_every=5 \
                     --set train.log_every=1 --set train.batch_tokens=70 --set train.workers=1";
 
 fn place() -> TempDir {
@@ -147,7 +147,7 @@ fn same(by: By, settings: &str, twice: &str) {
     let folder = place();
     let train = format!("train {settings} {SMOOTH} --device cpu");
     for steps in [1, 20] {
-        let steps = format!("--set train.steps={steps} --out {steps}");
+        let steps = format!("--set train.max_steps={steps} --out {steps}");
         by.trained(folder.path(), &format!("{train} {steps}-two"));
         worked(smalti(folder.path()), &format!("{train} {twice} {steps}-one"));
     }
@@ -167,14 +167,15 @@ fn same(by: By, settings: &str, twice: &str) {
 fn two_ranks_are_one_with_twice_the_batch(by: By) {
     let text =
         format!("text {TINY} --set model.dropout=0 --set data.source=a.txt --set outputs.text.context=16");
-    same(by, &text, "--set train.batch=8");
+    same(by, &text, "--set train.batch_size=8");
 }
 
 /// The same documents in the same micro-batches, so dropout and the shares of a mix are the same too.
 fn two_ranks_are_one_that_accumulates_twice_as_much(by: By) {
-    let mix =
-        format!("mix {TINY} --set train.batch=8 --set model.dropout=0.2 --set mix.text.data.source=a.txt");
-    same(by, &mix, "--set train.accumulate=2");
+    let mix = format!(
+        "mix {TINY} --set train.batch_size=8 --set model.dropout=0.2 --set mix.text.data.source=a.txt"
+    );
+    same(by, &mix, "--set train.gradient_accumulation_steps=2");
 }
 
 fn wait_for_step(run: &Path, step: u64) {
@@ -256,7 +257,7 @@ fn rank_1_panics() {
 /// The folder of a run that is there already is refused by every rank, and no rank waits for another.
 fn an_error_of_a_rank_ends_the_job(by: By) {
     let folder = place();
-    let train = format!("train text {TINY} {LONG} --set train.steps=2 --device cpu --out run");
+    let train = format!("train text {TINY} {LONG} --set train.max_steps=2 --device cpu --out run");
     let said = by.trained(folder.path(), &train).out;
     assert_eq!(said.matches("run is at step 2").count(), 1, "rank 0 alone reports: {said}");
     let refused = by.train(folder.path(), &train).ended();

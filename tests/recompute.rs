@@ -5,11 +5,13 @@ mod tasks;
 
 use candle_core::Device;
 use smalti::data::{Batch, collate};
-use smalti::model::Model;
+use smalti::model::{
+    AttentionConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind, NormPlacement, Params,
+    RelativePositions, Rotary,
+};
+use smalti::model::{AttentionConfig, HeadConfig, MlpConfig, Model};
 use smalti::ops::{Gradients, backward};
-use smalti::params::Params;
-use smalti::transformer::{LayerRule, ModelConfig, NormKind, NormPlace, RelativePositions, Rotary};
-use tasks::{batches, picture, speech};
+use tasks::{batches, image, speech};
 
 /// The losses of some micro-batches, and the sums of their gradients: of every parameter, or `None` where nothing has
 /// reached it.
@@ -31,14 +33,14 @@ fn has_the_same_bits(what: &str, config: &ModelConfig, frozen: &[&str]) {
     let config = ModelConfig { d_model: 16, ..config.clone() };
     let frozen: Vec<String> = frozen.iter().map(|pattern| pattern.to_string()).collect();
     let params = Params::new(5, &Device::Cpu).freeze(&frozen);
-    let mut model = Model::with_params(&config, &[picture(), speech()], params).unwrap();
+    let mut model = Model::with_params(&config, &[image(), speech()], params).unwrap();
     let batches: Vec<Batch> =
         batches().iter().map(|samples| collate(model.layouts(), samples).unwrap()).collect();
     // Each alone, and all in turn.
     for batches in batches.chunks(1).chain([&batches[..]]) {
-        model.recompute(false);
+        model.checkpoint_activations(false);
         let (losses, kept) = learned(&model, batches);
-        model.recompute(true);
+        model.checkpoint_activations(true);
         let (losses_again, again) = learned(&model, batches);
         assert_eq!(losses, losses_again, "{what}");
         for (place, (name, _)) in model.params().iter().enumerate() {
@@ -50,16 +52,29 @@ fn has_the_same_bits(what: &str, config: &ModelConfig, frozen: &[&str]) {
 
 #[test]
 fn losses_and_gradients_have_the_same_bits() {
-    let base =
-        ModelConfig { n_layers: 2, n_encoder_layers: 2, n_heads: 2, dropout: 0.3, ..ModelConfig::default() };
+    let base = ModelConfig {
+        n_layers: 2,
+        n_encoder_layers: 2,
+        attention: AttentionConfig::of_heads(2),
+        dropout: 0.3,
+        ..ModelConfig::default()
+    };
     has_the_same_bits("norms first", &base, &[]);
     has_the_same_bits("nothing dropped", &ModelConfig { dropout: 0.0, ..base.clone() }, &[]);
-    has_the_same_bits("norms last", &ModelConfig { norm_place: NormPlace::Post, ..base.clone() }, &[]);
+    has_the_same_bits(
+        "norms last",
+        &ModelConfig { norm_placement: NormPlacement::Post, ..base.clone() },
+        &[],
+    );
     has_the_same_bits("one layer", &ModelConfig { n_layers: 1, n_encoder_layers: 1, ..base.clone() }, &[]);
     has_the_same_bits("frozen", &base, &["embed.*", "encoder.*", "stack.blocks.0.*", "*.bias"]);
-    let (query, key) = ("picture.pixel".to_string(), "picture.pixel".to_string());
+    let (query, key) = ("image.pixel".to_string(), "image.pixel".to_string());
     let rules = vec![LayerRule { query, key, rule: "never".parse().unwrap(), layers: vec![1] }];
-    has_the_same_bits("rules by layer", &ModelConfig { rules, ..base.clone() }, &[]);
+    has_the_same_bits(
+        "rules by layer",
+        &ModelConfig { attention: AttentionConfig { rules, ..AttentionConfig::of_heads(2) }, ..base.clone() },
+        &[],
+    );
 }
 
 /// What all blocks share gets the sum of all of theirs.
@@ -70,8 +85,7 @@ fn biases_by_distance_and_scales_too() {
         let config = ModelConfig {
             n_layers: 3,
             n_encoder_layers: 2,
-            n_heads: 2,
-            relative,
+            attention: AttentionConfig { relative, ..AttentionConfig::of_heads(2) },
             layer_scale: Some(0.5),
             dropout: 0.3,
             ..ModelConfig::default()
@@ -85,13 +99,15 @@ fn grouped_turned_and_gated_heads_too() {
     let config = ModelConfig {
         n_layers: 2,
         n_encoder_layers: 1,
-        n_heads: 4,
-        n_kv_heads: 2,
+        attention: AttentionConfig {
+            n_kv_heads: 2,
+            rotary: Some(Rotary { base: 100.0, scaling: None }),
+            ..AttentionConfig::of_heads(4)
+        },
+        mlp: MlpConfig { gated: true, ..MlpConfig::default() },
+        head: HeadConfig { tie_embeddings: true, ..HeadConfig::default() },
         dropout: 0.3,
-        rotary: Some(Rotary { base: 100.0, scaling: None }),
-        gated: true,
         norm: NormKind::Rms,
-        tie_embeddings: true,
         bias: false,
         ..ModelConfig::default()
     };

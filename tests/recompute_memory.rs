@@ -3,11 +3,11 @@
 use candle_core::Device;
 use smalti::data::{Batch, Sample, Stream, Target, collate};
 use smalti::head::{Generate, HeadSpec};
-use smalti::model::Model;
+use smalti::model::ModelConfig;
+use smalti::model::{AttentionConfig, Model};
 use smalti::ops::backward;
 use smalti::rules::Rule;
 use smalti::task::TaskSpec;
-use smalti::transformer::ModelConfig;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -52,10 +52,15 @@ struct Taken {
 }
 
 fn taken(n_layers: usize, recompute: bool) -> Taken {
-    let config =
-        ModelConfig { d_model: D_MODEL, n_layers, n_heads: 2, dropout: 0.1, ..ModelConfig::default() };
+    let config = ModelConfig {
+        d_model: D_MODEL,
+        n_layers,
+        attention: AttentionConfig::of_heads(2),
+        dropout: 0.1,
+        ..ModelConfig::default()
+    };
     let mut model = Model::new(&config, &[text()], 0, &Device::Cpu).unwrap();
-    model.recompute(recompute);
+    model.checkpoint_activations(checkpoint);
     let batch = batch(&model);
     let step = || {
         let before = HELD.load(Relaxed);

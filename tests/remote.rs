@@ -26,7 +26,7 @@ fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-/// Two shards of a picture each, and names for their classes.
+/// Two shards of an image each, and names for their classes.
 fn shards() -> Vec<(String, Vec<u8>)> {
     let shard = |label: &[u8]| tar(&[("a.jpg", b"pixels"), ("a.cls", label)]);
     vec![
@@ -163,7 +163,7 @@ fn text_on_s3_is_learned() {
     );
     let folder = tempfile::tempdir().unwrap();
     let line = format!(
-        "train text {} --set data.source=s3://bucket/texts/**/*.txt --set outputs.text.context=16 --set train.steps=3 --json",
+        "train text {} --set data.source=s3://bucket/texts/**/*.txt --set outputs.text.context=16 --set train.max_steps=3 --json",
         support::TINY
     );
     let trained = ran(with_s3(&server, folder.path()), &line);
@@ -209,8 +209,8 @@ fn a_published_vocabulary_is_read_over_http() {
 #[cfg(feature = "image")]
 fn shards_on_s3_are_found_by_pattern_and_folder() {
     use smalti_image::{Image, write_jpeg};
-    let picture = |grey| write_jpeg(&Image::new(8, 8, 3, vec![grey; 192]).unwrap(), 90).unwrap();
-    let shard = |label: &[u8]| tar(&[("a.jpg", &picture(label[0])), ("a.cls", label)]);
+    let image = |grey| write_jpeg(&Image::new(8, 8, 3, vec![grey; 192]).unwrap(), 90).unwrap();
+    let shard = |label: &[u8]| tar(&[("a.jpg", &image(label[0])), ("a.cls", label)]);
     let files = [
         ("bucket/d/train-000.tar".to_string(), shard(b"0")),
         ("bucket/d/train-001.tar".to_string(), shard(b"1")),

@@ -1,4 +1,4 @@
-//! Logs with pictures, from the file to the policy that acts by what it sees.
+//! Logs with images, from the file to the policy that acts by what it sees.
 
 #![cfg(all(unix, feature = "trajectory"))]
 
@@ -14,7 +14,7 @@ use std::path::Path;
 use support::{Ran, TINY, ran, seeing, smalti};
 use tempfile::TempDir;
 
-/// A folder with a log of four steps an episode, whose pictures tell the action.
+/// A folder with a log of four steps an episode, whose images tell the action.
 fn place() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("log.npz"), files::seen()).unwrap();
@@ -100,7 +100,7 @@ fn a_policy_acts_by_what_it_sees() {
 #[test]
 fn what_is_seen_is_tokenized_and_checked() {
     let folder = place();
-    let tokens = works(folder.path(), "tokenize log.npz --patch 2 --context 4 --record 3 --picture log.png");
+    let tokens = works(folder.path(), "tokenize log.npz --patch 2 --context 4 --record 3 --image log.png");
     let groups = tokens["groups"].as_array().unwrap();
     let kinds: Vec<_> =
         groups.iter().map(|group| (group["kind"].as_str().unwrap(), &group["tokens"])).collect();
@@ -133,13 +133,13 @@ fn field<'a>(split: &'a Value, name: &str) -> &'a Value {
     split["fields"].as_array().unwrap().iter().find(|field| field["field"] == name).unwrap()
 }
 
-/// One episode of two steps, the pictures in files of their own.
-const LINES: &str = r#"{"pictures": {"front": {"files": ["0/a.png", "0/b.png"]}}, "actions": [0, 1], "rewards": [1, 1]}
-{"pictures": {"front": {"files": ["1/a.png", "1/b.png"]}}, "actions": [1, 0], "rewards": [0, 1]}
+/// One episode of two steps, the images in files of their own.
+const LINES: &str = r#"{"images": {"front": {"files": ["0/a.png", "0/b.png"]}}, "actions": [0, 1], "rewards": [1, 1]}
+{"images": {"front": {"files": ["1/a.png", "1/b.png"]}}, "actions": [1, 0], "rewards": [0, 1]}
 "#;
 
 #[test]
-fn pictures_in_files_of_their_own() {
+fn images_in_files_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
     fs::create_dir(folder.path().join("0")).unwrap();
@@ -154,11 +154,11 @@ fn pictures_in_files_of_their_own() {
     assert_eq!(field(&split, "front")["found"]["height_x_width"], json!({ "8×8": 4 }));
     write("seeing.toml", seeing("log.jsonl", 4).as_bytes());
     let train = format!(
-        "train seeing.toml {TINY} --set data.holdout=0.5 --set train.steps=4 --set train.eval_samples=2 --out run"
+        "train seeing.toml {TINY} --set data.holdout=0.5 --set train.max_steps=4 --set train.eval_samples=2 --out run"
     );
     works(folder.path(), &train);
 
-    // Of another size, not a picture, not there: named by file, episode, camera and step.
+    // Of another size, not an image, not there: named by file, episode, camera and step.
     let bad = |bytes: Option<&[u8]>, says: &str| {
         match bytes {
             Some(bytes) => write("1/b.png", bytes),
@@ -177,7 +177,7 @@ fn pictures_in_files_of_their_own() {
         }
     };
     bad(Some(&files::png(8, 4)), "4×8 pixels; expected 8×8, as the other frames have");
-    bad(Some(b"no picture"), "not readable as image: ");
+    bad(Some(b"no image"), "not readable as image: ");
     bad(None, "./1/b.png: not found");
     write("log.jsonl", LINES.replace("1/b.png", "../b.png").as_bytes());
     let out = ran(smalti(folder.path()), "data check log.jsonl --patch 4").out;
@@ -185,7 +185,7 @@ fn pictures_in_files_of_their_own() {
 }
 
 #[test]
-fn pictures_in_lerobots_layout() {
+fn images_in_lerobots_layout() {
     let data = std::path::absolute("modalities/trajectory/tests/data/lerobot").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let settings = seeing(&data.display().to_string(), 4).replace("[inputs.front]", "[inputs.image]");
@@ -193,7 +193,7 @@ fn pictures_in_lerobots_layout() {
     let train = |more: &str| {
         format!(
             "train seeing.toml {TINY} --set data.context=3 --set data.holdout=0.5 --set outputs.actions.head=regress \
-             --set train.steps=4 --set train.eval_samples=2 {more}"
+             --set train.max_steps=4 --set train.eval_samples=2 {more}"
         )
     };
     works(folder.path(), &train("--out run"));

@@ -37,7 +37,8 @@ fn settings_of(run: &Path) -> String {
     std::fs::read_to_string(run.join("run.toml")).unwrap()
 }
 
-const SHORT: [&str; 4] = ["train.steps=3", "train.batch=4", "train.eval_samples=4", "train.warmup=1"];
+const SHORT: [&str; 4] =
+    ["train.max_steps=3", "train.batch_size=4", "train.eval_samples=4", "train.warmup_steps=1"];
 
 #[cfg(feature = "image")]
 #[test]

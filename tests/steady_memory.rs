@@ -3,10 +3,10 @@
 use candle_core::Device;
 use smalti::data::{Sample, Stream, Target, collate};
 use smalti::head::{Generate, HeadSpec};
-use smalti::model::Model;
+use smalti::model::ModelConfig;
+use smalti::model::{AttentionConfig, Model};
 use smalti::rules::Rule;
 use smalti::task::TaskSpec;
-use smalti::transformer::ModelConfig;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -52,7 +52,12 @@ fn a_late_token_allocates_hardly_more_than_an_early_one() {
         loss_weight: 1.0,
         shares: vec![],
     };
-    let config = ModelConfig { d_model: D_MODEL, n_layers: LAYERS, n_heads: 2, ..ModelConfig::default() };
+    let config = ModelConfig {
+        d_model: D_MODEL,
+        n_layers: LAYERS,
+        attention: AttentionConfig::of_heads(2),
+        ..ModelConfig::default()
+    };
     let model = Model::new(&config, &[task], 0, &Device::Cpu).unwrap();
     let mut cache = model.cache();
     let mut bytes_at = Vec::new();

@@ -3,7 +3,7 @@
 #![cfg(all(target_os = "linux", feature = "image"))]
 
 use candle_core::Device;
-use smalti::bench::standard_pictures;
+use smalti::bench::standard_images;
 use smalti::data::{Dataset, Lane, Loader, Plan, Sampler};
 use smalti::model::Model;
 use smalti::registry::Modalities;
@@ -21,10 +21,10 @@ fn resident() -> u64 {
     1024 * line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap()
 }
 
-/// Streams `shards` of 10,000 pictures once and gives the memory held after each count of samples.
+/// Streams `shards` of 10,000 images once and gives the memory held after each count of samples.
 fn stream(shards: usize, counts: &[u64]) -> Vec<u64> {
     let folder = tempfile::tempdir().unwrap();
-    let settings = standard_pictures(folder.path(), shards, 10_000).unwrap();
+    let settings = standard_images(folder.path(), shards, 10_000).unwrap();
     let Opened { task, train, .. } =
         Composition::open(("", 1.0), &settings, &Modalities::builtin(), Start::New).unwrap();
     let model = Model::new(&Default::default(), &[task.spec().clone()], 0, &Device::Cpu).unwrap();
@@ -45,7 +45,7 @@ fn stream(shards: usize, counts: &[u64]) -> Vec<u64> {
     held
 }
 
-/// 40,000 samples of few pictures; or as many as `SMALTI_SAMPLES` says, each of another picture: a million take 4 GB of
+/// 40,000 samples of few images; or as many as `SMALTI_SAMPLES` says, each of another image: a million take 4 GB of
 /// disk.
 #[test]
 fn memory_is_flat_over_streamed_samples() {

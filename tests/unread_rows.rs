@@ -5,10 +5,10 @@ mod tasks;
 
 use candle_core::{Device, Tensor};
 use smalti::data::{Batch, collate};
-use smalti::model::Model;
+use smalti::model::{AttentionConfig, Model};
+use smalti::model::{LayerRule, ModelConfig, NormPlacement, Rotary};
 use smalti::ops::{Gradients, backward};
-use smalti::transformer::{LayerRule, ModelConfig, NormPlace, Rotary};
-use tasks::{batches, picture, speech};
+use tasks::{batches, image, speech};
 
 /// The sum of all heads' losses and its gradients, every row of every block computed.
 fn with_every_row(model: &Model, batch: &Batch, seed: u64) -> (f32, Gradients) {
@@ -26,23 +26,22 @@ fn with_every_row(model: &Model, batch: &Batch, seed: u64) -> (f32, Gradients) {
 
 #[test]
 fn losses_gradients_and_outputs_are_those_of_every_row() {
-    for norm_place in [NormPlace::Pre, NormPlace::Post] {
+    for norm_placement in [NormPlacement::Pre, NormPlacement::Post] {
         for (rotary, n_layers) in [(None, 1), (None, 2), (Some(Rotary { base: 100.0, scaling: None }), 2)] {
             let mut config = ModelConfig {
                 d_model: 16,
                 n_layers,
                 n_encoder_layers: 1,
-                n_heads: 2,
+                attention: AttentionConfig { rotary, ..AttentionConfig::of_heads(2) },
                 dropout: 0.3,
-                norm_place,
-                rotary,
+                norm_placement,
                 ..ModelConfig::default()
             };
             // The last layer's rules are others than those before it.
             let never = "never".parse().unwrap();
-            let (query, key) = ("picture.pixel".to_string(), "picture.pixel".to_string());
-            config.rules = vec![LayerRule { query, key, rule: never, layers: vec![n_layers - 1] }];
-            let model = Model::new(&config, &[picture(), speech()], 5, &Device::Cpu).unwrap();
+            let (query, key) = ("image.pixel".to_string(), "image.pixel".to_string());
+            config.attention.rules = vec![LayerRule { query, key, rule: never, layers: vec![n_layers - 1] }];
+            let model = Model::new(&config, &[image(), speech()], 5, &Device::Cpu).unwrap();
             for samples in batches() {
                 is_that_of_every_row(&model, &collate(model.layouts(), &samples).unwrap());
             }

@@ -57,7 +57,7 @@ fn an_outsiders_modality_goes_through_every_command() {
     assert_eq!(whole["step"], 300);
     let accuracy = whole["metrics"]["stops"]["accuracy"].as_f64().unwrap();
     assert!(accuracy >= 0.9, "{whole}");
-    json(&["train", task, "--set", &source, "--set", "train.steps=300", "--out", &run_folder, "--json"]);
+    json(&["train", task, "--set", &source, "--set", "train.max_steps=300", "--out", &run_folder, "--json"]);
     std::fs::remove_file(folder.path().join("run").join("state.safetensors")).unwrap();
     let resumed = json(&["train", "--resume", "--out", &run_folder, "--json"]);
     assert_eq!(resumed["metrics"], whole["metrics"], "a run that begins again has the same results");

@@ -32,7 +32,7 @@ const NEAR: u32 = 64;
 /// # Errors
 /// Where the device refuses, or threads cannot be started.
 pub fn growth(steps: u64, device: &Device, mut report: impl FnMut(Growth)) -> Result<(), BenchError> {
-    let train = TrainConfig { steps, ..TrainConfig::default() };
+    let train = TrainConfig { max_steps: steps, ..TrainConfig::default() };
     let most = rayon::current_num_threads();
     let mut threads: Vec<usize> =
         std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|&n| n < most).collect();

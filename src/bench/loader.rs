@@ -1,7 +1,7 @@
-//! How fast data come: pictures on disk to batches, against the rate at which training consumes them.
+//! How fast data come: images on disk to batches, against the rate at which training consumes them.
 
 use super::loads::IMAGE_TINY;
-use super::{BenchError, median, standard_pictures};
+use super::{BenchError, median, standard_images};
 use crate::data::{Dataset, Lane, Loader, Plan, Sampler};
 use crate::model::Model;
 use crate::registry::Modalities;
@@ -30,7 +30,7 @@ pub struct Loading {
     pub resumed_ms: f64,
 }
 
-/// Pictures in the shards.
+/// Images in the shards.
 const SHARDS: usize = 8;
 const EACH: usize = 2_500;
 /// Seconds that are measured, a part each.
@@ -42,10 +42,10 @@ const PARTS: usize = 5;
 /// # Errors
 /// Where files cannot be written, or the device refuses.
 pub fn loading(steps: u64, device: &Device) -> Result<(f64, Vec<Loading>), BenchError> {
-    let config = TrainConfig { steps, ..TrainConfig::default() };
+    let config = TrainConfig { max_steps: steps, ..TrainConfig::default() };
     let consumed = 1e3 * IMAGE_TINY.batch as f64 / IMAGE_TINY.measure(&config, None, device)?.step_ms;
     let folder = tempfile::tempdir()?;
-    let settings = standard_pictures(folder.path(), SHARDS, EACH)?;
+    let settings = standard_images(folder.path(), SHARDS, EACH)?;
     let Opened { task, train, .. } =
         Composition::open(("", 1.0), &settings, &Modalities::builtin(), Start::New)?;
     let model = Model::new(&Default::default(), &[task.spec().clone()], 0, device)?;

@@ -2,11 +2,11 @@
 
 use crate::data::{DataError, Dataset, Sample, Stream, Target};
 use crate::head::{Classify, Generate, HeadSpec, Regress};
+use crate::model::{AttentionConfig, HeadConfig, ModelConfig};
 use crate::model::{Model, ModelError};
 use crate::random;
 use crate::rules::{Condition, Rule};
 use crate::task::{Task, TaskSpec, learned_kind, learned_tokens};
-use crate::transformer::ModelConfig;
 use candle_core::Device;
 use rand_pcg::Pcg64Mcg;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
@@ -123,9 +123,12 @@ impl Load {
         let task = Synthetic { spec: self.spec() };
         let config = ModelConfig {
             // As the field's language models, the peer's among them.
-            head_bias: matches!(self.input, Input::Text { .. } | Input::Audio { .. }).then_some(false),
+            head: HeadConfig {
+                bias: matches!(self.input, Input::Text { .. } | Input::Audio { .. }).then_some(false),
+                ..HeadConfig::default()
+            },
             n_layers: self.n_layers,
-            n_heads: self.n_heads,
+            attention: AttentionConfig::of_heads(self.n_heads),
             d_model: self.d_model,
             ..ModelConfig::default()
         };

@@ -23,7 +23,7 @@ pub use loads::{GPU_LOADS, LOADS, Load};
 pub use machine::{gpu_product_rate, peak_memory, product_rate, read_rate};
 pub use ops::{Checked, operations};
 #[cfg(feature = "image")]
-pub use standard::standard_pictures;
+pub use standard::standard_images;
 pub use tokenizers::{Tokenizing, tokenizers};
 pub use training::Measured;
 

@@ -6,7 +6,7 @@ use crate::ops::{
     backward,
 };
 use crate::random;
-use crate::rules::{AttentionRules, TokenMeta, Visibility};
+use crate::rules::{AttentionMask, AttentionRules, TokenMeta};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use serde::Serialize;
 use std::sync::Arc;
@@ -171,15 +171,15 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
     let parameters = [vector(96, 2)?, vector(96, 3)?, weight(96, 96, 4)?, vector(96, 5)?];
     let run = |x: &[Value]| {
         let read = ops::layer_norm(&x[0], &x[1], Some(&x[2]), 1e-5)?;
-        ops::linear_onto(&read, &x[3], Some(&x[4]), &x[0])
+        ops::linear_residual(&read, &x[3], Some(&x[4]), &x[0])
     };
-    add("norm and linear_onto".into(), vec![matrix(200, 96, 1)?], parameters.to_vec(), Box::new(run));
+    add("norm and linear_residual".into(), vec![matrix(200, 96, 1)?], parameters.to_vec(), Box::new(run));
     let parameters = [vector(64, 2)?, weight(128, 64, 3)?, weight(64, 128, 4)?, vector(128, 5)?];
     let run = |x: &[Value]| {
         let read = ops::rms_norm(&x[0], &x[1], 1e-5)?;
-        ops::mlp_onto(&read, (&x[2], Some(&x[4])), (&x[3], None), Activation::Gelu, &x[0])
+        ops::mlp_residual(&read, (&x[2], Some(&x[4])), (&x[3], None), Activation::Gelu, &x[0])
     };
-    add("norm and mlp_onto".into(), vec![matrix(600, 64, 1)?], parameters.to_vec(), Box::new(run));
+    add("norm and mlp_residual".into(), vec![matrix(600, 64, 1)?], parameters.to_vec(), Box::new(run));
     for (activation, d) in
         [(Activation::Gelu, 96), (Activation::GeluTanh, 64), (Activation::Relu, 30), (Activation::Silu, 64)]
     {
@@ -334,7 +334,7 @@ fn attentions(add: &mut Add) -> Result<()> {
         for (heads, d_head) in [(2, 64), (1, 128), (3, 32), (2, 24), (2, 16)] {
             let meta = documents(lengths);
             let n = meta.len();
-            let view = Arc::new(Visibility::new(table(rule, &KINDS), meta.clone(), meta));
+            let view = Arc::new(AttentionMask::new(table(rule, &KINDS), meta.clone(), meta));
             let x = vec![matrix(n, heads * d_head, 1)?, matrix(n, 2 * heads * d_head, 2)?];
             add(
                 format!("attention {rule}, {heads} heads of {d_head}"),
@@ -349,7 +349,7 @@ fn attentions(add: &mut Add) -> Result<()> {
     for (rule, n_kv_heads) in [("causal", 4), ("causal & near(70, order)", 2), ("all", 1)] {
         let heads = Heads { n_heads: 4, n_kv_heads, scale: 0.125 };
         let meta = Arc::new(TokenMeta::document(&[0; 197]));
-        let view = Arc::new(Visibility::new(table(rule, &["one"]), meta.clone(), meta));
+        let view = Arc::new(AttentionMask::new(table(rule, &["one"]), meta.clone(), meta));
         let x = vec![matrix(197, 256, 1)?, matrix(197, 128 * n_kv_heads, 2)?];
         let run = move |x: &[Value]| ops::attention(&x[0], &x[1], None, heads, &view);
         add(format!("attention {rule}, one kind, {n_kv_heads} key heads"), x, vec![], Box::new(run));
@@ -360,7 +360,7 @@ fn attentions(add: &mut Add) -> Result<()> {
         let heads = Heads { n_heads: 4, n_kv_heads, scale: 1.0 / (d_head as f32).sqrt() };
         let (meta, buckets) = (documents(&[200, 0, 66, 2]), Arc::new(Buckets::new(buckets, 128, both_ways)));
         let n = meta.len();
-        let view = Arc::new(Visibility::new(table(rule, &KINDS), meta.clone(), meta));
+        let view = Arc::new(AttentionMask::new(table(rule, &KINDS), meta.clone(), meta));
         let x = vec![matrix(n, 4 * d_head, 1)?, matrix(n, 2 * n_kv_heads * d_head, 2)?];
         let biases = vec![matrix(buckets.len(), 4, 3)?];
         let run = move |x: &[Value]| {
@@ -372,7 +372,7 @@ fn attentions(add: &mut Add) -> Result<()> {
     }
     let (queries, keys) = (documents(&[3, 70, 2]), documents(&[90, 80, 0]));
     let x = vec![matrix(queries.len(), 128, 1)?, matrix(keys.len(), 256, 2)?];
-    let view = Arc::new(Visibility::new(table("all", &KINDS), queries, keys));
+    let view = Arc::new(AttentionMask::new(table("all", &KINDS), queries, keys));
     add(
         "attention to another list".into(),
         x,

@@ -106,10 +106,10 @@ fn patches() -> Result<StandardInput, BenchError> {
 /// # Errors
 /// If a file cannot be written.
 #[cfg(feature = "image")]
-pub fn standard_pictures(folder: &Path, shards: usize, each: usize) -> Result<TaskSettings, BenchError> {
+pub fn standard_images(folder: &Path, shards: usize, each: usize) -> Result<TaskSettings, BenchError> {
     use crate::modalities::image::{Image, write_jpeg};
     const DIFFERENT: usize = 100;
-    let picture = |number: usize| {
+    let image = |number: usize| {
         let pixel = |i: usize| {
             let (x, y, c) = ((i / 3 % 32) as f32, (i / 96) as f32, (i % 3) as f32);
             let phase = number as f32 * 0.37;
@@ -117,7 +117,7 @@ pub fn standard_pictures(folder: &Path, shards: usize, each: usize) -> Result<Ta
         };
         write_jpeg(&Image::new(32, 32, 3, (0..32 * 32 * 3).map(pixel).collect())?, 90)
     };
-    let pictures = (0..DIFFERENT).map(picture).collect::<Result<Vec<_>, _>>()?;
+    let images = (0..DIFFERENT).map(image).collect::<Result<Vec<_>, _>>()?;
     for shard in 0..shards {
         let path = folder.join(format!("train-{shard:04}.tar"));
         let failed = |source| DataError::Io { location: path.display().to_string(), source };
@@ -125,8 +125,7 @@ pub fn standard_pictures(folder: &Path, shards: usize, each: usize) -> Result<Ta
         let mut tar = tar::Builder::new(file);
         for number in 0..each {
             let label = (number % 10).to_string();
-            for (extension, bytes) in [("cls", label.as_bytes()), ("jpg", &pictures[number % DIFFERENT][..])]
-            {
+            for (extension, bytes) in [("cls", label.as_bytes()), ("jpg", &images[number % DIFFERENT][..])] {
                 let mut header = tar::Header::new_gnu();
                 header.set_size(bytes.len() as u64);
                 header.set_mode(0o644);

@@ -40,7 +40,7 @@ const READY: usize = 4;
 const WARM_UP: u64 = 3;
 
 impl Load {
-    /// Trains for `train.steps` steps on batches of the load's own size and takes the median time; `peak` is the rate of a
+    /// Trains for `train.max_steps` steps on batches of the load's own size and takes the median time; `peak` is the rate of a
     /// large matrix product, where it is known. On a GPU a step starts from a batch that is there: no processor draws random
     /// numbers as fast as it learns.
     ///
@@ -56,8 +56,8 @@ impl Load {
         let parameters = model.params().count();
         let data: Arc<dyn Dataset> = Arc::new(*self);
         // The last step of a GPU is looked at while nothing else is computed, and not measured.
-        let (steps, batch) = (train.steps + WARM_UP + u64::from(!device.is_cpu()), self.batch);
-        let train = TrainConfig { steps, batch, ..train.clone() };
+        let (steps, batch) = (train.max_steps + WARM_UP + u64::from(!device.is_cpu()), self.batch);
+        let train = TrainConfig { max_steps: steps, batch_size: batch, ..train.clone() };
         let part = Part { task, train: data.clone(), valid: data, weight: 1.0 };
         let mut trainer = Trainer::new(&train, model, vec![part])?;
         let mut loader = trainer.loader()?;

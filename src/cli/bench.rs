@@ -26,9 +26,9 @@ pub struct BenchArgs {
     /// Arithmetic of training loads: f32, or on a GPU tf32 or bf16.
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
-    /// Training loads compute each block again on the way back (train.recompute).
+    /// Train with train.checkpoint_activations.
     #[arg(long)]
-    recompute: bool,
+    checkpoint_activations: bool,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -60,7 +60,7 @@ enum What {
     Inference,
     /// Files to tokens, on one thread.
     Tokenizers,
-    /// Pictures on disk to batches, and how many times as fast as training consumes them.
+    /// Images on disk to batches, and how many times as fast as training consumes them.
     #[cfg(feature = "image")]
     Loader,
     /// Training steps against the length of a document, the rule and the threads.
@@ -96,8 +96,8 @@ impl BenchArgs {
         if self.precision.is_some() && !trains {
             bail!("--precision is for training loads");
         }
-        if self.recompute && !trains {
-            bail!("--recompute is for training loads");
+        if self.checkpoint_activations && !trains {
+            bail!("--checkpoint-activations is for training loads");
         }
         if self.device.is_some() && self.what == What::Tokenizers {
             bail!("--device is not for tokenizers, which always run on the CPU");
@@ -117,7 +117,12 @@ pub fn run(args: BenchArgs) -> Result<()> {
                 false => gpu_product_rate(args.precision(), &device)?,
             };
             let (steps, precision) = (args.steps(), args.precision());
-            let train = TrainConfig { steps, precision, recompute: args.recompute, ..TrainConfig::default() };
+            let train = TrainConfig {
+                max_steps: steps,
+                precision,
+                checkpoint_activations: args.checkpoint_activations,
+                ..TrainConfig::default()
+            };
             print_loads(&[load.measure(&train, Some(peak), &device)?], &args)
         }
         (None, What::Inference) => print_inference(&args),
@@ -140,7 +145,7 @@ fn apart(load: &Load, args: &BenchArgs) -> Result<Measured> {
         .args(["bench", load.name, "--json", "--steps", &args.steps().to_string()])
         .args(["--device", &args.device().to_string()])
         .args(["--precision", args.precision().name()])
-        .args(args.recompute.then_some("--recompute"))
+        .args(args.checkpoint_activations.then_some("--checkpoint-activations"))
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("the process for {} cannot be started", load.name))?;

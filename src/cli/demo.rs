@@ -15,7 +15,7 @@ pub struct DemoArgs {
     /// task's samples: what the mix is to be compared with.
     #[arg(long, value_name = "TASK")]
     alone: Option<String>,
-    /// Overrides a setting of the preset mix: train.steps=300. May be repeated.
+    /// Overrides a setting of the preset mix: train.max_steps=300. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Prints one JSON object: for each task its metric, baseline and score.
@@ -112,7 +112,7 @@ mod with_all {
         let Some(place) = config.mix.keys().position(|name| name == task) else {
             bail!("the mix has no task {task:?}; it has {}", names(config).join(", "));
         };
-        config.train.batch = shares(config.train.batch, &weights)[place];
+        config.train.batch_size = shares(config.train.batch_size, &weights)[place];
         config.mix.retain(|name, _| name == task);
         Ok(())
     }

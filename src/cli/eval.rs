@@ -89,7 +89,7 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
     let mut confusions = BTreeMap::new();
     for (number, (entry, opened)) in run.splits(&config)?.into_iter().enumerate() {
         let (task, validation) = (opened.task.as_ref(), opened.validation.as_ref());
-        let (batch, mut corrupt) = (config.train.batch.max(32), Vec::new());
+        let (batch, mut corrupt) = (config.train.batch_size.max(32), Vec::new());
         let scores = evaluate(&model, number, task, validation, args.samples, batch, &mut corrupt)?;
         print::not_used(&corrupt);
         let mut metrics = scores.metrics();

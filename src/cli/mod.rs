@@ -39,7 +39,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Chop anything into tokens, throw them in the mix, and let one transformer see the picture.
+/// Chop anything into tokens, throw them in the mix, and let one transformer see the image.
 #[derive(Parser)]
 #[command(name = OWN_NAME, version, arg_required_else_help = true)]
 struct Cli {

@@ -3,7 +3,7 @@
 use super::print;
 use crate::registry::Modalities;
 use crate::report::curves::{self, Panel};
-use crate::report::rules::{self, RulesPicture};
+use crate::report::rules::{self, RulesFigure};
 use crate::run::{Run, Weights};
 use crate::train::{checkpoint::write_atomically, log};
 use anyhow::{Context, Result};
@@ -26,7 +26,7 @@ pub struct ShowArgs {
     /// Writes rules.svg and curves.svg into this folder as well.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Prints one JSON object: the rules as pictures, the curves as points.
+    /// Prints one JSON object: the rules as figures, the curves as points.
     #[arg(long)]
     json: bool,
 }
@@ -39,8 +39,8 @@ const ROWS: usize = 12;
 pub fn run(args: ShowArgs, modalities: &Modalities) -> Result<()> {
     let run = Run::open_with(&args.run, modalities)?;
     let both = args.rules == args.curves;
-    let pictures: Option<Vec<RulesPicture>> = match both || args.rules {
-        true => Some(rules::pictures(&run.load(Weights::Best, &Device::Cpu)?.0)),
+    let figures: Option<Vec<RulesFigure>> = match both || args.rules {
+        true => Some(rules::figures(&run.load(Weights::Best, &Device::Cpu)?.0)),
         false => None,
     };
     let panels: Option<Vec<Panel>> = match both || args.curves {
@@ -49,17 +49,17 @@ pub fn run(args: ShowArgs, modalities: &Modalities) -> Result<()> {
     };
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-        if let Some(pictures) = &pictures {
-            write_atomically(&out.join("rules.svg"), rules::svg(pictures)?.as_bytes())?;
+        if let Some(figures) = &figures {
+            write_atomically(&out.join("rules.svg"), rules::svg(figures)?.as_bytes())?;
         }
         if let Some(panels) = &panels {
             write_atomically(&out.join("curves.svg"), curves::svg(panels)?.as_bytes())?;
         }
     }
     if args.json {
-        return print::json(&json!({ "rules": pictures, "curves": panels }));
+        return print::json(&json!({ "rules": figures, "curves": panels }));
     }
-    pictures.iter().flatten().for_each(|picture| println!("{picture}"));
+    figures.iter().flatten().for_each(|figure| println!("{figure}"));
     panels.iter().flatten().for_each(|panel| println!("{}", panel.plot(COLUMNS, ROWS)));
     Ok(())
 }

@@ -10,7 +10,7 @@ pub use shape::{Cut, Shape};
 use super::print;
 use crate::data::{self, DataError};
 use crate::registry::Modalities;
-use crate::report::picture::{self, Format};
+use crate::report::figure::{self, Format};
 use crate::report::tokens::{self, GroupSummary, Span, Token, TokenContent, spelled};
 use crate::table::Modality;
 use crate::train::checkpoint::write_atomically;
@@ -23,8 +23,8 @@ use std::path::PathBuf;
 /// Show the tokens that a file becomes: how many of each kind, what they hold, where they stand.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-    smalti tokenize photo.jpg --patch 16 --size 224x224 --picture grid.png\n  \
-    smalti tokenize builtin:touchtone.tar/clips/000.wav --picture slices.png\n  \
+    smalti tokenize photo.jpg --patch 16 --size 224x224 --image grid.png\n  \
+    smalti tokenize builtin:touchtone.tar/clips/000.wav --image slices.png\n  \
     smalti tokenize log.npz --record 3 --json\n  \
     smalti tokenize frames.npz --patch 12 --size 84x84")]
 pub struct TokenizeArgs {
@@ -34,7 +34,7 @@ pub struct TokenizeArgs {
     /// Override a setting of a TOML file: data.source=my.csv. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The part to draw with --picture, for a TOML file; left out, the first input.
+    /// The part to draw with --image, for a TOML file; left out, the first input.
     #[arg(long, value_name = "PART")]
     part: Option<String>,
     /// What the file is; without it, its name or content tells.
@@ -50,8 +50,8 @@ pub struct TokenizeArgs {
     shape: Shape,
     /// Draws the tokens: patches on the image, slices on the spectrogram, characters in their boxes, an episode in
     /// lanes. A name that ends in .svg gives shapes instead of pixels.
-    #[arg(long, value_name = "FILE.png", value_parser = picture_file)]
-    picture: Option<(PathBuf, Format)>,
+    #[arg(long, value_name = "FILE.png", value_parser = figure_file)]
+    figure: Option<(PathBuf, Format)>,
     /// Writes content, positions, order and time of each kind as the tensors KIND.content and so on.
     #[arg(long, value_name = "FILE.safetensors")]
     out: Option<PathBuf>,
@@ -60,11 +60,11 @@ pub struct TokenizeArgs {
     json: bool,
 }
 
-fn picture_file(path: &str) -> Result<(PathBuf, Format), String> {
+fn figure_file(path: &str) -> Result<(PathBuf, Format), String> {
     let path = PathBuf::from(path);
     match Format::of(&path) {
         Some(format) => Ok((path, format)),
-        None => Err("a picture is written as .png or .svg; its name must end so".into()),
+        None => Err("a figure is written as .png or .svg; its name must end so".into()),
     }
 }
 
@@ -100,7 +100,7 @@ pub fn run(args: TokenizeArgs, modalities: &Modalities) -> Result<()> {
     let tokenizer = args.shape.fit(modality, &file, modalities).with_context(|| args.file.clone())?;
     let tokenizer = tokenizer.as_ref();
     let (tokens, records) = record(tokenizer, &file.bytes, args.record).with_context(|| args.file.clone())?;
-    let figure = || picture::of(tokenizer, &tokens);
+    let figure = || figure::of(tokenizer, &tokens);
     let drawn = Drawn { spec: tokenizer.spec(), tokens: &tokens, tokenizer: &|_| Some(tokenizer) };
     show(&args, modality, &drawn, records, &figure)
 }
@@ -134,9 +134,9 @@ fn show(
     modality: Modality,
     drawn: &Drawn,
     records: usize,
-    figure: &dyn Fn() -> picture::Scene,
+    figure: &dyn Fn() -> figure::Scene,
 ) -> Result<()> {
-    if let Some((path, format)) = &args.picture {
+    if let Some((path, format)) = &args.figure {
         write_atomically(path, &figure().encode(*format)?)?;
     }
     if let Some(out) = &args.out {

@@ -28,8 +28,8 @@ pub struct TrainArgs {
     /// are interpolated, and what is new is drawn. RUN/start.json says what became of each.
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     from: Option<PathBuf>,
-    /// Overrides a setting: train.steps=500, data.source=my.txt, model.n_layers=6. May be repeated. With --resume only
-    /// train.recompute and train.workers, which change no result; the run keeps its own, so say it each time.
+    /// Overrides a setting: train.max_steps=500, data.source=my.txt, model.n_layers=6. May be repeated. With --resume only
+    /// train.checkpoint_activations and train.workers, which change no result; the run keeps its own, so say it each time.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// The run folder; by default runs/ and the preset's name.
@@ -40,7 +40,7 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
     /// Computes on several GPUs of this host, such as 0,1,2,3: a process for each, whose gradients are summed, so that a
-    /// step is that of one GPU with as many times the train.accumulate. Wants the feature `nccl`.
+    /// step is that of one GPU with as many times the train.gradient_accumulation_steps. Wants the feature `nccl`.
     #[arg(long, value_name = "N,N…", conflicts_with = "device")]
     devices: Option<Gpus>,
     /// Goes on with the run in --out from its last checkpoint, as if it had never stopped.

@@ -7,13 +7,13 @@ mod tests;
 
 pub use presets::{PRESETS, preset};
 
+use crate::model::{ConfigError, ModelConfig};
 use crate::registry::Modalities;
 use crate::sample::{
     Composition, DataSettings, InputSettings, OpenError, Opened, OutputSettings, Start, TaskSettings,
 };
 use crate::task::SavedTask;
 use crate::train::{TrainConfig, TrainConfigError};
-use crate::transformer::{ConfigError, ModelConfig};
 use indexmap::IndexMap;
 use overrides::set;
 use serde::{Deserialize, Serialize};
@@ -123,7 +123,7 @@ impl TaskEntry {
 }
 
 /// Settings that a run may go on with others of: what a step costs depends on them, and no bit of what it computes.
-pub const SET_ON_RESUME: [&str; 2] = ["train.recompute", "train.workers"];
+pub const SET_ON_RESUME: [&str; 2] = ["train.checkpoint_activations", "train.workers"];
 
 fn this_version() -> u32 {
     VERSION
@@ -198,7 +198,7 @@ pub enum SettingsError {
 }
 
 impl RunConfig {
-    /// The settings of a preset or a TOML file, with overrides such as `train.steps=500`.
+    /// The settings of a preset or a TOML file, with overrides such as `train.max_steps=500`.
     ///
     /// # Errors
     /// [`SettingsError`]; an unknown setting is one.

@@ -27,9 +27,9 @@ fn every_preset_is_read_and_written() {
 
 #[test]
 fn overrides_are_typed_as_toml() {
-    let overrides = ["train.steps=7", "data.source=a b.txt", "model.dropout = 0.25", "model.bias=false"];
+    let overrides = ["train.max_steps=7", "data.source=a b.txt", "model.dropout = 0.25", "model.bias=false"];
     let config = RunConfig::of_preset_or_file("text", &overrides.map(String::from)).unwrap();
-    assert_eq!((config.train.steps, config.model.dropout, config.model.bias), (7, 0.25, false));
+    assert_eq!((config.train.max_steps, config.model.dropout, config.model.bias), (7, 0.25, false));
     assert!(config.to_toml().unwrap().contains("path = \"a b.txt\""));
 }
 
@@ -45,24 +45,28 @@ fn an_empty_value_leaves_a_part_out() {
 fn a_length_in_steps_replaces_one_in_epochs() {
     let length = |overrides: &[&str]| {
         let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
-        RunConfig::of_preset_or_file("image", &overrides).map(|c| (c.train.steps, c.train.epochs))
+        RunConfig::of_preset_or_file("image", &overrides).map(|c| (c.train.max_steps, c.train.epochs))
     };
-    assert_eq!(length(&["train.steps=7"]).unwrap(), (7, 0.0));
+    assert_eq!(length(&["train.max_steps=7"]).unwrap(), (7, 0.0));
     assert_eq!(length(&["train.epochs=2.5"]).unwrap(), (0, 2.5));
-    assert_eq!(length(&["train.epochs=3.0", "train.steps=0"]).unwrap(), (0, 3.0));
-    assert!(length(&["train.epochs=3.0", "train.steps=5"]).is_err(), "one of both");
+    assert_eq!(length(&["train.epochs=3.0", "train.max_steps=0"]).unwrap(), (0, 3.0));
+    assert!(length(&["train.epochs=3.0", "train.max_steps=5"]).is_err(), "one of both");
 }
 
 #[test]
 fn a_run_goes_on_with_its_own_settings_but_for_what_changes_no_result() {
     let run = RunConfig::of_preset_or_file("text", &[]).unwrap();
-    let set = ["train.recompute=true", "train.workers = 1"].map(String::from);
+    let set = ["train.checkpoint_activations=true", "train.workers = 1"].map(String::from);
     let mut other = run.resumed_with(&set).unwrap();
-    assert!(other.train.recompute && other.train.workers == 1);
-    (other.train.recompute, other.train.workers) = (run.train.recompute, run.train.workers);
+    assert!(other.train.checkpoint_activations && other.train.workers == 1);
+    (other.train.checkpoint_activations, other.train.workers) =
+        (run.train.checkpoint_activations, run.train.workers);
     assert_eq!(other.to_toml().unwrap(), run.to_toml().unwrap());
-    let error = run.resumed_with(&["train.steps=9".into()]).unwrap_err().to_string();
-    assert!(error.contains("\"train.steps=9\"") && error.contains("but for train.recompute"), "{error}");
+    let error = run.resumed_with(&["train.max_steps=9".into()]).unwrap_err().to_string();
+    assert!(
+        error.contains("\"train.max_steps=9\"") && error.contains("but for train.checkpoint_activations"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -72,10 +76,10 @@ fn what_is_wrong_is_named() {
         RunConfig::of_preset_or_file("text", &overrides).unwrap_err().to_string()
     };
     assert!(message(&["train.stesp=7"]).contains("stesp"));
-    assert!(message(&["train.steps"]).contains("expected key=value"));
-    assert!(message(&["train.steps=many"]).contains("steps"));
-    assert!(message(&["train.steps.x=1"]).contains("steps is a setting"));
-    assert!(message(&["model.n_heads=3"]).contains("d_model 128 must be a multiple of n_heads 3"));
+    assert!(message(&["train.max_steps"]).contains("expected key=value"));
+    assert!(message(&["train.max_steps=many"]).contains("steps"));
+    assert!(message(&["train.max_steps.x=1"]).contains("steps is a setting"));
+    assert!(message(&["model.attention.n_heads=3"]).contains("d_model 128 must be a multiple of n_heads 3"));
     assert!(message(&["version=9"]).contains("9"));
     let unknown = RunConfig::of_preset_or_file("texts", &[]).unwrap_err().to_string();
     assert!(unknown.contains("neither a preset (text, image"), "{unknown}");

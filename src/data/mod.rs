@@ -1,6 +1,6 @@
 //! Data: bytes, folders, archives, manifests; samples, and batches of them.
 //!
-//! Nothing here knows what is inside a picture or a recording; that is the modality crates' part.
+//! Nothing here knows what is inside an image or a recording; that is the modality crates' part.
 
 mod bad;
 mod cache;

@@ -16,8 +16,8 @@
 //! | field | |
 //! | --- | --- |
 //! | `protocol` | 1 |
-//! | `observation` | how many numbers an observation has; or, for one of named parts, `{"position": 5, "velocity": 6}`; may be left out where there are `pictures` |
-//! | `pictures` | the names of those that an observation has, `["front", "wrist"]`; may be left out where there are none |
+//! | `observation` | how many numbers an observation has; or, for one of named parts, `{"position": 5, "velocity": 6}`; may be left out where there are `images` |
+//! | `images` | the names of those that an observation has, `["front", "wrist"]`; may be left out where there are none |
 //! | `action` | `{"discrete": n}`: a number below n; `{"continuous": {"low": […], "high": […]}}`: numbers between these, where `null` is no bound; `{"parts": {"arm": {"continuous": …}, "grip": {"discrete": 3}}}`: several at once, by name |
 //! | `max_steps` | after so many steps an episode is truncated, whatever the environment says; may be left out |
 //! | `envs` | how many environments there can be side by side; where it is left out, as many as are asked for |
@@ -31,16 +31,16 @@
 //! | `{"close": {}}`; the input ends behind it | |
 //!
 //! An observation is a list of numbers, which may be nested, or an object of such, whose parts are taken in the order
-//! of their names. Numbers are finite. Pictures that the greeting names stand beside it, or instead of it where there are no
+//! of their names. Numbers are finite. Images that the greeting names stand beside it, or instead of it where there are no
 //! numbers, each in one of two forms; bytes are in base64:
 //!
 //! ```json
-//! {"env": 0, "observation": [0.5], "pictures": {"front": {"height": 84, "width": 84, "channels": 3, "pixels": "AAAA…"}}}
-//! {"env": 0, "observation": [0.5], "pictures": {"front": {"encoded": "iVBORw0KGgo…"}}}
+//! {"env": 0, "observation": [0.5], "images": {"front": {"height": 84, "width": 84, "channels": 3, "pixels": "AAAA…"}}}
+//! {"env": 0, "observation": [0.5], "images": {"front": {"encoded": "iVBORw0KGgo…"}}}
 //! ```
 //!
 //! `pixels` are bytes, row by row, `height * width * channels` of them, where `channels` is 1 for grey and 3 for RGB;
-//! `encoded` is the content of a picture file, such as a PNG or a JPEG. A line has at most 8 MiB.
+//! `encoded` is the content of an image file, such as a PNG or a JPEG. A line has at most 8 MiB.
 //!
 //! `env` may be left out of an answer. Instead of an answer, or of the greeting,
 //! `{"error": "what is wrong"}` ends everything with that message. A field that is not listed here is an error.
@@ -48,9 +48,9 @@
 //! `examples/gymnasium_bridge.py` speaks it for any task of Gymnasium.
 
 mod child;
+mod images;
 pub mod message;
 mod numbers;
-mod pictures;
 
 use self::child::Child;
 use self::message::{Hello, MessageError};

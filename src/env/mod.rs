@@ -25,7 +25,7 @@ pub use action::{Action, ActionSpec};
 pub use bridge::Bridge;
 pub use cartpole::CartPole;
 pub use copies::Copies;
-pub use observation::{Observation, Picture};
+pub use observation::{Image, Observation};
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub trait Environment {
     /// How many numbers a state has.
     fn state_dim(&self) -> usize;
 
-    /// Whose pictures are a part of what is seen; none by default.
+    /// Whose images are a part of what is seen; none by default.
     fn cameras(&self) -> Vec<String> {
         Vec::new()
     }
@@ -70,7 +70,7 @@ pub trait VectorEnvironment {
     /// How many numbers a state has.
     fn state_dim(&self) -> usize;
 
-    /// Whose pictures are a part of what is seen; none by default.
+    /// Whose images are a part of what is seen; none by default.
     fn cameras(&self) -> Vec<String> {
         Vec::new()
     }

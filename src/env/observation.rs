@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-/// What is seen before acting: numbers, pictures, or both.
+/// What is seen before acting: numbers, images, or both.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observation {
     /// `[state_dim]`.
     pub state: Vec<f32>,
     /// By the camera's name.
-    pub pictures: BTreeMap<String, Picture>,
+    pub images: BTreeMap<String, Image>,
 }
 
-/// A picture of 8-bit pixels.
+/// An image of 8-bit pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Picture {
+pub enum Image {
     /// The pixels themselves.
     Pixels {
         /// In pixels.
@@ -25,13 +25,13 @@ pub enum Picture {
         /// Row-major `[height, width, channels]`.
         pixels: Vec<u8>,
     },
-    /// The content of a picture file, such as a PNG.
+    /// The content of an image file, such as a PNG.
     Encoded(Vec<u8>),
 }
 
 impl From<Vec<f32>> for Observation {
     /// Numbers alone.
     fn from(state: Vec<f32>) -> Self {
-        Self { state, pictures: BTreeMap::new() }
+        Self { state, images: BTreeMap::new() }
     }
 }

@@ -7,7 +7,6 @@ mod classify;
 mod ctc;
 mod generate;
 mod labels;
-mod layer;
 mod loss;
 mod masked;
 mod multilabel;
@@ -24,7 +23,6 @@ pub use classify::{Classify, ClassifySettings};
 pub use ctc::{Ctc, CtcSettings};
 pub use generate::{Generate, GenerateSettings};
 pub use labels::Labels;
-pub use layer::HeadLayer;
 pub use masked::{Masked, MaskedSettings};
 pub use multilabel::{Multilabel, MultilabelSettings};
 pub use reconstruct::{Reconstruct, ReconstructSettings};
@@ -36,9 +34,8 @@ pub use tally::{Metrics, NoTranscript, Tally, Transcript};
 
 use crate::data::{HeadBatch, Target};
 use crate::ops;
-use crate::transformer::CodebookConfig;
 use candle_core::{Result, Tensor};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smalti_contract::{Content, TokenizeError, Value, Values};
 use std::fmt::Debug;
 use std::ops::Range;
@@ -146,6 +143,18 @@ impl Asked {
     pub fn ids(&self) -> &[u32] {
         self.content.as_ref().and_then(Content::ids).unwrap_or_default()
     }
+}
+
+/// A learned codebook between the encoder and the main transformer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodebookConfig {
+    /// The number of codes.
+    pub size: usize,
+    /// The width of a code.
+    pub dim: usize,
+    /// The weight of the distance of the encoder's outputs from their codes.
+    pub commitment_weight: f64,
 }
 
 /// What a head predicts of a document.

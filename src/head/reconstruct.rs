@@ -1,10 +1,9 @@
 //! The input itself, through a learned codebook.
 
 use super::tally::{MeanLoss, NumberSums, Tally, Transcript};
-use super::{Asked, Fit, Head, HeadKind, Metrics, Prediction, Reads, loss};
+use super::{Asked, CodebookConfig, Fit, Head, HeadKind, Metrics, Prediction, Reads, loss};
 use crate::data::{HeadBatch, Target, Targets};
 use crate::ops;
-use crate::transformer::CodebookConfig;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{Content, TokenizeError, Value};

@@ -3,10 +3,10 @@
 use super::PredictError;
 use super::generate::NextToken;
 use super::sampling::{Sampling, draw};
+use crate::model::Cache;
 use crate::model::Model;
 use crate::random;
 use crate::sample::{Composition, Part};
-use crate::transformer::Cache;
 use rand_pcg::Pcg64Mcg;
 use smalti_contract::{TokenizeError, Value};
 

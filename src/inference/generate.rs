@@ -3,11 +3,11 @@
 use super::PredictError;
 use super::sampling::{Sampling, draw};
 use crate::data::{Output, Sample, Stream, Target, collate};
+use crate::model::Cache;
 use crate::model::Model;
 use crate::random;
 use crate::sample::{Composition, Part, Role};
 use crate::task::Task;
-use crate::transformer::Cache;
 use candle_core::Tensor;
 use smalti_contract::Tokens;
 

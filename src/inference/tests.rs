@@ -2,11 +2,11 @@ use super::*;
 use crate::data::{Output, Sample, Stream, Target, collate};
 use crate::head::{Classify, Generate, HeadKind, Represent, SavedHead};
 use crate::modalities::text::{TextConfig, TextTokenizer, Vocabulary};
-use crate::model::Model;
+use crate::model::ModelConfig;
+use crate::model::{AttentionConfig, Model};
 use crate::registry::Modalities;
 use crate::sample::{Composition, Pool, Purpose, TaskSettings};
 use crate::task::{SavedTask, SavedTokenizer, Task};
-use crate::transformer::ModelConfig;
 use candle_core::Device;
 use smalti_contract::{TokenizeError, Tokenizer, Value};
 
@@ -28,8 +28,13 @@ fn task(settings: &str, texts: &[&str], heads: &[(&str, &str, serde_json::Value)
 }
 
 fn model(task: &Composition, n_encoder_layers: usize) -> Model {
-    let config =
-        ModelConfig { d_model: 16, n_layers: 2, n_encoder_layers, n_heads: 2, ..ModelConfig::default() };
+    let config = ModelConfig {
+        d_model: 16,
+        n_layers: 2,
+        n_encoder_layers,
+        attention: AttentionConfig::of_heads(2),
+        ..ModelConfig::default()
+    };
     Model::new(&config, &[task.spec().clone()], 7, &Device::Cpu).unwrap()
 }
 

@@ -1,12 +1,12 @@
 //! From tasks to a model's kinds, layouts and attention rules.
 
 use super::ModelError;
+use super::config::{ConfigError, LayerRule, ModelConfig};
+use super::embedding::CodedKind;
 use crate::data::{HeadLayout, Layout, Stream};
-use crate::embedding::CodedKind;
 use crate::head::HeadSpec;
 use crate::rules::{AttentionRules, MAX_AXES, Rule, RuleError};
 use crate::task::{TaskSpec, joined};
-use crate::transformer::{ConfigError, LayerRule, ModelConfig};
 use smalti_contract::{ContentSpec, KindSpec};
 use std::sync::Arc;
 
@@ -57,8 +57,8 @@ pub(super) fn refuse_unused(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<
         );
     }
     let mut heads = tasks.iter().flat_map(|task| &task.heads);
-    if config.tie_embeddings && !heads.any(|head| head.head.is_vocabulary()) {
-        return refuse("tie_embeddings", "no task has a head for next or masked tokens");
+    if config.head.tie_embeddings && !heads.any(|head| head.head.is_vocabulary()) {
+        return refuse("head.tie_embeddings", "no task has a head for next or masked tokens");
     }
     Ok(())
 }
@@ -167,7 +167,8 @@ pub(super) fn rules_by_layer(
             base.set(&joined(&[&task.name, query]), &joined(&[&task.name, key]), rule.clone())?;
         }
     }
-    let (some_layers, all_layers): (Vec<_>, Vec<_>) = config.rules.iter().partition(|r| !r.layers.is_empty());
+    let (some_layers, all_layers): (Vec<_>, Vec<_>) =
+        config.attention.rules.iter().partition(|r| !r.layers.is_empty());
     let replace = |rules: &mut AttentionRules, replaced: &[&LayerRule]| {
         replaced.iter().try_for_each(|r| rules.set(&r.query, &r.key, r.rule.clone()))
     };

@@ -1,21 +1,55 @@
 //! Embedder → transformer → heads: one model for all of its tasks.
+//!
+//! [`Block`] is norm → attention → MLP; [`Transformer`] is blocks in a row; [`Model`] embeds a packed batch, runs the encoder and
+//! the main transformer over it, and gives the rows that heads read to the heads. Masks, rotary angles, dropout and those rows are
+//! prepared once for each pass ([`ForwardPlan`]).
 
 mod assemble;
+mod attention;
+mod block;
+mod cache;
+mod config;
+mod dropout;
+mod embedding;
+mod head;
+mod linear;
+mod mlp;
+mod norm;
+mod params;
+mod plan;
+mod residual;
+mod transformer;
+
+pub use attention::Attention;
+pub use block::Block;
+pub use cache::{Cache, GrowingRows, LayerCache};
+pub use config::{
+    AttentionConfig, ConfigError, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind,
+    NormPlacement, Positions, RelativePositions, Rotary, Stem,
+};
+pub use dropout::Dropout;
+pub use embedding::{CodedKind, Embedder, Quantized};
+pub use head::HeadLayer;
+pub use linear::{Linear, init_std};
+pub use mlp::Mlp;
+pub use norm::Norm;
+pub use params::{Params, Scope};
+pub use plan::{CrossAttentionPlan, EncoderOutput, ForwardPlan, LayerPlan, RotaryAngles};
+pub use residual::Residual;
+pub use transformer::{StackRole, Transformer};
 
 use crate::data::{Batch, HeadBatch, Layout, ReadRows, TokenBatch};
-use crate::embedding::{CodedKind, Embedder, Quantized};
-use crate::head::{HeadLayer, HeadSpec};
+use crate::head::HeadSpec;
 use crate::ops::{self, Value, without_gradients};
-use crate::params::Params;
 use crate::random;
-use crate::rules::{AttentionRules, RuleError, TokenMeta, Visibility};
+use crate::rules::{AttentionRules, RuleError};
 use crate::task::{TaskSpec, joined};
-use crate::transformer::{Cache, ConfigError, Dropout, Memory, ModelConfig, Pass, Place, Stack, Turns};
 use candle_core::{DType, Device, Tensor};
+use plan::PlanInputs;
 use smalti_contract::KindSpec;
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
-/// A model: its parameters and what they compute.
+/// A model of one or several tasks: its parameters, and the computation of losses and outputs.
 pub struct Model {
     config: ModelConfig,
     tasks: Vec<TaskSpec>,
@@ -27,13 +61,13 @@ pub struct Model {
     embedder: Embedder,
     /// The kinds whose tokens are codes.
     coded: Vec<CodedKind>,
-    encoder: Option<Stack>,
-    /// Whether the main stack attends to the encoder's output.
-    crosses: bool,
-    stack: Stack,
+    encoder: Option<Transformer>,
+    /// Whether the main transformer attends to the encoder's output.
+    cross_attention: bool,
+    transformer: Transformer,
     /// The heads of each task, by number, each with the places of its parameters.
     heads: Vec<Vec<(HeadLayer, Range<usize>)>>,
-    /// The type of what is between embeddings and losses.
+    /// The type of activations.
     dtype: DType,
 }
 
@@ -52,7 +86,7 @@ pub enum ModelError {
     Task {
         /// The task's name.
         task: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A pattern of frozen parameters that matches none.
@@ -63,7 +97,7 @@ pub enum ModelError {
         /// The pattern.
         pattern: String,
     },
-    /// The tensor library refused.
+    /// An operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
@@ -113,16 +147,16 @@ impl Model {
         let embedder = Embedder::new(params.root().at("embed"), config, &kinds, &share, &coded, device)?;
         let encoder = match config.n_encoder_layers {
             0 => None,
-            _ => Some(Stack::new(params.root().at("encoder"), config, Place::Encoder)?),
+            _ => Some(Transformer::new(params.root().at("encoder"), config, StackRole::Encoder)?),
         };
-        let crosses = encoder.is_some() && assemble::crosses(&rules, &layouts);
-        let place = Place::Main { cross: crosses };
-        let stack = Stack::new(params.root().at("stack"), config, place)?;
+        let cross_attention = encoder.is_some() && assemble::crosses(&rules, &layouts);
+        let role = StackRole::Main { cross_attention };
+        let transformer = Transformer::new(params.root().at("stack"), config, role)?;
         let mut heads = Vec::with_capacity(tasks.len());
         for (task, layout) in tasks.iter().zip(&layouts) {
             let mut of_task = Vec::with_capacity(task.heads.len());
             for (spec, layout) in task.heads.iter().zip(&layout.heads) {
-                let table = config.tie_embeddings.then(|| embedder.table(layout.reads)).flatten();
+                let table = config.head.tie_embeddings.then(|| embedder.table(layout.reads)).flatten();
                 let first = params.iter().len();
                 let mut root = params.root();
                 let scope = root.at(joined(&["head", &task.name, &spec.name]));
@@ -146,40 +180,35 @@ impl Model {
             embedder,
             coded,
             encoder,
-            crosses,
-            stack,
+            cross_attention,
+            transformer,
             heads,
             dtype,
         })
     }
 
-    /// The last hidden state of every token of the main stream, `[n_tokens, d_model]`. With a dropout seed,
-    /// as in training.
+    /// The hidden state of every token of the main stream after the last block, `[n_tokens, d_model]`; with a dropout seed, as
+    /// in training.
     ///
     /// # Errors
-    /// Where the tensor library refuses.
+    /// If an operation fails.
     pub fn forward(&self, batch: &Batch, dropout_seed: Option<u64>) -> candle_core::Result<Value> {
         Ok(self.hidden(batch, None, dropout_seed)?.0)
     }
 
-    /// The last hidden state of every token of the encoder's stream, `[n_tokens, d_model]`; `None` where the batch has
-    /// none.
+    /// The encoder's output, `[n_tokens, d_model]`; `None` for a batch without an encoder's stream.
     ///
     /// # Errors
-    /// Where the tensor library refuses.
+    /// If an operation fails.
     pub fn encoded(&self, batch: &Batch) -> candle_core::Result<Option<Tensor>> {
-        without_gradients(|| Ok(self.encode(batch, None)?.map(|(encoded, _)| encoded.into_tensor())))
+        without_gradients(|| Ok(self.encode(batch, None)?.map(|encoder| encoder.hidden.into_tensor())))
     }
 
-    /// The encoder's output, `[n_tokens, d_model]`, and its tokens.
-    fn encode(
-        &self,
-        batch: &Batch,
-        dropout_seed: Option<u64>,
-    ) -> candle_core::Result<Option<(Value, Arc<TokenMeta>)>> {
+    fn encode(&self, batch: &Batch, dropout_seed: Option<u64>) -> candle_core::Result<Option<EncoderOutput>> {
         let (Some(encoder), Some(tokens)) = (&self.encoder, &batch.encoder) else { return Ok(None) };
         let seed = dropout_seed.map(|seed| random::mix(seed, 1));
-        Ok(Some((self.run(encoder, tokens, None, None, &[], seed)?, tokens.meta.clone())))
+        let hidden = self.run(encoder, tokens, None, None, &[], seed)?;
+        Ok(Some(EncoderOutput { hidden, tokens: tokens.meta.clone() }))
     }
 
     /// The ids of the codes of a batch, in the order of its documents: of each token of the encoder's stream that has a
@@ -199,9 +228,9 @@ impl Model {
     fn quantized(
         &self,
         batch: &Batch,
-        encoded: Option<&(Value, Arc<TokenMeta>)>,
+        encoded: Option<&EncoderOutput>,
     ) -> candle_core::Result<Vec<Quantized>> {
-        let Some((encoded, meta)) = encoded else { return Ok(vec![]) };
+        let Some(EncoderOutput { hidden: encoded, tokens: meta }) = encoded else { return Ok(vec![]) };
         let mut all = vec![];
         for &CodedKind { kind, source, .. } in &self.coded {
             let rows = (0..meta.len() as u32).filter(|&row| meta.kind[row as usize] as usize == source);
@@ -222,7 +251,7 @@ impl Model {
         Ok(all)
     }
 
-    /// The last hidden state of these rows, ascending (`None` for all), and the codes that came from the encoder.
+    /// The hidden state of these rows after the last block, ascending (`None` for all), and the codes of the encoder's output.
     fn hidden(
         &self,
         batch: &Batch,
@@ -231,8 +260,9 @@ impl Model {
     ) -> candle_core::Result<(Value, Vec<Quantized>)> {
         let encoded = self.encode(batch, dropout_seed)?;
         let quantized = self.quantized(batch, encoded.as_ref())?;
-        let memory = encoded.filter(|_| self.crosses);
-        let hidden = self.run(&self.stack, &batch.main, rows, memory.as_ref(), &quantized, dropout_seed)?;
+        let encoded = encoded.filter(|_| self.cross_attention);
+        let hidden =
+            self.run(&self.transformer, &batch.main, rows, encoded.as_ref(), &quantized, dropout_seed)?;
         Ok((hidden, quantized))
     }
 
@@ -287,46 +317,48 @@ impl Model {
         batch.heads.iter().map(output).collect()
     }
 
-    /// A head's output, from the last hidden state of the rows that are read.
+    /// A head's output, from the hidden state of the rows that heads read.
     fn output(&self, hidden: &Value, read: &HeadBatch, rows: &ReadRows) -> candle_core::Result<Value> {
         let head = self.head(read.task, read.head);
         head.forward(hidden, &rows.places(&read.rows), read.pools.as_deref())
     }
 
-    /// The outputs, as [`outputs`](Self::outputs) gives them, of the next tokens of one document, whose earlier tokens
-    /// left their keys and values in `cache`.
+    /// The outputs, as [`outputs`](Self::outputs) gives them, of the next tokens of one document, whose earlier tokens have
+    /// their keys and values in `cache`.
     ///
     /// # Errors
-    /// If the rules let an earlier token attend to a later one.
+    /// If a rule lets an earlier token attend to a later one.
     pub fn step(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
         cache.extend(&batch.main.meta, &self.rules)?;
-        without_gradients(|| self.step_on(batch, cache))
+        without_gradients(|| self.step_with(batch, cache))
     }
 
-    fn step_on(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
+    fn step_with(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
         if let Some(encoded) = self.encode(batch, None)? {
-            cache.memory = Some(encoded);
+            cache.encoder_output = Some(encoded);
         }
-        let seen = cache.seen.clone();
         let read_rows = batch.read_rows();
-        let memory = cache.memory.as_ref();
-        let passes = self.passes(&batch.main.meta, read_rows.some(), &seen, memory, None);
+        let plan = ForwardPlan::new(&PlanInputs {
+            read_rows: read_rows.some(),
+            keys: &cache.tokens.clone(),
+            encoder_output: cache.encoder_output.as_ref(),
+            ..self.plan_inputs(&batch.main)
+        });
         let x = ops::cast(&self.embedder.forward(&batch.main, &[])?, self.dtype)?;
-        let hidden = self.stack.forward(&x, &passes.0, passes.1.as_ref(), Some(cache))?;
+        let hidden = self.transformer.forward(&x, &plan, Some(cache))?;
         self.outputs_of(batch, &hidden, &read_rows)
     }
 
-    /// Has activations computed in `dtype`: `f32`, as at first, or on a GPU `bf16`. Outputs and losses are in `f32`
-    /// nevertheless.
+    /// Computes activations in `dtype`: `f32`, the default, or on a GPU `bf16`. Outputs and losses stay `f32`.
     pub fn compute_in(&mut self, dtype: DType) {
         self.dtype = dtype;
     }
 
-    /// Has each block keep for its gradients what enters it alone, and be computed again on the way back: less memory for
-    /// more time, with the same bits.
-    pub fn recompute(&mut self, on: bool) {
-        self.stack.recompute(on);
-        self.encoder.iter_mut().for_each(|encoder| encoder.recompute(on));
+    /// Whether each block keeps its input alone and computes its activations again in the backward pass: less memory for more
+    /// time, with the same bits.
+    pub fn checkpoint_activations(&mut self, on: bool) {
+        self.transformer.checkpoint_activations(on);
+        self.encoder.iter_mut().for_each(|encoder| encoder.checkpoint_activations(on));
     }
 
     /// A cache for [`step`](Self::step).
@@ -334,29 +366,31 @@ impl Model {
         Cache::new(self.config.n_layers)
     }
 
-    /// Whether a batch uses a parameter: training checks that each of these gets a gradient.
-    pub fn uses<'a>(&'a self, batch: &Batch) -> impl Fn(&str) -> bool + use<'a> {
-        let streams = std::iter::once(&batch.main).chain(&batch.encoder);
-        let present: BTreeSet<usize> = streams.flat_map(|s| s.groups.iter().map(|g| g.kind)).collect();
-        let absent = (0..self.kinds.len()).filter(|k| !present.contains(k));
-        let unused: Vec<String> = absent.map(|k| format!("embed.{}.", self.kinds[k].name)).collect();
+    /// The names of the parameters that the losses of a batch do not depend on. Training checks that all others get a
+    /// gradient.
+    pub fn unused_parameters(&self, batch: &Batch) -> BTreeSet<&str> {
+        let names: Vec<&str> = self.params.iter().map(|(name, _)| name).collect();
         let trained: BTreeSet<(usize, usize)> =
             self.trained(batch).map(|read| (read.task, read.head)).collect();
-        let names: Vec<&str> = self.params.iter().map(|(name, _)| name).collect();
-        let heads = self.heads.iter().enumerate().flat_map(|(task, heads)| {
-            heads.iter().enumerate().map(move |(head, (_, params))| ((task, head), params.clone()))
-        });
-        let idle = heads.filter(|(head, _)| !trained.contains(head));
-        let idle: BTreeSet<&str> = idle.flat_map(|(_, params)| names[params].iter().copied()).collect();
-        let encodes = batch.encoder.is_some();
-        move |name| {
-            let crosses =
-                name.starts_with("encoder.") || name.contains(".cross.") || name.contains(".cross_norm.");
-            !trained.is_empty()
-                && (encodes || !crosses)
-                && !idle.contains(name)
-                && !unused.iter().any(|prefix| name.starts_with(prefix.as_str()))
+        if trained.is_empty() {
+            return names.into_iter().collect();
         }
+        let mut used = vec![true; names.len()];
+        let streams = std::iter::once(&batch.main).chain(&batch.encoder);
+        let present: BTreeSet<usize> = streams.flat_map(|s| s.groups.iter().map(|g| g.kind)).collect();
+        for kind in 0..self.kinds.len() {
+            used[self.embedder.parameters(kind)].fill(false);
+        }
+        present.iter().for_each(|kind| used[self.embedder.parameters(*kind)].fill(true));
+        if batch.encoder.is_none() {
+            self.encoder.iter().for_each(|encoder| used[encoder.parameters()].fill(false));
+            self.transformer.cross_parameters().for_each(|place| used[place] = false);
+        }
+        for (task, heads) in self.heads.iter().enumerate() {
+            let idle = heads.iter().enumerate().filter(|(head, _)| !trained.contains(&(task, *head)));
+            idle.for_each(|(_, (_, parameters))| used[parameters.clone()].fill(false));
+        }
+        names.into_iter().zip(used).filter(|(_, used)| !used).map(|(name, _)| name).collect()
     }
 
     /// What the batch's heads that are trained read.
@@ -403,98 +437,46 @@ impl Model {
         &self.params
     }
 
-    /// The device that the model computes on.
+    /// The device of the parameters, on which the model computes.
     pub fn device(&self) -> &Device {
         self.params.device()
     }
 
-    fn views(&self, queries: &Arc<TokenMeta>, keys: &Arc<TokenMeta>) -> Vec<Arc<Visibility>> {
-        let view = |rules: &Arc<AttentionRules>| {
-            Arc::new(Visibility::new(rules.clone(), queries.clone(), keys.clone()))
-        };
-        self.rules.iter().map(view).collect()
-    }
-
-    /// What a stack needs beside `tokens`, which look at `keys` and at the other stack's output; and what its last
-    /// block needs, where only `rows` of them look around there.
-    fn passes(
-        &self,
-        tokens: &Arc<TokenMeta>,
-        rows: Option<&[u32]>,
-        keys: &Arc<TokenMeta>,
-        memory: Option<&(Value, Arc<TokenMeta>)>,
-        dropout: Option<&Dropout>,
-    ) -> (Arc<Pass>, Option<Arc<Pass>>) {
-        let angles = self.angles(tokens);
-        let look_at = |looking: &Arc<TokenMeta>, dropout: Option<&Dropout>| {
-            memory.map(|(memory, meta)| self.memory(memory, meta, looking, dropout))
-        };
-        let turns =
-            |queries: Option<Arc<ops::Angles>>| Some(Turns { queries: queries?, keys: angles.clone()? });
-        let last = rows.map(|rows| {
-            let looking = Arc::new(tokens.take(rows));
-            let dropout = dropout.map(|dropout| dropout.of(rows));
-            Arc::new(Pass {
-                self_views: self.views(&looking, keys),
-                memory: look_at(&looking, dropout.as_ref()),
-                angles: turns(angles.as_ref().map(|angles| Arc::new(angles.take(rows)))),
-                rows: Some(rows.to_vec()),
-                dropout,
-            })
-        });
-        let pass = Pass {
-            rows: None,
-            self_views: self.views(tokens, keys),
-            memory: look_at(tokens, dropout),
-            angles: turns(angles.clone()),
-            dropout: dropout.cloned(),
-        };
-        (Arc::new(pass), last)
-    }
-
-    /// What the tokens of `looking` have to look at in another stack's output.
-    fn memory(
-        &self,
-        memory: &Value,
-        looked_at: &Arc<TokenMeta>,
-        looking: &Arc<TokenMeta>,
-        dropout: Option<&Dropout>,
-    ) -> Memory {
-        let tokens = memory.clone();
-        let there = |document: usize| !looked_at.documents[document].is_empty();
-        if (0..looked_at.documents.len()).all(there) {
-            let views = self.views(looking, looked_at);
-            return Memory { tokens, rows: None, views, dropout: dropout.cloned() };
-        }
-        // A document that has nothing to look at must come out as it would without the others.
-        let (rows, meta) = looking.select(there);
-        let dropout = dropout.map(|dropout| dropout.of(&rows));
-        let views = self.views(&Arc::new(meta), looked_at);
-        Memory { tokens, rows: Some(rows), views, dropout }
-    }
-
-    /// How far queries and keys are turned, with rotary positions.
-    fn angles(&self, meta: &TokenMeta) -> Option<Arc<ops::Angles>> {
-        let rotary = self.config.rotary?;
-        Some(Arc::new(ops::Angles::new(&meta.order, self.config.d_head(), rotary.base, rotary.scaling)))
-    }
-
+    /// The output of a transformer, `[n_tokens, d_model]`, or of those `rows` alone.
     fn run(
         &self,
-        stack: &Stack,
+        transformer: &Transformer,
         tokens: &TokenBatch,
         rows: Option<&[u32]>,
-        memory: Option<&(Value, Arc<TokenMeta>)>,
+        encoder_output: Option<&EncoderOutput>,
         quantized: &[Quantized],
         dropout_seed: Option<u64>,
     ) -> candle_core::Result<Value> {
         let rate = self.config.dropout;
-        let dropout = dropout_seed.map(|seed| Dropout { rate, seed, rows: tokens.keys.clone() });
-        let (pass, last) = self.passes(&tokens.meta, rows, &tokens.meta, memory, dropout.as_ref());
+        let dropout = dropout_seed.map(|seed| Dropout { rate, seed, keys: tokens.keys.clone() });
+        let plan = ForwardPlan::new(&PlanInputs {
+            read_rows: rows,
+            encoder_output,
+            dropout: dropout.as_ref(),
+            ..self.plan_inputs(tokens)
+        });
         let mut x = ops::cast(&self.embedder.forward(tokens, quantized)?, self.dtype)?;
         if let Some(dropout) = &dropout {
-            x = dropout.apply(&x, 0)?;
+            x = dropout.forward(&x, 0)?;
         }
-        stack.forward(&x, &pass, last.as_ref(), None)
+        transformer.forward(&x, &plan, None)
+    }
+
+    /// The inputs of a plan in which all tokens attend to each other and heads read all of them.
+    fn plan_inputs<'a>(&'a self, tokens: &'a TokenBatch) -> PlanInputs<'a> {
+        PlanInputs {
+            rules: &self.rules,
+            tokens: &tokens.meta,
+            keys: &tokens.meta,
+            read_rows: None,
+            encoder_output: None,
+            rotary: self.config.attention.rotary.map(|rotary| (self.config.d_head(), rotary)),
+            dropout: None,
+        }
     }
 }

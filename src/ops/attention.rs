@@ -12,7 +12,7 @@ pub use relative::{Buckets, RelativeBias};
 
 use super::autograd::{Gradient, Value, by_reference, with_rule};
 use super::storage::{Elements, has_kernel};
-use crate::rules::Visibility;
+use crate::rules::AttentionMask;
 use candle_core::{Result, Tensor, bail};
 use kernel::{BiasByDistance, Inputs};
 use std::{ops::Range, sync::Arc};
@@ -53,7 +53,7 @@ pub fn attention(
     key_value: &Value,
     bias: Option<RelativeBias>,
     heads: Heads,
-    view: &Arc<Visibility>,
+    view: &Arc<AttentionMask>,
 ) -> Result<Value> {
     let ((n, d), (m, d2)) = (query.dims2()?, key_value.dims2()?);
     let Heads { n_heads, n_kv_heads, .. } = heads;
@@ -105,7 +105,7 @@ struct Call {
 }
 
 impl Call {
-    fn on<T>(&self, view: &Visibility, compute: impl FnOnce(Inputs) -> T) -> Result<T> {
+    fn on<T>(&self, view: &AttentionMask, compute: impl FnOnce(Inputs) -> T) -> Result<T> {
         let (query, key_value) = (Elements::of(&self.tensors[0])?, Elements::of(&self.tensors[1])?);
         let table = self.tensors.get(2).map(Elements::of).transpose()?;
         let bias = self.buckets.as_deref().zip(table.as_deref());
@@ -128,7 +128,7 @@ pub(crate) fn reference(
     t: &[Tensor],
     buckets: Option<&Buckets>,
     heads: Heads,
-    view: &Arc<Visibility>,
+    view: &Arc<AttentionMask>,
 ) -> Result<Tensor> {
     let (query, key_value) = (&t[0], &t[1]);
     let (device, dtype, d) = (query.device(), query.dtype(), query.dim(1)?);
@@ -174,7 +174,7 @@ pub(crate) fn reference(
 }
 
 /// 1 where a query sees a key, `[n, m]` row-major, within one document.
-fn dense_mask(view: &Visibility, queries: &Range<usize>, keys: &Range<usize>) -> Vec<f32> {
+fn dense_mask(view: &AttentionMask, queries: &Range<usize>, keys: &Range<usize>) -> Vec<f32> {
     let mut mask = vec![0.0; queries.len() * keys.len()];
     let mut runs = Vec::new();
     for (row, q) in mask.chunks_exact_mut(keys.len()).zip(queries.clone()) {
@@ -231,7 +231,7 @@ mod tests {
     fn reference_has_the_right_gradients() -> Result<()> {
         for rules in [uniform("causal"), mixed()] {
             let meta = list(&[4, 1, 5]);
-            let view = Arc::new(Visibility::new(rules, meta.clone(), meta));
+            let view = Arc::new(AttentionMask::new(rules, meta.clone(), meta));
             check_gradients(|t| reference(t, None, Heads::even(2, 4), &view), &inputs(10, 10, 4)?)?;
         }
         Ok(())
@@ -245,7 +245,7 @@ mod tests {
             for lengths in [&[2][..], &[7, 0, 3], &[150], &[64, 65, 130, 2]] {
                 let meta = list(lengths);
                 let n = meta.len();
-                let view = Arc::new(Visibility::new(rules.clone(), meta.clone(), meta));
+                let view = Arc::new(AttentionMask::new(rules.clone(), meta.clone(), meta));
                 for (d, heads) in [(12, 3), (32, 1)] {
                     check_kernel(
                         |t| attention(&t[0], &t[1], None, Heads::even(heads, d), &view),
@@ -263,7 +263,7 @@ mod tests {
     fn any_number_of_threads_gives_the_same() -> Result<()> {
         let meta = list(&[70, 3, 40]);
         let n = meta.len();
-        let view = Arc::new(Visibility::new(mixed(), meta.clone(), meta));
+        let view = Arc::new(AttentionMask::new(mixed(), meta.clone(), meta));
         let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let (one, many) = (pool(1), pool(16));
         for pool in [&one, &many] {
@@ -294,7 +294,7 @@ mod tests {
     fn queries_and_keys_may_be_different_lists() -> Result<()> {
         let (queries, keys) = (list(&[3, 70, 2]), list(&[9, 80, 0]));
         let (n, m) = (queries.len(), keys.len());
-        let view = Arc::new(Visibility::new(mixed(), queries, keys));
+        let view = Arc::new(AttentionMask::new(mixed(), queries, keys));
         check_kernel(
             |t| attention(&t[0], &t[1], None, Heads::even(2, 8), &view),
             |t| reference(t, None, Heads::even(2, 8), &view),
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn a_query_without_keys_gives_zero() -> Result<()> {
         let meta = list(&[3]);
-        let view = Arc::new(Visibility::new(uniform("strict_past"), meta.clone(), meta));
+        let view = Arc::new(AttentionMask::new(uniform("strict_past"), meta.clone(), meta));
         let inputs = inputs(3, 3, 4)?;
         let y =
             attention(&input(&inputs[0]), &input(&inputs[1]), None, Heads::even(2, 4), &view)?.into_tensor();
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn great_scores_do_not_overflow() -> Result<()> {
         let meta = list(&[5]);
-        let view = Arc::new(Visibility::new(uniform("all"), meta.clone(), meta));
+        let view = Arc::new(AttentionMask::new(uniform("all"), meta.clone(), meta));
         let inputs: Vec<Tensor> = inputs(5, 5, 4)?.iter().map(|t| t * 100.0).collect::<Result<_>>()?;
         let (kernel, plain) = (
             attention(&input(&inputs[0]), &input(&inputs[1]), None, Heads::even(1, 4), &view)?,
@@ -334,7 +334,7 @@ mod tests {
             for lengths in [&[5, 3][..], &[70, 0, 40]] {
                 let meta = list(lengths);
                 let n = meta.len();
-                let view = Arc::new(Visibility::new(rules.clone(), meta.clone(), meta));
+                let view = Arc::new(AttentionMask::new(rules.clone(), meta.clone(), meta));
                 let of = |t: &[Value]| {
                     attention(
                         &t[0],
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn shapes_that_do_not_fit_are_named() -> Result<()> {
         let meta = list(&[3]);
-        let view = Arc::new(Visibility::new(uniform("all"), meta.clone(), meta));
+        let view = Arc::new(AttentionMask::new(uniform("all"), meta.clone(), meta));
         let of = |query: &[usize], key_value: &[usize], n_heads| {
             let (query, key_value) = (random(query, 1)?, random(key_value, 1)?);
             attention(&input(&query), &input(&key_value), None, Heads::even(n_heads, 4), &view)

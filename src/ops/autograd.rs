@@ -237,7 +237,7 @@ pub(crate) fn with_adding_rule(
 ///
 /// # Errors
 /// Those of `f`.
-pub fn recomputed(f: impl Fn() -> Result<Value> + Send + Sync + 'static) -> Result<Value> {
+pub fn checkpointed(f: impl Fn() -> Result<Value> + Send + Sync + 'static) -> Result<Value> {
     let y = f()?;
     Ok(match y.has_gradient() {
         true => Value::made(y.tensor, vec![], Backward::Again(Box::new(f))),
@@ -426,7 +426,7 @@ mod tests {
         let variables = (0..3).map(|i| Var::from_tensor(&random(&[4, 4], i)?)).collect::<Result<Vec<_>>>()?;
         let gradients = |kept: bool| -> Result<Vec<Vec<f32>>> {
             let [x, w, t] = [0, 1, 2].map(|i| Value::parameter(&variables[i], i));
-            let layer = |f: Box<Again>| if kept { f() } else { recomputed(f) };
+            let layer = |f: Box<Again>| if kept { f() } else { checkpointed(f) };
             let shared = add(&linear(&t, &w, None)?, &t)?;
             let first = {
                 let (x, w, shared) = (linear(&x, &w, None)?, w.clone(), shared.clone());
@@ -436,7 +436,7 @@ mod tests {
                 let (w, shared) = (w.clone(), shared.clone());
                 let inner = move |x: &Value| {
                     let (x, w) = (x.clone(), w.clone());
-                    recomputed(move || linear(&x, &w, None))
+                    checkpointed(move || linear(&x, &w, None))
                 };
                 layer(Box::new(move || add(&inner(&add(&first, &shared)?)?, &first)))?
             };
@@ -455,7 +455,7 @@ mod tests {
     fn nothing_is_computed_again_for_nobody() -> Result<()> {
         let x = Var::from_tensor(&random(&[2, 3], 1)?)?;
         let (constant, parameter) = (Value::constant(x.as_detached_tensor()), Value::parameter(&x, 0));
-        let twice = |x: Value| recomputed(move || add(&x, &x));
+        let twice = |x: Value| checkpointed(move || add(&x, &x));
         assert!(!twice(constant)?.has_gradient());
         assert!(!without_gradients(|| twice(parameter.clone()))?.has_gradient());
         assert!(twice(parameter)?.has_gradient());

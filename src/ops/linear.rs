@@ -49,16 +49,16 @@ fn check(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<()> {
     Ok(())
 }
 
-/// `onto` `[n, m]` + x·Wᵀ + b: what [`linear`] gives, added to a residual stream.
+/// `residual` `[n, m]` + x·Wᵀ + b: what [`linear`] gives, added to a residual stream.
 ///
-/// A GPU adds while it rounds. Errors: as of `linear`, and where `onto` has another shape.
-pub fn linear_onto(x: &Value, weight: &Value, bias: Option<&Value>, onto: &Value) -> Result<Value> {
+/// A GPU adds while it rounds. Errors: as of `linear`, and where `residual` has another shape.
+pub fn linear_residual(x: &Value, weight: &Value, bias: Option<&Value>, residual: &Value) -> Result<Value> {
     check(x, weight, bias)?;
     #[cfg(feature = "cuda")]
-    if super::cuda::has_kernel(x.tensor()) && super::cuda::adds(onto, x, weight) {
-        return super::cuda::linear(x, weight, bias, Some(onto));
+    if super::cuda::has_kernel(x.tensor()) && super::cuda::adds(residual, x, weight) {
+        return super::cuda::linear(x, weight, bias, Some(residual));
     }
-    add(onto, &linear(x, weight, bias)?)
+    add(residual, &linear(x, weight, bias)?)
 }
 
 /// [`linear`] in candle's own operations.

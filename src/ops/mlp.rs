@@ -66,16 +66,22 @@ fn check(x: &Value, inner: Map, outer: Map) -> Result<()> {
     Ok(())
 }
 
-/// `onto` `[n, d]` + f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂: what [`mlp`] gives, added to a residual stream.
+/// `residual` `[n, d]` + f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂: what [`mlp`] gives, added to a residual stream.
 ///
-/// A GPU adds while it rounds. Errors: as of `mlp`, and where `onto` has another shape.
-pub fn mlp_onto(x: &Value, inner: Map, outer: Map, activation: Activation, onto: &Value) -> Result<Value> {
+/// A GPU adds while it rounds. Errors: as of `mlp`, and where `residual` has another shape.
+pub fn mlp_residual(
+    x: &Value,
+    inner: Map,
+    outer: Map,
+    activation: Activation,
+    residual: &Value,
+) -> Result<Value> {
     check(x, inner, outer)?;
     #[cfg(feature = "cuda")]
-    if super::cuda::has_kernel(x.tensor()) && super::cuda::adds(onto, x, outer.0) {
-        return super::cuda::mlp(x, inner, outer, activation, Some(onto));
+    if super::cuda::has_kernel(x.tensor()) && super::cuda::adds(residual, x, outer.0) {
+        return super::cuda::mlp(x, inner, outer, activation, Some(residual));
     }
-    add(onto, &mlp(x, inner, outer, activation)?)
+    add(residual, &mlp(x, inner, outer, activation)?)
 }
 
 /// [`mlp`] in candle's own operations: x, both weights, and the biases there are.

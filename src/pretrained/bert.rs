@@ -3,7 +3,9 @@
 use super::names::{Layout, NameMap};
 use super::text::{self, Sentence};
 use super::{Checkpoint, Description, PretrainedError};
-use crate::transformer::{ModelConfig, NormKind, NormPlace};
+use crate::model::{
+    AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, NormPlacement,
+};
 use serde_json::json;
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
@@ -28,17 +30,22 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let model = ModelConfig {
         d_model: settings.size("hidden_size")?,
         n_layers: settings.size("num_hidden_layers")?,
-        n_heads: settings.size("num_attention_heads")?,
-        d_ff: settings.size("intermediate_size")?,
-        activation: settings.activation("hidden_act", "gelu")?,
         norm: NormKind::Layer,
-        norm_place: NormPlace::Post,
+        norm_placement: NormPlacement::Post,
         norm_eps: settings.number("layer_norm_eps", 1e-12)?,
-        type_embedding: false,
-        embedding_norm: true,
-        tie_embeddings: masked,
-        head_bias: masked.then_some(true),
-        head_transform: masked,
+        attention: AttentionConfig::of_heads(settings.size("num_attention_heads")?),
+        mlp: MlpConfig {
+            d_ff: settings.size("intermediate_size")?,
+            activation: settings.activation("hidden_act", "gelu")?,
+            ..MlpConfig::default()
+        },
+        embedding: EmbeddingConfig { type_embedding: false, norm: true, ..EmbeddingConfig::default() },
+        head: HeadConfig {
+            tie_embeddings: masked,
+            bias: masked.then_some(true),
+            transform: masked,
+            ..HeadConfig::default()
+        },
         ..ModelConfig::default()
     };
     let task = match masked {

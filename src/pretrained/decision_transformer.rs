@@ -3,7 +3,7 @@
 use super::names::NameMap;
 use super::trajectory::{self, ACTIONS, NEXT_RETURN, NEXT_STATE, OBSERVATIONS, RETURN_TO_GO};
 use super::{Checkpoint, Description, PretrainedError, gpt2};
-use crate::transformer::ModelConfig;
+use crate::model::ModelConfig;
 use serde_json::json;
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
@@ -20,13 +20,9 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     ]);
     settings.neutral(&["tie_word_embeddings", "summary_type", "summary_use_proj", "summary_activation"]);
     settings.neutral(&["summary_proj_to_labels", "summary_first_dropout"]);
-    let model = ModelConfig {
-        d_model: settings.size("hidden_size")?,
-        embedding_norm: true,
-        embedding_offset: true,
-        shared_time: true,
-        ..gpt2::transformer(checkpoint, "relu")?
-    };
+    let mut model =
+        ModelConfig { d_model: settings.size("hidden_size")?, ..gpt2::transformer(checkpoint, "relu")? };
+    (model.embedding.norm, model.embedding.offset, model.embedding.shared_time) = (true, true, true);
     let task = trajectory::task(checkpoint)?;
 
     let mut names = NameMap::default();

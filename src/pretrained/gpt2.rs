@@ -3,7 +3,7 @@
 use super::names::{Layout, NameMap};
 use super::{Checkpoint, PretrainedError};
 use super::{Description, text};
-use crate::transformer::{ModelConfig, NormKind};
+use crate::model::{AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind};
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
@@ -21,8 +21,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let tied = text::tied(checkpoint, true)?;
     let model = ModelConfig {
         d_model: settings.size("n_embd")?,
-        tie_embeddings: tied,
-        head_bias: Some(false),
+        head: HeadConfig { tie_embeddings: tied, bias: Some(false), ..HeadConfig::default() },
         ..transformer(checkpoint, "gelu_new")?
     };
     let task = text::next_token(checkpoint, vocabulary, context)?;
@@ -41,14 +40,20 @@ pub(super) fn transformer(checkpoint: &Checkpoint, activation: &str) -> Result<M
     let settings = &checkpoint.settings;
     Ok(ModelConfig {
         n_layers: settings.size("n_layer")?,
-        n_heads: settings.size("n_head")?,
-        d_ff: settings.count("n_inner")?.unwrap_or(0),
-        activation: settings.activation("activation_function", activation)?,
         norm: NormKind::Layer,
         norm_eps: settings.number("layer_norm_epsilon", 1e-5)?,
-        attention_scale: (!settings.flag("scale_attn_weights", true)?).then_some(1.0),
-        scale_by_layer: settings.flag("scale_attn_by_inverse_layer_idx", false)?,
-        type_embedding: false,
+        attention: AttentionConfig {
+            n_heads: settings.size("n_head")?,
+            scale: (!settings.flag("scale_attn_weights", true)?).then_some(1.0),
+            scale_by_layer: settings.flag("scale_attn_by_inverse_layer_idx", false)?,
+            ..AttentionConfig::default()
+        },
+        mlp: MlpConfig {
+            d_ff: settings.count("n_inner")?.unwrap_or(0),
+            activation: settings.activation("activation_function", activation)?,
+            ..MlpConfig::default()
+        },
+        embedding: EmbeddingConfig { type_embedding: false, ..EmbeddingConfig::default() },
         ..ModelConfig::default()
     })
 }

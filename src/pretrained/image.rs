@@ -1,4 +1,4 @@
-//! The picture side of a checkpoint: how a picture is prepared, and its classes.
+//! The image side of a checkpoint: how an image is prepared, and its classes.
 
 use super::settings::Settings;
 use super::task::{Draft, ImportedTask};
@@ -9,7 +9,7 @@ use crate::sample::{Composition, Pool};
 use serde_json::{Map, Value, json};
 use smalti_contract::Tokenizer;
 
-/// How pictures are prepared, as published beside the weights.
+/// How images are prepared, as published beside the weights.
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// Learned tokens beside the class token.
@@ -21,7 +21,7 @@ pub(super) struct Registers {
     pub positions: bool,
 }
 
-/// A picture's class, or where there is no classifier, the vector of its class token.
+/// An image's class, or where there is no classifier, the vector of its class token.
 pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<ImportedTask, PretrainedError> {
     let settings = &checkpoint.settings;
     let image = prepare(checkpoint)?;
@@ -57,7 +57,7 @@ fn decimal(numbers: &[f32]) -> Vec<f64> {
     numbers.iter().map(|&number| number.to_string().parse().unwrap_or(f64::from(number))).collect()
 }
 
-/// How pictures are brought to the model's size, cut and normalised.
+/// How images are brought to the model's size, cut and normalised.
 fn prepare(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError> {
     let settings = &checkpoint.settings;
     let size = settings.sides("image_size", 224)?;
@@ -139,7 +139,7 @@ fn prepared(
     };
     let size = said(if crop { crop_size } else { side_or_sides(settings, "size")? });
     if size != image_size {
-        let problem = format!("pictures of {size:?} for a model of {image_size:?}");
+        let problem = format!("images of {size:?} for a model of {image_size:?}");
         return Err(settings.refuse("size", problem));
     }
     let numbers = |key: &str| -> Result<Vec<f32>, PretrainedError> {
@@ -155,7 +155,7 @@ fn prepared(
     Ok(ImageConfig { resize, filter, mean, std, ..ImageConfig::vit(channels, patch, size) })
 }
 
-/// What a picture is brought to.
+/// What an image is brought to.
 #[derive(Debug)]
 enum Size {
     Sides([usize; 2]),
@@ -175,7 +175,7 @@ fn side_or_sides(settings: &Settings, key: &str) -> Result<Option<Size>, Pretrai
     size.map(Some).ok_or_else(|| settings.refuse(key, format!("expected a size; found {value}")))
 }
 
-/// How a task prepares pictures; `None` for a task without.
+/// How a task prepares images; `None` for a task without.
 pub(super) fn preparation(task: &Composition) -> Option<ImageConfig> {
     let part = task.parts().iter().find(|part| part.tokenizer.name() == ImageTokenizer::NAME)?;
     serde_json::from_value(part.tokenizer.config_json().ok()?).ok()

@@ -3,9 +3,12 @@
 use super::names::{Layout, NameMap};
 use super::settings::Settings;
 use super::{Checkpoint, Description, PretrainedError, text};
+use crate::model::{
+    AttentionConfig, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind, Positions,
+    Rotary,
+};
 use crate::ops::RotaryScaling;
 use crate::rules::{Condition, Rule};
-use crate::transformer::{LayerRule, ModelConfig, NormKind, Positions, Rotary};
 use serde_json::{Value, json};
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
@@ -19,30 +22,37 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let mut model = ModelConfig {
         d_model: settings.size("hidden_size")?,
         n_layers: settings.size("num_hidden_layers")?,
-        n_heads: settings.size("num_attention_heads")?,
-        n_kv_heads: settings.count("num_key_value_heads")?.unwrap_or(0),
-        d_head: settings.count("head_dim")?.unwrap_or(0),
-        d_ff: settings.size("intermediate_size")?,
-        gated: true,
-        activation: settings.activation("hidden_act", "silu")?,
         norm: NormKind::Rms,
         norm_eps: settings.number("rms_norm_eps", 1e-6)?,
         bias: false,
-        qkv_bias: Some(attention_bias),
-        attention_bias: Some(attention_bias),
-        mlp_bias: Some(mlp_bias),
-        positions: Positions::None,
-        rotary: Some(rotary(settings)?),
-        type_embedding: false,
-        tie_embeddings: tied,
-        head_bias: Some(false),
+        attention: AttentionConfig {
+            n_heads: settings.size("num_attention_heads")?,
+            n_kv_heads: settings.count("num_key_value_heads")?.unwrap_or(0),
+            d_head: settings.count("head_dim")?.unwrap_or(0),
+            bias: Some(attention_bias),
+            output_bias: Some(attention_bias),
+            rotary: Some(rotary(settings)?),
+            ..AttentionConfig::default()
+        },
+        mlp: MlpConfig {
+            d_ff: settings.size("intermediate_size")?,
+            gated: true,
+            activation: settings.activation("hidden_act", "silu")?,
+            bias: Some(mlp_bias),
+        },
+        embedding: EmbeddingConfig {
+            positions: Positions::None,
+            type_embedding: false,
+            ..EmbeddingConfig::default()
+        },
+        head: HeadConfig { tie_embeddings: tied, bias: Some(false), ..HeadConfig::default() },
         ..ModelConfig::default()
     };
     if let Some(window) = settings.count("sliding_window")? {
         let near = Condition::NearOrder((window.max(1) - 1) as u32);
         let kind = task.kind("text").to_string();
         let rule = Rule::When(vec![Condition::Causal, near]);
-        model.rules.push(LayerRule { query: kind.clone(), key: kind, rule, layers: vec![] });
+        model.attention.rules.push(LayerRule { query: kind.clone(), key: kind, rule, layers: vec![] });
     }
 
     let mut names = NameMap::default();

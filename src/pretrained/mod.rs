@@ -35,12 +35,12 @@ pub use run::{export, import};
 pub use trajectory::Scales;
 
 use crate::data::DataError;
+use crate::model::ModelConfig;
 use crate::model::{Model, ModelError};
 use crate::run::RunError;
 use crate::sample::{Composition, OpenError, TaskSettings};
 use crate::task::Task;
 use crate::train::SaveError;
-use crate::transformer::ModelConfig;
 use candle_core::Device;
 use names::NameMap;
 use settings::Settings;

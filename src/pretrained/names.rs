@@ -39,7 +39,7 @@ pub enum Layout {
     },
     /// `[outputs, channels, height, width]` for our `[outputs, height·width·channels]`.
     Conv2d {
-        /// Channels of a picture.
+        /// Channels of an image.
         channels: usize,
         /// Height and width of a patch.
         patch: [usize; 2],

@@ -2,7 +2,10 @@
 
 use super::names::{Layout, NameMap};
 use super::{Checkpoint, Description, PretrainedError, text};
-use crate::transformer::{ModelConfig, NormKind, Positions, RelativePositions};
+use crate::model::{
+    AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, Positions,
+    RelativePositions,
+};
 use serde_json::json;
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
@@ -32,21 +35,28 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         d_model,
         n_encoder_layers,
         n_layers: settings.count("num_decoder_layers")?.unwrap_or(n_encoder_layers),
-        n_heads: settings.size("num_heads")?,
-        d_head: settings.size("d_kv")?,
-        attention_scale: Some(1.0),
-        d_ff: settings.size("d_ff")?,
-        gated,
-        activation,
         norm: NormKind::Rms,
         norm_eps: settings.number("layer_norm_epsilon", 1e-6)?,
         bias: false,
-        positions: Positions::None,
-        relative: Some(relative),
-        type_embedding: false,
-        tie_embeddings: tied,
-        head_bias: Some(false),
-        head_scale: scaled.then(|| (d_model as f64).sqrt().recip()),
+        attention: AttentionConfig {
+            n_heads: settings.size("num_heads")?,
+            d_head: settings.size("d_kv")?,
+            scale: Some(1.0),
+            relative: Some(relative),
+            ..AttentionConfig::default()
+        },
+        mlp: MlpConfig { d_ff: settings.size("d_ff")?, gated, activation, ..MlpConfig::default() },
+        embedding: EmbeddingConfig {
+            positions: Positions::None,
+            type_embedding: false,
+            ..EmbeddingConfig::default()
+        },
+        head: HeadConfig {
+            tie_embeddings: tied,
+            bias: Some(false),
+            scale: scaled.then(|| (d_model as f64).sqrt().recip()),
+            ..HeadConfig::default()
+        },
         ..ModelConfig::default()
     };
     let task = text::answer(checkpoint, settings.size("vocab_size")?)?;

@@ -6,7 +6,8 @@ use super::{
     Checkpoint, Description, PretrainedError,
     image::{self, Registers},
 };
-use crate::transformer::{ModelConfig, NormKind, Positions};
+use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, Positions};
+use crate::ops::Activation;
 
 /// What tells the three families apart.
 struct Family {
@@ -48,20 +49,27 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let model = ModelConfig {
         d_model,
         n_layers: settings.size("num_hidden_layers")?,
-        n_heads: settings.size("num_attention_heads")?,
-        d_ff,
-        gated: swiglu,
-        activation: if swiglu {
-            crate::ops::Activation::Silu
-        } else {
-            settings.activation("hidden_act", "gelu")?
-        },
         norm: NormKind::Layer,
         norm_eps: settings.number("layer_norm_eps", if dino { 1e-6 } else { 1e-12 })?,
-        qkv_bias: Some(qkv_bias),
         layer_scale: dino.then_some(settings.number("layerscale_value", 1.0)?),
-        positions: Positions::Grid,
-        type_embedding: false,
+        attention: AttentionConfig {
+            bias: Some(qkv_bias),
+            ..AttentionConfig::of_heads(settings.size("num_attention_heads")?)
+        },
+        mlp: MlpConfig {
+            d_ff,
+            gated: swiglu,
+            activation: match swiglu {
+                true => Activation::Silu,
+                false => settings.activation("hidden_act", "gelu")?,
+            },
+            ..MlpConfig::default()
+        },
+        embedding: EmbeddingConfig {
+            positions: Positions::Grid,
+            type_embedding: false,
+            ..EmbeddingConfig::default()
+        },
         ..ModelConfig::default()
     };
     _ = settings.get("hidden_act");
@@ -152,7 +160,7 @@ fn block(names: &mut NameMap, family: &Family, model: &ModelConfig, layer: usize
     );
     names.map(&ours("attention.output"), &theirs("attention.output.dense"), true);
     names.map(&ours("mlp_norm"), &theirs(family.norms[1]), true);
-    if model.gated {
+    if model.mlp.gated {
         let inner = [ours("mlp.inner"), ours("mlp.gated")];
         names.maps(&[&inner[0], &inner[1]], &[&theirs("mlp.weights_in")], true, Layout::Same);
         names.map(&ours("mlp.outer"), &theirs("mlp.weights_out"), true);

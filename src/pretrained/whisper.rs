@@ -2,7 +2,7 @@
 
 use super::names::{Layout, NameMap};
 use super::{Checkpoint, Description, PretrainedError, audio};
-use crate::transformer::{ModelConfig, NormKind, Stem};
+use crate::model::{AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, Stem};
 use serde_json::json;
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
@@ -29,15 +29,20 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         d_model: settings.size("d_model")?,
         n_encoder_layers: settings.size("encoder_layers")?,
         n_layers: settings.size("decoder_layers")?,
-        n_heads: shared("encoder_attention_heads", "decoder_attention_heads")?,
-        d_ff: shared("encoder_ffn_dim", "decoder_ffn_dim")?,
-        activation: settings.activation("activation_function", "gelu")?,
         norm: NormKind::Layer,
         norm_eps: 1e-5,
-        stem: Some(Stem { kind: "audio.slice".into() }),
-        type_embedding: false,
-        tie_embeddings: true,
-        head_bias: Some(false),
+        attention: AttentionConfig::of_heads(shared("encoder_attention_heads", "decoder_attention_heads")?),
+        mlp: MlpConfig {
+            d_ff: shared("encoder_ffn_dim", "decoder_ffn_dim")?,
+            activation: settings.activation("activation_function", "gelu")?,
+            ..MlpConfig::default()
+        },
+        embedding: EmbeddingConfig {
+            stem: Some(Stem { kind: "audio.slice".into() }),
+            type_embedding: false,
+            ..EmbeddingConfig::default()
+        },
+        head: HeadConfig { tie_embeddings: true, bias: Some(false), ..HeadConfig::default() },
         ..ModelConfig::default()
     };
     let task = audio::task(checkpoint)?;

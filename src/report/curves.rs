@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_is_a_picture() {
+    fn a_plot_is_a_figure() {
         let train = Curve { name: "train", points: (0..=8).map(|i| (i, 8.0 - i as f64)).collect() };
         let valid = Curve { name: "valid", points: vec![(4, 6.0), (8, 4.0)] };
         let panel = Panel { task: "t".into(), metric: "loss".into(), curves: vec![train, valid] };

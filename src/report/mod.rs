@@ -1,13 +1,13 @@
-//! Pictures and summaries: what an input's tokens are, who may attend to whom, how the loss came down.
+//! Figures and summaries: what an input's tokens are, who may attend to whom, how the loss came down.
 
 pub mod curves;
-pub mod picture;
+pub mod figure;
 pub mod rules;
 pub mod tokens;
 
-/// A picture that cannot be drawn.
+/// A figure that cannot be drawn.
 #[derive(Debug, thiserror::Error)]
-#[error("the picture cannot be drawn: {0}")]
+#[error("the figure cannot be drawn: {0}")]
 pub struct DrawError(String);
 
 impl DrawError {

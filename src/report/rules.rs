@@ -1,4 +1,4 @@
-//! Attention rules as pictures, on an example document of a few tokens of each kind.
+//! Attention rules as figures, on an example document of a few tokens of each kind.
 
 use super::DrawError;
 use crate::data::{Layout, Stream};
@@ -11,7 +11,7 @@ use std::fmt;
 
 /// Who may attend to whom in one task, in layers that have the same rules.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RulesPicture {
+pub struct RulesFigure {
     /// The task's name.
     pub task: String,
     /// Which attention: of the stack or the encoder to itself, or of the stack to the encoder.
@@ -20,9 +20,9 @@ pub struct RulesPicture {
     pub layers: Vec<usize>,
     /// How many layers the stack has.
     pub of_layers: usize,
-    /// A symbol for each token that looks; rows of the picture.
+    /// A symbol for each token that looks; rows of the figure.
     pub queries: String,
-    /// A symbol for each token that is looked at; columns of the picture.
+    /// A symbol for each token that is looked at; columns of the figure.
     pub keys: String,
     /// A row for each query, `x` where it sees the key, else `.`.
     pub mask: Vec<String>,
@@ -35,10 +35,10 @@ pub struct RulesPicture {
 /// Kinds by their numbers in a model, named as their task names them.
 type Kinds = [(usize, KindSpec)];
 
-/// The pictures of all tasks of a model: one for each attention, and where layers differ, for each rule set.
-pub fn pictures(model: &Model) -> Vec<RulesPicture> {
+/// The figures of all tasks of a model: one for each attention, and where layers differ, for each rule set.
+pub fn figures(model: &Model) -> Vec<RulesFigure> {
     let (stack, encoder) = (model.config().n_layers, model.config().n_encoder_layers);
-    let mut pictures = Vec::new();
+    let mut figures = Vec::new();
     for layout in model.layouts() {
         let (main, looked_at) = (kinds_of(layout, Stream::Main), kinds_of(layout, Stream::Encoder));
         let attentions = [
@@ -48,11 +48,11 @@ pub fn pictures(model: &Model) -> Vec<RulesPicture> {
         ];
         for (attention, queries, keys, of_layers) in attentions {
             if !queries.is_empty() && !keys.is_empty() {
-                pictures.extend(of_attention(model, &layout.task, attention, queries, keys, of_layers));
+                figures.extend(of_attention(model, &layout.task, attention, queries, keys, of_layers));
             }
         }
     }
-    pictures
+    figures
 }
 
 fn kinds_of(layout: &Layout, stream: Stream) -> Vec<(usize, KindSpec)> {
@@ -67,19 +67,19 @@ fn of_attention(
     queries: &Kinds,
     keys: &Kinds,
     of_layers: usize,
-) -> Vec<RulesPicture> {
+) -> Vec<RulesFigure> {
     let (query_tokens, key_tokens) = (example(queries), example(keys));
     let legend = legend(queries, keys);
-    let mut pictures: Vec<RulesPicture> = Vec::new();
+    let mut figures: Vec<RulesFigure> = Vec::new();
     for layer in 0..of_layers {
         let rules = rules_between(model.rules(layer), queries, keys);
         // Rules tell layers apart, not masks: `near(4096)` and `all` look the same on a few tokens.
-        if let Some(known) = pictures.iter_mut().find(|picture| picture.rules == rules) {
+        if let Some(known) = figures.iter_mut().find(|figure| figure.rules == rules) {
             known.layers.push(layer);
             continue;
         }
         let drawn = model.rules(layer).draw_cross(&query_tokens, &key_tokens);
-        pictures.push(RulesPicture {
+        figures.push(RulesFigure {
             task: task.into(),
             attention,
             layers: vec![layer],
@@ -91,7 +91,7 @@ fn of_attention(
             rules,
         });
     }
-    pictures
+    figures
 }
 
 fn rules_between(rules: &AttentionRules, queries: &Kinds, keys: &Kinds) -> Vec<(String, String, String)> {
@@ -177,7 +177,7 @@ fn push(tokens: &mut TokenMeta, kind: usize, time: u32, positions: [u32; MAX_AXE
     tokens.positions.push(positions);
 }
 
-impl RulesPicture {
+impl RulesFigure {
     /// Task, attention and layers in a line.
     pub fn title(&self) -> String {
         let layers: Vec<String> = self.layers.iter().map(usize::to_string).collect();
@@ -210,8 +210,8 @@ impl RulesPicture {
     }
 }
 
-impl fmt::Display for RulesPicture {
-    /// Title, picture with its symbols, legend and rules.
+impl fmt::Display for RulesFigure {
+    /// Title, figure with its symbols, legend and rules.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         writeln!(f, "{}\n\n      {}", self.title(), self.keys)?;
         for (query, row) in self.queries.chars().zip(&self.mask) {
@@ -222,30 +222,30 @@ impl fmt::Display for RulesPicture {
     }
 }
 
-/// Side of a cell, height of a line of text and space between pictures, in pixels.
+/// Side of a cell, height of a line of text and space between figures, in pixels.
 const CELL: i32 = 16;
 const LINE: i32 = 20;
 const SPACE: i32 = 24;
 const WIDTH: i32 = 640;
 
-/// The pictures, one below the other, as SVG.
+/// The figures, one below the other, as SVG.
 ///
 /// # Errors
 /// [`DrawError`], which is not expected.
-pub fn svg(pictures: &[RulesPicture]) -> Result<String, DrawError> {
-    let height_of = |picture: &RulesPicture| {
-        let lines = 2 + picture.notes().len() as i32;
-        SPACE + lines * LINE + picture.mask.len() as i32 * CELL
+pub fn svg(figures: &[RulesFigure]) -> Result<String, DrawError> {
+    let height_of = |figure: &RulesFigure| {
+        let lines = 2 + figure.notes().len() as i32;
+        SPACE + lines * LINE + figure.mask.len() as i32 * CELL
     };
-    let height = SPACE + pictures.iter().map(height_of).sum::<i32>();
+    let height = SPACE + figures.iter().map(height_of).sum::<i32>();
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32)).into_drawing_area();
         root.fill(&WHITE).map_err(DrawError::new)?;
         let mut top = SPACE;
-        for picture in pictures {
-            draw(picture, &root, top).map_err(DrawError::new)?;
-            top += height_of(picture);
+        for figure in figures {
+            draw(figure, &root, top).map_err(DrawError::new)?;
+            top += height_of(figure);
         }
         root.present().map_err(DrawError::new)?;
     }
@@ -255,18 +255,18 @@ pub fn svg(pictures: &[RulesPicture]) -> Result<String, DrawError> {
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 fn draw<'a>(
-    picture: &RulesPicture,
+    figure: &RulesFigure,
     root: &Area<'a>,
     top: i32,
 ) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
     let text =
         |text: String, x: i32, y: i32, size: i32| root.draw(&Text::new(text, (x, y), ("sans-serif", size)));
     let (left, first) = (SPACE + CELL, top + 2 * LINE);
-    text(picture.title(), SPACE, top, 16)?;
-    for (i, key) in (0..).zip(picture.keys.chars()) {
+    text(figure.title(), SPACE, top, 16)?;
+    for (i, key) in (0..).zip(figure.keys.chars()) {
         text(key.to_string(), left + i * CELL + 4, first - LINE + 4, 12)?;
     }
-    for (q, (query, row)) in (0..).zip(picture.queries.chars().zip(&picture.mask)) {
+    for (q, (query, row)) in (0..).zip(figure.queries.chars().zip(&figure.mask)) {
         let y = first + q * CELL;
         text(query.to_string(), SPACE, y + 2, 12)?;
         for (k, cell) in (0..).zip(row.chars()) {
@@ -275,8 +275,8 @@ fn draw<'a>(
             root.draw(&Rectangle::new(corners, colour.filled()))?;
         }
     }
-    let below = first + picture.mask.len() as i32 * CELL + 6;
-    for (i, note) in (0..).zip(picture.notes()) {
+    let below = first + figure.mask.len() as i32 * CELL + 6;
+    for (i, note) in (0..).zip(figure.notes()) {
         text(note, SPACE, below + i * LINE, 13)?;
     }
     Ok(())

@@ -17,13 +17,13 @@
 //! # Ok::<(), smalti::rules::RuleError>(())
 //! ```
 
+mod mask;
 mod meta;
 mod rule;
-mod visible;
 
+pub use mask::AttentionMask;
 pub use meta::{MAX_AXES, TokenMeta};
 pub use rule::{Condition, Rule, RuleError};
-pub use visible::Visibility;
 
 use crate::pattern::matches;
 
@@ -87,19 +87,19 @@ impl AttentionRules {
             && self.get(queries.kind[q] as usize, keys.kind[k] as usize).allows(queries, q, keys, k)
     }
 
-    /// The mask of self-attention as a picture: a row for each query, `x` where it sees the key.
+    /// The mask of self-attention as a figure: a row for each query, `x` where it sees the key.
     pub fn draw(&self, tokens: &TokenMeta) -> String {
         self.draw_cross(tokens, tokens)
     }
 
-    /// The mask of cross-attention as a picture: queries down, keys across.
+    /// The mask of cross-attention as a figure: queries down, keys across.
     pub fn draw_cross(&self, queries: &TokenMeta, keys: &TokenMeta) -> String {
-        let mut picture = String::with_capacity(queries.len() * (keys.len() + 1));
+        let mut figure = String::with_capacity(queries.len() * (keys.len() + 1));
         for q in 0..queries.len() {
             let cell = |k| if self.allows(queries, q, keys, k) { 'x' } else { '.' };
-            picture.extend((0..keys.len()).map(cell).chain(['\n']));
+            figure.extend((0..keys.len()).map(cell).chain(['\n']));
         }
-        picture
+        figure
     }
 
     /// The numbers of the kinds that a name or a pattern stands for.
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_is_a_picture() {
+    fn each_rule_is_a_figure() {
         let two = steps(2);
         assert_eq!(draw("never", &steps(1)), "...\n...\n...\n");
         assert_eq!(draw("all", &steps(1)), "xxx\nxxx\nxxx\n");

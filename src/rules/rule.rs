@@ -79,7 +79,7 @@ impl Rule {
         Rule::When(vec![Condition::Causal])
     }
 
-    /// Not later in time: what the parts of a picture are to each other, and to those of earlier ones.
+    /// Not later in time: what the parts of a figure are to each other, and to those of earlier ones.
     pub fn past() -> Rule {
         Rule::When(vec![Condition::Past])
     }

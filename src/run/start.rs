@@ -23,7 +23,7 @@ pub struct Start {
 
 /// Sets the parameters of `model` from those of `other`, by name.
 ///
-/// Where a table of positions has another size, it is interpolated: bicubic over a picture's rows and columns, as is
+/// Where a table of positions has another size, it is interpolated: bicubic over an image's rows and columns, as is
 /// usual for vision transformers, linear along an index or a time that has become longer. One that has become shorter
 /// loses its end.
 ///

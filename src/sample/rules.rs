@@ -1,4 +1,4 @@
-//! Which tokens of a sample attend to which, unless `model.rules` sets it.
+//! Which tokens of a sample attend to which, unless `model.attention.rules` sets it.
 //!
 //! Inputs attend to inputs. A class token attends to everything that is read; inputs attend to it too, unless the sample has
 //! series, of which it knows what is later. A series attends to inputs without a clock and to what is not later than itself. Generated tokens attend to

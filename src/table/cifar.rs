@@ -51,7 +51,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
 }
 
 fn read(location: &str) -> Result<Set, DataError> {
-    let images = cifar::pictures(&files::read(location)?).map_err(|e| DataError::tokenize(location, e))?;
+    let images = cifar::images(&files::read(location)?).map_err(|e| DataError::tokenize(location, e))?;
     let (mut pixels, mut labels, mut shape) = (vec![], vec![], vec![0, 0, 0]);
     for (image, label) in images {
         shape = vec![image.height, image.width, image.channels];

@@ -145,10 +145,11 @@ mod tests {
     fn ranks_that_would_train_otherwise_are_refused() {
         let said = on_ranks(3, |ranks| {
             let rank = ranks.rank();
-            let config = TrainConfig { batch: 4 + rank / 2, workers: rank, ..TrainConfig::default() };
+            let config = TrainConfig { batch_size: 4 + rank / 2, workers: rank, ..TrainConfig::default() };
             same_settings(ranks.as_ref(), &config).unwrap_err().to_string()
         });
-        let expected = "rank 2 does not start as rank 0 does: expected train.batch=4; found train.batch=5.";
+        let expected =
+            "rank 2 does not start as rank 0 does: expected train.batch_size=4; found train.batch_size=5.";
         assert!(said.iter().all(|said| said.starts_with(expected)), "{said:?}");
     }
 

@@ -1,7 +1,7 @@
 //! The gradient audit: after the first backward pass, every parameter that the batch used has a gradient.
 
+use crate::model::Params;
 use crate::ops::Gradients;
-use crate::params::Params;
 use candle_core::{DType, Result};
 
 /// What the audit found.

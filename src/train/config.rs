@@ -47,12 +47,12 @@ pub struct TrainConfig {
     /// Everything random follows from it.
     pub seed: u64,
     /// Optimizer steps; 0 where `epochs` says the length.
-    pub steps: u64,
+    pub max_steps: u64,
     /// Passes over the training data; 0 where `steps` says the length. For models of one task.
     pub epochs: f64,
-    /// Documents in a micro-batch, of which each rank has its own; a mix splits them among its tasks by weight.
-    pub batch: usize,
-    /// The most tokens in a micro-batch, which holds as many documents as fit; 0 for `batch` documents. A mix still
+    /// Documents in a micro-batch_size: batch, of which each rank has its own; a mix splits them among its tasks by weight.
+    pub batch_size: usize,
+    /// The most tokens in a micro-batch_size: batch, which holds as many documents as fit; 0 for `batch` documents. A mix still
     /// keeps its weights over every `batch` documents.
     pub batch_tokens: usize,
     /// How many neighbouring samples are shuffled among themselves, in runs that come in any order; 0 for all of an
@@ -61,18 +61,18 @@ pub struct TrainConfig {
     /// Threads that read and tokenize samples. The batches are the same for any number.
     pub workers: usize,
     /// Micro-batches of each rank whose gradients are summed into one step.
-    pub accumulate: usize,
+    pub gradient_accumulation_steps: usize,
     /// `f32`; on a GPU `tf32` and `bf16` too.
     pub precision: Precision,
     /// Keeps of each block what enters it alone, and computes the block again on the way back: a step holds less memory and
     /// takes longer, and its bits are the same.
-    pub recompute: bool,
+    pub checkpoint_activations: bool,
     /// Highest learning rate.
     pub learning_rate: f64,
     /// Learning rate at the end of the cosine.
     pub min_learning_rate: f64,
     /// Steps over which the learning rate rises from 0.
-    pub warmup: u64,
+    pub warmup_steps: u64,
     /// AdamW's decay of the first moment.
     pub beta1: f64,
     /// AdamW's decay of the second moment.
@@ -82,14 +82,14 @@ pub struct TrainConfig {
     /// Decoupled weight decay, on matrices only.
     pub weight_decay: f64,
     /// Largest norm of the gradient; 0 for no clipping.
-    pub clip: f64,
+    pub max_grad_norm: f64,
     /// Share of each target spread over all classes or ids.
     pub label_smoothing: f32,
     /// Parameters that stay as they are, by name: `["embed.*", "stack.blocks.0.*"]`, where `*` stands for any letters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
     /// Decay of the moving average of weights that is evaluated and kept as the model; 0 for none.
-    pub ema: f64,
+    pub ema_decay: f64,
     /// Steps between evaluations; 0 for one at the end.
     pub eval_every: u64,
     /// Samples of each task in an evaluation during training; 0 for all.
@@ -117,26 +117,26 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             seed: 1337,
-            steps: 1000,
+            max_steps: 1000,
             epochs: 0.0,
-            batch: 32,
+            batch_size: 32,
             batch_tokens: 0,
             shuffle: 0,
             workers: 2,
-            accumulate: 1,
+            gradient_accumulation_steps: 1,
             precision: Precision::F32,
-            recompute: false,
+            checkpoint_activations: false,
             learning_rate: 1e-3,
             min_learning_rate: 1e-4,
-            warmup: 100,
+            warmup_steps: 100,
             beta1: 0.9,
             beta2: 0.99,
             eps: 1e-8,
             weight_decay: 0.1,
-            clip: 1.0,
+            max_grad_norm: 1.0,
             label_smoothing: 0.0,
             freeze: vec![],
-            ema: 0.0,
+            ema_decay: 0.0,
             eval_every: 250,
             eval_samples: 0,
             checkpoint_every: 500,
@@ -153,11 +153,11 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<(), TrainConfigError> {
         let refuse = |setting, problem| Err(TrainConfigError { setting, problem });
         let at_least_one = "must be at least 1; found 0";
-        if self.batch == 0 {
-            return refuse("batch", at_least_one.into());
+        if self.batch_size == 0 {
+            return refuse("batch_size", at_least_one.into());
         }
-        if self.accumulate == 0 {
-            return refuse("accumulate", at_least_one.into());
+        if self.gradient_accumulation_steps == 0 {
+            return refuse("gradient_accumulation_steps", at_least_one.into());
         }
         if self.log_every == 0 {
             return refuse("log_every", at_least_one.into());
@@ -169,15 +169,15 @@ impl TrainConfig {
             let problem = format!("must be 0 or at least {LEAST_SHUFFLE}; found {}", self.shuffle);
             return refuse("shuffle", problem);
         }
-        if self.batch_tokens > 0 && self.steps == 0 {
+        if self.batch_tokens > 0 && self.max_steps == 0 {
             let problem =
-                "leaves open how many batches an epoch is; set train.steps in place of train.epochs";
+                "leaves open how many batches an epoch is; set train.max_steps in place of train.epochs";
             return refuse("batch_tokens", problem.into());
         }
-        if (self.steps == 0) == (self.epochs == 0.0) {
+        if (self.max_steps == 0) == (self.epochs == 0.0) {
             let problem =
-                format!("say steps or epochs; found steps {} and epochs {}", self.steps, self.epochs);
-            return refuse("steps", problem);
+                format!("say steps or epochs; found steps {} and epochs {}", self.max_steps, self.epochs);
+            return refuse("max_steps", problem);
         }
         let not_negative = [
             ("epochs", self.epochs),
@@ -185,7 +185,7 @@ impl TrainConfig {
             ("min_learning_rate", self.min_learning_rate),
             ("eps", self.eps),
             ("weight_decay", self.weight_decay),
-            ("clip", self.clip),
+            ("max_grad_norm", self.max_grad_norm),
         ];
         for (setting, value) in not_negative {
             if !(value >= 0.0 && value.is_finite()) {
@@ -195,7 +195,7 @@ impl TrainConfig {
         let shares = [
             ("beta1", self.beta1),
             ("beta2", self.beta2),
-            ("ema", self.ema),
+            ("ema_decay", self.ema_decay),
             ("label_smoothing", f64::from(self.label_smoothing)),
         ];
         for (setting, value) in shares {
@@ -208,10 +208,11 @@ impl TrainConfig {
 
     /// The learning rate of step `step`, counted from 0, of `steps`: a linear rise, then half a cosine.
     pub fn learning_rate_at(&self, step: u64, steps: u64) -> f64 {
-        if step < self.warmup {
-            return self.learning_rate * (step + 1) as f64 / (self.warmup + 1) as f64;
+        if step < self.warmup_steps {
+            return self.learning_rate * (step + 1) as f64 / (self.warmup_steps + 1) as f64;
         }
-        let progress = (step - self.warmup) as f64 / (steps.saturating_sub(self.warmup)).max(1) as f64;
+        let progress =
+            (step - self.warmup_steps) as f64 / (steps.saturating_sub(self.warmup_steps)).max(1) as f64;
         let share = 0.5 * (1.0 + libm::cos(std::f64::consts::PI * progress.min(1.0)));
         self.min_learning_rate + share * (self.learning_rate - self.min_learning_rate)
     }
@@ -223,7 +224,7 @@ mod tests {
 
     #[test]
     fn the_learning_rate_rises_and_falls() {
-        let train = TrainConfig { warmup: 10, ..TrainConfig::default() };
+        let train = TrainConfig { warmup_steps: 10, ..TrainConfig::default() };
         let rates: Vec<f64> = (0..=100).map(|step| train.learning_rate_at(step, 100)).collect();
         assert!(rates[..=10].is_sorted() && rates[10..].is_sorted_by(|a, b| a >= b));
         assert!((rates[10] - 1e-3).abs() < 1e-12 && (rates[100] - 1e-4).abs() < 1e-12);
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_a_loader_cannot_do_is_refused() {
-        let budget = TrainConfig { steps: 0, epochs: 1.0, batch_tokens: 100, ..TrainConfig::default() };
+        let budget = TrainConfig { max_steps: 0, epochs: 1.0, batch_tokens: 100, ..TrainConfig::default() };
         assert_eq!(budget.validate().unwrap_err().setting, "batch_tokens");
         let one = TrainConfig { shuffle: 1, ..TrainConfig::default() };
         assert_eq!(one.validate().unwrap_err().problem, "must be 0 or at least 16; found 1");
@@ -243,8 +244,8 @@ mod tests {
     #[test]
     fn a_length_is_said_once() {
         let both = TrainConfig { epochs: 1.0, ..TrainConfig::default() };
-        assert_eq!(both.validate().unwrap_err().setting, "steps");
-        let one = TrainConfig { steps: 0, epochs: 0.5, ..TrainConfig::default() };
+        assert_eq!(both.validate().unwrap_err().setting, "max_steps");
+        let one = TrainConfig { max_steps: 0, epochs: 0.5, ..TrainConfig::default() };
         assert_eq!(one.validate(), Ok(()));
     }
 }

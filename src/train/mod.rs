@@ -70,7 +70,7 @@ pub enum TrainError {
     },
     /// A mix has tasks that would never be drawn.
     #[error(
-        "train.batch {batch} leaves task {task}, or a source of it, without a sample in a batch; raise the batch or \
+        "train.batch_size {batch} leaves task {task}, or a source of it, without a sample in a batch; raise the batch or \
          its weight"
     )]
     NoShare {
@@ -109,7 +109,7 @@ pub enum TrainError {
     /// The loss or the gradient is infinite or not a number.
     #[error(
         "the loss of step {step} is {loss} and its gradient has a norm of {grad_norm}; the last checkpoint is from before. A lower train.learning_rate \
-         or a train.clip may help"
+         or a train.max_grad_norm may help"
     )]
     Diverged {
         /// The step.

@@ -1,8 +1,8 @@
 //! AdamW over all parameters, clipping, and the moving average of weights.
 
 use super::TrainConfig;
+use crate::model::Params;
 use crate::ops::{AdamwSettings, Gradients, Moved, StepOfAll};
-use crate::params::Params;
 use candle_core::{Result, Tensor, Var};
 use std::collections::{BTreeMap, HashMap};
 
@@ -29,7 +29,7 @@ impl Optimizer {
     pub fn new(config: &TrainConfig, params: &Params) -> Result<Self> {
         let state = |(name, var): (&str, &Var)| {
             let zero = || Var::zeros(var.shape(), var.dtype(), var.device());
-            let average = match config.ema > 0.0 {
+            let average = match config.ema_decay > 0.0 {
                 true => Some(Var::from_tensor(&var.as_detached_tensor().copy()?)?),
                 false => None,
             };
@@ -45,7 +45,8 @@ impl Optimizer {
     /// # Errors
     /// Where the tensor library refuses.
     pub fn step(&mut self, params: &Params, grads: &Gradients, step: u64, rate: f64) -> Result<Tensor> {
-        let TrainConfig { beta1, beta2, eps, weight_decay, clip, ema, .. } = self.config;
+        let TrainConfig { beta1, beta2, eps, weight_decay, max_grad_norm: clip, ema_decay: ema, .. } =
+            self.config;
         let move_all = StepOfAll {
             settings: AdamwSettings { beta1, beta2, eps, weight_decay },
             learning_rate: rate,

@@ -12,8 +12,8 @@ pub use error::RanksError;
 pub use gpus::on;
 pub use launched::Launched;
 
+use crate::model::Params;
 use crate::ops::Gradients;
-use crate::params::Params;
 use candle_core::{Result, Tensor};
 use launched::Through;
 use std::sync::Arc;

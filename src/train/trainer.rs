@@ -133,23 +133,25 @@ impl Trainer {
                 return Err(TrainError::NoSamples { task: part.task.spec().label() });
             }
         }
-        if config.steps == 0 && parts.len() > 1 {
-            let problem = "an epoch of a mix is not defined, as its sets differ in length; set train.steps";
+        if config.max_steps == 0 && parts.len() > 1 {
+            let problem =
+                "an epoch of a mix is not defined, as its sets differ in length; set train.max_steps";
             return Err(TrainError::Unused { setting: "epochs", problem });
         }
         compute_in(&mut model, config.precision)?;
-        model.recompute(config.recompute);
+        model.checkpoint_activations(config.checkpoint_activations);
         let mut heads = parts.iter().flat_map(|part| &part.task.spec().heads);
         let smooths = heads.any(|head| head.head.smooths_labels());
         if config.label_smoothing > 0.0 && !smooths {
             let problem = "the losses of CTC and of real numbers have no labels to smooth";
             return Err(TrainError::Unused { setting: "label_smoothing", problem });
         }
-        let steps = match config.steps {
+        let steps = match config.max_steps {
             0 => {
                 let samples = parts.first().map_or(0, |part| part.train.len()) as f64;
-                (config.epochs * samples / (config.batch * config.accumulate * ranks.size()) as f64).ceil()
-                    as u64
+                (config.epochs * samples
+                    / (config.batch_size * config.gradient_accumulation_steps * ranks.size()) as f64)
+                    .ceil() as u64
             }
             steps => steps,
         };
@@ -189,10 +191,10 @@ impl Trainer {
                 first += samples;
             }
         }
-        for (lane, share) in lanes.iter_mut().zip(shares(self.config.batch, &weights)) {
+        for (lane, share) in lanes.iter_mut().zip(shares(self.config.batch_size, &weights)) {
             if share == 0 {
                 let task = self.parts[lane.task].task.spec().label();
-                return Err(TrainError::NoShare { task, batch: self.config.batch });
+                return Err(TrainError::NoShare { task, batch: self.config.batch_size });
             }
             lane.share = share;
         }
@@ -203,7 +205,7 @@ impl Trainer {
         let plan = Plan {
             steps: self.step..self.steps,
             draw: self.draws[self.ranks.rank()],
-            accumulate: self.config.accumulate,
+            accumulate: self.config.gradient_accumulation_steps,
             tokens: Some(self.config.batch_tokens).filter(|tokens| *tokens > 0),
             workers: self.config.workers,
         };

@@ -50,7 +50,7 @@ pub fn at(folder: &TempDir, path: &str) -> String {
     folder.path().join(path).to_str().unwrap().into()
 }
 
-/// A 1×2 picture.
+/// A 1×2 image.
 pub fn bmp() -> Vec<u8> {
     let mut file = b"BM".to_vec();
     // Size of the file, nothing, where the pixels are; size of the header, width, height.

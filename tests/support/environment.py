@@ -106,12 +106,12 @@ def cartpole(dictionary=False):
 
 
 def eye(manner):
-    """Shows which half of a picture is lit, which is what to do; each right answer is worth 1."""
-    hello = {"protocol": 1, "pictures": ["front"], "action": {"discrete": 2}, "max_steps": 4}
+    """Shows which half of an image is lit, which is what to do; each right answer is worth 1."""
+    hello = {"protocol": 1, "images": ["front"], "action": {"discrete": 2}, "max_steps": 4}
     if manner == "eye-twice":  # there is more to see than the policy has learned to look at
-        hello["pictures"] = ["front", "side"]
+        hello["images"] = ["front", "side"]
     if manner == "eye-other":
-        hello["pictures"] = ["side"]
+        hello["images"] = ["side"]
     say({"hello": hello})
     sides = {}
     for request in requests():
@@ -125,8 +125,8 @@ def eye(manner):
         width = 3 if manner == "eye-narrow" else 4
         lit = int(sides[env][0] > 0.5)
         pixels = [200 if x * 2 // width == lit else 20 for _ in range(4) for x in range(width)]
-        picture = {"height": 4, "width": width, "channels": 1, "pixels": base64.b64encode(bytes(pixels)).decode()}
-        say(answer | {"pictures": {name: picture for name in hello["pictures"]}})
+        image = {"height": 4, "width": width, "channels": 1, "pixels": base64.b64encode(bytes(pixels)).decode()}
+        say(answer | {"images": {name: image for name in hello["images"]}})
 
 
 HELLO = {"protocol": 1, "observation": 4, "action": {"discrete": 2}}

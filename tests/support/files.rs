@@ -78,7 +78,7 @@ pub fn log() -> Vec<Array> {
     ]
 }
 
-/// A log of 40 episodes of four steps, whose pictures of 4×4 pixels are lit in the half that is the action.
+/// A log of 40 episodes of four steps, whose images of 4×4 pixels are lit in the half that is the action.
 #[allow(dead_code, reason = "not every test sees")]
 pub fn seen() -> Vec<u8> {
     let sides: Vec<u8> = (0..160_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 31) as u8).collect();

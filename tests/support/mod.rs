@@ -50,7 +50,7 @@ pub fn text() -> String {
 /// Settings of a model that trains in milliseconds.
 #[allow(dead_code, reason = "not every test has a tiny model")]
 pub const TINY: &str =
-    "--set train.batch=4 --set model.d_model=16 --set model.n_layers=1 --set model.n_heads=2";
+    "--set train.batch_size=4 --set model.d_model=16 --set model.n_layers=1 --set model.attention.n_heads=2";
 
 /// A policy that acts by what the camera `front` shows, in a log with images.
 #[allow(dead_code, reason = "not every test has a camera")]

@@ -20,9 +20,9 @@ fn rules(rules: &[(&str, &str, &str)]) -> Vec<(String, String, Rule)> {
 }
 
 /// Eight pixels, whose class is predicted at a class token token.
-pub fn picture() -> TaskSpec {
+pub fn image() -> TaskSpec {
     TaskSpec {
-        name: "picture".into(),
+        name: "image".into(),
         inputs: vec![(Stream::Main, vec![kind("pixel", 9), learned_kind("class", 1, false)])],
         rules: rules(&[("pixel", "pixel", "near(2)"), ("class", "pixel", "all"), ("class", "class", "all")]),
         heads: vec![HeadSpec::new("", "class", Classify::numbered(3))],
@@ -57,7 +57,7 @@ fn group(n: u32, step: u32) -> Group {
     Group::sequence(Content::Ids((0..n).map(|i| (i * step + 1) % 9).collect()))
 }
 
-/// A picture's sample.
+/// An image's sample.
 pub fn look(id: u64) -> (usize, Sample) {
     let tokens = Tokens::new(vec![group(8, 2 + id as u32)]).merge(learned_tokens(1, false));
     let inputs = vec![(Stream::Main, tokens)];

@@ -73,7 +73,7 @@ pub(crate) fn read_value(value: Value) -> Result<Waveform, TokenizeError> {
 ///
 /// Integers are divided by 2^(bits-1), into -1..1. Several channels are mixed down to their mean. What an encoder put
 /// before and behind the sound is taken off, as far as the file says how much that is: LAME's header, Ogg's granules,
-/// the edit list of an M4A. Tags and pictures are passed over.
+/// the edit list of an M4A. Tags and images are passed over.
 ///
 /// # Errors
 /// [`TokenizeError::Format`] for a file of none of these formats, an encoding within them that is not read (by its

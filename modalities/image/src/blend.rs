@@ -1,23 +1,23 @@
-//! Two pictures in one: mixup and cutmix.
+//! Two images in one: mixup and cutmix.
 
 use crate::augment::{Purpose, generator};
-use crate::picture::Image;
+use crate::image::Image;
 use rand::{Rng, RngExt};
 use rand_distr::{Beta, Distribution};
 use serde::{Deserialize, Serialize};
 use smalti_contract::TokenizeError;
 
-/// How training pictures are blended, each with another of the data; by default not at all. What is then asked of a
+/// How training images are blended, each with another of the data; by default not at all. What is then asked of a
 /// model is both classes, in the shares in which it sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Blend {
-    /// Mixup (Zhang et al. 2017): the mean of two pictures, weighted by a share drawn from Beta(this, this). 0 for none.
+    /// Mixup (Zhang et al. 2017): the mean of two images, weighted by a share drawn from Beta(this, this). 0 for none.
     pub mixup: f32,
-    /// Cutmix (Yun et al. 2019): a rectangle comes from the other picture, of a share of the area drawn from Beta(this,
+    /// Cutmix (Yun et al. 2019): a rectangle comes from the other image, of a share of the area drawn from Beta(this,
     /// this). 0 for none. Of both, each is taken one time in two.
     pub cutmix: f32,
-    /// How likely a picture is blended, where either is above 0.
+    /// How likely an image is blended, where either is above 0.
     pub probability: f32,
 }
 
@@ -30,16 +30,16 @@ impl Default for Blend {
 /// One blend, drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Blending {
-    /// The mean of two pictures, of which the first counts this share.
+    /// The mean of two images, of which the first counts this share.
     Mixup {
         /// Between 0 and 1.
         share: f64,
     },
-    /// A rectangle from the second picture.
+    /// A rectangle from the second image.
     Cutmix {
         /// The share of the area that the rectangle leaves, 0 to 1, where it lies inside as a whole.
         share: f64,
-        /// Where its middle lies, each 0 to 1 of the picture's height and width.
+        /// Where its middle lies, each 0 to 1 of the image's height and width.
         middle: [f64; 2],
     },
 }
@@ -68,12 +68,12 @@ impl Blend {
         *self == Self::default()
     }
 
-    /// True where no picture is ever blended.
+    /// True where no image is ever blended.
     pub fn is_off(&self) -> bool {
         self.probability == 0.0 || self.mixup == 0.0 && self.cutmix == 0.0
     }
 
-    /// How the picture of this seed is blended, if it is.
+    /// How the image of this seed is blended, if it is.
     pub fn draw(&self, seed: u64) -> Option<Blending> {
         let random = &mut generator(seed, Purpose::Blend);
         if self.is_off() || random.random::<f32>() >= self.probability {
@@ -90,7 +90,7 @@ impl Blend {
 
 /// A number of Beta(alpha, alpha).
 fn share(alpha: f32, random: &mut impl Rng) -> f64 {
-    // A parameter too small for the distribution gives one of both pictures, which is its limit.
+    // A parameter too small for the distribution gives one of both images, which is its limit.
     match Beta::new(f64::from(alpha), f64::from(alpha)) {
         Ok(beta) => Some(beta.sample(random)).filter(|share| share.is_finite()),
         Err(_) => None,
@@ -99,7 +99,7 @@ fn share(alpha: f32, random: &mut impl Rng) -> f64 {
 }
 
 impl Blending {
-    /// Both pictures in one, and the share of the first.
+    /// Both images in one, and the share of the first.
     ///
     /// # Errors
     /// [`TokenizeError::Input`] where they are of different sizes or channels.

@@ -1,9 +1,9 @@
-//! CIFAR-10's binary file format: records of a label and a colour picture of 32×32 pixels.
+//! CIFAR-10's binary file format: records of a label and a colour image of 32×32 pixels.
 //!
 //! A record is 3,073 bytes: the label, then the red, the green and the blue pixels, each row by row
 //! (A. Krizhevsky, <https://www.cs.toronto.edu/~kriz/cifar.html>). There is no header.
 
-use crate::picture::Image;
+use crate::image::Image;
 use smalti_contract::TokenizeError;
 
 /// Height and width.
@@ -12,17 +12,17 @@ const PIXELS: usize = SIDE * SIDE;
 const RECORD: usize = 1 + 3 * PIXELS;
 const CLASSES: u8 = 10;
 
-/// The pictures of a file, each with its label.
+/// The images of a file, each with its label.
 ///
 /// # Errors
 /// [`TokenizeError::Format`] where the file is empty, does not hold whole records, or a label is not below 10.
-pub fn pictures(bytes: &[u8]) -> Result<Vec<(Image, u8)>, TokenizeError> {
+pub fn images(bytes: &[u8]) -> Result<Vec<(Image, u8)>, TokenizeError> {
     let unreadable = |problem| TokenizeError::Format { format: "CIFAR-10", problem };
     let records = bytes.chunks_exact(RECORD);
     if bytes.is_empty() || !records.remainder().is_empty() {
         return Err(unreadable(format!("{} bytes; expected whole records of {RECORD}", bytes.len())));
     }
-    let picture = |(i, record): (usize, &[u8])| {
+    let image = |(i, record): (usize, &[u8])| {
         let (label, planes) = (record[0], &record[1..]);
         if label >= CLASSES {
             return Err(unreadable(format!("record {i} has label {label}; expected 0 to {}", CLASSES - 1)));
@@ -30,5 +30,5 @@ pub fn pictures(bytes: &[u8]) -> Result<Vec<(Image, u8)>, TokenizeError> {
         let colours = (0..PIXELS).flat_map(|pixel| [0, 1, 2].map(|plane| planes[plane * PIXELS + pixel]));
         Ok((Image::new(SIDE, SIDE, 3, colours.collect())?, label))
     };
-    records.enumerate().map(picture).collect()
+    records.enumerate().map(image).collect()
 }

@@ -12,37 +12,37 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageConfig {
-    /// 1 for grey, 3 for RGB; pictures of the other sort are converted.
+    /// 1 for grey, 3 for RGB; images of the other sort are converted.
     pub channels: usize,
     /// The side of a square patch, in pixels.
     pub patch: usize,
     /// Pixels from the start of a patch to that of the next, up to `patch`; below it, patches overlap. They lie
-    /// centred, `ceil(side / stride)` along each side, and what they cover beyond the picture is the mean.
+    /// centred, `ceil(side / stride)` along each side, and what they cover beyond the image is the mean.
     /// `None` lays them edge to edge and wants sides that are multiples of `patch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
-    /// `[height, width]` in pixels that every picture is brought to; `None` leaves sizes different.
+    /// `[height, width]` in pixels that every image is brought to; `None` leaves sizes different.
     #[serde(default)]
     pub size: Option<[usize; 2]>,
-    /// How a picture is brought to its size.
+    /// How an image is brought to its size.
     #[serde(default)]
     pub resize: Resize,
-    /// How the pixels of a resized picture are made of those around them.
+    /// How the pixels of a resized image are made of those around them.
     #[serde(default)]
     pub filter: Filter,
-    /// The colour, red, green and blue, that transparent pictures are laid over when a file is read.
+    /// The colour, red, green and blue, that transparent images are laid over when a file is read.
     #[serde(default = "white")]
     pub background: [u8; 3],
-    /// The most `[rows, columns]` of patches in a picture: the sizes of the axes `row` and `column`.
+    /// The most `[rows, columns]` of patches in an image: the sizes of the axes `row` and `column`.
     pub max_patches: [usize; 2],
     /// The mean of each channel, of pixels in 0..=1.
     pub mean: Vec<f32>,
     /// The standard deviation of each channel, of pixels in 0..=1.
     pub std: Vec<f32>,
-    /// Random variations of training pictures.
+    /// Random variations of training images.
     #[serde(default)]
     pub augment: Augment,
-    /// Training pictures blended with others.
+    /// Training images blended with others.
     #[serde(default, skip_serializing_if = "Blend::is_default")]
     pub blend: Blend,
 }
@@ -51,7 +51,7 @@ fn white() -> [u8; 3] {
     WHITE
 }
 
-/// The most features of one picture: those of [`MAX_PIXELS`] in three channels, and a little more.
+/// The most features of one image: those of [`MAX_PIXELS`] in three channels, and a little more.
 const MAX_FEATURES: usize = 200_000_000;
 
 impl ImageConfig {
@@ -87,7 +87,7 @@ impl ImageConfig {
         self.augment.check()
     }
 
-    /// What a picture of `[height, width]`, neither 0, is resized to, and which part of that is kept.
+    /// What an image of `[height, width]`, neither 0, is resized to, and which part of that is kept.
     pub(crate) fn sides(&self, of: [usize; 2]) -> [Side; 2] {
         match (self.resize, self.size) {
             (Resize::Stretch, None) => of.map(Side::all),
@@ -100,15 +100,15 @@ impl ImageConfig {
         }
     }
 
-    /// How many `[rows, columns]` of patches a picture of `[height, width]`, neither 0, is cut into, whatever
-    /// `max_patches` says of other than native sizes: what to measure on the pictures that a model shall know.
+    /// How many `[rows, columns]` of patches an image of `[height, width]`, neither 0, is cut into, whatever
+    /// `max_patches` says of other than native sizes: what to measure on the images that a model shall know.
     pub fn patches_of(&self, of: [usize; 2]) -> [usize; 2] {
         // These settings may not have been checked: a stride of 0 is for the tokenizer to refuse.
         let stride = self.tiling().stride.max(1);
         self.sides(of).map(|side| side.kept.len().div_ceil(stride))
     }
 
-    /// How patches lie on a picture.
+    /// How patches lie on an image.
     pub(crate) fn tiling(&self) -> Tiling {
         Tiling { patch: self.patch, stride: self.stride.unwrap_or(self.patch) }
     }
@@ -123,7 +123,7 @@ impl ImageConfig {
         self.grid(size).map(drop).map_err(|problem| format!("image_size does not fit: {problem}"))
     }
 
-    /// How many `[rows, columns]` of patches a picture of `[height, width]` has; `Err` says why it cannot
+    /// How many `[rows, columns]` of patches an image of `[height, width]` has; `Err` says why it cannot
     /// be cut.
     pub(crate) fn grid(&self, [height, width]: [usize; 2]) -> Result<[usize; 2], String> {
         let (patch, tiling) = (self.patch, self.tiling());

@@ -1,6 +1,6 @@
 //! The mean and standard deviation of a data set.
 
-use crate::picture::Image;
+use crate::image::Image;
 use smalti_contract::TokenizeError;
 use std::borrow::Borrow;
 

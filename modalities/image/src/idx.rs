@@ -1,20 +1,20 @@
-//! IDX, the file format of MNIST: many pictures, or their labels, in one file.
+//! IDX, the file format of MNIST: many images, or their labels, in one file.
 //!
 //! A file is `00 00 08` (unsigned bytes), the number of axes, the size of each axis as a big-endian `u32`,
 //! and the bytes. MNIST is published gzip-compressed; these functions take it unpacked.
 
-use crate::picture::Image;
+use crate::image::Image;
 use smalti_contract::{Records, TokenizeError};
 
 const IMAGES: [u8; 4] = [0, 0, 8, 3];
 const LABELS: [u8; 4] = [0, 0, 8, 1];
 
-/// Whether the bytes begin as an IDX file of pictures does.
+/// Whether the bytes begin as an IDX file of images does.
 pub fn is_images(bytes: &[u8]) -> bool {
     bytes.starts_with(&IMAGES)
 }
 
-/// The grey pictures in an IDX file of axes `[n, height, width]`.
+/// The grey images in an IDX file of axes `[n, height, width]`.
 ///
 /// The records are one [`TokenizeError::Format`] where the header is no such header, says another length than
 /// the file has, or has a side of 0.
@@ -22,7 +22,7 @@ pub fn images(bytes: &[u8]) -> Records<'_, Image> {
     let sized = axes(bytes, IMAGES).and_then(|([_, height, width], pixels)| {
         if height == 0 || width == 0 {
             return Err(unreadable(format!(
-                "pictures of {height}×{width} pixels; both sides must be at least 1"
+                "images of {height}×{width} pixels; both sides must be at least 1"
             )));
         }
         Ok((height as usize, width as usize, pixels))

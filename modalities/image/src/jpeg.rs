@@ -1,6 +1,6 @@
 //! JPEG files, read and written as by libjpeg-turbo, which Pillow and torchvision use.
 
-use crate::picture::Image;
+use crate::image::Image;
 use crate::read::{MAX_PIXELS, check_size, unreadable};
 use image::{DynamicImage, GrayImage, RgbImage, metadata::Orientation};
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat, Subsampling, compress};
@@ -11,7 +11,7 @@ use std::panic::catch_unwind;
 /// than this is what libjpeg-turbo advises for files from strangers.
 const MAX_SCANS: usize = 500;
 
-/// Reads a JPEG file, grey or RGB, and how the picture is to be turned.
+/// Reads a JPEG file, grey or RGB, and how the image is to be turned.
 ///
 /// Every value is that of libjpeg-turbo, and so of Pillow and torchvision: its exact inverse transform ("islow"), smooth
 /// upsampling of colour, and smoothing where the last scans of a progressive file are missing. CMYK becomes RGB as by
@@ -43,13 +43,13 @@ fn decode_whole(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeErr
     decoder.set_output_format(format);
     decoder.set_block_smoothing(true);
     let pixels = decoder.decode_image().map_err(unreadable)?.into_vec();
-    let picture = match format {
+    let image = match format {
         PixelFormat::Grayscale => GrayImage::from_raw(width, height, pixels).map(Into::into),
         PixelFormat::Cmyk => RgbImage::from_raw(width, height, rgb_of_cmyk(&pixels)).map(Into::into),
         _ => RgbImage::from_raw(width, height, pixels).map(Into::into),
     };
-    let picture = picture.ok_or_else(|| unreadable("the JPEG has another size than it says"))?;
-    Ok((picture, orientation.unwrap_or(Orientation::NoTransforms)))
+    let image = image.ok_or_else(|| unreadable("the JPEG has another size than it says"))?;
+    Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
 /// Refuses, before anything is decoded, what a file of so many bytes cannot hold and what is not read; and says what
@@ -107,7 +107,7 @@ fn rgb_of_cmyk(pixels: &[u8]) -> Vec<u8> {
     rgb
 }
 
-/// A picture as a JPEG file of `quality` 1 to 100, colour at half the resolution (4:2:0), as Pillow and torchvision write
+/// An image as a JPEG file of `quality` 1 to 100, colour at half the resolution (4:2:0), as Pillow and torchvision write
 /// it.
 ///
 /// # Errors
@@ -133,7 +133,7 @@ fn most_pixels(bytes: usize) -> u64 {
 
 /// Walks a JPEG file's markers to its end-of-image marker (ITU-T T.81, annex B); false where the bytes end first.
 ///
-/// Decoders fill what is missing with grey and say nothing: a file cut short would train as half a picture.
+/// Decoders fill what is missing with grey and say nothing: a file cut short would train as half an image.
 fn is_complete(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
     let mut rest = bytes;
@@ -142,7 +142,7 @@ fn is_complete(bytes: &[u8]) -> bool {
             END_OF_IMAGE => return true,
             // Start of image, restarts and TEM stand alone; what follows a restart is more of the scan.
             0xd8 | 0xd0..=0xd7 | 0x01 => {}
-            // All others have a length, which counts itself. Inside may be another picture, a thumbnail.
+            // All others have a length, which counts itself. Inside may be another image, a thumbnail.
             _ => {
                 let Some(&[high, low]) = rest.first_chunk() else { return false };
                 let Some(after) = rest.get(u16::from_be_bytes([high, low]) as usize..) else { return false };

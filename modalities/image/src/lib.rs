@@ -2,21 +2,21 @@
 //! takes them.
 //!
 //! A patch is one token. Its features are its pixels, row by row, the channels of a pixel side by side; its
-//! position is its row and column, so that pictures of any aspect ratio share the same two tables.
+//! position is its row and column, so that images of any aspect ratio share the same two tables.
 //!
 //! ```
 //! use smalti_contract::Tokenizer;
 //! use smalti_image::{Image, ImageConfig, ImageTokenizer};
 //!
 //! # fn main() -> Result<(), smalti_contract::TokenizeError> {
-//! // Grey pictures of 28×28 pixels as 7×7 patches of 4×4 pixels.
+//! // Grey images of 28×28 pixels as 7×7 patches of 4×4 pixels.
 //! let tokenizer = ImageTokenizer::new(ImageConfig::vit(1, 4, [28, 28]))?;
-//! let picture = Image::new(28, 28, 1, (0..28 * 28).map(|i| (i % 251) as u8).collect())?;
+//! let image = Image::new(28, 28, 1, (0..28 * 28).map(|i| (i % 251) as u8).collect())?;
 //!
-//! let tokens = tokenizer.encode(&picture)?;
+//! let tokens = tokenizer.encode(&image)?;
 //! assert_eq!(tokens.len(), 49);
 //! assert_eq!(tokens.groups[0].positions[2 * 8..][..2], [1, 1]); // patch 8 is in row 1, column 1
-//! assert_eq!(tokenizer.decode(&tokens)?, picture);
+//! assert_eq!(tokenizer.decode(&tokens)?, image);
 //! # Ok(())
 //! # }
 //! ```
@@ -32,10 +32,10 @@ pub mod cifar;
 mod config;
 pub mod fit;
 pub mod idx;
+mod image;
 mod jpeg;
 mod normalise;
 mod patches;
-mod picture;
 mod preset;
 mod read;
 mod resize;
@@ -47,8 +47,8 @@ mod write;
 pub use augment::{Augment, Erase, Jitter, RandAugment, RandomCrop};
 pub use blend::{Blend, Blending};
 pub use config::ImageConfig;
+pub use image::Image;
 pub use jpeg::write_jpeg;
-pub use picture::Image;
 pub use preset::Preset;
 pub use read::{MAX_PIXELS, read, read_over};
 pub use resize::Filter;

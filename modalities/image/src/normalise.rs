@@ -30,7 +30,7 @@ impl Normaliser {
     /// Writes the features of whole pixels, `[n, channels]`.
     pub(crate) fn write(&self, pixels: &[u8], features: &mut [f32]) {
         match self.channels.as_slice() {
-            // Most pictures have three channels, and then the loop need not count them.
+            // Most images have three channels, and then the loop need not count them.
             [red, green, blue] => {
                 let colours = features.as_chunks_mut::<3>().0.iter_mut().zip(pixels.as_chunks::<3>().0);
                 for (to, &[r, g, b]) in colours {

@@ -1,13 +1,13 @@
-//! A picture cut into square patches, and put together again.
+//! An image cut into square patches, and put together again.
 
+use crate::image::Image;
 use crate::normalise::Normaliser;
-use crate::picture::Image;
 use smalti_contract::{Content, Group, TokenizeError};
 use std::ops::Range;
 
-/// How patches lie on a picture: `patch` pixels a side, one every `stride` pixels, which is no more.
+/// How patches lie on an image: `patch` pixels a side, one every `stride` pixels, which is no more.
 ///
-/// They lie centred, as many as there are whole or begun strides; what they cover beyond the picture is the mean.
+/// They lie centred, as many as there are whole or begun strides; what they cover beyond the image is the mean.
 #[derive(Clone, Copy)]
 pub(crate) struct Tiling {
     pub(crate) patch: usize,
@@ -43,7 +43,7 @@ impl Tiling {
     }
 }
 
-/// The patches of a picture, row by row.
+/// The patches of an image, row by row.
 pub(crate) fn cut(image: &Image, tiling: Tiling, normaliser: &Normaliser) -> Group {
     let &Image { width, height, channels, ref pixels } = image;
     let (rows, columns) = (tiling.count(height), tiling.count(width));
@@ -63,7 +63,7 @@ pub(crate) fn cut(image: &Image, tiling: Tiling, normaliser: &Normaliser) -> Gro
     Group { positions, ..Group::sequence(Content::Features { values, dim }) }
 }
 
-/// The picture of patches, each put where its position says; of overlapping patches each gives its middle.
+/// The image of patches, each put where its position says; of overlapping patches each gives its middle.
 ///
 /// It has `size`, `[height, width]`, where that is cut into as many patches, and whole strides otherwise.
 ///

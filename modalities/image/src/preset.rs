@@ -3,7 +3,7 @@
 use crate::{Filter, ImageConfig, Resize};
 use serde::{Deserialize, Serialize};
 
-/// A published way to prepare pictures, by name.
+/// A published way to prepare images, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
@@ -33,7 +33,7 @@ impl Preset {
 }
 
 impl ImageConfig {
-    /// A picture of any size stretched to `[height, width]`, bilinear, and brought to -1..=1 (mean and standard
+    /// An image of any size stretched to `[height, width]`, bilinear, and brought to -1..=1 (mean and standard
     /// deviation 0.5), as the published vision transformers have it.
     pub fn vit(channels: usize, patch: usize, size: [usize; 2]) -> Self {
         Self::sized(patch, size, &vec![0.5; channels], &vec![0.5; channels])
@@ -57,12 +57,12 @@ impl ImageConfig {
         Self { resize: Resize::Crop { shortest_edge }, ..Self::sized(patch, [side, side], &mean, &std) }
     }
 
-    /// Pictures of 32×32; CIFAR-10's mean and deviation.
+    /// Images of 32×32; CIFAR-10's mean and deviation.
     pub fn cifar(patch: usize) -> Self {
         Self::sized(patch, [32, 32], &[0.4914, 0.4822, 0.4465], &[0.2470, 0.2435, 0.2616])
     }
 
-    /// Grey pictures of 28×28; MNIST's mean and deviation.
+    /// Grey images of 28×28; MNIST's mean and deviation.
     pub fn mnist(patch: usize) -> Self {
         Self::sized(patch, [28, 28], &[0.1307], &[0.3081])
     }

@@ -1,11 +1,11 @@
-//! Reading a picture file.
+//! Reading an image file.
 
-use crate::{jpeg, picture::Image, preset::WHITE};
+use crate::{image::Image, jpeg, preset::WHITE};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
 use smalti_contract::{Array, Numbers, TokenizeError, Value};
 use std::io::Cursor;
 
-/// The most pixels that a picture may have: a small file can claim, and unpack to, any number.
+/// The most pixels that an image may have: a small file can claim, and unpack to, any number.
 pub const MAX_PIXELS: usize = 64_000_000;
 
 /// The most bytes that a decoder may ask for at once: [`MAX_PIXELS`] of four channels of 16 bits.
@@ -21,8 +21,8 @@ pub fn read(bytes: &[u8]) -> Result<Image, TokenizeError> {
 
 /// Reads a PNG, JPEG, GIF, BMP, TIFF or WebP file: the first frame of an animation, the first page of a document.
 ///
-/// Grey pictures have 1 channel, all others 3. 16 bits are rounded to 8; transparency is laid over `background`, red,
-/// green and blue; a picture that its EXIF data or TIFF tags call rotated is turned upright. Colour profiles are not
+/// Grey images have 1 channel, all others 3. 16 bits are rounded to 8; transparency is laid over `background`, red,
+/// green and blue; an image that its EXIF data or TIFF tags call rotated is turned upright. Colour profiles are not
 /// applied, as Pillow and torchvision apply none.
 ///
 /// # Errors
@@ -32,13 +32,13 @@ pub fn read_over(bytes: &[u8], background: [u8; 3]) -> Result<Image, TokenizeErr
         return Err(unreadable("the file is empty"));
     }
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
-    let (mut picture, orientation) = match reader.format() {
+    let (mut image, orientation) = match reader.format() {
         None => return Err(unreadable("unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known")),
         Some(ImageFormat::Jpeg) => jpeg::decode(bytes)?,
         Some(_) => decode(reader)?,
     };
-    picture.apply_orientation(orientation);
-    flatten(picture, background)
+    image.apply_orientation(orientation);
+    flatten(image, background)
 }
 
 /// The image in a value of a table: an encoded file, or pixels `[height, width]` or `[height, width, channels]` in
@@ -62,7 +62,7 @@ pub(crate) fn read_value(value: Value, background: [u8; 3]) -> Result<Image, Tok
     }
 }
 
-/// The picture as it lies in the file, and how it is to be turned.
+/// The image as it lies in the file, and how it is to be turned.
 fn decode(mut reader: ImageReader<Cursor<&[u8]>>) -> Result<(DynamicImage, Orientation), TokenizeError> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
@@ -83,17 +83,17 @@ pub(crate) fn check_size(width: u32, height: u32) -> Result<(), TokenizeError> {
 }
 
 /// Eight bits, without transparency.
-fn flatten(picture: DynamicImage, background: [u8; 3]) -> Result<Image, TokenizeError> {
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    let color = picture.color();
+fn flatten(image: DynamicImage, background: [u8; 3]) -> Result<Image, TokenizeError> {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let color = image.color();
     let (channels, pixels) = match (color.has_color(), color.has_alpha()) {
-        (false, false) => (1, picture.into_luma8().into_raw()),
-        // A grey picture over a grey background stays grey.
+        (false, false) => (1, image.into_luma8().into_raw()),
+        // A grey image over a grey background stays grey.
         (false, true) if background.iter().all(|value| *value == background[0]) => {
-            (1, over([background[0]], &picture.into_luma_alpha8()))
+            (1, over([background[0]], &image.into_luma_alpha8()))
         }
-        (true, false) => (3, picture.into_rgb8().into_raw()),
-        (_, true) => (3, over(background, &picture.into_rgba8())),
+        (true, false) => (3, image.into_rgb8().into_raw()),
+        (_, true) => (3, over(background, &image.into_rgba8())),
     };
     Image::new(width, height, channels, pixels).map_err(unreadable)
 }
@@ -120,7 +120,7 @@ pub(crate) fn unreadable(problem: impl ToString) -> TokenizeError {
 mod tests {
     use super::*;
 
-    /// Of these extensions smalti takes a file for a picture (`src/data/labelled.rs`): what is read, and no other.
+    /// Of these extensions smalti takes a file for an image (`src/data/labelled.rs`): what is read, and no other.
     #[test]
     fn extensions_of_what_is_read() {
         let formats = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"]

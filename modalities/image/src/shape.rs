@@ -1,11 +1,11 @@
-//! Which size a picture is given before it is cut into patches.
+//! Which size an image is given before it is cut into patches.
 
 use crate::read::MAX_PIXELS;
 use crate::resize::Side;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
-/// How a picture comes to the size that its patches are cut from.
+/// How an image comes to the size that its patches are cut from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Resize {
@@ -19,9 +19,9 @@ pub enum Resize {
     },
     /// Resized to the largest sides that are multiples of the stride of patches, the aspect ratio kept up to that, at
     /// which there are at most so many patches (NaFlex, Tschannen et al. 2025; NaViT, Dehghani et al. 2023). There is
-    /// no `size`; no picture has more than [`max_patches`](crate::ImageConfig::max_patches) rows and columns.
+    /// no `size`; no image has more than [`max_patches`](crate::ImageConfig::max_patches) rows and columns.
     Native {
-        /// The most patches of a picture.
+        /// The most patches of an image.
         patches: usize,
     },
 }
@@ -55,7 +55,7 @@ impl Resize {
     }
 }
 
-/// Both sides of a picture of `[height, width]` resized so that the shorter has `shortest` pixels, and the middle of
+/// Both sides of an image of `[height, width]` resized so that the shorter has `shortest` pixels, and the middle of
 /// `size`. The longer is cut to whole pixels, as in torchvision and transformers.
 pub(crate) fn crop(of: [usize; 2], shortest: usize, size: [usize; 2]) -> [Side; 2] {
     let shorter = of[0].min(of[1]).max(1) as u128;
@@ -64,10 +64,10 @@ pub(crate) fn crop(of: [usize; 2], shortest: usize, size: [usize; 2]) -> [Side; 
     [0, 1].map(|i| Side::middle(whole[i], size[i]))
 }
 
-/// The most `[rows, columns]` of patches that a picture of `[height, width]`, neither 0, can be resized to.
+/// The most `[rows, columns]` of patches that an image of `[height, width]`, neither 0, can be resized to.
 ///
 /// What SigLIP 2 searches for in floating point (`get_image_size_for_max_num_patches` in transformers), exactly: the
-/// picture grows, and whichever side is next to need another patch gets it, as long as there are no more than
+/// image grows, and whichever side is next to need another patch gets it, as long as there are no more than
 /// `patches`, nor more than `most` along a side.
 pub(crate) fn native([height, width]: [usize; 2], patches: usize, most: [usize; 2]) -> [usize; 2] {
     let (mut rows, mut columns) = (1, 1);

@@ -1,8 +1,8 @@
 //! The image tokenizer.
 
 use crate::config::ImageConfig;
+use crate::image::Image;
 use crate::normalise::Normaliser;
-use crate::picture::Image;
 use crate::read::{read_over, read_value};
 use crate::resize::{Side, resize};
 use crate::write::write_png;
@@ -12,14 +12,14 @@ use smalti_contract::{
 };
 use std::borrow::Cow;
 
-/// Turns pictures into patches: tokens of kind `patch`, row by row, with axes `row` and `column`.
+/// Turns images into patches: tokens of kind `patch`, row by row, with axes `row` and `column`.
 ///
 /// A patch's `patch * patch * channels` features are its pixels by row, column and channel, each
 /// `(pixel / 255 - mean) / std`.
 ///
-/// [`decode`](Tokenizer::decode) gives back the picture as it was after conversion to the configured channels
+/// [`decode`](Tokenizer::decode) gives back the image as it was after conversion to the configured channels
 /// and size, to the pixel; features between two pixel values are rounded, beyond black and white cut. Where the middle
-/// of a resized picture was cut out ([`Resize::Crop`]), what lay around it is the mean. Of a picture of its own size
+/// of a resized image was cut out ([`Resize::Crop`]), what lay around it is the mean. Of an image of its own size
 /// whose sides are no multiples of [`ImageConfig::stride`], some of the border comes along.
 pub struct ImageTokenizer {
     config: ImageConfig,
@@ -30,10 +30,10 @@ pub struct ImageTokenizer {
 }
 
 impl ImageTokenizer {
-    /// The picture as patches are cut from it: in the configured channels, resized and cropped.
+    /// The image as patches are cut from it: in the configured channels, resized and cropped.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] for a picture that is none ([`Image::new`]) or would become too large.
+    /// [`TokenizeError::Input`] for an image that is none ([`Image::new`]) or would become too large.
     pub fn prepare<'a>(&self, raw: &'a Image) -> Result<Cow<'a, Image>, TokenizeError> {
         raw.check()?;
         let sides = self.config.sides([raw.height, raw.width]);
@@ -45,7 +45,7 @@ impl ImageTokenizer {
         }
     }
 
-    /// A [prepared](Self::prepare) picture, varied within [`ImageConfig::augment`].
+    /// A [prepared](Self::prepare) image, varied within [`ImageConfig::augment`].
     ///
     /// # Errors
     /// As of [`prepare`](Self::prepare).
@@ -64,7 +64,7 @@ impl ImageTokenizer {
         Ok(augment.vary(image, &self.mean, seed))
     }
 
-    /// The patches of a picture that is already [prepared](Self::prepare).
+    /// The patches of an image that is already [prepared](Self::prepare).
     ///
     /// # Errors
     /// [`TokenizeError::Input`] for a side that is 0, no multiple of the patch size where patches lie edge to edge,
@@ -75,7 +75,7 @@ impl ImageTokenizer {
         Ok(Tokens::new(vec![patches::cut(prepared, self.config.tiling(), &self.normaliser)]))
     }
 
-    /// A picture from which [`prepare`](Self::prepare) makes this one. A crop cuts out the middle: it is put into the
+    /// An image from which [`prepare`](Self::prepare) makes this one. A crop cuts out the middle: it is put into the
     /// middle of a square of the mean.
     fn unprepare(&self, prepared: Image) -> Result<Image, TokenizeError> {
         let Resize::Crop { shortest_edge: side } = self.config.resize else { return Ok(prepared) };
@@ -147,7 +147,7 @@ impl Tokenizer for ImageTokenizer {
         Ok(Value::File(File { name: "image.png".into(), bytes }))
     }
 
-    /// The pictures of an [IDX](idx::images) file, or the one picture of any other that
+    /// The images of an [IDX](idx::images) file, or the one image of any other that
     /// [`read_over`] knows.
     fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Image> {
         if idx::is_images(bytes) {
@@ -156,7 +156,7 @@ impl Tokenizer for ImageTokenizer {
         Box::new(std::iter::once_with(|| read_over(bytes, self.config.background)))
     }
 
-    /// A picture that [`prepare`](Self::prepare) makes what [`vary`](Self::vary) made of `raw`. One that cannot be
+    /// An image that [`prepare`](Self::prepare) makes what [`vary`](Self::vary) made of `raw`. One that cannot be
     /// tokenized is left as it is, for [`encode`](Tokenizer::encode) to refuse.
     fn augment(&self, raw: Image, seed: u64) -> Image {
         if self.config.augment == Augment::default() {

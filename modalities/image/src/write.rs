@@ -1,6 +1,6 @@
 //! Writing an image file.
 
-use crate::picture::Image;
+use crate::image::Image;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use smalti_contract::TokenizeError;

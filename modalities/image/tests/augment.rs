@@ -1,11 +1,11 @@
-//! Variations of training pictures: seeded, of the size the model sees, and nothing that is not asked for.
+//! Variations of training images: seeded, of the size the model sees, and nothing that is not asked for.
 
 use smalti_contract::Tokenizer;
 use smalti_image::{
     Augment, Erase, Image, ImageConfig, ImageTokenizer, Jitter, RandAugment, RandomCrop, Resize,
 };
 
-fn picture(width: usize, height: usize, channels: usize) -> Image {
+fn image(width: usize, height: usize, channels: usize) -> Image {
     let pixels = (0..width * height * channels).map(|i| (i * 37 % 256) as u8).collect();
     Image::new(width, height, channels, pixels).unwrap()
 }
@@ -46,11 +46,11 @@ fn settings() -> Vec<ImageConfig> {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_picture_and_other_seeds_others() {
+fn the_same_seed_gives_the_same_image_and_other_seeds_others() {
     for config in settings() {
         for augment in variations() {
             let tokenizer = ImageTokenizer::new(ImageConfig { augment, ..config.clone() }).unwrap();
-            let vary = |seed| tokenizer.encode(&tokenizer.augment(picture(60, 45, 3), seed)).unwrap();
+            let vary = |seed| tokenizer.encode(&tokenizer.augment(image(60, 45, 3), seed)).unwrap();
             assert_eq!(vary(7), vary(7), "{augment:?}");
             let mut seen: Vec<_> = (0..24).map(vary).collect();
             seen.dedup();
@@ -65,7 +65,7 @@ fn what_is_varied_is_what_is_encoded() {
     for config in settings() {
         for augment in variations() {
             let tokenizer = ImageTokenizer::new(ImageConfig { augment, ..config.clone() }).unwrap();
-            for (seed, raw) in (0..).zip([picture(60, 45, 3), picture(32, 32, 1), picture(9, 50, 3)]) {
+            for (seed, raw) in (0..).zip([image(60, 45, 3), image(32, 32, 1), image(9, 50, 3)]) {
                 let varied = tokenizer.vary(&raw, seed).unwrap();
                 let direct = tokenizer.cut(&varied).unwrap();
                 assert_eq!(tokenizer.encode(&tokenizer.augment(raw, seed)).unwrap(), direct, "{augment:?}");
@@ -78,7 +78,7 @@ fn what_is_varied_is_what_is_encoded() {
 fn one_setting_does_not_change_anothers_luck() {
     let vary = |augment| {
         let config = ImageConfig { augment, ..ImageConfig::vit(3, 8, [32, 32]) };
-        ImageTokenizer::new(config).unwrap().vary(&picture(32, 32, 3), 11).unwrap()
+        ImageTokenizer::new(config).unwrap().vary(&image(32, 32, 3), 11).unwrap()
     };
     let shifted = Augment { shift: 3.0, ..Augment::default() };
     let blind = Erase { probability: 0.0, ..Erase::default() };

@@ -1,14 +1,14 @@
-//! Pictures are tokenized as the contract asks, and come back to the pixel.
+//! Images are tokenized as the contract asks, and come back to the pixel.
 
 use smalti_contract::{Tokenizer, testing::check};
 use smalti_image::{Augment, Image, ImageConfig, ImageTokenizer};
 
-fn picture(width: usize, height: usize, channels: usize) -> Image {
+fn image(width: usize, height: usize, channels: usize) -> Image {
     let pixels = (0..width * height * channels).map(|i| (i * 37 % 256) as u8).collect();
     Image::new(width, height, channels, pixels).unwrap()
 }
 
-/// Pictures of their own size, in patches of 8×8.
+/// Images of their own size, in patches of 8×8.
 fn free(channels: usize) -> ImageConfig {
     let (mean, std) = (vec![0.1307; channels], vec![0.3081; channels]);
     ImageConfig { size: None, max_patches: [4, 6], mean, std, ..ImageConfig::vit(channels, 8, [8, 8]) }
@@ -19,27 +19,27 @@ fn tokenizer(config: ImageConfig) -> ImageTokenizer {
 }
 
 #[test]
-fn pictures_of_any_size_conform() {
-    let samples = [picture(28, 28, 1), picture(100, 75, 3), picture(1, 1, 1), picture(5, 300, 3)];
+fn images_of_any_size_conform() {
+    let samples = [image(28, 28, 1), image(100, 75, 3), image(1, 1, 1), image(5, 300, 3)];
     check(&tokenizer(ImageConfig::vit(3, 16, [64, 48])), &samples).unwrap();
     check(&tokenizer(ImageConfig::vit(1, 4, [28, 28])), &samples).unwrap();
 }
 
 #[test]
-fn pictures_of_their_own_size_conform() {
-    let samples = [picture(48, 8, 3), picture(8, 32, 1), picture(16, 24, 3)];
+fn images_of_their_own_size_conform() {
+    let samples = [image(48, 8, 3), image(8, 32, 1), image(16, 24, 3)];
     check(&tokenizer(free(3)), &samples).unwrap();
     check(&tokenizer(free(1)), &samples).unwrap();
 }
 
 #[test]
 fn overlapping_patches_conform_and_come_back() {
-    let samples = [picture(32, 24, 3), picture(28, 16, 1), picture(4, 4, 3)];
+    let samples = [image(32, 24, 3), image(28, 16, 1), image(4, 4, 3)];
     let free = ImageConfig { stride: Some(4), max_patches: [8, 8], ..free(3) };
     check(&tokenizer(free), &samples).unwrap();
     let sized = ImageConfig { stride: Some(5), max_patches: [6, 7], ..ImageConfig::vit(3, 8, [30, 34]) };
     check(&tokenizer(sized.clone()), &samples).unwrap();
-    let odd = picture(34, 30, 3);
+    let odd = image(34, 30, 3);
     let tokens = tokenizer(sized.clone()).encode(&odd).unwrap();
     assert_eq!(tokens.len(), 6 * 7, "one for each whole or begun stride");
     assert_eq!(tokenizer(sized).decode(&tokens).unwrap(), odd);
@@ -47,7 +47,7 @@ fn overlapping_patches_conform_and_come_back() {
 
 #[test]
 fn any_aspect_ratio_comes_back() {
-    let wide = picture(48, 16, 3);
+    let wide = image(48, 16, 3);
     let tokens = tokenizer(free(3)).encode(&wide).unwrap();
     assert_eq!(tokens.len(), 12);
     assert_eq!(tokens.groups[0].positions[2 * 7..][..2], [1, 1], "patch 7 of 6 to a row");
@@ -59,7 +59,7 @@ fn any_aspect_ratio_comes_back() {
 fn variations_are_of_the_size_the_model_sees() {
     let augment = Augment { shift: 2.0, rotate: 10.0, scale: 0.1, flip: true, ..Augment::default() };
     let varied = tokenizer(ImageConfig { augment, ..ImageConfig::vit(3, 8, [32, 24]) });
-    let raw = picture(100, 75, 1);
+    let raw = image(100, 75, 1);
     let one = varied.augment(raw.clone(), 1);
     assert_eq!((one.height, one.width, one.channels), (32, 24, 3));
     assert_eq!(varied.augment(raw.clone(), 1), one);

@@ -1,4 +1,4 @@
-//! Picture files: what they become, and that none can break the reader.
+//! Image files: what they become, and that none can break the reader.
 
 use image::{DynamicImage, GrayAlphaImage, ImageBuffer, ImageFormat, Luma, RgbImage, RgbaImage};
 use proptest::prelude::*;
@@ -8,9 +8,9 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::LazyLock;
 
-fn file(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+fn file(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
-    picture.into().write_to(&mut file, format).unwrap();
+    image.into().write_to(&mut file, format).unwrap();
     file.into_inner()
 }
 
@@ -53,7 +53,7 @@ fn every_format_is_read() {
     }
 }
 
-/// One picture in encodings that are read but not written here (`tests/files`), and the sum of each channel as Pillow 13
+/// One image in encodings that are read but not written here (`tests/files`), and the sum of each channel as Pillow 13
 /// reads it; of lossy WebP to a value in a pixel.
 #[test]
 fn other_encodings_are_read_as_by_pillow() {
@@ -153,7 +153,7 @@ fn truncated_files_are_refused() {
 }
 
 #[test]
-fn files_that_are_no_pictures() {
+fn files_that_are_no_images() {
     assert_eq!(problem(b""), "not readable as image: the file is empty");
     let unknown = "not readable as image: unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known";
     assert_eq!(problem(b"To be, or not to be"), unknown);
@@ -177,7 +177,7 @@ fn a_claim_of_too_many_pixels_is_refused() {
 }
 
 #[test]
-fn a_rotated_picture_is_turned_upright() {
+fn a_rotated_image_is_turned_upright() {
     // An EXIF block of one entry: orientation (0x0112), a short, once, 6: turn 90° clockwise.
     let exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
     let jpeg = jpeg();

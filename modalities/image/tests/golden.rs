@@ -1,22 +1,22 @@
 //! Pixels and patches as the published Python pipelines (Pillow, transformers) make them: every key of
-//! `expected.safetensors` in the folder of reference outputs, for whatever pictures lie beside it.
+//! `expected.safetensors` in the folder of reference outputs, for whatever images lie beside it.
 
 use safetensors::{SafeTensors, tensor::TensorView};
 use smalti_contract::Tokenizer;
 use smalti_image::{Image, ImageConfig, ImageTokenizer, read, read_over};
 use std::path::{Path, PathBuf};
 
-/// Where the reference outputs for pictures lie.
+/// Where the reference outputs for images lie.
 fn folder() -> PathBuf {
     let folder = std::env::var("SMALTI_GOLDEN").expect("SMALTI_GOLDEN is the folder of reference outputs");
     Path::new(&folder).join("image")
 }
 
-/// The bytes of the picture of this name, whatever its extension.
-fn picture(name: &str) -> Vec<u8> {
+/// The bytes of the image of this name, whatever its extension.
+fn image(name: &str) -> Vec<u8> {
     let mut files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let file = files.find(|path| path.file_stem().is_some_and(|stem| stem == name));
-    std::fs::read(file.unwrap_or_else(|| panic!("there is no picture {name}"))).unwrap()
+    std::fs::read(file.unwrap_or_else(|| panic!("there is no image {name}"))).unwrap()
 }
 
 /// How a key's values are made, by its prefix.
@@ -71,7 +71,7 @@ fn every_expected_value_comes_out() {
         let (prefix, name) = key.split_once('.').unwrap_or_else(|| panic!("{key} is not PREFIX.NAME"));
         let Expected { config, patches } = expected(prefix, view.shape());
         let tokenizer = ImageTokenizer::new(config).unwrap();
-        let tokens = tokenizer.encode(&read(&picture(name)).unwrap()).unwrap();
+        let tokens = tokenizer.encode(&read(&image(name)).unwrap()).unwrap();
         let features = tokens.groups[0].content.features().unwrap();
         let std = &tokenizer.config().std;
         if patches {
@@ -106,7 +106,7 @@ fn transparency_is_that_of_pillow() {
     assert_eq!(sums(&read_over(&file, [10, 120, 230]).unwrap()), [652_870, 908_400, 1_171_488]);
 }
 
-/// Pillow opens the file as `I;16`, whose conversion to 8 bits cuts everything above 255 off: no picture is left.
+/// Pillow opens the file as `I;16`, whose conversion to 8 bits cuts everything above 255 off: no image is left.
 /// What makes sense of it is `(value * 255 + 32767) // 65535`.
 #[test]
 #[ignore = "needs SMALTI_GOLDEN"]
@@ -120,7 +120,7 @@ fn sixteen_bits_are_scaled_to_eight() {
 /// `ImageOps.exif_transpose`, Pillow 13.
 #[test]
 #[ignore = "needs SMALTI_GOLDEN"]
-fn a_turned_picture_is_turned_back_as_by_pillow() {
+fn a_turned_image_is_turned_back_as_by_pillow() {
     let image = awkward("rotated_exif6.png");
     assert_eq!((image.width, image.height, image.channels), (75, 100, 3));
     let weighted = image.pixels.iter().enumerate().map(|(i, &value)| {

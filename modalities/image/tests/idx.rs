@@ -1,4 +1,4 @@
-//! IDX files: MNIST's pictures and labels.
+//! IDX files: MNIST's images and labels.
 
 use proptest::prelude::*;
 use smalti_contract::{TokenizeError, Tokenizer};
@@ -9,14 +9,14 @@ fn file(kind: u8, sizes: &[u32], payload: &[u8]) -> Vec<u8> {
     [&[0, 0, 8, kind], sizes.as_slice(), payload].concat()
 }
 
-fn pictures(bytes: &[u8]) -> Result<Vec<Image>, TokenizeError> {
+fn images(bytes: &[u8]) -> Result<Vec<Image>, TokenizeError> {
     idx::images(bytes).collect()
 }
 
 #[test]
-fn pictures_and_labels_are_read() {
+fn images_and_labels_are_read() {
     let bytes = file(3, &[2, 2, 3], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
-    let read = pictures(&bytes).unwrap();
+    let read = images(&bytes).unwrap();
     assert_eq!(read[1], Image::new(3, 2, 1, vec![7, 8, 9, 10, 11, 12]).unwrap());
     assert_eq!(read.len(), 2);
     let tokenizer = ImageTokenizer::new(ImageConfig::vit(1, 2, [4, 4])).unwrap();
@@ -26,7 +26,7 @@ fn pictures_and_labels_are_read() {
 
 #[test]
 fn headers_that_lie_are_refused() {
-    let refusal = |bytes: &[u8]| pictures(bytes).unwrap_err().to_string();
+    let refusal = |bytes: &[u8]| images(bytes).unwrap_err().to_string();
     assert_eq!(refusal(b""), "not readable as IDX: 0 bytes; the header alone has 16");
     assert_eq!(refusal(&file(3, &[1, 2], &[])), "not readable as IDX: 12 bytes; the header alone has 16");
     assert_eq!(
@@ -41,7 +41,7 @@ fn headers_that_lie_are_refused() {
     assert!(refusal(&file(3, &[u32::MAX; 3], &[0; 784])).contains("784 follow"), "beyond 64 bits");
     assert_eq!(
         refusal(&file(3, &[u32::MAX, 0, 28], &[])),
-        "not readable as IDX: pictures of 0×28 pixels; both sides must be at least 1"
+        "not readable as IDX: images of 0×28 pixels; both sides must be at least 1"
     );
     assert_eq!(
         refusal(&file(1, &[1], &[5])),

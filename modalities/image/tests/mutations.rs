@@ -1,4 +1,4 @@
-//! Readers answer every damaged file with a picture or an error.
+//! Readers answer every damaged file with an image or an error.
 
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
 use smalti_image::{cifar, idx, read, write_jpeg};
@@ -8,9 +8,9 @@ use std::io::Cursor;
 #[global_allocator]
 static ALLOCATOR: smalti_mutation::Counting = smalti_mutation::Counting;
 
-fn file(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+fn file(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
-    picture.into().write_to(&mut file, format).unwrap();
+    image.into().write_to(&mut file, format).unwrap();
     file.into_inner()
 }
 
@@ -33,7 +33,7 @@ fn kept(name: &str) -> Vec<u8> {
 
 /// The bound: a small file may claim as many pixels as are read at all, 64 million of up to 8 bytes each, which are then
 /// brought to three bytes each.
-fn pictures(format: ImageFormat, good: Vec<Vec<u8>>) {
+fn images(format: ImageFormat, good: Vec<Vec<u8>>) {
     survives(&format!("{format:?}"), &good, Bound::bytes(1 << 30), read);
 }
 
@@ -47,16 +47,16 @@ fn png() {
         file(deep, ImageFormat::Png),
         kept("palette.png"),
     ];
-    pictures(ImageFormat::Png, good);
+    images(ImageFormat::Png, good);
 }
 
 #[test]
 fn jpeg() {
-    let image = |picture: &DynamicImage, channels| smalti_image::Image {
-        width: picture.width() as usize,
-        height: picture.height() as usize,
+    let image = |image: &DynamicImage, channels| smalti_image::Image {
+        width: image.width() as usize,
+        height: image.height() as usize,
         channels,
-        pixels: picture.as_bytes().to_vec(),
+        pixels: image.as_bytes().to_vec(),
     };
     let good = vec![
         write_jpeg(&image(&colours().into(), 3), 90).unwrap(),
@@ -70,7 +70,7 @@ fn jpeg() {
         kept("jpeg/ycck.jpg"),
         kept("jpeg/turned-7.jpg"),
     ];
-    pictures(ImageFormat::Jpeg, good);
+    images(ImageFormat::Jpeg, good);
 }
 
 #[test]
@@ -81,13 +81,13 @@ fn webp() {
         kept("lossy.webp"),
         kept("animated.webp"),
     ];
-    pictures(ImageFormat::WebP, good);
+    images(ImageFormat::WebP, good);
 }
 
 #[test]
 fn gif() {
     let good = vec![file(colours(), ImageFormat::Gif), file(transparent(), ImageFormat::Gif)];
-    pictures(ImageFormat::Gif, good);
+    images(ImageFormat::Gif, good);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn bmp() {
         file(grey(), ImageFormat::Bmp),
         file(transparent(), ImageFormat::Bmp),
     ];
-    pictures(ImageFormat::Bmp, good);
+    images(ImageFormat::Bmp, good);
 }
 
 #[test]
@@ -109,15 +109,15 @@ fn tiff() {
         kept("lzw.tif"),
         kept("deflate.tif"),
     ];
-    pictures(ImageFormat::Tiff, good);
+    images(ImageFormat::Tiff, good);
 }
 
 #[test]
-fn idx_of_pictures_and_of_labels() {
+fn idx_of_images_and_of_labels() {
     let images = [&[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5][..], &[7; 60]].concat();
     let labels = [&[0, 0, 8, 1, 0, 0, 0, 9][..], &[1; 9]].concat();
     let bound = Bound::bytes(1 << 16).and_of_file(100);
-    survives("IDX pictures", &[images], bound, |bytes| idx::images(bytes).collect::<Result<Vec<_>, _>>());
+    survives("IDX images", &[images], bound, |bytes| idx::images(bytes).collect::<Result<Vec<_>, _>>());
     survives("IDX labels", &[labels], bound, idx::labels);
 }
 
@@ -125,5 +125,5 @@ fn idx_of_pictures_and_of_labels() {
 fn cifar_batches() {
     let record = |label: u8| std::iter::once(label).chain((0..3072).map(|i| i as u8)).collect::<Vec<_>>();
     let good = [record(3), [record(0), record(9)].concat()];
-    survives("CIFAR-10", &good, Bound::bytes(1 << 16).and_of_file(4), cifar::pictures);
+    survives("CIFAR-10", &good, Bound::bytes(1 << 16).and_of_file(4), cifar::images);
 }

@@ -3,13 +3,13 @@
 use smalti_contract::{Tokenizer, testing::check};
 use smalti_image::{Filter, Image, ImageConfig, ImageTokenizer, Preset, Resize};
 
-fn picture(width: usize, height: usize, channels: usize) -> Image {
+fn image(width: usize, height: usize, channels: usize) -> Image {
     let pixels = (0..width * height * channels).map(|i| (i * 37 % 256) as u8).collect();
     Image::new(width, height, channels, pixels).unwrap()
 }
 
 fn samples() -> [Image; 4] {
-    [picture(100, 75, 3), picture(28, 28, 1), picture(30, 90, 3), picture(300, 7, 1)]
+    [image(100, 75, 3), image(28, 28, 1), image(30, 90, 3), image(300, 7, 1)]
 }
 
 fn tokenizer(config: ImageConfig) -> ImageTokenizer {
@@ -54,14 +54,14 @@ fn crops_conform_whether_the_square_is_smaller_or_not() {
 fn what_was_cropped_away_comes_back_as_the_mean() {
     let config = ImageConfig { filter: Filter::Nearest, ..ImageConfig::imagenet(4, 12, 8) };
     let tokenizer = tokenizer(config);
-    let picture = picture(12, 12, 3);
-    let back = tokenizer.decode(&tokenizer.encode(&picture).unwrap()).unwrap();
+    let image = image(12, 12, 3);
+    let back = tokenizer.decode(&tokenizer.encode(&image).unwrap()).unwrap();
     assert_eq!((back.height, back.width), (12, 12));
     let pixel =
         |image: &Image, row: usize, column: usize| image.pixels[(row * 12 + column) * 3..][..3].to_vec();
     assert_eq!(pixel(&back, 1, 6), [124, 116, 104], "ImageNet's mean of 0..=255");
-    assert_eq!(pixel(&back, 2, 2), pixel(&picture, 2, 2));
-    assert_eq!(pixel(&back, 9, 9), pixel(&picture, 9, 9));
+    assert_eq!(pixel(&back, 2, 2), pixel(&image, 2, 2));
+    assert_eq!(pixel(&back, 9, 9), pixel(&image, 9, 9));
     assert_eq!(pixel(&back, 10, 9), [124, 116, 104]);
 }
 
@@ -74,9 +74,9 @@ fn native_sizes_keep_the_aspect_ratio_and_the_budget() {
         assert_eq!(tokens.len() as u32, (last[0] + 1) * (last[1] + 1));
         [last[0] + 1, last[1] + 1]
     };
-    assert_eq!(grid(&picture(100, 75, 3)), [6, 8]);
-    assert_eq!(grid(&picture(10, 10, 3)), [6, 6], "small pictures grow");
-    assert_eq!(grid(&picture(1000, 10, 1)), [1, 16], "no more than max_patches");
+    assert_eq!(grid(&image(100, 75, 3)), [6, 8]);
+    assert_eq!(grid(&image(10, 10, 3)), [6, 6], "small images grow");
+    assert_eq!(grid(&image(1000, 10, 1)), [1, 16], "no more than max_patches");
     assert_eq!(tokenizer.config().patches_of([75, 100]), [6, 8]);
     check(&tokenizer, &samples()).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Every bad picture and setting is refused with its expected and actual value.
+//! Every bad image and setting is refused with its expected and actual value.
 
 use smalti_contract::{Content, Group, TokenizeError, Tokenizer, Tokens};
 use smalti_image::{Augment, Image, ImageConfig, ImageTokenizer};
@@ -25,7 +25,7 @@ fn sizes_that_are_no_patches() {
 }
 
 #[test]
-fn pictures_that_are_none() {
+fn images_that_are_none() {
     let short = Image { width: 8, height: 8, channels: 1, pixels: vec![0; 63] };
     let two = Image { width: 8, height: 8, channels: 2, pixels: vec![0; 128] };
     let huge = Image { width: usize::MAX, height: 2, channels: 1, pixels: vec![0; 8] };

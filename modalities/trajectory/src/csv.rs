@@ -130,7 +130,7 @@ mod tests {
                 observations: vec![0.5, 2.0, 1e-3, 3.0],
                 state_dim: 2,
                 state_names: vec!["x".into(), "v".into()],
-                pictures: BTreeMap::new(),
+                images: BTreeMap::new(),
                 actions: Actions::Discrete(vec![1, 0]),
                 rewards: vec![1.0, 1.5],
                 end: End::Terminated,

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::{Pictures, TrajectoryError};
+use crate::{Images, TrajectoryError};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -12,12 +12,12 @@ use std::ops::Range;
 pub struct Episode {
     /// Row-major `[steps, state_dim]`: what was seen before acting.
     pub observations: Vec<f32>,
-    /// Numbers in an observation; 0 where it is pictures alone.
+    /// Numbers in an observation; 0 where it is images alone.
     pub state_dim: usize,
     /// `[state_dim]`: what each number of an observation is, such as `position.0`; empty where the file does not say.
     pub state_names: Vec<String>,
-    /// By the camera's name, which is empty where the whole observation is a picture: what was seen before acting.
-    pub pictures: BTreeMap<String, Pictures>,
+    /// By the camera's name, which is empty where the whole observation is an image: what was seen before acting.
+    pub images: BTreeMap<String, Images>,
     /// `[steps]`: what was done.
     pub actions: Actions,
     /// `[steps]`: what each action earned.
@@ -159,7 +159,7 @@ impl Episode {
         if steps == 0 {
             return shape("rewards", "at least one step".into(), "none".into());
         }
-        if self.pictures.is_empty() || self.state_dim > 0 || !self.observations.is_empty() {
+        if self.images.is_empty() || self.state_dim > 0 || !self.observations.is_empty() {
             has_rows("observations", steps, self.observations.len(), self.state_dim)?;
         }
         finite("observations", &self.observations, self.state_dim)?;
@@ -167,8 +167,8 @@ impl Episode {
             let expected = format!("a name for each of {} numbers, or none", self.state_dim);
             return shape("state_names", expected, self.state_names.len().to_string());
         }
-        for (camera, pictures) in &self.pictures {
-            pictures.validate(&named("observations", camera), steps)?;
+        for (camera, images) in &self.images {
+            images.validate(&named("observations", camera), steps)?;
         }
         self.actions.validate("actions", steps)?;
         finite("rewards", &self.rewards, 1)
@@ -214,12 +214,12 @@ pub fn check_alike<'a>(episodes: &[&'a Episode]) -> Result<&'a Episode, Trajecto
             };
             return differs("observations", named(&first.state_names), named(&episode.state_names));
         }
-        if !episode.pictures.keys().eq(first.pictures.keys()) {
-            let cameras = |episode: &Episode| match episode.pictures.len() {
-                0 => "no pictures".to_string(),
+        if !episode.images.keys().eq(first.images.keys()) {
+            let cameras = |episode: &Episode| match episode.images.len() {
+                0 => "no images".to_string(),
                 _ => {
-                    let names = episode.pictures.keys().map(|camera| named("observations", camera));
-                    format!("the pictures {}", names.collect::<Vec<_>>().join(", "))
+                    let names = episode.images.keys().map(|camera| named("observations", camera));
+                    format!("the images {}", names.collect::<Vec<_>>().join(", "))
                 }
             };
             return differs("observations", cameras(first), cameras(episode));

@@ -7,7 +7,7 @@
 //! `rewards`, `terminations` and `truncations`. Observations and actions in parts are groups of such datasets, which are
 //! put together in the order of their names. The observation behind the last action is left out.
 //!
-//! Observations, or parts of them, of 8 bits without a sign and more axes than two are pictures, as in an archive. Integers
+//! Observations, or parts of them, of 8 bits without a sign and more axes than two are images, as in an archive. Integers
 //! are choices and floats continuous actions, as in the other formats. Uncompressed or with gzip. What lies in
 //! other files (links, external and virtual datasets) is refused: a file of data must not name files of its reader's.
 //!
@@ -19,7 +19,7 @@ mod process;
 pub use process::{read_apart, serve};
 
 use crate::table::{self, Column, Rewards, Role, role};
-use crate::{Episode, Pictures, TrajectoryError};
+use crate::{Episode, Images, TrajectoryError};
 use ::hdf5_metno::dataset::Layout;
 use ::hdf5_metno::types::{IntSize, TypeDescriptor};
 use ::hdf5_metno::{Dataset, File, Group, LinkType};
@@ -127,11 +127,11 @@ impl Reader {
         let said = |e: hdf5_metno::Error| e.to_string();
         let kind = dataset.dtype().and_then(|kind| kind.to_descriptor()).map_err(said)?;
         if axes.len() > 1 && kind == TypeDescriptor::Unsigned(IntSize::U1) {
-            let pictures = Pictures::of_array(&shape, dataset.read_raw::<u8>().map_err(said)?)?;
-            return Ok(Column::of_pictures(path.to_string(), pictures));
+            let images = Images::of_array(&shape, dataset.read_raw::<u8>().map_err(said)?)?;
+            return Ok(Column::of_images(path.to_string(), images));
         }
         if axes.len() > 2 {
-            return Err(format!("{} axes of {kind}; pictures are of 8 bits (uint8)", shape.len()));
+            return Err(format!("{} axes of {kind}; images are of 8 bits (uint8)", shape.len()));
         }
         let (values, whole) = match kind {
             TypeDescriptor::Boolean => {
@@ -162,7 +162,7 @@ impl Reader {
         for column in &mut columns {
             if matches!(role(&column.name), Role::State(_)) && column.rows() == steps + 1 {
                 column.values.truncate(steps * column.dim);
-                column.pictures = column.pictures.take().map(|pictures| pictures.slice(0..steps));
+                column.images = column.images.take().map(|images| images.slice(0..steps));
             }
         }
         table::episode(columns, None).map_err(|error| error.in_episode(e))

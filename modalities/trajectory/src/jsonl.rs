@@ -18,12 +18,12 @@
 //! `goal.0`, `goal.1`, `speed`. An action of several parts stays one; where none is a choice, they are one
 //! continuous action, sorted in the same way. `state_names` may name the numbers of observations that are lists.
 //!
-//! Pictures of named cameras stand beside the observations or instead of them, in one of three forms:
+//! Images of named cameras stand beside the observations or instead of them, in one of three forms:
 //!
 //! ```json
-//! {"pictures": {"front": {"files": ["0/000.png", "0/001.png"]}}, "actions": [0, 1], "rewards": [1, 1]}
-//! {"pictures": {"front": {"encoded": ["iVBORw0KGgo…", "iVBORw0KGgo…"]}}, "actions": [0, 1], "rewards": [1, 1]}
-//! {"pictures": {"front": {"frames": {"height": 84, "width": 84, "channels": 3, "pixels": "AAAA…"}}}, "actions": [0, 1], "rewards": [1, 1]}
+//! {"images": {"front": {"files": ["0/000.png", "0/001.png"]}}, "actions": [0, 1], "rewards": [1, 1]}
+//! {"images": {"front": {"encoded": ["iVBORw0KGgo…", "iVBORw0KGgo…"]}}, "actions": [0, 1], "rewards": [1, 1]}
+//! {"images": {"front": {"frames": {"height": 84, "width": 84, "channels": 3, "pixels": "AAAA…"}}}, "actions": [0, 1], "rewards": [1, 1]}
 //! ```
 //!
 //! `files` are paths from the folder in which the log lies, one for each step; `encoded` are such files in base64;
@@ -32,7 +32,7 @@
 //! `terminated` (the environment ended the episode) and `truncated` (a time limit did) may be left out and are then
 //! false. Empty lines are passed over.
 
-mod pictures;
+mod images;
 mod series;
 #[cfg(test)]
 mod tests;
@@ -55,7 +55,7 @@ struct Line {
     #[serde(default = "Series::none", deserialize_with = "observations")]
     observations: Series,
     #[serde(default)]
-    pictures: BTreeMap<String, pictures::Form>,
+    images: BTreeMap<String, images::Form>,
     #[serde(deserialize_with = "actions")]
     actions: Series,
     rewards: Vec<f64>,
@@ -106,9 +106,9 @@ fn episode(line: &[u8]) -> Result<Episode, String> {
     if !line.state_names.is_empty() {
         name(&mut columns, line.state_names)?;
     }
-    for (camera, form) in line.pictures {
-        let pictures = form.pictures().map_err(|problem| format!("pictures.{camera}: {problem}"))?;
-        columns.push(Column::of_pictures(series::joined("observations", &camera), pictures));
+    for (camera, form) in line.images {
+        let images = form.images().map_err(|problem| format!("images.{camera}: {problem}"))?;
+        columns.push(Column::of_images(series::joined("observations", &camera), images));
     }
     columns.extend(line.actions.columns());
     columns.push(Column { name: "rewards".into(), dim: 1, values: line.rewards, ..Column::default() });

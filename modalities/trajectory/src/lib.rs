@@ -11,7 +11,7 @@
 //! # Ok::<(), smalti_trajectory::TrajectoryError>(())
 //! ```
 //!
-//! The parts: [`Episode`] and its [`Pictures`] (the data), [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`] and, with the
+//! The parts: [`Episode`] and its [`Images`] (the data), [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`] and, with the
 //! feature `hdf5`, `hdf5` (its files). An episode becomes a row of a table, whose fields the modalities `numbers` and `image` turn
 //! into tokens.
 
@@ -21,18 +21,18 @@ mod error;
 mod format;
 #[cfg(feature = "hdf5")]
 pub mod hdf5;
+mod images;
 pub mod jsonl;
 pub mod lerobot;
 mod npy;
 pub mod npz;
 pub mod parquet;
-mod pictures;
 mod table;
 
 pub use episode::{Actions, End, Episode, check_alike};
 pub use error::TrajectoryError;
 pub use format::Format;
-pub use pictures::{Picture, Pictures};
+pub use images::{Image, Images};
 
 /// The episodes of a file, whose content tells its [`Format`]; what tells none is read as JSON lines.
 ///

@@ -1,10 +1,10 @@
-//! One array in NumPy's `.npy` format, versions 1 to 3: of two axes at most, or of pictures.
+//! One array in NumPy's `.npy` format, versions 1 to 3: of two axes at most, or of images.
 //!
 //! Read here and not by a crate, because the header of a damaged or hostile file must neither overflow nor
 //! allocate: the readers on offer multiply an unchecked shape and parse the header as a nested Python
 //! literal.
 
-use crate::Pictures;
+use crate::Images;
 use std::io::Read;
 
 /// An array of numbers with one row for each time step.
@@ -74,21 +74,19 @@ impl Array {
     }
 
     /// True where it has more axes than numbers of a step have.
-    pub(crate) fn is_pictures(&self) -> bool {
+    pub(crate) fn is_images(&self) -> bool {
         self.shape.len() > 2
     }
 
-    /// The elements as pictures.
+    /// The elements as images.
     ///
     /// # Errors
-    /// What is wrong, where the shape is not that of pictures or the elements lie columns first.
-    pub(crate) fn pictures(self) -> Result<Pictures, String> {
+    /// What is wrong, where the shape is not that of images or the elements lie columns first.
+    pub(crate) fn images(self) -> Result<Images, String> {
         if self.fortran_order {
-            return Err(
-                "pictures must lie row by row (numpy.ascontiguousarray), not in Fortran's order".into()
-            );
+            return Err("images must lie row by row (numpy.ascontiguousarray), not in Fortran's order".into());
         }
-        Pictures::of_array(&self.shape, self.data)
+        Images::of_array(&self.shape, self.data)
     }
 
     /// True where the elements are whole numbers or truth values.
@@ -120,8 +118,8 @@ pub(crate) fn write(descr: &str, shape: &str, elements: impl IntoIterator<Item =
     bytes
 }
 
-/// Whether an array that nobody asked for is one of pictures: bytes in three dimensions or more.
-pub(crate) fn holds_pictures(mut reader: impl Read) -> bool {
+/// Whether an array that nobody asked for is one of images: bytes in three dimensions or more.
+pub(crate) fn holds_images(mut reader: impl Read) -> bool {
     let Ok(header) = read_header(&mut reader) else { return false };
     let part = |name, end| field(&header, name).unwrap_or_default().split(end).next().unwrap_or_default();
     let axes =
@@ -165,7 +163,7 @@ fn field<'a>(header: &'a str, name: &str) -> Result<&'a str, String> {
 /// `(n,)`, `(n, m)` or, for bytes, more axes; a single axis is one column.
 fn parse_shape(text: &str, element: Element) -> Result<Vec<usize>, String> {
     let unreadable = || {
-        format!("shape must be (rows,) or (rows, columns), or of pictures in uint8; found {}", excerpt(text))
+        format!("shape must be (rows,) or (rows, columns), or of images in uint8; found {}", excerpt(text))
     };
     let inside = text.strip_prefix('(').and_then(|rest| rest.split_once(')')).ok_or_else(unreadable)?.0;
     let sizes = inside.split(',').map(str::trim).filter(|size| !size.is_empty());

@@ -3,7 +3,7 @@
 //! | array | shape | holds |
 //! | --- | --- | --- |
 //! | `obs` or `observations` | `[n, state_dim]` | observations of all episodes, one after the other |
-//! | the same, `uint8` | `[n, height, width]`, `[n, height, width, 1 or 3]` or channels first | pictures |
+//! | the same, `uint8` | `[n, height, width]`, `[n, height, width, 1 or 3]` or channels first | images |
 //! | `actions` | `[n, dim]` or `[n]` | integers: a choice, or with `dim` above 1 several; floats: continuous |
 //! | `rewards` | `[n]` | rewards |
 //! | `episode_starts` | `[n]` | 1 at the first step of each episode, else 0 |
@@ -12,13 +12,13 @@
 //!
 //! Without `episode_starts` an episode begins behind each end, of which there must then be an array. States and actions
 //! in parts are arrays such as `obs.position` and `actions.gripper`, which are put together in the order of their
-//! names; pictures keep theirs. Numbers may be bool, integers or floats of any size and byte order; `[n, 1]` stands for `[n]` and the
-//! other way round. Other arrays are not looked at; only pictures under another name are an error.
+//! names; images keep theirs. Numbers may be bool, integers or floats of any size and byte order; `[n, 1]` stands for `[n]` and the
+//! other way round. Other arrays are not looked at; only images under another name are an error.
 
 #[cfg(test)]
 mod tests;
 
-use crate::npy::{Array, holds_pictures};
+use crate::npy::{Array, holds_images};
 use crate::table::{self, Column, Rewards, Role, role};
 use crate::{Episode, TrajectoryError};
 use std::io::Cursor;
@@ -43,11 +43,11 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
     names.sort_unstable();
     let columns = names.into_iter().map(|name| match role(&name) {
         Role::Unknown => {
-            // Numbers beside the known ones are for somebody else; pictures were meant to be seen.
+            // Numbers beside the known ones are for somebody else; images were meant to be seen.
             let unread = archive.by_name(&format!("{name}.npy"));
-            if unread.is_ok_and(holds_pictures) {
+            if unread.is_ok_and(holds_images) {
                 let problem =
-                    format!("array {name:?} holds pictures; call it \"obs.{name}\" for them to be seen");
+                    format!("array {name:?} holds images; call it \"obs.{name}\" for them to be seen");
                 return Err(TrajectoryError::Npz(problem));
             }
             Ok(Column { name, ..Column::default() })
@@ -62,9 +62,9 @@ fn column(archive: &mut ZipArchive<Cursor<&[u8]>>, name: String) -> Result<Colum
     let unreadable = |problem: String| TrajectoryError::Npz(format!("array {name:?}: {problem}"));
     let file = archive.by_name(&format!("{name}.npy")).map_err(|e| unreadable(e.to_string()))?;
     let array = Array::read(file, MOST_ARRAY_BYTES).map_err(unreadable)?;
-    if array.is_pictures() {
-        let pictures = array.pictures().map_err(unreadable)?;
-        return Ok(Column::of_pictures(name, pictures));
+    if array.is_images() {
+        let images = array.images().map_err(unreadable)?;
+        return Ok(Column::of_images(name, images));
     }
     Ok(Column {
         dim: array.columns,

@@ -3,7 +3,7 @@
 //! | column | type | holds |
 //! | --- | --- | --- |
 //! | `observation.state` and other `observation.NAME` | a number or a list of as many throughout | the state, in the columns' order |
-//! | `observation.NAME` | `{bytes, path}`, or bytes | pictures, such as PNG, or where they lie in the data set |
+//! | `observation.NAME` | `{bytes, path}`, or bytes | images, such as PNG, or where they lie in the data set |
 //! | `action`, or `action.NAME` for several | the same | integers: choices; floats: continuous |
 //! | `next.reward` (also `reward`) | a number | rewards; without it every step earns 0, as in demonstrations |
 //! | `episode_index` (also `episode`) | integer | the same at each step of an episode |
@@ -95,13 +95,13 @@ fn columns(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Column
             (Role::Unknown, _) => skipped.push((name, "a column that steps are not known to have")),
             (role, Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY | Type::INT96) => {
                 match Field::of(descriptor, &name).filter(|_| matches!(role, Role::State(_))) {
-                    Some((field, picture)) => {
-                        let shots = Shots::among(&mut shots, picture);
+                    Some((field, image)) => {
+                        let shots = Shots::among(&mut shots, image);
                         for (reader, rows) in chunks(&mut budget)? {
                             shots.read(field, reader, rows, &mut budget).map_err(in_column)?;
                         }
                     }
-                    None => skipped.push((name, "text, dates and lists of pictures are not read")),
+                    None => skipped.push((name, "text, dates and lists of images are not read")),
                 }
             }
             (_, physical) => {
@@ -117,13 +117,13 @@ fn columns(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Column
                     elements: elements.cloned().unwrap_or_default(),
                     values: leaf.values,
                     name,
-                    pictures: None,
+                    images: None,
                 });
             }
         }
     }
-    let pictures = shots.into_iter().map(Shots::column).collect::<Result<Vec<_>, _>>()?;
-    columns.extend(pictures);
+    let images = shots.into_iter().map(Shots::column).collect::<Result<Vec<_>, _>>()?;
+    columns.extend(images);
     Ok((columns, skipped))
 }
 

@@ -7,10 +7,10 @@ mod tests;
 
 pub(crate) use names::{Role, role};
 
-use crate::{End, Episode, Pictures, TrajectoryError};
+use crate::{End, Episode, Images, TrajectoryError};
 use std::collections::HashSet;
 
-/// One column: for each step the same count of numbers, or a picture.
+/// One column: for each step the same count of numbers, or an image.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Column {
     pub(crate) name: String,
@@ -23,7 +23,7 @@ pub(crate) struct Column {
     /// `[dim]`: what each number is; empty where the file does not say.
     pub(crate) elements: Vec<String>,
     /// What there is in place of numbers.
-    pub(crate) pictures: Option<Pictures>,
+    pub(crate) images: Option<Images>,
 }
 
 /// What steps earn where no column says so.
@@ -50,12 +50,12 @@ pub(crate) fn episode(columns: Vec<Column>, end: Option<End>) -> Result<Episode,
         flag.as_ref().map(|flag| flag.only_at_the_end(0..steps)).transpose().map(|end| end.unwrap_or(false))
     };
     let said = End::of(last(&terminated)?, last(&truncated)?);
-    let (pictures, states) = (table.pictures()?, table.states()?);
+    let (images, states) = (table.images()?, table.states()?);
     let episode = Episode {
         observations: states.values,
         state_dim: states.dim,
         state_names: states.elements,
-        pictures,
+        images,
         actions: table.actions()?,
         rewards: table.rewards(Rewards::Needed)?,
         end: end.unwrap_or(said),
@@ -113,7 +113,7 @@ impl Table {
         let starts = self.starts()?;
         let (terminated, truncated) = (self.flags(&Role::Terminated)?, self.flags(&Role::Truncated)?);
         self.check_steps(&starts)?;
-        let (pictures, states) = (self.pictures()?, self.states()?);
+        let (images, states) = (self.images()?, self.states()?);
         let (actions, rewards) = (self.actions()?, self.rewards(rewards)?);
         if starts.is_empty() {
             return Err(TrajectoryError::Empty);
@@ -128,7 +128,7 @@ impl Table {
                 observations: states.values[start * states.dim..end * states.dim].to_vec(),
                 state_dim: states.dim,
                 state_names: states.elements.clone(),
-                pictures: pictures.iter().map(|(name, all)| (name.clone(), all.slice(start..end))).collect(),
+                images: images.iter().map(|(name, all)| (name.clone(), all.slice(start..end))).collect(),
                 actions: actions.slice(start..end),
                 rewards: rewards[start..end].to_vec(),
                 end: End::of(last(&terminated)?, last(&truncated)?),
@@ -231,14 +231,14 @@ impl Table {
 }
 
 impl Column {
-    /// A column of pictures.
-    pub(crate) fn of_pictures(name: String, pictures: Pictures) -> Self {
-        Self { name, pictures: Some(pictures), ..Self::default() }
+    /// A column of images.
+    pub(crate) fn of_images(name: String, images: Images) -> Self {
+        Self { name, images: Some(images), ..Self::default() }
     }
 
     pub(crate) fn rows(&self) -> usize {
-        if let Some(pictures) = &self.pictures {
-            return pictures.len();
+        if let Some(images) = &self.images {
+            return images.len();
         }
         self.values.len().checked_div(self.dim).unwrap_or(0)
     }

@@ -5,7 +5,7 @@ mod written;
 
 use hdf5_metno::File;
 use smalti_trajectory::hdf5::read;
-use smalti_trajectory::{Actions, End, Episode, Pictures};
+use smalti_trajectory::{Actions, End, Episode, Images};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use written::put;
@@ -36,7 +36,7 @@ fn d4rl_has_all_steps_in_one_array() {
             observations: vec![0.0, 0.5, 1.0, 1.5],
             state_dim: 2,
             state_names: vec![],
-            pictures: BTreeMap::new(),
+            images: BTreeMap::new(),
             actions: Actions::Continuous { values: vec![0.5, -0.5], dim: 1 },
             rewards: vec![1.0, 2.0],
             end: End::Terminated,
@@ -63,14 +63,14 @@ fn minari_has_a_group_for_each_episode() {
 }
 
 #[test]
-fn bytes_with_more_axes_are_pictures() {
+fn bytes_with_more_axes_are_images() {
     let (_folder, path) = place();
     written::films(&path);
     let episodes = read(&path).unwrap();
     assert_eq!((episodes[1].len(), episodes[1].state_dim), (2, 1));
     let pixels = vec![12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23].into();
-    let frames = Pictures::Frames { height: 1, width: 2, channels: 3, pixels };
-    assert_eq!(episodes[1].pictures, [("front".to_string(), frames)].into(), "without the last");
+    let frames = Images::Frames { height: 1, width: 2, channels: 3, pixels };
+    assert_eq!(episodes[1].images, [("front".to_string(), frames)].into(), "without the last");
 }
 
 #[test]
@@ -85,16 +85,16 @@ fn what_is_wrong_is_named() {
         missing,
         "no column for states (such as \"observations\"); found: actions, rewards, terminals"
     );
-    let pictures = error(|file| {
+    let images = error(|file| {
         steps(file);
         put(file, "observations", &[2, 4, 4, 3], &[0.0_f32; 96]);
     });
-    assert_eq!(pictures, "HDF5: observations: 4 axes of float32; pictures are of 8 bits (uint8)");
+    assert_eq!(images, "HDF5: observations: 4 axes of float32; images are of 8 bits (uint8)");
     let channels = error(|file| {
         steps(file);
         put(file, "observations", &[2, 4, 6, 4], &[0_u8; 192]);
     });
-    assert!(channels.starts_with("HDF5: observations: a shape of [2, 4, 6, 4]; pictures are"), "{channels}");
+    assert!(channels.starts_with("HDF5: observations: a shape of [2, 4, 6, 4]; images are"), "{channels}");
     let huge = error(|file| {
         steps(file);
         let dataset = file.new_dataset::<f32>().chunk([1000, 1000]).shape([1 << 30, 1 << 20]);

@@ -26,8 +26,8 @@ const LINES: [&str; 3] = [
     r#"{"observations": [{"goal": [1, 2], "at": 3}, {"goal": [1, 2], "at": 4}], "actions": [0, 1], "rewards": [0, 1]}
 {"observations": {"at": [3, 4], "goal": [[1], [2]]}, "actions": {"arm": [[0.5], [1]], "grip": [0, 1]}, "rewards": [0, 1]}
 "#,
-    r#"{"pictures": {"front": {"files": ["0.png", "1.png"]}, "side": {"encoded": ["iVBORw0K", "iVBORw0L"]}}, "actions": [0, 1], "rewards": [0, 1]}
-{"observations": [1], "pictures": {"front": {"frames": {"height": 1, "width": 2, "channels": 3, "pixels": "AAECAwQF"}}}, "actions": [1], "rewards": [1]}
+    r#"{"images": {"front": {"files": ["0.png", "1.png"]}, "side": {"encoded": ["iVBORw0K", "iVBORw0L"]}}, "actions": [0, 1], "rewards": [0, 1]}
+{"observations": [1], "images": {"front": {"frames": {"height": 1, "width": 2, "channels": 3, "pixels": "AAECAwQF"}}}, "actions": [1], "rewards": [1]}
 "#,
 ];
 

@@ -4,7 +4,7 @@ mod written;
 
 use smalti_trajectory::lerobot::Info;
 use smalti_trajectory::parquet::read;
-use smalti_trajectory::{Actions, End, Episode, Pictures};
+use smalti_trajectory::{Actions, End, Episode, Images};
 use written::{Column, lerobot, parquet as file, png};
 
 /// LeRobot's columns with one replaced or, where there is none, without it.
@@ -27,7 +27,7 @@ fn lerobots_columns_are_episodes() {
                 observations: vec![0.0, 0.1, 1.0, 1.1, 2.0, 2.1],
                 state_dim: 2,
                 state_names: vec!["state.0".into(), "state.1".into()],
-                pictures: [("pixels".into(), Pictures::Encoded(vec![png(0), png(1), png(2)]))].into(),
+                images: [("pixels".into(), Images::Encoded(vec![png(0), png(1), png(2)]))].into(),
                 actions: Actions::Continuous { values: vec![0.5, -0.5, 1.5], dim: 1 },
                 rewards: vec![1.0, 0.0, 2.0],
                 end: End::Unknown,
@@ -50,30 +50,30 @@ fn a_description_names_the_numbers() {
 }
 
 #[test]
-fn pictures_are_bytes_or_lie_in_files() {
+fn images_are_bytes_or_lie_in_files() {
     let read_as = |column: Column| read(&file(&with("observation.pixels", Some(column)), 3, true));
-    let pictures = |column| read_as(column).unwrap().episodes[1].pictures["pixels"].clone();
+    let images = |column| read_as(column).unwrap().episodes[1].images["pixels"].clone();
     let contents: Vec<Vec<u8>> = (0..5).map(|step| png(step).to_vec()).collect();
     let of = |there: [bool; 5], values: &[Vec<u8>]| {
         let there = there.into_iter().zip(values);
         there.map(|(there, value)| there.then(|| value.clone())).collect::<Vec<_>>()
     };
     let paths: Vec<Vec<u8>> = (0..5).map(|step| format!("images/{step}.png").into_bytes()).collect();
-    let embedded = Pictures::Encoded(vec![png(3), png(4)]);
+    let embedded = Images::Encoded(vec![png(3), png(4)]);
     let image = |bytes: [bool; 5], path: [bool; 5]| Column::Images(of(bytes, &contents), of(path, &paths));
-    assert_eq!(pictures(image([true; 5], [true, false, true, false, false])), embedded);
-    assert_eq!(pictures(Column::Binary(contents.clone())), embedded);
-    let files = Pictures::Files(vec!["images/3.png".into(), "images/4.png".into()]);
-    assert_eq!(pictures(image([false; 5], [true; 5])), files);
+    assert_eq!(images(image([true; 5], [true, false, true, false, false])), embedded);
+    assert_eq!(images(Column::Binary(contents.clone())), embedded);
+    let files = Images::Files(vec!["images/3.png".into(), "images/4.png".into()]);
+    assert_eq!(images(image([false; 5], [true; 5])), files);
 
     let refused = |column| read_as(column).unwrap_err().to_string();
     assert_eq!(
         refused(image([true, true, true, true, false], [true; 5])),
-        "Parquet: observation.pixels: no picture in row 4; it must have bytes, as others have"
+        "Parquet: observation.pixels: no image in row 4; it must have bytes, as others have"
     );
     assert_eq!(
         refused(image([false; 5], [true, false, true, true, true])),
-        "Parquet: observation.pixels: no picture in row 1; it must have bytes or a path"
+        "Parquet: observation.pixels: no image in row 1; it must have bytes or a path"
     );
 }
 

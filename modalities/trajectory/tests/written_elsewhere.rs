@@ -1,7 +1,7 @@
 //! Files that other programs wrote: `data/make.py` says which.
 
 use smalti_trajectory::lerobot::{INFO, Info};
-use smalti_trajectory::{Actions, End, Episode, Pictures, parquet};
+use smalti_trajectory::{Actions, End, Episode, Images, parquet};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ fn expected(e: u8, steps: u8, names: [&str; 2]) -> Episode {
         observations: steps.clone().flat_map(|t| [e + t / 8.0, -t / 4.0]).collect(),
         state_dim: 2,
         state_names: names.map(String::from).to_vec(),
-        pictures: BTreeMap::new(),
+        images: BTreeMap::new(),
         actions: Actions::Continuous {
             values: steps.clone().flat_map(|t| [t / 2.0, 1.0 - t, e]).collect(),
             dim: 3,
@@ -31,11 +31,11 @@ fn expected(e: u8, steps: u8, names: [&str; 2]) -> Episode {
     }
 }
 
-/// The episodes without their pictures, which are PNG of one colour each.
-fn without_pictures(mut episodes: Vec<Episode>) -> Vec<Episode> {
+/// The episodes without their images, which are PNG of one colour each.
+fn without_images(mut episodes: Vec<Episode>) -> Vec<Episode> {
     for episode in &mut episodes {
-        let seen = std::mem::take(&mut episode.pictures);
-        let Some(Pictures::Encoded(files)) = seen.get("image") else { panic!("{:?}", seen.keys()) };
+        let seen = std::mem::take(&mut episode.images);
+        let Some(Images::Encoded(files)) = seen.get("image") else { panic!("{:?}", seen.keys()) };
         assert_eq!((seen.len(), files.len()), (1, episode.len()));
         assert!(
             files
@@ -52,7 +52,7 @@ fn pyarrow_writes_lerobots_files() {
     let names = ["state.0", "state.1"];
     let read = parquet::read(&bytes("file-000.parquet")).unwrap();
     assert_eq!(read.skipped, []);
-    assert_eq!(without_pictures(read.episodes), [expected(0, 3, names), expected(1, 4, names)]);
+    assert_eq!(without_images(read.episodes), [expected(0, 3, names), expected(1, 4, names)]);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_data_set_is_described() {
         episodes.extend(info.read(&bytes(&format!("lerobot/{path}"))).unwrap().episodes);
     }
     let names = ["state.pan", "state.lift"];
-    assert_eq!(without_pictures(episodes), [expected(0, 3, names), expected(1, 4, names)]);
+    assert_eq!(without_images(episodes), [expected(0, 3, names), expected(1, 4, names)]);
     assert_eq!(info.check(2, 7), Ok(()));
 }
 

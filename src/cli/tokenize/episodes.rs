@@ -4,7 +4,7 @@ use super::task::tokenizer_of;
 use super::{Drawn, TokenizeArgs, show};
 use crate::data::Stream;
 use crate::registry::Modalities;
-use crate::report::picture;
+use crate::report::figure;
 use crate::sample::{Composition, InputSettings, OutputSettings, Start, TaskSettings};
 use crate::table::{Modality, Source, Table, episodes};
 use anyhow::{Context, Result, ensure};
@@ -28,7 +28,7 @@ pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
     let spec = TokenSpec { kinds: opened.task.kinds(Stream::Main).to_vec() };
     let tokens = sample.inputs.into_iter().map(|(_, tokens)| tokens).next().unwrap_or_default();
     let drawn = Drawn { spec: &spec, tokens: &tokens, tokenizer: &|kind| tokenizer_of(&opened.task, kind) };
-    show(args, Modality::Trajectory, &drawn, records, &|| picture::lanes(&spec, &tokens))
+    show(args, Modality::Trajectory, &drawn, records, &|| figure::lanes(&spec, &tokens))
 }
 
 /// The task of the episodes at a location: every row trains, and none is held out.

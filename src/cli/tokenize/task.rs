@@ -4,7 +4,7 @@ use super::{Drawn, TokenizeArgs};
 use crate::cli::print;
 use crate::config::RunConfig;
 use crate::registry::Modalities;
-use crate::report::picture;
+use crate::report::figure;
 use crate::run::open_tasks;
 use crate::sample::{Composition, Opened, Part, Role, Start};
 use crate::train::checkpoint::write_atomically;
@@ -17,7 +17,7 @@ pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
     let config = RunConfig::of_preset_or_file(&args.file, &args.set)?;
     let mut shown = vec![];
     for (entry, opened) in open_tasks(&config, modalities, |_| Ok(Start::New))? {
-        if let Some((path, format)) = &args.picture {
+        if let Some((path, format)) = &args.figure {
             write_atomically(path, &figure(&opened, args)?.encode(*format)?)?;
         }
         shown.push(show(&opened, &entry.name, args)?);
@@ -61,7 +61,7 @@ pub(super) fn tokenizer_of<'a>(task: &'a Composition, kind: &str) -> Option<&'a 
 }
 
 /// The figure of one part's tokens: the first input's, or that of `--part`.
-fn figure(opened: &Opened, args: &TokenizeArgs) -> Result<picture::Scene> {
+fn figure(opened: &Opened, args: &TokenizeArgs) -> Result<figure::Scene> {
     let names = || opened.task.parts().iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ");
     let wanted = |part: &&Part| match &args.part {
         Some(name) => part.name == *name,
@@ -78,5 +78,5 @@ fn figure(opened: &Opened, args: &TokenizeArgs) -> Result<picture::Scene> {
     if value.is_missing() {
         bail!("{}: sample {} has no value of it", part.name, args.record);
     }
-    Ok(picture::of(part.tokenizer.as_ref(), &part.tokenizer.encode_value(value, None)?))
+    Ok(figure::of(part.tokenizer.as_ref(), &part.tokenizer.encode_value(value, None)?))
 }

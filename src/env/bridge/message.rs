@@ -1,7 +1,7 @@
 //! What is said over the bridge: requests written, answers read and checked.
 
+use super::images::{Form, images};
 use super::numbers::Numbers;
-use super::pictures::{Form, pictures};
 use crate::env::{Action, ActionSpec, Observation, Step};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,9 +12,9 @@ pub const PROTOCOL: u32 = 1;
 /// What an environment says of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hello {
-    /// Numbers in an observation; 0 where it is pictures alone.
+    /// Numbers in an observation; 0 where it is images alone.
     pub state_dim: usize,
-    /// The names of its pictures.
+    /// The names of its images.
     pub cameras: BTreeSet<String>,
     /// Which actions it takes.
     pub actions: ActionSpec,
@@ -86,7 +86,7 @@ struct Fields {
     _protocol: u64,
     observation: Option<Size>,
     #[serde(default)]
-    pictures: Vec<String>,
+    images: Vec<String>,
     action: ActionFields,
     max_steps: Option<usize>,
     envs: Option<usize>,
@@ -114,7 +114,7 @@ struct Seen {
     #[serde(default)]
     observation: Numbers,
     #[serde(default)]
-    pictures: BTreeMap<String, Form>,
+    images: BTreeMap<String, Form>,
 }
 
 #[derive(Deserialize)]
@@ -124,7 +124,7 @@ struct Stepped {
     #[serde(default)]
     observation: Numbers,
     #[serde(default)]
-    pictures: BTreeMap<String, Form>,
+    images: BTreeMap<String, Form>,
     reward: f64,
     terminated: bool,
     truncated: bool,
@@ -149,8 +149,8 @@ impl Hello {
         }
         let Greeting { hello } = read(line, HELLO)?;
         let state_dim = match hello.observation {
-            None if hello.pictures.is_empty() => {
-                let problem = "is missing: say how many numbers there are, or which `pictures`".into();
+            None if hello.images.is_empty() => {
+                let problem = "is missing: say how many numbers there are, or which `images`".into();
                 return Err(MessageError::Value { field: "observation", problem });
             }
             None => 0,
@@ -160,12 +160,12 @@ impl Hello {
                 at_least_one("observation", numbers.unwrap_or(0))?
             }
         };
-        let named = hello.pictures.len();
-        let cameras: BTreeSet<String> = hello.pictures.into_iter().collect();
+        let named = hello.images.len();
+        let cameras: BTreeSet<String> = hello.images.into_iter().collect();
         if cameras.len() != named {
             let problem =
                 format!("must each have a name of its own; found {named} of {} names", cameras.len());
-            return Err(MessageError::Value { field: "pictures", problem });
+            return Err(MessageError::Value { field: "images", problem });
         }
         let max_steps = hello.max_steps.map(|steps| at_least_one("max_steps", steps)).transpose()?;
         let envs = hello.envs.map(|envs| at_least_one("envs", envs)).transpose()?;
@@ -209,12 +209,9 @@ impl ActionFields {
 /// # Errors
 /// [`MessageError`], which says what is wrong with the line.
 pub fn first_seen(line: &[u8], env: usize, hello: &Hello) -> Result<Observation, MessageError> {
-    let Seen { env: of, observation, pictures: forms } = read(line, SEEN)?;
+    let Seen { env: of, observation, images: forms } = read(line, SEEN)?;
     answers(of, env)?;
-    Ok(Observation {
-        state: state(observation, hello.state_dim)?,
-        pictures: pictures(forms, &hello.cameras)?,
-    })
+    Ok(Observation { state: state(observation, hello.state_dim)?, images: images(forms, &hello.cameras)? })
 }
 
 /// The answer to [`step`]: what the action in environment `env` led to.
@@ -222,10 +219,10 @@ pub fn first_seen(line: &[u8], env: usize, hello: &Hello) -> Result<Observation,
 /// # Errors
 /// [`MessageError`], which says what is wrong with the line.
 pub fn next_step(line: &[u8], env: usize, hello: &Hello) -> Result<Step, MessageError> {
-    let Stepped { env: of, observation, pictures: forms, reward, terminated, truncated } = read(line, STEP)?;
+    let Stepped { env: of, observation, images: forms, reward, terminated, truncated } = read(line, STEP)?;
     answers(of, env)?;
     let state = state(observation, hello.state_dim)?;
-    let seen = Observation { state, pictures: pictures(forms, &hello.cameras)? };
+    let seen = Observation { state, images: images(forms, &hello.cameras)? };
     if !(reward as f32).is_finite() {
         let problem = format!("must be a finite number; found {reward}");
         return Err(MessageError::Value { field: "reward", problem });
@@ -312,7 +309,7 @@ fn state(Numbers(numbers): Numbers, state_dim: usize) -> Result<Vec<f32>, Messag
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::Picture;
+    use crate::env::Image;
 
     fn hello(fields: &str) -> Result<Hello, String> {
         let line = format!("{{\"hello\": {{\"protocol\": 1, {fields}}}}}\n");
@@ -346,10 +343,10 @@ mod tests {
             (format!(r#""observation": 4, {action}, "max_steps": 0"#), "max_steps must be at least 1"),
             (format!(r#""observation": 4, {action}, "envs": 0"#), "envs must be at least 1; found 0"),
             (format!(r#""observation": 4, {action}, "colour": 1"#), "unknown field `colour`"),
-            (action.into(), "observation is missing: say how many numbers there are, or which `pictures`"),
+            (action.into(), "observation is missing: say how many numbers there are, or which `images`"),
             (
-                format!(r#""pictures": ["a", "a"], {action}"#),
-                "pictures must each have a name of its own; found 2 of 1",
+                format!(r#""images": ["a", "a"], {action}"#),
+                "images must each have a name of its own; found 2 of 1",
             ),
             (r#""observation": 4"#.into(), "missing field `action`"),
             (r#""observation": 4, "action": {"discrete": 0}"#.into(), "action must be at least 1; found 0"),
@@ -379,33 +376,33 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_seen_beside_numbers_or_alone() {
-        let eye = hello(r#""pictures": ["front"], "action": {"discrete": 2}"#).unwrap();
+    fn images_are_seen_beside_numbers_or_alone() {
+        let eye = hello(r#""images": ["front"], "action": {"discrete": 2}"#).unwrap();
         assert_eq!((eye.state_dim, eye.cameras.first().map(String::as_str)), (0, Some("front")));
-        let seen = |pictures: &str| {
-            let line = format!("{{\"env\": 0, \"pictures\": {pictures}}}");
+        let seen = |images: &str| {
+            let line = format!("{{\"env\": 0, \"images\": {images}}}");
             first_seen(line.as_bytes(), 0, &eye).map_err(|e| e.to_string())
         };
         let pixels = |pixels: &str| {
             seen(&format!(r#"{{"front": {{"height": 1, "width": 2, "channels": 1, "pixels": "{pixels}"}}}}"#))
         };
-        let grey = Picture::Pixels { height: 1, width: 2, channels: 1, pixels: vec![0, 255] };
-        assert_eq!(pixels("AP8=").unwrap().pictures, [("front".to_string(), grey)].into());
-        let png = Picture::Encoded(b"\x89PNG".to_vec());
-        assert_eq!(seen(r#"{"front": {"encoded": "iVBORw=="}}"#).unwrap().pictures["front"], png);
+        let grey = Image::Pixels { height: 1, width: 2, channels: 1, pixels: vec![0, 255] };
+        assert_eq!(pixels("AP8=").unwrap().images, [("front".to_string(), grey)].into());
+        let png = Image::Encoded(b"\x89PNG".to_vec());
+        assert_eq!(seen(r#"{"front": {"encoded": "iVBORw=="}}"#).unwrap().images["front"], png);
         for (found, says) in [
-            (pixels("AAAA"), "pictures of front must have 1×2×1 bytes; found 3"),
+            (pixels("AAAA"), "images of front must have 1×2×1 bytes; found 3"),
             (pixels("AA"), "not base64"),
-            (seen("{}"), "pictures must be of front, as was said; found none"),
+            (seen("{}"), "images must be of front, as was said; found none"),
             (
                 seen(r#"{"side": {"encoded": "iVBORw=="}}"#),
-                "pictures must be of front, as was said; found side",
+                "images must be of front, as was said; found side",
             ),
             (
                 seen(r#"{"front": {"encoded": "iVBORw==", "height": 1}}"#),
-                "a picture must be {\"height\", \"width\"",
+                "an image must be {\"height\", \"width\"",
             ),
-            (seen(r#"{"front": {"height": 1, "width": 2}}"#), "a picture must be {\"height\", \"width\""),
+            (seen(r#"{"front": {"height": 1, "width": 2}}"#), "an image must be {\"height\", \"width\""),
         ] {
             let found = found.unwrap_err();
             assert!(found.contains(says), "expected {says:?} in: {found}");

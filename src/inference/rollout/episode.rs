@@ -1,6 +1,6 @@
 //! One episode under way.
 
-use crate::env::{Observation, Picture, Step};
+use crate::env::{Image, Observation, Step};
 use smalti_contract::{Array, File, Numbers, Value};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +12,7 @@ pub(super) struct Episode {
     pub(super) slot: usize,
     states: Vec<Vec<f32>>,
     /// What the cameras show now, until it is kept.
-    shown: BTreeMap<String, Picture>,
+    shown: BTreeMap<String, Image>,
     /// By camera, the last images.
     images: BTreeMap<String, VecDeque<Value>>,
     /// By part of an action, its value in each step.
@@ -39,7 +39,7 @@ impl Episode {
 
     pub(super) fn observe(&mut self, seen: Observation) {
         self.states.push(seen.state);
-        self.shown = seen.pictures;
+        self.shown = seen.images;
     }
 
     /// Appends what the environment answered to an action.
@@ -92,10 +92,10 @@ pub(super) fn left_to_go(to_go: f32, reward: f32, discount: f32, most: f32) -> f
 }
 
 /// An image of an environment as a table has it.
-fn value(image: Picture, camera: &str) -> Value {
+fn value(image: Image, camera: &str) -> Value {
     match image {
-        Picture::Encoded(bytes) => Value::File(File { name: format!("image of camera {camera:?}"), bytes }),
-        Picture::Pixels { height, width, channels, pixels } => {
+        Image::Encoded(bytes) => Value::File(File { name: format!("image of camera {camera:?}"), bytes }),
+        Image::Pixels { height, width, channels, pixels } => {
             let shape = if channels == 1 { vec![height, width] } else { vec![height, width, channels] };
             Value::Array(Array { shape, numbers: Numbers::U8(pixels) })
         }

@@ -4,12 +4,12 @@ use super::episode::{Episode, left_to_go};
 use super::policy::Policy;
 use super::*;
 use crate::data::{DataError, Sample};
-use crate::env::{ActionSpec, CartPole, Copies, Observation, Picture, Step};
+use crate::env::{ActionSpec, CartPole, Copies, Image, Observation, Step};
+use crate::model::{AttentionConfig, ModelConfig};
 use crate::registry::Modalities;
 use crate::sample::{Opened, Purpose, Start, TaskSettings};
 use crate::table::{Memory, Place, Table};
 use crate::task::Task;
-use crate::transformer::ModelConfig;
 use candle_core::Device;
 use smalti_contract::{Array, Numbers, TokenizeError, Value};
 use std::sync::Arc;
@@ -121,9 +121,9 @@ fn hand() -> ActionSpec {
 }
 
 fn seen(step: usize) -> Observation {
-    let image = Picture::Pixels { height: 2, width: 2, channels: 1, pixels: pixels(step) };
+    let image = Image::Pixels { height: 2, width: 2, channels: 1, pixels: pixels(step) };
     let t = step as f32;
-    Observation { state: vec![t, 0.5 * t, -0.25 * t, 1.0], pictures: [("front".to_string(), image)].into() }
+    Observation { state: vec![t, 0.5 * t, -0.25 * t, 1.0], images: [("front".to_string(), image)].into() }
 }
 
 fn stepped(step: usize, over: bool) -> Step {
@@ -175,7 +175,12 @@ fn settings(target_return: f32, episodes: usize) -> RolloutSettings {
 }
 
 fn small(task: &Composition) -> Model {
-    let config = ModelConfig { d_model: 8, n_layers: 1, n_heads: 1, ..ModelConfig::default() };
+    let config = ModelConfig {
+        d_model: 8,
+        n_layers: 1,
+        attention: AttentionConfig::of_heads(1),
+        ..ModelConfig::default()
+    };
     Model::new(&config, &[task.spec().clone()], 0, &Device::Cpu).unwrap()
 }
 

@@ -3,7 +3,7 @@
 use super::rules::log_sum_exp;
 use super::search::{Reader, Written};
 use crate::inference::PredictError;
-use crate::transformer::Cache;
+use crate::model::Cache;
 use std::collections::BTreeMap;
 
 /// Texts that are followed side by side.

@@ -5,8 +5,8 @@ use super::rules::{Rules, log_sum_exp};
 use crate::data::Sample;
 use crate::inference::PredictError;
 use crate::inference::generate::{NextToken, main_len};
+use crate::model::Cache;
 use crate::random;
-use crate::transformer::Cache;
 use rand_pcg::Pcg64Mcg;
 
 /// The text of a window.

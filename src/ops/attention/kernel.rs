@@ -3,7 +3,7 @@
 use super::{Buckets, Heads};
 use crate::ops::math;
 use crate::ops::product::{Matrix, MatrixMut, gemm_f32};
-use crate::rules::Visibility;
+use crate::rules::AttentionMask;
 use gemm::Parallelism;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -22,7 +22,7 @@ pub(super) struct Inputs<'a> {
     pub(super) bias: Option<&'a BiasByDistance<'a>>,
     pub(super) d: usize,
     pub(super) heads: Heads,
-    pub(super) view: &'a Visibility,
+    pub(super) view: &'a AttentionMask,
 }
 
 /// The table of biases laid out by distance: a lookup for each pair of tokens is one addition then.

@@ -1,7 +1,7 @@
 //! Biases of scores that depend on how far a key is from its query (Raffel et al. 2020).
 
 use crate::ops::Value;
-use crate::rules::Visibility;
+use crate::rules::AttentionMask;
 use std::{ops::Range, sync::Arc};
 
 /// A bias for each bucket of distances and each head.
@@ -84,7 +84,12 @@ impl Buckets {
     }
 
     /// The bucket of each pair, `[n, m]`.
-    pub(super) fn dense(&self, view: &Visibility, queries: &Range<usize>, keys: &Range<usize>) -> Vec<u32> {
+    pub(super) fn dense(
+        &self,
+        view: &AttentionMask,
+        queries: &Range<usize>,
+        keys: &Range<usize>,
+    ) -> Vec<u32> {
         let (query_orders, key_orders) = view.orders();
         let pairs = queries.clone().flat_map(|q| keys.clone().map(move |k| (q, k)));
         pairs

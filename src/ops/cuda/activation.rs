@@ -36,13 +36,13 @@ pub(crate) fn gate(a: &Value, b: &Value, activation: Activation) -> Result<Value
     }))
 }
 
-/// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂, and `onto` where it is given; keeps the activation's inputs, without the bias, and its outputs.
+/// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂, and `residual` where it is given; keeps the activation's inputs, without the bias, and its outputs.
 pub(crate) fn mlp(
     x: &Value,
     inner: Map,
     outer: Map,
     activation: Activation,
-    onto: Option<&Value>,
+    residual: Option<&Value>,
 ) -> Result<Value> {
     let dtype = x.tensor().dtype();
     let rows = whole(x.tensor())?;
@@ -50,10 +50,10 @@ pub(crate) fn mlp(
     let bias = inner.1.map(|bias| bias.tensor().clone());
     let hidden = map(&rows, &w1, None, None)?; // [n, d_ff]
     let active = forward(activation, &hidden, bias.as_ref())?;
-    let y = map(&active, &w2, outer.1, onto)?;
-    let inputs = [x, inner.0, outer.0].into_iter().chain(inner.1).chain(outer.1).chain(onto);
+    let y = map(&active, &w2, outer.1, residual)?;
+    let inputs = [x, inner.0, outer.0].into_iter().chain(inner.1).chain(outer.1).chain(residual);
     let inputs: Vec<&Value> = inputs.collect();
-    let (has_gradient, outer_bias, has_onto) = (x.has_gradient(), outer.1.is_some(), onto.is_some());
+    let (has_gradient, outer_bias, has_residual) = (x.has_gradient(), outer.1.is_some(), residual.is_some());
     Ok(with_adding_rule(y, &inputs, move |dy, waiting| {
         let dy = whole(dy)?;
         let d_active = product(plain(&dy), plain(&w2), dtype)?;
@@ -72,7 +72,7 @@ pub(crate) fn mlp(
         gradients.extend(d_bias.map(Some));
         gradients.extend(outer_bias.then(|| column_sums(&dy).map(Some)).transpose()?);
         let gradients = gradients.into_iter().map(|gradient| gradient.map(Gradient::own));
-        Ok(gradients.chain(has_onto.then(|| Some(Gradient::shared(&dy)))).collect())
+        Ok(gradients.chain(has_residual.then(|| Some(Gradient::shared(&dy)))).collect())
     }))
 }
 

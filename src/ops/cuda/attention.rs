@@ -1,6 +1,6 @@
 //! Attention: tiles of 64 queries and 64 keys of a document, of which those that no query sees into are passed over.
 //!
-//! Which tiles those are is found on the GPU once for each [`Visibility`] and kept with it. Heads of `bf16` whose size
+//! Which tiles those are is found on the GPU once for each [`AttentionMask`] and kept with it. Heads of `bf16` whose size
 //! is a multiple of 16 run on the matrix units; others, `f32`, and scores with biases, in plain arithmetic.
 
 use super::compile::{Constant, Source, element, number};
@@ -9,7 +9,7 @@ use super::relative::{Bias, Parts};
 use super::transfer::upload;
 use crate::ops::attention::{Heads, RelativeBias};
 use crate::ops::autograd::{Gradient, Value, with_rule};
-use crate::rules::{AttentionRules, Condition, Rule, TokenMeta, Visibility};
+use crate::rules::{AttentionMask, AttentionRules, Condition, Rule, TokenMeta};
 use candle_core::cuda_backend::{WrapErr, cudarc::driver::sys};
 use candle_core::{DType, Result, Tensor};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(crate) fn attention(
     key_value: &Value,
     bias: Option<RelativeBias>,
     heads: Heads,
-    view: &Arc<Visibility>,
+    view: &Arc<AttentionMask>,
 ) -> Result<Value> {
     let call = Call {
         query: whole(query.tensor())?,
@@ -155,7 +155,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(view: &Visibility, like: &Tensor) -> Result<Self> {
+    fn new(view: &AttentionMask, like: &Tensor) -> Result<Self> {
         let shared = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
         let shared = like.device().as_cuda_device()?.cuda_stream().context().attribute(shared).w()? as usize;
         let layout = Layout::new(view);
@@ -208,7 +208,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(view: &Visibility) -> Self {
+    fn new(view: &AttentionMask) -> Self {
         let mut layout =
             Self { documents: vec![], query_tiles: vec![], key_tiles: vec![], map: 0, widest: 0 };
         for (document, (queries, keys)) in view.documents().enumerate() {

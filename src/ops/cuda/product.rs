@@ -31,7 +31,7 @@ pub(super) struct Added<'a> {
     /// `[n]` and of the result's type, to each row.
     pub(super) bias: Option<&'a Tensor>,
     /// `[m, n]` and of the result's type.
-    pub(super) onto: Option<&'a Tensor>,
+    pub(super) residual: Option<&'a Tensor>,
 }
 
 /// A·B `[m, n]`, both of one type, accumulated in `f32` and rounded to `dtype`.
@@ -49,7 +49,9 @@ pub(super) fn product_added(a: Factor, b: Factor, dtype: DType, added: Added) ->
     let fits = |added: Option<&Tensor>, dims: &[usize]| {
         added.is_none_or(|added| added.dims() == dims && added.dtype() == dtype)
     };
-    if !fits(added.bias, &[n]) || !fits(added.onto, &[m, n]) || k == 0 && added.bias.or(added.onto).is_some()
+    if !fits(added.bias, &[n])
+        || !fits(added.residual, &[m, n])
+        || k == 0 && added.bias.or(added.residual).is_some()
     {
         bail!("product [{m}, {k}]·[{k}, {n}]: what is added does not fit: {added:?}")
     }
@@ -62,7 +64,7 @@ pub(super) fn product_added(a: Factor, b: Factor, dtype: DType, added: Added) ->
         a: address(a.matrix)?,
         b: address(b.matrix)?,
         bias: at(added.bias)?,
-        onto: at(added.onto)?,
+        residual: at(added.residual)?,
         d: address(&d)?,
     };
     let gpu = a.matrix.device().as_cuda_device()?.cuda_stream().context().ordinal();
@@ -70,7 +72,7 @@ pub(super) fn product_added(a: Factor, b: Factor, dtype: DType, added: Added) ->
         sizes: (m, n, k),
         turned: (a.turned, b.turned),
         dtypes: (a.matrix.dtype(), dtype),
-        added: (added.bias.is_some(), added.onto.is_some()),
+        added: (added.bias.is_some(), added.residual.is_some()),
         reduced: gemm_reduced_precision_f32(),
         aligned: places.aligned(),
     };
@@ -95,14 +97,14 @@ struct Places {
     a: u64,
     b: u64,
     bias: u64,
-    onto: u64,
+    residual: u64,
     d: u64,
 }
 
 impl Places {
     /// Whether every address is a multiple of 256, as cuBLASLt supposes; of 16 they all are.
     fn aligned(&self) -> bool {
-        (self.a | self.b | self.bias | self.onto | self.d).is_multiple_of(256)
+        (self.a | self.b | self.bias | self.residual | self.d).is_multiple_of(256)
     }
 }
 
@@ -167,7 +169,7 @@ impl Library {
         if kind.added.0 {
             plan.set(sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &places.bias)?;
         }
-        let onto = if kind.added.1 { places.onto } else { places.d };
+        let residual = if kind.added.1 { places.residual } else { places.d };
         // SAFETY: the addresses are those of matrices of these sizes and types, on the stream that is worked on; the
         // workspace is used by one product at a time, as all are on that stream.
         unsafe {
@@ -180,7 +182,7 @@ impl Library {
                 plan.b,
                 places.a as *const _,
                 plan.a,
-                onto as *const _,
+                residual as *const _,
                 plan.d,
                 places.d as *mut _,
                 plan.d,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::head::{HeadSpec, Regress};
+use crate::model::{AttentionConfig, LayerRule, ModelConfig};
 use crate::task::{TaskSpec, learned_kind};
-use crate::transformer::{LayerRule, ModelConfig};
 use candle_core::Device;
 use smalti_contract::Axis;
 
@@ -23,9 +23,10 @@ fn task(name: &str, inputs: Vec<(Stream, Vec<KindSpec>)>, rules: &[(&str, &str, 
 }
 
 fn drawn(config: ModelConfig, task: TaskSpec) -> Vec<String> {
-    let config = ModelConfig { d_model: 4, n_heads: 1, ..config };
+    let attention = AttentionConfig { n_heads: 1, ..config.attention.clone() };
+    let config = ModelConfig { d_model: 4, attention, ..config };
     let model = Model::new(&config, &[task], 0, &Device::Cpu).unwrap();
-    pictures(&model).iter().map(RulesPicture::to_string).collect()
+    figures(&model).iter().map(RulesFigure::to_string).collect()
 }
 
 #[test]
@@ -94,12 +95,16 @@ fn layers_that_differ_are_drawn_apart() {
         rule: "near(1)".parse().unwrap(),
         layers: vec![1],
     };
-    let config = ModelConfig { n_layers: 3, rules: vec![near], ..ModelConfig::default() };
+    let config = ModelConfig {
+        n_layers: 3,
+        attention: AttentionConfig { rules: vec![near], ..AttentionConfig::of_heads(1) },
+        ..ModelConfig::default()
+    };
     let drawn = drawn(
         config,
         task("see", vec![(Stream::Main, vec![patch, learned_kind("class", 1, false)])], &rules),
     );
-    let [most, middle] = &drawn[..] else { panic!("two pictures; found {}", drawn.len()) };
+    let [most, middle] = &drawn[..] else { panic!("two figures; found {}", drawn.len()) };
     assert!(most.starts_with("see: self-attention, layers 0, 2\n\n      ppppc\n    p xxxx.\n"), "{most}");
     assert!(most.contains("    c xxxx.\n\n    p = patch, c = class\n"), "{most}");
     // On four patches both look alike; the rule tells them apart.
@@ -115,7 +120,7 @@ fn an_encoder_and_the_look_at_it_are_drawn() {
     let rules = [("slice", "slice", "all"), ("slot", "slice", "all"), ("slot", "slot", "causal")];
     let config = ModelConfig { n_encoder_layers: 1, n_layers: 2, ..ModelConfig::default() };
     let drawn = drawn(config, task("hear", inputs, &rules));
-    let titles: Vec<_> = drawn.iter().filter_map(|picture| picture.lines().next()).collect();
+    let titles: Vec<_> = drawn.iter().filter_map(|figure| figure.lines().next()).collect();
     let attentions = ["encoder self-attention", "self-attention", "cross-attention"];
     assert_eq!(titles, attentions.map(|attention| format!("hear: {attention}, every layer")));
     // Both names begin with an s; the second kind takes its next letter.
@@ -126,10 +131,11 @@ fn an_encoder_and_the_look_at_it_are_drawn() {
 #[test]
 fn an_svg_has_a_cell_for_each_pair() {
     let characters = kind("character", vec![Axis::new("index", 4)], None);
-    let config = ModelConfig { d_model: 4, n_heads: 1, ..ModelConfig::default() };
+    let config =
+        ModelConfig { d_model: 4, attention: AttentionConfig::of_heads(1), ..ModelConfig::default() };
     let task = task("read", vec![(Stream::Main, vec![characters])], &[("character", "character", "causal")]);
-    let pictures = pictures(&Model::new(&config, &[task], 0, &Device::Cpu).unwrap());
-    let svg = svg(&pictures).unwrap();
+    let figures = figures(&Model::new(&config, &[task], 0, &Device::Cpu).unwrap());
+    let svg = svg(&figures).unwrap();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
     assert_eq!(svg.matches("#2060A0").count(), 10, "1 + 2 + 3 + 4 visible keys");
     assert_eq!(svg.matches("#E8E8E8").count(), 6);

@@ -1,7 +1,7 @@
 //! What the fields of episodes hold.
 
 use smalti_contract::{Array, File, Numbers, Value};
-use smalti_trajectory::{Actions, End, Episode, Picture, Pictures};
+use smalti_trajectory::{Actions, End, Episode, Image, Images};
 use std::ops::Range;
 
 /// Where a field's value is.
@@ -29,7 +29,7 @@ pub(super) fn of<'a>(episodes: impl Iterator<Item = &'a Episode>) -> Vec<(String
         for sensor in sensors(&episode.state_names) {
             add(&mut states, format!("observations.{sensor}"), || Field::Sensor(sensor.into()));
         }
-        for camera in episode.pictures.keys() {
+        for camera in episode.images.keys() {
             let name = if camera.is_empty() { "observations" } else { camera };
             let taken = ["actions", "end", "rewards", "split", "task"].contains(&name);
             let name = if taken { format!("observations.{name}") } else { name.to_string() };
@@ -96,7 +96,7 @@ impl Field {
                 vectors(&episode.observations, episode.state_dim, start..start + n, steps)
             }
             Field::Camera(camera) => {
-                episode.pictures.get(camera).map_or(Value::Missing, |all| images(all, steps))
+                episode.images.get(camera).map_or(Value::Missing, |all| images(all, steps))
             }
             Field::Actions => actions(&episode.actions, steps),
             Field::Action(part) => {
@@ -136,16 +136,16 @@ fn actions(actions: &Actions, steps: Range<usize>) -> Value {
     }
 }
 
-fn images(images: &Pictures, steps: Range<usize>) -> Value {
+fn images(images: &Images, steps: Range<usize>) -> Value {
     let image = |step: usize| match images.get(step) {
-        Some(Picture::Frame { height, width, channels, pixels }) => {
+        Some(Image::Frame { height, width, channels, pixels }) => {
             let shape = if channels == 1 { vec![height, width] } else { vec![height, width, channels] };
             Value::Array(Array { shape, numbers: Numbers::U8(pixels.to_vec()) })
         }
-        Some(Picture::Encoded(bytes)) => {
+        Some(Image::Encoded(bytes)) => {
             Value::File(File { name: format!("step {step}"), bytes: bytes.to_vec() })
         }
-        Some(Picture::File(path)) => Value::File(File { name: path.into(), bytes: vec![] }),
+        Some(Image::File(path)) => Value::File(File { name: path.into(), bytes: vec![] }),
         None => Value::Missing,
     };
     Value::Series(steps.map(image).collect())

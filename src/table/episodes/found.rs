@@ -58,7 +58,7 @@ fn has_steps(location: &str) -> Result<bool, DataError> {
     }
     let has = |key: &str| line.contains(&format!("\"{key}\""));
     // The line of a long episode may end after what was read of it.
-    Ok((has("observations") || has("pictures")) && (has("actions") || !whole))
+    Ok((has("observations") || has("images")) && (has("actions") || !whole))
 }
 
 fn of_steps(columns: &[String]) -> bool {

@@ -4,7 +4,7 @@
 use crate::data::error::contained;
 use crate::data::{self, DataError, Files};
 use smalti_trajectory::lerobot::{self, Info};
-use smalti_trajectory::{Episode, Format, Pictures, TrajectoryError, episodes, parquet};
+use smalti_trajectory::{Episode, Format, Images, TrajectoryError, episodes, parquet};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub struct Log {
     pub episodes: Vec<(String, Result<Episode, TrajectoryError>)>,
     /// Files, videos and columns that are not read, and why.
     pub skipped: Vec<(String, &'static str)>,
-    /// Where pictures lie that have files of their own.
+    /// Where images lie that have files of their own.
     pub files: Option<Arc<Files>>,
 }
 
@@ -44,7 +44,7 @@ pub fn read(location: &str) -> Result<Log, DataError> {
         Ok(bytes) if !location.ends_with(".tar") => {
             log.file(location, "", &bytes);
             let folder = location.rsplit_once('/').map_or(".", |(folder, _)| folder);
-            log.files = Some(Arc::new(Files::named(folder, log.picture_files().into_iter())));
+            log.files = Some(Arc::new(Files::named(folder, log.image_files().into_iter())));
         }
         Ok(_) | Err(DataError::IsFolder { .. }) => log.folder(Files::open(location)?)?,
         Err(error) => return Err(error),
@@ -53,17 +53,17 @@ pub fn read(location: &str) -> Result<Log, DataError> {
 }
 
 /// Whether a folder or an archive is one of episodes: a data set in LeRobot's layout, or nothing but files named as
-/// episodes are and what describes them. Tables and lists also lie beside pictures.
+/// episodes are and what describes them. Tables and lists also lie beside images.
 pub fn is_log(files: &Files) -> bool {
     let describes = |path: &str| [".json", ".md", ".txt"].iter().any(|ending| path.ends_with(ending));
     let (logs, others): (Vec<&String>, Vec<&String>) = files.list().iter().partition(|path| is_named(path));
     files.contains(lerobot::INFO) || !logs.is_empty() && others.iter().all(|path| describes(path))
 }
 
-/// The episode, the paths of its pictures seen no longer from `folder` but from that of the log, below which they are.
+/// The episode, the paths of its images seen no longer from `folder` but from that of the log, below which they are.
 fn placed(location: &str, folder: &str, mut episode: Episode) -> Result<Episode, TrajectoryError> {
-    for pictures in episode.pictures.values_mut() {
-        let Pictures::Files(paths) = pictures else { continue };
+    for images in episode.images.values_mut() {
+        let Images::Files(paths) = images else { continue };
         for path in paths {
             let refuse = |e: DataError| TrajectoryError::Columns(e.to_string());
             let below = contained(location, path).map_err(refuse)?;
@@ -93,18 +93,18 @@ impl Log {
         self.episodes.into_iter().enumerate().map(one).collect()
     }
 
-    /// The paths of all pictures that have files of their own.
-    fn picture_files(&self) -> Vec<String> {
+    /// The paths of all images that have files of their own.
+    fn image_files(&self) -> Vec<String> {
         let episodes = self.episodes.iter().flat_map(|(_, episode)| episode);
-        let pictures = episodes.flat_map(|episode| episode.pictures.values());
-        let files = pictures.filter_map(|pictures| match pictures {
-            Pictures::Files(paths) => Some(paths),
-            Pictures::Frames { .. } | Pictures::Encoded(_) => None,
+        let images = episodes.flat_map(|episode| episode.images.values());
+        let files = images.filter_map(|images| match images {
+            Images::Files(paths) => Some(paths),
+            Images::Frames { .. } | Images::Encoded(_) => None,
         });
         files.flatten().cloned().collect()
     }
 
-    /// Reads a file; the paths of pictures in it are seen from `folder`, which is empty for that of the log.
+    /// Reads a file; the paths of images in it are seen from `folder`, which is empty for that of the log.
     fn file(&mut self, location: &str, folder: &str, bytes: &[u8]) {
         let mut put = |episode: Result<Episode, TrajectoryError>| {
             let episode = episode.and_then(|episode| placed(location, folder, episode));
@@ -133,8 +133,8 @@ impl Log {
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
             self.file(&files.location(path), folder, &files.read(path)?);
         }
-        let pictures: HashSet<String> = self.picture_files().into_iter().collect();
-        let others = files.list().iter().filter(|path| !is_named(path) && !pictures.contains(*path));
+        let images: HashSet<String> = self.image_files().into_iter().collect();
+        let others = files.list().iter().filter(|path| !is_named(path) && !images.contains(*path));
         self.skipped.extend(others.map(|path| (path.clone(), "not named as files of episodes are")));
         if self.episodes.is_empty() {
             let expected = "files of episodes (.npz, .jsonl, .csv, .parquet, .hdf5)";

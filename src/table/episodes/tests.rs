@@ -39,7 +39,7 @@ fn an_episode_is_a_row_of_series() {
 #[test]
 fn parts_and_images_are_fields_of_their_own() {
     let line = b"{\"observations\": {\"goal\": [[3, 4]], \"speed\": [0.5]}, \
-        \"pictures\": {\"front\": {\"files\": [\"0.png\"]}, \"back\": {\"frames\": {\"height\": 1, \"width\": 2, \
+        \"images\": {\"front\": {\"files\": [\"0.png\"]}, \"back\": {\"frames\": {\"height\": 1, \"width\": 2, \
         \"channels\": 1, \"pixels\": \"AAE=\"}}}, \"actions\": {\"arm\": [[0.1, 2]], \"grip\": [1]}, \"rewards\": [0]}\n";
     let folder = folder_of(&[("a.jsonl", line), ("0.png", b"png")]);
     let table = opened(&at(&folder, "a.jsonl")).unwrap();

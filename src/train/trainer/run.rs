@@ -131,7 +131,7 @@ impl Trainer {
             let mut total = 0.0;
             for (number, part) in self.parts.iter().enumerate() {
                 let task = part.task.as_ref();
-                let (limit, batch) = (config.eval_samples, config.batch.max(32));
+                let (limit, batch) = (config.eval_samples, config.batch_size.max(32));
                 let scores = evaluate(model, number, task, part.valid.as_ref(), limit, batch, bad)?;
                 total += scores.loss();
                 all.extend(scores.metrics());

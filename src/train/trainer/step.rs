@@ -169,9 +169,9 @@ impl Trainer {
         grads: &Gradients,
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
-        let uses: Vec<_> = micro.iter().map(|batch| self.model.uses(batch)).collect();
+        let unused: Vec<_> = micro.iter().map(|batch| self.model.unused_parameters(batch)).collect();
         let found = audit(self.model.params(), grads, |name| {
-            !self.model.params().is_frozen(name) && uses.iter().any(|uses| uses(name))
+            !self.model.params().is_frozen(name) && unused.iter().any(|unused| !unused.contains(name))
         })?;
         if !found.unreached.is_empty() {
             let problem = "no gradient has reached these parameters";
@@ -190,23 +190,28 @@ impl Trainer {
 
 /// What to try where memory is short.
 fn less_memory(config: &TrainConfig) -> Vec<String> {
-    let TrainConfig { batch, batch_tokens, accumulate, recompute, .. } = *config;
-    let recomputed =
-        "try --set train.recompute=true, which is the same step in more time, also with --resume";
+    let TrainConfig {
+        batch_size: batch,
+        batch_tokens,
+        gradient_accumulation_steps: accumulate,
+        checkpoint_activations,
+        ..
+    } = *config;
+    let checkpointed = "try --set train.checkpoint_activations=true, which is the same step in more time, also with --resume";
     let smaller = match (batch_tokens, batch) {
         (0, 1) => None,
-        (0, odd) if odd % 2 == 1 => Some(("batch=1".into(), odd * accumulate)),
-        (0, even) => Some((format!("batch={}", even / 2), 2 * accumulate)),
+        (0, odd) if odd % 2 == 1 => Some(("batch_size=1".into(), odd * accumulate)),
+        (0, even) => Some((format!("batch_size={}", even / 2), 2 * accumulate)),
         (budget, _) => Some((format!("batch_tokens={}", budget / 2), 2 * accumulate)),
     };
     let smaller = smaller.map(|(smaller, accumulate)| {
         format!(
-            "in a new run, --set train.{smaller} --set train.accumulate={accumulate} is a step on as much in \
+            "in a new run, --set train.{smaller} --set train.gradient_accumulation_steps={accumulate} is a step on as much in \
              smaller parts"
         )
     });
-    let recomputed = (!recompute).then(|| recomputed.to_string());
-    let tries: Vec<String> = recomputed.into_iter().chain(smaller).collect();
+    let checkpointed = (!checkpoint_activations).then(|| checkpointed.to_string());
+    let tries: Vec<String> = checkpointed.into_iter().chain(smaller).collect();
     if tries.is_empty() { vec!["a smaller model or shorter inputs take less".into()] } else { tries }
 }
 

@@ -6,11 +6,11 @@ use super::*;
 use crate::data::Batch;
 use crate::data::{DataError, Sample, Stream, Target};
 use crate::head::{Classify, Generate, HeadSpec};
-use crate::params::Params;
+use crate::model::Params;
+use crate::model::{AttentionConfig, ModelConfig};
 use crate::rules::Rule;
 use crate::task::{TaskSpec, learned_kind, learned_tokens};
 use crate::train::{Silent, log, ranks::testing::on_ranks};
-use crate::transformer::ModelConfig;
 use candle_core::Device;
 use candle_core::Tensor;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
@@ -66,9 +66,9 @@ fn trainer(ranks: Arc<dyn Ranks>, train: TrainConfig, dropout: f32) -> Trainer {
     let config = ModelConfig {
         d_model: 16,
         n_layers: 3,
-        n_heads: 2,
         dropout,
-        qkv_bias: Some(false), // a bias of keys has no gradient but what rounding leaves
+        // A bias of keys has no gradient but rounding errors.
+        attention: AttentionConfig { bias: Some(false), ..AttentionConfig::of_heads(2) },
         ..ModelConfig::default()
     };
     let tasks = tasks();
@@ -112,7 +112,7 @@ fn after(trainer: &mut Trainer, batch: usize, steps: usize) -> (BTreeMap<String,
 #[test]
 fn micro_batches_add_up_to_one() {
     // Without clipping and inertia, the first moment is the gradient.
-    let train = TrainConfig { clip: 0.0, beta1: 0.0, ..TrainConfig::default() };
+    let train = TrainConfig { max_grad_norm: 0.0, beta1: 0.0, ..TrainConfig::default() };
     let step = |batch: usize| after(&mut trainer(Arc::new(Alone), train.clone(), 0.0), batch, 1);
     let (whole, loss) = step(8);
     for batch in [4, 3, 2, 1] {
@@ -152,7 +152,8 @@ impl Ranks for Second {
 fn blocks_that_are_computed_again_change_no_bit() {
     for ranks in [Arc::new(Alone) as Arc<dyn Ranks>, Arc::new(Second)] {
         let [kept, again] = [false, true].map(|recompute| {
-            let train = TrainConfig { recompute, ema: 0.5, ..TrainConfig::default() };
+            let train =
+                TrainConfig { checkpoint_activations: recompute, ema_decay: 0.5, ..TrainConfig::default() };
             after(&mut trainer(ranks.clone(), train, 0.2), 3, 3)
         });
         assert!(kept == again, "{} of {}", ranks.rank(), ranks.size());
@@ -172,12 +173,12 @@ impl Observer for StopsAfter<'_> {
 #[test]
 fn a_run_that_looks_ahead_tells_and_saves_the_same() {
     let train = TrainConfig {
-        steps: 12,
-        batch: 4,
+        max_steps: 12,
+        batch_size: 4,
         eval_every: 4,
         checkpoint_every: 3,
         log_every: 2,
-        ema: 0.5,
+        ema_decay: 0.5,
         ..TrainConfig::default()
     };
     // A step ahead, a stop is heard one step later.
@@ -219,8 +220,13 @@ type State = BTreeMap<String, Vec<f32>>;
 /// A training of two ranks in threads of this process: each rank's outcome, reports and state. The first is asked to stop
 /// when it is told of step `stop`.
 fn of_two(looks_ahead: bool, stop: u64) -> Vec<(String, Vec<StepReport>, State)> {
-    let train =
-        TrainConfig { steps: 9, batch: 4, eval_every: 4, checkpoint_every: 3, ..TrainConfig::default() };
+    let train = TrainConfig {
+        max_steps: 9,
+        batch_size: 4,
+        eval_every: 4,
+        checkpoint_every: 3,
+        ..TrainConfig::default()
+    };
     on_ranks(2, |ranks| {
         let first = ranks.rank() == 0;
         let mut trainer = trainer(ranks, train.clone(), 0.2);
@@ -250,7 +256,8 @@ fn ranks_that_look_ahead_make_the_same_steps() {
 fn a_step_that_diverges_is_named_and_never_saved() {
     for looks_ahead in [false, true] {
         let folder = tempfile::tempdir().unwrap();
-        let train = TrainConfig { steps: 4, batch: 4, checkpoint_every: 1, ..TrainConfig::default() };
+        let train =
+            TrainConfig { max_steps: 4, batch_size: 4, checkpoint_every: 1, ..TrainConfig::default() };
         let mut trainer = trainer(Arc::new(Alone), train, 0.0);
         trainer.looks_ahead = looks_ahead;
         let spoil = |params: &Params| {
@@ -269,14 +276,21 @@ fn a_step_that_diverges_is_named_and_never_saved() {
 fn a_full_memory_names_what_to_try() {
     let says = |batch, recompute| {
         let full = TrainError::Tensor(candle_core::Error::Msg(OUT_OF_MEMORY.into()));
-        let train = TrainConfig { batch, accumulate: 2, recompute, ..TrainConfig::default() };
+        let train = TrainConfig {
+            batch_size: batch,
+            gradient_accumulation_steps: 2,
+            checkpoint_activations: recompute,
+            ..TrainConfig::default()
+        };
         trainer(Arc::new(Alone), train, 0.0).explain(full, Some(99)).to_string()
     };
-    let (start, recompute) =
-        ("a step on 99 tokens at a time; ", "try --set train.recompute=true, which is the same step");
+    let (start, recompute) = (
+        "a step on 99 tokens at a time; ",
+        "try --set train.checkpoint_activations=true, which is the same step",
+    );
     let smaller = |batch, accumulate| {
         format!(
-            "in a new run, --set train.batch={batch} --set train.accumulate={accumulate} is a step on as much"
+            "in a new run, --set train.batch_size={batch} --set train.gradient_accumulation_steps={accumulate} is a step on as much"
         )
     };
     assert!(says(32, false).contains(&format!("{start}{recompute}")), "{}", says(32, false));

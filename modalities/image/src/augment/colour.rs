@@ -1,7 +1,7 @@
 //! Brightness, contrast, saturation, hue, and what else changes colours alone.
 
 use super::within;
-use crate::picture::Image;
+use crate::image::Image;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +13,9 @@ pub struct Jitter {
     pub brightness: f32,
     /// Contrast about the mean grey times 1 minus to 1 plus this.
     pub contrast: f32,
-    /// Distance from grey times 1 minus to 1 plus this; nothing where a picture is grey.
+    /// Distance from grey times 1 minus to 1 plus this; nothing where an image is grey.
     pub saturation: f32,
-    /// Hue turned by up to this share of the colour circle either way; nothing where a picture is grey.
+    /// Hue turned by up to this share of the colour circle either way; nothing where an image is grey.
     pub hue: f32,
 }
 
@@ -164,7 +164,7 @@ pub(super) fn equalize(image: &mut Image) {
     });
 }
 
-/// Away from a blurred picture (the mean of 3×3, the middle counting five times): `ImageEnhance.Sharpness` of Pillow.
+/// Away from a blurred image (the mean of 3×3, the middle counting five times): `ImageEnhance.Sharpness` of Pillow.
 pub(super) fn sharpen(image: &mut Image, factor: f32) {
     let &mut Image { width, height, channels, .. } = image;
     if width < 3 || height < 3 {

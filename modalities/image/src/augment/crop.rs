@@ -1,4 +1,4 @@
-//! A random part of a picture.
+//! A random part of an image.
 
 use super::ordered;
 use rand::{Rng, RngExt};
@@ -10,7 +10,7 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomCrop {
-    /// The least and the largest share of the picture's area.
+    /// The least and the largest share of the image's area.
     pub area: [f32; 2],
     /// The least and the largest aspect ratio, width by height; its logarithm is drawn.
     pub ratio: [f32; 2],
@@ -32,7 +32,7 @@ impl RandomCrop {
         ordered("crop.ratio", self.ratio, 1e-2, 1e2)
     }
 
-    /// Rows and columns of a picture of `[height, width]`.
+    /// Rows and columns of an image of `[height, width]`.
     pub(super) fn draw(self, [height, width]: [usize; 2], random: &mut impl Rng) -> [Range<usize>; 2] {
         for _ in 0..TRIES {
             let sides = rectangle(self.area, self.ratio, [height, width], random);
@@ -40,7 +40,7 @@ impl RandomCrop {
                 return place(sides, [height, width], random);
             }
         }
-        // The middle, as near to the allowed ratios as the picture is.
+        // The middle, as near to the allowed ratios as the image is.
         let ratio = (width as f32 / height as f32).clamp(self.ratio[0], self.ratio[1]);
         let sides = match ratio > width as f32 / height as f32 {
             true => [(width as f32 / ratio).round() as usize, width],
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_thinnest_pictures_the_middle_is_taken() {
+    fn of_the_thinnest_images_the_middle_is_taken() {
         let crop = RandomCrop { area: [1.0, 1.0], ..RandomCrop::default() };
         let draw = |size| crop.draw(size, &mut generator(1, Purpose::Crop));
         assert_eq!(draw([3, 1000]), [0..3, 498..502]);

@@ -1,8 +1,8 @@
-//! A rectangle of a picture erased.
+//! A rectangle of an image erased.
 
 use super::crop::{place, rectangle};
 use super::{ordered, within};
-use crate::picture::Image;
+use crate::image::Image;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Erase {
-    /// How likely a picture loses a rectangle.
+    /// How likely an image loses a rectangle.
     pub probability: f32,
-    /// The least and the largest share of the picture's area.
+    /// The least and the largest share of the image's area.
     pub area: [f32; 2],
     /// The least and the largest aspect ratio, width by height; its logarithm is drawn.
     pub ratio: [f32; 2],
@@ -25,7 +25,7 @@ impl Default for Erase {
     }
 }
 
-/// How often a rectangle is drawn that may not fit, before the picture is left as it is.
+/// How often a rectangle is drawn that may not fit, before the image is left as it is.
 const TRIES: usize = 10;
 
 impl Erase {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_too_small_for_it_is_left() {
+    fn a_image_too_small_for_it_is_left() {
         let mut image = Image::new(1, 1, 1, vec![9]).unwrap();
         (0..20).for_each(|seed| {
             Erase::default().apply(&mut image, &[0], &mut generator(seed, Purpose::Erase));

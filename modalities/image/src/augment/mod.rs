@@ -1,4 +1,4 @@
-//! Random variations of training pictures.
+//! Random variations of training images.
 
 mod colour;
 mod crop;
@@ -11,21 +11,21 @@ pub use crop::RandomCrop;
 pub use erase::Erase;
 pub use rand_augment::RandAugment;
 
-use crate::picture::Image;
+use crate::image::Image;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-/// How far a training picture is varied at random; by default not at all.
+/// How far a training image is varied at random; by default not at all.
 ///
-/// In this order: a random part is cut out and resized; the picture is moved, turned, scaled and mirrored, which is one
+/// In this order: a random part is cut out and resized; the image is moved, turned, scaled and mirrored, which is one
 /// affine map about its centre, sampled bilinearly; RandAugment; colours; a rectangle is erased. What comes from outside
-/// the picture is black (0). Each draws from the seed for itself, so that one setting does not change another's luck.
+/// the image is black (0). Each draws from the seed for itself, so that one setting does not change another's luck.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
     /// Moved by up to this many pixels along each axis, measured after resizing. Where nothing is turned or scaled,
-    /// a whole number moves by whole pixels: the random crop of a padded picture, as CIFAR-10 is varied with 4.
+    /// a whole number moves by whole pixels: the random crop of a padded image, as CIFAR-10 is varied with 4.
     pub shift: f32,
     /// Turned by up to this many degrees either way.
     pub rotate: f32,
@@ -33,7 +33,7 @@ pub struct Augment {
     pub scale: f32,
     /// Mirrored left to right, one time in two.
     pub flip: bool,
-    /// A random part of the picture in place of the whole; wants a `size`, or `resize` to be native.
+    /// A random part of the image in place of the whole; wants a `size`, or `resize` to be native.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop: Option<RandomCrop>,
     /// RandAugment.
@@ -58,21 +58,21 @@ pub(crate) enum Purpose {
     Blend = 5,
 }
 
-/// The numbers that a picture's seed gives for a purpose.
+/// The numbers that an image's seed gives for a purpose.
 pub(crate) fn generator(seed: u64, purpose: Purpose) -> Pcg64Mcg {
     // The golden ratio in 64 bits, as in SplitMix64: seeds that follow each other do not meet.
     Pcg64Mcg::seed_from_u64(seed.wrapping_add((purpose as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
 impl Augment {
-    /// The part of a picture that is to be looked at, where it is a random one.
+    /// The part of an image that is to be looked at, where it is a random one.
     pub(crate) fn part(&self, image: &Image, seed: u64) -> Option<Image> {
         let crop = self.crop?;
         let [rows, columns] = crop.draw([image.height, image.width], &mut generator(seed, Purpose::Crop));
         Some(image.cut(rows, columns))
     }
 
-    /// A picture of the size that the model sees, varied; what is erased becomes `mean`, a pixel.
+    /// An image of the size that the model sees, varied; what is erased becomes `mean`, a pixel.
     pub(crate) fn vary(&self, image: Image, mean: &[u8], seed: u64) -> Image {
         let mut image = warp::vary(image, self, &mut generator(seed, Purpose::Warp));
         if let Some(rand_augment) = self.rand_augment {

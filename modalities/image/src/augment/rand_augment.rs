@@ -6,12 +6,12 @@ use super::colour::{
 };
 use super::warp::{Affine, warp};
 use super::within;
-use crate::picture::Image;
+use crate::image::Image;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-/// Some of fourteen changes, drawn anew for each picture, all of one strength (Cubuk et al. 2019). Changes and their
-/// strengths are those of torchvision's `RandAugment`; turned and moved pictures are sampled bilinearly.
+/// Some of fourteen changes, drawn anew for each image, all of one strength (Cubuk et al. 2019). Changes and their
+/// strengths are those of torchvision's `RandAugment`; turned and moved images are sampled bilinearly.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandAugment {
@@ -86,10 +86,10 @@ impl RandAugment {
 }
 
 impl Change {
-    /// The picture changed, by a share of the most.
+    /// The image changed, by a share of the most.
     fn apply(self, mut image: Image, share: f32, sign: f32) -> Image {
         let signed = sign * share;
-        // A picture is moved by no more than this share of its side: 150 of the 331 pixels of AutoAugment's.
+        // An image is moved by no more than this share of its side: 150 of the 331 pixels of AutoAugment's.
         let far = signed * 150.0 / 331.0;
         let same = Affine::SAME;
         match self {
@@ -121,7 +121,7 @@ mod tests {
     use super::super::{Purpose, generator};
     use super::*;
 
-    fn picture(channels: usize) -> Image {
+    fn image(channels: usize) -> Image {
         let pixels = (0..24 * 16 * channels).map(|i| (20 + i * 37 % 200) as u8).collect();
         Image::new(24, 16, channels, pixels).unwrap()
     }
@@ -130,11 +130,11 @@ mod tests {
     fn every_change_changes_and_keeps_the_size() {
         for channels in [1, 3] {
             for change in CHANGES {
-                let changed = change.apply(picture(channels), 1.0, 1.0);
+                let changed = change.apply(image(channels), 1.0, 1.0);
                 assert_eq!((changed.width, changed.height, changed.channels), (24, 16, channels));
                 let same = matches!(change, Change::Nothing)
                     || matches!(change, Change::Saturation) && channels == 1;
-                assert_eq!(changed == picture(channels), same, "{change:?} of {channels} channels");
+                assert_eq!(changed == image(channels), same, "{change:?} of {channels} channels");
             }
         }
     }
@@ -143,15 +143,14 @@ mod tests {
     fn no_strength_leaves_what_has_a_strength() {
         for change in CHANGES {
             if !matches!(change, Change::StretchContrast | Change::Equalize) {
-                assert_eq!(change.apply(picture(3), 0.0, -1.0), picture(3), "{change:?}");
+                assert_eq!(change.apply(image(3), 0.0, -1.0), image(3), "{change:?}");
             }
         }
     }
 
     #[test]
     fn the_seed_decides() {
-        let vary =
-            |seed| RandAugment::default().apply(picture(3), &mut generator(seed, Purpose::RandAugment));
+        let vary = |seed| RandAugment::default().apply(image(3), &mut generator(seed, Purpose::RandAugment));
         assert_eq!(vary(3), vary(3));
         let different: std::collections::BTreeSet<Vec<u8>> = (0..60).map(|seed| vary(seed).pixels).collect();
         assert!(different.len() > 40, "{} of 60", different.len());

@@ -1,10 +1,10 @@
-//! Random affine variations of a picture.
+//! Random affine variations of an image.
 
 use super::Augment;
-use crate::picture::Image;
+use crate::image::Image;
 use rand::{Rng, RngExt};
 
-/// Where each pixel of the new picture comes from in the old: `[x, y]` measured from the centre.
+/// Where each pixel of the new image comes from in the old: `[x, y]` measured from the centre.
 ///
 /// `source = [[xx, xy], [yx, yy]] · (target - shift)`
 pub(super) struct Affine {
@@ -26,7 +26,7 @@ impl Affine {
     }
 }
 
-/// The picture moved, turned, scaled and mirrored at random within `augment`.
+/// The image moved, turned, scaled and mirrored at random within `augment`.
 pub(super) fn vary(image: Image, augment: &Augment, random: &mut impl Rng) -> Image {
     let map = draw(augment, random);
     match (moves_whole_pixels(augment), map.shift, map.xx < 0.0) {
@@ -55,7 +55,7 @@ fn draw(augment: &Augment, random: &mut impl Rng) -> Affine {
     Affine { xx: mirror * cos / scale, xy: mirror * sin / scale, yx: -sin / scale, yy: cos / scale, shift }
 }
 
-/// The picture, mirrored or not, moved by whole pixels: what [`warp`] makes of it.
+/// The image, mirrored or not, moved by whole pixels: what [`warp`] makes of it.
 fn slide(image: &Image, [right, down]: [isize; 2], mirror: bool) -> Image {
     let &Image { width, height, channels, .. } = image;
     let (to_row, from_row, rows) = overlap(down, height);
@@ -80,7 +80,7 @@ fn overlap(shift: isize, side: usize) -> (usize, usize, usize) {
     if shift < 0 { (0, by, side - by) } else { (by, 0, side - by) }
 }
 
-/// The picture under a map, sampled bilinearly.
+/// The image under a map, sampled bilinearly.
 pub(super) fn warp(image: &Image, map: &Affine) -> Image {
     let &Image { width, height, channels, .. } = image;
     let centre = [(width - 1) as f32 / 2.0, (height - 1) as f32 / 2.0];
@@ -96,12 +96,12 @@ pub(super) fn warp(image: &Image, map: &Affine) -> Image {
     Image { pixels, ..*image }
 }
 
-/// Writes the pixel at `(x, y)`, between the four around it; those outside the picture are black.
+/// Writes the pixel at `(x, y)`, between the four around it; those outside the image are black.
 fn sample(image: &Image, [x, y]: [f32; 2], pixel: &mut [u8]) {
     let (left, top) = (x.floor(), y.floor());
     let inside = |place: f32, side: usize| (-1.0..side as f32).contains(&place);
     if !inside(left, image.width) || !inside(top, image.height) {
-        return; // all four are outside, and the new picture begins black
+        return; // all four are outside, and the new image begins black
     }
     let (right_share, lower_share) = (x - left, y - top);
     let (left, top) = (left as isize, top as isize);
@@ -126,7 +126,7 @@ mod tests {
         super::vary(image.clone(), augment, &mut generator(seed, Purpose::Warp))
     }
 
-    fn picture() -> Image {
+    fn image() -> Image {
         Image::new(5, 3, 1, (1..=15).map(|i| i * 10).collect()).unwrap()
     }
 
@@ -137,14 +137,14 @@ mod tests {
 
     #[test]
     fn nothing_changes_nothing() {
-        assert_eq!(vary(&picture(), &Augment::default(), 3), picture());
+        assert_eq!(vary(&image(), &Augment::default(), 3), image());
     }
 
     #[test]
     fn whole_pixels_are_moved_exactly_and_black_comes_in() {
-        let moved = warp(&picture(), &turned(0.0, 1.0, [1.0, -1.0]));
+        let moved = warp(&image(), &turned(0.0, 1.0, [1.0, -1.0]));
         assert_eq!(moved.pixels, [0, 60, 70, 80, 90, 0, 110, 120, 130, 140, 0, 0, 0, 0, 0]);
-        let half = warp(&picture(), &turned(0.0, 1.0, [0.5, 0.0]));
+        let half = warp(&image(), &turned(0.0, 1.0, [0.5, 0.0]));
         assert_eq!(half.pixels[..5], [5, 15, 25, 35, 45]);
     }
 
@@ -156,7 +156,7 @@ mod tests {
                     xx: if mirror { -1.0 } else { 1.0 },
                     ..turned(0.0, 1.0, shift.map(|by| by as f32))
                 };
-                assert_eq!(slide(&picture(), shift, mirror), warp(&picture(), &map), "{shift:?} {mirror}");
+                assert_eq!(slide(&image(), shift, mirror), warp(&image(), &map), "{shift:?} {mirror}");
             }
         }
     }
@@ -173,8 +173,8 @@ mod tests {
 
     #[test]
     fn half_a_turn_reverses() {
-        let turned = warp(&picture(), &turned(180.0, 1.0, [0.0; 2]));
-        assert_eq!(turned.pixels, picture().pixels.into_iter().rev().collect::<Vec<_>>());
+        let turned = warp(&image(), &turned(180.0, 1.0, [0.0; 2]));
+        assert_eq!(turned.pixels, image().pixels.into_iter().rev().collect::<Vec<_>>());
     }
 
     #[test]
@@ -196,19 +196,19 @@ mod tests {
     #[test]
     fn mirroring_happens_one_time_in_two() {
         let flip = Augment { flip: true, ..Augment::default() };
-        let mirrored: Vec<u8> = picture().pixels.chunks(5).flat_map(|r| r.iter().rev().copied()).collect();
-        let all: Vec<Image> = (0..200).map(|seed| vary(&picture(), &flip, seed)).collect();
+        let mirrored: Vec<u8> = image().pixels.chunks(5).flat_map(|r| r.iter().rev().copied()).collect();
+        let all: Vec<Image> = (0..200).map(|seed| vary(&image(), &flip, seed)).collect();
         let count = all.iter().filter(|image| image.pixels == mirrored).count();
         assert!((70..130).contains(&count), "{count} of 200 mirrored");
-        assert!(all.iter().all(|image| image.pixels == mirrored || *image == picture()));
+        assert!(all.iter().all(|image| image.pixels == mirrored || *image == image()));
     }
 
     #[test]
     fn the_seed_decides_and_extremes_are_survived() {
         let some = Augment { shift: 1.0, rotate: 15.0, scale: 0.2, flip: true, ..Augment::default() };
-        assert_eq!(vary(&picture(), &some, 1), vary(&picture(), &some, 1));
-        assert_ne!(vary(&picture(), &some, 1), vary(&picture(), &some, 2));
+        assert_eq!(vary(&image(), &some, 1), vary(&image(), &some, 1));
+        assert_ne!(vary(&image(), &some, 1), vary(&image(), &some, 2));
         let far = Augment { shift: 1e6, rotate: 180.0, scale: 0.9, flip: true, ..Augment::default() };
-        (0..100).for_each(|seed| assert_eq!(vary(&picture(), &far, seed).pixels.len(), 15));
+        (0..100).for_each(|seed| assert_eq!(vary(&image(), &far, seed).pixels.len(), 15));
     }
 }

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-/// How the pixels of a resized picture are made of those around them; the names are Pillow's.
+/// How the pixels of a resized image are made of those around them; the names are Pillow's.
 ///
-/// Where a picture shrinks, the filter is widened with it, so that every pixel counts. Only `nearest` leaves pixels out.
+/// Where an image shrinks, the filter is widened with it, so that every pixel counts. Only `nearest` leaves pixels out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
@@ -23,7 +23,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// How far the filter reaches either way, in pixels of the smaller of the two pictures.
+    /// How far the filter reaches either way, in pixels of the smaller of the two images.
     pub(super) fn reach(self) -> f64 {
         match self {
             Filter::Nearest | Filter::Box => 0.5,

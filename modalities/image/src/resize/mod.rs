@@ -5,14 +5,14 @@ mod weights;
 
 pub use filter::Filter;
 
-use crate::{picture::Image, read::MAX_PIXELS};
+use crate::{image::Image, read::MAX_PIXELS};
 use pulp::Arch;
 use smalti_contract::TokenizeError;
 use std::borrow::Cow;
 use std::ops::Range;
 use weights::{Weights, clip};
 
-/// What becomes of one side of a picture: it is resized to `whole` pixels, of which those of `kept` are computed.
+/// What becomes of one side of an image: it is resized to `whole` pixels, of which those of `kept` are computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Side {
     pub(crate) whole: usize,
@@ -33,7 +33,7 @@ impl Side {
     }
 }
 
-/// The picture with its height and width, neither 0, made so: `Image.resize(size, filter)` of Pillow, and the crop of
+/// The image with its height and width, neither 0, made so: `Image.resize(size, filter)` of Pillow, and the crop of
 /// what is kept.
 ///
 /// # Errors
@@ -88,7 +88,7 @@ fn convolve<const CHANNELS: usize>(image: &Image, down: &Side, across: &Side, fi
     let &Image { width, height, ref pixels, .. } = image;
     let (vertical, horizontal) = (Weights::new(height, down, filter), Weights::new(width, across, filter));
     let rows = vertical.sources();
-    // A column of a million pixels would grow on the way to a small picture. Where one way makes more than MAX_PIXELS in
+    // A column of a million pixels would grow on the way to a small image. Where one way makes more than MAX_PIXELS in
     // between, the other cannot: the two counts multiply to no more than those of source and target.
     let down_first = match down_first([height, width], [down.whole, across.whole]) {
         true => down.kept.len() * width <= MAX_PIXELS,
@@ -104,7 +104,7 @@ fn convolve<const CHANNELS: usize>(image: &Image, down: &Side, across: &Side, fi
 
 /// Whether Pillow goes down first: since its version 13, where that loses more pixels than twice what going across does
 /// (found by asking it for 3,000 sizes; earlier versions always go across first). The other way, one value in four of a
-/// picture of sharp edges would differ by 1.
+/// image of sharp edges would differ by 1.
 fn down_first([height, width]: [usize; 2], [to_height, to_width]: [usize; 2]) -> bool {
     let lost = |from: usize, to: usize| from as i128 - to as i128;
     to_height < height && lost(height, to_height) > 2 * lost(width, to_width)

@@ -11,7 +11,7 @@ fn whole(image: &Image, size: [usize; 2], filter: Filter) -> Image {
 const FILTERS: [Filter; 5] =
     [Filter::Nearest, Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos];
 
-/// A picture of sharp edges that no two pixels share.
+/// An image of sharp edges that no two pixels share.
 fn edges(width: usize, height: usize, channels: usize) -> Image {
     let pixel = |i: usize| ((i * 7919) ^ (i / 3 * 104_729)) as u8;
     Image::new(width, height, channels, (0..width * height * channels).map(pixel).collect()).unwrap()
@@ -30,12 +30,12 @@ fn shrinking_averages_and_keeps_flat_colour() {
 
 #[test]
 fn what_is_kept_is_cut_out_of_the_whole() {
-    let picture = edges(37, 23, 3);
+    let image = edges(37, 23, 3);
     for filter in FILTERS {
         for size in [[50, 61], [11, 13], [23, 40], [9, 37]] {
-            let entire = whole(&picture, size, filter);
+            let entire = whole(&image, size, filter);
             let sides = size.map(|side| Side { whole: side, kept: 2..side - 3 });
-            let cut = resize(&picture, sides.clone(), filter).unwrap().into_owned();
+            let cut = resize(&image, sides.clone(), filter).unwrap().into_owned();
             assert_eq!(cut, entire.cut(2..size[0] - 3, 2..size[1] - 3), "{filter:?} {size:?}");
         }
     }
@@ -67,7 +67,7 @@ fn nothing_and_too_much_are_refused() {
 }
 
 #[test]
-fn the_thinnest_pictures_stay_small_on_the_way() {
+fn the_thinnest_images_stay_small_on_the_way() {
     // 100,000 by 4,000 pixels in between would be 400 megabytes.
     for (width, height, to) in [(1, 100_000, [2, 4000]), (100_000, 1, [4000, 2])] {
         let small = whole(&Image::new(width, height, 1, vec![77; 100_000]).unwrap(), to, Filter::Bilinear);
@@ -95,13 +95,13 @@ fn every_filter_is_that_of_pillow() {
         [263882316, 86597016, 983093633, 143750495, 77088656],
         [263732749, 86571533, 983539945, 143779365, 77085425],
     ];
-    for (picture, expected) in [(edges(96, 72, 3), COLOUR), (edges(37, 23, 1), GREY)] {
+    for (image, expected) in [(edges(96, 72, 3), COLOUR), (edges(37, 23, 1), GREY)] {
         for (filter, sums) in FILTERS.into_iter().zip(expected) {
             for (size, sum) in SIZES.into_iter().zip(sums) {
-                let resized = whole(&picture, size, filter);
+                let resized = whole(&image, size, filter);
                 let values = resized.pixels.iter().enumerate();
                 let found: u64 = values.map(|(i, &value)| (i as u64 % 1009 + 1) * u64::from(value)).sum();
-                assert_eq!(found, sum, "{filter:?} of {} channels to {size:?}", picture.channels);
+                assert_eq!(found, sum, "{filter:?} of {} channels to {size:?}", image.channels);
             }
         }
     }

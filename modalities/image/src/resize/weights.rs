@@ -1,4 +1,4 @@
-//! What each pixel along one side of a resized picture is made of.
+//! What each pixel along one side of a resized image is made of.
 
 use super::{Filter, Side};
 use std::ops::Range;

@@ -7,7 +7,7 @@ fn episode() -> Episode {
         actions: Actions::Continuous { values: vec![-1.0, 0.0, 1.0], dim: 1 },
         rewards: vec![1.0, 2.0, 4.0],
         state_names: vec![],
-        pictures: BTreeMap::new(),
+        images: BTreeMap::new(),
         end: End::Terminated,
     }
 }

@@ -23,7 +23,7 @@ impl Series {
         Key(key).deserialize(deserializer)
     }
 
-    /// Observations that are pictures alone.
+    /// Observations that are images alone.
     pub(super) fn none() -> Self {
         Self::new("observations")
     }

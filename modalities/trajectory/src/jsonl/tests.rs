@@ -1,6 +1,6 @@
 use super::*;
 use crate::Actions;
-use crate::Pictures;
+use crate::Images;
 use std::collections::BTreeMap;
 
 const DISCRETE: &str =
@@ -22,7 +22,7 @@ fn actions_are_what_they_look_like() {
             observations: vec![0.5, 2.0, 1.0, 3.0],
             state_dim: 2,
             state_names: vec![],
-            pictures: BTreeMap::new(),
+            images: BTreeMap::new(),
             actions: Actions::Discrete(vec![0, 3]),
             rewards: vec![1.0, 1.5],
             end: End::Terminated,
@@ -60,18 +60,18 @@ fn what_is_written_reads_the_same() {
         observations: vec![0.1, f32::MAX, 16_777_217.0, f32::MIN_POSITIVE],
         state_dim: 2,
         state_names: vec!["z".into(), "a".into()],
-        pictures: BTreeMap::new(),
+        images: BTreeMap::new(),
         actions: Actions::Parts(parts.into()),
         rewards: vec![0.3, -0.7],
         end: End::TimeLimit,
     };
     let frames =
-        Pictures::Frames { height: 1, width: 2, channels: 3, pixels: (0..12).collect::<Vec<_>>().into() };
-    let files = Pictures::Files(vec!["a/0.png".into(), "a/1.png".into()]);
-    let encoded = Pictures::Encoded(vec![vec![0x89, b'P'].into(), vec![255].into()]);
+        Images::Frames { height: 1, width: 2, channels: 3, pixels: (0..12).collect::<Vec<_>>().into() };
+    let files = Images::Files(vec!["a/0.png".into(), "a/1.png".into()]);
+    let encoded = Images::Encoded(vec![vec![0x89, b'P'].into(), vec![255].into()]);
     let cameras = [("front", frames), ("side.left", files), ("side.right", encoded)];
     let seen =
-        Episode { pictures: cameras.map(|(name, pictures)| (name.into(), pictures)).into(), ..named.clone() };
+        Episode { images: cameras.map(|(name, images)| (name.into(), images)).into(), ..named.clone() };
     let only_seen = Episode { observations: vec![], state_dim: 0, state_names: vec![], ..seen.clone() };
     let plain = Episode {
         state_names: vec![],
@@ -152,23 +152,23 @@ fn errors_carry_the_line() {
             "line 3: actions must have 0 rows, as observations has; found 2",
         ),
         (
-            r#"{"pictures": {"front": {"files": ["a.png"]}}, "actions": [0, 1], "rewards": [0, 1]}"#,
+            r#"{"images": {"front": {"files": ["a.png"]}}, "actions": [0, 1], "rewards": [0, 1]}"#,
             "line 3: actions must have 1 rows, as observations.front has; found 2",
         ),
         (
-            r#"{"pictures": {"front": {"files": ["a.png", null]}}, "actions": [0, 1], "rewards": [0, 1]}"#,
+            r#"{"images": {"front": {"files": ["a.png", null]}}, "actions": [0, 1], "rewards": [0, 1]}"#,
             "line 3: column 47: invalid type: null, expected a string",
         ),
         (
-            r#"{"pictures": {"": {"encoded": ["§"]}}, "actions": [0], "rewards": [0]}"#,
+            r#"{"images": {"": {"encoded": ["§"]}}, "actions": [0], "rewards": [0]}"#,
             "line 3: column 36: not base64: ",
         ),
         (
-            r#"{"pictures": {"a": {"frames": {"height": 1, "width": 2, "channels": 1, "pixels": "AAAA"}}}, "actions": [0], "rewards": [0]}"#,
-            "line 3: pictures.a: 3 bytes; expected a multiple of 1×2×1",
+            r#"{"images": {"a": {"frames": {"height": 1, "width": 2, "channels": 1, "pixels": "AAAA"}}}, "actions": [0], "rewards": [0]}"#,
+            "line 3: images.a: 3 bytes; expected a multiple of 1×2×1",
         ),
         (
-            r#"{"pictures": {"a": {"video": "a.mp4"}}, "actions": [0], "rewards": [0]}"#,
+            r#"{"images": {"a": {"video": "a.mp4"}}, "actions": [0], "rewards": [0]}"#,
             "line 3: column 27: unknown variant `video`, expected one of `files`, `encoded`, `frames`",
         ),
         (

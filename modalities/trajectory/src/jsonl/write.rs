@@ -1,6 +1,6 @@
 //! Episodes to lines, which read as the same episodes.
 
-use super::pictures::Form;
+use super::images::Form;
 use crate::{Actions, End, Episode};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -27,7 +27,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Rows::is_empty")]
     observations: Rows<'a>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pictures: BTreeMap<&'a str, Form>,
+    images: BTreeMap<&'a str, Form>,
     actions: Acts<'a>,
     rewards: &'a [f32],
     terminated: bool,
@@ -39,7 +39,7 @@ impl<'a> Line<'a> {
         Self {
             state_names: &episode.state_names,
             observations: Rows { values: &episode.observations, dim: episode.state_dim },
-            pictures: episode.pictures.iter().map(|(name, all)| (name.as_str(), Form::of(all))).collect(),
+            images: episode.images.iter().map(|(name, all)| (name.as_str(), Form::of(all))).collect(),
             actions: Acts(&episode.actions),
             rewards: &episode.rewards,
             terminated: episode.end == End::Terminated,

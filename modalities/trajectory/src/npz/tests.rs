@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Actions, End, Format, Picture, npy};
+use crate::{Actions, End, Format, Image, npy};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -102,7 +102,7 @@ fn mixed_types_are_read() {
             actions: Actions::Discrete(vec![0, 2]),
             rewards: vec![1.0, 2.0],
             state_names: vec![],
-            pictures: BTreeMap::new(),
+            images: BTreeMap::new(),
             end: End::Terminated,
         }
     );
@@ -110,18 +110,18 @@ fn mixed_types_are_read() {
 }
 
 #[test]
-fn arrays_of_bytes_with_more_axes_are_pictures() {
+fn arrays_of_bytes_with_more_axes_are_images() {
     let frames = |shape: &str, numbers: u8| npy::write("|u1", shape, 0..numbers);
     let seen = read(&archive(&with("obs.front", frames("(3, 2, 1, 3)", 18)))).unwrap();
-    let pixels = |episode: usize, step: usize| match seen[episode].pictures["front"].get(step) {
-        Some(Picture::Frame { height: 2, width: 1, channels: 3, pixels }) => pixels,
+    let pixels = |episode: usize, step: usize| match seen[episode].images["front"].get(step) {
+        Some(Image::Frame { height: 2, width: 1, channels: 3, pixels }) => pixels,
         other => panic!("{other:?}"),
     };
     assert_eq!((pixels(0, 1), pixels(1, 0)), (&[6, 7, 8, 9, 10, 11][..], &[12, 13, 14, 15, 16, 17][..]));
-    assert_eq!((seen[0].state_dim, seen[1].pictures["front"].len()), (2, 1), "beside the numbers");
+    assert_eq!((seen[0].state_dim, seen[1].images["front"].len()), (2, 1), "beside the numbers");
 
     let only = read(&archive(&with("obs", frames("(3, 2, 2)", 12)))).unwrap();
-    assert_eq!((only[0].state_dim, only[0].observations.len(), only[0].pictures[""].len()), (0, 0, 2));
+    assert_eq!((only[0].state_dim, only[0].observations.len(), only[0].images[""].len()), (0, 0, 2));
 
     assert_eq!(
         error(&with("obs.front", frames("(2, 2, 1, 3)", 12))),
@@ -129,13 +129,13 @@ fn arrays_of_bytes_with_more_axes_are_pictures() {
     );
     let of_four = error(&with("obs.front", frames("(3, 2, 1, 4)", 24)));
     assert!(
-        of_four.starts_with("npz: array \"obs.front\": a shape of [3, 2, 1, 4]; pictures are"),
+        of_four.starts_with("npz: array \"obs.front\": a shape of [3, 2, 1, 4]; images are"),
         "{of_four}"
     );
     let of_actions = error(&with("actions", frames("(3, 1, 1)", 3)));
-    assert_eq!(of_actions, "column \"actions\" holds pictures; only observations do");
+    assert_eq!(of_actions, "column \"actions\" holds images; only observations do");
     let real = error(&with("obs.front", npy::write("<f4", "(3, 1, 1)", vec![0; 12])));
-    assert!(real.contains("or of pictures in uint8; found"), "{real}");
+    assert!(real.contains("or of images in uint8; found"), "{real}");
     let mut by_columns = frames("(3, 2, 2)", 12);
     let at = by_columns.windows(5).position(|text| text == b"False").unwrap();
     by_columns.splice(at..at + 5, *b"True ");
@@ -268,7 +268,7 @@ fn any_episode(
         actions,
         rewards,
         state_names: vec![],
-        pictures: BTreeMap::new(),
+        images: BTreeMap::new(),
         end,
     })
 }
@@ -300,7 +300,7 @@ proptest! {
 }
 
 #[test]
-fn pictures_that_nobody_reads_are_an_error() {
+fn images_that_nobody_reads_are_an_error() {
     let numbers = || npy::write("<f4", "(2, 1)", [0; 8]);
     let log = |extra: (&'static str, Vec<u8>)| {
         let starts = npy::write("|b1", "(2,)", [1, 0]);
@@ -313,7 +313,7 @@ fn pictures_that_nobody_reads_are_an_error() {
         ]))
     };
     let error = log(("front", npy::write("|u1", "(2, 3, 3)", [0; 18]))).unwrap_err().to_string();
-    assert!(error.contains("\"front\" holds pictures; call it \"obs.front\""), "{error}");
+    assert!(error.contains("\"front\" holds images; call it \"obs.front\""), "{error}");
     for (shape, bytes) in [("(2, 3)", 6), ("(2,)", 2)] {
         log(("flags", npy::write("|u1", shape, vec![0; bytes]))).unwrap();
     }

@@ -7,14 +7,14 @@ use ::parquet::file::metadata::ColumnChunkMetaData;
 pub(super) struct Budget {
     /// Numbers.
     values: u64,
-    /// Bytes of pictures and paths: a page's dictionary may hold one that all rows name.
+    /// Bytes of images and paths: a page's dictionary may hold one that all rows name.
     copied: u64,
 }
 
 /// Numbers that any file may hold, and that it may for each of its bytes.
 const VALUES: u64 = 1 << 20;
 const VALUES_OF_BYTE: u64 = 64;
-/// Bytes of pictures and paths that any file may hold, and that it may for each of its bytes.
+/// Bytes of images and paths that any file may hold, and that it may for each of its bytes.
 const COPIED: u64 = 32 << 20;
 const COPIED_OF_BYTE: u64 = 64;
 /// Bytes that any page may unpack to, and that it may for each of its packed bytes.
@@ -33,8 +33,7 @@ impl Budget {
     /// Where they are more than is left.
     pub(super) fn copy(&mut self, bytes: u64) -> Result<(), String> {
         let left = self.copied.checked_sub(bytes);
-        self.copied =
-            left.ok_or_else(|| format!("{bytes} bytes of pictures: more than such a file holds"))?;
+        self.copied = left.ok_or_else(|| format!("{bytes} bytes of images: more than such a file holds"))?;
         Ok(())
     }
 

@@ -1,27 +1,27 @@
-//! Columns of pictures: `{bytes, path}` for each step, as Hugging Face's `datasets` and so LeRobot write them, or the
+//! Columns of images: `{bytes, path}` for each step, as Hugging Face's `datasets` and so LeRobot write them, or the
 //! bytes alone.
 
 use super::pages::Budget;
-use crate::Pictures;
+use crate::Images;
 use crate::table::Column;
 use ::parquet::basic::{ConvertedType, Type};
 use ::parquet::column::reader::ColumnReader;
 use ::parquet::schema::types::ColumnDescriptor;
 use bytes::Bytes;
 
-/// Rows that are decoded at once: pictures are large.
+/// Rows that are decoded at once: images are large.
 const BATCH: usize = 64;
 
-/// The pictures of one camera, as far as they are read.
+/// The images of one camera, as far as they are read.
 pub(super) struct Shots {
     name: String,
-    /// A picture file's content for each row, where the column has such.
+    /// An image file's content for each row, where the column has such.
     contents: Vec<Option<Bytes>>,
-    /// Where a picture file lies for each row, where the column has such.
+    /// Where an image file lies for each row, where the column has such.
     paths: Vec<Option<Bytes>>,
 }
 
-/// What a column says of a picture.
+/// What a column says of an image.
 #[derive(Clone, Copy)]
 pub(super) enum Field {
     Content,
@@ -29,7 +29,7 @@ pub(super) enum Field {
 }
 
 impl Field {
-    /// What this column says of a picture, and the picture's column; `None` for one of something else.
+    /// What this column says of an image, and the image's column; `None` for one of something else.
     pub(super) fn of(descriptor: &ColumnDescriptor, name: &str) -> Option<(Self, String)> {
         if descriptor.max_rep_level() > 0 || descriptor.physical_type() != Type::BYTE_ARRAY {
             return None;
@@ -38,13 +38,13 @@ impl Field {
             [_, .., last] if last == field => name.strip_suffix(field)?.strip_suffix('.'),
             _ => None,
         };
-        if let Some(picture) = parent("path") {
-            return Some((Self::Path, picture.into()));
+        if let Some(image) = parent("path") {
+            return Some((Self::Path, image.into()));
         }
-        // Text that is no path is no picture.
+        // Text that is no path is no image.
         match parent("bytes") {
             _ if descriptor.converted_type() != ConvertedType::NONE => None,
-            picture => Some((Self::Content, picture.unwrap_or(name).into())),
+            image => Some((Self::Content, image.unwrap_or(name).into())),
         }
     }
 }
@@ -101,7 +101,7 @@ impl Shots {
         Ok(())
     }
 
-    /// The column of these pictures.
+    /// The column of these images.
     ///
     /// # Errors
     /// Names a row without one.
@@ -111,7 +111,7 @@ impl Shots {
         let found = if embedded { contents } else { paths };
         let missing = |row: usize| {
             let expected = if embedded { "bytes, as others have" } else { "bytes or a path" };
-            format!("{name}: no picture in row {row}; it must have {expected}")
+            format!("{name}: no image in row {row}; it must have {expected}")
         };
         if found.is_empty() {
             return Err(missing(0));
@@ -120,14 +120,14 @@ impl Shots {
             one.filter(|bytes| !bytes.is_empty()).ok_or_else(|| missing(row))
         };
         let found: Vec<Bytes> = found.into_iter().enumerate().map(whole).collect::<Result<_, _>>()?;
-        let pictures = match embedded {
-            true => Pictures::Encoded(found),
+        let images = match embedded {
+            true => Images::Encoded(found),
             false => {
                 let path = |bytes: &Bytes| String::from_utf8(bytes.to_vec());
                 let paths = found.iter().map(path).collect::<Result<_, _>>();
-                Pictures::Files(paths.map_err(|_| format!("{name}: a path is not valid UTF-8"))?)
+                Images::Files(paths.map_err(|_| format!("{name}: a path is not valid UTF-8"))?)
             }
         };
-        Ok(Column::of_pictures(name, pictures))
+        Ok(Column::of_images(name, images))
     }
 }

@@ -13,7 +13,7 @@
 //! | number | `step`, `frame_index`: from 0 in each episode |
 //! | place and time | `timestamp`, `index`, `task_index`, `next.success`: known and not used |
 //!
-//! A `/` stands for a `.`. A state may be pictures, whose part is then the camera's name. Where an episode begins is told by `episode_starts`, else by `episode`, else by the end of
+//! A `/` stands for a `.`. A state may be images, whose part is then the camera's name. Where an episode begins is told by `episode_starts`, else by `episode`, else by the end of
 //! the one before.
 
 /// What a column is.

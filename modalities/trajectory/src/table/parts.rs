@@ -1,7 +1,7 @@
 //! States and actions in parts: from several columns to one array, or to an action of several parts.
 
 use super::{Column, Role, Table};
-use crate::{Actions, Pictures, TrajectoryError};
+use crate::{Actions, Images, TrajectoryError};
 use std::collections::{BTreeMap, HashSet};
 
 /// States of all steps.
@@ -12,16 +12,16 @@ pub(super) struct States {
 }
 
 impl Table {
-    /// Takes the columns of pictures out, by the parts of the observation that they are.
-    pub(super) fn pictures(&mut self) -> Result<BTreeMap<String, Pictures>, TrajectoryError> {
+    /// Takes the columns of images out, by the parts of the observation that they are.
+    pub(super) fn images(&mut self) -> Result<BTreeMap<String, Images>, TrajectoryError> {
         let mut cameras = BTreeMap::new();
         for (role, column) in &mut self.columns {
-            let Some(pictures) = column.pictures.take() else { continue };
+            let Some(images) = column.images.take() else { continue };
             let Role::State(part) = role else {
-                let problem = format!("column {:?} holds pictures; only observations do", column.name);
+                let problem = format!("column {:?} holds images; only observations do", column.name);
                 return Err(TrajectoryError::Columns(problem));
             };
-            if cameras.insert(part.clone(), pictures).is_some() {
+            if cameras.insert(part.clone(), images).is_some() {
                 return Err(TrajectoryError::Columns(format!("two columns are {:?}", column.name)));
             }
             *role = Role::Aside;

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 out = sys.argv[1]
 
 def png(e, t):
-    """A picture of 8×8 pixels, all of one colour that tells the episode and the step."""
+    """An image of 8×8 pixels, all of one colour that tells the episode and the step."""
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
     rows = (b"\0" + bytes([10 * e, 10 * t, 100]) * 8) * 8

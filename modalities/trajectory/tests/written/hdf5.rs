@@ -42,7 +42,7 @@ pub fn minari(path: &Path) {
     }
 }
 
-/// Two episodes in Minari's layout, of a step and of two, in whose observations there are colour pictures of 1×2 pixels.
+/// Two episodes in Minari's layout, of a step and of two, in whose observations there are colour images of 1×2 pixels.
 pub fn films(path: &Path) {
     let file = File::create(path).unwrap();
     for (e, steps) in [(0, 1), (1, 2)] {

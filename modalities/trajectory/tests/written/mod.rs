@@ -20,7 +20,7 @@ pub enum Column {
     Bytes(Vec<Vec<u8>>),
     /// Bytes that are no field of anything.
     Binary(Vec<Vec<u8>>),
-    /// Bytes and paths of pictures.
+    /// Bytes and paths of images.
     Images(Vec<Option<Vec<u8>>>, Vec<Option<Vec<u8>>>),
 }
 
@@ -125,7 +125,7 @@ pub fn parquet(columns: &[(&str, Column)], rows_of_group: usize, zstd: bool) -> 
     bytes
 }
 
-/// What stands for the picture of a step.
+/// What stands for the image of a step.
 pub fn png(step: u8) -> bytes::Bytes {
     vec![0x89, b'P', b'N', b'G', step].into()
 }

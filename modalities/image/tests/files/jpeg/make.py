@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 out = sys.argv[1]
 
 
-def picture(w, h):  # waves, some noise, and an edge
+def image(w, h):  # waves, some noise, and an edge
     y, x, c = np.mgrid[0:h, 0:w, 0:3].astype(float)
     waves = 127 + 60 * np.sin(x * 0.3 + 2 * c) + 50 * np.cos(y * 0.4 - c)
     noise = np.random.default_rng(7).normal(0, 12, (h, w, 3))
@@ -49,13 +49,13 @@ def scans(image, script):
         return cjpeg(image, "-scans", file.name)
 
 
-odd = picture(37, 27)
+odd = image(37, 27)
 for name, subsampling in [("444", 0), ("422", 1), ("420", 2)]:
     keep(name, pillow(odd, subsampling=subsampling))
     keep(f"{name}-progressive", pillow(odd, subsampling=subsampling, progressive=True))
-    keep(f"{name}-pixel", pillow(picture(1, 1), subsampling=subsampling))
-keep("420-row", pillow(picture(31, 1)))
-keep("420-column", pillow(picture(1, 31)))
+    keep(f"{name}-pixel", pillow(image(1, 1), subsampling=subsampling))
+keep("420-row", pillow(image(31, 1)))
+keep("420-column", pillow(image(1, 31)))
 keep("420-best", pillow(odd, quality=100))
 keep("420-worst", pillow(odd, quality=5))
 keep("420-restarts", pillow(odd, restart_marker_blocks=2))
@@ -76,4 +76,4 @@ keep("ycck", cmyk[:adobe] + bytes([2 - cmyk[adobe]]) + cmyk[adobe + 1:])
 for orientation in range(2, 9):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    keep(f"turned-{orientation}", pillow(picture(19, 11), exif=exif.tobytes()))
+    keep(f"turned-{orientation}", pillow(image(19, 11), exif=exif.tobytes()))

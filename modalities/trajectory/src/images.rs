@@ -1,13 +1,13 @@
-//! Pictures as part of what is seen at a step: one for each step of a camera, as the log holds them.
+//! Images as part of what is seen at a step: one for each step of a camera, as the log holds them.
 
 use crate::TrajectoryError;
 use bytes::Bytes;
 use std::ops::Range;
 
-/// The pictures of one camera, one for each step. Slices and copies of them share their bytes.
+/// The images of one camera, one for each step. Slices and copies of them share their bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pictures {
-    /// Pixels of 8 bits, all pictures of one size.
+pub enum Images {
+    /// Pixels of 8 bits, all images of one size.
     Frames {
         /// In pixels.
         height: usize,
@@ -18,16 +18,16 @@ pub enum Pictures {
         /// Row-major `[steps, height, width, channels]`.
         pixels: Bytes,
     },
-    /// `[steps]`: the content of a picture file each, such as a PNG.
+    /// `[steps]`: the content of an image file each, such as a PNG.
     Encoded(Vec<Bytes>),
-    /// `[steps]`: where a picture file for each lies, seen from the log's folder, or in LeRobot's layout from the data
+    /// `[steps]`: where an image file for each lies, seen from the log's folder, or in LeRobot's layout from the data
     /// set's.
     Files(Vec<String>),
 }
 
-/// One picture, as the log holds it.
+/// One image, as the log holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Picture<'a> {
+pub enum Image<'a> {
     /// Pixels of 8 bits.
     Frame {
         /// In pixels.
@@ -39,14 +39,14 @@ pub enum Picture<'a> {
         /// Row-major `[height, width, channels]`.
         pixels: &'a [u8],
     },
-    /// The content of a picture file.
+    /// The content of an image file.
     Encoded(&'a [u8]),
-    /// Where a picture file lies.
+    /// Where an image file lies.
     File(&'a str),
 }
 
-impl Pictures {
-    /// The pictures in an array of 8-bit numbers, row-major: `[steps, height, width]`, the same with 1 or 3 channels
+impl Images {
+    /// The images in an array of 8-bit numbers, row-major: `[steps, height, width]`, the same with 1 or 3 channels
     /// behind, or with the channels first, which are then put behind.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Pictures {
             [_, channels @ (1 | 3), height, width] => ([height, width, channels], true),
             _ => {
                 return Err(format!(
-                    "a shape of {shape:?}; pictures are [steps, height, width], with 1 or 3 channels behind or \
+                    "a shape of {shape:?}; images are [steps, height, width], with 1 or 3 channels behind or \
                      after the steps"
                 ));
             }
@@ -87,27 +87,27 @@ impl Pictures {
         }
     }
 
-    /// True when there is no picture.
+    /// True when there is no image.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The picture of a step.
-    pub fn get(&self, step: usize) -> Option<Picture<'_>> {
+    /// The image of a step.
+    pub fn get(&self, step: usize) -> Option<Image<'_>> {
         if step >= self.len() {
             return None;
         }
         Some(match self {
             &Self::Frames { height, width, channels, ref pixels } => {
                 let size = height * width * channels;
-                Picture::Frame { height, width, channels, pixels: &pixels[step * size..][..size] }
+                Image::Frame { height, width, channels, pixels: &pixels[step * size..][..size] }
             }
-            Self::Encoded(files) => Picture::Encoded(&files[step]),
-            Self::Files(paths) => Picture::File(&paths[step]),
+            Self::Encoded(files) => Image::Encoded(&files[step]),
+            Self::Files(paths) => Image::File(&paths[step]),
         })
     }
 
-    /// The pictures of these time steps, as far as there are any.
+    /// The images of these time steps, as far as there are any.
     pub fn slice(&self, steps: Range<usize>) -> Self {
         let end = steps.end.min(self.len());
         let start = steps.start.min(end);
@@ -122,7 +122,7 @@ impl Pictures {
         }
     }
 
-    /// Checks that there is a picture for each of `steps`.
+    /// Checks that there is an image for each of `steps`.
     pub(crate) fn validate(&self, array: &str, steps: usize) -> Result<(), TrajectoryError> {
         let refuse = |expected: String, found: String| {
             Err(TrajectoryError::Shape { array: array.into(), expected, found })
@@ -138,7 +138,7 @@ impl Pictures {
         }
         match self.len() {
             found if found == steps => Ok(()),
-            found => refuse(format!("a picture for each of the {steps} rewards"), found.to_string()),
+            found => refuse(format!("an image for each of the {steps} rewards"), found.to_string()),
         }
     }
 }
@@ -158,8 +158,8 @@ fn channels_last(array: &[u8], area: usize, channels: usize) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn array(shape: &[usize]) -> Result<Pictures, String> {
-        Pictures::of_array(shape, (0..shape.iter().product::<usize>()).map(|i| i as u8).collect())
+    fn array(shape: &[usize]) -> Result<Images, String> {
+        Images::of_array(shape, (0..shape.iter().product::<usize>()).map(|i| i as u8).collect())
     }
 
     #[test]
@@ -169,30 +169,29 @@ mod tests {
         assert_eq!(grey, array(&[2, 1, 2, 4]).unwrap());
         let colours = array(&[2, 3, 1, 2]).unwrap();
         let pixels: &[u8] = &[6, 8, 10, 7, 9, 11];
-        assert_eq!(colours.get(1), Some(Picture::Frame { height: 1, width: 2, channels: 3, pixels }));
+        assert_eq!(colours.get(1), Some(Image::Frame { height: 1, width: 2, channels: 3, pixels }));
         assert_eq!(colours.get(2), None);
         assert_eq!((colours.len(), colours.slice(1..9).len(), colours.slice(7..9).len()), (2, 1, 0));
     }
 
     #[test]
-    fn other_arrays_are_no_pictures() {
+    fn other_arrays_are_no_images() {
         for shape in [&[4, 84, 84, 4][..], &[4, 2, 84, 84], &[2, 1, 1, 1, 1], &[2, 0, 3]] {
             assert!(array(shape).unwrap_err().starts_with(&format!("a shape of {shape:?}")), "{shape:?}");
         }
-        assert!(Pictures::of_array(&[usize::MAX, 2, 3], vec![]).is_err());
+        assert!(Images::of_array(&[usize::MAX, 2, 3], vec![]).is_err());
     }
 
     #[test]
-    fn a_step_without_its_picture_is_named() {
-        let error = |pictures: Pictures, steps| {
-            pictures.validate("observations.front", steps).unwrap_err().to_string()
-        };
+    fn a_step_without_its_image_is_named() {
+        let error =
+            |images: Images, steps| images.validate("observations.front", steps).unwrap_err().to_string();
         assert_eq!(
-            error(Pictures::Files(vec!["a.png".into()]), 2),
-            "observations.front must have a picture for each of the 2 rewards; found 1"
+            error(Images::Files(vec!["a.png".into()]), 2),
+            "observations.front must have an image for each of the 2 rewards; found 1"
         );
         assert!(error(array(&[2, 2, 3]).unwrap(), 1).ends_with("found 12 bytes of 2×3 pixels in 1 channels"));
-        let huge = Pictures::Frames { height: usize::MAX, width: 2, channels: 3, pixels: Bytes::new() };
+        let huge = Images::Frames { height: usize::MAX, width: 2, channels: 3, pixels: Bytes::new() };
         assert!(huge.is_empty() && huge.get(0).is_none());
         assert!(error(huge, 1).contains("frames of 1 or 3 channels"));
     }

@@ -1,8 +1,8 @@
-//! One input's tokens as a picture: the patch grid on the image, the slice grid on the spectrogram, the
+//! One input's tokens as a figure: the patch grid on the image, the slice grid on the spectrogram, the
 //! characters in their boxes, the trajectory in lanes; of a modality of your own, a box for each token.
 //!
 //! ```
-//! use smalti::report::picture::{self, Format};
+//! use smalti::report::figure::{self, Format};
 //! use smalti_contract::{Content, ContentSpec, Group, KindSpec, TokenSpec, Tokens};
 //!
 //! let note = KindSpec {
@@ -12,7 +12,7 @@
 //!     time_steps: None,
 //! };
 //! let group = Group { positions: vec![], ..Group::sequence(Content::Ids(vec![60, 64, 67])) };
-//! let scene = picture::boxes(&TokenSpec::single(note), &Tokens::new(vec![group]), &|_| None);
+//! let scene = figure::boxes(&TokenSpec::single(note), &Tokens::new(vec![group]), &|_| None);
 //! assert!(scene.encode(Format::Svg)?.starts_with(b"<svg"));
 //! # Ok::<(), smalti::report::DrawError>(())
 //! ```
@@ -40,7 +40,7 @@ use crate::report::{DrawError, tokens::spelled};
 use smalti_contract::{AnyTokenizer, Tokens};
 use std::path::Path;
 
-/// The file formats that pictures are written in.
+/// The file formats that figures are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Pixels.
@@ -73,7 +73,7 @@ impl Scene {
     }
 }
 
-/// The picture of tokens that this tokenizer made.
+/// The figure of tokens that this tokenizer made.
 ///
 /// Patches lie on the image that they decode to, slices on their spectrogram. Kinds that take turns in time are
 /// lanes; all others are boxes in their order, with what an id reads as where it is one of a text.

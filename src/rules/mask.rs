@@ -9,7 +9,7 @@ use std::{
 
 /// One attention's view: which keys each query sees under the rules. Nothing n×n is stored.
 #[derive(Clone, Debug)]
-pub struct Visibility {
+pub struct AttentionMask {
     rules: Arc<AttentionRules>,
     queries: Arc<TokenMeta>,
     keys: Arc<TokenMeta>,
@@ -28,7 +28,7 @@ struct Segment {
     sorted_by_time: bool,
 }
 
-impl Visibility {
+impl AttentionMask {
     /// The view of `queries` onto `keys`; for self-attention both are the same list.
     pub fn new(rules: Arc<AttentionRules>, queries: Arc<TokenMeta>, keys: Arc<TokenMeta>) -> Self {
         let kinds_in = |meta: &TokenMeta, rows: &Range<usize>| {
@@ -228,15 +228,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_are_the_picture(meta in lists(), table in prop::collection::vec(rule(), 9), same in any::<bool>()) {
+        fn runs_are_the_figure(meta in lists(), table in prop::collection::vec(rule(), 9), same in any::<bool>()) {
             let mut rules = AttentionRules::never(["a", "b", "c"]);
             for (i, rule) in table.iter().enumerate() {
                 let rule = if same { &table[0] } else { rule };
                 rules.set(["a", "b", "c"][i / 3], ["a", "b", "c"][i % 3], rule.clone()).unwrap();
             }
-            let picture = rules.draw(&meta);
+            let figure = rules.draw(&meta);
             let meta = Arc::new(meta);
-            let view = Visibility::new(Arc::new(rules), meta.clone(), meta.clone());
+            let view = AttentionMask::new(Arc::new(rules), meta.clone(), meta.clone());
             let mut runs = Vec::new();
             let mut drawn = String::new();
             for q in 0..meta.len() {
@@ -244,7 +244,7 @@ mod tests {
                 drawn.extend((0..meta.len()).map(|k| if runs.iter().any(|r| r.contains(&k)) { 'x' } else { '.' }));
                 drawn.push('\n');
             }
-            prop_assert_eq!(drawn, picture);
+            prop_assert_eq!(drawn, figure);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! A head's parameters: a linear map of the tokens that it reads.
 
-use super::Head;
+use super::config::ModelConfig;
+use super::linear::Linear;
+use super::norm::Norm;
+use super::params::Scope;
+use crate::head::Head;
 use crate::ops::{self, Activation, Value};
-use crate::params::Scope;
-use crate::transformer::{Linear, ModelConfig, Norm};
 use candle_core::{Result, bail};
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,9 +13,9 @@ use std::sync::Arc;
 /// A head with its parameters.
 pub struct HeadLayer {
     head: Arc<dyn Head>,
-    /// Of a vocabulary: what its tokens pass before the projection.
+    /// Before the projection, for a head of a vocabulary.
     transform: Option<Transform>,
-    /// Of a vocabulary: what the projection's input is multiplied by.
+    /// Factor of the projection's input, for a head of a vocabulary.
     scale: Option<f64>,
     /// `None` for a head of width 0.
     projection: Option<Projection>,
@@ -44,10 +46,10 @@ impl HeadLayer {
         table: Option<&Value>,
     ) -> Result<Self> {
         let (d_model, width, vocabulary) = (config.d_model, head.width(), head.is_vocabulary());
-        let transform = match config.head_transform && vocabulary {
+        let transform = match config.head.transform && vocabulary {
             true => Some(Transform {
                 map: Linear::new(scope.at("transform"), d_model, d_model, config.bias, 0.02)?,
-                activation: config.activation,
+                activation: config.mlp.activation,
                 norm: Norm::new(scope.at("transform_norm"), config)?,
             }),
             false => None,
@@ -57,17 +59,17 @@ impl HeadLayer {
                 if table.dims()[0] != width {
                     bail!("a shared embedding has {} rows; its head has {width} ids", table.dims()[0]);
                 }
-                let bias = config.head_bias.unwrap_or(false);
+                let bias = config.head.bias.unwrap_or(false);
                 let bias = bias.then(|| scope.zeros("bias", width)).transpose()?;
                 Some(Projection::Shared(table.clone(), bias))
             }
             None if width == 0 => None,
             None => {
-                let bias = config.head_bias.unwrap_or(true);
+                let bias = config.head.bias.unwrap_or(true);
                 Some(Projection::Own(Linear::new(scope, d_model, width, bias, 0.02)?))
             }
         };
-        let scale = config.head_scale.filter(|_| vocabulary);
+        let scale = config.head.scale.filter(|_| vocabulary);
         Ok(Self { head: head.clone(), transform, scale, projection })
     }
 

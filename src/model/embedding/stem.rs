@@ -1,19 +1,18 @@
-//! What looks at a token's neighbours before the first block.
+//! Convolutions before the first block.
 
+use crate::model::{config::ModelConfig, linear::Linear, params::Scope};
 use crate::ops::{self, Activation, Value};
-use crate::params::Scope;
-use crate::transformer::{Linear, ModelConfig};
 use candle_core::{Result, Tensor, bail};
 use std::ops::Range;
 
-/// Two convolutions over the frames of a spectrogram, each three frames wide and with GELU behind it, the second with a
+/// Two convolutions over the frames of a spectrogram, each three frames wide and followed by GELU, the second with a
 /// stride of two: Whisper's stem (Radford et al. 2022).
 ///
 /// A token is a slice of two frames, so that one token goes in for each that comes out. Where a document ends,
 /// neighbours are zeros.
 #[derive(Clone)]
 pub(super) struct Convolutions {
-    /// `[d_model, 3·bands]`: the frame before, the frame, the frame behind.
+    /// `[d_model, 3·bands]`: the frame before, the frame, the frame after.
     first: Linear,
     /// `[d_model, 3·d_model]`.
     second: Linear,
@@ -23,7 +22,7 @@ impl Convolutions {
     /// Over slices of `dim` features.
     pub(super) fn new(mut scope: Scope, dim: usize, config: &ModelConfig) -> Result<Self> {
         if !dim.is_multiple_of(2) {
-            bail!("model.stem: a slice must hold two frames; found {dim} features");
+            bail!("model.embedding.stem: expected slices of two frames; found {dim} features");
         }
         let (bands, d) = (dim / 2, config.d_model);
         let std = |inputs: usize| 1.0 / (inputs as f64).sqrt();

@@ -17,7 +17,7 @@ const WIDEST_PATCH: f32 = 96.0;
 /// Grid lines are no closer than this.
 const CLOSEST: f32 = 5.0;
 
-/// The picture of an image tokenizer's tokens; `None` for those of another, and for patches that fill no grid.
+/// The figure of an image tokenizer's tokens; `None` for those of another, and for patches that fill no grid.
 pub(super) fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Option<Scene> {
     let image = tokenizer.decode_any(tokens).ok()?.downcast::<Image>().ok()?;
     let (kind, group) = (tokenizer.spec().kinds.first()?, tokens.groups.first()?);
@@ -114,10 +114,10 @@ mod tests {
     use super::super::testing::{read, texts, uprights};
     use super::*;
     use crate::modalities::image::{ImageConfig, ImageTokenizer};
-    use crate::report::picture::Format;
+    use crate::report::figure::Format;
     use smalti_contract::Tokenizer;
 
-    fn picture(height: usize, width: usize, patch: usize) -> Scene {
+    fn figure(height: usize, width: usize, patch: usize) -> Scene {
         let tokenizer = ImageTokenizer::new(ImageConfig::vit(3, patch, [height, width])).unwrap();
         let image = Image::new(width, height, 3, vec![200; height * width * 3]).unwrap();
         let tokens = tokenizer.encode(&image).unwrap();
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn grid_lines_are_between_the_patches() {
-        let scene = picture(8, 12, 4);
+        let scene = figure(8, 12, 4);
         assert_eq!(texts(&scene), ["8×12 pixels, 2×3 = 6 patches of 4×4", "0", "1", "0", "1", "2"]);
         let [left, ..] = uprights(&scene, 1.0)[..] else { panic!("there are lines") };
         assert_eq!(uprights(&scene, 1.0), [0.0, 96.0, 192.0, 287.0].map(|x| left + x));
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_large_image_is_shrunk_and_its_grid_thinned() {
-        let scene = picture(1200, 2000, 4);
+        let scene = figure(1200, 2000, 4);
         assert_eq!(texts(&scene)[0], "1200×2000 pixels, 300×500 = 150,000 patches of 4×4, a line every 5");
         assert!(scene.width() < 1100 && scene.height() < 700, "{}×{}", scene.width(), scene.height());
         let lines = uprights(&scene, 1.0);
@@ -151,6 +151,6 @@ mod tests {
 
     #[test]
     fn one_patch_is_one() {
-        assert!(texts(&picture(4, 4, 4))[0].ends_with("1×1 = 1 patch of 4×4"));
+        assert!(texts(&figure(4, 4, 4))[0].ends_with("1×1 = 1 patch of 4×4"));
     }
 }

@@ -126,19 +126,16 @@ mod tests {
         scene.line(vec![[20.0, 0.0], [20.0, 30.0]], 4.0, Colour::rgb(0, 255, 0));
         let raster = Raster { width: 2, height: 1, rgb: vec![10, 20, 30, 40, 50, 60] };
         scene.pixels(raster, [30.0, 10.0], [8.0, 4.0]);
-        let picture = read(&encode(&scene).unwrap());
-        assert_eq!((picture.width, picture.height), (40, 30));
+        let figure = read(&encode(&scene).unwrap());
+        assert_eq!((figure.width, figure.height), (40, 30));
+        assert_eq!((figure.at(1, 3), figure.at(11, 7), figure.at(12, 7)), ([255; 3], [255, 0, 0], [255; 3]));
+        assert_eq!(figure.at(2, 5), [127, 0, 128]);
+        assert_eq!((figure.at(20, 15), figure.at(24, 15)), ([0, 255, 0], [255; 3]));
         assert_eq!(
-            (picture.at(1, 3), picture.at(11, 7), picture.at(12, 7)),
-            ([255; 3], [255, 0, 0], [255; 3])
-        );
-        assert_eq!(picture.at(2, 5), [127, 0, 128]);
-        assert_eq!((picture.at(20, 15), picture.at(24, 15)), ([0, 255, 0], [255; 3]));
-        assert_eq!(
-            (picture.at(30, 10), picture.at(33, 13), picture.at(34, 10)),
+            (figure.at(30, 10), figure.at(33, 13), figure.at(34, 10)),
             ([10, 20, 30], [10, 20, 30], [40, 50, 60])
         );
-        assert_eq!(picture.at(38, 10), [255; 3]);
+        assert_eq!(figure.at(38, 10), [255; 3]);
     }
 
     #[test]
@@ -146,11 +143,11 @@ mod tests {
         let mut scene = Scene { width: 60, height: 20, shapes: vec![] };
         scene.text("HHH", [30.0, 10.0], 16.0, Align::Middle, Colour::INK);
         scene.text("far outside", [55.0, 10.0], 16.0, Align::Start, Colour::WHITE);
-        let picture = read(&encode(&scene).unwrap());
-        let dark = |x: usize| (0..20).any(|y| picture.at(x, y)[0] < 128);
+        let figure = read(&encode(&scene).unwrap());
+        let dark = |x: usize| (0..20).any(|y| figure.at(x, y)[0] < 128);
         let (first, last) = ((0..60).find(|x| dark(*x)).unwrap(), (0..60).rfind(|x| dark(*x)).unwrap());
         assert!((15..=17).contains(&first) && (42..=44).contains(&last), "{first} {last}");
-        let rows: Vec<usize> = (0..20).filter(|y| (0..60).any(|x| picture.at(x, *y)[0] < 128)).collect();
+        let rows: Vec<usize> = (0..20).filter(|y| (0..60).any(|x| figure.at(x, *y)[0] < 128)).collect();
         assert!((rows[0] + rows[rows.len() - 1]).abs_diff(19) <= 1, "{rows:?}");
     }
 

@@ -1,10 +1,10 @@
-//! One picture, and its conversion between grey and RGB.
+//! One image, and its conversion between grey and RGB.
 
 use smalti_contract::TokenizeError;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// A picture of 8-bit pixels.
+/// An image of 8-bit pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// In pixels.
@@ -18,7 +18,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// A picture of these pixels, row-major `[height, width, channels]`.
+    /// An image of these pixels, row-major `[height, width, channels]`.
     ///
     /// # Errors
     /// [`TokenizeError::Input`] where a side is 0, `channels` is neither 1 nor 3, or the number of pixels is
@@ -45,7 +45,7 @@ impl Image {
         Err(TokenizeError::Input(problem))
     }
 
-    /// The part of the picture in these rows and columns, which must lie inside.
+    /// The part of the image in these rows and columns, which must lie inside.
     pub(crate) fn cut(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let line = self.width * self.channels;
         let mut pixels = Vec::with_capacity(rows.len() * columns.len() * self.channels);
@@ -74,9 +74,9 @@ impl Image {
         }
     }
 
-    /// The same picture with 1 or 3 channels; of another number it is left as it is.
+    /// The same image with 1 or 3 channels; of another number it is left as it is.
     ///
-    /// Grey is ITU-R 601 luma in the 16-bit fixed point of Pillow's mode "L"; RGB of a grey picture repeats it.
+    /// Grey is ITU-R 601 luma in the 16-bit fixed point of Pillow's mode "L"; RGB of a grey image repeats it.
     pub fn to_channels(&self, channels: usize) -> Cow<'_, Image> {
         let pixels = match (self.channels, channels) {
             (1, 3) => self.pixels.iter().flat_map(|&grey| [grey; 3]).collect(),

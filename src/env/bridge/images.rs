@@ -1,15 +1,15 @@
-//! The pictures of an observation, as they are written.
+//! The images of an observation, as they are written.
 
 use super::message::MessageError;
-use crate::env::Picture;
+use crate::env::Image;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A picture in one of its forms.
+/// An image in one of its forms.
 #[derive(Deserialize)]
 #[serde(try_from = "Fields")]
-pub(super) struct Form(Picture);
+pub(super) struct Form(Image);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,25 +42,25 @@ impl TryFrom<Fields> for Form {
                 width: None,
                 channels: None,
                 pixels: None,
-            } => Ok(Self(Picture::Encoded(file))),
+            } => Ok(Self(Image::Encoded(file))),
             Fields {
                 encoded: None,
                 height: Some(height),
                 width: Some(width),
                 channels: Some(channels),
                 pixels: Some(Base64(pixels)),
-            } => Ok(Self(Picture::Pixels { height, width, channels, pixels })),
-            _ => Err(r#"a picture must be {"height", "width", "channels", "pixels"} or {"encoded"}"#),
+            } => Ok(Self(Image::Pixels { height, width, channels, pixels })),
+            _ => Err(r#"an image must be {"height", "width", "channels", "pixels"} or {"encoded"}"#),
         }
     }
 }
 
-/// The pictures of an observation, which must be those of these cameras.
-pub(super) fn pictures(
+/// The images of an observation, which must be those of these cameras.
+pub(super) fn images(
     forms: BTreeMap<String, Form>,
     cameras: &BTreeSet<String>,
-) -> Result<BTreeMap<String, Picture>, MessageError> {
-    let refuse = |problem| Err(MessageError::Value { field: "pictures", problem });
+) -> Result<BTreeMap<String, Image>, MessageError> {
+    let refuse = |problem| Err(MessageError::Value { field: "images", problem });
     if !forms.keys().eq(cameras) {
         let listed = |names: Vec<&str>| if names.is_empty() { "none".into() } else { names.join(", ") };
         let expected = listed(cameras.iter().map(String::as_str).collect());
@@ -68,8 +68,8 @@ pub(super) fn pictures(
         return refuse(format!("must be of {expected}, as was said; found {found}"));
     }
     let mut seen = BTreeMap::new();
-    for (camera, Form(picture)) in forms {
-        if let Picture::Pixels { height, width, channels, pixels } = &picture {
+    for (camera, Form(image)) in forms {
+        if let Image::Pixels { height, width, channels, pixels } = &image {
             let sides = [*height, *width, *channels];
             let expected = sides.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
             if expected != Some(pixels.len()) {
@@ -77,7 +77,7 @@ pub(super) fn pictures(
                 return refuse(format!("of {camera} must have {shape} bytes; found {found}"));
             }
         }
-        seen.insert(camera, picture);
+        seen.insert(camera, image);
     }
     Ok(seen)
 }

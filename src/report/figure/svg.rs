@@ -120,7 +120,7 @@ mod tests {
         scene.pixels(raster, [0.0, 0.0], [40.0, 30.0]);
         let svg = String::from_utf8(encode(&scene).unwrap()).unwrap();
         let (_, rest) = svg.split_once("base64,").unwrap();
-        let picture = read(&STANDARD.decode(rest.split_once('"').unwrap().0).unwrap());
-        assert_eq!((picture.width, picture.height, picture.at(1, 0)), (2, 1, [40, 50, 60]));
+        let figure = read(&STANDARD.decode(rest.split_once('"').unwrap().0).unwrap());
+        assert_eq!((figure.width, figure.height, figure.at(1, 0)), (2, 1, [40, 50, 60]));
     }
 }

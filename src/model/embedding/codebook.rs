@@ -1,8 +1,8 @@
 //! A learned codebook: vector quantization of the encoder's outputs.
 
+use crate::head::CodebookConfig;
+use crate::model::{config::ModelConfig, linear::Linear, params::Scope};
 use crate::ops::{self, Value};
-use crate::params::Scope;
-use crate::transformer::{CodebookConfig, Linear, ModelConfig};
 use candle_core::{D, DType, Result, Tensor};
 
 /// A kind of the main stream whose tokens are codes.
@@ -110,8 +110,8 @@ fn distance(x: &Value, from: &Tensor, weight: f64) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::params::Params;
     use crate::ops::testing::random;
-    use crate::params::Params;
     use candle_core::Device;
 
     fn codebook(params: &mut Params) -> Result<Codebook> {

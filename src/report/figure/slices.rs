@@ -34,7 +34,7 @@ struct Sliced<'a> {
     seconds: f32,
 }
 
-/// The picture of an audio tokenizer's tokens; `None` for those of another.
+/// The figure of an audio tokenizer's tokens; `None` for those of another.
 pub(super) fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Option<Scene> {
     if tokenizer.name() != AudioTokenizer::NAME {
         return None;
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use crate::modalities::audio::Waveform;
     use crate::modalities::text::{TextTokenizer, fit};
-    use crate::report::picture::Format;
+    use crate::report::figure::Format;
 
     fn clip(seconds: f32, hop: Option<usize>) -> Scene {
         let config = AudioConfig { slice_hop: hop, max_slices: 1 << 16, ..AudioConfig::default() };

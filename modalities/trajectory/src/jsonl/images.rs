@@ -1,11 +1,11 @@
-//! The pictures of a camera as a line holds them.
+//! The images of a camera as a line holds them.
 
-use crate::Pictures;
+use crate::Images;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-/// A camera's pictures in one of three forms.
+/// A camera's images in one of three forms.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Form {
@@ -41,27 +41,27 @@ impl<'de> Deserialize<'de> for Base64 {
 }
 
 impl Form {
-    pub(super) fn of(pictures: &Pictures) -> Self {
-        match pictures.clone() {
-            Pictures::Files(paths) => Self::Files(paths),
-            Pictures::Encoded(files) => Self::Encoded(files.into_iter().map(Base64).collect()),
-            Pictures::Frames { height, width, channels, pixels } => {
+    pub(super) fn of(images: &Images) -> Self {
+        match images.clone() {
+            Images::Files(paths) => Self::Files(paths),
+            Images::Encoded(files) => Self::Encoded(files.into_iter().map(Base64).collect()),
+            Images::Frames { height, width, channels, pixels } => {
                 Self::Frames(Frames { height, width, channels, pixels: Base64(pixels) })
             }
         }
     }
 
-    /// The pictures, all of their pixels there.
-    pub(super) fn pictures(self) -> Result<Pictures, String> {
+    /// The images, all of their pixels there.
+    pub(super) fn images(self) -> Result<Images, String> {
         match self {
-            Self::Files(paths) => Ok(Pictures::Files(paths)),
+            Self::Files(paths) => Ok(Images::Files(paths)),
             Self::Encoded(files) => {
-                Ok(Pictures::Encoded(files.into_iter().map(|Base64(bytes)| bytes).collect()))
+                Ok(Images::Encoded(files.into_iter().map(|Base64(bytes)| bytes).collect()))
             }
             Self::Frames(Frames { height, width, channels, pixels: Base64(pixels) }) => {
                 let size = height.checked_mul(width).and_then(|area| area.checked_mul(channels));
                 match size.filter(|&size| size > 0 && pixels.len().is_multiple_of(size)) {
-                    Some(_) => Ok(Pictures::Frames { height, width, channels, pixels }),
+                    Some(_) => Ok(Images::Frames { height, width, channels, pixels }),
                     None => Err(format!(
                         "{} bytes; expected a multiple of {height}×{width}×{channels}",
                         pixels.len()

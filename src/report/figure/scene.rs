@@ -1,4 +1,4 @@
-//! A picture as a list of shapes, of which PNG and SVG are drawn alike.
+//! A figure as a list of shapes, of which PNG and SVG are drawn alike.
 
 use super::{colour::Colour, font};
 

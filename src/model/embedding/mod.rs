@@ -6,12 +6,13 @@ mod stem;
 pub use codebook::{CodedKind, Quantized};
 
 use crate::data::{KindBatch, TokenBatch};
+use crate::model::config::{EmbeddingConfig, ModelConfig, Positions};
+use crate::model::{linear::Linear, norm::Norm, params::Scope};
 use crate::ops::{self, Value};
-use crate::params::Scope;
-use crate::transformer::{Linear, ModelConfig, Norm, Positions};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use codebook::Codebook;
 use smalti_contract::{Content, ContentSpec, KindSpec};
+use std::ops::Range;
 use stem::Convolutions;
 
 /// Embeds every kind of token of a model.
@@ -21,9 +22,9 @@ pub struct Embedder {
     types: Option<Value>,
     /// Of what goes into the first block.
     norm: Option<Norm>,
-    /// `[d_model]`: added behind the norm.
+    /// `[d_model]`: added after the norm.
     offset: Option<Value>,
-    /// What the embedding of ids is multiplied by.
+    /// Factor of the embedding of ids.
     scale: Option<f64>,
     positions: Positions,
     d_model: usize,
@@ -40,6 +41,8 @@ struct KindEmbedding {
     /// `[time_steps, d_model]`, where the kind is embedded with its time.
     time: Option<Value>,
     has_time: bool,
+    /// The places of its parameters.
+    parameters: Range<usize>,
 }
 
 #[derive(Clone)]
@@ -62,7 +65,7 @@ impl Embedder {
     /// after kinds.
     ///
     /// # Errors
-    /// Where two kinds have one name.
+    /// If two kinds have one name.
     pub fn new(
         mut scope: Scope,
         config: &ModelConfig,
@@ -72,10 +75,12 @@ impl Embedder {
         device: &Device,
     ) -> Result<Self> {
         let d = config.d_model;
-        let learned = matches!(config.positions, Positions::Learned | Positions::Grid);
+        let EmbeddingConfig { positions, stem, type_embedding, shared_time, scale, norm, offset } =
+            &config.embedding;
+        let learned = matches!(positions, Positions::Learned | Positions::Grid);
         let mut embeddings: Vec<KindEmbedding> = Vec::with_capacity(kinds.len());
         let most_steps = kinds.iter().filter_map(|kind| kind.time_steps).max();
-        let times = match most_steps.filter(|_| learned && config.shared_time) {
+        let times = match most_steps.filter(|_| learned && *shared_time) {
             Some(steps) => Some(scope.normal("time", (steps, d), EMBEDDING_STD)?),
             None => None,
         };
@@ -86,6 +91,7 @@ impl Embedder {
                 continue;
             }
             let mut scope = scope.at(&kind.name);
+            let first = scope.n_parameters();
             let content = match kind.content {
                 ContentSpec::Ids { .. } if let Some(CodedKind { codebook, .. }) = coded => {
                     ContentEmbedding::Codebook(Codebook::new(scope.at("codebook"), *codebook, config)?)
@@ -93,9 +99,7 @@ impl Embedder {
                 ContentSpec::Ids { vocabulary } => {
                     ContentEmbedding::Table(scope.normal("table", (vocabulary, d), EMBEDDING_STD)?)
                 }
-                ContentSpec::Features { dim }
-                    if config.stem.as_ref().is_some_and(|s| s.kind == kind.name) =>
-                {
+                ContentSpec::Features { dim } if stem.as_ref().is_some_and(|stem| stem.kind == kind.name) => {
                     ContentEmbedding::Stem(Convolutions::new(scope.at("stem"), dim, config)?)
                 }
                 ContentSpec::Features { dim } => {
@@ -106,7 +110,7 @@ impl Embedder {
             };
             let sizes: Vec<usize> = kind.axes.iter().map(|axis| axis.size).collect();
             let mut axes = Vec::new();
-            if config.positions == Positions::Grid && !sizes.is_empty() {
+            if *positions == Positions::Grid && !sizes.is_empty() {
                 axes.push(scope.normal("grid", (sizes.iter().product::<usize>(), d), EMBEDDING_STD)?);
             } else if learned {
                 for axis in &kind.axes {
@@ -119,24 +123,25 @@ impl Embedder {
                 _ => None,
             };
             let has_time = kind.time_steps.is_some();
-            embeddings.push(KindEmbedding { content, axes, sizes, time, has_time });
+            let parameters = first..scope.n_parameters();
+            embeddings.push(KindEmbedding { content, axes, sizes, time, has_time, parameters });
         }
-        let types = match config.type_embedding {
+        let types = match type_embedding {
             true => Some(scope.normal("types", (kinds.len(), d), EMBEDDING_STD)?),
             false => None,
         };
-        let norm = match config.embedding_norm {
+        let norm = match norm {
             true => Some(Norm::new(scope.at("norm"), config)?),
             false => None,
         };
-        let offset = config.embedding_offset.then(|| scope.zeros("offset", d)).transpose()?;
+        let offset = offset.then(|| scope.zeros("offset", d)).transpose()?;
         Ok(Self {
             kinds: embeddings,
             types,
             norm,
             offset,
-            scale: config.embedding_scale,
-            positions: config.positions,
+            scale: *scale,
+            positions: *positions,
             d_model: d,
             device: device.clone(),
         })
@@ -146,7 +151,7 @@ impl Embedder {
     /// whose codes come from the encoder.
     ///
     /// # Errors
-    /// Where content and kind differ; collate has checked bounds.
+    /// If content and kind differ; collate has checked bounds.
     pub fn forward(&self, batch: &TokenBatch, quantized: &[Quantized]) -> Result<Value> {
         let embed = |group: &KindBatch| {
             let from_encoder = quantized.iter().find(|quantized| quantized.kind == group.kind);
@@ -167,6 +172,11 @@ impl Embedder {
             x = norm.forward(&x)?;
         }
         self.offset.as_ref().map_or(Ok(x.clone()), |offset| ops::add_to_columns(&x, offset))
+    }
+
+    /// The places of a kind's parameters, which kinds that share them have in common.
+    pub fn parameters(&self, kind: usize) -> Range<usize> {
+        self.kinds[kind].parameters.clone()
     }
 
     /// The table of a kind that has one, for a head that shares it.

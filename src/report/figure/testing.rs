@@ -3,13 +3,13 @@
 use super::scene::{Scene, Shape};
 
 /// A decoded PNG.
-pub struct Picture {
+pub struct Figure {
     pub width: usize,
     pub height: usize,
     rgb: Vec<u8>,
 }
 
-impl Picture {
+impl Figure {
     /// The pixel at column `x` and row `y`.
     pub fn at(&self, x: usize, y: usize) -> [u8; 3] {
         let [r, g, b] = self.rgb[(y * self.width + x) * 3..][..3] else { unreachable!() };
@@ -18,9 +18,9 @@ impl Picture {
 }
 
 /// Decodes a PNG.
-pub fn read(png: &[u8]) -> Picture {
-    let picture = image::load_from_memory_with_format(png, image::ImageFormat::Png).unwrap().into_rgb8();
-    Picture { width: picture.width() as usize, height: picture.height() as usize, rgb: picture.into_raw() }
+pub fn read(png: &[u8]) -> Figure {
+    let figure = image::load_from_memory_with_format(png, image::ImageFormat::Png).unwrap().into_rgb8();
+    Figure { width: figure.width() as usize, height: figure.height() as usize, rgb: figure.into_raw() }
 }
 
 /// Every text of a scene, in the order of drawing.

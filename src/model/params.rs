@@ -106,10 +106,15 @@ impl Scope<'_> {
         Scope { params: self.params, prefix }
     }
 
+    /// The number of parameters made so far, which is the place of the next one.
+    pub fn n_parameters(&self) -> usize {
+        self.params.named.len()
+    }
+
     /// A parameter drawn from the normal distribution of mean 0.
     ///
     /// # Errors
-    /// Where the name is taken.
+    /// If the name is taken.
     pub fn normal(&mut self, name: &str, shape: impl Into<Shape>, std: f64) -> Result<Value> {
         let shape = shape.into();
         let mut generator = random::generator(random::named(self.params.seed, &self.full(name)));
@@ -121,7 +126,7 @@ impl Scope<'_> {
     /// A parameter of zeros.
     ///
     /// # Errors
-    /// Where the name is taken.
+    /// If the name is taken.
     pub fn zeros(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Value> {
         self.add(name, Tensor::zeros(shape, DType::F32, &self.params.device)?)
     }
@@ -129,7 +134,7 @@ impl Scope<'_> {
     /// A parameter of ones.
     ///
     /// # Errors
-    /// Where the name is taken.
+    /// If the name is taken.
     pub fn ones(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Value> {
         self.constant(name, shape, 1.0)
     }
@@ -137,7 +142,7 @@ impl Scope<'_> {
     /// A parameter of one number.
     ///
     /// # Errors
-    /// Where the name is taken.
+    /// If the name is taken.
     pub fn constant(&mut self, name: &str, shape: impl Into<Shape>, value: f64) -> Result<Value> {
         self.add(name, Tensor::full(value as f32, shape, &self.params.device)?)
     }

@@ -1,0 +1,99 @@
+//! Multi-head attention between two lists of tokens, which may be one list.
+
+use super::cache::GrowingRows;
+use super::config::ModelConfig;
+use super::linear::{Linear, init_std};
+use super::params::Scope;
+use super::plan::RotaryAngles;
+use crate::ops::{self, Heads, RelativeBias, Value};
+use crate::rules::AttentionMask;
+use candle_core::Result;
+use std::sync::Arc;
+
+/// The projections around the one attention operation.
+pub struct Attention {
+    query: Linear,
+    /// Keys and values side by side: `[2·n_kv_heads·d_head, d_model]`.
+    key_value: Linear,
+    output: Linear,
+    heads: Heads,
+    d_head: usize,
+}
+
+impl Attention {
+    /// Attention of the configured shape in block number `layer`; `residual_std` is the deviation of the weights of the
+    /// output projection.
+    ///
+    /// # Errors
+    /// If a parameter's name is taken.
+    pub fn new(mut scope: Scope, config: &ModelConfig, layer: usize, residual_std: f64) -> Result<Self> {
+        let (d, d_head, heads) = (config.d_model, config.d_head(), config.heads(layer));
+        let bias = config.attention.bias.unwrap_or(config.bias);
+        let output_bias = config.attention.output_bias.unwrap_or(config.bias);
+        let (d_query, d_key_value) = (heads.n_heads * d_head, 2 * heads.n_kv_heads * d_head);
+        Ok(Self {
+            query: Linear::new(scope.at("query"), d, d_query, bias, init_std(d))?,
+            key_value: Linear::new(scope.at("key_value"), d, d_key_value, bias, init_std(d))?,
+            output: Linear::new(scope.at("output"), d_query, d, output_bias, residual_std)?,
+            heads,
+            d_head,
+        })
+    }
+
+    /// The tokens of `queries` `[n, d_model]` attend to those of `keys` `[m, d_model]`, of which they are all or some. The
+    /// result is of all heads side by side, `[n, n_heads·d_head]`, for
+    /// [`output_projection`](Self::output_projection).
+    ///
+    /// With a cache, the new keys and values are appended to the cached ones, and `mask` has a column for each of them.
+    ///
+    /// # Errors
+    /// If shapes differ from the mask's.
+    pub fn self_attention(
+        &self,
+        queries: &Value,
+        keys: &Value,
+        mask: &Arc<AttentionMask>,
+        angles: Option<&RotaryAngles>,
+        bias: Option<RelativeBias>,
+        cache: Option<&mut GrowingRows>,
+    ) -> Result<Value> {
+        let mut key_value = self.key_value.forward(keys)?; // [m, 2·n_kv_heads·d_head]
+        let mut query = self.query.forward(queries)?; // [n, n_heads·d_head]
+        if let Some(angles) = angles {
+            key_value = ops::rotary(&key_value, self.heads.n_kv_heads * self.d_head, &angles.keys)?;
+            query = ops::rotary(&query, self.heads.n_heads * self.d_head, &angles.queries)?;
+        }
+        if let Some(cache) = cache {
+            key_value = cache.append(&key_value)?;
+        }
+        ops::attention(&query, &key_value, bias, self.heads, mask)
+    }
+
+    /// The tokens of `queries` `[n, d_model]` attend to the encoder's output `[m, d_model]`, whose keys and values are
+    /// computed once if there is a cache. The result is as of [`self_attention`](Self::self_attention).
+    ///
+    /// # Errors
+    /// If shapes differ from the mask's.
+    pub fn cross_attention(
+        &self,
+        queries: &Value,
+        encoder_output: &Value,
+        mask: &Arc<AttentionMask>,
+        cache: Option<&mut Option<Value>>,
+    ) -> Result<Value> {
+        let key_value = match cache {
+            Some(Some(cached)) => cached.clone(),
+            Some(empty) => empty.insert(self.key_value.forward(encoder_output)?).clone(),
+            None => self.key_value.forward(encoder_output)?,
+        };
+        ops::attention(&self.query.forward(queries)?, &key_value, None, self.heads, mask)
+    }
+
+    /// `[n, n_heads·d_head]` → `[n, d_model]`, added to `residual` if there is one.
+    ///
+    /// # Errors
+    /// If shapes differ.
+    pub fn output_projection(&self, heads: &Value, residual: Option<&Value>) -> Result<Value> {
+        self.output.forward_residual(heads, residual)
+    }
+}

@@ -1,0 +1,132 @@
+//! One block: norm → attention → MLP, each added to the residual stream.
+
+use super::attention::Attention;
+use super::cache::LayerCache;
+use super::config::ModelConfig;
+use super::linear::init_std;
+use super::mlp::Mlp;
+use super::params::Scope;
+use super::plan::{CrossAttentionPlan, LayerPlan};
+use super::residual::Residual;
+use crate::ops::{self, RelativeBias, Value};
+use candle_core::Result;
+use std::ops::Range;
+
+/// One block of a transformer.
+pub struct Block {
+    attention: Attention,
+    attention_residual: Residual,
+    cross_attention: Option<CrossAttention>,
+    mlp: Mlp,
+    mlp_residual: Residual,
+    layer: usize,
+}
+
+impl Block {
+    /// Block number `layer` of a transformer of `n_layers`, with cross-attention if `cross`.
+    ///
+    /// # Errors
+    /// If a parameter's name is taken.
+    pub fn new(
+        mut scope: Scope,
+        config: &ModelConfig,
+        n_layers: usize,
+        layer: usize,
+        cross: bool,
+    ) -> Result<Self> {
+        // Sublayers write to the residual stream so small that its variance does not grow with depth (GPT-2).
+        let residual_std = init_std(config.d_model) / (2.0 * n_layers as f64).sqrt();
+        let site = |sublayer: u64| 1 + 3 * layer as u64 + sublayer;
+        let first = scope.n_parameters();
+        let cross_attention = match cross {
+            false => None,
+            true => Some(CrossAttention {
+                attention: Attention::new(scope.at("cross"), config, layer, residual_std)?,
+                residual: Residual::new(&mut scope, "cross", config, None, site(1))?,
+                parameters: first..scope.n_parameters(),
+            }),
+        };
+        Ok(Self {
+            attention: Attention::new(scope.at("attention"), config, layer, residual_std)?,
+            attention_residual: Residual::new(&mut scope, "attention", config, config.layer_scale, site(0))?,
+            cross_attention,
+            mlp: Mlp::new(scope.at("mlp"), config, residual_std)?,
+            mlp_residual: Residual::new(&mut scope, "mlp", config, config.layer_scale, site(2))?,
+            layer,
+        })
+    }
+
+    /// `[n_tokens, d_model]` → `[n_queries, d_model]`: the rows that `plan` computes, which are all or some.
+    ///
+    /// # Errors
+    /// If shapes differ.
+    pub fn forward(
+        &self,
+        x: &Value,
+        plan: &LayerPlan,
+        bias: Option<RelativeBias>,
+        cache: Option<&mut LayerCache>,
+    ) -> Result<Value> {
+        let (self_cache, cross_cache) = match cache {
+            Some(LayerCache { self_attention, cross_attention }) => {
+                (Some(self_attention), Some(cross_attention))
+            }
+            None => (None, None),
+        };
+        let (mask, angles, dropout) = (plan.mask(self.layer), plan.angles.as_ref(), plan.dropout.as_ref());
+
+        let keys = self.attention_residual.pre_norm(x)?; // [n_tokens, d_model]
+        let queries = plan.query_rows(&keys)?; // [n_queries, d_model]
+        let heads = self.attention.self_attention(&queries, &keys, mask, angles, bias, self_cache)?;
+        let mut x = self.attention_residual.add(&plan.query_rows(x)?, dropout, |residual| {
+            self.attention.output_projection(&heads, residual)
+        })?;
+
+        if let (Some(cross_attention), Some(plan)) = (&self.cross_attention, &plan.cross_attention) {
+            x = cross_attention.forward(&x, plan, self.layer, cross_cache)?;
+        }
+
+        let normed = self.mlp_residual.pre_norm(&x)?;
+        self.mlp_residual.add(&x, dropout, |residual| self.mlp.forward(&normed, residual))
+    }
+
+    /// The places of the parameters that a batch without an encoder's output does not use.
+    pub fn cross_parameters(&self) -> Range<usize> {
+        self.cross_attention.as_ref().map_or(0..0, |cross| cross.parameters.clone())
+    }
+}
+
+/// Attention to the encoder's output.
+struct CrossAttention {
+    attention: Attention,
+    residual: Residual,
+    /// The places of its parameters.
+    parameters: Range<usize>,
+}
+
+impl CrossAttention {
+    /// The residual stream `[n, d_model]` after cross-attention. Rows of documents that have no token in the encoder stay
+    /// as they are.
+    fn forward(
+        &self,
+        x: &Value,
+        plan: &CrossAttentionPlan,
+        layer: usize,
+        cache: Option<&mut Option<Value>>,
+    ) -> Result<Value> {
+        let rows = match &plan.query_rows {
+            Some(rows) => ops::gather_rows(x, rows)?,
+            None => x.clone(),
+        };
+        let queries = self.residual.pre_norm(&rows)?;
+        let heads =
+            self.attention.cross_attention(&queries, &plan.encoder_output, plan.mask(layer), cache)?;
+        let added = self.residual.add(&rows, plan.dropout.as_ref(), |residual| {
+            self.attention.output_projection(&heads, residual)
+        })?;
+        match &plan.query_rows {
+            Some(rows) => ops::replace_rows(x, rows, &added),
+            None => Ok(added),
+        }
+    }
+}

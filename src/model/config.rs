@@ -1,0 +1,387 @@
+//! The settings of the transformer: `[model]` in `run.toml`.
+
+use crate::ops::{Activation, Heads, RotaryScaling};
+use crate::rules::Rule;
+use serde::{Deserialize, Serialize};
+
+/// The shape of the transformer, of the embedder before it and of the heads after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// Width of a token.
+    pub d_model: usize,
+    /// Blocks of the main transformer, the one that heads read.
+    pub n_layers: usize,
+    /// Blocks of the encoder, whose output the main transformer attends to by cross-attention; 0 for no encoder.
+    pub n_encoder_layers: usize,
+    /// Normalization.
+    pub norm: NormKind,
+    /// Whether a sublayer is normalized before it, or after its residual sum.
+    pub norm_placement: NormPlacement,
+    /// Added to the variance before the root.
+    pub norm_eps: f64,
+    /// Whether linear maps and layer norms have a bias, unless a setting below says otherwise.
+    pub bias: bool,
+    /// Initial value of a learned scale of each sublayer's output (Touvron et al. 2021); no scale if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_scale: Option<f64>,
+    /// Share of values dropped from the embedding and from each sublayer's output, in training.
+    pub dropout: f32,
+    /// Self-attention and cross-attention.
+    pub attention: AttentionConfig,
+    /// The MLP of each block.
+    pub mlp: MlpConfig,
+    /// From tokens to the input of the first block.
+    pub embedding: EmbeddingConfig,
+    /// From the output of the last block to predictions.
+    pub head: HeadConfig,
+}
+
+/// Attention: `[model.attention]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AttentionConfig {
+    /// Attention heads.
+    pub n_heads: usize,
+    /// Heads of keys and values, each shared by as many query heads (Ainslie et al. 2023); 0 for `n_heads`.
+    pub n_kv_heads: usize,
+    /// Width of a head; 0 for d_model/n_heads.
+    pub d_head: usize,
+    /// Factor of attention scores; 1/√d_head if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// Whether scores are also divided by the block's number, counted from 1.
+    pub scale_by_layer: bool,
+    /// Whether the projections to queries, keys and values have a bias; `model.bias` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<bool>,
+    /// Whether the output projection has a bias; `model.bias` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_bias: Option<bool>,
+    /// Rotary position embedding: rotates queries and keys by their place in the document (Su et al. 2021).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotary: Option<Rotary>,
+    /// Learned biases of attention scores by the distance of query and key (Raffel et al. 2020).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relative: Option<RelativePositions>,
+    /// Attention rules that replace a task's own, for all layers or for some.
+    pub rules: Vec<LayerRule>,
+}
+
+/// The MLP: `[model.mlp]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MlpConfig {
+    /// Width of the hidden layer; 0 for 4·d_model.
+    pub d_ff: usize,
+    /// Whether the MLP is f(x·W)·(x·V)·U and not f(x·W)·U (Shazeer 2020).
+    pub gated: bool,
+    /// The activation f.
+    pub activation: Activation,
+    /// Whether its linear maps have a bias; `model.bias` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<bool>,
+}
+
+/// The embedding: `[model.embedding]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddingConfig {
+    /// Position and time embeddings.
+    pub positions: Positions,
+    /// Convolutions over one kind of token before the first block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stem: Option<Stem>,
+    /// Whether each kind of token has a learned type embedding.
+    pub type_embedding: bool,
+    /// Whether all kinds share one table of time embeddings.
+    pub shared_time: bool,
+    /// Factor of the embedding of ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// Whether the input of the first block is normalized.
+    pub norm: bool,
+    /// Whether a learned vector is added after that norm.
+    pub offset: bool,
+}
+
+/// The heads: `[model.head]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadConfig {
+    /// Whether a head that generates or unmasks tokens shares its matrix with the embedding of their kind.
+    pub tie_embeddings: bool,
+    /// Whether heads have a bias; if left out, those that share no matrix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<bool>,
+    /// Whether a head that generates or unmasks tokens has a linear map, the activation and a norm before its matrix (BERT).
+    pub transform: bool,
+    /// Factor of the input of such a head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+}
+
+/// A replaced attention rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerRule {
+    /// The kind of the tokens that attend, or a pattern: `camera.*`.
+    pub query: String,
+    /// The kind of the tokens that they attend to, or a pattern.
+    pub key: String,
+    /// The rule.
+    pub rule: Rule,
+    /// The layers of its transformer, counted from 0; all if left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<usize>,
+}
+
+/// A normalization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// Mean and variance (Ba et al. 2016).
+    Layer,
+    /// Root mean square (Zhang and Sennrich 2019).
+    Rms,
+}
+
+/// The place of a sublayer's norm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormPlacement {
+    /// Before each sublayer, and once after the last block: GPT-2, ViT.
+    Pre,
+    /// After each residual sum: the first transformer, BERT.
+    Post,
+}
+
+/// Position and time embeddings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// A learned table for each axis.
+    Learned,
+    /// One learned table for each kind: a vector for each combination of its axes' positions, as in ViT.
+    Grid,
+    /// Sines and cosines of each axis (Vaswani et al. 2017).
+    Sinusoidal,
+    /// None.
+    None,
+}
+
+/// Two convolutions over the frames of slices of two, as in Whisper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stem {
+    /// The kind of token that is embedded by it, named `task.kind`.
+    pub kind: String,
+}
+
+/// Rotary position embedding (Su et al. 2021).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rotary {
+    /// Pair i of a head's features is rotated by place·base^(−2i/d_head).
+    pub base: f64,
+    /// How the angles are scaled for longer contexts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<RotaryScaling>,
+}
+
+impl Default for Rotary {
+    fn default() -> Self {
+        Self { base: 1e4, scaling: None }
+    }
+}
+
+/// Biases of attention scores by distance (Raffel et al. 2020).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RelativePositions {
+    /// Number of buckets of distances; each has a bias for each head.
+    pub buckets: usize,
+    /// Distances from this one on share a bucket.
+    pub max_distance: usize,
+    /// Whether the main transformer has buckets for earlier keys only; an encoder has them for both directions.
+    pub causal: bool,
+}
+
+impl Default for RelativePositions {
+    fn default() -> Self {
+        Self { buckets: 32, max_distance: 128, causal: true }
+    }
+}
+
+/// Settings that cannot work together.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("model.{setting}: {problem}")]
+pub struct ConfigError {
+    /// The setting.
+    pub setting: &'static str,
+    /// What is wrong with it, with the expected and the actual value.
+    pub problem: String,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            d_model: 128,
+            n_layers: 4,
+            n_encoder_layers: 0,
+            norm: NormKind::Layer,
+            norm_placement: NormPlacement::Pre,
+            norm_eps: 1e-5,
+            bias: true,
+            layer_scale: None,
+            dropout: 0.0,
+            attention: AttentionConfig::default(),
+            mlp: MlpConfig::default(),
+            embedding: EmbeddingConfig::default(),
+            head: HeadConfig::default(),
+        }
+    }
+}
+
+impl Default for AttentionConfig {
+    fn default() -> Self {
+        Self {
+            n_heads: 4,
+            n_kv_heads: 0,
+            d_head: 0,
+            scale: None,
+            scale_by_layer: false,
+            bias: None,
+            output_bias: None,
+            rotary: None,
+            relative: None,
+            rules: Vec::new(),
+        }
+    }
+}
+
+impl AttentionConfig {
+    /// Attention of `n_heads` heads, all else as by default.
+    pub fn of_heads(n_heads: usize) -> Self {
+        Self { n_heads, ..Self::default() }
+    }
+}
+
+impl Default for MlpConfig {
+    fn default() -> Self {
+        Self { d_ff: 0, gated: false, activation: Activation::Gelu, bias: None }
+    }
+}
+
+impl Default for EmbeddingConfig {
+    fn default() -> Self {
+        Self {
+            positions: Positions::Learned,
+            stem: None,
+            type_embedding: true,
+            shared_time: false,
+            scale: None,
+            norm: false,
+            offset: false,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// Width of the MLP's hidden layer.
+    pub fn d_ff(&self) -> usize {
+        if self.mlp.d_ff == 0 { 4 * self.d_model } else { self.mlp.d_ff }
+    }
+
+    /// Width of a head.
+    pub fn d_head(&self) -> usize {
+        match self.attention.d_head {
+            0 => self.d_model / self.attention.n_heads.max(1),
+            d_head => d_head,
+        }
+    }
+
+    /// How the heads of block number `layer` share columns and make scores.
+    pub fn heads(&self, layer: usize) -> Heads {
+        let AttentionConfig { n_heads, n_kv_heads, scale, scale_by_layer, .. } = self.attention;
+        let scale = scale.unwrap_or(1.0 / (self.d_head() as f64).sqrt());
+        let scale = if scale_by_layer { scale / (layer + 1) as f64 } else { scale };
+        let n_kv_heads = if n_kv_heads == 0 { n_heads } else { n_kv_heads };
+        Heads { n_heads, n_kv_heads, scale: scale as f32 }
+    }
+
+    /// Checks that the settings can work together.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |setting, problem| Err(ConfigError { setting, problem });
+        if self.d_model == 0 {
+            return refuse("d_model", "expected 1 or more; found 0".into());
+        }
+        if self.n_layers == 0 {
+            return refuse("n_layers", "expected 1 or more; found 0".into());
+        }
+        let factors = [
+            ("attention.scale", self.attention.scale),
+            ("layer_scale", self.layer_scale),
+            ("embedding.scale", self.embedding.scale),
+            ("head.scale", self.head.scale),
+        ];
+        for (setting, factor) in factors {
+            if let Some(found) = factor.filter(|factor| !factor.is_finite() || *factor == 0.0) {
+                return refuse(setting, format!("expected a number other than 0; found {found}"));
+            }
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse("dropout", format!("expected 0 or more and less than 1; found {}", self.dropout));
+        }
+        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
+            return refuse("norm_eps", format!("expected a positive number; found {}", self.norm_eps));
+        }
+        if self.embedding.positions == Positions::Sinusoidal && !self.d_model.is_multiple_of(2) {
+            let problem = format!("sinusoidal needs an even d_model; found {}", self.d_model);
+            return refuse("embedding.positions", problem);
+        }
+        self.validate_attention()
+    }
+
+    fn validate_attention(&self) -> Result<(), ConfigError> {
+        let refuse = |setting, problem| Err(ConfigError { setting, problem });
+        let AttentionConfig { n_heads, n_kv_heads, d_head, rotary, relative, ref rules, .. } = self.attention;
+        if n_heads == 0 || (d_head == 0 && !self.d_model.is_multiple_of(n_heads)) {
+            let problem = format!("expected a divisor of d_model {}; found {n_heads}", self.d_model);
+            return refuse("attention.n_heads", problem);
+        }
+        if n_kv_heads > 0 && !n_heads.is_multiple_of(n_kv_heads) {
+            let problem = format!("expected a divisor of n_heads {n_heads}; found {n_kv_heads}");
+            return refuse("attention.n_kv_heads", problem);
+        }
+        if let Some(RelativePositions { buckets, max_distance, .. }) = relative
+            && (buckets < 4
+                || buckets > usize::from(u16::MAX)
+                || max_distance <= buckets / 2
+                || max_distance > 1 << 20)
+        {
+            let problem = format!(
+                "expected 4 to 65535 buckets and a max_distance above half of them, at most 1048576; \
+                 found {buckets} and {max_distance}"
+            );
+            return refuse("attention.relative", problem);
+        }
+        if let Some(Rotary { base, .. }) = rotary {
+            if !(base > 1.0 && base.is_finite()) {
+                return refuse("attention.rotary.base", format!("expected a number above 1; found {base}"));
+            }
+            let d_head = self.d_head();
+            if !d_head.is_multiple_of(2) {
+                return refuse("attention.rotary", format!("needs heads of an even width; found {d_head}"));
+            }
+        }
+        let most = self.n_layers.max(self.n_encoder_layers);
+        if let Some(layer) = rules.iter().flat_map(|rule| &rule.layers).find(|&&layer| layer >= most) {
+            return refuse("attention.rules", format!("layer {layer} is not among the {most} layers"));
+        }
+        Ok(())
+    }
+}

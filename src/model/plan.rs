@@ -1,0 +1,162 @@
+//! What one forward pass needs beside its tokens: masks, rotary angles, dropout, and the encoder's output.
+
+use super::config::Rotary;
+use super::dropout::Dropout;
+use crate::ops::{self, Angles, Value};
+use crate::rules::{AttentionMask, AttentionRules, TokenMeta};
+use candle_core::Result;
+use std::sync::Arc;
+
+/// The plan of one forward pass through a transformer.
+pub struct ForwardPlan {
+    /// The plan of every layer, which computes all tokens.
+    all: Arc<LayerPlan>,
+    /// The plan of the last layer, if heads read some of the tokens alone.
+    last: Option<Arc<LayerPlan>>,
+}
+
+/// The plan of one layer.
+pub struct LayerPlan {
+    /// The rows that the layer computes, ascending; `None` for all.
+    query_rows: Option<Vec<u32>>,
+    /// From those rows to all tokens: one mask for each layer, or one for all layers.
+    masks: Vec<Arc<AttentionMask>>,
+    /// With rotary positions.
+    pub angles: Option<RotaryAngles>,
+    /// With an encoder.
+    pub cross_attention: Option<CrossAttentionPlan>,
+    /// In training, of the rows that the layer computes.
+    pub dropout: Option<Dropout>,
+}
+
+/// The rotary angles of the tokens of one layer (Su et al. 2021).
+pub struct RotaryAngles {
+    /// Of the rows that the layer computes.
+    pub queries: Arc<Angles>,
+    /// Of all tokens.
+    pub keys: Arc<Angles>,
+}
+
+/// The output of the encoder, and the metadata of its tokens.
+#[derive(Clone)]
+pub struct EncoderOutput {
+    /// `[m, d_model]`.
+    pub hidden: Value,
+    /// Kind, document, order, time and position of each row.
+    pub tokens: Arc<TokenMeta>,
+}
+
+/// How the rows of a layer attend to the encoder's output.
+pub struct CrossAttentionPlan {
+    /// `[m, d_model]`.
+    pub encoder_output: Value,
+    /// Which of the layer's rows attend to it, those of documents that the encoder has; `None` for all.
+    pub query_rows: Option<Vec<u32>>,
+    /// From those rows to the encoder's tokens: one mask for each layer, or one for all layers.
+    masks: Vec<Arc<AttentionMask>>,
+    /// In training, of those rows.
+    pub dropout: Option<Dropout>,
+}
+
+/// What a plan is made of.
+pub(super) struct PlanInputs<'a> {
+    /// One table for each layer, or one for all.
+    pub rules: &'a [Arc<AttentionRules>],
+    /// The tokens that go in.
+    pub tokens: &'a Arc<TokenMeta>,
+    /// The tokens that they attend to: themselves, after those of a cache.
+    pub keys: &'a Arc<TokenMeta>,
+    /// The rows that heads read, ascending; `None` for all.
+    pub read_rows: Option<&'a [u32]>,
+    /// What cross-attention attends to.
+    pub encoder_output: Option<&'a EncoderOutput>,
+    /// With rotary positions, the width of a head and its settings.
+    pub rotary: Option<(usize, Rotary)>,
+    /// In training, of all tokens.
+    pub dropout: Option<&'a Dropout>,
+}
+
+impl ForwardPlan {
+    pub(super) fn new(inputs: &PlanInputs) -> Self {
+        let angles = inputs.rotary.map(|(d_head, Rotary { base, scaling })| {
+            Arc::new(Angles::new(&inputs.tokens.order, d_head, base, scaling))
+        });
+        let all = inputs.layer(None, angles.as_ref());
+        let last = inputs.read_rows.map(|rows| Arc::new(inputs.layer(Some(rows), angles.as_ref())));
+        Self { all: Arc::new(all), last }
+    }
+
+    /// The plan of a layer, which is the `last` or another one.
+    pub fn layer(&self, last: bool) -> &Arc<LayerPlan> {
+        self.last.as_ref().filter(|_| last).unwrap_or(&self.all)
+    }
+}
+
+impl LayerPlan {
+    /// The rows of `x` `[n_tokens, d_model]` that the layer computes.
+    ///
+    /// # Errors
+    /// If a row is out of range.
+    pub fn query_rows(&self, x: &Value) -> Result<Value> {
+        self.query_rows.as_ref().map_or(Ok(x.clone()), |rows| ops::gather_rows(x, rows))
+    }
+
+    /// The mask of self-attention in a layer.
+    pub fn mask(&self, layer: usize) -> &Arc<AttentionMask> {
+        &self.masks[layer.min(self.masks.len() - 1)]
+    }
+}
+
+impl CrossAttentionPlan {
+    /// The mask of cross-attention in a layer.
+    pub fn mask(&self, layer: usize) -> &Arc<AttentionMask> {
+        &self.masks[layer.min(self.masks.len() - 1)]
+    }
+}
+
+impl PlanInputs<'_> {
+    /// The plan of a layer that computes `rows`, or all tokens.
+    fn layer(&self, rows: Option<&[u32]>, angles: Option<&Arc<Angles>>) -> LayerPlan {
+        let queries = rows.map_or(self.tokens.clone(), |rows| Arc::new(self.tokens.take(rows)));
+        let dropout = self.dropout.map(|dropout| rows.map_or(dropout.clone(), |rows| dropout.rows(rows)));
+        let of_rows = |angles: &Arc<Angles>| match rows {
+            Some(rows) => Arc::new(angles.take(rows)),
+            None => angles.clone(),
+        };
+        LayerPlan {
+            query_rows: rows.map(<[u32]>::to_vec),
+            masks: self.masks(&queries, self.keys),
+            angles: angles.map(|keys| RotaryAngles { queries: of_rows(keys), keys: keys.clone() }),
+            cross_attention: self
+                .encoder_output
+                .map(|encoder| self.cross_attention(encoder, &queries, dropout.as_ref())),
+            dropout,
+        }
+    }
+
+    fn cross_attention(
+        &self,
+        encoder: &EncoderOutput,
+        queries: &Arc<TokenMeta>,
+        dropout: Option<&Dropout>,
+    ) -> CrossAttentionPlan {
+        let encoder_output = encoder.hidden.clone();
+        let is_encoded = |document: usize| !encoder.tokens.documents[document].is_empty();
+        if (0..encoder.tokens.documents.len()).all(is_encoded) {
+            let masks = self.masks(queries, &encoder.tokens);
+            return CrossAttentionPlan { encoder_output, query_rows: None, masks, dropout: dropout.cloned() };
+        }
+        // A document without an encoder's output comes out as it would alone.
+        let (rows, queries) = queries.select(is_encoded);
+        let dropout = dropout.map(|dropout| dropout.rows(&rows));
+        let masks = self.masks(&Arc::new(queries), &encoder.tokens);
+        CrossAttentionPlan { encoder_output, query_rows: Some(rows), masks, dropout }
+    }
+
+    fn masks(&self, queries: &Arc<TokenMeta>, keys: &Arc<TokenMeta>) -> Vec<Arc<AttentionMask>> {
+        let mask = |rules: &Arc<AttentionRules>| {
+            Arc::new(AttentionMask::new(rules.clone(), queries.clone(), keys.clone()))
+        };
+        self.rules.iter().map(mask).collect()
+    }
+}

@@ -1,0 +1,115 @@
+//! A transformer: blocks one after another over a packed list of tokens, `[n_tokens, d_model]`.
+//!
+//! Attention rules make it an encoder, a decoder or both.
+
+use super::block::Block;
+use super::cache::Cache;
+use super::config::{ModelConfig, NormPlacement, RelativePositions};
+use super::norm::Norm;
+use super::params::Scope;
+use super::plan::ForwardPlan;
+use crate::ops::{self, Buckets, RelativeBias, Value};
+use candle_core::Result;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Blocks, and with pre-norm a last norm.
+pub struct Transformer {
+    blocks: Vec<Arc<Block>>,
+    norm: Option<Norm>,
+    /// `[buckets, n_heads]`: the biases of attention scores by distance, which all blocks share (Raffel et al. 2020).
+    relative: Option<(Value, Arc<Buckets>)>,
+    checkpoint_activations: bool,
+    /// The places of its parameters.
+    parameters: Range<usize>,
+}
+
+/// The use of a transformer in a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackRole {
+    /// Heads read its output.
+    Main {
+        /// Whether it attends to the encoder's output.
+        cross_attention: bool,
+    },
+    /// The main one attends to its output.
+    Encoder,
+}
+
+/// Standard deviation of initial biases by distance: small beside scores of variance 1.
+const RELATIVE_STD: f64 = 0.02;
+
+impl Transformer {
+    /// The transformer of this role.
+    ///
+    /// # Errors
+    /// If a parameter's name is taken.
+    pub fn new(mut scope: Scope, config: &ModelConfig, role: StackRole) -> Result<Self> {
+        let first = scope.n_parameters();
+        let (n_layers, cross) = match role {
+            StackRole::Main { cross_attention } => (config.n_layers, cross_attention),
+            StackRole::Encoder => (config.n_encoder_layers, false),
+        };
+        let relative = match config.attention.relative {
+            None => None,
+            Some(RelativePositions { buckets, max_distance, causal }) => {
+                let bidirectional = role == StackRole::Encoder || !causal;
+                let table = scope.normal("relative", (buckets, config.attention.n_heads), RELATIVE_STD)?;
+                Some((table, Arc::new(Buckets::new(buckets, max_distance, bidirectional))))
+            }
+        };
+        let blocks = (0..n_layers)
+            .map(|layer| {
+                Block::new(scope.at("blocks").at(layer), config, n_layers, layer, cross).map(Arc::new)
+            })
+            .collect::<Result<_>>()?;
+        let norm = match config.norm_placement {
+            NormPlacement::Pre => Some(Norm::new(scope.at("norm"), config)?),
+            NormPlacement::Post => None,
+        };
+        let parameters = first..scope.n_parameters();
+        Ok(Self { blocks, norm, relative, checkpoint_activations: false, parameters })
+    }
+
+    /// Whether each block keeps its input alone and computes its activations again in the backward pass (Chen et al. 2016).
+    /// Gradients have the same bits.
+    pub fn checkpoint_activations(&mut self, on: bool) {
+        self.checkpoint_activations = on;
+    }
+
+    /// `[n_tokens, d_model]` → `[n_read, d_model]`: the rows that `plan` has its last layer compute.
+    ///
+    /// # Errors
+    /// If shapes differ.
+    pub fn forward(&self, x: &Value, plan: &ForwardPlan, mut cache: Option<&mut Cache>) -> Result<Value> {
+        let mut x = x.clone();
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let plan = plan.layer(layer + 1 == self.blocks.len());
+            x = match &mut cache {
+                None if self.checkpoint_activations => {
+                    let (block, plan, relative) = (block.clone(), plan.clone(), self.relative.clone());
+                    ops::checkpointed(move || block.forward(&x, &plan, bias(&relative), None))?
+                }
+                cache => {
+                    let cache = cache.as_mut().map(|cache| &mut cache.layers[layer]);
+                    block.forward(&x, plan, bias(&self.relative), cache)?
+                }
+            };
+        }
+        self.norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x))
+    }
+
+    /// The places of its parameters.
+    pub fn parameters(&self) -> Range<usize> {
+        self.parameters.clone()
+    }
+
+    /// The places of the parameters that a batch without an encoder's output does not use.
+    pub fn cross_parameters(&self) -> impl Iterator<Item = usize> + '_ {
+        self.blocks.iter().flat_map(|block| block.cross_parameters())
+    }
+}
+
+fn bias(relative: &Option<(Value, Arc<Buckets>)>) -> Option<RelativeBias<'_>> {
+    relative.as_ref().map(|(table, buckets)| RelativeBias { table, buckets })
+}
