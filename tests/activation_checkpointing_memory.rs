@@ -60,7 +60,7 @@ fn taken(n_layers: usize, recompute: bool) -> Taken {
         ..ModelConfig::default()
     };
     let mut model = Model::new(&config, &[text()], 0, &Device::Cpu).unwrap();
-    model.checkpoint_activations(checkpoint);
+    model.checkpoint_activations(recompute);
     let batch = batch(&model);
     let step = || {
         let before = HELD.load(Relaxed);
