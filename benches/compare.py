@@ -1,12 +1,13 @@
-"""smalti beside PyTorch, in turn on one machine: tokens/s and peak memory of each training load, then inference.
+"""Compare smalti with PyTorch, in turn on one machine: tokens/s and peak memory of each training load, then inference.
 
     python benches/compare.py --smalti target/release/smalti --torch-train torch_train.py [--python PYTHON]
                               [--loads text-nano,…] [--modes eager,compile] [--rounds 3] [--steps 20]
 
 `torch_train.py LOAD --mode MODE --steps N` is PyTorch's side of the loads and prints `… step MS ms TOKENS tokens/s`;
-PYTHON, by default the one that runs this, has torch and transformers. Every run is a process of its own; a figure is
-the median over the rounds. `of its products` is smalti's whole training step, in FLOP that the mathematics asks for,
-over PyTorch's matrix products alone at the same shapes (torch_products.py). Memory is the most that a process held (resident, by the kernel's count), as Linux says.
+PYTHON, by default the one that runs this script, needs torch and transformers. Every run is a process of its own; each number
+is the median over the rounds. `of its products` is the FLOP/s of smalti's whole training step, counting the operations of the
+mathematics, over those of PyTorch's matrix products alone at the same shapes (torch_products.py). Memory is the peak resident
+memory of a process as Linux reports it.
 """
 
 import argparse
@@ -21,14 +22,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def run(command):
-    """What a process printed, and the most memory it held, in MiB."""
+    """The output of a process, and its peak memory in MiB."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        said = process.stdout.read()
+        output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed with {process.returncode}")
-    return said, usage.ru_maxrss / 1024
+    return output, usage.ru_maxrss / 1024
 
 
 def median(numbers):
@@ -54,16 +55,16 @@ def main():
         ours, theirs, memory = [], {mode: [] for mode in modes}, {"smalti": [], "torch": []}
         gflop, products = [], []
         for _ in range(args.rounds):
-            said, mib = run([args.smalti, "bench", load, "--json", "--steps", str(args.steps)])
-            measured = json.loads(said)["loads"][0]
+            output, mib = run([args.smalti, "bench", load, "--json", "--steps", str(args.steps)])
+            measured = json.loads(output)["loads"][0]
             ours.append(measured["tokens_per_s"])
             gflop.append(measured["gflop_per_s"])
             memory["smalti"].append(mib)
-            said, _ = run([args.python, os.path.join(HERE, "torch_products.py"), load])
-            products.append(float(re.search(r"([\d.]+) GFLOP/s", said)[1]))
+            output, _ = run([args.python, os.path.join(HERE, "torch_products.py"), load])
+            products.append(float(re.search(r"([\d.]+) GFLOP/s", output)[1]))
             for mode in modes:
-                said, mib = run([args.python, args.torch_train, load, "--mode", mode, "--steps", str(args.steps)])
-                theirs[mode].append(float(re.search(r"([\d.]+) tokens/s", said)[1]))
+                output, mib = run([args.python, args.torch_train, load, "--mode", mode, "--steps", str(args.steps)])
+                theirs[mode].append(float(re.search(r"([\d.]+) tokens/s", output)[1]))
                 if mode == "eager":
                     memory["torch"].append(mib)
         better = max(median(rates) for rates in theirs.values())
@@ -78,8 +79,8 @@ def main():
     for _ in range(args.rounds):
         for line in json.loads(run([args.smalti, "bench", "inference", "--json"])[0])["inference"]:
             ours.setdefault(line["what"], []).append((line["per_s"], line["unit"], line["share_of_bandwidth"]))
-        said, _ = run([args.python, os.path.join(HERE, "torch_inference.py")])
-        for what, rate in re.findall(r"torch (\w+ [\w-]+)\s+([\d.]+)", said):
+        output, _ = run([args.python, os.path.join(HERE, "torch_inference.py")])
+        for what, rate in re.findall(r"torch (\w+ [\w-]+)\s+([\d.]+)", output):
             theirs.setdefault(what, []).append(float(rate))
     for what, figures in ours.items():
         per_s, unit, share = median(figures)

@@ -1,4 +1,4 @@
-"""How fast `tokenizers` turns a text into GPT-2's ids from Python, in its batch mode.
+"""Measure the speed of `tokenizers` from Python, in its batch mode: a text to GPT-2's ids.
 
     pip install tokenizers
     python benches/peer_bpe.py encoder.json vocab.bpe text.txt
@@ -22,7 +22,7 @@ def main():
     text = open(path, encoding="utf-8", newline="").read()
     size = len(text.encode())
     lines = text.splitlines(keepends=True)
-    # Parts of about 64 KiB keep both cores busy and cost less than a call for each line.
+    # Parts of about 64 KiB keep both cores busy and cost less than one call per line.
     parts = [""]
     for line in lines:
         if len(parts[-1]) > 1 << 16:

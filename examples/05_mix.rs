@@ -1,11 +1,10 @@
-//! The mix: one trunk learns text, images, audio and trajectories at once.
+//! The mix: one transformer learns text, images, audio and trajectories at once.
 //!
 //! ```text
 //! cargo run --release --example 05_mix
 //! ```
 //!
-//! Some minutes on 2 cores at full length.
-//! `SMALTI_EXAMPLE_STEPS=5` trains for 5 steps instead.
+//! 800 steps: some minutes on 2 cores. `SMALTI_EXAMPLE_STEPS=5` trains for 5 steps instead.
 
 use anyhow::Result;
 use candle_core::Device;
@@ -16,7 +15,7 @@ use smalti::model::Model;
 use smalti::registry::Modalities;
 use smalti::rules::{AttentionRules, TokenMeta};
 use smalti::sample::{Opened, Start};
-use smalti::train::{Observer, Part, StepReport, Trainer, baseline};
+use smalti::train::{Observer, StepReport, TrainTask, Trainer, baseline};
 use std::sync::atomic::AtomicBool;
 
 /// A short document of each task, by the kinds of its tokens.
@@ -33,7 +32,7 @@ const SKETCHES: [&[&str]; 4] = [
     ],
 ];
 
-/// What is measured of each task's output.
+/// For each output, a metric and its description.
 const SCORES: [(&str, &str, &str); 4] = [
     ("audio.text", "cer", "character error rate"),
     ("image.class", "accuracy", "accuracy of the digit"),
@@ -48,21 +47,23 @@ fn main() -> Result<()> {
     let config = RunConfig::of_preset_or_file("mix", &settings)?;
 
     println!("── input and tokens ──");
-    let (mut tasks, mut parts) = (Vec::new(), Vec::new());
+    let (mut tasks, mut train_tasks) = (Vec::new(), Vec::new());
     for entry in config.tasks() {
         let Opened { task, train, validation, .. } = entry.open(&Modalities::builtin(), Start::New)?;
         let sample = train.sample(0, Some(0))?;
         let tokens: usize = sample.inputs.iter().map(|(_, tokens)| tokens.len()).sum();
-        println!("{:>10}: {} samples to train on; the first has {tokens} tokens", entry.name, train.len());
-        parts.push(Part { task: task.clone(), train, valid: validation, weight: entry.weight });
+        println!("{:>10}: {} training samples; the first has {tokens} tokens", entry.name, train.len());
+        train_tasks.push(TrainTask { task: task.clone(), train, validation, weight: entry.weight });
         tasks.push(task);
     }
 
     println!("\n── attention rules ──");
-    let specs: Vec<_> = parts.iter().map(|part| part.task.spec().clone()).collect();
+    let specs: Vec<_> = train_tasks.iter().map(|trained| trained.task.spec().clone()).collect();
     let model = Model::new(&config.model, &specs, config.train.seed, &Device::Cpu)?;
     table(model.rules(0));
-    println!("\nand in a batch of one short document of each task (x: the row attends to the column):");
+    println!(
+        "\nthe mask of a batch with one short document of each task (x: the row attends to the column):"
+    );
     sketch(model.rules(0));
 
     println!("\n── training ──");
@@ -70,23 +71,23 @@ fn main() -> Result<()> {
         let params = model.params().iter().filter(|(name, _)| name.starts_with(prefix));
         params.map(|(_, param)| param.elem_count()).sum()
     };
-    println!("{} parameters, {} of them in the shared trunk", model.params().count(), count("stack."));
-    let mut trainer = Trainer::new(&config.train, model, parts.clone())?;
+    println!("{} parameters, {} of them in the shared transformer", model.params().count(), count("stack."));
+    let mut trainer = Trainer::new(&config.train, model, train_tasks.clone())?;
     let outcome = trainer.run(None, &AtomicBool::new(false), &mut Losses)?;
 
     println!("\n── output ──");
     let model = trainer.into_model();
-    for (part, (output, metric, what)) in parts.iter().zip(SCORES) {
-        let without = &baseline(part.train.as_ref(), part.valid.as_ref(), 1000)?[&0];
-        let (found, guessed) = (outcome.metrics[output][metric], without[metric]);
-        println!("{output:>20}: {what} {found:.3} (without the input: {guessed:.3})");
+    for (trained, (output, metric, what)) in train_tasks.iter().zip(SCORES) {
+        let without = &baseline(trained.train.as_ref(), trained.validation.as_ref(), 1000)?[&0];
+        let (found, baseline) = (outcome.metrics[output][metric], without[metric]);
+        println!("{output:>20}: {what} {found:.3} (baseline without the input: {baseline:.3})");
     }
     let mut cartpole = Copies::new("cartpole")?;
-    println!("a random policy earns {:.0}", random_policy(&mut cartpole, 500, 100, 1337)?.return_mean());
+    println!("return of a random policy: {:.0}", random_policy(&mut cartpole, 500, 100, 1337)?.return_mean());
     for target_return in [50.0, 500.0] {
         let settings = RolloutSettings { target_return, episodes: 20, ..RolloutSettings::default() };
         let earned = rollout(&tasks[3], &model, 3, &mut cartpole, &settings)?.return_mean();
-        println!("asked for a return of {target_return}, the policy earns {earned:.0}");
+        println!("target return {target_return}: return {earned:.0}");
     }
     Ok(())
 }
@@ -113,7 +114,7 @@ fn sketch(rules: &AttentionRules) {
     }
 }
 
-/// Prints the losses now and then.
+/// Prints the losses every 100 steps.
 struct Losses;
 
 impl Observer for Losses {

@@ -1,5 +1,5 @@
 //! A modality of your own: genes, three letters to a token. This file is a whole program: the `smalti` command line with one
-//! modality more, which every command knows.
+//! more modality, which every command knows.
 //!
 //! ```text
 //! cargo run --release --example 06_your_own_modality -- train examples/tasks/genes.toml --set data.source=genes.csv --out runs/genes
@@ -7,7 +7,7 @@
 //! cargo run --release --example 06_your_own_modality -- predict runs/genes --row gene=ATGGCCTAA
 //! ```
 //!
-//! `tests/your_own_modality.rs` makes the data, trains and resumes it, evaluates and predicts.
+//! `tests/your_own_modality.rs` makes the data, trains, resumes, evaluates and predicts.
 
 use serde::{Deserialize, Serialize};
 use smalti::registry::Modalities;
@@ -19,21 +19,21 @@ fn main() -> std::process::ExitCode {
     smalti::cli::main(Modalities::builtin().with::<GeneTokenizer>())
 }
 
-/// DNA in codons, as a cell reads it: a token for every three letters.
+/// DNA in codons: a token for every three letters.
 struct GeneTokenizer {
     config: GeneConfig,
     spec: TokenSpec,
 }
 
-/// The keys of an input in `run.toml`. Nothing is fitted to data, so this is what is saved with a run, too.
+/// The settings of an input in `run.toml`. Nothing is fitted to data, so a run saves the same type.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GeneConfig {
-    /// The most codons of a gene.
+    /// Maximum number of codons of a gene.
     max_codons: usize,
 }
 
-/// The letters, by what each adds to an id.
+/// The letters; the place of a letter is its digit in an id.
 const BASES: &str = "ACGT";
 
 impl Tokenizer for GeneTokenizer {
@@ -51,7 +51,7 @@ impl Tokenizer for GeneTokenizer {
     }
 
     fn new(config: GeneConfig) -> Result<Self, TokenizeError> {
-        // A model learns a vector for each id, and one for each position on each axis.
+        // A model learns a vector for each id, and a vector for each position on each axis.
         let codon = KindSpec {
             name: "codon".into(),
             content: ContentSpec::Ids { vocabulary: 64 },
@@ -88,7 +88,7 @@ impl Tokenizer for GeneTokenizer {
             return Err(TokenizeError::Input(problem));
         };
         let tokens = Tokens::new(vec![Group::sequence(Content::Ids(ids))]);
-        self.spec.check(&tokens)?; // refuses more than max_codons
+        self.spec.check(&tokens)?; // fails for more than max_codons
         Ok(tokens)
     }
 

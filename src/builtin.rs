@@ -4,8 +4,8 @@ use crate::codes::CodesTokenizer;
 use crate::registry::Modalities;
 
 impl Modalities {
-    /// The modalities that this build has: `text`, `image`, `audio` and `numbers`, each by its feature, and `codes`.
-    /// Audio also needs `text`, for transcripts, and trajectories `image`, for what cameras show.
+    /// The modalities of this build: `codes`, and `text`, `image`, `audio` and `numbers` by their cargo features. The feature
+    /// `audio` includes `text` for transcripts, and `trajectory` includes `image` for camera frames.
     pub fn builtin() -> Self {
         let modalities = Self::empty().with::<CodesTokenizer>();
         #[cfg(any(feature = "text", feature = "audio"))]
@@ -34,7 +34,7 @@ mod tests {
 
     #[cfg(any(feature = "text", feature = "audio"))]
     #[test]
-    fn a_name_that_is_taken_is_an_error_and_changes_nothing() {
+    fn a_taken_name_is_an_error_and_changes_nothing() {
         let builtin = Modalities::builtin();
         let twice = builtin.clone().with::<smalti_text::TextTokenizer>();
         assert_eq!(twice.check(), Err(RegistrationError::Modality("text")));

@@ -1,7 +1,7 @@
-//! The modality `codes`: values as the ids of a learned codebook.
+//! The modality `codes`: values as ids of a learned codebook (van den Oord et al. 2017).
 //!
-//! A codebook is a run of its own, trained to reconstruct its input (`head = "reconstruct"`). Its encoder turns a value into
-//! codes and its decoder turns codes back into a value, so any run can read and generate the values as tokens:
+//! A codebook is a separate run, trained to reconstruct its input (`head = "reconstruct"`). Its encoder maps a value to codes
+//! and its decoder maps codes to a value, so any other run can read and generate such values as tokens:
 //!
 //! ```toml
 //! [outputs.image]
@@ -10,7 +10,7 @@
 //! codebook = "runs/codebook"
 //! ```
 //!
-//! The codebook's settings and weights become part of the run's fitted state: its folder alone is enough.
+//! The other run saves the codebook's settings and weights in its own folder.
 
 use crate::data::collate;
 use crate::inference;
@@ -19,7 +19,7 @@ use crate::model::ModelConfig;
 use crate::model::Params;
 use crate::registry::Modalities;
 use crate::run::{Run, Weights};
-use crate::sample::{Composition, Site, TaskSettings};
+use crate::sample::{Composition, ReadSite, TaskSettings};
 use crate::task::{SavedTask, Task};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -28,22 +28,22 @@ use serde::{Deserialize, Serialize};
 use smalti_contract::{Content, Group, KindSpec, TokenSpec, TokenizeError, Tokenizer, Tokens, Value, Values};
 use std::path::Path;
 
-/// Turns values into the codes of a codebook, and codes into values. Values are those that the codebook's own input reads.
+/// A tokenizer of values, such as images, to the codes of a codebook.
 ///
-/// The codebook's input is of a built-in modality, and each value has as many tokens there as the modality allows: images of
-/// one size.
+/// The input of the codebook has a built-in modality. Each value must have the maximum number of tokens of that modality, such
+/// as images of one size.
 pub struct CodesTokenizer {
     config: CodesConfig,
     model: Model,
     task: Composition,
     /// The index of the `reconstruct` output.
     output: usize,
-    /// The index of its input.
+    /// The index of the input that it reconstructs.
     input: usize,
-    /// The index of its kind of code.
+    /// The index of the token kind of its codes.
     kind: usize,
     spec: TokenSpec,
-    /// Where the codebook computes: loader threads may call it while the thread that trains holds a pool of one thread.
+    /// The threads of the codebook's model: loader threads may call it while training occupies a pool of one thread.
     threads: rayon::ThreadPool,
 }
 
@@ -51,11 +51,11 @@ pub struct CodesTokenizer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CodesSettings {
-    /// The run folder of the codebook; left out, that of the run that this one starts from.
+    /// The run folder of the codebook; by default the codebook of the run from which this run starts.
     pub codebook: Option<String>,
 }
 
-/// A codebook: its task, its model and its weights.
+/// A codebook: its task, model and weights.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodesConfig {
@@ -103,11 +103,11 @@ impl CodesConfig {
     }
 }
 
-fn refuse(problem: String) -> TokenizeError {
+fn config_error(problem: String) -> TokenizeError {
     TokenizeError::Config { tokenizer: CodesTokenizer::NAME, problem }
 }
 
-fn failed(problem: impl ToString) -> TokenizeError {
+fn input_error(problem: impl ToString) -> TokenizeError {
     TokenizeError::Input(problem.to_string())
 }
 
@@ -117,20 +117,20 @@ impl Tokenizer for CodesTokenizer {
     type Config = CodesConfig;
     type Raw = Value;
 
-    /// The codebook of the settings' run; left out, that of `before`.
+    /// The codebook of the run in the settings; without one, that of `before`.
     ///
     /// # Errors
-    /// [`TokenizeError::Config`] if the run is no codebook, or another than that of `before`, whose ids mean nothing under it.
+    /// [`TokenizeError::Config`] if the run is no codebook, or differs from `before`, whose ids would change their meaning.
     fn fit(
         settings: CodesSettings,
         before: Option<CodesConfig>,
         _: &dyn Values,
     ) -> Result<CodesConfig, TokenizeError> {
-        let named = |problem| refuse(format!("codebook: {problem}"));
+        let named = |problem| config_error(format!("codebook: {problem}"));
         let given = settings.codebook.as_deref().map(|run| CodesConfig::of_run(Path::new(run)));
         match (given.transpose().map_err(named)?, before) {
             (Some(given), Some(before)) if given.weights != before.weights => Err(named(
-                "expected the codebook of the run that this one starts from; found another: leave it out"
+                "expected the codebook of the run that this one starts from; found another: leave the setting out"
                     .into(),
             )),
             (Some(codebook), _) | (None, Some(codebook)) => Ok(codebook),
@@ -141,21 +141,21 @@ impl Tokenizer for CodesTokenizer {
     }
 
     fn new(config: CodesConfig) -> Result<Self, TokenizeError> {
-        let (model, task) = config.open().map_err(refuse)?;
+        let (model, task) = config.open().map_err(config_error)?;
         let found = task.outputs().iter().enumerate().find_map(|(output, of)| match of.site {
-            Site::Codes { part, kind } => Some((output, part, kind)),
+            ReadSite::Codes { part, kind } => Some((output, part, kind)),
             _ => None,
         });
         let Some((output, input, kind)) = found else {
-            return Err(refuse(format!(
-                "expected a codebook, whose output has head = \"reconstruct\"; the run has {}",
+            return Err(config_error(format!(
+                "expected a run with an output of head = \"reconstruct\"; found {}",
                 task.listed()
             )));
         };
         let of = &task.kinds(crate::data::Stream::Main)[kind];
         let spec = TokenSpec::single(KindSpec { name: "code".into(), time_steps: None, ..of.clone() });
         let threads = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).build();
-        let threads = threads.map_err(|e| refuse(e.to_string()))?;
+        let threads = threads.map_err(|e| config_error(e.to_string()))?;
         Ok(Self { config, model, task, output, input, kind, spec, threads })
     }
 
@@ -184,40 +184,39 @@ impl Tokenizer for CodesTokenizer {
     }
 
     /// # Errors
-    /// If the value cannot be read by the codebook's input, or has fewer tokens than that allows.
+    /// If the codebook's input cannot read the value, or the value has another number of tokens than the codebook's.
     fn encode(&self, raw: &Value) -> Result<Tokens, TokenizeError> {
         let tokens = self.task.parts()[self.input].tokenizer.encode_value(raw.clone(), None)?;
         let sample = self.task.sample_of_tokens(self.input, tokens, 0)?;
         let codes = sample.inputs.iter().find(|(stream, _)| *stream == crate::data::Stream::Main);
         let Some(codes) = codes.map(|(_, tokens)| tokens.groups[self.kind].clone()) else {
-            return Err(failed("the codebook's input has no tokens"));
+            return Err(input_error("expected tokens of the codebook's input; found none"));
         };
         let (expected, found) = (self.fixed_length().unwrap_or(0), codes.len());
         if found != expected {
             return Err(TokenizeError::Input(format!(
-                "expected a value of {expected} tokens, as the codebook's largest; found {found}"
+                "expected a value of {expected} tokens, the number of the codebook; found {found}"
             )));
         }
-        let batch = collate(self.model.layouts(), &[(0, sample)]).map_err(failed)?;
-        let ids = self.threads.install(|| self.model.codes(&batch)).map_err(failed)?;
+        let batch = collate(self.model.layouts(), &[(0, sample)]).map_err(input_error)?;
+        let ids = self.threads.install(|| self.model.codes(&batch)).map_err(input_error)?;
         Ok(Tokens::new(vec![Group { content: Content::Ids(ids), ..codes }]))
     }
 
-    /// The value that the codebook's decoder gives for the codes. Decoding is lossy.
+    /// Reconstructs a value from its codes, with loss.
     ///
     /// # Errors
-    /// [`TokenizeError::Spec`] for tokens of another kind; [`TokenizeError::Input`] for another number of codes than a value
-    /// has.
+    /// [`TokenizeError::Spec`] for tokens of another kind; [`TokenizeError::Input`] for a wrong number of codes.
     fn decode(&self, tokens: &Tokens) -> Result<Value, TokenizeError> {
         self.spec.check(tokens)?;
         let ids = tokens.groups.first().and_then(|group| group.content.ids()).unwrap_or_default();
         let sample = self.task.sample_of_codes(self.output, ids.to_vec())?;
         let predict = || inference::predict_samples(&self.model, &self.task, &[(0, sample)]);
-        let predicted = self.threads.install(predict).map_err(failed)?;
+        let predicted = self.threads.install(predict).map_err(input_error)?;
         let name = &self.task.outputs()[self.output].name;
         let value = predicted.into_iter().next().and_then(|mut outputs| outputs.remove(name));
         value
             .map(|prediction| prediction.value)
-            .ok_or_else(|| failed("the codebook has reconstructed nothing"))
+            .ok_or_else(|| input_error("expected a reconstruction of the codebook; found none"))
     }
 }

@@ -1,7 +1,7 @@
-//! smalti: chop anything into tokens, throw them in the mix, and let one transformer see the image.
+//! smalti: tokenize text, images, audio and trajectories, and train one transformer on them.
 //!
-//! Raw input → tokenizer (plain data) → tokens → collate → [`data::Batch`] → [`embedding`] (content + type +
-//! position) → [`transformer`] (who may attend to whom is data: [`rules`]) → [`head`] → loss or prediction.
+//! Raw input → tokenizer (plain data) → tokens → collate → [`data::Batch`] → [`model::Embedder`] (content + type +
+//! position) → [`model::Transformer`] (with attention [`rules`] as data) → [`head`] → loss or prediction.
 
 pub mod bench;
 mod builtin;
@@ -19,7 +19,7 @@ pub mod modalities;
 pub mod model;
 pub mod ops;
 mod pattern;
-// A checkpoint may be of any modality.
+// A published checkpoint may be of any modality.
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub mod pretrained;
 pub mod random;

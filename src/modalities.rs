@@ -1,4 +1,4 @@
-//! The modality crates themselves, for who wants a tokenizer without a model.
+//! The modality crates, for tokenizers without a model.
 
 #[cfg(feature = "audio")]
 pub use smalti_audio as audio;

@@ -1,6 +1,6 @@
-//! Patterns of names, of parameters and of kinds of token.
+//! Patterns of names of parameters and token kinds.
 
-/// Whether a name matches a pattern in which `*` stands for any letters, none included.
+/// Whether a name matches a pattern, in which `*` stands for zero or more characters.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,

@@ -1,10 +1,10 @@
-//! Seeds: everything random in a run is a pure function of `train.seed` and of what the number is for.
+//! Seeds and random numbers. Each random number of a run is a pure function of `train.seed` and its purpose.
 
 use rand::Rng;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
-/// Mixes two numbers into one that looks like neither (the finaliser of SplitMix64, Steele et al. 2014).
+/// Mixes two seeds into one (the finalizer of SplitMix64, Steele et al. 2014).
 pub fn mix(a: u64, b: u64) -> u64 {
     let mut z = a ^ b.wrapping_add(0x9E37_79B9_7F4A_7C15).wrapping_mul(0xD1B5_4A32_D192_ED03);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -12,12 +12,12 @@ pub fn mix(a: u64, b: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The seed of something that has a name, such as a parameter.
+/// The seed for something with a name, such as a parameter.
 pub fn named(seed: u64, name: &str) -> u64 {
     name.bytes().fold(mix(seed, name.len() as u64), |hash, byte| mix(hash, u64::from(byte)))
 }
 
-/// A generator for this seed; the same numbers on every machine.
+/// A generator with this seed, which gives the same numbers on every machine.
 pub fn generator(seed: u64) -> Pcg64Mcg {
     Pcg64Mcg::seed_from_u64(seed)
 }
@@ -27,12 +27,12 @@ pub fn uniform(generator: &mut Pcg64Mcg) -> f64 {
     (generator.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A whole number in `0..bound`; 0 where the bound is 0.
+/// An integer in `0..bound`; 0 if the bound is 0.
 pub fn below(generator: &mut Pcg64Mcg, bound: usize) -> usize {
     ((u128::from(generator.next_u64()) * bound as u128) >> 64) as usize
 }
 
-/// `n` numbers from the standard normal distribution (Box and Muller 1958).
+/// `n` samples of the standard normal distribution (Box and Muller 1958).
 pub fn normal(generator: &mut Pcg64Mcg, n: usize) -> Vec<f32> {
     let mut numbers = Vec::with_capacity(n + 1);
     while numbers.len() < n {
@@ -45,15 +45,14 @@ pub fn normal(generator: &mut Pcg64Mcg, n: usize) -> Vec<f32> {
     numbers
 }
 
-/// The row of sample `i` of `samples` that are spread over `n` rows, `samples` ≤ `n`: one of the i-th of `samples` equal
-/// stretches, always the same. An even stride would give rows that repeat in turn (three questions for each image) one sort
-/// alone.
+/// The row of sample `i` of `samples` samples spread over `n` rows, `samples` ≤ `n`: a fixed random row of the i-th of
+/// `samples` equal ranges. An even stride would select only one type of rows that repeat, such as three questions for each image.
 pub fn spread(i: usize, samples: usize, n: usize) -> usize {
     let (start, end) = (i * n / samples, (i + 1) * n / samples);
     start + (mix(SPREAD, i as u64) % (end - start).max(1) as u64) as usize
 }
 
-/// Tells the rows of [`spread`] from whatever else is drawn.
+/// Separates the random numbers of [`spread`] from others.
 const SPREAD: u64 = 0x7370_7265;
 
 /// The numbers `0..n` in random order (Fisher and Yates).
@@ -66,11 +65,10 @@ pub fn permutation(seed: u64, n: usize) -> Vec<u32> {
     order
 }
 
-/// A random order of the numbers `0..n` that is never written down: what stands at a place is computed from the
-/// place, in constant time and memory, however large `n` is.
+/// A random permutation of `0..n` in constant memory: each element is computed from its index in constant time.
 ///
-/// A Feistel network permutes the least power of 4 that is at least `n`; what falls outside goes through it again
-/// (cycle walking: Black and Rogaway 2002), four times at most on average.
+/// A Feistel network permutes the smallest power of 4 that is at least `n`; results outside `0..n` pass through it again (cycle
+/// walking: Black and Rogaway 2002), on average at most four times.
 #[derive(Clone, Copy, Debug)]
 pub struct Permutation {
     keys: [u64; 6],
@@ -79,18 +77,18 @@ pub struct Permutation {
 }
 
 impl Permutation {
-    /// The order that belongs to a seed.
+    /// The permutation of a seed.
     pub fn new(seed: u64, n: u64) -> Self {
         let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
         let keys = std::array::from_fn(|round| mix(seed, round as u64));
         Self { keys, n, half: bits.div_ceil(2).max(1) }
     }
 
-    /// The number at `place`, which must be below `n`.
-    pub fn at(&self, place: u64) -> u64 {
-        debug_assert!(place < self.n, "place {place} of {}", self.n);
+    /// The number at `index`, which must be below `n`.
+    pub fn at(&self, index: u64) -> u64 {
+        debug_assert!(index < self.n, "index {index} of {}", self.n);
         let mask = (1 << self.half) - 1;
-        let mut number = place;
+        let mut number = index;
         loop {
             let (mut left, mut right) = (number >> self.half, number & mask);
             for key in self.keys {
@@ -109,18 +107,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spread_samples_ascend_and_meet_every_sort_of_rows_that_repeat() {
+    fn spread_samples_ascend_and_cover_every_type_of_repeating_rows() {
         let places: Vec<usize> = (0..200).map(|i| spread(i, 200, 600)).collect();
         assert!(places.windows(2).all(|pair| pair[0] < pair[1]) && places[199] < 600);
-        for sort in 0..3 {
-            let of_sort = places.iter().filter(|place| **place % 3 == sort).count();
-            assert!((40..90).contains(&of_sort), "{of_sort} of sort {sort}");
+        for kind in 0..3 {
+            let of_kind = places.iter().filter(|place| **place % 3 == kind).count();
+            assert!((40..90).contains(&of_kind), "{of_kind} of type {kind}");
         }
-        assert!((0..7).all(|i| spread(i, 7, 7) == i), "all rows, if all are asked for");
+        assert!((0..7).all(|i| spread(i, 7, 7) == i), "all rows, if all are requested");
     }
 
     #[test]
-    fn a_computed_order_holds_each_number_once_and_favours_none() {
+    fn a_computed_permutation_has_each_number_once_without_bias() {
         for n in [1, 2, 3, 10, 64, 65, 1000] {
             let mut order: Vec<u64> = (0..n).map(|place| Permutation::new(7, n).at(place)).collect();
             order.sort_unstable();
@@ -133,13 +131,13 @@ mod tests {
             first[order.at(3) as usize] += 1;
             followed += u32::from(order.at(4) == order.at(3) + 1);
         }
-        // 1,000 ± 30 is one deviation; 9 of 90 pairs follow one another.
+        // The standard deviation is 30 of 1,000; 9 of 90 pairs are consecutive.
         assert!(first.iter().all(|count| (850..1150).contains(count)), "{first:?}");
         assert!((850..1150).contains(&followed), "{followed}");
     }
 
     #[test]
-    fn a_permutation_holds_each_number_once() {
+    fn a_permutation_has_each_number_once() {
         let mut order = permutation(3, 100);
         assert_ne!(order, permutation(4, 100));
         order.sort_unstable();

@@ -1,9 +1,9 @@
-//! What a program can work with, by name: the built-in modalities and yours.
+//! The registered modalities, heads and data layouts of a program: the built-in ones and yours.
 //!
 //! ```
 //! use smalti::registry::Modalities;
 //!
-//! // Yours are added with `.with::<GeneTokenizer>()`.
+//! // Add a modality with `.with::<GeneTokenizer>()`.
 //! let modalities = Modalities::builtin();
 //! for name in modalities.tokenizers().names() {
 //!     println!("{name}");
@@ -14,8 +14,8 @@ use crate::head::{HeadKind, HeadRegistry};
 use crate::table::{Opener, SourceRegistry};
 use smalti_contract::{Registry, Tokenizer};
 
-/// The modalities of a program: a [`Run`](crate::run::Run) is opened and created with them, and `smalti::cli::main` is a
-/// whole program over them.
+/// The modalities of a program, with which a [`Run`](crate::run::Run) is created and opened. `smalti::cli::main` is a whole
+/// program for them.
 #[derive(Clone)]
 pub struct Modalities {
     tokenizers: Registry,
@@ -29,29 +29,29 @@ pub struct Modalities {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistrationError {
-    /// The name is taken.
+    /// The name of a modality is taken.
     #[error("a modality named {0:?} is registered already; give yours another `Tokenizer::NAME`")]
     Modality(&'static str),
     /// The name of a head is taken.
     #[error("a head named {0:?} is registered already; give yours another `HeadKind::NAME`")]
     Head(&'static str),
-    /// The name of a layout is taken.
-    #[error("a layout named {0:?} is registered already; give yours another name")]
+    /// The name of a data layout is taken.
+    #[error("a data layout named {0:?} is registered already; give yours another name")]
     Source(&'static str),
 }
 
 impl Modalities {
-    /// No modality, over the built-in heads and layouts of data.
+    /// No modalities; the built-in heads and data layouts.
     pub fn empty() -> Self {
-        let heads = HeadRegistry::builtin().unwrap_or_default(); // a test holds that their names are distinct
+        let heads = HeadRegistry::builtin().unwrap_or_default(); // a test checks that their names are distinct
         let sources = SourceRegistry::builtin();
         Self { tokenizers: Registry::new(), heads, sources, failed: None }
     }
 
-    /// These modalities and one more, under its [`Tokenizer::NAME`].
+    /// Adds a modality under its [`Tokenizer::NAME`].
     ///
-    /// If the name is taken, the first registration stays. The error is kept until [`check`](Self::check), so that
-    /// registrations can be chained; whatever takes `Modalities` checks them.
+    /// If the name is taken, the first registration stays and [`check`](Self::check) returns the error, so that calls can be
+    /// chained. Every function that takes `Modalities` checks them.
     #[must_use]
     pub fn with<T: Tokenizer>(mut self) -> Self {
         if self.tokenizers.register::<T>().is_err() {
@@ -60,7 +60,7 @@ impl Modalities {
         self
     }
 
-    /// These modalities with one head more, under its [`HeadKind::NAME`]; as of [`with`](Self::with).
+    /// Adds a head under its [`HeadKind::NAME`]; a taken name is handled as by [`with`](Self::with).
     #[must_use]
     pub fn with_head<H: HeadKind>(mut self) -> Self {
         if self.heads.register::<H>().is_err() {
@@ -69,7 +69,7 @@ impl Modalities {
         self
     }
 
-    /// These modalities with one layout of data more, which is tried after the others; as of [`with`](Self::with).
+    /// Adds a data layout, which is tried after the others; a taken name is handled as by [`with`](Self::with).
     #[must_use]
     pub fn with_source(mut self, name: &'static str, open: Opener) -> Self {
         if self.sources.register(name, open).is_err() {
@@ -81,7 +81,7 @@ impl Modalities {
     /// Checks that every registration succeeded.
     ///
     /// # Errors
-    /// The first [`RegistrationError`] of [`with`](Self::with).
+    /// The first [`RegistrationError`].
     pub fn check(&self) -> Result<(), RegistrationError> {
         match &self.failed {
             Some(error) => Err(error.clone()),
@@ -94,7 +94,7 @@ impl Modalities {
         &self.heads
     }
 
-    /// The layouts of data by name.
+    /// The data layouts by name.
     pub fn sources(&self) -> &SourceRegistry {
         &self.sources
     }

@@ -1,4 +1,4 @@
-//! A run is one folder: settings, tokenizers with their fitted state, weights, the state to go on from, metrics.
+//! A run folder: settings, fitted tokenizers, weights, the state from which training resumes, and metrics.
 
 mod folder;
 mod start;
@@ -11,7 +11,7 @@ use crate::model::{Model, ModelError};
 use crate::registry::{Modalities, RegistrationError};
 use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
-use crate::train::{MODEL_FILE, Part, Ranks, STATE_FILE, SaveError, TrainError, Trainer, checkpoint};
+use crate::train::{MODEL_FILE, Ranks, STATE_FILE, SaveError, TrainError, TrainTask, Trainer, checkpoint};
 use candle_core::Device;
 use std::{
     collections::BTreeMap,
@@ -19,17 +19,17 @@ use std::{
     sync::Arc,
 };
 
-/// Every setting, defaults written out.
+/// The file of all settings, including defaults.
 pub const CONFIG_FILE: &str = "run.toml";
-/// Each task's tokenizers with their fitted state.
+/// The file of each task's fitted tokenizers.
 pub const TOKENIZERS_FILE: &str = "tokenizers.json";
 
-/// What an imported run keeps of the checkpoint that it came from, and hands on to runs that start from it.
+/// The folder of files that an imported run keeps from its published checkpoint; runs that start from it get a copy.
 pub const PUBLISHED_FOLDER: &str = "published";
-/// What a run's model took over from another run's, where it started from one.
+/// The file that lists which weights a run loaded from the run it started from.
 pub const START_FILE: &str = "start.json";
 
-/// A run folder, opened.
+/// An open run folder.
 pub struct Run {
     folder: PathBuf,
     config: RunConfig,
@@ -40,9 +40,9 @@ pub struct Run {
 /// Which of a run's weights to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// The best by validation loss, averaged where `train.ema_decay` is set.
+    /// The best weights by validation loss, averaged if `train.ema_decay` is set.
     Best,
-    /// Those of the last checkpoint.
+    /// The weights of the last checkpoint.
     Last,
 }
 
@@ -55,35 +55,38 @@ pub struct NamedTask {
     pub task: Arc<Composition>,
 }
 
-/// Why a run cannot be made, opened or used.
+/// Why a run cannot be created, opened or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The folder has a run in it already.
-    #[error("{} holds a run already; go on with --resume, or choose another --out", .0.display())]
+    /// The folder contains a run already.
+    #[error("{} holds a run already; resume it with --resume, or choose another --out", .0.display())]
     Exists(PathBuf),
-    /// The folder is not there, or is no run.
+    /// The folder does not exist or is no run.
     #[error("{} is no run folder: {problem}", folder.display())]
     NoRun {
         /// The folder.
         folder: PathBuf,
-        /// What is missing.
+        /// The problem, such as a missing file.
         problem: String,
     },
-    /// A tokenizer of the run is of a modality that this program does not have.
-    #[error("{}: {problem}; open the run with the program that made it", file.display())]
+    /// A tokenizer of the run belongs to a modality that this program does not have.
+    #[error("{}: {problem}; open the run with the program that created it", file.display())]
     Modality {
         /// The file of saved tokenizers.
         file: PathBuf,
-        /// The task, the modality, and the names that there are.
+        /// The task, the unknown modality, and the known ones.
         problem: String,
     },
-    /// The program's modalities.
+    /// A registration of the program failed.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
-    /// A run to start from has no weight that fits.
-    #[error("{} starts from {}, and none of its weights fits; expected a model of the same width", to.display(), from.display())]
-    NothingFits {
+    /// No weight of the run to start from fits.
+    #[error(
+        "cannot start {} from {}: none of its weights fits; expected a model of the same d_model",
+        to.display(), from.display()
+    )]
+    NoFittingWeights {
         /// The run to start from.
         from: PathBuf,
         /// The new run.
@@ -92,27 +95,26 @@ pub enum RunError {
     /// A file cannot be read or written.
     #[error(transparent)]
     Save(#[from] SaveError),
-    /// The settings.
+    /// The settings are unusable.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// A task.
+    /// A task cannot be opened.
     #[error(transparent)]
     Task(#[from] OpenError),
-    /// The model.
+    /// The model cannot be built.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Training.
+    /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
 }
 
 impl Run {
-    /// Makes a run folder: opens the data, fits the tokenizers, writes settings and tokenizers (rank 0 does); and gives
-    /// a trainer at its first step.
+    /// Creates a run folder: opens the data, fits the tokenizers, and writes settings and tokenizers (on rank 0). Returns the run
+    /// with a trainer before its first step.
     ///
     /// # Errors
-    /// [`RunError::Exists`] where the folder has a run; what the data, tasks and model refuse. Nothing is
-    /// written before all of them are there.
+    /// [`RunError::Exists`] if the folder has a run; otherwise if the data, tasks or model fail, before anything is written.
     pub fn create(
         folder: &Path,
         config: RunConfig,
@@ -125,7 +127,7 @@ impl Run {
     /// As [`create`](Self::create), with the modalities of a program.
     ///
     /// # Errors
-    /// As of `create`, and [`RunError::Registration`] if the modalities do not pass their [`check`](Modalities::check).
+    /// As for `create`, and [`RunError::Registration`] if the modalities do not pass their [`check`](Modalities::check).
     pub fn create_with(
         folder: &Path,
         config: RunConfig,
@@ -133,16 +135,15 @@ impl Run {
         ranks: Arc<dyn Ranks>,
         modalities: &Modalities,
     ) -> Result<(Self, Trainer), RunError> {
-        let (run, trainer, _) = Self::begin(folder, config, device, ranks, modalities, None)?;
+        let (run, trainer, _) = Self::new_run(folder, config, device, ranks, modalities, None)?;
         Ok((run, trainer))
     }
 
-    /// As [`create`](Self::create), but the model starts from the weights of another run, as far as they fit; and tasks of
-    /// text and of audio that have the other run's names keep its vocabulary. The modalities are those that the other run
-    /// was opened with.
+    /// As [`create`](Self::create), but the model starts from the weights of another run as far as they fit, and text and audio
+    /// tasks of the same name keep its vocabulary. The modalities are those with which the other run was opened.
     ///
     /// # Errors
-    /// As of `create`, and where the other run's weights cannot be read or none of them fits.
+    /// As for `create`, and if the other run's weights cannot be read or none of them fits.
     pub fn create_from(
         folder: &Path,
         config: RunConfig,
@@ -151,11 +152,11 @@ impl Run {
         other: &Run,
     ) -> Result<(Self, Trainer, Start), RunError> {
         let (run, trainer, start) =
-            Self::begin(folder, config, device, ranks, &other.modalities, Some(other))?;
+            Self::new_run(folder, config, device, ranks, &other.modalities, Some(other))?;
         Ok((run, trainer, start.unwrap_or_default()))
     }
 
-    fn begin(
+    fn new_run(
         folder: &Path,
         config: RunConfig,
         device: &Device,
@@ -167,28 +168,28 @@ impl Run {
         if folder.join(CONFIG_FILE).exists() {
             return Err(RunError::Exists(folder.into()));
         }
-        // A run of one task hands its parts on to those of the same names in a mix.
+        // The tokenizers of a run of one task apply to every task of a mix.
         let before = |name: &str| other.and_then(|other| other.saved.get(name).or(other.saved.get("")));
         let start = |name: &str| Ok(before(name).map_or(TaskStart::New, TaskStart::From));
         let tasks = open_tasks(&config, modalities, start)?;
         let saved = tasks.iter().map(|(entry, opened)| (entry.name.clone(), opened.task.saved().clone()));
         let saved = saved.collect();
-        let parts = tasks.into_iter().map(part).collect();
-        let trainer = trainer(&config, parts, device, ranks.clone())?;
+        let tasks = tasks.into_iter().map(train_task).collect();
+        let trainer = trainer(&config, tasks, device, ranks.clone())?;
         let start = match other {
             None => None,
             Some(other) => {
                 let (before, _) = other.load(Weights::Best, device)?;
                 let start = start::start(trainer.model(), &before).map_err(ModelError::from)?;
                 if start.loaded.is_empty() {
-                    return Err(RunError::NothingFits { from: other.folder.clone(), to: folder.into() });
+                    return Err(RunError::NoFittingWeights { from: other.folder.clone(), to: folder.into() });
                 }
                 Some(start)
             }
         };
         trainer.try_samples()?;
-        // Nobody takes what rank 0 is about to write for a run that was there before.
-        ranks.wait();
+        // All ranks have checked that there is no run before rank 0 writes one.
+        ranks.barrier();
         let run = Self { folder: folder.into(), config, saved, modalities: modalities.clone() };
         if ranks.rank() == 0 {
             folder::write(&run, start.as_ref(), other)?;
@@ -199,7 +200,7 @@ impl Run {
     /// Opens a run folder.
     ///
     /// # Errors
-    /// [`RunError::NoRun`], which says what is missing; [`SettingsError::Version`] for another version's run;
+    /// [`RunError::NoRun`] with the missing file; [`SettingsError::Version`] for a run of another version;
     /// [`RunError::Modality`] for a run of a modality that is not built in.
     pub fn open(folder: &Path) -> Result<Self, RunError> {
         Self::open_with(folder, &Modalities::builtin())
@@ -208,7 +209,7 @@ impl Run {
     /// As [`open`](Self::open), with the modalities of a program.
     ///
     /// # Errors
-    /// As of `open`, and [`RunError::Registration`] if the modalities do not pass their [`check`](Modalities::check).
+    /// As for `open`, and [`RunError::Registration`] if the modalities do not pass their [`check`](Modalities::check).
     pub fn open_with(folder: &Path, modalities: &Modalities) -> Result<Self, RunError> {
         modalities.check()?;
         let (config, saved) = folder::read(folder)?;
@@ -216,8 +217,7 @@ impl Run {
         Ok(Self { folder: folder.into(), config, saved, modalities: modalities.clone() })
     }
 
-    /// The run, to go on with others of [`SET_ON_RESUME`](crate::config::SET_ON_RESUME) for this time; the folder keeps its
-    /// own.
+    /// The run with other values of [`SET_ON_RESUME`](crate::config::SET_ON_RESUME); the folder keeps its settings.
     ///
     /// # Errors
     /// [`SettingsError::Override`] for any other setting.
@@ -226,26 +226,26 @@ impl Run {
         Ok(self)
     }
 
-    /// A trainer that goes on from the last checkpoint, or from the beginning where none was reached.
+    /// A trainer that resumes from the last checkpoint, or from the beginning if there is none.
     ///
     /// # Errors
-    /// What the data, tasks and model refuse, or a state that does not fit.
+    /// If the data, tasks or model fail, or the saved state does not match.
     pub fn resume(&self, device: &Device, ranks: Arc<dyn Ranks>) -> Result<Trainer, RunError> {
         if ranks.rank() == 0 {
             checkpoint::remove_unfinished(&self.folder)?;
         }
-        let parts = self.splits(&self.config)?.into_iter().map(part).collect();
-        let mut trainer = trainer(&self.config, parts, device, ranks)?;
+        let tasks = self.splits(&self.config)?.into_iter().map(train_task).collect();
+        let mut trainer = trainer(&self.config, tasks, device, ranks)?;
         if self.folder.join(STATE_FILE).exists() {
             trainer.resume(&self.folder)?;
         }
         Ok(trainer)
     }
 
-    /// The model with its weights, and its tasks without their data.
+    /// The model with its weights, and its tasks without data.
     ///
     /// # Errors
-    /// Where weights are missing or do not fit.
+    /// If weights are missing or do not fit.
     pub fn load(&self, weights: Weights, device: &Device) -> Result<(Model, Vec<NamedTask>), RunError> {
         let mut tasks = Vec::new();
         for entry in self.config.tasks() {
@@ -272,10 +272,10 @@ impl Run {
         Ok((model, tasks))
     }
 
-    /// The data of each task, with the settings of `config`, which may differ from the run's own.
+    /// Opens each task with its data, with the settings of `config`, which may differ from the run's own.
     ///
     /// # Errors
-    /// What the data and tasks refuse.
+    /// If the data or tasks fail.
     pub fn splits(&self, config: &RunConfig) -> Result<Vec<(TaskEntry, Opened)>, RunError> {
         open_tasks(config, &self.modalities, |name| Ok(TaskStart::Run(self.saved(name)?)))
     }
@@ -298,11 +298,11 @@ impl Run {
     }
 }
 
-/// Opens the tasks of some settings with their data, each from what `start` gives for its name, after those whose vocabularies it
-/// shares.
+/// Opens the tasks of `config` with their data. `start` gives the start of each task by its name. A task that shares a
+/// vocabulary is opened after the task that has it.
 ///
 /// # Errors
-/// What the data and tasks refuse.
+/// If the data or tasks fail.
 pub fn open_tasks<'a>(
     config: &RunConfig,
     modalities: &Modalities,
@@ -320,20 +320,19 @@ pub fn open_tasks<'a>(
     Ok(tasks.into_iter().map(|(_, task)| task).collect())
 }
 
-/// A task's side of training.
-fn part((entry, opened): (TaskEntry, Opened)) -> Part {
+fn train_task((entry, opened): (TaskEntry, Opened)) -> TrainTask {
     let Opened { task, train, validation, .. } = opened;
-    Part { task, train, valid: validation, weight: entry.weight }
+    TrainTask { task, train, validation, weight: entry.weight }
 }
 
 fn trainer(
     config: &RunConfig,
-    parts: Vec<Part>,
+    tasks: Vec<TrainTask>,
     device: &Device,
     ranks: Arc<dyn Ranks>,
 ) -> Result<Trainer, RunError> {
-    let specs: Vec<_> = parts.iter().map(|part| part.task.spec().clone()).collect();
+    let specs: Vec<_> = tasks.iter().map(|task| task.task.spec().clone()).collect();
     let params = Params::new(config.train.seed, device).freeze(&config.train.freeze);
     let model = Model::with_params(&config.model, &specs, params)?;
-    Ok(Trainer::over(ranks, &config.train, model, parts)?)
+    Ok(Trainer::over(ranks, &config.train, model, tasks)?)
 }

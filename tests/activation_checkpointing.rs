@@ -1,21 +1,20 @@
-//! Blocks that are computed again on the way back: losses and gradients must not notice by a single bit.
+//! With activation checkpointing, losses and gradients have the same bits.
 
 #[path = "support/tasks.rs"]
 mod tasks;
 
 use candle_core::Device;
 use smalti::data::{Batch, collate};
+use smalti::model::Model;
 use smalti::model::{
     AttentionConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind, NormPlacement, Params,
     RelativePositions, Rotary,
 };
-use smalti::model::{AttentionConfig, HeadConfig, MlpConfig, Model};
 use smalti::ops::{Gradients, backward};
 use tasks::{batches, image, speech};
 
-/// The losses of some micro-batches, and the sums of their gradients: of every parameter, or `None` where nothing has
-/// reached it.
-fn learned(model: &Model, batches: &[Batch]) -> (Vec<u32>, Vec<Option<Vec<u32>>>) {
+/// The losses of micro-batches, and for every parameter the sum of its gradients; `None` for an unreached one.
+fn losses_and_gradients(model: &Model, batches: &[Batch]) -> (Vec<u32>, Vec<Option<Vec<u32>>>) {
     let (mut losses, mut sum) = (Vec::new(), Gradients::default());
     for (seed, batch) in (11..).zip(batches) {
         let heads = model.loss(batch, Some(seed), 0.1).unwrap();
@@ -29,19 +28,20 @@ fn learned(model: &Model, batches: &[Batch]) -> (Vec<u32>, Vec<Option<Vec<u32>>>
     (losses, (0..model.params().iter().len()).map(bits).collect())
 }
 
-fn has_the_same_bits(what: &str, config: &ModelConfig, frozen: &[&str]) {
+/// Assert that losses and gradients have the same bits with and without activation checkpointing.
+fn assert_same_bits(what: &str, config: &ModelConfig, frozen: &[&str]) {
     let config = ModelConfig { d_model: 16, ..config.clone() };
     let frozen: Vec<String> = frozen.iter().map(|pattern| pattern.to_string()).collect();
     let params = Params::new(5, &Device::Cpu).freeze(&frozen);
     let mut model = Model::with_params(&config, &[image(), speech()], params).unwrap();
     let batches: Vec<Batch> =
         batches().iter().map(|samples| collate(model.layouts(), samples).unwrap()).collect();
-    // Each alone, and all in turn.
+    // Each batch alone, and all as micro-batches of a step.
     for batches in batches.chunks(1).chain([&batches[..]]) {
         model.checkpoint_activations(false);
-        let (losses, kept) = learned(&model, batches);
+        let (losses, kept) = losses_and_gradients(&model, batches);
         model.checkpoint_activations(true);
-        let (losses_again, again) = learned(&model, batches);
+        let (losses_again, again) = losses_and_gradients(&model, batches);
         assert_eq!(losses, losses_again, "{what}");
         for (place, (name, _)) in model.params().iter().enumerate() {
             assert!(kept[place] == again[place], "{what}: {name} has another gradient");
@@ -59,27 +59,23 @@ fn losses_and_gradients_have_the_same_bits() {
         dropout: 0.3,
         ..ModelConfig::default()
     };
-    has_the_same_bits("norms first", &base, &[]);
-    has_the_same_bits("nothing dropped", &ModelConfig { dropout: 0.0, ..base.clone() }, &[]);
-    has_the_same_bits(
-        "norms last",
-        &ModelConfig { norm_placement: NormPlacement::Post, ..base.clone() },
-        &[],
-    );
-    has_the_same_bits("one layer", &ModelConfig { n_layers: 1, n_encoder_layers: 1, ..base.clone() }, &[]);
-    has_the_same_bits("frozen", &base, &["embed.*", "encoder.*", "stack.blocks.0.*", "*.bias"]);
+    assert_same_bits("pre-norm", &base, &[]);
+    assert_same_bits("no dropout", &ModelConfig { dropout: 0.0, ..base.clone() }, &[]);
+    assert_same_bits("post-norm", &ModelConfig { norm_placement: NormPlacement::Post, ..base.clone() }, &[]);
+    assert_same_bits("one layer", &ModelConfig { n_layers: 1, n_encoder_layers: 1, ..base.clone() }, &[]);
+    assert_same_bits("frozen", &base, &["embed.*", "encoder.*", "stack.blocks.0.*", "*.bias"]);
     let (query, key) = ("image.pixel".to_string(), "image.pixel".to_string());
     let rules = vec![LayerRule { query, key, rule: "never".parse().unwrap(), layers: vec![1] }];
-    has_the_same_bits(
+    assert_same_bits(
         "rules by layer",
         &ModelConfig { attention: AttentionConfig { rules, ..AttentionConfig::of_heads(2) }, ..base.clone() },
         &[],
     );
 }
 
-/// What all blocks share gets the sum of all of theirs.
+/// Relative position biases, which all blocks share, and layer scales.
 #[test]
-fn biases_by_distance_and_scales_too() {
+fn shared_parameters_get_the_same_gradients() {
     for causal in [false, true] {
         let relative = Some(RelativePositions { buckets: 8, max_distance: 16, causal });
         let config = ModelConfig {
@@ -90,12 +86,12 @@ fn biases_by_distance_and_scales_too() {
             dropout: 0.3,
             ..ModelConfig::default()
         };
-        has_the_same_bits("relative", &config, &[]);
+        assert_same_bits("relative", &config, &[]);
     }
 }
 
 #[test]
-fn grouped_turned_and_gated_heads_too() {
+fn grouped_query_attention_with_rotary_positions_and_a_gated_mlp_has_the_same_bits() {
     let config = ModelConfig {
         n_layers: 2,
         n_encoder_layers: 1,
@@ -111,5 +107,5 @@ fn grouped_turned_and_gated_heads_too() {
         bias: false,
         ..ModelConfig::default()
     };
-    has_the_same_bits("grouped", &config, &[]);
+    assert_same_bits("grouped", &config, &[]);
 }

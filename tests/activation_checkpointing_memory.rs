@@ -1,4 +1,4 @@
-//! Blocks that are computed again on the way back keep what enters them, and nothing else.
+//! With activation checkpointing, a block keeps its input alone between the forward and the backward pass.
 
 use candle_core::Device;
 use smalti::data::{Batch, Sample, Stream, Target, collate};
@@ -12,23 +12,23 @@ use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Bytes that are held, and the most that were.
+/// Counts the allocated bytes, and their peak.
 struct Counting;
 
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is the system allocator's own; counting touches none of its memory.
+// SAFETY: every call goes to the system allocator; counting does not touch its memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(held, Relaxed);
+        let allocated = ALLOCATED.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(allocated, Relaxed);
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
+        ALLOCATED.fetch_sub(layout.size(), Relaxed);
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -40,18 +40,18 @@ static ALLOCATOR: Counting = Counting;
 const CONTEXT: usize = 64;
 const DOCUMENTS: u64 = 16;
 const D_MODEL: usize = 32;
-/// What enters a block.
-const ENTERING: usize = DOCUMENTS as usize * CONTEXT * D_MODEL * size_of::<f32>();
+/// Bytes of a block's input.
+const INPUT_BYTES: usize = DOCUMENTS as usize * CONTEXT * D_MODEL * size_of::<f32>();
 
-/// What a step takes beside the weights, in bytes.
-struct Taken {
-    /// Held between the way forward and the way back.
+/// The memory of a training step beside the weights, in bytes.
+struct StepMemory {
+    /// Allocated between the forward and the backward pass.
     between: usize,
-    /// The most at any moment.
-    most: usize,
+    /// The peak.
+    peak: usize,
 }
 
-fn taken(n_layers: usize, recompute: bool) -> Taken {
+fn step_memory(n_layers: usize, checkpoint_activations: bool) -> StepMemory {
     let config = ModelConfig {
         d_model: D_MODEL,
         n_layers,
@@ -60,16 +60,16 @@ fn taken(n_layers: usize, recompute: bool) -> Taken {
         ..ModelConfig::default()
     };
     let mut model = Model::new(&config, &[text()], 0, &Device::Cpu).unwrap();
-    model.checkpoint_activations(recompute);
+    model.checkpoint_activations(checkpoint_activations);
     let batch = batch(&model);
     let step = || {
-        let before = HELD.load(Relaxed);
-        MOST.store(before, Relaxed);
+        let before = ALLOCATED.load(Relaxed);
+        PEAK.store(before, Relaxed);
         let losses = model.loss(&batch, Some(1), 0.0).unwrap();
-        let between = HELD.load(Relaxed) - before;
+        let between = ALLOCATED.load(Relaxed) - before;
         let gradients = backward(losses.into_iter().map(|head| (head.sum, 1.0)).collect()).unwrap();
         assert!(gradients.iter().count() > 0);
-        Taken { between, most: MOST.load(Relaxed) - before }
+        StepMemory { between, peak: PEAK.load(Relaxed) - before }
     };
     step(); // starts threads
     step()
@@ -102,18 +102,19 @@ fn batch(model: &Model) -> Batch {
 }
 
 #[test]
-fn a_block_keeps_what_enters_it() {
-    // What a thread needs to compute with must not count for more on a machine of many.
+fn a_block_keeps_its_input_alone() {
+    // A fixed number of threads: each has its own working memory.
     let threads = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-    let taken = |n_layers, recompute| threads.install(|| taken(n_layers, recompute));
-    let (few, many) = (taken(2, true), taken(10, true));
-    let (few_kept, many_kept) = (taken(2, false), taken(10, false));
-    let by_block = |few: usize, many: usize| (many - few) as f64 / 8.0 / ENTERING as f64;
-    let (again, kept) = (by_block(few.between, many.between), by_block(few_kept.between, many_kept.between));
-    println!("between the ways a block holds {again:.3} times what enters it, or {kept:.3}");
-    let share = many.most as f64 / many_kept.most as f64;
-    println!("at most {} bytes, or {}: {share:.3}", many.most, many_kept.most);
-    assert!((1.0..1.01).contains(&again), "{again}");
+    let memory = |n_layers, checkpointed| threads.install(|| step_memory(n_layers, checkpointed));
+    let (few, many) = (memory(2, true), memory(10, true));
+    let (few_kept, many_kept) = (memory(2, false), memory(10, false));
+    let inputs_per_block = |few: usize, many: usize| (many - few) as f64 / 8.0 / INPUT_BYTES as f64;
+    let checkpointed = inputs_per_block(few.between, many.between);
+    let kept = inputs_per_block(few_kept.between, many_kept.between);
+    println!("between the passes, a block keeps {checkpointed:.3} times its input, or {kept:.3} times");
+    let share = many.peak as f64 / many_kept.peak as f64;
+    println!("peak: {} bytes, or {}: {share:.3}", many.peak, many_kept.peak);
+    assert!((1.0..1.01).contains(&checkpointed), "{checkpointed}");
     assert!(kept > 10.0, "{kept}");
     assert!(share < 0.3, "{share}");
 }

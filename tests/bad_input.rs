@@ -1,5 +1,5 @@
-//! Whatever is wrong with a file, a setting or a run folder: the program says what and where, with the expected
-//! and the found, exits with 1 (failure) or 2 (usage), and leaves nothing behind.
+//! Errors in a file, a setting or a run folder: the message names it, with expected and found; the exit code is 1 (failure) or
+//! 2 (usage); nothing is left on disk.
 
 #![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 
@@ -46,12 +46,12 @@ impl Place {
         ran
     }
 
-    /// Runs what must fail with exit code 1 and a message with all of `says`.
+    /// Run a command that must fail with exit code 1 and a message with all of `says`.
     fn fails(&self, line: &str, says: &[&str]) {
         failed(1, line, &self.run(line), says);
     }
 
-    /// [`fails`](Self::fails), for a `train` that must not even make its run folder.
+    /// [`fails`](Self::fails) for a `train` that must not create its run folder.
     fn fails_untouched(&self, line: &str, says: &[&str]) {
         self.fails(&format!("{line} --out refused"), says);
         assert!(!self.path("refused").exists(), "smalti {line} left a run folder");
@@ -118,14 +118,14 @@ fn trajectory_place() -> Place {
     Place::new(&[("log.npz", &npz(&log()))])
 }
 
-/// With one byte turned round; 13 from the end of a PNG it is one of its checksum.
+/// Invert one byte. In a PNG, the byte 13 from the end is part of a checksum.
 fn damaged(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
     bytes[at] ^= 0xff;
     bytes
 }
 
 #[test]
-fn texts() {
+fn unusable_texts_are_named() {
     let place = text_place();
     place.write("empty.txt", b"");
     place.write("short.txt", b"hi");
@@ -135,7 +135,7 @@ fn texts() {
     let cases: [(&str, &[&str]); 6] = [
         ("none.txt", &["none.txt", "not found", "expected a file"]),
         ("empty.txt", &["empty.txt", "empty"]),
-        ("short.txt", &["short.txt", "1 tokens", "context 16 needs at least 17"]),
+        ("short.txt", &["short.txt", "expected at least 17 tokens", "found 1"]),
         ("latin.txt", &["latin.txt", "UTF-8", "0xe9 at offset 3"]),
         ("image.txt", &["image.txt", "UTF-8", "0x89 at offset 0"]),
         ("folder", &["folder", "it is in none of the known layouts"]),
@@ -146,9 +146,9 @@ fn texts() {
     place.fails_untouched(&format!("{} --set data.source=", text_train()), &["data.source"]);
 }
 
-/// A vocabulary of one's own text or a published one, from training to text written on; or what is wrong with it.
+/// A trained and a published vocabulary train and generate; others are errors.
 #[test]
-fn vocabularies() {
+fn vocabularies_are_trained_read_or_named() {
     let place = text_place();
     place.write("words/vocab.txt", b"[UNK]\n[CLS]\n[SEP]\nthe\nquick\n##s\n");
     place.write("twice.txt", b"[UNK]\n[CLS]\n[SEP]\nthe\nthe\n");
@@ -157,11 +157,17 @@ fn vocabularies() {
     let with = |vocabulary: &str| format!("{} --set outputs.text.vocabulary={vocabulary}", text_train());
     let cases: [(&str, &[&str]); 7] = [
         ("letters", &["unknown variant `letters`"]),
-        ("{bpe=256}", &["outputs.text: text: vocabulary: bpe must be at least 257", "found 256"]),
+        ("{bpe=256}", &["outputs.text: text: vocabulary.bpe: expected 257 or more", "found 256"]),
         ("{file=\"nowhere\"}", &["nowhere: not found; expected a vocabulary: tokenizer.json"]),
-        ("{file=\"alone\"}", &["alone/encoder.json: not found; expected vocab.bpe or merges.txt beside it"]),
+        (
+            "{file=\"alone\"}",
+            &["alone/encoder.json: not found; expected vocab.bpe or merges.txt in the same folder"],
+        ),
         ("{file=\"none.json\"}", &["none.json: not readable as tokenizer.json: it has no \"model\""]),
-        ("{file=\"twice.txt\"}", &["twice.txt: not readable as vocab.txt: line 5 is \"the\", as line 4 is"]),
+        (
+            "{file=\"twice.txt\"}",
+            &["twice.txt: not readable as vocab.txt: line 5 is \"the\", the same as line 4"],
+        ),
         ("{file=\"a.txt\"}", &["a.txt: not readable as vocab.txt"]),
     ];
     for (vocabulary, says) in cases {
@@ -169,7 +175,7 @@ fn vocabularies() {
     }
     for (run, vocabulary) in [("pairs", "{bpe=290}"), ("published", "{file=\"words\"}")] {
         place.works(&format!("{} --set outputs.text.context=4 --out {run}", with(vocabulary)));
-        let written = place.works(&format!("generate {run} --prompt the --tokens 5")).out;
+        let written = place.works(&format!("generate {run} --prompt the --max-length 5")).out;
         assert!(written.starts_with("the"), "{written}");
         let metrics = place.works(&format!("eval {run} --json")).out;
         assert_eq!(metrics.contains("bits_per_byte"), run == "pairs", "{metrics}");
@@ -179,7 +185,7 @@ fn vocabularies() {
 }
 
 #[test]
-fn prompts_and_sampling() {
+fn invalid_prompts_and_sampling_options_are_named() {
     let place = text_place();
     place.works(&format!("{} --out run", text_train()));
     let cases: [(&str, &[&str]); 5] = [
@@ -187,19 +193,19 @@ fn prompts_and_sampling() {
             "--prompt ox\u{e9}",
             &["--prompt: character 'é' (U+00E9) at index 2", "not in the vocabulary of 30 characters"],
         ),
-        ("--prompt=", &["--prompt: must have at least one token; found \"\""]),
-        ("--top-p 2", &["--top-p: must be above 0 and at most 1; found 2"]),
-        ("--top-p 0", &["--top-p: must be above 0 and at most 1; found 0"]),
-        ("--temperature=-1", &["--temperature: must be a number from 0 on; found -1"]),
+        ("--prompt=", &["--prompt: expected at least one token; found \"\""]),
+        ("--top-p 2", &["--top-p: expected a number above 0 and at most 1; found 2"]),
+        ("--top-p 0", &["--top-p: expected a number above 0 and at most 1; found 0"]),
+        ("--temperature=-1", &["--temperature: expected a number of at least 0; found -1"]),
     ];
     for (options, says) in cases {
         place.fails(&format!("generate run {options}"), says);
     }
-    place.works("generate run --prompt ox --tokens 3");
+    place.works("generate run --prompt ox --max-length 3");
 }
 
 #[test]
-fn image_sources() {
+fn unusable_image_sources_are_named() {
     let place = image_place();
     place.write("empty.tar", b"");
     place.write("text.tar", &b"no archive ".repeat(99));
@@ -232,7 +238,7 @@ fn image_sources() {
 }
 
 #[test]
-fn images() {
+fn corrupt_images_are_named() {
     let whole = png(8, 8);
     let cases: [(&str, Vec<u8>, &[&str]); 4] = [
         ("empty", vec![], &["empty"]),
@@ -249,9 +255,9 @@ fn images() {
     }
 }
 
-/// The image is found to be indivisible when its sample is drawn: in training, and in evaluation.
+/// The size of an image is checked when its sample is read: in training, and in evaluation.
 #[test]
-fn a_image_of_another_size_is_named() {
+fn an_image_that_does_not_divide_into_patches_is_named() {
     for file in ["images/train/low/1.png", "images/test/low/1.png"] {
         let place = image_place();
         place.write(file, &png(9, 8));
@@ -260,9 +266,9 @@ fn a_image_of_another_size_is_named() {
     }
 }
 
-/// What cannot be read, and what cannot be tokenized; in training, in evaluation, and among what is fitted to.
+/// Images that cannot be read or tokenized: in training, in evaluation, and while the tokenizer is fitted.
 #[test]
-fn images_that_may_be_skipped_are_replaced_and_named() {
+fn skipped_corrupt_samples_are_replaced_and_named() {
     let place = image_place();
     place.write("images/train/low/1.png", b"torn");
     place.write("images/train/high/2.png", &png(9, 8));
@@ -286,9 +292,9 @@ fn images_that_may_be_skipped_are_replaced_and_named() {
     place.fails(&line.replace("--out run", "--out none"), &["images/train/"]);
 }
 
-/// More sources of a task are read with the tokenizer of the first, each with its weight.
+/// The tokenizer of the first source reads all sources of a task; each has its weight.
 #[test]
-fn more_sources_are_mixed_in() {
+fn additional_sources_are_mixed_in() {
     let place = image_place();
     (0..3).for_each(|i| place.write(&format!("others/train/low/{i}.png"), &png(8, 8)));
     (0..2).for_each(|i| place.write(&format!("others/test/low/{i}.png"), &png(8, 8)));
@@ -302,16 +308,15 @@ fn more_sources_are_mixed_in() {
     let says = ["others: expected a positive weight; found 0"];
     place.fails_untouched(&format!("{} {}", image_train(), more("others", "0.0")), &says);
     place.write("others/test/wide/0.png", &png(8, 8));
-    let says = ["wide/0.png: expected a label that training has: high, low; found \"wide\""];
+    let says = ["wide/0.png: expected a label of the training rows: high, low; found \"wide\""];
     place.fails_untouched(&format!("{} {}", image_train(), more("others", "1")), &says);
     std::fs::remove_dir_all(place.path("others/test/wide")).unwrap();
-    let says = ["train.batch_size 4", "or a source of it, without a sample"];
+    let says = ["train.batch_size", "a batch of 4 has none of task"];
     place.fails(&format!("{} {} --out thin", image_train(), more("images", "0.01")), &says);
 }
 
-/// Tokens that are kept are those that would be made.
 #[test]
-fn a_cache_changes_nothing_but_the_time() {
+fn cached_tokens_give_the_same_weights() {
     let place = image_place();
     let line = format!("{} --set inputs.image.augment={{}}", image_train());
     place.works(&format!("{line} --out plain"));
@@ -325,12 +330,12 @@ fn a_cache_changes_nothing_but_the_time() {
     let folders = std::fs::read_dir(place.path("kept")).unwrap();
     let files =
         folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum::<usize>();
-    assert_eq!(files, 12, "each of the images once");
+    assert_eq!(files, 12, "each image is cached once");
 }
 
-/// Whatever stops a training, the steps that it has done are saved.
+/// A run that fails saves the steps so far.
 #[test]
-fn a_bad_validation_image_costs_no_step() {
+fn a_corrupt_validation_image_costs_no_step() {
     let place = image_place();
     place.write("images/test/low/1.png", &png(9, 8));
     place.fails(&format!("{} --out run", image_train()), &["width must be a multiple of the patch size 4"]);
@@ -339,7 +344,7 @@ fn a_bad_validation_image_costs_no_step() {
     assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
 }
 
-/// What a class means is its name: other data may have fewer classes, or in another order.
+/// Other data may have fewer classes, or classes in another order.
 #[test]
 fn classes_are_matched_by_name() {
     let place = image_place();
@@ -360,14 +365,13 @@ fn classes_are_matched_by_name() {
     place.works(&format!("{} --out run", image_train()));
     let eval = |data: &str| place.works(&format!("eval run --data {data} --json")).out;
     assert_eq!(eval("sorted"), eval("turned"));
-    assert_ne!(eval("fewer"), eval("wrong"), "the only class of either is not the same");
-    let says = ["wide/0.png", "expected a label that training has: high, low; found \"wide\""];
+    assert_ne!(eval("fewer"), eval("wrong"), "each has a single class, and they differ");
+    let says = ["wide/0.png", "expected a label of the training rows: high, low; found \"wide\""];
     place.fails("eval run --data more", &says);
 }
 
-/// Of numbered classes, training lacks the last.
 #[test]
-fn a_class_that_training_has_not_seen() {
+fn a_class_that_the_training_split_lacks_is_named() {
     let place = Place::new(&[]);
     for (split, n) in [("train", 3_u8), ("t10k", 4)] {
         let images = idx(0x803, &[u32::from(n), 8, 8], 64 * usize::from(n));
@@ -376,19 +380,19 @@ fn a_class_that_training_has_not_seen() {
         place.write(&format!("numbered/{split}-labels-idx1-ubyte"), &labels);
     }
     let says = [
-        "outputs.class: numbered/t10k-images-idx3-ubyte image 4: expected a label that training has: 0, 1, 2; found \"3\"",
+        "outputs.class: numbered/t10k-images-idx3-ubyte image 4: expected a label of the training rows: 0, 1, 2; found \"3\"",
     ];
     place.fails_untouched(&format!("{} --set data.source=numbered", image_train()), &says);
 }
 
-/// The task and the data of a preset with these settings.
+/// Open the task and the data of a preset with these settings.
 fn open(preset: &str, set: &[String]) -> Opened {
     let config = RunConfig::of_preset_or_file(preset, set).unwrap();
     config.tasks()[0].open(&Modalities::builtin(), Start::New).unwrap()
 }
 
 #[test]
-fn files_that_are_no_images_are_told() {
+fn files_that_are_not_images_are_listed() {
     let place = image_place();
     place.write("images/train/low/notes.txt", b"n");
     place.write("images/test/low/scan.pdf", b"t");
@@ -400,7 +404,7 @@ fn files_that_are_no_images_are_told() {
 }
 
 #[test]
-fn manifests() {
+fn unusable_manifests_are_named() {
     let place = audio_place();
     place.write("png.tsv", &png(8, 8));
     place.write("empty.tsv", b"");
@@ -430,9 +434,9 @@ fn manifests() {
     place.fails_untouched(&all, &["data.train", "selects none of the 3 rows"]);
 }
 
-/// Who says only which rows validate trains on the others. A run that has learned may be measured on any.
+/// Rows outside the validation split are training rows. A trained run may be evaluated on any rows.
 #[test]
-fn rows_either_train_or_validate() {
+fn a_row_is_in_the_training_or_the_validation_split() {
     let place = audio_place();
     let source = format!("data.source={:?}", place.path("clips/manifest.tsv").display().to_string());
     let Opened { train, validation, .. } = open("audio", &[source, "data.validation=\"split=valid\"".into()]);
@@ -442,23 +446,26 @@ fn rows_either_train_or_validate() {
     place.works("eval run --set data.train=split=valid --set data.validation=split=train");
 }
 
-/// Recordings that nobody can read, and what is said of them.
-fn bad_recordings() -> [(Vec<u8>, &'static [&'static str]); 7] {
+/// Corrupt audio clips, and fragments of their errors.
+fn corrupt_clips() -> [(Vec<u8>, &'static [&'static str]); 7] {
     [
         (vec![], &["empty"]),
         (wav(8000, 0, 1, 16), &["not readable as WAV", "the clip has no samples"]),
         (wav(1, 100, 1, 16), &["not readable as WAV", "1 Hz; 1000 to 384000 Hz are accepted"]),
         (wav(8000, 800, 7, 8), &["not readable as WAV", "mu-law; only PCM and IEEE float are supported"]),
         (wav(8000, 800, 1, 12), &["not readable as WAV", "12 bits; 8, 16, 24 and 32 are supported"]),
-        (wav(8000, 800, 1, 16)[..500].to_vec(), &["not readable as WAV", "cut short: 456 of the 1600 bytes"]),
-        (png(8, 8), &["not readable as audio", "none of WAV, FLAC, MP3"]),
+        (
+            wav(8000, 800, 1, 16)[..500].to_vec(),
+            &["not readable as WAV", "truncated: expected 1600 bytes in its chunk \"data\"; found 456"],
+        ),
+        (png(8, 8), &["not readable as audio", "expected WAV, FLAC, MP3"]),
     ]
 }
 
-/// Recordings are read when they are needed, so the run is there already; it goes on once the file is right.
+/// A clip is read when its sample is needed, after the run folder is created. The run resumes with a repaired file.
 #[test]
-fn recordings_in_training() {
-    for (bytes, says) in bad_recordings() {
+fn corrupt_clips_in_training_are_named() {
+    for (bytes, says) in corrupt_clips() {
         let place = audio_place();
         place.write("clips/c.wav", &bytes);
         let says = [&["c.wav"], says].concat();
@@ -474,10 +481,10 @@ fn recordings_in_training() {
 }
 
 #[test]
-fn recordings_to_transcribe() {
+fn corrupt_clips_to_transcribe_are_named() {
     let place = audio_place();
     place.works(&format!("{} --out run", audio_train()));
-    for (bytes, says) in bad_recordings() {
+    for (bytes, says) in corrupt_clips() {
         place.write("bad.wav", &bytes);
         place.fails("transcribe run clips/a.wav bad.wav", &[&["bad.wav"], says].concat());
     }
@@ -489,7 +496,7 @@ fn recordings_to_transcribe() {
     place.fails("transcribe run none.wav", &["none.wav", "not found"]);
     for option in ["--language en", "--task translate", "--timestamps", "--beams 2", "--temperature 0.5"] {
         let name = option.split(' ').next().unwrap();
-        let says = "applies to text that is generated token by token; outputs.text is not";
+        let says = "applies to outputs with head = \"generate\" only; leave it out for outputs.text";
         place.fails(&format!("transcribe run clips/a.wav {option}"), &[name, says]);
     }
     let found = "the run has inputs audio; outputs text";
@@ -498,7 +505,7 @@ fn recordings_to_transcribe() {
 }
 
 #[test]
-fn images_to_classify() {
+fn corrupt_images_to_classify_are_named() {
     let place = image_place();
     place.works(&format!("{} --out run", image_train()));
     let whole = png(8, 8);
@@ -522,7 +529,7 @@ fn images_to_classify() {
 }
 
 #[test]
-fn logs() {
+fn unusable_logs_are_named() {
     let place = trajectory_place();
     let mut nan: Vec<u8> = log()[0].3.clone();
     nan[60..64].copy_from_slice(&f32::NAN.to_le_bytes());
@@ -546,11 +553,7 @@ fn logs() {
         (
             "starts.npz",
             without("episode_starts"),
-            &[
-                "no column for where episodes begin or end",
-                "\"episode_starts\"",
-                "found: actions, obs, rewards",
-            ],
+            &["no column for episode boundaries", "\"episode_starts\"", "found: actions, obs, rewards"],
         ),
         ("negative.npz", log_with(actions(|_| -1)), &["actions at step 0 is -1; it must be a number from 0"]),
         (
@@ -578,7 +581,7 @@ fn logs() {
         (
             "column.csv",
             b"episode,obs.x,action,colour\n0,1,0,1\n".to_vec(),
-            &["line 1", "\"colour\" is not known"],
+            &["line 1", "\"colour\" is unknown"],
         ),
         ("cut.parquet", b"PAR1 and no more".to_vec(), &["Parquet"]),
         ("cut.hdf5", b"\x89HDF\r\n\x1a\n and no more".to_vec(), &["HDF5"]),
@@ -594,10 +597,10 @@ fn logs() {
     );
 }
 
-/// A single action of 4,000,000,000 must not make a head of as many rows.
+/// An action number of 4,000,000,000 must not create a head of as many classes.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_action_beyond_reason_takes_no_memory() {
+fn a_huge_action_number_is_an_error_in_bounded_memory() {
     let place = Place::new(&[("log.npz", &log_with(actions(|step| step % 2 * 4_000_000_000)))]);
     let line = format!("{} --out refused", trajectory_train());
     let ran = ran(smalti_under("ulimit -v 4000000", place.0.path()), &line);
@@ -606,7 +609,7 @@ fn an_action_beyond_reason_takes_no_memory() {
 }
 
 #[test]
-fn rollouts() {
+fn rollouts_that_do_not_fit_are_named() {
     let place = trajectory_place();
     place.works(&format!("{} --out run", trajectory_train()));
     place.fails("rollout run --env nonsense", &["--env nonsense: is neither", "cartpole", "no program"]);
@@ -614,11 +617,11 @@ fn rollouts() {
         "rollout run",
         &["--env cartpole: has states of 4 numbers", "the model has learned states of 2"],
     );
-    place.fails("rollout run --episodes 0", &["--episodes must be at least 1"]);
+    place.fails("rollout run --episodes 0", &["--episodes: expected 1 or more"]);
 }
 
 #[test]
-fn files_to_tokenize() {
+fn unusable_files_to_tokenize_are_named() {
     let place = Place::new(&[
         ("a.txt", b"abc"),
         ("empty.txt", b""),
@@ -639,9 +642,9 @@ fn files_to_tokenize() {
         ("hz.wav", &["hz.wav", "1 Hz; 1000 to 384000 Hz"]),
         ("cut.npz", &["cut.npz", "npz"]),
         ("a.txt --as image", &["a.txt", "unknown format"]),
-        ("a.txt --as audio", &["a.txt", "none of WAV, FLAC, MP3"]),
-        ("a.txt --patch 4", &["--patch is for image", "read as text"]),
-        ("a.txt --record 1", &["--record 1 is not among the 1 records"]),
+        ("a.txt --as audio", &["a.txt", "expected WAV, FLAC, MP3"]),
+        ("a.txt --patch-size 4", &["--patch-size is for image", "read as text"]),
+        ("a.txt --index 1", &["--index: expected less than 1, the number of rows; found 1"]),
     ];
     for (line, says) in cases {
         place.fails(&format!("tokenize {line} --out tokens.safetensors"), says);
@@ -650,10 +653,10 @@ fn files_to_tokenize() {
 }
 
 #[test]
-fn settings() {
+fn invalid_settings_are_named() {
     let place = text_place();
     let cases: [(&str, &[&str]); 16] = [
-        ("train.stesp=1", &["unknown field `stesp`", "`steps`", "in `train`"]),
+        ("train.stesp=1", &["unknown field `stesp`", "`max_steps`", "in `train`"]),
         ("data.suorce=a.txt", &["unknown field `suorce`", "`source`", "in `data`"]),
         ("trian.steps=1", &["unknown field `trian`", "`train`"]),
         ("outputs.text.modality=video", &["\"video\"", "audio, codes, image, numbers, text"]),
@@ -683,12 +686,15 @@ fn settings() {
     place.write("mine.toml", b"[data]\nsource = \"a.txt\"\n[train]\nsteps == 5\n");
     place.fails_untouched("train mine.toml", &["mine.toml", "steps == 5"]);
     place.write("both.toml", b"[data]\nsource = \"a.txt\"\n[mix.b.data]\nsource = \"a.txt\"\n");
-    place.fails_untouched("train both.toml", &["both.toml", "either [data], one task, or [mix.NAME.data]"]);
+    place.fails_untouched(
+        "train both.toml",
+        &["both.toml", "either [data], for one task, or [mix.NAME.data]"],
+    );
 }
 
-/// What a modality cannot have is named with its part, before anything is read of the data.
+/// An invalid setting of a modality is named with its part, before data is read.
 #[test]
-fn settings_of_modalities() {
+fn invalid_settings_of_modalities_are_named() {
     let place = image_place();
     place.write("clips/manifest.tsv", b"path\ttext\tsplit\n");
     let cases: [(String, &str, &[&str]); 6] = [
@@ -722,7 +728,7 @@ fn settings_of_modalities() {
 }
 
 #[test]
-fn usage() {
+fn usage_errors_exit_with_2() {
     let place = text_place();
     let cases: [(&str, &[&str]); 7] = [
         ("train text --frobnicate", &["--frobnicate"]),
@@ -731,7 +737,7 @@ fn usage() {
         ("train text --device tpu", &["--device", "expected auto, cpu, cuda or cuda:N; found \"tpu\""]),
         ("rollout run --episodes many", &["--episodes", "many"]),
         ("tokenize a.txt --as video", &["video", "text, image, audio, trajectory"]),
-        ("tokenize a.png --size 8", &["--size", "expected HEIGHTxWIDTH"]),
+        ("tokenize a.png --image-size 8", &["--image-size", "expected HEIGHTxWIDTH"]),
     ];
     for (line, says) in cases {
         failed(2, line, &place.run(line), says);
@@ -740,13 +746,13 @@ fn usage() {
 
 #[cfg(not(feature = "cuda"))]
 #[test]
-fn a_gpu_without_its_feature() {
+fn a_gpu_without_the_cuda_feature_is_an_error() {
     let line = format!("{} --device cuda", text_train());
     text_place().fails_untouched(&line, &["built without CUDA", "--features cuda", "--device cpu"]);
 }
 
 #[test]
-fn run_folders() {
+fn damaged_run_folders_are_named() {
     let place = text_place();
     place.works(&format!("{} --out run", text_train()));
     let whole = |name: &str| std::fs::read(place.path(&format!("run/{name}"))).unwrap();
@@ -757,9 +763,9 @@ fn run_folders() {
     let of_version_1 = settings.replacen("version = 2", "version = 1", 1);
     let wider = settings.replacen("d_model = 16", "d_model = 32", 1);
     let unknown = settings.replacen("[train]", "[train]\nstesp = 1", 1);
-    // What is spoilt, with what, and what is said of it by whom.
+    // The damaged file, its content, the command that fails, and fragments of the error.
     let cases: [(&str, &[u8], &str, &[&str]); 14] = [
-        ("run.toml", of_version_1.as_bytes(), "eval run", &["run/run.toml", "version 1", "reads version 2"]),
+        ("run.toml", of_version_1.as_bytes(), "eval run", &["run/run.toml", "version 1", "reads version 3"]),
         ("run.toml", of_version_1.as_bytes(), "train --resume --out run", &["run/run.toml", "version 1"]),
         ("run.toml", unknown.as_bytes(), "eval run", &["run/run.toml", "unknown field `stesp`"]),
         ("run.toml", &model, "info run", &["run", "run.toml"]),
@@ -794,11 +800,11 @@ fn run_folders() {
         ),
         ("state.safetensors", &model, "train --resume --out run", &["run/state.safetensors"]),
     ];
-    for (name, spoilt, line, says) in cases {
+    for (name, damaged, line, says) in cases {
         let before = whole(name);
-        place.write(&format!("run/{name}"), spoilt);
+        place.write(&format!("run/{name}"), damaged);
         place.fails(line, says);
-        assert_eq!(whole(name), spoilt, "smalti {line} has written {name}");
+        assert_eq!(whole(name), damaged, "smalti {line} has written {name}");
         place.write(&format!("run/{name}"), &before);
     }
     place.write("run/metrics.jsonl", b"{\"step\": 1}\nnoise\n{\"step\": 2}\n");
@@ -814,7 +820,7 @@ fn run_folders() {
 }
 
 #[test]
-fn runs_that_are_not_there_or_there_already() {
+fn missing_and_existing_run_folders_are_named() {
     let place = text_place();
     place.works(&format!("{} --out run", text_train()));
     let state = std::fs::read(place.path("run/state.safetensors")).unwrap();
@@ -824,7 +830,7 @@ fn runs_that_are_not_there_or_there_already() {
     assert!(!place.path("none").exists());
     place.fails(
         "train --resume --out run --set train.max_steps=9",
-        &["--set \"train.max_steps=9\"", "but for train.checkpoint_activations"],
+        &["--set \"train.max_steps=9\"", "except train.checkpoint_activations"],
     );
     place.fails("train text --resume --out run", &["--resume", "leave out text"]);
     place.fails("eval none", &["none is no run folder"]);
@@ -834,7 +840,7 @@ fn runs_that_are_not_there_or_there_already() {
     place.fails("eval run", &["a.txt", "character 'Ä'", "vocabulary"]);
 }
 
-/// The message blames what is not finite, and the last checkpoint is that of before.
+/// The error names the value that is not finite; the last checkpoint stays.
 #[test]
 fn a_run_that_diverges_keeps_its_checkpoint() {
     let place = text_place();
@@ -843,7 +849,7 @@ fn a_run_that_diverges_keeps_its_checkpoint() {
     let (model, state) = (saved("model"), saved("state"));
     let settings = std::fs::read_to_string(place.path("run/run.toml")).unwrap();
     let wild = settings.replacen("\nlearning_rate = 0.001", "\nlearning_rate = 1e9", 1);
-    place.write("run/run.toml", wild.replacen("\nsteps = 6", "\nsteps = 40", 1).as_bytes());
+    place.write("run/run.toml", wild.replacen("\nmax_steps = 6", "\nmax_steps = 40", 1).as_bytes());
     let line = "train --resume --out run";
     let ran = place.run(line);
     failed(1, line, &ran, &["train.learning_rate", "the last checkpoint is from before", "of step"]);

@@ -1,5 +1,5 @@
-//! Environments in a process of their own: the same returns as built in; whatever they say that they should not is an
-//! error that names the command; and none is waited for without end or left behind.
+//! Environments in their own process: they give the same returns as built-in ones; an invalid answer is an error that names
+//! the command; every answer has a time-out; no process outlives its bridge.
 
 #![cfg(all(unix, feature = "trajectory"))]
 
@@ -13,10 +13,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{TINY, ran, smalti};
 
-/// Long enough for any answer that comes.
+/// Time-out for answers that are expected to come.
 const PATIENT: Duration = Duration::from_secs(60);
 
-/// The command of the tests' own environment, in this manner.
+/// The command of the test environment with this behaviour.
 fn command(manner: &str) -> String {
     let script = std::path::absolute("tests/support/environment.py").unwrap();
     format!("python3 '{}' {manner}", script.display())
@@ -26,7 +26,7 @@ fn start(manner: &str) -> Bridge {
     Bridge::start(&command(manner), PATIENT).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// What goes wrong in an episode of two steps; the message names the command.
+/// The error of an episode of two steps.
 fn problem(manner: &str, timeout: Duration) -> String {
     let play = || {
         let mut bridge = Bridge::start(&command(manner), timeout)?;
@@ -37,7 +37,7 @@ fn problem(manner: &str, timeout: Duration) -> String {
         Ok(())
     };
     match play() {
-        Err(EnvError::Outside { command: named, problem }) => {
+        Err(EnvError::Process { command: named, problem }) => {
             assert_eq!(named, command(manner));
             problem
         }
@@ -46,7 +46,7 @@ fn problem(manner: &str, timeout: Duration) -> String {
 }
 
 #[test]
-fn cart_and_pole_is_the_same_outside_to_the_last_bit() {
+fn cartpole_in_a_process_equals_the_built_in_one_bit_for_bit() {
     let (mut inside, mut outside) = (Copies::new(CartPole::NAME).unwrap(), start("cartpole"));
     assert_eq!(outside.state_dim(), inside.state_dim());
     assert_eq!(outside.action_spec(), inside.action_spec());
@@ -62,19 +62,19 @@ fn cart_and_pole_is_the_same_outside_to_the_last_bit() {
 }
 
 #[test]
-fn observations_of_named_parts_are_read_in_the_order_of_their_names() {
+fn parts_of_an_observation_are_read_in_the_order_of_their_names() {
     let (mut inside, mut outside) = (Copies::new(CartPole::NAME).unwrap(), start("dictionary"));
     assert_eq!((outside.slots(), outside.state_dim()), (1, 4));
     let expected = random_policy(&mut inside, 500, 5, 9).unwrap();
     assert_eq!(
         random_policy(&mut outside, 500, 5, 9).unwrap(),
         expected,
-        "one after another in the one slot"
+        "episodes one after another in a single slot"
     );
 }
 
 #[test]
-fn a_run_earns_the_same_in_it_as_built_in() {
+fn rollouts_in_a_process_equal_built_in_ones() {
     let folder = tempfile::tempdir().unwrap();
     let works = |line: &str| {
         let ran = ran(smalti(folder.path()), line);
@@ -97,14 +97,14 @@ fn a_run_earns_the_same_in_it_as_built_in() {
 }
 
 #[test]
-fn an_episode_is_truncated_where_the_greeting_says_so() {
-    // Cart and pole is pushed to and fro by where the pole leans, which keeps it up for some time.
+fn episodes_are_truncated_at_the_max_steps_of_the_greeting() {
+    // Pushing to the side where the pole leans keeps it up until the episode is truncated.
     let mut bridge = start("cartpole");
     let mut state = bridge.reset(&[(0, 1)]).unwrap().remove(0).state;
     let last = loop {
         let lean = state[2] + 0.1 * (state[0] + state[1]) + 0.3 * state[3];
         let step = bridge.step(&[(0, &Action::Discrete(u32::from(lean > 0.0)))]).unwrap().remove(0);
-        state.clone_from(&step.seen.state);
+        state.clone_from(&step.observation.state);
         if step.done() {
             break step;
         }
@@ -115,7 +115,7 @@ fn an_episode_is_truncated_where_the_greeting_says_so() {
 }
 
 #[test]
-fn what_must_not_be_asked_is_not_sent() {
+fn invalid_requests_are_not_sent() {
     let mut bridge = start("well");
     let push = Action::Discrete(1);
     assert!(matches!(bridge.step(&[(0, &push)]), Err(EnvError::NotRunning { .. })));
@@ -125,32 +125,41 @@ fn what_must_not_be_asked_is_not_sent() {
 }
 
 #[test]
-fn a_command_that_cannot_be_started() {
-    let refused = |command: &str| Bridge::start(command, PATIENT).err().unwrap().to_string();
+fn a_command_that_cannot_be_started_is_an_error() {
+    let error = |command: &str| Bridge::start(command, PATIENT).err().unwrap().to_string();
     assert_eq!(
-        refused("no-such-arena --hard"),
-        "no-such-arena --hard: is neither a built-in environment, cartpole, nor a command: no program \
-         \"no-such-arena\" is found"
+        error("no-such-arena --hard"),
+        "no-such-arena --hard: expected a built-in environment (cartpole) or a command; found no program \
+         \"no-such-arena\""
     );
-    assert!(refused("'half").ends_with("a quote is not closed"));
-    assert!(refused("  ").contains("is empty"));
-    assert!(refused("./tests").contains("cannot be started: "), "{}", refused("./tests"));
+    assert!(error("'half").ends_with("found a quote that is not closed"));
+    assert!(error("  ").contains("found nothing"));
+    assert!(error("./tests").contains("cannot be started: "), "{}", error("./tests"));
 }
 
 #[test]
-fn whatever_it_says_that_it_should_not() {
+fn invalid_answers_are_errors() {
     let cases: [(&str, &[&str]); 12] = [
-        ("greeting", &["says \"welcome to the arena\", where the greeting {\"hello\"", "line 1 column 1"]),
-        ("version", &["speaks version 2 of the protocol; this build speaks version 1"]),
-        ("chatter", &["says \"ready!\", where an answer to reset {", "expected value at line 1 column 1"]),
-        ("number", &["says \"17\", where an answer to reset {", "invalid type: integer `17`"]),
-        ("no-reward", &["where an answer to step {", "missing field `reward`"]),
+        (
+            "greeting",
+            &["expected the greeting {\"hello\"", "found \"welcome to the arena\"", "line 1 column 1"],
+        ),
+        ("version", &["protocol: expected version 1; found 2"]),
+        (
+            "chatter",
+            &["expected an answer to reset {", "found \"ready!\"", "expected value at line 1 column 1"],
+        ),
+        ("number", &["expected an answer to reset {", "found \"17\"", "invalid type: integer `17`"]),
+        ("no-reward", &["expected an answer to step {", "missing field `reward`"]),
         ("unknown", &["unknown field `colour`, expected one of `env`, `observation`, `images`"]),
-        ("nan", &["where an answer to reset", "neither NaN nor infinity, and numbers must be finite"]),
-        ("huge", &["observation holds inf at place 1; it must be finite"]),
-        ("nan-reward", &["where an answer to step", "neither NaN nor infinity"]),
-        ("narrow", &["observation must have 4 numbers, as was said; found 3"]),
-        ("other", &["env must be 0, in the order of the requests; found 3"]),
+        (
+            "nan",
+            &["expected an answer to reset", "expected finite numbers; JSON has neither NaN nor infinity"],
+        ),
+        ("huge", &["observation: expected finite numbers; found inf at index 1"]),
+        ("nan-reward", &["expected an answer to step", "neither NaN nor infinity"]),
+        ("narrow", &["observation: expected 4 numbers, as in the greeting; found 3"]),
+        ("other", &["env: expected 0, in the order of the requests; found 3"]),
         ("error", &["reports an error: the arena is on fire"]),
     ];
     for (manner, says) in cases {
@@ -158,35 +167,35 @@ fn whatever_it_says_that_it_should_not() {
         for said in says {
             assert!(problem.contains(said), "{manner}: expected {said:?} in: {problem}");
         }
-        let tail = format!("\nthe last on its standard error:\n    about to be {manner}");
+        let tail = format!("\nthe end of its standard error:\n    about to be {manner}");
         assert!(problem.ends_with(&tail), "{manner}: {problem}");
     }
 }
 
 #[test]
-fn an_answer_that_nobody_asked_for() {
+fn an_answer_without_a_request_is_an_error() {
     let mut bridge = start("twice");
     bridge.reset(&[(0, 1)]).unwrap();
     std::thread::sleep(Duration::from_millis(500)); // the second answer comes
     let error = bridge.step(&[(0, &Action::Discrete(1))]).unwrap_err().to_string();
-    assert!(error.contains("says \"{\\\"observation\\\": [0, 0, 0, 0]}\" without being asked"), "{error}");
+    assert!(error.contains("wrote \"{\\\"observation\\\": [0, 0, 0, 0]}\" without a request"), "{error}");
 }
 
 #[test]
-fn one_that_dies_leaves_its_status_and_last_words() {
+fn the_error_of_a_process_that_exits_has_its_status_and_stderr() {
     let problem = problem("dies", PATIENT);
     assert!(problem.starts_with("ended before its answer to reset (exit status: 1)\n"), "{problem}");
     assert!(problem.ends_with("    frame 999\n    a wheel came off"), "{problem}");
-    assert_eq!(problem.lines().count(), 12, "ten lines of its last words: {problem}");
+    assert_eq!(problem.lines().count(), 12, "the last ten lines of its standard error: {problem}");
 }
 
 #[test]
-fn one_that_never_ends_a_line_takes_no_memory() {
+fn a_line_without_end_is_an_error_in_bounded_memory() {
     let problem = problem("flood", PATIENT);
-    assert!(problem.starts_with("says a line of more than 8 MiB"), "{problem}");
+    assert!(problem.starts_with("wrote a line of more than 8 MiB"), "{problem}");
 }
 
-/// Whether a process is there and has not ended.
+/// Whether a process is running.
 #[cfg(target_os = "linux")]
 fn runs(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
@@ -196,7 +205,7 @@ fn runs(process: u32) -> bool {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn one_that_does_not_answer_is_given_up_and_ended_with_all_that_it_started() {
+fn a_process_that_does_not_answer_is_killed_with_its_children() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("started");
     let deaf = command(&format!("deaf '{}'", file.display()));
@@ -204,34 +213,34 @@ fn one_that_does_not_answer_is_given_up_and_ended_with_all_that_it_started() {
     let started: u32 = std::fs::read_to_string(&file).unwrap().parse().unwrap();
     let process = bridge.process_id();
     assert!(runs(process) && runs(started));
-    // More than a pipe holds, so that the requests cannot even be written.
+    // More requests than a pipe holds, so that writing them blocks.
     let starts: Vec<(usize, u64)> = (0..10_000).map(|slot| (slot, 1)).collect();
     let began = Instant::now();
     let error = bridge.reset(&starts).unwrap_err().to_string();
     assert!(error.contains("gave no answer to reset within 5 s (--env-timeout)"), "{error}");
     drop(bridge);
     assert!(began.elapsed() < Duration::from_secs(30));
-    assert!(!Path::new(&format!("/proc/{process}")).exists(), "neither it nor a zombie is left");
+    assert!(!Path::new(&format!("/proc/{process}")).exists(), "the process is gone, without a zombie");
     while runs(started) {
-        assert!(began.elapsed() < Duration::from_secs(30), "what it started goes on");
+        assert!(began.elapsed() < Duration::from_secs(30), "its child still runs");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn one_that_is_no_longer_needed_is_told_to_close() {
+fn dropping_the_bridge_closes_the_process() {
     let bridge = start("well");
     let process = bridge.process_id();
     assert!(runs(process));
     let began = Instant::now();
     drop(bridge);
     assert!(!Path::new(&format!("/proc/{process}")).exists());
-    assert!(began.elapsed() < Duration::from_secs(2), "it ended by itself");
+    assert!(began.elapsed() < Duration::from_secs(2), "it exited by itself");
 }
 
 #[test]
-fn the_program_says_which_environment_failed_and_how() {
+fn the_command_line_names_the_environment_that_failed() {
     let folder = tempfile::tempdir().unwrap();
     let trained =
         format!("train trajectory {TINY} --set train.max_steps=1 --set train.eval_samples=1 --out run");

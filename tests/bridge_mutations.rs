@@ -1,13 +1,13 @@
-//! Damaged lines of an environment outside: each is read or refused, in little memory.
+//! Damaged lines of an environment process: each is read or an error, in bounded memory.
 
 use smalti::env::Observation;
-use smalti::env::bridge::message::{Hello, MessageError, first_seen, next_step};
+use smalti::env::bridge::message::{Hello, MessageError, first_observation, next_step};
 use smalti_mutation::{Bound, Counting, survives};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// An observation of one digit and a comma a number, kept in a list that doubles.
+/// An observation takes two bytes per number in the line, and a number in a list that doubles.
 fn bound() -> Bound {
     Bound::bytes(1 << 16).and_of_file(16)
 }
@@ -39,7 +39,7 @@ fn images() {
         r#"{"images": {"b": {"height": 2, "width": 1, "channels": 1, "pixels": "AP8="}, "a": {"encoded": ""}}, "observation": []}"#,
     ]);
     let hello = greeting(r#""images": ["a", "b"]"#);
-    survives("images", &good, bound(), |line| first_seen(line, 0, &hello));
+    survives("images", &good, bound(), |line| first_observation(line, 0, &hello));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn answers() {
     let hello = greeting(r#""observation": 4"#);
     survives("answer to step", &good, bound(), |line| next_step(line, 0, &hello));
     let good = lines(&[r#"{"env": 0, "observation": [[1, 2], [3, 4]]}"#, r#"{"error": "on fire"}"#]);
-    survives("answer to reset", &good, bound(), |line| match first_seen(line, 0, &hello) {
+    survives("answer to reset", &good, bound(), |line| match first_observation(line, 0, &hello) {
         Err(MessageError::Reported(_)) => Ok(Observation::default()),
         other => other,
     });

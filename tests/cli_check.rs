@@ -1,4 +1,4 @@
-//! `smalti data check`: what data are, and what is wrong with them.
+//! `smalti data check`: statistics of data, and their faults.
 #![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 
 #[path = "support/commands.rs"]
@@ -15,21 +15,21 @@ use serde_json::{Value, json};
 use std::fs;
 use tempfile::TempDir;
 
-/// A field of a split, by their names.
+/// A field of a split.
 fn field<'a>(split: &'a Value, name: &str) -> &'a Value {
     let fields = split["fields"].as_array().unwrap();
     fields.iter().find(|field| field["field"] == name).unwrap_or_else(|| panic!("{name} in {split}"))
 }
 
 #[test]
-fn what_ships_is_sound() {
+fn built_in_data_have_no_faults() {
     let found = |path: &str| json(&["data", "check", path])["splits"].clone();
     let digits = found("builtin:digits");
     assert_eq!((&digits[0]["split"], &digits[0]["rows"]), (&"train".into(), &1437.into()));
     assert_eq!((&digits[1]["split"], &digits[1]["rows"]), (&"test".into(), &360.into()));
     assert_eq!(field(&digits[1], "image")["found"]["height_x_width"], json!({ "8×8": 360 }));
     let test = found(IDX);
-    assert_eq!(test[0]["fields"], digits[1]["fields"], "an images file brings its labels");
+    assert_eq!(test[0]["fields"], digits[1]["fields"], "an images file comes with its labels");
     assert_eq!(field(&test[0], "label")["classes"].as_object().unwrap().len(), 10);
     assert_eq!(field(&test[0], "image")["tokens"]["total"], 360 * 4, "of 2×2 patches");
     let keys = found("builtin:touchtone.tar");
@@ -57,8 +57,8 @@ fn a_table_without_files_is_checked() {
     let some = checked(&[&at(&data, "words.csv"), "--samples", "2"]).0;
     assert_eq!((&some["splits"][0]["rows"], &some["splits"][0]["inspected"]), (&json!(4), &json!(2)));
     assert!(
-        refusal(1, &["data", "check", &at(&data, "words.csv"), "--patch", "4"])
-            .contains("--patch is for image")
+        refusal(1, &["data", "check", &at(&data, "words.csv"), "--patch-size", "4"])
+            .contains("--patch-size is for image")
     );
 }
 
@@ -112,7 +112,7 @@ fn corrupt_rows_are_named() {
     assert!(printed(&["data", "check", &at(&data, "clips/good.wav")]).contains("1 row of "));
 }
 
-/// What is found in a path, and the exit code.
+/// The report on a path, and the exit code.
 fn checked(args: &[&str]) -> (Value, i32, String) {
     let output = smalti(&[&["data", "check"], args, &["--json"]].concat());
     let errors = String::from_utf8(output.stderr).unwrap();
@@ -120,13 +120,13 @@ fn checked(args: &[&str]) -> (Value, i32, String) {
     (value, output.status.code().unwrap(), errors)
 }
 
-/// A JPEG of a pattern of its own.
+/// A JPEG with a distinct pattern.
 fn jpeg(seed: usize) -> Vec<u8> {
     let pixels = (0..16 * 24 * 3).map(|i| ((i / 48 + seed) * 29 % 256) as u8).collect();
     write_jpeg(&Image::new(16, 24, 3, pixels).unwrap(), 90).unwrap()
 }
 
-/// The rows in a list of objects, below the folder.
+/// The paths of rows in a list of objects, relative to the folder.
 fn names(list: &Value, folder: &TempDir) -> Vec<String> {
     let root = at(folder, "");
     let name = |one: &Value| one["row"].as_str().unwrap().trim_start_matches(&root).to_string();
@@ -134,7 +134,7 @@ fn names(list: &Value, folder: &TempDir) -> Vec<String> {
 }
 
 #[test]
-fn planted_faults_and_no_others_are_found() {
+fn exactly_the_planted_faults_are_found() {
     let (cat, dog, cow) = (jpeg(1), jpeg(2), jpeg(3));
     let data = folder(&[
         ("cat/1.jpg", &cat),
@@ -181,7 +181,7 @@ fn planted_faults_and_no_others_are_found() {
 }
 
 #[test]
-fn a_copy_alone_is_no_fault_but_one_in_another_split_is() {
+fn a_duplicate_is_a_fault_only_across_splits() {
     let (one, other) = (jpeg(1), jpeg(2));
     let copies = folder(&[("cat/1.jpg", &one), ("cat/2.jpg", &one), ("dog/3.jpg", &other)]);
     let (found, code, _) = checked(&[&at(&copies, "")]);
@@ -199,7 +199,7 @@ fn a_copy_alone_is_no_fault_but_one_in_another_split_is() {
     assert_eq!(found["splits"][0]["split"], "train");
     assert_eq!(found["duplicates"][0]["rows"][0]["split"], "test");
     assert_eq!(found["duplicates"][0]["rows"][1]["split"], "train");
-    assert_eq!(checked(&[&at(&leak, ""), "--split", "train"]).1, 0, "a split alone is sound");
+    assert_eq!(checked(&[&at(&leak, ""), "--split", "train"]).1, 0, "a single split has no fault");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn an_audio_clip_in_two_splits_is_a_fault() {
 }
 
 #[test]
-fn batches_of_cifar_are_checked_one_by_one() {
+fn cifar_batches_are_checked_one_by_one() {
     let record = |label: u8, grey: u8| [&[label][..], &[grey; 3072]].concat();
     let batch = |records: &[Vec<u8>]| records.concat();
     let data = folder(&[
@@ -278,7 +278,7 @@ fn shards_of_a_pattern_are_checked_together() {
 }
 
 #[test]
-fn a_number_that_is_none_is_found_in_its_episode() {
+fn nan_is_named_with_its_episode() {
     let mut obs: Vec<f32> = (0..48).map(|i| i as f32 / 10.0).collect();
     obs[2 * 14 + 1] = f32::NAN; // step 2 of episode 2
     let bytes = obs.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -301,7 +301,7 @@ fn a_number_that_is_none_is_found_in_its_episode() {
 }
 
 #[test]
-fn episodes_unlike_the_first_are_named() {
+fn episodes_that_differ_from_the_first_are_named() {
     let line = |state: &str, action: &str| {
         format!("{{\"observations\": [{state}], \"actions\": [{action}], \"rewards\": [1]}}\n")
     };
@@ -321,7 +321,7 @@ fn episodes_unlike_the_first_are_named() {
 }
 
 #[test]
-fn tokens_are_counted_as_the_options_ask() {
+fn token_counts_follow_the_options() {
     let data = folder(&[
         ("cat/1.jpg", &jpeg(1)),
         ("dog/2.jpg", &jpeg(2)),
@@ -334,7 +334,7 @@ fn tokens_are_counted_as_the_options_ask() {
     let small = tokens(&[]); // the 1×2 image has no patch of 4
     assert_eq!((&small["tokens"]["total"], &small["not_tokenized"]["rows"]), (&json!(48), &json!(1)));
     assert!(small["not_tokenized"]["problem"].as_str().unwrap().contains("multiple of the patch size 4"));
-    let resized = tokens(&["--size", "32x32", "--patch", "16"]);
+    let resized = tokens(&["--image-size", "32x32", "--patch-size", "16"]);
     assert_eq!(
         (&resized["tokens"]["histogram"], &resized["not_tokenized"]),
         (&json!([{ "from": 4, "to": 4, "rows": 3 }]), &Value::Null)
@@ -344,7 +344,7 @@ fn tokens_are_counted_as_the_options_ask() {
     let bytes = checked(&[&text, "--bytes"]).0;
     let bytes = field(&bytes["splits"][0], "text");
     assert_eq!((&bytes["tokens"]["total"], &bytes["most_frequent"][0]["id"]), (&json!(3), &json!(10)));
-    assert!(refusal(1, &["data", "check", &text, "--patch", "4"]).contains("--patch is for image"));
+    assert!(refusal(1, &["data", "check", &text, "--patch-size", "4"]).contains("--patch-size is for image"));
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn frequent_characters_are_listed() {
 }
 
 #[test]
-fn a_file_that_is_no_table_is_named() {
+fn a_file_that_is_not_a_table_is_named() {
     let data = folder(&[("clip.wav", &read(WAV).unwrap()), ("one.jpg", &jpeg(1)), ("short", b"hi")]);
     let train = |preset: &str, file: &str| {
         let path = format!("data.source={}", at(&data, file));
@@ -376,9 +376,15 @@ fn a_file_that_is_no_table_is_named() {
 #[test]
 fn every_option_is_explained() {
     let help = printed(&["data", "check", "--help"]);
-    for part in
-        ["--split", "--patch", "--size", "--frames-per-slice", "--json", "Exits with 1 if", "Examples:"]
-    {
+    for part in [
+        "--split",
+        "--patch-size",
+        "--image-size",
+        "--frames-per-slice",
+        "--json",
+        "Exits with 1 if",
+        "Examples:",
+    ] {
         assert!(help.contains(part), "{part} in {help}");
     }
 }

@@ -1,4 +1,4 @@
-//! The commands that look: `smalti data`, `info` and `show`, run as a user runs them.
+//! The commands that inspect: `smalti data`, `info` and `show`.
 #![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 
 #[path = "support/commands.rs"]
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use tempfile::TempDir;
 
-/// A run of two steps, made once.
+/// A run of two steps, trained once for all tests.
 static RUN: LazyLock<(TempDir, String)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run").to_str().unwrap().to_string();
@@ -33,7 +33,7 @@ static RUN: LazyLock<(TempDir, String)> = LazyLock::new(|| {
 fn wrong_usage_exits_with_2() {
     for args in [
         &["tokenize", WAV, "--colour"][..],
-        &["tokenize", IDX, "--size", "8"],
+        &["tokenize", IDX, "--image-size", "8"],
         &["tokenize", WAV, "--as", "video"],
         &["tokenize"],
         &["data", "have"],
@@ -65,7 +65,7 @@ fn data_are_listed_and_made() {
 }
 
 #[test]
-fn another_file_than_the_recipes_is_refused() {
+fn a_download_that_differs_from_its_recipe_is_an_error() {
     let mirror = folder(&[("input.txt", b"To be, or not to be")]);
     let out = tempfile::tempdir().unwrap();
     let (from, to) = (mirror.path().to_str().unwrap(), out.path().to_str().unwrap());
@@ -79,7 +79,7 @@ fn another_file_than_the_recipes_is_refused() {
 
 #[test]
 #[ignore = "needs SMALTI_DATA"]
-fn the_recipes_own_file_is_fetched_from_a_mirror() {
+fn the_file_of_a_recipe_is_fetched_from_a_mirror() {
     let real = std::env::var("SMALTI_DATA").expect("SMALTI_DATA names the folder of real data");
     let text = fs::read(Path::new(&real).join("text/tinyshakespeare.txt")).unwrap();
     let mirror = folder(&[("input.txt", &text)]);
@@ -93,7 +93,7 @@ fn the_recipes_own_file_is_fetched_from_a_mirror() {
 }
 
 #[test]
-fn a_run_says_what_it_is() {
+fn info_describes_a_run() {
     let (_, run) = &*RUN;
     let info = json(&["info", run]);
     let keys: Vec<_> = info.as_object().unwrap().keys().map(String::as_str).collect();
@@ -120,14 +120,17 @@ fn a_run_says_what_it_is() {
 }
 
 #[test]
-fn a_run_is_drawn() {
+fn show_draws_rules_and_curves() {
     let (_, run) = &*RUN;
     let folder = tempfile::tempdir().unwrap();
     let out = at(&folder, "drawn");
     let drawn = printed(&["show", run, "--out", &out]);
     let image = "self-attention, every layer\n\n      tttttttt\n    t x.......\n    t xx......\n";
-    assert!(drawn.contains(image) && drawn.contains("text.character sees text.character: causal"), "{drawn}");
-    assert!(drawn.contains("text loss: train ") && drawn.contains("text accuracy: valid "), "{drawn}");
+    assert!(
+        drawn.contains(image) && drawn.contains("text.character attends to text.character: causal"),
+        "{drawn}"
+    );
+    assert!(drawn.contains("text loss: train ") && drawn.contains("text accuracy: validation "), "{drawn}");
     for name in ["rules.svg", "curves.svg"] {
         assert!(fs::read_to_string(Path::new(&out).join(name)).unwrap().starts_with("<svg"), "{name}");
     }
@@ -139,7 +142,7 @@ fn a_run_is_drawn() {
 }
 
 #[test]
-fn what_is_no_run_or_a_damaged_one_is_named() {
+fn damaged_run_folders_are_named() {
     let (_, run) = &*RUN;
     let folder = tempfile::tempdir().unwrap();
     for command in ["info", "show"] {

@@ -1,4 +1,4 @@
-//! `smalti tokenize`: the tokens that a file becomes, as a table, as JSON, as tensors and as images.
+//! `smalti tokenize`: the tokens of a file as a table, JSON, tensors and figures.
 #![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 
 #[path = "support/commands.rs"]
@@ -33,22 +33,32 @@ fn each_modality_is_tokenized() {
             assert_eq!(keys, ["axes", "content", "kind", "order", "time", "tokens", "values"]);
         }
         assert!(
-            table.contains(&format!("{modality}, record 0 of"))
-                && kinds.iter().all(|kind| table.contains(kind))
+            table.contains(&format!("{modality}, row 0 of")) && kinds.iter().all(|kind| table.contains(kind))
         );
     }
 }
 
 #[test]
-fn tokens_are_what_the_options_ask_for() {
-    let image =
-        json(&["tokenize", IDX, "--patch", "2", "--size", "8x16", "--channels", "3", "--record", "359"]);
-    assert_eq!((image["records"].as_u64(), image["tokens"].as_u64()), (Some(360), Some(32)));
+fn tokens_follow_the_options() {
+    let image = json(&[
+        "tokenize",
+        IDX,
+        "--patch-size",
+        "2",
+        "--image-size",
+        "8x16",
+        "--num-channels",
+        "3",
+        "--index",
+        "359",
+    ]);
+    assert_eq!((image["rows"].as_u64(), image["tokens"].as_u64()), (Some(360), Some(32)));
     assert_eq!(image["groups"][0]["content"]["features"]["dim"], 12);
     let columns = serde_json::json!({ "name": "column", "span": { "least": 0, "most": 7 } });
     assert_eq!(image["groups"][0]["axes"][1], columns);
 
-    let clip = json(&["tokenize", WAV, "--sample-rate", "8000", "--n-mels", "20", "--frames-per-slice", "2"]);
+    let clip =
+        json(&["tokenize", WAV, "--sampling-rate", "8000", "--n-mels", "20", "--frames-per-slice", "2"]);
     assert_eq!(clip["groups"][0]["content"]["features"]["dim"], 40);
 
     let steps = json(&["tokenize", LOG, "--context", "5", "--first", "3"]);
@@ -97,7 +107,7 @@ fn published_settings_are_named() {
     assert!(unknown.contains("`vit`") && unknown.contains("`mnist`"), "{unknown}");
     assert!(refusal(1, &["tokenize", LOG, "--preset", "vit"]).contains("--preset is for image and audio"));
     assert!(refusal(1, &["tokenize", WAV, "--vocabulary", &vocabulary]).contains("--vocabulary is for text"));
-    refusal(2, &["tokenize", IDX, "--preset", "vit", "--patch", "8"]);
+    refusal(2, &["tokenize", IDX, "--preset", "vit", "--patch-size", "8"]);
     let nowhere = refusal(1, &["tokenize", &greeting, "--vocabulary", "no/vocab.txt"]);
     assert!(nowhere.contains("no/vocab.txt"), "{nowhere}");
 }
@@ -131,7 +141,7 @@ fn tensors_are_written() {
 }
 
 #[test]
-fn what_cannot_be_tokenized_is_named() {
+fn files_that_cannot_be_tokenized_are_named() {
     let wav = smalti::data::read(WAV).unwrap();
     let files = folder(&[
         ("empty.wav", b""),
@@ -150,25 +160,25 @@ fn what_cannot_be_tokenized_is_named() {
     }
     assert!(refusal(1, &["tokenize", &at(&files, "blob")]).contains("--as text, image, audio or trajectory"));
     assert!(refusal(1, &["tokenize", WAV, "--as", "image"]).contains("000.wav"));
-    let stray = refusal(1, &["tokenize", WAV, "--patch", "4"]);
-    assert!(stray.contains("--patch is for image") && stray.contains("read as audio"), "{stray}");
-    let far = refusal(1, &["tokenize", IDX, "--record", "360"]);
-    assert!(far.contains("--record 360 is not among the 360 records"), "{far}");
+    let stray = refusal(1, &["tokenize", WAV, "--patch-size", "4"]);
+    assert!(stray.contains("--patch-size is for image") && stray.contains("read as audio"), "{stray}");
+    let far = refusal(1, &["tokenize", IDX, "--index", "360"]);
+    assert!(far.contains("--index: expected less than 360, the number of rows; found 360"), "{far}");
     assert!(refusal(1, &["tokenize", LOG, "--context", "0"]).contains("context"));
-    let uneven = refusal(1, &["tokenize", IDX, "--patch", "3"]);
+    let uneven = refusal(1, &["tokenize", IDX, "--patch-size", "3"]);
     assert!(uneven.contains("must be a multiple of the patch size 3"), "{uneven}");
 }
 
-/// The image that a command draws.
+/// The figure that a command draws.
 fn drawn(file: &str, options: &[&str]) -> Image {
     let folder = tempfile::tempdir().unwrap();
     let out = at(&folder, "tokens.png");
     printed(&[&["tokenize", file, "--image", &out], options].concat());
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the image is left");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the figure is written");
     read(&fs::read(out).unwrap()).unwrap()
 }
 
-/// The columns of an image's row where a colour is.
+/// The columns in a row of a figure whose pixels match.
 fn columns(image: &Image, row: usize, is: impl Fn(&[u8]) -> bool) -> Vec<usize> {
     let row = &image.pixels[row * image.width * 3..][..image.width * 3];
     row.chunks_exact(3).enumerate().filter(|(_, pixel)| is(pixel)).map(|(x, _)| x).collect()
@@ -177,7 +187,7 @@ fn columns(image: &Image, row: usize, is: impl Fn(&[u8]) -> bool) -> Vec<usize> 
 #[test]
 fn each_modality_is_drawn() {
     for (file, options) in
-        [(TEXT, &[][..]), (IDX, &["--patch", "2"]), (WAV, &[]), (LOG, &["--context", "12"])]
+        [(TEXT, &[][..]), (IDX, &["--patch-size", "2"]), (WAV, &[]), (LOG, &["--context", "12"])]
     {
         let image = drawn(file, options);
         let (width, height) = (image.width, image.height);
@@ -190,7 +200,7 @@ fn each_modality_is_drawn() {
 }
 
 #[test]
-fn grid_lines_are_where_patches_meet() {
+fn grid_lines_separate_patches() {
     // A black image of 8×12 pixels: three columns of patches of 4, enlarged 24 times.
     let mut black = bmp();
     black[18..26].copy_from_slice(&[12_u32, 8].map(u32::to_le_bytes).concat());
@@ -203,11 +213,11 @@ fn grid_lines_are_where_patches_meet() {
     let gaps: Vec<usize> = lines.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert_eq!(gaps, [96, 96, 95], "{lines:?}");
     let black = columns(&image, middle, |pixel| pixel == [0; 3]);
-    assert!(black.len() > 250 && black[0] > lines[0], "the image is seen between the lines");
+    assert!(black.len() > 250 && black[0] > lines[0], "the image is visible between the lines");
 }
 
 #[test]
-fn a_image_may_be_of_shapes() {
+fn a_figure_may_be_svg() {
     let folder = tempfile::tempdir().unwrap();
     let out = at(&folder, "steps.SVG");
     printed(&["tokenize", LOG, "--context", "3", "--image", &out]);
@@ -233,7 +243,7 @@ fn a_image_may_be_of_shapes() {
 }
 
 #[test]
-fn a_image_that_cannot_be_written_is_an_error() {
+fn a_figure_that_cannot_be_written_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let message = refusal(2, &["tokenize", WAV, "--image", &at(&folder, "slices.gif")]);
     assert!(message.contains("slices.gif") && message.contains(".png or .svg"), "{message}");
@@ -243,13 +253,13 @@ fn a_image_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn what_is_printed_are_the_tokens_of_the_library() {
+fn printed_tokens_are_those_of_the_library() {
     let bytes = |file: &str| smalti::data::read(file).unwrap();
     let text = String::from_utf8(bytes(TEXT)).unwrap();
     let images = ImageTokenizer::new(ImageConfig::vit(1, 4, [8, 8])).unwrap();
-    let images: Vec<Image> = images.records(&bytes(IDX)).map(Result::unwrap).collect();
+    let images: Vec<Image> = images.raw_inputs(&bytes(IDX)).map(Result::unwrap).collect();
     let (mean, std) = fit_image::normalisation(&images, 1).unwrap();
-    let image = ImageConfig { size: None, mean, std, ..ImageConfig::vit(1, 4, [8, 8]) };
+    let image = ImageConfig { image_size: None, mean, std, ..ImageConfig::vit(1, 4, [8, 8]) };
     let tokenizers: [(&str, Box<dyn AnyTokenizer>); 3] = [
         (
             TEXT,
@@ -276,9 +286,9 @@ fn what_is_printed_are_the_tokens_of_the_library() {
     }
 }
 
-/// Of each step what the log and the statistics over all its steps say.
+/// Each step is standardized with the statistics over all steps of the log.
 #[test]
-fn steps_are_normalised_by_the_whole_log() {
+fn steps_are_normalized_by_the_whole_log() {
     let log = smalti::data::read(LOG).unwrap();
     let log = smalti::modalities::trajectory::episodes(&log).collect::<Result<Vec<_>, _>>().unwrap();
     let returns = log.iter().map(|episode| f64::from(episode.total_return()));
@@ -304,9 +314,17 @@ fn steps_are_normalised_by_the_whole_log() {
 #[test]
 fn every_option_is_explained() {
     let help = printed(&["help", "tokenize"]);
-    for option in
-        ["--as", "--record", "--first", "--patch", "--size", "--image", "--out", "--json", "Examples:"]
-    {
+    for option in [
+        "--as",
+        "--index",
+        "--first",
+        "--patch-size",
+        "--image-size",
+        "--image ",
+        "--out",
+        "--json",
+        "Examples:",
+    ] {
         assert!(help.contains(option), "{option} in {help}");
     }
     assert!(help.contains(".svg gives shapes") && help.contains("smalti tokenize photo.jpg"));

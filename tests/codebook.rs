@@ -1,4 +1,4 @@
-//! A learned codebook: images become codes by a run of its own, and codes become images in another run.
+//! A learned codebook: one run learns to encode images as codes, another run generates codes, which become images.
 #![cfg(all(feature = "image", feature = "numbers", feature = "cli"))]
 
 mod support;
@@ -10,7 +10,7 @@ use std::path::Path;
 use support::{Ran, ran, smalti};
 use tempfile::TempDir;
 
-/// An image of 8×8 pixels whose left (0), right, upper or lower (3) half is as bright as `light`.
+/// An image of 8×8 pixels of which one half is lit: left (0), right (1), upper (2) or lower (3).
 fn half(class: usize, light: u8) -> Image {
     let lit = |x: usize, y: usize| [x < 4, x >= 4, y < 4, y >= 4][class];
     let pixels = (0..64).map(|i| if lit(i % 8, i / 8) { light } else { 10 }).collect();
@@ -19,13 +19,13 @@ fn half(class: usize, light: u8) -> Image {
 
 const CODEBOOK: &str = "[data]\nsource = \"halves.csv\"\n[inputs.image]\nmodality = \"image\"\nfield = \"path\"\npatch_size = 4\n\
                         [outputs.reconstruction]\nhead = \"reconstruct\"\ncodebook_size = 8\ncodebook_dim = 4\n\
-                        [model]\nd_model = 32\nn_layers = 1\nn_encoder_layers = 1\nn_heads = 2\n\
-                        [train]\nsteps = 250\nbatch = 8\nlearning_rate = 3e-3\neval_every = 125\n";
+                        [model]\nd_model = 32\nn_layers = 1\nn_encoder_layers = 1\nattention.n_heads = 2\n\
+                        [train]\nmax_steps = 250\nbatch_size = 8\nlearning_rate = 3e-3\neval_every = 125\n";
 
 const DRAW: &str = "[data]\nsource = \"halves.csv\"\n[inputs.class]\nmodality = \"numbers\"\nids = true\n\
                     [outputs.image]\nhead = \"generate\"\nmodality = \"codes\"\nfield = \"path\"\ncodebook = \"codebook\"\n\
-                    [model]\nd_model = 32\nn_layers = 1\nn_heads = 2\n\
-                    [train]\nsteps = 150\nbatch = 8\nlearning_rate = 5e-3\neval_every = 75\n";
+                    [model]\nd_model = 32\nn_layers = 1\nattention.n_heads = 2\n\
+                    [train]\nmax_steps = 150\nbatch_size = 8\nlearning_rate = 5e-3\neval_every = 75\n";
 
 struct Halves(TempDir);
 
@@ -87,7 +87,7 @@ fn brightness(image: &Image) -> [f64; 4] {
 }
 
 #[test]
-fn a_class_becomes_an_image_through_codes() {
+fn an_image_is_generated_from_a_class_through_codes() {
     let halves = Halves::new();
     let trained = halves.json("train codebook.toml --out codebook");
     let error = trained["metrics"]["reconstruction"]["mse_over_variance"].as_f64().unwrap();
@@ -95,7 +95,7 @@ fn a_class_becomes_an_image_through_codes() {
     let resumed = halves.json("train --resume --out codebook");
     assert_eq!(resumed["step"], 250, "{resumed}");
 
-    // What the codebook reconstructs, it reconstructs from the codes alone.
+    // The codebook reconstructs an image from its codes alone.
     halves.json("predict codebook --table halves.csv --out again.csv --keep class");
     let folder = halves.path("codebook").display().to_string();
     let none: Vec<Value> = vec![];
@@ -121,7 +121,7 @@ fn a_class_becomes_an_image_through_codes() {
         "{table}"
     );
 
-    // The run that draws holds the codebook: its folder alone is enough.
+    // The generating run holds a copy of the codebook.
     halves.json("train draw.toml --out draw");
     std::fs::rename(halves.path("codebook"), halves.path("elsewhere")).unwrap();
     halves.write("wanted.csv", "class\n0\n1\n2\n3\n");
@@ -135,9 +135,9 @@ fn a_class_becomes_an_image_through_codes() {
     halves.json("data check draw.toml --set outputs.image.codebook=elsewhere");
 }
 
-/// The loader's threads compute codes while the thread that trains waits for them.
+/// The loader's threads compute codes while the training thread waits for them.
 #[test]
-fn one_thread_is_enough() {
+fn training_on_codes_does_not_deadlock_with_one_thread() {
     let halves = Halves::new();
     halves.json("train codebook.toml --out codebook --set train.max_steps=2");
     let mut command = smalti(halves.0.path());
@@ -145,7 +145,7 @@ fn one_thread_is_enough() {
     let ran = ran(command, "train draw.toml --out draw --set train.max_steps=2");
     assert_eq!(ran.code, Some(0), "{}", ran.err);
 
-    // What two steps have learned might end an image before its last code; no image does.
+    // After two steps, the end id may be likely; still no image ends before its last code.
     halves.write("wanted.csv", &format!("class\n{}", "0\n".repeat(20)));
     halves.json("predict draw --table wanted.csv --temperature 3 --out drawn.csv");
     assert_eq!(std::fs::read_dir(halves.path("drawn.files")).unwrap().count(), 20);
@@ -153,14 +153,14 @@ fn one_thread_is_enough() {
 }
 
 #[test]
-fn what_cannot_be_a_codebook_is_refused() {
+fn a_run_that_is_not_a_codebook_is_an_error() {
     let halves = Halves::new();
     halves.fails("train draw.toml --out draw", &["outputs.image", "codebook", "is no run folder"]);
     let second = format!("{CODEBOOK}[outputs.class]\nhead = \"classify\"\n");
     halves.write("two.toml", &second);
     halves.fails(
         "train two.toml --out two",
-        &["outputs.reconstruction", "one input and this output alone", "2 outputs"],
+        &["outputs.reconstruction", "expected one input and no other output", "2 outputs"],
     );
     halves.fails(
         "train codebook.toml --out one --set model.n_encoder_layers=0",

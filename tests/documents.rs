@@ -1,4 +1,4 @@
-//! Documents never meet, wherever they lie in a batch; and a cache is the same attention call.
+//! Documents of a packed batch do not influence each other, and a cache gives the same outputs as a whole sequence.
 
 use candle_core::{Device, Tensor};
 use smalti::data::{Layout, Sample, Stream, Target, collate};
@@ -58,6 +58,7 @@ fn ids(n: u32, step: u32) -> Vec<u32> {
     (0..n).map(|i| (i * step + 3) % 20).collect()
 }
 
+/// The largest absolute difference.
 fn apart(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
     a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
@@ -74,7 +75,7 @@ fn another_document_of_the_same_length_changes_no_bit() {
 }
 
 #[test]
-fn another_document_of_another_length_changes_nothing_to_speak_of() {
+fn another_document_of_another_length_changes_rounding_alone() {
     let model = model(&small(), "all");
     let b = sample(2, &ids(11, 7));
     let alone = hidden(&model, std::slice::from_ref(&b), 0, None);
@@ -85,33 +86,33 @@ fn another_document_of_another_length_changes_nothing_to_speak_of() {
 }
 
 #[test]
-fn dropout_is_keyed_by_the_sample_not_by_its_row() {
+fn dropout_depends_on_the_sample_not_on_its_row() {
     let model = model(&ModelConfig { dropout: 0.5, ..small() }, "causal");
     let b = sample(2, &ids(11, 7));
     let alone = hidden(&model, std::slice::from_ref(&b), 0, Some(5));
-    let behind = hidden(&model, &[sample(1, &ids(9, 3)), b.clone()], 1, Some(5));
-    assert!(apart(&alone, &behind) <= 1e-5, "{}", apart(&alone, &behind));
+    let after = hidden(&model, &[sample(1, &ids(9, 3)), b.clone()], 1, Some(5));
+    assert!(apart(&alone, &after) <= 1e-5, "{}", apart(&alone, &after));
     assert!(apart(&alone, &hidden(&model, std::slice::from_ref(&b), 0, Some(6))) > 0.01, "another step");
     assert!(apart(&alone, &hidden(&model, &[sample(3, &ids(11, 7))], 0, Some(5))) > 0.01, "another sample");
     assert!(apart(&alone, &hidden(&model, &[b], 0, None)) > 0.01, "no dropout");
 }
 
 #[test]
-fn order_decides_not_the_place_in_the_group() {
+fn attention_depends_on_order_not_on_the_row() {
     let model = model(&small(), "causal");
     let (_, straight) = sample(1, &ids(6, 7));
-    let mut turned = straight.clone();
-    let group = &mut turned.inputs[0].1.groups[0];
+    let mut reversed = straight.clone();
+    let group = &mut reversed.inputs[0].1.groups[0];
     if let Content::Ids(ids) = &mut group.content {
         ids.reverse();
     }
     for numbers in [&mut group.positions, &mut group.order, &mut group.time] {
         numbers.reverse();
     }
-    assert_eq!(hidden(&model, &[(0, straight)], 0, None), hidden(&model, &[(0, turned)], 0, None));
+    assert_eq!(hidden(&model, &[(0, straight)], 0, None), hidden(&model, &[(0, reversed)], 0, None));
 }
 
-/// The head's outputs of `ids`, fed through a cache in pieces.
+/// The head's outputs for `ids`, processed in pieces with a cache.
 fn through_cache(model: &Model, ids: &[u32], pieces: &[usize]) -> candle_core::Result<Vec<Vec<f32>>> {
     let mut cache = model.cache();
     let mut outputs = Vec::new();
@@ -134,7 +135,7 @@ fn through_cache(model: &Model, ids: &[u32], pieces: &[usize]) -> candle_core::R
 }
 
 #[test]
-fn a_cache_gives_what_the_whole_gives() {
+fn a_cache_gives_the_outputs_of_the_whole_sequence() {
     let places = [NormPlacement::Pre, NormPlacement::Post];
     for (norm_placement, norm) in places.into_iter().zip([NormKind::Layer, NormKind::Rms]) {
         for rule in ["causal", "causal & near(4)", "strict_past"] {
@@ -151,14 +152,14 @@ fn a_cache_gives_what_the_whole_gives() {
 }
 
 #[test]
-fn a_cache_refuses_rules_that_look_ahead() {
+fn a_cache_with_rules_that_attend_to_later_tokens_is_an_error() {
     let error = through_cache(&model(&small(), "all"), &ids(4, 7), &[2, 2]).unwrap_err().to_string();
     assert!(error.contains("text.character 0 would see the later text.character 2"), "{error}");
     assert!(through_cache(&model(&small(), "all"), &ids(4, 7), &[4]).is_ok(), "all at once nothing is later");
 }
 
-/// A task of words that look at sounds by cross-attention.
-fn looking() -> TaskSpec {
+/// A task of words that attend to sounds by cross-attention.
+fn speech_task() -> TaskSpec {
     let kind = |name: &str| KindSpec { name: name.into(), ..text("all").inputs[0].1[0].clone() };
     let all = |query: &str, key: &str| (query.into(), key.into(), Rule::ALL);
     TaskSpec {
@@ -175,44 +176,45 @@ fn looking() -> TaskSpec {
     }
 }
 
-fn heard(id: u64, sounds: &[u32], words: Group) -> (usize, Sample) {
+fn speech_sample(id: u64, sounds: &[u32], words: Group) -> (usize, Sample) {
     let sounds = Tokens::new(vec![Group::sequence(Content::Ids(sounds.to_vec()))]);
     let inputs = vec![(Stream::Encoder, sounds), (Stream::Main, Tokens::new(vec![words]))];
     (0, Sample { inputs, outputs: vec![Target::Unknown.into()], id })
 }
 
 #[test]
-fn what_has_nothing_to_look_at_comes_out_as_without_the_others() {
+fn a_document_without_encoder_output_is_independent_of_others() {
     for norm_placement in [NormPlacement::Pre, NormPlacement::Post] {
         let config = ModelConfig { norm_placement, n_encoder_layers: 1, dropout: 0.3, ..small() };
-        let model = Model::new(&config, &[looking(), text("all")], 3, &Device::Cpu).unwrap();
+        let model = Model::new(&config, &[speech_task(), text("all")], 3, &Device::Cpu).unwrap();
         let (_, plain) = sample(2, &ids(9, 7));
-        let speech = heard(1, &ids(6, 3), Group::sequence(Content::Ids(ids(5, 3))));
+        let speech = speech_sample(1, &ids(6, 3), Group::sequence(Content::Ids(ids(5, 3))));
         for dropout in [None, Some(5)] {
             let alone = hidden(&model, &[(1, plain.clone())], 0, dropout);
             let together = hidden(&model, &[(1, plain.clone()), speech.clone()], 0, dropout);
             assert!(apart(&alone, &together) <= 1e-6, "{}", apart(&alone, &together));
-            let looks = hidden(&model, std::slice::from_ref(&speech), 0, dropout);
-            let beside = hidden(&model, &[(1, plain.clone()), speech.clone()], 1, dropout);
-            assert!(apart(&looks, &beside) <= 1e-5, "{}", apart(&looks, &beside));
+            let speech_alone = hidden(&model, std::slice::from_ref(&speech), 0, dropout);
+            let speech_after = hidden(&model, &[(1, plain.clone()), speech.clone()], 1, dropout);
+            assert!(apart(&speech_alone, &speech_after) <= 1e-5, "{}", apart(&speech_alone, &speech_after));
         }
     }
 }
 
 #[test]
-fn a_cache_keeps_what_is_looked_at() {
+fn a_cache_keeps_the_encoder_output() {
     let config = ModelConfig { n_encoder_layers: 1, ..small() };
-    let model = Model::new(&config, &[looking()], 3, &Device::Cpu).unwrap();
+    let model = Model::new(&config, &[speech_task()], 3, &Device::Cpu).unwrap();
     let (sounds, words) = (ids(7, 3), ids(6, 7));
     let batch = |sounds: &[u32], places: std::ops::Range<u32>| {
         let content = Content::Ids(words[places.start as usize..places.end as usize].to_vec());
         let places: Vec<u32> = places.collect();
         let group = Group { content, positions: places.clone(), order: places.clone(), time: places };
-        collate(model.layouts(), &[heard(0, sounds, group)]).unwrap()
+        collate(model.layouts(), &[speech_sample(0, sounds, group)]).unwrap()
     };
     let whole: Vec<Vec<f32>> = model.outputs(&batch(&sounds, 0..6)).unwrap()[0].to_vec2().unwrap();
-    let deaf: Vec<Vec<f32>> = model.outputs(&batch(&[], 0..6)).unwrap()[0].to_vec2().unwrap();
-    assert!(apart(&whole, &deaf) > 1e-3, "what is heard counts: {}", apart(&whole, &deaf));
+    let without_sounds: Vec<Vec<f32>> = model.outputs(&batch(&[], 0..6)).unwrap()[0].to_vec2().unwrap();
+    let change = apart(&whole, &without_sounds);
+    assert!(change > 1e-3, "sounds change the outputs: {change}");
     let mut cache = model.cache();
     let mut pieced: Vec<Vec<f32>> = Vec::new();
     for place in 0..6 {
@@ -224,24 +226,24 @@ fn a_cache_keeps_what_is_looked_at() {
 }
 
 #[test]
-fn settings_without_a_use_are_refused() {
-    let refuse = |config: ModelConfig, task: TaskSpec| {
+fn settings_without_a_use_are_errors() {
+    let error = |config: ModelConfig, task: TaskSpec| {
         Model::new(&config, &[task], 0, &Device::Cpu).err().map(|e| e.to_string()).unwrap_or_default()
     };
     let encoder = ModelConfig { n_encoder_layers: 1, ..small() };
-    assert!(refuse(encoder, text("all")).contains("n_encoder_layers: no task has an input for the encoder"));
+    assert!(error(encoder, text("all")).contains("n_encoder_layers: no task has an input for the encoder"));
     let mut classes = text("all");
     classes.heads = vec![HeadSpec::new("", "character", Classify::numbered(3))];
     let tied = ModelConfig { head: HeadConfig { tie_embeddings: true, ..HeadConfig::default() }, ..small() };
-    assert!(refuse(tied, classes).contains("tie_embeddings: no task has a head"));
+    assert!(error(tied, classes).contains("tie_embeddings: no task has a head"));
     let mut twice = text("all");
     let again = twice.inputs[0].clone();
     twice.inputs.push(again);
-    assert!(refuse(small(), twice).contains("two inputs for Main"));
+    assert!(error(small(), twice).contains("two inputs for Main"));
 }
 
 #[test]
-fn a_rule_may_be_for_every_kind_that_a_pattern_matches() {
+fn a_rule_applies_to_every_kind_that_its_pattern_matches() {
     let rules = |query: &str| {
         let settings = format!(
             "d_model = 16\nn_layers = 1\n[attention]\nn_heads = 2\n[[attention.rules]]\nquery = {query:?}\nkey = \"*\"\nrule = \"near(2)\"\n"
@@ -256,27 +258,30 @@ fn a_rule_may_be_for_every_kind_that_a_pattern_matches() {
 
 #[test]
 fn rules_may_differ_by_layer() {
-    let settings = "d_model = 16\nn_layers = 2\nn_heads = 2\n\
-                    [[rules]]\nquery = \"text.character\"\nkey = \"text.character\"\nrule = \"never\"\nlayers = [0]\n";
+    let settings = "d_model = 16\nn_layers = 2\nattention.n_heads = 2\n\
+                    [[attention.rules]]\nquery = \"text.character\"\nkey = \"text.character\"\nrule = \"never\"\nlayers = [0]\n";
     let model = model(&toml::from_str(settings).unwrap(), "causal");
     assert_eq!(*model.rules(0).get(0, 0), Rule::Never);
     assert_eq!(*model.rules(1).get(0, 0), Rule::causal());
 }
 
 #[test]
-fn what_cannot_be_built_is_named() {
+fn settings_and_tasks_that_do_not_fit_are_named() {
     let build = |config: &ModelConfig, task: TaskSpec| {
         Model::new(config, &[task], 0, &Device::Cpu).err().map(|e| e.to_string()).unwrap_or_default()
     };
     let mut unread = text("causal");
     unread.heads[0].reads = "word".into();
-    assert_eq!(build(&small(), unread), "task text: its head reads word, no kind of its main input");
+    assert_eq!(
+        build(&small(), unread),
+        "task text: its head reads word, which is not a kind of its main input"
+    );
     let mut timed = text("near(2)");
     timed.inputs[0].1[0].axes.clear();
     assert!(build(&small(), timed).contains("use near(2, order)"));
-    let mut looking = text("causal");
-    looking.inputs.insert(0, (Stream::Encoder, vec![]));
-    assert!(build(&small(), looking).contains("model.n_encoder_layers is 0"));
+    let mut encoded = text("causal");
+    encoded.inputs.insert(0, (Stream::Encoder, vec![]));
+    assert!(build(&small(), encoded).contains("model.n_encoder_layers is 0"));
     assert!(
         build(&ModelConfig { attention: AttentionConfig::of_heads(3), ..small() }, text("all"))
             .contains("multiple of n_heads 3")
@@ -286,23 +291,23 @@ fn what_cannot_be_built_is_named() {
 #[test]
 fn a_sample_that_does_not_fit_is_named() {
     let layouts: Vec<Layout> = model(&small(), "causal").layouts().to_vec();
-    let refuse = |sample: (usize, Sample)| collate(&layouts, &[sample]).unwrap_err().to_string();
+    let error = |sample: (usize, Sample)| collate(&layouts, &[sample]).unwrap_err().to_string();
     assert!(
-        refuse(sample(7, &[25])).contains("sample 7 text.character: id 25")
-            || refuse(sample(7, &[25])).contains("id 25 at token 0 must be below 20")
+        error(sample(7, &[25])).contains("sample 7 text.character: id 25")
+            || error(sample(7, &[25])).contains("id 25 at token 0 must be below 20")
     );
-    assert!(refuse(sample(7, &ids(65, 1))).contains("index 64"));
+    assert!(error(sample(7, &ids(65, 1))).contains("index 64"));
     let (task, mut short) = sample(8, &ids(4, 1));
     short.outputs = vec![Target::ids(vec![1, 2]).into()];
-    assert!(refuse((task, short)).contains("has 2 target ids; its head reads 4 tokens"));
+    assert!(error((task, short)).contains("has 2 target ids; its head reads 4 tokens"));
 }
 
 #[test]
-fn weights_of_0_ask_nothing() {
+fn targets_of_weight_0_do_not_change_the_loss() {
     let model = model(&small(), "causal");
-    let loss = |ids_said: Vec<u32>, weights: Vec<f32>| {
+    let loss = |target: Vec<u32>, weights: Vec<f32>| {
         let (task, mut sample) = sample(1, &ids(4, 7));
-        sample.outputs = vec![Target::Ids { ids: ids_said, weights }.into()];
+        sample.outputs = vec![Target::Ids { ids: target, weights }.into()];
         let batch = collate(model.layouts(), &[(task, sample)]).unwrap();
         let loss = model.loss(&batch, None, 0.0).unwrap().remove(0);
         let sum: Tensor = loss.sum.into_tensor();

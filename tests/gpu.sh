@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The check on a GPU, from the stripped binary, on a machine with a GPU and nothing else of this project:
+# Check a GPU with the stripped binary, on a machine that has nothing else of this project:
 #
 #     cargo build --release --features cuda && mkdir gpu && cp target/release/smalti tests/gpu.sh gpu
 #     strip gpu/smalti && gpu/gpu.sh [RESULTS]
 #
-# The folder holds all that is to be carried there; `xz gpu/smalti` makes it a quarter, and is unpacked here.
-# With `--features nccl` instead, which then wants NCCL's library as well, gradients through NCCL are checked too.
+# Copy the folder to the machine; `xz gpu/smalti` reduces it to a quarter, and this script unpacks it.
+# With `--features nccl` instead, which needs NCCL's library too, it also checks gradients through NCCL.
 #
-# Every operation against the CPU's; a short training of each modality, whose losses must be the CPU's; the benchmark;
-# and where PyTorch and torch_train.py are, the same loads there. It needs the driver and CUDA 13's cuBLAS, cuRAND,
-# NVRTC and runtime: from LD_LIBRARY_PATH, or those that come with PyTorch or a toolkit. Ends with 1 where a check fails.
+# It compares every operation with the CPU's and the losses of a short training of each modality with the CPU's, runs the
+# benchmark, and runs the same loads in PyTorch if PyTorch and torch_train.py are there. It needs the driver and CUDA 13's
+# cuBLAS, cuRAND, NVRTC and runtime: from LD_LIBRARY_PATH, PyTorch or a toolkit. The exit code is 1 if a check fails.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 results=$(mkdir -p "${1:-$here/results}" && cd "${1:-$here/results}" && pwd)
@@ -37,14 +37,14 @@ step "operations against the CPU"
 "$smalti" bench ops --device cuda >"$results/operations.txt" 2>"$results/operations.log" ||
   fail "$(tail -n 1 "$results/operations.log")"
 grep -c passes "$results/operations.txt" | sed 's/$/ checks passed/'
-grep -q passes "$results/operations.txt" || exit 1 # there is no GPU, or no library for it
+grep -q passes "$results/operations.txt" || exit 1 # no GPU, or no library for it
 grep FAILS "$results/operations.txt"
 
-# The losses of a training's steps, one a line.
+# Print the losses of a training, one step a line.
 losses() { sed -n '/"eval"/d; s/.*"loss":\([-+0-9.e]*\),.*"step".*/\1/p' "$1/metrics.jsonl"; }
 
-# train NAME PRESET --device=D SETTINGS…: a short training, every step of which is in its record. The learning rate grows
-# all the way: at its full height what rounding leaves may grow tenfold in a step.
+# train NAME PRESET --device=D SETTINGS…: a short training that logs every step. The learning rate warms up over all steps:
+# at its maximum a rounding difference may grow tenfold in a step.
 train() {
   local run=$results/$1 preset=$2
   shift 2
@@ -53,14 +53,14 @@ train() {
     --set train.log_every=1 --set train.eval_samples=64 "$@" >"$run.log" 2>&1 || fail "$(tail -n 1 "$run.log")"
 }
 
-# compare A B MOST: the mean relative difference between the losses of two trainings. Not the greatest: on some batches a
-# model is at the brink, and what rounding leaves decides.
+# compare A B MOST: check the mean relative difference between the losses of two trainings. Not the maximum: on some batches
+# a rounding difference changes the loss much.
 compare() {
   paste <(losses "$results/$1") <(losses "$results/$2") | awk -v most="$3" -v of="$2 against $1" '
     NF == 2 { d = ($1 - $2) / $1; d = d < 0 ? -d : d; if (d > worst) worst = d; sum += d; n++ }
     END {
       mean = n ? sum / n : 0
-      printf "%-38s %d losses, in the mean %.1e apart (may be %s), at most %.1e\n", of, n, mean, most, worst
+      printf "%-38s %d losses, mean difference %.1e (limit %s), maximum %.1e\n", of, n, mean, most, worst
       exit !(n == 20 && mean <= most)
     }
   ' || fail "$2"
@@ -75,7 +75,7 @@ for preset in text image audio trajectory mix; do
   compare "$preset-cpu" "$preset-bf16" 1e-2
 done
 
-# Where the binary has the feature `nccl`: one GPU by way of NCCL, and two as one that accumulates twice as much.
+# If the binary has the feature `nccl`: one GPU with NCCL, and two GPUs against one with twice the accumulation steps.
 if [[ $(ldd "$smalti") == *libnccl* ]]; then
   step "gradients through NCCL"
   train text-nccl text --devices=0

@@ -1,9 +1,9 @@
-//! A task with several heads: what each reads, outputs that samples do not have, and heads that are not trained.
+//! A task with several heads: the tokens that each reads, samples without some outputs, and untrained heads.
 #![allow(clippy::single_range_in_vec_init, reason = "one document is a range of rows")]
 
 use candle_core::Device;
 use smalti::data::{Batch, Output, Sample, Stream, Target, collate};
-use smalti::head::{Classify, Fit, Generate, HeadKind, HeadSpec, Regress, Represent, Tag, TagSettings};
+use smalti::head::{Classify, FitData, Generate, HeadKind, HeadSpec, Regress, Represent, Tag, TagSettings};
 use smalti::model::ModelConfig;
 use smalti::model::{AttentionConfig, HeadConfig, Model};
 use smalti::ops::{Value, backward, mean_rows, without_gradients};
@@ -12,7 +12,7 @@ use smalti::task::{TaskSpec, learned_kind, learned_tokens};
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::collections::BTreeSet;
 
-/// Which heads there are.
+/// The numbers of the heads.
 const CLASS: usize = 0;
 const MEAN: usize = 1;
 const TAGS: usize = 2;
@@ -30,7 +30,7 @@ fn task(name: &str) -> TaskSpec {
     let tags = vec![smalti_contract::Value::Text("NVA".into())];
     let tags = Tag::fit(
         TagSettings::default(),
-        &Fit { values: &tags, classes: None, vocabulary: None, features: None },
+        &FitData { values: &tags, classes: None, vocabulary: None, features: None },
     );
     let pairs = ["word", "class"].map(|query| ["word", "class"].map(|key| (query, key)));
     TaskSpec {
@@ -61,7 +61,7 @@ fn model(tasks: &[TaskSpec], tie_embeddings: bool) -> Model {
     Model::new(&config, tasks, 5, &Device::Cpu).unwrap()
 }
 
-/// Six words and a class token token after them, with these outputs.
+/// Six words and a class token, with these outputs.
 fn sample(id: u64, outputs: Vec<Output>) -> (usize, Sample) {
     let words = Group::sequence(Content::Ids((0..6).map(|i| (i * 2 + id as u32) % 9).collect()));
     let inputs = vec![(Stream::Main, Tokens::new(vec![words]).merge(learned_tokens(1, false)))];
@@ -76,7 +76,7 @@ fn numbers(values: [f32; 2]) -> Target {
     Target::Features { values: values.into(), dim: 2, weights: vec![1.0] }
 }
 
-/// Of three documents: the class of two, the numbers of two, the tags of one at two places.
+/// Three documents: two have a class, two have numbers, one has tags at two places.
 fn batch(model: &Model) -> Batch {
     let places = Some(vec![4, 1]);
     let samples = [
@@ -106,7 +106,7 @@ fn each_head_reads_the_tokens_of_the_documents_that_have_its_output() {
 }
 
 #[test]
-fn a_head_that_pools_reads_the_mean_of_a_document() {
+fn a_pooling_head_reads_the_mean_of_a_document() {
     let model = model(&[task("")], false);
     let batch = batch(&model);
     let outputs = model.outputs(&batch).unwrap();
@@ -139,7 +139,7 @@ fn each_trained_head_has_a_loss_and_every_parameter_it_uses_a_gradient() {
         let batch = collate(model.layouts(), &samples).unwrap();
         let losses = model.loss(&batch, Some(3), 0.0).unwrap();
         let found: Vec<(usize, f64)> = losses.iter().map(|loss| (loss.head, loss.weight)).collect();
-        assert_eq!(found, [(CLASS, 1.0), (MEAN, 1.0), (NEXT, 6.0)], "of trained heads alone");
+        assert_eq!(found, [(CLASS, 1.0), (MEAN, 1.0), (NEXT, 6.0)], "trained heads only");
         let gradients = backward(losses.into_iter().map(|loss| (loss.sum, 1.0)).collect()).unwrap();
         let unused = model.unused_parameters(&batch);
         for (place, (name, _)) in model.params().iter().enumerate() {
@@ -147,7 +147,7 @@ fn each_trained_head_has_a_loss_and_every_parameter_it_uses_a_gradient() {
         }
         let outputs: Vec<Vec<usize>> =
             model.outputs(&batch).unwrap().iter().map(|output| output.dims().to_vec()).collect();
-        assert_eq!(outputs, [[1, 3], [1, 2], [6, 9], [6, 1], [6, 16]], "of all that is asked for");
+        assert_eq!(outputs, [[1, 3], [1, 2], [6, 9], [6, 1], [6, 16]], "all requested outputs");
     }
 }
 
@@ -163,7 +163,7 @@ fn a_batch_without_a_trained_output_has_no_loss() {
 }
 
 #[test]
-fn names_have_a_prefix_in_a_mix_alone() {
+fn names_have_a_prefix_only_in_a_mix() {
     let names = |tasks: &[TaskSpec]| -> BTreeSet<String> {
         let model = model(tasks, false);
         let kinds = model.kinds().iter().map(|kind| kind.name.clone());
@@ -187,14 +187,14 @@ fn names_have_a_prefix_in_a_mix_alone() {
 #[test]
 fn outputs_and_heads_that_do_not_fit_are_named() {
     let of_model = model(&[task("a")], false);
-    let refuse = |outputs| collate(of_model.layouts(), &[sample(7, outputs)]).unwrap_err().to_string();
+    let error = |outputs| collate(of_model.layouts(), &[sample(7, outputs)]).unwrap_err().to_string();
     let twice = vec![output(CLASS, Target::class(1)), output(CLASS, Target::class(1))];
-    assert!(refuse(twice).contains("has an output of head 0; expected at most one of each of 6 heads"));
-    assert!(refuse(vec![output(6, Target::Unknown)]).contains("has an output of head 6"));
+    assert!(error(twice).contains("has an output of head 0; expected at most one of each of 6 heads"));
+    assert!(error(vec![output(6, Target::Unknown)]).contains("has an output of head 6"));
     let away = Output { head: TAGS, places: Some(vec![2, 9]), target: Target::ids(vec![0, 0]) };
-    assert!(refuse(vec![away]).contains("no token of order 9 in the main stream, which its head tags reads"));
+    assert!(error(vec![away]).contains("no token of order 9 in the main stream, which its head tags reads"));
     let short = output(TAGS, Target::ids(vec![0; 5]));
-    assert!(refuse(vec![short]).contains("has 5 target ids; its head tags reads 6 tokens"));
+    assert!(error(vec![short]).contains("has 5 target ids; its head tags reads 6 tokens"));
     let build = |change: fn(&mut TaskSpec)| {
         let mut task = task("a");
         change(&mut task);
@@ -203,12 +203,11 @@ fn outputs_and_heads_that_do_not_fit_are_named() {
     assert_eq!(build(|task| task.heads[1].name = "class".into()), "task a: has two heads named \"class\"");
     assert_eq!(
         build(|task| task.heads[1].reads = "patch".into()),
-        "task a: its head mean reads patch, no kind of its main input"
+        "task a: its head mean reads patch, which is not a kind of its main input"
     );
     assert!(build(|task| task.heads[1].weight = -1.0).contains("the weight of its head mean must be"));
 }
 
-/// The loss of each head is that of the head alone.
 #[test]
 fn heads_do_not_change_each_others_losses() {
     let model = model(&[task("")], false);

@@ -1,5 +1,5 @@
-//! A run that is stopped, killed or refused by a full disk goes on with `--resume` as if nothing had happened:
-//! its files end up with the bytes of a run that was never interrupted.
+//! A run that is stopped, killed or out of disk space resumes with `--resume`: at the end, its files have the bytes of an
+//! uninterrupted run.
 
 #![cfg(all(
     target_os = "linux",
@@ -21,13 +21,13 @@ use std::time::{Duration, Instant};
 use support::{Ran, TINY, ran, smalti, smalti_under, text};
 use tempfile::TempDir;
 
-/// Everything that could differ: dropout, the moving average, two micro-batches a step, batches of 4 out of 33
-/// samples (an epoch ends within one), checkpoints and evaluations out of step with one another.
-const MOVING: &str = "--set train.gradient_accumulation_steps=2 --set train.ema_decay=0.9 --set model.dropout=0.2 --set train.warmup_steps=5 \
+/// Settings with all kinds of state: dropout, the moving average, two micro-batches a step, batches of 4 of 33 samples (an epoch
+/// ends within a batch), checkpoints and evaluations at different steps.
+const STATEFUL: &str = "--set train.gradient_accumulation_steps=2 --set train.ema_decay=0.9 --set model.dropout=0.2 --set train.warmup_steps=5 \
     --set train.log_every=1 --set train.checkpoint_every=3 --set train.eval_every=7 --set train.eval_samples=2";
 const STEPS: u64 = 300;
 
-/// A folder with a text, and a run of it that was never interrupted.
+/// A folder with data, and the result of an uninterrupted run.
 struct Place {
     folder: TempDir,
     /// `train` and all its settings.
@@ -35,7 +35,7 @@ struct Place {
     whole: Finished,
 }
 
-/// What a run leaves behind.
+/// The files of a finished run.
 #[derive(PartialEq)]
 struct Finished {
     model: Vec<u8>,
@@ -48,11 +48,11 @@ impl Place {
         Self::with("a.txt", text().as_bytes(), train)
     }
 
-    /// One with this file.
+    /// A folder with this file.
     fn with(name: &str, bytes: &[u8], train: String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(name), bytes).unwrap();
-        std::fs::write(folder.path().join("seeing.toml"), support::seeing("log.npz", 2)).unwrap();
+        std::fs::write(folder.path().join("policy.toml"), support::image_policy("log.npz", 2)).unwrap();
         let straight = ran(smalti(folder.path()), &format!("{train} --out straight"));
         assert_eq!(straight.code, Some(0), "{}", straight.err);
         let whole = Finished {
@@ -65,7 +65,7 @@ impl Place {
 
     fn text() -> Self {
         Self::new(format!(
-            "train text {TINY} {MOVING} --set model.d_model=32 --set data.source=a.txt --set outputs.text.context=16 \
+            "train text {TINY} {STATEFUL} --set model.d_model=32 --set data.source=a.txt --set outputs.text.context=16 \
              --set train.max_steps={STEPS}"
         ))
     }
@@ -88,7 +88,7 @@ impl Place {
         ran
     }
 
-    /// The last step that the run has written down.
+    /// The last step in the run's metrics.
     fn step(&self) -> u64 {
         let text = std::fs::read_to_string(self.path("run/metrics.jsonl")).unwrap_or_default();
         let whole_lines = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
@@ -96,8 +96,8 @@ impl Place {
         last.and_then(|line| line["step"].as_u64()).unwrap_or(0)
     }
 
-    /// Starts a command and waits for something to come true.
-    fn until(&self, line: &str, reached: impl Fn() -> bool) -> Child {
+    /// Start a command and wait for a condition.
+    fn start_until(&self, line: &str, reached: impl Fn() -> bool) -> Child {
         let mut command = smalti(self.folder.path());
         command.args(line.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -113,25 +113,25 @@ impl Place {
         child
     }
 
-    /// Runs a command and sends it a signal once the run has reached `step`.
+    /// Run a command and send it a signal once the run has reached `step`.
     fn signalled(&self, line: &str, signal: &str, step: u64) -> Output {
-        let child = self.until(line, || self.step() >= step);
+        let child = self.start_until(line, || self.step() >= step);
         let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
         assert!(sent.success());
         child.wait_with_output().unwrap()
     }
 
-    /// Goes on to the end, which must be that of the uninterrupted run.
-    fn goes_on(&self) {
+    /// Resume to the end, and compare with the uninterrupted run.
+    fn resumes(&self) {
         self.works("train --resume --out run");
         let bytes = |name: &str| std::fs::read(self.path(&format!("run/{name}.safetensors"))).unwrap();
-        assert!(bytes("state") == self.whole.state, "another state");
-        assert!(bytes("model") == self.whole.model, "another model");
+        assert!(bytes("state") == self.whole.state, "the state differs");
+        assert!(bytes("model") == self.whole.model, "the model differs");
         assert_eq!(metrics(self.path("run/metrics.jsonl")), self.whole.metrics);
         assert_eq!(self.unfinished(), Vec::<String>::new());
     }
 
-    /// Files in the run folder that are half written.
+    /// Unfinished files in the run folder.
     fn unfinished(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.path("run")).unwrap().map(|entry| entry.unwrap().file_name());
         names
@@ -141,7 +141,7 @@ impl Place {
     }
 }
 
-/// The lines of a record, without the one number that is of the clock.
+/// The lines of the metrics, without the one number that depends on time.
 fn metrics(path: PathBuf) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -152,7 +152,7 @@ fn metrics(path: PathBuf) -> Vec<Value> {
 }
 
 #[test]
-fn asked_to_stop_it_saves_says_where_and_goes_on() {
+fn a_signalled_run_saves_and_resumes() {
     let place = Place::text();
     let mut line = place.start();
     for (signal, step) in [("-INT", 1), ("-TERM", 50), ("-HUP", 100), ("-INT", 150)] {
@@ -161,67 +161,67 @@ fn asked_to_stop_it_saves_says_where_and_goes_on() {
             (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(0), "{err}");
         let at = place.step();
-        assert!((step..STEPS).contains(&at), "stopped at {at}, asked at {step}");
-        assert!(err.contains(&format!("stopped at step {at} of {STEPS}; --resume goes on")), "{err}");
+        assert!((step..STEPS).contains(&at), "stopped at {at}, signalled at {step}");
+        assert!(err.contains(&format!("stopped at step {at} of {STEPS}; --resume continues")), "{err}");
         assert!(out.contains(&format!("run is at step {at}\n")), "{out}");
         assert!(place.works("info run --json").out.contains(&format!("\"step\": {at}")), "step {at}");
         assert_eq!(place.unfinished(), Vec::<String>::new());
         line = "train --resume --out run".into();
     }
-    place.goes_on();
+    place.resumes();
 }
 
 #[test]
-fn every_modality_goes_on_in_the_middle_of_its_augmentation() {
+fn augmentation_of_every_modality_resumes() {
     let place = Place::new(format!(
-        "train mix {TINY} {MOVING} --set train.batch_size=8 --set train.max_steps=40 --set mix.text.data.source=a.txt"
+        "train mix {TINY} {STATEFUL} --set train.batch_size=8 --set train.max_steps=40 --set mix.text.data.source=a.txt"
     ));
     let output = place.signalled(&place.start(), "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
     assert!((8..40).contains(&place.step()));
-    place.goes_on();
+    place.resumes();
 }
 
 #[test]
-fn a_token_budget_and_a_window_of_samples_go_on_in_the_middle() {
+fn a_token_budget_and_a_shuffle_window_resume() {
     let place = Place::new(format!(
-        "train mix {TINY} {MOVING} --set train.batch_size=8 --set train.batch_tokens=400 --set train.shuffle=16 \
+        "train mix {TINY} {STATEFUL} --set train.batch_size=8 --set train.batch_tokens=400 --set train.shuffle=16 \
          --set train.workers=3 --set train.max_steps=40 --set mix.text.data.source=a.txt --set mix.text.outputs.text.context=16"
     ));
     let output = place.signalled(&place.start(), "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
     assert!((8..40).contains(&place.step()));
-    place.goes_on();
+    place.resumes();
 }
 
-/// Blocks may be computed again on the way back: the bits are those of a run that keeps everything.
+/// Activation checkpointing does not change a bit of the result.
 #[test]
-fn a_run_that_recomputes_goes_on_to_the_same_end() {
+fn a_run_with_activation_checkpointing_resumes() {
     let place = Place::new(format!(
-        "train mix {TINY} {MOVING} --set train.batch_size=8 --set train.max_steps=40 --set model.n_layers=2 \
+        "train mix {TINY} {STATEFUL} --set train.batch_size=8 --set train.max_steps=40 --set model.n_layers=2 \
          --set mix.text.data.source=a.txt"
     ));
     let line = format!("{} --set train.checkpoint_activations=true", place.start());
     let output = place.signalled(&line, "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
     assert!((8..40).contains(&place.step()));
-    place.goes_on();
+    place.resumes();
 }
 
 #[test]
-fn a_policy_that_sees_goes_on_in_the_middle() {
+fn a_policy_with_images_resumes() {
     let place = Place::with(
         "log.npz",
-        &files::seen(),
-        format!("train seeing.toml {TINY} {MOVING} --set train.workers=2 --set train.max_steps=60"),
+        &files::image_log(),
+        format!("train policy.toml {TINY} {STATEFUL} --set train.workers=2 --set train.max_steps=60"),
     );
     let output = place.signalled(&place.start(), "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
     assert!((8..60).contains(&place.step()));
-    place.goes_on();
+    place.resumes();
 }
 
-/// A codebook beside a classifier, on one trunk: what draws unused codes to tokens has no state but the parameters.
+/// A codebook and a classifier on one trunk. Restarting unused codes has no state but the parameters.
 const CODEBOOK: &str = r#"
 [mix.code.data]
 source = "builtin:digits"
@@ -244,28 +244,28 @@ n_encoder_layers = 2
 "#;
 
 #[test]
-fn a_codebook_in_a_mix_goes_on_in_the_middle() {
+fn a_codebook_in_a_mix_resumes() {
     let train =
-        format!("train codebook.toml {TINY} {MOVING} --set train.batch_size=8 --set train.max_steps=40");
+        format!("train codebook.toml {TINY} {STATEFUL} --set train.batch_size=8 --set train.max_steps=40");
     let place = Place::with("codebook.toml", CODEBOOK.as_bytes(), train);
     let line = format!("{} --set train.checkpoint_activations=true", place.start());
     let output = place.signalled(&line, "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
     assert!((8..40).contains(&place.step()));
-    place.goes_on();
+    place.resumes();
 }
 
 #[test]
-fn killed_at_any_moment_it_goes_on() {
+fn a_run_killed_at_any_moment_resumes() {
     let place = Place::text();
     let mut line = place.start();
-    // Some milliseconds on from a step, to hit a step, an evaluation, a file being written.
+    // Some milliseconds after a step: within a step, an evaluation, or while a file is written.
     for (step, more) in [(1, 0), (4, 3), (30, 1), (60, 2), (90, 5), (120, 0), (150, 4)] {
-        let mut child = place.until(&line, || place.step() >= step);
+        let mut child = place.start_until(&line, || place.step() >= step);
         std::thread::sleep(Duration::from_millis(more));
         child.kill().unwrap();
         let status = child.wait().unwrap();
-        assert_eq!(status.code(), None, "it ended before it was killed at step {step}");
+        assert_eq!(status.code(), None, "the run ended before it was killed at step {step}");
         if place.path("run/state.safetensors").exists() {
             place.works("eval run --weights last --samples 2");
         }
@@ -273,54 +273,54 @@ fn killed_at_any_moment_it_goes_on() {
             place.works("eval run --samples 2");
             place.works("info run");
         }
-        // What a step costs may change, and it computes the same.
+        // These settings change the cost of a step, not its result.
         line = format!(
             "train --resume --out run --set train.checkpoint_activations={} --set train.workers=1",
             step % 4 == 0
         );
     }
-    place.goes_on();
+    place.resumes();
 }
 
 #[test]
-fn killed_before_its_first_step_it_begins_again() {
+fn a_run_killed_before_its_first_step_starts_again() {
     let place = Place::text();
-    let mut child = place.until(&place.start(), || place.path("run/run.toml").exists());
+    let mut child = place.start_until(&place.start(), || place.path("run/run.toml").exists());
     child.kill().unwrap();
     child.wait().unwrap();
-    place.goes_on();
+    place.resumes();
 }
 
-/// A run is one once its settings are written, so a folder without them can be begun anew.
+/// A folder without settings is not a run yet, so training may start in it.
 #[test]
-fn killed_before_it_was_a_run_it_is_begun_anew() {
+fn training_starts_in_a_folder_without_settings() {
     let place = Place::text();
     std::fs::create_dir(place.path("run")).unwrap();
     std::fs::write(place.path("run/tokenizers.json"), "{\"half").unwrap();
     place.works(&place.start());
-    place.goes_on();
+    place.resumes();
 }
 
 #[test]
-fn what_a_kill_left_half_written_is_removed() {
+fn unfinished_files_are_removed() {
     let place = Place::text();
     place.signalled(&place.start(), "-INT", 5);
     for name in [".unfinished-a1b2c3", ".unfinished-", ".mine"] {
         std::fs::write(place.path("run").join(name), "half").unwrap();
     }
-    // As a kill leaves the last line.
+    // A killed run may leave an incomplete last line.
     let metrics = std::fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
     std::fs::write(place.path("run/metrics.jsonl"), format!("{metrics}{{\"step\": 29")).unwrap();
-    place.goes_on();
+    place.resumes();
     assert!(place.path("run/.mine").exists());
 }
 
-/// What `ulimit -f` of a POSIX shell counts in, in bytes.
+/// The unit of `ulimit -f` in a POSIX shell, in bytes.
 const BLOCK: usize = 512;
 
-/// The size of files stands in for the disk: a write beyond the limit fails.
+/// A limit on the size of files simulates a full disk.
 #[test]
-fn a_full_disk_harms_nothing_that_is_saved() {
+fn a_full_disk_does_not_damage_saved_files() {
     let place = Place::text();
     place.signalled(&place.start(), "-INT", 5);
     let saved = |name: &str| std::fs::read(place.path(&format!("run/{name}"))).unwrap();
@@ -333,19 +333,19 @@ fn a_full_disk_harms_nothing_that_is_saved() {
         assert_eq!(refused.code, Some(1), "{file}: {}", refused.err);
         let says = format!("error: cannot write {file}: ");
         assert!(refused.err.contains(&says), "expected {says:?} in: {}", refused.err);
-        assert!(refused.err.contains("what was saved before is unharmed"), "{}", refused.err);
+        assert!(refused.err.contains("the file saved before is unchanged"), "{}", refused.err);
         assert_eq!(refused.err.matches("File too large").count(), 1, "said twice: {}", refused.err);
         assert!(saved("state.safetensors") == state, "{file}: the state has changed");
-        assert!(saved("metrics.jsonl").starts_with(&record), "{file}: the record has changed");
+        assert!(saved("metrics.jsonl").starts_with(&record), "{file}: the metrics have changed");
         assert_eq!(place.unfinished(), Vec::<String>::new());
         place.works("eval run --weights last --samples 2");
     }
-    place.goes_on();
+    place.resumes();
 }
 
 #[test]
-fn a_finished_run_stays_as_it_is() {
+fn resuming_a_finished_run_changes_nothing() {
     let place = Place::text();
     place.works(&place.start());
-    place.goes_on();
+    place.resumes();
 }

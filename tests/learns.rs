@@ -1,5 +1,4 @@
-//! Each modality, in each way that it can be read, learns eight of its examples by heart in seconds; and the
-//! audit finds a gradient for every parameter on the way.
+//! Each modality, in each way of reading it, overfits eight examples in seconds, and every parameter gets a gradient.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use candle_core::Device;
@@ -8,7 +7,7 @@ use smalti::data::{DataError, Dataset, Sample};
 use smalti::model::Model;
 use smalti::registry::Modalities;
 use smalti::sample::Start;
-use smalti::train::{Metrics, Observer, Outcome, Part, StepReport, Trainer};
+use smalti::train::{Metrics, Observer, Outcome, StepReport, TrainTask, Trainer};
 use std::collections::BTreeMap;
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -24,7 +23,7 @@ impl Dataset for Eight {
     }
 }
 
-/// Keeps what training said.
+/// Records the notes and reports of training.
 #[derive(Default)]
 struct Record {
     losses: Vec<f64>,
@@ -40,7 +39,7 @@ impl Observer for Record {
     }
 }
 
-/// Trains on eight samples of each task of these settings, and measures on the same.
+/// Train on eight samples of each task, and evaluate on the same samples.
 fn learn(settings: &str) -> (Outcome, Record) {
     let config = RunConfig::parse("test", settings, &[]).unwrap();
     let mut parts = Vec::new();
@@ -48,7 +47,7 @@ fn learn(settings: &str) -> (Outcome, Record) {
         let opened = entry.open(&Modalities::builtin(), Start::New).unwrap();
         let eight: Arc<dyn Dataset> = Arc::new(Eight(opened.train));
         let task = opened.task;
-        parts.push(Part { task, train: eight.clone(), valid: eight, weight: entry.weight });
+        parts.push(TrainTask { task, train: eight.clone(), validation: eight, weight: entry.weight });
     }
     let specs: Vec<_> = parts.iter().map(|part| part.task.spec().clone()).collect();
     let model = Model::new(&config.model, &specs, 1, &Device::Cpu).unwrap();
@@ -60,15 +59,15 @@ fn learn(settings: &str) -> (Outcome, Record) {
 
 fn settings(data: &str, model: &str, steps: usize) -> String {
     format!(
-        "{data}\n[model]\nd_model = 32\nn_layers = 2\nn_heads = 2\n{model}\n[train]\nsteps = {steps}\nbatch = 8\n\
-         learning_rate = 3e-3\nmin_learning_rate = 1e-4\nwarmup = 10\nweight_decay = 0.0\neval_every = 0\n"
+        "{data}\n[model]\nd_model = 32\nn_layers = 2\nattention.n_heads = 2\n{model}\n[train]\nmax_steps = {steps}\nbatch_size = 8\n\
+         learning_rate = 3e-3\nmin_learning_rate = 1e-4\nwarmup_steps = 10\nweight_decay = 0.0\neval_every = 0\n"
     )
 }
 
-/// Every output that has this metric reaches the goal; gives the metrics of all.
+/// Assert that every output with this metric reaches the goal. Returns all metrics.
 fn assert_learned(settings: &str, metric: &str, goal: impl Fn(f64) -> bool) -> BTreeMap<String, Metrics> {
     let (outcome, record) = learn(settings);
-    assert_eq!(record.notes, Vec::<String>::new(), "the audit has nothing to note");
+    assert_eq!(record.notes, Vec::<String>::new(), "the audit has no notes");
     for (output, metrics) in outcome.metrics.iter().filter(|(_, metrics)| metrics.contains_key(metric)) {
         assert!(
             goal(metrics[metric]),
@@ -82,43 +81,51 @@ fn assert_learned(settings: &str, metric: &str, goal: impl Fn(f64) -> bool) -> B
 }
 
 #[test]
-fn text_by_the_next_character_and_by_the_masked() {
+fn text_is_learned_by_next_and_by_masked_tokens() {
     let text = "[data]\nsource = \"builtin:text/smalti.txt\"\n[outputs.text]\nhead = \"generate\"\nmodality = \"text\"\n\
                 windows = true\ncontext = 24\n";
     assert_learned(&settings(text, "", 250), "accuracy", |a| a > 0.85);
-    assert_learned(&settings(text, "tie_embeddings = true\nbias = false", 250), "accuracy", |a| a > 0.85);
+    assert_learned(&settings(text, "bias = false\nhead.tie_embeddings = true", 250), "accuracy", |a| {
+        a > 0.85
+    });
     let masked = text.replace("\"generate\"", "\"masked\"\nmask = 0.3");
     assert_learned(&settings(&masked, "", 300), "accuracy", |a| a > 0.85);
     let bytes = format!("{text}vocabulary = \"bytes\"\n");
-    assert_learned(&settings(&bytes, "positions = \"sinusoidal\"", 250), "accuracy", |a| a > 0.85);
+    assert_learned(&settings(&bytes, "embedding.positions = \"sinusoidal\"", 250), "accuracy", |a| a > 0.85);
 }
 
 #[test]
-fn images_by_their_class() {
+fn image_classes_are_learned() {
     let digits = "[data]\nsource = \"builtin:digits\"\nvalidation = \"split = test\"\n[inputs.image]\n\
                   modality = \"image\"\npatch_size = 4\n[outputs.class]\nhead = \"classify\"\n";
-    for model in
-        ["", "norm = \"rms\"\nactivation = \"silu\"", "norm_placement = \"post\"\nactivation = \"relu\""]
-    {
+    for model in [
+        "",
+        "norm = \"rms\"\nmlp.activation = \"silu\"",
+        "norm_placement = \"post\"\nmlp.activation = \"relu\"",
+    ] {
         assert_learned(&settings(digits, model, 150), "accuracy", |a| a == 1.0);
     }
 }
 
 #[test]
-fn audio_by_ctc_by_a_prefix_and_by_cross_attention() {
+fn audio_is_learned_by_ctc_as_a_prefix_and_by_cross_attention() {
     let keys = "[data]\nsource = \"builtin:touchtone.tar\"\ntrain = \"split=train\"\nvalidation = \"split=valid\"\n\
                  [outputs.text]\nhead = \"ctc\"\nmodality = \"text\"\n\
-                 [inputs.audio]\nmodality = \"audio\"\nsample_rate = 4000\nframes_per_slice = 4\nmax_slices = 200\n\
+                 [inputs.audio]\nmodality = \"audio\"\nsampling_rate = 4000\nframes_per_slice = 4\nmax_slices = 200\n\
                  [inputs.audio.mel]\nn_fft = 128\nhop_length = 40\nn_mels = 24\nfmin = 600\nfmax = 1700\n";
     assert_learned(&settings(keys, "", 200), "cer", |e| e < 0.05);
-    assert_learned(&settings(keys, "positions = \"none\"\nrotary = {}", 200), "cer", |e| e < 0.05);
+    assert_learned(
+        &settings(keys, "embedding.positions = \"none\"\nattention.rotary = {}", 200),
+        "cer",
+        |e| e < 0.05,
+    );
     let prefix = keys.replace("\"ctc\"", "\"generate\"");
     assert_learned(&settings(&prefix, "", 200), "accuracy", |a| a > 0.95);
     let cross = keys.replace("\"ctc\"", "\"generate\"\ncross_attention = true");
     assert_learned(&settings(&cross, "n_encoder_layers = 1", 300), "accuracy", |a| a > 0.95);
 }
 
-/// A decision transformer of return-to-go, these inputs and these outputs.
+/// The settings of a decision transformer with a return-to-go, these inputs and these outputs.
 fn policy(source: &str, context: usize, inputs: &str, outputs: &str) -> String {
     format!(
         "[data]\nsource = {source:?}\ncontext = {context}\n[data.derived.return_to_go]\nkind = \"return_to_go\"\n\
@@ -131,7 +138,7 @@ const ACTIONS: &str = "[outputs.actions]\nhead = \"classify\"\n";
 const BINS: &str = "mu_law = { bins = 64 }\n";
 
 #[test]
-fn trajectories_by_their_actions() {
+fn actions_are_learned_from_states() {
     let cartpole =
         policy("builtin:cartpole-mixed.npz", 10, "[inputs.observations]\nmodality = \"numbers\"\n", ACTIONS);
     assert_learned(&settings(&cartpole, "", 200), "accuracy", |a| a > 0.95);
@@ -161,7 +168,7 @@ fn continuous_actions_are_regressed() {
     assert_learned(&settings(&data, "", 200), "loss", |loss| loss < 0.01);
 }
 
-/// One part turns with the state, one is a choice by its sign, one a choice among three by its step.
+/// `arm` is a function of the state, `grip` a choice by its sign, `gear` a choice among three by the time step.
 #[test]
 fn actions_of_several_parts_are_learned_together() {
     let folder = tempfile::tempdir().unwrap();
@@ -184,14 +191,14 @@ fn actions_of_several_parts_are_learned_together() {
     let outputs: Vec<&str> = metrics.keys().map(String::as_str).collect();
     assert_eq!(outputs, ["arm", "gear", "grip"]);
     let loss: f64 = metrics.values().map(|metrics| metrics["loss"]).sum();
-    assert!(loss < 0.3, "of two choices and one number together: {metrics:?}");
+    assert!(loss < 0.3, "the sum over two choices and one number: {metrics:?}");
     let binned = policy(&path, 10, &format!("{observations}{BINS}"), actions);
     assert_learned(&settings(&binned, "", 250), "accuracy", |a| a > 0.95);
 }
 
-/// Which half of an image is lit tells the action, and nothing else does.
+/// Only the lit half of an image determines the action.
 #[test]
-fn actions_are_learned_from_what_is_seen() {
+fn actions_are_learned_from_images() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.jsonl");
     let episode = |e: usize, observed: &str| {
@@ -238,6 +245,6 @@ fn four_tasks_share_one_trunk() {
     assert_eq!(record.notes, Vec::<String>::new());
     assert_eq!(outcome.metrics.len(), 4);
     let (first, last) = (record.losses[0], record.losses[199]);
-    assert!(last < first / 2.0, "the summed loss fell from {first} to {last} only");
+    assert!(last < first / 2.0, "the summed loss decreased only from {first} to {last}");
     assert!(outcome.metrics["image.class"]["accuracy"] >= 0.75, "{:?}", outcome.metrics);
 }

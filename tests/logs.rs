@@ -1,4 +1,4 @@
-//! Logged episodes in every format and layout, read by the commands.
+//! Reading logs of episodes in every format and layout from the command line.
 #![cfg(feature = "trajectory")]
 
 use serde_json::{Value, json};
@@ -9,14 +9,14 @@ fn smalti(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_smalti")).args(args).output().unwrap()
 }
 
-/// What a command prints as JSON; it must succeed.
+/// The JSON output of a command, which must succeed.
 fn json(args: &[&str]) -> Value {
     let output = smalti(&[args, &["--json"]].concat());
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// What `data check` finds in data of one split.
+/// The report of `data check` on data with one split.
 fn checked(path: &str) -> Value {
     let mut found = json(&["data", "check", path]);
     let mut split = found["splits"][0].take();
@@ -38,7 +38,7 @@ const TABLE: &str = "episode,obs.x,obs.v,action.arm,action.grip,reward,terminate
                      0,0,1,0.5,0,1,0,0\n0,1,1,0.25,2,1,1,0\n1,0,1,1,1,1,0,1\n";
 
 #[test]
-fn a_data_set_in_lerobots_layout() {
+fn a_lerobot_data_set_is_read() {
     let part = checked(&data("lerobot"));
     assert_eq!((&part["rows"], &part["steps"]["total"]), (&json!(2), &json!(7.0)));
     assert_eq!(field(&part, "observations")["found"]["shape"], json!({ "[2]": 7 }));
@@ -50,15 +50,15 @@ fn a_data_set_in_lerobots_layout() {
     let image = &field(&part, "image")["found"];
     assert_eq!((&image["height_x_width"], &image["channels"]), (&json!({ "8×8": 7 }), &json!({ "3": 7 })));
 
-    let tokens = json(&["tokenize", &data("lerobot"), "--patch", "4", "--context", "3", "--record", "1"]);
+    let tokens = json(&["tokenize", &data("lerobot"), "--patch-size", "4", "--context", "3", "--index", "1"]);
     assert_eq!(
-        (&tokens["modality"], &tokens["records"], &tokens["tokens"]),
+        (&tokens["modality"], &tokens["rows"], &tokens["tokens"]),
         (&json!("trajectory"), &json!(3), &json!(9 + 12))
     );
 }
 
 #[test]
-fn what_a_data_set_promises_must_be_there() {
+fn a_missing_file_of_a_data_set_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for path in ["meta/info.json", "data/chunk-000/episode_000001.parquet"] {
         let to = folder.path().join(path);
@@ -68,12 +68,12 @@ fn what_a_data_set_promises_must_be_there() {
     let output = smalti(&["data", "check", folder.path().to_str().unwrap()]);
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let promise = "meta/info.json: promises 2 episodes of 7 steps together; the files hold 1 of 4";
+    let promise = "meta/info.json: expected 2 episodes with 7 steps in total; the files have 1 with 4";
     assert!(errors.contains(promise), "{errors}");
 }
 
 #[test]
-fn tables_and_folders_of_files() {
+fn tables_and_folders_of_files_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     fs::write(at("log.csv"), TABLE).unwrap();
@@ -115,7 +115,7 @@ fn hdf5_in_a_process_of_its_own() {
     let part = checked(&data("main_data.hdf5"));
     assert_eq!(field(&part, "observations.achieved_goal")["holds"], "series of number");
     assert_eq!(field(&part, "observations.observation")["found"]["shape"].as_object().unwrap().len(), 1);
-    assert_eq!(json(&["tokenize", &data("main_data.hdf5"), "--context", "4"])["records"], 2);
+    assert_eq!(json(&["tokenize", &data("main_data.hdf5"), "--context", "4"])["rows"], 2);
 
     let folder = tempfile::tempdir().unwrap();
     let cut = folder.path().join("cut.hdf5");
@@ -131,5 +131,5 @@ fn hdf5_wants_its_feature() {
     let output = smalti(&["data", "check", &data("d4rl.hdf5")]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("only a build with the feature `hdf5` reads it"), "{said}");
+    assert!(said.contains("HDF5: reading needs a build with the feature `hdf5`"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! Damaged files for the readers of data: each is read or refused, without a panic and within a bound of memory.
+//! Damaged data files: each is read or an error, without a panic and within a bound of memory.
 
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -18,7 +18,7 @@ static ALLOCATOR: Counting = Counting;
 
 const MIB: usize = 1 << 20;
 
-/// A place where one damaged file after another is written.
+/// A folder for damaged files, one after another.
 struct Place {
     folder: TempDir,
     file: PathBuf,
@@ -40,7 +40,7 @@ impl Place {
     }
 }
 
-/// Opens a source as a table, and reads every value of it but the files that it names.
+/// Open a source as a table, and read all values except the files that it names.
 fn rows(location: &str) -> Result<(), DataError> {
     let table = SourceRegistry::builtin().open(&Source::new(location))?;
     for row in 0..table.len() {
@@ -61,7 +61,7 @@ fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
-fn damaged_tars_are_read_or_refused() {
+fn damaged_tars_are_read_or_an_error() {
     let long = format!("{}/größe.txt", "folder".repeat(30));
     let good = [
         tar(&[("a.txt", b"one"), ("b/two.txt", &[7; 700]), ("b/c/three.txt", b"three")]),
@@ -71,7 +71,7 @@ fn damaged_tars_are_read_or_refused() {
     survives("tar", &good, Bound::bytes(MIB).and_of_file(16), |bytes| {
         let files = Files::open(place.with(bytes))?;
         for path in files.list() {
-            // A member may be empty, which is an error of its own.
+            // An empty member is an error, but a valid one.
             let _ = files.read(path);
         }
         Ok::<_, DataError>(())
@@ -79,15 +79,15 @@ fn damaged_tars_are_read_or_refused() {
 }
 
 #[test]
-fn damaged_shards_are_read_or_refused() {
+fn damaged_shards_are_read_or_an_error() {
     let good = [tar(&[("0.jpg", b"pixels"), ("0.cls", b"3"), ("1.cls", b"0\n"), ("1.png", b"pixels")])];
     let place = Place::new("x.tar");
-    // Classes without names may number 65,536.
+    // There may be 65,536 classes without names.
     survives("shard", &good, Bound::bytes(8 * MIB).and_of_file(16), |bytes| rows(place.with(bytes)));
 }
 
 #[test]
-fn damaged_gzips_are_read_or_refused() {
+fn damaged_gzips_are_read_or_an_error() {
     let packed = |bytes: &[u8]| {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         gzip.write_all(bytes).unwrap();
@@ -97,7 +97,7 @@ fn damaged_gzips_are_read_or_refused() {
     let good =
         [packed(b"hello"), packed(&[0; 20_000]), packed(&text), [packed(b"two"), packed(b"parts")].concat()];
     let place = Place::new("x.gz");
-    // Deflate makes at most 1,032 bytes of one, and a growing buffer is copied into one of twice the size.
+    // Deflate expands a byte to at most 1,032, and a growing buffer is copied to one of twice the size.
     survives("gzip", &good, Bound::bytes(MIB).and_of_file(3 * 1_032), |bytes| read(place.with(bytes)));
 }
 
@@ -108,19 +108,19 @@ fn manifests(format: &str, good: &[Vec<u8>], bound: Bound) {
 }
 
 #[test]
-fn damaged_tsv_is_read_or_refused() {
+fn damaged_tsv_is_read_or_an_error() {
     let good = b"path\ttext\tindex\na.wav\tone\t1\nb/c.wav\tgr\xc3\xbcn\t2\n".to_vec();
     manifests("tsv", &[good], Bound::bytes(MIB).and_of_file(200));
 }
 
 #[test]
-fn damaged_csv_is_read_or_refused() {
+fn damaged_csv_is_read_or_an_error() {
     let good = b"path,text,index\na.wav,\"one, and \"\"two\"\"\",1\nb/c.wav,\"over\nlines\",2\n".to_vec();
     manifests("csv", &[good], Bound::bytes(MIB).and_of_file(200));
 }
 
 #[test]
-fn damaged_json_lines_are_read_or_refused() {
+fn damaged_json_lines_are_read_or_an_error() {
     let good = b"{\"path\": \"a.wav\", \"text\": \"one\", \"index\": 1}\n\
         {\"index\": 2.5, \"text\": \"gr\\u00fcn\", \"path\": \"b/c.wav\"}\n"
         .to_vec();
@@ -157,13 +157,13 @@ fn parquet(compression: Compression, dictionary: bool, groups: usize) -> Vec<u8>
 }
 
 #[test]
-fn damaged_parquet_is_read_or_refused() {
+fn damaged_parquet_is_read_or_an_error() {
     let good = [
         parquet(Compression::UNCOMPRESSED, false, 1),
         parquet(Compression::SNAPPY, true, 2),
         parquet(Compression::ZSTD(Default::default()), true, 1),
     ];
-    // What the reader says of its own panics is of no use here.
+    // Silence the reader's panics, which it catches itself.
     std::panic::set_hook(Box::new(|_| {}));
     manifests("parquet", &good, Bound::bytes(64 * MIB));
 }

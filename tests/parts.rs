@@ -1,5 +1,5 @@
-//! Tasks made of inputs and outputs, through the program and the library: order and rules, missing fields, several outputs,
-//! sharing, a sensor added to a trained run, predictions as tables, and what is refused.
+//! Tasks composed of inputs and outputs, through the command line and the library: order and rules, missing fields, several
+//! outputs, sharing, an input added to a trained run, predictions as tables, and errors.
 #![cfg(all(feature = "text", feature = "image", feature = "numbers", feature = "cli"))]
 
 mod support;
@@ -9,7 +9,7 @@ use smalti::data::{DataError, Sample, Stream, Target};
 use smalti::model::Model;
 use smalti::registry::Modalities;
 use smalti::sample::{Composition, Opened, Start};
-use smalti::table::{Memory, Place, Table};
+use smalti::table::{MemoryTable, Place, Table};
 use smalti::task::Task;
 use smalti_contract::{Array, Numbers, Row, Value};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ fn row(fields: &[(&str, Value)]) -> Row {
     Row { fields: fields.iter().map(|(name, value)| (name.to_string(), value.clone())).collect() }
 }
 
-/// Rows of everything: an image, a number that every other row lacks, words, a class, and a series of three steps.
+/// Rows with an image, a number that every other row lacks, a text, a class, and a series of three steps.
 fn rows() -> Vec<Row> {
     let one = |i: usize| {
         let image =
@@ -49,7 +49,7 @@ fn rows() -> Vec<Row> {
 }
 
 fn memory(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
-    Ok((place.path == "rows").then(|| Arc::new(Memory::new("rows", rows())) as Arc<dyn Table>))
+    Ok((place.path == "rows").then(|| Arc::new(MemoryTable::new("rows", rows())) as Arc<dyn Table>))
 }
 
 fn modalities() -> Modalities {
@@ -59,7 +59,7 @@ fn modalities() -> Modalities {
 fn open(parts: &str) -> Result<(Opened, RunConfig), String> {
     let toml = format!(
         "[data]\nsource = {{ path = \"rows\", layout = \"memory\" }}\nholdout = 0.25\ncontext = 3\n{parts}\n\
-         [model]\nd_model = 16\nn_layers = 1\nn_heads = 2\n"
+         [model]\nd_model = 16\nn_layers = 1\nattention.n_heads = 2\n"
     );
     let config = RunConfig::parse("test", &toml, &[]).map_err(|e| e.to_string())?;
     let settings = &config.tasks()[0].settings;
@@ -68,11 +68,11 @@ fn open(parts: &str) -> Result<(Opened, RunConfig), String> {
     Ok((opened, config))
 }
 
-fn refused(parts: &str) -> String {
+fn error_of(parts: &str) -> String {
     open(parts).err().expect("an error")
 }
 
-/// The kinds of a sample's main tokens in their order, each with its time.
+/// The kinds of a sample's main tokens, in order.
 fn kinds(opened: &Opened, sample: &Sample) -> Vec<String> {
     let (_, kinds) = opened.task.spec().inputs.iter().find(|(stream, _)| *stream == Stream::Main).unwrap();
     let (_, tokens) = sample.inputs.iter().find(|(stream, _)| *stream == Stream::Main).unwrap();
@@ -89,7 +89,7 @@ const PARTS: &str = "[inputs.front]\nmodality = \"image\"\npatch_size = 2\n[inpu
                      [outputs.label]\nhead = \"classify\"\n[outputs.goal]\nhead = \"generate\"\nmodality = \"text\"\ncontext = 16\n";
 
 #[test]
-fn parts_without_a_clock_come_in_the_order_of_the_file_and_generated_ones_last() {
+fn parts_without_a_clock_keep_the_order_of_the_file_and_generated_ones_come_last() {
     let (opened, _) = open(PARTS).unwrap();
     let [with, without] = [0, 1].map(|wanted| {
         let place = opened.train_rows.rows().rows.iter().position(|row| row % 2 == wanted).unwrap();
@@ -106,12 +106,12 @@ fn parts_without_a_clock_come_in_the_order_of_the_file_and_generated_ones_last()
     let [class, goal] = &with.outputs[..] else { panic!("two outputs") };
     assert_eq!((class.head, class.places.as_deref(), goal.head), (0, Some(&[3][..]), 1));
     let Target::Ids { ids, .. } = &goal.target else { panic!("ids") };
-    assert_eq!(ids.len(), names.len() - 4, "each token before the next, and the end");
+    assert_eq!(ids.len(), names.len() - 4, "a target for each token, the last is the end");
     assert_eq!(opened.task.decode(1, ids).unwrap(), phrase("go left"));
 }
 
 #[test]
-fn generated_tokens_attend_to_all_that_is_read_and_nothing_to_them() {
+fn generated_tokens_attend_to_all_inputs_and_no_input_attends_to_them() {
     let (opened, config) = open(PARTS).unwrap();
     let model =
         Model::new(&config.model, &[opened.task.spec().clone()], 0, &candle_core::Device::Cpu).unwrap();
@@ -133,7 +133,7 @@ const POLICY: &str = "[inputs.goal]\nmodality = \"text\"\ncontext = 16\n[inputs.
                       [outputs.action]\nhead = \"classify\"\n";
 
 #[test]
-fn a_series_is_predicted_at_the_last_token_before_its_place_and_read_by_later_steps() {
+fn a_series_is_predicted_at_the_token_before_it_and_later_steps_attend_to_it() {
     let (opened, config) = open(POLICY).unwrap();
     let sample = opened.validation.sample(0, None).unwrap();
     let names = kinds(&opened, &sample);
@@ -148,11 +148,11 @@ fn a_series_is_predicted_at_the_last_token_before_its_place_and_read_by_later_st
     let rule = |query: &str, key: &str| rules.get(place(query), place(key)).to_string();
     assert_eq!(rule("state.number", "goal.character"), "all");
     assert_eq!(rule("state.number", "action.number"), "causal");
-    assert_eq!(rule("goal.character", "state.number"), "never", "later steps would leak through it");
+    assert_eq!(rule("goal.character", "state.number"), "never", "it would leak later steps");
 }
 
 #[test]
-fn what_is_later_in_a_series_changes_nothing_before() {
+fn later_steps_of_a_series_do_not_change_earlier_predictions() {
     let parts = format!("{POLICY}[outputs.label]\nhead = \"classify\"\n");
     let (opened, mut config) = open(&parts).unwrap();
     config.model.n_layers = 3;
@@ -181,7 +181,7 @@ fn what_is_later_in_a_series_changes_nothing_before() {
 }
 
 #[test]
-fn a_part_is_left_out_of_its_share_of_the_training_samples_and_of_no_other() {
+fn drop_leaves_a_part_out_of_its_share_of_training_samples_alone() {
     let (opened, _) = open(&PARTS.replace("patch_size = 2", "patch_size = 2\ndrop = 0.5")).unwrap();
     let dropped =
         |seed| !kinds(&opened, &opened.train.sample(0, seed).unwrap()).contains(&"front.patch".to_string());
@@ -203,8 +203,8 @@ fn a_shared_vocabulary_is_one_table() {
 }
 
 #[test]
-fn what_cannot_be_composed_is_refused_with_the_setting() {
-    let with = |change: &str, to: &str| refused(&PARTS.replace(change, to));
+fn invalid_compositions_name_the_setting() {
+    let with = |change: &str, to: &str| error_of(&PARTS.replace(change, to));
     let error = with(
         "[inputs.speed]\nmodality = \"numbers\"",
         "[inputs.speed]\nmodality = \"numbers\"\nfield = \"sped\"",
@@ -221,7 +221,10 @@ fn what_cannot_be_composed_is_refused_with_the_setting() {
     let error = with("head = \"classify\"", "head = \"clasify\"");
     assert!(error.contains("outputs.label") && error.contains("classify, ctc, generate"), "{error}");
     let error = with("[outputs.label]", "[outputs.front]");
-    assert!(error.contains("inputs.front") && error.contains("names of parts must differ"), "{error}");
+    assert!(
+        error.contains("inputs.front") && error.contains("expected different names for all parts"),
+        "{error}"
+    );
     let error = with("patch_size = 2", "pacth_size = 2");
     assert!(error.contains("inputs.front") && error.contains("pacth_size"), "{error}");
     let error = with("head = \"classify\"", "head = \"classify\"\nsmoothness = 2");
@@ -231,14 +234,14 @@ fn what_cannot_be_composed_is_refused_with_the_setting() {
     let error = with("context = 16", "context = 16\ncross_attention = true");
     assert!(error.contains("outputs.label.cross_attention"), "{error}");
     let error = with("head = \"classify\"", "head = \"classify\"\ncross_attention = true");
-    assert!(error.contains("only generated outputs"), "{error}");
+    assert!(error.contains("expected a generated output"), "{error}");
     let error = with("context = 16", "context = 16\nbegin = 900");
     assert!(error.contains("found 900"), "{error}");
     let error = with("context = 16", "context = 16\nweight_field = \"speed\"");
     assert!(error.contains("outputs.goal.weight_field"), "{error}");
     let error = with("context = 16", "context = 16\nfield = \"action\"");
     assert!(error.contains("the field is a series"), "{error}");
-    assert!(refused("[outputs.label]\nhead = \"classify\"\n").contains("[inputs.NAME]"));
+    assert!(error_of("[outputs.label]\nhead = \"classify\"\n").contains("[inputs.NAME]"));
     let error = with("context = 16", "context = 16\nshare = \"lidar\"");
     assert!(error.contains("\"lidar\"") && error.contains("front, speed, goal"), "{error}");
     let error = with("head = \"generate\"\nmodality = \"text\"\ncontext = 16", "head = \"generate\"");
@@ -267,7 +270,7 @@ fn a_required_field_that_is_missing_is_a_corrupt_sample() {
     );
 }
 
-/// A folder with a table that a run learns in seconds: which word is longer, and by how much.
+/// A folder with a table that a run learns in seconds: which of two words is longer, and by how much.
 struct Words(TempDir);
 
 impl Words {
@@ -283,7 +286,7 @@ impl Words {
         std::fs::write(folder.path().join("words.csv"), csv).unwrap();
         let task = "[data]\nsource = \"words.csv\"\n[inputs.first]\nmodality = \"text\"\ncontext = 12\n\
                     [inputs.second]\nmodality = \"text\"\nshare = \"first\"\n[outputs.longer]\nhead = \"classify\"\n\
-                    [outputs.by]\nhead = \"regress\"\nweight = 0.5\n[train]\nsteps = 40\nbatch = 8\nlearning_rate = 3e-3\n\
+                    [outputs.by]\nhead = \"regress\"\nweight = 0.5\n[train]\nmax_steps = 40\nbatch_size = 8\nlearning_rate = 3e-3\n\
                     eval_every = 20\n";
         std::fs::write(folder.path().join("words.toml"), task).unwrap();
         Self(folder)
@@ -373,11 +376,11 @@ fn tasks_of_a_mix_share_a_vocabulary() {
     write("share = \"b.second\"\n", "context = 12\n");
     words.fails("train mix.toml --out none", &["inputs.first.share", "\"b.second\""]);
     write("share = \"b.first\"\n", "share = \"a.first\"\n");
-    words.fails("train mix.toml --out none", &["share: the tasks a, b share in a circle"]);
+    words.fails("train mix.toml --out none", &["share: the tasks a, b share vocabularies in a cycle"]);
 }
 
 #[test]
-fn a_sensor_is_added_to_a_trained_run() {
+fn an_input_is_added_to_a_trained_run() {
     let words = Words::new();
     let settings = std::fs::read_to_string(words.0.path().join("words.toml")).unwrap();
     let before = settings.replace("[inputs.second]\nmodality = \"text\"\nshare = \"first\"\n", "");
@@ -395,7 +398,7 @@ fn a_sensor_is_added_to_a_trained_run() {
 }
 
 #[test]
-fn a_head_of_other_labels_starts_anew() {
+fn a_head_with_other_labels_is_initialized_anew() {
     let words = Words::new();
     words.works(&format!("train words.toml --out before {TINY}"));
     let csv = std::fs::read_to_string(words.0.path().join("words.csv")).unwrap();
@@ -403,11 +406,11 @@ fn a_head_of_other_labels_starts_anew() {
     std::fs::write(words.0.path().join("words.csv"), csv).unwrap();
     words.works(&format!("train words.toml --from before --out after {TINY}"));
     let start = std::fs::read_to_string(words.0.path().join("after/start.json")).unwrap();
-    assert!(start.contains("head.longer.weight: its head has other labels here"), "{start}");
+    assert!(start.contains("head.longer.weight: its head has other labels in the new model"), "{start}");
 }
 
 #[test]
-fn a_resumed_run_is_the_uninterrupted_one() {
+fn a_resumed_run_equals_an_uninterrupted_one() {
     let words = Words::new();
     let whole = words.json(&format!("train words.toml --out whole {TINY} --set train.checkpoint_every=20"));
     words.works(&format!("train words.toml --out run {TINY} --set train.checkpoint_every=20"));
@@ -419,7 +422,7 @@ fn a_resumed_run_is_the_uninterrupted_one() {
 }
 
 #[test]
-fn what_is_wrong_with_data_and_settings_is_named() {
+fn invalid_data_and_settings_are_named() {
     let words = Words::new();
     let untouched = |set: &str, with: &[&str]| {
         words.fails(&format!("train words.toml --out no {TINY} {set}"), with);
@@ -438,7 +441,7 @@ fn what_is_wrong_with_data_and_settings_is_named() {
     untouched("--set outputs.by.weight=-1", &["outputs.by.weight", "-1"]);
     untouched("--set outputs.by.field=longer", &["outputs.by", "expected a number"]);
 
-    // A label that training has never seen, a text where numbers were, and a row that a window is too long for.
+    // A label that the training split lacks, and a text among numbers.
     std::fs::write(
         words.0.path().join("other.csv"),
         "first,second,longer,by\na,bee,neither,0\nbee,a,first,2\n",
@@ -486,7 +489,7 @@ fn texts_are_generated_as_a_prefix_and_by_cross_attention() {
     let words = Words::new();
     let task = "[data]\nsource = \"words.csv\"\n[inputs.first]\nmodality = \"text\"\ncontext = 12\n[inputs.second]\n\
                 modality = \"text\"\nshare = \"first\"\n[outputs.longer]\nhead = \"generate\"\nmodality = \"text\"\n\
-                context = 8\n[train]\nsteps = 120\nbatch = 16\nlearning_rate = 5e-3\neval_every = 0\n";
+                context = 8\n[train]\nmax_steps = 120\nbatch_size = 16\nlearning_rate = 5e-3\neval_every = 0\n";
     std::fs::write(words.0.path().join("text.toml"), task).unwrap();
     let small = "--set model.d_model=32 --set model.n_layers=1 --set model.attention.n_heads=2";
     let cross = "--set outputs.longer.cross_attention=true --set model.n_encoder_layers=1";

@@ -36,7 +36,7 @@ impl Reference {
         tensor.to_vec3().unwrap()
     }
 
-    /// Which places of each input count.
+    /// The places of each input that are not padding.
     fn kept(&self, like: &str) -> Vec<Vec<usize>> {
         let dims = self.0[like].dims();
         match self.0.get("in.attention_mask") {
@@ -53,7 +53,7 @@ fn pick<T: Copy>(values: &[T], places: &[usize]) -> Vec<T> {
     places.iter().map(|&place| values[place]).collect()
 }
 
-/// Rows one below the other, as a batch without padding has them.
+/// The rows of a packed batch.
 fn flat(rows: &[Vec<Vec<f32>>], kept: &[Vec<usize>]) -> Vec<Vec<f32>> {
     rows.iter().zip(kept).flat_map(|(rows, kept)| kept.iter().map(|&place| rows[place].clone())).collect()
 }
@@ -91,7 +91,7 @@ fn batch(model: &Pretrained, samples: Vec<Sample>) -> Batch {
     collate(model.model.layouts(), &samples).unwrap()
 }
 
-/// A document of which the first head says something at every token of the kind that it reads.
+/// A document in which the first head predicts at every token of the kind that it reads.
 fn document(id: usize, inputs: Vec<(Stream, Tokens)>) -> Sample {
     Sample { inputs, outputs: vec![Target::Unknown.into()], id: id as u64 }
 }
@@ -138,10 +138,13 @@ fn texts(name: &str, model: &Pretrained, io: &Reference) {
     }
 }
 
-/// What the encoder reads, and a text as far as it is written.
-fn pair(model: &Pretrained, read: Tokens, written: &[u32]) -> Vec<(Stream, Tokens)> {
+/// The encoder's input, and the text so far.
+fn pair(model: &Pretrained, encoder_input: Tokens, text: &[u32]) -> Vec<(Stream, Tokens)> {
     let generated = model.task.parts().iter().find(|part| matches!(part.role, Role::Generated(_)));
-    vec![(Stream::Encoder, read), (Stream::Main, generated.unwrap().sequence(written.to_vec()).unwrap())]
+    vec![
+        (Stream::Encoder, encoder_input),
+        (Stream::Main, generated.unwrap().sequence(text.to_vec()).unwrap()),
+    ]
 }
 
 fn answers(name: &str, model: &Pretrained, io: &Reference) {
@@ -249,7 +252,7 @@ fn trajectories(name: &str, model: &Pretrained, io: &Reference) {
     }
 }
 
-/// Every checkpoint of a folder.
+/// All checkpoints in a folder, by name.
 fn checkpoints(folder: &Path) -> BTreeMap<String, PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let found: BTreeMap<_, _> = entries
@@ -271,25 +274,25 @@ fn golden() -> BTreeMap<String, PathBuf> {
     checkpoints(&Path::new(&golden).join("models"))
 }
 
-/// Tiny checkpoints in settings that the usual ones do not have; see `make.py` beside them.
+/// Tiny checkpoints with settings that the golden ones do not have; see `make.py` beside them.
 fn shipped() -> BTreeMap<String, PathBuf> {
     checkpoints(Path::new("tests/checkpoints"))
 }
 
 #[test]
-#[ignore = "wants the reference outputs in SMALTI_GOLDEN"]
-fn golden_checkpoints_give_their_outputs() {
+#[ignore = "needs the reference outputs in SMALTI_GOLDEN"]
+fn golden_checkpoints_give_their_reference_outputs() {
     golden().iter().for_each(|(name, folder)| check(name, folder));
 }
 
 #[test]
-fn checkpoints_of_other_settings_give_their_outputs() {
+fn tiny_checkpoints_give_their_reference_outputs() {
     shipped().iter().for_each(|(name, folder)| check(name, folder));
 }
 
-/// With kept keys and values, token by token, what is likeliest is what the whole text gives.
+/// With cached keys and values, the most likely next token is that of a forward pass over the whole text.
 #[test]
-fn texts_go_on_as_the_whole_says() {
+fn cached_generation_equals_the_forward_pass() {
     for (name, folder) in shipped() {
         let model = pretrained::open(&folder).unwrap();
         let question = [5, 9, 4, 11];
@@ -307,11 +310,11 @@ fn texts_go_on_as_the_whole_says() {
             let generation = Generation { max_length: 7, ..Generation::default() };
             let found =
                 generate(&model.model, 0, &model.task, 0, &sample(&model, 0, &row), &generation).unwrap();
-            let mut written = target.added.begin.clone();
+            let mut written = target.special_ids.begin.clone();
             for step in 0..7 {
                 let inputs = pair(&model, source.sequence(question.to_vec()).unwrap(), &written);
-                let likeliest = likeliest(inputs, &target.added.begin);
-                if Some(likeliest) == target.added.end {
+                let likeliest = likeliest(inputs, &target.special_ids.begin);
+                if Some(likeliest) == target.special_ids.end {
                     assert_eq!(found.len(), step, "{name}");
                     break;
                 }
@@ -339,7 +342,7 @@ fn texts_go_on_as_the_whole_says() {
     }
 }
 
-/// The tensors of a checkpoint, as they are.
+/// The tensors of a checkpoint, unconverted.
 fn tensors(folder: &Path) -> HashMap<String, Tensor> {
     let mut found = HashMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -359,8 +362,7 @@ fn tensors(folder: &Path) -> HashMap<String, Tensor> {
 
 fn assert_same(name: &str, found: &HashMap<String, Tensor>, expected: &HashMap<String, Tensor>) {
     for (tensor, values) in found {
-        let expected =
-            expected.get(tensor).unwrap_or_else(|| panic!("{name}: {tensor} was not there before"));
+        let expected = expected.get(tensor).unwrap_or_else(|| panic!("{name}: unexpected tensor {tensor}"));
         assert_eq!(values.dims(), expected.dims(), "{name}: {tensor}");
         let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(numbers(values), numbers(expected), "{name}: {tensor}");
@@ -374,7 +376,7 @@ fn export_and_import(name: &str, folder: &Path) {
         pretrained::import(folder, &at("run"), Storage::F32, None).unwrap_or_else(|e| panic!("{name}: {e}"));
     pretrained::export(&at("run"), &at("out"), Storage::F32).unwrap();
     let (before, after) = (tensors(folder), tensors(&at("out")));
-    // A head that repeats the embedding is written once.
+    // The export has the matrix of a tied head once.
     assert_eq!(after.len() + report.repeated.len(), before.len(), "{name}");
     assert_same(name, &after, &before);
     pretrained::import(&at("out"), &at("again"), Storage::F32, None).unwrap();
@@ -383,24 +385,24 @@ fn export_and_import(name: &str, folder: &Path) {
     assert_same(name, &weights("again"), &weights("run"));
     assert!(
         matches!(pretrained::import(folder, &at("run"), Storage::F32, None), Err(PretrainedError::Run(_))),
-        "{name}: there is a run"
+        "{name}: the folder holds a run"
     );
 }
 
 #[test]
-fn what_is_exported_is_what_was_imported() {
+fn export_inverts_import() {
     shipped().iter().for_each(|(name, folder)| export_and_import(name, folder));
 }
 
 #[test]
-#[ignore = "wants the reference outputs in SMALTI_GOLDEN"]
-fn golden_checkpoints_come_back_as_they_were() {
+#[ignore = "needs the reference outputs in SMALTI_GOLDEN"]
+fn export_inverts_import_of_golden_checkpoints() {
     golden().iter().for_each(|(name, folder)| export_and_import(name, folder));
 }
 
-/// What lies beside a model of sentences says how long a text may be, and how its tokens become a vector.
+/// The files beside the weights set the maximum length, the pooling and the normalization.
 #[test]
-fn a_model_of_sentences_reads_what_lies_beside_it() {
+fn the_settings_of_a_sentence_encoder_are_read() {
     let place = tempfile::tempdir().unwrap();
     let from = &shipped()["bert-trunk"];
     for name in ["config.json", "model.safetensors"] {
@@ -426,8 +428,8 @@ fn a_model_of_sentences_reads_what_lies_beside_it() {
     export_and_import("sentences", place.path());
 }
 
-/// The error of a checkpoint whose tensors or settings were changed.
-fn refused(folder: &Path, change: impl Fn(&mut HashMap<String, Tensor>, &mut serde_json::Value)) -> String {
+/// The error of a checkpoint with changed tensors or settings.
+fn error_of(folder: &Path, change: impl Fn(&mut HashMap<String, Tensor>, &mut serde_json::Value)) -> String {
     let place = tempfile::tempdir().unwrap();
     let mut found = tensors(folder);
     let mut config: serde_json::Value =
@@ -436,13 +438,13 @@ fn refused(folder: &Path, change: impl Fn(&mut HashMap<String, Tensor>, &mut ser
     candle_core::safetensors::save(&found, place.path().join("model.safetensors")).unwrap();
     std::fs::write(place.path().join("config.json"), config.to_string()).unwrap();
     match pretrained::open(place.path()) {
-        Ok(_) => panic!("{} is taken", folder.display()),
+        Ok(_) => panic!("{}: expected an error", folder.display()),
         Err(error) => error.to_string(),
     }
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn tensors_and_settings_that_do_not_fit_are_named() {
     for (name, folder) in shipped() {
         let read = tensors(&folder);
         let wide = read.iter().filter(|(name, x)| {
@@ -450,28 +452,28 @@ fn what_does_not_fit_is_named() {
         });
         let (tensor, values) = wide.min_by_key(|(name, _)| name.to_string()).unwrap();
         let dims = values.dims();
-        let missing = refused(&folder, |tensors, _| _ = tensors.remove(tensor));
+        let missing = error_of(&folder, |tensors, _| _ = tensors.remove(tensor));
         assert!(missing.contains(&format!("{tensor} is missing")), "{name}: {missing}");
-        let extra = refused(&folder, |tensors, _| _ = tensors.insert("alien.weight".into(), values.clone()));
+        let extra = error_of(&folder, |tensors, _| _ = tensors.insert("alien.weight".into(), values.clone()));
         assert!(
-            extra.contains("alien.weight") && extra.contains("is no tensor of this model"),
+            extra.contains("alien.weight") && extra.contains("is not a tensor of this model"),
             "{name}: {extra}"
         );
-        let wrong = refused(&folder, |tensors, _| {
+        let wrong = error_of(&folder, |tensors, _| {
             let longer = Tensor::cat(&[values, values], dims.len() - 1).unwrap();
             tensors.insert(tensor.clone(), longer);
         });
         assert!(wrong.contains(&format!("{tensor} is [")) && wrong.contains("expected ["), "{name}: {wrong}");
-        let unknown = refused(&folder, |_, config| config["alien_setting"] = true.into());
+        let unknown = error_of(&folder, |_, config| config["alien_setting"] = true.into());
         assert!(unknown.contains("config.json: alien_setting"), "{name}: {unknown}");
     }
 }
 
 #[test]
-fn settings_that_no_one_has_are_refused() {
+fn unsupported_settings_are_errors() {
     let folders = shipped();
     for (name, setting, value, expected) in [
-        ("gpt2-untied", "model_type", serde_json::json!("mamba"), "\"mamba\" is none of"),
+        ("gpt2-untied", "model_type", serde_json::json!("mamba"), "found \"mamba\""),
         ("gpt2-untied", "n_head", serde_json::json!(3), "must be a multiple"),
         ("gpt2-untied", "n_embd", serde_json::json!(-16), "expected a count"),
         ("gpt2-untied", "activation_function", serde_json::json!("mish"), "\"mish\""),
@@ -482,7 +484,7 @@ fn settings_that_no_one_has_are_refused() {
         ("whisper", "encoder_ffn_dim", serde_json::json!(20), "decoder_ffn_dim"),
         ("dinov2", "patch_size", serde_json::json!([4, 2]), "square"),
     ] {
-        let error = refused(&folders[name], |_, config| config[setting] = value.clone());
+        let error = error_of(&folders[name], |_, config| config[setting] = value.clone());
         assert!(error.contains(expected), "{name} {setting}: {error}");
     }
 }
@@ -491,7 +493,7 @@ fn settings_that_no_one_has_are_refused() {
 fn damaged_files_are_errors() {
     let place = tempfile::tempdir().unwrap();
     let error = |path: &Path| match pretrained::open(path) {
-        Ok(_) => panic!("{} is taken", path.display()),
+        Ok(_) => panic!("{}: expected an error", path.display()),
         Err(error) => error.to_string(),
     };
     assert!(error(place.path()).contains("has no weights"));
@@ -513,9 +515,9 @@ fn damaged_files_are_errors() {
     assert!(error(place.path()).contains("outside the folder"));
 }
 
-/// Half the bits: near the outputs, and the same when it is written and read once more.
+/// Weights in 16 bits take half the space, and keep their bits through export and import.
 #[test]
-fn halves_are_stored() {
+fn weights_are_stored_in_16_bits() {
     let place = tempfile::tempdir().unwrap();
     for (name, storage) in [("bf16", Storage::Bf16), ("f16", Storage::F16)] {
         let run = place.path().join(name);
@@ -533,9 +535,9 @@ fn halves_are_stored() {
     }
 }
 
-/// What was scaled before training is said at import: the weights do not know it.
+/// A checkpoint does not hold the scaling of its training data: the import takes it from a log.
 #[test]
-fn trajectories_are_scaled_as_a_log_says() {
+fn trajectories_are_scaled_by_the_statistics_of_a_log() {
     let place = tempfile::tempdir().unwrap();
     let log = place.path().join("log.jsonl");
     let step = |t: i32| format!("[{t}, {}, 1]", 10 * t);
@@ -565,6 +567,6 @@ fn trajectories_are_scaled_as_a_log_says() {
         pretrained::import(&shipped()["decision-transformer"], &other, Storage::F32, Some(&scales(&log)));
     assert!(error.unwrap_err().to_string().contains("expected states of 3 numbers and actions of 2"));
     let error = pretrained::import(&shipped()["gpt2-untied"], &other, Storage::F32, Some(&scales(&log)));
-    assert!(error.unwrap_err().to_string().contains("scales are of trajectories"));
-    assert!(!other.exists(), "nothing is written before all is read");
+    assert!(error.unwrap_err().to_string().contains("expected a decision_transformer for scales"));
+    assert!(!other.exists(), "nothing is written before the checkpoint and the log are read");
 }

@@ -1,5 +1,5 @@
-//! Two processes train the model that one trains with twice the batch, whoever has started them: by torchrun's variables,
-//! or by `mpirun`. Where one dies, the job ends with a message, and goes on afterwards.
+//! Two ranks, started with torchrun's variables or by `mpirun`, train the same model as one process with twice the batch. If a
+//! rank dies, the job ends with an error, and resumes later.
 
 #![cfg(all(
     target_os = "linux",
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use support::{Ran, TINY, ran, smalti, text};
 use tempfile::TempDir;
 
-/// No clipping, so that the first moment after one step is a tenth of the gradient.
+/// Without clipping, the first moment after one step is a tenth of the gradient.
 const SMOOTH: &str = "--set train.max_grad_norm=0 --set train.warmup_steps=5 --set train.learning_rate=0.01 --set train.log_every=1 --set train.eval_every=7 \
                       --set train.eval_samples=2";
 const LONG: &str = "--set data.source=a.txt --set outputs.text.context=16 --set train.max_steps=400 --set train.checkpoint_every=5 \
@@ -33,23 +33,23 @@ fn place() -> TempDir {
     folder
 }
 
-/// Who starts two processes.
+/// The launcher of two processes.
 #[derive(Clone, Copy, PartialEq)]
 enum By {
-    /// Somebody who sets torchrun's variables.
+    /// The test itself, with torchrun's variables.
     Torchrun,
     #[cfg(feature = "mpi")]
     Mpirun,
 }
 
-/// Two processes of one training, or who has started them.
+/// Two processes of one run, or their launcher.
 struct Job {
     by: By,
     processes: Vec<Child>,
 }
 
 impl By {
-    /// Starts `program` twice.
+    /// Start `program` twice.
     fn start(self, program: &Path, folder: &Path, line: &str) -> Job {
         let start = |command: &mut Command| {
             command.current_dir(folder).args(line.split_whitespace()).env_remove("RUST_BACKTRACE");
@@ -87,7 +87,7 @@ impl By {
 }
 
 impl Job {
-    /// The greatest exit code, and what both have said, rank 0 first.
+    /// The greatest exit code, and the output of both, rank 0 first.
     fn ended(self) -> Ran {
         let mut all = Ran { code: Some(0), out: String::new(), err: String::new() };
         for process in self.processes {
@@ -99,7 +99,7 @@ impl Job {
         all
     }
 
-    /// Sends a signal to a rank.
+    /// Send a signal to a rank.
     fn signal(&self, name: &str, rank: usize) {
         let ranks: Vec<String> = match self.by {
             By::Torchrun => self.processes.iter().map(|process| process.id().to_string()).collect(),
@@ -142,7 +142,7 @@ fn apart(a: &HashMap<String, Tensor>, b: &HashMap<String, Tensor>) -> f64 {
     (difference / norm).sqrt()
 }
 
-/// Two ranks of `settings`, and one process of them with `twice`.
+/// Compare two ranks with `settings` and one process with `settings` and `twice`.
 fn same(by: By, settings: &str, twice: &str) {
     let folder = place();
     let train = format!("train {settings} {SMOOTH} --device cpu");
@@ -161,17 +161,17 @@ fn same(by: By, settings: &str, twice: &str) {
     );
     assert!(gradient < 1e-5, "{gradient}");
     assert!(two.len() == 20 && one.len() == 20 && loss < 1e-4, "{two:?} {one:?}");
-    assert!(one[19] < 0.9 * one[0], "it learns: {one:?}");
+    assert!(one[19] < 0.9 * one[0], "the loss decreases: {one:?}");
 }
 
-fn two_ranks_are_one_with_twice_the_batch(by: By) {
+fn two_ranks_equal_one_with_twice_the_batch(by: By) {
     let text =
         format!("text {TINY} --set model.dropout=0 --set data.source=a.txt --set outputs.text.context=16");
     same(by, &text, "--set train.batch_size=8");
 }
 
-/// The same documents in the same micro-batches, so dropout and the shares of a mix are the same too.
-fn two_ranks_are_one_that_accumulates_twice_as_much(by: By) {
+/// The micro-batches have the same documents, so dropout and the shares of a mix are the same too.
+fn two_ranks_equal_one_with_twice_the_accumulation(by: By) {
     let mix = format!(
         "mix {TINY} --set train.batch_size=8 --set model.dropout=0.2 --set mix.text.data.source=a.txt"
     );
@@ -198,10 +198,10 @@ fn without_clock(run: &Path) -> Vec<Value> {
     lines
 }
 
-fn killed_and_stopped_ranks_end_the_job_and_resume_goes_on(by: By) {
+fn a_job_with_a_killed_or_stopped_rank_ends_and_resumes(by: By) {
     let folder = place();
     let train = format!("train text {TINY} {LONG} --device cpu --out");
-    let goes_on = "train --resume --out run --device cpu";
+    let resume = "train --resume --out run --device cpu";
     by.trained(folder.path(), &format!("{train} straight"));
     let run = folder.path().join("run");
     let mut line = format!("{train} run");
@@ -210,22 +210,22 @@ fn killed_and_stopped_ranks_end_the_job_and_resume_goes_on(by: By) {
         wait_for_step(&run, step);
         job.signal("KILL", killed);
         let ended = job.ended();
-        let says = ended.out + &ended.err; // mpirun's is not the same everywhere
+        let says = ended.out + &ended.err; // the output of mpirun differs between versions
         assert!(ended.code > Some(0) && says.contains(&format!("rank {killed}")), "{:?}: {says}", ended.code);
-        line = goes_on.into();
+        line = resume.into();
     }
 
-    let alone = ran(smalti(folder.path()), goes_on);
-    assert!(alone.err.contains("it is of 2 ranks; this training has 1"), "{}", alone.err);
+    let alone = ran(smalti(folder.path()), resume);
+    assert!(alone.err.contains("expected 2 ranks, as when it was saved; found 1"), "{}", alone.err);
 
-    // Asked to stop, one rank tells the other.
-    let job = by.train(folder.path(), goes_on);
+    // A signal to one rank stops both.
+    let job = by.train(folder.path(), resume);
     wait_for_step(&run, 120);
     job.signal("INT", 1);
     let ended = job.ended();
-    assert!(ended.code == Some(0) && ended.err.contains("; --resume goes on"), "{ended:?}");
+    assert!(ended.code == Some(0) && ended.err.contains("; --resume continues"), "{ended:?}");
 
-    by.trained(folder.path(), goes_on);
+    by.trained(folder.path(), resume);
     let straight = folder.path().join("straight");
     let bytes = |run: &Path| std::fs::read(run.join(STATE_FILE)).unwrap();
     assert!(bytes(&run) == bytes(&straight), "another state");
@@ -241,20 +241,20 @@ fn a_rank_that_panics_ends_the_job(by: By) {
     assert!(ended.err.contains("a defect") && ended.err.contains("error: rank 1 has panicked"), "{ended:?}");
 }
 
-/// What the test above starts twice, by its name; there is nothing to see where it has no others.
+/// The test above starts this one twice, by its name; alone it does nothing.
 #[test]
 fn rank_1_panics() {
     let ranks = smalti::train::ranks::join().unwrap();
-    if ranks.size() == 1 {
+    if ranks.world_size() == 1 {
         return;
     }
     assert!(ranks.rank() == 0, "a defect");
-    // As somebody waits for a GPU: whoever ends it does not wait until it listens.
+    // Blocked, as in a wait for a GPU: only a signal ends it.
     std::thread::sleep(Duration::from_secs(60));
     panic!("rank {} has not been ended", ranks.rank());
 }
 
-/// The folder of a run that is there already is refused by every rank, and no rank waits for another.
+/// An existing run folder is an error on every rank, and no rank waits for another.
 fn an_error_of_a_rank_ends_the_job(by: By) {
     let folder = place();
     let train = format!("train text {TINY} {LONG} --set train.max_steps=2 --device cpu --out run");
@@ -270,9 +270,9 @@ macro_rules! tests {
     };
     ($by:expr) => {
         tests! { $by,
-            two_ranks_are_one_with_twice_the_batch
-            two_ranks_are_one_that_accumulates_twice_as_much
-            killed_and_stopped_ranks_end_the_job_and_resume_goes_on
+            two_ranks_equal_one_with_twice_the_batch
+            two_ranks_equal_one_with_twice_the_accumulation
+            a_job_with_a_killed_or_stopped_rank_ends_and_resumes
             a_rank_that_panics_ends_the_job
             an_error_of_a_rank_ends_the_job
         }
@@ -288,9 +288,9 @@ mod over_mpi {
     tests! { super::By::Mpirun }
 }
 
-/// What is started several times and cannot reach the others is refused, where it would be trained several times over.
+/// Processes without a rendezvous are an error: each would train a run of its own.
 #[test]
-fn several_processes_that_do_not_know_of_one_another_are_refused() {
+fn several_processes_without_a_rendezvous_are_an_error() {
     let folder = place();
     let train = |variables: &[(&str, &str)]| {
         let mut command = smalti(folder.path());
@@ -301,17 +301,17 @@ fn several_processes_that_do_not_know_of_one_another_are_refused() {
         refused.err
     };
     let says = train(&[("PMI_SIZE", "2"), ("PMI_RANK", "1")]);
-    assert!(says.contains("PMI_SIZE says that 2 processes were started"), "{says}");
+    assert!(says.contains("PMI_SIZE: ") && says.contains("2 processes"), "{says}");
     let what =
-        if cfg!(feature = "mpi") { "MPI finds 1; start them with" } else { "build it with `--features mpi`" };
+        if cfg!(feature = "mpi") { "MPI found 1: start them with" } else { "build it with `--features mpi`" };
     assert!(says.contains(what), "{says}");
     let says = train(&[("WORLD_SIZE", "2"), ("RANK", "1")]);
-    assert!(says.contains("MASTER_ADDR: expected the host of rank 0, as WORLD_SIZE says that 2"), "{says}");
+    assert!(says.contains("MASTER_ADDR: expected the host of rank 0, as WORLD_SIZE is 2"), "{says}");
 }
 
 #[test]
 #[cfg(not(feature = "nccl"))]
-fn several_gpus_are_refused_where_they_cannot_train_together() {
+fn several_gpus_that_cannot_train_together_are_an_error() {
     let folder = place();
     let train = |devices: &str| {
         ran(smalti(folder.path()), &format!("train text {TINY} --set data.source=a.txt --out run {devices}"))
@@ -319,7 +319,7 @@ fn several_gpus_are_refused_where_they_cannot_train_together() {
     for (devices, code, says) in [
         ("--devices 0,1", 1, "built without it; build it with `--features nccl`"),
         ("--devices 0,1,0", 2, "GPU 0 is named twice"),
-        ("--devices one", 2, "\"one\" is no GPU number"),
+        ("--devices one", 2, "expected the number of a GPU; found \"one\""),
         ("--devices 0,1 --device cuda", 2, "cannot be used with"),
     ] {
         let refused = train(devices);

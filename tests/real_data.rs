@@ -1,4 +1,4 @@
-//! The published data sets, through the same settings that a run has. They lie in the folder `SMALTI_DATA`.
+//! Published data sets, in the folder `SMALTI_DATA`, with the settings of a run.
 
 use smalti::config::RunConfig;
 use smalti::data::{Dataset, Sample, Target};
@@ -22,7 +22,7 @@ fn settings(path: &str, others: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// Samples from all over a data set.
+/// Samples spread over a data set.
 fn some(dataset: &dyn Dataset) -> Vec<Sample> {
     let n = dataset.len();
     (0..20).map(|i| dataset.sample(i * (n - 1) / 19, None).unwrap()).collect()
@@ -35,7 +35,7 @@ fn tiny_shakespeare_has_65_characters_and_the_usual_split() {
     assert_eq!(splits.train.len(), (1_003_854 - 1) / 64);
     assert_eq!(splits.validation.len(), (111_540 - 1) / 64);
     let first = splits.train.sample(0, None).unwrap();
-    let Content::Ids(ids) = &first.inputs[0].1.groups[0].content else { panic!("characters are ids") };
+    let Content::Ids(ids) = &first.inputs[0].1.groups[0].content else { panic!("expected ids") };
     assert_eq!(ids[..5], [18, 47, 56, 57, 58], "First, in nanoGPT's ids");
     assert!(
         some(splits.validation.as_ref())
@@ -46,7 +46,7 @@ fn tiny_shakespeare_has_65_characters_and_the_usual_split() {
 
 #[test]
 #[ignore = "needs SMALTI_DATA"]
-fn mnist_is_read_from_its_idx_files() {
+fn mnist_is_read_from_idx_files() {
     let splits = open("image", &settings("image/mnist", &["inputs.image.patch_size=4"]));
     assert_eq!((splits.train.len(), splits.validation.len()), (60_000, 10_000));
     let first = splits.train.sample(0, None).unwrap();
@@ -57,8 +57,10 @@ fn mnist_is_read_from_its_idx_files() {
 #[test]
 #[ignore = "needs SMALTI_DATA"]
 fn cifar_is_read_from_shards_and_from_class_folders() {
-    let splits =
-        open("image", &settings("image/cifar10", &["inputs.image.patch_size=4", "inputs.image.channels=3"]));
+    let splits = open(
+        "image",
+        &settings("image/cifar10", &["inputs.image.patch_size=4", "inputs.image.num_channels=3"]),
+    );
     assert_eq!((splits.train.len(), splits.validation.len()), (50_000, 5_000));
     for sample in some(splits.train.as_ref()).into_iter().chain(some(splits.validation.as_ref())) {
         assert_eq!(sample.inputs[0].1.len(), 64 + 1);
@@ -68,12 +70,12 @@ fn cifar_is_read_from_shards_and_from_class_folders() {
 
 #[test]
 #[ignore = "needs SMALTI_DATA"]
-fn spoken_digits_are_split_by_a_column_and_strung_together() {
+fn spoken_digits_are_split_by_a_field_and_concatenated() {
     let split = ["data.train=\"index>=5\"", "data.validation=\"index<5\"", "data.concat=[3,6]"];
     let splits = open("audio", &settings("audio/fsdd/manifest.tsv", &split));
     assert_eq!((splits.train.len(), splits.validation.len()), (2_250, 250));
     for sample in some(splits.validation.as_ref()) {
-        let Target::Labels(labels) = &sample.outputs[0].target else { panic!("CTC learns labels") };
+        let Target::Labels(labels) = &sample.outputs[0].target else { panic!("expected labels") };
         assert!((11..=35).contains(&labels.len()), "three to six digits in letters: {}", labels.len());
         assert!(sample.inputs[0].1.len() > labels.len());
     }
@@ -94,12 +96,12 @@ fn telephone_prompts_are_read() {
 #[test]
 #[ignore = "needs SMALTI_DATA"]
 fn logged_trajectories_are_read() {
-    // Windows of 20 steps, the last of each episode as long as what is left.
+    // Windows of 20 steps; the last of an episode may be shorter.
     for (file, windows) in [
         ("cartpole-expert", Some(2_477)),
         ("pendulum-expert", Some(1_000)),
         ("hopper-replay", Some(9_510)),
-        ("hopper-expert", None), // one episode, which cannot be split
+        ("hopper-expert", None), // a single episode cannot be split
     ] {
         let file = format!("trajectory/{file}.npz");
         let continuous = ["outputs.actions.head=regress"];

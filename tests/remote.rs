@@ -1,4 +1,4 @@
-//! Data on other machines, as a server on this one has them.
+//! Data over HTTP and S3, from a server on this machine.
 
 #![cfg(feature = "remote")]
 
@@ -26,7 +26,7 @@ fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-/// Two shards of an image each, and names for their classes.
+/// Two shards with an image each, and a file of class names.
 fn shards() -> Vec<(String, Vec<u8>)> {
     let shard = |label: &[u8]| tar(&[("a.jpg", b"pixels"), ("a.cls", label)]);
     vec![
@@ -45,7 +45,7 @@ fn table(location: String) -> Result<Arc<dyn Table>, DataError> {
     SourceRegistry::builtin().open(&Source::new(location))
 }
 
-/// The bytes of a field that is a file.
+/// The bytes of a file in a field.
 fn bytes(table: &dyn Table, row: usize, field: &str) -> Vec<u8> {
     match table.value(row, field).unwrap() {
         Field::File(file) => file.bytes,
@@ -83,11 +83,11 @@ fn files_and_members_of_archives_are_read_over_http() {
         .iter()
         .filter(|r| r.starts_with("GET") && r.ends_with("whole"))
         .count();
-    assert_eq!(whole, 0, "only parts are asked for");
+    assert_eq!(whole, 0, "only ranges are requested");
 }
 
 #[test]
-fn shards_over_http_are_named_by_braces() {
+fn shards_over_http_are_found_by_a_brace_pattern() {
     let server = serve(&shards(), Fault::None);
     let shards = table(format!("{}/d/train-{{000..001}}.tar", server.address)).unwrap();
     assert_eq!(shards.len(), 2);
@@ -99,7 +99,7 @@ fn shards_over_http_are_named_by_braces() {
 }
 
 #[test]
-fn a_manifest_over_http_finds_the_files_beside_it() {
+fn a_manifest_over_http_refers_to_files_beside_it() {
     let files = [
         ("m/manifest.csv".to_string(), b"path,label\na/1.png,x\nb/2.png,y\n".to_vec()),
         ("m/a/1.png".to_string(), b"one".to_vec()),
@@ -113,14 +113,14 @@ fn a_manifest_over_http_finds_the_files_beside_it() {
 }
 
 #[test]
-fn a_busy_server_is_asked_again() {
+fn a_request_to_a_busy_server_is_retried() {
     let server = serve(&shards(), Fault::Busy(2));
     assert_eq!(read_text(&format!("{}/d/classes.txt", server.address)).unwrap(), "cat\ndog\n");
     assert!(server.requests.lock().unwrap().len() >= 4);
 }
 
 #[test]
-fn what_a_server_does_wrong_is_named() {
+fn faults_of_a_server_are_named() {
     let of = |fault| format!("{}/d/train-000.tar", serve(&shards(), fault).address);
     let forbidden = message(read(&of(Fault::Forbidden)));
     assert!(forbidden.contains("train-000.tar: ") && forbidden.contains("403"), "{forbidden}");
@@ -128,10 +128,10 @@ fn what_a_server_does_wrong_is_named() {
     assert!(ranges.contains("train-000.tar") && ranges.to_lowercase().contains("range"), "{ranges}");
     let cut = message(read(&of(Fault::Cut(0))));
     assert!(cut.contains("train-000.tar: "), "{cut}");
-    assert_eq!(read(&of(Fault::Cut(1000))).unwrap().len(), 3072, "what came is kept, and the rest asked for");
+    assert_eq!(read(&of(Fault::Cut(1000))).unwrap().len(), 3072, "the rest of a cut answer is requested");
     let missing = message(read(&format!("{}/none", serve(&shards(), Fault::None).address)));
     assert!(missing.contains("/none: not found; expected a file"), "{missing}");
-    // A port that nobody listens at any more.
+    // A port without a listener.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = format!("http://{}/x", listener.local_addr().unwrap());
     drop(listener);
@@ -139,7 +139,7 @@ fn what_a_server_does_wrong_is_named() {
     assert!(refused.contains(&closed) && refused.contains("refused"), "{refused}");
 }
 
-/// `smalti` that takes this server for S3 and for Google's storage.
+/// A `smalti` command with this server as S3 and Google Cloud Storage.
 fn with_s3(server: &Server, folder: &std::path::Path) -> Command {
     let mut command = smalti(folder);
     command.envs([
@@ -155,7 +155,7 @@ fn with_s3(server: &Server, folder: &std::path::Path) -> Command {
 
 #[test]
 #[cfg(feature = "text")]
-fn text_on_s3_is_learned() {
+fn a_run_trains_on_text_on_s3() {
     let text = support::text().into_bytes();
     let server = serve(
         &[("bucket/texts/a.txt".into(), text.clone()), ("bucket/texts/b/c.txt".into(), text)],
@@ -194,7 +194,7 @@ fn a_published_vocabulary_is_read_over_http() {
         });
         let settings = serde_json::from_value(settings).unwrap();
         let opened = Composition::open(("", 1.0), &settings, &Modalities::builtin(), Start::New);
-        opened.map(|opened| opened.task.parts()[0].ordinary).map_err(|e| e.to_string())
+        opened.map(|opened| opened.task.parts()[0].base_vocabulary).map_err(|e| e.to_string())
     };
     for location in ["v/vocab.txt", "v/model.tar/in", "v/model.tar/in/vocab.txt"] {
         assert_eq!(open(location), Ok(7), "{location}");

@@ -1,4 +1,4 @@
-//! Training that starts from another run's weights: what is taken over, what is interpolated, what stays frozen.
+//! Training from another run's weights: loaded, interpolated, new and frozen parameters.
 
 use candle_core::{Device, Tensor};
 use smalti::config::RunConfig;
@@ -23,7 +23,7 @@ fn numbers(x: &Tensor) -> Vec<f32> {
     x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Trains in `out` from `from` with these settings.
+/// Train the run `out` from the weights of `from`.
 fn tune(from: &Path, out: &Path, toml: &str, set: &[&str]) -> Result<Start, RunError> {
     let set: Vec<String> = set.iter().map(|set| set.to_string()).collect();
     let config = RunConfig::parse("settings", toml, &set).unwrap();
@@ -59,9 +59,9 @@ fn a_vision_transformer_learns_other_classes_at_another_size() {
     let said: Start = serde_json::from_slice(&std::fs::read(out.join("start.json")).unwrap()).unwrap();
     assert_eq!(said, start);
 
-    // What was learned goes back into the published layout.
+    // The trained run is exported in the published layout.
     let published = place.path().join("published");
-    assert!(pretrained::export(&out, &out, Storage::F32).is_err(), "a run is not written over");
+    assert!(pretrained::export(&out, &out, Storage::F32).is_err(), "an export does not overwrite a run");
     pretrained::export(&out, &published, Storage::F32).unwrap();
     let back = pretrained::open(&published).unwrap();
     assert_eq!(back.model.params().tensors()["head.class.weight"].dims(), [10, 16]);
@@ -71,7 +71,7 @@ fn a_vision_transformer_learns_other_classes_at_another_size() {
     );
 }
 
-/// What became a vector is what a class is told from: the class token stays.
+/// The class token of the embedding is also that of the classifier.
 #[cfg(feature = "image")]
 #[test]
 fn a_trunk_learns_classes_alone_and_in_a_mix() {
@@ -122,7 +122,7 @@ fn a_decision_transformer_learns_from_a_log() {
 
 #[cfg(all(feature = "text", feature = "image"))]
 #[test]
-fn a_trunk_of_text_learns_to_see() {
+fn a_text_model_learns_images() {
     let place = tempfile::tempdir().unwrap();
     let (from, out) = (imported(place.path(), "gpt2-untied"), place.path().join("mix"));
     let text = place.path().join("ids.txt");
@@ -145,7 +145,7 @@ fn a_trunk_of_text_learns_to_see() {
 
 #[cfg(feature = "text")]
 #[test]
-fn a_longer_context_and_a_pattern_without_a_name() {
+fn a_longer_context_is_interpolated_and_a_pattern_without_a_match_is_an_error() {
     let place = tempfile::tempdir().unwrap();
     let from = imported(place.path(), "gpt2-untied");
     let text = place.path().join("ids.txt");

@@ -1,4 +1,4 @@
-//! Writing a token must not copy what was kept of the tokens before it.
+//! Generating a token does not copy the cached keys and values of the tokens before it.
 
 use candle_core::Device;
 use smalti::data::{Sample, Stream, Target, collate};
@@ -15,7 +15,7 @@ struct Counting;
 
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is the system allocator's own; counting touches none of its memory.
+// SAFETY: every call goes to the system allocator; counting does not touch its memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         BYTES.fetch_add(layout.size(), Relaxed);
@@ -75,7 +75,7 @@ fn a_late_token_allocates_hardly_more_than_an_early_one() {
         model.step(&batch, &mut cache).unwrap();
         bytes_at.push(BYTES.load(Relaxed) - before);
     }
-    // The median over a stretch: now and then a list grows, or another thread of the pool asks for memory.
+    // The median over several tokens: sometimes a list grows, or another thread allocates.
     let around = |place: usize| {
         let mut stretch = bytes_at[place - 20..place + 20].to_vec();
         stretch.sort_unstable();
@@ -83,7 +83,7 @@ fn a_late_token_allocates_hardly_more_than_an_early_one() {
     };
     let (early, late) = (around(40), around(220));
     let kept_by_one_token = LAYERS * 2 * D_MODEL * size_of::<f32>();
-    // A score for each earlier token in each layer is allowed; a copy of its keys and values is not.
+    // The bound allows a score per earlier token and layer, but no copy of its keys and values.
     let allowed = early + (220 - 40) * kept_by_one_token / 16;
     assert!(late <= allowed, "{early} bytes at token 40, {late} at token 220; at most {allowed}");
 }

@@ -1,4 +1,4 @@
-//! A million samples leave no more memory behind than a few thousand.
+//! The memory of streaming does not grow with the number of samples.
 
 #![cfg(all(target_os = "linux", feature = "image"))]
 
@@ -14,14 +14,14 @@ use std::sync::Arc;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Bytes of memory that this process holds now.
+/// The resident memory of this process, in bytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     1024 * line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap()
 }
 
-/// Streams `shards` of 10,000 images once and gives the memory held after each count of samples.
+/// Stream `shards` shards of 10,000 images once, and return the resident memory after each count of samples.
 fn stream(shards: usize, counts: &[u64]) -> Vec<u64> {
     let folder = tempfile::tempdir().unwrap();
     let settings = standard_images(folder.path(), shards, 10_000).unwrap();
@@ -45,12 +45,11 @@ fn stream(shards: usize, counts: &[u64]) -> Vec<u64> {
     held
 }
 
-/// 40,000 samples of few images; or as many as `SMALTI_SAMPLES` says, each of another image: a million take 4 GB of
-/// disk.
+/// 40,000 samples of a few images, or `SMALTI_SAMPLES` samples of distinct images: a million take 4 GB of disk.
 #[test]
 fn memory_is_flat_over_streamed_samples() {
     let samples = std::env::var("SMALTI_SAMPLES").map(|samples| samples.parse::<u64>().unwrap());
-    // A hundredth validates.
+    // One sample in a hundred is for validation.
     let shards = samples.as_ref().map_or(1, |samples| samples.div_ceil(9_900) as usize);
     let samples = samples.unwrap_or(40_000);
     let held = stream(shards, &[10_000, (samples / 10).max(20_000), samples / 3 / 100 * 100, samples]);

@@ -1,16 +1,16 @@
-//! A modality of an outsider through the whole command line: the example's binary trains, resumes, evaluates and predicts.
+//! A user's own modality through the whole command line: the example's binary trains, resumes, evaluates and predicts.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The binary of examples/06_your_own_modality.rs, which cargo builds along with the tests.
+/// The binary of examples/06_your_own_modality.rs, which cargo builds with the tests.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().and_then(Path::parent).unwrap();
     let binary =
         folder.join("examples").join(format!("06_your_own_modality{}", std::env::consts::EXE_SUFFIX));
-    assert!(binary.is_file(), "{} is not there; `cargo test` builds the examples", binary.display());
+    assert!(binary.is_file(), "{} is missing; `cargo test` builds the examples", binary.display());
     binary
 }
 
@@ -45,14 +45,14 @@ fn write_genes(path: &Path) {
 }
 
 #[test]
-fn an_outsiders_modality_goes_through_every_command() {
+fn every_command_works_with_a_users_own_modality() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     write_genes(&folder.path().join("genes.csv"));
     let (run_folder, source) = (path("run"), format!("data.source={}", path("genes.csv")));
     let task = "examples/tasks/genes.toml";
 
-    // Trained in two stretches, as in one.
+    // A resumed run equals an uninterrupted one.
     let whole = json(&["train", task, "--set", &source, "--out", &path("whole"), "--json"]);
     assert_eq!(whole["step"], 300);
     let accuracy = whole["metrics"]["stops"]["accuracy"].as_f64().unwrap();
@@ -60,7 +60,7 @@ fn an_outsiders_modality_goes_through_every_command() {
     json(&["train", task, "--set", &source, "--set", "train.max_steps=300", "--out", &run_folder, "--json"]);
     std::fs::remove_file(folder.path().join("run").join("state.safetensors")).unwrap();
     let resumed = json(&["train", "--resume", "--out", &run_folder, "--json"]);
-    assert_eq!(resumed["metrics"], whole["metrics"], "a run that begins again has the same results");
+    assert_eq!(resumed["metrics"], whole["metrics"], "a resumed run has the same results");
 
     let evaluated = json(&["eval", &run_folder, "--json"]);
     assert_eq!(evaluated["stops"]["accuracy"], whole["metrics"]["stops"]["accuracy"]);

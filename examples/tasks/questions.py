@@ -1,7 +1,7 @@
 """Make questions about images of digits: python questions.py digit-strings/train.tar [ROUNDS] > train.jsonl
 
-The table lies beside the tar: its paths name the tar's members. Each image has three questions a round, drawn with a fixed seed:
-how many digits there are, which is at a place, and whether one is there (as often yes as no). More rounds ask more of each image.
+Write the table beside the tar: its paths name members of the tar. Each image gets three questions per round, drawn with a fixed
+seed: how many digits there are, which digit is at a place, and whether a digit is there (yes and no equally often).
 """
 
 import json

@@ -1,4 +1,4 @@
-//! How the cost of a training step grows with the length of a document, and with threads.
+//! The cost of a training step by document length and number of threads.
 
 use super::{
     BenchError, Load,
@@ -8,29 +8,29 @@ use crate::train::TrainConfig;
 use candle_core::Device;
 use serde::Serialize;
 
-/// A training step on one document.
+/// The time of a training step on one document.
 #[derive(Clone, Debug, Serialize)]
 pub struct Growth {
     /// Tokens in the document.
     pub length: usize,
-    /// Under which rule they see each other.
+    /// The attention rule.
     pub rule: String,
-    /// Threads that compute.
+    /// Number of threads.
     pub threads: usize,
-    /// Median of the steps' times in milliseconds, data to optimizer.
+    /// Median time of a step, from data to optimizer, in milliseconds.
     pub step_ms: f64,
-    /// That for each token, in microseconds: constant where the cost is linear in the length.
+    /// The same for each token, in microseconds: constant if the cost is linear in the length.
     pub us_per_token: f64,
 }
 
-/// How far back a token sees in the second half of the table.
+/// Radius of the local attention in the second half of the table, in tokens.
 const NEAR: u32 = 64;
 
-/// text-nano's model on one document of 64 to 4,096 tokens, under `causal` and `causal & near(64, order)`, with 1
-/// thread, 2, 4 and so on up to all; `steps` steps each. Hands each line to `report` as soon as it is there.
+/// Measure text-nano's model on one document of 64 to 4,096 tokens, under `causal` and `causal & near(64, order)`, with 1,
+/// 2, 4 and so on up to all threads; `steps` steps each. Calls `report` after each measurement.
 ///
 /// # Errors
-/// Where the device refuses, or threads cannot be started.
+/// If an operation fails, or threads cannot be started.
 pub fn growth(steps: u64, device: &Device, mut report: impl FnMut(Growth)) -> Result<(), BenchError> {
     let train = TrainConfig { max_steps: steps, ..TrainConfig::default() };
     let most = rayon::current_num_threads();

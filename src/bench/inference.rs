@@ -1,4 +1,4 @@
-//! Predictions: text token by token, images in batches, one action at a time.
+//! Speed of inference: text token by token, images in batches, one action at a time.
 
 use super::loads::{IMAGE_TINY, TEXT_CHAR, TRAJECTORY};
 use super::{BenchError, Load, median};
@@ -9,30 +9,30 @@ use serde::Serialize;
 use smalti_contract::{Content, Group, Tokens};
 use std::time::Instant;
 
-/// What one kind of prediction took.
+/// The speed of one kind of prediction.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inference {
-    /// What is predicted, of which load's size.
+    /// The kind of prediction, and the load.
     pub what: String,
     /// Parameters of the model.
     pub parameters: usize,
-    /// What is counted: tokens, images, actions.
+    /// The unit of the count: tokens, images or actions.
     pub unit: &'static str,
-    /// How many of them in a second, at the median.
+    /// Units in a second, at the median.
     pub per_s: f64,
-    /// Bytes of parameters, and of kept keys and values, that one of them reads at least, in MiB; all are `f32`.
+    /// The fewest MiB of parameters and of cached keys and values that a unit reads; all are `f32`.
     pub mib_read: f64,
-    /// The rate at which those are read over that of memory: near or above 1, nothing but memory, or the cache that
-    /// holds a part of the model, bounds the speed.
+    /// The rate of those reads as a share of the memory's. Near or above 1, memory, or the cache that holds a part of the
+    /// model, bounds the speed.
     pub share_of_bandwidth: Option<f64>,
 }
 
-/// Generation with kept keys and values at text-char's size, batch 1; classification at image-tiny's, in its batches;
-/// the next action at trajectory's, batch 1. `bandwidth` is [`read_rate`](super::read_rate), where the
-/// device is the CPU.
+/// Measure inference: generation with a key-value cache at text-char's size, batch 1; classification at image-tiny's, in
+/// its batches; the next action at trajectory's, batch 1. `bandwidth` is [`read_rate`](super::read_rate) if the device is
+/// the CPU.
 ///
 /// # Errors
-/// Where the device refuses.
+/// If an operation fails.
 pub fn inference(bandwidth: Option<f64>, device: &Device) -> Result<Vec<Inference>, BenchError> {
     Ok(vec![
         generate(&TEXT_CHAR, bandwidth, device)?,
@@ -43,7 +43,7 @@ pub fn inference(bandwidth: Option<f64>, device: &Device) -> Result<Vec<Inferenc
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// Tokens that one text has, of the 256 that text-char's context holds.
+/// Tokens of one text; text-char's context has 256.
 const TOKENS: usize = 200;
 
 fn generate(load: &Load, bandwidth: Option<f64>, device: &Device) -> Result<Inference, BenchError> {
@@ -51,17 +51,17 @@ fn generate(load: &Load, bandwidth: Option<f64>, device: &Device) -> Result<Infe
     let mut seconds = Vec::new();
     for _ in 0..6 {
         let started = Instant::now();
-        write_text(&model)?;
+        generate_text(&model)?;
         seconds.push(started.elapsed().as_secs_f64() / TOKENS as f64);
     }
-    seconds.remove(0); // fills caches
+    seconds.remove(0); // the first run fills caches
     let config = model.config();
-    let kept = 2 * config.d_model * config.n_layers * TOKENS / 2;
-    Ok(inference_of("generate", load, &model, "tokens", median(seconds), (1, kept), bandwidth))
+    let cached = 2 * config.d_model * config.n_layers * TOKENS / 2;
+    Ok(inference_of("generate", load, &model, "tokens", median(seconds), (1, cached), bandwidth))
 }
 
-/// The likeliest token, again and again, as `generate` writes it.
-fn write_text(model: &Model) -> Result<(), BenchError> {
+/// Generates tokens greedily, as `smalti generate` with temperature 0.
+fn generate_text(model: &Model) -> Result<(), BenchError> {
     let mut cache = model.cache();
     let mut id = 0;
     for place in 0..TOKENS as u32 {
@@ -79,7 +79,7 @@ fn write_text(model: &Model) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// All outputs of a batch of whole samples, the samples' collation included.
+/// Measures all outputs of a batch of whole samples, collation included.
 fn predict(
     load: &Load,
     batch: usize,
@@ -107,11 +107,11 @@ fn inference_of(
     model: &Model,
     unit: &'static str,
     seconds: f64,
-    (batch, kept): (usize, usize),
+    (batch, cached): (usize, usize),
     bandwidth: Option<f64>,
 ) -> Inference {
     let parameters = model.params().count();
-    let read = 4.0 * (parameters as f64 / batch as f64 + kept as f64);
+    let read = 4.0 * (parameters as f64 / batch as f64 + cached as f64);
     Inference {
         what: format!("{what} {}", load.name),
         parameters,

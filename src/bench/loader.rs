@@ -1,4 +1,4 @@
-//! How fast data come: images on disk to batches, against the rate at which training consumes them.
+//! Speed of the data loader, from images on disk to batches, relative to the speed of training.
 
 use super::loads::IMAGE_TINY;
 use super::{BenchError, median, standard_images};
@@ -13,34 +13,35 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a loader does.
+/// The speed of a loader.
 #[derive(Clone, Debug, Serialize)]
 pub struct Loading {
-    /// How neighbours are shuffled: 0 for all of an epoch.
+    /// Size of the shuffle buffer, in samples; 0 for the whole epoch.
     pub shuffle: usize,
     /// Threads that read and tokenize.
     pub workers: usize,
-    /// Samples in a second, at the median of parts of a second each.
+    /// Samples in a second, the median of several measurements of a second each.
     pub samples_per_s: f64,
-    /// How many times what training consumes that is.
+    /// The same, relative to the samples in a second that training consumes.
     pub times_training: f64,
-    /// Milliseconds to the first batch of the first step.
+    /// Time to the first batch of the first step, in milliseconds.
     pub first_ms: f64,
-    /// Milliseconds to the first batch of a step in the middle of the thousandth epoch.
+    /// Time to the first batch of a step in the middle of the thousandth epoch, in milliseconds.
     pub resumed_ms: f64,
 }
 
-/// Images in the shards.
+/// Number of shards.
 const SHARDS: usize = 8;
+/// Images in a shard.
 const EACH: usize = 2_500;
-/// Seconds that are measured, a part each.
-const PARTS: usize = 5;
+/// Measurements, of a second each.
+const MEASUREMENTS: usize = 5;
 
-/// JPEGs of 32×32 pixels in shards on disk, through the loader that training uses, to batches of image-tiny's size; and
-/// samples in a second that training of image-tiny consumes, from the median of `steps` steps.
+/// Measure the loader of training, from JPEGs of 32×32 pixels in shards on disk to batches of image-tiny's size. Also
+/// returns the samples in a second that training of image-tiny consumes, from the median of `steps` steps.
 ///
 /// # Errors
-/// Where files cannot be written, or the device refuses.
+/// If files cannot be written, or an operation fails.
 pub fn loading(steps: u64, device: &Device) -> Result<(f64, Vec<Loading>), BenchError> {
     let config = TrainConfig { max_steps: steps, ..TrainConfig::default() };
     let consumed = 1e3 * IMAGE_TINY.batch as f64 / IMAGE_TINY.measure(&config, None, device)?.step_ms;
@@ -66,7 +67,7 @@ pub fn loading(steps: u64, device: &Device) -> Result<(f64, Vec<Loading>), Bench
     for (shuffle, workers) in [(0, 1), (0, 2), (4_096, 2)] {
         let mut loader = start(shuffle, workers, 0);
         let mut rates = Vec::new();
-        for _ in 0..=PARTS {
+        for _ in 0..=MEASUREMENTS {
             let (started, mut samples) = (Instant::now(), 0);
             while started.elapsed().as_secs_f64() < 1.0 {
                 let Some(step) = loader.next() else { break };
@@ -74,7 +75,7 @@ pub fn loading(steps: u64, device: &Device) -> Result<(f64, Vec<Loading>), Bench
             }
             rates.push(samples as f64 / started.elapsed().as_secs_f64());
         }
-        rates.remove(0); // fills caches
+        rates.remove(0); // the first measurement fills caches
         let samples_per_s = median(rates);
         all.push(Loading {
             shuffle,

@@ -12,7 +12,7 @@ use rand_pcg::Pcg64Mcg;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::sync::Arc;
 
-/// One load: a model and what it is fed.
+/// One load: a model and its synthetic input.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// Its name on the command line.
@@ -26,17 +26,17 @@ pub struct Load {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Input {
-    /// Causal text of `context` tokens, which see no further back than `near`.
+    /// Causal text of `context` tokens, which attend to keys at most `near` tokens before them.
     Text { vocabulary: usize, context: usize, near: Option<u32> },
     /// `side`×`side` patches of `dim` features and a class token.
     Image { side: usize, dim: usize, classes: usize },
-    /// `steps` of return, state and continuous action.
+    /// `steps` time steps of return, state and continuous action.
     Trajectory { steps: usize, state: usize, action: usize },
-    /// A prefix of slices, then text.
+    /// A prefix of mel slices, then text.
     Audio { slices: usize, dim: usize, text: usize, vocabulary: usize },
 }
 
-/// The loads, of the sizes that the field's own code uses on a processor.
+/// The loads for a CPU, of the sizes of published code.
 pub const LOADS: [Load; 5] = [TEXT_NANO, TEXT_CHAR, IMAGE_TINY, TRAJECTORY, AUDIO];
 
 /// nanoGPT's CPU configuration.
@@ -92,7 +92,7 @@ pub(super) const AUDIO: Load = Load {
 /// Loads for a GPU.
 pub const GPU_LOADS: [Load; 2] = [GPT2_124M, VIT_S16];
 
-/// GPT-2's smallest size, with a head of its own.
+/// GPT-2's smallest size, without tied embeddings.
 const GPT2_124M: Load = Load {
     name: "gpt2-124m",
     n_layers: 12,
@@ -122,7 +122,7 @@ impl Load {
     pub(super) fn model(&self, device: &Device) -> Result<(Model, Arc<dyn Task>), ModelError> {
         let task = Synthetic { spec: self.spec() };
         let config = ModelConfig {
-            // As the field's language models, the peer's among them.
+            // Language models have no bias in the head, as nanoGPT.
             head: HeadConfig {
                 bias: matches!(self.input, Input::Text { .. } | Input::Audio { .. }).then_some(false),
                 ..HeadConfig::default()
@@ -243,12 +243,12 @@ impl Dataset for Load {
                 let states = group(1, random_features(random, steps, state));
                 (Tokens::new(vec![returns, states, group(2, actions)]), target)
             }
-            Input::Audio { slices, dim, text, vocabulary } => {
-                let mut heard = Group::sequence(random_features(random, slices, dim));
-                heard.positions.clear();
-                let written = Group::sequence(Content::Ids(random_ids(random, text, vocabulary)));
-                let tokens = Tokens::new(vec![heard]).merge(Tokens::new(vec![written]));
-                (tokens, Target::ids(random_ids(random, text, vocabulary)))
+            Input::Audio { slices, dim, text: n_text, vocabulary } => {
+                let mut audio = Group::sequence(random_features(random, slices, dim));
+                audio.positions.clear();
+                let text = Group::sequence(Content::Ids(random_ids(random, n_text, vocabulary)));
+                let tokens = Tokens::new(vec![audio]).merge(Tokens::new(vec![text]));
+                (tokens, Target::ids(random_ids(random, n_text, vocabulary)))
             }
         };
         Ok(Sample { inputs: vec![(Stream::Main, tokens)], outputs: vec![target.into()], id: index as u64 })

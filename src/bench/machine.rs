@@ -1,4 +1,4 @@
-//! What the machine can do: the bounds that everything else is measured against.
+//! The limits of the machine, as references for other measurements.
 
 use super::{BenchError, median};
 use crate::ops::math;
@@ -9,18 +9,18 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 use std::time::Instant;
 
-/// FLOP in a second of a product of two square matrices of 1,024 on all threads: the best of 20.
+/// FLOP/s of a product of two 1,024×1,024 matrices on all threads: the best of 20.
 pub fn product_rate() -> f64 {
     const N: usize = 1024;
     let seconds = (0..20).map(|_| time_of_product(N)).fold(f64::INFINITY, f64::min);
     2.0 * (N as f64).powi(3) / seconds
 }
 
-/// FLOP in a second of a product of two square matrices of 8,192 on a GPU, random ones in the type of activations of
-/// `precision`: the median of 10, after 3.
+/// FLOP/s of a product of two random 8,192×8,192 matrices on a GPU, in the type of activations of `precision`: the median
+/// of 10, after 3 to warm up.
 ///
 /// # Errors
-/// Where the GPU refuses.
+/// If an operation fails.
 pub fn gpu_product_rate(precision: Precision, device: &Device) -> Result<f64, BenchError> {
     const N: usize = 8192;
     let matrix = || Tensor::rand(-1.0_f32, 1.0, (N, N), device)?.to_dtype(precision.dtype());
@@ -36,8 +36,8 @@ pub fn gpu_product_rate(precision: Precision, device: &Device) -> Result<f64, Be
     Ok(2.0 * (N as f64).powi(3) / median(seconds.split_off(3)))
 }
 
-/// Bytes in a second that all threads together read from memory: the best of 5 passes over 256 MiB, which no cache
-/// holds.
+/// Bytes in a second that all threads together read from memory: the best of 5 passes over 256 MiB, more than caches
+/// hold.
 pub fn read_rate() -> f64 {
     const ELEMENTS: usize = 64 << 20;
     let memory = vec![1.0; ELEMENTS];
@@ -45,14 +45,14 @@ pub fn read_rate() -> f64 {
     4.0 * ELEMENTS as f64 / seconds
 }
 
-/// The most bytes of memory that this process has held; `None` where the system does not say.
+/// Peak memory of this process, in bytes; `None` if the system does not report it.
 pub fn peak_memory() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(1024.0 * kib.trim().trim_end_matches("kB").trim().parse::<f64>().ok()?)
 }
 
-/// Seconds that a product of two square matrices of `n` takes on all threads, into memory that is there already.
+/// Seconds for a product of two `n`×`n` matrices on all threads, without allocations.
 fn time_of_product(n: usize) -> f64 {
     let (a, b, mut c) = (vec![0.5; n * n], vec![0.25; n * n], vec![0.0; n * n]);
     let (a, b) = (Matrix::new(&a, n, n), Matrix::new(&b, n, n));
@@ -61,7 +61,7 @@ fn time_of_product(n: usize) -> f64 {
     started.elapsed().as_secs_f64()
 }
 
-/// Seconds that all threads together take to read `memory` once.
+/// Seconds for all threads together to read `memory` once.
 fn time_of_reading(memory: &[f32]) -> f64 {
     let started = Instant::now();
     let part = memory.len().div_ceil(rayon::current_num_threads()).max(1);

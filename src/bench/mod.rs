@@ -1,8 +1,7 @@
-//! Speed on standard loads: training, inference, tokenizers, the loader, and how cost grows; and whether operations on
-//! a device compute what the CPU does.
+//! Speed on standard loads: training, inference, tokenizers, the loader, and cost by length; and comparison of the
+//! operations of a device with the CPU.
 //!
-//! Models and samples have the sizes that the field's own code uses on a processor; what runs is the code that
-//! `train`, `generate` and `classify` run.
+//! Models and samples have the sizes of published code; the measured code is that of `train`, `generate` and `classify`.
 
 mod growth;
 mod inference;
@@ -33,24 +32,24 @@ use crate::sample::OpenError;
 use crate::train::TrainError;
 use smalti_contract::TokenizeError;
 
-/// Why a load could not be measured.
+/// A measurement failed.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 #[non_exhaustive]
 pub enum BenchError {
-    /// The model.
+    /// The model could not be created.
     Model(#[from] ModelError),
-    /// Training.
+    /// Training failed.
     Train(#[from] TrainError),
-    /// Data.
+    /// A sample could not be read.
     Data(#[from] DataError),
     /// A standard task cannot be opened.
     Open(#[from] OpenError),
-    /// The settings of a standard task.
+    /// The settings of a standard task are invalid.
     Settings(#[from] serde_json::Error),
-    /// A tokenizer.
+    /// A tokenizer failed.
     Tokenize(#[from] TokenizeError),
-    /// The tensor library.
+    /// An operation failed.
     Tensor(#[from] candle_core::Error),
     /// A file could not be written.
     Io(#[from] std::io::Error),
@@ -58,7 +57,7 @@ pub enum BenchError {
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-/// The middle of some seconds; not a number where there are none.
+/// The median; NaN if there are no values.
 fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)

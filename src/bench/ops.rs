@@ -1,9 +1,9 @@
-//! Each operation on a device, against the same on the CPU: output and gradients.
+//! Comparison of each operation on a device with the CPU: output and gradients.
 
 use super::BenchError;
 use crate::ops::{
-    self, Activation, AdamwSettings, Angles, Buckets, Heads, Moved, Readback, RelativeBias, StepOfAll, Value,
-    backward,
+    self, Activation, AdamwParameter, AdamwSettings, Angles, Buckets, Heads, OptimizerStep, Readback,
+    RelativeBias, Value, backward,
 };
 use crate::random;
 use crate::rules::{AttentionMask, AttentionRules, TokenMeta};
@@ -11,23 +11,23 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// How far one number that an operation gives is from the CPU's.
+/// The error of an operation on a device, relative to the CPU.
 #[derive(Clone, Debug, Serialize)]
 pub struct Checked {
-    /// The operation, and how it was called.
+    /// The operation, and the shapes or settings of the call.
     pub operation: String,
     /// `f32` or `bf16`.
     pub dtype: &'static str,
-    /// The worst of its output and gradients: which it is.
+    /// The worst of output and gradients.
     pub of: String,
-    /// ‖Δ‖/‖reference‖, or infinite where something is not finite or has another shape.
+    /// ‖Δ‖/‖reference‖, or infinite if a value is not finite or has another shape.
     pub error: f64,
-    /// The most that it may be.
+    /// The largest error that passes.
     pub tolerance: f64,
 }
 
 impl Checked {
-    /// Whether the error is within its tolerance; one that is not a number is not.
+    /// Whether the error is within the tolerance; NaN is not.
     pub fn passes(&self) -> bool {
         self.error <= self.tolerance
     }
@@ -36,7 +36,7 @@ impl Checked {
 /// Runs an operation on its inputs.
 type Run<'a> = Box<dyn Fn(&[Value]) -> Result<Value> + 'a>;
 
-/// What one call takes: activations, which are in the precision under test, and parameters, which are in `f32`.
+/// One call: activations, in the precision under test, and parameters, in `f32`.
 struct Call<'a> {
     name: String,
     activations: Vec<Tensor>,
@@ -44,10 +44,10 @@ struct Call<'a> {
     run: Run<'a>,
 }
 
-/// Runs every operation in `f32` and, on a GPU, in `bf16`; hands each line to `report` as soon as it is there.
+/// Run every operation in `f32` and, on a GPU, in `bf16`; calls `report` after each one.
 ///
 /// # Errors
-/// Where the device refuses. An error of one operation is a line of its own.
+/// If the CPU or the optimizer fails; the error of an operation on the device is reported instead.
 pub fn operations(device: &Device, mut report: impl FnMut(Checked)) -> std::result::Result<(), BenchError> {
     let dtypes = [("f32", DType::F32, 1e-4), ("bf16", DType::BF16, 1e-2)];
     for (name, dtype, tolerance) in
@@ -67,9 +67,9 @@ pub fn operations(device: &Device, mut report: impl FnMut(Checked)) -> std::resu
 }
 
 impl Call<'_> {
-    /// The worst of output and gradients, and how far it is off.
+    /// The worst of output and gradients, and its error.
     fn compare(&self, dtype: DType, device: &Device) -> Result<(String, f64)> {
-        // What the device cannot see of the inputs is not its error.
+        // Inputs are rounded first, so that the error does not include their rounding.
         let rounded = |x: &Tensor| x.to_dtype(dtype)?.to_dtype(DType::F32);
         let activations = self.activations.iter().map(rounded).collect::<Result<Vec<_>>>()?;
         let expected = self.results(&activations, DType::F32, &Device::Cpu)?;
@@ -89,11 +89,11 @@ impl Call<'_> {
         Ok(worst)
     }
 
-    /// The output, and the gradient of each input for an upstream one that is fixed.
+    /// The output, and the gradient of each input for a fixed upstream gradient.
     fn results(&self, activations: &[Tensor], dtype: DType, device: &Device) -> Result<Vec<Tensor>> {
-        let there = |x: &Tensor, dtype| Var::from_tensor(&x.to_device(device)?.to_dtype(dtype)?);
-        let activations = activations.iter().map(|x| there(x, dtype));
-        let inputs = activations.chain(self.parameters.iter().map(|x| there(x, DType::F32)));
+        let variable = |x: &Tensor, dtype| Var::from_tensor(&x.to_device(device)?.to_dtype(dtype)?);
+        let activations = activations.iter().map(|x| variable(x, dtype));
+        let inputs = activations.chain(self.parameters.iter().map(|x| variable(x, DType::F32)));
         let inputs = inputs.collect::<Result<Vec<Var>>>()?;
         let values: Vec<Value> =
             inputs.iter().zip(0..).map(|(x, place)| Value::parameter(x, place)).collect();
@@ -148,7 +148,7 @@ fn vector(n: usize, seed: u64) -> Result<Tensor> {
     Tensor::from_vec(numbers(n, seed), n, &Device::Cpu)
 }
 
-/// Weights of a map that keeps its inputs' size.
+/// Random weights of a map whose outputs have the variance of its inputs.
 fn weight(outputs: usize, inputs: usize, seed: u64) -> Result<Tensor> {
     matrix(outputs, inputs, seed)? * (inputs as f64).sqrt().recip()
 }
@@ -167,7 +167,7 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
             Box::new(|x| ops::linear(&x[0], &x[1], Some(&x[2]))),
         );
     }
-    // A residual stream that is read through a norm and added to: gradients meet where they wait.
+    // The norm and the residual sum both have a gradient for the residual stream.
     let parameters = [vector(96, 2)?, vector(96, 3)?, weight(96, 96, 4)?, vector(96, 5)?];
     let run = |x: &[Value]| {
         let read = ops::layer_norm(&x[0], &x[1], Some(&x[2]), 1e-5)?;
@@ -184,7 +184,7 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
         [(Activation::Gelu, 96), (Activation::GeluTanh, 64), (Activation::Relu, 30), (Activation::Silu, 64)]
     {
         let inner_bias = match activation {
-            // Far from the kink, where rounding decides which slope it is.
+            // Far from 0, where rounding would decide the slope.
             Activation::Relu => {
                 let far = (0..2 * d).map(|i| if i % 2 == 0 { 8.0 } else { -8.0 }).collect::<Vec<f32>>();
                 Tensor::from_vec(far, 2 * d, &Device::Cpu)?
@@ -319,7 +319,7 @@ fn calls<'a>() -> Result<Vec<Call<'a>>> {
 /// Adds a call: name, activations, parameters, what to run.
 type Add<'a> = dyn FnMut(String, Vec<Tensor>, Vec<Tensor>, Run<'static>) + 'a;
 
-/// Rules of all sorts over documents of all sorts, heads of sizes that the matrix units take and others.
+/// Attention under several rules, over documents of several lengths, with heads of sizes for the matrix units and others.
 fn attentions(add: &mut Add) -> Result<()> {
     let rules = ["all", "causal", "past", "strict_past", "near(3)", "causal & near(70, order)", "mixed"];
     for (rule, lengths) in rules.into_iter().zip([
@@ -334,14 +334,14 @@ fn attentions(add: &mut Add) -> Result<()> {
         for (heads, d_head) in [(2, 64), (1, 128), (3, 32), (2, 24), (2, 16)] {
             let meta = documents(lengths);
             let n = meta.len();
-            let view = Arc::new(AttentionMask::new(table(rule, &KINDS), meta.clone(), meta));
+            let mask = Arc::new(AttentionMask::new(table(rule, &KINDS), meta.clone(), meta));
             let x = vec![matrix(n, heads * d_head, 1)?, matrix(n, 2 * heads * d_head, 2)?];
             add(
                 format!("attention {rule}, {heads} heads of {d_head}"),
                 x,
                 vec![],
                 Box::new(move |x| {
-                    ops::attention(&x[0], &x[1], None, Heads::even(heads, heads * d_head), &view)
+                    ops::attention(&x[0], &x[1], None, Heads::even(heads, heads * d_head), &mask)
                 }),
             );
         }
@@ -349,9 +349,9 @@ fn attentions(add: &mut Add) -> Result<()> {
     for (rule, n_kv_heads) in [("causal", 4), ("causal & near(70, order)", 2), ("all", 1)] {
         let heads = Heads { n_heads: 4, n_kv_heads, scale: 0.125 };
         let meta = Arc::new(TokenMeta::document(&[0; 197]));
-        let view = Arc::new(AttentionMask::new(table(rule, &["one"]), meta.clone(), meta));
+        let mask = Arc::new(AttentionMask::new(table(rule, &["one"]), meta.clone(), meta));
         let x = vec![matrix(197, 256, 1)?, matrix(197, 128 * n_kv_heads, 2)?];
-        let run = move |x: &[Value]| ops::attention(&x[0], &x[1], None, heads, &view);
+        let run = move |x: &[Value]| ops::attention(&x[0], &x[1], None, heads, &mask);
         add(format!("attention {rule}, one kind, {n_kv_heads} key heads"), x, vec![], Box::new(run));
     }
     for (rule, both_ways, n_kv_heads, d_head, buckets) in
@@ -360,24 +360,24 @@ fn attentions(add: &mut Add) -> Result<()> {
         let heads = Heads { n_heads: 4, n_kv_heads, scale: 1.0 / (d_head as f32).sqrt() };
         let (meta, buckets) = (documents(&[200, 0, 66, 2]), Arc::new(Buckets::new(buckets, 128, both_ways)));
         let n = meta.len();
-        let view = Arc::new(AttentionMask::new(table(rule, &KINDS), meta.clone(), meta));
+        let mask = Arc::new(AttentionMask::new(table(rule, &KINDS), meta.clone(), meta));
         let x = vec![matrix(n, 4 * d_head, 1)?, matrix(n, 2 * n_kv_heads * d_head, 2)?];
         let biases = vec![matrix(buckets.len(), 4, 3)?];
         let run = move |x: &[Value]| {
             let bias = RelativeBias { table: &x[2], buckets: &buckets };
-            ops::attention(&x[0], &x[1], Some(bias), heads, &view)
+            ops::attention(&x[0], &x[1], Some(bias), heads, &mask)
         };
         let name = format!("attention with biases {rule}, {n_kv_heads} key heads of {d_head}");
         add(name, x, biases, Box::new(run));
     }
     let (queries, keys) = (documents(&[3, 70, 2]), documents(&[90, 80, 0]));
     let x = vec![matrix(queries.len(), 128, 1)?, matrix(keys.len(), 256, 2)?];
-    let view = Arc::new(AttentionMask::new(table("all", &KINDS), queries, keys));
+    let mask = Arc::new(AttentionMask::new(table("all", &KINDS), queries, keys));
     add(
         "attention to another list".into(),
         x,
         vec![],
-        Box::new(move |x| ops::attention(&x[0], &x[1], None, Heads::even(2, 128), &view)),
+        Box::new(move |x| ops::attention(&x[0], &x[1], None, Heads::even(2, 128), &mask)),
     );
     Ok(())
 }
@@ -385,7 +385,7 @@ fn attentions(add: &mut Add) -> Result<()> {
 /// The kinds of [`documents`].
 const KINDS: [&str; 3] = ["a", "b", "c"];
 
-/// One rule for all pairs of these kinds; or, by the name of `mixed`, four of their own.
+/// One rule for all pairs of these kinds; for `mixed`, rules for four pairs.
 fn table(rule: &str, kinds: &[&str]) -> Arc<AttentionRules> {
     if let Ok(rule) = rule.parse() {
         return Arc::new(AttentionRules::uniform(kinds.iter().copied(), rule));
@@ -401,7 +401,7 @@ fn table(rule: &str, kinds: &[&str]) -> Arc<AttentionRules> {
     Arc::new(rules)
 }
 
-/// Documents of these lengths, of three kinds by turns, three tokens to a time step.
+/// Documents of these lengths, with three alternating kinds and three tokens for each time step.
 fn documents(lengths: &[usize]) -> Arc<TokenMeta> {
     let mut meta = TokenMeta::default();
     for (document, &n) in lengths.iter().enumerate() {
@@ -417,7 +417,8 @@ fn documents(lengths: &[usize]) -> Arc<TokenMeta> {
     Arc::new(meta)
 }
 
-/// Three steps of AdamW over parameters of several sizes, clipped, with averages; a fourth whose gradient is infinite.
+/// Compares three steps of AdamW over parameters of several sizes, with clipping and averages, and a fourth with an infinite
+/// gradient.
 fn compare_steps(device: &Device) -> Result<(String, f64)> {
     let shapes = [(1, 1), (300, 500), (7, 3), (1, 70_000)];
     let take = |device: &Device| -> Result<Vec<Tensor>> {
@@ -435,7 +436,7 @@ fn compare_steps(device: &Device) -> Result<(String, f64)> {
                 (matrix(*rows, *columns, 10 + step)? * size)?.to_device(device)
             };
             let gradients = shapes.iter().map(of).collect::<Result<Vec<_>>>()?;
-            let moved = (0..shapes.len()).map(|i| Moved {
+            let step_parameters = (0..shapes.len()).map(|i| AdamwParameter {
                 parameter: &parameters[i],
                 gradient: &gradients[i],
                 mean: &means[i],
@@ -444,8 +445,8 @@ fn compare_steps(device: &Device) -> Result<(String, f64)> {
                 decays: i % 2 == 0,
             });
             let settings = AdamwSettings { weight_decay: 0.1, ..Default::default() };
-            let all = StepOfAll { settings, learning_rate: 0.02, step, clip: 500.0, average_decay: 0.9 };
-            norms.push(all.take(&moved.collect::<Vec<_>>())?);
+            let all = OptimizerStep { settings, learning_rate: 0.02, step, clip: 500.0, average_decay: 0.9 };
+            norms.push(all.apply(&step_parameters.collect::<Vec<_>>())?);
         }
         norms.pop();
         let norms = Readback::of(&norms)?.values()?.into_iter().map(|norm| norm as f32).collect::<Vec<_>>();

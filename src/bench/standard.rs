@@ -1,4 +1,4 @@
-//! One file of each modality and how it becomes tokens: what `smalti bench tokenizers` measures; and image shards on disk.
+//! Standard inputs of `smalti bench tokenizers`, one file of each modality; and image shards on disk.
 
 use super::BenchError;
 #[cfg(feature = "image")]
@@ -8,19 +8,19 @@ use smalti_contract::AnyTokenizer;
 #[cfg(feature = "image")]
 use std::path::Path;
 
-/// A file and what makes tokens of it.
+/// A file and its tokenizer.
 pub(super) struct StandardInput {
-    /// What becomes what.
+    /// The input and the kind of tokens.
     pub what: &'static str,
     /// The file's size in bytes.
     pub bytes: usize,
-    /// Makes the file's tokens, and counts them.
+    /// Tokenizes the file; returns the number of tokens.
     pub encode: Box<dyn Fn() -> Result<usize, BenchError> + Send + Sync>,
 }
 
 #[cfg(any(feature = "text", feature = "image", feature = "audio"))]
 impl StandardInput {
-    /// A file whose tokens are those of a tokenizer.
+    /// A file and a tokenizer.
     fn new(what: &'static str, file: Vec<u8>, tokenizer: impl AnyTokenizer + 'static) -> Self {
         let bytes = file.len();
         let encode = move || {
@@ -31,9 +31,9 @@ impl StandardInput {
     }
 }
 
-/// For each modality of this build: 1 MiB of text to characters and to 4,096 subwords, a JPEG of 500×375 pixels to patches
-/// as torchvision prepares ImageNet (shorter side to 256, the middle 224×224), 30 seconds of WAV to slices of Whisper's
-/// log-mel, and the shipped log of CartPole to windows of 20 steps.
+/// The standard inputs of this build's modalities: 1 MiB of text to characters and to 4,096 subwords; a JPEG of 500×375
+/// pixels to patches, with torchvision's preprocessing for ImageNet (shorter side to 256, the middle 224×224); 30 seconds
+/// of WAV to slices of Whisper's log-mel; and the shipped log of CartPole to windows of 20 steps.
 ///
 /// # Errors
 /// If a tokenizer fails.
@@ -56,7 +56,7 @@ pub(super) fn standard_inputs() -> Result<Vec<StandardInput>, BenchError> {
 #[cfg(feature = "text")]
 const LENGTH: usize = 1 << 20;
 
-/// The text that ships, again and again.
+/// The shipped text, repeated.
 #[cfg(feature = "text")]
 fn text() -> Result<String, BenchError> {
     let text = crate::data::read_text("builtin:text/smalti.txt")?;
@@ -89,7 +89,7 @@ fn patches() -> Result<StandardInput, BenchError> {
     use crate::modalities::image::{Image, ImageConfig, ImageTokenizer, write_jpeg};
     use smalti_contract::Tokenizer;
     let (width, height) = (500, 375);
-    // Waves of several lengths: neither flat, which decodes too fast, nor noise, which no photograph is.
+    // Waves of several lengths, more like a photograph than a flat image, which decodes too fast, or noise.
     let pixel = |i: usize| {
         let (x, y, c) = ((i / 3 % width) as f32, (i / 3 / width) as f32, (i % 3) as f32);
         (127.0 + 60.0 * (x * 0.05 + c).sin() + 40.0 * (y * 0.21).cos() + 20.0 * ((x + y) * 0.9).sin()) as u8
@@ -100,8 +100,8 @@ fn patches() -> Result<StandardInput, BenchError> {
     Ok(StandardInput::new(what, write_jpeg(&image, 90)?, tokenizer))
 }
 
-/// Writes WebDataset shards of JPEGs of 32×32 pixels into a folder, `shards` of `each`, and returns the settings of a task
-/// that makes 64 patches of 48 numbers of each image: the size of the standard load image-tiny.
+/// Write `shards` WebDataset shards of `each` JPEGs of 32×32 pixels into a folder; returns the settings of a task that
+/// tokenizes an image to 64 patches of 48 numbers, the size of the standard load image-tiny.
 ///
 /// # Errors
 /// If a file cannot be written.

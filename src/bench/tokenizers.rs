@@ -1,4 +1,4 @@
-//! The front ends, on one thread and on two: bytes as they lie on disk to tokens.
+//! Speed of tokenizers, from the bytes of a file to tokens, on one thread and on two.
 
 use super::standard::{StandardInput, standard_inputs};
 use super::{BenchError, median};
@@ -7,18 +7,18 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::Serialize;
 use std::time::Instant;
 
-/// What one front end took.
+/// The speed of one tokenizer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Tokenizing {
-    /// What became what.
+    /// The input and the kind of tokens.
     pub what: &'static str,
-    /// Threads, each of which takes whole inputs.
+    /// Threads; each tokenizes whole inputs.
     pub threads: usize,
     /// Bytes of the input.
     pub bytes: usize,
     /// Tokens of the input.
     pub tokens: usize,
-    /// Median time that passes for one input, in milliseconds: on two threads, half of what one takes.
+    /// Median elapsed time for one input, in milliseconds; with two threads, two inputs share it.
     pub ms: f64,
     /// Tokens in a second.
     pub tokens_per_s: f64,
@@ -26,7 +26,7 @@ pub struct Tokenizing {
     pub inputs_per_s: f64,
 }
 
-/// Each front end that this build has, on one file, for about a second on one thread and on two.
+/// Measure each tokenizer of this build on one file, for about a second on one thread and on two.
 ///
 /// # Errors
 /// If a tokenizer fails.
@@ -36,15 +36,15 @@ pub fn tokenizers() -> Result<Vec<Tokenizing>, BenchError> {
     inputs.iter().flat_map(both).collect()
 }
 
-/// Inputs that each thread takes between two looks at the clock.
+/// Inputs of each thread for one measurement of time.
 const INPUTS: usize = 4;
 
 fn measure(input: &StandardInput, threads: usize) -> Result<Tokenizing, BenchError> {
     let encode = &input.encode;
     let tokens = encode()?;
     let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
-    let (begun, mut seconds) = (Instant::now(), Vec::new());
-    while seconds.len() < 5 || begun.elapsed().as_secs_f64() < 1.0 {
+    let (start, mut seconds) = (Instant::now(), Vec::new());
+    while seconds.len() < 5 || start.elapsed().as_secs_f64() < 1.0 {
         let started = Instant::now();
         pool.install(|| (0..INPUTS * threads).into_par_iter().try_for_each(|_| encode().map(drop)))?;
         seconds.push(started.elapsed().as_secs_f64() / (INPUTS * threads) as f64);

@@ -1,14 +1,14 @@
-//! Training steps, data to optimizer, through the trainer that `train` uses.
+//! Speed of training steps, from data to optimizer, with the trainer of `smalti train`.
 
 use super::{BenchError, Load, machine::peak_memory, median};
 use crate::data::{Batch, Dataset};
 use crate::model::Model;
-use crate::train::{Part, Silent, TrainConfig, TrainError, Trainer};
+use crate::train::{Silent, TrainConfig, TrainError, TrainTask, Trainer};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Instant};
 
-/// What a load took.
+/// The speed of training on a load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
     /// The load's name.
@@ -17,35 +17,34 @@ pub struct Measured {
     pub parameters: usize,
     /// Tokens in a step.
     pub tokens: usize,
-    /// Median of the steps' times in milliseconds, data to optimizer.
+    /// Median time of a step, from data to optimizer, in milliseconds.
     pub step_ms: f64,
     /// Tokens in a second at the median step.
     pub tokens_per_s: f64,
-    /// Billions of operations of the mathematics in a second: the stack's maps and the pairs in sight, forward and
-    /// backward. What is computed twice counts once.
+    /// GFLOP/s of the transformer's linear maps and of attention to allowed pairs, forward and backward. Recomputed values
+    /// count once.
     pub gflop_per_s: f64,
-    /// Billions of operations in a second of a large matrix product, where it was measured.
+    /// GFLOP/s of a large matrix product, if measured.
     pub product_gflop_per_s: Option<f64>,
-    /// The first over the second.
+    /// `gflop_per_s` over `product_gflop_per_s`.
     pub share_of_peak: Option<f64>,
-    /// The most memory that the process has held, in MiB; measured on Linux. What ran before in the same process
-    /// counts.
+    /// Peak memory of the process, in MiB, if known (Linux); earlier work of the process counts.
     pub peak_memory_mib: Option<f64>,
 }
 
-/// Batches that a GPU takes in turn.
+/// Prepared batches that a GPU uses in turn.
 const READY: usize = 4;
 
-/// Steps before the first that is measured: they fill caches and start threads.
+/// Steps before the measurement, to fill caches and start threads.
 const WARM_UP: u64 = 3;
 
 impl Load {
-    /// Trains for `train.max_steps` steps on batches of the load's own size and takes the median time; `peak` is the rate of a
-    /// large matrix product, where it is known. On a GPU a step starts from a batch that is there: no processor draws random
-    /// numbers as fast as it learns.
+    /// Train for `train.max_steps` steps on batches of the load's size; the result has the median time. `peak` is the FLOP/s
+    /// of a large matrix product, if known. On a GPU, batches are prepared before, because a CPU draws random numbers more
+    /// slowly than the GPU trains.
     ///
     /// # Errors
-    /// Where the device refuses.
+    /// If an operation fails.
     pub fn measure(
         &self,
         train: &TrainConfig,
@@ -55,11 +54,11 @@ impl Load {
         let (model, task) = self.model(device)?;
         let parameters = model.params().count();
         let data: Arc<dyn Dataset> = Arc::new(*self);
-        // The last step of a GPU is looked at while nothing else is computed, and not measured.
+        // On a GPU, the last step is synchronised without a next one running, so it is not measured.
         let (steps, batch) = (train.max_steps + WARM_UP + u64::from(!device.is_cpu()), self.batch);
         let train = TrainConfig { max_steps: steps, batch_size: batch, ..train.clone() };
-        let part = Part { task, train: data.clone(), valid: data, weight: 1.0 };
-        let mut trainer = Trainer::new(&train, model, vec![part])?;
+        let task = TrainTask { task, train: data.clone(), validation: data, weight: 1.0 };
+        let mut trainer = Trainer::new(&train, model, vec![task])?;
         let mut loader = trainer.loader()?;
         let ready = match device.is_cpu() {
             true => vec![],
@@ -75,16 +74,16 @@ impl Load {
             if step == 0 {
                 flop = batch.micro.iter().map(|batch| flop_of_step(trainer.model(), batch)).sum();
             }
-            if let Some(report) = trainer.advance(&batch.micro, &mut Silent)? {
+            if let Some(report) = trainer.train_step(&batch.micro, &mut Silent)? {
                 ends.push(Instant::now());
                 tokens = report.tokens;
             }
             match of(step + 1) {
-                Some(next) => trainer.send(&next.micro)?,
+                Some(next) => trainer.prefetch(&next.micro)?,
                 None => drawn = loader.next().transpose().map_err(TrainError::from)?,
             }
         }
-        trainer.settle()?;
+        trainer.synchronize()?;
         let times = ends.windows(2).skip(WARM_UP as usize - 1).map(|ends| (ends[1] - ends[0]).as_secs_f64());
         let median = median(times.collect());
         Ok(Measured {
@@ -101,8 +100,8 @@ impl Load {
     }
 }
 
-/// FLOP of a training step: each weight of the stack takes part in three products of 2 FLOP a token, and each pair
-/// of a query and a key in sight in 6 of 2·d_model in each layer. In the last layer, tokens that no head reads have
+/// FLOP of a training step: each weight of the transformer needs three products of 2 FLOP for each token, and each pair of
+/// a query and an allowed key 6 products of 2·d_model in each layer. In the last layer, tokens that no head reads need
 /// keys and values alone.
 fn flop_of_step(model: &Model, batch: &Batch) -> f64 {
     let meta = &batch.main.meta;
@@ -114,12 +113,12 @@ fn flop_of_step(model: &Model, batch: &Batch) -> f64 {
         let partly = name.starts_with(&last) && !name.contains("key_value");
         var.elem_count() * if partly { read.len() } else { meta.len() }
     });
-    let seen = |&q: &u32| {
+    let allowed_keys = |&q: &u32| {
         let q = q as usize;
         let document = meta.documents[meta.document[q] as usize].clone();
         document.filter(|&k| model.rules(0).allows(meta, q, meta, k)).count()
     };
-    let all: usize = (0..meta.len() as u32).map(|q| seen(&q)).sum();
-    let pairs = (model.config().n_layers - 1) * all + read.iter().map(seen).sum::<usize>();
+    let all: usize = (0..meta.len() as u32).map(|q| allowed_keys(&q)).sum();
+    let pairs = (model.config().n_layers - 1) * all + read.iter().map(allowed_keys).sum::<usize>();
     (6 * products.sum::<usize>() + 12 * pairs * model.config().d_model) as f64
 }

@@ -11,32 +11,36 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::process::{Command, Stdio};
 
-/// Measure speed: training on the standard loads, inference, tokenizers, the loader, growth with length.
+/// Benchmark training, inference, tokenizers, the loader, and growth with sequence length.
 #[derive(Args)]
 pub struct BenchArgs {
-    /// What is measured.
+    /// Benchmark to run.
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Training steps that are measured, after three that are not; 20 unless given. Not for inference and tokenizers.
+    /// Number of training steps to measure, after three warm-up steps [default: 20].
+    ///
+    /// Not for inference, tokenizers and ops.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
-    /// Computes on auto, cpu, cuda or cuda:N. Not for tokenizers, which always run on the CPU.
+    /// Device: auto, cpu, cuda or cuda:N [default: auto].
+    ///
+    /// Not for tokenizers, which always run on the CPU.
     #[arg(long)]
     device: Option<DeviceChoice>,
     /// Arithmetic of training loads: f32, or on a GPU tf32 or bf16.
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
-    /// Train with train.checkpoint_activations.
+    /// Train with activation checkpointing (train.checkpoint_activations).
     #[arg(long)]
     checkpoint_activations: bool,
-    /// Prints one JSON object.
+    /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
-    /// Training steps of all loads, each in a process of its own.
+    /// Training: all loads, each in its own process.
     All,
     /// Training: 4 layers 128 wide, 12 texts of 64 characters.
     TextNano,
@@ -54,16 +58,16 @@ enum What {
     /// Training: 12 layers 384 wide, 256 images of 196 patches. For a GPU.
     #[value(name = "vit-s16")]
     Vit,
-    /// Every operation on the device against the CPU: how far results and gradients are apart.
+    /// Operations: results and gradients on a GPU against the CPU.
     Ops,
-    /// Text generated, images classified, actions chosen.
+    /// Inference: generating text, classifying images, choosing actions.
     Inference,
-    /// Files to tokens, on one thread.
+    /// Tokenizers: files to tokens, on one thread.
     Tokenizers,
-    /// Images on disk to batches, and how many times as fast as training consumes them.
+    /// Loader: images on disk to batches, against the speed of training.
     #[cfg(feature = "image")]
     Loader,
-    /// Training steps against the length of a document, the rule and the threads.
+    /// Training: step time by sequence length, attention rule and number of threads.
     Growth,
 }
 
@@ -87,7 +91,7 @@ impl BenchArgs {
         self.precision.unwrap_or_default()
     }
 
-    /// What is given and would change nothing.
+    /// Fails for an option that this benchmark does not use.
     fn refuse_unused(&self) -> Result<()> {
         if self.steps.is_some() && matches!(self.what, What::Inference | What::Tokenizers | What::Ops) {
             bail!("--steps is for training loads and growth");
@@ -132,15 +136,16 @@ pub fn run(args: BenchArgs) -> Result<()> {
         #[cfg(feature = "image")]
         (None, What::Loader) => print_loading(&args),
         (None, _) => {
-            let measured = LOADS.iter().map(|load| apart(load, &args)).collect::<Result<Vec<_>>>()?;
+            let measured =
+                LOADS.iter().map(|load| measure_in_process(load, &args)).collect::<Result<Vec<_>>>()?;
             print_loads(&measured, &args)
         }
     }
 }
 
-/// Measures a load in another process, so that its peak of memory is its own.
-fn apart(load: &Load, args: &BenchArgs) -> Result<Measured> {
-    let program = std::env::current_exe().context("this program cannot find itself")?;
+/// Measures a load in another process, so that its peak memory is its own.
+fn measure_in_process(load: &Load, args: &BenchArgs) -> Result<Measured> {
+    let program = std::env::current_exe().context("the file of this program cannot be found")?;
     let output = Command::new(program)
         .args(["bench", load.name, "--json", "--steps", &args.steps().to_string()])
         .args(["--device", &args.device().to_string()])
@@ -152,8 +157,8 @@ fn apart(load: &Load, args: &BenchArgs) -> Result<Measured> {
     if !output.status.success() {
         bail!("the process for {} failed: {}", load.name, output.status);
     }
-    let mut said: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    Ok(serde_json::from_value(said["loads"][0].take())?)
+    let mut printed: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    Ok(serde_json::from_value(printed["loads"][0].take())?)
 }
 
 fn print_loads(measured: &[Measured], args: &BenchArgs) -> Result<()> {
@@ -177,7 +182,7 @@ fn print_loads(measured: &[Measured], args: &BenchArgs) -> Result<()> {
         &rows.collect::<Vec<_>>(),
     );
     println!(
-        "of peak: of the rate of a large matrix product, 1,024 wide (8,192 on a GPU), measured before each load"
+        "of peak: share of the rate of a large matrix product, 1,024 wide (8,192 on a GPU), measured before each load"
     );
     Ok(())
 }
@@ -205,7 +210,7 @@ fn print_inference(args: &BenchArgs) -> Result<()> {
         &rows.collect::<Vec<_>>(),
     );
     if let Some(bandwidth) = bandwidth {
-        println!("bandwidth: {:.1} GB/s read from memory by all threads, measured first", bandwidth / 1e9);
+        println!("bandwidth: {:.1} GB/s read from memory by all threads, measured before", bandwidth / 1e9);
     }
     Ok(())
 }
@@ -253,7 +258,7 @@ fn print_loading(args: &BenchArgs) -> Result<()> {
         &["threads", "shuffled", "samples/s", "times training", "first batch", "in epoch 1,000"],
         &rows.collect::<Vec<_>>(),
     );
-    println!("training image-tiny consumes {consumed:.0} samples in a second");
+    println!("training image-tiny consumes {consumed:.0} samples/s");
     Ok(())
 }
 
@@ -275,20 +280,20 @@ fn print_growth(args: &BenchArgs) -> Result<()> {
             format!("{:.1} µs", m.us_per_token),
         ]
     });
-    print::table(&["rule", "tokens", "threads", "step", "a token"], &rows.collect::<Vec<_>>());
+    print::table(&["rule", "tokens", "threads", "step", "per token"], &rows.collect::<Vec<_>>());
     Ok(())
 }
 
-/// Fails where an operation is further off than it may be, once all are told.
+/// Fails after all operations if the error of one exceeds its tolerance.
 fn check_operations(args: &BenchArgs) -> Result<()> {
     let device = args.device().open()?;
     if device.is_cpu() {
-        bail!("bench ops holds a GPU's operations against the CPU's, and this computes on the CPU");
+        bail!("bench ops: expected a GPU, to compare with the CPU; found the CPU; add --device cuda");
     }
     let mut checked: Vec<Checked> = Vec::new();
     operations(&device, |line| {
         if !line.passes() {
-            eprintln!("{} in {}: {} is off by {:.1e}", line.operation, line.dtype, line.of, line.error);
+            eprintln!("{} in {}: error of {} is {:.1e}", line.operation, line.dtype, line.of, line.error);
         }
         checked.push(line);
     })?;
@@ -301,7 +306,7 @@ fn check_operations(args: &BenchArgs) -> Result<()> {
             let (error, tolerance) = (format!("{:.1e}", c.error), format!("{:.0e}", c.tolerance));
             vec![c.operation.clone(), c.dtype.into(), c.of.clone(), error, tolerance, verdict.into()]
         });
-        let headers = ["operation", "type", "the worst is", "of the CPU's norm", "may be", ""];
+        let headers = ["operation", "dtype", "largest error in", "relative error", "tolerance", ""];
         print::table(&headers, &rows.collect::<Vec<_>>());
     }
     if failed > 0 {
@@ -314,7 +319,7 @@ fn precision(text: &str) -> Result<Precision, String> {
     Precision::named(text).ok_or_else(|| format!("expected f32, tf32 or bf16; found {text:?}"))
 }
 
-/// A share, where there is one.
+/// A share in percent, if it is known.
 fn percent(share: Option<f64>) -> String {
     share.map_or("–".into(), |share| format!("{:.0}%", 100.0 * share))
 }

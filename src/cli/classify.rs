@@ -5,7 +5,7 @@ use super::{device::DeviceChoice, print};
 use crate::data;
 use crate::inference::{Predicted, predict_tokens};
 use crate::registry::Modalities;
-use crate::sample::{Composition, OutputPart, Role, Site};
+use crate::sample::{Composition, OutputPart, ReadSite, Role};
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value as Json, json};
@@ -14,23 +14,25 @@ use std::path::PathBuf;
 /// Classify files: images, clips, texts.
 #[derive(Args)]
 pub struct ClassifyArgs {
-    /// The folder of a run that has an output with classes, and a single input.
+    /// Folder of a run with an output that has classes, and a single input.
     run: PathBuf,
-    /// Files of the input, on disk or inside a tar (photos.tar/cat.png). A file of several records, such as IDX, gives several.
+    /// Files of the input, on disk or inside a tar (photos.tar/cat.png).
+    ///
+    /// A file with several rows, such as IDX, has a prediction for each.
     #[arg(required = true)]
     files: Vec<String>,
-    /// Classes to print for each prediction.
+    /// Number of classes to print for each prediction.
     #[arg(long, default_value_t = 3)]
     top: usize,
     /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Print one JSON object: for each record its file, its number there, the output, and classes with probabilities.
+    /// Print one JSON object: for each row its file, number and output, and classes with probabilities.
     #[arg(long)]
     json: bool,
 }
 
-/// Records that are classified together.
+/// Rows of a batch.
 const BATCH: usize = 64;
 
 /// Classifies.
@@ -43,17 +45,15 @@ pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
         let bytes = data::read(file)?;
         batches(&task.parts()[input], (file, &bytes), BATCH, |first, tokens| {
             let predicted = predict_tokens(&run.model, number, task, input, tokens)?;
-            for (record, predicted) in (first..).zip(predicted) {
+            for (row, predicted) in (first..).zip(predicted) {
                 for (output, classes) in classes(task, predicted, args.top) {
                     let named = classes.iter().map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
                     let named = named.collect::<Vec<_>>().join(", ");
-                    rows.push(vec![file.clone(), record.to_string(), output.clone(), named]);
+                    rows.push(vec![file.clone(), row.to_string(), output.clone(), named]);
                     let classes =
                         classes.iter().map(|(class, p)| json!({ "class": class, "probability": p }));
                     let classes: Vec<Json> = classes.collect();
-                    shown.push(
-                        json!({ "file": file, "record": record, "output": output, "classes": classes }),
-                    );
+                    shown.push(json!({ "file": file, "record": row, "output": output, "classes": classes }));
                 }
             }
             Ok(())
@@ -62,7 +62,7 @@ pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
     if args.json {
         return print::json(&json!({ "records": shown }));
     }
-    print::table(&["file", "record", "output", "classes"], &rows);
+    print::table(&["file", "row", "output", "classes"], &rows);
     Ok(())
 }
 
@@ -73,13 +73,13 @@ fn only_input(task: &Composition) -> Option<usize> {
     inputs.next().is_none().then_some(input)
 }
 
-/// Whether an output is a class, or labels, of the whole sample.
+/// Whether an output predicts a class or labels of the whole sample.
 fn has_classes(output: &OutputPart) -> bool {
-    let whole = matches!(output.site, Site::ClassToken { .. } | Site::Mean | Site::First);
+    let whole = matches!(output.site, ReadSite::ClassToken { .. } | ReadSite::Mean | ReadSite::FirstToken);
     whole && !output.head.labels().is_empty()
 }
 
-/// The outputs that have classes, each with the most likely of them.
+/// The outputs that have classes, each with its most likely classes.
 fn classes(
     task: &Composition,
     mut predicted: Predicted,

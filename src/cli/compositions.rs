@@ -9,12 +9,11 @@ use anyhow::{Context, Result, bail};
 use smalti_contract::Tokens;
 use std::path::Path;
 
-/// A run's model and its tasks.
+/// A run's model and tasks.
 pub struct Loaded<'a> {
     run: &'a Path,
     /// The model, with its best weights.
     pub model: Model,
-    /// The name of each task, and the task.
     tasks: Vec<NamedTask>,
 }
 
@@ -25,7 +24,7 @@ impl<'a> Loaded<'a> {
         Ok(Self { run, model, tasks })
     }
 
-    /// The task of this name, with its number; of a run of one task, that one.
+    /// The task of this name and its number; without a name, the only task.
     pub fn task(&self, name: Option<&str>) -> Result<(usize, &Composition)> {
         let names = || self.tasks.iter().map(|named| named.name.as_str()).collect::<Vec<_>>().join(", ");
         let mut found =
@@ -33,18 +32,18 @@ impl<'a> Loaded<'a> {
         match (found.next(), found.next(), name) {
             (Some(one), None, _) => Ok(one),
             (None, _, Some(name)) => {
-                bail!("{} has no task {name:?}; its tasks: {}", self.run.display(), names())
+                bail!("{}: --task: expected one of {}; found {name:?}", self.run.display(), names())
             }
-            _ => bail!("{} has several tasks; choose with --task: {}", self.run.display(), names()),
+            _ => bail!("{} has several tasks; choose one with --task: {}", self.run.display(), names()),
         }
     }
 
-    /// What `find` finds in the first task in which it finds something.
+    /// The result of `find` for the first task that has one.
     pub fn first<'b, T>(&'b self, find: impl Fn(usize, &'b Composition) -> Option<T>) -> Option<T> {
         self.numbered().find_map(|(number, task)| find(number, task))
     }
 
-    /// As [`first`](Self::first), and an error if there is none; `expected` is a noun for it.
+    /// As [`first`](Self::first); fails with the noun `expected` if no task has a result.
     pub fn find<'b, T>(
         &'b self,
         expected: &str,
@@ -66,17 +65,17 @@ impl<'a> Loaded<'a> {
     }
 }
 
-/// Hands the tokens of a file's records to `take`, `batch` of them at a time, with the number of the first.
+/// Passes the tokens of a file's rows to `take`, `batch` rows at a time, with the number of the first.
 pub fn batches(
     part: &Part,
     (file, bytes): (&str, &[u8]),
     batch: usize,
     mut take: impl FnMut(usize, Vec<Tokens>) -> Result<()>,
 ) -> Result<()> {
-    let mut records = part.tokenizer.encode_file(bytes, None);
+    let mut rows = part.tokenizer.encode_file(bytes, None);
     let mut first = 0;
     loop {
-        let tokens = records.by_ref().take(batch.max(1)).collect::<Result<Vec<_>, _>>();
+        let tokens = rows.by_ref().take(batch.max(1)).collect::<Result<Vec<_>, _>>();
         let tokens = tokens.with_context(|| file.to_string())?;
         let n = tokens.len();
         if n == 0 {

@@ -5,7 +5,7 @@ mod check;
 mod list;
 
 use super::print;
-use crate::data::{made, recipes};
+use crate::data::{recipes, synthetic};
 use crate::registry::Modalities;
 use crate::train::checkpoint::write_atomically;
 use anyhow::{Context, Result};
@@ -23,43 +23,42 @@ pub struct DataArgs {
 
 #[derive(Subcommand)]
 enum DataCommand {
-    /// List the data that ships, that can be made, and that can be fetched.
+    /// List the data sets that ship, that can be made, and that can be fetched.
     List(list::ListArgs),
-    /// Fetch published data, verify it by size and sha256, and unpack it.
+    /// Fetch a published data set, verify its size and SHA-256, and unpack it.
     Get(GetArgs),
-    /// Make a data set that ships once more: the same bytes each time.
+    /// Make a synthetic data set that ships: the same bytes each time.
     Make(MakeArgs),
     /// Read data and report its fields, sizes, classes, tokens, duplicates and corrupt rows.
     ///
-    /// Reads every row on all cores and keeps only counts and a digest of each. Exits with 1 if a row cannot be used, if
-    /// the same content has different labels, or if it is in more than one split. The same content twice under one label in
-    /// one split is reported, and is no failure.
+    /// Reads every row on all cores and keeps only counts and a digest of each. Exits with 1 if a row is corrupt, or if
+    /// duplicates have different labels or are in different splits. Other duplicates are reported and are no failure.
     Check(check::CheckArgs),
 }
 
 #[derive(Args)]
 struct GetArgs {
-    /// The data set, one of `smalti data list`.
+    /// Data set, one of `smalti data list`.
     name: String,
-    /// The folder that a folder of the data set's name is put into.
+    /// Folder to write into, in a folder of the data set's name.
     #[arg(long, default_value = ".")]
     out: PathBuf,
-    /// Takes the files from here, by their names: an http(s) address or a folder on disk.
+    /// Address (http or https) or folder to take the files from, by their names.
     #[arg(long, value_name = "URL_OR_FOLDER")]
     mirror: Option<String>,
-    /// Prints one JSON object: name and folder.
+    /// Print one JSON object: name and folder.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args)]
 struct MakeArgs {
-    /// The data set: cartpole or touchtone.
+    /// Data set: cartpole or touchtone.
     name: String,
-    /// The folder that the file is written into.
+    /// Folder to write the file into.
     #[arg(long, default_value = ".")]
     out: PathBuf,
-    /// Prints one JSON object: file and bytes.
+    /// Print one JSON object: file and bytes.
     #[arg(long)]
     json: bool,
 }
@@ -89,13 +88,13 @@ fn get(args: GetArgs) -> Result<()> {
 }
 
 fn make(args: MakeArgs) -> Result<()> {
-    let made = made::make(&args.name)?;
+    let data_set = synthetic::make(&args.name)?;
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
-    let file = args.out.join(made.file_name);
-    write_atomically(&file, &made.bytes)?;
+    let file = args.out.join(data_set.file_name);
+    write_atomically(&file, &data_set.bytes)?;
     if args.json {
-        return print::json(&json!({ "file": file, "bytes": made.bytes.len() }));
+        return print::json(&json!({ "file": file, "bytes": data_set.bytes.len() }));
     }
-    println!("{} bytes are in {}", made.bytes.len(), file.display());
+    println!("{} bytes are in {}", data_set.bytes.len(), file.display());
     Ok(())
 }

@@ -5,28 +5,29 @@ use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
 
-/// One shared model learns four modalities on the data that ships, in a few minutes.
+/// Train one shared model on the four modalities of the data that ships, in a few minutes.
 #[derive(Args)]
 pub struct DemoArgs {
-    /// The run folder; by default the first free one of runs/demo, runs/demo-2, …
+    /// Run folder [default: the first free one of runs/demo, runs/demo-2, …].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Trains the same model on one of its tasks alone (audio, image, text, trajectory), with as many of that
-    /// task's samples: what the mix is to be compared with.
+    /// Train on one task alone (audio, image, text, trajectory), to compare with the mix.
+    ///
+    /// The model is the same, and the number of samples is that of the task in the mix.
     #[arg(long, value_name = "TASK")]
     alone: Option<String>,
-    /// Overrides a setting of the preset mix: train.max_steps=300. May be repeated.
+    /// Override a setting of the preset mix: train.max_steps=300. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Prints one JSON object: for each task its metric, baseline and score.
+    /// Print one JSON object: for each task its metric, baseline and score.
     #[arg(long)]
     json: bool,
 }
 
-/// Says that this build cannot.
+/// Fails: this build lacks a modality.
 #[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]
 pub fn run(_: DemoArgs, _: &Modalities) -> Result<()> {
-    anyhow::bail!("the demo wants all of the features text, image, audio and trajectory")
+    anyhow::bail!("the demo needs the features text, image, audio and trajectory; build smalti with them")
 }
 
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
@@ -61,8 +62,8 @@ mod with_all {
         metric: &'static str,
         baseline: f64,
         score: f64,
-        /// One look at the result.
-        look: String,
+        /// A prediction beside its target.
+        example: String,
     }
 
     /// Trains the mix, or one of its tasks alone, and shows what was learned.
@@ -75,7 +76,7 @@ mod with_all {
         let started = std::time::Instant::now();
         let (run, mut trainer) =
             Run::create_with(&folder, config, &Device::Cpu, Arc::new(Alone), modalities)?;
-        eprintln!("one trunk, {} task(s): {}", run.config().mix.len(), names(run.config()).join(", "));
+        eprintln!("one transformer, {} task(s): {}", run.config().mix.len(), names(run.config()).join(", "));
         if train::train(&mut trainer, Some(&folder), &Alone)?.stopped {
             return Ok(());
         }
@@ -83,7 +84,7 @@ mod with_all {
         let (model, _) = run.load(Weights::Best, &Device::Cpu)?;
         let mut learned = Vec::new();
         for (number, (entry, opened)) in run.splits(run.config())?.into_iter().enumerate() {
-            learned.push(look(&model, number, entry.name, &opened)?);
+            learned.push(measure(&model, number, entry.name, &opened)?);
         }
         if args.json {
             let tasks = learned.iter().map(|l| {
@@ -106,30 +107,31 @@ mod with_all {
         folders.find(|folder| !folder.exists()).unwrap_or_default()
     }
 
-    /// One task, with the share of the batch that it has in the mix.
+    /// Keeps one task, with its share of the batch in the mix.
     fn keep_only(config: &mut RunConfig, task: &str) -> Result<()> {
         let weights: Vec<f64> = config.mix.values().map(|entry| entry.weight).collect();
         let Some(place) = config.mix.keys().position(|name| name == task) else {
-            bail!("the mix has no task {task:?}; it has {}", names(config).join(", "));
+            bail!("--alone: expected one of {}; found {task:?}", names(config).join(", "));
         };
         config.train.batch_size = shares(config.train.batch_size, &weights)[place];
         config.mix.retain(|name, _| name == task);
         Ok(())
     }
 
-    fn look(model: &Model, number: usize, name: String, opened: &Opened) -> Result<Learned> {
+    /// Metric, baseline and example of a task.
+    fn measure(model: &Model, number: usize, name: String, opened: &Opened) -> Result<Learned> {
         let (task, validation) = (opened.task.as_ref(), opened.validation.as_ref());
         let output = task.outputs()[0].name.clone();
         let scores = evaluate(model, number, task, validation, 0, 64, &mut vec![])?;
         let scores = scores.metrics().remove(&joined(&[&name, &output])).unwrap_or_default();
         let without = baseline(opened.train.as_ref(), validation, 2_000)?.remove(&0).unwrap_or_default();
-        let learned = |what, metric: &'static str, look| Learned {
+        let learned = |what, metric: &'static str, example| Learned {
             task: name.clone(),
             what,
             metric,
             baseline: without.get(metric).copied().unwrap_or(f64::NAN),
             score: scores.get(metric).copied().unwrap_or(f64::NAN),
-            look,
+            example,
         };
         Ok(match name.as_str() {
             "text" => {
@@ -137,20 +139,23 @@ mod with_all {
                 let prompt = "/// The ";
                 let text = Continuation::new(model, number, task, 0, Value::Text(prompt.into()), sampling)?
                     .text(240)?;
-                learned("the next character of its own source", "loss", format!("{prompt}{text}"))
+                learned("next character of its own source", "loss", format!("{prompt}{text}"))
             }
             "image" => {
                 let (image, label, predicted) = row(model, number, opened, 7, ["image", "class"])?;
                 let likely = predicted.probabilities.first().map_or(0.0, |(_, p)| 100.0 * p);
                 let (class, label) = (predicted.value.into_label()?, label.into_label()?);
-                let look = format!("{}predicted {class} ({likely:.0}%); it is {label}", draw(&image));
-                learned("which handwritten digit", "accuracy", look)
+                let example = format!("{}predicted {class} ({likely:.0}%); target {label}", draw(&image));
+                learned("handwritten digit", "accuracy", example)
             }
             "audio" => {
                 let (_, text, predicted) = row(model, number, opened, 0, ["audio", "text"])?;
-                let look =
-                    format!("predicted {:?}; it is {:?}", predicted.value.into_text()?, text.into_text()?);
-                learned("which telephone keys sound", "cer", look)
+                let (predicted, text) = (predicted.value.into_text()?, text.into_text()?);
+                learned(
+                    "telephone keys by their tones",
+                    "cer",
+                    format!("predicted {predicted:?}; target {text:?}"),
+                )
             }
             _ => {
                 let mut cartpole = Copies::new(CartPole::NAME)?;
@@ -161,18 +166,19 @@ mod with_all {
                     rollout(task, model, number, &mut cartpole, &settings)
                 };
                 let (low, high) = (play(50.0)?.return_mean(), play(500.0)?.return_mean());
-                let look =
-                    format!("asked for 50 it earns {low:.0}, asked for 500 {high:.0} (20 episodes each)");
+                let example = format!(
+                    "mean return {low:.0} for a target return of 50, {high:.0} for 500 (20 episodes each)"
+                );
                 Learned {
                     baseline: random,
                     score: high,
-                    ..learned("to balance a pole for 500 steps", "return_mean", look)
+                    ..learned("balancing a pole for 500 steps", "return_mean", example)
                 }
             }
         })
     }
 
-    /// Two fields of a row that validates, and what is predicted of it.
+    /// An input and an output field of a validation row, and its prediction.
     fn row(
         model: &Model,
         number: usize,
@@ -186,7 +192,7 @@ mod with_all {
         Ok((get(input)?, get(output)?, predicted))
     }
 
-    /// A grey image in characters, two for each pixel, because they are taller than wide.
+    /// A grey image in characters, two for each pixel, because a character is taller than wide.
     fn draw(image: &Value) -> String {
         const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
         let Value::Array(Array { shape, numbers: Numbers::U8(pixels) }) = image else { return String::new() };
@@ -210,7 +216,7 @@ mod with_all {
         });
         print::table(&["task", "learned", "metric", "baseline", "score"], &rows.collect::<Vec<_>>());
         for l in learned {
-            println!("\n── {} ──\n{}", l.task, l.look);
+            println!("\n── {} ──\n{}", l.task, l.example);
         }
         println!("\nThe run is in {0}; try `smalti info {0}`.", folder.display());
     }

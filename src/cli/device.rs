@@ -1,4 +1,4 @@
-//! Which device to compute on.
+//! The choice of a device.
 
 use anyhow::{Context, Result};
 use candle_core::Device;
@@ -7,11 +7,11 @@ use std::{fmt, str::FromStr};
 /// The value of `--device`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// A GPU where there is one.
+    /// A GPU if there is one, else the CPU.
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// A GPU: the one of this number, where one is said.
+    /// The GPU of this number, or any.
     Cuda(Option<usize>),
 }
 
@@ -41,13 +41,13 @@ impl fmt::Display for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device itself; says which GPU it is.
+    /// The device; prints the name of a GPU.
     pub fn open(self) -> Result<Device> {
         self.open_for(0)
     }
 
-    /// As [`open`](Self::open), for the process of this number among those of its host: where no GPU is said, each takes
-    /// the next.
+    /// As [`open`](Self::open), for the process of this number on its host. Without a GPU's number, each process takes the
+    /// next GPU.
     pub fn open_for(self, local: usize) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
@@ -71,17 +71,17 @@ impl FromStr for Gpus {
         let numbers = text.split(',').map(gpu_number).collect::<Result<Vec<_>, _>>()?;
         let again = numbers.iter().enumerate().find(|(i, number)| numbers[..*i].contains(number));
         match again {
-            Some((_, number)) => Err(format!("GPU {number} is named twice; each trains in one process")),
+            Some((_, number)) => Err(format!("GPU {number} is named twice; name each GPU once")),
             None => Ok(Self(numbers)),
         }
     }
 }
 
 fn gpu_number(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| format!("{text:?} is no GPU number"))
+    text.parse().map_err(|_| format!("expected the number of a GPU; found {text:?}"))
 }
 
-/// GPUs that this process sees, and 1 where it sees none, so that opening one says why.
+/// The number of GPUs; 1 if there is none, so that opening one gives the reason.
 fn gpus() -> usize {
     #[cfg(feature = "cuda")]
     return crate::ops::cuda::count().unwrap_or(1).max(1);
@@ -89,7 +89,7 @@ fn gpus() -> usize {
     1
 }
 
-/// What is computed on where no GPU can be, and why not is said: whoever built with CUDA may wonder.
+/// The CPU. A build with CUDA also prints why it uses no GPU.
 #[cfg(feature = "cuda")]
 fn on_cpu(reason: anyhow::Error) -> Device {
     super::print::note(&format!("computing on the CPU: {}", super::message(&reason)));
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn choices_are_read() {
+    fn choices_are_parsed() {
         for (text, choice) in [
             ("auto", DeviceChoice::Auto),
             ("cpu", DeviceChoice::Cpu),
@@ -137,9 +137,11 @@ mod tests {
     fn each_gpu_is_named_once() {
         assert_eq!("2".parse(), Ok(Gpus(vec![2])));
         assert_eq!("0,3,1".parse(), Ok(Gpus(vec![0, 3, 1])));
-        for (text, problem) in
-            [("0,1,0", "GPU 0 is named twice"), ("0,", "\"\" is no GPU number"), ("cuda:0", "is no")]
-        {
+        for (text, problem) in [
+            ("0,1,0", "GPU 0 is named twice"),
+            ("0,", "found \"\""),
+            ("cuda:0", "expected the number of a GPU"),
+        ] {
             let message = text.parse::<Gpus>().unwrap_err();
             assert!(message.contains(problem), "{message}");
         }

@@ -19,26 +19,28 @@ use std::path::{Path, PathBuf};
 /// Embed values: one vector for each text, image or clip.
 #[derive(Args)]
 pub struct EmbedArgs {
-    /// The run folder.
+    /// Run folder.
     run: PathBuf,
     /// Files of texts, one on each line, or of images, clips or other values; on disk or inside a tar.
     files: Vec<String>,
     /// Text to embed. May be repeated.
     #[arg(long)]
     text: Vec<String>,
-    /// Name of the input, for a run of several.
+    /// Input to embed, for a run with several inputs.
     #[arg(long, value_name = "NAME")]
     input: Option<String>,
-    /// Pooling of a value's tokens. Left out, that of the run's `represent` output, or the class token, or the mean.
+    /// Pooling of a value's tokens.
+    ///
+    /// The default is that of the run's `represent` output; without one, the class token, if there is one, or the mean.
     #[arg(long, value_enum)]
     pool: Option<PoolChoice>,
-    /// Divide each vector by its length, as a run's `represent` output may also do.
+    /// Divide each vector by its L2 norm, as a run's `represent` output may also do.
     #[arg(long)]
     normalize: bool,
-    /// Maximum number of tokens of a text; 0 for as many as the model reads.
+    /// Maximum number of tokens of a text; 0 for the most that the model reads.
     #[arg(long, default_value_t = 0)]
     max_tokens: usize,
-    /// Values that are computed together.
+    /// Number of values in a batch.
     #[arg(long, default_value_t = 32)]
     batch: usize,
     /// Write the vectors, `[values, d_model]`, as the tensor `vectors` of a safetensors file.
@@ -47,8 +49,9 @@ pub struct EmbedArgs {
     /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Print one JSON object: inputs_per_s without the loading of the model, and for each value its file, its place
-    /// there and its vector.
+    /// Print one JSON object: inputs_per_s, and for each value its file, its place there and its vector.
+    ///
+    /// inputs_per_s does not count the loading of the model.
     #[arg(long)]
     json: bool,
 }
@@ -56,11 +59,11 @@ pub struct EmbedArgs {
 /// Pooling of a value's tokens.
 #[derive(Clone, Copy, ValueEnum)]
 enum PoolChoice {
-    /// Their mean.
+    /// Mean of all tokens.
     Mean,
-    /// The first: BERT's [CLS].
+    /// First token: BERT's [CLS].
     First,
-    /// The class token that an output reads: ViT's.
+    /// Class token that an output reads: ViT's.
     ClassToken,
 }
 
@@ -80,7 +83,7 @@ type Row = (String, usize, Vec<f32>);
 /// Embeds.
 pub fn run(args: EmbedArgs, modalities: &Modalities) -> Result<()> {
     if args.files.is_empty() && args.text.is_empty() {
-        bail!("nothing to embed; name files, or give --text");
+        bail!("nothing to embed: expected files or --text");
     }
     let run = Loaded::open(&args.run, args.device, modalities)?;
     let started = std::time::Instant::now();
@@ -119,7 +122,7 @@ pub fn run(args: EmbedArgs, modalities: &Modalities) -> Result<()> {
     Ok(())
 }
 
-/// The vectors of all texts and files: first those of the texts, then those of other files.
+/// The vectors of all texts, then those of the values in other files.
 fn rows(args: &EmbedArgs, of: (&Model, usize, &Composition), part: usize) -> Result<Vec<Row>> {
     let embedding =
         Embedding { pool: args.pool.map(Pool::from), normalize: args.normalize, max_tokens: args.max_tokens };
@@ -142,7 +145,7 @@ fn rows(args: &EmbedArgs, of: (&Model, usize, &Composition), part: usize) -> Res
     let embedded = embed(of, part, values, &embedding, args.batch)?;
     if embedded.truncated > 0 {
         let n = embedded.truncated;
-        eprintln!("note: of {n} texts only the beginning was read; they are longer than the model reads");
+        eprintln!("note: {n} texts were truncated to the length that the model reads");
     }
     let of_texts = texts.into_iter().zip(embedded.vectors);
     Ok(of_texts.map(|((file, place, _), vector)| (file, place, vector)).chain(rows).collect())

@@ -14,46 +14,46 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Measure a run on validation data, its own or others.
+/// Evaluate a run on its validation data or on other data.
 #[derive(Args)]
 pub struct EvalArgs {
-    /// The run folder.
+    /// Run folder.
     run: PathBuf,
-    /// Other data of the same sort, in place of the run's data.source; for runs of one task.
+    /// Data to evaluate on, in place of the run's data.source; for runs with one task.
     #[arg(long)]
     data: Option<String>,
-    /// Overrides a setting of the data: data.validation="speaker=theo", data.concat=[3,6]. May be repeated.
+    /// Override a setting of the data: data.validation="speaker=theo", data.concat=[3,6]. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// At most this many samples of each task; 0 for all.
+    /// Maximum number of samples of each task; 0 for all.
     #[arg(long, default_value_t = 0)]
     samples: usize,
-    /// Rows to generate texts for, which are compared with their own (BLEU, chrF, WER, CER); 0 for none.
+    /// Number of rows to generate texts for, to measure BLEU, chrF, WER and CER; 0 for none.
     #[arg(long, value_name = "ROWS", default_value_t = 100)]
     generate: usize,
-    /// Write the confusion matrix of an output with classes, by its name or the only one.
+    /// Write the confusion matrix of an output with classes, the only one or --output.
     #[arg(long, value_name = "FILE.csv")]
     confusion: Option<PathBuf>,
-    /// The output of --confusion.
+    /// Output of --confusion.
     #[arg(long, requires = "confusion")]
     output: Option<String>,
-    /// The best weights by validation loss, or those of the last checkpoint.
+    /// Weights to evaluate.
     #[arg(long, value_enum, default_value_t = Weights::Best)]
     weights: Weights,
-    /// Computes on auto, cpu, cuda or cuda:N.
+    /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Prints one JSON object: each task's metrics by name.
+    /// Print one JSON object: each task's metrics by name.
     #[arg(long)]
     json: bool,
 }
 
-/// Which weights of a run.
+/// Weights of a run.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Weights {
-    /// The best by validation loss.
+    /// Best by validation loss.
     Best,
-    /// Those of the last checkpoint.
+    /// Last checkpoint.
     Last,
 }
 
@@ -73,15 +73,15 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
     let (model, _) = run.load(args.weights.into(), &device)?;
     if let Some(set) = args.set.iter().find(|set| set.starts_with("model.") || set.starts_with("train.")) {
         bail!(
-            "--set {set}: a run is evaluated with the model and training that it had; only data can be set"
+            "--set {set}: expected a setting of the data; the settings of the model and of training are fixed"
         );
     }
     let mut overrides = args.set.clone();
     if let Some(path) = &args.data {
         if run.config().data.is_none() {
-            bail!("--data is for runs of one task; set mix.TASK.data.validation_source with --set");
+            bail!("--data is for runs with one task; set mix.TASK.data.validation_source with --set");
         }
-        // All rows of the other source are evaluated, whatever the run's own filter is.
+        // All rows of the other source are evaluated: the run's own filter is for its own source.
         overrides.extend([format!("data.validation_source={path}"), "data.validation=".into()]);
     }
     let config = RunConfig::parse("the run's settings", &run.config().to_toml()?, &overrides)?;
@@ -134,7 +134,7 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
     Ok(())
 }
 
-/// Classes beyond this are left to --json.
+/// Most classes to print; --json has all.
 const SHOWN: usize = 50;
 
 fn show_classes(output: &str, confusion: &Confusion) {
@@ -158,10 +158,10 @@ fn write_confusion(
     let confusion = match (output, confusions.len()) {
         (Some(output), _) => confusions
             .get(output)
-            .with_context(|| format!("no output with classes is named {output:?}; there is {names}"))?,
+            .with_context(|| format!("--output: expected one of {names}; found {output:?}"))?,
         (None, 1) => &confusions[&names],
         (None, 0) => bail!("--confusion: no output has classes"),
-        (None, _) => bail!("--confusion: several outputs have classes; choose with --output: {names}"),
+        (None, _) => bail!("--confusion: several outputs have classes; choose one with --output: {names}"),
     };
     let mut bytes = vec![];
     confusion.write_csv(&mut bytes)?;

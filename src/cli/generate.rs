@@ -13,21 +13,21 @@ use std::path::PathBuf;
 /// Generate text from a prompt.
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// The folder of a run that continues texts, or generates texts from a single text input.
+    /// Folder of a run that continues texts, or generates texts from a single text input.
     run: PathBuf,
-    /// The text that is continued, or the text input.
+    /// Text to continue, or the text input.
     #[arg(long, default_value = "\n")]
     prompt: String,
     /// Maximum number of tokens to generate.
     #[arg(long, default_value_t = 300)]
-    tokens: usize,
+    max_length: usize,
     /// Sampling temperature; 0 is greedy.
     #[arg(long, default_value_t = 0.8)]
     temperature: f64,
     /// Sample among the K most likely tokens only; 0 for all.
     #[arg(long, default_value_t = 0)]
     top_k: usize,
-    /// Sample among the most likely tokens that together have this probability; 1 for all.
+    /// Sample among the most likely tokens of this total probability only (nucleus sampling); 1 for all.
     #[arg(long, default_value_t = 1.0)]
     top_p: f64,
     /// Seed of sampling.
@@ -57,7 +57,7 @@ pub fn run(args: GenerateArgs, modalities: &Modalities) -> Result<()> {
             if given > context {
                 eprintln!("note: the prompt has {given} tokens; the model reads the last {context}");
             }
-            (args.prompt.as_str(), continuation.text(args.tokens)?, continuation.written())
+            (args.prompt.as_str(), continuation.text(args.max_length)?, continuation.n_generated())
         }
         None => {
             let expected =
@@ -82,7 +82,7 @@ pub fn run(args: GenerateArgs, modalities: &Modalities) -> Result<()> {
     Ok(())
 }
 
-/// The first output whose tokens are predicted one after another and are such a part.
+/// The first generated output whose part passes `is_such`.
 fn output(task: &Composition, is_such: impl Fn(&Part) -> bool) -> Option<usize> {
     task.parts().iter().find_map(|part| match part.role {
         Role::Generated(output) if is_such(part) => Some(output),
@@ -97,7 +97,7 @@ fn text_input(task: &Composition) -> Option<&Part> {
     texts.next().filter(|_| texts.next().is_none())
 }
 
-/// The text that is generated from the prompt as the value of an input, and its number of tokens.
+/// The text generated from the prompt as an input, and its number of tokens.
 fn answer(
     model: &Model,
     (number, task): (usize, &Composition),
@@ -112,7 +112,7 @@ fn answer(
     let sample = task
         .sample(&get, 0..0, Purpose::Predict, 0)
         .map_err(|e| PredictError::Option { option: "prompt", problem: e.to_string() })?;
-    let generation = Generation { max_length: args.tokens, sampling };
+    let generation = Generation { max_length: args.max_length, sampling };
     let ids = generate(model, number, task, output, &sample, &generation)?;
     Ok((task.decode(output, &ids)?.into_text()?, ids.len()))
 }

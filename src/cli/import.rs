@@ -5,44 +5,46 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-/// Turn a published checkpoint into a run.
+/// Import a published checkpoint as a run.
 #[derive(Args)]
 pub struct ImportArgs {
-    /// A folder with config.json and weights (model.safetensors, in one file or several; pytorch_model.bin), or a
-    /// safetensors file with config.json beside it.
+    /// Folder with config.json and weights, or a safetensors file with config.json beside it.
+    ///
+    /// Weights in a folder are model.safetensors, in one file or several, or pytorch_model.bin.
     checkpoint: PathBuf,
-    /// The run folder to write.
+    /// Run folder to write.
     #[arg(long)]
     out: PathBuf,
-    /// How weights are stored.
+    /// Data type of the stored weights.
     #[arg(long, value_enum, default_value_t = Numbers::F32)]
     dtype: Numbers,
-    /// Of a decision transformer: logged episodes whose states say what states are centred and scaled by; the weights do
-    /// not come with it. Without, states go in as they are.
+    /// Decision transformer: logged episodes to normalize states by [default: no normalization].
+    ///
+    /// The mean and the standard deviation of the states are no part of a checkpoint.
     #[arg(long)]
     log: Option<String>,
-    /// Of a decision transformer: what its returns were divided by, often 1000.
+    /// Decision transformer: divisor of the returns in its training, often 1000.
     #[arg(long)]
     return_scale: Option<f32>,
-    /// Prints one JSON object: loaded, numbers, repeated, unread, ids_as_text.
+    /// Print one JSON object: loaded, numbers, repeated, unread, ids_as_text.
     #[arg(long)]
     json: bool,
 }
 
-/// Write a run that was imported as the checkpoint that it came from.
+/// Export an imported run in the format of its checkpoint.
 #[derive(Args)]
 pub struct ExportArgs {
-    /// The run folder.
+    /// Run folder.
     run: PathBuf,
-    /// The folder to write config.json and model.safetensors into.
+    /// Folder to write config.json and model.safetensors into.
     #[arg(long)]
     out: PathBuf,
-    /// How weights are stored.
+    /// Data type of the stored weights.
     #[arg(long, value_enum, default_value_t = Numbers::F32)]
     dtype: Numbers,
 }
 
-/// Bits of a stored number.
+/// Data type of a stored weight.
 #[derive(Clone, Copy, ValueEnum)]
 enum Numbers {
     F32,
@@ -79,13 +81,13 @@ pub fn import(args: ImportArgs) -> Result<()> {
         one("numbers in them", &report.numbers.to_string()),
     ];
     rows.extend(
-        report.repeated.iter().map(|(name, other)| one("repeats another", &format!("{name} = {other}"))),
+        report.repeated.iter().map(|(name, other)| one("copy of another", &format!("{name} = {other}"))),
     );
     rows.extend(report.unread.iter().map(|name| one("not read, kept for export", name)));
     print::table(&["tensors", ""], &rows);
-    println!("{} is a run now", args.out.display());
+    println!("the run is in {}", args.out.display());
     if report.ids_as_text {
-        println!("it came without a vocabulary: prompts and texts are ids, such as --prompt \"5 7 9\"");
+        println!("the checkpoint has no vocabulary: prompts and texts are ids, such as --prompt \"5 7 9\"");
     }
     Ok(())
 }
@@ -100,16 +102,20 @@ pub fn export(args: ExportArgs) -> Result<()> {
     Ok(())
 }
 
-/// Says that this build cannot.
+#[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]
+const NEEDED_FEATURES: &str =
+    "published checkpoints need the features text, image, audio and trajectory; build smalti with them";
+
+/// Fails: this build lacks a modality.
 #[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]
 pub fn import(args: ImportArgs) -> Result<()> {
     let ImportArgs { checkpoint, .. } = args;
-    anyhow::bail!("{}: published models want a smalti with all four modalities", checkpoint.display())
+    anyhow::bail!("{}: {NEEDED_FEATURES}", checkpoint.display())
 }
 
-/// Says that this build cannot.
+/// Fails: this build lacks a modality.
 #[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]
 pub fn export(args: ExportArgs) -> Result<()> {
     let ExportArgs { run, .. } = args;
-    anyhow::bail!("{}: published models want a smalti with all four modalities", run.display())
+    anyhow::bail!("{}: {NEEDED_FEATURES}", run.display())
 }

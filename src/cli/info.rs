@@ -16,12 +16,12 @@ use smalti_contract::{ContentSpec, KindSpec};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Say what a run is: settings, tasks, parameters, progress.
+/// Describe a run: settings, tasks, parameters, progress.
 #[derive(Args)]
 pub struct InfoArgs {
-    /// The run folder.
+    /// Run folder.
     run: PathBuf,
-    /// Prints one JSON object: settings, tasks, kinds, parameters, step, best, weights, samples not used.
+    /// Print one JSON object: settings, tasks, kinds, parameters, step, best, weights, samples not used.
     #[arg(long)]
     json: bool,
 }
@@ -34,7 +34,7 @@ struct Saved {
     step: Option<u64>,
 }
 
-/// Looks.
+/// Describes a run.
 pub fn run(args: InfoArgs, modalities: &Modalities) -> Result<()> {
     let run = Run::open_with(&args.run, modalities)?;
     let lines = log::read(run.folder())?;
@@ -50,7 +50,7 @@ pub fn run(args: InfoArgs, modalities: &Modalities) -> Result<()> {
     let best = curves::best(&curves::evaluations(&lines), &loss_weights);
     let logged = lines.iter().filter_map(|line| line["step"].as_u64()).max();
     let step = weights.iter().filter_map(|saved| saved.step).max().max(logged);
-    // Each sample that could not be used is named once, when it was first drawn.
+    // The log has each sample that cannot be used once, when it was first drawn.
     let not_used: Vec<&str> = lines.iter().filter_map(|line| line["not_used"].as_str()).collect();
     let mut about = json(&run, model.as_ref(), step, best.as_ref(), &weights);
     about["not_used"] = json!(not_used);
@@ -64,10 +64,12 @@ pub fn run(args: InfoArgs, modalities: &Modalities) -> Result<()> {
     }
 }
 
-/// The weights that are there, and of which step they are.
+/// The saved weights, with their steps.
 fn saved(run: &Run) -> Result<Vec<Saved>> {
     let mut weights = Vec::new();
-    for (file, what) in [(MODEL_FILE, "best by validation loss"), (STATE_FILE, "to go on from")] {
+    for (file, what) in
+        [(MODEL_FILE, "best by validation loss"), (STATE_FILE, "last checkpoint, to resume from")]
+    {
         let path = run.folder().join(file);
         let Ok(metadata) = path.metadata() else { continue };
         let (_, texts) = checkpoint::load(&path, &Device::Cpu)?;
@@ -77,7 +79,7 @@ fn saved(run: &Run) -> Result<Vec<Saved>> {
     Ok(weights)
 }
 
-/// How many numbers each part of the model holds, in the order in which tokens pass the parts.
+/// The number of parameters of each part of the model, in the order of the forward pass.
 fn parameters(model: &Model) -> Vec<(String, usize)> {
     let mut parts: Vec<(String, usize)> = Vec::new();
     for (name, var) in model.params().iter() {
@@ -166,7 +168,7 @@ fn show(run: &Run, model: Option<&Model>, step: Option<u64>, best: Option<&Evalu
     print::table(&["weights", "what", "bytes", "of step"], &rows.collect::<Vec<_>>());
     match step {
         Some(step) => println!("{} is at step {step}", run.folder().display()),
-        None => println!("{} has made no step yet", run.folder().display()),
+        None => println!("{} has no step yet", run.folder().display()),
     }
 }
 

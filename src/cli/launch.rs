@@ -1,4 +1,4 @@
-//! `smalti train --devices`: this program again, once for each GPU, as ranks of one training.
+//! `smalti train --devices`: starts this program once for each GPU, as the ranks of one training.
 
 #[cfg(any(feature = "nccl", all(test, unix)))]
 mod processes;
@@ -6,10 +6,10 @@ mod processes;
 use super::device::Gpus;
 use anyhow::Result;
 
-/// Set in the processes that [`start`] starts, to what tells their job from others.
+/// Environment variable of the processes that [`start`] starts: the identifier of their job.
 const JOB: &str = "SMALTI_JOB";
 
-/// Whether this process is one of those that [`start`] starts.
+/// Whether [`start`] started this process.
 pub fn is_started() -> bool {
     std::env::var_os(JOB).is_some()
 }
@@ -30,21 +30,21 @@ pub fn start(Gpus(gpus): &Gpus) -> Result<()> {
     use anyhow::{Context, bail};
     use std::process::Command;
 
-    if let Some(Launched { variable, size, .. }) = Launched::find()? {
+    if let Some(Launched { variable, world_size, .. }) = Launched::find()? {
         bail!(
-            "{variable} says that a launcher has started {size} processes, and --devices would start others from each; \
-             leave it out: each process takes the next GPU of its host"
+            "{variable}: a launcher has started {world_size} processes, and each would start more for --devices; leave out \
+             --devices: each process takes the next GPU of its host"
         )
     }
-    let there = crate::ops::cuda::count().context("--devices finds no GPU")?;
-    if let Some(gpu) = gpus.iter().find(|gpu| **gpu >= there) {
-        bail!("--devices names GPU {gpu}; this host has {there}, from number 0 (nvidia-smi lists them)")
+    let n_gpus = crate::ops::cuda::count().context("--devices: no GPU found")?;
+    if let Some(gpu) = gpus.iter().find(|gpu| **gpu >= n_gpus) {
+        bail!("--devices: expected GPUs from 0 to {}; found {gpu} (nvidia-smi lists them)", n_gpus - 1)
     }
-    // Free now, and so most likely still when rank 0 listens there; who comes by mistake is of another job.
+    // A free port is most likely still free when rank 0 listens there. The job identifies processes that are none of its ranks.
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
     let job = format!("{}-{port}", std::process::id());
     let threads = std::thread::available_parallelism().map_or(1, |all| (all.get() / gpus.len()).max(1));
-    let program = std::env::current_exe().context("this program cannot be found, to be started again")?;
+    let program = std::env::current_exe().context("the file of this program cannot be found")?;
     let rank_of = |(rank, gpu): (usize, &usize)| {
         let mut command = Command::new(&program);
         command.args(std::env::args_os().skip(1));

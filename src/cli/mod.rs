@@ -39,7 +39,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Chop anything into tokens, throw them in the mix, and let one transformer see the image.
+/// Tokenize text, images, audio and trajectories, and train one transformer on them.
 #[derive(Parser)]
 #[command(name = OWN_NAME, version, arg_required_else_help = true)]
 struct Cli {
@@ -49,9 +49,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a model from a preset or a TOML file, or go on with a run.
+    /// Train a model from a preset or a TOML file, or resume a run.
     Train(train::TrainArgs),
-    /// Measure a run on validation data, its own or others.
+    /// Evaluate a run on its validation data or on other data.
     Eval(eval::EvalArgs),
     /// Predict every output of rows: files, fields given by hand, or a table.
     Predict(predict::PredictArgs),
@@ -61,25 +61,25 @@ enum Command {
     Classify(classify::ClassifyArgs),
     /// Transcribe audio.
     Transcribe(transcribe::TranscribeArgs),
-    /// Let a trained policy act in an environment, for the return you ask for.
+    /// Roll out a trained policy in an environment, for one or several target returns.
     Rollout(rollout::RolloutArgs),
     /// Embed values: one vector for each text, image or clip.
     Embed(embed::EmbedArgs),
-    /// Turn a published checkpoint into a run.
+    /// Import a published checkpoint as a run.
     Import(import::ImportArgs),
-    /// Write a run that was imported as the checkpoint that it came from.
+    /// Export an imported run in the format of its checkpoint.
     Export(import::ExportArgs),
-    /// Show the tokens that a file becomes.
+    /// Show the tokens of a file: number, content, positions, time steps and order of each kind.
     Tokenize(tokenize::TokenizeArgs),
     /// List, fetch, make and check data.
     Data(data::DataArgs),
-    /// Say what a run is: settings, tasks, parameters, progress.
+    /// Describe a run: settings, tasks, parameters, progress.
     Info(info::InfoArgs),
-    /// Draw a run's attention rules and its curves.
+    /// Draw the attention rules and the curves of a run.
     Show(show::ShowArgs),
-    /// Measure speed: training on the standard loads, inference, tokenizers, the loader, growth with length.
+    /// Benchmark training, inference, tokenizers, the loader, and growth with sequence length.
     Bench(bench::BenchArgs),
-    /// One shared model learns four modalities on the data that ships, in a few minutes.
+    /// Train one shared model on the four modalities of the data that ships, in a few minutes.
     Demo(demo::DemoArgs),
 }
 
@@ -89,8 +89,8 @@ const USAGE: u8 = 2;
 /// Run the command line over these modalities, and return the exit status.
 ///
 /// Reads the arguments of this process and runs one command. The status is 0 for success, 1 for a failure and 2 for wrong
-/// usage, to which modalities count that do not pass their [`check`](Modalities::check). Errors are printed on standard
-/// error. In help and `--version` the program has the name of its file.
+/// usage, which includes modalities that fail their [`check`](Modalities::check). Errors are printed on standard error. In
+/// help and `--version` the program has the name of its file.
 ///
 /// Call it first in `main`, before another thread starts, because it changes the process:
 /// - It sets the environment variable `CANDLE_NUM_THREADS` to 1.
@@ -101,20 +101,19 @@ pub fn main(modalities: Modalities) -> ExitCode {
     if let Some(code) = crate::modalities::trajectory::hdf5::serve() {
         return code;
     }
-    // candle adds large tensors on a pool of threads of its own that wait by spinning, and so take the cores
-    // from the kernels' threads: a step of text-nano takes 62 ms without that pool and 187 ms with it where
-    // two cores are also compiling.
-    // SAFETY: no other thread runs yet that could read the environment, as the documentation asks.
+    // candle adds large tensors on a thread pool of its own, whose threads wait by spinning and so take the cores from the
+    // kernels' threads: on two cores that also compile, a step of text-nano takes 62 ms without that pool and 187 ms with it.
+    // SAFETY: no other thread runs yet that could read the environment, as the documentation requires.
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
-    end_with_the_reader();
+    end_on_closed_output();
     run(std::env::args_os().collect(), &modalities)
 }
 
-/// Has `smalti info RUN | head -1` end quietly, as other commands do, when its reader has gone; Rust's default is an
-/// error at the next line printed.
-fn end_with_the_reader() {
+/// Restores the default of SIGPIPE, so that `smalti info RUN | head -1` ends quietly when `head` has ended; Rust's default is
+/// an error at the next printed line.
+fn end_on_closed_output() {
     #[cfg(unix)]
-    // SAFETY: sets what a signal does, before any other thread runs.
+    // SAFETY: sets the handler of a signal before any other thread runs.
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
@@ -130,12 +129,13 @@ fn run(arguments: Vec<OsString>, modalities: &Modalities) -> ExitCode {
     let cli = match command.try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found)) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way too, on standard output and with status 0. An error: nobody reads it.
+            // Help and version take this path too, on standard output and with status 0. Printing fails only if the output
+            // is closed.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
-    // On a thread of the pool, so that handing work to it and waiting for it does not change threads.
+    // On a thread of the pool, so that work handed to the pool does not change threads.
     match rayon::scope(|_| dispatch(cli, modalities)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -152,14 +152,14 @@ fn command(program: Option<&OsString>) -> clap::Command {
     let command = Cli::command();
     match file.as_deref().map(|file| file.strip_suffix(std::env::consts::EXE_SUFFIX).unwrap_or(file)) {
         None | Some(OWN_NAME) => command,
-        // What is numbered is this library, and not the program.
+        // The version is the library's, not the program's.
         Some(name) => {
             command.name(name.to_string()).version(concat!("(smalti ", env!("CARGO_PKG_VERSION"), ")"))
         }
     }
 }
 
-/// What this library's own program is called.
+/// Name of this library's own program.
 const OWN_NAME: &str = "smalti";
 
 /// Runs one command.
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_called_what_its_file_is_called() {
+    fn a_program_has_the_name_of_its_file() {
         let own = named("target/release/smalti");
         assert_eq!(own.render_version(), concat!("smalti ", env!("CARGO_PKG_VERSION"), "\n"));
         let other = named("/opt/bin/genes");
@@ -211,7 +211,7 @@ mod tests {
 
     #[cfg(any(feature = "text", feature = "audio"))]
     #[test]
-    fn a_name_that_is_taken_is_wrong_usage() {
+    fn a_duplicate_modality_name_is_wrong_usage() {
         let modalities = Modalities::builtin().with::<crate::modalities::text::TextTokenizer>();
         let status = run(vec!["genes".into(), "--version".into()], &modalities);
         assert_eq!(status, ExitCode::from(USAGE));

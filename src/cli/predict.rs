@@ -8,7 +8,7 @@ use crate::inference::{
     write::{check_columns, write_rows},
 };
 use crate::registry::Modalities;
-use crate::sample::{Composition, Get, Part, Read, Role};
+use crate::sample::{BoxedGetField, Composition, GetField, Part, Role};
 use crate::table::{Source, Table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -22,29 +22,29 @@ use std::sync::Arc;
 /// Predict every output of rows: files, fields given by hand, or a table.
 #[derive(Args)]
 pub struct PredictArgs {
-    /// The run folder.
+    /// Run folder.
     run: PathBuf,
     /// Files, one row each, for a task with a single input.
     files: Vec<String>,
-    /// One row given by hand: image=cat.png radar=[0.5,2]. Values are text, numbers, JSON arrays or files.
+    /// Row given by hand: image=cat.png radar=[0.5,2]. A value is text, number, JSON array or file.
     #[arg(long, value_name = "FIELD=VALUE", num_args = 1.., conflicts_with = "files")]
     row: Vec<String>,
-    /// A table of rows in any layout that data.source has.
+    /// Table of rows, in any layout of data.source.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "row"])]
     table: Option<String>,
-    /// Write the predictions to a .csv, .jsonl or .parquet file; images go into a folder beside it.
+    /// Write the predictions to a .csv, .jsonl or .parquet file, and images into a folder beside it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Fields of each row to copy into --out, such as an id or the label.
     #[arg(long, value_name = "FIELD,…", value_delimiter = ',', requires = "out")]
     keep: Vec<String>,
-    /// The task, for a run of several.
+    /// Task, for a run with several tasks.
     #[arg(long)]
     task: Option<String>,
-    /// Classes to print for each prediction; 0 for all.
+    /// Number of classes to print for each prediction; 0 for all.
     #[arg(long, default_value_t = 3)]
     top: usize,
-    /// Maximum length of a generated value in tokens; 0 for the most that the model has positions for.
+    /// Maximum length of a generated value, in tokens; 0 for the most that the model has positions for.
     #[arg(long, default_value_t = 0)]
     max_length: usize,
     /// Sampling temperature of generated values; 0 is greedy.
@@ -61,10 +61,10 @@ pub struct PredictArgs {
     json: bool,
 }
 
-/// Rows that are predicted together.
+/// Rows of a batch.
 const BATCH: usize = 64;
 
-/// Rows to predict: their names, and the values of their fields.
+/// Rows to predict: given by hand, with names and fields, or a table.
 enum Rows {
     ByHand(Vec<(String, BTreeMap<String, Value>)>),
     Table(Arc<dyn Table>),
@@ -82,14 +82,18 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     rows.check_fields(&args.keep)?;
     let columns = columns(task, &args.keep);
     if let Some(out) = &args.out {
-        check_columns(out, &columns)?; // before anything is predicted
+        check_columns(out, &columns)?; // before the first prediction
     }
     let mut all: Vec<(String, Predicted)> = Vec::with_capacity(windows.len());
     let mut kept: Vec<Vec<Value>> = vec![];
     for windows in windows.chunks(BATCH) {
-        let gets: Vec<Read> = windows.iter().map(|(row, steps)| read(&rows, *row, steps.clone())).collect();
-        let asked: Vec<(Get, Range<usize>)> =
-            gets.iter().zip(windows).map(|(get, (_, steps))| (get.as_ref() as Get, steps.clone())).collect();
+        let gets: Vec<BoxedGetField> =
+            windows.iter().map(|(row, steps)| read(&rows, *row, steps.clone())).collect();
+        let requests: Vec<(GetField, Range<usize>)> = gets
+            .iter()
+            .zip(windows)
+            .map(|(get, (_, steps))| (get.as_ref() as GetField, steps.clone()))
+            .collect();
         let names = windows.iter().map(|(row, steps)| rows.name(*row, steps));
         let place = || match windows {
             [(row, steps)] => rows.name(*row, steps),
@@ -98,7 +102,7 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
             }
             [] => String::new(),
         };
-        let predicted = predict(&run.model, number, task, &asked, &generation).with_context(place)?;
+        let predicted = predict(&run.model, number, task, &requests, &generation).with_context(place)?;
         all.extend(names.zip(predicted));
         for get in &gets {
             kept.push(
@@ -120,7 +124,7 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
 }
 
 /// The value of any field of a row.
-fn read(rows: &Rows, row: usize, steps: Range<usize>) -> Read<'_> {
+fn read(rows: &Rows, row: usize, steps: Range<usize>) -> BoxedGetField<'_> {
     Box::new(move |field: &str| match rows {
         Rows::ByHand(rows) => {
             let value = rows[row].1.get(field).cloned().unwrap_or_default();
@@ -158,7 +162,7 @@ impl Rows {
         }
     }
 
-    /// The name of a row; of a series longer than the context, with the steps.
+    /// The name of a row, with the time steps if its series are longer than the context.
     fn name(&self, row: usize, steps: &Range<usize>) -> String {
         let name = match self {
             Rows::ByHand(rows) => rows[row].0.clone(),
@@ -170,7 +174,7 @@ impl Rows {
         }
     }
 
-    /// The windows of a row, one after another; a row without a clock is one of no steps.
+    /// The windows of a row; a row without series has one window, of no steps.
     fn windows(&self, row: usize, context: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
         let steps = self.steps(row);
         let one = (steps == 0).then_some((row, 0..0));
@@ -187,7 +191,7 @@ impl Rows {
 }
 
 fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Result<Rows> {
-    // A prompt that is continued is read as an input is.
+    // A text to continue is read like an input.
     let inputs = task.parts().iter().filter(|part| part.role == Role::Input || part.windows);
     let fields: Vec<&String> = inputs.flat_map(|part| &part.fields).collect();
     let listed = || fields.iter().map(|field| field.as_str()).collect::<Vec<_>>().join(", ");
@@ -203,7 +207,7 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
         return Ok(Rows::Table(table));
     }
     if !args.row.is_empty() {
-        // Earlier steps of a series that is predicted are read too.
+        // The earlier steps of a predicted series are read too.
         let reads = |part: &&Part| matches!(part.role, Role::Input | Role::Series(_)) || part.windows;
         let read = task.parts().iter().filter(reads);
         let row = by_hand(&args.row, &read.collect::<Vec<_>>())?;
@@ -211,7 +215,7 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
     }
     match (&args.files[..], &fields[..]) {
         ([], _) => bail!(
-            "say what to predict: files, --row FIELD=VALUE with the fields {}, or --table FILE",
+            "nothing to predict: expected files, --row FIELD=VALUE with the fields {}, or --table FILE",
             listed()
         ),
         (files, [field]) => {
@@ -231,7 +235,7 @@ pub(super) fn by_hand(given: &[String], parts: &[&Part]) -> Result<BTreeMap<Stri
         let Some((field, text)) = given.split_once('=') else { bail!("--row {given}: expected FIELD=VALUE") };
         let Some(part) = parts.iter().find(|part| part.fields.iter().any(|known| known == field)) else {
             let known: Vec<&str> = parts.iter().flat_map(|part| &part.fields).map(String::as_str).collect();
-            bail!("--row {given}: no input reads the field {field:?}; the inputs read {}", known.join(", "))
+            bail!("--row {given}: expected a field of the inputs: {}; found {field:?}", known.join(", "))
         };
         Ok((field.to_string(), value(text, part).with_context(|| format!("--row {given}"))?))
     };
@@ -245,23 +249,23 @@ pub(super) fn by_hand(given: &[String], parts: &[&Part]) -> Result<BTreeMap<Stri
     Ok(row)
 }
 
-/// A value given by hand: a JSON array, a text if the modality reads texts, else the name of a file.
+/// A value given by hand: a JSON array, a text if the tokenizer reads texts, else the name of a file.
 fn value(text: &str, part: &Part) -> Result<Value> {
     if let Ok(json @ Json::Array(_)) = serde_json::from_str(text) {
         return array(&json).context("expected numbers in JSON arrays of one length");
     }
     let literal = Value::Text(text.into());
-    let refused = match part.tokenizer.encode_value_truncated(literal.clone(), usize::MAX) {
+    let problem = match part.tokenizer.encode_value_truncated(literal.clone(), usize::MAX) {
         Ok(_) => return Ok(literal),
         Err(error) => error,
     };
     match Path::new(text).is_file() {
         true => Ok(Value::File(File { name: text.into(), bytes: data::read(text)? })),
-        false => bail!("inputs.{}: {refused}; and no file has this name", part.name),
+        false => bail!("inputs.{}: {problem}; and no file has this name", part.name),
     }
 }
 
-/// An array of numbers is a vector; an array of arrays a series of vectors.
+/// An array of numbers as a vector, an array of arrays as a series of vectors.
 fn array(json: &Json) -> Option<Value> {
     let items = json.as_array()?;
     if items.iter().any(Json::is_array) {
@@ -272,7 +276,7 @@ fn array(json: &Json) -> Option<Value> {
     numbers.map(Value::vector)
 }
 
-/// A value for JSON: texts, numbers, nested arrays.
+/// A value as JSON: text, number or nested arrays.
 fn as_value(value: &Value) -> Json {
     match value {
         Value::Missing => Json::Null,
@@ -298,7 +302,7 @@ fn as_json((name, predicted): &(String, Predicted)) -> Json {
     Json::Object(row)
 }
 
-/// One column for the row, one for each field that is kept, one for each output, and one for the probability of each class.
+/// The columns of --out: the row, the kept fields, and for each output its value and the probability of each class.
 fn columns(task: &Composition, kept: &[String]) -> Vec<String> {
     let mut columns = vec!["row".to_string()];
     columns.extend_from_slice(kept);
@@ -309,7 +313,7 @@ fn columns(task: &Composition, kept: &[String]) -> Vec<String> {
     columns
 }
 
-/// Write the predictions and the kept fields, with a value for each of the columns.
+/// Writes the predictions and the kept fields, with a value for each column.
 fn write(
     path: &Path,
     task: &Composition,
@@ -342,7 +346,9 @@ fn show(all: &[(String, Predicted)], top: usize) {
             let likely =
                 probabilities.iter().take(most).map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
             let shown = match as_value(value) {
-                Json::String(text) if matches!(value, Value::File(_)) => format!("{text} (--out writes it)"),
+                Json::String(text) if matches!(value, Value::File(_)) => {
+                    format!("{text} (write it with --out)")
+                }
                 Json::String(text) => text,
                 other => other.to_string(),
             };

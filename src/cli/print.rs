@@ -4,7 +4,7 @@ use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
-/// An error with its causes, on one line; where a GPU's memory is full, what to do first.
+/// An error with its causes, on one line; if a GPU's memory is full, with advice first.
 pub fn message(error: &anyhow::Error) -> String {
     let mut message = error.to_string();
     // Many errors quote their cause already.
@@ -13,18 +13,18 @@ pub fn message(error: &anyhow::Error) -> String {
             message = format!("{message}: {cause}");
         }
     }
-    // So the driver and its library of products say it, whatever was asked of them.
+    // The errors of the CUDA driver and of cuBLAS.
     match ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|full| message.contains(full))
     {
         true => format!(
-            "the GPU's memory is full; give it less at a time (--batch, where there is one, or shorter inputs), or \
+            "the GPU's memory is full; use smaller batches (--batch, if the command has it) or shorter inputs, or \
              compute with --device cpu: {message}"
         ),
         false => message,
     }
 }
 
-/// Says something on standard error, in one piece: several processes may do so at a time.
+/// Prints on standard error in one write, because several processes may print at a time.
 pub fn note(text: &str) {
     use std::io::Write;
     let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
@@ -52,7 +52,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) {
     println!("{table}");
 }
 
-/// Samples that are passed over are said before results, and apart from them.
+/// Prints the samples that are skipped, on standard error.
 pub fn not_used(problems: &[String]) {
     const SHOWN: usize = 20;
     problems.iter().take(SHOWN).for_each(|problem| eprintln!("not used: {problem}"));
@@ -61,7 +61,7 @@ pub fn not_used(problems: &[String]) {
     }
 }
 
-/// A number with as many digits as are worth reading.
+/// A number, rounded for reading.
 pub fn number(x: f64) -> String {
     match x.abs() {
         a if a >= 1000.0 => format!("{x:.0}"),

@@ -1,4 +1,4 @@
-//! What is shown while a model trains: a bar on a terminal, plain lines elsewhere.
+//! Progress of training: a bar on a terminal, plain lines elsewhere.
 
 use crate::train::{Metrics, Observer, StepReport};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,11 +14,11 @@ pub struct Progress {
     tokens_per_s: f64,
 }
 
-/// Between plain lines.
+/// Time between plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
-    /// A bar of `steps`, of which `done` are done.
+    /// Progress that begins at step `done` of `steps`.
     pub fn new(done: u64, steps: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(steps).with_position(done);
@@ -37,7 +37,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -54,11 +54,11 @@ impl Observer for Progress {
             0 => String::new(),
             n => format!("  {n} skipped (text too long for its slices)"),
         };
-        let bad = match report.bad {
+        let corrupt = match report.corrupt {
             0 => String::new(),
-            n => format!("  {n} bad samples replaced"),
+            n => format!("  {n} corrupt samples replaced"),
         };
-        let message = format!("loss {:.4}  {:.0} tokens/s{skipped}{bad}", report.loss, self.tokens_per_s);
+        let message = format!("loss {:.4}  {:.0} tokens/s{skipped}{corrupt}", report.loss, self.tokens_per_s);
         if let Some(bar) = &self.bar {
             bar.set_position(report.step);
             bar.set_message(message);

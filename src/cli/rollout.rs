@@ -14,40 +14,43 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Let a trained policy act in an environment, for the return you ask for.
+/// Roll out a trained policy in an environment, for one or several target returns.
 #[derive(Args)]
 pub struct RolloutArgs {
-    /// The folder of a run with a task that predicts actions.
+    /// Folder of a run with a task that predicts actions.
     run: PathBuf,
-    /// The environment: cartpole, which is built in, or a command that speaks line-JSON, such as
-    /// "python examples/gymnasium_bridge.py Hopper-v5".
+    /// Environment: cartpole, which is built in, or a command that speaks line-JSON.
+    ///
+    /// Such a command is "python examples/gymnasium_bridge.py Hopper-v5".
     #[arg(long, default_value = "cartpole", value_name = "NAME|COMMAND")]
     env: String,
-    /// The return to reach. May be repeated, or a list: 50,200,500.
+    /// Target return. May be repeated, or a list: 50,200,500.
     #[arg(allow_negative_numbers = true, long, value_delimiter = ',', default_value = "500")]
     target_return: Vec<f32>,
-    /// Episodes for each target.
+    /// Number of episodes for each target return.
     #[arg(long, default_value_t = 100)]
     episodes: usize,
-    /// The values of inputs without a clock: task="open the drawer". Text, numbers, JSON arrays or files.
+    /// Values of inputs that are no series: task="open the drawer".
+    ///
+    /// A value is a text, a number, a JSON array or a file.
     #[arg(long, value_name = "FIELD=VALUE", num_args = 1..)]
     row: Vec<String>,
-    /// Also play as many episodes with uniformly random actions: the return to beat.
+    /// Also play as many episodes with uniformly random actions, as a baseline.
     #[arg(long)]
     random: bool,
-    /// The same seed starts the same episodes.
+    /// Seed of the environments and of random actions.
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Seconds that a command may take to start, and for each answer.
+    /// Time-out of an environment command, for its start and for each answer, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
     env_timeout: u64,
-    /// The task, for a run of several.
+    /// Task to run, for a run with several tasks.
     #[arg(long)]
     task: Option<String>,
     /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Print one JSON object: for each target return_mean, return_std and returns.
+    /// Print one JSON object: for each target return its return_mean, return_std and returns.
     #[arg(long)]
     json: bool,
 }
@@ -55,14 +58,11 @@ pub struct RolloutArgs {
 /// Rolls out.
 pub fn run(args: RolloutArgs, modalities: &Modalities) -> Result<()> {
     if args.episodes == 0 {
-        bail!("--episodes must be at least 1");
+        bail!("--episodes: expected 1 or more; found 0");
     }
     let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
     let Some((number, task)) = policy(&tasks, args.task.as_deref()) else {
-        bail!(
-            "{} has no such task that predicts actions; expected an output that is a series",
-            args.run.display()
-        )
+        bail!("{}: expected a task with an output that is a series (actions); found none", args.run.display())
     };
     let whole: Vec<_> = task.parts().iter().filter(|part| !part.series).collect();
     let row = Row { fields: predict::by_hand(&args.row, &whole)? };
@@ -73,12 +73,12 @@ pub fn run(args: RolloutArgs, modalities: &Modalities) -> Result<()> {
     let mut rows = Vec::new();
     let mut result = |policy: String, played: &Rollout| {
         let (mean, std) = (print::number(played.return_mean()), print::number(played.return_std()));
-        rows.push(vec![policy, played.returns.len().to_string(), mean, std, played.cut.to_string()]);
+        rows.push(vec![policy, played.returns.len().to_string(), mean, std, played.truncated.to_string()]);
         json!({
             "episodes": played.returns.len(),
             "return_mean": played.return_mean(),
             "return_std": played.return_std(),
-            "cut": played.cut,
+            "cut": played.truncated,
             "returns": played.returns,
         })
     };
@@ -104,7 +104,7 @@ pub fn run(args: RolloutArgs, modalities: &Modalities) -> Result<()> {
     Ok(())
 }
 
-/// The first task that predicts a series, or the named one, with its number.
+/// The first task, of this name if there is one, that predicts a series, and its number.
 fn policy(tasks: &[NamedTask], name: Option<&str>) -> Option<(usize, Arc<Composition>)> {
     let acts = |task: &Composition| task.outputs().iter().any(|output| output.is_series(task.parts()));
     let mut named = tasks.iter().enumerate().filter(|(_, named)| name.is_none_or(|name| *name == named.name));

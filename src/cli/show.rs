@@ -12,26 +12,26 @@ use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Draw a run's attention rules and its curves.
+/// Draw the attention rules and the curves of a run.
 #[derive(Args)]
 pub struct ShowArgs {
-    /// The run folder.
+    /// Run folder.
     run: PathBuf,
-    /// Only who may attend to whom, on a small example: x where the row's token sees the column's.
+    /// Draw only the attention rules, on an example: x if the row's token attends to the column's.
     #[arg(long)]
     rules: bool,
-    /// Only the curves of loss and validation metrics.
+    /// Draw only the curves of loss and validation metrics.
     #[arg(long)]
     curves: bool,
-    /// Writes rules.svg and curves.svg into this folder as well.
+    /// Write rules.svg and curves.svg into this folder as well.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Prints one JSON object: the rules as figures, the curves as points.
+    /// Print one JSON object: the rules as figures, the curves as points.
     #[arg(long)]
     json: bool,
 }
 
-/// Characters of a plot.
+/// Size of a plot in characters.
 const COLUMNS: usize = 60;
 const ROWS: usize = 12;
 

@@ -2,16 +2,16 @@
 
 #[cfg(feature = "trajectory")]
 mod episodes;
-mod shape;
+mod options;
 mod task;
 
-pub use shape::{Cut, Shape};
+pub use options::{SlicingOptions, TokenizerOptions};
 
 use super::print;
 use crate::data::{self, DataError};
 use crate::registry::Modalities;
 use crate::report::figure::{self, Format};
-use crate::report::tokens::{self, GroupSummary, Span, Token, TokenContent, spelled};
+use crate::report::tokens::{self, GroupSummary, Span, Token, TokenContent, text_of_id};
 use crate::table::Modality;
 use crate::train::checkpoint::write_atomically;
 use anyhow::{Context, Result, ensure};
@@ -20,42 +20,48 @@ use serde_json::{Value, json};
 use smalti_contract::{AnyTokenizer, ContentSpec, File, TokenSpec, Tokens};
 use std::path::PathBuf;
 
-/// Show the tokens that a file becomes: how many of each kind, what they hold, where they stand.
+/// Show the tokens of a file: number, content, positions, time steps and order of each kind.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-    smalti tokenize photo.jpg --patch 16 --size 224x224 --image grid.png\n  \
+    smalti tokenize photo.jpg --patch-size 16 --image-size 224x224 --image grid.png\n  \
     smalti tokenize builtin:touchtone.tar/clips/000.wav --image slices.png\n  \
-    smalti tokenize log.npz --record 3 --json\n  \
-    smalti tokenize frames.npz --patch 12 --size 84x84")]
+    smalti tokenize log.npz --index 3 --json\n  \
+    smalti tokenize frames.npz --patch-size 12 --image-size 84x84")]
 pub struct TokenizeArgs {
-    /// A file on disk, inside a tar (clips.tar/one.wav), or that ships (builtin:touchtone.tar/clips/000.wav); or a folder
-    /// of episodes. Or a TOML file of a task made of inputs and outputs: the tokens of a training sample.
+    /// File of any modality, folder of episodes, or TOML file of a task.
+    ///
+    /// A file is on disk, inside a tar (clips.tar/one.wav), or ships (builtin:touchtone.tar/clips/000.wav). A TOML file of a
+    /// task with inputs and outputs gives the tokens of a training sample.
     file: String,
     /// Override a setting of a TOML file: data.source=my.csv. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The part to draw with --image, for a TOML file; left out, the first input.
+    /// Input or output to draw with --image, for a TOML file [default: the first input].
     #[arg(long, value_name = "PART")]
     part: Option<String>,
-    /// What the file is; without it, its name or content tells.
+    /// Modality of the file [default: by its name, else by its content].
     #[arg(long = "as", value_enum, value_name = "MODALITY")]
     modality: Option<Modality>,
-    /// Which of a file's records, counted from 0: images of an IDX file, windows of --context time steps.
+    /// Row of the file, counted from 0.
+    ///
+    /// A row is an image of an IDX file, a window of --context time steps of episodes, or a training sample of a TOML file.
     #[arg(long, default_value_t = 0)]
-    record: usize,
-    /// How many tokens to print, from the first on; the last is printed too.
+    index: usize,
+    /// Number of tokens to print from the first on; the last is printed too.
     #[arg(long, default_value_t = 8)]
     first: usize,
     #[command(flatten)]
-    shape: Shape,
-    /// Draws the tokens: patches on the image, slices on the spectrogram, characters in their boxes, an episode in
-    /// lanes. A name that ends in .svg gives shapes instead of pixels.
-    #[arg(long, value_name = "FILE.png", value_parser = figure_file)]
+    tokenizer: TokenizerOptions,
+    /// Draw the tokens as a figure, a PNG or SVG file by its name.
+    ///
+    /// The figure shows patches on the image, slices on the spectrogram, characters in boxes, an episode in lanes. A name
+    /// that ends in .svg gives shapes instead of pixels.
+    #[arg(long = "image", value_name = "FILE.png", value_parser = figure_file)]
     figure: Option<(PathBuf, Format)>,
-    /// Writes content, positions, order and time of each kind as the tensors KIND.content and so on.
+    /// Write content, positions, order and time of each kind as tensors, KIND.content and so on.
     #[arg(long, value_name = "FILE.safetensors")]
     out: Option<PathBuf>,
-    /// Prints one JSON object: modality, records, tokens, groups, the first tokens and the last.
+    /// Print one JSON object: modality, index, rows, tokens, groups, the first tokens and the last.
     #[arg(long)]
     json: bool,
 }
@@ -64,7 +70,7 @@ fn figure_file(path: &str) -> Result<(PathBuf, Format), String> {
     let path = PathBuf::from(path);
     match Format::of(&path) {
         Some(format) => Ok((path, format)),
-        None => Err("a figure is written as .png or .svg; its name must end so".into()),
+        None => Err("expected a file name that ends in .png or .svg".into()),
     }
 }
 
@@ -75,7 +81,7 @@ pub fn run(args: TokenizeArgs, modalities: &Modalities) -> Result<()> {
     }
     ensure!(
         args.set.is_empty() && args.part.is_none(),
-        "{}: --set and --part are for a TOML file",
+        "{}: --set and --part are for a TOML file; leave them out",
         args.file
     );
     // A folder can only be one of episodes.
@@ -87,81 +93,87 @@ pub fn run(args: TokenizeArgs, modalities: &Modalities) -> Result<()> {
         || bytes.as_ref().map_or(Some(Modality::Trajectory), |bytes| Modality::guess(&args.file, bytes));
     let modality = args.modality.or_else(guess).with_context(|| {
         format!(
-            "{}: neither name nor content tells what it is; add --as text, image, audio or trajectory",
+            "{}: neither name nor content tells its modality; add --as text, image, audio or trajectory",
             args.file
         )
     })?;
-    args.shape.only(modality).with_context(|| args.file.clone())?;
+    args.tokenizer.check(modality).with_context(|| args.file.clone())?;
     #[cfg(feature = "trajectory")]
     if modality == Modality::Trajectory {
         return episodes::run(&args, modalities);
     }
     let file = File { name: args.file.clone(), bytes: bytes.unwrap_or_default() };
-    let tokenizer = args.shape.fit(modality, &file, modalities).with_context(|| args.file.clone())?;
+    let tokenizer = args.tokenizer.fit(modality, &file, modalities).with_context(|| args.file.clone())?;
     let tokenizer = tokenizer.as_ref();
-    let (tokens, records) = record(tokenizer, &file.bytes, args.record).with_context(|| args.file.clone())?;
+    let (tokens, rows) = row(tokenizer, &file.bytes, args.index).with_context(|| args.file.clone())?;
     let figure = || figure::of(tokenizer, &tokens);
-    let drawn = Drawn { spec: tokenizer.spec(), tokens: &tokens, tokenizer: &|_| Some(tokenizer) };
-    show(&args, modality, &drawn, records, &figure)
+    let view = TokenView { spec: tokenizer.spec(), tokens: &tokens, tokenizer: &|_| Some(tokenizer) };
+    show(&args, modality, &view, rows, &figure)
 }
 
-/// The tokens of record `n`, and how many records there are.
-fn record(tokenizer: &dyn AnyTokenizer, bytes: &[u8], n: usize) -> Result<(Tokens, usize)> {
-    let (mut found, mut records) = (None, 0);
+/// The tokens of row `index`, and the number of rows.
+fn row(tokenizer: &dyn AnyTokenizer, bytes: &[u8], index: usize) -> Result<(Tokens, usize)> {
+    let (mut found, mut rows) = (None, 0);
     for tokens in tokenizer.encode_file(bytes, None) {
-        let tokens = tokens.with_context(|| format!("record {records}"))?;
-        if records == n {
+        let tokens = tokens.with_context(|| format!("row {rows}"))?;
+        if rows == index {
             tokenizer.spec().check(&tokens)?;
             found = Some(tokens);
         }
-        records += 1;
+        rows += 1;
     }
-    ensure!(found.is_some(), "--record {n} is not among the {records} records, counted from 0");
-    Ok((found.unwrap_or_default(), records))
+    check_index(index, rows, "rows")?;
+    Ok((found.unwrap_or_default(), rows))
 }
 
-/// Tokens to be shown.
-struct Drawn<'a> {
+/// Fails if `--index` is not below the number of rows or samples.
+fn check_index(index: usize, n: usize, what: &str) -> Result<()> {
+    ensure!(index < n, "--index: expected less than {n}, the number of {what}; found {index}");
+    Ok(())
+}
+
+/// The tokens of one row, as a table or as JSON.
+struct TokenView<'a> {
     spec: &'a TokenSpec,
     tokens: &'a Tokens,
-    /// The tokenizer that made the tokens of a kind.
+    /// The tokenizer of the tokens of a kind.
     tokenizer: &'a dyn Fn(&str) -> Option<&'a dyn AnyTokenizer>,
 }
 
-/// Writes and prints a file's record.
+/// Writes and prints the tokens of one of a file's rows.
 fn show(
     args: &TokenizeArgs,
     modality: Modality,
-    drawn: &Drawn,
-    records: usize,
+    view: &TokenView,
+    rows: usize,
     figure: &dyn Fn() -> figure::Scene,
 ) -> Result<()> {
     if let Some((path, format)) = &args.figure {
         write_atomically(path, &figure().encode(*format)?)?;
     }
     if let Some(out) = &args.out {
-        write_atomically(out, &tokens::to_safetensors(drawn.spec, drawn.tokens)?)?;
+        write_atomically(out, &tokens::to_safetensors(view.spec, view.tokens)?)?;
     }
-    let (file, modality, record) = (&args.file, modality.name(), args.record);
+    let (file, modality, index) = (&args.file, modality.name(), args.index);
     if args.json {
-        let mut shown = drawn.json(args.first);
+        let mut shown = view.json(args.first);
         for (key, value) in [
             ("file", json!(file)),
             ("modality", json!(modality)),
-            ("record", json!(record)),
-            ("records", json!(records)),
+            ("index", json!(index)),
+            ("rows", json!(rows)),
         ] {
             shown[key] = value;
         }
         return print::json(&shown);
     }
-    println!("{file}: {modality}, record {record} of {records}, {} tokens", drawn.tokens.len());
-    drawn.print(args.first);
+    println!("{file}: {modality}, row {index} of {rows}, {} tokens", view.tokens.len());
+    view.print(args.first);
     Ok(())
 }
 
-impl Drawn<'_> {
-    /// How many tokens there are, what each kind is like, the first tokens and the last.
+impl TokenView<'_> {
+    /// Number of tokens, summary of each kind, the first tokens and the last.
     fn json(&self, first: usize) -> Value {
         json!({
             "tokens": self.tokens.len(),
@@ -208,12 +220,12 @@ fn group_row(group: &GroupSummary) -> Vec<String> {
     ]
 }
 
-/// Features of a token that are printed.
+/// Number of features of a token to print.
 const FEATURES: usize = 4;
 
 fn token_row(token: &Token, tokenizer: Option<&dyn AnyTokenizer>) -> Vec<String> {
     let content = match &token.content {
-        TokenContent::Id(id) => match tokenizer.and_then(|tokenizer| spelled(tokenizer, *id)) {
+        TokenContent::Id(id) => match tokenizer.and_then(|tokenizer| text_of_id(tokenizer, *id)) {
             Some(text) => format!("{id} {text:?}"),
             None => id.to_string(),
         },

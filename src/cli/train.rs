@@ -3,7 +3,7 @@
 use super::device::{DeviceChoice, Gpus};
 use super::{launch, print, progress::Progress};
 use crate::config::{self, RunConfig};
-use crate::data::BadSamples;
+use crate::data::CorruptSamples;
 use crate::registry::Modalities;
 use crate::run::{self, Run, Start};
 use crate::train::ranks::{self, Launched, Ranks};
@@ -18,38 +18,46 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// Train a model from a preset or a TOML file, or go on with a run.
+/// Train a model from a preset or a TOML file, or resume a run.
 #[derive(Args)]
 pub struct TrainArgs {
-    /// A preset (text, image, audio, trajectory, mix) or a TOML file; left out with --resume, and with --from for the
-    /// other run's own settings.
+    /// Preset (text, image, audio, trajectory, mix) or TOML file.
+    ///
+    /// Leave it out with --resume, and with --from to train with the settings of the other run.
     preset: Option<String>,
-    /// Starts from the weights of another run, one that was imported, say, as far as they fit: positions of another size
-    /// are interpolated, and what is new is drawn. RUN/start.json says what became of each.
+    /// Initialize the parameters from another run, as far as names and shapes match.
+    ///
+    /// The other run may be an imported one. Position embeddings of another size are interpolated, other parameters are
+    /// drawn at random. start.json in the new run's folder lists what became of each parameter.
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     from: Option<PathBuf>,
-    /// Overrides a setting: train.max_steps=500, data.source=my.txt, model.n_layers=6. May be repeated. With --resume only
-    /// train.checkpoint_activations and train.workers, which change no result; the run keeps its own, so say it each time.
+    /// Override a setting: train.max_steps=500, data.source=my.txt, model.n_layers=6. May be repeated.
+    ///
+    /// With --resume, only train.checkpoint_activations and train.workers, which change no result. The run keeps its own
+    /// values of them, so give them at each --resume.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The run folder; by default runs/ and the preset's name.
+    /// Run folder [default: runs/ and the preset's name].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Computes on auto, cpu, cuda or cuda:N. Started by torchrun or srun, each process takes the next GPU of its host
-    /// with auto and cuda.
+    /// Device: auto, cpu, cuda or cuda:N.
+    ///
+    /// With auto and cuda, each process that torchrun or srun starts takes the next GPU of its host.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Computes on several GPUs of this host, such as 0,1,2,3: a process for each, whose gradients are summed, so that a
-    /// step is that of one GPU with as many times the train.gradient_accumulation_steps. Wants the feature `nccl`.
+    /// GPUs of this host to train on, such as 0,1,2,3; needs the feature `nccl`.
+    ///
+    /// Each GPU has a process, and gradients are all-reduced to their sum: a step on N GPUs equals a step on one GPU with N
+    /// times the train.gradient_accumulation_steps.
     #[arg(long, value_name = "N,N…", conflicts_with = "device")]
     devices: Option<Gpus>,
-    /// Goes on with the run in --out from its last checkpoint, as if it had never stopped.
+    /// Resume the run in --out from its last checkpoint, bit-exactly.
     #[arg(long)]
     resume: bool,
-    /// Prints the settings with their overrides as TOML, and stops.
+    /// Print the settings with their overrides as TOML, and exit.
     #[arg(long)]
     print: bool,
-    /// Prints the result as one JSON object.
+    /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
 }
@@ -62,20 +70,20 @@ pub fn run(args: TrainArgs, modalities: &Modalities) -> Result<()> {
     if let Some(gpus) = args.devices.as_ref().filter(|_| !launch::is_started()) {
         return launch::start(gpus);
     }
-    // A mistake in the settings is said before ranks wait for one another.
+    // Errors in the settings are found before ranks wait for one another.
     match args.preset.as_deref() {
         _ if args.resume => drop(Run::open_with(&folder(&args)?, modalities)?.resumed_with(&args.set)?),
         Some(preset) => drop(RunConfig::of_preset_or_file(preset, &args.set)?),
         None => {}
     }
     if let Some(launched) = Launched::find()? {
-        let Launched { rank, size, .. } = launched;
-        print::note(&format!("rank {rank} of {size} meets the others {}", launched.place()));
+        let Launched { rank, world_size, .. } = launched;
+        print::note(&format!("rank {rank} of {world_size} joins the others {}", launched.rendezvous()));
     }
     let ranks = ranks::join()?;
     let trained = train_over(&args, modalities, &ranks);
     if let Err(error) = &trained
-        && ranks.size() > 1
+        && ranks.world_size() > 1
     {
         eprintln!("error: rank {}: {}", ranks.rank(), print::message(error));
         ranks.abort()
@@ -101,14 +109,14 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
             "step": outcome.step,
             "stopped": outcome.stopped,
             "metrics": outcome.metrics,
-            "bad": outcome.bad,
+            "corrupt_samples": outcome.corrupt,
         }));
     }
     let rows = outcome.metrics.iter().flat_map(|(task, metrics)| {
         metrics.iter().map(move |(name, value)| vec![task.clone(), name.clone(), print::number(*value)])
     });
     print::table(&["task", "metric", "value"], &rows.collect::<Vec<_>>());
-    show_bad(&outcome.bad);
+    print_corrupt(&outcome.corrupt);
     println!("{} is at step {}", folder.display(), outcome.step);
     Ok(())
 }
@@ -117,31 +125,31 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
 fn folder(args: &TrainArgs) -> Result<PathBuf> {
     match (&args.out, &args.preset) {
         (Some(_), Some(preset)) if args.resume => {
-            bail!("--resume goes on with the run in --out and its settings; leave out {preset}")
+            bail!("--resume takes the settings of the run in --out; leave out {preset}")
         }
         (Some(out), _) => Ok(out.clone()),
         (None, Some(preset)) => {
             Ok(Path::new("runs").join(Path::new(preset).file_stem().context("the preset has no name")?))
         }
-        (None, None) if args.from.is_some() => bail!("say the new run's folder: --out RUN"),
-        (None, None) => bail!("say a preset or file to train from, or --out RUN with --resume"),
+        (None, None) if args.from.is_some() => bail!("--from: expected the new run's folder, --out RUN"),
+        (None, None) => bail!("expected a preset or a TOML file, or --out RUN with --resume"),
     }
 }
 
-/// What this process computes on, and the ranks as they then are.
+/// The device of this process, and the ranks on their devices.
 fn on_device(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<(Device, Arc<dyn Ranks>)> {
-    let local = Launched::find()?.map_or(0, |launched| launched.local);
+    let local = Launched::find()?.map_or(0, |launched| launched.local_rank);
     let Some(Gpus(gpus)) = &args.devices else {
         let device = args.device.open_for(local)?;
-        let alone = ranks.size() == 1;
-        let ranks = if alone { ranks.clone() } else { ranks::on(ranks.clone(), &device)? };
+        let alone = ranks.world_size() == 1;
+        let ranks = if alone { ranks.clone() } else { ranks::on_device(ranks.clone(), &device)? };
         return Ok((device, ranks));
     };
-    if gpus.len() != ranks.size() {
-        bail!("--devices names {} GPUs, and {} processes train", gpus.len(), ranks.size());
+    if gpus.len() != ranks.world_size() {
+        bail!("--devices: expected {} GPUs, one for each process; found {}", ranks.world_size(), gpus.len());
     }
     let device = DeviceChoice::Cuda(gpus.get(local).copied()).open()?;
-    let ranks = ranks::on(ranks.clone(), &device)?;
+    let ranks = ranks::on_device(ranks.clone(), &device)?;
     Ok((device, ranks))
 }
 
@@ -154,7 +162,7 @@ fn begin(
     ranks: &Arc<dyn Ranks>,
 ) -> Result<Trainer> {
     let Some(from) = &args.from else {
-        let preset = args.preset.as_deref().context("say a preset or a file to train from")?;
+        let preset = args.preset.as_deref().context("expected a preset or a TOML file")?;
         let config = RunConfig::of_preset_or_file(preset, &args.set)?;
         return Ok(Run::create_with(folder, config, device, ranks.clone(), modalities)?.1);
     };
@@ -168,22 +176,22 @@ fn begin(
     if ranks.rank() > 0 {
         return Ok(trainer);
     }
-    eprintln!("from {}: {} parameters are as they were", from.display(), loaded.len());
-    for (what, names) in [("interpolated", interpolated), ("new", new), ("not taken over", skipped)] {
+    eprintln!("from {}: {} parameters loaded", from.display(), loaded.len());
+    for (what, names) in [("interpolated", interpolated), ("new", new), ("skipped", skipped)] {
         names.iter().for_each(|name| eprintln!("  {what}: {name}"));
     }
     Ok(trainer)
 }
 
-/// What could not be used, each with how often it was drawn.
-fn show_bad(bad: &BadSamples) {
-    if bad.total() == 0 {
+/// Prints the samples that could not be used, and how often each was drawn.
+fn print_corrupt(corrupt: &CorruptSamples) {
+    if corrupt.total() == 0 {
         return;
     }
     let mut rows: Vec<Vec<String>> =
-        bad.named().iter().map(|(problem, times)| vec![problem.clone(), times.to_string()]).collect();
-    if bad.others() > 0 {
-        rows.push(vec!["others".into(), bad.others().to_string()]);
+        corrupt.named().iter().map(|(problem, times)| vec![problem.clone(), times.to_string()]).collect();
+    if corrupt.others() > 0 {
+        rows.push(vec!["others".into(), corrupt.others().to_string()]);
     }
     print::table(&["not used", "times drawn"], &rows);
 }
@@ -191,32 +199,33 @@ fn show_bad(bad: &BadSamples) {
 /// Trains with a progress bar, which rank 0 shows; Ctrl-C saves and stops.
 pub fn train(trainer: &mut Trainer, folder: Option<&Path>, ranks: &dyn Ranks) -> Result<Outcome> {
     let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be caught")?;
+    let on_signal = stop.clone();
+    ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed))
+        .context("Ctrl-C cannot be caught")?;
     if ranks.rank() > 0 {
         return Ok(trainer.run(folder, &stop, &mut Silent)?);
     }
     let (done, steps) = trainer.progress();
-    let together = match ranks.size() {
+    let together = match ranks.world_size() {
         1 => String::new(),
         n => format!(", {n} processes"),
     };
     eprintln!("{} parameters, {done} of {steps} steps done{together}", trainer.model().params().count());
     if done == steps {
-        eprintln!("nothing is left to do");
+        eprintln!("all steps are done already");
     }
     let mut progress = Progress::new(done, steps);
     let outcome = trainer.run(folder, &stop, &mut progress);
     progress.finish();
     let outcome = outcome?;
     if outcome.stopped {
-        eprintln!("stopped at step {} of {steps}; --resume goes on", outcome.step);
+        eprintln!("stopped at step {} of {steps}; --resume continues", outcome.step);
     }
     Ok(outcome)
 }
 
 fn print_settings(args: &TrainArgs) -> Result<()> {
-    let preset = args.preset.as_deref().context("say which preset or file to print")?;
+    let preset = args.preset.as_deref().context("--print: expected a preset or a TOML file")?;
     match config::preset(preset).filter(|_| args.set.is_empty()) {
         Some(text) => print!("{text}"),
         None => print!("{}", RunConfig::of_preset_or_file(preset, &args.set)?.to_toml()?),

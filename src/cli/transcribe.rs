@@ -9,37 +9,42 @@ use std::path::PathBuf;
 /// Transcribe audio.
 #[derive(Args)]
 pub struct TranscribeArgs {
-    /// The folder of a run that has an audio input, and an output of text.
+    /// Folder of a run with an audio input and a text output.
     run: PathBuf,
-    /// Clips (WAV, FLAC, MP3, Ogg Vorbis, M4A, AAC), on disk or inside a tar (clips.tar/one.wav).
+    /// Audio clips (WAV, FLAC, MP3, Ogg Vorbis, M4A, AAC), on disk or inside a tar (clips.tar/one.wav).
     #[arg(required = true)]
     files: Vec<String>,
-    /// Language that is spoken, by its code (en, de, …). Left out, as in the model's settings, or the most likely.
+    /// Code of the spoken language: en, de, … [default: the model's setting, or the most likely].
     #[arg(long)]
     language: Option<String>,
-    /// Task, such as transcribe or translate. Left out, as in the model's settings.
+    /// Task, such as transcribe or translate [default: the model's setting].
     #[arg(long)]
     task: Option<String>,
-    /// Predict timestamps. Clips longer than the model reads at once always have them, if the model has timestamps.
+    /// Predict timestamps.
+    ///
+    /// Clips that are longer than one window of the model always have timestamps, if the model has them.
     #[arg(long)]
     timestamps: bool,
     /// Number of beams; 1 is greedy.
     #[arg(long)]
     beams: Option<usize>,
-    /// Temperatures to try one after the other until a text is good enough; 0 is greedy. Left out, 0; or
-    /// 0,0.2,0.4,0.6,0.8,1 with --compression-ratio or --logprob, which define good enough.
+    /// Temperatures to try until a text passes --compression-ratio and --logprob; 0 is greedy.
+    ///
+    /// The default is 0; with --compression-ratio or --logprob it is 0,0.2,0.4,0.6,0.8,1.
     #[arg(long, value_delimiter = ',')]
     temperature: Vec<f64>,
-    /// Decode again a text that zlib compresses by more than this factor (Whisper: 1.35 to 2.4).
+    /// Decode a text again if zlib compresses it by more than this factor (Whisper: 1.35 to 2.4).
     #[arg(long)]
     compression_ratio: Option<f64>,
-    /// Decode again a text whose tokens have a mean log-probability below this (Whisper: -1).
+    /// Decode a text again if its mean log-probability is below this (Whisper: -1).
     #[arg(long, allow_negative_numbers = true)]
     logprob: Option<f64>,
-    /// Leave out a window of a lower mean log-probability if the probability of no speech is above this (Whisper: 0.6).
+    /// Skip a window if its probability of no speech is above this (Whisper: 0.6).
+    ///
+    /// Only windows whose mean log-probability is below --logprob are skipped.
     #[arg(long)]
     no_speech: Option<f64>,
-    /// Decode each window of a long clip after the text of those before it.
+    /// Decode each window of a long clip after the text of the windows before it.
     #[arg(long)]
     condition: bool,
     /// Seed of sampling.
@@ -48,7 +53,7 @@ pub struct TranscribeArgs {
     /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Print one JSON object: for each clip its file, seconds and text, its language and segments.
+    /// Print one JSON object: for each clip file, seconds, text, language and segments.
     #[arg(long)]
     json: bool,
 }
@@ -86,7 +91,7 @@ pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
     use anyhow::Context;
 
     let run = Loaded::open(&args.run, args.device, modalities)?;
-    let expected = "an audio input, and an output of text with head generate or ctc";
+    let expected = "an audio input, and a text output with head generate or ctc";
     let transcriber = run.find(expected, |number, task| Transcriber::new(&run.model, number, task).ok())?;
     let options = args.options();
     let (mut results, mut rows) = (vec![], vec![]);
@@ -118,8 +123,8 @@ pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
     Ok(())
 }
 
-/// Says that this build cannot.
+/// Fails: this build has no audio.
 #[cfg(not(feature = "audio"))]
 pub fn run(_: TranscribeArgs, _: &Modalities) -> Result<()> {
-    anyhow::bail!("this smalti is built without the feature `audio`")
+    anyhow::bail!("this smalti is built without the feature `audio`; build it with `--features audio`")
 }

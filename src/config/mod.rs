@@ -1,4 +1,4 @@
-//! `run.toml`: every setting of a run, from a preset or a file, with overrides.
+//! `run.toml`: all settings of a run, from a preset or a file, with overrides.
 
 mod overrides;
 mod presets;
@@ -19,29 +19,29 @@ use overrides::set;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The version of run folders that this build writes and reads.
-pub const VERSION: u32 = 2;
+/// The version of run folders that this build reads and writes.
+pub const VERSION: u32 = 3;
 
-/// Every setting of a run. Either `data` (one task) or `mix` (several) is given.
+/// All settings of a run, with either `data` (one task) or `mix` (several tasks).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// The version of the run folder.
     #[serde(default = "this_version")]
     pub version: u32,
-    /// The optimizer, its schedule, and what is saved when.
+    /// Optimizer, schedule, evaluation and checkpoints.
     #[serde(default)]
     pub train: TrainConfig,
     /// The transformer.
     #[serde(default)]
     pub model: ModelConfig,
-    /// The rows of the one task of a run that has one.
+    /// The data of the task, in a run of one task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataSettings>,
-    /// What its samples are made of, by name.
+    /// The inputs of its samples, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub inputs: IndexMap<String, InputSettings>,
-    /// What it predicts, by name.
+    /// Its outputs, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub outputs: IndexMap<String, OutputSettings>,
     /// The tasks of a mix, by name.
@@ -53,18 +53,18 @@ pub struct RunConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MixEntry {
-    /// Its share of a batch's documents, relative to the other tasks'.
+    /// Its share of a batch's documents, relative to the other tasks.
     #[serde(default = "one")]
     pub weight: f64,
     /// Weight of its mean loss in the sum over tasks.
     #[serde(default = "one")]
     pub loss_weight: f64,
-    /// The rows of the task.
+    /// The data of the task.
     pub data: DataSettings,
-    /// What its samples are made of, by name.
+    /// The inputs of its samples, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub inputs: IndexMap<String, InputSettings>,
-    /// What it predicts, by name.
+    /// Its outputs, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub outputs: IndexMap<String, OutputSettings>,
 }
@@ -76,25 +76,25 @@ pub struct TaskEntry {
     pub name: String,
     /// Its data, inputs and outputs.
     pub settings: TaskSettings,
-    /// Its share of a batch's documents, relative to the other tasks'.
+    /// Its share of a batch's documents, relative to the other tasks.
     pub weight: f64,
     /// Weight of its mean loss in the sum over tasks.
     pub loss_weight: f64,
 }
 
 impl TaskEntry {
-    /// The task and its data; its tokenizers fitted to the training rows, or as a run has them.
+    /// Opens the task with its data, and fits its tokenizers to the training rows or takes those of a run.
     ///
     /// # Errors
-    /// [`OpenError`], which names the file or the setting.
+    /// [`OpenError`], which names the file or setting.
     pub fn open(&self, modalities: &Modalities, start: Start) -> Result<Opened, OpenError> {
         Composition::open((&self.name, self.loss_weight), &self.settings, modalities, start)
     }
 
-    /// As [`open`](Self::open), beside tasks of a mix whose vocabularies it may share.
+    /// As [`open`](Self::open), with the other tasks of a mix, whose vocabularies it may share.
     ///
     /// # Errors
-    /// As of [`open`](Self::open).
+    /// As for [`open`](Self::open).
     pub fn open_beside(
         &self,
         modalities: &Modalities,
@@ -104,25 +104,25 @@ impl TaskEntry {
         Composition::open_beside((&self.name, self.loss_weight), &self.settings, modalities, start, others)
     }
 
-    /// Whether it shares a vocabulary of another task of the mix that is not there yet.
-    fn waits_for(&self, tasks: &[TaskEntry], there: &[usize]) -> bool {
+    /// Whether it shares the vocabulary of a task of the mix that is not open yet.
+    fn waits_for(&self, tasks: &[TaskEntry], open: &[usize]) -> bool {
         let is_missing = |task: &str| {
             let place = tasks.iter().position(|entry| entry.name == task && task != self.name);
-            place.is_some_and(|place| !there.contains(&place))
+            place.is_some_and(|place| !open.contains(&place))
         };
         self.settings.shares().filter_map(|share| share.split_once('.')).any(|(task, _)| is_missing(task))
     }
 
-    /// The task of a run without its data, for prediction.
+    /// Restores the task of a run without its data, for prediction.
     ///
     /// # Errors
-    /// [`OpenError`] if the saved state is not that of the settings.
+    /// [`OpenError`] if the saved state does not match the settings.
     pub fn restore(&self, modalities: &Modalities, saved: &SavedTask) -> Result<Composition, OpenError> {
         Composition::restore((&self.name, self.loss_weight), &self.settings, modalities, saved)
     }
 }
 
-/// Settings that a run may go on with others of: what a step costs depends on them, and no bit of what it computes.
+/// The settings that may change when a run resumes: they affect only the time and memory of a step, not its result.
 pub const SET_ON_RESUME: [&str; 2] = ["train.checkpoint_activations", "train.workers"];
 
 fn this_version() -> u32 {
@@ -133,16 +133,16 @@ fn one() -> f64 {
     1.0
 }
 
-/// Settings that cannot be read or cannot work together.
+/// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
     /// Neither a shipped preset nor a file.
     #[error("{name:?} is neither a preset ({presets}) nor a TOML file: {problem}")]
     NoSuchPreset {
-        /// What was asked for.
+        /// The requested preset or file.
         name: String,
-        /// The presets there are.
+        /// The names of the presets.
         presets: String,
         /// Why the file cannot be read.
         problem: std::io::Error,
@@ -152,7 +152,7 @@ pub enum SettingsError {
     Unreadable {
         /// The file or preset, with the overrides.
         origin: String,
-        /// What is wrong, and where.
+        /// The problem and its place.
         problem: String,
     },
     /// An override that is not `key=value`.
@@ -160,12 +160,12 @@ pub enum SettingsError {
     Override {
         /// The override.
         text: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A run of another version.
     #[error(
-        "{origin}: version {found} of a run; this build reads version {VERSION}: train anew, or use the program that made it"
+        "{origin}: the run has version {found}; this build reads version {VERSION}: train again, or use the build that wrote it"
     )]
     Version {
         /// The file.
@@ -174,25 +174,25 @@ pub enum SettingsError {
         found: i64,
     },
     /// Not exactly one of `data` and `mix`.
-    #[error("{0}: say either [data], one task, or [mix.NAME.data], several")]
+    #[error("{0}: expected either [data], for one task, or [mix.NAME.data], for several")]
     Tasks(String),
-    /// A weight that is no positive number.
-    #[error("mix.{task}.{setting} must be a positive number; found {found}")]
+    /// A weight that is not a positive number.
+    #[error("mix.{task}.{setting}: expected a positive number; found {found}")]
     Weight {
         /// The task.
         task: String,
         /// `weight` or `loss_weight`.
         setting: &'static str,
-        /// What was found.
+        /// The value.
         found: f64,
     },
-    /// Tasks that share one another's vocabularies in a circle.
-    #[error("share: the tasks {0} share in a circle; leave one `share` out")]
+    /// Tasks that share each other's vocabularies in a cycle.
+    #[error("share: the tasks {0} share vocabularies in a cycle; remove one `share`")]
     Share(String),
-    /// The transformer's settings.
+    /// Unusable settings of the model.
     #[error(transparent)]
     Model(#[from] ConfigError),
-    /// The training's settings.
+    /// Unusable settings of training.
     #[error(transparent)]
     Train(#[from] TrainConfigError),
 }
@@ -201,7 +201,7 @@ impl RunConfig {
     /// The settings of a preset or a TOML file, with overrides such as `train.max_steps=500`.
     ///
     /// # Errors
-    /// [`SettingsError`]; an unknown setting is one.
+    /// [`SettingsError`], also for an unknown setting.
     pub fn of_preset_or_file(name: &str, overrides: &[String]) -> Result<Self, SettingsError> {
         if let Some(text) = preset(name) {
             return Self::parse(&format!("preset {name}"), text, overrides);
@@ -214,7 +214,7 @@ impl RunConfig {
         Self::parse(name, &text, overrides)
     }
 
-    /// These settings, with others of [`SET_ON_RESUME`].
+    /// These settings, with overrides of [`SET_ON_RESUME`].
     ///
     /// # Errors
     /// [`SettingsError::Override`] for any other setting.
@@ -225,10 +225,7 @@ impl RunConfig {
             None => Self::parse("the run's settings", &self.to_toml()?, overrides),
             Some(text) => Err(SettingsError::Override {
                 text: text.clone(),
-                problem: format!(
-                    "a run goes on with its own settings, but for {}",
-                    SET_ON_RESUME.join(" and ")
-                ),
+                problem: format!("a resumed run keeps its settings, except {}", SET_ON_RESUME.join(" and ")),
             }),
         }
     }
@@ -236,20 +233,20 @@ impl RunConfig {
     /// The settings in a TOML text, with overrides; `origin` names it in errors.
     ///
     /// # Errors
-    /// [`SettingsError`]; an unknown setting is one.
+    /// [`SettingsError`], also for an unknown setting.
     pub fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Self, SettingsError> {
         let unreadable = |problem: String| SettingsError::Unreadable { origin: origin.into(), problem };
         let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| unreadable(e.to_string()))?;
-        // A run of another version is refused as such before its settings are found unknown.
+        // Check the version first: settings of another version may be unknown.
         if let Some(found) = table.get("version").and_then(toml::Value::as_integer)
             && found != i64::from(VERSION)
         {
             return Err(SettingsError::Version { origin: origin.into(), found });
         }
         overrides.iter().try_for_each(|text| set(&mut table, text))?;
-        // A length in steps replaces a preset's length in epochs, and the other way round.
+        // A length in steps replaces a preset's length in epochs, and vice versa.
         let given = |key: &str| overrides.iter().any(|text| text.starts_with(&format!("train.{key}=")));
-        for (length, other) in [("steps", "epochs=0.0"), ("epochs", "steps=0")] {
+        for (length, other) in [("max_steps", "epochs=0.0"), ("epochs", "max_steps=0")] {
             let zero = overrides.iter().any(|text| *text == format!("train.{length}=0"));
             if given(length) && !zero && !given(other.split('=').next().unwrap_or_default()) {
                 set(&mut table, &format!("train.{other}"))?;
@@ -262,10 +259,10 @@ impl RunConfig {
         Ok(config)
     }
 
-    /// Every setting as TOML, defaults written out.
+    /// All settings as TOML, including defaults.
     ///
     /// # Errors
-    /// [`SettingsError::Unreadable`] where a setting has no TOML form.
+    /// [`SettingsError::Unreadable`] if a setting has no TOML form.
     pub fn to_toml(&self) -> Result<String, SettingsError> {
         toml::to_string_pretty(self)
             .map_err(|e| SettingsError::Unreadable { origin: "run.toml".into(), problem: e.to_string() })
@@ -273,8 +270,8 @@ impl RunConfig {
 
     /// The tasks.
     pub fn tasks(&self) -> Vec<TaskEntry> {
-        let entry = |name: &str, data: &DataSettings, parts: (&_, &_), weight, loss_weight| {
-            let (inputs, outputs): (&IndexMap<_, _>, &IndexMap<_, _>) = parts;
+        let entry = |name: &str, data: &DataSettings, inputs_and_outputs: (&_, &_), weight, loss_weight| {
+            let (inputs, outputs): (&IndexMap<_, _>, &IndexMap<_, _>) = inputs_and_outputs;
             let settings =
                 TaskSettings { data: data.clone(), inputs: inputs.clone(), outputs: outputs.clone() };
             TaskEntry { name: name.into(), settings, weight, loss_weight }
@@ -289,10 +286,10 @@ impl RunConfig {
         }
     }
 
-    /// The order in which tasks are opened: each after those whose vocabularies it shares.
+    /// The order in which to open tasks: each after those whose vocabularies it shares.
     ///
     /// # Errors
-    /// [`SettingsError::Share`] for tasks that share in a circle.
+    /// [`SettingsError::Share`] for tasks that share vocabularies in a cycle.
     pub fn opening_order(&self) -> Result<Vec<usize>, SettingsError> {
         let tasks = self.tasks();
         let mut order: Vec<usize> = vec![];
@@ -318,7 +315,7 @@ impl RunConfig {
         if self.data.is_some() && !self.mix.is_empty() {
             return Err(SettingsError::Tasks(origin.into()));
         }
-        self.check_parts(origin)?;
+        self.check_inputs_and_outputs(origin)?;
         if self.data.is_none() && self.mix.is_empty() {
             return Err(SettingsError::Tasks(origin.into()));
         }
@@ -335,19 +332,19 @@ impl RunConfig {
 }
 
 impl RunConfig {
-    /// Every task has outputs, and parts have data.
-    fn check_parts(&self, origin: &str) -> Result<(), SettingsError> {
-        let refuse = |problem| Err(SettingsError::Unreadable { origin: origin.into(), problem });
+    /// Checks that every task has outputs, and that inputs and outputs have data.
+    fn check_inputs_and_outputs(&self, origin: &str) -> Result<(), SettingsError> {
+        let fail = |problem| Err(SettingsError::Unreadable { origin: origin.into(), problem });
         let one = self.data.iter().map(|_| (String::new(), &self.outputs));
         let mix = self.mix.iter().map(|(name, task)| (format!("mix.{name}."), &task.outputs));
         if let Some((prefix, _)) = one.chain(mix).find(|(_, outputs)| outputs.is_empty()) {
             let problem =
-                format!("{prefix}outputs: a task predicts something; add a table [{prefix}outputs.NAME]");
-            return refuse(problem);
+                format!("{prefix}outputs: expected at least one output; add a table [{prefix}outputs.NAME]");
+            return fail(problem);
         }
         if self.data.is_none() && !(self.inputs.is_empty() && self.outputs.is_empty()) {
-            return refuse(
-                "inputs and outputs name fields of rows; add where those come from in [data]".into(),
+            return fail(
+                "inputs and outputs read fields of rows; add the source of the rows in [data]".into(),
             );
         }
         Ok(())

@@ -1,12 +1,12 @@
-//! Settings on the command line.
+//! Overrides of settings on the command line.
 
 use super::SettingsError;
 
-/// Sets `a.b.c=value` in a table. The value is read as TOML, and if it is none, taken as a text; an empty one removes a table:
-/// `inputs.return_to_go=` leaves that input out.
+/// Sets `a.b.c=value` in a table. A value that is not TOML is a text. An empty value removes a table: `inputs.return_to_go=`
+/// removes that input.
 pub(super) fn set(table: &mut toml::Table, text: &str) -> Result<(), SettingsError> {
-    let refuse = |problem: String| SettingsError::Override { text: text.into(), problem };
-    let (path, value) = text.split_once('=').ok_or_else(|| refuse("expected key=value".into()))?;
+    let error = |problem: String| SettingsError::Override { text: text.into(), problem };
+    let (path, value) = text.split_once('=').ok_or_else(|| error("expected key=value".into()))?;
     let (path, value) = (path.trim(), value.trim());
     let value = match format!("value = {value}").parse::<toml::Table>() {
         Ok(mut parsed) if parsed.len() == 1 => parsed.remove("value"),
@@ -17,7 +17,7 @@ pub(super) fn set(table: &mut toml::Table, text: &str) -> Result<(), SettingsErr
     let mut table = table;
     for parent in parents.split('.').filter(|parent| !parent.is_empty()) {
         let entry = table.entry(parent).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        table = entry.as_table_mut().ok_or_else(|| refuse(format!("{parent} is a setting, not a table")))?;
+        table = entry.as_table_mut().ok_or_else(|| error(format!("{parent} is a setting, not a table")))?;
     }
     if value.as_str() == Some("") && table.get(key).is_some_and(toml::Value::is_table) {
         table.remove(key);

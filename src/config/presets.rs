@@ -1,6 +1,6 @@
-//! The settings that ship.
+//! The presets.
 
-/// The presets that ship, by name.
+/// The presets, by name.
 pub const PRESETS: [(&str, &str); 5] = [
     ("text", include_str!("../../presets/text.toml")),
     ("image", include_str!("../../presets/image.toml")),
@@ -9,7 +9,7 @@ pub const PRESETS: [(&str, &str); 5] = [
     ("mix", include_str!("../../presets/mix.toml")),
 ];
 
-/// The text of a preset, by its name.
+/// The TOML text of a preset; `None` for an unknown name.
 pub fn preset(name: &str) -> Option<&'static str> {
     PRESETS.iter().find(|(preset, _)| *preset == name).map(|(_, text)| *text)
 }

@@ -1,9 +1,9 @@
-//! Settings are read as they were written, and what is wrong is named.
+//! Settings are read and written unchanged, and errors name the wrong setting.
 
 use super::*;
 
 #[test]
-fn parts_keep_their_order_and_what_they_say() {
+fn inputs_and_outputs_keep_their_order_and_settings() {
     let text = "[data]\nsource = \"a.csv\"\n[inputs.z]\nmodality = \"image\"\npatch_size = 4\n[inputs.a]\n\
                 modality = \"numbers\"\nfield = [\"x\", \"y\"]\n[outputs.m]\nhead = \"classify\"\n";
     let config = RunConfig::parse("my.toml", text, &["inputs.z.drop=0.5".into()]).unwrap();
@@ -17,7 +17,7 @@ fn parts_keep_their_order_and_what_they_say() {
 }
 
 #[test]
-fn every_preset_is_read_and_written() {
+fn every_preset_is_read_and_written_unchanged() {
     for (name, _) in PRESETS {
         let config = RunConfig::of_preset_or_file(name, &[]).unwrap();
         let written = config.to_toml().unwrap();
@@ -26,7 +26,7 @@ fn every_preset_is_read_and_written() {
 }
 
 #[test]
-fn overrides_are_typed_as_toml() {
+fn overrides_are_read_as_toml() {
     let overrides = ["train.max_steps=7", "data.source=a b.txt", "model.dropout = 0.25", "model.bias=false"];
     let config = RunConfig::of_preset_or_file("text", &overrides.map(String::from)).unwrap();
     assert_eq!((config.train.max_steps, config.model.dropout, config.model.bias), (7, 0.25, false));
@@ -34,7 +34,7 @@ fn overrides_are_typed_as_toml() {
 }
 
 #[test]
-fn an_empty_value_leaves_a_part_out() {
+fn an_empty_value_removes_an_input() {
     let set = ["inputs.return_to_go=".to_string(), "data.validation=".into()];
     let config = RunConfig::of_preset_or_file("trajectory", &set).unwrap();
     assert_eq!(config.inputs.keys().collect::<Vec<_>>(), ["observations"]);
@@ -50,11 +50,11 @@ fn a_length_in_steps_replaces_one_in_epochs() {
     assert_eq!(length(&["train.max_steps=7"]).unwrap(), (7, 0.0));
     assert_eq!(length(&["train.epochs=2.5"]).unwrap(), (0, 2.5));
     assert_eq!(length(&["train.epochs=3.0", "train.max_steps=0"]).unwrap(), (0, 3.0));
-    assert!(length(&["train.epochs=3.0", "train.max_steps=5"]).is_err(), "one of both");
+    assert!(length(&["train.epochs=3.0", "train.max_steps=5"]).is_err(), "either of the two");
 }
 
 #[test]
-fn a_run_goes_on_with_its_own_settings_but_for_what_changes_no_result() {
+fn only_settings_that_change_no_result_may_change_on_resume() {
     let run = RunConfig::of_preset_or_file("text", &[]).unwrap();
     let set = ["train.checkpoint_activations=true", "train.workers = 1"].map(String::from);
     let mut other = run.resumed_with(&set).unwrap();
@@ -64,13 +64,13 @@ fn a_run_goes_on_with_its_own_settings_but_for_what_changes_no_result() {
     assert_eq!(other.to_toml().unwrap(), run.to_toml().unwrap());
     let error = run.resumed_with(&["train.max_steps=9".into()]).unwrap_err().to_string();
     assert!(
-        error.contains("\"train.max_steps=9\"") && error.contains("but for train.checkpoint_activations"),
+        error.contains("\"train.max_steps=9\"") && error.contains("except train.checkpoint_activations"),
         "{error}"
     );
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_the_wrong_setting() {
     let message = |overrides: &[&str]| {
         let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
         RunConfig::of_preset_or_file("text", &overrides).unwrap_err().to_string()
@@ -86,7 +86,7 @@ fn what_is_wrong_is_named() {
     let old = RunConfig::parse("run.toml", "version = 0", &[]).unwrap_err().to_string();
     assert_eq!(
         old,
-        "run.toml: version 0 of a run; this build reads version 2: train anew, or use the program that made it"
+        "run.toml: the run has version 0; this build reads version 3: train again, or use the build that wrote it"
     );
     assert!(matches!(RunConfig::parse("x", "", &[]), Err(SettingsError::Tasks(_))));
 }

@@ -1,25 +1,24 @@
-//! Samples kept on disk once they have been read and tokenized.
+//! A cache of tokenized samples on disk.
 
-use super::{Bad, DataError, Dataset, Sample};
+use super::{DataError, Dataset, OnCorruptSample, Sample};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A data set whose samples are made once and then read from a folder.
+/// A data set whose samples are tokenized once and then read from a folder.
 ///
-/// A sample is kept where it is [always the same](Dataset::varies) and its [origin](Dataset::origin) is known, in a file
-/// of its own named after what made it: the origin, and the settings that the cache was opened with. So what is
-/// made otherwise is another file, several runs may share a folder, and an old file is never taken for a new one. A file
-/// is written whole or not at all; one that is damaged is found by its checksum, and made anew.
+/// A sample is cached if it is [always the same](Dataset::varies) and its [origin](Dataset::origin) is known. Its file is
+/// named by a hash of the origin and of the settings of the cache, so several runs may share a folder and a stale file is
+/// never read. Files are written atomically; a corrupt one is found by its checksum and written again.
 pub struct Cached {
     dataset: Arc<dyn Dataset>,
     folder: PathBuf,
     settings: Sha256,
 }
 
-/// The first bytes of a file, of which the last is the version.
+/// The first bytes of a file, with the version of the format.
 const MAGIC: &[u8] = b"smalti tokens 2\n";
 
 #[derive(Serialize, Deserialize)]
@@ -30,13 +29,13 @@ struct Entry {
 }
 
 impl Cached {
-    /// Keeps samples of a data set in `folder`. `settings` is everything that their tokens follow from and that their
-    /// origins do not say.
+    /// Caches samples of a data set in `folder`. `settings` is everything, besides their origins, that their tokens depend
+    /// on.
     pub fn new(dataset: Arc<dyn Dataset>, folder: &Path, settings: &str) -> Self {
         Self { dataset, folder: folder.into(), settings: Sha256::new_with_prefix(settings) }
     }
 
-    /// Where the sample of this origin is kept: no folder grows beyond a 256th of all.
+    /// The file of the sample of this origin, in one of 256 subfolders.
     fn path(&self, origin: &str) -> PathBuf {
         let hash = self.settings.clone().chain_update([0]).chain_update(origin).finalize();
         let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -66,8 +65,8 @@ impl Dataset for Cached {
         }
     }
 
-    fn bad(&self) -> Bad {
-        self.dataset.bad()
+    fn on_corrupt(&self) -> OnCorruptSample {
+        self.dataset.on_corrupt()
     }
 
     fn varies(&self) -> bool {
@@ -87,7 +86,7 @@ impl Dataset for Cached {
     }
 }
 
-/// The sample that is kept here; `None` where there is none, or it is damaged.
+/// The sample in this file; `None` if there is no file or it is corrupt.
 fn load(path: &Path) -> Option<Sample> {
     let bytes = std::fs::read(path).ok()?;
     let (checksum, body) = bytes.strip_prefix(MAGIC)?.split_first_chunk()?;
@@ -103,7 +102,7 @@ fn store(path: &Path, sample: &Sample) -> std::io::Result<()> {
     let body = postcard::to_stdvec(&Entry { inputs, outputs, id }).map_err(std::io::Error::other)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    // Threads and runs may write the same sample at once; each renames a file of its own, and all hold the same.
+    // Threads and runs may write the same sample at once; each renames its own file, and all have the same content.
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(MAGIC)?;
     file.write_all(&crc32fast::hash(&body).to_le_bytes())?;
@@ -121,7 +120,7 @@ mod tests {
 
     #[derive(Default)]
     struct Counted {
-        made: AtomicUsize,
+        computed: AtomicUsize,
         varies: bool,
     }
 
@@ -131,7 +130,7 @@ mod tests {
         }
 
         fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
-            self.made.fetch_add(1, Ordering::Relaxed);
+            self.computed.fetch_add(1, Ordering::Relaxed);
             let values = vec![
                 index as f32 + 0.1,
                 f32::MIN_POSITIVE,
@@ -163,24 +162,24 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_made_once_and_is_the_same_when_read_again() {
+    fn a_sample_is_computed_once_and_the_cached_one_is_equal() {
         let (folder, counted) = (tempfile::tempdir().unwrap(), Arc::new(Counted::default()));
-        let made = || counted.made.load(Ordering::Relaxed);
+        let computed = || counted.computed.load(Ordering::Relaxed);
         let plain: Vec<String> = (0..3).map(|index| shown(counted.as_ref(), index, None)).collect();
         for _ in 0..3 {
-            // Opened anew, as another run would.
+            // Opened again, as by another run.
             let cached = Cached::new(counted.clone(), folder.path(), "settings");
             assert!((0..3).all(|index| shown(&cached, index, None) == plain[index]));
-            assert_eq!(shown(&cached, 0, Some(9)), plain[0], "a seed changes nothing here");
+            assert_eq!(shown(&cached, 0, Some(9)), plain[0], "a seed has no effect");
         }
         // Sample 2 has no origin.
-        assert_eq!((made(), files(folder.path()).len()), (3 + 2 + 3, 2));
+        assert_eq!((computed(), files(folder.path()).len()), (3 + 2 + 3, 2));
         Cached::new(counted.clone(), folder.path(), "other settings").sample(0, None).unwrap();
-        assert_eq!((made(), files(folder.path()).len()), (9, 3));
+        assert_eq!((computed(), files(folder.path()).len()), (9, 3));
     }
 
     #[test]
-    fn variations_are_not_kept() {
+    fn augmented_samples_are_not_cached() {
         let folder = tempfile::tempdir().unwrap();
         let cached = Cached::new(Arc::new(Counted { varies: true, ..Counted::default() }), folder.path(), "");
         assert_ne!(shown(&cached, 0, Some(1)), shown(&cached, 0, Some(2)));
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_made_anew() {
+    fn a_corrupt_file_is_written_again() {
         let (folder, counted) = (tempfile::tempdir().unwrap(), Arc::new(Counted::default()));
         let cached = Cached::new(counted.clone(), folder.path(), "");
         let good = shown(&cached, 0, None);
@@ -199,12 +198,12 @@ mod tests {
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
-            // Flipped, and cut off.
-            for damaged in [&bytes[..], &whole[..at]] {
-                std::fs::write(&file, damaged).unwrap();
-                let before = counted.made.load(Ordering::Relaxed);
+            // A flipped bit, and a truncated file.
+            for corrupt in [&bytes[..], &whole[..at]] {
+                std::fs::write(&file, corrupt).unwrap();
+                let before = counted.computed.load(Ordering::Relaxed);
                 assert_eq!(shown(&cached, 0, None), good);
-                assert_eq!(counted.made.load(Ordering::Relaxed), before + 1, "byte {at}");
+                assert_eq!(counted.computed.load(Ordering::Relaxed), before + 1, "byte {at}");
                 assert_eq!(std::fs::read(&file).unwrap(), whole);
             }
         }

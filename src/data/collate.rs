@@ -1,23 +1,23 @@
-//! Samples into one flat list of tokens for each stack, documents back to back, without padding.
+//! Collates samples into one packed list of tokens for each stream: documents back to back, without padding.
 
-use super::{DataError, HeadBatch, Output, Sample, Sent, Stream};
+use super::{DataError, HeadBatch, OnDevice, Output, Sample, Stream};
 use crate::random::mix;
 use crate::rules::{MAX_AXES, TokenMeta};
 use smalti_contract::{Content, KindSpec, Tokens};
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-/// Where a task's tokens go: their numbers among the model's kinds, and what its heads read.
+/// The kinds of a task's tokens in the model, and the kinds that its heads read.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// The task's name, for errors.
     pub task: String,
-    /// For each input: its stream, and for each of its groups the number of its kind and the bounds it keeps.
+    /// For each input: its stream, and for each of its groups the number and the bounds of its kind.
     pub inputs: Vec<(Stream, Vec<(usize, KindSpec)>)>,
-    /// What each head reads.
+    /// The heads.
     pub heads: Vec<HeadLayout>,
 }
 
-/// What a head reads.
+/// The tokens that a head reads.
 #[derive(Clone, Debug)]
 pub struct HeadLayout {
     /// The head's name, for errors.
@@ -29,18 +29,18 @@ pub struct HeadLayout {
 }
 
 impl HeadLayout {
-    /// What messages call the head of a sample.
+    /// The head's name in error messages.
     fn called(&self) -> String {
         if self.name.is_empty() { "its head".into() } else { format!("its head {}", self.name) }
     }
 }
 
-/// A batch: what each stack reads and what each head should predict.
+/// A batch: the tokens of each stream, and the targets of each head.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The main stream.
     pub main: TokenBatch,
-    /// The encoder's stream, to which the main one attends, if a sample has it.
+    /// The encoder's stream, if a sample has one.
     pub encoder: Option<TokenBatch>,
     /// One for each head that has an output in the batch, in the order of tasks and of their heads.
     pub heads: Vec<HeadBatch>,
@@ -49,13 +49,13 @@ pub struct Batch {
 /// One stream's tokens as a flat list.
 #[derive(Clone, Debug, Default)]
 pub struct TokenBatch {
-    /// Document, kind, order, time and positions, `[n_tokens]` each.
+    /// Document, kind, order, time and positions of each token, `[n_tokens]` each.
     pub meta: Arc<TokenMeta>,
     /// The content by kind, in the order of kinds.
     pub groups: Vec<KindBatch>,
-    /// `[n_tokens]`: the row of each token in the groups' content, one group behind the other.
+    /// `[n_tokens]`: the row of each token in the concatenated content of the groups.
     pub rows: Vec<u32>,
-    /// `[n_tokens]`: what dropout is keyed by.
+    /// `[n_tokens]`: the dropout key of each token.
     pub keys: Arc<Vec<u64>>,
 }
 
@@ -72,27 +72,27 @@ pub struct KindBatch {
     pub time: Vec<u32>,
     /// The tokens of each document that has some.
     pub documents: Vec<Range<usize>>,
-    /// The content, where it has gone ahead to the device.
-    pub sent: Sent,
+    /// The content on the device, if it is already copied there.
+    pub on_device: OnDevice,
 }
 
 impl Batch {
-    /// Tokens over all streams.
+    /// Tokens in all streams.
     pub fn n_tokens(&self) -> usize {
         self.main.meta.len() + self.encoder.as_ref().map_or(0, |encoder| encoder.meta.len())
     }
 
-    /// Which rows of the main stream the heads of the batch read.
+    /// The rows of the main stream that the heads of the batch read.
     pub fn read_rows(&self) -> ReadRows {
         self.rows_of(&self.heads.iter().collect::<Vec<_>>())
     }
 
-    /// Which rows of the main stream some of the batch's heads read.
+    /// The rows of the main stream that some of the batch's heads read.
     pub fn rows_of(&self, heads: &[&HeadBatch]) -> ReadRows {
         let mut rows: Vec<u32> = heads.iter().flat_map(|head| head.rows.iter().copied()).collect();
         rows.sort_unstable();
         rows.dedup();
-        ReadRows { rows, of: self.main.meta.len() }
+        ReadRows { rows, n_rows: self.main.meta.len() }
     }
 
     /// Documents in the batch.
@@ -101,13 +101,13 @@ impl Batch {
     }
 }
 
-/// The rows of the main stream that heads read: of a last block, no other need be computed.
+/// The rows of the main stream that heads read; the last block computes no other.
 #[derive(Clone, Debug)]
 pub struct ReadRows {
     /// Ascending.
     rows: Vec<u32>,
-    /// How many rows there are in all.
-    of: usize,
+    /// Rows of the stream.
+    n_rows: usize,
 }
 
 impl ReadRows {
@@ -116,21 +116,21 @@ impl ReadRows {
         &self.rows
     }
 
-    /// The rows, where they are not all there are.
+    /// The rows; `None` if they are all rows of the stream.
     pub fn some(&self) -> Option<&[u32]> {
-        (self.rows.len() < self.of).then_some(&self.rows)
+        (self.rows.len() < self.n_rows).then_some(&self.rows)
     }
 
-    /// Where these rows, each of which is read, are among those read.
+    /// The positions of `rows`, all of which are read, among the read rows.
     pub fn places(&self, rows: &[u32]) -> Vec<u32> {
         rows.iter().map(|row| self.rows.partition_point(|read| read < row) as u32).collect()
     }
 }
 
-/// Puts samples, each with the number of its task, into one batch. Documents keep the order of samples.
+/// Collates samples, each with the number of its task, into one batch. Documents keep the order of samples.
 ///
 /// # Errors
-/// [`DataError::Sample`] where tokens break their kinds' bounds or targets do not match the tokens.
+/// [`DataError::Sample`] if tokens break their kinds' bounds or targets do not match the tokens.
 pub fn collate(layouts: &[Layout], samples: &[(usize, Sample)]) -> Result<Batch, DataError> {
     let mut main = StreamBuilder::default();
     let mut encoder = StreamBuilder::default();
@@ -183,7 +183,7 @@ struct Document {
 }
 
 impl Document {
-    /// Appends what the heads read of it, and their targets.
+    /// Appends the rows that the heads read, and their targets.
     fn read(
         &self,
         outputs: &[Output],
@@ -220,7 +220,7 @@ struct StreamBuilder {
 }
 
 impl StreamBuilder {
-    /// Adds one input to the document under way.
+    /// Adds one input to the current document.
     fn push(&mut self, tokens: &Tokens, kinds: &[(usize, KindSpec)], id: u64) {
         let mut placed: Vec<(u32, usize, usize)> = Vec::with_capacity(tokens.len()); // (order, group, token)
         for (g, group) in tokens.groups.iter().enumerate() {
@@ -247,7 +247,7 @@ impl StreamBuilder {
         }
     }
 
-    /// Adds a group's content to its kind's; returns the row of its first token there.
+    /// Appends a group's content to that of its kind; returns the row of its first token there.
     fn append(&mut self, kind: usize, group: &smalti_contract::Group) -> u32 {
         let axes = group.positions.len().checked_div(group.len()).unwrap_or(0);
         let batch = self.groups.entry(kind).or_insert_with(|| KindBatch {
@@ -259,7 +259,7 @@ impl StreamBuilder {
             positions: vec![],
             time: vec![],
             documents: vec![],
-            sent: Sent::default(),
+            on_device: OnDevice::default(),
         });
         let first = batch.time.len() as u32;
         match (&mut batch.content, &group.content) {

@@ -1,37 +1,37 @@
-//! What can be wrong with data before any modality has looked at it.
+//! Errors of reading data.
 
 use smalti_contract::TokenizeError;
 use std::io;
 
-/// Why data was refused. Every variant names the location it is about.
+/// An error of reading data; it names the location.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// The operating system refused.
+    /// A system call failed.
     #[error("{location}: {source}")]
     Io {
         /// The file or folder.
         location: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A loader thread panicked.
     #[error("a loader thread panicked; its message is above")]
     Worker,
-    /// Samples that cannot be used may be passed over, but there is no end of them.
+    /// Corrupt samples are skipped, but too many follow one another.
     #[error("{tried} samples in a row cannot be used; the last: {last}")]
-    AllBad {
-        /// How many were tried.
+    AllCorrupt {
+        /// The number of samples tried.
         tried: usize,
-        /// What is wrong with the last of them.
+        /// The problem of the last one.
         last: String,
     },
     /// There is nothing at a location.
     #[error("{location}: not found; expected {expected}")]
     Missing {
-        /// Where something was looked for.
+        /// The location.
         location: String,
-        /// What should be there.
+        /// The expected kind of file.
         expected: String,
     },
     /// A file without bytes, or a folder or archive without files.
@@ -39,7 +39,7 @@ pub enum DataError {
     Empty {
         /// The file, folder or archive.
         location: String,
-        /// What should be in it.
+        /// The expected content.
         expected: &'static str,
     },
     /// A folder where a file is needed.
@@ -48,80 +48,80 @@ pub enum DataError {
         /// The folder.
         location: String,
     },
-    /// A file, and not an archive, where a folder or the like is needed.
+    /// A file that is no archive, where a folder or an archive is needed.
     #[error("{location}: a file; expected {expected}")]
     IsFile {
         /// The file.
         location: String,
-        /// What is needed.
+        /// The expected kind of location.
         expected: &'static str,
     },
-    /// Bytes that are not of the format they should be in: another kind, corrupt or truncated.
+    /// Bytes that are not in the expected format: of another format, corrupt or truncated.
     #[error("{location}: not readable as {format}: {problem}")]
     Format {
         /// The file.
         location: String,
-        /// The format that was expected.
+        /// The expected format.
         format: &'static str,
-        /// What is wrong, with the expected and the actual value.
+        /// The problem, with the expected and the actual value.
         problem: String,
     },
-    /// A path that would lead out of the folder or archive that it belongs to.
-    #[error("{location}: refused the path {path:?}: {problem}")]
+    /// A path that leads out of the folder or archive that it belongs to.
+    #[error("{location}: the path {path:?} is not allowed: {problem}")]
     Path {
         /// The manifest or archive that names the path.
         location: String,
         /// The path.
         path: String,
-        /// Why it is refused.
+        /// The problem.
         problem: &'static str,
     },
-    /// Files that are all readable, but not arranged as a labelled source is.
+    /// Readable files that are not arranged as a source must be.
     #[error("{location}: {problem}")]
     Layout {
         /// The folder, archive or pattern.
         location: String,
-        /// What was expected and what was found.
+        /// The problem, with what was expected and found.
         problem: String,
     },
-    /// A split or column that the data do not have.
+    /// A field, split or recipe that does not exist.
     #[error("{location}: no {what} {name:?}; there is {known}")]
     Unknown {
         /// The data.
         location: String,
-        /// What was asked for: `split`, `column`, `recipe`.
+        /// The kind of the name: `field`, `split`, `recipe`.
         what: &'static str,
-        /// Its name.
+        /// The name.
         name: String,
-        /// The names there are.
+        /// The existing names.
         known: String,
     },
     /// A filter that cannot be read.
     #[error("filter {filter:?}: {problem}")]
     Filter {
-        /// The filter as it was given.
+        /// The filter.
         filter: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A fetched file that is not the one its recipe describes.
+    /// A downloaded file that is not the one of its recipe.
     #[error("{location}: {what} is {found}; expected {expected}; nothing was kept")]
     Checksum {
-        /// Where the file came from.
+        /// The address.
         location: String,
-        /// What differs: `size` or `sha256`.
+        /// The property that differs: `size` or `sha256`.
         what: &'static str,
         /// The recipe's value.
         expected: String,
         /// The file's value.
         found: String,
     },
-    /// A file that its modality's tokenizer refuses.
+    /// A file that its modality's tokenizer cannot read.
     #[error("{location}: {problem}")]
     Tokenize {
         /// The file.
         location: String,
-        /// What is wrong with it, in the tokenizer's words.
+        /// The tokenizer's error.
         problem: String,
     },
     /// A sample that does not fit its task.
@@ -131,20 +131,20 @@ pub enum DataError {
         task: String,
         /// The sample's identity.
         id: u64,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A download that did not come through.
+    /// A failed download.
     #[error("{location}: {problem}")]
     Download {
         /// The address.
         location: String,
-        /// What the server or the connection said.
+        /// The error of the server or the connection.
         problem: String,
     },
 }
 
-/// What a tokenizer cannot read, as its own error.
+/// The same as a tokenizer's error.
 impl From<DataError> for TokenizeError {
     fn from(error: DataError) -> Self {
         TokenizeError::Input(error.to_string())
@@ -162,7 +162,7 @@ impl DataError {
         }
     }
 
-    /// A tokenizer's refusal of what lies at `location`.
+    /// A tokenizer's error about the data at `location`.
     pub fn tokenize(location: &str, problem: impl ToString) -> Self {
         Self::Tokenize { location: location.to_string(), problem: problem.to_string() }
     }
@@ -176,13 +176,11 @@ impl DataError {
     }
 }
 
-/// A path given by data, as the parts that lie between its slashes.
-///
-/// Data may name only what is below its own folder: `..`, absolute paths, drive letters and backslashes
-/// are refused, and `.` and empty parts are dropped.
+/// A relative path that a file names, normalized: `.` and empty parts are dropped.
 ///
 /// # Errors
-/// [`DataError::Path`], naming `location` as the one that gave the path.
+/// [`DataError::Path`] with the file's `location` if the path has a `..`, a drive letter or a backslash, or is absolute:
+/// data may name only files below its own folder.
 pub(crate) fn contained(location: &str, path: &str) -> Result<String, DataError> {
     let refuse =
         |problem| DataError::Path { location: location.to_string(), path: path.to_string(), problem };
@@ -203,7 +201,7 @@ pub(crate) fn contained(location: &str, path: &str) -> Result<String, DataError>
     Ok(parts.join("/"))
 }
 
-/// Names joined for a message; of many, the first.
+/// The first names, joined for a message.
 pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 20;
     let names: Vec<&str> = names.into_iter().collect();

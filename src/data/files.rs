@@ -1,9 +1,8 @@
-//! Files wherever they lie: in a folder, in a `.tar` that is not unpacked, or inside the binary.
+//! Files in a folder, in a tar archive that is not unpacked, inside the binary or on another machine.
 //!
-//! A *location* is a path on disk; a path that goes on into a tar archive (`prompts.tar/hello.wav`), also
-//! into one inside another; `builtin:` and a path among what ships with the program; or an address on another machine,
-//! `s3://`, `gs://`, `http://` or `https://`. A tar archive is indexed once and its members are read in place. A file
-//! named `.gz` is read unpacked.
+//! A *location* is a path on disk; a path into a tar archive (`prompts.tar/hello.wav`), which may lie in another archive;
+//! `builtin:` and the path of a shipped file; or an address: `s3://`, `gs://`, `http://` or `https://`. A tar archive is
+//! indexed once and its members are read in place. A file whose name ends in `.gz` is unpacked when read.
 
 mod archive;
 mod contents;
@@ -27,7 +26,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// How deep folders may nest; a link to a folder above ends here.
+/// The maximum depth of folders, which ends a cycle of links.
 const MAX_DEPTH: usize = 64;
 
 /// A read-only tree of files.
@@ -42,9 +41,9 @@ pub struct Files {
 #[derive(Debug)]
 enum Store {
     Folder(PathBuf),
-    /// Each is looked for when it is read.
+    /// Each file is located when it is read.
     Named,
-    /// One for each of `paths`.
+    /// The bytes of each of `paths`.
     Members(Vec<Extent>),
 }
 
@@ -52,13 +51,13 @@ impl Files {
     /// The files of a folder, of a tar archive, of a folder within one, or of `builtin:`.
     ///
     /// # Errors
-    /// [`DataError::Missing`], [`DataError::Empty`] where no file is below, [`DataError::Format`] for a
-    /// tar archive that is not whole, [`DataError::IsFile`] for a file that is none.
+    /// [`DataError::Missing`]; [`DataError::Empty`] if there is no file; [`DataError::Format`] for a truncated tar archive;
+    /// [`DataError::IsFile`] for a file that is no archive.
     pub fn open(location: &str) -> Result<Self, DataError> {
         let expected = "a folder or a tar archive";
         let files = match locate(location, expected)? {
             Place::Tree(files) => files,
-            // What is named as an archive is a damaged one.
+            // A file named .tar that is no archive is reported as a corrupt archive.
             Place::File(file) if !location.ends_with(".tar") && archive::is_other(location, &file)? => {
                 return Err(DataError::IsFile { location: location.to_string(), expected });
             }
@@ -70,33 +69,33 @@ impl Files {
         Ok(files)
     }
 
-    /// A tree of files in memory. Where a path comes twice the last one counts.
+    /// A tree of files in memory. If a path occurs twice, the last one counts.
     pub fn from_memory(name: &str, files: Vec<(String, Cow<'static, [u8]>)>) -> Self {
         Self::members(name, files.into_iter().map(|(path, bytes)| (path, Extent::memory(bytes))).collect())
     }
 
-    /// A tree of files that are known by name: each is looked for when it is read.
+    /// A tree of files with these paths, each located when it is read.
     pub(crate) fn named(location: &str, paths: impl Iterator<Item = String>) -> Self {
         let paths = paths.collect::<BTreeSet<_>>().into_iter().collect();
         Self { name: location.to_string(), paths, store: Store::Named, skipped: vec![] }
     }
 
-    /// Every file's path, parts joined by `/`, sorted.
+    /// The paths of all files, joined by `/`, sorted.
     pub fn list(&self) -> &[String] {
         &self.paths
     }
 
-    /// The location that this tree was opened at.
+    /// The location of the tree.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What is here but cannot be read as a file, and why: links and devices.
+    /// Entries that cannot be read as files, such as links and devices, with the reason.
     pub fn skipped(&self) -> &[(String, &'static str)] {
         &self.skipped
     }
 
-    /// The location of one of the files, as [`read`] takes it.
+    /// The location of one of the files, for [`read`].
     pub fn location(&self, path: &str) -> String {
         join(&self.name, path)
     }
@@ -106,17 +105,17 @@ impl Files {
         self.find(path).is_some()
     }
 
-    /// The bytes of one file, one of [`list`](Self::list); unpacked where it is named `.gz`.
+    /// The bytes of one file of [`list`](Self::list); unpacked if its name ends in `.gz`.
     ///
     /// # Errors
-    /// [`DataError::Missing`], [`DataError::Empty`], [`DataError::Io`]; [`DataError::Format`] where a
-    /// `.gz` is corrupt or truncated.
+    /// [`DataError::Missing`], [`DataError::Empty`], [`DataError::Io`]; [`DataError::Format`] if a `.gz` is corrupt or
+    /// truncated.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, DataError> {
         contents(&self.location(path), &self.extent(path)?)
     }
 
-    /// Where a file lies and what changes when it does: its size, and its time of change or its version. `None` where
-    /// that is not known, as for files in memory.
+    /// The location of a file, its size, and its time of change or version; `None` if they are not known, as for files in
+    /// memory.
     pub fn origin(&self, path: &str) -> Option<String> {
         Some(format!("{}, {}", self.location(path), self.extent(path).ok()?.stamp()?))
     }
@@ -172,16 +171,16 @@ impl Files {
         Ok(files)
     }
 
-    /// Lists a folder and those below it; links are followed.
+    /// Lists the files of a folder and of those below it, following links.
     fn walk(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), DataError> {
         let shown = folder.display().to_string();
         if depth > MAX_DEPTH {
             let problem = format!("folders nest deeper than {MAX_DEPTH}: is there a link to a folder above?");
             return Err(DataError::layout(&shown, problem));
         }
-        let refused = |e| DataError::io(shown.clone(), "a folder", e);
-        for entry in fs::read_dir(folder).map_err(refused)? {
-            let entry = entry.map_err(refused)?;
+        let io_error = |e| DataError::io(shown.clone(), "a folder", e);
+        for entry in fs::read_dir(folder).map_err(io_error)? {
+            let entry = entry.map_err(io_error)?;
             let name = entry.file_name().into_string().map_err(|name| {
                 DataError::layout(&shown, format!("the file name {name:?} is not valid Unicode"))
             })?;
@@ -199,7 +198,7 @@ impl Files {
         Ok(())
     }
 
-    /// What lies at `rest` inside a tree of members.
+    /// The file or folder at the path `rest` in a tree of members.
     fn enter(self, rest: &str, expected: &str) -> Result<Place, DataError> {
         if rest.is_empty() {
             return Ok(Place::Tree(self));
@@ -231,8 +230,7 @@ impl Files {
     }
 }
 
-/// The bytes of one file: on disk, in a tar archive (`a.tar/b.wav`) or inside the binary (`builtin:b.wav`);
-/// unpacked where it is named `.gz`.
+/// The bytes of the file at a location; unpacked if its name ends in `.gz`.
 ///
 /// # Errors
 /// [`DataError::Missing`], [`DataError::IsFolder`], [`DataError::Empty`], [`DataError::Io`];
@@ -247,7 +245,7 @@ pub fn read(location: &str) -> Result<Vec<u8>, DataError> {
 /// The bytes of one file, as of [`read`]; `None` if there is no file at the location.
 ///
 /// # Errors
-/// Those of [`read`] for a file that is there and cannot be read.
+/// The errors of [`read`] for a file that exists.
 pub fn read_if_found(location: &str) -> Result<Option<Vec<u8>>, DataError> {
     match read(location) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -268,18 +266,17 @@ pub(crate) fn is_file(location: &str) -> Result<bool, DataError> {
 /// The text of one file, which must be UTF-8.
 ///
 /// # Errors
-/// Those of [`read`]; [`DataError::Format`] with the offset of the first byte that is not UTF-8.
+/// The errors of [`read`]; [`DataError::Format`] with the offset of the first byte that is not UTF-8.
 pub fn read_text(location: &str) -> Result<String, DataError> {
     text(location, read(location)?)
 }
 
-/// The bytes of a text from its first to its last, for texts that are larger than memory: those of one file, or of all
-/// files that a pattern stands for (see [`glob::expand`]), one behind the other, each on lines of its own. A file is
-/// unpacked where it is named `.gz`, and a byte-order mark is left out.
+/// A reader of a text that may be larger than memory: of one file, or of all files of a pattern (see [`glob::expand`]),
+/// concatenated, each from the start of a line. A file whose name ends in `.gz` is unpacked; a byte-order mark is left out.
 ///
 /// # Errors
-/// Those of [`read`], but for damage further on in a `.gz` and what is wrong with a file behind the first, which reading
-/// finds; [`DataError::Missing`] where no file matches.
+/// The errors of [`read`]; [`DataError::Missing`] if no file matches. Corruption inside a `.gz` and errors of later files of
+/// a pattern are returned by the reader.
 pub fn open_text(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
     if !glob::is_pattern(location) {
         return open_one(location);
@@ -310,7 +307,7 @@ fn open_one(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
     Ok(Box::new(text))
 }
 
-/// Text files one behind the other. Where one does not end its last line, the line is ended before the next file.
+/// Concatenated text files; a last line without an end is ended before the next file.
 struct Lined {
     file: Box<dyn Read + Send>,
     /// The last byte that was read.

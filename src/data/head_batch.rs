@@ -1,16 +1,16 @@
-//! What a head reads in a batch, and its targets.
+//! The rows that a head reads in a batch, and its targets.
 
 use super::{Output, Target};
 use std::ops::Range;
 
-/// What one head reads in a batch, and what it should predict.
+/// The rows that one head reads in a batch, and its targets.
 #[derive(Clone, Debug)]
 pub struct HeadBatch {
     /// The task's number.
     pub task: usize,
     /// The head's number in the task.
     pub head: usize,
-    /// The rows of the main stream that are read; one is there several times if several classes share its input.
+    /// The rows of the main stream that it reads; a row is repeated for each of several classes that share it.
     pub rows: Vec<u32>,
     /// For each output row of a head that pools, the range of `rows` whose mean it reads; `None` for a head that reads
     /// each row by itself.
@@ -49,13 +49,13 @@ pub enum Targets {
         /// For each document.
         weights: Vec<f32>,
     },
-    /// None is known.
+    /// No targets.
     Unknown,
 }
 
 impl Targets {
-    /// The sum of all weights: what the sum of losses is divided by. Labels count one each, so that the loss of
-    /// a long transcript is no larger than that of other tasks in a mix.
+    /// The divisor of the summed loss: the sum of all weights. Each label counts 1, so that the loss of a long transcript is
+    /// not larger than the loss of other tasks in a mix.
     pub fn weight(&self) -> f64 {
         match self {
             Targets::Ids { weights, .. } | Targets::Features { weights, .. } => {
@@ -118,7 +118,7 @@ impl Targets {
 }
 
 impl HeadBatch {
-    /// A batch without a document, for targets like that of `output`.
+    /// An empty batch, for targets of the sort of `output`.
     pub(super) fn new(task: usize, pool: bool, output: &Output) -> Self {
         Self {
             task,
@@ -131,10 +131,10 @@ impl HeadBatch {
         }
     }
 
-    /// Appends the document at `place`, of which the head reads `rows`; `head` names the head in messages.
+    /// Appends the document at `place`, whose `rows` the head reads; `head` names the head in messages.
     ///
     /// # Errors
-    /// What is wrong with the target.
+    /// If the target does not match the rows.
     pub(super) fn push(
         &mut self,
         place: usize,
@@ -147,8 +147,7 @@ impl HeadBatch {
         let read = first..self.rows.len();
         let start = self.n_outputs_before(first);
         let mut n = if self.pools.is_some() { 1 } else { read.len() };
-        // The head reads its token once for each class that shares it: the loss is that of the shares, and nothing
-        // else needs to know of them.
+        // The head reads its token once for each class: the classes are targets of their own, weighted by their shares.
         if let Target::Shared(shares) = target {
             if n != 1 {
                 return Err(format!("has classes that share one token; {head} reads {n} tokens"));

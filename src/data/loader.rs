@@ -1,9 +1,9 @@
-//! Threads that prepare the batches of coming steps.
+//! Threads that prepare the batches of the next steps.
 //!
-//! Some threads read and tokenize samples, each the draws whose chunk falls to it; one puts them, in the order of their
-//! draws, into batches. So the batches are the same however many threads there are.
+//! Worker threads read and tokenize samples in chunks of draws; one thread collates them in the order of their draws. So the
+//! batches do not depend on the number of threads.
 
-use super::{Bad, Batch, DataError, Dataset, Draw, Layout, Sample, Sampler, collate};
+use super::{Batch, DataError, Dataset, Draw, Layout, OnCorruptSample, Sample, Sampler, collate};
 use crate::random::mix;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,37 +12,36 @@ use std::sync::{
     mpsc::{Receiver, SyncSender, sync_channel},
 };
 
-/// What a loader prepares.
+/// The steps that a loader prepares.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The steps to come.
+    /// The numbers of the steps.
     pub steps: Range<u64>,
-    /// The first draw of the first of them.
+    /// The first draw of the first step.
     pub draw: u64,
     /// Micro-batches in a step.
     pub accumulate: usize,
-    /// The most tokens in a micro-batch, which then holds as many samples as fit. Without, it holds a cycle of the
-    /// sampler's.
+    /// The most tokens in a micro-batch, which then holds as many samples as fit; `None` for a cycle of the sampler.
     pub tokens: Option<usize>,
-    /// Threads that read and tokenize samples, one at least.
+    /// Threads that read and tokenize samples; at least one is used.
     pub workers: usize,
 }
 
-/// What one step of training reads.
+/// The batches of one training step.
 #[derive(Clone, Debug, Default)]
 pub struct Prepared {
     /// The micro-batches.
     pub micro: Vec<Batch>,
-    /// The first draw of the step behind.
+    /// The first draw of the next step.
     pub draw: u64,
-    /// What was wrong with samples that were drawn and could not be used, with their locations.
-    pub bad: Vec<String>,
+    /// The problems of corrupt samples that were drawn, with their locations.
+    pub corrupt: Vec<String>,
 }
 
-/// Prepares the batches of coming steps, in order, on threads of its own, which end when it is dropped.
+/// Prepares the batches of the next steps, in order, on its own threads, which end when it is dropped.
 pub struct Loader {
     steps: Receiver<Result<Prepared, DataError>>,
-    /// Steps to come.
+    /// Steps that are left.
     left: u64,
 }
 
@@ -50,14 +49,14 @@ pub struct Loader {
 const CHUNK: u64 = 8;
 /// Chunks that each thread prepares ahead, and steps that are prepared ahead.
 const AHEAD: usize = 2;
-/// How many samples that cannot be used may follow one another.
+/// Corrupt samples in a row after which the loader fails.
 const ATTEMPTS: u64 = 100;
 
 impl Loader {
-    /// The batches of a plan. The data sets are those that the sampler's draws are of, and none is empty.
+    /// The batches of a plan. The sampler draws from these data sets, none of which is empty.
     pub fn new(layouts: Vec<Layout>, datasets: Vec<Arc<dyn Dataset>>, sampler: Sampler, plan: Plan) -> Self {
         let left = plan.steps.end.saturating_sub(plan.steps.start);
-        // How many samples fill a budget is seen only when they are there.
+        // The number of samples that fill a token budget is known only when they are tokenized.
         let draws = match plan.tokens {
             None => left.saturating_mul((sampler.cycle() * plan.accumulate) as u64),
             Some(_) => u64::MAX,
@@ -85,7 +84,7 @@ impl Loader {
             for _ in 0..left {
                 let step = packer.step(plan.accumulate);
                 let failed = step.is_err();
-                // A closed channel means that training has stopped.
+                // The channel is closed if training has stopped.
                 if sender.send(step).is_err() || failed {
                     return;
                 }
@@ -100,12 +99,12 @@ impl Iterator for Loader {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        // The thread leaves early only by a panic, which has printed its reason.
+        // The thread ends early only by a panic, which has printed its message.
         Some(self.steps.recv().unwrap_or(Err(DataError::Worker)))
     }
 }
 
-/// Where samples come from.
+/// The data sets and the order of their samples.
 struct Source {
     layouts: Vec<Layout>,
     datasets: Vec<Arc<dyn Dataset>>,
@@ -113,18 +112,18 @@ struct Source {
     tokens: Option<usize>,
 }
 
-/// A sample that was drawn.
+/// A drawn sample.
 struct Drawn {
     task: usize,
     sample: Sample,
-    /// What was wrong with those that should have been in its place.
-    bad: Vec<String>,
+    /// The problems of the corrupt samples that it replaces.
+    corrupt: Vec<String>,
 }
 
 type Chunk = VecDeque<Result<Drawn, DataError>>;
 
 impl Source {
-    /// Sends the first chunk of some draws, and those that begin `every` draws apart behind it.
+    /// Sends one chunk of draws of every `every` draws.
     fn draw_all(&self, draws: Range<u64>, every: u64, sender: &SyncSender<Chunk>) {
         let mut first = draws.start;
         while first < draws.end {
@@ -136,18 +135,21 @@ impl Source {
         }
     }
 
-    /// The sample of draw `number`, or the first in its place that can be used.
+    /// The sample of draw `number`, or of the first replacement that is not corrupt.
     fn draw(&self, number: u64) -> Result<Drawn, DataError> {
-        let mut bad = Vec::new();
+        let mut corrupt = Vec::new();
         loop {
-            let draw = self.sampler.draw(number, bad.len() as u64);
+            let draw = self.sampler.draw(number, corrupt.len() as u64);
             match self.sample(&draw) {
-                Ok(sample) => return Ok(Drawn { task: draw.task, sample, bad }),
-                Err(error) if self.datasets[draw.task].bad() == Bad::Fail => return Err(error),
-                Err(error) => bad.push(error.to_string()),
+                Ok(sample) => return Ok(Drawn { task: draw.task, sample, corrupt }),
+                Err(error) if self.datasets[draw.task].on_corrupt() == OnCorruptSample::Fail => {
+                    return Err(error);
+                }
+                Err(error) => corrupt.push(error.to_string()),
             }
-            if bad.len() as u64 == ATTEMPTS {
-                return Err(DataError::AllBad { tried: bad.len(), last: bad.pop().unwrap_or_default() });
+            if corrupt.len() as u64 == ATTEMPTS {
+                let (tried, last) = (corrupt.len(), corrupt.pop().unwrap_or_default());
+                return Err(DataError::AllCorrupt { tried, last });
             }
         }
     }
@@ -168,20 +170,20 @@ impl Source {
     }
 }
 
-/// Tokens over all streams.
+/// Tokens in all streams.
 fn n_tokens(sample: &Sample) -> usize {
     sample.inputs.iter().map(|(_, tokens)| tokens.len()).sum()
 }
 
-/// Puts samples into batches, in the order of their draws.
+/// Collates samples in the order of their draws.
 struct Packer {
-    /// Worker `w` sends the chunks whose number, counted from the first draw, leaves rest `w`.
+    /// Worker `w` of `n` sends the chunks `w`, `w + n`, `w + 2·n`, …
     workers: Vec<Receiver<Chunk>>,
-    /// Whose chunk is next.
+    /// The worker of the next chunk.
     next: usize,
-    /// What is left of the last chunk.
+    /// The rest of the last chunk.
     chunk: Chunk,
-    /// The draw that the next sample is of.
+    /// The draw of the next sample.
     draw: u64,
     cycle: usize,
     source: Arc<Source>,
@@ -192,8 +194,10 @@ impl Packer {
         let mut step = Prepared::default();
         for _ in 0..accumulate {
             let samples = match self.source.tokens {
-                None => (0..self.cycle).map(|_| self.take(&mut step.bad)).collect::<Result<Vec<_>, _>>()?,
-                Some(most) => self.fill(most, &mut step.bad)?,
+                None => {
+                    (0..self.cycle).map(|_| self.take(&mut step.corrupt)).collect::<Result<Vec<_>, _>>()?
+                }
+                Some(most) => self.fill(most, &mut step.corrupt)?,
             };
             step.micro.push(collate(&self.source.layouts, &samples)?);
         }
@@ -201,33 +205,33 @@ impl Packer {
         Ok(step)
     }
 
-    /// The next sample, with the number of its task.
-    fn take(&mut self, bad: &mut Vec<String>) -> Result<(usize, Sample), DataError> {
+    /// The next sample, after the number of its task.
+    fn take(&mut self, corrupt: &mut Vec<String>) -> Result<(usize, Sample), DataError> {
         self.peek()?;
         let drawn = self.chunk.pop_front().unwrap_or(Err(DataError::Worker))?;
         self.draw += 1;
-        bad.extend(drawn.bad);
+        corrupt.extend(drawn.corrupt);
         Ok((drawn.task, drawn.sample))
     }
 
-    /// The samples that come next, as many as have `most` tokens together. Each of them has no more.
-    fn fill(&mut self, most: usize, bad: &mut Vec<String>) -> Result<Vec<(usize, Sample)>, DataError> {
+    /// As many next samples as have at most `most` tokens together; a single one never has more.
+    fn fill(&mut self, most: usize, corrupt: &mut Vec<String>) -> Result<Vec<(usize, Sample)>, DataError> {
         let (mut samples, mut left) = (Vec::new(), most);
         loop {
-            // An error is of the batch that its sample would be part of.
+            // An error counts as one token, so that it is raised for the batch of its sample.
             let tokens = self.peek()?.as_ref().map_or(1, |drawn| n_tokens(&drawn.sample).max(1));
             if tokens > left {
                 return Ok(samples);
             }
             left -= tokens;
-            samples.push(self.take(bad)?);
+            samples.push(self.take(corrupt)?);
         }
     }
 
-    /// What comes next.
+    /// The next sample, not taken.
     fn peek(&mut self) -> Result<&Result<Drawn, DataError>, DataError> {
         if self.chunk.is_empty() {
-            // A thread leaves early only by a panic, which has printed its reason.
+            // A thread ends early only by a panic, which has printed its message.
             self.chunk = self.workers[self.next].recv().map_err(|_| DataError::Worker)?;
             self.next = (self.next + 1) % self.workers.len();
         }

@@ -1,4 +1,4 @@
-//! Published data by name: where it is, and what it must be when it arrives.
+//! Published data sets by name: their addresses and checksums.
 
 mod fetch;
 mod naming;
@@ -14,51 +14,51 @@ use std::sync::LazyLock;
 
 pub use naming::Naming;
 
-/// What to fetch for one data set.
+/// The description of a published data set.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The name it is asked for by, and of the folder that it goes into.
+    /// The name of the data set and of its folder.
     pub name: String,
-    /// What it is, in a line.
+    /// A description of one line.
     pub about: String,
-    /// Under which terms it was published, and by whom.
+    /// The licence and the author.
     pub licence: String,
     /// Its files.
     pub files: Vec<Remote>,
-    /// How to write a manifest, where the file names say what is in the files.
+    /// The manifest to write, if the file names describe the files.
     pub manifest: Option<Naming>,
 }
 
-/// One file to fetch.
+/// One file to download.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Remote {
-    /// Where it is published. A mirror holds it under the last part of this address.
+    /// The address. A mirror has the file under the last part of it.
     pub url: String,
-    /// What to do with it.
+    /// How to unpack it.
     #[serde(default)]
     pub unpack: Unpack,
-    /// Bytes of the file; for [`Unpack::Gzip`], of what it unpacks to.
+    /// Size in bytes; for [`Unpack::Gzip`], unpacked.
     pub size: u64,
-    /// Its SHA-256 in lower-case hexadecimal, of the same bytes as `size`.
+    /// SHA-256 of the same bytes, in lower-case hexadecimal.
     pub sha256: String,
-    /// Its name in the recipe's folder; by default the last part of the address, without `.gz` where that
-    /// is unpacked. The members of a [`Unpack::TarGz`] keep their own names.
+    /// Its name in the recipe's folder; by default the last part of the address, without `.gz` if it is unpacked. The
+    /// members of a [`Unpack::TarGz`] keep their own names.
     pub to: Option<String>,
 }
 
-/// How a file is packed, and how it will lie on disk.
+/// How a downloaded file is unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum Unpack {
-    /// As it is.
+    /// Not at all.
     #[default]
     #[serde(rename = "none")]
     None,
-    /// Unpacked. The same data may be packed differently by each mirror.
+    /// From gzip. Mirrors may pack the same data differently.
     #[serde(rename = "gzip")]
     Gzip,
-    /// As the archive's members, without its own top folder.
+    /// To the members of the archive, without its top folder.
     #[serde(rename = "tar.gz")]
     TarGz,
 }
@@ -75,15 +75,15 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
     recipes.recipe
 });
 
-/// The recipes that ship with the program.
+/// The shipped recipes.
 pub fn list() -> &'static [Recipe] {
     &RECIPES
 }
 
-/// Fetches a data set by name into `dest/name`, which is returned. See [`Recipe::get`].
+/// Downloads a data set by name into `dest/name`; returns that folder. See [`Recipe::get`].
 ///
 /// # Errors
-/// [`DataError::Unknown`] with the known names, and those of [`Recipe::get`].
+/// [`DataError::Unknown`] with the known names; the errors of [`Recipe::get`].
 pub fn get(
     name: &str,
     dest: &Path,
@@ -100,17 +100,16 @@ pub fn get(
 }
 
 impl Recipe {
-    /// Fetches the files into `dest/name`, which is returned.
+    /// Downloads the files into `dest/name`; returns that folder.
     ///
-    /// A file that is already there and is the right one is not fetched again. `mirror` is another place to
-    /// take the files from, by their names: an `http(s)://` address or a folder on disk. `progress` is told
-    /// the bytes so far and the bytes in all. A file appears in the folder only when it is whole and
-    /// verified.
+    /// A file that is already there with the right checksum is not downloaded again. `mirror` is another source of the files,
+    /// by their names: an `http(s)://` address or a folder on disk. `progress` is called with the bytes so far and in all. A
+    /// file appears in the folder only when it is complete and verified.
     ///
     /// # Errors
-    /// [`DataError::Download`], [`DataError::Missing`] for a file that a folder mirror lacks,
-    /// [`DataError::Checksum`] for a file that is another one, [`DataError::Path`] and
-    /// [`DataError::Format`] for an archive with members that may not be unpacked.
+    /// [`DataError::Download`]; [`DataError::Missing`] for a file that a folder mirror lacks; [`DataError::Checksum`] for
+    /// a file with another checksum; [`DataError::Path`] and [`DataError::Format`] for an archive with members that must not
+    /// be unpacked.
     pub fn get(
         &self,
         dest: &Path,
@@ -118,7 +117,7 @@ impl Recipe {
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<PathBuf, DataError> {
         let folder = dest.join(&self.name);
-        fs::create_dir_all(&folder).map_err(|e| refused(&folder, e))?;
+        fs::create_dir_all(&folder).map_err(|e| io_error(&folder, e))?;
         let total = self.files.iter().map(|file| file.size).sum();
         let mut done = 0;
         for file in &self.files {
@@ -141,7 +140,7 @@ impl Remote {
         self.url.rsplit('/').next().unwrap_or(&self.url)
     }
 
-    /// Where it will lie in the recipe's folder; an archive's place is taken by the list of its members.
+    /// Its path in the recipe's folder; of an archive, the path of the list of its members.
     fn destination(&self, folder: &Path) -> PathBuf {
         let name = self.file_name();
         match (self.unpack, &self.to) {
@@ -166,17 +165,16 @@ impl Remote {
         mirror: Option<&str>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), DataError> {
-        // Dropped with all that is in it on every way out of this function.
-        let workshop = tempfile::tempdir_in(folder).map_err(|e| refused(folder, e))?;
-        let fetched = workshop.path().join("fetched");
+        let temporary = tempfile::tempdir_in(folder).map_err(|e| io_error(folder, e))?;
+        let fetched = temporary.path().join("fetched");
         fetch::fetch(self, mirror, &fetched, progress)?;
         match self.unpack {
-            Unpack::TarGz => unpack::unpack(self, &fetched, &workshop.path().join("members"), folder),
+            Unpack::TarGz => unpack::unpack(self, &fetched, &temporary.path().join("members"), folder),
             _ => fetch::place(&fetched, &self.destination(folder)),
         }
     }
 }
 
-fn refused(path: &Path, source: std::io::Error) -> DataError {
+fn io_error(path: &Path, source: std::io::Error) -> DataError {
     DataError::io(path.display().to_string(), "a file or a folder", source)
 }

@@ -1,50 +1,49 @@
-//! One training example as plain data: inputs, outputs and an identity.
+//! A training sample as plain data: inputs, targets and an id.
 
-use super::{Bad, DataError};
+use super::{DataError, OnCorruptSample};
 use serde::{Deserialize, Serialize};
 use smalti_contract::Tokens;
 
-/// Which stack reads a list of tokens.
+/// The transformer that reads a list of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
-    /// The stack that the main one looks at by cross-attention.
+    /// The encoder, whose output the main transformer attends to by cross-attention.
     Encoder,
-    /// The main stack, which heads read; the only one in most models.
+    /// The main transformer, which heads read; the only one in most models.
     Main,
 }
 
-/// One training example.
+/// A training sample.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// What each stack reads, in the order of the task's inputs.
+    /// The tokens of each input, in the order of the task's inputs.
     pub inputs: Vec<(Stream, Tokens)>,
-    /// The outputs that the sample has, each of another head.
+    /// The outputs of the sample, at most one for each head.
     pub outputs: Vec<Output>,
-    /// Tells the sample apart from every other; dropout is keyed by it.
+    /// Unique to the sample; the seed of its dropout depends on it.
     pub id: u64,
 }
 
-/// One output of a sample: where its head reads, and what it should predict.
+/// One output of a sample: the tokens that its head reads, and the target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// The head's number in the task.
     pub head: usize,
-    /// The orders, in the main stream, of the tokens that the head reads; `None` for every token of the kind that it
-    /// reads.
+    /// The tokens of the main stream that the head reads, by their order; `None` for all tokens of the kind that it reads.
     pub places: Option<Vec<u32>>,
     /// The target.
     pub target: Target,
 }
 
 impl From<Target> for Output {
-    /// The target of a task's first head, at every token of the kind that it reads.
+    /// The target of a task's first head, which reads every token of its kind.
     fn from(target: Target) -> Self {
         Self { head: 0, places: None, target }
     }
 }
 
-/// What a head should predict.
+/// The target of a head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Target {
     /// An id for each token that the head reads. A token of weight 0 does not count.
@@ -54,31 +53,31 @@ pub enum Target {
         /// `[n]`: the weight of each token in the loss.
         weights: Vec<f32>,
     },
-    /// Several ids for the one token that the head reads, each with its share, such as the classes of two images that are
-    /// blended. The shares add up to 1.
+    /// Several ids for the one token that the head reads, each with its share, such as the classes of two blended images.
+    /// The shares add up to 1.
     Shared(Vec<(u32, f32)>),
-    /// Numbers for each token that the head reads.
+    /// A vector for each token that the head reads.
     Features {
         /// `[n, dim]`, row-major.
         values: Vec<f32>,
-        /// Numbers for a token.
+        /// Size of a vector.
         dim: usize,
         /// `[n]`: the weight of each token in the loss.
         weights: Vec<f32>,
     },
-    /// Labels in their order, not aligned with the tokens: what CTC learns.
+    /// Labels in their order, not aligned with the tokens: the target of CTC.
     Labels(Vec<u32>),
-    /// None is known: the output is there to be predicted.
+    /// No target: the output is only to be predicted.
     Unknown,
 }
 
 impl Target {
-    /// A class, read at one token.
+    /// A class, for a head that reads one token.
     pub fn class(class: u32) -> Self {
         Target::ids(vec![class])
     }
 
-    /// Classes that share one input, with their shares; those of one class are one.
+    /// Classes of one token with their shares; the shares of the same class are added.
     pub fn classes(shares: impl IntoIterator<Item = (u32, f32)>) -> Self {
         let mut summed: Vec<(u32, f32)> = Vec::new();
         for (class, share) in shares {
@@ -90,7 +89,7 @@ impl Target {
         Target::Shared(summed)
     }
 
-    /// This target and then another of the same sort: those of a series, step by step.
+    /// This target followed by another of the same sort: the targets of a series, step by step.
     ///
     /// # Errors
     /// If the targets are of different sorts.
@@ -113,7 +112,8 @@ impl Target {
         }
     }
 
-    /// The target of an input that is blended with another: classes in these shares, numbers in their weighted mean.
+    /// The target of an input that is blended with another: classes with shares `share` and 1 − `share`; of vectors, the
+    /// weighted mean.
     ///
     /// # Errors
     /// If the targets cannot be blended.
@@ -136,10 +136,10 @@ impl Target {
         }
     }
 
-    /// Multiplies the weight of each token, `[n]`.
+    /// Multiplies the weight of each token by `by`, `[n]`.
     ///
     /// # Errors
-    /// If there is another number of tokens, or the target has no weight for each.
+    /// If the number of tokens differs, or the target has no weight for each token.
     pub fn weigh(&mut self, by: &[f32]) -> Result<(), String> {
         match self {
             Target::Ids { weights, .. } | Target::Features { weights, .. } if weights.len() == by.len() => {
@@ -161,44 +161,44 @@ impl Target {
     }
 }
 
-/// Samples by number.
+/// A data set: samples by number.
 pub trait Dataset: Send + Sync {
-    /// Samples in one epoch.
+    /// The number of samples in an epoch.
     fn len(&self) -> usize;
 
-    /// True when there is no sample.
+    /// Whether there is no sample.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Sample `index`. With a seed, a random variation of it for training; without, always the same.
+    /// Sample `index`; with a seed, augmented for training.
     ///
     /// # Errors
     /// A [`DataError`] that names the file.
     fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError>;
 
-    /// What becomes of a sample that cannot be had.
-    fn bad(&self) -> Bad {
-        Bad::Fail
+    /// The reaction to a corrupt sample.
+    fn on_corrupt(&self) -> OnCorruptSample {
+        OnCorruptSample::Fail
     }
 
-    /// Whether a seed makes another sample; where it does not, a sample can be kept for training too.
+    /// Whether a seed changes the sample; if not, the cached sample is used in training too.
     fn varies(&self) -> bool {
         true
     }
 
-    /// What tells sample `index` from every other, and from itself when its source has changed: the source's location,
-    /// size and time of change. `None` where that is not known; such a sample is never kept.
+    /// A key of sample `index` that changes with its source: the source's location, size and time of change. `None` if that
+    /// is not known; such a sample is never cached.
     fn origin(&self, _index: usize) -> Option<String> {
         None
     }
 
-    /// Files of its source that are not used, each with the reason.
+    /// Files of the source that are not used, each with the reason.
     fn skipped(&self) -> &[(String, &'static str)] {
         &[]
     }
 
-    /// The stretches of samples that training shuffles each by itself: how many samples, and their weight in the draws.
+    /// The consecutive ranges of samples that are shuffled separately: the number of samples, and their weight in the draws.
     fn lanes(&self) -> Vec<(usize, f64)> {
         vec![(self.len(), 1.0)]
     }

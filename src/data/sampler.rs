@@ -1,67 +1,65 @@
-//! Which samples are drawn when: a pure function of the seed and of the draw's number.
+//! The order of samples in training: a pure function of the seed and of the draw's number.
 
 use crate::random::{Permutation, below, generator, mix};
 
 /// The order in which samples are drawn.
 ///
-/// Draws are numbered from 0 without end, and any of them can be asked for alone, in constant time and without
-/// memory: so resuming needs only a number, and threads may share the work as they like. `cycle` draws follow one
-/// another as a micro-batch does, each task with its share of them. Every epoch of a lane visits each of its samples
-/// once, in an order of its own.
+/// Draws are numbered from 0 without end, and each is computed from its number in constant time: resuming needs only a
+/// number, and threads may share the work in any way. A cycle of draws is a micro-batch, in which each task has its share.
+/// Every epoch of a lane visits each of its samples once, in a new order.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     seed: u64,
     lanes: Vec<Lane>,
-    /// For each draw of a cycle, its lane, and how many draws of that lane lie before it.
+    /// For each draw of a cycle, its lane and the number of earlier draws of that lane.
     cycle: Vec<(usize, u64)>,
     shuffle: u64,
     rank: u64,
-    ranks: u64,
+    world_size: u64,
 }
 
-/// Samples that are shuffled among themselves: a task's, or those of one of its sources.
+/// Samples that are shuffled among themselves: those of a task or of one of its sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lane {
     /// The task's number.
     pub task: usize,
     /// The number of the lane's first sample in the task's data set.
     pub first: usize,
-    /// How many samples there are.
+    /// The number of samples.
     pub samples: usize,
-    /// Draws of them in each cycle.
+    /// Draws in each cycle.
     pub share: usize,
 }
 
-/// One sample to be drawn.
+/// One draw: a sample and the seed of its augmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {
     /// The task's number.
     pub task: usize,
     /// The sample's number in the task's data set.
     pub index: usize,
-    /// Of the sample's random variation.
+    /// The seed of the sample's augmentation.
     pub seed: u64,
 }
 
 impl Sampler {
-    /// A sampler of these lanes, each of which has a sample. `shuffle` is how many samples near one another are
-    /// shuffled; 0 for all of an epoch.
+    /// A sampler of these lanes, none of which is empty. `shuffle` is the number of samples in a shuffle window; 0 shuffles
+    /// the whole epoch.
     pub fn new(seed: u64, lanes: Vec<Lane>, shuffle: usize) -> Self {
         let mut cycle = Vec::new();
         for (number, lane) in lanes.iter().enumerate() {
             cycle.extend((0..lane.share as u64).map(|nth| (number, nth)));
         }
-        // Spread evenly, so that a batch cut anywhere holds some of each.
+        // Spread evenly, so that a batch of any length has samples of each lane.
         let when = |&(lane, nth): &(usize, u64)| (2 * nth + 1) as f64 / (2 * lanes[lane].share) as f64;
         cycle.sort_by(|a, b| when(a).total_cmp(&when(b)));
-        Self { seed, lanes, cycle, shuffle: shuffle as u64, rank: 0, ranks: 1 }
+        Self { seed, lanes, cycle, shuffle: shuffle as u64, rank: 0, world_size: 1 }
     }
 
-    /// The part of one of `ranks` processes that train together, of which each takes the cycles that leave rest
-    /// `rank`: as many as every other, and in each step together what one process takes that sums up the gradients of
-    /// `ranks` micro-batches.
-    pub fn of_rank(self, rank: usize, ranks: usize) -> Self {
-        Self { rank: rank as u64, ranks: ranks as u64, ..self }
+    /// The draws of one rank: every `world_size`-th cycle, from number `rank` on. In each step, all ranks together draw what
+    /// one process draws that accumulates the gradients of `world_size` micro-batches.
+    pub fn of_rank(self, rank: usize, world_size: usize) -> Self {
+        Self { rank: rank as u64, world_size: world_size as u64, ..self }
     }
 
     /// Draws in a cycle.
@@ -69,10 +67,10 @@ impl Sampler {
         self.cycle.len()
     }
 
-    /// Draw `number`; or, where `attempt` samples in its place could not be used, another of the same lane.
+    /// Draw `number`; if `attempt` is above 0, the sample of the same lane that replaces `attempt` corrupt ones.
     pub fn draw(&self, number: u64, attempt: u64) -> Draw {
         let cycle = self.cycle.len() as u64;
-        let (number, at) = (number / cycle * self.ranks + self.rank, (number % cycle) as usize);
+        let (number, at) = (number / cycle * self.world_size + self.rank, (number % cycle) as usize);
         let (lane, nth) = self.cycle[at];
         let seed = mix(self.seed, lane as u64);
         let lane = self.lanes[lane];
@@ -89,14 +87,14 @@ impl Sampler {
     }
 }
 
-/// A window is put together from so many runs of neighbouring samples.
+/// Runs of neighbouring samples in a shuffle window.
 const RUNS: u64 = 16;
 
 /// The sample at `place` of an epoch of `n`.
 ///
-/// Without a window, any order. With one, the epoch is cut into runs of `window / 16` neighbours, the runs come in any
-/// order, and then each `window` samples are shuffled: what a window reads lies in some 17 stretches, and yet samples of
-/// all parts of the data meet. Runs begin elsewhere in each epoch, so that no two samples always meet.
+/// Without a window (0), the epoch is permuted. With one, the epoch is cut into runs of `window / 16` neighbours, the runs
+/// are permuted, and then each `window` samples are shuffled: a window reads about 17 ranges of the data, which lie all over
+/// it. The cuts differ between epochs, so that no two samples are always in the same window.
 fn ordered(seed: u64, n: u64, window: u64, place: u64) -> u64 {
     if window == 0 || window >= n {
         return Permutation::new(seed, n).at(place);
@@ -106,7 +104,7 @@ fn ordered(seed: u64, n: u64, window: u64, place: u64) -> u64 {
     let place = start + within.at(place - start);
     let run = window.div_ceil(RUNS);
     let (number, runs) = (place / run, n / run);
-    // What is left over at the end is no whole run, and stays there.
+    // The samples after the last whole run stay at the end.
     let place = match number < runs {
         true => Permutation::new(!seed, runs).at(number) * run + place % run,
         false => place,
@@ -114,7 +112,7 @@ fn ordered(seed: u64, n: u64, window: u64, place: u64) -> u64 {
     (place + mix(seed, n) % n) % n
 }
 
-/// Splits `batch` samples among tasks by weight; the rests go to the largest fractions, the first one first.
+/// Splits `batch` samples among tasks by weight; the remainder goes to the largest fractions, of equal ones to the first.
 pub fn shares(batch: usize, weights: &[f64]) -> Vec<usize> {
     let total: f64 = weights.iter().sum();
     let exact: Vec<f64> = weights.iter().map(|w| batch as f64 * w / total).collect();
@@ -154,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_have_orders_and_seeds_of_their_own() {
+    fn epochs_differ_in_order_and_seeds() {
         for shuffle in [0, 32] {
             let sampler = Sampler::new(5, vec![lane(0, 100, 4)], shuffle);
             let (first, second) = (draws(&sampler, 0..100), draws(&sampler, 100..200));
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_reads_few_stretches_and_mixes_all_parts_of_the_data() {
+    fn a_window_reads_few_ranges_and_mixes_the_data() {
         let (n, window) = (100_000, 1_600);
         let sampler = Sampler::new(1, vec![lane(0, n, 8)], window);
         let mut parts = BTreeSet::new();
@@ -176,14 +174,14 @@ mod tests {
             assert!(steps < 100, "the window is shuffled; {steps} draws follow one another");
             parts.extend(indices.iter().map(|index| index * 10 / n));
             indices.sort_unstable();
-            let stretches = 1 + indices.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
-            assert!(stretches <= 18, "{stretches}");
+            let ranges = 1 + indices.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
+            assert!(ranges <= 18, "{ranges}");
         }
         assert_eq!(parts.len(), 10);
     }
 
     #[test]
-    fn tasks_have_their_shares_spread_over_a_cycle() {
+    fn the_share_of_a_task_is_spread_over_a_cycle() {
         let sampler = Sampler::new(5, vec![lane(0, 7, 6), lane(1, 4, 2)], 0);
         assert_eq!(sampler.cycle(), 8);
         let tasks: Vec<usize> = draws(&sampler, 0..8).iter().map(|draw| draw.task).collect();
@@ -191,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn ranks_share_the_cycles_of_one_process() {
+    fn ranks_together_draw_the_cycles_of_one_process() {
         let whole = Sampler::new(5, vec![lane(0, 10, 3), lane(1, 4, 1)], 0);
         for step in 0..20 {
             let mut together = Vec::new();
@@ -203,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_that_cannot_be_used_is_replaced_by_others_of_its_lane() {
+    fn a_corrupt_sample_is_replaced_by_another_of_its_lane() {
         let sampler = Sampler::new(5, vec![Lane { task: 1, first: 100, samples: 50, share: 4 }], 0);
         let others: BTreeSet<usize> = (1..20).map(|attempt| sampler.draw(3, attempt).index).collect();
         assert!(others.len() > 10 && others.iter().all(|index| (100..150).contains(index)));
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_add_up() {
+    fn shares_add_up_to_the_batch() {
         assert_eq!(shares(10, &[1.0, 1.0, 1.0]), [4, 3, 3]);
         assert_eq!(shares(8, &[3.0, 1.0]), [6, 2]);
         assert_eq!(shares(1, &[0.2, 0.8]), [0, 1]);

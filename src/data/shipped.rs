@@ -1,6 +1,6 @@
 //! The data that ships inside the binary, so that a first run needs neither network nor files.
 //!
-//! The repository's `data/README.md` says what each set is and where it comes from.
+//! The repository's `data/README.md` describes each set and its origin.
 
 /// Every shipped file: its path and its bytes.
 pub fn files() -> &'static [(&'static str, &'static [u8])] {
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_it_is_small() {
+    fn shipped_files_are_small() {
         // The text is this project's own source, and grows with it.
         let total: usize = files().iter().map(|(_, bytes)| bytes.len()).sum();
         assert!(total < 8_000_000, "{total} bytes");

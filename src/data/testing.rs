@@ -1,4 +1,4 @@
-//! Small archives for tests, and the real data for those that ask for it.
+//! Small archives for tests, and the location of real data.
 
 /// A tar archive of these files.
 pub fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -12,7 +12,7 @@ pub fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-/// A tar archive of one member whose name is written as it is, however it leads.
+/// A tar archive of one member with this name, unchecked.
 pub fn tar_named(name: &str, kind: tar::EntryType) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
@@ -48,12 +48,12 @@ pub fn folder_of(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     folder
 }
 
-/// The location of something in a folder.
+/// The location of a path in a folder.
 pub fn at(folder: &tempfile::TempDir, path: &str) -> String {
     folder.path().join(path).to_str().unwrap().to_string()
 }
 
-/// A location in the real data.
+/// The location of a path in the real data.
 pub fn real(path: &str) -> String {
     let root = std::env::var("SMALTI_DATA").expect("SMALTI_DATA names the folder of real data");
     format!("{root}/{path}")

@@ -1,4 +1,4 @@
-//! Actions, and which of them an environment takes.
+//! Actions, and the space of actions that an environment accepts.
 
 use super::EnvError;
 use crate::random;
@@ -17,7 +17,7 @@ pub enum Action {
     Parts(BTreeMap<String, Action>),
 }
 
-/// Which actions an environment takes.
+/// The actions that an environment accepts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ActionSpec {
     /// The numbers `0..n`.
@@ -40,13 +40,13 @@ impl ActionSpec {
     /// Checks that `action` is one of these.
     ///
     /// # Errors
-    /// [`EnvError::Action`] for an action of another sort, of another length, out of range or not finite.
+    /// [`EnvError::Action`] if the action has another type or length, is out of range or not finite.
     pub fn check(&self, action: &Action) -> Result<(), EnvError> {
         let error = || EnvError::Action { expected: self.to_string(), found: action.to_string() };
-        if self.takes(action) { Ok(()) } else { Err(error()) }
+        if self.contains(action) { Ok(()) } else { Err(error()) }
     }
 
-    fn takes(&self, action: &Action) -> bool {
+    fn contains(&self, action: &Action) -> bool {
         match (self, action) {
             (Self::Discrete { n }, Action::Discrete(number)) => number < n,
             (Self::Continuous { low, high }, Action::Continuous(values)) => {
@@ -56,18 +56,18 @@ impl ActionSpec {
             }
             (Self::Parts(specs), Action::Parts(parts)) => {
                 specs.keys().eq(parts.keys())
-                    && specs.values().zip(parts.values()).all(|(spec, part)| spec.takes(part))
+                    && specs.values().zip(parts.values()).all(|(spec, part)| spec.contains(part))
             }
             _ => false,
         }
     }
 
-    /// The action with every number brought within its bounds; what is no number, or has none, stays as it is.
-    pub fn bounded(&self, action: Action) -> Action {
+    /// Clips every number of an action to its bounds. NaN stays NaN.
+    pub fn clip(&self, action: Action) -> Action {
         match (self, action) {
             (Self::Continuous { low, high }, Action::Continuous(mut values)) => {
                 for (value, (low, high)) in values.iter_mut().zip(low.iter().zip(high)) {
-                    // Not `f32::max`, which would make a number of what is none.
+                    // `f32::max` would replace NaN by a bound.
                     *value = if *value < *low {
                         *low
                     } else if *value > *high {
@@ -79,22 +79,22 @@ impl ActionSpec {
                 Action::Continuous(values)
             }
             (Self::Parts(specs), Action::Parts(parts)) => {
-                let bounded = parts.into_iter().map(|(name, part)| match specs.get(&name) {
-                    Some(spec) => (name, spec.bounded(part)),
+                let clipped = parts.into_iter().map(|(name, part)| match specs.get(&name) {
+                    Some(spec) => (name, spec.clip(part)),
                     None => (name, part),
                 });
-                Action::Parts(bounded.collect())
+                Action::Parts(clipped.collect())
             }
             (_, action) => action,
         }
     }
 
-    /// An action drawn evenly; `None` where a number has no bounds to draw between.
-    pub fn draw(&self, generator: &mut Pcg64Mcg) -> Option<Action> {
+    /// Samples an action uniformly; `None` if a number is not bounded.
+    pub fn sample(&self, generator: &mut Pcg64Mcg) -> Option<Action> {
         Some(match self {
             Self::Discrete { n } => Action::Discrete(random::below(generator, *n as usize) as u32),
             Self::Parts(specs) => {
-                let parts = specs.iter().map(|(name, spec)| Some((name.clone(), spec.draw(generator)?)));
+                let parts = specs.iter().map(|(name, spec)| Some((name.clone(), spec.sample(generator)?)));
                 Action::Parts(parts.collect::<Option<_>>()?)
             }
             Self::Continuous { low, high } => {
@@ -146,7 +146,7 @@ mod tests {
         let spec = ActionSpec::Discrete { n: 2 };
         assert_eq!(spec.check(&Action::Discrete(1)), Ok(()));
         let error = spec.check(&Action::Discrete(2)).unwrap_err();
-        assert_eq!(error.to_string(), "an action must be a whole number below 2; found the whole number 2");
+        assert_eq!(error.to_string(), "action: expected a whole number below 2; found the whole number 2");
         assert!(spec.check(&Action::Continuous(vec![0.0])).is_err());
     }
 
@@ -165,7 +165,7 @@ mod tests {
     fn an_action_of_parts_has_every_part() {
         let (arm, grip) = (Action::Continuous(vec![-1.5, 0.5]), Action::Discrete(2));
         assert_eq!(hand().check(&parts([("grip", grip.clone()), ("arm", arm.clone())])), Ok(()));
-        let bad = [
+        let invalid = [
             parts([]),
             parts([("arm", arm.clone())]),
             parts([("arm", arm.clone()), ("grip", Action::Discrete(3))]),
@@ -173,11 +173,11 @@ mod tests {
             parts([("arm", arm.clone()), ("grip", grip.clone()), ("leg", grip.clone())]),
             arm,
         ];
-        for bad in bad {
-            assert!(hand().check(&bad).is_err(), "{bad:?}");
+        for action in invalid {
+            assert!(hand().check(&action).is_err(), "{action:?}");
         }
         let error = hand().check(&parts([("grip", grip)])).unwrap_err().to_string();
-        let expected = "an action must be parts (arm: 2 numbers from [-2.0, 0.5] to [-1.0, 0.5]; grip: a whole \
+        let expected = "action: expected parts (arm: 2 numbers from [-2.0, 0.5] to [-1.0, 0.5]; grip: a whole \
                         number below 3); found parts (grip: the whole number 2)";
         assert_eq!(error, expected);
     }
@@ -186,36 +186,36 @@ mod tests {
     fn continuous_actions_have_one_length_and_a_range() {
         let spec = ActionSpec::Continuous { low: vec![-1.0; 2], high: vec![1.0, f32::INFINITY] };
         assert_eq!(spec.check(&Action::Continuous(vec![-1.0, 1e9])), Ok(()));
-        for bad in
+        for values in
             [vec![], vec![0.0], vec![0.0; 3], vec![1.1, 0.0], vec![f32::NAN, 0.0], vec![0.0, f32::INFINITY]]
         {
-            assert!(spec.check(&Action::Continuous(bad.clone())).is_err(), "{bad:?}");
+            assert!(spec.check(&Action::Continuous(values.clone())).is_err(), "{values:?}");
         }
         assert!(spec.check(&Action::Discrete(0)).is_err());
     }
 
     #[test]
-    fn what_goes_too_far_is_brought_back_and_what_is_no_number_is_not() {
+    fn clipping_moves_numbers_to_their_bounds_and_keeps_nan() {
         let spec = ActionSpec::Continuous { low: vec![-1.0; 3], high: vec![1.0; 3] };
-        let Action::Continuous(values) = spec.bounded(Action::Continuous(vec![-3.0, 1.5, f32::NAN])) else {
-            panic!("another sort of action");
+        let Action::Continuous(values) = spec.clip(Action::Continuous(vec![-3.0, 1.5, f32::NAN])) else {
+            panic!("expected a continuous action");
         };
         assert_eq!(values[..2], [-1.0, 1.0]);
-        assert!(spec.check(&Action::Continuous(values)).is_err(), "the third is no number");
-        let bounded = hand()
-            .bounded(parts([("arm", Action::Continuous(vec![0.0, 0.0])), ("grip", Action::Discrete(1))]));
-        assert_eq!(hand().check(&bounded), Ok(()));
+        assert!(spec.check(&Action::Continuous(values)).is_err(), "the third is NaN");
+        let clipped =
+            hand().clip(parts([("arm", Action::Continuous(vec![0.0, 0.0])), ("grip", Action::Discrete(1))]));
+        assert_eq!(hand().check(&clipped), Ok(()));
     }
 
     #[test]
-    fn drawn_actions_are_among_those_that_are_taken() {
+    fn sampled_actions_are_accepted() {
         let mut generator = random::generator(1);
         for _ in 0..100 {
-            assert_eq!(hand().check(&hand().draw(&mut generator).unwrap()), Ok(()));
+            assert_eq!(hand().check(&hand().sample(&mut generator).unwrap()), Ok(()));
         }
-        let endless = ActionSpec::Continuous { low: vec![0.0], high: vec![f32::INFINITY] };
-        assert_eq!(endless.draw(&mut generator), None);
-        let hand = ActionSpec::Parts([("arm".to_string(), endless)].into());
-        assert_eq!(hand.draw(&mut generator), None);
+        let unbounded = ActionSpec::Continuous { low: vec![0.0], high: vec![f32::INFINITY] };
+        assert_eq!(unbounded.sample(&mut generator), None);
+        let hand = ActionSpec::Parts([("arm".to_string(), unbounded)].into());
+        assert_eq!(hand.sample(&mut generator), None);
     }
 }

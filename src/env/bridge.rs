@@ -3,11 +3,11 @@
 //! # The protocol, version 1
 //!
 //! The process reads requests on its standard input and writes answers on its standard output; both are JSON in
-//! UTF-8, one object a line. Its standard error is free: the end of it is shown when something goes wrong. It has as
-//! many environments side by side as it likes, and `env`, a number from 0, says which one is meant. Answers come in
-//! the order of the requests, and several requests may come before the first is answered.
+//! UTF-8, one object a line. Its standard error is free: the last lines of it are part of an error message. It holds any
+//! number of environments side by side; `env`, a number from 0, names one of them. Answers come in the order of the
+//! requests, and several requests may come before the first answer.
 //!
-//! First, unasked, it says what it is:
+//! First, before any request, the process writes a greeting:
 //!
 //! ```json
 //! {"hello": {"protocol": 1, "observation": 11, "action": {"continuous": {"low": [-1, -1, -1], "high": [1, 1, 1]}}, "max_steps": 1000}}
@@ -16,23 +16,23 @@
 //! | field | |
 //! | --- | --- |
 //! | `protocol` | 1 |
-//! | `observation` | how many numbers an observation has; or, for one of named parts, `{"position": 5, "velocity": 6}`; may be left out where there are `images` |
-//! | `images` | the names of those that an observation has, `["front", "wrist"]`; may be left out where there are none |
-//! | `action` | `{"discrete": n}`: a number below n; `{"continuous": {"low": […], "high": […]}}`: numbers between these, where `null` is no bound; `{"parts": {"arm": {"continuous": …}, "grip": {"discrete": 3}}}`: several at once, by name |
-//! | `max_steps` | after so many steps an episode is truncated, whatever the environment says; may be left out |
-//! | `envs` | how many environments there can be side by side; where it is left out, as many as are asked for |
+//! | `observation` | the number of values in an observation; or, for one of named parts, `{"position": 5, "velocity": 6}`; optional if there are `images` |
+//! | `images` | the names of the images in an observation, `["front", "wrist"]`; optional, none by default |
+//! | `action` | `{"discrete": n}`: a number below n; `{"continuous": {"low": […], "high": […]}}`: numbers between these bounds, `null` for no bound; `{"parts": {"arm": {"continuous": …}, "grip": {"discrete": 3}}}`: several at once, by name |
+//! | `max_steps` | steps after which an episode is truncated, even if the environment continues; optional |
+//! | `envs` | the largest number of environments side by side; optional, no limit by default |
 //!
-//! Then it answers, and ends when it is told to or when its input does:
+//! Then it answers requests, and ends at `close` or at the end of its input:
 //!
 //! | request | answer |
 //! | --- | --- |
 //! | `{"env": 0, "reset": {"seed": 7}}` begins an episode; a seed is below 2^64 | `{"env": 0, "observation": […]}` |
 //! | `{"env": 0, "step": {"action": [0.5, 0, -1]}}`; a discrete action is one number, one of parts an object | `{"env": 0, "observation": […], "reward": 1.0, "terminated": false, "truncated": false}` |
-//! | `{"close": {}}`; the input ends behind it | |
+//! | `{"close": {}}`, the last line of the input | |
 //!
-//! An observation is a list of numbers, which may be nested, or an object of such, whose parts are taken in the order
-//! of their names. Numbers are finite. Images that the greeting names stand beside it, or instead of it where there are no
-//! numbers, each in one of two forms; bytes are in base64:
+//! An observation is a list of numbers, which may be nested, or an object of such lists, which are read in the order of
+//! their names. Numbers are finite. The images that the greeting names follow the observation, or replace it if there are
+//! no numbers. An image has one of two forms; bytes are in base64:
 //!
 //! ```json
 //! {"env": 0, "observation": [0.5], "images": {"front": {"height": 84, "width": 84, "channels": 3, "pixels": "AAAA…"}}}
@@ -42,10 +42,10 @@
 //! `pixels` are bytes, row by row, `height * width * channels` of them, where `channels` is 1 for grey and 3 for RGB;
 //! `encoded` is the content of an image file, such as a PNG or a JPEG. A line has at most 8 MiB.
 //!
-//! `env` may be left out of an answer. Instead of an answer, or of the greeting,
-//! `{"error": "what is wrong"}` ends everything with that message. A field that is not listed here is an error.
+//! `env` is optional in an answer. Instead of an answer, or of the greeting, `{"error": "the message"}` ends the process
+//! with that message. A field that is not listed here is an error.
 //!
-//! `examples/gymnasium_bridge.py` speaks it for any task of Gymnasium.
+//! `examples/gymnasium_bridge.py` implements the protocol for any task of Gymnasium.
 
 mod child;
 mod images;
@@ -57,28 +57,28 @@ use self::message::{Hello, MessageError};
 use super::{Action, ActionSpec, EnvError, Observation, Step, VectorEnvironment};
 use std::time::Duration;
 
-/// Environments in a child process. It is told to close when this is dropped, and killed where it does not.
+/// Environments in a child process, which is asked to close when this is dropped, and killed if it does not.
 pub struct Bridge {
     child: Child,
     hello: Hello,
-    /// For each slot, the steps of the episode under way.
+    /// For each slot, the steps of its unfinished episode.
     steps: Vec<Option<usize>>,
 }
 
 impl Bridge {
-    /// Starts a command, split into words as a shell would, and listens to its greeting; the command may take as long
-    /// as `timeout` for this and for each answer.
+    /// Starts a command, split into words as by a shell, and reads its greeting. The process has `timeout` for the
+    /// greeting and for each answer.
     ///
     /// # Errors
-    /// [`EnvError::Outside`], which names the command and says what is wrong.
+    /// [`EnvError::Process`], which names the command and the problem.
     pub fn start(command: &str, timeout: Duration) -> Result<Self, EnvError> {
         let mut child = Child::start(command, timeout)?;
         let line = child.line("greeting")?;
-        let hello = Hello::read(&line).map_err(|e| child.refuse(e))?;
+        let hello = Hello::read(&line).map_err(|e| child.fail(e))?;
         Ok(Self { child, hello, steps: Vec::new() })
     }
 
-    /// The process's number in the system.
+    /// The id of the process.
     pub fn process_id(&self) -> u32 {
         self.child.id()
     }
@@ -94,7 +94,7 @@ fn ask<T>(
     child.send(requests.iter().flat_map(|(_, line)| line).copied().collect())?;
     let answers = requests.iter().map(|&(slot, _)| {
         let line = child.line(&format!("answer to {to}"))?;
-        read(&line, slot).map_err(|e| child.refuse(e))
+        read(&line, slot).map_err(|e| child.fail(e))
     });
     answers.collect()
 }
@@ -122,14 +122,14 @@ impl VectorEnvironment for Bridge {
 
     fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Observation>, EnvError> {
         let requests = starts.iter().map(|&(slot, seed)| (slot, message::reset(slot, seed))).collect();
-        let seen = ask(&mut self.child, requests, "reset", |line, slot| {
-            message::first_seen(line, slot, &self.hello)
+        let observations = ask(&mut self.child, requests, "reset", |line, slot| {
+            message::first_observation(line, slot, &self.hello)
         })?;
         for &(slot, _) in starts {
             self.steps.resize(self.steps.len().max(slot + 1), None);
             self.steps[slot] = Some(0);
         }
-        Ok(seen)
+        Ok(observations)
     }
 
     fn step(&mut self, actions: &[(usize, &Action)]) -> Result<Vec<Step>, EnvError> {

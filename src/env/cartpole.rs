@@ -1,4 +1,4 @@
-//! The cart and pole of Barto, Sutton and Anderson (1983), as Gymnasium's `CartPole-v1` has it.
+//! The cart and pole of Barto, Sutton and Anderson (1983), with the dynamics of Gymnasium's `CartPole-v1`.
 
 use super::{Action, ActionSpec, EnvError, Environment, Observation, Step};
 use crate::random;
@@ -12,26 +12,26 @@ const HALF_LENGTH: f64 = 0.5;
 const POLE_MASS_LENGTH: f64 = POLE_MASS * HALF_LENGTH;
 /// Newtons, to the right or to the left.
 const FORCE: f64 = 10.0;
-/// Seconds between two states.
+/// Time step, in seconds.
 const TAU: f64 = 0.02;
 const POSITION_LIMIT: f64 = 2.4;
 const ANGLE_LIMIT: f64 = 12.0 * 2.0 * std::f64::consts::PI / 360.0;
 const STEP_LIMIT: u32 = 500;
 const START_RANGE: f64 = 0.05;
 
-/// A pole on a cart, to be kept upright by pushing the cart to the left (action 0) or to the right (1).
+/// Balance a pole on a cart by pushing the cart to the left (action 0) or to the right (1).
 ///
 /// A state is the cart's position (m) and velocity (m/s) and the pole's angle (rad) and angular velocity
-/// (rad/s). Each step is worth 1. An episode terminates when the cart is more than 2.4 m from the centre or
-/// the pole more than 12° from upright, and is truncated after 500 steps. The dynamics are Gymnasium 1's
-/// `CartPole-v1`, in double precision; the start comes from a generator of our own, so the same seed starts
-/// otherwise there. The same on every machine: sine and cosine are computed in software.
+/// (rad/s). Each step has reward 1. An episode terminates when the cart is more than 2.4 m from the centre or the pole
+/// more than 12° from upright, and is truncated after 500 steps. The dynamics are Gymnasium 1's `CartPole-v1`, in double
+/// precision; the start states come from another random generator, so a seed gives another start than in Gymnasium.
+/// Results are the same on every machine: sine and cosine are computed in software.
 #[derive(Clone, Debug, Default)]
 pub struct CartPole {
     episode: Option<Episode>,
 }
 
-/// An episode that is not over.
+/// An unfinished episode.
 #[derive(Clone, Debug)]
 struct Episode {
     state: [f64; 4],
@@ -42,7 +42,7 @@ impl CartPole {
     /// The name under which [`environment`](super::environment) finds it.
     pub const NAME: &'static str = "cartpole";
 
-    /// A cart and pole without an episode: `reset` begins one.
+    /// A cart and pole before its first episode.
     pub fn new() -> Self {
         Self::default()
     }
@@ -80,7 +80,8 @@ impl Environment for CartPole {
         let [position, _, angle, _] = episode.state;
         let terminated = position.abs() > POSITION_LIMIT || angle.abs() > ANGLE_LIMIT;
         let truncated = episode.steps >= STEP_LIMIT;
-        let step = Step { seen: observation(episode.state).into(), reward: 1.0, terminated, truncated };
+        let step =
+            Step { observation: observation(episode.state).into(), reward: 1.0, terminated, truncated };
         if step.done() {
             self.episode = None;
         }
@@ -90,7 +91,7 @@ impl Environment for CartPole {
 
 /// The state one time step later, under a constant `force` (Florian 2007, without friction; Euler's method).
 ///
-/// An unstable pole doubles a rounding error every ten steps, so the order of the operations is Gymnasium's.
+/// An unstable pole doubles a rounding error every ten steps, so the operations have Gymnasium's order.
 fn push([position, velocity, angle, angular_velocity]: [f64; 4], force: f64) -> [f64; 4] {
     let (sin, cos) = libm::sincos(angle);
     let centrifugal = POLE_MASS_LENGTH * (angular_velocity * angular_velocity) * sin;
@@ -114,7 +115,7 @@ fn observation(state: [f64; 4]) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    /// Episodes of the real `CartPole-v1`; `tests/data/README.md` says how they were recorded.
+    /// Episodes of Gymnasium's `CartPole-v1`; `tests/data/README.md` describes the recording.
     #[derive(serde::Deserialize)]
     struct Recorded {
         start: [f64; 4],
@@ -141,7 +142,7 @@ mod tests {
             assert_eq!(episode.actions.len(), steps);
             for (t, (action, expected)) in episode.actions.bytes().zip(&episode.states).enumerate() {
                 let step = cartpole.step(&Action::Discrete(u32::from(action - b'0'))).unwrap();
-                for (found, expected) in step.seen.state.iter().zip(expected) {
+                for (found, expected) in step.observation.state.iter().zip(expected) {
                     assert!((found - expected).abs() <= 1e-6, "step {t}: {found} is not {expected}");
                 }
                 let last = t + 1 == steps;

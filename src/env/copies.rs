@@ -2,10 +2,10 @@
 
 use super::{Action, ActionSpec, EnvError, Environment, Observation, Step, VectorEnvironment, environment};
 
-/// As many copies of a built-in environment as are asked for.
+/// Copies of a built-in environment, created when a slot is first reset.
 pub struct Copies {
-    /// What all of them are like; it plays no episode.
-    model: Box<dyn Environment>,
+    /// A copy that plays no episode and describes the others.
+    prototype: Box<dyn Environment>,
     slots: Vec<Box<dyn Environment>>,
 }
 
@@ -15,25 +15,25 @@ impl Copies {
     /// # Errors
     /// [`EnvError::Unknown`] for any other name.
     pub fn new(name: &str) -> Result<Self, EnvError> {
-        Ok(Self { model: environment(name)?, slots: Vec::new() })
+        Ok(Self { prototype: environment(name)?, slots: Vec::new() })
     }
 }
 
 impl VectorEnvironment for Copies {
     fn name(&self) -> &str {
-        self.model.name()
+        self.prototype.name()
     }
 
     fn state_dim(&self) -> usize {
-        self.model.state_dim()
+        self.prototype.state_dim()
     }
 
     fn cameras(&self) -> Vec<String> {
-        self.model.cameras()
+        self.prototype.cameras()
     }
 
     fn action_spec(&self) -> ActionSpec {
-        self.model.action_spec()
+        self.prototype.action_spec()
     }
 
     fn slots(&self) -> usize {
@@ -43,7 +43,7 @@ impl VectorEnvironment for Copies {
     fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Observation>, EnvError> {
         let begin = |&(slot, seed): &(usize, u64)| {
             while self.slots.len() <= slot {
-                self.slots.push(environment(self.model.name())?);
+                self.slots.push(environment(self.prototype.name())?);
             }
             self.slots[slot].reset(seed)
         };
@@ -53,7 +53,7 @@ impl VectorEnvironment for Copies {
     fn step(&mut self, actions: &[(usize, &Action)]) -> Result<Vec<Step>, EnvError> {
         let act = |&(slot, action): &(usize, &Action)| match self.slots.get_mut(slot) {
             Some(environment) => environment.step(action),
-            None => Err(EnvError::NotRunning { environment: self.model.name().into() }),
+            None => Err(EnvError::NotRunning { environment: self.prototype.name().into() }),
         };
         actions.iter().map(act).collect()
     }

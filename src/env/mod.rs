@@ -1,18 +1,18 @@
-//! Environments: the worlds in which a trained policy acts, one step at a time.
+//! Environments in which a trained policy acts, one step at a time.
 //!
 //! ```
 //! use smalti::env::{Action, environment};
 //!
 //! let mut cartpole = environment("cartpole")?;
-//! let seen = cartpole.reset(7)?; // the same seed, the same start
-//! assert_eq!(seen.state.len(), cartpole.state_dim());
+//! let observation = cartpole.reset(7)?; // the same seed, the same start
+//! assert_eq!(observation.state.len(), cartpole.state_dim());
 //!
 //! let step = cartpole.step(&Action::Discrete(1))?;
 //! assert_eq!(step.reward, 1.0);
 //! # Ok::<(), smalti::env::EnvError>(())
 //! ```
 //!
-//! A model acts in many episodes at once, because a batch of them costs little more than one: [`open`] gives a
+//! A model acts in a batch of episodes at once, which costs little more than one: [`open`] returns a
 //! [`VectorEnvironment`], of a built-in environment or of one in a process of its own ([`bridge`]).
 
 mod action;
@@ -29,82 +29,82 @@ pub use observation::{Image, Observation};
 
 use std::time::Duration;
 
-/// A world that answers each action with a new state and a reward.
+/// An environment that answers each action with an observation and a reward.
 ///
 /// An episode begins with [`reset`](Self::reset) and is over at the first [`Step`] that is `terminated` or
-/// `truncated`. The parts and their names are those of Gymnasium.
+/// `truncated`. The terms are those of Gymnasium.
 pub trait Environment {
     /// The environment's name, for tables and errors.
     fn name(&self) -> &str;
 
-    /// How many numbers a state has.
+    /// Numbers in a state.
     fn state_dim(&self) -> usize;
 
-    /// Whose images are a part of what is seen; none by default.
+    /// The cameras whose images are part of an observation; none by default.
     fn cameras(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Which actions it takes.
+    /// The actions that it accepts.
     fn action_spec(&self) -> ActionSpec;
 
     /// Begins an episode; the same seed gives the same start.
     ///
     /// # Errors
-    /// An environment outside this process may fail to answer; a built-in one does not fail.
+    /// If an environment in another process does not answer; a built-in one does not fail.
     fn reset(&mut self, seed: u64) -> Result<Observation, EnvError>;
 
     /// Acts once.
     ///
     /// # Errors
-    /// [`EnvError::Action`] for an action that breaks [`action_spec`](Self::action_spec), and
-    /// [`EnvError::NotRunning`] before the first reset and after an episode's end.
+    /// [`EnvError::Action`] if the action is not one of [`action_spec`](Self::action_spec), and
+    /// [`EnvError::NotRunning`] before the first reset and after the end of an episode.
     fn step(&mut self, action: &Action) -> Result<Step, EnvError>;
 }
 
-/// Environments of one sort side by side, told apart by a number, the slot: in each an episode may be under way.
+/// Environments of one sort side by side. Each has a number, its slot, and plays one episode at a time.
 pub trait VectorEnvironment {
-    /// Their name, for tables and errors.
+    /// The environments' name, for tables and errors.
     fn name(&self) -> &str;
 
-    /// How many numbers a state has.
+    /// Numbers in a state.
     fn state_dim(&self) -> usize;
 
-    /// Whose images are a part of what is seen; none by default.
+    /// The cameras whose images are part of an observation; none by default.
     fn cameras(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Which actions each takes.
+    /// The actions that each environment accepts.
     fn action_spec(&self) -> ActionSpec;
 
-    /// How many slots there are: episodes that can be under way at once.
+    /// Number of slots: episodes that can be played at once.
     fn slots(&self) -> usize;
 
-    /// Begins an episode in each slot that is given with a seed, and gives what is seen first, in the same order.
-    /// What was under way in those slots is dropped.
+    /// Begins an episode in each of these slots, from its seed; returns the first observations, in the same order.
+    /// Unfinished episodes in those slots are dropped.
     ///
     /// # Errors
-    /// An environment outside this process may fail to answer.
+    /// If an environment in another process does not answer.
     fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Observation>, EnvError>;
 
-    /// Acts once in each slot that is given with an action.
+    /// Acts once in each of these slots.
     ///
     /// # Errors
-    /// As [`Environment::step`], and an environment outside this process may fail to answer.
+    /// As [`Environment::step`], and if an environment in another process does not answer.
     fn step(&mut self, actions: &[(usize, &Action)]) -> Result<Vec<Step>, EnvError>;
 }
 
-/// What an environment answers to one action.
+/// The answer of an environment to one action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// What is seen after the action.
-    pub seen: Observation,
+    /// The observation after the action.
+    pub observation: Observation,
     /// The reward for the action.
     pub reward: f32,
-    /// Whether the episode ended of itself: a failure, a goal.
+    /// Whether the episode ended by itself: a failure or a goal.
     pub terminated: bool,
-    /// Whether the episode was cut by its time limit; the last step may be both.
+    /// Whether the time limit cut the episode; the last step may be both terminated and truncated.
     pub truncated: bool,
 }
 
@@ -115,40 +115,40 @@ impl Step {
     }
 }
 
-/// Why an environment did not answer.
+/// An environment failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvError {
     /// A name that no built-in environment has.
-    #[error("no environment is called {name:?}; there is {}", known.join(", "))]
+    #[error("expected a built-in environment ({}); found {name:?}", known.join(", "))]
     Unknown {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
         /// The names of the built-in environments.
         known: &'static [&'static str],
     },
-    /// A step without an episode to step in.
+    /// A step before a reset, or after the end of an episode.
     #[error(
-        "{environment}: no episode is running; call `reset` before the first step and after an episode's end"
+        "{environment}: no episode is running; call `reset` before the first step and after the end of an episode"
     )]
     NotRunning {
         /// The environment's name.
         environment: String,
     },
-    /// An action that the environment does not take.
-    #[error("an action must be {expected}; found {found}")]
+    /// An action that the environment does not accept.
+    #[error("action: expected {expected}; found {found}")]
     Action {
-        /// What the environment takes.
+        /// The actions that the environment accepts.
         expected: String,
-        /// What it was given.
+        /// The action.
         found: String,
     },
-    /// An environment outside this process cannot be started, has ended, or does not keep to the protocol.
+    /// The process of an environment cannot be started, has ended, or breaks the protocol.
     #[error("{command}: {problem}")]
-    Outside {
-        /// The command that it was to be started with.
+    Process {
+        /// The command that starts it.
         command: String,
-        /// What is wrong, and the last that it said on its standard error.
+        /// The problem, and the last lines of its standard error.
         problem: String,
     },
 }
@@ -156,7 +156,7 @@ pub enum EnvError {
 /// The names of the built-in environments.
 pub const NAMES: &[&str] = &[CartPole::NAME];
 
-/// The built-in environment of this name.
+/// A built-in environment by its name.
 ///
 /// # Errors
 /// [`EnvError::Unknown`] for any other name.
@@ -167,11 +167,11 @@ pub fn environment(name: &str) -> Result<Box<dyn Environment>, EnvError> {
     }
 }
 
-/// The environments that a name or a command stands for: built-in ones by their name, and otherwise those of a
-/// process that `command` starts and that may take as long as `timeout` for an answer.
+/// Opens the built-in environments of this name, or else starts the process of this command, which has `timeout` for
+/// each answer.
 ///
 /// # Errors
-/// [`EnvError::Outside`] where the process cannot be started or does not speak the protocol.
+/// [`EnvError::Process`] if the process cannot be started or breaks the protocol.
 pub fn open(command: &str, timeout: Duration) -> Result<Box<dyn VectorEnvironment>, EnvError> {
     if NAMES.contains(&command) {
         return Ok(Box::new(Copies::new(command)?));
@@ -184,12 +184,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_listed_environment_exists_and_others_are_refused() {
+    fn every_listed_environment_exists_and_other_names_are_errors() {
         for name in NAMES {
             assert_eq!(environment(name).unwrap().name(), *name);
             assert_eq!(open(name, Duration::ZERO).unwrap().name(), *name);
         }
         let error = environment("cart-pole").err().unwrap();
-        assert_eq!(error.to_string(), r#"no environment is called "cart-pole"; there is cartpole"#);
+        assert_eq!(error.to_string(), r#"expected a built-in environment (cartpole); found "cart-pole""#);
     }
 }

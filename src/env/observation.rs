@@ -1,13 +1,13 @@
-//! What is seen before acting.
+//! Observations of an environment.
 
 use std::collections::BTreeMap;
 
-/// What is seen before acting: numbers, images, or both.
+/// An observation: numbers, images, or both.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observation {
     /// `[state_dim]`.
     pub state: Vec<f32>,
-    /// By the camera's name.
+    /// Images by camera name.
     pub images: BTreeMap<String, Image>,
 }
 
@@ -30,7 +30,7 @@ pub enum Image {
 }
 
 impl From<Vec<f32>> for Observation {
-    /// Numbers alone.
+    /// An observation without images.
     fn from(state: Vec<f32>) -> Self {
         Self { state, images: BTreeMap::new() }
     }

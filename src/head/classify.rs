@@ -1,7 +1,9 @@
-//! One class of several, by cross-entropy.
+//! Classification: one class of several, by cross-entropy.
 
-use super::tally::{ClassTally, Tally};
-use super::{Asked, Fit, Head, HeadKind, Labels, Prediction, loss, of_document, of_each_token};
+use super::accumulator::{ClassAccumulator, MetricAccumulator};
+use super::{
+    FitData, Head, HeadKind, Labels, Prediction, TargetContext, document_value, loss, value_per_token,
+};
 use crate::data::{HeadBatch, Target};
 use crate::ops;
 use candle_core::{Result, Tensor};
@@ -10,13 +12,13 @@ use smalti_contract::{TokenizeError, Value};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// Predicts the class of an input, or of each step of a series.
+/// Predicts the class of a sample, or of each step of a series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Classify {
     classes: Labels,
 }
 
-/// A classifier has no settings.
+/// Settings of [`Classify`]: none.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassifySettings {}
@@ -27,7 +29,7 @@ impl Classify {
         Self { classes: classes.into_iter().collect::<Vec<_>>().into() }
     }
 
-    /// A head of `n` classes that are called by their numbers.
+    /// A head of `n` classes, each named by its number.
     pub fn numbered(n: usize) -> Self {
         Self { classes: Labels::numbered(n) }
     }
@@ -42,10 +44,10 @@ impl Head for Classify {
         true
     }
 
-    /// A step of a series that is missing has weight 0.
-    fn target(&self, value: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError> {
+    /// A missing step of a series has weight 0.
+    fn target(&self, value: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError> {
         let (mut ids, mut weights) = (Vec::new(), Vec::new());
-        for value in of_each_token(value, asked.tokens)? {
+        for value in value_per_token(value, context.tokens)? {
             let missing = value.is_missing();
             ids.push(if missing { 0 } else { self.classes.number_of(value)? });
             weights.push(if missing { 0.0 } else { 1.0 });
@@ -57,8 +59,8 @@ impl Head for Classify {
         loss::cross_entropy(Self::NAME, output, read, label_smoothing)
     }
 
-    fn tally(&self) -> Box<dyn Tally> {
-        Box::new(ClassTally::new(self.classes.names()))
+    fn accumulator(&self) -> Box<dyn MetricAccumulator> {
+        Box::new(ClassAccumulator::new(self.classes.names()))
     }
 
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
@@ -75,18 +77,19 @@ impl Head for Classify {
 }
 
 impl Classify {
-    /// The prediction of a document from the logits of its rows.
+    /// The prediction for a document from the logits of its rows, `[rows, n_classes]`.
     fn predict_rows(&self, logits: &[Vec<f32>]) -> Prediction {
         let ranked = |logits: &Vec<f32>| ranked(self.classes.names(), &softmax(logits));
         let mut rows: Vec<Vec<(String, f64)>> = logits.iter().map(ranked).collect();
-        let likeliest = |row: &Vec<(String, f64)>| row.first().map(|(class, _)| Value::Text(class.clone()));
-        let value = of_document(rows.iter().map(|row| likeliest(row).unwrap_or_default()).collect());
+        let most_probable =
+            |row: &Vec<(String, f64)>| row.first().map(|(class, _)| Value::Text(class.clone()));
+        let value = document_value(rows.iter().map(|row| most_probable(row).unwrap_or_default()).collect());
         let probabilities = if rows.len() == 1 { rows.remove(0) } else { vec![] };
         Prediction { value, probabilities }
     }
 }
 
-/// The probabilities that logits stand for.
+/// The probabilities of logits `[n_classes]`.
 fn softmax(logits: &[f32]) -> Vec<f64> {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - highest).exp()).collect();
@@ -106,14 +109,14 @@ impl HeadKind for Classify {
     const PREDICTS_LABELS: bool = true;
     type Settings = ClassifySettings;
 
-    /// The classes are those that the source declares, else the distinct labels of the values.
-    fn fit(_: ClassifySettings, of: &Fit) -> std::result::Result<Self, TokenizeError> {
-        if let Some(declared) = of.classes {
+    /// Uses the classes that the source declares, else the distinct labels of the values.
+    fn fit(_: ClassifySettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
+        if let Some(declared) = data.classes {
             return Ok(Self::new(declared.to_vec()));
         }
         let mut labels = BTreeSet::new();
-        for index in 0..of.values.len() {
-            match of.values.get(index)? {
+        for index in 0..data.values.len() {
+            match data.values.get(index)? {
                 Value::Missing => {}
                 value => _ = labels.insert(value.into_label()?),
             }

@@ -1,8 +1,8 @@
-//! Ids in their order without alignment: connectionist temporal classification (Graves et al. 2006).
+//! Connectionist temporal classification: a sequence of ids without alignment (Graves et al. 2006).
 
-use super::loss::misfit;
-use super::tally::{MeanLoss, Tally, Transcript};
-use super::{Asked, Fit, Head, HeadKind, Metrics, Prediction, Reads, ids_of};
+use super::accumulator::{MeanLoss, MetricAccumulator, Transcript};
+use super::loss::wrong_target_kind;
+use super::{FitData, Head, HeadInput, HeadKind, Metrics, Prediction, TargetContext, ids_prediction};
 use crate::data::{HeadBatch, Target, Targets};
 use crate::metrics::edits;
 use crate::ops;
@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 
-/// Predicts an id or a blank at each token of an input; the ids in their order are the output.
+/// Predicts an id or a blank for each token of an input; merged repeats and removed blanks give the output's ids.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ctc {
     vocabulary: usize,
 }
 
-/// CTC has no settings.
+/// Settings of [`Ctc`]: none.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CtcSettings {}
 
 impl Ctc {
-    /// A head of `vocabulary` ids; the blank comes after them.
+    /// A head of `vocabulary` ids; the id of the blank is `vocabulary`.
     pub fn new(vocabulary: usize) -> Self {
         Self { vocabulary }
     }
@@ -39,8 +39,8 @@ impl Head for Ctc {
     }
 
     /// The ids of the value.
-    fn target(&self, _: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError> {
-        Ok(Target::Labels(asked.ids().to_vec()))
+    fn target(&self, _: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError> {
+        Ok(Target::Labels(context.ids().to_vec()))
     }
 
     fn loss(&self, output: &ops::Value, read: &HeadBatch, _: f32) -> Result<ops::Value> {
@@ -48,20 +48,20 @@ impl Head for Ctc {
             Targets::Labels { labels, weights } => {
                 ops::ctc(&ops::cast(output, DType::F32)?, &read.documents, labels, weights, self.blank())
             }
-            _ => misfit(Self::NAME, read),
+            _ => wrong_target_kind(Self::NAME, read),
         }
     }
 
-    fn tally(&self) -> Box<dyn Tally> {
+    fn accumulator(&self) -> Box<dyn MetricAccumulator> {
         let (loss, words, characters) = (MeanLoss::default(), [0; 2], [0; 2]);
-        Box::new(TextTally { blank: self.blank(), loss, words, characters })
+        Box::new(TranscriptAccumulator { blank: self.blank(), loss, words, characters })
     }
 
-    /// The ids of the likeliest path.
+    /// The ids of the most probable path.
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
         let predict = |rows: &Range<usize>| {
             let rows = output.narrow(0, rows.start, rows.len())?;
-            Ok(ids_of(&ops::ctc::best_path(&rows, self.blank())?))
+            Ok(ids_prediction(&ops::ctc::best_path(&rows, self.blank())?))
         };
         documents.iter().map(predict).collect()
     }
@@ -69,33 +69,33 @@ impl Head for Ctc {
 
 impl HeadKind for Ctc {
     const NAME: &'static str = "ctc";
-    const READS: Reads = Reads::Input;
+    const INPUT: HeadInput = HeadInput::InputTokens;
     type Settings = CtcSettings;
 
-    fn fit(_: CtcSettings, of: &Fit) -> std::result::Result<Self, TokenizeError> {
-        Ok(Self::new(vocabulary(Self::NAME, of)?))
+    fn fit(_: CtcSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
+        Ok(Self::new(vocabulary(Self::NAME, data)?))
     }
 }
 
-/// The number of ids of the output's modality.
-pub(super) fn vocabulary(head: &'static str, of: &Fit) -> std::result::Result<usize, TokenizeError> {
-    of.vocabulary.ok_or_else(|| TokenizeError::Config {
+/// The vocabulary size of the output's modality.
+pub(super) fn vocabulary(head: &'static str, data: &FitData) -> std::result::Result<usize, TokenizeError> {
+    data.vocabulary.ok_or_else(|| TokenizeError::Config {
         tokenizer: head,
         problem: "expected a modality whose tokens are ids; found none: set the output's modality".into(),
     })
 }
 
-/// Word and character errors.
-struct TextTally {
+/// Word and character error rates.
+struct TranscriptAccumulator {
     blank: u32,
     loss: MeanLoss,
-    /// Errors, and words that are expected.
+    /// Errors, and words of the reference.
     words: [usize; 2],
-    /// Errors, and characters that are expected.
+    /// Errors, and characters of the reference.
     characters: [usize; 2],
 }
 
-impl Tally for TextTally {
+impl MetricAccumulator for TranscriptAccumulator {
     fn add(
         &mut self,
         output: &Tensor,
@@ -122,7 +122,7 @@ impl Tally for TextTally {
         Ok(())
     }
 
-    /// `wer` and `cer` are errors over the words and characters that are expected.
+    /// `wer` and `cer`: errors divided by the words and characters of the references.
     fn metrics(&self) -> Metrics {
         let mut metrics = self.loss.metrics();
         if self.words[1] > 0 {

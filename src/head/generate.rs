@@ -1,8 +1,8 @@
-//! The next token, by cross-entropy.
+//! Next-token prediction, by cross-entropy.
 
+use super::accumulator::{MetricAccumulator, TokenAccumulator};
 use super::ctc::vocabulary;
-use super::tally::{Tally, TokenTally};
-use super::{Asked, Fit, Head, HeadKind, Prediction, Reads, loss, predicted_ids};
+use super::{FitData, Head, HeadInput, HeadKind, Prediction, TargetContext, loss, predicted_ids};
 use crate::data::{HeadBatch, Target};
 use crate::ops;
 use candle_core::{Result, Tensor};
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 
-/// Predicts each next id of its own tokens.
+/// Predicts the id after each token of the output's sequence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generate {
     vocabulary: usize,
 }
 
-/// A generating head has no settings.
+/// Settings of [`Generate`]: none.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenerateSettings {}
@@ -41,33 +41,33 @@ impl Head for Generate {
         true
     }
 
-    /// The ids that are asked for: after each token that is read, the one that comes next.
-    fn target(&self, _: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError> {
-        target_of_ids(asked)
+    /// The id after each token that the head reads.
+    fn target(&self, _: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError> {
+        ids_target(context)
     }
 
     fn loss(&self, output: &ops::Value, read: &HeadBatch, label_smoothing: f32) -> Result<ops::Value> {
         loss::cross_entropy(Self::NAME, output, read, label_smoothing)
     }
 
-    fn tally(&self) -> Box<dyn Tally> {
-        Box::new(TokenTally::of_all())
+    fn accumulator(&self) -> Box<dyn MetricAccumulator> {
+        Box::new(TokenAccumulator::with_perplexity())
     }
 
-    /// After each token that is read, the likeliest next id.
+    /// The most probable next id after each token that the head reads.
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
         predicted_ids(output, documents)
     }
 }
 
-/// The ids that are asked for, one for each token that is read.
-pub(super) fn target_of_ids(asked: &Asked) -> std::result::Result<Target, TokenizeError> {
-    let ids = asked.ids();
-    match ids.len() == asked.tokens {
+/// The target ids, one for each token that the head reads.
+pub(super) fn ids_target(context: &TargetContext) -> std::result::Result<Target, TokenizeError> {
+    let ids = context.ids();
+    match ids.len() == context.tokens {
         true => Ok(Target::ids(ids.to_vec())),
         false => Err(TokenizeError::Input(format!(
             "expected an id for each of the {} tokens that the head reads; found {}",
-            asked.tokens,
+            context.tokens,
             ids.len()
         ))),
     }
@@ -75,10 +75,10 @@ pub(super) fn target_of_ids(asked: &Asked) -> std::result::Result<Target, Tokeni
 
 impl HeadKind for Generate {
     const NAME: &'static str = "generate";
-    const READS: Reads = Reads::Next;
+    const INPUT: HeadInput = HeadInput::NextTokens;
     type Settings = GenerateSettings;
 
-    fn fit(_: GenerateSettings, of: &Fit) -> std::result::Result<Self, TokenizeError> {
-        Ok(Self::new(vocabulary(Self::NAME, of)?))
+    fn fit(_: GenerateSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
+        Ok(Self::new(vocabulary(Self::NAME, data)?))
     }
 }

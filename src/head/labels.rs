@@ -1,4 +1,4 @@
-//! The names of classes.
+//! The names of classes and labels.
 
 use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Value};
@@ -12,7 +12,7 @@ pub struct Labels {
     numbers: HashMap<String, u32>,
 }
 
-/// The most labels that an error lists.
+/// Labels listed in an error message, at most.
 const LISTED: usize = 20;
 
 impl From<Vec<String>> for Labels {
@@ -29,15 +29,15 @@ impl From<Labels> for Vec<String> {
 }
 
 impl Labels {
-    /// `n` labels that are called by their numbers.
+    /// `n` labels, each named by its number.
     pub fn numbered(n: usize) -> Self {
         (0..n).map(|number| number.to_string()).collect::<Vec<_>>().into()
     }
 
-    /// The labels of training rows: in order of number if all are numbers, else in alphabetical order.
+    /// The labels of the training rows: in numerical order if all are numbers, else in alphabetical order.
     ///
     /// # Errors
-    /// If there is no label.
+    /// If there are no labels.
     pub fn fit(head: &'static str, labels: BTreeSet<String>) -> Result<Self, TokenizeError> {
         if labels.is_empty() {
             let problem = "expected labels in the training rows; found none".into();
@@ -56,12 +56,12 @@ impl Labels {
         &self.names
     }
 
-    /// How many there are.
+    /// The number of labels.
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// True when there is none.
+    /// Whether there are no labels.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
@@ -69,7 +69,7 @@ impl Labels {
     /// The number of a label.
     ///
     /// # Errors
-    /// If the training rows have no such label; the message lists those that they have.
+    /// If the training rows do not have the label; the message lists the known labels.
     pub fn number(&self, label: &str) -> Result<u32, TokenizeError> {
         self.numbers.get(label).copied().ok_or_else(|| {
             let mut known: Vec<&str> = self.names.iter().take(LISTED).map(String::as_str).collect();
@@ -78,16 +78,16 @@ impl Labels {
                 known.push(&others);
             }
             TokenizeError::Input(format!(
-                "expected a label that training has: {}; found {label:?}",
+                "expected a label of the training rows: {}; found {label:?}",
                 known.join(", ")
             ))
         })
     }
 
-    /// The number of the label that a value stands for.
+    /// The number of a value's label.
     ///
     /// # Errors
-    /// As of [`number`](Self::number), and for a value that is no label.
+    /// As for [`number`](Self::number), and if the value is not a label.
     pub fn number_of(&self, value: Value) -> Result<u32, TokenizeError> {
         self.number(&value.into_label()?)
     }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_that_are_numbers_are_in_their_order() {
+    fn numeric_labels_are_in_numerical_order() {
         let fit = |labels: &[&str]| Labels::fit("classify", labels.iter().map(|l| l.to_string()).collect());
         assert_eq!(fit(&["10", "9", "-1.5"]).unwrap().names(), ["-1.5", "9", "10"]);
         assert_eq!(fit(&["10", "9", "b"]).unwrap().names(), ["10", "9", "b"]);
@@ -109,11 +109,11 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_label_is_named_with_those_that_are_known() {
+    fn an_unknown_label_is_an_error_that_lists_the_known_labels() {
         let message = |labels: Labels| labels.number("wide").unwrap_err().to_string();
         assert_eq!(
             message(vec!["high".to_string(), "low".into()].into()),
-            "expected a label that training has: high, low; found \"wide\""
+            "expected a label of the training rows: high, low; found \"wide\""
         );
         assert!(message(Labels::numbered(25)).contains("18, 19, and 5 more; found \"wide\""));
     }

@@ -1,13 +1,13 @@
-//! The losses that several heads have.
+//! Losses that several heads share.
 
 use crate::data::{HeadBatch, Targets};
 use crate::ops::{self, Value};
 use candle_core::{DType, Result};
 
-/// The weighted sum of cross-entropies of logits `[rows, width]` against ids, a scalar.
+/// The weighted sum of cross-entropies of logits `[rows, width]` and target ids, a scalar.
 ///
 /// # Errors
-/// If the targets are no ids.
+/// If the targets are not ids.
 pub(super) fn cross_entropy(
     head: &str,
     output: &Value,
@@ -16,24 +16,24 @@ pub(super) fn cross_entropy(
 ) -> Result<Value> {
     match &read.targets {
         Targets::Ids { ids, weights } => ops::cross_entropy(output, ids, weights, label_smoothing),
-        _ => misfit(head, read),
+        _ => wrong_target_kind(head, read),
     }
 }
 
-/// The weighted sum of squared errors of `[rows, width]` against features, a scalar.
+/// The weighted sum of squared errors of `[rows, width]` and target features, a scalar.
 ///
 /// # Errors
-/// If the targets are no features.
+/// If the targets are not features.
 pub(super) fn squared_error(head: &str, output: &Value, read: &HeadBatch) -> Result<Value> {
     match &read.targets {
         Targets::Features { values, weights, .. } => {
             ops::squared_error(&ops::cast(output, DType::F32)?, values, weights)
         }
-        _ => misfit(head, read),
+        _ => wrong_target_kind(head, read),
     }
 }
 
-/// The error of a head whose targets are of another sort.
-pub(super) fn misfit<T>(head: &str, read: &HeadBatch) -> Result<T> {
-    candle_core::bail!("{head}: the targets of head {} of task {} are of another sort", read.head, read.task)
+/// The error for targets that the head cannot have.
+pub(super) fn wrong_target_kind<T>(head: &str, read: &HeadBatch) -> Result<T> {
+    candle_core::bail!("{head}: head {} of task {} has targets of the wrong type", read.head, read.task)
 }

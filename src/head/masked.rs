@@ -1,9 +1,9 @@
-//! The tokens that were masked, by cross-entropy (BERT; Devlin et al. 2019).
+//! Masked-token prediction, by cross-entropy (BERT; Devlin et al. 2019).
 
+use super::accumulator::{MetricAccumulator, TokenAccumulator};
 use super::ctc::vocabulary;
-use super::generate::target_of_ids;
-use super::tally::{Tally, TokenTally};
-use super::{Asked, Fit, Head, HeadKind, Prediction, Reads, loss, predicted_ids};
+use super::generate::ids_target;
+use super::{FitData, Head, HeadInput, HeadKind, Prediction, TargetContext, loss, predicted_ids};
 use crate::data::{HeadBatch, Target};
 use crate::ops;
 use candle_core::{Result, Tensor};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 
-/// Predicts the ids of its own tokens, of which some are masked.
+/// Predicts the ids of masked tokens of the output's sequence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Masked {
     vocabulary: usize,
@@ -22,7 +22,7 @@ pub struct Masked {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskedSettings {
-    /// The share of tokens that are masked, above 0 and at most 1.
+    /// Share of the tokens that are masked, above 0 and at most 1.
     pub mask: f64,
 }
 
@@ -33,7 +33,7 @@ impl Default for MaskedSettings {
 }
 
 impl Masked {
-    /// A head of `vocabulary` ids, a share of which is masked.
+    /// A head of `vocabulary` ids; `mask` is the share of the tokens that are masked.
     pub fn new(vocabulary: usize, mask: f64) -> Self {
         Self { vocabulary, mask }
     }
@@ -56,20 +56,20 @@ impl Head for Masked {
         Some(self.mask)
     }
 
-    /// The ids before any was masked. All have weight 1; whoever masks sets the weight of the others to 0.
-    fn target(&self, _: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError> {
-        target_of_ids(asked)
+    /// The ids before masking, each of weight 1; masking sets the weight of the visible tokens to 0.
+    fn target(&self, _: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError> {
+        ids_target(context)
     }
 
     fn loss(&self, output: &ops::Value, read: &HeadBatch, label_smoothing: f32) -> Result<ops::Value> {
         loss::cross_entropy(Self::NAME, output, read, label_smoothing)
     }
 
-    fn tally(&self) -> Box<dyn Tally> {
-        Box::new(TokenTally::default())
+    fn accumulator(&self) -> Box<dyn MetricAccumulator> {
+        Box::new(TokenAccumulator::default())
     }
 
-    /// The likeliest id of each token.
+    /// The most probable id of each token.
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
         predicted_ids(output, documents)
     }
@@ -77,15 +77,15 @@ impl Head for Masked {
 
 impl HeadKind for Masked {
     const NAME: &'static str = "masked";
-    const READS: Reads = Reads::Own;
+    const INPUT: HeadInput = HeadInput::MaskedTokens;
     type Settings = MaskedSettings;
 
-    fn fit(settings: MaskedSettings, of: &Fit) -> std::result::Result<Self, TokenizeError> {
+    fn fit(settings: MaskedSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
         let mask = settings.mask;
         if !(mask > 0.0 && mask <= 1.0) {
             let problem = format!("mask: expected a share above 0 and at most 1; found {mask}");
             return Err(TokenizeError::Config { tokenizer: Self::NAME, problem });
         }
-        Ok(Self::new(vocabulary(Self::NAME, of)?, mask))
+        Ok(Self::new(vocabulary(Self::NAME, data)?, mask))
     }
 }

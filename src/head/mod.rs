@@ -1,8 +1,9 @@
-//! Heads: from the transformer's tokens to a loss, or to a prediction.
+//! Heads: from the transformer's hidden state to a loss or a prediction.
 //!
-//! A model knows the trait [`Head`] alone; each head is a file here, and one of your own is registered beside them
-//! ([`HeadRegistry`]). What has parameters is the [`HeadLayer`] around it.
+//! A model uses heads only through the trait [`Head`]. Each built-in head is a file here; [`HeadRegistry`] takes your own, too.
+//! The parameters of a head are in the model's [`HeadLayer`](crate::model::HeadLayer).
 
+mod accumulator;
 mod classify;
 mod ctc;
 mod generate;
@@ -15,10 +16,10 @@ mod registry;
 mod regress;
 mod represent;
 mod tag;
-mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use accumulator::{MetricAccumulator, Metrics, NoTranscript, Transcript};
 pub use classify::{Classify, ClassifySettings};
 pub use ctc::{Ctc, CtcSettings};
 pub use generate::{Generate, GenerateSettings};
@@ -30,7 +31,6 @@ pub use registry::{HeadError, HeadRegistry, SavedHead};
 pub use regress::{Regress, RegressSettings};
 pub use represent::{Represent, RepresentSettings};
 pub use tag::{Tag, TagSettings};
-pub use tally::{Metrics, NoTranscript, Tally, Transcript};
 
 use crate::data::{HeadBatch, Target};
 use crate::ops;
@@ -41,24 +41,23 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What is predicted of the tokens that are read: the target, the loss, the metrics and the prediction.
+/// A prediction from hidden states: its targets, loss, metrics and predicted values.
 pub trait Head: Send + Sync + Debug {
-    /// The number of numbers in an output row; 0 for a head without a linear map, whose output is the hidden state,
-    /// `d_model` numbers.
+    /// Width of an output row; 0 for a head without a linear map, whose output is the hidden state of width `d_model`.
     fn width(&self) -> usize;
 
-    /// Whether it predicts ids of the tokens that it reads: such a head may share the matrix of their embedding, and
-    /// has the model's `head_transform` and `head_scale`.
+    /// Whether the head predicts ids of the same vocabulary as the tokens that it reads. Such a head can share their embedding
+    /// matrix (`model.head.tie_embeddings`), and `model.head.transform` and `model.head.scale` apply to it.
     fn is_vocabulary(&self) -> bool {
         false
     }
 
-    /// Whether `train.label_smoothing` applies to its loss.
+    /// Whether `train.label_smoothing` applies to the loss.
     fn smooths_labels(&self) -> bool {
         false
     }
 
-    /// The share of its tokens that are masked in a sample, in 0..=1; `None` for a head that reads all of them.
+    /// Share of the tokens that are masked in a sample, in 0..=1; `None` for a head without masking.
     fn mask_rate(&self) -> Option<f64> {
         None
     }
@@ -68,7 +67,7 @@ pub trait Head: Send + Sync + Debug {
         None
     }
 
-    /// What follows the linear map, `[rows, width]` → `[rows, width]`.
+    /// The activation after the linear map, `[rows, width]` → `[rows, width]`.
     ///
     /// # Errors
     /// If an operation fails.
@@ -76,70 +75,70 @@ pub trait Head: Send + Sync + Debug {
         Ok(y)
     }
 
-    /// The target that a value stands for; the value is not missing.
+    /// The target for a value, which is not missing.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] for a value that the head cannot predict, with what it expects.
-    fn target(&self, value: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError>;
+    /// [`TokenizeError::Input`] if the head cannot predict the value; the message states what it expects.
+    fn target(&self, value: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError>;
 
-    /// The weighted sum of losses, a scalar. Divide by [`Targets::weight`](crate::data::Targets::weight) for the mean.
+    /// The weighted sum of losses, a scalar; divided by [`Targets::weight`](crate::data::Targets::weight) it is the mean loss.
     ///
     /// # Errors
-    /// If the targets are of another sort than the head's.
+    /// If the targets are not of the head's type, or an operation fails.
     fn loss(&self, output: &ops::Value, read: &HeadBatch, label_smoothing: f32) -> Result<ops::Value>;
 
-    /// An empty tally of predictions against targets.
-    fn tally(&self) -> Box<dyn Tally>;
+    /// An empty accumulator of the head's metrics.
+    fn accumulator(&self) -> Box<dyn MetricAccumulator>;
 
-    /// The prediction of each document, of which `documents` are the rows in `output` `[rows, width]`. A document of
-    /// several rows gives one value for each.
+    /// The prediction for each document, from its range of rows of `output` `[rows, width]`. A document of several rows has a
+    /// value for each row.
     ///
     /// # Errors
-    /// If a document lies outside the output.
+    /// If a document's rows are out of range.
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>>;
 
-    /// The names of its classes or labels, by number; none for a head that has no names.
+    /// The names of the classes or labels, by number; empty for a head without them.
     fn labels(&self) -> &[String] {
         &[]
     }
 }
 
-/// Which tokens a head reads.
+/// The tokens that a head reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reads {
-    /// A class token of its own.
+pub enum HeadInput {
+    /// A class token, or another pooling of the sample (`pool`); in a series, the last token before each step.
     ClassToken,
     /// Every token of an input.
-    Input,
-    /// Its own tokens, each before the next.
-    Next,
-    /// Its own tokens, of which some are masked.
-    Own,
-    /// A class token of its own, or what `pool` says; there is no field, and no target.
-    Nothing,
-    /// The codes of an input's tokens, from which it reconstructs them ([`Head::codebook`]); there is no field.
+    InputTokens,
+    /// Every token of the output's own sequence, to predict the next token.
+    NextTokens,
+    /// Every token of the output's own sequence, to predict the masked ones.
+    MaskedTokens,
+    /// A class token, or another pooling of the sample (`pool`), without a target: the output has no field.
+    PooledState,
+    /// The codes of an input's tokens, to reconstruct the input ([`Head::codebook`]): the output has no field.
     Codes,
 }
 
-impl Reads {
-    /// Whether the target is the value of a field.
+impl HeadInput {
+    /// Whether the output has a field, whose value is the target.
     pub fn has_field(self) -> bool {
-        !matches!(self, Reads::Nothing | Reads::Codes)
+        !matches!(self, HeadInput::PooledState | HeadInput::Codes)
     }
 }
 
-/// What a target is asked for.
+/// The tokens that a target is for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Asked {
-    /// The number of tokens that the head reads in this sample.
+pub struct TargetContext {
+    /// The number of tokens that the head reads in the sample.
     pub tokens: usize,
-    /// The content of the tokens to predict: the ids of the value under the output's modality, or the features of the
-    /// input that is reconstructed. `None` for an output whose value has no tokens.
+    /// The content of the tokens to predict: the ids of the value in the output's modality, or the features of the
+    /// reconstructed input. `None` for an output whose value has no tokens.
     pub content: Option<Content>,
 }
 
-impl Asked {
-    /// The ids of the tokens to predict; none if they have features, or there are none.
+impl TargetContext {
+    /// The ids of the tokens to predict; empty if the content is features or `None`.
     pub fn ids(&self) -> &[u32] {
         self.content.as_ref().and_then(Content::ids).unwrap_or_default()
     }
@@ -149,84 +148,84 @@ impl Asked {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodebookConfig {
-    /// The number of codes.
+    /// Number of codes.
     pub size: usize,
-    /// The width of a code.
+    /// Width of a code vector.
     pub dim: usize,
-    /// The weight of the distance of the encoder's outputs from their codes.
+    /// Weight of the commitment loss: the distance of the encoder's outputs from their code vectors.
     pub commitment_weight: f64,
 }
 
-/// What a head predicts of a document.
+/// A head's prediction for a document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// The predicted value; a vector of ids for a head that predicts ids, which the output's modality decodes.
+    /// The predicted value; for a head that predicts ids, a vector of ids, which the output's modality decodes.
     pub value: Value,
-    /// Each class or label with its probability in 0..=1, the highest first; empty for a head without names, and for a
+    /// Each class or label with its probability in 0..=1, the highest first; empty for a head without labels and for a
     /// document of several rows.
     pub probabilities: Vec<(String, f64)>,
 }
 
 /// A head that can be registered by name.
 pub trait HeadKind: Head + Serialize + DeserializeOwned + Sized + 'static {
-    /// The name under which a [`HeadRegistry`] finds it.
+    /// The name in the [`HeadRegistry`] and in `head = "NAME"`.
     const NAME: &'static str;
-    /// Which tokens it reads.
-    const READS: Reads = Reads::ClassToken;
-    /// Whether it predicts one of several labels, so that the steps of a series are ids.
+    /// The tokens that the head reads.
+    const INPUT: HeadInput = HeadInput::ClassToken;
+    /// Whether the head predicts one of several labels, so that the steps of a predicted series are ids.
     const PREDICTS_LABELS: bool = false;
-    /// The settings that a user writes. They refuse unknown fields.
+    /// The head's settings in `[outputs.NAME]`; an unknown field must be an error.
     type Settings: Serialize + DeserializeOwned + Default;
 
-    /// The head that these settings become on the values of the training rows.
+    /// A head of these settings, fitted to the values of the training rows.
     ///
     /// # Errors
-    /// [`TokenizeError::Config`] for settings that cannot work, and if a value cannot be read.
-    fn fit(settings: Self::Settings, of: &Fit) -> std::result::Result<Self, TokenizeError>;
+    /// [`TokenizeError::Config`] for invalid settings; any error of reading a value.
+    fn fit(settings: Self::Settings, data: &FitData) -> std::result::Result<Self, TokenizeError>;
 }
 
-/// What a head is fitted to.
-pub struct Fit<'a> {
+/// The data that a head is fitted to.
+pub struct FitData<'a> {
     /// The values of the output's field over the training rows.
     pub values: &'a dyn Values,
     /// The class names that the source declares, by number.
     pub classes: Option<&'a [String]>,
-    /// The number of ids of the output's modality, if it has one.
+    /// The vocabulary size of the output's modality, if it has one.
     pub vocabulary: Option<usize>,
-    /// The number of features of each token of the input that it reads, if they are features of one kind
-    /// on a grid of positions.
+    /// The number of features of each token of the input that the head reads, if its tokens are features of one kind on a
+    /// grid of positions.
     pub features: Option<usize>,
 }
 
-/// A head of a task: its name, what it reads and what it predicts.
+/// A head of a task: its name, the tokens that it reads, and its weight in the loss.
 #[derive(Clone, Debug)]
 pub struct HeadSpec {
-    /// Unique among the task's heads; empty for the one head of a task that has no other.
+    /// Unique among the task's heads; empty for the only head of a task.
     pub name: String,
-    /// The kind of token that it reads, of the main stream.
+    /// The kind of token that the head reads, of the main stream.
     pub reads: String,
-    /// Whether it reads the mean of a document's tokens, one output row a document.
+    /// Whether the head reads the mean of a document's tokens: one output row for each document.
     pub pool: bool,
-    /// The weight of its mean loss in the sum over heads. A head of weight 0 is predicted and not trained.
+    /// Weight of the head's mean loss in the sum over heads. A head of weight 0 predicts and is not trained.
     pub weight: f64,
-    /// What it predicts.
+    /// The head.
     pub head: Arc<dyn Head>,
 }
 
 impl HeadSpec {
-    /// A head of weight 1 that reads each token of a kind by itself.
+    /// A head of weight 1 that reads each token of a kind separately.
     pub fn new(name: &str, reads: &str, head: impl Head + 'static) -> Self {
         Self { name: name.into(), reads: reads.into(), pool: false, weight: 1.0, head: Arc::new(head) }
     }
 
-    /// Whether the head has a loss that counts.
+    /// Whether the head has a loss, and a weight above 0.
     pub fn is_trained(&self) -> bool {
         self.weight > 0.0 && self.head.width() > 0
     }
 }
 
-/// One value for each of the `tokens` that are read: the steps of a series, or a single value.
-fn of_each_token(value: Value, tokens: usize) -> std::result::Result<Vec<Value>, TokenizeError> {
+/// One value for each of the `tokens` that a head reads: the steps of a series, or a single value.
+fn value_per_token(value: Value, tokens: usize) -> std::result::Result<Vec<Value>, TokenizeError> {
     let found = value.describe();
     let values = match value {
         Value::Series(steps) => steps,
@@ -240,34 +239,34 @@ fn of_each_token(value: Value, tokens: usize) -> std::result::Result<Vec<Value>,
     }
 }
 
-/// The value of a document that has one for each row: the single one, or a series.
-fn of_document(mut values: Vec<Value>) -> Value {
+/// The value of a document with a value for each row: the only value, or a series.
+fn document_value(mut values: Vec<Value>) -> Value {
     match values.len() {
         1 => values.remove(0),
         _ => Value::Series(values),
     }
 }
 
-/// The index of the greatest number in each row of `output` `[rows, width]`.
-fn greatest(output: &Tensor) -> Result<Vec<u32>> {
+/// The index of the largest number in each row of `output` `[rows, width]`.
+fn argmax(output: &Tensor) -> Result<Vec<u32>> {
     match output.dims2()? {
-        (0, _) => Ok(vec![]), // candle has no greatest of nothing
+        (0, _) => Ok(vec![]), // candle's argmax fails on a tensor without rows
         _ => output.argmax(1)?.to_vec1(),
     }
 }
 
-/// The ids of greatest output in each document, as vectors of numbers.
+/// The most probable ids of each document, as vectors of numbers.
 fn predicted_ids(output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
-    let best = greatest(output)?;
+    let best = argmax(output)?;
     let ids = |rows: &Range<usize>| match best.get(rows.clone()) {
-        Some(ids) => Ok(ids_of(ids)),
+        Some(ids) => Ok(ids_prediction(ids)),
         None => candle_core::bail!("a document has rows {rows:?}; the output has {}", best.len()),
     };
     documents.iter().map(ids).collect()
 }
 
-/// A prediction of ids. An `f32` holds every id below 2²⁴.
-fn ids_of(ids: &[u32]) -> Prediction {
+/// A prediction of ids; an `f32` represents every id below 2²⁴ exactly.
+fn ids_prediction(ids: &[u32]) -> Prediction {
     let ids: Vec<f32> = ids.iter().map(|&id| id as f32).collect();
     Prediction { value: Value::vector(ids), probabilities: vec![] }
 }

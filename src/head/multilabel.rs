@@ -1,9 +1,11 @@
-//! Any number of labels, each by itself, by binary cross-entropy.
+//! Multi-label classification, by binary cross-entropy for each label.
 
+use super::accumulator::{MeanLoss, MetricAccumulator, Transcript};
 use super::classify::ranked;
-use super::loss::misfit;
-use super::tally::{MeanLoss, Tally, Transcript};
-use super::{Asked, Fit, Head, HeadKind, Labels, Metrics, Prediction, of_document, of_each_token};
+use super::loss::wrong_target_kind;
+use super::{
+    FitData, Head, HeadKind, Labels, Metrics, Prediction, TargetContext, document_value, value_per_token,
+};
 use crate::data::{HeadBatch, Target, Targets};
 use crate::ops;
 use candle_core::{DType, Result, Tensor};
@@ -12,9 +14,9 @@ use smalti_contract::{TokenizeError, Value};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// Predicts which labels an input has.
+/// Predicts the labels of a sample.
 ///
-/// A value is a text of labels, or an array of one number for each label: 1 if the input has it, else 0.
+/// A value is a text of labels, or an array of one number for each label: 1 if the sample has the label, else 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Multilabel {
     labels: Labels,
@@ -25,7 +27,7 @@ pub struct Multilabel {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MultilabelSettings {
-    /// What stands between the labels of a text; spaces around a label are left out.
+    /// Separator of the labels in a text; spaces around a label are removed.
     pub separator: String,
 }
 
@@ -35,7 +37,7 @@ impl Default for MultilabelSettings {
     }
 }
 
-/// The probability from which a label is predicted.
+/// The lowest probability of a predicted label.
 const THRESHOLD: f64 = 0.5;
 
 /// The labels in a text.
@@ -44,7 +46,7 @@ fn split<'a>(text: &'a str, separator: &'a str) -> impl Iterator<Item = &'a str>
 }
 
 impl Multilabel {
-    /// 1 for each label that the input has, else 0.
+    /// 1 for each label of the value, 0 for all others.
     fn flags(&self, value: Value) -> std::result::Result<Vec<f32>, TokenizeError> {
         if let Value::Array(array) = value {
             let (flags, expected) = (array.to_f32(), self.labels.len());
@@ -69,11 +71,11 @@ impl Head for Multilabel {
         self.labels.len()
     }
 
-    /// A step of a series that is missing has weight 0.
-    fn target(&self, value: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError> {
+    /// A missing step of a series has weight 0.
+    fn target(&self, value: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError> {
         let dim = self.labels.len();
         let (mut values, mut weights) = (Vec::new(), Vec::new());
-        for value in of_each_token(value, asked.tokens)? {
+        for value in value_per_token(value, context.tokens)? {
             let missing = value.is_missing();
             values.extend(if missing { vec![0.0; dim] } else { self.flags(value)? });
             weights.push(if missing { 0.0 } else { 1.0 });
@@ -86,26 +88,27 @@ impl Head for Multilabel {
             Targets::Features { values, weights, .. } => {
                 ops::binary_cross_entropy(&ops::cast(output, DType::F32)?, values, weights)
             }
-            _ => misfit(Self::NAME, read),
+            _ => wrong_target_kind(Self::NAME, read),
         }
     }
 
-    fn tally(&self) -> Box<dyn Tally> {
-        Box::new(LabelTally { loss: MeanLoss::default(), labels: vec![[0.0; 3]; self.labels.len()] })
+    fn accumulator(&self) -> Box<dyn MetricAccumulator> {
+        Box::new(LabelAccumulator { loss: MeanLoss::default(), labels: vec![[0.0; 3]; self.labels.len()] })
     }
 
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
         let join = if self.separator.trim().is_empty() { " " } else { &self.separator };
         let predict = |rows: &Range<usize>| {
             let logits = output.narrow(0, rows.start, rows.len())?.to_vec2::<f32>()?;
-            let chances: Vec<Vec<f64>> =
+            let probabilities: Vec<Vec<f64>> =
                 logits.iter().map(|row| row.iter().map(|&x| sigmoid(x)).collect()).collect();
             let likely = |row: &Vec<f64>| {
                 let labels = self.labels.names().iter().zip(row).filter(|(_, p)| **p >= THRESHOLD);
                 Value::Text(labels.map(|(label, _)| label.as_str()).collect::<Vec<_>>().join(join))
             };
-            let value = of_document(chances.iter().map(likely).collect());
-            let single = if let [row] = &chances[..] { ranked(self.labels.names(), row) } else { vec![] };
+            let value = document_value(probabilities.iter().map(likely).collect());
+            let single =
+                if let [row] = &probabilities[..] { ranked(self.labels.names(), row) } else { vec![] };
             Ok(Prediction { value, probabilities: single })
         };
         documents.iter().map(predict).collect()
@@ -124,25 +127,25 @@ impl HeadKind for Multilabel {
     const NAME: &'static str = "multilabel";
     type Settings = MultilabelSettings;
 
-    /// The labels are those that the source declares, else the distinct labels of the texts, else the numbers of an
-    /// array's elements.
-    fn fit(settings: MultilabelSettings, of: &Fit) -> std::result::Result<Self, TokenizeError> {
+    /// Uses the labels that the source declares, else the distinct labels of the texts, else the indices of an array's
+    /// elements.
+    fn fit(settings: MultilabelSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
         let refuse = |problem: String| TokenizeError::Config { tokenizer: Self::NAME, problem };
         let MultilabelSettings { separator } = settings;
         if separator.is_empty() {
-            return Err(refuse("separator: expected what stands between labels; found nothing".into()));
+            return Err(refuse("separator: expected at least one character; found none".into()));
         }
-        if let Some(declared) = of.classes {
+        if let Some(declared) = data.classes {
             return Ok(Self { labels: declared.to_vec().into(), separator });
         }
         let (mut names, mut length) = (BTreeSet::new(), None);
-        for index in 0..of.values.len() {
-            match of.values.get(index)? {
+        for index in 0..data.values.len() {
+            match data.values.get(index)? {
                 Value::Missing => {}
                 Value::Array(array) => match length {
                     Some(length) if length != array.len() => {
                         return Err(refuse(format!(
-                            "expected arrays of {length} numbers, as the first has; found one of {}",
+                            "expected arrays of {length} numbers, like the first; found {}",
                             array.len()
                         )));
                     }
@@ -163,21 +166,22 @@ impl HeadKind for Multilabel {
     }
 }
 
-/// Counts each label: found and there, found, there.
-struct LabelTally {
+/// F1 scores over labels.
+struct LabelAccumulator {
     loss: MeanLoss,
+    /// For each label, the weights of true positives, of predictions and of targets.
     labels: Vec<[f64; 3]>,
 }
 
-impl Tally for LabelTally {
+impl MetricAccumulator for LabelAccumulator {
     fn add(&mut self, output: &Tensor, read: &HeadBatch, loss: f64, _: &dyn Transcript) -> Result<()> {
         let Targets::Features { values, dim, weights } = &read.targets else { return Ok(()) };
         self.loss.add(loss, read);
         let logits = output.to_vec2::<f32>()?;
         for ((logits, flags), &weight) in logits.iter().zip(values.chunks_exact(*dim)).zip(weights) {
             for ((label, &logit), &flag) in self.labels.iter_mut().zip(logits).zip(flags) {
-                let (found, there) = (sigmoid(logit) >= THRESHOLD, flag > 0.5);
-                for (sum, counts) in label.iter_mut().zip([found && there, found, there]) {
+                let (predicted, target) = (sigmoid(logit) >= THRESHOLD, flag > 0.5);
+                for (sum, counts) in label.iter_mut().zip([predicted && target, predicted, target]) {
                     *sum += if counts { f64::from(weight) } else { 0.0 };
                 }
             }
@@ -185,10 +189,10 @@ impl Tally for LabelTally {
         Ok(())
     }
 
-    /// `micro_f1` is that of all labels together, `macro_f1` the mean over the labels that occur.
+    /// `micro_f1` is the F1 of all labels together, `macro_f1` the mean F1 of the labels that occur.
     fn metrics(&self) -> Metrics {
         let mut metrics = self.loss.metrics();
-        let f1 = |[both, found, there]: [f64; 3]| 2.0 * both / (found + there);
+        let f1 = |[correct, predicted, targets]: [f64; 3]| 2.0 * correct / (predicted + targets);
         let occurring: Vec<[f64; 3]> = self.labels.iter().copied().filter(|l| l[1] + l[2] > 0.0).collect();
         if !occurring.is_empty() {
             let sums = occurring.iter().fold([0.0; 3], |sum, label| [0, 1, 2].map(|i| sum[i] + label[i]));

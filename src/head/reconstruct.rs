@@ -1,7 +1,7 @@
-//! The input itself, through a learned codebook.
+//! Reconstruction of an input from the codes of a learned codebook.
 
-use super::tally::{MeanLoss, NumberSums, Tally, Transcript};
-use super::{Asked, CodebookConfig, Fit, Head, HeadKind, Metrics, Prediction, Reads, loss};
+use super::accumulator::{MeanLoss, MetricAccumulator, NumberSums, Transcript};
+use super::{CodebookConfig, FitData, Head, HeadInput, HeadKind, Metrics, Prediction, TargetContext, loss};
 use crate::data::{HeadBatch, Target, Targets};
 use crate::ops;
 use candle_core::{Result, Tensor};
@@ -10,11 +10,11 @@ use smalti_contract::{Content, TokenizeError, Value};
 use std::ops::Range;
 
 /// Reconstructs the features of an input's tokens from their codes: a VQ-VAE (van den Oord et al. 2017), whose encoder and
-/// decoder are the two stacks. The codes lie on a sphere of few dimensions (Yu et al. 2022).
+/// decoder are the model's encoder and main transformer. Code vectors lie on a sphere of few dimensions (Yu et al. 2022).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reconstruct {
     codebook: CodebookConfig,
-    /// Features of a token.
+    /// Number of features of a token.
     dim: usize,
 }
 
@@ -22,11 +22,11 @@ pub struct Reconstruct {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReconstructSettings {
-    /// The number of codes.
+    /// Number of codes.
     pub codebook_size: usize,
-    /// The width of a code.
+    /// Width of a code vector.
     pub codebook_dim: usize,
-    /// The weight of the distance of the encoder's outputs from their codes, beside the error of the reconstruction.
+    /// Weight of the commitment loss: the distance of the encoder's outputs from their code vectors.
     pub commitment_weight: f64,
 }
 
@@ -45,14 +45,14 @@ impl Head for Reconstruct {
         Some(self.codebook)
     }
 
-    /// The features that are asked for, `[tokens, dim]`.
-    fn target(&self, _: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError> {
-        match &asked.content {
+    /// The features of the input's tokens, `[tokens, dim]`.
+    fn target(&self, _: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError> {
+        match &context.content {
             Some(Content::Features { values, dim }) if *dim == self.dim => {
-                Ok(Target::Features { values: values.clone(), dim: *dim, weights: vec![1.0; asked.tokens] })
+                Ok(Target::Features { values: values.clone(), dim: *dim, weights: vec![1.0; context.tokens] })
             }
             _ => Err(TokenizeError::Input(format!(
-                "expected an input of {} features for each token, as training has",
+                "expected an input of {} features for each token, as in training",
                 self.dim
             ))),
         }
@@ -62,11 +62,11 @@ impl Head for Reconstruct {
         loss::squared_error(Self::NAME, output, read)
     }
 
-    fn tally(&self) -> Box<dyn Tally> {
-        Box::new(ReconstructionTally::default())
+    fn accumulator(&self) -> Box<dyn MetricAccumulator> {
+        Box::new(ReconstructionAccumulator::default())
     }
 
-    /// The features of all tokens of a document, one after another.
+    /// The features of all tokens of a document, concatenated.
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
         let predict = |rows: &Range<usize>| {
             let features = output.narrow(0, rows.start, rows.len())?.flatten_all()?.to_vec1::<f32>()?;
@@ -78,21 +78,21 @@ impl Head for Reconstruct {
 
 impl HeadKind for Reconstruct {
     const NAME: &'static str = "reconstruct";
-    const READS: Reads = Reads::Codes;
+    const INPUT: HeadInput = HeadInput::Codes;
     type Settings = ReconstructSettings;
 
-    fn fit(settings: ReconstructSettings, of: &Fit) -> std::result::Result<Self, TokenizeError> {
+    fn fit(settings: ReconstructSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
         let refuse = |problem: String| Err(TokenizeError::Config { tokenizer: Self::NAME, problem });
         let ReconstructSettings { codebook_size, codebook_dim, commitment_weight } = settings;
-        let Some(dim) = of.features else {
+        let Some(dim) = data.features else {
             return refuse(
                 "expected an input whose tokens are features on a grid of positions, such as image patches"
                     .into(),
             );
         };
         for (setting, found) in [("codebook_size", codebook_size), ("codebook_dim", codebook_dim)] {
-            if !(2..=MOST).contains(&found) {
-                return refuse(format!("{setting}: expected 2 to {MOST}; found {found}"));
+            if !(2..=MAX_SIZE).contains(&found) {
+                return refuse(format!("{setting}: expected 2 to {MAX_SIZE}; found {found}"));
             }
         }
         if !(commitment_weight >= 0.0 && commitment_weight.is_finite()) {
@@ -105,17 +105,17 @@ impl HeadKind for Reconstruct {
     }
 }
 
-/// The most codes, and the widest.
-const MOST: usize = 1 << 16;
+/// The largest number of codes, and the largest width of a code vector.
+const MAX_SIZE: usize = 1 << 16;
 
-/// Squared errors beside the variance of what is reconstructed.
+/// The squared error of reconstructed features relative to their variance.
 #[derive(Default)]
-struct ReconstructionTally {
+struct ReconstructionAccumulator {
     loss: MeanLoss,
     features: NumberSums,
 }
 
-impl Tally for ReconstructionTally {
+impl MetricAccumulator for ReconstructionAccumulator {
     fn add(&mut self, output: &Tensor, read: &HeadBatch, loss: f64, _: &dyn Transcript) -> Result<()> {
         let Targets::Features { values, .. } = &read.targets else { return Ok(()) };
         self.loss.add(loss, read);
@@ -125,7 +125,7 @@ impl Tally for ReconstructionTally {
         Ok(())
     }
 
-    /// `mse_over_variance`: the mean squared error as a share of the variance of all features.
+    /// `mse_over_variance`: the mean squared error divided by the variance of all features.
     fn metrics(&self) -> Metrics {
         let mut metrics = self.loss.metrics();
         if self.features.varies() {

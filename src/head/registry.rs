@@ -1,8 +1,8 @@
-//! Heads by name: the built-in ones, and yours.
+//! The registry of heads: the built-in heads and your own.
 
 use super::{
-    Classify, Ctc, Fit, Generate, Head, HeadKind, Masked, Multilabel, Reads, Reconstruct, Regress, Represent,
-    Tag,
+    Classify, Ctc, FitData, Generate, Head, HeadInput, HeadKind, Masked, Multilabel, Reconstruct, Regress,
+    Represent, Tag,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use smalti_contract::TokenizeError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Heads by name.
+/// The registered heads, by name.
 #[derive(Clone, Default)]
 pub struct HeadRegistry {
     entries: BTreeMap<&'static str, Entry>,
@@ -22,39 +22,39 @@ type Fitted = (Value, Arc<dyn Head>);
 
 #[derive(Clone, Copy)]
 struct Entry {
-    fit: fn(Value, &Fit) -> Result<Fitted, TokenizeError>,
+    fit: fn(Value, &FitData) -> Result<Fitted, TokenizeError>,
     restore: fn(Value) -> Result<Arc<dyn Head>, TokenizeError>,
     defaults: fn() -> Result<Value, TokenizeError>,
-    reads: Reads,
+    input: HeadInput,
     predicts_labels: bool,
 }
 
-/// A fitted head, as a run keeps it.
+/// A fitted head, as a run saves it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SavedHead {
-    /// The name under which it is registered.
+    /// The name in the registry.
     pub name: String,
     /// Settings and fitted state.
     pub state: Value,
 }
 
-/// Why a head cannot be registered or made.
+/// Errors of registering, fitting or restoring a head.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
-    /// The name is taken.
+    /// A head of this name is registered already.
     #[error("a head named {0:?} is registered already")]
     Duplicate(&'static str),
-    /// No head has this name.
+    /// No head of this name is registered.
     #[error("no head is named {name:?}; known: {known}")]
     Unknown {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The registered names.
         known: String,
     },
-    /// The settings, the values or the saved state are not those of the head.
+    /// Settings, values or a saved state that the head cannot use.
     #[error(transparent)]
     Head(#[from] TokenizeError),
 }
@@ -63,7 +63,7 @@ impl HeadRegistry {
     /// The built-in heads.
     ///
     /// # Errors
-    /// Never, unless two built-in heads have one name.
+    /// Never: all built-in heads have different names.
     pub fn builtin() -> Result<Self, HeadError> {
         let mut registry = Self::default();
         registry.register::<Classify>()?;
@@ -78,10 +78,10 @@ impl HeadRegistry {
         Ok(registry)
     }
 
-    /// Adds a head under its [`HeadKind::NAME`].
+    /// Registers a head under its [`HeadKind::NAME`].
     ///
     /// # Errors
-    /// [`HeadError::Duplicate`] if the name is taken; the first registration stays.
+    /// [`HeadError::Duplicate`] if the name is taken; the earlier head stays registered.
     pub fn register<H: HeadKind>(&mut self) -> Result<(), HeadError> {
         if self.entries.contains_key(H::NAME) {
             return Err(HeadError::Duplicate(H::NAME));
@@ -90,7 +90,7 @@ impl HeadRegistry {
             fit: fit::<H>,
             restore: restore::<H>,
             defaults: defaults::<H>,
-            reads: H::READS,
+            input: H::INPUT,
             predicts_labels: H::PREDICTS_LABELS,
         };
         self.entries.insert(H::NAME, entry);
@@ -111,12 +111,12 @@ impl HeadRegistry {
         Ok(defaults.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect())
     }
 
-    /// Which tokens a head reads: [`HeadKind::READS`].
+    /// The tokens that a head reads: [`HeadKind::INPUT`].
     ///
     /// # Errors
     /// [`HeadError::Unknown`], which lists the known names.
-    pub fn reads(&self, name: &str) -> Result<Reads, HeadError> {
-        Ok(self.find(name)?.reads)
+    pub fn input(&self, name: &str) -> Result<HeadInput, HeadError> {
+        Ok(self.find(name)?.input)
     }
 
     /// Whether a head predicts one of several labels: [`HeadKind::PREDICTS_LABELS`].
@@ -127,25 +127,25 @@ impl HeadRegistry {
         Ok(self.find(name)?.predicts_labels)
     }
 
-    /// The head of this name, its settings fitted to values.
+    /// Fits a head to the values of the training rows.
     ///
     /// # Errors
-    /// [`HeadError::Unknown`], which lists the known names, and [`HeadError::Head`] for settings or values that the
-    /// head cannot have.
+    /// [`HeadError::Unknown`], which lists the known names; [`HeadError::Head`] for settings or values that the head cannot
+    /// use.
     pub fn fit(
         &self,
         name: &str,
         settings: Value,
-        of: &Fit,
+        data: &FitData,
     ) -> Result<(SavedHead, Arc<dyn Head>), HeadError> {
-        let (state, head) = (self.find(name)?.fit)(settings, of)?;
+        let (state, head) = (self.find(name)?.fit)(settings, data)?;
         Ok((SavedHead { name: name.into(), state }, head))
     }
 
-    /// The head that [`fit`](Self::fit) saved.
+    /// Restores a head that [`fit`](Self::fit) saved.
     ///
     /// # Errors
-    /// [`HeadError::Unknown`], which lists the known names, and [`HeadError::Head`] for a state that is not the head's.
+    /// [`HeadError::Unknown`], which lists the known names; [`HeadError::Head`] for a state that the head cannot use.
     pub fn restore(&self, saved: &SavedHead) -> Result<Arc<dyn Head>, HeadError> {
         Ok((self.find(&saved.name)?.restore)(saved.state.clone())?)
     }
@@ -158,8 +158,8 @@ impl HeadRegistry {
     }
 }
 
-fn fit<H: HeadKind>(settings: Value, of: &Fit) -> Result<Fitted, TokenizeError> {
-    let head = H::fit(parse::<H, H::Settings>(settings)?, of)?;
+fn fit<H: HeadKind>(settings: Value, data: &FitData) -> Result<Fitted, TokenizeError> {
+    let head = H::fit(parse::<H, H::Settings>(settings)?, data)?;
     Ok((write::<H>(&head)?, Arc::new(head)))
 }
 
@@ -172,13 +172,13 @@ fn defaults<H: HeadKind>() -> Result<Value, TokenizeError> {
 }
 
 fn parse<H: HeadKind, T: DeserializeOwned>(json: Value) -> Result<T, TokenizeError> {
-    serde_json::from_value(json).map_err(|e| config::<H>(&e))
+    serde_json::from_value(json).map_err(|e| config_error::<H>(&e))
 }
 
-fn write<H: HeadKind>(what: &impl Serialize) -> Result<Value, TokenizeError> {
-    serde_json::to_value(what).map_err(|e| config::<H>(&e))
+fn write<H: HeadKind>(value: &impl Serialize) -> Result<Value, TokenizeError> {
+    serde_json::to_value(value).map_err(|e| config_error::<H>(&e))
 }
 
-fn config<H: HeadKind>(problem: &serde_json::Error) -> TokenizeError {
+fn config_error<H: HeadKind>(problem: &serde_json::Error) -> TokenizeError {
     TokenizeError::Config { tokenizer: H::NAME, problem: problem.to_string() }
 }

@@ -1,8 +1,8 @@
-//! No prediction: the hidden state of an input is the output, for embeddings.
+//! Embeddings: the output is the pooled hidden state, without a prediction.
 
-use super::loss::misfit;
-use super::tally::{LossTally, Tally};
-use super::{Asked, Fit, Head, HeadKind, Prediction, Reads};
+use super::accumulator::{LossAccumulator, MetricAccumulator};
+use super::loss::wrong_target_kind;
+use super::{FitData, Head, HeadInput, HeadKind, Prediction, TargetContext};
 use crate::data::{HeadBatch, Target};
 use crate::ops;
 use candle_core::{DType, Result, Tensor};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 
-/// Predicts nothing and has no loss: its output is the hidden state that it reads, a vector of `d_model` numbers.
+/// A head without parameters, targets or loss, whose output is the hidden state `[d_model]` that it reads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Represent {
     normalize: bool,
@@ -20,7 +20,7 @@ pub struct Represent {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RepresentSettings {
-    /// Whether the vector is divided by its length.
+    /// Whether the vector is divided by its length (L2 norm).
     pub normalize: bool,
 }
 
@@ -36,16 +36,16 @@ impl Head for Represent {
         0
     }
 
-    fn target(&self, _: Value, _: &Asked) -> std::result::Result<Target, TokenizeError> {
+    fn target(&self, _: Value, _: &TargetContext) -> std::result::Result<Target, TokenizeError> {
         Ok(Target::Unknown)
     }
 
     fn loss(&self, _: &ops::Value, read: &HeadBatch, _: f32) -> Result<ops::Value> {
-        misfit(Self::NAME, read)
+        wrong_target_kind(Self::NAME, read)
     }
 
-    fn tally(&self) -> Box<dyn Tally> {
-        Box::new(LossTally::default())
+    fn accumulator(&self) -> Box<dyn MetricAccumulator> {
+        Box::new(LossAccumulator::default())
     }
 
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
@@ -60,7 +60,7 @@ impl Head for Represent {
         };
         let predict = |rows: &Range<usize>| {
             let vectors = states[rows.clone()].iter().cloned().map(vector).collect();
-            Prediction { value: super::of_document(vectors), probabilities: vec![] }
+            Prediction { value: super::document_value(vectors), probabilities: vec![] }
         };
         Ok(documents.iter().map(predict).collect())
     }
@@ -68,10 +68,10 @@ impl Head for Represent {
 
 impl HeadKind for Represent {
     const NAME: &'static str = "represent";
-    const READS: Reads = Reads::Nothing;
+    const INPUT: HeadInput = HeadInput::PooledState;
     type Settings = RepresentSettings;
 
-    fn fit(settings: RepresentSettings, _: &Fit) -> std::result::Result<Self, TokenizeError> {
+    fn fit(settings: RepresentSettings, _: &FitData) -> std::result::Result<Self, TokenizeError> {
         Ok(Self::new(settings.normalize))
     }
 }

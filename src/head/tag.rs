@@ -1,7 +1,7 @@
-//! A label for each token of an input, by cross-entropy.
+//! Token classification: a label for each token of an input, by cross-entropy.
 
-use super::tally::{ClassTally, Tally};
-use super::{Asked, Fit, Head, HeadKind, Labels, Prediction, Reads, greatest, loss};
+use super::accumulator::{ClassAccumulator, MetricAccumulator};
+use super::{FitData, Head, HeadInput, HeadKind, Labels, Prediction, TargetContext, argmax, loss};
 use crate::data::{HeadBatch, Target};
 use crate::ops;
 use candle_core::{Result, Tensor};
@@ -12,9 +12,9 @@ use std::ops::Range;
 
 /// Predicts a label for each token of an input.
 ///
-/// A value is a text of one character for each token, a text of labels with a separator between them, or an array or a
-/// series of one label for each token. A series of labels of several characters wants a separator too, one that no label
-/// has, such as a space.
+/// A value is a text of one character for each token, a text of labels with a separator, or an array or a series of one
+/// label for each token. A series of labels of several characters needs a separator, too, that no label contains, such as a
+/// space.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tag {
     tags: Labels,
@@ -26,13 +26,13 @@ pub struct Tag {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TagSettings {
-    /// What stands between the labels of a text; empty for a label in each character.
+    /// Separator of the labels in a text; empty if each character is a label.
     pub separator: String,
-    /// Labels that do not count: their tokens have weight 0.
+    /// Labels whose tokens have weight 0.
     pub ignore: Vec<String>,
 }
 
-/// The labels of a value, in the order of tokens; a step that is missing has none.
+/// The labels of a value, in the order of tokens; `None` for a missing step.
 fn split(value: Value, separator: &str) -> std::result::Result<Vec<Option<String>>, TokenizeError> {
     Ok(match value {
         Value::Series(steps) => {
@@ -61,12 +61,12 @@ impl Head for Tag {
         true
     }
 
-    fn target(&self, value: Value, asked: &Asked) -> std::result::Result<Target, TokenizeError> {
+    fn target(&self, value: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError> {
         let labels = split(value, &self.separator)?;
-        if labels.len() != asked.tokens {
+        if labels.len() != context.tokens {
             return Err(TokenizeError::Input(format!(
                 "expected one label for each of the input's {} tokens; found {}",
-                asked.tokens,
+                context.tokens,
                 labels.len()
             )));
         }
@@ -83,13 +83,13 @@ impl Head for Tag {
         loss::cross_entropy(Self::NAME, output, read, label_smoothing)
     }
 
-    fn tally(&self) -> Box<dyn Tally> {
-        Box::new(ClassTally::new(self.tags.names()))
+    fn accumulator(&self) -> Box<dyn MetricAccumulator> {
+        Box::new(ClassAccumulator::new(self.tags.names()))
     }
 
-    /// The labels of a document are one text, written as in the data.
+    /// The labels of a document as one text, with the separator of the data.
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
-        let best = greatest(output)?;
+        let best = argmax(output)?;
         let names = self.tags.names();
         let predict = |rows: &Range<usize>| match best.get(rows.clone()) {
             Some(ids) => {
@@ -108,22 +108,22 @@ impl Head for Tag {
 
 impl HeadKind for Tag {
     const NAME: &'static str = "tag";
-    const READS: Reads = Reads::Input;
+    const INPUT: HeadInput = HeadInput::InputTokens;
     type Settings = TagSettings;
 
-    /// The labels are those that the source declares, else the distinct labels of the values.
-    fn fit(settings: TagSettings, of: &Fit) -> std::result::Result<Self, TokenizeError> {
+    /// Uses the labels that the source declares, else the distinct labels of the values.
+    fn fit(settings: TagSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
         let TagSettings { separator, ignore } = settings;
         let counts = |label: &String| !ignore.contains(label);
-        if let Some(declared) = of.classes {
+        if let Some(declared) = data.classes {
             let tags = declared.iter().filter(|label| counts(label)).cloned().collect::<Vec<_>>().into();
             return Ok(Self { tags, separator, ignore });
         }
         let mut labels = BTreeSet::new();
-        for index in 0..of.values.len() {
-            match of.values.get(index)? {
+        for index in 0..data.values.len() {
+            match data.values.get(index)? {
                 Value::Missing => {}
-                // Where the field is a series, each value is the label of one step.
+                // A series has one label in each step.
                 value @ Value::Number(_) => _ = labels.insert(value.into_label()?),
                 value => labels.extend(split(value, &separator)?.into_iter().flatten()),
             }

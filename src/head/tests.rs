@@ -1,4 +1,4 @@
-//! What heads are fitted to, which targets they accept, what they predict, and what is counted.
+//! Heads: fitting, targets, predictions and metrics.
 
 #![allow(clippy::single_range_in_vec_init, reason = "one document is a range of rows")]
 
@@ -13,20 +13,20 @@ fn text(text: &str) -> Value {
 
 fn fit(name: &str, settings: serde_json::Value, values: &[Value]) -> std::result::Result<SavedHead, String> {
     let values = values.to_vec();
-    let of = Fit { values: &values, classes: None, vocabulary: None, features: None };
+    let of = FitData { values: &values, classes: None, vocabulary: None, features: None };
     let fitted = HeadRegistry::builtin().unwrap().fit(name, settings, &of);
     fitted.map(|(saved, _)| saved).map_err(|e| e.to_string())
 }
 
-/// The head that is fitted to these values, restored from what was saved.
+/// A head fitted to these values, saved and restored.
 fn head(name: &str, settings: serde_json::Value, values: &[Value]) -> Arc<dyn Head> {
     let saved = fit(name, settings, values).unwrap();
     let saved: SavedHead = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
     HeadRegistry::builtin().unwrap().restore(&saved).unwrap()
 }
 
-fn asked(tokens: usize) -> Asked {
-    Asked { tokens, content: None }
+fn context(tokens: usize) -> TargetContext {
+    TargetContext { tokens, content: None }
 }
 
 fn output(rows: &[Vec<f32>]) -> Tensor {
@@ -34,7 +34,7 @@ fn output(rows: &[Vec<f32>]) -> Tensor {
     Tensor::from_vec(rows.concat(), (rows.len(), width), &Device::Cpu).unwrap()
 }
 
-/// The metrics of these outputs, a document each, against targets.
+/// The metrics of these output rows, each one document.
 fn metrics(head: &dyn Head, rows: &[Vec<f32>], targets: Targets) -> Metrics {
     let n = rows.len();
     let read = HeadBatch {
@@ -48,17 +48,19 @@ fn metrics(head: &dyn Head, rows: &[Vec<f32>], targets: Targets) -> Metrics {
     };
     let output = output(rows);
     let loss = head.loss(&ops::Value::constant(output.clone()), &read, 0.0).unwrap();
-    let mut tally = head.tally();
-    tally.add(&output, &read, f64::from(loss.tensor().to_scalar::<f32>().unwrap()), &NoTranscript).unwrap();
-    tally.metrics()
+    let mut accumulator = head.accumulator();
+    accumulator
+        .add(&output, &read, f64::from(loss.tensor().to_scalar::<f32>().unwrap()), &NoTranscript)
+        .unwrap();
+    accumulator.metrics()
 }
 
-fn of_features(head: &dyn Head, values: &[Value]) -> Targets {
+fn feature_targets(head: &dyn Head, values: &[Value]) -> Targets {
     let (mut all, mut dim, mut weights) = (vec![], 0, vec![]);
     for value in values {
-        let Ok(Target::Features { values, dim: d, weights: w }) = head.target(value.clone(), &asked(1))
+        let Ok(Target::Features { values, dim: d, weights: w }) = head.target(value.clone(), &context(1))
         else {
-            panic!("numbers")
+            panic!("expected features")
         };
         all.extend(values);
         weights.extend(w);
@@ -68,7 +70,7 @@ fn of_features(head: &dyn Head, values: &[Value]) -> Targets {
 }
 
 #[test]
-fn the_registry_knows_heads_and_their_settings() {
+fn the_registry_lists_heads_and_their_settings() {
     let mut registry = HeadRegistry::builtin().unwrap();
     let names: Vec<&str> = registry.names().collect();
     let expected =
@@ -86,19 +88,19 @@ fn the_registry_knows_heads_and_their_settings() {
 }
 
 #[test]
-fn a_classifier_learns_the_labels_of_training() {
+fn a_classifier_is_fitted_to_the_labels_of_the_training_rows() {
     let values = [text("low"), Value::Missing, text("high"), text("low")];
     let classify = head("classify", json!({}), &values);
     assert_eq!(classify.labels(), ["high", "low"]);
-    assert_eq!(classify.target(text("low"), &asked(1)).unwrap(), Target::class(1));
+    assert_eq!(classify.target(text("low"), &context(1)).unwrap(), Target::class(1));
     let steps = Value::Series(vec![text("low"), Value::Missing]);
     let target = Target::Ids { ids: vec![1, 0], weights: vec![1.0, 0.0] };
-    assert_eq!(classify.target(steps, &asked(2)).unwrap(), target);
-    let refused = |value, tokens| classify.target(value, &asked(tokens)).unwrap_err().to_string();
-    assert_eq!(refused(text("wide"), 1), "expected a label that training has: high, low; found \"wide\"");
+    assert_eq!(classify.target(steps, &context(2)).unwrap(), target);
+    let refused = |value, tokens| classify.target(value, &context(tokens)).unwrap_err().to_string();
+    assert_eq!(refused(text("wide"), 1), "expected a label of the training rows: high, low; found \"wide\"");
     assert!(refused(text("low"), 3).ends_with("each of the 3 tokens that the head reads; found text"));
     let declared = ["b".to_string(), "a".to_string()];
-    let of = Fit { values: &vec![], classes: Some(&declared), vocabulary: None, features: None };
+    let of = FitData { values: &vec![], classes: Some(&declared), vocabulary: None, features: None };
     assert_eq!(Classify::fit(ClassifySettings {}, &of).unwrap().labels(), declared);
     assert!(fit("classify", json!({}), &[]).unwrap_err().contains("found none"));
 }
@@ -122,22 +124,22 @@ fn a_classifier_predicts_probabilities() {
 }
 
 #[test]
-fn several_labels_are_texts_or_flags() {
+fn multilabel_values_are_texts_or_arrays_of_0_and_1() {
     let multilabel = head("multilabel", json!({}), &[text("red, green"), text(""), text("blue")]);
     assert_eq!(multilabel.labels(), ["blue", "green", "red"]);
     let target = |values: &[f32]| Target::Features { values: values.into(), dim: 3, weights: vec![1.0] };
-    assert_eq!(multilabel.target(text("red,blue"), &asked(1)).unwrap(), target(&[1.0, 0.0, 1.0]));
-    assert_eq!(multilabel.target(text(""), &asked(1)).unwrap(), target(&[0.0; 3]));
+    assert_eq!(multilabel.target(text("red,blue"), &context(1)).unwrap(), target(&[1.0, 0.0, 1.0]));
+    assert_eq!(multilabel.target(text(""), &context(1)).unwrap(), target(&[0.0; 3]));
     let flags = Value::vector([0.0, 1.0, 1.0]);
-    assert_eq!(multilabel.target(flags, &asked(1)).unwrap(), target(&[0.0, 1.0, 1.0]));
-    let refused = multilabel.target(Value::vector([0.0, 2.0, 1.0]), &asked(1)).unwrap_err().to_string();
+    assert_eq!(multilabel.target(flags, &context(1)).unwrap(), target(&[0.0, 1.0, 1.0]));
+    let refused = multilabel.target(Value::vector([0.0, 2.0, 1.0]), &context(1)).unwrap_err().to_string();
     assert!(refused.starts_with("expected 3 numbers that are 0 or 1"), "{refused}");
     let rows = [vec![2.0, -2.0, 0.0], vec![-1.0, -1.0, -1.0], vec![-1.0, 1.0, 1.0]];
     let predicted = multilabel.predict(&output(&rows), &[0..1, 1..2, 2..3]).unwrap();
     let values: Vec<&Value> = predicted.iter().map(|prediction| &prediction.value).collect();
     assert_eq!(values, [&text("blue,red"), &text(""), &text("green,red")]);
     assert_eq!(predicted[0].probabilities[0].0, "blue");
-    let targets = of_features(multilabel.as_ref(), &["blue", "red", "green,red"].map(text));
+    let targets = feature_targets(multilabel.as_ref(), &["blue", "red", "green,red"].map(text));
     let found = metrics(multilabel.as_ref(), &rows, targets);
     assert!((found["micro_f1"] - 6.0 / 8.0).abs() < 1e-9, "{found:?}");
     assert!((found["macro_f1"] - (1.0 + 1.0 + 0.5) / 3.0).abs() < 1e-9, "{found:?}");
@@ -147,13 +149,13 @@ fn several_labels_are_texts_or_flags() {
 }
 
 #[test]
-fn a_tag_is_a_label_for_each_token() {
+fn tag_predicts_a_label_for_each_token() {
     let tag = head("tag", json!({ "ignore": ["_"] }), &[text("HHC"), text("CE_")]);
     assert_eq!(tag.labels(), ["C", "E", "H"]);
-    assert_eq!(Tag::READS, Reads::Input);
+    assert_eq!(Tag::INPUT, HeadInput::InputTokens);
     let target = Target::Ids { ids: vec![2, 0, 1], weights: vec![1.0, 0.0, 1.0] };
-    assert_eq!(tag.target(text("H_E\n"), &asked(3)).unwrap(), target);
-    let refused = tag.target(text("HH"), &asked(3)).unwrap_err().to_string();
+    assert_eq!(tag.target(text("H_E\n"), &context(3)).unwrap(), target);
+    let refused = tag.target(text("HH"), &context(3)).unwrap_err().to_string();
     assert_eq!(refused, "expected one label for each of the input's 3 tokens; found 2");
     let rows = [vec![0.0, 1.0, 0.0], vec![2.0, 0.0, 1.0]];
     assert_eq!(tag.predict(&output(&rows), &[0..2]).unwrap()[0].value, text("EC"));
@@ -161,23 +163,23 @@ fn a_tag_is_a_label_for_each_token() {
     assert_eq!(words.labels(), ["noun", "verb"]);
     let series = Value::Series(vec![text("verb"), Value::Missing]);
     let target = Target::Ids { ids: vec![1, 0], weights: vec![1.0, 0.0] };
-    assert_eq!(words.target(series, &asked(2)).unwrap(), target);
+    assert_eq!(words.target(series, &context(2)).unwrap(), target);
     let numbers = head("tag", json!({}), &[Value::vector([10.0, 9.0])]);
     assert_eq!(numbers.labels(), ["9", "10"]);
 }
 
 #[test]
-fn numbers_are_normalized_and_come_back_in_their_units() {
+fn targets_are_normalized_and_predictions_are_in_units_of_the_data() {
     let values: Vec<Value> = [1.0, 3.0, 5.0].map(|x| Value::vector([x, 7.0])).into();
     let regress = head("regress", json!({}), &values);
     let std = (8.0_f32 / 3.0).sqrt();
-    let target = regress.target(values[2].clone(), &asked(1)).unwrap();
+    let target = regress.target(values[2].clone(), &context(1)).unwrap();
     let expected = Target::Features { values: vec![2.0 / std, 0.0], dim: 2, weights: vec![1.0] };
-    assert_eq!(target, expected, "a constant column is not divided by its deviation");
+    assert_eq!(target, expected, "a constant dimension is not divided by its deviation");
     let rows = [vec![-2.0 / std, 1.0], vec![0.0, 0.0], vec![2.0 / std, 0.0]];
     let predicted = regress.predict(&output(&rows), &[0..1]).unwrap().remove(0).value;
     assert_eq!(predicted, Value::vector([1.0, 8.0]));
-    let found = metrics(regress.as_ref(), &rows, of_features(regress.as_ref(), &values));
+    let found = metrics(regress.as_ref(), &rows, feature_targets(regress.as_ref(), &values));
     for (name, expected) in [("mae", 1.0 / 6.0), ("rmse", (1.0_f64 / 6.0).sqrt()), ("r2", 1.0)] {
         assert!((found[name] - expected).abs() < 1e-6, "{name}: {found:?}");
     }
@@ -186,24 +188,28 @@ fn numbers_are_normalized_and_come_back_in_their_units() {
     assert!(head("regress", json!({ "bounded": true }), &values).labels().is_empty());
     let both = fit("regress", json!({ "bounded": true, "normalize": true }), &values).unwrap_err();
     assert!(both.contains("set normalize = false"), "{both}");
-    let refused = |value| regress.target(value, &asked(1)).unwrap_err().to_string();
-    assert_eq!(refused(Value::Number(1.0)), "expected 2 numbers, as training has; found 1");
+    let refused = |value| regress.target(value, &context(1)).unwrap_err().to_string();
+    assert_eq!(refused(Value::Number(1.0)), "expected 2 numbers, as in training; found 1");
     assert_eq!(refused(Value::vector([1.0, f32::NAN])), "expected finite numbers; found NaN");
     let uneven = fit("regress", json!({}), &[Value::Number(1.0), values[0].clone()]).unwrap_err();
-    assert_eq!(uneven, "regress: expected values of 1 numbers, as the first has; found one of 2");
+    assert_eq!(uneven, "regress: expected values of 1 numbers, like the first; found 2");
 }
 
 #[test]
-fn heads_of_ids_want_a_modality_and_an_id_for_each_token() {
+fn heads_of_ids_need_a_vocabulary_and_an_id_for_each_token() {
     let refused = fit("generate", json!({}), &[]).unwrap_err();
     assert!(refused.starts_with("generate: expected a modality whose tokens are ids"), "{refused}");
-    let of = Fit { values: &vec![], classes: None, vocabulary: Some(5), features: None };
+    let of = FitData { values: &vec![], classes: None, vocabulary: Some(5), features: None };
     let registry = HeadRegistry::builtin().unwrap();
     let (_, generate) = registry.fit("generate", json!({}), &of).unwrap();
-    assert_eq!((generate.width(), Generate::READS, generate.is_vocabulary()), (5, Reads::Next, true));
-    let ids = Asked { tokens: 2, content: Some(Content::Ids(vec![3, 4])) };
+    assert_eq!(
+        (generate.width(), Generate::INPUT, generate.is_vocabulary()),
+        (5, HeadInput::NextTokens, true)
+    );
+    let ids = TargetContext { tokens: 2, content: Some(Content::Ids(vec![3, 4])) };
     assert_eq!(generate.target(text("ab"), &ids).unwrap(), Target::ids(vec![3, 4]));
-    let short = generate.target(text("ab"), &Asked { tokens: 3, ..ids.clone() }).unwrap_err().to_string();
+    let short =
+        generate.target(text("ab"), &TargetContext { tokens: 3, ..ids.clone() }).unwrap_err().to_string();
     assert_eq!(short, "expected an id for each of the 3 tokens that the head reads; found 2");
     let rows = [vec![0.0, 1.0], vec![5.0, 1.0]];
     assert_eq!(
@@ -219,8 +225,11 @@ fn heads_of_ids_want_a_modality_and_an_id_for_each_token() {
     assert_eq!(of_none, "masked: mask: expected a share above 0 and at most 1; found 0");
 
     let ctc = registry.fit("ctc", json!({}), &of).unwrap().1;
-    assert_eq!((ctc.width(), Ctc::READS), (6, Reads::Input), "five ids and the blank");
-    assert_eq!(ctc.target(text("ab"), &Asked { tokens: 9, ..ids }).unwrap(), Target::Labels(vec![3, 4]));
+    assert_eq!((ctc.width(), Ctc::INPUT), (6, HeadInput::InputTokens), "five ids and the blank");
+    assert_eq!(
+        ctc.target(text("ab"), &TargetContext { tokens: 9, ..ids }).unwrap(),
+        Target::Labels(vec![3, 4])
+    );
     let row = |best: usize| (0..6).map(|i| if i == best { 1.0 } else { 0.0 }).collect();
     let path = output(&[1, 1, 5, 1, 2].map(row));
     assert_eq!(ctc.predict(&path, &[0..5]).unwrap()[0].value, Value::vector([1.0, 1.0, 2.0]));

@@ -1,4 +1,4 @@
-//! A prompt that is continued: token by token, with kept keys and values.
+//! Continuing a prompt token by token, with cached keys and values.
 
 use super::PredictError;
 use super::generate::NextToken;
@@ -10,32 +10,31 @@ use crate::sample::{Composition, Part};
 use rand_pcg::Pcg64Mcg;
 use smalti_contract::{TokenizeError, Value};
 
-/// Continues a prompt, for an output that is trained on windows (`windows = true`).
+/// A prompt that is continued by an output trained on windows (`windows = true`).
 ///
-/// When the context is full, its second half is read again from the start, so that positions stay those that
-/// the model has learned.
+/// When the context is full, the model reads its second half again from position 0: it has learned no later positions.
 pub struct Continuation<'a> {
     next: NextToken<'a>,
     sampling: Sampling,
     random: Pcg64Mcg,
-    /// What the model reads: at most `context` ids.
+    /// The ids that the model reads: at most `context`.
     window: Vec<u32>,
     context: usize,
-    /// How many of the window's ids are in the cache.
-    read: usize,
+    /// The number of the window's ids whose keys and values are in the cache.
+    cached: usize,
     cache: Cache,
-    prompt: usize,
+    prompt_len: usize,
     ended: bool,
-    written: usize,
+    n_generated: usize,
 }
 
 impl<'a> Continuation<'a> {
-    /// A continuation of `prompt`, a value of output number `output`. `number` is the task's among the model's. Of a prompt
-    /// longer than the context, the end is read.
+    /// A continuation of `prompt`, a value of output number `output` of task number `number` of the model. The model reads the
+    /// end of a prompt that is longer than the context.
     ///
     /// # Errors
-    /// If the output is not one of windows, a setting of sampling cannot work, or the prompt has no token or cannot become
-    /// tokens.
+    /// If the output is not trained on windows, a sampling setting is out of range, or the prompt has no token or cannot be
+    /// tokenized.
     pub fn new(
         model: &'a Model,
         number: usize,
@@ -57,15 +56,26 @@ impl<'a> Continuation<'a> {
         };
         let mut window = ids(next.part, prompt).map_err(|e| refuse(e.to_string()))?;
         if window.is_empty() {
-            return Err(refuse(format!("must have at least one token; found {described}")));
+            return Err(refuse(format!("expected at least one token; found {described}")));
         }
-        let (prompt, context) = (window.len(), next.part.capacity().unwrap_or(usize::MAX));
-        window.drain(..prompt.saturating_sub(context));
+        let (prompt_len, context) = (window.len(), next.part.capacity().unwrap_or(usize::MAX));
+        window.drain(..prompt_len.saturating_sub(context));
         let (random, cache) = (random::generator(sampling.seed), next.cache());
-        Ok(Self { next, sampling, random, window, context, read: 0, cache, prompt, ended: false, written: 0 })
+        Ok(Self {
+            next,
+            sampling,
+            random,
+            window,
+            context,
+            cached: 0,
+            cache,
+            prompt_len,
+            ended: false,
+            n_generated: 0,
+        })
     }
 
-    /// The next id; `None` after the id that ends the value.
+    /// Generate the next id; `None` after the id that ends the value.
     ///
     /// # Errors
     /// If an operation fails.
@@ -73,47 +83,47 @@ impl<'a> Continuation<'a> {
         if self.ended {
             return Ok(None);
         }
-        if self.read == self.context {
+        if self.cached == self.context {
             self.window.drain(..self.context - self.context.div_ceil(2));
-            self.read = 0;
+            self.cached = 0;
             self.cache = self.next.cache();
         }
-        let logits = self.next.after(self.window[self.read..].to_vec(), self.read, 0, &mut self.cache)?;
-        self.read = self.window.len();
+        let logits = self.next.after(self.window[self.cached..].to_vec(), self.cached, 0, &mut self.cache)?;
+        self.cached = self.window.len();
         let id = draw(&logits, &self.sampling, &mut self.random);
-        if self.next.part.added.end == Some(id) {
+        if self.next.part.special_ids.end == Some(id) {
             self.ended = true;
             return Ok(None);
         }
         if self.window.len() == self.context {
             self.window.remove(0);
-            // The window has moved: the cache is of no use from here on, and is built again above.
-            self.read = self.context;
+            // The window has moved, so the cached positions are wrong: the next call rebuilds the cache.
+            self.cached = self.context;
         }
         self.window.push(id);
-        self.written += 1;
+        self.n_generated += 1;
         Ok(Some(id))
     }
 
-    /// The number of ids so far, without those of the prompt.
-    pub fn written(&self) -> usize {
-        self.written
+    /// The number of generated ids, without those of the prompt.
+    pub fn n_generated(&self) -> usize {
+        self.n_generated
     }
 
     /// The number of ids of the whole prompt.
     pub fn prompt_len(&self) -> usize {
-        self.prompt
+        self.prompt_len
     }
 
-    /// The number of ids that the model reads at most.
+    /// The most ids that the model reads.
     pub fn context(&self) -> usize {
         self.context
     }
 
-    /// The value of the next `n` ids, or of fewer if it ends: of a text, what follows the prompt.
+    /// Generate `n` ids, or fewer if the value ends, and decode them: the text after the prompt.
     ///
     /// # Errors
-    /// If an operation fails, or the ids stand for no value.
+    /// If an operation fails, or the ids cannot be decoded.
     pub fn value(&mut self, n: usize) -> Result<Value, PredictError> {
         let before = self.window.clone();
         let mut new = vec![];
@@ -126,8 +136,8 @@ impl<'a> Continuation<'a> {
             Value::Text(alone) => alone,
             other => return Ok(other),
         };
-        // The first subword of a text may decode without its space, and the last without the end of its character: so
-        // what is new is what the whole has more than the prompt.
+        // Alone, the first subword of a text may decode without its space, and the last without the end of its character:
+        // the new text is the whole without the prompt.
         let (given, whole) = (decode(&before)?.into_text()?, decode(&[before, new].concat())?.into_text()?);
         Ok(Value::Text(whole.strip_prefix(&given).map_or(alone, String::from)))
     }
@@ -135,13 +145,13 @@ impl<'a> Continuation<'a> {
     /// [`value`](Self::value), as the text that follows the prompt.
     ///
     /// # Errors
-    /// As of `value`, and if the output is of another modality than text.
+    /// As of `value`, and if the output is not text.
     pub fn text(&mut self, n: usize) -> Result<String, PredictError> {
         Ok(self.value(n)?.into_text()?)
     }
 }
 
-/// The ids of a prompt of any length, without special tokens around it.
+/// The ids of a prompt of any length, without special tokens.
 fn ids(part: &Part, prompt: Value) -> Result<Vec<u32>, TokenizeError> {
     let bytes = match &prompt {
         Value::Text(text) => text.as_bytes(),

@@ -1,41 +1,41 @@
-//! One vector for each value: of the hidden states of its tokens.
+//! Embeddings: one vector for each value, pooled from the hidden states of its tokens.
 
 use super::PredictError;
 use crate::data::{Batch, Sample, Stream, collate};
 use crate::model::Model;
 use crate::ops::without_gradients;
-use crate::sample::{Composition, OutputPart, Part, Pool, Role, Site};
+use crate::sample::{Composition, OutputPart, Part, Pool, ReadSite, Role};
 use candle_core::{Device, Tensor};
 use smalti_contract::{Tokens, Value};
 
-/// How values become vectors.
+/// The settings of embeddings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Embedding {
-    /// What is taken of a value's tokens. Left out, what the task's `represent` output reads; without one, the class token or,
-    /// without that, their mean.
+    /// The pooling of a value's tokens. Left out, that of the task's `represent` output; without one, the class token, or the
+    /// mean if there is no class token.
     pub pool: Option<Pool>,
-    /// Whether each vector is divided by its length, as a `represent` output may also have it.
+    /// Whether each vector is divided by its length. A `represent` output may do so too.
     pub normalize: bool,
-    /// The most tokens of a value that are read; 0 for as many as the model reads at most.
+    /// The most tokens of a value that are read; 0 for as many as the model can read.
     pub max_tokens: usize,
 }
 
-/// The vectors of some values.
+/// Embeddings and counts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedded {
     /// `[values, d_model]`.
     pub vectors: Vec<Vec<f32>>,
-    /// Values of which the end was not read.
+    /// Number of values that were cut to `max_tokens`, or to what the model can read.
     pub truncated: usize,
-    /// Tokens that were read.
+    /// Number of tokens that were read.
     pub tokens: usize,
 }
 
-/// The number of the part whose values are embedded: the only input, or the named one; without inputs, the text that the
-/// task continues, or of which some tokens are masked.
+/// The number of the part whose values are embedded: the only input, or the one with this name. For a task without inputs, it
+/// is the text that the task continues or whose masked tokens it predicts.
 ///
 /// # Errors
-/// [`PredictError::Parts`] if there is none, or several and no name.
+/// [`PredictError::Parts`] if there is no such part, or there are several and no name.
 pub fn embedded_part(task: &Composition, name: Option<&str>) -> Result<usize, PredictError> {
     let numbers = |embeds: &dyn Fn(&Part) -> bool| -> Vec<usize> {
         let parts = task.parts().iter().enumerate();
@@ -58,10 +58,10 @@ pub fn embedded_part(task: &Composition, name: Option<&str>) -> Result<usize, Pr
     }
 }
 
-/// A vector for each value of part number `part`, `batch` of them at a time. `number` is the task's among the model's.
+/// Embed the values of part number `part` of task number `number`, in batches of `batch` values.
 ///
 /// # Errors
-/// If a value cannot become tokens, or has none.
+/// If a value cannot be tokenized, or has no token.
 pub fn embed(
     (model, number, task): (&Model, usize, &Composition),
     part: usize,
@@ -72,20 +72,20 @@ pub fn embed(
     let most = if embedding.max_tokens == 0 { usize::MAX } else { embedding.max_tokens };
     let (mut tokens, mut truncated) = (vec![], 0);
     for value in values {
-        let (of_value, is_truncated) = task.parts()[part].tokenizer.encode_value_truncated(value, most)?;
+        let (value_tokens, is_truncated) =
+            task.parts()[part].tokenizer.encode_value_truncated(value, most)?;
         truncated += usize::from(is_truncated);
-        tokens.push(of_value);
+        tokens.push(value_tokens);
     }
     let n_tokens = tokens.iter().map(Tokens::len).sum();
     let vectors = embed_tokens((model, number, task), part, tokens, embedding, batch)?;
     Ok(Embedded { vectors, truncated, tokens: n_tokens })
 }
 
-/// A vector for the tokens of each value of part number `part`, `batch` of them at a time. `number` is the task's among
-/// the model's.
+/// Embed the tokens of values of part number `part` of task number `number`, in batches of `batch` values.
 ///
 /// # Errors
-/// If tokens do not fit the model, or a value has none.
+/// If tokens do not fit the model, or a value has no token.
 pub fn embed_tokens(
     (model, number, task): (&Model, usize, &Composition),
     part: usize,
@@ -93,13 +93,12 @@ pub fn embed_tokens(
     embedding: &Embedding,
     batch: usize,
 ) -> Result<Vec<Vec<f32>>, PredictError> {
-    let reader = Reader::new(task, part, embedding)?;
+    let pooler = Pooler::new(task, part, embedding)?;
     if let Some(empty) = tokens.iter().position(Tokens::is_empty) {
-        let problem = format!("value {} has no token", empty + 1);
+        let problem = format!("value {}: expected at least one token; found 0", empty + 1);
         return Err(smalti_contract::TokenizeError::Input(problem).into());
     }
-    // Values of one length next to each other: a batch takes as long as its tokens are many, whichever values they are of,
-    // but threads share documents of one length more evenly.
+    // Sorted by length: threads share documents of one length more evenly.
     let mut vectors = vec![vec![]; tokens.len()];
     let mut sorted: Vec<(usize, Tokens)> = tokens.into_iter().enumerate().collect();
     sorted.sort_by_key(|(_, tokens)| tokens.len());
@@ -109,38 +108,40 @@ pub fn embed_tokens(
         if places.is_empty() {
             return Ok(vectors);
         }
-        for (place, vector) in places.into_iter().zip(reader.vectors(model, number, tokens)?) {
+        for (place, vector) in places.into_iter().zip(pooler.vectors(model, number, tokens)?) {
             vectors[place] = vector;
         }
     }
 }
 
-/// What is read of each sample.
-struct Reader<'a> {
+/// Pools the hidden states of samples.
+struct Pooler<'a> {
     task: &'a Composition,
     part: usize,
     /// The `represent` output.
     output: Option<&'a OutputPart>,
     pool: Pool,
-    /// The kind of the class token that is read.
+    /// The kind of the class token.
     class: Option<usize>,
     normalize: bool,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Pooler<'a> {
     fn new(task: &'a Composition, part: usize, embedding: &Embedding) -> Result<Self, PredictError> {
         let output = task.outputs().iter().find(|output| output.head.width() == 0);
         let of_output = output.map(|output| match output.site {
-            Site::ClassToken { .. } => Pool::ClassToken,
-            Site::First => Pool::First,
-            Site::Mean | Site::Input { .. } | Site::Own { .. } | Site::Codes { .. } => Pool::Mean,
+            ReadSite::ClassToken { .. } => Pool::ClassToken,
+            ReadSite::FirstToken => Pool::First,
+            ReadSite::Mean
+            | ReadSite::InputTokens { .. }
+            | ReadSite::OwnTokens { .. }
+            | ReadSite::Codes { .. } => Pool::Mean,
         });
         let mut classes = output.into_iter().chain(task.outputs()).map(|output| output.site);
         let class = classes.find_map(|site| match site {
-            Site::ClassToken { kind } => Some(kind),
+            ReadSite::ClassToken { kind } => Some(kind),
             _ => None,
         });
-        // A class token holds what is known of its input; without one, the mean does.
         let by_default = if class.is_some() { Pool::ClassToken } else { Pool::Mean };
         let pool = embedding.pool.or(of_output).unwrap_or(by_default);
         if pool == Pool::ClassToken && class.is_none() {
@@ -150,7 +151,7 @@ impl<'a> Reader<'a> {
         Ok(Self { task, part, output, pool, class, normalize: embedding.normalize })
     }
 
-    /// The vectors of some values, `[values, d_model]`.
+    /// The embeddings of values given as tokens: `[values, d_model]`.
     fn vectors(
         &self,
         model: &Model,
@@ -186,7 +187,7 @@ impl<'a> Reader<'a> {
         self.finish(vectors.collect(), d)
     }
 
-    /// The orders of the tokens of a sample that are pooled.
+    /// The `order` of each token of a sample that is pooled.
     fn orders(&self, sample: &Sample) -> Vec<u32> {
         let part = &self.task.parts()[self.part];
         let of_stream = sample.inputs.iter().filter(|(stream, _)| *stream == part.stream);
@@ -202,7 +203,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The vectors as the `represent` output has them, and of length 1 if that is asked for.
+    /// Apply the `represent` output, and divide by the length if [`Embedding::normalize`] is set.
     fn finish(&self, mut vectors: Vec<Vec<f32>>, d: usize) -> Result<Vec<Vec<f32>>, PredictError> {
         if let Some(output) = self.output {
             let n = vectors.len();
@@ -219,7 +220,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The rows of each document in the stream that is read.
+/// The rows of each document, in the encoder's stream if it `encodes`.
 fn documents(batch: &Batch, encodes: bool) -> Vec<std::ops::Range<usize>> {
     let meta = match &batch.encoder {
         Some(encoder) if encodes => &encoder.meta,

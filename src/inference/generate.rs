@@ -1,4 +1,4 @@
-//! A generated output: token by token, with kept keys and values.
+//! Generating an output token by token, with cached keys and values.
 
 use super::PredictError;
 use super::sampling::{Sampling, draw};
@@ -11,12 +11,12 @@ use crate::task::Task;
 use candle_core::Tensor;
 use smalti_contract::Tokens;
 
-/// How values are generated.
+/// The settings of generation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Generation {
     /// The most tokens of a value; 0 for as many as the part has positions.
     pub max_length: usize,
-    /// How each token is drawn.
+    /// The sampling of each token.
     pub sampling: Sampling,
 }
 
@@ -34,14 +34,14 @@ impl Generation {
     }
 }
 
-/// One output of a task whose tokens are predicted one after another.
+/// Predicts the next token of one output.
 #[derive(Clone, Copy)]
 pub(super) struct NextToken<'a> {
     model: &'a Model,
     /// The task's number among the model's.
     number: usize,
     pub task: &'a Composition,
-    /// The part that the output's tokens are.
+    /// The part of the output's tokens.
     pub part: &'a Part,
     pub output: usize,
 }
@@ -60,12 +60,12 @@ impl<'a> NextToken<'a> {
         }
     }
 
-    /// A cache of nothing.
+    /// An empty cache.
     pub fn cache(&self) -> Cache {
         self.model.cache()
     }
 
-    /// The logits after each of the output's tokens among these, `[tokens, vocabulary]`.
+    /// The logits after each of the output's tokens in `inputs`: `[tokens, vocabulary]`.
     pub fn read(
         &self,
         inputs: Vec<(Stream, Tokens)>,
@@ -78,8 +78,8 @@ impl<'a> NextToken<'a> {
         Ok(self.model.step(&batch, cache)?.remove(0))
     }
 
-    /// Sets ids, which are at the places from `first` on of the output's tokens, among the tokens of a sample. Before all of
-    /// these there are `before` tokens in the main stream.
+    /// Set the output's tokens in a sample to `ids`, the first of which is token number `first` of the output. In the main
+    /// stream, `before` tokens come before the output.
     pub fn set(
         &self,
         inputs: &mut [(Stream, Tokens)],
@@ -95,7 +95,7 @@ impl<'a> NextToken<'a> {
         Ok(())
     }
 
-    /// The logits after the last of some ids, as of [`set`](Self::set), where the cache has what precedes them.
+    /// The logits after the last of `ids`, which are those of [`set`](Self::set); the cache has the tokens before them.
     pub fn after(
         &self,
         ids: Vec<u32>,
@@ -116,14 +116,13 @@ pub(super) fn last_row(logits: &Tensor) -> Result<Vec<f32>, PredictError> {
     Ok(logits.get(logits.dim(0)? - 1)?.to_vec1::<f32>()?)
 }
 
-/// The number of tokens of a sample in the main stream.
+/// The number of a sample's tokens in the main stream.
 pub(super) fn main_len(inputs: &[(Stream, Tokens)]) -> usize {
     inputs.iter().filter(|(stream, _)| *stream == Stream::Main).map(|(_, tokens)| tokens.len()).sum()
 }
 
-/// The ids that the model generates for output `output` of a task's sample, which has been made for prediction; without the
-/// id that ends them. `number` is the task's among the model's. An output of windows has no beginning: it is continued by
-/// [`Continuation`](super::Continuation).
+/// Generate the ids of output number `output` of a sample of task number `number`, without the id that ends them. The sample is
+/// one for prediction. An output trained on windows has no beginning: [`Continuation`](super::Continuation) continues it.
 ///
 /// # Errors
 /// If the output is not generated from the inputs of a row, or a token does not fit the model.
@@ -140,20 +139,20 @@ pub fn generate(
     if part.windows {
         return Err(PredictError::Windows { output: task.outputs()[output].name.clone(), is_windows: true });
     }
-    let (begin, end) = (&part.added.begin, part.added.end);
+    let (begin, end) = (&part.special_ids.begin, part.special_ids.end);
     let random = &mut random::generator(generation.sampling.seed ^ sample.id);
     let length = part.tokenizer.fixed_length();
     let most = length.unwrap_or_else(|| generation.most_tokens(part));
-    // The ids that begin the value are among the sample's tokens.
+    // The sample's tokens include the ids that begin the value.
     let before = main_len(&sample.inputs) - begin.len();
     let (mut cache, mut ids) = (next.cache(), Vec::new());
     let mut logits = last_row(&next.read(sample.inputs.clone(), sample.id, &mut cache)?)?;
     loop {
-        // What begins a value never continues it.
+        // An id that begins a value never continues it.
         for &id in begin.iter().filter(|&&id| Some(id) != end) {
             logits[id as usize] = f32::NEG_INFINITY;
         }
-        // A value of a fixed number of tokens does not end before.
+        // A value of a fixed number of tokens does not end early.
         if let (Some(_), Some(end)) = (length, end) {
             logits[end as usize] = f32::NEG_INFINITY;
         }

@@ -1,4 +1,4 @@
-//! How good generated values are: each is generated from its row, and compared with the row's own.
+//! Metrics of generated values against those of the data set.
 
 use super::PredictError;
 use super::generate::{Generation, generate};
@@ -11,9 +11,10 @@ use crate::sample::{Composition, Part, Purpose, Role, Samples};
 use smalti_contract::Value;
 use std::collections::BTreeMap;
 
-/// Metrics of a task's generated texts on `limit` rows spread evenly (0 for all), by output: `exact`, the share of texts
-/// that are right as a whole; `wer` and `cer`; `bleu` (4-grams, tokenisation 13a) and `chrf` (6-grams of characters, β 2),
-/// both in 0..=100 as by sacreBLEU.
+/// Metrics of a task's generated texts, by output, on `limit` rows spread evenly over the data set (0 for all rows).
+///
+/// `exact` is the share of exact matches; `wer` and `cer` are error rates; `bleu` (4-grams, tokenization 13a) and `chrf`
+/// (6-grams of characters, β 2) are in 0..=100, as in sacreBLEU.
 ///
 /// # Errors
 /// [`PredictError`] for a row that cannot be predicted.
@@ -26,22 +27,22 @@ pub fn measure_generated(
     generation: &Generation,
 ) -> Result<BTreeMap<String, Metrics>, PredictError> {
     let n = samples.len();
-    let asked = if limit == 0 { n } else { limit.min(n) };
+    let n_rows = if limit == 0 { n } else { limit.min(n) };
     let mut all = BTreeMap::new();
     for part in task.parts() {
-        // A window of a longer text has no value of its own to compare with.
+        // A window of a longer text has no target of its own.
         let Role::Generated(output) = part.role else { continue };
         if part.windows {
             continue;
         }
         let mut pairs: Vec<(String, String)> = vec![];
-        for i in 0..asked {
-            let (get, steps, id) = samples.row(random::spread(i, asked, n));
+        for i in 0..n_rows {
+            let (get, steps, id) = samples.row(random::spread(i, n_rows, n));
             let Value::Text(expected) = Part::value(&part.fields, &get)? else { continue };
             let sample = task.sample(&get, steps, Purpose::Predict, id)?;
             let ids = generate(model, number, task, output, &sample, generation)?;
             let text = |value: Value| value.into_text();
-            // Both as the tokens have them: lower case, say, is no error.
+            // Both texts are decoded from ids: normalization, such as lower case, is no error.
             let expected = match part.ids(Value::Text(expected))? {
                 Some(ids) => text(task.decode(output, &ids)?)?,
                 None => continue,
@@ -49,16 +50,16 @@ pub fn measure_generated(
             pairs.push((text(task.decode(output, &ids)?)?, expected));
         }
         if !pairs.is_empty() {
-            all.insert(task.outputs()[output].name.clone(), of_pairs(&pairs));
+            all.insert(task.outputs()[output].name.clone(), text_metrics(&pairs));
         }
     }
     Ok(all)
 }
 
-/// The metrics of generated texts beside those that are right.
-fn of_pairs(pairs: &[(String, String)]) -> Metrics {
-    let texts = || pairs.iter().map(|(found, right)| (found.as_str(), right.as_str()));
-    let exact = pairs.iter().filter(|(found, right)| found == right).count();
+/// The metrics of pairs of a generated text and its target.
+fn text_metrics(pairs: &[(String, String)]) -> Metrics {
+    let texts = || pairs.iter().map(|(found, target)| (found.as_str(), target.as_str()));
+    let exact = pairs.iter().filter(|(found, target)| found == target).count();
     let mut metrics = Metrics::from([
         ("exact".to_string(), exact as f64 / pairs.len() as f64),
         ("bleu".to_string(), bleu(texts())),

@@ -1,5 +1,4 @@
-//! Predictions of a trained model: every output of a row, generated values token by token, prompts that are continued,
-//! transcripts of audio, embeddings.
+//! Predictions of a trained model: the outputs of a row, continued prompts, transcripts, embeddings and rollouts.
 
 mod continuation;
 mod embed;

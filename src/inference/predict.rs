@@ -1,46 +1,46 @@
-//! Every output of some rows.
+//! Predicting the outputs of rows.
 
 use super::generate::{Generation, NextToken, generate};
 use super::{Continuation, Sampling};
 use crate::data::{DataError, Sample, Stream, collate};
 use crate::head::Prediction;
 use crate::model::Model;
-use crate::sample::{Composition, Get, Part, Purpose, Role};
+use crate::sample::{Composition, GetField, Part, Purpose, Role};
 use smalti_contract::{TokenizeError, Tokens, Value};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// What a model predicts of one row: for each output its prediction, or one for each step of a series.
+/// The predictions of a row by output; of a series, one value for each step.
 pub type Predicted = BTreeMap<String, Prediction>;
 
 /// Why a row cannot be predicted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PredictError {
-    /// A value that cannot become tokens.
+    /// A value cannot be tokenized.
     #[error(transparent)]
     Tokenizer(#[from] TokenizeError),
-    /// Tokens that do not fit the model.
+    /// Tokens do not fit the model.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A setting of sampling.
+    /// A sampling setting is out of range.
     #[error(transparent)]
     Sampling(#[from] super::SamplingError),
-    /// An option that cannot be followed, as the command line names it.
+    /// An option, as the command line names it, cannot be followed.
     #[error("--{option}: {problem}")]
     Option {
         /// The option.
         option: &'static str,
-        /// What is wrong, with the expected and the actual value.
+        /// Expected and found.
         problem: String,
     },
-    /// An output that is not generated.
-    #[error("outputs.{output} is not generated")]
+    /// An output is not generated.
+    #[error("outputs.{output}: expected head = \"generate\"; found a head that does not generate")]
     Generated {
         /// The output's name.
         output: String,
     },
-    /// A prompt is continued only by outputs of windows, and values of whole rows are generated only by others.
+    /// Only outputs trained on windows continue a prompt; only other outputs generate the value of a row.
     #[error(
         "outputs.{output}: expected windows = {} to {}", !is_windows, if *is_windows { "generate the value of a row" } else { "continue a prompt" }
     )]
@@ -50,10 +50,10 @@ pub enum PredictError {
         /// Whether it is trained on windows.
         is_windows: bool,
     },
-    /// A task without the parts that a job needs.
+    /// A task lacks required parts.
     #[error("expected {expected}; the task has {found}")]
     Parts {
-        /// The parts that are needed.
+        /// The required parts.
         expected: &'static str,
         /// The parts of the task.
         found: String,
@@ -63,8 +63,8 @@ pub enum PredictError {
     Tensor(#[from] candle_core::Error),
 }
 
-/// What the model predicts of some rows, each with the steps of its window (`0..0` for rows without a clock), in one
-/// batch; generated outputs follow row by row. `number` is the task's among the model's.
+/// Predict the outputs of rows, each with the steps of its window (`0..0` for rows without a clock), in one batch; then generate
+/// outputs row by row. `number` is the task's in the model.
 ///
 /// # Errors
 /// [`PredictError`] for the first row that cannot be predicted.
@@ -72,24 +72,24 @@ pub fn predict(
     model: &Model,
     number: usize,
     task: &Composition,
-    rows: &[(Get, Range<usize>)],
+    rows: &[(GetField, Range<usize>)],
     generation: &Generation,
 ) -> Result<Vec<Predicted>, PredictError> {
     generation.sampling.check()?;
-    let sample = |(id, (get, steps)): (usize, &(Get, Range<usize>))| {
+    let sample = |(id, (get, steps)): (usize, &(GetField, Range<usize>))| {
         task.sample(get, steps.clone(), Purpose::Predict, id as u64)
     };
     let samples = rows.iter().enumerate().map(sample).collect::<Result<Vec<_>, _>>()?;
     let is_generated = |output: usize| task.parts().iter().any(|part| part.role == Role::Generated(output));
-    let asked = samples.iter().map(|sample| {
+    let not_generated = samples.iter().map(|sample| {
         let mut sample = sample.clone();
         sample.outputs.retain(|output| !is_generated(output.head));
         (number, sample)
     });
-    let mut predicted = predict_samples(model, task, &asked.collect::<Vec<_>>())?;
+    let mut predicted = predict_samples(model, task, &not_generated.collect::<Vec<_>>())?;
     for (output, of) in task.outputs().iter().enumerate().filter(|(output, _)| is_generated(*output)) {
         for (((get, _), sample), predicted) in rows.iter().zip(&samples).zip(&mut predicted) {
-            if let Some(value) = generated(model, number, task, output, (*get, sample), generation)? {
+            if let Some(value) = generate_value(model, number, task, output, (*get, sample), generation)? {
                 predicted.insert(of.name.clone(), Prediction { value, probabilities: vec![] });
             }
         }
@@ -97,14 +97,14 @@ pub fn predict(
     Ok(predicted)
 }
 
-/// The value of a generated output: of one of windows, what follows the row's own value, if there is one; of one with rules
-/// of decoding, the transcript.
-fn generated(
+/// Generate the value of an output: for one trained on windows, the continuation of the row's value, if it has one; for one
+/// with decoding rules, the transcript.
+fn generate_value(
     model: &Model,
     number: usize,
     task: &Composition,
     output: usize,
-    (get, sample): (Get, &Sample),
+    (get, sample): (GetField, &Sample),
     generation: &Generation,
 ) -> Result<Option<Value>, PredictError> {
     #[cfg(feature = "audio")]
@@ -126,8 +126,8 @@ fn generated(
     continuation.value(generation.most_tokens(part)).map(Some)
 }
 
-/// What the model predicts of the tokens of some values of part number `part` alone: every output that is not generated.
-/// `number` is the task's among the model's.
+/// Predict every output that is not generated from the tokens of values of part number `part` alone. `number` is the task's in
+/// the model.
 ///
 /// # Errors
 /// If tokens do not fit the model.
@@ -143,8 +143,7 @@ pub fn predict_tokens(
     predict_samples(model, task, &samples)
 }
 
-/// What the model predicts of samples that ask for no generated output, each with the number of its task among the
-/// model's.
+/// Predict the outputs of samples, none of which is generated. Each sample comes with the number of its task in the model.
 pub(crate) fn predict_samples(
     model: &Model,
     task: &Composition,

@@ -1,28 +1,28 @@
-//! Drawing the next token from a model's distribution.
+//! Sampling the next token from a model's distribution.
 
 use crate::random;
 use rand_pcg::Pcg64Mcg;
 
-/// How the next token is drawn from the model's distribution.
+/// The settings of sampling.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits: 1 as the model has them; 0 takes the most likely token.
+    /// Divides the logits; 0 is greedy.
     pub temperature: f64,
-    /// Only the `k` most likely tokens; 0 for all.
+    /// Sample among the `k` most likely tokens only; 0 for all (Fan et al. 2018).
     pub top_k: usize,
-    /// Only the most likely tokens that together have this probability; 1 for all.
+    /// Sample among the most likely tokens that together have this probability; 1 for all (Holtzman et al. 2020).
     pub top_p: f64,
     /// Seed of the draws.
     pub seed: u64,
 }
 
-/// A setting of sampling that cannot work.
+/// A sampling setting that is out of range.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("--{option}: {problem}")]
 pub struct SamplingError {
     /// The setting, as the command line names it.
     pub option: &'static str,
-    /// What is wrong, with the expected and the actual value.
+    /// Expected and found.
     pub problem: String,
 }
 
@@ -33,28 +33,31 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// The most likely token, always.
+    /// Greedy decoding: always the most likely token.
     pub fn greedy() -> Self {
         Self { temperature: 0.0, ..Self::default() }
     }
 
-    /// Checks the settings.
+    /// Check the settings.
     ///
     /// # Errors
-    /// [`SamplingError`] for a temperature below 0 and a `top_p` outside of 0..=1.
+    /// [`SamplingError`] if the temperature is below 0 or infinite, or `top_p` is not above 0 and at most 1.
     pub fn check(&self) -> Result<(), SamplingError> {
         let refuse = |option, problem: String| Err(SamplingError { option, problem });
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return refuse("temperature", format!("must be a number from 0 on; found {}", self.temperature));
+            return refuse(
+                "temperature",
+                format!("expected a number of at least 0; found {}", self.temperature),
+            );
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return refuse("top-p", format!("must be above 0 and at most 1; found {}", self.top_p));
+            return refuse("top-p", format!("expected a number above 0 and at most 1; found {}", self.top_p));
         }
         Ok(())
     }
 }
 
-/// One id of the distribution that the logits stand for.
+/// Sample an id from `logits`.
 pub fn draw(logits: &[f32], sampling: &Sampling, random: &mut Pcg64Mcg) -> u32 {
     let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
     let logit = |id: u32| f64::from(logits[id as usize]);
@@ -89,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sampling_keeps_to_its_bounds() {
+    fn top_k_and_top_p_bound_the_sampled_ids() {
         let logits = [0.0, 3.0, 2.0, 1.0];
         let draws = |sampling: Sampling| {
             let mut random = random::generator(1);
-            let mut seen: Vec<u32> = (0..300).map(|_| draw(&logits, &sampling, &mut random)).collect();
-            seen.sort_unstable();
-            seen.dedup();
-            seen
+            let mut drawn: Vec<u32> = (0..300).map(|_| draw(&logits, &sampling, &mut random)).collect();
+            drawn.sort_unstable();
+            drawn.dedup();
+            drawn
         };
         let all = Sampling { temperature: 1.0, ..Sampling::default() };
         assert_eq!(draws(all), [0, 1, 2, 3]);

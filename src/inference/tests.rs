@@ -43,14 +43,14 @@ fn state<H: HeadKind>(head: &H) -> serde_json::Value {
 }
 
 /// A task that continues texts.
-fn of_windows() -> Composition {
+fn continuing_task() -> Composition {
     let settings =
         "[outputs.text]\nhead = \"generate\"\nmodality = \"text\"\nwindows = true\ncontext = 8\nend = 0\n";
     task(settings, &["text"], &[("text", "generate", state(&Generate::new(256)))])
 }
 
-/// A task that embeds texts, `represent` with a pool, beside a class.
-fn of_embeddings(pool: &str) -> Composition {
+/// A task with an embedding (`represent` with this pool) and a class as outputs.
+fn embedding_task(pool: &str) -> Composition {
     let settings = format!(
         "[inputs.text]\nmodality = \"text\"\ncontext = 8\n[outputs.embedding]\nhead = \"represent\"\npool = \"{pool}\"\n\
          [outputs.label]\nhead = \"classify\"\n"
@@ -66,7 +66,7 @@ fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-/// The most likely next id of a window, with nothing kept.
+/// The most likely next id after a window, without a cache.
 fn next(model: &Model, task: &Composition, window: &[u32]) -> u32 {
     let tokens = task.parts()[0].sequence(window.to_vec()).unwrap();
     let output = Output { head: 0, places: None, target: Target::Unknown };
@@ -77,10 +77,10 @@ fn next(model: &Model, task: &Composition, window: &[u32]) -> u32 {
     (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b]).then(b.cmp(&a))).unwrap() as u32
 }
 
-/// When the context is full, its second half is read again: kept keys and values change nothing of what is predicted.
+/// When the context is full, the model reads its second half again; cached keys and values do not change a prediction.
 #[test]
 fn a_prompt_is_continued_beyond_the_context() {
-    let task = of_windows();
+    let task = continuing_task();
     let model = model(&task, 0);
     let mut continuation =
         Continuation::new(&model, 0, &task, 0, text("mosaic"), Sampling::greedy()).unwrap();
@@ -89,7 +89,7 @@ fn a_prompt_is_continued_beyond_the_context() {
     for n in 0..30 {
         let expected = next(&model, &task, &window);
         if expected == 0 {
-            assert_eq!(continuation.next_id().unwrap(), None, "the end");
+            assert_eq!(continuation.next_id().unwrap(), None, "the text ends");
             break;
         }
         assert_eq!(continuation.next_id().unwrap(), Some(expected), "id {n} after {window:?}");
@@ -99,31 +99,32 @@ fn a_prompt_is_continued_beyond_the_context() {
         }
         window.push(expected);
     }
-    assert!(continuation.written() > 0);
+    assert!(continuation.n_generated() > 0);
 }
 
 #[test]
-fn prompts_that_cannot_be_continued_are_refused() {
-    let task = of_windows();
+fn a_prompt_without_tokens_and_settings_out_of_range_are_errors() {
+    let task = continuing_task();
     let model = model(&task, 0);
-    let refused = |prompt: Value, sampling: Sampling| {
+    let error = |prompt: Value, sampling: Sampling| {
         Continuation::new(&model, 0, &task, 0, prompt, sampling).err().unwrap().to_string()
     };
     let greedy = Sampling::greedy();
-    assert_eq!(refused(text(""), greedy), "--prompt: must have at least one token; found \"\"");
-    assert!(refused(text("a"), Sampling { top_p: 2.0, ..greedy }).starts_with("--top-p: must be above 0"));
+    assert_eq!(error(text(""), greedy), "--prompt: expected at least one token; found \"\"");
+    assert!(
+        error(text("a"), Sampling { top_p: 2.0, ..greedy }).starts_with("--top-p: expected a number above 0")
+    );
     let mut long = Continuation::new(&model, 0, &task, 0, text("longer than 8"), greedy).unwrap();
     assert_eq!(long.prompt_len(), 13);
     assert!(long.value(3).is_ok());
     let sample = task.sample(&|_| Ok(Value::Missing), 0..0, Purpose::Predict, 0).unwrap();
-    let refused = generate(&model, 0, &task, 0, &sample, &Generation::default()).unwrap_err().to_string();
-    assert_eq!(refused, "outputs.text: expected windows = false to generate the value of a row");
+    let error = generate(&model, 0, &task, 0, &sample, &Generation::default()).unwrap_err().to_string();
+    assert_eq!(error, "outputs.text: expected windows = false to generate the value of a row");
 }
 
-/// The value of the field is the prompt.
 #[test]
-fn an_output_of_windows_is_predicted_from_its_own_value() {
-    let task = of_windows();
+fn predict_continues_the_value_of_the_outputs_field() {
+    let task = continuing_task();
     let model = model(&task, 0);
     let get = |_: &str| Ok::<_, TokenizeError>(text("mosaic"));
     let missing = |_: &str| Ok::<_, TokenizeError>(Value::Missing);
@@ -136,18 +137,18 @@ fn an_output_of_windows_is_predicted_from_its_own_value() {
 }
 
 #[test]
-fn embeddings_are_pooled_states() {
+fn embeddings_are_pooled_hidden_states() {
     let values = || vec![text("ab"), text("mosaics of glass"), text("c")];
     let embedded = |task: &Composition, embedding: Embedding| {
         let model = model(task, 0);
         let part = embedded_part(task, None).unwrap();
         embed((&model, 0, task), part, values(), &embedding, 2).unwrap()
     };
-    let of_mean = of_embeddings("mean");
+    let of_mean = embedding_task("mean");
     let default = embedded(&of_mean, Embedding::default());
     assert_eq!((default.truncated, default.tokens), (1, 11));
     assert!(default.vectors.iter().all(|vector| vector.len() == 16));
-    // As `predict` has it, but for the order of sums.
+    // `predict` sums in another order.
     let model = model(&of_mean, 0);
     let get = |_: &str| Ok::<_, TokenizeError>(text("ab"));
     let predicted = predict(&model, 0, &of_mean, &[(&get, 0..0)], &Generation::default()).unwrap();
@@ -155,7 +156,7 @@ fn embeddings_are_pooled_states() {
     let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
     assert!(near(&default.vectors[0], &expected));
     let first = Embedding { pool: Some(Pool::First), ..Embedding::default() };
-    assert_eq!(embedded(&of_mean, first), embedded(&of_embeddings("first"), Embedding::default()));
+    assert_eq!(embedded(&of_mean, first), embedded(&embedding_task("first"), Embedding::default()));
     let class = Embedding { pool: Some(Pool::ClassToken), ..Embedding::default() };
     assert!(!near(&embedded(&of_mean, class).vectors[0], &embedded(&of_mean, first).vectors[0]));
     let short = embedded(&of_mean, Embedding { max_tokens: 1, ..Embedding::default() });
@@ -164,10 +165,10 @@ fn embeddings_are_pooled_states() {
     assert!((all - 3.0).abs() < 1e-5, "each of length 1");
 }
 
-/// The text that a task continues is embedded by the states of its tokens; without a class token there is none to read.
+/// Without inputs, the embedded text is the one that the task continues; it has no class token.
 #[test]
-fn texts_without_inputs_are_embedded() {
-    let task = of_windows();
+fn a_task_without_inputs_embeds_its_generated_text() {
+    let task = continuing_task();
     let model = model(&task, 0);
     let part = embedded_part(&task, None).unwrap();
     let of = (&model, 0, &task);
@@ -177,12 +178,11 @@ fn texts_without_inputs_are_embedded() {
     let refused = embed(of, part, vec![text("mosaic")], &class, 1).unwrap_err().to_string();
     assert_eq!(refused, "--pool: the model has no class token; choose mean or first");
     let empty = embed(of, part, vec![text("")], &Embedding::default(), 1).unwrap_err().to_string();
-    assert_eq!(empty, "value 1 has no token");
+    assert_eq!(empty, "value 1: expected at least one token; found 0");
 }
 
-/// Of an input in an encoder, the encoder's states are pooled.
 #[test]
-fn inputs_of_an_encoder_are_embedded() {
+fn inputs_of_an_encoder_are_embedded_by_pooling_its_output() {
     let settings = "[inputs.source]\nmodality = \"text\"\ncontext = 8\n[outputs.target]\nhead = \"generate\"\n\
                     share = \"source\"\ncross_attention = true\nbegin = 0\nend = 1\n";
     let task = task(settings, &["source", "target"], &[("target", "generate", state(&Generate::new(256)))]);

@@ -1,4 +1,4 @@
-//! Rows written as a CSV, JSON lines or Parquet file.
+//! Writing rows to a CSV, JSON Lines or Parquet file.
 
 use crate::train::SaveError;
 use crate::train::checkpoint::write_atomically;
@@ -15,14 +15,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Rows of a row group of a Parquet file: readers hold one group at a time.
+/// Rows in a row group of a Parquet file: a reader holds one group at a time in memory.
 const ROWS_PER_GROUP: usize = 1 << 20;
 
-/// Rows that cannot be written. The table that was there before is unchanged.
+/// Why rows cannot be written. An existing file stays unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The name of the file does not tell a format.
+    /// The file's extension is not that of a format.
     #[error("{}: expected a name that ends in .csv, .jsonl or .parquet", path.display())]
     Extension {
         /// The file.
@@ -48,7 +48,7 @@ pub enum WriteError {
         /// The number of values.
         found: usize,
     },
-    /// A value that a table of texts, numbers and files cannot hold.
+    /// A table cannot hold the value.
     #[error(
         "{}: row {row}, field {field:?}: expected a text, a number, an array or a file; found {found}; leave this field out",
         path.display()
@@ -88,10 +88,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that the extension of a file's name tells: `.csv`, `.jsonl` or `.parquet`.
+    /// The format of a file with the extension `.csv`, `.jsonl` or `.parquet`.
     ///
     /// # Errors
-    /// [`WriteError::Extension`] for any other.
+    /// [`WriteError::Extension`] for any other extension.
     pub fn of(path: &Path) -> Result<Self, WriteError> {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("csv") => Ok(Self::Csv),
@@ -104,20 +104,21 @@ impl Format {
 
 /// Write rows to a file in the [`Format`] of its extension, whole or not at all. Each row has a value for each field.
 ///
-/// A field whose present values are all numbers is a field of numbers: `DOUBLE` in Parquet. Any other is a field of
-/// texts, `BYTE_ARRAY` of UTF-8 in Parquet, and its numbers are written as texts. Arrays (nested by their shape) and
-/// series are JSON arrays in JSON lines, and the text of one in CSV and Parquet. A missing value is an empty field in
-/// CSV, as is an empty text, and null in JSON lines and Parquet. JSON has no infinity and no NaN: both are null there. A
-/// value that is a file (an image) is written into the folder `TABLE.files` beside `TABLE.csv`; its field is named `FIELD.path`.
+/// - A field whose present values are all numbers is a field of numbers: `DOUBLE` in Parquet. Any other field is one of texts,
+///   `BYTE_ARRAY` of UTF-8 in Parquet, and its numbers are written as texts.
+/// - Arrays (nested by their shape) and series are JSON arrays in JSON Lines, and the text of a JSON array in CSV and Parquet.
+/// - A missing value is an empty field in CSV, as is an empty text, and null in JSON Lines and Parquet. JSON has no infinity
+///   and no NaN: both are null there.
+/// - A file (an image) is written to the folder `TABLE.files` beside `TABLE.csv`; its field is named `FIELD.path`.
 ///
 /// # Errors
-/// If the extension is none of the three, there is no field or two have one name, a row has another number of values
-/// than there are fields, a series holds files, or a file cannot be written.
+/// If the extension is not one of the three, there is no field, two fields have one name, a row does not have one value for each
+/// field, a series holds files, or a file cannot be written.
 pub fn write_rows(path: &Path, fields: &[String], given: &[Vec<Value>]) -> Result<(), WriteError> {
     let format = check_columns(path, fields)?;
     check_values(path, fields, given)?;
-    let (rows, files) = &with_files(path, fields, given);
-    let fields = &named(fields, given);
+    let (rows, files) = &with_paths(path, fields, given);
+    let fields = &written_names(fields, given);
     let are_numbers: Vec<bool> = (0..fields.len()).map(|field| are_numbers(field, rows)).collect();
     let encoded = match format {
         Format::Csv => csv(fields, rows).map_err(|e| e.to_string()),
@@ -136,7 +137,7 @@ pub fn write_rows(path: &Path, fields: &[String], given: &[Vec<Value>]) -> Resul
 /// Check that rows with these fields can be written to this file.
 ///
 /// # Errors
-/// If the extension is none of the three, there is no field, or two have one name.
+/// If the extension is not one of the three, there is no field, or two fields have one name.
 pub fn check_columns(path: &Path, fields: &[String]) -> Result<Format, WriteError> {
     let format = Format::of(path)?;
     let refuse = |problem| Err(WriteError::Fields { path: path.into(), problem });
@@ -145,7 +146,7 @@ pub fn check_columns(path: &Path, fields: &[String]) -> Result<Format, WriteErro
     }
     let mut names = HashSet::new();
     match fields.iter().find(|field| !names.insert(*field)) {
-        Some(twice) => refuse(format!("expected a name of its own for each field; found {twice:?} twice")),
+        Some(twice) => refuse(format!("expected distinct field names; found {twice:?} twice")),
         None => Ok(format),
     }
 }
@@ -166,27 +167,27 @@ fn check_values(path: &Path, fields: &[String], rows: &[Vec<Value>]) -> Result<(
     Ok(())
 }
 
-/// The file that a series holds.
+/// The first file in a series.
 fn file_of(value: &Value) -> Option<&Value> {
     let Value::Series(steps) = value else { return None };
     steps.iter().find_map(|step| if let Value::File(_) = step { Some(step) } else { file_of(step) })
 }
 
-/// The names of fields: that of a field of files has `.path` after it.
-fn named(fields: &[String], rows: &[Vec<Value>]) -> Vec<String> {
+/// The names of fields, with `.path` after that of a field of files.
+fn written_names(fields: &[String], rows: &[Vec<Value>]) -> Vec<String> {
     let has_files = |field: usize| rows.iter().any(|row| matches!(row[field], Value::File(_)));
-    let named = |(number, field): (usize, &String)| match has_files(number) {
+    let name = |(number, field): (usize, &String)| match has_files(number) {
         true => format!("{field}.path"),
         false => field.clone(),
     };
-    fields.iter().enumerate().map(named).collect()
+    fields.iter().enumerate().map(name).collect()
 }
 
 /// Files to write, with their bytes.
 type Files = Vec<(PathBuf, Vec<u8>)>;
 
-/// The rows with the path of each file, relative to the table, in place of its bytes; and the files with their bytes.
-fn with_files<'a>(path: &Path, fields: &[String], rows: &'a [Vec<Value>]) -> (Cow<'a, [Vec<Value>]>, Files) {
+/// The rows with each file replaced by its path relative to the table; and the files with their bytes.
+fn with_paths<'a>(path: &Path, fields: &[String], rows: &'a [Vec<Value>]) -> (Cow<'a, [Vec<Value>]>, Files) {
     if !rows.iter().flatten().any(|value| matches!(value, Value::File(_))) {
         return (Cow::Borrowed(rows), vec![]);
     }
@@ -224,7 +225,7 @@ fn text(value: &Value) -> Result<Option<String>, serde_json::Error> {
     })
 }
 
-/// True for a number that an `i64` holds exactly, as it does each of its neighbours; -0 is none.
+/// True for a whole number below 2⁵³ in magnitude, which an `i64` holds exactly; false for -0.
 fn is_whole(number: f64) -> bool {
     let exact = number.abs() < (1_u64 << f64::MANTISSA_DIGITS) as f64;
     exact && (number as i64 as f64).to_bits() == number.to_bits()
@@ -267,7 +268,7 @@ impl Serialize for JsonRow<'_> {
         let mut object = serializer.serialize_map(Some(self.fields.len()))?;
         for ((field, value), are_numbers) in self.fields.iter().zip(self.values).zip(self.are_numbers) {
             match value {
-                // Readers of JSON lines expect one type in a field.
+                // Readers of JSON Lines expect one type in a field.
                 Value::Number(_) if !are_numbers => {
                     object.serialize_entry(field, &text(value).map_err(serde::ser::Error::custom)?)?;
                 }
@@ -297,7 +298,7 @@ impl Serialize for Json<'_> {
     }
 }
 
-/// The part of an array that begins at number `start` and has the shape `shape[dimension..]`.
+/// A part of an array: it begins at number `start` and has the shape `shape[dimension..]`.
 struct JsonArray<'a> {
     array: &'a Array,
     dimension: usize,
@@ -332,8 +333,9 @@ fn parquet(fields: &[String], are_numbers: &[bool], rows: &[Vec<Value>]) -> Resu
     for rows in rows.chunks(ROWS_PER_GROUP) {
         let mut group = writer.next_row_group()?;
         for (field, &are_numbers) in are_numbers.iter().enumerate() {
-            let column =
-                group.next_column()?.ok_or_else(|| ParquetError::EOF("a field is left over".into()))?;
+            let column = group
+                .next_column()?
+                .ok_or_else(|| ParquetError::EOF("the schema has fewer fields than the rows".into()))?;
             write_column(column, are_numbers, rows.iter().map(|values| &values[field]))?;
         }
         group.close()?;

@@ -1,11 +1,11 @@
-//! What is counted of values, of one or of many.
+//! Counts over one or many values.
 
 use std::collections::BTreeMap;
 
-/// What a value is.
+/// The type of a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Holds {
-    /// Nothing.
+pub(super) enum ValueType {
+    /// No value.
     #[default]
     Missing,
     /// A text.
@@ -20,49 +20,49 @@ pub(super) enum Holds {
     /// An audio clip.
     #[cfg(feature = "audio")]
     Audio,
-    /// A file of another sort.
+    /// Another file.
     File,
 }
 
-impl Holds {
+impl ValueType {
     pub fn name(self) -> &'static str {
         match self {
-            Holds::Missing => "missing",
-            Holds::Text => "text",
-            Holds::Number => "number",
-            Holds::Array => "array",
+            ValueType::Missing => "missing",
+            ValueType::Text => "text",
+            ValueType::Number => "number",
+            ValueType::Array => "array",
             #[cfg(any(feature = "image", feature = "trajectory"))]
-            Holds::Image => "image",
+            ValueType::Image => "image",
             #[cfg(feature = "audio")]
-            Holds::Audio => "audio",
-            Holds::File => "file",
+            ValueType::Audio => "audio",
+            ValueType::File => "file",
         }
     }
 }
 
-/// What is counted.
+/// The counts.
 #[derive(Default)]
 pub(super) struct Counts {
-    pub holds: Holds,
+    pub holds: ValueType,
     /// Whether values are series.
     pub series: bool,
     pub values: usize,
     pub missing: usize,
-    /// How often each of some names comes, such as `8×8` of `height_x_width`.
+    /// Counts by name, such as `8×8` of `height_x_width`.
     pub names: BTreeMap<&'static str, BTreeMap<String, usize>>,
-    /// Numbers of which the spread is told.
+    /// Numbers whose spread is reported.
     pub measures: BTreeMap<&'static str, Vec<f64>>,
     pub characters: BTreeMap<char, usize>,
-    /// How often each text or number comes.
+    /// The count of each text or number.
     pub labels: BTreeMap<String, usize>,
-    /// Whether there are too many different ones to be labels.
+    /// Whether there are too many different values to be labels.
     too_many: bool,
     pub range: Range,
     /// `[height, width]` of the first image.
     pub size: Option<[usize; 2]>,
 }
 
-/// The most different labels that are counted.
+/// Most different labels to count.
 const MOST_LABELS: usize = 10_000;
 
 /// The range of numbers.
@@ -99,22 +99,22 @@ impl Range {
 }
 
 impl Counts {
-    /// Counts one of a name.
+    /// Adds 1 to the count of a name.
     pub fn count(&mut self, what: &'static str, name: String) {
         *self.names.entry(what).or_default().entry(name).or_default() += 1;
     }
 
-    /// Notes a number.
+    /// Adds a number to a measure.
     pub fn measure(&mut self, what: &'static str, number: f64) {
         self.measures.entry(what).or_default().push(number);
     }
 
-    /// Notes what may be a label.
+    /// Counts a value that may be a label.
     pub fn label(&mut self, label: String) {
         *self.labels.entry(label).or_default() += 1;
     }
 
-    /// Adds those of another value.
+    /// Adds the counts of another value.
     ///
     /// # Errors
     /// If the frames of two series differ in size.
@@ -122,7 +122,7 @@ impl Counts {
         if let (true, Some(size), Some(first)) = (other.series, other.size, self.size) {
             same_size(size, first)?;
         }
-        if self.holds == Holds::Missing {
+        if self.holds == ValueType::Missing {
             (self.holds, self.series) = (other.holds, other.series);
         }
         self.size = self.size.or(other.size);
@@ -144,12 +144,14 @@ impl Counts {
     }
 }
 
-/// Fails if a frame is of another size than the others, `[height, width]`.
+/// Fails if the size of a frame, `[height, width]`, differs from that of the first.
 pub(super) fn same_size(size: [usize; 2], first: [usize; 2]) -> Result<(), String> {
     let [[height, width], [rows, columns]] = [size, first];
     match size == first {
         true => Ok(()),
-        false => Err(format!("{height}×{width} pixels; expected {rows}×{columns}, as the other frames have")),
+        false => {
+            Err(format!("expected {rows}×{columns} pixels, as in the other frames; found {height}×{width}"))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Content that is there more than once.
+//! Duplicates: rows with the same content.
 
 use super::field::is_label;
 use super::rows::Content;
@@ -10,28 +10,28 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Duplicates {
     /// The rows.
-    pub rows: Vec<Named>,
-    /// Whether their labels differ: one at least is wrong.
+    pub rows: Vec<LabelledRow>,
+    /// Whether their labels differ, so that at least one label is wrong.
     pub labels_differ: bool,
-    /// Whether they are in more than one split: a row of the test is one of training.
+    /// Whether they are in different splits, so that a test row may be a training row.
     pub across_splits: bool,
 }
 
-/// A row, and what it is labelled.
+/// A row with its split and label.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Named {
-    /// Where it lies.
+pub struct LabelledRow {
+    /// Its location.
     pub row: String,
     /// Its split, if it has one.
     pub split: Option<String>,
-    /// Its class or its text, if it has one.
+    /// Its class or text, if it has one.
     pub label: Option<String>,
 }
 
-/// Names of fields that are the label of a file beside them.
+/// Names of fields that are labels of the file in the same row.
 const TEXTS: [&str; 5] = ["text", "txt", "transcript", "transcription", "sentence"];
 
-/// The rows whose content is not theirs alone, by the first of each. `raw` are the fields of files, arrays and series.
+/// The duplicates, ordered by their first row. `raw` are the fields of files, arrays and series.
 pub(super) fn find(
     table: &dyn Table,
     mut contents: Vec<(Content, u32)>,
@@ -50,18 +50,18 @@ pub(super) fn find(
 }
 
 fn duplicates(table: &dyn Table, group: &[(Content, u32)], labels: &[&String]) -> Duplicates {
-    let named = |(_, row): &(Content, u32)| {
+    let labelled = |(_, row): &(Content, u32)| {
         let row = *row as usize;
         let label = |field: &str| table.peek(row, field).ok()?.into_label().ok();
         let of_labels: Vec<String> = labels.iter().filter_map(|field| label(field)).collect();
-        Named {
+        LabelledRow {
             row: table.location(row),
             split: label("split"),
             label: (!of_labels.is_empty()).then(|| of_labels.join(", ")),
         }
     };
-    let rows: Vec<Named> = group.iter().map(named).collect();
-    let differ = |of: fn(&Named) -> &Option<String>| rows.iter().any(|one| of(one) != of(&rows[0]));
-    let (labels_differ, across_splits) = (differ(|named| &named.label), differ(|named| &named.split));
+    let rows: Vec<LabelledRow> = group.iter().map(labelled).collect();
+    let differ = |of: fn(&LabelledRow) -> &Option<String>| rows.iter().any(|one| of(one) != of(&rows[0]));
+    let (labels_differ, across_splits) = (differ(|row| &row.label), differ(|row| &row.split));
     Duplicates { rows, labels_differ, across_splits }
 }

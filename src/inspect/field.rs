@@ -1,58 +1,58 @@
-//! What one field holds, over all values that were read.
+//! The report of one field, over all values that were read.
 
 use super::counts::{Counts, Range};
-use super::look::Look;
-use super::numbers::{Refused, TokenCounts, TokenReport, spread, total};
+use super::numbers::{NotTokenized, TokenCounts, TokenReport, spread, total};
 use super::text;
+use super::value::ValueSummary;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// One field over the inspected rows.
+/// The report of one field over the inspected rows.
 #[derive(Clone, Debug, Serialize)]
 pub struct FieldReport {
     /// Its name.
     pub field: String,
-    /// What its values are: `text`, `number`, `array`, `image`, `audio`, `file`; of a series, `series of …`.
+    /// The type of its values: `text`, `number`, `array`, `image`, `audio`, `file`; of a series, `series of …`.
     pub holds: String,
-    /// The number of values: one for each row or, of a series, for each time step.
+    /// The number of values: one for each row, or for each time step of a series.
     pub values: usize,
-    /// Those that are missing.
+    /// The number of missing values.
     pub missing: usize,
     /// The smallest and the largest number.
     pub range: Option<[f64; 2]>,
-    /// How many values are of each class; none for a field that is no label.
+    /// The number of values of each class; empty for a field that is no label.
     pub classes: BTreeMap<String, usize>,
-    /// Sizes, lengths, durations: by name a number, a [`Spread`](super::Spread), a [`Total`](super::Total), or counts by
-    /// name.
+    /// Sizes, lengths, durations and so on by name: a number, a [`Spread`](super::Spread), a [`Total`](super::Total), or
+    /// counts by name.
     pub found: Map<String, Value>,
-    /// How many tokens values become.
+    /// The numbers of tokens of rows.
     pub tokens: Option<TokenReport>,
-    /// Values that cannot become tokens.
-    pub not_tokenized: Option<Refused>,
-    /// The ids that texts become most often.
+    /// Rows that cannot be tokenized.
+    pub not_tokenized: Option<NotTokenized>,
+    /// The most frequent token ids of texts.
     pub most_frequent: Vec<Symbol>,
 }
 
-/// An id, what it reads as, and how often it comes.
+/// A token id, its text and its frequency.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Symbol {
     /// The id.
     pub id: u32,
     /// Its text.
     pub reads: String,
-    /// How often it comes.
+    /// The number of its tokens.
     pub count: usize,
     /// Its share of all tokens.
     pub share: f64,
 }
 
-/// The numbers whose sum says something.
+/// The measures whose sum is reported.
 const SUMMED: [&str; 5] = ["bytes", "characters", "lines", "seconds", "sum"];
-/// Ids are below this.
+/// Whole numbers below this may be ids.
 const MOST_IDS: f64 = 65_536.0;
 
-/// What is counted of a field.
+/// The counts of a field.
 #[derive(Default)]
 pub(super) struct Field {
     counts: Counts,
@@ -74,16 +74,16 @@ impl Field {
     /// Counts a value.
     ///
     /// # Errors
-    /// If it is not like those before it.
-    pub fn add(&mut self, look: Look) -> Result<(), String> {
-        self.counts.merge(look.counts)?;
-        if let Some(tokens) = look.tokens {
+    /// If it does not match the values before it.
+    pub fn add(&mut self, summary: ValueSummary) -> Result<(), String> {
+        self.counts.merge(summary.counts)?;
+        if let Some(tokens) = summary.tokens {
             self.tokens.add(tokens);
         }
         Ok(())
     }
 
-    /// What was counted; `bytes` are the tokens of texts, and not characters.
+    /// The report; with `bytes`, the tokens of texts are bytes and not characters.
     pub fn report(self, field: String, bytes: bool) -> FieldReport {
         let Self { mut counts, mut tokens } = self;
         let mut found = Map::new();
@@ -107,7 +107,7 @@ impl Field {
         if count > 0 && whole && high < MOST_IDS {
             find("ids", json!(high as u64 + 1));
         }
-        // If hardly any value occurs twice they are texts or measurements, and no labels.
+        // Values that hardly ever repeat are texts or measurements, and no labels.
         let seen: usize = counts.labels.values().sum();
         let repeat = label || counts.labels.len() * 2 <= seen;
         FieldReport {
@@ -119,7 +119,7 @@ impl Field {
             classes: if repeat { counts.labels } else { BTreeMap::new() },
             found,
             tokens: tokens.report(),
-            not_tokenized: tokens.refused(),
+            not_tokenized: tokens.not_tokenized(),
             most_frequent: text::most_frequent(counts.characters, bytes),
         }
     }

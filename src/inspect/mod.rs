@@ -1,7 +1,7 @@
-//! What there is in data: fields, types, missing values, sizes, classes, tokens, duplicates, corrupt rows.
+//! Reports on data: fields, types, missing values, sizes, classes, tokens, duplicates, corrupt rows.
 //!
-//! [`inspect_table`] reads the rows of any table, [`inspect`] the samples of a task. each value is read once, and
-//! only counts of it are kept.
+//! [`inspect_table`] reads the rows of any table, [`inspect`] the samples of a task. Each value is read once, and only
+//! counts of it are kept.
 
 #[cfg(feature = "audio")]
 mod audio;
@@ -10,19 +10,19 @@ mod duplicates;
 mod field;
 #[cfg(any(feature = "image", feature = "trajectory"))]
 mod image;
-mod look;
 mod numbers;
 mod open;
 mod rows;
 mod table;
 mod task;
 mod text;
+mod value;
 
-pub use duplicates::{Duplicates, Named};
+pub use duplicates::{Duplicates, LabelledRow};
 pub use field::{FieldReport, Symbol};
-pub use look::Slicing;
-pub use numbers::{Bin, Refused, Spread, TokenReport, Total};
+pub use numbers::{Bin, NotTokenized, Spread, TokenReport, Total};
 pub use open::open;
 pub use rows::Corrupt;
 pub use table::{TableReport, TableSplit, inspect_table};
 pub use task::{PartReport, SplitReport, TaskReport, inspect};
+pub use value::Slicing;

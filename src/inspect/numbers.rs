@@ -1,51 +1,51 @@
-//! Many numbers in few: the smallest, the median, the largest; how many tokens values become.
+//! Summaries of many numbers: the smallest, the median, the largest; counts of tokens.
 
 use serde::Serialize;
 
-/// How some numbers are spread.
+/// The spread of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     /// The smallest.
     pub least: f64,
-    /// The smallest that half of them do not exceed.
+    /// The smallest number that half of the numbers do not exceed.
     pub median: f64,
-    /// The smallest that 95% of them do not exceed.
+    /// The smallest number that 95% of the numbers do not exceed.
     pub p95: f64,
     /// The largest.
     pub most: f64,
 }
 
-/// Some numbers together.
+/// The sum and the spread of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Total {
     /// Their sum.
     pub total: f64,
-    /// How they are spread.
+    /// Their spread.
     #[serde(flatten)]
     pub spread: Spread,
 }
 
-/// `None` without a number.
+/// The spread; `None` without a number.
 pub(super) fn spread(mut numbers: Vec<f64>) -> Option<Spread> {
     numbers.sort_unstable_by(f64::total_cmp);
     let at = |percent: usize| numbers.get((numbers.len() * percent).div_ceil(100).saturating_sub(1)).copied();
     Some(Spread { least: at(0)?, median: at(50)?, p95: at(95)?, most: at(100)? })
 }
 
-/// `None` without a number.
+/// The sum and the spread; `None` without a number.
 pub(super) fn total(numbers: Vec<f64>) -> Option<Total> {
     Some(Total { total: numbers.iter().sum(), spread: spread(numbers)? })
 }
 
-/// How many tokens values become.
+/// The numbers of tokens of values.
 #[derive(Default)]
 pub(super) struct TokenCounts {
     counts: Vec<u32>,
-    refused: usize,
-    why: Option<String>,
+    failed: usize,
+    first_problem: Option<String>,
 }
 
-/// How many tokens values become, in few numbers.
+/// Summary of the numbers of tokens of rows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TokenReport {
     /// The tokens of all rows.
@@ -57,23 +57,23 @@ pub struct TokenReport {
     pub histogram: Vec<Bin>,
 }
 
-/// Rows of so many tokens.
+/// Rows whose number of tokens is in a range.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bin {
     /// The fewest tokens.
     pub from: u32,
     /// The most tokens.
     pub to: u32,
-    /// How many rows have as many.
+    /// The number of such rows.
     pub rows: usize,
 }
 
-/// Rows that can be read but do not become tokens with these options.
+/// Rows that can be read but not tokenized with these options.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Refused {
-    /// How many.
+pub struct NotTokenized {
+    /// The number of rows.
     pub rows: usize,
-    /// Why the first does not.
+    /// The error of the first.
     pub problem: String,
 }
 
@@ -81,27 +81,27 @@ pub struct Refused {
 const BINS: u32 = 10;
 
 impl TokenCounts {
-    /// A row's number of tokens, or why it has none.
+    /// Adds a row's number of tokens, or why it has none.
     pub fn add(&mut self, tokens: Result<usize, String>) {
         match tokens {
             Ok(n) => self.counts.push(u32::try_from(n).unwrap_or(u32::MAX)),
             Err(why) => {
-                self.refused += 1;
-                self.why.get_or_insert(why);
+                self.failed += 1;
+                self.first_problem.get_or_insert(why);
             }
         }
     }
 
-    /// `None` if no row became tokens.
+    /// The summary; `None` if no row was tokenized.
     pub fn report(&self) -> Option<TokenReport> {
         let numbers = self.counts.iter().map(|count| f64::from(*count)).collect();
         let total = self.counts.iter().map(|count| u64::from(*count)).sum();
         Some(TokenReport { total, spread: spread(numbers)?, histogram: self.histogram() })
     }
 
-    /// `None` if every row became tokens.
-    pub fn refused(&self) -> Option<Refused> {
-        Some(Refused { rows: self.refused, problem: self.why.clone()? })
+    /// The rows that failed; `None` if every row was tokenized.
+    pub fn not_tokenized(&self) -> Option<NotTokenized> {
+        Some(NotTokenized { rows: self.failed, problem: self.first_problem.clone()? })
     }
 
     /// Bins of equal width from the least to the largest.
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_is_of_numbers_that_occur() {
+    fn a_spread_consists_of_numbers_that_occur() {
         let expected = Spread { least: 1.0, median: 50.0, p95: 95.0, most: 100.0 };
         let found = total((1..=100).rev().map(f64::from).collect());
         assert_eq!(found, Some(Total { total: 5050.0, spread: expected }));
@@ -145,15 +145,17 @@ mod tests {
         assert_eq!(report.histogram[0], Bin { from: 5, to: 15, rows: 2 });
         assert_eq!(report.histogram[5], Bin { from: 60, to: 70, rows: 2 });
         assert_eq!(report.histogram[9], Bin { from: 104, to: 105, rows: 1 });
-        let refused = tokens.refused().unwrap();
-        assert_eq!((refused.rows, refused.problem.as_str()), (2, "no multiple"));
+        let failed = tokens.not_tokenized().unwrap();
+        assert_eq!((failed.rows, failed.problem.as_str()), (2, "no multiple"));
     }
 
     #[test]
-    fn one_length_is_one_bin() {
+    fn rows_of_one_length_are_in_one_bin() {
         let mut tokens = TokenCounts::default();
         [u32::MAX as usize, usize::MAX].into_iter().for_each(|n| tokens.add(Ok(n)));
         assert_eq!(tokens.histogram(), [Bin { from: u32::MAX, to: u32::MAX, rows: 2 }]);
-        assert!(TokenCounts::default().report().is_none() && TokenCounts::default().refused().is_none());
+        assert!(
+            TokenCounts::default().report().is_none() && TokenCounts::default().not_tokenized().is_none()
+        );
     }
 }

@@ -1,14 +1,14 @@
-//! Any data as a table: every layout, and single files.
+//! Opening data of any layout, or a single file, as a table.
 
 use crate::data::{self, DataError};
-use crate::table::{Memory, Modality, Source, SourceRegistry, Table};
+use crate::table::{MemoryTable, Modality, Source, SourceRegistry, Table};
 use smalti_contract::{File, Row, Value};
 use std::sync::Arc;
 
-/// The table at a location. A file of no layout, such as an image, is one row with the field of its modality.
+/// The table at a location. A file of no layout, such as an image, is one row with a field named after its modality.
 ///
 /// # Errors
-/// [`DataError`] for data that cannot be read, and for a file of no known modality.
+/// [`DataError`] if the data cannot be read, or a file has no known modality.
 pub fn open(location: &str, sources: &SourceRegistry) -> Result<Arc<dyn Table>, DataError> {
     if let Some(modality @ (Modality::Image | Modality::Audio)) = Modality::by_name(location)
         && !data::glob::is_pattern(location)
@@ -31,5 +31,5 @@ pub fn open(location: &str, sources: &SourceRegistry) -> Result<Arc<dyn Table>, 
 fn single(location: &str, modality: Modality, bytes: Vec<u8>) -> Arc<dyn Table> {
     let file = Value::File(File { name: location.into(), bytes });
     let row = Row { fields: [(modality.name().to_string(), file)].into() };
-    Arc::new(Memory::new(location, vec![row]))
+    Arc::new(MemoryTable::new(location, vec![row]))
 }

@@ -1,9 +1,9 @@
 //! Reading rows field by field, on all cores.
 
 use super::FieldReport;
-use super::counts::Holds;
+use super::counts::ValueType;
 use super::field::{Field, is_label};
-use super::look::{Look, Readers};
+use super::value::{Readers, ValueSummary};
 use crate::table::Table;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -12,31 +12,31 @@ use sha2::{Digest as _, Sha256};
 /// A row that cannot be used.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Corrupt {
-    /// Where it lies.
+    /// Its location.
     pub row: String,
     /// The field that cannot be read.
     pub field: String,
-    /// What is wrong.
+    /// The error.
     pub problem: String,
 }
 
-/// What tells the content of a row from that of others: the first half of a SHA-256.
+/// A digest of the content of a row: the first half of a SHA-256.
 pub(super) type Content = [u8; 16];
 
-/// What was found in some rows.
+/// The report of some rows.
 pub(super) struct Found {
     pub fields: Vec<FieldReport>,
     pub corrupt: Vec<Corrupt>,
-    /// The time steps of each sound row that has series.
+    /// The number of time steps of each usable row that has series.
     pub steps: Vec<f64>,
-    /// The content of each sound row, and its number.
+    /// The content of each usable row, and its number.
     pub contents: Vec<(Content, u32)>,
 }
 
-/// Rows that are read side by side before they are counted.
+/// Rows to read in parallel before they are counted.
 const TOGETHER: usize = 256;
 
-/// Reads these fields of these rows. `progress` is told how many are done.
+/// Reads these fields of these rows. Calls `progress` with the number of rows read since the last call.
 pub(super) fn inspect(
     table: &dyn Table,
     rows: &[u32],
@@ -47,16 +47,16 @@ pub(super) fn inspect(
     let mut found = Found { fields: vec![], corrupt: vec![], steps: vec![], contents: vec![] };
     let mut counted: Vec<Field> = fields.iter().map(|_| Field::default()).collect();
     for chunk in rows.chunks(TOGETHER) {
-        let look = |field: &String, row: u32| {
+        let summary = |field: &String, row: u32| {
             let value = table.value(row as usize, field).map_err(|e| e.to_string())?;
-            readers.look(value)
+            readers.summarize(value)
         };
-        let looks = |row: &u32| fields.iter().map(|field| look(field, *row)).collect::<Vec<_>>();
-        for (row, looks) in chunk.iter().zip(chunk.par_iter().map(looks).collect::<Vec<_>>()) {
-            let content = content(fields, &looks);
+        let summaries = |row: &u32| fields.iter().map(|field| summary(field, *row)).collect::<Vec<_>>();
+        for (row, summaries) in chunk.iter().zip(chunk.par_iter().map(summaries).collect::<Vec<_>>()) {
+            let content = content(fields, &summaries);
             let mut problem = None;
-            for ((field, counted), look) in fields.iter().zip(&mut counted).zip(looks) {
-                if let Err(why) = look.and_then(|look| counted.add(look)) {
+            for ((field, counted), summary) in fields.iter().zip(&mut counted).zip(summaries) {
+                if let Err(why) = summary.and_then(|summary| counted.add(summary)) {
                     problem.get_or_insert((field.clone(), why));
                 }
             }
@@ -76,23 +76,25 @@ pub(super) fn inspect(
     found
 }
 
-/// What is in a row: its files, arrays and series or, if it has none, its texts and numbers but for labels and splits.
-fn content(fields: &[String], looks: &[Result<Look, String>]) -> Option<Content> {
+/// The digest of a row: of its files, arrays and series or, if it has none, of its texts and numbers except labels and split.
+fn content(fields: &[String], summaries: &[Result<ValueSummary, String>]) -> Option<Content> {
     let present = || {
-        let sound = fields.iter().zip(looks).filter_map(|(field, look)| Some((field, look.as_ref().ok()?)));
-        sound.filter(|(_, look)| look.counts.holds != Holds::Missing)
+        let usable = fields.iter().zip(summaries);
+        let usable = usable.filter_map(|(field, summary)| Some((field, summary.as_ref().ok()?)));
+        usable.filter(|(_, summary)| summary.counts.holds != ValueType::Missing)
     };
-    let is_raw =
-        |look: &Look| look.counts.series || !matches!(look.counts.holds, Holds::Text | Holds::Number);
-    let raw = present().any(|(_, look)| is_raw(look));
-    let of_content = present().filter(|(field, look)| match raw {
-        true => is_raw(look),
+    let is_raw = |summary: &ValueSummary| {
+        summary.counts.series || !matches!(summary.counts.holds, ValueType::Text | ValueType::Number)
+    };
+    let raw = present().any(|(_, summary)| is_raw(summary));
+    let of_content = present().filter(|(field, summary)| match raw {
+        true => is_raw(summary),
         false => !is_label(field) && *field != "split",
     });
     let (mut digest, mut any) = (Sha256::new(), false);
-    for (field, look) in of_content {
+    for (field, summary) in of_content {
         digest.update(field);
-        digest.update(look.digest.clone().finalize());
+        digest.update(summary.digest.clone().finalize());
         any = true;
     }
     let whole = digest.finalize();

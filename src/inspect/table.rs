@@ -2,23 +2,23 @@
 
 use super::FieldReport;
 use super::duplicates::{self, Duplicates};
-use super::look::{Readers, Slicing};
 use super::numbers::{Total, total};
 use super::rows::{self, Corrupt};
+use super::value::{Readers, Slicing};
 use crate::data::DataError;
 use crate::table::{Table, unknown_field};
 use indexmap::IndexMap;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// What was found in a table.
+/// The report of a table.
 #[derive(Clone, Debug, Serialize)]
 pub struct TableReport {
-    /// Its splits, by the field `split`; one without a name if there is no such field.
+    /// Its splits, by the field `split`; without this field, one split without a name.
     pub splits: Vec<TableSplit>,
-    /// Content that is there more than once.
+    /// Rows with the same content.
     pub duplicates: Vec<Duplicates>,
-    /// Files and columns that are not used, each with the reason.
+    /// Skipped files and fields, each with the reason.
     pub skipped: Vec<(String, &'static str)>,
 }
 
@@ -31,9 +31,9 @@ pub struct TableSplit {
     pub rows: usize,
     /// The number of rows that were inspected.
     pub inspected: usize,
-    /// The time steps of rows that have series.
+    /// The numbers of time steps of the rows that have series.
     pub steps: Option<Total>,
-    /// The fields, but for the split.
+    /// The fields other than the split.
     pub fields: Vec<FieldReport>,
     /// Rows that cannot be used.
     pub corrupt: Vec<Corrupt>,
@@ -42,11 +42,11 @@ pub struct TableSplit {
 /// The field of the split.
 const SPLIT: &str = "split";
 
-/// Inspects `limit` rows of each split, spread evenly (0 for all), or of one split alone. `progress` is told how many rows are
-/// done, and how many there are.
+/// Inspects `limit` evenly spaced rows (0 for all) of each split, or of one split alone. Calls `progress` with the number of
+/// inspected rows and the number of all rows to inspect.
 ///
 /// # Errors
-/// [`DataError`] for a split that the table does not have, and for a slicing that is not possible.
+/// [`DataError`] if the table does not have the split, or the slicing is impossible.
 pub fn inspect_table(
     table: &dyn Table,
     split: Option<&str>,
@@ -58,7 +58,7 @@ pub fn inspect_table(
     let splits = splits(table, split)?;
     let fields: Vec<String> = table.fields().iter().filter(|field| *field != SPLIT).cloned().collect();
     let chosen: Vec<_> =
-        splits.into_iter().map(|(name, rows)| (name, rows.len(), some(rows, limit))).collect();
+        splits.into_iter().map(|(name, rows)| (name, rows.len(), evenly_spaced(rows, limit))).collect();
     let (all, mut done) = (chosen.iter().map(|(.., rows)| rows.len()).sum(), 0);
     let (mut report, mut contents) = (vec![], vec![]);
     for (split, n, rows) in chosen {
@@ -81,7 +81,7 @@ pub fn inspect_table(
     Ok(TableReport { splits: report, duplicates, skipped: table.skipped().to_vec() })
 }
 
-/// The rows of each split, or of the one that is wanted.
+/// The rows of each split, or of the wanted one.
 fn splits(table: &dyn Table, wanted: Option<&str>) -> Result<IndexMap<Option<String>, Vec<u32>>, DataError> {
     let mut splits: IndexMap<Option<String>, Vec<u32>> = IndexMap::new();
     let has_splits = table.fields().iter().any(|field| field == SPLIT);
@@ -104,8 +104,8 @@ fn splits(table: &dyn Table, wanted: Option<&str>) -> Result<IndexMap<Option<Str
     }
 }
 
-/// At most `limit` rows, spread evenly; all for 0.
-pub(super) fn some(rows: Vec<u32>, limit: usize) -> Vec<u32> {
+/// At most `limit` rows, evenly spaced; all for 0.
+pub(super) fn evenly_spaced(rows: Vec<u32>, limit: usize) -> Vec<u32> {
     let n = rows.len();
     match limit {
         0 => rows,
@@ -116,11 +116,11 @@ pub(super) fn some(rows: Vec<u32>, limit: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Memory;
+    use crate::table::MemoryTable;
     use smalti_contract::{Row, Value};
 
     #[test]
-    fn duplicates_know_their_labels_and_splits() {
+    fn duplicates_report_different_labels_and_splits() {
         let rows = [
             ("a", "cat", "train"),
             ("b", "cat", "train"),
@@ -135,11 +135,11 @@ mod tests {
             let fields = [("content", content), ("label", label), ("split", split)];
             Row { fields: fields.map(|(field, value)| (field.to_string(), text(value))).into() }
         };
-        let table = Memory::new("rows", rows.map(row).to_vec());
+        let table = MemoryTable::new("rows", rows.map(row).to_vec());
         let inspect = |split| inspect_table(&table, split, &Slicing::default(), 0, &mut |_, _| {});
         let report = inspect(None).unwrap();
         let found = report.duplicates.iter().map(|one| {
-            let rows: Vec<&str> = one.rows.iter().map(|named| named.row.as_str()).collect();
+            let rows: Vec<&str> = one.rows.iter().map(|row| row.row.as_str()).collect();
             (rows.join(", "), one.labels_differ, one.across_splits)
         });
         let expected = [

@@ -1,28 +1,28 @@
-//! A task's rows, field by field and part by part.
+//! The report of a task's rows, field by field and part by part.
 
 use super::FieldReport;
-use super::look::{Readers, Slicing};
 use super::rows;
-use super::table::some;
+use super::table::evenly_spaced;
+use super::value::{Readers, Slicing};
 use crate::data::{DataError, Dataset, Stream};
 use crate::sample::{Composition, Opened, Samples};
 use serde::Serialize;
 
-/// What was found in a task's rows.
+/// The report of a task's rows.
 #[derive(Clone, Debug, Serialize)]
 pub struct TaskReport {
     /// The splits: `train` and `validation`.
     pub splits: Vec<SplitReport>,
-    /// Files and columns that are not used, each with the reason.
+    /// Skipped files and fields, each with the reason.
     pub skipped: Vec<(String, String)>,
 }
 
-/// One split.
+/// The report of one split.
 #[derive(Clone, Debug, Serialize)]
 pub struct SplitReport {
     /// Its name.
     pub split: &'static str,
-    /// Where its rows come from.
+    /// The source of its rows.
     pub source: String,
     /// The number of rows.
     pub rows: usize,
@@ -34,25 +34,24 @@ pub struct SplitReport {
     pub fields: Vec<FieldReport>,
     /// The parts that have tokens.
     pub parts: Vec<PartReport>,
-    /// What is wrong with samples that cannot be used.
+    /// The errors of samples that cannot be used.
     pub corrupt: Vec<String>,
 }
 
-/// One part over the inspected samples.
+/// The report of one part over the inspected samples.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartReport {
     /// Its name.
     pub part: String,
     /// Its modality.
     pub modality: String,
-    /// Samples without tokens of it.
+    /// The number of samples without its tokens.
     pub missing: usize,
-    /// The fewest, the mean and the most tokens of a sample that has some.
+    /// The least, the mean and the largest number of tokens of a sample that has some.
     pub tokens: [f64; 3],
 }
 
-/// Inspects `limit` samples of each split, spread evenly (0 for all), as they are without random variation, and the fields of as
-/// many rows.
+/// Inspects `limit` evenly spaced samples of each split (0 for all), without augmentation, and the fields of as many rows.
 ///
 /// # Errors
 /// [`DataError`] if this build's tokenizers cannot read images or audio.
@@ -98,7 +97,7 @@ fn of_split(
     let all = samples.rows();
     let known = |field: &String| all.table.fields().contains(field);
     let fields: Vec<String> = task.fields().into_iter().filter(known).collect();
-    let chosen = some(all.rows.clone(), limit);
+    let chosen = evenly_spaced(all.rows.clone(), limit);
     let found = rows::inspect(all.table.as_ref(), &chosen, &fields, readers, &mut |_| {});
     SplitReport {
         split,
@@ -106,7 +105,7 @@ fn of_split(
         rows: all.rows.len(),
         samples: n,
         inspected,
-        // How many tokens a value becomes is told of the parts.
+        // The parts have the numbers of tokens.
         fields: found.fields.into_iter().map(FieldReport::without_tokens).collect(),
         parts: task.parts().iter().zip(parts).map(|(part, counts)| PartReport::of(part, &counts)).collect(),
         corrupt,

@@ -1,36 +1,36 @@
 //! Texts: length, lines, characters.
 
-use super::counts::Holds;
+use super::counts::ValueType;
 use super::field::Symbol;
-use super::look::{Look, Readers};
+use super::value::{Readers, ValueSummary};
 use sha2::Digest;
 use std::collections::BTreeMap;
 
-/// Ids that are listed.
+/// Most ids to list.
 const LISTED: usize = 20;
-/// Longer texts, in bytes, are no classes.
+/// Longest text that may be a class, in bytes.
 const LONGEST_LABEL: usize = 200;
 
-/// A text.
-pub(super) fn look(readers: &Readers, look: &mut Look, text: &str) {
-    look.counts.holds = Holds::Text;
+/// Summarizes a text.
+pub(super) fn summarize(readers: &Readers, summary: &mut ValueSummary, text: &str) {
+    summary.counts.holds = ValueType::Text;
     let mut characters = 0;
     for character in text.chars() {
-        *look.counts.characters.entry(character).or_default() += 1;
+        *summary.counts.characters.entry(character).or_default() += 1;
         characters += 1;
     }
-    look.counts.measure("bytes", text.len() as f64);
-    look.counts.measure("characters", f64::from(characters));
-    look.counts.measure("lines", text.lines().count() as f64);
-    text.lines().for_each(|line| look.counts.measure("characters_in_a_line", line.chars().count() as f64));
-    look.tokens(Ok(if readers.bytes { text.len() } else { characters as usize }));
+    summary.counts.measure("bytes", text.len() as f64);
+    summary.counts.measure("characters", f64::from(characters));
+    summary.counts.measure("lines", text.lines().count() as f64);
+    text.lines().for_each(|line| summary.counts.measure("characters_in_a_line", line.chars().count() as f64));
+    summary.tokens(Ok(if readers.bytes { text.len() } else { characters as usize }));
     if text.len() <= LONGEST_LABEL {
-        look.counts.label(text.into());
+        summary.counts.label(text.into());
     }
-    look.digest.update(text);
+    summary.digest.update(text);
 }
 
-/// The most frequent ids of a vocabulary that is fitted to the texts: characters in their order, or bytes.
+/// The most frequent ids under a vocabulary fitted to the texts: their characters in order, or bytes.
 pub(super) fn most_frequent(characters: BTreeMap<char, usize>, bytes: bool) -> Vec<Symbol> {
     let mut symbols: Vec<(u32, String, usize)> = match bytes {
         true => of_bytes(&characters),

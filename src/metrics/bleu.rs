@@ -19,7 +19,7 @@ pub struct Bleu {
 }
 
 impl Bleu {
-    /// The settings, as sacrebleu writes them; its version is left out.
+    /// The settings as a sacrebleu signature, without its version.
     pub const SIGNATURE: &'static str = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp";
 
     /// Add a hypothesis and its reference, both detokenized text.
@@ -96,8 +96,8 @@ fn ngrams(tokens: &[String], n: usize) -> HashMap<&[String], u64> {
     counts
 }
 
-/// The tokens of sacrebleu's tokenization `13a`, that of WMT's `mteval-v13a.pl`: ASCII punctuation parts words, except
-/// for periods and commas within numbers, and dashes after anything but a digit.
+/// The tokens of sacrebleu's tokenization `13a`, from WMT's `mteval-v13a.pl`: splits words at ASCII punctuation, except at
+/// periods and commas within numbers, at apostrophes, and at dashes that do not follow a digit.
 pub fn tokenize_13a(text: &str) -> Vec<String> {
     let mut text = text.replace("<skipped>", "").replace("-\n", "").replace('\n', " ");
     for (entity, character) in [("&quot;", "\""), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")] {
@@ -114,13 +114,13 @@ pub fn tokenize_13a(text: &str) -> Vec<String> {
     characters.push(' ');
     let is_point = |character: char| matches!(character, '.' | ',');
     let is_digit = |character: char| character.is_ascii_digit();
-    let parted = replace_pairs(&characters, |a, b| (!is_digit(a) && is_point(b)).then_some([a, ' ', b, ' ']));
-    let parted = replace_pairs(&parted, |a, b| (is_point(a) && !is_digit(b)).then_some([' ', a, ' ', b]));
-    let parted = replace_pairs(&parted, |a, b| (is_digit(a) && b == '-').then_some([a, ' ', b, ' ']));
-    parted.split(|&c| is_space(c)).filter(|token| !token.is_empty()).map(String::from_iter).collect()
+    let split = replace_pairs(&characters, |a, b| (!is_digit(a) && is_point(b)).then_some([a, ' ', b, ' ']));
+    let split = replace_pairs(&split, |a, b| (is_point(a) && !is_digit(b)).then_some([' ', a, ' ', b]));
+    let split = replace_pairs(&split, |a, b| (is_digit(a) && b == '-').then_some([a, ' ', b, ' ']));
+    split.split(|&c| is_space(c)).filter(|token| !token.is_empty()).map(String::from_iter).collect()
 }
 
-/// ASCII punctuation but for `'`, `,`, `-` and `.`.
+/// ASCII punctuation except `'`, `,`, `-` and `.`.
 fn is_separator(character: char) -> bool {
     character.is_ascii_punctuation() && !matches!(character, '\'' | ',' | '-' | '.')
 }

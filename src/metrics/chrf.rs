@@ -25,7 +25,7 @@ struct Counts {
 }
 
 impl Chrf {
-    /// The settings, as sacrebleu writes them; its version is left out.
+    /// The settings as a sacrebleu signature, without its version.
     pub const SIGNATURE: &'static str = "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no";
 
     /// Add a hypothesis and its reference.
@@ -35,7 +35,7 @@ impl Chrf {
         for (n, counts) in (1..).zip(&mut self.orders) {
             let expected = ngrams(&reference, n);
             if expected.is_empty() {
-                // As in sacrebleu, a reference without n-grams of this length counts none of the hypothesis.
+                // As in sacrebleu, n-grams of the hypothesis do not count if the reference has none of this length.
                 continue;
             }
             counts.reference += expected.values().sum::<u64>();

@@ -1,8 +1,8 @@
-//! The confusion matrix of a classifier and the scores that follow from it.
+//! The confusion matrix of a classifier, and its scores.
 
 use std::io;
 
-/// A confusion matrix, `[n_classes, n_classes]`: how often each class was predicted for targets of each class.
+/// A confusion matrix, `[n_classes, n_classes]`: counts of predictions for targets of each class.
 ///
 /// Scores are those of scikit-learn; one that divides by zero is 0, as with scikit-learn's `zero_division=0`.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counted_has_no_score() {
+    fn an_empty_matrix_has_no_scores() {
         let confusion = of(&["a", "b"], &[], &[]);
         assert_eq!((confusion.accuracy(), confusion.macro_f1(), confusion.total()), (None, None, 0));
     }

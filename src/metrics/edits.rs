@@ -34,7 +34,7 @@ pub struct ErrorRates {
 }
 
 impl ErrorCounts {
-    /// Add a transcript and its reference. Spaces part words; case and punctuation count.
+    /// Add a transcript and its reference. Words are split at spaces; case and punctuation count.
     pub fn add(&mut self, hypothesis: &str, reference: &str) {
         let [found, expected] = [hypothesis, reference].map(|t| t.split_whitespace().collect::<Vec<_>>());
         self.word_errors += edits(&found, &expected);

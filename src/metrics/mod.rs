@@ -1,5 +1,4 @@
-//! Evaluation metrics over texts, classes and numbers, each with the values of the reference implementation that it
-//! names: sacrebleu, scikit-learn or jiwer.
+//! Evaluation metrics of texts, classes and numbers, equal to their reference implementations: sacrebleu, scikit-learn, jiwer.
 //!
 //! Every metric is an accumulator: `add` each pair of a target and a prediction, then read the score.
 
@@ -15,7 +14,7 @@ pub use confusion::{ClassScores, Confusion};
 pub use edits::{ErrorCounts, ErrorRates, edits, error_rates};
 pub use regression::Regression;
 
-/// The space characters of Python's `str.split`, which has four control characters more than Unicode's White_Space.
+/// Whether Python's `str.split` splits at a character: Unicode's White_Space and four control characters.
 fn is_space(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}')
 }

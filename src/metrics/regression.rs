@@ -20,7 +20,7 @@ struct Dimension {
 }
 
 impl Regression {
-    /// No numbers yet, in vectors `[n_dimensions]`.
+    /// An empty accumulator of vectors `[n_dimensions]`.
     pub fn new(dimensions: usize) -> Self {
         Self { count: 0, dimensions: vec![Dimension::default(); dimensions] }
     }
@@ -69,10 +69,10 @@ impl Regression {
         })
     }
 
-    fn mean(&self, least: u64, score: impl Fn(&Dimension) -> f64) -> Option<f64> {
+    fn mean(&self, min_count: u64, score: impl Fn(&Dimension) -> f64) -> Option<f64> {
         let dimensions = self.dimensions.len();
         let mean = || self.dimensions.iter().map(score).sum::<f64>() / dimensions as f64;
-        (self.count >= least && dimensions > 0).then(mean)
+        (self.count >= min_count && dimensions > 0).then(mean)
     }
 }
 
@@ -82,7 +82,7 @@ impl Dimension {
         let error = prediction - target;
         self.absolute_error += error.abs();
         self.squared_error += error * error;
-        // Welford 1962: a sum of squares less a squared sum would cancel where the mean is large.
+        // Welford 1962: the difference of a sum of squares and a squared sum would cancel if the mean is large.
         let deviation = target - self.mean;
         self.mean += deviation / count;
         self.squared_deviation += deviation * (target - self.mean);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_numbers_have_no_score() {
+    fn scores_need_enough_numbers() {
         assert_eq!(scores::<2>(&[], &[]), [None; 3]);
         assert_eq!(scores(&[[1.0]], &[[3.0]]), [Some(2.0), Some(2.0), None]);
         let mut of_f32 = Regression::new(1);

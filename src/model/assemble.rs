@@ -10,8 +10,8 @@ use crate::task::{TaskSpec, joined};
 use smalti_contract::{ContentSpec, KindSpec};
 use std::sync::Arc;
 
-/// For each kind, the one whose tables it shares: the first of those that share. Its vocabulary becomes the largest of theirs,
-/// as each may have added ids.
+/// For each kind, the first kind that it shares tables with. That kind's vocabulary becomes the largest of all that share it,
+/// because each may have added special ids.
 pub(super) fn shared_tables(
     tasks: &[TaskSpec],
     kinds: &mut [KindSpec],
@@ -22,7 +22,7 @@ pub(super) fn shared_tables(
             let place = |name: &str| kinds.iter().position(|kind| kind.name == *name);
             let within = |name: &str| place(&joined(&[&task.name, name]));
             let refuse = |problem| Err(ModelError::Task { task: task.name.clone(), problem });
-            // A part of another task is named with it.
+            // The name of another task's part includes the task.
             let (Some(one), Some(two)) = (within(kind), within(other).or_else(|| place(other))) else {
                 return refuse(format!("{kind} and {other} share tables; both must be kinds of the model"));
             };
@@ -33,7 +33,11 @@ pub(super) fn shared_tables(
                     ContentSpec::Ids { vocabulary: a.max(b) }
                 }
                 (a, b) if a == b => a,
-                _ => return refuse(format!("{kind} cannot share {other}'s tables: they hold other tokens")),
+                _ => {
+                    return refuse(format!(
+                        "{kind} cannot share the tables of {other}: their tokens differ in type or width"
+                    ));
+                }
             };
             if first == last {
                 continue;
@@ -46,8 +50,8 @@ pub(super) fn shared_tables(
     Ok(share)
 }
 
-/// Settings that no task has a use for.
-pub(super) fn refuse_unused(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<(), ModelError> {
+/// Fails if a setting has no effect for these tasks.
+pub(super) fn check_unused_settings(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<(), ModelError> {
     let refuse = |setting, problem: &str| Err(ConfigError { setting, problem: problem.into() }.into());
     let mut streams = tasks.iter().flat_map(|task| &task.inputs).map(|(stream, _)| *stream);
     if config.n_encoder_layers > 0 && !streams.any(|stream| stream == Stream::Encoder) {
@@ -63,7 +67,7 @@ pub(super) fn refuse_unused(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<
     Ok(())
 }
 
-/// The model's kinds, and where each task's tokens go.
+/// The model's kinds, and the layout of each task's tokens.
 pub(super) fn lay_out(
     config: &ModelConfig,
     tasks: &[TaskSpec],
@@ -78,7 +82,7 @@ pub(super) fn lay_out(
         let first = kinds.len();
         let mut inputs = Vec::new();
         for (place, (stream, input)) in task.inputs.iter().enumerate() {
-            // Places in the sequence are counted from 0 in each input; two would mix.
+            // Places are counted from 0 in each input: the places of two inputs would collide.
             if task.inputs[..place].iter().any(|(other, _)| other == stream) {
                 return Err(refuse(format!("has two inputs for {stream:?}; merge their tokens into one")));
             }
@@ -103,7 +107,7 @@ pub(super) fn lay_out(
     Ok((kinds, layouts))
 }
 
-/// What each head of a task reads.
+/// The kind of token that each head of a task reads.
 fn lay_out_heads(task: &TaskSpec, inputs: &Inputs) -> Result<Vec<HeadLayout>, String> {
     let main = || inputs.iter().filter(|(stream, _)| *stream == Stream::Main).flat_map(|(_, kinds)| kinds);
     let mut heads: Vec<HeadLayout> = Vec::with_capacity(task.heads.len());
@@ -113,10 +117,11 @@ fn lay_out_heads(task: &TaskSpec, inputs: &Inputs) -> Result<Vec<HeadLayout>, St
             return Err(format!("has two heads named {name:?}"));
         }
         if !(weight.is_finite() && *weight >= 0.0) {
-            return Err(format!("the weight of {called} must be a number from 0 on; found {weight}"));
+            return Err(format!("the weight of {called}: expected 0 or more; found {weight}"));
         }
         let read = main().find(|(_, kind)| kind.name == *reads).map(|(number, _)| *number);
-        let read = read.ok_or_else(|| format!("{called} reads {reads}, no kind of its main input"))?;
+        let read =
+            read.ok_or_else(|| format!("{called} reads {reads}, which is not a kind of its main input"))?;
         heads.push(HeadLayout { name: name.clone(), reads: read, pool: *pool });
     }
     Ok(heads)
@@ -141,7 +146,7 @@ pub(super) fn coded_kinds(tasks: &[TaskSpec], layouts: &[Layout]) -> Result<Vec<
 }
 
 /// Whether any token of the main stream attends to the encoder's output.
-pub(super) fn crosses(rules: &[Arc<AttentionRules>], layouts: &[Layout]) -> bool {
+pub(super) fn has_cross_attention(rules: &[Arc<AttentionRules>], layouts: &[Layout]) -> bool {
     let of = |wanted: Stream| {
         let inputs = layouts.iter().flat_map(|layout| &layout.inputs);
         inputs.filter(move |(stream, _)| *stream == wanted).flat_map(|(_, kinds)| kinds)
@@ -155,7 +160,7 @@ pub(super) fn crosses(rules: &[Arc<AttentionRules>], layouts: &[Layout]) -> bool
 /// For each input: its stream, and the number and bounds of each of its kinds.
 type Inputs = [(Stream, Vec<(usize, KindSpec)>)];
 
-/// The tasks' rules side by side, with the configured replacements: one table, or one for each layer.
+/// The rules of all tasks, with the configured replacements: one table, or one for each layer.
 pub(super) fn rules_by_layer(
     config: &ModelConfig,
     tasks: &[TaskSpec],

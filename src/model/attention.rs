@@ -40,9 +40,8 @@ impl Attention {
         })
     }
 
-    /// The tokens of `queries` `[n, d_model]` attend to those of `keys` `[m, d_model]`, of which they are all or some. The
-    /// result is of all heads side by side, `[n, n_heads·d_head]`, for
-    /// [`output_projection`](Self::output_projection).
+    /// The tokens of `queries` `[n, d_model]`, all or some of those of `keys` `[m, d_model]`, attend to `keys`. Returns all
+    /// heads side by side, `[n, n_heads·d_head]`, for [`output_projection`](Self::output_projection).
     ///
     /// With a cache, the new keys and values are appended to the cached ones, and `mask` has a column for each of them.
     ///
@@ -69,8 +68,8 @@ impl Attention {
         ops::attention(&query, &key_value, bias, self.heads, mask)
     }
 
-    /// The tokens of `queries` `[n, d_model]` attend to the encoder's output `[m, d_model]`, whose keys and values are
-    /// computed once if there is a cache. The result is as of [`self_attention`](Self::self_attention).
+    /// The tokens of `queries` `[n, d_model]` attend to the encoder output `[m, d_model]`, whose keys and values are computed
+    /// once if there is a cache. Returns the heads as [`self_attention`](Self::self_attention) does.
     ///
     /// # Errors
     /// If shapes differ from the mask's.

@@ -3,6 +3,7 @@
 use super::attention::Attention;
 use super::cache::LayerCache;
 use super::config::ModelConfig;
+use super::layer::{BuildLayer, Layer};
 use super::linear::init_std;
 use super::mlp::Mlp;
 use super::params::Scope;
@@ -12,6 +13,9 @@ use crate::ops::{self, RelativeBias, Value};
 use candle_core::Result;
 use std::ops::Range;
 
+/// Tells the dropout of custom sublayers from that of the others.
+const CUSTOM_SITE: u64 = 1 << 32;
+
 /// One block of a transformer.
 pub struct Block {
     attention: Attention,
@@ -19,6 +23,7 @@ pub struct Block {
     cross_attention: Option<CrossAttention>,
     mlp: Mlp,
     mlp_residual: Residual,
+    custom: Option<(Box<dyn Layer>, Residual)>,
     layer: usize,
 }
 
@@ -33,8 +38,9 @@ impl Block {
         n_layers: usize,
         layer: usize,
         cross: bool,
+        custom: Option<&BuildLayer>,
     ) -> Result<Self> {
-        // Sublayers write to the residual stream so small that its variance does not grow with depth (GPT-2).
+        // Scaled by depth, so that the variance of the residual stream does not grow with it (GPT-2).
         let residual_std = init_std(config.d_model) / (2.0 * n_layers as f64).sqrt();
         let site = |sublayer: u64| 1 + 3 * layer as u64 + sublayer;
         let first = scope.n_parameters();
@@ -52,6 +58,19 @@ impl Block {
             cross_attention,
             mlp: Mlp::new(scope.at("mlp"), config, residual_std)?,
             mlp_residual: Residual::new(&mut scope, "mlp", config, config.layer_scale, site(2))?,
+            custom: match custom {
+                None => None,
+                Some(build) => Some((
+                    build(scope.at("custom"), config.d_model, config.d_model)?,
+                    Residual::new(
+                        &mut scope,
+                        "custom",
+                        config,
+                        config.layer_scale,
+                        CUSTOM_SITE + layer as u64,
+                    )?,
+                )),
+            },
             layer,
         })
     }
@@ -87,7 +106,11 @@ impl Block {
         }
 
         let normed = self.mlp_residual.pre_norm(&x)?;
-        self.mlp_residual.add(&x, dropout, |residual| self.mlp.forward(&normed, residual))
+        x = self.mlp_residual.add(&x, dropout, |residual| self.mlp.forward(&normed, residual))?;
+
+        let Some((custom, residual)) = &self.custom else { return Ok(x) };
+        let y = custom.forward(&residual.pre_norm(&x)?, plan.documents(self.layer))?;
+        residual.add(&x, dropout, |residual| residual.map_or(Ok(y.clone()), |x| ops::add(x, &y)))
     }
 
     /// The places of the parameters that a batch without an encoder's output does not use.
@@ -105,8 +128,8 @@ struct CrossAttention {
 }
 
 impl CrossAttention {
-    /// The residual stream `[n, d_model]` after cross-attention. Rows of documents that have no token in the encoder stay
-    /// as they are.
+    /// The residual stream `[n, d_model]` after cross-attention. Rows of documents without tokens in the encoder do not
+    /// change.
     fn forward(
         &self,
         x: &Value,

@@ -12,23 +12,23 @@ pub struct Cache {
     pub layers: Vec<LayerCache>,
     /// The tokens so far, of one document.
     pub tokens: Arc<TokenMeta>,
-    /// What cross-attention attends to.
+    /// The encoder output that cross-attention attends to.
     pub encoder_output: Option<EncoderOutput>,
 }
 
 /// One layer's keys and values, side by side: `[n, 2·n_kv_heads·d_head]`.
 #[derive(Default)]
 pub struct LayerCache {
-    /// Of the tokens so far.
+    /// Keys and values of the tokens so far.
     pub self_attention: GrowingRows,
-    /// Of the encoder's output.
+    /// Keys and values of the encoder output.
     pub cross_attention: Option<Value>,
 }
 
 /// Rows that are appended in place; the capacity doubles when it is used up.
 #[derive(Default)]
 pub struct GrowingRows {
-    /// `[capacity, width]`; the rows after the first `len` mean nothing.
+    /// `[capacity, width]`; the rows after the first `len` are unused.
     rows: Option<Tensor>,
     len: usize,
 }
@@ -42,7 +42,7 @@ impl GrowingRows {
         Ok(Self { rows: self.rows.as_ref().map(Tensor::copy).transpose()?, len: self.len })
     }
 
-    /// Appends the rows of `new` `[n, width]`; gives all rows, `[len, width]`, which share this storage.
+    /// Appends the rows of `new` `[n, width]`; returns all rows, `[len, width]`, which share this storage.
     ///
     /// # Errors
     /// If the width differs from that of earlier rows, or `new` has a gradient; nothing is appended then.
@@ -81,7 +81,7 @@ impl Cache {
         Self { layers, tokens: Arc::default(), encoder_output: None }
     }
 
-    /// A copy that is continued independently: for texts with the same beginning.
+    /// A copy that is extended independently, for texts with the same beginning.
     ///
     /// # Errors
     /// If an operation fails.
@@ -114,7 +114,7 @@ impl Cache {
                 if let Some(new) = (0..next.len()).find(|&new| rules.allows(&self.tokens, old, next, new)) {
                     let name = |meta: &TokenMeta, i: usize| rules.kinds()[meta.kind[i] as usize].clone();
                     bail!(
-                        "no cache under these rules: {} {} attends to the later {} {}",
+                        "no cache with these rules: {} {} attends to the later {} {}",
                         name(&self.tokens, old),
                         self.tokens.order[old],
                         name(next, new),
@@ -134,7 +134,7 @@ mod tests {
     use candle_core::{Device, Var};
 
     #[test]
-    fn rows_are_kept_and_what_does_not_fit_is_not() -> Result<()> {
+    fn rows_are_appended_and_invalid_rows_are_not() -> Result<()> {
         let row = |x: f32, width: usize| Tensor::full(x, (1, width), &Device::Cpu).map(Value::constant);
         let mut rows = GrowingRows::default();
         for i in 0..200 {
@@ -156,7 +156,7 @@ mod tests {
             (202, &[0.0; 3][..], &[2.0; 3][..])
         );
         let rows = rows.append(&row(1.0, 3)?)?.into_tensor().to_vec2::<f32>()?;
-        assert_eq!(rows[201], [1.0; 3], "a fork changes nothing of what it comes from");
+        assert_eq!(rows[201], [1.0; 3], "appending to a fork does not change the original");
         Ok(())
     }
 }

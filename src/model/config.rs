@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 pub struct ModelConfig {
     /// Width of a token.
     pub d_model: usize,
-    /// Blocks of the main transformer, the one that heads read.
+    /// Number of blocks of the main transformer, whose output heads read.
     pub n_layers: usize,
-    /// Blocks of the encoder, whose output the main transformer attends to by cross-attention; 0 for no encoder.
+    /// Number of blocks of the encoder, whose output the main transformer attends to; 0 for no encoder.
     pub n_encoder_layers: usize,
     /// Normalization.
     pub norm: NormKind,
-    /// Whether a sublayer is normalized before it, or after its residual sum.
+    /// Whether the norm is before each sublayer, or after its residual sum.
     pub norm_placement: NormPlacement,
     /// Added to the variance before the root.
     pub norm_eps: f64,
@@ -41,9 +41,9 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AttentionConfig {
-    /// Attention heads.
+    /// Number of attention heads.
     pub n_heads: usize,
-    /// Heads of keys and values, each shared by as many query heads (Ainslie et al. 2023); 0 for `n_heads`.
+    /// Number of heads of keys and values (grouped-query attention, Ainslie et al. 2023); 0 for `n_heads`.
     pub n_kv_heads: usize,
     /// Width of a head; 0 for d_model/n_heads.
     pub d_head: usize,
@@ -116,7 +116,7 @@ pub struct HeadConfig {
     pub bias: Option<bool>,
     /// Whether a head that generates or unmasks tokens has a linear map, the activation and a norm before its matrix (BERT).
     pub transform: bool,
-    /// Factor of the input of such a head.
+    /// Factor of the input of a head that generates or unmasks tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
 }
@@ -174,7 +174,7 @@ pub enum Positions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stem {
-    /// The kind of token that is embedded by it, named `task.kind`.
+    /// The kind of token, named `task.kind`.
     pub kind: String,
 }
 
@@ -201,7 +201,7 @@ impl Default for Rotary {
 pub struct RelativePositions {
     /// Number of buckets of distances; each has a bias for each head.
     pub buckets: usize,
-    /// Distances from this one on share a bucket.
+    /// All larger distances share a bucket.
     pub max_distance: usize,
     /// Whether the main transformer has buckets for earlier keys only; an encoder has them for both directions.
     pub causal: bool,
@@ -213,13 +213,13 @@ impl Default for RelativePositions {
     }
 }
 
-/// Settings that cannot work together.
+/// An invalid setting.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("model.{setting}: {problem}")]
 pub struct ConfigError {
     /// The setting.
     pub setting: &'static str,
-    /// What is wrong with it, with the expected and the actual value.
+    /// The expected and the actual value.
     pub problem: String,
 }
 
@@ -261,7 +261,7 @@ impl Default for AttentionConfig {
 }
 
 impl AttentionConfig {
-    /// Attention of `n_heads` heads, all else as by default.
+    /// Attention of `n_heads` heads, with defaults for all other settings.
     pub fn of_heads(n_heads: usize) -> Self {
         Self { n_heads, ..Self::default() }
     }
@@ -301,7 +301,7 @@ impl ModelConfig {
         }
     }
 
-    /// How the heads of block number `layer` share columns and make scores.
+    /// Number of heads, and scale of the scores, of block number `layer`.
     pub fn heads(&self, layer: usize) -> Heads {
         let AttentionConfig { n_heads, n_kv_heads, scale, scale_by_layer, .. } = self.attention;
         let scale = scale.unwrap_or(1.0 / (self.d_head() as f64).sqrt());
@@ -310,7 +310,7 @@ impl ModelConfig {
         Heads { n_heads, n_kv_heads, scale: scale as f32 }
     }
 
-    /// Checks that the settings can work together.
+    /// Checks that the settings are valid.
     ///
     /// # Errors
     /// The first [`ConfigError`] found.
@@ -340,7 +340,7 @@ impl ModelConfig {
             return refuse("norm_eps", format!("expected a positive number; found {}", self.norm_eps));
         }
         if self.embedding.positions == Positions::Sinusoidal && !self.d_model.is_multiple_of(2) {
-            let problem = format!("sinusoidal needs an even d_model; found {}", self.d_model);
+            let problem = format!("expected an even d_model for sinusoidal; found {}", self.d_model);
             return refuse("embedding.positions", problem);
         }
         self.validate_attention()
@@ -375,12 +375,15 @@ impl ModelConfig {
             }
             let d_head = self.d_head();
             if !d_head.is_multiple_of(2) {
-                return refuse("attention.rotary", format!("needs heads of an even width; found {d_head}"));
+                return refuse(
+                    "attention.rotary",
+                    format!("expected heads of an even width; found {d_head}"),
+                );
             }
         }
         let most = self.n_layers.max(self.n_encoder_layers);
         if let Some(layer) = rules.iter().flat_map(|rule| &rule.layers).find(|&&layer| layer >= most) {
-            return refuse("attention.rules", format!("layer {layer} is not among the {most} layers"));
+            return refuse("attention.rules", format!("expected layers below {most}; found {layer}"));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Dropout that is keyed by sample and place, so that batching changes nothing.
+//! Dropout keyed by sample and place, so that it does not depend on the batch.
 
 use crate::ops::{self, Value};
 use crate::random;
@@ -23,10 +23,10 @@ impl Dropout {
         Self { keys: Arc::new(keys), ..self.clone() }
     }
 
-    /// `x` with values dropped; each `site` of the model drops others.
+    /// `x` with values dropped; different sites of the model drop different values.
     ///
     /// # Errors
-    /// If there is another number of rows than of keys.
+    /// If the numbers of rows and keys differ.
     pub fn forward(&self, x: &Value, site: u64) -> Result<Value> {
         if self.rate == 0.0 {
             return Ok(x.clone());

@@ -1,6 +1,7 @@
 //! A head's parameters: a linear map of the tokens that it reads.
 
 use super::config::ModelConfig;
+use super::layer::{CustomLayers, Layer};
 use super::linear::Linear;
 use super::norm::Norm;
 use super::params::Scope;
@@ -23,7 +24,9 @@ pub struct HeadLayer {
 
 enum Projection {
     Own(Linear),
-    /// The embedding of the kind that it reads, `[vocabulary, d_model]`, and a bias of its own.
+    /// A layer of yours, [rows, d_model] → [rows, width].
+    Custom(Box<dyn Layer>),
+    /// The embedding of the kind that the head reads, `[vocabulary, d_model]`, and a separate bias.
     Shared(Value, Option<Value>),
 }
 
@@ -35,15 +38,17 @@ struct Transform {
 }
 
 impl HeadLayer {
-    /// A head on a model's tokens. A head of a vocabulary uses `table`, where there is one, as its matrix.
+    /// The head of `output` with new parameters. A head of a vocabulary uses the embedding `table`, if there is one, as its
+    /// matrix.
     ///
     /// # Errors
-    /// If the table has another number of rows than the head has ids, or a parameter's name is taken.
+    /// If the table's number of rows is not the head's width, or a parameter's name is taken.
     pub fn new(
         mut scope: Scope,
-        head: &Arc<dyn Head>,
+        (output, head): (&str, &Arc<dyn Head>),
         config: &ModelConfig,
         table: Option<&Value>,
+        layers: &CustomLayers,
     ) -> Result<Self> {
         let (d_model, width, vocabulary) = (config.d_model, head.width(), head.is_vocabulary());
         let transform = match config.head.transform && vocabulary {
@@ -54,17 +59,21 @@ impl HeadLayer {
             }),
             false => None,
         };
-        let projection = match table.filter(|_| vocabulary) {
-            Some(table) => {
+        let projection = match (layers.head_of(output), table.filter(|_| vocabulary)) {
+            (Some(build), _) => Some(Projection::Custom(build(scope, d_model, width)?)),
+            (None, Some(table)) => {
                 if table.dims()[0] != width {
-                    bail!("a shared embedding has {} rows; its head has {width} ids", table.dims()[0]);
+                    bail!(
+                        "expected a shared embedding of {width} rows, one for each id of the head; found {}",
+                        table.dims()[0]
+                    );
                 }
                 let bias = config.head.bias.unwrap_or(false);
                 let bias = bias.then(|| scope.zeros("bias", width)).transpose()?;
                 Some(Projection::Shared(table.clone(), bias))
             }
-            None if width == 0 => None,
-            None => {
+            (None, None) if width == 0 => None,
+            (None, None) => {
                 let bias = config.head.bias.unwrap_or(true);
                 Some(Projection::Own(Linear::new(scope, d_model, width, bias, 0.02)?))
             }
@@ -73,12 +82,18 @@ impl HeadLayer {
         Ok(Self { head: head.clone(), transform, scale, projection })
     }
 
-    /// The output, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, of the mean of each range of `rows`:
-    /// `[pools, width]`.
+    /// The output for `rows`, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, for the mean of each range of `rows`,
+    /// `[pools, width]`. `documents` are the ranges of output rows of the documents.
     ///
     /// # Errors
     /// If a row or a range is out of bounds.
-    pub fn forward(&self, hidden: &Value, rows: &[u32], pools: Option<&[Range<usize>]>) -> Result<Value> {
+    pub fn forward(
+        &self,
+        hidden: &Value,
+        rows: &[u32],
+        pools: Option<&[Range<usize>]>,
+        documents: &[Range<usize>],
+    ) -> Result<Value> {
         let all =
             rows.len() == hidden.dims()[0] && rows.iter().enumerate().all(|(i, &row)| i == row as usize);
         let mut read = if all { hidden.clone() } else { ops::gather_rows(hidden, rows)? };
@@ -93,13 +108,14 @@ impl HeadLayer {
         }
         let y = match &self.projection {
             Some(Projection::Own(linear)) => linear.forward(&read)?,
+            Some(Projection::Custom(layer)) => layer.forward(&read, documents)?,
             Some(Projection::Shared(table, bias)) => ops::linear(&read, table, bias.as_ref())?,
             None => read,
         };
         self.head.activate(y)
     }
 
-    /// What the head predicts.
+    /// The head.
     pub fn head(&self) -> &dyn Head {
         self.head.as_ref()
     }

@@ -6,10 +6,10 @@ use super::params::Scope;
 use crate::ops::{self, Activation, Value};
 use candle_core::Result;
 
-/// Two linear maps with an activation between them, which a third map may gate (Shazeer 2020).
+/// Two linear maps with an activation between them, optionally gated by a third map (Shazeer 2020).
 pub struct Mlp {
     inner: Linear,
-    /// The map that the activation's output is multiplied with.
+    /// The map whose output multiplies the activation's output.
     gated: Option<Linear>,
     outer: Linear,
     activation: Activation,

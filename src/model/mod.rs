@@ -1,17 +1,19 @@
 //! Embedder → transformer → heads: one model for all of its tasks.
 //!
-//! [`Block`] is norm → attention → MLP; [`Transformer`] is blocks in a row; [`Model`] embeds a packed batch, runs the encoder and
-//! the main transformer over it, and gives the rows that heads read to the heads. Masks, rotary angles, dropout and those rows are
-//! prepared once for each pass ([`ForwardPlan`]).
+//! [`Block`] is norm → attention → MLP; [`Transformer`] is a sequence of blocks; [`Model`] embeds a packed batch, runs the
+//! encoder and the main transformer over it, and computes the heads' outputs from the rows that they read. A [`ForwardPlan`]
+//! prepares masks, rotary angles, dropout and these rows once for each forward pass.
 
 mod assemble;
 mod attention;
 mod block;
 mod cache;
+mod candle;
 mod config;
 mod dropout;
 mod embedding;
 mod head;
+mod layer;
 mod linear;
 mod mlp;
 mod norm;
@@ -23,6 +25,7 @@ mod transformer;
 pub use attention::Attention;
 pub use block::Block;
 pub use cache::{Cache, GrowingRows, LayerCache};
+pub use candle::CandleLayer;
 pub use config::{
     AttentionConfig, ConfigError, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind,
     NormPlacement, Positions, RelativePositions, Rotary, Stem,
@@ -30,6 +33,7 @@ pub use config::{
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};
 pub use head::HeadLayer;
+pub use layer::{CustomLayers, Layer};
 pub use linear::{Linear, init_std};
 pub use mlp::Mlp;
 pub use norm::Norm;
@@ -71,17 +75,17 @@ pub struct Model {
     dtype: DType,
 }
 
-/// Why a model cannot be built.
+/// Errors of building a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// Settings that cannot work together.
+    /// Invalid settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A rule that does not fit its kinds.
     #[error(transparent)]
     Rule(#[from] RuleError),
-    /// A task that does not fit.
+    /// A task that does not fit the settings or the other tasks.
     #[error("task {task}: {problem}")]
     Task {
         /// The task's name.
@@ -89,13 +93,19 @@ pub enum ModelError {
         /// The problem.
         problem: String,
     },
-    /// A pattern of frozen parameters that matches none.
+    /// A pattern of `train.freeze` that matches no parameter.
     #[error(
         "train.freeze: no parameter's name matches {pattern:?}; `smalti info RUN` lists parts, `*` stands for any letters"
     )]
     Frozen {
         /// The pattern.
         pattern: String,
+    },
+    /// A layer of your own that has no place in the model.
+    #[error("{layer}: the model has none of this name")]
+    Layer {
+        /// The layer.
+        layer: String,
     },
     /// An operation failed.
     #[error(transparent)]
@@ -115,7 +125,7 @@ pub struct HeadLoss {
 }
 
 impl Model {
-    /// A model for these tasks, its parameters drawn from `seed`.
+    /// A model for these tasks with parameters initialized from `seed`.
     ///
     /// # Errors
     /// [`ModelError`] for settings, rules or tasks that do not fit together.
@@ -128,39 +138,61 @@ impl Model {
         Self::with_params(config, tasks, Params::new(seed, device))
     }
 
-    /// A model for these tasks whose parameters are made in `params`, which has none yet.
+    /// A model for these tasks whose parameters are created in `params`, which must be empty.
     ///
     /// # Errors
-    /// As of [`new`](Self::new), and where a pattern of frozen parameters has none.
-    pub fn with_params(
+    /// As for [`new`](Self::new), and if a pattern of frozen parameters matches none.
+    pub fn with_params(config: &ModelConfig, tasks: &[TaskSpec], params: Params) -> Result<Self, ModelError> {
+        Self::with_layers(config, tasks, params, &CustomLayers::default())
+    }
+
+    /// As [`with_params`](Self::with_params), with layers of your own.
+    ///
+    /// # Errors
+    /// As for [`with_params`](Self::with_params), and if a layer is for a kind, a block or an output that the model does not have.
+    pub fn with_layers(
         config: &ModelConfig,
         tasks: &[TaskSpec],
         mut params: Params,
+        layers: &CustomLayers,
     ) -> Result<Self, ModelError> {
         config.validate()?;
         let device = &params.device().clone();
         let (mut kinds, layouts) = assemble::lay_out(config, tasks)?;
-        assemble::refuse_unused(config, tasks)?;
+        assemble::check_unused_settings(config, tasks)?;
         let rules = assemble::rules_by_layer(config, tasks, &kinds)?;
         let share = assemble::shared_tables(tasks, &mut kinds)?;
         let coded = assemble::coded_kinds(tasks, &layouts)?;
-        let embedder = Embedder::new(params.root().at("embed"), config, &kinds, &share, &coded, device)?;
+        let embedder =
+            Embedder::new(params.root().at("embed"), config, &kinds, &share, &coded, layers, device)?;
+        let kind_names: Vec<String> = kinds.iter().map(|kind| kind.name.clone()).collect();
+        let outputs = tasks.iter().flat_map(|task| (0..task.heads.len()).map(|head| task.output_name(head)));
+        let outputs: Vec<String> = outputs.collect();
+        if let Some(layer) = layers.unmatched(&kind_names, config.n_layers, &outputs) {
+            return Err(ModelError::Layer { layer });
+        }
         let encoder = match config.n_encoder_layers {
             0 => None,
-            _ => Some(Transformer::new(params.root().at("encoder"), config, StackRole::Encoder)?),
+            _ => Some(Transformer::new(
+                params.root().at("encoder"),
+                config,
+                StackRole::Encoder,
+                &CustomLayers::default(),
+            )?),
         };
-        let cross_attention = encoder.is_some() && assemble::crosses(&rules, &layouts);
+        let cross_attention = encoder.is_some() && assemble::has_cross_attention(&rules, &layouts);
         let role = StackRole::Main { cross_attention };
-        let transformer = Transformer::new(params.root().at("stack"), config, role)?;
+        let transformer = Transformer::new(params.root().at("stack"), config, role, layers)?;
         let mut heads = Vec::with_capacity(tasks.len());
         for (task, layout) in tasks.iter().zip(&layouts) {
             let mut of_task = Vec::with_capacity(task.heads.len());
-            for (spec, layout) in task.heads.iter().zip(&layout.heads) {
+            for (number, (spec, layout)) in task.heads.iter().zip(&layout.heads).enumerate() {
                 let table = config.head.tie_embeddings.then(|| embedder.table(layout.reads)).flatten();
                 let first = params.iter().len();
                 let mut root = params.root();
                 let scope = root.at(joined(&["head", &task.name, &spec.name]));
-                let head = HeadLayer::new(scope, &spec.head, config, table)?;
+                let head =
+                    HeadLayer::new(scope, (&task.output_name(number), &spec.head), config, table, layers)?;
                 of_task.push((head, first..params.iter().len()));
             }
             heads.push(of_task);
@@ -211,8 +243,7 @@ impl Model {
         Ok(Some(EncoderOutput { hidden, tokens: tokens.meta.clone() }))
     }
 
-    /// The ids of the codes of a batch, in the order of its documents: of each token of the encoder's stream that has a
-    /// codebook, the nearest.
+    /// The code of each token of the encoder's stream that has a codebook, in the order of the batch's documents.
     ///
     /// # Errors
     /// If the model has no codebook for the batch, or an operation fails.
@@ -224,7 +255,7 @@ impl Model {
         }
     }
 
-    /// The encoder's output as codes, for each kind of the main stream that is codes.
+    /// The encoder's output as codes, for each kind of code of the main stream.
     fn quantized(
         &self,
         batch: &Batch,
@@ -251,7 +282,7 @@ impl Model {
         Ok(all)
     }
 
-    /// The hidden state of these rows after the last block, ascending (`None` for all), and the codes of the encoder's output.
+    /// The hidden state of these rows, ascending (`None` for all), after the last block, and the codes of the encoder's output.
     fn hidden(
         &self,
         batch: &Batch,
@@ -266,10 +297,10 @@ impl Model {
         Ok((hidden, quantized))
     }
 
-    /// The loss of each head of the batch that is trained: whose weight is above 0. With a dropout seed, as in training.
+    /// The loss of each trained head of the batch, one of weight above 0; with a dropout seed, as in training.
     ///
     /// # Errors
-    /// If targets are of another sort than their head's, or an operation fails.
+    /// If the targets are not of the head's type, or an operation fails.
     pub fn loss(
         &self,
         batch: &Batch,
@@ -294,8 +325,7 @@ impl Model {
         losses.collect()
     }
 
-    /// The output of each head of the batch, `[rows, width]` each, in the order of `batch.heads`. A head that is not
-    /// trained is among them if a sample asks for its output.
+    /// The output of each head of the batch, `[rows, width]`, in the order of `batch.heads`, trained or not.
     ///
     /// # Errors
     /// If an operation fails.
@@ -320,7 +350,7 @@ impl Model {
     /// A head's output, from the hidden state of the rows that heads read.
     fn output(&self, hidden: &Value, read: &HeadBatch, rows: &ReadRows) -> candle_core::Result<Value> {
         let head = self.head(read.task, read.head);
-        head.forward(hidden, &rows.places(&read.rows), read.pools.as_deref())
+        head.forward(hidden, &rows.places(&read.rows), read.pools.as_deref(), &read.documents)
     }
 
     /// The outputs, as [`outputs`](Self::outputs) gives them, of the next tokens of one document, whose earlier tokens have
@@ -349,13 +379,13 @@ impl Model {
         self.outputs_of(batch, &hidden, &read_rows)
     }
 
-    /// Computes activations in `dtype`: `f32`, the default, or on a GPU `bf16`. Outputs and losses stay `f32`.
+    /// Sets the type of activations: `f32` (default), or `bf16` on a GPU. Outputs and losses stay `f32`.
     pub fn compute_in(&mut self, dtype: DType) {
         self.dtype = dtype;
     }
 
-    /// Whether each block keeps its input alone and computes its activations again in the backward pass: less memory for more
-    /// time, with the same bits.
+    /// Turns activation checkpointing on or off: each block keeps only its input and computes its activations again in the
+    /// backward pass. Saves memory, takes time, and gives the same bits.
     pub fn checkpoint_activations(&mut self, on: bool) {
         self.transformer.checkpoint_activations(on);
         self.encoder.iter_mut().for_each(|encoder| encoder.checkpoint_activations(on));
@@ -393,7 +423,7 @@ impl Model {
         names.into_iter().zip(used).filter(|(_, used)| !used).map(|(name, _)| name).collect()
     }
 
-    /// What the batch's heads that are trained read.
+    /// The trained heads of a batch.
     fn trained<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = &'a HeadBatch> {
         batch.heads.iter().filter(|read| self.head_spec(read).is_trained())
     }
@@ -417,7 +447,7 @@ impl Model {
         &self.kinds
     }
 
-    /// Where each task's tokens go; what [`collate`](crate::data::collate) wants.
+    /// The layout of each task's tokens, for [`collate`](crate::data::collate).
     pub fn layouts(&self) -> &[Layout] {
         &self.layouts
     }
@@ -442,7 +472,7 @@ impl Model {
         self.params.device()
     }
 
-    /// The output of a transformer, `[n_tokens, d_model]`, or of those `rows` alone.
+    /// The output of a transformer, `[n_tokens, d_model]`, or only of `rows`.
     fn run(
         &self,
         transformer: &Transformer,

@@ -1,4 +1,4 @@
-//! The parameters of a model: seeded, named, in the order in which they were made.
+//! The parameters of a model: seeded, named, in order of creation.
 
 use crate::ops::Value;
 use crate::pattern::matches;
@@ -24,12 +24,12 @@ pub struct Scope<'a> {
 }
 
 impl Params {
-    /// No parameter yet; what is made later is drawn from `seed` on `device`, in f32.
+    /// No parameters yet. Parameters are initialized from `seed`, in f32 on `device`.
     pub fn new(seed: u64, device: &Device) -> Self {
         Self { seed, device: device.clone(), named: Vec::new(), places: HashMap::new(), frozen: Vec::new() }
     }
 
-    /// Parameters made later whose names match one of these patterns get no gradient: `*` stands for any letters, as in
+    /// Freezes parameters created later whose names match a pattern: they get no gradient. `*` stands for any letters, as in
     /// `stack.blocks.0.*`.
     pub fn freeze(self, patterns: &[String]) -> Self {
         Self { frozen: patterns.to_vec(), ..self }
@@ -51,22 +51,22 @@ impl Params {
         Scope { params: self, prefix: String::new() }
     }
 
-    /// Names and parameters, in the order of their making.
+    /// Names and parameters, in order of creation.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
         self.named.iter().map(|(name, var)| (name.as_str(), var))
     }
 
-    /// How many numbers the parameters hold together.
+    /// The total number of elements of all parameters.
     pub fn count(&self) -> usize {
         self.named.iter().map(|(_, var)| var.elem_count()).sum()
     }
 
-    /// The device that the parameters live on.
+    /// The device of the parameters.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The parameters as tensors by name, to be saved.
+    /// The parameters as tensors, by name, for saving.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         self.named.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect()
     }
@@ -74,7 +74,7 @@ impl Params {
     /// Sets every parameter from saved tensors of the same names and shapes.
     ///
     /// # Errors
-    /// A message that names each tensor that is missing, left over or of another shape; then nothing is set.
+    /// If a tensor is missing, unknown or of another shape; the message names all of them, and no parameter is changed.
     pub fn load(&self, saved: &HashMap<String, Tensor>) -> Result<()> {
         let mut problems = Vec::new();
         for (name, var) in &self.named {
@@ -106,12 +106,12 @@ impl Scope<'_> {
         Scope { params: self.params, prefix }
     }
 
-    /// The number of parameters made so far, which is the place of the next one.
+    /// The number of parameters so far, which is the place of the next one.
     pub fn n_parameters(&self) -> usize {
         self.params.named.len()
     }
 
-    /// A parameter drawn from the normal distribution of mean 0.
+    /// A parameter from a normal distribution of mean 0 and standard deviation `std`.
     ///
     /// # Errors
     /// If the name is taken.
@@ -139,7 +139,7 @@ impl Scope<'_> {
         self.constant(name, shape, 1.0)
     }
 
-    /// A parameter of one number.
+    /// A parameter filled with `value`.
     ///
     /// # Errors
     /// If the name is taken.
@@ -147,23 +147,35 @@ impl Scope<'_> {
         self.add(name, Tensor::full(value as f32, shape, &self.params.device)?)
     }
 
+    /// The seed, the prefix of names, and the device of parameters that are made in this scope.
+    pub(super) fn origin(&self) -> (u64, String, Device) {
+        (self.params.seed, self.prefix.clone(), self.params.device.clone())
+    }
+
+    /// Takes a variable as a parameter.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub(super) fn adopt(&mut self, name: &str, variable: Var) -> Result<Value> {
+        let name = self.full(name);
+        if self.params.places.contains_key(&name) {
+            bail!("parameter {name} exists already");
+        }
+        let value = match self.params.is_frozen(&name) {
+            true => Value::constant(variable.as_detached_tensor()),
+            false => Value::parameter(&variable, self.params.named.len()),
+        };
+        self.params.places.insert(name.clone(), self.params.named.len());
+        self.params.named.push((name, variable));
+        Ok(value)
+    }
+
     fn full(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
     fn add(&mut self, name: &str, value: Tensor) -> Result<Value> {
-        let name = self.full(name);
-        if self.params.places.contains_key(&name) {
-            bail!("parameter {name} is made twice");
-        }
-        let var = Var::from_tensor(&value)?;
-        let value = match self.params.is_frozen(&name) {
-            true => Value::constant(var.as_detached_tensor()),
-            false => Value::parameter(&var, self.params.named.len()),
-        };
-        self.params.places.insert(name.clone(), self.params.named.len());
-        self.params.named.push((name, var));
-        Ok(value)
+        self.adopt(name, Var::from_tensor(&value)?)
     }
 }
 
@@ -172,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_depends_on_its_name_alone() -> Result<()> {
+    fn a_value_depends_only_on_seed_and_name() -> Result<()> {
         let (mut one, mut two) = (Params::new(7, &Device::Cpu), Params::new(7, &Device::Cpu));
         one.root().at("first").normal("weight", (2, 3), 1.0)?;
         let a = one.root().at("second").normal("weight", (2, 3), 1.0)?;
@@ -184,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_freeze() -> Result<()> {
+    fn matching_parameters_are_frozen() -> Result<()> {
         let patterns = ["embed.*", "*.bias", "none*"].map(String::from);
         let mut params = Params::new(0, &Device::Cpu).freeze(&patterns);
         let gradient = |params: &mut Params, scope: &str, name: &str| -> Result<bool> {
@@ -198,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn loading_names_what_does_not_fit() -> Result<()> {
+    fn a_failed_load_names_every_misfit() -> Result<()> {
         let mut params = Params::new(0, &Device::Cpu);
         params.root().zeros("a", 2)?;
         params.root().zeros("b", 2)?;

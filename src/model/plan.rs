@@ -1,17 +1,18 @@
-//! What one forward pass needs beside its tokens: masks, rotary angles, dropout, and the encoder's output.
+//! The plan of one forward pass: masks, rotary angles, dropout, and the encoder's output.
 
 use super::config::Rotary;
 use super::dropout::Dropout;
 use crate::ops::{self, Angles, Value};
 use crate::rules::{AttentionMask, AttentionRules, TokenMeta};
 use candle_core::Result;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The plan of one forward pass through a transformer.
 pub struct ForwardPlan {
-    /// The plan of every layer, which computes all tokens.
+    /// The plan of a layer that computes all tokens.
     all: Arc<LayerPlan>,
-    /// The plan of the last layer, if heads read some of the tokens alone.
+    /// The plan of the last layer, if heads read only some of the tokens.
     last: Option<Arc<LayerPlan>>,
 }
 
@@ -19,21 +20,21 @@ pub struct ForwardPlan {
 pub struct LayerPlan {
     /// The rows that the layer computes, ascending; `None` for all.
     query_rows: Option<Vec<u32>>,
-    /// From those rows to all tokens: one mask for each layer, or one for all layers.
+    /// Masks from those rows to all tokens: one for each layer, or one for all layers.
     masks: Vec<Arc<AttentionMask>>,
-    /// With rotary positions.
+    /// The rotary angles, if the model has rotary positions.
     pub angles: Option<RotaryAngles>,
-    /// With an encoder.
+    /// Cross-attention, if there is an encoder.
     pub cross_attention: Option<CrossAttentionPlan>,
-    /// In training, of the rows that the layer computes.
+    /// The dropout of the rows that the layer computes, in training.
     pub dropout: Option<Dropout>,
 }
 
 /// The rotary angles of the tokens of one layer (Su et al. 2021).
 pub struct RotaryAngles {
-    /// Of the rows that the layer computes.
+    /// The angles of the rows that the layer computes.
     pub queries: Arc<Angles>,
-    /// Of all tokens.
+    /// The angles of all tokens.
     pub keys: Arc<Angles>,
 }
 
@@ -50,29 +51,29 @@ pub struct EncoderOutput {
 pub struct CrossAttentionPlan {
     /// `[m, d_model]`.
     pub encoder_output: Value,
-    /// Which of the layer's rows attend to it, those of documents that the encoder has; `None` for all.
+    /// The layer's rows that attend to it, those of documents with tokens in the encoder; `None` for all.
     pub query_rows: Option<Vec<u32>>,
-    /// From those rows to the encoder's tokens: one mask for each layer, or one for all layers.
+    /// Masks from those rows to the encoder's tokens: one for each layer, or one for all layers.
     masks: Vec<Arc<AttentionMask>>,
-    /// In training, of those rows.
+    /// The dropout of those rows, in training.
     pub dropout: Option<Dropout>,
 }
 
-/// What a plan is made of.
+/// The inputs of a plan.
 pub(super) struct PlanInputs<'a> {
     /// One table for each layer, or one for all.
     pub rules: &'a [Arc<AttentionRules>],
-    /// The tokens that go in.
+    /// The tokens of the pass.
     pub tokens: &'a Arc<TokenMeta>,
-    /// The tokens that they attend to: themselves, after those of a cache.
+    /// The tokens that they attend to: the cached tokens, if any, and the tokens of the pass.
     pub keys: &'a Arc<TokenMeta>,
     /// The rows that heads read, ascending; `None` for all.
     pub read_rows: Option<&'a [u32]>,
-    /// What cross-attention attends to.
+    /// The encoder output that cross-attention attends to.
     pub encoder_output: Option<&'a EncoderOutput>,
-    /// With rotary positions, the width of a head and its settings.
+    /// The width of a head and the settings of rotary positions.
     pub rotary: Option<(usize, Rotary)>,
-    /// In training, of all tokens.
+    /// The dropout of all tokens, in training.
     pub dropout: Option<&'a Dropout>,
 }
 
@@ -99,6 +100,11 @@ impl LayerPlan {
     /// If a row is out of range.
     pub fn query_rows(&self, x: &Value) -> Result<Value> {
         self.query_rows.as_ref().map_or(Ok(x.clone()), |rows| ops::gather_rows(x, rows))
+    }
+
+    /// The range of each document's rows among those that the layer computes.
+    pub fn documents(&self, layer: usize) -> &[Range<usize>] {
+        &self.mask(layer).queries().documents
     }
 
     /// The mask of self-attention in a layer.
@@ -146,7 +152,7 @@ impl PlanInputs<'_> {
             let masks = self.masks(queries, &encoder.tokens);
             return CrossAttentionPlan { encoder_output, query_rows: None, masks, dropout: dropout.cloned() };
         }
-        // A document without an encoder's output comes out as it would alone.
+        // A document without tokens in the encoder gets the same result as in a batch of its own.
         let (rows, queries) = queries.select(is_encoded);
         let dropout = dropout.map(|dropout| dropout.rows(&rows));
         let masks = self.masks(&Arc::new(queries), &encoder.tokens);

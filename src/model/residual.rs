@@ -1,4 +1,4 @@
-//! The residual stream around a sublayer: where it is normalized, and what is added to it.
+//! The residual stream around a sublayer: its norm, layer scale, dropout and sum.
 
 use super::config::{ModelConfig, NormPlacement};
 use super::dropout::Dropout;
@@ -13,7 +13,7 @@ pub struct Residual {
     placement: NormPlacement,
     /// `[d_model]`: a learned scale of the sublayer's output (Touvron et al. 2021).
     layer_scale: Option<Value>,
-    /// Tells the dropout of this sublayer from that of the others.
+    /// Number of this sublayer's dropout, unique in the model.
     dropout_site: u64,
 }
 
@@ -51,8 +51,8 @@ impl Residual {
         }
     }
 
-    /// x + y with pre-norm, else norm(x + y), where y is the output of the sublayer. `sublayer` gives y, or x + y if it is
-    /// given x, which saves an addition.
+    /// x + y with pre-norm, else norm(x + y); y is the output of the sublayer. `sublayer` returns y, or x + y if its argument
+    /// is x, which saves an addition.
     ///
     /// # Errors
     /// If shapes differ.

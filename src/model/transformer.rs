@@ -5,6 +5,7 @@
 use super::block::Block;
 use super::cache::Cache;
 use super::config::{ModelConfig, NormPlacement, RelativePositions};
+use super::layer::CustomLayers;
 use super::norm::Norm;
 use super::params::Scope;
 use super::plan::ForwardPlan;
@@ -13,7 +14,7 @@ use candle_core::Result;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Blocks, and with pre-norm a last norm.
+/// A sequence of blocks, and a final norm with pre-norm.
 pub struct Transformer {
     blocks: Vec<Arc<Block>>,
     norm: Option<Norm>,
@@ -32,7 +33,7 @@ pub enum StackRole {
         /// Whether it attends to the encoder's output.
         cross_attention: bool,
     },
-    /// The main one attends to its output.
+    /// The main transformer attends to its output.
     Encoder,
 }
 
@@ -44,7 +45,12 @@ impl Transformer {
     ///
     /// # Errors
     /// If a parameter's name is taken.
-    pub fn new(mut scope: Scope, config: &ModelConfig, role: StackRole) -> Result<Self> {
+    pub fn new(
+        mut scope: Scope,
+        config: &ModelConfig,
+        role: StackRole,
+        layers: &CustomLayers,
+    ) -> Result<Self> {
         let first = scope.n_parameters();
         let (n_layers, cross) = match role {
             StackRole::Main { cross_attention } => (config.n_layers, cross_attention),
@@ -60,7 +66,9 @@ impl Transformer {
         };
         let blocks = (0..n_layers)
             .map(|layer| {
-                Block::new(scope.at("blocks").at(layer), config, n_layers, layer, cross).map(Arc::new)
+                let sublayer = layers.sublayer_of(layer);
+                Block::new(scope.at("blocks").at(layer), config, n_layers, layer, cross, sublayer)
+                    .map(Arc::new)
             })
             .collect::<Result<_>>()?;
         let norm = match config.norm_placement {
@@ -71,13 +79,13 @@ impl Transformer {
         Ok(Self { blocks, norm, relative, checkpoint_activations: false, parameters })
     }
 
-    /// Whether each block keeps its input alone and computes its activations again in the backward pass (Chen et al. 2016).
-    /// Gradients have the same bits.
+    /// Turns activation checkpointing on or off (Chen et al. 2016): each block keeps only its input and computes its
+    /// activations again in the backward pass. Gradients have the same bits.
     pub fn checkpoint_activations(&mut self, on: bool) {
         self.checkpoint_activations = on;
     }
 
-    /// `[n_tokens, d_model]` → `[n_read, d_model]`: the rows that `plan` has its last layer compute.
+    /// `[n_tokens, d_model]` → `[n_read, d_model]`: the rows that the last layer of `plan` computes.
     ///
     /// # Errors
     /// If shapes differ.

@@ -3,7 +3,8 @@
 //! Forward moves 8 bytes an element and backward 12. ReLU is bound by that; the others spend 20 to 40 FLOP forward
 //! and twice that backward, and are bound by arithmetic while the elements fit the cache.
 
-use super::autograd::{Value, apply1, by_reference};
+use super::autograd::{Value, apply1};
+use super::from_candle::from_candle;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ pub fn activation(x: &Value, activation: Activation) -> Result<Value> {
     }
     match has_kernel(x.tensor()) {
         true => apply1(x, activation),
-        false => by_reference(&[x], |t| reference(&t[0], activation)),
+        false => from_candle(&[x], |t| reference(&t[0], activation)),
     }
 }
 
@@ -100,7 +101,7 @@ fn each_with_slope(x: &[f32], y: &mut [f32], dy: &mut [f32], f: impl Fn(f32) -> 
     )
 }
 
-// Each gives the value and the slope; what a caller does not use is not computed.
+// Each returns the value and the slope; the compiler removes the one that a caller does not use.
 
 #[inline(always)]
 fn gelu(x: f32) -> (f32, f32) {
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_are_the_references() -> Result<()> {
+    fn kernels_match_their_references() -> Result<()> {
         for kind in ALL {
             for shape in [&[1, 1][..], &[0, 3], &[65], &[3, 5, 7], &[300, 129]] {
                 check_kernel(|x| activation(&x[0], kind), |x| reference(&x[0], kind), &[random(shape, 2)?])?;
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn far_from_zero_they_are_zero_or_the_identity() -> Result<()> {
+    fn far_from_zero_an_activation_is_zero_or_the_identity() -> Result<()> {
         let x = Tensor::new(&[-1e4_f32, -50.0, 50.0, 1e4], &Device::Cpu)?;
         let expected = Tensor::new(&[0_f32, 0.0, 50.0, 1e4], &Device::Cpu)?;
         for kind in ALL.into_iter().filter(|kind| *kind != Activation::Tanh) {
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_those_of_pytorch() -> Result<()> {
+    fn values_match_pytorch() -> Result<()> {
         // torch.nn.functional.gelu, gelu(approximate="tanh"), relu, silu, x·sigmoid(1.702·x) and tanh of −1 and 2.
         let x = Tensor::new(&[-1_f32, 2.0], &Device::Cpu)?;
         let expected = [

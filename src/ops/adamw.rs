@@ -1,14 +1,14 @@
 //! AdamW: Adam with decoupled weight decay (Loshchilov & Hutter 2019), in place.
 //!
-//! One pass over parameter, gradient and both moments: 28 bytes and about 12 FLOP an element, bound by the memory.
+//! One pass over parameter, gradient and both moments: 28 bytes and about 12 FLOP an element, bound by memory.
 
-mod all;
+mod optimizer_step;
 
 use candle_core::{DType, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-pub use all::{Moved, StepOfAll};
+pub use optimizer_step::{AdamwParameter, OptimizerStep};
 
 use super::math::{BLOCK, dot, vectorize};
 use super::storage::{Elements, has_kernel, update};
@@ -23,7 +23,7 @@ pub struct AdamwSettings {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// How much of each parameter a step of learning rate 1 takes away.
+    /// Share of each parameter that a step of learning rate 1 removes.
     pub weight_decay: f64,
 }
 
@@ -33,23 +33,26 @@ impl Default for AdamwSettings {
     }
 }
 
-/// One step of the optimizer, for any number of parameters.
+/// One AdamW step for one parameter.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamwStep {
     /// The constants.
     pub settings: AdamwSettings,
     /// The learning rate of this step.
     pub learning_rate: f64,
-    /// Which step it is, counted from 1; the bias correction needs it.
+    /// Number of the step, counted from 1, for the bias correction.
     pub step: u64,
-    /// What each gradient is multiplied by first: the factor of gradient clipping, 1 for none.
+    /// Factor of the gradient from gradient clipping; 1 for no clipping.
     pub gradient_scale: f64,
 }
 
 impl AdamwStep {
     /// Updates `parameter` and its moments: `mean` of the gradients and `square`, that of their squares.
     ///
-    /// The moments start as zeros. A moving `average` of the parameter follows with its decay. Errors: tensors of other shapes than the parameter's, one variable given twice, step 0.
+    /// The moments start as zeros. `average` is the moving average of the parameter and its decay.
+    ///
+    /// # Errors
+    /// If a tensor has another shape than the parameter, a variable is passed twice, or the step is 0.
     pub fn apply(
         &self,
         parameter: &Var,
@@ -72,8 +75,8 @@ impl AdamwStep {
         if !all_have_kernels {
             self.reference(parameter, gradient, mean, square)?;
             return average.map_or(Ok(()), |(average, decay)| {
-                let kept = (average.as_detached_tensor() * decay)?;
-                average.set(&(kept + (parameter.as_detached_tensor() * (1.0 - decay))?)?)
+                let old = (average.as_detached_tensor() * decay)?;
+                average.set(&(old + (parameter.as_detached_tensor() * (1.0 - decay))?)?)
             });
         }
         let gradient = gradient.contiguous()?;
@@ -82,7 +85,7 @@ impl AdamwStep {
         update(parameter, |parameter| {
             update(mean, |mean| update(square, |square| kernel.apply(parameter, &gradient, mean, square)))??;
             average.map_or(Ok(()), |(average, decay)| {
-                update(average, |average| follow(average, parameter, decay as f32))
+                update(average, |average| update_average(average, parameter, decay as f32))
             })
         })?
     }
@@ -90,7 +93,7 @@ impl AdamwStep {
     /// [`AdamwStep::apply`] in candle's own operations.
     fn reference(&self, parameter: &Var, gradient: &Tensor, mean: &Var, square: &Var) -> Result<()> {
         if parameter.elem_count() == 0 {
-            return Ok(()); // candle gives back the same storage, which `set` refuses
+            return Ok(()); // candle returns the same storage, which `set` rejects
         }
         let AdamwSettings { beta1, beta2, eps, weight_decay } = self.settings;
         let (correction1, correction2) = self.corrections();
@@ -104,7 +107,7 @@ impl AdamwStep {
         square.set(&new_square)
     }
 
-    /// 1 − βᵗ for both moments, which start at 0 and so are too small by that factor.
+    /// 1 − βᵗ for both moments: the bias of moments that start at 0.
     fn corrections(&self) -> (f64, f64) {
         let correction = |beta: f64| 1.0 - beta.powf(self.step as f64);
         (correction(self.settings.beta1), correction(self.settings.beta2))
@@ -137,14 +140,14 @@ struct Kernel {
     /// 1 − β, rounded from the exact difference.
     rest1: f32,
     rest2: f32,
-    keep: f32,
+    decay_factor: f32,
     rate: f32,
     by_root_correction: f32,
     eps: f32,
 }
 
 /// average ← decay·average + (1 − decay)·value.
-fn follow(average: &mut [f32], value: &[f32], decay: f32) {
+fn update_average(average: &mut [f32], value: &[f32], decay: f32) {
     average.par_chunks_mut(BLOCK).zip(value.par_chunks(BLOCK)).for_each(|(average, value)| {
         vectorize(
             #[inline(always)]
@@ -167,18 +170,18 @@ impl Kernel {
             beta2: beta2 as f32,
             rest1: (1.0 - beta1) as f32,
             rest2: (1.0 - beta2) as f32,
-            keep: (1.0 - step.learning_rate * weight_decay) as f32,
+            decay_factor: (1.0 - step.learning_rate * weight_decay) as f32,
             rate: (step.learning_rate / correction1) as f32,
             by_root_correction: (1.0 / correction2.sqrt()) as f32,
             eps: eps as f32,
         }
     }
 
-    /// In the order of the GPU's kernel, all but the gradient's.
+    /// The factors in the order of the GPU kernel, without the gradient's scale.
     #[cfg(feature = "cuda")]
     fn numbers(&self) -> [f32; 8] {
-        let Self { beta1, beta2, rest1, rest2, keep, rate, by_root_correction, eps, .. } = *self;
-        [beta1, beta2, rest1, rest2, keep, rate, by_root_correction, eps]
+        let Self { beta1, beta2, rest1, rest2, decay_factor, rate, by_root_correction, eps, .. } = *self;
+        [beta1, beta2, rest1, rest2, decay_factor, rate, by_root_correction, eps]
     }
 
     fn apply(&self, parameter: &mut [f32], gradient: &[f32], mean: &mut [f32], square: &mut [f32]) {
@@ -193,8 +196,8 @@ impl Kernel {
                         let g = g * self.gradient_scale;
                         *m = self.beta1 * *m + self.rest1 * g;
                         *v = self.beta2 * *v + self.rest2 * (g * g);
-                        *p =
-                            self.keep * *p - self.rate * *m / (v.sqrt() * self.by_root_correction + self.eps);
+                        *p = self.decay_factor * *p
+                            - self.rate * *m / (v.sqrt() * self.by_root_correction + self.eps);
                     }
                 },
             )
@@ -214,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_those_of_the_published_formula() -> Result<()> {
+    fn values_match_the_published_formula() -> Result<()> {
         // Algorithm 2 of the paper in f64, for one parameter.
         let (mut p, mut m, mut v) = (0.7_f64, 0.0_f64, 0.0_f64);
         let parameter = Var::new(&[0.7_f32], &Device::Cpu)?;
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         for shape in [&[1][..], &[0], &[3, 5], &[40, 1001]] {
             let new = || -> Result<[Var; 3]> {
                 let zeros = || Var::from_tensor(&random(shape, 0)?.zeros_like()?);
@@ -257,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strided_gradient_is_understood() -> Result<()> {
+    fn a_gradient_may_be_strided() -> Result<()> {
         let new = || Var::from_tensor(&random(&[3, 4], 1)?.zeros_like()?);
         let (gradient, variables) = (random(&[4, 3], 2)?.t()?, [new()?, new()?, new()?]);
         step(1).apply(&variables[0], &gradient, &variables[1], &variables[2], None)?;

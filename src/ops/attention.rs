@@ -1,31 +1,32 @@
 //! Attention between two flat lists of tokens, under rules evaluated from their metadata.
 //!
-//! Scores exist for one block of queries at a time; backward computes them again from the log-sum-exp that
-//! forward keeps, one number for each query and head (Dao et al. 2022). With n queries that see m keys each and
-//! heads that are d wide together, forward takes 4·n·m·d FLOP and backward 10·n·m·d, over some 4·(n + m)·d
-//! numbers: bound by arithmetic as soon as m passes a few dozen.
+//! Scores exist for one block of queries at a time; backward recomputes them from the log-sum-exp that forward saves,
+//! one number for each query and head (Dao et al. 2022). With n queries that attend to m keys each and heads that are d
+//! wide together, forward takes 4·n·m·d FLOP and backward 10·n·m·d, over some 4·(n + m)·d numbers: bound by arithmetic
+//! if m is more than a few dozen.
 
 mod kernel;
 mod relative;
 
 pub use relative::{Buckets, RelativeBias};
 
-use super::autograd::{Gradient, Value, by_reference, with_rule};
+use super::autograd::{Gradient, Value, with_rule};
+use super::from_candle::from_candle;
 use super::storage::{Elements, has_kernel};
 use crate::rules::AttentionMask;
 use candle_core::{Result, Tensor, bail};
 use kernel::{BiasByDistance, Inputs};
 use std::{ops::Range, sync::Arc};
 
-/// How heads share the columns of queries, keys and values, and how scores are made.
+/// The layout of heads in the columns of queries, keys and values, and the scale of scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heads {
-    /// Heads that look, side by side in the queries.
+    /// Query heads, side by side in the queries.
     pub n_heads: usize,
-    /// Heads that are looked at, side by side in the keys and in the values; as many looking heads share each of them
+    /// Key-value heads, side by side in the keys and in the values; equally many query heads share each of them
     /// (Ainslie et al. 2023).
     pub n_kv_heads: usize,
-    /// What q·k is multiplied by.
+    /// The factor of q·k.
     pub scale: f32,
 }
 
@@ -35,34 +36,34 @@ impl Heads {
         Self { n_heads: n, n_kv_heads: n, scale: 1.0 / ((d / n.max(1)) as f32).sqrt() }
     }
 
-    /// Looking heads to one that is looked at.
+    /// Query heads for each key-value head.
     pub(crate) fn group(&self) -> usize {
         self.n_heads / self.n_kv_heads
     }
 }
 
-/// softmax(scale·q·kᵀ + bias)·v over the keys that each query sees; a query that sees none gives 0.
+/// softmax(scale·q·kᵀ + bias)·v over the keys that each query attends to; 0 for a query without keys.
 ///
 /// `query` is `[n, n_heads·d_head]`, `key_value` `[m, 2·n_kv_heads·d_head]` with keys left and values right; the
-/// result has the queries' shape. Self-attention and cross-attention differ only in `view`.
+/// result has the queries' shape. Self-attention and cross-attention differ only in `mask`.
 ///
 /// # Errors
-/// Shapes that do not fit each other, the heads, the view or the bias.
+/// If the shapes do not fit each other, the heads, the mask or the bias.
 pub fn attention(
     query: &Value,
     key_value: &Value,
     bias: Option<RelativeBias>,
     heads: Heads,
-    view: &Arc<AttentionMask>,
+    mask: &Arc<AttentionMask>,
 ) -> Result<Value> {
     let ((n, d), (m, d2)) = (query.dims2()?, key_value.dims2()?);
     let Heads { n_heads, n_kv_heads, .. } = heads;
     let whole = n_kv_heads > 0 && n_heads > 0 && n_heads % n_kv_heads == 0 && d % n_heads == 0;
-    if !whole || d2 != 2 * (d / n_heads) * n_kv_heads || view.shape() != (n, m) {
+    if !whole || d2 != 2 * (d / n_heads) * n_kv_heads || mask.shape() != (n, m) {
         bail!(
-            "attention: expected query [n, heads·d_head], key_value [m, 2·kv_heads·d_head] and a view of [n, m]; \
-             found [{n}, {d}], [{m}, {d2}], {n_heads} and {n_kv_heads} heads and a view of {:?}",
-            view.shape()
+            "attention: expected query [n, heads·d_head], key_value [m, 2·kv_heads·d_head] and a mask of [n, m]; \
+             found [{n}, {d}], [{m}, {d2}], {n_heads} and {n_kv_heads} heads and a mask of {:?}",
+            mask.shape()
         )
     }
     let table = bias.as_ref().map(|bias| bias.table);
@@ -74,21 +75,21 @@ pub fn attention(
     }
     #[cfg(feature = "cuda")]
     if super::cuda::has_kernel(query.tensor()) {
-        return super::cuda::attention(query, key_value, bias, heads, view);
+        return super::cuda::attention(query, key_value, bias, heads, mask);
     }
     let buckets = bias.map(|bias| bias.buckets.clone());
     let inputs: Vec<&Value> = [query, key_value].into_iter().chain(table).collect();
     if !has_kernel(query.tensor()) {
-        return by_reference(&inputs, |t| reference(t, buckets.as_deref(), heads, view));
+        return from_candle(&inputs, |t| reference(t, buckets.as_deref(), heads, mask));
     }
     let call = Call { tensors: inputs.iter().map(|input| input.tensor().clone()).collect(), buckets, heads };
-    let (y, kept) = call.on(view, |inputs| inputs.forward())?;
+    let (y, saved) = call.on(mask, |inputs| inputs.forward())?;
     let y = Tensor::from_vec(y, (n, d), query.tensor().device())?;
-    let (output, view) = (y.clone(), view.clone());
+    let (output, mask) = (y.clone(), mask.clone());
     Ok(with_rule(y, &inputs, move |dy| {
         let dy = dy.contiguous()?;
         let (y, dy) = (Elements::of(&output)?, Elements::of(&dy)?);
-        let gradients = call.on(&view, |inputs| inputs.backward(&y, &dy, &kept))?;
+        let gradients = call.on(&mask, |inputs| inputs.backward(&y, &dy, &saved))?;
         let own = |(values, like): (Vec<f32>, &Tensor)| {
             Ok(Some(Gradient::own(Tensor::from_vec(values, like.dims(), like.device())?)))
         };
@@ -96,16 +97,16 @@ pub fn attention(
     }))
 }
 
-/// What forward and backward of one call have in common.
+/// The inputs that forward and backward of one call share.
 struct Call {
-    /// Queries, keys and values, and the table of biases where there is one.
+    /// Queries; keys and values; the table of biases, if any.
     tensors: Vec<Tensor>,
     buckets: Option<Arc<Buckets>>,
     heads: Heads,
 }
 
 impl Call {
-    fn on<T>(&self, view: &AttentionMask, compute: impl FnOnce(Inputs) -> T) -> Result<T> {
+    fn on<T>(&self, mask: &AttentionMask, compute: impl FnOnce(Inputs) -> T) -> Result<T> {
         let (query, key_value) = (Elements::of(&self.tensors[0])?, Elements::of(&self.tensors[1])?);
         let table = self.tensors.get(2).map(Elements::of).transpose()?;
         let bias = self.buckets.as_deref().zip(table.as_deref());
@@ -117,30 +118,31 @@ impl Call {
             bias: bias.as_ref(),
             d,
             heads: self.heads,
-            view,
+            mask,
         }))
     }
 }
 
-/// [`attention`] in candle's own operations, with a dense mask for each document: queries, keys and values, and the
-/// table of biases where there are buckets.
+/// [`attention`] in candle's own operations, with a dense mask for each document. `t` holds queries; keys and values;
+/// and the table of biases if there are buckets.
 pub(crate) fn reference(
     t: &[Tensor],
     buckets: Option<&Buckets>,
     heads: Heads,
-    view: &Arc<AttentionMask>,
+    mask: &Arc<AttentionMask>,
 ) -> Result<Tensor> {
     let (query, key_value) = (&t[0], &t[1]);
     let (device, dtype, d) = (query.device(), query.dtype(), query.dim(1)?);
     let (d_head, d_keys) = (d / heads.n_heads, key_value.dim(1)? / 2);
     let mut documents = Vec::new();
-    for (q_rows, k_rows) in view.documents().filter(|(q_rows, _)| !q_rows.is_empty()) {
+    for (q_rows, k_rows) in mask.documents().filter(|(q_rows, _)| !q_rows.is_empty()) {
         let (n, m) = (q_rows.len(), k_rows.len());
         if m == 0 {
             documents.push(Tensor::zeros((n, d), dtype, device)?);
             continue;
         }
-        let mask = Tensor::from_vec(dense_mask(view, &q_rows, &k_rows), (n, m), device)?.to_dtype(dtype)?;
+        let allowed =
+            Tensor::from_vec(dense_mask(mask, &q_rows, &k_rows), (n, m), device)?.to_dtype(dtype)?;
         let split = |x: &Tensor, rows: &Range<usize>, from: usize, width: usize| {
             let rows = x.narrow(0, rows.start, rows.len())?.narrow(1, from, width)?;
             rows.reshape((rows.dim(0)?, width / d_head, d_head))?.transpose(0, 1)?.contiguous() // [heads, rows, d_head]
@@ -154,14 +156,14 @@ pub(crate) fn reference(
         let v = shared(split(key_value, &k_rows, d_keys, d_keys)?)?;
         let mut scores = (q.matmul(&k.t()?.contiguous()?)? * f64::from(heads.scale))?; // [heads, n, m]
         if let Some(buckets) = buckets {
-            let places = Tensor::from_vec(buckets.dense(view, &q_rows, &k_rows), n * m, device)?;
+            let places = Tensor::from_vec(buckets.dense(mask, &q_rows, &k_rows), n * m, device)?;
             let bias = t[2].index_select(&places, 0)?.reshape((n, m, heads.n_heads))?;
             scores = (scores + bias.permute((2, 0, 1))?.contiguous()?)?;
         }
-        // What is hidden is moved far down before the maximum is taken, and is 0 in the end whatever its score.
-        let seen = scores.broadcast_add(&((&mask - 1.0)? * 1e4)?)?;
-        let highest = seen.detach().max_keepdim(2)?;
-        let weights = seen.broadcast_sub(&highest)?.exp()?.broadcast_mul(&mask)?;
+        // Masked scores must not decide the maximum; the product with `allowed` makes their weights exactly 0.
+        let masked = scores.broadcast_add(&((&allowed - 1.0)? * 1e4)?)?;
+        let highest = masked.detach().max_keepdim(2)?;
+        let weights = masked.broadcast_sub(&highest)?.exp()?.broadcast_mul(&allowed)?;
         let total = weights.sum_keepdim(2)?;
         let total = (&total + total.eq(0.0)?.to_dtype(dtype)?)?;
         let y = weights.broadcast_div(&total)?.matmul(&v)?; // [heads, n, d_head]
@@ -173,15 +175,15 @@ pub(crate) fn reference(
     }
 }
 
-/// 1 where a query sees a key, `[n, m]` row-major, within one document.
-fn dense_mask(view: &AttentionMask, queries: &Range<usize>, keys: &Range<usize>) -> Vec<f32> {
-    let mut mask = vec![0.0; queries.len() * keys.len()];
+/// The mask within one document, `[n, m]` row-major: 1 if the query attends to the key, else 0.
+fn dense_mask(mask: &AttentionMask, queries: &Range<usize>, keys: &Range<usize>) -> Vec<f32> {
+    let mut dense = vec![0.0; queries.len() * keys.len()];
     let mut runs = Vec::new();
-    for (row, q) in mask.chunks_exact_mut(keys.len()).zip(queries.clone()) {
-        view.runs(q, &mut runs);
+    for (row, q) in dense.chunks_exact_mut(keys.len()).zip(queries.clone()) {
+        mask.runs(q, &mut runs);
         runs.iter().for_each(|run| row[run.start - keys.start..run.end - keys.start].fill(1.0));
     }
-    mask
+    dense
 }
 
 #[cfg(test)]
@@ -212,7 +214,7 @@ mod tests {
         Arc::new(AttentionRules::uniform(["a", "b", "c"], rule.parse().unwrap()))
     }
 
-    /// A different rule for each pair of kinds; kind c sees nobody.
+    /// A different rule for each pair of kinds; kind c attends to no token.
     fn mixed() -> Arc<AttentionRules> {
         let mut rules = AttentionRules::never(["a", "b", "c"]);
         for (query, key, rule) in
@@ -231,25 +233,25 @@ mod tests {
     fn reference_has_the_right_gradients() -> Result<()> {
         for rules in [uniform("causal"), mixed()] {
             let meta = list(&[4, 1, 5]);
-            let view = Arc::new(AttentionMask::new(rules, meta.clone(), meta));
-            check_gradients(|t| reference(t, None, Heads::even(2, 4), &view), &inputs(10, 10, 4)?)?;
+            let mask = Arc::new(AttentionMask::new(rules, meta.clone(), meta));
+            check_gradients(|t| reference(t, None, Heads::even(2, 4), &mask), &inputs(10, 10, 4)?)?;
         }
         Ok(())
     }
 
     #[test]
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         let rules = [uniform("all"), uniform("causal"), uniform("never"), uniform("strict_past"), mixed()];
         for rules in rules {
-            // Not one token alone: its only weight is 1 whatever its score, so the score's gradient is rounding.
+            // No document of one token: its only weight is 1 for any score, so the score's gradient is rounding alone.
             for lengths in [&[2][..], &[7, 0, 3], &[150], &[64, 65, 130, 2]] {
                 let meta = list(lengths);
                 let n = meta.len();
-                let view = Arc::new(AttentionMask::new(rules.clone(), meta.clone(), meta));
+                let mask = Arc::new(AttentionMask::new(rules.clone(), meta.clone(), meta));
                 for (d, heads) in [(12, 3), (32, 1)] {
                     check_kernel(
-                        |t| attention(&t[0], &t[1], None, Heads::even(heads, d), &view),
-                        |t| reference(t, None, Heads::even(heads, d), &view),
+                        |t| attention(&t[0], &t[1], None, Heads::even(heads, d), &mask),
+                        |t| reference(t, None, Heads::even(heads, d), &mask),
                         &inputs(n, n, d)?,
                     )?;
                 }
@@ -258,19 +260,19 @@ mod tests {
         Ok(())
     }
 
-    /// Documents are cut into heads where they are fewer than the threads, and forward says so to backward.
+    /// If documents are fewer than threads, they are cut into heads; backward uses the cut of forward.
     #[test]
     fn any_number_of_threads_gives_the_same() -> Result<()> {
         let meta = list(&[70, 3, 40]);
         let n = meta.len();
-        let view = Arc::new(AttentionMask::new(mixed(), meta.clone(), meta));
+        let mask = Arc::new(AttentionMask::new(mixed(), meta.clone(), meta));
         let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let (one, many) = (pool(1), pool(16));
         for pool in [&one, &many] {
             pool.install(|| {
                 check_kernel(
-                    |t| attention(&t[0], &t[1], None, Heads::even(4, 16), &view),
-                    |t| reference(t, None, Heads::even(4, 16), &view),
+                    |t| attention(&t[0], &t[1], None, Heads::even(4, 16), &mask),
+                    |t| reference(t, None, Heads::even(4, 16), &mask),
                     &inputs(n, n, 16)?,
                 )
             })?;
@@ -279,7 +281,7 @@ mod tests {
         let variables = inputs.iter().map(candle_core::Var::from_tensor).collect::<Result<Vec<_>>>()?;
         let gradients = |forward: &rayon::ThreadPool, backward: &rayon::ThreadPool| {
             let values: Vec<Value> = variables.iter().zip(0..).map(|(x, i)| Value::parameter(x, i)).collect();
-            let y = forward.install(|| attention(&values[0], &values[1], None, Heads::even(4, 16), &view))?;
+            let y = forward.install(|| attention(&values[0], &values[1], None, Heads::even(4, 16), &mask))?;
             let loss = crate::ops::squared_error(&y, &vec![0.5; n * 16], &vec![1.0; n])?;
             backward.install(|| crate::ops::backward(vec![(loss, 1.0)]))
         };
@@ -294,10 +296,10 @@ mod tests {
     fn queries_and_keys_may_be_different_lists() -> Result<()> {
         let (queries, keys) = (list(&[3, 70, 2]), list(&[9, 80, 0]));
         let (n, m) = (queries.len(), keys.len());
-        let view = Arc::new(AttentionMask::new(mixed(), queries, keys));
+        let mask = Arc::new(AttentionMask::new(mixed(), queries, keys));
         check_kernel(
-            |t| attention(&t[0], &t[1], None, Heads::even(2, 8), &view),
-            |t| reference(t, None, Heads::even(2, 8), &view),
+            |t| attention(&t[0], &t[1], None, Heads::even(2, 8), &mask),
+            |t| reference(t, None, Heads::even(2, 8), &mask),
             &inputs(n, m, 8)?,
         )
     }
@@ -305,10 +307,10 @@ mod tests {
     #[test]
     fn a_query_without_keys_gives_zero() -> Result<()> {
         let meta = list(&[3]);
-        let view = Arc::new(AttentionMask::new(uniform("strict_past"), meta.clone(), meta));
+        let mask = Arc::new(AttentionMask::new(uniform("strict_past"), meta.clone(), meta));
         let inputs = inputs(3, 3, 4)?;
         let y =
-            attention(&input(&inputs[0]), &input(&inputs[1]), None, Heads::even(2, 4), &view)?.into_tensor();
+            attention(&input(&inputs[0]), &input(&inputs[1]), None, Heads::even(2, 4), &mask)?.into_tensor();
         assert_eq!(y.to_vec2::<f32>()?, [[0.0; 4]; 3]);
         Ok(())
     }
@@ -316,16 +318,16 @@ mod tests {
     #[test]
     fn great_scores_do_not_overflow() -> Result<()> {
         let meta = list(&[5]);
-        let view = Arc::new(AttentionMask::new(uniform("all"), meta.clone(), meta));
+        let mask = Arc::new(AttentionMask::new(uniform("all"), meta.clone(), meta));
         let inputs: Vec<Tensor> = inputs(5, 5, 4)?.iter().map(|t| t * 100.0).collect::<Result<_>>()?;
         let (kernel, plain) = (
-            attention(&input(&inputs[0]), &input(&inputs[1]), None, Heads::even(1, 4), &view)?,
-            reference(&inputs, None, Heads::even(1, 4), &view)?,
+            attention(&input(&inputs[0]), &input(&inputs[1]), None, Heads::even(1, 4), &mask)?,
+            reference(&inputs, None, Heads::even(1, 4), &mask)?,
         );
         assert_close("output", kernel.tensor(), &plain, 1e-4)
     }
 
-    /// Two heads to each that is looked at, and scores that also depend on the distance.
+    /// Two query heads for each key-value head, and scores that also depend on the distance.
     #[test]
     fn grouped_heads_and_relative_bias() -> Result<()> {
         let heads = Heads { n_heads: 4, n_kv_heads: 2, scale: 0.7 };
@@ -334,20 +336,20 @@ mod tests {
             for lengths in [&[5, 3][..], &[70, 0, 40]] {
                 let meta = list(lengths);
                 let n = meta.len();
-                let view = Arc::new(AttentionMask::new(rules.clone(), meta.clone(), meta));
+                let mask = Arc::new(AttentionMask::new(rules.clone(), meta.clone(), meta));
                 let of = |t: &[Value]| {
                     attention(
                         &t[0],
                         &t[1],
                         Some(RelativeBias { table: &t[2], buckets: &buckets }),
                         heads,
-                        &view,
+                        &mask,
                     )
                 };
                 let inputs = [random(&[n, 12], 1)?, random(&[n, 12], 2)?, random(&[8, 4], 3)?];
-                check_kernel(of, |t| reference(t, Some(&buckets), heads, &view), &inputs)?;
+                check_kernel(of, |t| reference(t, Some(&buckets), heads, &mask), &inputs)?;
                 if n < 10 {
-                    check_gradients(|t| reference(t, Some(&buckets), heads, &view), &inputs)?;
+                    check_gradients(|t| reference(t, Some(&buckets), heads, &mask), &inputs)?;
                 }
             }
         }
@@ -357,10 +359,10 @@ mod tests {
     #[test]
     fn shapes_that_do_not_fit_are_named() -> Result<()> {
         let meta = list(&[3]);
-        let view = Arc::new(AttentionMask::new(uniform("all"), meta.clone(), meta));
+        let mask = Arc::new(AttentionMask::new(uniform("all"), meta.clone(), meta));
         let of = |query: &[usize], key_value: &[usize], n_heads| {
             let (query, key_value) = (random(query, 1)?, random(key_value, 1)?);
-            attention(&input(&query), &input(&key_value), None, Heads::even(n_heads, 4), &view)
+            attention(&input(&query), &input(&key_value), None, Heads::even(n_heads, 4), &mask)
         };
         let error = of(&[3, 4], &[4, 8], 2).unwrap_err().to_string();
         assert!(error.contains("[4, 8]") && error.contains("(3, 3)"), "{error}");

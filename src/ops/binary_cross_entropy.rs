@@ -3,7 +3,8 @@
 //! Forward reads the logits (4 bytes and about 25 FLOP each), backward reads them again and writes the gradient
 //! (8 bytes).
 
-use super::autograd::{Value, apply1, by_reference};
+use super::autograd::{Value, apply1};
+use super::from_candle::from_candle;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -27,7 +28,7 @@ pub fn binary_cross_entropy(logits: &Value, targets: &[f32], weights: &[f32]) ->
         true => {
             apply1(logits, BinaryCrossEntropy { c, targets: targets.to_vec(), weights: weights.to_vec() })
         }
-        false => by_reference(&[logits], |t| reference(&t[0], targets, weights)),
+        false => from_candle(&[logits], |t| reference(&t[0], targets, weights)),
     }
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn reference(logits: &Tensor, targets: &[f32], weights: &[f32]) -> Re
     let softplus = (logits.relu()? + (logits.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
     let rows = (softplus - (logits * like(targets, logits.dims())?)?)?.mean(D::Minus1)?; // [n]
     let weights = like(weights, rows.dims())?;
-    // A row without weight counts for nothing even if its loss is not finite.
+    // A row of weight 0 adds nothing even if its loss is not finite.
     (weights.ne(0.0)?.where_cond(&rows, &rows.zeros_like()?)? * weights)?.sum_all()
 }
 
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         for (n, c) in [(1, 1), (2, 1), (5, 7), (70, 130)] {
             let (logits, targets, weights) = data(n, c)?;
             check_kernel(
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_those_of_pytorch() -> Result<()> {
+    fn values_match_pytorch() -> Result<()> {
         // F.binary_cross_entropy_with_logits(tensor([[1., -2.]]), tensor([[1., 0.5]]))
         let logits = Tensor::new(&[[1_f32, -2.0]], &Device::Cpu)?;
         let loss = binary_cross_entropy(&input(&logits), &[1.0, 0.5], &[2.0])?;

@@ -1,15 +1,15 @@
-//! Results whose memory is written once: a kernel fills it, and nothing sets it to zero before.
+//! Results in uninitialized memory, which a kernel fills.
 //!
-//! Zeroing a result costs as much as writing it, and on one thread. A function that fills blank elements gives them
-//! back as written; that is how the ones below know that none was left out.
+//! Zeroing a result costs as much as writing it, and on one thread. A function that fills blank elements returns them as
+//! `f32`s, which proves that it has written all of them.
 
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Elements that hold nothing yet.
+/// Uninitialized elements.
 pub(crate) type Blank = [MaybeUninit<f32>];
 
-/// `n` elements in blocks of `block`, in parallel. `fill` gets a block's number and its elements, and gives them back.
+/// `n` elements in blocks of `block`, in parallel. `fill` takes a block's number and its elements, and returns them filled.
 pub(crate) fn by_blocks(
     n: usize,
     block: usize,
@@ -22,7 +22,7 @@ pub(crate) fn by_blocks(
         let written = fill(i, blank);
         assert!((written.as_ptr(), written.len()) == expected, "a block was not filled");
     });
-    // SAFETY: each of the first n elements was in one block, and each block came back as `f32`s.
+    // SAFETY: each of the first n elements was in one block, and each block was returned as `f32`s.
     unsafe { result.set_len(n) }
     result
 }
@@ -46,7 +46,7 @@ pub(crate) fn two_by_blocks(
         assert!(written == expected, "a block was not filled");
     });
     assert!(a.div_ceil((rows * widths[0]).max(1)) == b.div_ceil((rows * widths[1]).max(1)), "unequal blocks");
-    // SAFETY: as many blocks of the one as of the other, so that zipping has dropped none; each came back as `f32`s.
+    // SAFETY: both have equally many blocks, so that zipping has dropped none; each was returned as `f32`s.
     unsafe {
         first.set_len(a);
         second.set_len(b);
@@ -54,25 +54,25 @@ pub(crate) fn two_by_blocks(
     (first, second)
 }
 
-/// The elements, once each has been written.
+/// The elements as `f32`s.
 ///
 /// # Safety
-/// Each must have been.
+/// Each element must have been written.
 pub(crate) unsafe fn written(blank: &mut Blank) -> &mut [f32] {
     // SAFETY: `MaybeUninit<f32>` lies in memory as `f32` does, and the caller has written each.
     unsafe { &mut *(std::ptr::from_mut(blank) as *mut [f32]) }
 }
 
-/// The same row again and again.
+/// Fills rows with copies of `row`.
 pub(crate) fn repeat<'a>(blank: &'a mut Blank, row: &[f32]) -> &'a mut [f32] {
     let rows = blank.chunks_exact_mut(row.len().max(1));
     rows.for_each(|blank| blank.iter_mut().zip(row).for_each(|(blank, &x)| _ = blank.write(x)));
-    assert!(blank.is_empty() || blank.len().is_multiple_of(row.len()), "other than whole rows");
-    // SAFETY: whole rows of the row's length leave no element out.
+    assert!(blank.is_empty() || blank.len().is_multiple_of(row.len()), "expected whole rows");
+    // SAFETY: the length is a multiple of the row's, so every element is written.
     unsafe { written(blank) }
 }
 
-/// The result of `f` for each element of `x`.
+/// Writes `f` of each element of `x`.
 #[inline(always)]
 pub(crate) fn map<'a>(blank: &'a mut Blank, x: &[f32], f: impl Fn(f32) -> f32) -> &'a mut [f32] {
     assert_eq!(blank.len(), x.len());
@@ -83,7 +83,7 @@ pub(crate) fn map<'a>(blank: &'a mut Blank, x: &[f32], f: impl Fn(f32) -> f32) -
     unsafe { written(blank) }
 }
 
-/// The result of `f` for each pair of elements of `x` and `y`.
+/// Writes `f` of each pair of elements of `x` and `y`.
 #[inline(always)]
 pub(crate) fn map2<'a>(
     blank: &'a mut Blank,
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "not filled")]
-    fn a_block_left_out_is_noticed() {
+    fn an_unfilled_block_panics() {
         by_blocks(4, 2, |_, blank| map(&mut blank[..1], &[1.0], |x| x));
     }
 }

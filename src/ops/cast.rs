@@ -1,4 +1,4 @@
-//! Values in another type: activations in `bf16`, losses in `f32`. The gradient travels in the type of the input.
+//! Conversion to another type: activations in `bf16`, losses in `f32`. The gradient has the type of the input.
 
 use super::autograd::{Gradient, Value, with_rule};
 use candle_core::{DType, Result, Tensor};
@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Tensor};
 /// `x` rounded to `dtype`.
 ///
 /// # Errors
-/// Where the tensor library has no such conversion.
+/// If candle does not support the conversion.
 pub fn cast(x: &Value, dtype: DType) -> Result<Value> {
     let from = x.tensor().dtype();
     if from == dtype {
@@ -30,7 +30,7 @@ mod tests {
     use crate::ops::testing::{check_kernel, random};
 
     #[test]
-    fn there_and_back_is_the_same_within_rounding() -> Result<()> {
+    fn a_round_trip_keeps_the_values() -> Result<()> {
         let x = random(&[7, 5], 1)?;
         let rounded = x.to_dtype(DType::F64)?.to_dtype(DType::F32)?;
         check_kernel(|x| cast(&cast(&x[0], DType::F64)?, DType::F32), |x| Ok(x[0].clone()), &[rounded])

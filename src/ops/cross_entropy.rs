@@ -1,11 +1,12 @@
 //! Cross entropy of logits against class targets, with weights and label smoothing.
 //!
-//! The probabilities are never stored: forward reads the logits (4 bytes and about 20 FLOP each) and keeps a
-//! log-sum-exp for each row, backward reads them again and writes the gradient (8 bytes).
+//! The probabilities are never stored: forward reads the logits (4 bytes and about 20 FLOP each) and saves a log-sum-exp
+//! for each row, backward reads them again and writes the gradient (8 bytes).
 
 use std::sync::OnceLock;
 
-use super::autograd::{Value, apply1, by_reference};
+use super::autograd::{Value, apply1};
+use super::from_candle::from_candle;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -15,8 +16,10 @@ use super::storage::{Elements, has_kernel, slice};
 /// Σᵢ wᵢ·(−Σᵥ qᵢᵥ·log pᵢᵥ), a scalar, with p the softmax of a row of logits.
 ///
 /// `logits` is `[n, v]`, `targets` and `weights` `[n]`. q is 1 − `smoothing` at the target plus `smoothing`/v
-/// everywhere, as PyTorch's `label_smoothing`. A row of weight 0 is not looked at, nor is its target. Errors:
-/// lengths that do not fit, a target that is not below v, smoothing outside `0..=1`.
+/// everywhere, as PyTorch's `label_smoothing`. Rows of weight 0 and their targets are not read.
+///
+/// # Errors
+/// If lengths do not fit, a target is not below v, or smoothing is outside `0..=1`.
 pub fn cross_entropy(logits: &Value, targets: &[u32], weights: &[f32], smoothing: f32) -> Result<Value> {
     let (n, v) = logits.dims2()?;
     if targets.len() != n || weights.len() != n {
@@ -42,7 +45,7 @@ pub fn cross_entropy(logits: &Value, targets: &[u32], weights: &[f32], smoothing
     let op = CrossEntropy { rows, smoothing, log_sums: OnceLock::new() };
     match has_kernel(logits.tensor()) {
         true => apply1(logits, op),
-        false => by_reference(&[logits], |t| reference(&t[0], &op.rows, smoothing)),
+        false => from_candle(&[logits], |t| reference(&t[0], &op.rows, smoothing)),
     }
 }
 
@@ -91,7 +94,7 @@ struct Row {
 struct CrossEntropy {
     rows: Vec<Row>,
     smoothing: f32,
-    /// log Σ eˣ of each row that has a weight.
+    /// log Σ eˣ of each row with a weight.
     log_sums: OnceLock<Vec<f32>>,
 }
 
@@ -101,7 +104,7 @@ impl CrossEntropy {
     fn forward_row(&self, logits: &[f32], row: Row) -> (f64, f32) {
         let log_sum = log_sum_exp(logits);
         let mut loss = f64::from(1.0 - self.smoothing) * f64::from(log_sum - logits[row.target]);
-        // Without smoothing the other logits do not count, be they −∞.
+        // Without smoothing, the other logits have no effect, even if they are −∞.
         if self.smoothing > 0.0 {
             loss += f64::from(self.smoothing) * f64::from(log_sum - sum(logits) / logits.len() as f32);
         }
@@ -187,7 +190,7 @@ mod tests {
     use crate::ops::testing::{assert_close, check_gradients, check_kernel, input, random};
     use candle_core::{Device, Var};
 
-    /// Some rows have weight 0 and with it a target that is no class.
+    /// Targets and weights; rows of weight 0 have an invalid target.
     fn rows(n: usize, v: usize) -> (Vec<u32>, Vec<f32>) {
         let weights: Vec<f32> = (0..n).map(|i| ((i + 1) % 4) as f32 * 0.6).collect();
         let target =
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         for (n, v) in [(1, 2), (3, 5), (6, 65), (100, 300)] {
             for smoothing in [0.0, 0.1] {
                 let (targets, weights) = rows(n, v);
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_those_of_pytorch() -> Result<()> {
+    fn values_match_pytorch() -> Result<()> {
         // F.cross_entropy(tensor([[1., 2., 3.]]), tensor([0])), without and with label_smoothing=0.1.
         let logits = Tensor::new(&[[1_f32, 2.0, 3.0]], &Device::Cpu)?;
         let loss =
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_weight_count_for_nothing() -> Result<()> {
+    fn rows_without_weight_have_no_effect() -> Result<()> {
         let logits = Var::new(&[[0_f32, 0.0], [f32::NAN, f32::INFINITY]], &Device::Cpu)?;
         let loss = cross_entropy(&Value::parameter(&logits, 0), &[0, 9], &[1.0, 0.0], 0.0)?;
         assert!((loss.tensor().to_scalar::<f32>()? - std::f32::consts::LN_2).abs() < 1e-6);

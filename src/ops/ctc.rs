@@ -1,15 +1,16 @@
-//! Connectionist temporal classification (Graves et al. 2006): the loss of a label sequence without alignment.
+//! Connectionist temporal classification (Graves et al. 2006): the loss of a label sequence without an alignment.
 //!
 //! A document of t frames and l labels costs about 2·t·(2l + 1) log-additions of three terms, in `f64` and in log
-//! space, so no length underflows. Forward computes the gradient on the way and keeps it (4 bytes a logit); documents
-//! run in parallel.
+//! space, so no length underflows. Forward also computes the gradient and saves it (4 bytes a logit); documents run in
+//! parallel.
 
 mod alignment;
 
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::autograd::{Value, apply1, by_reference};
+use super::autograd::{Value, apply1};
+use super::from_candle::from_candle;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -22,10 +23,13 @@ use super::storage::{has_kernel, slice};
 
 /// Σ_d w_d·(−log p(labels_d | frames_d)), a scalar.
 ///
-/// `logits` is `[n, v]` for all frames of the batch, `documents` the frames of each document (ascending and apart;
-/// frames of none get no gradient), `labels` and `weights` one of each document. A document of weight 0 is not
-/// looked at. Errors: lengths or ranges that do not fit, a label that is `blank` or not below v, a document that
-/// [`fits`] refuses.
+/// `logits` is `[n, v]` for all frames of the batch. `documents` holds the frames of each document, ascending and disjoint;
+/// other frames have no gradient. `labels` and `weights` have one entry for each document; documents of weight 0 are not
+/// read.
+///
+/// # Errors
+/// If lengths or ranges do not fit, a label is `blank` or not below v, or a document has too few frames for its labels
+/// ([`fits`]).
 pub fn ctc(
     logits: &Value,
     documents: &[Range<usize>],
@@ -40,18 +44,18 @@ pub fn ctc(
     }
     match has_kernel(logits.tensor()) {
         true => apply1(logits, Ctc { documents, blank, gradient: OnceLock::new() }),
-        false => by_reference(&[logits], |t| reference(&t[0], &documents, blank)),
+        false => from_candle(&[logits], |t| reference(&t[0], &documents, blank)),
     }
 }
 
-/// Whether `frames` can spell `labels`: a frame for each label, and a blank between equal neighbours.
+/// Whether `frames` are enough for `labels`: a frame for each label, and a blank between equal neighbours.
 pub fn fits(frames: usize, labels: &[u32]) -> bool {
     let repeats = labels.windows(2).filter(|pair| pair[0] == pair[1]).count();
     frames >= labels.len() + repeats
 }
 
-/// The labels of the likeliest path through `logits` `[frames, v]`: the best of each frame, repeats merged, blanks
-/// left out.
+/// The labels of the most probable path through `logits` `[frames, v]`: the best label of each frame, with repeats merged
+/// and blanks removed.
 pub fn best_path(logits: &Tensor, blank: u32) -> Result<Vec<u32>> {
     if logits.dim(0)? == 0 {
         return Ok(Vec::new());
@@ -62,7 +66,7 @@ pub fn best_path(logits: &Tensor, blank: u32) -> Result<Vec<u32>> {
     Ok(best)
 }
 
-/// One document's part of the loss.
+/// One document's frames, labels and weight.
 pub(super) struct Document {
     pub(super) frames: Range<usize>,
     pub(super) labels: Vec<u32>,
@@ -100,7 +104,7 @@ fn check(
             bail!("ctc: label {label} of document {i} is the blank {blank} or not below the {v} classes")
         }
         if !fits(frames.len(), labels) {
-            bail!("ctc: the {} frames of document {i} cannot spell its {} labels", frames.len(), labels.len())
+            bail!("ctc: document {i} has {} frames, too few for its {} labels", frames.len(), labels.len())
         }
         checked.push(Document { frames: frames.clone(), labels: labels.clone(), weight });
     }
@@ -120,7 +124,7 @@ fn reference(logits: &Tensor, documents: &[Document], blank: u32) -> Result<Tens
 
 /// The log probability of all alignments; `log_probabilities` is `[frames, v]`.
 fn reference_log_p(log_probabilities: &Tensor, states: &States) -> Result<Tensor> {
-    /// Stands for log 0: −∞ would make NaN of its own gradient.
+    /// Instead of log 0 = −∞, whose gradient would be NaN.
     const IMPOSSIBLE: f64 = -1e30;
     let (device, dtype) = (log_probabilities.device(), log_probabilities.dtype());
     let n_states = states.symbols.len();
@@ -206,6 +210,7 @@ fn split<'a>(
         })
         .collect()
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         // Frames and classes; then, for each document, its frames, labels and weight.
         type Case = (usize, usize, Vec<(Range<usize>, Vec<u32>, f32)>);
         let cases: [Case; 5] = [
@@ -307,7 +312,7 @@ mod tests {
         let loss = traced(&Value::parameter(&logits, 0), 0..600, &labels, 1.0, 0)?;
         let exact = single(&logits.to_dtype(DType::F64)?.detach(), 0..600, &labels, 1.0, 0)?;
         let exact = exact.to_scalar::<f64>()?;
-        assert!(exact > 1000.0, "not even a long way: {exact}");
+        assert!(exact > 1000.0, "expected a large loss; found {exact}");
         assert!((f64::from(loss.tensor().to_scalar::<f32>()?) - exact).abs() < 1e-6 * exact);
         // Softmax and posterior both sum to 1 in every frame.
         let gradients = crate::ops::backward(vec![(loss, 1.0)])?;
@@ -317,13 +322,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_spelled_or_read_is_an_error() -> Result<()> {
+    fn invalid_labels_and_ranges_are_errors() -> Result<()> {
         assert!(fits(3, &[1, 1]) && !fits(2, &[1, 1]) && fits(2, &[1, 2]) && fits(0, &[]));
         let logits = random(&[4, 3], 1)?;
         let error = |frames, labels: &[u32], blank| {
             single(&logits, frames, labels, 1.0, blank).unwrap_err().to_string()
         };
-        assert!(error(0..2, &[1, 1], 0).contains("cannot spell"));
+        assert!(error(0..2, &[1, 1], 0).contains("too few for its 2 labels"));
         assert!(error(0..4, &[0], 0).contains("label 0 of document 0"));
         assert!(error(0..4, &[3], 0).contains("label 3"));
         assert!(error(0..5, &[1], 0).contains("frames 0..5"));

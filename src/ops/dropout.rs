@@ -1,9 +1,10 @@
-//! Dropout whose mask is a function of what an element is, not of where it lies.
+//! Dropout whose mask is a hash of a seed, a row's key and a column.
 //!
-//! The mask is hashed afresh from (seed, row key, column) in forward and backward, so nothing is stored, and a
-//! token keeps its mask whichever batch it is in. 8 bytes and about 10 integer operations an element.
+//! Forward and backward compute the hash anew, so no mask is stored, and a token has the same mask in any batch. 8 bytes
+//! and about 10 integer operations an element.
 
-use super::autograd::{Value, apply1, by_reference};
+use super::autograd::{Value, apply1};
+use super::from_candle::from_candle;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -12,8 +13,10 @@ use super::storage::{Elements, has_kernel, slice};
 
 /// Zeroes each element of `x` `[n, d]` with probability `rate` and divides the others by 1 − `rate`.
 ///
-/// Row `i` is known by its key `rows[i]`: equal (`seed`, key) give equal masks. Errors: a rate outside `0..1`, as
-/// many keys as rows not given.
+/// `rows[i]` is the key of row `i`: equal (`seed`, key) give equal masks.
+///
+/// # Errors
+/// If the rate is outside `0..1`, or the number of keys is not `n`.
 pub fn dropout(x: &Value, rate: f32, seed: u64, rows: &[u64]) -> Result<Value> {
     let (n, d) = x.dims2()?;
     if rows.len() != n {
@@ -32,7 +35,7 @@ pub fn dropout(x: &Value, rate: f32, seed: u64, rows: &[u64]) -> Result<Value> {
     let dropout = Dropout { rate, seed, rows: rows.to_vec() };
     match has_kernel(x.tensor()) {
         true => apply1(x, dropout),
-        false => by_reference(&[x], |t| reference(&t[0], d, &dropout)),
+        false => from_candle(&[x], |t| reference(&t[0], d, &dropout)),
     }
 }
 
@@ -50,11 +53,11 @@ struct Dropout {
 }
 
 impl Dropout {
-    /// The masked and scaled `x`, which is both forward and backward.
+    /// The masked and scaled `x`, for both forward and backward.
     fn apply(&self, x: &[f32], d: usize) -> Vec<f32> {
         let block = rows_in_block(self.rows.len(), d);
         let (d, scale) = (d.max(1), 1.0 / (1.0 - self.rate));
-        // Of the 2³² hashes, those below are dropped.
+        // Hashes below this number are dropped.
         let dropped = (f64::from(self.rate) * 2.0_f64.powi(32)) as u32;
         let mut y = vec![0.0; x.len()];
         let rows = self.rows.par_chunks(block);
@@ -75,7 +78,7 @@ impl Dropout {
     }
 }
 
-/// Two words that stand for a row under a seed (the finaliser of SplitMix64, twice).
+/// Hashes a seed and a row's key to two words (the finaliser of SplitMix64, twice).
 fn row_key(seed: u64, row: u64) -> (u32, u32) {
     let mix = |mut z: u64| {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -86,8 +89,8 @@ fn row_key(seed: u64, row: u64) -> (u32, u32) {
     (key as u32, (key >> 32) as u32)
 }
 
-/// A uniform word for a column: the finaliser of MurmurHash3, with the key added between its rounds, since
-/// otherwise two rows would hold one sequence, displaced. 32-bit arithmetic, which vector units have.
+/// Hashes a column to a uniform word: the finaliser of MurmurHash3, in 32-bit arithmetic for vector units. The key is
+/// added between the rounds, because otherwise two rows would have the same sequence, shifted.
 #[inline(always)]
 fn hash(key: (u32, u32), column: u32) -> u32 {
     let mut h = column.wrapping_mul(0x9E37_79B1) ^ key.0;
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         for (n, d) in [(0, 3), (1, 1), (1, 200), (5, 33), (130, 65)] {
             let rows: Vec<u64> = (0..n as u64).map(|i| i * i + 3).collect();
             let x = [random(&[n, d], 1)?];
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_keeps_its_mask_wherever_it_lies() -> Result<()> {
+    fn a_row_has_the_same_mask_at_any_place() -> Result<()> {
         let x = Tensor::ones((3, 50), DType::F32, &Device::Cpu)?;
         let rows = |keys: &[u64; 3]| dropout(&input(&x), 0.5, 11, keys)?.tensor().to_vec2::<f32>();
         let (a, b) = (rows(&[1, 2, 3])?, rows(&[3, 1, 1])?);
@@ -157,19 +160,19 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_dropped_as_the_rate_says() -> Result<()> {
+    fn the_share_of_dropped_elements_is_the_rate() -> Result<()> {
         for rate in [0.01, 0.1, 0.5, 0.9] {
             let mask = mask(1000, 256, rate, 3, 0)?;
             let (n, kept) = (mask.len() as f64, 1.0 - f64::from(rate));
             let deviation = (kept * (1.0 - kept) / n).sqrt();
             let mean = mask.iter().sum::<f64>() / n;
-            assert!((mean - kept).abs() < 4.0 * deviation, "kept {mean} of {kept}");
+            assert!((mean - kept).abs() < 4.0 * deviation, "expected {kept}; found {mean}");
         }
         Ok(())
     }
 
     #[test]
-    fn neighbours_are_uncorrelated() -> Result<()> {
+    fn masks_of_neighbours_are_uncorrelated() -> Result<()> {
         let (n, d) = (512, 512);
         let base = mask(n, d, 0.5, 3, 0)?;
         let shifted = |by: usize| [&base[by..], &base[..by]].concat();

@@ -1,9 +1,10 @@
-//! What lies between the maps of a gated MLP: f(a)·b (Shazeer 2020).
+//! The gate of a gated MLP: f(a)·b (Shazeer 2020).
 //!
 //! Forward moves 12 bytes an element, backward 20; see [`activation`](super::activation) for its arithmetic.
 
 use super::activation::{self, Activation};
-use super::autograd::{Value, apply2, by_reference};
+use super::autograd::{Value, apply2};
+use super::from_candle::from_candle;
 use super::math::BLOCK;
 use super::storage::{Elements, has_kernel, slice};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
@@ -12,7 +13,7 @@ use rayon::prelude::*;
 /// f(`a`)·`b` element by element, with f the activation; both of one shape.
 ///
 /// # Errors
-/// Where the shapes differ.
+/// If the shapes differ.
 pub fn gate(a: &Value, b: &Value, activation: Activation) -> Result<Value> {
     if a.dims() != b.dims() {
         bail!("gate: shapes {:?} and {:?} differ", a.dims(), b.dims())
@@ -23,7 +24,7 @@ pub fn gate(a: &Value, b: &Value, activation: Activation) -> Result<Value> {
     }
     match has_kernel(a.tensor()) {
         true => apply2(a, b, Gate(activation)),
-        false => by_reference(&[a, b], |t| reference(&t[0], &t[1], activation)),
+        false => from_candle(&[a, b], |t| reference(&t[0], &t[1], activation)),
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
     use crate::ops::testing::{check_gradients, check_kernel, random};
 
     #[test]
-    fn kernel_is_the_reference_and_it_has_the_right_gradients() -> Result<()> {
+    fn kernel_matches_the_reference_and_its_gradients() -> Result<()> {
         for activation in [Activation::Silu, Activation::GeluTanh] {
             let inputs = |n, d| -> Result<Vec<Tensor>> { Ok(vec![random(&[n, d], 1)?, random(&[n, d], 2)?]) };
             check_gradients(|t| reference(&t[0], &t[1], activation), &inputs(3, 4)?)?;
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn other_shapes_are_refused() -> Result<()> {
+    fn unequal_shapes_are_errors() -> Result<()> {
         let value = |shape: &[usize]| random(shape, 1).map(Value::constant);
         assert!(gate(&value(&[2, 3])?, &value(&[3, 2])?, Activation::Silu).is_err());
         Ok(())

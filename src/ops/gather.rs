@@ -1,18 +1,20 @@
 //! Rows of a table by index: the embedding lookup.
 //!
-//! Nothing is computed. Forward moves 8 bytes an element of the result, backward 8 and 4 for each element of the table,
-//! whose gradient is dense.
+//! Forward moves 8 bytes for each element of the result; backward 8, and 4 for each element of the table, whose gradient
+//! is dense.
 
-use super::autograd::{Value, apply1, by_reference};
+use super::autograd::{Value, apply1};
+use super::from_candle::from_candle;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::math::{add, rows_in_block, vectorize};
 use super::storage::{Elements, has_kernel, slice};
 
-/// The rows of `table` `[v, d]` at `rows`, `[n, d]`; a row may be taken many times.
+/// The rows of `table` `[v, d]` at the indices `rows`: `[n, d]`. Indices may repeat.
 ///
-/// Errors: an index that is not below `v`, named with its place.
+/// # Errors
+/// If an index is not below `v`; the message names its place.
 pub fn gather_rows(table: &Value, rows: &[u32]) -> Result<Value> {
     let (v, d) = table.dims2()?;
     if let Some((i, row)) = rows.iter().enumerate().find(|(_, row)| **row as usize >= v) {
@@ -24,7 +26,7 @@ pub fn gather_rows(table: &Value, rows: &[u32]) -> Result<Value> {
     }
     match has_kernel(table.tensor()) {
         true => apply1(table, GatherRows { d, rows: rows.to_vec() }),
-        false => by_reference(&[table], |t| reference(&t[0], rows)),
+        false => from_candle(&[table], |t| reference(&t[0], rows)),
     }
 }
 
@@ -57,8 +59,8 @@ impl CustomOp1 for GatherRows {
         Ok((CpuStorage::F32(y), Shape::from((self.rows.len(), d))))
     }
 
-    /// Adds each row of dy onto the table row that it came from. A task owns a range of table rows and takes its
-    /// places in order, so each sum has one order.
+    /// Adds each row of dy to its row of the table. A task owns a range of table rows and adds in order of place, so that
+    /// each sum has a fixed order.
     fn bwd(&self, table: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         const BLOCKS: usize = 64;
         let (dy, (v, d)) = (dy.contiguous()?, table.dims2()?);
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         for (v, d, n) in [(1, 1, 1), (1, 3, 50), (7, 5, 4), (300, 33, 1000)] {
             let rows: Vec<u32> = (0..n).map(|i| (i * i * 31 + 7) % v).collect();
             let table = [random(&[v as usize, d], 1)?];
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rows_are_an_empty_result() -> Result<()> {
+    fn without_indices_the_result_is_empty() -> Result<()> {
         assert_eq!(gather_rows(&input(&random(&[3, 4], 1)?), &[])?.dims(), [0, 4]);
         Ok(())
     }

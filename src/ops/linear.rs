@@ -1,11 +1,12 @@
 //! The affine map x·Wᵀ + b.
 //!
 //! Forward and backward are three products of 2·n·m·k FLOP each, over n·k + m·k + n·m numbers: bound by arithmetic
-//! once n, m and k pass a few dozen. The bias is what the product accumulates onto; only forward copies, its weights,
-//! 8·m·k bytes that save every block of rows from packing them across.
+//! if n, m and k are more than a few dozen. The product starts from the bias. Forward copies its weights, 8·m·k bytes, so
+//! that blocks of rows need not pack a transposed matrix.
 
 use super::add;
-use super::autograd::{Value, apply2, apply3, by_reference};
+use super::autograd::{Value, apply2, apply3};
+use super::from_candle::from_candle;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -17,7 +18,10 @@ use super::storage::{Elements, has_kernel, slice};
 
 /// x·Wᵀ + b: `x` is `[n, k]`, `weight` `[m, k]`, `bias` `[m]`; the result is `[n, m]`.
 ///
-/// Bit-reproducible for one number of threads. Errors: shapes that do not fit.
+/// Bit-reproducible for a given number of threads.
+///
+/// # Errors
+/// If the shapes do not fit.
 pub fn linear(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> {
     check(x, weight, bias)?;
     #[cfg(feature = "cuda")]
@@ -26,7 +30,7 @@ pub fn linear(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> 
     }
     if !has_kernel(x.tensor()) {
         let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
-        return by_reference(&inputs, |t| reference(&t[0], &t[1], t.get(2)));
+        return from_candle(&inputs, |t| reference(&t[0], &t[1], t.get(2)));
     }
     let linear = Linear { input_has_gradient: x.has_gradient() };
     match bias {
@@ -35,7 +39,7 @@ pub fn linear(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> 
     }
 }
 
-/// Refuses shapes that do not fit.
+/// Fails if the shapes do not fit.
 fn check(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<()> {
     let (x_dims, weight_dims) = (x.dims(), weight.dims());
     let fits = matches!((x_dims, weight_dims), ([_, k], [_, weight_k]) if k == weight_k)
@@ -49,13 +53,16 @@ fn check(x: &Value, weight: &Value, bias: Option<&Value>) -> Result<()> {
     Ok(())
 }
 
-/// `residual` `[n, m]` + x·Wᵀ + b: what [`linear`] gives, added to a residual stream.
+/// [`linear`] added to a residual stream: `residual` `[n, m]` + x·Wᵀ + b.
 ///
-/// A GPU adds while it rounds. Errors: as of `linear`, and where `residual` has another shape.
+/// A GPU adds before it rounds.
+///
+/// # Errors
+/// If the shapes do not fit.
 pub fn linear_residual(x: &Value, weight: &Value, bias: Option<&Value>, residual: &Value) -> Result<Value> {
     check(x, weight, bias)?;
     #[cfg(feature = "cuda")]
-    if super::cuda::has_kernel(x.tensor()) && super::cuda::adds(residual, x, weight) {
+    if super::cuda::has_kernel(x.tensor()) && super::cuda::can_add_residual(residual, x, weight) {
         return super::cuda::linear(x, weight, bias, Some(residual));
     }
     add(residual, &linear(x, weight, bias)?)
@@ -71,12 +78,12 @@ pub(crate) fn reference(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> R
 }
 
 struct Linear {
-    /// Features of an input have none, and need no product for it.
+    /// Without one, backward skips a product.
     input_has_gradient: bool,
 }
 
 impl Linear {
-    /// dx = dy·W, unless nothing asks for it, and dW = dyᵀ·x.
+    /// dx = dy·W, if x has a gradient, and dW = dyᵀ·x.
     fn backward(&self, x: &Tensor, weight: &Tensor, dy: &[f32]) -> Result<(Option<Tensor>, Tensor)> {
         let ((n, k), m) = (x.dims2()?, weight.dim(0)?);
         let dy = Matrix::new(dy, n, m);
@@ -168,8 +175,8 @@ pub(crate) fn forward(x: Matrix, weight: Matrix, bias: Option<&[f32]>) -> Vec<f3
         few_rows(&mut y, x, weight, bias);
         return y;
     }
-    let turned = weight.turned();
-    let weight = Matrix::new(&turned, k, m);
+    let transposed = weight.transposed();
+    let weight = Matrix::new(&transposed, k, m);
     let rows = rows_of_block(n, m * k);
     by_blocks(n * m, rows * m, |block, y| {
         let x = x.rows_from(block * rows, y.len() / m);
@@ -177,18 +184,18 @@ pub(crate) fn forward(x: Matrix, weight: Matrix, bias: Option<&[f32]>) -> Vec<f3
     })
 }
 
-/// Up to so many rows are bound by reading the weights, as when one token follows the other: a product's packing
-/// would read and write them once more.
+/// Up to this number of rows, as in generation token by token, reading the weights takes most of the time; to pack them
+/// for a product would read and write them once more.
 pub(crate) const FEW: usize = 8;
 
 /// y ← x·Wᵀ + b for few rows: each row of the weights is read once, in parallel.
 fn few_rows(y: &mut [f32], x: Matrix, weight: Matrix, bias: Option<&[f32]>) {
-    /// Weights that one task reads at least: 64 KiB, some microseconds.
+    /// The fewest weights that one task reads: 64 KiB, some microseconds.
     const LEAST: usize = 16 * 1024;
     let (n, k, m) = (x.rows(), x.cols(), weight.rows());
     let tasks = (m * k / LEAST).clamp(1, rayon::current_num_threads());
     let columns = m.div_ceil(tasks).max(1);
-    // One row of y at a time would read the weights again for each; so tasks cut all rows of y into columns.
+    // Tasks take columns of y, because tasks that take rows would each read all weights.
     let mut cut: Vec<Vec<&mut [f32]>> = (0..tasks).map(|_| Vec::with_capacity(n)).collect();
     for row in y.chunks_exact_mut(m.max(1)) {
         row.chunks_mut(columns).zip(&mut cut).for_each(|(part, task)| task.push(part));
@@ -208,16 +215,16 @@ fn few_rows(y: &mut [f32], x: Matrix, weight: Matrix, bias: Option<&[f32]>) {
     });
 }
 
-/// How many of `n` rows a block has under a matrix of `weights` elements: an even share for each thread, and at
-/// most [`most_rows`].
+/// Rows of a block, of `n` rows under a matrix of `weights` elements: an even share for each thread, at most
+/// [`most_rows`].
 pub(crate) fn rows_of_block(n: usize, weights: usize) -> usize {
     let blocks = n.div_ceil(most_rows(weights)).next_multiple_of(rayon::current_num_threads());
     n.div_ceil(blocks.max(1)).max(1)
 }
 
-/// The most rows of a block: few enough that its rows stay near the core, and enough that packing the weights once more
-/// for each block is a small part. Of 64 to 1,024 on `smalti bench all`, 256 is the fastest for weights that the second cache
-/// holds too, and 512 for greater ones, which each block reads from further away.
+/// The most rows of a block: few enough to stay in the cache, and enough that packing the weights for each block takes a
+/// small share of the time. Of 64 to 1,024 rows in `smalti bench all`, 256 is fastest for weights that fit the L2 cache,
+/// and 512 for larger ones.
 pub(crate) fn most_rows(weights: usize) -> usize {
     const CACHE: usize = (1 << 20) / size_of::<f32>();
     if weights > CACHE { 512 } else { 256 }
@@ -263,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         for (n, k, m) in [(1, 1, 1), (1, 7, 3), (5, 1, 9), (67, 33, 129), (300, 64, 48)] {
             let inputs = inputs(n, k, m)?;
             check_kernel(of, reference_of, &inputs)?;
@@ -273,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_gets_no_gradient() -> Result<()> {
+    fn a_constant_input_gets_no_gradient() -> Result<()> {
         let inputs = inputs(3, 4, 2)?;
         let weight = candle_core::Var::from_tensor(&inputs[1])?;
         let y = linear(&input(&inputs[0]), &Value::parameter(&weight, 0), None)?;

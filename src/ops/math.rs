@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 /// Runs `f` with the widest vector instructions that the processor has.
 ///
-/// Mark the closure `#[inline(always)]` so that its loops are compiled for those instructions.
+/// Mark the closure `#[inline(always)]`, so that its loops are compiled for those instructions.
 #[inline(always)]
 pub(crate) fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
@@ -129,7 +129,7 @@ pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
     sum_by2(x, y, |x, y| x * y)
 }
 
-/// The greatest element, −∞ for none. NaN elements may be passed over.
+/// The greatest element, −∞ for none. NaN elements may be ignored.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
     let greater = |a: f32, b: f32| if b > a { b } else { a };
@@ -168,15 +168,15 @@ pub(crate) fn add(x: &mut [f32], y: &[f32]) {
     }
 }
 
-/// How many of `n` rows of `d` elements one task takes: a matter of size alone, so that sums over a task's rows
-/// are the same however many threads there are.
+/// Rows of one task, of `n` rows of `d` elements. The result depends on sizes alone, so that sums over a task's rows are
+/// the same for any number of threads.
 pub(crate) fn rows_in_block(n: usize, d: usize) -> usize {
     const MOST_BLOCKS: usize = 32;
     const LEAST_ELEMENTS: usize = 4096;
     n.div_ceil(MOST_BLOCKS).max(LEAST_ELEMENTS.div_ceil(d.max(1)))
 }
 
-/// The sum of the tasks' vectors of `len` elements, in order.
+/// Adds the tasks' vectors of `len` elements, in order.
 pub(crate) fn add_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
     let mut parts = parts.into_iter();
     let Some(mut sum) = parts.next() else { return vec![0.0; len] };
@@ -191,7 +191,7 @@ pub(crate) fn add_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
     sum
 }
 
-/// Elements of one task of an elementwise operation: some microseconds of work, far above a task's cost.
+/// Elements of one task of an elementwise operation: some microseconds of work, far more than the cost of a task.
 pub(crate) const BLOCK: usize = 16 * 1024;
 
 /// `f` of each element, in parallel.

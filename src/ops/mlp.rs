@@ -1,13 +1,14 @@
 //! Two linear maps with an activation between them, fused.
 //!
-//! Rows go through in blocks, so that what lies between the maps, four times as wide as the tokens, is made and used
-//! near the core. Kept for backward is the activation's input, `[n, d_ff]`; its output is made again. Forward is
-//! 4·n·d·d_ff FLOP, backward twice that; the memory moves 8·n·d + 4·n·d_ff bytes forward and as many backward.
+//! Rows are computed in blocks, so that the hidden layer, four times as wide as the tokens, stays in the cache. Forward
+//! saves the activation's input, `[n, d_ff]`, and backward recomputes its output. Forward is 4·n·d·d_ff FLOP, backward
+//! twice that; each moves 8·n·d + 4·n·d_ff bytes of memory.
 
 use super::activation::{self, Activation};
 use super::add;
-use super::autograd::{Gradient, Value, by_reference, with_rule};
+use super::autograd::{Gradient, Value, with_rule};
 use super::blank::{by_blocks, two_by_blocks};
+use super::from_candle::from_candle;
 use super::linear::{self, FEW};
 use super::math;
 use super::product::{Matrix, MatrixMut, gemm_f32, product_into};
@@ -21,7 +22,10 @@ pub type Map<'a> = (&'a Value, Option<&'a Value>);
 
 /// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂ with f the activation: `x` is `[n, d]`, W₁ `[d_ff, d]`, W₂ `[d, d_ff]`.
 ///
-/// Bit-reproducible for one number of threads. Errors: shapes that do not fit.
+/// Bit-reproducible for a given number of threads.
+///
+/// # Errors
+/// If the shapes do not fit.
 pub fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<Value> {
     check(x, inner, outer)?;
     #[cfg(feature = "cuda")]
@@ -31,7 +35,7 @@ pub fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<
     let inputs: Vec<&Value> = [x, inner.0, outer.0].into_iter().chain(inner.1).chain(outer.1).collect();
     let (inner_bias, outer_bias) = (inner.1.is_some(), outer.1.is_some());
     if !has_kernel(x.tensor()) {
-        return by_reference(&inputs, |t| reference(t, inner_bias, outer_bias, activation));
+        return from_candle(&inputs, |t| reference(t, inner_bias, outer_bias, activation));
     }
     let tensors: Vec<Tensor> = inputs.iter().map(|value| value.tensor().clone()).collect();
     let (y, hidden) = Kernel::of(&tensors, inner_bias, outer_bias, activation)?.forward();
@@ -46,7 +50,7 @@ pub fn mlp(x: &Value, inner: Map, outer: Map, activation: Activation) -> Result<
     }))
 }
 
-/// Refuses shapes that do not fit.
+/// Fails if the shapes do not fit.
 fn check(x: &Value, inner: Map, outer: Map) -> Result<()> {
     let fits = match (x.dims(), inner.0.dims(), outer.0.dims()) {
         ([_, d], [d_ff, inner_d], [outer_d, outer_d_ff]) => {
@@ -66,9 +70,12 @@ fn check(x: &Value, inner: Map, outer: Map) -> Result<()> {
     Ok(())
 }
 
-/// `residual` `[n, d]` + f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂: what [`mlp`] gives, added to a residual stream.
+/// [`mlp`] added to a residual stream: `residual` `[n, d]` + f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂.
 ///
-/// A GPU adds while it rounds. Errors: as of `mlp`, and where `residual` has another shape.
+/// A GPU adds before it rounds.
+///
+/// # Errors
+/// If the shapes do not fit.
 pub fn mlp_residual(
     x: &Value,
     inner: Map,
@@ -78,13 +85,13 @@ pub fn mlp_residual(
 ) -> Result<Value> {
     check(x, inner, outer)?;
     #[cfg(feature = "cuda")]
-    if super::cuda::has_kernel(x.tensor()) && super::cuda::adds(residual, x, outer.0) {
+    if super::cuda::has_kernel(x.tensor()) && super::cuda::can_add_residual(residual, x, outer.0) {
         return super::cuda::mlp(x, inner, outer, activation, Some(residual));
     }
     add(residual, &mlp(x, inner, outer, activation)?)
 }
 
-/// [`mlp`] in candle's own operations: x, both weights, and the biases there are.
+/// [`mlp`] in candle's own operations; `t` holds x, both weights, and the biases, if any.
 pub(crate) fn reference(
     t: &[Tensor],
     inner_bias: bool,
@@ -109,7 +116,7 @@ struct Kernel<'a> {
     d_out: usize,
 }
 
-/// What one task adds up over its blocks.
+/// The gradients that one task sums over its blocks.
 struct Sums {
     inner: Vec<f32>,
     outer: Vec<f32>,
@@ -152,7 +159,7 @@ impl<'a> Kernel<'a> {
             let active = Matrix::new(&active, self.n, self.d_ff);
             return (linear::forward(active, self.outer(), self.outer_bias.as_deref()), hidden);
         }
-        let (inner, outer) = (self.inner().turned(), self.outer().turned());
+        let (inner, outer) = (self.inner().transposed(), self.outer().transposed());
         let (inner, outer) =
             (Matrix::new(&inner, self.d, self.d_ff), Matrix::new(&outer, self.d_ff, self.d_out));
         let (x, none) = (Matrix::new(&self.x, self.n, self.d), Parallelism::None);
@@ -168,11 +175,11 @@ impl<'a> Kernel<'a> {
         })
     }
 
-    /// The gradients of x, the weights and the biases there are.
+    /// The gradients of x, of the weights, and of the biases, if any.
     fn backward(&self, hidden: &[f32], dy: &[f32]) -> Vec<Vec<f32>> {
         let (d, d_ff, d_out) = (self.d, self.d_ff, self.d_out);
         let mut dx = vec![0.0; self.n * d];
-        // One task for each thread, so that sums of weights' gradients are as few as can be.
+        // One task for each thread, so that there are few sums of weight gradients.
         let rows = self.n.div_ceil(rayon::current_num_threads()).max(1);
         let tasks = dx.par_chunks_mut(rows * d).zip(self.x.par_chunks(rows * d));
         let tasks = tasks.zip(hidden.par_chunks(rows * d_ff)).zip(dy.par_chunks(rows * d_out));
@@ -240,7 +247,7 @@ impl<'a> Kernel<'a> {
     }
 }
 
-/// sum ← sum + a·b; an empty sum is nothing yet.
+/// sum ← sum + a·b; an empty sum counts as zeros.
 fn accumulate(sum: &mut Vec<f32>, a: Matrix, b: Matrix) {
     let ((m, n), none) = ((a.rows(), b.cols()), Parallelism::None);
     match sum.is_empty() {
@@ -268,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         for (n, d, d_ff) in [(1, 1, 1), (5, 3, 7), (300, 8, 33), (1100, 16, 64)] {
             let t = inputs(n, d, d_ff)?;
             for activation in [Activation::Gelu, Activation::Silu] {
@@ -285,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn other_shapes_are_refused() -> Result<()> {
+    fn shapes_that_do_not_fit_are_errors() -> Result<()> {
         let value = |shape: &[usize]| random(shape, 1).map(Value::constant);
         let (x, inner, outer) = (value(&[3, 4])?, value(&[8, 4])?, value(&[4, 9])?);
         let error = mlp(&x, (&inner, None), (&outer, None), Activation::Gelu).unwrap_err().to_string();

@@ -2,12 +2,12 @@
 //!
 //! An operation is a file: a public function, a CPU kernel for `f32` (a candle `CustomOp`), kernels for NVIDIA GPUs in
 //! `f32` and `bf16` (`cuda/`) and a `reference` written in candle's own differentiable operations. The reference
-//! defines what the operation means: tests hold the CPU kernel against it and it against finite differences, `smalti
-//! bench ops` holds the GPU's against the CPU's, and it runs wherever there is no kernel (another device or type).
+//! defines the operation: tests compare the CPU kernel with the reference and the reference with finite differences, and
+//! `smalti bench ops` compares the GPU with the CPU. The reference also runs on devices and types without a kernel.
 //!
-//! Kernels keep two promises. Nothing depends on scheduling: work is cut by size and number of threads, and partial
-//! sums are added in order, so the same input and thread count give the same bits. And a kernel reads or writes memory
-//! as seldom as the mathematics allows: what backward needs is recomputed or kept as one number a row.
+//! Kernels keep two promises. Results do not depend on scheduling: work is cut by size and number of threads, and partial
+//! sums are added in order, so the same input and thread count give the same bits. And a kernel reads and writes memory
+//! as seldom as the mathematics allows: backward recomputes intermediate values, or reads one saved number a row.
 
 pub mod activation;
 pub mod adamw;
@@ -21,6 +21,7 @@ pub mod ctc;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod dropout;
+pub mod from_candle;
 pub mod gate;
 pub mod gather;
 pub mod linear;
@@ -40,7 +41,7 @@ pub mod straight_through;
 pub(crate) mod testing;
 
 pub use activation::{Activation, activation};
-pub use adamw::{AdamwSettings, AdamwStep, Moved, StepOfAll, square_sum};
+pub use adamw::{AdamwParameter, AdamwSettings, AdamwStep, OptimizerStep, square_sum};
 pub use attention::{Buckets, Heads, RelativeBias, attention};
 pub use autograd::{Gradients, Value, backward, checkpointed, without_gradients};
 pub use binary_cross_entropy::binary_cross_entropy;
@@ -48,6 +49,7 @@ pub use cast::cast;
 pub use cross_entropy::cross_entropy;
 pub use ctc::ctc;
 pub use dropout::dropout;
+pub use from_candle::{from_candle, from_candle_with};
 pub use gate::gate;
 pub use gather::gather_rows;
 pub use linear::{linear, linear_residual};

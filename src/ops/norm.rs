@@ -1,12 +1,13 @@
 //! Layer normalisation, with or without its mean and bias.
 //!
 //! Forward reads and writes each row once (8 bytes an element, about 8 FLOP), backward reads two and writes one
-//! (12 bytes, about 15 FLOP): the memory bounds both. Backward keeps a mean and a scale for each row; the gradients of
-//! weight and bias are summed over blocks of rows that depend on the number of rows alone.
+//! (12 bytes, about 15 FLOP): memory bounds both. Forward saves a mean and a scale for each row. The gradients of weight
+//! and bias are summed over blocks of rows whose size depends on the number of rows alone.
 
 use std::sync::OnceLock;
 
-use super::autograd::{Value, apply2, apply3, by_reference};
+use super::autograd::{Value, apply2, apply3};
+use super::from_candle::from_candle;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -15,15 +16,20 @@ use super::storage::{Elements, has_kernel, slice};
 
 /// (x − mean)/√(variance + `eps`)·`weight` + `bias` for each row of `x`.
 ///
-/// `x` is `[n, d]`, `weight` and `bias` `[d]`; the variance is the biased one (Ba et al. 2016). Errors: other
-/// shapes, `d` = 0.
+/// `x` is `[n, d]`, `weight` and `bias` `[d]`; the variance is the biased one (Ba et al. 2016).
+///
+/// # Errors
+/// If the shapes do not fit, or `d` is 0.
 pub fn layer_norm(x: &Value, weight: &Value, bias: Option<&Value>, eps: f64) -> Result<Value> {
     norm(x, weight, bias, eps, true)
 }
 
 /// x/√(mean of x² + `eps`)·`weight` for each row of `x` (Zhang & Sennrich 2019).
 ///
-/// `x` is `[n, d]`, `weight` `[d]`. Errors: other shapes, `d` = 0.
+/// `x` is `[n, d]`, `weight` `[d]`.
+///
+/// # Errors
+/// If the shapes do not fit, or `d` is 0.
 pub fn rms_norm(x: &Value, weight: &Value, eps: f64) -> Result<Value> {
     norm(x, weight, None, eps, false)
 }
@@ -41,7 +47,7 @@ fn norm(x: &Value, weight: &Value, bias: Option<&Value>, eps: f64, centre: bool)
     }
     if !has_kernel(x.tensor()) {
         let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
-        return by_reference(&inputs, |t| reference(&t[0], &t[1], t.get(2), eps, centre));
+        return from_candle(&inputs, |t| reference(&t[0], &t[1], t.get(2), eps, centre));
     }
     let norm = Norm { eps: eps as f32, centre, rows: OnceLock::new() };
     match bias {
@@ -67,7 +73,7 @@ pub(crate) fn reference(
     }
 }
 
-/// What normalised one row.
+/// The mean and scale of one row.
 #[derive(Clone, Copy, Default)]
 struct Row {
     mean: f32,
@@ -103,7 +109,7 @@ impl Norm {
         y
     }
 
-    /// The mean and scale of a row, in two passes: the row is in the cache, and no digits cancel.
+    /// The mean and scale of a row, in two passes: the row is in the cache, and no digits are lost to cancellation.
     #[inline(always)]
     fn measure(&self, x: &[f32]) -> Row {
         let d = x.len() as f32;
@@ -294,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_are_the_references() -> Result<()> {
+    fn kernels_match_their_references() -> Result<()> {
         for (n, d) in [(0, 4), (1, 3), (1, 64), (7, 3), (40, 65), (600, 129)] {
             let inputs = inputs(n, d)?;
             check_kernel(layer, layer_reference, &inputs)?;
@@ -305,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_threads_does_not_change_a_bit() -> Result<()> {
+    fn the_number_of_threads_does_not_change_results() -> Result<()> {
         let weight = Var::from_tensor(&random(&[33], 2)?)?;
         let bits = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -328,9 +334,9 @@ mod tests {
     }
 
     #[test]
-    fn a_large_mean_costs_few_digits() -> Result<()> {
+    fn a_large_mean_loses_few_digits() -> Result<()> {
         let inputs = inputs(4, 64)?;
-        // Steps of 1/128 are exact at 4096 too, so the two rows differ by the mean alone.
+        // Multiples of 1/128 are exact at 4096 too, so the two rows differ by the mean alone.
         let x = ((&inputs[0] * 128.0)?.round()? / 128.0)?;
         let norm = |x: &Tensor| Ok(layer_norm(&input(x), &input(&inputs[1]), None, EPS)?.into_tensor());
         let far: Result<Tensor> = norm(&(&x + 4096.0)?);

@@ -1,8 +1,9 @@
-//! The mean of rows: what a head that pools reads.
+//! The mean of rows, for heads that pool.
 //!
-//! Forward reads 4 bytes an element, backward writes 4: the memory bounds it.
+//! Forward reads 4 bytes an element, backward writes 4: bound by memory.
 
-use super::autograd::{Value, apply1, by_reference};
+use super::autograd::{Value, apply1};
+use super::from_candle::from_candle;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -23,7 +24,7 @@ pub fn mean_rows(x: &Value, ranges: &[Range<usize>]) -> Result<Value> {
     }
     match has_kernel(x.tensor()) {
         true => apply1(x, MeanRows { d, ranges: ranges.to_vec() }),
-        false => by_reference(&[x], |t| reference(&t[0], ranges)),
+        false => from_candle(&[x], |t| reference(&t[0], ranges)),
     }
 }
 
@@ -69,7 +70,7 @@ impl CustomOp1 for MeanRows {
         Ok((CpuStorage::F32(y), Shape::from((self.ranges.len(), d))))
     }
 
-    /// A task owns some rows and goes through the ranges in order, so each sum has one order.
+    /// A task owns some rows and goes through the ranges in order, so that each sum has a fixed order.
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let (dy, (n, d)) = (dy.contiguous()?, x.dims2()?);
         let dy = &*Elements::of(&dy)?;
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::single_range_in_vec_init)] // one range of rows
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         let apart = |n: usize, each: usize| (0..n / each).map(|i| i * each..(i + 1) * each).collect();
         for (n, d, ranges) in [
             (1, 1, vec![0..1]),
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn means_by_hand_and_none() -> Result<()> {
+    fn means_match_values_by_hand() -> Result<()> {
         let x = Tensor::new(&[[1_f32, 10.0], [3.0, 30.0], [5.0, 50.0]], &Device::Cpu)?;
         let means = mean_rows(&input(&x), &[0..2, 2..3, 1..1])?.into_tensor().to_vec2::<f32>()?;
         assert_eq!(means, [[2.0, 20.0], [5.0, 50.0], [0.0, 0.0]]);

@@ -1,13 +1,13 @@
-//! The matrix product that every kernel calls: `gemm`'s, behind checked slices.
+//! The matrix product of every kernel: the `gemm` crate on bounds-checked slices.
 //!
-//! benches/README.md has its rates at the shapes of training steps.
+//! benches/README.md lists its speed at the shapes of training steps.
 
 use super::blank::{self, Blank, by_blocks};
 use super::math;
 use gemm::Parallelism;
 use std::mem::MaybeUninit;
 
-/// Rows and columns of a tile that is turned at one time: a line of the cache is read and written whole.
+/// Rows and columns of a tile that is transposed at one time: whole cache lines are read and written.
 const TILE: usize = 16;
 
 /// A matrix inside a slice.
@@ -26,7 +26,7 @@ impl<'a> Matrix<'a> {
         Self::strided(data, rows, cols, cols)
     }
 
-    /// One whose rows start `row_stride` elements apart.
+    /// A matrix whose rows start `row_stride` elements apart.
     pub(crate) fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
         Self { data, rows, cols, row_stride, col_stride: 1 }
     }
@@ -51,45 +51,45 @@ impl<'a> Matrix<'a> {
         Self { data: &self.data[first * self.row_stride..], rows: count, ..*self }
     }
 
-    /// The elements of the transpose of a row-major matrix, row-major. A product packs a matrix that is turned by
-    /// its strides element by element, and once for each block of rows; a copy costs that once.
-    pub(crate) fn turned(&self) -> Vec<f32> {
+    /// A copy of the transpose of a row-major matrix, row-major. A product packs a matrix that is transposed by its strides
+    /// element by element, and again for each block of rows; a copy costs that once.
+    pub(crate) fn transposed(&self) -> Vec<f32> {
         debug_assert_eq!(self.col_stride, 1);
-        by_blocks(self.rows * self.cols, TILE * self.rows, |band, turned| {
+        by_blocks(self.rows * self.cols, TILE * self.rows, |band, transposed| {
             math::vectorize(
                 #[inline(always)]
-                || self.turn_band(band * TILE, turned),
+                || self.transpose_band(band * TILE, transposed),
             )
         })
     }
 
-    /// Writes the columns from `first` on as rows: as many as there is room for.
+    /// Writes the columns from `first` on as rows, until `transposed` is full.
     #[inline(always)]
-    fn turn_band<'b>(&self, first: usize, turned: &'b mut Blank) -> &'b mut [f32] {
-        let (rows, width) = (self.rows, turned.len() / self.rows.max(1));
+    fn transpose_band<'b>(&self, first: usize, transposed: &'b mut Blank) -> &'b mut [f32] {
+        let (rows, width) = (self.rows, transposed.len() / self.rows.max(1));
         for top in (0..rows).step_by(TILE) {
             let height = TILE.min(rows - top);
             let mut tile = [[0.0; TILE]; TILE];
             for (row, tile) in tile.iter_mut().enumerate().take(height) {
                 tile[..width].copy_from_slice(&self.data[(top + row) * self.row_stride + first..][..width]);
             }
-            for (column, turned) in turned.chunks_exact_mut(rows).enumerate() {
-                let turned = &mut turned[top..top + height];
-                match <&mut [_; TILE]>::try_from(&mut *turned) {
-                    Ok(turned) => *turned = std::array::from_fn(|row| MaybeUninit::new(tile[row][column])),
+            for (column, target) in transposed.chunks_exact_mut(rows).enumerate() {
+                let target = &mut target[top..top + height];
+                match <&mut [_; TILE]>::try_from(&mut *target) {
+                    Ok(target) => *target = std::array::from_fn(|row| MaybeUninit::new(tile[row][column])),
                     Err(_) => {
-                        turned.iter_mut().zip(&tile).for_each(|(blank, row)| _ = blank.write(row[column]))
+                        target.iter_mut().zip(&tile).for_each(|(blank, row)| _ = blank.write(row[column]))
                     }
                 }
             }
         }
-        assert_eq!(turned.len(), rows * width);
-        // SAFETY: bands of rows from `top` to `top + height` leave none of the rows out, and of each of `width` columns
-        // all of them are written; there are no more elements.
-        unsafe { blank::written(turned) }
+        assert_eq!(transposed.len(), rows * width);
+        // SAFETY: the ranges `top..top + height` cover all rows, and each row is written for each of the `width` columns;
+        // there are no other elements.
+        unsafe { blank::written(transposed) }
     }
 
-    /// The transpose of the same elements.
+    /// The transpose, without a copy.
     pub(crate) fn t(self) -> Self {
         let Self { data, rows, cols, row_stride, col_stride } = self;
         Self { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
@@ -110,7 +110,7 @@ impl<'a> MatrixMut<'a> {
         Self::strided(data, rows, cols, cols)
     }
 
-    /// One whose rows start `row_stride` elements apart; what lies between them is left alone.
+    /// A matrix whose rows start `row_stride` elements apart; elements between them are not changed.
     pub(crate) fn strided(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
         Self { data, rows, cols, row_stride }
     }
@@ -118,8 +118,11 @@ impl<'a> MatrixMut<'a> {
 
 /// c ← `alpha`·a·b + `beta`·c; with `beta` 0 the old c is not read.
 ///
-/// `Parallelism::Rayon(0)` uses all threads where the product is large enough to gain; `None` is for callers
-/// that are parallel themselves. Panics where the shapes do not fit each other or reach beyond their slices.
+/// `Parallelism::Rayon(0)` uses all threads if the product is large enough to gain; `None` is for callers that are
+/// parallel themselves.
+///
+/// # Panics
+/// If the shapes do not fit each other, or a matrix is longer than its slice.
 pub(crate) fn gemm_f32(alpha: f32, a: Matrix, b: Matrix, beta: f32, c: MatrixMut, parallelism: Parallelism) {
     let (m, n) = (c.rows, c.cols);
     let fits = a.rows == m && b.rows == a.cols && b.cols == n;
@@ -135,7 +138,7 @@ pub(crate) fn gemm_f32(alpha: f32, a: Matrix, b: Matrix, beta: f32, c: MatrixMut
     unsafe { multiply(alpha, a, b, beta, c.data.as_mut_ptr(), c.data.len(), c.row_stride, parallelism) }
 }
 
-/// a·b + `bias`, row-major into blank elements.
+/// Writes a·b + `bias`, row-major, into uninitialized elements.
 pub(crate) fn product_into<'a>(
     blank: &'a mut Blank,
     a: Matrix,
@@ -144,27 +147,27 @@ pub(crate) fn product_into<'a>(
     parallelism: Parallelism,
 ) -> &'a mut [f32] {
     let (m, n) = (a.rows, b.cols);
-    assert_eq!(blank.len(), m * n, "[{m}, {n}] has other than {} elements", blank.len());
-    assert!(bias.is_none_or(|bias| bias.len() == n), "a bias of other than {n} elements");
-    // One row or column is multiplied through a slice of c, which must hold numbers then.
+    assert_eq!(blank.len(), m * n, "expected [{m}, {n}] elements");
+    assert!(bias.is_none_or(|bias| bias.len() == n), "expected a bias of {n} elements");
+    // A single row or column is multiplied through a slice of c, which must be initialized then.
     let zeros = (bias.is_none() && (a.cols == 0 || m == 1 || n == 1)).then(|| vec![0.0; n]);
     if let Some(row) = bias.or(zeros.as_deref()) {
         let c = blank::repeat(blank, row);
         gemm_f32(1.0, a, b, 1.0, MatrixMut::new(c, m, n), parallelism);
         return c;
     }
-    // SAFETY: with `beta` 0 the product writes each of the m·n elements, which lie side by side, and reads none.
+    // SAFETY: with `beta` 0 the product writes each of the m·n contiguous elements, and reads none.
     unsafe {
         multiply(1.0, a, b, 0.0, blank.as_mut_ptr().cast(), blank.len(), n, parallelism);
         blank::written(blank)
     }
 }
 
-/// [`gemm_f32`] for a and b that share at least one dimension, with c by its address.
+/// [`gemm_f32`] with an inner dimension of at least 1, and c by its address.
 ///
 /// # Safety
-/// The `len` elements from `c` on must be the caller's alone to write for as long as the call takes, so that they
-/// overlap neither a nor b. They may hold nothing yet only where `beta` is 0, a has several rows and b several columns.
+/// During the call, only this call may access the `len` elements from `c` on, so that they overlap neither a nor b. They
+/// may be uninitialized only if `beta` is 0, a has several rows and b several columns.
 #[allow(clippy::too_many_arguments)] // a matrix by its parts
 unsafe fn multiply(
     alpha: f32,
@@ -186,10 +189,9 @@ unsafe fn multiply(
     assert!(last(k, b.row_stride, n, b.col_stride) < b.data.len(), "b is longer than its slice");
     assert!(last(m, row_stride, n, 1) < len, "c is longer than its slice");
     assert!(m == 1 || n <= row_stride, "rows of c overlap");
-    // SAFETY: the asserts keep each element that the product touches, at i·row_stride + j·col_stride, inside its
-    // slice, and no two of c's coincide, so threads write apart. What may be written is neither of the slices a and
-    // b, which are borrowed. Strides fit an `isize` because they are below a slice's length wherever they are
-    // multiplied by more than 0.
+    // SAFETY: the asserts keep each element of the product, at i·row_stride + j·col_stride, inside its slice, and no two
+    // elements of c coincide, so threads write to different addresses. c overlaps neither a nor b, which are borrowed.
+    // Strides fit an `isize` because they are below a slice's length if they are multiplied by more than 0.
     unsafe {
         gemm::gemm(
             m,
@@ -220,17 +222,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turned_is_the_transpose() {
+    fn a_transposed_copy_is_the_transpose() {
         for (rows, cols) in [(1, 1), (16, 16), (5, 40), (33, 17), (64, 1)] {
             let data: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
-            let turned = Matrix::new(&data, rows, cols).turned();
+            let transposed = Matrix::new(&data, rows, cols).transposed();
             let expected = (0..cols).flat_map(|c| (0..rows).map(move |r| (r * cols + c) as f32));
-            assert!(turned.into_iter().eq(expected), "{rows}×{cols}");
+            assert!(transposed.into_iter().eq(expected), "{rows}×{cols}");
         }
     }
 
     #[test]
-    fn gemm_scales_accumulates_and_keeps_to_its_columns() {
+    fn gemm_scales_and_accumulates_in_its_columns_alone() {
         let (a, b) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]);
         let (a, b) = (Matrix::new(&a, 2, 2), Matrix::new(&b, 2, 2));
         let mut c = [1.0, 1.0, 9.0, 1.0, 1.0];
@@ -250,7 +252,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "b is longer than its slice")]
-    fn gemm_refuses_a_matrix_beyond_its_slice() {
+    fn gemm_panics_if_a_matrix_is_longer_than_its_slice() {
         let mut c = [0.0; 4];
         let (a, b) = (Matrix::new(&[0.0; 4], 2, 2), Matrix::new(&[0.0; 3], 2, 2));
         gemm_f32(1.0, a, b, 0.0, MatrixMut::new(&mut c, 2, 2), Parallelism::None);

@@ -1,46 +1,46 @@
-//! Numbers that come back from the device while it goes on computing.
+//! Asynchronous reading of scalars from a device.
 
 use candle_core::{DType, Result, Tensor};
 
-/// Scalars on their way here. To ask for them waits for nothing; to read them waits for what computes them, and for nothing
-/// that the device was asked for later.
-pub struct Readback(Way);
+/// Scalars that are copied from the device. The copy starts without waiting; [`values`](Self::values) waits for the
+/// operations that compute the scalars, but not for operations that were launched later.
+pub struct Readback(Source);
 
-enum Way {
-    /// Of a processor, or of a device that copies only when it is waited for.
+enum Source {
+    /// Of the CPU, or of a device without asynchronous copies.
     Tensors(Vec<Tensor>),
     #[cfg(feature = "cuda")]
-    Copied(crate::ops::cuda::Copied),
+    Copies(crate::ops::cuda::ScalarCopies),
 }
 
 impl Readback {
-    /// Asks for scalars. Those of a GPU are rounded to `f32` where they are not; where not all are of a GPU, the values are
-    /// read, and so waited for, one by one.
+    /// Starts to copy scalars. Scalars of a GPU are converted to `f32`. If some are not on a GPU, [`values`](Self::values)
+    /// reads them one by one.
     ///
     /// # Errors
-    /// Where one is no scalar, or the tensor library refuses.
+    /// If a tensor is no scalar, or an operation fails.
     pub fn of(scalars: &[Tensor]) -> Result<Self> {
         scalars.iter().try_for_each(|scalar| scalar.shape().dims0())?;
         #[cfg(feature = "cuda")]
         if scalars.iter().all(|scalar| scalar.device().is_cuda()) && !scalars.is_empty() {
             let scalars = scalars.iter().map(|scalar| scalar.to_dtype(DType::F32));
             let scalars = scalars.collect::<Result<Vec<_>>>()?;
-            return Ok(Self(Way::Copied(crate::ops::cuda::Copied::of(&scalars)?)));
+            return Ok(Self(Source::Copies(crate::ops::cuda::ScalarCopies::of(&scalars)?)));
         }
-        Ok(Self(Way::Tensors(scalars.iter().map(Tensor::detach).collect())))
+        Ok(Self(Source::Tensors(scalars.iter().map(Tensor::detach).collect())))
     }
 
-    /// Their values, in the order in which they were asked for.
+    /// Waits for the scalars; returns their values in order.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     pub fn values(self) -> Result<Vec<f64>> {
         match self.0 {
-            Way::Tensors(scalars) => {
+            Source::Tensors(scalars) => {
                 scalars.iter().map(|scalar| scalar.to_dtype(DType::F64)?.to_scalar()).collect()
             }
             #[cfg(feature = "cuda")]
-            Way::Copied(copied) => Ok(copied.values()?.into_iter().map(f64::from).collect()),
+            Source::Copies(copies) => Ok(copies.values()?.into_iter().map(f64::from).collect()),
         }
     }
 }
@@ -51,7 +51,7 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn scalars_come_in_their_order() {
+    fn values_have_the_order_of_the_scalars() {
         let scalars =
             [Tensor::new(2.5f32, &Device::Cpu), Tensor::new(-1.0f64, &Device::Cpu)].map(Result::unwrap);
         assert_eq!(Readback::of(&scalars).unwrap().values().unwrap(), [2.5, -1.0]);

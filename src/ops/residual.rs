@@ -1,6 +1,6 @@
-//! Sums: of a residual stream and what a sublayer adds to it, and of anything else.
+//! Sums, such as residual sums, and rearrangements of rows.
 //!
-//! Forward moves 12 bytes an element. Backward hands the gradient on, without a copy.
+//! A sum moves 12 bytes an element forward. Backward passes the gradient on without a copy.
 
 use super::autograd::{Gradient, Value, with_rule};
 use super::gather_rows;
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 /// a + b, of one shape.
 ///
 /// # Errors
-/// Where the shapes differ.
+/// If the shapes differ.
 pub fn add(a: &Value, b: &Value) -> Result<Value> {
     let y = sum(a.tensor(), b.tensor())?;
     Ok(with_rule(y, &[a, b], |dy| Ok(vec![Some(Gradient::shared(dy)), Some(Gradient::shared(dy))])))
@@ -38,10 +38,10 @@ fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(y, a.dims(), a.device())
 }
 
-/// a ← a + b, where nothing else holds `a`'s storage.
+/// a ← a + b. Nothing else may hold `a`'s storage.
 ///
 /// # Errors
-/// Where the shapes differ.
+/// If the shapes differ.
 pub(crate) fn add_in_place(a: &Tensor, b: &Tensor) -> Result<()> {
     if a.dims() != b.dims() {
         bail!("add_in_place: shapes {:?} and {:?} differ", a.dims(), b.dims())
@@ -64,10 +64,10 @@ pub(crate) fn add_in_place(a: &Tensor, b: &Tensor) -> Result<()> {
     })
 }
 
-/// The rows of several tensors `[nᵢ, d]`, one below the other: `[Σ nᵢ, d]`.
+/// Concatenates the rows of several tensors `[nᵢ, d]`: `[Σ nᵢ, d]`.
 ///
 /// # Errors
-/// Where widths differ, or there is none.
+/// If widths differ, or there is no tensor.
 pub fn concat_rows(parts: &[Value]) -> Result<Value> {
     let tensors: Vec<&Tensor> = parts.iter().map(Value::tensor).collect();
     let rows = tensors.iter().map(|part| part.dim(0)).collect::<Result<Vec<_>>>()?;
@@ -85,17 +85,17 @@ pub fn concat_rows(parts: &[Value]) -> Result<Value> {
 /// The same elements in another shape.
 ///
 /// # Errors
-/// Where the number of elements differs.
+/// If the number of elements differs.
 pub fn reshape(x: &Value, dims: &[usize]) -> Result<Value> {
     let before = x.dims().to_vec();
     let y = x.tensor().reshape(dims)?;
     Ok(with_rule(y, &[x], move |dy| Ok(vec![Some(Gradient::own(dy.reshape(&*before)?.copy()?))])))
 }
 
-/// `x` `[n, d]` with the rows at `rows`, each named once, replaced by those of `with`.
+/// `x` `[n, d]` with the rows at the distinct indices `rows` replaced by those of `with`.
 ///
 /// # Errors
-/// Where a row is out of range, or widths differ.
+/// If a row is out of range, or widths differ.
 pub fn replace_rows(x: &Value, rows: &[u32], with: &Value) -> Result<Value> {
     let (n, _) = x.dims2()?;
     let mut sources: Vec<u32> = (0..n as u32).collect();
@@ -114,7 +114,7 @@ mod tests {
     use crate::ops::testing::{check_kernel, random};
 
     #[test]
-    fn sums_and_rows_are_candles() -> Result<()> {
+    fn sums_and_concatenated_rows_match_candle() -> Result<()> {
         for (n, d) in [(0, 3), (1, 1), (5, 7), (300, 130)] {
             let x = [random(&[n, d], 1)?, random(&[n, d], 2)?];
             check_kernel(|x| add(&x[0], &x[1]), |x| &x[0] + &x[1], &x)?;
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn other_shapes_are_refused() -> Result<()> {
+    fn unequal_shapes_are_errors() -> Result<()> {
         let value = |shape: &[usize]| random(shape, 1).map(Value::constant);
         assert!(add(&value(&[2, 3])?, &value(&[3, 2])?).is_err());
         assert!(add_in_place(value(&[2])?.tensor(), value(&[3])?.tensor()).is_err());

@@ -1,9 +1,10 @@
-//! Rotary positions: pairs of features turned by angles that grow with a token's place (Su et al. 2021).
+//! Rotary position embedding: rotates pairs of features by angles that grow with a token's place (Su et al. 2021).
 //!
-//! The product of a turned query and a turned key depends on the distance of their places alone. 6 FLOP for each
-//! pair and 8 bytes for each element: bound by memory.
+//! The product of a rotated query and a rotated key depends on their distance alone. 6 FLOP for each pair and 8 bytes for
+//! each element: bound by memory.
 
-use super::autograd::{Value, apply1, by_reference};
+use super::autograd::{Value, apply1};
+use super::from_candle::from_candle;
 use super::math::{rows_in_block, vectorize};
 use super::storage::{Elements, has_kernel, slice};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -11,7 +12,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The angles by which the heads of each token are turned.
+/// The rotary angles of a list of tokens.
 #[derive(Debug)]
 pub struct Angles {
     /// `[n, d_head/2]`.
@@ -19,65 +20,65 @@ pub struct Angles {
     sin: Vec<f32>,
     n: usize,
     half: usize,
-    /// Cosines and sines on the device that asked for them first.
+    /// Cosines and sines on the device, after the first use.
     #[cfg(feature = "cuda")]
-    there: std::sync::OnceLock<(Tensor, Tensor)>,
+    on_device: std::sync::OnceLock<(Tensor, Tensor)>,
 }
 
-/// How a model that learned short contexts is turned more slowly, so that it reads long ones.
+/// Scaling of rotary frequencies, so that a model trained on short contexts reads longer ones.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RotaryScaling {
-    /// All pairs turn `factor` times more slowly (Chen et al. 2023).
+    /// Divide all frequencies by `factor` (Chen et al. 2023).
     Linear {
-        /// By how much.
+        /// The divisor.
         factor: f64,
     },
-    /// Slow pairs turn `factor` times more slowly, fast ones as before, those between by a share (Llama 3.1).
+    /// Divide low frequencies by `factor`, keep high ones, and interpolate between them (Llama 3.1).
     Llama3 {
-        /// By how much.
+        /// The divisor.
         factor: f64,
-        /// Pairs that turn fewer times than this in the old context are slow.
+        /// Frequencies of fewer rotations than this in the original context are low.
         low_freq_factor: f64,
-        /// Pairs that turn more often than this in the old context are fast.
+        /// Frequencies of more rotations than this in the original context are high.
         high_freq_factor: f64,
-        /// The context that the model had learned before.
+        /// The context length in training before, in tokens.
         original_context: usize,
     },
 }
 
 impl RotaryScaling {
-    fn apply(self, speed: f64) -> f64 {
+    fn apply(self, frequency: f64) -> f64 {
         match self {
-            RotaryScaling::Linear { factor } => speed / factor,
+            RotaryScaling::Linear { factor } => frequency / factor,
             RotaryScaling::Llama3 {
                 factor,
                 low_freq_factor: low,
                 high_freq_factor: high,
                 original_context,
             } => {
-                let turns = original_context as f64 * speed / std::f64::consts::TAU;
-                let share = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                (1.0 - share) * speed / factor + share * speed
+                let rotations = original_context as f64 * frequency / std::f64::consts::TAU;
+                let share = ((rotations - low) / (high - low)).clamp(0.0, 1.0);
+                (1.0 - share) * frequency / factor + share * frequency
             }
         }
     }
 }
 
 impl Angles {
-    /// place·base^(−i/half) for pair i of the `half` pairs of a head, scaled.
+    /// Angles place·base^(−i/half) for pair i of the `half` pairs of a head, with scaled frequencies.
     pub fn new(places: &[u32], d_head: usize, base: f64, scaling: Option<RotaryScaling>) -> Self {
         let half = d_head / 2;
-        let speed = |i: usize| libm::pow(base, -(i as f64) / half as f64);
-        let speeds: Vec<f64> =
-            (0..half).map(|i| scaling.map_or(speed(i), |scaling| scaling.apply(speed(i)))).collect();
-        let angles = || places.iter().flat_map(|&p| speeds.iter().map(move |speed| f64::from(p) * speed));
+        let frequency = |i: usize| libm::pow(base, -(i as f64) / half as f64);
+        let scaled = |i: usize| scaling.map_or(frequency(i), |scaling| scaling.apply(frequency(i)));
+        let frequencies: Vec<f64> = (0..half).map(scaled).collect();
+        let angles = || places.iter().flat_map(|&p| frequencies.iter().map(move |f| f64::from(p) * f));
         let cos = angles().map(|angle| libm::cos(angle) as f32).collect();
         let sin = angles().map(|angle| libm::sin(angle) as f32).collect();
         Self::of(cos, sin, places.len(), half)
     }
 
-    /// The angles of these rows alone.
+    /// The angles of these rows.
     pub fn take(&self, rows: &[u32]) -> Self {
         let of = |numbers: &[f32]| {
             rows.iter().flat_map(|&row| &numbers[row as usize * self.half..][..self.half]).copied().collect()
@@ -92,18 +93,18 @@ impl Angles {
             n,
             half,
             #[cfg(feature = "cuda")]
-            there: Default::default(),
+            on_device: Default::default(),
         }
     }
 
-    /// Cosines and sines, `[n·half]`, as `upload` puts them on a device; once for all layers.
+    /// Cosines and sines, `[n·half]`, on a device; `upload` runs once for all layers.
     #[cfg(feature = "cuda")]
     pub(crate) fn uploaded(&self, upload: impl Fn(&[f32]) -> Result<Tensor>) -> Result<(Tensor, Tensor)> {
-        let there = match self.there.get() {
-            Some(there) => there.clone(),
+        let tensors = match self.on_device.get() {
+            Some(tensors) => tensors.clone(),
             None => (upload(&self.cos)?, upload(&self.sin)?),
         };
-        Ok(self.there.get_or_init(|| there).clone())
+        Ok(self.on_device.get_or_init(|| tensors).clone())
     }
 
     /// Pairs in a head.
@@ -117,10 +118,12 @@ impl Angles {
     }
 }
 
-/// Turns the first `columns` columns of `x` `[n, width]`, head by head; the others stay as they are.
+/// Rotates the first `columns` columns of `x` `[n, width]`, head by head; the others do not change.
 ///
-/// Feature i of a head and feature i + d_head/2 are a pair (GPT-NeoX's and Llama's order). Errors: other than one
-/// row of angles for each row of `x`; columns that are not whole heads.
+/// Feature i of a head and feature i + d_head/2 are a pair (GPT-NeoX's and Llama's order).
+///
+/// # Errors
+/// If `x` has another number of rows than the angles, or `columns` are not whole heads.
 pub fn rotary(x: &Value, columns: usize, angles: &Arc<Angles>) -> Result<Value> {
     let (n, width) = x.dims2()?;
     if n != angles.n || columns > width || angles.half == 0 || !columns.is_multiple_of(angles.d_head()) {
@@ -137,7 +140,7 @@ pub fn rotary(x: &Value, columns: usize, angles: &Arc<Angles>) -> Result<Value> 
     }
     match has_kernel(x.tensor()) {
         true => apply1(x, Rotary { columns, angles: angles.clone() }),
-        false => by_reference(&[x], |t| reference(&t[0], columns, angles)),
+        false => from_candle(&[x], |t| reference(&t[0], columns, angles)),
     }
 }
 
@@ -150,12 +153,12 @@ pub(crate) fn reference(x: &Tensor, columns: usize, angles: &Angles) -> Result<T
     let (cos, sin) = (numbers(&angles.cos)?, numbers(&angles.sin)?);
     let heads = x.narrow(1, 0, columns)?.reshape((n, columns / d_head, d_head))?;
     let (a, b) = (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?); // [n, heads, half]
-    let turned_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
-    let turned_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-    let turned = Tensor::cat(&[turned_a, turned_b], 2)?.reshape((n, columns))?;
+    let rotated_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let rotated_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+    let rotated = Tensor::cat(&[rotated_a, rotated_b], 2)?.reshape((n, columns))?;
     match width - columns {
-        0 => Ok(turned),
-        rest => Tensor::cat(&[turned, x.narrow(1, columns, rest)?], 1),
+        0 => Ok(rotated),
+        rest => Tensor::cat(&[rotated, x.narrow(1, columns, rest)?], 1),
     }
 }
 
@@ -165,7 +168,7 @@ struct Rotary {
 }
 
 impl Rotary {
-    /// The turned rows; `sign` −1 turns back, which is the backward pass.
+    /// The rotated rows. `sign` is 1 forward, and −1 backward, which rotates by the negative angles.
     fn apply(&self, x: &[f32], width: usize, sign: f32) -> Vec<f32> {
         let Angles { cos, sin, n, half, .. } = &*self.angles;
         let half = *half;
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         for (n, d_head, heads, rest) in [(0, 4, 1, 0), (1, 2, 3, 0), (5, 16, 2, 32), (300, 32, 4, 128)] {
             let places: Vec<u32> = (0..n).map(|i| i * 7 % 90).collect();
             let angles = Arc::new(Angles::new(&places, d_head, 1e4, None));
@@ -234,21 +237,21 @@ mod tests {
     }
 
     #[test]
-    fn products_depend_on_distance_alone() -> Result<()> {
+    fn products_depend_on_the_distance_alone() -> Result<()> {
         let (q, k) = (random(&[1, 8], 1)?, random(&[1, 8], 2)?);
         let product = |at_q: u32, at_k: u32| {
-            let turn = |x: &Tensor, at| {
+            let rotate = |x: &Tensor, at| {
                 Ok(rotary(&input(x), 8, &Arc::new(Angles::new(&[at], 8, 1e4, None)))?.into_tensor())
             };
-            let (q, k): (Result<Tensor>, Result<Tensor>) = (turn(&q, at_q), turn(&k, at_k));
+            let (q, k): (Result<Tensor>, Result<Tensor>) = (rotate(&q, at_q), rotate(&k, at_k));
             (q? * k?)?.sum_all()
         };
         assert_close("product", &product(5, 2)?, &product(105, 102)?, 1e-4)?;
-        assert_close("unturned", &product(9, 9)?, &(q.clone() * &k)?.sum_all()?, 1e-5)
+        assert_close("not rotated", &product(9, 9)?, &(q.clone() * &k)?.sum_all()?, 1e-5)
     }
 
     #[test]
-    fn whole_heads_are_wanted() -> Result<()> {
+    fn columns_must_be_whole_heads() -> Result<()> {
         let angles = Arc::new(Angles::new(&[0, 1], 4, 1e4, None));
         assert!(rotary(&input(&random(&[2, 8], 1)?), 6, &angles).is_err());
         assert!(rotary(&input(&random(&[2, 8], 1)?), 12, &angles).is_err());

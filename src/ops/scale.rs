@@ -1,8 +1,9 @@
-//! Products with a number, and products and sums with one vector for all rows.
+//! Products with a number, and products and sums of all rows with one vector.
 //!
-//! Forward moves 8 bytes an element, backward 8 and for the vector's gradient 4 more: bound by memory.
+//! Forward moves 8 bytes an element, backward 8, and 4 more for the gradient of the vector: bound by memory.
 
-use super::autograd::{Gradient, Value, by_reference, with_rule};
+use super::autograd::{Gradient, Value, with_rule};
+use super::from_candle::from_candle;
 use super::math;
 use super::storage::{Elements, has_kernel};
 use candle_core::{Result, Tensor, bail};
@@ -11,7 +12,7 @@ use rayon::prelude::*;
 /// factor·x, of any shape.
 ///
 /// # Errors
-/// Where the tensor library refuses.
+/// If an operation fails.
 pub fn scale(x: &Value, factor: f64) -> Result<Value> {
     let y = (x.tensor() * factor)?;
     Ok(with_rule(y, &[x], move |dy| Ok(vec![Some(Gradient::own((dy * factor)?))])))
@@ -20,7 +21,7 @@ pub fn scale(x: &Value, factor: f64) -> Result<Value> {
 /// Each row of `x` `[n, d]` times `by` `[d]`, element by element: LayerScale (Touvron et al. 2021).
 ///
 /// # Errors
-/// Where the widths differ.
+/// If the widths differ.
 pub fn scale_columns(x: &Value, by: &Value) -> Result<Value> {
     let d = width("scale_columns", x, by)?;
     #[cfg(feature = "cuda")]
@@ -28,7 +29,7 @@ pub fn scale_columns(x: &Value, by: &Value) -> Result<Value> {
         return super::cuda::scale_columns(x, by);
     }
     if !has_kernel(x.tensor()) {
-        return by_reference(&[x, by], |t| t[0].broadcast_mul(&t[1]));
+        return from_candle(&[x, by], |t| t[0].broadcast_mul(&t[1]));
     }
     let (x_tensor, by_tensor) = (x.tensor().contiguous()?, by.tensor().clone());
     let times = move |x: &Tensor, by: &Tensor| rows(x, by, d, |x, by| x * by);
@@ -41,10 +42,10 @@ pub fn scale_columns(x: &Value, by: &Value) -> Result<Value> {
     }))
 }
 
-/// `added` `[d]` onto each row of `x` `[n, d]`.
+/// Each row of `x` `[n, d]` plus `added` `[d]`.
 ///
 /// # Errors
-/// Where the widths differ.
+/// If the widths differ.
 pub fn add_to_columns(x: &Value, added: &Value) -> Result<Value> {
     let d = width("add_to_columns", x, added)?;
     #[cfg(feature = "cuda")]
@@ -52,7 +53,7 @@ pub fn add_to_columns(x: &Value, added: &Value) -> Result<Value> {
         return super::cuda::add_to_columns(x, added);
     }
     if !has_kernel(x.tensor()) {
-        return by_reference(&[x, added], |t| t[0].broadcast_add(&t[1]));
+        return from_candle(&[x, added], |t| t[0].broadcast_add(&t[1]));
     }
     let y = rows(&x.tensor().contiguous()?, added.tensor(), d, |x, added| x + added)?;
     Ok(with_rule(y, &[x, added], move |dy| {
@@ -69,7 +70,7 @@ fn width(name: &str, x: &Value, vector: &Value) -> Result<usize> {
     }
 }
 
-/// `f` of each element of `x` and the one of `vector` in its column.
+/// `f` of each element of `x` and the element of `vector` in its column.
 fn rows(x: &Tensor, vector: &Tensor, d: usize, f: impl Fn(f32, f32) -> f32 + Sync) -> Result<Tensor> {
     let (values, vector) = (Elements::of(x)?, Elements::of(vector)?);
     let (values, vector) = (&*values, &*vector);
@@ -106,7 +107,7 @@ mod tests {
     use crate::ops::testing::{check_kernel, random};
 
     #[test]
-    fn kernels_are_candles() -> Result<()> {
+    fn kernels_match_candle() -> Result<()> {
         for (n, d) in [(1, 1), (5, 7), (300, 130)] {
             let t = [random(&[n, d], 1)?, random(&[d], 2)?];
             check_kernel(|t| scale_columns(&t[0], &t[1]), |t| t[0].broadcast_mul(&t[1]), &t)?;
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn other_widths_are_refused() -> Result<()> {
+    fn unequal_widths_are_errors() -> Result<()> {
         let value = |shape: &[usize]| random(shape, 1).map(Value::constant);
         assert!(scale_columns(&value(&[2, 3])?, &value(&[2])?).is_err());
         assert!(add_to_columns(&value(&[2, 3])?, &value(&[2])?).is_err());

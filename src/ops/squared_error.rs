@@ -1,8 +1,9 @@
 //! Weighted mean squared error.
 //!
-//! 8 bytes read an element forward, 12 moved backward, 3 FLOP: the memory bounds it.
+//! Forward reads 8 bytes an element, backward moves 12, with 3 FLOP: bound by memory.
 
-use super::autograd::{Value, apply1, by_reference};
+use super::autograd::{Value, apply1};
+use super::from_candle::from_candle;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -11,8 +12,10 @@ use super::storage::{Elements, has_kernel, slice};
 
 /// Σᵢ wᵢ·meanⱼ (pᵢⱼ − tᵢⱼ)², a scalar.
 ///
-/// `prediction` is `[n, d]`, `targets` row-major `[n, d]`, `weights` `[n]`; rows of weight 0 are not looked at.
-/// Errors: lengths that do not fit, `d` = 0.
+/// `prediction` is `[n, d]`, `targets` row-major `[n, d]`, `weights` `[n]`; rows of weight 0 are not read.
+///
+/// # Errors
+/// If lengths do not fit, or `d` is 0.
 pub fn squared_error(prediction: &Value, targets: &[f32], weights: &[f32]) -> Result<Value> {
     let (n, d) = prediction.dims2()?;
     if d == 0 || targets.len() != n * d || weights.len() != n {
@@ -24,7 +27,7 @@ pub fn squared_error(prediction: &Value, targets: &[f32], weights: &[f32]) -> Re
         return super::cuda::squared_error(prediction, targets, weights);
     }
     if !has_kernel(prediction.tensor()) {
-        return by_reference(&[prediction], |t| reference(&t[0], targets, weights));
+        return from_candle(&[prediction], |t| reference(&t[0], targets, weights));
     }
     apply1(prediction, SquaredError { d, targets: targets.to_vec(), weights: weights.to_vec() })
 }
@@ -37,7 +40,7 @@ pub(crate) fn reference(prediction: &Tensor, targets: &[f32], weights: &[f32]) -
     let difference = (prediction - like(targets, prediction.dims())?)?;
     let rows = difference.sqr()?.mean(D::Minus1)?; // [n]
     let weights = like(weights, rows.dims())?;
-    // A row without weight counts for nothing even where its error is not finite.
+    // A row of weight 0 adds nothing even if its error is not finite.
     (weights.ne(0.0)?.where_cond(&rows, &rows.zeros_like()?)? * weights)?.sum_all()
 }
 
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_is_the_reference() -> Result<()> {
+    fn kernel_matches_the_reference() -> Result<()> {
         for (n, d) in [(1, 1), (2, 1), (5, 7), (70, 130)] {
             let (prediction, targets, weights) = data(n, d)?;
             check_kernel(
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn one_row_by_hand_and_none() -> Result<()> {
+    fn values_match_those_by_hand() -> Result<()> {
         let prediction = Tensor::new(&[[1_f32, 2.0], [f32::NAN, 0.0]], &Device::Cpu)?;
         let loss = squared_error(&input(&prediction), &[0.0, 4.0, 0.0, 0.0], &[3.0, 0.0])?;
         assert_eq!(loss.tensor().to_scalar::<f32>()?, 3.0 * (1.0 + 4.0) / 2.0);

@@ -1,4 +1,4 @@
-//! CPU tensors as plain slices, which is how every kernel here sees them.
+//! CPU tensors as plain slices, for the kernels.
 
 use std::ops::{Deref, Range};
 use std::sync::Mutex;
@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor, bail};
 
-/// Whether the CPU kernels take this tensor. Every other one goes to the operation's reference.
+/// Whether the CPU kernels accept this tensor; other tensors go to the operation's reference.
 pub(crate) fn has_kernel(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
@@ -29,7 +29,7 @@ pub(crate) struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
-    /// Locks `tensor`; one that is not contiguous, not `f32` or not on the CPU is an error.
+    /// Locks `tensor`; fails if it is not contiguous, not `f32` or not on the CPU.
     pub(crate) fn of(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         let Storage::Cpu(elements) = &*storage else { bail!("expected a CPU tensor") };
@@ -45,14 +45,14 @@ impl Deref for Elements<'_> {
     fn deref(&self) -> &[f32] {
         match &*self.storage {
             Storage::Cpu(CpuStorage::F32(values)) => &values[self.range.clone()],
-            _ => &[], // `of` has refused it
+            _ => &[], // `of` accepts f32 on the CPU alone
         }
     }
 }
 
 /// Runs `change` on the elements of a contiguous CPU `f32` tensor, in place.
 ///
-/// candle lends one storage at a time for writing; calls nest where a kernel changes several.
+/// candle lends one storage at a time for writing; a kernel that changes several nests the calls.
 pub(crate) fn update<R: Send>(tensor: &Tensor, change: impl FnOnce(&mut [f32]) -> R + Send) -> Result<R> {
     let update = Update(Mutex::new(Progress::Before(change)));
     tensor.inplace_op1(&update)?;

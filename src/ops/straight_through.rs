@@ -1,11 +1,11 @@
-//! A value in place of another, whose gradient it takes.
+//! The straight-through estimator: a value replaces another, which gets its gradient (Bengio et al. 2013).
 //!
-//! Nothing is computed: the gradient is shared, 0 bytes an element.
+//! Nothing is computed: the gradient is shared.
 
 use super::autograd::{Gradient, Value, with_rule};
 use candle_core::{Result, Tensor, bail};
 
-/// `replacement`, with the gradient of the result given to `x` as if nothing had been replaced (Bengio et al. 2013).
+/// `replacement`; the gradient of the result passes to `x` unchanged.
 ///
 /// # Errors
 /// If the shapes differ.

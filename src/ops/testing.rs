@@ -1,4 +1,4 @@
-//! What the tests of operations share: seeded inputs, finite differences, kernel against reference.
+//! Helpers for the tests of operations: seeded inputs, finite differences, kernel against reference.
 
 use super::autograd::{Gradient, Value, backward, with_rule};
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -17,9 +17,9 @@ pub(crate) fn input(x: &Tensor) -> Value {
     Value::constant(x.clone())
 }
 
-/// Holds the gradients of `f` against central differences in `f64`, for a random linear functional of its output.
+/// Compares the gradients of `f` with central differences in `f64`, for a random linear functional of its output.
 ///
-/// Of each input, ‖Δ‖ may be 1e-6 of the gradient's norm. `f` must be smooth at `inputs`.
+/// For each input, ‖Δ‖ may be 1e-6 of the gradient's norm. `f` must be smooth at `inputs`.
 pub(crate) fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<()> {
     const STEP: f64 = 1e-5;
     let inputs = inputs.iter().map(|input| input.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
@@ -44,9 +44,9 @@ pub(crate) fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &
     Ok(())
 }
 
-/// Holds `kernel` against `reference` in `f32`: the output, and every input's gradient for a random upstream one.
+/// Compares `kernel` with `reference` in `f32`: the output, and every input's gradient for a random upstream gradient.
 ///
-/// Of each tensor, ‖Δ‖ may be 1e-4 of the reference's norm.
+/// For each tensor, ‖Δ‖ may be 1e-4 of the reference's norm.
 pub(crate) fn check_kernel(
     kernel: impl Fn(&[Value]) -> Result<Value>,
     reference: impl Fn(&[Tensor]) -> Result<Tensor>,
@@ -90,7 +90,7 @@ pub(crate) fn assert_close(what: &str, actual: &Tensor, expected: &Tensor, toler
     Ok(())
 }
 
-/// The gradients of a scalar for each input. Panics where one gets none.
+/// The gradients of a scalar for each input. Panics if an input gets none.
 fn gradients(objective: &impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let variables = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
     let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();

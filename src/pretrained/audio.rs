@@ -1,6 +1,6 @@
-//! The audio side of a checkpoint: its spectrogram, its vocabulary, and what a text begins and ends with.
+//! The task of an audio checkpoint: its spectrogram, vocabulary and decoding settings.
 
-use super::task::{Draft, ImportedTask};
+use super::task::{ImportedTask, TaskBuilder};
 use super::text::Text;
 use super::{Checkpoint, PretrainedError, decoding};
 use crate::head::Generate;
@@ -9,16 +9,16 @@ use serde_json::json;
 use smalti_contract::Tokenizer;
 
 /// Samples from one frame to the next.
-const HOP: f32 = 160.0;
-/// Samples in a second.
-const RATE: f32 = 16_000.0;
+const HOP_LENGTH: f32 = 160.0;
+/// Samples per second.
+const SAMPLING_RATE: f32 = 16_000.0;
 
-/// A text, token by token, of slices of two frames.
+/// Generated text from audio, in slices of two frames.
 pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedError> {
     let settings = &checkpoint.settings;
     let (slices, n_mels) = (settings.size("max_source_positions")?, settings.size("num_mel_bins")?);
     let (context, vocabulary) = (settings.size("max_target_positions")?, settings.size("vocab_size")?);
-    let clip_seconds = slices as f32 * 2.0 * HOP / RATE;
+    let clip_seconds = slices as f32 * 2.0 * HOP_LENGTH / SAMPLING_RATE;
     let front_end = AudioConfig {
         frames_per_slice: 2,
         max_slices: slices,
@@ -27,7 +27,7 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
     };
     let front_end = AudioTokenizer::new(front_end).map_err(|e| checkpoint.refuse("num_mel_bins", e))?;
     let text = Text::read(checkpoint, vocabulary, context, 0)?;
-    let said = decoding::said(checkpoint)?;
+    let generation = decoding::read(checkpoint)?;
     let audio = json!({
         "modality": "audio",
         "field": "path",
@@ -42,11 +42,11 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
         "cross_attention": true,
         "vocabulary": text.unit,
         "context": context,
-        "begin": said.start,
-        "end": said.end,
-        "decoding": said.decoding,
+        "begin": generation.start,
+        "end": generation.end,
+        "decoding": generation.decoding,
     });
-    Draft::new("builtin:touchtone.tar")
+    TaskBuilder::new("builtin:touchtone.tar")
         .input("audio", audio, &front_end)?
         .output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?
         .finish()

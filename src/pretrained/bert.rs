@@ -1,7 +1,7 @@
-//! BERT (Devlin et al. 2019), MiniLM and what else has its layout.
+//! BERT (Devlin et al. 2019) and models with its layout, such as MiniLM.
 
 use super::names::{Layout, NameMap};
-use super::text::{self, Sentence};
+use super::text::{self, SentenceEncoder};
 use super::{Checkpoint, Description, PretrainedError};
 use crate::model::{
     AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, NormPlacement,
@@ -18,12 +18,12 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         ("tie_word_embeddings", json!(true)),
         ("pruned_heads", json!({})),
     ])?;
-    settings.neutral(&["attention_probs_dropout_prob", "hidden_dropout_prob", "classifier_dropout"]);
+    settings.ignore(&["attention_probs_dropout_prob", "hidden_dropout_prob", "classifier_dropout"]);
     let (vocabulary, positions) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
     let segments = settings.count("type_vocab_size")?.unwrap_or(2);
     const TRANSFORM: &str = "cls.predictions.transform";
-    // A model of sentences reads no more tokens than were read when it learned them, and predicts none.
-    let sentence = Sentence::read(checkpoint)?;
+    // A sentence encoder reads at most as many tokens as in its training, and predicts none.
+    let sentence = SentenceEncoder::read(checkpoint)?;
     let masked = sentence.is_none() && checkpoint.has(&format!("{TRANSFORM}.dense.weight"));
     let most_tokens = sentence.and_then(|sentence| sentence.most_tokens);
     let context = most_tokens.map_or(positions, |most| most.min(positions));
@@ -96,7 +96,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
             "cls.predictions.transform.LayerNorm.bias",
         ]);
     }
-    // The pooler, and the head for the next sentence, say nothing of a token or of a whole sentence's meaning.
+    // The pooler and the next-sentence head belong to no task here.
     names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"]);
     names.unread(&["cls.seq_relationship.weight", "cls.seq_relationship.bias"]);
     Ok(Description { model, task, names })

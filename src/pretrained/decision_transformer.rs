@@ -1,4 +1,4 @@
-//! The decision transformer (Chen et al. 2021), which is GPT-2 on returns, states and actions.
+//! The decision transformer (Chen et al. 2021): GPT-2 on returns-to-go, states and actions.
 
 use super::names::NameMap;
 use super::trajectory::{self, ACTIONS, NEXT_RETURN, NEXT_STATE, OBSERVATIONS, RETURN_TO_GO};
@@ -9,7 +9,7 @@ use serde_json::json;
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
     settings.only(&[("add_cross_attention", json!(false)), ("reorder_and_upcast_attn", json!(false))])?;
-    settings.neutral(&[
+    settings.ignore(&[
         "resid_pdrop",
         "embd_pdrop",
         "attn_pdrop",
@@ -18,8 +18,8 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         "vocab_size",
         "max_length",
     ]);
-    settings.neutral(&["tie_word_embeddings", "summary_type", "summary_use_proj", "summary_activation"]);
-    settings.neutral(&["summary_proj_to_labels", "summary_first_dropout"]);
+    settings.ignore(&["tie_word_embeddings", "summary_type", "summary_use_proj", "summary_activation"]);
+    settings.ignore(&["summary_proj_to_labels", "summary_first_dropout"]);
     let mut model =
         ModelConfig { d_model: settings.size("hidden_size")?, ..gpt2::transformer(checkpoint, "relu")? };
     (model.embedding.norm, model.embedding.offset, model.embedding.shared_time) = (true, true, true);
@@ -33,7 +33,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     }
     names.one("embed.time", "embed_timestep.weight");
     names.map("embed.norm", "embed_ln", true);
-    // Positions are always asked for at place 0: its vector is added to every token.
+    // Its GPT-2 gets position 0 for every token, so that position's vector is added to all tokens.
     names.first_row("embed.offset", "encoder.wpe.weight");
     gpt2::blocks(&mut names, &model, "encoder.");
     for (ours, theirs) in

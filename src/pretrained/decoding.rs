@@ -1,4 +1,4 @@
-//! What a checkpoint says of decoding: `generation_config.json`, or what older ones have of it in `config.json`.
+//! The decoding settings of a checkpoint: `generation_config.json`, or `config.json` in older checkpoints.
 
 use super::settings::Settings;
 use super::{Checkpoint, PretrainedError};
@@ -8,29 +8,29 @@ use std::collections::BTreeMap;
 
 const FILE: &str = "generation_config.json";
 
-/// How a checkpoint wants its texts to be written.
-pub(super) struct Said {
-    /// The id that a text begins with.
+/// How a checkpoint generates text.
+pub(super) struct TextGeneration {
+    /// The id that begins a text.
     pub start: u32,
-    /// The id behind it.
+    /// The id that ends a text.
     pub end: u32,
-    /// The rest; `None` where nothing is said of it.
+    /// The other decoding settings; `None` if there are none.
     pub decoding: Option<Decoding>,
 }
 
-/// What a checkpoint says of decoding.
-pub(super) fn said(checkpoint: &Checkpoint) -> Result<Said, PretrainedError> {
+/// Read the decoding settings of a checkpoint.
+pub(super) fn read(checkpoint: &Checkpoint) -> Result<TextGeneration, PretrainedError> {
     let path = checkpoint.folder.join(FILE).display().to_string();
-    let beside = checkpoint.file(FILE)?.map(|json| Settings::parse(&path, &json)).transpose()?;
-    let settings = beside.as_ref().unwrap_or(&checkpoint.settings);
+    let generation_config = checkpoint.file(FILE)?.map(|json| Settings::parse(&path, &json)).transpose()?;
+    let settings = generation_config.as_ref().unwrap_or(&checkpoint.settings);
     let id = |key: &str| -> Result<u32, PretrainedError> {
         Ok(settings.id(key)?.or(checkpoint.settings.id(key)?).unwrap_or_default())
     };
     let (start, end) = (id("decoder_start_token_id")?, id("eos_token_id")?);
     let decoding = table(checkpoint, settings)?;
-    if let Some(settings) = &beside {
-        // Which heads tell the time of a word is for a reading that is not written here.
-        settings.neutral(&["alignment_heads", "_from_model_config"]);
+    if let Some(settings) = &generation_config {
+        // `alignment_heads` are for the timestamps of words, which no transcript has.
+        settings.ignore(&["alignment_heads", "_from_model_config"]);
         settings.only(&[
             ("length_penalty", json!(1.0)),
             ("early_stopping", json!(false)),
@@ -38,12 +38,13 @@ pub(super) fn said(checkpoint: &Checkpoint) -> Result<Said, PretrainedError> {
         ])?;
         settings.finish()?;
     }
-    Ok(Said { start, end, decoding: Some(decoding).filter(|decoding| *decoding != Decoding::default()) })
+    let decoding = Some(decoding).filter(|decoding| *decoding != Decoding::default());
+    Ok(TextGeneration { start, end, decoding })
 }
 
 fn table(checkpoint: &Checkpoint, settings: &Settings) -> Result<Decoding, PretrainedError> {
     let suppress = ids(settings, "suppress_tokens")?;
-    // Older checkpoints do not name it; it is the last but one of what is never written.
+    // In older checkpoints, `prev_sot_token_id` is the last but one of the suppressed ids.
     let last_but_one = suppress.len().checked_sub(2).map(|place| suppress[place]);
     let mut forced = forced(settings)?;
     if forced.is_empty() {
@@ -89,7 +90,7 @@ fn ids(settings: &Settings, key: &str) -> Result<Vec<u32>, PretrainedError> {
     ids.ok_or_else(|| settings.refuse(key, format!("expected ids; found {value}")))
 }
 
-/// The ids behind the start, in order; one that is left open is null.
+/// The forced ids after the start, in order; `None` for null, an id that is not forced.
 fn forced(settings: &Settings) -> Result<Vec<Option<u32>>, PretrainedError> {
     const KEY: &str = "forced_decoder_ids";
     let Some(value) = settings.get(KEY) else { return Ok(vec![]) };
@@ -105,7 +106,7 @@ fn forced(settings: &Settings) -> Result<Vec<Option<u32>>, PretrainedError> {
 
 fn by_name(settings: &Settings, key: &str) -> Result<BTreeMap<String, u32>, PretrainedError> {
     let Some(value) = settings.get(key) else { return Ok(BTreeMap::new()) };
-    let entry = |(name, value): (&String, &Value)| Some((bare(name), id(value)?));
-    let table = value.as_object().and_then(|table| table.iter().map(entry).collect());
+    let pair = |(name, value): (&String, &Value)| Some((bare(name), id(value)?));
+    let table = value.as_object().and_then(|table| table.iter().map(pair).collect());
     table.ok_or_else(|| settings.refuse(key, format!("expected ids by name; found {value}")))
 }

@@ -8,16 +8,16 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A model's settings.
+/// The settings of a model.
 pub(super) const CONFIG: &str = "config.json";
-/// Its weights in one file.
+/// Weights in one safetensors file.
 pub(super) const WEIGHTS: &str = "model.safetensors";
-/// Which of several files holds which tensor.
+/// Indices of weights in several files.
 const INDICES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
-/// Its weights as PyTorch pickles them.
+/// Weights in one file, pickled by PyTorch.
 const PICKLED: &str = "pytorch_model.bin";
 
-/// A checkpoint, its tensors in f32, and what to call the file that they came from.
+/// Read a checkpoint: its settings, its tensors in f32, and the name of their file in errors.
 pub(super) fn read(path: &Path) -> Result<(Checkpoint, Tensors, String), PretrainedError> {
     let (folder, files) = match path.is_file() {
         true => (path.parent().unwrap_or(Path::new("")).to_path_buf(), vec![path.to_path_buf()]),
@@ -54,28 +54,33 @@ fn weights(folder: &Path) -> Result<Vec<PathBuf>, PretrainedError> {
             return shards(folder, &path);
         }
     }
-    let problem = format!("has no weights: neither {WEIGHTS} nor {PICKLED}, in one file or in several");
+    let problem =
+        format!("has no weights; expected {WEIGHTS} or {PICKLED}, in one file or in several with an index");
     Err(PretrainedError::Read { path: folder.into(), problem })
 }
 
-/// The files that an index names, each once.
+/// The distinct files that an index names.
 fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, PretrainedError> {
     let failed = |problem: &str| PretrainedError::Format {
         file: index.display().to_string(),
         problem: problem.into(),
     };
     let json: Value = serde_json::from_slice(&bytes(index)?).map_err(|e| failed(&e.to_string()))?;
-    let map =
-        json.get("weight_map").and_then(Value::as_object).ok_or_else(|| failed("it has no weight_map"))?;
+    let map = json
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(|| failed("expected an object weight_map; found none"))?;
     let mut files = BTreeSet::new();
     for file in map.values() {
         let name = file.as_str().filter(|name| Path::new(name).file_name().is_some_and(|last| last == *name));
-        files.insert(folder.join(name.ok_or_else(|| failed("weight_map names a file outside the folder"))?));
+        let outside =
+            || failed("weight_map: expected names of files in the folder; found a file outside the folder");
+        files.insert(folder.join(name.ok_or_else(outside)?));
     }
     Ok(files.into_iter().collect())
 }
 
-/// The tensors of one file, in f32; those of whole numbers are buffers that no model is made of.
+/// The tensors of one file, in f32, without the integer buffer `position_ids`.
 fn load(path: &Path) -> Result<Vec<(String, Tensor)>, PretrainedError> {
     let failed = |e: candle_core::Error| PretrainedError::Format {
         file: path.display().to_string(),

@@ -1,4 +1,4 @@
-//! GPT-2 (Radford et al. 2019), DistilGPT-2 and what else has its layout.
+//! GPT-2 (Radford et al. 2019) and models with its layout, such as DistilGPT-2.
 
 use super::names::{Layout, NameMap};
 use super::{Checkpoint, PretrainedError};
@@ -8,7 +8,7 @@ use crate::model::{AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, Mode
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
     settings.only(&[("add_cross_attention", false.into()), ("reorder_and_upcast_attn", false.into())])?;
-    settings.neutral(&[
+    settings.ignore(&[
         "resid_pdrop",
         "embd_pdrop",
         "attn_pdrop",
@@ -16,7 +16,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         "summary_type",
         "summary_use_proj",
     ]);
-    settings.neutral(&["summary_activation", "summary_proj_to_labels", "summary_first_dropout"]);
+    settings.ignore(&["summary_activation", "summary_proj_to_labels", "summary_first_dropout"]);
     let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("n_positions")?);
     let tied = text::tied(checkpoint, true)?;
     let model = ModelConfig {
@@ -35,7 +35,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     Ok(Description { model, task, names })
 }
 
-/// The settings of GPT-2's blocks, which the decision transformer has too.
+/// The settings of GPT-2's blocks, also those of the decision transformer.
 pub(super) fn transformer(checkpoint: &Checkpoint, activation: &str) -> Result<ModelConfig, PretrainedError> {
     let settings = &checkpoint.settings;
     Ok(ModelConfig {
@@ -58,7 +58,7 @@ pub(super) fn transformer(checkpoint: &Checkpoint, activation: &str) -> Result<M
     })
 }
 
-/// The blocks and the last norm. Old files also keep each block's mask.
+/// The names of the blocks and the final norm. Older files also hold each block's attention mask.
 pub(super) fn blocks(names: &mut NameMap, model: &ModelConfig, prefix: &str) {
     for layer in 0..model.n_layers {
         let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}h.{layer}"));

@@ -1,7 +1,7 @@
-//! The image side of a checkpoint: how an image is prepared, and its classes.
+//! The task of an image checkpoint: the preparation of images, and the classes.
 
 use super::settings::Settings;
-use super::task::{Draft, ImportedTask};
+use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError};
 use crate::head::{Classify, Represent};
 use crate::modalities::image::{Filter, ImageConfig, ImageTokenizer, Resize};
@@ -9,27 +9,27 @@ use crate::sample::{Composition, Pool};
 use serde_json::{Map, Value, json};
 use smalti_contract::Tokenizer;
 
-/// How images are prepared, as published beside the weights.
+/// The settings of image preparation, beside the weights.
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 
-/// Learned tokens beside the class token.
+/// Register tokens (Darcet et al. 2024).
 #[derive(Clone, Copy)]
 pub(super) struct Registers {
-    /// How many.
+    /// Number of tokens.
     pub tokens: usize,
-    /// Whether they have learned positions.
+    /// Whether they have position embeddings.
     pub positions: bool,
 }
 
-/// An image's class, or where there is no classifier, the vector of its class token.
+/// The class of an image, or without a classifier, the embedding of its class token.
 pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<ImportedTask, PretrainedError> {
     let settings = &checkpoint.settings;
-    let image = prepare(checkpoint)?;
+    let image = image_config(checkpoint)?;
     let input = json!({
         "modality": "image",
-        "channels": image.channels,
-        "patch_size": image.patch,
-        "image_size": image.size,
+        "num_channels": image.num_channels,
+        "patch_size": image.patch_size,
+        "image_size": image.image_size,
         "resize": image.resize,
         "filter": image.filter,
         "mean": decimal(&image.mean),
@@ -41,33 +41,33 @@ pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<Impo
         "register_positions": registers.positions,
     });
     let tokenizer = ImageTokenizer::new(image).map_err(|e| settings.refuse("image_size", e.to_string()))?;
-    let draft = Draft::new("builtin:digits").input("image", input, &tokenizer)?;
+    let builder = TaskBuilder::new("builtin:digits").input("image", input, &tokenizer)?;
     if checkpoint.has("classifier.weight") {
         output["field"] = "label".into();
         let name = checkpoint.classes.as_deref().unwrap_or("class");
-        draft.output(name, output, &Classify::new(classes(settings)?), None)?.finish()
+        builder.output(name, output, &Classify::new(classes(settings)?), None)?.finish()
     } else {
         output["pool"] = json!(Pool::ClassToken);
-        draft.output("embedding", output, &Represent::default(), None)?.finish()
+        builder.output("embedding", output, &Represent::default(), None)?.finish()
     }
 }
 
-/// Each number in double precision with the same digits.
+/// Each number in f64 with the same decimal digits.
 fn decimal(numbers: &[f32]) -> Vec<f64> {
     numbers.iter().map(|&number| number.to_string().parse().unwrap_or(f64::from(number))).collect()
 }
 
-/// How images are brought to the model's size, cut and normalised.
-fn prepare(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError> {
+/// The preparation of images: size, crop, patches and normalization.
+fn image_config(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError> {
     let settings = &checkpoint.settings;
     let size = settings.sides("image_size", 224)?;
     let [patch, other] = settings.sides("patch_size", 16)?;
     if patch != other {
-        return Err(settings.refuse("patch_size", format!("patches must be square; found {patch}×{other}")));
+        return Err(settings.refuse("patch_size", format!("expected a square patch; found {patch}×{other}")));
     }
     let channels = settings.count("num_channels")?.unwrap_or(3);
     match checkpoint.file(PREPROCESSOR)? {
-        Some(json) => prepared(&Settings::parse(PREPROCESSOR, &json)?, channels, patch, size),
+        Some(json) => preprocessor_config(&Settings::parse(PREPROCESSOR, &json)?, channels, patch, size),
         None => Ok(ImageConfig::vit(channels, patch, size)),
     }
 }
@@ -77,7 +77,7 @@ fn classes(settings: &Settings) -> Result<Vec<String>, PretrainedError> {
     let refuse =
         |found: &Value| settings.refuse("id2label", format!("expected names for 0, 1, …; found {found}"));
     let Some(value) = settings.get("id2label") else {
-        // As the published library has it where nothing is said.
+        // The default names of transformers.
         let n = settings.count("num_labels")?.unwrap_or(2);
         return Ok((0..n).map(|i| format!("LABEL_{i}")).collect());
     };
@@ -86,7 +86,8 @@ fn classes(settings: &Settings) -> Result<Vec<String>, PretrainedError> {
     (0..names.len()).map(|i| name(i).ok_or_else(|| refuse(value))).collect()
 }
 
-fn prepared(
+/// The preparation of images by these settings of [`PREPROCESSOR`].
+fn preprocessor_config(
     settings: &Settings,
     channels: usize,
     patch: usize,
@@ -97,13 +98,8 @@ fn prepared(
         ("do_rescale", json!(true)),
         ("do_normalize", json!(true)),
     ])?;
-    settings.neutral(&[
-        "image_processor_type",
-        "feature_extractor_type",
-        "processor_class",
-        "do_convert_rgb",
-    ]);
-    settings.neutral(&["data_format", "input_data_format", "device", "return_tensors", "default_to_square"]);
+    settings.ignore(&["image_processor_type", "feature_extractor_type", "processor_class", "do_convert_rgb"]);
+    settings.ignore(&["data_format", "input_data_format", "device", "return_tensors", "default_to_square"]);
     let rescale = settings.number("rescale_factor", 1.0 / 255.0)?;
     if (rescale * 255.0 - 1.0).abs() > 1e-3 {
         return Err(settings.refuse("rescale_factor", format!("expected 1/255; found {rescale}")));
@@ -115,9 +111,8 @@ fn prepared(
         3 => Filter::Bicubic,
         4 => Filter::Box,
         other => {
-            return Err(
-                settings.refuse("resample", format!("expected one of Pillow's 0 to 4; found {other}"))
-            );
+            return Err(settings
+                .refuse("resample", format!("expected one of Pillow's filters 0 to 4; found {other}")));
         }
     };
     let crop = settings.flag("do_center_crop", false)?;
@@ -129,17 +124,19 @@ fn prepared(
             Resize::Crop { shortest_edge: height }
         }
         (found, _) => {
-            let problem = format!("{found:?} with do_center_crop {crop} is not supported");
+            let problem = format!(
+                "expected height and width without do_center_crop, or one side with it; found {found:?}"
+            );
             return Err(settings.refuse("size", problem));
         }
     };
-    let said = |size: Option<Size>| match size {
+    let sides_or_default = |size: Option<Size>| match size {
         Some(Size::Sides(sides)) => sides,
         _ => image_size,
     };
-    let size = said(if crop { crop_size } else { side_or_sides(settings, "size")? });
+    let size = sides_or_default(if crop { crop_size } else { side_or_sides(settings, "size")? });
     if size != image_size {
-        let problem = format!("images of {size:?} for a model of {image_size:?}");
+        let problem = format!("expected the model's image_size {image_size:?}; found {size:?}");
         return Err(settings.refuse("size", problem));
     }
     let numbers = |key: &str| -> Result<Vec<f32>, PretrainedError> {
@@ -147,7 +144,7 @@ fn prepared(
         let found: Option<Vec<f32>> = settings.get(key).map_or(Some(vec![0.5; channels]), read);
         match found.filter(|found| found.len() == channels) {
             Some(found) => Ok(found),
-            None => Err(settings.refuse(key, format!("expected {channels} numbers"))),
+            None => Err(settings.refuse(key, format!("expected {channels} numbers, one for each channel"))),
         }
     };
     let (mean, std) = (numbers("image_mean")?, numbers("image_std")?);
@@ -155,10 +152,12 @@ fn prepared(
     Ok(ImageConfig { resize, filter, mean, std, ..ImageConfig::vit(channels, patch, size) })
 }
 
-/// What an image is brought to.
+/// The size to which images are resized, in pixels.
 #[derive(Debug)]
 enum Size {
+    /// Height and width.
     Sides([usize; 2]),
+    /// The length of the shorter side.
     Shortest(usize),
 }
 
@@ -175,26 +174,26 @@ fn side_or_sides(settings: &Settings, key: &str) -> Result<Option<Size>, Pretrai
     size.map(Some).ok_or_else(|| settings.refuse(key, format!("expected a size; found {value}")))
 }
 
-/// How a task prepares images; `None` for a task without.
+/// A task's preparation of images; `None` for a task without images.
 pub(super) fn preparation(task: &Composition) -> Option<ImageConfig> {
     let part = task.parts().iter().find(|part| part.tokenizer.name() == ImageTokenizer::NAME)?;
     serde_json::from_value(part.tokenizer.config_json().ok()?).ok()
 }
 
-/// The classes that a task predicts, and what it calls them; `None` for a task without.
+/// The name of the output that predicts classes, and the classes; `None` for a task without one.
 pub(super) fn predicted_classes(task: &Composition) -> Option<(&str, &[String])> {
     let output = task.outputs().iter().find(|output| !output.head.labels().is_empty())?;
     Some((&output.name, output.head.labels()))
 }
 
-/// The published settings with the classes and the size that a run has learned since.
+/// Update the published settings to the classes and the image size of a run.
 pub(super) fn adapt(
     image: &ImageConfig,
     classes: &[String],
     config: &mut Map<String, Value>,
     preprocessor: Option<&mut Map<String, Value>>,
 ) {
-    let Some([height, width]) = image.size else { return };
+    let Some([height, width]) = image.image_size else { return };
     config.insert("image_size".into(), if height == width { json!(height) } else { json!([height, width]) });
     if !classes.is_empty() {
         let numbered = || classes.iter().enumerate();

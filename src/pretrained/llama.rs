@@ -1,4 +1,4 @@
-//! Llama (Touvron et al. 2023), SmolLM, Mistral and what else has their layout.
+//! Llama (Touvron et al. 2023) and models with its layout, such as SmolLM and Mistral.
 
 use super::names::{Layout, NameMap};
 use super::settings::Settings;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
-    settings.neutral(&["attention_dropout", "is_llama_config", "rope_interleaved"]);
+    settings.ignore(&["attention_dropout", "is_llama_config", "rope_interleaved"]);
     let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
     let (attention_bias, mlp_bias) =
         (settings.flag("attention_bias", false)?, settings.flag("mlp_bias", false)?);
@@ -83,7 +83,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     Ok(Description { model, task, names })
 }
 
-/// Base and stretching: in `rope_parameters`, or in older files in `rope_theta` and `rope_scaling`.
+/// The rotary base and scaling: in `rope_parameters`, or in older files in `rope_theta` and `rope_scaling`.
 fn rotary(settings: &Settings) -> Result<Rotary, PretrainedError> {
     settings.only(&[("partial_rotary_factor", json!(1.0))])?;
     let base = settings.number("rope_theta", 1e4)?;
@@ -114,14 +114,14 @@ fn rotary(settings: &Settings) -> Result<Rotary, PretrainedError> {
         };
         known.extend(["rope_type", "type", "rope_theta"]);
         if values.get("partial_rotary_factor").is_some_and(|share| share.as_f64() != Some(1.0)) {
-            return Err(refuse(format!("partial_rotary_factor must be 1; found {value}")));
+            return Err(refuse(format!("expected partial_rotary_factor = 1; found {value}")));
         }
         known.push("partial_rotary_factor");
         if let Some(unknown) = values.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(refuse(format!("does not know {unknown}; found {value}")));
+            return Err(refuse(format!("expected {}; found {unknown}", known.join(", "))));
         }
         let base = values.get("rope_theta").and_then(Value::as_f64).unwrap_or(base);
-        // Which of the two is in use decides the order; the other is still asked for, or it would be unknown.
+        // The first of the two counts. Read the other too, so that `finish` does not reject it.
         _ = settings.get("rope_scaling");
         return Ok(Rotary { base, scaling });
     }

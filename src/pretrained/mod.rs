@@ -1,8 +1,8 @@
-//! Published checkpoints, in and out: their settings and names, translated.
+//! Import and export of published checkpoints.
 //!
-//! A kind is a file here: which settings of the one transformer stand for its `config.json`, and which of the
-//! published tensors is which parameter. No kind has a model of its own. What a setting does not say, or what is said
-//! that nothing here reads, is an error; so is a tensor that is missing, left over or of another shape.
+//! Each file describes a kind of checkpoint: how its `config.json` maps to the settings of the one transformer, and its tensors
+//! to parameters. No kind has a model of its own. A missing or unknown setting is an error, and so is a tensor that is missing,
+//! unknown or of another shape.
 //!
 //! ```no_run
 //! # use smalti::pretrained;
@@ -59,54 +59,54 @@ pub enum PretrainedError {
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// A file is not what it should be.
+    /// A file has another format than expected.
     #[error("{file}: {problem}")]
     Format {
         /// The file.
         file: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// A setting that this build cannot follow.
+    /// This build does not support a setting.
     #[error("{file}: {setting}: {problem}")]
     Setting {
         /// The file.
         file: String,
         /// The setting.
         setting: String,
-        /// What is wrong, with the expected and the actual value.
+        /// Expected and found.
         problem: String,
     },
-    /// Tensors that are not those of the model.
+    /// Tensors do not fit the model.
     #[error("{file}: {problems}")]
     Tensors {
         /// The file.
         file: String,
-        /// Each of them.
+        /// The tensors, with expected and found.
         problems: String,
     },
-    /// A log of episodes.
+    /// A log of episodes cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A vocabulary, or what else a tokenizer is made of.
+    /// A tokenizer cannot be built.
     #[error(transparent)]
     Tokenizer(#[from] TokenizeError),
-    /// A task.
+    /// A task cannot be built.
     #[error(transparent)]
     Task(Box<OpenError>),
-    /// The model.
+    /// The model cannot be built.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A run folder.
+    /// A run folder cannot be read or written.
     #[error(transparent)]
     Run(#[from] RunError),
     /// A file cannot be written.
     #[error(transparent)]
     Save(#[from] SaveError),
-    /// The tensor library refused.
+    /// An operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
@@ -117,33 +117,34 @@ impl From<OpenError> for PretrainedError {
     }
 }
 
-/// A published model, loaded.
+/// A loaded checkpoint.
 pub struct Pretrained {
     /// The transformer's settings.
     pub config: ModelConfig,
-    /// The settings of its task: built-in data, unless a user sets others.
+    /// The settings of its task; the data are built-in ones.
     pub settings: TaskSettings,
     /// Its task.
     pub task: Arc<Composition>,
     /// The model, with its weights.
     pub model: Model,
-    /// What became of the checkpoint's tensors.
+    /// Which of the checkpoint's tensors were loaded.
     pub report: Report,
     /// Tensors that the model does not read, for export.
     unread: Tensors,
     checkpoint: Checkpoint,
 }
 
-/// A checkpoint's settings and the names of its tensors: all that is needed to say what it is.
+/// A checkpoint's settings and the names of its tensors.
 struct Checkpoint {
     folder: PathBuf,
     settings: Settings,
     tensors: BTreeSet<String>,
-    /// What a run calls its output of classes, if not `class`: of a trunk that has learned some, it is `embedding`.
+    /// The run's name of the output of classes, if it is not `class`. A run imported without a classifier may have learned one
+    /// under the name `embedding`.
     classes: Option<String>,
 }
 
-/// A checkpoint in this project's terms.
+/// A checkpoint as a model, a task and a map of names.
 struct Description {
     model: ModelConfig,
     task: ImportedTask,
@@ -151,7 +152,7 @@ struct Description {
 }
 
 impl Checkpoint {
-    /// What sort of model it is.
+    /// The kind of model: `model_type`.
     fn kind(&self) -> &str {
         self.settings.values().get("model_type").and_then(|kind| kind.as_str()).unwrap_or_default()
     }
@@ -161,13 +162,13 @@ impl Checkpoint {
         self.tensors.contains(name)
     }
 
-    /// `prefix`, where names begin with it: a checkpoint of the bare trunk has none.
+    /// `prefix` if names of tensors begin with it, else empty: a checkpoint without a head has no prefix.
     fn prefix(&self, prefix: &str) -> String {
-        let there = self.tensors.iter().any(|name| name.starts_with(prefix));
-        if there { prefix.into() } else { String::new() }
+        let has_prefix = self.tensors.iter().any(|name| name.starts_with(prefix));
+        if has_prefix { prefix.into() } else { String::new() }
     }
 
-    /// A file beside the weights, where there is one.
+    /// A file beside the weights; `None` if there is none.
     fn file(&self, name: &str) -> Result<Option<Vec<u8>>, PretrainedError> {
         let path = self.folder.join(name);
         if !path.is_file() {
@@ -181,22 +182,24 @@ impl Checkpoint {
     }
 
     fn describe(&self) -> Result<Description, PretrainedError> {
-        let description = match self.kind() {
-            "gpt2" => gpt2::describe(self),
-            "bert" => bert::describe(self),
-            "t5" => t5::describe(self),
-            "llama" | "mistral" => llama::describe(self),
-            "vit" | "deit" | "dinov2" | "dinov2_with_registers" => vit::describe(self),
-            "whisper" => whisper::describe(self),
-            "decision_transformer" => decision_transformer::describe(self),
-            other => Err(self.refuse("model_type", format!("{other:?} is none of {}", KINDS.join(", ")))),
-        }?;
+        let description =
+            match self.kind() {
+                "gpt2" => gpt2::describe(self),
+                "bert" => bert::describe(self),
+                "t5" => t5::describe(self),
+                "llama" | "mistral" => llama::describe(self),
+                "vit" | "deit" | "dinov2" | "dinov2_with_registers" => vit::describe(self),
+                "whisper" => whisper::describe(self),
+                "decision_transformer" => decision_transformer::describe(self),
+                other => Err(self
+                    .refuse("model_type", format!("expected one of {}; found {other:?}", KINDS.join(", ")))),
+            }?;
         self.settings.finish()?;
         Ok(description)
     }
 }
 
-/// The kinds of checkpoint that this build reads, by the name that they have in `config.json`.
+/// The kinds of checkpoint that this build reads, by their `model_type` in `config.json`.
 pub const KINDS: &[&str] = &[
     "gpt2",
     "bert",
@@ -211,11 +214,11 @@ pub const KINDS: &[&str] = &[
     "decision_transformer",
 ];
 
-/// Reads a checkpoint: a folder with `config.json` and weights (`model.safetensors`, in one file or in several with their
-/// index; or `pytorch_model.bin`), or a safetensors file with `config.json` beside it.
+/// Read a checkpoint: a safetensors file with `config.json` beside it, or a folder with `config.json` and weights
+/// (`model.safetensors` or `pytorch_model.bin`, in one file or in several with an index).
 ///
 /// # Errors
-/// [`PretrainedError`], which names the file and what in it does not fit.
+/// [`PretrainedError`], with the file and the setting or tensor that does not fit.
 pub fn open(path: &Path) -> Result<Pretrained, PretrainedError> {
     let (checkpoint, tensors, file) = files::read(path)?;
     let Description { model: config, task: ImportedTask { settings, task }, names } =

@@ -1,4 +1,4 @@
-//! Which published tensor is which parameter, both ways.
+//! Mapping published tensors to parameters and back.
 
 use super::PretrainedError;
 use candle_core::{DType, Result as TensorResult, Tensor};
@@ -7,71 +7,71 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Published tensors by name.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-/// The names of one kind of checkpoint and those of this project's parameters.
+/// A map between the tensor names of a kind of checkpoint and parameter names.
 #[derive(Default)]
 pub struct NameMap {
     rules: Vec<Rule>,
-    /// Published tensors that repeat another: a head that shares the embedding's matrix.
+    /// Published tensors that repeat another, such as the matrix of a tied head.
     repeats: Vec<(String, String)>,
-    /// The ends of names of published tensors that the model does not read.
+    /// Suffixes of the names of published tensors that the model does not read.
     unread: Vec<&'static str>,
 }
 
-/// Rows of our tensors, one below the other, are those of theirs.
+/// Equates the concatenated rows of parameters (`ours`) and of published tensors (`theirs`).
 struct Rule {
     ours: Vec<String>,
-    /// Several share the rows evenly; `None` stands for zeros.
+    /// Several have the same number of rows each; `None` is zeros.
     theirs: Vec<Option<String>>,
     layout: Layout,
 }
 
-/// How a published tensor's elements lie, against ours of `[outputs, inputs]`.
+/// The layout of a published tensor; the parameter's is `[outputs, inputs]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Layout {
-    /// As ours.
+    /// The same layout.
     Same,
-    /// `[inputs, outputs]`: GPT-2's linear maps.
+    /// `[inputs, outputs]`: GPT-2's linear layers.
     Transposed,
-    /// `[outputs, channels, width]` for our `[outputs, width·channels]`.
+    /// `[outputs, channels, width]` for `[outputs, width·channels]`.
     Conv1d {
-        /// How wide a window is.
+        /// Width of the kernel, in frames.
         width: usize,
     },
-    /// `[outputs, channels, height, width]` for our `[outputs, height·width·channels]`.
+    /// `[outputs, channels, height, width]` for `[outputs, height·width·channels]`.
     Conv2d {
         /// Channels of an image.
         channels: usize,
         /// Height and width of a patch.
         patch: [usize; 2],
     },
-    /// `[n, d]`, of which the first row is our `[d]` and the others are not read.
+    /// `[n, d]`, of which only the first row is read, as `[d]`.
     FirstRow,
-    /// `[of, d]`, of which the first `n` rows are ours and the others are not read.
+    /// `[of, d]`, of which only the first `n` rows are read.
     FirstRows {
         /// Rows that are read.
         n: usize,
         /// Rows of the published table.
         of: usize,
     },
-    /// `[1, …, 1, n, d]` for our `[n, d]`, of so many dimensions.
+    /// `[1, …, 1, n, d]` for `[n, d]`, with `dims` dimensions in all.
     Boxed {
-        /// Dimensions of the published tensor.
+        /// Number of dimensions of the published tensor.
         dims: usize,
     },
 }
 
-/// What became of a checkpoint's tensors.
+/// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
-    /// Parameters that were set.
+    /// Number of loaded parameter tensors.
     pub loaded: usize,
-    /// Numbers in them.
+    /// Number of their elements.
     pub numbers: usize,
-    /// Published tensors that repeat another, with its name.
+    /// Published tensors that repeat another, with the other's name.
     pub repeated: Vec<(String, String)>,
-    /// Published tensors that the model does not read; they are kept for export.
+    /// Published tensors that the model does not read, kept for export.
     pub unread: Vec<String>,
-    /// Whether the checkpoint came without its vocabulary: texts are its ids, with spaces between.
+    /// Whether the checkpoint has no vocabulary: its texts are ids, separated by spaces.
     pub ids_as_text: bool,
 }
 
@@ -93,7 +93,7 @@ impl Layout {
             (Layout::Boxed { dims }, rank) if dims == rank => {
                 x.reshape((x.elem_count() / x.dim(rank - 1)?.max(1), x.dim(rank - 1)?))
             }
-            _ => candle_core::bail!("shape {:?} is not that of {self:?}", x.dims()),
+            _ => candle_core::bail!("expected a shape of layout {self:?}; found {:?}", x.dims()),
         }
     }
 
@@ -118,18 +118,18 @@ impl Layout {
 }
 
 impl NameMap {
-    /// Rows of `ours`, one below the other, are those of `theirs`, which share them evenly.
+    /// Equate the concatenated rows of `ours` and `theirs`, which have the same number of rows each.
     pub fn rows(&mut self, ours: &[&str], theirs: &[&str], layout: Layout) {
         let theirs = theirs.iter().map(|name| Some(name.to_string())).collect();
         self.rules.push(Rule { ours: ours.iter().map(|name| name.to_string()).collect(), theirs, layout });
     }
 
-    /// One tensor is one parameter.
+    /// Equate a parameter and a tensor of the same layout.
     pub fn one(&mut self, ours: &str, theirs: &str) {
         self.rows(&[ours], &[theirs], Layout::Same);
     }
 
-    /// The maps `ours`, one below the other, are `theirs`: their weights, and their biases where they have any.
+    /// Equate the concatenated weights of linear layers, and their biases if `bias`.
     pub fn maps(&mut self, ours: &[&str], theirs: &[&str], bias: bool, layout: Layout) {
         let ends = |names: &[&str], end: &str| -> Vec<String> {
             names.iter().map(|n| format!("{n}.{end}")).collect()
@@ -145,17 +145,17 @@ impl NameMap {
         }
     }
 
-    /// One linear map, or one norm.
+    /// Equate a linear layer or a norm.
     pub fn map(&mut self, ours: &str, theirs: &str, bias: bool) {
         self.maps(&[ours], &[theirs], bias, Layout::Same);
     }
 
-    /// The first row of a table of which no other is read; the whole is kept for export.
+    /// Equate a parameter and the first row of a table. The whole table is kept for export.
     pub fn first_row(&mut self, ours: &str, theirs: &str) {
         self.rows(&[ours], &[theirs], Layout::FirstRow);
     }
 
-    /// Keys and values, of which keys have no bias: it would change no score.
+    /// Equate a projection of keys and values, where only values have a bias: softmax cancels a bias of keys.
     pub fn key_value_without_key_bias(&mut self, ours: &str, key: &str, value: &str) {
         let theirs = vec![Some(format!("{key}.weight")), Some(format!("{value}.weight"))];
         self.rules.push(Rule { ours: vec![format!("{ours}.weight")], theirs, layout: Layout::Same });
@@ -163,21 +163,20 @@ impl NameMap {
         self.rules.push(Rule { ours: vec![format!("{ours}.bias")], theirs, layout: Layout::Same });
     }
 
-    /// `name` may be there, and is `other` then.
+    /// Allow a tensor `name` that equals `other`.
     pub fn repeats(&mut self, name: &str, other: &str) {
         self.repeats.push((name.into(), other.into()));
     }
 
-    /// Tensors whose names end like this are not read.
+    /// Allow tensors with these suffixes, which are not read.
     pub fn unread(&mut self, ends: &[&'static str]) {
         self.unread.extend(ends);
     }
 
-    /// This project's parameters from published tensors, of the shapes that `expected` has for them; and what was not
-    /// read, as it is.
+    /// Convert published tensors to parameters of the `expected` shapes. Also the tensors that are not read, unchanged.
     ///
     /// # Errors
-    /// [`PretrainedError::Tensors`], which names every tensor that is missing, left over or of another shape.
+    /// [`PretrainedError::Tensors`], with every tensor that is missing, unknown or of another shape.
     pub fn import(
         &self,
         file: &str,
@@ -198,7 +197,7 @@ impl NameMap {
             used.insert(name);
             match published.get(other) {
                 Some(first) if !same(tensor, first) => {
-                    problems.push(format!("{name} should repeat {other}, and differs from it"));
+                    problems.push(format!("expected {name} to equal {other}; found other values"));
                 }
                 _ => report.repeated.push((name.clone(), other.clone())),
             }
@@ -213,12 +212,12 @@ impl NameMap {
         for (name, tensor) in published.iter().filter(|(name, _)| !used.contains(name.as_str())) {
             match self.unread.iter().any(|end| name.ends_with(end)) {
                 true => _ = unread.insert(name.clone(), tensor.clone()),
-                false => problems.push(format!("{name} {:?} is no tensor of this model", tensor.dims())),
+                false => problems.push(format!("{name} {:?} is not a tensor of this model", tensor.dims())),
             }
         }
         let unmapped = expected.keys().filter(|name| !ours.contains_key(*name));
         if problems.is_empty() {
-            problems.extend(unmapped.map(|name| format!("nothing is there for {name}")));
+            problems.extend(unmapped.map(|name| format!("no published tensor is mapped to {name}")));
         }
         if !problems.is_empty() {
             return Err(PretrainedError::Tensors { file: file.into(), problems: problems.join("; ") });
@@ -229,10 +228,10 @@ impl NameMap {
         Ok((ours, unread, report))
     }
 
-    /// Published tensors from this project's parameters, and from what [`import`](Self::import) did not read.
+    /// Convert parameters to published tensors, and add those that [`import`](Self::import) did not read.
     ///
     /// # Errors
-    /// Where a parameter is missing.
+    /// If a parameter is missing.
     pub fn export(&self, ours: &Tensors, unread: &Tensors) -> Result<Tensors, PretrainedError> {
         let mut published = unread.clone();
         for rule in &self.rules {
@@ -316,7 +315,7 @@ impl Rule {
 }
 
 impl Layout {
-    /// How many rows of a table are read, where not all are.
+    /// The number of rows that are read; `None` for all.
     fn rows_read(self) -> Option<usize> {
         match self {
             Layout::FirstRow => Some(1),
@@ -325,7 +324,7 @@ impl Layout {
         }
     }
 
-    /// The published shape of what is `ours` here.
+    /// The published shape of a parameter with shape `ours`.
     fn theirs_of(self, ours: &[usize]) -> Vec<usize> {
         match (self, ours) {
             (Layout::Transposed, [outputs, inputs]) => vec![*inputs, *outputs],
@@ -406,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_imported_is_exported() {
+    fn export_inverts_import() {
         let (ours, unread, report) = map().import("file", &published(), &expected()).unwrap();
         assert_eq!(values(&ours["query.weight"]), [0.0, 6.0, 1.0, 7.0]);
         assert_eq!(values(&ours["cross.bias"]), [0.0, 0.0, 0.0, 1.0]);
@@ -428,21 +427,21 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
-        let refused = |change: &dyn Fn(&mut Tensors)| {
+    fn tensors_that_do_not_fit_are_named() {
+        let error = |change: &dyn Fn(&mut Tensors)| {
             let mut tensors = published();
             change(&mut tensors);
             map().import("model.safetensors", &tensors, &expected()).unwrap_err().to_string()
         };
-        let missing = refused(&|t| _ = t.remove("v.bias"));
+        let missing = error(&|t| _ = t.remove("v.bias"));
         assert_eq!(missing, "model.safetensors: v.bias is missing");
-        let extra = refused(&|t| _ = t.insert("alien".into(), numbers(&[7])));
-        assert_eq!(extra, "model.safetensors: alien [7] is no tensor of this model");
-        let wrong = refused(&|t| _ = t.insert("conv.weight".into(), numbers(&[5, 3, 2, 1])));
+        let extra = error(&|t| _ = t.insert("alien".into(), numbers(&[7])));
+        assert_eq!(extra, "model.safetensors: alien [7] is not a tensor of this model");
+        let wrong = error(&|t| _ = t.insert("conv.weight".into(), numbers(&[5, 3, 2, 1])));
         assert_eq!(wrong, "model.safetensors: conv.weight is [5, 3, 2, 1], expected [5, 3, 2, 2]");
-        let flat = refused(&|t| _ = t.insert("c_attn.weight".into(), numbers(&[12])));
+        let flat = error(&|t| _ = t.insert("c_attn.weight".into(), numbers(&[12])));
         assert_eq!(flat, "model.safetensors: c_attn.weight is [12], expected [2, 6]");
-        let other = refused(&|t| _ = t.insert("lm_head.weight".into(), numbers(&[4, 2, 4])));
-        assert!(other.contains("lm_head.weight should repeat conv1.weight"), "{other}");
+        let other = error(&|t| _ = t.insert("lm_head.weight".into(), numbers(&[4, 2, 4])));
+        assert!(other.contains("expected lm_head.weight to equal conv1.weight"), "{other}");
     }
 }

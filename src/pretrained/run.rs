@@ -1,4 +1,4 @@
-//! Published checkpoints as run folders, and back.
+//! Importing a checkpoint as a run folder, and exporting it again.
 
 use super::files::{CONFIG, WEIGHTS};
 use super::image;
@@ -18,11 +18,11 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The names of its tensors.
+/// The names of the checkpoint's tensors.
 const NAMES: &str = "tensors.json";
-/// Those of them that the model does not read.
+/// The tensors that the model does not read.
 const UNREAD: &str = "unread.safetensors";
-/// Files beside the weights that say how inputs are prepared and outputs read.
+/// Files beside the weights: settings of tokenizers, of the preparation of inputs and of decoding.
 const FRONT_END: &[&str] = &[
     "1_Pooling/config.json",
     "added_tokens.json",
@@ -42,11 +42,11 @@ const FRONT_END: &[&str] = &[
     "vocab.txt",
 ];
 
-/// Reads a checkpoint and writes it as a run folder, its weights in this storage; with scales, those of its trajectories.
+/// Import a checkpoint into a run folder, with weights in this storage. `scales` are for trajectory checkpoints.
 ///
 /// # Errors
-/// [`PretrainedError`]; [`RunError::Exists`] where the folder holds a run already. Nothing is written before the
-/// checkpoint is read whole.
+/// [`PretrainedError`] if the checkpoint cannot be read, before anything is written; [`RunError::Exists`] if the folder holds a
+/// run.
 pub fn import(
     path: &Path,
     run: &Path,
@@ -64,7 +64,7 @@ pub fn import(
     let published = run.join(PUBLISHED_FOLDER);
     let mut vocabularies = vocabularies(&mut pretrained.settings);
     let ids_as_text = vocabularies.iter().any(|vocabulary| vocabulary.get("numbers").is_some());
-    // What the settings name is what the run keeps, not what it was copied from.
+    // The settings name the run's copy of the vocabulary, not the checkpoint's.
     for location in vocabularies.iter_mut().filter_map(|vocabulary| vocabulary.get_mut("file")) {
         *location = published.display().to_string().into();
     }
@@ -90,13 +90,13 @@ pub fn import(
     let tensors = pretrained.model.params().tensors();
     checkpoint::save_as(&run.join(MODEL_FILE), &tensors, &BTreeMap::new(), storage)?;
     write_json(&run.join(TOKENIZERS_FILE), &BTreeMap::from([("", saved)]))?;
-    // The settings come last: a folder with them is a run.
+    // Written last: a folder with settings is a run.
     let toml = config.to_toml().map_err(RunError::from)?;
     checkpoint::write_atomically(&run.join(CONFIG_FILE), toml.as_bytes())?;
     Ok(Report { ids_as_text, ..pretrained.report })
 }
 
-/// The vocabularies of the parts that are text.
+/// The vocabulary settings of text parts.
 fn vocabularies(task: &mut TaskSettings) -> Vec<&mut Value> {
     let inputs = task.inputs.values_mut().map(|input| &mut input.settings);
     let outputs = task.outputs.values_mut().map(|output| &mut output.settings);
@@ -109,7 +109,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PretrainedError
     Ok(checkpoint::write_atomically(path, &json)?)
 }
 
-/// Copies the settings and what lies beside them.
+/// Copy the settings and the [`FRONT_END`] files.
 fn keep_front_end(checkpoint: &Checkpoint, to: &Path) -> Result<(), PretrainedError> {
     for name in FRONT_END.iter().chain([&CONFIG]) {
         let Some(bytes) = checkpoint.file(name)? else { continue };
@@ -123,14 +123,14 @@ fn keep_front_end(checkpoint: &Checkpoint, to: &Path) -> Result<(), PretrainedEr
     Ok(())
 }
 
-/// The checkpoint that a run came from, without its weights.
-fn came_from(run: &Path) -> Result<Checkpoint, PretrainedError> {
+/// The checkpoint that a run was imported from, without its weights.
+fn imported_checkpoint(run: &Path) -> Result<Checkpoint, PretrainedError> {
     let folder = run.join(PUBLISHED_FOLDER);
     let read = |name: &str| {
         let path = folder.join(name);
         std::fs::read(&path).map_err(|e| PretrainedError::Read {
             path,
-            problem: format!("{e}; only what was imported can be exported"),
+            problem: format!("{e}; only an imported run can be exported"),
         })
     };
     let settings = Settings::parse(&folder.join(CONFIG).display().to_string(), &read(CONFIG)?)?;
@@ -140,8 +140,8 @@ fn came_from(run: &Path) -> Result<Checkpoint, PretrainedError> {
     Ok(Checkpoint { folder, settings, tensors, classes: None })
 }
 
-/// Refuses a run whose parameters are no longer those of the checkpoint that its settings describe.
-fn same_shapes(model: &Model, published: &Description, run: &Path) -> Result<(), PretrainedError> {
+/// Check that a run's parameters have the shapes of the published checkpoint.
+fn check_shapes(model: &Model, published: &Description, run: &Path) -> Result<(), PretrainedError> {
     let described = Model::new(&published.model, &[published.task.task.spec().clone()], 0, &Device::Cpu)?;
     let (here, there) = (model.params().tensors(), described.params().tensors());
     let differs =
@@ -149,9 +149,9 @@ fn same_shapes(model: &Model, published: &Description, run: &Path) -> Result<(),
     let problem = match (differs, there.keys().find(|name| !here.contains_key(*name))) {
         (Some((name, tensor)), _) => {
             format!(
-                "{name} is {:?}; the published settings say {:?}",
-                tensor.dims(),
-                there.get(name).map(Tensor::dims)
+                "{name}: expected {:?}, as in the published settings; found {:?}",
+                there.get(name).map(Tensor::dims),
+                tensor.dims()
             )
         }
         (None, Some(name)) => format!("{name} is missing"),
@@ -160,38 +160,39 @@ fn same_shapes(model: &Model, published: &Description, run: &Path) -> Result<(),
     let file = run.display().to_string();
     Err(PretrainedError::Tensors {
         file,
-        problems: format!("no longer fits the layout that it came from: {problem}"),
+        problems: format!("the run no longer has the shapes of its checkpoint: {problem}"),
     })
 }
 
-/// The checkpoint in `folder`, its settings those that the run has now.
-fn learned_since(
-    mut before: Checkpoint,
+/// Write the run's current settings to `folder`, as settings of the checkpoint.
+fn update_settings(
+    mut published: Checkpoint,
     folder: &Path,
     tasks: &[NamedTask],
     storage: Storage,
 ) -> Result<Checkpoint, PretrainedError> {
-    let mut config = before.settings.values().clone();
+    let mut config = published.settings.values().clone();
     let stored = match storage {
         Storage::F32 => "float32",
         Storage::Bf16 => "bfloat16",
         Storage::F16 => "float16",
     };
-    for key in ["dtype", "torch_dtype"].into_iter().filter(|key| before.settings.values().contains_key(*key))
+    for key in
+        ["dtype", "torch_dtype"].into_iter().filter(|key| published.settings.values().contains_key(*key))
     {
         config.insert(key.into(), stored.into());
     }
     for named in tasks {
         let task = &named.task;
         let Some(preparation) = image::preparation(task) else { continue };
-        let file = before.file(image::PREPROCESSOR)?;
+        let file = published.file(image::PREPROCESSOR)?;
         let parse = |bytes: Vec<u8>| Settings::parse(image::PREPROCESSOR, &bytes);
         let mut preprocessor = file.map(parse).transpose()?.map(|settings| settings.values().clone());
         let (name, classes) = image::predicted_classes(task).unzip();
         image::adapt(&preparation, classes.unwrap_or_default(), &mut config, preprocessor.as_mut());
         if let Some(name) = name {
-            before.classes = Some(name.into());
-            before.tensors.extend(["classifier.weight".to_string(), "classifier.bias".to_string()]);
+            published.classes = Some(name.into());
+            published.tensors.extend(["classifier.weight".to_string(), "classifier.bias".to_string()]);
         }
         if let Some(preprocessor) = preprocessor {
             write_json(&folder.join(image::PREPROCESSOR), &preprocessor)?;
@@ -202,28 +203,27 @@ fn learned_since(
     let json = std::fs::read(&path)
         .map_err(|e| PretrainedError::Read { path: path.clone(), problem: e.to_string() })?;
     let settings = Settings::parse(&path.display().to_string(), &json)?;
-    Ok(Checkpoint { folder: folder.into(), settings, ..before })
+    Ok(Checkpoint { folder: folder.into(), settings, ..published })
 }
 
-/// Writes a run that was imported as the checkpoint that it came from: its layout, with the run's weights in this
-/// storage.
+/// Export an imported run in the layout of its checkpoint, with the run's weights in this storage.
 ///
 /// # Errors
-/// [`PretrainedError`], also where the run was never imported, or its shapes are no longer the checkpoint's.
+/// [`PretrainedError`], also if the run was not imported, or no longer has the shapes of its checkpoint.
 pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, PretrainedError> {
     if to.join(CONFIG_FILE).exists() {
         return Err(RunError::Exists(to.into()).into());
     }
     let (model, tasks) = Run::open(run)?.load(Weights::Best, &Device::Cpu)?;
-    let checkpoint = came_from(run)?;
+    let checkpoint = imported_checkpoint(run)?;
     std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
     keep_front_end(&checkpoint, to)?;
-    let checkpoint = learned_since(checkpoint, to, &tasks, storage)?;
+    let checkpoint = update_settings(checkpoint, to, &tasks, storage)?;
     let description = checkpoint.describe()?;
-    same_shapes(&model, &description, run)?;
+    check_shapes(&model, &description, run)?;
     let (unread, _) = checkpoint::load(&run.join(PUBLISHED_FOLDER).join(UNREAD), &Device::Cpu)?;
     let tensors = description.names.export(&model.params().tensors(), &unread.into_iter().collect())?;
-    // Python's library wants to know which framework the tensors are of.
+    // transformers requires the framework of the tensors.
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
     checkpoint::save_published(&to.join(WEIGHTS), &tensors, &metadata, storage)?;
     Ok(tensors)

@@ -1,21 +1,19 @@
-//! A published `config.json`, of which no setting is ignored.
+//! The settings of a published `config.json`. An unknown setting is an error.
 
 use super::PretrainedError;
 use crate::ops::Activation;
 use serde_json::{Map, Value};
 use std::{cell::RefCell, collections::BTreeSet};
 
-/// The settings of a published model. Those that are asked for are remembered, and [`finish`](Self::finish) refuses what
-/// nobody asked for.
+/// The settings of a published model. It records which settings were read; [`finish`](Self::finish) fails if one was not.
 pub struct Settings {
     file: String,
     values: Map<String, Value>,
-    asked: RefCell<BTreeSet<String>>,
+    known: RefCell<BTreeSet<String>>,
 }
 
-/// Settings, of whatever kind of model, that change nothing of what a given input comes out as: training, decoding,
-/// bookkeeping. Special ids are for who decodes.
-const NEUTRAL: &[&str] = &[
+/// Settings of any kind of model that do not change its output for given tokens: of training, decoding and bookkeeping.
+const IGNORED: &[&str] = &[
     "_attn_implementation",
     "_attn_implementation_autoset",
     "_commit_hash",
@@ -66,10 +64,10 @@ const NEUTRAL: &[&str] = &[
 ];
 
 impl Settings {
-    /// The settings in this JSON object; `file` names it in errors.
+    /// Parse a JSON object; `file` is its name in errors.
     ///
     /// # Errors
-    /// [`PretrainedError::Format`] for anything else.
+    /// [`PretrainedError::Format`] if it is not a JSON object.
     pub fn parse(file: &str, json: &[u8]) -> Result<Self, PretrainedError> {
         let failed = |problem: String| PretrainedError::Format { file: file.into(), problem };
         let values = match serde_json::from_slice(json) {
@@ -77,21 +75,21 @@ impl Settings {
             Ok(_) => return Err(failed("expected a JSON object".into())),
             Err(error) => return Err(failed(error.to_string())),
         };
-        Ok(Self { file: file.into(), values, asked: RefCell::default() })
+        Ok(Self { file: file.into(), values, known: RefCell::default() })
     }
 
-    /// The settings as they are.
+    /// All settings.
     pub fn values(&self) -> &Map<String, Value> {
         &self.values
     }
 
-    /// What is set, unless it is null.
+    /// Read a setting; `None` if it is missing or null.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.asked.borrow_mut().insert(key.into());
+        self.known.borrow_mut().insert(key.into());
         self.values.get(key).filter(|value| !value.is_null())
     }
 
-    /// The error of a setting with this problem.
+    /// An error that names the file and the setting.
     pub fn refuse(&self, key: &str, problem: impl Into<String>) -> PretrainedError {
         PretrainedError::Setting { file: self.file.clone(), setting: key.into(), problem: problem.into() }
     }
@@ -109,14 +107,14 @@ impl Settings {
         }
     }
 
-    fn wanted<T>(&self, key: &str, found: Option<T>) -> Result<T, PretrainedError> {
-        found.ok_or_else(|| self.refuse(key, "is missing"))
+    fn required<T>(&self, key: &str, found: Option<T>) -> Result<T, PretrainedError> {
+        found.ok_or_else(|| self.refuse(key, "expected a value; found none"))
     }
 
-    /// A count, where one is set.
+    /// Read a count, if it is set.
     ///
     /// # Errors
-    /// [`PretrainedError::Setting`] for anything but a count, as of the others below.
+    /// [`PretrainedError::Setting`] if it is not a count below 2³¹.
     pub fn count(&self, key: &str) -> Result<Option<usize>, PretrainedError> {
         let read = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
         match self.read(key, "a count below 2^31", read)? {
@@ -127,45 +125,45 @@ impl Settings {
         }
     }
 
-    /// A count of at least 1, which must be set.
+    /// Read a required count of at least 1.
     ///
     /// # Errors
-    /// [`PretrainedError::Setting`] where it is not, as of the others below.
+    /// [`PretrainedError::Setting`] if it is missing or is not such a count.
     pub fn size(&self, key: &str) -> Result<usize, PretrainedError> {
-        match self.count(key).and_then(|found| self.wanted(key, found))? {
-            0 => Err(self.refuse(key, "must be at least 1; found 0")),
+        match self.count(key).and_then(|found| self.required(key, found))? {
+            0 => Err(self.refuse(key, "expected at least 1; found 0")),
             size => Ok(size),
         }
     }
 
-    /// A number, or its default.
+    /// Read a number, or take the default.
     ///
     /// # Errors
-    /// Where it is no number.
+    /// [`PretrainedError::Setting`] if it is not a number.
     pub fn number(&self, key: &str, default: f64) -> Result<f64, PretrainedError> {
         Ok(self.read(key, "a number", Value::as_f64)?.unwrap_or(default))
     }
 
-    /// True or false, or the default.
+    /// Read a boolean, or take the default.
     ///
     /// # Errors
-    /// Where it is neither.
+    /// [`PretrainedError::Setting`] if it is not a boolean.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool, PretrainedError> {
         Ok(self.read(key, "true or false", Value::as_bool)?.unwrap_or(default))
     }
 
-    /// A text, or the default.
+    /// Read a text, or take the default.
     ///
     /// # Errors
-    /// Where it is none.
+    /// [`PretrainedError::Setting`] if it is not a text.
     pub fn text(&self, key: &str, default: &str) -> Result<String, PretrainedError> {
         Ok(self.read(key, "a text", |value| value.as_str().map(String::from))?.unwrap_or(default.into()))
     }
 
-    /// An activation by its published name, or the default.
+    /// Read an activation by its published name, or take the default.
     ///
     /// # Errors
-    /// For a name that stands for none of ours.
+    /// [`PretrainedError::Setting`] if this build has no activation with this name.
     pub fn activation(&self, key: &str, default: &str) -> Result<Activation, PretrainedError> {
         match self.text(key, default)?.as_str() {
             "gelu" | "gelu_python" => Ok(Activation::Gelu),
@@ -181,19 +179,19 @@ impl Settings {
         }
     }
 
-    /// A token's id, of which the first counts where there are several.
+    /// Read a token's id, the first if there are several.
     ///
     /// # Errors
-    /// Where it is no id.
+    /// [`PretrainedError::Setting`] if it is not an id.
     pub fn id(&self, key: &str) -> Result<Option<u32>, PretrainedError> {
         let first = |value: &Value| value.as_array().map_or(Some(value.clone()), |ids| ids.first().cloned());
         self.read(key, "an id", |value| first(value)?.as_u64().and_then(|id| u32::try_from(id).ok()))
     }
 
-    /// A size that may be said for both sides: `224` or `[224, 224]`.
+    /// Read a height and width: `224` or `[224, 224]`.
     ///
     /// # Errors
-    /// Where it is neither.
+    /// [`PretrainedError::Setting`] if it is neither.
     pub fn sides(&self, key: &str, default: usize) -> Result<[usize; 2], PretrainedError> {
         let side = |value: &Value| {
             value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0 && n < 1 << 20)
@@ -205,35 +203,38 @@ impl Settings {
         Ok(self.read(key, "a size of at least 1 or [height, width]", both)?.unwrap_or([default; 2]))
     }
 
-    /// Settings of which this build knows one value alone, which is also the default.
+    /// Check settings of which this build supports only the default.
     ///
     /// # Errors
-    /// For any other value.
+    /// [`PretrainedError::Setting`] if one has another value.
     pub fn only(&self, known: &[(&str, Value)]) -> Result<(), PretrainedError> {
         for (key, expected) in known {
             if let Some(found) = self.get(key).filter(|found| *found != expected) {
-                return Err(self.refuse(key, format!("{found} is not supported; expected {expected}")));
+                return Err(
+                    self.refuse(key, format!("expected {expected}; found {found}, which is not supported"))
+                );
             }
         }
         Ok(())
     }
 
-    /// Settings that change nothing of what this kind of model says.
-    pub fn neutral(&self, keys: &[&str]) {
-        self.asked.borrow_mut().extend(keys.iter().map(|key| key.to_string()));
+    /// Ignore settings that do not change the output of this kind of model.
+    pub fn ignore(&self, keys: &[&str]) {
+        self.known.borrow_mut().extend(keys.iter().map(|key| key.to_string()));
     }
 
-    /// Refuses settings that nobody has asked for.
+    /// Check that every setting was read or ignored.
     ///
     /// # Errors
-    /// [`PretrainedError::Setting`] for the first of them.
+    /// [`PretrainedError::Setting`] for the first that was not.
     pub fn finish(&self) -> Result<(), PretrainedError> {
-        let asked = self.asked.borrow();
-        let known = |key: &str| asked.contains(key) || NEUTRAL.contains(&key);
-        match self.values.iter().find(|(key, value)| !known(key) && !value.is_null()) {
+        let known = self.known.borrow();
+        let is_known = |key: &str| known.contains(key) || IGNORED.contains(&key);
+        match self.values.iter().find(|(key, value)| !is_known(key) && !value.is_null()) {
             None => Ok(()),
-            Some((key, value)) => Err(self
-                .refuse(key, format!("{value}: this build does not know the setting, and what it changes"))),
+            Some((key, value)) => {
+                Err(self.refuse(key, format!("expected a setting that this build supports; found {value}")))
+            }
         }
     }
 }
@@ -247,17 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asked_for_is_refused() {
+    fn an_unknown_setting_is_an_error() {
         let settings = settings(r#"{"n_embd": 4, "use_cache": true, "alien": 1, "nothing": null}"#);
         assert_eq!(settings.size("n_embd").unwrap(), 4);
         let error = settings.finish().unwrap_err().to_string();
         assert!(error.contains("config.json") && error.contains("alien"), "{error}");
-        settings.neutral(&["alien"]);
+        settings.ignore(&["alien"]);
         settings.finish().unwrap();
     }
 
     #[test]
-    fn wrong_values_are_named() {
+    fn an_invalid_value_is_an_error_with_the_file() {
         let settings = settings(r#"{"a": -1, "b": "x", "c": 0, "d": 1e30, "act": "mish", "side": [8]}"#);
         for error in [
             settings.size("a").map(|_| ()),

@@ -11,17 +11,17 @@ use serde_json::json;
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
     settings.only(&[("is_decoder", json!(false)), ("is_encoder_decoder", json!(true))])?;
-    settings.neutral(&["dropout_rate", "classifier_dropout", "n_positions"]);
+    settings.ignore(&["dropout_rate", "classifier_dropout", "n_positions"]);
     let feed_forward = settings.text("feed_forward_proj", "relu")?;
     let (gated, act) = match feed_forward.strip_prefix("gated-") {
         Some(act) => (true, act),
         None => (false, feed_forward.as_str()),
     };
-    // What `gated-gelu` stands for is GELU by its tanh approximation.
+    // `gated-gelu` is GELU with the tanh approximation.
     let default = if feed_forward == "gated-gelu" { "gelu_new" } else { act };
     let activation = settings.activation("dense_act_fn", default)?;
     settings.only(&[("is_gated_act", json!(gated))])?;
-    // With a matrix of its own the head takes its input as it is; the flag says so where the file has it.
+    // An untied head does not scale its input, unless `scale_decoder_outputs` is set.
     let tied = text::tied(checkpoint, true)?;
     let scaled = settings.flag("scale_decoder_outputs", settings.flag("tie_word_embeddings", true)?)?;
     let d_model = settings.size("d_model")?;
@@ -59,7 +59,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         },
         ..ModelConfig::default()
     };
-    let task = text::answer(checkpoint, settings.size("vocab_size")?)?;
+    let task = text::text_to_text(checkpoint, settings.size("vocab_size")?)?;
 
     let mut names = NameMap::default();
     names.one(&task.embedding("source", "table"), "shared.weight");

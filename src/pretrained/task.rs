@@ -1,4 +1,4 @@
-//! The task that a checkpoint is of, put together part by part: its settings, and what a run saves of it.
+//! Building the task of a checkpoint: its settings, and the state that a run saves.
 
 use super::PretrainedError;
 use crate::head::{HeadKind, SavedHead};
@@ -11,51 +11,51 @@ use serde_json::Value;
 use smalti_contract::{AnyTokenizer, TokenizeError};
 use std::sync::Arc;
 
-/// The task that a checkpoint is of.
+/// The task of a checkpoint.
 pub(super) struct ImportedTask {
-    /// What `run.toml` says of it.
+    /// Its settings, as in `run.toml`.
     pub settings: TaskSettings,
     pub task: Arc<Composition>,
 }
 
 impl ImportedTask {
-    /// The kind of a part's tokens.
+    /// The name of the kind of a part's tokens.
     pub fn kind(&self, part: &str) -> &str {
         let part = self.task.parts().iter().find(|known| known.name == part);
         part.and_then(|part| part.kinds.first()).map_or("", |kind| &kind.name)
     }
 
-    /// The name of a parameter of their embedding.
+    /// The name of a parameter of a part's embedding.
     pub fn embedding(&self, part: &str, parameter: &str) -> String {
         format!("embed.{}.{parameter}", self.kind(part))
     }
 }
 
-/// A task under way. No data is read: what fitting would find is said.
-pub(super) struct Draft {
+/// Builds a task without reading data: each part comes with its fitted tokenizer and head.
+pub(super) struct TaskBuilder {
     pub settings: TaskSettings,
     saved: SavedTask,
 }
 
-impl Draft {
-    /// A task whose rows come from `source` unless a user sets another.
+impl TaskBuilder {
+    /// A task whose rows come from `source`, unless a user sets another source.
     pub fn new(source: &str) -> Self {
         let (inputs, outputs) = (IndexMap::new(), IndexMap::new());
         let settings = TaskSettings { data: DataSettings::of(source), inputs, outputs };
         Self { settings, saved: SavedTask::default() }
     }
 
-    /// The parts of these names are series of at most so many steps.
+    /// Set the parts with these names to be series of at most `max_steps` steps.
     pub fn series(mut self, names: &[&str], max_steps: usize) -> Self {
         self.saved.series = names.iter().map(|name| name.to_string()).collect();
         self.saved.max_steps = max_steps;
         self
     }
 
-    /// Adds an input.
+    /// Add an input.
     ///
     /// # Errors
-    /// [`PretrainedError::Format`] for settings that an input does not have.
+    /// [`PretrainedError::Format`] if an input has no such setting.
     pub fn input(
         mut self,
         name: &str,
@@ -67,10 +67,10 @@ impl Draft {
         self.tokenizer(name, tokenizer)
     }
 
-    /// Adds an output, with a tokenizer if it has tokens of its own.
+    /// Add an output, with a tokenizer if it has its own tokens.
     ///
     /// # Errors
-    /// [`PretrainedError::Format`] for settings that an output does not have.
+    /// [`PretrainedError::Format`] if an output has no such setting.
     pub fn output<H: HeadKind>(
         mut self,
         name: &str,
@@ -96,10 +96,10 @@ impl Draft {
         Ok(self)
     }
 
-    /// The task.
+    /// Build the task.
     ///
     /// # Errors
-    /// [`PretrainedError::Task`] where an id that begins or ends a text, or hides a token, is beyond the vocabulary.
+    /// [`PretrainedError::Task`] if the begin, end or mask id is outside the vocabulary.
     pub fn finish(self) -> Result<ImportedTask, PretrainedError> {
         let task = Composition::restore(("", 1.0), &self.settings, &Modalities::builtin(), &self.saved)?;
         Ok(ImportedTask { settings: self.settings, task: Arc::new(task) })

@@ -1,31 +1,31 @@
-//! The text side of a checkpoint: its vocabulary, and what it predicts.
+//! The task of a text checkpoint: its vocabulary and its output.
 
 use super::names::NameMap;
-use super::task::{Draft, ImportedTask};
+use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError};
 use crate::head::{Generate, Masked, MaskedSettings, Represent};
-use crate::modalities::text::{MASKS, TextConfig, TextTokenizer, TextUnit, Vocabulary, published};
+use crate::modalities::text::{MASK_TOKENS, TextConfig, TextTokenizer, TextUnit, Vocabulary, published};
 use crate::sample::Pool;
 use serde_json::{Value, json};
 use smalti_contract::Tokenizer;
 
-/// The context of a model that has no bound of its own.
-const UNBOUNDED: usize = 2048;
-/// The files of a vocabulary, any of which [`published::open`] knows to read.
+/// The context of a model without a maximum length.
+const DEFAULT_CONTEXT: usize = 2048;
+/// The vocabulary files that [`published::open`] reads.
 const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.json", "encoder.json", "vocab.txt"];
-/// Where texts come from unless a user sets another source.
+/// The source of texts, unless a user sets another.
 const SOURCE: &str = "builtin:text/smalti.txt";
 
-/// Whether the head shares the embedding's matrix: as the settings say, unless the head has one of its own.
+/// Whether the head is tied to the embedding: as set, except in T5, where a head with its own matrix is untied.
 pub(super) fn tied(checkpoint: &Checkpoint, default: bool) -> Result<bool, PretrainedError> {
-    let said = checkpoint.settings.flag("tie_word_embeddings", default)?;
-    // T5 1.1 says that it shares one, and comes with its own.
-    Ok(if checkpoint.kind() == "t5" { !checkpoint.has(HEAD) } else { said })
+    let is_set = checkpoint.settings.flag("tie_word_embeddings", default)?;
+    // T5 1.1 sets `tie_word_embeddings`, but has an untied head.
+    Ok(if checkpoint.kind() == "t5" { !checkpoint.has(HEAD) } else { is_set })
 }
 
 const HEAD: &str = "lm_head.weight";
 
-/// The head of an output's next tokens.
+/// The names of the head for next tokens.
 pub(super) fn head(names: &mut NameMap, output: &str, tied: bool, table: &str) {
     match tied {
         true => names.repeats(HEAD, table),
@@ -33,14 +33,14 @@ pub(super) fn head(names: &mut NameMap, output: &str, tied: bool, table: &str) {
     }
 }
 
-/// Texts of which each token is predicted from those before it.
+/// Language modelling: each token is predicted from the tokens before it.
 pub(super) fn next_token(
     checkpoint: &Checkpoint,
     vocabulary: usize,
     context: usize,
 ) -> Result<ImportedTask, PretrainedError> {
     let text = Text::read(checkpoint, vocabulary, context, 0)?;
-    // Some name an end that their own vocabulary does not have.
+    // The `eos_token_id` of some checkpoints is outside their vocabulary.
     let end = checkpoint.settings.id("eos_token_id")?.filter(|&id| (id as usize) < vocabulary);
     let output = json!({
         "modality": "text",
@@ -49,10 +49,12 @@ pub(super) fn next_token(
         "context": context,
         "end": end,
     });
-    Draft::new(SOURCE).output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?.finish()
+    TaskBuilder::new(SOURCE)
+        .output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?
+        .finish()
 }
 
-/// Texts of which masked tokens are predicted from all others.
+/// Masked language modelling: masked tokens are predicted from all others.
 pub(super) fn masked(
     checkpoint: &Checkpoint,
     vocabulary: usize,
@@ -60,8 +62,8 @@ pub(super) fn masked(
     segments: usize,
 ) -> Result<ImportedTask, PretrainedError> {
     let text = Text::read(checkpoint, vocabulary, context, segments)?;
-    // Without a vocabulary nothing says which id it is.
-    let mask_id = MASKS.iter().find_map(|name| text.tokenizer.special(name)).unwrap_or_default();
+    // Without a vocabulary, the mask id is unknown.
+    let mask_id = MASK_TOKENS.iter().find_map(|name| text.tokenizer.special(name)).unwrap_or_default();
     let output = json!({
         "modality": "text",
         "windows": true,
@@ -71,10 +73,10 @@ pub(super) fn masked(
         "mask_id": mask_id,
     });
     let head = Masked::new(vocabulary, MaskedSettings::default().mask);
-    Draft::new(SOURCE).output("text", output, &head, Some(&text.tokenizer))?.finish()
+    TaskBuilder::new(SOURCE).output("text", output, &head, Some(&text.tokenizer))?.finish()
 }
 
-/// Texts of which nothing is predicted: each becomes a vector.
+/// Text embeddings: one vector for each text.
 pub(super) fn represented(
     checkpoint: &Checkpoint,
     vocabulary: usize,
@@ -88,8 +90,8 @@ pub(super) fn represented(
         "context": context,
         "segments": segments,
     });
-    let Sentence { pool, normalize, .. } = Sentence::read(checkpoint)?.unwrap_or_default();
-    Draft::new(SOURCE)
+    let SentenceEncoder { pool, normalize, .. } = SentenceEncoder::read(checkpoint)?.unwrap_or_default();
+    TaskBuilder::new(SOURCE)
         .input("text", input, &text.tokenizer)?
         .output(
             "embedding",
@@ -100,39 +102,42 @@ pub(super) fn represented(
         .finish()
 }
 
-/// A text that is generated from another one.
-pub(super) fn answer(checkpoint: &Checkpoint, vocabulary: usize) -> Result<ImportedTask, PretrainedError> {
+/// Text-to-text: a text is generated from another one.
+pub(super) fn text_to_text(
+    checkpoint: &Checkpoint,
+    vocabulary: usize,
+) -> Result<ImportedTask, PretrainedError> {
     let settings = &checkpoint.settings;
-    let text = Text::read(checkpoint, vocabulary, UNBOUNDED, 0)?;
-    let source = json!({ "modality": "text", "vocabulary": text.unit, "context": UNBOUNDED });
+    let text = Text::read(checkpoint, vocabulary, DEFAULT_CONTEXT, 0)?;
+    let source = json!({ "modality": "text", "vocabulary": text.unit, "context": DEFAULT_CONTEXT });
     let target = json!({
         "share": "source",
         "cross_attention": true,
         "begin": settings.id("decoder_start_token_id")?.unwrap_or_default(),
         "end": settings.id("eos_token_id")?.unwrap_or(1),
     });
-    Draft::new(SOURCE)
+    TaskBuilder::new(SOURCE)
         .input("source", source, &text.tokenizer)?
         .output("target", target, &Generate::new(vocabulary), Some(&text.tokenizer))?
         .finish()
 }
 
-/// How a model of sentences makes one vector of a text's tokens.
-pub(super) struct Sentence {
+/// The settings of a sentence encoder (Reimers and Gurevych 2019).
+pub(super) struct SentenceEncoder {
     pool: Pool,
     normalize: bool,
-    /// The most tokens of a text; `None` for as many as there are positions.
+    /// The most tokens of a text; `None` for one token per position.
     pub most_tokens: Option<usize>,
 }
 
-impl Default for Sentence {
+impl Default for SentenceEncoder {
     fn default() -> Self {
         Self { pool: Pool::Mean, normalize: false, most_tokens: None }
     }
 }
 
-impl Sentence {
-    /// What the files beside the weights say; `None` where there are none.
+impl SentenceEncoder {
+    /// Read the settings beside the weights; `None` if there are none.
     pub fn read(checkpoint: &Checkpoint) -> Result<Option<Self>, PretrainedError> {
         const POOLING: &str = "1_Pooling/config.json";
         let failed = |name: &str, problem: String| PretrainedError::Format {
@@ -149,7 +154,7 @@ impl Sentence {
             (true, false) => Pool::Mean,
             (false, true) => Pool::First,
             _ => {
-                let problem = format!("expected the mean or the first token; found {pooling}");
+                let problem = format!("expected pooling by the mean or the first token; found {pooling}");
                 return Err(failed(POOLING, problem));
             }
         };
@@ -165,13 +170,13 @@ impl Sentence {
 
 /// The vocabulary of a checkpoint.
 pub(super) struct Text {
-    /// As the settings of a part have it.
+    /// The vocabulary in the settings of a part.
     pub unit: TextUnit,
     pub tokenizer: TextTokenizer,
 }
 
 impl Text {
-    /// The checkpoint's own tokenizer, with as many ids as the model has; without one, ids are written out.
+    /// Read the checkpoint's tokenizer, extended to the ids of the model. Without one, texts are ids in decimal digits.
     pub fn read(
         checkpoint: &Checkpoint,
         vocabulary: usize,
@@ -187,10 +192,10 @@ impl Text {
         let found = published::open(&checkpoint.folder, context)?;
         let known = found.vocabulary_size();
         if known > vocabulary {
-            let problem = format!("is {vocabulary}; the tokenizer beside it has {known} ids");
+            let problem = format!("expected at least the {known} ids of the tokenizer; found {vocabulary}");
             return Err(checkpoint.refuse("vocab_size", problem));
         }
-        // Published tables are often rounded up: their last rows stand for nothing.
+        // Published embedding tables are often rounded up: their last rows have no token.
         let specials = (known..vocabulary).map(|id| format!("<unused {id}>")).collect();
         let tokenizer = build(TextConfig { specials, segments, ..found.config().clone() })?;
         Ok(Self { unit: TextUnit::File(checkpoint.folder.display().to_string()), tokenizer })

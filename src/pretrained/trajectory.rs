@@ -1,6 +1,6 @@
-//! The trajectory side of a checkpoint: the sizes of states and actions.
+//! The task of a trajectory checkpoint: the sizes of states and actions, and the scaling of numbers.
 
-use super::task::{Draft, ImportedTask};
+use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError};
 use crate::head::Regress;
 use crate::modalities::numbers::{NumberContent, NumbersConfig, NumbersSettings, NumbersTokenizer};
@@ -10,37 +10,40 @@ use indexmap::IndexMap;
 use serde_json::json;
 use smalti_contract::{Tokenizer, Value};
 
-/// The parts and outputs of a decision transformer.
+/// The names of the inputs and outputs of a decision transformer.
 pub(super) const RETURN_TO_GO: &str = "return_to_go";
 pub(super) const OBSERVATIONS: &str = "observations";
 pub(super) const ACTIONS: &str = "actions";
 pub(super) const NEXT_STATE: &str = "next_state";
 pub(super) const NEXT_RETURN: &str = "next_return";
 
-/// Where episodes come from unless a user sets another source.
+/// The source of episodes, unless a user sets another.
 const SOURCE: &str = "builtin:cartpole-mixed.npz";
 
-/// How the numbers of trajectories are scaled, which is not published with the weights.
+/// The scaling of a trajectory checkpoint's numbers, which is not part of the checkpoint.
 #[derive(Clone, Debug, Default)]
 pub struct Scales {
-    /// A log that the states' mean and standard deviation are taken from.
+    /// A log of episodes, for the mean and standard deviation of states.
     pub log: Option<String>,
-    /// What returns are divided by; left out, nothing.
+    /// The number that returns are divided by; left out, 1.
     pub return_scale: Option<f32>,
 }
 
-/// Actions from returns-to-go and states, both as they are.
+/// Actions from returns-to-go and states, without scaling.
 pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedError> {
     with_states(checkpoint, 1.0, None)
 }
 
-/// The same with its numbers scaled.
+/// As [`task`], with scaling.
 ///
 /// # Errors
-/// A checkpoint of another kind; a log that cannot be read, or has states or actions of another size.
+/// If the checkpoint is of another kind, the log cannot be read, or its states or actions have another size.
 pub(super) fn scaled(checkpoint: &Checkpoint, scales: &Scales) -> Result<ImportedTask, PretrainedError> {
     if checkpoint.kind() != "decision_transformer" {
-        let problem = "scales are of trajectories; it is of another modality".into();
+        let problem = format!(
+            "expected a decision_transformer for scales of trajectories; found {:?}",
+            checkpoint.kind()
+        );
         return Err(PretrainedError::Read { path: checkpoint.folder.clone(), problem });
     }
     let return_scale = f64::from(scales.return_scale.unwrap_or(1.0));
@@ -49,7 +52,7 @@ pub(super) fn scaled(checkpoint: &Checkpoint, scales: &Scales) -> Result<Importe
         return Err(PretrainedError::Format { file: "--return-scale".into(), problem });
     }
     let Some(log) = &scales.log else { return with_states(checkpoint, return_scale, None) };
-    let refuse = |problem: String| PretrainedError::Format { file: log.clone(), problem };
+    let failed = |problem: String| PretrainedError::Format { file: log.clone(), problem };
     let episodes = table::open_all(&[Source::new(log)], Modalities::builtin().sources())?;
     let fitted = |field: &str| -> Result<NumbersConfig, PretrainedError> {
         let mut steps = vec![];
@@ -60,19 +63,19 @@ pub(super) fn scaled(checkpoint: &Checkpoint, scales: &Scales) -> Result<Importe
             }
         }
         let settings = NumbersSettings { missing_indicators: Some(false), ..NumbersSettings::default() };
-        NumbersTokenizer::fit(settings, None, &steps).map_err(|e| refuse(format!("{field}: {e}")))
+        NumbersTokenizer::fit(settings, None, &steps).map_err(|e| failed(format!("{field}: {e}")))
     };
     let (states, actions) = (fitted(OBSERVATIONS)?, fitted(ACTIONS)?);
     let expected = (checkpoint.settings.size("state_dim")?, checkpoint.settings.size("act_dim")?);
     let found = (states.dim(), actions.dim());
     if found != expected {
-        let told = |(states, actions)| format!("states of {states} numbers and actions of {actions}");
-        return Err(refuse(format!("expected {}; found {}", told(expected), told(found))));
+        let sizes = |(states, actions)| format!("states of {states} numbers and actions of {actions}");
+        return Err(failed(format!("expected {}; found {}", sizes(expected), sizes(found))));
     }
     with_states(checkpoint, return_scale, Some((log, states)))
 }
 
-/// The task of returns that are divided by `return_scale`, and of states that are scaled as those of a log.
+/// The task with returns divided by `return_scale`, and states standardized as fitted to a log, if there is one.
 fn with_states(
     checkpoint: &Checkpoint,
     return_scale: f64,
@@ -85,24 +88,24 @@ fn with_states(
     let normalize = fitted.is_some();
     let (source, states) = fitted.unwrap_or_else(|| (SOURCE, numbers(state_dim, 1.0)));
     let returns = numbers(1, return_scale);
-    // Predictions are in the units of the data, as what is read is.
-    let next = |of: &NumbersConfig| {
+    // Predictions are in the units of the data.
+    let next = |config: &NumbersConfig| {
         let single = |numbers: &[f64]| numbers.iter().map(|&number| number as f32).collect();
-        Regress::new(of.dim(), false).scaled(single(&of.mean), single(&of.std))
+        Regress::new(config.dim(), false).scaled(single(&config.mean), single(&config.std))
     };
     let (next_state, next_return) = (next(&states), next(&returns));
     let (states, returns) = (NumbersTokenizer::new(states)?, NumbersTokenizer::new(returns)?);
     let actions = NumbersTokenizer::new(numbers(action_dim, 1.0))?;
     let untrained = json!({ "weight": 0.0, "feedback": false });
     let series = [RETURN_TO_GO, OBSERVATIONS, ACTIONS, NEXT_STATE, NEXT_RETURN];
-    let mut draft = Draft::new(source).series(&series, max_steps);
-    draft.settings.data.max_steps = max_steps;
-    draft.settings.data.derived = IndexMap::from([
+    let mut builder = TaskBuilder::new(source).series(&series, max_steps);
+    builder.settings.data.max_steps = max_steps;
+    builder.settings.data.derived = IndexMap::from([
         (RETURN_TO_GO.into(), Derivation::ReturnToGo { field: "rewards".into(), discount: 1.0 }),
         (NEXT_STATE.into(), Derivation::Next { field: OBSERVATIONS.into() }),
         (NEXT_RETURN.into(), Derivation::Next { field: RETURN_TO_GO.into() }),
     ]);
-    draft
+    builder
         .input(RETURN_TO_GO, json!({ "modality": "numbers", "scale": return_scale }), &returns)?
         .input(OBSERVATIONS, json!({ "modality": "numbers", "normalize": normalize }), &states)?
         .output(

@@ -9,28 +9,23 @@ use super::{
 use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, Positions};
 use crate::ops::Activation;
 
-/// What tells the three families apart.
+/// The differences between the model families.
 struct Family {
     prefix: String,
-    /// The norms of a block.
+    /// The names of a block's norms.
     norms: [&'static str; 2],
-    /// The maps of its MLP.
+    /// The names of the linear layers of its MLP.
     mlp: [&'static str; 2],
     registers: Registers,
-    /// The published tensor of the registers.
+    /// The name of the tensor of the registers.
     register_token: &'static str,
 }
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
-    settings.neutral(&[
-        "hidden_dropout_prob",
-        "attention_probs_dropout_prob",
-        "encoder_stride",
-        "pooler_act",
-    ]);
-    settings.neutral(&["pooler_output_size", "drop_path_rate", "out_features", "out_indices", "stage_names"]);
-    settings.neutral(&[
+    settings.ignore(&["hidden_dropout_prob", "attention_probs_dropout_prob", "encoder_stride", "pooler_act"]);
+    settings.ignore(&["pooler_output_size", "drop_path_rate", "out_features", "out_indices", "stage_names"]);
+    settings.ignore(&[
         "_out_features",
         "_out_indices",
         "apply_layernorm",
@@ -102,7 +97,7 @@ fn family(checkpoint: &Checkpoint) -> Result<Family, PretrainedError> {
     })
 }
 
-/// The width of DINOv2's MLP, which is rounded where it is gated.
+/// The width of DINOv2's MLP; rounded up to a multiple of 8 if it is gated.
 fn mlp_of_dino(d_model: usize, ratio: f64, swiglu: bool) -> usize {
     let d_ff = (d_model as f64 * ratio) as usize;
     if swiglu { (d_ff * 2 / 3).next_multiple_of(8) } else { d_ff }
@@ -121,7 +116,7 @@ fn names(
     let learned = |name: &str| format!("embed.{output}.{name}");
     let theirs = |name: &str| format!("{prefix}{name}");
     let image = image::preparation(&task.task);
-    let (channels, patch) = image.map_or((0, 0), |image| (image.channels, image.patch));
+    let (channels, patch) = image.map_or((0, 0), |image| (image.num_channels, image.patch_size));
     let convolution = Layout::Conv2d { channels, patch: [patch; 2] };
     let projection = theirs("embeddings.patch_embeddings.projection");
     names.maps(&["embed.image.patch.map"], &[&projection], true, convolution);

@@ -8,23 +8,18 @@ use serde_json::json;
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
     settings.only(&[("tie_word_embeddings", json!(true)), ("use_weighted_layer_sum", json!(false))])?;
-    settings.neutral(&["activation_dropout", "attention_dropout", "dropout", "classifier_proj_size"]);
-    settings.neutral(&[
-        "encoder_layerdrop",
-        "decoder_layerdrop",
-        "apply_spec_augment",
-        "median_filter_width",
-    ]);
-    settings.neutral(&["mask_feature_length", "mask_feature_min_masks", "mask_feature_prob"]);
-    settings.neutral(&["mask_time_length", "mask_time_min_masks", "mask_time_prob", "num_hidden_layers"]);
-    // The published code reads the setting and multiplies nothing by it.
-    settings.neutral(&["scale_embedding"]);
-    let shared =
-        |encoder: &str, decoder: &str| match (settings.size(encoder)?, settings.size(decoder)?) {
-            (a, b) if a == b => Ok(a),
-            (a, b) => Err(settings
-                .refuse(encoder, format!("is {a} and {decoder} {b}; this build has one size for both"))),
-        };
+    settings.ignore(&["activation_dropout", "attention_dropout", "dropout", "classifier_proj_size"]);
+    settings.ignore(&["encoder_layerdrop", "decoder_layerdrop", "apply_spec_augment", "median_filter_width"]);
+    settings.ignore(&["mask_feature_length", "mask_feature_min_masks", "mask_feature_prob"]);
+    settings.ignore(&["mask_time_length", "mask_time_min_masks", "mask_time_prob", "num_hidden_layers"]);
+    // The published code reads the setting but does not use it.
+    settings.ignore(&["scale_embedding"]);
+    let shared = |encoder: &str, decoder: &str| match (settings.size(encoder)?, settings.size(decoder)?) {
+        (a, b) if a == b => Ok(a),
+        (a, b) => {
+            Err(settings.refuse(encoder, format!("expected the same size as {decoder} = {b}; found {a}")))
+        }
+    };
     let model = ModelConfig {
         d_model: settings.size("d_model")?,
         n_encoder_layers: settings.size("encoder_layers")?,

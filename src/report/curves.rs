@@ -8,21 +8,21 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Curves that share their axes: an output's loss in training and validation, or another metric.
+/// Curves with common axes: an output's loss in training and validation, or another metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Panel {
-    /// The output's name, with that of its task.
+    /// The output's name, prefixed by its task's name.
     pub task: String,
     /// The metric's name: `loss`, `accuracy`, `wer`.
     pub metric: String,
-    /// The curves; each has a point at least.
+    /// The curves; each has at least one point.
     pub curves: Vec<Curve>,
 }
 
 /// One curve.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Curve {
-    /// `train` or `valid`.
+    /// `train` or `validation`.
     pub name: &'static str,
     /// Steps and values, in the order of steps.
     pub points: Vec<(u64, f64)>,
@@ -31,14 +31,14 @@ pub struct Curve {
 /// One evaluation of all tasks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// After how many steps.
+    /// The number of steps before it.
     pub step: u64,
     /// The metrics of each output, by name.
     pub metrics: BTreeMap<String, Metrics>,
 }
 
-/// The evaluations among the lines that [`log::read`](crate::train::log::read) gives. Numbers that are not
-/// finite, which JSON writes as `null`, are left out.
+/// The evaluations among the lines of [`log::read`](crate::train::log::read). Numbers that are not finite, which are `null` in
+/// JSON, are left out.
 pub fn evaluations(lines: &[Value]) -> Vec<Evaluation> {
     let evaluations = lines.iter().filter_map(|line| {
         let tasks = line["eval"].as_object()?.iter().map(|(task, metrics)| {
@@ -53,7 +53,7 @@ pub fn evaluations(lines: &[Value]) -> Vec<Evaluation> {
     evaluations.collect()
 }
 
-/// The evaluation whose losses, summed by the weights of their outputs, are least: the one whose weights a run keeps.
+/// The evaluation with the least sum of weighted losses, whose weights the run keeps.
 pub fn best(evaluations: &[Evaluation], loss_weights: &BTreeMap<String, f64>) -> Option<Evaluation> {
     let total = |evaluation: &Evaluation| -> f64 {
         let weighted = evaluation.metrics.iter().map(|(output, metrics)| {
@@ -78,14 +78,14 @@ pub fn panels(lines: &[Value]) -> Vec<Panel> {
         for (task, metrics) in metrics {
             metrics
                 .iter()
-                .for_each(|(metric, value)| add(&mut panels, &task, metric, "valid", (step, *value)));
+                .for_each(|(metric, value)| add(&mut panels, &task, metric, "validation", (step, *value)));
         }
     }
     panels.sort_by_key(|panel| (panel.task.clone(), panel.metric != "loss", panel.metric.clone()));
     panels
 }
 
-/// Adds a point to its curve, which is made where it is the first.
+/// Adds a point to its curve, which begins with its first point.
 fn add(panels: &mut Vec<Panel>, task: &str, metric: &str, name: &'static str, point: (u64, f64)) {
     let panel = panels.iter().position(|panel| panel.task == task && panel.metric == metric);
     let panel = panel.unwrap_or_else(|| {
@@ -106,7 +106,7 @@ impl Curve {
 }
 
 impl Panel {
-    /// Task and metric, and where each curve ends.
+    /// Task, metric, and the last value of each curve.
     pub fn title(&self) -> String {
         let ends = self.curves.iter().map(|curve| format!("{} {:.4}", curve.name, curve.last()));
         format!("{} {}: {}", self.task, self.metric, ends.collect::<Vec<_>>().join(", "))
@@ -121,7 +121,7 @@ impl Panel {
         steps().min().unwrap_or(0)..steps().max().unwrap_or(0)
     }
 
-    /// The least and the largest value, a little apart where they are one.
+    /// The least and the largest value, a little apart if they are equal.
     fn values(&self) -> Range<f64> {
         let (low, high) = self
             .points()
@@ -129,8 +129,8 @@ impl Panel {
         if low < high { low..high } else { low - 0.5..low + 0.5 }
     }
 
-    /// The panel in characters, `columns` by `rows` of them besides the labels: `.` for training, the mean of
-    /// the steps that share a column, and `o` for validation.
+    /// The panel as text of `columns` × `rows` characters besides the labels: `.` for training, `o` for validation. A
+    /// character is the mean of the steps of its column.
     pub fn plot(&self, columns: usize, rows: usize) -> String {
         let (columns, rows) = (columns.max(2), rows.max(2));
         let (steps, values) = (self.steps(), self.values());
@@ -174,7 +174,7 @@ impl Panel {
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 280;
 
-/// The panels, one below the other, as SVG.
+/// The panels as one SVG, from top to bottom.
 ///
 /// # Errors
 /// [`DrawError`], which is not expected.
@@ -213,7 +213,7 @@ fn draw<'a>(
         let series = chart.draw_series(line)?;
         series.label(curve.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
     }
-    // Out of the way of what falls, and of what rises.
+    // The corner that falling curves, or rising ones, leave free.
     let corner = match panel.metric.as_str() {
         "accuracy" => SeriesLabelPosition::LowerRight,
         _ => SeriesLabelPosition::UpperRight,
@@ -247,13 +247,13 @@ mod tests {
         assert_eq!(
             titles,
             [
-                "a loss: train 0.0000, valid 3.0000",
-                "a accuracy: valid 0.7500",
-                "b loss: train 5.0000, valid 2.5000"
+                "a loss: train 0.0000, validation 3.0000",
+                "a accuracy: validation 0.7500",
+                "b loss: train 5.0000, validation 2.5000"
             ]
         );
         assert_eq!(panels[0].curves[0].points.len(), 10);
-        assert_eq!(panels[0].curves[1].points, [(5, 4.0), (10, 3.0)], "null is no point");
+        assert_eq!(panels[0].curves[1].points, [(5, 4.0), (10, 3.0)], "null is left out");
     }
 
     #[test]
@@ -267,12 +267,12 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_is_a_figure() {
+    fn a_plot_marks_training_and_validation() {
         let train = Curve { name: "train", points: (0..=8).map(|i| (i, 8.0 - i as f64)).collect() };
-        let valid = Curve { name: "valid", points: vec![(4, 6.0), (8, 4.0)] };
-        let panel = Panel { task: "t".into(), metric: "loss".into(), curves: vec![train, valid] };
+        let validation = Curve { name: "validation", points: vec![(4, 6.0), (8, 4.0)] };
+        let panel = Panel { task: "t".into(), metric: "loss".into(), curves: vec![train, validation] };
         let expected = "\
-t loss: train 0.0000, valid 4.0000
+t loss: train 0.0000, validation 4.0000
     8.0000 |.
            | .. o
            |   ..   o
@@ -286,11 +286,11 @@ t loss: train 0.0000, valid 4.0000
 
     #[test]
     fn one_point_is_drawn() {
-        let point = Curve { name: "valid", points: vec![(7, 2.0)] };
+        let point = Curve { name: "validation", points: vec![(7, 2.0)] };
         let panel = Panel { task: "t".into(), metric: "wer".into(), curves: vec![point] };
         let plot = panel.plot(12, 3);
         assert_eq!(plot.matches('o').count(), 1, "{plot}");
-        assert!(svg(&[panel]).unwrap().contains("t wer: valid 2.0000"));
+        assert!(svg(&[panel]).unwrap().contains("t wer: validation 2.0000"));
     }
 
     #[test]

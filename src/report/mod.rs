@@ -1,4 +1,4 @@
-//! Figures and summaries: what an input's tokens are, who may attend to whom, how the loss came down.
+//! Figures and summaries: the tokens of an input, attention rules, loss curves.
 
 pub mod curves;
 pub mod figure;

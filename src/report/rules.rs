@@ -9,42 +9,42 @@ use serde::Serialize;
 use smalti_contract::{ContentSpec, KindSpec};
 use std::fmt;
 
-/// Who may attend to whom in one task, in layers that have the same rules.
+/// The attention mask of one task, in layers with the same rules.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RulesFigure {
     /// The task's name.
     pub task: String,
-    /// Which attention: of the stack or the encoder to itself, or of the stack to the encoder.
+    /// The attention: self-attention, encoder self-attention or cross-attention.
     pub attention: &'static str,
-    /// The layers, counted from 0 in their stack.
+    /// The layers of the transformer or of the encoder, counted from 0.
     pub layers: Vec<usize>,
-    /// How many layers the stack has.
+    /// The number of layers of the transformer or of the encoder.
     pub of_layers: usize,
-    /// A symbol for each token that looks; rows of the figure.
+    /// A symbol for each query token; rows of the figure.
     pub queries: String,
-    /// A symbol for each token that is looked at; columns of the figure.
+    /// A symbol for each key token; columns of the figure.
     pub keys: String,
-    /// A row for each query, `x` where it sees the key, else `.`.
+    /// A row for each query: `x` if it attends to the key, else `.`.
     pub mask: Vec<String>,
-    /// The symbols and the kinds that they stand for.
+    /// The symbols and their kinds.
     pub legend: Vec<(char, String)>,
-    /// For each pair of kinds that meet: query, key and rule.
+    /// For each pair of kinds with attention: query, key and rule.
     pub rules: Vec<(String, String, String)>,
 }
 
-/// Kinds by their numbers in a model, named as their task names them.
+/// Kinds with their numbers in the model and their names in the task.
 type Kinds = [(usize, KindSpec)];
 
-/// The figures of all tasks of a model: one for each attention, and where layers differ, for each rule set.
+/// The figures of all tasks of a model: one for each attention and, if layers differ, for each rule set.
 pub fn figures(model: &Model) -> Vec<RulesFigure> {
-    let (stack, encoder) = (model.config().n_layers, model.config().n_encoder_layers);
+    let (n_layers, n_encoder_layers) = (model.config().n_layers, model.config().n_encoder_layers);
     let mut figures = Vec::new();
     for layout in model.layouts() {
-        let (main, looked_at) = (kinds_of(layout, Stream::Main), kinds_of(layout, Stream::Encoder));
+        let (main, encoder) = (kinds_of(layout, Stream::Main), kinds_of(layout, Stream::Encoder));
         let attentions = [
-            ("encoder self-attention", &looked_at, &looked_at, encoder),
-            ("self-attention", &main, &main, stack),
-            ("cross-attention", &main, &looked_at, stack),
+            ("encoder self-attention", &encoder, &encoder, n_encoder_layers),
+            ("self-attention", &main, &main, n_layers),
+            ("cross-attention", &main, &encoder, n_layers),
         ];
         for (attention, queries, keys, of_layers) in attentions {
             if !queries.is_empty() && !keys.is_empty() {
@@ -73,7 +73,7 @@ fn of_attention(
     let mut figures: Vec<RulesFigure> = Vec::new();
     for layer in 0..of_layers {
         let rules = rules_between(model.rules(layer), queries, keys);
-        // Rules tell layers apart, not masks: `near(4096)` and `all` look the same on a few tokens.
+        // Layers are grouped by rules, not by masks: `near(4096)` and `all` have the same mask on a few tokens.
         if let Some(known) = figures.iter_mut().find(|figure| figure.rules == rules) {
             known.layers.push(layer);
             continue;
@@ -96,11 +96,11 @@ fn of_attention(
 
 fn rules_between(rules: &AttentionRules, queries: &Kinds, keys: &Kinds) -> Vec<(String, String, String)> {
     let pairs = queries.iter().flat_map(|query| keys.iter().map(move |key| (query, key)));
-    let meeting = pairs.filter(|(query, key)| *rules.get(query.0, key.0) != Rule::Never);
-    meeting.map(|(q, k)| (q.1.name.clone(), k.1.name.clone(), rules.get(q.0, k.0).to_string())).collect()
+    let attending = pairs.filter(|(query, key)| *rules.get(query.0, key.0) != Rule::Never);
+    attending.map(|(q, k)| (q.1.name.clone(), k.1.name.clone(), rules.get(q.0, k.0).to_string())).collect()
 }
 
-/// A letter of its name for each kind that looks or is looked at, a digit where all are taken.
+/// A letter of its name for each kind, or a digit if all its letters are taken.
 fn legend(queries: &Kinds, keys: &Kinds) -> Vec<(char, String)> {
     let mut legend: Vec<(char, String)> = Vec::new();
     for (_, kind) in queries.iter().chain(keys) {
@@ -122,30 +122,30 @@ fn symbols(tokens: &TokenMeta, kinds: &Kinds, legend: &[(char, String)]) -> Stri
     tokens.kind.iter().map(|number| symbol(number).unwrap_or('?')).collect()
 }
 
-/// Time steps of an example.
+/// Time steps of the example document.
 const STEPS: u32 = 3;
-/// Tokens of a kind in an example: where it stands alone, and beside others.
+/// Tokens of a kind in the example document, alone and with other kinds.
 const ALONE: usize = 8;
-const BESIDE_OTHERS: usize = 4;
-/// Rows and columns of an example grid.
+const WITH_OTHERS: usize = 4;
+/// Rows and columns of a grid in the example document.
 const SIDE: u32 = 3;
 
-/// A small document of these kinds. Several kinds with time steps take turns, as return, state and action do;
-/// all others come one behind the other, as patches and a class token do.
+/// A small document of these kinds. Several kinds with time steps are interleaved, like return, state and action; the tokens
+/// of all others follow kind by kind, like patches and a class token.
 fn example(kinds: &Kinds) -> TokenMeta {
     let several = kinds.iter().filter(|(_, kind)| kind.time_steps.is_some()).count() > 1;
-    let (in_turns, in_sequence): (Vec<_>, Vec<_>) =
+    let (interleaved, in_sequence): (Vec<_>, Vec<_>) =
         kinds.iter().partition(|(_, kind)| several && kind.time_steps.is_some());
     let mut example = TokenMeta::default();
-    for step in 0..if in_turns.is_empty() { 0 } else { STEPS } {
-        for (number, kind) in &in_turns {
+    for step in 0..if interleaved.is_empty() { 0 } else { STEPS } {
+        for (number, kind) in &interleaved {
             let elements = kind.axes.first().map_or(1, |axis| axis.size.min(SIDE as usize)) as u32;
             (0..elements).for_each(|element| push(&mut example, *number, step, [element, 0]));
         }
     }
-    let mut time = if in_turns.is_empty() { 0 } else { STEPS };
+    let mut time = if interleaved.is_empty() { 0 } else { STEPS };
     for (number, kind) in in_sequence {
-        for positions in places(kind, if kinds.len() == 1 { ALONE } else { BESIDE_OTHERS }) {
+        for positions in places(kind, if kinds.len() == 1 { ALONE } else { WITH_OTHERS }) {
             push(&mut example, *number, time, positions);
             time += 1;
         }
@@ -163,7 +163,7 @@ fn places(kind: &KindSpec, n: usize) -> Vec<[u32; MAX_AXES]> {
             up_to(SIDE as usize, rows.size).flat_map(row).collect()
         }
         ([axis], _) => up_to(n, axis.size).map(|index| [index, 0]).collect(),
-        // Without axis or time, the ids are all there is to tell tokens apart: class tokens, registers.
+        // Without an axis or time, only ids distinguish tokens: class tokens, registers.
         ([], ContentSpec::Ids { vocabulary }) if kind.time_steps.is_none() => vec![[0, 0]; n.min(vocabulary)],
         ([], _) => vec![[0, 0]; n],
     }
@@ -178,7 +178,7 @@ fn push(tokens: &mut TokenMeta, kind: usize, time: u32, positions: [u32; MAX_AXE
 }
 
 impl RulesFigure {
-    /// Task, attention and layers in a line.
+    /// Task, attention and layers, on one line.
     pub fn title(&self) -> String {
         let layers: Vec<String> = self.layers.iter().map(usize::to_string).collect();
         let layers = match self.layers.len() {
@@ -190,21 +190,21 @@ impl RulesFigure {
         format!("{task}{}, {layers}", self.attention)
     }
 
-    /// The legend and the rules, a line each.
+    /// The legend and the rules, one line each.
     fn notes(&self) -> Vec<String> {
         let legend: Vec<String> =
             self.legend.iter().map(|(symbol, kind)| format!("{symbol} = {kind}")).collect();
         let mut notes = vec![legend.join(", ")];
-        // Keys that a kind sees under one rule share a line.
-        let mut said = Vec::new();
+        // Keys that a kind attends to under one rule share a line.
+        let mut done = Vec::new();
         for (query, _, rule) in &self.rules {
-            if said.contains(&(query, rule)) {
+            if done.contains(&(query, rule)) {
                 continue;
             }
-            said.push((query, rule));
-            let alike = self.rules.iter().filter(|(q, _, r)| (q, r) == (query, rule));
-            let keys: Vec<&str> = alike.map(|(_, key, _)| key.as_str()).collect();
-            notes.push(format!("{query} sees {}: {rule}", keys.join(", ")));
+            done.push((query, rule));
+            let same = self.rules.iter().filter(|(q, _, r)| (q, r) == (query, rule));
+            let keys: Vec<&str> = same.map(|(_, key, _)| key.as_str()).collect();
+            notes.push(format!("{query} attends to {}: {rule}", keys.join(", ")));
         }
         notes
     }
@@ -228,7 +228,7 @@ const LINE: i32 = 20;
 const SPACE: i32 = 24;
 const WIDTH: i32 = 640;
 
-/// The figures, one below the other, as SVG.
+/// The figures as one SVG, from top to bottom.
 ///
 /// # Errors
 /// [`DrawError`], which is not expected.

@@ -1,4 +1,4 @@
-//! What the tokens of one input are: how many of each kind, what they hold, where they stand.
+//! Summaries of the tokens of one input: number, content and positions of each kind.
 
 use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 use serde::Serialize;
@@ -6,26 +6,26 @@ use smalti_contract::{AnyTokenizer, Content, ContentSpec, Group, TokenSpec, Toke
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// The tokens of one kind, in numbers.
+/// Summary of the tokens of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GroupSummary {
     /// The kind's name.
     pub kind: String,
-    /// How many there are.
+    /// The number of tokens.
     pub tokens: usize,
-    /// What each holds: an id of a vocabulary, or so many features.
+    /// The content of a token: an id of a vocabulary, or features.
     pub content: ContentSpec,
-    /// What is in them; `None` where there is no token.
+    /// The range of the content; `None` without a token.
     pub values: Option<Values>,
     /// The positions on each axis.
     pub axes: Vec<AxisSummary>,
-    /// The time steps; `None` where there is no token.
+    /// The time steps; `None` without a token.
     pub time: Option<Span>,
-    /// The places in the sequence; `None` where there is no token.
+    /// The places in the sequence; `None` without a token.
     pub order: Option<Span>,
 }
 
-/// What the tokens of one kind hold, in numbers.
+/// Summary of the content of the tokens of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Values {
@@ -35,7 +35,7 @@ pub enum Values {
         least: u32,
         /// The largest.
         most: u32,
-        /// How many different ones.
+        /// The number of different ids.
         distinct: usize,
     },
     /// All features of all tokens.
@@ -56,7 +56,7 @@ pub enum Values {
 pub struct AxisSummary {
     /// The axis's name: `row`, `column`, `index`.
     pub name: String,
-    /// From where to where they go; `None` where there is no token.
+    /// The range of the positions; `None` without a token.
     pub span: Option<Span>,
 }
 
@@ -80,12 +80,12 @@ pub struct Token {
     pub positions: Vec<u32>,
     /// Its time step.
     pub time: u32,
-    /// What it holds.
+    /// Its content.
     #[serde(flatten)]
     pub content: TokenContent,
 }
 
-/// What one token holds.
+/// The content of one token.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenContent {
@@ -143,7 +143,7 @@ impl fmt::Display for Values {
     }
 }
 
-/// What each group of `tokens` is. The tokens keep `spec`.
+/// The summary of each group of `tokens`, which match `spec`.
 pub fn summary(spec: &TokenSpec, tokens: &Tokens) -> Vec<GroupSummary> {
     let groups = spec.kinds.iter().zip(&tokens.groups).map(|(kind, group)| {
         let axes = kind.axes.iter().enumerate().map(|(a, axis)| AxisSummary {
@@ -163,18 +163,18 @@ pub fn summary(spec: &TokenSpec, tokens: &Tokens) -> Vec<GroupSummary> {
     groups.collect()
 }
 
-/// The first `n` tokens of the sequence, whatever their kinds. The tokens keep `spec`.
+/// The first `n` tokens of the sequence, of all kinds. The tokens match `spec`.
 pub fn first(spec: &TokenSpec, tokens: &Tokens, n: usize) -> Vec<Token> {
     pick(spec, tokens, |order| (order as usize) < n)
 }
 
-/// The last token of the sequence; `None` where there is none. The tokens keep `spec`.
+/// The last token of the sequence; `None` if it is empty. The tokens match `spec`.
 pub fn last(spec: &TokenSpec, tokens: &Tokens) -> Option<Token> {
     let last = tokens.len().checked_sub(1)? as u32;
     pick(spec, tokens, |order| order == last).pop()
 }
 
-/// The tokens whose places in the sequence are wanted, in their order.
+/// The tokens whose places in the sequence are wanted, in the order of the sequence.
 fn pick(spec: &TokenSpec, tokens: &Tokens, wanted: impl Fn(u32) -> bool) -> Vec<Token> {
     let mut picked = Vec::new();
     for (kind, group) in spec.kinds.iter().zip(&tokens.groups) {
@@ -194,18 +194,18 @@ fn token(kind: &str, n_axes: usize, group: &Group, i: usize) -> Token {
     Token { order: group.order[i], kind: kind.into(), positions, time: group.time[i], content }
 }
 
-/// What an id reads as, where it is one of a text and not a special token.
-pub fn spelled(tokenizer: &dyn AnyTokenizer, id: u32) -> Option<String> {
+/// The text of an id; `None` for special tokens and for ids that are no text.
+pub fn text_of_id(tokenizer: &dyn AnyTokenizer, id: u32) -> Option<String> {
     let one = Tokens::new(vec![Group::sequence(Content::Ids(vec![id]))]);
     let text = *tokenizer.decode_any(&one).ok()?.downcast::<String>().ok()?;
     (!text.is_empty()).then_some(text)
 }
 
 /// The tokens as a safetensors file: for each kind `KIND.content` (`[n]` ids in U32 or `[n, dim]` features in
-/// F32), `KIND.positions` (`[n, axes]`), `KIND.order` and `KIND.time` (`[n]`, U32). The tokens keep `spec`.
+/// F32), `KIND.positions` (`[n, axes]`), `KIND.order` and `KIND.time` (`[n]`, U32). The tokens match `spec`.
 ///
 /// # Errors
-/// Where two kinds have one name.
+/// If two kinds have one name.
 pub fn to_safetensors(spec: &TokenSpec, tokens: &Tokens) -> Result<Vec<u8>, SafeTensorError> {
     let bytes = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
     let mut stored = Vec::new();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_counts_and_bounds() {
+    fn a_summary_has_counts_and_ranges() {
         let (spec, tokens) = mixed();
         let [patch, mark] = &summary(&spec, &tokens)[..] else { panic!("two kinds") };
         let rows = patch.axes.iter().map(|axis| (axis.name.as_str(), axis.span.unwrap().to_string()));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_bounds() {
+    fn an_empty_group_has_no_range() {
         let (spec, mut tokens) = mixed();
         tokens.groups[1] =
             Group { content: Content::Ids(vec![]), positions: vec![], order: vec![], time: vec![] };

@@ -1,4 +1,4 @@
-//! The keys that each query sees, as runs, evaluated from metadata when the kernel asks.
+//! The attention mask: the keys that each query attends to, as runs that are evaluated from metadata on demand.
 
 use super::{AttentionRules, Condition, Rule, TokenMeta};
 use std::{
@@ -7,29 +7,29 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// One attention's view: which keys each query sees under the rules. Nothing n×n is stored.
+/// The mask of one attention: which keys each query attends to under the rules. Nothing n×n is stored.
 #[derive(Clone, Debug)]
 pub struct AttentionMask {
     rules: Arc<AttentionRules>,
     queries: Arc<TokenMeta>,
     keys: Arc<TokenMeta>,
-    /// For each document, the stretches of keys between which the rule cannot change.
+    /// For each document, its keys in segments within which the rule does not change.
     segments: Vec<Vec<Segment>>,
-    /// What a kernel has worked out of all this.
+    /// The form of the mask that a kernel has prepared.
     prepared: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
-/// Neighbouring keys of one document under one rule for every query, or of one kind.
+/// Neighbouring keys of one document, under one rule for every query or of one kind.
 #[derive(Clone, Debug)]
 struct Segment {
     keys: Range<usize>,
     kind: usize,
-    /// Times ascend, so that a comparison of times cuts the segment in two.
+    /// Whether times ascend, so that a comparison of times cuts the segment in two.
     sorted_by_time: bool,
 }
 
 impl AttentionMask {
-    /// The view of `queries` onto `keys`; for self-attention both are the same list.
+    /// The mask of `queries` over `keys`; for self-attention both are the same list.
     pub fn new(rules: Arc<AttentionRules>, queries: Arc<TokenMeta>, keys: Arc<TokenMeta>) -> Self {
         let kinds_in = |meta: &TokenMeta, rows: &Range<usize>| {
             let mut kinds = Vec::new();
@@ -47,7 +47,7 @@ impl AttentionMask {
                 .flat_map(|&q| k_kinds.iter().map(move |&k| (q as usize, k as usize)))
                 .map(|(q, k)| rules.place(q, k));
             let first = places.next();
-            // Under one rule for all, a document is one stretch however its kinds interleave.
+            // Under one rule for all pairs, a document is one segment however its kinds interleave.
             let uniform = places.all(|place| Some(place) == first);
             segments_of(&keys, k_rows.clone(), uniform)
         });
@@ -60,20 +60,20 @@ impl AttentionMask {
         &self.rules
     }
 
-    /// The tokens that look.
+    /// The query tokens.
     pub fn queries(&self) -> &TokenMeta {
         &self.queries
     }
 
-    /// The tokens that are looked at.
+    /// The key tokens.
     pub fn keys(&self) -> &TokenMeta {
         &self.keys
     }
 
-    /// What `prepare` works out for a kernel, the first time; layers that share a view share it.
+    /// The form of the mask that a kernel needs: `prepare` runs the first time, and layers that share a mask share it.
     ///
     /// # Errors
-    /// What `prepare` returns.
+    /// The error of `prepare`.
     pub fn prepared<T: Any + Send + Sync, E>(
         &self,
         prepare: impl FnOnce() -> Result<T, E>,
@@ -82,7 +82,7 @@ impl AttentionMask {
             return Ok(known);
         }
         let fresh = Arc::new(prepare()?);
-        let _ = self.prepared.set(fresh.clone()); // where another kernel's is kept, this one is made again
+        let _ = self.prepared.set(fresh.clone()); // if the form of another kernel is stored, this one is prepared again
         Ok(fresh)
     }
 
@@ -91,28 +91,28 @@ impl AttentionMask {
         self.queries.documents.iter().cloned().zip(self.keys.documents.iter().cloned())
     }
 
-    /// How many queries and keys there are.
+    /// The numbers of queries and keys.
     pub fn shape(&self) -> (usize, usize) {
         (self.queries.len(), self.keys.len())
     }
 
-    /// The places of the queries and of the keys in their sequences.
+    /// The places of queries and keys in their sequences.
     pub fn orders(&self) -> (&[u32], &[u32]) {
         (&self.queries.order, &self.keys.order)
     }
 
-    /// The rows of the keys that query `q` sees, ascending and disjoint, into `runs`.
+    /// Writes the keys that query `q` attends to into `runs`: ranges of rows, ascending and disjoint.
     pub fn runs(&self, q: usize, runs: &mut Vec<Range<usize>>) {
         runs.clear();
         let kind = self.queries.kind[q] as usize;
         for segment in &self.segments[self.queries.document[q] as usize] {
             if let Rule::When(conditions) = self.rules.get(kind, segment.kind) {
-                self.visible_in(segment, conditions, q, runs);
+                self.attended_in(segment, conditions, q, runs);
             }
         }
     }
 
-    fn visible_in(
+    fn attended_in(
         &self,
         segment: &Segment,
         conditions: &[Condition],
@@ -159,7 +159,7 @@ impl AttentionMask {
     }
 }
 
-/// Adds a run, joined to the last one where it touches it.
+/// Adds a run; joins it to the last one if they touch.
 fn push(runs: &mut Vec<Range<usize>>, run: Range<usize>) {
     if run.is_empty() {
         return;
@@ -236,11 +236,11 @@ mod tests {
             }
             let figure = rules.draw(&meta);
             let meta = Arc::new(meta);
-            let view = AttentionMask::new(Arc::new(rules), meta.clone(), meta.clone());
+            let mask = AttentionMask::new(Arc::new(rules), meta.clone(), meta.clone());
             let mut runs = Vec::new();
             let mut drawn = String::new();
             for q in 0..meta.len() {
-                view.runs(q, &mut runs);
+                mask.runs(q, &mut runs);
                 drawn.extend((0..meta.len()).map(|k| if runs.iter().any(|r| r.contains(&k)) { 'x' } else { '.' }));
                 drawn.push('\n');
             }

@@ -1,4 +1,4 @@
-//! What the attention rules look at: each token's document, kind, place, time and positions.
+//! Token metadata that attention rules compare: document, kind, place, time and positions.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ pub const MAX_AXES: usize = 2;
 /// The metadata of a flat list of tokens, `[n]` each; a document's tokens are contiguous and in `order`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenMeta {
-    /// The document each token belongs to; attention never crosses documents.
+    /// The token's document; attention never crosses documents.
     pub document: Vec<u32>,
     /// The kind, by its number in the model.
     pub kind: Vec<u32>,
@@ -16,14 +16,14 @@ pub struct TokenMeta {
     pub order: Vec<u32>,
     /// Time step.
     pub time: Vec<u32>,
-    /// The first [`MAX_AXES`] positions, 0 where a kind has fewer axes.
+    /// The first [`MAX_AXES`] positions, 0 if a kind has fewer axes.
     pub positions: Vec<[u32; MAX_AXES]>,
     /// The rows of each document; a document without a token has an empty range.
     pub documents: Vec<Range<usize>>,
 }
 
 impl TokenMeta {
-    /// One document of tokens of these kinds, in this order; time and first position count from 0.
+    /// One document of tokens of these kinds, in order; time and first position count from 0.
     pub fn document(kinds: &[u32]) -> Self {
         let n = kinds.len();
         let places: Vec<u32> = (0..n as u32).collect();
@@ -37,17 +37,17 @@ impl TokenMeta {
         }
     }
 
-    /// How many tokens there are.
+    /// Number of tokens.
     pub fn len(&self) -> usize {
         self.kind.len()
     }
 
-    /// True when there is no token.
+    /// Whether there is no token.
     pub fn is_empty(&self) -> bool {
         self.kind.is_empty()
     }
 
-    /// The rows of the documents that `wanted` names, and their metadata; the others stay, without a token.
+    /// The rows of the documents that `wanted` accepts, and their metadata; other documents stay, without a token.
     pub fn select(&self, wanted: impl Fn(usize) -> bool) -> (Vec<u32>, Self) {
         let chosen = self.documents.iter().enumerate().filter(|(document, _)| wanted(*document));
         let rows: Vec<u32> = chosen.flat_map(|(_, range)| range.start as u32..range.end as u32).collect();

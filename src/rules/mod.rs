@@ -1,13 +1,13 @@
-//! Attention rules as data: who may attend to whom.
+//! Attention rules as data: which tokens may attend to which.
 //!
-//! A table says for each pair of kinds (query, key) which [`Rule`] holds; the attention kernel evaluates
-//! it from the tokens' metadata ([`TokenMeta`]) and never builds a mask. Encoder, decoder, prefix and
-//! class-token masks are such tables:
+//! A table holds a [`Rule`] for each pair of kinds (query, key); the attention kernel evaluates it from the tokens'
+//! metadata ([`TokenMeta`]) and never builds a dense mask. Encoder, decoder, prefix and class-token masks are such
+//! tables:
 //!
 //! ```
 //! use smalti::rules::{AttentionRules, TokenMeta};
 //!
-//! // A prefix of two slices that see each other, then three characters that see the past.
+//! // A prefix of two slices with full attention, then three characters with causal attention.
 //! let mut rules = AttentionRules::never(["slice", "character"]);
 //! rules.set("slice", "slice", "all".parse()?)?;
 //! rules.set("character", "slice", "all".parse()?)?;
@@ -27,7 +27,7 @@ pub use rule::{Condition, Rule, RuleError};
 
 use crate::pattern::matches;
 
-/// For each pair of kinds (query, key), the rule under which a query sees a key.
+/// For each pair of kinds (query, key), the rule under which a query attends to a key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttentionRules {
     kinds: Vec<String>,
@@ -38,13 +38,13 @@ pub struct AttentionRules {
 }
 
 impl AttentionRules {
-    /// A table over these kinds in which nobody sees anybody.
+    /// A table over these kinds in which no token attends to any other.
     pub fn never<S: Into<String>>(kinds: impl IntoIterator<Item = S>) -> Self {
         let kinds: Vec<String> = kinds.into_iter().map(Into::into).collect();
         Self { table: vec![0; kinds.len() * kinds.len()], kinds, distinct: vec![Rule::Never] }
     }
 
-    /// A table of one rule for every pair of kinds: `all` makes an encoder, `causal` a decoder.
+    /// A table of one rule for every pair of kinds: `all` for an encoder, `causal` for a decoder.
     pub fn uniform<S: Into<String>>(kinds: impl IntoIterator<Item = S>, rule: Rule) -> Self {
         let mut rules = Self::never(kinds);
         rules.table.fill(u16::from(rule != Rule::Never));
@@ -54,11 +54,11 @@ impl AttentionRules {
         rules
     }
 
-    /// Sets the rule under which tokens of kind `query` attend to tokens of kind `key`. A name may be a pattern of several kinds:
-    /// `*` stands for any letters, as in `camera.*`.
+    /// Sets the rule under which tokens of kind `query` attend to tokens of kind `key`. A name may be a pattern of
+    /// several kinds: `*` stands for any letters, as in `camera.*`.
     ///
     /// # Errors
-    /// [`RuleError::UnknownKind`] for a name that is not in the table, and a pattern that no name matches.
+    /// [`RuleError::UnknownKind`] if a name is not in the table, or no name matches a pattern.
     pub fn set(&mut self, query: &str, key: &str, rule: Rule) -> Result<(), RuleError> {
         let (queries, keys) = (self.matching(query)?, self.matching(key)?);
         let place = self.distinct.iter().position(|known| *known == rule).unwrap_or_else(|| {
@@ -81,18 +81,18 @@ impl AttentionRules {
         &self.kinds
     }
 
-    /// True where query token `q` may attend to key token `k`; never across documents.
+    /// Whether query token `q` may attend to key token `k`; never across documents.
     pub fn allows(&self, queries: &TokenMeta, q: usize, keys: &TokenMeta, k: usize) -> bool {
         queries.document[q] == keys.document[k]
             && self.get(queries.kind[q] as usize, keys.kind[k] as usize).allows(queries, q, keys, k)
     }
 
-    /// The mask of self-attention as a figure: a row for each query, `x` where it sees the key.
+    /// Draws the mask of self-attention: a row for each query, `x` for each key that it attends to, `.` for others.
     pub fn draw(&self, tokens: &TokenMeta) -> String {
         self.draw_cross(tokens, tokens)
     }
 
-    /// The mask of cross-attention as a figure: queries down, keys across.
+    /// Draws the mask of cross-attention: queries down, keys across.
     pub fn draw_cross(&self, queries: &TokenMeta, keys: &TokenMeta) -> String {
         let mut figure = String::with_capacity(queries.len() * (keys.len() + 1));
         for q in 0..queries.len() {
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn steps(n: u32) -> TokenMeta {
-        // return, state, action of each of n steps
+        // Return, state and action of each of n steps.
         let mut meta = TokenMeta::document(&(0..3 * n).map(|i| i % 3).collect::<Vec<_>>());
         meta.time = (0..3 * n).map(|i| i / 3).collect();
         meta
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_never_meet() {
+    fn attention_never_crosses_documents() {
         let mut two = TokenMeta::document(&[0, 0, 0, 0]);
         two.document = vec![0, 0, 1, 1];
         two.documents = vec![0..2, 2..4];
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_under_past_would_see_its_own_action() {
+    fn under_past_a_state_attends_to_the_action_of_its_step() {
         let rules = AttentionRules::uniform(["return", "state", "action"], "past".parse().unwrap());
         let meta = steps(1);
         assert!(rules.allows(&meta, 1, &meta, 2));
@@ -172,6 +172,6 @@ mod tests {
     #[test]
     fn an_unknown_kind_is_named() {
         let error = AttentionRules::never(["a", "b"]).set("a", "c", Rule::ALL).unwrap_err();
-        assert_eq!(error.to_string(), "attention rules know no kind \"c\"; known: a, b");
+        assert_eq!(error.to_string(), "attention rules: expected one of the kinds a, b; found \"c\"");
     }
 }

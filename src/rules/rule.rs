@@ -1,4 +1,4 @@
-//! One rule: the conditions under which a query sees a key.
+//! One rule: the conditions under which a query attends to a key.
 
 use super::TokenMeta;
 use serde::{Deserialize, Serialize};
@@ -10,18 +10,18 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Rule {
-    /// Under no condition.
+    /// Never.
     Never,
-    /// Where all of these hold; with none, always.
+    /// If all of these conditions hold; always if there are none.
     When(Vec<Condition>),
 }
 
 /// One condition on a (query, key) pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// The key is not later in the sequence. A token sees itself.
+    /// The key is not later in the sequence. A token attends to itself.
     Causal,
-    /// The key is not later in time. Its own time step counts: under it a state sees its own action.
+    /// The key is not later in time. The same time step counts: a state attends to the action of its step.
     Past,
     /// The key is earlier in time.
     StrictPast,
@@ -33,22 +33,22 @@ pub enum Condition {
     NearOrder(u32),
 }
 
-/// A rule that cannot be read, or does not fit the kinds that it is for.
+/// A rule that cannot be parsed, or does not fit its kinds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuleError {
-    /// Not the text of a rule.
+    /// A text that is no rule.
     #[error(
-        "{0:?} is no attention rule; expected never, all, or a conjunction such as `causal & near(64)` of \
-         causal, past, strict_past, same_time, near(radius), near(radius, order)"
+        "attention rule: expected never, all, or a conjunction such as `causal & near(64)` of causal, past, \
+         strict_past, same_time, near(radius), near(radius, order); found {0:?}"
     )]
     Unreadable(String),
     /// A name that is not in the table.
-    #[error("attention rules know no kind {name:?}; known: {known}")]
+    #[error("attention rules: expected one of the kinds {known}; found {name:?}")]
     UnknownKind {
         /// The name.
         name: String,
-        /// The names there are.
+        /// The names in the table.
         known: String,
     },
     /// `near` between kinds whose positions cannot be compared.
@@ -71,20 +71,20 @@ pub enum RuleError {
 }
 
 impl Rule {
-    /// Always: what an encoder's tokens are to each other.
+    /// Full attention, as in an encoder.
     pub const ALL: Rule = Rule::When(Vec::new());
 
-    /// Not later in the sequence: what a decoder's tokens are to each other.
+    /// Attention to earlier tokens of the sequence and to itself, as in a decoder.
     pub fn causal() -> Rule {
         Rule::When(vec![Condition::Causal])
     }
 
-    /// Not later in time: what the parts of a figure are to each other, and to those of earlier ones.
+    /// Attention to all tokens of the same time step and of earlier ones, such as the patches of video frames.
     pub fn past() -> Rule {
         Rule::When(vec![Condition::Past])
     }
 
-    /// Whether query `q` sees key `k` of the same document.
+    /// Whether query `q` attends to key `k` of the same document.
     pub fn allows(&self, queries: &TokenMeta, q: usize, keys: &TokenMeta, k: usize) -> bool {
         match self {
             Rule::Never => false,
@@ -92,7 +92,7 @@ impl Rule {
         }
     }
 
-    /// The radius, where the rule compares positions.
+    /// The radius, if the rule compares positions.
     pub fn compares_positions(&self) -> Option<u32> {
         let Rule::When(conditions) = self else { return None };
         conditions.iter().find_map(|c| if let Condition::Near(radius) = c { Some(*radius) } else { None })

@@ -1,4 +1,4 @@
-//! The files of a run folder that are there before its first checkpoint: settings, tokenizers, what it starts from.
+//! The files of a run folder before its first checkpoint: settings, tokenizers, and the start from another run.
 
 use super::{CONFIG_FILE, PUBLISHED_FOLDER, Run, RunError, START_FILE, Start, TOKENIZERS_FILE};
 use crate::config::RunConfig;
@@ -8,13 +8,13 @@ use crate::train::{SaveError, checkpoint};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Writes the folder of a new run, which starts from `other` if there is one.
+/// Writes the folder of a new run, which starts from the run `other` if there is one.
 pub(super) fn write(run: &Run, start: Option<&Start>, other: Option<&Run>) -> Result<(), RunError> {
     let Run { folder, config, saved, .. } = run;
     std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
     let json = serde_json::to_string_pretty(saved).map_err(|e| RunError::NoRun {
         folder: folder.into(),
-        problem: format!("its tokenizers cannot be written: {e}"),
+        problem: format!("cannot write its tokenizers: {e}"),
     })?;
     checkpoint::write_atomically(&folder.join(TOKENIZERS_FILE), json.as_bytes())?;
     if let Some(other) = other {
@@ -24,7 +24,7 @@ pub(super) fn write(run: &Run, start: Option<&Start>, other: Option<&Run>) -> Re
         let json = serde_json::to_string_pretty(start).unwrap_or_default(); // lists of names
         checkpoint::write_atomically(&folder.join(START_FILE), json.as_bytes())?;
     }
-    // The settings come last: a folder with them is a run.
+    // The settings come last, because a folder counts as a run once it has them.
     checkpoint::write_atomically(&folder.join(CONFIG_FILE), config.to_toml()?.as_bytes())?;
     Ok(())
 }
@@ -45,7 +45,7 @@ pub(super) fn read(folder: &Path) -> Result<(RunConfig, BTreeMap<String, SavedTa
     Ok((config, saved))
 }
 
-/// Fails if a saved tokenizer is of none of these modalities.
+/// Fails if a saved tokenizer belongs to none of these modalities.
 pub(super) fn check_modalities(
     folder: &Path,
     config: &RunConfig,
@@ -65,7 +65,7 @@ pub(super) fn check_modalities(
     Ok(())
 }
 
-/// Copies a folder with all that is in it, where it is there.
+/// Copies a folder with its contents, if it exists.
 fn copy(from: &Path, to: &Path) -> Result<(), SaveError> {
     let unreadable = |source| SaveError::Read { path: from.into(), source };
     if !from.is_dir() {
@@ -93,7 +93,7 @@ mod tests {
     use crate::task::SavedTokenizer;
 
     #[test]
-    fn a_modality_that_the_program_does_not_have_is_named() {
+    fn an_error_names_an_unknown_modality() {
         let gene = SavedTokenizer { tokenizer: "gene".into(), config: serde_json::Value::Null };
         let task = SavedTask { tokenizers: BTreeMap::from([("gene".into(), gene)]), ..SavedTask::default() };
         let saved = BTreeMap::from([("genome".to_string(), task)]);

@@ -1,4 +1,4 @@
-//! Where a new model starts from: the weights of another one, as far as they fit.
+//! Initialization of a new model from the weights of another, as far as they fit.
 
 use crate::head::HeadSpec;
 use crate::model::Model;
@@ -8,30 +8,29 @@ use serde::{Deserialize, Serialize};
 use smalti_contract::KindSpec;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a new model took over.
+/// Which weights a new model loaded from another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// Parameters that are as they were.
+    /// Parameters loaded unchanged.
     pub loaded: Vec<String>,
-    /// Positions of another size than before, made from the old by interpolation.
+    /// Position tables of another size, interpolated.
     pub interpolated: Vec<String>,
-    /// Parameters that the other model does not have, or has in another shape: as they are drawn.
+    /// Randomly initialized parameters: the other model has none of that name, or another shape.
     pub new: Vec<String>,
-    /// What the other model has and this one does not, or not in its shape.
+    /// Parameters of the other model that are not used.
     pub skipped: Vec<String>,
 }
 
 /// Sets the parameters of `model` from those of `other`, by name.
 ///
-/// Where a table of positions has another size, it is interpolated: bicubic over an image's rows and columns, as is
-/// usual for vision transformers, linear along an index or a time that has become longer. One that has become shorter
-/// loses its end.
+/// A position table of another size is interpolated: bicubically over the rows and columns of an image, as usual for vision
+/// transformers; linearly along an index or time that is longer. A shorter one is truncated.
 ///
-/// The parts of a run of one task have no prefix; those of a task of a mix are found there without theirs.
+/// The parameters of a run of one task have no task prefix, so those of a task of a mix are looked up without it.
 pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
     let before = other.params().tensors();
     let mut report = Start::default();
-    let other_labels = relabelled(model, other);
+    let changed_labels = changed_labels(model, other);
     let mut used = BTreeSet::new();
     for (name, var) in model.params().iter() {
         let known = name_before(name, model, other);
@@ -40,13 +39,13 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
             report.new.push(name.into());
             continue;
         };
-        if other_labels.iter().any(|head| name.starts_with(head)) {
+        if changed_labels.iter().any(|head| name.starts_with(head)) {
             report.new.push(name.into());
-            report.skipped.push(format!("{name}: its head has other labels here"));
+            report.skipped.push(format!("{name}: its head has other labels in the new model"));
             continue;
         }
         if name == TYPES {
-            types(var, old, [other, model], &mut report)?;
+            load_types(var, old, [other, model], &mut report)?;
         } else if old.dims() == var.dims() {
             var.set(old)?;
             report.loaded.push(name.into());
@@ -57,14 +56,14 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
             report.interpolated.push(format!("{name} {:?} → {:?}", old.dims(), var.dims()));
         } else {
             report.new.push(name.into());
-            report.skipped.push(format!("{name} {:?}, here {:?}", old.dims(), var.dims()));
+            report.skipped.push(format!("{name} {:?}, in the new model {:?}", old.dims(), var.dims()));
         }
     }
     report.skipped.extend(before.keys().filter(|name| !used.contains(*name)).cloned());
     Ok(report)
 }
 
-/// The name that a parameter or a kind has in the other model.
+/// The name of a parameter or token kind in the other model.
 fn name_before(name: &str, model: &Model, other: &Model) -> String {
     let of_one_task = other.tasks().iter().all(|task| task.name.is_empty());
     let tasks = model.tasks().iter().filter(|task| of_one_task && !task.name.is_empty());
@@ -79,8 +78,8 @@ fn name_before(name: &str, model: &Model, other: &Model) -> String {
     name.into()
 }
 
-/// The prefixes of the parameters of heads whose labels are others than before: their rows stand for other classes.
-fn relabelled(model: &Model, other: &Model) -> Vec<String> {
+/// The parameter prefixes of heads whose labels differ from the other model's; their rows stand for other classes.
+fn changed_labels(model: &Model, other: &Model) -> Vec<String> {
     let labels = |model: &Model| -> BTreeMap<String, Vec<String>> {
         let of_task = |task: &TaskSpec| {
             let of_head = |head: &HeadSpec| {
@@ -97,11 +96,11 @@ fn relabelled(model: &Model, other: &Model) -> Vec<String> {
     labels(model).into_iter().filter(changed).map(|(head, _)| head).collect()
 }
 
-/// The type embeddings, a row for each kind.
+/// The type embeddings, one row per token kind.
 const TYPES: &str = "embed.types";
 
-/// Sets the type embedding of each kind from that of the same name.
-fn types(var: &Var, old: &Tensor, [other, model]: [&Model; 2], report: &mut Start) -> Result<()> {
+/// Loads the type embedding of each token kind from the kind of the same name.
+fn load_types(var: &Var, old: &Tensor, [other, model]: [&Model; 2], report: &mut Start) -> Result<()> {
     let (Ok((_, width)), Ok((_, d))) = (old.dims2(), var.dims2()) else { return Ok(()) };
     let place = |name: &str| {
         let name = name_before(name, model, other);
@@ -120,17 +119,17 @@ fn types(var: &Var, old: &Tensor, [other, model]: [&Model; 2], report: &mut Star
     var.set(&Tensor::cat(&rows, 0)?)
 }
 
-/// A table of positions for the sizes that its kind has now; `None` for what is none, or of another width.
+/// A position table interpolated to the sizes of its kind in the new model; `None` for other parameters.
 fn resized([before, name]: [&str; 2], old: &Tensor, [then, now]: [&[KindSpec]; 2]) -> Result<Option<Tensor>> {
     fn split(name: &str) -> Option<(&str, &str)> {
         name.strip_prefix("embed.")?.rsplit_once('.')
     }
-    let (Some((known, _)), Some((kind, part))) = (split(before), split(name)) else { return Ok(None) };
+    let (Some((known, _)), Some((kind, table))) = (split(before), split(name)) else { return Ok(None) };
     let find = |kinds: &[KindSpec], kind: &str| kinds.iter().find(|spec| spec.name == kind).cloned();
     let (Some(then), Some(now), &[_, d]) = (find(then, known), find(now, kind), old.dims()) else {
         return Ok(None);
     };
-    let axis = |spec: &KindSpec| match part {
+    let axis = |spec: &KindSpec| match table {
         "time" => spec.time_steps,
         axis => spec.axes.iter().find(|known| known.name == axis).map(|known| known.size),
     };
@@ -142,7 +141,7 @@ fn resized([before, name]: [&str; 2], old: &Tensor, [then, now]: [&[KindSpec]; 2
             _ => None,
         }
     };
-    let (new, n) = match (part, axis(&then).zip(axis(&now)), sizes(&then).zip(sizes(&now))) {
+    let (new, n) = match (table, axis(&then).zip(axis(&now)), sizes(&then).zip(sizes(&now))) {
         ("grid", _, Some((from, to))) => (bicubic(&values, from, to, d), to[0] * to[1]),
         ("row" | "column", Some((from, to)), _) => (bicubic(&values, [1, from], [1, to], d), to),
         (_, Some((from, to)), _) if to <= from => (values[..to * d].to_vec(), to),
@@ -152,8 +151,8 @@ fn resized([before, name]: [&str; 2], old: &Tensor, [then, now]: [&[KindSpec]; 2
     Ok(Some(Tensor::from_vec(new, (n, d), &Device::Cpu)?))
 }
 
-/// The place in the old table that place `i` of the new one stands for: centres of cells are matched.
-fn place(i: usize, from: usize, to: usize) -> f64 {
+/// The position in the old table for position `i` of the new one, with aligned cell centres.
+fn old_position(i: usize, from: usize, to: usize) -> f64 {
     (i as f64 + 0.5) * from as f64 / to as f64 - 0.5
 }
 
@@ -161,7 +160,7 @@ fn place(i: usize, from: usize, to: usize) -> f64 {
 fn linear(values: &[f32], from: usize, to: usize, d: usize) -> Vec<f32> {
     let mut new = Vec::with_capacity(to * d);
     for i in 0..to {
-        let at = place(i, from, to).clamp(0.0, (from - 1) as f64);
+        let at = old_position(i, from, to).clamp(0.0, (from - 1) as f64);
         let (low, share) = (at as usize, (at - at.floor()) as f32);
         let high = (low + 1).min(from - 1);
         new.extend((0..d).map(|j| (1.0 - share) * values[low * d + j] + share * values[high * d + j]));
@@ -169,11 +168,11 @@ fn linear(values: &[f32], from: usize, to: usize, d: usize) -> Vec<f32> {
     new
 }
 
-/// `[rows·columns, d]` of one grid → of another, as PyTorch's bicubic interpolation with centres matched (Keys 1981, with
-/// a slope of −0.75).
+/// `[rows·columns, d]` of one grid → another, as PyTorch's bicubic interpolation without `align_corners` (Keys 1981, with a
+/// slope of −0.75).
 fn bicubic(values: &[f32], from: [usize; 2], to: [usize; 2], d: usize) -> Vec<f32> {
     let weights = |i: usize, from: usize, to: usize| -> [(usize, f64); 4] {
-        let at = place(i, from, to);
+        let at = old_position(i, from, to);
         let (low, t) = (at.floor() as i64, at - at.floor());
         let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
         let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
@@ -198,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grids_are_resized_as_by_pytorch() {
+    fn grids_are_interpolated_as_by_pytorch() {
         // torch.nn.functional.interpolate(torch.arange(4.).view(1, 1, 2, 2), size=(3, 3), mode="bicubic")
         let resized = bicubic(&[0.0, 1.0, 2.0, 3.0], [2, 2], [3, 3], 1);
         let expected =
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_stretched() {
+    fn lines_are_interpolated_linearly() {
         assert_eq!(linear(&[0.0, 4.0], 2, 4, 1), [0.0, 1.0, 3.0, 4.0]);
     }
 }

@@ -1,48 +1,49 @@
-//! A sample under way: the tokens of its parts, one part after another, and what each head reads of them.
+//! Builds a sample: appends the tokens of its parts, and collects the targets of its heads.
 
-use super::compose::{Get, Purpose};
-use super::composition::{Composition, Site};
+use super::compose::{GetField, Purpose};
+use super::composition::{Composition, ReadSite};
 use super::document::Document;
 use super::named;
 use super::part::{Part, Role, ids};
 use crate::data::{Output, Sample, Stream, Target};
-use crate::head::Asked;
+use crate::head::TargetContext;
 use crate::random::{self, mix};
 use crate::task::learned_tokens;
 use smalti_contract::{Content, Group, TokenizeError, Tokens, Value};
 use std::ops::Range;
 
-/// Tells the seeds of a sample's parts apart, and their dropout from their variation.
-const DROP: u64 = 0x6472_6f70;
+/// Mixed into seeds of modality dropout and of masking in evaluation, which must differ from the seeds of augmentation.
+const DROPOUT_KEY: u64 = 0x6472_6f70;
 
-/// A sample under way.
+/// An unfinished sample.
 pub(super) struct SampleBuilder<'a> {
-    of: &'a Composition,
+    composition: &'a Composition,
     purpose: Purpose,
-    /// What tells the sample from every other.
+    /// Unique among the samples of the data set.
     id: u64,
     pub(super) main: Document,
     encoder: Document,
-    /// The orders of each part's tokens.
+    /// For each part, the places of its tokens in their stream.
     orders: Vec<Vec<u32>>,
-    /// The order of each output's class token.
-    classes: Vec<Option<u32>>,
+    /// For each output, the place of its class token.
+    class_tokens: Vec<Option<u32>>,
     pub(super) outputs: Vec<Output>,
-    /// The row that the sample is blended with, and the share of its own row.
-    pub(super) partner: Option<Get<'a>>,
+    /// The row that the sample is blended with.
+    pub(super) partner: Option<GetField<'a>>,
+    /// Share of the sample's own row in the blend.
     share: f32,
 }
 
 impl<'a> SampleBuilder<'a> {
-    pub(super) fn new(of: &'a Composition, purpose: Purpose, id: u64) -> Self {
+    pub(super) fn new(composition: &'a Composition, purpose: Purpose, id: u64) -> Self {
         Self {
-            of,
+            composition,
             purpose,
             id,
-            main: Document::new(Stream::Main, &of.main),
-            encoder: Document::new(Stream::Encoder, &of.encoder),
-            orders: vec![vec![]; of.parts.len()],
-            classes: vec![None; of.outputs.len()],
+            main: Document::new(Stream::Main, &composition.main),
+            encoder: Document::new(Stream::Encoder, &composition.encoder),
+            orders: vec![vec![]; composition.parts.len()],
+            class_tokens: vec![None; composition.outputs.len()],
             outputs: vec![],
             partner: None,
             share: 1.0,
@@ -50,8 +51,8 @@ impl<'a> SampleBuilder<'a> {
     }
 
     pub(super) fn append(&mut self, number: usize, tokens: Tokens, time: Option<u32>) {
-        let first = self.of.first_kinds[number];
-        let document = match self.of.parts[number].stream {
+        let first = self.composition.first_kinds[number];
+        let document = match self.composition.parts[number].stream {
             Stream::Main => &mut self.main,
             Stream::Encoder => &mut self.encoder,
         };
@@ -59,7 +60,7 @@ impl<'a> SampleBuilder<'a> {
         self.orders[number].extend(orders);
     }
 
-    /// The seed of a part's variation, in training.
+    /// The seed of a part's augmentation, in training.
     fn seed(&self, number: usize) -> Option<u64> {
         match self.purpose {
             Purpose::Train(seed) => Some(mix(seed, number as u64)),
@@ -67,22 +68,22 @@ impl<'a> SampleBuilder<'a> {
         }
     }
 
-    /// Whether modality dropout leaves a part out of this sample.
-    fn drops(&self, number: usize) -> bool {
-        let share = self.of.parts[number].drop;
+    /// Whether modality dropout removes a part from this sample.
+    fn is_dropped(&self, number: usize) -> bool {
+        let share = self.composition.parts[number].drop;
         let Some(seed) = self.seed(number).filter(|_| share > 0.0) else { return false };
-        random::uniform(&mut random::generator(mix(seed, DROP))) < share
+        random::uniform(&mut random::generator(mix(seed, DROPOUT_KEY))) < share
     }
 
-    /// A part without a clock.
-    pub(super) fn whole(&mut self, number: usize, get: Get) -> Result<(), TokenizeError> {
-        let part = &self.of.parts[number];
-        if self.drops(number) {
+    /// Appends a part without time steps.
+    pub(super) fn append_value(&mut self, number: usize, get: GetField) -> Result<(), TokenizeError> {
+        let part = &self.composition.parts[number];
+        if self.is_dropped(number) {
             return Ok(());
         }
         let value = Part::value(&part.fields, get)?;
         if let Role::Masked(output) = part.role {
-            return self.masked(number, output, value);
+            return self.append_masked(number, output, value);
         }
         if let (Some(partner), Some(seed)) = (self.partner, self.seed(number))
             && self.share == 1.0
@@ -103,13 +104,13 @@ impl<'a> SampleBuilder<'a> {
         Ok(())
     }
 
-    /// The tokens that stand for no value: class tokens, and codes, which the model finds.
-    pub(super) fn learned_tokens(&mut self) {
-        for (number, output) in self.of.outputs.iter().enumerate() {
+    /// Appends the tokens without a value in the row: class tokens and registers, and codes, whose ids the model computes.
+    pub(super) fn append_learned_tokens(&mut self) {
+        for (number, output) in self.composition.outputs.iter().enumerate() {
             let kind = match output.site {
-                Site::ClassToken { kind } => kind,
-                Site::Codes { part, kind } => {
-                    let input = self.encoder.group(self.of.first_kinds[part]);
+                ReadSite::ClassToken { kind } => kind,
+                ReadSite::Codes { part, kind } => {
+                    let input = self.encoder.group(self.composition.first_kinds[part]);
                     let codes = Group { content: Content::Ids(vec![0; input.len()]), ..input.clone() };
                     self.main.append(kind, Tokens::new(vec![codes]), None);
                     continue;
@@ -117,23 +118,23 @@ impl<'a> SampleBuilder<'a> {
                 _ => continue,
             };
             let mut append = |kind: usize, n: usize| {
-                let positions = !self.of.main[kind].axes.is_empty();
+                let positions = !self.composition.main[kind].axes.is_empty();
                 self.main.append(kind, learned_tokens(n, positions), None).start
             };
-            self.classes[number] = Some(append(kind, 1));
+            self.class_tokens[number] = Some(append(kind, 1));
             if output.registers > 0 {
                 append(kind + 1, output.registers);
             }
         }
     }
 
-    /// The series, step by step, within a step in the order of parts. What is predicted of a step is read at the last
-    /// token before its place.
-    pub(super) fn series(&mut self, get: Get, steps: Range<usize>) -> Result<(), TokenizeError> {
-        let of = self.of;
-        let mut values: Vec<Vec<Value>> = Vec::with_capacity(of.parts.len());
-        for (number, part) in of.parts.iter().enumerate() {
-            let value = match part.series && !self.drops(number) {
+    /// Appends the series, step by step, within a step in the order of parts. The prediction of a step is read at the last
+    /// token before it.
+    pub(super) fn append_series(&mut self, get: GetField, steps: Range<usize>) -> Result<(), TokenizeError> {
+        let composition = self.composition;
+        let mut values: Vec<Vec<Value>> = Vec::with_capacity(composition.parts.len());
+        for (number, part) in composition.parts.iter().enumerate() {
+            let value = match part.series && !self.is_dropped(number) {
                 true => Part::value(&part.fields, get).map_err(|e| in_part(part, e))?,
                 false => Value::Missing,
             };
@@ -148,16 +149,16 @@ impl<'a> SampleBuilder<'a> {
             });
         }
         let length = values.iter().map(Vec::len).max().unwrap_or(0);
-        let mut asked: Vec<(Vec<u32>, Option<Target>)> = vec![(vec![], None); of.outputs.len()];
+        let mut targets: Vec<(Vec<u32>, Option<Target>)> = vec![(vec![], None); composition.outputs.len()];
         for step in 0..length {
-            for (number, part) in of.parts.iter().enumerate().filter(|(_, part)| part.series) {
+            for (number, part) in composition.parts.iter().enumerate().filter(|(_, part)| part.series) {
                 let value = values[number].get_mut(step).map(std::mem::take).unwrap_or_default();
                 let in_step = |e: TokenizeError| {
                     in_part(part, TokenizeError::Input(format!("step {}: {e}", steps.start + step)))
                 };
                 if let Role::Series(output) = part.role {
-                    self.ask(output, &value, &mut asked[output]).map_err(in_step)?;
-                    if !of.outputs[output].feedback {
+                    self.add_step_target(output, &value, &mut targets[output]).map_err(in_step)?;
+                    if !composition.outputs[output].feedback {
                         continue;
                     }
                 }
@@ -167,7 +168,7 @@ impl<'a> SampleBuilder<'a> {
                 }
             }
         }
-        for (head, (places, target)) in asked.into_iter().enumerate() {
+        for (head, (places, target)) in targets.into_iter().enumerate() {
             if let Some(target) = target {
                 self.outputs.push(Output { head, places: Some(places), target });
             }
@@ -175,15 +176,18 @@ impl<'a> SampleBuilder<'a> {
         Ok(())
     }
 
-    /// Asks for one step of a series.
-    fn ask(
+    /// Adds the place and the target of one step of a predicted series.
+    fn add_step_target(
         &self,
         number: usize,
         value: &Value,
         (places, target): &mut (Vec<u32>, Option<Target>),
     ) -> Result<(), TokenizeError> {
         let Some(before) = self.main.len().checked_sub(1) else {
-            return Err(TokenizeError::Input("no token comes before its first step; add an input".into()));
+            return Err(TokenizeError::Input(
+                "expected a token before the first step of a predicted series; found none: add an input"
+                    .into(),
+            ));
         };
         if self.purpose == Purpose::Predict {
             places.push(before);
@@ -193,78 +197,86 @@ impl<'a> SampleBuilder<'a> {
         if value.is_missing() {
             return Ok(());
         }
-        let asked = Asked { tokens: 1, content: None };
-        let of_step = self.of.outputs[number].head.target(value.clone(), &asked)?;
+        let context = TargetContext { tokens: 1, content: None };
+        let step = self.composition.outputs[number].head.target(value.clone(), &context)?;
         places.push(before);
         *target = Some(match target.take() {
-            None => of_step,
-            Some(before) => before.then(of_step).map_err(TokenizeError::Input)?,
+            None => step,
+            Some(earlier) => earlier.then(step).map_err(TokenizeError::Input)?,
         });
         Ok(())
     }
 
-    /// A value that is predicted token by token, with the id that begins it and the one that ends it.
-    pub(super) fn generated(&mut self, number: usize, output: usize, get: Get) -> Result<(), TokenizeError> {
-        let part = &self.of.parts[number];
-        let begin = &part.added.begin;
+    /// Appends a generated value after its begin ids; the targets are the next ids, up to the end id.
+    pub(super) fn append_generated(
+        &mut self,
+        number: usize,
+        output: usize,
+        get: GetField,
+    ) -> Result<(), TokenizeError> {
+        let part = &self.composition.parts[number];
+        let begin = &part.special_ids.begin;
         if self.purpose == Purpose::Predict {
             self.append(number, part.sequence(begin.clone())?, None);
             self.outputs.push(Output { head: output, places: None, target: Target::Unknown });
             return Ok(());
         }
         let Some(ids) = part.ids(Part::value(&part.fields, get)?)? else {
-            return self.check_required(self.of.outputs[output].required);
+            return self.check_required(self.composition.outputs[output].required);
         };
-        // Ids that the modality itself puts around a value are not put there again.
+        // A tokenizer may have added the begin and end ids already.
         let ids = ids.strip_prefix(&begin[..]).unwrap_or(&ids);
-        let ids = ids.strip_suffix(part.added.end.as_slice()).unwrap_or(ids);
+        let ids = ids.strip_suffix(part.special_ids.end.as_slice()).unwrap_or(ids);
         let read = [&begin[..], ids].concat();
-        let ids: Vec<u32> = read.iter().skip(1).copied().chain(part.added.end).collect();
-        // What begins a value is given: only after its last id is the next one predicted.
+        let ids: Vec<u32> = read.iter().skip(1).copied().chain(part.special_ids.end).collect();
+        // Begin ids are given in generation: the first prediction follows the last of them.
         let weights = (0..ids.len()).map(|place| if place + 1 < begin.len() { 0.0 } else { 1.0 }).collect();
         self.append(number, part.sequence(read)?, None);
         self.outputs.push(Output { head: output, places: None, target: Target::Ids { ids, weights } });
         Ok(())
     }
 
-    /// A value of which some tokens are hidden: of those, most by the mask, some by another id, some not at all
-    /// (Devlin et al. 2019).
-    fn masked(&mut self, number: usize, output: usize, value: Value) -> Result<(), TokenizeError> {
-        let part = &self.of.parts[number];
-        let of = &self.of.outputs[output];
-        let Some(ids) = part.ids(value)? else { return self.check_required(of.required) };
+    /// Appends a value with some tokens masked; for prediction, unmasked.
+    fn append_masked(&mut self, number: usize, output: usize, value: Value) -> Result<(), TokenizeError> {
+        let part = &self.composition.parts[number];
+        let required = self.composition.outputs[output].required;
+        let Some(ids) = part.ids(value)? else { return self.check_required(required) };
         if self.purpose == Purpose::Predict {
             self.append(number, part.sequence(ids)?, None);
             return Ok(());
         }
-        self.hide(number, output, ids)
+        self.mask(number, output, ids)
     }
 
-    pub(super) fn hide(&mut self, number: usize, output: usize, ids: Vec<u32>) -> Result<(), TokenizeError> {
-        let (part, of) = (&self.of.parts[number], &self.of.outputs[output]);
-        let seed = self.seed(number).unwrap_or(mix(DROP, self.id));
-        let (hidden, weights) = part.hide(&ids, of.mask, seed);
-        self.append(number, part.sequence(hidden)?, None);
+    /// Masks some of these ids and appends them.
+    pub(super) fn mask(&mut self, number: usize, output: usize, ids: Vec<u32>) -> Result<(), TokenizeError> {
+        let part = &self.composition.parts[number];
+        let rate = self.composition.outputs[output].mask;
+        let seed = self.seed(number).unwrap_or(mix(DROPOUT_KEY, self.id));
+        let (masked, weights) = part.mask(&ids, rate, seed);
+        self.append(number, part.sequence(masked)?, None);
         self.outputs.push(Output { head: output, places: None, target: Target::Ids { ids, weights } });
         Ok(())
     }
 
-    /// The outputs that read a class token, the mean of the inputs, or the tokens of an input.
-    pub(super) fn output(&mut self, number: usize, get: Get) -> Result<(), TokenizeError> {
-        let output = &self.of.outputs[number];
+    /// Adds the target of an output that reads a class token, pooled inputs, the tokens of an input or codes.
+    pub(super) fn add_output(&mut self, number: usize, get: GetField) -> Result<(), TokenizeError> {
+        let output = &self.composition.outputs[number];
         let places = match output.site {
-            Site::ClassToken { .. } => self.classes[number].into_iter().collect(),
-            Site::Mean => self.read_by_mean(),
-            Site::First => self.read_by_mean().into_iter().min().into_iter().collect(),
-            Site::Input { part } => self.orders[part].clone(),
-            Site::Own { .. } => return Ok(()),
-            Site::Codes { part, .. } => return self.reconstructed(number, self.of.first_kinds[part]),
+            ReadSite::ClassToken { .. } => self.class_tokens[number].into_iter().collect(),
+            ReadSite::Mean => self.input_orders(),
+            ReadSite::FirstToken => self.input_orders().into_iter().min().into_iter().collect(),
+            ReadSite::InputTokens { part } => self.orders[part].clone(),
+            ReadSite::OwnTokens { .. } => return Ok(()),
+            ReadSite::Codes { part, .. } => {
+                return self.add_reconstruction(number, self.composition.first_kinds[part]);
+            }
         };
         if places.is_empty() {
-            return Ok(()); // the input that it reads is missing
+            return Ok(()); // the head's input is missing
         }
         if output.head.width() == 0 && self.purpose != Purpose::Predict {
-            return Ok(()); // it has no target
+            return Ok(()); // the head has no target
         }
         if self.purpose == Purpose::Predict {
             self.outputs.push(Output { head: number, places: Some(places), target: Target::Unknown });
@@ -274,21 +286,23 @@ impl<'a> SampleBuilder<'a> {
         if value.is_missing() {
             return self.check_required(output.required);
         }
-        let tokens = if matches!(output.site, Site::Input { .. }) { places.len() } else { 1 };
-        let of_value = |value: Value| match &output.labels {
+        let tokens = if matches!(output.site, ReadSite::InputTokens { .. }) { places.len() } else { 1 };
+        let target_of = |value: Value| match &output.labels {
             Some(labels) => {
                 let ids = ids(labels.as_ref(), value)?;
-                output.head.target(Value::Missing, &Asked { tokens, content: Some(Content::Ids(ids)) })
+                output
+                    .head
+                    .target(Value::Missing, &TargetContext { tokens, content: Some(Content::Ids(ids)) })
             }
-            None => output.head.target(value, &Asked { tokens, content: None }),
+            None => output.head.target(value, &TargetContext { tokens, content: None }),
         };
-        let mut target = of_value(value)?;
+        let mut target = target_of(value)?;
         if let Some(partner) = self.partner.filter(|_| self.share < 1.0) {
             let other = Part::value(&output.fields, partner)?;
             if other.is_missing() {
                 return Ok(());
             }
-            target = target.blended(of_value(other)?, self.share).map_err(TokenizeError::Input)?;
+            target = target.blended(target_of(other)?, self.share).map_err(TokenizeError::Input)?;
         }
         if let Some(field) = &output.weight_field {
             target.weigh(&weights(get(field)?, tokens)?).map_err(TokenizeError::Input)?;
@@ -297,44 +311,48 @@ impl<'a> SampleBuilder<'a> {
         Ok(())
     }
 
-    /// An input that is reconstructed from its codes.
-    fn reconstructed(&mut self, number: usize, kind: usize) -> Result<(), TokenizeError> {
+    /// Adds the target of an input that is reconstructed from its codes.
+    fn add_reconstruction(&mut self, number: usize, kind: usize) -> Result<(), TokenizeError> {
         let input = self.encoder.group(kind);
         if !input.order.is_sorted() {
-            return Err(TokenizeError::Input("a codebook's input gives its tokens in their order".into()));
+            return Err(TokenizeError::Input(
+                "expected the tokens of a codebook's input in ascending order".into(),
+            ));
         }
         if input.is_empty() {
-            return self.check_required(self.of.outputs[number].required);
+            return self.check_required(self.composition.outputs[number].required);
         }
         let target = match self.purpose {
             Purpose::Predict => Target::Unknown,
             Purpose::Train(_) | Purpose::Evaluate => {
-                let asked = Asked { tokens: input.len(), content: Some(input.content.clone()) };
-                self.of.outputs[number].head.target(Value::Missing, &asked)?
+                let context = TargetContext { tokens: input.len(), content: Some(input.content.clone()) };
+                self.composition.outputs[number].head.target(Value::Missing, &context)?
             }
         };
         self.outputs.push(Output { head: number, places: None, target });
         Ok(())
     }
 
-    /// The orders of all inputs' tokens in the main stream.
-    fn read_by_mean(&self) -> Vec<u32> {
-        let inputs = self.of.parts.iter().zip(&self.orders);
+    /// The places of all inputs' tokens in the main stream.
+    fn input_orders(&self) -> Vec<u32> {
+        let inputs = self.composition.parts.iter().zip(&self.orders);
         let read = inputs.filter(|(part, _)| part.role == Role::Input && part.stream == Stream::Main);
         read.flat_map(|(_, orders)| orders.iter().copied()).collect()
     }
 
-    /// What is missing and required makes a corrupt sample, unless it is there to be predicted.
+    /// Fails if a missing value is required, except in prediction.
     fn check_required(&self, required: bool) -> Result<(), TokenizeError> {
         match required && self.purpose != Purpose::Predict {
-            true => Err(TokenizeError::Input("the row has no value, and it is required".into())),
+            true => Err(TokenizeError::Input(
+                "expected a value, because required = true; the row has none".into(),
+            )),
             false => Ok(()),
         }
     }
 
     pub(super) fn finish(self) -> Sample {
         let mut inputs = vec![];
-        if !self.of.encoder.is_empty() {
+        if !self.composition.encoder.is_empty() {
             inputs.push(self.encoder.finish());
         }
         inputs.push(self.main.finish());
@@ -344,7 +362,7 @@ impl<'a> SampleBuilder<'a> {
     }
 }
 
-/// The weights of `tokens` targets: a number for all, or for each a 0 or 1 of a text or a number of an array.
+/// The weights of `tokens` targets: one number for all, a text of 0 and 1, or an array of numbers.
 fn weights(value: Value, tokens: usize) -> Result<Vec<f32>, TokenizeError> {
     let weights: Vec<f32> = match value {
         Value::Missing => vec![1.0; tokens],

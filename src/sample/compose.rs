@@ -1,7 +1,7 @@
-//! A row, or a window of its series, as one sample: tokens of all parts in their order, and what each head reads of them.
+//! Samples from rows: the tokens of all parts in order, and the target of each head.
 
 use super::builder::{SampleBuilder, in_part};
-use super::composition::{Composition, OutputPart, Site};
+use super::composition::{Composition, OutputPart, ReadSite};
 use super::named;
 use super::part::{Part, Role, unravel};
 use crate::data::{Output, Sample, Target};
@@ -9,28 +9,28 @@ use crate::random::mix;
 use smalti_contract::{Content, Group, TokenizeError, Tokens, Value};
 use std::ops::Range;
 
-/// What a sample is for.
+/// The purpose of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Training, with random variation by this seed.
+    /// Training, with augmentation and masking from this seed.
     Train(u64),
-    /// Evaluation: targets, no variation.
+    /// Evaluation: targets, no augmentation.
     Evaluate,
-    /// Prediction: no targets; generated outputs have only the id that begins them.
+    /// Prediction: no targets; a generated output has only its begin ids.
     Predict,
 }
 
-/// The value of a field of the row that a sample is made of; of a series, the steps of the window.
-pub type Get<'a> = &'a dyn Fn(&str) -> Result<Value, TokenizeError>;
+/// Gets the value of a field of a row; of a series, the steps of the sample's window.
+pub type GetField<'a> = &'a dyn Fn(&str) -> Result<Value, TokenizeError>;
 
 impl Composition {
-    /// The sample of a row, cut to these time steps (`0..0` for a row without a clock).
+    /// The sample of a row, in a window of these time steps (`0..0` for a row without series).
     ///
     /// # Errors
-    /// [`TokenizeError`] with the name of the part that cannot be read.
+    /// [`TokenizeError`], which names the part, if a value cannot be read or tokenized.
     pub fn sample(
         &self,
-        get: Get,
+        get: GetField,
         steps: Range<usize>,
         purpose: Purpose,
         id: u64,
@@ -38,15 +38,15 @@ impl Composition {
         self.blended(get, None, steps, purpose, id)
     }
 
-    /// The sample of a row, its first part that blends blended with the same part of another row (mixup, cutmix), and
-    /// outputs of the whole sample too, in the same shares.
+    /// The sample of a row blended with a `partner` row (mixup, cutmix): the first part that supports blending, and in the
+    /// same shares the targets of outputs of the whole sample.
     ///
     /// # Errors
-    /// As of [`sample`](Self::sample).
+    /// As for [`sample`](Self::sample).
     pub fn blended(
         &self,
-        get: Get,
-        partner: Option<Get>,
+        get: GetField,
+        partner: Option<GetField>,
         steps: Range<usize>,
         purpose: Purpose,
         id: u64,
@@ -55,24 +55,24 @@ impl Composition {
         builder.partner = partner;
         for (number, part) in self.parts.iter().enumerate().filter(|(_, part)| !part.series) {
             if !matches!(part.role, Role::Generated(_)) {
-                builder.whole(number, get).map_err(|e| in_part(part, e))?;
+                builder.append_value(number, get).map_err(|e| in_part(part, e))?;
             }
         }
-        builder.series(get, steps)?;
-        builder.learned_tokens();
+        builder.append_series(get, steps)?;
+        builder.append_learned_tokens();
         for (number, part) in self.parts.iter().enumerate() {
             if let Role::Generated(output) = part.role {
-                builder.generated(number, output, get).map_err(|e| in_part(part, e))?;
+                builder.append_generated(number, output, get).map_err(|e| in_part(part, e))?;
             }
         }
         for (number, output) in self.outputs.iter().enumerate() {
-            builder.output(number, get).map_err(|e| named("outputs", &output.name, &output.fields, e))?;
+            builder.add_output(number, get).map_err(|e| named("outputs", &output.name, &output.fields, e))?;
         }
         Ok(builder.finish())
     }
 
-    /// A sample for prediction in which one part alone is there: number `part`, with these tokens of its value, which is no
-    /// series. It asks for every output that is not generated.
+    /// A sample for prediction of one part only, from the tokens of its value, which is not a series. All outputs that are not
+    /// generated are predicted.
     ///
     /// # Errors
     /// If an output cannot be read.
@@ -84,11 +84,11 @@ impl Composition {
     ) -> Result<Sample, TokenizeError> {
         let mut builder = SampleBuilder::new(self, Purpose::Predict, id);
         builder.append(part, tokens, None);
-        builder.learned_tokens();
-        let nothing = |_: &str| Ok(Value::Missing);
+        builder.append_learned_tokens();
+        let missing = |_: &str| Ok(Value::Missing);
         for (number, output) in self.outputs.iter().enumerate() {
             builder
-                .output(number, &nothing)
+                .add_output(number, &missing)
                 .map_err(|e| named("outputs", &output.name, &output.fields, e))?;
         }
         Ok(builder.finish())
@@ -96,12 +96,12 @@ impl Composition {
 }
 
 impl Composition {
-    /// The sample from which an output with a codebook decodes these codes, which are those of a whole input.
+    /// A sample for the decoding of codes by an output with a codebook; `codes` has one id for each token of an input.
     ///
     /// # Errors
-    /// If the output has no codebook, or there is another number of codes than an input has tokens.
+    /// If the output has no codebook, or the number of codes is not the number of tokens of an input.
     pub(crate) fn sample_of_codes(&self, output: usize, codes: Vec<u32>) -> Result<Sample, TokenizeError> {
-        let Site::Codes { kind, .. } = self.outputs[output].site else {
+        let ReadSite::Codes { kind, .. } = self.outputs[output].site else {
             return Err(TokenizeError::Input(format!(
                 "outputs.{} has no codebook",
                 self.outputs[output].name
@@ -120,25 +120,25 @@ impl Composition {
         Ok(builder.finish())
     }
 
-    /// Whether a training sample of this seed is blended with another.
+    /// Whether a training sample of this seed is blended with another row.
     pub(super) fn blends(&self, seed: u64) -> bool {
         (0..self.parts.len()).any(|number| self.blends_part(number, seed))
     }
 
     fn blends_part(&self, number: usize, seed: u64) -> bool {
         let part = &self.parts[number];
-        let whole = part.role == Role::Input && !part.series;
-        whole && part.tokenizer.blends(mix(seed, number as u64))
+        let is_static = part.role == Role::Input && !part.series;
+        is_static && part.tokenizer.blends(mix(seed, number as u64))
     }
 
-    /// Whether a seed makes another sample of a row.
+    /// Whether the sample of a row depends on the seed.
     pub(super) fn varies(&self) -> bool {
         let varies =
             |part: &Part| part.drop > 0.0 || matches!(part.role, Role::Masked(_)) || part.tokenizer.varies();
         self.parts.iter().any(varies)
     }
 
-    /// The sample of a window of tokens, one more than the model reads.
+    /// The sample of a window of ids, which has one id more than the model reads: the last target.
     ///
     /// # Errors
     /// If there are more tokens than positions.
@@ -152,7 +152,7 @@ impl Composition {
         match self.parts[0].role {
             Role::Masked(output) => {
                 ids.pop();
-                builder.hide(0, output, ids)?;
+                builder.mask(0, output, ids)?;
             }
             _ => {
                 let next = Target::ids(ids[1..].to_vec());
@@ -166,8 +166,8 @@ impl Composition {
 }
 
 impl OutputPart {
-    /// Whether the output is predicted in each step of a series.
+    /// Whether the output is a series: predicted in each time step.
     pub fn is_series(&self, parts: &[Part]) -> bool {
-        matches!(self.site, Site::Own { part } if matches!(parts[part].role, Role::Series(_)))
+        matches!(self.site, ReadSite::OwnTokens { part } if matches!(parts[part].role, Role::Series(_)))
     }
 }

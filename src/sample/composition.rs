@@ -1,19 +1,19 @@
-//! How rows become samples: the parts and outputs of a task, fitted to its training rows.
+//! A task's parts and outputs, fitted to its training rows.
 
-use super::part::{Added, Part, Role};
-use super::plan::{Outside, Plan, Planned};
-use super::rules::{Sort, rule};
+use super::part::{Part, Role, SpecialIds};
+use super::plan::{OtherTaskPart, Plan, PlannedPart};
+use super::rules::{TokenSource, rule};
 use super::settings::{Pool, TaskSettings};
 use super::{Decoding, OpenError, named};
 use crate::data::Stream;
-use crate::head::{Head, HeadSpec, Reads};
+use crate::head::{Head, HeadInput, HeadSpec};
 use crate::table::Derivation;
 use crate::task::{SavedTask, Task, TaskSpec, learned_kind};
 use indexmap::IndexMap;
 use smalti_contract::{AnyTokenizer, Content, ContentSpec, Group, KindSpec, TokenizeError, Tokens, Value};
 use std::sync::Arc;
 
-/// A task made of parts: which fields of a row become which tokens, in which order, and what is predicted of them.
+/// A task made of parts: how the fields of a row become tokens, and the outputs that are predicted from them.
 pub struct Composition {
     pub(super) spec: TaskSpec,
     pub(super) parts: Vec<Part>,
@@ -22,65 +22,65 @@ pub struct Composition {
     pub(super) outputs: Vec<OutputPart>,
     /// The kinds of the main stream.
     pub(super) main: Vec<KindSpec>,
-    /// The kinds of the encoder's stream; none without cross-attention.
+    /// The kinds of the encoder's stream; empty without an encoder.
     pub(super) encoder: Vec<KindSpec>,
-    /// Steps in a window.
+    /// Maximum number of time steps in a sample.
     pub(super) context: usize,
     derived: IndexMap<String, Derivation>,
     saved: SavedTask,
 }
 
-/// One output: its head, and where that reads.
+/// An output: its head, and the tokens that the head reads.
 pub struct OutputPart {
     /// The output's name.
     pub name: String,
-    /// The fields of a row that it predicts.
+    /// The fields of a row that are predicted.
     pub fields: Vec<String>,
-    /// What computes its loss and its predictions.
+    /// The head.
     pub head: Arc<dyn Head>,
-    /// Where the head reads.
-    pub site: Site,
-    /// What makes the ids of a target that is no part of the tokens (`ctc`).
+    /// The tokens that the head reads.
+    pub site: ReadSite,
+    /// The tokenizer of targets that have no tokens in the sample (`ctc`).
     pub labels: Option<Arc<dyn AnyTokenizer>>,
     /// The field of the targets' weights.
     pub weight_field: Option<String>,
-    /// Whether a row without it is a corrupt sample.
+    /// Whether a row without the value is a corrupt sample.
     pub required: bool,
-    /// Whether a series is an input of its later steps.
+    /// Whether a predicted series is an input of its later steps.
     pub feedback: bool,
-    /// Share of tokens that are hidden.
+    /// Share of the tokens that are masked.
     pub mask: f64,
-    /// Learned tokens beside its class token, which no head reads.
+    /// Number of register tokens: learned tokens that no head reads (Darcet et al. 2024).
     pub registers: usize,
-    /// The rules by which a published model's text is generated.
+    /// Rules of text generation of a published model.
     pub decoding: Option<Box<Decoding>>,
 }
 
-/// Where a head reads.
+/// The tokens that a head reads in a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Site {
-    /// At a class token of its own, kind number `kind` of the main stream.
+pub enum ReadSite {
+    /// A class token of the output.
     ClassToken {
-        /// The kind's number.
+        /// The number of the class token's kind in the main stream.
         kind: usize,
     },
-    /// The mean of the inputs' tokens.
+    /// The mean of all inputs' tokens.
     Mean,
     /// The first token of the inputs.
-    First,
-    /// Every token of an input.
-    Input {
-        /// The part's number.
+    FirstToken,
+    /// Every token of one input.
+    InputTokens {
+        /// The input's number among the parts.
         part: usize,
     },
-    /// Tokens of its own, or the last token before each.
-    Own {
-        /// The part's number.
+    /// The output's own tokens if it is generated or masked; the last token before each step if it is a series.
+    OwnTokens {
+        /// The output's number among the parts.
         part: usize,
     },
-    /// The codes of an input's tokens.
+    /// The codes of one input's tokens.
     Codes {
-        /// The input's number.
+        /// The input's number among the parts.
         part: usize,
         /// The number of the codes' kind in the main stream.
         kind: usize,
@@ -88,8 +88,8 @@ pub enum Site {
 }
 
 impl Composition {
-    /// The composition that a plan becomes once its tokenizers and heads are there, in the order of the plan's parts and of
-    /// the settings' outputs.
+    /// The composition of a plan with its tokenizers, in the order of the plan's parts, and its heads, in the order of the
+    /// settings' outputs.
     pub(super) fn assemble(
         (name, loss_weight): (&str, f64),
         settings: &TaskSettings,
@@ -102,7 +102,7 @@ impl Composition {
         let mut parts = Vec::with_capacity(plan.parts.len());
         for (number, planned) in plan.parts.iter().enumerate() {
             let tokenizer = tokenizers[number].clone();
-            parts.push(part(planned, tokenizer, plan.added_ids(number), saved.max_steps)?);
+            parts.push(part(planned, tokenizer, plan.n_special_ids(number), saved.max_steps)?);
         }
         let mut composition = Self {
             spec: TaskSpec {
@@ -123,11 +123,11 @@ impl Composition {
             saved,
         };
         composition.lay_out(settings, plan, labels, heads)?;
-        composition.shares(plan);
+        composition.set_shares(plan);
         Ok(composition)
     }
 
-    /// Numbers the kinds of all parts, sets the rules between them, and sets the tokens that each head reads.
+    /// Numbers the kinds of all parts, and sets the attention rules and the tokens that each head reads.
     fn lay_out(
         &mut self,
         settings: &TaskSettings,
@@ -135,12 +135,12 @@ impl Composition {
         labels: Vec<Option<Arc<dyn AnyTokenizer>>>,
         heads: Vec<Arc<dyn Head>>,
     ) -> Result<(), OpenError> {
-        let generated = |part: &Part| matches!(part.role, Role::Generated(_));
+        let is_generated = |part: &Part| matches!(part.role, Role::Generated(_));
         let numbers: Vec<usize> = (0..self.parts.len()).collect();
         let (last, first): (Vec<usize>, Vec<usize>) =
-            numbers.into_iter().partition(|&i| generated(&self.parts[i]));
+            numbers.into_iter().partition(|&i| is_generated(&self.parts[i]));
         for &number in &first {
-            self.place(number);
+            self.add_kinds(number);
         }
         let mut sites = Vec::with_capacity(heads.len());
         for (number, (output, set)) in settings.outputs.iter().enumerate() {
@@ -149,10 +149,10 @@ impl Composition {
                 0 => Pool::Mean,
                 _ => Pool::ClassToken,
             });
-            sites.push(match (plan.outputs[number].reads, own, pool) {
-                (_, Some(part), _) => Site::Own { part },
-                (Reads::Input, _, _) => Site::Input { part: plan.outputs[number].input },
-                (Reads::Codes, _, _) => {
+            sites.push(match (plan.outputs[number].head_input, own, pool) {
+                (_, Some(part), _) => ReadSite::OwnTokens { part },
+                (HeadInput::InputTokens, _, _) => ReadSite::InputTokens { part: plan.outputs[number].input },
+                (HeadInput::Codes, _, _) => {
                     let part = plan.outputs[number].input;
                     let size = heads[number].codebook().map_or(0, |codebook| codebook.size);
                     let kind = self.main.len();
@@ -161,10 +161,10 @@ impl Composition {
                         content: ContentSpec::Ids { vocabulary: size },
                         ..self.parts[part].kinds[0].clone()
                     });
-                    Site::Codes { part, kind }
+                    ReadSite::Codes { part, kind }
                 }
-                (_, None, Pool::Mean) => Site::Mean,
-                (_, None, Pool::First) => Site::First,
+                (_, None, Pool::Mean) => ReadSite::Mean,
+                (_, None, Pool::First) => ReadSite::FirstToken,
                 (_, None, Pool::ClassToken) => {
                     let kind = self.main.len();
                     self.main.push(learned_kind(&format!("{output}.class"), 1, set.class_token_position));
@@ -172,24 +172,24 @@ impl Composition {
                         let name = format!("{output}.register");
                         self.main.push(learned_kind(&name, set.register_tokens, set.register_positions));
                     }
-                    Site::ClassToken { kind }
+                    ReadSite::ClassToken { kind }
                 }
             });
         }
         for &number in &last {
-            self.place(number);
+            self.add_kinds(number);
         }
         for (((output, set), head), (site, labels)) in
             settings.outputs.iter().zip(heads).zip(sites.into_iter().zip(labels))
         {
             let reads = match site {
-                Site::ClassToken { kind } | Site::Codes { kind, .. } => self.main[kind].name.clone(),
-                Site::Input { part } | Site::Own { part } if self.is_in_main(part) => {
+                ReadSite::ClassToken { kind } | ReadSite::Codes { kind, .. } => self.main[kind].name.clone(),
+                ReadSite::InputTokens { part } | ReadSite::OwnTokens { part } if self.is_in_main(part) => {
                     self.parts[part].kinds[0].name.clone()
                 }
                 _ => self.main.first().map(|kind| kind.name.clone()).unwrap_or_default(),
             };
-            let (name, pool, weight) = (output.clone(), site == Site::Mean, set.weight);
+            let (name, pool, weight) = (output.clone(), site == ReadSite::Mean, set.weight);
             self.spec.heads.push(HeadSpec { name, reads, pool, weight, head: head.clone() });
             self.outputs.push(OutputPart {
                 name: output.clone(),
@@ -218,7 +218,8 @@ impl Composition {
         self.parts[number].stream == Stream::Main && !self.parts[number].kinds.is_empty()
     }
 
-    fn place(&mut self, number: usize) {
+    /// Appends a part's kinds to those of its stream.
+    fn add_kinds(&mut self, number: usize) {
         let part = &self.parts[number];
         let kinds = match part.stream {
             Stream::Main => &mut self.main,
@@ -229,8 +230,10 @@ impl Composition {
     }
 
     fn set_rules(&mut self) {
-        let of_parts =
-            self.parts.iter().flat_map(|part| part.kinds.iter().map(move |kind| (Sort::Part(part), kind)));
+        let of_parts = self
+            .parts
+            .iter()
+            .flat_map(|part| part.kinds.iter().map(move |kind| (TokenSource::Part(part), kind)));
         let learned = self
             .main
             .iter()
@@ -239,11 +242,12 @@ impl Composition {
         let is_code = |number: usize| {
             self.outputs
                 .iter()
-                .any(|output| matches!(output.site, Site::Codes { kind, .. } if kind == number))
+                .any(|output| matches!(output.site, ReadSite::Codes { kind, .. } if kind == number))
         };
-        let learned =
-            learned.map(|(number, kind)| (if is_code(number) { Sort::Code } else { Sort::ClassToken }, kind));
-        let all: Vec<(Sort, &KindSpec)> = of_parts.chain(learned).collect();
+        let learned = learned.map(|(number, kind)| {
+            (if is_code(number) { TokenSource::Code } else { TokenSource::ClassToken }, kind)
+        });
+        let all: Vec<(TokenSource, &KindSpec)> = of_parts.chain(learned).collect();
         let has_series = self.has_series();
         let mut rules = vec![];
         for (query, q) in &all {
@@ -256,8 +260,8 @@ impl Composition {
         self.spec.rules = rules;
     }
 
-    /// Parts that share a vocabulary are embedded by the tables of the first of them, or by those of another task's part.
-    fn shares(&mut self, plan: &Plan) {
+    /// Lists the parts that share embedding tables, with the first part of the same vocabulary or with a part of another task.
+    fn set_shares(&mut self, plan: &Plan) {
         let in_order: Vec<&KindSpec> = self.encoder.iter().chain(&self.main).collect();
         let place = |part: &Part| in_order.iter().position(|kind| **kind == part.kinds[0]);
         for group in plan.groups() {
@@ -271,7 +275,7 @@ impl Composition {
             }
         }
         for (part, planned) in self.parts.iter().zip(&plan.parts) {
-            let Some(Outside { name, .. }) = &planned.outside else { continue };
+            let Some(OtherTaskPart { name, .. }) = &planned.other_task_part else { continue };
             for kind in &part.kinds {
                 let of_part = kind.name.strip_prefix(&part.name).unwrap_or_default();
                 self.spec.shares.push((kind.name.clone(), format!("{name}{of_part}")));
@@ -279,12 +283,12 @@ impl Composition {
         }
     }
 
-    /// The fitted state, as a run keeps it.
+    /// The fitted state that a run saves.
     pub fn saved(&self) -> &SavedTask {
         &self.saved
     }
 
-    /// The names of its inputs and outputs, for messages: `inputs image; outputs class`.
+    /// The names of inputs and outputs, for messages: `inputs image; outputs class`.
     pub(crate) fn listed(&self) -> String {
         let inputs = self.parts.iter().filter(|part| part.role == Role::Input).map(|part| part.name.as_str());
         let listed = |names: Vec<&str>| if names.is_empty() { "none".into() } else { names.join(", ") };
@@ -292,7 +296,7 @@ impl Composition {
         format!("inputs {}; outputs {}", listed(inputs.collect()), listed(outputs.collect()))
     }
 
-    /// The parts that have tokens, in the order of the settings: inputs, then outputs.
+    /// The parts with tokens, in the order of the settings: inputs, then outputs.
     pub fn parts(&self) -> &[Part] {
         &self.parts
     }
@@ -302,7 +306,7 @@ impl Composition {
         &self.outputs
     }
 
-    /// The fields of a row that parts and outputs read, each once.
+    /// The fields of a row that parts and outputs read, without duplicates.
     pub fn fields(&self) -> Vec<String> {
         let has_field = |output: &&OutputPart| output.head.width() > 0 && output.head.codebook().is_none();
         let of_outputs = self.outputs.iter().filter(has_field);
@@ -316,12 +320,12 @@ impl Composition {
         fields
     }
 
-    /// The kinds of token in a stream, in the order of a sample's groups.
+    /// The kinds of token of a stream, in the order of a sample's groups.
     pub fn kinds(&self, stream: Stream) -> &[KindSpec] {
         if stream == Stream::Main { &self.main } else { &self.encoder }
     }
 
-    /// The number of a part's first kind among those of its stream.
+    /// The number of a part's first kind among the kinds of its stream.
     pub fn first_kind(&self, part: &Part) -> usize {
         let number = self.parts.iter().position(|known| known.name == part.name).unwrap_or_default();
         self.first_kinds[number]
@@ -332,35 +336,35 @@ impl Composition {
         super::document::Document::new(stream, self.kinds(stream)).finish().1
     }
 
-    /// The most time steps in a sample.
+    /// Maximum number of time steps in a sample.
     pub fn context(&self) -> usize {
         self.context
     }
 
-    /// The time steps that the model knows of a row's series; 0 without series.
+    /// Maximum number of time steps of a row, the size of the time embedding; 0 without series.
     pub fn max_steps(&self) -> usize {
         self.saved.max_steps
     }
 
-    /// The fields that are computed over a row before it is cut, by name.
+    /// The fields that are computed over a whole row, before its windows, by name.
     pub fn derived(&self) -> &IndexMap<String, Derivation> {
         &self.derived
     }
 
-    /// The largest magnitude of a discounted return-to-go over the training rows, if that is known.
+    /// The largest magnitude of a discounted return-to-go over the training rows, if known.
     pub fn largest_return(&self, field: &str) -> Option<f64> {
         self.saved.largest_returns.get(field).copied()
     }
 
-    /// Whether a sample has series.
+    /// Whether a part is a series.
     pub fn has_series(&self) -> bool {
         self.parts.iter().any(|part| part.series)
     }
 
-    /// The value that ids of an output stand for: a generated text, the text of CTC's labels.
+    /// Decodes an output's ids to a value: a generated text, or the text of CTC labels.
     ///
     /// # Errors
-    /// If the output has no ids, or its modality cannot be decoded.
+    /// If the output has no ids, or its modality has no decoder.
     pub fn decode(&self, output: usize, ids: &[u32]) -> Result<Value, TokenizeError> {
         let of = &self.outputs[output];
         let part = self
@@ -370,40 +374,40 @@ impl Composition {
         let (tokenizer, ids) = match (&of.labels, part) {
             (Some(labels), _) => (labels.clone(), ids.to_vec()),
             (None, Some(part)) => {
-                // Ids that were added, for this part or for one that shares its vocabulary, stand for nothing.
-                let Added { begin, end, mask } = &part.added;
-                let added = |id: &u32| begin.contains(id) || [*end, *mask].contains(&Some(*id));
-                let own = ids.iter().copied().filter(|id| (*id as usize) < part.ordinary && !added(id));
+                // Special ids of this part, and of parts that share its vocabulary, have no value.
+                let SpecialIds { begin, end, mask } = &part.special_ids;
+                let is_special = |id: &u32| begin.contains(id) || [*end, *mask].contains(&Some(*id));
+                let own =
+                    ids.iter().copied().filter(|id| (*id as usize) < part.base_vocabulary && !is_special(id));
                 (part.tokenizer.clone(), own.collect())
             }
             (None, None) => {
-                let problem = TokenizeError::Input("it has no tokens of its own".into());
+                let problem = TokenizeError::Input("the output has no tokens to decode".into());
                 return Err(named("outputs", &of.name, &of.fields, problem));
             }
         };
         let kind = &tokenizer.spec().kinds[0];
         let mut group = Group::sequence(Content::Ids(ids));
-        // A text that was read or continued window by window is longer than the context.
-        let around = if let [axis] = &kind.axes[..] { axis.size.max(1) } else { usize::MAX };
-        let place = |place: usize| super::part::unravel(place % around, &kind.axes);
+        // A text that was processed window by window may be longer than the context.
+        let period = if let [axis] = &kind.axes[..] { axis.size.max(1) } else { usize::MAX };
+        let place = |place: usize| super::part::unravel(place % period, &kind.axes);
         group.positions = (0..group.order.len()).flat_map(place).collect();
         tokenizer.decode_value(&Tokens::new(vec![group]))
     }
 }
 
 impl Composition {
-    /// The value of an input that an output has reconstructed: the features of all tokens, which have the places of the
-    /// codes in `main`.
+    /// Decodes the features that an output has reconstructed to a value of its input; `main` has the positions of the codes.
     ///
     /// # Errors
-    /// If the output has no codebook, or its input's modality cannot be decoded.
+    /// If the output has no codebook, or its input's modality has no decoder.
     pub(crate) fn decode_features(
         &self,
         output: usize,
         values: Vec<f32>,
         main: &Tokens,
     ) -> Result<Value, TokenizeError> {
-        let Site::Codes { part, kind } = self.outputs[output].site else {
+        let ReadSite::Codes { part, kind } = self.outputs[output].site else {
             return Err(TokenizeError::Input(format!(
                 "outputs.{} has no codebook",
                 self.outputs[output].name
@@ -415,18 +419,18 @@ impl Composition {
     }
 }
 
-/// A planned part, its tokenizer at hand.
+/// The part of a plan, with its tokenizer.
 fn part(
-    planned: &Planned,
+    planned: &PlannedPart,
     tokenizer: Arc<dyn AnyTokenizer>,
-    added_ids: usize,
+    n_special_ids: usize,
     max_steps: usize,
 ) -> Result<Part, OpenError> {
     let refuse = |problem| OpenError::Setting { setting: planned.key(), problem };
     let spec = tokenizer.spec().kinds.clone();
     let steps = planned.series.then_some(max_steps);
     let kinds = match planned.feedback || !planned.series {
-        true => Part::kinds_of(&planned.name, &spec, added_ids, steps).map_err(refuse)?,
+        true => Part::kinds_of(&planned.name, &spec, n_special_ids, steps).map_err(refuse)?,
         false => vec![],
     };
     let mut part = Part {
@@ -439,32 +443,30 @@ fn part(
         role: planned.role,
         drop: planned.drop,
         required: planned.required,
-        added: Added::default(),
-        ordinary: 0,
+        special_ids: SpecialIds::default(),
+        base_vocabulary: 0,
         windows: planned.windows,
     };
     let Some(vocabulary) = part.vocabulary() else { return Ok(part) };
-    part.ordinary = vocabulary - added_ids;
+    part.base_vocabulary = vocabulary - n_special_ids;
     let given = planned.begin.iter().copied().chain(planned.end).chain(planned.mask_id);
-    if let Some(id) = given.into_iter().find(|&id| id as usize >= part.ordinary) {
-        let below = part.ordinary;
-        return Err(refuse(format!(
-            "begin, end and mask_id are ids of the modality, below {below}; found {id}"
-        )));
+    if let Some(id) = given.into_iter().find(|&id| id as usize >= part.base_vocabulary) {
+        let size = part.base_vocabulary;
+        return Err(refuse(format!("begin, end and mask_id: expected ids below {size}; found {id}")));
     }
-    let mut added = part.ordinary as u32..;
-    let mut next = || added.next();
-    part.added = match part.role {
-        Role::Generated(_) if part.windows => Added { end: planned.end, ..Added::default() },
+    let mut new_ids = part.base_vocabulary as u32..;
+    let mut next = || new_ids.next();
+    part.special_ids = match part.role {
+        Role::Generated(_) if part.windows => SpecialIds { end: planned.end, ..SpecialIds::default() },
         Role::Generated(_) => {
             let begin = match planned.begin.is_empty() {
                 true => next().into_iter().collect(),
                 false => planned.begin.clone(),
             };
-            Added { begin, end: planned.end.or_else(&mut next), mask: None }
+            SpecialIds { begin, end: planned.end.or_else(&mut next), mask: None }
         }
-        Role::Masked(_) => Added { mask: planned.mask_id.or_else(next), ..Added::default() },
-        Role::Input | Role::Series(_) => Added::default(),
+        Role::Masked(_) => SpecialIds { mask: planned.mask_id.or_else(next), ..SpecialIds::default() },
+        Role::Input | Role::Series(_) => SpecialIds::default(),
     };
     Ok(part)
 }
@@ -479,7 +481,7 @@ impl Task for Composition {
     }
 
     fn text_bytes(&self, head: usize, ids: &[u32]) -> Option<usize> {
-        // Masked tokens are predicted from those on both sides: their bits do not add up to those of the text.
+        // Masked tokens are predicted from both sides: their bits do not add up to the bits of the text.
         let part = self.parts.iter().find(|part| part.role == Role::Generated(head) && part.windows)?;
         part.tokenizer.utf8_len(ids)
     }

@@ -1,10 +1,10 @@
-//! A document under way: the tokens of one sample's parts, one after another.
+//! An unfinished document: the tokens of one stream of a sample.
 
 use crate::data::Stream;
 use smalti_contract::{Content, ContentSpec, Group, KindSpec, Tokens};
 use std::ops::Range;
 
-/// The tokens of one stream of a sample, as far as they are put together.
+/// The tokens of one stream of a sample so far.
 pub(super) struct Document {
     stream: Stream,
     groups: Vec<Group>,
@@ -12,7 +12,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// A document without tokens, of these kinds.
+    /// An empty document of these kinds of token.
     pub(super) fn new(stream: Stream, kinds: &[KindSpec]) -> Self {
         let empty = |kind: &KindSpec| Group {
             content: match kind.content {
@@ -26,7 +26,7 @@ impl Document {
         Self { stream, groups: kinds.iter().map(empty).collect(), len: 0 }
     }
 
-    /// The number of tokens so far: the order of the next.
+    /// The number of tokens so far, which is the place of the next token.
     pub(super) fn len(&self) -> u32 {
         self.len
     }
@@ -36,7 +36,7 @@ impl Document {
         &self.groups[kind]
     }
 
-    /// Appends tokens whose kinds are those from number `first` on; a step of a series has a `time`. Gives their orders.
+    /// Appends tokens of the kinds from number `first` on, with the time step `time` for a series; returns their places.
     pub(super) fn append(&mut self, first: usize, tokens: Tokens, time: Option<u32>) -> Range<u32> {
         let (start, n) = (self.len, tokens.len() as u32);
         for (group, to) in tokens.groups.into_iter().zip(&mut self.groups[first..]) {
@@ -51,7 +51,7 @@ impl Document {
                 (Content::Features { values, .. }, Content::Features { values: more, .. }) => {
                     values.extend(more)
                 }
-                // Collate checks every group against its kind, and refuses this one there.
+                // Collate checks each group's content and reports the error.
                 (content, other) => *content = other,
             }
         }

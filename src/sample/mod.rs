@@ -1,11 +1,11 @@
 //! From rows to samples: parts and their order, windows, targets. Plain data, no tensors.
 //!
-//! A task is named inputs and outputs ([`TaskSettings`]). Each input is of one registered modality; each output has a
-//! registered head. A [`Composition`] is such a task fitted to its training rows: it tokenizes a row, or a window of its series,
-//! into one document of tokens and the targets of its heads.
+//! A task has named inputs and outputs, its parts ([`TaskSettings`]). Each input has a registered modality; each output has a
+//! registered head. A [`Composition`] is a task fitted to its training rows: it tokenizes a row, or a window of its series,
+//! into one document of tokens, with the targets of the heads.
 //!
-//! **Order.** Parts without a clock come first, in the order of the file, then the series, step by step, within a step in the
-//! order of the file, then the class tokens of outputs of the whole sample; generated outputs come last.
+//! **Order of tokens.** Parts without time steps, in the order of `run.toml`; then the series, step by step, within a step in
+//! the order of `run.toml`; then class tokens; then generated outputs.
 
 mod aliases;
 mod builder;
@@ -24,13 +24,13 @@ mod values;
 mod windows;
 
 pub use aliases::aliased;
-pub use compose::{Get, Purpose};
-pub use composition::{Composition, OutputPart, Site};
+pub use compose::{GetField, Purpose};
+pub use composition::{Composition, OutputPart, ReadSite};
 pub use decoding::Decoding;
 pub use open::Start;
-pub use part::{Added, Part, Role};
+pub use part::{Part, Role, SpecialIds};
 pub use rows::Rows;
-pub use samples::{Read, Samples};
+pub use samples::{BoxedGetField, Samples};
 pub use settings::{DataSettings, InputSettings, KeepBest, OneOrMany, OutputSettings, Pool, TaskSettings};
 
 use crate::data::{DataError, Dataset};
@@ -43,56 +43,58 @@ use std::sync::Arc;
 pub struct Opened {
     /// The task.
     pub task: Arc<Composition>,
-    /// What it learns from.
+    /// The training samples.
     pub train: Arc<dyn Dataset>,
-    /// What it is measured on.
+    /// The validation samples.
     pub validation: Arc<dyn Dataset>,
-    /// The rows that train.
+    /// The rows of the training samples.
     pub train_rows: Arc<Samples>,
-    /// The rows that validate: generated values are compared with them.
+    /// The rows of the validation samples, for the comparison with generated values.
     pub validation_rows: Arc<Samples>,
 }
 
-/// Why a task cannot be opened.
+/// Errors of opening a task.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The data cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A setting that cannot work.
+    /// An invalid setting.
     #[error("{setting}: {problem}")]
     Setting {
-        /// Which setting: `inputs.camera.field`.
+        /// The setting: `inputs.camera.field`.
         setting: String,
-        /// What is wrong, with the expected and the actual value.
+        /// The expected and the actual value.
         problem: String,
     },
-    /// An unknown modality, or settings that it cannot have.
+    /// An unknown modality, or settings or values that it cannot use.
     #[error("{part}: {problem}")]
     Modality {
         /// The part: `inputs.camera`.
         part: String,
-        /// What is wrong.
+        /// The problem.
         problem: Box<RegistryError>,
     },
-    /// An unknown head, or settings or values that it cannot have.
+    /// An unknown head, or settings or values that it cannot use.
     #[error("outputs.{output}: {problem}")]
     Head {
         /// The output's name.
         output: String,
-        /// What is wrong.
+        /// The problem.
         problem: Box<HeadError>,
     },
-    /// A run folder whose fitted state is not that of its settings.
-    #[error("{part}: the run has no saved state of it; its settings were changed after it was made")]
+    /// A run folder without the fitted state of a part.
+    #[error(
+        "{part}: the run has no saved state for this part; restore the settings that the run was trained with"
+    )]
     Saved {
         /// The part or output.
         part: String,
     },
 }
 
-/// The error of a part, with its name and its fields.
+/// An error with the name and the fields of its part.
 fn named(table: &str, name: &str, fields: &[String], error: TokenizeError) -> TokenizeError {
     let field = match fields {
         [one] if one == name => String::new(),

@@ -1,14 +1,14 @@
-//! Opening a task: its rows, and tokenizers and heads fitted to those that train or restored from a run.
+//! Opens a task: reads its rows, and fits its tokenizers and heads or restores them from a run.
 
 use super::part::Role;
-use super::plan::{Outside, Plan, Planned, fields};
+use super::plan::{OtherTaskPart, Plan, PlannedPart, fields};
 use super::rows::Rows;
 use super::settings::TaskSettings;
-use super::values::{Chained, FieldValues};
+use super::values::{ConcatenatedValues, FieldValues};
 use super::windows::{Sequences, TokenWindows};
-use super::{Composition, OpenError, Opened, Samples, Site};
-use crate::data::{Bad, Cached, Dataset};
-use crate::head::{Asked, Fit, Head, HeadError, Reads};
+use super::{Composition, OpenError, Opened, ReadSite, Samples};
+use crate::data::{Cached, Dataset, OnCorruptSample};
+use crate::head::{FitData, Head, HeadError, HeadInput, TargetContext};
 use crate::registry::Modalities;
 use crate::table::Derivation;
 use crate::task::{SavedTask, SavedTokenizer};
@@ -18,18 +18,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a task starts from.
+/// The fitted state that a task starts from.
 #[derive(Clone, Copy)]
 pub enum Start<'a> {
-    /// Nothing: tokenizers and heads are fitted.
+    /// None: tokenizers and heads are fitted to the training rows.
     New,
-    /// Another run's task: those whose ids mean nothing without their vocabulary keep it.
+    /// The task of another run: tokenizers of the same part and modality keep its vocabularies; the rest is fitted.
     From(&'a SavedTask),
-    /// The task's own run: everything is as it was fitted.
+    /// The task's own run: tokenizers and heads are restored.
     Run(&'a SavedTask),
 }
 
-/// A task's tokenizers and heads, in the order of its plan.
+/// A task's fitted tokenizers and heads, in the order of its plan.
 struct Fitted {
     tokenizers: Vec<Arc<dyn AnyTokenizer>>,
     labels: Vec<Option<Arc<dyn AnyTokenizer>>>,
@@ -38,7 +38,7 @@ struct Fitted {
 }
 
 impl Composition {
-    /// Opens a task's data, and fits its tokenizers and heads to the rows that train or takes them from a run.
+    /// Opens a task's data, and fits its tokenizers and heads to the training rows or restores them from a run.
     ///
     /// # Errors
     /// [`OpenError`], which names the file or the setting.
@@ -51,10 +51,10 @@ impl Composition {
         Self::open_beside(named, settings, modalities, start, &BTreeMap::new())
     }
 
-    /// As [`open`](Self::open), beside tasks of a mix whose vocabularies its parts may share (`share = "TASK.PART"`).
+    /// Opens a task of a mix, as [`open`](Self::open) does; its parts may share vocabularies of `others` (`share = "TASK.PART"`).
     ///
     /// # Errors
-    /// As of [`open`](Self::open).
+    /// As for [`open`](Self::open).
     pub fn open_beside(
         (name, loss_weight): (&str, f64),
         settings: &TaskSettings,
@@ -66,7 +66,7 @@ impl Composition {
         let (train, validation) = Rows::split(settings, modalities.sources(), !windows)?;
         let (plan, fitted) = match start {
             Start::Run(saved) => {
-                let plan = Plan::new(settings, modalities, &saved.series, &kept(saved))?;
+                let plan = Plan::new(settings, modalities, &saved.series, &saved_shared_tokenizers(saved))?;
                 let fitted = restore(&plan, settings, modalities, saved)?;
                 (plan, fitted)
             }
@@ -85,33 +85,33 @@ impl Composition {
             false => (samples(train)?, samples(validation)?),
         };
         let folder = settings.data.cache.as_deref().filter(|folder| !folder.is_empty());
-        // What tokens follow from, beside the row: the parts and their fitted state.
+        // Cached tokens are valid for these settings and this fitted state.
         let (inputs, outputs) = (&settings.inputs, &settings.outputs);
-        let made_by = serde_json::json!([inputs, outputs, settings.data.derived, task.saved()]).to_string();
-        let kept = |samples: &Arc<Samples>| -> Arc<dyn Dataset> {
+        let cache_key = serde_json::json!([inputs, outputs, settings.data.derived, task.saved()]).to_string();
+        let cached = |samples: &Arc<Samples>| -> Arc<dyn Dataset> {
             match folder {
-                Some(folder) => Arc::new(Cached::new(samples.clone(), Path::new(folder), &made_by)),
+                Some(folder) => Arc::new(Cached::new(samples.clone(), Path::new(folder), &cache_key)),
                 None => samples.clone(),
             }
         };
         Ok(Opened {
-            train: kept(&train),
-            validation: kept(&validation),
+            train: cached(&train),
+            validation: cached(&validation),
             train_rows: train,
             validation_rows: validation,
             task,
         })
     }
 
-    /// The windows of tokens of both splits. If they are of the same rows, the last `holdout` of each source's tokens
-    /// validate.
+    /// The windows of tokens of both splits. If both have the same rows, the last share `holdout` of each source's tokens
+    /// becomes the validation split.
     fn windows(
         self: &Arc<Self>,
         train: Rows,
         validation: Rows,
         holdout: f64,
     ) -> Result<(Arc<Samples>, Arc<Samples>), OpenError> {
-        let of = |rows: &Rows, sequences: &Sequences, share| {
+        let samples = |rows: &Rows, sequences: &Sequences, share| {
             let windows = TokenWindows::new(self, rows.table.name(), sequences, share)?;
             Ok::<_, OpenError>(Arc::new(Samples::of_tokens(self.clone(), rows.clone(), windows)))
         };
@@ -119,64 +119,64 @@ impl Composition {
         let same = Arc::ptr_eq(&train.table, &validation.table) && train.rows == validation.rows;
         match same {
             true if !(holdout > 0.0 && holdout < 1.0) => {
-                let problem = format!("must be between 0 and 1; found {holdout}");
+                let problem = format!("expected a share between 0 and 1; found {holdout}");
                 Err(OpenError::Setting { setting: "data.holdout".into(), problem })
             }
             true => {
                 let share = 1.0 - holdout;
-                Ok((of(&train, &sequences, 0.0..share)?, of(&validation, &sequences, share..1.0)?))
+                Ok((samples(&train, &sequences, 0.0..share)?, samples(&validation, &sequences, share..1.0)?))
             }
             false => {
                 let others = TokenWindows::sequences(self, &validation)?;
-                Ok((of(&train, &sequences, 0.0..1.0)?, of(&validation, &others, 0.0..1.0)?))
+                Ok((samples(&train, &sequences, 0.0..1.0)?, samples(&validation, &others, 0.0..1.0)?))
             }
         }
     }
 
-    /// Fails if a row that validates has a label that training has not.
+    /// Fails if a validation row has a label that no training row has.
     fn check_labels(&self, validation: &Rows) -> Result<(), OpenError> {
         for output in self.outputs.iter().filter(|output| !output.head.labels().is_empty()) {
-            let whole = matches!(output.site, Site::ClassToken { .. } | Site::Mean);
-            if !whole || validation.corrupt == Bad::Skip {
+            let whole = matches!(output.site, ReadSite::ClassToken { .. } | ReadSite::Mean);
+            if !whole || validation.corrupt == OnCorruptSample::Skip {
                 continue;
             }
             let values = validation.values(&format!("outputs.{}", output.name), &output.fields)?;
             for index in 0..values.len() {
                 let checked = values.get(index).and_then(|value| match value.is_missing() {
                     true => Ok(()),
-                    false => output.head.target(value, &Asked { tokens: 1, content: None }).map(drop),
+                    false => output.head.target(value, &TargetContext { tokens: 1, content: None }).map(drop),
                 });
                 checked.map_err(|e| OpenError::Setting {
                     setting: format!("outputs.{}", output.name),
-                    problem: values.placed(&e.to_string()),
+                    problem: values.with_location(&e.to_string()),
                 })?;
             }
         }
         Ok(())
     }
 
-    /// A run's task without its data, for prediction.
+    /// Restores a run's task without its data, for prediction.
     ///
     /// # Errors
-    /// [`OpenError`] if the saved state is not that of the settings.
+    /// [`OpenError`] if the saved state does not match the settings.
     pub fn restore(
         (name, loss_weight): (&str, f64),
         settings: &TaskSettings,
         modalities: &Modalities,
         saved: &SavedTask,
     ) -> Result<Self, OpenError> {
-        let plan = Plan::new(settings, modalities, &saved.series, &kept(saved))?;
+        let plan = Plan::new(settings, modalities, &saved.series, &saved_shared_tokenizers(saved))?;
         let Fitted { tokenizers, labels, heads, saved } = restore(&plan, settings, modalities, saved)?;
         Self::assemble((name, loss_weight), settings, &plan, tokenizers, labels, heads, saved)
     }
 }
 
-/// What a run keeps of the tokenizers that parts share with other tasks.
-fn kept(saved: &SavedTask) -> impl Fn(&str, &str) -> Option<SavedTokenizer> + '_ {
+/// The saved tokenizers of parts that share a vocabulary with another task.
+fn saved_shared_tokenizers(saved: &SavedTask) -> impl Fn(&str, &str) -> Option<SavedTokenizer> + '_ {
     |part, shared| saved.tokenizers.get(part).filter(|_| shared.contains('.')).cloned()
 }
 
-/// Fits everything to the rows that train.
+/// Fits tokenizers and heads to the training rows.
 fn fit(
     settings: &TaskSettings,
     modalities: &Modalities,
@@ -190,17 +190,17 @@ fn fit(
     let outputs = settings.outputs.iter().map(|(name, output)| ("outputs", name, &output.field));
     for (table, name, field) in inputs.chain(outputs) {
         let has_field = table == "inputs"
-            || modalities.heads().reads(&settings.outputs[name].head).map_or(true, Reads::has_field);
+            || modalities.heads().input(&settings.outputs[name].head).map_or(true, HeadInput::has_field);
         if has_field && values(&format!("{table}.{name}"), &fields(name, field))?.is_series() {
             series.insert(name.clone());
         }
     }
-    let outside = |_: &str, shared: &str| {
+    let find_other = |_: &str, shared: &str| {
         let (task, part) = shared.split_once('.')?;
         others.get(task)?.tokenizers.get(part).cloned()
     };
-    let plan = Plan::new(settings, modalities, &series, &outside)?;
-    let of_parts =
+    let plan = Plan::new(settings, modalities, &series, &find_other)?;
+    let part_values =
         plan.parts.iter().map(|part| values(&part.key(), &part.fields)).collect::<Result<Vec<_>, _>>()?;
     let mut saved = SavedTask {
         max_steps: max_steps(settings, train, validation)?,
@@ -208,21 +208,21 @@ fn fit(
         series,
         ..SavedTask::default()
     };
-    let mut of_owners: BTreeMap<usize, Arc<dyn AnyTokenizer>> = BTreeMap::new();
+    let mut by_owner: BTreeMap<usize, Arc<dyn AnyTokenizer>> = BTreeMap::new();
     let mut tokenizers: Vec<Arc<dyn AnyTokenizer>> = vec![];
     for (number, part) in plan.parts.iter().enumerate() {
         let owner = plan.owner(number);
-        if let std::collections::btree_map::Entry::Vacant(vacant) = of_owners.entry(owner) {
-            let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner).map(|n| &of_parts[n]);
-            let values = Chained(members.collect());
+        if let std::collections::btree_map::Entry::Vacant(vacant) = by_owner.entry(owner) {
+            let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner).map(|n| &part_values[n]);
+            let values = ConcatenatedValues(members.collect());
             vacant.insert(tokenizer(&plan.parts[owner], &values, modalities, before, &mut saved)?);
         }
-        let tokenizer = of_owners[&owner].clone();
+        let tokenizer = by_owner[&owner].clone();
         if let Some(shared) = saved.tokenizers.get(&plan.parts[owner].name).cloned() {
             saved.tokenizers.insert(part.name.clone(), shared);
         }
         if matches!(part.role, Role::Generated(_) | Role::Masked(_))
-            && ids_of(tokenizer.as_ref(), 0).is_none()
+            && vocabulary_size(tokenizer.as_ref(), 0).is_none()
         {
             let problem = format!(
                 "expected a modality whose tokens are ids of one vocabulary; found {}",
@@ -236,33 +236,34 @@ fn fit(
     for (number, (name, output)) in settings.outputs.iter().enumerate() {
         let refuse = |problem: HeadError| OpenError::Head { output: name.clone(), problem: problem.into() };
         let of = fields(name, &output.field);
-        let of_output = match modalities.heads().reads(&output.head).map_err(refuse)? {
-            reads if reads.has_field() => Some(values(&format!("outputs.{name}"), &of)?),
+        let output_values = match modalities.heads().input(&output.head).map_err(refuse)? {
+            input if input.has_field() => Some(values(&format!("outputs.{name}"), &of)?),
             _ => None,
         };
-        let label = match (&plan.outputs[number].labels, &of_output) {
+        let label = match (&plan.outputs[number].labels, &output_values) {
             (Some(planned), Some(values)) => {
-                Some(tokenizer(planned, &Chained(vec![values]), modalities, before, &mut saved)?)
+                Some(tokenizer(planned, &ConcatenatedValues(vec![values]), modalities, before, &mut saved)?)
             }
             _ => None,
         };
-        let own = plan.own(number).map(|part| (tokenizers[part].clone(), plan.added_ids(part)));
-        let vocabulary =
-            own.or(label.clone().map(|label| (label, 0))).and_then(|(of, added)| ids_of(of.as_ref(), added));
-        let features = tokenizers.get(plan.outputs[number].input).and_then(|of| features_of(of.as_ref()));
+        let own = plan.own(number).map(|part| (tokenizers[part].clone(), plan.n_special_ids(part)));
+        let vocabulary = own
+            .or(label.clone().map(|label| (label, 0)))
+            .and_then(|(of, added)| vocabulary_size(of.as_ref(), added));
+        let features = tokenizers.get(plan.outputs[number].input).and_then(|of| feature_dim(of.as_ref()));
         let none: Vec<smalti_contract::Value> = vec![];
-        let fit = Fit {
-            values: of_output.as_ref().map_or(&none as &dyn Values, |values| values),
-            classes: of_output.as_ref().and_then(FieldValues::classes),
+        let fit = FitData {
+            values: output_values.as_ref().map_or(&none as &dyn Values, |values| values),
+            classes: output_values.as_ref().and_then(FieldValues::classes),
             vocabulary,
             features,
         };
         let (state, head) = modalities
             .heads()
             .fit(&output.head, Value::Object(plan.outputs[number].head.clone()), &fit)
-            .map_err(|error| match (error, &of_output) {
+            .map_err(|error| match (error, &output_values) {
                 (HeadError::Head(TokenizeError::Input(problem)), Some(values)) => {
-                    refuse(TokenizeError::Input(values.placed(&problem)).into())
+                    refuse(TokenizeError::Input(values.with_location(&problem)).into())
                 }
                 (error, _) => refuse(error),
             })?;
@@ -273,24 +274,24 @@ fn fit(
     Ok((plan, Fitted { tokenizers, labels, heads, saved }))
 }
 
-/// The time steps of the longest row of both splits, or as many more as the settings have.
+/// `data.max_steps`, or the number of time steps of the longest row of both splits.
 fn max_steps(settings: &TaskSettings, train: &Rows, validation: &Rows) -> Result<usize, OpenError> {
     let (longest, set) =
         (train.steps().chain(validation.steps()).max().unwrap_or(0), settings.data.max_steps);
     if set > 0 && set < longest {
         let problem =
-            format!("expected 0, or the {longest} time steps of the longest row and more; found {set}");
+            format!("expected 0, or at least {longest}, the time steps of the longest row; found {set}");
         return Err(OpenError::Setting { setting: "data.max_steps".into(), problem });
     }
     Ok(set.max(longest))
 }
 
-/// The largest magnitude of each discounted return-to-go: how far a return may grow that is not earned in a rollout.
+/// The largest magnitude of each discounted return-to-go in the training rows; a rollout clamps its returns to it.
 fn largest_returns(settings: &TaskSettings, train: &Rows) -> BTreeMap<String, f64> {
     let discounted = settings.data.derived.iter().filter(
         |(_, derivation)| matches!(derivation, Derivation::ReturnToGo { discount, .. } if *discount < 1.0),
     );
-    // A row that cannot be read is an error of the part that reads it.
+    // An unreadable row is reported when a part reads it.
     let steps = |row: u32, field: &str| match train.table.value(row as usize, field) {
         Ok(Cell::Series(steps)) => steps,
         _ => vec![],
@@ -305,8 +306,8 @@ fn largest_returns(settings: &TaskSettings, train: &Rows) -> BTreeMap<String, f6
     discounted.map(|(field, _)| (field.clone(), largest(field))).collect()
 }
 
-/// The number of ids of a tokenizer whose tokens are ids of one vocabulary, with those that are added.
-pub(super) fn ids_of(tokenizer: &dyn AnyTokenizer, added: usize) -> Option<usize> {
+/// The vocabulary size, with `added` special ids, of a tokenizer whose tokens are ids of one kind.
+pub(super) fn vocabulary_size(tokenizer: &dyn AnyTokenizer, added: usize) -> Option<usize> {
     use smalti_contract::ContentSpec::Ids;
     match &tokenizer.spec().kinds[..] {
         [kind] => match kind.content {
@@ -317,8 +318,8 @@ pub(super) fn ids_of(tokenizer: &dyn AnyTokenizer, added: usize) -> Option<usize
     }
 }
 
-/// The number of features of each token of a tokenizer that has one kind, whose positions are a grid of a fixed size.
-fn features_of(tokenizer: &dyn AnyTokenizer) -> Option<usize> {
+/// The number of features of each token of a tokenizer with one kind of token on a grid of fixed size.
+fn feature_dim(tokenizer: &dyn AnyTokenizer) -> Option<usize> {
     use smalti_contract::ContentSpec::Features;
     match &tokenizer.spec().kinds[..] {
         [kind] => match kind.content {
@@ -329,16 +330,16 @@ fn features_of(tokenizer: &dyn AnyTokenizer) -> Option<usize> {
     }
 }
 
-/// A part's tokenizer, fitted and noted in what is saved.
+/// Fits a part's tokenizer and adds it to the saved state.
 fn tokenizer(
-    part: &Planned,
-    values: &Chained,
+    part: &PlannedPart,
+    values: &ConcatenatedValues,
     modalities: &Modalities,
     before: Option<&SavedTask>,
     saved: &mut SavedTask,
 ) -> Result<Arc<dyn AnyTokenizer>, OpenError> {
     let refuse = |problem: RegistryError| OpenError::Modality { part: part.key(), problem: problem.into() };
-    if let Some(Outside { tokenizer, .. }) = &part.outside {
+    if let Some(OtherTaskPart { tokenizer, .. }) = &part.other_task_part {
         saved.tokenizers.insert(part.name.clone(), tokenizer.clone());
         let built = modalities.tokenizers().build(&tokenizer.tokenizer, tokenizer.config.clone());
         return Ok(built.map_err(refuse)?.into());
@@ -353,7 +354,7 @@ fn tokenizer(
             Err(RegistryError::Tokenizer(
                 error @ (TokenizeError::Input(_) | TokenizeError::Format { .. }),
             )) => {
-                return Err(refuse(TokenizeError::Input(values.placed(&error.to_string())).into()));
+                return Err(refuse(TokenizeError::Input(values.with_location(&error.to_string())).into()));
             }
             fitted => break fitted.map_err(refuse)?,
         }
@@ -363,14 +364,14 @@ fn tokenizer(
     Ok(fitted.into())
 }
 
-/// Everything as a run has it.
+/// Restores tokenizers and heads from a run.
 fn restore(
     plan: &Plan,
     settings: &TaskSettings,
     modalities: &Modalities,
     saved: &SavedTask,
 ) -> Result<Fitted, OpenError> {
-    let build = |part: &Planned| -> Result<Arc<dyn AnyTokenizer>, OpenError> {
+    let build = |part: &PlannedPart| -> Result<Arc<dyn AnyTokenizer>, OpenError> {
         let missing = || OpenError::Saved { part: part.key() };
         let saved = saved
             .tokenizers

@@ -1,4 +1,4 @@
-//! One part of a sample: the fields that it reads, and how their value becomes tokens.
+//! A part of a sample: fields of a row that become tokens.
 
 use crate::data::Stream;
 use crate::random;
@@ -7,65 +7,64 @@ use smalti_contract::{
 };
 use std::sync::Arc;
 
-/// A part that has tokens in a sample: an input, or an output that is generated, masked or a series.
+/// A part with tokens in a sample: an input, or an output that is generated, masked or a series.
 #[derive(Clone)]
 pub struct Part {
     /// The part's name, the prefix of its kinds of token.
     pub name: String,
-    /// The fields of a row that it reads.
+    /// The fields of a row.
     pub fields: Vec<String>,
-    /// What makes tokens of their value.
+    /// The tokenizer of their value.
     pub tokenizer: Arc<dyn AnyTokenizer>,
-    /// Its kinds of token, named `PART.KIND`.
+    /// The kinds of token, named `PART.KIND`.
     pub kinds: Vec<KindSpec>,
-    /// Whether its value is a series: one value for each time step.
+    /// Whether the value is a series: one value for each time step.
     pub series: bool,
-    /// The stack that reads it.
+    /// The stream of its tokens: main transformer or encoder.
     pub stream: Stream,
-    /// What its tokens are to the other parts.
+    /// The use of its tokens.
     pub role: Role,
-    /// Share of training samples that it is left out of.
+    /// Probability that a training sample lacks the part (modality dropout).
     pub drop: f64,
-    /// Whether a row without it is a corrupt sample.
+    /// Whether a row without the value is a corrupt sample.
     pub required: bool,
-    /// The ids before and after a generated value, or in place of a masked one.
-    pub added: Added,
-    /// How many ids are of the modality itself, if its tokens are ids.
-    pub ordinary: usize,
+    /// The ids before and after a generated value, and the id of masked tokens.
+    pub special_ids: SpecialIds,
+    /// Vocabulary size of the modality, without added special ids; 0 if the tokens are not ids.
+    pub base_vocabulary: usize,
     /// Whether the values of all rows are cut into windows.
     pub windows: bool,
 }
 
-/// What the tokens of a part are for.
+/// The use of a part's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// They are read.
+    /// An input.
     Input,
-    /// They are predicted one after another, each from those before it: output number `.0`.
+    /// Output number `.0`, generated token by token.
     Generated(usize),
-    /// Some of them are hidden and predicted from all others.
+    /// Output number `.0`, whose masked tokens are predicted from all others.
     Masked(usize),
-    /// They are a series that is predicted, and an input of later steps.
+    /// Output number `.0`, a predicted series, whose tokens are an input of later steps.
     Series(usize),
 }
 
-/// Ids of a part that its tokenizer never gives.
+/// Special ids of a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Added {
-    /// The ids before the first token of a generated value.
+pub struct SpecialIds {
+    /// The ids before a generated value.
     pub begin: Vec<u32>,
-    /// The id after its last token.
+    /// The id after a generated value.
     pub end: Option<u32>,
-    /// The id that hides a token.
+    /// The id of a masked token.
     pub mask: Option<u32>,
 }
 
 impl Part {
-    /// The kinds of a part of this name whose tokenizer has `kinds`, with room for ids of its own and, for a series,
-    /// with the time of each step.
+    /// The kinds of a part whose tokenizer has `kinds`, with `added` special ids and, for a series, with time steps.
     ///
     /// # Errors
-    /// A series of a modality that has a time of its own.
+    /// If the part is a series, and its modality has time steps already.
     pub(super) fn kinds_of(
         name: &str,
         kinds: &[KindSpec],
@@ -75,7 +74,7 @@ impl Part {
         let named = |kind: &KindSpec| {
             if let (Some(_), Some(_)) = (max_steps, kind.time_steps) {
                 return Err(format!(
-                    "tokens of kind {} have a time of their own; they cannot be a series",
+                    "expected a modality without time steps for a series; tokens of kind {} have them",
                     kind.name
                 ));
             }
@@ -89,7 +88,7 @@ impl Part {
         kinds.iter().map(named).collect()
     }
 
-    /// The number of ids of a part whose tokens are all ids of one vocabulary; `None` for any other.
+    /// The vocabulary size, special ids included, of a part whose tokens are ids of one kind; `None` for any other part.
     pub fn vocabulary(&self) -> Option<usize> {
         match &self.kinds[..] {
             [KindSpec { content: ContentSpec::Ids { vocabulary }, .. }] => Some(*vocabulary),
@@ -97,10 +96,10 @@ impl Part {
         }
     }
 
-    /// The tokens of a value; `None` if it is missing. With a seed, of a random variation.
+    /// The tokens of a value, augmented if there is a seed; `None` if the value is missing.
     ///
     /// # Errors
-    /// If the value cannot become tokens.
+    /// If the value cannot be tokenized.
     pub(super) fn tokens(&self, value: Value, seed: Option<u64>) -> Result<Option<Tokens>, TokenizeError> {
         if value.is_missing() {
             return Ok(None);
@@ -108,27 +107,27 @@ impl Part {
         self.tokenizer.encode_value(value, seed).map(Some)
     }
 
-    /// The ids of a value of a part whose tokens are ids of one vocabulary, without any that were added.
+    /// The ids of a value, without special ids; `None` if the value is missing.
     ///
     /// # Errors
-    /// As of [`tokens`](Self::tokens).
+    /// If the value cannot be tokenized, or its tokens are not ids.
     pub(crate) fn ids(&self, value: Value) -> Result<Option<Vec<u32>>, TokenizeError> {
         if value.is_missing() { Ok(None) } else { ids(self.tokenizer.as_ref(), value).map(Some) }
     }
 
-    /// The tokens of a sequence of ids, which may be of those that were added. On a single axis the positions count
-    /// from 0; on several, an added id stands at the first place.
+    /// The tokens of a sequence of ids, which may include special ids. On a single axis positions are counted from 0; on
+    /// several, begin ids have the first position.
     ///
     /// # Errors
-    /// More ids than the axis has positions.
+    /// If there are more ids than positions.
     pub fn sequence(&self, ids: Vec<u32>) -> Result<Tokens, TokenizeError> {
         Ok(Tokens::new(vec![self.sequence_from(ids, 0)?]))
     }
 
-    /// The tokens of ids at the places from `first` on of a sequence, alone.
+    /// The tokens of ids at the places from `first` on in a sequence.
     ///
     /// # Errors
-    /// More places than the axis has positions.
+    /// If a place is beyond the last position.
     pub(crate) fn sequence_from(&self, ids: Vec<u32>, first: usize) -> Result<Group, TokenizeError> {
         let kind = &self.kinds[0];
         let places = first..first + ids.len();
@@ -137,8 +136,8 @@ impl Part {
             [] => vec![],
             [_] => order.clone(),
             axes => {
-                let added = self.added.begin.len();
-                places.flat_map(|place| unravel(place.saturating_sub(added), axes)).collect()
+                let n_begin = self.special_ids.begin.len();
+                places.flat_map(|place| unravel(place.saturating_sub(n_begin), axes)).collect()
             }
         };
         let group = Group { content: Content::Ids(ids), positions, time: order.clone(), order };
@@ -146,45 +145,46 @@ impl Part {
         Ok(group)
     }
 
-    /// The most ids of a sequence, without one that begins it; `None` if the kind has no positions.
+    /// Maximum number of ids in a sequence, without begin ids; `None` if the kind has no positions.
     pub fn capacity(&self) -> Option<usize> {
         let places =
             |axes: &[Axis]| axes.iter().filter(|axis| axis.name != SEGMENT).map(|axis| axis.size).product();
         match &self.kinds[0].axes[..] {
             [] => None,
-            // The ids that begin a sequence have positions too.
-            [axis] => Some(axis.size.saturating_sub(self.added.begin.len()).max(1)),
+            // Begin ids have positions, too.
+            [axis] => Some(axis.size.saturating_sub(self.special_ids.begin.len()).max(1)),
             axes => Some(places(axes)),
         }
     }
 
-    /// Ids of which a share `rate` is hidden, and for each its weight: 1 where it is to be predicted. At least one is.
-    pub(super) fn hide(&self, ids: &[u32], rate: f64, seed: u64) -> (Vec<u32>, Vec<f32>) {
+    /// Masks each id with probability `rate`, at least one: replaces 80% by the mask id and 10% by a random id (BERT; Devlin
+    /// et al. 2019). Returns all ids, and weights that are 1 for masked ids and 0 for all others.
+    pub(super) fn mask(&self, ids: &[u32], rate: f64, seed: u64) -> (Vec<u32>, Vec<f32>) {
         let generator = &mut random::generator(seed);
-        let ordinary = self.ordinary.max(1);
-        let (mut hidden, mut weights) = (ids.to_vec(), vec![0.0; ids.len()]);
-        for (place, id) in hidden.iter_mut().enumerate() {
+        let vocabulary = self.base_vocabulary.max(1);
+        let (mut masked, mut weights) = (ids.to_vec(), vec![0.0; ids.len()]);
+        for (place, id) in masked.iter_mut().enumerate() {
             if random::uniform(generator) >= rate {
                 continue;
             }
             weights[place] = 1.0;
             match random::uniform(generator) {
-                u if u < 0.8 => *id = self.added.mask.unwrap_or(*id),
-                u if u < 0.9 => *id = random::below(generator, ordinary) as u32,
+                u if u < 0.8 => *id = self.special_ids.mask.unwrap_or(*id),
+                u if u < 0.9 => *id = random::below(generator, vocabulary) as u32,
                 _ => {}
             }
         }
         if !ids.is_empty() && weights.iter().all(|&weight| weight == 0.0) {
             let place = random::below(generator, ids.len());
-            (hidden[place], weights[place]) = (self.added.mask.unwrap_or(ids[place]), 1.0);
+            (masked[place], weights[place]) = (self.special_ids.mask.unwrap_or(ids[place]), 1.0);
         }
-        (hidden, weights)
+        (masked, weights)
     }
 
-    /// The value of its fields in a row, or in one step of it.
+    /// The value of the fields of a row or of a time step; numbers of several fields are concatenated.
     ///
     /// # Errors
-    /// If `get` fails, or the values of several fields are no numbers.
+    /// If `get` fails, or the values of several fields are not numbers.
     pub(crate) fn value<E: From<TokenizeError>>(
         fields: &[String],
         get: &dyn Fn(&str) -> Result<Value, E>,
@@ -193,13 +193,16 @@ impl Part {
             [one] => get(one),
             several => {
                 let values = several.iter().map(|field| get(field)).collect::<Result<Vec<_>, E>>()?;
-                Ok(joined(values)?)
+                Ok(concatenated(values)?)
             }
         }
     }
 }
 
-/// The ids of a value that is not missing, under a tokenizer whose tokens are ids of one vocabulary.
+/// The ids of a value that is not missing.
+///
+/// # Errors
+/// If the value cannot be tokenized, or its tokens are not ids.
 pub(super) fn ids(tokenizer: &dyn AnyTokenizer, value: Value) -> Result<Vec<u32>, TokenizeError> {
     let group = tokenizer.encode_value(value, None)?.groups.into_iter().next();
     match group.map(|group| group.content) {
@@ -209,8 +212,8 @@ pub(super) fn ids(tokenizer: &dyn AnyTokenizer, value: Value) -> Result<Vec<u32>
     }
 }
 
-/// The numbers of several fields one after another; a missing one among them is not a number (NaN). Of series, in each step.
-pub(super) fn joined(values: Vec<Value>) -> Result<Value, TokenizeError> {
+/// Concatenates the numbers of several fields, of series in each step; a missing number among others is NaN.
+pub(super) fn concatenated(values: Vec<Value>) -> Result<Value, TokenizeError> {
     let Some(steps) = values.iter().filter_map(Value::steps).max() else {
         if values.iter().all(Value::is_missing) {
             return Ok(Value::Missing);
@@ -226,13 +229,12 @@ pub(super) fn joined(values: Vec<Value>) -> Result<Value, TokenizeError> {
             Value::Series(values) => values.get(t).cloned().unwrap_or_default(),
             constant => constant.clone(),
         };
-        joined(values.iter().map(at).collect())
+        concatenated(values.iter().map(at).collect())
     };
     (0..steps).map(step).collect::<Result<Vec<_>, _>>().map(Value::Series)
 }
 
-/// The positions of place number `place` in a sequence that runs along these axes, the last fastest. A sequence is one
-/// segment.
+/// The positions on each axis of a place in a sequence, in row-major order; the position on a segment axis is 0.
 pub(super) fn unravel(place: usize, axes: &[Axis]) -> Vec<u32> {
     let mut left = place;
     let mut positions = vec![0; axes.len()];
@@ -241,7 +243,7 @@ pub(super) fn unravel(place: usize, axes: &[Axis]) -> Vec<u32> {
         left /= axis.size.max(1);
     }
     if let Some(first) = positions.first_mut() {
-        *first += (left * axes[0].size) as u32; // beyond the axis: the check of the kind names it
+        *first += (left * axes[0].size) as u32; // a position beyond the axis, which the kind's check reports
     }
     positions
 }
@@ -254,22 +256,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_several_fields_are_one_vector() {
+    fn numbers_of_several_fields_are_concatenated() {
         let number = Value::Number;
         assert_eq!(
-            joined(vec![number(1.0), Value::vector([2.0, 3.0])]).unwrap(),
+            concatenated(vec![number(1.0), Value::vector([2.0, 3.0])]).unwrap(),
             Value::vector([1.0, 2.0, 3.0])
         );
-        assert_eq!(joined(vec![Value::Missing, Value::Missing]).unwrap(), Value::Missing);
-        let Value::Array(array) = joined(vec![Value::Missing, number(2.0)]).unwrap() else {
+        assert_eq!(concatenated(vec![Value::Missing, Value::Missing]).unwrap(), Value::Missing);
+        let Value::Array(array) = concatenated(vec![Value::Missing, number(2.0)]).unwrap() else {
             panic!("a vector")
         };
         assert!(array.to_f32()[0].is_nan());
         let series = |numbers: &[f64]| Value::Series(numbers.iter().map(|&x| number(x)).collect());
         assert_eq!(
-            joined(vec![series(&[1.0, 2.0]), number(5.0)]).unwrap(),
+            concatenated(vec![series(&[1.0, 2.0]), number(5.0)]).unwrap(),
             Value::Series(vec![Value::vector([1.0, 5.0]), Value::vector([2.0, 5.0])])
         );
-        assert!(joined(vec![Value::Text("a".into()), number(1.0)]).is_err());
+        assert!(concatenated(vec![Value::Text("a".into()), number(1.0)]).is_err());
     }
 }

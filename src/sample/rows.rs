@@ -1,53 +1,55 @@
-//! The rows of a task: which of them train, and which validate.
+//! The rows of a task's training and validation splits.
 
 use super::OpenError;
 use super::aliases::aliased;
 use super::settings::{KeepBest, OneOrMany, TaskSettings};
 use super::values::FieldValues;
-use crate::data::Bad;
+use crate::data::OnCorruptSample;
 use crate::table::{self, Source, SourceRegistry, Table};
 use std::sync::Arc;
 
-/// Stretches of rows: how many there are of each, and its weight in the draws.
-type Lanes = Vec<(usize, f64)>;
+/// For each source, its number of rows and its sampling weight.
+type SourceSizes = Vec<(usize, f64)>;
 
-/// Some rows of a table.
+/// The rows of a split.
 #[derive(Clone)]
 pub struct Rows {
     /// The table.
     pub table: Arc<dyn Table>,
     /// The numbers of the rows.
     pub rows: Vec<u32>,
-    /// The stretches of rows that training shuffles each by itself: how many rows, and their weight in the draws.
-    pub(super) lanes: Lanes,
-    /// What becomes of a row that cannot be read.
-    pub corrupt: Bad,
+    /// For each source, its number of rows and its sampling weight; training shuffles each source separately.
+    pub(super) sources: SourceSizes,
+    /// Whether a corrupt row is an error or is skipped.
+    pub corrupt: OnCorruptSample,
 }
 
 impl Rows {
-    /// The rows that train and those that validate. Unless the settings name rows that validate, with `hold_out` some of
-    /// the training rows are held out; otherwise all rows are in both, to be parted when they are cut.
+    /// The training and validation rows.
+    ///
+    /// If the settings name no validation rows, `hold_out` moves a share of the training rows to the validation split;
+    /// without it both splits have all rows, for token windows that divide them later.
     ///
     /// # Errors
-    /// [`OpenError`] for sources that cannot be read, filters of unknown fields, and splits without a row.
+    /// [`OpenError`] for unreadable sources, filters of unknown fields, and empty splits.
     pub fn split(
         settings: &TaskSettings,
         sources: &SourceRegistry,
         hold_out: bool,
     ) -> Result<(Self, Self), OpenError> {
         let data = &settings.data;
-        let open = |source: &OneOrMany<Source>| -> Result<(Arc<dyn Table>, Lanes), OpenError> {
+        let open = |source: &OneOrMany<Source>| -> Result<(Arc<dyn Table>, SourceSizes), OpenError> {
             let opened = table::open_all(source.as_slice(), sources)?;
-            let lanes = opened.lanes();
+            let sizes = opened.lanes();
             let derived = table::derive(aliased(Arc::new(opened), settings)?, &data.derived)?;
-            Ok((derived, lanes))
+            Ok((derived, sizes))
         };
-        let (table, lanes) = open(&data.source)?;
+        let (table, sizes) = open(&data.source)?;
         let filtered = |table: &Arc<dyn Table>, filter: &Option<String>| match filter.as_deref() {
             None | Some("") => Ok::<_, OpenError>(None),
             Some(filter) => Ok(Some(table::select(table.as_ref(), filter)?)),
         };
-        let best = data.keep_best.as_ref().map(|best| kept(table.as_ref(), best)).transpose()?;
+        let best = data.keep_best.as_ref().map(|best| best_rows(table.as_ref(), best)).transpose()?;
         let all = |table: &Arc<dyn Table>| (0..table.len() as u32).collect::<Vec<u32>>();
         let train = filtered(&table, &data.train)?;
         let train = match (train, best) {
@@ -56,24 +58,28 @@ impl Rows {
             }
             (train, best) => train.or(best),
         };
-        let part = |table: &Arc<dyn Table>, rows: Vec<u32>, lanes: &[(usize, f64)]| Self {
-            lanes: lanes_of(&rows, lanes),
+        let split = |table: &Arc<dyn Table>, rows: Vec<u32>, sizes: &[(usize, f64)]| Self {
+            sources: sizes_within(&rows, sizes),
             table: table.clone(),
             rows,
             corrupt: data.corrupt_samples,
         };
         if let Some(source) = &data.validation_source {
-            let (elsewhere, other_lanes) = open(source)?;
-            let validation = filtered(&elsewhere, &data.validation)?.unwrap_or_else(|| all(&elsewhere));
+            let (validation_table, validation_sizes) = open(source)?;
+            let validation =
+                filtered(&validation_table, &data.validation)?.unwrap_or_else(|| all(&validation_table));
             let train = train.unwrap_or_else(|| all(&table));
-            return checked(part(&table, train, &lanes), part(&elsewhere, validation, &other_lanes));
+            return not_empty(
+                split(&table, train, &sizes),
+                split(&validation_table, validation, &validation_sizes),
+            );
         }
         let (train, validation) = match (train, filtered(&table, &data.validation)?) {
             (train, None) => {
                 let train = train.unwrap_or_else(|| all(&table));
                 if !hold_out {
-                    let both = part(&table, train, &lanes);
-                    return checked(both.clone(), both);
+                    let both = split(&table, train, &sizes);
+                    return not_empty(both.clone(), both);
                 }
                 let (rest, held) = table::hold_out(train.len(), data.holdout)
                     .map_err(|problem| format!("{}: {problem}", table.name()))
@@ -86,14 +92,14 @@ impl Rows {
                 (pick(rest), pick(held))
             }
             (train, Some(validation)) => {
-                let validates = |row: &u32| validation.binary_search(row).is_ok();
+                let is_validation = |row: &u32| validation.binary_search(row).is_ok();
                 let train = match train {
-                    None => all(&table).into_iter().filter(|row| !validates(row)).collect(),
+                    None => all(&table).into_iter().filter(|row| !is_validation(row)).collect(),
                     Some(train) => {
-                        let both = train.iter().filter(|row| validates(row)).count();
+                        let both = train.iter().filter(|row| is_validation(row)).count();
                         if both > 0 {
                             let problem = format!(
-                                "selects {both} rows that data.train selects too; a row may either train or validate"
+                                "selects {both} rows that data.train selects too; the splits must not overlap"
                             );
                             return Err(OpenError::Setting { setting: "data.validation".into(), problem });
                         }
@@ -103,21 +109,21 @@ impl Rows {
                 (train, validation)
             }
         };
-        checked(part(&table, train, &lanes), part(&table, validation, &lanes))
+        not_empty(split(&table, train, &sizes), split(&table, validation, &sizes))
     }
 
     /// The values of a part's fields.
     pub(super) fn values(&self, part: &str, fields: &[String]) -> Result<FieldValues, OpenError> {
         let known = self.table.fields();
         if let Some(field) = fields.iter().find(|field| !known.contains(field)) {
-            // What the source has and no reader takes: videos, say.
-            let why = self.table.skipped().iter().find(|(what, _)| what.ends_with(field.as_str()));
-            let why = why.map_or(String::new(), |(what, why)| format!("; {what}: {why}"));
+            // A field that no reader supports, such as a video.
+            let skipped = self.table.skipped().iter().find(|(name, _)| name.ends_with(field.as_str()));
+            let reason = skipped.map_or(String::new(), |(name, reason)| format!("; {name}: {reason}"));
             let (name, known) = (self.table.name(), known.join(", "));
-            let problem = format!("no row has the field {field:?}; {name} has {known}{why}");
+            let problem = format!("no row has the field {field:?}; {name} has {known}{reason}");
             return Err(OpenError::Setting { setting: format!("{part}.field"), problem });
         }
-        Ok(FieldValues::new(self.table.clone(), &self.rows, fields, self.corrupt == Bad::Skip))
+        Ok(FieldValues::new(self.table.clone(), &self.rows, fields, self.corrupt == OnCorruptSample::Skip))
     }
 
     /// The number of time steps of each row.
@@ -126,27 +132,27 @@ impl Rows {
     }
 }
 
-/// The rows in which a number is largest, in ascending order.
-fn kept(table: &dyn Table, KeepBest { field, share }: &KeepBest) -> Result<Vec<u32>, OpenError> {
+/// The share of rows with the largest value of a field, in ascending order.
+fn best_rows(table: &dyn Table, KeepBest { field, share }: &KeepBest) -> Result<Vec<u32>, OpenError> {
     let refuse = |problem| OpenError::Setting { setting: "data.keep_best".into(), problem };
     if !(*share > 0.0 && *share <= 1.0) {
-        return Err(refuse(format!("share: expected above 0 and at most 1; found {share}")));
+        return Err(refuse(format!("share: expected more than 0 and at most 1; found {share}")));
     }
-    let mut numbered = Vec::with_capacity(table.len());
+    let mut ranked = Vec::with_capacity(table.len());
     for row in 0..table.len() {
         let number = table.value(row, field)?.into_numbers();
         let number = number.map_err(|e| refuse(format!("field {field}: {}: {e}", table.location(row))))?;
-        numbered.push((number.first().copied().unwrap_or(f32::NEG_INFINITY), row as u32));
+        ranked.push((number.first().copied().unwrap_or(f32::NEG_INFINITY), row as u32));
     }
-    numbered.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    numbered.truncate(((numbered.len() as f64 * share).ceil() as usize).max(1));
-    let mut rows: Vec<u32> = numbered.into_iter().map(|(_, row)| row).collect();
+    ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    ranked.truncate(((ranked.len() as f64 * share).ceil() as usize).max(1));
+    let mut rows: Vec<u32> = ranked.into_iter().map(|(_, row)| row).collect();
     rows.sort_unstable();
     Ok(rows)
 }
 
-/// Both splits, neither of which may be without a row.
-fn checked(train: Rows, validation: Rows) -> Result<(Rows, Rows), OpenError> {
+/// Both splits; fails if one is empty.
+fn not_empty(train: Rows, validation: Rows) -> Result<(Rows, Rows), OpenError> {
     for (rows, setting) in [(&train, "data.train"), (&validation, "data.validation")] {
         if rows.rows.is_empty() {
             let problem = format!("selects none of the {} rows of {}", rows.table.len(), rows.table.name());
@@ -156,13 +162,13 @@ fn checked(train: Rows, validation: Rows) -> Result<(Rows, Rows), OpenError> {
     Ok((train, validation))
 }
 
-/// How many of some rows, in ascending order, lie in each stretch of the whole table.
-fn lanes_of(rows: &[u32], lanes: &[(usize, f64)]) -> Vec<(usize, f64)> {
+/// The number of these rows from each source, with its weight; sources without rows are left out.
+fn sizes_within(rows: &[u32], sizes: &[(usize, f64)]) -> Vec<(usize, f64)> {
     let mut start = 0;
     let count = |&(len, weight): &(usize, f64)| {
         let range = start as u32..(start + len) as u32;
         start += len;
         (rows.iter().filter(|row| range.contains(row)).count(), weight)
     };
-    lanes.iter().map(count).filter(|(n, _)| *n > 0).collect()
+    sizes.iter().map(count).filter(|(n, _)| *n > 0).collect()
 }

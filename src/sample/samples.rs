@@ -1,40 +1,39 @@
-//! The samples of some rows: each row is one, or windows of time steps or of tokens are.
+//! The data set of a split: a sample is a row, a window of its time steps, or a window of tokens.
 
 use super::compose::Purpose;
 use super::rows::Rows;
 use super::settings::TaskSettings;
 use super::windows::{StepWindows, TokenWindows};
 use super::{Composition, OpenError};
-use crate::data::{Bad, DataError, Dataset, Sample};
+use crate::data::{DataError, Dataset, OnCorruptSample, Sample};
 use crate::random::{self, mix};
 use crate::table::located;
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The value of any field of a row.
-pub type Read<'a> = Box<dyn Fn(&str) -> Result<Value, TokenizeError> + 'a>;
+/// An owned [`GetField`](super::GetField).
+pub type BoxedGetField<'a> = Box<dyn Fn(&str) -> Result<Value, TokenizeError> + 'a>;
 
 /// The samples of some rows.
 pub struct Samples {
     task: Arc<Composition>,
     rows: Rows,
-    cut: Cut,
-    /// The fewest and the most rows that are concatenated.
+    windowing: Windowing,
+    /// Minimum and maximum number of rows that are concatenated in a sample.
     concat: [usize; 2],
 }
 
-/// What a sample is.
-enum Cut {
-    Row,
-    Steps(StepWindows),
+/// How rows are divided into samples.
+enum Windowing {
+    WholeRows,
+    TimeSteps(StepWindows),
     Tokens(TokenWindows),
 }
 
-/// Tells what is drawn for the partner of a blended input, and for the rows that follow in a concatenation, from what is
-/// drawn for the row.
-const PARTNER: u64 = 1;
-const FOLLOWING: u64 = 2;
+/// Mixed into a sample's seed to choose the partner of a blended input, and the rows that are concatenated.
+const PARTNER_KEY: u64 = 1;
+const CONCAT_KEY: u64 = 2;
 
 impl Samples {
     /// Samples of whole rows, or of windows of their time steps.
@@ -43,9 +42,9 @@ impl Samples {
         rows: Rows,
         settings: &TaskSettings,
     ) -> Result<Self, OpenError> {
-        let cut = match task.has_series() {
-            true => Cut::Steps(StepWindows::new(&task, &rows, settings.data.context)?),
-            false => Cut::Row,
+        let windowing = match task.has_series() {
+            true => Windowing::TimeSteps(StepWindows::new(&task, &rows, settings.data.context)?),
+            false => Windowing::WholeRows,
         };
         let concat = settings.data.concat;
         if concat[0] == 0 || concat[0] > concat[1] {
@@ -53,15 +52,15 @@ impl Samples {
             return Err(OpenError::Setting { setting: "data.concat".into(), problem });
         }
         if concat != [1, 1] && task.has_series() {
-            let problem = format!("rows with series are not concatenated; found {concat:?}");
+            let problem = format!("expected [1, 1] for rows with series; found {concat:?}");
             return Err(OpenError::Setting { setting: "data.concat".into(), problem });
         }
-        Ok(Self { task, rows, cut, concat })
+        Ok(Self { task, rows, windowing, concat })
     }
 
-    /// Windows of tokens of all rows' values, of one split.
+    /// Windows of the tokens of all rows.
     pub(super) fn of_tokens(task: Arc<Composition>, rows: Rows, windows: TokenWindows) -> Self {
-        Self { task, rows, cut: Cut::Tokens(windows), concat: [1, 1] }
+        Self { task, rows, windowing: Windowing::Tokens(windows), concat: [1, 1] }
     }
 
     /// The rows.
@@ -69,20 +68,20 @@ impl Samples {
         &self.rows
     }
 
-    /// What sample `index` is made of when it is evaluated: the values of its fields, its steps, and its identity. Of windows
-    /// of tokens it is the first row.
-    pub fn row(&self, index: usize) -> (Read<'_>, Range<usize>, u64) {
+    /// The row of sample `index` in evaluation: access to its fields, the time steps of the sample, and the sample's id. For
+    /// windows of tokens, the first row.
+    pub fn row(&self, index: usize) -> (BoxedGetField<'_>, Range<usize>, u64) {
         let (place, steps) = self.find(index, None);
-        let (get, id) = self.read(place, &steps, None);
+        let (get, id) = self.get_field(place, &steps, None);
         (get, steps, id)
     }
 
-    /// The values of a row's fields, cut to these steps, and what tells the sample from every other. With more than one
-    /// row to a sample, those that follow it are drawn.
-    fn read(&self, place: usize, steps: &Range<usize>, seed: Option<u64>) -> (Read<'_>, u64) {
+    /// Access to a row's fields in a window of these steps, and the sample's id. With `concat`, the rows after the first are
+    /// chosen at random.
+    fn get_field(&self, place: usize, steps: &Range<usize>, seed: Option<u64>) -> (BoxedGetField<'_>, u64) {
         let (table, window) = (&self.rows.table, steps.clone());
         let value = move |row: usize, field: &str| {
-            // What training rows have and a whole other source lacks is missing there.
+            // A validation source may lack a field of the training source.
             if !table.fields().iter().any(|known| known == field) {
                 return Ok(Value::Missing);
             }
@@ -93,14 +92,14 @@ impl Samples {
             value.map_err(|e| TokenizeError::Input(e.to_string()))
         };
         let row = self.rows.rows[place] as usize;
-        let id = match &self.cut {
-            Cut::Steps(windows) => windows.id(place, steps),
-            Cut::Row | Cut::Tokens(_) => row as u64,
+        let id = match &self.windowing {
+            Windowing::TimeSteps(windows) => windows.id(place, steps),
+            Windowing::WholeRows | Windowing::Tokens(_) => row as u64,
         };
         if self.concat == [1, 1] {
             return (Box::new(move |field: &str| value(row, field)), id);
         }
-        let seed = mix(seed.unwrap_or(id), FOLLOWING);
+        let seed = mix(seed.unwrap_or(id), CONCAT_KEY);
         let rows = self.concatenated(row, seed);
         let several = move |field: &str| {
             let values = rows.iter().map(|&row| value(row, field)).collect::<Result<Vec<_>, _>>()?;
@@ -110,7 +109,7 @@ impl Samples {
         (Box::new(several), id)
     }
 
-    /// A row and those that follow it in one sample.
+    /// The rows of a concatenated sample: `row`, then random ones.
     fn concatenated(&self, row: usize, seed: u64) -> Vec<usize> {
         let generator = &mut random::generator(seed);
         let [fewest, most] = self.concat;
@@ -119,40 +118,41 @@ impl Samples {
         std::iter::once(row).chain((1..n).map(|_| next())).collect()
     }
 
-    /// The place among the rows and the steps of sample `index`.
+    /// The place of sample `index` among the rows, and its time steps.
     fn find(&self, index: usize, seed: Option<u64>) -> (usize, Range<usize>) {
-        match &self.cut {
-            Cut::Row => (index, 0..0),
-            Cut::Steps(windows) => windows.find(index, seed),
-            Cut::Tokens(_) => (0, 0..0),
+        match &self.windowing {
+            Windowing::WholeRows => (index, 0..0),
+            Windowing::TimeSteps(windows) => windows.find(index, seed),
+            Windowing::Tokens(_) => (0, 0..0),
         }
     }
 
-    /// The row that a training sample of this seed is blended with, if it is. It may be the row itself.
+    /// The place of the row that a training sample of this seed is blended with, which may be its own row; `None` without
+    /// blending.
     fn partner(&self, seed: Option<u64>) -> Option<usize> {
         let seed = seed.filter(|&seed| self.task.blends(seed))?;
-        Some(random::below(&mut random::generator(mix(seed, PARTNER)), self.rows.rows.len()))
+        Some(random::below(&mut random::generator(mix(seed, PARTNER_KEY)), self.rows.rows.len()))
     }
 }
 
 impl Dataset for Samples {
     fn len(&self) -> usize {
-        match &self.cut {
-            Cut::Row => self.rows.rows.len(),
-            Cut::Steps(windows) => windows.len(),
-            Cut::Tokens(windows) => windows.len(),
+        match &self.windowing {
+            Windowing::WholeRows => self.rows.rows.len(),
+            Windowing::TimeSteps(windows) => windows.len(),
+            Windowing::Tokens(windows) => windows.len(),
         }
     }
 
     fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
-        if let Cut::Tokens(windows) = &self.cut {
+        if let Windowing::Tokens(windows) = &self.windowing {
             let sample = windows.sample(&self.task, index, seed);
             return sample.map_err(|e| DataError::tokenize(self.rows.table.name(), e));
         }
         let purpose = seed.map_or(Purpose::Evaluate, Purpose::Train);
         let (place, steps) = self.find(index, seed);
-        let (get, id) = self.read(place, &steps, seed);
-        let partner = self.partner(seed).map(|place| self.read(place, &(0..0), seed).0);
+        let (get, id) = self.get_field(place, &steps, seed);
+        let partner = self.partner(seed).map(|place| self.get_field(place, &(0..0), seed).0);
         self.task.blended(&get, partner.as_deref(), steps, purpose, id).map_err(|e| {
             let (row, table) = (self.rows.rows[place] as usize, &self.rows.table);
             let problem = format!("({}): {e}", located(table.as_ref(), row, &self.task.fields()));
@@ -160,17 +160,17 @@ impl Dataset for Samples {
         })
     }
 
-    fn bad(&self) -> Bad {
+    fn on_corrupt(&self) -> OnCorruptSample {
         self.rows.corrupt
     }
 
     fn varies(&self) -> bool {
-        !matches!(self.cut, Cut::Row) || self.concat != [1, 1] || self.task.varies()
+        !matches!(self.windowing, Windowing::WholeRows) || self.concat != [1, 1] || self.task.varies()
     }
 
     fn origin(&self, index: usize) -> Option<String> {
-        if matches!(self.cut, Cut::Tokens(_)) || self.concat != [1, 1] {
-            return None; // several rows have no one origin
+        if matches!(self.windowing, Windowing::Tokens(_)) || self.concat != [1, 1] {
+            return None; // the sample has several rows
         }
         let (place, steps) = self.find(index, None);
         let row = self.rows.rows[place] as usize;
@@ -182,10 +182,10 @@ impl Dataset for Samples {
     }
 
     fn lanes(&self) -> Vec<(usize, f64)> {
-        match &self.cut {
-            Cut::Row => self.rows.lanes.clone(),
-            Cut::Steps(windows) => windows.lanes(),
-            Cut::Tokens(windows) => windows.lanes(),
+        match &self.windowing {
+            Windowing::WholeRows => self.rows.sources.clone(),
+            Windowing::TimeSteps(windows) => windows.sources(),
+            Windowing::Tokens(windows) => windows.sources(),
         }
     }
 }

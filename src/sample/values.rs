@@ -1,4 +1,4 @@
-//! The values that tokenizers and heads are fitted to.
+//! The training values that tokenizers and heads are fitted to.
 
 use super::part::Part;
 use crate::data::read_if_found;
@@ -8,23 +8,23 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// The values of a part's fields over some rows of a table: one for each row or, of series, for each time step.
+/// The values of a part's fields over rows of a table: one for each row, or for each time step of a series.
 pub(super) struct FieldValues {
     table: Arc<dyn Table>,
     rows: Vec<u32>,
     fields: Vec<String>,
-    /// For a series: the number of steps up to and including each row.
+    /// For a series: the number of time steps up to and including each row.
     ends: Option<Vec<usize>>,
-    /// Whether a value that cannot be read is taken for a missing one.
+    /// Whether a value that cannot be read counts as missing.
     skips: bool,
-    /// The value that was asked for last: what cannot be fitted to is that.
-    last: AtomicUsize,
-    /// Values that cannot be fitted to, and are skipped.
+    /// The index of the value that was read last, which an error of fitting is about.
+    last_read: AtomicUsize,
+    /// Indices of corrupt values, which are skipped.
     corrupt: Mutex<BTreeSet<usize>>,
 }
 
-/// Rows whose value is read to find out whether a field is a series.
-const PROBED: usize = 100;
+/// Number of rows that are read to detect a series.
+const PROBED_ROWS: usize = 100;
 
 impl FieldValues {
     pub(super) fn new(table: Arc<dyn Table>, rows: &[u32], fields: &[String], skips: bool) -> Self {
@@ -34,14 +34,14 @@ impl FieldValues {
             fields: fields.to_vec(),
             ends: None,
             skips,
-            last: AtomicUsize::new(usize::MAX),
+            last_read: AtomicUsize::new(usize::MAX),
             corrupt: Mutex::default(),
         };
         let first = {
             let values: &dyn Values = &values;
-            values.spread(PROBED).find_map(|value| value.ok().filter(|value| !value.is_missing()))
+            values.spread(PROBED_ROWS).find_map(|value| value.ok().filter(|value| !value.is_missing()))
         };
-        values.last.store(usize::MAX, Ordering::Relaxed);
+        values.last_read.store(usize::MAX, Ordering::Relaxed);
         if first.is_some_and(|value| value.steps().is_some()) {
             let ends = values.rows.iter().scan(0, |sum, &row| {
                 *sum += values.table.steps(row as usize);
@@ -52,9 +52,9 @@ impl FieldValues {
         values
     }
 
-    /// The error of a tokenizer that was fitted to these values, with the place of the value that it stopped at.
-    pub(super) fn placed(&self, problem: &str) -> String {
-        match self.place(self.last.load(Ordering::Relaxed)) {
+    /// An error of fitting with the location of the value that was read last.
+    pub(super) fn with_location(&self, problem: &str) -> String {
+        match self.locate(self.last_read.load(Ordering::Relaxed)) {
             Some((row, _)) => {
                 format!("{}: {problem}", located(self.table.as_ref(), row as usize, &self.fields))
             }
@@ -62,21 +62,21 @@ impl FieldValues {
         }
     }
 
-    /// Takes the value that was asked for last for a missing one, if corrupt values may be skipped; whether it was not yet.
+    /// Marks the value that was read last as corrupt, if corrupt values are skipped; returns whether it was not marked before.
     pub(super) fn skip_last(&self) -> bool {
-        let last = self.last.load(Ordering::Relaxed);
+        let last = self.last_read.load(Ordering::Relaxed);
         self.skips && last < self.len() && self.corrupt.lock().is_ok_and(|mut corrupt| corrupt.insert(last))
     }
 
-    /// The row and the step of value `index`.
-    fn place(&self, index: usize) -> Option<(u32, Option<usize>)> {
+    /// The row of value `index`, and its time step in a series.
+    fn locate(&self, index: usize) -> Option<(u32, Option<usize>)> {
         let Some(ends) = &self.ends else { return Some((*self.rows.get(index)?, None)) };
         let row = ends.partition_point(|&end| end <= index);
         let start = row.checked_sub(1).map_or(0, |before| ends[before]);
         Some((*self.rows.get(row)?, Some(index - start)))
     }
 
-    /// Whether the values are of a series.
+    /// Whether the field is a series.
     pub(super) fn is_series(&self) -> bool {
         self.ends.is_some()
     }
@@ -107,11 +107,11 @@ impl Values for FieldValues {
     }
 
     fn get(&self, index: usize) -> Result<Value, TokenizeError> {
-        self.last.store(index, Ordering::Relaxed);
+        self.last_read.store(index, Ordering::Relaxed);
         if self.corrupt.lock().is_ok_and(|corrupt| corrupt.contains(&index)) {
             return Ok(Value::Missing);
         }
-        self.place(index).map_or(Ok(Value::Missing), |(row, step)| self.read(row, step))
+        self.locate(index).map_or(Ok(Value::Missing), |(row, step)| self.read(row, step))
     }
 
     fn read_file(&self, location: &str) -> Result<Option<Vec<u8>>, TokenizeError> {
@@ -119,27 +119,27 @@ impl Values for FieldValues {
     }
 }
 
-/// The values of several parts that share a vocabulary, one part after another.
-pub(super) struct Chained<'a>(pub Vec<&'a FieldValues>);
+/// The concatenated values of several parts that share a vocabulary.
+pub(super) struct ConcatenatedValues<'a>(pub Vec<&'a FieldValues>);
 
-impl Chained<'_> {
-    /// The values that were asked for last.
-    fn last(&self) -> Option<&FieldValues> {
-        self.0.iter().rev().find(|values| values.last.load(Ordering::Relaxed) < values.len()).copied()
+impl ConcatenatedValues<'_> {
+    /// The part whose value was read last.
+    fn last_read(&self) -> Option<&FieldValues> {
+        self.0.iter().rev().find(|values| values.last_read.load(Ordering::Relaxed) < values.len()).copied()
     }
 
-    /// As of [`FieldValues::placed`].
-    pub(super) fn placed(&self, problem: &str) -> String {
-        self.last().map_or_else(|| problem.into(), |values| values.placed(problem))
+    /// As for [`FieldValues::with_location`].
+    pub(super) fn with_location(&self, problem: &str) -> String {
+        self.last_read().map_or_else(|| problem.into(), |values| values.with_location(problem))
     }
 
-    /// As of [`FieldValues::skip_last`].
+    /// As for [`FieldValues::skip_last`].
     pub(super) fn skip_last(&self) -> bool {
-        self.last().is_some_and(FieldValues::skip_last)
+        self.last_read().is_some_and(FieldValues::skip_last)
     }
 }
 
-impl Values for Chained<'_> {
+impl Values for ConcatenatedValues<'_> {
     fn len(&self) -> usize {
         self.0.iter().map(|values| values.len()).sum()
     }
@@ -163,21 +163,21 @@ impl Values for Chained<'_> {
 mod tests {
     use super::*;
     use crate::modalities::text::{TextSettings, TextTokenizer, TextUnit};
-    use crate::table::Memory;
+    use crate::table::MemoryTable;
     use smalti_contract::{Row, Tokenizer};
 
-    /// The tokenizer of a published vocabulary, or why there is none.
+    /// The tokenizer of a vocabulary file.
     fn of_file(location: &str) -> Result<TextTokenizer, TokenizeError> {
         let row = Row { fields: [("text".to_string(), Value::Text("the lower".into()))].into() };
-        let table = Arc::new(Memory::new("rows", vec![row]));
+        let table = Arc::new(MemoryTable::new("rows", vec![row]));
         let values = FieldValues::new(table, &[0], &["text".to_string()], false);
         let settings =
             TextSettings { vocabulary: TextUnit::File(location.into()), ..TextSettings::default() };
-        TextTokenizer::new(TextTokenizer::fit(settings, None, &Chained(vec![&values]))?)
+        TextTokenizer::new(TextTokenizer::fit(settings, None, &ConcatenatedValues(vec![&values]))?)
     }
 
     #[test]
-    fn a_vocabulary_may_lie_in_an_archive() {
+    fn a_vocabulary_can_be_read_from_an_archive() {
         let words = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\nlow\n##er\n";
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.tar").display().to_string();

@@ -1,4 +1,4 @@
-//! Windows: of the time steps of rows with series, and of the tokens of long values.
+//! Windows of time steps, and windows of tokens.
 
 use super::compose::Purpose;
 use super::rows::Rows;
@@ -9,18 +9,18 @@ use smalti_contract::{Sequence, TokenizeError};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Windows of time steps.
+/// Windows of the time steps of rows with series.
 pub(super) struct StepWindows {
-    /// For each row, the number of steps before it, and last the number of all steps.
+    /// For each row, the number of steps of all earlier rows; last, the number of all steps.
     starts: Vec<usize>,
-    /// The windows that are evaluated, one after another, each within its row: the row's place and its first step.
-    evaluated: Vec<(u32, usize)>,
-    /// For each source, its windows, its steps, and its weight in the draws.
-    lanes: Vec<(Range<usize>, Range<usize>, f64)>,
+    /// The windows of evaluation, without overlap: the place of the row, and the first step.
+    windows: Vec<(u32, usize)>,
+    /// For each source, its windows, its steps, and its sampling weight.
+    sources: Vec<(Range<usize>, Range<usize>, f64)>,
     context: usize,
-    /// Whether training may begin a window at any step: a series is predicted. Otherwise a window is as long
-    /// as it can be.
-    anywhere: bool,
+    /// Whether a training window may start at any step, because a series is predicted; otherwise it has `context` steps if the
+    /// row has as many.
+    any_start: bool,
 }
 
 impl StepWindows {
@@ -29,46 +29,48 @@ impl StepWindows {
         if context == 0 {
             return Err(refuse("data.context", "expected 1 or more steps; found 0".into()));
         }
-        let (mut starts, mut evaluated) = (vec![0], vec![]);
+        let (mut starts, mut windows) = (vec![0], vec![]);
         for (place, n) in rows.steps().enumerate() {
-            evaluated.extend((0..n).step_by(context).map(|first| (place as u32, first)));
+            windows.extend((0..n).step_by(context).map(|first| (place as u32, first)));
             starts.push(starts[place] + n);
         }
-        if evaluated.is_empty() {
-            return Err(refuse("data.source", "no row has a time step".into()));
+        if windows.is_empty() {
+            return Err(refuse("data.source", "expected rows with time steps; found none".into()));
         }
-        let (mut lanes, mut first) = (vec![], 0);
-        for &(n, weight) in &rows.lanes {
-            let place = |row: usize| evaluated.partition_point(|(place, _)| (*place as usize) < row);
-            lanes.push((place(first)..place(first + n), starts[first]..starts[first + n], weight));
+        let (mut sources, mut first) = (vec![], 0);
+        for &(n, weight) in &rows.sources {
+            let place = |row: usize| windows.partition_point(|(place, _)| (*place as usize) < row);
+            sources.push((place(first)..place(first + n), starts[first]..starts[first + n], weight));
             first += n;
         }
-        lanes.retain(|(windows, _, _)| !windows.is_empty());
-        let anywhere = task.outputs().iter().any(|output| output.is_series(task.parts()));
-        Ok(Self { starts, evaluated, lanes, context, anywhere })
+        sources.retain(|(windows, _, _)| !windows.is_empty());
+        let any_start = task.outputs().iter().any(|output| output.is_series(task.parts()));
+        Ok(Self { starts, windows, sources, context, any_start })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.evaluated.len()
+        self.windows.len()
     }
 
-    pub(super) fn lanes(&self) -> Vec<(usize, f64)> {
-        self.lanes.iter().map(|(windows, _, weight)| (windows.len(), *weight)).collect()
+    /// The number of windows of each source, and its sampling weight.
+    pub(super) fn sources(&self) -> Vec<(usize, f64)> {
+        self.sources.iter().map(|(windows, _, weight)| (windows.len(), *weight)).collect()
     }
 
-    /// What tells a window from every other.
+    /// The id of a window, unique in the data set.
     pub(super) fn id(&self, place: usize, steps: &Range<usize>) -> u64 {
         (self.starts[place] + steps.start) as u64
     }
 
-    /// The row's place and the steps of window `index`; with a seed, of one that begins elsewhere in the same source.
+    /// The row's place and the steps of window `index`; with a seed, of a random window of the same source.
     pub(super) fn find(&self, index: usize, seed: Option<u64>) -> (usize, Range<usize>) {
-        let (place, first) = (self.evaluated[index].0 as usize, self.evaluated[index].1);
+        let (place, first) = (self.windows[index].0 as usize, self.windows[index].1);
         let (place, first) = match seed.map(random::generator) {
             None => (place, first),
-            Some(mut generator) if self.anywhere => {
-                let lane = self.lanes.iter().find(|(windows, _, _)| windows.contains(&index));
-                let steps = lane.map_or(0..self.starts[self.starts.len() - 1], |(_, steps, _)| steps.clone());
+            Some(mut generator) if self.any_start => {
+                let source = self.sources.iter().find(|(windows, _, _)| windows.contains(&index));
+                let steps =
+                    source.map_or(0..self.starts[self.starts.len() - 1], |(_, steps, _)| steps.clone());
                 let step = steps.start + random::below(&mut generator, steps.len());
                 let place = self.starts.partition_point(|&start| start <= step) - 1;
                 (place, step - self.starts[place])
@@ -82,29 +84,29 @@ impl StepWindows {
     }
 }
 
-/// Windows of the tokens of all rows' values, one row after another; each source by itself.
+/// Windows of the concatenated tokens of all rows, separately for each source.
 pub(super) struct TokenWindows {
-    /// For each source, its tokens, the places of those of this split, and its weight in the draws.
-    lanes: Vec<(Arc<dyn Sequence>, Range<usize>, f64)>,
-    /// Tokens that the model reads of a window.
+    /// For each source, its tokens, the range of this split's tokens, and its sampling weight.
+    sources: Vec<(Arc<dyn Sequence>, Range<usize>, f64)>,
+    /// Number of tokens of a window that the model reads.
     context: usize,
-    /// Tokens of a window: with the one after it, if that is predicted.
+    /// Number of tokens of a window, with the token after the last one read, which is its target.
     tokens: usize,
 }
 
-/// The tokens of the rows of each source, and its weight.
+/// The tokens of each source, and its sampling weight.
 pub(super) type Sequences = Vec<(Arc<dyn Sequence>, f64)>;
 
 impl TokenWindows {
-    /// The tokens of some rows.
+    /// The tokens of a split's rows.
     ///
     /// # Errors
-    /// If a value cannot be read or become tokens.
+    /// If a value cannot be read or tokenized.
     pub(super) fn sequences(task: &Composition, rows: &Rows) -> Result<Sequences, OpenError> {
         let part = &task.parts()[0];
         let (table, mut left) = (&rows.table, &rows.rows[..]);
         let mut sequences = vec![];
-        for &(n, weight) in &rows.lanes {
+        for &(n, weight) in &rows.sources {
             let (here, rest) = left.split_at(n);
             left = rest;
             let mut bytes: Box<dyn std::io::Read + Send> = Box::new(std::io::empty());
@@ -126,7 +128,7 @@ impl TokenWindows {
     /// Windows of a share of each sequence: `0.0..0.9` for its first nine tenths.
     ///
     /// # Errors
-    /// If no sequence has tokens enough for one window.
+    /// If a sequence has fewer tokens than a window.
     pub(super) fn new(
         task: &Composition,
         name: &str,
@@ -136,13 +138,13 @@ impl TokenWindows {
         let part = &task.parts()[0];
         let context = part.kinds[0].axes.first().map_or(1, |axis| axis.size);
         let tokens = context + 1;
-        let mut lanes = vec![];
+        let mut sources = vec![];
         for (sequence, weight) in sequences {
             let at = |share: f64| (sequence.len() as f64 * share) as usize;
             let places = at(share.start)..if share.end < 1.0 { at(share.end) } else { sequence.len() };
             if places.len() < tokens {
                 let problem = format!(
-                    "a split of {name} has {} tokens; context {context} needs at least {tokens}",
+                    "expected at least {tokens} tokens in each split of {name}; found {}: use a smaller context",
                     places.len()
                 );
                 return Err(OpenError::Setting {
@@ -150,21 +152,22 @@ impl TokenWindows {
                     problem,
                 });
             }
-            lanes.push((sequence.clone(), places, *weight));
+            sources.push((sequence.clone(), places, *weight));
         }
-        Ok(Self { lanes, context, tokens })
+        Ok(Self { sources, context, tokens })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lanes().iter().map(|(n, _)| n).sum()
+        self.sources().iter().map(|(n, _)| n).sum()
     }
 
-    pub(super) fn lanes(&self) -> Vec<(usize, f64)> {
+    /// The number of windows of each source, and its sampling weight.
+    pub(super) fn sources(&self) -> Vec<(usize, f64)> {
         let windows = |places: &Range<usize>| (places.len() - 1) / self.context;
-        self.lanes.iter().map(|(_, places, weight)| (windows(places), *weight)).collect()
+        self.sources.iter().map(|(_, places, weight)| (windows(places), *weight)).collect()
     }
 
-    /// In training a window that begins anywhere; otherwise the windows one after another.
+    /// The sample of window `index`; with a seed, of a random window of the same source.
     pub(super) fn sample(
         &self,
         task: &Composition,
@@ -172,7 +175,7 @@ impl TokenWindows {
         seed: Option<u64>,
     ) -> Result<Sample, TokenizeError> {
         let (mut index, mut before) = (index, 0);
-        for ((sequence, places, _), (windows, _)) in self.lanes.iter().zip(self.lanes()) {
+        for ((sequence, places, _), (windows, _)) in self.sources.iter().zip(self.sources()) {
             if index >= windows {
                 (index, before) = (index - windows, before + sequence.len());
                 continue;
@@ -186,6 +189,9 @@ impl TokenWindows {
             let purpose = seed.map_or(Purpose::Evaluate, Purpose::Train);
             return task.window(ids, purpose, (before + start) as u64);
         }
-        Err(TokenizeError::Input(format!("expected a window below {}; found {index} more", self.len())))
+        Err(TokenizeError::Input(format!(
+            "expected a window number below {}; found {index} more",
+            self.len()
+        )))
     }
 }

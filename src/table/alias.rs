@@ -1,4 +1,4 @@
-//! Other names for fields.
+//! Aliases of fields.
 
 use super::{Table, unknown_field};
 use crate::data::DataError;
@@ -7,15 +7,15 @@ use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A table some of whose fields have a second name.
+/// A table with aliases of fields.
 struct Aliased {
     table: Arc<dyn Table>,
     fields: Vec<String>,
-    /// The second name and the field.
+    /// Pairs of alias and field.
     aliases: Vec<(String, String)>,
 }
 
-/// A table whose fields have these second names too: `(name, field)`.
+/// Adds aliases of fields to a table: pairs `(alias, field)`.
 ///
 /// # Errors
 /// [`DataError`] for a field that the table does not have.
@@ -31,9 +31,9 @@ pub fn alias(table: Arc<dyn Table>, aliases: Vec<(String, String)>) -> Result<Ar
 }
 
 impl Aliased {
-    /// The table's own name of a field.
-    fn own<'a>(&'a self, field: &'a str) -> &'a str {
-        self.aliases.iter().find(|(name, _)| name == field).map_or(field, |(_, own)| own)
+    /// The name in the inner table of a field or alias.
+    fn inner<'a>(&'a self, field: &'a str) -> &'a str {
+        self.aliases.iter().find(|(name, _)| name == field).map_or(field, |(_, inner)| inner)
     }
 }
 
@@ -51,19 +51,19 @@ impl Table for Aliased {
     }
 
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
-        self.table.value(row, self.own(field))
+        self.table.value(row, self.inner(field))
     }
 
     fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
-        self.table.peek(row, self.own(field))
+        self.table.peek(row, self.inner(field))
     }
 
     fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
-        self.table.window(row, self.own(field), steps)
+        self.table.window(row, self.inner(field), steps)
     }
 
     fn stream(&self, row: usize, field: &str) -> Result<Box<dyn Read + Send>, DataError> {
-        self.table.stream(row, self.own(field))
+        self.table.stream(row, self.inner(field))
     }
 
     fn steps(&self, row: usize) -> usize {
@@ -79,7 +79,7 @@ impl Table for Aliased {
     }
 
     fn classes(&self, field: &str) -> Option<&[String]> {
-        self.table.classes(self.own(field))
+        self.table.classes(self.inner(field))
     }
 
     fn skipped(&self) -> &[(String, &'static str)] {

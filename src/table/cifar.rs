@@ -1,5 +1,5 @@
-//! CIFAR-10 as it is published: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, with the names of the
-//! classes in `batches.meta.txt`.
+//! CIFAR-10 in its published format: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, with the class names
+//! in `batches.meta.txt`.
 
 use super::pixels::{Pixels, Set};
 use super::place::{file_name, read_classes};
@@ -12,11 +12,11 @@ use std::sync::Arc;
 pub const NAME: &str = "cifar";
 const NAMES: &str = "batches.meta.txt";
 
-/// Opens a batch, the batches of a pattern, or all in a folder or archive: the fields `image` (`[32, 32, 3]` bytes), `label`
-/// and `split`.
+/// Opens a batch, the batches of a pattern, or all batches in a folder or archive: the fields `image` (`[32, 32, 3]` bytes),
+/// `label` and `split`.
 ///
 /// # Errors
-/// [`DataError`] if not one file can be read. A damaged file among others is an error when its one row is asked for.
+/// [`DataError`] if no file can be read. A corrupt file among others is one row, whose values cannot be read.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let mut locations: Vec<String> = match place.files()? {
         Some(files) => files
@@ -38,7 +38,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let mut errors = vec![];
     let read = |location: &String| {
         read(location).unwrap_or_else(|error| {
-            let set = damaged(location, &error);
+            let set = corrupt(location, &error);
             errors.push(error);
             set
         })
@@ -62,8 +62,8 @@ fn read(location: &str) -> Result<Set, DataError> {
     Ok(Set { location: location.into(), split, shape, pixels, labels, problem: None })
 }
 
-/// One row in place of a file that cannot be read: how many images it should hold is not known.
-fn damaged(location: &str, error: &DataError) -> Set {
+/// One row in place of a file that cannot be read, whose number of images is not known.
+fn corrupt(location: &str, error: &DataError) -> Set {
     let problem = match error {
         DataError::Tokenize { problem, .. } => problem.clone(),
         other => other.to_string(),

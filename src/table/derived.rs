@@ -1,4 +1,4 @@
-//! Fields that are computed over a row before it is cut: returns-to-go, the next state.
+//! Fields derived from a whole row before it is cut into windows: returns-to-go, the next state.
 
 use super::{Table, unknown_field};
 use crate::data::DataError;
@@ -10,15 +10,15 @@ use std::io::Read;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// How a field is computed over a row.
+/// The computation of a derived field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Derivation {
-    /// The sum of the rewards from each step on, later ones discounted (Chen et al. 2021).
+    /// The return-to-go: the sum of the discounted rewards from each step on (Chen et al. 2021).
     ReturnToGo {
         /// The field of the rewards, a series of numbers.
         field: String,
-        /// The factor of a reward for each step that it lies ahead.
+        /// The discount factor per step.
         #[serde(default = "one")]
         discount: f64,
     },
@@ -27,7 +27,7 @@ pub enum Derivation {
         /// A series.
         field: String,
     },
-    /// The value at the step before; missing at the first.
+    /// The value at the previous step; missing at the first.
     Previous {
         /// A series.
         field: String,
@@ -47,7 +47,7 @@ pub enum Derivation {
         /// A series with the row's number of steps.
         field: String,
     },
-    /// The sum over all steps: a number for the row.
+    /// The sum over all steps: one number for the row.
     Total {
         /// A series of numbers.
         field: String,
@@ -58,23 +58,22 @@ fn one() -> f64 {
     1.0
 }
 
-/// The numbers of a series, for whoever asks for a window of them.
+/// The numbers of a series.
 type Numbers = Arc<Vec<f64>>;
 
-/// A table with derived fields beside its own.
+/// A table with derived fields.
 struct Derived {
     table: Arc<dyn Table>,
     fields: Vec<String>,
     derived: IndexMap<String, Derivation>,
-    /// Series that need the whole row, by row and field: computed once.
-    kept: Mutex<HashMap<(usize, String), Numbers>>,
+    /// Series that need the whole row, computed once, by row and field.
+    cache: Mutex<HashMap<(usize, String), Numbers>>,
 }
 
-/// A table with these fields beside its own; the table itself if there is none. A field may be derived from another, in any
-/// order.
+/// Adds derived fields to a table. A field may be derived from another derived field, in any order.
 ///
 /// # Errors
-/// [`DataError`] for a name that the table has already, and a field that it does not have.
+/// [`DataError`] for a name that the table already has, and for a source field that it does not have.
 pub fn derive(
     mut table: Arc<dyn Table>,
     derived: &IndexMap<String, Derivation>,
@@ -88,18 +87,18 @@ pub fn derive(
         };
         let (name, derivation) = left.remove(next);
         if table.fields().contains(name) {
-            let problem = format!("data.derived.{name}: the table has a field of this name already");
+            let problem = format!("data.derived.{name}: the table already has a field of this name");
             return Err(DataError::layout(table.name(), problem));
         }
         let fields = table.fields().iter().chain([name]).cloned().collect();
         let derived = IndexMap::from([(name.clone(), derivation.clone())]);
-        table = Arc::new(Derived { table, fields, derived, kept: Mutex::default() });
+        table = Arc::new(Derived { table, fields, derived, cache: Mutex::default() });
     }
     Ok(table)
 }
 
 impl Derivation {
-    /// The field that it is computed from.
+    /// The field that the new one is derived from.
     pub fn field(&self) -> &str {
         match self {
             Derivation::ReturnToGo { field, .. }
@@ -142,17 +141,17 @@ impl Derived {
     ) -> Result<Arc<Vec<f64>>, DataError> {
         let key = (row, name.to_string());
         let poisoned = |_| DataError::Worker;
-        if let Some(kept) = self.kept.lock().map_err(poisoned)?.get(&key) {
-            return Ok(kept.clone());
+        if let Some(cached) = self.cache.lock().map_err(poisoned)?.get(&key) {
+            return Ok(cached.clone());
         }
         let mut returns = self.numbers(row, field)?;
-        let mut ahead = 0.0;
+        let mut return_to_go = 0.0;
         for value in returns.iter_mut().rev() {
-            ahead = *value + discount * ahead;
-            *value = ahead;
+            return_to_go = *value + discount * return_to_go;
+            *value = return_to_go;
         }
         let returns = Arc::new(returns);
-        self.kept.lock().map_err(poisoned)?.insert(key, returns.clone());
+        self.cache.lock().map_err(poisoned)?.insert(key, returns.clone());
         Ok(returns)
     }
 
@@ -258,7 +257,7 @@ impl Table for Derived {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Memory;
+    use crate::table::MemoryTable;
     use smalti_contract::Row;
 
     fn series(numbers: &[f64]) -> Value {
@@ -267,11 +266,12 @@ mod tests {
 
     fn derived(kind: Derivation) -> Arc<dyn Table> {
         let row = Row { fields: [("rewards".to_string(), series(&[1.0, 2.0, 4.0]))].into() };
-        derive(Arc::new(Memory::new("log", vec![row])), &IndexMap::from([("new".to_string(), kind)])).unwrap()
+        derive(Arc::new(MemoryTable::new("log", vec![row])), &IndexMap::from([("new".to_string(), kind)]))
+            .unwrap()
     }
 
     #[test]
-    fn fields_are_computed_before_the_row_is_cut() {
+    fn fields_are_derived_from_the_whole_row() {
         let field = || "rewards".to_string();
         let window = |kind, steps| derived(kind).window(0, "new", steps).unwrap();
         assert_eq!(
@@ -293,20 +293,22 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_derived_from_another() {
+    fn a_field_is_derived_from_a_derived_field() {
         let row = Row { fields: [("rewards".to_string(), series(&[1.0, 2.0, 4.0]))].into() };
         let returns = Derivation::ReturnToGo { field: "rewards".into(), discount: 1.0 };
         let next = Derivation::Next { field: "returns".into() };
         let fields = IndexMap::from([("next".to_string(), next), ("returns".to_string(), returns)]);
-        let table = derive(Arc::new(Memory::new("log", vec![row])), &fields).unwrap();
+        let table = derive(Arc::new(MemoryTable::new("log", vec![row])), &fields).unwrap();
         assert_eq!(table.window(0, "next", 0..2).unwrap(), series(&[6.0, 4.0]));
         assert_eq!(table.fields(), ["rewards", "returns", "next"]);
     }
 
     #[test]
-    fn names_that_do_not_fit_are_errors() {
-        let table: Arc<dyn Table> =
-            Arc::new(Memory::new("log", vec![Row { fields: [("a".to_string(), series(&[1.0]))].into() }]));
+    fn taken_names_and_unknown_fields_are_errors() {
+        let table: Arc<dyn Table> = Arc::new(MemoryTable::new(
+            "log",
+            vec![Row { fields: [("a".to_string(), series(&[1.0]))].into() }],
+        ));
         let refused = |name: &str, field: &str| {
             let derived = IndexMap::from([(name.to_string(), Derivation::Next { field: field.into() })]);
             derive(table.clone(), &derived).err().unwrap().to_string()

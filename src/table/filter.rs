@@ -1,18 +1,17 @@
-//! Choosing rows by their fields.
+//! Filters of rows by their fields.
 
 use crate::data::error::DataError;
 use std::cmp::Ordering;
 
 /// Comparisons that a row must all pass, such as `index>=5 & speaker!=george`.
 ///
-/// The operators are `=`, `!=`, `<`, `<=`, `>` and `>=`. Two numbers compare as numbers, anything else as
-/// text.
+/// The operators are `=`, `!=`, `<`, `<=`, `>` and `>=`. Two numbers compare as numbers, any other values as texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter(Vec<Comparison>);
 
 #[derive(Debug, Clone, PartialEq)]
 struct Comparison {
-    column: String,
+    field: String,
     operator: Operator,
     value: String,
 }
@@ -27,7 +26,7 @@ enum Operator {
     AtLeast,
 }
 
-/// Those of two characters first: `<=` is not `<` and a value that begins with `=`.
+/// Operators of two characters come first: `<=` is not `<` and a value that begins with `=`.
 const OPERATORS: [(&str, Operator); 7] = [
     ("!=", Operator::NotEqual),
     ("<=", Operator::AtMost),
@@ -39,7 +38,7 @@ const OPERATORS: [(&str, Operator); 7] = [
 ];
 
 impl Filter {
-    /// Reads a filter: comparisons joined by `&`.
+    /// Parses a filter: comparisons joined by `&`.
     ///
     /// ```
     /// # use smalti::table::Filter;
@@ -48,45 +47,46 @@ impl Filter {
     /// ```
     ///
     /// # Errors
-    /// [`DataError::Filter`] for a comparison that is not a column, an operator and a value.
+    /// [`DataError::Filter`] for a comparison that is not a field, an operator and a value.
     pub fn parse(filter: &str) -> Result<Self, DataError> {
         let comparison = |term: &str| {
             Comparison::parse(term).ok_or_else(|| DataError::Filter {
                 filter: filter.to_string(),
-                problem: format!("{:?} is not a column, one of = != < <= > >=, and a value", term.trim()),
+                problem: format!(
+                    "expected a field, one of = != < <= > >=, and a value; found {:?}",
+                    term.trim()
+                ),
             })
         };
         filter.split('&').map(comparison).collect::<Result<_, _>>().map(Self)
     }
 
     /// The fields that it compares.
-    pub fn columns(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|comparison| comparison.column.as_str())
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|comparison| comparison.field.as_str())
     }
 
-    /// Whether a row passes, given its fields by column.
-    pub fn passes<'a>(&self, field: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.0
-            .iter()
-            .all(|comparison| field(&comparison.column).is_some_and(|field| comparison.passes(field)))
+    /// Whether a row passes; `value` gives the value of a field.
+    pub fn passes<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.0.iter().all(|comparison| value(&comparison.field).is_some_and(|value| comparison.passes(value)))
     }
 }
 
 impl Comparison {
     fn parse(term: &str) -> Option<Self> {
         let start = term.find(['!', '=', '<', '>'])?;
-        let (column, rest) = term.split_at_checked(start)?;
+        let (field, rest) = term.split_at_checked(start)?;
         let (value, operator) =
             OPERATORS.iter().find_map(|(sign, operator)| Some((rest.strip_prefix(sign)?, *operator)))?;
-        let (column, value) = (column.trim(), value.trim());
-        let whole = !column.is_empty() && !value.is_empty() && !value.starts_with(['!', '=', '<', '>']);
-        whole.then(|| Self { column: column.to_string(), operator, value: value.to_string() })
+        let (field, value) = (field.trim(), value.trim());
+        let whole = !field.is_empty() && !value.is_empty() && !value.starts_with(['!', '=', '<', '>']);
+        whole.then(|| Self { field: field.to_string(), operator, value: value.to_string() })
     }
 
-    fn passes(&self, field: &str) -> bool {
-        let order = match (number(field), number(&self.value)) {
-            (Some(field), Some(value)) => field.total_cmp(&value),
-            _ => field.cmp(&self.value),
+    fn passes(&self, found: &str) -> bool {
+        let order = match (number(found), number(&self.value)) {
+            (Some(found), Some(value)) => found.total_cmp(&value),
+            _ => found.cmp(&self.value),
         };
         match self.operator {
             Operator::Equal => order == Ordering::Equal,
@@ -99,7 +99,7 @@ impl Comparison {
     }
 }
 
-/// A finite number; `nan` and `inf` are words.
+/// A finite number; `nan` and `inf` are texts.
 fn number(text: &str) -> Option<f64> {
     // Adding zero makes -0 equal to 0 under a total order.
     text.trim().parse().ok().filter(|number: &f64| number.is_finite()).map(|number| number + 0.0)

@@ -1,4 +1,4 @@
-//! Class folders: `cat/1.png`, also below a split's folder, `train/cat/1.png`.
+//! Class folders: `cat/1.png`, or below the folder of a split, `train/cat/1.png`.
 
 use super::place::{CLASSES, SPLITS, class_names, extension, file_name};
 use super::{Modality, Place, Table, unknown_field};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The layout's name.
 pub const NAME: &str = "folders";
 
-/// Files of any sort, each labelled by its folder.
+/// Files, each labelled by its folder.
 struct Folders {
     files: Arc<Files>,
     fields: Vec<String>,
@@ -20,14 +20,14 @@ struct Folders {
     skipped: Vec<(String, &'static str)>,
 }
 
-/// Opens a folder or archive of class folders: the fields `file`, `label` and, if there are folders of splits above,
-/// `split`. A `classes.txt` in it or beside it gives the order of the classes. Among images and audio clips, files that are
-/// named otherwise are not used.
+/// Opens a folder or archive of class folders: the fields `file`, `label` and, if the class folders are in folders of splits,
+/// `split`. A `classes.txt` in it or beside it sets the order of the classes. Among images and audio clips, files with other
+/// endings are skipped.
 ///
 /// # Errors
 /// [`DataError`] for a class that is not in `classes.txt`.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
-    let none = || match place.is_asked_for(NAME) {
+    let none = || match place.is_requested(NAME) {
         true => {
             let problem =
                 "expected class folders (class/name.png, split/class/name.png); found no file in one";
@@ -76,13 +76,13 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     Ok(Some(Arc::new(Folders { files, fields, paths, classes, skipped })))
 }
 
-/// The top folders that are splits.
+/// The top folders with names of splits.
 fn splits(paths: &[String]) -> BTreeSet<&str> {
     let deep = paths.iter().filter(|path| path.matches('/').count() >= 2);
     deep.filter_map(|path| path.split('/').next()).filter(|top| SPLITS.contains(top)).collect()
 }
 
-/// The class folder of a path. If there are splits, what is in none of them has no class.
+/// The class folder of a path. If there are splits, a file outside them has no class.
 fn label<'a>(path: &'a str, splits: &BTreeSet<&str>) -> Option<&'a str> {
     let (first, rest) = path.split_once('/')?;
     match splits.contains(first) {
@@ -91,7 +91,7 @@ fn label<'a>(path: &'a str, splits: &BTreeSet<&str>) -> Option<&'a str> {
     }
 }
 
-/// The class folder of a path, below a folder that is a split or none.
+/// The class folder of a path, with or without the folder of a split above it.
 pub(super) fn class_folder(path: &str) -> Option<&str> {
     let (first, rest) = path.split_once('/')?;
     match (SPLITS.contains(&first), rest.split_once('/')) {

@@ -1,4 +1,4 @@
-//! IDX pairs, as MNIST has them: `train-images-idx3-ubyte.gz` beside `train-labels-idx1-ubyte.gz`.
+//! IDX pairs, the format of MNIST: `train-images-idx3-ubyte.gz` beside `train-labels-idx1-ubyte.gz`.
 
 use super::pixels::{Pixels, Set};
 use super::{Place, Table};
@@ -11,11 +11,11 @@ pub const NAME: &str = "idx";
 const IMAGES: [&str; 2] = ["-images-idx3-ubyte", "-images.idx3-ubyte"];
 const LABELS: [&str; 2] = ["-labels-idx1-ubyte", "-labels.idx1-ubyte"];
 
-/// Opens a file of images, the files of a pattern, or all in a folder or archive, each with its labels: the fields `image`
+/// Opens a file of images, the files of a pattern, or all files in a folder or archive, each with its labels: the fields `image`
 /// (`[height, width]` bytes), `label` and `split`.
 ///
 /// # Errors
-/// [`DataError`] for damaged files, images without labels, and several files of one split.
+/// [`DataError`] for corrupt files, images without labels, and several files of one split.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let locations: Vec<String> = match place.files()? {
         Some(files) => {
@@ -27,7 +27,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let Some(stems) = stems.filter(|stems| !stems.is_empty()) else { return Ok(None) };
     place.refuse_columns(NAME)?;
     let mut sets: Vec<Set> = vec![];
-    // What trains comes first.
+    // The training split comes first.
     let mut pairs: Vec<(&String, &str)> = locations.iter().zip(stems).collect();
     pairs.sort_by_key(|(_, stem)| (split(stem) != "train", split(stem)));
     for (images, stem) in pairs {
@@ -69,13 +69,13 @@ fn read(images: &str, stem: &str) -> Result<Set, DataError> {
     Ok(Set { location: images.into(), split: split(stem).into(), shape, pixels, labels, problem: None })
 }
 
-/// A location without the part that makes it a file of images: `mnist/train`.
+/// The location of a file of images without its ending: `mnist/train`.
 fn stem(location: &str) -> Option<&str> {
     let unpacked = location.strip_suffix(".gz").unwrap_or(location);
     IMAGES.iter().find_map(|name| unpacked.strip_suffix(name))
 }
 
-/// The split's name: the last word, `t10k` being MNIST's name for `test`.
+/// The split, which is the last word; `t10k` is MNIST's name of `test`.
 fn split(stem: &str) -> &str {
     match stem.rsplit(['/', ':', '-']).next().unwrap_or(stem) {
         "t10k" => "test",

@@ -1,4 +1,4 @@
-//! Parallel texts: one file a field, one line a row, such as `train.{en,de}.gz`.
+//! Parallel texts: one file per field and one line per row, such as `train.{en,de}.gz`.
 
 use super::place::{extension, is_archive, origin, split_of};
 use super::rows::is_table;
@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 /// The layout's name.
 pub const NAME: &str = "lines";
-/// Endings of files that are no parallel texts.
+/// Endings of files that are not parallel texts.
 const OTHERS: [&str; 24] = [
     "bin", "bmp", "flac", "gif", "h5", "hdf5", "jpeg", "jpg", "json", "m4a", "md", "mp3", "npy", "npz",
     "ogg", "opus", "pdf", "png", "tif", "tiff", "txt", "wav", "webp", "zip",
 ];
 
-/// Lines of texts side by side.
+/// Parallel texts, in groups of files.
 struct Lines {
     name: String,
     fields: Vec<String>,
@@ -23,16 +23,16 @@ struct Lines {
     len: usize,
 }
 
-/// Files whose lines belong together.
+/// Files whose lines are parallel.
 struct Group {
     split: String,
     /// One for each field.
     texts: Vec<Text>,
-    /// The number of rows before these.
+    /// The number of the first row.
     start: usize,
 }
 
-/// A text and where its lines begin.
+/// A text and the offsets of its lines.
 struct Text {
     location: String,
     origin: Option<String>,
@@ -40,15 +40,15 @@ struct Text {
     starts: Vec<usize>,
 }
 
-/// Opens files whose names differ in their ending, which is the field's name unless `columns` names another. The start of
-/// their names is the field `split`. If the settings name this layout, files of one ending are rows of the field `text`.
+/// Opens files whose names differ in their ending, which is the field's name unless `columns` is set. The start of their
+/// names is the field `split`. If the settings name this layout, files of one ending are rows of the field `text`.
 ///
 /// # Errors
-/// [`DataError`] for files that cannot be read or do not have as many lines as those beside them.
+/// [`DataError`] for files that cannot be read, and for parallel files with different numbers of lines.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
-    let asked = place.is_asked_for(NAME);
-    // Without braces in place of the ending nothing tells texts that belong together.
-    if !(asked || place.is_pattern() && extension(&place.path).starts_with('{')) {
+    let requested = place.is_requested(NAME);
+    // Only braces in place of the ending show that texts are parallel.
+    if !(requested || place.is_pattern() && extension(&place.path).starts_with('{')) {
         return Ok(None);
     }
     let locations = place.locations()?;
@@ -61,7 +61,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let other = |location: &String| {
         is_table(location) || is_archive(location) || OTHERS.contains(&extension(location))
     };
-    if !asked && (endings.len() < 2 || locations.iter().any(other)) {
+    if !requested && (endings.len() < 2 || locations.iter().any(other)) {
         return Ok(None);
     }
     let fields = match &place.columns {
@@ -82,7 +82,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     Lines::read(&place.path, fields, groups).map(|lines| Some(Arc::new(lines) as _))
 }
 
-/// The files that belong together: of each name, one with each ending.
+/// The groups of parallel files: for each name, the files of all endings.
 fn grouped<'a>(locations: &'a [String], endings: &[&str]) -> Result<Vec<Vec<&'a str>>, DataError> {
     let stem = |location: &'a str| {
         let unpacked = location.strip_suffix(".gz").unwrap_or(location);
@@ -142,7 +142,7 @@ impl Text {
         Ok(Self { location: location.into(), origin: origin(location), text, starts })
     }
 
-    /// A line; none if it is empty.
+    /// A line; `None` if it is empty.
     fn line(&self, number: usize) -> Option<&str> {
         let start = *self.starts.get(number)?;
         let end = self.starts.get(number + 1).copied().unwrap_or(self.text.len());

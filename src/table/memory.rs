@@ -1,4 +1,4 @@
-//! Rows in memory as a table.
+//! A table of rows in memory.
 
 use super::{Table, unknown_field};
 use crate::data::DataError;
@@ -7,14 +7,14 @@ use std::ops::Range;
 
 /// A table of rows in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Memory {
+pub struct MemoryTable {
     name: String,
     fields: Vec<String>,
     rows: Vec<Row>,
 }
 
-impl Memory {
-    /// A table of these rows; its fields are those that any row has.
+impl MemoryTable {
+    /// A table of these rows; its fields are the fields of all rows.
     pub fn new(name: impl Into<String>, rows: Vec<Row>) -> Self {
         let mut fields: Vec<String> = vec![];
         for field in rows.iter().flat_map(|row| row.fields.keys()) {
@@ -33,7 +33,7 @@ impl Memory {
     }
 }
 
-impl Table for Memory {
+impl Table for MemoryTable {
     fn name(&self) -> &str {
         &self.name
     }

@@ -1,12 +1,12 @@
-//! Sources as tables: rows with named fields, whatever the format on disk.
+//! Sources as tables: rows with named fields, for every format on disk.
 //!
-//! A [`Table`] gives the value of any field of any row when it is asked for; nothing else is read. [`open_all`] finds the
-//! layout of what lies at a location, or takes the one that the settings name. Splits, filters, several sources and fields
-//! computed over a row ([`derive`]) are for all layouts alike.
+//! A [`Table`] reads the value of one field of one row on demand. [`open_all`] detects the layout of a source, unless the
+//! settings name it. Splits, filters, several sources and fields derived from a row ([`derive`]) work with every layout.
 
 mod alias;
 #[cfg(feature = "image")]
 mod cifar;
+mod concat;
 mod derived;
 #[cfg(feature = "trajectory")]
 pub mod episodes;
@@ -22,7 +22,6 @@ mod pixels;
 mod place;
 mod rows;
 mod select;
-mod several;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -30,13 +29,13 @@ mod text;
 mod webdataset;
 
 pub use alias::alias;
+pub use concat::{ConcatTable, open_all};
 pub use derived::{Derivation, derive};
 pub use filter::Filter;
-pub use memory::Memory;
+pub use memory::MemoryTable;
 pub use modality::Modality;
 pub use place::Place;
 pub use select::{hold_out, select};
-pub use several::{Several, open_all};
 pub use source::{Opener, Source, SourceError, SourceRegistry};
 
 use crate::data::DataError;
@@ -46,7 +45,7 @@ use std::ops::Range;
 
 /// Rows with named fields.
 pub trait Table: Send + Sync {
-    /// Where it lies, for messages.
+    /// The location, for messages.
     fn name(&self) -> &str;
 
     /// The names of the fields, in the order of the source.
@@ -55,37 +54,37 @@ pub trait Table: Send + Sync {
     /// The number of rows.
     fn len(&self) -> usize;
 
-    /// True when there is no row.
+    /// Whether there is no row.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The value of a field in a row; no other field is read.
+    /// Reads the value of one field of one row.
     ///
     /// # Errors
-    /// If there is no such field ([`unknown_field`]), or its file cannot be read.
+    /// If the field does not exist ([`unknown_field`]), or its file cannot be read.
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError>;
 
-    /// The value of a field, but for the bytes of a file: enough to filter and to count rows.
+    /// The value of a field without the bytes of a file: enough to filter and to count rows.
     ///
     /// # Errors
-    /// As of [`value`](Self::value); a file that cannot be read is none.
+    /// As for [`value`](Self::value), but a file that cannot be read is no error.
     fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
         self.value(row, field)
     }
 
-    /// These time steps of a field that is a series; any other field as a whole.
+    /// The values of a series at these time steps; the whole value of any other field.
     ///
     /// # Errors
-    /// As of [`value`](Self::value).
+    /// As for [`value`](Self::value).
     fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
         Ok(self.value(row, field)?.window(steps))
     }
 
-    /// The bytes of a text or of a file, from its first to its last, for values that are larger than memory.
+    /// A reader of the bytes of a text or of a file, which may be larger than memory.
     ///
     /// # Errors
-    /// As of [`value`](Self::value); for a value that is neither. What is wrong further on is found in reading.
+    /// As for [`value`](Self::value), and for a value that is neither a text nor a file. Later errors are the reader's.
     fn stream(&self, row: usize, field: &str) -> Result<Box<dyn Read + Send>, DataError> {
         match self.value(row, field)? {
             Value::Text(text) => Ok(Box::new(Cursor::new(text.into_bytes()))),
@@ -99,18 +98,18 @@ pub trait Table: Send + Sync {
         0
     }
 
-    /// Where a row lies, for messages: `labels.csv row 7`.
+    /// The location of a row, for messages: `labels.csv row 7`.
     fn location(&self, row: usize) -> String {
         format!("{} row {}", self.name(), row + 1)
     }
 
-    /// Tells a row from every other and from itself after its source has changed: location, size and time of change.
-    /// `None` if that is not known; tokens of such a row are never kept.
+    /// A key of a row that changes with its source: the source's location, size and time of change. `None` if that is not
+    /// known; tokens of such a row are never cached.
     fn origin(&self, _row: usize) -> Option<String> {
         None
     }
 
-    /// The class names that the source declares for a field, in its order.
+    /// The class names that the source declares for a field, in the order of their numbers.
     fn classes(&self, _field: &str) -> Option<&[String]> {
         None
     }
@@ -121,7 +120,7 @@ pub trait Table: Send + Sync {
     }
 }
 
-/// Where a row lies, for messages, with the files that these fields name unless they are the row.
+/// The location of a row, for messages, with the files in these fields that it does not name.
 pub fn located(table: &dyn Table, row: usize, fields: &[String]) -> String {
     let location = table.location(row);
     let name = |field: &String| match table.peek(row, field) {

@@ -1,6 +1,6 @@
-//! Which modality a file is of.
+//! The modality of a file.
 
-/// A modality that files can be of.
+/// The modality of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Modality {
@@ -25,13 +25,13 @@ impl Modality {
         }
     }
 
-    /// The modality of a file by its name, else by its content; `None` if neither tells.
+    /// The modality of a file by its name, or else by its content; `None` if both are unknown.
     pub fn guess(location: &str, bytes: &[u8]) -> Option<Self> {
         Self::by_name(location).or_else(|| Self::by_content(bytes))
     }
 
-    /// The modality that the ending of a file's name stands for. An audio file in a format that is not known is audio too:
-    /// the error should say so.
+    /// The modality by the ending of a file's name. It includes audio formats that cannot be decoded, so that the error
+    /// names the format.
     pub fn by_name(location: &str) -> Option<Self> {
         let name = location.rsplit(['/', ':']).next().unwrap_or(location).to_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
@@ -44,7 +44,7 @@ impl Modality {
         }
     }
 
-    /// By the first bytes; else text if it is UTF-8; else the modality whose reader takes it.
+    /// The modality by the first bytes; else text if it is UTF-8; else the modality whose decoder accepts it.
     fn by_content(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..]
@@ -61,7 +61,7 @@ impl Modality {
             | [b'P', b'A', b'R', b'1', ..]
             | [0x89, b'H', b'D', b'F', ..]
             | [b'{', b'"', ..] => Some(Self::Trajectory),
-            // CSV is text unless its columns are those of steps.
+            // CSV is text unless its columns are those of an episode.
             #[cfg(feature = "trajectory")]
             _ if crate::modalities::trajectory::Format::of(bytes)
                 == Some(crate::modalities::trajectory::Format::Csv) =>
@@ -73,7 +73,7 @@ impl Modality {
         }
     }
 
-    /// The modality whose reader takes the file.
+    /// The modality whose decoder accepts the file.
     #[cfg_attr(not(any(feature = "image", feature = "audio")), allow(unused_variables))]
     fn by_reading(bytes: &[u8]) -> Option<Self> {
         #[cfg(feature = "image")]
@@ -85,7 +85,7 @@ impl Modality {
             use crate::modalities::audio::{AudioConfig, AudioTokenizer};
             use smalti_contract::Tokenizer;
             let reader = AudioTokenizer::new(AudioConfig::default()).ok()?;
-            if reader.records(bytes).next().is_some_and(|clip| clip.is_ok()) {
+            if reader.raw_inputs(bytes).next().is_some_and(|clip| clip.is_ok()) {
                 return Some(Self::Audio);
             }
         }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_more_than_the_content() {
+    fn the_name_takes_precedence_over_the_content() {
         let cases: [(&str, &[u8], Option<Modality>); 15] = [
             ("a.tar/b.WAV", b"", Some(Modality::Audio)),
             ("notes.md", b"\x89PNG", Some(Modality::Text)),

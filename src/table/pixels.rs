@@ -1,4 +1,4 @@
-//! Images of one size and their labels in memory: what IDX and CIFAR-10's files hold.
+//! Images of one size and their labels in memory: the content of IDX and CIFAR-10 files.
 
 use super::place::origin;
 use super::{Table, unknown_field};
@@ -7,11 +7,11 @@ use smalti_contract::{Array, Numbers, Value};
 
 /// The images of one or several files.
 pub struct Pixels {
-    /// Where they lie, for messages.
+    /// The location, for messages.
     pub name: String,
-    /// Each file's images.
+    /// The images of each file.
     pub sets: Vec<Set>,
-    /// The names of the classes, if the source tells them.
+    /// The class names, if the source declares them.
     pub classes: Option<Vec<String>>,
     fields: [String; 3],
 }
@@ -20,7 +20,7 @@ pub struct Pixels {
 pub struct Set {
     /// The file.
     pub location: String,
-    /// The split that its name tells.
+    /// The split, by the file's name.
     pub split: String,
     /// `[height, width]` or `[height, width, channels]`.
     pub shape: Vec<usize>,
@@ -28,7 +28,7 @@ pub struct Set {
     pub pixels: Vec<u8>,
     /// `[n_images]`.
     pub labels: Vec<u8>,
-    /// Why the file cannot be read; it is one row then.
+    /// The error of a file that cannot be read, which counts as one row.
     pub problem: Option<String>,
 }
 
@@ -36,7 +36,7 @@ impl Pixels {
     /// A table of the fields `image`, `label` and `split`.
     ///
     /// # Errors
-    /// [`DataError::Layout`] for a file with another number of images than labels.
+    /// [`DataError::Layout`] for a file whose numbers of images and labels differ.
     pub fn new(name: &str, sets: Vec<Set>, classes: Option<Vec<String>>) -> Result<Self, DataError> {
         for set in sets.iter().filter(|set| set.problem.is_none()) {
             let images = set.pixels.len() / set.shape.iter().product::<usize>().max(1);

@@ -1,4 +1,4 @@
-//! What lies at a source's path, listed once for all layouts that are tried.
+//! The files at a source's path, listed once for all layouts that are tried.
 
 use super::Source;
 use crate::data::files::{self, Files, glob};
@@ -7,12 +7,12 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-/// The file that lists class names, one a line, in the order of their numbers.
+/// The file of class names, one per line, in the order of their numbers.
 pub(super) const CLASSES: &str = "classes.txt";
-/// Names of folders and files that are a split of the data, never a class.
+/// Names of folders and files that are splits, never classes.
 pub(super) const SPLITS: [&str; 7] = ["dev", "test", "train", "training", "val", "valid", "validation"];
 
-/// A source, and the files at its path. It dereferences to the [`Source`].
+/// A source and the files at its path. It dereferences to the [`Source`].
 pub struct Place<'a> {
     source: &'a Source,
     files: OnceLock<Option<Arc<Files>>>,
@@ -32,8 +32,8 @@ impl<'a> Place<'a> {
         Self { source, files: OnceLock::new() }
     }
 
-    /// Whether the settings name this layout.
-    pub fn is_asked_for(&self, layout: &str) -> bool {
+    /// Whether the settings of the source name this layout.
+    pub fn is_requested(&self, layout: &str) -> bool {
         self.layout.as_deref() == Some(layout)
     }
 
@@ -42,7 +42,7 @@ impl<'a> Place<'a> {
         glob::is_pattern(&self.path)
     }
 
-    /// The locations that the path stands for: those that match a pattern, or the path itself.
+    /// The locations that match the pattern, or the path itself.
     ///
     /// # Errors
     /// [`DataError::Missing`] if nothing matches the pattern.
@@ -63,8 +63,8 @@ impl<'a> Place<'a> {
     /// The files of the folder or tar archive at the path; `None` for any other file and for a pattern.
     ///
     /// # Errors
-    /// [`DataError::Missing`] if nothing is there, [`DataError::Empty`] for a folder without a file, and
-    /// [`DataError::Format`] for a damaged archive.
+    /// [`DataError::Missing`] if the path does not exist, [`DataError::Empty`] for a folder without a file, and
+    /// [`DataError::Format`] for a corrupt archive.
     pub fn files(&self) -> Result<Option<Arc<Files>>, DataError> {
         if let Some(found) = self.files.get() {
             return Ok(found.clone());
@@ -77,10 +77,10 @@ impl<'a> Place<'a> {
         Ok(self.files.get_or_init(|| found).clone())
     }
 
-    /// Refuses the setting `columns` in a layout that has no use for it.
+    /// Checks that the setting `columns` is absent, in a layout that does not use it.
     ///
     /// # Errors
-    /// [`DataError::Layout`] if the setting is there.
+    /// [`DataError::Layout`] if the setting is present.
     pub fn refuse_columns(&self, layout: &str) -> Result<(), DataError> {
         match self.columns {
             Some(_) => Err(DataError::layout(
@@ -99,7 +99,7 @@ fn is_folder(location: &str) -> bool {
     Path::new(location).is_dir()
 }
 
-/// Whether a location is named as a tar archive.
+/// Whether a location has the name of a tar archive.
 pub(super) fn is_archive(location: &str) -> bool {
     [".tar", ".tgz", ".tar.gz"].iter().any(|ending| location.ends_with(ending))
 }
@@ -109,15 +109,15 @@ pub(super) fn file_name(location: &str) -> &str {
     location.rsplit(['/', ':']).next().unwrap_or(location)
 }
 
-/// What a file's name ends in, without `.gz`: `csv` of `train.csv.gz`; empty if it has no dot.
+/// The extension of a file's name before `.gz`: `csv` of `train.csv.gz`; empty if there is no dot.
 pub(super) fn extension(location: &str) -> &str {
     let name = file_name(location);
     let name = name.strip_suffix(".gz").unwrap_or(name);
     name.rsplit_once('.').map_or("", |(_, extension)| extension)
 }
 
-/// The split that a file's name begins with: `train` of `train-0003.tar` and of `train-00000-of-00002.parquet`, nothing
-/// of `0003.tar`.
+/// The split at the start of a file's name: `train` of `train-0003.tar` and of `train-00000-of-00002.parquet`; empty for
+/// `0003.tar`.
 pub(super) fn split_of(location: &str) -> &str {
     let name = file_name(location);
     let name = name.split_once('.').map_or(name, |(name, _)| name);
@@ -125,7 +125,7 @@ pub(super) fn split_of(location: &str) -> &str {
     without_number(shard.strip_suffix("-of").unwrap_or(shard))
 }
 
-/// A name without the number that it ends in. A single digit is part of the name.
+/// A name without its final number. A single digit is part of the name, unless separated.
 fn without_number(name: &str) -> &str {
     let start = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let apart = start.is_empty() || start.ends_with(['-', '_']);
@@ -135,14 +135,14 @@ fn without_number(name: &str) -> &str {
     }
 }
 
-/// Where a file lies, its size and its time of change; `None` if that is not known.
+/// The location of a file, its size and its time of change; `None` if that is not known.
 pub(super) fn origin(location: &str) -> Option<String> {
     let name = file_name(location);
     let folder = location.strip_suffix(name)?;
     Files::named(folder, std::iter::once(name.to_string())).origin(name)
 }
 
-/// The class names in the `classes.txt` among these files or beside them, if there is one.
+/// The class names in the `classes.txt` among these files or beside the archive or folder, if there is one.
 pub(super) fn class_names(files: &Files) -> Result<Option<Vec<String>>, DataError> {
     if files.contains(CLASSES) {
         return read_classes(&files.location(CLASSES)).map(Some);
@@ -155,7 +155,7 @@ pub(super) fn class_names(files: &Files) -> Result<Option<Vec<String>>, DataErro
     }
 }
 
-/// The class names in a file, one a line.
+/// The class names in a file, one per line.
 pub(super) fn read_classes(location: &str) -> Result<Vec<String>, DataError> {
     let text = read_text(location)?;
     let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_string()).collect();
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_name_tells_its_split() {
+    fn the_split_is_the_start_of_the_file_name() {
         for (location, split) in [
             ("a/train-0003.tar", "train"),
             ("train-00000-of-00002.parquet", "train"),

@@ -1,16 +1,16 @@
-//! Choosing rows: by a filter over fields, or by lot.
+//! Selecting rows: by a filter of fields, or at random.
 
 use super::{Filter, Table, unknown_field};
 use crate::data::DataError;
 use crate::random;
 
-/// The numbers of the rows that a filter lets through, such as `split = train & index >= 5`; ascending.
+/// The numbers of the rows that pass a filter such as `split = train & index >= 5`; ascending.
 ///
 /// # Errors
 /// [`DataError`] for a filter that cannot be read, an unknown field, and a field that is neither a text nor a number.
 pub fn select(table: &dyn Table, filter: &str) -> Result<Vec<u32>, DataError> {
     let filter = Filter::parse(filter)?;
-    let fields: Vec<String> = filter.columns().map(String::from).collect();
+    let fields: Vec<String> = filter.fields().map(String::from).collect();
     if let Some(field) = fields.iter().find(|field| !table.fields().contains(field)) {
         return Err(unknown_field(table, field));
     }
@@ -27,7 +27,7 @@ pub fn select(table: &dyn Table, filter: &str) -> Result<Vec<u32>, DataError> {
             labels.push((field.as_str(), label));
         }
         let get =
-            |column: &str| labels.iter().find(|(field, _)| *field == column).map(|(_, label)| label.as_str());
+            |name: &str| labels.iter().find(|(field, _)| *field == name).map(|(_, label)| label.as_str());
         if filter.passes(get) {
             rows.push(row as u32);
         }
@@ -35,10 +35,10 @@ pub fn select(table: &dyn Table, filter: &str) -> Result<Vec<u32>, DataError> {
     Ok(rows)
 }
 
-/// The numbers `0..n` as those that train and those, a `share` of them, that validate: always the same ones.
+/// Splits the numbers `0..n` into a training split and a validation split, a `share` of them; the same at each call.
 ///
 /// # Errors
-/// What is wrong with the share, and fewer than 2 rows.
+/// If the share is not between 0 and 1, or there are fewer than 2 rows.
 pub fn hold_out(n: usize, share: f64) -> Result<(Vec<u32>, Vec<u32>), String> {
     if !(share > 0.0 && share < 1.0) {
         return Err(format!("must be between 0 and 1; found {share}"));

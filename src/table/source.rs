@@ -1,16 +1,16 @@
-//! Which layout a source has: as its settings say, or found by what lies there.
+//! Sources, and the registry of their layouts.
 
 use super::{Place, Table};
 use crate::data::DataError;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
-/// One source of rows: a path, or a table of these keys.
+/// One source of rows. In settings: a path, or a table with these keys.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Source {
     /// A file, a folder, an archive, a pattern, `builtin:NAME`, or a location on another machine.
     pub path: String,
-    /// The name of a registered layout. Left out, it is found by what lies at the path.
+    /// The name of a registered layout; detected if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layout: Option<String>,
     /// The names of the columns of a file without a header.
@@ -21,7 +21,7 @@ pub struct Source {
     pub weight: f64,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde requires
 fn is_one(weight: &f64) -> bool {
     *weight == 1.0
 }
@@ -57,8 +57,7 @@ impl<'de> Deserialize<'de> for Source {
     }
 }
 
-/// Opens a source if it is of its layout; `None` if it is of another one. A source whose settings name the layout is always
-/// of it.
+/// Opens a source of one layout; `None` if the source has another layout and its settings do not name this one.
 pub type Opener = fn(&Place) -> Result<Option<Arc<dyn Table>>, DataError>;
 
 /// The layouts by name, in the order in which they are tried.
@@ -67,7 +66,7 @@ pub struct SourceRegistry {
     layouts: Vec<(&'static str, Opener)>,
 }
 
-/// Why a source cannot be opened or a layout cannot be registered.
+/// An error of registering a layout.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
@@ -102,10 +101,10 @@ impl SourceRegistry {
         Self { layouts }
     }
 
-    /// Adds a layout, which is tried after those that are there.
+    /// Adds a layout, which is tried after the registered ones.
     ///
     /// # Errors
-    /// [`SourceError::Duplicate`] if the name is taken; the first registration stays.
+    /// [`SourceError::Duplicate`] if the name is taken.
     pub fn register(&mut self, name: &'static str, open: Opener) -> Result<(), SourceError> {
         if self.names().any(|known| known == name) {
             return Err(SourceError::Duplicate(name));
@@ -119,11 +118,10 @@ impl SourceRegistry {
         self.layouts.iter().map(|(name, _)| *name)
     }
 
-    /// The table at a source.
+    /// Opens a source as a table.
     ///
     /// # Errors
-    /// [`DataError`] for an unknown layout, with the known ones; for a source of none of them; and for one that cannot be
-    /// read.
+    /// [`DataError`] for an unknown layout, for a source in none of the layouts, and for one that cannot be read.
     pub fn open(&self, source: &Source) -> Result<Arc<dyn Table>, DataError> {
         let known = || self.names().collect::<Vec<_>>().join(", ");
         if source.path.trim().is_empty() {
@@ -140,11 +138,11 @@ impl SourceRegistry {
         }
         for (_, open) in &self.layouts {
             let opened = open(&place).map_err(|error| match error {
-                // The last layouts that are tried expect a folder; a file would do.
+                // The last layouts expect a folder, but a file is also possible.
                 DataError::Missing { location, expected }
                     if expected.contains("folder") && location == source.path =>
                 {
-                    // Over HTTP, it also says what to name instead.
+                    // Over HTTP, the error has a hint about what to name instead.
                     let hint = expected.find(" (").map_or("", |at| &expected[at..]);
                     let expected = format!("a file, a folder, an archive or a pattern{hint}");
                     DataError::Missing { location, expected }

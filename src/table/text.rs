@@ -1,4 +1,4 @@
-//! Texts as files: a row a file, with the field `text`.
+//! Text files: one row per file, with the field `text`.
 
 use super::place::{SPLITS, extension, origin, split_of};
 use super::{Place, Table, unknown_field};
@@ -18,12 +18,12 @@ struct Texts {
 }
 
 /// Opens a `.txt` file, the files of a pattern, or the `.txt` files of a folder or archive. If the settings name this
-/// layout, a file or pattern may be of any ending. Several files that are named as splits have the field `split`.
+/// layout, files may have any ending. Several files with names of splits have the field `split`.
 ///
 /// # Errors
 /// [`DataError`] if there is no such file.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
-    let asked = place.is_asked_for(NAME);
+    let requested = place.is_requested(NAME);
     let is_text = |location: &String| extension(location) == "txt";
     let mut skipped = vec![];
     let locations = match place.files()? {
@@ -35,7 +35,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         }
         None => place.locations()?,
     };
-    if locations.is_empty() || !asked && !locations.iter().all(is_text) {
+    if locations.is_empty() || !requested && !locations.iter().all(is_text) {
         return Ok(None);
     }
     place.refuse_columns(NAME)?;
@@ -47,12 +47,12 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     Ok(Some(Arc::new(Texts { name: place.path.clone(), fields, locations, skipped })))
 }
 
-/// A file whose last line is ended if another file follows.
+/// A file whose last line is ended, if another file follows.
 struct Lined {
     file: Box<dyn Read + Send>,
     /// The last byte that was read.
     last: u8,
-    /// What is put after a last line without an end.
+    /// Bytes to append to a last line without an end.
     ends: Vec<u8>,
 }
 

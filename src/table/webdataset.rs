@@ -1,11 +1,11 @@
-//! WebDataset: tar archives whose members belong together by name, `000123.jpg` with `000123.cls`.
+//! WebDataset: tar archives in which members of the same name are one row, such as `000123.jpg` and `000123.cls`.
 //!
 //! | members that end in | value |
 //! | --- | --- |
-//! | `txt`, `text`, `transcript` | text, without white space around it |
+//! | `txt`, `text`, `transcript` | text, trimmed |
 //! | `cls`, `class`, `count`, `id`, `index`, `inx` | the same; `cls` is a class name if `classes.txt` lists them |
 //! | `json` | a field for each key, `json.KEY` |
-//! | all else | the file |
+//! | anything else | the file |
 
 use super::folders::class_folder;
 use super::place::{CLASSES, SPLITS, class_names, file_name, is_archive, split_of};
@@ -22,57 +22,57 @@ pub const NAME: &str = "webdataset";
 const CLASS: &str = "cls";
 /// Endings of members that are short texts.
 const TEXTS: [&str; 9] = ["class", CLASS, "count", "id", "index", "inx", "text", "transcript", "txt"];
-/// Samples whose JSON is read to find out which keys there are.
+/// The most rows whose JSON is read to find the keys.
 const PROBED: usize = 1_000;
-/// Stands for a member that a sample does not have.
+/// A member that a row does not have.
 const ABSENT: u32 = u32::MAX;
 
 struct WebDataset {
     name: String,
     fields: Vec<String>,
-    /// Where the value of each field is.
+    /// The site of each field.
     sites: Vec<Site>,
     shards: Vec<Shard>,
     /// The number of different endings.
     endings: usize,
-    /// `[n_samples, endings]`: each member's number in its shard's list of files.
+    /// `[n_rows, endings]`: each member's number in its shard's list of files.
     members: Vec<u32>,
     classes: Option<Vec<String>>,
     skipped: Vec<(String, &'static str)>,
 }
 
-/// An archive, or a folder of such files.
+/// An archive, or a folder with the files of one.
 struct Shard {
     files: Arc<Files>,
     split: String,
-    /// The number of samples before its own.
+    /// The number of its first row.
     start: usize,
 }
 
-/// Where the value of a field is.
+/// The place of a field's value.
 enum Site {
     /// A member of this ending.
     Member(usize),
     /// A key in a member of this ending.
     Key(usize, String),
-    /// The name of the archive, or the folder above the sample.
+    /// The name of the archive, or the top folder of the row.
     Split,
 }
 
-/// Opens an archive, a pattern or a folder of archives, or a folder of files that belong together by name: a field for
-/// each ending. The field `split` is what the archives' names begin with. In an archive of class folders the class is the
-/// field `cls`.
+/// Opens an archive, a pattern or a folder of archives, or a folder of files in which files of the same name are one row: a
+/// field for each ending. The field `split` is the start of the archives' names. In an archive of class folders, the class is
+/// the field `cls`.
 ///
 /// # Errors
-/// [`DataError`] for an archive that is damaged and for a class list that is not whole.
+/// [`DataError`] for a corrupt archive and for a list of classes with blank or duplicate lines.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
-    let asked = place.is_asked_for(NAME);
+    let requested = place.is_requested(NAME);
     let (shards, skipped) = match place.files()? {
         Some(files) => {
             let (archives, others): (Vec<&String>, Vec<&String>) =
                 files.list().iter().partition(|path| is_archive(path) && !is_archive(files.name()));
             match archives.is_empty() {
-                true if asked || belong_together(&files) => (vec![files.clone()], vec![]),
+                true if requested || belong_together(&files) => (vec![files.clone()], vec![]),
                 true => return Ok(None),
                 false => {
                     let others = others.into_iter().filter(|path| *path != CLASSES);
@@ -96,14 +96,14 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     WebDataset::new(&place.path, shards, skipped).map(|table| Some(Arc::new(table) as _))
 }
 
-/// Whether some samples of a tree have several members, or it has no class folders.
+/// Whether some rows of a tree have several members, or it is an archive without class folders.
 fn belong_together(files: &Files) -> bool {
     let names = || files.list().iter().filter(|path| *path != CLASSES).map(|path| split_name(path));
     let pairs = names().zip(names().skip(1)).any(|((key, _), (next, _))| key == next);
     pairs || is_archive(files.name()) && files.list().iter().all(|path| class_folder(path).is_none())
 }
 
-/// A member's sample and ending: the path up to the first dot of the file name, and what follows the dot.
+/// The row and the ending of a member: the path before the first dot of the file name, and the rest after the dot.
 fn split_name(path: &str) -> (&str, &str) {
     let name = path.len() - file_name(path).len();
     match path[name..].find('.') {
@@ -127,10 +127,10 @@ impl WebDataset {
         mut skipped: Vec<(String, &'static str)>,
     ) -> Result<Self, DataError> {
         let mut endings: Vec<String> = vec![];
-        let mut samples: Vec<Vec<(usize, u32)>> = vec![];
+        let mut rows: Vec<Vec<(usize, u32)>> = vec![];
         let mut shards = vec![];
         for files in files {
-            let start = samples.len();
+            let start = rows.len();
             let mut by_key: BTreeMap<&str, Vec<(usize, u32)>> = BTreeMap::new();
             for (number, path) in (0..).zip(files.list()).filter(|(_, path)| *path != CLASSES) {
                 let (key, ending) = split_name(path);
@@ -145,17 +145,17 @@ impl WebDataset {
                 }
                 by_key.entry(key).or_default().push((at, number));
             }
-            samples.extend(by_key.into_values());
+            rows.extend(by_key.into_values());
             skipped.extend(files.skipped().iter().map(|(path, why)| (files.location(path), *why)));
             let split = split_of(files.name()).to_string();
             shards.push(Shard { files, split, start });
         }
-        if samples.is_empty() {
-            return Err(DataError::Empty { location: name.into(), expected: "samples such as 000123.png" });
+        if rows.is_empty() {
+            return Err(DataError::Empty { location: name.into(), expected: "files such as 000123.png" });
         }
-        let mut members = vec![ABSENT; samples.len() * endings.len()];
-        for (row, sample) in samples.iter().enumerate() {
-            for (ending, number) in sample {
+        let mut members = vec![ABSENT; rows.len() * endings.len()];
+        for (row, row_members) in rows.iter().enumerate() {
+            for (ending, number) in row_members {
                 members[row * endings.len() + ending] = *number;
             }
         }
@@ -173,7 +173,7 @@ impl WebDataset {
         table.with_fields(endings)
     }
 
-    /// The same with its fields: of each ending or each key in JSON, and what the names of archives and folders tell.
+    /// Adds the fields: one for each ending or key in JSON, `cls` of class folders, and `split`.
     fn with_fields(mut self, endings: Vec<String>) -> Result<Self, DataError> {
         let mut has_class = false;
         for (at, ending) in endings.into_iter().enumerate() {
@@ -203,15 +203,15 @@ impl WebDataset {
         }
     }
 
-    /// The number of samples.
-    fn samples(&self) -> usize {
+    /// The number of rows.
+    fn rows(&self) -> usize {
         self.members.len() / self.endings
     }
 
-    /// The fields in the JSON of samples from all over.
+    /// The fields in the JSON of rows that are spread over the table.
     fn keys(&self, ending: usize, prefix: &str) -> Result<Vec<String>, DataError> {
         let mut keys: Vec<String> = vec![];
-        for row in (0..self.samples()).step_by(self.samples().div_ceil(PROBED)) {
+        for row in (0..self.rows()).step_by(self.rows().div_ceil(PROBED)) {
             for (key, _) in self.json(row, ending, prefix)? {
                 if !keys.contains(&key) {
                     keys.push(key);
@@ -225,18 +225,18 @@ impl WebDataset {
         &self.shards[self.shards.partition_point(|shard| shard.start <= row).saturating_sub(1)]
     }
 
-    /// The path of a sample's member.
+    /// The path of a row's member.
     fn path(&self, row: usize, ending: usize) -> Option<&str> {
         let number = self.members[row * self.endings..][..self.endings].get(ending)?;
         self.find(row).files.list().get(*number as usize).map(String::as_str)
     }
 
-    /// The paths of a sample's members.
+    /// The paths of a row's members.
     fn paths(&self, row: usize) -> impl Iterator<Item = &str> {
         (0..self.endings).filter_map(move |ending| self.path(row, ending))
     }
 
-    /// The class folder of a sample whose archive has no member `cls`.
+    /// The class folder of a row whose archive has no member `cls`.
     fn class(&self, row: usize) -> Option<&str> {
         self.paths(row).find_map(class_folder)
     }
@@ -249,7 +249,7 @@ impl WebDataset {
         }
     }
 
-    /// The bytes of a small member; none if it is absent or empty.
+    /// The location and the bytes of a member; `None` if it is absent or empty.
     fn bytes(&self, row: usize, ending: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
         let Some(path) = self.path(row, ending) else { return Ok(None) };
         let files = &self.find(row).files;
@@ -326,7 +326,7 @@ impl Table for WebDataset {
     }
 
     fn len(&self) -> usize {
-        self.samples()
+        self.rows()
     }
 
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {

@@ -1,24 +1,24 @@
-//! The gradient audit: after the first backward pass, every parameter that the batch used has a gradient.
+//! The gradient audit: after the first backward pass, every parameter that the batch uses has a gradient.
 
 use crate::model::Params;
 use crate::ops::Gradients;
 use candle_core::{DType, Result};
 
-/// What the audit found.
+/// The parameters whose gradients are missing or suspicious.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
-    /// Used by the batch, but not reached: some operation cut the gradient.
+    /// Unreached parameters: used by the batch, but without a gradient, because an operation has none.
     pub unreached: Vec<String>,
-    /// Reached, with a gradient that is infinite or not a number.
+    /// Parameters whose gradient is infinite or not a number.
     pub not_finite: Vec<String>,
-    /// Reached, with a gradient of zeros only: worth a warning.
+    /// Parameters whose gradient is all zero, which deserves a warning.
     pub zero: Vec<String>,
 }
 
-/// Looks at the gradient of each parameter that the batch used.
+/// Audits the gradient of each parameter for which `used` is true.
 ///
 /// # Errors
-/// Where the tensor library refuses.
+/// If an operation fails.
 pub fn audit(params: &Params, grads: &Gradients, used: impl Fn(&str) -> bool) -> Result<Audit> {
     let mut audit = Audit::default();
     for (place, (name, _)) in params.iter().enumerate().filter(|(_, (name, _))| used(name)) {

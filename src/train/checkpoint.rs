@@ -1,4 +1,4 @@
-//! Saved tensors: written whole or not at all.
+//! Saving and loading of tensors; a file is written atomically.
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors, View};
@@ -9,16 +9,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file that cannot be written or read.
+/// Why a file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SaveError {
-    /// The disk refused. What stood there before is as it was.
-    #[error("cannot write {}: {source}; what was saved before is unharmed", path.display())]
+    /// The file cannot be written; an earlier file of its name is unchanged.
+    #[error("cannot write {}: {source}; the file saved before is unchanged", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The file is missing or cannot be opened.
@@ -26,51 +26,51 @@ pub enum SaveError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
+    /// The file has another format.
     #[error("{} is not a {expected}: {problem}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// What it should be.
+        /// The expected format.
         expected: &'static str,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// The tensor library refused.
+    /// An operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
 
-/// The beginning of the name of a file that is being written.
+/// The prefix of the name of a file that is being written.
 const UNFINISHED: &str = ".unfinished-";
 
-/// Writes a file whole or not at all: into a new file beside it, which then takes its name.
+/// Writes a file atomically: a new file in the same folder, renamed once it is complete.
 ///
 /// # Errors
-/// [`SaveError::Write`]; the file that stood there before is as it was.
+/// [`SaveError::Write`]; an earlier file of that name is unchanged.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
     let attempt = || {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
-        #[cfg(unix)] // as any other new file: the user's mask decides who may read it
+        #[cfg(unix)] // the default mode of a new file, before the user's mask
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let mut file = builder.prefix(UNFINISHED).tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
-        // The new name itself survives a power cut only once the folder is on the disk.
+        // The new name survives a power cut only once the folder itself is synced.
         std::fs::File::open(folder)?.sync_all()
     };
     attempt().map_err(|source| SaveError::Write { path: path.into(), source })
 }
 
-/// Removes what a killed process left half written in a folder.
+/// Removes the incomplete files that a killed process left in a folder.
 ///
 /// # Errors
-/// [`SaveError::Read`] where the folder cannot be listed.
+/// [`SaveError::Read`] if the folder cannot be listed or a file cannot be removed.
 pub fn remove_unfinished(folder: &Path) -> Result<(), SaveError> {
     let failed = |source| SaveError::Read { path: folder.into(), source };
     for entry in std::fs::read_dir(folder).map_err(failed)? {
@@ -82,15 +82,15 @@ pub fn remove_unfinished(folder: &Path) -> Result<(), SaveError> {
     Ok(())
 }
 
-/// How many bits of a number are stored. In memory it is f32 again.
+/// The type of stored numbers; they are loaded as f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
-    /// All 32.
+    /// 32 bits.
     #[default]
     F32,
-    /// 16, with the exponent of f32 and 8 bits of its fraction.
+    /// 16 bits: the exponent of f32, and 8 bits of precision.
     Bf16,
-    /// 16, with a short exponent and 11 bits of the fraction: up to 65,504.
+    /// 16 bits: a shorter exponent, up to 65,504, and 11 bits of precision.
     F16,
 }
 
@@ -112,10 +112,10 @@ impl Storage {
     }
 }
 
-/// Writes tensors in f32 and a few named texts as one safetensors file, whole or not at all.
+/// Writes f32 tensors and a few named texts as one safetensors file, atomically.
 ///
 /// # Errors
-/// [`SaveError::Write`], or the tensor library's.
+/// [`SaveError::Write`] if the file cannot be written, or an operation fails.
 pub fn save(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
@@ -124,25 +124,25 @@ pub fn save(
     save_as(path, tensors, texts, Storage::F32)
 }
 
-/// [`save`] in another storage.
+/// As [`save`], with numbers of the type `storage`.
 ///
 /// # Errors
-/// As of [`save`], and where a number is beyond the storage's range.
+/// As for [`save`], and if a number is beyond the range of that type.
 pub fn save_as(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
     texts: &BTreeMap<String, String>,
     storage: Storage,
 ) -> Result<(), SaveError> {
-    // As one value, because the format's writer puts several in any order, and equal states have equal bytes.
+    // One metadata value, because the format's writer has no fixed order of several; equal states get equal bytes.
     let header = serde_json::to_string(texts).map(|json| BTreeMap::from([(TEXTS.to_string(), json)]));
     save_published(path, tensors, &header.unwrap_or_default(), storage)
 }
 
-/// Writes tensors for others to read: with these metadata and nothing of our own.
+/// Writes tensors for other libraries, with this metadata only.
 ///
 /// # Errors
-/// As of [`save_as`].
+/// As for [`save_as`].
 pub fn save_published(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
@@ -154,7 +154,9 @@ pub fn save_published(
         let beyond =
             |v: &&f32| storage == Storage::F16 && v.is_finite() && !half::f16::from_f32(**v).is_finite();
         if let Some(found) = values.iter().find(beyond) {
-            candle_core::bail!("{name} holds {found}, which is beyond f16; bf16 and f32 can store it")
+            candle_core::bail!(
+                "{name}: expected numbers within f16; found {found}, which bf16 and f32 can store"
+            )
         }
         let (shape, dtype, bytes) = (tensor.dims().to_vec(), storage.dtype(), storage.bytes(&values));
         Ok((name.as_str(), Stored { shape, dtype, bytes }))
@@ -169,7 +171,7 @@ pub fn save_published(
     write_atomically(path, &bytes)
 }
 
-/// The error of a file whose tensors are not those of the model.
+/// The error of a file whose tensors do not match the model.
 pub fn misfit(path: &Path, error: candle_core::Error) -> SaveError {
     let problem = match error {
         candle_core::Error::Msg(message) => message,
@@ -181,13 +183,13 @@ pub fn misfit(path: &Path, error: candle_core::Error) -> SaveError {
 /// Tensors and texts, by name.
 pub type Saved = (HashMap<String, Tensor>, BTreeMap<String, String>);
 
-/// The one key of the file's own metadata.
+/// The metadata key of the texts.
 const TEXTS: &str = "smalti";
 
-/// Reads what [`save`] wrote: tensors and texts.
+/// Loads the tensors and texts of a file that [`save`] wrote.
 ///
 /// # Errors
-/// [`SaveError::Read`] or [`SaveError::Format`], which name the file.
+/// [`SaveError::Read`] or [`SaveError::Format`], with the file's name.
 pub fn load(path: &Path, device: &Device) -> Result<Saved, SaveError> {
     let bytes = std::fs::read(path).map_err(|source| SaveError::Read { path: path.into(), source })?;
     let malformed = |problem: String| SaveError::Format {
@@ -205,7 +207,7 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved, SaveError> {
             }
             Dtype::BF16 => halves(view.data()).map(|half| half::bf16::from_le_bytes(half).to_f32()).collect(),
             Dtype::F16 => halves(view.data()).map(|half| half::f16::from_le_bytes(half).to_f32()).collect(),
-            other => return Err(malformed(format!("tensor {name} is {other:?}"))),
+            other => return Err(malformed(format!("tensor {name} has the type {other:?}"))),
         };
         tensors.insert(name.to_string(), Tensor::from_vec(values, view.shape(), device)?);
     }
@@ -245,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tensors_and_texts_come_back() {
+    fn saved_tensors_and_texts_are_loaded_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
         let tensor = Tensor::new(&[[1.5_f32, -0.0], [f32::MIN_POSITIVE, 3e8]], &Device::Cpu).unwrap();
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_are_rounded_and_read() {
+    fn half_precision_is_rounded_and_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
         let tensors = |x: f32| {
@@ -271,11 +273,11 @@ mod tests {
             assert_eq!(read["a"].to_vec1::<f32>().unwrap(), [expected, -2.5]);
         }
         let error = save_as(&path, &tensors(1e6), &BTreeMap::new(), Storage::F16).unwrap_err().to_string();
-        assert!(error.contains("a holds 1000001"), "{error}");
+        assert!(error.contains("found 1000001"), "{error}");
     }
 
     #[test]
-    fn a_damaged_file_is_named() {
+    fn an_error_names_the_damaged_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         for bytes in [&b""[..], b"PK\x03\x04", &[255; 64]] {
@@ -287,12 +289,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_leaves_the_old_file() {
+    fn a_failed_write_leaves_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("model.safetensors");
         std::fs::create_dir(&target).unwrap(); // a folder cannot be replaced by a file
         assert!(matches!(write_atomically(&target, b"new"), Err(SaveError::Write { .. })));
         assert!(target.is_dir());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing half written is left");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no incomplete file is left");
     }
 }

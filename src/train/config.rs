@@ -3,16 +3,16 @@
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
-/// The arithmetic of training. Parameters, their gradients, norms and losses are in `f32` whichever it is.
+/// The precision of training. Parameters, their gradients, norms and losses are always in `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats throughout.
     #[default]
     F32,
-    /// 32-bit floats, whose products a GPU multiplies with 10 bits of mantissa.
+    /// 32-bit floats, whose matrix products a GPU computes with 10 bits of mantissa.
     Tf32,
-    /// Activations and products in 16 bits with the range of 32; on a GPU.
+    /// 16-bit activations and matrix products with the range of 32-bit floats; on a GPU.
     Bf16,
 }
 
@@ -22,7 +22,7 @@ impl Precision {
         [Self::F32, Self::Tf32, Self::Bf16].into_iter().find(|precision| precision.name() == name)
     }
 
-    /// Its name in settings.
+    /// The name of the precision in settings.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -40,32 +40,32 @@ impl Precision {
     }
 }
 
-/// How a model is trained.
+/// The settings of training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Everything random follows from it.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// Optimizer steps; 0 where `epochs` says the length.
+    /// Optimizer steps; 0 if `epochs` sets the length.
     pub max_steps: u64,
-    /// Passes over the training data; 0 where `steps` says the length. For models of one task.
+    /// Passes over the training data; 0 if `max_steps` sets the length. For models of one task.
     pub epochs: f64,
-    /// Documents in a micro-batch_size: batch, of which each rank has its own; a mix splits them among its tasks by weight.
+    /// Documents in a micro-batch of one rank; a mix divides them among its tasks by weight.
     pub batch_size: usize,
-    /// The most tokens in a micro-batch_size: batch, which holds as many documents as fit; 0 for `batch` documents. A mix still
-    /// keeps its weights over every `batch` documents.
+    /// Largest number of tokens in a micro-batch, which then holds as many documents as fit; 0 for `batch_size` documents. A
+    /// mix still keeps its weights over every `batch_size` documents.
     pub batch_tokens: usize,
-    /// How many neighbouring samples are shuffled among themselves, in runs that come in any order; 0 for all of an
-    /// epoch. Data on a network or a slow disk are read in long stretches where it is, say, 10,000.
+    /// Number of samples in a shuffle window; 0 shuffles a whole epoch. With 10,000, say, data on a network or a slow disk are
+    /// read in long sequential stretches.
     pub shuffle: usize,
-    /// Threads that read and tokenize samples. The batches are the same for any number.
+    /// Threads that read and tokenize samples; the batches do not depend on it.
     pub workers: usize,
-    /// Micro-batches of each rank whose gradients are summed into one step.
+    /// Micro-batches of each rank in one step, whose gradients are summed.
     pub gradient_accumulation_steps: usize,
-    /// `f32`; on a GPU `tf32` and `bf16` too.
+    /// `f32`; on a GPU also `tf32` or `bf16`.
     pub precision: Precision,
-    /// Keeps of each block what enters it alone, and computes the block again on the way back: a step holds less memory and
-    /// takes longer, and its bits are the same.
+    /// Activation checkpointing: keep only the input of each block and compute its activations again in the backward pass, for
+    /// less memory, more time and the same bits.
     pub checkpoint_activations: bool,
     /// Highest learning rate.
     pub learning_rate: f64,
@@ -73,43 +73,43 @@ pub struct TrainConfig {
     pub min_learning_rate: f64,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
-    /// AdamW's decay of the first moment.
+    /// Decay of AdamW's first moment.
     pub beta1: f64,
-    /// AdamW's decay of the second moment.
+    /// Decay of AdamW's second moment.
     pub beta2: f64,
-    /// AdamW's addition to the root of the second moment.
+    /// Number added to the root of AdamW's second moment.
     pub eps: f64,
-    /// Decoupled weight decay, on matrices only.
+    /// Decoupled weight decay, of matrices only.
     pub weight_decay: f64,
-    /// Largest norm of the gradient; 0 for no clipping.
+    /// Gradient norm above which the gradient is clipped; 0 for no clipping.
     pub max_grad_norm: f64,
-    /// Share of each target spread over all classes or ids.
+    /// Share of each target's probability that is spread over all classes or ids.
     pub label_smoothing: f32,
-    /// Parameters that stay as they are, by name: `["embed.*", "stack.blocks.0.*"]`, where `*` stands for any letters.
+    /// Names of parameters that are not trained: `["embed.*", "stack.blocks.0.*"]`, with `*` for any characters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
-    /// Decay of the moving average of weights that is evaluated and kept as the model; 0 for none.
+    /// Decay of the moving average of weights, which is evaluated and saved as the model; 0 for none.
     pub ema_decay: f64,
-    /// Steps between evaluations; 0 for one at the end.
+    /// Steps between evaluations; 0 for a single one at the end.
     pub eval_every: u64,
     /// Samples of each task in an evaluation during training; 0 for all.
     pub eval_samples: usize,
-    /// Steps between checkpoints; 0 for one at the end.
+    /// Steps between checkpoints; 0 for a single one at the end.
     pub checkpoint_every: u64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: u64,
 }
 
-/// Fewer samples could not be put together from several places.
-const LEAST_SHUFFLE: usize = 16;
+/// The smallest shuffle window that can mix several ranges of the data.
+const MIN_SHUFFLE: usize = 16;
 
 /// Settings that cannot work together.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("train.{setting}: {problem}")]
 pub struct TrainConfigError {
-    /// Which setting.
+    /// The setting.
     pub setting: &'static str,
-    /// What is wrong with it, with the expected and the actual value.
+    /// The problem, with the expected and the found value.
     pub problem: String,
 }
 
@@ -151,33 +151,34 @@ impl TrainConfig {
     /// # Errors
     /// The first [`TrainConfigError`] found.
     pub fn validate(&self) -> Result<(), TrainConfigError> {
-        let refuse = |setting, problem| Err(TrainConfigError { setting, problem });
-        let at_least_one = "must be at least 1; found 0";
+        let fail = |setting, problem| Err(TrainConfigError { setting, problem });
+        let at_least_one = "expected at least 1; found 0";
         if self.batch_size == 0 {
-            return refuse("batch_size", at_least_one.into());
+            return fail("batch_size", at_least_one.into());
         }
         if self.gradient_accumulation_steps == 0 {
-            return refuse("gradient_accumulation_steps", at_least_one.into());
+            return fail("gradient_accumulation_steps", at_least_one.into());
         }
         if self.log_every == 0 {
-            return refuse("log_every", at_least_one.into());
+            return fail("log_every", at_least_one.into());
         }
         if self.workers == 0 {
-            return refuse("workers", at_least_one.into());
+            return fail("workers", at_least_one.into());
         }
-        if (1..LEAST_SHUFFLE).contains(&self.shuffle) {
-            let problem = format!("must be 0 or at least {LEAST_SHUFFLE}; found {}", self.shuffle);
-            return refuse("shuffle", problem);
+        if (1..MIN_SHUFFLE).contains(&self.shuffle) {
+            let problem = format!("expected 0 or at least {MIN_SHUFFLE}; found {}", self.shuffle);
+            return fail("shuffle", problem);
         }
         if self.batch_tokens > 0 && self.max_steps == 0 {
-            let problem =
-                "leaves open how many batches an epoch is; set train.max_steps in place of train.epochs";
-            return refuse("batch_tokens", problem.into());
+            let problem = "an epoch has no fixed number of batches with it; set train.max_steps instead of train.epochs";
+            return fail("batch_tokens", problem.into());
         }
         if (self.max_steps == 0) == (self.epochs == 0.0) {
-            let problem =
-                format!("say steps or epochs; found steps {} and epochs {}", self.max_steps, self.epochs);
-            return refuse("max_steps", problem);
+            let problem = format!(
+                "expected either max_steps or epochs above 0; found max_steps {} and epochs {}",
+                self.max_steps, self.epochs
+            );
+            return fail("max_steps", problem);
         }
         let not_negative = [
             ("epochs", self.epochs),
@@ -189,7 +190,7 @@ impl TrainConfig {
         ];
         for (setting, value) in not_negative {
             if !(value >= 0.0 && value.is_finite()) {
-                return refuse(setting, format!("must be a number of at least 0; found {value}"));
+                return fail(setting, format!("expected a number of at least 0; found {value}"));
             }
         }
         let shares = [
@@ -200,13 +201,13 @@ impl TrainConfig {
         ];
         for (setting, value) in shares {
             if !(0.0..1.0).contains(&value) {
-                return refuse(setting, format!("must be at least 0 and below 1; found {value}"));
+                return fail(setting, format!("expected at least 0 and below 1; found {value}"));
             }
         }
         Ok(())
     }
 
-    /// The learning rate of step `step`, counted from 0, of `steps`: a linear rise, then half a cosine.
+    /// The learning rate of step `step` of `steps`, counted from 0: linear warm-up, then cosine decay.
     pub fn learning_rate_at(&self, step: u64, steps: u64) -> f64 {
         if step < self.warmup_steps {
             return self.learning_rate * (step + 1) as f64 / (self.warmup_steps + 1) as f64;
@@ -232,17 +233,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_loader_cannot_do_is_refused() {
+    fn settings_that_the_loader_cannot_use_are_rejected() {
         let budget = TrainConfig { max_steps: 0, epochs: 1.0, batch_tokens: 100, ..TrainConfig::default() };
         assert_eq!(budget.validate().unwrap_err().setting, "batch_tokens");
         let one = TrainConfig { shuffle: 1, ..TrainConfig::default() };
-        assert_eq!(one.validate().unwrap_err().problem, "must be 0 or at least 16; found 1");
+        assert_eq!(one.validate().unwrap_err().problem, "expected 0 or at least 16; found 1");
         let none = TrainConfig { workers: 0, ..TrainConfig::default() };
         assert_eq!(none.validate().unwrap_err().setting, "workers");
     }
 
     #[test]
-    fn a_length_is_said_once() {
+    fn max_steps_and_epochs_exclude_each_other() {
         let both = TrainConfig { epochs: 1.0, ..TrainConfig::default() };
         assert_eq!(both.validate().unwrap_err().setting, "max_steps");
         let one = TrainConfig { max_steps: 0, epochs: 0.5, ..TrainConfig::default() };

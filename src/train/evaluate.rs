@@ -1,8 +1,8 @@
-//! How good a model is at one of its tasks.
+//! Evaluation of a model on one of its tasks.
 
 use super::TrainError;
-use crate::data::{Bad, Batch, Dataset, Targets, collate};
-use crate::head::{Metrics, Tally, Transcript};
+use crate::data::{Batch, Dataset, OnCorruptSample, Targets, collate};
+use crate::head::{MetricAccumulator, Metrics, Transcript};
 use crate::metrics::Confusion;
 use crate::model::Model;
 use crate::ops::Value;
@@ -10,47 +10,46 @@ use crate::random;
 use crate::task::Task;
 use std::collections::BTreeMap;
 
-/// What the heads of a task score on a data set, by the name of each output.
+/// The scores of a task's heads on a data set.
 pub struct Scores {
     heads: BTreeMap<usize, Scored>,
 }
 
 struct Scored {
     output: String,
-    /// In the sum of losses over all heads.
+    /// The weight of this loss in the sum over all heads.
     loss_weight: f64,
-    tally: Box<dyn Tally>,
+    accumulator: Box<dyn MetricAccumulator>,
 }
 
 impl Scores {
-    /// The metrics of each output that a sample has: `loss`, the mean loss without label smoothing, and those of
+    /// The metrics of each output that has targets, by name: `loss`, the mean loss without label smoothing, and those of
     /// [`Metrics`].
     pub fn metrics(&self) -> BTreeMap<String, Metrics> {
-        self.heads.values().map(|scored| (scored.output.clone(), scored.tally.metrics())).collect()
+        self.heads.values().map(|scored| (scored.output.clone(), scored.accumulator.metrics())).collect()
     }
 
-    /// The confusion matrix of an output; `None` if it has no classes.
+    /// The confusion matrix of an output; `None` for an output without classes.
     pub fn confusion(&self, output: &str) -> Option<Confusion> {
-        self.heads.values().find(|scored| scored.output == output)?.tally.confusion()
+        self.heads.values().find(|scored| scored.output == output)?.accumulator.confusion()
     }
 
-    /// The mean losses of the heads, each times its weight and its task's.
+    /// The sum of the heads' mean losses, weighted by head and task.
     pub fn loss(&self) -> f64 {
         let weighted = |scored: &Scored| match scored.loss_weight {
-            0.0 => 0.0, // its loss need not be a number
-            weight => weight * scored.tally.metrics()["loss"],
+            0.0 => 0.0, // the loss of an untrained head may be NaN
+            weight => weight * scored.accumulator.metrics()["loss"],
         };
         self.heads.values().map(weighted).sum()
     }
 }
 
-/// Scores task number `number` of a model on `limit` samples spread evenly over a data set (0 for all).
+/// Evaluates task number `number` of a model on `limit` samples spread evenly over a data set (0 for all).
 ///
-/// Samples that cannot be used are left out where the data set may skip them, and what is wrong with them is added to
-/// `bad`.
+/// Skips corrupt samples if the data set allows it, and adds their problems to `corrupt`.
 ///
 /// # Errors
-/// If a sample cannot be read and may not be skipped, or none is left.
+/// If a corrupt sample may not be skipped, or no sample with a target is left.
 pub fn evaluate(
     model: &Model,
     number: usize,
@@ -58,48 +57,48 @@ pub fn evaluate(
     dataset: &dyn Dataset,
     limit: usize,
     batch: usize,
-    bad: &mut Vec<String>,
+    corrupt: &mut Vec<String>,
 ) -> Result<Scores, TrainError> {
     let samples = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
     if samples == 0 {
         return Err(TrainError::NoSamples { task: task.spec().label() });
     }
     let mut scorer = Scorer { model, task, heads: BTreeMap::new(), weight: 0.0 };
-    let bad_before = bad.len();
+    let corrupt_before = corrupt.len();
     for start in (0..samples).step_by(batch) {
         let indices = start..(start + batch).min(samples);
         let mut drawn = Vec::with_capacity(indices.len());
         for i in indices {
-            // Data sets often lie class by class: the first of them are no sample of the whole.
-            match (dataset.sample(random::spread(i, samples, dataset.len()), None), dataset.bad()) {
+            // Many data sets are sorted by class, so their first samples are not representative.
+            match (dataset.sample(random::spread(i, samples, dataset.len()), None), dataset.on_corrupt()) {
                 (Ok(sample), _) => drawn.push((number, sample)),
-                (Err(error), Bad::Skip) => bad.push(error.to_string()),
-                (Err(error), Bad::Fail) => return Err(error.into()),
+                (Err(error), OnCorruptSample::Skip) => corrupt.push(error.to_string()),
+                (Err(error), OnCorruptSample::Fail) => return Err(error.into()),
             }
         }
         if !drawn.is_empty() {
             scorer.add(&collate(model.layouts(), &drawn)?)?;
         }
     }
-    if bad.len() - bad_before == samples {
-        return Err(TrainError::NoneUsable {
+    if corrupt.len() - corrupt_before == samples {
+        return Err(TrainError::AllCorrupt {
             task: task.spec().label(),
             samples,
-            last: bad.last().cloned().unwrap_or_default(),
+            last: corrupt.last().cloned().unwrap_or_default(),
         });
     }
     if scorer.weight == 0.0 {
-        return Err(TrainError::NothingFits { task: task.spec().label(), samples });
+        return Err(TrainError::NoTargets { task: task.spec().label(), samples });
     }
     Ok(Scores { heads: scorer.heads })
 }
 
-/// Scores batches of one task.
+/// The evaluation of one task, batch by batch.
 struct Scorer<'a> {
     model: &'a Model,
     task: &'a dyn Task,
     heads: BTreeMap<usize, Scored>,
-    /// Of all targets.
+    /// The sum of the weights of all targets.
     weight: f64,
 }
 
@@ -117,15 +116,15 @@ impl Scorer<'_> {
             let scored = self.heads.entry(read.head).or_insert_with(|| Scored {
                 output: spec.output_name(read.head),
                 loss_weight: spec.loss_weight * spec.heads[read.head].weight,
-                tally: head.tally(),
+                accumulator: head.accumulator(),
             });
-            scored.tally.add(&output, read, loss, &HeadText { task: self.task, head: read.head })?;
+            scored.accumulator.add(&output, read, loss, &HeadText { task: self.task, head: read.head })?;
         }
         Ok(())
     }
 }
 
-/// The text of a head's ids, as its task reads them.
+/// The decoder of a head's ids to text.
 struct HeadText<'a> {
     task: &'a dyn Task,
     head: usize,

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: a JSON object a line, each with its `step`.
+//! `metrics.jsonl`: one JSON object per line, each with its `step`.
 
 use super::SaveError;
 use super::checkpoint::write_atomically;
@@ -12,15 +12,15 @@ use std::{
 /// The file's name in a run folder.
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
-/// The growing record of a run.
+/// The metrics file of a run, open for appending.
 pub struct MetricsLog {
     path: PathBuf,
     file: File,
 }
 
 impl MetricsLog {
-    /// Opens the record of a run folder for steps after `step`; lines of later steps, which a killed run wrote
-    /// after its last checkpoint, are dropped.
+    /// Opens the metrics file of a run folder for steps after `step`, and removes the lines of later steps, which a killed run
+    /// wrote after its last checkpoint.
     ///
     /// # Errors
     /// [`SaveError`], which names the file.
@@ -37,20 +37,20 @@ impl MetricsLog {
         Ok(Self { path, file })
     }
 
-    /// Adds one line.
+    /// Appends one line.
     ///
     /// # Errors
-    /// [`SaveError::Write`].
+    /// [`SaveError::Write`] if the file cannot be written.
     pub fn write(&mut self, line: &Value) -> Result<(), SaveError> {
         let written = self.file.write_all(format!("{line}\n").as_bytes());
         written.map_err(|source| SaveError::Write { path: self.path.clone(), source })
     }
 }
 
-/// The lines of a run's record; none where there is no record. A last line cut short by a kill is left out.
+/// The lines of a run's metrics file, without an incomplete last line of a killed run; none if there is no file.
 ///
 /// # Errors
-/// [`SaveError`] where the file cannot be read, or a line before the last is not JSON.
+/// [`SaveError`] if the file cannot be read, or a line before the last is not JSON.
 pub fn read(folder: &Path) -> Result<Vec<Value>, SaveError> {
     let path = folder.join(METRICS_FILE);
     let text = match std::fs::read_to_string(&path) {

@@ -1,7 +1,5 @@
-//! Training: data to loss to gradient to step, with evaluation, checkpoints and an exact way to go on.
+//! Training: data, loss, gradient, optimizer step; with evaluation, checkpoints and exact resumption.
 
-mod agree;
-mod ahead;
 mod audit;
 mod baseline;
 pub mod checkpoint;
@@ -9,12 +7,13 @@ mod config;
 mod evaluate;
 pub mod log;
 mod optimizer;
+mod prefetch;
 pub mod ranks;
+mod synchronize;
 mod trainer;
 
 pub use crate::head::Metrics;
 pub use crate::metrics::edits;
-use ahead::Ahead;
 pub use audit::{Audit, audit};
 pub use baseline::baseline;
 pub use checkpoint::{SaveError, Storage, save};
@@ -22,9 +21,10 @@ pub use config::{Precision, TrainConfig, TrainConfigError};
 pub use evaluate::{Scores, evaluate};
 pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
+use prefetch::Prefetcher;
 pub use ranks::{Alone, Ranks, RanksError};
 pub(crate) use trainer::weights_of;
-pub use trainer::{MODEL_FILE, Observer, Outcome, Part, STATE_FILE, Silent, StepReport, Trainer};
+pub use trainer::{MODEL_FILE, Observer, Outcome, STATE_FILE, Silent, StepReport, TrainTask, Trainer};
 
 use crate::data::DataError;
 
@@ -41,37 +41,37 @@ pub enum TrainError {
     /// A file cannot be written or read.
     #[error(transparent)]
     Save(#[from] SaveError),
-    /// The tensor library refused.
+    /// An operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// A GPU's memory is full.
-    #[error("the GPU's memory does not hold a step on {tokens} tokens at a time; {}", tries.join("; "))]
-    Memory {
+    /// The GPU is out of memory.
+    #[error("the GPU is out of memory at a micro-batch of {tokens} tokens; {}", hints.join("; "))]
+    OutOfMemory {
         /// Tokens of the largest micro-batch.
         tokens: usize,
-        /// What takes less.
-        tries: Vec<String>,
+        /// Settings that need less memory.
+        hints: Vec<String>,
     },
-    /// A task has nothing to learn from or to be measured on.
+    /// A task has no training samples or no validation samples.
     #[error("task {task} has no samples")]
     NoSamples {
         /// The task's name.
         task: String,
     },
-    /// Samples may be skipped, but not one can be used.
-    #[error("task {task}: none of {samples} samples can be used; the last: {last}")]
-    NoneUsable {
+    /// All samples of an evaluation are corrupt.
+    #[error("task {task}: all {samples} samples are corrupt; the last: {last}")]
+    AllCorrupt {
         /// The task's name.
         task: String,
-        /// Samples that were tried.
+        /// The number of samples.
         samples: usize,
-        /// What is wrong with the last of them.
+        /// The problem of the last sample.
         last: String,
     },
-    /// A mix has tasks that would never be drawn.
+    /// A task or source of a mix gets no sample of a batch.
     #[error(
-        "train.batch_size {batch} leaves task {task}, or a source of it, without a sample in a batch; raise the batch or \
-         its weight"
+        "train.batch_size: expected a sample of each task and source in a batch; a batch of {batch} has none of task \
+         {task}, or of a source of it: raise train.batch_size or its weight"
     )]
     NoShare {
         /// The task's name.
@@ -79,58 +79,58 @@ pub enum TrainError {
         /// Documents in a batch.
         batch: usize,
     },
-    /// Of all samples not one has a target that fits its tokens, so there is nothing to measure.
+    /// No sample of an evaluation has a target that fits its tokens.
     #[error(
-        "outputs {task}: none of {samples} samples has a target: expected rows that have the field of an output (a table \
-         without a header needs `columns`), and for CTC a slice for each label and one between repeated ones"
+        "outputs {task}: none of {samples} samples has a target: expected rows with the field of an output (a table \
+         without a header needs `columns`), and for CTC a slice for each label and one between repeated labels"
     )]
-    NothingFits {
+    NoTargets {
         /// The task's name.
         task: String,
-        /// Samples that were tried.
+        /// The number of samples.
         samples: usize,
     },
-    /// A setting that no task has a use for.
+    /// A setting that does not apply to the tasks.
     #[error("train.{setting}: {problem}")]
     Unused {
-        /// Which setting.
+        /// The setting.
         setting: &'static str,
-        /// Why it has no meaning here.
+        /// Why it does not apply.
         problem: &'static str,
     },
     /// The audit of the first step failed: a defect of the model, not of the data.
-    #[error("after one backward pass, {problem}: {}", names.join(", "))]
+    #[error("after the first backward pass, {problem}: {}", names.join(", "))]
     Gradient {
-        /// What is wrong with the gradients.
+        /// The problem.
         problem: &'static str,
-        /// Of these parameters.
+        /// The parameters that have it.
         names: Vec<String>,
     },
     /// The loss or the gradient is infinite or not a number.
     #[error(
-        "the loss of step {step} is {loss} and its gradient has a norm of {grad_norm}; the last checkpoint is from before. A lower train.learning_rate \
-         or a train.max_grad_norm may help"
+        "the loss of step {step} is {loss} and its gradient norm {grad_norm}; the last checkpoint is from before it: try a \
+         lower train.learning_rate, or set train.max_grad_norm"
     )]
     Diverged {
         /// The step.
         step: u64,
         /// The loss.
         loss: f64,
-        /// The gradient's norm.
+        /// The gradient norm.
         grad_norm: f64,
     },
-    /// Processes that cannot train together.
+    /// The process group failed.
     #[error(transparent)]
     Ranks(#[from] RanksError),
-    /// Another rank has failed, so that this one cannot go on.
-    #[error("rank {rank} has failed: {problem}")]
-    Elsewhere {
-        /// That rank.
+    /// Another rank failed.
+    #[error("rank {rank} failed: {problem}")]
+    OtherRank {
+        /// The rank.
         rank: usize,
-        /// What it said.
+        /// Its error.
         problem: String,
     },
-    /// A saved state is of another run.
-    #[error("the saved state does not fit: {0}")]
+    /// A saved state belongs to another run.
+    #[error("the saved state does not match this run: {0}")]
     State(String),
 }

@@ -1,19 +1,19 @@
-//! AdamW over all parameters, clipping, and the moving average of weights.
+//! AdamW over all parameters, gradient clipping, and the moving average of weights.
 
 use super::TrainConfig;
 use crate::model::Params;
-use crate::ops::{AdamwSettings, Gradients, Moved, StepOfAll};
+use crate::ops::{AdamwParameter, AdamwSettings, Gradients, OptimizerStep};
 use candle_core::{Result, Tensor, Var};
 use std::collections::{BTreeMap, HashMap};
 
 /// AdamW (Loshchilov and Hutter 2019) with its moments, and the moving average of weights.
 pub struct Optimizer {
-    /// One for each parameter, in their order.
+    /// The state of each parameter, in the order of parameters.
     states: Vec<State>,
     config: TrainConfig,
 }
 
-/// What is kept of one parameter.
+/// The optimizer state of one parameter.
 struct State {
     name: String,
     mean: Var,
@@ -22,10 +22,10 @@ struct State {
 }
 
 impl Optimizer {
-    /// Moments of zero for these parameters.
+    /// An optimizer of these parameters with zero moments.
     ///
     /// # Errors
-    /// Where memory is short.
+    /// If memory is short.
     pub fn new(config: &TrainConfig, params: &Params) -> Result<Self> {
         let state = |(name, var): (&str, &Var)| {
             let zero = || Var::zeros(var.shape(), var.dtype(), var.device());
@@ -39,37 +39,37 @@ impl Optimizer {
         Ok(Self { states, config: config.clone() })
     }
 
-    /// One step, number `step` counted from 0: moves every parameter that has a gradient, and its average. Gives the
-    /// norm of all gradients, a scalar that the device may yet have to compute; where it is not finite, nothing moves.
+    /// One step, number `step` counted from 0: updates every parameter that has a gradient, and its average. Returns the norm
+    /// of all gradients, a scalar on the device; if it is not finite, no parameter changes.
     ///
     /// # Errors
-    /// Where the tensor library refuses.
+    /// If an operation fails.
     pub fn step(&mut self, params: &Params, grads: &Gradients, step: u64, rate: f64) -> Result<Tensor> {
         let TrainConfig { beta1, beta2, eps, weight_decay, max_grad_norm: clip, ema_decay: ema, .. } =
             self.config;
-        let move_all = StepOfAll {
+        let optimizer_step = OptimizerStep {
             settings: AdamwSettings { beta1, beta2, eps, weight_decay },
             learning_rate: rate,
             step: step + 1,
             clip,
-            // A young average follows the weights more closely than its decay says.
+            // In the first steps a smaller decay keeps the initial weights from dominating the average.
             average_decay: ema.min((1.0 + step as f64) / (10.0 + step as f64)),
         };
         let with_gradient = params.iter().zip(&self.states).enumerate();
-        let moved = with_gradient.filter_map(|(place, ((_, parameter), state))| {
+        let parameters = with_gradient.filter_map(|(place, ((_, parameter), state))| {
             let State { mean, square, average, .. } = state;
             let gradient = grads.get(place)?;
-            // Biases, norms and other vectors are not pulled to zero.
+            // Weight decay applies to matrices, not to biases, norms and other vectors.
             let decays = parameter.rank() >= 2;
-            Some(Moved { parameter, gradient, mean, square, average: average.as_ref(), decays })
+            Some(AdamwParameter { parameter, gradient, mean, square, average: average.as_ref(), decays })
         });
-        move_all.take(&moved.collect::<Vec<_>>())
+        optimizer_step.apply(&parameters.collect::<Vec<_>>())
     }
 
-    /// Runs `f` with the averaged weights in place, where there is an average, and puts the weights back.
+    /// Runs `f` with the averaged weights in place of the weights, if there is an average, and then restores the weights.
     ///
     /// # Errors
-    /// What `f` returns, and where the tensor library refuses.
+    /// If `f` or an operation fails.
     pub fn with_average<T, E: From<candle_core::Error>>(
         &self,
         params: &Params,
@@ -86,7 +86,7 @@ impl Optimizer {
         outcome
     }
 
-    /// Everything to be saved, by name.
+    /// The moments and averages, by name.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let mut tensors = BTreeMap::new();
         for State { name, mean, square, average } in &self.states {
@@ -99,10 +99,10 @@ impl Optimizer {
         tensors
     }
 
-    /// Sets everything from what [`tensors`](Self::tensors) gave.
+    /// Restores the moments and averages that [`tensors`](Self::tensors) returned.
     ///
     /// # Errors
-    /// Where a tensor is missing or of another shape.
+    /// If a tensor is missing or has another shape.
     pub fn load(&mut self, saved: &HashMap<String, Tensor>) -> Result<()> {
         let find = |name: String| {
             saved.get(&name).ok_or_else(|| candle_core::Error::Msg(format!("saved state has no {name}")))
@@ -122,7 +122,7 @@ const FIRST: &str = "adamw.m.";
 const SECOND: &str = "adamw.v.";
 const AVERAGE: &str = "ema.";
 
-/// Detached: what is kept must not keep the graph of the steps behind it.
+/// Sets each parameter to a value.
 fn set(params: &Params, values: &[Tensor]) -> Result<()> {
     params.iter().zip(values).try_for_each(|((_, var), value)| var.set(value))
 }

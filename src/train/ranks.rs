@@ -1,51 +1,51 @@
-//! Processes that train one model together, each on its own part of the data.
+//! Distributed data-parallel training: processes that train one model, each on its own micro-batches.
 
 mod error;
 mod gpus;
 mod launched;
-mod meet;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod rendezvous;
 mod tcp;
 
 pub use error::RanksError;
-pub use gpus::on;
+pub use gpus::on_device;
 pub use launched::Launched;
 
 use crate::model::Params;
 use crate::ops::Gradients;
 use candle_core::{Result, Tensor};
-use launched::Through;
+use launched::Transport;
 use std::sync::Arc;
 
-/// The exit code of a process that ends because another rank has.
-pub const ENDED: i32 = 3;
+/// The exit code of a process that ends because another rank has ended.
+pub const PEER_FAILED: i32 = 3;
 
-/// The processes of one training, seen from one of them.
+/// The process group of one training, from the side of one rank.
 ///
-/// Every rank makes the same calls in the same order; each waits for all the others.
+/// Every rank makes the same calls in the same order, and each call waits for all ranks.
 pub trait Ranks: Send + Sync {
     /// The number of this process, from 0. Rank 0 alone writes the run folder.
     fn rank(&self) -> usize;
-    /// How many processes there are.
-    fn size(&self) -> usize;
-    /// Adds up each number over all ranks; the same bits on every one.
-    fn sum(&self, numbers: &mut [f32]);
-    /// As [`sum`](Self::sum), in 64 bits.
-    fn sum_f64(&self, numbers: &mut [f64]);
-    /// The texts of all ranks, by rank; none is empty.
-    fn gather(&self, text: &str) -> Vec<String>;
-    /// The sums of each tensor, in f32, over all ranks. Those given may be written to, where the ranks can add them up as
-    /// they lie; by default they go by way of the host's memory.
+    /// The number of processes.
+    fn world_size(&self) -> usize;
+    /// Sums each number over all ranks, with the same bits on every rank.
+    fn all_reduce(&self, numbers: &mut [f32]);
+    /// As [`all_reduce`](Self::all_reduce), in 64 bits.
+    fn all_reduce_f64(&self, numbers: &mut [f64]);
+    /// The texts of all ranks, by rank; expects texts that are not empty.
+    fn all_gather(&self, text: &str) -> Vec<String>;
+    /// The sum of each f32 tensor over all ranks. By default the numbers are copied through host memory; an implementation
+    /// may reduce the given tensors in place.
     ///
     /// # Errors
-    /// Where the tensor library refuses.
-    fn sum_tensors(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    /// If an operation fails.
+    fn all_reduce_tensors(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let mut flat = Vec::with_capacity(tensors.iter().map(Tensor::elem_count).sum());
         for tensor in &tensors {
             flat.extend(tensor.flatten_all()?.to_vec1::<f32>()?);
         }
-        self.sum(&mut flat);
+        self.all_reduce(&mut flat);
         let mut start = 0;
         let sum = |tensor: &Tensor| {
             start += tensor.elem_count();
@@ -53,13 +53,13 @@ pub trait Ranks: Send + Sync {
         };
         tensors.iter().map(sum).collect()
     }
-    /// Returns once every rank has come here.
-    fn wait(&self);
-    /// Ends the job, all its processes, this one with exit code 1.
+    /// Returns once every rank has called it.
+    fn barrier(&self);
+    /// Ends all processes of the job, this one with exit code 1.
     fn abort(&self) -> !;
 }
 
-/// One process that trains by itself.
+/// A single process, of world size 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Alone;
 
@@ -67,34 +67,37 @@ impl Ranks for Alone {
     fn rank(&self) -> usize {
         0
     }
-    fn size(&self) -> usize {
+    fn world_size(&self) -> usize {
         1
     }
-    fn sum(&self, _: &mut [f32]) {}
-    fn sum_f64(&self, _: &mut [f64]) {}
-    fn gather(&self, text: &str) -> Vec<String> {
+    fn all_reduce(&self, _: &mut [f32]) {}
+    fn all_reduce_f64(&self, _: &mut [f64]) {}
+    fn all_gather(&self, text: &str) -> Vec<String> {
         vec![text.into()]
     }
-    fn sum_tensors(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn all_reduce_tensors(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
         Ok(tensors)
     }
-    fn wait(&self) {}
+    fn barrier(&self) {}
     fn abort(&self) -> ! {
         std::process::exit(1)
     }
 }
 
-/// The processes that a launcher has started together with this one: torchrun, srun and those who set torchrun's variables
-/// say where rank 0 is, which the others then call; those of mpirun, and of srun in a build with MPI, meet through MPI.
-/// [`Alone`] where there is no other.
+/// Joins the process group that a launcher has started; [`Alone`] if this is its only process.
+///
+/// Processes of torchrun or srun, or with torchrun's variables, connect to rank 0, whose address those name. Processes of
+/// mpirun, and of srun in a build with MPI, connect through MPI.
 ///
 /// # Errors
-/// Where a variable is missing or wrong, or the others cannot be reached ([`RanksError`]).
+/// [`RanksError`] if a variable is missing or unusable, or the other ranks cannot be reached.
 pub fn join() -> std::result::Result<Arc<dyn Ranks>, RanksError> {
     let Some(launched) = Launched::find()? else { return Ok(Arc::new(Alone)) };
-    match &launched.through {
-        Through::Tcp(meeting) => Ok(Arc::new(tcp::Tcp::join(launched.rank, launched.size, meeting)?)),
-        Through::Mpi => join_mpi(launched.variable, launched.size),
+    match &launched.transport {
+        Transport::Tcp(rendezvous) => {
+            Ok(Arc::new(tcp::Tcp::join(launched.rank, launched.world_size, rendezvous)?))
+        }
+        Transport::Mpi => join_mpi(launched.variable, launched.world_size),
     }
 }
 
@@ -108,25 +111,29 @@ fn join_mpi(variable: &'static str, processes: usize) -> std::result::Result<Arc
     Err(RanksError::NoMpi { variable, processes })
 }
 
-/// Adds up gradients over all ranks. A parameter that one rank alone has used gets its gradient on all.
+/// Sums gradients over all ranks. A parameter that any rank has used gets a gradient on every rank.
 ///
 /// # Errors
-/// Where the tensor library refuses.
-pub(super) fn sum_gradients(ranks: &dyn Ranks, params: &Params, gradients: &mut Gradients) -> Result<()> {
+/// If an operation fails.
+pub(super) fn all_reduce_gradients(
+    ranks: &dyn Ranks,
+    params: &Params,
+    gradients: &mut Gradients,
+) -> Result<()> {
     let used = |place| f32::from(gradients.get(place).is_some());
     let mut users: Vec<f32> = (0..params.iter().len()).map(used).collect();
-    ranks.sum(&mut users);
+    ranks.all_reduce(&mut users);
     let (mut places, mut tensors) = (Vec::new(), Vec::new());
     for (place, (_, parameter)) in params.iter().enumerate().filter(|(place, _)| users[*place] > 0.0) {
         places.push(place);
         tensors.push(gradients.get(place).cloned().map_or_else(|| parameter.zeros_like(), Ok)?);
     }
-    let sums = ranks.sum_tensors(tensors)?;
+    let sums = ranks.all_reduce_tensors(tensors)?;
     places.into_iter().zip(sums).for_each(|(place, sum)| gradients.set(place, sum));
     Ok(())
 }
 
-/// Ranks that are threads of one process.
+/// Ranks in threads of one process.
 #[cfg(test)]
 pub(super) mod testing {
     use super::Ranks;
@@ -135,20 +142,20 @@ pub(super) mod testing {
     pub struct Thread {
         rank: usize,
         barrier: Arc<Barrier>,
-        said: Arc<Mutex<Vec<String>>>,
+        texts: Arc<Mutex<Vec<String>>>,
     }
 
-    /// What `of_rank` gives on each of `size` ranks.
-    pub fn on_ranks<T: Send>(size: usize, of_rank: impl Fn(Arc<dyn Ranks>) -> T + Sync) -> Vec<T> {
-        let barrier = Arc::new(Barrier::new(size));
-        let said = Arc::new(Mutex::new(vec![String::new(); size]));
+    /// The results of `of_rank` on each of `world_size` ranks.
+    pub fn on_ranks<T: Send>(world_size: usize, of_rank: impl Fn(Arc<dyn Ranks>) -> T + Sync) -> Vec<T> {
+        let barrier = Arc::new(Barrier::new(world_size));
+        let texts = Arc::new(Mutex::new(vec![String::new(); world_size]));
         std::thread::scope(|scope| {
             let start = |rank| {
-                let thread = Thread { rank, barrier: barrier.clone(), said: said.clone() };
+                let thread = Thread { rank, barrier: barrier.clone(), texts: texts.clone() };
                 let of_rank = &of_rank;
                 scope.spawn(move || of_rank(Arc::new(thread)))
             };
-            let threads: Vec<_> = (0..size).map(start).collect();
+            let threads: Vec<_> = (0..world_size).map(start).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         })
     }
@@ -157,27 +164,27 @@ pub(super) mod testing {
         fn rank(&self) -> usize {
             self.rank
         }
-        fn size(&self) -> usize {
-            self.said.lock().unwrap().len()
+        fn world_size(&self) -> usize {
+            self.texts.lock().unwrap().len()
         }
-        fn sum(&self, numbers: &mut [f32]) {
+        fn all_reduce(&self, numbers: &mut [f32]) {
             let mut sums: Vec<f64> = numbers.iter().map(|&n| n.into()).collect();
-            self.sum_f64(&mut sums);
+            self.all_reduce_f64(&mut sums);
             numbers.iter_mut().zip(sums).for_each(|(number, sum)| *number = sum as f32);
         }
-        fn sum_f64(&self, numbers: &mut [f64]) {
-            let all = self.gather(&serde_json::to_string(&*numbers).unwrap());
+        fn all_reduce_f64(&self, numbers: &mut [f64]) {
+            let all = self.all_gather(&serde_json::to_string(&*numbers).unwrap());
             let all: Vec<Vec<f64>> = all.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
             numbers.iter_mut().enumerate().for_each(|(i, n)| *n = all.iter().map(|rank| rank[i]).sum());
         }
-        fn gather(&self, text: &str) -> Vec<String> {
-            self.said.lock().unwrap()[self.rank] = text.into();
-            self.wait();
-            let all = self.said.lock().unwrap().clone();
-            self.wait();
+        fn all_gather(&self, text: &str) -> Vec<String> {
+            self.texts.lock().unwrap()[self.rank] = text.into();
+            self.barrier();
+            let all = self.texts.lock().unwrap().clone();
+            self.barrier();
             all
         }
-        fn wait(&self) {
+        fn barrier(&self) {
             self.barrier.wait();
         }
         fn abort(&self) -> ! {
@@ -192,7 +199,7 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn gradients_are_summed_where_any_rank_has_them() {
+    fn gradients_of_any_rank_are_summed_on_all_ranks() {
         let sums = testing::on_ranks(2, |ranks| {
             let mut params = Params::new(1, &Device::Cpu);
             let mut root = params.root();
@@ -205,7 +212,7 @@ mod tests {
             if ranks.rank() == 1 {
                 gradients.set(1, gradient(5.0));
             }
-            sum_gradients(ranks.as_ref(), &params, &mut gradients).unwrap();
+            all_reduce_gradients(ranks.as_ref(), &params, &mut gradients).unwrap();
             let values = |place| gradients.get(place).map(|g| g.to_vec1::<f32>().unwrap());
             [0, 1, 2].map(values)
         });

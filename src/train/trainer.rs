@@ -6,201 +6,202 @@ mod step;
 
 pub(crate) use state::weights_of;
 
-use super::{Ahead, Alone, Metrics, Optimizer, Precision, Ranks, TrainConfig, TrainConfigError, TrainError};
-use crate::data::{BadSamples, Dataset, Lane, Loader, Plan, Sampler, collate, first, shares};
+use super::{
+    Alone, Metrics, Optimizer, Precision, Prefetcher, Ranks, TrainConfig, TrainConfigError, TrainError,
+};
+use crate::data::{CorruptSamples, Dataset, Lane, Loader, Plan, Sampler, collate, first, shares};
 use crate::model::Model;
 use crate::task::Task;
 use std::{collections::BTreeMap, sync::Arc};
-use step::Begun;
+use step::LaunchedStep;
 
-/// The best weights by validation loss, of a run folder.
+/// The file of the best weights by validation loss.
 pub const MODEL_FILE: &str = "model.safetensors";
-/// Everything needed to go on: last weights, moments, average, step.
+/// The file from which training resumes: last weights, moments, weight average, step.
 pub const STATE_FILE: &str = "state.safetensors";
 
-/// One task with its data.
+/// One task with its data, for training.
 #[derive(Clone)]
-pub struct Part {
+pub struct TrainTask {
     /// The task.
     pub task: Arc<dyn Task>,
-    /// What it learns from.
+    /// The training split.
     pub train: Arc<dyn Dataset>,
-    /// What it is measured on.
-    pub valid: Arc<dyn Dataset>,
+    /// The validation split.
+    pub validation: Arc<dyn Dataset>,
     /// Its share of a batch's documents, relative to the other tasks'.
     pub weight: f64,
 }
 
-/// What one step did.
+/// The report of one step.
 #[derive(Clone, Debug)]
 pub struct StepReport {
     /// Steps done, this one included.
     pub step: u64,
-    /// Steps in all.
+    /// Steps of the whole training.
     pub steps: u64,
-    /// The outputs' mean losses, summed by their weights.
+    /// The weighted sum of the outputs' mean losses.
     pub loss: f64,
     /// The mean loss of each output, by [its name](crate::task::TaskSpec::output_name).
     pub losses: BTreeMap<String, f64>,
     /// The learning rate of this step.
     pub learning_rate: f64,
-    /// The gradient's norm before clipping.
+    /// The gradient norm before clipping.
     pub grad_norm: f64,
-    /// Tokens of all streams in this step, those of all ranks.
+    /// Tokens of all streams and all ranks in this step.
     pub tokens: usize,
-    /// Tokens in a second, data to optimizer, of the steps since the last line of the record or the last evaluation.
+    /// Tokens per second, data loading included, since the last logged step or evaluation.
     pub tokens_per_s: f64,
-    /// Documents of all ranks left out so far because their labels cannot fit their tokens (CTC).
+    /// Documents of all ranks left out so far because they have too few tokens for their labels (CTC).
     pub skipped: u64,
-    /// Samples drawn so far that could not be used; others took their places.
-    pub bad: u64,
+    /// Corrupt samples drawn so far; others took their places.
+    pub corrupt: u64,
 }
 
-/// Who looks on while a model is trained.
+/// A receiver of the events of training.
 pub trait Observer {
-    /// After each step.
+    /// Called after each step.
     fn step(&mut self, _report: &StepReport) {}
-    /// After each evaluation: the metrics of each output, by name.
+    /// Called after each evaluation, with the metrics of each output, by name.
     fn evaluated(&mut self, _step: u64, _metrics: &BTreeMap<String, Metrics>) {}
-    /// Something worth a line.
+    /// Called with a message for the user.
     fn note(&mut self, _text: &str) {}
 }
 
-/// An observer who says nothing.
+/// An observer that ignores all events.
 pub struct Silent;
 
 impl Observer for Silent {}
 
-/// How a training ended.
+/// The result of training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// Steps done.
     pub step: u64,
-    /// True where it was asked to stop before its last step.
+    /// Whether a stop signal ended it before its last step.
     pub stopped: bool,
     /// The metrics of the last evaluation, by the name of each output.
     pub metrics: BTreeMap<String, Metrics>,
-    /// The samples that could not be used.
-    pub bad: BadSamples,
+    /// The corrupt samples.
+    pub corrupt: CorruptSamples,
 }
 
 /// A model in training.
 pub struct Trainer {
     config: TrainConfig,
-    parts: Vec<Part>,
+    tasks: Vec<TrainTask>,
     ranks: Arc<dyn Ranks>,
     model: Model,
     optimizer: Optimizer,
-    ahead: Ahead,
-    /// Whether a step is asked for before the one before is looked at: a device apart computes meanwhile.
-    looks_ahead: bool,
-    /// The step that has yet to be looked at.
-    begun: Option<Begun>,
+    prefetcher: Prefetcher,
+    /// Launch the next step before synchronizing with this one, so that a GPU does not wait for the CPU.
+    async_launch: bool,
+    /// The step that is launched and not yet synchronized with.
+    launched: Option<LaunchedStep>,
     steps: u64,
-    /// Steps that the weights have been moved by, or will be once the device has come so far.
+    /// Steps launched so far.
     step: u64,
     best: f64,
     skipped: u64,
     /// The number of the next sample to be drawn, by rank.
     draws: Vec<u64>,
-    bad: BadSamples,
+    corrupt: CorruptSamples,
 }
 
 impl Trainer {
-    /// Training of `model`, whose tasks are those of `parts`, from the beginning.
+    /// A trainer of `model` on its tasks, before the first step.
     ///
     /// # Errors
-    /// [`TrainError`] for settings that cannot work, and tasks without samples.
-    pub fn new(config: &TrainConfig, model: Model, parts: Vec<Part>) -> Result<Self, TrainError> {
-        Self::over(Arc::new(Alone), config, model, parts)
+    /// [`TrainError`] if settings cannot work together or a task has no samples.
+    pub fn new(config: &TrainConfig, model: Model, tasks: Vec<TrainTask>) -> Result<Self, TrainError> {
+        Self::over(Arc::new(Alone), config, model, tasks)
     }
 
-    /// As [`new`](Self::new), as one of several ranks. Each takes micro-batches of its own from the same data, and all make
-    /// the same steps: those of one process that sums up as many micro-batches as all ranks together. On GPUs the ranks
-    /// should be those that [`ranks::on`](super::ranks::on) gives.
+    /// As [`new`](Self::new), as one of several ranks. Each rank draws its own micro-batches from the same data, and a step is
+    /// that of one process that accumulates the micro-batches of all ranks. On GPUs, pass the ranks that
+    /// [`ranks::on_device`](super::ranks::on_device) returns.
     ///
     /// # Errors
-    /// As of `new`.
+    /// As for `new`.
     pub fn over(
         ranks: Arc<dyn Ranks>,
         config: &TrainConfig,
         mut model: Model,
-        parts: Vec<Part>,
+        tasks: Vec<TrainTask>,
     ) -> Result<Self, TrainError> {
         config.validate()?;
-        for part in &parts {
-            if part.train.is_empty() || part.valid.is_empty() {
-                return Err(TrainError::NoSamples { task: part.task.spec().label() });
+        for task in &tasks {
+            if task.train.is_empty() || task.validation.is_empty() {
+                return Err(TrainError::NoSamples { task: task.task.spec().label() });
             }
         }
-        if config.max_steps == 0 && parts.len() > 1 {
-            let problem =
-                "an epoch of a mix is not defined, as its sets differ in length; set train.max_steps";
+        if config.max_steps == 0 && tasks.len() > 1 {
+            let problem = "a mix has no epochs, because its data sets differ in length; set train.max_steps";
             return Err(TrainError::Unused { setting: "epochs", problem });
         }
         compute_in(&mut model, config.precision)?;
         model.checkpoint_activations(config.checkpoint_activations);
-        let mut heads = parts.iter().flat_map(|part| &part.task.spec().heads);
+        let mut heads = tasks.iter().flat_map(|task| &task.task.spec().heads);
         let smooths = heads.any(|head| head.head.smooths_labels());
         if config.label_smoothing > 0.0 && !smooths {
-            let problem = "the losses of CTC and of real numbers have no labels to smooth";
+            let problem = "CTC and regression losses have no labels to smooth; set it to 0";
             return Err(TrainError::Unused { setting: "label_smoothing", problem });
         }
         let steps = match config.max_steps {
             0 => {
-                let samples = parts.first().map_or(0, |part| part.train.len()) as f64;
+                let samples = tasks.first().map_or(0, |task| task.train.len()) as f64;
                 (config.epochs * samples
-                    / (config.batch_size * config.gradient_accumulation_steps * ranks.size()) as f64)
+                    / (config.batch_size * config.gradient_accumulation_steps * ranks.world_size()) as f64)
                     .ceil() as u64
             }
             steps => steps,
         };
         let optimizer = Optimizer::new(config, model.params())?;
-        let ahead = Ahead::new(model.device())?;
+        let prefetcher = Prefetcher::new(model.device())?;
         let config = config.clone();
         Ok(Self {
-            draws: vec![0; ranks.size()],
+            draws: vec![0; ranks.world_size()],
             config,
-            parts,
+            tasks,
             ranks,
-            looks_ahead: model.device().is_cuda(),
+            async_launch: model.device().is_cuda(),
             model,
             optimizer,
-            ahead,
-            begun: None,
+            prefetcher,
+            launched: None,
             steps,
             step: 0,
             best: f64::INFINITY,
             skipped: 0,
-            bad: BadSamples::default(),
+            corrupt: CorruptSamples::default(),
         })
     }
 
-    /// The batches of the steps to come, prepared on threads of their own.
+    /// The batches of the remaining steps, prepared on separate threads.
     ///
     /// # Errors
-    /// [`TrainError::NoShare`] where a task gets no sample of a batch.
+    /// [`TrainError::NoShare`] if a task gets no sample of a batch.
     pub fn loader(&self) -> Result<Loader, TrainError> {
         let (mut lanes, mut weights) = (Vec::new(), Vec::new());
-        for (task, part) in self.parts.iter().enumerate() {
-            let (sources, mut first) = (part.train.lanes(), 0);
+        for (number, task) in self.tasks.iter().enumerate() {
+            let (sources, mut first) = (task.train.lanes(), 0);
             let total: f64 = sources.iter().map(|(_, weight)| weight).sum();
             for (samples, weight) in sources {
-                lanes.push(Lane { task, first, samples, share: 0 });
-                weights.push(part.weight * weight / total);
+                lanes.push(Lane { task: number, first, samples, share: 0 });
+                weights.push(task.weight * weight / total);
                 first += samples;
             }
         }
         for (lane, share) in lanes.iter_mut().zip(shares(self.config.batch_size, &weights)) {
             if share == 0 {
-                let task = self.parts[lane.task].task.spec().label();
+                let task = self.tasks[lane.task].task.spec().label();
                 return Err(TrainError::NoShare { task, batch: self.config.batch_size });
             }
             lane.share = share;
         }
-        let datasets = self.parts.iter().map(|part| part.train.clone()).collect();
+        let datasets = self.tasks.iter().map(|task| task.train.clone()).collect();
         let sampler = Sampler::new(self.config.seed, lanes, self.config.shuffle)
-            .of_rank(self.ranks.rank(), self.ranks.size());
+            .of_rank(self.ranks.rank(), self.ranks.world_size());
         let layouts = self.model.layouts().to_vec();
         let plan = Plan {
             steps: self.step..self.steps,
@@ -212,39 +213,42 @@ impl Trainer {
         Ok(Loader::new(layouts, datasets, sampler, plan))
     }
 
-    /// Draws one sample of each data set, so that settings which fit none of them are refused at once.
+    /// Reads and collates one sample of each data set, so that unsuitable settings fail before training.
     ///
     /// # Errors
-    /// What the sample, or collating it, refuses.
+    /// If a sample cannot be read or collated.
     pub fn try_samples(&self) -> Result<(), TrainError> {
-        for (task, part) in self.parts.iter().enumerate() {
-            for dataset in [&part.train, &part.valid] {
-                collate(self.model.layouts(), &[(task, first(dataset.as_ref())?)])?;
+        for (number, task) in self.tasks.iter().enumerate() {
+            for dataset in [&task.train, &task.validation] {
+                collate(self.model.layouts(), &[(number, first(dataset.as_ref())?)])?;
             }
         }
         Ok(())
     }
 
-    /// The model, as it is now.
+    /// The model in its current state.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// The model, when training is done.
+    /// The trained model.
     pub fn into_model(self) -> Model {
         self.model
     }
 
-    /// Steps begun and steps in all.
+    /// The steps launched so far, and those of the whole training.
     pub fn progress(&self) -> (u64, u64) {
         (self.step, self.steps)
     }
 }
 
-/// Has a model compute in a precision that its device has.
+/// Sets the precision of a model's activations.
+///
+/// # Errors
+/// If its device does not support the precision.
 fn compute_in(model: &mut Model, precision: Precision) -> Result<(), TrainError> {
     if precision != Precision::F32 && !model.device().is_cuda() {
-        let problem = format!("{} is for GPUs; this run computes on a processor, in f32", precision.name());
+        let problem = format!("expected f32 on a CPU; found {}, which needs a GPU", precision.name());
         return Err(TrainConfigError { setting: "precision", problem }.into());
     }
     #[cfg(feature = "cuda")]

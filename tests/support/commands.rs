@@ -1,5 +1,5 @@
-//! Commands and what they print; places in what ships.
-#![allow(dead_code)] // each test file uses its own part
+//! Commands and their output; paths of built-in data.
+#![allow(dead_code)] // a test file uses some of them
 
 use serde_json::Value;
 use std::fs;
@@ -15,7 +15,7 @@ pub fn smalti(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_smalti")).args(args).output().unwrap()
 }
 
-/// What a command prints, which must succeed.
+/// The output of a command, which must succeed.
 pub fn printed(args: &[&str]) -> String {
     let output = smalti(args);
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -27,7 +27,7 @@ pub fn json(args: &[&str]) -> Value {
     serde_json::from_str(&printed(&[args, &["--json"]].concat())).unwrap()
 }
 
-/// What a command says as it fails with this exit code.
+/// The error of a command, which must fail with this exit code.
 pub fn refusal(code: i32, args: &[&str]) -> String {
     let output = smalti(args);
     let errors = String::from_utf8(output.stderr).unwrap();
@@ -53,10 +53,10 @@ pub fn at(folder: &TempDir, path: &str) -> String {
 /// A 1×2 image.
 pub fn bmp() -> Vec<u8> {
     let mut file = b"BM".to_vec();
-    // Size of the file, nothing, where the pixels are; size of the header, width, height.
+    // Size of the file, reserved, offset of the pixels; size of the header, width, height.
     [62_u32, 0, 54, 40, 2, 1].iter().for_each(|number| file.extend(number.to_le_bytes()));
     [1_u16, 24].iter().for_each(|number| file.extend(number.to_le_bytes()));
     file.extend([0; 24]);
-    file.extend([0, 0, 255, 255, 0, 0, 0, 0]); // red, blue, two bytes to fill the row
+    file.extend([0, 0, 255, 255, 0, 0, 0, 0]); // red, blue, two bytes of padding
     file
 }

@@ -1,7 +1,7 @@
-"""An environment outside the process, of Python's standard library alone: `python3 environment.py MANNER`.
+"""An environment in its own process, with Python's standard library alone: `python3 environment.py MANNER`.
 
-In the manner `cartpole` it is the cart and pole that is built in, to the last bit. In the others it says what one
-should not, at the first request or the given step.
+The manner `cartpole` equals the built-in cartpole bit for bit. Most other manners send an invalid answer, at the first
+request or at a given step.
 """
 
 import base64
@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 
-# The generator of the built-in one: PCG's MCG with 128 bits of state (XSL RR), seeded by PCG32.
+# The random generator of the built-in cartpole: PCG's MCG with 128 bits of state (XSL RR), seeded by PCG32.
 MASK64, MASK128 = (1 << 64) - 1, (1 << 128) - 1
 
 
@@ -33,8 +33,8 @@ def uniforms(seed, n):
         yield (((mixed >> turn | mixed << (64 - turn)) & MASK64) >> 11) / 2**53
 
 
-# Sine and cosine near 0 by the polynomials of FreeBSD's msun, as the built-in one computes them: those of Python are
-# the machine's own, and an unstable pole doubles a difference in the last bit every ten steps.
+# Sine and cosine near 0 with the polynomials of FreeBSD's msun, as in the built-in cartpole. Python's depend on the
+# machine, and an unstable pole doubles a difference in the last bit every ten steps.
 def sine(x):
     z = x * x
     w = z * z
@@ -68,7 +68,7 @@ def pushed(state, force):
     return [position + 0.02 * velocity, velocity + 0.02 * acceleration, angle + 0.02 * spin, spin + 0.02 * angular]
 
 
-def say(answer):
+def send(answer):
     print(answer if isinstance(answer, str) else json.dumps(answer), flush=True)
 
 
@@ -76,16 +76,16 @@ def requests():
     for line in sys.stdin:
         request = json.loads(line)
         if "close" in request:
-            print("told to close", file=sys.stderr)
+            print("closing", file=sys.stderr)
             return
         yield request
 
 
 def cartpole(dictionary=False):
     hello = {"protocol": 1, "observation": 4, "action": {"discrete": 2}, "max_steps": 500}
-    if dictionary:  # one environment alone, that does not say its number, with parts in another order
+    if dictionary:  # a single environment, whose answers have no number, with the parts in another order
         hello |= {"observation": {"cart": 2, "pole": 2}, "envs": 1}
-    say({"hello": hello})
+    send({"hello": hello})
     states = {}
     for request in requests():
         env = request["env"]
@@ -100,19 +100,19 @@ def cartpole(dictionary=False):
             answer = {"observation": {"pole": [state[2:]], "cart": [[state[0]], state[1]]}}
         if "step" in request:
             over = abs(state[0]) > 2.4 or abs(state[2]) > 12.0 * 2.0 * math.pi / 360.0
-            # The time limit is left to the other side.
+            # The bridge applies the time limit.
             answer |= {"reward": 1.0, "terminated": over, "truncated": False}
-        say(answer)
+        send(answer)
 
 
 def eye(manner):
-    """Shows which half of an image is lit, which is what to do; each right answer is worth 1."""
+    """Images of which one half is lit; the action of that half earns a reward of 1."""
     hello = {"protocol": 1, "images": ["front"], "action": {"discrete": 2}, "max_steps": 4}
-    if manner == "eye-twice":  # there is more to see than the policy has learned to look at
+    if manner == "eye-twice":  # a camera that the policy does not read
         hello["images"] = ["front", "side"]
     if manner == "eye-other":
         hello["images"] = ["side"]
-    say({"hello": hello})
+    send({"hello": hello})
     sides = {}
     for request in requests():
         env = request["env"]
@@ -126,15 +126,15 @@ def eye(manner):
         lit = int(sides[env][0] > 0.5)
         pixels = [200 if x * 2 // width == lit else 20 for _ in range(4) for x in range(width)]
         image = {"height": 4, "width": width, "channels": 1, "pixels": base64.b64encode(bytes(pixels)).decode()}
-        say(answer | {"images": {name: image for name in hello["images"]}})
+        send(answer | {"images": {name: image for name in hello["images"]}})
 
 
 HELLO = {"protocol": 1, "observation": 4, "action": {"discrete": 2}}
 STATE = {"observation": [0, 0, 0, 0]}
 STEP = STATE | {"reward": 1, "terminated": False, "truncated": False}
 
-# What is said to each request, beginning with the greeting; the last is said again and again.
-SAYS = {
+# The answer to each request, after the greeting; the last answer repeats.
+ANSWERS = {
     "well": [{"hello": HELLO}, STATE, STEP],
     "greeting": ["welcome to the arena"],
     "version": [{"hello": {"protocol": 2}}],
@@ -161,26 +161,26 @@ def main():
         return eye(manner)
     if manner == "mute":
         time.sleep(600)
-    if manner == "deaf":  # and so is what it starts, which holds its pipes
+    if manner == "deaf":  # with a child process that holds its pipes
         started = os.fork()
         if started:
             with open(sys.argv[2], "w") as file:
                 file.write(str(started))
-            say({"hello": HELLO})
+            send({"hello": HELLO})
         time.sleep(600)
     if manner == "flood":
-        say({"hello": HELLO})
+        send({"hello": HELLO})
         while True:
             sys.stdout.write("x" * 100_000)
     if manner == "dies":
-        say({"hello": HELLO})
+        send({"hello": HELLO})
         sys.stdin.readline()
         print("\n".join(f"frame {n}" for n in range(1000)), file=sys.stderr)
         sys.exit("a wheel came off")
-    says = SAYS[manner]
-    say(says[0])
+    answers = ANSWERS[manner]
+    send(answers[0])
     for n, _ in enumerate(requests(), 1):
-        say(says[min(n, len(says) - 1)])
+        send(answers[min(n, len(answers) - 1)])
 
 
 main()

@@ -1,4 +1,4 @@
-//! Small files of every kind, whole and damaged, written to the letter.
+//! Small files of every kind, valid and damaged, byte by byte.
 
 use flate2::{Compression, write::ZlibEncoder};
 use std::io::{Cursor, Write};
@@ -40,7 +40,7 @@ pub fn png(width: u32, height: u32) -> Vec<u8> {
     file
 }
 
-/// An IDX file: this magic number and these sizes, then so many bytes.
+/// An IDX file: this magic number and these sizes, then `bytes` bytes.
 pub fn idx(magic: u32, sizes: &[u32], bytes: usize) -> Vec<u8> {
     let header = [&[magic], sizes].concat().into_iter().flat_map(u32::to_be_bytes);
     header.chain((0..bytes).map(|i| (i % 2) as u8)).collect()
@@ -78,9 +78,9 @@ pub fn log() -> Vec<Array> {
     ]
 }
 
-/// A log of 40 episodes of four steps, whose images of 4×4 pixels are lit in the half that is the action.
-#[allow(dead_code, reason = "not every test sees")]
-pub fn seen() -> Vec<u8> {
+/// A log of 40 episodes of four steps. The action is the lit half of an image of 4×4 pixels: left (0) or right (1).
+#[allow(dead_code, reason = "not every test has images")]
+pub fn image_log() -> Vec<u8> {
     let sides: Vec<u8> = (0..160_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 31) as u8).collect();
     let pixels =
         sides.iter().flat_map(|&side| (0..16).map(move |i| if i % 4 / 2 == side { 200 } else { 20 }));

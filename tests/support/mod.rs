@@ -1,12 +1,12 @@
-//! The program, run as a user runs it.
+//! Running the program as a user does.
 
 use std::path::Path;
 use std::process::Command;
 
-/// What a command left: its exit code and what it said.
+/// The result of a command: its exit code and output.
 #[derive(Debug)]
 pub struct Ran {
-    /// `None` where a signal ended it.
+    /// `None` if a signal ended it.
     pub code: Option<i32>,
     /// Standard output.
     pub out: String,
@@ -14,7 +14,7 @@ pub struct Ran {
     pub err: String,
 }
 
-/// The `smalti` command, in a folder, without the settings that a developer's shell may have.
+/// The `smalti` command in a folder, without the backtrace settings of a shell.
 pub fn smalti(folder: &Path) -> Command {
     command(env!("CARGO_BIN_EXE_smalti"), folder)
 }
@@ -34,14 +34,14 @@ fn command(program: &str, folder: &Path) -> Command {
     command
 }
 
-/// Runs a command with the words of `line` to its end.
+/// Run a command with the words of `line` to its end.
 pub fn ran(mut command: Command, line: &str) -> Ran {
     let output = command.args(line.split_whitespace()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// Text enough for a few dozen windows of 16 characters.
+/// A text of a few dozen windows of 16 characters.
 #[allow(dead_code, reason = "not every test trains on text")]
 pub fn text() -> String {
     "the quick brown fox jumps over the lazy dog, and again.\n".repeat(12)
@@ -52,9 +52,9 @@ pub fn text() -> String {
 pub const TINY: &str =
     "--set train.batch_size=4 --set model.d_model=16 --set model.n_layers=1 --set model.attention.n_heads=2";
 
-/// A policy that acts by what the camera `front` shows, in a log with images.
+/// The settings of a policy that acts on the images of the camera `front`.
 #[allow(dead_code, reason = "not every test has a camera")]
-pub fn seeing(log: &str, patch_size: usize) -> String {
+pub fn image_policy(log: &str, patch_size: usize) -> String {
     format!(
         "[data]\nsource = {log:?}\ncontext = 4\n[data.derived.return_to_go]\nkind = \"return_to_go\"\n\
          field = \"rewards\"\n[inputs.return_to_go]\nmodality = \"numbers\"\nscale = 0\n\

@@ -1,36 +1,36 @@
-//! A small server of files for tests: ranges, and on demand the faults that servers have; as much of S3's interface as
-//! reading takes (GET, HEAD and ListObjectsV2, by path).
+//! A file server for tests, with ranges and faults, and the part of S3's interface that reading needs (GET, HEAD and
+//! ListObjectsV2, by path).
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What is wrong with a server's answers.
+/// The fault of a server's answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// The first so many requests are answered by 503.
+    /// The first requests, as many as this, get status 503.
     Busy(usize),
-    /// Bodies of GET end after so many bytes, and the connection with them.
+    /// The connection closes after this many bytes of a GET's body.
     Cut(usize),
-    /// Ranges are passed over.
+    /// Ranges are ignored.
     NoRanges,
-    /// Everything is forbidden.
+    /// Every request gets status 403.
     Forbidden,
 }
 
-/// A server on a port of this machine; it ends with the process.
+/// A server on a local port; it ends with the process.
 pub struct Server {
     /// `http://127.0.0.1:PORT`
     pub address: String,
-    /// The requests so far: method, path, and what range.
+    /// The requests so far: method, path and range.
     pub requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    /// Serves these files by their paths.
+    /// Serve these files by their paths.
     pub fn start(files: &[(&str, &[u8])], fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -47,13 +47,13 @@ impl Server {
         Self { address, requests }
     }
 
-    /// How many requests of this method there were.
+    /// The number of requests with this method.
     pub fn count(&self, method: &str) -> usize {
         self.requests.lock().unwrap().iter().filter(|request| request.starts_with(method)).count()
     }
 }
 
-/// Answers the requests of one connection.
+/// Answer the requests of one connection.
 fn answer_all(stream: TcpStream, files: &BTreeMap<String, Vec<u8>>, seen: &Mutex<Vec<String>>, fault: Fault) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     let mut stream = stream;
@@ -75,7 +75,7 @@ fn answer_all(stream: TcpStream, files: &BTreeMap<String, Vec<u8>>, seen: &Mutex
         let mut words = request.split(' ');
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        // Google's keys come with all that is no letter or digit encoded.
+        // Google Cloud Storage percent-encodes every character that is not a letter or digit.
         let path = path.trim_start_matches('/').replace("%2F", "/").replace("%2D", "-").replace("%2E", ".");
         let path = path.as_str();
         let answer = match fault {
@@ -127,7 +127,7 @@ fn whole(status: &str, headers: &str, body: Vec<u8>) -> Answer {
     (head, body)
 }
 
-/// What S3 says to ListObjectsV2 of a bucket: all objects below a prefix.
+/// The answer of S3 to ListObjectsV2: all objects of a bucket below a prefix.
 fn listing(bucket: &str, query: &str, files: &BTreeMap<String, Vec<u8>>) -> Answer {
     let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or("");
     let prefix = prefix.replace("%2F", "/");

@@ -1,4 +1,4 @@
-//! Two tasks of a model with two stacks: one of the main stack alone, and one that attends to the encoder.
+//! Two tasks of a model with an encoder: one uses the main transformer alone, the other attends to the encoder's output.
 
 use smalti::data::{Sample, Stream, Target};
 use smalti::head::{Classify, Generate, HeadSpec};
@@ -19,7 +19,7 @@ fn rules(rules: &[(&str, &str, &str)]) -> Vec<(String, String, Rule)> {
     rules.iter().map(|&(q, k, rule)| (q.into(), k.into(), rule.parse().unwrap())).collect()
 }
 
-/// Eight pixels, whose class is predicted at a class token token.
+/// Eight pixels, whose class is predicted at a class token.
 pub fn image() -> TaskSpec {
     TaskSpec {
         name: "image".into(),
@@ -31,7 +31,7 @@ pub fn image() -> TaskSpec {
     }
 }
 
-/// Words after a prefix, which attend to sounds in the other stack.
+/// Words after a prefix, which attend to sounds in the encoder.
 pub fn speech() -> TaskSpec {
     TaskSpec {
         name: "speech".into(),
@@ -57,27 +57,27 @@ fn group(n: u32, step: u32) -> Group {
     Group::sequence(Content::Ids((0..n).map(|i| (i * step + 1) % 9).collect()))
 }
 
-/// An image's sample.
-pub fn look(id: u64) -> (usize, Sample) {
+/// A sample of an image.
+pub fn image_sample(id: u64) -> (usize, Sample) {
     let tokens = Tokens::new(vec![group(8, 2 + id as u32)]).merge(learned_tokens(1, false));
     let inputs = vec![(Stream::Main, tokens)];
     (0, Sample { inputs, outputs: vec![Target::class(id as u32 % 3).into()], id })
 }
 
 /// A sample of speech with `n` words.
-pub fn hear(id: u64, n: u32) -> (usize, Sample) {
+pub fn speech_sample(id: u64, n: u32) -> (usize, Sample) {
     let main = Tokens::new(vec![group(4, 5)]).merge(Tokens::new(vec![group(n, 7)]));
     let inputs = vec![(Stream::Encoder, Tokens::new(vec![group(6, 4)])), (Stream::Main, main)];
     (1, Sample { inputs, outputs: vec![Target::ids((0..n).collect()).into()], id })
 }
 
-/// Both tasks; one alone; documents of which nothing is read, among others and alone.
+/// Batches of both tasks and of one; with documents that no head reads, among others and alone.
 pub fn batches() -> Vec<Vec<(usize, Sample)>> {
     vec![
-        vec![look(1), hear(2, 3), look(3), hear(4, 5), hear(5, 1)],
-        vec![hear(1, 3), hear(2, 5)],
-        vec![look(1)],
-        vec![hear(1, 0), look(2), hear(3, 4)],
-        vec![hear(1, 0)],
+        vec![image_sample(1), speech_sample(2, 3), image_sample(3), speech_sample(4, 5), speech_sample(5, 1)],
+        vec![speech_sample(1, 3), speech_sample(2, 5)],
+        vec![image_sample(1)],
+        vec![speech_sample(1, 0), image_sample(2), speech_sample(3, 4)],
+        vec![speech_sample(1, 0)],
     ]
 }

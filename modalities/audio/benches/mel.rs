@@ -1,5 +1,5 @@
-//! A 30 s clip at 16 kHz on one thread, already decoded to slices and from its file to samples:
-//! `cargo bench -p smalti-audio`. What the log-mel is measured beside is `benches/peer_mel.py`.
+//! Time to encode a 30 s clip at 16 kHz, to decode its file, and to resample, on one thread: `cargo bench -p
+//! smalti-audio`. `benches/peer_mel.py` measures other implementations.
 
 use smalti_audio::{AudioConfig, AudioTokenizer, Waveform, read, write_wav};
 use smalti_contract::Tokenizer;
@@ -12,7 +12,7 @@ fn main() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         0.2 * ((state >> 40) as f32 / (1_u64 << 24) as f32 - 0.5)
     };
-    let clip = Waveform { sample_rate: 16_000, samples: (0..480_000).map(|_| noise()).collect() };
+    let clip = Waveform { sampling_rate: 16_000, samples: (0..480_000).map(|_| noise()).collect() };
     for (name, config) in [
         ("whisper, 80 bands", AudioConfig::whisper(80)),
         ("whisper, 128 bands", AudioConfig::whisper(128)),
@@ -24,7 +24,7 @@ fn main() {
     let file = write_wav(&clip, 16).expect("sound");
     time("WAV of 16 bits, decoded", || read(&file).expect("a WAV file").samples.len());
     time("44.1 kHz to 16 kHz", || {
-        let resampled = Waveform { sample_rate: 44_100, ..clip.clone() }.resample(16_000);
+        let resampled = Waveform { sampling_rate: 44_100, ..clip.clone() }.resample(16_000);
         resampled.expect("sound").samples.len()
     });
 }

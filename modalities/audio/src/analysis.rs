@@ -1,4 +1,4 @@
-//! From the samples of a frame to the logarithms of its bands.
+//! Analysis of frames: from samples to the logarithms of mel bands.
 
 use crate::filterbank::Filterbank;
 use crate::frame::Clip;
@@ -8,17 +8,17 @@ use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 use std::sync::Arc;
 
-/// Window, Fourier plan and filters, made ready.
+/// Precomputed window, Fourier plan and filters.
 ///
-/// All is in double precision up to the logarithm: a transform in `f32` leaves an error of an epsilon of a frame's
-/// loudest bin everywhere, which 80 dB below it is half of what the published front ends may differ by.
+/// Everything up to the logarithm is in double precision: a transform in `f32` has an error of an epsilon of a frame's
+/// loudest bin in all bins, which 80 dB below it is half of the tolerance of the published front ends.
 pub(crate) struct Analysis {
     hop_length: usize,
     lead: usize,
     padding: Padding,
     remove_dc: bool,
     preemphasis: f64,
-    /// As long as a frame.
+    /// `[frame_length]`.
     window: Vec<f64>,
     fft: Arc<dyn RealToComplex<f64>>,
     spectrum: Spectrum,
@@ -27,9 +27,9 @@ pub(crate) struct Analysis {
     floor: f32,
 }
 
-/// Buffers that one frame after another goes through.
+/// Buffers that are reused for each frame.
 struct Buffers {
-    /// A frame, and zeros behind it; `[n_fft]`.
+    /// A frame, padded with zeros; `[n_fft]`.
     frame: Vec<f64>,
     bins: Vec<Complex<f64>>,
     scratch: Vec<Complex<f64>>,
@@ -38,14 +38,14 @@ struct Buffers {
 }
 
 impl Analysis {
-    /// Makes settings that have been checked ready.
+    /// Precompute window and filters for checked settings.
     ///
     /// # Errors
-    /// A band between two bins of the transform.
-    pub fn new(config: &MelConfig, sample_rate: u32) -> Result<Self, String> {
-        let fmax = config.fmax.map_or(f64::from(sample_rate) / 2.0, f64::from);
+    /// If a band falls between two bins of the transform.
+    pub fn new(config: &MelConfig, sampling_rate: u32) -> Result<Self, String> {
+        let fmax = config.fmax.map_or(f64::from(sampling_rate) / 2.0, f64::from);
         let filterbank = Filterbank::new(
-            (config.n_fft, sample_rate),
+            (config.n_fft, sampling_rate),
             config.n_mels,
             (f64::from(config.fmin), fmax),
             config.scale,
@@ -72,13 +72,13 @@ impl Analysis {
         })
     }
 
-    /// Where frame `t` begins, which may be before the clip.
+    /// The first sample of frame `t`, which may lie before the clip.
     pub fn start(&self, t: usize) -> isize {
         (t * self.hop_length) as isize - self.lead as isize
     }
 
-    /// The bands of the frames of a clip from `first` on, as many as fill `mel`, `[frames, n_mels]`; with the
-    /// logarithm of each where `log` says so.
+    /// Compute the bands of the frames of a clip from `first` on into `mel`, `[frames, n_mels]`, with their logarithm
+    /// if `log`.
     pub fn run(&self, clip: Clip, first: usize, log: bool, mel: &mut [f32]) {
         let mut buffers = Buffers {
             frame: self.fft.make_input_vec(),
@@ -86,7 +86,7 @@ impl Analysis {
             scratch: self.fft.make_scratch_vec(),
             heights: vec![0.0; self.fft.complex_len()],
         };
-        // All that is not the transform itself is compiled for the widest vectors that there are.
+        // Everything except the transform itself is compiled for the processor's widest vectors.
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
@@ -100,7 +100,7 @@ impl Analysis {
         );
     }
 
-    /// The bands of frame `t`.
+    /// Compute the bands of frame `t`.
     #[inline(always)]
     fn frame(&self, clip: Clip, t: usize, buffers: &mut Buffers, bands: &mut [f32]) {
         let Buffers { frame, bins, scratch, heights } = buffers;
@@ -125,7 +125,7 @@ impl Analysis {
         self.filterbank.apply(heights, bands);
     }
 
-    /// Takes the mean off a frame and emphasises what changes in it.
+    /// Subtract the mean of a frame and apply pre-emphasis.
     #[inline(always)]
     fn condition(&self, frame: &mut [f64]) {
         if self.remove_dc {
@@ -151,7 +151,7 @@ impl Analysis {
         bands.iter_mut().for_each(|band| *band = self.logarithm(*band));
     }
 
-    /// The logarithm of a band that is not 0.
+    /// The logarithm of a nonzero band.
     #[inline(always)]
     pub fn logarithm(&self, band: f32) -> f32 {
         let factor = match (self.log, self.spectrum) {

@@ -1,4 +1,4 @@
-//! Random variation for training: speed, shift, gain and noise of the waveform; masks and warps are SpecAugment's.
+//! Random augmentation for training: speed, shift, gain and noise of the waveform; settings of SpecAugment.
 
 use crate::Waveform;
 use crate::resample::resample;
@@ -8,32 +8,30 @@ use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
-/// How far a clip may vary in training. Every amount is the most that is drawn, and 0, the default, is off.
+/// Random augmentation of training clips. Every amount is a maximum; 0, the default, is off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
-    /// Speed and pitch vary together, by resampling: a fraction below 0.5; 0.1 draws from 0.9 to 1.1, in
-    /// steps of a thousandth.
+    /// Change speed and pitch together, by resampling: a fraction below 0.5; 0.1 draws from 0.9 to 1.1, in steps of a
+    /// thousandth.
     pub speed: f32,
-    /// Loudness varies by plus or minus so many dB.
+    /// Change loudness by up to this many dB either way.
     pub gain_db: f32,
-    /// Gaussian noise: its standard deviation as a fraction of the clip's root mean square.
+    /// Add Gaussian noise, with a standard deviation of up to this fraction of the clip's root mean square.
     pub noise: f32,
-    /// The clip moves by plus or minus so many seconds: what leaves it is lost and silence moves in, so that
-    /// it keeps its length.
+    /// Shift the clip by up to this many seconds either way; silence fills the gap, so that the clip keeps its length.
     pub time_shift: f32,
-    /// Frames by which a place of the clip moves, and what lies around it is stretched or squeezed (W of
-    /// SpecAugment).
+    /// Warp time: move a random frame by up to this many frames, and stretch or compress both sides (W of SpecAugment).
     pub time_warp: usize,
-    /// Frames, in a row, that a mask hides (T).
+    /// The maximal number of consecutive frames that a time mask hides (T).
     pub time_mask: usize,
-    /// How many such masks there are (mT).
+    /// The number of time masks (mT).
     pub time_masks: usize,
-    /// The share of a clip's frames that one such mask hides at most, whatever `time_mask` says (p).
+    /// The maximal share of a clip's frames that one time mask hides, in addition to `time_mask` (p).
     pub time_mask_share: f32,
-    /// Neighbouring bands that a mask hides (F).
+    /// The maximal number of neighbouring bands that a frequency mask hides (F).
     pub frequency_mask: usize,
-    /// How many such masks there are (mF).
+    /// The number of frequency masks (mF).
     pub frequency_masks: usize,
 }
 
@@ -55,8 +53,8 @@ impl Default for Augment {
 }
 
 impl Augment {
-    /// The published policy for LibriSpeech, LD: warps by up to 80 frames, two masks of up to 100 frames, two of up
-    /// to 27 bands (SpecAugment, Park et al. 2019, table 1); for frames of 10 ms and 80 bands.
+    /// The published policy LD for LibriSpeech: warps by up to 80 frames, two masks of up to 100 frames, two of up to
+    /// 27 bands (SpecAugment, Park et al. 2019, table 1); for frames of 10 ms and 80 bands.
     pub fn libri_speech_double() -> Self {
         Self {
             time_warp: 80,
@@ -85,8 +83,8 @@ impl Augment {
         }
     }
 
-    /// The clip at another speed, moved, louder or softer, and noisier. What is no sound, which encoding
-    /// will refuse, stays as it is.
+    /// Change a clip's speed, shift, gain and noise. An invalid clip is returned unchanged, so that encoding gives the
+    /// error.
     pub(crate) fn vary(&self, mut clip: Waveform, seed: u64) -> Waveform {
         if clip.check().is_err() {
             return clip;
@@ -94,13 +92,13 @@ impl Augment {
         let mut rng = Pcg64::seed_from_u64(seed);
         if self.speed > 0.0 {
             let most = (self.speed * 1000.0) as i32;
-            // Whole thousandths keep the ratio of rates, and with it the resampler's blocks, small.
+            // Whole thousandths keep the ratio of rates, and so the resampler's blocks, small.
             let speed = 1000 + rng.random_range(-most..=most);
             clip.samples = resample(&clip.samples, speed as u32, 1000);
         }
         if self.time_shift > 0.0 {
             let by = rng.random_range(-self.time_shift..=self.time_shift);
-            shift(&mut clip.samples, samples_in(by.abs(), clip.sample_rate), by > 0.0);
+            shift(&mut clip.samples, samples_in(by.abs(), clip.sampling_rate), by > 0.0);
         }
         if self.gain_db > 0.0 {
             let gain = libm::exp10f(rng.random_range(-self.gain_db..=self.gain_db) / 20.0);
@@ -116,7 +114,7 @@ impl Augment {
     }
 }
 
-/// Moves samples by `by` places, to later or to earlier, silence behind them.
+/// Shift samples by `by`, to later or to earlier, and fill the gap with silence.
 fn shift(samples: &mut [f32], by: usize, later: bool) {
     let by = by.min(samples.len());
     let kept = samples.len() - by;
@@ -129,7 +127,7 @@ fn shift(samples: &mut [f32], by: usize, later: bool) {
     }
 }
 
-/// A draw from the standard normal distribution (Box and Muller), alike on every platform.
+/// Draw from the standard normal distribution (Box and Muller), with the same result on every platform.
 fn normal(rng: &mut Pcg64) -> f64 {
     let (radius, angle): (f64, f64) = (rng.random(), rng.random());
     libm::sqrt(-2.0 * libm::log(1.0 - radius)) * libm::cos(TAU * angle)
@@ -141,7 +139,7 @@ mod tests {
 
     fn clip() -> Waveform {
         let samples = (0..4000).map(|i| 0.5 * (i as f32 * 0.1).sin()).collect();
-        Waveform { sample_rate: 8000, samples }
+        Waveform { sampling_rate: 8000, samples }
     }
 
     fn rms(samples: &[f32]) -> f32 {
@@ -149,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_varies_unless_asked() {
+    fn default_settings_change_nothing() {
         assert_eq!(Augment::default().vary(clip(), 1), clip());
     }
 
     #[test]
-    fn a_seed_gives_one_variation() {
+    fn the_seed_determines_the_result() {
         let augment =
             Augment { speed: 0.1, gain_db: 6.0, noise: 0.1, time_shift: 0.05, ..Augment::default() };
         assert_eq!(augment.vary(clip(), 7), augment.vary(clip(), 7));
@@ -182,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn shift_keeps_the_length_and_moves_in_silence() {
+    fn a_shift_keeps_the_length_and_fills_with_silence() {
         let mut samples = [1.0, 2.0, 3.0, 4.0];
         shift(&mut samples, 1, true);
         assert_eq!(samples, [0.0, 1.0, 2.0, 3.0]);
@@ -202,10 +200,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sound_stays_as_it_is() {
+    fn invalid_clips_stay_the_same() {
         let augment = Augment { speed: 0.1, gain_db: 6.0, noise: 0.1, time_shift: 9.0, ..Augment::default() };
         for samples in [vec![], vec![3e38; 9], vec![f32::INFINITY, -1.0]] {
-            let clip = Waveform { sample_rate: 8000, samples };
+            let clip = Waveform { sampling_rate: 8000, samples };
             assert_eq!(augment.vary(clip.clone(), 1), clip);
         }
     }

@@ -1,14 +1,14 @@
-//! How clips become tokens.
+//! The configuration of the audio tokenizer.
 
 use crate::waveform::{samples_in, wrong_rate};
-use crate::{AudioTokenizer, Augment, MelConfig, SAMPLE_RATES, Waveform};
+use crate::{AudioTokenizer, Augment, MelConfig, SAMPLING_RATES, Waveform};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Tokenizer};
 
-/// How clips become tokens.
+/// The configuration of the audio tokenizer.
 ///
-/// Written down, it may be the name of a [preset](AudioConfig::preset), or settings of which `preset` names one that
-/// the others are changes of:
+/// In JSON it may be the name of a [preset](AudioConfig::preset), or settings that override those of the preset that
+/// `preset` names:
 ///
 /// ```
 /// # use smalti_audio::AudioConfig;
@@ -20,52 +20,51 @@ use smalti_contract::{TokenizeError, Tokenizer};
 #[serde(remote = "Self", deny_unknown_fields, default)]
 pub struct AudioConfig {
     /// The rate, in Hz, to which every clip is resampled.
-    pub sample_rate: u32,
+    pub sampling_rate: u32,
     /// The spectrogram.
     pub mel: MelConfig,
-    /// Every clip is padded with silence or cut to so many seconds (Whisper's are 30); `None` leaves each as
-    /// long as it is.
+    /// Pad with silence or cut every clip to this many seconds (Whisper: 30); `None` keeps each clip's length.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_seconds: Option<f32>,
-    /// Every spectrogram is padded with zeros or cut to so many frames (AST's has 1,024), before bands are centred.
+    /// Pad with zeros or cut every spectrogram to this many frames (AST: 1,024), before bands are normalised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_frames: Option<usize>,
-    /// Frames in a slice, which is a token. What silence would hold in this clip, its log-mel floor, fills
-    /// up the last.
+    /// The number of frames in a slice, which is a token. The last slice is padded with the clip's log-mel floor, the
+    /// value of silence.
     pub frames_per_slice: usize,
-    /// Frames from the start of a slice to that of the next; below `frames_per_slice`, slices overlap (as the
-    /// patches of AST do, Gong et al. 2021). `None` lays them end to end.
+    /// Frames from the start of a slice to the start of the next; below `frames_per_slice`, slices overlap (as the
+    /// patches of AST, Gong et al. 2021). `None` places them end to end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slice_hop: Option<usize>,
-    /// The longest clip, in slices: the size of the time axis.
+    /// The maximal length of a clip, in slices: the size of the time axis.
     pub max_slices: usize,
-    /// Mean of each band, or one for all, subtracted from it; [`fit_bands`](AudioConfig::fit_bands) measures it.
-    /// Empty, as for Whisper, for nothing.
+    /// The mean of each band, or one for all, which is subtracted; [`fit_bands`](AudioConfig::fit_bands) measures it.
+    /// Empty, as for Whisper, without normalisation.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub band_mean: Vec<f32>,
-    /// Standard deviation of each band, or one for all, by which it is then divided.
+    /// The standard deviation of each band, or one for all: the divisor after that.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub band_std: Vec<f32>,
-    /// The longest silence between the clips of several rows that are concatenated, in seconds.
+    /// The maximal silence between the concatenated clips of several rows, in seconds.
     #[serde(skip_serializing_if = "is_default_gap")]
     pub gap_seconds: f32,
-    /// What varies in training.
+    /// Random augmentation of training clips.
     pub augment: Augment,
 }
 
-/// The longest silence between clips unless it is set, in seconds.
+/// The default of `gap_seconds`.
 const GAP_SECONDS: f32 = 0.1;
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
 fn is_default_gap(seconds: &f32) -> bool {
     *seconds == GAP_SECONDS
 }
 
 impl Default for AudioConfig {
-    /// Whisper's spectrogram of clips as long as they are, up to 41 seconds; 25 slices a second.
+    /// Whisper's spectrogram, without padding, of clips of up to 41 seconds; 25 slices a second.
     fn default() -> Self {
         Self {
-            sample_rate: 16_000,
+            sampling_rate: 16_000,
             mel: MelConfig::default(),
             clip_seconds: None,
             clip_frames: None,
@@ -80,13 +79,13 @@ impl Default for AudioConfig {
     }
 }
 
-/// The thickest slice, in frames: 40 seconds at Whisper's hop, a wrong number rather than a setting.
+/// The maximal number of frames in a slice: 40 seconds at Whisper's hop; more is a mistake.
 const MAX_FRAMES_PER_SLICE: usize = 1 << 12;
 
 impl AudioConfig {
     pub(crate) fn check(&self) -> Result<(), String> {
-        if !SAMPLE_RATES.contains(&self.sample_rate) {
-            return Err(wrong_rate(self.sample_rate));
+        if !SAMPLING_RATES.contains(&self.sampling_rate) {
+            return Err(wrong_rate(self.sampling_rate));
         }
         if !(1..=MAX_FRAMES_PER_SLICE).contains(&self.frames_per_slice) {
             let frames = self.frames_per_slice;
@@ -99,7 +98,7 @@ impl AudioConfig {
         if self.max_slices == 0 {
             return Err("max_slices is 0; it must be at least 1".into());
         }
-        if let Some(seconds) = self.clip_seconds.filter(|s| samples_in(*s, self.sample_rate) == 0) {
+        if let Some(seconds) = self.clip_seconds.filter(|s| samples_in(*s, self.sampling_rate) == 0) {
             return Err(format!("clip_seconds is {seconds}; it must be at least a sample long"));
         }
         if let Some(frames) = self.clip_frames.filter(|frames| *frames == 0 || self.clip_seconds.is_some()) {
@@ -125,11 +124,10 @@ impl AudioConfig {
         self.augment.check()
     }
 
-    /// These settings with the mean and standard deviation of each band over some clips, so that what the model
-    /// reads of them is centred and of size one.
+    /// Fit the mean and standard deviation of each band to clips, so that the model's inputs are normalised.
     ///
     /// # Errors
-    /// [`TokenizeError`] where there is no clip, one cannot be encoded, or the settings cannot work together.
+    /// [`TokenizeError`] if there is no clip, one cannot be encoded, or settings conflict.
     pub fn fit_bands<E: From<TokenizeError>>(
         self,
         clips: impl IntoIterator<Item = Result<Waveform, E>>,
@@ -145,23 +143,23 @@ impl AudioConfig {
         }
         let (band_mean, band_std) = moments.mean_and_std().ok_or(TokenizeError::Config {
             tokenizer: AudioTokenizer::NAME,
-            problem: "there is no clip to fit the bands to".into(),
+            problem: "expected at least 1 clip to fit the bands to; found 0".into(),
         })?;
         Ok(Self { band_mean, band_std, ..plain })
     }
 
-    /// Frames from slice to slice.
+    /// Frames from the start of a slice to the start of the next.
     pub(crate) fn hop(&self) -> usize {
         self.slice_hop.unwrap_or(self.frames_per_slice)
     }
 
-    /// Mean and standard deviation of every band; none where nothing is done to them.
+    /// The mean and standard deviation of every band; empty without normalisation.
     pub(crate) fn bands(&self) -> Vec<(f32, f32)> {
         let bands: Vec<_> = self.band_mean.iter().copied().zip(self.band_std.iter().copied()).collect();
         if let [one] = bands[..] { vec![one; self.mel.n_mels] } else { bands }
     }
 
-    /// How many slices begin in so many frames.
+    /// The number of slices that begin in `frames`.
     pub(crate) fn fit(&self, frames: usize) -> Result<usize, String> {
         let (slices, most) = (frames.div_ceil(self.hop()), self.max_slices);
         if slices > most {
@@ -172,11 +170,11 @@ impl AudioConfig {
     }
 }
 
-/// A band's standard deviation is taken to be at least this, so that one that is always silent can be divided.
-const LEAST_STD: f64 = 1e-3;
+/// The minimum of a band's standard deviation, so that a silent band can be divided.
+const MIN_STD: f64 = 1e-3;
 
-/// Sums over the frames of many clips, band by band. Log-mel values are within a few units, so that sums of
-/// squares in double precision lose nothing that matters.
+/// Sums over the frames of many clips for each band. Log-mel values are small, so that sums of squares in double
+/// precision are exact enough.
 struct Moments {
     frames: f64,
     sums: Vec<f64>,
@@ -188,7 +186,7 @@ impl Moments {
         Self { frames: 0.0, sums: vec![0.0; n_mels], squares: vec![0.0; n_mels] }
     }
 
-    /// Whole frames, one after another.
+    /// Add whole frames.
     fn add(&mut self, values: impl Iterator<Item = f32>) {
         let n_mels = self.sums.len();
         for (i, value) in values.map(f64::from).enumerate() {
@@ -207,7 +205,7 @@ impl Moments {
         let deviations = self.sums.iter().zip(&self.squares).map(std);
         Some((
             self.sums.iter().map(|sum| mean(sum) as f32).collect(),
-            deviations.map(|std| std.max(LEAST_STD) as f32).collect(),
+            deviations.map(|std| std.max(MIN_STD) as f32).collect(),
         ))
     }
 }

@@ -1,8 +1,8 @@
-//! What surrounds the sound in a file: tags, the end of an Ogg stream, the edit list of an M4A.
+//! Container formats: tags, the end of an Ogg stream, the edit list of an M4A.
 
 use crate::Waveform;
 
-/// A file without the ID3 tags in front of and behind its sound.
+/// A file without the ID3 tags before and after its sound.
 pub(crate) fn without_tags(bytes: &[u8]) -> &[u8] {
     let mut sound = bytes;
     // A version 2 tag: its name, version and flags, and its size in four times seven bits.
@@ -18,38 +18,38 @@ pub(crate) fn without_tags(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// Refuses an Ogg stream whose last page is not whole or does not say that it is the last: there is no other way to
-/// tell that something is missing. Opus, which is not decoded, is named.
+/// Check that the last page of an Ogg stream is complete and flagged as the last, which is the only way to detect
+/// truncation. Opus, which is not supported, gets its own message.
 pub(crate) fn check_ogg(bytes: &[u8]) -> Result<(), String> {
     if bytes.windows(8).take(64).any(|name| name == b"OpusHead") {
         return Err("it is encoded as Opus; only Vorbis and FLAC are supported".into());
     }
     // A page begins with its name, version 0 and three flags.
     let begins = |page: &[u8]| matches!(page, [b'O', b'g', b'g', b'S', 0, ..=7]);
-    let last = bytes.windows(6).rposition(begins).ok_or("it has no whole page")?;
+    let last = bytes.windows(6).rposition(begins).ok_or("it has no complete page")?;
     let page = &bytes[last..];
-    // After 26 bytes of header the number of segments, then the size of each, then they themselves.
+    // After 26 bytes of header: the number of segments, the size of each, the segments.
     let size = page.get(26).and_then(|&segments| {
         let sizes = page.get(27..27 + usize::from(segments))?;
         Some(27 + sizes.len() + sizes.iter().map(|&size| usize::from(size)).sum::<usize>())
     });
     match size {
         Some(size) if size <= page.len() => {}
-        _ => return Err("the file is cut short: its last page is not whole".into()),
+        _ => return Err("the file is truncated: its last page is incomplete".into()),
     }
     if page[5] & 4 == 0 {
-        return Err("the file is cut short: its last page does not end the stream".into());
+        return Err("the file is truncated: its last page does not end the stream".into());
     }
     Ok(())
 }
 
-/// Refuses an M4A without its table of contents, which mostly comes last.
+/// Check that an M4A has its table of contents, which usually comes last.
 pub(crate) fn check_mp4(bytes: &[u8]) -> Result<(), String> {
-    let problem = "the file is cut short: its table of contents, the box moov, is not there or not whole";
+    let problem = "the file is truncated: its table of contents, the box moov, is missing or incomplete";
     find(bytes, &[b"moov"]).map(drop).ok_or(problem.into())
 }
 
-/// The boxes of an MP4 file or of a box: names and contents. What is not whole is left out.
+/// The complete boxes of an MP4 file or of a box: names and contents.
 fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
         let (header, after) = bytes.split_first_chunk::<8>()?;
@@ -81,11 +81,11 @@ fn number(bytes: &[u8], at: usize, long: bool) -> Option<u64> {
     }
 }
 
-/// Cuts from a clip what the edit list of track `id` does not play: an AAC encoder's delay, and what it filled its
-/// last block up with. Files without such a list keep both.
+/// Cut from a clip the samples that the edit list of track `id` excludes: an AAC encoder's delay, and the padding of
+/// its last block. Files without an edit list keep both.
 pub(crate) fn edit_mp4(bytes: &[u8], id: u32, clip: &mut Waveform) {
     let Some((start, length)) = edit(bytes, id) else { return };
-    let samples = |seconds: f64| (seconds * f64::from(clip.sample_rate)).round() as usize;
+    let samples = |seconds: f64| (seconds * f64::from(clip.sampling_rate)).round() as usize;
     let (start, length) = (samples(start), samples(length));
     clip.samples.drain(..start.min(clip.samples.len()));
     if length > 0 {
@@ -93,10 +93,11 @@ pub(crate) fn edit_mp4(bytes: &[u8], id: u32, clip: &mut Waveform) {
     }
 }
 
-/// Where the first edit of track `id` that plays anything begins and how long it lasts, in seconds; 0 for all.
+/// The start and length, in seconds, of the first edit of track `id` that is not empty; a length of 0 is the rest of
+/// the clip.
 fn edit(bytes: &[u8], id: u32) -> Option<(f64, f64)> {
     let moov = find(bytes, &[b"moov"])?;
-    // Headers have a version, of which 1 has times of eight bytes, and flags; then two dates before the time scale.
+    // Headers have a version, flags, and two dates before the time scale; in version 1, times have eight bytes.
     let scale = |header: &[u8]| number(header, if header.first() == Some(&1) { 20 } else { 12 }, false);
     let movie_scale = scale(find(moov, &[b"mvhd"])?)?;
     let of_track = |trak: &&[u8]| {
@@ -109,7 +110,7 @@ fn edit(bytes: &[u8], id: u32) -> Option<(f64, f64)> {
     let list = find(trak, &[b"edts", b"elst"])?;
     let long = list.first() == Some(&1);
     let width = if long { 8 } else { 4 };
-    // Each entry: how long it lasts on the movie's clock, where it begins on the media's (all ones: nowhere), its rate.
+    // Each entry: its length on the movie's clock, its start on the media's (all ones: an empty edit), its rate.
     let entries = (0..number(list, 4, false)?).map_while(|i| {
         let at = 8 + usize::try_from(i).ok()? * (2 * width + 4);
         Some((number(list, at, long)?, number(list, at + width, long)?))

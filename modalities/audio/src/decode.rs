@@ -1,7 +1,7 @@
-//! Recordings in any format, told apart by their content.
+//! Decoding of audio files, whose format is detected from their content.
 
 use crate::waveform::wrong_rate;
-use crate::{SAMPLE_RATES, Waveform, container, wav};
+use crate::{SAMPLING_RATES, Waveform, container, wav};
 use smalti_contract::{TokenizeError, Value};
 use std::io::{Cursor, ErrorKind};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
@@ -10,15 +10,15 @@ use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::MediaSourceStream;
 use symphonia::default::formats::{AdtsReader, FlacReader, IsoMp4Reader, MpaReader, OggReader};
 
-/// The longest recording that [`read`] decodes, in samples of one channel: 4.6 hours at 16 kHz, 1 GiB.
+/// The maximal length of a file that [`read`] decodes, in samples of one channel: 4.6 hours at 16 kHz, 1 GiB.
 ///
-/// A small file may hold that much silence; one that holds more is refused.
+/// A small file can contain that much silence; more is an error.
 pub const MAX_SAMPLES: usize = 1 << 28;
 
-/// The most channels that are mixed down; a file that says more is broken.
+/// The maximal number of channels; a header with more is corrupt.
 const MAX_CHANNELS: usize = 64;
 
-/// A file format, or one within another, that is known by how it begins.
+/// A file format, detected by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Wav,
@@ -30,7 +30,7 @@ enum Format {
 }
 
 impl Format {
-    const NAMES: &str = "WAV, FLAC, MP3, Ogg Vorbis, M4A and AAC";
+    const NAMES: &str = "WAV, FLAC, MP3, Ogg Vorbis, M4A or AAC";
 
     fn of(bytes: &[u8]) -> Option<Self> {
         Some(match bytes {
@@ -38,7 +38,7 @@ impl Format {
             [b'f', b'L', b'a', b'C', ..] => Self::Flac,
             [b'O', b'g', b'g', b'S', ..] => Self::Ogg,
             [_, _, _, _, b'f', b't', b'y', b'p', ..] => Self::Mp4,
-            // Twelve bits of sync, then the version and the layer; an AAC frame says layer 0, which MPEG has not.
+            // Twelve bits of sync, then version and layer; an AAC frame has layer 0, which MPEG does not use.
             [0xff, second, ..] if second & 0xf6 == 0xf0 => Self::Adts,
             [0xff, second, ..] if second & 0xe0 == 0xe0 && second & 0x06 == 0x02 => Self::Mp3,
             _ => return None,
@@ -57,10 +57,10 @@ impl Format {
     }
 }
 
-/// The clip in a value of a table: an encoded file in any format that [`read`] knows.
+/// Read the clip of a field's value: an encoded file in any format that [`read`] supports.
 ///
 /// # Errors
-/// [`TokenizeError::Input`] for a value of another sort; as of [`read`] for a file that cannot be decoded.
+/// [`TokenizeError::Input`] for a value of another type; as of [`read`] for a file that cannot be decoded.
 pub(crate) fn read_value(value: Value) -> Result<Waveform, TokenizeError> {
     match value {
         Value::File(file) => read(&file.bytes),
@@ -68,24 +68,24 @@ pub(crate) fn read_value(value: Value) -> Result<Waveform, TokenizeError> {
     }
 }
 
-/// Decodes a recording: WAV (integers of 8, 16, 24 or 32 bits or floats of 32), FLAC, MP3, Ogg Vorbis, M4A or AAC
-/// (low complexity), whatever its file is called.
+/// Decode an audio file: WAV (integers of 8, 16, 24 or 32 bits or floats of 32), FLAC, MP3, Ogg Vorbis, M4A or AAC (low
+/// complexity). The format is detected from the content.
 ///
-/// Integers are divided by 2^(bits-1), into -1..1. Several channels are mixed down to their mean. What an encoder put
-/// before and behind the sound is taken off, as far as the file says how much that is: LAME's header, Ogg's granules,
-/// the edit list of an M4A. Tags and images are passed over.
+/// Integers are divided by 2^(bits-1), into -1..1. Several channels are mixed down to their mean. Padding that an
+/// encoder added before and after the sound is removed if the file states its length: LAME's header, Ogg's granules,
+/// the edit list of an M4A. Tags and images are skipped.
 ///
 /// # Errors
-/// [`TokenizeError::Format`] for a file of none of these formats, an encoding within them that is not read (by its
-/// name), damaged or missing data where the format tells, a file without samples or of more than [`MAX_SAMPLES`], more
-/// than 64 channels, a rate outside of [`SAMPLE_RATES`] and a sample that is not finite.
+/// [`TokenizeError::Format`] for another format, an unsupported encoding (which the message names), corrupt or
+/// truncated data if the format can detect it, no samples or more than [`MAX_SAMPLES`], more than 64 channels, a rate
+/// outside of [`SAMPLING_RATES`], and a sample that is not finite.
 pub fn read(bytes: &[u8]) -> Result<Waveform, TokenizeError> {
     let sound = container::without_tags(bytes);
     let Some(format) = Format::of(sound) else {
         let problem = match sound {
             [] => "the file is empty".into(),
             _ => format!(
-                "it begins with \"{}\", which is none of {}",
+                "it begins with \"{}\"; expected {}",
                 sound[..sound.len().min(12)].escape_ascii(),
                 Format::NAMES
             ),
@@ -107,14 +107,14 @@ fn decode(format: Format, bytes: &[u8]) -> Result<Waveform, String> {
         _ => {}
     }
     let mut reader = open(format, bytes).map_err(explain)?;
-    let track = reader.default_track(TrackType::Audio).ok_or("it has no track of sound")?;
+    let track = reader.default_track(TrackType::Audio).ok_or("it has no audio track")?;
     let (id, promised) = (track.id, track.num_frames);
     let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio());
-    let parameters = parameters.ok_or("it says nothing about how its sound is encoded")?;
+    let parameters = parameters.ok_or("it does not state the encoding of its sound")?;
     let mut decoder = symphonia::default::get_codecs()
         .make_audio_decoder(parameters, &AudioDecoderOptions::default())
         .map_err(explain)?;
-    let mut clip = Waveform { sample_rate: 0, samples: vec![] };
+    let mut clip = Waveform { sampling_rate: 0, samples: vec![] };
     let mut channels = vec![];
     while let Some(packet) = reader.next_packet().map_err(explain)? {
         if packet.track_id == id {
@@ -124,7 +124,10 @@ fn decode(format: Format, bytes: &[u8]) -> Result<Waveform, String> {
     if format == Format::Mp4 {
         container::edit_mp4(bytes, id, &mut clip);
     } else if let Some(promised) = promised.filter(|promised| *promised > clip.samples.len() as u64) {
-        return Err(format!("the file is cut short: {} of {promised} samples are there", clip.samples.len()));
+        return Err(format!(
+            "the file is truncated: expected {promised} samples; found {}",
+            clip.samples.len()
+        ));
     }
     Ok(clip)
 }
@@ -142,7 +145,7 @@ fn open(format: Format, bytes: &[u8]) -> Result<Box<dyn FormatReader + '_>, Erro
     })
 }
 
-/// Decodes a packet and mixes its channels down.
+/// Decode a packet and mix its channels down.
 fn append(
     clip: &mut Waveform,
     decoder: &mut dyn AudioDecoder,
@@ -151,16 +154,16 @@ fn append(
 ) -> Result<(), String> {
     let decoded = decoder.decode(packet).map_err(explain)?;
     if decoded.frames() == 0 {
-        return Ok(()); // all of it was an encoder's delay
+        return Ok(()); // the whole packet was encoder delay
     }
     let rate = decoded.spec().rate();
-    if !SAMPLE_RATES.contains(&rate) {
+    if !SAMPLING_RATES.contains(&rate) {
         return Err(wrong_rate(rate));
     }
     if clip.samples.is_empty() {
-        clip.sample_rate = rate;
-    } else if rate != clip.sample_rate {
-        return Err(format!("the sample rate changes from {} to {rate} Hz within it", clip.sample_rate));
+        clip.sampling_rate = rate;
+    } else if rate != clip.sampling_rate {
+        return Err(format!("the sampling rate changes from {} to {rate} Hz within it", clip.sampling_rate));
     }
     check_channels(decoded.num_planes())?;
     check_length(clip.samples.len() + decoded.frames())?;
@@ -178,7 +181,7 @@ fn append(
     Ok(())
 }
 
-/// Refuses numbers of channels that no recording has.
+/// Check the number of channels.
 pub(crate) fn check_channels(channels: usize) -> Result<(), String> {
     match channels {
         1..=MAX_CHANNELS => Ok(()),
@@ -186,7 +189,7 @@ pub(crate) fn check_channels(channels: usize) -> Result<(), String> {
     }
 }
 
-/// Refuses what would be too long.
+/// Check the number of samples.
 pub(crate) fn check_length(samples: usize) -> Result<(), String> {
     match samples {
         ..=MAX_SAMPLES => Ok(()),
@@ -196,8 +199,8 @@ pub(crate) fn check_length(samples: usize) -> Result<(), String> {
 
 fn explain(error: Error) -> String {
     match error {
-        Error::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => "the file is cut short".into(),
-        Error::Unsupported(what) => format!("it wants what is not supported: {what}"),
+        Error::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => "the file is truncated".into(),
+        Error::Unsupported(what) => format!("it needs an unsupported feature: {what}"),
         Error::ResetRequired => "another stream follows the first; only one is read".into(),
         other => other.to_string(),
     }

@@ -1,8 +1,8 @@
-//! Triangular filters that are evenly spaced in perceived pitch.
+//! Triangular mel filters.
 
 use serde::{Deserialize, Serialize};
 
-/// Which formula says how pitch is perceived.
+/// The formula of the mel scale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MelScale {
@@ -11,13 +11,12 @@ pub enum MelScale {
     Slaney,
     /// `2595 · log10(1 + f / 700)` (the Hidden Markov Model Toolkit).
     Htk,
-    /// `1127 · ln(1 + f / 700)`, with triangles that are straight over mels instead of over Hz (Kaldi). Where bands
-    /// are so narrow that one falls between two bins of the transform it is always silent, as Kaldi's is; the other
-    /// scales refuse such bands.
+    /// `1127 · ln(1 + f / 700)`, with triangles that are linear over mels instead of Hz (Kaldi). A band so narrow that
+    /// it falls between two bins of the transform is always silent, as in Kaldi; with the other scales it is an error.
     Kaldi,
 }
 
-/// How a filter's weights are scaled.
+/// The scaling of a filter's weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MelNorm {
@@ -30,9 +29,9 @@ pub enum MelNorm {
 
 /// Slaney's scale: Hz in a mel below 1 kHz.
 const HZ_PER_MEL: f64 = 200.0 / 3.0;
-/// Slaney's scale: where it turns logarithmic, in Hz.
+/// Slaney's scale: the frequency from which it is logarithmic, in Hz.
 const LOG_START: f64 = 1000.0;
-/// Slaney's scale: 27 mels above its turn a frequency has grown by this factor.
+/// Slaney's scale: the factor of frequency for 27 mels above `LOG_START`.
 const LOG_FACTOR: f64 = 6.4;
 
 impl MelScale {
@@ -46,21 +45,21 @@ impl MelScale {
     }
 
     fn hz(self, mel: f64) -> f64 {
-        let turn = LOG_START / HZ_PER_MEL;
+        let log_start = LOG_START / HZ_PER_MEL;
         match self {
-            MelScale::Slaney if mel < turn => mel * HZ_PER_MEL,
-            MelScale::Slaney => LOG_START * LOG_FACTOR.powf((mel - turn) / 27.0),
+            MelScale::Slaney if mel < log_start => mel * HZ_PER_MEL,
+            MelScale::Slaney => LOG_START * LOG_FACTOR.powf((mel - log_start) / 27.0),
             MelScale::Htk => 700.0 * (10.0_f64.powf(mel / 2595.0) - 1.0),
             MelScale::Kaldi => 700.0 * ((mel / 1127.0).exp() - 1.0),
         }
     }
 }
 
-/// The filters of a mel spectrogram, each kept over its nonzero bins alone.
+/// The filters of a mel spectrogram, each with its nonzero bins only.
 #[derive(Clone, Debug)]
 pub(crate) struct Filterbank {
     filters: Vec<Filter>,
-    /// Those of all filters, one after another.
+    /// The weights of all filters, concatenated.
     weights: Vec<f64>,
 }
 
@@ -75,15 +74,15 @@ impl Filterbank {
     /// `n_fft` samples.
     ///
     /// # Errors
-    /// The first filter that would lie between two bins and so be deaf, unless the scale is Kaldi's.
+    /// If a filter falls between two bins and so would always be 0, unless the scale is Kaldi's.
     pub(crate) fn new(
-        (n_fft, sample_rate): (usize, u32),
+        (n_fft, sampling_rate): (usize, u32),
         n_mels: usize,
         (fmin, fmax): (f64, f64),
         scale: MelScale,
         norm: MelNorm,
     ) -> Result<Self, String> {
-        let bin_hz = f64::from(sample_rate) / n_fft as f64;
+        let bin_hz = f64::from(sampling_rate) / n_fft as f64;
         let (low, high) = (scale.mel(fmin), scale.mel(fmax));
         let corner = |i: usize| low + (high - low) * i as f64 / (n_mels + 1) as f64;
         let mut bank = Self { filters: vec![], weights: vec![] };
@@ -104,10 +103,11 @@ impl Filterbank {
                 };
                 (bin, height * triangle)
             };
-            let mut heard = (first_bin..=last_bin).map(weight).filter(|(_, weight)| *weight > 0.0).peekable();
-            let first_bin = heard.peek().map_or(0, |(bin, _)| *bin);
+            let mut nonzero =
+                (first_bin..=last_bin).map(weight).filter(|(_, weight)| *weight > 0.0).peekable();
+            let first_bin = nonzero.peek().map_or(0, |(bin, _)| *bin);
             let before = bank.weights.len();
-            bank.weights.extend(heard.map(|(_, weight)| weight));
+            bank.weights.extend(nonzero.map(|(_, weight)| weight));
             let bins = bank.weights.len() - before;
             if bins == 0 && scale != MelScale::Kaldi {
                 let [left, _, right] = hz;
@@ -121,12 +121,12 @@ impl Filterbank {
         Ok(bank)
     }
 
-    /// How many filters there are.
+    /// The number of filters.
     pub(crate) fn len(&self) -> usize {
         self.filters.len()
     }
 
-    /// What each filter lets through: `[n_fft / 2 + 1]` bins become `[n_mels]` bands.
+    /// Apply the filters: `[n_fft / 2 + 1]` bins become `[n_mels]` bands.
     #[inline(always)]
     pub(crate) fn apply(&self, spectrum: &[f64], bands: &mut [f32]) {
         let mut weights = &self.weights[..];
@@ -139,14 +139,14 @@ impl Filterbank {
     }
 }
 
-/// The height at `at` of a triangle from 0 at the first corner over 1 at the second to 0 at the third; negative
-/// outside.
+/// The height at `at` of a triangle with corners of height 0, 1 and 0; negative outside.
 fn rise([left, centre, right]: [f64; 3], at: f64) -> f64 {
     ((at - left) / (centre - left)).min((right - at) / (right - centre))
 }
 
 /// The height at `hz` of band `m` of `n_mels` between two mels, in single precision and in the order of operations of
-/// torchaudio's `compliance.kaldi.get_mel_banks`: triangles a bin or two wide feel the rounding of their corners.
+/// torchaudio's `compliance.kaldi.get_mel_banks`: triangles of one or two bins are sensitive to the rounding of their
+/// corners.
 fn kaldi_rise([low, high]: [f64; 2], m: usize, n_mels: usize, hz: f64) -> f64 {
     let delta = ((high - low) / (n_mels + 1) as f64) as f32;
     let corner = |i: usize| low as f32 + i as f32 * delta;
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scales_are_their_own_inverse() {
+    fn hz_is_the_inverse_of_mel() {
         for scale in [MelScale::Slaney, MelScale::Htk, MelScale::Kaldi] {
             for hz in [0.0, 20.0, 999.0, 1000.0, 1001.0, 8000.0] {
                 assert!((scale.hz(scale.mel(hz)) - hz).abs() < 1e-9, "{scale:?} at {hz} Hz");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn triangles_without_norm_tile_the_band() {
+    fn triangles_without_norm_add_up_to_1() {
         for scale in [MelScale::Htk, MelScale::Kaldi] {
             let bank = Filterbank::new((512, 16000), 20, (0.0, 8000.0), scale, MelNorm::None).unwrap();
             let mut covered = vec![0.0; 257];
@@ -185,13 +185,13 @@ mod tests {
                     *sum += weight;
                 }
             }
-            // Between the first and the last centre two neighbours add up to 1.
+            // Between the first and the last centre, two neighbours add up to 1.
             assert!(covered[10..200].iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{covered:?}");
         }
     }
 
     #[test]
-    fn a_deaf_filter_is_refused_or_silent() {
+    fn an_empty_filter_is_an_error_or_silent() {
         let bank = |scale| Filterbank::new((64, 16000), 80, (0.0, 8000.0), scale, MelNorm::None);
         let error = bank(MelScale::Slaney).unwrap_err();
         assert!(error.contains("falls between two FFT bins, which are 250.0 Hz apart"), "{error}");

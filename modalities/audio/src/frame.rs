@@ -1,23 +1,23 @@
-//! Frames: overlapping stretches of a clip, which mirrors or silence continue beyond its ends.
+//! Frames: overlapping ranges of a clip, padded beyond its ends.
 
 use crate::Padding;
 
-/// The samples of a clip, or what is left of one whose beginning is no longer needed.
+/// The samples of a clip, possibly without a beginning that is no longer needed.
 #[derive(Clone, Copy)]
 pub(crate) struct Clip<'a> {
-    /// Those from sample `first` of the clip on.
+    /// The samples from sample `first` of the clip on.
     pub samples: &'a [f32],
-    /// How many were there before them.
+    /// The number of dropped samples before them.
     pub first: usize,
 }
 
 impl Clip<'_> {
-    /// Samples of the whole clip.
+    /// The number of samples of the whole clip.
     pub fn len(&self) -> usize {
         self.first + self.samples.len()
     }
 
-    /// Copies the samples from `start` on, which may lie before the clip, into `frame`.
+    /// Copy the samples from `start` on, which may lie before the clip, into `frame`.
     #[inline(always)]
     pub fn cut(&self, start: isize, padding: Padding, frame: &mut [f64]) {
         let inside = usize::try_from(start).ok().and_then(|start| start.checked_sub(self.first));
@@ -32,7 +32,7 @@ impl Clip<'_> {
         let n = self.len();
         for (i, to) in (start..).zip(frame) {
             let from = match padding {
-                Padding::Reflect => Some(mirrored(i, n)),
+                Padding::Reflect => Some(reflected(i, n)),
                 Padding::Edge => Some(i.clamp(0, n.saturating_sub(1) as isize) as usize),
                 Padding::Zero | Padding::None => usize::try_from(i).ok(),
             };
@@ -42,8 +42,8 @@ impl Clip<'_> {
     }
 }
 
-/// Where in a clip of `n` samples the sample is that mirrors show at `i`.
-fn mirrored(i: isize, n: usize) -> usize {
+/// The index, in a clip of `n` samples, of the sample that reflection puts at `i`.
+fn reflected(i: isize, n: usize) -> usize {
     let last = n.saturating_sub(1);
     if last == 0 {
         return 0;
@@ -63,15 +63,15 @@ mod tests {
     }
 
     #[test]
-    fn mirrors_repeat_like_numpy_pad() {
+    fn reflection_matches_numpy_pad() {
         // numpy.pad([0, 1, 2], 5, mode="reflect")
-        let padded: Vec<usize> = (-5..8).map(|i| mirrored(i, 3)).collect();
+        let padded: Vec<usize> = (-5..8).map(|i| reflected(i, 3)).collect();
         assert_eq!(padded, [1, 0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1]);
-        assert_eq!(mirrored(-7, 1), 0);
+        assert_eq!(reflected(-7, 1), 0);
     }
 
     #[test]
-    fn each_padding_continues_in_its_way() {
+    fn each_padding_has_its_values() {
         assert_eq!(padded(Padding::Reflect, -2), [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]);
         assert_eq!(padded(Padding::Zero, -2), [0.0, 0.0, 1.0, 2.0, 3.0, 0.0, 0.0]);
         assert_eq!(padded(Padding::Edge, -2), [1.0, 1.0, 1.0, 2.0, 3.0, 3.0, 3.0]);

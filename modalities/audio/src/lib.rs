@@ -1,4 +1,4 @@
-//! Audio tokens for smalti: a waveform becomes a log-mel spectrogram, cut into slices of a few frames.
+//! Audio as tokens: a waveform becomes a log-mel spectrogram, cut into slices of a few frames.
 //!
 //! ```
 //! use smalti_audio::{AudioConfig, AudioTokenizer, Waveform, write_wav};
@@ -6,11 +6,11 @@
 //!
 //! // Half a second of a 440 Hz tone, as an 8 kHz WAV file.
 //! let tone = (0..4000).map(|i| (i as f32 * 440.0 * std::f32::consts::TAU / 8000.0).sin() * 0.5);
-//! let file = write_wav(&Waveform { sample_rate: 8000, samples: tone.collect() }, 16)?;
+//! let file = write_wav(&Waveform { sampling_rate: 8000, samples: tone.collect() }, 16)?;
 //!
 //! // 16 kHz, 80 mel bands, 100 frames a second, four frames in a slice.
 //! let tokenizer = AudioTokenizer::new(AudioConfig::default())?;
-//! for clip in tokenizer.records(&file) {
+//! for clip in tokenizer.raw_inputs(&file) {
 //!     let tokens = tokenizer.encode(&clip?)?;
 //!     assert_eq!(tokens.len(), 13, "50 frames: twelve slices and a half");
 //!     assert_eq!(tokens.groups[0].content.features().map(<[f32]>::len), Some(13 * 4 * 80));
@@ -18,13 +18,13 @@
 //! # Ok::<(), smalti_contract::TokenizeError>(())
 //! ```
 //!
-//! The parts, in the order in which sound passes them: [`read`] decodes a file, [`Waveform::resample`] changes
-//! the rate, [`MelSpectrogram`] analyses, [`AudioTokenizer`] slices; [`SliceStream`] does so while the sound is still
-//! being heard, and [`Windows`] of a clip longer than a model reads. [`Augment`] says what may vary in training.
+//! The parts, in processing order: [`read`] decodes a file, [`Waveform::resample`] changes the rate, [`MelSpectrogram`]
+//! computes the spectrogram, [`AudioTokenizer`] cuts slices. [`SliceStream`] does so for streams, and [`Windows`] for
+//! clips longer than a model's input. [`Augment`] is random augmentation.
 //!
-//! Every setting of the front end is data: [`AudioSettings`] become an [`AudioConfig`] on the training clips. The
-//! defaults are Whisper's; [`AudioConfig::preset`] knows the published ones by name, and the tests hold their features
-//! against the published implementations.
+//! [`AudioSettings`] are fitted to training clips and become an [`AudioConfig`]. The defaults are Whisper's;
+//! [`AudioConfig::preset`] has published front ends by name, and the tests compare their features with the published
+//! implementations.
 
 mod analysis;
 mod augment;
@@ -58,6 +58,6 @@ pub use spectrogram::{LogMel, MelSpectrogram};
 pub use stream::SliceStream;
 pub use tokenizer::AudioTokenizer;
 pub use wav::write_wav;
-pub use waveform::{SAMPLE_RATES, Waveform};
+pub use waveform::{SAMPLING_RATES, Waveform};
 pub use window::Window;
 pub use windows::Windows;

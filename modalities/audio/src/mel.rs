@@ -1,74 +1,74 @@
-//! How sound becomes a mel spectrogram.
+//! The settings of a mel spectrogram.
 
 use crate::{MelNorm, MelScale, Window};
 use serde::{Deserialize, Serialize};
 
-/// How sound becomes a mel spectrogram. The default is Whisper's, at 16 kHz.
+/// The settings of a mel spectrogram. The default is Whisper's, at 16 kHz.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MelConfig {
-    /// Samples in a Fourier transform.
+    /// The length of the Fourier transform, in samples.
     pub n_fft: usize,
-    /// Samples in a frame; zeros fill up the transform. `None` for `n_fft`; Kaldi's are 25 ms in a transform of
-    /// the next power of two.
+    /// The length of a frame, in samples, padded with zeros to `n_fft`; `None` for `n_fft`. Kaldi's frames are 25 ms in
+    /// a transform of the next power of two.
     pub frame_length: Option<usize>,
-    /// Samples under the window, which stands in the middle of the frame; `None` for the whole frame.
+    /// The length of the window, in samples, which is centred in the frame; `None` for the whole frame.
     pub win_length: Option<usize>,
-    /// The curve that fades a frame in and out.
+    /// The window function.
     pub window: Window,
-    /// Whether the window is one turn of its cosine without the last sample; else it ends as it begins.
+    /// Whether the window is periodic; otherwise it is symmetric.
     pub periodic: bool,
-    /// Samples from one frame to the next.
+    /// Samples from the start of a frame to the start of the next.
     pub hop_length: usize,
-    /// What the ends of a clip are padded with.
+    /// The padding of a clip's ends.
     pub padding: Padding,
-    /// Where the ends are padded, whether the frame at the clip's end stays: librosa's does. Without it each frame
-    /// stands for one hop, as Whisper's do.
+    /// With padding, whether the frame centred on the clip's end is kept, as in librosa. Without it there is one frame
+    /// for each hop, as in Whisper.
     pub keep_last: bool,
-    /// Whether each frame's mean is taken off it.
+    /// Whether each frame's mean is subtracted.
     pub remove_dc: bool,
-    /// The share of the sample before it that is taken off each sample of a frame (Kaldi's is 0.97); the first
-    /// counts as its own predecessor. 0 is off.
+    /// Pre-emphasis: subtract this share of the previous sample from each sample of a frame (Kaldi: 0.97); the first
+    /// sample is its own predecessor. 0 is off.
     pub preemphasis: f32,
-    /// What the bands sum up.
+    /// The quantity that bands sum up.
     pub spectrum: Spectrum,
-    /// Bands.
+    /// The number of mel bands.
     pub n_mels: usize,
-    /// Where the lowest band begins, in Hz.
+    /// The lower end of the lowest band, in Hz.
     pub fmin: f32,
-    /// Where the highest band ends, in Hz; `None` for half the sample rate.
+    /// The upper end of the highest band, in Hz; `None` for half the sampling rate.
     pub fmax: Option<f32>,
-    /// The spacing of the bands.
+    /// The mel scale of the bands.
     pub scale: MelScale,
-    /// The weight of the bands.
+    /// The scaling of the filters.
     pub norm: MelNorm,
     /// The logarithm of a band.
     pub log: Log,
-    /// The least that a band counts as, before the logarithm.
+    /// The minimum of a band before the logarithm.
     pub floor: f32,
-    /// How far below the clip's loudest band any band may lie, in dB; `None` for as far as `floor`. For `db` alone:
-    /// `whisper` has its own 80.
+    /// The maximal distance of a band below the clip's loudest band, in dB; `None` for no limit but `floor`. Only with
+    /// `log = db`; `whisper` always uses 80.
     pub top_db: Option<f32>,
 }
 
-/// What a clip continues with beyond its ends.
+/// The padding of a clip beyond its ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
-    /// Its mirror image, around its first and its last sample and over again where it is shorter than half
-    /// a frame (as `numpy.pad` does). Frame `t` is centred on sample `t · hop_length`.
+    /// Reflection at the first and the last sample, repeated if the clip is shorter than half a frame (as in
+    /// `numpy.pad`). Frame `t` is centred on sample `t · hop_length`.
     #[default]
     Reflect,
-    /// Silence. Frame `t` is centred on sample `t · hop_length`.
+    /// Zeros. Frame `t` is centred on sample `t · hop_length`.
     Zero,
-    /// Its first and its last sample. Frame `t` is centred on sample `t · hop_length`.
+    /// The first and the last sample, repeated. Frame `t` is centred on sample `t · hop_length`.
     Edge,
-    /// Nothing: frame `t` begins at sample `t · hop_length`, and no frame reaches beyond the end, unless
-    /// the clip is shorter than one (Kaldi's `snip_edges`).
+    /// No padding: frame `t` begins at sample `t · hop_length`, and no frame extends beyond the end, unless the clip is
+    /// shorter than one frame (Kaldi's `snip_edges`).
     None,
 }
 
-/// What the bands sum up.
+/// The quantity that bands sum up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spectrum {
@@ -83,7 +83,7 @@ pub enum Spectrum {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Log {
-    /// None: the band itself.
+    /// No logarithm.
     None,
     /// The natural logarithm.
     Ln,
@@ -91,7 +91,7 @@ pub enum Log {
     Log10,
     /// Decibels: 10 times the logarithm to base 10 of a power, 20 times that of a magnitude.
     Db,
-    /// `(log10 + 4) / 4`, and nothing more than 2 (80 dB) below the clip's loudest band.
+    /// `(log10 + 4) / 4`, with bands clipped to at most 2 (80 dB) below the clip's loudest band.
     #[default]
     Whisper,
 }
@@ -122,20 +122,20 @@ impl Default for MelConfig {
     }
 }
 
-/// The longest Fourier transform, in samples: a minute at 16 kHz, a wrong number rather than a setting.
+/// The maximal `n_fft`: a minute at 16 kHz; more is a mistake.
 const MAX_N_FFT: usize = 1 << 20;
 
 impl MelConfig {
-    /// Kaldi's filter bank as torchaudio's `compliance.kaldi.fbank` and the Audio Spectrogram Transformer take it,
-    /// with a Hann window: frames of 25 ms every 10 ms, their mean taken off and emphasised, `n_mels` bands from
-    /// 20 Hz on, natural logarithm. `sample_rate` in Hz.
-    pub fn kaldi(sample_rate: u32, n_mels: usize) -> Self {
-        let frame_length = sample_rate as usize / 40;
+    /// Kaldi's filter bank as in torchaudio's `compliance.kaldi.fbank` and the Audio Spectrogram Transformer, with a
+    /// Hann window: frames of 25 ms every 10 ms, mean subtracted, pre-emphasis, `n_mels` bands from 20 Hz on, natural
+    /// logarithm. `sampling_rate` in Hz.
+    pub fn kaldi(sampling_rate: u32, n_mels: usize) -> Self {
+        let frame_length = sampling_rate as usize / 40;
         Self {
             n_fft: frame_length.next_power_of_two(),
             frame_length: Some(frame_length),
             periodic: false,
-            hop_length: sample_rate as usize / 100,
+            hop_length: sampling_rate as usize / 100,
             padding: Padding::None,
             remove_dc: true,
             preemphasis: 0.97,
@@ -149,7 +149,7 @@ impl MelConfig {
         }
     }
 
-    /// librosa's `power_to_db(melspectrogram(…))`: frames of 2,048 samples every 512, 128 bands, dB, 80 at most
+    /// librosa's `power_to_db(melspectrogram(…))`: frames of 2,048 samples every 512, 128 bands, in dB, at most 80
     /// below the loudest.
     pub fn librosa() -> Self {
         Self {
@@ -164,24 +164,24 @@ impl MelConfig {
         }
     }
 
-    /// Samples in a frame.
+    /// The length of a frame, in samples.
     pub(crate) fn frame_length(&self) -> usize {
         self.frame_length.unwrap_or(self.n_fft)
     }
 
-    /// Samples by which a frame begins before the place that it stands for.
+    /// Samples from a frame's start to its reference sample.
     pub(crate) fn lead(&self) -> usize {
         if self.padding == Padding::None { 0 } else { self.frame_length() / 2 }
     }
 
-    /// Whether a value depends on the whole clip.
-    pub(crate) fn looks_at_the_whole_clip(&self) -> bool {
+    /// Whether a band depends on the whole clip.
+    pub(crate) fn depends_on_the_whole_clip(&self) -> bool {
         self.log == Log::Whisper || self.top_db.is_some()
     }
 
-    pub(crate) fn check(&self, sample_rate: u32) -> Result<(), String> {
+    pub(crate) fn check(&self, sampling_rate: u32) -> Result<(), String> {
         let Self { n_fft, hop_length, n_mels, fmin, preemphasis, floor, .. } = *self;
-        let nyquist = sample_rate as f32 / 2.0;
+        let nyquist = sampling_rate as f32 / 2.0;
         let fmax = self.fmax.unwrap_or(nyquist);
         let frame_length = self.frame_length();
         let win_length = self.win_length.unwrap_or(frame_length);
@@ -202,20 +202,20 @@ impl MelConfig {
         if !(0.0 <= fmin && fmin < fmax && fmax <= nyquist) {
             return Err(format!(
                 "fmin is {fmin} Hz and fmax {fmax} Hz; they must keep 0 <= fmin < fmax <= {nyquist}, half the \
-                 sample rate"
+                 sampling rate"
             ));
         }
         if self.scale == MelScale::Kaldi && self.norm != MelNorm::None {
-            return Err("norm must be none where scale is kaldi, whose triangles all peak at 1".into());
+            return Err("norm must be none if scale is kaldi, whose triangles all peak at 1".into());
         }
         if !(0.0..=1.0).contains(&preemphasis) {
             return Err(format!("preemphasis is {preemphasis}; it must be 0 to 1"));
         }
         if !(floor.is_finite() && floor >= f32::MIN_POSITIVE) && self.log != Log::None {
-            return Err(format!("floor is {floor}; a logarithm wants one above 0, such as 1e-10"));
+            return Err(format!("floor is {floor}; with a logarithm it must be above 0, such as 1e-10"));
         }
         match self.top_db {
-            Some(_) if self.log != Log::Db => Err("top_db is for log db alone".into()),
+            Some(_) if self.log != Log::Db => Err("top_db is set; it needs log = \"db\"".into()),
             Some(top) if !(top.is_finite() && top > 0.0) => {
                 Err(format!("top_db is {top}; it must be finite and above 0"))
             }

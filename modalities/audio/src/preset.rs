@@ -7,13 +7,13 @@ use serde_json::Value;
 use smalti_contract::{TokenizeError, Tokenizer};
 
 impl AudioConfig {
-    /// The names that [`preset`](Self::preset) knows.
+    /// The names of the presets.
     pub const PRESETS: [&str; 4] = ["whisper", "whisper128", "ast", "librosa"];
 
     /// A published front end, by name: `whisper` with 80 bands or `whisper128`, `ast`, `librosa`.
     ///
     /// # Errors
-    /// [`TokenizeError::Config`], which lists the names, for another.
+    /// [`TokenizeError::Config`], which lists the names, for an unknown name.
     pub fn preset(name: &str) -> Result<Self, TokenizeError> {
         match name {
             "whisper" => Ok(Self::whisper(80)),
@@ -22,13 +22,13 @@ impl AudioConfig {
             "librosa" => Ok(Self::librosa()),
             _ => Err(TokenizeError::Config {
                 tokenizer: crate::AudioTokenizer::NAME,
-                problem: format!("there is no preset {name:?}; there are {}", Self::PRESETS.join(", ")),
+                problem: format!("unknown preset {name:?}; expected one of {}", Self::PRESETS.join(", ")),
             }),
         }
     }
 
-    /// Whisper's: 16 kHz, clips of 30 seconds, 3,000 frames, a slice each; `n_mels` is 80, or 128 for the models from
-    /// large-v3 on (Radford et al. 2022).
+    /// Whisper's front end (Radford et al. 2022): 16 kHz, clips of 30 seconds, 3,000 frames, each a slice; `n_mels` is
+    /// 80, or 128 for large-v3 and later models.
     pub fn whisper(n_mels: usize) -> Self {
         Self {
             mel: MelConfig { n_mels, ..MelConfig::default() },
@@ -39,8 +39,8 @@ impl AudioConfig {
         }
     }
 
-    /// The Audio Spectrogram Transformer's: 16 kHz, Kaldi's filter bank of 128 bands, 1,024 frames with the mean and
-    /// twice the deviation of AudioSet; slices of 16 frames every 10 (Gong et al. 2021), over all bands.
+    /// The front end of the Audio Spectrogram Transformer (Gong et al. 2021): 16 kHz, Kaldi's filter bank of 128 bands,
+    /// 1,024 frames with the mean and twice the deviation of AudioSet; slices of 16 frames every 10, over all bands.
     pub fn ast() -> Self {
         Self {
             mel: MelConfig::kaldi(16_000, 128),
@@ -56,19 +56,19 @@ impl AudioConfig {
 
     /// librosa's defaults: 22,050 Hz, 128 bands in dB, 43 frames a second; four in a slice.
     pub fn librosa() -> Self {
-        Self { sample_rate: 22_050, mel: MelConfig::librosa(), ..Self::default() }
+        Self { sampling_rate: 22_050, mel: MelConfig::librosa(), ..Self::default() }
     }
 }
 
 impl Serialize for AudioConfig {
-    /// Every setting, whatever preset they came from.
+    /// Serialize every setting, without a preset's name.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         AudioConfig::serialize(self, serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for AudioConfig {
-    /// Settings, the name of a preset, or both.
+    /// Deserialize settings, the name of a preset, or both.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = match Value::deserialize(deserializer)? {
             Value::String(preset) => return AudioConfig::preset(&preset).map_err(D::Error::custom),
@@ -81,12 +81,12 @@ impl<'de> Deserialize<'de> for AudioConfig {
                     all
                 }
                 Some(other) => {
-                    return Err(D::Error::custom(format!("preset is {other}; it must be a name")));
+                    return Err(D::Error::custom(format!("preset is {other}; expected a name")));
                 }
             },
             other => {
                 return Err(D::Error::custom(format!(
-                    "expected audio settings or a preset's name, found {other}"
+                    "expected audio settings or a preset's name; found {other}"
                 )));
             }
         };
@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for AudioConfig {
     }
 }
 
-/// Puts settings over others, table by table.
+/// Override settings with others, recursively.
 pub(crate) fn change(settings: &mut Value, by: Value) {
     match (settings, by) {
         (Value::Object(settings), Value::Object(by)) => {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn every_preset_works_and_is_written_out() {
+    fn every_preset_is_valid_and_serializes_its_settings() {
         for name in AudioConfig::PRESETS {
             let preset = AudioConfig::preset(name).unwrap();
             AudioTokenizer::new(preset.clone()).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preset_can_be_changed() {
+    fn settings_override_a_preset() {
         let found = read(r#"{"preset": "ast", "frames_per_slice": 12, "mel": {"fmin": 50.0}}"#).unwrap();
         let mut expected = AudioConfig { frames_per_slice: 12, ..AudioConfig::ast() };
         expected.mel.fmin = 50.0;
@@ -136,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_preset_is_refused() {
+    fn unknown_presets_are_errors() {
         let problem = read(r#"{"preset": "wisper"}"#).unwrap_err();
         assert!(
-            problem.contains(r#"no preset "wisper"; there are whisper, whisper128, ast, librosa"#),
+            problem.contains(r#"unknown preset "wisper"; expected one of whisper, whisper128, ast, librosa"#),
             "{problem}"
         );
         assert!(read(r#"{"preset": 3}"#).unwrap_err().contains("preset is 3"));
-        assert!(read("3").unwrap_err().contains("expected audio settings or a preset's name, found 3"));
+        assert!(read("3").unwrap_err().contains("expected audio settings or a preset's name; found 3"));
         let problem = read(r#"{"preset": "ast", "mel": {"mels": 80}}"#).unwrap_err();
         assert!(problem.contains("unknown field `mels`"), "{problem}");
     }

@@ -1,46 +1,46 @@
-//! Sample rate conversion.
+//! Sampling rate conversion.
 
 use crate::waveform::wrong_rate;
-use crate::{SAMPLE_RATES, Waveform};
+use crate::{SAMPLING_RATES, Waveform};
 use rubato::audioadapter_buffers::direct::SequentialSlice;
 use rubato::{Fft, FixedSync, Resampler, WindowFunction};
 use smalti_contract::TokenizeError;
 
-/// Taps of the interpolation filter, at least, at the lower of the two rates.
+/// The minimal number of taps of the interpolation filter, at the lower of the two rates.
 ///
-/// With a squared Blackman-Harris window this passes 97% of the band, over 100 dB above its error, and
-/// leaves as little of what would be aliased.
+/// With a squared Blackman-Harris window, the filter passes 97% of the band with an error below -100 dB, and attenuates
+/// aliases by the same amount.
 const FILTER_TAPS: usize = 1024;
 
 impl Waveform {
-    /// The same sound at another rate, `round(n · to / from)` samples long, and at least one.
+    /// Resample to another rate; the result has `round(n · to / from)` samples, at least one.
     ///
-    /// A windowed sinc (1,024 taps or more, squared Blackman-Harris window) at the exact ratio of the rates,
-    /// without delay: it passes what lies below 97% of the lower Nyquist frequency and removes what lies
-    /// above it. Beyond its ends the clip counts as silent.
+    /// A windowed sinc (1,024 taps or more, squared Blackman-Harris window) at the exact ratio of the rates, without
+    /// delay: it passes frequencies below 97% of the lower Nyquist frequency and removes those above it. Beyond its
+    /// ends the clip is silent.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] where either rate is outside of [`SAMPLE_RATES`], and for a clip that is
+    /// [`TokenizeError::Input`] if either rate is outside of [`SAMPLING_RATES`], and for a clip that is
     /// empty or has a sample that is not finite.
-    pub fn resample(&self, sample_rate: u32) -> Result<Waveform, TokenizeError> {
+    pub fn resample(&self, sampling_rate: u32) -> Result<Waveform, TokenizeError> {
         self.check().map_err(TokenizeError::Input)?;
-        if !SAMPLE_RATES.contains(&sample_rate) {
-            return Err(TokenizeError::Input(wrong_rate(sample_rate)));
+        if !SAMPLING_RATES.contains(&sampling_rate) {
+            return Err(TokenizeError::Input(wrong_rate(sampling_rate)));
         }
-        Ok(Waveform { sample_rate, samples: resample(&self.samples, self.sample_rate, sample_rate) })
+        Ok(Waveform { sampling_rate, samples: resample(&self.samples, self.sampling_rate, sampling_rate) })
     }
 }
 
-/// How long a clip of `n` samples is after resampling.
+/// The length of a clip of `n` samples after resampling.
 pub(crate) fn resampled_len(n: usize, from: u32, to: u32) -> usize {
     let (n, from, to) = (n as u128, u128::from(from), u128::from(to));
-    // Rounding down must not make a clip vanish.
+    // At least one sample: a short clip must not become empty.
     (((2 * n * to + from) / (2 * from)) as usize).max(usize::from(n > 0))
 }
 
-/// `samples` taken at `from` a second as they would be at `to` a second, both at least 1.
+/// Resample from `from` Hz to `to` Hz, both at least 1.
 ///
-/// The samples have passed [`Waveform::check`]: rubato panics where its transform meets infinity.
+/// The samples must have passed [`Waveform::check`], because rubato panics on infinities.
 pub(crate) fn resample(samples: &[f32], from: u32, to: u32) -> Vec<f32> {
     let mut output = Vec::with_capacity(resampled_len(samples.len(), from, to));
     let mut stream = ResampleStream::new(from, to);
@@ -49,34 +49,34 @@ pub(crate) fn resample(samples: &[f32], from: u32, to: u32) -> Vec<f32> {
     output
 }
 
-/// Resamples what comes in pieces; however it is cut, the same comes out, to the last bit.
+/// A resampler of streams. The output does not depend on how the input is split, to the last bit.
 pub(crate) struct ResampleStream {
     from: u32,
     to: u32,
-    /// `None` where the rates are the same.
+    /// `None` if the rates are equal.
     filter: Option<Filter>,
-    /// Samples that came in.
+    /// The number of input samples.
     taken: usize,
-    /// Samples that went out.
+    /// The number of output samples.
     given: usize,
 }
 
 struct Filter {
     fft: Fft<f32>,
-    /// What does not fill a block yet.
+    /// Samples of an incomplete block.
     block: Vec<f32>,
-    /// Samples that still are delay rather than sound.
+    /// The remaining samples of delay to drop.
     delay: usize,
     output: Vec<f32>,
 }
 
 impl ResampleStream {
-    /// Samples at `from` a second become samples at `to` a second, both at least 1.
+    /// Resample from `from` Hz to `to` Hz, both at least 1.
     pub fn new(from: u32, to: u32) -> Self {
         Self { from, to, filter: (from != to).then(|| Filter::new(from, to)), taken: 0, given: 0 }
     }
 
-    /// Takes samples and appends what they decide to `output`.
+    /// Push samples, and append the resulting samples to `output`.
     pub fn push(&mut self, samples: &[f32], output: &mut Vec<f32>) {
         self.taken += samples.len();
         let before = output.len();
@@ -87,7 +87,7 @@ impl ResampleStream {
         self.given += output.len() - before;
     }
 
-    /// Appends what is left when no more samples come: beyond its end a clip counts as silent.
+    /// Append the rest after the last sample; beyond its end a clip is silent.
     pub fn finish(&mut self, output: &mut Vec<f32>) {
         let Some(filter) = &mut self.filter else { return };
         let mut missing = resampled_len(self.taken, self.from, self.to) - self.given;
@@ -104,8 +104,8 @@ impl Filter {
     fn new(from: u32, to: u32) -> Self {
         let divisor = greatest_common_divisor(from, to);
         let (step_in, step_out) = ((from / divisor) as usize, (to / divisor) as usize);
-        // An even number of steps: the filter's centre then falls on a sample at both rates, and its delay,
-        // half a block, can be taken off exactly.
+        // An even number of steps: the filter's centre then falls on a sample at both rates, and its delay, half a
+        // block, can be removed exactly.
         let steps = FILTER_TAPS.div_ceil(step_in.min(step_out)).next_multiple_of(2);
         let fft = Fft::new_custom(
             step_in,
@@ -132,7 +132,7 @@ impl Filter {
         self.block.extend_from_slice(samples);
     }
 
-    /// Fills the block up with silence.
+    /// Pad the block with silence and process it.
     fn flush(&mut self, output: &mut Vec<f32>) {
         self.block.resize(self.fft.fft_size_in(), 0.0);
         self.process(output);

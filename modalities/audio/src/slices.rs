@@ -1,34 +1,34 @@
-//! Slices: a few frames in a row, of which neighbours may share some.
+//! Slices: a few consecutive frames, which may overlap with the next slice.
 
-/// How frames lie in slices.
+/// The arrangement of frames in slices.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slicing {
-    /// Features of a frame.
+    /// The number of features of a frame.
     pub n_mels: usize,
-    /// Frames in a slice.
+    /// The number of frames in a slice.
     pub frames: usize,
-    /// Frames from the start of a slice to that of the next, at most [`frames`](Self::frames).
+    /// Frames from the start of a slice to the start of the next, at most [`frames`](Self::frames).
     pub hop: usize,
 }
 
 impl Slicing {
-    /// Features of a slice.
+    /// The number of features of a slice.
     pub fn dim(&self) -> usize {
         self.n_mels * self.frames
     }
 
-    /// Frames under so many slices.
+    /// The number of frames that `slices` cover.
     pub fn frames_of(&self, slices: usize) -> usize {
         if slices == 0 { 0 } else { (slices - 1) * self.hop + self.frames }
     }
 
-    /// So many frames, and as many more as fill the last slice.
+    /// Round a number of frames up to whole slices.
     pub fn whole(&self, frames: usize) -> usize {
         let slices = 1 + frames.saturating_sub(self.frames).div_ceil(self.hop);
         self.frames_of(slices)
     }
 
-    /// As many slices as these frames hold whole: `[frames, n_mels]` become `[slices, frames · n_mels]`.
+    /// Cut frames into whole slices: `[frames, n_mels]` become `[slices, frames · n_mels]`.
     pub fn cut(&self, frames: Vec<f32>) -> Vec<f32> {
         if self.hop == self.frames {
             let mut whole = frames;
@@ -41,12 +41,12 @@ impl Slicing {
         slices.flatten().copied().collect()
     }
 
-    /// The frames that slices were cut from: `[slices, frames · n_mels]` become `[frames, n_mels]`.
+    /// The inverse of [`cut`](Self::cut): `[slices, frames · n_mels]` become `[frames, n_mels]`.
     pub fn join(&self, slices: &[f32]) -> Vec<f32> {
         let last = slices.len().saturating_sub(self.dim());
-        let begun =
+        let before_last =
             slices[..last].chunks_exact(self.dim()).flat_map(|slice| &slice[..self.hop * self.n_mels]);
-        begun.chain(&slices[last..]).copied().collect()
+        before_last.chain(&slices[last..]).copied().collect()
     }
 }
 
@@ -66,12 +66,12 @@ mod tests {
     }
 
     #[test]
-    fn slices_end_to_end_are_the_frames_themselves() {
+    fn slices_without_overlap_are_the_frames() {
         let slicing = Slicing { n_mels: 2, frames: 2, hop: 2 };
         let frames: Vec<f32> = (0..8).map(|f| f as f32).collect();
         assert_eq!(slicing.cut(frames.clone()), frames);
         assert_eq!(slicing.join(&frames), frames);
         assert_eq!(slicing.join(&[]), [0.0; 0]);
-        assert_eq!(slicing.cut(frames[..6].to_vec()), frames[..4], "what fills no slice is left out");
+        assert_eq!(slicing.cut(frames[..6].to_vec()), frames[..4], "an incomplete slice is dropped");
     }
 }

@@ -1,4 +1,4 @@
-//! SpecAugment (Park et al. 2019): a spectrogram warped in time, and runs of frames and of bands hidden.
+//! SpecAugment (Park et al. 2019): time warping, and masking of frames and of bands.
 
 use crate::Augment;
 use crate::slices::Slicing;
@@ -8,7 +8,7 @@ use smalti_contract::{Content, Tokens};
 use std::ops::Range;
 
 impl Augment {
-    /// Warps the slices of a clip and hides parts of them. What is hidden becomes the mean of all its features.
+    /// Warp the slices of a clip in time and mask frames and bands. Masked features become the mean of all features.
     pub(crate) fn mask(&self, mut tokens: Tokens, slicing: Slicing, seed: u64) -> Tokens {
         if [self.time_warp, self.time_mask, self.frequency_mask] == [0; 3] {
             return tokens;
@@ -27,10 +27,10 @@ impl Augment {
         tokens
     }
 
-    /// Moves one frame to an earlier or a later place and stretches and squeezes what lies on either side of it.
+    /// Move one frame to an earlier or later time, and stretch or compress both sides linearly.
     fn warp(&self, frames: &mut Vec<f32>, n_mels: usize, rng: &mut Pcg64) {
         let (n, most) = (frames.len() / n_mels, self.time_warp);
-        // The place lies further than `most` from either end, so that it can move either way.
+        // The frame is further than `most` from either end, so that it can move either way.
         if most == 0 || n <= 2 * most + 2 {
             return;
         }
@@ -41,7 +41,7 @@ impl Augment {
         }
         let old = std::mem::take(frames);
         for t in 0..n {
-            // Straight lines through the ends and the place that moves: where frame t comes from.
+            // Linear interpolation between the ends and the moved frame gives the source of frame t.
             let source = match t {
                 t if t < to => t as f64 * from as f64 / to as f64,
                 t => from as f64 + (t - to) as f64 * (n - 1 - from) as f64 / (n - 1 - to) as f64,
@@ -69,7 +69,7 @@ impl Augment {
     }
 }
 
-/// A run of up to `most` of `of` things, both its length and its place drawn evenly.
+/// Draw a range of up to `most` of `of` items, with uniform length and position.
 fn span(most: usize, of: usize, rng: &mut Pcg64) -> Range<usize> {
     let width = rng.random_range(0..=most.min(of));
     let start = rng.random_range(0..=of - width);
@@ -83,7 +83,7 @@ mod tests {
 
     const SLICING: Slicing = Slicing { n_mels: 4, frames: 5, hop: 3 };
 
-    /// A rising line in each band, in slices that overlap.
+    /// A rising line in each band, in overlapping slices.
     fn tokens(frames: usize) -> Tokens {
         let values = (0..frames).flat_map(|t| (0..4).map(move |band| (4 * t + band) as f32)).collect();
         let content = Content::Features { values: SLICING.cut(values), dim: SLICING.dim() };
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_masks_as_asked_for_hide_no_more_than_asked_for() {
+    fn the_number_and_length_of_masks_are_kept() {
         let augment = Augment {
             time_mask: 9,
             time_masks: 3,
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_hides_no_more_than_its_share() {
+    fn a_mask_is_limited_by_its_share() {
         let augment = Augment { time_mask: 50, time_mask_share: 0.1, ..Augment::default() };
         let before = tokens(98);
         let most = (0..100).map(|seed| {
@@ -140,7 +140,7 @@ mod tests {
             assert_eq!((&warped[..4], &warped[97 * 4..]), (&clear[..4], &clear[97 * 4..]));
             let first_band: Vec<f32> = warped.iter().step_by(4).copied().collect();
             assert!(first_band.windows(2).all(|pair| pair[0] < pair[1]), "{first_band:?}");
-            // A line of slope 4: no frame moves by more than 20 places.
+            // A line of slope 4: no frame moves by more than 20.
             assert!(warped.iter().zip(&clear).all(|(a, b)| (a - b).abs() <= 80.001));
             moved += usize::from(warped != clear);
         }
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn without_amounts_nothing_changes() {
+    fn amounts_of_zero_change_nothing() {
         let before = tokens(38);
         assert_eq!(Augment::default().mask(before.clone(), SLICING, 3), before);
         assert_eq!(Augment::default().mask(Tokens::default(), SLICING, 3), Tokens::default());

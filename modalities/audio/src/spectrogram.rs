@@ -5,44 +5,44 @@ use crate::frame::Clip;
 use crate::{Log, MelConfig, Padding};
 use smalti_contract::TokenizeError;
 
-/// The logarithm of a mel spectrogram, as the settings say.
+/// A mel spectrogram with its logarithm.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogMel {
     /// `[frames, n_mels]`.
     pub values: Vec<f32>,
-    /// Bands in a frame.
+    /// The number of bands.
     pub n_mels: usize,
-    /// What a silent band would hold in this clip.
+    /// The value of a silent band in this clip.
     pub floor: f32,
 }
 
-/// A mel spectrogram made ready: window, Fourier plan and filters.
+/// Computes mel spectrograms, with precomputed window, Fourier plan and filters.
 pub struct MelSpectrogram {
     config: MelConfig,
     analysis: Analysis,
 }
 
 impl MelSpectrogram {
-    /// Makes the spectrogram of clips of `sample_rate` Hz ready.
+    /// Precompute the analysis of clips at `sampling_rate` Hz.
     ///
     /// # Errors
-    /// [`TokenizeError::Config`] for sizes of zero, frequencies out of order or above half the sample rate,
-    /// and bands so narrow that one would fall between two bins of the transform.
-    pub fn new(config: MelConfig, sample_rate: u32) -> Result<Self, TokenizeError> {
-        let refused = |problem| TokenizeError::Config { tokenizer: "audio", problem };
-        config.check(sample_rate).map_err(refused)?;
-        let analysis = Analysis::new(&config, sample_rate).map_err(refused)?;
+    /// [`TokenizeError::Config`] for sizes of zero, frequencies out of order or above half the sampling rate, and bands
+    /// so narrow that one falls between two bins of the transform.
+    pub fn new(config: MelConfig, sampling_rate: u32) -> Result<Self, TokenizeError> {
+        let config_error = |problem| TokenizeError::Config { tokenizer: "audio", problem };
+        config.check(sampling_rate).map_err(config_error)?;
+        let analysis = Analysis::new(&config, sampling_rate).map_err(config_error)?;
         Ok(Self { config, analysis })
     }
 
-    /// The settings that it was made of.
+    /// The settings of the spectrogram.
     pub fn config(&self) -> &MelConfig {
         &self.config
     }
 
-    /// Frames of a clip of `n` samples: where its ends are padded, `n / hop_length` and one more where the last
-    /// is [kept](MelConfig::keep_last); where they are not, `1 + (n - frame_length) / hop_length`. At least one,
-    /// and none of nothing.
+    /// The number of frames of a clip of `n` samples: with padding `n / hop_length`, plus one if the last is
+    /// [kept](MelConfig::keep_last); without padding `1 + (n - frame_length) / hop_length`. At least one, but none for
+    /// an empty clip.
     pub fn frames(&self, n: usize) -> usize {
         let hop = self.config.hop_length;
         match self.config.padding {
@@ -52,16 +52,16 @@ impl MelSpectrogram {
         }
     }
 
-    /// The mel spectrogram of a clip of finite samples, without its logarithm: `[frames, n_mels]`.
+    /// Compute the mel spectrogram of a clip of finite samples, without logarithm: `[frames, n_mels]`.
     ///
-    /// Magnitudes are those of the plain sum of windowed samples, as in librosa's `melspectrogram`.
+    /// Magnitudes are not normalised by the window, as in librosa's `melspectrogram`.
     pub fn mel(&self, samples: &[f32]) -> Vec<f32> {
         let mut mel = vec![0.0; self.frames(samples.len()) * self.config.n_mels];
         self.analysis.run(Clip { samples, first: 0 }, 0, false, &mut mel);
         mel
     }
 
-    /// The mel spectrogram of a clip of finite samples with its logarithm.
+    /// Compute the log-mel spectrogram of a clip of finite samples.
     pub fn log_mel(&self, samples: &[f32]) -> LogMel {
         let mut values = vec![0.0; self.frames(samples.len()) * self.config.n_mels];
         self.log_frames(Clip { samples, first: 0 }, 0, &mut values);
@@ -69,19 +69,19 @@ impl MelSpectrogram {
         LogMel { values, n_mels: self.config.n_mels, floor }
     }
 
-    /// The logarithms of the frames of a clip from `first` on, as many as fill `values`, before any
-    /// [`bound`](Self::bound) by the whole clip.
+    /// Compute the logarithms of the frames of a clip from `first` on into `values`, before any [`bound`](Self::bound)
+    /// by the whole clip.
     pub(crate) fn log_frames(&self, clip: Clip, first: usize, values: &mut [f32]) {
         self.analysis.run(clip, first, true, values);
     }
 
-    /// What a silent band holds before any [`bound`](Self::bound).
+    /// The value of a silent band before any [`bound`](Self::bound).
     pub(crate) fn floor(&self) -> f32 {
         if self.config.log == Log::None { 0.0 } else { self.analysis.logarithm(self.config.floor) }
     }
 
-    /// Raises what lies too far below the loudest of a clip, and scales as Whisper does; returns what a silent band
-    /// then holds.
+    /// Clip values that are too far below the clip's maximum, and scale for Whisper; returns the resulting value of a
+    /// silent band.
     fn bound(&self, values: &mut [f32]) -> f32 {
         let whisper = self.config.log == Log::Whisper;
         let Some(range) = self.config.top_db.or(whisper.then_some(8.0)) else { return self.floor() };
@@ -100,7 +100,7 @@ impl MelSpectrogram {
     }
 }
 
-/// The largest of these and `least`, found in several lanes.
+/// The maximum of these values and `least`, computed in several lanes.
 #[inline(always)]
 fn largest(values: &[f32], least: f32) -> f32 {
     const LANES: usize = 32;
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_frame_stays_where_it_is_asked_for() {
+    fn the_last_frame_is_kept_if_set() {
         let frames = |keep_last| {
             let config = MelConfig { keep_last, ..MelConfig::default() };
             MelSpectrogram::new(config, 16000).unwrap().frames(16000)
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_lies_further_below_the_loudest_than_top_db() {
+    fn no_band_is_more_than_top_db_below_the_loudest() {
         let mut clip = vec![0.0; 16000];
         clip[8000] = 1.0;
         let config = MelConfig { log: Log::Db, top_db: Some(30.0), ..MelConfig::default() };
@@ -191,25 +191,27 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_work_are_refused() {
-        let refused = |config| match MelSpectrogram::new(config, 16000) {
+    fn invalid_settings_are_errors() {
+        let error_of = |config| match MelSpectrogram::new(config, 16000) {
             Err(error) => error.to_string(),
-            Ok(_) => panic!("accepted"),
+            Ok(_) => panic!("expected an error"),
         };
         let standard = MelConfig::default;
-        assert!(refused(MelConfig { hop_length: 0, ..standard() }).contains("hop_length is 0"));
-        assert!(refused(MelConfig { n_fft: 1, ..standard() }).contains("n_fft is 1; it must be 2 to"));
-        assert!(refused(MelConfig { n_mels: 0, ..standard() }).contains("n_mels 0"));
-        assert!(refused(MelConfig { win_length: Some(401), ..standard() }).contains("win_length is 401"));
-        assert!(refused(MelConfig { frame_length: Some(401), ..standard() }).contains("frame_length is 401"));
-        assert!(refused(MelConfig { fmax: Some(8001.0), ..standard() }).contains("fmax 8001 Hz"));
-        assert!(refused(MelConfig { fmin: f32::NAN, ..standard() }).contains("fmin is NaN"));
-        assert!(refused(MelConfig { n_mels: 500, ..standard() }).contains("falls between two FFT bins"));
-        assert!(refused(MelConfig { scale: MelScale::Kaldi, ..standard() }).contains("norm must be none"));
-        assert!(refused(MelConfig { preemphasis: 1.5, ..standard() }).contains("preemphasis is 1.5"));
-        assert!(refused(MelConfig { floor: 0.0, ..standard() }).contains("floor is 0"));
-        assert!(refused(MelConfig { top_db: Some(80.0), ..standard() }).contains("for log db alone"));
+        assert!(error_of(MelConfig { hop_length: 0, ..standard() }).contains("hop_length is 0"));
+        assert!(error_of(MelConfig { n_fft: 1, ..standard() }).contains("n_fft is 1; it must be 2 to"));
+        assert!(error_of(MelConfig { n_mels: 0, ..standard() }).contains("n_mels 0"));
+        assert!(error_of(MelConfig { win_length: Some(401), ..standard() }).contains("win_length is 401"));
+        assert!(
+            error_of(MelConfig { frame_length: Some(401), ..standard() }).contains("frame_length is 401")
+        );
+        assert!(error_of(MelConfig { fmax: Some(8001.0), ..standard() }).contains("fmax 8001 Hz"));
+        assert!(error_of(MelConfig { fmin: f32::NAN, ..standard() }).contains("fmin is NaN"));
+        assert!(error_of(MelConfig { n_mels: 500, ..standard() }).contains("falls between two FFT bins"));
+        assert!(error_of(MelConfig { scale: MelScale::Kaldi, ..standard() }).contains("norm must be none"));
+        assert!(error_of(MelConfig { preemphasis: 1.5, ..standard() }).contains("preemphasis is 1.5"));
+        assert!(error_of(MelConfig { floor: 0.0, ..standard() }).contains("floor is 0"));
+        assert!(error_of(MelConfig { top_db: Some(80.0), ..standard() }).contains("it needs log = \"db\""));
         let db = MelConfig { log: Log::Db, top_db: Some(-1.0), ..standard() };
-        assert!(refused(db).contains("top_db is -1"));
+        assert!(error_of(db).contains("top_db is -1"));
     }
 }

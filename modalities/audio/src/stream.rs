@@ -1,18 +1,18 @@
-//! Slices of sound that is still being heard.
+//! Slices of an audio stream.
 
 use crate::frame::Clip;
 use crate::resample::ResampleStream;
-use crate::waveform::{not_sound, wrong_rate};
-use crate::{AudioTokenizer, SAMPLE_RATES};
+use crate::waveform::{invalid_sample, wrong_rate};
+use crate::{AudioTokenizer, SAMPLING_RATES};
 use smalti_contract::{TokenizeError, Tokenizer, Tokens};
 
-/// Turns sound that comes in pieces of any size into slices: those that
-/// [`encode`](smalti_contract::Tokenizer::encode) gives for the whole, to the last bit, each as soon as its samples
-/// are there.
+/// Encodes a stream of samples in pieces of any size. The slices equal those of
+/// [`encode`](smalti_contract::Tokenizer::encode) for the whole clip, to the last bit; each is returned as soon as its
+/// samples have arrived.
 ///
-/// Where clips have a fixed length ([`clip_seconds`](crate::AudioConfig::clip_seconds)), every stretch of that length
-/// is a clip of its own, and its slices come when it is full. Sound of another rate is resampled as it comes, and
-/// cut into clips after that.
+/// With a fixed length of clips ([`clip_seconds`](crate::AudioConfig::clip_seconds)), the stream is cut into clips of
+/// that length, and the slices of a clip are returned when it is full. Samples at another rate are resampled before
+/// that.
 ///
 /// ```
 /// use smalti_audio::{AudioConfig, AudioTokenizer, MelConfig};
@@ -32,51 +32,51 @@ use smalti_contract::{TokenizeError, Tokenizer, Tokens};
 pub struct SliceStream<'a> {
     tokenizer: &'a AudioTokenizer,
     resample: ResampleStream,
-    /// Samples that came in.
-    heard: usize,
-    /// At the tokenizer's rate: those that frames or clips to come can see.
+    /// The number of input samples.
+    received: usize,
+    /// Samples at the tokenizer's rate that later frames or clips need.
     samples: Vec<f32>,
-    /// Samples that were there before them.
+    /// The number of dropped samples before them.
     first: usize,
-    /// The number of the next frame.
+    /// The index of the next frame.
     frame: usize,
-    /// The frames from the beginning of the next slice on.
+    /// The frames from the start of the next slice on.
     frames: Vec<f32>,
-    /// The number of the next slice.
+    /// The index of the next slice.
     slice: usize,
 }
 
 impl AudioTokenizer {
-    /// Listens to sound of `sample_rate` Hz.
+    /// Start a stream of samples at `sampling_rate` Hz.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] for a rate outside of [`SAMPLE_RATES`]; [`TokenizeError::Config`] for settings under
-    /// which the first slice depends on the last sample: a logarithm that is bounded by the loudest of an open clip,
-    /// or [`clip_frames`](crate::AudioConfig::clip_frames).
-    pub fn stream(&self, sample_rate: u32) -> Result<SliceStream<'_>, TokenizeError> {
+    /// [`TokenizeError::Input`] for a rate outside of [`SAMPLING_RATES`]; [`TokenizeError::Config`] for settings with
+    /// which the first slice depends on the last sample: a logarithm that is bounded by the maximum of a clip of any
+    /// length, or [`clip_frames`](crate::AudioConfig::clip_frames).
+    pub fn stream(&self, sampling_rate: u32) -> Result<SliceStream<'_>, TokenizeError> {
         let config = self.config();
-        let refused = |problem: &str| {
+        let config_error = |problem: &str| {
             Err(TokenizeError::Config {
                 tokenizer: Self::NAME,
                 problem: format!("cannot be streamed: {problem}"),
             })
         };
-        if !SAMPLE_RATES.contains(&sample_rate) {
-            return Err(TokenizeError::Input(wrong_rate(sample_rate)));
+        if !SAMPLING_RATES.contains(&sampling_rate) {
+            return Err(TokenizeError::Input(wrong_rate(sampling_rate)));
         }
         if config.clip_frames.is_some() {
-            return refused("clip_frames cuts a clip at a frame; leave it out, or set clip_seconds");
+            return config_error("clip_frames cuts a clip at a frame; remove it, or set clip_seconds");
         }
-        if config.clip_seconds.is_none() && config.mel.looks_at_the_whole_clip() {
-            return refused(
+        if config.clip_seconds.is_none() && config.mel.depends_on_the_whole_clip() {
+            return config_error(
                 "its logarithm is bounded by the loudest of the whole clip; set clip_seconds, so that clips end, or a \
                  mel.log other than whisper without top_db",
             );
         }
         Ok(SliceStream {
             tokenizer: self,
-            resample: ResampleStream::new(sample_rate, config.sample_rate),
-            heard: 0,
+            resample: ResampleStream::new(sampling_rate, config.sampling_rate),
+            received: 0,
             samples: vec![],
             first: 0,
             frame: 0,
@@ -87,26 +87,26 @@ impl AudioTokenizer {
 }
 
 impl SliceStream<'_> {
-    /// Takes the next samples and gives the slices that they complete: of an open clip at most one group of tokens,
-    /// whose `order` and `time` go on where the last ended; of clips of a fixed length one for each that is full.
+    /// Push the next samples and return the slices that they complete. Without a fixed length, this is at most one
+    /// group of tokens, whose `order` and `time` continue those of the last; otherwise one group for each full clip.
     ///
     /// # Errors
     /// [`TokenizeError::Input`] for a sample that is not finite or beyond a million, and for more slices than
-    /// [`max_slices`](crate::AudioConfig::max_slices). The stream is of no use after that.
+    /// [`max_slices`](crate::AudioConfig::max_slices). The stream must not be used after an error.
     pub fn push(&mut self, samples: &[f32]) -> Result<Vec<Tokens>, TokenizeError> {
-        if let Some((at, problem)) = not_sound(samples) {
-            return Err(TokenizeError::Input(format!("sample {} {problem}", self.heard + at)));
+        if let Some((at, problem)) = invalid_sample(samples) {
+            return Err(TokenizeError::Input(format!("sample {} {problem}", self.received + at)));
         }
-        self.heard += samples.len();
+        self.received += samples.len();
         self.resample.push(samples, &mut self.samples);
         match self.tokenizer.window() {
             Some(window) => self.windows(window),
-            None => self.slices(self.frames_seen(), false),
+            None => self.slices(self.complete_frames(), false),
         }
     }
 
-    /// The slices that end with the last sample: an open clip is padded as its settings say, one of a fixed length
-    /// filled up with silence. Nothing where nothing came.
+    /// Finish the stream and return the last slices. A clip of any length is padded as in its settings, a clip of fixed
+    /// length with silence. An empty stream gives no slices.
     ///
     /// # Errors
     /// [`TokenizeError::Input`] for more slices than [`max_slices`](crate::AudioConfig::max_slices).
@@ -124,7 +124,7 @@ impl SliceStream<'_> {
         Ok(clips)
     }
 
-    /// The clips that are full.
+    /// Encode the full clips.
     fn windows(&mut self, window: usize) -> Result<Vec<Tokens>, TokenizeError> {
         let full = self.samples.len() / window * window;
         let clips =
@@ -133,19 +133,19 @@ impl SliceStream<'_> {
         clips
     }
 
-    /// How many frames the samples decide, whatever follows them.
-    fn frames_seen(&self) -> usize {
+    /// The number of frames that do not depend on later samples.
+    fn complete_frames(&self) -> usize {
         let mel = &self.tokenizer.config().mel;
         let n = self.first + self.samples.len();
-        let behind = mel.frame_length() - mel.lead();
-        // A mirror at the beginning shows `lead` samples behind the first.
-        if n <= mel.lead() || n < behind {
+        let after_reference = mel.frame_length() - mel.lead();
+        // Reflection at the beginning needs `lead` samples after the first.
+        if n <= mel.lead() || n < after_reference {
             return 0;
         }
-        (1 + (n - behind) / mel.hop_length).min(self.tokenizer.mel.frames(n))
+        (1 + (n - after_reference) / mel.hop_length).min(self.tokenizer.mel.frames(n))
     }
 
-    /// Analyses up to frame `end`, and gives the slices that are whole or, at the `last`, have begun.
+    /// Analyse up to frame `end`, and return the complete slices or, if `last`, also the incomplete one.
     fn slices(&mut self, end: usize, last: bool) -> Result<Vec<Tokens>, TokenizeError> {
         let (tokenizer, slicing) = (self.tokenizer, self.tokenizer.slicing());
         let (config, n_mels) = (tokenizer.config(), slicing.n_mels);
@@ -162,24 +162,24 @@ impl SliceStream<'_> {
         if last {
             self.frames.resize(slicing.frames_of(slices) * n_mels, tokenizer.mel.floor());
         }
-        tokenizer.centre(&mut self.frames[before..]);
+        tokenizer.normalise(&mut self.frames[before..]);
         if slices == 0 {
             return Ok(vec![]);
         }
         config.fit((self.slice + slices) * slicing.hop).map_err(TokenizeError::Input)?;
-        let under = self.frames[..slicing.frames_of(slices) * n_mels].to_vec();
-        let tokens = tokenizer.tokens(under, self.slice);
+        let covered = self.frames[..slicing.frames_of(slices) * n_mels].to_vec();
+        let tokens = tokenizer.tokens(covered, self.slice);
         self.frames.drain(..slices * slicing.hop * n_mels);
         self.slice += slices;
         Ok(vec![tokens])
     }
 
-    /// Lets go of the samples that no frame to come can see, in a mirror either, which shows half a frame.
+    /// Drop the samples that no later frame needs, including reflection, which needs half a frame.
     fn forget(&mut self) {
         let mel = &self.tokenizer.config().mel;
         let start = (self.frame * mel.hop_length).saturating_sub(mel.lead() + mel.frame_length());
-        let unseen = start.saturating_sub(self.first).min(self.samples.len());
-        self.samples.drain(..unseen);
-        self.first += unseen;
+        let unused = start.saturating_sub(self.first).min(self.samples.len());
+        self.samples.drain(..unused);
+        self.first += unused;
     }
 }

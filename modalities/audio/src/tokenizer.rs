@@ -1,4 +1,4 @@
-//! Clips to slices.
+//! The audio tokenizer.
 
 use crate::decode::read_value;
 use crate::resample::{resample, resampled_len};
@@ -8,19 +8,19 @@ use crate::{AudioConfig, AudioSettings, MelSpectrogram, Waveform, read};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use smalti_contract::{
-    Content, ContentSpec, Group, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
+    Content, ContentSpec, Group, KindSpec, RawInputs, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
     Values,
 };
 
-/// Turns sound into slices of a log-mel spectrogram.
+/// The audio tokenizer: slices of a log-mel spectrogram.
 ///
-/// A token of the one kind, `slice`, holds `frames_per_slice · n_mels` features, frame by frame. Slice `i`
-/// begins at frame `i · slice_hop` and has order `i` and time `i`; there are no other positions.
+/// A token of the single kind `slice` has `frames_per_slice · n_mels` features, frame by frame. Slice `i` begins at
+/// frame `i · slice_hop` and has order `i` and time `i`; there are no other positions.
 pub struct AudioTokenizer {
     config: AudioConfig,
     pub(crate) mel: MelSpectrogram,
     spec: TokenSpec,
-    /// Mean and standard deviation of every band, or none.
+    /// The mean and standard deviation of every band; empty without normalisation.
     bands: Vec<(f32, f32)>,
 }
 
@@ -34,30 +34,30 @@ impl AudioTokenizer {
         Slicing { n_mels: mel.n_mels, frames: *frames_per_slice, hop: self.config.hop() }
     }
 
-    /// How many samples every clip has, where they are padded and cut.
+    /// The number of samples of every clip, if clips have a fixed length.
     pub(crate) fn window(&self) -> Option<usize> {
-        self.config.clip_seconds.map(|seconds| samples_in(seconds, self.config.sample_rate))
+        self.config.clip_seconds.map(|seconds| samples_in(seconds, self.config.sampling_rate))
     }
 
-    /// How many samples, after resampling, a clip of `raw`'s length has.
+    /// The number of samples of a clip after resampling.
     pub(crate) fn clip_len(&self, raw: &Waveform) -> usize {
-        let whole = resampled_len(raw.samples.len(), raw.sample_rate, self.config.sample_rate);
+        let whole = resampled_len(raw.samples.len(), raw.sampling_rate, self.config.sampling_rate);
         match (self.window(), self.config.clip_frames) {
             (Some(window), _) => window,
-            // What lies behind the last frame that is kept, and can be seen from it, matters only to its mirror.
-            (None, Some(frames)) if !self.config.mel.looks_at_the_whole_clip() => {
+            // Samples after the last kept frame matter only for reflection.
+            (None, Some(frames)) if !self.config.mel.depends_on_the_whole_clip() => {
                 whole.min(frames * self.config.mel.hop_length + 2 * self.config.mel.frame_length())
             }
             _ => whole,
         }
     }
 
-    /// The slices of a clip whose samples have our rate, and the length that [`clip_len`](Self::clip_len) says.
+    /// Encode samples at the configured rate, whose number is [`clip_len`](Self::clip_len).
     pub(crate) fn slices(&self, samples: &[f32]) -> Result<Tokens, TokenizeError> {
         Ok(self.tokens(self.frames(samples)?, 0))
     }
 
-    /// The frames under these slices, `[frames, n_mels]`.
+    /// The frames of these slices, `[frames, n_mels]`.
     pub(crate) fn frames(&self, samples: &[f32]) -> Result<Vec<f32>, TokenizeError> {
         let n_mels = self.config.mel.n_mels;
         let kept = self.config.clip_frames.unwrap_or(self.mel.frames(samples.len()));
@@ -67,18 +67,18 @@ impl AudioTokenizer {
         let mut frames = log_mel.values;
         frames.truncate(kept * n_mels);
         frames.resize(self.slicing().frames_of(slices) * n_mels, silence); // whole slices
-        self.centre(&mut frames);
+        self.normalise(&mut frames);
         Ok(frames)
     }
 
-    /// Takes its mean off each band and divides it by its deviation.
-    pub(crate) fn centre(&self, frames: &mut [f32]) {
+    /// Normalise each band: subtract its mean, divide by its deviation.
+    pub(crate) fn normalise(&self, frames: &mut [f32]) {
         for frame in frames.chunks_exact_mut(self.config.mel.n_mels).filter(|_| !self.bands.is_empty()) {
             frame.iter_mut().zip(&self.bands).for_each(|(value, (mean, std))| *value = (*value - mean) / std);
         }
     }
 
-    /// The slices, from number `first` on, that these frames fill.
+    /// The tokens of frames, with slices numbered from `first` on.
     pub(crate) fn tokens(&self, frames: Vec<f32>, first: usize) -> Tokens {
         let (slicing, dim) = (self.slicing(), self.slicing().dim());
         let values = slicing.cut(frames); // [slices, frames_per_slice * n_mels]
@@ -91,13 +91,12 @@ impl AudioTokenizer {
         }])
     }
 
-    /// The clip's samples at our rate, as many as `len`.
+    /// Resample a clip to the configured rate, and pad or cut it to `len` samples.
     pub(crate) fn prepare(&self, raw: &Waveform, len: usize) -> Vec<f32> {
-        // Of a long recording only what is kept need be resampled, and two seconds more, which is further
-        // than the filter reaches.
-        let seconds = len as f32 / self.config.sample_rate as f32 + 2.0;
-        let kept = raw.samples.len().min(samples_in(seconds, raw.sample_rate));
-        let mut samples = resample(&raw.samples[..kept], raw.sample_rate, self.config.sample_rate);
+        // Only the kept part of a long clip is resampled, and two more seconds, which is more than the filter's length.
+        let seconds = len as f32 / self.config.sampling_rate as f32 + 2.0;
+        let kept = raw.samples.len().min(samples_in(seconds, raw.sampling_rate));
+        let mut samples = resample(&raw.samples[..kept], raw.sampling_rate, self.config.sampling_rate);
         samples.resize(len, 0.0);
         samples
     }
@@ -109,13 +108,13 @@ impl Tokenizer for AudioTokenizer {
     type Config = AudioConfig;
     type Raw = Waveform;
 
-    /// What the settings leave out is that of their preset or, without one, of the configuration `before`. The mean and
-    /// the deviation of each band are fitted to at most 256 clips, spread evenly, as
-    /// [`normalize`](AudioSettings::normalize) documents.
+    /// Settings that are left out come from the preset or, without one, from the configuration `before`. The mean and
+    /// deviation of each band are fitted to at most 256 clips, spread evenly; see
+    /// [`normalize`](AudioSettings::normalize).
     ///
     /// # Errors
-    /// [`TokenizeError::Config`] for settings that cannot work together, and without a clip to fit the bands to; as of
-    /// [`read`](Tokenizer::read) and [`encode`](Tokenizer::encode) for a value that is no clip.
+    /// [`TokenizeError::Config`] for conflicting settings, and without a clip to fit the bands to; as of
+    /// [`read`](Tokenizer::read) and [`encode`](Tokenizer::encode) for a value that is not a clip.
     fn fit(
         settings: AudioSettings,
         before: Option<AudioConfig>,
@@ -125,15 +124,19 @@ impl Tokenizer for AudioTokenizer {
     }
 
     fn new(config: AudioConfig) -> Result<Self, TokenizeError> {
-        let refused = |problem| TokenizeError::Config { tokenizer: Self::NAME, problem };
-        config.check().map_err(refused)?;
-        let mel = MelSpectrogram::new(config.mel.clone(), config.sample_rate)?;
+        let config_error = |problem| TokenizeError::Config { tokenizer: Self::NAME, problem };
+        config.check().map_err(config_error)?;
+        let mel = MelSpectrogram::new(config.mel.clone(), config.sampling_rate)?;
         if let Some(seconds) = config.clip_seconds {
-            let frames = mel.frames(samples_in(seconds, config.sample_rate));
-            config.fit(frames).map_err(|problem| refused(format!("clip_seconds is {seconds}: {problem}")))?;
+            let frames = mel.frames(samples_in(seconds, config.sampling_rate));
+            config
+                .fit(frames)
+                .map_err(|problem| config_error(format!("clip_seconds is {seconds}: {problem}")))?;
         }
         if let Some(frames) = config.clip_frames {
-            config.fit(frames).map_err(|problem| refused(format!("clip_frames is {frames}: {problem}")))?;
+            config
+                .fit(frames)
+                .map_err(|problem| config_error(format!("clip_frames is {frames}: {problem}")))?;
         }
         let spec = TokenSpec::single(KindSpec {
             name: "slice".into(),
@@ -152,7 +155,7 @@ impl Tokenizer for AudioTokenizer {
         &self.spec
     }
 
-    /// An encoded clip, in any format that [`read`] knows.
+    /// An encoded clip, in any format that [`read`] supports.
     fn read(&self, value: Value) -> Result<Waveform, TokenizeError> {
         read_value(value)
     }
@@ -161,11 +164,11 @@ impl Tokenizer for AudioTokenizer {
         self.config.augment != crate::Augment::default()
     }
 
-    /// The clips at the rate of the configuration, with silences of up to `gap_seconds` between them.
+    /// Concatenate clips at the configured rate, with silences of up to `gap_seconds` between them.
     fn concat(&self, raws: Vec<Waveform>, seed: u64) -> Result<Waveform, TokenizeError> {
-        let rate = self.config.sample_rate;
+        let rate = self.config.sampling_rate;
         let mut random = Pcg64::seed_from_u64(seed);
-        let mut joined = Waveform { sample_rate: rate, samples: vec![] };
+        let mut joined = Waveform { sampling_rate: rate, samples: vec![] };
         for (number, raw) in raws.into_iter().enumerate() {
             if number > 0 {
                 let gap = self.config.gap_seconds * random.random::<f32>();
@@ -176,45 +179,46 @@ impl Tokenizer for AudioTokenizer {
         Ok(joined)
     }
 
-    /// The one clip of a file in any format that [`read`] knows.
-    fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Waveform> {
+    /// The single clip of a file in any format that [`read`] supports.
+    fn raw_inputs<'a>(&'a self, bytes: &'a [u8]) -> RawInputs<'a, Waveform> {
         Box::new(std::iter::once_with(|| read(bytes)))
     }
 
-    /// Speed, shift, gain and noise, in this order, as [`AudioConfig::augment`] allows; masks and warps are for
-    /// tokens, by [`augment_tokens`](Tokenizer::augment_tokens).
+    /// Change speed, shift, gain and noise, in this order, by [`AudioConfig::augment`]; masks and warps apply to
+    /// tokens, in [`augment_tokens`](Tokenizer::augment_tokens).
     fn augment(&self, raw: Waveform, seed: u64) -> Waveform {
         self.config.augment.vary(raw, seed)
     }
 
-    /// Warps the tokens of a clip in time and hides runs of frames and of bands (SpecAugment, Park et al. 2019), as
-    /// the settings of [`Augment`](crate::Augment) allow.
+    /// Warp the tokens of a clip in time and mask ranges of frames and of bands (SpecAugment, Park et al. 2019), by
+    /// [`Augment`](crate::Augment).
     ///
-    /// What is hidden becomes the mean of the clip's features; all runs are drawn evenly, and slices that share
-    /// frames go on sharing them. `tokens` are what [`encode`](Tokenizer::encode) gave.
+    /// Masked features become the mean of the clip's features; ranges are uniform, and overlapping slices stay
+    /// consistent. `tokens` must come from [`encode`](Tokenizer::encode).
     fn augment_tokens(&self, tokens: Tokens, seed: u64) -> Tokens {
         self.config.augment.mask(tokens, self.slicing(), seed)
     }
 
-    /// The slices of a clip.
+    /// Encode a clip as slices.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] for a clip without samples, with one that is not finite or beyond a million,
-    /// of a rate outside of [`SAMPLE_RATES`](crate::SAMPLE_RATES), or of more slices than [`max_slices`](AudioConfig::max_slices).
+    /// [`TokenizeError::Input`] for a clip without samples, with a sample that is not finite or beyond a million, with a
+    /// rate outside of [`SAMPLING_RATES`](crate::SAMPLING_RATES), or with more slices than
+    /// [`max_slices`](AudioConfig::max_slices).
     fn encode(&self, raw: &Waveform) -> Result<Tokens, TokenizeError> {
         raw.check().map_err(TokenizeError::Input)?;
         let len = self.clip_len(raw);
         self.slices(&self.prepare(raw, len))
     }
 
-    /// There is no way back: a slice has lost the phase.
+    /// Decoding is impossible, because a spectrogram has no phase.
     ///
     /// # Errors
     /// [`TokenizeError::NotInvertible`], always.
     fn decode(&self, _tokens: &Tokens) -> Result<Waveform, TokenizeError> {
         Err(TokenizeError::NotInvertible {
             tokenizer: Self::NAME,
-            why: "a mel spectrogram keeps neither the phase nor the single frequencies within a band",
+            why: "a mel spectrogram has neither the phase nor the single frequencies within a band",
         })
     }
 }

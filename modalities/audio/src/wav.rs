@@ -1,4 +1,4 @@
-//! WAV files.
+//! Reading and writing of WAV files.
 
 use crate::Waveform;
 use crate::decode::{check_channels, check_length};
@@ -6,17 +6,16 @@ use hound::{SampleFormat, WavSpec, WavWriter};
 use smalti_contract::TokenizeError;
 use std::io::Cursor;
 
-/// The bytes of a mono WAV file of integers of 8, 16, 24 or 32 `bits`.
+/// Write a mono WAV file with integers of 8, 16, 24 or 32 `bits`.
 ///
-/// Samples are rounded, and clipped to what the integer holds: an integer that [`read`](crate::read) read comes back
-/// unchanged.
+/// Samples are rounded and clipped to the integer's range; an integer from [`read`](crate::read) is written unchanged.
 ///
 /// # Errors
-/// [`TokenizeError::Format`] for another number of bits, for a waveform that [`read`](crate::read) would refuse, and
-/// for more samples than a WAV file holds.
+/// [`TokenizeError::Format`] for another number of bits, for a waveform that [`read`](crate::read) would reject, and
+/// for more samples than a WAV file can hold.
 pub fn write_wav(clip: &Waveform, bits: u16) -> Result<Vec<u8>, TokenizeError> {
     if !matches!(bits, 8 | 16 | 24 | 32) {
-        return Err(unreadable(format!("{bits} bits were asked for; 8, 16, 24 and 32 can be written")));
+        return Err(unreadable(format!("expected 8, 16, 24 or 32 bits; found {bits}")));
     }
     clip.check().map_err(unreadable)?;
     encode(clip, bits).map_err(|e| unreadable(e.to_string()))
@@ -25,7 +24,7 @@ pub fn write_wav(clip: &Waveform, bits: u16) -> Result<Vec<u8>, TokenizeError> {
 fn encode(clip: &Waveform, bits: u16) -> Result<Vec<u8>, hound::Error> {
     let spec = WavSpec {
         channels: 1,
-        sample_rate: clip.sample_rate,
+        sample_rate: clip.sampling_rate,
         bits_per_sample: bits,
         sample_format: SampleFormat::Int,
     };
@@ -44,23 +43,26 @@ fn unreadable(problem: String) -> TokenizeError {
     TokenizeError::Format { format: "WAV", problem }
 }
 
-/// The integer that stands for an amplitude of 1.
+/// The integer of an amplitude of 1.
 fn full_scale(bits: u16) -> f64 {
     2.0_f64.powi(i32::from(bits) - 1)
 }
 
-/// Decodes a WAV file: integers of 8, 16, 24 or 32 bits or floats of 32, plain or `WAVE_FORMAT_EXTENSIBLE`.
+/// Decode a WAV file: integers of 8, 16, 24 or 32 bits or floats of 32, plain or `WAVE_FORMAT_EXTENSIBLE`.
 ///
 /// # Errors
-/// An encoding other than these (by its name), data that ends early, and no or too many channels.
+/// If the encoding is another one (which the message names), data is truncated, or there are no or too many channels.
 pub(crate) fn read_wav(bytes: &[u8]) -> Result<Waveform, String> {
     let (format, data) = find_chunks(bytes)?;
-    let Format { codec, channels, sample_rate, bits } = Format::read(format)?;
+    let Format { codec, channels, sampling_rate, bits } = Format::read(format)?;
     let (n_channels, bytes_of_sample) = (usize::from(channels), usize::from(bits / 8));
     check_channels(n_channels)?;
     let frame = n_channels * bytes_of_sample;
     if data.len() % frame != 0 {
-        return Err(format!("its data has {} bytes, which are not frames of {frame}", data.len()));
+        return Err(format!(
+            "its data has {} bytes; expected a multiple of {frame}, the bytes of a frame",
+            data.len()
+        ));
     }
     check_length(data.len() / frame)?;
     let level = |full_scale: f64, level: i32| (f64::from(level) / full_scale) as f32;
@@ -71,10 +73,10 @@ pub(crate) fn read_wav(bytes: &[u8]) -> Result<Waveform, String> {
         (_, 24) => numbers(data, |[a, b, c]| level(8_388_608.0, i32::from_le_bytes([0, a, b, c]) >> 8)),
         _ => numbers(data, |bytes| level(2_147_483_648.0, i32::from_le_bytes(bytes))),
     };
-    Ok(Waveform { sample_rate, samples: mix_down(samples, n_channels) })
+    Ok(Waveform { sampling_rate, samples: mix_down(samples, n_channels) })
 }
 
-/// Numbers of `N` bytes each, one after another.
+/// Read numbers of `N` bytes each.
 fn numbers<const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     data.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
 }
@@ -86,7 +88,7 @@ fn find_chunks(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', chunks @ ..] => chunks,
         other => {
             let start = other[..other.len().min(12)].escape_ascii();
-            return Err(format!("a WAV file begins with RIFF, its size and WAVE; this one with \"{start}\""));
+            return Err(format!("expected RIFF, a size and WAVE at the beginning; found \"{start}\""));
         }
     };
     let mut format = None;
@@ -97,7 +99,7 @@ fn find_chunks(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
             let name = name.escape_ascii();
             let found = after.len();
             return Err(format!(
-                "the file is cut short: {found} of the {promised} bytes of its chunk \"{name}\" are there"
+                "the file is truncated: expected {promised} bytes in its chunk \"{name}\"; found {found}"
             ));
         };
         match (name, format) {
@@ -109,27 +111,27 @@ fn find_chunks(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
         // A chunk of odd size is followed by a byte of padding.
         rest = after.get(promised + promised % 2..).unwrap_or_default();
     }
-    Err("the file is cut short: it has no data chunk".into())
+    Err("the file is truncated: it has no data chunk".into())
 }
 
 const PCM: u16 = 1;
 const IEEE_FLOAT: u16 = 3;
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// An encoding that we read.
+/// A supported encoding.
 struct Format {
     /// [`PCM`] or [`IEEE_FLOAT`].
     codec: u16,
     channels: u16,
-    sample_rate: u32,
+    sampling_rate: u32,
     bits: u16,
 }
 
 impl Format {
-    /// Reads a `fmt ` chunk.
+    /// Read a `fmt ` chunk.
     ///
-    /// Where fewer bits are valid than a sample takes, `WAVE_FORMAT_EXTENSIBLE` has them in front and zeros
-    /// behind, so the valid bits need not be known.
+    /// If fewer bits are valid than a sample has, `WAVE_FORMAT_EXTENSIBLE` has them first and zeros after them, so the
+    /// number of valid bits does not matter.
     fn read(chunk: &[u8]) -> Result<Self, String> {
         let too_short =
             |least| format!("its \"fmt \" chunk has {} bytes; at least {least} are needed", chunk.len());
@@ -137,7 +139,7 @@ impl Format {
             chunk.first_chunk::<16>().ok_or_else(|| too_short(16))?;
         let (mut codec, bits) = (u16::from_le_bytes([*c0, *c1]), u16::from_le_bytes([*b0, *b1]));
         if codec == EXTENSIBLE {
-            // The codec stands in the first two bytes of the sub-format's identifier.
+            // The codec is in the first two bytes of the sub-format's identifier.
             let sub_format = chunk.get(24..40).ok_or_else(|| too_short(40))?;
             codec = u16::from_le_bytes([sub_format[0], sub_format[1]]);
         }
@@ -153,11 +155,11 @@ impl Format {
             }
         }
         let channels = u16::from_le_bytes([*n0, *n1]);
-        Ok(Self { codec, channels, sample_rate: u32::from_le_bytes(*rate), bits })
+        Ok(Self { codec, channels, sampling_rate: u32::from_le_bytes(*rate), bits })
     }
 }
 
-/// What the registry of `WAVE_FORMAT` tags (RFC 2361) calls the codecs that one meets.
+/// The names of common codecs in the registry of `WAVE_FORMAT` tags (RFC 2361).
 fn codec_name(codec: u16) -> String {
     let name = match codec {
         0x02 => "Microsoft ADPCM",
@@ -174,7 +176,7 @@ fn codec_name(codec: u16) -> String {
     name.into()
 }
 
-/// The mean of all channels; `samples` is `[n, channels]`.
+/// Mix channels to their mean; `samples` is `[n, channels]`.
 fn mix_down(samples: Vec<f32>, channels: usize) -> Vec<f32> {
     if channels == 1 {
         return samples;

@@ -1,89 +1,85 @@
-//! Decoded sound.
+//! Decoded valid.
 
 use smalti_contract::TokenizeError;
 use std::ops::RangeInclusive;
 
-/// The sample rates that are accepted, in Hz; what lies outside is a broken header rather than sound.
-pub const SAMPLE_RATES: RangeInclusive<u32> = 1_000..=384_000;
+/// The supported sampling rates, in Hz; a header with another rate is corrupt.
+pub const SAMPLING_RATES: RangeInclusive<u32> = 1_000..=384_000;
 
-/// The largest amplitude that is accepted, either way: far beyond full scale, and far from where the sum of
-/// a few squares overflows.
+/// The maximal magnitude of a sample: far beyond full scale, but small enough that sums of squares do not overflow.
 const MAX_AMPLITUDE: f32 = 1e6;
 
-/// Sound of one channel.
+/// A clip of one channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waveform {
-    /// Samples in a second, in Hz.
-    pub sample_rate: u32,
-    /// Amplitudes, nominally in -1..=1. Nothing clips them: a float file may go beyond,
-    /// up to a million.
+    /// The sampling rate in Hz.
+    pub sampling_rate: u32,
+    /// Amplitudes, nominally in -1..=1. They are not clipped: a float file may go beyond, up to a million.
     pub samples: Vec<f32>,
 }
 
 impl Waveform {
-    /// This many seconds of silence, rounded to whole samples; none where `seconds` is negative or NaN.
-    pub fn silence(sample_rate: u32, seconds: f32) -> Self {
-        Self { sample_rate, samples: vec![0.0; samples_in(seconds, sample_rate)] }
+    /// Silence of this many seconds, rounded to whole samples; empty if `seconds` is negative or NaN.
+    pub fn silence(sampling_rate: u32, seconds: f32) -> Self {
+        Self { sampling_rate, samples: vec![0.0; samples_in(seconds, sampling_rate)] }
     }
 
-    /// How long it lasts, in seconds.
+    /// The length in seconds.
     pub fn seconds(&self) -> f32 {
-        self.samples.len() as f32 / self.sample_rate as f32
+        self.samples.len() as f32 / self.sampling_rate as f32
     }
 
-    /// Puts `next` behind it, so that spoken digits, and [silence](Self::silence) between them, become a
-    /// sentence.
+    /// Append another clip, for example spoken digits with [silence](Self::silence) between them.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] where the sample rates differ; [`resample`](Self::resample) first.
+    /// [`TokenizeError::Input`] if the sampling rates differ; [`resample`](Self::resample) first.
     pub fn append(&mut self, next: &Waveform) -> Result<(), TokenizeError> {
-        if next.sample_rate != self.sample_rate {
+        if next.sampling_rate != self.sampling_rate {
             return Err(TokenizeError::Input(format!(
                 "a clip of {} Hz cannot be appended to one of {} Hz",
-                next.sample_rate, self.sample_rate
+                next.sampling_rate, self.sampling_rate
             )));
         }
         self.samples.extend_from_slice(&next.samples);
         Ok(())
     }
 
-    /// What keeps this from being sound, if anything: its sample rate, its length, a sample that is no
-    /// finite number or out of all bounds.
+    /// Check the sampling rate, the length, and that samples are finite and in range.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if !SAMPLE_RATES.contains(&self.sample_rate) {
-            return Err(wrong_rate(self.sample_rate));
+        if !SAMPLING_RATES.contains(&self.sampling_rate) {
+            return Err(wrong_rate(self.sampling_rate));
         }
         if self.samples.is_empty() {
             return Err("the clip has no samples".into());
         }
-        match not_sound(&self.samples) {
+        match invalid_sample(&self.samples) {
             None => Ok(()),
             Some((at, problem)) => Err(format!("sample {at} {problem}")),
         }
     }
 }
 
-/// The first sample that is no finite number or out of all bounds, and what is wrong with it.
-pub(crate) fn not_sound(samples: &[f32]) -> Option<(usize, String)> {
+/// The first sample that is not finite or out of range, and the problem.
+pub(crate) fn invalid_sample(samples: &[f32]) -> Option<(usize, String)> {
     const BLOCK: usize = 1024;
-    let sound = |sample: &f32| sample.abs() <= MAX_AMPLITUDE;
-    // Whole blocks are tried without a branch for each sample, which is what makes this fast.
-    let all_sound = |block: &[f32]| block.iter().fold(true, |all, sample| all & sound(sample));
-    let block = samples.chunks(BLOCK).position(|block| !all_sound(block))?;
-    let at = block * BLOCK + samples[block * BLOCK..].iter().position(|sample| !sound(sample))?;
+    let valid = |sample: &f32| sample.abs() <= MAX_AMPLITUDE;
+    // Whole blocks are checked without a branch for each sample, which is faster.
+    let all_valid = |block: &[f32]| block.iter().fold(true, |all, sample| all & valid(sample));
+    let block = samples.chunks(BLOCK).position(|block| !all_valid(block))?;
+    let at = block * BLOCK + samples[block * BLOCK..].iter().position(|sample| !valid(sample))?;
     let (sample, most) = (samples[at], MAX_AMPLITUDE);
     Some((at, format!("is {sample:?}; samples must be finite, between -{most} and {most}")))
 }
 
-/// What is wrong with a sample rate outside of [`SAMPLE_RATES`].
-pub(crate) fn wrong_rate(sample_rate: u32) -> String {
-    let (least, most) = (SAMPLE_RATES.start(), SAMPLE_RATES.end());
-    format!("the sample rate is {sample_rate} Hz; {least} to {most} Hz are accepted")
+/// The error message for a sampling rate outside of [`SAMPLING_RATES`].
+pub(crate) fn wrong_rate(sampling_rate: u32) -> String {
+    let (least, most) = (SAMPLING_RATES.start(), SAMPLING_RATES.end());
+    format!("the sampling rate is {sampling_rate} Hz; {least} to {most} Hz are accepted")
 }
 
-/// `seconds` in whole samples, rounded; 0 where `seconds` is negative or NaN.
-pub(crate) fn samples_in(seconds: f32, sample_rate: u32) -> usize {
-    (f64::from(seconds) * f64::from(sample_rate)).round() as usize
+/// `seconds` in whole samples, rounded; 0 if `seconds` is negative or NaN.
+pub(crate) fn samples_in(seconds: f32, sampling_rate: u32) -> usize {
+    (f64::from(seconds) * f64::from(sampling_rate)).round() as usize
 }
 
 #[cfg(test)]
@@ -91,8 +87,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clips_are_joined_with_silence_between() {
-        let digit = Waveform { sample_rate: 8000, samples: vec![0.5; 80] };
+    fn clips_are_appended_with_silence_between() {
+        let digit = Waveform { sampling_rate: 8000, samples: vec![0.5; 80] };
         let mut spoken = digit.clone();
         spoken.append(&Waveform::silence(8000, 0.005)).unwrap();
         spoken.append(&digit).unwrap();
@@ -102,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn clips_of_other_rates_do_not_mix() {
+    fn clips_of_different_rates_cannot_be_appended() {
         let error = Waveform::silence(8000, 1.0).append(&Waveform::silence(16000, 1.0)).unwrap_err();
         assert_eq!(error.to_string(), "a clip of 16000 Hz cannot be appended to one of 8000 Hz");
     }

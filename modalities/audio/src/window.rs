@@ -1,32 +1,32 @@
-//! Windows: how much of each sample of a frame is analysed.
+//! Window functions.
 
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
-/// The curve that fades a frame in and out.
+/// A window function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
-    /// `0.5 − 0.5·cos`: that of Whisper, of librosa and of AST.
+    /// `0.5 − 0.5·cos`: the window of Whisper, librosa and AST.
     #[default]
     Hann,
     /// `0.54 − 0.46·cos`.
     Hamming,
-    /// Hann's to the power of 0.85: Kaldi's own.
+    /// The Hann window to the power of 0.85, Kaldi's default.
     Povey,
     /// `0.42 − 0.5·cos + 0.08·cos` of twice the angle.
     Blackman,
-    /// No fading.
+    /// All weights 1.
     Rectangular,
 }
 
 impl Window {
-    /// The weights of `length` samples. A periodic window is one turn of the cosine without its last sample (for
-    /// Fourier transforms), a symmetric one ends as it begins.
+    /// The weights of `length` samples. A periodic window is one period of the cosine without its last sample (for
+    /// Fourier transforms); a symmetric one includes it.
     pub(crate) fn weights(self, length: usize, periodic: bool) -> Vec<f64> {
-        let turn = if periodic { length } else { length - 1 } as f64;
+        let period = if periodic { length } else { length - 1 } as f64;
         let weight = |i: usize| {
-            let angle = TAU * i as f64 / turn;
+            let angle = TAU * i as f64 / period;
             let hann = 0.5 - 0.5 * angle.cos();
             match self {
                 Window::Hann => hann,
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn periodic_windows_end_before_they_repeat_and_symmetric_ones_end_as_they_begin() {
+    fn a_periodic_window_is_a_longer_symmetric_one_without_its_last_sample() {
         for window in [Window::Hann, Window::Hamming, Window::Povey, Window::Blackman, Window::Rectangular] {
             let (periodic, symmetric) = (window.weights(8, true), window.weights(9, false));
             assert_eq!(periodic, symmetric[..8], "{window:?}");
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_the_published_ones() {
+    fn weights_match_numpy_and_kaldi() {
         // numpy.hanning(5), numpy.hamming(5), numpy.blackman(5), and Kaldi's power of the first.
         let near = |found: Vec<f64>, expected: [f64; 5]| {
             assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");

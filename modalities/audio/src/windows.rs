@@ -1,13 +1,13 @@
-//! Clips longer than what a model reads at once.
+//! Windows of clips that are longer than a model's input.
 
 use crate::resample::resampled_len;
 use crate::{AudioTokenizer, Waveform};
 use smalti_contract::{TokenizeError, Tokenizer, Tokens};
 
-/// The spectrogram of a whole clip, of which slices are taken from any frame on, as many as a model reads at once.
+/// The spectrogram of a whole clip, with windows of a model's input length from any frame on.
 ///
-/// Its logarithms are bounded by the loudest of the whole clip, as in Whisper's reading of long recordings, and not by
-/// that of a window.
+/// Logarithms are bounded by the maximum of the whole clip, as in Whisper's transcription of long audio, not by that of
+/// a window.
 pub struct Windows<'a> {
     tokenizer: &'a AudioTokenizer,
     /// `[frames, n_mels]`.
@@ -16,19 +16,19 @@ pub struct Windows<'a> {
 }
 
 impl AudioTokenizer {
-    /// The windows of a clip of any length: of [`clip_seconds`](crate::AudioConfig::clip_seconds), or one that is the
-    /// whole clip where no length is set.
+    /// The windows of a clip of any length: of [`clip_seconds`](crate::AudioConfig::clip_seconds), or the whole clip as
+    /// one window if it is not set.
     ///
     /// # Errors
-    /// As of [`encode`](smalti_contract::Tokenizer::encode); a clip longer than a window is none.
+    /// As of [`encode`](smalti_contract::Tokenizer::encode); a clip may be longer than a window.
     pub fn windows(&self, raw: &Waveform) -> Result<Windows<'_>, TokenizeError> {
         raw.check().map_err(TokenizeError::Input)?;
-        let whole = resampled_len(raw.samples.len(), raw.sample_rate, self.config().sample_rate);
+        let whole = resampled_len(raw.samples.len(), raw.sampling_rate, self.config().sampling_rate);
         let window = self.window().map(|samples| self.mel.frames(samples));
         let (values, window) = match window.filter(|window| self.mel.frames(whole) > *window) {
             Some(window) => {
                 let mut values = self.mel.log_mel(&self.prepare(raw, whole)).values;
-                self.centre(&mut values);
+                self.normalise(&mut values);
                 (values, window)
             }
             None => {
@@ -42,23 +42,23 @@ impl AudioTokenizer {
 }
 
 impl Windows<'_> {
-    /// Frames of the whole clip.
+    /// The number of frames of the whole clip.
     pub fn frames(&self) -> usize {
         self.values.len() / self.tokenizer.config().mel.n_mels
     }
 
-    /// Frames of a window.
+    /// The number of frames of a window.
     pub fn window(&self) -> usize {
         self.window
     }
 
-    /// How long a frame lasts, in seconds.
+    /// Seconds from one frame to the next.
     pub fn seconds_per_frame(&self) -> f64 {
         let config = self.tokenizer.config();
-        config.mel.hop_length as f64 / f64::from(config.sample_rate)
+        config.mel.hop_length as f64 / f64::from(config.sampling_rate)
     }
 
-    /// The slices of the window that begins at frame `first`; zeros stand behind the clip's end.
+    /// Encode the window that begins at frame `first`, padded with zeros after the clip's end.
     pub fn tokens(&self, first: usize) -> Tokens {
         let n_mels = self.tokenizer.config().mel.n_mels;
         let whole = self.tokenizer.slicing().whole(self.window);
@@ -77,11 +77,11 @@ mod tests {
 
     fn noise(n: usize) -> Waveform {
         let samples = (0..n).map(|i| ((i * i) as f32 * 0.37).sin() * 0.3).collect();
-        Waveform { sample_rate: 16_000, samples }
+        Waveform { sampling_rate: 16_000, samples }
     }
 
     #[test]
-    fn one_window_is_the_clip() {
+    fn a_single_window_equals_the_clip() {
         for clip_seconds in [None, Some(1.0)] {
             let config = AudioConfig { clip_seconds, ..AudioConfig::default() };
             let tokenizer = AudioTokenizer::new(config).unwrap();
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_clip_is_bounded_as_a_whole() {
+    fn logarithms_are_bounded_by_the_whole_clip() {
         let config = AudioConfig { clip_seconds: Some(1.0), ..AudioConfig::default() };
         let tokenizer = AudioTokenizer::new(config).unwrap();
         let whole = AudioTokenizer::new(AudioConfig::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Recordings in every format against the tone that they were made of, and what is refused.
+//! Decoding of every format, compared with the source tone, and errors.
 
 use smalti_audio::{Waveform, read};
 use std::f64::consts::TAU;
@@ -9,14 +9,14 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn refused(bytes: &[u8]) -> String {
-    read(bytes).expect_err("should be refused").to_string()
+fn error_of(bytes: &[u8]) -> String {
+    read(bytes).expect_err("expected an error").to_string()
 }
 
-/// What sine of 1 kHz fits best in the middle of a clip: its amplitude, where it begins in samples (of which a period
-/// has `sample_rate / 1000`), and how many dB it lies above all that it does not explain.
+/// Fit a sine of 1 kHz to the middle of a clip: its amplitude, its phase in samples (a period has `sampling_rate /
+/// 1000`), and its signal-to-noise ratio in dB.
 fn tone(clip: &Waveform) -> (f64, f64, f64) {
-    let (n, rate) = (clip.samples.len(), f64::from(clip.sample_rate));
+    let (n, rate) = (clip.samples.len(), f64::from(clip.sampling_rate));
     let middle = n / 4..n * 3 / 4;
     // Whole periods, over which sine and cosine are orthogonal.
     let period = rate / 1000.0;
@@ -34,8 +34,8 @@ fn tone(clip: &Waveform) -> (f64, f64, f64) {
 }
 
 #[test]
-fn every_format_holds_the_tone_in_its_place() {
-    // (file, Hz, samples, at least so many dB of tone above all else)
+fn every_format_decodes_to_the_tone_without_delay() {
+    // (file, Hz, samples, minimal signal-to-noise ratio in dB)
     let cases = [
         ("mono.flac", 16_000, 4_000, 80.0),
         ("mono.mp3", 16_000, 4_000, 40.0),
@@ -48,15 +48,15 @@ fn every_format_holds_the_tone_in_its_place() {
     ];
     for (name, rate, samples, least) in cases {
         let clip = read(&file(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!((clip.sample_rate, clip.samples.len()), (rate, samples), "{name}");
-        let (amplitude, begin, snr) = tone(&clip);
-        println!("{name}: amplitude {amplitude:.4}, off by {begin:.3} samples, {snr:.0} dB");
-        // Of two channels one is silent, so that their mean is half as loud.
+        assert_eq!((clip.sampling_rate, clip.samples.len()), (rate, samples), "{name}");
+        let (amplitude, delay, snr) = tone(&clip);
+        println!("{name}: amplitude {amplitude:.4}, off by {delay:.3} samples, {snr:.0} dB");
+        // One of two channels is silent, so their mean has half the amplitude.
         let expected = if name.starts_with("stereo") { 0.25 } else { 0.5 };
-        // LAME turns the sound down by 5%.
+        // LAME lowers the volume by 5%.
         let least_loud = if name.ends_with("mp3") { 0.94 } else { 0.99 };
         assert!((least_loud..1.02).contains(&(amplitude / expected)), "{name}: {amplitude}");
-        assert!(begin.abs() < 0.2, "{name}: {begin} samples");
+        assert!(delay.abs() < 0.2, "{name}: {delay} samples");
         assert!(snr > least, "{name}: {snr} dB");
     }
 }
@@ -64,17 +64,17 @@ fn every_format_holds_the_tone_in_its_place() {
 #[test]
 fn a_bare_aac_stream_keeps_its_encoders_delay() {
     let clip = read(&file("mono.aac")).unwrap();
-    // 1,024 samples of delay, which nothing in the file tells, and whole blocks of 1,024.
-    assert_eq!((clip.sample_rate, clip.samples.len()), (16_000, 5 * 1024));
-    let (amplitude, begin, snr) = tone(&clip);
-    assert!((amplitude - 0.5).abs() < 0.005 && begin.abs() < 0.2 && snr > 40.0, "{amplitude} {begin} {snr}");
+    // 1,024 samples of delay, which the file does not state, and whole blocks of 1,024.
+    assert_eq!((clip.sampling_rate, clip.samples.len()), (16_000, 5 * 1024));
+    let (amplitude, delay, snr) = tone(&clip);
+    assert!((amplitude - 0.5).abs() < 0.005 && delay.abs() < 0.2 && snr > 40.0, "{amplitude} {delay} {snr}");
     assert!(clip.samples[..900].iter().all(|sample| sample.abs() < 0.05));
 }
 
 #[test]
-fn the_name_does_not_matter_and_tags_are_passed_over() {
+fn tags_are_skipped() {
     let plain = file("mono.mp3");
-    // An ID3v2 tag of 300 bytes, whose size is written in sevens of bits, and an ID3v1 tag at the end.
+    // An ID3v2 tag of 300 bytes, whose size has seven bits in each byte, and an ID3v1 tag at the end.
     let front = [b"ID3\x04\0\0\0\0\x02\x2c".to_vec(), vec![0xff; 300]].concat();
     let back = [b"TAG".to_vec(), vec![b' '; 125]].concat();
     let tagged = [front.clone(), plain.clone(), back].concat();
@@ -84,29 +84,32 @@ fn the_name_does_not_matter_and_tags_are_passed_over() {
 }
 
 #[test]
-fn what_is_none_of_the_formats_is_named() {
-    assert_eq!(refused(b""), "not readable as audio: the file is empty");
+fn unknown_formats_are_errors() {
+    assert_eq!(error_of(b""), "not readable as audio: the file is empty");
     assert_eq!(
-        refused(b"\x89PNG\r\n\x1a\n"),
-        "not readable as audio: it begins with \"\\x89PNG\\r\\n\\x1a\\n\", which is none of WAV, FLAC, MP3, Ogg \
-         Vorbis, M4A and AAC"
+        error_of(b"\x89PNG\r\n\x1a\n"),
+        "not readable as audio: it begins with \"\\x89PNG\\r\\n\\x1a\\n\"; expected WAV, FLAC, MP3, Ogg \
+         Vorbis, M4A or AAC"
     );
-    assert!(refused(b"RIFF\0\0\0\0AVI LIST").contains("begins with \"RIFF\\x00\\x00\\x00\\x00AVI \""));
-    assert!(refused(b"ID3\x04\0\0\x7f\x7f\x7f\x7f").contains("the file is empty"), "all of it is a tag");
-    let opus = refused(&file("opus.ogg"));
+    assert!(error_of(b"RIFF\0\0\0\0AVI LIST").contains("begins with \"RIFF\\x00\\x00\\x00\\x00AVI \""));
+    assert!(
+        error_of(b"ID3\x04\0\0\x7f\x7f\x7f\x7f").contains("the file is empty"),
+        "the whole file is a tag"
+    );
+    let opus = error_of(&file("opus.ogg"));
     assert_eq!(opus, "not readable as Ogg Vorbis: it is encoded as Opus; only Vorbis and FLAC are supported");
 }
 
 #[test]
-fn a_file_that_ends_early_is_refused() {
+fn truncated_files_are_errors() {
     for name in ["mono.flac", "stereo.flac", "mono.mp3", "mono.ogg", "mono.m4a", "mono.aac", "stereo.m4a"] {
         let bytes = file(name);
         for share in [0.05, 0.3, 0.5, 0.8, 0.97] {
             let cut = &bytes[..(bytes.len() as f64 * share) as usize];
-            let problem = refused(cut);
+            let problem = error_of(cut);
             assert!(problem.starts_with("not readable as "), "{name} to {share}: {problem}");
         }
-        let problem = refused(&bytes[..bytes.len() * 3 / 4]);
-        assert!(problem.contains("the file is cut short"), "{name}: {problem}");
+        let problem = error_of(&bytes[..bytes.len() * 3 / 4]);
+        assert!(problem.contains("the file is truncated"), "{name}: {problem}");
     }
 }

@@ -1,6 +1,5 @@
-//! Spectrograms against the published implementations (transformers, librosa), whose outputs lie in the
-//! folder that SMALTI_GOLDEN names: every key of `audio/expected.safetensors`, which begins with what it is and
-//! goes on with the name of a clip beside it.
+//! Comparison with published implementations (transformers, librosa), whose outputs are in the folder SMALTI_GOLDEN:
+//! every key of `audio/expected.safetensors` is the name of a front end and the name of a clip in that folder.
 
 use safetensors::SafeTensors;
 use smalti_audio::{
@@ -16,7 +15,7 @@ fn folder() -> PathBuf {
         .join("audio")
 }
 
-/// The recording of this name, in whatever format it lies there.
+/// The clip with this name, in any format.
 fn clip(name: &str) -> Option<Waveform> {
     let mut files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let path = files.find(|path| path.file_stem().is_some_and(|stem| stem == name))?;
@@ -24,7 +23,7 @@ fn clip(name: &str) -> Option<Waveform> {
     Some(smalti_audio::read(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
 }
 
-/// What lies behind a key: `[rows, columns]` in row-major order.
+/// The value of a key: `[rows, columns]` in row-major order.
 struct Expected {
     values: Vec<f32>,
     rows: usize,
@@ -32,14 +31,14 @@ struct Expected {
 }
 
 impl Expected {
-    /// With bands in rows and frames in columns, as `[frames, n_mels]`.
+    /// Transpose `[n_mels, frames]` to `[frames, n_mels]`.
     fn by_frame(&self) -> Vec<f32> {
         let place = |t: usize, band: usize| self.values[band * self.columns + t];
         (0..self.columns).flat_map(|t| (0..self.rows).map(move |band| place(t, band))).collect()
     }
 }
 
-/// What the tokenizer makes of a clip, a frame in a slice.
+/// The features of a clip, with one frame in each slice.
 fn features(config: AudioConfig, clip: &Waveform) -> Vec<f32> {
     let tokenizer =
         AudioTokenizer::new(AudioConfig { frames_per_slice: 1, slice_hop: None, max_slices: 3000, ..config })
@@ -47,16 +46,16 @@ fn features(config: AudioConfig, clip: &Waveform) -> Vec<f32> {
     tokenizer.encode(clip).unwrap().groups[0].content.features().unwrap().to_vec()
 }
 
-/// How much a value may differ.
+/// The tolerance of a value.
 const LOGARITHM: f32 = 1e-4;
-/// Of librosa's: as a share of the value, and of the largest of all.
+/// The tolerance for librosa: as a share of the value, and of the maximum.
 const LIBROSA: (f32, f32) = (1e-4, 1e-7);
-/// Of Kaldi's, beside [`LOGARITHM`]: in amplitude, as a share of the frame's loudest band. torchaudio transforms in
-/// single precision, whose rounding (an epsilon of 1.2e-7 of the loudest) is all there is 100 dB below it, and differs
-/// from one processor to another: torchaudio 2.11 on a second machine is off from the same file by up to 0.015.
+/// The additional tolerance for Kaldi, in amplitude, as a share of the frame's loudest band. torchaudio transforms in
+/// single precision, whose rounding errors (an epsilon of 1.2e-7 of the loudest band) dominate 100 dB below it and
+/// depend on the processor: torchaudio 2.11 on a second machine differs by up to 0.015.
 const SINGLE_PRECISION: f32 = 2.4e-7;
 
-/// The largest difference as a share of what is allowed.
+/// The maximal difference as a share of the tolerance.
 fn worst(ours: &[f32], expected: &[f32], allowed: impl Fn(usize) -> f32) -> f32 {
     assert_eq!(ours.len(), expected.len());
     let share = |i: usize| (ours[i] - expected[i]).abs() / allowed(i);
@@ -97,11 +96,11 @@ fn ast(name: &str, expected: &Expected) -> f32 {
 fn librosa(config: MelConfig, name: &str, expected: &Expected) -> f32 {
     let raw = clip(name).unwrap_or_else(|| panic!("there is no clip {name}"));
     let mel =
-        MelSpectrogram::new(MelConfig { log: Log::None, top_db: None, ..config }, raw.sample_rate).unwrap();
+        MelSpectrogram::new(MelConfig { log: Log::None, top_db: None, ..config }, raw.sampling_rate).unwrap();
     assert_eq!(mel.config().n_mels, expected.rows, "{name}");
     let (expected, (relative, of_loudest)) = (expected.by_frame(), LIBROSA);
     let least = of_loudest * loudest(&expected);
-    // The least positive number keeps silence, where both are 0, from being 0 / 0.
+    // The smallest positive number avoids 0 / 0 for silence.
     worst(&mel.mel(&raw.samples), &expected, |i| relative * expected[i].abs() + least + f32::MIN_POSITIVE)
 }
 
@@ -132,7 +131,7 @@ fn librosa_htk() -> MelConfig {
 
 #[test]
 #[ignore = "needs SMALTI_GOLDEN"]
-fn every_key_is_what_the_published_front_end_gives() {
+fn every_key_matches_the_published_front_end() {
     let path = folder().join("expected.safetensors");
     let file = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let (mut shares, mut wrong) = (BTreeMap::<String, (usize, f32)>::new(), vec![]);
@@ -149,11 +148,11 @@ fn every_key_is_what_the_published_front_end_gives() {
             "librosa_htk" => librosa(librosa_htk(), name, &expected),
             _ => panic!("{key}: {family} is none of whisper80, whisper128, ast, librosa_slaney, librosa_htk"),
         };
-        println!("{key}: {share:.4} of what is allowed");
+        println!("{key}: {share:.4} of the tolerance");
         let (keys, most) = shares.entry(family.into()).or_default();
         (*keys, *most) = (*keys + 1, most.max(share));
         if share.is_nan() || share > 1.0 {
-            wrong.push(format!("{key} is off by {share} times what is allowed"));
+            wrong.push(format!("{key} differs by {share} times the tolerance"));
         }
     }
     shares.iter().for_each(|(family, (keys, most))| println!("{family}: {keys} keys, at worst {most:.4}"));

@@ -1,4 +1,4 @@
-//! Damaged recordings of every format: no panic, no hang, no memory beyond a bound.
+//! Damaged files of every format: no panic, no hang, no memory beyond a bound.
 
 use smalti_audio::{Waveform, read, write_wav};
 use smalti_mutation::{Bound, Counting, survives};
@@ -7,7 +7,7 @@ use std::path::Path;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What a decoder holds beside the samples: its tables, and of damaged headers what it believes.
+/// The memory of a decoder in addition to the samples: tables, and buffers sized by damaged headers.
 const DECODER: usize = 8 << 20;
 
 fn file(name: &str) -> Vec<u8> {
@@ -17,11 +17,13 @@ fn file(name: &str) -> Vec<u8> {
 
 #[test]
 fn wav() {
-    let tone =
-        |n: usize| Waveform { sample_rate: 8000, samples: (0..n).map(|i| (i as f32 * 0.3).sin()).collect() };
-    let good = [8, 16, 24, 32].map(|bits| write_wav(&tone(300), bits).unwrap());
-    // A byte can become a sample of four, twice over while channels are mixed and vectors grow.
-    survives("WAV", &good, Bound::bytes(64 << 10).and_of_file(16), read);
+    let tone = |n: usize| Waveform {
+        sampling_rate: 8000,
+        samples: (0..n).map(|i| (i as f32 * 0.3).sin()).collect(),
+    };
+    let valid = [8, 16, 24, 32].map(|bits| write_wav(&tone(300), bits).unwrap());
+    // A byte can become a sample of four bytes, doubled while channels are mixed and vectors grow.
+    survives("WAV", &valid, Bound::bytes(64 << 10).and_of_file(16), read);
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! Recorded speech, in the folder that SMALTI_DATA names.
+//! Recorded speech, in the folder SMALTI_DATA.
 
 use smalti_audio::{AudioConfig, AudioTokenizer};
 use smalti_contract::Tokenizer;
 use std::io::Read;
 use std::path::PathBuf;
 
-/// Encodes every WAV of a tar and returns how many there are, and how many seconds they last.
+/// Encode every WAV of a tar; returns their number and their total length in seconds.
 fn encode_all(tar: &str) -> (usize, f32) {
     let path =
         PathBuf::from(std::env::var("SMALTI_DATA").expect("SMALTI_DATA names the data folder")).join(tar);
@@ -20,9 +20,9 @@ fn encode_all(tar: &str) -> (usize, f32) {
         }
         let mut bytes = vec![];
         entry.read_to_end(&mut bytes).unwrap();
-        for clip in tokenizer.records(&bytes) {
+        for clip in tokenizer.raw_inputs(&bytes) {
             let clip = clip.unwrap_or_else(|e| panic!("{name}: {e}"));
-            assert_eq!(clip.sample_rate, 8000, "{name}");
+            assert_eq!(clip.sampling_rate, 8000, "{name}");
             let tokens = tokenizer.encode(&clip).unwrap_or_else(|e| panic!("{name}: {e}"));
             tokenizer.spec().check(&tokens).unwrap_or_else(|e| panic!("{name}: {e}"));
             clips += 1;

@@ -1,14 +1,14 @@
-//! What resampling keeps, and what it removes.
+//! Accuracy and alias rejection of resampling.
 
 use smalti_audio::Waveform;
 use std::f64::consts::TAU;
 
-fn sine(hz: f64, sample_rate: u32, n: usize) -> Waveform {
-    let sample = |i: usize| (0.5 * (TAU * hz * i as f64 / f64::from(sample_rate)).sin()) as f32;
-    Waveform { sample_rate, samples: (0..n).map(sample).collect() }
+fn sine(hz: f64, sampling_rate: u32, n: usize) -> Waveform {
+    let sample = |i: usize| (0.5 * (TAU * hz * i as f64 / f64::from(sampling_rate)).sin()) as f32;
+    Waveform { sampling_rate, samples: (0..n).map(sample).collect() }
 }
 
-/// dB of `signal` over its distance to `found`, away from the ends, where the sine is cut off.
+/// The signal-to-noise ratio of `found` in dB, away from the ends, where the sine is cut off.
 fn signal_to_noise(found: &Waveform, signal: &Waveform) -> f64 {
     assert_eq!(found.samples.len(), signal.samples.len());
     let middle = signal.samples.len() / 4..signal.samples.len() * 3 / 4;
@@ -22,7 +22,7 @@ fn signal_to_noise(found: &Waveform, signal: &Waveform) -> f64 {
 
 #[test]
 fn sines_stay_sines_without_delay() {
-    // (from, to, Hz): up, down, and by ratios of large numbers.
+    // (from, to, Hz): up, down, and with ratios of large numbers.
     let cases = [
         (8_000, 16_000, 440.0),
         (8_000, 16_000, 3_880.0),
@@ -52,7 +52,7 @@ fn sines_stay_sines_without_delay() {
 }
 
 #[test]
-fn what_the_lower_rate_cannot_hold_is_removed() {
+fn frequencies_above_the_lower_nyquist_are_removed() {
     for (from, to, hz) in [(44_100, 16_000, 8_400.0), (16_000, 8_000, 4_200.0), (48_000, 16_000, 15_000.0)] {
         let out = sine(hz, from, from as usize * 2).resample(to).unwrap();
         let middle = &out.samples[out.samples.len() / 4..out.samples.len() * 3 / 4];
@@ -66,12 +66,12 @@ fn lengths_are_rounded_and_a_click_stays_in_place() {
     for (from, to) in [(8_000, 16_000), (44_100, 16_000), (16_000, 44_100), (48_000, 8_000), (9_973, 16_000)]
     {
         for n in [1_usize, 2, 3, 100, 1023, 1024, 1025, 4_801, 20_000] {
-            let mut click = Waveform { sample_rate: from, samples: vec![0.0; n] };
+            let mut click = Waveform { sampling_rate: from, samples: vec![0.0; n] };
             click.samples[n / 2] = 1.0;
             let out = click.resample(to).unwrap();
             let exact = n as f64 * f64::from(to) / f64::from(from);
             assert_eq!(out.samples.len(), (exact.round() as usize).max(1), "{n} samples, {from} to {to} Hz");
-            assert_eq!(out.sample_rate, to);
+            assert_eq!(out.sampling_rate, to);
             if n >= 100 {
                 let peak = (0..out.samples.len())
                     .max_by(|&a, &b| out.samples[a].total_cmp(&out.samples[b]))
@@ -93,8 +93,8 @@ fn the_same_rate_changes_nothing() {
 }
 
 #[test]
-fn rates_that_are_none_are_refused() {
+fn invalid_rates_are_errors() {
     let error = sine(1.0, 1, 10).resample(16_000).unwrap_err();
-    assert_eq!(error.to_string(), "the sample rate is 1 Hz; 1000 to 384000 Hz are accepted");
+    assert_eq!(error.to_string(), "the sampling rate is 1 Hz; 1000 to 384000 Hz are accepted");
     assert!(sine(1.0, 8_000, 10).resample(0).is_err());
 }

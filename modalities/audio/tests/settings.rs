@@ -1,4 +1,4 @@
-//! Settings become a configuration on training clips, or are refused.
+//! Settings are fitted to training clips, or give an error.
 
 use serde_json::{Value as Json, json};
 use smalti_audio::{AudioConfig, AudioSettings, AudioTokenizer, Augment, Waveform, write_wav};
@@ -7,14 +7,14 @@ use std::cell::Cell;
 
 fn clip(seed: usize) -> Waveform {
     let samples = (0..4000).map(|i| 0.4 * (i as f32 * (seed + 1) as f32 * 0.05).sin()).collect();
-    Waveform { sample_rate: 8000, samples }
+    Waveform { sampling_rate: 8000, samples }
 }
 
 fn value(clip: &Waveform) -> Value {
     Value::File(File { name: "clip.wav".into(), bytes: write_wav(clip, 16).unwrap() })
 }
 
-/// The clip as it is read from its file.
+/// The clip as read from its file.
 fn read(clip: &Waveform) -> Waveform {
     smalti_audio::read(&write_wav(clip, 16).unwrap()).unwrap()
 }
@@ -27,7 +27,7 @@ fn fit(json: Json, values: &dyn Values) -> Result<AudioConfig, String> {
     AudioTokenizer::fit(settings(json), None, values).map_err(|e| e.to_string())
 }
 
-/// Many clips of which it is counted how many are read.
+/// Many clips, with a count of those that are read.
 struct Counted {
     len: usize,
     read: Cell<usize>,
@@ -66,7 +66,7 @@ fn silent_clips_can_be_normalised() {
 }
 
 #[test]
-fn as_many_clips_as_are_needed_are_read() {
+fn no_more_clips_are_read_than_needed() {
     let clips = Counted { len: 1000, read: Cell::new(0) };
     fit(json!({}), &clips).unwrap();
     assert_eq!(clips.read.replace(0), 250);
@@ -81,7 +81,7 @@ fn as_many_clips_as_are_needed_are_read() {
 }
 
 #[test]
-fn a_preset_holds_for_what_is_left_out() {
+fn a_preset_gives_the_missing_settings() {
     let none: Vec<Value> = vec![];
     for name in AudioConfig::PRESETS {
         let preset = AudioConfig::preset(name).unwrap();
@@ -125,29 +125,32 @@ fn a_run_that_starts_from_another_keeps_its_settings() {
 }
 
 #[test]
-fn settings_that_cannot_work() {
+fn invalid_settings_are_errors() {
     let clips = Counted { len: 9, read: Cell::new(0) };
-    let refusal = |json| fit(json, &clips).unwrap_err();
-    assert_eq!(refusal(json!({"frames_per_slice": 0})), "audio: frames_per_slice is 0; it must be 1 to 4096");
+    let error_of = |json| fit(json, &clips).unwrap_err();
     assert_eq!(
-        refusal(json!({"preset": "wisper"})),
-        "audio: there is no preset \"wisper\"; there are whisper, whisper128, ast, librosa"
+        error_of(json!({"frames_per_slice": 0})),
+        "audio: frames_per_slice is 0; it must be 1 to 4096"
     );
-    assert!(refusal(json!({"band_mean": [0.0]})).contains("hold 1 and 0 numbers"));
+    assert_eq!(
+        error_of(json!({"preset": "wisper"})),
+        "audio: unknown preset \"wisper\"; expected one of whisper, whisper128, ast, librosa"
+    );
+    assert!(error_of(json!({"band_mean": [0.0]})).contains("hold 1 and 0 numbers"));
     assert!(
-        refusal(json!({"mel": {"mels": 3}}))
+        error_of(json!({"mel": {"mels": 3}}))
             .starts_with("audio: unknown field `mels`, expected one of `n_fft`")
     );
     assert_eq!(clips.read.get(), 0, "settings are checked before the clips are read");
     assert_eq!(
         fit(json!({}), &vec![Value::Missing]).unwrap_err(),
-        "audio: there is no clip to fit the bands to"
+        "audio: expected at least 1 clip to fit the bands to; found 0"
     );
-    assert_eq!(refusal(json!({"max_slices": 9})), "50 frames make 13 slices of 4; max_slices is 9");
+    assert_eq!(error_of(json!({"max_slices": 9})), "50 frames make 13 slices of 4; max_slices is 9");
 }
 
 #[test]
-fn values_that_are_no_clips() {
+fn values_that_are_no_clips_are_errors() {
     let problem = |value: Value| {
         let problem = fit(json!({}), &vec![Value::Missing, value.clone()]).unwrap_err();
         let tokenizer = AudioTokenizer::new(AudioConfig::default()).unwrap();
@@ -161,13 +164,13 @@ fn values_that_are_no_clips() {
 }
 
 #[test]
-fn settings_read_as_they_are_written() {
+fn settings_survive_json() {
     let mut registry = Registry::new();
     registry.register::<AudioTokenizer>().unwrap();
     let message = |json| registry.fit("audio", json, None, &vec![value(&clip(0))]).err().unwrap().to_string();
     assert_eq!(
-        message(json!({"sample_rat": 8000})),
-        "audio: unknown field `sample_rat`, expected one of `preset`, `normalize`, `sample_rate`, `mel`, \
+        message(json!({"sampling_rat": 8000})),
+        "audio: unknown field `sampling_rat`, expected one of `preset`, `normalize`, `sampling_rate`, `mel`, \
          `clip_seconds`, `clip_frames`, `frames_per_slice`, `slice_hop`, `max_slices`, `band_mean`, `band_std`, \
          `gap_seconds`, `augment`"
     );
@@ -177,7 +180,7 @@ fn settings_read_as_they_are_written() {
     assert_eq!(serde_json::from_value::<AudioSettings>(json).unwrap(), settings);
 }
 
-/// Whatever a configuration holds can be said in settings.
+/// Every key of a configuration is also a setting.
 #[test]
 fn every_key_of_a_configuration_is_a_setting() {
     let all = AudioConfig {
@@ -191,11 +194,11 @@ fn every_key_of_a_configuration_is_a_setting() {
     let mut config = serde_json::to_value(all).unwrap();
     let read = settings(config.clone());
     assert_eq!(read.clip_frames, Some(9));
-    let mut said = serde_json::to_value(read).unwrap();
-    for json in [&mut config, &mut said] {
+    let mut written_settings = serde_json::to_value(read).unwrap();
+    for json in [&mut config, &mut written_settings] {
         json.as_object_mut().unwrap().remove("normalize");
     }
-    assert_eq!(said, config);
+    assert_eq!(written_settings, config);
 }
 
 #[test]

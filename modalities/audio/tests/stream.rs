@@ -1,10 +1,10 @@
-//! Sound that comes in pieces gives the slices of the whole.
+//! A stream gives the same slices as the whole clip.
 
 use proptest::prelude::*;
 use smalti_audio::{AudioConfig, AudioTokenizer, Log, MelConfig, Padding, Waveform};
 use smalti_contract::{Tokenizer, Tokens};
 
-/// A tone that rises and falls, and never repeats.
+/// A tone that rises and falls, without repetition.
 fn sound(n: usize) -> Vec<f32> {
     (0..n).map(|i| (i as f32 * 0.07 + 8.0 * (i as f32 * 0.003).sin()).sin() * 0.4).collect()
 }
@@ -30,7 +30,7 @@ fn configs() -> Vec<AudioConfig> {
     ]
 }
 
-/// Values and places of all that came, one after another.
+/// The features, order and time of all slices, concatenated.
 fn joined(pieces: &[Tokens]) -> (Vec<f32>, Vec<u32>, Vec<u32>) {
     let groups = || pieces.iter().flat_map(|tokens| &tokens.groups);
     (
@@ -41,7 +41,7 @@ fn joined(pieces: &[Tokens]) -> (Vec<f32>, Vec<u32>, Vec<u32>) {
 }
 
 fn streamed(tokenizer: &AudioTokenizer, clip: &Waveform, sizes: &[usize]) -> Vec<Tokens> {
-    let mut stream = tokenizer.stream(clip.sample_rate).unwrap();
+    let mut stream = tokenizer.stream(clip.sampling_rate).unwrap();
     let (mut tokens, mut rest) = (vec![], &clip.samples[..]);
     for size in sizes.iter().cycle() {
         let (piece, later) = rest.split_at((*size).min(rest.len()));
@@ -55,13 +55,14 @@ fn streamed(tokenizer: &AudioTokenizer, clip: &Waveform, sizes: &[usize]) -> Vec
     tokens
 }
 
-/// What encoding gives: of an open clip, at once; of clips of a fixed length, one after another.
+/// The encoded clip, or, with a fixed length, each of the clips in turn.
 fn encoded(tokenizer: &AudioTokenizer, clip: &Waveform) -> Vec<Tokens> {
     let Some(seconds) = tokenizer.config().clip_seconds else { return vec![tokenizer.encode(clip).unwrap()] };
-    let rate = tokenizer.config().sample_rate;
+    let rate = tokenizer.config().sampling_rate;
     let window = (seconds * rate as f32) as usize;
     let at_our_rate = clip.resample(rate).unwrap().samples;
-    let clips = at_our_rate.chunks(window).map(|part| Waveform { sample_rate: rate, samples: part.to_vec() });
+    let clips =
+        at_our_rate.chunks(window).map(|part| Waveform { sampling_rate: rate, samples: part.to_vec() });
     clips.map(|clip| tokenizer.encode(&clip).unwrap()).collect()
 }
 
@@ -73,18 +74,18 @@ proptest! {
         config in 0..configs().len(),
         n in 1..12_000_usize,
         sizes in prop::collection::vec(prop_oneof![0..9_usize, 100..700_usize, 1_000..9_000_usize], 1..8),
-        sample_rate in prop_oneof![3 => Just(16_000_u32), 1 => Just(44_100), 1 => Just(8_000)],
+        sampling_rate in prop_oneof![3 => Just(16_000_u32), 1 => Just(44_100), 1 => Just(8_000)],
     ) {
         let sizes: Vec<usize> = sizes.into_iter().chain([37]).collect();
         let tokenizer = AudioTokenizer::new(configs()[config].clone()).unwrap();
-        let clip = Waveform { sample_rate, samples: sound(n) };
+        let clip = Waveform { sampling_rate, samples: sound(n) };
         let (streamed, encoded) = (streamed(&tokenizer, &clip, &sizes), encoded(&tokenizer, &clip));
         prop_assert_eq!(joined(&streamed), joined(&encoded));
     }
 }
 
 #[test]
-fn slices_come_as_soon_as_their_samples_are_there() {
+fn slices_are_returned_as_soon_as_their_samples_arrive() {
     let tokenizer = AudioTokenizer::new(open(MelConfig::kaldi(16_000, 80))).unwrap();
     let mut stream = tokenizer.stream(16_000).unwrap();
     // Slices of four frames: 400 samples and three times 160 more, then four times 160.
@@ -97,7 +98,7 @@ fn slices_come_as_soon_as_their_samples_are_there() {
 }
 
 #[test]
-fn a_window_closes_when_it_is_full() {
+fn a_clip_of_fixed_length_is_returned_when_it_is_full() {
     let config = AudioConfig { clip_seconds: Some(1.0), ..AudioConfig::default() };
     let tokenizer = AudioTokenizer::new(config).unwrap();
     let mut stream = tokenizer.stream(16_000).unwrap();
@@ -108,28 +109,28 @@ fn a_window_closes_when_it_is_full() {
 }
 
 #[test]
-fn nothing_gives_nothing() {
+fn an_empty_stream_gives_no_slices() {
     let tokenizer = AudioTokenizer::new(open(MelConfig::kaldi(16_000, 80))).unwrap();
     assert!(tokenizer.stream(16_000).unwrap().finish().unwrap().is_empty());
 }
 
 #[test]
-fn settings_that_cannot_be_streamed_are_refused() {
-    let refused = |config| {
+fn settings_that_cannot_be_streamed_are_errors() {
+    let error_of = |config| {
         let tokenizer = AudioTokenizer::new(config).unwrap();
         match tokenizer.stream(16_000) {
             Err(error) => error.to_string(),
-            Ok(_) => panic!("accepted"),
+            Ok(_) => panic!("expected an error"),
         }
     };
-    let whisper = refused(AudioConfig::default());
+    let whisper = error_of(AudioConfig::default());
     assert!(whisper.contains("bounded by the loudest of the whole clip; set clip_seconds"), "{whisper}");
-    assert!(refused(AudioConfig::librosa()).contains("without top_db"));
-    assert!(refused(AudioConfig::ast()).contains("clip_frames"));
+    assert!(error_of(AudioConfig::librosa()).contains("without top_db"));
+    assert!(error_of(AudioConfig::ast()).contains("clip_frames"));
 }
 
 #[test]
-fn what_is_no_sound_is_refused_by_its_place() {
+fn an_invalid_sample_is_an_error_with_its_index() {
     let tokenizer = AudioTokenizer::new(open(MelConfig::kaldi(16_000, 80))).unwrap();
     assert!(tokenizer.stream(1).is_err());
     let mut stream = tokenizer.stream(16_000).unwrap();

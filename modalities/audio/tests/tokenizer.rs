@@ -3,9 +3,9 @@
 use smalti_audio::{AudioConfig, AudioTokenizer, Augment, MelConfig, Waveform, write_wav};
 use smalti_contract::{ContentSpec, TokenizeError, Tokenizer, Tokens, testing};
 
-fn tone(sample_rate: u32, n: usize) -> Waveform {
-    let samples = (0..n).map(|i| 0.4 * (i as f32 * 2000.0 / sample_rate as f32).sin()).collect();
-    Waveform { sample_rate, samples }
+fn tone(sampling_rate: u32, n: usize) -> Waveform {
+    let samples = (0..n).map(|i| 0.4 * (i as f32 * 2000.0 / sampling_rate as f32).sin()).collect();
+    Waveform { sampling_rate, samples }
 }
 
 fn tokenizer(config: AudioConfig) -> AudioTokenizer {
@@ -47,7 +47,7 @@ fn a_slice_is_frames_in_a_row() {
     assert_eq!(slices.groups[0].time, (0..15).collect::<Vec<u32>>());
     let (sound, padding) = features(&slices).split_at(100 * 80);
     assert_eq!(sound, features(&frames));
-    // What follows the sound is as quiet as this clip gets: 80 dB, which are 2, below its loudest.
+    // The padding after the sound is this clip's floor: 80 dB, which are 2, below its maximum.
     let loudest = sound.iter().copied().fold(f32::MIN, f32::max);
     assert!(padding.len() == 5 * 80 && padding.iter().all(|v| (v - (loudest - 2.0)).abs() < 1e-6));
 }
@@ -58,12 +58,12 @@ fn clips_are_padded_or_cut_to_clip_seconds() {
     let (fixed, free) =
         (tokenizer(config), tokenizer(AudioConfig { frames_per_slice: 1, ..AudioConfig::default() }));
     assert_eq!(fixed.encode(&tone(8000, 80)).unwrap().len(), 100);
-    // A cut clip is the clip that was cut after resampling all of it.
-    for sample_rate in [1000, 16_000, 44_100, 44_101] {
-        let long = tone(sample_rate, sample_rate as usize * 9);
+    // Cutting before resampling gives the same result as cutting after it.
+    for sampling_rate in [1000, 16_000, 44_100, 44_101] {
+        let long = tone(sampling_rate, sampling_rate as usize * 9);
         let mut whole = long.resample(16_000).unwrap();
         whole.samples.truncate(16_000);
-        assert_eq!(fixed.encode(&long).unwrap(), free.encode(&whole).unwrap(), "{sample_rate} Hz");
+        assert_eq!(fixed.encode(&long).unwrap(), free.encode(&whole).unwrap(), "{sampling_rate} Hz");
     }
 }
 
@@ -76,7 +76,7 @@ fn spectrograms_are_padded_or_cut_to_clip_frames() {
     let short = fixed.encode(&tone(16000, 4000)).unwrap();
     let whole = plain.encode(&tone(16000, 4000)).unwrap(); // 23 frames
     assert_eq!(features(&short)[..23 * 128], features(&whole)[..]);
-    // A spectrogram is padded with zeros, which are then centred as all the rest is.
+    // A spectrogram is padded with zeros, which are then normalised like all values.
     let zero = (0.0 + 4.267_739_3) / (2.0 * 4.568_997_4);
     assert!(features(&short)[23 * 128..].iter().all(|value| (value - zero).abs() < 1e-6));
     let long = fixed.encode(&tone(16000, 40_000)).unwrap();
@@ -93,11 +93,11 @@ fn too_many_slices_are_an_error() {
 }
 
 #[test]
-fn clips_that_are_none_are_refused() {
+fn invalid_clips_are_errors() {
     let tokenizer = tokenizer(AudioConfig::default());
     let problem = |clip: &Waveform| tokenizer.encode(clip).unwrap_err().to_string();
-    assert_eq!(problem(&Waveform { sample_rate: 8000, samples: vec![] }), "the clip has no samples");
-    assert!(problem(&tone(500, 100)).starts_with("the sample rate is 500 Hz"));
+    assert_eq!(problem(&Waveform { sampling_rate: 8000, samples: vec![] }), "the clip has no samples");
+    assert!(problem(&tone(500, 100)).starts_with("the sampling rate is 500 Hz"));
     let mut broken = tone(8000, 100);
     broken.samples[42] = f32::NEG_INFINITY;
     assert_eq!(problem(&broken), "sample 42 is -inf; samples must be finite, between -1000000 and 1000000");
@@ -105,20 +105,20 @@ fn clips_that_are_none_are_refused() {
 }
 
 #[test]
-fn a_file_is_one_record() {
+fn a_file_is_one_clip() {
     let tokenizer = tokenizer(AudioConfig::default());
     let file = write_wav(&tone(8000, 800), 16).unwrap();
-    let clips: Vec<_> = tokenizer.records(&file).collect::<Result<_, _>>().unwrap();
+    let clips: Vec<_> = tokenizer.raw_inputs(&file).collect::<Result<_, _>>().unwrap();
     assert_eq!((clips.len(), clips[0].samples.len()), (1, 800));
-    assert!(tokenizer.records(b"").next().unwrap().is_err());
+    assert!(tokenizer.raw_inputs(b"").next().unwrap().is_err());
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused() {
+fn invalid_settings_are_errors() {
     let standard = AudioConfig::default;
     let augment = Augment::default;
     let cases = [
-        (AudioConfig { sample_rate: 1, ..standard() }, "the sample rate is 1 Hz"),
+        (AudioConfig { sampling_rate: 1, ..standard() }, "the sampling rate is 1 Hz"),
         (AudioConfig { frames_per_slice: 0, ..standard() }, "frames_per_slice is 0"),
         (AudioConfig { frames_per_slice: usize::MAX, ..standard() }, "it must be 1 to 4096"),
         (AudioConfig { max_slices: 0, ..standard() }, "max_slices is 0"),
@@ -160,14 +160,14 @@ fn settings_that_cannot_work_are_refused() {
     for (config, problem) in cases {
         match AudioTokenizer::new(config) {
             Err(error) => assert!(error.to_string().contains(problem), "{error} instead of {problem}"),
-            Ok(_) => panic!("accepted, instead of: {problem}"),
+            Ok(_) => panic!("expected an error: {problem}"),
         }
     }
 }
 
 #[test]
-fn unknown_settings_are_refused() {
-    for json in [r#"{"sample_rat": 8000}"#, r#"{"mel": {"mels": 80}}"#, r#"{"augment": {"pitch": 1}}"#] {
+fn unknown_settings_are_errors() {
+    for json in [r#"{"sampling_rat": 8000}"#, r#"{"mel": {"mels": 80}}"#, r#"{"augment": {"pitch": 1}}"#] {
         let error = serde_json::from_str::<AudioConfig>(json).unwrap_err().to_string();
         assert!(error.contains("unknown field"), "{error}");
     }
@@ -209,7 +209,7 @@ fn masks_hide_one_run_of_frames_and_one_of_bands() {
 }
 
 #[test]
-fn variations_are_seeded() {
+fn the_seed_determines_the_augmentation() {
     let augment = Augment { speed: 0.1, gain_db: 6.0, noise: 0.05, time_shift: 0.02, ..Augment::default() };
     let varied = tokenizer(AudioConfig { augment, ..AudioConfig::default() });
     assert_eq!(varied.augment(tone(8000, 4000), 5), varied.augment(tone(8000, 4000), 5));

@@ -1,4 +1,4 @@
-//! WAV files of every supported encoding, and every way in which one can be broken.
+//! WAV files of every supported encoding, and corrupt ones.
 
 use proptest::prelude::*;
 use smalti_audio::{Waveform, read, write_wav};
@@ -7,18 +7,18 @@ const PCM: u16 = 1;
 const FLOAT: u16 = 3;
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// A WAV file by hand: what the encoder here writes, the decoder under test did not.
+/// A WAV file written by hand, independently of the crate's encoder.
 struct File {
     codec: u16,
     channels: u16,
-    sample_rate: u32,
+    sampling_rate: u32,
     bits: u16,
     data: Vec<u8>,
 }
 
 impl File {
     fn new(codec: u16, bits: u16, data: Vec<u8>) -> Self {
-        Self { codec, channels: 1, sample_rate: 8000, bits, data }
+        Self { codec, channels: 1, sampling_rate: 8000, bits, data }
     }
 
     fn format(&self, tag: u16) -> Vec<u8> {
@@ -26,8 +26,8 @@ impl File {
         let mut format = vec![];
         format.extend(tag.to_le_bytes());
         format.extend(self.channels.to_le_bytes());
-        format.extend(self.sample_rate.to_le_bytes());
-        format.extend(self.sample_rate.wrapping_mul(u32::from(block)).to_le_bytes());
+        format.extend(self.sampling_rate.to_le_bytes());
+        format.extend(self.sampling_rate.wrapping_mul(u32::from(block)).to_le_bytes());
         format.extend(block.to_le_bytes());
         format.extend(self.bits.to_le_bytes());
         format
@@ -78,8 +78,8 @@ fn floats(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
     values.into_iter().flat_map(f32::to_le_bytes).collect()
 }
 
-fn refused(bytes: &[u8]) -> String {
-    read(bytes).expect_err("should be refused").to_string()
+fn error_of(bytes: &[u8]) -> String {
+    read(bytes).expect_err("expected an error").to_string()
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn every_encoding_holds_the_same_sine() {
     for (file, half_step) in cases {
         for bytes in [file.bytes(), file.extensible()] {
             let clip = read(&bytes).unwrap();
-            assert_eq!((clip.sample_rate, clip.samples.len()), (8000, 801));
+            assert_eq!((clip.sampling_rate, clip.samples.len()), (8000, 801));
             for (found, expected) in clip.samples.iter().zip(sine()) {
                 let off = (f64::from(*found) - expected).abs();
                 assert!(off <= half_step + 1e-7, "{} bits, codec {}: off by {off}", file.bits, file.codec);
@@ -104,7 +104,7 @@ fn every_encoding_holds_the_same_sine() {
 }
 
 #[test]
-fn valid_bits_stand_in_front_of_their_container() {
+fn valid_bits_are_the_upper_bits_of_their_container() {
     let file = File::new(PCM, 32, integers(32));
     let mut bytes = file.extensible();
     bytes[38..40].copy_from_slice(&24u16.to_le_bytes());
@@ -121,7 +121,7 @@ fn channels_are_mixed_to_their_mean() {
 }
 
 #[test]
-fn other_chunks_are_passed_over_with_their_padding() {
+fn other_chunks_are_skipped_with_their_padding() {
     let file = File::new(PCM, 16, integers(16));
     let odd: &[u8] = b"INFOartist\0";
     let mut format = file.format(PCM);
@@ -139,29 +139,31 @@ fn other_chunks_are_passed_over_with_their_padding() {
 #[test]
 fn written_files_read_back() {
     let levels: Vec<i16> = (0..=u16::MAX).step_by(7).map(|level| level as i16).collect();
-    let clip =
-        Waveform { sample_rate: 11_025, samples: levels.iter().map(|&l| f32::from(l) / 32_768.0).collect() };
+    let clip = Waveform {
+        sampling_rate: 11_025,
+        samples: levels.iter().map(|&l| f32::from(l) / 32_768.0).collect(),
+    };
     let file = write_wav(&clip, 16).unwrap();
     assert_eq!(read(&file).unwrap(), clip, "every 16-bit level survives");
     assert_eq!(write_wav(&clip, 16).unwrap(), file);
     let coarse = read(&write_wav(&clip, 8).unwrap()).unwrap();
     assert!(coarse.samples.iter().zip(&clip.samples).all(|(a, b)| (a - b).abs() <= 1.0 / 128.0));
-    let loud = Waveform { sample_rate: 8000, samples: vec![-3.0, 3.0] };
+    let loud = Waveform { sampling_rate: 8000, samples: vec![-3.0, 3.0] };
     assert_eq!(read(&write_wav(&loud, 8).unwrap()).unwrap().samples, [-1.0, 127.0 / 128.0]);
 }
 
 #[test]
-fn what_cannot_be_written_is_refused() {
-    let clip = |samples| Waveform { sample_rate: 8000, samples };
+fn clips_that_cannot_be_written_are_errors() {
+    let clip = |samples| Waveform { sampling_rate: 8000, samples };
     let problem = |clip: &Waveform, bits| write_wav(clip, bits).unwrap_err().to_string();
-    assert!(problem(&clip(vec![0.0]), 12).contains("12 bits were asked for; 8, 16, 24 and 32"));
+    assert!(problem(&clip(vec![0.0]), 12).contains("expected 8, 16, 24 or 32 bits; found 12"));
     assert!(problem(&clip(vec![]), 16).contains("has no samples"));
     assert!(problem(&clip(vec![0.0, f32::NAN]), 16).contains("sample 1 is NaN"));
-    assert!(problem(&Waveform::silence(1, 10.0), 16).contains("sample rate is 1 Hz"));
+    assert!(problem(&Waveform::silence(1, 10.0), 16).contains("sampling rate is 1 Hz"));
 }
 
 #[test]
-fn codecs_that_are_not_read_are_named() {
+fn unsupported_codecs_are_named() {
     let cases = [
         (2, "Microsoft ADPCM"),
         (6, "A-law"),
@@ -173,67 +175,69 @@ fn codecs_that_are_not_read_are_named() {
     for (codec, name) in cases {
         let file = File::new(codec, 8, vec![0; 64]);
         for bytes in [file.bytes(), file.extensible()] {
-            let problem = refused(&bytes);
+            let problem = error_of(&bytes);
             assert!(problem.contains(&format!("encoded as {name}; only PCM and IEEE float")), "{problem}");
         }
     }
     assert!(
-        refused(&File::new(PCM, 12, vec![0; 64]).bytes()).contains("integers of 12 bits; 8, 16, 24 and 32")
+        error_of(&File::new(PCM, 12, vec![0; 64]).bytes()).contains("integers of 12 bits; 8, 16, 24 and 32")
     );
     assert!(
-        refused(&File::new(FLOAT, 64, vec![0; 64]).bytes()).contains("floats of 64 bits; 32 are supported")
+        error_of(&File::new(FLOAT, 64, vec![0; 64]).bytes()).contains("floats of 64 bits; 32 are supported")
     );
 }
 
 #[test]
-fn what_is_no_sound_is_refused() {
-    assert!(refused(&File::new(PCM, 16, vec![]).bytes()).contains("has no samples"));
-    for sample_rate in [0, 1, 999, 384_001, u32::MAX] {
-        let file = File { sample_rate, ..File::new(PCM, 16, vec![0; 64]) };
-        let expected = format!("sample rate is {sample_rate} Hz; 1000 to 384000 Hz are accepted");
-        let problem = refused(&file.bytes());
+fn invalid_samples_are_errors() {
+    assert!(error_of(&File::new(PCM, 16, vec![]).bytes()).contains("has no samples"));
+    for sampling_rate in [0, 1, 999, 384_001, u32::MAX] {
+        let file = File { sampling_rate, ..File::new(PCM, 16, vec![0; 64]) };
+        let expected = format!("sampling rate is {sampling_rate} Hz; 1000 to 384000 Hz are accepted");
+        let problem = error_of(&file.bytes());
         assert!(problem.contains(&expected), "{problem}");
     }
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
-        let file = File::new(FLOAT, 32, floats([0.0, 0.1, bad, 0.2]));
-        assert!(refused(&file.bytes()).contains(&format!("sample 2 is {bad:?}; samples must be finite")));
+    for invalid in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
+        let file = File::new(FLOAT, 32, floats([0.0, 0.1, invalid, 0.2]));
+        assert!(
+            error_of(&file.bytes()).contains(&format!("sample 2 is {invalid:?}; samples must be finite"))
+        );
     }
     let many = File { channels: 65, ..File::new(PCM, 8, vec![0; 65]) };
-    assert!(refused(&many.bytes()).contains("it has 65 channels; 1 to 64 are accepted"));
+    assert!(error_of(&many.bytes()).contains("it has 65 channels; 1 to 64 are accepted"));
     let none = File { channels: 0, ..File::new(PCM, 16, vec![0; 64]) };
-    assert!(refused(&none.bytes()).contains("it has 0 channels; 1 to 64 are accepted"));
+    assert!(error_of(&none.bytes()).contains("it has 0 channels; 1 to 64 are accepted"));
 }
 
 #[test]
-fn what_is_no_wav_is_refused() {
-    assert!(refused(b"RIFF\0\0\0\0WAVE").contains("no data chunk"));
+fn corrupt_chunks_are_errors() {
+    assert!(error_of(b"RIFF\0\0\0\0WAVE").contains("no data chunk"));
     let file = File::new(PCM, 16, vec![0; 64]);
     let without_format = riff(&[(b"data", &file.data)]);
-    assert!(refused(&without_format).contains("data comes before any \"fmt \" chunk"));
+    assert!(error_of(&without_format).contains("data comes before any \"fmt \" chunk"));
     let short_format = riff(&[(b"fmt ", &file.format(PCM)[..14]), (b"data", &file.data)]);
-    assert!(refused(&short_format).contains("\"fmt \" chunk has 14 bytes; at least 16"));
+    assert!(error_of(&short_format).contains("\"fmt \" chunk has 14 bytes; at least 16"));
     let short_extensible = riff(&[(b"fmt ", &file.format(EXTENSIBLE)), (b"data", &file.data)]);
-    assert!(refused(&short_extensible).contains("\"fmt \" chunk has 16 bytes; at least 40"));
+    assert!(error_of(&short_extensible).contains("\"fmt \" chunk has 16 bytes; at least 40"));
     let torn_sample = File::new(PCM, 16, vec![0; 63]);
-    assert!(refused(&torn_sample.bytes()).contains("its data has 63 bytes, which are not frames of 2"));
+    assert!(error_of(&torn_sample.bytes()).contains("its data has 63 bytes; expected a multiple of 2"));
     let torn_frame = File { channels: 2, ..File::new(PCM, 16, vec![0; 66]) };
-    assert!(refused(&torn_frame.bytes()).contains("its data has 66 bytes, which are not frames of 4"));
+    assert!(error_of(&torn_frame.bytes()).contains("its data has 66 bytes; expected a multiple of 4"));
 }
 
 #[test]
-fn truncation_is_noticed_at_every_byte() {
+fn truncation_is_detected_at_every_byte() {
     let bytes = File::new(PCM, 16, vec![1; 64]).bytes();
     for n in 0..bytes.len() {
         assert!(read(&bytes[..n]).is_err(), "{n} of {} bytes", bytes.len());
     }
-    assert!(refused(&bytes[..100]).contains("cut short: 56 of the 64 bytes of its chunk \"data\" are there"));
+    assert!(error_of(&bytes[..100]).contains("truncated: expected 64 bytes in its chunk \"data\"; found 56"));
 }
 
 #[test]
-fn a_header_that_promises_gigabytes_is_not_believed() {
+fn a_chunk_size_of_gigabytes_is_an_error() {
     let mut bytes = File::new(PCM, 16, vec![0; 6]).bytes();
     bytes[40..44].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert!(refused(&bytes).contains("6 of the 4294967295 bytes of its chunk \"data\" are there"));
+    assert!(error_of(&bytes).contains("expected 4294967295 bytes in its chunk \"data\"; found 6"));
 }
 
 proptest! {

@@ -12,13 +12,13 @@ type Fit = fn(
     &dyn Values,
 ) -> Result<Box<dyn AnyTokenizer>, TokenizeError>;
 
-/// Tokenizers by name, the built-in ones and an outsider's alike.
+/// Tokenizers by name, built-in and custom.
 #[derive(Clone, Default)]
 pub struct Registry {
     builders: BTreeMap<&'static str, (Build, Fit)>,
 }
 
-/// Why a registry refused.
+/// An error of a registry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
@@ -28,26 +28,26 @@ pub enum RegistryError {
     /// No tokenizer has this name.
     #[error("no tokenizer is named {name:?}; known: {known}")]
     Unknown {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The registered names.
         known: String,
     },
-    /// The tokenizer refused its configuration.
+    /// The tokenizer's configuration is invalid.
     #[error(transparent)]
     Tokenizer(#[from] TokenizeError),
 }
 
 impl Registry {
-    /// A registry of nothing.
+    /// An empty registry.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a tokenizer under its [`Tokenizer::NAME`].
+    /// Add a tokenizer under its [`Tokenizer::NAME`].
     ///
     /// # Errors
-    /// [`RegistryError::Duplicate`] where the name is taken; the first registration stays.
+    /// [`RegistryError::Duplicate`] if the name is taken; the first registration stays.
     pub fn register<T: Tokenizer>(&mut self) -> Result<(), RegistryError> {
         if self.builders.contains_key(T::NAME) {
             return Err(RegistryError::Duplicate(T::NAME));
@@ -56,11 +56,11 @@ impl Registry {
         Ok(())
     }
 
-    /// The tokenizer of this name, made of a configuration that
-    /// [`config_json`](AnyTokenizer::config_json) wrote.
+    /// Build the tokenizer of this name from a configuration that [`config_json`](AnyTokenizer::config_json) wrote.
     ///
     /// # Errors
-    /// [`RegistryError::Unknown`], which lists the known names; or the tokenizer's own refusal.
+    /// [`RegistryError::Unknown`], which lists the known names; [`RegistryError::Tokenizer`] for an invalid
+    /// configuration.
     pub fn build(
         &self,
         name: &str,
@@ -70,7 +70,7 @@ impl Registry {
         Ok(build(config)?)
     }
 
-    /// The tokenizer of this name, its settings fitted to values: [`Tokenizer::fit`].
+    /// Build the tokenizer of this name from settings, fitted to values ([`Tokenizer::fit`]).
     ///
     /// # Errors
     /// As of [`build`](Self::build).

@@ -1,40 +1,40 @@
-//! What a tokenizer promises about its tokens: kinds, vocabularies, feature sizes and position axes.
+//! The spec of a tokenizer's tokens: kinds, vocabularies, feature sizes and position axes.
 
 use crate::tokens::{Content, Group, Tokens};
 use serde::{Deserialize, Serialize};
 
-/// The kinds of token that a tokenizer makes.
+/// The kinds of a tokenizer's tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TokenSpec {
-    /// One for each group of [`Tokens`], in the same order.
+    /// One kind for each group of [`Tokens`], in the same order.
     pub kinds: Vec<KindSpec>,
 }
 
 /// One kind of token: a character, a patch, a state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KindSpec {
-    /// The kind's name, unique in its spec: `patch`, `return`.
+    /// The kind's name, unique in its spec, such as `patch` or `return`.
     pub name: String,
-    /// What a token of this kind holds.
+    /// The content of a token of this kind.
     pub content: ContentSpec,
     /// The axes of its positions, each with a learned table; none for a kind without positions.
     pub axes: Vec<Axis>,
-    /// How many time steps there are, where the kind is embedded with its time; `None` where it is not.
+    /// The number of time steps, if the kind is embedded with its time step; otherwise `None`.
     pub time_steps: Option<usize>,
 }
 
-/// What the tokens of one kind hold.
+/// The content of the tokens of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ContentSpec {
     /// Ids below `vocabulary`.
     Ids {
-        /// How many ids there are.
+        /// The number of ids.
         vocabulary: usize,
     },
-    /// `dim` real numbers in a token.
+    /// `dim` real numbers for each token.
     Features {
-        /// Features in a token.
+        /// Features of a token.
         dim: usize,
     },
 }
@@ -44,7 +44,7 @@ pub enum ContentSpec {
 pub struct Axis {
     /// The axis's name.
     pub name: String,
-    /// Positions on it are below this.
+    /// The exclusive bound of positions on this axis.
     pub size: usize,
 }
 
@@ -55,11 +55,11 @@ impl Axis {
     }
 }
 
-/// Tokens that do not keep what their spec promises.
+/// Tokens that do not match their spec.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
-    /// Another number of groups than the spec has kinds.
+    /// The number of groups differs from the spec's number of kinds.
     #[error("tokens have {found} groups; their spec has {expected} kinds")]
     Groups {
         /// Kinds in the spec.
@@ -67,16 +67,16 @@ pub enum SpecError {
         /// Groups in the tokens.
         found: usize,
     },
-    /// A field of a group has the wrong length, or content of the wrong sort.
+    /// A field of a group has the wrong length, or content of the wrong type.
     #[error("{kind}: {field} must be {expected}; found {found}")]
     Shape {
         /// The kind's name.
         kind: String,
         /// The field of the group.
         field: &'static str,
-        /// What the spec asks for.
+        /// The value that the spec requires.
         expected: String,
-        /// What the group has.
+        /// The group's value.
         found: String,
     },
     /// An id, position or time outside its bound.
@@ -84,13 +84,13 @@ pub enum SpecError {
     Bound {
         /// The kind's name.
         kind: String,
-        /// Which number: `id`, `time`, or an axis's name.
+        /// The number's name: `id`, `time`, or an axis.
         field: String,
-        /// The token's place in its group.
+        /// The token's index in its group.
         token: usize,
         /// The exclusive bound.
         bound: usize,
-        /// What was found.
+        /// The value found.
         found: u32,
     },
     /// A feature that is infinite or not a number.
@@ -98,19 +98,19 @@ pub enum SpecError {
     NotFinite {
         /// The kind's name.
         kind: String,
-        /// The token's place in its group.
+        /// The token's index in its group.
         token: usize,
-        /// Which of its features.
+        /// The feature's index in the token.
         feature: usize,
-        /// What was found.
+        /// The value found.
         found: f32,
     },
-    /// The orders of all tokens are not the numbers `0..n`, each once.
+    /// The `order` of all tokens is not a permutation of `0..n`.
     #[error("order must be a permutation of 0..{n}; {found} {problem}")]
     Order {
-        /// Tokens in all.
+        /// The number of tokens.
         n: usize,
-        /// The offending order.
+        /// The repeated or out-of-range number.
         found: u32,
         /// `is repeated` or `is out of range`.
         problem: &'static str,
@@ -123,8 +123,8 @@ impl TokenSpec {
         Self { kinds: vec![kind] }
     }
 
-    /// Checks that `tokens` keep this spec: shapes, bounds of ids, positions and times, finite features,
-    /// and that `order` over all groups is a permutation of `0..n`.
+    /// Check that `tokens` match this spec: shapes, bounds of ids, positions and time steps, finite features, and that
+    /// `order` over all groups is a permutation of `0..n`.
     ///
     /// # Errors
     /// The first [`SpecError`] found.
@@ -149,7 +149,7 @@ impl TokenSpec {
 }
 
 impl KindSpec {
-    /// Checks the shapes, bounds and finiteness of one group; its `order` is the whole input's affair.
+    /// Check the shapes, bounds and finiteness of one group. [`TokenSpec::check`] checks `order`, over all groups.
     ///
     /// # Errors
     /// The first [`SpecError`] found.
@@ -230,12 +230,12 @@ mod tests {
     }
 
     #[test]
-    fn accepts_what_it_promises() {
+    fn tokens_that_match_the_spec_pass() {
         assert_eq!(spec().check(&tokens(&[9, 0, 3])), Ok(()));
     }
 
     #[test]
-    fn names_what_is_out_of_bounds() {
+    fn an_error_names_the_value_out_of_bounds() {
         let error = spec().check(&tokens(&[1, 10])).unwrap_err();
         assert_eq!(error.to_string(), "character: id 10 at token 1 must be below 10");
         let error = spec().check(&tokens(&[0; 5])).unwrap_err();
@@ -244,9 +244,9 @@ mod tests {
 
     #[test]
     fn order_is_a_permutation() {
-        let mut twice = tokens(&[1, 2]);
-        twice.groups[0].order = vec![1, 1];
-        assert!(matches!(spec().check(&twice), Err(SpecError::Order { found: 1, .. })));
+        let mut repeated = tokens(&[1, 2]);
+        repeated.groups[0].order = vec![1, 1];
+        assert!(matches!(spec().check(&repeated), Err(SpecError::Order { found: 1, .. })));
     }
 
     #[test]
@@ -264,8 +264,8 @@ mod tests {
             time: vec![0, 1],
         };
         assert_eq!(spec.check(&Tokens::new(vec![group(vec![0.0; 4], 2)])), Ok(()));
-        let bad = spec.check(&Tokens::new(vec![group(vec![0.0, 1.0, 2.0, f32::NAN], 2)]));
-        assert!(matches!(bad, Err(SpecError::NotFinite { token: 1, feature: 1, .. })));
+        let not_finite = spec.check(&Tokens::new(vec![group(vec![0.0, 1.0, 2.0, f32::NAN], 2)]));
+        assert!(matches!(not_finite, Err(SpecError::NotFinite { token: 1, feature: 1, .. })));
         let narrow = spec.check(&Tokens::new(vec![group(vec![0.0; 2], 1)]));
         assert!(matches!(narrow, Err(SpecError::Shape { .. })));
     }

@@ -1,45 +1,45 @@
-//! The conformance test that every tokenizer calls, ours or an outsider's.
+//! The conformance test of tokenizers, built-in and custom.
 
 use crate::{Content, Registry, RegistryError, TokenizeError, Tokenizer, Tokens};
 
-/// What a tokenizer did not keep.
+/// A rule of the contract that a tokenizer violates.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// `encode` or `decode` failed, or its tokens broke the spec.
+    /// `encode` or `decode` failed, or the tokens do not match the spec.
     #[error("sample {sample}: {error}")]
     Tokenize {
-        /// Which of the samples.
+        /// The sample's index.
         sample: usize,
         /// The failure.
         error: TokenizeError,
     },
-    /// `encode` gave different tokens for the same input.
-    #[error("sample {sample}: {what} gives other tokens: {difference}")]
+    /// Encoding the same input again gave different tokens.
+    #[error("sample {sample}: {what} gives different tokens: {difference}")]
     Different {
-        /// Which of the samples.
+        /// The sample's index.
         sample: usize,
-        /// What should have given the same tokens.
+        /// The operation that should have given the same tokens.
         what: &'static str,
-        /// Where they differ.
+        /// The first difference.
         difference: String,
     },
-    /// The configuration does not come back from JSON.
+    /// The configuration changes when it is written as JSON and read again.
     #[error("configuration round trip: {0}")]
     Config(#[from] RegistryError),
-    /// There was nothing to check.
-    #[error("check wants at least one sample")]
+    /// There was no sample to check.
+    #[error("expected at least 1 sample to check; found 0")]
     NoSamples,
 }
 
-/// How far a feature may move over a round trip, relative to the largest feature.
+/// The largest change of a feature over a round trip, relative to the largest feature.
 const TOLERANCE: f32 = 1e-3;
 
-/// Checks a tokenizer on samples of its raw input.
+/// Check a tokenizer on samples of its raw input.
 ///
-/// The tokens keep the spec (bounds, finite features, `order` a permutation); encoding is a pure
-/// function; `encode(decode(encode(x))) ≈ encode(x)`, unless decoding is
-/// [`NotInvertible`](TokenizeError::NotInvertible); and the configuration survives being saved.
+/// The tokens must match the spec (bounds, finite features, `order` a permutation); encoding must be a pure function;
+/// `encode(decode(encode(x))) ≈ encode(x)`, unless decoding is [`NotInvertible`](TokenizeError::NotInvertible); and the
+/// configuration must be the same after it is saved and loaded.
 ///
 /// # Errors
 /// The first [`Violation`] found.
@@ -49,11 +49,12 @@ pub fn check<T: Tokenizer>(tokenizer: &T, samples: &[T::Raw]) -> Result<(), Viol
     }
     let mut registry = Registry::new();
     registry.register::<T>()?;
-    let config = serde_json::to_string(tokenizer.config()).map_err(|e| refused::<T>(e.to_string()))?;
-    let reread = serde_json::from_str(&config).map_err(|e| refused::<T>(e.to_string()))?;
+    let config =
+        serde_json::to_string(tokenizer.config()).map_err(|e| round_trip_error::<T>(e.to_string()))?;
+    let reread = serde_json::from_str(&config).map_err(|e| round_trip_error::<T>(e.to_string()))?;
     let restored = registry.build(T::NAME, reread)?;
     if restored.spec() != tokenizer.spec() {
-        Err(refused::<T>("the restored tokenizer has another spec".into()))?;
+        Err(round_trip_error::<T>("the restored tokenizer has a different spec".into()))?;
     }
     for (sample, raw) in samples.iter().enumerate() {
         let failed = |error| Violation::Tokenize { sample, error };
@@ -77,27 +78,27 @@ pub fn check<T: Tokenizer>(tokenizer: &T, samples: &[T::Raw]) -> Result<(), Viol
     Ok(())
 }
 
-fn refused<T: Tokenizer>(problem: String) -> RegistryError {
+fn round_trip_error<T: Tokenizer>(problem: String) -> RegistryError {
     TokenizeError::Config { tokenizer: T::NAME, problem }.into()
 }
 
-/// Whether two inputs' tokens agree: everything exactly, features within `tolerance` of the largest.
+/// Compare tokens: everything exactly, features within `tolerance` of the largest feature.
 fn same(found: &Tokens, expected: &Tokens, tolerance: f32) -> Result<(), String> {
     if found.groups.len() != expected.groups.len() {
         return Err(format!("{} groups instead of {}", found.groups.len(), expected.groups.len()));
     }
     for (g, (found, expected)) in found.groups.iter().zip(&expected.groups).enumerate() {
-        let places = |name, a: &Vec<u32>, b: &Vec<u32>| {
+        let same_numbers = |name, a: &Vec<u32>, b: &Vec<u32>| {
             (a == b).then_some(()).ok_or_else(|| format!("group {g}: {name} {a:?} instead of {b:?}"))
         };
-        places("positions", &found.positions, &expected.positions)?;
-        places("order", &found.order, &expected.order)?;
-        places("time", &found.time, &expected.time)?;
+        same_numbers("positions", &found.positions, &expected.positions)?;
+        same_numbers("order", &found.order, &expected.order)?;
+        same_numbers("time", &found.time, &expected.time)?;
         match (&found.content, &expected.content) {
-            (Content::Ids(a), Content::Ids(b)) => places("ids", a, b)?,
+            (Content::Ids(a), Content::Ids(b)) => same_numbers("ids", a, b)?,
             (Content::Features { values: a, .. }, Content::Features { values: b, .. }) => {
                 let allowed = tolerance * b.iter().fold(1.0_f32, |most, v| most.max(v.abs()));
-                // NaN must win, and `f32::max` drops it.
+                // `f32::max` drops NaN, which must fail the comparison.
                 let larger =
                     |most: f32, apart: f32| if apart > most || apart.is_nan() { apart } else { most };
                 let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, larger);

@@ -1,4 +1,4 @@
-//! The tokenizer trait, and its object-safe counterpart that a program of many modalities holds.
+//! The tokenizer trait, and its object-safe counterpart for programs with several modalities.
 
 use crate::value::{File, Value, Values};
 use crate::{spec::SpecError, spec::TokenSpec, tokens::Content, tokens::Tokens};
@@ -9,14 +9,13 @@ use std::ops::Range;
 
 /// Turns raw input into tokens: a pure function on plain data.
 ///
-/// It owns no parameter and knows no tensor library, so it runs on loader threads and its results can be
-/// kept. A value of a table goes through [`read`](Self::read), [`augment`](Self::augment) in training, and
-/// [`encode`](Self::encode); predicted tokens come back through [`decode`](Self::decode) and
-/// [`write`](Self::write).
+/// It has no parameters and uses no tensor library, so it runs on loader threads and its results can be cached. A
+/// field's value passes through [`read`](Self::read), in training [`augment`](Self::augment), and
+/// [`encode`](Self::encode); predicted tokens pass through [`decode`](Self::decode) and [`write`](Self::write).
 pub trait Tokenizer: Send + Sync + Sized + 'static {
     /// The name under which a [`Registry`](crate::Registry) finds it.
     const NAME: &'static str;
-    /// The settings that a user writes: the keys of a part in `run.toml`.
+    /// The settings that a user writes: the keys of an input or output in `run.toml`.
     type Settings: Serialize + DeserializeOwned;
     /// Settings and fitted state: vocabulary, mean, standard deviation. Saved with a run. The same type as
     /// [`Settings`](Self::Settings) if there is nothing to fit.
@@ -24,39 +23,39 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
     /// One raw input, decoded from its file.
     type Raw: Send + 'static;
 
-    /// The configuration that these settings become on the values of the training rows.
+    /// Fit settings to the values of the training rows; the result is the configuration.
     ///
-    /// `before` is the configuration in the run that a new run starts from: a tokenizer whose ids mean
-    /// nothing without their vocabulary keeps that.
+    /// `before` is the configuration of the run that a new run starts from. A tokenizer with a vocabulary keeps it,
+    /// because the learned embeddings belong to its ids.
     ///
     /// # Errors
-    /// [`TokenizeError::Config`] for settings that cannot work together, and if a value cannot be read.
+    /// [`TokenizeError::Config`] for conflicting settings, and if a value cannot be read.
     fn fit(
         settings: Self::Settings,
         before: Option<Self::Config>,
         values: &dyn Values,
     ) -> Result<Self::Config, TokenizeError>;
 
-    /// A tokenizer of this configuration.
+    /// Build a tokenizer from this configuration.
     ///
     /// # Errors
-    /// [`TokenizeError::Config`] for settings that cannot work together.
+    /// [`TokenizeError::Config`] for conflicting settings.
     fn new(config: Self::Config) -> Result<Self, TokenizeError>;
 
-    /// The configuration that it was made of.
+    /// The tokenizer's configuration.
     fn config(&self) -> &Self::Config;
 
-    /// Kinds, vocabularies, feature sizes and axes of its tokens.
+    /// The kinds, vocabularies, feature sizes and axes of the tokens.
     fn spec(&self) -> &TokenSpec;
 
-    /// The raw input in a value of a table, which is neither missing nor a series.
+    /// Read the raw input from a field's value, which is neither missing nor a series.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] for a value of another sort ([`Value::unexpected`]), and
-    /// [`TokenizeError::Format`] for bytes that cannot be decoded.
+    /// [`TokenizeError::Input`] for a value of another type ([`Value::unexpected`]), and [`TokenizeError::Format`] for
+    /// bytes that cannot be decoded.
     fn read(&self, value: Value) -> Result<Self::Raw, TokenizeError>;
 
-    /// The value of a table that holds this raw input: the inverse of [`read`](Self::read), for predictions.
+    /// Write raw input as a field's value: the inverse of [`read`](Self::read), for predictions.
     ///
     /// # Errors
     /// [`TokenizeError::NotInvertible`] by default.
@@ -64,20 +63,21 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
         Err(TokenizeError::NotInvertible { tokenizer: Self::NAME, why: "it writes no values" })
     }
 
-    /// One raw input of several, one after another: clips, or texts. `seed` is that of what is drawn between them.
+    /// Concatenate several raw inputs, such as clips or texts. `seed` seeds random gaps between them.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] by default, and for raw inputs that do not go together.
+    /// [`TokenizeError::Input`] by default, and for raw inputs that cannot be concatenated.
     fn concat(&self, _raws: Vec<Self::Raw>, _seed: u64) -> Result<Self::Raw, TokenizeError> {
         Err(TokenizeError::Input(format!("inputs of {} cannot be concatenated", Self::NAME)))
     }
 
-    /// Whether the training input of this seed is blended with another ([`blend`](Self::blend)). Never by default.
+    /// Whether the training input of this seed is blended with another one ([`blend`](Self::blend)). False by default.
     fn blends(&self, _seed: u64) -> bool {
         false
     }
 
-    /// A raw input blended with another, both varied already, and the share of the first in 0..=1.
+    /// Blend a raw input with another one, both already augmented. Returns the blend and the share of the first, in
+    /// 0..=1.
     ///
     /// # Errors
     /// [`TokenizeError::Input`] for raw inputs of different shapes.
@@ -90,11 +90,11 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
         Ok((raw, 1.0))
     }
 
-    /// The ids of a long value, which is cut into windows; `bytes` are those of its file. By default all is read and encoded
-    /// at once.
+    /// Read the ids of a long value, which is cut into windows, from the bytes of its file. By default the whole file
+    /// is read and encoded at once.
     ///
     /// # Errors
-    /// As of [`read`](Self::read) and [`encode`](Self::encode); [`TokenizeError::Input`] for tokens that are no ids.
+    /// As of [`read`](Self::read) and [`encode`](Self::encode); [`TokenizeError::Input`] for tokens without ids.
     fn sequence(&self, bytes: Box<dyn io::Read + Send + '_>) -> Result<Box<dyn Sequence>, TokenizeError> {
         let mut bytes = bytes;
         let mut all = vec![];
@@ -102,56 +102,56 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
         let tokens = self.encode(&self.read(Value::File(File { name: "the value".into(), bytes: all }))?)?;
         match tokens.groups.into_iter().next().map(|group| group.content) {
             Some(Content::Ids(ids)) => Ok(Box::new(ids)),
-            _ => Err(TokenizeError::Input(format!("tokens of {} are no ids", Self::NAME))),
+            _ => Err(TokenizeError::Input(format!("expected ids; found other tokens, from {}", Self::NAME))),
         }
     }
 
-    /// The number of bytes of UTF-8 in the text of some ids; `None` if they stand for no text.
+    /// The number of UTF-8 bytes in the text of these ids; `None` if the ids are not text.
     fn utf8_len(&self, _ids: &[u32]) -> Option<usize> {
         None
     }
 
-    /// How many numbers a value has, if every value is that many numbers: the part of a state that it reads. `None` for any
-    /// other modality.
+    /// The number of numbers in each value, for a modality of number vectors of fixed length; otherwise `None`.
     fn width(&self) -> Option<usize> {
         None
     }
 
-    /// How many tokens a value has, if every value has as many: the codes of an image. `None` by default.
+    /// The number of tokens of each value, if it is the same for all values, such as an image's codes. `None` by
+    /// default.
     fn fixed_length(&self) -> Option<usize> {
         None
     }
 
-    /// The raw inputs in a file's bytes: a file holds one, or 60,000. By default the whole file is one value.
-    fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Self::Raw> {
+    /// The raw inputs in a file's bytes: one, or many, as in an IDX file. By default the whole file is one raw input.
+    fn raw_inputs<'a>(&'a self, bytes: &'a [u8]) -> RawInputs<'a, Self::Raw> {
         let file = Value::File(File { name: "the file".into(), bytes: bytes.to_vec() });
         Box::new(std::iter::once_with(move || self.read(file)))
     }
 
-    /// Whether a seed makes another variation of an input; if not, its tokens can be kept for training too.
+    /// Whether augmentation is on; if not, tokens can also be cached in training.
     fn varies(&self) -> bool {
         true
     }
 
-    /// A random variation of `raw` for training, the same for the same seed. None by default.
+    /// Augment raw input for training, deterministically in `seed`. By default it returns `raw` unchanged.
     fn augment(&self, raw: Self::Raw, _seed: u64) -> Self::Raw {
         raw
     }
 
-    /// A random variation of the tokens of one raw input for training, the same for the same seed. None by
-    /// default.
+    /// Augment the tokens of one raw input for training, deterministically in `seed`. By default it returns `tokens`
+    /// unchanged.
     fn augment_tokens(&self, tokens: Tokens, _seed: u64) -> Tokens {
         tokens
     }
 
-    /// The tokens of one raw input.
+    /// Encode one raw input as tokens.
     ///
     /// # Errors
     /// [`TokenizeError::Input`] for an input that cannot become tokens.
     fn encode(&self, raw: &Self::Raw) -> Result<Tokens, TokenizeError>;
 
-    /// The tokens of one raw input, of which `max_length` are kept at most, and whether any were left out. By default
-    /// nothing is left out.
+    /// Encode one raw input as at most `max_length` tokens, and return whether it was truncated. The default never
+    /// truncates.
     ///
     /// # Errors
     /// As of [`encode`](Self::encode), and [`TokenizeError::Input`] by default for more tokens than `max_length`.
@@ -166,28 +166,28 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
         }
     }
 
-    /// The raw input that these tokens stand for; an implementation documents what is lost.
+    /// Decode tokens to the raw input; an implementation documents what is lost.
     ///
     /// # Errors
-    /// [`TokenizeError::NotInvertible`] where there is no way back.
+    /// [`TokenizeError::NotInvertible`] if decoding is impossible.
     fn decode(&self, tokens: &Tokens) -> Result<Self::Raw, TokenizeError>;
 }
 
 /// The ids of one long value, in memory or on disk.
 pub trait Sequence: Send + Sync {
-    /// How many there are.
+    /// The number of ids.
     fn len(&self) -> usize;
 
-    /// True when there is none.
+    /// True if there is no id.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The ids at these places, which end at [`len`](Self::len) at most.
+    /// The ids in this range of indices, which ends at [`len`](Self::len) at most.
     ///
     /// # Errors
-    /// If they cannot be read.
-    fn window(&self, places: Range<usize>) -> Result<Vec<u32>, TokenizeError>;
+    /// If the ids cannot be read.
+    fn window(&self, range: Range<usize>) -> Result<Vec<u32>, TokenizeError>;
 }
 
 impl Sequence for Vec<u32> {
@@ -195,80 +195,81 @@ impl Sequence for Vec<u32> {
         self.as_slice().len()
     }
 
-    fn window(&self, places: Range<usize>) -> Result<Vec<u32>, TokenizeError> {
-        let ids = self.get(places.clone()).map(<[u32]>::to_vec);
-        ids.ok_or_else(|| TokenizeError::Input(format!("ids {places:?} of {}", self.as_slice().len())))
+    fn window(&self, range: Range<usize>) -> Result<Vec<u32>, TokenizeError> {
+        let ids = self.get(range.clone()).map(<[u32]>::to_vec);
+        let n = self.as_slice().len();
+        ids.ok_or_else(|| TokenizeError::Input(format!("expected ids within 0..{n}; found {range:?}")))
     }
 }
 
-/// The raw inputs of one file, each read when it is asked for.
-pub type Records<'a, Raw> = Box<dyn Iterator<Item = Result<Raw, TokenizeError>> + 'a>;
+/// The raw inputs of one file, each read on demand.
+pub type RawInputs<'a, Raw> = Box<dyn Iterator<Item = Result<Raw, TokenizeError>> + 'a>;
 
-/// Why something did not become tokens.
+/// An error of reading, encoding or decoding.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizeError {
-    /// A configuration whose settings cannot work together.
+    /// An invalid configuration.
     #[error("{tokenizer}: {problem}")]
     Config {
         /// The tokenizer's name.
         tokenizer: &'static str,
-        /// What is wrong, with the expected and the actual value.
+        /// The problem, with the expected and the actual value.
         problem: String,
     },
-    /// Bytes that are not what they should be: corrupt, truncated, empty, of another format.
+    /// Bytes that cannot be decoded: corrupt, truncated, empty, or of another format.
     #[error("not readable as {format}: {problem}")]
     Format {
-        /// The format that was expected.
+        /// The expected format.
         format: &'static str,
-        /// What is wrong, with the expected and the actual value.
+        /// The problem, with the expected and the actual value.
         problem: String,
     },
     /// An input that cannot become tokens under this configuration.
     #[error("{0}")]
     Input(String),
-    /// Tokens that do not keep the spec.
+    /// Tokens that do not match the spec.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// There is no way back from tokens to raw input.
-    #[error("{tokenizer} tokens cannot be turned back: {why}")]
+    /// Tokens of this tokenizer cannot be decoded.
+    #[error("{tokenizer} tokens cannot be decoded: {why}")]
     NotInvertible {
         /// The tokenizer's name.
         tokenizer: &'static str,
-        /// What was lost on the way.
+        /// The information that encoding loses.
         why: &'static str,
     },
-    /// A raw input of another type than the tokenizer takes.
-    #[error("{tokenizer} takes another type of raw input")]
+    /// A raw input of another type than the tokenizer's.
+    #[error("the raw input has another type than {tokenizer} expects")]
     RawType {
         /// The tokenizer's name.
         tokenizer: &'static str,
     },
 }
 
-/// The dyn-safe twin of [`Tokenizer`], implemented once for all of them.
+/// The object-safe counterpart of [`Tokenizer`], implemented for every tokenizer.
 pub trait AnyTokenizer: Send + Sync {
     /// [`Tokenizer::NAME`].
     fn name(&self) -> &'static str;
-    /// The tokenizer itself, to be downcast to its type.
+    /// The tokenizer, for a downcast to its type.
     fn as_any(&self) -> &dyn Any;
     /// The configuration as JSON.
     ///
     /// # Errors
-    /// [`TokenizeError::Config`] where the configuration cannot be written.
+    /// [`TokenizeError::Config`] if the configuration cannot be written.
     fn config_json(&self) -> Result<serde_json::Value, TokenizeError>;
     /// [`Tokenizer::spec`].
     fn spec(&self) -> &TokenSpec;
-    /// The tokens of every raw input in a file's bytes; with a seed, of a random variation of each.
-    fn encode_file<'a>(&'a self, bytes: &'a [u8], augment: Option<u64>) -> Records<'a, Tokens>;
-    /// The tokens of a table's value; with a seed, of a random variation of it.
+    /// Encode every raw input in a file's bytes; with a seed, each is augmented.
+    fn encode_file<'a>(&'a self, bytes: &'a [u8], augment: Option<u64>) -> RawInputs<'a, Tokens>;
+    /// Encode a field's value; with a seed, it is augmented.
     ///
     /// # Errors
     /// As [`Tokenizer::read`] and [`Tokenizer::encode`].
     fn encode_value(&self, value: Value, augment: Option<u64>) -> Result<Tokens, TokenizeError>;
     /// [`Tokenizer::varies`].
     fn varies(&self) -> bool;
-    /// The tokens of a table's value, of which `max_length` are kept at most, and whether any were left out.
+    /// Encode a field's value as at most `max_length` tokens, and return whether it was truncated.
     ///
     /// # Errors
     /// As [`Tokenizer::read`] and [`Tokenizer::encode_truncated`].
@@ -279,7 +280,7 @@ pub trait AnyTokenizer: Send + Sync {
     ) -> Result<(Tokens, bool), TokenizeError>;
     /// [`Tokenizer::blends`].
     fn blends(&self, seed: u64) -> bool;
-    /// The tokens of a table's value that is blended with another, and the share of the first.
+    /// Encode a field's value blended with another one, and return the share of the first.
     ///
     /// # Errors
     /// As [`Tokenizer::read`], [`Tokenizer::blend`] and [`Tokenizer::encode`].
@@ -295,7 +296,7 @@ pub trait AnyTokenizer: Send + Sync {
     fn width(&self) -> Option<usize>;
     /// [`Tokenizer::fixed_length`].
     fn fixed_length(&self) -> Option<usize>;
-    /// The table's value that these tokens stand for.
+    /// Decode tokens to a field's value.
     ///
     /// # Errors
     /// As [`Tokenizer::decode`] and [`Tokenizer::write`].
@@ -330,8 +331,8 @@ impl<T: Tokenizer> AnyTokenizer for T {
         Tokenizer::spec(self)
     }
 
-    fn encode_file<'a>(&'a self, bytes: &'a [u8], augment: Option<u64>) -> Records<'a, Tokens> {
-        Box::new(self.records(bytes).enumerate().map(move |(place, raw)| {
+    fn encode_file<'a>(&'a self, bytes: &'a [u8], augment: Option<u64>) -> RawInputs<'a, Tokens> {
+        Box::new(self.raw_inputs(bytes).enumerate().map(move |(place, raw)| {
             let raw = match augment {
                 Some(seed) => self.augment(raw?, seed.wrapping_add(place as u64)),
                 None => raw?,
@@ -402,7 +403,7 @@ impl<T: Tokenizer> AnyTokenizer for T {
     }
 }
 
-/// The raw input of a value, or of the values of several rows.
+/// Read the raw input of a value, or concatenate those of the values of several rows.
 fn raw<T: Tokenizer>(tokenizer: &T, value: Value) -> Result<T::Raw, TokenizeError> {
     match value {
         Value::Several { values, seed } => {
@@ -413,8 +414,8 @@ fn raw<T: Tokenizer>(tokenizer: &T, value: Value) -> Result<T::Raw, TokenizeErro
     }
 }
 
-/// Another seed that follows from this one (SplitMix64, Steele et al. 2014): what is drawn for a raw input is
-/// independent of what is drawn for its tokens.
+/// Derive another seed (SplitMix64, Steele et al. 2014), so that the augmentation of a raw input is independent of that
+/// of its tokens.
 fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

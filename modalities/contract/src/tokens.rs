@@ -1,4 +1,4 @@
-//! One input after tokenization: groups of tokens, one group for each kind.
+//! The tokens of one input: groups of tokens, one group for each kind.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,17 +12,17 @@ pub struct Tokens {
 /// The tokens of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// What the tokens hold: ids or features.
+    /// The content of the tokens: ids or features.
     pub content: Content,
     /// Row-major `[n, axes]`, for example a patch's (row, column).
     pub positions: Vec<u32>,
-    /// `[n]`: place in the sequence, over all groups of the input: return 3t, state 3t+1, action 3t+2.
+    /// `[n]`: index in the sequence, over all groups of the input; for example return 3t, state 3t+1, action 3t+2.
     pub order: Vec<u32>,
     /// `[n]`: time step, for rules that compare time and for the embedder's time axis.
     pub time: Vec<u32>,
 }
 
-/// What the tokens of a group hold.
+/// The content of a group's tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Content {
     /// `[n]` ids into a vocabulary.
@@ -31,13 +31,13 @@ pub enum Content {
     Features {
         /// The features, row-major.
         values: Vec<f32>,
-        /// Features in a token.
+        /// Features of a token.
         dim: usize,
     },
 }
 
 impl Content {
-    /// How many tokens there are.
+    /// The number of tokens.
     pub fn len(&self) -> usize {
         match self {
             Content::Ids(ids) => ids.len(),
@@ -50,7 +50,7 @@ impl Content {
         self.len() == 0
     }
 
-    /// The ids, where the content is ids.
+    /// The ids, if the content is ids.
     pub fn ids(&self) -> Option<&[u32]> {
         match self {
             Content::Ids(ids) => Some(ids),
@@ -58,7 +58,7 @@ impl Content {
         }
     }
 
-    /// The features row-major, where the content is features.
+    /// The features, row-major, if the content is features.
     pub fn features(&self) -> Option<&[f32]> {
         match self {
             Content::Ids(_) => None,
@@ -68,13 +68,13 @@ impl Content {
 }
 
 impl Group {
-    /// A plain sequence: token `i` has order `i`, time `i` and, on one axis, position `i`.
+    /// A sequence: token `i` has order `i`, time `i` and position `i` on one axis.
     pub fn sequence(content: Content) -> Self {
         let places: Vec<u32> = (0..content.len() as u32).collect();
         Self { content, positions: places.clone(), order: places.clone(), time: places }
     }
 
-    /// How many tokens there are.
+    /// The number of tokens.
     pub fn len(&self) -> usize {
         self.order.len()
     }
@@ -91,7 +91,7 @@ impl Tokens {
         Self { groups }
     }
 
-    /// How many tokens there are over all groups.
+    /// The number of tokens over all groups.
     pub fn len(&self) -> usize {
         self.groups.iter().map(Group::len).sum()
     }
@@ -101,8 +101,8 @@ impl Tokens {
         self.len() == 0
     }
 
-    /// Appends `next`: its groups come after ours, its `order` and `time` are shifted past ours, so that an
-    /// image and then its caption are one document.
+    /// Append `next`: its groups follow these groups, and its `order` and `time` continue after theirs, so that an
+    /// image and its caption become one document.
     pub fn merge(mut self, next: Tokens) -> Tokens {
         let past = |pick: fn(&Group) -> &Vec<u32>| {
             self.groups.iter().flat_map(pick).max().map_or(0, |last| last + 1)

@@ -1,4 +1,4 @@
-//! Rows of named fields: the form in which data of every kind reaches a tokenizer.
+//! Rows of named fields: the data that tokenizers read.
 
 use crate::tokenizer::TokenizeError;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::path::Path;
 /// The value of one field.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
-    /// The row has no value here.
+    /// The row has no value for this field.
     #[default]
     Missing,
     /// A text.
@@ -22,11 +22,12 @@ pub enum Value {
     File(File),
     /// One value for each time step.
     Series(Vec<Value>),
-    /// The values of several rows, one after another: they become one input ([`Tokenizer::concat`](crate::Tokenizer::concat)).
+    /// The values of several rows, which are concatenated into one input
+    /// ([`Tokenizer::concat`](crate::Tokenizer::concat)).
     Several {
-        /// One of each row; none of them is missing.
+        /// One value from each row; none is missing.
         values: Vec<Value>,
-        /// The seed of what is drawn between them.
+        /// The seed of random gaps between them.
         seed: u64,
     },
 }
@@ -34,7 +35,7 @@ pub enum Value {
 /// Numbers in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
-    /// The length of each dimension; their product is the number of numbers.
+    /// The length of each dimension; their product is the number of elements.
     pub shape: Vec<usize>,
     /// The numbers.
     pub numbers: Numbers,
@@ -52,7 +53,7 @@ pub enum Numbers {
 /// The bytes of a file and its name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct File {
-    /// The file's name or path, for messages and for formats that only the name tells.
+    /// The file's name or path, for messages and for formats that are known by their extension.
     pub name: String,
     /// Its bytes.
     pub bytes: Vec<u8>,
@@ -65,8 +66,8 @@ pub struct Row {
     pub fields: BTreeMap<String, Value>,
 }
 
-/// The values of one field over the rows that a tokenizer is fitted to: one for each row or, where the field is a
-/// series, one for each time step. A row that has none gives [`Value::Missing`].
+/// The values of one field over the rows that a tokenizer is fitted to: one for each row or, for a series, one for each
+/// time step. A row without a value gives [`Value::Missing`].
 pub trait Values {
     /// The number of values.
     fn len(&self) -> usize;
@@ -79,11 +80,11 @@ pub trait Values {
     /// Value `index`.
     ///
     /// # Errors
-    /// If the value cannot be read; the message names its place.
+    /// If the value cannot be read; the message names its row.
     fn get(&self, index: usize) -> Result<Value, TokenizeError>;
 
-    /// The bytes of a file that a setting names, such as a published vocabulary; `None` if there is no file. By default the
-    /// location is a path on this disk ([`read_local`]); a program may also take addresses on other machines and members of
+    /// The bytes of a file that a setting names, such as a published vocabulary; `None` if there is no file. By default
+    /// the location is a local path ([`read_local`]); a program may also support remote addresses and members of
     /// archives.
     ///
     /// # Errors
@@ -94,14 +95,14 @@ pub trait Values {
 }
 
 impl dyn Values + '_ {
-    /// At most `most` values, spread evenly: tables often hold one class after the other.
+    /// At most `most` values, spread evenly over all rows, because tables are often sorted by class.
     pub fn spread(&self, most: usize) -> impl Iterator<Item = Result<Value, TokenizeError>> + '_ {
         let every = self.len().div_ceil(most.max(1)).max(1);
         (0..self.len()).step_by(every).map(|index| self.get(index))
     }
 }
 
-/// The bytes of a file on this disk; `None` if there is no file at the location.
+/// The bytes of a local file; `None` if there is no file at the location.
 ///
 /// # Errors
 /// If there is a file and it cannot be read; the message names the location.
@@ -146,7 +147,7 @@ impl Array {
         }
     }
 
-    /// The number of numbers.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         match &self.numbers {
             Numbers::U8(bytes) => bytes.len(),
@@ -154,7 +155,7 @@ impl Array {
         }
     }
 
-    /// True when there is no number.
+    /// True if there is no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -171,7 +172,7 @@ impl Value {
         *self == Value::Missing
     }
 
-    /// A noun for messages: `text`, `an array [3, 4]`, `a series of 20 steps`.
+    /// A noun phrase for messages: `text`, `an array [3, 4]`, `a series of 20 steps`.
     pub fn describe(&self) -> String {
         match self {
             Value::Missing => "nothing".into(),
@@ -184,12 +185,12 @@ impl Value {
         }
     }
 
-    /// The error of a tokenizer that expects another sort of value.
+    /// The error of a tokenizer that expects another type of value.
     pub fn unexpected(&self, expected: &str) -> TokenizeError {
         TokenizeError::Input(format!("expected {expected}; found {}", self.describe()))
     }
 
-    /// The text of a text, or of a file that holds UTF-8.
+    /// The text of a [`Value::Text`], or of a file in UTF-8.
     ///
     /// # Errors
     /// [`TokenizeError::Input`] for any other value, and for bytes that are not UTF-8.
@@ -199,14 +200,14 @@ impl Value {
             Value::File(File { name, bytes }) => String::from_utf8(bytes).map_err(|e| {
                 let at = e.utf8_error().valid_up_to();
                 TokenizeError::Input(format!(
-                    "{name}: expected UTF-8 text; found another byte at offset {at}"
+                    "{name}: expected UTF-8 text; found an invalid byte at offset {at}"
                 ))
             }),
             other => Err(other.unexpected("text")),
         }
     }
 
-    /// The numbers of a number, of an array, or of a text or text file that is a number.
+    /// The numbers of a number, an array, or a text or text file that contains a number.
     ///
     /// # Errors
     /// [`TokenizeError::Input`] for any other value.
@@ -223,10 +224,10 @@ impl Value {
         }
     }
 
-    /// The name that stands for this value among classes: a text itself, a number as it is written.
+    /// The value as a class label: a text unchanged, a number as its decimal string.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] for a value that is neither.
+    /// [`TokenizeError::Input`] for a value that is neither text nor number.
     pub fn into_label(self) -> Result<String, TokenizeError> {
         match self {
             Value::Text(text) => Ok(text),
@@ -245,7 +246,7 @@ impl Value {
         }
     }
 
-    /// These steps of a series, as far as it has them; every other value as it is.
+    /// The given steps of a series, cut at its end; any other value unchanged.
     pub fn window(self, steps: Range<usize>) -> Value {
         match self {
             Value::Series(values) => {
@@ -261,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_read_as_what_they_are_asked_for() {
+    fn values_convert_to_text_numbers_and_labels() {
         let file = |bytes: &[u8]| Value::File(File { name: "a.cls".into(), bytes: bytes.to_vec() });
         assert_eq!(Value::Text(" 3.5 ".into()).into_numbers().unwrap(), [3.5]);
         assert_eq!(Value::vector([1.0, 2.0]).into_numbers().unwrap(), [1.0, 2.0]);
@@ -275,12 +276,12 @@ mod tests {
         );
         assert_eq!(
             message(file(&[b'a', 0xff]).into_text().unwrap_err()),
-            "a.cls: expected UTF-8 text; found another byte at offset 1"
+            "a.cls: expected UTF-8 text; found an invalid byte at offset 1"
         );
     }
 
     #[test]
-    fn a_window_cuts_series_alone() {
+    fn a_window_cuts_only_series() {
         let series = Value::Series((0..5).map(|i| Value::Number(f64::from(i))).collect());
         assert_eq!(series.steps(), Some(5));
         assert_eq!(series.clone().window(3..9), Value::Series(vec![Value::Number(3.0), Value::Number(4.0)]));
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_values_are_spread_over_all() {
+    fn spread_values_are_evenly_spaced() {
         let values: Vec<Value> = (0..10).map(|i| Value::Number(f64::from(i))).collect();
         let values: &dyn Values = &values;
         let few: Vec<Value> = values.spread(4).map(Result::unwrap).collect();

@@ -1,10 +1,10 @@
-//! The conformance test catches what it promises to catch, and the registry refuses what it must.
+//! The conformance test detects violations, and the registry rejects unknown names and settings.
 
 use serde::{Deserialize, Serialize};
 use smalti_contract::testing::{Violation, check};
 use smalti_contract::*;
 
-/// Digits as tokens, with ways to misbehave.
+/// A tokenizer of digits, with settings that violate the contract.
 struct Digits {
     config: DigitsConfig,
     spec: TokenSpec,
@@ -51,7 +51,7 @@ impl Tokenizer for Digits {
     fn read(&self, value: Value) -> Result<Vec<u32>, TokenizeError> {
         Ok(value.into_numbers()?.into_iter().map(|number| number as u32).collect())
     }
-    fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Vec<u32>> {
+    fn raw_inputs<'a>(&'a self, bytes: &'a [u8]) -> RawInputs<'a, Vec<u32>> {
         Box::new(std::iter::once(Ok(bytes.iter().map(|b| u32::from(b - b'0')).collect())))
     }
     fn encode(&self, raw: &Vec<u32>) -> Result<Tokens, TokenizeError> {
@@ -70,31 +70,31 @@ fn digits(config: DigitsConfig) -> Digits {
 }
 
 #[test]
-fn an_honest_tokenizer_passes() {
+fn a_correct_tokenizer_passes() {
     check(&digits(DigitsConfig::default()), &[vec![1, 2, 3], vec![]]).unwrap();
 }
 
 #[test]
-fn a_wrong_round_trip_is_caught() {
+fn a_wrong_round_trip_is_detected() {
     let wrong = digits(DigitsConfig { shift_on_decode: 1, ..Default::default() });
     let violation = check(&wrong, &[vec![1, 2]]).unwrap_err();
     assert!(matches!(violation, Violation::Different { what: "decoding and encoding", .. }), "{violation}");
 }
 
 #[test]
-fn an_id_beyond_the_vocabulary_is_caught() {
+fn an_id_beyond_the_vocabulary_is_detected() {
     let wrong = digits(DigitsConfig { beyond_vocabulary: true, ..Default::default() });
     let violation = check(&wrong, &[vec![4]]).unwrap_err();
     assert_eq!(violation.to_string(), "sample 0: digit: id 14 at token 0 must be below 10");
 }
 
 #[test]
-fn nothing_to_check_is_no_pass() {
+fn a_check_without_samples_fails() {
     assert!(matches!(check(&digits(DigitsConfig::default()), &[]), Err(Violation::NoSamples)));
 }
 
 #[test]
-fn the_registry_names_what_it_knows() {
+fn an_unknown_name_lists_the_registered_ones() {
     let mut registry = Registry::new();
     registry.register::<Digits>().unwrap();
     assert!(matches!(registry.register::<Digits>(), Err(RegistryError::Duplicate("digits"))));

@@ -1,4 +1,4 @@
-//! Two images in one: mixup and cutmix.
+//! Blending of two images: mixup and cutmix.
 
 use crate::augment::{Purpose, generator};
 use crate::image::Image;
@@ -7,17 +7,17 @@ use rand_distr::{Beta, Distribution};
 use serde::{Deserialize, Serialize};
 use smalti_contract::TokenizeError;
 
-/// How training images are blended, each with another of the data; by default not at all. What is then asked of a
-/// model is both classes, in the shares in which it sees them.
+/// Blending of each training image with another one; off by default. The target is then both classes, weighted by the
+/// shares of the images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Blend {
-    /// Mixup (Zhang et al. 2017): the mean of two images, weighted by a share drawn from Beta(this, this). 0 for none.
+    /// Mixup (Zhang et al. 2017): the mean of two images, weighted by a share drawn from Beta(this, this); 0 is off.
     pub mixup: f32,
-    /// Cutmix (Yun et al. 2019): a rectangle comes from the other image, of a share of the area drawn from Beta(this,
-    /// this). 0 for none. Of both, each is taken one time in two.
+    /// Cutmix (Yun et al. 2019): a rectangle of the other image, whose share of the area is drawn from Beta(this,
+    /// this); 0 is off. If mixup is on too, each is chosen with probability 0.5.
     pub cutmix: f32,
-    /// How likely an image is blended, where either is above 0.
+    /// The probability that an image is blended, if either is on.
     pub probability: f32,
 }
 
@@ -27,28 +27,28 @@ impl Default for Blend {
     }
 }
 
-/// One blend, drawn.
+/// The drawn parameters of one blend.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Blending {
-    /// The mean of two images, of which the first counts this share.
+    /// The weighted mean of two images.
     Mixup {
-        /// Between 0 and 1.
+        /// The weight of the first image, in 0..=1.
         share: f64,
     },
     /// A rectangle from the second image.
     Cutmix {
-        /// The share of the area that the rectangle leaves, 0 to 1, where it lies inside as a whole.
+        /// The share of the first image's area that stays, in 0..=1, if the whole rectangle lies inside the image.
         share: f64,
-        /// Where its middle lies, each 0 to 1 of the image's height and width.
+        /// The rectangle's centre as shares of the image's height and width, in 0..=1.
         middle: [f64; 2],
     },
 }
 
 impl Blend {
-    /// `Err` says which setting cannot work.
+    /// Check the settings.
     ///
     /// # Errors
-    /// A parameter of a distribution that is below 0 or above 100, or a probability that is none.
+    /// If a distribution's parameter is not in 0..=100, or the probability not in 0..=1.
     pub fn check(&self) -> Result<(), String> {
         let settings = [
             ("mixup", self.mixup, 100.0),
@@ -63,17 +63,17 @@ impl Blend {
         Ok(())
     }
 
-    /// Whether nothing is set.
+    /// Whether all settings are the defaults.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// True where no image is ever blended.
+    /// Whether blending is off.
     pub fn is_off(&self) -> bool {
         self.probability == 0.0 || self.mixup == 0.0 && self.cutmix == 0.0
     }
 
-    /// How the image of this seed is blended, if it is.
+    /// Draw how the image of this seed is blended; `None` if it is not.
     pub fn draw(&self, seed: u64) -> Option<Blending> {
         let random = &mut generator(seed, Purpose::Blend);
         if self.is_off() || random.random::<f32>() >= self.probability {
@@ -88,9 +88,9 @@ impl Blend {
     }
 }
 
-/// A number of Beta(alpha, alpha).
+/// Draw from Beta(alpha, alpha).
 fn share(alpha: f32, random: &mut impl Rng) -> f64 {
-    // A parameter too small for the distribution gives one of both images, which is its limit.
+    // If the parameter is too small for the distribution, use its limit: one of the two images.
     match Beta::new(f64::from(alpha), f64::from(alpha)) {
         Ok(beta) => Some(beta.sample(random)).filter(|share| share.is_finite()),
         Err(_) => None,
@@ -99,22 +99,22 @@ fn share(alpha: f32, random: &mut impl Rng) -> f64 {
 }
 
 impl Blending {
-    /// Both images in one, and the share of the first.
+    /// Blend two images, and return the share of the first.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] where they are of different sizes or channels.
+    /// [`TokenizeError::Input`] if they are of different sizes or channels.
     pub fn apply(self, mut first: Image, second: &Image) -> Result<(Image, f32), TokenizeError> {
         let shape = |image: &Image| [image.height, image.width, image.channels];
         if shape(&first) != shape(second) {
             let ([a, b, c], [d, e, f]) = (shape(&first), shape(second));
             return Err(TokenizeError::Input(format!(
-                "images of {a}×{b}×{c} and {d}×{e}×{f} cannot be blended; they must be of one size"
+                "images of {a}×{b}×{c} and {d}×{e}×{f} cannot be blended; they must have the same size"
             )));
         }
         let [height, width, _] = shape(&first);
         match self {
             Blending::Mixup { share } => {
-                // In 16 binary places, which no pixel value notices.
+                // Fixed point with 16 binary digits, which is enough for 8-bit pixels.
                 let weight = (share.clamp(0.0, 1.0) * 65536.0).round() as u32;
                 for (value, &other) in first.pixels.iter_mut().zip(&second.pixels) {
                     let sum = u32::from(*value) * weight + u32::from(other) * (65536 - weight);
@@ -130,12 +130,12 @@ impl Blending {
                     ((middle - half).round().max(0.0) as usize).min(end)..end
                 };
                 let (rows, columns) = (span(middle[0], height), span(middle[1], width));
-                let gone = (rows.len() * columns.len()) as f32;
-                if gone > 0.0 {
+                let replaced = (rows.len() * columns.len()) as f32;
+                if replaced > 0.0 {
                     let corner = [rows.start, columns.start];
                     first.place(&second.cut(rows, columns), corner);
                 }
-                Ok((first, 1.0 - gone / (height * width) as f32))
+                Ok((first, 1.0 - replaced / (height * width) as f32))
             }
         }
     }
@@ -159,22 +159,22 @@ mod tests {
     }
 
     #[test]
-    fn cutmix_says_the_share_that_it_left() {
+    fn cutmix_returns_the_share_of_the_first_image() {
         for seed in 0..300 {
             let blending = Blend { cutmix: 1.0, ..Blend::default() }.draw(seed).unwrap();
             assert!(matches!(blending, Blending::Cutmix { .. }));
             let (image, share) = blending.apply(flat(1), &flat(2)).unwrap();
             let kept = image.pixels.iter().filter(|&&value| value == 1).count();
-            assert!((share - kept as f32 / 240.0).abs() < 1e-6, "{share} said, {kept} of 240 kept");
+            assert!((share - kept as f32 / 240.0).abs() < 1e-6, "{share} returned, {kept} of 240 kept");
         }
         let middle = [0.0, 0.0];
         let (image, share) = Blending::Cutmix { share: 0.0, middle }.apply(flat(1), &flat(2)).unwrap();
-        assert_eq!(share, 0.75, "a corner of it lies inside");
+        assert_eq!(share, 0.75, "a corner of the rectangle lies inside");
         assert_eq!((image.pixels[0], image.pixels[239]), (2, 1));
     }
 
     #[test]
-    fn shares_are_those_of_the_distribution() {
+    fn shares_follow_the_distribution() {
         for (alpha, variance) in [(0.2_f32, 0.25 / 1.4), (1.0, 1.0 / 12.0), (4.0, 0.25 / 9.0)] {
             let blend = Blend { mixup: alpha, ..Blend::default() };
             let shares: Vec<f64> = (0..4000)
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_blended_as_said() {
+    fn the_probability_is_kept() {
         let drawn = |blend: Blend| (0..1000).filter_map(|seed| blend.draw(seed)).collect::<Vec<_>>();
         assert!(drawn(Blend::default()).is_empty());
         let some = Blend { mixup: 0.2, cutmix: 1.0, probability: 0.4 };
@@ -201,15 +201,15 @@ mod tests {
     }
 
     #[test]
-    fn extremes_are_survived_and_what_cannot_work_is_refused() {
+    fn extreme_settings_work_and_invalid_ones_are_errors() {
         let tiny = Blend { mixup: 1e-30, ..Blend::default() };
         for seed in 0..100 {
             let (image, share) = tiny.draw(seed).unwrap().apply(flat(1), &flat(2)).unwrap();
             assert!((0.0..=1.0).contains(&share) && image.pixels.len() == 240, "{share}");
         }
         let small = Image::new(1, 1, 3, vec![0; 3]).unwrap();
-        let refusal = Blending::Mixup { share: 0.5 }.apply(flat(1), &small).unwrap_err().to_string();
-        assert!(refusal.contains("8×10×3 and 1×1×3"), "{refusal}");
+        let error = Blending::Mixup { share: 0.5 }.apply(flat(1), &small).unwrap_err().to_string();
+        assert!(error.contains("8×10×3 and 1×1×3"), "{error}");
         let problem = Blend { cutmix: -1.0, ..Blend::default() }.check().unwrap_err();
         assert_eq!(problem, "blend.cutmix is -1; it must be within 0..=100");
     }

@@ -1,7 +1,7 @@
-//! CIFAR-10's binary file format: records of a label and a colour image of 32×32 pixels.
+//! CIFAR-10's binary file format: samples of a label and a colour image of 32×32 pixels.
 //!
-//! A record is 3,073 bytes: the label, then the red, the green and the blue pixels, each row by row
-//! (A. Krizhevsky, <https://www.cs.toronto.edu/~kriz/cifar.html>). There is no header.
+//! A sample is 3,073 bytes: the label, then the red, the green and the blue pixels, each row by row (A. Krizhevsky,
+//! <https://www.cs.toronto.edu/~kriz/cifar.html>). There is no header.
 
 use crate::image::Image;
 use smalti_contract::TokenizeError;
@@ -9,26 +9,26 @@ use smalti_contract::TokenizeError;
 /// Height and width.
 const SIDE: usize = 32;
 const PIXELS: usize = SIDE * SIDE;
-const RECORD: usize = 1 + 3 * PIXELS;
+const SAMPLE: usize = 1 + 3 * PIXELS;
 const CLASSES: u8 = 10;
 
-/// The images of a file, each with its label.
+/// Read the images of a file, each with its label.
 ///
 /// # Errors
-/// [`TokenizeError::Format`] where the file is empty, does not hold whole records, or a label is not below 10.
+/// [`TokenizeError::Format`] if the file is empty, does not hold whole samples, or a label is not below 10.
 pub fn images(bytes: &[u8]) -> Result<Vec<(Image, u8)>, TokenizeError> {
     let unreadable = |problem| TokenizeError::Format { format: "CIFAR-10", problem };
-    let records = bytes.chunks_exact(RECORD);
-    if bytes.is_empty() || !records.remainder().is_empty() {
-        return Err(unreadable(format!("{} bytes; expected whole records of {RECORD}", bytes.len())));
+    let samples = bytes.chunks_exact(SAMPLE);
+    if bytes.is_empty() || !samples.remainder().is_empty() {
+        return Err(unreadable(format!("{} bytes; expected whole samples of {SAMPLE}", bytes.len())));
     }
-    let image = |(i, record): (usize, &[u8])| {
-        let (label, planes) = (record[0], &record[1..]);
+    let image = |(i, sample): (usize, &[u8])| {
+        let (label, planes) = (sample[0], &sample[1..]);
         if label >= CLASSES {
-            return Err(unreadable(format!("record {i} has label {label}; expected 0 to {}", CLASSES - 1)));
+            return Err(unreadable(format!("sample {i} has label {label}; expected 0 to {}", CLASSES - 1)));
         }
         let colours = (0..PIXELS).flat_map(|pixel| [0, 1, 2].map(|plane| planes[plane * PIXELS + pixel]));
         Ok((Image::new(SIDE, SIDE, 3, colours.collect())?, label))
     };
-    records.enumerate().map(image).collect()
+    samples.enumerate().map(image).collect()
 }

@@ -4,11 +4,11 @@ use crate::image::Image;
 use smalti_contract::TokenizeError;
 use std::borrow::Borrow;
 
-/// Mean and standard deviation of each of `channels` over all pixels, taken as 0..=1: for
+/// Measure the mean and standard deviation of each of `channels` over all pixels, scaled to 0..=1: for
 /// [`ImageConfig::mean`](crate::ImageConfig) and `std`.
 ///
-/// Images are taken at their own size and converted to 1 or 3 channels. A channel that never changes has a
-/// deviation of 1, which leaves it as it is. The sums are of integers, so the order does not matter.
+/// Images keep their size and are converted to 1 or 3 channels. A constant channel has a deviation of 1. The sums are
+/// of integers, so the result does not depend on the order.
 ///
 /// # Errors
 /// [`TokenizeError::Input`] for no images, an image with a side of 0, or channels other than 1 and 3.
@@ -24,11 +24,11 @@ pub fn normalisation(
         image.borrow().check()?;
         histogram.add(image.borrow());
     }
-    let none = || TokenizeError::Input("there are no images; a mean needs at least 1".into());
+    let none = || TokenizeError::Input("expected at least 1 image; found 0".into());
     histogram.normalisation().ok_or_else(none)
 }
 
-/// How often each value occurs in each channel of images that are read one after another.
+/// Histograms of each channel, over images that are added one by one.
 pub(crate) struct Histogram {
     counts: Vec<[u64; 256]>,
 }
@@ -38,7 +38,7 @@ impl Histogram {
         Self { counts: vec![[0; 256]; channels] }
     }
 
-    /// Adds an image, converted to as many channels.
+    /// Add an image, converted to the histogram's channels.
     pub(crate) fn add(&mut self, image: &Image) {
         let channels = self.counts.len();
         for pixel in image.to_channels(channels).pixels.chunks_exact(channels) {
@@ -46,14 +46,14 @@ impl Histogram {
         }
     }
 
-    /// The mean and the standard deviation of each channel; `None` without a pixel.
+    /// The mean and the standard deviation of each channel; `None` without pixels.
     pub(crate) fn normalisation(&self) -> Option<(Vec<f32>, Vec<f32>)> {
         let any = self.counts.iter().flatten().any(|&count| count > 0);
         any.then(|| self.counts.iter().map(moments).unzip())
     }
 }
 
-/// Mean and standard deviation, of pixels in 0..=1, given how often each value occurs.
+/// Mean and standard deviation of pixels scaled to 0..=1, from a histogram.
 fn moments(counts: &[u64; 256]) -> (f32, f32) {
     let average = |of: &dyn Fn(f64) -> f64| {
         let total: f64 =
@@ -71,23 +71,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_values_lie_one_deviation_from_their_mean() {
+    fn mean_and_deviation_are_per_channel() {
         let image = Image::new(2, 1, 3, vec![0, 51, 7, 255, 102, 7]).unwrap();
         let (mean, std) = normalisation([&image, &image], 3).unwrap();
         assert_eq!(mean, [0.5, 0.3, 7.0 / 255.0]);
-        assert_eq!((std[0], std[2]), (0.5, 1.0), "a constant channel stays as it is");
+        assert_eq!((std[0], std[2]), (0.5, 1.0), "a constant channel is not scaled");
         assert!((std[1] - 0.1).abs() < 1e-6);
     }
 
     #[test]
-    fn grey_and_rgb_are_of_one_data_set() {
+    fn grey_and_rgb_images_can_be_mixed() {
         let grey = Image::new(1, 1, 1, vec![0]).unwrap();
         let rgb = Image::new(1, 1, 3, vec![255; 3]).unwrap();
         assert_eq!(normalisation([grey, rgb], 1).unwrap(), (vec![0.5], vec![0.5]));
     }
 
     #[test]
-    fn nothing_to_fit_is_an_error() {
+    fn no_images_are_an_error() {
         assert!(normalisation(Vec::<Image>::new(), 1).is_err());
         assert!(normalisation([Image { width: 0, height: 1, channels: 1, pixels: vec![] }], 1).is_err());
         assert!(normalisation([Image::new(1, 1, 1, vec![0]).unwrap()], 2).is_err());

@@ -1,24 +1,24 @@
 //! IDX, the file format of MNIST: many images, or their labels, in one file.
 //!
-//! A file is `00 00 08` (unsigned bytes), the number of axes, the size of each axis as a big-endian `u32`,
-//! and the bytes. MNIST is published gzip-compressed; these functions take it unpacked.
+//! A file is `00 00 08` (unsigned bytes), the number of axes, the size of each axis as a big-endian `u32`, and the
+//! bytes. MNIST is published gzip-compressed; these functions take the decompressed bytes.
 
 use crate::image::Image;
-use smalti_contract::{Records, TokenizeError};
+use smalti_contract::{RawInputs, TokenizeError};
 
 const IMAGES: [u8; 4] = [0, 0, 8, 3];
 const LABELS: [u8; 4] = [0, 0, 8, 1];
 
-/// Whether the bytes begin as an IDX file of images does.
+/// Whether the bytes begin with the header of an IDX file of images.
 pub fn is_images(bytes: &[u8]) -> bool {
     bytes.starts_with(&IMAGES)
 }
 
-/// The grey images in an IDX file of axes `[n, height, width]`.
+/// Read the grey images of an IDX file with axes `[n, height, width]`.
 ///
-/// The records are one [`TokenizeError::Format`] where the header is no such header, says another length than
-/// the file has, or has a side of 0.
-pub fn images(bytes: &[u8]) -> Records<'_, Image> {
+/// The iterator gives a single [`TokenizeError::Format`] if the header is another one, does not match the file's
+/// length, or has a side of 0.
+pub fn images(bytes: &[u8]) -> RawInputs<'_, Image> {
     let sized = axes(bytes, IMAGES).and_then(|([_, height, width], pixels)| {
         if height == 0 || width == 0 {
             return Err(unreadable(format!(
@@ -35,15 +35,15 @@ pub fn images(bytes: &[u8]) -> Records<'_, Image> {
     }
 }
 
-/// The labels in an IDX file of one axis.
+/// Read the labels of an IDX file with one axis.
 ///
 /// # Errors
-/// [`TokenizeError::Format`] where the header is no such header or says another length than the file has.
+/// [`TokenizeError::Format`] if the header is another one or does not match the file's length.
 pub fn labels(bytes: &[u8]) -> Result<Vec<u8>, TokenizeError> {
     axes::<1>(bytes, LABELS).map(|(_, labels)| labels.to_vec())
 }
 
-/// The sizes of the axes, and the bytes behind the header: as many as the sizes multiply to.
+/// The sizes of the axes, and the bytes after the header, whose number is the product of the sizes.
 fn axes<const N: usize>(bytes: &[u8], magic: [u8; 4]) -> Result<([u32; N], &[u8]), TokenizeError> {
     let cut = || unreadable(format!("{} bytes; the header alone has {}", bytes.len(), 4 + 4 * N));
     let (found, rest) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
@@ -60,7 +60,7 @@ fn axes<const N: usize>(bytes: &[u8], magic: [u8; 4]) -> Result<([u32; N], &[u8]
     if expected != rest.len() as u128 {
         let sizes = sizes.map(|size| size.to_string()).join("×");
         return Err(unreadable(format!(
-            "the header says {sizes} = {expected} bytes; {} follow it",
+            "the header has {sizes} = {expected} bytes; {} follow it",
             rest.len()
         )));
     }

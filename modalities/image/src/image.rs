@@ -18,18 +18,18 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image of these pixels, row-major `[height, width, channels]`.
+    /// Build an image from pixels, row-major `[height, width, channels]`.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] where a side is 0, `channels` is neither 1 nor 3, or the number of pixels is
-    /// another than the sides say.
+    /// [`TokenizeError::Input`] if a side is 0, `channels` is neither 1 nor 3, or the number of values is not `height *
+    /// width * channels`.
     pub fn new(width: usize, height: usize, channels: usize, pixels: Vec<u8>) -> Result<Self, TokenizeError> {
         let image = Self { width, height, channels, pixels };
         image.check()?;
         Ok(image)
     }
 
-    /// What [`Image::new`] asks for: the fields are public, so a reader of them checks.
+    /// The check of [`Image::new`]. The fields are public, so users of an image check again.
     pub(crate) fn check(&self) -> Result<(), TokenizeError> {
         let Self { width, height, channels, ref pixels } = *self;
         let problem = if width == 0 || height == 0 {
@@ -45,7 +45,7 @@ impl Image {
         Err(TokenizeError::Input(problem))
     }
 
-    /// The part of the image in these rows and columns, which must lie inside.
+    /// Crop the image to these rows and columns, which must lie inside.
     pub(crate) fn cut(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let line = self.width * self.channels;
         let mut pixels = Vec::with_capacity(rows.len() * columns.len() * self.channels);
@@ -56,7 +56,7 @@ impl Image {
         Self { width: columns.len(), height: rows.len(), channels: self.channels, pixels }
     }
 
-    /// Gives the pixels in these rows and columns, which must lie inside, one colour.
+    /// Fill these rows and columns, which must lie inside, with one colour.
     pub(crate) fn fill(&mut self, rows: Range<usize>, columns: Range<usize>, colour: &[u8]) {
         let (channels, line) = (self.channels, self.width * self.channels);
         for row in self.pixels.chunks_exact_mut(line).skip(rows.start).take(rows.len()) {
@@ -65,7 +65,7 @@ impl Image {
         }
     }
 
-    /// Lays the other, of as many channels, over this at `[row, column]`; it must lie inside.
+    /// Paste another image with the same number of channels at `[row, column]`; it must lie inside.
     pub(crate) fn place(&mut self, other: &Image, [row, column]: [usize; 2]) {
         let (line, other_line) = (self.width * self.channels, other.width * other.channels);
         let rows = self.pixels.chunks_exact_mut(line).skip(row);
@@ -74,7 +74,7 @@ impl Image {
         }
     }
 
-    /// The same image with 1 or 3 channels; of another number it is left as it is.
+    /// Convert the image to 1 or 3 channels; for another number it stays unchanged.
     ///
     /// Grey is ITU-R 601 luma in the 16-bit fixed point of Pillow's mode "L"; RGB of a grey image repeats it.
     pub fn to_channels(&self, channels: usize) -> Cow<'_, Image> {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grey_is_what_pillow_makes_of_rgb() {
+    fn grey_matches_pillow() {
         // Image.new("RGB", (1, 1), c).convert("L") for pure red, green, blue, white and (12, 200, 99).
         let pixels = vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255, 12, 200, 99];
         let image = Image::new(5, 1, 3, pixels).unwrap();
@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn grey_comes_back_from_rgb() {
+    fn grey_to_rgb_and_back_is_unchanged() {
         let grey = Image::new(16, 16, 1, (0..=255).collect()).unwrap();
         assert_eq!(*grey.to_channels(3).to_channels(1), grey);
         assert!(matches!(grey.to_channels(1), Cow::Borrowed(_)));
     }
 
     #[test]
-    fn parts_are_cut_out_and_filled() {
+    fn rectangles_are_cropped_and_filled() {
         let mut image = Image::new(4, 3, 1, (0..12).collect()).unwrap();
         assert_eq!(image.cut(1..3, 2..4), Image::new(2, 2, 1, vec![6, 7, 10, 11]).unwrap());
         image.fill(0..2, 1..3, &[99]);
@@ -128,11 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn sides_and_pixels_agree() {
-        let refusal = |w, h, c, n| Image::new(w, h, c, vec![0; n]).unwrap_err().to_string();
-        assert_eq!(refusal(0, 32, 1, 0), "image is 32×0 pixels; both sides must be at least 1");
-        assert_eq!(refusal(2, 2, 4, 16), "image has 4 channels; it must have 1 (grey) or 3 (RGB)");
-        assert_eq!(refusal(2, 3, 3, 17), "image of 3×2 pixels and 3 channels cannot have 17 values");
-        assert!(refusal(usize::MAX, 2, 3, 4).contains("cannot have 4 values"));
+    fn sides_must_match_the_pixels() {
+        let error_of = |w, h, c, n| Image::new(w, h, c, vec![0; n]).unwrap_err().to_string();
+        assert_eq!(error_of(0, 32, 1, 0), "image is 32×0 pixels; both sides must be at least 1");
+        assert_eq!(error_of(2, 2, 4, 16), "image has 4 channels; it must have 1 (grey) or 3 (RGB)");
+        assert_eq!(error_of(2, 3, 3, 17), "image of 3×2 pixels and 3 channels cannot have 17 values");
+        assert!(error_of(usize::MAX, 2, 3, 4).contains("cannot have 4 values"));
     }
 }

@@ -1,4 +1,4 @@
-//! JPEG files, read and written as by libjpeg-turbo, which Pillow and torchvision use.
+//! Reading and writing of JPEG files as by libjpeg-turbo, which Pillow and torchvision use.
 
 use crate::image::Image;
 use crate::read::{MAX_PIXELS, check_size, unreadable};
@@ -7,32 +7,32 @@ use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat, Subsampling, compress
 use smalti_contract::TokenizeError;
 use std::panic::catch_unwind;
 
-/// The most scans of a progressive file: each walks over all of its blocks again. Encoders make about ten, and no more
-/// than this is what libjpeg-turbo advises for files from strangers.
+/// The maximal number of scans of a progressive file, each of which decodes all blocks again. Encoders write about ten;
+/// libjpeg-turbo recommends this limit for untrusted files.
 const MAX_SCANS: usize = 500;
 
-/// Reads a JPEG file, grey or RGB, and how the image is to be turned.
+/// Read a JPEG file, grey or RGB, and its EXIF orientation.
 ///
-/// Every value is that of libjpeg-turbo, and so of Pillow and torchvision: its exact inverse transform ("islow"), smooth
-/// upsampling of colour, and smoothing where the last scans of a progressive file are missing. CMYK becomes RGB as by
-/// Pillow's `convert`; where its colours are sampled coarser than black, they may be off by a few values, mostly in the
-/// last column.
+/// Every value equals that of libjpeg-turbo, and so of Pillow and torchvision: exact inverse transform ("islow"),
+/// smooth upsampling of colour, and smoothing if the last scans of a progressive file are missing. CMYK becomes RGB as
+/// by Pillow's `convert`; if its colours are sampled more coarsely than black, they may differ by a few values, mostly
+/// in the last column.
 ///
 /// # Errors
-/// [`TokenizeError::Format`] for corrupt or truncated bytes, where libjpeg-turbo would fill in grey, for more than
-/// [`MAX_PIXELS`], for unusual sampling, and for what Pillow does not read either: 12 bits, two components.
+/// [`TokenizeError::Format`] for corrupt or truncated bytes (libjpeg-turbo fills in grey), for more than
+/// [`MAX_PIXELS`], for unusual sampling, and for files that Pillow does not read either: 12 bits, two components.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeError> {
-    // A damaged file may find a case that the decoder did not think of: an error here, not the end of a run.
-    catch_unwind(|| decode_whole(bytes)).unwrap_or_else(|_| Err(unreadable("the decoder of JPEGs panicked")))
+    // A corrupt file may make the decoder panic; that must be an error, not the end of a run.
+    catch_unwind(|| decode_whole(bytes)).unwrap_or_else(|_| Err(unreadable("the JPEG decoder panicked")))
 }
 
 fn decode_whole(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeError> {
     if !is_complete(bytes) {
-        return Err(unreadable("a JPEG without its end; the file is truncated"));
+        return Err(unreadable("the JPEG has no end marker; the file is truncated"));
     }
     let limits = DecodeLimits {
         max_scans: MAX_SCANS,
-        // Of a progressive file in RGB: its pixels, its components, and their coefficients of 16 bits.
+        // A progressive file in RGB needs memory for pixels, components, and their coefficients of 16 bits.
         max_memory: Some(16 * MAX_PIXELS as u64),
         ..DecodeLimits::default()
     };
@@ -48,12 +48,12 @@ fn decode_whole(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeErr
         PixelFormat::Cmyk => RgbImage::from_raw(width, height, rgb_of_cmyk(&pixels)).map(Into::into),
         _ => RgbImage::from_raw(width, height, pixels).map(Into::into),
     };
-    let image = image.ok_or_else(|| unreadable("the JPEG has another size than it says"))?;
+    let image = image.ok_or_else(|| unreadable("the decoded JPEG has another size than its header"))?;
     Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
-/// Refuses, before anything is decoded, what a file of so many bytes cannot hold and what is not read; and says what
-/// the rest is decoded to.
+/// Check the header before decoding: fail for a size that `length` bytes cannot hold and for unsupported formats.
+/// Returns the pixel format to decode to.
 fn check(decoder: &Decoder, length: usize) -> Result<PixelFormat, TokenizeError> {
     let frame = decoder.header();
     let [width, height] = [frame.width, frame.height].map(u32::from);
@@ -61,7 +61,7 @@ fn check(decoder: &Decoder, length: usize) -> Result<PixelFormat, TokenizeError>
     if width == 0 || height == 0 {
         return Err(unreadable(format!("a JPEG of {height}×{width} pixels; both sides must be at least 1")));
     }
-    // Decoders take their time to fill what a damaged size claims. No other format says so surely what it cannot hold.
+    // A decoder would take long to fill a corrupt size. Huffman codes give a safe upper bound; other formats have none.
     if !decoder.is_arithmetic() && most_pixels(length) < u64::from(width) * u64::from(height) {
         return Err(unreadable(format!("{height}×{width} pixels in {length} bytes; the JPEG is truncated")));
     }
@@ -78,14 +78,14 @@ fn check(decoder: &Decoder, length: usize) -> Result<PixelFormat, TokenizeError>
         frame.components.iter().map(|it| (it.horizontal_sampling, it.vertical_sampling)).collect();
     if !is_usual(&sampling) {
         return Err(unreadable(format!(
-            "a JPEG whose components are sampled as {sampling:?}; light must be the finest, and colours alike"
+            "a JPEG whose components are sampled as {sampling:?}; luma must be the finest, and both chroma components alike"
         )));
     }
     Ok(format)
 }
 
-/// Whether components are sampled, across and down, as the decoder takes for granted: none finer than the first, light;
-/// of four, both colours alike and black as fine as light. No encoder makes it otherwise by itself.
+/// Whether components are sampled as the decoder assumes: none finer than the first, luma; with four components, both
+/// chroma components alike and black as fine as luma. Encoders write nothing else by default.
 fn is_usual(sampling: &[(u8, u8)]) -> bool {
     let finest = sampling[0];
     let none_finer =
@@ -93,13 +93,13 @@ fn is_usual(sampling: &[(u8, u8)]) -> bool {
     none_finer && (sampling.len() != 4 || (sampling[1] == sampling[2] && sampling[3] == finest))
 }
 
-/// RGB of CMYK as it lies in a file, where 255 is no ink: `Image.convert("RGB")` of Pillow.
+/// Convert CMYK as stored in a file, where 255 is no ink, to RGB: `Image.convert("RGB")` of Pillow.
 fn rgb_of_cmyk(pixels: &[u8]) -> Vec<u8> {
     let (pixels, _) = pixels.as_chunks::<4>();
     let mut rgb = Vec::with_capacity(pixels.len() * 3);
     for &[cyan, magenta, yellow, white] in pixels {
         rgb.extend([cyan, magenta, yellow].map(|paper| {
-            // Ink takes its part of the light that black leaves, rounded to a whole value.
+            // Ink absorbs its share of the light that black leaves, rounded to a whole value.
             let product = u32::from(255 - paper) * u32::from(white) + 128;
             (u32::from(white) - (((product >> 8) + product) >> 8)) as u8
         }));
@@ -107,11 +107,11 @@ fn rgb_of_cmyk(pixels: &[u8]) -> Vec<u8> {
     rgb
 }
 
-/// An image as a JPEG file of `quality` 1 to 100, colour at half the resolution (4:2:0), as Pillow and torchvision write
-/// it.
+/// Write an image as a JPEG file of `quality` 1 to 100, with colour at half the resolution (4:2:0), as Pillow and
+/// torchvision do.
 ///
 /// # Errors
-/// [`TokenizeError::Input`] for what [`Image::new`] refuses and for a side of more than 65,500 pixels.
+/// [`TokenizeError::Input`] for an image that [`Image::new`] rejects and for a side of more than 65,500 pixels.
 pub fn write_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, TokenizeError> {
     const LONGEST: usize = 65_500;
     image.check()?;
@@ -126,23 +126,24 @@ pub fn write_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, TokenizeError> 
         .map_err(|e| TokenizeError::Input(e.to_string()))
 }
 
-/// The most pixels in a file of so many bytes in Huffman codes: every block of 8×8 has at least one bit of its own, the code of its mean.
+/// The maximal number of pixels in a file of `bytes` with Huffman codes: every block of 8×8 needs at least one bit, the
+/// code of its mean.
 fn most_pixels(bytes: usize) -> u64 {
     8 * 64 * bytes as u64
 }
 
-/// Walks a JPEG file's markers to its end-of-image marker (ITU-T T.81, annex B); false where the bytes end first.
+/// Whether a JPEG file's markers lead to its end-of-image marker (ITU-T T.81, annex B) before the bytes end.
 ///
-/// Decoders fill what is missing with grey and say nothing: a file cut short would train as half an image.
+/// Decoders silently fill missing data with grey, so a truncated file would become half an image.
 fn is_complete(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
     let mut rest = bytes;
     while let Some(marker) = next_marker(&mut rest) {
         match marker {
             END_OF_IMAGE => return true,
-            // Start of image, restarts and TEM stand alone; what follows a restart is more of the scan.
+            // Start of image, restarts and TEM have no length; a restart is followed by more of the scan.
             0xd8 | 0xd0..=0xd7 | 0x01 => {}
-            // All others have a length, which counts itself. Inside may be another image, a thumbnail.
+            // All others have a length, which includes itself. They may contain another image, a thumbnail.
             _ => {
                 let Some(&[high, low]) = rest.first_chunk() else { return false };
                 let Some(after) = rest.get(u16::from_be_bytes([high, low]) as usize..) else { return false };
@@ -153,8 +154,8 @@ fn is_complete(bytes: &[u8]) -> bool {
     false
 }
 
-/// The code of the next marker, with `rest` moved behind it. Coded data in between, where 0xff is followed by
-/// 0x00, is passed over, and so are fill bytes, 0xff before the 0xff of a marker.
+/// Find the next marker and move `rest` past it; returns its code. Skips coded data, in which 0xff is followed by 0x00,
+/// and fill bytes, 0xff before the 0xff of a marker.
 fn next_marker(rest: &mut &[u8]) -> Option<u8> {
     loop {
         let start = memchr::memchr(0xff, rest)?;
@@ -174,7 +175,7 @@ mod tests {
     use super::*;
     use crate::read;
 
-    /// Start; an application segment that holds an end marker; a scan with a stuffed 0xff and a restart; end.
+    /// Start; an application segment that contains an end marker; a scan with a stuffed 0xff and a restart; end.
     const WHOLE: [u8; 20] =
         [0xff, 0xd8, 0xff, 0xe1, 0, 4, 0xff, 0xd9, 0xff, 0xda, 0, 2, 7, 0xff, 0, 0xff, 0xd3, 9, 0xff, 0xd9];
 
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_written_image_is_read_back() {
         for channels in [1, 3] {
             let pixels: Vec<u8> = (0..40 * 24 * channels).map(|i| (i / channels % 40 * 5) as u8).collect();
             let image = Image::new(40, 24, channels, pixels.clone()).unwrap();
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_jpeg_holds_is_refused() {
+    fn images_that_jpeg_cannot_hold_are_errors() {
         let long = Image::new(70_000, 1, 1, vec![0; 70_000]).unwrap();
         assert!(write_jpeg(&long, 90).unwrap_err().to_string().contains("1×70000"));
         let wrong = Image { width: 2, height: 2, channels: 2, pixels: vec![0; 8] };

@@ -1,8 +1,7 @@
-//! Images as tokens: decoded, resized, normalised and cut into square patches, as a vision transformer
-//! takes them.
+//! Images as tokens: decoded, resized, normalised and cut into square patches, the input of vision transformers.
 //!
-//! A patch is one token. Its features are its pixels, row by row, the channels of a pixel side by side; its
-//! position is its row and column, so that images of any aspect ratio share the same two tables.
+//! A patch is one token. Its features are its pixels, `[patch_size, patch_size, num_channels]`; its position is its row
+//! and column, so that images of any aspect ratio share the same two tables of position embeddings.
 //!
 //! ```
 //! use smalti_contract::Tokenizer;
@@ -21,10 +20,10 @@
 //! # }
 //! ```
 //!
-//! The parts: [`ImageTokenizer`] and its [`ImageConfig`], which [`ImageSettings`] become on the training images and of
-//! which a [`Preset`] holds published ones; [`Image`], one image; [`read`], from PNG, JPEG, GIF, BMP, TIFF or WebP;
-//! [`Augment`], random variations, and [`Blend`], two images in one; [`idx`] and [`cifar`], file formats of MNIST and
-//! CIFAR-10; [`fit`], the mean and standard deviation of a data set.
+//! The parts: [`ImageTokenizer`] and its [`ImageConfig`], fitted from [`ImageSettings`] or published as a [`Preset`];
+//! [`Image`], one image; [`read`], for PNG, JPEG, GIF, BMP, TIFF and WebP; [`Augment`], random augmentation, and
+//! [`Blend`], mixup and cutmix; [`idx`] and [`cifar`], the file formats of MNIST and CIFAR-10; [`fit`], the mean and
+//! standard deviation of a data set.
 
 mod augment;
 mod blend;

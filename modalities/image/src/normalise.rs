@@ -1,4 +1,4 @@
-//! Pixels to features of mean 0 and deviation 1, and back.
+//! Conversion between pixels and features of mean 0 and deviation 1.
 
 /// The normalisation of each channel, `(pixel / 255 - mean) / std`, and its inverse.
 pub(crate) struct Normaliser {
@@ -27,10 +27,10 @@ impl Normaliser {
         Self { channels: mean.iter().zip(std).map(channel).collect() }
     }
 
-    /// Writes the features of whole pixels, `[n, channels]`.
+    /// Write the features of whole pixels, `[n, channels]`.
     pub(crate) fn write(&self, pixels: &[u8], features: &mut [f32]) {
         match self.channels.as_slice() {
-            // Most images have three channels, and then the loop need not count them.
+            // Most images have three channels; a fixed number makes the loop faster.
             [red, green, blue] => {
                 let colours = features.as_chunks_mut::<3>().0.iter_mut().zip(pixels.as_chunks::<3>().0);
                 for (to, &[r, g, b]) in colours {
@@ -44,7 +44,7 @@ impl Normaliser {
         }
     }
 
-    /// The nearest pixels to features, `[n, channels]`; beyond black and white they are cut.
+    /// The pixels nearest to features `[n, channels]`, clipped to black and white.
     pub(crate) fn pixels<'a>(&'a self, features: &'a [f32]) -> impl Iterator<Item = u8> + 'a {
         features.chunks_exact(self.channels.len()).flat_map(|pixel| {
             pixel.iter().zip(&self.channels).map(|(&f, c)| ((f * c.std + c.mean) * 255.0).round() as u8)
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_pixel_comes_back() {
+    fn every_pixel_survives_a_round_trip() {
         let pixels: Vec<u8> = (0..=255).flat_map(|p| [p; 3]).collect();
         let normaliser = Normaliser::new(&[0.0, 0.485, 1.0], &[1e-6, 0.229, 1.0]);
         let mut features = vec![0.0; pixels.len()];
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn features_beyond_the_pixels_are_cut() {
+    fn features_beyond_the_pixel_range_are_clipped() {
         let normaliser = Normaliser::new(&[0.5], &[0.5]);
         let mut features = [0.0; 2];
         normaliser.write(&[0, 255], &mut features);

@@ -1,13 +1,13 @@
-//! An image cut into square patches, and put together again.
+//! Cutting of an image into square patches, and the inverse.
 
 use crate::image::Image;
 use crate::normalise::Normaliser;
 use smalti_contract::{Content, Group, TokenizeError};
 use std::ops::Range;
 
-/// How patches lie on an image: `patch` pixels a side, one every `stride` pixels, which is no more.
+/// A grid of patches on an image: `patch` pixels a side, one every `stride` pixels, `stride <= patch`.
 ///
-/// They lie centred, as many as there are whole or begun strides; what they cover beyond the image is the mean.
+/// Patches are centred, `ceil(side / stride)` along a side, and padded with the mean beyond the image.
 #[derive(Clone, Copy)]
 pub(crate) struct Tiling {
     pub(crate) patch: usize,
@@ -15,24 +15,24 @@ pub(crate) struct Tiling {
 }
 
 impl Tiling {
-    /// How many patches there are along a side of so many pixels.
+    /// The number of patches along a side of `side` pixels.
     pub(crate) fn count(self, side: usize) -> usize {
         side.div_ceil(self.stride)
     }
 
-    /// How far the first patch begins before a side of so many pixels, at least 1. Less than a patch.
+    /// The number of pixels by which the first patch begins before the image; less than a patch. `side` is at least 1.
     fn lead(self, side: usize) -> usize {
         ((self.count(side) - 1) * self.stride + self.patch - side) / 2
     }
 
-    /// Which pixels of the side patch `number` covers, and how many pixels of border it has before them.
+    /// The pixels of the side that patch `number` covers, and the number of border pixels before them.
     fn covered(self, number: usize, side: usize) -> (Range<usize>, usize) {
         let (begin, lead) = (number * self.stride, self.lead(side));
         (begin.saturating_sub(lead)..(begin + self.patch - lead).min(side), lead.saturating_sub(begin))
     }
 
-    /// The pixels of the side that lie in the middle of patch `number`: each belongs to one patch. Those beyond the
-    /// middle of the first and of the last are theirs.
+    /// The pixels of the side in the middle of patch `number`, such that each pixel belongs to one patch. The first and
+    /// the last patch also own the pixels up to the image's edge.
     fn middle(self, number: usize, side: usize) -> Range<usize> {
         let begin = |number: usize| match number {
             0 => 0,
@@ -43,7 +43,7 @@ impl Tiling {
     }
 }
 
-/// The patches of an image, row by row.
+/// Cut an image into patches, row by row.
 pub(crate) fn cut(image: &Image, tiling: Tiling, normaliser: &Normaliser) -> Group {
     let &Image { width, height, channels, ref pixels } = image;
     let (rows, columns) = (tiling.count(height), tiling.count(width));
@@ -63,12 +63,13 @@ pub(crate) fn cut(image: &Image, tiling: Tiling, normaliser: &Normaliser) -> Gro
     Group { positions, ..Group::sequence(Content::Features { values, dim }) }
 }
 
-/// The image of patches, each put where its position says; of overlapping patches each gives its middle.
+/// Join patches at their positions to an image; overlapping patches contribute their middle.
 ///
-/// It has `size`, `[height, width]`, where that is cut into as many patches, and whole strides otherwise.
+/// The image has `size`, `[height, width]`, if that gives this number of patches; otherwise its sides are whole
+/// strides.
 ///
 /// # Errors
-/// [`TokenizeError::Input`] where the positions are not every place of a grid, each once.
+/// [`TokenizeError::Input`] if the positions are not those of a full grid, each once.
 pub(crate) fn join(
     values: &[f32],
     positions: &[u32],
@@ -76,15 +77,15 @@ pub(crate) fn join(
     (size, channels): (Option<[usize; 2]>, usize),
     normaliser: &Normaliser,
 ) -> Result<Image, TokenizeError> {
-    let refused = |problem| Err(TokenizeError::Input(problem));
+    let input_error = |problem| Err(TokenizeError::Input(problem));
     let places = || positions.chunks_exact(2).map(|place| (place[0] as usize, place[1] as usize));
     let n = places().len();
     let Some(rows) = places().map(|(row, _)| row + 1).max() else {
-        return refused("there are no patches; an image has at least 1".into());
+        return input_error("expected at least 1 patch; found 0".into());
     };
     let columns = places().map(|(_, column)| column + 1).max().unwrap_or(0);
     if rows.checked_mul(columns) != Some(n) {
-        return refused(format!("{n} patches do not fill a grid of {rows}×{columns}"));
+        return input_error(format!("{n} patches do not fill a grid of {rows}×{columns}"));
     }
     let whole = [rows, columns].map(|patches| patches * tiling.stride);
     let [height, width] =
@@ -94,7 +95,7 @@ pub(crate) fn join(
     let mut pixels = vec![0; height * width * channels];
     for ((row, column), values) in places().zip(values.chunks_exact(patch * patch * channels)) {
         if std::mem::replace(&mut seen[row * columns + column], true) {
-            return refused(format!("two patches are at row {row}, column {column}"));
+            return input_error(format!("two patches are at row {row}, column {column}"));
         }
         let (lines, places) = (tiling.middle(row, height), tiling.middle(column, width));
         let first = places.start + tiling.lead(width) - column * stride;
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn inside_a_patch_are_row_column_channel() {
+    fn features_are_ordered_by_row_column_channel() {
         // 2×4 RGB pixels in patches of 2×2; feature = pixel / 255.
         let image = Image::new(4, 2, 3, (0..24).collect()).unwrap();
         let group = cut(&image, plain(2), &Normaliser::new(&[0.0; 3], &[1.0; 3]));
@@ -128,22 +129,22 @@ mod tests {
     }
 
     #[test]
-    fn patches_are_put_where_their_position_says() {
+    fn patches_are_joined_by_position() {
         let normaliser = Normaliser::new(&[0.0], &[1.0]);
         let join = |positions: &[u32]| {
             let values: Vec<f32> = (0..positions.len() / 2).map(|i| i as f32 / 255.0).collect();
             join(&values, positions, plain(1), (None, 1), &normaliser)
         };
         assert_eq!(join(&[1, 1, 0, 0, 0, 1, 1, 0]).unwrap().pixels, [1, 2, 3, 0]);
-        let refusal = |positions| join(positions).unwrap_err().to_string();
-        assert_eq!(refusal(&[]), "there are no patches; an image has at least 1");
-        assert_eq!(refusal(&[0, 0, 1, 1]), "2 patches do not fill a grid of 2×2");
-        assert_eq!(refusal(&[0, 1, 0, 1]), "two patches are at row 0, column 1");
+        let error_of = |positions| join(positions).unwrap_err().to_string();
+        assert_eq!(error_of(&[]), "expected at least 1 patch; found 0");
+        assert_eq!(error_of(&[0, 0, 1, 1]), "2 patches do not fill a grid of 2×2");
+        assert_eq!(error_of(&[0, 1, 0, 1]), "two patches are at row 0, column 1");
     }
 
     #[test]
-    fn overlapping_patches_lie_centred_in_a_border_of_the_mean() {
-        // Four pixels in a row, patches of 3 every 2: one pixel more is covered, and it lies below and behind.
+    fn overlapping_patches_are_centred_and_padded_with_the_mean() {
+        // Four pixels in a row, patches of 3 every 2: they cover one more pixel, at the bottom and at the right.
         let image = Image::new(4, 1, 1, vec![10, 20, 30, 40]).unwrap();
         let normaliser = Normaliser::new(&[0.2], &[1.0]);
         let group = cut(&image, Tiling { patch: 3, stride: 2 }, &normaliser);
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_patches_give_every_pixel_back_once() {
+    fn overlapping_patches_survive_a_round_trip() {
         let normaliser = Normaliser::new(&[0.3], &[0.2]);
         for (patch, stride) in [(1, 1), (3, 2), (4, 2), (5, 4), (7, 1), (8, 3), (6, 6)] {
             let tiling = Tiling { patch, stride };

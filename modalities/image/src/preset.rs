@@ -1,9 +1,9 @@
-//! Settings under which published models were trained.
+//! Settings of published models.
 
 use crate::{Filter, ImageConfig, Resize};
 use serde::{Deserialize, Serialize};
 
-/// A published way to prepare images, by name.
+/// The image preprocessing of a published model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
@@ -20,7 +20,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// The settings, without augmentation.
+    /// The preset's configuration, without augmentation.
     pub fn config(self) -> ImageConfig {
         match self {
             Preset::Vit => ImageConfig::vit(3, 16, [224, 224]),
@@ -33,13 +33,13 @@ impl Preset {
 }
 
 impl ImageConfig {
-    /// An image of any size stretched to `[height, width]`, bilinear, and brought to -1..=1 (mean and standard
-    /// deviation 0.5), as the published vision transformers have it.
+    /// Resize to `[height, width]`, bilinear, and scale to -1..=1 (mean and standard deviation 0.5), as the published
+    /// vision transformers do.
     pub fn vit(channels: usize, patch: usize, size: [usize; 2]) -> Self {
         Self::sized(patch, size, &vec![0.5; channels], &vec![0.5; channels])
     }
 
-    /// The shorter side resized to `side`, bicubic, and the middle square cut out; CLIP's mean and deviation.
+    /// Resize the shorter side to `side`, bicubic, and crop the centre square; CLIP's mean and deviation.
     pub fn clip(patch: usize, side: usize) -> Self {
         let (mean, std) =
             ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
@@ -50,8 +50,8 @@ impl ImageConfig {
         }
     }
 
-    /// The shorter side resized to `shortest_edge`, bilinear, and the middle square of `side` cut out; ImageNet's mean
-    /// and deviation.
+    /// Resize the shorter side to `shortest_edge`, bilinear, and crop the centre square of `side`; ImageNet's mean and
+    /// deviation.
     pub fn imagenet(patch: usize, shortest_edge: usize, side: usize) -> Self {
         let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
         Self { resize: Resize::Crop { shortest_edge }, ..Self::sized(patch, [side, side], &mean, &std) }
@@ -69,10 +69,10 @@ impl ImageConfig {
 
     fn sized(patch: usize, size: [usize; 2], mean: &[f32], std: &[f32]) -> Self {
         Self {
-            channels: mean.len(),
-            patch,
+            num_channels: mean.len(),
+            patch_size: patch,
             stride: None,
-            size: Some(size),
+            image_size: Some(size),
             resize: Resize::Stretch,
             filter: Filter::Bilinear,
             background: WHITE,
@@ -85,5 +85,5 @@ impl ImageConfig {
     }
 }
 
-/// What lies behind transparent pixels, unless a setting says otherwise.
+/// The default background of transparent pixels.
 pub(crate) const WHITE: [u8; 3] = [255; 3];

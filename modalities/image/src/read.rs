@@ -5,13 +5,13 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metada
 use smalti_contract::{Array, Numbers, TokenizeError, Value};
 use std::io::Cursor;
 
-/// The most pixels that an image may have: a small file can claim, and unpack to, any number.
+/// The maximal number of pixels of an image. A small file can decompress to any number.
 pub const MAX_PIXELS: usize = 64_000_000;
 
-/// The most bytes that a decoder may ask for at once: [`MAX_PIXELS`] of four channels of 16 bits.
+/// The maximal number of bytes that a decoder may allocate at once: [`MAX_PIXELS`] of four channels of 16 bits.
 const MAX_BYTES: u64 = 8 * MAX_PIXELS as u64;
 
-/// Reads a PNG, JPEG, GIF, BMP, TIFF or WebP file; transparency is laid over white. See [`read_over`].
+/// Read a PNG, JPEG, GIF, BMP, TIFF or WebP file over a white background. See [`read_over`].
 ///
 /// # Errors
 /// As of [`read_over`].
@@ -19,11 +19,11 @@ pub fn read(bytes: &[u8]) -> Result<Image, TokenizeError> {
     read_over(bytes, WHITE)
 }
 
-/// Reads a PNG, JPEG, GIF, BMP, TIFF or WebP file: the first frame of an animation, the first page of a document.
+/// Read a PNG, JPEG, GIF, BMP, TIFF or WebP file: the first frame of an animation, the first page of a document.
 ///
-/// Grey images have 1 channel, all others 3. 16 bits are rounded to 8; transparency is laid over `background`, red,
-/// green and blue; an image that its EXIF data or TIFF tags call rotated is turned upright. Colour profiles are not
-/// applied, as Pillow and torchvision apply none.
+/// Grey images have 1 channel, all others 3. 16 bits are rounded to 8; transparent pixels are composited over
+/// `background` (red, green, blue); the orientation of EXIF data or TIFF tags is applied. Colour profiles are not
+/// applied, as in Pillow and torchvision.
 ///
 /// # Errors
 /// [`TokenizeError::Format`] for empty, unknown, corrupt or truncated bytes and for more than [`MAX_PIXELS`].
@@ -41,11 +41,11 @@ pub fn read_over(bytes: &[u8], background: [u8; 3]) -> Result<Image, TokenizeErr
     flatten(image, background)
 }
 
-/// The image in a value of a table: an encoded file, or pixels `[height, width]` or `[height, width, channels]` in
+/// Read the image of a field's value: an encoded file, or pixels `[height, width]` or `[height, width, channels]` in
 /// 0..=255.
 ///
 /// # Errors
-/// [`TokenizeError::Input`] for a value of another sort, [`TokenizeError::Format`] for a file that cannot be decoded.
+/// [`TokenizeError::Input`] for a value of another type, [`TokenizeError::Format`] for a file that cannot be decoded.
 pub(crate) fn read_value(value: Value, background: [u8; 3]) -> Result<Image, TokenizeError> {
     const EXPECTED: &str =
         "an image: a file, or an array of bytes [height, width] or [height, width, channels]";
@@ -62,7 +62,7 @@ pub(crate) fn read_value(value: Value, background: [u8; 3]) -> Result<Image, Tok
     }
 }
 
-/// The image as it lies in the file, and how it is to be turned.
+/// Decode the image as stored in the file, and its orientation.
 fn decode(mut reader: ImageReader<Cursor<&[u8]>>) -> Result<(DynamicImage, Orientation), TokenizeError> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
@@ -74,7 +74,7 @@ fn decode(mut reader: ImageReader<Cursor<&[u8]>>) -> Result<(DynamicImage, Orien
     Ok((DynamicImage::from_decoder(decoder).map_err(unreadable)?, orientation))
 }
 
-/// Refuses more than [`MAX_PIXELS`].
+/// Fail for more than [`MAX_PIXELS`].
 pub(crate) fn check_size(width: u32, height: u32) -> Result<(), TokenizeError> {
     match u64::from(width) * u64::from(height) > MAX_PIXELS as u64 {
         true => Err(unreadable(format!("{height}×{width} pixels; at most {MAX_PIXELS} are read"))),
@@ -82,7 +82,7 @@ pub(crate) fn check_size(width: u32, height: u32) -> Result<(), TokenizeError> {
     }
 }
 
-/// Eight bits, without transparency.
+/// Convert to 8 bits without transparency.
 fn flatten(image: DynamicImage, background: [u8; 3]) -> Result<Image, TokenizeError> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let color = image.color();
@@ -98,14 +98,14 @@ fn flatten(image: DynamicImage, background: [u8; 3]) -> Result<Image, TokenizeEr
     Image::new(width, height, channels, pixels).map_err(unreadable)
 }
 
-/// Pixels of `CHANNELS` and an alpha, which is not premultiplied, laid over a background: `Image.alpha_composite` of
-/// Pillow.
+/// Composite pixels of `CHANNELS` and an alpha, which is not premultiplied, over a background: `Image.alpha_composite`
+/// of Pillow.
 fn over<const CHANNELS: usize>(background: [u8; CHANNELS], pixels: &[u8]) -> Vec<u8> {
     let mut flat = Vec::with_capacity(pixels.len() / (CHANNELS + 1) * CHANNELS);
     for pixel in pixels.chunks_exact(CHANNELS + 1) {
         let alpha = u32::from(pixel[CHANNELS]);
-        let blend = |(&value, behind): (&u8, u8)| {
-            ((u32::from(value) * alpha + u32::from(behind) * (255 - alpha) + 127) / 255) as u8
+        let blend = |(&value, below): (&u8, u8)| {
+            ((u32::from(value) * alpha + u32::from(below) * (255 - alpha) + 127) / 255) as u8
         };
         flat.extend(pixel.iter().zip(background).map(blend));
     }
@@ -120,9 +120,10 @@ pub(crate) fn unreadable(problem: impl ToString) -> TokenizeError {
 mod tests {
     use super::*;
 
-    /// Of these extensions smalti takes a file for an image (`src/data/labelled.rs`): what is read, and no other.
+    /// The extensions by which smalti recognises an image file (`src/data/labelled.rs`) are those of the formats that
+    /// are read.
     #[test]
-    fn extensions_of_what_is_read() {
+    fn extensions_are_those_of_the_supported_formats() {
         let formats = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"]
             .map(ImageFormat::from_extension)
             .map(Option::unwrap);

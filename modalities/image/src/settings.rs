@@ -1,4 +1,4 @@
-//! The settings of images that a user writes, and how they are fitted to training images.
+//! The image settings that a user writes, and their fit to training images.
 
 use crate::fit::Histogram;
 use crate::preset::WHITE;
@@ -7,7 +7,7 @@ use crate::{Augment, Blend, Filter, ImageConfig, ImageTokenizer, Preset, Resize}
 use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Tokenizer, Values};
 
-/// The settings of an image: the keys of a part in `run.toml`.
+/// The settings of images: the keys of an input or output in `run.toml`.
 ///
 /// ```
 /// # use smalti_contract::{Array, Numbers, Tokenizer, Value};
@@ -16,63 +16,62 @@ use smalti_contract::{TokenizeError, Tokenizer, Values};
 /// let pixels = (0..28 * 28).map(|i| if i % 4 == 0 { 255 } else { 0 }).collect();
 /// let rows = vec![Value::Array(Array { shape: vec![28, 28], numbers: Numbers::U8(pixels) })];
 /// let config = ImageTokenizer::fit(settings, None, &rows)?;
-/// assert_eq!((config.channels, config.max_patches), (1, [4, 4]));
+/// assert_eq!((config.num_channels, config.max_patches), (1, [4, 4]));
 /// assert_eq!(config.mean, [0.25]);
 /// # Ok::<(), smalti_contract::TokenizeError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageSettings {
-    /// Published settings (`vit`, `clip`, `imagenet`, `cifar` or `mnist`), which hold for all that is left out. Without
-    /// a preset, a run that starts from another keeps the settings of that run.
+    /// Published settings (`vit`, `clip`, `imagenet`, `cifar` or `mnist`) for all settings that are left out. Without a
+    /// preset, a run that starts from another one keeps that run's settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
-    /// 1 for grey, 3 for RGB. Left out, as many as the first training image has.
+    /// 1 for grey, 3 for RGB. Default: the channels of the first training image.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub channels: Option<usize>,
-    /// The side of a square patch, in pixels. Left out, 4.
+    pub num_channels: Option<usize>,
+    /// The side of a square patch, in pixels. Default: 4.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_size: Option<usize>,
-    /// Pixels from the start of a patch to that of the next, below `patch_size` if patches overlap; left out, they lie
-    /// edge to edge.
+    /// Pixels from the start of a patch to the start of the next, below `patch_size` if patches overlap. Default:
+    /// `patch_size`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
-    /// `[height, width]` in pixels that every image is brought to; left out, sizes differ.
+    /// `[height, width]`, in pixels, to which every image is resized. Default: each image keeps its size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<[usize; 2]>,
-    /// How an image is brought to its size: `"stretch"`, `{ crop = { shortest_edge = 256 } }` or
-    /// `{ native = { patches = 256 } }`.
+    /// How an image is resized: `"stretch"`, `{ crop = { shortest_edge = 256 } }` or `{ native = { patches = 256 } }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<Resize>,
-    /// How the pixels of a resized image are made: `nearest`, `box`, `bilinear`, `bicubic` or `lanczos`.
+    /// The resampling filter: `nearest`, `box`, `bilinear`, `bicubic` or `lanczos`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
-    /// The colour, `[red, green, blue]`, that transparent images are laid over. Left out, white.
+    /// The background of transparent images, `[red, green, blue]`. Default: white.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub background: Option<[u8; 3]>,
-    /// The most `[rows, columns]` of patches. Left out, as many as the training images have: positions that none of
-    /// them fills would not be learned.
+    /// The maximal `[rows, columns]` of patches. Default: those of the training images, because other positions would
+    /// not be trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_patches: Option<[usize; 2]>,
-    /// The mean of each channel, of pixels in 0..=1. Left out, that of the training images.
+    /// The mean of each channel, for pixels in 0..=1. Default: that of the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<Vec<f32>>,
-    /// The standard deviation of each channel, of pixels in 0..=1. Left out, that of the training images.
+    /// The standard deviation of each channel, for pixels in 0..=1. Default: that of the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f32>>,
-    /// Random variations of training images.
+    /// Random augmentation of training images.
     pub augment: Augment,
-    /// Training images blended with others (mixup, cutmix).
+    /// Blending of training images (mixup, cutmix).
     #[serde(skip_serializing_if = "Blend::is_default")]
     pub blend: Blend,
 }
 
-/// The most images that a configuration is fitted to.
+/// The maximal number of images that a configuration is fitted to.
 const FIT_ON: usize = 5_000;
 const PATCH_SIZE: usize = 4;
 
 impl ImageSettings {
-    /// What [`ImageTokenizer::fit`](Tokenizer::fit) documents.
+    /// See [`ImageTokenizer::fit`](Tokenizer::fit).
     pub(crate) fn fit(
         self,
         before: Option<ImageConfig>,
@@ -81,14 +80,14 @@ impl ImageSettings {
         let before = before.filter(|_| self.preset.is_none());
         let known = self.preset.map(Preset::config).or(before.clone());
         let mut unfitted = self.resolved(known)?;
-        // Positions that were learned stay; other patches have other positions.
+        // Learned positions stay, unless images are cut into other patches.
         let same = before.filter(|before| before.cuts_as(&unfitted.config));
         unfitted.max_patches = unfitted.max_patches.or(same.map(|before| before.max_patches));
-        unfitted.config.check().map_err(refused)?;
+        unfitted.config.check().map_err(config_error)?;
         unfitted.fit(values)
     }
 
-    /// These settings over those that are known, as a configuration in which stand-ins are put for what is left out.
+    /// Merge these settings with known ones into a configuration, with placeholders for values that are not known yet.
     fn resolved(self, known: Option<ImageConfig>) -> Result<Unfitted, TokenizeError> {
         let (mean, std) = match known.clone() {
             Some(known) => (Some(self.mean.unwrap_or(known.mean)), Some(self.std.unwrap_or(known.std))),
@@ -96,17 +95,17 @@ impl ImageSettings {
         };
         if mean.is_some() != std.is_some() {
             let (found, other) = if mean.is_some() { ("mean", "std") } else { ("std", "mean") };
-            return Err(refused(format!(
+            return Err(config_error(format!(
                 "expected both mean and std, or neither; found {found} without {other}"
             )));
         }
-        let channels = self.channels.or(known.as_ref().map(|known| known.channels));
+        let channels = self.num_channels.or(known.as_ref().map(|known| known.num_channels));
         let channels = channels.or(mean.as_ref().map(Vec::len));
         let base = known.unwrap_or_else(|| ImageConfig {
-            channels: 1,
-            patch: PATCH_SIZE,
+            num_channels: 1,
+            patch_size: PATCH_SIZE,
             stride: None,
-            size: None,
+            image_size: None,
             resize: Resize::default(),
             filter: Filter::default(),
             background: WHITE,
@@ -117,17 +116,17 @@ impl ImageSettings {
             blend: Blend::default(),
         });
         let resize = self.resize.unwrap_or(base.resize);
-        // Native sizes have no bound before it is measured, except that of a single row.
+        // Native sizes have no bound before it is measured, except a single row of all patches.
         let unbounded = match resize {
             Resize::Native { patches } => [patches.max(1); 2],
             _ => [usize::MAX; 2],
         };
         let width = channels.unwrap_or(1);
         let config = ImageConfig {
-            channels: width,
-            patch: self.patch_size.unwrap_or(base.patch),
+            num_channels: width,
+            patch_size: self.patch_size.unwrap_or(base.patch_size),
             stride: self.stride.or(base.stride),
-            size: self.image_size.or(base.size),
+            image_size: self.image_size.or(base.image_size),
             resize,
             filter: self.filter.unwrap_or(base.filter),
             background: self.background.unwrap_or(base.background),
@@ -142,28 +141,28 @@ impl ImageSettings {
 }
 
 impl ImageConfig {
-    /// Whether images are cut into the same patches.
+    /// Whether both configurations cut images into the same patches.
     fn cuts_as(&self, other: &Self) -> bool {
-        let geometry = |it: &Self| (it.patch, it.stride, it.size, it.resize);
+        let geometry = |it: &Self| (it.patch_size, it.stride, it.image_size, it.resize);
         geometry(self) == geometry(other)
     }
 }
 
-/// A configuration and which of its values are settled.
+/// A configuration, some of whose values are not fitted yet.
 struct Unfitted {
     config: ImageConfig,
     channels: Option<usize>,
     max_patches: Option<[usize; 2]>,
-    /// Whether the mean and the deviation are.
+    /// Whether the mean and the deviation are known.
     normalised: bool,
 }
 
 impl Unfitted {
     fn fit(self, values: &dyn Values) -> Result<ImageConfig, TokenizeError> {
         let Self { mut config, mut channels, max_patches, normalised } = self;
-        let measures_size = max_patches.is_none() && config.size.is_none();
+        let measures_size = max_patches.is_none() && config.image_size.is_none();
         let mut histogram = None;
-        let mut grid = config.size.map(|size| config.patches_of(size));
+        let mut grid = config.image_size.map(|size| config.patches_of(size));
         let mut rows = values.spread(FIT_ON);
         while channels.is_none() || !normalised || measures_size {
             let Some(value) = rows.next().transpose()? else { break };
@@ -182,19 +181,21 @@ impl Unfitted {
             }
         }
         let needs = |setting| {
-            refused(format!("there is no training image to find {setting} in; set {setting} or a preset"))
+            config_error(format!(
+                "{setting} is not set, and there is no training image to find it in; set {setting} or a preset"
+            ))
         };
-        config.channels = channels.ok_or_else(|| needs("channels"))?;
+        config.num_channels = channels.ok_or_else(|| needs("num_channels"))?;
         config.max_patches = max_patches.or(grid).ok_or_else(|| needs("max_patches"))?;
         if !normalised {
             let fitted = histogram.and_then(|histogram| histogram.normalisation());
             (config.mean, config.std) = fitted.ok_or_else(|| needs("mean and std"))?;
         }
-        config.check().map_err(refused)?;
+        config.check().map_err(config_error)?;
         Ok(config)
     }
 }
 
-fn refused(problem: String) -> TokenizeError {
+fn config_error(problem: String) -> TokenizeError {
     TokenizeError::Config { tokenizer: ImageTokenizer::NAME, problem }
 }

@@ -1,37 +1,38 @@
-//! Which size an image is given before it is cut into patches.
+//! The size to which an image is resized before it is cut into patches.
 
 use crate::read::MAX_PIXELS;
 use crate::resize::Side;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
-/// How an image comes to the size that its patches are cut from.
+/// How an image is resized before it is cut into patches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Resize {
-    /// Stretched to [`size`](crate::ImageConfig::size), whatever its aspect ratio; without a size it keeps its own.
+    /// Resize to [`image_size`](crate::ImageConfig::image_size), ignoring the aspect ratio; without one, the image
+    /// keeps its size.
     #[default]
     Stretch,
-    /// Its shorter side resized to so many pixels, the aspect ratio kept, and `size` cut out of the middle.
+    /// Resize the shorter side, keeping the aspect ratio, and crop `image_size` from the centre.
     Crop {
-        /// In pixels; no side of `size` is longer.
+        /// The shorter side in pixels; at least the longer side of `image_size`.
         shortest_edge: usize,
     },
-    /// Resized to the largest sides that are multiples of the stride of patches, the aspect ratio kept up to that, at
-    /// which there are at most so many patches (NaFlex, Tschannen et al. 2025; NaViT, Dehghani et al. 2023). There is
-    /// no `size`; no image has more than [`max_patches`](crate::ImageConfig::max_patches) rows and columns.
+    /// Resize to the largest sides that are multiples of the patches' stride, nearly keep the aspect ratio, and give at
+    /// most `patches` patches (NaFlex, Tschannen et al. 2025; NaViT, Dehghani et al. 2023). Excludes `image_size`; no
+    /// image has more than [`max_patches`](crate::ImageConfig::max_patches) rows and columns.
     Native {
-        /// The most patches of an image.
+        /// The maximal number of patches of an image.
         patches: usize,
     },
 }
 
 impl Resize {
-    /// `Err` says why this way does not go together with a `size`.
+    /// Check that this setting is compatible with `image_size`.
     pub(crate) fn check(self, size: Option<[usize; 2]>) -> Result<(), String> {
         match (self, size) {
             (Resize::Stretch, _) => Ok(()),
-            (Resize::Crop { .. }, None) => Err("resize is a crop; it needs an image_size to cut out".into()),
+            (Resize::Crop { .. }, None) => Err("resize is a crop; it needs an image_size".into()),
             (Resize::Crop { shortest_edge }, Some(size)) => {
                 let longest = size[0].max(size[1]);
                 match (longest..=MAX_PIXELS).contains(&shortest_edge) {
@@ -43,7 +44,7 @@ impl Resize {
                 }
             }
             (Resize::Native { .. }, Some([height, width])) => {
-                Err(format!("resize is native and image_size {height}×{width}; of these, one can be"))
+                Err(format!("resize is native and image_size is {height}×{width}; set only one of them"))
             }
             (Resize::Native { patches }, None) => match (1..=MAX_PIXELS).contains(&patches) {
                 true => Ok(()),
@@ -55,8 +56,8 @@ impl Resize {
     }
 }
 
-/// Both sides of an image of `[height, width]` resized so that the shorter has `shortest` pixels, and the middle of
-/// `size`. The longer is cut to whole pixels, as in torchvision and transformers.
+/// The sides of an image of `[height, width]` resized so that the shorter has `shortest` pixels, and the centre crop of
+/// `size`. The longer side is rounded down to whole pixels, as in torchvision and transformers.
 pub(crate) fn crop(of: [usize; 2], shortest: usize, size: [usize; 2]) -> [Side; 2] {
     let shorter = of[0].min(of[1]).max(1) as u128;
     // Products of two numbers below 64 million and a quotient of at least the shorter side's: both fit.
@@ -64,11 +65,11 @@ pub(crate) fn crop(of: [usize; 2], shortest: usize, size: [usize; 2]) -> [Side; 
     [0, 1].map(|i| Side::middle(whole[i], size[i]))
 }
 
-/// The most `[rows, columns]` of patches that an image of `[height, width]`, neither 0, can be resized to.
+/// The maximal `[rows, columns]` of patches to which an image of `[height, width]`, neither 0, can be resized.
 ///
-/// What SigLIP 2 searches for in floating point (`get_image_size_for_max_num_patches` in transformers), exactly: the
-/// image grows, and whichever side is next to need another patch gets it, as long as there are no more than
-/// `patches`, nor more than `most` along a side.
+/// SigLIP 2 searches for it in floating point (`get_image_size_for_max_num_patches` in transformers); this is exact:
+/// the image grows, and the side that first needs another patch gets it, as long as there are at most `patches` in
+/// total and `most` along a side.
 pub(crate) fn native([height, width]: [usize; 2], patches: usize, most: [usize; 2]) -> [usize; 2] {
     let (mut rows, mut columns) = (1, 1);
     loop {
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn native_sizes_are_those_of_siglip() {
+    fn native_sizes_match_siglip() {
         for (size, patches) in [
             ([480, 640], 256),
             ([375, 500], 196),
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn native_sizes_fill_the_budget_and_stay_when_taken_again() {
+    fn native_sizes_fill_the_budget_and_are_stable() {
         for height in 1..40 {
             for width in 1..40 {
                 let grid = native([height, width], 30, FREE);
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longer_side_is_cut_to_whole_pixels() {
+    fn the_longer_side_is_rounded_down() {
         assert_eq!(crop([375, 500], 256, [224, 224]).map(|side| side.whole), [256, 341]);
         assert_eq!(crop([500, 375], 256, [224, 224])[0], Side { whole: 341, kept: 58..282 });
         assert_eq!(crop([1, 64_000_000], 256, [224, 224])[1].whole, 64_000_000 * 256);

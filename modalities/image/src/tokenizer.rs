@@ -8,19 +8,19 @@ use crate::resize::{Side, resize};
 use crate::write::write_png;
 use crate::{Augment, ImageSettings, Resize, idx, patches};
 use smalti_contract::{
-    Axis, ContentSpec, File, KindSpec, Records, TokenSpec, TokenizeError, Tokenizer, Tokens, Value, Values,
+    Axis, ContentSpec, File, KindSpec, RawInputs, TokenSpec, TokenizeError, Tokenizer, Tokens, Value, Values,
 };
 use std::borrow::Cow;
 
-/// Turns images into patches: tokens of kind `patch`, row by row, with axes `row` and `column`.
+/// The image tokenizer: tokens of kind `patch`, row by row, with axes `row` and `column`.
 ///
-/// A patch's `patch * patch * channels` features are its pixels by row, column and channel, each
+/// A patch's `patch_size * patch_size * num_channels` features are its pixels by row, column and channel, each
 /// `(pixel / 255 - mean) / std`.
 ///
-/// [`decode`](Tokenizer::decode) gives back the image as it was after conversion to the configured channels
-/// and size, to the pixel; features between two pixel values are rounded, beyond black and white cut. Where the middle
-/// of a resized image was cut out ([`Resize::Crop`]), what lay around it is the mean. Of an image of its own size
-/// whose sides are no multiples of [`ImageConfig::stride`], some of the border comes along.
+/// [`decode`](Tokenizer::decode) returns the image after conversion to the configured channels and size, exactly;
+/// features between two pixel values are rounded, those beyond black and white clipped. After a centre crop
+/// ([`Resize::Crop`]), the removed border is the mean. If an image keeps its size and its sides are not multiples of
+/// [`ImageConfig::stride`], the result includes some of the padding.
 pub struct ImageTokenizer {
     config: ImageConfig,
     normaliser: Normaliser,
@@ -30,14 +30,14 @@ pub struct ImageTokenizer {
 }
 
 impl ImageTokenizer {
-    /// The image as patches are cut from it: in the configured channels, resized and cropped.
+    /// Convert an image to the configured channels, resize and crop it.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] for an image that is none ([`Image::new`]) or would become too large.
+    /// [`TokenizeError::Input`] for an invalid image ([`Image::new`]) or one that would become too large.
     pub fn prepare<'a>(&self, raw: &'a Image) -> Result<Cow<'a, Image>, TokenizeError> {
         raw.check()?;
         let sides = self.config.sides([raw.height, raw.width]);
-        match raw.to_channels(self.config.channels) {
+        match raw.to_channels(self.config.num_channels) {
             Cow::Borrowed(image) => resize(image, sides, self.config.filter),
             Cow::Owned(image) => {
                 resize(&image, sides, self.config.filter).map(|it| Cow::Owned(it.into_owned()))
@@ -45,38 +45,38 @@ impl ImageTokenizer {
         }
     }
 
-    /// A [prepared](Self::prepare) image, varied within [`ImageConfig::augment`].
+    /// [Prepare](Self::prepare) an image and augment it by [`ImageConfig::augment`].
     ///
     /// # Errors
     /// As of [`prepare`](Self::prepare).
     pub fn vary(&self, raw: &Image, seed: u64) -> Result<Image, TokenizeError> {
         raw.check()?;
         let augment = &self.config.augment;
-        let image = match (augment.part(raw, seed), self.config.size) {
-            // A random part is all there is to see: nothing more is cropped away around it.
-            (Some(part), Some(size)) => {
-                let part = part.to_channels(self.config.channels);
-                resize(&part, size.map(Side::all), self.config.filter)?.into_owned()
+        let image = match (augment.random_crop(raw, seed), self.config.image_size) {
+            // A random crop is resized as a whole, without a centre crop.
+            (Some(crop), Some(size)) => {
+                let crop = crop.to_channels(self.config.num_channels);
+                resize(&crop, size.map(Side::all), self.config.filter)?.into_owned()
             }
-            (Some(part), None) => self.prepare(&part)?.into_owned(),
+            (Some(crop), None) => self.prepare(&crop)?.into_owned(),
             (None, _) => self.prepare(raw)?.into_owned(),
         };
         Ok(augment.vary(image, &self.mean, seed))
     }
 
-    /// The patches of an image that is already [prepared](Self::prepare).
+    /// Cut a [prepared](Self::prepare) image into patches.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] for a side that is 0, no multiple of the patch size where patches lie edge to edge,
-    /// or more than [`ImageConfig::max_patches`].
+    /// [`TokenizeError::Input`] for a side that is 0, for a side that is not a multiple of the patch size (without a
+    /// stride), and for more than [`ImageConfig::max_patches`].
     pub fn cut(&self, prepared: &Image) -> Result<Tokens, TokenizeError> {
         prepared.check()?;
         self.config.grid([prepared.height, prepared.width]).map_err(TokenizeError::Input)?;
         Ok(Tokens::new(vec![patches::cut(prepared, self.config.tiling(), &self.normaliser)]))
     }
 
-    /// An image from which [`prepare`](Self::prepare) makes this one. A crop cuts out the middle: it is put into the
-    /// middle of a square of the mean.
+    /// The inverse of [`prepare`](Self::prepare) for augmented images. For a centre crop, the image is put in the
+    /// centre of a square of the mean.
     fn unprepare(&self, prepared: Image) -> Result<Image, TokenizeError> {
         let Resize::Crop { shortest_edge: side } = self.config.resize else { return Ok(prepared) };
         let [down, across] = self.config.sides([side, side]).map(|side| side.kept);
@@ -96,13 +96,13 @@ impl Tokenizer for ImageTokenizer {
     type Config = ImageConfig;
     type Raw = Image;
 
-    /// What the settings leave out is that of their preset or, without one, of the configuration `before`. What is left
-    /// out there too is found in at most 5,000 images, spread evenly: the channels of the first, the mean and the
-    /// deviation of all, the most rows and columns of patches.
+    /// Settings that are left out come from the preset or, without one, from the configuration `before`. The rest is
+    /// fitted to at most 5,000 images, spread evenly: the channels of the first, the mean and deviation of all, and the
+    /// maximal rows and columns of patches.
     ///
     /// # Errors
-    /// [`TokenizeError::Config`] for settings that cannot work together, and for settings left out without an image to
-    /// find them in; as of [`read`](Tokenizer::read) for a value that is no image.
+    /// [`TokenizeError::Config`] for conflicting settings, and for missing settings without an image to fit them to; as
+    /// of [`read`](Tokenizer::read) for a value that is not an image.
     fn fit(
         settings: ImageSettings,
         before: Option<ImageConfig>,
@@ -116,12 +116,14 @@ impl Tokenizer for ImageTokenizer {
         let [rows, columns] = config.max_patches;
         let spec = TokenSpec::single(KindSpec {
             name: "patch".into(),
-            content: ContentSpec::Features { dim: config.patch * config.patch * config.channels },
+            content: ContentSpec::Features {
+                dim: config.patch_size * config.patch_size * config.num_channels,
+            },
             axes: vec![Axis::new("row", rows), Axis::new("column", columns)],
             time_steps: None,
         });
         let normaliser = Normaliser::new(&config.mean, &config.std);
-        let mean = normaliser.pixels(&vec![0.0; config.channels]).collect();
+        let mean = normaliser.pixels(&vec![0.0; config.num_channels]).collect();
         Ok(Self { config, normaliser, mean, spec })
     }
 
@@ -141,23 +143,22 @@ impl Tokenizer for ImageTokenizer {
     /// A PNG file.
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] for an image of other than 1 or 3 channels.
+    /// [`TokenizeError::Input`] for an image with neither 1 nor 3 channels.
     fn write(&self, raw: Image) -> Result<Value, TokenizeError> {
         let bytes = write_png(&raw)?;
         Ok(Value::File(File { name: "image.png".into(), bytes }))
     }
 
-    /// The images of an [IDX](idx::images) file, or the one image of any other that
-    /// [`read_over`] knows.
-    fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, Image> {
+    /// The images of an [IDX](idx::images) file, or the one image of any file that [`read_over`] reads.
+    fn raw_inputs<'a>(&'a self, bytes: &'a [u8]) -> RawInputs<'a, Image> {
         if idx::is_images(bytes) {
             return idx::images(bytes);
         }
         Box::new(std::iter::once_with(|| read_over(bytes, self.config.background)))
     }
 
-    /// An image that [`prepare`](Self::prepare) makes what [`vary`](Self::vary) made of `raw`. One that cannot be
-    /// tokenized is left as it is, for [`encode`](Tokenizer::encode) to refuse.
+    /// Augment with [`vary`](Self::vary), such that [`prepare`](Self::prepare) leaves the result unchanged. An invalid
+    /// image is returned unchanged, so that [`encode`](Tokenizer::encode) gives the error.
     fn augment(&self, raw: Image, seed: u64) -> Image {
         if self.config.augment == Augment::default() {
             return raw;
@@ -188,15 +189,15 @@ impl Tokenizer for ImageTokenizer {
     }
 
     /// # Errors
-    /// [`TokenizeError::Spec`] for tokens of another kind; [`TokenizeError::Input`] where their positions are not
-    /// every place of a grid, each once.
+    /// [`TokenizeError::Spec`] for tokens of another kind; [`TokenizeError::Input`] if their positions are not those of
+    /// a full grid, each once.
     fn decode(&self, tokens: &Tokens) -> Result<Image, TokenizeError> {
         self.spec.check(tokens)?;
         let group = tokens.groups.first();
         let (values, positions) = group
             .and_then(|group| Some((group.content.features()?, group.positions.as_slice())))
             .unwrap_or_default();
-        let (tiling, shape) = (self.config.tiling(), (self.config.size, self.config.channels));
+        let (tiling, shape) = (self.config.tiling(), (self.config.image_size, self.config.num_channels));
         self.unprepare(patches::join(values, positions, tiling, shape, &self.normaliser)?)
     }
 }

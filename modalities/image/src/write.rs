@@ -5,10 +5,10 @@ use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use smalti_contract::TokenizeError;
 
-/// An image as a PNG file.
+/// Write an image as a PNG file.
 ///
 /// # Errors
-/// [`TokenizeError::Input`] for other than 1 or 3 channels, and for a size that PNG cannot hold.
+/// [`TokenizeError::Input`] for neither 1 nor 3 channels, and for a size that PNG does not support.
 pub fn write_png(image: &Image) -> Result<Vec<u8>, TokenizeError> {
     image.check()?;
     let failed = |problem: String| TokenizeError::Input(format!("encoding as PNG failed: {problem}"));
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_comes_back() {
+    fn a_written_image_is_read_back() {
         for channels in [1, 3] {
             let pixels: Vec<u8> = (0..12 * channels).map(|i| (i * 37) as u8).collect();
             let image = Image::new(4, 3, channels, pixels).unwrap();

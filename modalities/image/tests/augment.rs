@@ -1,4 +1,4 @@
-//! Variations of training images: seeded, of the size the model sees, and nothing that is not asked for.
+//! Augmentation of training images: determined by the seed, and of the model's input size.
 
 use smalti_contract::Tokenizer;
 use smalti_image::{
@@ -10,8 +10,8 @@ fn image(width: usize, height: usize, channels: usize) -> Image {
     Image::new(width, height, channels, pixels).unwrap()
 }
 
-/// Each variation by itself, and all of them.
-fn variations() -> Vec<Augment> {
+/// Each augmentation alone, and all together.
+fn augmentations() -> Vec<Augment> {
     let off = Augment::default();
     let all = Augment {
         shift: 2.0,
@@ -34,10 +34,10 @@ fn variations() -> Vec<Augment> {
     ]
 }
 
-/// Settings of every way of resizing.
+/// Settings with every type of resizing.
 fn settings() -> Vec<ImageConfig> {
     let native = ImageConfig {
-        size: None,
+        image_size: None,
         resize: Resize::Native { patches: 40 },
         max_patches: [12, 12],
         ..ImageConfig::vit(3, 8, [8, 8])
@@ -48,7 +48,7 @@ fn settings() -> Vec<ImageConfig> {
 #[test]
 fn the_same_seed_gives_the_same_image_and_other_seeds_others() {
     for config in settings() {
-        for augment in variations() {
+        for augment in augmentations() {
             let tokenizer = ImageTokenizer::new(ImageConfig { augment, ..config.clone() }).unwrap();
             let vary = |seed| tokenizer.encode(&tokenizer.augment(image(60, 45, 3), seed)).unwrap();
             assert_eq!(vary(7), vary(7), "{augment:?}");
@@ -61,9 +61,9 @@ fn the_same_seed_gives_the_same_image_and_other_seeds_others() {
 }
 
 #[test]
-fn what_is_varied_is_what_is_encoded() {
+fn encoding_an_augmented_image_equals_cutting_the_varied_one() {
     for config in settings() {
-        for augment in variations() {
+        for augment in augmentations() {
             let tokenizer = ImageTokenizer::new(ImageConfig { augment, ..config.clone() }).unwrap();
             for (seed, raw) in (0..).zip([image(60, 45, 3), image(32, 32, 1), image(9, 50, 3)]) {
                 let varied = tokenizer.vary(&raw, seed).unwrap();
@@ -75,7 +75,7 @@ fn what_is_varied_is_what_is_encoded() {
 }
 
 #[test]
-fn one_setting_does_not_change_anothers_luck() {
+fn one_setting_does_not_change_the_draws_of_another() {
     let vary = |augment| {
         let config = ImageConfig { augment, ..ImageConfig::vit(3, 8, [32, 32]) };
         ImageTokenizer::new(config).unwrap().vary(&image(32, 32, 3), 11).unwrap()
@@ -89,29 +89,29 @@ fn one_setting_does_not_change_anothers_luck() {
 }
 
 #[test]
-fn what_cannot_be_varied_is_refused() {
-    let refusal = |augment| {
-        let config = ImageConfig { size: None, augment, ..ImageConfig::vit(1, 8, [32, 32]) };
-        ImageTokenizer::new(config).err().expect("is refused").to_string()
+fn invalid_augmentations_are_errors() {
+    let error_of = |augment| {
+        let config = ImageConfig { image_size: None, augment, ..ImageConfig::vit(1, 8, [32, 32]) };
+        ImageTokenizer::new(config).err().expect("an error").to_string()
     };
     let off = Augment::default();
     assert_eq!(
-        refusal(Augment { crop: Some(RandomCrop::default()), ..off }),
-        "image: augment.crop is set; it needs an image_size that parts are brought to"
+        error_of(Augment { crop: Some(RandomCrop::default()), ..off }),
+        "image: augment.crop is set; it needs an image_size, to which crops are resized"
     );
     let changes = RandAugment { changes: 0, magnitude: 9.0 };
     assert_eq!(
-        refusal(Augment { rand_augment: Some(changes), ..off }),
+        error_of(Augment { rand_augment: Some(changes), ..off }),
         "image: augment.rand_augment.changes is 0; it must be within 1..=14"
     );
     let hue = Jitter { hue: 0.6, ..Jitter::default() };
     assert_eq!(
-        refusal(Augment { jitter: Some(hue), ..off }),
+        error_of(Augment { jitter: Some(hue), ..off }),
         "image: augment.jitter.hue is 0.6; it must be within 0..=0.5"
     );
     let area = Erase { area: [0.4, 0.2], ..Erase::default() };
     assert_eq!(
-        refusal(Augment { erase: Some(area), ..off }),
-        "image: augment.erase.area is [0.4, 0.2]; it must be a range, the least first, within 0.0001..=1"
+        error_of(Augment { erase: Some(area), ..off }),
+        "image: augment.erase.area is [0.4, 0.2]; it must be a range, minimum first, within 0.0001..=1"
     );
 }

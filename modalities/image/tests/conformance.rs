@@ -1,4 +1,4 @@
-//! Images are tokenized as the contract asks, and come back to the pixel.
+//! The image tokenizer keeps the contract, and its round trip is exact.
 
 use smalti_contract::{Tokenizer, testing::check};
 use smalti_image::{Augment, Image, ImageConfig, ImageTokenizer};
@@ -11,7 +11,7 @@ fn image(width: usize, height: usize, channels: usize) -> Image {
 /// Images of their own size, in patches of 8×8.
 fn free(channels: usize) -> ImageConfig {
     let (mean, std) = (vec![0.1307; channels], vec![0.3081; channels]);
-    ImageConfig { size: None, max_patches: [4, 6], mean, std, ..ImageConfig::vit(channels, 8, [8, 8]) }
+    ImageConfig { image_size: None, max_patches: [4, 6], mean, std, ..ImageConfig::vit(channels, 8, [8, 8]) }
 }
 
 fn tokenizer(config: ImageConfig) -> ImageTokenizer {
@@ -33,7 +33,7 @@ fn images_of_their_own_size_conform() {
 }
 
 #[test]
-fn overlapping_patches_conform_and_come_back() {
+fn overlapping_patches_conform_and_survive_a_round_trip() {
     let samples = [image(32, 24, 3), image(28, 16, 1), image(4, 4, 3)];
     let free = ImageConfig { stride: Some(4), max_patches: [8, 8], ..free(3) };
     check(&tokenizer(free), &samples).unwrap();
@@ -41,22 +41,22 @@ fn overlapping_patches_conform_and_come_back() {
     check(&tokenizer(sized.clone()), &samples).unwrap();
     let odd = image(34, 30, 3);
     let tokens = tokenizer(sized.clone()).encode(&odd).unwrap();
-    assert_eq!(tokens.len(), 6 * 7, "one for each whole or begun stride");
+    assert_eq!(tokens.len(), 6 * 7, "ceil(side / stride) along each side");
     assert_eq!(tokenizer(sized).decode(&tokens).unwrap(), odd);
 }
 
 #[test]
-fn any_aspect_ratio_comes_back() {
+fn any_aspect_ratio_survives_a_round_trip() {
     let wide = image(48, 16, 3);
     let tokens = tokenizer(free(3)).encode(&wide).unwrap();
     assert_eq!(tokens.len(), 12);
-    assert_eq!(tokens.groups[0].positions[2 * 7..][..2], [1, 1], "patch 7 of 6 to a row");
+    assert_eq!(tokens.groups[0].positions[2 * 7..][..2], [1, 1], "patch 7, with 6 patches in a row");
     assert_eq!(tokens.groups[0].time, (0..12).collect::<Vec<_>>());
     assert_eq!(tokenizer(free(3)).decode(&tokens).unwrap(), wide);
 }
 
 #[test]
-fn variations_are_of_the_size_the_model_sees() {
+fn augmented_images_have_the_input_size() {
     let augment = Augment { shift: 2.0, rotate: 10.0, scale: 0.1, flip: true, ..Augment::default() };
     let varied = tokenizer(ImageConfig { augment, ..ImageConfig::vit(3, 8, [32, 24]) });
     let raw = image(100, 75, 1);
@@ -69,8 +69,9 @@ fn variations_are_of_the_size_the_model_sees() {
 }
 
 #[test]
-fn the_configuration_reads_as_it_is_meant() {
-    let json = r#"{"channels": 1, "patch": 8, "max_patches": [4, 6], "mean": [0.1307], "std": [0.3081]}"#;
+fn the_configuration_is_read_from_json() {
+    let json =
+        r#"{"num_channels": 1, "patch_size": 8, "max_patches": [4, 6], "mean": [0.1307], "std": [0.3081]}"#;
     let config: ImageConfig = serde_json::from_str(json).unwrap();
     assert_eq!(config, free(1));
     for wrong in [r#"{"shft": 1}"#, r#"{"shift": "far"}"#] {

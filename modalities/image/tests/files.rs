@@ -1,4 +1,4 @@
-//! Image files: what they become, and that none can break the reader.
+//! Image files: decoding of every format, and robustness to corrupt files.
 
 use image::{DynamicImage, GrayAlphaImage, ImageBuffer, ImageFormat, Luma, RgbImage, RgbaImage};
 use proptest::prelude::*;
@@ -53,10 +53,10 @@ fn every_format_is_read() {
     }
 }
 
-/// One image in encodings that are read but not written here (`tests/files`), and the sum of each channel as Pillow 13
-/// reads it; of lossy WebP to a value in a pixel.
+/// One image in encodings that this crate reads but does not write (`tests/files`), with the sum of each channel as
+/// read by Pillow 13; for lossy WebP to one value for each pixel.
 #[test]
-fn other_encodings_are_read_as_by_pillow() {
+fn other_encodings_match_pillow() {
     for (name, expected, off) in [
         ("animated.webp", [112_320, 110_400, 95_472], 0),
         ("lzw.tif", [112_320, 110_400, 95_472], 0),
@@ -80,9 +80,9 @@ fn other_encodings_are_read_as_by_pillow() {
     }
 }
 
-/// Of every sort of JPEG (`tests/files/jpeg`, whose `make.py` wrote them), each value is what Pillow 13 reads.
+/// For every type of JPEG (`tests/files/jpeg`, written by `make.py` there), each value equals that of Pillow 13.
 #[test]
-fn jpegs_are_those_of_pillow_in_every_value() {
+fn jpegs_match_pillow_in_every_value() {
     let files = std::fs::read_dir("tests/files/jpeg").unwrap().map(|entry| entry.unwrap().path());
     let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|it| it == "jpg")).collect();
     assert_eq!(files.len(), 33);
@@ -98,7 +98,7 @@ fn jpegs_are_those_of_pillow_in_every_value() {
 }
 
 #[test]
-fn jpegs_of_other_sorts_are_refused() {
+fn unsupported_jpegs_are_errors() {
     let good = jpeg();
     let frame = good.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
     let mut deep = good.clone();
@@ -107,15 +107,11 @@ fn jpegs_of_other_sorts_are_refused() {
     let mut odd = good.clone();
     odd[frame + 11] = 0x11;
     odd[frame + 14] = 0x22;
-    assert!(
-        problem(&odd).contains("[(1, 1), (2, 2), (1, 1)]; light must be the finest"),
-        "{}",
-        problem(&odd)
-    );
+    assert!(problem(&odd).contains("[(1, 1), (2, 2), (1, 1)]; luma must be the finest"), "{}", problem(&odd));
 }
 
 #[test]
-fn transparency_is_laid_over_white() {
+fn the_default_background_is_white() {
     let rgba = RgbaImage::from_raw(3, 1, vec![9, 9, 9, 0, 0, 100, 200, 255, 0, 0, 0, 128]).unwrap();
     let image = read(&file(rgba, ImageFormat::Png)).unwrap();
     assert_eq!((image.channels, image.pixels), (3, vec![255, 255, 255, 0, 100, 200, 127, 127, 127]));
@@ -125,13 +121,17 @@ fn transparency_is_laid_over_white() {
 }
 
 #[test]
-fn transparency_is_laid_over_the_background_that_is_set() {
+fn the_background_can_be_set() {
     let grey = file(GrayAlphaImage::from_raw(2, 1, vec![50, 0, 50, 255]).unwrap(), ImageFormat::Png);
     let over = |background| read_over(&grey, background).map(|image| (image.channels, image.pixels));
     assert_eq!(over([9; 3]).unwrap(), (1, vec![9, 50]));
-    assert_eq!(over([1, 2, 3]).unwrap(), (3, vec![1, 2, 3, 50, 50, 50]), "a coloured one needs colour");
+    assert_eq!(
+        over([1, 2, 3]).unwrap(),
+        (3, vec![1, 2, 3, 50, 50, 50]),
+        "a coloured background needs colour"
+    );
     let config = ImageConfig { background: [0, 0, 0], ..ImageConfig::vit(1, 1, [1, 2]) };
-    let image = ImageTokenizer::new(config).unwrap().records(&grey).next().unwrap().unwrap();
+    let image = ImageTokenizer::new(config).unwrap().raw_inputs(&grey).next().unwrap().unwrap();
     assert_eq!(image.pixels, [0, 50]);
 }
 
@@ -143,7 +143,7 @@ fn sixteen_bits_become_eight() {
 }
 
 #[test]
-fn truncated_files_are_refused() {
+fn truncated_files_are_errors() {
     for (format, file) in FILES.iter() {
         for part in [2, 4, 8] {
             let cut = &file[..file.len() - file.len() / part];
@@ -153,20 +153,20 @@ fn truncated_files_are_refused() {
 }
 
 #[test]
-fn files_that_are_no_images() {
+fn files_that_are_no_images_are_errors() {
     assert_eq!(problem(b""), "not readable as image: the file is empty");
     let unknown = "not readable as image: unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known";
     assert_eq!(problem(b"To be, or not to be"), unknown);
-    assert!(tokenizer().records(b"").next().unwrap().is_err());
+    assert!(tokenizer().raw_inputs(b"").next().unwrap().is_err());
 }
 
 #[test]
-fn a_claim_of_too_many_pixels_is_refused() {
+fn too_many_pixels_in_the_header_are_an_error() {
     let mut bomb = file(RgbImage::new(1, 1), ImageFormat::Bmp);
     bomb[18..22].copy_from_slice(&20_000_u32.to_le_bytes());
     bomb[22..26].copy_from_slice(&20_000_u32.to_le_bytes());
     assert_eq!(problem(&bomb), "not readable as image: 20000×20000 pixels; at most 64000000 are read");
-    // A small JPEG whose size says 5,000 by 5,000: so many blocks do not fit into its bytes.
+    // A small JPEG whose header claims 5,000 by 5,000: that many blocks do not fit into its bytes.
     let mut jpeg = jpeg();
     let size = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap() + 5;
     jpeg[size..size + 4].copy_from_slice(&[0x13, 0x88, 0x13, 0x88]);
@@ -177,21 +177,21 @@ fn a_claim_of_too_many_pixels_is_refused() {
 }
 
 #[test]
-fn a_rotated_image_is_turned_upright() {
-    // An EXIF block of one entry: orientation (0x0112), a short, once, 6: turn 90° clockwise.
+fn exif_orientation_is_applied() {
+    // An EXIF block of one entry: orientation (0x0112), one short, 6: rotate by 90° clockwise.
     let exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
     let jpeg = jpeg();
     let length = (exif.len() as u16 + 2).to_be_bytes();
-    let turned = [&jpeg[..2], &[0xff, 0xe1], &length, exif, &jpeg[2..]].concat();
-    let image = read(&turned).unwrap();
+    let rotated = [&jpeg[..2], &[0xff, 0xe1], &length, exif, &jpeg[2..]].concat();
+    let image = read(&rotated).unwrap();
     assert_eq!((image.width, image.height), (10, 20));
     let upright = read(&jpeg).unwrap();
     assert_eq!(image.pixels[9 * 3..][..3], upright.pixels[..3], "top left goes to top right");
 }
 
-/// Whatever a file holds, it is read or refused; what is read can be tokenized.
+/// Any file is read or gives an error, and any image that is read can be tokenized.
 fn survives(file: &[u8]) {
-    for image in tokenizer().records(file).flatten() {
+    for image in tokenizer().raw_inputs(file).flatten() {
         let Image { width, height, channels, ref pixels } = image;
         assert_eq!(pixels.len(), width * height * channels);
         tokenizer().encode(&image).unwrap();
@@ -200,14 +200,14 @@ fn survives(file: &[u8]) {
 
 proptest! {
     #[test]
-    fn random_bytes_are_survived(magic in 0..7_usize, rest in any::<Vec<u8>>()) {
+    fn random_bytes_do_not_panic(magic in 0..7_usize, rest in any::<Vec<u8>>()) {
         let file = FILES.get(magic).map_or(&[0, 0, 8, 3][..], |(_, file)| &file[..8]);
         survives(&rest);
         survives(&[file, &rest].concat());
     }
 
     #[test]
-    fn mutated_files_are_survived(
+    fn mutated_files_do_not_panic(
         which in 0..6_usize,
         cut in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),

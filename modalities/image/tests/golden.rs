@@ -1,25 +1,25 @@
-//! Pixels and patches as the published Python pipelines (Pillow, transformers) make them: every key of
-//! `expected.safetensors` in the folder of reference outputs, for whatever images lie beside it.
+//! Comparison with published Python pipelines (Pillow, transformers): every key of `expected.safetensors` in the folder
+//! of reference outputs, for the images in that folder.
 
 use safetensors::{SafeTensors, tensor::TensorView};
 use smalti_contract::Tokenizer;
 use smalti_image::{Image, ImageConfig, ImageTokenizer, read, read_over};
 use std::path::{Path, PathBuf};
 
-/// Where the reference outputs for images lie.
+/// The folder of reference outputs for images.
 fn folder() -> PathBuf {
     let folder = std::env::var("SMALTI_GOLDEN").expect("SMALTI_GOLDEN is the folder of reference outputs");
     Path::new(&folder).join("image")
 }
 
-/// The bytes of the image of this name, whatever its extension.
+/// The bytes of the image with this name and any extension.
 fn image(name: &str) -> Vec<u8> {
     let mut files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let file = files.find(|path| path.file_stem().is_some_and(|stem| stem == name));
     std::fs::read(file.unwrap_or_else(|| panic!("there is no image {name}"))).unwrap()
 }
 
-/// How a key's values are made, by its prefix.
+/// The settings of a key's values, by its prefix.
 struct Expected {
     config: ImageConfig,
     /// Patches `[n, features]`, or planes `[channels, height, width]`.
@@ -27,14 +27,14 @@ struct Expected {
 }
 
 /// # Panics
-/// For an unknown prefix, which nothing here could hold to anything.
+/// For an unknown prefix.
 fn expected(prefix: &str, shape: &[usize]) -> Expected {
     let planes = |config: &dyn Fn([usize; 2]) -> ImageConfig| match *shape {
         [3, height, width] => Expected { config: config([height, width]), patches: false },
         _ => panic!("{prefix} is {shape:?}; expected [3, height, width]"),
     };
     match prefix {
-        // A patch of one pixel has the features of that pixel, so that tokens are pixels.
+        // A patch of one pixel has the features of that pixel, so tokens are pixels.
         "vit_bilinear" => planes(&|size| ImageConfig::vit(3, 1, size)),
         "clip_bicubic_crop" => planes(&|[side, _]| ImageConfig::clip(1, side)),
         "vit_bilinear_patches16_hwc" => {
@@ -42,11 +42,11 @@ fn expected(prefix: &str, shape: &[usize]) -> Expected {
             let side = 16 * shape[0].isqrt();
             Expected { config: ImageConfig::vit(3, 16, [side, side]), patches: true }
         }
-        _ => panic!("unknown prefix {prefix}: say here which settings its values are made with"),
+        _ => panic!("unknown prefix {prefix}: add its settings here"),
     }
 }
 
-/// Asserts features within one pixel value of the expected, 99% of them the very same.
+/// Assert that features are within one pixel value of the expected ones, 99% of them equal.
 fn same_pixels(key: &str, found: &[f32], expected: &TensorView, std: impl Fn(usize) -> f32) {
     let expected = expected.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
     assert_eq!(found.len(), expected.len(), "{key}");
@@ -63,7 +63,7 @@ fn same_pixels(key: &str, found: &[f32], expected: &TensorView, std: impl Fn(usi
 
 #[test]
 #[ignore = "needs SMALTI_GOLDEN"]
-fn every_expected_value_comes_out() {
+fn every_value_matches_the_reference() {
     let file = std::fs::read(folder().join("expected.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&file).unwrap();
     assert!(tensors.len() >= 9, "{} keys", tensors.len());
@@ -88,7 +88,7 @@ fn every_expected_value_comes_out() {
 fn awkward(name: &str) -> Image {
     read(&std::fs::read(folder().join(name)).unwrap()).unwrap()
 }
-/// The sums of each channel.
+/// The sum of each channel.
 fn sums(image: &Image) -> [u64; 3] {
     let of = |channel| image.pixels.iter().skip(channel).step_by(image.channels).map(|&v| u64::from(v)).sum();
     [of(0), of(1), of(2)]
@@ -97,7 +97,7 @@ fn sums(image: &Image) -> [u64; 3] {
 /// `Image.alpha_composite` over white and over (10, 120, 230), Pillow 13.
 #[test]
 #[ignore = "needs SMALTI_GOLDEN"]
-fn transparency_is_that_of_pillow() {
+fn transparency_matches_pillow() {
     let image = awkward("alpha.png");
     assert_eq!((image.width, image.height, image.channels), (100, 75, 3));
     assert_eq!(sums(&image), [1_247_360, 1_236_000, 1_232_196]);
@@ -106,8 +106,8 @@ fn transparency_is_that_of_pillow() {
     assert_eq!(sums(&read_over(&file, [10, 120, 230]).unwrap()), [652_870, 908_400, 1_171_488]);
 }
 
-/// Pillow opens the file as `I;16`, whose conversion to 8 bits cuts everything above 255 off: no image is left.
-/// What makes sense of it is `(value * 255 + 32767) // 65535`.
+/// Pillow opens the file as `I;16`, whose conversion to 8 bits clips everything above 255. The expected values are
+/// `(value * 255 + 32767) // 65535`.
 #[test]
 #[ignore = "needs SMALTI_GOLDEN"]
 fn sixteen_bits_are_scaled_to_eight() {
@@ -120,7 +120,7 @@ fn sixteen_bits_are_scaled_to_eight() {
 /// `ImageOps.exif_transpose`, Pillow 13.
 #[test]
 #[ignore = "needs SMALTI_GOLDEN"]
-fn a_turned_image_is_turned_back_as_by_pillow() {
+fn exif_orientation_matches_pillow() {
     let image = awkward("rotated_exif6.png");
     assert_eq!((image.width, image.height, image.channels), (75, 100, 3));
     let weighted = image.pixels.iter().enumerate().map(|(i, &value)| {
@@ -133,7 +133,7 @@ fn a_turned_image_is_turned_back_as_by_pillow() {
 
 #[test]
 #[ignore = "needs SMALTI_GOLDEN"]
-fn a_photo_is_that_of_pillow() {
+fn a_photo_matches_pillow() {
     let image = awkward("photo.jpg");
     assert_eq!((image.width, image.height, image.channels), (100, 75, 3));
     assert_eq!(sums(&image), [926_139, 912_631, 904_632]);

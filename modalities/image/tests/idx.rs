@@ -20,31 +20,31 @@ fn images_and_labels_are_read() {
     assert_eq!(read[1], Image::new(3, 2, 1, vec![7, 8, 9, 10, 11, 12]).unwrap());
     assert_eq!(read.len(), 2);
     let tokenizer = ImageTokenizer::new(ImageConfig::vit(1, 2, [4, 4])).unwrap();
-    assert_eq!(tokenizer.records(&bytes).count(), 2);
+    assert_eq!(tokenizer.raw_inputs(&bytes).count(), 2);
     assert_eq!(idx::labels(&file(1, &[3], &[5, 0, 4])).unwrap(), [5, 0, 4]);
 }
 
 #[test]
-fn headers_that_lie_are_refused() {
-    let refusal = |bytes: &[u8]| images(bytes).unwrap_err().to_string();
-    assert_eq!(refusal(b""), "not readable as IDX: 0 bytes; the header alone has 16");
-    assert_eq!(refusal(&file(3, &[1, 2], &[])), "not readable as IDX: 12 bytes; the header alone has 16");
+fn wrong_headers_are_errors() {
+    let error_of = |bytes: &[u8]| images(bytes).unwrap_err().to_string();
+    assert_eq!(error_of(b""), "not readable as IDX: 0 bytes; the header alone has 16");
+    assert_eq!(error_of(&file(3, &[1, 2], &[])), "not readable as IDX: 12 bytes; the header alone has 16");
     assert_eq!(
-        refusal(&file(3, &[2, 2, 2], &[0; 7])),
-        "not readable as IDX: the header says 2×2×2 = 8 bytes; 7 follow it"
+        error_of(&file(3, &[2, 2, 2], &[0; 7])),
+        "not readable as IDX: the header has 2×2×2 = 8 bytes; 7 follow it"
     );
-    assert!(refusal(&file(3, &[2, 2, 2], &[0; 9])).contains("9 follow"), "more than it says");
+    assert!(error_of(&file(3, &[2, 2, 2], &[0; 9])).contains("9 follow"), "more than the header has");
     assert_eq!(
-        refusal(&file(3, &[u32::MAX, 28, 28], &[0; 784])),
-        "not readable as IDX: the header says 4294967295×28×28 = 3367254359280 bytes; 784 follow it"
+        error_of(&file(3, &[u32::MAX, 28, 28], &[0; 784])),
+        "not readable as IDX: the header has 4294967295×28×28 = 3367254359280 bytes; 784 follow it"
     );
-    assert!(refusal(&file(3, &[u32::MAX; 3], &[0; 784])).contains("784 follow"), "beyond 64 bits");
+    assert!(error_of(&file(3, &[u32::MAX; 3], &[0; 784])).contains("784 follow"), "beyond 64 bits");
     assert_eq!(
-        refusal(&file(3, &[u32::MAX, 0, 28], &[])),
+        error_of(&file(3, &[u32::MAX, 0, 28], &[])),
         "not readable as IDX: images of 0×28 pixels; both sides must be at least 1"
     );
     assert_eq!(
-        refusal(&file(1, &[1], &[5])),
+        error_of(&file(1, &[1], &[5])),
         "not readable as IDX: begins with [00, 00, 08, 01]; expected [00, 00, 08, 03]"
     );
     assert!(idx::labels(&file(1, &[u32::MAX], &[5])).is_err());
@@ -53,7 +53,7 @@ fn headers_that_lie_are_refused() {
 
 proptest! {
     #[test]
-    fn any_header_is_read_or_refused(sizes in any::<[u8; 12]>(), payload in any::<Vec<u8>>()) {
+    fn no_header_panics(sizes in any::<[u8; 12]>(), payload in any::<Vec<u8>>()) {
         let bytes = [&[0, 0, 8, 3], &sizes[..], &payload].concat();
         prop_assert!(idx::images(&bytes).take(2).count() <= 2);
         let small = sizes.map(|size| u32::from(size % 4));
@@ -63,7 +63,7 @@ proptest! {
     }
 }
 
-/// A file of the MNIST folder, unpacked.
+/// A file of the MNIST folder, decompressed.
 fn mnist(name: &str) -> Vec<u8> {
     let data = std::env::var("SMALTI_DATA").expect("SMALTI_DATA is the folder of the data");
     let packed = std::fs::File::open(format!("{data}/image/mnist/{name}-ubyte.gz")).unwrap();
@@ -74,12 +74,12 @@ fn mnist(name: &str) -> Vec<u8> {
 
 #[test]
 #[ignore = "needs SMALTI_DATA"]
-fn mnist_is_what_it_is_known_to_be() {
+fn mnist_has_the_known_statistics() {
     let (train, test) = (mnist("train-images-idx3"), mnist("t10k-images-idx3"));
     let tokenizer = ImageTokenizer::new(ImageConfig::vit(1, 7, [28, 28])).unwrap();
-    let train: Vec<Image> = tokenizer.records(&train).collect::<Result<_, _>>().unwrap();
+    let train: Vec<Image> = tokenizer.raw_inputs(&train).collect::<Result<_, _>>().unwrap();
     assert_eq!(train.len(), 60_000);
-    assert_eq!(tokenizer.records(&test).filter(Result::is_ok).count(), 10_000);
+    assert_eq!(tokenizer.raw_inputs(&test).filter(Result::is_ok).count(), 10_000);
     let labels = idx::labels(&mnist("train-labels-idx1")).unwrap();
     assert_eq!((labels.len(), &labels[..3]), (60_000, &[5, 0, 4][..]));
     assert_eq!(idx::labels(&mnist("t10k-labels-idx1")).unwrap().len(), 10_000);

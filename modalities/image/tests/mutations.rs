@@ -1,4 +1,4 @@
-//! Readers answer every damaged file with an image or an error.
+//! Readers return an image or an error for every damaged file.
 
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
 use smalti_image::{cifar, idx, read, write_jpeg};
@@ -26,28 +26,28 @@ fn transparent() -> RgbaImage {
     RgbaImage::from_fn(20, 12, |x, y| [x as u8, y as u8, 99, (x * 12) as u8].into())
 }
 
-/// A file of `tests/files`, in an encoding that is read but not written here.
+/// A file of `tests/files`, in an encoding that this crate reads but does not write.
 fn kept(name: &str) -> Vec<u8> {
     std::fs::read(format!("tests/files/{name}")).unwrap()
 }
 
-/// The bound: a small file may claim as many pixels as are read at all, 64 million of up to 8 bytes each, which are then
-/// brought to three bytes each.
-fn images(format: ImageFormat, good: Vec<Vec<u8>>) {
-    survives(&format!("{format:?}"), &good, Bound::bytes(1 << 30), read);
+/// The bound: a small file may claim the maximal number of pixels, 64 million of up to 8 bytes each, which become three
+/// bytes each.
+fn images(format: ImageFormat, valid: Vec<Vec<u8>>) {
+    survives(&format!("{format:?}"), &valid, Bound::bytes(1 << 30), read);
 }
 
 #[test]
 fn png() {
     let deep = DynamicImage::ImageRgb8(colours()).into_rgba16();
-    let good = vec![
+    let valid = vec![
         file(colours(), ImageFormat::Png),
         file(grey(), ImageFormat::Png),
         file(transparent(), ImageFormat::Png),
         file(deep, ImageFormat::Png),
         kept("palette.png"),
     ];
-    images(ImageFormat::Png, good);
+    images(ImageFormat::Png, valid);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn jpeg() {
         channels,
         pixels: image.as_bytes().to_vec(),
     };
-    let good = vec![
+    let valid = vec![
         write_jpeg(&image(&colours().into(), 3), 90).unwrap(),
         write_jpeg(&image(&grey().into(), 1), 50).unwrap(),
         kept("progressive.jpg"),
@@ -68,48 +68,48 @@ fn jpeg() {
         kept("jpeg/arithmetic.jpg"),
         kept("jpeg/scan-each.jpg"),
         kept("jpeg/ycck.jpg"),
-        kept("jpeg/turned-7.jpg"),
+        kept("jpeg/orientation-7.jpg"),
     ];
-    images(ImageFormat::Jpeg, good);
+    images(ImageFormat::Jpeg, valid);
 }
 
 #[test]
 fn webp() {
-    let good = vec![
+    let valid = vec![
         file(colours(), ImageFormat::WebP),
         file(transparent(), ImageFormat::WebP),
         kept("lossy.webp"),
         kept("animated.webp"),
     ];
-    images(ImageFormat::WebP, good);
+    images(ImageFormat::WebP, valid);
 }
 
 #[test]
 fn gif() {
-    let good = vec![file(colours(), ImageFormat::Gif), file(transparent(), ImageFormat::Gif)];
-    images(ImageFormat::Gif, good);
+    let valid = vec![file(colours(), ImageFormat::Gif), file(transparent(), ImageFormat::Gif)];
+    images(ImageFormat::Gif, valid);
 }
 
 #[test]
 fn bmp() {
-    let good = vec![
+    let valid = vec![
         file(colours(), ImageFormat::Bmp),
         file(grey(), ImageFormat::Bmp),
         file(transparent(), ImageFormat::Bmp),
     ];
-    images(ImageFormat::Bmp, good);
+    images(ImageFormat::Bmp, valid);
 }
 
 #[test]
 fn tiff() {
-    let good = vec![
+    let valid = vec![
         file(colours(), ImageFormat::Tiff),
         file(grey(), ImageFormat::Tiff),
         file(DynamicImage::ImageRgb8(colours()).into_rgb16(), ImageFormat::Tiff),
         kept("lzw.tif"),
         kept("deflate.tif"),
     ];
-    images(ImageFormat::Tiff, good);
+    images(ImageFormat::Tiff, valid);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn idx_of_images_and_of_labels() {
 
 #[test]
 fn cifar_batches() {
-    let record = |label: u8| std::iter::once(label).chain((0..3072).map(|i| i as u8)).collect::<Vec<_>>();
-    let good = [record(3), [record(0), record(9)].concat()];
-    survives("CIFAR-10", &good, Bound::bytes(1 << 16).and_of_file(4), cifar::images);
+    let sample = |label: u8| std::iter::once(label).chain((0..3072).map(|i| i as u8)).collect::<Vec<_>>();
+    let valid = [sample(3), [sample(0), sample(9)].concat()];
+    survives("CIFAR-10", &valid, Bound::bytes(1 << 16).and_of_file(4), cifar::images);
 }

@@ -18,7 +18,7 @@ fn tokenizer(config: ImageConfig) -> ImageTokenizer {
 
 fn native(patches: usize, max_patches: [usize; 2]) -> ImageConfig {
     ImageConfig {
-        size: None,
+        image_size: None,
         resize: Resize::Native { patches },
         max_patches,
         ..ImageConfig::vit(3, 8, [8, 8])
@@ -26,7 +26,7 @@ fn native(patches: usize, max_patches: [usize; 2]) -> ImageConfig {
 }
 
 #[test]
-fn every_preset_conforms_and_reads_as_it_is_written() {
+fn every_preset_conforms_and_survives_json() {
     use Preset::{Cifar, Clip, Imagenet, Mnist, Vit};
     for (preset, tokens) in [(Vit, 196), (Clip, 196), (Imagenet, 196), (Cifar, 64), (Mnist, 49)] {
         let config = preset.config();
@@ -38,11 +38,11 @@ fn every_preset_conforms_and_reads_as_it_is_written() {
 }
 
 #[test]
-fn crops_conform_whether_the_square_is_smaller_or_not() {
+fn crops_conform() {
     check(&tokenizer(ImageConfig::clip(8, 48)), &samples()).unwrap();
     check(&tokenizer(ImageConfig::imagenet(8, 56, 48)), &samples()).unwrap();
     let oblong = ImageConfig {
-        size: Some([40, 56]),
+        image_size: Some([40, 56]),
         resize: Resize::Crop { shortest_edge: 56 },
         max_patches: [5, 7],
         ..ImageConfig::imagenet(8, 56, 56)
@@ -51,7 +51,7 @@ fn crops_conform_whether_the_square_is_smaller_or_not() {
 }
 
 #[test]
-fn what_was_cropped_away_comes_back_as_the_mean() {
+fn the_cropped_border_is_decoded_as_the_mean() {
     let config = ImageConfig { filter: Filter::Nearest, ..ImageConfig::imagenet(4, 12, 8) };
     let tokenizer = tokenizer(config);
     let image = image(12, 12, 3);
@@ -82,19 +82,19 @@ fn native_sizes_keep_the_aspect_ratio_and_the_budget() {
 }
 
 #[test]
-fn ways_of_resizing_that_cannot_work_are_refused() {
-    let refusal = |config| ImageTokenizer::new(config).err().expect("is refused").to_string();
+fn invalid_resize_settings_are_errors() {
+    let error_of = |config| ImageTokenizer::new(config).err().expect("an error").to_string();
     assert_eq!(
-        refusal(ImageConfig::imagenet(16, 200, 224)),
+        error_of(ImageConfig::imagenet(16, 200, 224)),
         "image: resize.crop.shortest_edge is 200 pixels; it must be within 224..=64000000, from the longer side of image_size on"
     );
     assert_eq!(
-        refusal(ImageConfig { size: None, ..ImageConfig::clip(16, 224) }),
-        "image: resize is a crop; it needs an image_size to cut out"
+        error_of(ImageConfig { image_size: None, ..ImageConfig::clip(16, 224) }),
+        "image: resize is a crop; it needs an image_size"
     );
     assert_eq!(
-        refusal(ImageConfig { resize: Resize::Native { patches: 9 }, ..ImageConfig::cifar(4) }),
-        "image: resize is native and image_size 32×32; of these, one can be"
+        error_of(ImageConfig { resize: Resize::Native { patches: 9 }, ..ImageConfig::cifar(4) }),
+        "image: resize is native and image_size is 32×32; set only one of them"
     );
-    assert!(refusal(native(0, [9, 9])).contains("resize.native.patches is 0"));
+    assert!(error_of(native(0, [9, 9])).contains("resize.native.patches is 0"));
 }

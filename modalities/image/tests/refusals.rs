@@ -1,14 +1,14 @@
-//! Every bad image and setting is refused with its expected and actual value.
+//! Errors of invalid images and settings name the expected and the actual value.
 
 use smalti_contract::{Content, Group, TokenizeError, Tokenizer, Tokens};
 use smalti_image::{Augment, Image, ImageConfig, ImageTokenizer};
 
 fn eights() -> ImageConfig {
-    ImageConfig { size: None, max_patches: [4, 4], ..ImageConfig::vit(1, 8, [8, 8]) }
+    ImageConfig { image_size: None, max_patches: [4, 4], ..ImageConfig::vit(1, 8, [8, 8]) }
 }
 
-fn refusal(config: ImageConfig) -> String {
-    ImageTokenizer::new(config).err().expect("the configuration is refused").to_string()
+fn error_of(config: ImageConfig) -> String {
+    ImageTokenizer::new(config).err().expect("an error").to_string()
 }
 
 fn encode(height: usize, width: usize) -> String {
@@ -17,7 +17,7 @@ fn encode(height: usize, width: usize) -> String {
 }
 
 #[test]
-fn sizes_that_are_no_patches() {
+fn sizes_that_do_not_fit_the_patches_are_errors() {
     assert_eq!(encode(30, 32), "image is 30×32 pixels; height must be a multiple of the patch size 8");
     assert_eq!(encode(32, 30), "image is 32×30 pixels; width must be a multiple of the patch size 8");
     assert_eq!(encode(0, 32), "image is 0×32 pixels; both sides must be at least 1");
@@ -25,13 +25,13 @@ fn sizes_that_are_no_patches() {
 }
 
 #[test]
-fn images_that_are_none() {
+fn invalid_images_are_errors() {
     let short = Image { width: 8, height: 8, channels: 1, pixels: vec![0; 63] };
     let two = Image { width: 8, height: 8, channels: 2, pixels: vec![0; 128] };
     let huge = Image { width: usize::MAX, height: 2, channels: 1, pixels: vec![0; 8] };
     let varied = Augment { shift: 1.0, ..Augment::default() };
-    for size in [None, Some([16, 16])] {
-        let tokenizer = ImageTokenizer::new(ImageConfig { size, augment: varied, ..eights() }).unwrap();
+    for image_size in [None, Some([16, 16])] {
+        let tokenizer = ImageTokenizer::new(ImageConfig { image_size, augment: varied, ..eights() }).unwrap();
         for image in [&short, &two, &huge] {
             assert!(matches!(tokenizer.encode(image), Err(TokenizeError::Input(_))));
             assert_eq!(tokenizer.augment(image.clone(), 0), *image);
@@ -40,54 +40,54 @@ fn images_that_are_none() {
 }
 
 #[test]
-fn settings() {
+fn invalid_settings_are_errors() {
     assert_eq!(
-        refusal(ImageConfig::vit(2, 8, [8, 8])),
-        "image: channels is 2; it must be 1 (grey) or 3 (RGB)"
+        error_of(ImageConfig::vit(2, 8, [8, 8])),
+        "image: num_channels is 2; it must be 1 (grey) or 3 (RGB)"
     );
     assert_eq!(
-        refusal(ImageConfig::vit(1, 0, [8, 8])),
+        error_of(ImageConfig::vit(1, 0, [8, 8])),
         "image: patch_size is 0 pixels; it must be within 1..=4096"
     );
     assert_eq!(
-        refusal(ImageConfig::vit(1, 8, [32, 30])),
+        error_of(ImageConfig::vit(1, 8, [32, 30])),
         "image: image_size does not fit: image is 32×30 pixels; width must be a multiple of the patch size 8"
     );
     assert_eq!(
-        refusal(ImageConfig { size: Some([32, 40]), ..eights() }),
+        error_of(ImageConfig { image_size: Some([32, 40]), ..eights() }),
         "image: image_size does not fit: image has 4×5 patches; at most 4×4 are allowed"
     );
     assert_eq!(
-        refusal(ImageConfig { stride: Some(9), ..eights() }),
+        error_of(ImageConfig { stride: Some(9), ..eights() }),
         "image: stride is 9 pixels; it must be within 1..=8, the patch_size"
     );
-    assert!(refusal(ImageConfig { stride: Some(0), ..eights() }).contains("stride is 0"));
+    assert!(error_of(ImageConfig { stride: Some(0), ..eights() }).contains("stride is 0"));
     assert_eq!(
-        refusal(ImageConfig { stride: Some(4), ..ImageConfig::vit(1, 8, [32, 30]) }),
+        error_of(ImageConfig { stride: Some(4), ..ImageConfig::vit(1, 8, [32, 30]) }),
         "image: image_size does not fit: image has 8×8 patches; at most 4×3 are allowed"
     );
     let everywhere =
         ImageConfig { stride: Some(1), max_patches: [900; 2], ..ImageConfig::vit(1, 800, [800, 800]) };
     assert_eq!(
-        refusal(everywhere),
+        error_of(everywhere),
         "image: image_size does not fit: image of 800×800 pixels in patches of 800 every 1 has more than 200000000 features"
     );
     assert_eq!(
-        refusal(ImageConfig { max_patches: [4, 0], ..eights() }),
+        error_of(ImageConfig { max_patches: [4, 0], ..eights() }),
         "image: max_patches is 4×0; both must be at least 1"
     );
     assert_eq!(
-        refusal(ImageConfig::vit(1, 4, [8000, 8004])),
+        error_of(ImageConfig::vit(1, 4, [8000, 8004])),
         "image: image_size is 8000×8004 pixels; at most 64000000 pixels are allowed"
     );
-    assert!(refusal(ImageConfig::vit(1, 8, [usize::MAX - 7, 8])).contains("at most 64000000"));
-    assert!(refusal(ImageConfig::vit(1, 8, [0, 8])).contains("at least 1"));
+    assert!(error_of(ImageConfig::vit(1, 8, [usize::MAX - 7, 8])).contains("at most 64000000"));
+    assert!(error_of(ImageConfig::vit(1, 8, [0, 8])).contains("at least 1"));
 }
 
 #[test]
-fn normalisations() {
+fn invalid_normalisations_are_errors() {
     let of =
-        |mean: &[f32], std: &[f32]| refusal(ImageConfig { mean: mean.into(), std: std.into(), ..eights() });
+        |mean: &[f32], std: &[f32]| error_of(ImageConfig { mean: mean.into(), std: std.into(), ..eights() });
     assert_eq!(of(&[0.5; 3], &[0.5]), "image: mean has 3 values; it must have one for each of 1 channels");
     assert_eq!(of(&[0.5], &[]), "image: std has 0 values; it must have one for each of 1 channels");
     assert_eq!(of(&[127.5], &[0.5]), "image: mean 127.5 must be within 0..=1, as pixels are");
@@ -97,8 +97,8 @@ fn normalisations() {
 }
 
 #[test]
-fn augmentations() {
-    let of = |augment| refusal(ImageConfig { augment, ..eights() });
+fn invalid_augmentations_are_errors() {
+    let of = |augment| error_of(ImageConfig { augment, ..eights() });
     let off = Augment::default();
     assert_eq!(of(Augment { scale: 1.0, ..off }), "image: augment.scale is 1; it must be within 0..=0.9");
     assert_eq!(
@@ -110,7 +110,7 @@ fn augmentations() {
 }
 
 #[test]
-fn tokens_of_another_kind() {
+fn tokens_of_another_kind_are_errors() {
     let tokenizer = ImageTokenizer::new(eights()).unwrap();
     let group = |dim, values, positions| {
         let content = Content::Features { values, dim };

@@ -1,4 +1,4 @@
-//! Settings become a configuration on training images, or are refused.
+//! Settings are fitted to training images, or give an error.
 
 use serde_json::json;
 use smalti_contract::{Array, File, Numbers, Registry, TokenizeError, Tokenizer, Value, Values};
@@ -25,11 +25,11 @@ fn fitted(settings: ImageSettings, values: &dyn Values) -> ImageConfig {
     ImageTokenizer::fit(settings, None, values).unwrap()
 }
 
-fn refusal(settings: ImageSettings, values: &dyn Values) -> String {
+fn error_of(settings: ImageSettings, values: &dyn Values) -> String {
     ImageTokenizer::fit(settings, None, values).unwrap_err().to_string()
 }
 
-/// Many images of which it is counted how many are read.
+/// Many images, with a count of those that are read.
 struct Counted {
     len: usize,
     read: Cell<usize>,
@@ -53,15 +53,15 @@ impl Values for Counted {
 }
 
 #[test]
-fn what_is_left_out_is_found_in_the_images() {
+fn missing_settings_are_fitted_to_the_images() {
     let images = [image(8, 12, 3), image(20, 4, 3), image(4, 4, 1)];
     let mut rows = values(&images);
     rows.insert(0, Value::Missing);
     let config = fitted(ImageSettings::default(), &rows);
     let (mean, std) = fit::normalisation(&images, 3).unwrap();
-    assert_eq!((config.channels, config.patch, config.max_patches), (3, 4, [5, 3]));
+    assert_eq!((config.num_channels, config.patch_size, config.max_patches), (3, 4, [5, 3]));
     assert_eq!((&config.mean, &config.std), (&mean, &std));
-    let grey = fitted(ImageSettings { channels: Some(1), ..ImageSettings::default() }, &rows);
+    let grey = fitted(ImageSettings { num_channels: Some(1), ..ImageSettings::default() }, &rows);
     assert_eq!((grey.mean, grey.std), fit::normalisation(&images, 1).unwrap());
     let sized = ImageSettings { image_size: Some([24, 8]), patch_size: Some(8), ..ImageSettings::default() };
     assert_eq!(fitted(sized, &rows).max_patches, [3, 1]);
@@ -70,18 +70,18 @@ fn what_is_left_out_is_found_in_the_images() {
 }
 
 #[test]
-fn a_file_is_an_image() {
+fn an_encoded_file_is_an_image() {
     let image = image(8, 8, 3);
     let file = |bytes| vec![Value::File(File { name: "a.jpg".into(), bytes })];
     let jpeg = write_jpeg(&image, 100).unwrap();
-    assert_eq!(fitted(ImageSettings::default(), &file(jpeg)).channels, 3);
+    assert_eq!(fitted(ImageSettings::default(), &file(jpeg)).num_channels, 3);
     assert!(
-        refusal(ImageSettings::default(), &file(b"GIF89a".to_vec())).starts_with("not readable as image")
+        error_of(ImageSettings::default(), &file(b"GIF89a".to_vec())).starts_with("not readable as image")
     );
 }
 
 #[test]
-fn constant_images_keep_their_contrast() {
+fn constant_images_are_not_scaled() {
     let black = Image::new(4, 4, 1, vec![0; 16]).unwrap();
     let config = fitted(ImageSettings::default(), &values(&[black.clone(), black.clone()]));
     assert_eq!((config.mean.clone(), config.std.clone()), (vec![0.0], vec![1.0]));
@@ -90,7 +90,7 @@ fn constant_images_keep_their_contrast() {
 }
 
 #[test]
-fn as_many_images_as_are_needed_are_read() {
+fn no_more_images_are_read_than_needed() {
     let images = Counted::new(20_000);
     let config = fitted(ImageSettings::default(), &images);
     assert_eq!((images.read.get(), config.max_patches), (5_000, [1, 2]));
@@ -105,7 +105,7 @@ fn as_many_images_as_are_needed_are_read() {
 }
 
 #[test]
-fn a_preset_holds_for_what_is_left_out() {
+fn a_preset_gives_the_missing_settings() {
     let settings = ImageSettings {
         preset: Some(Preset::Clip),
         patch_size: Some(32),
@@ -139,49 +139,51 @@ fn a_run_that_starts_from_another_keeps_its_settings() {
         ..ImageSettings::default()
     };
     let expected =
-        ImageConfig { size: Some([320, 320]), resize: Resize::Stretch, max_patches: [20, 20], ..kept };
+        ImageConfig { image_size: Some([320, 320]), resize: Resize::Stretch, max_patches: [20, 20], ..kept };
     assert_eq!(fit(larger), expected);
     let other = ImageSettings { preset: Some(Preset::Mnist), ..ImageSettings::default() };
     assert_eq!(fit(other), Preset::Mnist.config());
 }
 
 #[test]
-fn settings_that_cannot_work() {
+fn invalid_settings_are_errors() {
     let off = ImageSettings::default;
     let images = Counted::new(9);
     assert_eq!(
-        refusal(ImageSettings { patch_size: Some(0), ..off() }, &images),
+        error_of(ImageSettings { patch_size: Some(0), ..off() }, &images),
         "image: patch_size is 0 pixels; it must be within 1..=4096"
     );
     assert_eq!(
-        refusal(ImageSettings { mean: Some(vec![0.5]), ..off() }, &images),
+        error_of(ImageSettings { mean: Some(vec![0.5]), ..off() }, &images),
         "image: expected both mean and std, or neither; found mean without std"
     );
     assert_eq!(
-        refusal(ImageSettings { channels: Some(3), preset: Some(Preset::Mnist), ..off() }, &images),
+        error_of(ImageSettings { num_channels: Some(3), preset: Some(Preset::Mnist), ..off() }, &images),
         "image: mean has 1 values; it must have one for each of 3 channels"
     );
     assert_eq!(
-        refusal(ImageSettings { resize: Some(Resize::Native { patches: 0 }), ..off() }, &images),
+        error_of(ImageSettings { resize: Some(Resize::Native { patches: 0 }), ..off() }, &images),
         "image: resize.native.patches is 0; it must be within 1..=64000000"
     );
     assert_eq!(images.read.get(), 0, "settings are checked before the images are read");
     for (settings, setting) in [
-        (off(), "channels"),
-        (ImageSettings { channels: Some(1), ..off() }, "max_patches"),
-        (ImageSettings { channels: Some(1), image_size: Some([8, 8]), ..off() }, "mean and std"),
+        (off(), "num_channels"),
+        (ImageSettings { num_channels: Some(1), ..off() }, "max_patches"),
+        (ImageSettings { num_channels: Some(1), image_size: Some([8, 8]), ..off() }, "mean and std"),
     ] {
         assert_eq!(
-            refusal(settings, &vec![Value::Missing]),
-            format!("image: there is no training image to find {setting} in; set {setting} or a preset")
+            error_of(settings, &vec![Value::Missing]),
+            format!(
+                "image: {setting} is not set, and there is no training image to find it in; set {setting} or a preset"
+            )
         );
     }
 }
 
 #[test]
-fn values_that_are_no_images() {
+fn values_that_are_no_images_are_errors() {
     let problem = |value: Value| {
-        let problem = refusal(ImageSettings::default(), &vec![Value::Missing, value.clone()]);
+        let problem = error_of(ImageSettings::default(), &vec![Value::Missing, value.clone()]);
         let tokenizer = ImageTokenizer::new(ImageConfig::mnist(4)).unwrap();
         assert_eq!(tokenizer.read(value).unwrap_err().to_string(), problem);
         problem
@@ -200,7 +202,7 @@ fn values_that_are_no_images() {
 }
 
 #[test]
-fn settings_read_as_they_are_written() {
+fn settings_survive_json() {
     let mut registry = Registry::new();
     registry.register::<ImageTokenizer>().unwrap();
     let rows = values(&[image(32, 32, 3)]);
@@ -211,7 +213,7 @@ fn settings_read_as_they_are_written() {
     let message = |settings| fit(settings).err().expect("an error").to_string();
     assert_eq!(
         message(json!({"patch": 16})),
-        "image: unknown field `patch`, expected one of `preset`, `channels`, `patch_size`, `stride`, `image_size`, \
+        "image: unknown field `patch`, expected one of `preset`, `num_channels`, `patch_size`, `stride`, `image_size`, \
          `resize`, `filter`, `background`, `max_patches`, `mean`, `std`, `augment`, `blend`"
     );
     assert!(message(json!({"preset": "vgg"})).contains("expected one of `vit`, `clip`, `imagenet`"));

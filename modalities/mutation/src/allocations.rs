@@ -1,9 +1,9 @@
-//! How much memory a thread holds.
+//! The memory that a thread has allocated.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// The system's allocator, which counts what each thread holds. A test binary installs it:
+/// The system's allocator with a count of each thread's allocated bytes. A test binary installs it:
 ///
 /// ```
 /// #[global_allocator]
@@ -12,22 +12,22 @@ use std::cell::Cell;
 pub struct Counting;
 
 thread_local! {
-    /// Bytes that this thread has asked for and not given back. Memory that another thread gives back is not taken
-    /// off here, so it is signed.
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    /// The most that it was.
-    static MOST: Cell<isize> = const { Cell::new(0) };
+    /// Bytes that this thread has allocated minus those that it has freed. Signed, because a thread may free memory
+    /// that another one allocated.
+    static ALLOCATED: Cell<isize> = const { Cell::new(0) };
+    /// The maximum of `ALLOCATED` since the last [`begin`].
+    static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
-/// Counts. A thread that is ending has no counters left; what it does then is let go.
+/// Add to the count. A thread that is ending has no counters any more, so its last changes are ignored.
 fn count(bytes: isize) {
-    let _ = HELD.try_with(|held| {
+    let _ = ALLOCATED.try_with(|held| {
         held.set(held.get() + bytes);
-        let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
+        let _ = PEAK.try_with(|most| most.set(most.get().max(held.get())));
     });
 }
 
-// SAFETY: every call is the system allocator's own; counting touches none of its memory and asks for none.
+// SAFETY: every call goes to the system allocator; counting neither allocates nor touches its memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
@@ -54,25 +54,25 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What this thread holds now; from here on the most that it holds is kept.
+/// The bytes that this thread holds now; resets the maximum.
 pub(crate) fn begin() -> isize {
-    let held = HELD.get();
-    MOST.set(held);
+    let held = ALLOCATED.get();
+    PEAK.set(held);
     held
 }
 
-/// The most bytes that this thread has held since, beyond what it held at the beginning.
-pub(crate) fn most_since(held: isize) -> usize {
-    (MOST.get() - held).max(0) as usize
+/// The maximum of bytes that this thread has held since [`begin`], minus `held`, its result.
+pub(crate) fn peak_since(held: isize) -> usize {
+    (PEAK.get() - held).max(0) as usize
 }
 
 /// # Panics
-/// Where the test binary has not installed [`Counting`].
-pub(crate) fn insist(format: &str) {
+/// If the test binary has not installed [`Counting`].
+pub(crate) fn assert_installed(format: &str) {
     let held = begin();
     drop(std::hint::black_box(vec![1_u8; 1 << 12]));
     assert!(
-        most_since(held) >= 1 << 12,
+        peak_since(held) >= 1 << 12,
         "{format}: the test must install smalti_mutation::Counting as its allocator"
     );
 }

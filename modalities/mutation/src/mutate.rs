@@ -1,27 +1,27 @@
 //! Ways to damage a file.
 
-/// Mutation `number` of one of some good files: one to four damages, a pure function of the files and the number.
+/// Mutation `number` of one of the valid files: one to four changes, a pure function of the files and the number.
 ///
 /// # Panics
-/// Where there is no file.
-pub fn mutated(good: &[Vec<u8>], number: u64) -> Vec<u8> {
+/// If there is no file.
+pub fn mutated(valid: &[Vec<u8>], number: u64) -> Vec<u8> {
     let mut random = Random(number);
-    let mut file = good[random.below(good.len())].clone();
+    let mut file = valid[random.below(valid.len())].clone();
     for _ in 0..=random.below(4) {
-        damage(&mut file, good, &mut random);
+        damage(&mut file, valid, &mut random);
     }
     file
 }
 
-/// Numbers that readers stumble over when they are a length, a count or an offset.
+/// Numbers that are likely to break readers as a length, count or offset.
 const AWKWARD: [u64; 8] = [0, 1, 0x7f, 0xff, 0x7fff_ffff, 0xffff_ffff, 1 << 40, u64::MAX];
 
-fn damage(file: &mut Vec<u8>, good: &[Vec<u8>], random: &mut Random) {
+fn damage(file: &mut Vec<u8>, valid: &[Vec<u8>], random: &mut Random) {
     if file.is_empty() {
         file.push(random.next() as u8);
         return;
     }
-    let at = random.place(file.len());
+    let at = random.offset(file.len());
     let run = at..(at + 1 + random.below(64)).min(file.len());
     match random.below(9) {
         0 => file[at] ^= 1 << random.below(8),
@@ -48,14 +48,14 @@ fn damage(file: &mut Vec<u8>, good: &[Vec<u8>], random: &mut Random) {
             file.splice(at..at + width, bytes);
         }
         _ => {
-            let other = &good[random.below(good.len())];
+            let other = &valid[random.below(valid.len())];
             let from = random.below(other.len().max(1)).min(other.len());
             file.splice(at.., other[from..].iter().copied());
         }
     }
 }
 
-/// SplitMix64 (Steele et al. 2014): good enough to spread damage, and the same everywhere.
+/// SplitMix64 (Steele et al. 2014): good enough for this, and the same on every platform.
 struct Random(u64);
 
 impl Random {
@@ -70,8 +70,8 @@ impl Random {
         (self.next() % n.max(1) as u64) as usize
     }
 
-    /// A place in a file of `n` bytes: half of the time in its first bytes or its last, where headers and tables are.
-    fn place(&mut self, n: usize) -> usize {
+    /// An offset in a file of `n` bytes: half of the time near the beginning or the end, where headers and tables are.
+    fn offset(&mut self, n: usize) -> usize {
         match self.below(4) {
             0 => self.below(n.min(128)),
             1 => n - 1 - self.below(n.min(128)),
@@ -85,17 +85,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mutation_is_a_function_of_its_number_and_does_damage() {
-        let good = [(0..=255).collect::<Vec<u8>>(), vec![7; 300]];
-        let all: Vec<_> = (0..200).map(|number| mutated(&good, number)).collect();
-        assert_eq!(all[17], mutated(&good, 17));
-        let damaged = all.iter().filter(|file| !good.contains(file)).count();
+    fn a_mutation_depends_only_on_its_number_and_changes_the_file() {
+        let valid = [(0..=255).collect::<Vec<u8>>(), vec![7; 300]];
+        let all: Vec<_> = (0..200).map(|number| mutated(&valid, number)).collect();
+        assert_eq!(all[17], mutated(&valid, 17));
+        let damaged = all.iter().filter(|file| !valid.contains(file)).count();
         assert!(damaged > 190, "{damaged} of 200");
         assert!(all.iter().any(|file| file.len() < 100) && all.iter().any(|file| file.len() > 300));
     }
 
     #[test]
-    fn an_empty_file_can_be_damaged() {
+    fn an_empty_file_can_be_mutated() {
         assert!((0..50).all(|number| mutated(&[vec![]], number).len() < 600));
     }
 }

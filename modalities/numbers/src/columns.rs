@@ -1,11 +1,11 @@
 //! Statistics of columns.
 
-/// Statistics of one column, over the numbers that are there.
+/// Statistics of one column, without missing numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Column {
     count: f64,
     mean: f64,
-    /// The sum of the squared distances from the mean.
+    /// The sum of squared distances from the mean.
     squares: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
@@ -15,8 +15,8 @@ impl Column {
     pub(crate) const EMPTY: Self =
         Self { count: 0.0, mean: 0.0, squares: 0.0, low: f64::INFINITY, high: f64::NEG_INFINITY };
 
-    /// Adds a number that is no NaN, by Welford's method (1962): one pass over the data does not lose a small spread around
-    /// a large mean.
+    /// Add a number that is not NaN, by Welford's method (1962), which keeps a small deviation around a large mean in
+    /// one pass.
     pub(crate) fn add(&mut self, number: f64) {
         self.count += 1.0;
         let before = number - self.mean;
@@ -26,7 +26,7 @@ impl Column {
         self.high = self.high.max(number);
     }
 
-    /// The mean; 0 without numbers. That of a constant column is the constant, without rounding.
+    /// The mean; 0 without numbers. For a constant column it is the constant, without rounding.
     pub(crate) fn mean(&self) -> f64 {
         if self.low == self.high { self.low } else { self.mean }
     }
@@ -37,21 +37,21 @@ impl Column {
             return 1.0;
         }
         let std = (self.squares / self.count).sqrt();
-        // Squares of numbers beyond 1e±154 have no place in double precision.
+        // Squares of numbers beyond 1e±154 overflow or underflow double precision.
         if std.is_normal() { std } else { self.half_range() }
     }
 
-    /// The middle between the least and the largest; 0 without numbers.
+    /// The midpoint of the minimum and the maximum; 0 without numbers.
     pub(crate) fn middle(&self) -> f64 {
         if self.count == 0.0 { 0.0 } else { self.low / 2.0 + self.high / 2.0 }
     }
 
-    /// Half the distance between the least and the largest; 1 if there is none.
+    /// Half the distance between the minimum and the maximum; 1 if it is 0.
     pub(crate) fn half_range(&self) -> f64 {
         if self.low >= self.high { 1.0 } else { (self.high / 2.0 - self.low / 2.0).max(f64::MIN_POSITIVE) }
     }
 
-    /// The largest magnitude; 0 without numbers.
+    /// The maximal magnitude; 0 without numbers.
     pub(crate) fn magnitude(&self) -> f64 {
         if self.count == 0.0 { 0.0 } else { self.high.max(-self.low) }
     }
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_and_tiny_scales_keep_their_spread() {
+    fn huge_and_tiny_scales_keep_their_deviation() {
         let close = |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-9, "{found}");
         for (scale, shift) in [(1.0, 0.0), (1e-30, 0.0), (1e30, 0.0), (1.0, 1.7e9), (1e-150, 0.0)] {
             let numbers = [1.0, 3.0, 5.0, 3.0].map(|x| x * scale + shift);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn constant_and_empty_columns_are_left_at_their_scale() {
+    fn constant_and_empty_columns_have_a_deviation_of_1() {
         let constant = column(&[0.1; 7]);
         assert_eq!((constant.mean(), constant.std(), constant.half_range()), (0.1, 1.0, 1.0));
         let empty = column(&[]);

@@ -4,38 +4,38 @@ use crate::MuLaw;
 use crate::mu_law::check_bins;
 use serde::{Deserialize, Serialize};
 
-/// Settings and fitted state; [`fit`](smalti_contract::Tokenizer::fit) makes one from values.
+/// Settings and fitted state, from [`fit`](smalti_contract::Tokenizer::fit).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NumbersConfig {
-    /// What tokens hold.
+    /// The content of tokens.
     pub content: NumberContent,
-    /// `[dim]`: subtracted from each number. For bins, the middle between their ends.
+    /// `[dim]`: subtracted from each number. For bins, the midpoint of their ends.
     pub mean: Vec<f64>,
-    /// `[dim]`: what each number is then divided by. For bins, half the distance between their ends.
+    /// `[dim]`: the divisor of each number after that. For bins, half the distance between their ends.
     pub std: Vec<f64>,
-    /// Whether a 0 or 1 for each number, which tells that it is missing, follows the numbers of one token.
+    /// Whether indicators follow the numbers of one token: for each number 1 if it is missing, otherwise 0.
     pub missing_indicators: bool,
-    /// Standard deviation of the noise that training adds, in units of `std`.
+    /// Standard deviation of the noise added in training, in units of `std`.
     pub noise: f64,
 }
 
-/// What tokens hold.
+/// The content of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NumberContent {
-    /// One token of all numbers.
+    /// One token with all numbers.
     One,
-    /// A token of one feature for each number.
+    /// One token for each number, with one feature.
     Each,
-    /// For each number the id that it is.
+    /// Each number is an id.
     Ids {
-        /// How many ids there are.
+        /// The number of ids.
         n_ids: usize,
     },
-    /// For each number the id of its bin after companding.
+    /// Each number becomes the id of its bin after companding.
     MuLaw(MuLaw),
-    /// For each number the id of its bin, of as many over -1..=1.
+    /// Each number becomes the id of its bin, of this many over -1..=1.
     Bins(usize),
 }
 
@@ -45,7 +45,7 @@ impl NumbersConfig {
         self.mean.len()
     }
 
-    /// What is wrong with the settings, if anything.
+    /// Check the settings.
     pub(crate) fn check(&self) -> Result<(), String> {
         let (mean, std) = (&self.mean, &self.std);
         if mean.is_empty() || mean.len() != std.len() || mean.len() > u32::MAX as usize {
@@ -54,11 +54,11 @@ impl NumbersConfig {
                 "expected as many numbers in mean as in std, and at least 1; found {mean} and {std}"
             ));
         }
-        if let Some(bad) = mean.iter().find(|mean| !mean.is_finite()) {
-            return Err(format!("mean: expected finite numbers; found {bad}"));
+        if let Some(found) = mean.iter().find(|mean| !mean.is_finite()) {
+            return Err(format!("mean: expected finite numbers; found {found}"));
         }
-        if let Some(bad) = std.iter().find(|&&std| !(std.is_finite() && std > 0.0)) {
-            return Err(format!("std: expected positive, finite numbers; found {bad}"));
+        if let Some(found) = std.iter().find(|&&std| !(std.is_finite() && std > 0.0)) {
+            return Err(format!("std: expected positive, finite numbers; found {found}"));
         }
         if !(self.noise.is_finite() && self.noise >= 0.0) {
             return Err(format!("noise: expected a finite number of 0 or more; found {}", self.noise));

@@ -6,20 +6,21 @@ use crate::tokenizer::{read_id, read_numbers};
 use crate::{NumberContent, NumbersConfig, NumbersTokenizer};
 use smalti_contract::{TokenizeError, Tokenizer, Value, Values};
 
-/// The most values that a configuration is fitted to; ids are counted over all values.
+/// The maximal number of values that a configuration is fitted to; ids are counted over all values.
 const FIT_ON: usize = 100_000;
 
-/// Fitted ids are below this: a table with a row for each stray large number would fill the memory. `n_ids` may be more.
-pub const MOST_IDS: usize = 65_536;
+/// The exclusive bound of fitted ids, because one large number would need a huge embedding table. `n_ids` may be
+/// larger.
+pub const MAX_FITTED_IDS: usize = 65_536;
 
 impl NumbersSettings {
-    /// What [`NumbersTokenizer::fit`](Tokenizer::fit) documents.
+    /// See [`NumbersTokenizer::fit`](Tokenizer::fit).
     pub(crate) fn fit(
         &self,
         before: Option<NumbersConfig>,
         values: &dyn Values,
     ) -> Result<NumbersConfig, TokenizeError> {
-        let form = self.form().map_err(refused)?;
+        let form = self.form().map_err(config_error)?;
         let before = before.filter(|before| form.of(before.content));
         let known_ids = self.n_ids.or(before.as_ref().and_then(|before| before.content.n_ids()));
         let most = if form == Form::Ids && known_ids.is_none() { usize::MAX } else { FIT_ON };
@@ -32,15 +33,15 @@ impl NumbersSettings {
             Form::MuLaw(law) => NumberContent::MuLaw(law),
             Form::Bins(bins) => NumberContent::Bins(bins),
         };
-        let (mean, std) = self.statistics(form, before.as_ref(), &found.columns).map_err(refused)?;
+        let (mean, std) = self.statistics(form, before.as_ref(), &found.columns).map_err(config_error)?;
         let fitted = before.map_or(found.missing, |before| before.missing_indicators);
         let missing_indicators = content == NumberContent::One && self.missing_indicators.unwrap_or(fitted);
         let config = NumbersConfig { content, mean, std, missing_indicators, noise: self.noise };
-        config.check().map_err(refused)?;
+        config.check().map_err(config_error)?;
         Ok(config)
     }
 
-    /// What is subtracted from each column, and what it is then divided by.
+    /// The offset and the divisor of each column.
     fn statistics(
         &self,
         form: Form,
@@ -72,7 +73,7 @@ impl NumbersSettings {
         }
     }
 
-    /// The middle between the ends of the bins, and half their distance.
+    /// The midpoint of the ends of the bins, and half their distance.
     fn ends(
         &self,
         before: Option<&NumbersConfig>,
@@ -98,7 +99,7 @@ impl NumbersSettings {
 }
 
 impl Form {
-    /// Whether a configuration of this form keeps the statistics of one with `content`.
+    /// Whether a configuration of this form can keep the statistics of one with `content`.
     fn of(self, content: NumberContent) -> bool {
         match self {
             Form::Features(_) => matches!(content, NumberContent::One | NumberContent::Each),
@@ -118,17 +119,17 @@ impl NumberContent {
     }
 }
 
-/// What training values hold.
+/// Statistics of the training values.
 struct Found {
     columns: Vec<Column>,
     /// Whether a value has a missing number.
     missing: bool,
-    /// The largest id and the place of its value.
+    /// The largest id and the index of its value.
     largest: Option<(u32, usize)>,
 }
 
 impl Found {
-    /// Reads at most `most` values, spread evenly.
+    /// Read at most `most` values, spread evenly.
     fn of(values: &dyn Values, most: usize, ids: bool) -> Result<Self, TokenizeError> {
         let every = values.len().div_ceil(most).max(1);
         let mut found: Option<(Self, usize)> = None;
@@ -185,22 +186,22 @@ impl Found {
         Ok(())
     }
 
-    /// How many ids there are: as many as are known, or the largest plus 1.
+    /// The number of ids: the known one, or the largest id plus 1.
     fn n_ids(&self, known: Option<usize>) -> Result<usize, TokenizeError> {
         let (largest, place) = self.largest.map_or((0, 0), |(id, place)| (id as usize, place));
         match known {
             Some(n_ids) if largest < n_ids => Ok(n_ids),
-            Some(n_ids) => {
-                Err(refused(format!("expected ids below n_ids = {n_ids}; found {largest} in value {place}")))
-            }
-            None if largest < MOST_IDS => Ok(largest + 1),
-            None => Err(refused(format!(
-                "expected ids below {MOST_IDS}; found {largest} in value {place}. If it is an id, set n_ids"
+            Some(n_ids) => Err(config_error(format!(
+                "expected ids below n_ids = {n_ids}; found {largest} in value {place}"
+            ))),
+            None if largest < MAX_FITTED_IDS => Ok(largest + 1),
+            None => Err(config_error(format!(
+                "expected ids below {MAX_FITTED_IDS}; found {largest} in value {place}. If it is an id, set n_ids"
             ))),
         }
     }
 }
 
-pub(crate) fn refused(problem: String) -> TokenizeError {
+pub(crate) fn config_error(problem: String) -> TokenizeError {
     TokenizeError::Config { tokenizer: NumbersTokenizer::NAME, problem }
 }

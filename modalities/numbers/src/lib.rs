@@ -1,6 +1,6 @@
 //! Numbers as tokens: a scalar, a vector, or several columns of a row; as features, in bins, or as ids.
 //!
-//! Settings become a configuration on the values of the training rows, and values become tokens and come back:
+//! Settings are fitted to the values of the training rows; values are encoded as tokens and decoded:
 //!
 //! ```
 //! use smalti_contract::{Tokenizer, Value};
@@ -11,11 +11,11 @@
 //! let tokenizer = NumbersTokenizer::new(NumbersTokenizer::fit(NumbersSettings::default(), None, &rows)?)?;
 //!
 //! let tokens = tokenizer.encode(&tokenizer.read(Value::vector([20.0, 3.0]))?)?;
-//! // Each number normalised, then a 1 for each that is missing.
+//! // Each number normalised, then an indicator for each, 1 if it is missing.
 //! assert_eq!(tokens.groups[0].content.features(), Some(&[0.0, -1.0, 0.0, 0.0][..]));
 //! assert_eq!(tokenizer.write(tokenizer.decode(&tokens)?)?, Value::vector([20.0, 3.0]));
 //!
-//! // A discrete action: the numbers are ids themselves.
+//! // A discrete action: the numbers are ids.
 //! let actions: Vec<Value> = [0.0, 3.0, 1.0].map(Value::Number).into();
 //! let settings = NumbersSettings { ids: true, ..NumbersSettings::default() };
 //! let tokenizer = NumbersTokenizer::new(NumbersTokenizer::fit(settings, None, &actions)?)?;
@@ -24,7 +24,7 @@
 //! ```
 //!
 //! The parts: [`NumbersSettings`] (what a user writes), [`NumbersConfig`] (what is fitted), [`NumbersTokenizer`],
-//! [`MuLaw`] (discretising).
+//! [`MuLaw`] (discretisation).
 
 mod columns;
 mod config;
@@ -34,7 +34,7 @@ mod settings;
 mod tokenizer;
 
 pub use config::{NumberContent, NumbersConfig};
-pub use fit::MOST_IDS;
+pub use fit::MAX_FITTED_IDS;
 pub use mu_law::MuLaw;
 pub use settings::{NumbersSettings, OneOrAll, TokensPer};
 pub use tokenizer::NumbersTokenizer;

@@ -1,25 +1,25 @@
-//! Discretising real numbers: μ-law companding and uniform bins.
+//! Discretisation of real numbers: μ-law companding and uniform bins.
 
 use serde::{Deserialize, Serialize};
 
-/// Turns real numbers into ids as Gato does (Reed et al. 2022, section 2.1 and appendix B): μ-law
-/// companding, clipping to -1..=1, uniform bins.
+/// Discretisation as in Gato (Reed et al. 2022, section 2.1 and appendix B): μ-law companding, clipping to -1..=1,
+/// uniform bins.
 ///
-/// Companding spends bins by relative size. A number `x` with `|x| ≤ m` comes back from its bin's centre
+/// Companding makes bins proportional to a number's size. A number `x` with `|x| ≤ m` is decoded from its bin's centre
 /// as `x'` with
 ///
 /// `|x' - x| ≤ (|x| + 1/μ) · ((1 + m·μ)^(1/bins) - 1)`
 ///
-/// which is 1 % of `|x| + 0.01` with the default settings; a larger number comes back as about ±`m`.
-/// Numbers that are binned without companding lose at most `1 / bins`.
+/// which is 1 % of `|x| + 0.01` with the default settings; a larger number is decoded as about ±`m`. Without
+/// companding, the error is at most `1 / bins`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MuLaw {
-    /// How strongly large numbers are compressed. 100 in the paper.
+    /// The compression of large numbers; 100 in the paper.
     pub mu: f32,
-    /// The largest magnitude that is not clipped. 256 in the paper.
+    /// The largest magnitude that is not clipped; 256 in the paper.
     pub m: f32,
-    /// How many bins there are over -1..=1, and so how many ids. 1024 in the paper.
+    /// The number of bins over -1..=1, and of ids; 1024 in the paper.
     pub bins: usize,
 }
 
@@ -29,8 +29,8 @@ impl Default for MuLaw {
     }
 }
 
-/// Bins beyond this are narrower than what single precision tells apart near ±1.
-const MOST_BINS: usize = 1 << 16;
+/// With more bins, single precision near ±1 is coarser than a bin.
+const MAX_BINS: usize = 1 << 16;
 
 impl MuLaw {
     /// `sign(x) · ln(1 + μ|x|) / ln(1 + μ·m)`, clipped to -1..=1.
@@ -45,7 +45,7 @@ impl MuLaw {
         x.copysign(f64::from(y)) as f32
     }
 
-    /// The bin that `y` falls in; what lies outside -1..=1 falls in the first or the last.
+    /// The bin of `y`; numbers outside -1..=1 are in the first or the last bin.
     pub fn bin(&self, y: f32) -> u32 {
         bin(f64::from(y), self.bins)
     }
@@ -59,7 +59,7 @@ impl MuLaw {
         libm::log1p(f64::from(self.mu) * f64::from(self.m))
     }
 
-    /// Checks the settings.
+    /// Check the settings.
     ///
     /// # Errors
     /// The setting that is out of its range, as a message that starts with the setting's name.
@@ -73,21 +73,21 @@ impl MuLaw {
     }
 }
 
-/// The bin of `bins` over -1..=1 that `y` falls in; what lies outside falls in the first or the last.
+/// The bin of `y`, of `bins` over -1..=1; numbers outside are in the first or the last bin.
 pub(crate) fn bin(y: f64, bins: usize) -> u32 {
     let place = (y + 1.0) / 2.0 * bins as f64;
     (place.max(0.0) as u32).min(bins.saturating_sub(1) as u32)
 }
 
-/// The centre of a bin of `bins`, in -1..=1.
+/// The centre of a bin, of `bins` over -1..=1.
 pub(crate) fn centre(bin: u32, bins: usize) -> f64 {
     (2.0 * f64::from(bin) + 1.0) / bins as f64 - 1.0
 }
 
 pub(crate) fn check_bins(bins: usize) -> Result<(), String> {
-    match (2..=MOST_BINS).contains(&bins) {
+    match (2..=MAX_BINS).contains(&bins) {
         true => Ok(()),
-        false => Err(format!("bins is {bins}; it must be in 2..={MOST_BINS}")),
+        false => Err(format!("bins is {bins}; it must be in 2..={MAX_BINS}")),
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_papers_constants() {
+    fn companding_matches_the_paper() {
         // ln(101) / ln(25601) and ln(2001) / ln(25601).
         let law = MuLaw::default();
         assert!((law.compand(1.0) - 0.454_674_35).abs() < 1e-7);
@@ -115,10 +115,10 @@ mod tests {
 
     #[test]
     fn settings_are_checked() {
-        let bad = MuLaw { bins: 1, ..MuLaw::default() };
-        assert_eq!(bad.check().unwrap_err(), "bins is 1; it must be in 2..=65536");
-        let bad = MuLaw { mu: f32::NAN, ..MuLaw::default() };
-        assert_eq!(bad.check().unwrap_err(), "mu is NaN; it must be positive and finite");
+        let invalid = MuLaw { bins: 1, ..MuLaw::default() };
+        assert_eq!(invalid.check().unwrap_err(), "bins is 1; it must be in 2..=65536");
+        let invalid = MuLaw { mu: f32::NAN, ..MuLaw::default() };
+        assert_eq!(invalid.check().unwrap_err(), "mu is NaN; it must be positive and finite");
     }
 
     proptest! {
@@ -136,7 +136,7 @@ mod tests {
                 let scale = f64::from(x).abs() + 1.0 / f64::from(mu);
                 let error = (f64::from(back) - f64::from(x)).abs();
                 // y is kept in single precision: 2^-24 of it is ln(1 + μm) · 2^-24 of x.
-                prop_assert!(error <= scale * (ratio + 2e-6), "{x} came back as {back}");
+                prop_assert!(error <= scale * (ratio + 2e-6), "{x} decoded as {back}");
             }
         }
 

@@ -1,69 +1,70 @@
-//! The settings of numbers that a user writes.
+//! The number settings that a user writes.
 
 use crate::MuLaw;
 use serde::{Deserialize, Serialize};
 
-/// The settings of numbers: the keys of a part in `run.toml`. What is left out is fitted to the training values.
+/// The settings of numbers: the keys of an input or output in `run.toml`. Missing settings are fitted to the training
+/// values.
 ///
-/// A value is a number, an array of numbers (its shape does not matter) or a text that is a number; all values have the
-/// same number of numbers, the columns. A NaN is a missing number.
+/// A value is a number, an array of numbers (of any shape) or a text that contains a number; all values have the same
+/// number of elements, the columns. NaN is a missing number.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NumbersSettings {
-    /// One token of all numbers (`"one"`, the default), or a token of one feature for each number (`"each"`).
+    /// One token with all numbers (`"one"`, the default), or one token with one feature for each number (`"each"`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<TokensPer>,
-    /// Subtract each column's mean and divide by its standard deviation. Left out, true unless there is a `scale`.
+    /// Subtract each column's mean and divide by its standard deviation. Default: true without a `scale`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalize: Option<bool>,
-    /// The mean of each column, or of all.
+    /// The mean of each column, or one number for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<OneOrAll>,
-    /// The standard deviation of each column, or of all.
+    /// The standard deviation of each column, or one number for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<OneOrAll>,
-    /// Divide by this number, and subtract nothing; 0 divides by the largest magnitude.
+    /// Divide by this number, without subtracting a mean; 0 divides by the maximal magnitude.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
     /// The numbers are ids: discrete actions, levels, codes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ids: bool,
-    /// How many ids there are. Left out, the largest plus 1.
+    /// The number of ids. Default: the largest id plus 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n_ids: Option<usize>,
-    /// Make each number an id by μ-law companding and uniform bins, as Gato does (Reed et al. 2022).
+    /// Discretise each number by μ-law companding and uniform bins, as in Gato (Reed et al. 2022).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mu_law: Option<MuLaw>,
-    /// Make each number an id by this many uniform bins from `low` to `high`.
+    /// Discretise each number by this many uniform bins from `low` to `high`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bins: Option<usize>,
-    /// The lower end of the bins of each column, or of all; smaller numbers are clipped.
+    /// The lower end of the bins of each column, or one number for all; smaller numbers are clipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub low: Option<OneOrAll>,
-    /// The upper end of the bins of each column, or of all; larger numbers are clipped.
+    /// The upper end of the bins of each column, or one number for all; larger numbers are clipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub high: Option<OneOrAll>,
-    /// Append to one token a feature for each column that is 1 if its number is missing. Left out, true if a training
+    /// Append to the token a feature for each column that is 1 if its number is missing. Default: true if a training
     /// value has a missing number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_indicators: Option<bool>,
-    /// Standard deviation of the noise that training adds to each number, in units of what it is divided by.
+    /// Standard deviation of the noise added to each number in training, in units of its divisor.
     #[serde(skip_serializing_if = "is_zero")]
     pub noise: f64,
 }
 
-/// How many tokens a value becomes.
+/// The tokens of a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokensPer {
-    /// One token of all numbers.
+    /// One token with all numbers.
     #[default]
     One,
-    /// A token for each number.
+    /// One token for each number.
     Each,
 }
 
-/// A number for each column, or one for all columns.
+/// One number for all columns, or one for each column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum OneOrAll {
@@ -73,12 +74,12 @@ pub enum OneOrAll {
     All(Vec<f64>),
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
 fn is_zero(noise: &f64) -> bool {
     *noise == 0.0
 }
 
-/// What tokens hold, before anything is fitted.
+/// The content of tokens, before the fit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Form {
     Features(TokensPer),
@@ -88,10 +89,10 @@ pub(crate) enum Form {
 }
 
 impl NumbersSettings {
-    /// What tokens hold.
+    /// The content of tokens.
     ///
     /// # Errors
-    /// Settings that exclude each other.
+    /// If settings exclude each other.
     pub(crate) fn form(&self) -> Result<Form, String> {
         let (form, name, allowed): (_, _, &[&str]) = match (self.ids, self.mu_law, self.bins) {
             (true, _, _) => (Form::Ids, "ids", &["ids", "n_ids"]),
@@ -117,16 +118,16 @@ impl NumbersSettings {
             (_, Some(false), Some(statistic)) => {
                 Err(format!("expected no {statistic} if normalize is false; found one"))
             }
-            _ if form == Form::Features(TokensPer::Each) && self.missing_indicators == Some(true) => Err(
-                "expected no missing_indicators if tokens is \"each\", which leaves missing numbers out; \
+            _ if form == Form::Features(TokensPer::Each) && self.missing_indicators == Some(true) => {
+                Err("expected no missing_indicators if tokens is \"each\", which drops missing numbers; \
                      found true"
-                    .into(),
-            ),
+                    .into())
+            }
             _ => Ok(form),
         }
     }
 
-    /// The names of the settings that are not left out.
+    /// The names of the settings that are set.
     fn given(&self) -> Vec<&'static str> {
         [
             ("tokens", self.tokens.is_some()),
@@ -153,7 +154,7 @@ impl OneOrAll {
     /// A number for each of `dim` columns.
     ///
     /// # Errors
-    /// If there are numbers for another number of columns; `name` is the setting's.
+    /// If the setting `name` has numbers for another number of columns.
     pub(crate) fn columns(&self, name: &str, dim: usize) -> Result<Vec<f64>, String> {
         match self {
             Self::One(number) => Ok(vec![*number; dim]),

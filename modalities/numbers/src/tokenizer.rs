@@ -1,6 +1,6 @@
 //! The tokenizer: numbers to tokens and back.
 
-use crate::fit::refused;
+use crate::fit::config_error;
 use crate::mu_law::{bin, centre};
 use crate::{NumberContent, NumbersConfig, NumbersSettings};
 use rand::SeedableRng;
@@ -12,22 +12,22 @@ use smalti_contract::{
 
 /// Tokenizes the numbers of a value as tokens of the kind `number`.
 ///
-/// | settings | tokens of a value of `dim` numbers | hold |
+/// | settings | tokens of a value of `dim` numbers | content |
 /// | --- | --- | --- |
 /// | – | 1 | `dim` features `(x - mean) / std`, then, with `missing_indicators`, `dim` of 0 or 1 |
-/// | `tokens = "each"` | 1 for each number | a feature `(x - mean) / std` |
-/// | `ids = true` | 1 for each number | the id that the number is |
-/// | `mu_law = {}` | 1 for each number | the id of the bin of `(x - mean) / std` after μ-law companding: [`MuLaw`](crate::MuLaw) |
-/// | `bins = 256` | 1 for each number | the id of its bin, from `low` to `high` |
+/// | `tokens = "each"` | 1 for each number | one feature `(x - mean) / std` |
+/// | `ids = true` | 1 for each number | the number itself as an id |
+/// | `mu_law = {}` | 1 for each number | the bin of `(x - mean) / std` after μ-law companding: [`MuLaw`](crate::MuLaw) |
+/// | `bins = 256` | 1 for each number | its bin, from `low` to `high` |
 ///
 /// If a value has more than one number and each is a token, tokens have the axis `element`.
 ///
-/// A NaN is a missing number. In one token its feature is 0 (the mean, if numbers are normalised) and its indicator 1;
+/// NaN is a missing number. In one token its feature is 0 (the mean, if numbers are normalised) and its indicator 1;
 /// otherwise it has no token.
 ///
-/// [`decode`](Tokenizer::decode) is the inverse up to rounding of features to single precision, with three exceptions: a
-/// number of a bin comes back as the bin's centre, one beyond the bins as that of the last bin, and a missing number of one
-/// token without indicators as the mean.
+/// [`decode`](Tokenizer::decode) is the inverse up to rounding of features to single precision, with three exceptions:
+/// a number in a bin is decoded as the bin's centre, a number beyond the bins as the centre of the last bin, and a
+/// missing number of one token without indicators as the mean.
 pub struct NumbersTokenizer {
     config: NumbersConfig,
     spec: TokenSpec,
@@ -40,12 +40,13 @@ impl Tokenizer for NumbersTokenizer {
     /// `[dim]` numbers; NaN for a missing one.
     type Raw = Vec<f64>;
 
-    /// Mean, standard deviation and ends of each column over at most 100,000 values, spread evenly; the number of ids
-    /// over all values. Statistics of the run before are kept if tokens hold the same and values have as many numbers.
+    /// Fits the mean, standard deviation and ends of each column to at most 100,000 values, spread evenly, and the
+    /// number of ids to all values. Keeps the statistics of `before` if the content of tokens and the number of columns
+    /// are the same.
     ///
     /// # Errors
-    /// Settings that exclude each other, values of different lengths, infinite numbers, ids that are no whole numbers or
-    /// beyond `n_ids`, and no value but missing ones.
+    /// If settings exclude each other, values have different lengths, a number is infinite, an id is not a whole number
+    /// below `n_ids`, or all values are missing.
     fn fit(
         settings: NumbersSettings,
         before: Option<NumbersConfig>,
@@ -55,7 +56,7 @@ impl Tokenizer for NumbersTokenizer {
     }
 
     fn new(config: NumbersConfig) -> Result<Self, TokenizeError> {
-        config.check().map_err(refused)?;
+        config.check().map_err(config_error)?;
         let dim = config.dim();
         let content = match config.content {
             NumberContent::One if config.missing_indicators => ContentSpec::Features { dim: 2 * dim },
@@ -65,8 +66,8 @@ impl Tokenizer for NumbersTokenizer {
             NumberContent::MuLaw(law) => ContentSpec::Ids { vocabulary: law.bins },
             NumberContent::Bins(bins) => ContentSpec::Ids { vocabulary: bins },
         };
-        let told_apart = dim > 1 && config.content != NumberContent::One;
-        let axes = if told_apart { vec![Axis::new("element", dim)] } else { vec![] };
+        let several_positions = dim > 1 && config.content != NumberContent::One;
+        let axes = if several_positions { vec![Axis::new("element", dim)] } else { vec![] };
         let spec = TokenSpec::single(KindSpec { name: "number".into(), content, axes, time_steps: None });
         Ok(Self { config, spec })
     }
@@ -83,7 +84,7 @@ impl Tokenizer for NumbersTokenizer {
         Some(self.config.dim())
     }
 
-    /// The numbers of a number, of an array, or of a text (or a file of text) that is a number.
+    /// The numbers of a number, an array, or a text (or text file) that contains a number.
     fn read(&self, value: Value) -> Result<Vec<f64>, TokenizeError> {
         read_numbers(value)
     }
@@ -101,7 +102,7 @@ impl Tokenizer for NumbersTokenizer {
         self.config.noise > 0.0
     }
 
-    /// Noise on each number, of `noise` standard deviations.
+    /// Add noise of `noise` standard deviations to each number.
     fn augment(&self, mut raw: Vec<f64>, seed: u64) -> Vec<f64> {
         if self.config.noise > 0.0 {
             let mut rng = Pcg64Mcg::seed_from_u64(seed);
@@ -156,7 +157,7 @@ impl Tokenizer for NumbersTokenizer {
 }
 
 impl NumbersTokenizer {
-    /// A number in units of its column.
+    /// Normalise a number of a column.
     fn unit(&self, column: usize, number: f64) -> f64 {
         (number - self.config.mean[column]) / self.config.std[column]
     }
@@ -166,7 +167,7 @@ impl NumbersTokenizer {
         unit * self.config.std[column] + self.config.mean[column]
     }
 
-    /// One token of all numbers.
+    /// One token with all numbers.
     fn one(&self, raw: &[f64]) -> Group {
         let unit = |(column, &number): (usize, &f64)| match number.is_nan() {
             true => 0.0,
@@ -180,7 +181,7 @@ impl NumbersTokenizer {
         Group { content: Content::Features { values, dim }, positions: vec![], order: vec![0], time: vec![0] }
     }
 
-    /// A token for each number that is there.
+    /// One token for each number that is not missing.
     fn each(&self, content: NumberContent, raw: &[f64]) -> Result<Group, TokenizeError> {
         let present = || (0..raw.len()).filter(|&column| !raw[column].is_nan());
         let unit = |column: usize| self.unit(column, raw[column]);
@@ -205,7 +206,7 @@ impl NumbersTokenizer {
         Ok(Group { content, positions, order: places.clone(), time: places })
     }
 
-    /// The number that a token stands for.
+    /// Decode the number of a token.
     fn number(&self, column: usize, token: usize, content: &Content) -> f64 {
         match (content, self.config.content) {
             (Content::Features { values, .. }, _) => self.scaled(column, f64::from(values[token])),
@@ -218,15 +219,15 @@ impl NumbersTokenizer {
     }
 }
 
-/// The numbers of a value, in double precision: times in seconds since 1970 do not fit single.
+/// The numbers of a value, in double precision, because times in seconds since 1970 do not fit single precision.
 pub(crate) fn read_numbers(value: Value) -> Result<Vec<f64>, TokenizeError> {
     let numbers = match value {
         Value::Number(number) => vec![number],
         Value::Array(array) => array.to_f32().into_iter().map(f64::from).collect(),
         Value::Text(_) | Value::File(_) => {
             let text = value.into_text()?;
-            let refuse = |_| TokenizeError::Input(format!("expected a number; found the text {text:?}"));
-            vec![text.trim().parse().map_err(refuse)?]
+            let invalid = |_| TokenizeError::Input(format!("expected a number; found the text {text:?}"));
+            vec![text.trim().parse().map_err(invalid)?]
         }
         other => return Err(other.unexpected("a number or an array of numbers")),
     };
@@ -247,7 +248,7 @@ fn check_finite(numbers: &[f64]) -> Result<(), TokenizeError> {
     }
 }
 
-/// The id that number `at` of a value is.
+/// Number `at` of a value as an id.
 pub(crate) fn read_id(at: usize, number: f64, n_ids: usize) -> Result<u32, TokenizeError> {
     if number >= 0.0 && number < n_ids as f64 && number.fract() == 0.0 {
         return Ok(number as u32);

@@ -1,4 +1,4 @@
-//! Numbers become tokens and come back, in every form; what cannot is refused with what was expected and found.
+//! The numbers tokenizer: round trips in every form, and errors with the expected and the found value.
 
 use proptest::prelude::*;
 use smalti_contract::{Array, Content, File, Numbers, Tokenizer, Tokens, Value, testing};
@@ -60,11 +60,11 @@ fn every_form_keeps_the_contract() {
 }
 
 #[test]
-fn columns_are_measured_one_by_one() {
+fn statistics_are_per_column() {
     let rows = vectors(&[&[1e9, 5.0, 1e-9], &[1e9 + 128.0, 5.0, 3e-9]]);
     let NumbersConfig { mean, std, missing_indicators, .. } =
         NumbersTokenizer::fit(settings(), None, &rows).unwrap();
-    assert_eq!((mean[1], std[1]), (5.0, 1.0), "a constant column stays as it is");
+    assert_eq!((mean[1], std[1]), (5.0, 1.0), "a constant column is not scaled");
     assert_eq!((mean[0], std[0], missing_indicators), (1e9 + 64.0, 64.0, false));
     assert!((mean[2] - 2e-9).abs() < 1e-15 && (std[2] - 1e-9).abs() < 1e-15);
     let given = NumbersSettings {
@@ -76,7 +76,7 @@ fn columns_are_measured_one_by_one() {
     assert_eq!((config.mean, config.std), (vec![1.0; 3], vec![1.0, 2.0, 3.0]));
     let scaled = NumbersSettings { scale: Some(0.0), ..settings() };
     let config = NumbersTokenizer::fit(scaled, None, &vectors(&[&[-8.0], &[4.0]])).unwrap();
-    assert_eq!((config.mean, config.std), (vec![0.0], vec![8.0]), "the largest magnitude");
+    assert_eq!((config.mean, config.std), (vec![0.0], vec![8.0]), "the maximal magnitude");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn times_since_1970_keep_their_milliseconds() {
 }
 
 #[test]
-fn a_missing_number_is_told_apart_from_the_mean() {
+fn a_missing_number_differs_from_the_mean() {
     let rows = vectors(&[&[1.0, f32::NAN], &[3.0, 8.0], &[2.0, 4.0]]);
     let one = fitted(settings(), &rows).unwrap();
     let tokens = one.encode(&vec![2.0, f64::NAN]).unwrap();
@@ -110,7 +110,7 @@ fn a_missing_number_is_told_apart_from_the_mean() {
 }
 
 #[test]
-fn values_of_every_sort_are_numbers() {
+fn numbers_are_read_from_every_type_of_value() {
     let tokenizer = fitted(settings(), &scalars(&[1.0, 2.0])).unwrap();
     let read = |value| tokenizer.read(value).map_err(|e| e.to_string());
     let image = Array { shape: vec![2, 1], numbers: Numbers::U8(vec![3, 4]) };
@@ -132,7 +132,7 @@ fn values_of_every_sort_are_numbers() {
 }
 
 #[test]
-fn bins_are_gatos() {
+fn bins_match_gato() {
     // Companded values of 1 and -20 as in `MuLaw`'s own test: bins of (y + 1) / 2 · 1024.
     let raw = NumbersSettings { mu_law: Some(MuLaw::default()), normalize: Some(false), ..settings() };
     let tokenizer = fitted(raw, &vectors(&[&[1.0, 2.0]])).unwrap();
@@ -165,7 +165,7 @@ fn a_run_that_starts_from_another_keeps_its_statistics() {
     let changed = NumbersTokenizer::fit(given, Some(before.clone()), &rows).unwrap();
     assert_eq!((changed.mean, changed.std), (vec![7.0; 2], before.std.clone()));
     let other = NumbersTokenizer::fit(settings(), Some(before), &scalars(&[1.0, 3.0])).unwrap();
-    assert_eq!(other.mean, [2.0], "values of another length are fitted anew");
+    assert_eq!(other.mean, [2.0], "values of another length are fitted again");
 
     let actions = NumbersTokenizer::fit(ids(), None, &scalars(&[9.0])).unwrap();
     let kept = NumbersTokenizer::fit(ids(), Some(actions.clone()), &scalars(&[1.0])).unwrap();
@@ -175,32 +175,36 @@ fn a_run_that_starts_from_another_keeps_its_statistics() {
 }
 
 #[test]
-fn values_that_cannot_be_are_refused() {
-    let refused = |settings: NumbersSettings, rows: &[Value]| fitted(settings, rows).err().expect("an error");
-    let error = refused(settings(), &vectors(&[&[1.0, 2.0], &[1.0]]));
+fn invalid_values_are_errors() {
+    let error_of =
+        |settings: NumbersSettings, rows: &[Value]| fitted(settings, rows).err().expect("an error");
+    let error = error_of(settings(), &vectors(&[&[1.0, 2.0], &[1.0]]));
     assert_eq!(
         error,
         "value 1: expected 2 numbers, as in value 0; found 1. Values of different lengths can be a series, or \
          several fields"
     );
     assert_eq!(
-        refused(settings(), &[Value::Missing, Value::Missing]),
+        error_of(settings(), &[Value::Missing, Value::Missing]),
         "expected numbers in at least one value; found nothing in 2 values"
     );
-    assert_eq!(refused(settings(), &[]), "expected numbers in at least one value; found nothing in 0 values");
+    assert_eq!(
+        error_of(settings(), &[]),
+        "expected numbers in at least one value; found nothing in 0 values"
+    );
     let red = [Value::Missing, Value::Text("red".into())];
-    assert_eq!(refused(settings(), &red), "value 1: expected a number; found the text \"red\"");
-    let error = refused(settings(), &vectors(&[&[f32::INFINITY]]));
+    assert_eq!(error_of(settings(), &red), "value 1: expected a number; found the text \"red\"");
+    let error = error_of(settings(), &vectors(&[&[f32::INFINITY]]));
     assert!(error.starts_with("value 0: number 0: expected a finite number"), "{error}");
-    let error = refused(ids(), &scalars(&[1.0, 0.5]));
+    let error = error_of(ids(), &scalars(&[1.0, 0.5]));
     assert_eq!(error, "value 1: number 0: expected an id, a whole number from 0 to 4294967294; found 0.5");
-    let error = refused(ids(), &scalars(&[1e6]));
+    let error = error_of(ids(), &scalars(&[1e6]));
     assert_eq!(
         error,
         "numbers: expected ids below 65536; found 1000000 in value 0. If it is an id, set n_ids"
     );
     let few = NumbersSettings { n_ids: Some(3), ..ids() };
-    let error = refused(few, &scalars(&[3.0]));
+    let error = error_of(few, &scalars(&[3.0]));
     assert_eq!(error, "numbers: expected ids below n_ids = 3; found 3 in value 0");
 
     let tokenizer = fitted(ids(), &scalars(&[3.0])).unwrap();
@@ -213,34 +217,34 @@ fn values_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn settings_that_exclude_each_other_are_refused() {
-    let refused = |settings: NumbersSettings| fitted(settings, &vectors(&[&[1.0, 2.0]])).err().unwrap();
+fn conflicting_settings_are_errors() {
+    let error_of = |settings: NumbersSettings| fitted(settings, &vectors(&[&[1.0, 2.0]])).err().unwrap();
     assert_eq!(
-        refused(NumbersSettings { mu_law: Some(MuLaw::default()), ..ids() }),
+        error_of(NumbersSettings { mu_law: Some(MuLaw::default()), ..ids() }),
         "numbers: numbers as ids take the settings ids, n_ids; found mu_law"
     );
     assert_eq!(
-        refused(NumbersSettings { n_ids: Some(3), ..settings() }),
+        error_of(NumbersSettings { n_ids: Some(3), ..settings() }),
         "numbers: numbers as features take the settings tokens, normalize, mean, std, scale, \
          missing_indicators, noise; found n_ids"
     );
     let scale = NumbersSettings { scale: Some(2.0), ..settings() };
     let both = NumbersSettings { std: Some(OneOrAll::One(1.0)), ..scale.clone() };
-    assert_eq!(refused(both), "numbers: expected scale or std; found both");
+    assert_eq!(error_of(both), "numbers: expected scale or std; found both");
     let both = NumbersSettings { normalize: Some(true), ..scale };
-    assert_eq!(refused(both), "numbers: expected scale or normalize; found both");
+    assert_eq!(error_of(both), "numbers: expected scale or normalize; found both");
     let short = NumbersSettings { mean: Some(OneOrAll::All(vec![1.0])), ..settings() };
     assert_eq!(
-        refused(short),
+        error_of(short),
         "numbers: mean: expected 2 numbers, as many as a value has, or a single one; found 1"
     );
     let negative = NumbersSettings { scale: Some(-1.0), ..settings() };
-    assert_eq!(refused(negative), "numbers: std: expected positive, finite numbers; found -1");
+    assert_eq!(error_of(negative), "numbers: std: expected positive, finite numbers; found -1");
     let law = NumbersSettings { mu_law: Some(MuLaw { bins: 1, ..MuLaw::default() }), ..settings() };
-    assert_eq!(refused(law), "numbers: mu_law.bins is 1; it must be in 2..=65536");
+    assert_eq!(error_of(law), "numbers: mu_law.bins is 1; it must be in 2..=65536");
     let (low, high) = (Some(OneOrAll::One(2.0)), Some(OneOrAll::One(2.0)));
     assert_eq!(
-        refused(NumbersSettings { bins: Some(8), low, high, ..settings() }),
+        error_of(NumbersSettings { bins: Some(8), low, high, ..settings() }),
         "numbers: expected low below high in each column; found 2 and 2"
     );
     let whole: NumbersSettings = serde_json::from_str("{\"mean\": 0, \"std\": [1, 2]}").unwrap();
@@ -250,11 +254,11 @@ fn settings_that_exclude_each_other_are_refused() {
 }
 
 #[test]
-fn tokens_that_encoding_never_gives_are_refused() {
+fn invalid_tokens_are_errors() {
     let tokenizer = fitted(each(), &vectors(&[&[1.0, 2.0]])).unwrap();
-    let mut twice = tokenizer.encode(&vec![1.0, 2.0]).unwrap();
-    twice.groups[0].positions = vec![1, 1];
-    let error = tokenizer.decode(&twice).unwrap_err().to_string();
+    let mut repeated = tokenizer.encode(&vec![1.0, 2.0]).unwrap();
+    repeated.groups[0].positions = vec![1, 1];
+    let error = tokenizer.decode(&repeated).unwrap_err().to_string();
     assert_eq!(error, "expected 1 token of number 1; found 2");
     let tokenizer = fitted(settings(), &scalars(&[1.0])).unwrap();
     let mut none = tokenizer.encode(&vec![1.0]).unwrap();
@@ -265,7 +269,7 @@ fn tokens_that_encoding_never_gives_are_refused() {
 }
 
 #[test]
-fn noise_is_for_training_and_follows_the_seed() {
+fn noise_depends_on_the_seed() {
     let rows = vectors(&[&[0.0], &[2.0]]);
     let tokenizer = fitted(NumbersSettings { noise: 0.5, ..settings() }, &rows).unwrap();
     let noisy = |seed| tokenizer.augment(vec![1.0], seed);
@@ -279,7 +283,7 @@ fn noise_is_for_training_and_follows_the_seed() {
 
 proptest! {
     #[test]
-    fn numbers_come_back(
+    fn numbers_survive_a_round_trip(
         numbers in prop::collection::vec(prop_oneof![4 => -1e4_f64..1e4, 1 => Just(f64::NAN)], 1..6),
         per_number: bool,
         scale in -30_i32..30,
@@ -296,7 +300,7 @@ proptest! {
     }
 
     #[test]
-    fn a_bin_is_at_most_half_a_bin_off(number in -3.0_f64..9.0, bins in 2_usize..2000) {
+    fn the_error_is_at_most_half_a_bin(number in -3.0_f64..9.0, bins in 2_usize..2000) {
         let tokenizer =
             fitted(NumbersSettings { bins: Some(bins), ..settings() }, &scalars(&[-3.0, 9.0])).unwrap();
         let back = tokenizer.decode(&tokenizer.encode(&vec![number]).unwrap()).unwrap();

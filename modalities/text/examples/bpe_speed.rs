@@ -1,4 +1,4 @@
-//! How fast GPT-2's vocabulary turns a text into ids, on one thread and on all.
+//! Speed of encoding a text with GPT-2's vocabulary, on one thread and on all.
 //!
 //! ```text
 //! cargo run --release -p smalti-text --example bpe_speed -- encoder.json vocab.bpe text.txt
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let text = std::fs::read_to_string(text)?;
 
     let ids = tokenizer.ids(&text)?;
-    assert_eq!(tokenizer.text(&ids), text, "nothing is lost");
+    assert_eq!(tokenizer.text(&ids), text, "decoding gives the same text");
     let fastest = |encode: &dyn Fn() -> usize| {
         let round = || {
             let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Characters, bytes or subwords to ids and back, without specials or context.
+//! Encoding and decoding with a vocabulary of characters, bytes or subwords, without special tokens or context.
 
 use crate::border::Cuts;
 use crate::config::Vocabulary;
@@ -6,11 +6,11 @@ use crate::subwords::Subwords;
 use rayon::prelude::*;
 use smalti_contract::TokenizeError;
 
-/// A vocabulary made ready for look-ups.
+/// A vocabulary prepared for look-ups.
 pub(crate) enum Alphabet {
     Characters {
         characters: Vec<char>,
-        /// The ids of U+0000 to U+007F: most text is ASCII, and an index is faster than a search.
+        /// The ids of U+0000 to U+007F. Most text is ASCII, and an index is faster than a search.
         ascii: Vec<Option<u32>>,
     },
     Bytes,
@@ -18,18 +18,18 @@ pub(crate) enum Alphabet {
     Subwords(Box<Subwords>),
 }
 
-/// Bytes of text in the share of a thread: few enough to keep all threads busy, enough for words to come again.
+/// Bytes of text for one thread: few enough to keep all threads busy, enough for words to repeat.
 const SHARE: usize = 1 << 19;
 
 impl Alphabet {
-    /// `Err` says what is wrong with the vocabulary.
+    /// Check and prepare a vocabulary.
     pub(crate) fn new(vocabulary: &Vocabulary) -> Result<Self, String> {
         match vocabulary {
             Vocabulary::Characters { characters } => Self::of_characters(characters),
             Vocabulary::Bytes => Ok(Self::Bytes),
-            Vocabulary::Numbers { count: 0 } => Err("numbers has a count of 0; it must be at least 1".into()),
+            Vocabulary::Numbers { count: 0 } => Err("numbers: expected a count of 1 or more; found 0".into()),
             Vocabulary::Numbers { count } if *count > u32::MAX as usize => {
-                Err(format!("numbers has a count of {count}; ids are of 32 bits"))
+                Err(format!("numbers: expected a count of at most 32 bits; found {count}"))
             }
             Vocabulary::Numbers { count } => Ok(Self::Numbers(*count)),
             Vocabulary::Subwords { tokenizer } => Ok(Self::Subwords(Box::new(Subwords::new(tokenizer)?))),
@@ -39,11 +39,11 @@ impl Alphabet {
     fn of_characters(characters: &str) -> Result<Self, String> {
         let characters: Vec<char> = characters.chars().collect();
         if characters.is_empty() {
-            return Err("vocabulary has no characters; at least 1 is needed".into());
+            return Err("vocabulary: expected at least 1 character; found 0".into());
         }
         for (before, after) in characters.iter().zip(&characters[1..]) {
             if before == after {
-                return Err(format!("character {before:?} is twice in the vocabulary"));
+                return Err(format!("character {before:?} occurs twice in the vocabulary"));
             }
             if before > after {
                 return Err(format!(
@@ -60,7 +60,7 @@ impl Alphabet {
         Ok(Self::Characters { characters, ascii })
     }
 
-    /// How many ids there are.
+    /// The number of ids.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Characters { characters, .. } => characters.len(),
@@ -70,7 +70,7 @@ impl Alphabet {
         }
     }
 
-    /// What one token is called.
+    /// The kind of the tokens.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Characters { .. } => "character",
@@ -80,7 +80,7 @@ impl Alphabet {
         }
     }
 
-    /// Where a text may be cut.
+    /// The positions where a text may be cut.
     pub(crate) fn cuts(&self) -> Cuts {
         match self {
             Self::Characters { .. } | Self::Bytes => Cuts::Anywhere,
@@ -89,8 +89,7 @@ impl Alphabet {
         }
     }
 
-    /// The ids of `text`, with `unknown` for a character outside the vocabulary. An error counts characters from
-    /// `before` on.
+    /// The ids of `text`, with `unknown` for a character outside the vocabulary. Indices in errors start at `before`.
     pub(crate) fn ids(
         &self,
         text: &str,
@@ -109,7 +108,7 @@ impl Alphabet {
                 Some(entry) => *entry,
                 None => characters.binary_search(&character).ok().map(|id| id as u32),
             };
-            let stranger = || {
+            let unknown_character = || {
                 TokenizeError::Input(format!(
                     "character {character:?} (U+{:04X}) at index {} of the text is not in the vocabulary of {} \
                      characters",
@@ -118,12 +117,12 @@ impl Alphabet {
                     characters.len(),
                 ))
             };
-            ids.push(known.or(unknown).ok_or_else(stranger)?);
+            ids.push(known.or(unknown).ok_or_else(unknown_character)?);
         }
         Ok(ids)
     }
 
-    /// [`ids`](Self::ids) by all threads, where it takes long.
+    /// [`ids`](Self::ids) with all threads if the text is long.
     pub(crate) fn ids_of_many(
         &self,
         text: &str,
@@ -146,7 +145,7 @@ impl Alphabet {
         }
     }
 
-    /// The text of `ids`; those that are no character, byte or subword are left out.
+    /// The text of `ids`, without special tokens.
     pub(crate) fn text(&self, ids: &[u32]) -> String {
         match self {
             Self::Characters { characters, .. } => {
@@ -161,7 +160,7 @@ impl Alphabet {
         }
     }
 
-    /// The bytes of text that `ids` stand for, where they stand for all of it.
+    /// The number of bytes of the text of `ids`, if tokens keep the whole text.
     pub(crate) fn utf8_len(&self, ids: &[u32]) -> Option<usize> {
         match self {
             Self::Characters { characters, .. } => {
@@ -174,9 +173,9 @@ impl Alphabet {
     }
 }
 
-/// The ids below `count` that are written in a text.
+/// Parse the ids in a text, which must be below `count`.
 fn numbers(text: &str, count: usize) -> Result<Vec<u32>, TokenizeError> {
     let id = |word: &str| word.parse::<u32>().ok().filter(|&id| (id as usize) < count);
-    let refuse = |word: &str| TokenizeError::Input(format!("{word:?} is no id below {count}"));
-    text.split_whitespace().map(|word| id(word).ok_or_else(|| refuse(word))).collect()
+    let invalid = |word: &str| TokenizeError::Input(format!("expected an id below {count}; found {word:?}"));
+    text.split_whitespace().map(|word| id(word).ok_or_else(|| invalid(word))).collect()
 }

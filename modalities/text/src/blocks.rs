@@ -1,21 +1,21 @@
-//! A text of any size in blocks of a few megabytes.
+//! Reading a text of any size in blocks of a few megabytes.
 
 use crate::border::Cuts;
 use crate::error::TextError;
 use smalti_contract::TokenizeError;
 use std::io::Read;
 
-/// Bytes of text that are held at once.
+/// The maximal size of a block, in bytes.
 pub(crate) const BLOCK: usize = 4 << 20;
 
-/// The blocks of a text, each of at most [`BLOCK`] bytes and cut where ids allow it.
+/// The blocks of a text, each of at most [`BLOCK`] bytes and cut where the ids of the parts equal those of the whole.
 pub(crate) struct Blocks<R> {
     reader: R,
     cuts: Cuts,
     size: usize,
-    /// What has been read and not been given out.
+    /// Bytes that have been read but not returned.
     buffer: Vec<u8>,
-    /// Where in the text the buffer begins.
+    /// The offset of the buffer in the text.
     offset: u64,
     ended: bool,
 }
@@ -25,7 +25,7 @@ impl<R: Read> Blocks<R> {
         Self::of_size(reader, cuts, BLOCK)
     }
 
-    /// Blocks of another size.
+    /// Blocks of at most `size` bytes.
     pub fn of_size(reader: R, cuts: Cuts, size: usize) -> Self {
         Self { reader, cuts, size, buffer: Vec::new(), offset: 0, ended: false }
     }
@@ -45,7 +45,7 @@ impl<R: Read> Blocks<R> {
         Ok(block)
     }
 
-    /// The buffer but for a character whose last bytes are not read yet.
+    /// The buffer without an incomplete last character.
     fn valid(&self) -> Result<&str, TokenizeError> {
         match std::str::from_utf8(&self.buffer) {
             Ok(text) => Ok(text),
@@ -63,12 +63,10 @@ impl<R: Read> Blocks<R> {
     fn uncut(&self) -> TokenizeError {
         let (size, from) = (self.size, self.offset);
         let why = match self.cuts {
-            Cuts::Nowhere => "its subwords may reach over any place, so that only shorter texts can be read",
-            _ => "a word of subwords ends in front of white space",
+            Cuts::Nowhere => "subwords may cross any position, so only shorter texts can be read",
+            _ => "a text of subwords can only be cut before white space",
         };
-        TokenizeError::Input(format!(
-            "the text has no place to cut it in {size} bytes from byte {from} on: {why}"
-        ))
+        TokenizeError::Input(format!("the text cannot be cut within {size} bytes from byte {from} on: {why}"))
     }
 }
 
@@ -97,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_the_text_cut_between_characters() {
+    fn blocks_are_cut_between_characters() {
         let text = "naïve 東京 🦀";
         for size in 4..30 {
             let blocks = read(text.as_bytes(), size, Cuts::Anywhere).unwrap();
@@ -108,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_has_its_place_in_the_whole_text() {
+    fn errors_have_offsets_in_the_whole_text() {
         let invalid = |text: &[u8]| read(text, 4, Cuts::Anywhere).unwrap_err();
         assert_eq!(invalid(b"abcdefg\xffh"), "not readable as UTF-8 text: invalid byte 0xff at offset 7");
         assert_eq!(invalid(b"abcdefg\xc3"), "not readable as UTF-8 text: invalid byte 0xc3 at offset 7");
         let uncut = read(b"abcdefg", 4, Cuts::Nowhere).unwrap_err();
-        assert!(uncut.contains("no place to cut it in 4 bytes from byte 0 on"), "{uncut}");
+        assert!(uncut.contains("cannot be cut within 4 bytes from byte 0 on"), "{uncut}");
         assert_eq!(read(b"abc", 4, Cuts::Nowhere).unwrap(), ["abc"]);
     }
 }

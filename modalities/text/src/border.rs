@@ -1,58 +1,60 @@
-//! Where a text can be cut so that the ids of its parts, one behind the other, are the ids of the whole.
+//! Positions where a text can be cut so that the concatenated ids of its parts equal the ids of the whole.
 
 use serde_json::{Map, Value};
 
-/// The places where a text may be cut.
+/// The positions where a text may be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cuts {
     /// Between any two characters.
     Anywhere,
-    /// In front of white space, as [`Borders`] say.
+    /// Before white space, at [`Borders`].
     At(Borders),
-    /// Nowhere that we could vouch for.
+    /// No position is known to be safe.
     Nowhere,
 }
 
-/// A border lies in front of a space that follows a character which is neither white space nor a control character.
+/// A border is the position before a space that follows a character that is neither white space nor a control
+/// character.
 ///
-/// All that a subword tokenizer does before its model is to normalise characters and to split the text by a pattern
-/// that is matched from left to right without memory. So a border is safe where no match can reach over it and
-/// nothing left of it depends on what is right of it. That is known for the tokenizers that [`of`](Self::of) knows:
-/// their patterns match a space only at the beginning of a piece or among white space, and the one look-ahead
-/// (`\s+(?!\S)`) looks from white space, which the left part does not end in.
+/// Before its model, a subword tokenizer only normalises characters and splits the text by a pattern that is matched
+/// from left to right without state. So a border is safe if no match can cross it and the left part does not depend on
+/// the right part. This holds for the tokenizers that [`of`](Self::of) accepts: their patterns match a space only at
+/// the beginning of a piece or within white space, and the only look-ahead (`\s+(?!\S)`) follows white space, with
+/// which the left part does not end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Borders {
-    /// A line feed counts as a space.
+    /// Whether a line feed counts as a space.
     lines: bool,
-    /// The character in front must be printable ASCII: the normaliser maps groups of others by a table of its own.
+    /// Whether the character before the border must be printable ASCII, because the normaliser maps sequences of other
+    /// characters.
     ascii: bool,
 }
 
-/// The patterns of GPT-2, of GPT-4 and Llama 3, and of Qwen 2, as their `tokenizer.json` have them. In none does a
-/// space follow another character within a match.
+/// The patterns of GPT-2, of GPT-4 and Llama 3, and of Qwen 2, as in their `tokenizer.json`. In none of them a space
+/// follows another character within a match.
 const PATTERNS: [&str; 3] = [
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 ];
 
-/// How a pre-tokenizer treats a border.
+/// The behaviour of a pre-tokenizer at borders.
 struct Splitter {
-    /// It splits in front of line feeds as it does in front of spaces.
+    /// Whether it splits before line feeds in the same way as before spaces.
     lines: bool,
-    /// White space only separates and is no part of a token.
+    /// Whether white space is a separator and not part of tokens.
     drops_space: bool,
 }
 
 impl Borders {
-    /// The borders of a `tokenizer.json`; none where its parts are not all known to keep them.
+    /// The borders of a `tokenizer.json`; `None` unless all of its components are known to keep them.
     pub fn of(tokenizer: &Map<String, Value>) -> Option<Self> {
         let splitter = splitter(tokenizer.get("pre_tokenizer")?)?;
         let mut borders = Self { lines: splitter.lines, ascii: false };
         for normalizer in flat(tokenizer.get("normalizer").unwrap_or(&Value::Null), "normalizers") {
             match kind(normalizer) {
                 "NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase" => {}
-                // They take characters away: then white space must mean nothing but the end of a word.
+                // They remove characters, which is safe only if white space is a separator.
                 "BertNormalizer" | "StripAccents" if splitter.drops_space => {}
                 "Precompiled" => borders.ascii = true,
                 "Strip" if normalizer["strip_left"] == false => borders.ascii = true,
@@ -64,7 +66,7 @@ impl Borders {
         added.iter().all(keeps_borders).then_some(borders)
     }
 
-    /// The last border of a text, behind its first character.
+    /// The last border of a text, after its first character.
     fn last(self, text: &str) -> Option<usize> {
         (1..text.len()).rev().find(|&at| self.is_border(text, at))
     }
@@ -81,20 +83,20 @@ impl Borders {
         !self.ascii && before.is_some_and(|c| !c.is_whitespace() && !c.is_control())
     }
 
-    /// A text cut at every border.
+    /// Split a text at every border.
     pub fn words(self, text: &str) -> impl Iterator<Item = &str> {
         let mut rest = text;
         std::iter::from_fn(move || {
             let end = (1..rest.len()).find(|&at| self.is_border(rest, at)).unwrap_or(rest.len());
-            let (word, behind) = rest.split_at(end);
-            rest = behind;
+            let (word, after) = rest.split_at(end);
+            rest = after;
             (!word.is_empty()).then_some(word)
         })
     }
 }
 
 impl Cuts {
-    /// The last place to cut a text that goes on; none where the whole text is one piece.
+    /// The last position to cut an incomplete text; `None` if there is none.
     pub fn last(self, text: &str) -> Option<usize> {
         match self {
             Self::Anywhere => Some(text.len()).filter(|&len| len > 0),
@@ -103,7 +105,7 @@ impl Cuts {
         }
     }
 
-    /// A text in parts of about `size` bytes, longer where there is no place to cut.
+    /// Split a text into parts of about `size` bytes, longer if there is no position to cut.
     pub fn parts(self, mut text: &str, size: usize) -> Vec<&str> {
         let mut parts = Vec::new();
         let mut wanted = size;
@@ -111,9 +113,9 @@ impl Cuts {
             let end = (0..=wanted).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
             match self.last(&text[..end]) {
                 Some(at) => {
-                    let (part, behind) = text.split_at(at);
+                    let (part, after) = text.split_at(at);
                     parts.push(part);
-                    (text, wanted) = (behind, size);
+                    (text, wanted) = (after, size);
                 }
                 None => wanted *= 2,
             }
@@ -123,8 +125,8 @@ impl Cuts {
     }
 }
 
-/// The first pre-tokenizer that splits words. Those in front of it may split more, but by sorts of characters alone;
-/// those behind it see one piece at a time.
+/// The first pre-tokenizer that splits words. Those before it may split more, but only by class of character; those
+/// after it process one piece at a time.
 fn splitter(pre_tokenizer: &Value) -> Option<Splitter> {
     let parts = flat(pre_tokenizer, "pretokenizers");
     let part = parts.into_iter().find(|part| !matches!(kind(part), "Digits" | "Punctuation"))?;
@@ -140,12 +142,12 @@ fn splitter(pre_tokenizer: &Value) -> Option<Splitter> {
         _ => false,
     };
     let drops_space = matches!(kind(part), "BertPreTokenizer" | "Whitespace" | "WhitespaceSplit");
-    // With a prefix, a part that begins with a line feed would get a space that it has not.
+    // With a prefix, a part that begins with a line feed would get an additional space.
     let lines = drops_space || (kind(part) == "ByteLevel" && part["add_prefix_space"] == false);
     known.then_some(Splitter { lines, drops_space })
 }
 
-/// Whether an added token can lie across a border, or looks across one.
+/// Whether an added token can neither cross a border nor depend on text across one.
 fn keeps_borders(token: &Value) -> bool {
     let content = token["content"].as_str().unwrap_or_default();
     let inside = content.trim_start();
@@ -153,7 +155,7 @@ fn keeps_borders(token: &Value) -> bool {
     token["rstrip"] != true && !looks_back && !inside.contains(char::is_whitespace)
 }
 
-/// The parts of a sequence, or the one part that is none; nothing for null.
+/// The components of a sequence, or a single component; empty for null.
 pub(crate) fn flat<'a>(part: &'a Value, list: &str) -> Vec<&'a Value> {
     match part.get(list).and_then(Value::as_array) {
         Some(parts) => parts.iter().flat_map(|part| flat(part, list)).collect(),
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_end_at_borders_and_grow_where_there_is_none() {
+    fn parts_end_at_borders_and_are_longer_without_one() {
         let cuts = Cuts::At(of(json!({ "pre_tokenizer": byte_level() })).unwrap());
         assert_eq!(cuts.parts("aa bb cccccccccccc d", 5), ["aa", " bb", " cccccccccccc d"]);
         assert_eq!(Cuts::Anywhere.parts("aé東", 3), ["aé", "東"]);
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_reach_over_a_border_has_none() {
+    fn tokenizers_that_could_cross_borders_have_none() {
         let token = |fields: Value| {
             let mut token = json!({"content": "[X]", "single_word": false, "rstrip": false});
             token.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn sequences_are_looked_through() {
+    fn sequences_are_searched() {
         let pre = json!({"type": "Sequence", "pretokenizers": [{"type": "Digits"}, byte_level()]});
         let normal = json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Precompiled"}]});
         let borders = of(json!({"pre_tokenizer": pre, "normalizer": normal})).unwrap();

@@ -1,7 +1,7 @@
-//! What must be true of a `tokenizer.json` before the `tokenizers` crate may read it.
+//! Checks of a `tokenizer.json` before the `tokenizers` crate reads it.
 //!
-//! That crate takes much on trust: it drops characters that a vocabulary has no token for, gives an added token
-//! another id than its file says, and panics at a merge whose result is no token and at a template of what it has not.
+//! That crate validates little: it drops characters without a token, gives an added token another id than its file, and
+//! panics for a merge whose result is not a token and for a template with unknown tokens.
 
 use crate::border::flat;
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 type Object = Map<String, Value>;
 
-/// `Err` says what is wrong with the model or the template of a `tokenizer.json`.
+/// Check the model and the template of a `tokenizer.json`.
 pub(crate) fn check(tokenizer: &Object) -> Result<(), String> {
     for part in flat(tokenizer.get("post_processor").unwrap_or(&Value::Null), "processors") {
         if part["type"] == "TemplateProcessing" {
@@ -27,29 +27,29 @@ pub(crate) fn check(tokenizer: &Object) -> Result<(), String> {
         }
         Some("Unigram") => unigram(model),
         Some(other) => {
-            Err(format!("model is a {other:?}; BPE, WordPiece, WordLevel and Unigram can be read"))
+            Err(format!("model has the type {other:?}; expected BPE, WordPiece, WordLevel or Unigram"))
         }
-        // Files from before 2020 do not say it; a model is told by what it has.
+        // Files from before 2020 have no type; a model with merges is BPE.
         None if model.contains_key("merges") => byte_pairs(model),
-        None => Err("model has no type; BPE, WordPiece, WordLevel and Unigram can be read".into()),
+        None => Err("model has no type; expected BPE, WordPiece, WordLevel or Unigram".into()),
     }
 }
 
-/// What a template puts around one input must be among its special tokens, and there is no second input.
+/// The tokens of a template for one input must be among its special tokens, and there must be no second input.
 fn template(template: &Value) -> Result<(), String> {
     for piece in template["single"].as_array().into_iter().flatten() {
         let special = piece["SpecialToken"]["id"].as_str();
         let unknown = special.filter(|name| template["special_tokens"].get(name).is_none());
         let second = piece["Sequence"]["id"].as_str().filter(|id| *id != "A");
         if let Some(name) = unknown.or(second) {
-            return Err(format!("template for one input has {name:?}, which is none of its special tokens"));
+            return Err(format!("template for one input has {name:?}; expected one of its special tokens"));
         }
     }
     Ok(())
 }
 
-/// The ids of a vocabulary with the tokens that a file adds to it: distinct, and hardly any left out, for a model has
-/// a row for each up to the greatest. Gives how many rows that is.
+/// Check the ids of a vocabulary with its added tokens: distinct, and almost without gaps, because an embedding table
+/// has a row for each id up to the largest. Returns the number of rows.
 pub(crate) fn rows(ids: impl IntoIterator<Item = u32>) -> Result<usize, String> {
     let mut seen = HashSet::new();
     for id in ids {
@@ -59,7 +59,7 @@ pub(crate) fn rows(ids: impl IntoIterator<Item = u32>) -> Result<usize, String> 
     }
     let rows = seen.iter().max().map_or(0, |most| *most as usize + 1);
     if rows > 2 * seen.len() {
-        return Err(format!("{} tokens have ids up to {}; too many are left out", seen.len(), rows - 1));
+        return Err(format!("{} tokens have ids up to {}; too many ids are unused", seen.len(), rows - 1));
     }
     Ok(rows)
 }
@@ -68,8 +68,8 @@ pub(crate) fn rows(ids: impl IntoIterator<Item = u32>) -> Result<usize, String> 
 fn tokens(model: &Object) -> Result<&Object, String> {
     let tokens =
         model.get("vocab").and_then(Value::as_object).ok_or("model has no vocab of tokens and ids")?;
-    let bad = tokens.iter().find(|(_, id)| id.as_u64().is_none_or(|id| id >= u64::from(u32::MAX)));
-    match bad {
+    let invalid = tokens.iter().find(|(_, id)| id.as_u64().is_none_or(|id| id >= u64::from(u32::MAX)));
+    match invalid {
         Some((token, id)) => Err(format!("token {token:?} has the id {id}; expected a whole number")),
         None if tokens.is_empty() => Err("model's vocab is empty".into()),
         None => Ok(tokens),
@@ -100,7 +100,7 @@ fn byte_pairs(model: &Object) -> Result<(), String> {
     Ok(())
 }
 
-/// Without a token for what is unknown, there must be one for each byte, or characters would vanish.
+/// Without an unknown token, there must be a token for each byte; otherwise characters would be lost.
 fn every_byte(tokens: &Object, fallback: bool) -> Result<(), String> {
     let missing = match fallback {
         true => (0..=255_u8).filter(|byte| !tokens.contains_key(&format!("<0x{byte:02X}>"))).count(),
@@ -128,10 +128,10 @@ fn merged(tokens: &Object, merge: &Value, prefix: &str) -> Result<(), String> {
         _ => None,
     };
     let (first, second) = parts.ok_or_else(|| format!("must be two tokens; found {merge}"))?;
-    let behind = second
+    let suffix = second
         .strip_prefix(prefix)
         .ok_or_else(|| format!("has {second:?} as its second; expected it to begin with {prefix:?}"))?;
-    let result = format!("{first}{behind}");
+    let result = format!("{first}{suffix}");
     for token in [first, second, &result] {
         known(tokens, token, &format!("of {first:?} and {second:?}: the token"))?;
     }
@@ -150,8 +150,8 @@ fn unigram(model: &Object) -> Result<(), String> {
         let Some(piece) = piece(entry) else {
             return Err(format!("piece {place} must be a text and a score; found {entry}"));
         };
-        if let Some(twice) = pieces.replace(piece) {
-            return Err(format!("piece {place}, {twice:?}, is there twice"));
+        if let Some(repeated) = pieces.replace(piece) {
+            return Err(format!("piece {place}, {repeated:?}, occurs twice"));
         }
     }
     let unknown = model.get("unk_id").filter(|id| !id.is_null());
@@ -160,6 +160,6 @@ fn unigram(model: &Object) -> Result<(), String> {
         Some(Ok(id)) if id < vocab.len() as u64 => Ok(()),
         None => Ok(()),
         Some(Ok(id)) => Err(format!("unk_id is {id}; there are {} pieces", vocab.len())),
-        Some(Err(id)) => Err(format!("unk_id is {id}; expected the place of a piece")),
+        Some(Err(id)) => Err(format!("unk_id is {id}; expected the index of a piece")),
     }
 }

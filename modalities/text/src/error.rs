@@ -1,9 +1,9 @@
-//! What can go wrong with a text that is read piece by piece.
+//! Errors of reading a text in blocks.
 
 use smalti_contract::TokenizeError;
 use std::io;
 
-/// Why a text could not be read, or did not become ids.
+/// An error of reading a text or encoding it as ids.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
@@ -13,7 +13,7 @@ pub enum TextError {
     /// The temporary file that holds many ids could not be written or read.
     #[error("the temporary file for ids: {0}")]
     Temporary(io::Error),
-    /// The text is not UTF-8, or not of the vocabulary.
+    /// The text is not UTF-8, or not in the vocabulary.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
 }

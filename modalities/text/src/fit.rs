@@ -1,4 +1,4 @@
-//! Finding the vocabulary of a text.
+//! Fitting a vocabulary to a text.
 
 mod words;
 
@@ -17,18 +17,18 @@ use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-/// The most text that pairs of bytes are counted in: the first 256 MiB. More tells little that is new, and memory
-/// would grow with the words.
+/// The maximal amount of text in which byte pairs are counted: the first 256 MiB. More text adds little, and memory
+/// would grow with the number of words.
 const COUNTED: usize = 256 << 20;
-/// Text that one thread counts at a time.
+/// The bytes of text that one thread counts at a time.
 const SHARE: usize = 1 << 16;
-/// How often a pair must occur to become a token.
+/// The minimal number of occurrences of a pair that becomes a token.
 const MIN_FREQUENCY: u64 = 2;
 
-/// The configuration whose vocabulary is every character of `texts`, in order of code point.
+/// Fit a vocabulary of every character of `texts`, in order of code point.
 ///
 /// # Errors
-/// [`TokenizeError::Input`] where the texts hold no character at all.
+/// [`TokenizeError::Input`] if the texts are empty.
 pub fn characters<'a>(
     texts: impl IntoIterator<Item = &'a str>,
     specials: Vec<String>,
@@ -42,10 +42,10 @@ pub fn characters<'a>(
     Ok(TextConfig { specials, ..TextConfig::new(vocabulary, context) })
 }
 
-/// [`characters`] of a text of any size, which is not held in memory.
+/// [`characters`] for a text of any size, which is read in blocks.
 ///
 /// # Errors
-/// As [`characters`]; and [`TextError`] for what cannot be read or is not UTF-8.
+/// As [`characters`]; and [`TextError`] if the text cannot be read or is not UTF-8.
 pub fn characters_of(
     text: impl Read,
     specials: Vec<String>,
@@ -58,7 +58,7 @@ pub fn characters_of(
     Ok(TextConfig { specials, ..distinct.config(context)? })
 }
 
-/// The distinct characters of texts that are read one after another.
+/// The distinct characters of texts that are added one by one.
 pub(crate) struct Distinct {
     /// For each code point, whether it has occurred: an index is faster than a set.
     seen: Vec<bool>,
@@ -79,15 +79,15 @@ impl Distinct {
     }
 }
 
-/// The configuration whose vocabulary is `size` subwords: the 256 bytes, and what the commonest pairs of them and of
-/// their results make (byte-level BPE: Sennrich et al. 2016 on the bytes and the pattern of GPT-2, Radford et al. 2019).
+/// Fit a vocabulary of `size` subwords: the 256 bytes and the results of merging the most frequent pairs (byte-level
+/// BPE: Sennrich et al. 2016, with the bytes and the pattern of GPT-2, Radford et al. 2019).
 ///
-/// The first 256 MiB of the text are counted. It takes any text, of which nothing is lost. The vocabulary is smaller
-/// than `size` where no pair is left that occurs twice.
+/// Pairs are counted in the first 256 MiB of the text. The vocabulary encodes any text without loss. It is smaller than
+/// `size` if no pair occurs twice any more.
 ///
 /// # Errors
-/// [`TextError`] for a size that leaves no room for a pair, a text that is empty, cannot be read, is not UTF-8 or has
-/// no space in 4 MiB.
+/// [`TextError`] for a size below 257, and for a text that is empty, cannot be read, is not UTF-8 or has no space in 4
+/// MiB.
 pub fn bpe(
     text: impl Read + Send,
     size: usize,
@@ -118,7 +118,7 @@ pub fn bpe(
     Ok(TextConfig { specials, ..TextConfig::new(fitted?, context) })
 }
 
-/// [`bpe`] of texts that are apart: no pair reaches from one into the next.
+/// [`bpe`] for separate texts: no pair crosses from one into the next.
 pub(crate) fn bpe_of(
     texts: impl Iterator<Item = Result<String, TokenizeError>>,
     size: usize,
@@ -145,7 +145,7 @@ pub(crate) fn bpe_of(
 fn check_size(size: usize) -> Result<(), TokenizeError> {
     match size {
         ..=256 => Err(TokenizeError::Input(format!(
-            "byte pairs come after the 256 bytes: a vocabulary of them has at least 257 tokens; found {size}"
+            "expected a vocabulary of at least 257 tokens, because 256 are the single bytes; found {size}"
         ))),
         _ => Ok(()),
     }
@@ -155,13 +155,13 @@ fn byte_level() -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": true})
 }
 
-/// Where a text may be cut that this pre-tokenizer splits.
+/// The positions where a text for this pre-tokenizer may be cut.
 fn cuts(pre_tokenizer: &Value) -> Cuts {
     let tokenizer = json!({ "pre_tokenizer": pre_tokenizer });
     tokenizer.as_object().and_then(Borders::of).map_or(Cuts::Nowhere, Cuts::At)
 }
 
-/// The byte pairs of parts of texts, which are counted by all threads.
+/// Count the byte pairs of parts of texts with all threads, and train BPE.
 fn byte_pairs<S: AsRef<str> + Send>(
     parts: impl Iterator<Item = S> + Send,
     size: usize,
@@ -178,7 +178,7 @@ fn byte_pairs<S: AsRef<str> + Send>(
     let trained = tokenizer.train(&mut TrainerWrapper::BpeTrainer(trainer), parts).map(drop);
     match trained.and_then(|()| Ok(serde_json::to_value(&tokenizer)?)) {
         Ok(tokenizer) => Ok(Vocabulary::Subwords { tokenizer }),
-        Err(error) => Err(TokenizeError::Input(format!("byte pairs cannot be found: {error}"))),
+        Err(error) => Err(TokenizeError::Input(format!("BPE training failed: {error}"))),
     }
 }
 
@@ -198,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_fit_is_an_error() {
+    fn empty_texts_are_an_error() {
         assert!(characters([], vec![], 8).is_err());
         assert!(characters(["", ""], vec![], 8).is_err());
     }
 
     #[test]
-    fn characters_of_a_stream_are_those_of_the_text() {
+    fn characters_of_a_stream_equal_those_of_the_text() {
         let text = "zebra é 東京 🦀 \u{10ffff}";
         let streamed = characters_of(text.as_bytes(), vec![], 8).unwrap();
         assert_eq!(streamed, characters([text], vec![], 8).unwrap());
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_commonest_pairs_become_tokens_always_the_same() {
+    fn frequent_pairs_become_tokens_deterministically() {
         let text = "low lower lowest\n".repeat(50);
         let fitted = bpe(text.as_bytes(), 270, vec!["<mask>".into()], 8).unwrap();
         assert_eq!(fitted, bpe(text.as_bytes(), 270, vec!["<mask>".into()], 8).unwrap());
@@ -224,9 +224,11 @@ mod tests {
     }
 
     #[test]
-    fn byte_pairs_that_cannot_be_found_are_told() {
+    fn invalid_texts_and_sizes_are_errors() {
         let message = |text: &[u8], size| bpe(text, size, vec![], 8).unwrap_err().to_string();
-        assert!(message(b"abc", 256).contains("at least 257 tokens; found 256"));
+        assert!(
+            message(b"abc", 256).contains("at least 257 tokens, because 256 are the single bytes; found 256")
+        );
         assert!(message(b"", 300).contains("the text is empty"));
         assert!(message(b"ab\xff", 300).contains("0xff at offset 2"));
     }

@@ -8,13 +8,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::ops::Range;
 
-/// As many ids are held in memory; more lie in a file.
+/// The maximal number of ids in memory; more are in a file.
 const IN_MEMORY: usize = 1 << 22;
 
-/// The ids of a text: in memory while they are few, and from about four million on in a temporary file without a
-/// name, which the system takes away with the process.
+/// The ids of a text: in memory up to about four million, otherwise in an unnamed temporary file, which the system
+/// deletes when the process ends.
 ///
-/// Memory stays below 256 MiB for a text of any size: at most 32 MiB of ids, and what it takes to encode 4 MiB of text.
+/// Memory stays below 256 MiB for a text of any size: at most 32 MiB of ids, and the memory to encode 4 MiB of text.
 pub struct Ids {
     held: Held,
     len: usize,
@@ -22,7 +22,7 @@ pub struct Ids {
 
 enum Held {
     Memory(Vec<u32>),
-    /// Each in 2 bytes where the vocabulary allows it, else in 4, the least significant first.
+    /// Little-endian ids of 2 bytes if the vocabulary is small enough, otherwise of 4.
     Disk {
         file: File,
         width: usize,
@@ -30,11 +30,11 @@ enum Held {
 }
 
 impl Ids {
-    /// The ids of a text, which are those of [`TextTokenizer::ids`].
+    /// Encode a text; the ids equal those of [`TextTokenizer::ids`].
     ///
     /// # Errors
-    /// [`TextError`]: what cannot be read or is not UTF-8, a character outside the vocabulary, and a vocabulary of
-    /// subwords that cannot tell where to cut a text of more than 4 MiB.
+    /// [`TextError`] if the text cannot be read or is not UTF-8, a character is outside the vocabulary, or a vocabulary
+    /// of subwords has no safe position to cut a text of more than 4 MiB.
     pub fn read(text: impl Read, tokenizer: &TextTokenizer) -> Result<Self, TextError> {
         Self::read_in(Blocks::new(text, tokenizer.cuts()), tokenizer, IN_MEMORY)
     }
@@ -67,30 +67,30 @@ impl Ids {
         Ok(Self { held, len })
     }
 
-    /// How many there are.
+    /// The number of ids.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// True where there is none.
+    /// True if there is no id.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The ids at these places.
+    /// The ids in a range of indices.
     ///
     /// # Errors
-    /// [`TextError::Temporary`] where the file cannot be read.
+    /// [`TextError::Temporary`] if the file cannot be read.
     ///
     /// # Panics
-    /// Where the range ends beyond the last id.
-    pub fn window(&self, places: Range<usize>) -> Result<Vec<u32>, TextError> {
-        assert!(places.end <= self.len, "ids {places:?} of {}", self.len);
+    /// If the range ends beyond the last id.
+    pub fn window(&self, range: Range<usize>) -> Result<Vec<u32>, TextError> {
+        assert!(range.end <= self.len, "ids {range:?} of {}", self.len);
         match &self.held {
-            Held::Memory(ids) => Ok(ids[places].to_vec()),
+            Held::Memory(ids) => Ok(ids[range].to_vec()),
             Held::Disk { file, width } => {
-                let mut bytes = vec![0; places.len() * width];
-                read_at(file, &mut bytes, (places.start * width) as u64).map_err(TextError::Temporary)?;
+                let mut bytes = vec![0; range.len() * width];
+                read_at(file, &mut bytes, (range.start * width) as u64).map_err(TextError::Temporary)?;
                 let id = |bytes: &[u8]| bytes.iter().rev().fold(0, |id, byte| id << 8 | u32::from(*byte));
                 Ok(bytes.chunks_exact(*width).map(id).collect())
             }
@@ -103,12 +103,12 @@ impl Sequence for Ids {
         self.len
     }
 
-    fn window(&self, places: Range<usize>) -> Result<Vec<u32>, TokenizeError> {
-        Ids::window(self, places).map_err(|e| TokenizeError::Input(e.to_string()))
+    fn window(&self, range: Range<usize>) -> Result<Vec<u32>, TokenizeError> {
+        Ids::window(self, range).map_err(|e| TokenizeError::Input(e.to_string()))
     }
 }
 
-/// Fills a buffer without moving a cursor that other threads would share.
+/// Fill a buffer without moving the file's cursor, which threads share.
 #[cfg(unix)]
 fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_the_same_in_memory_and_on_disk_whatever_the_block() {
+    fn ids_are_the_same_in_memory_and_on_disk_for_any_block_size() {
         let text = "To be, or not to be: naïve 東京 🦀\n".repeat(20);
         let pairs = fit::bpe(text.as_bytes(), 280, vec![], 8).unwrap().vocabulary;
         let characters = fit::characters([&*text], vec![], 8).unwrap().vocabulary;
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_outside_the_vocabulary_has_its_place_in_the_whole_text() {
+    fn an_unknown_character_has_its_index_in_the_whole_text() {
         let tokenizer = tokenizer(fit::characters(["abc"], vec![], 8).unwrap().vocabulary);
         let blocks = Blocks::of_size(&b"abcabcabcd"[..], tokenizer.cuts(), 4);
         let error = Ids::read_in(blocks, &tokenizer, 4).err().unwrap().to_string();

@@ -1,9 +1,9 @@
 //! Text as tokens: one id for each character, for each byte, or for each subword.
 //!
-//! Characters come from a vocabulary that is [fitted](fit::characters) to the training text and sorted by
-//! code point, as nanoGPT's character models have it; bytes need no fitting and take any text. [Words](fit::words)
-//! and [subwords](fit::bpe) are fitted too, or [published](published) ones: a `tokenizer.json`, GPT-2's files, BERT's. The
-//! special tokens of a model (`<bos>`, `<mask>`, `<unk>`) have the ids after them.
+//! A vocabulary of characters is [fitted](fit::characters) to the training text and sorted by code point, as in
+//! nanoGPT's character models; bytes need no fitting and encode any text. [Words](fit::words) and [subwords](fit::bpe)
+//! are fitted too, or come from a [published](published) vocabulary: a `tokenizer.json`, GPT-2's or BERT's files. The
+//! ids of special tokens (`<bos>`, `<mask>`, `<unk>`) follow those of the vocabulary.
 //!
 //! ```
 //! use smalti_contract::Tokenizer;
@@ -21,8 +21,9 @@
 //! # }
 //! ```
 //!
-//! The parts: [`TextTokenizer`] and its [`TextConfig`], which [`TextSettings`] become on the training texts; [`fit`],
-//! which finds characters, words or subwords; [`published`], which reads the vocabularies of others; [`Ids`] of a text that is larger than memory.
+//! The parts: [`TextTokenizer`] and its [`TextConfig`], which is fitted from [`TextSettings`]; [`fit`], the fit of
+//! characters, words and subwords; [`published`], published vocabularies; [`Ids`], the ids of a text that is larger
+//! than memory.
 
 mod alphabet;
 mod blocks;
@@ -37,7 +38,7 @@ mod settings;
 mod subwords;
 mod tokenizer;
 
-pub use config::{MASKS, TextConfig, UNKNOWN, Vocabulary};
+pub use config::{MASK_TOKENS, TextConfig, UNKNOWN, Vocabulary};
 pub use error::TextError;
 pub use ids::Ids;
 pub use settings::{TextSettings, TextUnit};

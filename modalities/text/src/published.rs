@@ -1,7 +1,8 @@
-//! Vocabularies as they are published.
+//! Published vocabularies.
 //!
-//! Each becomes a [`Vocabulary::Subwords`], which holds all of it. What is wrong with its parts is told by
-//! [`TextTokenizer::new`](smalti_contract::Tokenizer::new). [`open`] reads any of them from disk, and [`open_with`] from anywhere.
+//! Each becomes a [`Vocabulary::Subwords`] with its whole content, which
+//! [`TextTokenizer::new`](smalti_contract::Tokenizer::new) checks. [`open`] reads any of them from disk, and
+//! [`open_with`] from any location.
 
 mod files;
 
@@ -11,10 +12,10 @@ use crate::config::Vocabulary;
 use serde_json::{Map, Value, json};
 use smalti_contract::TokenizeError;
 
-/// Any `tokenizer.json` of the `tokenizers` library: BPE, WordPiece, Unigram or WordLevel.
+/// Read a `tokenizer.json` of the `tokenizers` library: BPE, WordPiece, Unigram or WordLevel.
 ///
 /// # Errors
-/// [`TokenizeError::Format`] for what is not JSON or has no model.
+/// [`TokenizeError::Format`] if the file is not JSON or has no model.
 pub fn tokenizer_json(file: &[u8]) -> Result<Vocabulary, TokenizeError> {
     const FORMAT: &str = "tokenizer.json";
     let tokenizer = object(FORMAT, file)?;
@@ -24,8 +25,8 @@ pub fn tokenizer_json(file: &[u8]) -> Result<Vocabulary, TokenizeError> {
     Ok(Vocabulary::Subwords { tokenizer: Value::Object(tokenizer) })
 }
 
-/// GPT-2's pair of files, `encoder.json` (also called `vocab.json`) and `vocab.bpe` (`merges.txt`): byte-level BPE with
-/// the pattern of Radford et al. 2019. No text is read as a special token: `<|endoftext|>` in a text is a text.
+/// Read GPT-2's pair of files, `encoder.json` (also `vocab.json`) and `vocab.bpe` (also `merges.txt`): byte-level BPE
+/// with the pattern of Radford et al. 2019. Special tokens are not recognised in texts: `<|endoftext|>` is plain text.
 ///
 /// # Errors
 /// [`TokenizeError::Format`] for an encoder that is not an object of tokens and ids, and for a line of merges that is
@@ -42,7 +43,7 @@ pub fn gpt2(encoder: &[u8], merges: &[u8]) -> Result<Vocabulary, TokenizeError> 
             [first, second] if !first.is_empty() && !second.is_empty() => pairs.push(json!([first, second])),
             _ => {
                 let problem =
-                    format!("line {number} must be two tokens with a space between; found {line:?}");
+                    format!("line {number} must be two tokens separated by a space; found {line:?}");
                 return Err(failed("vocab.bpe", problem));
             }
         }
@@ -61,25 +62,24 @@ pub fn gpt2(encoder: &[u8], merges: &[u8]) -> Result<Vocabulary, TokenizeError> 
     Ok(Vocabulary::Subwords { tokenizer })
 }
 
-/// BERT's `vocab.txt`, a token a line: WordPiece between `[CLS]` and `[SEP]`, after the normaliser of Devlin et al.
-/// 2019. The file does not tell whether it is of a cased model; it is, if a token that is not in brackets has a
-/// letter that lower case would change, and otherwise text is put in lower case and loses its accents.
+/// Read BERT's `vocab.txt`, one token in each line: WordPiece between `[CLS]` and `[SEP]`, with the normaliser of
+/// Devlin et al. 2019. The file does not state whether the model is cased; it is if a token without brackets has an
+/// upper-case letter. Otherwise texts are converted to lower case and lose their accents.
 ///
 /// # Errors
-/// [`TokenizeError::Format`] for what is not UTF-8, a token that comes twice, and where `[UNK]`, `[CLS]` or `[SEP]`
-/// is missing.
+/// [`TokenizeError::Format`] if the file is not UTF-8, a token occurs twice, or `[UNK]`, `[CLS]` or `[SEP]` is missing.
 pub fn bert(vocab: &[u8]) -> Result<Vocabulary, TokenizeError> {
     const FORMAT: &str = "vocab.txt";
     let mut tokens = Map::new();
     for (id, token) in lines(FORMAT, vocab)?.into_iter().enumerate() {
         if let Some(before) = tokens.insert(token.into(), id.into()) {
             let first = before.as_u64().unwrap_or_default() + 1;
-            return Err(failed(FORMAT, format!("line {} is {token:?}, as line {first} is", id + 1)));
+            return Err(failed(FORMAT, format!("line {} is {token:?}, the same as line {first}", id + 1)));
         }
     }
     for special in ["[UNK]", "[CLS]", "[SEP]"] {
         if !tokens.contains_key(special) {
-            return Err(failed(FORMAT, format!("no line is {special}")));
+            return Err(failed(FORMAT, format!("the token {special} is missing")));
         }
     }
     let bracketed = |token: &str| token.starts_with('[') && token.ends_with(']');
@@ -131,7 +131,7 @@ fn object(format: &'static str, file: &[u8]) -> Result<Map<String, Value>, Token
     }
 }
 
-/// Lines without their ends, of which Windows' are taken too.
+/// Lines without their ends, which may be those of Windows.
 fn lines<'a>(format: &'static str, file: &'a [u8]) -> Result<Vec<&'a str>, TokenizeError> {
     let text = std::str::from_utf8(file).map_err(|e| {
         failed(format, format!("invalid byte {:#04x} at offset {}", file[e.valid_up_to()], e.valid_up_to()))

@@ -1,4 +1,4 @@
-//! The settings of text that a user writes, and how they are fitted to training texts.
+//! The text settings that a user writes, and their fit to training texts.
 
 use crate::config::{TextConfig, UNKNOWN, Vocabulary, is_default};
 use crate::fit::{self, Distinct, Words};
@@ -7,7 +7,7 @@ use crate::tokenizer::TextTokenizer;
 use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Tokenizer, Values};
 
-/// The settings of a text: the keys of a part in `run.toml`.
+/// The settings of text: the keys of an input or output in `run.toml`.
 ///
 /// ```
 /// # use smalti_text::{TextSettings, TextTokenizer, TextUnit};
@@ -22,37 +22,38 @@ use smalti_contract::{TokenizeError, Tokenizer, Values};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextSettings {
-    /// What a token is. A run that starts from another keeps that run's vocabulary.
+    /// The type of tokens. A run that starts from another one keeps that run's vocabulary.
     pub vocabulary: TextUnit,
-    /// The most tokens of one input.
+    /// The maximal number of tokens of one input.
     pub context: usize,
-    /// How many segments an input may have, each with a learned vector (BERT's two sentences); 0 for none.
+    /// The number of segments of an input, each with a learned embedding (BERT's two sentences); 0 for none.
     #[serde(skip_serializing_if = "is_default")]
     pub segments: usize,
-    /// Whether texts are put in lower case.
+    /// Whether to convert texts to lower case.
     pub lowercase: bool,
-    /// Whether the special token `<unk>` stands for characters outside the vocabulary, which are an error otherwise.
-    /// Left out, it does if there is more than one training text: of many, others have characters of their own. For
-    /// a vocabulary of characters only: words always have `<unk>`, and bytes know every text.
+    /// Whether the special token `<unk>` stands for characters outside the vocabulary, which are otherwise an error.
+    /// Default: true with more than one training text, because new texts may have new characters. Only for a vocabulary
+    /// of characters: words always have `<unk>`, and bytes encode every text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<bool>,
-    /// How often a word must occur in the training texts to be in a vocabulary of words; `<unk>` stands for the others.
+    /// The minimal number of occurrences of a word in the training texts to be in a vocabulary of words; `<unk>` stands
+    /// for the others.
     pub min_frequency: usize,
     /// Special tokens that the model needs (`<bos>`, `<mask>`), each added unless the vocabulary has it; BERT's
-    /// `[MASK]` is a `<mask>`.
+    /// `[MASK]` counts as `<mask>`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub specials: Vec<String>,
-    /// The text between the texts of several rows that are concatenated (`data.concat`). Left out, a space, which a
+    /// The separator between the concatenated texts of several rows (`data.concat`). Default: a space, which a
     /// vocabulary of characters must then have.
     #[serde(skip_serializing_if = "is_default")]
     pub separator: Option<String>,
-    /// Share of an input's tokens that become `<unk>` in training (word dropout, Iyyer et al. 2015), in 0..1.
+    /// The share of an input's tokens replaced by `<unk>` in training (word dropout, Iyyer et al. 2015), in 0..1.
     #[serde(skip_serializing_if = "is_default")]
     pub token_dropout: f32,
 }
 
-/// What a token of text is: `vocabulary = "characters"`, `"bytes"`, `"words"`, `{ bpe = 4096 }`,
-/// `{ file = "tokenizer.json" }` or `{ numbers = 97 }`.
+/// The type of a text's tokens: `vocabulary = "characters"`, `"bytes"`, `"words"`, `{ bpe = 4096 }`, `{ file =
+/// "tokenizer.json" }` or `{ numbers = 97 }`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextUnit {
@@ -61,15 +62,15 @@ pub enum TextUnit {
     Characters,
     /// A byte of UTF-8.
     Bytes,
-    /// A word of the training texts: what white space separates.
+    /// A word of the training texts, separated by white space.
     Words,
-    /// A subword of byte-level BPE that is fitted to the training texts: so many in all, at least 257.
+    /// A subword of byte-level BPE, fitted to the training texts; the number of tokens is at least 257.
     Bpe(usize),
     /// A subword of a published vocabulary: a `tokenizer.json`, one of GPT-2's `encoder.json` and `vocab.bpe` (or
-    /// `vocab.json` and `merges.txt`) with the other beside it, BERT's `vocab.txt`, or a folder or tar archive with one of
-    /// these. A program may read it from wherever it reads data ([`Values::read_file`]).
+    /// `vocab.json` and `merges.txt`) with the other one in the same folder, BERT's `vocab.txt`, or a folder or tar
+    /// archive with one of these. It is read with [`Values::read_file`].
     File(String),
-    /// One of so many ids, which the text writes out: `12 7 55`. For a published model without its vocabulary.
+    /// An id below this number; texts are ids such as `12 7 55`. For a published model without its vocabulary.
     Numbers(usize),
 }
 
@@ -90,7 +91,7 @@ impl Default for TextSettings {
 }
 
 impl TextSettings {
-    /// What [`TextTokenizer::fit`](Tokenizer::fit) documents.
+    /// See [`TextTokenizer::fit`](Tokenizer::fit).
     pub(crate) fn fit(
         self,
         before: Option<TextConfig>,
@@ -121,28 +122,31 @@ impl TextSettings {
     }
 
     fn check(&self) -> Result<(), TokenizeError> {
-        let refused = |problem| Err(TokenizeError::Config { tokenizer: TextTokenizer::NAME, problem });
+        let config_error = |problem| Err(TokenizeError::Config { tokenizer: TextTokenizer::NAME, problem });
         if let TextUnit::Bpe(size @ ..=256) = self.vocabulary {
-            return refused(format!(
-                "vocabulary: bpe must be at least 257, for 256 are the single bytes; found {size}"
+            return config_error(format!(
+                "vocabulary.bpe: expected 257 or more, because 256 are the single bytes; found {size}"
             ));
         }
         if self.unknown.is_some() && self.vocabulary != TextUnit::Characters {
-            return refused("unknown is for a vocabulary of characters; leave it out for any other".into());
+            return config_error("unknown is set; it is only for a vocabulary of characters".into());
         }
         if !(0.0..1.0).contains(&self.token_dropout) {
-            return refused(format!("token_dropout is {}; it must be from 0 to below 1", self.token_dropout));
+            return config_error(format!(
+                "token_dropout is {}; it must be from 0 to below 1",
+                self.token_dropout
+            ));
         }
         if self.min_frequency == 0 {
-            return refused("min_frequency is 0; it must be at least 1".into());
+            return config_error("min_frequency is 0; it must be at least 1".into());
         }
         if self.min_frequency > 1 && self.vocabulary != TextUnit::Words {
-            return refused("min_frequency is for a vocabulary of words; leave it out for any other".into());
+            return config_error("min_frequency is set; it is only for a vocabulary of words".into());
         }
         Ok(())
     }
 
-    /// The vocabulary of the texts, or the published one, for the context. Only a vocabulary of the texts reads them.
+    /// Fit the vocabulary, or read the published one. The texts are read only to fit a vocabulary to them.
     fn vocabulary(&self, values: &dyn Values) -> Result<TextConfig, TokenizeError> {
         let context = self.context;
         let texts = (0..values.len()).map(|index| values.get(index)).filter_map(|value| match value {

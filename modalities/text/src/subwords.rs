@@ -1,4 +1,4 @@
-//! Words and parts of words to ids and back, through the `tokenizers` crate.
+//! Encoding and decoding with subwords, through the `tokenizers` crate.
 
 use crate::border::{Borders, Cuts, flat};
 use crate::checks;
@@ -8,31 +8,31 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::Tokenizer;
 
-/// A `tokenizer.json` made ready.
+/// A prepared `tokenizer.json`.
 pub(crate) struct Subwords {
     tokenizer: Tokenizer,
-    /// One more than the greatest id.
+    /// The largest id plus 1.
     len: usize,
     borders: Option<Borders>,
-    /// None where a whole input is more than its ids between others.
+    /// The special tokens around a whole input; `None` if a whole input differs in another way.
     frame: Option<Frame>,
-    /// Each byte of a text is a character of one token, so that ids have a length in bytes.
+    /// Whether each byte of a text is a character of exactly one token, so that ids have a length in bytes.
     lossless: bool,
 }
 
-/// What a whole input has around its ids.
+/// The special tokens before and after the ids of a whole input.
 struct Frame {
     before: Vec<u32>,
-    behind: Vec<u32>,
+    after: Vec<u32>,
 }
 
 impl Subwords {
-    /// `Err` says what is wrong with the file.
+    /// Check and prepare a `tokenizer.json`.
     pub fn new(file: &Value) -> Result<Self, String> {
-        let file = file.as_object().ok_or("is not an object, as a tokenizer.json is")?;
+        let file = file.as_object().ok_or("expected a JSON object of a tokenizer.json")?;
         checks::check(file)?;
         let mut parts = file.clone();
-        // A text is never cut short or padded on the quiet.
+        // A text is never truncated or padded silently.
         parts.retain(|part, _| part != "truncation" && part != "padding");
         let bytes = serde_json::to_vec(&parts).map_err(|e| e.to_string())?;
         let tokenizer = guarded(|| Tokenizer::from_bytes(&bytes))?;
@@ -42,7 +42,7 @@ impl Subwords {
             if found.map(u64::from) != id.as_u64() {
                 let found = found.map_or("none".into(), |id| id.to_string());
                 return Err(format!(
-                    "added token {content:?} says id {id}; its place in the vocab gives {found}"
+                    "added token {content:?} has id {id}; its position in the vocab gives {found}"
                 ));
             }
         }
@@ -57,17 +57,17 @@ impl Subwords {
         Ok(subwords)
     }
 
-    /// How many ids there are.
+    /// The number of ids.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Where a text may be cut.
+    /// The positions where a text may be cut.
     pub fn cuts(&self) -> Cuts {
         self.borders.map_or(Cuts::Nowhere, Cuts::At)
     }
 
-    /// The ids of a text. What lies between two borders is looked up where the same text has come before.
+    /// The ids of a text. Words between two borders that occurred before are looked up.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, String> {
         let Some(borders) = self.borders else { return self.encode(text, false) };
         let mut known: HashMap<&str, Range<usize>> = HashMap::new();
@@ -90,27 +90,27 @@ impl Subwords {
     /// The ids of a whole input: BERT's begin with `[CLS]` and end with `[SEP]`.
     pub fn document(&self, text: &str) -> Result<Vec<u32>, String> {
         match &self.frame {
-            Some(Frame { before, behind }) => Ok([before, &self.ids(text)?[..], behind].concat()),
+            Some(Frame { before, after }) => Ok([before, &self.ids(text)?[..], after].concat()),
             None => self.encode(text, true),
         }
     }
 
-    /// The text of ids; special tokens, and ids that are none, are left out.
+    /// The text of ids, without special tokens and unknown ids.
     pub fn text(&self, ids: &[u32]) -> String {
-        // Only a decoder of a sort that is never published refuses; the tokens themselves still say something.
+        // Only unusual decoders fail; then the tokens themselves are joined.
         let tokens = || ids.iter().filter_map(|&id| self.tokenizer.id_to_token(id)).collect();
         guarded(|| self.tokenizer.decode(ids, true)).unwrap_or_else(|_| tokens())
     }
 
-    /// The id of a token that is special by the file, or by its name as `<…>` or `[…]`.
+    /// The id of a token that is special in the file, or by its name `<…>` or `[…]`.
     pub fn special(&self, name: &str) -> Option<u32> {
         let id = self.tokenizer.token_to_id(name)?;
         let bracketed = |open, close| name.len() > 2 && name.starts_with(open) && name.ends_with(close);
-        let said = self.tokenizer.get_added_vocabulary().is_special_token(name);
-        (said || bracketed('<', '>') || bracketed('[', ']')).then_some(id)
+        let marked_special = self.tokenizer.get_added_vocabulary().is_special_token(name);
+        (marked_special || bracketed('<', '>') || bracketed('[', ']')).then_some(id)
     }
 
-    /// The bytes of text that ids stand for; none where the tokens leave out some of the text.
+    /// The number of bytes of the text of ids; `None` if tokens do not keep the whole text.
     pub fn utf8_len(&self, ids: &[u32]) -> Option<usize> {
         let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder();
         let len = |&id: &u32| match added.get(&id) {
@@ -124,18 +124,18 @@ impl Subwords {
         guarded(|| Ok(self.tokenizer.encode_fast(text, whole)?.get_ids().to_vec()))
     }
 
-    /// What stands around the ids of a word when it is a whole input.
+    /// Find the special tokens around a whole input, by encoding a word.
     fn find_frame(&self) -> Result<Option<Frame>, String> {
         let (bare, whole) = (self.encode("a", false)?, self.encode("a", true)?);
         let mut places = (0..whole.len()).filter(|&at| !bare.is_empty() && whole[at..].starts_with(&bare));
         let Some(at) = places.next().filter(|_| places.next().is_none()) else { return Ok(None) };
-        Ok(Some(Frame { before: whole[..at].to_vec(), behind: whole[at + bare.len()..].to_vec() }))
+        Ok(Some(Frame { before: whole[..at].to_vec(), after: whole[at + bare.len()..].to_vec() }))
     }
 }
 
-/// Runs what `tokenizers` does, a panic taken as an error. [`checks`] finds all that a hundred thousand damaged files
-/// have brought up; but the crate has fifty sorts of parts that are built by the file and that index and unwrap by
-/// what it says, too many to be checked from outside.
+/// Run a function of `tokenizers`, and return a panic as an error. [`checks`] detects all the causes that a hundred
+/// thousand damaged files showed; but the crate has fifty types of components that index and unwrap by values of the
+/// file, too many to check from outside.
 fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(|e| e.to_string()),

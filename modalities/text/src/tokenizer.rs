@@ -2,25 +2,23 @@
 
 use crate::alphabet::Alphabet;
 use crate::border::Cuts;
-use crate::config::{MASKS, TextConfig, UNKNOWN};
+use crate::config::{MASK_TOKENS, TextConfig, UNKNOWN};
 use crate::error::TextError;
 use crate::ids::Ids;
 use crate::settings::TextSettings;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use smalti_contract::{
-    Axis, Content, ContentSpec, File, Group, KindSpec, Records, Sequence, TokenSpec, TokenizeError,
+    Axis, Content, ContentSpec, File, Group, KindSpec, RawInputs, Sequence, TokenSpec, TokenizeError,
     Tokenizer, Tokens, Value, Values,
 };
 
-/// Turns text into ids: one token of kind `character`, `byte` or `subword` for each, with its place on the axis
-/// `index`.
+/// The text tokenizer: tokens of kind `character`, `byte` or `subword`, with their position on the axis `index`.
 ///
-/// [`decode`](Tokenizer::decode) gives back the very text where every character was known. Lost are special
-/// tokens, which are left out (so also what [`UNKNOWN`] stood for), and bytes that are not valid UTF-8, which
-/// become U+FFFD; a model can generate such bytes, text cannot hold them. Subwords give back what the decoder of
-/// their `tokenizer.json` makes of them: byte-level BPE the very text, BERT's WordPiece a text in lower case with
-/// single spaces.
+/// [`decode`](Tokenizer::decode) returns the exact text if every character is in the vocabulary. Special tokens,
+/// including [`UNKNOWN`], are dropped, and bytes that are not valid UTF-8, which a model can generate, become U+FFFD.
+/// Subwords are decoded by their `tokenizer.json`: byte-level BPE gives the exact text, BERT's WordPiece a text in
+/// lower case with single spaces.
 pub struct TextTokenizer {
     config: TextConfig,
     alphabet: Alphabet,
@@ -29,17 +27,17 @@ pub struct TextTokenizer {
 }
 
 impl TextTokenizer {
-    /// The ids of a text of any length, without regard to the context, and without what
-    /// [`document`](Self::document) puts around them.
+    /// The ids of a text of any length, without the limit of the context and without the special tokens of
+    /// [`document`](Self::document).
     ///
     /// # Errors
-    /// [`TokenizeError::Input`] names a character outside the vocabulary and its place, unless the
-    /// configuration has [`UNKNOWN`]; subwords know every character or have a token for those that they do not.
+    /// [`TokenizeError::Input`] with a character outside the vocabulary and its index, unless the configuration has
+    /// [`UNKNOWN`]. Vocabularies of subwords contain every character or have an unknown token.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
         self.alphabet.ids(text, self.unknown, 0)
     }
 
-    /// [`ids`](Self::ids) with the work shared by all threads, for a text of megabytes.
+    /// [`ids`](Self::ids) with all threads, for a text of megabytes.
     ///
     /// # Errors
     /// As [`ids`](Self::ids).
@@ -47,8 +45,8 @@ impl TextTokenizer {
         self.alphabet.ids_of_many(text, self.unknown, 0)
     }
 
-    /// The ids of a text as a whole input, with the special tokens that a `tokenizer.json` puts around one: BERT's
-    /// `[CLS]` and `[SEP]`. Where there are none, [`ids`](Self::ids).
+    /// The ids of a text as a whole input, with the special tokens of its `tokenizer.json` around them, such as BERT's
+    /// `[CLS]` and `[SEP]`. Without such tokens, the result is that of [`ids`](Self::ids).
     ///
     /// # Errors
     /// As [`ids`](Self::ids).
@@ -56,28 +54,28 @@ impl TextTokenizer {
         self.alphabet.document(text, self.unknown)
     }
 
-    /// How many bytes of UTF-8 ids stand for; special tokens of the configuration stand for none. `None` where that
-    /// cannot be told because tokens leave out some of the text: WordPiece its white space, a normaliser its case.
+    /// The number of UTF-8 bytes of the text of ids; special tokens of the configuration count as 0. `None` if tokens
+    /// do not keep the whole text: WordPiece drops white space, a normaliser case.
     pub fn utf8_len(&self, ids: &[u32]) -> Option<usize> {
         self.alphabet.utf8_len(ids)
     }
 
-    /// The ids of a part of a longer text that has `before` characters in front of it.
+    /// The ids of a part of a longer text, which begins with `before` other characters.
     pub(crate) fn part_ids(&self, part: &str, before: usize) -> Result<Vec<u32>, TokenizeError> {
         self.alphabet.ids_of_many(part, self.unknown, before)
     }
 
-    /// Where a text may be cut into such parts.
+    /// The positions where a text may be cut into such parts.
     pub(crate) fn cuts(&self) -> Cuts {
         self.alphabet.cuts()
     }
 
-    /// The text of ids; special tokens, and ids beyond the vocabulary, are left out.
+    /// The text of ids, without special tokens and ids beyond the vocabulary.
     pub fn text(&self, ids: &[u32]) -> String {
         self.alphabet.text(ids)
     }
 
-    /// The tokens of a window of ids, placed from index 0.
+    /// The tokens of a window of ids, with positions from 0.
     ///
     /// # Errors
     /// [`TokenizeError::Input`] for more ids than the context, [`TokenizeError::Spec`] for an id beyond the
@@ -92,10 +90,10 @@ impl TextTokenizer {
         self.tokens_in(ids, &vec![0; if self.config.segments > 0 { ids.len() } else { 0 }])
     }
 
-    /// The tokens of ids, each with the number of its segment; none of these without segments.
+    /// The tokens of ids, each with the index of its segment; `segments` is empty if the configuration has none.
     ///
     /// # Errors
-    /// As [`tokens`](Self::tokens), and where there are other numbers of ids and segments, or unknown ones.
+    /// As [`tokens`](Self::tokens), and if the numbers of ids and segments differ, or a segment is unknown.
     pub fn tokens_in(&self, ids: &[u32], segments: &[u32]) -> Result<Tokens, TokenizeError> {
         let mut group = Group::sequence(Content::Ids(ids.to_vec()));
         if self.config.segments > 0 {
@@ -110,8 +108,8 @@ impl TextTokenizer {
         Ok(tokens)
     }
 
-    /// The id of a special token, by its name: one of the configuration, or of a `tokenizer.json`, where what is
-    /// named like `<…>` or `[…]` counts as special too.
+    /// The id of a special token by its name: one of the configuration, or of a `tokenizer.json`, in which names such
+    /// as `<…>` and `[…]` also count as special.
     pub fn special(&self, name: &str) -> Option<u32> {
         let own = self.config.specials.iter().position(|special| special == name);
         match (own, &self.alphabet) {
@@ -121,14 +119,13 @@ impl TextTokenizer {
         }
     }
 
-    /// This tokenizer with these special tokens after its own, as far as its vocabulary lacks them: one that has
-    /// `[MASK]` has a `<mask>`.
+    /// Add special tokens after the existing ones, unless the vocabulary has them; `[MASK]` counts as `<mask>`.
     ///
     /// # Errors
-    /// [`TokenizeError::Config`] for a name that is empty or comes twice.
+    /// [`TokenizeError::Config`] for a name that is empty or occurs twice.
     pub fn with_specials<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Result<Self, TokenizeError> {
-        let has = |name: &str| match MASKS.contains(&name) {
-            true => MASKS.iter().any(|mask| self.special(mask).is_some()),
+        let has = |name: &str| match MASK_TOKENS.contains(&name) {
+            true => MASK_TOKENS.iter().any(|mask| self.special(mask).is_some()),
             false => self.special(name).is_some(),
         };
         let missing: Vec<String> = names.into_iter().filter(|name| !has(name)).map(String::from).collect();
@@ -148,17 +145,17 @@ impl TextTokenizer {
         if self.config.lowercase { text.to_lowercase() } else { text }
     }
 
-    /// How many ids there are, special tokens among them.
+    /// The number of ids, including special tokens.
     pub fn vocabulary_size(&self) -> usize {
         self.ordinary_size() + self.config.specials.len()
     }
 
-    /// How many ids are characters, bytes or subwords: those below the first special token of the configuration.
+    /// The number of ids of characters, bytes or subwords: those below the first special token of the configuration.
     pub fn ordinary_size(&self) -> usize {
         self.alphabet.len()
     }
 
-    /// The most tokens that one input may have.
+    /// The maximal number of tokens of one input.
     pub fn context(&self) -> usize {
         self.config.context
     }
@@ -170,13 +167,12 @@ impl Tokenizer for TextTokenizer {
     type Config = TextConfig;
     type Raw = String;
 
-    /// A vocabulary is found in all texts. With a configuration `before`, its vocabulary stays, and so do its special
-    /// tokens, segments and lower-casing; the context is that of the settings, and special tokens that it lacks follow
-    /// its own.
+    /// Fits a vocabulary to all texts. With a configuration `before`, its vocabulary, special tokens, segments and
+    /// lower-casing stay; the context comes from the settings, and new special tokens are appended.
     ///
     /// # Errors
-    /// [`TokenizeError::Config`] for settings that cannot work together; [`TokenizeError::Input`] for a value that is
-    /// no text, for texts without a character, and for a vocabulary on disk that cannot be read.
+    /// [`TokenizeError::Config`] for conflicting settings; [`TokenizeError::Input`] for a value that is not text, for
+    /// empty texts, and for a vocabulary file that cannot be read.
     fn fit(
         settings: TextSettings,
         before: Option<TextConfig>,
@@ -186,11 +182,11 @@ impl Tokenizer for TextTokenizer {
     }
 
     fn new(config: TextConfig) -> Result<Self, TokenizeError> {
-        let refused = |problem| TokenizeError::Config { tokenizer: Self::NAME, problem };
-        let alphabet = Alphabet::new(&config.vocabulary).map_err(refused)?;
-        check_specials(&config.specials).map_err(refused)?;
+        let config_error = |problem| TokenizeError::Config { tokenizer: Self::NAME, problem };
+        let alphabet = Alphabet::new(&config.vocabulary).map_err(config_error)?;
+        check_specials(&config.specials).map_err(config_error)?;
         if config.context == 0 {
-            return Err(refused("context is 0; it must be at least 1".into()));
+            return Err(config_error("context is 0; it must be at least 1".into()));
         }
         let mut axes = vec![Axis::new("index", config.context)];
         if config.segments > 0 {
@@ -215,7 +211,7 @@ impl Tokenizer for TextTokenizer {
         &self.spec
     }
 
-    /// A text, or a file of UTF-8; in lower case if the configuration wants it.
+    /// A text, or a file in UTF-8, converted to lower case if configured.
     fn read(&self, value: Value) -> Result<String, TokenizeError> {
         Ok(self.cased(value.into_text()?))
     }
@@ -228,17 +224,17 @@ impl Tokenizer for TextTokenizer {
         self.config.token_dropout > 0.0
     }
 
-    /// The texts with the separator between them.
+    /// Concatenate texts with the separator between them.
     fn concat(&self, raws: Vec<String>, _seed: u64) -> Result<String, TokenizeError> {
         Ok(raws.join(&self.config.separator))
     }
 
-    /// Memory stays bounded for a text of any size: see [`Ids`].
+    /// Memory is bounded for a text of any size: see [`Ids`].
     fn sequence(
         &self,
         bytes: Box<dyn std::io::Read + Send + '_>,
     ) -> Result<Box<dyn Sequence>, TokenizeError> {
-        // Lower case may depend on the letters around a letter, so such a text is read whole.
+        // Conversion to lower case may depend on neighbouring letters, so such a text is read as a whole.
         let bytes: Box<dyn std::io::Read + Send + '_> = match self.config.lowercase {
             true => Box::new(std::io::Cursor::new(self.read(whole_file(bytes)?)?.into_bytes())),
             false => bytes,
@@ -254,13 +250,13 @@ impl Tokenizer for TextTokenizer {
         self.alphabet.utf8_len(ids)
     }
 
-    /// The whole file as one text, which must be UTF-8: with a vocabulary of bytes too, for a `String` holds
-    /// no other. Nothing but its case is changed: line ends and a byte-order mark stay.
-    fn records<'a>(&'a self, bytes: &'a [u8]) -> Records<'a, String> {
+    /// The whole file as one text, which must be UTF-8, also with a vocabulary of bytes. Only case is changed: line
+    /// ends and a byte-order mark stay.
+    fn raw_inputs<'a>(&'a self, bytes: &'a [u8]) -> RawInputs<'a, String> {
         Box::new(std::iter::once_with(|| Ok(self.cased(whole(bytes)?))))
     }
 
-    /// Hides a share of the tokens, as the settings say; what is special stays.
+    /// Replace a share of the tokens by [`UNKNOWN`] (word dropout), but no special tokens.
     fn augment_tokens(&self, mut tokens: Tokens, seed: u64) -> Tokens {
         let (rate, ordinary) = (f64::from(self.config.token_dropout), self.ordinary_size() as u32);
         let Some(unknown) = self.unknown.filter(|_| rate > 0.0) else { return tokens };
@@ -281,8 +277,8 @@ impl Tokenizer for TextTokenizer {
         self.tokens(&self.document(raw)?)
     }
 
-    /// The beginning of the text is kept, and the special tokens around a whole one: BERT's `[CLS]` and `[SEP]`. The
-    /// context too bounds what is kept.
+    /// Keeps the beginning of the text and the special tokens around it, such as BERT's `[CLS]` and `[SEP]`. The
+    /// context limits the length too.
     fn encode_truncated(&self, raw: &String, max_length: usize) -> Result<(Tokens, bool), TokenizeError> {
         let most = max_length.min(self.config.context);
         let ids = self.document(raw)?;
@@ -305,16 +301,16 @@ impl Tokenizer for TextTokenizer {
 fn check_specials(specials: &[String]) -> Result<(), String> {
     for (place, name) in specials.iter().enumerate() {
         if name.is_empty() {
-            return Err(format!("special {place} has no name"));
+            return Err(format!("special token {place} has an empty name"));
         }
         if specials[..place].contains(name) {
-            return Err(format!("special {name:?} is named twice"));
+            return Err(format!("special token {name:?} occurs twice"));
         }
     }
     Ok(())
 }
 
-/// All that is read, as a file.
+/// Read everything as one file.
 fn whole_file(mut bytes: Box<dyn std::io::Read + Send + '_>) -> Result<Value, TokenizeError> {
     let mut all = vec![];
     bytes.read_to_end(&mut all).map_err(|e| TokenizeError::Input(e.to_string()))?;

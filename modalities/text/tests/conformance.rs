@@ -1,4 +1,4 @@
-//! Text is tokenized as the contract asks, and comes back as it was.
+//! The text tokenizer keeps the contract, and its round trip is exact.
 
 use proptest::prelude::*;
 use smalti_contract::{Tokenizer, testing::check};
@@ -40,7 +40,7 @@ fn decoding_drops_specials_and_repairs_bytes() {
 }
 
 #[test]
-fn a_special_is_not_read_out_of_a_text() {
+fn special_tokens_are_not_recognised_in_texts() {
     let tokenizer = bytes(8);
     assert_eq!(tokenizer.ids("<bos>").unwrap(), b"<bos>".map(u32::from));
 }
@@ -48,12 +48,12 @@ fn a_special_is_not_read_out_of_a_text() {
 #[test]
 fn a_file_is_one_text() {
     let tokenizer = bytes(8);
-    let texts: Vec<String> = tokenizer.records("é\r\n".as_bytes()).collect::<Result<_, _>>().unwrap();
+    let texts: Vec<String> = tokenizer.raw_inputs("é\r\n".as_bytes()).collect::<Result<_, _>>().unwrap();
     assert_eq!(texts, ["é\r\n"]);
 }
 
 #[test]
-fn the_configuration_reads_as_it_is_meant() {
+fn the_configuration_is_read_from_json() {
     let json = r#"{"vocabulary": {"characters": {"characters": "ab"}}, "context": 4}"#;
     let config: TextConfig = serde_json::from_str(json).unwrap();
     assert_eq!(config, fit::characters(["ba"], vec![], 4).unwrap());
@@ -63,7 +63,7 @@ fn the_configuration_reads_as_it_is_meant() {
 
 proptest! {
     #[test]
-    fn any_text_comes_back(text in any::<String>()) {
+    fn any_text_survives_a_round_trip(text in any::<String>()) {
         prop_assert_eq!(bytes(1).text(&bytes(1).ids(&text).unwrap()), text.clone());
         if !text.is_empty() {
             let tokenizer = TextTokenizer::new(fit::characters([&*text], vec![], 1).unwrap()).unwrap();
@@ -72,9 +72,9 @@ proptest! {
     }
 
     #[test]
-    fn any_file_is_read_or_refused(file in any::<Vec<u8>>()) {
-        for record in bytes(256).records(&file) {
-            prop_assert_eq!(record.is_ok(), !file.is_empty() && std::str::from_utf8(&file).is_ok());
+    fn any_file_is_read_or_an_error(file in any::<Vec<u8>>()) {
+        for text in bytes(256).raw_inputs(&file) {
+            prop_assert_eq!(text.is_ok(), !file.is_empty() && std::str::from_utf8(&file).is_ok());
         }
     }
 

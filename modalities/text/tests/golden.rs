@@ -1,12 +1,12 @@
-//! Ids against the published implementations (OpenAI's and Google's vocabularies through transformers), whose
-//! outputs lie in the folder that SMALTI_GOLDEN names and whose vocabularies in that of SMALTI_DATA.
+//! Comparison with published implementations (OpenAI's and Google's vocabularies through transformers), whose outputs
+//! are in the folder SMALTI_GOLDEN and whose vocabularies are in SMALTI_DATA.
 
 use serde_json::{Value, json};
 use smalti_contract::Tokenizer;
 use smalti_text::{TextConfig, TextTokenizer, Vocabulary, published};
 
 fn read(variable: &str, path: &str) -> Vec<u8> {
-    let folder = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} names a folder"));
+    let folder = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} must be a folder"));
     std::fs::read(format!("{folder}/{path}")).unwrap_or_else(|e| panic!("{folder}/{path}: {e}"))
 }
 
@@ -14,7 +14,7 @@ fn vocabulary(file: &str) -> Vec<u8> {
     read("SMALTI_DATA", &format!("vocab/{file}"))
 }
 
-/// Every string of the list with what is expected of it.
+/// Every string of the list with its expected results.
 fn expected() -> Vec<Value> {
     let cases: Vec<Value> = serde_json::from_slice(&read("SMALTI_GOLDEN", "text/expected.json")).unwrap();
     assert!(!cases.is_empty(), "the list is empty");
@@ -36,12 +36,12 @@ fn json_of(vocabulary: Vocabulary) -> Value {
     }
 }
 
-/// What the `tokenizers` crate makes of the same file.
+/// The `tokenizers` crate's tokenizer of the same file.
 fn theirs(vocabulary: Vocabulary) -> tokenizers::Tokenizer {
     serde_json::from_value(json_of(vocabulary)).unwrap()
 }
 
-/// Every string that has ids under this key has these.
+/// Compare the ids of every string that has expected ids under this key.
 fn assert_ids(tokenizer: &TextTokenizer, key: &str) {
     let mut compared = 0;
     for case in expected() {
@@ -91,7 +91,7 @@ fn bert_ids_and_tokens() {
 
 #[test]
 #[ignore = "needs SMALTI_DATA"]
-fn tiny_shakespeare_has_the_ids_of_the_whole_text_and_comes_back() {
+fn tiny_shakespeare_has_the_known_number_of_ids_and_survives_a_round_trip() {
     let text = String::from_utf8(read("SMALTI_DATA", "text/tinyshakespeare.txt")).unwrap();
     let tokenizer = build(gpt2());
     let ids = tokenizer.ids_in_parallel(&text).unwrap();

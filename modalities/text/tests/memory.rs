@@ -1,11 +1,12 @@
-//! A text of any size is read within a bound of memory. In a binary of its own, for it asks what the process held.
+//! A text of any size is read with bounded memory. A separate test binary, because it measures the memory of the
+//! process.
 #![cfg(target_os = "linux")]
 
 use smalti_contract::Tokenizer;
 use smalti_text::{Ids, TextConfig, TextTokenizer, Vocabulary, fit};
 use std::io::Read;
 
-/// Sentences of numbered words without end: few come twice, as in text that is hard on a vocabulary.
+/// An endless stream of numbered words, few of which repeat: a hard case for a vocabulary.
 struct Sentences {
     number: u64,
     buffer: Vec<u8>,
@@ -30,14 +31,14 @@ fn sentences(mib: usize) -> impl Read + Send {
     Sentences { number: 1, buffer: vec![] }.take((mib as u64) << 20)
 }
 
-/// The most memory that the process has held, in MiB.
+/// The peak memory of the process, in MiB.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() >> 10
 }
 
-/// SMALTI_TEXT_MIB is the size of the text in MiB where 8 will not do; bytes are read four times as far.
+/// SMALTI_TEXT_MIB is the size of the text in MiB, by default 8; bytes and characters use four times as much.
 #[test]
 fn memory_does_not_grow_with_the_text() {
     let mib = std::env::var("SMALTI_TEXT_MIB").map_or(8, |mib| mib.parse().unwrap());

@@ -1,4 +1,4 @@
-//! Damaged vocabularies and texts are read or refused: no panic, no hang, and memory within a bound.
+//! Damaged vocabularies and texts: no panic, no hang, no memory beyond a bound.
 
 mod vocabularies;
 
@@ -12,12 +12,12 @@ use vocabularies::{TEXT, bert, build, byte_pairs, byte_pairs_with, json_of, llam
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// 4 MiB, of which a pattern's automata are the most, and 100 bytes for each of a vocabulary file.
+/// 4 MiB, mostly for the automata of patterns, and 100 bytes for each byte of a vocabulary file.
 fn bound() -> Bound {
     Bound::bytes(4 << 20).and_of_file(100)
 }
 
-/// Reads a vocabulary and uses it.
+/// Read a vocabulary and use it.
 fn used(vocabulary: Result<Vocabulary, TokenizeError>) -> Result<String, TokenizeError> {
     let config = TextConfig::new(vocabulary?, 512);
     let tokenizer = TextTokenizer::new(config)?;
@@ -30,19 +30,19 @@ fn tokenizer_json() {
         "id": 300, "content": "<|end|>", "special": true, "normalized": false, "single_word": false, "lstrip": true,
         "rstrip": false,
     }]);
-    let good = [byte_pairs(), byte_pairs_with("added_tokens", added), llama(), bert(), unigram()];
-    let good = good.map(|file| serde_json::to_vec(&file).unwrap());
-    survives("tokenizer.json", &good, bound(), |file| used(published::tokenizer_json(file)));
+    let valid = [byte_pairs(), byte_pairs_with("added_tokens", added), llama(), bert(), unigram()];
+    let valid = valid.map(|file| serde_json::to_vec(&file).unwrap());
+    survives("tokenizer.json", &valid, bound(), |file| used(published::tokenizer_json(file)));
 }
 
-/// Damage that leaves JSON whole: the file's texts and numbers, one a line, are damaged and put back.
+/// Damage that keeps the JSON structure: the file's strings and numbers, one in each line, are damaged and put back.
 #[test]
 fn tokenizer_json_with_other_values() {
     for (name, file) in [("BPE", llama()), ("WordPiece", bert()), ("Unigram", unigram())] {
         let mut values = Vec::new();
         walk(&mut file.clone(), &mut |value| values.push(value.to_string()));
-        let good = values.join("\n").into_bytes();
-        survives(&format!("tokenizer.json of {name}, values"), &[good], bound(), |damaged| {
+        let valid = values.join("\n").into_bytes();
+        survives(&format!("tokenizer.json of {name}, values"), &[valid], bound(), |damaged| {
             let damaged = String::from_utf8_lossy(damaged);
             let (mut changed, mut lines) = (file.clone(), damaged.lines());
             walk(&mut changed, &mut |value| {
@@ -55,7 +55,7 @@ fn tokenizer_json_with_other_values() {
     }
 }
 
-/// Visits every text, number, truth and null.
+/// Visit every string, number, boolean and null.
 fn walk(value: &mut Value, visit: &mut impl FnMut(&mut Value)) {
     match value {
         Value::Object(parts) => parts.values_mut().for_each(|part| walk(part, visit)),
@@ -81,20 +81,20 @@ fn encoder_json_and_vocab_bpe() {
 
 #[test]
 fn vocab_txt() {
-    let good = word_pieces().into_bytes();
-    assert_eq!(json_of(published::bert(&good).unwrap()), bert());
-    survives("vocab.txt", &[good], bound(), |file| used(published::bert(file)));
+    let valid = word_pieces().into_bytes();
+    assert_eq!(json_of(published::bert(&valid).unwrap()), bert());
+    survives("vocab.txt", &[valid], bound(), |file| used(published::bert(file)));
 }
 
 #[test]
 fn texts() {
-    let good = [TEXT.into(), TEXT.repeat(9).into_bytes()];
+    let valid = [TEXT.into(), TEXT.repeat(9).into_bytes()];
     for (name, tokenizer) in [
         ("UTF-8 text, bytes", build(Vocabulary::Bytes)),
         ("UTF-8 text, byte pairs", build(Vocabulary::Subwords { tokenizer: byte_pairs() })),
         ("UTF-8 text, word pieces", build(Vocabulary::Subwords { tokenizer: bert() })),
     ] {
         let read = |text: &[u8]| Ids::read(text, &tokenizer).map(|ids| ids.len());
-        survives(name, &good, Bound::bytes(4 << 20).and_of_file(100), read);
+        survives(name, &valid, Bound::bytes(4 << 20).and_of_file(100), read);
     }
 }

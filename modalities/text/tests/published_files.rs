@@ -1,4 +1,4 @@
-//! Published vocabularies are found where they lie on disk.
+//! Published vocabularies are opened from disk.
 
 use smalti_contract::{Tokenizer, Value};
 use smalti_text::{TextSettings, TextTokenizer, TextUnit, Vocabulary, fit};
@@ -33,7 +33,7 @@ fn pairs() -> (String, String) {
 }
 
 #[test]
-fn every_published_file_is_found_by_itself_and_by_its_folder() {
+fn every_published_file_is_opened_by_its_path_and_by_its_folder() {
     let (encoder, merges) = pairs();
     for names in [["encoder.json", "vocab.bpe"], ["vocab.json", "merges.txt"]] {
         let folder = folder(&[(names[0], &encoder), (names[1], &merges)]);
@@ -50,7 +50,7 @@ fn every_published_file_is_found_by_itself_and_by_its_folder() {
 }
 
 #[test]
-fn a_mask_is_added_where_the_vocabulary_has_none() {
+fn a_mask_token_is_added_if_the_vocabulary_has_none() {
     let words = folder(&[("vocab.txt", WORDS)]);
     let tokenizer = of_file(&words, "", &["<mask>"]).unwrap();
     assert_eq!((tokenizer.vocabulary_size(), tokenizer.special("[MASK]")), (8, Some(4)));
@@ -61,7 +61,7 @@ fn a_mask_is_added_where_the_vocabulary_has_none() {
 }
 
 #[test]
-fn what_is_wrong_names_the_file() {
+fn errors_name_the_file() {
     let (encoder, merges) = pairs();
     let message = |files: &[(&str, &str)], name: &str| {
         let folder = folder(files);
@@ -74,7 +74,7 @@ fn what_is_wrong_names_the_file() {
     );
     assert_eq!(
         message(&[("encoder.json", &encoder)], ""),
-        "DIR/encoder.json: not found; expected vocab.bpe or merges.txt beside it"
+        "DIR/encoder.json: not found; expected vocab.bpe or merges.txt in the same folder"
     );
     let lost = message(&[("encoder.json", "{\"a\": 0}"), ("vocab.bpe", &merges)], "");
     assert!(
@@ -82,5 +82,5 @@ fn what_is_wrong_names_the_file() {
         "{lost}"
     );
     let words = message(&[("vocab.txt", "the\n")], "vocab.txt");
-    assert_eq!(words, "DIR/vocab.txt: not readable as vocab.txt: no line is [UNK]");
+    assert_eq!(words, "DIR/vocab.txt: not readable as vocab.txt: the token [UNK] is missing");
 }

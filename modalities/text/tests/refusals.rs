@@ -1,4 +1,4 @@
-//! Every bad input and setting is refused with its expected and actual value.
+//! Errors of invalid inputs and settings name the expected and the actual value.
 
 use serde_json::json;
 use smalti_contract::{Content, Group, TokenizeError, Tokenizer, Tokens};
@@ -12,8 +12,8 @@ fn config(characters: &str, specials: &[&str], context: usize) -> TextConfig {
     }
 }
 
-fn refusal(config: TextConfig) -> String {
-    TextTokenizer::new(config).err().expect("the configuration is refused").to_string()
+fn error_of(config: TextConfig) -> String {
+    TextTokenizer::new(config).err().expect("an error").to_string()
 }
 
 fn abc() -> TextTokenizer {
@@ -21,24 +21,24 @@ fn abc() -> TextTokenizer {
 }
 
 fn read(bytes: &[u8]) -> String {
-    abc().records(bytes).next().unwrap().unwrap_err().to_string()
+    abc().raw_inputs(bytes).next().unwrap().unwrap_err().to_string()
 }
 
 #[test]
-fn settings() {
-    assert_eq!(refusal(config("ab", &[], 0)), "text: context is 0; it must be at least 1");
-    assert_eq!(refusal(config("", &[], 4)), "text: vocabulary has no characters; at least 1 is needed");
-    assert_eq!(refusal(config("aab", &[], 4)), "text: character 'a' is twice in the vocabulary");
+fn invalid_settings_are_errors() {
+    assert_eq!(error_of(config("ab", &[], 0)), "text: context is 0; it must be at least 1");
+    assert_eq!(error_of(config("", &[], 4)), "text: vocabulary: expected at least 1 character; found 0");
+    assert_eq!(error_of(config("aab", &[], 4)), "text: character 'a' occurs twice in the vocabulary");
     assert_eq!(
-        refusal(config("aba", &[], 4)),
+        error_of(config("aba", &[], 4)),
         "text: characters must be in ascending order of code point, each once; 'a' follows 'b'"
     );
-    assert_eq!(refusal(config("ab", &["<eos>", "<eos>"], 4)), "text: special \"<eos>\" is named twice");
-    assert_eq!(refusal(config("ab", &["<eos>", ""], 4)), "text: special 1 has no name");
+    assert_eq!(error_of(config("ab", &["<eos>", "<eos>"], 4)), "text: special token \"<eos>\" occurs twice");
+    assert_eq!(error_of(config("ab", &["<eos>", ""], 4)), "text: special token 1 has an empty name");
 }
 
 #[test]
-fn unknown_keys() {
+fn unknown_keys_are_errors() {
     for json in [
         r#"{"vocabulary": "bytes", "context": 4, "contxt": 5}"#,
         r#"{"vocabulary": {"characters": {"characters": "ab", "sorted": true}}, "context": 4}"#,
@@ -50,7 +50,7 @@ fn unknown_keys() {
 }
 
 #[test]
-fn unknown_characters() {
+fn unknown_characters_are_errors() {
     assert_eq!(
         abc().ids("ab\u{e9}d").unwrap_err().to_string(),
         "character 'é' (U+00E9) at index 2 of the text is not in the vocabulary of 3 characters"
@@ -59,27 +59,27 @@ fn unknown_characters() {
 }
 
 #[test]
-fn texts_beyond_the_context() {
+fn texts_beyond_the_context_are_errors() {
     let error = abc().encode(&"abcab".into()).unwrap_err();
     assert_eq!(error.to_string(), "text has 5 tokens; the context holds 4: set context to 5 or more");
-    assert_eq!(abc().ids("abcab").unwrap().len(), 5, "ids know no context");
+    assert_eq!(abc().ids("abcab").unwrap().len(), 5, "ids have no limit");
 }
 
 #[test]
-fn ids_beyond_the_vocabulary() {
+fn ids_beyond_the_vocabulary_are_errors() {
     let error = abc().tokens(&[0, 4]).unwrap_err();
     assert_eq!(error.to_string(), "character: id 4 at token 1 must be below 4");
 }
 
 #[test]
-fn files() {
+fn invalid_files_are_errors() {
     assert_eq!(read(b""), "not readable as UTF-8 text: the file is empty");
     assert_eq!(read(b"ab\xffc"), "not readable as UTF-8 text: invalid byte 0xff at offset 2");
     assert_eq!(read(b"ab\xc3"), "not readable as UTF-8 text: invalid byte 0xc3 at offset 2", "truncated");
 }
 
 #[test]
-fn tokens_of_another_kind() {
+fn tokens_of_another_kind_are_errors() {
     let features = Content::Features { values: vec![f32::NAN; 2], dim: 1 };
     for tokens in [Tokens::default(), Tokens::new(vec![Group::sequence(features)])] {
         assert!(matches!(abc().decode(&tokens), Err(TokenizeError::Spec(_))));
@@ -87,36 +87,36 @@ fn tokens_of_another_kind() {
 }
 
 fn subwords(file: serde_json::Value) -> String {
-    refusal(TextConfig::new(Vocabulary::Subwords { tokenizer: file }, 4))
+    error_of(TextConfig::new(Vocabulary::Subwords { tokenizer: file }, 4))
 }
 
 #[test]
-fn published_files() {
-    let said = |result: Result<Vocabulary, TokenizeError>| result.unwrap_err().to_string();
-    let json = |file: &str| said(published::tokenizer_json(file.as_bytes()));
+fn invalid_published_files_are_errors() {
+    let error_text = |result: Result<Vocabulary, TokenizeError>| result.unwrap_err().to_string();
+    let json = |file: &str| error_text(published::tokenizer_json(file.as_bytes()));
     assert!(json("").starts_with("not readable as tokenizer.json: EOF"), "{}", json(""));
     assert_eq!(json("[1]"), "not readable as tokenizer.json: expected a JSON object");
     assert_eq!(json("{}"), "not readable as tokenizer.json: it has no \"model\"");
-    let merges = |lines: &[u8]| said(published::gpt2(b"{}", lines));
+    let merges = |lines: &[u8]| error_text(published::gpt2(b"{}", lines));
     assert_eq!(
         merges(b"#version: 0.2\na b\na b c\n"),
-        "not readable as vocab.bpe: line 3 must be two tokens with a space between; found \"a b c\""
+        "not readable as vocab.bpe: line 3 must be two tokens separated by a space; found \"a b c\""
     );
     assert_eq!(merges(b"a \xff"), "not readable as vocab.bpe: invalid byte 0xff at offset 2");
-    assert!(said(published::gpt2(b"{", b"")).starts_with("not readable as encoder.json: EOF"));
-    let lines = |lines: &str| said(published::bert(lines.as_bytes()));
-    assert_eq!(lines("[UNK]\n[CLS]\nthe\n"), "not readable as vocab.txt: no line is [SEP]");
-    assert_eq!(lines("a\nb\na\n"), "not readable as vocab.txt: line 3 is \"a\", as line 1 is");
+    assert!(error_text(published::gpt2(b"{", b"")).starts_with("not readable as encoder.json: EOF"));
+    let lines = |lines: &str| error_text(published::bert(lines.as_bytes()));
+    assert_eq!(lines("[UNK]\n[CLS]\nthe\n"), "not readable as vocab.txt: the token [SEP] is missing");
+    assert_eq!(lines("a\nb\na\n"), "not readable as vocab.txt: line 3 is \"a\", the same as line 1");
 }
 
 #[test]
-fn models_of_subwords() {
+fn invalid_models_of_subwords_are_errors() {
     let model = |model: serde_json::Value| subwords(json!({ "model": model }));
-    assert_eq!(subwords(json!([])), "text: is not an object, as a tokenizer.json is");
+    assert_eq!(subwords(json!([])), "text: expected a JSON object of a tokenizer.json");
     assert_eq!(subwords(json!({})), "text: has no model");
     assert_eq!(
         model(json!({"type": "Words"})),
-        "text: model is a \"Words\"; BPE, WordPiece, WordLevel and Unigram can be read"
+        "text: model has the type \"Words\"; expected BPE, WordPiece, WordLevel or Unigram"
     );
     let bpe = |vocab: serde_json::Value, merges: serde_json::Value| {
         model(json!({"type": "BPE", "unk_token": "a", "vocab": vocab, "merges": merges}))
@@ -128,7 +128,7 @@ fn models_of_subwords() {
     assert_eq!(bpe(json!({"a": 0, "b": 0}), json!([])), "text: two tokens have the id 0");
     assert_eq!(
         bpe(json!({"a": 0, "b": 9}), json!([])),
-        "text: 2 tokens have ids up to 9; too many are left out"
+        "text: 2 tokens have ids up to 9; too many ids are unused"
     );
     assert_eq!(
         bpe(ab.clone(), json!([["a", "b"], ["b", "a"]])),
@@ -151,11 +151,11 @@ fn models_of_subwords() {
         unigram(json!([["", 0.0]]), json!(0)),
         "text: piece 0 must be a text and a score; found [\"\",0.0]"
     );
-    assert_eq!(unigram(json!([["a", 0.0], ["a", 1.0]]), json!(0)), "text: piece 1, \"a\", is there twice");
+    assert_eq!(unigram(json!([["a", 0.0], ["a", 1.0]]), json!(0)), "text: piece 1, \"a\", occurs twice");
 }
 
 #[test]
-fn added_tokens_with_another_id() {
+fn added_tokens_with_another_id_are_errors() {
     let file = json!({
         "added_tokens": [{
             "id": 7, "content": "<s>", "special": true, "normalized": false,
@@ -163,5 +163,5 @@ fn added_tokens_with_another_id() {
         }],
         "model": {"type": "WordLevel", "unk_token": "a", "vocab": {"a": 0}},
     });
-    assert_eq!(subwords(file), "text: added token \"<s>\" says id 7; its place in the vocab gives 1");
+    assert_eq!(subwords(file), "text: added token \"<s>\" has id 7; its position in the vocab gives 1");
 }

@@ -1,4 +1,4 @@
-//! Settings become a configuration on training texts, or are refused.
+//! Settings are fitted to training texts, or give an error.
 
 use serde_json::json;
 use smalti_contract::{File, Registry, TokenizeError, Tokenizer, Value, Values};
@@ -29,12 +29,12 @@ fn fitted(settings: TextSettings, values: &dyn Values) -> TextTokenizer {
     TextTokenizer::new(TextTokenizer::fit(settings, None, values).unwrap()).unwrap()
 }
 
-fn refusal(settings: TextSettings, values: &dyn Values) -> String {
+fn error_of(settings: TextSettings, values: &dyn Values) -> String {
     TextTokenizer::fit(settings, None, values).unwrap_err().to_string()
 }
 
 #[test]
-fn characters_are_those_of_all_texts() {
+fn characters_are_fitted_to_all_texts() {
     let mut values = texts(&["zebra", "Äpfel"]);
     values.push(Value::Missing);
     values.push(Value::File(File { name: "a.txt".into(), bytes: "é".into() }));
@@ -44,17 +44,18 @@ fn characters_are_those_of_all_texts() {
 }
 
 #[test]
-fn of_many_texts_a_new_one_may_have_characters_of_its_own() {
+fn unknown_defaults_to_true_with_many_texts() {
     let (one, many) = (texts(&["abc"]), texts(&["ab", "c"]));
     let ids = |unknown, values: &Vec<Value>| {
         let settings = TextSettings { unknown, ..of(TextUnit::Characters) };
         fitted(settings, values).ids("abd").map_err(|e| e.to_string())
     };
-    let refused = "character 'd' (U+0064) at index 2 of the text is not in the vocabulary of 3 characters";
+    let unknown_character =
+        "character 'd' (U+0064) at index 2 of the text is not in the vocabulary of 3 characters";
     assert_eq!(ids(None, &many).unwrap(), [0, 1, 3]);
     assert_eq!(ids(Some(true), &one).unwrap(), [0, 1, 3]);
-    assert_eq!(ids(None, &one).unwrap_err(), refused);
-    assert_eq!(ids(Some(false), &many).unwrap_err(), refused);
+    assert_eq!(ids(None, &one).unwrap_err(), unknown_character);
+    assert_eq!(ids(Some(false), &many).unwrap_err(), unknown_character);
 }
 
 #[test]
@@ -66,14 +67,14 @@ fn texts_are_read_in_lower_case() {
         assert_eq!(text, "the hat äö");
         let ids = tokenizer.ids(&text).unwrap();
         assert_eq!(tokenizer.text(&ids), text);
-        let records: Vec<String> = tokenizer.records("The".as_bytes()).collect::<Result<_, _>>().unwrap();
-        assert_eq!(records, ["the"]);
+        let decoded: Vec<String> = tokenizer.raw_inputs("The".as_bytes()).collect::<Result<_, _>>().unwrap();
+        assert_eq!(decoded, ["the"]);
         assert_eq!(tokenizer.write(text.clone()).unwrap(), Value::Text(text));
     }
 }
 
 #[test]
-fn byte_pairs_of_rows_are_those_of_one_text() {
+fn byte_pairs_of_rows_equal_those_of_one_text() {
     let sentence = "low lower lowest\n";
     let whole = fit::bpe(sentence.repeat(50).as_bytes(), 270, vec![], 16).unwrap();
     assert_eq!(TextTokenizer::fit(of(TextUnit::Bpe(270)), None, &texts(&[sentence; 50])).unwrap(), whole);
@@ -92,12 +93,12 @@ fn words_are_counted_in_all_texts() {
 }
 
 #[test]
-fn only_a_vocabulary_of_the_texts_reads_them() {
+fn texts_are_read_only_to_fit_a_vocabulary() {
     for vocabulary in [TextUnit::Bytes, TextUnit::Numbers(97)] {
         assert!(fitted(of(vocabulary), &Unreadable).vocabulary_size() > 96);
     }
     for vocabulary in [TextUnit::Characters, TextUnit::Words, TextUnit::Bpe(300)] {
-        assert_eq!(refusal(of(vocabulary), &Unreadable), "row 0 is unreadable");
+        assert_eq!(error_of(of(vocabulary), &Unreadable), "row 0 is unreadable");
     }
 }
 
@@ -128,40 +129,40 @@ fn special_tokens_are_added_once() {
 }
 
 #[test]
-fn settings_that_cannot_work_together() {
+fn conflicting_settings_are_errors() {
     let rows = texts(&["a"]);
     assert_eq!(
-        refusal(of(TextUnit::Bpe(256)), &rows),
-        "text: vocabulary: bpe must be at least 257, for 256 are the single bytes; found 256"
+        error_of(of(TextUnit::Bpe(256)), &rows),
+        "text: vocabulary.bpe: expected 257 or more, because 256 are the single bytes; found 256"
     );
     assert_eq!(
-        refusal(TextSettings { unknown: Some(true), ..of(TextUnit::Bytes) }, &rows),
-        "text: unknown is for a vocabulary of characters; leave it out for any other"
+        error_of(TextSettings { unknown: Some(true), ..of(TextUnit::Bytes) }, &rows),
+        "text: unknown is set; it is only for a vocabulary of characters"
     );
     assert_eq!(
-        refusal(TextSettings { min_frequency: 2, ..of(TextUnit::Characters) }, &rows),
-        "text: min_frequency is for a vocabulary of words; leave it out for any other"
+        error_of(TextSettings { min_frequency: 2, ..of(TextUnit::Characters) }, &rows),
+        "text: min_frequency is set; it is only for a vocabulary of words"
     );
     let none = TextSettings { min_frequency: 0, ..of(TextUnit::Words) };
-    assert_eq!(refusal(none, &rows), "text: min_frequency is 0; it must be at least 1");
-    let twice = TextSettings { specials: vec!["<a>".into(), "<a>".into()], ..of(TextUnit::Bytes) };
-    assert_eq!(refusal(twice, &rows), "text: special \"<a>\" is named twice");
+    assert_eq!(error_of(none, &rows), "text: min_frequency is 0; it must be at least 1");
+    let repeated = TextSettings { specials: vec!["<a>".into(), "<a>".into()], ..of(TextUnit::Bytes) };
+    assert_eq!(error_of(repeated, &rows), "text: special token \"<a>\" occurs twice");
     let nothing = TextSettings { context: 0, ..of(TextUnit::Bytes) };
-    assert_eq!(refusal(nothing, &rows), "text: context is 0; it must be at least 1");
+    assert_eq!(error_of(nothing, &rows), "text: context is 0; it must be at least 1");
 }
 
 #[test]
-fn values_that_are_no_texts() {
+fn values_that_are_no_texts_are_errors() {
     for vocabulary in [TextUnit::Characters, TextUnit::Words, TextUnit::Bpe(300)] {
-        let refusal = |values: Vec<Value>| refusal(of(vocabulary.clone()), &values);
+        let error_of = |values: Vec<Value>| error_of(of(vocabulary.clone()), &values);
         let empty = "the text is empty; a vocabulary needs at least 1 character";
-        assert_eq!(refusal(vec![]), empty);
-        assert_eq!(refusal(vec![Value::Missing, Value::Text("".into())]), empty);
-        assert_eq!(refusal(vec![Value::Missing, Value::Number(7.0)]), "expected text; found a number");
+        assert_eq!(error_of(vec![]), empty);
+        assert_eq!(error_of(vec![Value::Missing, Value::Text("".into())]), empty);
+        assert_eq!(error_of(vec![Value::Missing, Value::Number(7.0)]), "expected text; found a number");
         let file = File { name: "a.txt".into(), bytes: vec![b'a', 0xff] };
         assert_eq!(
-            refusal(vec![Value::File(file)]),
-            "a.txt: expected UTF-8 text; found another byte at offset 1"
+            error_of(vec![Value::File(file)]),
+            "a.txt: expected UTF-8 text; found an invalid byte at offset 1"
         );
     }
     let tokenizer = fitted(of(TextUnit::Bytes), &Unreadable);
@@ -172,7 +173,7 @@ fn values_that_are_no_texts() {
 }
 
 #[test]
-fn settings_read_as_they_are_written() {
+fn settings_survive_json() {
     let mut registry = Registry::new();
     registry.register::<TextTokenizer>().unwrap();
     let fit = |settings| registry.fit("text", settings, None, &texts(&["a b", "a"]));
@@ -201,7 +202,7 @@ fn settings_read_as_they_are_written() {
 }
 
 #[test]
-fn some_tokens_are_hidden_in_training_alone() {
+fn tokens_are_dropped_only_in_training() {
     let settings = TextSettings { token_dropout: 0.5, ..TextSettings::default() };
     let rows = vec![Value::Text("abcdefgh".repeat(8))];
     let tokenizer = TextTokenizer::new(TextTokenizer::fit(settings, None, &rows).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Tiny Shakespeare has the ids that nanoGPT gives it.
+//! Tiny Shakespeare has the same ids as in nanoGPT.
 
 use smalti_contract::Tokenizer;
 use smalti_text::{TextTokenizer, fit};
@@ -16,6 +16,6 @@ fn tiny_shakespeare_has_65_characters() {
     assert_eq!(ids.len(), 1_115_394);
     assert_eq!(ids[..13], [18, 47, 56, 57, 58, 1, 15, 47, 58, 47, 64, 43, 52], "First Citizen");
     assert_eq!(tokenizer.text(&ids), text);
-    let records: Vec<String> = tokenizer.records(&file).collect::<Result<_, _>>().unwrap();
-    assert_eq!(records, [text]);
+    let texts: Vec<String> = tokenizer.raw_inputs(&file).collect::<Result<_, _>>().unwrap();
+    assert_eq!(texts, [text]);
 }

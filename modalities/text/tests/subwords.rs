@@ -1,4 +1,4 @@
-//! Subwords are tokenized as the contract asks, and as the `tokenizers` crate does with the whole text.
+//! Vocabularies of subwords keep the contract, and give the same ids as the `tokenizers` crate.
 
 mod vocabularies;
 
@@ -14,7 +14,7 @@ fn tokenizer(file: Value) -> TextTokenizer {
 }
 
 #[test]
-fn every_sort_conforms() {
+fn every_model_conforms() {
     let texts = ["", "not the lowest", "the lower, the low"].map(String::from);
     check(&tokenizer(bert()), &texts).unwrap();
     check(&tokenizer(unigram()), &texts[..2]).unwrap();
@@ -24,7 +24,7 @@ fn every_sort_conforms() {
 }
 
 #[test]
-fn what_a_run_saves_is_the_whole_vocabulary() {
+fn the_whole_vocabulary_is_saved() {
     let config = TextConfig {
         specials: vec!["<mask>".into()],
         ..TextConfig::new(Vocabulary::Subwords { tokenizer: unigram() }, 9)
@@ -72,12 +72,12 @@ fn special_tokens_are_known_by_name() {
     assert_eq!(bert.special("<bos>"), Some(bert.ordinary_size() as u32));
     assert_eq!(bert.vocabulary_size(), bert.ordinary_size() + 1);
     assert_eq!(tokenizer(unigram()).special("<unk>"), Some(0));
-    assert_eq!(bert.ids("[MASK]").unwrap(), [4], "what the file adds is read out of a text");
+    assert_eq!(bert.ids("[MASK]").unwrap(), [4], "added tokens are recognised in a text");
     assert!(!bert.ids("<bos>").unwrap().contains(&(bert.ordinary_size() as u32)));
 }
 
 #[test]
-fn nothing_is_cut_short_or_padded() {
+fn texts_are_neither_truncated_nor_padded() {
     let mut file = bert();
     file["truncation"] =
         json!({"max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right"});
@@ -94,12 +94,12 @@ fn a_vocabulary_with_upper_case_keeps_case() {
     let cased = |more: &str| build(published::bert((word_pieces() + more).as_bytes()).unwrap());
     let (plain, lower, upper) = (cased(""), cased("\n[unused0]"), cased("\nThe"));
     assert_eq!(plain.ids("The").unwrap(), plain.ids("the").unwrap());
-    assert_eq!(lower.ids("The").unwrap(), plain.ids("the").unwrap(), "brackets say nothing");
+    assert_eq!(lower.ids("The").unwrap(), plain.ids("the").unwrap(), "tokens in brackets are ignored");
     assert_eq!(upper.ids("The").unwrap(), [upper.ordinary_size() as u32 - 1]);
 }
 
 #[test]
-fn lengths_are_in_bytes_where_nothing_is_lost() {
+fn lossless_vocabularies_have_lengths_in_bytes() {
     let pairs = tokenizer(byte_pairs());
     assert_eq!(pairs.utf8_len(&pairs.ids(TEXT).unwrap()), Some(TEXT.len()));
     assert_eq!(pairs.utf8_len(&[pairs.ordinary_size() as u32]), Some(0), "beyond the vocabulary");
@@ -111,7 +111,7 @@ fn lengths_are_in_bytes_where_nothing_is_lost() {
     assert_eq!(tokenizer(byte_pairs_with("pre_tokenizer", prefixed)).utf8_len(&[5]), None);
 }
 
-/// Tokenizers whose texts may be cut, and `tokenizers` as it is made of the same file.
+/// Tokenizers whose texts may be cut, each with the `tokenizers` crate's tokenizer of the same file.
 static CUT: LazyLock<Vec<(&str, TextTokenizer, tokenizers::Tokenizer)>> = LazyLock::new(|| {
     let added = json!([
         {"id": 300, "content": "<|end|>", "special": true, "normalized": false, "single_word": false, "lstrip": true, "rstrip": false},
@@ -140,7 +140,7 @@ static CUT: LazyLock<Vec<(&str, TextTokenizer, tokenizers::Tokenizer)>> = LazyLo
     files.into_iter().map(both).collect()
 });
 
-/// Text in which words, marks and every sort of white space stand beside each other.
+/// Text with words, punctuation and every type of white space next to each other.
 fn text() -> impl Strategy<Value = String> {
     let pieces = [
         "low", "Lower", "lowest", "the", "we've", "'s", "12", "3456", ".", "...", "!?", "-", "\"", "<|end|>",
@@ -155,7 +155,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
-    fn a_text_cut_at_borders_has_the_ids_of_the_whole(text in text()) {
+    fn cutting_at_borders_keeps_the_ids(text in text()) {
         for (name, ours, theirs) in CUT.iter() {
             let whole = theirs.encode(text.as_str(), false).unwrap();
             prop_assert_eq!(ours.ids(&text).unwrap(), whole.get_ids(), "{}", name);
@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_comes_back_from_byte_pairs(text in any::<String>()) {
+    fn byte_pairs_survive_a_round_trip_of_any_text(text in any::<String>()) {
         let pairs = &CUT[0].1;
         let ids = pairs.ids(&text).unwrap();
         prop_assert_eq!(pairs.utf8_len(&ids), Some(text.len()));
@@ -181,7 +181,7 @@ proptest! {
 }
 
 #[test]
-fn all_threads_and_a_stream_give_the_ids_of_one() {
+fn threads_and_streams_give_the_same_ids() {
     let text = (0..200_000).map(|i| format!("{} lowest{}", i % 977, if i % 7 == 0 { "\n" } else { " " }));
     let text: String = text.collect();
     assert!(text.len() > 2_000_000);
@@ -194,10 +194,10 @@ fn all_threads_and_a_stream_give_the_ids_of_one() {
 }
 
 #[test]
-fn a_long_text_that_cannot_be_cut_is_refused_and_a_short_one_is_not() {
+fn a_text_that_cannot_be_cut_is_an_error_only_if_it_is_long() {
     let whole = tokenizer(byte_pairs_with("normalizer", json!({"type": "Prepend", "prepend": "_"})));
     assert_eq!(Ids::read("a b".as_bytes(), &whole).unwrap().len(), whole.ids("a b").unwrap().len());
     let long = "a b ".repeat(2 << 20);
     let error = Ids::read(long.as_bytes(), &whole).err().unwrap().to_string();
-    assert!(error.contains("no place to cut it in 4194304 bytes from byte 0 on"), "{error}");
+    assert!(error.contains("cannot be cut within 4194304 bytes from byte 0 on"), "{error}");
 }

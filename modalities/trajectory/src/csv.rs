@@ -1,4 +1,4 @@
-//! Episodes as CSV: a header, then one time step a row.
+//! Episodes as CSV: a header, then one time step in each row.
 //!
 //! ```csv
 //! episode,obs.position,obs.velocity,action,reward,terminated
@@ -7,30 +7,30 @@
 //! 1,0.1,0.0,1,1.0,0
 //! ```
 //!
-//! Columns, in any order; of those that tell where an episode begins or ends, one is enough:
+//! Columns may be in any order; one column for the boundaries of episodes is enough:
 //!
-//! | column | holds |
+//! | column | content |
 //! | --- | --- |
-//! | `obs.NAME` (also `obs`, `observation.NAME`) | a number of the state; as many as there are, in their order |
-//! | `action`, or `action.NAME` for several | whole numbers throughout: a choice; else a real number |
-//! | `reward` | what the action earned |
+//! | `obs.NAME` (also `obs`, `observation.NAME`) | a number of the state; the state has them in the columns' order |
+//! | `action`, or `action.NAME` for several | discrete if all numbers are whole, otherwise continuous |
+//! | `reward` | the reward of the action |
 //! | `episode` | a number, the same at each step of an episode |
-//! | `step` | may be left out: counts each episode from 0 |
-//! | `terminated` | may be left out: 1 or `true` where the environment ended the episode, else 0 or `false` |
-//! | `truncated` | may be left out: the same for a time limit |
-//! | `done` | may be left out: the same for an end of whatever sort |
+//! | `step` | optional: the step in the episode, from 0 |
+//! | `terminated` | optional: 1 or `true` if the environment ended the episode, otherwise 0 or `false` |
+//! | `truncated` | optional: the same for a time limit |
+//! | `done` | optional: the same for any end |
 //!
-//! `timestamp`, `index` and `task_index` are known and not used; any other column is an error. A continuous action that
-//! happens to be whole everywhere is written with a point, `1.0`, at least once.
+//! `timestamp`, `index` and `task_index` are ignored; any other column is an error. A continuous action whose values
+//! are all whole must be written with a decimal point, `1.0`, at least once.
 
 use crate::table::{self, Column, Rewards, Role, role};
 use crate::{Episode, TrajectoryError};
 use ::csv::{ByteRecord, ErrorKind, ReaderBuilder, Trim};
 
-/// The longest first line that is looked at to recognise the format.
+/// The maximal length of the first line for detecting the format.
 const LONGEST_HEADER: usize = 1 << 16;
 
-/// True where the first line names columns of steps.
+/// Whether the first line has names of columns of steps.
 pub(crate) fn is_csv(bytes: &[u8]) -> bool {
     let header = &bytes[..bytes.len().min(LONGEST_HEADER)];
     let line = header.split(|&byte| byte == b'\n').next().unwrap_or_default();
@@ -40,16 +40,16 @@ pub(crate) fn is_csv(bytes: &[u8]) -> bool {
     line.contains(',') && names.into_iter().any(step)
 }
 
-/// The episodes of a CSV file.
+/// Read the episodes of a CSV file.
 ///
 /// # Errors
-/// [`TrajectoryError`] with the line of a row that is too long or too short or a cell that is no number; where a
-/// column is missing, unknown or there twice; where rows are not episodes.
+/// [`TrajectoryError`], with the line if possible, if a row is too long or too short, a cell is not a number, a column
+/// is missing, unknown or duplicate, or rows are not episodes.
 pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
     let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(bytes);
-    let mut columns = header(reader.byte_headers().map_err(refused)?)?;
+    let mut columns = header(reader.byte_headers().map_err(csv_error)?)?;
     let mut row = ByteRecord::new();
-    while reader.read_byte_record(&mut row).map_err(refused)? {
+    while reader.read_byte_record(&mut row).map_err(csv_error)? {
         let line = row.position().map_or(0, |position| position.line() as usize);
         for (column, cell) in columns.iter_mut().zip(&row) {
             let (value, whole) = number(cell).ok_or_else(|| {
@@ -64,29 +64,29 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
     if columns.iter().all(|column| column.values.is_empty()) {
         return Err(TrajectoryError::Empty);
     }
-    table::episodes(columns, Rewards::Needed)
+    table::episodes(columns, Rewards::Required)
 }
 
 fn header(names: &ByteRecord) -> Result<Vec<Column>, TrajectoryError> {
-    let refuse = |problem| Err(TrajectoryError::Line { line: 1, problem });
+    let invalid = |problem| Err(TrajectoryError::Line { line: 1, problem });
     let mut columns: Vec<Column> = Vec::with_capacity(names.len());
     for name in names {
         let name = String::from_utf8_lossy(name).into_owned();
         if role(&name) == Role::Unknown {
-            return refuse(format!(
-                "column {name:?} is not known; expected obs.NAME, action, action.NAME, reward, episode, step, \
+            return invalid(format!(
+                "column {name:?} is unknown; expected obs.NAME, action, action.NAME, reward, episode, step, \
                  terminated, truncated or done"
             ));
         }
         if columns.iter().any(|column| column.name == name) {
-            return refuse(format!("column {name:?} is there twice"));
+            return invalid(format!("column {name:?} occurs twice"));
         }
         columns.push(Column { name, dim: 1, whole: true, ..Column::default() });
     }
     Ok(columns)
 }
 
-/// A cell's number, and whether it is written as a whole one.
+/// A cell's number, and whether it is written as an integer.
 fn number(cell: &[u8]) -> Option<(f64, bool)> {
     match cell {
         b"true" | b"True" | b"TRUE" => return Some((1.0, true)),
@@ -98,11 +98,11 @@ fn number(cell: &[u8]) -> Option<(f64, bool)> {
     Some((value, digits.iter().all(u8::is_ascii_digit)))
 }
 
-fn refused(error: ::csv::Error) -> TrajectoryError {
+fn csv_error(error: ::csv::Error) -> TrajectoryError {
     let line = error.position().map_or(1, |position| position.line() as usize);
     let problem = match error.kind() {
         ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("{len} cells; the header has {expected_len}")
+            format!("expected {expected_len} cells, as in the header; found {len}")
         }
         _ => error.to_string(),
     };
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_spaces_and_line_ends_of_any_sort_are_read() {
+    fn quotes_spaces_and_line_ends_of_any_type_are_read() {
         let odd =
             TWO.replace(',', " , ").replace("obs.x", "x").replace(" x ", "\"obs.x\"").replace('\n', "\r\n");
         assert!(is_csv(odd.as_bytes()));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn actions_are_what_they_look_like() {
+    fn whole_actions_are_discrete() {
         let of = |header: &str, rows: &str| {
             let file = format!("obs,reward,done,{header}\n{rows}\n");
             read(file.as_bytes()).unwrap().remove(0).actions
@@ -169,15 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn errors_have_the_line() {
         let cases = [
-            ("obs,colour\n0,1\n", "line 1: column \"colour\" is not known; expected obs.NAME"),
-            ("obs,obs\n0,1\n", "line 1: column \"obs\" is there twice"),
-            ("obs,reward\n0,1\n0\n", "line 3: 1 cells; the header has 2"),
+            ("obs,colour\n0,1\n", "line 1: column \"colour\" is unknown; expected obs.NAME"),
+            ("obs,obs\n0,1\n", "line 1: column \"obs\" occurs twice"),
+            ("obs,reward\n0,1\n0\n", "line 3: expected 2 cells, as in the header; found 1"),
             ("obs,reward\n0,1\n0,left\n", "line 3: column \"reward\" is \"left\"; it must be a number"),
             ("obs,reward\n0,1\n0,\n", "line 3: column \"reward\" is \"\"; it must be a number"),
-            ("obs,reward\n", "there is no episode"),
-            ("obs,reward\n0,1\n", "no column for where episodes begin or end (such as \"episode_starts\")"),
+            ("obs,reward\n", "expected at least 1 episode; found 0"),
+            ("obs,reward\n0,1\n", "no column for episode boundaries (such as \"episode_starts\")"),
             ("episode,reward\n0,1\n", "no column for states (such as \"observations\")"),
             ("episode,obs,reward\n0,0,1\n", "no column for actions (such as \"actions\")"),
             ("episode,obs,action\n0,0,1\n", "no column for rewards (such as \"rewards\")"),

@@ -1,4 +1,4 @@
-//! What was logged: episodes.
+//! Episodes of a log.
 
 #[cfg(test)]
 mod tests;
@@ -7,33 +7,33 @@ use crate::{Images, TrajectoryError};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// One episode: what was seen, done and earned at each time step, in raw units.
+/// One episode: observation, action and reward of each time step, in raw units.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Episode {
-    /// Row-major `[steps, state_dim]`: what was seen before acting.
+    /// Row-major `[steps, state_dim]`: the observation before each action.
     pub observations: Vec<f32>,
-    /// Numbers in an observation; 0 where it is images alone.
+    /// The number of elements of an observation; 0 if it is only images.
     pub state_dim: usize,
-    /// `[state_dim]`: what each number of an observation is, such as `position.0`; empty where the file does not say.
+    /// `[state_dim]`: the name of each element of an observation, such as `position.0`; empty if the file has no names.
     pub state_names: Vec<String>,
-    /// By the camera's name, which is empty where the whole observation is an image: what was seen before acting.
+    /// The images before each action, by the camera's name, which is empty if the whole observation is an image.
     pub images: BTreeMap<String, Images>,
-    /// `[steps]`: what was done.
+    /// `[steps]`: the actions.
     pub actions: Actions,
-    /// `[steps]`: what each action earned.
+    /// `[steps]`: the reward of each action.
     pub rewards: Vec<f32>,
-    /// Why it is over.
+    /// The end of the episode.
     pub end: End,
 }
 
-/// Why an episode is over.
+/// The end of an episode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum End {
-    /// The environment ended it: nothing would have been earned from there on.
+    /// The environment ended the episode: all later rewards would be 0.
     Terminated,
-    /// A time limit cut it off.
+    /// A time limit truncated the episode.
     TimeLimit,
-    /// The log does not say: it stops here, or tells no reason.
+    /// Unknown: the log stops here or does not state the reason.
     #[default]
     Unknown,
 }
@@ -41,22 +41,22 @@ pub enum End {
 /// The actions of consecutive time steps.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Actions {
-    /// `[steps]` choices out of `0..n`.
+    /// `[steps]` discrete actions out of `0..n`.
     Discrete(Vec<u32>),
     /// Row-major `[steps, dim]` real numbers.
     Continuous {
         /// The numbers, row-major.
         values: Vec<f32>,
-        /// Numbers in an action.
+        /// The number of elements of an action.
         dim: usize,
     },
-    /// Several actions at a time, by name: a choice for the gripper, numbers for the arm. Each is discrete or
-    /// continuous, and all have the same steps.
+    /// Several named actions at each step, such as a discrete one for the gripper and a continuous one for the arm; all
+    /// have the same number of steps.
     Parts(BTreeMap<String, Actions>),
 }
 
 impl Actions {
-    /// How many time steps there are.
+    /// The number of time steps.
     pub fn len(&self) -> usize {
         match self {
             Self::Discrete(ids) => ids.len(),
@@ -70,7 +70,7 @@ impl Actions {
         self.len() == 0
     }
 
-    /// The actions of these time steps, as far as there are any.
+    /// The actions of these time steps, cut at the end.
     pub(crate) fn slice(&self, steps: Range<usize>) -> Self {
         match self {
             Self::Discrete(ids) => Self::Discrete(rows(ids, 1, steps)),
@@ -83,7 +83,7 @@ impl Actions {
         }
     }
 
-    /// What is done at a time: the actions themselves, or their parts by name.
+    /// The named parts of the actions, or the whole actions under an empty name.
     pub fn parts(&self) -> Vec<(&str, &Actions)> {
         match self {
             Self::Parts(parts) => parts.iter().map(|(name, part)| (name.as_str(), part)).collect(),
@@ -91,7 +91,7 @@ impl Actions {
         }
     }
 
-    /// The part of this name, where there are parts.
+    /// The part with this name, if there are parts.
     pub fn part(&self, name: &str) -> Option<&Actions> {
         match self {
             Self::Parts(parts) => parts.get(name),
@@ -99,11 +99,11 @@ impl Actions {
         }
     }
 
-    /// Which actions these are, for comparing and for messages.
+    /// A description of the type of actions, for comparisons and messages.
     pub(crate) fn describe(&self) -> String {
         match self {
-            Self::Discrete(_) => "discrete numbers, 1 a step".into(),
-            Self::Continuous { dim, .. } => format!("continuous numbers, {dim} a step"),
+            Self::Discrete(_) => "discrete numbers, 1 per step".into(),
+            Self::Continuous { dim, .. } => format!("continuous numbers, {dim} per step"),
             Self::Parts(parts) => {
                 let parts = parts.iter().map(|(name, part)| format!("{name}: {}", part.describe()));
                 format!("parts ({})", parts.collect::<Vec<_>>().join("; "))
@@ -111,7 +111,7 @@ impl Actions {
         }
     }
 
-    /// Checks that there is an action for each of `steps`, and all numbers finite.
+    /// Check that there is an action for each of `steps`, and that all numbers are finite.
     fn validate(&self, array: &str, steps: usize) -> Result<(), TrajectoryError> {
         match self {
             Self::Discrete(ids) => has_rows(array, steps, ids.len(), 1),
@@ -132,7 +132,7 @@ impl Actions {
 }
 
 impl Episode {
-    /// How many time steps there are.
+    /// The number of time steps.
     pub fn len(&self) -> usize {
         self.rewards.len()
     }
@@ -147,7 +147,8 @@ impl Episode {
         self.rewards.iter().map(|&reward| f64::from(reward)).sum::<f64>() as f32
     }
 
-    /// Checks that there is a step, that all arrays are as long as `rewards`, and all numbers finite.
+    /// Check that there is at least one step, that all arrays are as long as `rewards`, and that all numbers are
+    /// finite.
     ///
     /// # Errors
     /// [`TrajectoryError::Shape`] or [`TrajectoryError::NotFinite`].
@@ -175,7 +176,7 @@ impl Episode {
     }
 }
 
-/// The name of a part of an array, or that of the whole, whose part has none.
+/// The name of an array, or of a named part of it.
 fn named(array: &str, part: &str) -> String {
     if part.is_empty() { array.into() } else { format!("{array}.{part}") }
 }
@@ -191,11 +192,13 @@ fn has_rows(array: &str, steps: usize, found: usize, dim: usize) -> Result<(), T
     })
 }
 
-/// Checks each episode, and that all have states, cameras and actions like those of the first, which is returned.
+/// Check each episode, and that all have the same type of states, cameras and actions as the first one, which is
+/// returned.
 ///
 /// # Errors
-/// [`TrajectoryError::Episode`] with the number of the first that is invalid or differs; [`TrajectoryError::Empty`] for none.
-pub fn check_alike<'a>(episodes: &[&'a Episode]) -> Result<&'a Episode, TrajectoryError> {
+/// [`TrajectoryError::Episode`] with the index of the first episode that is invalid or differs;
+/// [`TrajectoryError::Empty`] without episodes.
+pub fn check_compatible<'a>(episodes: &[&'a Episode]) -> Result<&'a Episode, TrajectoryError> {
     let first = *episodes.first().ok_or(TrajectoryError::Empty)?;
     for (e, episode) in episodes.iter().enumerate() {
         episode.validate().map_err(|error| error.in_episode(e))?;
@@ -205,7 +208,7 @@ pub fn check_alike<'a>(episodes: &[&'a Episode]) -> Result<&'a Episode, Trajecto
         };
         if episode.state_dim != first.state_dim {
             let (expected, found) = (first.state_dim, episode.state_dim);
-            return differs("observations", format!("{expected} numbers a step"), found.to_string());
+            return differs("observations", format!("{expected} numbers per step"), found.to_string());
         }
         if episode.state_names != first.state_names {
             let named = |names: &[String]| match names {
@@ -231,7 +234,7 @@ pub fn check_alike<'a>(episodes: &[&'a Episode]) -> Result<&'a Episode, Trajecto
     Ok(first)
 }
 
-/// Rows `range` of a row-major array of width `dim`, as far as there are any.
+/// The rows in `range` of a row-major array of width `dim`, cut at the end.
 fn rows<T: Copy>(values: &[T], dim: usize, range: Range<usize>) -> Vec<T> {
     let end = range.end.saturating_mul(dim).min(values.len());
     let start = range.start.saturating_mul(dim).min(end);

@@ -1,48 +1,48 @@
-//! Why episodes could not be read.
+//! Errors of reading episodes.
 
-/// Why episodes could not be read.
+/// An error of reading or checking episodes.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrajectoryError {
-    /// A file or a slice without a single episode.
-    #[error("there is no episode")]
+    /// There are no episodes.
+    #[error("expected at least 1 episode; found 0")]
     Empty,
-    /// Bytes that are not an npz archive, or an array in it that cannot be read.
+    /// An npz archive, or an array in it, cannot be read.
     #[error("npz: {0}")]
     Npz(String),
-    /// A Parquet file, or a column in it, that cannot be read.
+    /// A Parquet file, or a column in it, cannot be read.
     #[error("Parquet: {0}")]
     Parquet(String),
-    /// An HDF5 file, or a dataset in it, that cannot be read.
+    /// An HDF5 file, or a dataset in it, cannot be read.
     #[error("HDF5: {0}")]
     Hdf5(String),
-    /// A data set's description that is not as its layout asks.
+    /// A data set's description is invalid.
     #[error("{file}: {problem}")]
     Description {
-        /// The file that describes, such as `meta/info.json`.
+        /// The description's file, such as `meta/info.json`.
         file: &'static str,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// No array or column for something that is needed.
+    /// A required array or column is missing.
     #[error("no column for {what} (such as {such_as:?}); found: {found}")]
     Missing {
-        /// What was looked for.
+        /// The missing quantity.
         what: &'static str,
-        /// A name that it could have.
+        /// A possible name.
         such_as: &'static str,
-        /// The columns that are there.
+        /// The columns found.
         found: String,
     },
-    /// Columns that cannot stand side by side.
+    /// Columns that exclude each other.
     #[error("{0}")]
     Columns(String),
-    /// A line that is not an episode in JSON, or not a row of a table.
+    /// A line is not an episode in JSON, or not a row of a table.
     #[error("line {line}: {problem}")]
     Line {
         /// The line's number; the first is 1.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// An array of the wrong length or width.
@@ -50,9 +50,9 @@ pub enum TrajectoryError {
     Shape {
         /// The array's name.
         array: String,
-        /// What it must have.
+        /// The expected shape.
         expected: String,
-        /// What it has.
+        /// The shape found.
         found: String,
     },
     /// A number that is infinite or not a number.
@@ -60,29 +60,29 @@ pub enum TrajectoryError {
     NotFinite {
         /// The array's name.
         array: String,
-        /// Time step of the episode; the first is 0.
+        /// The time step in the episode, from 0.
         step: usize,
-        /// What was found.
+        /// The value found.
         found: f32,
     },
-    /// A number outside the range of what it stands for.
+    /// A number is outside its range.
     #[error("{array} at step {step} is {found}; it must be {expected}")]
     Value {
         /// The array's name.
         array: String,
-        /// Time step, counted from the beginning of the file, or of the line.
+        /// The time step, from the beginning of the file or of the line.
         step: usize,
-        /// The range that it must be in.
+        /// The expected range.
         expected: String,
-        /// What was found.
+        /// The value found.
         found: f64,
     },
-    /// Something wrong with one episode of several.
+    /// An error in one of several episodes.
     #[error("episode {episode}: {error}")]
     Episode {
-        /// Which episode; the first is 0.
+        /// The index of the episode, from 0.
         episode: usize,
-        /// What is wrong with it.
+        /// The error.
         error: Box<TrajectoryError>,
     },
 }

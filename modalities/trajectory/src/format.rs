@@ -1,4 +1,4 @@
-//! Which format a file is in, by its content.
+//! Detection of a file's format by its content.
 
 use crate::csv::is_csv;
 
@@ -7,20 +7,20 @@ use crate::csv::is_csv;
 pub enum Format {
     /// NumPy's archive: [`npz`](crate::npz).
     Npz,
-    /// One object a line: [`jsonl`](crate::jsonl).
+    /// One object in each line: [`jsonl`](crate::jsonl).
     JsonLines,
-    /// One step a row: [`csv`](crate::csv).
+    /// One step in each row: [`csv`](crate::csv).
     Csv,
-    /// Columns in Parquet, as LeRobot lays them out: [`parquet`](crate::parquet).
+    /// Columns in Parquet, in LeRobot's layout: [`parquet`](crate::parquet).
     Parquet,
-    /// D4RL's or Minari's arrays in HDF5, which only a build with the feature `hdf5` reads.
+    /// D4RL's or Minari's arrays in HDF5; needs the feature `hdf5`.
     Hdf5,
 }
 
 impl Format {
-    /// What a file is by its first bytes; `None` where they are not those of any format.
+    /// Detect the format by the first bytes; `None` if it is unknown.
     ///
-    /// The first line of CSV must name columns that steps have. What begins with `{` is taken for JSON lines.
+    /// The first line of a CSV file must have names of columns of steps. A file that begins with `{` is JSON lines.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Some(Self::Npz),
@@ -31,7 +31,7 @@ impl Format {
         }
     }
 
-    /// What the format is called.
+    /// The name of the format.
     pub fn name(self) -> &'static str {
         match self {
             Self::Npz => "npz",
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_content_tells() {
+    fn the_format_is_detected_by_the_content() {
         let cases: [(&[u8], Option<Format>); 8] = [
             (b"PK\x03\x04", Some(Format::Npz)),
             (b"PAR1", Some(Format::Parquet)),

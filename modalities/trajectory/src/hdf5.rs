@@ -1,22 +1,23 @@
 //! Episodes in HDF5, in D4RL's and in Minari's layouts.
 //!
-//! D4RL: the datasets `observations`, `actions`, `rewards`, `terminals` and `timeouts` hold the steps of all episodes,
-//! as the arrays of an [`npz`](crate::npz) archive do; an episode begins behind each end.
+//! D4RL: the datasets `observations`, `actions`, `rewards`, `terminals` and `timeouts` have the steps of all episodes,
+//! like the arrays of an [`npz`](crate::npz) archive; an episode begins after each end.
 //!
 //! Minari (`main_data.hdf5`): a group `episode_0`, `episode_1` … for each episode, with `observations`, `actions`,
-//! `rewards`, `terminations` and `truncations`. Observations and actions in parts are groups of such datasets, which are
-//! put together in the order of their names. The observation behind the last action is left out.
+//! `rewards`, `terminations` and `truncations`. Observations and actions in parts are groups of such datasets, which
+//! are concatenated in the order of their names. The observation after the last action is dropped.
 //!
-//! Observations, or parts of them, of 8 bits without a sign and more axes than two are images, as in an archive. Integers
-//! are choices and floats continuous actions, as in the other formats. Uncompressed or with gzip. What lies in
-//! other files (links, external and virtual datasets) is refused: a file of data must not name files of its reader's.
+//! Observations, or parts of them, of unsigned 8-bit integers with more than two axes are images, as in an archive.
+//! Integers are discrete actions and floats continuous ones, as in the other formats. Data may be uncompressed or
+//! compressed with gzip. References to other files (links, external and virtual datasets) are an error, because an
+//! untrusted file must not read other files.
 //!
-//! The C library underneath is no match for hostile files: [`read_apart`] has a process of its own read them, which
-//! wants [`serve`] to be called first in `main`.
+//! The C library is not safe for untrusted files: [`read_in_subprocess`] reads them in a separate process, for which
+//! `main` must begin with [`serve`].
 
 mod process;
 
-pub use process::{read_apart, serve};
+pub use process::{read_in_subprocess, serve};
 
 use crate::table::{self, Column, Rewards, Role, role};
 use crate::{Episode, Images, TrajectoryError};
@@ -25,22 +26,22 @@ use ::hdf5_metno::types::{IntSize, TypeDescriptor};
 use ::hdf5_metno::{Dataset, File, Group, LinkType};
 use std::path::Path;
 
-/// Numbers that any file may hold, and that it may for each of its bytes: gzip packs at most a thousand into one, and
-/// not those of states.
-const NUMBERS: u64 = 1 << 24;
-const NUMBERS_OF_BYTE: u64 = 256;
-/// How deep the parts of an observation may nest.
-const DEEPEST: usize = 16;
+/// The maximal number of elements of a file: a constant, plus this number for each of its bytes. gzip compresses at
+/// most by a factor of 1,000, and real states by far less.
+const ELEMENTS: u64 = 1 << 24;
+const ELEMENTS_PER_BYTE: u64 = 256;
+/// The maximal nesting of an observation's parts.
+const MAX_DEPTH: usize = 16;
 
-/// The episodes of an HDF5 file, read in this process: for files that are trusted.
+/// Read the episodes of an HDF5 file in this process: only for trusted files.
 ///
 /// # Errors
-/// [`TrajectoryError`] where the library refuses the file, a dataset is missing, of another type or shape, larger than
-/// files of its size are, or its rows are not episodes.
+/// [`TrajectoryError`] if the library cannot read the file, a dataset is missing, of another type or shape, or too
+/// large for the file's size, or its rows are not episodes.
 pub fn read(path: &Path) -> Result<Vec<Episode>, TrajectoryError> {
     let size = std::fs::metadata(path).map_err(|e| TrajectoryError::Hdf5(e.to_string()))?.len();
     let file = File::open(path).map_err(|e| TrajectoryError::Hdf5(e.to_string()))?;
-    let mut reader = Reader { left: NUMBERS + NUMBERS_OF_BYTE * size };
+    let mut reader = Reader { left: ELEMENTS + ELEMENTS_PER_BYTE * size };
     let names = members(&file)?;
     let mut groups: Vec<(u64, &str)> = names
         .iter()
@@ -48,13 +49,13 @@ pub fn read(path: &Path) -> Result<Vec<Episode>, TrajectoryError> {
         .collect();
     if groups.is_empty() {
         let columns = reader.columns(&file, names)?;
-        return table::episodes(columns, Rewards::Needed);
+        return table::episodes(columns, Rewards::Required);
     }
     groups.sort_unstable();
     groups.into_iter().enumerate().map(|(e, (_, name))| reader.minari(&file, name, e)).collect()
 }
 
-/// The names in a group, sorted, without those that lead to other files.
+/// The names in a group, sorted, without links to other files.
 fn members(group: &Group) -> Result<Vec<String>, TrajectoryError> {
     let mut names = vec![];
     let visited = group.iter_visit_default(|name, link| {
@@ -69,25 +70,25 @@ fn members(group: &Group) -> Result<Vec<String>, TrajectoryError> {
 }
 
 struct Reader {
-    /// Numbers that the file may still hold.
+    /// The number of elements that the file may still have.
     left: u64,
 }
 
 impl Reader {
-    /// The datasets of a group that steps have, by their names.
+    /// Read the datasets of a group that are columns of steps, by their names.
     fn columns(&mut self, group: &Group, names: Vec<String>) -> Result<Vec<Column>, TrajectoryError> {
         let mut columns = vec![];
         for name in names {
             match role(&name) {
-                Role::Unknown | Role::Aside => columns.push(Column { name, ..Column::default() }),
-                _ => self.below(group, &name, &name, &mut columns, 0)?,
+                Role::Unknown | Role::Ignored => columns.push(Column { name, ..Column::default() }),
+                _ => self.read_columns(group, &name, &name, &mut columns, 0)?,
             }
         }
         Ok(columns)
     }
 
-    /// The dataset of this name, or those of the group of this name.
-    fn below(
+    /// Read the dataset with this name, or those of the group with this name.
+    fn read_columns(
         &mut self,
         group: &Group,
         name: &str,
@@ -95,17 +96,17 @@ impl Reader {
         columns: &mut Vec<Column>,
         depth: usize,
     ) -> Result<(), TrajectoryError> {
-        let refuse = |problem: String| TrajectoryError::Hdf5(format!("{path}: {problem}"));
+        let invalid = |problem: String| TrajectoryError::Hdf5(format!("{path}: {problem}"));
         if let Ok(dataset) = group.dataset(name) {
-            columns.push(self.column(&dataset, path).map_err(refuse)?);
+            columns.push(self.column(&dataset, path).map_err(invalid)?);
             return Ok(());
         }
-        if depth >= DEEPEST {
-            return Err(refuse("groups nest deeper than observations do".into()));
+        if depth >= MAX_DEPTH {
+            return Err(invalid("groups are nested too deeply; expected at most 16 levels".into()));
         }
-        let inner = group.group(name).map_err(|_| refuse("neither a dataset nor a group".into()))?;
+        let inner = group.group(name).map_err(|_| invalid("expected a dataset or a group".into()))?;
         for name in members(&inner)? {
-            self.below(&inner, &name, &format!("{path}/{name}"), columns, depth + 1)?;
+            self.read_columns(&inner, &name, &format!("{path}/{name}"), columns, depth + 1)?;
         }
         Ok(())
     }
@@ -113,48 +114,48 @@ impl Reader {
     fn column(&mut self, dataset: &Dataset, path: &str) -> Result<Column, String> {
         let shape = dataset.shape();
         let [rows, axes @ ..] = &shape[..] else {
-            return Err("a single value; expected one for each step".into());
+            return Err("expected one value for each step; found a single value".into());
         };
         let numbers = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size as u64));
         let left = numbers.and_then(|numbers| self.left.checked_sub(numbers));
         self.left =
-            left.ok_or_else(|| format!("a shape of {shape:?}: more than a file of this size holds"))?;
+            left.ok_or_else(|| format!("the shape {shape:?} is too large for a file of this size"))?;
         let plist = dataset.create_plist().map_err(|e| e.to_string())?;
         let inside = matches!(plist.layout(), Layout::Compact | Layout::Contiguous | Layout::Chunked);
         if !inside || !plist.external().is_empty() {
-            return Err("its numbers lie in other files".into());
+            return Err("its elements are in other files, which are not read".into());
         }
-        let said = |e: hdf5_metno::Error| e.to_string();
-        let kind = dataset.dtype().and_then(|kind| kind.to_descriptor()).map_err(said)?;
+        let message = |e: hdf5_metno::Error| e.to_string();
+        let kind = dataset.dtype().and_then(|kind| kind.to_descriptor()).map_err(message)?;
         if axes.len() > 1 && kind == TypeDescriptor::Unsigned(IntSize::U1) {
-            let images = Images::of_array(&shape, dataset.read_raw::<u8>().map_err(said)?)?;
+            let images = Images::of_array(&shape, dataset.read_raw::<u8>().map_err(message)?)?;
             return Ok(Column::of_images(path.to_string(), images));
         }
         if axes.len() > 2 {
-            return Err(format!("{} axes of {kind}; images are of 8 bits (uint8)", shape.len()));
+            return Err(format!("{} axes of {kind}; expected uint8 for images", shape.len()));
         }
         let (values, whole) = match kind {
             TypeDescriptor::Boolean => {
-                // As numbers: a damaged file may hold others than those that are truth values.
-                (dataset.read_raw::<i8>().map_err(said)?.into_iter().map(f64::from).collect(), true)
+                // Read as integers, because a corrupt file may have values other than 0 and 1.
+                (dataset.read_raw::<i8>().map_err(message)?.into_iter().map(f64::from).collect(), true)
             }
             TypeDescriptor::Integer(_) => {
-                (dataset.read_raw::<i64>().map_err(said)?.into_iter().map(|id| id as f64).collect(), true)
+                (dataset.read_raw::<i64>().map_err(message)?.into_iter().map(|id| id as f64).collect(), true)
             }
             TypeDescriptor::Unsigned(_) => {
-                (dataset.read_raw::<u64>().map_err(said)?.into_iter().map(|id| id as f64).collect(), true)
+                (dataset.read_raw::<u64>().map_err(message)?.into_iter().map(|id| id as f64).collect(), true)
             }
-            TypeDescriptor::Float(_) => (dataset.read_raw::<f64>().map_err(said)?, false),
-            other => return Err(format!("holds {other}; expected numbers")),
+            TypeDescriptor::Float(_) => (dataset.read_raw::<f64>().map_err(message)?, false),
+            other => return Err(format!("expected numbers; found {other}")),
         };
         let dim = axes.iter().product::<usize>();
         if dim == 0 || *rows == 0 {
-            return Err(format!("a shape of {shape:?} holds nothing"));
+            return Err(format!("the shape {shape:?} has no elements"));
         }
         Ok(Column { name: path.to_string(), dim, values, whole, ..Column::default() })
     }
 
-    /// An episode in a group of its own, the `e`-th.
+    /// Read episode `e`, which has its own group.
     fn minari(&mut self, file: &File, name: &str, e: usize) -> Result<Episode, TrajectoryError> {
         let group = file.group(name).map_err(|error| TrajectoryError::Hdf5(format!("{name}: {error}")))?;
         let mut columns = self.columns(&group, members(&group)?).map_err(|error| error.in_episode(e))?;

@@ -1,13 +1,13 @@
-//! Images as part of what is seen at a step: one for each step of a camera, as the log holds them.
+//! Images of observations: one for each step of a camera, as stored in the log.
 
 use crate::TrajectoryError;
 use bytes::Bytes;
 use std::ops::Range;
 
-/// The images of one camera, one for each step. Slices and copies of them share their bytes.
+/// The images of one camera, one for each step. Slices and clones share their bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Images {
-    /// Pixels of 8 bits, all images of one size.
+    /// Pixels of 8 bits; all images have the same size.
     Frames {
         /// In pixels.
         height: usize,
@@ -18,14 +18,14 @@ pub enum Images {
         /// Row-major `[steps, height, width, channels]`.
         pixels: Bytes,
     },
-    /// `[steps]`: the content of an image file each, such as a PNG.
+    /// `[steps]`: the content of an image file, such as a PNG, for each step.
     Encoded(Vec<Bytes>),
-    /// `[steps]`: where an image file for each lies, seen from the log's folder, or in LeRobot's layout from the data
-    /// set's.
+    /// `[steps]`: the path of an image file for each step, relative to the log's folder or, in LeRobot's layout, to the
+    /// data set's.
     Files(Vec<String>),
 }
 
-/// One image, as the log holds it.
+/// One image, as stored in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Image<'a> {
     /// Pixels of 8 bits.
@@ -41,16 +41,16 @@ pub enum Image<'a> {
     },
     /// The content of an image file.
     Encoded(&'a [u8]),
-    /// Where an image file lies.
+    /// The path of an image file.
     File(&'a str),
 }
 
 impl Images {
-    /// The images in an array of 8-bit numbers, row-major: `[steps, height, width]`, the same with 1 or 3 channels
-    /// behind, or with the channels first, which are then put behind.
+    /// Convert a row-major array of 8-bit numbers to images: `[steps, height, width]`, the same with 1 or 3 channels
+    /// last, or with the channels first, which are then moved last.
     ///
     /// # Errors
-    /// What is wrong with the shape, or with the number of bytes.
+    /// If the shape is not that of images, or differs from the number of bytes.
     pub(crate) fn of_array(shape: &[usize], array: Vec<u8>) -> Result<Self, String> {
         let (size, channels_first) = match *shape {
             [_, height, width] => ([height, width, 1], false),
@@ -58,14 +58,14 @@ impl Images {
             [_, channels @ (1 | 3), height, width] => ([height, width, channels], true),
             _ => {
                 return Err(format!(
-                    "a shape of {shape:?}; images are [steps, height, width], with 1 or 3 channels behind or \
-                     after the steps"
+                    "expected [steps, height, width] for images, with 1 or 3 channels last or \
+                     after the steps; found {shape:?}"
                 ));
             }
         };
         let numbers = shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
         if numbers != Some(array.len()) || size.contains(&0) {
-            return Err(format!("a shape of {shape:?} cannot have {} numbers", array.len()));
+            return Err(format!("the shape {shape:?} cannot have {} elements", array.len()));
         }
         let [height, width, channels] = size;
         let pixels = match channels_first && channels > 1 {
@@ -75,7 +75,7 @@ impl Images {
         Ok(Self::Frames { height, width, channels, pixels: pixels.into() })
     }
 
-    /// How many time steps there are.
+    /// The number of time steps.
     pub fn len(&self) -> usize {
         match self {
             Self::Frames { height, width, channels, pixels } => {
@@ -107,7 +107,7 @@ impl Images {
         })
     }
 
-    /// The images of these time steps, as far as there are any.
+    /// The images of these time steps, cut at the end.
     pub fn slice(&self, steps: Range<usize>) -> Self {
         let end = steps.end.min(self.len());
         let start = steps.start.min(end);
@@ -122,9 +122,9 @@ impl Images {
         }
     }
 
-    /// Checks that there is an image for each of `steps`.
+    /// Check that there is an image for each of `steps`.
     pub(crate) fn validate(&self, array: &str, steps: usize) -> Result<(), TrajectoryError> {
-        let refuse = |expected: String, found: String| {
+        let invalid = |expected: String, found: String| {
             Err(TrajectoryError::Shape { array: array.into(), expected, found })
         };
         if let Self::Frames { height, width, channels, pixels } = self {
@@ -133,17 +133,17 @@ impl Images {
             if ![1, 3].contains(channels) || sides.contains(&0) || bytes != Some(pixels.len()) {
                 let found =
                     format!("{} bytes of {height}×{width} pixels in {channels} channels", pixels.len());
-                return refuse(format!("frames of 1 or 3 channels for each of the {steps} rewards"), found);
+                return invalid(format!("frames of 1 or 3 channels for each of the {steps} rewards"), found);
             }
         }
         match self.len() {
             found if found == steps => Ok(()),
-            found => refuse(format!("an image for each of the {steps} rewards"), found.to_string()),
+            found => invalid(format!("an image for each of the {steps} rewards"), found.to_string()),
         }
     }
 }
 
-/// `[n, channels, area]` to `[n, area, channels]`.
+/// Transpose `[n, channels, area]` to `[n, area, channels]`.
 fn channels_last(array: &[u8], area: usize, channels: usize) -> Vec<u8> {
     let pixels =
         |frame: &[u8], pixel: usize| (0..channels).map(|c| frame[c * area + pixel]).collect::<Vec<u8>>();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_are_put_behind() {
+    fn channels_are_moved_last() {
         let grey = array(&[2, 2, 4]).unwrap();
         assert_eq!(grey, array(&[2, 2, 4, 1]).unwrap());
         assert_eq!(grey, array(&[2, 1, 2, 4]).unwrap());
@@ -175,15 +175,15 @@ mod tests {
     }
 
     #[test]
-    fn other_arrays_are_no_images() {
+    fn other_shapes_are_errors() {
         for shape in [&[4, 84, 84, 4][..], &[4, 2, 84, 84], &[2, 1, 1, 1, 1], &[2, 0, 3]] {
-            assert!(array(shape).unwrap_err().starts_with(&format!("a shape of {shape:?}")), "{shape:?}");
+            assert!(array(shape).unwrap_err().contains(&format!("{shape:?}")), "{shape:?}");
         }
         assert!(Images::of_array(&[usize::MAX, 2, 3], vec![]).is_err());
     }
 
     #[test]
-    fn a_step_without_its_image_is_named() {
+    fn a_missing_image_is_an_error() {
         let error =
             |images: Images, steps| images.validate("observations.front", steps).unwrap_err().to_string();
         assert_eq!(

@@ -1,24 +1,23 @@
-//! Episodes as JSON lines: one object a line, one episode an object.
+//! Episodes as JSON lines: one object in each line is one episode.
 //!
 //! ```json
 //! {"observations": [[0.1, 2.0], [0.2, 1.9]], "actions": [0, 1], "rewards": [1, 1], "terminated": true}
 //! ```
 //!
-//! `actions` are discrete where they are a list of integers, continuous where they are a list of lists, or
-//! of numbers among which one is written with a fraction or an exponent; `[[1], [-1]]` is the safe way to
-//! write continuous actions of one number.
+//! `actions` are discrete if they are a list of integers, and continuous if they are a list of lists, or of numbers
+//! with at least one fraction or exponent; `[[1], [-1]]` is the safe way to write continuous actions of one number.
 //!
-//! Where observations or actions have parts, they are a list of objects or an object of lists:
+//! Observations or actions with parts are a list of objects or an object of lists:
 //!
 //! ```json
 //! {"observations": {"goal": [[3, 4], [3, 4]], "speed": [0.5, 0.7]}, "actions": {"arm": [[0.1], [0]], "grip": [0, 1]}, "rewards": [0, 1]}
 //! ```
 //!
-//! The parts of an observation are put into one state, sorted by their keys, and each number keeps its name:
-//! `goal.0`, `goal.1`, `speed`. An action of several parts stays one; where none is a choice, they are one
-//! continuous action, sorted in the same way. `state_names` may name the numbers of observations that are lists.
+//! The parts of an observation are concatenated to one state, sorted by their keys, and each number keeps its name:
+//! `goal.0`, `goal.1`, `speed`. Parts of an action stay separate; if all are continuous, they are concatenated in the
+//! same way. `state_names` may name the numbers of observations that are lists.
 //!
-//! Images of named cameras stand beside the observations or instead of them, in one of three forms:
+//! Images of named cameras are given in addition to the observations or instead of them, in one of three forms:
 //!
 //! ```json
 //! {"images": {"front": {"files": ["0/000.png", "0/001.png"]}}, "actions": [0, 1], "rewards": [1, 1]}
@@ -26,11 +25,11 @@
 //! {"images": {"front": {"frames": {"height": 84, "width": 84, "channels": 3, "pixels": "AAAA…"}}}, "actions": [0, 1], "rewards": [1, 1]}
 //! ```
 //!
-//! `files` are paths from the folder in which the log lies, one for each step; `encoded` are such files in base64;
-//! `frames` are all pixels `[steps, height, width, channels]`, a byte each, in base64.
+//! `files` are paths relative to the log's folder, one for each step; `encoded` are the contents of such files in
+//! base64; `frames` are all pixels `[steps, height, width, channels]`, one byte each, in base64.
 //!
-//! `terminated` (the environment ended the episode) and `truncated` (a time limit did) may be left out and are then
-//! false. Empty lines are passed over.
+//! `terminated` (the environment ended the episode) and `truncated` (a time limit ended it) are false by default. Empty
+//! lines are skipped.
 
 mod images;
 mod series;
@@ -73,16 +72,16 @@ fn actions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Series, D::Erro
     Series::of("actions", deserializer)
 }
 
-/// All episodes of a file of JSON lines.
+/// Read all episodes of a file of JSON lines.
 ///
 /// # Errors
-/// [`TrajectoryError::Line`] with the number of the first line that is not an episode;
-/// [`TrajectoryError::Empty`] where there is none.
+/// [`TrajectoryError::Line`] with the number of the first line that is not an episode; [`TrajectoryError::Empty`] if
+/// there is no line.
 pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
     episodes(bytes).collect()
 }
 
-/// The same, each line read when it is asked for.
+/// Read the episodes of a file of JSON lines lazily, line by line.
 pub(crate) fn episodes(bytes: &[u8]) -> impl Iterator<Item = Result<Episode, TrajectoryError>> + '_ {
     let lines = bytes.split(|&byte| byte == b'\n').enumerate();
     let lines = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
@@ -94,7 +93,7 @@ pub(crate) fn episodes(bytes: &[u8]) -> impl Iterator<Item = Result<Episode, Tra
 
 fn episode(line: &[u8]) -> Result<Episode, String> {
     let line: Line = serde_json::from_slice(line).map_err(|error| {
-        // The message ends in a place within the line, of which "line 1" would mislead.
+        // The message ends with a position, whose "line 1" would be misleading.
         let text = error.to_string();
         let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
         format!("column {}: {message}", error.column())
@@ -116,7 +115,7 @@ fn episode(line: &[u8]) -> Result<Episode, String> {
     table::episode(columns, Some(end)).map_err(|error| error.to_string())
 }
 
-/// Names the numbers of observations that are lists.
+/// Name the numbers of observations that are lists.
 fn name(columns: &mut [Column], names: Vec<String>) -> Result<(), String> {
     match columns {
         [column] if column.name == "observations" && column.dim == names.len() => {
@@ -124,8 +123,11 @@ fn name(columns: &mut [Column], names: Vec<String>) -> Result<(), String> {
             Ok(())
         }
         [column] if column.name == "observations" => {
-            Err(format!("{} state_names; observations have {} numbers a step", names.len(), column.dim))
+            let (expected, found) = (column.dim, names.len());
+            Err(format!(
+                "expected {expected} state_names, one for each number of an observation; found {found}"
+            ))
         }
-        _ => Err("state_names are for observations that are lists; these have names".into()),
+        _ => Err("state_names is set; it is only for observations that are lists without names".into()),
     }
 }

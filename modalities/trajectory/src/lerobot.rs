@@ -1,34 +1,35 @@
-//! Data sets in LeRobot's layout, versions 2 and 3: `meta/info.json` beside Parquet files in `data/`.
+//! Data sets in LeRobot's layout, versions 2 and 3: `meta/info.json`, and Parquet files in `data/`.
 //!
-//! A file holds one episode (`data/chunk-000/episode_000000.parquet`) or many (`data/chunk-000/file-000.parquet`); the
-//! columns tell which. [`parquet`](crate::parquet) reads them; the description adds names and what there should be.
+//! A file has one episode (`data/chunk-000/episode_000000.parquet`) or many (`data/chunk-000/file-000.parquet`),
+//! according to its columns. [`parquet`](crate::parquet) reads them; the description adds names and the expected
+//! numbers of episodes and steps.
 
 use crate::{TrajectoryError, parquet};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Where the description lies in a data set's folder.
+/// The path of the description in a data set's folder.
 pub const INFO: &str = "meta/info.json";
 
-/// What `meta/info.json` says of a data set.
+/// The description of a data set, `meta/info.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Info {
     /// The layout's version, such as `v2.1`.
     pub version: String,
-    /// How many episodes there should be.
+    /// The expected number of episodes.
     pub episodes: usize,
-    /// How many steps there should be.
+    /// The expected number of steps.
     pub steps: usize,
     /// The folder of the Parquet files.
     folder: String,
-    /// What each number of a feature is, where the description says so.
+    /// The names of each feature's elements, if the description has them.
     names: BTreeMap<String, Vec<String>>,
-    /// Features that lie in video files, which are not read.
+    /// Features in video files, which are not read.
     videos: Vec<String>,
 }
 
-/// What is read of the description; it says more, and later versions may say yet more.
+/// The keys that are read; other keys are ignored.
 #[derive(Deserialize)]
 struct Described {
     codebase_version: String,
@@ -46,16 +47,16 @@ struct Feature {
 }
 
 impl Info {
-    /// Reads `meta/info.json`.
+    /// Parse `meta/info.json`.
     ///
     /// # Errors
-    /// [`TrajectoryError::Description`] where it is no description, or of a version before 2.
+    /// [`TrajectoryError::Description`] if it is not a description, or of a version before 2.
     pub fn parse(bytes: &[u8]) -> Result<Self, TrajectoryError> {
-        let refuse = |problem| TrajectoryError::Description { file: INFO, problem };
-        let described: Described = serde_json::from_slice(bytes).map_err(|e| refuse(e.to_string()))?;
+        let invalid = |problem| TrajectoryError::Description { file: INFO, problem };
+        let described: Described = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
         let version = described.codebase_version;
         if !version.starts_with("v2") && !version.starts_with("v3") {
-            return Err(refuse(format!("codebase_version is {version:?}; v2 and v3 are read")));
+            return Err(invalid(format!("codebase_version is {version:?}; expected v2 or v3")));
         }
         let (folder, _) = described.data_path.split_once('/').unwrap_or((&described.data_path, ""));
         let video = |(name, feature): (&String, &Feature)| (feature.dtype == "video").then(|| name.clone());
@@ -69,7 +70,7 @@ impl Info {
         })
     }
 
-    /// Whether a file of the data set's folder holds episodes.
+    /// Whether a file of the data set's folder contains episodes.
     pub fn is_data(&self, path: &str) -> bool {
         let inside = path.strip_prefix(&self.folder).is_some_and(|rest| rest.starts_with('/'));
         inside && path.ends_with(".parquet")
@@ -80,15 +81,15 @@ impl Info {
         self.videos.iter().map(|name| (name.clone(), "videos are not read")).collect()
     }
 
-    /// Reads one of the data set's Parquet files.
+    /// Read one of the data set's Parquet files.
     ///
     /// # Errors
-    /// Those of [`parquet::read`].
+    /// As of [`parquet::read`].
     pub fn read(&self, bytes: &[u8]) -> Result<parquet::Read, TrajectoryError> {
         parquet::read_named(bytes, &self.names)
     }
 
-    /// Checks that all files together hold what the description promises.
+    /// Check that all files together have the expected numbers of episodes and steps.
     ///
     /// # Errors
     /// [`TrajectoryError::Description`] with both numbers.
@@ -97,14 +98,14 @@ impl Info {
             return Ok(());
         }
         let problem = format!(
-            "promises {} episodes of {} steps together; the files hold {episodes} of {steps}",
+            "expected {} episodes with {} steps in total; the files have {episodes} with {steps}",
             self.episodes, self.steps
         );
         Err(TrajectoryError::Description { file: INFO, problem })
     }
 }
 
-/// The texts of a list, or of the lists of an object one after the other.
+/// The strings of a list, or of the lists of an object.
 fn texts(names: &Value) -> Vec<String> {
     match names {
         Value::Array(names) => names.iter().filter_map(|name| Some(name.as_str()?.to_string())).collect(),
@@ -127,7 +128,7 @@ mod tests {
             "timestamp": {"dtype": "float32", "shape": [1], "names": null}}}"#;
 
     #[test]
-    fn a_description_names_files_numbers_and_videos() {
+    fn a_description_has_files_names_and_videos() {
         let info = Info::parse(INFO.as_bytes()).unwrap();
         assert_eq!((info.version.as_str(), info.episodes, info.steps), ("v2.1", 3, 60));
         assert!(info.is_data("data/chunk-000/episode_000000.parquet"));
@@ -139,17 +140,17 @@ mod tests {
         assert_eq!(info.check(3, 60), Ok(()));
         assert_eq!(
             info.check(2, 40).unwrap_err().to_string(),
-            "meta/info.json: promises 3 episodes of 60 steps together; the files hold 2 of 40"
+            "meta/info.json: expected 3 episodes with 60 steps in total; the files have 2 with 40"
         );
     }
 
     #[test]
-    fn what_is_no_description_is_refused() {
+    fn invalid_descriptions_are_errors() {
         let error = |text: &str| Info::parse(text.as_bytes()).unwrap_err().to_string();
         assert!(error("{}").starts_with("meta/info.json: missing field `codebase_version`"));
         assert_eq!(
             error(&INFO.replace("v2.1", "v1.6")),
-            "meta/info.json: codebase_version is \"v1.6\"; v2 and v3 are read"
+            "meta/info.json: codebase_version is \"v1.6\"; expected v2 or v3"
         );
     }
 }

@@ -11,9 +11,9 @@
 //! # Ok::<(), smalti_trajectory::TrajectoryError>(())
 //! ```
 //!
-//! The parts: [`Episode`] and its [`Images`] (the data), [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`] and, with the
-//! feature `hdf5`, `hdf5` (its files). An episode becomes a row of a table, whose fields the modalities `numbers` and `image` turn
-//! into tokens.
+//! The parts: [`Episode`] and its [`Images`] (the data); [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`] and,
+//! with the feature `hdf5`, `hdf5` (the file formats). An episode becomes a row of a table, whose fields the modalities
+//! `numbers` and `image` tokenize.
 
 pub mod csv;
 mod episode;
@@ -29,18 +29,18 @@ pub mod npz;
 pub mod parquet;
 mod table;
 
-pub use episode::{Actions, End, Episode, check_alike};
+pub use episode::{Actions, End, Episode, check_compatible};
 pub use error::TrajectoryError;
 pub use format::Format;
 pub use images::{Image, Images};
 
-/// The episodes of a file, whose content tells its [`Format`]; what tells none is read as JSON lines.
+/// Read the episodes of a file, whose [`Format`] is detected from its content; an unknown format is read as JSON lines.
 ///
-/// Lines of JSON are read as they are asked for; other files at once.
+/// JSON lines are read lazily, other files at once.
 ///
 /// # Errors
-/// Items are those of the format's reader; after a bad line of JSON, the next ones are still read. HDF5 is read as
-/// `hdf5::read_apart` does, and refused without the feature `hdf5`.
+/// Errors are those of the format's reader; after an invalid line of JSON, the next ones are still read. HDF5 is read
+/// by `hdf5::read_in_subprocess`, and is an error without the feature `hdf5`.
 pub fn episodes(bytes: &[u8]) -> Box<dyn Iterator<Item = Result<Episode, TrajectoryError>> + '_> {
     let read = match Format::of(bytes) {
         Some(Format::JsonLines) | None => return Box::new(jsonl::episodes(bytes)),
@@ -48,10 +48,10 @@ pub fn episodes(bytes: &[u8]) -> Box<dyn Iterator<Item = Result<Episode, Traject
         Some(Format::Csv) => csv::read(bytes),
         Some(Format::Parquet) => parquet::read(bytes).map(|read| read.episodes),
         #[cfg(feature = "hdf5")]
-        Some(Format::Hdf5) => hdf5::read_apart(bytes),
+        Some(Format::Hdf5) => hdf5::read_in_subprocess(bytes),
         #[cfg(not(feature = "hdf5"))]
         Some(Format::Hdf5) => {
-            Err(TrajectoryError::Hdf5("only a build with the feature `hdf5` reads it".into()))
+            Err(TrajectoryError::Hdf5("reading needs a build with the feature `hdf5`".into()))
         }
     };
     match read {

@@ -1,8 +1,7 @@
-//! One array in NumPy's `.npy` format, versions 1 to 3: of two axes at most, or of images.
+//! NumPy's `.npy` format, versions 1 to 3: arrays of at most two axes, or of images.
 //!
-//! Read here and not by a crate, because the header of a damaged or hostile file must neither overflow nor
-//! allocate: the readers on offer multiply an unchecked shape and parse the header as a nested Python
-//! literal.
+//! Not read by a crate, because the header of a corrupt or hostile file must neither overflow nor allocate: existing
+//! readers multiply an unchecked shape and parse the header as a nested Python literal.
 
 use crate::Images;
 use std::io::Read;
@@ -36,15 +35,15 @@ enum Class {
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// NumPy itself writes 118 bytes for arrays like these and refuses headers beyond 10,000.
-const LONGEST_HEADER: usize = 10_000;
+/// NumPy writes 118 bytes for such arrays and rejects headers beyond 10,000.
+const MAX_HEADER: usize = 10_000;
 
 impl Array {
-    /// Reads an array whose elements take at most `limit` bytes. Memory grows with what is read, never
-    /// ahead of it.
+    /// Read an array whose elements take at most `limit` bytes. Memory grows with the bytes that are read, never ahead
+    /// of them.
     ///
     /// # Errors
-    /// What is wrong, where the header is not understood, or there are fewer or more bytes than it says.
+    /// If the header is invalid, or the number of bytes differs from it.
     pub(crate) fn read(mut reader: impl Read, limit: u64) -> Result<Self, String> {
         let header = read_header(&mut reader)?;
         let element = Element::parse(field(&header, "descr")?)?;
@@ -63,38 +62,41 @@ impl Array {
                 format!("shape ({shown}) of {}-byte numbers exceeds {limit} bytes", element.size)
             })?;
         let mut data = vec![];
-        // One more byte than there should be, which also lets a zip reader see the end and its checksum.
+        // One more byte than expected, so that a zip reader reaches the end and checks the checksum.
         reader.take(expected + 1).read_to_end(&mut data).map_err(|e| e.to_string())?;
         if data.len() as u64 != expected {
             let found = if data.len() as u64 > expected { "more".into() } else { data.len().to_string() };
-            return Err(format!("shape ({shown}) takes {expected} bytes; found {found}"));
+            return Err(format!("shape ({shown}): expected {expected} bytes; found {found}"));
         }
         let (rows, columns) = (shape[0], shape[1..].iter().fold(1, |n: usize, &side| n.saturating_mul(side)));
         Ok(Self { rows, columns, shape, element, fortran_order, data })
     }
 
-    /// True where it has more axes than numbers of a step have.
+    /// Whether it has more axes than vectors have.
     pub(crate) fn is_images(&self) -> bool {
         self.shape.len() > 2
     }
 
-    /// The elements as images.
+    /// Convert the elements to images.
     ///
     /// # Errors
-    /// What is wrong, where the shape is not that of images or the elements lie columns first.
+    /// If the shape is not that of images, or the elements are in column-major order.
     pub(crate) fn images(self) -> Result<Images, String> {
         if self.fortran_order {
-            return Err("images must lie row by row (numpy.ascontiguousarray), not in Fortran's order".into());
+            return Err(
+                "images must be in row-major order (numpy.ascontiguousarray); found column-major order"
+                    .into(),
+            );
         }
         Images::of_array(&self.shape, self.data)
     }
 
-    /// True where the elements are whole numbers or truth values.
+    /// Whether the elements are integers or booleans.
     pub(crate) fn is_integer(&self) -> bool {
         self.element.class != Class::Float
     }
 
-    /// The elements, row by row. Integers beyond 2^53 are rounded.
+    /// The elements in row-major order. Integers beyond 2^53 are rounded.
     pub(crate) fn values(&self) -> impl Iterator<Item = f64> + '_ {
         (0..self.rows * self.columns).map(|i| {
             let at = if self.fortran_order { i % self.columns * self.rows + i / self.columns } else { i };
@@ -103,9 +105,9 @@ impl Array {
     }
 }
 
-/// The bytes of an array, its elements given in little-endian order, row by row: what tests read.
+/// Write an array for tests, with little-endian elements in row-major order.
 ///
-/// As NumPy does, the header is padded so that the elements begin at a multiple of 64.
+/// As in NumPy, the header is padded so that the elements begin at a multiple of 64.
 #[cfg(test)]
 pub(crate) fn write(descr: &str, shape: &str, elements: impl IntoIterator<Item = u8>) -> Vec<u8> {
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
@@ -118,7 +120,7 @@ pub(crate) fn write(descr: &str, shape: &str, elements: impl IntoIterator<Item =
     bytes
 }
 
-/// Whether an array that nobody asked for is one of images: bytes in three dimensions or more.
+/// Whether an unknown array has images: bytes with three or more axes.
 pub(crate) fn holds_images(mut reader: impl Read) -> bool {
     let Ok(header) = read_header(&mut reader) else { return false };
     let part = |name, end| field(&header, name).unwrap_or_default().split(end).next().unwrap_or_default();
@@ -129,11 +131,11 @@ pub(crate) fn holds_images(mut reader: impl Read) -> bool {
 
 fn read_header(reader: &mut impl Read) -> Result<String, String> {
     let mut preamble = [0; 8];
-    let short = |e: std::io::Error| format!("the header is cut short: {e}");
+    let short = |e: std::io::Error| format!("the header is truncated: {e}");
     reader.read_exact(&mut preamble).map_err(short)?;
     let [magic @ .., major, _minor] = preamble;
     if magic != MAGIC {
-        return Err("it does not begin as a .npy array".into());
+        return Err("it is not a .npy array".into());
     }
     let mut length = [0; 4];
     let width = match major {
@@ -143,15 +145,15 @@ fn read_header(reader: &mut impl Read) -> Result<String, String> {
     };
     reader.read_exact(&mut length[..width]).map_err(short)?;
     let length = u32::from_le_bytes(length) as usize;
-    if length > LONGEST_HEADER {
-        return Err(format!("the header is {length} bytes; at most {LONGEST_HEADER} are read"));
+    if length > MAX_HEADER {
+        return Err(format!("the header has {length} bytes; expected at most {MAX_HEADER}"));
     }
     let mut header = vec![0; length];
     reader.read_exact(&mut header).map_err(short)?;
     String::from_utf8(header).map_err(|_| "the header is not text".into())
 }
 
-/// What follows `'name':` in the header's dictionary.
+/// The text after `'name':` in the header's dictionary.
 fn field<'a>(header: &'a str, name: &str) -> Result<&'a str, String> {
     header
         .split_once(&format!("'{name}'"))
@@ -160,7 +162,7 @@ fn field<'a>(header: &'a str, name: &str) -> Result<&'a str, String> {
         .ok_or_else(|| format!("the header has no {name:?}: {}", excerpt(header)))
 }
 
-/// `(n,)`, `(n, m)` or, for bytes, more axes; a single axis is one column.
+/// Parse `(n,)`, `(n, m)` or, for bytes, more axes; a single axis is one column.
 fn parse_shape(text: &str, element: Element) -> Result<Vec<usize>, String> {
     let unreadable = || {
         format!("shape must be (rows,) or (rows, columns), or of images in uint8; found {}", excerpt(text))
@@ -177,7 +179,7 @@ fn parse_shape(text: &str, element: Element) -> Result<Vec<usize>, String> {
     }
 }
 
-/// The beginning of a text from a file, as much as a message should hold.
+/// The beginning of a text from a file, for messages.
 fn excerpt(text: &str) -> String {
     format!("{:?}", text.chars().take(60).collect::<String>())
 }
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_first_is_read_row_by_row() {
+    fn column_major_order_is_converted() {
         let mut bytes = write("|u1", "(2, 3)", vec![1, 4, 2, 5, 3, 6]);
         let at = bytes.windows(5).position(|text| text == b"False").unwrap();
         bytes.splice(at..at + 5, *b"True ");
@@ -265,9 +267,9 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_not_believed() {
-        assert_eq!(error("<f4", "(2, 2)"), "shape (2, 2) takes 16 bytes; found 8");
-        assert_eq!(error("<f4", "(1,)"), "shape (1, 1) takes 4 bytes; found more");
+    fn wrong_headers_are_errors() {
+        assert_eq!(error("<f4", "(2, 2)"), "shape (2, 2): expected 16 bytes; found 8");
+        assert_eq!(error("<f4", "(1,)"), "shape (1, 1): expected 4 bytes; found more");
         assert_eq!(
             error("<f4", "(1000000000, 1000)"),
             "shape (1000000000, 1000) of 4-byte numbers exceeds 1048576 bytes"
@@ -279,10 +281,10 @@ mod tests {
         assert!(error("<f4", "(1, 2, 1)").starts_with("shape must be"));
         assert!(error("|O", "(1,)").ends_with("found \"'|O'\""));
         assert!(error("<c8", "(1,)").starts_with("elements must be"));
-        assert!(error("<f4", &"(".repeat(20_000)).starts_with("the header is 20"));
+        assert!(error("<f4", &"(".repeat(20_000)).starts_with("the header has 20"));
         assert!(read(b"\x93NUMPY\x02\x00\xFF\xFF\xFF\xFF").err().unwrap().contains("4294967295 bytes"));
-        assert!(read(b"").err().unwrap().starts_with("the header is cut short"));
-        assert!(read(b"PK\x03\x04 and more").err().unwrap().contains("does not begin as"));
+        assert!(read(b"").err().unwrap().starts_with("the header is truncated"));
+        assert!(read(b"PK\x03\x04 and more").err().unwrap().contains("is not a .npy array"));
     }
 
     proptest! {

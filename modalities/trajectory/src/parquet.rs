@@ -1,22 +1,22 @@
-//! Episodes in Parquet: a column for each thing that a step has, as LeRobot lays them out.
+//! Episodes in Parquet, in LeRobot's layout: one row for each step.
 //!
-//! | column | type | holds |
+//! | column | type | content |
 //! | --- | --- | --- |
-//! | `observation.state` and other `observation.NAME` | a number or a list of as many throughout | the state, in the columns' order |
-//! | `observation.NAME` | `{bytes, path}`, or bytes | images, such as PNG, or where they lie in the data set |
-//! | `action`, or `action.NAME` for several | the same | integers: choices; floats: continuous |
-//! | `next.reward` (also `reward`) | a number | rewards; without it every step earns 0, as in demonstrations |
+//! | `observation.state` and other `observation.NAME` | number, or list of constant length | the state, in the columns' order |
+//! | `observation.NAME` | `{bytes, path}`, or bytes | images, such as PNG, or their paths in the data set |
+//! | `action`, or `action.NAME` for several | the same | integers: discrete; floats: continuous |
+//! | `next.reward` (also `reward`) | a number | rewards; 0 without this column, as in demonstrations |
 //! | `episode_index` (also `episode`) | integer | the same at each step of an episode |
-//! | `frame_index` | integer | may be left out: counts each episode from 0 |
-//! | `terminated`, `truncated` | bool or 0 and 1 | may be left out: a true end, and a time limit |
-//! | `next.done` | bool | an end of whatever sort, asked only where nothing else tells where episodes begin |
+//! | `frame_index` | integer | optional: the step in the episode, from 0 |
+//! | `terminated`, `truncated` | bool or 0 and 1 | optional: termination, and a time limit |
+//! | `next.done` | bool | any end; used only if no other column gives the episode boundaries |
 //!
-//! `timestamp`, `index`, `task_index` and `next.success` are known and not used. What else there is, such as texts,
-//! is not read and listed in [`Read::skipped`]. Compressed with Snappy or Zstandard, or not at all.
+//! `timestamp`, `index`, `task_index` and `next.success` are ignored. Other columns, such as texts, are not read and
+//! are listed in [`Read::skipped`]. Files may be uncompressed or compressed with Snappy or Zstandard.
 
+mod images;
 mod leaf;
 mod pages;
-mod shots;
 
 use crate::table::{self, Column, Rewards, Role, role};
 use crate::{Episode, TrajectoryError};
@@ -25,49 +25,49 @@ use ::parquet::column::reader::ColumnReader;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::schema::types::ColumnDescriptor;
 use bytes::Bytes;
+use images::{Field, ImageColumn};
 use leaf::Leaf;
 use pages::Budget;
-use shots::{Field, Shots};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What was read of a file, and what was not.
+/// The content of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Read {
     /// The episodes.
     pub episodes: Vec<Episode>,
-    /// Columns that were not read, and why.
+    /// Columns that were not read, and the reason.
     pub skipped: Vec<(String, &'static str)>,
 }
 
-/// The episodes of a Parquet file.
+/// Read the episodes of a Parquet file.
 ///
 /// # Errors
-/// [`TrajectoryError`] where the file is damaged or asks for more memory than files of its size do, a column is
-/// missing, has gaps or rows of different lengths, or rows are not episodes.
+/// [`TrajectoryError`] if the file is corrupt or needs too much memory for its size, a column is missing, has gaps or
+/// rows of different lengths, or rows are not episodes.
 pub fn read(bytes: &[u8]) -> Result<Read, TrajectoryError> {
     read_named(bytes, &BTreeMap::new())
 }
 
-/// The same, the numbers of some columns having names.
+/// Read the episodes of a Parquet file, with names for the elements of some columns.
 pub(crate) fn read_named(
     bytes: &[u8],
     names: &BTreeMap<String, Vec<String>>,
 ) -> Result<Read, TrajectoryError> {
-    // Of 20,000 damaged files one made the decoder slice out of range (parquet 60.1, numbers whose bytes are split over
-    // streams), deep inside a page: to foresee it would be to decode the page here. Nothing outlives the call.
+    // One of 20,000 damaged files made the decoder slice out of range (parquet 60.1, numbers whose bytes are split over
+    // streams), deep inside a page; a check would have to decode the page. No state outlives the call.
     let columns = catch_unwind(AssertUnwindSafe(|| columns(bytes, names)));
     let (columns, skipped) =
         columns.unwrap_or_else(|panic| Err(message(&*panic))).map_err(TrajectoryError::Parquet)?;
-    let episodes = table::episodes(columns, Rewards::ZeroWhereMissing)?;
+    let episodes = table::episodes(columns, Rewards::ZeroIfMissing)?;
     Ok(Read { episodes, skipped })
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
-    let said = panic.downcast_ref::<String>().map(String::as_str);
-    let said = said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-    format!("damaged: {said}")
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+    format!("corrupt: {text}")
 }
 
 type Columns = (Vec<Column>, Vec<(String, &'static str)>);
@@ -76,11 +76,11 @@ fn columns(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Column
     let file = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).map_err(|e| e.to_string())?;
     let schema = file.metadata().file_metadata().schema_descr_ptr();
     let (mut columns, mut skipped) = (vec![], vec![]);
-    let (mut budget, mut shots) = (Budget::of(bytes), vec![]);
+    let (mut budget, mut image_columns) = (Budget::of(bytes), vec![]);
     for (i, descriptor) in schema.columns().iter().enumerate() {
         let name = name(descriptor);
         let in_column = |e: String| format!("{name}: {e}");
-        // Each row group's part of the column, and its rows.
+        // For each row group, the column's reader and the number of rows.
         let chunks = |budget: &mut Budget| -> Result<Vec<(ColumnReader, usize)>, String> {
             let chunk = |group: usize| {
                 let group = file.get_row_group(group).map_err(|e| e.to_string())?;
@@ -91,14 +91,14 @@ fn columns(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Column
             (0..file.num_row_groups()).map(chunk).collect()
         };
         match (role(&name), descriptor.physical_type()) {
-            (Role::Aside, _) => {}
-            (Role::Unknown, _) => skipped.push((name, "a column that steps are not known to have")),
+            (Role::Ignored, _) => {}
+            (Role::Unknown, _) => skipped.push((name, "unknown column")),
             (role, Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY | Type::INT96) => {
                 match Field::of(descriptor, &name).filter(|_| matches!(role, Role::State(_))) {
                     Some((field, image)) => {
-                        let shots = Shots::among(&mut shots, image);
+                        let images = ImageColumn::find_or_add(&mut image_columns, image);
                         for (reader, rows) in chunks(&mut budget)? {
-                            shots.read(field, reader, rows, &mut budget).map_err(in_column)?;
+                            images.read(field, reader, rows, &mut budget).map_err(in_column)?;
                         }
                     }
                     None => skipped.push((name, "text, dates and lists of images are not read")),
@@ -122,12 +122,12 @@ fn columns(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Column
             }
         }
     }
-    let images = shots.into_iter().map(Shots::column).collect::<Result<Vec<_>, _>>()?;
+    let images = image_columns.into_iter().map(ImageColumn::column).collect::<Result<Vec<_>, _>>()?;
     columns.extend(images);
     Ok((columns, skipped))
 }
 
-/// The name of a column: that of its root, and of fields within. The groups that make a list are no names.
+/// The name of a column: that of its root and of nested fields, without the groups of lists.
 fn name(descriptor: &ColumnDescriptor) -> String {
     let parts = descriptor.path().parts();
     let fields =

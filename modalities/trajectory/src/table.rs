@@ -1,4 +1,4 @@
-//! Steps as named columns, which most files hold: from the columns' names to episodes.
+//! Steps as named columns, as in most files, and their conversion to episodes.
 
 mod names;
 mod parts;
@@ -14,33 +14,33 @@ use std::collections::HashSet;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    /// Numbers a step.
+    /// The count of numbers per step.
     pub(crate) dim: usize,
     /// Row-major `[steps, dim]`.
     pub(crate) values: Vec<f64>,
-    /// True where they are whole numbers by their type or by the way they are written.
+    /// Whether the numbers are integers, by their type or by their notation.
     pub(crate) whole: bool,
-    /// `[dim]`: what each number is; empty where the file does not say.
+    /// `[dim]`: the name of each number; empty if the file has no names.
     pub(crate) elements: Vec<String>,
-    /// What there is in place of numbers.
+    /// Images, instead of numbers.
     pub(crate) images: Option<Images>,
 }
 
-/// What steps earn where no column says so.
+/// The rewards if there is no column of rewards.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Rewards {
     /// An error.
-    Needed,
-    /// Nothing: demonstrations have none.
-    ZeroWhereMissing,
+    Required,
+    /// All 0, as in demonstrations.
+    ZeroIfMissing,
 }
 
-/// The episodes of these columns; those without a role are not looked at.
+/// Convert columns to episodes; columns without a role are ignored.
 pub(crate) fn episodes(columns: Vec<Column>, rewards: Rewards) -> Result<Vec<Episode>, TrajectoryError> {
     Table::new(columns)?.episodes(rewards)
 }
 
-/// The columns as one episode, whatever they say of where it begins and ends.
+/// Convert columns to one episode, ignoring episode boundaries.
 pub(crate) fn episode(columns: Vec<Column>, end: Option<End>) -> Result<Episode, TrajectoryError> {
     let mut table = Table::new(columns)?;
     let steps = table.steps;
@@ -49,7 +49,7 @@ pub(crate) fn episode(columns: Vec<Column>, end: Option<End>) -> Result<Episode,
     let last = |flag: &Option<Flag>| {
         flag.as_ref().map(|flag| flag.only_at_the_end(0..steps)).transpose().map(|end| end.unwrap_or(false))
     };
-    let said = End::of(last(&terminated)?, last(&truncated)?);
+    let by_flags = End::of(last(&terminated)?, last(&truncated)?);
     let (images, states) = (table.images()?, table.states()?);
     let episode = Episode {
         observations: states.values,
@@ -57,22 +57,22 @@ pub(crate) fn episode(columns: Vec<Column>, end: Option<End>) -> Result<Episode,
         state_names: states.elements,
         images,
         actions: table.actions()?,
-        rewards: table.rewards(Rewards::Needed)?,
-        end: end.unwrap_or(said),
+        rewards: table.rewards(Rewards::Required)?,
+        end: end.unwrap_or(by_flags),
     };
     episode.validate()?;
     Ok(episode)
 }
 
 struct Table {
-    /// By role, in the columns' order.
+    /// The columns with their roles, in order.
     columns: Vec<(Role, Column)>,
     /// The names of all columns, for messages.
     found: String,
     steps: usize,
 }
 
-/// A truth value for each step.
+/// A boolean for each step.
 struct Flag {
     name: String,
     values: Vec<bool>,
@@ -86,7 +86,7 @@ impl Table {
         let (_, first) = table.first(|role| matches!(role, Role::State(_)), "states", "observations")?;
         let (name, steps) = (first.name.clone(), first.rows());
         for (_, column) in
-            table.columns.iter().filter(|(role, _)| !matches!(role, Role::Unknown | Role::Aside))
+            table.columns.iter().filter(|(role, _)| !matches!(role, Role::Unknown | Role::Ignored))
         {
             if column.rows() != steps {
                 return Err(TrajectoryError::Shape {
@@ -139,8 +139,8 @@ impl Table {
         starts.iter().copied().zip(ends).enumerate().map(episode).collect()
     }
 
-    /// The first step of each episode: where a column says so, where the episode's number changes, else behind
-    /// each step that ends one.
+    /// The first step of each episode: from a column of starts, from changes of the episode's number, or after each
+    /// end.
     fn starts(&self) -> Result<Vec<usize>, TrajectoryError> {
         if let Some(starts) = self.flags(&Role::Start)? {
             if let Some(false) = starts.values.first() {
@@ -156,7 +156,7 @@ impl Table {
                     continue;
                 }
                 if !seen.insert(value.to_bits()) {
-                    let expected = "one that did not come before: an episode's steps stand together";
+                    let expected = "a new number, because an episode's steps must be contiguous";
                     return Err(TrajectoryError::value(&number.name, step, expected, *value));
                 }
                 starts.push(step);
@@ -167,14 +167,14 @@ impl Table {
         let flags = flags.into_iter().collect::<Result<Vec<_>, _>>()?;
         let flags: Vec<Flag> = flags.into_iter().flatten().collect();
         if flags.is_empty() {
-            let (what, such_as) = ("where episodes begin or end", "episode_starts");
+            let (what, such_as) = ("episode boundaries", "episode_starts");
             return Err(TrajectoryError::Missing { what, such_as, found: self.found.clone() });
         }
         let over = |step: usize| flags.iter().any(|flag| flag.values[step]);
         Ok((0..self.steps).filter(|&step| step == 0 || over(step - 1)).collect())
     }
 
-    /// A column of step numbers must count each episode from 0.
+    /// Check that a column of step numbers counts each episode from 0.
     fn check_steps(&self, starts: &[usize]) -> Result<(), TrajectoryError> {
         let Some(count) = self.only(&Role::Step)? else { return Ok(()) };
         let mut start = 0;
@@ -183,25 +183,25 @@ impl Table {
                 start = step;
             }
             if value != (step - start) as f64 {
-                let expected = format!("{}, the steps since the episode began", step - start);
+                let expected = format!("{}, the number of steps since the episode began", step - start);
                 return Err(TrajectoryError::value(&count.name, step, expected, value));
             }
         }
         Ok(())
     }
 
-    /// The column of this role, which has one number a step.
+    /// The column with this role, which has one number per step.
     fn only(&self, wanted: &Role) -> Result<Option<&Column>, TrajectoryError> {
         let mut of_role = self.columns.iter().filter(|(role, _)| role == wanted);
         let Some((_, column)) = of_role.next() else { return Ok(None) };
         if let Some((_, other)) = of_role.next() {
             let (one, other) = (&column.name, &other.name);
             return Err(TrajectoryError::Columns(format!(
-                "columns {one:?} and {other:?} say the same thing"
+                "columns {one:?} and {other:?} have the same meaning; keep one of them"
             )));
         }
         if column.dim != 1 {
-            let (expected, found) = ("one number a step".into(), column.dim.to_string());
+            let (expected, found) = ("one number per step".into(), column.dim.to_string());
             return Err(TrajectoryError::Shape { array: column.name.clone(), expected, found });
         }
         Ok(Some(column))
@@ -221,7 +221,7 @@ impl Table {
     fn rewards(&self, rewards: Rewards) -> Result<Vec<f32>, TrajectoryError> {
         match self.only(&Role::Reward)? {
             Some(column) => Ok(column.values.iter().map(|&value| value as f32).collect()),
-            None if rewards == Rewards::ZeroWhereMissing => Ok(vec![0.0; self.steps]),
+            None if rewards == Rewards::ZeroIfMissing => Ok(vec![0.0; self.steps]),
             None => {
                 let found = self.found.clone();
                 Err(TrajectoryError::Missing { what: "rewards", such_as: "rewards", found })
@@ -245,7 +245,7 @@ impl Column {
 }
 
 impl Flag {
-    /// Whether it is set at the last step, before which it must not be.
+    /// Whether the flag is set at the last step; an earlier step is an error.
     fn only_at_the_end(&self, steps: std::ops::Range<usize>) -> Result<bool, TrajectoryError> {
         let Some(last) = steps.end.checked_sub(1) else { return Ok(false) };
         match (steps.start..last).find(|&step| self.values[step]) {
@@ -258,7 +258,7 @@ impl Flag {
 }
 
 impl End {
-    /// The end that two flags tell; where both are set the environment's word counts.
+    /// The end given by two flags; `terminated` takes precedence.
     pub(crate) fn of(terminated: bool, truncated: bool) -> Self {
         match (terminated, truncated) {
             (true, _) => Self::Terminated,

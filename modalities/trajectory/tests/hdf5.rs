@@ -1,4 +1,4 @@
-//! HDF5 in D4RL's and Minari's layouts, read in this process: the files are our own.
+//! HDF5 in D4RL's and Minari's layouts, read in this process.
 
 #[path = "written/hdf5.rs"]
 mod written;
@@ -10,22 +10,22 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use written::put;
 
-/// A place for a file, in a folder that lives as long as the first of the two.
-fn place() -> (tempfile::TempDir, PathBuf) {
+/// A path for a file, in a temporary folder that is the first of the two.
+fn path_in_folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data.hdf5");
     (folder, path)
 }
 
 fn error(fill: impl FnOnce(&File)) -> String {
-    let (_folder, path) = place();
+    let (_folder, path) = path_in_folder();
     fill(&File::create(&path).unwrap());
     read(&path).unwrap_err().to_string()
 }
 
 #[test]
 fn d4rl_has_all_steps_in_one_array() {
-    let (_folder, path) = place();
+    let (_folder, path) = path_in_folder();
     written::d4rl(&path);
     let episodes = read(&path).unwrap();
     let ends: Vec<(usize, End)> = episodes.iter().map(|episode| (episode.len(), episode.end)).collect();
@@ -46,13 +46,13 @@ fn d4rl_has_all_steps_in_one_array() {
 
 #[test]
 fn minari_has_a_group_for_each_episode() {
-    let (_folder, path) = place();
+    let (_folder, path) = path_in_folder();
     written::minari(&path);
     let episodes = read(&path).unwrap();
     assert_eq!(
         episodes.iter().map(Episode::len).collect::<Vec<_>>(),
         (1..=11).collect::<Vec<_>>(),
-        "2 before 10"
+        "2 is before 10"
     );
     let third = &episodes[2];
     assert_eq!(third.state_names, ["goal.room", "position.0", "position.1"]);
@@ -64,17 +64,17 @@ fn minari_has_a_group_for_each_episode() {
 
 #[test]
 fn bytes_with_more_axes_are_images() {
-    let (_folder, path) = place();
-    written::films(&path);
+    let (_folder, path) = path_in_folder();
+    written::with_images(&path);
     let episodes = read(&path).unwrap();
     assert_eq!((episodes[1].len(), episodes[1].state_dim), (2, 1));
     let pixels = vec![12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23].into();
     let frames = Images::Frames { height: 1, width: 2, channels: 3, pixels };
-    assert_eq!(episodes[1].images, [("front".to_string(), frames)].into(), "without the last");
+    assert_eq!(episodes[1].images, [("front".to_string(), frames)].into(), "without the last one");
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_the_dataset() {
     let steps = |file: &File| {
         put(file, "actions", &[2], &[0_i64, 1]);
         put(file, "rewards", &[2], &[0.0_f32, 1.0]);
@@ -89,12 +89,15 @@ fn what_is_wrong_is_named() {
         steps(file);
         put(file, "observations", &[2, 4, 4, 3], &[0.0_f32; 96]);
     });
-    assert_eq!(images, "HDF5: observations: 4 axes of float32; images are of 8 bits (uint8)");
+    assert_eq!(images, "HDF5: observations: 4 axes of float32; expected uint8 for images");
     let channels = error(|file| {
         steps(file);
         put(file, "observations", &[2, 4, 6, 4], &[0_u8; 192]);
     });
-    assert!(channels.starts_with("HDF5: observations: a shape of [2, 4, 6, 4]; images are"), "{channels}");
+    assert!(
+        channels.starts_with("HDF5: observations: expected [steps, height, width] for images"),
+        "{channels}"
+    );
     let huge = error(|file| {
         steps(file);
         let dataset = file.new_dataset::<f32>().chunk([1000, 1000]).shape([1 << 30, 1 << 20]);
@@ -102,7 +105,7 @@ fn what_is_wrong_is_named() {
     });
     assert_eq!(
         huge,
-        "HDF5: observations: a shape of [1073741824, 1048576]: more than a file of this size holds"
+        "HDF5: observations: the shape [1073741824, 1048576] is too large for a file of this size"
     );
     let elsewhere = error(|file| {
         steps(file);
@@ -117,8 +120,8 @@ fn what_is_wrong_is_named() {
         let dataset = file.new_dataset_builder().external("/etc/passwd", 0, 16).empty::<f32>().shape([2, 2]);
         dataset.create("observations").unwrap();
     });
-    assert_eq!(outside, "HDF5: observations: its numbers lie in other files");
-    let (_folder, path) = place();
+    assert_eq!(outside, "HDF5: observations: its elements are in other files, which are not read");
+    let (_folder, path) = path_in_folder();
     std::fs::write(&path, b"\x89HDF\r\n\x1a\n and no more").unwrap();
     assert!(read(&path).unwrap_err().to_string().starts_with("HDF5: "));
 }

@@ -1,4 +1,4 @@
-//! Damaged files of each format: refused or read as episodes, within a stated amount of memory.
+//! Damaged files of each format give errors or valid episodes, with bounded memory.
 
 mod written;
 
@@ -11,7 +11,7 @@ use written::{Column, lerobot};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What was read must be episodes.
+/// Check that the episodes are valid.
 fn checked(read: Result<Vec<Episode>, TrajectoryError>) -> Result<(), TrajectoryError> {
     for episode in read? {
         assert_eq!(episode.validate(), Ok(()));
@@ -73,46 +73,48 @@ fn archive(d4rl: bool, packed: bool) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// 1 MiB, and 64 bytes for each of the file: a digit and a comma become a number of 8 bytes, twice.
+/// 1 MiB, and 64 bytes for each byte of the file: a digit and a comma become a number of 8 bytes, stored twice.
 #[test]
 fn json_lines() {
-    let good = LINES.map(|lines| lines.as_bytes().to_vec());
-    survives("JSON lines", &good, Bound::bytes(1 << 20).and_of_file(64), |bytes| checked(jsonl::read(bytes)));
+    let valid = LINES.map(|lines| lines.as_bytes().to_vec());
+    survives("JSON lines", &valid, Bound::bytes(1 << 20).and_of_file(64), |bytes| {
+        checked(jsonl::read(bytes))
+    });
 }
 
-/// 1 MiB, and 64 bytes for each of the file, as in JSON lines.
+/// 1 MiB, and 64 bytes for each byte of the file, as for JSON lines.
 #[test]
 fn comma_separated_values() {
-    let good = TABLES.map(|table| table.as_bytes().to_vec());
-    survives("CSV", &good, Bound::bytes(1 << 20).and_of_file(64), |bytes| checked(csv::read(bytes)));
+    let valid = TABLES.map(|table| table.as_bytes().to_vec());
+    survives("CSV", &valid, Bound::bytes(1 << 20).and_of_file(64), |bytes| checked(csv::read(bytes)));
 }
 
-/// 4 MiB, and 32 KiB for each byte: Deflate packs a thousand into one, and a truth value becomes 8 bytes and more; pixels
-/// stay bytes.
+/// 4 MiB, and 32 KiB for each byte of the file: Deflate compresses by a factor of up to 1,000, and a boolean becomes at
+/// least 8 bytes; pixels stay bytes.
 #[test]
 fn npz_archives() {
-    let good = [(false, false), (false, true), (true, false), (true, true)]
+    let valid = [(false, false), (false, true), (true, false), (true, true)]
         .map(|(d4rl, packed)| archive(d4rl, packed));
-    survives("npz", &good, Bound::bytes(4 << 20).and_of_file(32 << 10), |bytes| checked(npz::read(bytes)));
+    survives("npz", &valid, Bound::bytes(4 << 20).and_of_file(32 << 10), |bytes| checked(npz::read(bytes)));
 }
 
-/// 64 MiB, and 4 KiB for each byte: what a page may unpack to, and what so many numbers take.
+/// 64 MiB, and 4 KiB for each byte of the file: the uncompressed pages, and the memory of their numbers.
 #[test]
 fn parquet_files() {
-    let mut choices = lerobot();
-    choices[2] = ("action", Column::Integers(vec![0, 1, 0, 2, 1]));
-    choices[6] = ("reward", Column::Gaps([1.0, 0.0, 2.0, 0.0, 0.25].map(Some).to_vec()));
-    choices.retain(|(name, _)| *name != "observation.pixels");
+    let mut discrete = lerobot();
+    discrete[2] = ("action", Column::Integers(vec![0, 1, 0, 2, 1]));
+    discrete[6] = ("reward", Column::Gaps([1.0, 0.0, 2.0, 0.0, 0.25].map(Some).to_vec()));
+    discrete.retain(|(name, _)| *name != "observation.pixels");
     let contents = (0..5_u8).map(|step| Some(vec![step / 2; 40]));
     let paths = (0..5).map(|step| (step % 2 == 0).then(|| format!("{step}.png").into_bytes()));
-    choices.push(("observation.image", Column::Images(contents.collect(), paths.collect())));
-    choices.push(("observation.binary", Column::Binary(vec![b"\x89PNG".to_vec(); 5])));
-    let good = [
+    discrete.push(("observation.image", Column::Images(contents.collect(), paths.collect())));
+    discrete.push(("observation.binary", Column::Binary(vec![b"\x89PNG".to_vec(); 5])));
+    let valid = [
         written::parquet(&lerobot(), 100, false),
         written::parquet(&lerobot(), 3, true),
-        written::parquet(&choices, 100, true),
+        written::parquet(&discrete, 100, true),
     ];
-    // A panic of the decoder is an error here; thousands of its messages would hide those of other tests.
+    // A panic of the decoder becomes an error; thousands of its messages would hide those of other tests.
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !panic.location().is_some_and(|place| place.file().contains("/parquet-")) {
@@ -120,15 +122,15 @@ fn parquet_files() {
         }
     }));
     let bound = Bound::bytes(64 << 20).and_of_file(4 << 10);
-    survives("Parquet", &good, bound, |bytes| checked(parquet::read(bytes).map(|read| read.episodes)));
+    survives("Parquet", &valid, bound, |bytes| checked(parquet::read(bytes).map(|read| read.episodes)));
 }
 
-/// 1 MiB, and 64 bytes for each of the file.
+/// 1 MiB, and 64 bytes for each byte of the file.
 #[test]
 fn lerobot_descriptions() {
-    let good = br#"{"codebase_version": "v2.1", "total_episodes": 3, "total_frames": 60, "fps": 10,
+    let valid = br#"{"codebase_version": "v2.1", "total_episodes": 3, "total_frames": 60, "fps": 10,
         "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
         "features": {"observation.state": {"dtype": "float32", "shape": [2], "names": {"motors": ["pan", "lift"]}},
         "observation.images.top": {"dtype": "video", "shape": [48, 64, 3], "names": null}}}"#;
-    survives("meta/info.json", &[good.to_vec()], Bound::bytes(1 << 20).and_of_file(64), Info::parse);
+    survives("meta/info.json", &[valid.to_vec()], Bound::bytes(1 << 20).and_of_file(64), Info::parse);
 }

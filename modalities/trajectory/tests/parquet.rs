@@ -7,7 +7,7 @@ use smalti_trajectory::parquet::read;
 use smalti_trajectory::{Actions, End, Episode, Images};
 use written::{Column, lerobot, parquet as file, png};
 
-/// LeRobot's columns with one replaced or, where there is none, without it.
+/// LeRobot's columns with one replaced or removed.
 fn with(name: &'static str, column: Option<Column>) -> Vec<(&'static str, Column)> {
     let others = lerobot().into_iter().filter(|(other, _)| *other != name);
     others.chain(column.map(|column| (name, column))).collect()
@@ -18,7 +18,7 @@ fn error(columns: &[(&str, Column)]) -> String {
 }
 
 #[test]
-fn lerobots_columns_are_episodes() {
+fn lerobot_columns_become_episodes() {
     for (rows_of_group, zstd) in [(2, false), (3, true), (100, true)] {
         let read = read(&file(&lerobot(), rows_of_group, zstd)).unwrap();
         assert_eq!(
@@ -40,7 +40,7 @@ fn lerobots_columns_are_episodes() {
 }
 
 #[test]
-fn a_description_names_the_numbers() {
+fn a_description_gives_the_names_of_elements() {
     let info = r#"{"codebase_version": "v3.0", "total_episodes": 2, "total_frames": 5,
         "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
         "features": {"observation.state": {"dtype": "float32", "names": ["pan", "lift"]}}}"#;
@@ -50,13 +50,13 @@ fn a_description_names_the_numbers() {
 }
 
 #[test]
-fn images_are_bytes_or_lie_in_files() {
+fn images_are_bytes_or_paths() {
     let read_as = |column: Column| read(&file(&with("observation.pixels", Some(column)), 3, true));
     let images = |column| read_as(column).unwrap().episodes[1].images["pixels"].clone();
     let contents: Vec<Vec<u8>> = (0..5).map(|step| png(step).to_vec()).collect();
-    let of = |there: [bool; 5], values: &[Vec<u8>]| {
-        let there = there.into_iter().zip(values);
-        there.map(|(there, value)| there.then(|| value.clone())).collect::<Vec<_>>()
+    let of = |present: [bool; 5], values: &[Vec<u8>]| {
+        let present = present.into_iter().zip(values);
+        present.map(|(present, value)| present.then(|| value.clone())).collect::<Vec<_>>()
     };
     let paths: Vec<Vec<u8>> = (0..5).map(|step| format!("images/{step}.png").into_bytes()).collect();
     let embedded = Images::Encoded(vec![png(3), png(4)]);
@@ -66,19 +66,19 @@ fn images_are_bytes_or_lie_in_files() {
     let files = Images::Files(vec!["images/3.png".into(), "images/4.png".into()]);
     assert_eq!(images(image([false; 5], [true; 5])), files);
 
-    let refused = |column| read_as(column).unwrap_err().to_string();
+    let error_of = |column| read_as(column).unwrap_err().to_string();
     assert_eq!(
-        refused(image([true, true, true, true, false], [true; 5])),
-        "Parquet: observation.pixels: no image in row 4; it must have bytes, as others have"
+        error_of(image([true, true, true, true, false], [true; 5])),
+        "Parquet: observation.pixels: no image in row 4; it must have bytes, as other rows have"
     );
     assert_eq!(
-        refused(image([false; 5], [true, false, true, true, true])),
+        error_of(image([false; 5], [true, false, true, true, true])),
         "Parquet: observation.pixels: no image in row 1; it must have bytes or a path"
     );
 }
 
 #[test]
-fn integers_are_choices_and_demonstrations_earn_nothing() {
+fn integers_are_discrete_and_missing_rewards_are_0() {
     let mut columns = with("action", Some(Column::Integers(vec![0, 1, 0, 2, 1])));
     columns.retain(|(name, _)| *name != "next.reward");
     let read = read(&file(&columns, 5, false)).unwrap();
@@ -87,7 +87,7 @@ fn integers_are_choices_and_demonstrations_earn_nothing() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_the_column() {
     let missing = error(&with("action", None));
     assert!(
         missing.starts_with("no column for actions (such as \"actions\"); found: observation.state"),
@@ -96,7 +96,7 @@ fn what_is_wrong_is_named() {
     let ragged = [1, 1, 1, 2, 1].map(|numbers| vec![0.0; numbers]);
     assert_eq!(
         error(&with("observation.state", Some(Column::Lists(ragged.to_vec())))),
-        "Parquet: observation.state: row 3 has 2 numbers; row 0 has 1"
+        "Parquet: observation.state: row 3: expected 1 numbers, as in row 0; found 2"
     );
     let gaps = vec![Some(0.0), None, Some(0.0), Some(0.0), None];
     assert_eq!(
@@ -105,7 +105,7 @@ fn what_is_wrong_is_named() {
     );
     assert_eq!(
         error(&with("frame_index", Some(Column::Integers(vec![0, 1, 3, 0, 1])))),
-        "frame_index at step 2 is 3; it must be 2, the steps since the episode began"
+        "frame_index at step 2 is 3; it must be 2, the number of steps since the episode began"
     );
     let whole = file(&lerobot(), 3, false);
     for end in [4, 40, whole.len() / 2, whole.len() - 1] {

@@ -1,4 +1,4 @@
-//! Damaged and senseless files: an error or episodes, never a panic.
+//! Damaged and random files give an error or episodes, never a panic.
 
 use proptest::prelude::*;
 use smalti_trajectory::{episodes, jsonl, npz};
@@ -7,7 +7,7 @@ const JSONL: &str = r#"{"observations": [[0.5, 2], [1, 3]], "actions": [0, 3], "
 {"observations": [[0.25, 2]], "actions": [1], "rewards": [-1]}
 "#;
 
-/// Some bytes of `bytes` replaced, and the rest cut off.
+/// Replace some bytes, and cut off the rest.
 fn damaged(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8)], cut: prop::sample::Index) -> Vec<u8> {
     for (at, byte) in changes {
         let at = at.index(bytes.len());
@@ -19,7 +19,7 @@ fn damaged(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8)], cut: prop:
 
 proptest! {
     #[test]
-    fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200), magic: bool) {
+    fn random_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), magic: bool) {
         let bytes = if magic { [b"PK\x03\x04", &bytes[..]].concat() } else { bytes };
         episodes(&bytes).for_each(drop);
         let _ = npz::read(&bytes);
@@ -27,7 +27,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_jsonl(
+    fn damaged_jsonl_does_not_panic(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut: prop::sample::Index,
     ) {
@@ -39,7 +39,7 @@ proptest! {
 }
 
 #[test]
-fn a_bad_line_does_not_hide_the_next() {
+fn lines_after_an_invalid_one_are_read() {
     let file = format!("nonsense\n{JSONL}");
     let read: Vec<bool> = episodes(file.as_bytes()).map(|episode| episode.is_ok()).collect();
     assert_eq!(read, [false, true, true]);

@@ -1,10 +1,10 @@
-//! Published and logged data sets, in the folder that SMALTI_DATA names.
+//! Published and logged data sets, in the folder SMALTI_DATA.
 
 use smalti_trajectory::{Actions, End, Episode, npz};
 use std::path::Path;
 
 fn bytes(name: &str) -> Vec<u8> {
-    let data = std::env::var("SMALTI_DATA").expect("SMALTI_DATA should name the folder of data");
+    let data = std::env::var("SMALTI_DATA").expect("SMALTI_DATA must be the folder of the data");
     let path = Path::new(&data).join("trajectory").join(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -13,7 +13,7 @@ fn steps(episodes: &[Episode]) -> usize {
     episodes.iter().map(Episode::len).sum()
 }
 
-/// The least and the largest return.
+/// The minimal and the maximal return.
 fn returns(episodes: &[Episode]) -> (f32, f32) {
     let returns = episodes.iter().map(Episode::total_return);
     (returns.clone().fold(f32::INFINITY, f32::min), returns.fold(f32::NEG_INFINITY, f32::max))
@@ -23,7 +23,7 @@ fn assert_close(found: f32, expected: f32) {
     assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{found} should be {expected}");
 }
 
-/// The mean and the population deviation of number `column` of all observations, in double precision.
+/// The mean and the population standard deviation of element `column` of all observations, in double precision.
 fn mean_and_std(episodes: &[Episode], column: usize) -> (f32, f32) {
     let numbers = || {
         let of = |episode: &'_ Episode| {
@@ -92,7 +92,7 @@ fn single_expert_episodes() {
     for (name, state_dim, action_dim, total) in files {
         let file = bytes(name);
         let episodes = npz::read(&file).unwrap();
-        let [episode] = &episodes[..] else { panic!("{name} holds {} episodes", episodes.len()) };
+        let [episode] = &episodes[..] else { panic!("{name} has {} episodes", episodes.len()) };
         assert_eq!((episode.len(), episode.state_dim), (1000, state_dim), "{name}");
         assert_eq!(episode.actions.len(), 1000, "{name}");
         assert!(matches!(episode.actions, Actions::Continuous { dim, .. } if dim == action_dim), "{name}");

@@ -1,4 +1,4 @@
-//! How far a long reading is: a bar on a terminal, plain lines elsewhere.
+//! Progress of reading: a bar on a terminal, plain lines elsewhere.
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 /// Progress on standard error.
 pub struct Bar {
     bar: Option<ProgressBar>,
-    /// 0 where it is not known.
+    /// 0 if it is unknown.
     total: u64,
     shown: fn(u64) -> String,
     started: Instant,
     last_line: Instant,
 }
 
-/// Between plain lines.
+/// Time between plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Bar {
-    /// A bar of so many bytes.
+    /// Progress in bytes.
     pub fn of_bytes(total: u64) -> Self {
         let template = "{bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
         Self::new(total, template, |bytes| HumanBytes(bytes).to_string())
     }
 
-    /// A bar of so many rows.
+    /// Progress in rows.
     pub fn of_rows(total: usize) -> Self {
         Self::new(total as u64, "{bar:24} {pos}/{len} {per_sec} {eta} left", |rows| rows.to_string())
     }
@@ -37,7 +37,7 @@ impl Bar {
         Self { bar, total, shown, started: Instant::now(), last_line: Instant::now() }
     }
 
-    /// So many are done.
+    /// Sets the number of bytes or rows that are done.
     pub fn set(&mut self, done: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
@@ -54,7 +54,7 @@ impl Bar {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

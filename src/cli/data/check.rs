@@ -5,7 +5,7 @@ mod task;
 
 use super::Bar;
 use crate::cli::print;
-use crate::cli::tokenize::Cut;
+use crate::cli::tokenize::SlicingOptions;
 use crate::inspect::{Duplicates, TableReport, inspect_table, open};
 use crate::registry::Modalities;
 use anyhow::{Result, ensure};
@@ -14,26 +14,28 @@ use serde_json::json;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-    smalti data check my-images/ --patch 16 --size 224x224\n  \
+    smalti data check my-images/ --patch-size 16 --image-size 224x224\n  \
     smalti data check 'shards/train-*.tar'\n  \
     smalti data check clips/manifest.tsv --json\n  \
-    smalti data check log.npz --patch 12 --size 84x84")]
+    smalti data check log.npz --patch-size 12 --image-size 84x84")]
 pub struct CheckArgs {
-    /// Any data: a table or manifest; a folder, tar archive or pattern of files; class folders, WebDataset shards, IDX or
-    /// CIFAR-10 files; episodes; a text, image or audio clip. Or a TOML file of a task made of inputs and outputs.
+    /// Data in any layout, a single file of any modality, or a TOML file of a task.
+    ///
+    /// A layout is a table or manifest; a folder, tar archive or pattern of files; class folders, WebDataset shards, IDX or
+    /// CIFAR-10 files; or episodes. A single file is a text, an image or an audio clip.
     path: String,
     /// Override a setting of a TOML file: data.source=my.csv. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Rows, or of a TOML file samples, of each split to inspect, spread evenly; 0 for all.
+    /// Number of rows (samples of a TOML file) of each split to inspect, evenly spaced; 0 for all.
     #[arg(long, default_value_t = 0)]
     samples: usize,
-    /// Inspect one split alone: the rows that have this name in the field `split`.
+    /// Split to inspect, by the field `split` [default: all].
     #[arg(long)]
     split: Option<String>,
     #[command(flatten)]
-    cut: Cut,
-    /// Print one JSON object: for each split its rows, fields and corrupt rows; duplicates; files that are not used.
+    slicing: SlicingOptions,
+    /// Print one JSON object: for each split rows, fields and corrupt rows; duplicates; skipped files.
     #[arg(long)]
     json: bool,
 }
@@ -49,7 +51,7 @@ pub fn run(args: CheckArgs, modalities: &Modalities) -> Result<()> {
     let report = inspect_table(
         table.as_ref(),
         args.split.as_deref(),
-        &args.cut.slicing(),
+        &args.slicing.slicing(),
         args.samples,
         &mut |done, all| {
             bar.get_or_insert_with(|| Bar::of_rows(all)).set(done as u64);
@@ -59,7 +61,7 @@ pub fn run(args: CheckArgs, modalities: &Modalities) -> Result<()> {
         bar.finish();
     }
     let holds = report.splits.iter().flat_map(|split| &split.fields).map(|field| field.holds.as_str());
-    args.cut.only_fields(&holds.collect::<Vec<_>>())?;
+    args.slicing.check_fields(&holds.collect::<Vec<_>>())?;
     match args.json {
         true => {
             let TableReport { splits, duplicates, skipped } = &report;
@@ -72,7 +74,7 @@ pub fn run(args: CheckArgs, modalities: &Modalities) -> Result<()> {
     verdict(&args.path, &report)
 }
 
-/// An error that counts what is wrong, if something is.
+/// Fails with the number of corrupt rows and of wrong duplicates, if there are any.
 fn verdict(path: &str, report: &TableReport) -> Result<()> {
     let count = |wrong: fn(&Duplicates) -> bool| report.duplicates.iter().filter(|one| wrong(one)).count();
     let corrupt: usize = report.splits.iter().map(|split| split.corrupt.len()).sum();

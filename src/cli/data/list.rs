@@ -10,7 +10,7 @@ use serde_json::json;
 
 #[derive(Args)]
 pub struct ListArgs {
-    /// Prints one JSON object: for each set its name, how to use it, what it is, bytes and licence.
+    /// Print one JSON object: for each set its name, how to use it, what it is, bytes and licence.
     #[arg(long)]
     json: bool,
 }
@@ -19,14 +19,14 @@ pub struct ListArgs {
 #[derive(Serialize)]
 struct Set {
     name: String,
-    /// What to write to have it.
+    /// Location of a data set that ships, or the command that fetches it.
     how: String,
     what: String,
     bytes: u64,
     licence: String,
 }
 
-/// What ships: name, location, what it is, licence. The names that `smalti data make` knows make it again.
+/// The data sets that ship: name, location, description, licence. `smalti data make` makes the synthetic ones by name.
 const SHIPPED: [(&str, &str, &str, &str); 4] = [
     ("text", "builtin:text/smalti.txt", "the source of this program, plain ASCII", "MIT OR Apache-2.0"),
     (
@@ -38,13 +38,13 @@ const SHIPPED: [(&str, &str, &str, &str); 4] = [
     (
         "touchtone",
         "builtin:touchtone.tar",
-        "telephone keys by their tones, with their texts, WAV, 4 kHz",
+        "telephone keys by their tones, with their transcripts, WAV, 4 kHz",
         "MIT OR Apache-2.0",
     ),
     (
         "cartpole",
         "builtin:cartpole-mixed.npz",
-        "episodes of CartPole, played by policies good and bad",
+        "episodes of CartPole, by policies of different returns",
         "MIT OR Apache-2.0",
     ),
 ];
@@ -58,7 +58,7 @@ pub fn run(args: ListArgs) -> Result<()> {
     let rows = sets.into_iter().map(|Set { name, how, what, bytes, licence }| {
         vec![format!("{name}: {what}\n({licence})"), HumanBytes(bytes).to_string(), how]
     });
-    print::table(&["what there is (licence)", "size", "to use it"], &rows.collect::<Vec<_>>());
+    print::table(&["data set (licence)", "size", "to use it"], &rows.collect::<Vec<_>>());
     Ok(())
 }
 
@@ -88,13 +88,13 @@ fn files_of(location: &str) -> impl Iterator<Item = &'static (&'static str, &'st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::made;
+    use crate::data::synthetic;
 
     #[test]
-    fn every_shipped_file_and_every_made_set_is_listed() {
+    fn every_shipped_file_and_every_synthetic_set_is_listed() {
         let listed: usize = SHIPPED.iter().map(|(_, location, ..)| files_of(location).count()).sum();
         assert_eq!(listed, shipped::files().len());
-        assert!(made::names().iter().all(|made| SHIPPED.iter().any(|(name, ..)| name == made)));
+        assert!(synthetic::names().iter().all(|set| SHIPPED.iter().any(|(name, ..)| name == set)));
         assert!(sets().iter().all(|set| set.bytes > 1000));
     }
 }

@@ -1,7 +1,7 @@
-//! The tokens of episodes: a task whose parts are the return-to-go, the cameras, the observations and the actions.
+//! The tokens of episodes: a task of return-to-go, camera images, observations and actions.
 
 use super::task::tokenizer_of;
-use super::{Drawn, TokenizeArgs, show};
+use super::{TokenView, TokenizeArgs, check_index, show};
 use crate::data::Stream;
 use crate::registry::Modalities;
 use crate::report::figure;
@@ -12,38 +12,34 @@ use indexmap::IndexMap;
 use serde_json::{json, to_value};
 use smalti_contract::{Numbers, TokenSpec, Value};
 
-/// Shows the tokens of window `--record`.
+/// Shows the tokens of window `--index`.
 pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
     let settings = settings(args, modalities)?;
     let opened =
         Composition::open(("", 1.0), &settings, modalities, Start::New).with_context(|| args.file.clone())?;
-    let records = opened.train.len();
-    ensure!(
-        args.record < records,
-        "{}: --record {} is not among the {records} records, counted from 0",
-        args.file,
-        args.record
-    );
-    let sample = opened.train.sample(args.record, None)?;
+    let rows = opened.train.len();
+    check_index(args.index, rows, "rows").with_context(|| args.file.clone())?;
+    let sample = opened.train.sample(args.index, None)?;
     let spec = TokenSpec { kinds: opened.task.kinds(Stream::Main).to_vec() };
     let tokens = sample.inputs.into_iter().map(|(_, tokens)| tokens).next().unwrap_or_default();
-    let drawn = Drawn { spec: &spec, tokens: &tokens, tokenizer: &|kind| tokenizer_of(&opened.task, kind) };
-    show(args, Modality::Trajectory, &drawn, records, &|| figure::lanes(&spec, &tokens))
+    let view =
+        TokenView { spec: &spec, tokens: &tokens, tokenizer: &|kind| tokenizer_of(&opened.task, kind) };
+    show(args, Modality::Trajectory, &view, rows, &|| figure::lanes(&spec, &tokens))
 }
 
-/// The task of the episodes at a location: every row trains, and none is held out.
+/// The task of the episodes at a location. Every row is a training row.
 fn settings(args: &TokenizeArgs, modalities: &Modalities) -> Result<TaskSettings> {
     let source = Source { layout: Some(episodes::NAME.into()), ..Source::new(&args.file) };
     let table = modalities.sources().open(&source)?;
     let data = json!({
         "source": source,
         "validation_source": source,
-        "context": args.shape.context(),
+        "context": args.tokenizer.context(),
         "derived": { "return_to_go": { "kind": "return_to_go", "field": "rewards" } },
     });
     let numbers = |settings| serde_json::from_value::<InputSettings>(settings);
     let mut inputs = IndexMap::new();
-    // Divided by the largest magnitude, as rewards to come are 0 at the end.
+    // Scaled by the largest magnitude and not standardized: 0 is the return-to-go after the last reward.
     inputs.insert("return_to_go".to_string(), numbers(json!({ "modality": "numbers", "scale": 0.0 }))?);
     let (mut states, mut outputs) = (IndexMap::new(), IndexMap::new());
     for field in table.fields() {
@@ -56,7 +52,7 @@ fn settings(args: &TokenizeArgs, modalities: &Modalities) -> Result<TaskSettings
                 inputs.insert(field.clone(), image(args)?);
             }
             Some(_) if of_actions => {
-                let head = if is_choice(table.as_ref(), field)? { "classify" } else { "regress" };
+                let head = if is_discrete(table.as_ref(), field)? { "classify" } else { "regress" };
                 outputs.insert(
                     field.clone(),
                     serde_json::from_value::<OutputSettings>(json!({ "head": head }))?,
@@ -65,27 +61,27 @@ fn settings(args: &TokenizeArgs, modalities: &Modalities) -> Result<TaskSettings
             Some(_) if field == "observations" => {
                 states.insert(field.clone(), numbers(json!({ "modality": "numbers" }))?);
             }
-            // The others are parts of the observations, what was derived from, or no series.
+            // Other fields are parts of the observations, sources of derived fields, or no series.
             _ => {}
         }
     }
     ensure!(
-        inputs.len() > 1 || !args.shape.is_of_images(),
-        "{}: --patch, --size and --channels are for images; there is none in these episodes",
+        inputs.len() > 1 || !args.tokenizer.has_image_options(),
+        "{}: --patch-size, --image-size and --num-channels are for images; these episodes have none",
         args.file
     );
     inputs.extend(states);
     Ok(TaskSettings { data: serde_json::from_value(to_value(data)?)?, inputs, outputs })
 }
 
-/// A camera's images.
+/// The input of a camera's images.
 fn image(args: &TokenizeArgs) -> Result<InputSettings> {
-    let mut settings = args.shape.image();
+    let mut settings = args.tokenizer.image();
     settings.insert("modality".into(), json!("image"));
     Ok(serde_json::from_value(settings.into())?)
 }
 
-/// The first step of a series that is not missing; `None` of other fields.
+/// The first value of a series that is not missing; `None` for other fields.
 fn first_step(table: &dyn Table, field: &str) -> Option<Value> {
     (0..table.len()).find_map(|row| match table.peek(row, field) {
         Ok(Value::Series(steps)) => steps.into_iter().find(|step| !step.is_missing()),
@@ -93,8 +89,8 @@ fn first_step(table: &dyn Table, field: &str) -> Option<Value> {
     })
 }
 
-/// Whether actions are one choice of several: whole numbers.
-fn is_choice(table: &dyn Table, field: &str) -> Result<bool> {
+/// Whether all actions are discrete: whole numbers from 0.
+fn is_discrete(table: &dyn Table, field: &str) -> Result<bool> {
     for row in 0..table.len() {
         let Value::Series(steps) = table.peek(row, field)? else { continue };
         let is_id = |step: &Value| matches!(step, Value::Number(n) if *n >= 0.0 && n.fract() == 0.0);

@@ -1,6 +1,6 @@
-//! The tokens of a row, of a task made of inputs and outputs.
+//! The tokens of a training sample of a task.
 
-use super::{Drawn, TokenizeArgs};
+use super::{TokenView, TokenizeArgs, check_index};
 use crate::cli::print;
 use crate::config::RunConfig;
 use crate::registry::Modalities;
@@ -8,11 +8,11 @@ use crate::report::figure;
 use crate::run::open_tasks;
 use crate::sample::{Composition, Opened, Part, Role, Start};
 use crate::train::checkpoint::write_atomically;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 use smalti_contract::{AnyTokenizer, TokenSpec};
 
-/// Shows the tokens of training sample `--record` of each task in a file of settings, as they are without variation.
+/// Shows the tokens of training sample `--index` of each task in a file of settings, without augmentation.
 pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
     let config = RunConfig::of_preset_or_file(&args.file, &args.set)?;
     let mut shown = vec![];
@@ -23,7 +23,7 @@ pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
         shown.push(show(&opened, &entry.name, args)?);
     }
     if args.json {
-        print::json(&json!({ "file": args.file, "record": args.record, "tasks": shown }))
+        print::json(&json!({ "file": args.file, "index": args.index, "tasks": shown }))
     } else {
         Ok(())
     }
@@ -31,23 +31,19 @@ pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
 
 fn show(opened: &Opened, name: &str, args: &TokenizeArgs) -> Result<serde_json::Value> {
     let n = opened.train.len();
-    ensure!(
-        args.record < n,
-        "--record {} is not among the {n} training samples, counted from 0",
-        args.record
-    );
-    let sample = opened.train.sample(args.record, None)?;
+    check_index(args.index, n, "training samples")?;
+    let sample = opened.train.sample(args.index, None)?;
     let mut streams = vec![];
     for (stream, tokens) in &sample.inputs {
         let spec = TokenSpec { kinds: opened.task.kinds(*stream).to_vec() };
-        let drawn = Drawn { spec: &spec, tokens, tokenizer: &|kind| tokenizer_of(&opened.task, kind) };
+        let view = TokenView { spec: &spec, tokens, tokenizer: &|kind| tokenizer_of(&opened.task, kind) };
         if !args.json {
             let task = if name.is_empty() { String::new() } else { format!("{name}: ") };
             let stream = format!("{stream:?}").to_lowercase();
-            println!("{task}sample {} of {n}, {} tokens of the {stream} stream", args.record, tokens.len());
-            drawn.print(args.first);
+            println!("{task}sample {} of {n}, {} tokens of the {stream} stream", args.index, tokens.len());
+            view.print(args.first);
         }
-        let mut shown = drawn.json(args.first);
+        let mut shown = view.json(args.first);
         shown["stream"] = json!(stream);
         streams.push(shown);
     }
@@ -60,7 +56,7 @@ pub(super) fn tokenizer_of<'a>(task: &'a Composition, kind: &str) -> Option<&'a 
     Some(part.tokenizer.as_ref())
 }
 
-/// The figure of one part's tokens: the first input's, or that of `--part`.
+/// The figure of the tokens of `--part`, or of the first input.
 fn figure(opened: &Opened, args: &TokenizeArgs) -> Result<figure::Scene> {
     let names = || opened.task.parts().iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ");
     let wanted = |part: &&Part| match &args.part {
@@ -68,15 +64,15 @@ fn figure(opened: &Opened, args: &TokenizeArgs) -> Result<figure::Scene> {
         None => part.role == Role::Input,
     };
     let part = opened.task.parts().iter().find(wanted);
-    let part = part.with_context(|| format!("--part: no such part; there is {}", names()))?;
-    let (get, _, _) = opened.train_rows.row(args.record);
+    let part = part.with_context(|| format!("--part: expected one of {}", names()))?;
+    let (get, _, _) = opened.train_rows.row(args.index);
     let value = Part::value(&part.fields, &get)?;
     let value = match value {
         smalti_contract::Value::Series(mut steps) if !steps.is_empty() => steps.remove(0),
         other => other,
     };
     if value.is_missing() {
-        bail!("{}: sample {} has no value of it", part.name, args.record);
+        bail!("{}: sample {} has no value", part.name, args.index);
     }
     Ok(figure::of(part.tokenizer.as_ref(), &part.tokenizer.encode_value(value, None)?))
 }

@@ -1,26 +1,26 @@
-//! The members of a tar archive and where they lie: read once, without reading what is in them.
+//! The index of a tar archive: the paths and positions of its members.
 
 use super::extent::Extent;
 use crate::data::error::{DataError, contained};
 use std::collections::BTreeMap;
 use std::io;
 
-/// What a tar archive holds.
+/// The index of a tar archive.
 pub(super) struct Index {
     /// The files, by path.
     pub members: BTreeMap<String, Extent>,
-    /// What is not a file, and why it cannot be read.
+    /// Members that are not files, with the reason why they cannot be read.
     pub skipped: Vec<(String, &'static str)>,
 }
 
-/// Size of a header, and what members are rounded up to.
+/// Bytes of a header; the size of a member is rounded up to a multiple.
 const BLOCK: u64 = 512;
 
-/// Indexes the tar archive in `archive`.
+/// Indexes a tar archive.
 ///
 /// # Errors
-/// [`DataError::Format`] where it is no tar archive, a member reaches past the end, the blocks of zeros
-/// that close an archive are missing (it was cut off between two members), or a path comes twice.
+/// [`DataError::Format`] if it is no tar archive, a member reaches past the end, the closing blocks of zeros are missing (it
+/// is truncated between two members), or a path occurs twice.
 pub(super) fn index(location: &str, archive: &Extent) -> Result<Index, DataError> {
     let fail = |problem: String| DataError::format(location, "a tar archive", problem);
     if archive.len() == 0 {
@@ -49,7 +49,7 @@ pub(super) fn index(location: &str, archive: &Extent) -> Result<Index, DataError
         if kind.is_file() || kind.is_contiguous() {
             let path = contained(location, &path)?;
             if index.members.insert(path.clone(), member).is_some() {
-                return Err(fail(format!("the member {path} is there twice")));
+                return Err(fail(format!("the member {path} occurs twice")));
             }
         } else if !(kind.is_dir() || kind.is_pax_global_extensions()) {
             index.skipped.push((path, "not a plain file but a link, a device or sparse"));
@@ -66,23 +66,22 @@ pub(super) fn index(location: &str, archive: &Extent) -> Result<Index, DataError
     Ok(index)
 }
 
-/// Whether a file is something else than a tar archive: it neither begins with the header of a member nor is it
-/// compressed, as an archive may be. An empty file is nothing.
+/// Whether a file is no tar archive: it is not empty, does not begin with the header of a member and is not compressed.
 pub(super) fn is_other(location: &str, file: &Extent) -> Result<bool, DataError> {
-    let refused = |source| DataError::io(location, "a tar archive", source);
+    let io_error = |source| DataError::io(location, "a tar archive", source);
     let mut block = [0; BLOCK as usize];
-    let read = file.read_at(&mut block, 0).map_err(refused)?;
+    let read = file.read_at(&mut block, 0).map_err(io_error)?;
     let header = tar::Header::from_byte_slice(&block);
-    // The sum of all bytes, those of the sum itself taken as spaces.
+    // The checksum of a header counts its own bytes as spaces.
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     let own: u32 = header.as_old().cksum.iter().map(|byte| u32::from(*byte)).sum();
     let member =
-        read == block.len() && header.cksum().is_ok_and(|said| said == sum - own + 8 * u32::from(b' '));
+        read == block.len() && header.cksum().is_ok_and(|stored| stored == sum - own + 8 * u32::from(b' '));
     let closing = read == block.len() && sum == 0;
-    Ok(read > 0 && !member && !closing && compressed(file).map_err(refused)?.is_none())
+    Ok(read > 0 && !member && !closing && compressed(file).map_err(io_error)?.is_none())
 }
 
-/// The compression that the first bytes give away.
+/// The compression of a file, by its first bytes.
 fn compressed(archive: &Extent) -> io::Result<Option<&'static str>> {
     let mut magic = [0; 6];
     let read = archive.read_at(&mut magic, 0)?;

@@ -1,13 +1,13 @@
-//! What is in one file: unpacked where it is packed, decoded where text is wanted.
+//! The content of one file, unpacked and decoded.
 
 use super::extent::Extent;
 use crate::data::error::DataError;
 use std::io::Read;
 
-/// The most bytes that a `.gz` may unpack to.
+/// The most bytes of an unpacked `.gz`.
 const UNPACKED_LIMIT: u64 = 2 << 30;
 
-/// The bytes of a file, which must not be empty; unpacked where the location is named `.gz`.
+/// The bytes of a file, which must not be empty; unpacked if its name ends in `.gz`.
 pub(super) fn contents(location: &str, file: &Extent) -> Result<Vec<u8>, DataError> {
     let bytes = if location.ends_with(".gz") {
         unpack(location, file)?

@@ -1,4 +1,4 @@
-//! A run of bytes on disk, in memory or on another machine, read only when asked for.
+//! A range of bytes on disk, in memory or on another machine, read on demand.
 
 #[cfg(feature = "remote")]
 use super::remote::Object;
@@ -30,12 +30,12 @@ struct OnDisk {
     file: File,
     #[cfg(not(unix))]
     path: std::path::PathBuf,
-    /// Size and time of change; `None` where the file system knows no times.
+    /// Size and time of change; `None` if the file system has no times.
     stamp: Option<String>,
 }
 
 impl OnDisk {
-    /// Reads at a place without moving a cursor that other threads would share.
+    /// Reads at an offset, without a cursor that threads would share.
     #[cfg(unix)]
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         std::os::unix::fs::FileExt::read_at(&self.file, buffer, offset)
@@ -50,7 +50,7 @@ impl OnDisk {
 }
 
 impl Extent {
-    /// The whole of a file on disk, which is kept open.
+    /// A whole file on disk, which is kept open.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -67,31 +67,31 @@ impl Extent {
         Ok(Self { store: Store::Disk(Arc::new(on_disk)), start: 0, len: metadata.len() })
     }
 
-    /// The whole of a buffer.
+    /// A whole buffer.
     pub fn memory(bytes: Cow<'static, [u8]>) -> Self {
         let len = bytes.len() as u64;
         Self { store: Store::Memory(Arc::new(bytes)), start: 0, len }
     }
 
-    /// The whole of an object on another machine.
+    /// A whole object on another machine.
     #[cfg(feature = "remote")]
     pub fn remote(object: Arc<Object>) -> Self {
         let len = object.len();
         Self { store: Store::Remote(object), start: 0, len }
     }
 
-    /// How many bytes there are.
+    /// The number of bytes.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// `len` bytes from `offset` on; `None` where they are not all inside.
+    /// `len` bytes from `offset` on; `None` if they exceed the range.
     pub fn slice(&self, offset: u64, len: u64) -> Option<Self> {
         let end = offset.checked_add(len)?;
         (end <= self.len).then(|| Self { store: self.store.clone(), start: self.start + offset, len })
     }
 
-    /// Reads from `offset` on, as much as fits in `buffer` and is inside.
+    /// Reads from `offset` on, until the end of `buffer` or of the range.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let wanted = self.len.saturating_sub(offset).min(buffer.len() as u64) as usize;
         let buffer = buffer.get_mut(..wanted).unwrap_or_default();
@@ -106,7 +106,7 @@ impl Extent {
         }
     }
 
-    /// What changes when these bytes do: where they lie in what, of which size, changed when. `None` in memory.
+    /// The range, and the size and time of change or version of its file; `None` in memory.
     pub fn stamp(&self) -> Option<String> {
         let of = match &self.store {
             Store::Disk(file) => file.stamp.clone()?,
@@ -117,7 +117,7 @@ impl Extent {
         Some(format!("{} from {} of {of}", self.len, self.start))
     }
 
-    /// A reader of its own over these bytes.
+    /// A new reader of these bytes.
     pub fn reader(&self) -> Cursor {
         Cursor { extent: self.clone(), position: 0 }
     }
@@ -126,7 +126,7 @@ impl Extent {
     pub fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         match &self.store {
-            // A server may say any length. Each read is a request, so it is of all that is left.
+            // A server may state any length, so reserving may fail. Each read is a request, so one reads all.
             #[cfg(feature = "remote")]
             Store::Remote(_) => {
                 bytes.try_reserve_exact(self.len as usize).map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -134,20 +134,21 @@ impl Extent {
                 self.reader().read_exact(&mut bytes)?;
             }
             _ => {
-                // `len` is what the file system or an archive checked against it says, so it may be reserved.
+                // `len` is checked against the size on disk, so it may be reserved.
                 bytes.reserve_exact(self.len as usize);
                 self.reader().read_to_end(&mut bytes)?;
             }
         }
         if bytes.len() as u64 != self.len {
-            let problem = format!("{} bytes; expected {}: changed while in use?", bytes.len(), self.len);
+            let problem =
+                format!("expected {} bytes, found {}; the file changed while in use", self.len, bytes.len());
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
         }
         Ok(bytes)
     }
 }
 
-/// A place in an [`Extent`].
+/// A reader of an [`Extent`].
 pub(super) struct Cursor {
     extent: Extent,
     position: u64,

@@ -6,25 +6,24 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// The most locations that braces may stand for.
-const MOST: usize = 1_000_000;
+/// The most locations of a pattern.
+const MAX_LOCATIONS: usize = 1_000_000;
 
-/// Whether a location is a pattern: it holds `*`, `?` or braces, and there is no file or folder of that very name.
+/// Whether a location is a pattern: it has `*`, `?` or braces, and no file or folder has exactly this name.
 pub fn is_pattern(location: &str) -> bool {
     let braces = location.split_once('{').is_some_and(|(_, rest)| rest.contains('}'));
     (braces || location.contains(['*', '?'])) && !Path::new(location).exists()
 }
 
-/// The locations that a pattern stands for, in order; there may be none.
+/// The locations that match a pattern, in order; there may be none.
 ///
-/// In a part between slashes `*` stands for any run of characters and `?` for any one; `**` alone stands for any number
-/// of folders. `{008..127}` stands for the numbers between, with as many digits, and `{a,b}` for either; these need no
-/// list of the files, so they can name what lies on a server that gives none. What a pattern without `*` and `?` stands
-/// for is not looked for.
+/// Between slashes, `*` stands for any characters and `?` for any one; `**` alone stands for any number of folders.
+/// `{008..127}` stands for these numbers, with as many digits, and `{a,b}` for either. Braces are expanded without a list
+/// of the files, so they also work on a server that gives none; whether the files exist is not checked then.
 ///
 /// # Errors
-/// [`DataError::Missing`] for a folder that is not there, [`DataError::Layout`] for braces that stand for nothing or
-/// for too many.
+/// [`DataError::Missing`] for a missing folder; [`DataError::Layout`] for braces that stand for nothing or for too many
+/// locations.
 pub fn expand(pattern: &str) -> Result<Vec<String>, DataError> {
     let mut all = Vec::new();
     for location in braces(pattern)? {
@@ -36,22 +35,25 @@ pub fn expand(pattern: &str) -> Result<Vec<String>, DataError> {
     Ok(all)
 }
 
-/// A pattern with its braces written out.
+/// A pattern with its braces expanded.
 fn braces(pattern: &str) -> Result<Vec<String>, DataError> {
     let mut all = vec![String::new()];
     let mut rest = pattern;
-    while let Some((before, inside, behind)) = first_braces(rest) {
+    while let Some((before, inside, after)) = first_braces(rest) {
         let choices = choices(inside).ok_or_else(|| {
             let problem =
                 format!("{{{inside}}} is neither two numbers as in {{000..127}} nor a list as in {{a,b}}");
             DataError::layout(pattern, problem)
         })?;
-        if all.len().saturating_mul(choices.len()) > MOST {
-            return Err(DataError::layout(pattern, format!("stands for more than {MOST} locations")));
+        if all.len().saturating_mul(choices.len()) > MAX_LOCATIONS {
+            return Err(DataError::layout(
+                pattern,
+                format!("stands for more than {MAX_LOCATIONS} locations"),
+            ));
         }
         let with = |start: &String| choices.iter().map(|choice| format!("{start}{before}{choice}")).collect();
         all = all.iter().flat_map(|start| -> Vec<String> { with(start) }).collect();
-        rest = behind;
+        rest = after;
     }
     all.iter_mut().for_each(|location| location.push_str(rest));
     Ok(all)
@@ -59,8 +61,8 @@ fn braces(pattern: &str) -> Result<Vec<String>, DataError> {
 
 fn first_braces(text: &str) -> Option<(&str, &str, &str)> {
     let (before, rest) = text.split_once('{')?;
-    let (inside, behind) = rest.split_once('}')?;
-    Some((before, inside, behind))
+    let (inside, after) = rest.split_once('}')?;
+    Some((before, inside, after))
 }
 
 fn choices(inside: &str) -> Option<Vec<String>> {
@@ -68,8 +70,8 @@ fn choices(inside: &str) -> Option<Vec<String>> {
         let number =
             |text: &str| text.parse::<usize>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
         let (from, to) = (number(first)?, number(last)?);
-        let few = from <= to && to - from < MOST;
-        // A number with a leading zero says how many digits all have.
+        let few = from <= to && to - from < MAX_LOCATIONS;
+        // A leading zero sets the number of digits.
         let width = if first.starts_with('0') { first.len() } else { 0 };
         return few.then(|| (from..=to).map(|number| format!("{number:0width$}")).collect());
     }
@@ -93,7 +95,7 @@ fn matching(pattern: &str, found: &mut Vec<String>) -> Result<(), DataError> {
         found.extend(matched.map(|path| tree.location(path)));
     }
     found[first..].sort_unstable();
-    // `**/**` finds a file in several ways.
+    // `**/**` matches a file in several ways.
     let mut sorted = found.split_off(first);
     sorted.dedup();
     found.append(&mut sorted);
@@ -107,9 +109,9 @@ fn walk(folder: &str, parts: &[&str], found: &mut Vec<String>) -> Result<(), Dat
         walk(folder, below, found)?;
     }
     let on_disk = if folder.is_empty() { "." } else { folder };
-    let refused = |e| DataError::io(on_disk, "a folder", e);
-    for entry in fs::read_dir(on_disk).map_err(refused)? {
-        let entry = entry.map_err(refused)?;
+    let io_error = |e| DataError::io(on_disk, "a folder", e);
+    for entry in fs::read_dir(on_disk).map_err(io_error)? {
+        let entry = entry.map_err(io_error)?;
         // A name that is not Unicode cannot match a pattern that is.
         let Ok(name) = entry.file_name().into_string() else { continue };
         let is_folder = match fs::metadata(entry.path()) {
@@ -119,7 +121,7 @@ fn walk(folder: &str, parts: &[&str], found: &mut Vec<String>) -> Result<(), Dat
         };
         let path = join(folder, &name);
         match (*part == "**", is_folder) {
-            // A link to a folder above would never end.
+            // A link to a folder above would be a cycle.
             (true, true) if !entry.path().is_symlink() => walk(&path, parts, found)?,
             (false, true) if !below.is_empty() && matches(part, &name) => walk(&path, below, found)?,
             (false, false) if below.is_empty() && matches(part, &name) => found.push(path),
@@ -140,10 +142,10 @@ fn path_matches(parts: &[&str], path: &[&str]) -> bool {
     }
 }
 
-/// Whether a name is what a pattern describes: `*` stands for any run of characters, `?` for any one.
+/// Whether a name matches a pattern: `*` stands for any characters, `?` for any one.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    // reached[i]: the first i characters of the pattern can stand for the name as far as it is read.
+    // reached[i]: the first i characters of the pattern match the characters of the name so far.
     let mut reached: Vec<bool> =
         (0..=pattern.len()).map(|i| pattern.iter().take(i).all(|c| *c == '*')).collect();
     for character in name {
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn braces_are_written_out_without_looking() {
+    fn braces_are_expanded_without_a_list_of_files() {
         let of = |pattern: &str| expand(pattern).unwrap();
         assert_eq!(
             of("s3://b/{08..11}.tar"),
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_whose_name_looks_like_a_pattern_is_no_pattern() {
+    fn the_name_of_an_existing_file_is_no_pattern() {
         let folder = folder_of(&[("a{1,2}.txt", b"1")]);
         assert!(!is_pattern(&at(&folder, "a{1,2}.txt")) && !is_pattern("plain.txt") && !is_pattern("a{b"));
         assert!(is_pattern(&at(&folder, "a{1,3}.txt")) && is_pattern("*.tar"));

@@ -1,4 +1,4 @@
-//! What lies at a location: on disk, in an archive, inside the binary or on another machine.
+//! The file or folder at a location: on disk, in an archive, inside the binary or on another machine.
 
 use super::Files;
 use super::extent::Extent;
@@ -14,7 +14,7 @@ use std::path::Path;
 /// The prefix of locations inside the binary.
 const BUILTIN: &str = "builtin:";
 
-/// What a location turns out to be.
+/// The file or folder at a location.
 pub(super) enum Place {
     File(Extent),
     Tree(Files),
@@ -25,7 +25,7 @@ pub(crate) fn is_remote(location: &str) -> bool {
     ["s3://", "gs://", "http://", "https://"].iter().any(|scheme| location.starts_with(scheme))
 }
 
-/// What lies at a location; `expected` says in errors what should.
+/// Finds the file or folder at a location; `expected` describes it in errors.
 pub(super) fn locate(location: &str, expected: &str) -> Result<Place, DataError> {
     if let Some(rest) = location.strip_prefix(BUILTIN) {
         let files = shipped::files().iter().map(|(path, bytes)| (path.to_string(), Cow::Borrowed(*bytes)));
@@ -38,7 +38,7 @@ pub(super) fn locate(location: &str, expected: &str) -> Result<Place, DataError>
         "" => Path::new(location),
         trimmed => Path::new(trimmed),
     };
-    // What is on disk is the longest part of the path that exists; the rest is looked for inside it.
+    // The longest part of the path that exists is on disk; the rest is a path inside it.
     for on_disk in path.ancestors() {
         let metadata = match fs::metadata(on_disk) {
             Ok(metadata) => metadata,
@@ -66,13 +66,10 @@ pub(super) fn locate(location: &str, expected: &str) -> Result<Place, DataError>
 
 #[cfg(not(feature = "remote"))]
 fn locate_remote(location: &str, _: &str) -> Result<Place, DataError> {
-    Err(DataError::layout(
-        location,
-        "this build reads no other machine's files; build with the feature `remote`",
-    ))
+    Err(DataError::layout(location, "this build cannot read remote files; build with the feature `remote`"))
 }
 
-/// An object, what is in an archive that is one, or all objects below a prefix.
+/// An object, a member of an archive that is an object, or all objects below a prefix.
 #[cfg(feature = "remote")]
 fn locate_remote(location: &str, expected: &str) -> Result<Place, DataError> {
     if !location.ends_with('/')

@@ -1,8 +1,8 @@
 //! Files on other machines: `s3://bucket/key`, `gs://bucket/key`, `http://` and `https://`.
 //!
-//! S3 and Google take their credentials, region and endpoint from the environment, as their own tools do
-//! (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, …). Nothing is fetched whole: parts are
-//! read when they are asked for, small ones in larger pieces that are kept a while.
+//! Credentials, region and endpoint of S3 and Google come from the environment, as in their own tools (`AWS_ACCESS_KEY_ID`,
+//! `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, …). Ranges of bytes are read on demand; small ones are read as
+//! larger pieces, which are cached.
 
 use super::extent::Extent;
 use crate::data::error::DataError;
@@ -20,28 +20,28 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-/// An object, opened: it is there, and of this length.
+/// An object that exists, and its length.
 #[derive(Debug)]
 pub(super) struct Object {
     store: Arc<dyn ObjectStore>,
     path: Path,
     location: String,
     len: u64,
-    /// The version that was opened, where the server gives one: another must not be mixed into it.
+    /// The version that was opened, if the server gives one; later reads must be of the same.
     version: Option<String>,
 }
 
-/// What is read at once of a part that is smaller.
+/// Bytes that a smaller read fetches.
 const PIECE: u64 = 512 << 10;
-/// Pieces that are kept, of all objects together: 128 MiB.
-const KEPT: usize = 256;
-/// How often a part that came short is asked for.
+/// Cached pieces of all objects: 128 MiB.
+const CACHED: usize = 256;
+/// Requests for a range whose answer is too short.
 const ATTEMPTS: usize = 3;
 
-/// The object at a location; `None` where there is none.
+/// The object at a location; `None` if there is none.
 ///
 /// # Errors
-/// [`DataError::Download`] where the server refuses or does not answer.
+/// [`DataError::Download`] if the server reports an error or does not answer.
 pub(super) fn open(location: &str) -> Result<Option<Extent>, DataError> {
     let (store, path) = store(location)?;
     if path.as_ref().is_empty() {
@@ -55,14 +55,14 @@ pub(super) fn open(location: &str) -> Result<Option<Extent>, DataError> {
             Ok(Some(Extent::remote(Arc::new(object))))
         }
         Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(refused(location, error)),
+        Err(error) => Err(download_error(location, error)),
     }
 }
 
-/// The objects below a location, by their paths there; none over HTTP, which has no lists.
+/// The objects below a location by their relative paths; none over HTTP, which has no lists.
 ///
 /// # Errors
-/// [`DataError::Download`] where the server refuses or does not answer.
+/// [`DataError::Download`] if the server reports an error or does not answer.
 pub(super) fn list(location: &str) -> Result<BTreeMap<String, Extent>, DataError> {
     if location.starts_with("http") {
         return Ok(BTreeMap::new());
@@ -70,7 +70,7 @@ pub(super) fn list(location: &str) -> Result<BTreeMap<String, Extent>, DataError
     let (store, prefix) = store(location)?;
     let found: Vec<_> = runtime()?
         .block_on(store.list(Some(&prefix)).try_collect())
-        .map_err(|error| refused(location, error))?;
+        .map_err(|error| download_error(location, error))?;
     let member = |meta: object_store::ObjectMeta| {
         let below = meta.location.prefix_match(&prefix)?;
         let below = below.map(|part| part.as_ref().to_string()).collect::<Vec<_>>().join("/");
@@ -87,12 +87,12 @@ pub(super) fn list(location: &str) -> Result<BTreeMap<String, Extent>, DataError
 }
 
 impl Object {
-    /// How many bytes it has.
+    /// The size in bytes.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Its version, where the server gives one.
+    /// The size and version, if the server gives a version.
     pub fn stamp(&self) -> Option<String> {
         Some(format!("{} {}", self.len, self.version.as_ref()?))
     }
@@ -111,8 +111,8 @@ impl Object {
         let number = offset / PIECE;
         let start = number * PIECE;
         let key = (self.location.clone(), self.version.clone(), number);
-        let kept = pieces().get(&key);
-        let piece = match kept {
+        let cached = pieces().get(&key);
+        let piece = match cached {
             Some(piece) => piece,
             None => {
                 let piece = self.fetch(start..(start + PIECE).min(self.len))?;
@@ -120,14 +120,14 @@ impl Object {
                 piece
             }
         };
-        // What goes on in the next piece is the next read's.
+        // The rest in the next piece is left to the next read.
         let rest = piece.get((offset - start) as usize..).unwrap_or_default();
         let n = rest.len().min(wanted as usize);
         buffer[..n].copy_from_slice(&rest[..n]);
         Ok(n)
     }
 
-    /// These bytes, neither more nor fewer.
+    /// Requests exactly these bytes.
     fn fetch(&self, range: Range<u64>) -> io::Result<Bytes> {
         let wanted = range.end - range.start;
         let mut found = 0;
@@ -145,7 +145,7 @@ impl Object {
             }
             found = bytes.len();
         }
-        let problem = format!("truncated: {found} bytes from {} on; asked for {wanted}", range.start);
+        let problem = format!("truncated: expected {wanted} bytes from {} on; found {found}", range.start);
         Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem))
     }
 
@@ -163,11 +163,11 @@ impl Object {
 /// A piece's object, that object's version, and the piece's number.
 type Key = (String, Option<String>, u64);
 
-/// The pieces that were read last.
+/// A cache of the pieces that were read last.
 #[derive(Default)]
 struct Pieces {
     pieces: HashMap<Key, (u64, Bytes)>,
-    /// Counts uses.
+    /// The number of uses so far.
     clock: u64,
 }
 
@@ -180,7 +180,7 @@ impl Pieces {
     }
 
     fn put(&mut self, key: Key, bytes: Bytes) {
-        if self.pieces.len() >= KEPT {
+        if self.pieces.len() >= CACHED {
             let oldest = self.pieces.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone());
             oldest.map(|key| self.pieces.remove(&key));
         }
@@ -191,43 +191,43 @@ impl Pieces {
 
 fn pieces() -> std::sync::MutexGuard<'static, Pieces> {
     static PIECES: LazyLock<Mutex<Pieces>> = LazyLock::new(Mutex::default);
-    // Whoever panicked while holding it left a map that is whole.
+    // A panic of a holder leaves the map consistent.
     PIECES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The threads that wait for servers.
+/// The runtime whose thread waits for servers.
 fn runtime() -> Result<&'static Runtime, DataError> {
     static RUNTIME: LazyLock<io::Result<Runtime>> =
         LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build());
     RUNTIME.as_ref().map_err(|error| DataError::Download {
         location: "the network".into(),
-        problem: format!("a thread for it cannot be started: {error}"),
+        problem: format!("its thread cannot be started: {error}"),
     })
 }
 
-/// The store that a location lies in, and its path there.
+/// The store of a location, and the path in it.
 fn store(location: &str) -> Result<(Arc<dyn ObjectStore>, Path), DataError> {
     static STORES: LazyLock<Mutex<HashMap<String, Arc<dyn ObjectStore>>>> = LazyLock::new(Mutex::default);
     let (scheme, rest) = location.split_once("://").unwrap_or(("", location));
     let (host, key) = rest.split_once('/').unwrap_or((rest, ""));
     let key = key.trim_matches('/');
-    // A path of a URL may be percent-encoded; a key is as it is.
+    // A path of a URL may be percent-encoded; a key is not.
     let path = if scheme.starts_with("http") { Path::from_url_path(key) } else { Path::parse(key) };
-    let path = path.map_err(|error| refused(location, error.into()))?;
+    let path = path.map_err(|error| download_error(location, error.into()))?;
     let name = format!("{scheme}://{host}");
     let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(store) = stores.get(&name) {
         return Ok((store.clone(), path));
     }
-    let store = connect(scheme, host).map_err(|error| refused(location, error))?;
+    let store = connect(scheme, host).map_err(|error| download_error(location, error))?;
     stores.insert(name, store.clone());
     Ok((store, path))
 }
 
 fn connect(scheme: &str, host: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
-    // Err where the process has one already.
+    // Fails if the process has one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // A server that is away for seconds is waited for; one that is not there should be named soon.
+    // Bridges an outage of seconds; a server that does not exist is reported after a minute at most.
     let retry = RetryConfig {
         max_retries: 5,
         retry_timeout: Duration::from_secs(60),
@@ -253,16 +253,16 @@ fn connect(scheme: &str, host: &str) -> object_store::Result<Arc<dyn ObjectStore
     })
 }
 
-/// Whether an endpoint that the environment names is one without encryption, which is then meant.
+/// Whether the environment names an endpoint without encryption, which is then allowed.
 fn unencrypted(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|address| address.starts_with("http://"))
 }
 
-fn refused(location: &str, error: object_store::Error) -> DataError {
+fn download_error(location: &str, error: object_store::Error) -> DataError {
     DataError::Download { location: location.to_string(), problem: with_causes(&error) }
 }
 
-/// An error with those of its causes that it does not quote.
+/// An error's message, with those of its causes that it does not include.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

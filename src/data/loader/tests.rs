@@ -3,17 +3,18 @@ use crate::data::{HeadLayout, Lane, Stream, Target};
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::time::{Duration, Instant};
 
-/// Texts of differing lengths; some cannot be read.
+/// Texts of different lengths; some are corrupt.
 struct Texts {
     samples: usize,
-    bad: Bad,
-    /// Whether a sample can be used.
+    corrupt: OnCorruptSample,
+    /// Whether a sample can be read.
     good: fn(usize) -> bool,
-    /// The longest takes this long.
+    /// The time to read the slowest sample.
     takes: Duration,
 }
 
-const TEXTS: Texts = Texts { samples: 50, bad: Bad::Fail, good: |_| true, takes: Duration::ZERO };
+const TEXTS: Texts =
+    Texts { samples: 50, corrupt: OnCorruptSample::Fail, good: |_| true, takes: Duration::ZERO };
 
 impl Dataset for Texts {
     fn len(&self) -> usize {
@@ -35,8 +36,8 @@ impl Dataset for Texts {
         })
     }
 
-    fn bad(&self) -> Bad {
-        self.bad
+    fn on_corrupt(&self) -> OnCorruptSample {
+        self.corrupt
     }
 }
 
@@ -80,7 +81,7 @@ fn steps_are_the_same_for_any_number_of_threads() {
 }
 
 #[test]
-fn a_plan_can_begin_at_any_step() {
+fn a_plan_can_start_at_any_step() {
     for tokens in [None, Some(40)] {
         let whole: Vec<Prepared> =
             loader(|| TEXTS, Plan { tokens, ..plan(0..9, 0) }).collect::<Result<_, _>>().unwrap();
@@ -92,9 +93,9 @@ fn a_plan_can_begin_at_any_step() {
     }
 }
 
-/// A walk to it, or an order written down, would take minutes or terabytes.
+/// Drawing every earlier sample would take minutes, a stored permutation terabytes.
 #[test]
-fn the_middle_of_a_huge_epoch_is_found_at_once() {
+fn the_middle_of_a_huge_epoch_is_drawn_at_once() {
     let lane = Lane { task: 0, first: 0, samples: 1 << 40, share: 32 };
     for shuffle in [0, 10_000] {
         let texts = Texts { samples: 1 << 40, ..TEXTS };
@@ -109,7 +110,7 @@ fn the_middle_of_a_huge_epoch_is_found_at_once() {
 }
 
 #[test]
-fn a_budget_is_filled_and_never_exceeded() {
+fn a_token_budget_is_filled_and_never_exceeded() {
     let steps: Vec<Prepared> =
         loader(|| TEXTS, Plan { tokens: Some(40), ..plan(0..20, 0) }).collect::<Result<_, _>>().unwrap();
     let micro: Vec<&Batch> = steps.iter().flat_map(|step| &step.micro).collect();
@@ -121,34 +122,34 @@ fn a_budget_is_filled_and_never_exceeded() {
 }
 
 #[test]
-fn a_sample_beyond_the_budget_is_refused_or_replaced() {
-    let refused = loader(|| TEXTS, Plan { tokens: Some(10), ..plan(0..20, 0) });
-    let error = refused.map(|step| step.map(drop)).find_map(Result::err).unwrap().to_string();
+fn a_sample_above_the_token_budget_fails_or_is_replaced() {
+    let failing = loader(|| TEXTS, Plan { tokens: Some(10), ..plan(0..20, 0) });
+    let error = failing.map(|step| step.map(drop)).find_map(Result::err).unwrap().to_string();
     assert!(error.contains("tokens; train.batch_tokens is 10"), "{error}");
-    let skips = || Texts { bad: Bad::Skip, ..TEXTS };
+    let skips = || Texts { corrupt: OnCorruptSample::Skip, ..TEXTS };
     let steps: Vec<Prepared> =
         loader(skips, Plan { tokens: Some(10), ..plan(0..20, 0) }).collect::<Result<_, _>>().unwrap();
     assert!(steps.iter().flat_map(|step| &step.micro).all(|batch| (1..=10).contains(&batch.n_tokens())));
-    let bad: Vec<&String> = steps.iter().flat_map(|step| &step.bad).collect();
+    let corrupt: Vec<&String> = steps.iter().flat_map(|step| &step.corrupt).collect();
     assert!(
-        bad.len() > 5 && bad.iter().all(|problem| problem.contains("train.batch_tokens is 10")),
-        "{bad:?}"
+        corrupt.len() > 5 && corrupt.iter().all(|problem| problem.contains("train.batch_tokens is 10")),
+        "{corrupt:?}"
     );
 }
 
 #[test]
-fn bad_samples_stop_the_loader_or_are_replaced_and_named() {
+fn corrupt_samples_stop_the_loader_or_are_replaced_and_named() {
     let torn = || Texts { good: |index| index % 5 != 2, ..TEXTS };
     let mut failing = loader(torn, plan(0..50, 0));
     let error = failing.find_map(Result::err).unwrap().to_string();
     assert!(error.contains("is torn"), "{error}");
-    let skips = || Texts { good: |index| index % 5 != 2, bad: Bad::Skip, ..TEXTS };
+    let skips = || Texts { good: |index| index % 5 != 2, corrupt: OnCorruptSample::Skip, ..TEXTS };
     let steps: Vec<Prepared> = loader(skips, plan(0..50, 0)).collect::<Result<_, _>>().unwrap();
     assert!(steps.iter().flat_map(|step| &step.micro).all(|batch| batch.n_documents() == 5));
-    let bad: Vec<String> = steps.iter().flat_map(|step| step.bad.clone()).collect();
-    // A fifth of 500 draws, and a fifth of what takes their place.
-    assert!((80..180).contains(&bad.len()), "{}", bad.len());
-    assert!(bad.iter().all(|problem| problem.ends_with("is torn")));
+    let corrupt: Vec<String> = steps.iter().flat_map(|step| step.corrupt.clone()).collect();
+    // A fifth of 500 draws, and a fifth of their replacements.
+    assert!((80..180).contains(&corrupt.len()), "{}", corrupt.len());
+    assert!(corrupt.iter().all(|problem| problem.ends_with("is torn")));
     assert_eq!(
         all(loader(skips, plan(0..50, 0))),
         steps.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>()
@@ -156,8 +157,8 @@ fn bad_samples_stop_the_loader_or_are_replaced_and_named() {
 }
 
 #[test]
-fn where_no_sample_can_be_used_the_loader_ends() {
-    let none = || Texts { good: |_| false, bad: Bad::Skip, ..TEXTS };
+fn the_loader_fails_if_all_samples_are_corrupt() {
+    let none = || Texts { good: |_| false, corrupt: OnCorruptSample::Skip, ..TEXTS };
     let error = loader(none, plan(0..5, 0)).next().unwrap().unwrap_err().to_string();
     assert!(error.contains("100 samples in a row cannot be used; the last: text"), "{error}");
 }
@@ -191,7 +192,7 @@ fn a_dropped_loader_ends_its_threads() {
     drop(loader);
     let begun = Instant::now();
     while Arc::strong_count(&alive) > 1 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "threads go on");
+        assert!(begun.elapsed() < Duration::from_secs(10), "threads still run");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

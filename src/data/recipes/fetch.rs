@@ -1,6 +1,6 @@
-//! Fetching one file and verifying it on the way.
+//! Downloading one file and verifying its checksum.
 
-use super::{Remote, Unpack, refused};
+use super::{Remote, Unpack, io_error};
 use crate::data::error::DataError;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
@@ -9,12 +9,12 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long to wait for a connection, an answer, or the next bytes.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Bytes that are copied at a time.
+/// Time-out of a connection, an answer, or the next bytes.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes copied at a time.
 const CHUNK: usize = 1 << 16;
 
-/// Fetches a file to `path`, which on success holds the bytes that the recipe describes.
+/// Downloads a file to `path` and verifies it.
 pub(super) fn fetch(
     remote: &Remote,
     mirror: Option<&str>,
@@ -27,31 +27,31 @@ pub(super) fn fetch(
     };
     let packed = if is_address(&location) { download(&location)? } else { open(&location)? };
     let reader: Box<dyn Read> = match remote.unpack {
-        // No gzip of so many bytes is longer; one that goes on without yielding any ends here.
+        // No gzip of `size` bytes is longer; the limit ends an endless one that yields nothing.
         Unpack::Gzip => Box::new(MultiGzDecoder::new(packed.take(remote.size + remote.size / 100 + 4096))),
         Unpack::None | Unpack::TarGz => packed,
     };
-    // One byte too many is enough to know that it is not the file.
+    // One byte too many is enough to detect another file.
     let (count, sha256) = copy(&location, &mut reader.take(remote.size + 1), path, progress)?;
-    let wrong = |what, expected: String, found: String| {
+    let mismatch = |what, expected: String, found: String| {
         Err(DataError::Checksum { location: location.clone(), what, expected, found })
     };
     match remote.size {
-        size if count > size => wrong("size", size.to_string(), format!("more than {size}")),
-        size if count < size => wrong("size", size.to_string(), count.to_string()),
-        _ if sha256 != remote.sha256 => wrong("sha256", remote.sha256.clone(), sha256),
+        size if count > size => mismatch("size", size.to_string(), format!("more than {size}")),
+        size if count < size => mismatch("size", size.to_string(), count.to_string()),
+        _ if sha256 != remote.sha256 => mismatch("sha256", remote.sha256.clone(), sha256),
         _ => Ok(()),
     }
 }
 
-/// Copies what `reader` yields to a new file; returns the number of bytes and their SHA-256.
+/// Copies `reader` to a new file; returns the number of bytes and their SHA-256.
 fn copy(
     location: &str,
     reader: &mut dyn Read,
     path: &Path,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(u64, String), DataError> {
-    let mut file = File::create_new(path).map_err(|e| refused(path, e))?;
+    let mut file = File::create_new(path).map_err(|e| io_error(path, e))?;
     let (mut hasher, mut count, mut chunk) = (Sha256::new(), 0, vec![0; CHUNK]);
     loop {
         let n = match reader.read(&mut chunk) {
@@ -65,7 +65,7 @@ fn copy(
         };
         let read = chunk.get(..n).unwrap_or_default();
         hasher.update(read);
-        file.write_all(read).map_err(|e| refused(path, e))?;
+        file.write_all(read).map_err(|e| io_error(path, e))?;
         count += n as u64;
         progress(count);
     }
@@ -77,9 +77,9 @@ fn is_address(location: &str) -> bool {
 
 fn download(url: &str) -> Result<Box<dyn Read>, DataError> {
     let agent = ureq::Agent::config_builder()
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .timeout_per_read(Some(PATIENCE))
+        .timeout_connect(Some(TIMEOUT))
+        .timeout_recv_response(Some(TIMEOUT))
+        .timeout_per_read(Some(TIMEOUT))
         .build()
         .new_agent();
     match agent.get(url).call() {
@@ -102,15 +102,15 @@ fn open(location: &str) -> Result<Box<dyn Read>, DataError> {
     if is_dir { Err(DataError::IsFolder { location: location.to_string() }) } else { Ok(Box::new(file)) }
 }
 
-/// Moves a verified file to where it belongs, in one step.
+/// Moves a verified file to its path, atomically.
 pub(super) fn place(from: &Path, to: &Path) -> Result<(), DataError> {
     if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder).map_err(|e| refused(folder, e))?;
+        fs::create_dir_all(folder).map_err(|e| io_error(folder, e))?;
     }
-    fs::rename(from, to).map_err(|e| refused(to, e))
+    fs::rename(from, to).map_err(|e| io_error(to, e))
 }
 
-/// Whether a file is there and is the right one.
+/// Whether a file exists with this size and checksum.
 pub(super) fn is_file(path: &Path, size: Option<u64>, sha256: &str) -> Result<bool, DataError> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
@@ -119,14 +119,14 @@ pub(super) fn is_file(path: &Path, size: Option<u64>, sha256: &str) -> Result<bo
         Ok(metadata) if size.is_some_and(|size| size != metadata.len()) => Ok(false),
         Ok(_) => Ok(sha256_of(path)? == sha256),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(refused(path, e)),
+        Err(e) => Err(io_error(path, e)),
     }
 }
 
 /// The SHA-256 of a file, in lower-case hexadecimal.
 pub(super) fn sha256_of(path: &Path) -> Result<String, DataError> {
     let mut hasher = Sha256::new();
-    let mut file = File::open(path).map_err(|e| refused(path, e))?;
-    io::copy(&mut file, &mut hasher).map_err(|e| refused(path, e))?;
+    let mut file = File::open(path).map_err(|e| io_error(path, e))?;
+    io::copy(&mut file, &mut hasher).map_err(|e| io_error(path, e))?;
     Ok(format!("{:x}", hasher.finalize()))
 }

@@ -1,27 +1,27 @@
-//! A manifest for recordings whose file names say what is in them.
+//! A manifest from descriptive file names.
 
-use super::refused;
+use super::io_error;
 use crate::data::error::DataError;
 use crate::data::files::Files;
 use serde::Deserialize;
 use std::fs;
 use std::path::Path;
 
-/// How file names of a folder become rows of a manifest: `7_jackson_32.wav` with the columns `text`,
-/// `speaker` and `index` is *seven*, by jackson, number 32.
+/// The rule that makes a row of a manifest of a file name: `7_jackson_32.wav` with the columns `text`, `speaker` and `index`
+/// is *seven*, by jackson, number 32.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Naming {
-    /// The folder; its `.wav` files are listed.
+    /// The folder of the `.wav` files.
     pub folder: String,
-    /// What the parts of a name between underscores are.
+    /// The columns that the parts of a name between underscores belong to.
     pub columns: Vec<String>,
-    /// What the numbers in the column `text` stand for.
+    /// The texts that the numbers in the column `text` stand for.
     pub text: Vec<String>,
 }
 
 impl Naming {
-    /// Writes `manifest.tsv` into the recipe's folder, where there is none.
+    /// Writes `manifest.tsv` into the recipe's folder, unless it exists.
     pub(super) fn write_manifest(&self, recipe: &Path) -> Result<(), DataError> {
         let manifest = recipe.join("manifest.tsv");
         if manifest.exists() {
@@ -40,8 +40,8 @@ impl Naming {
             table.push_str(&format!("{}/{name}\t{}\n", self.folder, fields.join("\t")));
         }
         let draft = recipe.join("manifest.tsv.part");
-        fs::write(&draft, table).map_err(|e| refused(&draft, e))?;
-        fs::rename(&draft, &manifest).map_err(|e| refused(&manifest, e))
+        fs::write(&draft, table).map_err(|e| io_error(&draft, e))?;
+        fs::rename(&draft, &manifest).map_err(|e| io_error(&manifest, e))
     }
 
     fn fields<'a>(&'a self, name: &'a str) -> Option<Vec<&'a str>> {

@@ -9,7 +9,7 @@ fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
-/// A recipe of one file, which is to be `content`.
+/// A recipe of one file with this content.
 fn recipe(name: &str, unpack: Unpack, content: &[u8]) -> Recipe {
     let file = Remote {
         url: format!("http://localhost:9/{name}"),
@@ -35,7 +35,7 @@ fn message<T>(result: Result<T, DataError>) -> String {
     result.err().expect("an error").to_string()
 }
 
-/// Every file and folder below the recipe's folder.
+/// The files and folders in the recipe's folder.
 fn left(dest: &TempDir) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dest.path().join("set"))
         .unwrap()
@@ -45,7 +45,7 @@ fn left(dest: &TempDir) -> Vec<String> {
     names
 }
 
-/// A server on this machine that gives one raw answer, whatever is asked; returns its address.
+/// A local server that gives one raw answer to any request; returns its address.
 fn serve(answer: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -53,7 +53,7 @@ fn serve(answer: Vec<u8>) -> String {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 4096];
         let _ = stream.read(&mut request);
-        // The client may hang up first, once it has seen too many bytes.
+        // The client may close the connection after too many bytes.
         let _ = stream.write_all(&answer);
     });
     format!("http://{address}/")
@@ -65,7 +65,7 @@ fn answer(status: &str, claimed: usize, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_ships_is_complete() {
+fn shipped_recipes_are_complete() {
     let names: Vec<_> = list().iter().map(|recipe| recipe.name.as_str()).collect();
     assert_eq!(names, ["mnist", "cifar10", "tinyshakespeare", "fsdd"]);
     for file in list().iter().flat_map(|recipe| &recipe.files) {
@@ -79,25 +79,25 @@ fn what_ships_is_complete() {
 }
 
 #[test]
-fn a_file_comes_from_a_folder_and_is_not_fetched_again() {
+fn a_file_is_copied_from_a_folder_once() {
     let (mirror, dest) = (folder_of(&[("x.txt", b"hello")]), tempfile::tempdir().unwrap());
     let recipe = recipe("x.txt", Unpack::None, b"hello");
-    let mut told = Vec::new();
-    let folder =
-        recipe.get(dest.path(), Some(&at(&mirror, "")), &mut |done, all| told.push((done, all))).unwrap();
+    let mut progress = Vec::new();
+    let folder = recipe.get(dest.path(), Some(&at(&mirror, "")), &mut |done, all| progress.push((done, all)));
+    let folder = folder.unwrap();
     assert_eq!(fs::read(folder.join("x.txt")).unwrap(), b"hello");
-    assert_eq!(told.last(), Some(&(5, Some(5))));
+    assert_eq!(progress.last(), Some(&(5, Some(5))));
     fs::remove_file(mirror.path().join("x.txt")).unwrap();
     get(&recipe, &dest, &at(&mirror, "")).expect("it is there already");
     fs::write(folder.join("x.txt"), b"jello").unwrap();
     assert!(
         message(get(&recipe, &dest, &at(&mirror, ""))).contains("x.txt: not found"),
-        "a changed file is fetched again"
+        "a changed file is copied again"
     );
 }
 
 #[test]
-fn gzip_is_pinned_by_what_it_unpacks_to() {
+fn the_checksum_of_gzip_is_that_of_the_unpacked_file() {
     let mut stored = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     stored.write_all(&[5; 3000]).unwrap();
     for packed in [gzip(&[5; 3000]), stored.finish().unwrap()] {
@@ -109,7 +109,7 @@ fn gzip_is_pinned_by_what_it_unpacks_to() {
 }
 
 #[test]
-fn an_archive_is_unpacked_and_its_members_are_known_again() {
+fn an_archive_is_unpacked_again_only_if_a_member_changed() {
     let packed = gzip(&tar_of(&[("top/a.txt", b"a"), ("top/list/b.txt", b"b")]));
     let (mirror, dest) = (folder_of(&[("x.tar.gz", &packed)]), tempfile::tempdir().unwrap());
     let recipe = recipe("x.tar.gz", Unpack::TarGz, &packed);
@@ -126,7 +126,7 @@ fn an_archive_is_unpacked_and_its_members_are_known_again() {
 }
 
 #[test]
-fn another_file_is_refused_and_nothing_is_left() {
+fn a_wrong_checksum_fails_and_leaves_no_file() {
     let dest = tempfile::tempdir().unwrap();
     for (found, expected) in [
         (&b"jello"[..], format!("sha256 is {}; expected {}", sha256(b"jello"), sha256(b"hello"))),
@@ -152,7 +152,7 @@ fn another_file_is_refused_and_nothing_is_left() {
 }
 
 #[test]
-fn an_archive_that_leads_out_is_refused_and_nothing_is_left() {
+fn an_archive_with_unsafe_members_fails_and_leaves_no_file() {
     use tar::EntryType::{Regular, Symlink};
     for (name, kind, expected) in [
         ("top/../../../escaped", Regular, "leads out of its folder"),
@@ -170,7 +170,7 @@ fn an_archive_that_leads_out_is_refused_and_nothing_is_left() {
 }
 
 #[test]
-fn a_file_comes_from_a_server() {
+fn a_file_is_downloaded() {
     let dest = tempfile::tempdir().unwrap();
     let mirror = serve(answer("200 OK", 5, b"hello"));
     let folder = get(&recipe("x", Unpack::None, b"hello"), &dest, &mirror).unwrap();
@@ -178,7 +178,7 @@ fn a_file_comes_from_a_server() {
 }
 
 #[test]
-fn a_server_that_fails_is_named_and_nothing_is_left() {
+fn a_failed_download_names_the_address_and_leaves_no_file() {
     let recipe = recipe("x", Unpack::None, b"hello");
     let endless = [&b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"[..], &[b'h'; 1 << 20]].concat();
     for (answer, expected) in [
@@ -194,7 +194,7 @@ fn a_server_that_fails_is_named_and_nothing_is_left() {
         assert!(message.contains(expected), "{message}");
         assert!(left(&dest).is_empty());
     }
-    // Nobody listens on the port of a listener that is gone.
+    // No process listens on the port of a dropped listener.
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let dest = tempfile::tempdir().unwrap();
     assert!(matches!(get(&recipe, &dest, &format!("http://{gone}")), Err(DataError::Download { .. })));

@@ -1,4 +1,4 @@
-//! A child process that is spoken to in lines, never waited for without end, and never left behind.
+//! A child process that exchanges lines with this one: every wait has a time limit, and the process always ends.
 
 use super::message;
 use crate::env::EnvError;
@@ -10,14 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The longest line that is read, in bytes; an observation of a million numbers.
+/// The longest line, in bytes: enough for an observation of a million numbers.
 const LONGEST_LINE: usize = 1 << 23;
-/// Lines that may wait to be read; a process that says more has to wait.
-const LINES_WAITING: usize = 8;
-/// How much of the end of standard error is kept, in bytes, and shown, in lines.
-const KEPT: usize = 4096;
-const SHOWN: usize = 10;
-/// How long a process may take to end once its input has.
+/// Lines that are buffered before the process has to wait.
+const BUFFERED_LINES: usize = 8;
+/// Bytes of the end of standard error that are kept for an error message.
+const KEPT_BYTES: usize = 4096;
+/// Lines of the end of standard error in an error message.
+const SHOWN_LINES: usize = 10;
+/// Time for a process to end after its input is closed.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A running command.
@@ -25,7 +26,7 @@ pub(super) struct Child {
     command: String,
     process: std::process::Child,
     timeout: Duration,
-    /// To the thread that writes: a process that does not read must not stop this one. `None` once it is closed.
+    /// To the thread that writes, so that a process that does not read cannot block this one. `None` once closed.
     requests: Option<Sender<Vec<u8>>>,
     lines: Receiver<Line>,
     /// The end of its standard error.
@@ -39,37 +40,37 @@ enum Line {
 }
 
 impl Child {
-    /// Starts a command, which is split into words as a shell would.
+    /// Starts a command, split into words as by a shell.
     pub(super) fn start(command: &str, timeout: Duration) -> Result<Self, EnvError> {
-        let refuse = |problem: String| Err(EnvError::Outside { command: command.into(), problem });
+        let fail = |problem: String| Err(EnvError::Process { command: command.into(), problem });
         let Some(words) = shlex::split(command) else {
-            return refuse("is not a command: a quote is not closed".into());
+            return fail("expected a command; found a quote that is not closed".into());
         };
         let Some((program, arguments)) = words.split_first() else {
-            return refuse("is empty; say a built-in environment, cartpole, or a command".into());
+            return fail("expected a built-in environment (cartpole) or a command; found nothing".into());
         };
         let mut starting = Command::new(program);
         starting.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        #[cfg(unix)] // with what it starts itself, so that all of it can be ended
+        #[cfg(unix)] // its own group, so that its children end with it
         std::os::unix::process::CommandExt::process_group(&mut starting, 0);
         let mut process = match starting.spawn() {
             Ok(process) => process,
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                return refuse(format!(
-                    "is neither a built-in environment, cartpole, nor a command: no program {program:?} is found"
+                return fail(format!(
+                    "expected a built-in environment (cartpole) or a command; found no program {program:?}"
                 ));
             }
-            Err(e) => return refuse(format!("cannot be started: {e}")),
+            Err(e) => return fail(format!("cannot be started: {e}")),
         };
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (process.stdin.take(), process.stdout.take(), process.stderr.take())
         else {
-            return refuse("cannot be started: it has no standard input and output".into());
+            return fail("cannot be started: it has no standard input and output".into());
         };
-        // The threads are not waited for: each ends with its pipe, which a stray grandchild may hold open.
+        // The threads are not joined: each ends with its pipe, which a grandchild may hold open.
         let (requests, to_write) = channel();
         std::thread::spawn(move || write(stdin, &to_write));
-        let (read, lines) = sync_channel(LINES_WAITING);
+        let (read, lines) = sync_channel(BUFFERED_LINES);
         std::thread::spawn(move || read_lines(stdout, &read));
         let errors = Arc::new(Mutex::new(Vec::new()));
         let kept = errors.clone();
@@ -93,63 +94,62 @@ impl Child {
         self.process.id()
     }
 
-    /// Sends lines. Whatever was said before, unasked, is an error.
+    /// Sends lines. A line that the process wrote before, without a request, is an error.
     pub(super) fn send(&mut self, lines: Vec<u8>) -> Result<(), EnvError> {
         match self.lines.try_recv() {
             Ok(Line::Whole(line)) => {
                 let line = String::from_utf8_lossy(&line);
                 let line: String = line.trim_end().chars().take(80).collect();
-                return Err(self.refuse(format!("says {line:?} without being asked")));
+                return Err(self.fail(format!("wrote {line:?} without a request")));
             }
             Ok(Line::TooLong) => return Err(self.too_long()),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
         }
-        // Where nobody reads any more, the wait for the answer says why.
+        // If the process no longer reads, the wait for its answer reports why.
         let _ = self.requests.as_ref().map(|requests| requests.send(lines));
         Ok(())
     }
 
-    /// The next line that it says; `awaited` names it in errors.
+    /// Reads the next line; `awaited` names it in errors.
     pub(super) fn line(&mut self, awaited: &str) -> Result<Vec<u8>, EnvError> {
         match self.lines.recv_timeout(self.timeout) {
             Ok(Line::Whole(line)) => Ok(line),
             Ok(Line::TooLong) => Err(self.too_long()),
             Err(RecvTimeoutError::Timeout) => {
                 let seconds = self.timeout.as_secs_f64();
-                Err(self.refuse(format!("gave no {awaited} within {seconds} s (--env-timeout)")))
+                Err(self.fail(format!("gave no {awaited} within {seconds} s (--env-timeout)")))
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let problem = match self.ended_within(GRACE) {
                     Some(status) => format!("ended before its {awaited} ({status})"),
                     None => format!("closed its standard output before its {awaited}"),
                 };
-                Err(self.refuse(problem))
+                Err(self.fail(problem))
             }
         }
     }
 
-    /// Ends the process, with which there is nothing more to say, and makes an error with the last that it said on
-    /// its standard error.
-    pub(super) fn refuse(&mut self, problem: impl Display) -> EnvError {
+    /// Ends the process; returns an error with the last lines of its standard error.
+    pub(super) fn fail(&mut self, problem: impl Display) -> EnvError {
         self.end();
         let mut problem = problem.to_string();
         let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&errors);
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         if !lines.is_empty() {
-            problem += "\nthe last on its standard error:";
+            problem += "\nthe end of its standard error:";
         }
-        for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+        for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
             problem += &format!("\n    {line}");
         }
-        EnvError::Outside { command: self.command.clone(), problem }
+        EnvError::Process { command: self.command.clone(), problem }
     }
 
     fn too_long(&mut self) -> EnvError {
-        self.refuse(format!("says a line of more than {} MiB", LONGEST_LINE >> 20))
+        self.fail(format!("wrote a line of more than {} MiB", LONGEST_LINE >> 20))
     }
 
-    /// How it ended, with its standard error read to the end, if it ends in time.
+    /// The exit status, if the process ends in time; its standard error is read to the end by then.
     fn ended_within(&mut self, time: Duration) -> Option<ExitStatus> {
         let started = Instant::now();
         let mut pause = Duration::from_millis(1);
@@ -163,33 +163,33 @@ impl Child {
         }
     }
 
-    /// Closes its input, and kills it where it does not end at that.
+    /// Closes the input, and kills the process if it does not end.
     fn end(&mut self) {
         self.requests = None;
         if self.ended_within(GRACE).is_some() {
             return;
         }
         #[cfg(unix)]
-        // SAFETY: sends a signal to the group of a child that is not yet waited for, so the number is still its own.
+        // SAFETY: sends a signal to the group of a child that is not reaped yet, so the id is still its own.
         unsafe {
             libc::kill(-(self.process.id() as libc::pid_t), libc::SIGKILL);
         }
-        // Both fail only where it has ended meanwhile.
+        // Both fail only if the process has ended meanwhile.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Asks it to close, and sees to it that it ends.
 impl Drop for Child {
+    /// Asks the process to close, and ends it if it does not.
     fn drop(&mut self) {
-        // Where nobody reads any more, there is nobody to ask.
+        // An error means that the process no longer reads.
         let _ = self.requests.as_ref().map(|requests| requests.send(message::close()));
         self.end();
     }
 }
 
-/// Writes requests until there are no more, or nobody reads them.
+/// Writes requests until the channel or the pipe is closed.
 fn write(mut stdin: ChildStdin, requests: &Receiver<Vec<u8>>) {
     while let Ok(lines) = requests.recv() {
         if stdin.write_all(&lines).and_then(|()| stdin.flush()).is_err() {
@@ -203,19 +203,19 @@ fn read_lines(stdout: ChildStdout, lines: &SyncSender<Line>) {
     loop {
         let mut line = Vec::new();
         let read = stdout.by_ref().take(LONGEST_LINE as u64 + 1).read_until(b'\n', &mut line);
-        let said = match read {
+        let next = match read {
             Ok(0) | Err(_) => return,
             Ok(bytes) if bytes > LONGEST_LINE => Line::TooLong,
             Ok(_) => Line::Whole(line),
         };
-        let over = matches!(said, Line::TooLong);
-        if lines.send(said).is_err() || over {
+        let over = matches!(next, Line::TooLong);
+        if lines.send(next).is_err() || over {
             return;
         }
     }
 }
 
-/// Keeps the last that is read.
+/// Keeps the last bytes that are read.
 fn keep_end(mut stderr: ChildStderr, kept: &Mutex<Vec<u8>>) {
     let mut chunk = [0; 1024];
     loop {
@@ -224,7 +224,7 @@ fn keep_end(mut stderr: ChildStderr, kept: &Mutex<Vec<u8>>) {
             Ok(bytes) => {
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.extend_from_slice(&chunk[..bytes]);
-                let excess = kept.len().saturating_sub(KEPT);
+                let excess = kept.len().saturating_sub(KEPT_BYTES);
                 kept.drain(..excess);
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}

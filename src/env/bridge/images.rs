@@ -1,4 +1,4 @@
-//! The images of an observation, as they are written.
+//! The images of an observation in the protocol.
 
 use super::message::MessageError;
 use crate::env::Image;
@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An image in one of its forms.
+/// An image in one of its two forms.
 #[derive(Deserialize)]
 #[serde(try_from = "Fields")]
 pub(super) struct Form(Image);
@@ -21,7 +21,7 @@ struct Fields {
     pixels: Option<Base64>,
 }
 
-/// Bytes as text.
+/// Bytes in base64.
 struct Base64(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Base64 {
@@ -50,34 +50,34 @@ impl TryFrom<Fields> for Form {
                 channels: Some(channels),
                 pixels: Some(Base64(pixels)),
             } => Ok(Self(Image::Pixels { height, width, channels, pixels })),
-            _ => Err(r#"an image must be {"height", "width", "channels", "pixels"} or {"encoded"}"#),
+            _ => Err(r#"expected an image as {"height", "width", "channels", "pixels"} or {"encoded"}"#),
         }
     }
 }
 
-/// The images of an observation, which must be those of these cameras.
+/// The images of an observation, which must be those of `cameras`.
 pub(super) fn images(
     forms: BTreeMap<String, Form>,
     cameras: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Image>, MessageError> {
-    let refuse = |problem| Err(MessageError::Value { field: "images", problem });
+    let fail = |problem| Err(MessageError::Value { field: "images", problem });
     if !forms.keys().eq(cameras) {
         let listed = |names: Vec<&str>| if names.is_empty() { "none".into() } else { names.join(", ") };
         let expected = listed(cameras.iter().map(String::as_str).collect());
         let found = listed(forms.keys().map(String::as_str).collect());
-        return refuse(format!("must be of {expected}, as was said; found {found}"));
+        return fail(format!("expected those of {expected}, as in the greeting; found {found}"));
     }
-    let mut seen = BTreeMap::new();
+    let mut images = BTreeMap::new();
     for (camera, Form(image)) in forms {
         if let Image::Pixels { height, width, channels, pixels } = &image {
             let sides = [*height, *width, *channels];
             let expected = sides.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
             if expected != Some(pixels.len()) {
                 let (found, shape) = (pixels.len(), sides.map(|side| side.to_string()).join("×"));
-                return refuse(format!("of {camera} must have {shape} bytes; found {found}"));
+                return fail(format!("expected {shape} bytes for {camera}; found {found}"));
             }
         }
-        seen.insert(camera, image);
+        images.insert(camera, image);
     }
-    Ok(seen)
+    Ok(images)
 }

@@ -1,4 +1,4 @@
-//! What is said over the bridge: requests written, answers read and checked.
+//! The messages of the bridge: requests are written, answers are read and checked.
 
 use super::images::{Form, images};
 use super::numbers::Numbers;
@@ -6,61 +6,61 @@ use crate::env::{Action, ActionSpec, Observation, Step};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The version of the protocol that this build speaks.
+/// The version of the protocol.
 pub const PROTOCOL: u32 = 1;
 
-/// What an environment says of itself.
+/// The greeting: an environment's observations, actions and limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hello {
-    /// Numbers in an observation; 0 where it is images alone.
+    /// Numbers in an observation; 0 if it is images alone.
     pub state_dim: usize,
-    /// The names of its images.
+    /// The names of the images in an observation.
     pub cameras: BTreeSet<String>,
-    /// Which actions it takes.
+    /// The actions that it accepts.
     pub actions: ActionSpec,
     /// Steps after which an episode is truncated.
     pub max_steps: Option<usize>,
-    /// How many environments there can be side by side.
+    /// The largest number of environments side by side; `None` for no limit.
     pub envs: Option<usize>,
 }
 
-/// A line that is not what it must be.
+/// A line that breaks the protocol.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
     /// Not JSON, or a field that is missing, unknown or of the wrong type.
-    #[error("says {found}, where {expected} is expected: {problem}")]
+    #[error("expected {expected}; found {found}: {problem}")]
     Unreadable {
-        /// What was expected.
+        /// The expected message.
         expected: &'static str,
-        /// What is wrong with it, and where.
+        /// The problem, and its place in the line.
         problem: String,
-        /// How the line begins.
+        /// The beginning of the line.
         found: String,
     },
     /// Another version of the protocol.
-    #[error("speaks version {0} of the protocol; this build speaks version {PROTOCOL}")]
+    #[error("protocol: expected version {PROTOCOL}; found {0}")]
     Version(u64),
-    /// A field with a value that it cannot have.
-    #[error("{field} {problem}")]
+    /// A field with an invalid value.
+    #[error("{field}: {problem}")]
     Value {
         /// The field.
         field: &'static str,
-        /// What it must be, and what was found.
+        /// The expected value and the value found.
         problem: String,
     },
-    /// An error of its own.
+    /// An error that the environment reports.
     #[error("reports an error: {0}")]
     Reported(String),
 }
 
-const HELLO: &str =
+const GREETING: &str =
     r#"the greeting {"hello": {"protocol": 1, "observation": …, "action": …, "max_steps": …, "envs": …}}"#;
-const SEEN: &str = r#"an answer to reset {"env": …, "observation": …}"#;
-const STEP: &str =
+const RESET_ANSWER: &str = r#"an answer to reset {"env": …, "observation": …}"#;
+const STEP_ANSWER: &str =
     r#"an answer to step {"env": …, "observation": …, "reward": …, "terminated": …, "truncated": …}"#;
 
-/// How much of a line is shown in an error.
+/// Characters of a line that are shown in an error.
 const SHOWN: usize = 120;
 
 #[derive(Deserialize)]
@@ -93,7 +93,7 @@ struct Fields {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "`observation` must be a whole number, or an object of them")]
+#[serde(untagged, expecting = "expected `observation` to be a whole number, or an object of whole numbers")]
 enum Size {
     One(usize),
     Parts(BTreeMap<String, usize>),
@@ -109,7 +109,7 @@ enum ActionFields {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Seen {
+struct ResetAnswer {
     env: Option<usize>,
     #[serde(default)]
     observation: Numbers,
@@ -119,7 +119,7 @@ struct Seen {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stepped {
+struct StepAnswer {
     env: Option<usize>,
     #[serde(default)]
     observation: Numbers,
@@ -140,17 +140,17 @@ impl Hello {
     /// Reads the greeting.
     ///
     /// # Errors
-    /// [`MessageError`], which says what is wrong with the line.
+    /// [`MessageError`], which names the problem of the line.
     pub fn read(line: &[u8]) -> Result<Self, MessageError> {
         if let Ok(Versioned { hello: Version { protocol } }) = serde_json::from_slice(line)
             && protocol != u64::from(PROTOCOL)
         {
             return Err(MessageError::Version(protocol));
         }
-        let Greeting { hello } = read(line, HELLO)?;
+        let Greeting { hello } = read(line, GREETING)?;
         let state_dim = match hello.observation {
             None if hello.images.is_empty() => {
-                let problem = "is missing: say how many numbers there are, or which `images`".into();
+                let problem = "expected the number of values, or `images`; found neither".into();
                 return Err(MessageError::Value { field: "observation", problem });
             }
             None => 0,
@@ -163,8 +163,7 @@ impl Hello {
         let named = hello.images.len();
         let cameras: BTreeSet<String> = hello.images.into_iter().collect();
         if cameras.len() != named {
-            let problem =
-                format!("must each have a name of its own; found {named} of {} names", cameras.len());
+            let problem = format!("expected distinct names; found {} in {named} names", cameras.len());
             return Err(MessageError::Value { field: "images", problem });
         }
         let max_steps = hello.max_steps.map(|steps| at_least_one("max_steps", steps)).transpose()?;
@@ -175,7 +174,7 @@ impl Hello {
 
 impl ActionFields {
     fn spec(self) -> Result<ActionSpec, MessageError> {
-        let refuse = |problem: String| Err(MessageError::Value { field: "action", problem });
+        let fail = |problem: String| Err(MessageError::Value { field: "action", problem });
         let (low, high) = match self {
             Self::Discrete(n) => {
                 at_least_one("action", n as usize)?;
@@ -189,8 +188,8 @@ impl ActionFields {
             Self::Continuous { low, high } => (low, high),
         };
         if low.is_empty() || low.len() != high.len() {
-            return refuse(format!(
-                "has {} low and {} high; both must be the same and not 0",
+            return fail(format!(
+                "expected as many values in low as in high, at least 1; found {} and {}",
                 low.len(),
                 high.len()
             ));
@@ -198,44 +197,45 @@ impl ActionFields {
         let low: Vec<f32> = low.into_iter().map(|bound| bound.unwrap_or(f32::NEG_INFINITY)).collect();
         let high: Vec<f32> = high.into_iter().map(|bound| bound.unwrap_or(f32::INFINITY)).collect();
         match low.iter().zip(&high).find(|(low, high)| low > high) {
-            Some((low, high)) => refuse(format!("goes from {low} to {high}; bounds must be in order")),
+            Some((low, high)) => fail(format!("expected low to be at most high; found {low} and {high}")),
             None => Ok(ActionSpec::Continuous { low, high }),
         }
     }
 }
 
-/// The answer to [`reset`]: what is seen first in environment `env`, of the sort that it said of itself.
+/// Reads the answer to [`reset`]: the first observation of environment `env`.
 ///
 /// # Errors
-/// [`MessageError`], which says what is wrong with the line.
-pub fn first_seen(line: &[u8], env: usize, hello: &Hello) -> Result<Observation, MessageError> {
-    let Seen { env: of, observation, images: forms } = read(line, SEEN)?;
-    answers(of, env)?;
+/// [`MessageError`], which names the problem of the line.
+pub fn first_observation(line: &[u8], env: usize, hello: &Hello) -> Result<Observation, MessageError> {
+    let ResetAnswer { env: answered, observation, images: forms } = read(line, RESET_ANSWER)?;
+    check_env(answered, env)?;
     Ok(Observation { state: state(observation, hello.state_dim)?, images: images(forms, &hello.cameras)? })
 }
 
-/// The answer to [`step`]: what the action in environment `env` led to.
+/// Reads the answer to [`step`] of environment `env`.
 ///
 /// # Errors
-/// [`MessageError`], which says what is wrong with the line.
+/// [`MessageError`], which names the problem of the line.
 pub fn next_step(line: &[u8], env: usize, hello: &Hello) -> Result<Step, MessageError> {
-    let Stepped { env: of, observation, images: forms, reward, terminated, truncated } = read(line, STEP)?;
-    answers(of, env)?;
+    let StepAnswer { env: answered, observation, images: forms, reward, terminated, truncated } =
+        read(line, STEP_ANSWER)?;
+    check_env(answered, env)?;
     let state = state(observation, hello.state_dim)?;
-    let seen = Observation { state, images: images(forms, &hello.cameras)? };
+    let observation = Observation { state, images: images(forms, &hello.cameras)? };
     if !(reward as f32).is_finite() {
-        let problem = format!("must be a finite number; found {reward}");
+        let problem = format!("expected a finite number; found {reward}");
         return Err(MessageError::Value { field: "reward", problem });
     }
-    Ok(Step { seen, reward: reward as f32, terminated, truncated })
+    Ok(Step { observation, reward: reward as f32, terminated, truncated })
 }
 
-/// The request for a new episode in environment `env`, a line.
+/// The line that requests a new episode in environment `env`.
 pub fn reset(env: usize, seed: u64) -> Vec<u8> {
     format!("{{\"env\": {env}, \"reset\": {{\"seed\": {seed}}}}}\n").into_bytes()
 }
 
-/// The request to act in environment `env`, a line. The numbers of an action are finite.
+/// The line that requests a step in environment `env`. The numbers of the action are finite.
 pub fn step(env: usize, action: &Action) -> Vec<u8> {
     let action = json(action);
     format!("{{\"env\": {env}, \"step\": {{\"action\": {action}}}}}\n").into_bytes()
@@ -253,7 +253,7 @@ fn json(action: &Action) -> String {
     }
 }
 
-/// The request to end, a line.
+/// The line that requests the end of the process.
 pub fn close() -> Vec<u8> {
     b"{\"close\": {}}\n".to_vec()
 }
@@ -271,7 +271,7 @@ fn read<T: DeserializeOwned>(line: &[u8], expected: &'static str) -> Result<T, M
         };
         let no_number = ["NaN", "Infinity", "nan", "inf"].iter().any(|name| text.contains(name));
         let problem = match error.is_syntax() && no_number {
-            true => format!("JSON has neither NaN nor infinity, and numbers must be finite ({error})"),
+            true => format!("expected finite numbers; JSON has neither NaN nor infinity ({error})"),
             false => error.to_string(),
         };
         MessageError::Unreadable { expected, problem, found }
@@ -280,15 +280,15 @@ fn read<T: DeserializeOwned>(line: &[u8], expected: &'static str) -> Result<T, M
 
 fn at_least_one(field: &'static str, number: usize) -> Result<usize, MessageError> {
     match number {
-        0 => Err(MessageError::Value { field, problem: "must be at least 1; found 0".into() }),
+        0 => Err(MessageError::Value { field, problem: "expected at least 1; found 0".into() }),
         _ => Ok(number),
     }
 }
 
-fn answers(found: Option<usize>, expected: usize) -> Result<(), MessageError> {
+fn check_env(found: Option<usize>, expected: usize) -> Result<(), MessageError> {
     match found {
         Some(found) if found != expected => {
-            let problem = format!("must be {expected}, in the order of the requests; found {found}");
+            let problem = format!("expected {expected}, in the order of the requests; found {found}");
             Err(MessageError::Value { field: "env", problem })
         }
         _ => Ok(()),
@@ -296,12 +296,12 @@ fn answers(found: Option<usize>, expected: usize) -> Result<(), MessageError> {
 }
 
 fn state(Numbers(numbers): Numbers, state_dim: usize) -> Result<Vec<f32>, MessageError> {
-    let refuse = |problem| Err(MessageError::Value { field: "observation", problem });
+    let fail = |problem| Err(MessageError::Value { field: "observation", problem });
     if numbers.len() != state_dim {
-        return refuse(format!("must have {state_dim} numbers, as was said; found {}", numbers.len()));
+        return fail(format!("expected {state_dim} numbers, as in the greeting; found {}", numbers.len()));
     }
     match numbers.iter().position(|number| !number.is_finite()) {
-        Some(at) => refuse(format!("holds {} at place {at}; it must be finite", numbers[at])),
+        Some(at) => fail(format!("expected finite numbers; found {} at index {at}", numbers[at])),
         None => Ok(numbers),
     }
 }
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_says_what_is_seen_and_done() {
+    fn a_greeting_declares_observations_and_actions() {
         let found = hello(r#""observation": {"b": 2, "a": 3}, "action": {"discrete": 4}, "envs": 2"#);
         let actions = ActionSpec::Discrete { n: 4 };
         let cameras = BTreeSet::new();
@@ -332,80 +332,85 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_that_cannot_be() {
+    fn invalid_greetings_are_errors() {
         let action = r#""action": {"discrete": 2}"#;
         let cases = [
-            (format!(r#""observation": 0, {action}"#), "observation must be at least 1; found 0"),
+            (format!(r#""observation": 0, {action}"#), "observation: expected at least 1; found 0"),
             (
                 format!(r#""observation": "many", {action}"#),
-                "`observation` must be a whole number, or an object",
+                "expected `observation` to be a whole number, or an object",
             ),
-            (format!(r#""observation": 4, {action}, "max_steps": 0"#), "max_steps must be at least 1"),
-            (format!(r#""observation": 4, {action}, "envs": 0"#), "envs must be at least 1; found 0"),
+            (format!(r#""observation": 4, {action}, "max_steps": 0"#), "max_steps: expected at least 1"),
+            (format!(r#""observation": 4, {action}, "envs": 0"#), "envs: expected at least 1; found 0"),
             (format!(r#""observation": 4, {action}, "colour": 1"#), "unknown field `colour`"),
-            (action.into(), "observation is missing: say how many numbers there are, or which `images`"),
+            (action.into(), "observation: expected the number of values, or `images`; found neither"),
             (
                 format!(r#""images": ["a", "a"], {action}"#),
-                "images must each have a name of its own; found 2 of 1",
+                "images: expected distinct names; found 1 in 2 names",
             ),
             (r#""observation": 4"#.into(), "missing field `action`"),
-            (r#""observation": 4, "action": {"discrete": 0}"#.into(), "action must be at least 1; found 0"),
-            (r#""observation": 4, "action": {"parts": {}}"#.into(), "action must be at least 1; found 0"),
+            (r#""observation": 4, "action": {"discrete": 0}"#.into(), "action: expected at least 1; found 0"),
+            (r#""observation": 4, "action": {"parts": {}}"#.into(), "action: expected at least 1; found 0"),
             (
                 r#""observation": 4, "action": {"continuous": {"low": [0, 0], "high": [1]}}"#.into(),
-                "action has 2 low and 1 high; both must be the same and not 0",
+                "action: expected as many values in low as in high, at least 1; found 2 and 1",
             ),
             (
                 r#""observation": 4, "action": {"continuous": {"low": [2], "high": [1]}}"#.into(),
-                "action goes from 2 to 1; bounds must be in order",
+                "action: expected low to be at most high; found 2 and 1",
             ),
             (r#""observation": 4, "action": {"joystick": 1}"#.into(), "unknown variant `joystick`"),
         ];
-        for (fields, says) in cases {
+        for (fields, expected) in cases {
             let found = hello(&fields).unwrap_err();
-            assert!(found.contains(says), "{fields}: expected {says:?} in: {found}");
+            assert!(found.contains(expected), "{fields}: expected {expected:?} in: {found}");
         }
     }
 
     #[test]
     fn a_long_line_is_shown_in_part() {
         let line = "é".repeat(1000);
-        let eye = hello(r#""observation": 1, "action": {"discrete": 2}"#).unwrap();
-        let found = first_seen(line.as_bytes(), 0, &eye).unwrap_err().to_string();
-        assert!(found.starts_with(&format!("says \"{}\" …, where", "é".repeat(SHOWN))), "{found}");
+        let camera = hello(r#""observation": 1, "action": {"discrete": 2}"#).unwrap();
+        let found = first_observation(line.as_bytes(), 0, &camera).unwrap_err().to_string();
+        assert!(found.contains(&format!("; found \"{}\" …: ", "é".repeat(SHOWN))), "{found}");
     }
 
     #[test]
-    fn images_are_seen_beside_numbers_or_alone() {
-        let eye = hello(r#""images": ["front"], "action": {"discrete": 2}"#).unwrap();
-        assert_eq!((eye.state_dim, eye.cameras.first().map(String::as_str)), (0, Some("front")));
-        let seen = |images: &str| {
+    fn observations_hold_images_with_or_without_numbers() {
+        let camera = hello(r#""images": ["front"], "action": {"discrete": 2}"#).unwrap();
+        assert_eq!((camera.state_dim, camera.cameras.first().map(String::as_str)), (0, Some("front")));
+        let observe = |images: &str| {
             let line = format!("{{\"env\": 0, \"images\": {images}}}");
-            first_seen(line.as_bytes(), 0, &eye).map_err(|e| e.to_string())
+            first_observation(line.as_bytes(), 0, &camera).map_err(|e| e.to_string())
         };
         let pixels = |pixels: &str| {
-            seen(&format!(r#"{{"front": {{"height": 1, "width": 2, "channels": 1, "pixels": "{pixels}"}}}}"#))
+            observe(&format!(
+                r#"{{"front": {{"height": 1, "width": 2, "channels": 1, "pixels": "{pixels}"}}}}"#
+            ))
         };
         let grey = Image::Pixels { height: 1, width: 2, channels: 1, pixels: vec![0, 255] };
         assert_eq!(pixels("AP8=").unwrap().images, [("front".to_string(), grey)].into());
         let png = Image::Encoded(b"\x89PNG".to_vec());
-        assert_eq!(seen(r#"{"front": {"encoded": "iVBORw=="}}"#).unwrap().images["front"], png);
-        for (found, says) in [
-            (pixels("AAAA"), "images of front must have 1×2×1 bytes; found 3"),
+        assert_eq!(observe(r#"{"front": {"encoded": "iVBORw=="}}"#).unwrap().images["front"], png);
+        for (found, expected) in [
+            (pixels("AAAA"), "images: expected 1×2×1 bytes for front; found 3"),
             (pixels("AA"), "not base64"),
-            (seen("{}"), "images must be of front, as was said; found none"),
+            (observe("{}"), "images: expected those of front, as in the greeting; found none"),
             (
-                seen(r#"{"side": {"encoded": "iVBORw=="}}"#),
-                "images must be of front, as was said; found side",
+                observe(r#"{"side": {"encoded": "iVBORw=="}}"#),
+                "images: expected those of front, as in the greeting; found side",
             ),
             (
-                seen(r#"{"front": {"encoded": "iVBORw==", "height": 1}}"#),
-                "an image must be {\"height\", \"width\"",
+                observe(r#"{"front": {"encoded": "iVBORw==", "height": 1}}"#),
+                "expected an image as {\"height\", \"width\"",
             ),
-            (seen(r#"{"front": {"height": 1, "width": 2}}"#), "an image must be {\"height\", \"width\""),
+            (
+                observe(r#"{"front": {"height": 1, "width": 2}}"#),
+                "expected an image as {\"height\", \"width\"",
+            ),
         ] {
             let found = found.unwrap_err();
-            assert!(found.contains(says), "expected {says:?} in: {found}");
+            assert!(found.contains(expected), "expected {expected:?} in: {found}");
         }
     }
 

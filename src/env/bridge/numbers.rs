@@ -4,7 +4,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAcces
 use std::collections::BTreeMap;
 use std::fmt::{Formatter, Result as Written};
 
-/// The numbers of a number, a list or an object, in order; those of an object in the order of its names.
+/// All numbers of a JSON value, in order; those of an object in the order of its names.
 #[derive(Default)]
 pub(super) struct Numbers(pub(super) Vec<f32>);
 
@@ -16,7 +16,7 @@ impl<'de> Deserialize<'de> for Numbers {
     }
 }
 
-/// Puts a number, or those of a list or an object, behind others.
+/// Appends the numbers of a JSON value.
 struct Gather<'n>(&'n mut Vec<f32>);
 
 impl<'de> DeserializeSeed<'de> for Gather<'_> {

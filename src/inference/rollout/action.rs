@@ -1,4 +1,4 @@
-//! The outputs of a policy as actions.
+//! Actions from the outputs of a policy.
 
 use super::RolloutError;
 use crate::env::{Action, ActionSpec, VectorEnvironment};
@@ -11,17 +11,17 @@ use std::collections::BTreeMap;
 pub(super) struct ActionHead {
     /// The output's number.
     pub(super) output: usize,
-    /// The name of the part that the environment takes; empty for an action without parts.
+    /// The name of the action's part; empty for an action without parts.
     pub(super) name: String,
-    /// What the environment takes.
-    pub(super) takes: ActionSpec,
-    /// Whether that is what the output has learned.
+    /// The environment's specification of the action or part.
+    pub(super) spec: ActionSpec,
+    /// Whether the output has learned such actions.
     pub(super) fits: bool,
-    /// Whether the next output reads it.
+    /// Whether the next output reads this action.
     pub(super) feedback: bool,
 }
 
-/// The outputs that are actions, in the order of the settings, and in words the actions that they have learned.
+/// The outputs that are actions, in the order of the settings, and a description of the actions that they have learned.
 ///
 /// # Errors
 /// [`RolloutError::Part`] if no output is an action.
@@ -31,7 +31,7 @@ pub(super) fn heads(
 ) -> Result<(Vec<ActionHead>, String), RolloutError> {
     let mut outputs = vec![];
     for (number, output) in task.outputs().iter().enumerate() {
-        // What is computed over a row, such as the next state, is no action.
+        // A derived field, such as the next state, is no action.
         let computed = output.fields.iter().any(|field| task.derived().contains_key(field));
         if output.is_series(task.parts()) && task.spec().heads[number].is_trained() && !computed {
             outputs.push((number, output, learned(output)?));
@@ -56,19 +56,19 @@ pub(super) fn heads(
     };
     let all = parts.len() == outputs.len() && learned.len() == outputs.len();
     let heads = outputs.into_iter().map(|(number, output, learned)| {
-        let takes = parts.get(name(output).as_str()).filter(|takes| fit(&learned, takes));
+        let spec = parts.get(name(output).as_str()).filter(|spec| fit(&learned, spec));
         ActionHead {
             output: number,
             name: name(output),
-            fits: all && takes.is_some(),
-            takes: takes.map_or(learned, |takes| (*takes).clone()),
+            fits: all && spec.is_some(),
+            spec: spec.map_or(learned, |spec| (*spec).clone()),
             feedback: output.feedback,
         }
     });
     Ok((heads.collect(), words))
 }
 
-/// The part of an action that an output stands for: `grip` for the field `actions.grip`.
+/// The part of an action that an output predicts: `grip` for the field `actions.grip`.
 fn part_name(output: &OutputPart) -> &str {
     match &output.fields[..] {
         [field] => field.strip_prefix("actions.").unwrap_or(&output.name),
@@ -76,7 +76,7 @@ fn part_name(output: &OutputPart) -> &str {
     }
 }
 
-/// The actions that an output has learned; of numbers it knows no bounds.
+/// The actions that an output has learned; continuous ones without bounds.
 fn learned(output: &OutputPart) -> Result<ActionSpec, RolloutError> {
     let refuse = |problem| Err(RolloutError::Part { part: format!("outputs.{}", output.name), problem });
     if output.fields.len() != 1 {
@@ -100,14 +100,14 @@ fn learned(output: &OutputPart) -> Result<ActionSpec, RolloutError> {
     Ok(ActionSpec::Discrete { n })
 }
 
-/// The number of an action that is a class of this name.
+/// The number of the action that is a class with this label.
 fn number(label: &str) -> Option<u32> {
     let number: f64 = label.parse().ok()?;
     (number >= 0.0 && number < f64::from(u32::MAX) && number.fract() == 0.0).then_some(number as u32)
 }
 
-fn fit(learned: &ActionSpec, takes: &ActionSpec) -> bool {
-    match (learned, takes) {
+fn fit(learned: &ActionSpec, spec: &ActionSpec) -> bool {
+    match (learned, spec) {
         (ActionSpec::Discrete { n: learned }, ActionSpec::Discrete { n }) => learned == n,
         (ActionSpec::Continuous { low: learned, .. }, ActionSpec::Continuous { low, .. }) => {
             learned.len() == low.len()
@@ -116,7 +116,7 @@ fn fit(learned: &ActionSpec, takes: &ActionSpec) -> bool {
     }
 }
 
-/// Actions in words, without their bounds.
+/// A description of actions, without their bounds.
 pub(super) fn words(actions: &ActionSpec) -> String {
     match actions {
         ActionSpec::Discrete { n } => format!("{n} actions"),
@@ -130,20 +130,20 @@ pub(super) fn words(actions: &ActionSpec) -> String {
 }
 
 impl ActionHead {
-    /// The action that a prediction stands for, within the environment's bounds.
+    /// The action of a prediction, within the environment's bounds.
     pub(super) fn action(&self, predicted: Value) -> Result<Action, TokenizeError> {
-        Ok(match (&self.takes, predicted) {
+        Ok(match (&self.spec, predicted) {
             (ActionSpec::Discrete { .. }, Value::Text(label)) => {
                 let refuse =
                     || TokenizeError::Input(format!("expected the number of an action; found {label:?}"));
                 Action::Discrete(number(&label).ok_or_else(refuse)?)
             }
-            (takes, predicted) => takes.bounded(Action::Continuous(predicted.into_numbers()?)),
+            (spec, predicted) => spec.clip(Action::Continuous(predicted.into_numbers()?)),
         })
     }
 }
 
-/// An action without parts as a log of episodes has it.
+/// An action without parts as a value of a log.
 pub(super) fn logged(action: &Action) -> Value {
     match action {
         Action::Discrete(number) => Value::Number(f64::from(*number)),
@@ -152,7 +152,7 @@ pub(super) fn logged(action: &Action) -> Value {
     }
 }
 
-/// Numbers as a table has them: a single one is no array.
+/// Numbers as a value of a table: a single one is a number, several are an array.
 pub(super) fn vector(numbers: &[f32]) -> Value {
     match numbers {
         [number] => Value::Number(f64::from(*number)),

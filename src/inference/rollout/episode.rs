@@ -1,25 +1,26 @@
-//! One episode under way.
+//! One running episode.
 
 use crate::env::{Image, Observation, Step};
 use smalti_contract::{Array, File, Numbers, Value};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Everything observed and done so far. There is one observation more than actions: the last is yet to be answered.
+/// The observations, actions and rewards so far. There is one observation more than actions: the policy has not acted on the
+/// last one yet.
 pub(super) struct Episode {
-    /// Its number among the episodes.
+    /// Its number in the rollout.
     pub(super) number: usize,
-    /// Which of the environments it happens in.
+    /// The slot of its environment.
     pub(super) slot: usize,
     states: Vec<Vec<f32>>,
-    /// What the cameras show now, until it is kept.
-    shown: BTreeMap<String, Image>,
-    /// By camera, the last images.
+    /// The current image of each camera, until it is kept.
+    current_images: BTreeMap<String, Image>,
+    /// The last images of each camera.
     images: BTreeMap<String, VecDeque<Value>>,
-    /// By part of an action, its value in each step.
+    /// For each part of an action, its value in each step.
     pub(super) actions: Vec<Vec<Value>>,
     pub(super) rewards: Vec<f32>,
     pub(super) total: f64,
-    pub(super) over: bool,
+    pub(super) done: bool,
 }
 
 impl Episode {
@@ -28,42 +29,42 @@ impl Episode {
             number,
             slot,
             states: vec![],
-            shown: BTreeMap::new(),
+            current_images: BTreeMap::new(),
             images: BTreeMap::new(),
             actions: vec![],
             rewards: vec![],
             total: 0.0,
-            over: false,
+            done: false,
         }
     }
 
     pub(super) fn observe(&mut self, seen: Observation) {
         self.states.push(seen.state);
-        self.shown = seen.images;
+        self.current_images = seen.images;
     }
 
-    /// Appends what the environment answered to an action.
+    /// Append the environment's answer to an action.
     pub(super) fn add(&mut self, step: Step) {
-        self.over = step.done();
+        self.done = step.done();
         self.rewards.push(step.reward);
         self.total += f64::from(step.reward);
-        self.observe(step.seen);
+        self.observe(step.observation);
     }
 
-    /// Keeps what a camera shows now among its last `most` images.
+    /// Keep the current image of a camera, and at most `most` of its images.
     pub(super) fn keep_image(&mut self, camera: &str, most: usize) {
-        let Some(shown) = self.shown.remove(camera) else { return };
+        let Some(image) = self.current_images.remove(camera) else { return };
         let images = self.images.entry(camera.into()).or_default();
-        images.push_back(value(shown, camera));
+        images.push_back(value(image, camera));
         images.drain(..images.len().saturating_sub(most));
     }
 
-    /// The step that is yet to be answered.
+    /// The step of the next action.
     pub(super) fn now(&self) -> usize {
         self.rewards.len()
     }
 
-    /// The numbers of the state at a step; none at a step that is yet to come.
+    /// The state at a step; `None` at a later step than the current one.
     pub(super) fn state(&self, step: usize) -> Option<&[f32]> {
         self.states.get(step).map(Vec::as_slice)
     }
@@ -75,23 +76,24 @@ impl Episode {
         place.and_then(|place| images.get(place)).cloned().unwrap_or_default()
     }
 
-    /// What is left of the target return at a step. Under a discount it stays within ±`most`.
+    /// The return-to-go at a step. With a discount, it stays within ±`most`.
     pub(super) fn return_to_go(&self, target: f32, discount: f32, most: f32, step: usize) -> f32 {
-        self.rewards[..step].iter().fold(target, |left, &reward| left_to_go(left, reward, discount, most))
+        self.rewards[..step]
+            .iter()
+            .fold(target, |left, &reward| next_return_to_go(left, reward, discount, most))
     }
 }
 
-/// The return that is left to reach after a step that earned `reward`: `R_t = r_t + discount · R_{t+1}`, by which
-/// training sums, solved for `R_{t+1}`.
+/// The return-to-go after a step with this reward: `R_t = r_t + discount · R_{t+1}`, as in training, solved for `R_{t+1}`.
 ///
-/// Under a discount, what is not earned grows with every step, in the end beyond all numbers. It is kept within
-/// ±`most`, the largest return that was logged or asked for: nothing was learned of what lies beyond.
-pub(super) fn left_to_go(to_go: f32, reward: f32, discount: f32, most: f32) -> f32 {
+/// With a discount, a return that is not earned grows at every step, without bound. It is clamped to ±`most`, the largest
+/// logged or target return, because the policy has learned no larger one.
+pub(super) fn next_return_to_go(to_go: f32, reward: f32, discount: f32, most: f32) -> f32 {
     let left = (to_go - reward) / discount;
     if discount < 1.0 { left.clamp(-most, most) } else { left }
 }
 
-/// An image of an environment as a table has it.
+/// An environment's image as a value of a table.
 fn value(image: Image, camera: &str) -> Value {
     match image {
         Image::Encoded(bytes) => Value::File(File { name: format!("image of camera {camera:?}"), bytes }),

@@ -1,4 +1,4 @@
-//! A trained policy in an environment: any task that predicts actions in each step of a series.
+//! Rollouts: episodes of a trained policy in an environment. A policy is a task that predicts an action at each time step.
 
 mod action;
 mod episode;
@@ -16,16 +16,16 @@ use crate::random::{self, mix};
 use crate::sample::Composition;
 use smalti_contract::Row;
 
-/// How episodes are played.
+/// The settings of a rollout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RolloutSettings {
-    /// The return that the policy is told to reach. A policy whose inputs have no return ignores it.
+    /// The target return. A policy without a return among its inputs ignores it.
     pub target_return: f32,
     /// The number of episodes.
     pub episodes: usize,
-    /// The same seed starts the same episodes.
+    /// Seed of the environments; the same seed starts the same episodes.
     pub seed: u64,
-    /// The values of parts without a clock, such as a task in words; a part that has none is left out.
+    /// The values of parts without a clock, such as an instruction; a part without a value is left out.
     pub row: Row,
 }
 
@@ -35,36 +35,36 @@ impl Default for RolloutSettings {
     }
 }
 
-/// What a policy earned.
+/// The result of a rollout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rollout {
     /// The return of each episode.
     pub returns: Vec<f64>,
-    /// The number of episodes that were cut before their end, because the model knows no later time step.
-    pub cut: usize,
+    /// The number of episodes that were truncated because the model has learned no later time step.
+    pub truncated: usize,
 }
 
-/// Why a policy cannot act.
+/// Why a rollout failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RolloutError {
-    /// An environment that failed, or that does not fit the policy.
+    /// An environment failed, or does not fit the policy.
     #[error("--env {name}: {problem}")]
     Environment {
         /// The environment's name.
         name: String,
-        /// What is wrong, with the expected and the actual value.
+        /// Expected and found.
         problem: String,
     },
-    /// A task that is no policy.
+    /// A task is not a policy.
     #[error("{part}: {problem}")]
     Part {
         /// The part: `inputs.observations`.
         part: String,
-        /// What is wrong, with the expected and the actual value.
+        /// Expected and found.
         problem: String,
     },
-    /// An observation that cannot become tokens, or an operation that failed.
+    /// An observation cannot be tokenized, or an operation failed.
     #[error(transparent)]
     Predict(#[from] PredictError),
 }
@@ -75,7 +75,7 @@ impl Rollout {
         self.returns.iter().sum::<f64>() / self.returns.len().max(1) as f64
     }
 
-    /// The (population) standard deviation of the returns.
+    /// The population standard deviation of the returns.
     pub fn return_std(&self) -> f64 {
         let mean = self.return_mean();
         let squares: f64 = self.returns.iter().map(|r| (r - mean).powi(2)).sum();
@@ -83,15 +83,15 @@ impl Rollout {
     }
 }
 
-/// Plays episodes with the likeliest actions of a policy, as many side by side as the environments allow. `number` is the
-/// task's among the model's. An episode ends when the environment says so, or it is cut when the model knows no later time
-/// step ([`Rollout::cut`]).
+/// Run episodes with the most likely actions of a policy, as many in parallel as the environments allow. `number` is the task's
+/// in the model. An episode ends when the environment terminates or truncates it, or is truncated after the last time step that
+/// the model has learned ([`Rollout::truncated`]).
 ///
 /// An output that is a series of classes or numbers is an action, or a part of one: outputs `arm` and `grip`, or outputs of
-/// fields `actions.arm` and `actions.grip`. Classes are the numbers of discrete actions. Inputs that are series are filled
-/// from the environment: images from the camera named as their field, a return-to-go from the target return minus what is
-/// earned (Chen et al. 2021), `previous`, `first`, `last` and `step` from the episode, and all other numbers, one input after
-/// another, from the state.
+/// fields `actions.arm` and `actions.grip`. Classes are the numbers of discrete actions. The environment fills the inputs that
+/// are series: images come from the camera with the field's name; the return-to-go is the target return minus the rewards so
+/// far (Chen et al. 2021); `previous`, `first`, `last` and `step` come from the episode; all other numbers, one input after
+/// another, come from the state.
 ///
 /// # Errors
 /// [`RolloutError`] if states, cameras or actions of the environment are not those of the policy, or the environment fails.
@@ -103,12 +103,12 @@ pub fn rollout(
     settings: &RolloutSettings,
 ) -> Result<Rollout, RolloutError> {
     let policy = Policy::new(task, environments, settings)?;
-    play(environments, settings.episodes, task.max_steps(), settings.seed, |playing| {
-        policy.act(model, number, playing)
+    run(environments, settings.episodes, task.max_steps(), settings.seed, |running| {
+        policy.act(model, number, running)
     })
 }
 
-/// What uniformly random actions earn: the return to beat. An episode is cut after `max_steps`.
+/// Run episodes with uniformly random actions, as a baseline. An episode is truncated after `max_steps` steps.
 ///
 /// # Errors
 /// [`RolloutError`] if an action has no bounds to draw between, or the environment fails.
@@ -122,18 +122,18 @@ pub fn random_policy(
     let mut generators: Vec<_> =
         (0..episodes as u64).map(|episode| random::generator(mix(seed, !episode))).collect();
     let unbounded = || {
-        let problem = format!("takes {spec}; there are no random actions without bounds");
+        let problem = format!("expected actions with bounds, to draw random ones; found {spec}");
         RolloutError::Environment { name: name.clone(), problem }
     };
-    play(environments, episodes, max_steps, seed, |playing| {
-        let drawn = playing.iter().map(|episode| spec.draw(&mut generators[episode.number]));
+    run(environments, episodes, max_steps, seed, |running| {
+        let drawn = running.iter().map(|episode| spec.sample(&mut generators[episode.number]));
         drawn.map(|action| action.ok_or_else(unbounded)).collect()
     })
 }
 
-/// Plays `episodes` episodes of at most `max_steps` steps. Whenever a slot is free, the next episode begins there;
-/// `policy` gives one action for each episode under way.
-fn play(
+/// Run `episodes` episodes of at most `max_steps` steps. The next episode begins as soon as a slot is free; `policy` gives one
+/// action for each running episode.
+fn run(
     environments: &mut dyn VectorEnvironment,
     episodes: usize,
     max_steps: usize,
@@ -142,9 +142,9 @@ fn play(
 ) -> Result<Rollout, RolloutError> {
     let name = environments.name().to_string();
     let failed = |error| failed(&name, error);
-    let mut rollout = Rollout { returns: vec![0.0; episodes], cut: 0 };
+    let mut rollout = Rollout { returns: vec![0.0; episodes], truncated: 0 };
     let mut free: Vec<usize> = (0..environments.slots().min(episodes)).rev().collect();
-    let mut playing: Vec<Episode> = Vec::new();
+    let mut running: Vec<Episode> = Vec::new();
     let mut begun = 0;
     loop {
         let starting = free.len().min(episodes - begun);
@@ -154,32 +154,33 @@ fn play(
         begun += starting;
         let starts = fresh.iter().map(|episode| (episode.slot, mix(seed, episode.number as u64)));
         let seen = environments.reset(&starts.collect::<Vec<_>>()).map_err(failed)?;
-        playing.extend(fresh.into_iter().zip(seen).map(|(mut episode, seen)| {
+        running.extend(fresh.into_iter().zip(seen).map(|(mut episode, seen)| {
             episode.observe(seen);
             episode
         }));
-        if playing.is_empty() {
+        if running.is_empty() {
             return Ok(rollout);
         }
-        let actions = policy(&mut playing)?;
-        let asked: Vec<(usize, &Action)> = playing.iter().map(|episode| episode.slot).zip(&actions).collect();
-        let steps = environments.step(&asked).map_err(failed)?;
-        playing.iter_mut().zip(steps).for_each(|(episode, step)| episode.add(step));
-        playing.retain(|episode| {
-            let cut = !episode.over && episode.rewards.len() >= max_steps;
-            if episode.over || cut {
+        let actions = policy(&mut running)?;
+        let chosen: Vec<(usize, &Action)> =
+            running.iter().map(|episode| episode.slot).zip(&actions).collect();
+        let steps = environments.step(&chosen).map_err(failed)?;
+        running.iter_mut().zip(steps).for_each(|(episode, step)| episode.add(step));
+        running.retain(|episode| {
+            let truncated = !episode.done && episode.rewards.len() >= max_steps;
+            if episode.done || truncated {
                 rollout.returns[episode.number] = episode.total;
-                rollout.cut += usize::from(cut);
+                rollout.truncated += usize::from(truncated);
                 free.push(episode.slot);
             }
-            !(episode.over || cut)
+            !(episode.done || truncated)
         });
     }
 }
 
 fn failed(name: &str, error: EnvError) -> RolloutError {
     let problem = match error {
-        EnvError::Outside { problem, .. } => problem, // it names the command, and so does this error
+        EnvError::Process { problem, .. } => problem, // without the command, which this error names
         error => error.to_string(),
     };
     RolloutError::Environment { name: name.into(), problem }

@@ -1,4 +1,4 @@
-//! A task as a policy: where the values of its parts come from in an environment, and its next actions.
+//! A task as a policy: it reads an environment and predicts the next actions.
 
 use super::action::{self, ActionHead, vector};
 use super::episode::Episode;
@@ -19,7 +19,7 @@ pub(super) struct Policy<'a> {
     task: &'a Composition,
     settings: &'a RolloutSettings,
     pub(super) actions: Vec<ActionHead>,
-    /// By field; what is not here is of the row, or missing.
+    /// The source of each field. A field without one has a value in the settings' row, or is missing.
     sources: BTreeMap<String, Source>,
 }
 
@@ -90,20 +90,20 @@ impl<'a> Policy<'a> {
         }
     }
 
-    /// The likeliest action in each episode. A part of an action that reads the parts before it is predicted after them.
+    /// The most likely action in each episode. A part of an action is predicted after the parts that it reads.
     pub(super) fn act(
         &self,
         model: &Model,
         number: usize,
-        playing: &mut [Episode],
+        running: &mut [Episode],
     ) -> Result<Vec<Action>, RolloutError> {
-        for episode in playing.iter_mut() {
+        for episode in running.iter_mut() {
             self.keep_images(episode);
             episode.actions.resize(self.actions.len(), vec![]);
         }
-        let mut chosen: Vec<BTreeMap<String, Action>> = vec![BTreeMap::new(); playing.len()];
+        let mut chosen: Vec<BTreeMap<String, Action>> = vec![BTreeMap::new(); running.len()];
         for heads in self.actions.chunk_by(|head, _| !head.feedback) {
-            let samples = playing.iter().map(|episode| Ok((number, self.sample(episode, heads)?)));
+            let samples = running.iter().map(|episode| Ok((number, self.sample(episode, heads)?)));
             let samples = samples.collect::<Result<Vec<_>, TokenizeError>>().map_err(PredictError::from)?;
             for (place, output, predicted) in self.predict(model, &samples)? {
                 let Some(which) = self.actions.iter().position(|head| head.output == output) else {
@@ -111,7 +111,7 @@ impl<'a> Policy<'a> {
                 };
                 let head = &self.actions[which];
                 let action = head.action(predicted).map_err(PredictError::from)?;
-                playing[place].actions[which].push(action::logged(&action));
+                running[place].actions[which].push(action::logged(&action));
                 chosen[place].insert(head.name.clone(), action);
             }
         }
@@ -119,17 +119,17 @@ impl<'a> Policy<'a> {
         Ok(chosen.into_iter().map(|mut parts| parts.remove("").unwrap_or(Action::Parts(parts))).collect())
     }
 
-    /// Keeps what the cameras show now.
+    /// Keep the current images of the cameras that the policy reads.
     pub(super) fn keep_images(&self, episode: &mut Episode) {
         for source in self.sources.values() {
             if let Source::Camera(camera) = source {
-                // The image before the window's first step is the previous one there.
+                // One more than the window: `previous` at its first step is the image before.
                 episode.keep_image(camera, self.task.context() + 1);
             }
         }
     }
 
-    /// The last `context` steps of an episode, in which these heads are asked for the next action.
+    /// The last `context` steps of an episode, as a sample in which these heads predict the next action.
     pub(super) fn sample(&self, episode: &Episode, heads: &[ActionHead]) -> Result<Sample, TokenizeError> {
         let end = episode.now() + 1;
         let steps = end.saturating_sub(self.task.context())..end;
@@ -140,13 +140,13 @@ impl<'a> Policy<'a> {
         let mut sample = self.task.sample(&get, steps.clone(), Purpose::Predict, id).map_err(named)?;
         sample.outputs.retain(|output| heads.iter().any(|head| head.output == output.head));
         for output in &mut sample.outputs {
-            // Actions of earlier steps are known.
+            // The actions of earlier steps are known.
             output.places = output.places.take().and_then(|places| places.last().map(|&last| vec![last]));
         }
         Ok(sample)
     }
 
-    /// What is predicted of each sample: its place, the output and the value.
+    /// Predictions: the sample's place, the output and the value.
     fn predict(
         &self,
         model: &Model,

@@ -11,7 +11,7 @@ use std::ops::Range;
 /// Where the value of a field comes from in a time step.
 #[derive(Clone)]
 pub(super) enum Source {
-    /// These numbers of the state.
+    /// The numbers of the state in this range.
     State(Range<usize>),
     /// The image of this camera.
     Camera(String),
@@ -23,31 +23,31 @@ pub(super) enum Source {
         most: f32,
     },
     First,
-    /// Never, while an episode is under way.
+    /// 0: a running episode has not reached its last step.
     Last,
     Step,
     Next(Box<Source>),
     Previous(Box<Source>),
 }
 
-/// The sources of all fields that have tokens in a series.
+/// The sources of all fields with tokens in a series.
 pub(super) struct Sources<'a> {
     task: &'a Composition,
     actions: &'a [ActionHead],
     target_return: f32,
     /// By field.
     pub(super) found: BTreeMap<String, Source>,
-    /// The numbers of the state that are read.
+    /// How many numbers of the state are read.
     pub(super) state_dim: usize,
     /// The cameras that are read.
     pub(super) cameras: Vec<String>,
 }
 
 impl<'a> Sources<'a> {
-    /// Finds the source of every field that has tokens in a series; `cameras` are those of the environment.
+    /// Find the source of every field with tokens in a series; `cameras` are those of the environment.
     ///
     /// # Errors
-    /// [`RolloutError::Part`] for fields whose numbers in the state are not known.
+    /// [`RolloutError::Part`] if it is not known which numbers of the state a field has.
     pub(super) fn find(
         task: &'a Composition,
         actions: &'a [ActionHead],
@@ -86,8 +86,8 @@ impl<'a> Sources<'a> {
         Ok(sources)
     }
 
-    /// How many numbers of the state each of a part's unknown fields has. Fields of the state that are read together are
-    /// read as one: all of their numbers are those of the first.
+    /// How many numbers of the state each unknown field of a part has. Fields that one part reads together count as one: the
+    /// first has all of their numbers.
     fn shares<'f>(
         &self,
         part: &Part,
@@ -111,8 +111,8 @@ impl<'a> Sources<'a> {
             _ => {
                 let table = if part.role == Role::Input { "inputs" } else { "outputs" };
                 let problem = format!(
-                    "expected fields whose numbers in the state are known; found {}, of {width} numbers in all: read each \
-                     in an input of its own, or those of the state in one input, in the order of the state",
+                    "expected fields whose places in the state are known; found {}, {width} numbers in all; give each field an \
+                     input of its own, or put those of the state into one input, in the order of the state",
                     part.fields.join(", ")
                 );
                 Err(RolloutError::Part { part: format!("{table}.{}.field", part.name), problem })
@@ -124,7 +124,7 @@ impl<'a> Sources<'a> {
         self.task.derived().contains_key(field)
     }
 
-    /// The source of a field; `None` for one of the state or of a camera that is not yet known.
+    /// The source of a field; `None` for a field of the state or of a camera whose source is not yet found.
     fn source(&self, field: &str) -> Option<Source> {
         let rewards = |it: &Derivation| matches!(it, Derivation::ReturnToGo { field: of, .. } | Derivation::Total { field: of } if of == field);
         let is_action = |head: &ActionHead| self.task.outputs()[head.output].fields == [field];
@@ -152,7 +152,7 @@ impl<'a> Sources<'a> {
     fn width(&self, source: &Source) -> usize {
         match source {
             Source::State(numbers) => numbers.len(),
-            Source::Action(number) => match &self.actions[*number].takes {
+            Source::Action(number) => match &self.actions[*number].spec {
                 ActionSpec::Continuous { low, .. } => low.len(),
                 ActionSpec::Discrete { .. } | ActionSpec::Parts(_) => 1,
             },
@@ -173,7 +173,7 @@ fn base<'f>(task: &'f Composition, field: &'f str) -> &'f str {
     }
 }
 
-/// The camera whose images a field holds: one that has its name, or the only one if it has no name.
+/// The camera of a field: the one with the field's name, or the only camera if that has no name.
 fn camera(field: &str, known: &[String]) -> String {
     let same = |camera: &&String| *camera == field || field.strip_prefix("observations.") == Some(camera);
     let unnamed = || known.first().filter(|camera| known.len() == 1 && camera.is_empty());

@@ -1,6 +1,6 @@
 #![cfg(all(feature = "text", feature = "image", feature = "numbers"))]
 
-use super::episode::{Episode, left_to_go};
+use super::episode::{Episode, next_return_to_go};
 use super::policy::Policy;
 use super::*;
 use crate::data::{DataError, Sample};
@@ -8,7 +8,7 @@ use crate::env::{ActionSpec, CartPole, Copies, Image, Observation, Step};
 use crate::model::{AttentionConfig, ModelConfig};
 use crate::registry::Modalities;
 use crate::sample::{Opened, Purpose, Start, TaskSettings};
-use crate::table::{Memory, Place, Table};
+use crate::table::{MemoryTable, Place, Table};
 use crate::task::Task;
 use candle_core::Device;
 use smalti_contract::{Array, Numbers, TokenizeError, Value};
@@ -45,7 +45,7 @@ fn row() -> Row {
 }
 
 fn memory(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
-    let rows = || Memory::new("rows", vec![row(); 2]);
+    let rows = || MemoryTable::new("rows", vec![row(); 2]);
     Ok((place.path == "rows").then(|| Arc::new(rows()) as Arc<dyn Table>))
 }
 
@@ -73,7 +73,7 @@ earned = { kind = "previous", field = "rewards" }
 total = { kind = "total", field = "rewards" }
 "#;
 
-/// Everything that is known while an episode is played.
+/// Every kind of field that is known while an episode runs.
 const ALL: &str = r#"
 [inputs]
 goal = { modality = "text" }
@@ -100,22 +100,22 @@ field = ["cart", "pole"]
 head = "classify"
 "#;
 
-/// An environment of these actions that shows what was logged, for ever.
-struct Arena {
-    takes: ActionSpec,
+/// An environment with these actions, whose observations and rewards are those of the log.
+struct LogEnvironment {
+    action_spec: ActionSpec,
     state_dim: usize,
     cameras: Vec<&'static str>,
     steps: usize,
-    /// What was done.
-    done: Vec<Action>,
+    /// The actions so far.
+    actions: Vec<Action>,
 }
 
-fn arena(takes: ActionSpec) -> Arena {
-    Arena { takes, state_dim: 4, cameras: vec!["front"], steps: STEPS, done: vec![] }
+fn log_environment(action_spec: ActionSpec) -> LogEnvironment {
+    LogEnvironment { action_spec, state_dim: 4, cameras: vec!["front"], steps: STEPS, actions: vec![] }
 }
 
-/// A choice and numbers that are bounded closely.
-fn hand() -> ActionSpec {
+/// An action of a choice and of numbers with narrow bounds.
+fn hand_spec() -> ActionSpec {
     let arm = ActionSpec::Continuous { low: vec![-0.01; 2], high: vec![0.01; 2] };
     ActionSpec::Parts([("arm".to_string(), arm), ("grip".to_string(), ActionSpec::Discrete { n: 3 })].into())
 }
@@ -127,12 +127,12 @@ fn seen(step: usize) -> Observation {
 }
 
 fn stepped(step: usize, over: bool) -> Step {
-    Step { seen: seen(step + 1), reward: (step + 1) as f32, terminated: over, truncated: false }
+    Step { observation: seen(step + 1), reward: (step + 1) as f32, terminated: over, truncated: false }
 }
 
-impl VectorEnvironment for Arena {
+impl VectorEnvironment for LogEnvironment {
     fn name(&self) -> &str {
-        "arena"
+        "log"
     }
     fn state_dim(&self) -> usize {
         self.state_dim
@@ -141,30 +141,30 @@ impl VectorEnvironment for Arena {
         self.cameras.iter().map(|camera| camera.to_string()).collect()
     }
     fn action_spec(&self) -> ActionSpec {
-        self.takes.clone()
+        self.action_spec.clone()
     }
     fn slots(&self) -> usize {
         1
     }
     fn reset(&mut self, starts: &[(usize, u64)]) -> Result<Vec<Observation>, EnvError> {
         if !starts.is_empty() {
-            self.done.clear();
+            self.actions.clear();
         }
         Ok(starts.iter().map(|_| seen(0)).collect())
     }
     fn step(&mut self, actions: &[(usize, &Action)]) -> Result<Vec<Step>, EnvError> {
         let act = |&(_, action): &(usize, &Action)| {
-            self.takes.check(action)?;
-            self.done.push(action.clone());
-            Ok(stepped(self.done.len() - 1, self.done.len() == self.steps))
+            self.action_spec.check(action)?;
+            self.actions.push(action.clone());
+            Ok(stepped(self.actions.len() - 1, self.actions.len() == self.steps))
         };
         actions.iter().map(act).collect()
     }
 }
 
-/// The return of the logged episode from its first step on, under the discount: 1 + 2/2 + 3/4 + ….
+/// The discounted return of the logged episode: 1 + 2/2 + 3/4 + ….
 fn logged_return() -> f32 {
-    (0..STEPS).rev().fold(0.0, |ahead, t| (t + 1) as f32 + 0.5 * ahead)
+    (0..STEPS).rev().fold(0.0, |to_go, t| (t + 1) as f32 + 0.5 * to_go)
 }
 
 fn settings(target_return: f32, episodes: usize) -> RolloutSettings {
@@ -184,8 +184,8 @@ fn small(task: &Composition) -> Model {
     Model::new(&config, &[task.spec().clone()], 0, &Device::Cpu).unwrap()
 }
 
-/// The sample of the logged episode's steps up to this one, of whose action the first `known` parts are known.
-fn of_log(opened: &Opened, now: usize, known: usize) -> Sample {
+/// The sample of the logged episode up to this step; of its action, the first `known` parts are known.
+fn logged_sample(opened: &Opened, now: usize, known: usize) -> Sample {
     let (table, steps) = (&opened.train_rows.rows().table, now.saturating_sub(2)..now + 1);
     let get = |field: &str| {
         let mut value =
@@ -201,24 +201,24 @@ fn of_log(opened: &Opened, now: usize, known: usize) -> Sample {
 }
 
 #[test]
-fn a_rollout_reads_what_training_reads() {
+fn a_rollouts_samples_are_those_of_training() {
     let opened = open(ALL);
-    let (environment, settings) = (arena(hand()), settings(logged_return(), 1));
+    let (environment, settings) = (log_environment(hand_spec()), settings(logged_return(), 1));
     let policy = Policy::new(&opened.task, &environment, &settings).unwrap();
     let mut episode = Episode::new(0, 0);
     episode.actions = vec![vec![]; 2];
     episode.observe(seen(0));
     let Row { fields } = row();
-    // The last step of a log is not known to be the last while it is played.
+    // Without the last step of the log: a running episode does not know its last step.
     for now in 0..STEPS - 1 {
         policy.keep_images(&mut episode);
         for known in 0..2 {
             let (found, expected) =
-                (policy.sample(&episode, &policy.actions[known..=known]), of_log(&opened, now, known));
+                (policy.sample(&episode, &policy.actions[known..=known]), logged_sample(&opened, now, known));
             let found = found.unwrap();
             assert_same(&found, &expected);
             let tokens: usize = found.inputs.iter().map(|(_, tokens)| tokens.len()).sum();
-            let [output] = &found.outputs[..] else { panic!("one part of the action is asked for") };
+            let [output] = &found.outputs[..] else { panic!("expected one output") };
             let last = tokens as u32 - 1;
             assert_eq!((output.head, output.places.as_deref()), (known, Some(&[last][..])), "step {now}");
             let Value::Series(actions) = &fields[["actions.arm", "actions.grip"][known]] else { panic!() };
@@ -228,7 +228,7 @@ fn a_rollout_reads_what_training_reads() {
     }
 }
 
-/// The tokens are the same, features up to rounding.
+/// Assert that the tokens are the same, and features up to rounding.
 fn assert_same(found: &Sample, expected: &Sample) {
     for ((_, found), (_, expected)) in found.inputs.iter().zip(&expected.inputs) {
         for (found, expected) in found.groups.iter().zip(&expected.groups) {
@@ -244,58 +244,60 @@ fn assert_same(found: &Sample, expected: &Sample) {
 }
 
 #[test]
-fn an_action_of_parts_is_within_its_bounds() {
+fn an_action_of_parts_stays_within_its_bounds() {
     let opened = open(ALL);
-    let mut environment = arena(hand());
+    let mut environment = log_environment(hand_spec());
     let played = rollout(&opened.task, &small(&opened.task), 0, &mut environment, &settings(9.0, 2)).unwrap();
-    assert_eq!((played.returns, played.cut), (vec![21.0; 2], 0));
-    assert_eq!(environment.done.len(), STEPS, "the environment itself checks each action");
+    assert_eq!((played.returns, played.truncated), (vec![21.0; 2], 0));
+    assert_eq!(environment.actions.len(), STEPS, "the environment checks each action");
     let reads: Vec<_> =
         opened.task.spec().heads.iter().map(|head| (head.name.as_str(), head.head.width())).collect();
     assert_eq!(reads, [("arm", 2), ("grip", 3)]);
 }
 
 #[test]
-fn what_an_environment_lacks_is_named() {
-    let said = |parts: &str, environment: Arena| {
+fn an_environment_that_does_not_fit_is_an_error() {
+    let error = |parts: &str, environment: LogEnvironment| {
         let opened = open(parts);
         Policy::new(&opened.task, &environment, &settings(1.0, 1)).err().unwrap().to_string()
     };
     assert_eq!(
-        said(ALL, Arena { state_dim: 3, ..arena(hand()) }),
-        "--env arena: has states of 3 numbers and actions of parts (arm: actions of 2 numbers; grip: 3 actions); the \
+        error(ALL, LogEnvironment { state_dim: 3, ..log_environment(hand_spec()) }),
+        "--env log: has states of 3 numbers and actions of parts (arm: actions of 2 numbers; grip: 3 actions); the \
          model has learned states of 4 and actions of parts (arm: actions of 2 numbers; grip: 3 actions)"
     );
     assert_eq!(
-        said(ALL, Arena { cameras: vec!["side"], ..arena(hand()) }),
-        "--env arena: has cameras [\"side\"]; the model reads images of [\"front\"]"
+        error(ALL, LogEnvironment { cameras: vec!["side"], ..log_environment(hand_spec()) }),
+        "--env log: has cameras [\"side\"]; the model reads images of [\"front\"]"
     );
-    let discrete = |n| arena(ActionSpec::Discrete { n });
+    let discrete = |n| log_environment(ActionSpec::Discrete { n });
     assert!(
-        said(ALL, discrete(3))
+        error(ALL, discrete(3))
             .contains("and 3 actions; the model has learned states of 4 and actions of parts")
     );
     assert!(
-        said(CARTPOLE, discrete(3))
+        error(CARTPOLE, discrete(3))
             .ends_with("and 3 actions; the model has learned states of 4 and 2 actions")
     );
-    assert!(said(CARTPOLE, arena(hand())).ends_with("and actions of parts (actions: 2 actions)"));
-    let torn = "[inputs]\nstate = { modality = \"numbers\", field = [\"cart\", \"first\", \"pole\"] }\n\
-                [outputs.actions]\nhead = \"classify\"\n";
-    let torn = said(torn, discrete(2));
     assert!(
-        torn.starts_with("inputs.state.field: expected fields whose numbers in the state are known"),
-        "{torn}"
+        error(CARTPOLE, log_environment(hand_spec())).ends_with("and actions of parts (actions: 2 actions)")
+    );
+    let split_state = "[inputs]\nstate = { modality = \"numbers\", field = [\"cart\", \"first\", \"pole\"] }\n\
+                [outputs.actions]\nhead = \"classify\"\n";
+    let split_state = error(split_state, discrete(2));
+    assert!(
+        split_state.starts_with("inputs.state.field: expected fields whose places in the state are known"),
+        "{split_state}"
     );
     let no_action = "[inputs.cart]\nmodality = \"numbers\"\n[outputs.earned]\nhead = \"regress\"\n";
     assert_eq!(
-        said(no_action, discrete(2)),
+        error(no_action, discrete(2)),
         "outputs: expected an output that is a series of actions; found none"
     );
 }
 
 #[test]
-fn a_rollout_takes_off_what_training_adds_up() {
+fn the_return_to_go_of_a_rollout_is_that_of_training() {
     let rewards: Vec<f32> = (0..5).map(|step| step as f32).collect();
     for discount in [1.0, 0.9, 0.5] {
         let mut logged = rewards.clone();
@@ -304,38 +306,41 @@ fn a_rollout_takes_off_what_training_adds_up() {
         }
         let mut to_go = logged[0];
         for (reward, next) in rewards.iter().zip(&logged[1..]) {
-            to_go = left_to_go(to_go, *reward, discount, 10.0);
-            assert!((to_go - next).abs() < 1e-4, "discount {discount}: {to_go} left, {next} logged");
+            to_go = next_return_to_go(to_go, *reward, discount, 10.0);
+            assert!(
+                (to_go - next).abs() < 1e-4,
+                "discount {discount}: {to_go} in the rollout, {next} in the log"
+            );
         }
     }
 }
 
 #[test]
-fn a_discounted_return_that_is_not_earned_stays_a_number() {
-    let after = |discount| (0..1000).fold(10.0, |to_go, _| left_to_go(to_go, 0.0, discount, 10.0));
+fn a_discounted_return_to_go_stays_bounded() {
+    let after = |discount| (0..1000).fold(10.0, |to_go, _| next_return_to_go(to_go, 0.0, discount, 10.0));
     assert_eq!((after(0.5), after(1.0)), (10.0, 10.0));
-    assert_eq!(left_to_go(10.0, -5.0, 1.0, 10.0), 15.0, "without a discount nothing is bounded");
+    assert_eq!(next_return_to_go(10.0, -5.0, 1.0, 10.0), 15.0, "without a discount there is no bound");
     let largest = open(CARTPOLE).task.largest_return("return_to_go").unwrap();
-    assert_eq!(largest, 8.0, "5 + 6/2, the largest that was logged");
+    assert_eq!(largest, 8.0, "5 + 6/2, the largest in the log");
 }
 
 fn cartpoles() -> Copies {
     Copies::new(CartPole::NAME).unwrap()
 }
 
-/// Cart and pole cannot fall within six steps.
+/// The pole cannot fall within six steps.
 #[test]
-fn episodes_that_outlast_the_log_are_counted() {
+fn episodes_longer_than_those_of_the_log_are_truncated() {
     let opened = open(CARTPOLE);
     let model = small(&opened.task);
     let played = rollout(&opened.task, &model, 0, &mut cartpoles(), &settings(100.0, 4)).unwrap();
-    assert_eq!((played.returns, played.cut), (vec![STEPS as f64; 4], 4));
+    assert_eq!((played.returns, played.truncated), (vec![STEPS as f64; 4], 4));
 }
 
-/// Environments of which only some can be side by side.
-struct Few(Copies, usize);
+/// Environments with a limited number of slots.
+struct LimitedSlots(Copies, usize);
 
-impl VectorEnvironment for Few {
+impl VectorEnvironment for LimitedSlots {
     fn name(&self) -> &str {
         self.0.name()
     }
@@ -358,15 +363,19 @@ impl VectorEnvironment for Few {
 }
 
 #[test]
-fn episodes_earn_the_same_however_many_are_side_by_side() {
+fn returns_do_not_depend_on_the_number_of_slots() {
     let task = open_with("context = 2\nmax_steps = 500", CARTPOLE).task;
     let model = small(&task);
     let all = rollout(&task, &model, 0, &mut cartpoles(), &settings(100.0, 7)).unwrap();
     let random = random_policy(&mut cartpoles(), 500, 7, 1).unwrap();
-    assert!(random.returns.iter().any(|&earned| earned != random.returns[0]), "{random:?}");
+    assert!(random.returns.iter().any(|&other| other != random.returns[0]), "{random:?}");
     for slots in [1, 3] {
-        let few = || Few(cartpoles(), slots);
-        assert_eq!(rollout(&task, &model, 0, &mut few(), &settings(100.0, 7)).unwrap(), all, "{slots} slots");
-        assert_eq!(random_policy(&mut few(), 500, 7, 1).unwrap(), random, "{slots} slots");
+        let limited = || LimitedSlots(cartpoles(), slots);
+        assert_eq!(
+            rollout(&task, &model, 0, &mut limited(), &settings(100.0, 7)).unwrap(),
+            all,
+            "{slots} slots"
+        );
+        assert_eq!(random_policy(&mut limited(), 500, 7, 1).unwrap(), random, "{slots} slots");
     }
 }

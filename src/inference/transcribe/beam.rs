@@ -1,130 +1,130 @@
-//! Beam search as transformers' `_beam_search` (5.24) does it: length penalty 1, early stopping by its heuristic.
+//! Beam search as in transformers 5.24 (`_beam_search`): length penalty 1, heuristic early stopping.
 
 use super::rules::log_sum_exp;
-use super::search::{Reader, Written};
+use super::search::{Hypothesis, WindowDecoder};
 use crate::inference::PredictError;
 use crate::model::Cache;
 use std::collections::BTreeMap;
 
-/// Texts that are followed side by side.
-pub(super) struct Beams<'a> {
-    reader: &'a Reader<'a>,
-    /// The most texts that are followed, and kept once they are done.
-    width: usize,
+/// A beam search over the texts of one window.
+pub(super) struct BeamSearch<'a> {
+    decoder: &'a WindowDecoder<'a>,
+    /// The number of beams; also the most finished hypotheses that are kept.
+    num_beams: usize,
     running: Vec<Beam>,
-    /// What is done, best first, by the mean log-probability of an id.
-    done: Vec<(f32, Written)>,
+    /// The finished hypotheses, best first, with their mean log-probability per id.
+    finished: Vec<(f32, Hypothesis)>,
 }
 
-/// A text that is continued.
+/// An unfinished hypothesis.
 struct Beam {
-    written: Written,
-    /// The sum of log-probabilities that texts are compared by; unlike [`Written::logprob`] it is not normalised over the ids
+    hypothesis: Hypothesis,
+    /// The sum of log-probabilities by which beams are ranked. Unlike [`Hypothesis::logprob`], it is not normalized over the ids
     /// that the rules allow.
     score: f32,
     cache: Cache,
-    /// Of the next id.
+    /// The logits of the next id.
     logits: Vec<f32>,
 }
 
-/// A text with one more id.
+/// A beam with one more id.
 struct Candidate {
     score: f32,
-    /// The text's place among those that run.
+    /// The beam's index.
     beam: usize,
     id: u32,
     logprob: f64,
 }
 
-impl<'a> Beams<'a> {
-    /// One empty text.
-    pub fn new(reader: &'a Reader<'a>, width: usize) -> Result<Self, PredictError> {
+impl<'a> BeamSearch<'a> {
+    /// A search that begins with one empty beam.
+    pub fn new(decoder: &'a WindowDecoder<'a>, num_beams: usize) -> Result<Self, PredictError> {
         let beam = Beam {
-            written: Written::default(),
+            hypothesis: Hypothesis::default(),
             score: 0.0,
-            cache: reader.cache()?,
-            logits: reader.first().to_vec(),
+            cache: decoder.cache()?,
+            logits: decoder.first_logits().to_vec(),
         };
-        Ok(Self { reader, width, running: vec![beam], done: vec![] })
+        Ok(Self { decoder, num_beams, running: vec![beam], finished: vec![] })
     }
 
-    /// The best text.
-    pub fn search(mut self) -> Result<Written, PredictError> {
+    /// The best hypothesis.
+    pub fn search(mut self) -> Result<Hypothesis, PredictError> {
         for length in 1.. {
-            let (done, going): (Vec<_>, Vec<_>) = self
-                .candidates()
-                .into_iter()
-                .enumerate()
-                .partition(|(_, candidate)| candidate.id == self.reader.end || self.reader.full(length));
-            // Those after the first `width` are spare, so that enough texts continue.
-            let finished = done.into_iter().filter(|(place, _)| *place < self.width);
+            let (finished, running): (Vec<_>, Vec<_>) =
+                self.candidates().into_iter().enumerate().partition(|(_, candidate)| {
+                    candidate.id == self.decoder.end || self.decoder.is_full(length)
+                });
+            // Candidates after the first `num_beams` are spare: they fill the beams, and never finish.
+            let finished = finished.into_iter().filter(|(place, _)| *place < self.num_beams);
             for (_, candidate) in finished {
-                let written = self.written(&candidate);
-                self.done.push((candidate.score / length as f32, written));
+                let hypothesis = self.hypothesis(&candidate);
+                self.finished.push((candidate.score / length as f32, hypothesis));
             }
-            self.done.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-            self.done.truncate(self.width);
-            let going: Vec<Candidate> = going.into_iter().take(self.width).map(|(_, going)| going).collect();
-            let Some(best) = going.first() else { break };
-            let full = self.done.len() == self.width;
-            if full && self.done.last().is_some_and(|(worst, _)| best.score / length as f32 <= *worst) {
+            self.finished.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+            self.finished.truncate(self.num_beams);
+            let running: Vec<Candidate> =
+                running.into_iter().take(self.num_beams).map(|(_, candidate)| candidate).collect();
+            let Some(best) = running.first() else { break };
+            let enough = self.finished.len() == self.num_beams;
+            if enough && self.finished.last().is_some_and(|(worst, _)| best.score / length as f32 <= *worst) {
                 break;
             }
-            self.go_on(going)?;
+            self.advance(running)?;
         }
-        Ok(self.done.into_iter().next().map(|(_, written)| written).unwrap_or_default())
+        Ok(self.finished.into_iter().next().map(|(_, hypothesis)| hypothesis).unwrap_or_default())
     }
 
-    /// The likeliest continuations of all texts, twice as many as are followed, best first.
+    /// The `2·num_beams` most likely continuations of all beams, best first.
     fn candidates(&self) -> Vec<Candidate> {
         let mut all: Vec<Candidate> = vec![];
         for (place, beam) in self.running.iter().enumerate() {
             let total = log_sum_exp(&beam.logits);
             let mut scores: Vec<f32> = beam.logits.iter().map(|logit| logit - total).collect();
-            self.reader.rules.apply(&beam.written.ids, &mut scores);
-            let left = log_sum_exp(&scores);
+            self.decoder.rules.apply(&beam.hypothesis.ids, &mut scores);
+            let allowed = log_sum_exp(&scores);
             let candidates = (0..).zip(&scores).filter(|(_, score)| score.is_finite());
             all.extend(candidates.map(|(id, score)| Candidate {
                 score: beam.score + score,
                 beam: place,
                 id,
-                logprob: f64::from(score - left),
+                logprob: f64::from(score - allowed),
             }));
         }
         let better = |a: &Candidate, b: &Candidate| {
             b.score.total_cmp(&a.score).then((a.beam, a.id).cmp(&(b.beam, b.id)))
         };
-        if all.len() > 2 * self.width {
-            all.select_nth_unstable_by(2 * self.width, better);
-            all.truncate(2 * self.width);
+        if all.len() > 2 * self.num_beams {
+            all.select_nth_unstable_by(2 * self.num_beams, better);
+            all.truncate(2 * self.num_beams);
         }
         all.sort_by(better);
         all
     }
 
-    /// The text of a candidate.
-    fn written(&self, candidate: &Candidate) -> Written {
-        let mut written = self.running[candidate.beam].written.clone();
-        written.ids.push(candidate.id);
-        written.logprob += candidate.logprob;
-        written
+    /// The hypothesis of a candidate.
+    fn hypothesis(&self, candidate: &Candidate) -> Hypothesis {
+        let mut hypothesis = self.running[candidate.beam].hypothesis.clone();
+        hypothesis.ids.push(candidate.id);
+        hypothesis.logprob += candidate.logprob;
+        hypothesis
     }
 
-    /// Puts these candidates in place of the texts that they come from. Keys and values move with the last one of a text,
-    /// and are copied for the others.
-    fn go_on(&mut self, candidates: Vec<Candidate>) -> Result<(), PredictError> {
-        let texts: Vec<Written> = candidates.iter().map(|candidate| self.written(candidate)).collect();
-        let mut heirs: BTreeMap<usize, usize> = BTreeMap::new();
-        candidates.iter().for_each(|candidate| *heirs.entry(candidate.beam).or_default() += 1);
+    /// Replace the beams by these candidates. The last candidate of a beam takes its cache; the others take copies.
+    fn advance(&mut self, candidates: Vec<Candidate>) -> Result<(), PredictError> {
+        let hypotheses: Vec<Hypothesis> =
+            candidates.iter().map(|candidate| self.hypothesis(candidate)).collect();
+        let mut n_uses: BTreeMap<usize, usize> = BTreeMap::new();
+        candidates.iter().for_each(|candidate| *n_uses.entry(candidate.beam).or_default() += 1);
         let mut caches: Vec<Option<Cache>> = self.running.drain(..).map(|beam| Some(beam.cache)).collect();
-        for (candidate, written) in candidates.into_iter().zip(texts) {
-            let (heirs, cache) = (heirs.entry(candidate.beam).or_default(), &mut caches[candidate.beam]);
-            *heirs -= 1;
-            let kept =
-                if *heirs == 0 { cache.take() } else { cache.as_ref().map(Cache::fork).transpose()? };
-            let Some(mut cache) = kept else { continue }; // never: the last heir alone takes it
-            let logits = self.reader.step(&mut cache, candidate.id, written.ids.len() - 1)?;
-            self.running.push(Beam { written, score: candidate.score, cache, logits });
+        for (candidate, hypothesis) in candidates.into_iter().zip(hypotheses) {
+            let (uses_left, cache) = (n_uses.entry(candidate.beam).or_default(), &mut caches[candidate.beam]);
+            *uses_left -= 1;
+            let cache =
+                if *uses_left == 0 { cache.take() } else { cache.as_ref().map(Cache::fork).transpose()? };
+            let Some(mut cache) = cache else { continue }; // unreachable: only the last use takes it
+            let logits = self.decoder.step(&mut cache, candidate.id, hypothesis.ids.len() - 1)?;
+            self.running.push(Beam { hypothesis, score: candidate.score, cache, logits });
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
-//! A clip's windows, decoded one after another.
+//! Decoding the windows of a clip one after another.
 
-use super::fallback::{Tried, try_temperatures};
+use super::fallback::{WindowResult, decode_with_fallback};
 use super::options::{Options, refuse};
 use super::prefix::Prefix;
-use super::rules::{Rules, Times, log_sum_exp};
-use super::search::{Reader, likeliest};
-use super::segments::{Stretch, carried, stretches};
+use super::rules::{Rules, TimestampRules, log_sum_exp};
+use super::search::{WindowDecoder, argmax};
+use super::segments::{TimedIds, conditioning_ids, split_at_timestamps};
 use super::{Segment, Transcriber, Transcript};
 use crate::inference::PredictError;
 use crate::inference::generate::NextToken;
@@ -15,16 +15,16 @@ use crate::sample::Decoding;
 use rand_pcg::Pcg64Mcg;
 use smalti_contract::Tokenizer;
 
-/// A clip whose text is generated token by token.
-pub(super) struct Decoder<'a> {
-    of: &'a Transcriber<'a>,
+/// Generates the text of a clip token by token.
+pub(super) struct ClipDecoder<'a> {
+    transcriber: &'a Transcriber<'a>,
     next: NextToken<'a>,
     decoding: &'a Decoding,
     options: &'a Options,
     windows: Windows<'a>,
-    /// The most ids of a text, with those that begin it.
+    /// The most ids of a text, with its prefix.
     context: usize,
-    /// The id after a text.
+    /// The id that ends a text.
     end: u32,
     timestamps: bool,
     rules: Rules,
@@ -33,43 +33,42 @@ pub(super) struct Decoder<'a> {
     random: Pcg64Mcg,
 }
 
-impl<'a> Decoder<'a> {
+impl<'a> ClipDecoder<'a> {
     /// A decoder of the windows of a clip.
     pub fn new(
-        of: &'a Transcriber<'a>,
+        transcriber: &'a Transcriber<'a>,
         next: NextToken<'a>,
         windows: Windows<'a>,
         options: &'a Options,
     ) -> Result<Self, PredictError> {
-        const NOTHING: &Decoding = &Decoding::nothing();
-        let decoding = of.task.outputs()[of.output].decoding.as_deref().unwrap_or(NOTHING);
+        const NO_RULES: &Decoding = &Decoding::none();
+        let output = &transcriber.task.outputs()[transcriber.output];
+        let decoding = output.decoding.as_deref().unwrap_or(NO_RULES);
         options.check(decoding)?;
         let long = windows.frames() > windows.window();
         if long && options.timestamps == Some(false) && decoding.no_timestamps.is_some() {
-            let problem = "a clip of several windows is cut at its timestamps; leave the option out";
+            let problem = "a clip of several windows is split at its timestamps; leave the option out";
             return refuse("timestamps", problem);
         }
-        let wanted = options.timestamps.unwrap_or(decoding.timestamps) || long;
-        let end = next.part.added.end.unwrap_or(u32::MAX);
-        let times = decoding.no_timestamps.filter(|_| wanted).map(|none| Times {
-            none,
-            end,
-            max_initial: decoding.max_initial_timestamp,
-        });
-        let begin = &next.part.added.begin;
+        let with_timestamps = options.timestamps.unwrap_or(decoding.timestamps) || long;
+        let end = next.part.special_ids.end.unwrap_or(u32::MAX);
+        let timestamps = decoding.no_timestamps.filter(|_| with_timestamps);
+        let max_initial = decoding.max_initial_timestamp;
+        let timestamps = timestamps.map(|no_timestamps| TimestampRules { no_timestamps, end, max_initial });
+        let begin = &next.part.special_ids.begin;
         Ok(Self {
-            prefix: Prefix::new(begin, decoding, options, times.is_some())?,
+            prefix: Prefix::new(begin, decoding, options, timestamps.is_some())?,
             context: next.part.capacity().map_or(usize::MAX, |most| most + begin.len()),
             end,
-            timestamps: times.is_some(),
+            timestamps: timestamps.is_some(),
             rules: Rules {
                 begin_suppress: decoding.begin_suppress.clone(),
                 suppress: decoding.suppress.clone(),
-                times,
+                timestamps,
             },
             random: random::generator(options.seed),
             segments: vec![],
-            of,
+            transcriber,
             next,
             decoding,
             options,
@@ -79,7 +78,7 @@ impl<'a> Decoder<'a> {
 
     /// The transcript of all windows.
     pub fn run(mut self) -> Result<Transcript, PredictError> {
-        if self.prefix.detects {
+        if self.prefix.detects_language {
             let language = self.detect_language()?;
             self.prefix.set_language(language);
         }
@@ -87,20 +86,21 @@ impl<'a> Decoder<'a> {
         let (mut seek, mut conditioned) = (0, self.options.condition);
         while seek < self.windows.frames() {
             let frames = self.windows.window().min(self.windows.frames() - seek);
-            let earlier = if conditioned { self.earlier() } else { vec![] };
-            let (tried, no_speech) = self.window(seek, &earlier)?;
-            conditioned = self.options.condition && tried.is_calm();
-            if tried.silent {
+            let earlier = if conditioned { self.earlier_ids() } else { vec![] };
+            let (result, no_speech_prob) = self.decode_window(seek, &earlier)?;
+            conditioned = self.options.condition && result.conditions_next();
+            if result.is_silent {
                 seek += frames;
                 continue;
             }
-            let ids = tried.written.ids.strip_suffix(&[self.end]).unwrap_or(&tried.written.ids);
-            let (stretches, done) = stretches(ids, self.decoding.first_time(), frames / hop);
-            for stretch in stretches {
-                let segment = self.segment(seek, stretch, &tried, no_speech)?;
+            let ids = &result.hypothesis.ids;
+            let ids = ids.strip_suffix(&[self.end]).unwrap_or(ids);
+            let (pieces, decoded) = split_at_timestamps(ids, self.decoding.first_timestamp(), frames / hop);
+            for piece in pieces {
+                let segment = self.segment(seek, piece, &result, no_speech_prob)?;
                 self.segments.push(segment);
             }
-            seek += done.map_or(frames, |slices| slices * hop);
+            seek += decoded.map_or(frames, |slices| slices * hop);
         }
         let ids: Vec<u32> = self.segments.iter().flat_map(|segment| segment.ids.iter().copied()).collect();
         let language = self.prefix.language().and_then(|id| self.decoding.language_of(id));
@@ -112,87 +112,106 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// The text of the window at frame `seek`, after the text of `earlier` ones; and the probability of no speech there, if
-    /// it matters.
-    fn window(&mut self, seek: usize, earlier: &[u32]) -> Result<(Tried, Option<f64>), PredictError> {
+    /// Decode the window at frame `seek` after the ids of `earlier` windows. Also the no-speech probability, if an option needs
+    /// it.
+    fn decode_window(
+        &mut self,
+        seek: usize,
+        earlier: &[u32],
+    ) -> Result<(WindowResult, Option<f64>), PredictError> {
         let prefix = [earlier, &self.prefix.ids()].concat();
-        // What is given does not count, up to half of the context.
-        let given = prefix.len().min((self.context / 2).saturating_sub(1));
-        let most = self.decoding.max_length.map_or(self.context, |most| self.context.min(most + given));
-        let reader = self.reader(seek, &prefix, most)?;
-        let no_speech = self.options.no_speech.and(self.decoding.no_timestamps).map(|none| {
-            let logits = reader.after(earlier.len());
-            let silence = logits.get(none as usize - 1).copied().unwrap_or(f32::NEG_INFINITY);
-            f64::from(silence - log_sum_exp(logits)).exp()
+        // The prefix does not count towards the maximum length, up to half of the context.
+        let not_counted = prefix.len().min((self.context / 2).saturating_sub(1));
+        let max_length =
+            self.decoding.max_length.map_or(self.context, |most| self.context.min(most + not_counted));
+        let decoder = self.window_decoder(seek, &prefix, max_length)?;
+        let no_speech_prob = self.options.no_speech.and(self.decoding.no_timestamps).map(|no_timestamps| {
+            let logits = decoder.prefix_logits(earlier.len());
+            let no_speech = logits.get(no_timestamps as usize - 1).copied().unwrap_or(f32::NEG_INFINITY);
+            f64::from(no_speech - log_sum_exp(logits)).exp()
         });
-        let beams = self.options.beams.or(self.decoding.beams).unwrap_or(1);
-        let (vocabulary, least) = (self.next.part.vocabulary().unwrap_or(0), no_speech.unwrap_or(0.0));
+        let num_beams = self.options.beams.or(self.decoding.beams).unwrap_or(1);
+        let vocabulary = self.next.part.vocabulary().unwrap_or(0);
         let mut random = self.random.clone();
-        let tried = try_temperatures(&reader, self.options, beams, vocabulary, least, &mut random)?;
+        let result = decode_with_fallback(
+            &decoder,
+            self.options,
+            num_beams,
+            vocabulary,
+            no_speech_prob.unwrap_or(0.0),
+            &mut random,
+        )?;
         self.random = random;
-        Ok((tried, no_speech))
+        Ok((result, no_speech_prob))
     }
 
-    /// The window at frame `seek` and the prefix of its text, which has `most` ids at most.
-    fn reader(&self, seek: usize, prefix: &[u32], most: usize) -> Result<Reader<'_>, PredictError> {
-        let window = self.of.task.sample_of_tokens(self.of.input, self.windows.tokens(seek), 0)?;
-        Reader::new(self.next, window, prefix, (&self.rules, self.end, most))
+    /// A decoder of the window at frame `seek`, whose text begins with `prefix` and has at most `max_length` ids.
+    fn window_decoder(
+        &self,
+        seek: usize,
+        prefix: &[u32],
+        max_length: usize,
+    ) -> Result<WindowDecoder<'_>, PredictError> {
+        let tokens = self.windows.tokens(seek);
+        let window = self.transcriber.task.sample_of_tokens(self.transcriber.input, tokens, 0)?;
+        WindowDecoder::new(self.next, window, prefix, (&self.rules, self.end, max_length))
     }
 
     /// The most likely language of the first window.
     fn detect_language(&self) -> Result<u32, PredictError> {
-        let reader = self.reader(0, &[self.prefix.start()], self.context)?;
-        // In the order of ids, so that the first of equals is that of the lowest.
+        let decoder = self.window_decoder(0, &[self.prefix.start()], self.context)?;
+        // Sorted, so that of equal scores the lowest id wins.
         let mut languages: Vec<u32> = self.decoding.languages.values().copied().collect();
         languages.sort_unstable();
-        let logit = |id: &u32| reader.first().get(*id as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        let logit = |id: &u32| decoder.first_logits().get(*id as usize).copied().unwrap_or(f32::NEG_INFINITY);
         let scores: Vec<f32> = languages.iter().map(logit).collect();
-        Ok(languages[likeliest(&scores) as usize])
+        Ok(languages[argmax(&scores) as usize])
     }
 
-    /// The last of the text so far, half of the context, after which a window is decoded.
-    fn earlier(&self) -> Vec<u32> {
+    /// The last ids of the text so far, at most half of the context, that precede the next window's prefix.
+    fn earlier_ids(&self) -> Vec<u32> {
         let Some(previous) = self.decoding.previous.filter(|_| !self.segments.is_empty()) else {
             return vec![];
         };
-        let first = self.decoding.first_time();
+        let first = self.decoding.first_timestamp();
         let text: Vec<u32> =
-            self.segments.iter().flat_map(|segment| carried(&segment.ids, first)).copied().collect();
+            self.segments.iter().flat_map(|segment| conditioning_ids(&segment.ids, first)).copied().collect();
         let kept = (self.context / 2).saturating_sub(1);
         [&[previous], &text[text.len().saturating_sub(kept)..]].concat()
     }
 
     fn frames_per_slice(&self) -> usize {
-        let config = Tokenizer::config(self.of.audio);
+        let config = Tokenizer::config(self.transcriber.audio);
         config.slice_hop.unwrap_or(config.frames_per_slice)
     }
 
     fn segment(
         &self,
         seek: usize,
-        stretch: Stretch,
-        tried: &Tried,
+        piece: TimedIds,
+        result: &WindowResult,
         no_speech_prob: Option<f64>,
     ) -> Result<Segment, PredictError> {
-        let at = |slices: usize| {
+        let seconds = |slices: usize| {
             (seek + slices * self.frames_per_slice()) as f64 * self.windows.seconds_per_frame()
         };
         Ok(Segment {
-            start: at(stretch.start),
-            end: at(stretch.end),
-            text: self.text(&stretch.ids)?,
-            temperature: tried.temperature,
-            avg_logprob: tried.written.mean_logprob(),
-            compression_ratio: tried.compression_ratio,
+            start: seconds(piece.start),
+            end: seconds(piece.end),
+            text: self.text(&piece.ids)?,
+            temperature: result.temperature,
+            avg_logprob: result.hypothesis.mean_logprob(),
+            compression_ratio: result.compression_ratio,
             no_speech_prob,
-            ids: stretch.ids,
+            ids: piece.ids,
         })
     }
 
     /// The text of ids, without timestamps.
     fn text(&self, ids: &[u32]) -> Result<String, PredictError> {
-        let first = self.decoding.first_time();
-        let words = ids.iter().copied().filter(|id| first.is_none_or(|first| *id < first));
-        Ok(self.of.task.decode(self.of.output, &words.collect::<Vec<_>>())?.into_text()?)
+        let first = self.decoding.first_timestamp();
+        let text = ids.iter().copied().filter(|id| first.is_none_or(|first| *id < first));
+        let Transcriber { task, output, .. } = self.transcriber;
+        Ok(task.decode(*output, &text.collect::<Vec<_>>())?.into_text()?)
     }
 }

@@ -1,11 +1,17 @@
 //! Transcripts of audio.
 //!
-//! Of an output of CTC, the transcript is the most likely label of each token. Text that is generated token by token is
-//! decoded as Whisper's (Radford et al. 2022), in the way of transformers 5.24 (`WhisperGenerationMixin.generate`), id by
-//! id: a clip is read window by window; each window's text begins with a prefix that tells language, task and whether
-//! there are timestamps; rules exclude the ids that may not come next; if the text is not good enough, it is drawn again
-//! at a higher temperature; its timestamps tell where the next window begins. A model whose settings have no languages,
-//! tasks and timestamps ([`Decoding`](crate::sample::Decoding)) is decoded in the same way, with windows end to end.
+//! For an output with CTC, the transcript is decoded greedily: the most likely label of each token. Text that is generated token
+//! by token is decoded as in Whisper (Radford et al. 2022), with the ids of transformers 5.24
+//! (`WhisperGenerationMixin.generate`):
+//!
+//! 1. A clip is decoded window by window.
+//! 2. Each window's text begins with a prefix: language, task, and whether there are timestamps.
+//! 3. Rules suppress the ids that may not come next.
+//! 4. Temperature fallback decodes a window again if its text is unlikely or repeats itself.
+//! 5. The next window begins at the last timestamp.
+//!
+//! A model without languages, tasks and timestamps ([`Decoding`](crate::sample::Decoding)) is decoded in the same way, with
+//! windows end to end.
 
 mod beam;
 mod decoder;
@@ -23,8 +29,8 @@ use super::predict::predict_samples;
 use super::{PredictError, Sampling};
 use crate::modalities::audio::{AudioTokenizer, Waveform};
 use crate::model::Model;
-use crate::sample::{Composition, Get, Part, Role, Site};
-use decoder::Decoder;
+use crate::sample::{Composition, GetField, Part, ReadSite, Role};
+use decoder::ClipDecoder;
 use serde::Serialize;
 use smalti_contract::{Tokenizer, Value};
 
@@ -33,38 +39,38 @@ use smalti_contract::{Tokenizer, Value};
 pub struct Transcript {
     /// All of its text.
     pub text: String,
-    /// The code of its language, if the model knows languages.
+    /// The code of its language, if the model has languages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// Whether timestamps were predicted; without them, a segment is a window.
+    /// Whether timestamps were predicted; without them, each segment is a window.
     pub timestamps: bool,
-    /// Its segments, in order; none of CTC.
+    /// Its segments, in order; none with CTC.
     pub segments: Vec<Segment>,
 }
 
 /// A segment of a clip.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Segment {
-    /// In seconds from the clip's start.
+    /// Start, in seconds from the clip's start.
     pub start: f64,
-    /// In seconds from the clip's start.
+    /// End, in seconds from the clip's start.
     pub end: f64,
     /// Its text.
     pub text: String,
-    /// The ids of the text, with timestamps.
+    /// The ids of its text, with timestamps.
     pub ids: Vec<u32>,
     /// The temperature at which its window was decoded.
     pub temperature: f64,
     /// The mean log-probability of the ids of its window.
     pub avg_logprob: f64,
-    /// Bytes of the ids of its window over those that zlib compresses them to.
+    /// The compression ratio of its window: the bytes of the ids divided by the bytes after zlib compression.
     pub compression_ratio: f64,
-    /// The probability of no speech in its window, if it was asked for.
+    /// The no-speech probability of its window, if an option needs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_speech_prob: Option<f64>,
 }
 
-/// Transcribes audio with a task that has an audio input, and an output of text that is generated or aligned by CTC.
+/// Transcribes audio with a task that has an audio input and an output of text, generated or by CTC.
 pub struct Transcriber<'a> {
     model: &'a Model,
     /// The task's number among the model's.
@@ -77,15 +83,15 @@ pub struct Transcriber<'a> {
 }
 
 impl<'a> Transcriber<'a> {
-    /// A transcriber of task number `number` of the model: of its first audio input and the first such output.
+    /// A transcriber for the first audio input and the first text output of task number `number` of the model.
     ///
     /// # Errors
-    /// [`PredictError::Parts`] if the task has not both.
+    /// [`PredictError::Parts`] if the task lacks either.
     pub fn new(model: &'a Model, number: usize, task: &'a Composition) -> Result<Self, PredictError> {
         Self::find(model, number, task, |_| true)
     }
 
-    /// As [`new`](Self::new), of an output that `is_wanted`.
+    /// As [`new`](Self::new), for the first output that `is_wanted`.
     fn find(
         model: &'a Model,
         number: usize,
@@ -103,7 +109,7 @@ impl<'a> Transcriber<'a> {
             })?;
             let mut outputs = task.outputs().iter().enumerate().filter(|(output, _)| is_wanted(*output));
             let (output, _) = outputs.find(|(output, of)| {
-                generated(*output) || of.labels.is_some() && of.site == Site::Input { part: input }
+                generated(*output) || of.labels.is_some() && of.site == ReadSite::InputTokens { part: input }
             })?;
             Some(Self { model, number, task, input, audio, output })
         };
@@ -116,16 +122,16 @@ impl<'a> Transcriber<'a> {
     /// The transcript of a clip.
     ///
     /// # Errors
-    /// If the clip cannot become tokens, or an option asks for what the model does not have; CTC has none of the options.
+    /// If the clip cannot be tokenized, or an option does not apply to the model; none applies to CTC.
     pub fn transcribe(&self, clip: &Waveform, options: &Options) -> Result<Transcript, PredictError> {
         let output = &self.task.outputs()[self.output];
         if output.labels.is_none() {
             let next = NextToken::new(self.model, self.number, self.task, self.output)?;
-            return Decoder::new(self, next, self.audio.windows(clip)?, options)?.run();
+            return ClipDecoder::new(self, next, self.audio.windows(clip)?, options)?.run();
         }
-        options.refuse_for_ctc(&output.name)?;
+        options.check_for_ctc(&output.name)?;
         let mut sample = self.task.sample_of_tokens(self.input, self.audio.encode(clip)?, 0)?;
-        sample.outputs.retain(|asked| asked.head == self.output);
+        sample.outputs.retain(|output| output.head == self.output);
         let mut predicted = predict_samples(self.model, self.task, &[(self.number, sample)])?.remove(0);
         let prediction = predicted.remove(&output.name);
         let text = prediction.map(|prediction| prediction.value.into_text()).transpose()?.unwrap_or_default();
@@ -133,11 +139,11 @@ impl<'a> Transcriber<'a> {
     }
 }
 
-/// The text of output number `output` for a row's clip, by the output's rules of decoding; `None` without a clip.
+/// Transcribe a row's clip by output number `output` and its decoding rules; `None` without a clip.
 pub(super) fn of_row(
     (model, number, task): (&Model, usize, &Composition),
     output: usize,
-    get: Get,
+    get: GetField,
     sampling: &Sampling,
 ) -> Result<Option<Value>, PredictError> {
     let transcriber = Transcriber::find(model, number, task, |known| known == output)?;

@@ -1,63 +1,64 @@
-//! The ids that a text begins with: start, language, task, and whether there are timestamps.
+//! The prefix of a text: ids for the start, the language, the task, and whether there are timestamps.
 
 use super::options::{Options, refuse};
 use crate::inference::PredictError;
 use crate::sample::Decoding;
 
-/// The ids that a text begins with, as far as they are known before the language is detected.
+/// The ids that a text begins with.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Prefix {
     start: u32,
-    /// The language, if it is known.
+    /// The id after the start: the language, if it is known.
     language: Option<u32>,
-    /// Whether it is to be detected.
-    pub detects: bool,
+    /// Whether the language is to be detected.
+    pub detects_language: bool,
     then: Vec<u32>,
 }
 
 impl Prefix {
-    /// The ids, in the order of Whisper's `generate`: options take precedence over the model's settings, and a language
-    /// that neither names is detected if the model knows languages. `begin` is the start and whatever the run's
-    /// settings put after it.
+    /// The prefix as in Whisper's `generate`: options take precedence over the model's settings; a language that neither sets
+    /// is detected, if the model has languages. `begin` is the start and the ids that the run's settings add after it.
     pub fn new(
         begin: &[u32],
         decoding: &Decoding,
         options: &Options,
         timestamps: bool,
     ) -> Result<Self, PredictError> {
-        let asked = (options.language.is_some(), options.task.is_some());
-        if decoding.one_language && asked != (false, false) {
-            let option = if asked.0 { "language" } else { "task" };
-            return refuse(option, "the model has one language and one task");
+        let (has_language, has_task) = (options.language.is_some(), options.task.is_some());
+        if decoding.one_language && (has_language || has_task) {
+            let option = if has_language { "language" } else { "task" };
+            return refuse(option, "the model has one language and one task; leave the option out");
         }
         let language = options.language.as_ref().or(decoding.language.as_ref());
         let task = options.task.as_ref().or(decoding.task.as_ref());
         let (start, after) = (begin.first().copied().unwrap_or_default(), begin.get(1..));
-        let detects = !decoding.languages.is_empty();
+        let has_languages = !decoding.languages.is_empty();
         let mut prefix = match (language, task, after.unwrap_or_default()) {
             (None, None, []) => Self {
                 start,
                 language: decoding.first,
-                detects: detects && decoding.first.is_none(),
+                detects_language: has_languages && decoding.first.is_none(),
                 then: decoding.then.clone(),
             },
-            (None, None, after) => Self { start, language: None, detects: false, then: after.to_vec() },
+            (None, None, after) => {
+                Self { start, language: None, detects_language: false, then: after.to_vec() }
+            }
             (language, task, _) => {
                 let code = language.map(|code| code.to_lowercase());
                 let code = code.as_ref().map(|code| code.trim_start_matches("<|").trim_end_matches("|>"));
-                let language = code.map(|code| known(&decoding.languages, "language", code)).transpose()?;
+                let language = code.map(|code| id_of(&decoding.languages, "language", code)).transpose()?;
                 let task = match task {
-                    Some(task) => Some(known(&decoding.tasks, "task", task)?),
+                    Some(task) => Some(id_of(&decoding.tasks, "task", task)?),
                     None => decoding.tasks.get("transcribe").copied(),
                 };
-                let detects = detects && language.is_none();
-                Self { start, language, detects, then: task.into_iter().collect() }
+                let detects_language = has_languages && language.is_none();
+                Self { start, language, detects_language, then: task.into_iter().collect() }
             }
         };
-        if let Some(none) = decoding.no_timestamps {
-            let has_none = prefix.then.last().or(prefix.language.as_ref()) == Some(&none);
-            match (timestamps, has_none) {
-                (false, false) => prefix.then.push(none),
+        if let Some(no_timestamps) = decoding.no_timestamps {
+            let ends_with_it = prefix.then.last().or(prefix.language.as_ref()) == Some(&no_timestamps);
+            match (timestamps, ends_with_it) {
+                (false, false) => prefix.then.push(no_timestamps),
                 (true, true) if prefix.then.pop().is_none() => prefix.language = None,
                 _ => {}
             }
@@ -65,14 +66,14 @@ impl Prefix {
         Ok(prefix)
     }
 
-    /// The first id of all.
+    /// The first id.
     pub fn start(&self) -> u32 {
         self.start
     }
 
-    /// Sets the language that was detected.
+    /// Set the detected language.
     pub fn set_language(&mut self, language: u32) {
-        (self.language, self.detects) = (Some(language), false);
+        (self.language, self.detects_language) = (Some(language), false);
     }
 
     /// The id after the start.
@@ -80,23 +81,25 @@ impl Prefix {
         self.language
     }
 
-    /// All of it.
+    /// All ids of the prefix.
     pub fn ids(&self) -> Vec<u32> {
         [self.start].into_iter().chain(self.language).chain(self.then.iter().copied()).collect()
     }
 }
 
-fn known(
+fn id_of(
     ids: &std::collections::BTreeMap<String, u32>,
     option: &'static str,
     name: &str,
 ) -> Result<u32, PredictError> {
     match ids.get(name) {
         Some(id) => Ok(*id),
-        None if ids.is_empty() => refuse(option, format!("{name:?}: the model knows none")),
+        None if ids.is_empty() => {
+            refuse(option, format!("the model has no {option}s; leave the option out; found {name:?}"))
+        }
         None => {
             let names: Vec<&str> = ids.keys().map(String::as_str).collect();
-            refuse(option, format!("{name:?} is none of {}", names.join(", ")))
+            refuse(option, format!("expected one of {}; found {name:?}", names.join(", ")))
         }
     }
 }
@@ -121,14 +124,14 @@ mod tests {
             ..Options::default()
         };
         let mut prefix = Prefix::new(&[1], decoding, &options, timestamps).unwrap();
-        if prefix.detects {
+        if prefix.detects_language {
             prefix.set_language(99);
         }
         prefix.ids()
     }
 
     #[test]
-    fn options_take_precedence() {
+    fn options_take_precedence_over_the_models_settings() {
         let plain = decoding();
         assert_eq!(ids(&plain, None, None, false), [1, 99, 30]);
         assert_eq!(ids(&plain, None, None, true), [1, 99]);
@@ -147,14 +150,21 @@ mod tests {
     }
 
     #[test]
-    fn what_a_model_does_not_know_is_refused() {
-        let refused = |decoding: &Decoding, options: Options| {
+    fn a_language_that_the_model_lacks_is_an_error() {
+        let error = |decoding: &Decoding, options: Options| {
             Prefix::new(&[1], decoding, &options, false).unwrap_err().to_string()
         };
         let french = Options { language: Some("fr".into()), ..Options::default() };
-        assert_eq!(refused(&decoding(), french.clone()), "--language: \"fr\" is none of de, en");
-        assert_eq!(refused(&Decoding::default(), french.clone()), "--language: \"fr\": the model knows none");
+        assert_eq!(error(&decoding(), french.clone()), "--language: expected one of de, en; found \"fr\"");
+        let no_languages = error(&Decoding::default(), french.clone());
+        assert_eq!(
+            no_languages,
+            "--language: the model has no languages; leave the option out; found \"fr\""
+        );
         let one = Decoding { one_language: true, ..decoding() };
-        assert_eq!(refused(&one, french), "--language: the model has one language and one task");
+        assert_eq!(
+            error(&one, french),
+            "--language: the model has one language and one task; leave the option out"
+        );
     }
 }

@@ -1,83 +1,83 @@
-//! Which ids may come next.
+//! Rules that suppress the ids that may not come next.
 //!
-//! The order and the rules are those of transformers' `WhisperGenerationMixin`: what no text begins with, what is never
-//! written, and `WhisperTimeStampLogitsProcessor`, which follows `ApplyTimestampRules` of the published `whisper`.
+//! They are those of transformers' `WhisperGenerationMixin`, in its order: ids that no text begins with, ids that are never
+//! generated, and `WhisperTimeStampLogitsProcessor`, which follows `ApplyTimestampRules` of the published `whisper`.
 
-/// The rules by which scores are struck out.
+/// Rules that set the scores of ids to -∞.
 pub(super) struct Rules {
     pub begin_suppress: Vec<u32>,
     pub suppress: Vec<u32>,
     /// If timestamps are predicted.
-    pub times: Option<Times>,
+    pub timestamps: Option<TimestampRules>,
 }
 
-/// The rules of times: they come in pairs, never go back, and are written wherever they are together likelier than any
-/// other id.
-pub(super) struct Times {
-    /// The id that says that there are none.
-    pub none: u32,
-    /// The id after a text; neither it nor the ids above it are text.
+/// The rules of timestamps: they come in pairs, never decrease, and are forced if together they are more likely than any other
+/// id.
+pub(super) struct TimestampRules {
+    /// The id for no timestamps; those after it are timestamps.
+    pub no_timestamps: u32,
+    /// The id that ends a text; the ids before it are text.
     pub end: u32,
-    /// The latest that a text may begin with, in slices.
+    /// The latest timestamp that a text may begin with, in slices.
     pub max_initial: Option<u32>,
 }
 
 impl Rules {
-    /// Sets the scores of what may not come after `written` to -∞. Scores are logits or log-probabilities, one for each
-    /// id.
-    pub fn apply(&self, written: &[u32], scores: &mut [f32]) {
-        let mut strike = |ids: &[u32]| {
-            for &id in ids {
+    /// Set the scores of the ids that may not come after `ids` to -∞. Scores are logits or log-probabilities: `[vocabulary]`.
+    pub fn apply(&self, ids: &[u32], scores: &mut [f32]) {
+        let mut suppress = |suppressed: &[u32]| {
+            for &id in suppressed {
                 if let Some(score) = scores.get_mut(id as usize) {
                     *score = f32::NEG_INFINITY;
                 }
             }
         };
-        if written.is_empty() {
-            strike(&self.begin_suppress);
+        if ids.is_empty() {
+            suppress(&self.begin_suppress);
         }
-        strike(&self.suppress);
-        if let Some(times) = &self.times {
-            times.apply(written, scores);
+        suppress(&self.suppress);
+        if let Some(timestamps) = &self.timestamps {
+            timestamps.apply(ids, scores);
         }
     }
 }
 
-impl Times {
-    fn apply(&self, written: &[u32], scores: &mut [f32]) {
-        let first = self.none as usize + 1;
+impl TimestampRules {
+    fn apply(&self, ids: &[u32], scores: &mut [f32]) {
+        let first = self.no_timestamps as usize + 1;
         if first >= scores.len() {
             return;
         }
-        scores[self.none as usize] = f32::NEG_INFINITY;
-        let is_time = |id: u32| id as usize >= first;
-        let last = written.last().is_some_and(|&id| is_time(id));
-        let before = written.len() < 2 || is_time(written[written.len() - 2]);
+        scores[self.no_timestamps as usize] = f32::NEG_INFINITY;
+        let is_timestamp = |id: u32| id as usize >= first;
+        let last = ids.last().is_some_and(|&id| is_timestamp(id));
+        let second_last = ids.len() < 2 || is_timestamp(ids[ids.len() - 2]);
         if last {
-            let text = if before { first..scores.len() } else { 0..scores.len().min(self.end as usize) };
-            scores[text].fill(f32::NEG_INFINITY);
+            let suppressed =
+                if second_last { first..scores.len() } else { 0..scores.len().min(self.end as usize) };
+            scores[suppressed].fill(f32::NEG_INFINITY);
         }
-        if let Some(&latest) = written.iter().rev().find(|id| is_time(**id)) {
+        if let Some(&latest) = ids.iter().rev().find(|id| is_timestamp(**id)) {
             // The second of a pair may repeat the first; a new pair may not begin at 0 again.
-            let earliest = latest as usize + usize::from(!last || before);
+            let earliest = latest as usize + usize::from(!last || second_last);
             let earliest = earliest.min(scores.len());
             scores[first..earliest].fill(f32::NEG_INFINITY);
         }
-        if written.is_empty() {
+        if ids.is_empty() {
             scores[..first].fill(f32::NEG_INFINITY);
             let allowed = self.max_initial.map_or(scores.len(), |most| first + most as usize + 1);
             if allowed < scores.len() {
                 scores[allowed..].fill(f32::NEG_INFINITY);
             }
         }
-        let likeliest = scores[..first].iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        if log_sum_exp(&scores[first..]) > likeliest {
+        let most_likely = scores[..first].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if log_sum_exp(&scores[first..]) > most_likely {
             scores[..first].fill(f32::NEG_INFINITY);
         }
     }
 }
 
-/// The logarithm of the sum of exponentials; -∞ of nothing.
+/// The logarithm of the sum of exponentials; -∞ without scores.
 pub(super) fn log_sum_exp(scores: &[f32]) -> f32 {
     let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if highest == f32::NEG_INFINITY {
@@ -91,30 +91,30 @@ pub(super) fn log_sum_exp(scores: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
-    /// Ids 0 to 2 are text, 3 the end, 4 means that there are no timestamps, 5 to 9 are times.
-    fn allowed(written: &[u32], scores: [f32; 10]) -> Vec<usize> {
-        let times = Times { none: 4, end: 3, max_initial: Some(1) };
-        let rules = Rules { begin_suppress: vec![5], suppress: vec![2], times: Some(times) };
+    /// Ids 0 to 2 are text, 3 ends it, 4 is the id for no timestamps, 5 to 9 are timestamps.
+    fn allowed(ids: &[u32], scores: [f32; 10]) -> Vec<usize> {
+        let timestamps = TimestampRules { no_timestamps: 4, end: 3, max_initial: Some(1) };
+        let rules = Rules { begin_suppress: vec![5], suppress: vec![2], timestamps: Some(timestamps) };
         let mut scores = scores;
-        rules.apply(written, &mut scores);
+        rules.apply(ids, &mut scores);
         (0..10).filter(|&id| scores[id].is_finite()).collect()
     }
 
     #[test]
-    fn times_come_in_pairs_and_never_go_back() {
+    fn timestamps_come_in_pairs_and_never_decrease() {
         let mut likely_text = [0.0; 10];
         likely_text[..4].fill(9.0);
-        assert_eq!(allowed(&[], likely_text), [6], "a text begins with a time, here not 0, and not late");
-        assert_eq!(allowed(&[6], likely_text), [0, 1, 3], "after the first, text");
-        assert_eq!(allowed(&[6, 0], likely_text), [0, 1, 3, 7, 8, 9], "no earlier time");
-        assert_eq!(allowed(&[6, 0, 8], likely_text), [3, 8, 9], "an end is followed by a beginning");
+        assert_eq!(allowed(&[], likely_text), [6], "a text begins with an early timestamp, here not 0");
+        assert_eq!(allowed(&[6], likely_text), [0, 1, 3], "text after the first timestamp");
+        assert_eq!(allowed(&[6, 0], likely_text), [0, 1, 3, 7, 8, 9], "no earlier timestamp");
+        assert_eq!(allowed(&[6, 0, 8], likely_text), [3, 8, 9], "the second of a pair after the first");
         assert_eq!(allowed(&[6, 0, 8, 8], likely_text), [0, 1, 3]);
         assert_eq!(allowed(&[6, 0, 8, 8, 1], likely_text), [0, 1, 3, 9]);
     }
 
     #[test]
-    fn likely_times_are_written() {
-        // Three of 0 are together likelier than one of 1.
+    fn likely_timestamps_are_forced() {
+        // Together, three timestamps with logit 0 are more likely than one text id with logit 1.
         let mut scores = [0.0; 10];
         scores[0] = 1.0;
         assert_eq!(allowed(&[6, 0], scores), [7, 8, 9]);
@@ -123,8 +123,8 @@ mod tests {
     }
 
     #[test]
-    fn without_times_only_what_is_named_is_struck_out() {
-        let rules = Rules { begin_suppress: vec![0, 99], suppress: vec![1], times: None };
+    fn without_timestamps_only_the_listed_ids_are_suppressed() {
+        let rules = Rules { begin_suppress: vec![0, 99], suppress: vec![1], timestamps: None };
         let mut scores = [0.0; 3];
         rules.apply(&[], &mut scores);
         assert_eq!(scores, [f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0]);

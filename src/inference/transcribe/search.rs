@@ -1,6 +1,6 @@
-//! The text of one window: id by id, the likeliest or drawn, or the best of several.
+//! Decoding one window: greedily, by sampling or by beam search.
 
-use super::beam::Beams;
+use super::beam::BeamSearch;
 use super::rules::{Rules, log_sum_exp};
 use crate::data::Sample;
 use crate::inference::PredictError;
@@ -9,114 +9,115 @@ use crate::model::Cache;
 use crate::random;
 use rand_pcg::Pcg64Mcg;
 
-/// The text of a window.
+/// A text of a window.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Written {
-    /// After the prefix, with the end if it was reached.
+pub(super) struct Hypothesis {
+    /// The ids after the prefix, with the end id if it was generated.
     pub ids: Vec<u32>,
     /// The sum of their log-probabilities under the rules.
     pub logprob: f64,
 }
 
-impl Written {
-    /// The mean log-probability of an id, the end counted.
+impl Hypothesis {
+    /// The mean log-probability of an id, including the end.
     pub fn mean_logprob(&self) -> f64 {
         self.logprob / self.ids.len().max(1) as f64
     }
 }
 
-/// A window as the model has read it, and the prefix of its text.
-pub(super) struct Reader<'a> {
+/// Decodes one window, with the model's state after the prefix of its text.
+pub(super) struct WindowDecoder<'a> {
     next: NextToken<'a>,
     pub rules: &'a Rules,
-    /// The id after a text.
+    /// The id that ends a text.
     pub end: u32,
-    /// The most ids of a text, its prefix counted.
-    most: usize,
-    prefix: usize,
-    /// Tokens of the main stream before the text.
+    /// The most ids of a text, including its prefix.
+    max_length: usize,
+    prefix_len: usize,
+    /// Number of tokens in the main stream before the text.
     before: usize,
     cache: Cache,
-    /// `[prefix]` rows of logits.
+    /// `[prefix_len, vocabulary]`.
     logits: Vec<Vec<f32>>,
 }
 
-impl<'a> Reader<'a> {
-    /// Reads a window and the prefix of its text, which is kept for every text that is tried after it.
+impl<'a> WindowDecoder<'a> {
+    /// Run the model on a window and the prefix of its text. Every text of the window continues from there.
     pub fn new(
         next: NextToken<'a>,
         mut window: Sample,
         prefix: &[u32],
-        (rules, end, most): (&'a Rules, u32, usize),
+        (rules, end, max_length): (&'a Rules, u32, usize),
     ) -> Result<Self, PredictError> {
         let before = main_len(&window.inputs);
         next.set(&mut window.inputs, prefix.to_vec(), 0, before)?;
         let mut cache = next.cache();
         let logits = next.read(window.inputs, 0, &mut cache)?.to_vec2::<f32>()?;
-        Ok(Self { next, rules, end, most, prefix: prefix.len(), before, cache, logits })
+        Ok(Self { next, rules, end, max_length, prefix_len: prefix.len(), before, cache, logits })
     }
 
     /// The logits after place `place` of the prefix.
-    pub fn after(&self, place: usize) -> &[f32] {
+    pub fn prefix_logits(&self, place: usize) -> &[f32] {
         self.logits.get(place).map_or(&[], Vec::as_slice)
     }
 
     /// The logits after the prefix.
-    pub fn first(&self) -> &[f32] {
+    pub fn first_logits(&self) -> &[f32] {
         self.logits.last().map_or(&[], Vec::as_slice)
     }
 
-    /// The keys and values of window and prefix.
+    /// A copy of the cache of the window and the prefix.
     pub fn cache(&self) -> Result<Cache, PredictError> {
         Ok(self.cache.fork()?)
     }
 
-    /// Whether a text of `n` ids after the prefix has no room for another.
-    pub fn full(&self, n: usize) -> bool {
-        self.prefix + n >= self.most
+    /// Whether a text of `n` ids after the prefix has the maximum length.
+    pub fn is_full(&self, n: usize) -> bool {
+        self.prefix_len + n >= self.max_length
     }
 
-    /// The logits after `id`, which is number `n` after the prefix.
+    /// The logits after `id`, which is id number `n` after the prefix.
     pub fn step(&self, cache: &mut Cache, id: u32, n: usize) -> Result<Vec<f32>, PredictError> {
-        self.next.after(vec![id], self.prefix + n, self.before, cache)
+        self.next.after(vec![id], self.prefix_len + n, self.before, cache)
     }
 
-    /// The text: at temperature 0 the likeliest of `beams`, above it drawn.
-    pub fn write(
+    /// Decode the window: by beam search or greedily at temperature 0, by sampling above it.
+    pub fn decode(
         &self,
         temperature: f64,
-        beams: usize,
+        num_beams: usize,
         random: &mut Pcg64Mcg,
-    ) -> Result<Written, PredictError> {
-        if self.full(0) {
-            return Ok(Written::default());
+    ) -> Result<Hypothesis, PredictError> {
+        if self.is_full(0) {
+            return Ok(Hypothesis::default());
         }
-        if temperature == 0.0 && beams > 1 {
-            return Beams::new(self, beams)?.search();
+        if temperature == 0.0 && num_beams > 1 {
+            return BeamSearch::new(self, num_beams)?.search();
         }
-        let (mut written, mut logits, mut cache) = (Written::default(), self.first().to_vec(), self.cache()?);
+        let mut hypothesis = Hypothesis::default();
+        let (mut logits, mut cache) = (self.first_logits().to_vec(), self.cache()?);
         loop {
-            self.rules.apply(&written.ids, &mut logits);
-            let id = if temperature > 0.0 { draw(&logits, temperature, random) } else { likeliest(&logits) };
-            written.logprob += f64::from(logits[id as usize] - log_sum_exp(&logits));
-            written.ids.push(id);
-            if id == self.end || self.full(written.ids.len()) {
-                return Ok(written);
+            self.rules.apply(&hypothesis.ids, &mut logits);
+            let id = if temperature > 0.0 { draw(&logits, temperature, random) } else { argmax(&logits) };
+            hypothesis.logprob += f64::from(logits[id as usize] - log_sum_exp(&logits));
+            hypothesis.ids.push(id);
+            if id == self.end || self.is_full(hypothesis.ids.len()) {
+                return Ok(hypothesis);
             }
-            logits = self.step(&mut cache, id, written.ids.len() - 1)?;
+            logits = self.step(&mut cache, id, hypothesis.ids.len() - 1)?;
         }
     }
 }
 
-/// The id of the highest score, the first of equals.
-pub(super) fn likeliest(scores: &[f32]) -> u32 {
+/// The id with the highest score; of equal scores, the first.
+pub(super) fn argmax(scores: &[f32]) -> u32 {
     let better = |best: usize, id: usize| if scores[id] > scores[best] { id } else { best };
     (0..scores.len()).reduce(better).unwrap_or_default() as u32
 }
 
-/// An id of the distribution that the logits stand for, divided by the temperature.
+/// Sample an id from the logits divided by the temperature.
 fn draw(logits: &[f32], temperature: f64, random: &mut Pcg64Mcg) -> u32 {
-    let highest = f64::from(logits[likeliest(logits) as usize]);
+    let highest = f64::from(logits[argmax(logits) as usize]);
     let weights: Vec<f64> =
         logits.iter().map(|&logit| ((f64::from(logit) - highest) / temperature).exp()).collect();
     let mut left = random::uniform(random) * weights.iter().sum::<f64>();
@@ -124,7 +125,7 @@ fn draw(logits: &[f32], temperature: f64, random: &mut Pcg64Mcg) -> u32 {
         left -= weight;
         left < 0.0
     });
-    chosen.map_or(likeliest(logits), |id| id as u32)
+    chosen.map_or(argmax(logits), |id| id as u32)
 }
 
 #[cfg(test)]
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn draws_follow_the_distribution() {
-        assert_eq!(likeliest(&[f32::NEG_INFINITY, 1.0, 3.0, 3.0]), 2);
+        assert_eq!(argmax(&[f32::NEG_INFINITY, 1.0, 3.0, 3.0]), 2);
         let logits = [0.0, f32::NEG_INFINITY, 2_f32.ln()];
         let mut random = random::generator(1);
         let mut counts = [0; 3];

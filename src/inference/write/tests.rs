@@ -11,7 +11,7 @@ fn text_of(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-/// Fields of every sort: texts with special characters, numbers, arrays, a series, a mix, and one without values.
+/// Every kind of field: texts with special characters, numbers, arrays, a mix with a series, and one without values.
 fn table() -> (Vec<String>, Vec<Vec<Value>>) {
     let matrix = Array { shape: vec![2, 2], numbers: Numbers::F32(vec![0.1, -2.5, f32::NAN, 1e10]) };
     let pixels = Array { shape: vec![1, 2], numbers: Numbers::U8(vec![0, 255]) };
@@ -41,11 +41,11 @@ impl IntoValue for f64 {
     }
 }
 
-/// The bytes of the table that these rows become.
+/// Write these rows, and return the bytes of the file.
 fn written(name: &str, fields: &[String], rows: &[Vec<Value>]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
-    std::fs::write(&path, "what was there before").unwrap();
+    std::fs::write(&path, "an older file").unwrap();
     write_rows(&path, fields, rows).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
     std::fs::read(path).unwrap()
@@ -58,7 +58,7 @@ fn parquet_rows(bytes: Vec<u8>) -> Vec<Vec<(String, Field)>> {
 }
 
 #[test]
-fn csv_comes_back() {
+fn csv_is_read_back() {
     let (fields, rows) = table();
     let bytes = written("t.csv", &fields, &rows);
     let mut reader = csv::Reader::from_reader(bytes.as_slice());
@@ -80,7 +80,7 @@ fn a_csv_of_one_field_keeps_its_empty_rows() {
 }
 
 #[test]
-fn json_lines_come_back() {
+fn json_lines_are_read_back() {
     let (fields, rows) = table();
     let text = String::from_utf8(written("t.jsonl", &fields, &rows)).unwrap();
     assert!(text.starts_with(r#"{"te,xt":"Grüße, \"Welt\"\r\n😀\t","number":0.1,"array":[[0.1,"#), "{text}");
@@ -96,7 +96,7 @@ fn json_lines_come_back() {
 }
 
 #[test]
-fn parquet_comes_back() {
+fn parquet_is_read_back() {
     let (fields, rows) = table();
     let found = parquet_rows(written("t.parquet", &fields, &rows));
     let string = |text: &str| Field::Str(text.into());
@@ -119,7 +119,7 @@ fn parquet_comes_back() {
 }
 
 #[test]
-fn numbers_come_back_to_the_last_bit() {
+fn numbers_are_read_back_bit_for_bit() {
     let numbers = [0.1 + 0.2, -0.0, 1e15 + 0.5, 9007199254740991.0, 2e16, 5e-324, f64::MAX, -1.5e-7];
     let rows: Vec<Vec<Value>> = numbers.iter().map(|&number| vec![Value::Number(number)]).collect();
     let bits = |numbers: &[f64]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
@@ -137,7 +137,7 @@ fn numbers_come_back_to_the_last_bit() {
 }
 
 #[test]
-fn an_empty_table_has_its_fields() {
+fn a_table_without_rows_has_its_fields() {
     let fields = names(&["a", "b"]);
     assert_eq!(written("t.csv", &fields, &[]), b"a,b\n");
     assert_eq!(written("t.jsonl", &fields, &[]), b"");
@@ -148,7 +148,7 @@ fn an_empty_table_has_its_fields() {
 }
 
 #[test]
-fn what_cannot_be_written_says_why_and_leaves_the_old_file() {
+fn a_failed_write_leaves_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = Value::File(smalti_contract::File { name: "a.png".into(), bytes: vec![1] });
     let one = |value: Value| vec![vec![Value::Missing], vec![value]];
@@ -157,12 +157,7 @@ fn what_cannot_be_written_says_why_and_leaves_the_old_file() {
         ("t.txt", a.clone(), vec![], "t.txt: expected a name that ends in .csv, .jsonl or .parquet"),
         ("parquet", a.clone(), vec![], "expected a name that ends in"),
         ("t.csv", vec![], vec![], "t.csv: expected 1 or more fields; found 0"),
-        (
-            "t.csv",
-            names(&["a", "b", "a"]),
-            vec![],
-            "expected a name of its own for each field; found \"a\" twice",
-        ),
+        ("t.csv", names(&["a", "b", "a"]), vec![], "expected distinct field names; found \"a\" twice"),
         (
             "t.csv",
             names(&["a", "b"]),
@@ -180,18 +175,18 @@ fn what_cannot_be_written_says_why_and_leaves_the_old_file() {
     ];
     for (name, fields, rows, expected) in cases {
         let path = folder.path().join(name);
-        let there = !name.contains('/');
-        if there {
+        let exists = !name.contains('/');
+        if exists {
             std::fs::write(&path, "old").unwrap();
         }
         let message = write_rows(&path, &fields, &rows).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
-        assert!(!there || std::fs::read(&path).unwrap() == b"old");
+        assert!(!exists || std::fs::read(&path).unwrap() == b"old");
     }
 }
 
 #[test]
-fn files_lie_beside_the_table_and_their_field_holds_the_path() {
+fn files_are_written_beside_the_table_and_their_field_holds_the_path() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, byte| Value::File(smalti_contract::File { name: name.into(), bytes: vec![byte] });
     let rows = vec![

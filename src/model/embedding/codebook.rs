@@ -60,15 +60,15 @@ impl Codebook {
 
     /// The encoder's outputs, `[n, d_model]`, as codes.
     ///
-    /// The loss draws each output and its code vector to each other, and each code vector that no token of the batch has chosen to
-    /// the token nearest to it, so that few codes stay unused. The latter is a mean over those vectors and counts as much as
-    /// the tokens do.
+    /// The loss draws each output and its code vector to each other. So that few codes stay unused, it also draws each code
+    /// vector that no token of the batch has chosen to the nearest token; that term is a mean over these vectors, weighted
+    /// by the number of tokens.
     pub(super) fn quantize(&self, encoded: &Value, kind: usize) -> Result<Quantized> {
         let outputs = ops::cast(&self.input_projection.forward(encoded)?, DType::F32)?;
         let outputs = ops::rms_norm(&outputs, &self.ones, EPS)?; // [n, dim]
         let vectors = self.normalized()?; // [size, dim]
         let (n, size) = (outputs.dims()[0], self.config.size);
-        // Among vectors of one length the nearest has the largest product.
+        // Among vectors of the same length the nearest has the largest product.
         let products = outputs.tensor().detach().matmul(&vectors.tensor().detach().t()?)?; // [n, size]
         let ids: Vec<u32> = products.argmax(D::Minus1)?.to_vec1()?;
         let chosen = ops::gather_rows(&vectors, &ids)?;
@@ -101,7 +101,7 @@ impl Codebook {
     }
 }
 
-/// The mean squared distance of each row of `x` from a constant row, summed over rows of this weight.
+/// The mean squared distance of each row of `x` from a constant row, summed over rows with this weight.
 fn distance(x: &Value, from: &Tensor, weight: f64) -> Result<Value> {
     let rows = vec![weight as f32; x.dims()[0]];
     ops::squared_error(x, &from.flatten_all()?.to_vec1::<f32>()?, &rows)
@@ -128,9 +128,9 @@ mod tests {
         let outputs = ops::rms_norm(&codebook.input_projection.forward(&encoded)?, &codebook.ones, EPS)?;
         let vectors = codebook.normalized()?.tensor().to_vec2::<f32>()?;
         for (output, id) in outputs.tensor().to_vec2::<f32>()?.iter().zip(&quantized.ids) {
-            let far =
+            let distance =
                 |vector: &Vec<f32>| vector.iter().zip(output).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
-            let nearest = (0..6).min_by(|a, b| far(&vectors[*a]).total_cmp(&far(&vectors[*b])));
+            let nearest = (0..6).min_by(|a, b| distance(&vectors[*a]).total_cmp(&distance(&vectors[*b])));
             assert_eq!(nearest, Some(*id as usize));
         }
         let embedded = codebook.embed(&quantized.ids)?;
@@ -143,7 +143,7 @@ mod tests {
     fn every_code_vector_gets_a_gradient() -> Result<()> {
         let mut params = Params::new(3, &Device::Cpu);
         let codebook = codebook(&mut params)?;
-        // Of one token five codes are unused.
+        // A single token leaves five codes unused.
         let encoded = Value::constant(random(&[1, 8], 1)?);
         let quantized = codebook.quantize(&encoded, 0)?;
         let gradients = ops::backward(vec![(quantized.loss, 1.0)])?;

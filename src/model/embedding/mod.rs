@@ -7,12 +7,14 @@ pub use codebook::{CodedKind, Quantized};
 
 use crate::data::{KindBatch, TokenBatch};
 use crate::model::config::{EmbeddingConfig, ModelConfig, Positions};
+use crate::model::layer::{CustomLayers, Layer};
 use crate::model::{linear::Linear, norm::Norm, params::Scope};
 use crate::ops::{self, Value};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use codebook::Codebook;
 use smalti_contract::{Content, ContentSpec, KindSpec};
 use std::ops::Range;
+use std::sync::Arc;
 use stem::Convolutions;
 
 /// Embeds every kind of token of a model.
@@ -20,7 +22,7 @@ pub struct Embedder {
     kinds: Vec<KindEmbedding>,
     /// `[n_kinds, d_model]`: the type embeddings.
     types: Option<Value>,
-    /// Of what goes into the first block.
+    /// The norm of the first block's input.
     norm: Option<Norm>,
     /// `[d_model]`: added after the norm.
     offset: Option<Value>,
@@ -34,11 +36,11 @@ pub struct Embedder {
 #[derive(Clone)]
 struct KindEmbedding {
     content: ContentEmbedding,
-    /// A `[size, d_model]` table for each position axis, or one for all; none where positions are not learned.
+    /// A `[size, d_model]` table for each position axis, or one for all axes; empty if positions are not learned.
     axes: Vec<Value>,
     /// Positions on each axis.
     sizes: Vec<usize>,
-    /// `[time_steps, d_model]`, where the kind is embedded with its time.
+    /// `[time_steps, d_model]`, if the kind has a learned time embedding.
     time: Option<Value>,
     has_time: bool,
     /// The places of its parameters.
@@ -53,16 +55,16 @@ enum ContentEmbedding {
     Codebook(Codebook),
     /// `dim` features → d_model.
     Map(Linear),
-    /// Features of neighbours, too.
-    Stem(Convolutions),
+    /// Features of neighbours too: Whisper's convolutions, or a layer of your own.
+    Stem(Arc<dyn Layer>),
 }
 
 /// Deviation of initial embeddings, as in GPT-2.
 const EMBEDDING_STD: f64 = 0.02;
 
 impl Embedder {
-    /// An embedder of these kinds, of which some `share` the tables of another and some have a codebook; parameters are named
-    /// after kinds.
+    /// An embedder of these kinds. `share` has, for each kind, the kind whose tables it shares. Parameters are named after
+    /// kinds.
     ///
     /// # Errors
     /// If two kinds have one name.
@@ -72,6 +74,7 @@ impl Embedder {
         kinds: &[KindSpec],
         share: &[Option<usize>],
         coded: &[CodedKind],
+        layers: &CustomLayers,
         device: &Device,
     ) -> Result<Self> {
         let d = config.d_model;
@@ -99,8 +102,11 @@ impl Embedder {
                 ContentSpec::Ids { vocabulary } => {
                     ContentEmbedding::Table(scope.normal("table", (vocabulary, d), EMBEDDING_STD)?)
                 }
+                ContentSpec::Features { dim } if let Some(build) = layers.stem_of(&kind.name) => {
+                    ContentEmbedding::Stem(build(scope.at("stem"), dim, d)?.into())
+                }
                 ContentSpec::Features { dim } if stem.as_ref().is_some_and(|stem| stem.kind == kind.name) => {
-                    ContentEmbedding::Stem(Convolutions::new(scope.at("stem"), dim, config)?)
+                    ContentEmbedding::Stem(Arc::new(Convolutions::new(scope.at("stem"), dim, config)?))
                 }
                 ContentSpec::Features { dim } => {
                     // Features of variance 1 become embeddings of about the tables' size times the type's.
@@ -147,11 +153,11 @@ impl Embedder {
         })
     }
 
-    /// `[n_tokens, d_model]`: one product or lookup for each kind, put at the tokens' rows. `quantized` has the tokens of kinds
-    /// whose codes come from the encoder.
+    /// `[n_tokens, d_model]`: one product or lookup for each kind, scattered to the tokens' rows. `quantized` has the embedded
+    /// codes of the encoder's output.
     ///
     /// # Errors
-    /// If content and kind differ; collate has checked bounds.
+    /// If a group's content does not match its kind; collate has checked bounds.
     pub fn forward(&self, batch: &TokenBatch, quantized: &[Quantized]) -> Result<Value> {
         let embed = |group: &KindBatch| {
             let from_encoder = quantized.iter().find(|quantized| quantized.kind == group.kind);
@@ -187,10 +193,10 @@ impl Embedder {
         }
     }
 
-    /// The encoder's outputs, `[n, d_model]`, as codes of a kind that has a codebook.
+    /// Quantizes the encoder's outputs, `[n, d_model]`, with the codebook of a kind.
     ///
     /// # Errors
-    /// If the kind has none, or an operation fails.
+    /// If the kind has no codebook, or an operation fails.
     pub fn quantize(&self, kind: usize, encoded: &Value) -> Result<Quantized> {
         match self.kinds.get(kind).map(|kind| &kind.content) {
             Some(ContentEmbedding::Codebook(codebook)) => codebook.quantize(encoded, kind),
@@ -215,7 +221,10 @@ impl Embedder {
             (ContentEmbedding::Stem(stem), Content::Features { values, dim }) => {
                 stem.forward(&self.features(group, values, *dim)?, &group.documents)?
             }
-            _ => bail!("kind {} holds content of another sort than its embedding", group.kind),
+            _ => bail!(
+                "kind {}: expected content of the type of its embedding; found another type",
+                group.kind
+            ),
         };
         match self.positions {
             Positions::None => {}
@@ -245,9 +254,10 @@ impl Embedder {
         Ok(x) // [n, d_model]
     }
 
+    /// `[n, dim]` features, on the device already if the loader has sent them.
     fn features(&self, group: &KindBatch, values: &[f32], dim: usize) -> Result<Value> {
-        if let Some(there) = group.sent.take::<Tensor>() {
-            return Ok(Value::constant(there.as_ref().clone()));
+        if let Some(features) = group.on_device.take::<Tensor>() {
+            return Ok(Value::constant(features.as_ref().clone()));
         }
         Ok(Value::constant(Tensor::from_slice(values, (values.len() / dim, dim), &self.device)?))
     }

@@ -1,6 +1,6 @@
 //! Convolutions before the first block.
 
-use crate::model::{config::ModelConfig, linear::Linear, params::Scope};
+use crate::model::{config::ModelConfig, layer::Layer, linear::Linear, params::Scope};
 use crate::ops::{self, Activation, Value};
 use candle_core::{Result, Tensor, bail};
 use std::ops::Range;
@@ -8,9 +8,7 @@ use std::ops::Range;
 /// Two convolutions over the frames of a spectrogram, each three frames wide and followed by GELU, the second with a
 /// stride of two: Whisper's stem (Radford et al. 2022).
 ///
-/// A token is a slice of two frames, so that one token goes in for each that comes out. Where a document ends,
-/// neighbours are zeros.
-#[derive(Clone)]
+/// A token is a slice of two frames, so the number of tokens stays the same. Documents are padded with zeros.
 pub(super) struct Convolutions {
     /// `[d_model, 3·bands]`: the frame before, the frame, the frame after.
     first: Linear,
@@ -19,7 +17,7 @@ pub(super) struct Convolutions {
 }
 
 impl Convolutions {
-    /// Over slices of `dim` features.
+    /// Convolutions over slices of `dim` features, two frames each.
     pub(super) fn new(mut scope: Scope, dim: usize, config: &ModelConfig) -> Result<Self> {
         if !dim.is_multiple_of(2) {
             bail!("model.embedding.stem: expected slices of two frames; found {dim} features");
@@ -31,9 +29,11 @@ impl Convolutions {
             second: Linear::new(scope.at("second"), 3 * d, d, config.bias, std(3 * d))?,
         })
     }
+}
 
+impl Layer for Convolutions {
     /// `[n, 2·bands]` → `[n, d_model]`.
-    pub(super) fn forward(&self, slices: &Value, documents: &[Range<usize>]) -> Result<Value> {
+    fn forward(&self, slices: &Value, documents: &[Range<usize>]) -> Result<Value> {
         let (n, dim) = slices.dims2()?;
         let frames = ops::reshape(slices, &[2 * n, dim / 2])?;
         let documents: Vec<_> = documents.iter().map(|rows| 2 * rows.start..2 * rows.end).collect();
@@ -44,17 +44,17 @@ impl Convolutions {
     }
 }
 
-/// Every `stride`-th row of each document between its neighbours: `[n, c]` → `[n/stride, 3·c]`.
+/// Every `stride`-th row of each document with both neighbours: `[n, c]` → `[n/stride, 3·c]`.
 fn windows(x: &Value, documents: &[Range<usize>], stride: usize) -> Result<Value> {
     let (n, c) = x.dims2()?;
     let zeros = Value::constant(Tensor::zeros((1, c), x.tensor().dtype(), x.tensor().device())?);
-    let nothing = n as u32; // the row of zeros
+    let padding = n as u32; // the row of zeros
     let mut rows = Vec::with_capacity(3 * n / stride);
     for document in documents {
         for row in document.clone().step_by(stride) {
-            rows.push(if row > document.start { row as u32 - 1 } else { nothing });
+            rows.push(if row > document.start { row as u32 - 1 } else { padding });
             rows.push(row as u32);
-            rows.push(if row + 1 < document.end { row as u32 + 1 } else { nothing });
+            rows.push(if row + 1 < document.end { row as u32 + 1 } else { padding });
         }
     }
     let neighbours = ops::gather_rows(&ops::concat_rows(&[x.clone(), zeros])?, &rows)?;
@@ -68,7 +68,7 @@ mod tests {
 
     /// Against candle's own convolution, document by document.
     #[test]
-    fn windows_are_a_convolutions() -> Result<()> {
+    fn a_product_of_windows_is_a_convolution() -> Result<()> {
         let documents = [0..4, 4..6, 6..12];
         let t = [random(&[12, 3], 1)?, random(&[5, 9], 2)?];
         for stride in [1, 2] {

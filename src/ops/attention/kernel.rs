@@ -1,4 +1,4 @@
-//! The CPU kernel: blocks of queries against the keys in their sight.
+//! The CPU kernel: blocks of queries against the keys that they attend to.
 
 use super::{Buckets, Heads};
 use crate::ops::math;
@@ -8,7 +8,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Queries whose scores exist at one time: enough to fill a product, few enough to stay in the second cache.
+/// Queries whose scores exist at one time: enough to fill a product, few enough to stay in the L2 cache.
 const BLOCK: usize = 64;
 
 /// The inputs of one call and how to cut them.
@@ -18,14 +18,14 @@ pub(super) struct Inputs<'a> {
     pub(super) query: &'a [f32],
     /// `[m, 2·n_kv_heads·d_head]`.
     pub(super) key_value: &'a [f32],
-    /// What scores get beside q·k.
+    /// The biases of scores.
     pub(super) bias: Option<&'a BiasByDistance<'a>>,
     pub(super) d: usize,
     pub(super) heads: Heads,
-    pub(super) view: &'a AttentionMask,
+    pub(super) mask: &'a AttentionMask,
 }
 
-/// The table of biases laid out by distance: a lookup for each pair of tokens is one addition then.
+/// The table of biases laid out by distance, so that a pair of tokens needs one lookup and one addition.
 pub(super) struct BiasByDistance<'a> {
     buckets: &'a Buckets,
     n_heads: usize,
@@ -58,15 +58,15 @@ impl<'a> BiasByDistance<'a> {
     }
 }
 
-/// What forward keeps for backward.
-pub(super) struct Kept {
-    /// ln Σ exp(score) of each query and head, part by part; −∞ where a query sees no key.
+/// The values that forward saves for backward.
+pub(super) struct Saved {
+    /// ln Σ exp(score) of each query and head, part by part; −∞ for a query without keys.
     log_sum_exp: Vec<f32>,
-    /// How the parts were cut, which depends on the threads of that moment.
+    /// The size of the parts, which depends on the number of threads during forward.
     kv_heads_of_part: usize,
 }
 
-/// What one task computes: of one document, some of the heads that are looked at and all that look at them.
+/// The work of one task: some key-value heads of one document, and the query heads that share them.
 struct Part {
     queries: Range<usize>,
     keys: Range<usize>,
@@ -74,16 +74,16 @@ struct Part {
     heads: Range<usize>,
 }
 
-/// A block of queries and the keys that any of them sees.
+/// A block of queries, and the keys that any of them attends to.
 struct Block {
     queries: Range<usize>,
-    /// From the first to the last key in sight.
+    /// From the first to the last key that a query of the block attends to.
     keys: Range<usize>,
-    /// For each query, the keys that it sees.
+    /// For each query, the keys that it attends to.
     runs: Vec<Vec<Range<usize>>>,
 }
 
-/// What backward reads of one part: all rows of y and dy, and the part's log-sum-exp.
+/// The inputs of backward for one part: all rows of y and dy, and the part's log-sum-exp.
 struct Upstream<'a> {
     y: &'a [f32],
     dy: &'a [f32],
@@ -92,10 +92,10 @@ struct Upstream<'a> {
 
 impl Inputs<'_> {
     /// The result `[n, d]`, parts in parallel.
-    pub(super) fn forward(&self) -> (Vec<f32>, Kept) {
+    pub(super) fn forward(&self) -> (Vec<f32>, Saved) {
         let kv_heads = self.kv_heads_of_part();
         let (parts, heads) = (self.parts(kv_heads), kv_heads * self.heads.group());
-        let (n, _) = self.view.shape();
+        let (n, _) = self.mask.shape();
         let mut y = vec![0.0; n * self.d];
         let mut log_sum_exp = vec![f32::NEG_INFINITY; n * self.heads.n_heads];
         let rows = || parts.iter().map(|part| part.queries.len());
@@ -105,15 +105,15 @@ impl Inputs<'_> {
             .zip(&parts)
             .for_each(|((y, log_sum_exp), part)| self.forward_part(part, y, log_sum_exp));
         let y = self.by_rows(y, &parts, 1, |part| (&part.queries, part.heads.len()));
-        (y, Kept { log_sum_exp, kv_heads_of_part: kv_heads })
+        (y, Saved { log_sum_exp, kv_heads_of_part: kv_heads })
     }
 
-    /// The gradients of the queries, of keys and values, and of the table of biases where there is one.
-    pub(super) fn backward(&self, y: &[f32], dy: &[f32], kept: &Kept) -> Vec<Vec<f32>> {
-        let kv_heads = kept.kv_heads_of_part;
+    /// The gradients of the queries, of keys and values, and of the table of biases, if any.
+    pub(super) fn backward(&self, y: &[f32], dy: &[f32], saved: &Saved) -> Vec<Vec<f32>> {
+        let kv_heads = saved.kv_heads_of_part;
         let (parts, heads) = (self.parts(kv_heads), kv_heads * self.heads.group());
         let (mut d_query, mut d_key_value) = (vec![0.0; self.query.len()], vec![0.0; self.key_value.len()]);
-        let mut rest = &kept.log_sum_exp[..];
+        let mut rest = &saved.log_sum_exp[..];
         let upstream: Vec<Upstream> = parts
             .iter()
             .map(|part| {
@@ -139,16 +139,16 @@ impl Inputs<'_> {
         gradients
     }
 
-    /// All heads, so that a part is a whole document and its result rows as they lie; or one, where documents are
-    /// too few for the threads.
+    /// The key-value heads of a part: all, so that a part is a whole document and its result needs no reordering; or one, if
+    /// there are fewer documents than threads.
     fn kv_heads_of_part(&self) -> usize {
-        let busy = self.view.documents().filter(|(queries, _)| !queries.is_empty()).count();
+        let busy = self.mask.documents().filter(|(queries, _)| !queries.is_empty()).count();
         if busy >= rayon::current_num_threads() { self.heads.n_kv_heads } else { 1 }
     }
 
     fn parts(&self, kv_heads: usize) -> Vec<Part> {
         let group = self.heads.group();
-        let parts = self.view.documents().flat_map(|(queries, keys)| {
+        let parts = self.mask.documents().flat_map(|(queries, keys)| {
             (0..self.heads.n_kv_heads).step_by(kv_heads).map(move |first| Part {
                 queries: queries.clone(),
                 keys: keys.clone(),
@@ -159,7 +159,7 @@ impl Inputs<'_> {
         parts.collect()
     }
 
-    /// What parts have written one behind the other, `[rows, sides·heads·d_head]` each, as rows with all heads.
+    /// Reorders the results of parts, which follow each other as `[rows, sides·heads·d_head]`, to rows with all heads.
     /// `extent` gives a part's rows and heads.
     fn by_rows(
         &self,
@@ -172,7 +172,7 @@ impl Inputs<'_> {
         if parts.iter().all(|part| part.kv_heads.len() == parts_of_document) {
             return written;
         }
-        // A document's parts follow each other: they start where its rows do.
+        // A document's parts follow each other, and start at the offset of its rows.
         let d_head = self.d_head();
         let mut by_rows = vec![0.0; written.len()];
         let heads = parts.first().map_or(0, |part| extent(part).1); // of one part
@@ -200,7 +200,7 @@ impl Inputs<'_> {
         queries.clone().step_by(BLOCK).filter_map(move |start| {
             let queries = start..(start + BLOCK).min(queries.end);
             let mut runs = vec![Vec::new(); queries.len()];
-            queries.clone().zip(&mut runs).for_each(|(q, runs)| self.view.runs(q, runs));
+            queries.clone().zip(&mut runs).for_each(|(q, runs)| self.mask.runs(q, runs));
             let first = runs.iter().filter_map(|runs| runs.first()).map(|run| run.start).min()?;
             let last = runs.iter().filter_map(|runs| runs.last()).map(|run| run.end).max()?;
             Some(Block { queries, keys: first..last, runs })
@@ -221,22 +221,22 @@ impl Inputs<'_> {
         Matrix::strided(&self.query[start..], rows.len(), self.d_head(), self.d)
     }
 
-    /// The keys (`side` 0) or values (1) that a looking head looks at.
-    fn looked_at(&self, rows: &Range<usize>, head: usize, side: usize) -> Matrix<'_> {
+    /// The keys (`side` 0) or values (1) of a query head.
+    fn keys_or_values(&self, rows: &Range<usize>, head: usize, side: usize) -> Matrix<'_> {
         let kv_head = head / self.heads.group();
         let start = rows.start * 2 * self.d_keys() + side * self.d_keys() + kv_head * self.d_head();
         Matrix::strided(&self.key_value[start..], rows.len(), self.d_head(), 2 * self.d_keys())
     }
 
     fn keys(&self, rows: &Range<usize>, head: usize) -> Matrix<'_> {
-        self.looked_at(rows, head, 0)
+        self.keys_or_values(rows, head, 0)
     }
 
     fn values(&self, rows: &Range<usize>, head: usize) -> Matrix<'_> {
-        self.looked_at(rows, head, 1)
+        self.keys_or_values(rows, head, 1)
     }
 
-    /// The scores of a block, `[queries, keys]`, those of hidden pairs included, but these without their bias.
+    /// The scores of a block, `[queries, keys]`; those of masked pairs have no bias.
     fn scores(&self, block: &Block, head: usize, scores: &mut Vec<f32>) {
         let (n, m) = (block.queries.len(), block.keys.len());
         scores.resize(n * m, 0.0);
@@ -248,9 +248,10 @@ impl Inputs<'_> {
         }
     }
 
-    /// Calls `f` for each pair in sight with its place in the block's scores and that of its distance in a bias.
+    /// Calls `f` for each pair that the mask allows, with its place in the block's scores and the place of its distance
+    /// in a head's biases.
     fn each_distance(&self, block: &Block, bias: &BiasByDistance, mut f: impl FnMut(usize, usize)) {
-        let (queries, keys) = self.view.orders();
+        let (queries, keys) = self.mask.orders();
         let m = block.keys.len();
         for ((row, q), runs) in block.queries.clone().enumerate().zip(&block.runs) {
             for k in runs.iter().cloned().flatten() {
@@ -270,8 +271,8 @@ impl Inputs<'_> {
             for (place, head) in part.heads.clone().enumerate() {
                 self.scores(&block, head, &mut scores);
                 for (row, (weights, runs)) in scores.chunks_exact_mut(m).zip(&block.runs).enumerate() {
-                    let kept = &mut log_sum_exp[(first + row) * heads + place];
-                    *kept = softmax_in_sight(weights, runs, block.keys.start);
+                    log_sum_exp[(first + row) * heads + place] =
+                        masked_softmax(weights, runs, block.keys.start);
                 }
                 let y = &mut y[first * width + place * d_head..];
                 let y = MatrixMut::strided(y, block.queries.len(), d_head, width);
@@ -282,7 +283,7 @@ impl Inputs<'_> {
     }
 
     /// The gradients are the part's: `[n, heads·d_head]`, and `[m, 2·kv_heads·d_head]` with keys left and values right.
-    /// Gives the gradient of the biases by distance; nothing where there are none.
+    /// Returns the gradient of the biases by distance; empty without biases.
     fn backward_part(
         &self,
         part: &Part,
@@ -342,8 +343,8 @@ fn multiply(alpha: f32, a: Matrix, b: Matrix, beta: f32, c: MatrixMut) {
     gemm_f32(alpha, a, b, beta, c, Parallelism::None);
 }
 
-/// Turns a row of scores into attention weights, 0 for hidden keys; returns the log-sum-exp.
-fn softmax_in_sight(row: &mut [f32], runs: &[Range<usize>], first: usize) -> f32 {
+/// Replaces a row of scores by attention weights, 0 for masked keys; returns the log-sum-exp.
+fn masked_softmax(row: &mut [f32], runs: &[Range<usize>], first: usize) -> f32 {
     let in_row = |run: &Range<usize>| run.start - first..run.end - first;
     math::vectorize(
         #[inline(always)]
@@ -359,7 +360,7 @@ fn softmax_in_sight(row: &mut [f32], runs: &[Range<usize>], first: usize) -> f32
                 end = run.end;
             }
             row[end..].fill(0.0);
-            // A query without keys has no run: its row is all 0 and stays so.
+            // The row of a query without keys has no run and is all 0.
             let inverse = if total > 0.0 { 1.0 / total } else { 0.0 };
             row.iter_mut().for_each(|weight| *weight *= inverse);
             highest + total.ln()
@@ -367,8 +368,8 @@ fn softmax_in_sight(row: &mut [f32], runs: &[Range<usize>], first: usize) -> f32
     )
 }
 
-/// Turns a row of scores into weights again, and a row of dy·vᵀ into the gradient of the scores:
-/// ds = w·(dw − Σ w·dw), where the sum is y·dy.
+/// Replaces a row of scores by weights, and a row of dy·vᵀ by the gradient of the scores: ds = w·(dw − Σ w·dw), where
+/// the sum is y·dy.
 fn softmax_backward(
     weights: &mut [f32],
     d_weights: &mut [f32],

@@ -9,25 +9,25 @@ use std::{ops::Range, sync::Arc};
 pub struct RelativeBias<'a> {
     /// `[buckets, n_heads]`.
     pub table: &'a Value,
-    /// Which distance is in which bucket.
+    /// The bucket of each distance.
     pub buckets: &'a Arc<Buckets>,
 }
 
-/// Distances, key's place less query's, in buckets: small ones have their own, greater ones share ever more widely,
-/// and all from `max_distance` on share the last.
+/// Buckets of distances, key's place minus query's. Each small distance has its own bucket, greater ones share
+/// logarithmically wider buckets, and all from `max_distance` on share the last.
 #[derive(Clone, Debug)]
 pub struct Buckets {
     len: usize,
-    /// Of the distances −max_distance..=max_distance.
+    /// The bucket of each distance −max_distance..=max_distance.
     by_distance: Vec<u16>,
-    /// The same on a GPU, once it is there.
+    /// A copy on the GPU, after the first use.
     #[cfg(feature = "cuda")]
-    there: std::sync::OnceLock<candle_core::Tensor>,
+    on_device: std::sync::OnceLock<candle_core::Tensor>,
 }
 
 impl Buckets {
-    /// `len` buckets; with `both_ways` half of them are for keys behind the query, which otherwise share that of
-    /// distance 0. T5's encoder looks both ways, its decoder back.
+    /// `len` buckets. With `both_ways`, as in T5's encoder, half of them are for keys after the query; otherwise, as in
+    /// its decoder, those keys share the bucket of distance 0.
     pub fn new(len: usize, max_distance: usize, both_ways: bool) -> Self {
         let each = if both_ways { len / 2 } else { len };
         let exact = each / 2;
@@ -39,7 +39,7 @@ impl Buckets {
             if steps < exact {
                 return (first + steps) as u16;
             }
-            // In f32 and in this order, as published: other rounding puts distances at the borders elsewhere.
+            // In f32 and in this order, as published: other rounding moves distances at the borders to other buckets.
             let share = (steps as f32 / exact as f32).ln() / (max_distance as f64 / exact as f64).ln() as f32;
             let far = exact + (share * (each - exact) as f32) as usize;
             (first + far.min(each - 1)) as u16
@@ -49,32 +49,32 @@ impl Buckets {
             len,
             by_distance: (-furthest..=furthest).map(bucket).collect(),
             #[cfg(feature = "cuda")]
-            there: Default::default(),
+            on_device: Default::default(),
         }
     }
 
-    /// How many buckets there are.
+    /// Number of buckets.
     #[allow(clippy::len_without_is_empty)] // never empty
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The bucket of each distance that has a place.
+    /// The bucket of each distance −max_distance..=max_distance.
     pub(super) fn by_distance(&self) -> &[u16] {
         &self.by_distance
     }
 
-    /// The bucket of each distance as `upload` puts it on a device; once for all layers and steps.
+    /// The bucket of each distance on a device; `upload` runs once for all layers and steps.
     #[cfg(feature = "cuda")]
     pub(crate) fn uploaded(
         &self,
         upload: impl Fn(&[u32]) -> candle_core::Result<candle_core::Tensor>,
     ) -> candle_core::Result<candle_core::Tensor> {
-        let there = match self.there.get() {
-            Some(there) => there.clone(),
+        let tensor = match self.on_device.get() {
+            Some(tensor) => tensor.clone(),
             None => upload(&self.by_distance.iter().copied().map(u32::from).collect::<Vec<_>>())?,
         };
-        Ok(self.there.get_or_init(|| there).clone())
+        Ok(self.on_device.get_or_init(|| tensor).clone())
     }
 
     /// The place of a distance in [`by_distance`](Self::by_distance).
@@ -86,11 +86,11 @@ impl Buckets {
     /// The bucket of each pair, `[n, m]`.
     pub(super) fn dense(
         &self,
-        view: &AttentionMask,
+        mask: &AttentionMask,
         queries: &Range<usize>,
         keys: &Range<usize>,
     ) -> Vec<u32> {
-        let (query_orders, key_orders) = view.orders();
+        let (query_orders, key_orders) = mask.orders();
         let pairs = queries.clone().flat_map(|q| keys.clone().map(move |k| (q, k)));
         pairs
             .map(|(q, k)| u32::from(self.by_distance[self.distance(query_orders[q], key_orders[k])]))
@@ -102,7 +102,7 @@ impl Buckets {
 mod tests {
     use super::*;
 
-    /// Of transformers 5.23's `T5Attention._relative_position_bucket`.
+    /// Values of `T5Attention._relative_position_bucket` in transformers 5.23.
     #[test]
     fn buckets_are_the_published_ones() {
         let both = Buckets::new(32, 128, true);

@@ -6,7 +6,7 @@ use crate::ops::math::{exp, vectorize};
 /// The states of the alignment: the labels with a blank before, between and after them.
 pub(in crate::ops) struct States {
     pub(in crate::ops) symbols: Vec<u32>,
-    /// Whether a state may follow the one two before it, leaving out the blank: between unequal labels.
+    /// Whether a state may follow the second state before it without the blank between: for unequal labels.
     pub(super) skips: Vec<bool>,
 }
 
@@ -38,11 +38,11 @@ impl<'a> Alignment<'a> {
         Self { logits, v, states, log_sums }
     }
 
-    /// −log p(labels | frames); its gradient for the logits, `weight` times, is written.
+    /// Returns −log p(labels | frames); writes `weight` times its gradient for the logits.
     pub(super) fn loss(&self, gradient: &mut [f32], weight: f32) -> f64 {
         let (frames, n_states) = (self.log_sums.len(), self.states.symbols.len());
         let Some(last_frame) = frames.checked_sub(1) else {
-            return 0.0; // no frames spell no labels, for certain
+            return 0.0; // no frames and no labels: probability 1
         };
         let alpha = self.forward();
         let last = &alpha[last_frame * n_states..];
@@ -110,7 +110,7 @@ impl<'a> Alignment<'a> {
     }
 }
 
-/// The element at `i`, or log 0 where there is none.
+/// The element at `i`, or log 0 if there is none.
 fn at(values: &[f64], i: Option<usize>) -> f64 {
     i.and_then(|i| values.get(i)).copied().unwrap_or(f64::NEG_INFINITY)
 }

@@ -59,7 +59,7 @@ KERNEL backward(T *dx, const T *x, const T *dy, int vectors) {
     store<V>(dx + size_t(i) * V, values);
 }
 
-// The gradient behind a bias, dx = dy·F′(x + bias), and its sum over each stripe's rows, partial [gridDim.y, width].
+// The gradient before a bias is added, dx = dy·F′(x + bias), and its sum over each stripe's rows, partial [gridDim.y, width].
 KERNEL backward_with_sums(T *dx, float *partial, const T *x, const float *bias, const T *dy, int rows, int width,
                           int across, int step) {
     Stripe<V> mine(rows, across, step);
@@ -78,7 +78,7 @@ KERNEL backward_with_sums(T *dx, float *partial, const T *x, const float *bias, 
             store<V>(dx + at, values);
         }
     }
-    leave_sums(partial, sum, width, across);
+    write_sums(partial, sum, width, across);
 }
 
 // y = F(a)·b.

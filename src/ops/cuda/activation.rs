@@ -1,12 +1,12 @@
-//! Nonlinearities, gates, and the feed-forward layer around one: two products with one pass over memory between them.
+//! Nonlinearities, gates, and MLPs: two products with one pass over memory between them.
 
 use super::compile::{Constant, Source, element, vector};
 use super::launch::{Launch, empty, whole};
-use super::linear::{in_type, map, turn_back};
-use super::product::{plain, product, turned};
+use super::linear::{in_type, input_gradient, map};
+use super::product::{plain, product, transposed};
 use super::sum::{Stripes, column_sums};
 use crate::ops::activation::Activation;
-use crate::ops::autograd::{Gradient, Value, with_adding_rule, with_rule};
+use crate::ops::autograd::{Gradient, Value, with_accumulating_rule, with_rule};
 use crate::ops::mlp::Map;
 use candle_core::{DType, Result, Tensor};
 
@@ -14,12 +14,14 @@ pub(super) const SOURCE: Source = Source { name: "activation.cu", text: include_
 
 /// The activation of each element of `x`.
 pub(crate) fn activation(x: &Value, activation: Activation) -> Result<Value> {
-    let kept = whole(x.tensor())?;
-    let y = forward(activation, &kept, None)?;
-    Ok(with_rule(y, &[x], move |dy| Ok(vec![Some(Gradient::own(backward(activation, &kept, &whole(dy)?)?))])))
+    let input = whole(x.tensor())?;
+    let y = forward(activation, &input, None)?;
+    Ok(with_rule(y, &[x], move |dy| {
+        Ok(vec![Some(Gradient::own(backward(activation, &input, &whole(dy)?)?))])
+    }))
 }
 
-/// The activation of each element of `a` times the one of `b`, which has its shape and type.
+/// The activation of each element of `a` times the element of `b`, of one shape and type.
 pub(crate) fn gate(a: &Value, b: &Value, activation: Activation) -> Result<Value> {
     let inputs = [a, b];
     let (a, b) = (whole(a.tensor())?, whole(b.tensor())?);
@@ -36,7 +38,7 @@ pub(crate) fn gate(a: &Value, b: &Value, activation: Activation) -> Result<Value
     }))
 }
 
-/// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂, and `residual` where it is given; keeps the activation's inputs, without the bias, and its outputs.
+/// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂ + `residual`; saves the activation's inputs, without the bias, and its outputs.
 pub(crate) fn mlp(
     x: &Value,
     inner: Map,
@@ -54,10 +56,10 @@ pub(crate) fn mlp(
     let inputs = [x, inner.0, outer.0].into_iter().chain(inner.1).chain(outer.1).chain(residual);
     let inputs: Vec<&Value> = inputs.collect();
     let (has_gradient, outer_bias, has_residual) = (x.has_gradient(), outer.1.is_some(), residual.is_some());
-    Ok(with_adding_rule(y, &inputs, move |dy, waiting| {
+    Ok(with_accumulating_rule(y, &inputs, move |dy, so_far| {
         let dy = whole(dy)?;
         let d_active = product(plain(&dy), plain(&w2), dtype)?;
-        let d_w2 = product(turned(&dy), plain(&active), DType::F32)?;
+        let d_w2 = product(transposed(&dy), plain(&active), DType::F32)?;
         let (d_hidden, d_bias) = match &bias {
             None => (backward(activation, &hidden, &d_active)?, None),
             Some(bias) => {
@@ -66,8 +68,8 @@ pub(crate) fn mlp(
             }
         };
         drop(d_active);
-        let d_w1 = product(turned(&d_hidden), plain(&rows), DType::F32)?;
-        let dx = has_gradient.then(|| turn_back(&d_hidden, &w1, waiting)).transpose()?;
+        let d_w1 = product(transposed(&d_hidden), plain(&rows), DType::F32)?;
+        let dx = has_gradient.then(|| input_gradient(&d_hidden, &w1, so_far)).transpose()?;
         let mut gradients = vec![dx, Some(d_w1), Some(d_w2)];
         gradients.extend(d_bias.map(Some));
         gradients.extend(outer_bias.then(|| column_sums(&dy).map(Some)).transpose()?);

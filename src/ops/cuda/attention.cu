@@ -1,14 +1,14 @@
 // Attention of bf16 heads of D features, D a multiple of 16, on the matrix units (Dao 2023). A block of four warps
-// takes a tile of 64 rows, 16 for each warp, and passes tiles of 64 columns by, of which two are in shared memory.
-// Where rows are queries, columns are keys; for the gradients of keys and values it is the other way round.
+// takes a tile of 64 rows, 16 for each warp, and loops over tiles of 64 columns, two of which are in shared memory. Rows
+// are queries and columns are keys, except for the gradients of keys and values, where rows are keys.
 
-constexpr int THREADS = 128, PITCH = D + 8;  // 16 bytes of padding: rows start at different banks
+constexpr int THREADS = 128, PITCH = D + 8;  // 16 bytes of padding, so that rows start at different banks
 constexpr int SIZE = TILE * PITCH;
-constexpr bool SMALL = D <= 64;  // as many blocks at a time as shared memory holds then have registers too
+constexpr bool SMALL = D <= 64;  // registers suffice for as many blocks as fit shared memory
 constexpr float LOG2_E = 1.4426950408889634f;
 
-// How heads lie in memory: queries [n, width], keys and values [m, 2·key_width], heads D apart; `group` query heads
-// share one of keys and values.
+// The layout of heads in memory: queries [n, width], keys and values [m, 2·key_width], heads D apart; `group` query heads
+// share one key-value head.
 struct Heads {
     int n, width, key_width, group;
     float scale;
@@ -17,7 +17,7 @@ struct Heads {
 typedef float Scores[TILE / 8][4];    // of 16 rows and 64 columns
 typedef float Features[D / 8][4];     // of 16 rows and D features
 
-// Starts to copy rows 0 .. count of a matrix, `stride` apart, into a tile; the others are 0.
+// Starts to copy rows 0 .. count of a matrix, `stride` apart, into a tile; the other rows are 0.
 __device__ inline void fetch(bf16 *tile, const bf16 *rows, int stride, int count) {
     constexpr int PIECES = D / 8, AT_ONCE = THREADS / PIECES;  // pieces of 16 bytes in a row, and rows for all threads
     int row = threadIdx.x / PIECES, column = threadIdx.x % PIECES * 8;
@@ -26,16 +26,16 @@ __device__ inline void fetch(bf16 *tile, const bf16 *rows, int stride, int count
     bf16 *to = tile + row * PITCH + column;
     #pragma unroll
     for (int i = 0; i < TILE; i += AT_ONCE) {
-        bool there = row + i < count;
-        if (i + AT_ONCE <= TILE || row + i < TILE) copy_16(to + i * PITCH, there ? from + i * stride : rows, there);
+        bool exists = row + i < count;
+        if (i + AT_ONCE <= TILE || row + i < TILE) copy_16(to + i * PITCH, exists ? from + i * stride : rows, exists);
     }
 }
 
-// Groups of 16 columns in a tile, and in one of which `there` columns are left in the document.
+// Groups of 16 columns in a full tile, and in a tile that starts `left` columns before the end of the document.
 constexpr int GROUPS = TILE / 16;
-__device__ inline int groups_of(int there) { return (min(there, TILE) + 15) / 16; }
+__device__ inline int groups_of(int left) { return (min(left, TILE) + 15) / 16; }
 
-__device__ inline void multiply_turned_some(Scores &scores, const bf16 *rows, const bf16 *columns, int groups) {
+__device__ inline void multiply_transposed_some(Scores &scores, const bf16 *rows, const bf16 *columns, int groups) {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     #pragma unroll
     for (int i = 0; i < TILE / 8; i++)
@@ -55,11 +55,11 @@ __device__ inline void multiply_turned_some(Scores &scores, const bf16 *rows, co
 }
 
 // scores = rows·columnsᵀ, for this warp's 16 rows; 0 beyond the last group. Full tiles have no branches.
-__device__ inline void multiply_turned(Scores &scores, const bf16 *rows, const bf16 *columns, int groups) {
+__device__ inline void multiply_transposed(Scores &scores, const bf16 *rows, const bf16 *columns, int groups) {
     if (groups == GROUPS)
-        multiply_turned_some(scores, rows, columns, GROUPS);
+        multiply_transposed_some(scores, rows, columns, GROUPS);
     else
-        multiply_turned_some(scores, rows, columns, groups);
+        multiply_transposed_some(scores, rows, columns, groups);
 }
 
 __device__ inline void multiply_add_some(Features &features, const Scores &weights, const bf16 *columns, int groups) {
@@ -71,7 +71,7 @@ __device__ inline void multiply_add_some(Features &features, const Scores &weigh
         u32 b[4], a[4] = {pack(low[0], low[1]), pack(low[2], low[3]), pack(high[0], high[1]), pack(high[2], high[3])};
         #pragma unroll
         for (int i = 0; i < D / 16; i++) {
-            load_turned(b, columns + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * PITCH + i * 16 + lane / 16 * 8);
+            load_transposed(b, columns + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * PITCH + i * 16 + lane / 16 * 8);
             multiply(features[2 * i], a, b[0], b[1]);
             multiply(features[2 * i + 1], a, b[2], b[3]);
         }
@@ -86,17 +86,17 @@ __device__ inline void multiply_add(Features &features, const Scores &weights, c
         multiply_add_some(features, weights, columns, groups);
 }
 
-// The row of a tile that element `half` of this lane's pairs is in, and the column of its pair i.
+// The row of a tile for half `half` of this lane's elements, and the column of its pair i.
 __device__ inline int row_of(int half) { return threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + 8 * half; }
 __device__ inline int column_of(int i) { return i * 8 + threadIdx.x % 4 * 2; }
 
-// Scores of pairs that do not see each other become −∞. Rows and columns start at these tokens; there are n and m.
+// Scores that the mask does not allow become −∞. `row` and `column` are the first of n and m tokens.
 template <bool ROWS_ARE_QUERIES>
-__device__ inline void hide(Scores &scores, const View &view, int row, int n, int column, int m) {
-    const Token *rows = ROWS_ARE_QUERIES ? view.queries : view.keys, *columns = ROWS_ARE_QUERIES ? view.keys : view.queries;
+__device__ inline void mask_scores(Scores &scores, const Mask &mask, int row, int n, int column, int m) {
+    const Token *rows = ROWS_ARE_QUERIES ? mask.queries : mask.keys, *columns = ROWS_ARE_QUERIES ? mask.keys : mask.queries;
     int at[2] = {row + min(row_of(0), n - 1), row + min(row_of(1), n - 1)};
     Token own[2] = {rows[at[0]], rows[at[1]]};
-    Window window = view.windows[0];
+    Window window = mask.windows[0];
     #pragma unroll
     for (int i = 0; i < TILE / 8; i++) {
         #pragma unroll
@@ -105,16 +105,16 @@ __device__ inline void hide(Scores &scores, const View &view, int row, int n, in
             Token token = columns[other];
             #pragma unroll
             for (int half = 0; half < 2; half++) {
-                if (view.kinds > 1) window = ROWS_ARE_QUERIES ? view.window(at[half], other) : view.window(other, at[half]);
-                bool seen = ROWS_ARE_QUERIES ? window.holds(own[half], token) : window.holds(token, own[half]);
-                if (c >= m || !seen) scores[i][2 * half + j] = -INFINITE;
+                if (mask.kinds > 1) window = ROWS_ARE_QUERIES ? mask.window(at[half], other) : mask.window(other, at[half]);
+                bool allowed = ROWS_ARE_QUERIES ? window.holds(own[half], token) : window.holds(token, own[half]);
+                if (c >= m || !allowed) scores[i][2 * half + j] = -INFINITE;
             }
         }
     }
 }
 
-// Scores of columns from `end` on, which are none, become −∞.
-__device__ inline void hide_beyond(Scores &scores, int end) {
+// Scores of columns from `end` on, after the end of the document, become −∞.
+__device__ inline void mask_beyond(Scores &scores, int end) {
     #pragma unroll
     for (int i = 0; i < TILE / 8; i++) {
         #pragma unroll
@@ -148,27 +148,28 @@ __device__ inline float sum_over_four(float x) {
     return x + __shfl_xor_sync(~0u, x, 2);
 }
 
-// y and the log-sum-exp of each row and head, [heads, n]. Block (query tile, head); long rows of tiles first.
+// y and the log-sum-exp of each row and head, [heads, n]. Block (query tile, head), last tiles first: under causal rules
+// they have the most keys.
 KERNEL_OF(THREADS, SMALL ? 4 : 2)
-forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_value, const View *all, int n, int width,
+forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_value, const Mask *mask_data, int n, int width,
         int key_width, int group, float scale_of_scores) {
     extern __shared__ __align__(16) bf16 shared[];
     bf16 *queries = shared, *keys = shared + SIZE, *values = shared + 3 * SIZE;
-    View view = *all;
+    Mask mask = *mask_data;
     Heads heads = {n, width, key_width, group, scale_of_scores};
-    const int *own = view.query_tiles + 2 * (gridDim.x - 1 - blockIdx.x);
-    Document document = view.documents[own[0]];
+    const int *own = mask.query_tiles + 2 * (gridDim.x - 1 - blockIdx.x);
+    Document document = mask.documents[own[0]];
     int head = blockIdx.y, first = own[1] * TILE, count = min(TILE, document.queries - first);
     int tiles = document.key_tiles(), key_head = head / heads.group * D, stride = 2 * heads.key_width;
-    const u8 *line = view.map + document.map + own[1] * tiles;
+    const u8 *line = mask.map + document.map + own[1] * tiles;
     bool busy = threadIdx.x / 32 * 16 < count;  // this warp has rows
     size_t start = size_t(document.query + first) * heads.width + head * D;
 
     auto fetch_keys = [&](int tile, int stage) {
         const bf16 *rows = key_value + size_t(document.key + tile * TILE) * stride + key_head;
-        int there = document.keys - tile * TILE;
-        fetch(keys + stage * SIZE, rows, stride, there);
-        fetch(values + stage * SIZE, rows + heads.key_width, stride, there);
+        int left = document.keys - tile * TILE;
+        fetch(keys + stage * SIZE, rows, stride, left);
+        fetch(values + stage * SIZE, rows + heads.key_width, stride, left);
     };
     Place place = next(line, 1, -1, tiles);
     int stage = 0;
@@ -184,13 +185,13 @@ forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_value, cons
         commit();
         wait_for_all_but_last();
         __syncthreads();
-        int there = document.keys - place.tile * TILE, groups = busy ? groups_of(there) : 0;
+        int left = document.keys - place.tile * TILE, groups = busy ? groups_of(left) : 0;
         Scores scores;
-        multiply_turned(scores, queries, keys + stage * SIZE, groups);
-        if (place.seen == SOME) {
-            hide<true>(scores, view, document.query + first, count, document.key + place.tile * TILE, there);
-        } else if (place.seen == EDGE) {
-            hide_beyond(scores, there);
+        multiply_transposed(scores, queries, keys + stage * SIZE, groups);
+        if (place.state == SOME) {
+            mask_scores<true>(scores, mask, document.query + first, count, document.key + place.tile * TILE, left);
+        } else if (place.state == EDGE) {
+            mask_beyond(scores, left);
         }
         #pragma unroll
         for (int half = 0; half < 2; half++) {
@@ -199,7 +200,7 @@ forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_value, cons
             for (int i = 0; i < TILE / 8; i++)
                 most = fmaxf(most, fmaxf(scores[i][2 * half], scores[i][2 * half + 1]));
             most = max_over_four(most);
-            // Nothing seen yet: any base will do, but −∞ would give −∞ − −∞.
+            // No key is allowed yet: any finite base will do, but −∞ would give −∞ − −∞.
             float base = most == -INFINITE ? 0.0f : most * scale, shrink = power_of_two(highest[half] * scale - base);
             highest[half] = most;
             total[half] *= shrink;
@@ -230,32 +231,32 @@ forward(bf16 *y, float *log_sums, const bf16 *query, const bf16 *key_value, cons
     write(y + start, heads.width, count, sum, total[0], total[1]);
 }
 
-// The weight of a pair, again: e^(score − log-sum-exp). `base` is that in bits, 0 where the query sees no key.
+// The recomputed weight of a pair: e^(score − log-sum-exp). `base` is the log-sum-exp in bits, 0 for a query without keys.
 __device__ inline float weight(float score, float scale, float base) { return power_of_two(score * scale - base); }
 __device__ inline float in_bits(float log_sum) { return log_sum == -INFINITE ? 0.0f : log_sum * LOG2_E; }
 
-// The gradient of queries; also leaves Σ y·dy of each row and head, as `log_sums` [heads, n]. Block (query tile, head).
+// The gradient of queries; also writes Σ y·dy of each row and head, [heads, n]. Block (query tile, head).
 KERNEL_OF(THREADS, SMALL ? 3 : 2)
 query_gradient(bf16 *d_query, float *products, const bf16 *query, const bf16 *key_value, const bf16 *y, const bf16 *dy,
-               const float *log_sums, const View *all, int n, int width, int key_width, int group,
+               const float *log_sums, const Mask *mask_data, int n, int width, int key_width, int group,
                float scale_of_scores) {
     extern __shared__ __align__(16) bf16 shared[];
     bf16 *queries = shared, *upstream = shared + SIZE, *keys = shared + 2 * SIZE, *values = shared + 4 * SIZE;
-    View view = *all;
+    Mask mask = *mask_data;
     Heads heads = {n, width, key_width, group, scale_of_scores};
-    const int *own = view.query_tiles + 2 * (gridDim.x - 1 - blockIdx.x);
-    Document document = view.documents[own[0]];
+    const int *own = mask.query_tiles + 2 * (gridDim.x - 1 - blockIdx.x);
+    Document document = mask.documents[own[0]];
     int head = blockIdx.y, first = own[1] * TILE, count = min(TILE, document.queries - first);
     int tiles = document.key_tiles(), key_head = head / heads.group * D, stride = 2 * heads.key_width;
-    const u8 *line = view.map + document.map + own[1] * tiles;
+    const u8 *line = mask.map + document.map + own[1] * tiles;
     bool busy = threadIdx.x / 32 * 16 < count;  // this warp has rows
     size_t start = size_t(document.query + first) * heads.width + head * D;
 
     auto fetch_keys = [&](int tile, int stage) {
         const bf16 *rows = key_value + size_t(document.key + tile * TILE) * stride + key_head;
-        int there = document.keys - tile * TILE;
-        fetch(keys + stage * SIZE, rows, stride, there);
-        fetch(values + stage * SIZE, rows + heads.key_width, stride, there);
+        int left = document.keys - tile * TILE;
+        fetch(keys + stage * SIZE, rows, stride, left);
+        fetch(values + stage * SIZE, rows + heads.key_width, stride, left);
     };
     Place place = next(line, 1, -1, tiles);
     int stage = 0;
@@ -268,16 +269,16 @@ query_gradient(bf16 *d_query, float *products, const bf16 *query, const bf16 *ke
     #pragma unroll
     for (int half = 0; half < 2; half++) {
         size_t row = size_t(head) * heads.n + document.query + first + row_of(half);
-        bool there = row_of(half) < count;
-        base[half] = there ? in_bits(log_sums[row]) : 0.0f;
+        bool exists = row_of(half) < count;
+        base[half] = exists ? in_bits(log_sums[row]) : 0.0f;
         product[half] = 0.0f;
-        for (int i = threadIdx.x % 4 * 8; there && i < D; i += 32) {
+        for (int i = threadIdx.x % 4 * 8; exists && i < D; i += 32) {
             size_t at = start + size_t(row_of(half)) * heads.width + i;
             auto result = load<8>(y + at), gradient = load<8>(dy + at);
             for (int j = 0; j < 8; j++) product[half] += number(result.at[j]) * number(gradient.at[j]);
         }
         product[half] = sum_over_four(product[half]);
-        if (there && threadIdx.x % 4 == 0) products[row] = product[half];
+        if (exists && threadIdx.x % 4 == 0) products[row] = product[half];
     }
     Features sum = {};
     while (place.tile < tiles) {
@@ -286,15 +287,15 @@ query_gradient(bf16 *d_query, float *products, const bf16 *query, const bf16 *ke
         commit();
         wait_for_all_but_last();
         __syncthreads();
-        int there = document.keys - place.tile * TILE, groups = busy ? groups_of(there) : 0;
+        int left = document.keys - place.tile * TILE, groups = busy ? groups_of(left) : 0;
         Scores scores, slopes;
-        multiply_turned(scores, queries, keys + stage * SIZE, groups);
-        if (place.seen == SOME) {
-            hide<true>(scores, view, document.query + first, count, document.key + place.tile * TILE, there);
-        } else if (place.seen == EDGE) {
-            hide_beyond(scores, there);
+        multiply_transposed(scores, queries, keys + stage * SIZE, groups);
+        if (place.state == SOME) {
+            mask_scores<true>(scores, mask, document.query + first, count, document.key + place.tile * TILE, left);
+        } else if (place.state == EDGE) {
+            mask_beyond(scores, left);
         }
-        multiply_turned(slopes, upstream, values + stage * SIZE, groups);
+        multiply_transposed(slopes, upstream, values + stage * SIZE, groups);
         #pragma unroll
         for (int i = 0; i < TILE / 8; i++)
             #pragma unroll
@@ -308,31 +309,31 @@ query_gradient(bf16 *d_query, float *products, const bf16 *query, const bf16 *ke
     write(d_query + start, heads.width, count, sum, heads.scale, heads.scale);
 }
 
-// The gradients of keys and values. Block (key tile, key head), which passes the tiles of queries of its group's heads.
+// The gradients of keys and values. Block (key tile, key head), which loops over the tiles of queries of its group's heads.
 KERNEL_OF(THREADS, SMALL ? 3 : 2)
 key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value, const bf16 *dy, const float *log_sums,
-             const float *products, const View *all, int n, int width, int key_width, int group,
+             const float *products, const Mask *mask_data, int n, int width, int key_width, int group,
              float scale_of_scores) {
     extern __shared__ __align__(16) bf16 shared[];
     bf16 *keys = shared, *values = shared + SIZE, *queries = shared + 2 * SIZE, *upstream = shared + 4 * SIZE;
     float *bases = reinterpret_cast<float *>(shared + 6 * SIZE), *sums = bases + 2 * TILE;  // two stages of each
-    View view = *all;
+    Mask mask = *mask_data;
     Heads heads = {n, width, key_width, group, scale_of_scores};
-    const int *own = view.key_tiles + 2 * blockIdx.x;
-    Document document = view.documents[own[0]];
+    const int *own = mask.key_tiles + 2 * blockIdx.x;
+    Document document = mask.documents[own[0]];
     int first = own[1] * TILE, count = min(TILE, document.keys - first), tiles = document.query_tiles();
     int columns = document.key_tiles(), stride = 2 * heads.key_width;
-    const u8 *line = view.map + document.map + own[1];
+    const u8 *line = mask.map + document.map + own[1];
     bool busy = threadIdx.x / 32 * 16 < count;
     size_t start = size_t(document.key + first) * stride + blockIdx.y * D;
 
     auto fetch_queries = [&](int head, int tile, int stage) {
-        int row = document.query + tile * TILE, there = document.queries - tile * TILE;
+        int row = document.query + tile * TILE, left = document.queries - tile * TILE;
         size_t at = size_t(row) * heads.width + head * D;
-        fetch(queries + stage * SIZE, query + at, heads.width, there);
-        fetch(upstream + stage * SIZE, dy + at, heads.width, there);
+        fetch(queries + stage * SIZE, query + at, heads.width, left);
+        fetch(upstream + stage * SIZE, dy + at, heads.width, left);
         if (threadIdx.x < TILE) {
-            bool exists = threadIdx.x < there;
+            bool exists = threadIdx.x < left;
             size_t of = size_t(head) * heads.n + row + threadIdx.x;
             bases[stage * TILE + threadIdx.x] = exists ? in_bits(log_sums[of]) : 0.0f;
             sums[stage * TILE + threadIdx.x] = exists ? products[of] : 0.0f;
@@ -356,15 +357,15 @@ key_gradient(bf16 *d_key_value, const bf16 *query, const bf16 *key_value, const 
         commit();
         wait_for_all_but_last();
         __syncthreads();
-        int there = document.queries - place.tile * TILE, groups = busy ? groups_of(there) : 0;
+        int left = document.queries - place.tile * TILE, groups = busy ? groups_of(left) : 0;
         Scores weights, slopes;
-        multiply_turned(weights, keys, queries + stage * SIZE, groups);
-        if (place.seen == SOME) {
-            hide<false>(weights, view, document.key + first, count, document.query + place.tile * TILE, there);
-        } else if (place.seen == EDGE) {
-            hide_beyond(weights, there);
+        multiply_transposed(weights, keys, queries + stage * SIZE, groups);
+        if (place.state == SOME) {
+            mask_scores<false>(weights, mask, document.key + first, count, document.query + place.tile * TILE, left);
+        } else if (place.state == EDGE) {
+            mask_beyond(weights, left);
         }
-        multiply_turned(slopes, values, upstream + stage * SIZE, groups);
+        multiply_transposed(slopes, values, upstream + stage * SIZE, groups);
         #pragma unroll
         for (int i = 0; i < TILE / 8; i++)
             #pragma unroll

@@ -1,7 +1,7 @@
-//! Attention: tiles of 64 queries and 64 keys of a document, of which those that no query sees into are passed over.
+//! Attention: tiles of 64 queries and 64 keys of a document. Tiles without a pair that the mask allows are skipped.
 //!
-//! Which tiles those are is found on the GPU once for each [`AttentionMask`] and kept with it. Heads of `bf16` whose size
-//! is a multiple of 16 run on the matrix units; others, `f32`, and scores with biases, in plain arithmetic.
+//! The GPU classifies the tiles once for each [`AttentionMask`], which stores the result. Heads of `bf16` whose size is a
+//! multiple of 16 run on the matrix units; other heads, `f32`, and scores with biases run in plain arithmetic.
 
 use super::compile::{Constant, Source, element, number};
 use super::launch::{Launch, address, empty, whole};
@@ -24,33 +24,33 @@ pub(super) const PLAIN: Source = Source {
 /// Queries or keys in a tile.
 const TILE: usize = 64;
 
-/// Tiles that the gradients hold in shared memory.
+/// Tiles in shared memory of the kernels of the gradients.
 const MOST_TILES: usize = 6;
 
-/// The largest head whose tiles the matrix units' kernels hold.
+/// The largest head size of the matrix units' kernels.
 const LARGEST: usize = 128;
 
-/// softmax(scale·q·kᵀ + bias)·v over the keys that each query sees: `query` `[n, heads·d_head]`, `key_value`
-/// `[m, 2·key_heads·d_head]`, where equally many heads share one of keys and values.
+/// softmax(scale·q·kᵀ + bias)·v over the keys that each query attends to: `query` `[n, heads·d_head]`, `key_value`
+/// `[m, 2·key_heads·d_head]`; equally many query heads share each key-value head.
 pub(crate) fn attention(
     query: &Value,
     key_value: &Value,
     bias: Option<RelativeBias>,
     heads: Heads,
-    view: &Arc<AttentionMask>,
+    mask: &Arc<AttentionMask>,
 ) -> Result<Value> {
     let call = Call {
         query: whole(query.tensor())?,
         key_value: whole(key_value.tensor())?,
         bias: bias.map(Bias::new).transpose()?,
         heads,
-        plan: view.prepared(|| Plan::new(view, query.tensor()))?,
+        mask: mask.prepared(|| GpuMask::new(mask, query.tensor()))?,
     };
     let (y, log_sums) = call.forward()?;
-    let kept = y.clone();
+    let output = y.clone();
     let inputs: Vec<&Value> = [query, key_value].into_iter().chain(bias.map(|bias| bias.table)).collect();
     Ok(with_rule(y, &inputs, move |dy| {
-        let (d_query, d_key_value, d_table) = call.backward(&kept, &log_sums, &whole(dy)?)?;
+        let (d_query, d_key_value, d_table) = call.backward(&output, &log_sums, &whole(dy)?)?;
         let gradients = [d_query, d_key_value].into_iter().chain(d_table);
         Ok(gradients.map(|gradient| Some(Gradient::own(gradient))).collect())
     }))
@@ -61,7 +61,7 @@ struct Call {
     key_value: Tensor,
     bias: Option<Bias>,
     heads: Heads,
-    plan: Arc<Plan>,
+    mask: Arc<GpuMask>,
 }
 
 impl Call {
@@ -69,15 +69,15 @@ impl Call {
         self.query.dims()[1] / self.heads.n_heads
     }
 
-    /// Whether the matrix units take heads of this type and size, whose scores have no bias: of 128 features only where
-    /// a block may have more than 99 KiB of shared memory.
+    /// Whether the matrix units' kernels accept these heads: `bf16` of their sizes, without biases. Heads of 128 features
+    /// need more than 99 KiB of shared memory for a block.
     fn fits(&self) -> bool {
         let d = self.d_head();
-        let sizes = d.is_multiple_of(16) && d <= LARGEST && self.shared(MOST_TILES) <= self.plan.shared;
+        let sizes = d.is_multiple_of(16) && d <= LARGEST && self.shared(MOST_TILES) <= self.mask.shared;
         self.bias.is_none() && self.query.dtype() == DType::BF16 && sizes
     }
 
-    /// Bytes of shared memory for so many tiles, and what the gradient of keys keeps of queries.
+    /// Bytes of shared memory for `tiles` tiles and the numbers of queries that the gradient of keys reads.
     fn shared(&self, tiles: usize) -> usize {
         let numbers = 4 * TILE * size_of::<f32>();
         tiles * TILE * (self.d_head() + 8) * DType::BF16.size_in_bytes() + numbers
@@ -87,7 +87,7 @@ impl Call {
         [element(self.query.dtype()), number("D", self.d_head())]
     }
 
-    /// A kernel with a block for each of these tiles and heads; `tiles` of shared memory where it is the matrix units'.
+    /// A kernel with a block for each of these tiles and heads; the matrix units' kernels have `tiles` in shared memory.
     fn launch(&self, kernel: &str, grid: (usize, usize), tiles: usize) -> Result<Launch> {
         let grid = (grid.0, grid.1, 1);
         if !self.fits() {
@@ -98,12 +98,12 @@ impl Call {
             .shared(self.shared(tiles))
     }
 
-    /// The arguments that all kernels end in.
+    /// Appends the arguments that all kernels share, and launches.
     fn finish(&self, launch: Launch) -> Result<()> {
         let (n, width) = self.query.dims2()?;
         let key_width = self.key_value.dim(1)? / 2;
-        let launch = if self.fits() { launch } else { Bias::tell(self.bias.as_ref(), launch)? };
-        let launch = launch.tensor(&self.plan.view)?.int(n)?.int(width)?.int(key_width)?;
+        let launch = if self.fits() { launch } else { Bias::arguments(self.bias.as_ref(), launch)? };
+        let launch = launch.tensor(&self.mask.addresses)?.int(n)?.int(width)?.int(key_width)?;
         launch.int(self.heads.group())?.float(self.heads.scale).run()
     }
 
@@ -112,12 +112,12 @@ impl Call {
         let (n, d) = self.query.dims2()?;
         let y = empty(&self.query, (n, d), self.query.dtype())?;
         let log_sums = empty(&self.query, (self.heads.n_heads, n), DType::F32)?;
-        let launch = self.launch("forward", (self.plan.query_tiles, self.heads.n_heads), 5)?;
+        let launch = self.launch("forward", (self.mask.query_tiles, self.heads.n_heads), 5)?;
         self.finish(launch.tensor(&y)?.tensor(&log_sums)?.tensor(&self.query)?.tensor(&self.key_value)?)?;
         Ok((y, log_sums))
     }
 
-    /// The gradients of queries, of keys and values, and of the table of biases where there is one.
+    /// The gradients of queries, of keys and values, and of the table of biases, if any.
     fn backward(
         &self,
         y: &Tensor,
@@ -128,25 +128,25 @@ impl Call {
         let products = empty(&self.query, (self.heads.n_heads, n), DType::F32)?;
         let d_query = empty(&self.query, self.query.shape(), self.query.dtype())?;
         let launch =
-            self.launch("query_gradient", (self.plan.query_tiles, self.heads.n_heads), MOST_TILES)?;
-        let parts = self.bias.as_ref().map(|bias| bias.parts(self.plan.query_tiles)).transpose()?;
+            self.launch("query_gradient", (self.mask.query_tiles, self.heads.n_heads), MOST_TILES)?;
+        let parts = self.bias.as_ref().map(|bias| bias.parts(self.mask.query_tiles)).transpose()?;
         let launch = launch.tensor(&d_query)?.tensor(&products)?;
-        let launch = if self.fits() { launch } else { Parts::tell(parts.as_ref(), launch)? };
+        let launch = if self.fits() { launch } else { Parts::arguments(parts.as_ref(), launch)? };
         let launch = launch.tensor(&self.query)?.tensor(&self.key_value)?;
         self.finish(launch.tensor(y)?.tensor(dy)?.tensor(log_sums)?)?;
         let d_key_value = empty(&self.query, self.key_value.shape(), self.query.dtype())?;
-        let launch = self.launch("key_gradient", (self.plan.key_tiles, self.heads.n_kv_heads), MOST_TILES)?;
+        let launch = self.launch("key_gradient", (self.mask.key_tiles, self.heads.n_kv_heads), MOST_TILES)?;
         let launch = launch.tensor(&d_key_value)?.tensor(&self.query)?.tensor(&self.key_value)?;
         self.finish(launch.tensor(dy)?.tensor(log_sums)?.tensor(&products)?)?;
         Ok((d_query, d_key_value, parts.map(Parts::sum).transpose()?))
     }
 }
 
-/// What the GPU knows of who sees whom.
-struct Plan {
-    /// Addresses of what follows, as `View` in `rules.cuh`.
-    view: Tensor,
-    /// Kept for their addresses.
+/// An attention mask on the GPU.
+struct GpuMask {
+    /// The addresses of the parts, as `Mask` in `rules.cuh`.
+    addresses: Tensor,
+    /// Owns the memory at the addresses.
     _parts: Vec<Tensor>,
     query_tiles: usize,
     key_tiles: usize,
@@ -154,51 +154,52 @@ struct Plan {
     shared: usize,
 }
 
-impl Plan {
-    fn new(view: &AttentionMask, like: &Tensor) -> Result<Self> {
+impl GpuMask {
+    fn new(mask: &AttentionMask, like: &Tensor) -> Result<Self> {
         let shared = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
         let shared = like.device().as_cuda_device()?.cuda_stream().context().attribute(shared).w()? as usize;
-        let layout = Layout::new(view);
+        let tiles = Tiles::new(mask);
         let words = |words: &[u32]| upload(like, if words.is_empty() { &[0; 4] } else { words });
         let meta = |meta: &TokenMeta| -> Result<_> { Ok((words(&tokens(meta))?, words(&meta.kind)?)) };
-        let (queries, query_kinds) = meta(view.queries())?;
-        let (keys, key_kinds) = match std::ptr::eq(view.queries(), view.keys()) {
+        let (queries, query_kinds) = meta(mask.queries())?;
+        let (keys, key_kinds) = match std::ptr::eq(mask.queries(), mask.keys()) {
             true => (queries.clone(), query_kinds.clone()),
-            false => meta(view.keys())?,
+            false => meta(mask.keys())?,
         };
         let parts = vec![
-            words(&layout.documents)?,
-            words(&layout.query_tiles)?,
-            words(&layout.key_tiles)?,
+            words(&tiles.documents)?,
+            words(&tiles.query_tiles)?,
+            words(&tiles.key_tiles)?,
             queries,
             keys,
             query_kinds,
             key_kinds,
-            words(&windows(view.rules()))?,
-            empty(like, layout.map.max(1), DType::U8)?,
+            words(&windows(mask.rules()))?,
+            empty(like, tiles.map.max(1), DType::U8)?,
         ];
         let mut addresses = parts.iter().map(address).collect::<Result<Vec<u64>>>()?;
-        addresses.push(view.rules().kinds().len() as u64);
-        let view: Vec<i64> = addresses.into_iter().map(u64::cast_signed).collect();
-        let plan = Self {
-            view: upload(like, &view)?,
+        addresses.push(mask.rules().kinds().len() as u64);
+        let addresses: Vec<i64> = addresses.into_iter().map(u64::cast_signed).collect();
+        let gpu_mask = Self {
+            addresses: upload(like, &addresses)?,
             _parts: parts,
-            query_tiles: layout.query_tiles.len() / 2,
-            key_tiles: layout.key_tiles.len() / 2,
+            query_tiles: tiles.query_tiles.len() / 2,
+            key_tiles: tiles.key_tiles.len() / 2,
             shared,
         };
         let constants = [element(DType::F32), number("D", 16)];
-        let grid = (plan.query_tiles, layout.widest, 1);
-        Launch::of(like, &PLAIN, "classify", &constants)?.grid(grid, 256).tensor(&plan.view)?.run()?;
-        Ok(plan)
+        let grid = (gpu_mask.query_tiles, tiles.widest, 1);
+        let launch = Launch::of(like, &PLAIN, "classify", &constants)?.grid(grid, 256);
+        launch.tensor(&gpu_mask.addresses)?.run()?;
+        Ok(gpu_mask)
     }
 }
 
 /// Documents and their tiles, as in `rules.cuh`.
-struct Layout {
-    /// Five numbers each: first query, queries, first key, keys, first place in the map.
+struct Tiles {
+    /// Five numbers each: first query, queries, first key, keys, offset in the map.
     documents: Vec<u32>,
-    /// Two numbers each: its document, its number there.
+    /// Two numbers each: the document, the tile's number in the document.
     query_tiles: Vec<u32>,
     key_tiles: Vec<u32>,
     /// Pairs of tiles over all documents.
@@ -207,20 +208,19 @@ struct Layout {
     widest: usize,
 }
 
-impl Layout {
-    fn new(view: &AttentionMask) -> Self {
-        let mut layout =
-            Self { documents: vec![], query_tiles: vec![], key_tiles: vec![], map: 0, widest: 0 };
-        for (document, (queries, keys)) in view.documents().enumerate() {
+impl Tiles {
+    fn new(mask: &AttentionMask) -> Self {
+        let mut tiles = Self { documents: vec![], query_tiles: vec![], key_tiles: vec![], map: 0, widest: 0 };
+        for (document, (queries, keys)) in mask.documents().enumerate() {
             let (down, across) = (queries.len().div_ceil(TILE), keys.len().div_ceil(TILE));
-            let numbers = [queries.start, queries.len(), keys.start, keys.len(), layout.map];
-            layout.documents.extend(numbers.map(|n| n as u32));
-            layout.query_tiles.extend((0..down).flat_map(|tile| [document as u32, tile as u32]));
-            layout.key_tiles.extend((0..across).flat_map(|tile| [document as u32, tile as u32]));
-            layout.map += down * across;
-            layout.widest = layout.widest.max(across);
+            let numbers = [queries.start, queries.len(), keys.start, keys.len(), tiles.map];
+            tiles.documents.extend(numbers.map(|n| n as u32));
+            tiles.query_tiles.extend((0..down).flat_map(|tile| [document as u32, tile as u32]));
+            tiles.key_tiles.extend((0..across).flat_map(|tile| [document as u32, tile as u32]));
+            tiles.map += down * across;
+            tiles.widest = tiles.widest.max(across);
         }
-        layout
+        tiles
     }
 }
 
@@ -240,7 +240,7 @@ fn windows(rules: &AttentionRules) -> Vec<u32> {
     pairs.flat_map(|(query, key)| Window::of(rules.get(query, key)).words()).collect()
 }
 
-/// How far a key may be from a query: a rule as the kernels know it.
+/// A rule as ranges of distances between key and query, for the kernels.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     /// Key's minus query's place in the sequence.
@@ -252,7 +252,7 @@ struct Window {
 }
 
 impl Window {
-    /// That of a rule under which no key is seen.
+    /// The window of a rule that allows no key.
     const CLOSED: Self = Self { order: (1, 0), time: (1, 0), radius: -1 };
 
     fn of(rule: &Rule) -> Self {
@@ -275,8 +275,8 @@ impl Window {
         window
     }
 
-    /// As `Window` in `rules.cuh`: where each range begins and how much further it goes, modulo 2³². Places are below
-    /// 2³¹, so none is `i32::MAX` behind another and ends there: that range is the empty one.
+    /// As `Window` in `rules.cuh`: the beginning and the length of each range, modulo 2³². Places are below 2³¹, so no two
+    /// differ by `i32::MAX`: the range of that distance alone is empty.
     fn words(self) -> [u32; 8] {
         let range = |(low, high): (i32, i32)| match low <= high {
             true => (low.cast_unsigned(), high.wrapping_sub(low).cast_unsigned()),
@@ -295,15 +295,15 @@ mod tests {
     /// As `Window::holds` in `rules.cuh`.
     fn holds(window: [u32; 8], queries: &TokenMeta, q: usize, keys: &TokenMeta, k: usize) -> bool {
         let [order, orders, time, times, radius, reach, ..] = window;
-        let behind = |k: u32, q: u32, low: u32| k.wrapping_sub(q.wrapping_add(low));
+        let offset = |k: u32, q: u32, low: u32| k.wrapping_sub(q.wrapping_add(low));
         let mut axes = keys.positions[k].iter().zip(&queries.positions[q]);
-        behind(keys.order[k], queries.order[q], order) <= orders
-            && behind(keys.time[k], queries.time[q], time) <= times
-            && axes.all(|(&k, &q)| behind(k, q, radius.wrapping_neg()) <= reach)
+        offset(keys.order[k], queries.order[q], order) <= orders
+            && offset(keys.time[k], queries.time[q], time) <= times
+            && axes.all(|(&k, &q)| offset(k, q, radius.wrapping_neg()) <= reach)
     }
 
     #[test]
-    fn a_window_is_its_rule() {
+    fn a_window_matches_its_rule() {
         let mut meta = TokenMeta::document(&[0; 60]);
         meta.time = (0..60).map(|i| i * i % 7).collect();
         meta.positions = (0..60).map(|i| [i / 8, i % 8]).collect();

@@ -1,15 +1,15 @@
-// Attention of heads of any size D in plain arithmetic: for f32, with biases, and where the matrix units' tiles do not
-// fit. A warp takes one row at a time; its lanes take 32 columns, then share their weights and take the features.
+// Attention of heads of any size D in plain arithmetic: for f32, with biases, and for heads that do not fit the matrix
+// units' tiles. A warp takes one row at a time; its lanes take 32 columns, then share their weights and take the features.
 
 constexpr int WARPS = 8, ROWS = TILE / WARPS, PARTS = (D + 31) / 32;  // features that a lane holds
 
-// What scores get beside q·k: for each bucket of distances and each head, table [buckets, heads]; or nothing.
+// The biases of scores: for each bucket of distances and each head, table [buckets, heads]; null for no biases.
 struct Bias {
     const float *table;
-    const int *bucket_of;  // of each distance −furthest..=furthest, where all beyond share the last
+    const int *bucket_of;  // of each distance −furthest..=furthest; greater distances share the last
     int furthest, heads;
 
-    // Of a key's place less a query's.
+    // The bucket of a key's place minus a query's.
     __device__ int bucket(Token q, Token k) const {
         return bucket_of[max(-furthest, min(furthest, int(k.order) - int(q.order))) + furthest];
     }
@@ -18,7 +18,7 @@ struct Bias {
     }
 };
 
-// Adds each lane's number to the sum of its bucket. A sum is one lane's, which goes through the numbers in their order.
+// Adds each lane's number to the sum of its bucket. One lane owns a sum and adds the numbers in order.
 __device__ inline void scatter(float *sums, float number, int bucket, int lane) {
     for (int other = 0; other < 32; other++) {
         float x = __shfl_sync(~0u, number, other);
@@ -44,7 +44,7 @@ __device__ inline void gather(float (&sum)[PARTS], float weight, const T *rows, 
     }
 }
 
-// The features of a row that all lanes read.
+// Copies a row for all lanes to read.
 __device__ inline void share(float *to, const T *row, int lane) {
     __syncwarp();
     for (int i = lane; i < D; i += 32) to[i] = number(row[i]);
@@ -57,14 +57,14 @@ __device__ inline void write(T *row, const float (&sum)[PARTS], float by, int la
 }
 
 KERNEL forward(T *y, float *log_sums, const T *query, const T *key_value, const float *table, const int *bucket_of,
-               int furthest, const View *all, int n, int width, int key_width, int group, float scale) {
+               int furthest, const Mask *mask_data, int n, int width, int key_width, int group, float scale) {
     __shared__ float own[WARPS][D];
-    View view = *all;
+    Mask mask = *mask_data;
     Bias bias = {table, bucket_of, furthest, width / D};
-    const int *place = view.query_tiles + 2 * blockIdx.x;
-    Document document = view.documents[place[0]];
+    const int *place = mask.query_tiles + 2 * blockIdx.x;
+    Document document = mask.documents[place[0]];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, head = blockIdx.y, tiles = document.key_tiles();
-    const u8 *line = view.map + document.map + place[1] * tiles;
+    const u8 *line = mask.map + document.map + place[1] * tiles;
     for (int r = place[1] * TILE + warp * ROWS; r < min(document.queries, place[1] * TILE + (warp + 1) * ROWS); r++) {
         size_t at = size_t(document.query + r) * width + head * D;
         share(own[warp], query + at, lane);
@@ -73,11 +73,11 @@ KERNEL forward(T *y, float *log_sums, const T *query, const T *key_value, const 
             for (int first = tile * TILE; first < min(document.keys, (tile + 1) * TILE); first += 32) {
                 int k = first + lane;
                 const T *keys = key_value + size_t(document.key + first) * 2 * key_width + head / group * D;
-                bool seen = k < document.keys && view.sees(document.query + r, document.key + k);
+                bool allowed = k < document.keys && mask.allows(document.query + r, document.key + k);
                 float score = -INFINITE;
-                if (seen) {
+                if (allowed) {
                     score = scale * dot(own[warp], keys + size_t(lane) * 2 * key_width);
-                    score += bias.of(head, view.queries[document.query + r], view.keys[document.key + k]);
+                    score += bias.of(head, mask.queries[document.query + r], mask.keys[document.key + k]);
                 }
                 float most = fmaxf(highest, max_over_warp(score)), base = most == -INFINITE ? 0.0f : most;
                 float shrink = expf(highest - base), weight = expf(score - base);
@@ -92,19 +92,19 @@ KERNEL forward(T *y, float *log_sums, const T *query, const T *key_value, const 
     }
 }
 
-// Also leaves Σ y·dy of each row and head, [heads, n], and the tile's part of the gradient of the table, where there is
-// one, [tiles of queries, buckets, heads].
+// Also writes Σ y·dy of each row and head, [heads, n], and the tile's part of the gradient of the table, if any,
+// [tiles of queries, buckets, heads].
 KERNEL query_gradient(T *d_query, float *products, float *d_table, int buckets, const T *query, const T *key_value,
                       const T *y, const T *dy, const float *log_sums, const float *table, const int *bucket_of,
-                      int furthest, const View *all, int n, int width, int key_width, int group, float scale) {
+                      int furthest, const Mask *mask_data, int n, int width, int key_width, int group, float scale) {
     __shared__ float own[WARPS][D], upstream[WARPS][D];
     extern __shared__ float sums[];  // [WARPS, buckets]
-    View view = *all;
+    Mask mask = *mask_data;
     Bias bias = {table, bucket_of, furthest, width / D};
-    const int *place = view.query_tiles + 2 * blockIdx.x;
-    Document document = view.documents[place[0]];
+    const int *place = mask.query_tiles + 2 * blockIdx.x;
+    Document document = mask.documents[place[0]];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, head = blockIdx.y, tiles = document.key_tiles();
-    const u8 *line = view.map + document.map + place[1] * tiles;
+    const u8 *line = mask.map + document.map + place[1] * tiles;
     for (int i = lane; i < buckets; i += 32) sums[warp * buckets + i] = 0.0f;
     for (int r = place[1] * TILE + warp * ROWS; r < min(document.queries, place[1] * TILE + (warp + 1) * ROWS); r++) {
         size_t at = size_t(document.query + r) * width + head * D, of = size_t(head) * n + document.query + r;
@@ -118,12 +118,12 @@ KERNEL query_gradient(T *d_query, float *products, float *d_table, int buckets, 
             for (int first = tile * TILE; first < min(document.keys, (tile + 1) * TILE); first += 32) {
                 int k = first + lane;
                 const T *keys = key_value + size_t(document.key + first) * 2 * key_width + head / group * D;
-                bool seen = k < document.keys && view.sees(document.query + r, document.key + k);
+                bool allowed = k < document.keys && mask.allows(document.query + r, document.key + k);
                 float slope = 0.0f;
                 int bucket = 0;
-                if (seen) {
+                if (allowed) {
                     const T *key = keys + size_t(lane) * 2 * key_width;
-                    Token q = view.queries[document.query + r], token = view.keys[document.key + k];
+                    Token q = mask.queries[document.query + r], token = mask.keys[document.key + k];
                     float score = scale * dot(own[warp], key) + bias.of(head, q, token);
                     slope = expf(score - log_sum) * (dot(upstream[warp], key + key_width) - product);
                     if (table) bucket = bias.bucket(q, token);
@@ -143,15 +143,15 @@ KERNEL query_gradient(T *d_query, float *products, float *d_table, int buckets, 
 }
 
 KERNEL key_gradient(T *d_key_value, const T *query, const T *key_value, const T *dy, const float *log_sums,
-                    const float *products, const float *table, const int *bucket_of, int furthest, const View *all, int n,
+                    const float *products, const float *table, const int *bucket_of, int furthest, const Mask *mask_data, int n,
                     int width, int key_width, int group, float scale) {
     __shared__ float key[WARPS][D], value[WARPS][D];
-    View view = *all;
+    Mask mask = *mask_data;
     Bias bias = {table, bucket_of, furthest, width / D};
-    const int *place = view.key_tiles + 2 * blockIdx.x;
-    Document document = view.documents[place[0]];
+    const int *place = mask.key_tiles + 2 * blockIdx.x;
+    Document document = mask.documents[place[0]];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, tiles = document.query_tiles(), columns = document.key_tiles();
-    const u8 *line = view.map + document.map + place[1];
+    const u8 *line = mask.map + document.map + place[1];
     for (int r = place[1] * TILE + warp * ROWS; r < min(document.keys, place[1] * TILE + (warp + 1) * ROWS); r++) {
         size_t at = size_t(document.key + r) * 2 * key_width + blockIdx.y * D;
         share(key[warp], key_value + at, lane);
@@ -162,12 +162,12 @@ KERNEL key_gradient(T *d_key_value, const T *query, const T *key_value, const T 
                 for (int first = tile * TILE; first < min(document.queries, (tile + 1) * TILE); first += 32) {
                     int q = first + lane;
                     size_t rows = size_t(document.query + first) * width + head * D;
-                    bool seen = q < document.queries && view.sees(document.query + q, document.key + r);
+                    bool allowed = q < document.queries && mask.allows(document.query + q, document.key + r);
                     float weight = 0.0f, slope = 0.0f;
-                    if (seen) {
+                    if (allowed) {
                         size_t of = size_t(head) * n + document.query + q, mine = rows + size_t(lane) * width;
                         float score = scale * dot(key[warp], query + mine);
-                        score += bias.of(head, view.queries[document.query + q], view.keys[document.key + r]);
+                        score += bias.of(head, mask.queries[document.query + q], mask.keys[document.key + r]);
                         weight = expf(score - log_sums[of]);
                         slope = weight * (dot(value[warp], dy + mine) - products[of]);
                     }

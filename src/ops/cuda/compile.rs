@@ -1,4 +1,4 @@
-//! Kernels from their source, compiled at run time and kept.
+//! Kernels from source, compiled at run time and cached.
 
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaFunction};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
@@ -11,17 +11,17 @@ use std::sync::{Arc, LazyLock, RwLock};
 pub(super) struct Source {
     /// The file's name.
     pub(super) name: &'static str,
-    /// Its text, without what [`PRELUDE`] holds.
+    /// Its text, without [`PRELUDE`].
     pub(super) text: &'static str,
 }
 
-/// What a source leaves open, as a line of it.
+/// A constant of a source, as a line of code.
 pub(super) type Constant = String;
 
-/// Types, conversions and reductions, in front of every source.
+/// Types, conversions and reductions, prepended to every source.
 const PRELUDE: &str = concat!(include_str!("instructions.cuh"), include_str!("prelude.cuh"));
 
-/// Kernels that are loaded, by GPU, source, constants and name.
+/// Loaded kernels by GPU, source, constants and name.
 static LOADED: LazyLock<RwLock<HashMap<(usize, String), CudaFunction>>> = LazyLock::new(RwLock::default);
 
 /// `T`: the type of activations.
@@ -29,20 +29,20 @@ pub(super) fn element(dtype: DType) -> Constant {
     format!("typedef {} T;", if dtype == DType::BF16 { "bf16" } else { "float" })
 }
 
-/// `V`: elements that a thread moves at a time, 16 bytes where rows of `width` are whole numbers of them.
+/// `V`: elements that a thread moves at a time: 16 bytes if a row of `width` elements is a multiple of them, else one.
 pub(super) fn vector(dtype: DType, width: usize) -> (Constant, usize) {
     let most = 16 / dtype.size_in_bytes();
     let v = if width.is_multiple_of(most) { most } else { 1 };
     (number("V", v), v)
 }
 
-/// A number that is known when kernels are compiled.
+/// A number, as a constant.
 pub(super) fn number(name: &str, value: usize) -> Constant {
     format!("constexpr int {name} = {value};")
 }
 
 impl Source {
-    /// The kernel of this name, with these constants.
+    /// A kernel by its name, with these constants.
     pub(super) fn load(
         &self,
         device: &CudaDevice,
@@ -66,7 +66,7 @@ impl Source {
         }
     }
 
-    /// Loads every kernel of the module, as one is rarely called without the others.
+    /// Loads every kernel of the module, because most callers use several.
     fn load_all(&self, context: &Arc<CudaContext>, ptx: &Ptx, module: &str) -> Result<()> {
         let loaded = context.load_module(ptx.clone()).w()?;
         let Ok(mut all) = LOADED.write() else { bail!("another thread panicked while it loaded kernels") };
@@ -77,7 +77,7 @@ impl Source {
         Ok(())
     }
 
-    /// The names of the kernels in the source: what is between `KERNEL`, or `KERNEL_OF(…)`, and the arguments.
+    /// The names of the kernels in the source: the text between `KERNEL`, or `KERNEL_OF(…)`, and the arguments.
     fn kernels(&self) -> impl Iterator<Item = &'static str> {
         let heads = self.text.split("\nKERNEL").skip(1).filter_map(|rest| match rest.strip_prefix("_OF(") {
             None => Some(rest),
@@ -93,9 +93,9 @@ impl Source {
         let options = CompileOptions { options, name: Some(self.name.into()), ..Default::default() };
         compile_ptx_with_opts(source, options).map_err(|error| match error {
             CompileError::CompileError { log, .. } => {
-                candle_core::Error::Msg(format!("{} does not compile: {}", self.name, log.to_string_lossy()))
+                candle_core::Error::Msg(format!("cannot compile {}: {}", self.name, log.to_string_lossy()))
             }
-            other => candle_core::Error::Msg(format!("{} cannot be compiled: {other}", self.name)),
+            other => candle_core::Error::Msg(format!("cannot compile {}: {other}", self.name)),
         })
     }
 }
@@ -113,7 +113,7 @@ mod tests {
     };
     use rayon::prelude::*;
 
-    /// The oldest GPUs that are taken, and those that these kernels are tuned for.
+    /// The oldest GPUs that are supported, and those that the kernels are tuned for.
     const ARCHITECTURES: [&str; 2] = ["compute_80", "compute_90"];
 
     /// A source, the text of the file that launches its kernels, and sets of constants.
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_launched_is_there_and_the_other_way_round() {
+    fn every_launched_kernel_exists_and_every_kernel_is_launched() {
         for (source, text, _) in all() {
             let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((text, ""));
             let kernels: Vec<&str> = source.kernels().collect();
@@ -210,7 +210,7 @@ mod tests {
             for kernel in kernels {
                 assert!(
                     code.contains(&format!("\"{kernel}\"")),
-                    "nobody launches {kernel} of {}",
+                    "{kernel} of {} is never launched",
                     source.name
                 );
             }

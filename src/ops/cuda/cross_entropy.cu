@@ -13,7 +13,7 @@ struct Exponentials {
     }
 };
 
-// One block a row: its log Σ eˣ and its weighted loss. A row of weight 0 is not looked at.
+// One block a row: its log Σ eˣ and its weighted loss. Rows of weight 0 are not read.
 KERNEL forward(float *log_sums, float *losses, const T *logits, const u32 *targets, const float *weights,
                float smoothing, int v) {
     int row = blockIdx.x;
@@ -37,7 +37,7 @@ KERNEL forward(float *log_sums, float *losses, const T *logits, const u32 *targe
     if (threadIdx.x > 0) return;
     float log_sum = highest + logf(sum);
     float loss = (1.0f - smoothing) * (log_sum - number(x[targets[row]]));
-    // Without smoothing the other logits do not count, be they −∞.
+    // Without smoothing, the other logits have no effect, even if they are −∞.
     if (smoothing > 0.0f) loss += smoothing * (log_sum - plain / v);
     log_sums[row] = log_sum;
     losses[row] = weights[row] * loss;

@@ -12,7 +12,7 @@ pub(super) const SOURCE: Source = Source { name: "cross_entropy.cu", text: inclu
 /// Threads for a row of logits.
 const THREADS: usize = 512;
 
-/// Σᵢ wᵢ·(−Σᵥ qᵢᵥ·log pᵢᵥ), a scalar in `f32`; what does not fit has been refused.
+/// Σᵢ wᵢ·(−Σᵥ qᵢᵥ·log pᵢᵥ), a scalar in `f32`; the caller has checked the inputs.
 pub(crate) fn cross_entropy(
     logits: &Value,
     targets: &[u32],

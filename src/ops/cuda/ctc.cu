@@ -1,19 +1,19 @@
 // CTC's recursions (Graves et al. 2006), in double and log space as on the CPU. T: the type of logits [n, v].
 //
-// A document's states are its labels with a blank before, between and after them. A block goes through a document's frames,
-// one after the other, its threads beside each other through the states: for each state and frame 16 bytes, two logits and
-// some 200 operations of double, twice. What is slow is that frames wait for each other.
+// A document's states are its labels with a blank before, between and after them. A block goes through a document's frames
+// one by one, its threads through the states in parallel: for each state and frame 16 bytes, two logits and some 200
+// operations of double, twice. The time is spent waiting, because each frame needs the one before it.
 
 #define NEVER (-double(INFINITE))  // log 0
 
 struct Document {
     u32 first_frame, frames;
     u32 first_state, states;
-    u32 first_alpha;              // of the numbers by frame and state
-    u32 first_symbol, symbols;    // symbols that differ
+    u32 first_alpha;              // offset in numbers by frame and state
+    u32 first_symbol, symbols;    // distinct symbols
 };
 
-// One document, and what it reads.
+// One document and its inputs.
 struct Alignment {
     Document document;
     const T *logits;
@@ -33,7 +33,7 @@ struct Alignment {
         return double(number(logits[size_t(frame) * v + symbols[state]])) - log_sums[frame];
     }
 
-    // Whether a state may follow the one two before it, leaving out the blank: between unequal labels.
+    // Whether a state may follow the second state before it without the blank between: for unequal labels.
     __device__ bool skips(int state) const {
         return state >= 2 && symbols[state] != blank && symbols[state] != symbols[state - 2];
     }
@@ -62,7 +62,7 @@ KERNEL log_sums(float *sums, const T *logits, int n, int v) {
     if (threadIdx.x % 32 == 0) sums[row] = highest + logf(sum);
 }
 
-// α: the log probability of the frames up to one and of being in a state there. And each document's loss.
+// α, the log probability of all frames up to one and of a state at that frame; and each document's loss.
 KERNEL forward(double *alphas, float *losses, const T *logits, const float *log_sums, const Document *documents,
                const u32 *symbols, const float *weights, int v, int blank) {
     Alignment a(documents, logits, log_sums, symbols, v, blank);
@@ -89,7 +89,7 @@ KERNEL posteriors(float *posteriors, double *betas, const double *alphas, const 
     int states = a.document.states, frames = a.document.frames;
     const double *alpha = alphas + a.document.first_alpha;
     double log_p = log_probability_of_all(alpha + size_t(frames - 1) * states, states);
-    // β: the log probability of the frames behind one, given the state there; and with that frame itself.
+    // β: the log probability of the frames after one, given the state at that frame; `onward` includes that frame.
     double *beta = betas + 2 * a.document.first_state, *onward = beta + states;
     for (int s = threadIdx.x; s < states; s += blockDim.x) beta[s] = s + 2 < states ? NEVER : 0.0;
     for (int frame = frames - 1; frame >= 0; frame--) {
@@ -107,8 +107,8 @@ KERNEL posteriors(float *posteriors, double *betas, const double *alphas, const 
     }
 }
 
-// dx = dy·weight·(softmax − the posterior of each symbol), a block for each frame. order: a document's states by their
-// symbol, of which the k-th has those from starts[k] to starts[k + 1]. Frames of no document have no gradient.
+// dx = dy·weight·(softmax − the posterior of each symbol), a block for each frame. order: a document's states sorted by
+// symbol; those of the k-th symbol are starts[k] .. starts[k + 1]. Frames outside documents have no gradient.
 KERNEL backward(T *dx, const T *logits, const float *log_sums, const float *posteriors, const Document *documents,
                 const u32 *document_of, const u32 *symbols, const u32 *order, const u32 *starts, const float *weights,
                 const float *dy, int v) {

@@ -1,4 +1,4 @@
-//! CTC: a block goes through each document's frames, forward for the loss and back for the gradient.
+//! CTC: a block goes through each document's frames, forward for the loss and backward for the gradient.
 
 use super::compile::{Source, element};
 use super::launch::{Launch, empty, whole};
@@ -10,36 +10,36 @@ use candle_core::{DType, Error, Result, Tensor};
 
 pub(super) const SOURCE: Source = Source { name: "ctc.cu", text: include_str!("ctc.cu") };
 
-/// The loss of these documents, a scalar in `f32`; what does not fit has been refused.
+/// The loss of these documents, a scalar in `f32`; the caller has checked the inputs.
 pub(in crate::ops) fn ctc(logits: &Value, documents: &[Document], blank: u32) -> Result<Value> {
     let x = whole(logits.tensor())?;
     let (n, v) = x.dims2()?;
-    // No frames spell no labels, for certain.
-    let spelled: Vec<&Document> = documents.iter().filter(|document| !document.frames.is_empty()).collect();
-    if spelled.is_empty() {
+    // A document without frames has no labels and loss 0.
+    let documents: Vec<&Document> = documents.iter().filter(|document| !document.frames.is_empty()).collect();
+    if documents.is_empty() {
         let loss = Tensor::zeros((), DType::F32, x.device())?;
         return Ok(with_rule(loss, &[logits], move |_| Ok(vec![Some(Gradient::own(x.zeros_like()?))])));
     }
-    let laid = Laid::of(&spelled, n, blank, &x)?;
+    let packed = PackedDocuments::of(&documents, n, blank, &x)?;
     let constants = [element(x.dtype())];
     let log_sums = empty(&x, n, DType::F32)?;
     let launch = Launch::of(&x, &SOURCE, "log_sums", &constants)?.each(32 * n);
     launch.tensor(&log_sums)?.tensor(&x)?.int(n)?.int(v)?.run()?;
-    let (alphas, losses) = (empty(&x, laid.alphas, DType::F64)?, empty(&x, spelled.len(), DType::F32)?);
-    let launch = Launch::of(&x, &SOURCE, "forward", &constants)?.blocks(spelled.len(), laid.threads);
+    let (alphas, losses) = (empty(&x, packed.alphas, DType::F64)?, empty(&x, documents.len(), DType::F32)?);
+    let launch = Launch::of(&x, &SOURCE, "forward", &constants)?.blocks(documents.len(), packed.threads);
     let launch = launch.tensor(&alphas)?.tensor(&losses)?.tensor(&x)?.tensor(&log_sums)?;
-    let launch = launch.tensor(&laid.documents)?.tensor(&laid.symbols)?.tensor(&laid.weights)?;
+    let launch = launch.tensor(&packed.documents)?.tensor(&packed.symbols)?.tensor(&packed.weights)?;
     launch.int(v)?.int(blank as usize)?.run()?;
     Ok(with_rule(total(&losses)?, &[logits], move |dy| {
-        Ok(vec![Some(Gradient::own(laid.gradient(&x, &log_sums, &alphas, dy, blank)?))])
+        Ok(vec![Some(Gradient::own(packed.gradient(&x, &log_sums, &alphas, dy, blank)?))])
     }))
 }
 
-/// Documents as the kernels read them.
-struct Laid {
+/// Documents in the layout of the kernels.
+struct PackedDocuments {
     /// `Document` of `ctc.cu`, seven numbers each.
     documents: Tensor,
-    /// The document of each frame; the greatest number for none.
+    /// The document of each frame; `u32::MAX` for none.
     document_of: Tensor,
     symbols: Tensor,
     order: Tensor,
@@ -53,7 +53,7 @@ struct Laid {
     threads: usize,
 }
 
-impl Laid {
+impl PackedDocuments {
     fn of(documents: &[&Document], n: usize, blank: u32, like: &Tensor) -> Result<Self> {
         let (mut rows, mut document_of) = (Vec::new(), vec![u32::MAX; n]);
         let (mut symbols, mut order, mut starts) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Opening a GPU, set as the kernels want it.
+//! Opening a GPU, configured for the kernels.
 
 use super::driver;
 use candle_core::cuda_backend::WrapErr;
@@ -6,23 +6,23 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
 use candle_core::cuda_backend::cudarc::nvrtc;
 use candle_core::{Device, Result, bail};
 
-/// A GPU that is open.
+/// An open GPU.
 pub struct Gpu {
-    /// For the tensor library.
+    /// The candle device.
     pub device: Device,
-    /// What its maker calls it.
+    /// The name of the model, as NVIDIA states it.
     pub name: String,
     /// Bytes of its memory.
     pub memory: usize,
 }
 
-/// The oldest compute capability whose matrix units know `bf16`.
+/// The oldest compute capability whose matrix units support `bf16`.
 const OLDEST: (i32, i32) = (8, 0);
 
-/// How many GPUs the driver finds.
+/// The number of GPUs.
 ///
 /// # Errors
-/// Where there is no driver, or it does not answer.
+/// If there is no driver, or the driver fails.
 pub fn count() -> Result<usize> {
     if let Err(reason) = driver::load() {
         bail!("there is no NVIDIA driver: {reason}")
@@ -33,10 +33,10 @@ pub fn count() -> Result<usize> {
     }
 }
 
-/// What the driver calls a GPU, as no other in the world.
+/// The UUID of a GPU.
 ///
 /// # Errors
-/// Where the device is none.
+/// If the device is no GPU.
 pub fn identity(device: &Device) -> Result<String> {
     let uuid = device.as_cuda_device()?.cuda_stream().context().uuid().w()?;
     Ok(uuid.bytes.iter().fold("GPU-".to_string(), |name, byte| name + &format!("{byte:02x}")))
@@ -45,17 +45,16 @@ pub fn identity(device: &Device) -> Result<String> {
 /// Opens GPU number `ordinal`.
 ///
 /// # Errors
-/// Where there is no driver, no such GPU, one that is too old for `bf16`, or a driver that is too old for CUDA's
-/// libraries.
+/// If there is no driver or no such GPU, the GPU is too old for `bf16`, or the driver is too old for the CUDA libraries.
 pub fn open(ordinal: usize) -> Result<Gpu> {
     match count()? {
         0 => bail!("the NVIDIA driver finds no GPU"),
         gpus if ordinal >= gpus => {
-            bail!("there is no GPU {ordinal}: the NVIDIA driver finds {gpus}, from 0 on")
+            bail!("there is no GPU {ordinal}; expected 0 to {}", gpus - 1)
         }
         _ => fits_libraries()?,
     }
-    // The per-thread stream that candle takes by default would be another one on each of our threads.
+    // candle's default, the per-thread stream, would be another stream on each thread.
     let device = Device::new_cuda_with_stream(ordinal)?;
     let stream = device.as_cuda_device()?.cuda_stream();
     let context = stream.context();
@@ -70,26 +69,29 @@ pub fn open(ordinal: usize) -> Result<Gpu> {
             OLDEST.1
         )
     }
-    // SAFETY: everything runs on the one stream, in the order in which it is asked for.
+    // SAFETY: everything runs on one stream, in launch order.
     unsafe { context.disable_event_tracking() };
     keep_memory(context.cu_device()).w()?;
     Ok(Gpu { memory: context.total_mem().w()?, device, name })
 }
 
-/// Refuses a driver that is older than the major version of CUDA whose libraries run here: they would do nothing with it.
+/// Fails if the driver is older than the major version of the CUDA libraries, which would not work with it.
 fn fits_libraries() -> Result<()> {
     let (mut driver, mut major, mut minor) = (0, 0, 0);
-    // SAFETY: both write numbers that are there.
+    // SAFETY: both functions write to local variables.
     let _ = unsafe { nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
     unsafe { sys::cuDriverGetVersion(&mut driver) }.result().w()?;
     if driver / 1000 < major {
-        let (old, older) = (driver / 1000, driver % 1000 / 10);
-        bail!("the NVIDIA driver is for CUDA {old}.{older}; the libraries here are of CUDA {major}.{minor}")
+        let (driver_major, driver_minor) = (driver / 1000, driver % 1000 / 10);
+        bail!(
+            "NVIDIA driver: expected one for CUDA {major}.{minor}, the version of the libraries; found one for CUDA \
+             {driver_major}.{driver_minor}"
+        )
     }
     Ok(())
 }
 
-/// Has the pool of memory keep what is freed; by default each wait for the GPU gives it back to the system.
+/// Makes the memory pool keep freed memory; by default each synchronisation returns it to the system.
 fn keep_memory(device: sys::CUdevice) -> std::result::Result<(), result::DriverError> {
     let mut all = u64::MAX;
     // SAFETY: the device is open, and the attribute is a 64-bit number.
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn errors_name_the_missing_driver_or_gpu() {
         let error = open(9999).err().map(|error| error.to_string()).unwrap_or_default();
         let expected = match (driver::load(), count()) {
             (Err(_), _) => "no NVIDIA driver",

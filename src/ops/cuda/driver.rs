@@ -1,14 +1,14 @@
-//! The driver's functions, which are looked for when a GPU is first asked for.
+//! The driver's functions, loaded at the first use of a GPU.
 //!
-//! The tensor library links to the driver's `libcuda.so.1`, and the system would not start a program that does where
-//! there is no driver. So the functions are defined here, each as a jump through a table that is filled when a program
-//! calls the first of them, `cuInit`. With nothing left to take from the library, linkers leave it out (`readelf -d` then
-//! has no line for it); a function that is called and not listed would bring it back.
+//! candle links to the driver's `libcuda.so.1`, and without a driver the system would not start the program. So this
+//! module defines the functions, each as a jump through a table that the first call, to `cuInit`, fills. Linkers then drop
+//! the library, because no symbol of it is used (`readelf -d` does not list it); a call of a function that is not in the
+//! table would link it again.
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) use table::load;
 
-/// Where linking is left as it is, a program that runs has its driver.
+/// On other systems the driver is linked, so that a running program has one.
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(super) fn load() -> std::result::Result<(), String> {
     Ok(())
@@ -25,7 +25,7 @@ mod table {
     /// `CUDA_ERROR_NO_DEVICE`.
     const NO_DEVICE: u32 = 100;
 
-    /// What a function does that has not been found.
+    /// Stands for a function that has not been found.
     extern "C" fn absent() -> u32 {
         NO_DEVICE
     }
@@ -40,7 +40,7 @@ mod table {
                 [const { AtomicPtr::new(absent as *mut c_void) }; NAMES.len()];
 
             $(
-                // Arguments and the way back stay where they are.
+                // A jump leaves the arguments and the return address unchanged.
                 #[unsafe(naked)]
                 #[unsafe(no_mangle)]
                 unsafe extern "C" fn $name() {
@@ -64,7 +64,7 @@ mod table {
         };
     }
 
-    // All that the tensor library's bindings call, for the versions of CUDA that they know, and what is called here.
+    // All functions that candle's bindings call, for every CUDA version that they support, and those of this crate.
     functions! {
         cuCtxCreate_v3 cuCtxCreate_v4 cuCtxDestroy_v2 cuCtxGetCacheConfig cuCtxGetCurrent cuCtxGetLimit
         cuCtxGetStreamPriorityRange cuCtxSetCacheConfig cuCtxSetCurrent cuCtxSetFlags cuCtxSetLimit
@@ -97,14 +97,17 @@ mod table {
         }
     }
 
-    /// Finds the functions. Says why where there is no driver.
+    /// Loads the driver.
+    ///
+    /// # Errors
+    /// If there is no driver, with the reason.
     pub(crate) fn load() -> Result<(), String> {
         found().as_ref().map(|_| ()).map_err(String::clone)
     }
 
     type Init = extern "C" fn(u32) -> u32;
 
-    /// Fills the table, once; the driver's `cuInit`.
+    /// Fills the table, once; returns the driver's `cuInit`.
     fn found() -> &'static Result<Init, String> {
         static FOUND: OnceLock<Result<Init, String>> = OnceLock::new();
         FOUND.get_or_init(|| {
@@ -121,7 +124,7 @@ mod table {
             for (name, place) in NAMES.iter().zip(&TABLE) {
                 // SAFETY: as above.
                 let function = unsafe { libc::dlsym(library, name.as_ptr().cast()) };
-                // No driver has all of them: some are of older and some of newer versions than its own.
+                // No driver has all functions: some exist only in older or newer versions.
                 if !function.is_null() {
                     place.store(function, Ordering::Release);
                 }
@@ -131,13 +134,13 @@ mod table {
         })
     }
 
-    /// What the system says of the library, or of a function in it, that it did not find.
+    /// The system's message about a library or function that it did not find.
     fn reason() -> String {
-        // SAFETY: a call without conditions; it returns null or a text.
+        // SAFETY: `dlerror` has no preconditions; it returns null or a text.
         let message = unsafe { libc::dlerror() };
         match message.is_null() {
             true => "libcuda.so.1 cannot be opened".into(),
-            // SAFETY: the text is this thread's until it asks again.
+            // SAFETY: the text is valid until this thread's next call.
             false => unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned(),
         }
     }

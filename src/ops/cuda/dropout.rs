@@ -1,4 +1,4 @@
-//! Dropout: the CPU's mask, hashed where it is applied.
+//! Dropout with the CPU's mask, hashed in the kernel.
 
 use super::compile::{Source, element};
 use super::launch::{Launch, empty, whole};
@@ -10,7 +10,7 @@ pub(super) const SOURCE: Source = Source { name: "dropout.cu", text: include_str
 
 /// Zeroes elements of `x` `[n, d]` with probability `rate`, by the keys of its rows.
 pub(crate) fn dropout(x: &Value, rate: f32, seed: u64, rows: &[u64]) -> Result<Value> {
-    // The tensor library has no unsigned type of 64 bits.
+    // candle has no unsigned type of 64 bits.
     let keys: Vec<i64> = rows.iter().map(|key| key.cast_signed()).collect();
     let keys = upload(x.tensor(), &keys)?;
     let y = apply(x.tensor(), rate, seed, &keys)?;

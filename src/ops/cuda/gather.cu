@@ -8,7 +8,7 @@ KERNEL forward(T *y, const T *table, const u32 *rows, int vectors, int d) {
     store<V>(y + at, load<V>(table + size_t(rows[row]) * d + column));
 }
 
-// The first pass back: part c sums dy over places[starts[c]] .. places[starts[c + 1]], which came from one row.
+// First pass of backward: part c sums dy over places[starts[c]] .. places[starts[c + 1]], which are of one row.
 KERNEL parts(float *sums, const T *dy, const u32 *places, const u32 *starts, int d) {
     int part = blockIdx.x;
     for (int column = threadIdx.x * V; column < d; column += blockDim.x * V) {
@@ -21,7 +21,7 @@ KERNEL parts(float *sums, const T *dy, const u32 *places, const u32 *starts, int
     }
 }
 
-// The second: row r of the gradient sums parts firsts[r] .. firsts[r + 1], of which there may be none.
+// Second pass: row r of the gradient sums parts firsts[r] .. firsts[r + 1], which may be empty.
 KERNEL rows(T *gradient, const float *sums, const u32 *firsts, int vectors, int d) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= vectors) return;

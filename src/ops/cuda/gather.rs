@@ -1,4 +1,4 @@
-//! Rows of a table by index, and back: places are sorted by row, so each sum has one order.
+//! Rows of a table by index. Backward sorts places by row, so that each sum has a fixed order.
 
 use super::compile::{Constant, Source, element, vector};
 use super::launch::{Launch, empty, whole};
@@ -8,7 +8,7 @@ use candle_core::{DType, Result, Tensor};
 
 pub(super) const SOURCE: Source = Source { name: "gather.cu", text: include_str!("gather.cu") };
 
-/// Places that one part of a row's sum adds up at most: a row that all tokens take is many parts.
+/// The most places of one part of a row's sum: a row of many tokens has many parts.
 const PART: usize = 64;
 
 /// The rows of `table` `[v, d]` at `rows`, which are below v.
@@ -35,13 +35,13 @@ pub(crate) fn gather_rows(table: &Value, rows: &[u32]) -> Result<Value> {
     }))
 }
 
-/// Places by the row that they took, in parts.
+/// Places sorted by their row, in parts.
 struct Sorted {
-    /// In the order of rows, and of places for each.
+    /// Places in order of row, then of place.
     places: Vec<u32>,
-    /// Where each part starts in `places`; one more for the end.
+    /// The offset of each part in `places`, and the end.
     starts: Vec<u32>,
-    /// The first part of each row; one more for the end.
+    /// The first part of each row, and the end.
     firsts: Vec<u32>,
 }
 
@@ -64,7 +64,7 @@ impl Sorted {
         Self { places, starts, firsts }
     }
 
-    /// Now, because an upload during the backward pass would wait for the GPU.
+    /// Copies to the GPU during forward: an upload during backward would wait for the GPU.
     fn upload(&self, like: &Tensor) -> Result<Uploaded> {
         Ok(Uploaded {
             places: upload(like, &self.places)?,
@@ -101,22 +101,22 @@ impl Uploaded {
 mod tests {
     use super::*;
 
-    /// What the kernels do, one place after the other.
+    /// The kernels' loops, on the CPU.
     #[test]
     fn every_place_is_added_to_its_row() {
         let rows: Vec<u32> = (0..1000_u32).map(|i| if i % 3 == 0 { 4 } else { i * i % 7 }).collect();
         let Sorted { places, starts, firsts } = Sorted::new(&rows, 9);
-        let mut seen = vec![0; rows.len()];
+        let mut counts = vec![0; rows.len()];
         for row in 0..9 {
             for part in firsts[row] as usize..firsts[row + 1] as usize {
                 assert!(starts[part + 1] - starts[part] <= PART as u32);
                 for &place in &places[starts[part] as usize..starts[part + 1] as usize] {
                     assert_eq!(rows[place as usize], row as u32);
-                    seen[place as usize] += 1;
+                    counts[place as usize] += 1;
                 }
             }
         }
         assert_eq!((firsts.len(), starts.len() - 1), (10, firsts[9] as usize));
-        assert!(seen.iter().all(|&times| times == 1));
+        assert!(counts.iter().all(|&count| count == 1));
     }
 }

@@ -1,7 +1,7 @@
-// The instructions that C++ has no name for.
+// Instructions without a name in C++.
 
 #define KERNEL extern "C" __global__ void
-// Of so many threads, with registers for so many blocks on a multiprocessor.
+// A kernel with bounds of threads in a block and of blocks on a multiprocessor.
 #define KERNEL_OF(threads, blocks) KERNEL __launch_bounds__(threads, blocks)
 #define INFINITE __int_as_float(0x7f800000)
 
@@ -10,7 +10,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-// The upper half of a float. NVRTC finds no header where there is no toolkit, so the type is defined here.
+// The upper half of a float. NVRTC has no headers without the CUDA toolkit, so the type is defined here.
 struct bf16 {
     u16 bits;
 };
@@ -22,7 +22,7 @@ __device__ inline u32 pack(float low, float high) {
     return packed;
 }
 
-// c += a·b for a warp: a is 16×16 in rows, b 16×8 in columns, c 16×8, spread over the lanes as PTX says.
+// c += a·b for a warp: a is 16×16 in rows, b 16×8 in columns, c 16×8, spread over the lanes as PTX specifies.
 __device__ inline void multiply(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
@@ -41,7 +41,7 @@ __device__ inline void load_matrices(u32 (&to)[4], const bf16 *row) {
 }
 
 // The same, each matrix transposed.
-__device__ inline void load_turned(u32 (&to)[4], const bf16 *row) {
+__device__ inline void load_transposed(u32 (&to)[4], const bf16 *row) {
     u32 address = u32(__cvta_generic_to_shared(row));
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
@@ -49,17 +49,17 @@ __device__ inline void load_turned(u32 (&to)[4], const bf16 *row) {
                  : "memory");
 }
 
-// 16 bytes into shared memory, on their way until `wait`; zeros where `there` is false.
-__device__ inline void copy_16(bf16 *to, const bf16 *from, bool there) {
+// Starts to copy 16 bytes into shared memory, until `wait_for_all_but_last`; zeros if not `exists`.
+__device__ inline void copy_16(bf16 *to, const bf16 *from, bool exists) {
     u32 address = u32(__cvta_generic_to_shared(to));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(there ? 16 : 0)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(exists ? 16 : 0)
                  : "memory");
 }
 
 // Ends a group of copies.
 __device__ inline void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-// Waits until all groups but the last are there.
+// Waits until all groups but the last have arrived.
 __device__ inline void wait_for_all_but_last() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
 
 // 2ˣ; the smallest results are 0.

@@ -7,21 +7,21 @@ use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Result, Shape, Storage, Tensor, bail};
 
-/// A kernel about to be launched, and its arguments in their order.
+/// The launch of a kernel, with its arguments in order.
 pub(super) struct Launch {
     device: CudaDevice,
     function: CudaFunction,
     grid: (u32, u32, u32),
     threads: u32,
     shared: u32,
-    /// Each in the low bytes of a word: a kernel reads as many as the argument's type has.
+    /// Each argument in the low bytes of a word; a kernel reads as many bytes as its type has.
     arguments: Vec<u64>,
-    /// What the arguments point to: memory that was freed before the launch would be another's by then.
+    /// Owns the memory of the arguments until the launch.
     tensors: Vec<Tensor>,
 }
 
 impl Launch {
-    /// The kernel of this name, for the GPU that holds `like`; one block of one warp until told otherwise.
+    /// A kernel by its name, on the GPU of `like`; by default one block of one warp.
     pub(super) fn of(like: &Tensor, source: &Source, kernel: &str, constants: &[Constant]) -> Result<Self> {
         let device = like.device().as_cuda_device()?.clone();
         let function = source.load(&device, kernel, constants)?;
@@ -36,23 +36,23 @@ impl Launch {
         })
     }
 
-    /// So many blocks of so many threads.
+    /// Sets the number of blocks, and of threads in a block.
     pub(super) fn blocks(self, blocks: usize, threads: usize) -> Self {
         self.grid((blocks, 1, 1), threads)
     }
 
-    /// A grid of blocks.
+    /// Sets the grid of blocks, and the number of threads in a block.
     pub(super) fn grid(mut self, (x, y, z): (usize, usize, usize), threads: usize) -> Self {
         (self.grid, self.threads) = ((x as u32, y as u32, z as u32), threads as u32);
         self
     }
 
-    /// As many threads as there are items, in blocks of 256.
+    /// Sets one thread for each item, in blocks of 256.
     pub(super) fn each(self, items: usize) -> Self {
         self.blocks(items.div_ceil(256), 256)
     }
 
-    /// Bytes of shared memory that a block gets beside what the kernel declares.
+    /// Sets the bytes of dynamic shared memory of a block.
     pub(super) fn shared(mut self, bytes: usize) -> Result<Self> {
         self.shared = bytes as u32;
         let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -60,14 +60,14 @@ impl Launch {
         Ok(self)
     }
 
-    /// A tensor, for reading or writing: the address of its first element.
+    /// Appends a tensor, for reading or writing: the address of its first element.
     pub(super) fn tensor(mut self, tensor: &Tensor) -> Result<Self> {
         self.arguments.push(address(tensor)?);
         self.tensors.push(tensor.clone());
         Ok(self)
     }
 
-    /// A tensor or a null pointer.
+    /// Appends a tensor or a null pointer.
     pub(super) fn optional(self, tensor: Option<&Tensor>) -> Result<Self> {
         match tensor {
             Some(tensor) => self.tensor(tensor),
@@ -75,26 +75,26 @@ impl Launch {
         }
     }
 
-    /// A count or an index: `int`.
+    /// Appends an `int`, for a count or an index.
     pub(super) fn int(self, n: usize) -> Result<Self> {
         match i32::try_from(n) {
             Ok(n) => Ok(self.word(n as u32 as u64)),
-            Err(_) => bail!("a kernel counts to {}; found {n}", i32::MAX),
+            Err(_) => bail!("kernel argument: expected at most {}; found {n}", i32::MAX),
         }
     }
 
-    /// A `float`.
+    /// Appends a `float`.
     pub(super) fn float(self, x: f32) -> Self {
         self.word(u64::from(x.to_bits()))
     }
 
-    /// A 64-bit word.
+    /// Appends a 64-bit word.
     pub(super) fn word(mut self, word: u64) -> Self {
         self.arguments.push(word);
         self
     }
 
-    /// Launches; an empty grid is nothing to do.
+    /// Launches the kernel, unless the grid is empty.
     pub(super) fn run(mut self) -> Result<()> {
         if self.grid.0 == 0 || self.grid.1 == 0 || self.grid.2 == 0 {
             return Ok(());
@@ -103,8 +103,8 @@ impl Launch {
         stream.context().bind_to_thread().w()?;
         let mut pointers: Vec<_> =
             self.arguments.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
-        // SAFETY: the arguments are those of the kernel, as its only caller here gives them; the tensors are held until
-        // here, and freed on the same stream behind this launch.
+        // SAFETY: the only caller of the kernel passes its arguments; the tensors are held until here, and freed on the
+        // same stream after this launch.
         unsafe {
             result::launch_kernel(
                 self.function.cu_function(),
@@ -119,7 +119,7 @@ impl Launch {
     }
 }
 
-/// Where the elements of a contiguous tensor on a GPU lie.
+/// The address of the elements of a contiguous tensor on a GPU.
 pub(super) fn address(tensor: &Tensor) -> Result<u64> {
     if !tensor.is_contiguous() {
         bail!("expected a contiguous tensor, found {:?}", tensor.layout())
@@ -134,19 +134,19 @@ pub(super) fn address(tensor: &Tensor) -> Result<u64> {
         CudaStorageSlice::U8(slice) => slice.device_ptr(&stream).0,
         CudaStorageSlice::I64(slice) => slice.device_ptr(&stream).0,
         CudaStorageSlice::F64(slice) => slice.device_ptr(&stream).0,
-        _ => bail!("expected a type that kernels know, found {:?}", tensor.dtype()),
+        _ => bail!("expected a tensor of a type that kernels accept; found {:?}", tensor.dtype()),
     };
     Ok(start + (layout.start_offset() * tensor.dtype().size_in_bytes()) as u64)
 }
 
-/// The tensor, row-major and from an address that kernels may read 16 bytes at: a copy where it is not.
+/// The tensor, row-major and aligned to 16 bytes; a copy if it is not.
 pub(super) fn whole(tensor: &Tensor) -> Result<Tensor> {
     let tensor = tensor.contiguous()?;
     let start = tensor.layout().start_offset() * tensor.dtype().size_in_bytes();
     if start.is_multiple_of(16) { Ok(tensor) } else { tensor.copy() }
 }
 
-/// A tensor on the GPU of `like` that holds nothing yet; a kernel writes each of its elements.
+/// An uninitialized tensor on the GPU of `like`; a kernel must write each of its elements.
 pub(super) fn empty(like: &Tensor, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
     let (device, shape) = (like.device().as_cuda_device()?, shape.into());
     // SAFETY: every caller launches a kernel that writes all of it before anything reads it.

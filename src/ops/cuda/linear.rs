@@ -1,19 +1,19 @@
-//! The affine map: products by cuBLASLt, in the type of the activations, to which it adds biases and waiting gradients;
-//! weights' gradients in `f32`.
+//! The affine map: cuBLASLt products in the type of the activations, which also add biases, residual streams and earlier
+//! gradients. Gradients of weights are in `f32`.
 
 use super::launch::whole;
-use super::product::{Added, plain, product, product_added, turned};
+use super::product::{BiasAndResidual, plain, product, product_bias_residual, transposed};
 use super::sum::{column_sums, convert};
-use crate::ops::autograd::{Gradient, Value, with_adding_rule};
+use crate::ops::autograd::{Gradient, Value, with_accumulating_rule};
 use candle_core::{DType, Result, Tensor};
 
-/// Whether `residual` is what a product of `x` and a weight can be added to.
-pub(crate) fn adds(residual: &Value, x: &Value, weight: &Value) -> bool {
+/// Whether a product of `x` and `weight` can add `residual`.
+pub(crate) fn can_add_residual(residual: &Value, x: &Value, weight: &Value) -> bool {
     residual.tensor().dtype() == x.tensor().dtype()
         && matches!((residual.dims(), x.dims(), weight.dims()), ([n, m], [rows, _], [outputs, _]) if n == rows && m == outputs)
 }
 
-/// x·Wᵀ + b, and `residual` where it is given, which [`adds`].
+/// x·Wᵀ + b + `residual`; see [`can_add_residual`].
 pub(crate) fn linear(
     x: &Value,
     weight: &Value,
@@ -25,22 +25,22 @@ pub(crate) fn linear(
     let y = map(&rows, &w, bias, residual)?;
     let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).chain(residual).collect();
     let (has_gradient, has_bias, has_residual) = (x.has_gradient(), bias.is_some(), residual.is_some());
-    Ok(with_adding_rule(y, &inputs, move |dy, waiting| {
+    Ok(with_accumulating_rule(y, &inputs, move |dy, so_far| {
         let dy = whole(dy)?;
-        let dx = has_gradient.then(|| turn_back(&dy, &w, waiting)).transpose()?;
-        let mut gradients = vec![dx, Some(product(turned(&dy), plain(&rows), DType::F32)?)];
+        let dx = has_gradient.then(|| input_gradient(&dy, &w, so_far)).transpose()?;
+        let mut gradients = vec![dx, Some(product(transposed(&dy), plain(&rows), DType::F32)?)];
         gradients.extend(has_bias.then(|| column_sums(&dy).map(Some)).transpose()?);
         let gradients = gradients.into_iter().map(|gradient| gradient.map(Gradient::own));
         Ok(gradients.chain(has_residual.then(|| Some(Gradient::shared(&dy)))).collect())
     }))
 }
 
-/// A parameter rounded to the type of the activations that it meets.
+/// A parameter in the type of the activations.
 pub(super) fn in_type(parameter: &Value, dtype: DType) -> Result<Tensor> {
     convert(parameter.tensor(), dtype)
 }
 
-/// x·Wᵀ + b + `residual`, where `x` and the weight are of one type.
+/// x·Wᵀ + b + `residual`, for `x` and a weight of one type.
 pub(super) fn map(
     x: &Tensor,
     weight: &Tensor,
@@ -49,16 +49,13 @@ pub(super) fn map(
 ) -> Result<Tensor> {
     let bias = bias.map(|bias| in_type(bias, x.dtype())).transpose()?;
     let residual = residual.map(|residual| whole(residual.tensor())).transpose()?;
-    product_added(
-        plain(x),
-        turned(weight),
-        x.dtype(),
-        Added { bias: bias.as_ref(), residual: residual.as_ref() },
-    )
+    let extra = BiasAndResidual { bias: bias.as_ref(), residual: residual.as_ref() };
+    product_bias_residual(plain(x), transposed(weight), x.dtype(), extra)
 }
 
-/// The gradient dy·W of x, added to one that waits there.
-pub(super) fn turn_back(dy: &Tensor, weight: &Tensor, waiting: Option<&Tensor>) -> Result<Tensor> {
-    let waiting = waiting.map(whole).transpose()?;
-    product_added(plain(dy), plain(weight), dy.dtype(), Added { bias: None, residual: waiting.as_ref() })
+/// The gradient of x: dy·W, added to the gradient so far.
+pub(super) fn input_gradient(dy: &Tensor, weight: &Tensor, so_far: Option<&Tensor>) -> Result<Tensor> {
+    let so_far = so_far.map(whole).transpose()?;
+    let extra = BiasAndResidual { bias: None, residual: so_far.as_ref() };
+    product_bias_residual(plain(dy), plain(weight), dy.dtype(), extra)
 }

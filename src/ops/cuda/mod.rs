@@ -1,7 +1,7 @@
-//! NVIDIA GPUs: each operation's kernels are a `.cu` file here, compiled for the GPU at hand when they first run.
+//! NVIDIA GPUs: the kernels of each operation are a `.cu` file, compiled for the GPU at their first use.
 //!
-//! Kernels take `f32` and `bf16` and compute in `f32`. As on the CPU, nothing depends on scheduling: no kernel adds
-//! numbers atomically, so the same input gives the same bits. Products are cuBLASLt's.
+//! Kernels take `f32` and `bf16` and compute in `f32`. As on the CPU, results do not depend on scheduling: no kernel adds
+//! atomically, so the same input gives the same bits. Matrix products are cuBLASLt's.
 
 mod activation;
 mod attention;
@@ -33,7 +33,7 @@ pub(super) use ctc::ctc;
 pub use device::{Gpu, count, identity, open};
 pub(crate) use dropout::dropout;
 pub(crate) use gather::gather_rows;
-pub(crate) use linear::{adds, linear};
+pub(crate) use linear::{can_add_residual, linear};
 #[cfg(feature = "nccl")]
 pub use nccl::{Nccl, NcclId};
 pub(crate) use norm::{WIDEST as WIDEST_NORM, norm};
@@ -42,11 +42,11 @@ pub(crate) use rotary::rotary;
 pub(crate) use scale::{add_to_columns, scale_columns};
 pub(crate) use squared_error::squared_error;
 pub(crate) use sum::{add, add_in_place, convert};
-pub(crate) use transfer::{Ahead, Copied};
+pub(crate) use transfer::{FeaturePrefetch, ScalarCopies};
 
 use candle_core::{DType, Tensor};
 
-/// Whether the kernels here take this tensor.
+/// Whether the GPU kernels accept this tensor.
 pub(crate) fn has_kernel(tensor: &Tensor) -> bool {
     tensor.device().is_cuda() && matches!(tensor.dtype(), DType::F32 | DType::BF16)
 }

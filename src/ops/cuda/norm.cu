@@ -47,10 +47,10 @@ KERNEL forward(T *y, float *means, float *scales, const T *x, const float *weigh
     }
 }
 
-// dx, added to `waiting` unless that is null, and for each block its part of the gradients of weight and bias: partial [blocks, 2·D]. A warp takes every
-// gridDim·WARPS-th row, so the parts depend on n alone.
+// dx, added to `so_far` unless that is null, and each block's part of the gradients of weight and bias, partial
+// [blocks, 2·D]. A warp takes every gridDim·WARPS-th row, so the parts depend on n alone.
 KERNEL backward(T *dx, float *partial, const T *x, const float *weight, const T *dy, const float *means,
-                const float *scales, const T *waiting, int n) {
+                const float *scales, const T *so_far, int n) {
     int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
     float dw[STEPS][V] = {}, db[STEPS][V] = {};
     for (int row = blockIdx.x * WARPS + warp; row < n; row += gridDim.x * WARPS) {
@@ -79,7 +79,7 @@ KERNEL backward(T *dx, float *partial, const T *x, const float *weight, const T 
             int column = (i * LANES + lane) * V;
             if (column >= D) continue;
             Vector<T, V> result = {};
-            if (waiting) result = load<V>(waiting + size_t(row) * D + column);
+            if (so_far) result = load<V>(so_far + size_t(row) * D + column);
             for (int j = 0; j < V; j++)
                 put(&result.at[j], number(result.at[j]) + scale * (g[i][j] - mean_g - normal[i][j] * mean_gx));
             store<V>(dx + size_t(row) * D + column, result);

@@ -3,20 +3,20 @@
 use super::compile::{Constant, Source, element, number, vector};
 use super::launch::{Launch, empty, whole};
 use super::sum::column_sums;
-use crate::ops::autograd::{Gradient, Value, with_adding_rule};
+use crate::ops::autograd::{Gradient, Value, with_accumulating_rule};
 use candle_core::{DType, Result, Tensor};
 
 pub(super) const SOURCE: Source = Source { name: "norm.cu", text: include_str!("norm.cu") };
 
 /// Rows in a block: one for each of its warps.
 const WARPS: usize = 8;
-/// The most blocks of a backward pass, each of which leaves a row of sums.
+/// The most blocks of a backward pass, each of which writes a row of sums.
 const BLOCKS: usize = 264;
 
 /// The widest row whose two sums a block's shared memory holds.
 pub(crate) const WIDEST: usize = 4096;
 
-/// Normalises rows, with their mean taken off where `centre`.
+/// Normalises rows; subtracts their mean if `centre`.
 pub(crate) fn norm(x: &Value, weight: &Value, bias: Option<&Value>, eps: f64, centre: bool) -> Result<Value> {
     let rows = whole(x.tensor())?;
     let (n, d) = rows.dims2()?;
@@ -29,10 +29,9 @@ pub(crate) fn norm(x: &Value, weight: &Value, bias: Option<&Value>, eps: f64, ce
     launch.optional(bias.map(Value::tensor))?.float(eps as f32).int(n)?.run()?;
     let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
     let (weight, has_bias) = (weight.tensor().clone(), bias.is_some());
-    Ok(with_adding_rule(y, &inputs, move |dy, waiting| {
-        let waiting = waiting.map(whole).transpose()?;
-        let (dx, sums) =
-            backward(&rows, &weight, &whole(dy)?, &means, &scales, waiting.as_ref(), &constants)?;
+    Ok(with_accumulating_rule(y, &inputs, move |dy, so_far| {
+        let so_far = so_far.map(whole).transpose()?;
+        let (dx, sums) = backward(&rows, &weight, &whole(dy)?, &means, &scales, so_far.as_ref(), &constants)?;
         let mut gradients = vec![dx, sums.narrow(0, 0, d)?];
         if has_bias {
             gradients.push(sums.narrow(0, d, d)?);
@@ -45,14 +44,14 @@ fn constants(dtype: DType, d: usize, centre: bool) -> Vec<Constant> {
     vec![element(dtype), vector(dtype, d).0, number("D", d), number("CENTRE", usize::from(centre))]
 }
 
-/// The gradient of x, added to one that waits there, and those of weight and bias behind each other.
+/// The gradient of x, added to its gradient so far, and the gradients of weight and bias, concatenated.
 fn backward(
     x: &Tensor,
     weight: &Tensor,
     dy: &Tensor,
     means: &Tensor,
     scales: &Tensor,
-    waiting: Option<&Tensor>,
+    so_far: Option<&Tensor>,
     constants: &[Constant],
 ) -> Result<(Tensor, Tensor)> {
     let (n, d) = x.dims2()?;
@@ -60,6 +59,6 @@ fn backward(
     let (dx, partial) = (empty(x, (n, d), x.dtype())?, empty(x, (blocks, 2 * d), DType::F32)?);
     let launch = Launch::of(x, &SOURCE, "backward", constants)?.blocks(blocks, 32 * WARPS);
     let launch = launch.shared(2 * d * size_of::<f32>())?.tensor(&dx)?.tensor(&partial)?.tensor(x)?;
-    launch.tensor(weight)?.tensor(dy)?.tensor(means)?.tensor(scales)?.optional(waiting)?.int(n)?.run()?;
+    launch.tensor(weight)?.tensor(dy)?.tensor(means)?.tensor(scales)?.optional(so_far)?.int(n)?.run()?;
     Ok((dx, column_sums(&partial)?))
 }

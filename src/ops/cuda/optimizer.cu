@@ -1,13 +1,13 @@
 // AdamW over all parameters at once, and the norm of their gradients.
 
-// One parameter: addresses of what belongs to it, and how many elements each has. No average: null.
+// One parameter: the addresses of its tensors, and their number of elements. `average` is null for no average.
 struct Tensors {
     float *parameter, *mean, *square, *average;
     const float *gradient;
     u64 n, decays;
 };
 
-// Block i takes chunk i: elements chunk·CHUNK .. of the tensors at chunks[2·i], chunk being chunks[2·i + 1].
+// Block i takes the elements from chunks[2·i + 1]·CHUNK on of the tensors of parameter chunks[2·i].
 constexpr u64 CHUNK = 65536;
 
 // Whether all of a parameter's tensors can be moved four elements at a time.
@@ -36,7 +36,7 @@ KERNEL squares(float *sums, const Tensors *all, const u32 *chunks) {
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-// One block of 1,024 threads: the root of the sum over all chunks, in one order.
+// One block of 1,024 threads: the root of the sum over all chunks, in a fixed order.
 KERNEL length(float *norm, const float *sums, int n) {
     __shared__ double parts[1024];
     double mine = 0.0;
@@ -51,13 +51,13 @@ KERNEL length(float *norm, const float *sums, int n) {
 
 struct Factors {
     float beta1, beta2, rest1, rest2;  // rest: 1 − β
-    float keep, rate, by_root_correction, eps;
+    float decay_factor, rate, by_root_correction, eps;
     float clip, average_decay;
 };
 
 template <int N>
-__device__ inline void move(const Tensors &t, const Factors &f, float scale, u64 start, u64 end) {
-    float keep = t.decays ? f.keep : 1.0f;
+__device__ inline void update(const Tensors &t, const Factors &f, float scale, u64 start, u64 end) {
+    float decay_factor = t.decays ? f.decay_factor : 1.0f;
     #pragma unroll 2
     for (u64 i = start + threadIdx.x * N; i < end; i += blockDim.x * N) {
         auto g = load<N>(t.gradient + i), m = load<N>(t.mean + i), v = load<N>(t.square + i), p = load<N>(t.parameter + i);
@@ -65,7 +65,7 @@ __device__ inline void move(const Tensors &t, const Factors &f, float scale, u64
             float gradient = g.at[j] * scale;
             m.at[j] = f.beta1 * m.at[j] + f.rest1 * gradient;
             v.at[j] = f.beta2 * v.at[j] + f.rest2 * gradient * gradient;
-            p.at[j] = keep * p.at[j] - f.rate * m.at[j] / (sqrtf(v.at[j]) * f.by_root_correction + f.eps);
+            p.at[j] = decay_factor * p.at[j] - f.rate * m.at[j] / (sqrtf(v.at[j]) * f.by_root_correction + f.eps);
         }
         store<N>(t.mean + i, m);
         store<N>(t.square + i, v);
@@ -79,16 +79,16 @@ __device__ inline void move(const Tensors &t, const Factors &f, float scale, u64
     }
 }
 
-// Gradients are clipped to the norm `clip` (0: not); where the norm is not finite, nothing changes. 28 bytes an element.
-KERNEL adamw(const Tensors *all, const u32 *chunks, const float *norm, const Factors *factors) {
+// Clips gradients to the norm `clip` (0 for no clipping). If the norm is not finite, nothing changes. 28 bytes an element.
+KERNEL adamw(const Tensors *all, const u32 *chunks, const float *norm_of_all, const Factors *factors) {
     Tensors t = all[chunks[2 * blockIdx.x]];
     Factors f = *factors;
-    float all_of_it = *norm;
-    if (!(all_of_it < INFINITE)) return;
-    float scale = f.clip > 0.0f && all_of_it > f.clip ? f.clip / all_of_it : 1.0f;
+    float norm = *norm_of_all;
+    if (!(norm < INFINITE)) return;
+    float scale = f.clip > 0.0f && norm > f.clip ? f.clip / norm : 1.0f;
     u64 start = chunks[2 * blockIdx.x + 1] * CHUNK, end = min(start + CHUNK, t.n);
     if (in_fours(t))
-        move<4>(t, f, scale, start, end);
+        update<4>(t, f, scale, start, end);
     else
-        move<1>(t, f, scale, start, end);
+        update<1>(t, f, scale, start, end);
 }

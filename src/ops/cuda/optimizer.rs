@@ -1,9 +1,9 @@
-//! AdamW over all parameters in one launch, and the gradients' norm before it, which never leaves the GPU.
+//! AdamW over all parameters in one launch, after the norm of the gradients, which stays on the GPU.
 
 use super::compile::Source;
 use super::launch::{Launch, address, empty};
 use super::transfer::upload;
-use crate::ops::adamw::Moved;
+use crate::ops::adamw::AdamwParameter;
 use candle_core::{DType, Result, Tensor};
 
 pub(super) const SOURCE: Source = Source { name: "optimizer.cu", text: include_str!("optimizer.cu") };
@@ -11,19 +11,19 @@ pub(super) const SOURCE: Source = Source { name: "optimizer.cu", text: include_s
 /// Elements that a block takes, as in `optimizer.cu`.
 const CHUNK: usize = 65536;
 
-/// Moves all parameters along their gradients; where the gradients' norm is not finite, none. Gives the norm.
-/// `factors` are those of `optimizer.cu`, in its order.
-pub(crate) fn step(all: &[Moved], factors: [f32; 10]) -> Result<Tensor> {
+/// Updates all parameters, unless the norm of the gradients is not finite; returns the norm. `factors` are those of
+/// `optimizer.cu`, in order.
+pub(crate) fn step(all: &[AdamwParameter], factors: [f32; 10]) -> Result<Tensor> {
     let like = all[0].parameter;
     let (mut words, mut chunks) = (Vec::new(), Vec::new());
-    for (i, moved) in all.iter().enumerate() {
-        let n = moved.parameter.elem_count();
-        let tensors = [moved.parameter.as_tensor(), moved.mean, moved.square];
+    for (i, one) in all.iter().enumerate() {
+        let n = one.parameter.elem_count();
+        let tensors = [one.parameter.as_tensor(), one.mean, one.square];
         for tensor in tensors {
             words.push(address(tensor)?);
         }
-        words.push(moved.average.map_or(Ok(0), |average| address(average))?);
-        words.extend([address(moved.gradient)?, n as u64, u64::from(moved.decays)]);
+        words.push(one.average.map_or(Ok(0), |average| address(average))?);
+        words.extend([address(one.gradient)?, n as u64, u64::from(one.decays)]);
         chunks.extend((0..n.div_ceil(CHUNK)).flat_map(|chunk| [i as u32, chunk as u32]));
     }
     let words: Vec<i64> = words.into_iter().map(u64::cast_signed).collect();

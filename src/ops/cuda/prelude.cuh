@@ -1,4 +1,4 @@
-// What every kernel here builds on.
+// Conversions, vectors and reductions for all kernels.
 
 __device__ inline float number(float x) { return x; }
 __device__ inline float number(bf16 x) { return __uint_as_float(u32(x.bits) << 16); }
@@ -32,7 +32,7 @@ __device__ inline float max_over_warp(float x) {
     return x;
 }
 
-// The sum over all threads of a block, in one order; every thread gets it. At most 32 warps.
+// The sum over all threads of a block, in a fixed order, for every thread. At most 32 warps.
 __device__ inline float sum_over_block(float x) {
     __shared__ float of_warp[32];
     int warps = (blockDim.x + 31) / 32, lane = threadIdx.x % 32;
@@ -53,8 +53,8 @@ __device__ inline float max_over_block(float x) {
     return max_over_warp(lane < warps ? of_warp[lane] : -INFINITE);
 }
 
-// The columns and rows of a matrix [rows, width] that a thread takes when a block of threads, `across` in a row, takes
-// rows blockIdx.y·step .. (blockIdx.y + 1)·step of the blockIdx.x-th part of the columns, V at a time.
+// The columns and rows of a matrix [rows, width] for one thread. A block has `across` threads in a row and takes rows
+// blockIdx.y·step .. (blockIdx.y + 1)·step of the blockIdx.x-th part of the columns, V at a time.
 template <int V>
 struct Stripe {
     int column, row, end, down;
@@ -67,9 +67,9 @@ struct Stripe {
     }
 };
 
-// Adds what the threads of a block hold of each column, in order, into partial [gridDim.y, width].
+// Adds the threads' sums of each column, in order, and writes the totals to partial [gridDim.y, width].
 template <int V>
-__device__ inline void leave_sums(float *partial, const float (&sum)[V], int width, int across) {
+__device__ inline void write_sums(float *partial, const float (&sum)[V], int width, int across) {
     extern __shared__ float sums[];  // [down, across·V]
     for (int j = 0; j < V; j++) sums[threadIdx.x * V + j] = sum[j];
     __syncthreads();

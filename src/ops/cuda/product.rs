@@ -1,4 +1,4 @@
-//! Matrix products, by cuBLASLt, with what is added to them before they are rounded.
+//! Matrix products by cuBLASLt, with a bias and a residual stream added before rounding.
 
 use super::launch::{address, empty};
 use candle_core::cuda_backend::cudarc::cublas::sys::cublasOperation_t;
@@ -12,48 +12,53 @@ use std::sync::{LazyLock, Mutex};
 #[derive(Clone, Copy)]
 pub(super) struct Factor<'a> {
     matrix: &'a Tensor,
-    turned: bool,
+    transposed: bool,
 }
 
 /// The matrix itself.
 pub(super) fn plain(matrix: &Tensor) -> Factor<'_> {
-    Factor { matrix, turned: false }
+    Factor { matrix, transposed: false }
 }
 
-/// Its transpose.
-pub(super) fn turned(matrix: &Tensor) -> Factor<'_> {
-    Factor { matrix, turned: true }
+/// The transpose of the matrix.
+pub(super) fn transposed(matrix: &Tensor) -> Factor<'_> {
+    Factor { matrix, transposed: true }
 }
 
-/// What is added to a product.
+/// A bias and a residual stream to add to a product.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Added<'a> {
-    /// `[n]` and of the result's type, to each row.
+pub(super) struct BiasAndResidual<'a> {
+    /// `[n]`, in the result's type, for each row.
     pub(super) bias: Option<&'a Tensor>,
-    /// `[m, n]` and of the result's type.
+    /// `[m, n]`, in the result's type.
     pub(super) residual: Option<&'a Tensor>,
 }
 
 /// A·B `[m, n]`, both of one type, accumulated in `f32` and rounded to `dtype`.
 pub(super) fn product(a: Factor, b: Factor, dtype: DType) -> Result<Tensor> {
-    product_added(a, b, dtype, Added::default())
+    product_bias_residual(a, b, dtype, BiasAndResidual::default())
 }
 
-/// A·B with a bias and another matrix added, accumulated in `f32` and rounded to `dtype` once.
-pub(super) fn product_added(a: Factor, b: Factor, dtype: DType, added: Added) -> Result<Tensor> {
+/// A·B + bias + residual `[m, n]`, accumulated in `f32` and rounded to `dtype` once.
+pub(super) fn product_bias_residual(
+    a: Factor,
+    b: Factor,
+    dtype: DType,
+    extra: BiasAndResidual,
+) -> Result<Tensor> {
+    let BiasAndResidual { bias, residual } = extra;
     let ((m, k), (b_k, n)) = (a.dims()?, b.dims()?);
     if k != b_k || a.matrix.dtype() != b.matrix.dtype() {
         let dims = |factor: Factor| (factor.matrix.dims().to_vec(), factor.matrix.dtype());
-        bail!("product: {:?} does not fit {:?}", dims(a), dims(b))
+        bail!("product: expected matrices that fit each other; found {:?} and {:?}", dims(a), dims(b))
     }
-    let fits = |added: Option<&Tensor>, dims: &[usize]| {
-        added.is_none_or(|added| added.dims() == dims && added.dtype() == dtype)
+    let fits = |tensor: Option<&Tensor>, dims: &[usize]| {
+        tensor.is_none_or(|tensor| tensor.dims() == dims && tensor.dtype() == dtype)
     };
-    if !fits(added.bias, &[n])
-        || !fits(added.residual, &[m, n])
-        || k == 0 && added.bias.or(added.residual).is_some()
-    {
-        bail!("product [{m}, {k}]·[{k}, {n}]: what is added does not fit: {added:?}")
+    if !fits(bias, &[n]) || !fits(residual, &[m, n]) || k == 0 && bias.or(residual).is_some() {
+        bail!(
+            "product [{m}, {k}]·[{k}, {n}]: expected a bias [{n}] and a residual [{m}, {n}]; found {extra:?}"
+        )
     }
     if m * n * k == 0 {
         return Tensor::zeros((m, n), dtype, a.matrix.device());
@@ -63,16 +68,17 @@ pub(super) fn product_added(a: Factor, b: Factor, dtype: DType, added: Added) ->
     let places = Places {
         a: address(a.matrix)?,
         b: address(b.matrix)?,
-        bias: at(added.bias)?,
-        residual: at(added.residual)?,
+        bias: at(bias)?,
+        residual: at(residual)?,
         d: address(&d)?,
     };
     let gpu = a.matrix.device().as_cuda_device()?.cuda_stream().context().ordinal();
     let kind = Kind {
         sizes: (m, n, k),
-        turned: (a.turned, b.turned),
+        transposed: (a.transposed, b.transposed),
         dtypes: (a.matrix.dtype(), dtype),
-        added: (added.bias.is_some(), added.residual.is_some()),
+        bias: bias.is_some(),
+        residual: residual.is_some(),
         reduced: gemm_reduced_precision_f32(),
         aligned: places.aligned(),
     };
@@ -88,11 +94,11 @@ pub(super) fn product_added(a: Factor, b: Factor, dtype: DType, added: Added) ->
 impl Factor<'_> {
     fn dims(&self) -> Result<(usize, usize)> {
         let (rows, columns) = self.matrix.dims2()?;
-        Ok(if self.turned { (columns, rows) } else { (rows, columns) })
+        Ok(if self.transposed { (columns, rows) } else { (rows, columns) })
     }
 }
 
-/// Where everything lies; 0 for what there is not.
+/// Addresses; 0 if there is no such tensor.
 struct Places {
     a: u64,
     b: u64,
@@ -102,20 +108,21 @@ struct Places {
 }
 
 impl Places {
-    /// Whether every address is a multiple of 256, as cuBLASLt supposes; of 16 they all are.
+    /// Whether every address is a multiple of 256, cuBLASLt's default alignment; all are multiples of 16.
     fn aligned(&self) -> bool {
         (self.a | self.b | self.bias | self.residual | self.d).is_multiple_of(256)
     }
 }
 
-/// What tells one product's plan from another's.
+/// The properties of a product that decide its plan.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Kind {
     sizes: (usize, usize, usize),
-    turned: (bool, bool),
+    transposed: (bool, bool),
     dtypes: (DType, DType),
-    added: (bool, bool),
-    /// Products of `f32` with 10 bits of mantissa.
+    bias: bool,
+    residual: bool,
+    /// Whether products of `f32` have 10 bits of mantissa (TF32).
     reduced: bool,
     aligned: bool,
 }
@@ -123,7 +130,7 @@ struct Kind {
 /// cuBLASLt of each GPU.
 static LIBRARIES: LazyLock<Mutex<HashMap<usize, Library>>> = LazyLock::new(Mutex::default);
 
-/// Bytes for parts of sums, as NVIDIA advises for the newest GPUs.
+/// Bytes of workspace, as NVIDIA recommends for the newest GPUs.
 const WORKSPACE: usize = 32 << 20;
 
 struct Library {
@@ -132,14 +139,14 @@ struct Library {
     plans: HashMap<Kind, Plan>,
 }
 
-// SAFETY: cuBLASLt's handles and descriptors may go from thread to thread; a mutex lets one use them at a time.
+// SAFETY: any thread may use cuBLASLt's handles and descriptors; a mutex lets one thread use them at a time.
 unsafe impl Send for Library {}
 
-/// Plans that are kept at most: documents of any length make batches of any size, and each size has plans of its own. Those
-/// of sizes that come again are soon made again.
+/// The most cached plans. Documents of any length make batches of any size, each with plans of its own; the plans of
+/// frequent sizes are soon created again.
 const PLANS: usize = 4096;
 
-/// How products of one kind are made.
+/// cuBLASLt's descriptors and algorithm for products of one kind.
 struct Plan {
     operation: sys::cublasLtMatmulDesc_t,
     a: sys::cublasLtMatrixLayout_t,
@@ -152,7 +159,7 @@ impl Library {
     fn new(like: &Tensor) -> Result<Self> {
         like.device().as_cuda_device()?.cuda_stream().context().bind_to_thread().w()?;
         let workspace = empty(like, WORKSPACE, DType::U8)?;
-        Ok(Self { handle: result::create_handle().map_err(refused)?, workspace, plans: HashMap::new() })
+        Ok(Self { handle: result::create_handle().map_err(failed)?, workspace, plans: HashMap::new() })
     }
 
     fn run(&mut self, kind: Kind, places: &Places, like: &Tensor) -> Result<()> {
@@ -165,13 +172,13 @@ impl Library {
             std::collections::hash_map::Entry::Occupied(plan) => plan.into_mut(),
             std::collections::hash_map::Entry::Vacant(place) => place.insert(Plan::new(self.handle, kind)?),
         };
-        let (one, beta) = (1.0_f32, if kind.added.1 { 1.0_f32 } else { 0.0 });
-        if kind.added.0 {
+        let (one, beta) = (1.0_f32, if kind.residual { 1.0_f32 } else { 0.0 });
+        if kind.bias {
             plan.set(sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &places.bias)?;
         }
-        let residual = if kind.added.1 { places.residual } else { places.d };
-        // SAFETY: the addresses are those of matrices of these sizes and types, on the stream that is worked on; the
-        // workspace is used by one product at a time, as all are on that stream.
+        let residual = if kind.residual { places.residual } else { places.d };
+        // SAFETY: the addresses are of matrices of these sizes and types, on this stream; one product at a time uses the
+        // workspace, because all products are on this stream.
         unsafe {
             result::matmul(
                 self.handle,
@@ -192,38 +199,38 @@ impl Library {
                 stream.cu_stream().cast(),
             )
         }
-        .map_err(refused)
+        .map_err(failed)
     }
 }
 
 impl Plan {
-    /// cuBLASLt counts columns first, so it is asked for Dᵀ = Bᵀ·Aᵀ, whose columns are our rows.
+    /// cuBLASLt is column-major, so it computes Dᵀ = Bᵀ·Aᵀ, whose columns are the rows of D.
     fn new(handle: sys::cublasLtHandle_t, kind: Kind) -> Result<Self> {
         use sys::cublasLtMatmulDescAttributes_t as Attribute;
         let (m, n, k) = kind.sizes;
-        let layout = |(rows, columns), turned, dtype| -> Result<_> {
-            let (rows, columns) = if turned { (columns, rows) } else { (rows, columns) };
+        let layout = |(rows, columns), transposed, dtype| -> Result<_> {
+            let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
             result::create_matrix_layout(name(dtype)?, columns as u64, rows as u64, columns as i64)
-                .map_err(refused)
+                .map_err(failed)
         };
         let compute = match kind.dtypes.0 == DType::F32 && kind.reduced {
             true => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
             false => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
         };
         let mut plan = Self {
-            operation: result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F).map_err(refused)?,
-            a: layout((m, k), kind.turned.0, kind.dtypes.0)?,
-            b: layout((k, n), kind.turned.1, kind.dtypes.0)?,
+            operation: result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F).map_err(failed)?,
+            a: layout((m, k), kind.transposed.0, kind.dtypes.0)?,
+            b: layout((k, n), kind.transposed.1, kind.dtypes.0)?,
             d: layout((m, n), false, kind.dtypes.1)?,
             algorithm: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
         };
-        let operation = |turned| match turned {
+        let operation = |transposed| match transposed {
             true => cublasOperation_t::CUBLAS_OP_T,
             false => cublasOperation_t::CUBLAS_OP_N,
         };
-        plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &operation(kind.turned.1))?;
-        plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &operation(kind.turned.0))?;
-        if kind.added.0 {
+        plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &operation(kind.transposed.1))?;
+        plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &operation(kind.transposed.0))?;
+        if kind.bias {
             let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
             plan.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
         }
@@ -232,7 +239,7 @@ impl Plan {
     }
 
     fn set<T>(&self, attribute: sys::cublasLtMatmulDescAttributes_t, value: &T) -> Result<()> {
-        // SAFETY: the operation is there, and each attribute is set with a value of its type.
+        // SAFETY: the operation exists, and each attribute gets a value of its type.
         unsafe {
             result::set_matmul_desc_attribute(
                 self.operation,
@@ -241,13 +248,13 @@ impl Plan {
                 size_of::<T>(),
             )
         }
-        .map_err(refused)
+        .map_err(failed)
     }
 
-    /// What cuBLASLt holds for the fastest way.
+    /// The algorithm that cuBLASLt's heuristic expects to be fastest.
     fn best(&self, handle: sys::cublasLtHandle_t, aligned: bool) -> Result<sys::cublasLtMatmulAlgo_t> {
         use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
-        let wish = result::create_matmul_pref().map_err(refused)?;
+        let preference = result::create_matmul_pref().map_err(failed)?;
         let alignment: u32 = if aligned { 256 } else { 16 };
         let numbers = [
             Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
@@ -256,14 +263,19 @@ impl Plan {
             Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
         ];
         let space = Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
-        // SAFETY: everything has been made above, and attributes are set with values of their types.
+        // SAFETY: all handles were created above, and attributes get values of their types.
         unsafe {
             for attribute in numbers {
-                result::set_matmul_pref_attribute(wish, attribute, std::ptr::from_ref(&alignment).cast(), 4)
-                    .map_err(refused)?;
+                result::set_matmul_pref_attribute(
+                    preference,
+                    attribute,
+                    std::ptr::from_ref(&alignment).cast(),
+                    4,
+                )
+                .map_err(failed)?;
             }
-            result::set_matmul_pref_attribute(wish, space, std::ptr::from_ref(&WORKSPACE).cast(), 8)
-                .map_err(refused)?;
+            result::set_matmul_pref_attribute(preference, space, std::ptr::from_ref(&WORKSPACE).cast(), 8)
+                .map_err(failed)?;
             let found = result::get_matmul_algo_heuristic(
                 handle,
                 self.operation,
@@ -271,17 +283,17 @@ impl Plan {
                 self.a,
                 self.d,
                 self.d,
-                wish,
+                preference,
             );
-            result::destroy_matmul_pref(wish).map_err(refused)?;
-            Ok(found.map_err(refused)?.algo)
+            result::destroy_matmul_pref(preference).map_err(failed)?;
+            Ok(found.map_err(failed)?.algo)
         }
     }
 }
 
 impl Drop for Plan {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, and of no use to products that have been asked for.
+        // SAFETY: created by `new`; products that were launched no longer need them.
         unsafe {
             let _ = result::destroy_matmul_desc(self.operation);
             for layout in [self.a, self.b, self.d] {
@@ -291,8 +303,8 @@ impl Drop for Plan {
     }
 }
 
-fn refused(error: result::CublasError) -> Error {
-    Error::Msg(format!("cuBLASLt refuses a product: {error}"))
+fn failed(error: result::CublasError) -> Error {
+    Error::Msg(format!("cuBLASLt failed to compute a product: {error}"))
 }
 
 /// cuBLASLt's name of a type.

@@ -28,22 +28,22 @@ impl Bias {
         Ok(Self { table, bucket_of })
     }
 
-    /// What the kernels are told: the table, the bucket of each distance, the furthest. Nothing where there is no bias.
-    pub(super) fn tell(bias: Option<&Self>, launch: Launch) -> Result<Launch> {
+    /// Appends the kernels' arguments: table, bucket of each distance, largest distance; null and 0 without a bias.
+    pub(super) fn arguments(bias: Option<&Self>, launch: Launch) -> Result<Launch> {
         let launch =
             launch.optional(bias.map(|bias| &bias.table))?.optional(bias.map(|bias| &bias.bucket_of))?;
         launch.int(bias.map_or(0, |bias| bias.bucket_of.elem_count() / 2))
     }
 
-    /// Room for what each tile of queries adds to the table's gradient.
+    /// Memory for the part of each tile of queries in the table's gradient.
     pub(super) fn parts(&self, tiles: usize) -> Result<Parts<'_>> {
         Ok(Parts { bias: self, sums: empty(&self.table, (tiles, self.table.elem_count()), DType::F32)? })
     }
 }
 
 impl Parts<'_> {
-    /// What the kernel that fills them is told, and the shared memory that it needs: a row of sums for each warp.
-    pub(super) fn tell(parts: Option<&Self>, launch: Launch) -> Result<Launch> {
+    /// Appends the arguments of the kernel that writes the parts; sets its shared memory, a row of sums for each warp.
+    pub(super) fn arguments(parts: Option<&Self>, launch: Launch) -> Result<Launch> {
         const WARPS: usize = 8;
         let buckets = match parts {
             Some(parts) => parts.bias.table.dim(0)?,

@@ -1,5 +1,5 @@
-// Rotary positions. T: the type of the elements. Block (row, part of its columns); sign −1 turns back.
-KERNEL turn(T *y, const T *x, const float *cosines, const float *sines, float sign, int width, int columns, int half) {
+// Rotary position embedding. T: the type of the elements. Block (row, part of its columns); sign −1 rotates back.
+KERNEL rotate(T *y, const T *x, const float *cosines, const float *sines, float sign, int width, int columns, int half) {
     int column = blockIdx.y * blockDim.x + threadIdx.x;
     if (column >= width) return;
     const T *row = x + size_t(blockIdx.x) * width;

@@ -1,4 +1,4 @@
-//! Rotary positions: a thread for each element, which reads its partner too.
+//! Rotary position embedding: a thread for each element, which also reads the other element of its pair.
 
 use super::compile::{Source, element};
 use super::launch::{Launch, empty, whole};
@@ -10,17 +10,17 @@ use std::sync::Arc;
 
 pub(super) const SOURCE: Source = Source { name: "rotary.cu", text: include_str!("rotary.cu") };
 
-/// Turns the first `columns` columns of `x` `[n, width]`, head by head.
+/// Rotates the first `columns` columns of `x` `[n, width]`, head by head.
 pub(crate) fn rotary(x: &Value, columns: usize, angles: &Arc<Angles>) -> Result<Value> {
     let (cosines, sines) = angles.uploaded(|numbers| upload(x.tensor(), numbers))?;
     let half = angles.half();
-    let y = turn(x.tensor(), &cosines, &sines, 1.0, columns, half)?;
+    let y = rotate(x.tensor(), &cosines, &sines, 1.0, columns, half)?;
     Ok(with_rule(y, &[x], move |dy| {
-        Ok(vec![Some(Gradient::own(turn(dy, &cosines, &sines, -1.0, columns, half)?))])
+        Ok(vec![Some(Gradient::own(rotate(dy, &cosines, &sines, -1.0, columns, half)?))])
     }))
 }
 
-fn turn(
+fn rotate(
     x: &Tensor,
     cosines: &Tensor,
     sines: &Tensor,
@@ -31,7 +31,7 @@ fn turn(
     let x = whole(x)?;
     let (n, width) = x.dims2()?;
     let y = empty(&x, (n, width), x.dtype())?;
-    let launch = Launch::of(&x, &SOURCE, "turn", &[element(x.dtype())])?;
+    let launch = Launch::of(&x, &SOURCE, "rotate", &[element(x.dtype())])?;
     let launch = launch.grid((n, width.div_ceil(256), 1), 256).tensor(&y)?.tensor(&x)?.tensor(cosines)?;
     launch.tensor(sines)?.float(sign).int(width)?.int(columns)?.int(half)?.run()?;
     Ok(y)

@@ -1,6 +1,6 @@
 // One vector for all rows of a matrix x [rows, width]. T: the type of x, V: elements that a thread moves at a time.
 
-// y = x·by + added, of which either may be null.
+// y = x·by + added; `by` and `added` may be null.
 KERNEL forward(T *y, const T *x, const float *by, const float *added, int vectors, int width) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= vectors) return;
@@ -31,5 +31,5 @@ KERNEL backward(T *dx, float *partial, const T *x, const float *by, const T *dy,
             store<V>(dx + at, values);
         }
     }
-    leave_sums(partial, sum, width, across);
+    write_sums(partial, sum, width, across);
 }

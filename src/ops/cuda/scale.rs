@@ -20,7 +20,7 @@ pub(crate) fn scale_columns(x: &Value, by: &Value) -> Result<Value> {
     }))
 }
 
-/// `added` `[d]` onto each row of `x` `[n, d]`.
+/// Each row of `x` `[n, d]` plus `added` `[d]`.
 pub(crate) fn add_to_columns(x: &Value, added: &Value) -> Result<Value> {
     let y = forward(&whole(x.tensor())?, None, Some(&whole(&in_type(added, DType::F32)?)?))?;
     Ok(with_rule(y, &[x, added], |dy| {
@@ -37,7 +37,7 @@ fn forward(x: &Tensor, by: Option<&Tensor>, added: Option<&Tensor>) -> Result<Te
     Ok(y)
 }
 
-/// The gradients of x and of what it was multiplied by.
+/// The gradients of `x` and `by`.
 fn backward(x: &Tensor, by: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor)> {
     let (n, width) = x.dims2()?;
     let (vector, v) = vector(x.dtype(), width);

@@ -1,6 +1,6 @@
 // Weighted mean squared error of rows [n, d]. T: the type of the predictions.
 
-// A warp for each row: its weighted mean. A row of weight 0 is not looked at.
+// A warp for each row: its weighted mean. Rows of weight 0 are not read.
 KERNEL forward(float *losses, const T *prediction, const float *targets, const float *weights, int n, int d) {
     int row = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
     if (row >= n) return;

@@ -9,7 +9,7 @@ use candle_core::{DType, Result, Tensor};
 
 pub(super) const SOURCE: Source = Source { name: "squared_error.cu", text: include_str!("squared_error.cu") };
 
-/// Σᵢ wᵢ·meanⱼ (pᵢⱼ − tᵢⱼ)², a scalar in `f32`; what does not fit has been refused.
+/// Σᵢ wᵢ·meanⱼ (pᵢⱼ − tᵢⱼ)², a scalar in `f32`; the caller has checked the inputs.
 pub(crate) fn squared_error(prediction: &Value, targets: &[f32], weights: &[f32]) -> Result<Value> {
     let x = whole(prediction.tensor())?;
     let (n, d) = x.dims2()?;

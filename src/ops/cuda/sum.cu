@@ -19,10 +19,10 @@ KERNEL column_sums(float *partial, const T *x, int rows, int width, int across, 
             for (int j = 0; j < V; j++) sum[j] += number(values.at[j]);
         }
     }
-    leave_sums(partial, sum, width, across);
+    write_sums(partial, sum, width, across);
 }
 
-// One block: the sum of n numbers, in one order.
+// One block: the sum of n numbers, in a fixed order.
 KERNEL total(float *sum, const float *numbers, int n) {
     double mine = 0.0;
     for (int i = threadIdx.x; i < n; i += blockDim.x) mine += numbers[i];

@@ -1,4 +1,4 @@
-//! Sums, of two tensors and over all rows; and numbers in another type.
+//! Sums of tensors and over rows; type conversion.
 
 use super::compile::{Source, element, number, vector};
 use super::launch::{Launch, empty, whole};
@@ -27,7 +27,7 @@ fn add_into(y: &Tensor, a: &Tensor, b: &Tensor) -> Result<()> {
     launch.tensor(y)?.tensor(&a)?.tensor(&b)?.int(vectors)?.run()
 }
 
-/// The sum of the rows of `x` `[n, width]`, in `f32`: n·width elements are read once, in two launches.
+/// The sum of the rows of `x` `[n, width]`, in `f32`: reads n·width elements once, in two launches.
 pub(super) fn column_sums(x: &Tensor) -> Result<Tensor> {
     let (n, width) = x.dims2()?;
     let (vector, v) = vector(x.dtype(), width);
@@ -51,12 +51,12 @@ pub(super) fn total(x: &Tensor) -> Result<Tensor> {
     Ok(sum)
 }
 
-/// How a kernel that sums over rows goes over a matrix, as `Stripe` in `prelude.cuh`.
+/// The part of a matrix for each block of a kernel that sums over rows, as `Stripe` in `prelude.cuh`.
 pub(super) struct Stripes {
     parts: usize,
-    /// Blocks below each other, each of which leaves a row of sums.
+    /// Blocks along the rows, each of which writes a row of sums.
     pub(super) blocks: usize,
-    /// Threads beside each other.
+    /// Threads of a block in a row.
     pub(super) across: usize,
     /// Rows that a block takes.
     pub(super) step: usize,
@@ -65,9 +65,9 @@ pub(super) struct Stripes {
 }
 
 impl Stripes {
-    /// For a matrix `[n, width]` of which a thread takes `v` columns.
+    /// Stripes of a matrix `[n, width]` for threads that take `v` columns.
     pub(super) fn of(n: usize, width: usize, v: usize) -> Self {
-        /// Threads of a block: of each row a warp reads 512 bytes.
+        /// Threads of a block; a warp reads 512 bytes of a row.
         const THREADS: usize = 256;
         const WARP: usize = 32;
         /// Blocks that keep a GPU busy, and rows that one sums up quickly.
@@ -88,13 +88,13 @@ impl Stripes {
         }
     }
 
-    /// The blocks and threads of such a kernel, with room for its sums.
+    /// Sets the blocks and threads of the kernel, and shared memory for its sums.
     pub(super) fn launch(&self, launch: Launch) -> Result<Launch> {
         launch.grid((self.parts, self.blocks, 1), self.threads).shared(self.shared)
     }
 }
 
-/// `x` in `f32` or `bf16`: the tensor library's own conversion takes two to five times as long.
+/// `x` in `f32` or `bf16`; candle's own conversion takes two to five times as long.
 pub(crate) fn convert(x: &Tensor, dtype: DType) -> Result<Tensor> {
     const V: usize = 8;
     let kernel = match (x.dtype(), dtype) {

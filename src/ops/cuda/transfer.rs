@@ -1,4 +1,4 @@
-//! Copies to the GPU, and back, that nobody waits for: page-locked memory it reads and writes by itself.
+//! Asynchronous copies between host and GPU through page-locked memory.
 
 use super::launch::{address, empty};
 use candle_core::cuda_backend::WrapErr;
@@ -8,25 +8,25 @@ use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
-/// Page-locked memory.
+/// A buffer of page-locked memory.
 struct Pinned {
     start: *mut u8,
     bytes: usize,
 }
 
-// SAFETY: the memory is the process's, and this is its only owner.
+// SAFETY: this is the only owner of the memory, which belongs to the process.
 unsafe impl Send for Pinned {}
 
 impl Pinned {
     fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self> {
         context.bind_to_thread().w()?;
-        // SAFETY: `Drop` frees what this allocates.
+        // SAFETY: `Drop` frees the memory.
         let start = unsafe { result::malloc_host(bytes, 0) }.w()?;
         Ok(Self { start: start.cast(), bytes })
     }
 
     fn all(&mut self) -> &mut [u8] {
-        // SAFETY: so many bytes start there, and nothing else refers to them.
+        // SAFETY: `bytes` bytes start there, and nothing else refers to them.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
     }
 }
@@ -41,7 +41,7 @@ impl Drop for Pinned {
 /// Bytes of each half of a ring.
 const HALF: usize = 16 << 20;
 
-/// Page-locked memory in two halves: while the GPU has yet to read one, the other is filled.
+/// Page-locked memory in two halves: while the GPU reads one, the other is filled.
 struct Ring {
     halves: [(Pinned, Option<CudaEvent>); 2],
     turn: usize,
@@ -66,7 +66,7 @@ impl Ring {
         }
         let place = &mut self.halves[self.turn].0.all()[self.used..self.used + from.len()];
         place.copy_from_slice(from);
-        // SAFETY: the caller's address has room, and the place is not written again before the stream has passed this.
+        // SAFETY: the destination is large enough, and the half is not written again before the stream has read it.
         unsafe { result::memcpy_htod_async(to, place, stream.cu_stream()) }.w()?;
         self.used = (self.used + from.len()).next_multiple_of(ALIGNMENT);
         Ok(())
@@ -76,13 +76,13 @@ impl Ring {
 /// One ring for each GPU.
 static RINGS: LazyLock<Mutex<HashMap<usize, Ring>>> = LazyLock::new(Mutex::default);
 
-/// Numbers on the GPU of `like`; returns before they are there, and what the stream does next finds them.
+/// Copies numbers to the GPU of `like`, asynchronously: later operations of the stream see them.
 pub(super) fn upload<D: WithDType>(like: &Tensor, numbers: &[D]) -> Result<Tensor> {
     if numbers.is_empty() {
         return Tensor::from_slice(numbers, 0, like.device());
     }
-    let there = empty(like, numbers.len(), D::DTYPE)?;
-    // SAFETY: numbers have no padding, and any of their bytes may be read.
+    let tensor = empty(like, numbers.len(), D::DTYPE)?;
+    // SAFETY: numbers have no padding, so all of their bytes are initialized.
     let bytes = unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast::<u8>(), size_of_val(numbers)) };
     let stream = like.device().as_cuda_device()?.cuda_stream();
     let context = stream.context();
@@ -92,43 +92,43 @@ pub(super) fn upload<D: WithDType>(like: &Tensor, numbers: &[D]) -> Result<Tenso
         std::collections::hash_map::Entry::Occupied(ring) => ring.into_mut(),
         std::collections::hash_map::Entry::Vacant(place) => place.insert(Ring::new(context)?),
     };
-    let mut to = address(&there)?;
+    let mut to = address(&tensor)?;
     for part in bytes.chunks(HALF) {
         ring.copy(&stream, to, part)?;
         to += part.len() as u64;
     }
-    Ok(there)
+    Ok(tensor)
 }
 
-/// Sends a batch's features while the step before it is computed, on a stream of their own.
+/// Copies the features of the next batch on a stream of its own while the current step runs.
 ///
-/// There is room for two batches: the one that is computed with and the next.
-pub(crate) struct Ahead {
+/// It has buffers for two batches: the current one and the next.
+pub(crate) struct FeaturePrefetch {
     device: Device,
     copies: Arc<CudaStream>,
-    rooms: [Option<Room>; 2],
+    buffers: [Option<Buffer>; 2],
     turn: usize,
-    /// When the stream had been given all that reads the room that is to be filled next.
+    /// After the last operation that reads the buffer to be filled next.
     launched: Option<CudaEvent>,
 }
 
-struct Room {
-    here: Pinned,
-    there: Tensor,
+struct Buffer {
+    host: Pinned,
+    device: Tensor,
     copied: Option<CudaEvent>,
 }
 
-/// Features start at multiples of so many.
+/// Features start at multiples of this number of elements.
 const STEP: usize = 64;
 
-impl Ahead {
+impl FeaturePrefetch {
     pub(crate) fn new(device: &Device) -> Result<Self> {
         let copies = device.as_cuda_device()?.cuda_stream().context().new_stream().w()?;
-        Ok(Self { device: device.clone(), copies, rooms: [None, None], turn: 0, launched: None })
+        Ok(Self { device: device.clone(), copies, buffers: [None, None], turn: 0, launched: None })
     }
 
-    /// Starts to send features `[n, dim]`. Whatever is launched after this finds them there; what was launched before
-    /// is not waited for. The tensors hold until the next but one call.
+    /// Starts to copy features `[n, dim]`, without waiting for earlier operations; operations that are launched later see
+    /// them. The tensors are valid until the second call after this one.
     pub(crate) fn send(&mut self, features: &[(&[f32], usize)]) -> Result<Vec<Tensor>> {
         let stream = self.device.as_cuda_device()?.cuda_stream();
         stream.context().bind_to_thread().w()?;
@@ -137,23 +137,23 @@ impl Ahead {
             return Ok(vec![]);
         }
         self.turn = 1 - self.turn;
-        let place = &mut self.rooms[self.turn];
-        if let Some(Room { copied: Some(copied), .. }) = place {
+        let slot = &mut self.buffers[self.turn];
+        if let Some(Buffer { copied: Some(copied), .. }) = slot {
             copied.synchronize().w()?;
         }
-        if place.as_ref().is_none_or(|room| room.there.elem_count() < n) {
-            // Twice as large each time: to give page-locked memory back waits for the GPU.
+        if slot.as_ref().is_none_or(|buffer| buffer.device.elem_count() < n) {
+            // At least twice as large each time, because freeing page-locked memory waits for the GPU.
             let size = n.next_power_of_two();
             let like = Tensor::zeros(1, DType::F32, &self.device)?;
-            let there = empty(&like, size, DType::F32)?;
-            *place = Some(Room {
-                here: Pinned::new(stream.context(), size * size_of::<f32>())?,
-                there,
+            let device = empty(&like, size, DType::F32)?;
+            *slot = Some(Buffer {
+                host: Pinned::new(stream.context(), size * size_of::<f32>())?,
+                device,
                 copied: None,
             });
-            self.copies.join(&stream).w()?; // the memory is there for streams behind this one
+            self.copies.join(&stream).w()?; // after the allocation, which is on the other stream
         }
-        let Some(room) = place else { bail!("no room for features") };
+        let Some(buffer) = slot else { bail!("expected a buffer for features") };
         if let Some(launched) = &self.launched {
             self.copies.wait(launched).w()?;
         }
@@ -162,90 +162,90 @@ impl Ahead {
             // SAFETY: as in `upload`.
             let bytes =
                 unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(*values)) };
-            let here = &mut room.here.all()[start * size_of::<f32>()..][..bytes.len()];
-            here.par_chunks_mut(1 << 20).zip(bytes.par_chunks(1 << 20)).for_each(|(to, from)| {
+            let host = &mut buffer.host.all()[start * size_of::<f32>()..][..bytes.len()];
+            host.par_chunks_mut(1 << 20).zip(bytes.par_chunks(1 << 20)).for_each(|(to, from)| {
                 to.copy_from_slice(from);
             });
-            let to = address(&room.there)? + (start * size_of::<f32>()) as u64;
-            // SAFETY: the room has place for all, and is not written before `copied`.
-            unsafe { result::memcpy_htod_async(to, here, self.copies.cu_stream()) }.w()?;
-            let tensor = room.there.narrow(0, start, values.len())?;
+            let to = address(&buffer.device)? + (start * size_of::<f32>()) as u64;
+            // SAFETY: the buffers hold all features, and are not written again before `copied`.
+            unsafe { result::memcpy_htod_async(to, host, self.copies.cu_stream()) }.w()?;
+            let tensor = buffer.device.narrow(0, start, values.len())?;
             tensors.push(tensor.reshape((values.len() / dim.max(&1), *dim))?);
             start += values.len().next_multiple_of(STEP);
         }
         let copied = self.copies.record_event(None).w()?;
         stream.wait(&copied).w()?;
-        room.copied = Some(copied);
+        buffer.copied = Some(copied);
         self.launched = Some(stream.record_event(None).w()?);
         Ok(tensors)
     }
 }
 
-impl Drop for Ahead {
+impl Drop for FeaturePrefetch {
     fn drop(&mut self) {
-        let _ = self.copies.synchronize(); // before the memory that it reads is freed
+        let _ = self.copies.synchronize(); // before the memory that the stream reads is freed
     }
 }
 
-/// Scalars that the GPU writes to page-locked memory when it has come so far.
-pub(crate) struct Copied {
+/// Asynchronous copies of scalars to page-locked memory.
+pub(crate) struct ScalarCopies {
     n: usize,
-    /// Given back when this is dropped.
-    place: Option<Pinned>,
+    /// Returned to the free buffers when this is dropped.
+    buffer: Option<Pinned>,
     written: CudaEvent,
 }
 
-/// Bytes that a place has at least.
-const PLACE: usize = 4096;
+/// The smallest buffer, in bytes.
+const SMALLEST: usize = 4096;
 
-/// Places that nobody uses: to lock memory takes longer than all else that is done here.
-static PLACES: Mutex<Vec<Pinned>> = Mutex::new(Vec::new());
+/// Unused buffers. They are reused, because locking memory takes longer than the copy.
+static FREE_BUFFERS: Mutex<Vec<Pinned>> = Mutex::new(Vec::new());
 
-impl Copied {
-    /// Asks for `f32` scalars of one GPU, of which there is one at least.
+impl ScalarCopies {
+    /// Starts to copy one or more `f32` scalars of one GPU.
     pub(crate) fn of(scalars: &[Tensor]) -> Result<Self> {
         let addresses = scalars.iter().map(address).collect::<Result<Vec<_>>>()?;
         let stream = scalars[0].device().as_cuda_device()?.cuda_stream();
         stream.context().bind_to_thread().w()?;
         let bytes = scalars.len() * size_of::<f32>();
-        let used = PLACES.lock().ok().and_then(|mut places| places.pop_if(|place| place.bytes >= bytes));
-        let mut place = match used {
-            Some(place) => place,
-            None => Pinned::new(stream.context(), bytes.max(PLACE))?,
+        let free = FREE_BUFFERS.lock().ok().and_then(|mut free| free.pop_if(|buffer| buffer.bytes >= bytes));
+        let mut buffer = match free {
+            Some(buffer) => buffer,
+            None => Pinned::new(stream.context(), bytes.max(SMALLEST))?,
         };
-        let mut places = place.all().chunks_exact_mut(size_of::<f32>());
-        let ask = || {
-            for (address, here) in addresses.into_iter().zip(&mut places) {
-                // SAFETY: nothing else refers to the place before `written` has passed.
-                unsafe { result::memcpy_dtoh_async(here, address, stream.cu_stream()) }?;
+        let mut targets = buffer.all().chunks_exact_mut(size_of::<f32>());
+        let copy = || {
+            for (address, target) in addresses.into_iter().zip(&mut targets) {
+                // SAFETY: nothing else refers to the buffer before the event `written`.
+                unsafe { result::memcpy_dtoh_async(target, address, stream.cu_stream()) }?;
             }
             stream.record_event(None)
         };
-        match ask() {
-            Ok(written) => Ok(Self { n: scalars.len(), place: Some(place), written }),
+        match copy() {
+            Ok(written) => Ok(Self { n: scalars.len(), buffer: Some(buffer), written }),
             Err(error) => {
-                std::mem::forget(place); // nobody knows whether the GPU will write there yet
+                std::mem::forget(buffer); // the GPU may still write to it
                 Err(error).w()
             }
         }
     }
 
-    /// Waits for what computes them, and reads them.
+    /// Waits for the copies; returns the values.
     pub(crate) fn values(mut self) -> Result<Vec<f32>> {
         self.written.synchronize().w()?;
-        let Some(place) = &mut self.place else { bail!("these scalars have been read") };
-        let (scalars, _) = place.all().as_chunks::<{ size_of::<f32>() }>();
+        let Some(buffer) = &mut self.buffer else { bail!("these scalars have been read") };
+        let (scalars, _) = buffer.all().as_chunks::<{ size_of::<f32>() }>();
         Ok(scalars[..self.n].iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect())
     }
 }
 
-impl Drop for Copied {
+impl Drop for ScalarCopies {
     fn drop(&mut self) {
-        let Some(place) = self.place.take() else { return };
-        match (self.written.synchronize(), PLACES.lock()) {
-            (Ok(()), Ok(mut places)) => places.push(place),
-            (Ok(()), Err(_)) => drop(place),
-            (Err(_), _) => std::mem::forget(place), // nobody knows whether the GPU will write there yet
+        let Some(buffer) = self.buffer.take() else { return };
+        match (self.written.synchronize(), FREE_BUFFERS.lock()) {
+            (Ok(()), Ok(mut free)) => free.push(buffer),
+            (Ok(()), Err(_)) => drop(buffer),
+            (Err(_), _) => std::mem::forget(buffer), // the GPU may still write to it
         }
     }
 }

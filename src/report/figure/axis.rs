@@ -1,6 +1,6 @@
-//! Numbers along an axis, as many as there is room for.
+//! Labels of an axis, as many as there is room for.
 
-/// The least of 1, 2, 5, 10, 20, 50 … that is at least this.
+/// The least of 1, 2, 5, 10, 20, 50, … that is at least `at_least`.
 pub(super) fn round_step(at_least: f32) -> usize {
     let mut step = 1_usize;
     loop {
@@ -13,12 +13,12 @@ pub(super) fn round_step(at_least: f32) -> usize {
     }
 }
 
-/// Of 0 to `n`, the numbers that have room of `needed` pixels where each has `each`.
+/// The numbers below `n` to label, if a label needs `needed` pixels and a number has `each` pixels.
 pub(super) fn with_room(n: usize, each: f32, needed: f32) -> impl Iterator<Item = usize> {
     (0..n).step_by(round_step(needed / each.max(f32::MIN_POSITIVE)))
 }
 
-/// A number with the digits that a step of the axis needs.
+/// A number with few decimals.
 pub(super) fn number(value: f32) -> String {
     let digits = match value.abs() {
         a if a >= 100.0 || value.fract() == 0.0 => 0,
@@ -28,8 +28,7 @@ pub(super) fn number(value: f32) -> String {
     format!("{value:.digits$}")
 }
 
-/// Seconds between the ticks of a time axis of which a second takes `per_second` pixels, so that a tick has
-/// `needed`.
+/// Seconds between the ticks of a time axis with `per_second` pixels per second, if a tick needs `needed` pixels.
 #[cfg(any(feature = "audio", test))]
 pub(super) fn seconds_step(per_second: f32, needed: f32) -> f32 {
     // In milliseconds, so that the round numbers are whole.

@@ -1,5 +1,5 @@
-//! Tokens in boxes, one after the other in their order: characters and subwords with what they read as, or the
-//! tokens of a modality that nothing more is known about.
+//! Tokens in boxes, in the order of the sequence: characters and subwords with their texts, or the tokens of an unknown
+//! modality.
 
 use super::colour::{self, Colour};
 use super::first_of;
@@ -14,11 +14,11 @@ const MOST_ROWS: usize = 40;
 const ROW: f32 = 960.0;
 const HEIGHT: f32 = 38.0;
 const GAP: f32 = 3.0;
-/// Where a row's first order stands.
+/// Width of the number at the start of a row: the place of its first token.
 const GUTTER: f32 = 44.0;
-/// Characters of a label that are drawn.
+/// Most characters of a drawn label.
 const LONGEST: usize = 24;
-/// Cells that features are drawn in, and their width.
+/// Most cells of drawn features, and the width of a cell.
 const CELLS: usize = 8;
 const CELL: f32 = 5.0;
 
@@ -27,9 +27,9 @@ struct Tile {
     order: u32,
     kind: usize,
     inside: Inside,
-    /// The id, or how many features there are.
+    /// The id, or the number of features.
     note: String,
-    /// The next token begins a row, as the text begins a line.
+    /// Whether the next token begins a row, because its text begins a line.
     ends_row: bool,
 }
 
@@ -49,12 +49,12 @@ impl Tile {
     }
 }
 
-/// A box for each token in the order of the sequence, with what its id reads as, by `spelled`, and its id; features
-/// are a strip of colours. The first 600 are drawn. The tokens keep `spec`.
+/// A box for each token in the order of the sequence, with the text of its id, by `text_of_id`, and the id; features are a
+/// strip of colours. The first 600 tokens are drawn. The tokens match `spec`.
 ///
-/// With one kind neighbours are told apart by their colour, else kinds are.
-pub fn boxes(spec: &TokenSpec, tokens: &Tokens, spelled: &dyn Fn(u32) -> Option<String>) -> Scene {
-    let (tiles, several) = (tiles(spec, tokens, spelled), spec.kinds.len() > 1);
+/// The colours distinguish kinds or, with one kind, neighbouring tokens.
+pub fn boxes(spec: &TokenSpec, tokens: &Tokens, text_of_id: &dyn Fn(u32) -> Option<String>) -> Scene {
+    let (tiles, several) = (tiles(spec, tokens, text_of_id), spec.kinds.len() > 1);
     let places = places(&tiles);
     let tiles = &tiles[..places.len()];
     let mut scene = Scene::new();
@@ -75,7 +75,7 @@ pub fn boxes(spec: &TokenSpec, tokens: &Tokens, spelled: &dyn Fn(u32) -> Option<
     scene
 }
 
-/// The kinds and what they hold, with their colours where there are several.
+/// The kinds and their contents, with colours if there are several kinds.
 fn legend(spec: &TokenSpec, several: bool, scene: &mut Scene, top: f32) -> f32 {
     let mut left = MARGIN;
     for (k, kind) in spec.kinds.iter().enumerate() {
@@ -114,8 +114,8 @@ fn draw(tile: &Tile, at: Point, colour: Colour, scene: &mut Scene) {
     scene.reach([at[0] + width, at[1] + HEIGHT]);
 }
 
-/// Where tiles stand, from the upper left of the first, and whether they begin a row; fewer than there are tiles
-/// where the rows are full.
+/// The positions of tiles, from the upper left of the first, and whether they begin a row; fewer than tiles if the rows are
+/// full.
 fn places(tiles: &[Tile]) -> Vec<(Point, bool)> {
     let (mut places, mut rows, mut x, mut new_row) = (Vec::new(), 0, 0.0, true);
     for tile in tiles {
@@ -133,15 +133,15 @@ fn places(tiles: &[Tile]) -> Vec<(Point, bool)> {
 }
 
 /// The first tokens of all kinds, in their order.
-fn tiles(spec: &TokenSpec, tokens: &Tokens, spelled: &dyn Fn(u32) -> Option<String>) -> Vec<Tile> {
+fn tiles(spec: &TokenSpec, tokens: &Tokens, text_of_id: &dyn Fn(u32) -> Option<String>) -> Vec<Tile> {
     let mut tiles = Vec::new();
     for (k, (kind, group)) in spec.kinds.iter().zip(&tokens.groups).enumerate() {
         let range = colour::range(group.content.features().unwrap_or_default().iter().copied());
         let first = group.order.iter().enumerate().filter(|(_, order)| (**order as usize) < MOST);
         tiles.extend(first.map(|(i, &order)| match &group.content {
             Content::Ids(ids) => {
-                let text = spelled(ids[i]).map(|text| match kind.name == "byte" && text == "\u{fffd}" {
-                    // A byte of a longer character says nothing alone.
+                let text = text_of_id(ids[i]).map(|text| match kind.name == "byte" && text == "\u{fffd}" {
+                    // A byte of a longer character has no text of its own.
                     true => format!("x{:02X}", ids[i]),
                     false => text,
                 });
@@ -166,7 +166,7 @@ fn tiles(spec: &TokenSpec, tokens: &Tokens, spelled: &dyn Fn(u32) -> Option<Stri
     tiles
 }
 
-/// What can be seen of a text; of a long one the beginning.
+/// A text with visible white space, shortened if it is long.
 fn label(text: &str) -> String {
     let visible = visible(text);
     match visible.char_indices().nth(LONGEST) {
@@ -175,7 +175,7 @@ fn label(text: &str) -> String {
     }
 }
 
-/// The means of runs of features: as many as there are cells.
+/// The means of runs of features, one for each cell.
 fn means(features: &[f32]) -> Vec<f32> {
     let cells = features.len().min(CELLS);
     let cell = |i: usize| {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_stand_in_their_boxes_with_their_ids() {
+    fn boxes_have_characters_and_ids() {
         let scene = text("a b\nc");
         let expected = [
             "5 tokens",
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_and_says_so() {
+    fn a_long_text_is_shortened_and_the_title_says_so() {
         let scene = text(&"x".repeat(2000));
         assert_eq!(texts(&scene)[0], "the first 600 of 2,000 tokens");
         assert!(scene.width() < 1100 && scene.height() < 1800, "{}×{}", scene.width(), scene.height());
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_a_longer_character_are_numbers() {
+    fn bytes_of_a_longer_character_are_hexadecimal() {
         let spec = TokenSpec::single(kind("byte", ContentSpec::Ids { vocabulary: 256 }));
         let group = Group { positions: vec![], ..Group::sequence(Content::Ids(vec![0xc3, 0xa9])) };
         let scene = boxes(&spec, &Tokens::new(vec![group]), &|_| Some("\u{fffd}".into()));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_drawn_as_nothing() {
+    fn no_tokens_have_a_figure() {
         assert_eq!(texts(&text(""))[0], "0 tokens");
         assert!(means(&[]).is_empty());
     }

@@ -1,15 +1,15 @@
-//! The font that ships: DejaVu Sans Mono, of which `data/fonts` holds Latin, Greek, Cyrillic and a few signs.
-//! What it lacks is a box.
+//! The font that ships: DejaVu Sans Mono, of which `data/fonts` holds Latin, Greek, Cyrillic and a few signs. Other
+//! characters are drawn as a box.
 
 use ab_glyph::{Font, FontRef, OutlinedGlyph, PxScale, point};
 use std::sync::LazyLock;
 
 static FONT: LazyLock<FontRef<'static>> = LazyLock::new(|| {
     let file = include_bytes!("../../../data/fonts/DejaVuSansMono-part.ttf");
-    FontRef::try_from_slice(file).expect("the font that ships is one")
+    FontRef::try_from_slice(file).expect("the font that ships is readable")
 });
 
-/// Every character's advance, and a capital's height, as shares of the size.
+/// The advance of every character and the height of a capital, as shares of the size.
 const ADVANCE: f32 = 1233.0 / 2048.0;
 const CAPITAL: f32 = 1493.0 / 2048.0;
 
@@ -18,13 +18,12 @@ pub(super) fn width(text: &str, size: f32) -> f32 {
     text.chars().count() as f32 * ADVANCE * size
 }
 
-/// How far below the middle of its capitals the line that letters stand on is.
+/// The distance from the middle of the capitals down to the baseline, in pixels.
 pub(super) fn baseline(size: f32) -> f32 {
     CAPITAL * size / 2.0
 }
 
-/// The outlines of a line of text whose first character stands at `[x, y]`, the left end of the line that letters
-/// stand on.
+/// The outlines of a line of text whose baseline begins at `[x, y]`.
 pub(super) fn outlines(text: &str, [x, y]: [f32; 2], size: f32) -> impl Iterator<Item = OutlinedGlyph> {
     // ab_glyph's scale is the height from the deepest descent to the highest ascent, not the size.
     let per_em = FONT.units_per_em().unwrap_or(2048.0);
@@ -35,8 +34,8 @@ pub(super) fn outlines(text: &str, [x, y]: [f32; 2], size: f32) -> impl Iterator
     })
 }
 
-/// What is not seen made visible: a space is `␣`, the end of a line `⏎`, a tab `⇥`; other control characters are
-/// escaped as in Rust.
+/// Text with visible white space: a space is `␣`, a line feed `⏎`, a tab `⇥`; other control characters are escaped as in
+/// Rust.
 pub(super) fn visible(text: &str) -> String {
     let mut visible = String::with_capacity(text.len());
     for character in text.chars() {
@@ -56,17 +55,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_has_every_sign_that_is_drawn() {
+    fn the_font_has_every_sign_that_is_drawn() {
         let missing = |character: char| FONT.glyph_id(character).0 == 0;
         let ascii = (' '..='~').chain(('\0'..' ').map(|c| visible(&c.to_string()).chars().next().unwrap()));
         let absent: Vec<char> =
             ascii.chain("␣⏎⇥–—…×·µÄéßΩяЖ\u{fffd}".chars()).filter(|c| missing(*c)).collect();
         assert!(absent.is_empty(), "{absent:?}");
-        assert!(missing('語'), "what it lacks is told apart");
+        assert!(missing('語'), "the font lacks this character");
     }
 
     #[test]
-    fn it_is_as_wide_as_it_is_said_to_be() {
+    fn widths_and_heights_match_the_constants() {
         let per_em = FONT.units_per_em().unwrap();
         for character in "iW…語".chars() {
             assert_eq!(FONT.h_advance_unscaled(FONT.glyph_id(character)) / per_em, ADVANCE, "{character}");
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_seen_has_a_sign() {
+    fn white_space_has_visible_signs() {
         assert_eq!(visible("a b\tc\r\n\x1b"), "a␣b⇥c\\r⏎\\u{1b}");
         assert_eq!(visible("häß"), "häß");
     }

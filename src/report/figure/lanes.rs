@@ -1,4 +1,4 @@
-//! Kinds that take turns in time, each in a lane of its own: return-to-go, state and action of a trajectory.
+//! Kinds that are interleaved in time, a lane for each: return-to-go, state and action of a trajectory.
 
 use super::axis::{number, with_room};
 use super::colour::{self, Colour};
@@ -13,22 +13,22 @@ const MOST: usize = 400;
 const LANE: f32 = 96.0;
 const MARK: f32 = 16.0;
 const GAP: f32 = 10.0;
-/// The least width of the lanes' names, and the space after the longest.
+/// Least width of the names of lanes, and the space after the longest.
 const NAMES: f32 = 132.0;
 const SPACE: f32 = 12.0;
-/// The most features of a token that have a curve.
+/// Most features of a token with a curve.
 const CURVES: usize = 8;
-/// The widest and the narrowest that a token is drawn, and the width that they share.
+/// Largest and least width of a token, and the width of all tokens together.
 const WIDEST: f32 = 26.0;
 const NARROWEST: f32 = 3.0;
 const SHARED: f32 = 1040.0;
 
-/// Where the tokens of the sequence stand.
+/// The positions of the tokens of the sequence.
 struct Columns {
     left: f32,
     /// Width of a token.
     each: f32,
-    /// How many are drawn.
+    /// Number of drawn tokens.
     n: usize,
 }
 
@@ -41,7 +41,7 @@ impl Columns {
         self.left + self.n as f32 * self.each
     }
 
-    /// The tokens of a group that are drawn: their places in the group, in their order.
+    /// The places in the group of its drawn tokens, in the order of the sequence.
     fn of(&self, group: &Group) -> Vec<usize> {
         let mut shown: Vec<usize> =
             (0..group.len()).filter(|&i| (group.order[i] as usize) < self.n).collect();
@@ -50,9 +50,8 @@ impl Columns {
     }
 }
 
-/// A lane for each kind, along the order of the sequence, with the time steps below. Features are curves, ids are
-/// dots; each token has its mark, with its place in the sequence. The first 400 tokens are drawn. The tokens keep
-/// `spec`.
+/// A lane for each kind, along the order of the sequence, with the time steps below. Features are curves, ids are dots; each
+/// token has a mark with its place in the sequence. The first 400 tokens are drawn. The tokens match `spec`.
 pub fn lanes(spec: &TokenSpec, tokens: &Tokens) -> Scene {
     let n = tokens.len().min(MOST);
     let each = (SHARED / n.max(1) as f32).clamp(NARROWEST, WIDEST);
@@ -74,7 +73,7 @@ pub fn lanes(spec: &TokenSpec, tokens: &Tokens) -> Scene {
     scene
 }
 
-/// The time steps of the first `n` tokens and the order at which each begins.
+/// The time steps of the first `n` tokens, each with the place of its first token.
 fn steps(tokens: &Tokens, n: usize) -> Vec<(u32, u32)> {
     let places = tokens.groups.iter().flat_map(|group| group.order.iter().zip(&group.time));
     let mut places: Vec<(u32, u32)> =
@@ -107,13 +106,13 @@ fn time_axis(times: &[(u32, u32)], columns: &Columns, top: f32, scene: &mut Scen
     scene.reach([columns.right(), top + SMALL]);
 }
 
-/// One kind's tokens, and where they are drawn.
+/// One kind's tokens and their position.
 struct Lane<'a> {
     /// The kind's number.
     k: usize,
     kind: &'a KindSpec,
     group: &'a Group,
-    /// Places in the group of the tokens that are drawn, in their order.
+    /// Places in the group of the drawn tokens, in the order of the sequence.
     shown: Vec<usize>,
     columns: &'a Columns,
     top: f32,
@@ -139,19 +138,19 @@ impl Lane<'_> {
         self.marks(colour.lighter(0.6), scene);
     }
 
-    /// Where the `i`-th token's value stands that is this share of the range.
+    /// The position of the `i`-th token's value, by its share of the range.
     fn place(&self, i: usize, share: f32) -> Point {
         [self.columns.middle(self.group.order[i]), self.top + 8.0 + (1.0 - share) * (LANE - 16.0)]
     }
 
-    /// A dot for each id, with the id where there is room. Gives the range of the ids.
+    /// A dot for each id, with the id if there is room. Gives the range of the ids.
     fn dots(&self, ids: &[u32], colour: Colour, scene: &mut Scene) -> [f32; 2] {
         let range = colour::range(self.shown.iter().map(|&i| ids[i] as f32));
         for &i in &self.shown {
             let [x, y] = self.place(i, colour::share(ids[i] as f32, range));
             scene.rect([x - 3.0, y - 3.0], [6.0, 6.0], colour);
             let label = ids[i].to_string();
-            // The tokens of other kinds leave room beside it.
+            // The places of other kinds beside it are free.
             if font::width(&label, SMALL) + 10.0 <= self.columns.each * 2.0 {
                 scene.text(label, [x + 6.0, y], SMALL, Align::Start, Colour::INK);
             }
@@ -176,7 +175,7 @@ impl Lane<'_> {
         range
     }
 
-    /// A box for each token, with its place in the sequence where there is room.
+    /// A box for each token, with its place in the sequence if there is room.
     fn marks(&self, colour: Colour, scene: &mut Scene) {
         let (top, height, width) = (self.top + LANE, MARK - 2.0, (self.columns.each - 1.0).max(2.0));
         for order in self.shown.iter().map(|&i| self.group.order[i]) {
@@ -196,7 +195,7 @@ mod tests {
     use super::super::testing::texts;
     use super::*;
 
-    /// Steps of a return, a state of two numbers and a choice out of three.
+    /// Steps of a return, a state of two numbers and an action out of three.
     fn trajectory(steps: u32) -> (TokenSpec, Tokens) {
         let kind = |name: &str, content| KindSpec {
             name: name.into(),
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_has_its_lane_and_each_token_its_mark() {
+    fn each_kind_has_a_lane_and_each_token_a_mark() {
         let (spec, tokens) = trajectory(4);
         let scene = lanes(&spec, &tokens);
         let texts = texts(&scene);
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_one_is_cut_and_says_so() {
+    fn a_long_trajectory_is_shortened_and_the_title_says_so() {
         let (spec, tokens) = trajectory(900);
         let scene = lanes(&spec, &tokens);
         assert_eq!(texts(&scene)[0], "the first 400 of 2,700 tokens in 134 time steps");
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_drawn_as_nothing() {
+    fn no_tokens_have_a_figure() {
         let (spec, tokens) = trajectory(0);
         assert_eq!(texts(&lanes(&spec, &tokens))[0], "0 tokens in 0 time steps");
     }

@@ -1,5 +1,5 @@
-//! One input's tokens as a figure: the patch grid on the image, the slice grid on the spectrogram, the
-//! characters in their boxes, the trajectory in lanes; of a modality of your own, a box for each token.
+//! The tokens of one input as a figure: the patch grid on the image, the slice grid on the spectrogram, characters in
+//! boxes, a trajectory in lanes; for a modality of your own, a box for each token.
 //!
 //! ```
 //! use smalti::report::figure::{self, Format};
@@ -36,11 +36,11 @@ pub use boxes::boxes;
 pub use lanes::lanes;
 pub use scene::Scene;
 
-use crate::report::{DrawError, tokens::spelled};
+use crate::report::{DrawError, tokens::text_of_id};
 use smalti_contract::{AnyTokenizer, Tokens};
 use std::path::Path;
 
-/// The file formats that figures are written in.
+/// The file format of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Pixels.
@@ -50,7 +50,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a file's name asks for; `None` for another extension than `.png` and `.svg`.
+    /// The format of a file by its name; `None` for an extension other than `.png` and `.svg`.
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_lowercase().as_str() {
             "png" => Some(Self::Png),
@@ -61,10 +61,10 @@ impl Format {
 }
 
 impl Scene {
-    /// The bytes of a file.
+    /// The bytes of a file of this format.
     ///
     /// # Errors
-    /// [`DrawError`] for a scene without area or too large for the memory.
+    /// [`DrawError`] if the scene has no area or is too large for the memory.
     pub fn encode(&self, format: Format) -> Result<Vec<u8>, DrawError> {
         match format {
             Format::Png => png::encode(self),
@@ -73,10 +73,10 @@ impl Scene {
     }
 }
 
-/// The figure of tokens that this tokenizer made.
+/// The figure of tokens of this tokenizer.
 ///
-/// Patches lie on the image that they decode to, slices on their spectrogram. Kinds that take turns in time are
-/// lanes; all others are boxes in their order, with what an id reads as where it is one of a text.
+/// Patches are drawn on the image that they decode to, slices on their spectrogram. Kinds that are interleaved in time are
+/// lanes; all other kinds are boxes in the order of the sequence, with the text of an id if it has one.
 pub fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Scene {
     #[cfg(feature = "image")]
     if let Some(scene) = patches::of(tokenizer, tokens) {
@@ -89,11 +89,11 @@ pub fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Scene {
     let spec = tokenizer.spec();
     match spec.kinds.len() > 1 && spec.kinds.iter().all(|kind| kind.time_steps.is_some()) {
         true => lanes(spec, tokens),
-        false => boxes(spec, tokens, &|id| spelled(tokenizer, id)),
+        false => boxes(spec, tokens, &|id| text_of_id(tokenizer, id)),
     }
 }
 
-/// A number of things: `1 token`, `2,048 patches`.
+/// A number with its noun: `1 token`, `2,048 patches`.
 fn counted(n: usize, thing: &str) -> String {
     let digits = n.to_string();
     let mut grouped = String::new();
@@ -111,7 +111,7 @@ fn counted(n: usize, thing: &str) -> String {
     format!("{grouped} {thing}{ending}")
 }
 
-/// How many there are, or how many of them are drawn: `64 tokens`, `the first 600 of 10,234 tokens`.
+/// The number of things, and how many of them are drawn: `64 tokens`, `the first 600 of 10,234 tokens`.
 fn first_of(shown: usize, all: usize, thing: &str) -> String {
     match shown < all {
         true => format!("the first {shown} of {}", counted(all, thing)),
@@ -124,14 +124,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_its_format() {
+    fn a_name_has_its_format() {
         let of = |name: &str| Format::of(Path::new(name));
         assert_eq!((of("a.png"), of("dir.svg/b.SVG")), (Some(Format::Png), Some(Format::Svg)));
         assert_eq!((of("a.gif"), of("png"), of("")), (None, None, None));
     }
 
     #[test]
-    fn counts_are_read_easily() {
+    fn counts_have_separators_and_plurals() {
         assert_eq!(counted(1, "token"), "1 token");
         assert_eq!(counted(12_345_678, "patch"), "12,345,678 patches");
         assert_eq!(first_of(600, 1000, "token"), "the first 600 of 1,000 tokens");

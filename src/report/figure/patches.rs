@@ -1,4 +1,4 @@
-//! Patches on the image that they decode to.
+//! Patches, drawn on the image that they decode to.
 
 use super::axis::{round_step, with_room};
 use super::colour::Colour;
@@ -9,15 +9,15 @@ use crate::modalities::image::Image;
 use image::{RgbImage, imageops};
 use smalti_contract::{AnyTokenizer, Tokens};
 
-/// The longest side that a large image is drawn with, and that a small one is enlarged to.
+/// The longest side of a drawn image: for a large image, and for an enlarged one.
 const LARGEST: f32 = 960.0;
 const ENLARGED: f32 = 640.0;
-/// The widest that a patch is enlarged to.
+/// The largest side of an enlarged patch.
 const WIDEST_PATCH: f32 = 96.0;
-/// Grid lines are no closer than this.
+/// The least distance of grid lines.
 const CLOSEST: f32 = 5.0;
 
-/// The figure of an image tokenizer's tokens; `None` for those of another, and for patches that fill no grid.
+/// The figure of an image tokenizer's tokens; `None` for another tokenizer, and for patches that fill no grid.
 pub(super) fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Option<Scene> {
     let image = tokenizer.decode_any(tokens).ok()?.downcast::<Image>().ok()?;
     let (kind, group) = (tokenizer.spec().kinds.first()?, tokens.groups.first()?);
@@ -30,7 +30,7 @@ pub(super) fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Option<Scene>
     Some(draw(&image, grid))
 }
 
-/// An image cut into so many `[rows, columns]`.
+/// An image with its grid of `[rows, columns]` patches.
 fn draw(image: &Image, [rows, columns]: [usize; 2]) -> Scene {
     let (height, width) = (image.height, image.width);
     let patch = [height as f32 / rows as f32, width as f32 / columns as f32];
@@ -53,7 +53,7 @@ fn draw(image: &Image, [rows, columns]: [usize; 2]) -> Scene {
     let numbers = font::width(&rows.to_string(), SMALL).ceil() + 6.0;
     let at = [MARGIN + numbers, top + SMALL + 4.0];
     scene.pixels(raster(image, size), at, size);
-    // Dark under light can be seen on any image; where patches are small, the image must be seen too.
+    // Dark under light is visible on any image. For small patches the lines are thin, so that the image stays visible.
     let (dark, light) = match drawn[0].min(drawn[1]) >= 12.0 {
         true => (Some(Colour::rgb(0, 0, 0).alpha(90)), Colour::WHITE.alpha(220)),
         false => (None, Colour::WHITE.alpha(130)),
@@ -81,18 +81,18 @@ fn draw(image: &Image, [rows, columns]: [usize; 2]) -> Scene {
     scene
 }
 
-/// How many pixels one of the image is drawn with: whole ones where it is enlarged.
+/// The side of a drawn pixel of the image: a whole number if the image is enlarged.
 fn scale(longest: f32, patch: f32) -> f32 {
     let enlarged = (ENLARGED / longest).min(WIDEST_PATCH / patch).floor();
     if enlarged >= 1.0 { enlarged } else { (LARGEST / longest).min(1.0) }
 }
 
-/// Where the `n`-th grid line is, the last inside.
+/// The position of the `n`-th grid line; the last is inside the image.
 fn line(n: usize, each: f32, size: f32) -> f32 {
     (n as f32 * each).round().min(size - 1.0)
 }
 
-/// The image in colour; shrunk smoothly where it is drawn smaller than it is.
+/// The image in RGB, resized with smoothing if it is drawn smaller than it is.
 fn raster(image: &Image, size: [f32; 2]) -> Raster {
     let colour = image.to_channels(3);
     let whole = || Raster { width: image.width, height: image.height, rgb: colour.pixels.clone() };
@@ -111,7 +111,7 @@ fn raster(image: &Image, size: [f32; 2]) -> Raster {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{read, texts, uprights};
+    use super::super::testing::{read, texts, vertical_lines};
     use super::*;
     use crate::modalities::image::{ImageConfig, ImageTokenizer};
     use crate::report::figure::Format;
@@ -128,15 +128,15 @@ mod tests {
     fn grid_lines_are_between_the_patches() {
         let scene = figure(8, 12, 4);
         assert_eq!(texts(&scene), ["8×12 pixels, 2×3 = 6 patches of 4×4", "0", "1", "0", "1", "2"]);
-        let [left, ..] = uprights(&scene, 1.0)[..] else { panic!("there are lines") };
-        assert_eq!(uprights(&scene, 1.0), [0.0, 96.0, 192.0, 287.0].map(|x| left + x));
+        let [left, ..] = vertical_lines(&scene, 1.0)[..] else { panic!("there are lines") };
+        assert_eq!(vertical_lines(&scene, 1.0), [0.0, 96.0, 192.0, 287.0].map(|x| left + x));
 
         let png = read(&scene.encode(Format::Png).unwrap());
         let (x, y) = (left as usize, png.height - MARGIN as usize - 20);
         let row: Vec<bool> = (0..288).map(|i| png.at(x + i, y)[0] > 220).collect();
         let light: Vec<usize> = (0..288).filter(|i| row[*i]).collect();
         assert_eq!(light, [0, 96, 192, 287]);
-        assert_eq!(png.at(x + 48, y), [200; 3], "the image is seen between them");
+        assert_eq!(png.at(x + 48, y), [200; 3], "the image is visible between them");
     }
 
     #[test]
@@ -144,13 +144,13 @@ mod tests {
         let scene = figure(1200, 2000, 4);
         assert_eq!(texts(&scene)[0], "1200×2000 pixels, 300×500 = 150,000 patches of 4×4, a line every 5");
         assert!(scene.width() < 1100 && scene.height() < 700, "{}×{}", scene.width(), scene.height());
-        let lines = uprights(&scene, 1.0);
+        let lines = vertical_lines(&scene, 1.0);
         assert_eq!(lines.len(), 101);
         assert!((lines[1] - lines[0] - 5.0 * 4.0 * 960.0 / 2000.0).abs() <= 1.0);
     }
 
     #[test]
-    fn one_patch_is_one() {
+    fn one_patch_is_singular() {
         assert!(texts(&figure(4, 4, 4))[0].ends_with("1×1 = 1 patch of 4×4"));
     }
 }

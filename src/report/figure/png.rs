@@ -10,13 +10,14 @@ use tiny_skia::{Color, LineCap, LineJoin, Paint, PathBuilder, Pixmap, Rect, Stro
 /// The scene as a PNG of RGB.
 pub(super) fn encode(scene: &Scene) -> Result<Vec<u8>, DrawError> {
     let Scene { width, height, .. } = *scene;
-    let mut canvas = Pixmap::new(width, height)
-        .ok_or_else(|| DrawError::new(format!("{width}×{height} pixels cannot be drawn on")))?;
+    let mut canvas = Pixmap::new(width, height).ok_or_else(|| {
+        DrawError::new(format!("{width}×{height} pixels: no area, or too large for the memory"))
+    })?;
     canvas.fill(Color::WHITE);
     for shape in &scene.shapes {
         draw(shape, &mut canvas);
     }
-    // White lies under everything, so that no pixel is transparent.
+    // The background is white, so that no pixel is transparent.
     let rgb: Vec<u8> = canvas.data().chunks_exact(4).flat_map(|pixel| &pixel[..3]).copied().collect();
     let mut file = Vec::new();
     let encoder = PngEncoder::new(&mut file);
@@ -51,7 +52,7 @@ fn paint(colour: Colour) -> Paint<'static> {
 }
 
 fn rect(canvas: &mut Pixmap, [x, y]: Point, [width, height]: Point, paint: &Paint) {
-    // Without area there is nothing to fill.
+    // `None` for a rectangle without area.
     if let Some(rect) = Rect::from_xywh(x, y, width, height) {
         canvas.fill_rect(rect, paint, Transform::identity(), None);
     }
@@ -63,7 +64,7 @@ fn line(canvas: &mut Pixmap, points: &[Point], width: f32, paint: &Paint) {
         if i == 0 { path.move_to(*x, *y) } else { path.line_to(*x, *y) }
     }
     let stroke = Stroke { width, line_cap: LineCap::Round, line_join: LineJoin::Round, ..Stroke::default() };
-    // A single point is no line.
+    // `None` for a single point.
     if let Some(path) = path.finish() {
         canvas.stroke_path(&path, paint, &stroke, Transform::identity(), None);
     }
@@ -82,7 +83,7 @@ fn write(canvas: &mut Pixmap, text: &str, at: Point, size: f32, colour: Colour) 
     }
 }
 
-/// Lays a colour over an opaque pixel.
+/// Blends a colour over an opaque pixel.
 fn blend(canvas: &mut Pixmap, pixel: usize, colour: Colour, covered: f32) {
     let [red, green, blue, alpha] = colour.0;
     let share = (covered * f32::from(alpha) / 255.0).clamp(0.0, 1.0);
@@ -92,7 +93,7 @@ fn blend(canvas: &mut Pixmap, pixel: usize, colour: Colour, covered: f32) {
     }
 }
 
-/// A rectangle for each pixel would be slow: rows of the canvas are filled from the raster.
+/// Fills rows of the canvas from the raster; a rectangle for each pixel would be slow.
 fn pixels(canvas: &mut Pixmap, raster: &Raster, at: Point, cell: Point) {
     let [left, top] = at.map(|x| x.round() as usize);
     let end = |at: f32, cell: f32, cells: usize| (at + cell * cells as f32).round() as usize;
@@ -100,7 +101,7 @@ fn pixels(canvas: &mut Pixmap, raster: &Raster, at: Point, cell: Point) {
     let bottom = end(at[1], cell[1], raster.height).min(canvas.height() as usize);
     let width = canvas.width() as usize;
     let data = canvas.data_mut();
-    // The raster's column under the middle of a column of the canvas, and so for rows.
+    // The column (row) of the raster under the middle of a column (row) of the canvas.
     let under = |pixel: usize, at: f32, cell: f32, cells: usize| {
         (((pixel as f32 + 0.5 - at) / cell) as usize).min(cells.saturating_sub(1))
     };
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_are_where_they_are_said_to_be() {
+    fn shapes_are_drawn_at_their_positions() {
         let mut scene = Scene { width: 40, height: 30, shapes: vec![] };
         scene.rect([2.0, 3.0], [10.0, 5.0], Colour::rgb(255, 0, 0));
         scene.rect([2.0, 3.0], [1.0, 5.0], Colour::rgb(0, 0, 255).alpha(128));
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn text_leaves_ink_about_its_point() {
+    fn text_is_drawn_around_its_point() {
         let mut scene = Scene { width: 60, height: 20, shapes: vec![] };
         scene.text("HHH", [30.0, 10.0], 16.0, Align::Middle, Colour::INK);
         scene.text("far outside", [55.0, 10.0], 16.0, Align::Start, Colour::WHITE);
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_cannot_be_drawn() {
+    fn a_scene_without_area_fails() {
         assert!(encode(&Scene { width: 0, height: 5, shapes: vec![] }).is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! A figure as a list of shapes, of which PNG and SVG are drawn alike.
+//! A figure as a list of shapes, from which both PNG and SVG are drawn.
 
 use super::{colour::Colour, font};
 
-/// A drawing: shapes on white, each over those before it. Places and sizes are pixels from the upper left.
+/// A figure: shapes on white, each over those before it. Positions and sizes are in pixels from the upper left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scene {
     pub(super) width: u32,
@@ -10,7 +10,7 @@ pub struct Scene {
     pub(super) shapes: Vec<Shape>,
 }
 
-/// One thing that is drawn.
+/// A shape.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Shape {
     /// A filled rectangle.
@@ -26,7 +26,7 @@ pub(super) enum Shape {
 /// `[x, y]`.
 pub(super) type Point = [f32; 2];
 
-/// Where text lies about its point; its height is always centred on it.
+/// Horizontal alignment of text to its point. Vertically, text is centred on its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
     Start,
@@ -44,28 +44,28 @@ pub(super) struct Raster {
 
 /// Space around everything.
 pub(super) const MARGIN: f32 = 20.0;
-/// Sizes of text: titles, what is in boxes, numbers.
+/// Sizes of text: titles, labels in boxes, numbers.
 pub(super) const TITLE: f32 = 15.0;
 pub(super) const LABEL: f32 = 14.0;
 pub(super) const SMALL: f32 = 10.0;
 
 impl Scene {
-    /// Nothing yet.
+    /// An empty figure.
     pub(super) fn new() -> Self {
         Self { width: 1, height: 1, shapes: Vec::new() }
     }
 
-    /// In pixels.
+    /// The width in pixels.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// In pixels.
+    /// The height in pixels.
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// Makes room up to a point, and for the margin beyond.
+    /// Extends the figure to a point and the margin beyond it.
     pub(super) fn reach(&mut self, [x, y]: Point) {
         self.width = self.width.max((x + MARGIN).ceil() as u32);
         self.height = self.height.max((y + MARGIN).ceil() as u32);
@@ -100,7 +100,7 @@ impl Scene {
         self.shapes.push(Shape::Pixels { raster, at, size });
     }
 
-    /// The title, for which room is made; gives the height at which the drawing begins.
+    /// Adds the title; gives the height at which the drawing begins.
     pub(super) fn title(&mut self, title: &str) -> f32 {
         let middle = MARGIN + TITLE / 2.0;
         self.text(title, [MARGIN, middle], TITLE, Align::Start, Colour::INK);

@@ -1,4 +1,4 @@
-//! Slices on the spectrogram that they were cut from.
+//! Slices, drawn on the spectrogram that they are cut from.
 
 use super::axis::{number, round_step, seconds_step, with_room};
 use super::colour::{self, Colour};
@@ -8,14 +8,14 @@ use super::scene::{Align, MARGIN, Raster, SMALL, Scene};
 use crate::modalities::audio::{AudioConfig, AudioTokenizer};
 use smalti_contract::{AnyTokenizer, Tokenizer, Tokens};
 
-/// The widest that a spectrogram is drawn, and the widest and highest of its cells, in pixels.
+/// Largest width of a drawn spectrogram, and largest side of its cells, in pixels.
 const WIDEST: usize = 1400;
 const CELL: usize = 8;
-/// About how high a spectrogram is.
+/// Approximate height of a spectrogram, in pixels.
 const HEIGHT: usize = 400;
-/// Grid lines are no closer than this.
+/// Least distance of grid lines, in pixels.
 const CLOSEST: f32 = 4.0;
-/// Where bands have their numbers, and the scale of values its own.
+/// Width of the numbers of bands, and of the colour scale.
 const BANDS: f32 = 44.0;
 const SCALE: f32 = 12.0;
 /// Height of a row of slices below the spectrogram.
@@ -28,13 +28,13 @@ struct Sliced<'a> {
     slices: usize,
     frames: usize,
     bands: usize,
-    /// Frames from the start of a slice to that of the next.
+    /// Frames from the start of one slice to the start of the next.
     hop: usize,
-    /// Seconds from frame to frame.
+    /// Seconds from one frame to the next.
     seconds: f32,
 }
 
-/// The figure of an audio tokenizer's tokens; `None` for those of another.
+/// The figure of an audio tokenizer's tokens; `None` for another tokenizer.
 pub(super) fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Option<Scene> {
     if tokenizer.name() != AudioTokenizer::NAME {
         return None;
@@ -48,25 +48,25 @@ pub(super) fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Option<Scene>
         frames,
         bands,
         hop: config.slice_hop.unwrap_or(frames),
-        seconds: config.mel.hop_length as f32 / config.sample_rate as f32,
+        seconds: config.mel.hop_length as f32 / config.sampling_rate as f32,
     };
     (sliced.slices > 0).then(|| sliced.draw())
 }
 
 impl Sliced<'_> {
-    /// How many frames the first `slices` reach over.
+    /// The number of frames of the first `slices`.
     fn reach(&self, slices: usize) -> usize {
         slices.saturating_sub(1) * self.hop + self.frames
     }
 
-    /// The value of a band of a frame, from the last slice that begins before it.
+    /// The value of a band of a frame, from the last slice that begins at or before the frame.
     fn value(&self, frame: usize, band: usize, slices: usize) -> f32 {
         let slice = (frame / self.hop).min(slices - 1);
         self.values[(slice * self.frames + frame - slice * self.hop) * self.bands + band]
     }
 
     fn draw(&self) -> Scene {
-        // Of a long clip, as many slices as fit.
+        // The slices of a long clip that fit.
         let fits = WIDEST.saturating_sub(self.frames) / self.hop + 1;
         let slices = self.slices.min(fits);
         let frames = self.reach(slices);
@@ -97,10 +97,10 @@ impl Sliced<'_> {
         Raster { width: frames, height: self.bands, rgb: rgb.collect() }
     }
 
-    /// An upright line where a slice begins, and one where the last ends.
+    /// A vertical line at the start of each slice, and one at the end of the last.
     fn grid(&self, slices: usize, each: f32, at: [f32; 2], height: f32, scene: &mut Scene) {
         let every = round_step(CLOSEST / (each * self.hop as f32));
-        // Where lines are close, the spectrogram must be seen between them.
+        // Close lines are thin, so that the spectrogram stays visible.
         let alpha = if each * self.hop as f32 >= 2.0 * CLOSEST { 110 } else { 50 };
         let begins = (0..slices).step_by(every).map(|slice| slice * self.hop);
         for frame in begins.chain([self.reach(slices)]) {
@@ -118,13 +118,13 @@ impl Sliced<'_> {
         scene.text("band", [MARGIN, at[1] + 5.0], SMALL, Align::Start, Colour::GREY);
     }
 
-    /// Where slices begin and end, with their numbers: in as many rows as slices overlap. Gives what is below.
+    /// The extents of the slices with their numbers, in one row for each overlapping slice. Gives the height below them.
     fn extents(&self, slices: usize, each: f32, at: [f32; 2], scene: &mut Scene) -> f32 {
         let rows = self.frames.div_ceil(self.hop);
         let width = self.frames as f32 * each;
         let hop = self.hop as f32 * each;
         let digits = font::width(&slices.to_string(), SMALL) + 4.0;
-        // With many rows, or slices too narrow for a box, their numbers alone are left.
+        // With many rows, or slices too narrow for a box, only the numbers are drawn.
         let boxes = rows <= 4 && width >= CLOSEST;
         let numbered = round_step(digits / (hop * rows as f32).max(hop));
         for slice in 0..slices {
@@ -135,7 +135,7 @@ impl Sliced<'_> {
                 let fill = colour::of_neighbour(slice / rows + row);
                 scene.framed([left, y], [width, ROW - 2.0], Colour::EDGE, fill);
             }
-            // In a box where it fits, else one in a few from its left edge on.
+            // In the box if the number fits, else every few slices, from the left edge of the slice.
             let fits = boxes && width >= digits;
             if fits || slice % (numbered * rows) == 0 {
                 let (x, align) =
@@ -178,7 +178,7 @@ fn scale(range: [f32; 2], at: [f32; 2], height: f32, scene: &mut Scene) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{read, texts, uprights};
+    use super::super::testing::{read, texts, vertical_lines};
     use super::*;
     use crate::modalities::audio::Waveform;
     use crate::modalities::text::{TextTokenizer, fit};
@@ -192,29 +192,29 @@ mod tests {
     }
 
     #[test]
-    fn grid_lines_are_where_slices_begin() {
+    fn grid_lines_are_at_the_starts_of_slices() {
         let scene = clip(1.0, None); // 100 frames, 25 slices
         let texts = texts(&scene);
         assert_eq!(texts[0], "25 slices of 4 frames of 80 bands");
         for text in ["0 s", "0.5 s", "0", "24", "band", "slice"] {
             assert!(texts.contains(&text), "{text} in {texts:?}");
         }
-        let lines = uprights(&scene, 1.0);
+        let lines = vertical_lines(&scene, 1.0);
         let expected: Vec<f32> = (0..=25).map(|slice| lines[0] + (slice * 4 * CELL) as f32).collect();
         assert_eq!(lines[..26], expected);
     }
 
     #[test]
-    fn overlapping_slices_begin_within_one_another() {
+    fn overlapping_slices_have_lines_one_hop_apart() {
         let scene = clip(0.2, Some(2)); // 20 frames, 10 slices, the last reaching 2 frames beyond
         assert_eq!(texts(&scene)[0], "10 slices of 4 frames of 80 bands");
-        let lines = uprights(&scene, 1.0);
+        let lines = vertical_lines(&scene, 1.0);
         assert_eq!(lines[1] - lines[0], (2 * CELL) as f32);
         assert_eq!(lines[10] - lines[9], (4 * CELL) as f32);
     }
 
     #[test]
-    fn frames_stand_upright_and_low_bands_below() {
+    fn frames_are_columns_and_low_bands_are_below() {
         let values: Vec<f32> = (0..4 * 2).map(|i| i as f32).collect(); // 2 slices of 2 frames of 2 bands
         let sliced = Sliced { values: &values, slices: 2, frames: 2, bands: 2, hop: 2, seconds: 0.01 };
         let raster = sliced.raster(4, 2, [0.0, 7.0]);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_clip_is_cut_and_says_so() {
+    fn a_long_clip_is_shortened_and_the_title_says_so() {
         let scene = clip(60.0, None);
         assert_eq!(texts(&scene)[0], "the first 350 of 1,500 slices of 4 frames of 80 bands");
         let png = read(&scene.encode(Format::Png).unwrap());

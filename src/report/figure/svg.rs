@@ -1,5 +1,5 @@
-//! A scene as SVG. Written here rather than by plotters, whose SVG backend draws a raster as one rectangle for each
-//! pixel: a photo would be megabytes.
+//! A scene as SVG. Not written by plotters, whose SVG backend draws a raster as one rectangle for each pixel: a photo would
+//! be megabytes.
 
 use super::colour::Colour;
 use super::font;
@@ -9,7 +9,7 @@ use crate::report::DrawError;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::fmt::Write;
 
-/// The scene as SVG; rasters are PNGs inside.
+/// The scene as SVG; rasters are embedded PNGs.
 pub(super) fn encode(scene: &Scene) -> Result<Vec<u8>, DrawError> {
     let Scene { width, height, .. } = *scene;
     let mut svg = format!(
@@ -59,7 +59,7 @@ fn draw(shape: &Shape, svg: &mut String) -> Result<(), DrawError> {
     .map_err(DrawError::new)
 }
 
-/// The raster in its own size.
+/// The raster as a PNG of its own size.
 fn png_of(raster: &Raster) -> Result<Vec<u8>, DrawError> {
     let mut alone = Scene { width: raster.width as u32, height: raster.height as u32, shapes: vec![] };
     alone.pixels(raster.clone(), [0.0, 0.0], [raster.width as f32, raster.height as f32]);
@@ -75,7 +75,7 @@ fn paint(what: &str, colour: Colour) -> String {
     }
 }
 
-/// Text as XML has it; what XML cannot hold is U+FFFD.
+/// Text escaped for XML; characters that XML cannot hold become U+FFFD.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_are_written_with_their_places() {
+    fn shapes_are_written_with_their_positions() {
         let mut scene = Scene { width: 40, height: 30, shapes: vec![] };
         scene.rect([2.0, 3.5], [10.0, 5.0], Colour::rgb(255, 0, 16).alpha(128));
         scene.line(vec![[20.0, 0.0], [20.0, 30.0]], 2.0, Colour::INK);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raster_is_a_png_inside() {
+    fn a_raster_is_an_embedded_png() {
         let mut scene = Scene { width: 40, height: 30, shapes: vec![] };
         let raster = Raster { width: 2, height: 1, rgb: vec![10, 20, 30, 40, 50, 60] };
         scene.pixels(raster, [0.0, 0.0], [40.0, 30.0]);

@@ -1,4 +1,4 @@
-//! What tests look for in a scene and in a PNG.
+//! Helpers of tests: the texts and lines of a scene, the pixels of a PNG.
 
 use super::scene::{Scene, Shape};
 
@@ -32,9 +32,9 @@ pub fn texts(scene: &Scene) -> Vec<&str> {
     texts.collect()
 }
 
-/// The left edges of the scene's upright lines: rectangles of this width.
+/// The left edges of the scene's vertical lines: rectangles of this width.
 #[cfg(any(feature = "image", feature = "audio"))]
-pub fn uprights(scene: &Scene, width: f32) -> Vec<f32> {
+pub fn vertical_lines(scene: &Scene, width: f32) -> Vec<f32> {
     let left = |shape: &Shape| match shape {
         Shape::Rect { at, size, .. } if size[0] == width && size[1] > width => Some(at[0]),
         _ => None,

@@ -30,7 +30,7 @@ fn drawn(config: ModelConfig, task: TaskSpec) -> Vec<String> {
 }
 
 #[test]
-fn kinds_with_time_steps_take_turns() {
+fn kinds_with_time_steps_are_interleaved() {
     let kinds = ["return", "state", "action"].map(|name| kind(name, vec![], Some(9)));
     let pairs =
         ["return", "state", "action"].map(|q| ["return", "state", "action"].map(|k| (q, k, "causal")));
@@ -52,22 +52,22 @@ fn kinds_with_time_steps_take_turns() {
     a xxxxxxxxx
 
     r = return, s = state, a = action
-    return sees return, state, action: causal
-    state sees return, state, action: causal
-    action sees return, state, action: causal
+    return attends to return, state, action: causal
+    state attends to return, state, action: causal
+    action attends to return, state, action: causal
 ";
     assert_eq!(drawn, [expected]);
 }
 
 #[test]
-fn a_prefix_comes_before_what_is_written() {
+fn a_prefix_comes_before_generated_tokens() {
     let slices = kind("slice", vec![], Some(50));
     let characters = kind("character", vec![Axis::new("index", 2)], None);
     let rules =
         [("slice", "slice", "all"), ("character", "slice", "all"), ("character", "character", "causal")];
     let drawn =
-        drawn(ModelConfig::default(), task("hear", vec![(Stream::Main, vec![slices, characters])], &rules));
-    let expected = "hear: self-attention, every layer
+        drawn(ModelConfig::default(), task("speech", vec![(Stream::Main, vec![slices, characters])], &rules));
+    let expected = "speech: self-attention, every layer
 
       sssscc
     s xxxx..
@@ -78,20 +78,20 @@ fn a_prefix_comes_before_what_is_written() {
     c xxxxxx
 
     s = slice, c = character
-    slice sees slice: all
-    character sees slice: all
-    character sees character: causal
+    slice attends to slice: all
+    character attends to slice: all
+    character attends to character: causal
 ";
     assert_eq!(drawn, [expected]);
 }
 
 #[test]
-fn layers_that_differ_are_drawn_apart() {
+fn layers_with_different_rules_have_a_figure_each() {
     let patch = kind("patch", vec![Axis::new("row", 2), Axis::new("column", 2)], None);
     let rules = [("patch", "patch", "all"), ("class", "patch", "all")];
     let near = LayerRule {
-        query: "see.patch".into(),
-        key: "see.patch".into(),
+        query: "images.patch".into(),
+        key: "images.patch".into(),
         rule: "near(1)".parse().unwrap(),
         layers: vec![1],
     };
@@ -102,27 +102,28 @@ fn layers_that_differ_are_drawn_apart() {
     };
     let drawn = drawn(
         config,
-        task("see", vec![(Stream::Main, vec![patch, learned_kind("class", 1, false)])], &rules),
+        task("images", vec![(Stream::Main, vec![patch, learned_kind("class", 1, false)])], &rules),
     );
     let [most, middle] = &drawn[..] else { panic!("two figures; found {}", drawn.len()) };
-    assert!(most.starts_with("see: self-attention, layers 0, 2\n\n      ppppc\n    p xxxx.\n"), "{most}");
+    assert!(most.starts_with("images: self-attention, layers 0, 2\n\n      ppppc\n    p xxxx.\n"), "{most}");
     assert!(most.contains("    c xxxx.\n\n    p = patch, c = class\n"), "{most}");
-    // On four patches both look alike; the rule tells them apart.
+    // On four patches both have the same mask.
     assert!(
-        middle.starts_with("see: self-attention, layer 1\n") && middle.contains("patch sees patch: near(1)")
+        middle.starts_with("images: self-attention, layer 1\n")
+            && middle.contains("patch attends to patch: near(1)")
     );
 }
 
 #[test]
-fn an_encoder_and_the_look_at_it_are_drawn() {
+fn an_encoder_and_cross_attention_are_drawn() {
     let (slice, word) = (kind("slice", vec![], Some(50)), kind("slot", vec![Axis::new("index", 2)], None));
     let inputs = vec![(Stream::Encoder, vec![slice]), (Stream::Main, vec![word])];
     let rules = [("slice", "slice", "all"), ("slot", "slice", "all"), ("slot", "slot", "causal")];
     let config = ModelConfig { n_encoder_layers: 1, n_layers: 2, ..ModelConfig::default() };
-    let drawn = drawn(config, task("hear", inputs, &rules));
+    let drawn = drawn(config, task("speech", inputs, &rules));
     let titles: Vec<_> = drawn.iter().filter_map(|figure| figure.lines().next()).collect();
     let attentions = ["encoder self-attention", "self-attention", "cross-attention"];
-    assert_eq!(titles, attentions.map(|attention| format!("hear: {attention}, every layer")));
+    assert_eq!(titles, attentions.map(|attention| format!("speech: {attention}, every layer")));
     // Both names begin with an s; the second kind takes its next letter.
     assert!(drawn[2].contains("\n      llllllll\n    s xxxxxxxx\n    s xxxxxxxx\n"), "{}", drawn[2]);
     assert!(drawn[2].contains("s = slot, l = slice"), "{}", drawn[2]);
@@ -137,7 +138,7 @@ fn an_svg_has_a_cell_for_each_pair() {
     let figures = figures(&Model::new(&config, &[task], 0, &Device::Cpu).unwrap());
     let svg = svg(&figures).unwrap();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
-    assert_eq!(svg.matches("#2060A0").count(), 10, "1 + 2 + 3 + 4 visible keys");
+    assert_eq!(svg.matches("#2060A0").count(), 10, "1 + 2 + 3 + 4 pairs with attention");
     assert_eq!(svg.matches("#E8E8E8").count(), 6);
     assert!(svg.contains("read: self-attention, every layer"));
 }

@@ -1,13 +1,13 @@
-//! What the fields of episodes hold.
+//! The fields of episodes and their values.
 
 use smalti_contract::{Array, File, Numbers, Value};
 use smalti_trajectory::{Actions, End, Episode, Image, Images};
 use std::ops::Range;
 
-/// Where a field's value is.
+/// The source of a field's values.
 pub(super) enum Field {
     Observations,
-    /// The numbers of a state whose names begin with this word.
+    /// The numbers of the state whose names begin with this word.
     Sensor(String),
     Camera(String),
     Actions,
@@ -19,7 +19,7 @@ pub(super) enum Field {
     Split,
 }
 
-/// The fields that some of these episodes have.
+/// The fields of these episodes.
 pub(super) fn of<'a>(episodes: impl Iterator<Item = &'a Episode>) -> Vec<(String, Field)> {
     let (mut states, mut cameras, mut rest): (Vec<_>, Vec<_>, Vec<_>) = (vec![], vec![], vec![]);
     for episode in episodes {
@@ -59,7 +59,7 @@ fn add(fields: &mut Vec<(String, Field)>, name: String, field: impl Fn() -> Fiel
     }
 }
 
-/// The first words of the names of a state's numbers, if there are several and the numbers of each lie side by side.
+/// The first words of the names of a state's numbers, if they are several and the numbers of each word are adjacent.
 fn sensors(names: &[String]) -> Vec<&str> {
     let mut words: Vec<&str> = vec![];
     for (number, name) in names.iter().enumerate() {
@@ -79,7 +79,7 @@ fn word(name: &str) -> &str {
 }
 
 impl Field {
-    /// The value in these steps of an episode; images that have files of their own without their bytes.
+    /// The values at these steps of an episode; for images in separate files, without their bytes.
     pub(super) fn value(&self, episode: &Episode, steps: Range<usize>) -> Value {
         let all = episode.len();
         let steps = steps.start.min(all)..steps.end.min(all);
@@ -108,13 +108,13 @@ impl Field {
                 End::TimeLimit => Value::Text("time_limit".into()),
                 End::Unknown => Value::Missing,
             },
-            // They are of the row, not of the episode.
+            // Values of the row, not of the episode.
             Field::Task | Field::Split => Value::Missing,
         }
     }
 }
 
-/// Some of the `dim` numbers of each step: a number, or an array if there are several.
+/// The numbers `of_step` of the `dim` numbers of each step: a number, or an array if they are several.
 fn vectors(numbers: &[f32], dim: usize, of_step: Range<usize>, steps: Range<usize>) -> Value {
     if dim == 0 {
         return Value::Missing;

@@ -1,5 +1,4 @@
-//! Episodes where they lie: a file of any format, a folder or tar archive of such files, a data set as LeRobot lays it
-//! out.
+//! Logs of episodes: a file of any format, a folder or tar archive of such files, or a data set in LeRobot's layout.
 
 use crate::data::error::contained;
 use crate::data::{self, DataError, Files};
@@ -8,36 +7,36 @@ use smalti_trajectory::{Episode, Format, Images, TrajectoryError, episodes, parq
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// What lies at a location.
+/// The episodes at a location.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// The episodes in their order, each with its file; in place of one that cannot be read, why.
+    /// The episodes in order, each after its file; an error for a corrupt episode.
     pub episodes: Vec<(String, Result<Episode, TrajectoryError>)>,
-    /// Files, videos and columns that are not read, and why.
+    /// Files, videos and columns that are not read, with the reason.
     pub skipped: Vec<(String, &'static str)>,
-    /// Where images lie that have files of their own.
+    /// The files of images that are not in the log itself.
     pub files: Option<Arc<Files>>,
 }
 
-/// An episode, and where it was found.
+/// An episode and its source.
 #[derive(Clone, Debug)]
-pub struct Logged {
-    /// The file that it is in.
+pub struct LoggedEpisode {
+    /// The file.
     pub file: String,
-    /// Its number among all of the log.
+    /// The number of the episode in the log.
     pub number: usize,
     /// The episode.
     pub episode: Episode,
 }
 
-/// Names that files of episodes end in; in a folder, others are passed over.
+/// Endings of files of episodes; in a folder, others are skipped.
 const ENDINGS: [&str; 7] = [".npz", ".jsonl", ".ndjson", ".csv", ".parquet", ".hdf5", ".h5"];
 
-/// Reads everything at a location.
+/// Reads all episodes at a location.
 ///
 /// # Errors
-/// Where there is nothing, or no episode in it, or a file is damaged before it is known to hold episodes. A bad
-/// episode is noted in its place.
+/// [`DataError`] if the location has no episode or a file cannot be read. A corrupt episode is an error in its place of the
+/// [`Log`].
 pub fn read(location: &str) -> Result<Log, DataError> {
     let mut log = Log::default();
     match data::read(location) {
@@ -52,16 +51,16 @@ pub fn read(location: &str) -> Result<Log, DataError> {
     Ok(log)
 }
 
-/// Whether a folder or an archive is one of episodes: a data set in LeRobot's layout, or nothing but files named as
-/// episodes are and what describes them. Tables and lists also lie beside images.
+/// Whether a folder or an archive holds episodes: a data set in LeRobot's layout, or only files with endings of episodes and
+/// their descriptions. With images beside them, such files may be tables of labels.
 pub fn is_log(files: &Files) -> bool {
     let describes = |path: &str| [".json", ".md", ".txt"].iter().any(|ending| path.ends_with(ending));
     let (logs, others): (Vec<&String>, Vec<&String>) = files.list().iter().partition(|path| is_named(path));
     files.contains(lerobot::INFO) || !logs.is_empty() && others.iter().all(|path| describes(path))
 }
 
-/// The episode, the paths of its images seen no longer from `folder` but from that of the log, below which they are.
-fn placed(location: &str, folder: &str, mut episode: Episode) -> Result<Episode, TrajectoryError> {
+/// Rewrites the paths of an episode's images from relative to `folder` to relative to the log, whose folder has them.
+fn with_image_paths(location: &str, folder: &str, mut episode: Episode) -> Result<Episode, TrajectoryError> {
     for images in episode.images.values_mut() {
         let Images::Files(paths) = images else { continue };
         for path in paths {
@@ -82,18 +81,18 @@ impl Log {
     /// All episodes.
     ///
     /// # Errors
-    /// The first that cannot be read, with its file and format.
-    pub fn all(self) -> Result<Vec<Logged>, DataError> {
+    /// The error of the first corrupt episode, with its file.
+    pub fn all(self) -> Result<Vec<LoggedEpisode>, DataError> {
         let one = |(number, (file, episode)): (usize, (String, Result<Episode, TrajectoryError>))| {
             let formats = "npz, JSON lines, CSV, Parquet, HDF5";
             let refuse = |e| DataError::tokenize(&file, format!("not readable as episodes ({formats}): {e}"));
             let episode = episode.map_err(refuse)?;
-            Ok(Logged { file, number, episode })
+            Ok(LoggedEpisode { file, number, episode })
         };
         self.episodes.into_iter().enumerate().map(one).collect()
     }
 
-    /// The paths of all images that have files of their own.
+    /// The paths of all images in separate files.
     fn image_files(&self) -> Vec<String> {
         let episodes = self.episodes.iter().flat_map(|(_, episode)| episode);
         let images = episodes.flat_map(|episode| episode.images.values());
@@ -104,10 +103,10 @@ impl Log {
         files.flatten().cloned().collect()
     }
 
-    /// Reads a file; the paths of images in it are seen from `folder`, which is empty for that of the log.
+    /// Reads a file in `folder`, a path relative to the log, to which the paths of its images are relative.
     fn file(&mut self, location: &str, folder: &str, bytes: &[u8]) {
         let mut put = |episode: Result<Episode, TrajectoryError>| {
-            let episode = episode.and_then(|episode| placed(location, folder, episode));
+            let episode = episode.and_then(|episode| with_image_paths(location, folder, episode));
             self.episodes.push((location.to_string(), episode));
         };
         if Format::of(bytes) != Some(Format::Parquet) {
@@ -135,7 +134,7 @@ impl Log {
         }
         let images: HashSet<String> = self.image_files().into_iter().collect();
         let others = files.list().iter().filter(|path| !is_named(path) && !images.contains(*path));
-        self.skipped.extend(others.map(|path| (path.clone(), "not named as files of episodes are")));
+        self.skipped.extend(others.map(|path| (path.clone(), "not a file of episodes")));
         if self.episodes.is_empty() {
             let expected = "files of episodes (.npz, .jsonl, .csv, .parquet, .hdf5)";
             return Err(DataError::Empty { location: files.name().to_string(), expected });
@@ -151,15 +150,15 @@ impl Log {
             let location = files.location(path);
             match info.read(&files.read(path)?) {
                 Ok(read) => {
-                    let placed = |one| (location.clone(), placed(&location, "", one));
-                    self.episodes.extend(read.episodes.into_iter().map(placed));
+                    let with_file = |one| (location.clone(), with_image_paths(&location, "", one));
+                    self.episodes.extend(read.episodes.into_iter().map(with_file));
                     self.skip(read.skipped);
                 }
                 Err(error) => self.episodes.push((location, Err(error))),
             }
         }
         self.skip(info.skipped());
-        // Of what is bad, more is known than that it is missing.
+        // A corrupt episode is reported itself, not as a wrong number of episodes.
         if self.episodes.iter().all(|(_, episode)| episode.is_ok()) {
             let steps = self.episodes.iter().flat_map(|(_, episode)| episode).map(Episode::len).sum();
             info.check(self.episodes.len(), steps).map_err(refuse)?;
@@ -167,7 +166,7 @@ impl Log {
         Ok(())
     }
 
-    /// Notes what is skipped, a column of many files once.
+    /// Adds skipped columns and files, each once.
     fn skip(&mut self, skipped: Vec<(String, &'static str)>) {
         for entry in skipped {
             if !self.skipped.contains(&entry) {

@@ -1,23 +1,23 @@
-//! Episodes: a row an episode, whose fields are series.
+//! Episodes: one row per episode, whose fields are series.
 //!
 //! | field | value at a step |
 //! | --- | --- |
 //! | `observations` | the state: a number, or `[state_dim]` |
-//! | `observations.NAME` | a part of a state that has several, such as the sensors of a robot |
+//! | `observations.NAME` | a part of the state, such as a sensor of a robot |
 //! | the camera's name | an image: `[height, width]` or `[height, width, channels]` bytes, or a file |
-//! | `actions`, or `actions.NAME` for several | the choice, a number, or `[action_dim]` |
-//! | `rewards` | a number |
+//! | `actions`, or `actions.NAME` for several | the action: a choice, a number, or `[action_dim]` |
+//! | `rewards` | the reward |
 //!
-//! and, once a row: `end` (`terminated` or `time_limit`), `task` (LeRobot's task in words), and `split` if all files are
-//! named as splits.
+//! and one value per row: `end` (`terminated` or `time_limit`), `task` (LeRobot's description of the task), and `split` if
+//! all files have names of splits.
 
+mod detect;
 mod fields;
-mod found;
 mod log;
 #[cfg(test)]
 mod tests;
 
-pub use log::{Log, Logged, is_log, read};
+pub use log::{Log, LoggedEpisode, is_log, read};
 
 use super::place::{SPLITS, split_of};
 use super::{Place, Table, rows, unknown_field};
@@ -25,7 +25,7 @@ use crate::data::{DataError, Files};
 use fields::Field;
 use smalti_contract::{File, Value};
 use smalti_trajectory::lerobot::INFO;
-use smalti_trajectory::{Episode, TrajectoryError, check_alike};
+use smalti_trajectory::{Episode, TrajectoryError, check_compatible};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -40,12 +40,12 @@ struct Episodes {
     skipped: Vec<(String, &'static str)>,
 }
 
-/// One episode and where it was found.
+/// One episode and its source.
 struct Row {
     file: String,
-    /// Its number among those of its log.
+    /// The number of the episode in its log.
     number: usize,
-    /// Where images lie that have files of their own.
+    /// The files of images that are not in the log itself.
     files: Option<Arc<Files>>,
     split: String,
     task: Option<String>,
@@ -53,13 +53,13 @@ struct Row {
 }
 
 /// Opens a file of episodes, the files of a pattern, a folder or archive of them, or a data set in LeRobot's layout. Tables
-/// are of this layout if they have the columns of states and actions.
+/// have this layout if they have columns of states and actions.
 ///
 /// # Errors
-/// [`DataError`] if not one episode can be read. A corrupt episode among others, or one whose states, cameras or actions are
-/// not like those of the first, is an error when it is asked for.
+/// [`DataError`] if no episode can be read. A corrupt episode among others, or one whose states, cameras or actions differ
+/// from those of the first, is a row whose values cannot be read.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
-    if !place.is_asked_for(NAME) && !found::holds_episodes(place)? {
+    if !place.is_requested(NAME) && !detect::holds_episodes(place)? {
         return Ok(None);
     }
     place.refuse_columns(NAME)?;
@@ -69,7 +69,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         table.add(&location, read(&location)?)?;
     }
     table.check()?;
-    table.refuse_others();
+    table.mark_incompatible();
     let episodes = || table.rows.iter().filter_map(|row| row.episode.as_ref().ok());
     let mut fields = fields::of(episodes());
     if table.rows.iter().any(|row| row.task.is_some()) {
@@ -101,7 +101,7 @@ impl Episodes {
         Ok(())
     }
 
-    /// Refuses a log without an episode that can be read.
+    /// Checks that at least one episode can be read.
     fn check(&self) -> Result<(), DataError> {
         if self.rows.iter().any(|row| row.episode.is_ok()) {
             return Ok(());
@@ -112,14 +112,14 @@ impl Episodes {
         }
     }
 
-    /// Takes episodes for corrupt that are not like the first that can be read.
-    fn refuse_others(&mut self) {
+    /// Marks episodes as corrupt that differ in their states, cameras or actions from the first readable one.
+    fn mark_incompatible(&mut self) {
         let first = self.rows.iter().position(|row| row.episode.is_ok());
         let (before, rest) = self.rows.split_at_mut(first.map_or(0, |first| first + 1));
         let Some(Ok(first)) = before.last().map(|row| &row.episode) else { return };
         for row in rest {
             let Ok(episode) = &row.episode else { continue };
-            if let Err(error) = check_alike(&[first, episode]) {
+            if let Err(error) = check_compatible(&[first, episode]) {
                 row.episode = Err(match error {
                     TrajectoryError::Episode { error, .. } => *error,
                     other => other,
@@ -162,7 +162,7 @@ impl Row {
         })
     }
 
-    /// Reads an image that has a file of its own.
+    /// Reads an image from its file, if it has one.
     fn read(&self, image: &mut Value) -> Result<(), DataError> {
         match (image, &self.files) {
             (Value::File(File { name, bytes }), Some(files)) if bytes.is_empty() => {
@@ -174,7 +174,7 @@ impl Row {
     }
 }
 
-/// The task in words of each of a LeRobot data set's episodes; why they are left out if they cannot be read.
+/// The task descriptions of the episodes of a LeRobot data set; or the reason why they are left out.
 fn tasks(files: &Files, episodes: usize) -> Result<Vec<Option<String>>, &'static str> {
     let is_list =
         |path: &&String| path.starts_with("meta/episodes") && rows::is_table(path) && !path.contains("stats");
@@ -183,13 +183,13 @@ fn tasks(files: &Files, episodes: usize) -> Result<Vec<Option<String>>, &'static
     if locations.is_empty() {
         return Ok(vec![]);
     }
-    let unreadable = |_| "tasks that cannot be read";
+    let unreadable = |_| "tasks cannot be read";
     let table = rows::read(files.name(), locations).map_err(unreadable)?;
     if !table.fields().iter().any(|field| field == "tasks") {
         return Ok(vec![]);
     }
     if table.len() != episodes {
-        return Err("tasks of another number of episodes than the data hold");
+        return Err("the numbers of tasks and of episodes differ");
     }
     let mut tasks = vec![];
     for row in 0..table.len() {
@@ -233,7 +233,7 @@ impl Table for Episodes {
         self.get(row, field, steps, true)
     }
 
-    /// A corrupt episode counts as one step: what asks for it is told what is wrong.
+    /// A corrupt episode counts as one step, so that reading it reports its error.
     fn steps(&self, row: usize) -> usize {
         self.rows[row].episode.as_ref().map_or(1, Episode::len)
     }

@@ -37,7 +37,7 @@ fn an_episode_is_a_row_of_series() {
 }
 
 #[test]
-fn parts_and_images_are_fields_of_their_own() {
+fn parts_and_cameras_are_fields() {
     let line = b"{\"observations\": {\"goal\": [[3, 4]], \"speed\": [0.5]}, \
         \"images\": {\"front\": {\"files\": [\"0.png\"]}, \"back\": {\"frames\": {\"height\": 1, \"width\": 2, \
         \"channels\": 1, \"pixels\": \"AAE=\"}}}, \"actions\": {\"arm\": [[0.1, 2]], \"grip\": [1]}, \"rewards\": [0]}\n";
@@ -71,7 +71,7 @@ fn parts_and_images_are_fields_of_their_own() {
 }
 
 #[test]
-fn tables_are_episodes_by_their_columns() {
+fn tables_of_episodes_are_detected_by_their_columns() {
     let steps = b"episode,obs.x,obs.v,action,reward\n0,1,2,0,1\n0,3,4,1,1\n1,5,6,0,0\n";
     let clips = b"file_name,action\na.mp4,run\n";
     let folder = folder_of(&[
@@ -95,7 +95,7 @@ fn tables_are_episodes_by_their_columns() {
 }
 
 #[test]
-fn a_corrupt_episode_is_an_error_when_it_is_asked_for() {
+fn a_corrupt_episode_is_an_error_when_it_is_read() {
     let folder = folder_of(&[
         (
             "a.jsonl",
@@ -116,7 +116,7 @@ fn a_corrupt_episode_is_an_error_when_it_is_asked_for() {
 }
 
 #[test]
-fn returns_to_go_are_those_of_the_episode() {
+fn returns_to_go_are_computed_over_the_whole_episode() {
     let folder = folder_of(&[("a.jsonl", TWO)]);
     let table = opened(&at(&folder, "a.jsonl")).unwrap();
     let derivation = Derivation::ReturnToGo { field: "rewards".into(), discount: 0.5 };

@@ -1,4 +1,4 @@
-//! The values of one field over all files, all of one type.
+//! The columns of one field in all files, all of one type.
 
 use super::json;
 use super::parse::Raw;
@@ -16,17 +16,17 @@ pub enum Column {
     Numbers(Vec<f64>),
     /// Paths of files beside the table; an empty one is missing.
     Paths(Vec<String>),
-    /// Any others.
+    /// Any other values.
     Values(Vec<Value>),
 }
 
-/// Longer cells are not taken for numbers: sequences of digits are texts.
-const MOST_DIGITS: usize = 15;
+/// The most digits of a number; longer cells are texts, such as ids.
+const MAX_DIGITS: usize = 15;
 
-/// The columns of one field in each file. `places` are the files' names, for messages.
+/// The column of one field in each file; `places` are the files' names, for messages.
 ///
 /// # Errors
-/// [`DataError::Format`] with the row of the first value of another type than those before it.
+/// [`DataError::Format`] with the row of the first value whose type differs.
 pub fn columns(field: &str, raw: Vec<Option<Raw>>, places: &[&str]) -> Result<Vec<Column>, DataError> {
     let cells = raw.iter().flatten().flat_map(|raw| match raw {
         Raw::Cells(cells) => cells.as_slice(),
@@ -35,16 +35,16 @@ pub fn columns(field: &str, raw: Vec<Option<Raw>>, places: &[&str]) -> Result<Ve
     let kind = Kind::of(cells);
     let columns: Vec<Column> =
         raw.into_iter().map(|raw| raw.map_or(Column::Absent, |raw| kind.column(raw))).collect();
-    let mut before: Option<(&'static str, String)> = None;
+    let mut first: Option<(&'static str, String)> = None;
     for (column, place) in columns.iter().zip(places) {
-        column.check(field, place, &mut before)?;
+        column.check(field, place, &mut first)?;
     }
     // `smalti predict` writes the images of an output `image` as `image.path`.
     let names_files = ["path", "file_name"].contains(&field) || field.ends_with(".path");
     Ok(columns.into_iter().map(|column| column.settle(names_files)).collect())
 }
 
-/// What all cells of a field are.
+/// The type of all cells of a field.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Text,
@@ -78,35 +78,35 @@ impl Kind {
     }
 }
 
-/// Whether a cell holds nothing: an empty one, or NumPy's `nan` among numbers.
+/// Whether a cell has no value: empty, or NumPy's `nan`.
 fn is_missing(cell: &str) -> bool {
     let cell = cell.trim();
     cell.is_empty() || cell.eq_ignore_ascii_case("nan")
 }
 
-/// The number that a cell is. `007`, which is a name, and numbers of more digits than are exact are none.
+/// A cell as a number; `None` for numbers with leading zeros, such as `007`, and for more digits than are exact.
 fn number(cell: &str) -> Option<f64> {
     let cell = cell.trim();
     let unsigned = cell.strip_prefix(['-', '+']).unwrap_or(cell);
     let mut characters = unsigned.chars();
     let first = characters.next().filter(|c| c.is_ascii_digit() || *c == '.')?;
     let padded = first == '0' && characters.next().is_some_and(|c| c.is_ascii_digit());
-    let whole = unsigned.len() > MOST_DIGITS && unsigned.bytes().all(|byte| byte.is_ascii_digit());
+    let whole = unsigned.len() > MAX_DIGITS && unsigned.bytes().all(|byte| byte.is_ascii_digit());
     if padded || whole {
         return None;
     }
     cell.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// The array or series that a cell holds as JSON.
+/// A cell as an array in JSON.
 fn list(cell: &str) -> Option<Value> {
     let json = cell.trim().starts_with('[').then(|| serde_json::from_str(cell).ok())??;
-    // Texts in brackets are more often texts than lists.
+    // Lists of texts are not read: a text may well be in brackets.
     json::value(&json).ok().filter(|value| matches!(value, Value::Array(_) | Value::Missing))
 }
 
 impl Column {
-    /// The value of a row, but for the bytes of a file.
+    /// The value of a row, without the bytes of a file.
     pub fn get(&self, row: usize) -> Value {
         let some = |text: &String| (!text.is_empty()).then(|| text.clone());
         match self {
@@ -132,12 +132,12 @@ impl Column {
         }
     }
 
-    /// Checks that all values are of the type of those `before`, which becomes that of the first value.
+    /// Checks that all values have one type; `first` is the type and place of the first value.
     fn check(
         &self,
         field: &str,
-        place: &str,
-        before: &mut Option<(&'static str, String)>,
+        file: &str,
+        first: &mut Option<(&'static str, String)>,
     ) -> Result<(), DataError> {
         let rows = match self {
             Column::Values(values) => values.len(),
@@ -153,14 +153,14 @@ impl Column {
                 Column::Absent | Column::Paths(_) => None,
             };
             let Some(kind) = kind else { continue };
-            match before {
-                None => *before = Some((kind, format!("{place} row {}", row + 1))),
-                Some((expected, first)) if *expected != kind => {
+            match first {
+                None => *first = Some((kind, format!("{file} row {}", row + 1))),
+                Some((expected, place)) if *expected != kind => {
                     let problem = format!(
-                        "row {}: the field {field:?} must be {expected}, as in {first}; found {kind}",
+                        "row {}: the field {field:?} must be {expected}, as in {place}; found {kind}",
                         row + 1
                     );
-                    return Err(DataError::format(place, "a table", problem));
+                    return Err(DataError::format(file, "a table", problem));
                 }
                 Some(_) => {}
             }
@@ -168,7 +168,7 @@ impl Column {
         Ok(())
     }
 
-    /// The same values in the form that takes the least memory.
+    /// Converts values to the variant that takes the least memory.
     fn settle(self, names_files: bool) -> Self {
         match self {
             Column::Texts(texts) if names_files => Column::Paths(texts),

@@ -6,7 +6,7 @@ use crate::data::DataError;
 use indexmap::IndexMap;
 use smalti_contract::Value;
 
-/// Fields parted by tabs, without quoting. The first line is a header unless `columns` names the fields.
+/// Parses fields separated by tabs, without quoting. The first line is a header unless `columns` names the fields.
 pub fn tsv(location: &str, text: &str, columns: Option<&[String]>) -> Result<Parsed, DataError> {
     let mut lines = (1..).zip(text.trim_end_matches(['\n', '\r']).lines());
     let split = |line: &str| line.split('\t').map(str::to_string).collect::<Vec<String>>();
@@ -21,22 +21,21 @@ pub fn tsv(location: &str, text: &str, columns: Option<&[String]>) -> Result<Par
     Ok(Parsed::cells(fields, cells))
 }
 
-/// Fields parted by commas and quoted if they hold one (RFC 4180). The first line is a header unless `columns` names
-/// the fields.
+/// Parses fields separated by commas, with quoting (RFC 4180). The first line is a header unless `columns` names the fields.
 pub fn csv(location: &str, text: &str, columns: Option<&[String]>) -> Result<Parsed, DataError> {
     let refuse = |e: csv::Error| DataError::format(location, "CSV", e);
     let mut reader =
         csv::ReaderBuilder::new().has_headers(columns.is_none()).flexible(true).from_reader(text.as_bytes());
-    let texts = |record: &csv::StringRecord| record.iter().map(str::to_string).collect::<Vec<_>>();
+    let texts = |row: &csv::StringRecord| row.iter().map(str::to_string).collect::<Vec<_>>();
     let fields = match columns {
         Some(columns) => columns.to_vec(),
         None => texts(reader.headers().map_err(refuse)?),
     };
     let mut cells = vec![vec![]; fields.len()];
-    for record in reader.records() {
-        let record = record.map_err(refuse)?;
-        let line = record.position().map_or(0, |position| position.line() as usize);
-        add(location, line, texts(&record), &mut cells, columns.is_some())?;
+    for row in reader.records() {
+        let row = row.map_err(refuse)?;
+        let line = row.position().map_or(0, |position| position.line() as usize);
+        add(location, line, texts(&row), &mut cells, columns.is_some())?;
     }
     Ok(Parsed::cells(fields, cells))
 }
@@ -59,7 +58,7 @@ fn add(
     Ok(())
 }
 
-/// A JSON object a line. A key that a line does not have is missing there; blank lines are skipped.
+/// Parses one JSON object per line. A key that a line does not have is missing in its row; blank lines are skipped.
 pub fn json_lines(location: &str, text: &str) -> Result<Parsed, DataError> {
     let mut fields: IndexMap<String, Vec<Value>> = IndexMap::new();
     let mut rows = 0;

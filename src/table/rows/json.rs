@@ -1,13 +1,13 @@
-//! JSON as values of fields.
+//! Conversion of JSON to values of fields.
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 use smalti_contract::{Array, Numbers, Value};
 
-/// The fields of an object; those of objects in it are named `outer.inner`.
+/// The fields of an object; fields of nested objects are named `outer.inner`.
 ///
 /// # Errors
-/// A list that holds objects.
+/// If a list contains objects.
 pub fn fields(prefix: &str, object: IndexMap<String, Json>) -> Result<Vec<(String, Value)>, String> {
     let mut fields = vec![];
     for (key, json) in object {
@@ -23,10 +23,10 @@ pub fn fields(prefix: &str, object: IndexMap<String, Json>) -> Result<Vec<(Strin
     Ok(fields)
 }
 
-/// The value of JSON that is no object. Empty texts, empty lists and null are missing; true and false are texts.
+/// The value of JSON that is not an object. Empty texts, empty lists and null are missing; true and false are texts.
 ///
 /// # Errors
-/// What is wrong with it: an object in a list.
+/// If a list contains objects.
 pub fn value(json: &Json) -> Result<Value, String> {
     Ok(match json {
         Json::Null => Value::Missing,
@@ -39,7 +39,7 @@ pub fn value(json: &Json) -> Result<Value, String> {
     })
 }
 
-/// The value that a list of values is: numbers, and arrays of one shape, are an array; all else is a series.
+/// A list as a value: numbers, and arrays of one shape, are an array; other lists are a series.
 pub fn list(items: Vec<Value>) -> Value {
     if items.is_empty() {
         return Value::Missing;
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_inner_objects_have_names_of_both() {
+    fn fields_of_nested_objects_are_named_by_their_path() {
         let object = serde_json::from_str("{\"b\": {\"x\": 1, \"y\": {\"z\": true}}, \"a\": \"t\"}").unwrap();
         let names: Vec<String> = fields("", object).unwrap().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["b.x", "b.y.z", "a"]);

@@ -3,19 +3,19 @@
 //! | in the file | value |
 //! | --- | --- |
 //! | nothing: an empty cell or list, `null`, `nan` | missing |
-//! | numbers throughout a field | number |
-//! | lists of numbers, of one shape within a row | array |
+//! | a field of numbers only | number |
+//! | lists of numbers, of one shape in each row | array |
 //! | other lists | series |
-//! | the fields `path` and `file_name` | the file, relative to the table or in `FOLDER.tar` beside it |
+//! | a path in the field `path`, `file_name` or `NAME.path` | the file, relative to the table or in `FOLDER.tar` beside it |
 //! | `{bytes, path}` in Parquet | the file |
-//! | all else, `true` and `false` too | text |
+//! | anything else, `true` and `false` too | text |
 
-mod beside;
 mod column;
 mod delimited;
 pub(super) mod json;
 mod parquet;
 mod parse;
+mod relative;
 #[cfg(test)]
 mod tests;
 
@@ -26,43 +26,43 @@ pub(super) use parse::is_table;
 use super::place::{file_name, is_archive, origin, split_of};
 use super::{Place, Table, unknown_field};
 use crate::data::{DataError, Files};
-use beside::Beside;
 use column::{Column, columns};
 use parse::{EXTENSIONS, Parsed, parse};
+use relative::RelativeFiles;
 use smalti_contract::{File, Value};
 use std::sync::Arc;
 
 /// The layout's name.
 pub const NAME: &str = "rows";
-/// The field of the split that a file's name tells.
+/// The field of the split, which is the start of a file's name.
 const SPLIT: &str = "split";
 
 /// The rows of one or several files.
 struct Rows {
     name: String,
     fields: Vec<String>,
-    parts: Vec<Part>,
+    files: Vec<FileRows>,
     len: usize,
     classes: Vec<(String, Vec<String>)>,
     skipped: Vec<(String, &'static str)>,
 }
 
 /// The rows of one file.
-struct Part {
+struct FileRows {
     location: String,
     origin: Option<String>,
-    /// The number of rows before these.
+    /// The number of the first row.
     start: usize,
-    /// For each field of the table.
+    /// The values of each field of the table.
     columns: Vec<Column>,
-    beside: Beside,
+    relative: RelativeFiles,
 }
 
-/// Opens a table, the tables that match a pattern, the `manifest.*` of a folder or archive, or a folder of nothing but
-/// tables. The rows of several files have the field `split`, as the files' names tell, unless they have one already.
+/// Opens a table, the tables that match a pattern, the `manifest.*` of a folder or archive, or a folder of tables only. The
+/// rows of several files have the field `split`, the start of the file's name, unless they already have one.
 ///
 /// # Errors
-/// [`DataError`] for files that cannot be read, have no row, or whose rows have values of different types.
+/// [`DataError`] for files that cannot be read or have no row, and for a field with values of different types.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let Some(locations) = locations(place)? else { return Ok(None) };
     let several = place.is_pattern() || locations.len() > 1;
@@ -73,15 +73,15 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
 /// The rows of these files.
 ///
 /// # Errors
-/// As of [`open`].
+/// As for [`open`].
 #[cfg(feature = "trajectory")]
 pub(super) fn read(name: &str, locations: Vec<String>) -> Result<Arc<dyn Table>, DataError> {
     Ok(Arc::new(Rows::read(name, locations, None, false)?))
 }
 
 fn locations(place: &Place) -> Result<Option<Vec<String>>, DataError> {
-    let asked = place.is_asked_for(NAME);
-    let none = || match asked {
+    let requested = place.is_requested(NAME);
+    let none = || match requested {
         true => {
             let problem = format!("expected a table; its name must end in .{}", EXTENSIONS.join(", ."));
             Err(DataError::layout(&place.path, problem))
@@ -98,7 +98,7 @@ fn locations(place: &Place) -> Result<Option<Vec<String>>, DataError> {
     }
 }
 
-/// The manifest in a folder or archive or, in a folder of nothing but tables and what describes them, all of them.
+/// The manifest in a folder or archive; in a folder of tables and their descriptions only, all tables.
 fn of_tree(files: &Files) -> Result<Vec<String>, DataError> {
     let is_manifest =
         |path: &&String| !path.contains('/') && file_name(path).starts_with("manifest.") && is_table(path);
@@ -145,51 +145,51 @@ impl Rows {
         let classes = classes(&parsed);
         let skipped = parsed.iter_mut().flat_map(|table| std::mem::take(&mut table.skipped)).collect();
         let (fields, columns) = typed(&locations, &mut parsed)?;
-        let (mut parts, mut len) = (Vec::with_capacity(parsed.len()), 0);
+        let (mut files, mut len) = (Vec::with_capacity(parsed.len()), 0);
         for ((location, table), columns) in locations.into_iter().zip(&parsed).zip(columns) {
-            let (beside, origin) = (Beside::new(&location)?, origin(&location));
-            parts.push(Part { location, origin, start: len, columns, beside });
+            let (relative, origin) = (RelativeFiles::new(&location)?, origin(&location));
+            files.push(FileRows { location, origin, start: len, columns, relative });
             len += table.rows;
         }
-        Ok(Self { name: name.into(), fields, parts, len, classes, skipped })
+        Ok(Self { name: name.into(), fields, files, len, classes, skipped })
     }
 
-    /// The file of a row, and the row's number there.
-    fn find(&self, row: usize) -> (&Part, usize) {
-        let part = &self.parts[self.parts.partition_point(|part| part.start <= row).saturating_sub(1)];
-        (part, row - part.start)
+    /// The file of a row, and the row's number in it.
+    fn find(&self, row: usize) -> (&FileRows, usize) {
+        let file = &self.files[self.files.partition_point(|file| file.start <= row).saturating_sub(1)];
+        (file, row - file.start)
     }
 
-    fn column(&self, row: usize, field: &str) -> Result<(&Part, usize, &Column), DataError> {
+    fn column(&self, row: usize, field: &str) -> Result<(&FileRows, usize, &Column), DataError> {
         let number = self.fields.iter().position(|known| known == field);
         let number = number.ok_or_else(|| unknown_field(self, field))?;
-        let (part, row) = self.find(row);
-        Ok((part, row, &part.columns[number]))
+        let (file, row) = self.find(row);
+        Ok((file, row, &file.columns[number]))
     }
 }
 
-impl Part {
+impl FileRows {
     fn location(&self, row: usize) -> String {
         format!("{} row {}", self.location, row + 1)
     }
 }
 
-/// The class names that all files that declare some agree on.
+/// The class names that files declare, for the fields for which all such files have the same.
 fn classes(parsed: &[Parsed]) -> Vec<(String, Vec<String>)> {
-    let mut agreed: Vec<(String, Vec<String>)> = vec![];
-    let mut refused: Vec<&str> = vec![];
+    let mut declared: Vec<(String, Vec<String>)> = vec![];
+    let mut conflicting: Vec<&str> = vec![];
     for (field, names) in parsed.iter().flat_map(|table| &table.classes) {
-        match agreed.iter().find(|(known, _)| known == field) {
+        match declared.iter().find(|(known, _)| known == field) {
             Some((_, known)) if known == names => {}
-            Some(_) => refused.push(field),
-            None => agreed.push((field.clone(), names.clone())),
+            Some(_) => conflicting.push(field),
+            None => declared.push((field.clone(), names.clone())),
         }
     }
-    agreed.retain(|(field, _)| !refused.contains(&field.as_str()));
-    agreed
+    declared.retain(|(field, _)| !conflicting.contains(&field.as_str()));
+    declared
 }
 
-/// The fields of all files, and for each file the values of each field.
+/// The fields of all files, and for each file the column of each field.
 fn typed(locations: &[String], parsed: &mut [Parsed]) -> Result<(Vec<String>, Vec<Vec<Column>>), DataError> {
     let mut fields: Vec<String> = vec![];
     for field in parsed.iter().flat_map(|table| &table.fields) {
@@ -227,10 +227,10 @@ impl Table for Rows {
     }
 
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
-        let (part, row, column) = self.column(row, field)?;
+        let (file, row, column) = self.column(row, field)?;
         match (column, column.get(row)) {
             (Column::Paths(_), Value::File(File { name, .. })) => {
-                let bytes = part.beside.read(&name, &part.location(row))?;
+                let bytes = file.relative.read(&name, &file.location(row))?;
                 Ok(Value::File(File { name, bytes }))
             }
             (_, value) => Ok(value),
@@ -243,21 +243,21 @@ impl Table for Rows {
     }
 
     fn steps(&self, row: usize) -> usize {
-        let (part, row) = self.find(row);
-        part.columns.iter().find_map(|column| column.steps(row)).unwrap_or(0)
+        let (file, row) = self.find(row);
+        file.columns.iter().find_map(|column| column.steps(row)).unwrap_or(0)
     }
 
     fn location(&self, row: usize) -> String {
-        let (part, row) = self.find(row);
-        part.location(row)
+        let (file, row) = self.find(row);
+        file.location(row)
     }
 
     fn origin(&self, row: usize) -> Option<String> {
-        let (part, row) = self.find(row);
-        let mut origin = format!("{} row {row}", part.origin.as_ref()?);
-        for column in &part.columns {
-            if let (Column::Paths(_), Value::File(file)) = (column, column.get(row)) {
-                origin = format!("{origin}, {}", part.beside.origin(&file.name)?);
+        let (file, row) = self.find(row);
+        let mut origin = format!("{} row {row}", file.origin.as_ref()?);
+        for column in &file.columns {
+            if let (Column::Paths(_), Value::File(File { name, .. })) = (column, column.get(row)) {
+                origin = format!("{origin}, {}", file.relative.origin(&name)?);
             }
         }
         Some(origin)

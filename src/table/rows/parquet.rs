@@ -1,4 +1,4 @@
-//! Rows in Parquet: columns of texts, numbers, lists of them, and files as Hugging Face's `datasets` writes them.
+//! Rows in Parquet: columns of texts, numbers, lists of them, and files in the format of Hugging Face's `datasets`.
 
 use super::json;
 use super::parse::{Parsed, Raw};
@@ -10,28 +10,26 @@ use parquet::record::{Field, Row};
 use smalti_contract::{File, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The most rows that a table may have, and the most bytes that the row groups of a file may say that they unpack to: a
-/// damaged file must not ask for more than the machine has.
+/// The most rows and the most unpacked bytes that a file may declare: a corrupt file must not exhaust the memory.
 const MAX_ROWS: usize = 100_000_000;
 const MAX_UNPACKED: i64 = 8 << 30;
 
-/// The table in a Parquet file. `{bytes, path}` and bytes that are no text are files; fields of a group have names of
-/// both, `group.field`; the class names that `datasets` declares stand in place of their numbers.
+/// Parses a Parquet file. `{bytes, path}` and bytes that are not UTF-8 are files; fields of a group are named
+/// `group.field`; numbers of classes that `datasets` declares are replaced by the class names.
 ///
 /// # Errors
-/// [`DataError::Format`] for a file that is damaged or asks for too much memory, and for lists of groups.
+/// [`DataError::Format`] for a file that is corrupt or needs too much memory, and for lists of groups.
 pub fn read(location: &str, bytes: Vec<u8>) -> Result<Parsed, DataError> {
-    // The crate panics on some damaged pages and schemas for which no check beforehand would do: it would have to be a
-    // second Parquet reader.
+    // The crate panics on some corrupt pages and schemas; checking them first would take a second Parquet reader.
     let read = catch_unwind(AssertUnwindSafe(|| table(bytes)));
-    let read = read.unwrap_or_else(|_| Err("it is damaged; the reader gave up".into()));
+    let read = read.unwrap_or_else(|_| Err("it is corrupt; the reader failed".into()));
     read.map_err(|problem| DataError::format(location, "Parquet", problem))
 }
 
 /// The names of a Parquet file's columns.
 ///
 /// # Errors
-/// [`DataError::Format`] for a file whose description is damaged.
+/// [`DataError::Format`] for a file with corrupt metadata.
 #[cfg(feature = "trajectory")]
 pub fn columns(location: &str, bytes: Vec<u8>) -> Result<Vec<String>, DataError> {
     let names = move || {
@@ -40,7 +38,7 @@ pub fn columns(location: &str, bytes: Vec<u8>) -> Result<Vec<String>, DataError>
         Ok(schema.iter().map(|field| field.name().to_string()).collect())
     };
     let read = catch_unwind(AssertUnwindSafe(names));
-    let read = read.unwrap_or_else(|_| Err("it is damaged; the reader gave up".into()));
+    let read = read.unwrap_or_else(|_| Err("it is corrupt; the reader failed".into()));
     read.map_err(|problem: String| DataError::format(location, "Parquet", problem))
 }
 
@@ -48,7 +46,7 @@ fn table(bytes: Vec<u8>) -> Result<Parsed, String> {
     let text = |e: parquet::errors::ParquetError| e.to_string();
     let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).map_err(text)?;
     let metadata = reader.metadata();
-    let promised = rows(metadata)?;
+    let declared_rows = rows(metadata)?;
     let mut values: IndexMap<String, Vec<Value>> = IndexMap::new();
     let mut skipped = vec![];
     let mut rows = 0;
@@ -63,8 +61,8 @@ fn table(bytes: Vec<u8>) -> Result<Parsed, String> {
         }
         rows += 1;
     }
-    if rows != promised {
-        return Err(format!("it promises {promised} rows; {rows} can be read"));
+    if rows != declared_rows {
+        return Err(format!("it declares {declared_rows} rows; found {rows}"));
     }
     let schema = metadata.file_metadata().schema().get_fields();
     if rows == 0 {
@@ -88,12 +86,15 @@ fn table(bytes: Vec<u8>) -> Result<Parsed, String> {
     Ok(table)
 }
 
-/// The number of rows, if the file asks for no more memory than there is.
+/// The declared number of rows.
+///
+/// # Errors
+/// If the file declares more rows or bytes than are read.
 fn rows(metadata: &ParquetMetaData) -> Result<usize, String> {
     let rows = metadata.file_metadata().num_rows();
     let rows = usize::try_from(rows).ok().filter(|rows| *rows <= MAX_ROWS);
     let rows = rows.ok_or_else(|| {
-        format!("it promises {} rows; at most {MAX_ROWS} are read", metadata.file_metadata().num_rows())
+        format!("it declares {} rows; at most {MAX_ROWS} are read", metadata.file_metadata().num_rows())
     })?;
     let unpacked: i64 = metadata.row_groups().iter().map(|group| group.total_byte_size().max(0)).sum();
     match unpacked > MAX_UNPACKED {
@@ -155,9 +156,9 @@ fn value(field: &Field) -> Result<Value, String> {
         Field::MapInternal(_) => {
             return Err("a list of maps; expected texts, numbers, files or lists of them".into());
         }
-        // Decimals, dates and times as they are written.
-        written => match written.to_string() {
-            text if matches!(written, Field::Decimal(_)) => {
+        // Decimals, dates and times.
+        other => match other.to_string() {
+            text if matches!(other, Field::Decimal(_)) => {
                 text.parse().map_or(Value::Text(text), Value::Number)
             }
             text => Value::Text(text),
@@ -165,7 +166,7 @@ fn value(field: &Field) -> Result<Value, String> {
     })
 }
 
-/// The file that a group `{bytes, path}` is; without bytes, its path as a text.
+/// A group `{bytes, path}` as a file, or without bytes as the path; `None` for another group.
 fn file(group: &Row) -> Option<Value> {
     let (mut bytes, mut path, mut others) = (None, None, 0);
     for (name, field) in group.get_column_iter() {
@@ -186,7 +187,7 @@ fn file(group: &Row) -> Option<Value> {
     })
 }
 
-/// Columns of bytes whose every value is UTF-8 are texts that lack their type.
+/// Converts a column of bytes to texts if all are UTF-8: writers may leave out the type.
 fn texts_of_bytes(values: Vec<Value>) -> Result<Vec<Value>, String> {
     let unnamed = |value: &Value| match value {
         Value::File(file) => file.name.is_empty() && std::str::from_utf8(&file.bytes).is_ok(),
@@ -203,7 +204,7 @@ fn texts_of_bytes(values: Vec<Value>) -> Result<Vec<Value>, String> {
     values.into_iter().map(text).collect()
 }
 
-/// The class names that `datasets` writes into the schema's metadata, by field.
+/// The class names that `datasets` declares in the file's metadata, by field.
 fn declared(metadata: &ParquetMetaData) -> IndexMap<String, Vec<String>> {
     let pairs = metadata.file_metadata().key_value_metadata().into_iter().flatten();
     let json = pairs.filter(|pair| pair.key == "huggingface").find_map(|pair| pair.value.as_deref());
@@ -216,7 +217,7 @@ fn declared(metadata: &ParquetMetaData) -> IndexMap<String, Vec<String>> {
     names.collect()
 }
 
-/// The class of a number; -1 is missing, as in `datasets`.
+/// The class name of a number; -1 is missing, as in `datasets`.
 fn named(value: Value, field: &str, names: &[String]) -> Result<Value, String> {
     match value {
         Value::Number(-1.0) => Ok(Value::Missing),

@@ -1,4 +1,4 @@
-//! Tables as their files hold them, before the type of each field is known.
+//! Parsing of tables, before the type of each field is determined.
 
 use super::{delimited, parquet};
 use crate::data::DataError;
@@ -6,35 +6,35 @@ use crate::data::files;
 use crate::table::place::extension;
 use smalti_contract::Value;
 
-/// What the names of tables end in.
+/// The extensions of tables.
 pub const EXTENSIONS: [&str; 5] = ["tsv", "csv", "jsonl", "ndjson", "parquet"];
 
-/// What is in one file.
+/// The content of one file.
 #[derive(Debug, Default)]
 pub struct Parsed {
     /// The names of the fields, in the file's order.
     pub fields: Vec<String>,
-    /// For each field, its values.
+    /// The values of each field.
     pub columns: Vec<Raw>,
     /// The number of rows.
     pub rows: usize,
     /// Class names that the file declares, by field.
     pub classes: Vec<(String, Vec<String>)>,
-    /// Columns that are not read, and why.
+    /// Columns that are not read, with the reason.
     pub skipped: Vec<(String, &'static str)>,
 }
 
 /// The values of one field.
 #[derive(Debug)]
 pub enum Raw {
-    /// Texts, of which each may stand for something else; empty ones are missing.
+    /// Texts that may be numbers or lists; empty ones are missing.
     Cells(Vec<String>),
     /// Values.
     Values(Vec<Value>),
 }
 
 impl Parsed {
-    /// A table of texts.
+    /// A table of cells.
     pub fn cells(fields: Vec<String>, cells: Vec<Vec<String>>) -> Self {
         let rows = cells.first().map_or(0, Vec::len);
         let columns = cells.into_iter().map(Raw::Cells).collect();
@@ -42,15 +42,15 @@ impl Parsed {
     }
 }
 
-/// Whether a location is named as a table.
+/// Whether a location has the extension of a table.
 pub fn is_table(location: &str) -> bool {
     EXTENSIONS.contains(&extension(location))
 }
 
-/// Reads a table in the format that its name ends in; `columns` names the fields of one without a header.
+/// Parses a table in the format of its extension; `columns` names the fields of a file without a header.
 ///
 /// # Errors
-/// [`DataError::Format`] with the line or row; [`DataError::Layout`] for `columns` of a format that names its own.
+/// [`DataError::Format`] with the line or row; [`DataError::Layout`] for `columns` in a format with field names.
 pub fn parse(location: &str, columns: Option<&[String]>) -> Result<Parsed, DataError> {
     let bytes = files::read(location)?;
     let format = extension(location);
@@ -71,7 +71,7 @@ pub fn parse(location: &str, columns: Option<&[String]>) -> Result<Parsed, DataE
             return refuse(format!("field {} has no name", number + 1));
         }
         if table.fields[..number].contains(field) {
-            return refuse(format!("the field {field:?} is there twice"));
+            return refuse(format!("the field {field:?} occurs twice"));
         }
     }
     Ok(table)

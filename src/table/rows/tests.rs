@@ -1,4 +1,4 @@
-//! Parquet as Hugging Face's `datasets` writes it, and damaged tables of every format.
+//! Parquet in the format of Hugging Face's `datasets`, and corrupt tables of every format.
 
 use super::*;
 use crate::data::testing::{at, folder_of};
@@ -67,7 +67,7 @@ fn opened(location: &str) -> Result<Arc<dyn Table>, DataError> {
 
 #[test]
 fn a_published_table_has_files_lists_and_class_names() {
-    let folder = folder_of(&[("t.parquet", &parquet(1)), ("bad.parquet", &parquet(2))]);
+    let folder = folder_of(&[("t.parquet", &parquet(1)), ("class2.parquet", &parquet(2))]);
     let table = opened(&at(&folder, "t.parquet")).unwrap();
     assert_eq!(table.fields(), ["text", "label", "image", "v", "raw"]);
     let row =
@@ -77,7 +77,7 @@ fn a_published_table_has_files_lists_and_class_names() {
     assert_eq!(row(0), [text("one"), text("dog"), image, Value::vector([1.0, 2.0]), text("plain")]);
     assert_eq!(row(1), [Value::Missing, Value::Missing, Value::Missing, Value::vector([3.5]), text("text")]);
     assert_eq!(table.classes("label").unwrap(), ["cat", "dog"]);
-    let error = opened(&at(&folder, "bad.parquet")).map(|_| ()).unwrap_err();
+    let error = opened(&at(&folder, "class2.parquet")).map(|_| ()).unwrap_err();
     assert!(
         error.to_string().ends_with("the field \"label\" is class 2; the file names 2 classes"),
         "{error}"
@@ -85,14 +85,14 @@ fn a_published_table_has_files_lists_and_class_names() {
 }
 
 #[test]
-fn damaged_parquet_is_an_error_and_no_panic() {
+fn corrupt_parquet_causes_no_panic() {
     let whole = parquet(1);
     let folder = folder_of(&[]);
     let location = at(&folder, "t.parquet");
     for at in (0..whole.len()).step_by(3) {
-        let mut damaged = whole.clone();
-        damaged[at] ^= 0x55;
-        for bytes in [&damaged[..], &whole[..at]] {
+        let mut corrupt = whole.clone();
+        corrupt[at] ^= 0x55;
+        for bytes in [&corrupt[..], &whole[..at]] {
             std::fs::write(&location, bytes).unwrap();
             if let Err(error) = opened(&location) {
                 assert!(error.to_string().contains("t.parquet"), "{error}");
@@ -104,7 +104,7 @@ fn damaged_parquet_is_an_error_and_no_panic() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn random_tables_give_no_panic(text in "[a\tb,\"\\[\\]{}:1.\n]{0,80}") {
+    fn random_tables_cause_no_panic(text in "[a\tb,\"\\[\\]{}:1.\n]{0,80}") {
         let folder = folder_of(&[]);
         for name in ["m.tsv", "m.csv", "m.jsonl"] {
             std::fs::write(at(&folder, name), &text).unwrap();

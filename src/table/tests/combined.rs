@@ -1,4 +1,4 @@
-//! Registries, several sources, filters, hold-out, derived fields and counts.
+//! Registries, several sources, filters, hold-out and derived fields.
 
 use super::*;
 use crate::data::testing::folder_of;
@@ -73,7 +73,7 @@ fn fields_are_derived_from_series() {
 }
 
 #[test]
-fn what_cannot_be_derived_is_refused() {
+fn fields_that_cannot_be_derived_are_errors() {
     let message = |kind: &str, name: &str| {
         let fields: IndexMap<String, Derivation> = toml::from_str(&format!("[{name}]\n{kind}")).unwrap();
         let table = derive(Arc::new(Steps), &fields);
@@ -81,7 +81,7 @@ fn what_cannot_be_derived_is_refused() {
     };
     assert_eq!(
         message("kind = \"next\"\nfield = \"r\"", "x"),
-        "steps: data.derived.x: the table has a field of this name already"
+        "steps: data.derived.x: the table already has a field of this name"
     );
     assert_eq!(message("kind = \"next\"\nfield = \"q\"", "d"), "steps: no field \"q\"; there is r, t, x");
     for kind in ["next", "previous", "return_to_go", "total"] {
@@ -133,9 +133,9 @@ fn a_source_is_a_path_or_a_table_of_known_keys() {
 }
 
 #[test]
-fn layouts_are_found_by_name_and_added() {
+fn layouts_are_opened_by_name_and_registered() {
     fn mine(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
-        Ok((place.path.ends_with(".steps") || place.is_asked_for("mine")).then(|| Arc::new(Steps) as _))
+        Ok((place.path.ends_with(".steps") || place.is_requested("mine")).then(|| Arc::new(Steps) as _))
     }
     let mut registry = SourceRegistry::builtin();
     registry.register("mine", mine).unwrap();

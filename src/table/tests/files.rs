@@ -4,7 +4,7 @@ use super::*;
 use crate::data::testing::{folder_of, tar_of};
 
 #[test]
-fn class_folders_label_any_file() {
+fn class_folders_label_files() {
     let folder = folder_of(&[
         ("d/train/cat/1.png", b"1"),
         ("d/train/dog/x/2.wav", b"2"),
@@ -34,7 +34,7 @@ fn class_folders_label_any_file() {
 }
 
 #[test]
-fn members_of_one_name_are_a_row() {
+fn members_of_one_name_are_one_row() {
     let train = tar_of(&[
         ("a.v1.png", b"A"),
         ("a.txt", b" hello \n"),
@@ -45,10 +45,10 @@ fn members_of_one_name_are_a_row() {
         ("b.json", b"{\"label\": \"six\", \"late\": true}"),
         ("README", b"r"),
     ]);
-    let valid = tar_of(&[("x/c.png", b"C"), ("x/c.cls", b"0")]);
+    let validation = tar_of(&[("x/c.png", b"C"), ("x/c.cls", b"0")]);
     let folder = folder_of(&[
         ("train-0000.tar", &train),
-        ("valid.tar", &valid),
+        ("valid.tar", &validation),
         ("classes.txt", b"cat\ndog\n"),
         ("note.md", b"n"),
     ]);
@@ -77,7 +77,7 @@ fn members_of_one_name_are_a_row() {
 }
 
 #[test]
-fn damaged_members_are_named() {
+fn corrupt_members_are_named() {
     let archive = tar_of(&[("a.cls", b"7"), ("a.png", b"A"), ("b.cls", b"0"), ("b.json", b"{\"x\"")]);
     let other = tar_of(&[("a.cls", b"7"), ("a.png", b"A"), ("b.png", b"")]);
     let folder = folder_of(&[
@@ -103,7 +103,7 @@ fn damaged_members_are_named() {
 }
 
 #[test]
-fn an_archive_of_class_folders_is_like_the_shards_beside_it() {
+fn class_folders_and_shards_are_mixed() {
     let shards = tar_of(&[("0.jpg", b"0"), ("0.cls", b"1"), ("1.jpg", b"1"), ("1.cls", b"0")]);
     let folders = tar_of(&[("test/cat/1.jpg", b"2"), ("test/dog/2.jpg", b"3")]);
     let folder =
@@ -146,7 +146,7 @@ fn idx_pairs_are_splits() {
         ),
         (
             "cut-images-idx3-ubyte",
-            "cut-images-idx3-ubyte: not readable as IDX: the header says 3×1×2 = 6 bytes",
+            "cut-images-idx3-ubyte: not readable as IDX: the header has 3×1×2 = 6 bytes",
         ),
     ] {
         assert!(refusal(&folder, path).starts_with(expected), "{}", refusal(&folder, path));
@@ -160,14 +160,14 @@ fn idx_pairs_are_splits() {
 
 #[cfg(feature = "image")]
 #[test]
-fn cifar_batches_have_the_names_of_their_classes() {
-    let record = |label: u8| [vec![label], vec![9; 3072]].concat();
+fn cifar_batches_have_class_names() {
+    let row = |label: u8| [vec![label], vec![9; 3072]].concat();
     let names = b"cat\ndog\n\n";
     let folder = folder_of(&[
-        ("ok/data_batch_1.bin", &[record(1), record(0)].concat()),
-        ("ok/test_batch.bin", &record(1)),
+        ("ok/data_batch_1.bin", &[row(1), row(0)].concat()),
+        ("ok/test_batch.bin", &row(1)),
         ("ok/batches.meta.txt", names),
-        ("cut/data_batch_1.bin", &record(1)[..3000]),
+        ("cut/data_batch_1.bin", &row(1)[..3000]),
     ]);
     let t = table(&folder, "ok");
     assert_eq!(all(&*t, "label"), texts(&["dog", "cat", "dog"]));

@@ -1,4 +1,4 @@
-//! Every layout on small files made here, and on real data.
+//! Every layout on small files and on real data.
 
 mod combined;
 mod files;
@@ -10,7 +10,7 @@ use crate::data::{DataError, testing::at};
 use smalti_contract::Value;
 use std::sync::Arc;
 
-/// The table at a location, its layout found.
+/// The table at a location, of detected layout.
 fn opened(location: &str) -> Result<Arc<dyn Table>, DataError> {
     SourceRegistry::builtin().open(&Source::new(location))
 }
@@ -20,12 +20,12 @@ fn opened_as(layout: &str, location: &str) -> Result<Arc<dyn Table>, DataError> 
     SourceRegistry::builtin().open(&Source { layout: Some(layout.into()), ..Source::new(location) })
 }
 
-/// The table of something in a folder.
+/// The table at a path in a folder.
 fn table(folder: &tempfile::TempDir, path: &str) -> Arc<dyn Table> {
     opened(&at(folder, path)).unwrap()
 }
 
-/// Why something in a folder is no table, without the folder.
+/// The error of opening a path in a folder, without the folder's name.
 fn refusal(folder: &tempfile::TempDir, path: &str) -> String {
     let error = opened(&at(folder, path)).map(|table| table.name().to_string()).unwrap_err();
     without(folder, &error)

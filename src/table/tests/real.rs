@@ -1,11 +1,11 @@
-//! The tables of real data.
+//! Tables of real data.
 
 use super::*;
 use crate::data::testing::real;
 use crate::table::select;
 use std::collections::BTreeSet;
 
-fn columns(location: &str, columns: &[&str]) -> Arc<dyn Table> {
+fn with_columns(location: &str, columns: &[&str]) -> Arc<dyn Table> {
     let columns = Some(columns.iter().map(|name| name.to_string()).collect());
     SourceRegistry::builtin().open(&Source { columns, ..Source::new(real(location)) }).unwrap()
 }
@@ -21,7 +21,7 @@ fn count(table: &dyn Table, filter: &str) -> usize {
 #[test]
 #[ignore = "needs SMALTI_DATA"]
 fn sst2_has_two_classes_in_two_splits() {
-    let table = columns("text/sst2/*.tsv", &["text", "label"]);
+    let table = with_columns("text/sst2/*.tsv", &["text", "label"]);
     assert_eq!(table.fields(), ["text", "label", "split"]);
     assert_eq!([count(&*table, "split = train"), count(&*table, "split = dev")], [6920, 872]);
     assert_eq!(present(&*table, "label").len(), 7792);
@@ -42,7 +42,7 @@ fn multi30k_is_parallel() {
 
 #[test]
 #[ignore = "needs SMALTI_DATA"]
-fn digits_of_a_protein_mask_stay_a_text() {
+fn the_digits_of_a_protein_mask_are_a_text() {
     let table = of("protein/*.tsv");
     assert_eq!((count(&*table, "split = train"), count(&*table, "split = valid")), (361, 50));
     for row in 0..table.len() {
@@ -87,7 +87,7 @@ fn fsdd_is_a_manifest_of_an_archive() {
 
 #[test]
 #[ignore = "needs SMALTI_DATA"]
-fn mnist_is_two_splits_of_pixels() {
+fn mnist_has_two_splits() {
     let table = of("image/mnist");
     assert_eq!((count(&*table, "split = train"), count(&*table, "split = test")), (60_000, 10_000));
     assert_eq!(table.value(0, "label").unwrap(), Value::Number(5.0));
@@ -97,7 +97,7 @@ fn mnist_is_two_splits_of_pixels() {
 
 #[test]
 #[ignore = "needs SMALTI_DATA"]
-fn cifar_is_shards_and_class_folders_as_one() {
+fn cifar_mixes_shards_and_class_folders() {
     let table = of("image/cifar10");
     assert_eq!(table.fields(), ["jpg", "cls", "split"]);
     assert_eq!((count(&*table, "split = train"), count(&*table, "split = test")), (50_000, 5_000));
@@ -111,7 +111,7 @@ fn cifar_is_shards_and_class_folders_as_one() {
 
 #[test]
 #[ignore = "needs SMALTI_DATA"]
-fn layouts_are_found_as_they_lie() {
+fn published_layouts_are_detected() {
     let images = of("layouts/hub-image/data");
     assert!(
         images.fields().starts_with(&["image".to_string(), "label".to_string()]),

@@ -1,4 +1,4 @@
-//! Rows, parallel lines and texts.
+//! Tables, parallel texts and text files.
 
 use super::*;
 use crate::data::testing::{folder_of, gzip, tar_of};
@@ -45,7 +45,7 @@ fn only_exact_numbers_are_numbers() {
 }
 
 #[test]
-fn a_file_without_a_header_has_the_names_that_the_settings_give() {
+fn columns_name_the_fields_of_a_file_without_a_header() {
     let folder = folder_of(&[("a.tsv", b"good\t1\nbad\t0\n"), ("a.jsonl", b"{\"x\": 1}\n")]);
     let table = with_columns(&folder, "a.tsv", &["text", "label"]).unwrap();
     assert_eq!(all(&*table, "text"), texts(&["good", "bad"]));
@@ -64,7 +64,7 @@ fn a_file_without_a_header_has_the_names_that_the_settings_give() {
 }
 
 #[test]
-fn files_are_named_relative_to_the_table() {
+fn paths_are_relative_to_the_table() {
     let archive = tar_of(&[("b.png", b"B"), ("clips/c.png", b"C")]);
     let inner = tar_of(&[("manifest.csv", b"path,x\nd.png,1\n"), ("d.png", b"D")]);
     let manifest =
@@ -83,7 +83,10 @@ fn files_are_named_relative_to_the_table() {
     assert_eq!(bytes(2).unwrap().1, b"C");
     assert!(table.value(5, "path").unwrap().is_missing());
     let message = |row| without(&folder, &bytes(row).unwrap_err());
-    assert_eq!(message(3), "manifest.tsv row 4: refused the path \"../out.png\": it leads out of its folder");
+    assert_eq!(
+        message(3),
+        "manifest.tsv row 4: the path \"../out.png\" is not allowed: it leads out of its folder"
+    );
     assert_eq!(message(4), "gone.png: not found; expected a file that manifest.tsv row 5 names");
     assert_eq!(file(table.peek(4, "path").unwrap()).1, b"");
     let inside = super::table(&folder, "in/all.tar");
@@ -109,7 +112,7 @@ fn several_files_are_one_table_with_a_split() {
 }
 
 #[test]
-fn types_do_not_differ_between_rows() {
+fn a_field_has_one_type_in_all_rows() {
     let folder = folder_of(&[
         ("a.jsonl", b"{\"x\": null}\n{\"x\": 1}\n{\"x\": \"two\"}\n"),
         ("b/1.jsonl", b"{\"x\": 1}\n"),
@@ -131,12 +134,12 @@ fn types_do_not_differ_between_rows() {
     assert_eq!(
         all(&*table(&folder, "c/*"), "x"),
         texts(&["1", "one"]),
-        "cells are of the type that all are of"
+        "a field whose cells are not all numbers is text"
     );
 }
 
 #[test]
-fn damaged_tables_name_their_line() {
+fn errors_of_corrupt_tables_name_the_line() {
     let folder = folder_of(&[
         ("rows.tsv", b"a\tb\n1\t2\n3\n"),
         ("rows.csv", b"a,b\n1,2\n3,4,5\n"),
@@ -171,7 +174,7 @@ fn damaged_tables_name_their_line() {
             "groups.jsonl",
             "groups.jsonl: not readable as JSON lines: line 1: the field \"a\" is a list of objects",
         ),
-        ("twice.csv", "twice.csv: not readable as a table: the field \"a\" is there twice"),
+        ("twice.csv", "twice.csv: not readable as a table: the field \"a\" occurs twice"),
         ("unnamed.csv", "unnamed.csv: not readable as a table: field 2 has no name"),
         ("header.csv", "header.csv: empty; expected rows below the header"),
         ("empty.csv", "empty.csv: empty; expected data"),
@@ -187,7 +190,7 @@ fn damaged_tables_name_their_line() {
 }
 
 #[test]
-fn lines_of_parallel_texts_are_rows() {
+fn parallel_lines_are_rows() {
     let packed = gzip(b"ein\n\nzwei");
     let folder = folder_of(&[
         ("train.en", b"one\n\ntwo\n"),
@@ -221,7 +224,7 @@ fn lines_of_parallel_texts_are_rows() {
 }
 
 #[test]
-fn a_text_file_is_a_row() {
+fn a_text_file_is_one_row() {
     let folder =
         folder_of(&[("train.txt", b"a b"), ("valid.txt", b"c"), ("x/a.txt", b"1"), ("x/b.md", b"2")]);
     let table = table(&folder, "{train,valid}.txt");

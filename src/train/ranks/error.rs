@@ -4,124 +4,125 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RanksError {
-    /// A launcher whose processes only MPI can connect, and this program has no MPI.
+    /// The launcher connects its processes through MPI, and this build has no MPI.
     #[error(
-        "{variable} says that {processes} processes were started, and this smalti is built without MPI, so each \
-         would train a model of its own; build it with `--features mpi`, start them with torchrun or srun, or start \
-         one process"
+        "{variable}: {processes} processes were started, and this smalti is built without MPI, so each would train its \
+         own model; build it with `--features mpi`, start the processes with torchrun or srun, or start one process"
     )]
     NoMpi {
         /// The launcher's variable.
         variable: &'static str,
-        /// Processes that it has started.
+        /// The processes that the launcher started.
         processes: usize,
     },
-    /// MPI has found other processes than the launcher has started.
+    /// MPI found another number of processes than the launcher started.
     #[error(
-        "{variable} says that {processes} processes were started, and MPI finds {found}; start them with the mpirun \
-         of the MPI that smalti is built with, or with srun --mpi"
+        "{variable}: expected {processes} processes; MPI found {found}: start them with the mpirun of the MPI that \
+         smalti is built with, or with srun --mpi"
     )]
     Launcher {
         /// The launcher's variable.
         variable: &'static str,
-        /// Processes that it has started.
+        /// The processes that the launcher started.
         processes: usize,
-        /// Processes that MPI knows.
+        /// The processes that MPI found.
         found: usize,
     },
-    /// A variable of a launcher that is missing or says something else.
+    /// A launcher's variable is missing or has an unusable value.
     #[error("{variable}: expected {expected}; found {found}")]
     Variable {
         /// The variable.
         variable: &'static str,
-        /// What it should say.
+        /// A usable value.
         expected: String,
-        /// What it says.
+        /// The value.
         found: String,
     },
-    /// Rank 0 cannot take calls.
+    /// Rank 0 cannot listen for connections.
     #[error(
-        "rank 0 cannot listen at {address}: {problem}; SMALTI_PORT, the same on all ranks, is another port"
+        "rank 0 cannot listen at {address}: {problem}; set SMALTI_PORT to another port, the same for all ranks"
     )]
     Listen {
-        /// Where it should.
+        /// The address.
         address: String,
-        /// What the system says.
+        /// The system's error.
         problem: String,
     },
-    /// Rank 0 has waited for others.
-    #[error("of {size} ranks, {missing:?} have not come to {address} within {seconds} s")]
-    Absent {
-        /// Those that have not come.
-        missing: Vec<usize>,
-        /// How many there should be.
-        size: usize,
-        /// Where rank 0 listens.
-        address: String,
-        /// How long it has waited.
-        seconds: u64,
-    },
-    /// Another rank has called rank 0.
+    /// The rendezvous timed out on rank 0.
     #[error(
-        "rank {rank} has called rank 0 at {address} for {seconds} s; the last time: {problem}. MASTER_ADDR is rank \
-         0's host, and SMALTI_PORT the port there (MASTER_PORT + 1 where it is not set)"
+        "rank 0 at {address}: expected {world_size} ranks within {seconds} s; ranks {missing:?} are missing"
     )]
-    NoAnswer {
-        /// The rank that calls.
-        rank: usize,
-        /// Where it calls.
+    MissingRanks {
+        /// The ranks that have not connected.
+        missing: Vec<usize>,
+        /// The expected number of ranks.
+        world_size: usize,
+        /// The address at which rank 0 listens.
         address: String,
-        /// For how long.
+        /// The time-out in seconds.
         seconds: u64,
-        /// What the system says.
+    },
+    /// The rendezvous timed out on another rank.
+    #[error(
+        "rank {rank} cannot connect to rank 0 at {address} within {seconds} s: {problem}. Set MASTER_ADDR to rank 0's \
+         host and SMALTI_PORT to its port (default: MASTER_PORT + 1)"
+    )]
+    NoConnection {
+        /// This rank.
+        rank: usize,
+        /// The address of rank 0.
+        address: String,
+        /// The time-out in seconds.
+        seconds: u64,
+        /// The system's error at the last attempt.
         problem: String,
     },
-    /// A process that calls rank 0 has been started otherwise than it.
+    /// A connecting process was started otherwise than rank 0.
     #[error("{what}: expected {expected}; found {found}")]
-    Stranger {
+    Mismatch {
         /// What differs.
         what: &'static str,
-        /// What rank 0 knows.
+        /// Its value on rank 0.
         expected: String,
-        /// What the process says.
+        /// Its value on the connecting process.
         found: String,
     },
-    /// What rank 0 has said instead of welcoming this rank.
-    #[error("rank 0 says: {0}")]
-    Refused(String),
-    /// This program cannot send gradients from one GPU to another.
+    /// Rank 0 rejected this rank.
+    #[error("rank 0 reports: {0}")]
+    Rejected(String),
+    /// This build cannot sum gradients between GPUs.
     #[error(
-        "{0} ranks on GPUs exchange gradients through NCCL, and this smalti is built without it; build it with \
+        "{0} ranks on GPUs sum gradients through NCCL, and this smalti is built without it; build it with \
          `--features nccl`, or use --device cpu"
     )]
-    Gpu(usize),
+    NoNccl(usize),
     /// Two ranks on one GPU.
     #[error(
-        "ranks {first} and {second} compute on the same GPU, {gpu}; each wants one of its own: set LOCAL_RANK, from 0 \
-         on, for each process of a host, as launchers do, or say `--device cuda:N`"
+        "ranks {first} and {second} compute on the same GPU, {gpu}; expected one GPU per rank: set LOCAL_RANK, from 0 \
+         on, for each process of a host, as launchers do, or pass `--device cuda:N`"
     )]
     SameGpu {
-        /// One of them.
+        /// One of the ranks.
         first: usize,
-        /// The other.
+        /// The other rank.
         second: usize,
-        /// What the driver calls it.
+        /// The driver's name of the GPU.
         gpu: String,
     },
-    /// The driver or NCCL refuses.
-    #[error("{0}; NCCL_DEBUG=WARN says more")]
+    /// The driver or NCCL failed.
+    #[error("{0}; NCCL_DEBUG=WARN prints details")]
     Nccl(String),
-    /// Ranks that do not start from the same place.
+    /// Two ranks would start training from different states.
     #[error(
-        "rank {rank} does not start as rank 0 does: expected {expected}; found {found}. All ranks need the same \
-         data, settings, run folder, sort of device and number of threads"
+        "rank {rank} differs from rank 0: expected {expected}; found {found}. All ranks need the same data, settings, \
+         run folder, type of device and number of threads"
     )]
-    Differ {
+    DifferentStart {
         /// The first rank that differs.
         rank: usize,
-        /// What rank 0 starts from.
+        /// The start of rank 0.
         expected: String,
-        /// What that rank starts from.
+        /// The start of that rank.
         found: String,
     },
 }

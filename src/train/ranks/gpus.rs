@@ -1,44 +1,45 @@
-//! Ranks that compute on GPUs, which add up gradients among themselves.
+//! Ranks on GPUs, which sum gradients through NCCL.
 
 use super::{Ranks, RanksError};
 use candle_core::Device;
 use std::sync::Arc;
 
-/// The same ranks, each of which computes on `device`, all on processors or each on a GPU of its own. GPUs add up tensors
-/// through NCCL from here on; all else goes its way as before.
+/// The same ranks, each computing on its `device`: all on CPUs, or each on a GPU of its own, which then sum tensors through
+/// NCCL.
 ///
 /// # Errors
-/// [`RanksError::Differ`] where some have a GPU and others not, [`RanksError::SameGpu`], [`RanksError::Gpu`] without the
-/// feature `nccl`, [`RanksError::Nccl`]; on all ranks.
-pub fn on(ranks: Arc<dyn Ranks>, device: &Device) -> Result<Arc<dyn Ranks>, RanksError> {
-    let places = ranks.gather(&place(device)?);
-    fit(&places)?;
+/// On all ranks: [`RanksError::DifferentStart`] if only some have a GPU, [`RanksError::SameGpu`], [`RanksError::NoNccl`]
+/// without the feature `nccl`, [`RanksError::Nccl`].
+pub fn on_device(ranks: Arc<dyn Ranks>, device: &Device) -> Result<Arc<dyn Ranks>, RanksError> {
+    let devices = ranks.all_gather(&identity(device)?);
+    check_devices(&devices)?;
     if device.is_cpu() {
         return Ok(ranks);
     }
     over_nccl(ranks, device)
 }
 
-/// Whether ranks can compute at these places together.
-fn fit(places: &[String]) -> Result<(), RanksError> {
-    for (rank, place) in places.iter().enumerate() {
-        if (place == PROCESSOR) != (places[0] == PROCESSOR) {
-            return Err(RanksError::Differ { rank, expected: places[0].clone(), found: place.clone() });
+/// Fails if ranks cannot train together on these devices.
+fn check_devices(devices: &[String]) -> Result<(), RanksError> {
+    for (rank, device) in devices.iter().enumerate() {
+        if (device == CPU) != (devices[0] == CPU) {
+            let (expected, found) = (devices[0].clone(), device.clone());
+            return Err(RanksError::DifferentStart { rank, expected, found });
         }
-        let same = places[..rank].iter().position(|other| other == place && place != PROCESSOR);
+        let same = devices[..rank].iter().position(|other| other == device && device != CPU);
         if let Some(first) = same {
-            return Err(RanksError::SameGpu { first, second: rank, gpu: place.clone() });
+            return Err(RanksError::SameGpu { first, second: rank, gpu: device.clone() });
         }
     }
     Ok(())
 }
 
-const PROCESSOR: &str = "a processor";
+const CPU: &str = "a CPU";
 
-/// What a rank computes on, as no other GPU is called.
-fn place(device: &Device) -> Result<String, RanksError> {
+/// A name of the device that no other GPU has.
+fn identity(device: &Device) -> Result<String, RanksError> {
     match device {
-        Device::Cpu => Ok(PROCESSOR.into()),
+        Device::Cpu => Ok(CPU.into()),
         #[cfg(feature = "cuda")]
         device => crate::ops::cuda::identity(device).map_err(|e| RanksError::Nccl(e.to_string())),
         #[cfg(not(feature = "cuda"))]
@@ -48,7 +49,7 @@ fn place(device: &Device) -> Result<String, RanksError> {
 
 #[cfg(not(feature = "nccl"))]
 fn over_nccl(ranks: Arc<dyn Ranks>, _: &Device) -> Result<Arc<dyn Ranks>, RanksError> {
-    Err(RanksError::Gpu(ranks.size()))
+    Err(RanksError::NoNccl(ranks.world_size()))
 }
 
 #[cfg(feature = "nccl")]
@@ -62,7 +63,7 @@ mod nccl {
     use crate::ops::cuda::{Nccl, NcclId};
     use candle_core::{Result, Tensor};
 
-    /// Ranks with a GPU each: tensors go from GPU to GPU, all else as it did.
+    /// Ranks with a GPU each: NCCL sums tensors, and `ranks` does all else.
     pub(super) struct Gpus {
         ranks: Arc<dyn Ranks>,
         nccl: Nccl,
@@ -70,16 +71,16 @@ mod nccl {
 
     impl Gpus {
         pub(super) fn join(ranks: Arc<dyn Ranks>, device: &Device) -> std::result::Result<Self, RanksError> {
-            let refused = |e: candle_core::Error| RanksError::Nccl(e.to_string());
-            // Rank 0 draws the job's id; what the others say is not read.
+            let failed = |e: candle_core::Error| RanksError::Nccl(e.to_string());
+            // Rank 0 draws the job's id; the texts of the other ranks are not read.
             let own = if ranks.rank() == 0 { NcclId::new() } else { Ok(NcclId::default()) };
-            let said = own.map_or_else(|e| format!("{FAILED}{e}"), |id| id.to_text());
-            let said = ranks.gather(&said).swap_remove(0);
-            if let Some(problem) = said.strip_prefix(FAILED) {
+            let text = own.map_or_else(|e| format!("{FAILED}{e}"), |id| id.to_text());
+            let text = ranks.all_gather(&text).swap_remove(0);
+            if let Some(problem) = text.strip_prefix(FAILED) {
                 return Err(RanksError::Nccl(problem.into()));
             }
-            let id = NcclId::from_text(&said).map_err(refused)?;
-            let nccl = Nccl::join(device, id, ranks.rank(), ranks.size()).map_err(refused)?;
+            let id = NcclId::from_text(&text).map_err(failed)?;
+            let nccl = Nccl::join(device, id, ranks.rank(), ranks.world_size()).map_err(failed)?;
             Ok(Self { ranks, nccl })
         }
     }
@@ -90,24 +91,24 @@ mod nccl {
         fn rank(&self) -> usize {
             self.ranks.rank()
         }
-        fn size(&self) -> usize {
-            self.ranks.size()
+        fn world_size(&self) -> usize {
+            self.ranks.world_size()
         }
-        fn sum(&self, numbers: &mut [f32]) {
-            self.ranks.sum(numbers);
+        fn all_reduce(&self, numbers: &mut [f32]) {
+            self.ranks.all_reduce(numbers);
         }
-        fn sum_f64(&self, numbers: &mut [f64]) {
-            self.ranks.sum_f64(numbers);
+        fn all_reduce_f64(&self, numbers: &mut [f64]) {
+            self.ranks.all_reduce_f64(numbers);
         }
-        fn gather(&self, text: &str) -> Vec<String> {
-            self.ranks.gather(text)
+        fn all_gather(&self, text: &str) -> Vec<String> {
+            self.ranks.all_gather(text)
         }
-        fn sum_tensors(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
-            self.nccl.sum(&tensors)?;
+        fn all_reduce_tensors(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
+            self.nccl.all_reduce(&tensors)?;
             Ok(tensors)
         }
-        fn wait(&self) {
-            self.ranks.wait();
+        fn barrier(&self) {
+            self.ranks.barrier();
         }
         fn abort(&self) -> ! {
             self.ranks.abort()
@@ -120,19 +121,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_rank_has_a_gpu_of_its_own_or_none_has() {
-        let said = |places: &[&str]| {
-            let places: Vec<String> = places.iter().map(ToString::to_string).collect();
-            fit(&places).err().map_or_else(String::new, |error| error.to_string())
+    fn each_rank_has_its_own_gpu_or_all_have_cpus() {
+        let message = |devices: &[&str]| {
+            let devices: Vec<String> = devices.iter().map(ToString::to_string).collect();
+            check_devices(&devices).err().map_or_else(String::new, |error| error.to_string())
         };
-        assert_eq!(said(&["GPU-a", "GPU-b"]) + &said(&[PROCESSOR, PROCESSOR]), "");
-        let same = said(&["GPU-a", "GPU-b", "GPU-b"]);
+        assert_eq!(message(&["GPU-a", "GPU-b"]) + &message(&[CPU, CPU]), "");
+        let same = message(&["GPU-a", "GPU-b", "GPU-b"]);
         assert!(same.starts_with("ranks 1 and 2 compute on the same GPU, GPU-b;"), "{same}");
-        let mixed = said(&["GPU-a", PROCESSOR]);
-        assert!(
-            mixed.contains("rank 1 does not start as rank 0 does: expected GPU-a; found a processor"),
-            "{mixed}"
-        );
-        assert!(said(&[PROCESSOR, "GPU-a"]).contains("expected a processor; found GPU-a"));
+        let mixed = message(&["GPU-a", CPU]);
+        assert!(mixed.contains("rank 1 differs from rank 0: expected GPU-a; found a CPU"), "{mixed}");
+        assert!(message(&[CPU, "GPU-a"]).contains("expected a CPU; found GPU-a"));
     }
 }

@@ -7,36 +7,36 @@ use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives};
 
-/// The processes of MPI's world.
+/// One process of MPI's world.
 pub struct Mpi {
-    /// Leaves MPI when it is dropped, after all others have come so far.
+    /// Finalizes MPI when dropped, which waits for all other processes.
     _universe: Universe,
     rank: usize,
-    size: usize,
+    world_size: usize,
 }
 
-/// Numbers that are summed at once: MPI counts in 32 bits, and does not sum in place here.
+/// Numbers in one all-reduce: MPI counts in 32 bits, and each all-reduce copies its numbers.
 const CHUNK: usize = 1 << 22;
 
 impl Mpi {
-    /// Joins the `processes` that a launcher has started, as its `variable` says.
+    /// Joins the `processes` that a launcher has started according to its `variable`.
     ///
     /// # Errors
-    /// [`RanksError::Launcher`] where MPI knows of others.
+    /// [`RanksError::Launcher`] if MPI finds another number of them.
     pub(super) fn join(variable: &'static str, processes: usize) -> Result<Self, RanksError> {
         let joined = mpi::initialize_with_threading(mpi::Threading::Serialized);
         let Some((universe, _)) = joined else {
             return Err(RanksError::Launcher { variable, processes, found: 0 });
         };
         let world = universe.world();
-        let (rank, size) = (world.rank() as usize, world.size() as usize);
-        if size != processes {
-            return Err(RanksError::Launcher { variable, processes, found: size });
+        let (rank, world_size) = (world.rank() as usize, world.size() as usize);
+        if world_size != processes {
+            return Err(RanksError::Launcher { variable, processes, found: world_size });
         }
-        Ok(Self { _universe: universe, rank, size })
+        Ok(Self { _universe: universe, rank, world_size })
     }
 
-    fn sum_of<T: Equivalence + Copy>(numbers: &mut [T]) {
+    fn all_reduce_of<T: Equivalence + Copy>(numbers: &mut [T]) {
         for chunk in numbers.chunks_mut(CHUNK) {
             let own = chunk.to_vec();
             SimpleCommunicator::world().all_reduce_into(&own[..], chunk, SystemOperation::sum());
@@ -49,21 +49,21 @@ impl Ranks for Mpi {
         self.rank
     }
 
-    fn size(&self) -> usize {
-        self.size
+    fn world_size(&self) -> usize {
+        self.world_size
     }
 
-    fn sum(&self, numbers: &mut [f32]) {
-        Self::sum_of(numbers);
+    fn all_reduce(&self, numbers: &mut [f32]) {
+        Self::all_reduce_of(numbers);
     }
 
-    fn sum_f64(&self, numbers: &mut [f64]) {
-        Self::sum_of(numbers);
+    fn all_reduce_f64(&self, numbers: &mut [f64]) {
+        Self::all_reduce_of(numbers);
     }
 
-    fn gather(&self, text: &str) -> Vec<String> {
+    fn all_gather(&self, text: &str) -> Vec<String> {
         let world = SimpleCommunicator::world();
-        let mut lengths = vec![0_i32; self.size];
+        let mut lengths = vec![0_i32; self.world_size];
         world.all_gather_into(&(text.len() as i32), &mut lengths[..]);
         let starts: Vec<i32> =
             lengths.iter().scan(0, |end, length| Some(std::mem::replace(end, *end + length))).collect();
@@ -74,7 +74,7 @@ impl Ranks for Mpi {
         starts.iter().zip(&lengths).map(part).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
     }
 
-    fn wait(&self) {
+    fn barrier(&self) {
         SimpleCommunicator::world().barrier();
     }
 
@@ -83,7 +83,7 @@ impl Ranks for Mpi {
     }
 }
 
-/// After a panic the others would wait for this rank for ever.
+/// Ends the job after a panic; the other ranks would wait for this one forever.
 impl Drop for Mpi {
     fn drop(&mut self) {
         if std::thread::panicking() {

@@ -1,7 +1,7 @@
-//! Ranks that speak to rank 0, which adds up and passes on.
+//! Ranks connected by TCP to rank 0, which reduces and broadcasts.
 
-use super::launched::Meeting;
-use super::{ENDED, Ranks, RanksError, meet};
+use super::launched::Rendezvous;
+use super::{PEER_FAILED, Ranks, RanksError, rendezvous};
 use bytemuck::{Pod, cast_slice, cast_slice_mut};
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{BufReader, Read, Result as IoResult, Write};
@@ -11,107 +11,110 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Processes that meet at rank 0's address. Each other rank has one connection, with rank 0.
+/// One of several ranks, connected by TCP: rank 0 with all others, each other rank with rank 0.
 ///
-/// A thread listens to each connection, whatever the rank itself waits for, a GPU say: a connection that closes is a
-/// rank that has died, and ends the process with a message. Rank 0 tells the others who it was.
+/// A thread reads from each connection, even while the rank itself waits for a GPU. A connection that closes unexpectedly
+/// means that the other rank has died; the thread then ends this process with a message, and rank 0 informs the others.
 pub(super) struct Tcp {
     rank: usize,
-    size: usize,
-    lines: Arc<Lines>,
-    /// What comes from each of `lines`; the end of it where that rank has left.
-    heard: Vec<Mutex<Receiver<Vec<u8>>>>,
+    world_size: usize,
+    connections: Arc<Connections>,
+    /// What each connection has received; disconnected once that rank has left.
+    received: Vec<Mutex<Receiver<Vec<u8>>>>,
 }
 
-/// Connections to write to, by rank: those of rank 0 with all others, of another with rank 0.
-struct Lines(Vec<(usize, Mutex<TcpStream>)>);
+/// The writing ends of the connections, each with the rank at its other end.
+struct Connections(Vec<(usize, Mutex<TcpStream>)>);
 
-/// How long ranks wait for one another to come.
-pub(super) const LIMIT: Duration = Duration::from_secs(300);
-/// After so long without a sign of life of a host its ranks are gone.
-const SILENCE: Duration = Duration::from_secs(120);
+/// How long the rendezvous waits for missing ranks.
+pub(super) const RENDEZVOUS_TIMEOUT: Duration = Duration::from_secs(300);
+/// A host that stays silent this long counts as lost.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a message is, in its first byte; its length follows in eight, and its content.
+/// The first byte of a message; the length follows in eight bytes, then the content.
 #[derive(Clone, Copy)]
-enum Sort {
-    /// A rank's part of what all exchange.
-    Part = 1,
-    /// The rank leaves, as all do at the end.
-    Leaves = 2,
-    /// The training ends at once, and why.
-    Ends = 3,
+enum MessageKind {
+    /// A rank's share of a collective operation.
+    Data = 1,
+    /// The rank leaves, at the end of training.
+    Leave = 2,
+    /// Training ends at once; the content is the reason.
+    End = 3,
 }
 
 impl Tcp {
-    /// Meets the others.
+    /// Connects with the other ranks.
     ///
     /// # Errors
-    /// As of [`meet::host`] and [`meet::call`].
-    pub(super) fn join(rank: usize, size: usize, meeting: &Meeting) -> Result<Self, RanksError> {
+    /// As of [`rendezvous::accept_ranks`] and [`rendezvous::connect`].
+    pub(super) fn join(rank: usize, world_size: usize, at: &Rendezvous) -> Result<Self, RanksError> {
         let streams = match rank {
-            0 => meet::host(size, meeting, LIMIT)?,
-            _ => vec![(0, meet::call(rank, size, meeting, LIMIT)?)],
+            0 => rendezvous::accept_ranks(world_size, at, RENDEZVOUS_TIMEOUT)?,
+            _ => vec![(0, rendezvous::connect(rank, world_size, at, RENDEZVOUS_TIMEOUT)?)],
         };
-        let broken =
-            |e: std::io::Error| RanksError::Refused(format!("nothing, as its connection broke: {e}"));
-        Self::over(rank, size, streams).map_err(broken)
+        let broken = |e: std::io::Error| RanksError::Rejected(format!("nothing: its connection broke: {e}"));
+        Self::over(rank, world_size, streams).map_err(broken)
     }
 
-    fn over(rank: usize, size: usize, streams: Vec<(usize, TcpStream)>) -> IoResult<Self> {
-        let mut lines = Vec::new();
+    fn over(rank: usize, world_size: usize, streams: Vec<(usize, TcpStream)>) -> IoResult<Self> {
+        let mut connections = Vec::new();
         for (peer, stream) in &streams {
             stream.set_nodelay(true)?;
+            let keepalive =
+                TcpKeepalive::new().with_time(KEEPALIVE_TIMEOUT / 4).with_interval(KEEPALIVE_TIMEOUT / 12);
             let socket = SockRef::from(stream);
-            socket
-                .set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE / 4).with_interval(SILENCE / 12))?;
+            socket.set_tcp_keepalive(&keepalive)?;
             #[cfg(target_os = "linux")]
-            socket.set_tcp_user_timeout(Some(SILENCE))?;
-            lines.push((*peer, Mutex::new(stream.try_clone()?)));
+            socket.set_tcp_user_timeout(Some(KEEPALIVE_TIMEOUT))?;
+            connections.push((*peer, Mutex::new(stream.try_clone()?)));
         }
-        let lines = Arc::new(Lines(lines));
-        let listen_to = |(peer, stream)| {
-            let (says, heard) = channel();
-            let lines = lines.clone();
-            std::thread::spawn(move || listen(peer, stream, &says, &lines));
-            Mutex::new(heard)
+        let connections = Arc::new(Connections(connections));
+        let read_from = |(peer, stream)| {
+            let (sender, receiver) = channel();
+            let connections = connections.clone();
+            std::thread::spawn(move || read_messages(peer, stream, &sender, &connections));
+            Mutex::new(receiver)
         };
-        let heard = streams.into_iter().map(listen_to).collect();
-        Ok(Self { rank, size, lines, heard })
+        let received = streams.into_iter().map(read_from).collect();
+        Ok(Self { rank, world_size, connections, received })
     }
 
-    /// The next part of who is on a line.
-    fn hear(&self, line: usize) -> Vec<u8> {
-        let part = held(&self.heard[line]).recv();
-        let peer = self.lines.0[line].0;
-        part.unwrap_or_else(|_| self.lines.end(&format!("rank {peer} has left before the training's end")))
+    /// The next data of a connection.
+    fn receive(&self, connection: usize) -> Vec<u8> {
+        let data = lock(&self.received[connection]).recv();
+        let peer = self.connections.0[connection].0;
+        data.unwrap_or_else(|_| {
+            self.connections.end(&format!("rank {peer} has left before the end of training"))
+        })
     }
 
-    /// Of rank 0: to all others.
-    fn say_to_all(&self, part: &[u8]) {
-        (0..self.heard.len()).for_each(|line| self.lines.say(line, Sort::Part, part));
+    /// Sends data from rank 0 to all other ranks.
+    fn broadcast(&self, data: &[u8]) {
+        let connections = 0..self.received.len();
+        connections.for_each(|connection| self.connections.send(connection, MessageKind::Data, data));
     }
 
-    /// Rank 0 adds in the order of ranks, so that sums do not depend on who comes first.
-    fn sum_of<T: Pod + AddAssign>(&self, numbers: &mut [T]) {
+    /// Rank 0 adds in the order of ranks, so that a sum does not depend on the order of arrival.
+    fn all_reduce_of<T: Pod + AddAssign>(&self, numbers: &mut [T]) {
         if self.rank > 0 {
-            self.lines.say(0, Sort::Part, cast_slice(numbers));
-            return self.fill(numbers, &self.hear(0));
+            self.connections.send(0, MessageKind::Data, cast_slice(numbers));
+            return self.fill(numbers, &self.receive(0));
         }
         let mut theirs = numbers.to_vec();
-        for line in 0..self.heard.len() {
-            self.fill(&mut theirs, &self.hear(line));
+        for connection in 0..self.received.len() {
+            self.fill(&mut theirs, &self.receive(connection));
             numbers.iter_mut().zip(&theirs).for_each(|(sum, number)| *sum += *number);
         }
-        self.say_to_all(cast_slice(numbers));
+        self.broadcast(cast_slice(numbers));
     }
 
-    fn fill<T: Pod>(&self, numbers: &mut [T], part: &[u8]) {
-        let (expected, found) = (size_of_val(numbers), part.len());
+    fn fill<T: Pod>(&self, numbers: &mut [T], data: &[u8]) {
+        let (expected, found) = (size_of_val(numbers), data.len());
         if expected != found {
-            let why = format!("ranks differ in what they add up: expected {expected} bytes; found {found}");
-            self.lines.end(&why)
+            let why = format!("all-reduce of different sizes: expected {expected} bytes; found {found}");
+            self.connections.end(&why)
         }
-        cast_slice_mut(numbers).copy_from_slice(part);
+        cast_slice_mut(numbers).copy_from_slice(data);
     }
 }
 
@@ -120,142 +123,145 @@ impl Ranks for Tcp {
         self.rank
     }
 
-    fn size(&self) -> usize {
-        self.size
+    fn world_size(&self) -> usize {
+        self.world_size
     }
 
-    fn sum(&self, numbers: &mut [f32]) {
-        self.sum_of(numbers);
+    fn all_reduce(&self, numbers: &mut [f32]) {
+        self.all_reduce_of(numbers);
     }
 
-    fn sum_f64(&self, numbers: &mut [f64]) {
-        self.sum_of(numbers);
+    fn all_reduce_f64(&self, numbers: &mut [f64]) {
+        self.all_reduce_of(numbers);
     }
 
-    fn gather(&self, text: &str) -> Vec<String> {
-        let whole = if self.rank > 0 {
-            self.lines.say(0, Sort::Part, text.as_bytes());
-            self.hear(0)
+    fn all_gather(&self, text: &str) -> Vec<String> {
+        let gathered = if self.rank > 0 {
+            self.connections.send(0, MessageKind::Data, text.as_bytes());
+            self.receive(0)
         } else {
-            let theirs =
-                (0..self.heard.len()).map(|line| String::from_utf8_lossy(&self.hear(line)).into_owned());
+            let theirs = (0..self.received.len())
+                .map(|connection| String::from_utf8_lossy(&self.receive(connection)).into_owned());
             let all: Vec<String> = std::iter::once(text.to_string()).chain(theirs).collect();
-            let whole = serde_json::to_vec(&all).unwrap_or_default(); // of texts, there is always one
-            self.say_to_all(&whole);
-            whole
+            let gathered = serde_json::to_vec(&all).unwrap_or_default(); // texts can always be written
+            self.broadcast(&gathered);
+            gathered
         };
-        let all: Option<Vec<String>> = serde_json::from_slice(&whole).ok();
-        let all = all.filter(|all| all.len() == self.size);
-        all.unwrap_or_else(|| self.lines.end("ranks differ in what they exchange"))
+        let all: Option<Vec<String>> = serde_json::from_slice(&gathered).ok();
+        let all = all.filter(|all| all.len() == self.world_size);
+        all.unwrap_or_else(|| self.connections.end("the ranks call different collective operations"))
     }
 
-    fn wait(&self) {
-        self.gather("here");
+    fn barrier(&self) {
+        self.all_gather("here");
     }
 
     fn abort(&self) -> ! {
-        self.lines.tell(&format!("rank {} has ended the training", self.rank));
+        self.connections.notify_end(&format!("rank {} has ended the training", self.rank));
         exit(1)
     }
 }
 
-/// Leaves once all others do so.
+/// Leaves once all other ranks leave.
 impl Drop for Tcp {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            return self.lines.tell(&format!("rank {} has panicked", self.rank));
+            return self.connections.notify_end(&format!("rank {} has panicked", self.rank));
         }
         if self.rank > 0 {
-            self.lines.say(0, Sort::Leaves, &[]);
+            self.connections.send(0, MessageKind::Leave, &[]);
         }
-        for heard in &self.heard {
-            while held(heard).recv().is_ok() {}
+        for received in &self.received {
+            while lock(received).recv().is_ok() {}
         }
         if self.rank == 0 {
-            (0..self.heard.len()).for_each(|line| self.lines.say(line, Sort::Leaves, &[]));
+            let connections = 0..self.received.len();
+            connections.for_each(|connection| self.connections.send(connection, MessageKind::Leave, &[]));
         }
     }
 }
 
-impl Lines {
-    fn say(&self, line: usize, sort: Sort, content: &[u8]) {
-        let (peer, stream) = &self.0[line];
-        if say(&mut held(stream), sort, content).is_err() {
-            // It may have said why, and who listens to it ends this process with its words.
+impl Connections {
+    fn send(&self, connection: usize, kind: MessageKind, content: &[u8]) {
+        let (peer, stream) = &self.0[connection];
+        if send(&mut lock(stream), kind, content).is_err() {
+            // If the other rank has sent a reason, the reading thread ends this process with it.
             std::thread::sleep(Duration::from_secs(1));
-            self.end(&gone(*peer))
+            self.end(&lost(*peer))
         }
     }
 
-    /// Says to all others that the training ends.
-    fn tell(&self, why: &str) {
+    /// Informs all connected ranks that training ends.
+    fn notify_end(&self, why: &str) {
         for (_, stream) in &self.0 {
-            // Half a message may be on its way to a rank that does not listen; what it then sees is that this one is gone.
+            // A stream is locked while a message is half sent to a rank that does not read; it finds the connection lost.
             if let Ok(mut stream) = stream.try_lock() {
                 let _ = stream.set_write_timeout(Some(Duration::from_secs(1)));
-                let _ = say(&mut stream, Sort::Ends, why.as_bytes());
+                let _ = send(&mut stream, MessageKind::End, why.as_bytes());
             }
         }
     }
 
-    /// Ends this process because of another, and tells the others.
+    /// Ends this process because of another rank, and informs the others.
     fn end(&self, why: &str) -> ! {
         static FIRST: Mutex<()> = Mutex::new(());
-        let _first = held(&FIRST); // whatever the others see is a consequence
+        let _first = lock(&FIRST); // other threads only see consequences of the first error
         eprintln!(
-            "error: {why}, and so the training has ended; --resume goes on from a checkpoint, if there is one"
+            "error: {why}; training has ended: --resume resumes from the last checkpoint, if there is one"
         );
-        self.tell(why);
-        exit(ENDED)
+        self.notify_end(why);
+        exit(PEER_FAILED)
     }
 }
 
-/// Hands on what a rank says until it leaves.
-fn listen(peer: usize, stream: TcpStream, says: &Sender<Vec<u8>>, lines: &Lines) {
+/// Passes on the data of a rank until it leaves.
+fn read_messages(peer: usize, stream: TcpStream, data: &Sender<Vec<u8>>, connections: &Connections) {
     let mut stream = BufReader::new(stream);
     loop {
-        match hear(&mut stream) {
-            Ok((sort, content)) if sort == Sort::Part as u8 => {
-                if says.send(content).is_err() {
+        match receive(&mut stream) {
+            Ok((kind, content)) if kind == MessageKind::Data as u8 => {
+                if data.send(content).is_err() {
                     return; // this rank has left
                 }
             }
-            Ok((sort, _)) if sort == Sort::Leaves as u8 => return,
-            Ok((sort, why)) if sort == Sort::Ends as u8 => lines.end(&String::from_utf8_lossy(&why)),
-            _ => lines.end(&gone(peer)),
+            Ok((kind, _)) if kind == MessageKind::Leave as u8 => return,
+            Ok((kind, why)) if kind == MessageKind::End as u8 => {
+                connections.end(&String::from_utf8_lossy(&why))
+            }
+            _ => connections.end(&lost(peer)),
         }
     }
 }
 
-fn gone(rank: usize) -> String {
-    format!("rank {rank} is gone")
+fn lost(rank: usize) -> String {
+    format!("the connection to rank {rank} is lost")
 }
 
-fn say(stream: &mut TcpStream, sort: Sort, content: &[u8]) -> IoResult<()> {
-    let mut start = [sort as u8; 9];
-    start[1..].copy_from_slice(&(content.len() as u64).to_le_bytes());
-    stream.write_all(&start)?;
+fn send(stream: &mut TcpStream, kind: MessageKind, content: &[u8]) -> IoResult<()> {
+    let mut header = [kind as u8; 9];
+    header[1..].copy_from_slice(&(content.len() as u64).to_le_bytes());
+    stream.write_all(&header)?;
     stream.write_all(content)
 }
 
-fn hear(stream: &mut impl Read) -> IoResult<(u8, Vec<u8>)> {
-    let mut start = [0; 9];
-    stream.read_exact(&mut start)?;
-    let (sort, mut length) = (start[0], [0; 8]);
-    length.copy_from_slice(&start[1..]);
+fn receive(stream: &mut impl Read) -> IoResult<(u8, Vec<u8>)> {
+    let mut header = [0; 9];
+    stream.read_exact(&mut header)?;
+    let (kind, mut length) = (header[0], [0; 8]);
+    length.copy_from_slice(&header[1..]);
     let length = u64::from_le_bytes(length);
     let mut content = Vec::new();
     match stream.take(length).read_to_end(&mut content)? as u64 == length {
-        true => Ok((sort, content)),
+        true => Ok((kind, content)),
         false => Err(std::io::ErrorKind::UnexpectedEof.into()),
     }
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the process as it stands: what usually runs at its end would wait for a GPU that waits for a rank that is gone.
+/// Ends the process without its exit handlers, which would wait for a GPU that waits for a lost rank.
 fn exit(code: i32) -> ! {
     #[cfg(unix)]
     // SAFETY: ends the process; nothing of it is used afterwards.
@@ -271,11 +277,11 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// What `of_rank` gives on each of three ranks.
+    /// The results of `of_rank` on three ranks.
     fn on_three<T: Send>(of_rank: impl Fn(&Tcp) -> T + Sync) -> Vec<T> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let meeting = Meeting { host: "127.0.0.1".into(), port, job: "three".into() };
-        let run = |rank| of_rank(&Tcp::join(rank, 3, &meeting).unwrap());
+        let rendezvous = Rendezvous { host: "127.0.0.1".into(), port, job: "three".into() };
+        let run = |rank| of_rank(&Tcp::join(rank, 3, &rendezvous).unwrap());
         std::thread::scope(|scope| {
             let ranks: Vec<_> = (0..3).map(|rank| scope.spawn(move || run(rank))).collect();
             ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
@@ -287,12 +293,12 @@ mod tests {
         let found = on_three(|ranks| {
             let mut long: Vec<f32> =
                 (0..100_000).map(|i| (i as f32).sqrt() * (1.0 + ranks.rank() as f32)).collect();
-            ranks.sum(&mut long);
+            ranks.all_reduce(&mut long);
             let mut doubles = [0.1 + ranks.rank() as f64, 1e-300];
-            ranks.sum_f64(&mut doubles);
-            ranks.sum(&mut []);
-            ranks.wait();
-            let texts = ranks.gather(&format!("rank \"{}\" é", ranks.rank()));
+            ranks.all_reduce_f64(&mut doubles);
+            ranks.all_reduce(&mut []);
+            ranks.barrier();
+            let texts = ranks.all_gather(&format!("rank \"{}\" é", ranks.rank()));
             (long, doubles, texts)
         });
         assert!(found.windows(2).all(|two| two[0] == two[1]));
@@ -307,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_early_waits_for_the_others() {
+    fn a_rank_that_leaves_early_waits_for_the_others() {
         on_three(|ranks| std::thread::sleep(Duration::from_millis(20) * (2 - ranks.rank() as u32)));
     }
 }

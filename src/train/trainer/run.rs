@@ -1,8 +1,8 @@
-//! All steps, what is done between them, and the record of it.
+//! The training loop: steps, evaluations, checkpoints and the log.
 
-use super::{Observer, Outcome, Part, StepReport, Trainer};
-use crate::data::BadSamples;
-use crate::train::agree::{Agreed, agree, same_start};
+use super::{Observer, Outcome, StepReport, TrainTask, Trainer};
+use crate::data::CorruptSamples;
+use crate::train::synchronize::{SynchronizedStep, check_same_start, synchronize};
 use crate::train::{Metrics, MetricsLog, SaveError, TrainError, evaluate};
 use serde_json::json;
 use std::{
@@ -13,126 +13,136 @@ use std::{
 };
 
 impl Trainer {
-    /// Trains to the last step, or until `stop` is set, on one rank at least. With a folder, rank 0 saves checkpoints and
-    /// metrics there, at the end and when stopped as well. Rank 0 alone evaluates, and only its outcome has metrics.
+    /// Trains to the last step, or until `stop` is set on at least one rank.
+    ///
+    /// Rank 0 saves checkpoints and metrics in the folder, if there is one, also at the end and at a stop. Only rank 0
+    /// evaluates, and only its outcome has metrics.
     ///
     /// # Errors
-    /// [`TrainError`]. Where a sample cannot be read, the state is saved first. A rank with an error makes no further step,
-    /// so the others must be ended ([`Ranks::abort`](crate::train::Ranks::abort)).
+    /// [`TrainError`]. If a sample cannot be read, the state is saved first. A rank that failed makes no further step, so the
+    /// caller must end the others ([`Ranks::abort`](crate::train::Ranks::abort)).
     pub fn run(
         &mut self,
         folder: Option<&Path>,
         stop: &AtomicBool,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, TrainError> {
-        same_start(self.ranks.as_ref(), &self.config, &self.model, &self.parts, self.step)?;
+        check_same_start(self.ranks.as_ref(), &self.config, &self.model, &self.tasks, self.step)?;
         let first = self.ranks.rank() == 0;
         let folder = folder.filter(|_| first);
         let mut metrics = BTreeMap::new();
-        let mut record = Record::open(folder, self.step, self.config.log_every, observer)?;
-        record.name_skipped(&self.parts);
+        let mut log = TrainLog::open(folder, self.step, self.config.log_every, observer)?;
+        log.report_skipped(&self.tasks);
         let mut loader = self.loader()?;
         let mut next = loader.next();
-        record.restart();
+        log.restart_clock();
         while self.step < self.steps {
             let prepared = if stop.load(Ordering::Relaxed) { None } else { next.take() };
-            let Agreed { micro, draws, bad } = match agree(self.ranks.as_ref(), prepared) {
-                Ok(Some(agreed)) => agreed,
+            let synchronized = synchronize(self.ranks.as_ref(), prepared);
+            let SynchronizedStep { micro, draws, corrupt } = match synchronized {
+                Ok(Some(step)) => step,
                 Ok(None) => break,
                 Err(error) => {
-                    self.keep(folder, &mut record)?;
-                    self.ranks.wait(); // so that no rank ends the job before the state is saved
+                    self.save_state(folder, &mut log)?;
+                    self.ranks.barrier(); // no rank ends the job before the state is saved
                     return Err(error);
                 }
             };
-            record.count(bad, &mut self.bad, self.step + 1)?;
-            let report = self.advance(&micro, record.observer);
-            let report = report.map_err(|error| self.tell_before(error, &mut record))?;
+            log.count_corrupt(corrupt, &mut self.corrupt, self.step + 1)?;
+            let report = self.train_step(&micro, log.observer);
+            let report = report.map_err(|error| self.report_previous(error, &mut log))?;
             drop(micro);
-            record.tell(report)?;
+            log.report(report)?;
             self.draws = draws;
             next = loader.next();
             if let Some(Ok(next)) = &next {
-                self.send(&next.micro).map_err(|error| self.tell_before(error, &mut record))?;
+                self.prefetch(&next.micro).map_err(|error| self.report_previous(error, &mut log))?;
             }
-            if let Some(evaluated) = self.between(folder, &mut record)? {
+            if let Some(evaluated) = self.evaluate_and_save(folder, &mut log)? {
                 metrics = evaluated;
             }
         }
         let stopped = self.step < self.steps;
         if stopped {
-            self.keep(folder, &mut record)?;
+            self.save_state(folder, &mut log)?;
         }
-        Ok(Outcome { step: self.step, stopped, metrics, bad: self.bad.clone() })
+        Ok(Outcome { step: self.step, stopped, metrics, corrupt: self.corrupt.clone() })
     }
 
-    /// What is due after a step: evaluates, on rank 0, and saves.
-    fn between(
+    /// Evaluates, on rank 0, and saves, if either is due after a step.
+    fn evaluate_and_save(
         &mut self,
         folder: Option<&Path>,
-        record: &mut Record,
+        log: &mut TrainLog,
     ) -> Result<Option<BTreeMap<String, Metrics>>, TrainError> {
         let due = |every: u64| self.step == self.steps || every > 0 && self.step.is_multiple_of(every);
         let (evaluates, saves) = (due(self.config.eval_every), due(self.config.checkpoint_every));
         if !evaluates && !saves {
             return Ok(None);
         }
-        record.tell(self.settle()?)?;
+        log.report(self.synchronize()?)?;
         let mut evaluated = None;
         if evaluates && self.ranks.rank() == 0 {
-            let mut bad = Vec::new();
-            let metrics = match self.evaluate(folder, &mut bad) {
+            let mut corrupt = Vec::new();
+            let metrics = match self.evaluate(folder, &mut corrupt) {
                 Ok(metrics) => metrics,
                 Err(error) => {
-                    self.keep(folder, record)?;
+                    self.save_state(folder, log)?;
                     return Err(error);
                 }
             };
-            record.count(bad, &mut self.bad, self.step)?;
-            record.evaluated(self.step, &metrics)?;
+            log.count_corrupt(corrupt, &mut self.corrupt, self.step)?;
+            log.evaluated(self.step, &metrics)?;
             evaluated = Some(metrics);
         }
         if saves {
-            self.keep(folder, record)?;
+            self.save_state(folder, log)?;
         }
-        record.restart();
+        log.restart_clock();
         Ok(evaluated)
     }
 
-    /// After an error: tells of the step before, which the other ranks, where there are, would have to be waited for. It
-    /// is the error itself where that step had failed already.
-    fn tell_before(&mut self, error: TrainError, record: &mut Record) -> TrainError {
-        if self.ranks.size() > 1 {
+    /// After an error, reports the previous step; returns the error of that step if it had failed already. With several
+    /// ranks it does not, as the report would wait for ranks that may not come.
+    fn report_previous(&mut self, error: TrainError, log: &mut TrainLog) -> TrainError {
+        if self.ranks.world_size() > 1 {
             return error;
         }
-        match self.settle().and_then(|report| Ok(record.tell(report)?)) {
+        match self.synchronize().and_then(|report| Ok(log.report(report)?)) {
             Ok(()) => error,
-            Err(before) => before,
+            Err(previous) => previous,
         }
     }
 
-    /// Saves the state in a folder, where there is one, once every step has been looked at.
-    fn keep(&mut self, folder: Option<&Path>, record: &mut Record) -> Result<(), TrainError> {
-        record.tell(self.settle()?)?;
+    /// Synchronizes with the last step, and saves the state in the folder, if there is one.
+    fn save_state(&mut self, folder: Option<&Path>, log: &mut TrainLog) -> Result<(), TrainError> {
+        log.report(self.synchronize()?)?;
         folder.map_or(Ok(()), |folder| Ok(self.save(folder)?))
     }
 
-    /// Evaluates every task, with averaged weights where there are; keeps the model where it is the best so far.
-    /// What is wrong with samples that are left out is added to `bad`.
+    /// Evaluates every task, with averaged weights if there are any, and saves the model if it is the best so far. Adds the
+    /// problems of corrupt samples to `corrupt`.
     fn evaluate(
         &mut self,
         folder: Option<&Path>,
-        bad: &mut Vec<String>,
+        corrupt: &mut Vec<String>,
     ) -> Result<BTreeMap<String, Metrics>, TrainError> {
         let (model, config) = (&self.model, &self.config);
         let best = self.best;
         let (metrics, total) = self.optimizer.with_average(model.params(), || {
             let mut all = BTreeMap::new();
             let mut total = 0.0;
-            for (number, part) in self.parts.iter().enumerate() {
-                let task = part.task.as_ref();
+            for (number, task) in self.tasks.iter().enumerate() {
                 let (limit, batch) = (config.eval_samples, config.batch_size.max(32));
-                let scores = evaluate(model, number, task, part.valid.as_ref(), limit, batch, bad)?;
+                let scores = evaluate(
+                    model,
+                    number,
+                    task.task.as_ref(),
+                    task.validation.as_ref(),
+                    limit,
+                    batch,
+                    corrupt,
+                )?;
                 total += scores.loss();
                 all.extend(scores.metrics());
             }
@@ -146,36 +156,36 @@ impl Trainer {
     }
 }
 
-/// What is told of a run while it goes on: to who looks on, and to the log.
-struct Record<'a> {
-    log: Option<MetricsLog>,
-    /// Steps between those in the log.
+/// The reports of a training, to its observer and its metrics file.
+struct TrainLog<'a> {
+    file: Option<MetricsLog>,
+    /// Steps between lines of the file.
     every: u64,
     observer: &'a mut dyn Observer,
-    /// Runs since the last line of a step, or since something else than steps took its time.
+    /// The time of the last logged step, or of the last evaluation or checkpoint.
     clock: Instant,
-    /// Of the steps told of since then.
+    /// Tokens of the steps reported since then.
     tokens: usize,
 }
 
-impl<'a> Record<'a> {
+impl<'a> TrainLog<'a> {
     fn open(
         folder: Option<&Path>,
         step: u64,
         every: u64,
         observer: &'a mut dyn Observer,
     ) -> Result<Self, SaveError> {
-        let log = folder.map(|folder| MetricsLog::open(folder, step)).transpose()?;
-        Ok(Self { log, every, observer, clock: Instant::now(), tokens: 0 })
+        let file = folder.map(|folder| MetricsLog::open(folder, step)).transpose()?;
+        Ok(Self { file, every, observer, clock: Instant::now(), tokens: 0 })
     }
 
-    /// Names what the tasks have left out before the first step.
-    fn name_skipped(&mut self, parts: &[Part]) {
-        for part in parts {
-            if let [(file, why), rest @ ..] = part.train.skipped() {
+    /// Reports the files that the training splits do not use.
+    fn report_skipped(&mut self, tasks: &[TrainTask]) {
+        for task in tasks {
+            if let [(file, why), rest @ ..] = task.train.skipped() {
                 let others =
                     if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-                let task = part.task.spec().label();
+                let task = task.task.spec().label();
                 self.observer.note(&format!(
                     "{task}: not used: {file} ({why}){others}; `smalti data check` lists them"
                 ));
@@ -183,9 +193,14 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Counts samples that could not be used; each problem is named once.
-    fn count(&mut self, bad: Vec<String>, counted: &mut BadSamples, step: u64) -> Result<(), SaveError> {
-        for problem in bad {
+    /// Counts corrupt samples, and reports each problem once.
+    fn count_corrupt(
+        &mut self,
+        corrupt: Vec<String>,
+        counted: &mut CorruptSamples,
+        step: u64,
+    ) -> Result<(), SaveError> {
+        for problem in corrupt {
             if counted.count(&problem) {
                 self.observer.note(&format!("not used: {problem}"));
                 self.write(json!({ "step": step, "not_used": problem }))?;
@@ -194,22 +209,22 @@ impl<'a> Record<'a> {
         Ok(())
     }
 
-    /// Tells of a step, where there is one to tell of.
-    fn tell(&mut self, report: Option<StepReport>) -> Result<(), SaveError> {
+    /// Reports a step, if there is one to report.
+    fn report(&mut self, report: Option<StepReport>) -> Result<(), SaveError> {
         let Some(mut report) = report else { return Ok(()) };
-        // Over several steps: how long before it is looked at a step has ended depends on what is asked for meanwhile.
+        // The rate is that of several steps, because the time between two synchronizations is not that of one step.
         self.tokens += report.tokens;
         report.tokens_per_s = self.tokens as f64 / self.clock.elapsed().as_secs_f64();
         self.observer.step(&report);
         let last = report.step == report.steps;
         if last || report.step == 1 || self.every > 0 && report.step.is_multiple_of(self.every) {
             self.write(line(&report))?;
-            self.restart();
+            self.restart_clock();
         }
         Ok(())
     }
 
-    fn restart(&mut self) {
+    fn restart_clock(&mut self) {
         (self.clock, self.tokens) = (Instant::now(), 0);
     }
 
@@ -219,7 +234,7 @@ impl<'a> Record<'a> {
     }
 
     fn write(&mut self, line: serde_json::Value) -> Result<(), SaveError> {
-        self.log.as_mut().map_or(Ok(()), |log| log.write(&line))
+        self.file.as_mut().map_or(Ok(()), |file| file.write(&line))
     }
 }
 
@@ -232,6 +247,6 @@ fn line(report: &StepReport) -> serde_json::Value {
         "grad_norm": report.grad_norm,
         "tokens_per_s": report.tokens_per_s,
         "skipped": report.skipped,
-        "bad": report.bad,
+        "corrupt_samples": report.corrupt,
     })
 }

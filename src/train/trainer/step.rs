@@ -1,85 +1,87 @@
-//! One step: micro-batches, gradients, the optimizer; and what became of it.
+//! One step: micro-batches, gradients, optimizer, report.
 
 use super::{Observer, StepReport, Trainer};
 use crate::data::{Batch, Targets};
 use crate::ops::{Gradients, Readback, backward};
 use crate::random::mix;
-use crate::train::{TrainConfig, TrainError, audit, ranks::sum_gradients};
+use crate::train::{TrainConfig, TrainError, audit, ranks::all_reduce_gradients};
 use std::collections::BTreeMap;
 
-/// A step that the device has been asked for.
-pub(super) struct Begun {
-    /// Its number, from 1.
+/// A step that is launched on the device, whose results are not yet read back.
+pub(super) struct LaunchedStep {
+    /// The number of the step, from 1.
     step: u64,
-    /// Number (among all heads of all tasks) and weight of each head of each micro-batch.
+    /// For each head of each micro-batch, its number among all heads of all tasks and its weight.
     heads: Vec<(usize, f64)>,
-    /// The loss of each of these heads, and the gradient's norm.
+    /// The loss of each of these heads, and the gradient norm.
     numbers: Readback,
     learning_rate: f64,
-    /// Of all ranks.
+    /// Tokens of all ranks.
     tokens: usize,
     skipped: u64,
-    bad: u64,
+    corrupt: u64,
 }
 
 impl Trainer {
-    /// One optimizer step on these micro-batches. A processor takes it and its report is given; its `tokens_per_s` is left
-    /// at 0. A GPU is asked for it, and then what became of the step before is waited for: that step's report is given,
-    /// where there is one, and the GPU has work meanwhile.
+    /// One optimizer step on these micro-batches, and a report whose `tokens_per_s` is 0.
+    ///
+    /// On a CPU, the report is that of this step. On a GPU, this step is launched before synchronizing with the previous one,
+    /// and the report is that of the previous step, if there is one.
     ///
     /// # Errors
-    /// [`TrainError::Gradient`] where the audit of the first step fails, [`TrainError::Memory`] with what to try, and
-    /// [`TrainError::Diverged`] of the step that would be reported.
-    pub fn advance(
+    /// [`TrainError::Gradient`] if the audit of the first step fails, [`TrainError::OutOfMemory`] with hints, and
+    /// [`TrainError::Diverged`] of the reported step.
+    pub fn train_step(
         &mut self,
         micro: &[Batch],
         observer: &mut dyn Observer,
     ) -> Result<Option<StepReport>, TrainError> {
-        let begun = self.begin(micro, observer);
-        let begun = begun.map_err(|error| self.explain(error, micro.iter().map(Batch::n_tokens).max()))?;
-        let ended = match self.looks_ahead {
-            true => self.begun.replace(begun),
-            false => Some(begun),
+        let launched = self.launch(micro, observer);
+        let launched =
+            launched.map_err(|error| self.explain(error, micro.iter().map(Batch::n_tokens).max()))?;
+        let reported = match self.async_launch {
+            true => self.launched.replace(launched),
+            false => Some(launched),
         };
-        let report = ended.map(|begun| self.finish(begun)).transpose();
+        let report = reported.map(|step| self.read_back(step)).transpose();
         if report.is_err() {
-            self.begun = None; // nobody wants to know what follows from a step that failed
+            self.launched = None; // this step starts from the weights of the step that failed
         }
         report
     }
 
-    /// Waits for the step that was asked for last. Gives the report of the last step, where that is not yet given.
+    /// Waits for the last launched step; its report, if `train_step` has not returned it.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`], and where the device has failed.
-    pub fn settle(&mut self) -> Result<Option<StepReport>, TrainError> {
-        self.begun.take().map(|begun| self.finish(begun)).transpose()
+    /// [`TrainError::Diverged`], and if the device failed.
+    pub fn synchronize(&mut self) -> Result<Option<StepReport>, TrainError> {
+        self.launched.take().map(|step| self.read_back(step)).transpose()
     }
 
-    /// Has the features of the next batch travel while the last one is computed.
+    /// Starts to copy the features of the next step's micro-batches to the GPU.
     ///
     /// # Errors
-    /// Where memory is short.
-    pub fn send(&mut self, micro: &[Batch]) -> Result<(), TrainError> {
+    /// If memory is short.
+    pub fn prefetch(&mut self, micro: &[Batch]) -> Result<(), TrainError> {
         let tokens = micro.iter().map(Batch::n_tokens).max();
-        self.ahead.send(micro).map_err(|error| self.explain(error.into(), tokens))
+        self.prefetcher.prefetch(micro).map_err(|error| self.explain(error.into(), tokens))
     }
 
-    /// An error, with what to try where memory was short.
+    /// The error, with hints if the GPU is out of memory.
     pub(super) fn explain(&self, error: TrainError, tokens: Option<usize>) -> TrainError {
         match error {
             TrainError::Tensor(error) if error.to_string().contains(OUT_OF_MEMORY) => {
-                let tries = less_memory(&self.config);
-                TrainError::Memory { tokens: tokens.unwrap_or_default(), tries }
+                let hints = memory_hints(&self.config);
+                TrainError::OutOfMemory { tokens: tokens.unwrap_or_default(), hints }
             }
             other => other,
         }
     }
 
-    /// Asks the device for a step, and waits for nothing but the first step's gradients and other ranks.
-    fn begin(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<Begun, TrainError> {
+    /// Launches a step without synchronizing with the device, except for the audit of the first step and for other ranks.
+    fn launch(&mut self, micro: &[Batch], observer: &mut dyn Observer) -> Result<LaunchedStep, TrainError> {
         let ranks = self.ranks.clone();
-        // A loss is divided by its weights over all micro-batches and ranks, so they must be known before the first.
+        // A loss is divided by its weights over all micro-batches and ranks, so the sum of weights comes first.
         let numbers = self.numbers();
         let mut weights = vec![0.0; numbers.len()];
         let (mut skipped, tokens) = (0, micro.iter().map(Batch::n_tokens).sum::<usize>());
@@ -90,15 +92,15 @@ impl Trainer {
             }
         }
         weights.extend([skipped as f64, tokens as f64]);
-        ranks.sum_f64(&mut weights);
+        ranks.all_reduce_f64(&mut weights);
         let n = numbers.len();
         let (skipped, tokens) = (weights[n] as u64, weights[n + 1] as usize);
         self.skipped += skipped;
         let mut grads = Gradients::default();
         let (mut heads, mut scalars) = (Vec::new(), Vec::new());
         for (i, batch) in micro.iter().enumerate() {
-            // As if one process went through the micro-batches of all ranks in turn.
-            let number = i * ranks.size() + ranks.rank();
+            // The dropout seeds of one process that accumulates the micro-batches of all ranks in turn.
+            let number = i * ranks.world_size() + ranks.rank();
             let seed = mix(mix(self.config.seed, self.step), number as u64);
             let mut roots = Vec::new();
             for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
@@ -111,20 +113,20 @@ impl Trainer {
             }
             grads.add(backward(roots)?)?;
         }
-        sum_gradients(ranks.as_ref(), self.model.params(), &mut grads)?;
+        all_reduce_gradients(ranks.as_ref(), self.model.params(), &mut grads)?;
         if self.step == 0 {
             self.audit(micro, &grads, observer)?;
         }
         let learning_rate = self.config.learning_rate_at(self.step, self.steps);
         scalars.push(self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?);
         self.step += 1;
-        let (step, numbers, bad) = (self.step, Readback::of(&scalars)?, self.bad.total());
-        Ok(Begun { step, heads, numbers, learning_rate, tokens, skipped: self.skipped, bad })
+        let (step, numbers, corrupt) = (self.step, Readback::of(&scalars)?, self.corrupt.total());
+        Ok(LaunchedStep { step, heads, numbers, learning_rate, tokens, skipped: self.skipped, corrupt })
     }
 
-    /// Waits for a step, and reads what became of it.
-    fn finish(&self, begun: Begun) -> Result<StepReport, TrainError> {
-        let Begun { step, heads, numbers, learning_rate, tokens, skipped, bad } = begun;
+    /// Waits for a step, and reads its losses and gradient norm back from the device.
+    fn read_back(&self, launched: LaunchedStep) -> Result<StepReport, TrainError> {
+        let LaunchedStep { step, heads, numbers, learning_rate, tokens, skipped, corrupt } = launched;
         let mut numbers = numbers.values()?;
         let grad_norm = numbers.pop().unwrap_or(f64::NAN);
         let outputs: Vec<(String, f64)> =
@@ -134,9 +136,9 @@ impl Trainer {
             sums[number] += sum / weight;
             sums[outputs.len() + number] = 1.0;
         }
-        self.ranks.sum_f64(&mut sums);
+        self.ranks.all_reduce_f64(&mut sums);
         let (losses, present) = sums.split_at(outputs.len());
-        // Only of heads that have an output in a micro-batch.
+        // Heads without an output in any micro-batch have no loss.
         let losses: Vec<(&(String, f64), f64)> =
             (0..outputs.len()).filter(|&i| present[i] > 0.0).map(|i| (&outputs[i], losses[i])).collect();
         let loss = losses.iter().map(|((_, weight), loss)| weight * loss).sum();
@@ -153,7 +155,7 @@ impl Trainer {
             tokens,
             tokens_per_s: 0.0,
             skipped,
-            bad,
+            corrupt,
         })
     }
 
@@ -174,7 +176,7 @@ impl Trainer {
             !self.model.params().is_frozen(name) && unused.iter().any(|unused| !unused.contains(name))
         })?;
         if !found.unreached.is_empty() {
-            let problem = "no gradient has reached these parameters";
+            let problem = "these parameters are unreached (without a gradient)";
             return Err(TrainError::Gradient { problem, names: found.unreached });
         }
         if !found.not_finite.is_empty() {
@@ -188,8 +190,8 @@ impl Trainer {
     }
 }
 
-/// What to try where memory is short.
-fn less_memory(config: &TrainConfig) -> Vec<String> {
+/// Settings that need less memory.
+fn memory_hints(config: &TrainConfig) -> Vec<String> {
     let TrainConfig {
         batch_size: batch,
         batch_tokens,
@@ -197,23 +199,24 @@ fn less_memory(config: &TrainConfig) -> Vec<String> {
         checkpoint_activations,
         ..
     } = *config;
-    let checkpointed = "try --set train.checkpoint_activations=true, which is the same step in more time, also with --resume";
-    let smaller = match (batch_tokens, batch) {
+    let checkpointed =
+        "try --set train.checkpoint_activations=true, for the same step in more time, also with --resume";
+    let smaller_batch = match (batch_tokens, batch) {
         (0, 1) => None,
         (0, odd) if odd % 2 == 1 => Some(("batch_size=1".into(), odd * accumulate)),
         (0, even) => Some((format!("batch_size={}", even / 2), 2 * accumulate)),
         (budget, _) => Some((format!("batch_tokens={}", budget / 2), 2 * accumulate)),
     };
-    let smaller = smaller.map(|(smaller, accumulate)| {
+    let smaller_batch = smaller_batch.map(|(smaller, accumulate)| {
         format!(
-            "in a new run, --set train.{smaller} --set train.gradient_accumulation_steps={accumulate} is a step on as much in \
-             smaller parts"
+            "in a new run, --set train.{smaller} --set train.gradient_accumulation_steps={accumulate} takes the same step in \
+             smaller micro-batches"
         )
     });
     let checkpointed = (!checkpoint_activations).then(|| checkpointed.to_string());
-    let tries: Vec<String> = checkpointed.into_iter().chain(smaller).collect();
-    if tries.is_empty() { vec!["a smaller model or shorter inputs take less".into()] } else { tries }
+    let hints: Vec<String> = checkpointed.into_iter().chain(smaller_batch).collect();
+    if hints.is_empty() { vec!["use a smaller model or shorter inputs".into()] } else { hints }
 }
 
-/// How the driver says that a GPU's memory is full.
+/// Part of the driver's error if the GPU is out of memory.
 pub(super) const OUT_OF_MEMORY: &str = "OUT_OF_MEMORY";

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The recordings of this folder: 0.25 s of a tone of 1 kHz and amplitude 0.5, mono at 16 kHz and stereo at 44.1 kHz, whose
-# right channel is silent; stereo.flac lasts 0.1 s and has 24 bits. Made with ffmpeg 5.1 (libmp3lame, libvorbis, libopus and
+# Write the clips of this folder: 0.25 s of a tone of 1 kHz and amplitude 0.5, mono at 16 kHz and stereo at 44.1 kHz, whose
+# right channel is silent; stereo.flac lasts 0.1 s and has 24 bits. Uses ffmpeg 5.1 (libmp3lame, libvorbis, libopus and
 # its own AAC encoder) and flac 1.4.2.
 set -e
 make() { # SOURCE NAME ENCODER...

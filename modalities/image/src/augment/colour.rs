@@ -1,21 +1,21 @@
-//! Brightness, contrast, saturation, hue, and what else changes colours alone.
+//! Brightness, contrast, saturation, hue, and other changes of colour.
 
 use super::within;
 use crate::image::Image;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-/// Colours varied in random order (Krizhevsky et al. 2012): the `ColorJitter` of torchvision.
+/// Random changes of colour in random order (Krizhevsky et al. 2012): the `ColorJitter` of torchvision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Jitter {
-    /// Brightness times 1 minus to 1 plus this.
+    /// Multiply brightness by a factor from 1 minus to 1 plus this.
     pub brightness: f32,
-    /// Contrast about the mean grey times 1 minus to 1 plus this.
+    /// Multiply contrast, the distance from the mean grey, by a factor from 1 minus to 1 plus this.
     pub contrast: f32,
-    /// Distance from grey times 1 minus to 1 plus this; nothing where an image is grey.
+    /// Multiply saturation, the distance from grey, by a factor from 1 minus to 1 plus this. Grey images stay the same.
     pub saturation: f32,
-    /// Hue turned by up to this share of the colour circle either way; nothing where an image is grey.
+    /// Rotate hue by up to this share of the colour circle either way. Grey images stay the same.
     pub hue: f32,
 }
 
@@ -42,19 +42,19 @@ impl Jitter {
                 0 if self.brightness > 0.0 => adjust_brightness(image, brightness),
                 1 if self.contrast > 0.0 => adjust_contrast(image, contrast),
                 2 if self.saturation > 0.0 => adjust_saturation(image, saturation),
-                3 if self.hue > 0.0 => turn_hue(image, hue),
+                3 if self.hue > 0.0 => rotate_hue(image, hue),
                 _ => {}
             }
         }
     }
 }
 
-/// `from + factor * (value - from)`: beyond 1 away from it.
+/// `from + factor * (value - from)`; a factor above 1 moves the value away from `from`.
 fn away(value: u8, from: f32, factor: f32) -> u8 {
     (from + factor * (f32::from(value) - from)).round() as u8
 }
 
-/// Gives each value of each pixel through a table.
+/// Map each value of each pixel through a table.
 pub(super) fn map(image: &mut Image, of: impl Fn(u8) -> u8) {
     let table: [u8; 256] = std::array::from_fn(|value| of(value as u8));
     image.pixels.iter_mut().for_each(|value| *value = table[usize::from(*value)]);
@@ -81,8 +81,8 @@ pub(super) fn adjust_saturation(image: &mut Image, factor: f32) {
     }
 }
 
-/// Turns every colour by a share of the circle, in the hue, saturation and value of A. R. Smith (1978).
-fn turn_hue(image: &mut Image, by: f32) {
+/// Rotate every hue by a share of the colour circle, in the hue, saturation and value of A. R. Smith (1978).
+fn rotate_hue(image: &mut Image, by: f32) {
     if image.channels == 1 {
         return;
     }
@@ -110,18 +110,18 @@ fn turn_hue(image: &mut Image, by: f32) {
     }
 }
 
-/// As few bits as said, the others 0.
+/// Keep the upper `bits` of each value; the others become 0.
 pub(super) fn posterize(image: &mut Image, bits: u32) {
     let mask = (0xff00_u16 >> bits.min(8)) as u8;
     map(image, |value| value & mask);
 }
 
-/// Values from the threshold on are inverted.
+/// Invert values from the threshold on.
 pub(super) fn solarize(image: &mut Image, threshold: f32) {
     map(image, |value| if f32::from(value) >= threshold { 255 - value } else { value });
 }
 
-/// Gives each channel through a table of its own, made of how often each value occurs in it.
+/// Map each channel through its own table, computed from the channel's histogram.
 fn map_channels(image: &mut Image, table: impl Fn(&[usize; 256]) -> [u8; 256]) {
     let channels = image.channels;
     let mut counts = vec![[0; 256]; channels];
@@ -134,8 +134,8 @@ fn map_channels(image: &mut Image, table: impl Fn(&[usize; 256]) -> [u8; 256]) {
     }
 }
 
-/// The darkest value of each channel becomes 0, the brightest 255.
-pub(super) fn stretch_contrast(image: &mut Image) {
+/// Stretch each channel linearly, so that its darkest value becomes 0 and its brightest 255.
+pub(super) fn auto_contrast(image: &mut Image) {
     map_channels(image, |counts| {
         let least = counts.iter().position(|&count| count > 0).unwrap_or(0);
         let most = counts.iter().rposition(|&count| count > 0).unwrap_or(0);
@@ -146,7 +146,7 @@ pub(super) fn stretch_contrast(image: &mut Image) {
     });
 }
 
-/// Each channel's values spread so that every range of them is as frequent as any other: `ImageOps.equalize` of Pillow.
+/// Equalize each channel's histogram: `ImageOps.equalize` of Pillow.
 pub(super) fn equalize(image: &mut Image) {
     map_channels(image, |counts| {
         let total: usize = counts.iter().sum();
@@ -164,7 +164,8 @@ pub(super) fn equalize(image: &mut Image) {
     });
 }
 
-/// Away from a blurred image (the mean of 3×3, the middle counting five times): `ImageEnhance.Sharpness` of Pillow.
+/// Move each value away from a blurred image (the mean of 3×3, the centre counting five times):
+/// `ImageEnhance.Sharpness` of Pillow.
 pub(super) fn sharpen(image: &mut Image, factor: f32) {
     let &mut Image { width, height, channels, .. } = image;
     if width < 3 || height < 3 {
@@ -199,19 +200,19 @@ mod tests {
     }
 
     #[test]
-    fn a_factor_of_one_and_no_turn_change_nothing() {
+    fn a_factor_of_one_and_a_rotation_of_zero_change_nothing() {
         assert_eq!(after(|image| adjust_brightness(image, 1.0)), colours().pixels);
         assert_eq!(after(|image| adjust_contrast(image, 1.0)), colours().pixels);
         assert_eq!(after(|image| adjust_saturation(image, 1.0)), colours().pixels);
-        assert_eq!(after(|image| turn_hue(image, 0.0)), colours().pixels);
-        assert_eq!(after(|image| turn_hue(image, 1.0)), colours().pixels);
+        assert_eq!(after(|image| rotate_hue(image, 0.0)), colours().pixels);
+        assert_eq!(after(|image| rotate_hue(image, 1.0)), colours().pixels);
         assert_eq!(after(|image| posterize(image, 8)), colours().pixels);
         assert_eq!(after(|image| solarize(image, 256.0)), colours().pixels);
         assert_eq!(after(|image| sharpen(image, 2.0)), colours().pixels, "too small");
     }
 
     #[test]
-    fn a_factor_of_nothing_leaves_black_the_mean_or_grey() {
+    fn a_factor_of_zero_gives_black_the_mean_or_grey() {
         assert_eq!(after(|image| adjust_brightness(image, 0.0)), [0; 12]);
         // Grey of the four: 76, 131, 7 and 29; their mean is 60.75.
         assert_eq!(after(|image| adjust_contrast(image, 0.0)), [61; 12]);
@@ -222,26 +223,26 @@ mod tests {
     }
 
     #[test]
-    fn a_third_of_the_circle_turns_red_into_green() {
-        let turned = after(|image| turn_hue(image, 1.0 / 3.0));
-        assert_eq!(turned, [0, 255, 0, 90, 10, 200, 7, 7, 7, 255, 0, 0]);
+    fn a_rotation_by_a_third_of_the_circle_makes_red_green() {
+        let rotated = after(|image| rotate_hue(image, 1.0 / 3.0));
+        assert_eq!(rotated, [0, 255, 0, 90, 10, 200, 7, 7, 7, 255, 0, 0]);
     }
 
     #[test]
-    fn values_are_cut_inverted_stretched_and_spread() {
+    fn values_are_posterized_inverted_stretched_and_equalized() {
         assert_eq!(after(|image| posterize(image, 1)), [128, 0, 0, 0, 128, 0, 0, 0, 0, 0, 0, 128]);
         assert_eq!(after(|image| solarize(image, 128.0)), [0, 0, 0, 10, 55, 90, 7, 7, 7, 0, 0, 0]);
         let mut grey = Image::new(4, 1, 1, vec![50, 100, 100, 150]).unwrap();
-        stretch_contrast(&mut grey);
+        auto_contrast(&mut grey);
         assert_eq!(grey.pixels, [0, 128, 128, 255]);
         let mut flat = Image::new(2, 1, 1, vec![9, 9]).unwrap();
-        stretch_contrast(&mut flat);
+        auto_contrast(&mut flat);
         equalize(&mut flat);
         assert_eq!(flat.pixels, [9, 9]);
     }
 
     #[test]
-    fn equalizing_is_that_of_pillow() {
+    fn equalize_matches_pillow() {
         // ImageOps.equalize of 0 to 63 over 1024 pixels: step (1024 - 16) // 255 = 3, look-up (3 // 2 + 16 value) // 3.
         let mut image = Image::new(64, 16, 1, (0..64).collect::<Vec<u8>>().repeat(16)).unwrap();
         equalize(&mut image);
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn sharpening_is_away_from_the_blur() {
+    fn sharpening_moves_values_away_from_the_blurred_ones() {
         let mut image = Image::new(3, 3, 1, vec![0, 0, 0, 0, 130, 0, 0, 0, 0]).unwrap();
         sharpen(&mut image, 0.0);
         assert_eq!(image.pixels[4], 50, "130 · 5 / 13");
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_asked_for_does_not_happen() {
+    fn settings_of_zero_change_nothing() {
         for seed in 0..50 {
             let vary = |jitter: Jitter| {
                 let mut image = colours();

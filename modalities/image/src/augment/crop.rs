@@ -1,11 +1,11 @@
-//! A random part of an image.
+//! A random crop of an image.
 
 use super::ordered;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// A part of random size, aspect ratio and place, resized to the size that the model sees (Szegedy et al. 2015): the
+/// A crop of random size, aspect ratio and position, resized to the model's input size (Szegedy et al. 2015): the
 /// `RandomResizedCrop` of torchvision.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -23,7 +23,7 @@ impl Default for RandomCrop {
     }
 }
 
-/// How often a part is drawn that may not fit, before the middle is taken.
+/// The number of draws, any of which may not fit, before the centre is taken.
 const TRIES: usize = 10;
 
 impl RandomCrop {
@@ -32,7 +32,7 @@ impl RandomCrop {
         ordered("crop.ratio", self.ratio, 1e-2, 1e2)
     }
 
-    /// Rows and columns of an image of `[height, width]`.
+    /// Draw the rows and columns of a crop of an image of `[height, width]`.
     pub(super) fn draw(self, [height, width]: [usize; 2], random: &mut impl Rng) -> [Range<usize>; 2] {
         for _ in 0..TRIES {
             let sides = rectangle(self.area, self.ratio, [height, width], random);
@@ -40,7 +40,7 @@ impl RandomCrop {
                 return place(sides, [height, width], random);
             }
         }
-        // The middle, as near to the allowed ratios as the image is.
+        // The centre, with the allowed ratio that is nearest to the image's.
         let ratio = (width as f32 / height as f32).clamp(self.ratio[0], self.ratio[1]);
         let sides = match ratio > width as f32 / height as f32 {
             true => [(width as f32 / ratio).round() as usize, width],
@@ -54,8 +54,8 @@ impl RandomCrop {
     }
 }
 
-/// The height and width, at least 1, of a rectangle of random area, as a share of that of `[height, width]`, and aspect
-/// ratio. It may not fit.
+/// Draw the height and width, at least 1, of a rectangle of random area, as a share of that of `[height, width]`, and
+/// random aspect ratio. The rectangle may not fit.
 pub(super) fn rectangle(
     area: [f32; 2],
     ratio: [f32; 2],
@@ -67,7 +67,7 @@ pub(super) fn rectangle(
     [(area / ratio).sqrt(), (area * ratio).sqrt()].map(|side| (side.round() as usize).max(1))
 }
 
-/// Rows and columns of a rectangle somewhere in `[height, width]`.
+/// Draw the position of a rectangle in `[height, width]`: its rows and columns.
 pub(super) fn place(sides: [usize; 2], within: [usize; 2], random: &mut impl Rng) -> [Range<usize>; 2] {
     let mut somewhere = |side: usize, all: usize| {
         let begin = random.random_range(0..=all - side);
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_lie_inside_and_are_as_large_as_they_may_be() {
+    fn crops_lie_inside_and_keep_the_area_and_ratio() {
         let crop = RandomCrop::default();
         for seed in 0..500 {
             let [rows, columns] = crop.draw([375, 500], &mut generator(seed, Purpose::Crop));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_thinnest_images_the_middle_is_taken() {
+    fn very_thin_images_are_cropped_at_the_centre() {
         let crop = RandomCrop { area: [1.0, 1.0], ..RandomCrop::default() };
         let draw = |size| crop.draw(size, &mut generator(1, Purpose::Crop));
         assert_eq!(draw([3, 1000]), [0..3, 498..502]);

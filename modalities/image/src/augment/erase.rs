@@ -1,4 +1,4 @@
-//! A rectangle of an image erased.
+//! Random erasing.
 
 use super::crop::{place, rectangle};
 use super::{ordered, within};
@@ -6,11 +6,11 @@ use crate::image::Image;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-/// A random rectangle becomes the mean, which is 0 to the model (Zhong et al. 2017): the `RandomErasing` of torchvision.
+/// A random rectangle becomes the mean, a feature of 0 (Zhong et al. 2017): the `RandomErasing` of torchvision.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Erase {
-    /// How likely an image loses a rectangle.
+    /// The probability that a rectangle of an image is erased.
     pub probability: f32,
     /// The least and the largest share of the image's area.
     pub area: [f32; 2],
@@ -19,13 +19,13 @@ pub struct Erase {
 }
 
 impl Default for Erase {
-    /// One time in two; 2% to 33% of the area, 3:10 to 10:3.
+    /// Probability 0.5; 2% to 33% of the area, ratio 3:10 to 10:3.
     fn default() -> Self {
         Self { probability: 0.5, area: [0.02, 0.33], ratio: [0.3, 3.3] }
     }
 }
 
-/// How often a rectangle is drawn that may not fit, before the image is left as it is.
+/// The number of draws, any of which may not fit, before the image is left unchanged.
 const TRIES: usize = 10;
 
 impl Erase {
@@ -56,21 +56,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn about_as_many_rectangles_are_erased_as_said_and_as_large() {
+    fn probability_and_area_are_kept() {
         let erase = Erase { area: [0.1, 0.2], ..Erase::default() };
         let mut erased = 0;
         for seed in 0..400 {
             let mut image = Image::new(40, 30, 3, vec![200; 3600]).unwrap();
             erase.apply(&mut image, &[1, 2, 3], &mut generator(seed, Purpose::Erase));
-            let gone = image.pixels.chunks_exact(3).filter(|pixel| *pixel == [1, 2, 3]).count();
-            assert!(gone == 0 || (110..260).contains(&gone), "{gone} of 1200 pixels");
-            erased += usize::from(gone > 0);
+            let erased_pixels = image.pixels.chunks_exact(3).filter(|pixel| *pixel == [1, 2, 3]).count();
+            assert!(
+                erased_pixels == 0 || (110..260).contains(&erased_pixels),
+                "{erased_pixels} of 1200 pixels"
+            );
+            erased += usize::from(erased_pixels > 0);
         }
         assert!((160..240).contains(&erased), "{erased} of 400");
     }
 
     #[test]
-    fn a_image_too_small_for_it_is_left() {
+    fn an_image_smaller_than_the_rectangle_is_unchanged() {
         let mut image = Image::new(1, 1, 1, vec![9]).unwrap();
         (0..20).for_each(|seed| {
             Erase::default().apply(&mut image, &[0], &mut generator(seed, Purpose::Erase));

@@ -1,4 +1,4 @@
-//! Random variations of training images.
+//! Random augmentation of training images.
 
 mod colour;
 mod crop;
@@ -16,24 +16,24 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-/// How far a training image is varied at random; by default not at all.
+/// Random augmentation of training images; off by default.
 ///
-/// In this order: a random part is cut out and resized; the image is moved, turned, scaled and mirrored, which is one
-/// affine map about its centre, sampled bilinearly; RandAugment; colours; a rectangle is erased. What comes from outside
-/// the image is black (0). Each draws from the seed for itself, so that one setting does not change another's luck.
+/// In this order: a random crop is resized; the image is shifted, rotated, scaled and mirrored by one affine map about
+/// its centre, sampled bilinearly; RandAugment; colour jitter; random erasing. Pixels from outside the image are black
+/// (0). Each step has its own random numbers from the seed, so that one setting does not change the draws of another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
-    /// Moved by up to this many pixels along each axis, measured after resizing. Where nothing is turned or scaled,
-    /// a whole number moves by whole pixels: the random crop of a padded image, as CIFAR-10 is varied with 4.
+    /// Shift by up to this many pixels along each axis, after resizing. Without rotation and scaling, a whole number
+    /// shifts by whole pixels: the random crop of a padded image that is usual for CIFAR-10, with 4.
     pub shift: f32,
-    /// Turned by up to this many degrees either way.
+    /// Rotate by up to this many degrees either way.
     pub rotate: f32,
-    /// Enlarged or shrunk by up to this fraction: 0.1 is 0.9 to 1.1 times.
+    /// Scale by up to this fraction: 0.1 is 0.9 to 1.1 times.
     pub scale: f32,
-    /// Mirrored left to right, one time in two.
+    /// Mirror left to right with probability 0.5.
     pub flip: bool,
-    /// A random part of the image in place of the whole; wants a `size`, or `resize` to be native.
+    /// A random crop of the image; needs an `image_size`, or `resize` to be native.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop: Option<RandomCrop>,
     /// RandAugment.
@@ -42,12 +42,12 @@ pub struct Augment {
     /// Brightness, contrast, saturation and hue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Jitter>,
-    /// A rectangle is erased.
+    /// Random erasing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub erase: Option<Erase>,
 }
 
-/// What random numbers are for: each purpose has its own.
+/// The purpose of random numbers; each purpose has its own sequence.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
     Warp = 0,
@@ -58,21 +58,21 @@ pub(crate) enum Purpose {
     Blend = 5,
 }
 
-/// The numbers that an image's seed gives for a purpose.
+/// The random number generator of an image's seed and a purpose.
 pub(crate) fn generator(seed: u64, purpose: Purpose) -> Pcg64Mcg {
-    // The golden ratio in 64 bits, as in SplitMix64: seeds that follow each other do not meet.
+    // The golden ratio in 64 bits, as in SplitMix64, so that the sequences of consecutive seeds do not overlap.
     Pcg64Mcg::seed_from_u64(seed.wrapping_add((purpose as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
 impl Augment {
-    /// The part of an image that is to be looked at, where it is a random one.
-    pub(crate) fn part(&self, image: &Image, seed: u64) -> Option<Image> {
+    /// Draw the random crop of an image, if it is set.
+    pub(crate) fn random_crop(&self, image: &Image, seed: u64) -> Option<Image> {
         let crop = self.crop?;
         let [rows, columns] = crop.draw([image.height, image.width], &mut generator(seed, Purpose::Crop));
         Some(image.cut(rows, columns))
     }
 
-    /// An image of the size that the model sees, varied; what is erased becomes `mean`, a pixel.
+    /// Augment an image of the model's input size; erased pixels become `mean`, one pixel.
     pub(crate) fn vary(&self, image: Image, mean: &[u8], seed: u64) -> Image {
         let mut image = warp::vary(image, self, &mut generator(seed, Purpose::Warp));
         if let Some(rand_augment) = self.rand_augment {
@@ -87,7 +87,7 @@ impl Augment {
         image
     }
 
-    /// `Err` says which setting cannot work.
+    /// Check the settings.
     pub(crate) fn check(&self) -> Result<(), String> {
         for (name, value, most) in
             [("shift", self.shift, 1e6), ("rotate", self.rotate, 180.0), ("scale", self.scale, 0.9)]
@@ -101,7 +101,7 @@ impl Augment {
     }
 }
 
-/// `Err` where a setting of `augment` lies elsewhere, or is no number.
+/// Check that a setting of `augment` is a number in `range`.
 fn within(name: &str, value: f32, range: std::ops::RangeInclusive<f32>) -> Result<(), String> {
     match range.contains(&value) {
         true => Ok(()),
@@ -112,12 +112,12 @@ fn within(name: &str, value: f32, range: std::ops::RangeInclusive<f32>) -> Resul
     }
 }
 
-/// `Err` where two settings are no range between `least` and `most`.
+/// Check that two settings are a range between `least` and `most`.
 fn ordered(name: &str, [from, to]: [f32; 2], least: f32, most: f32) -> Result<(), String> {
     match least <= from && from <= to && to <= most {
         true => Ok(()),
         false => Err(format!(
-            "augment.{name} is [{from}, {to}]; it must be a range, the least first, within {least}..={most}"
+            "augment.{name} is [{from}, {to}]; it must be a range, minimum first, within {least}..={most}"
         )),
     }
 }

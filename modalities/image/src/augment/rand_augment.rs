@@ -1,8 +1,8 @@
 //! RandAugment.
 
 use super::colour::{
-    adjust_brightness, adjust_contrast, adjust_saturation, equalize, posterize, sharpen, solarize,
-    stretch_contrast,
+    adjust_brightness, adjust_contrast, adjust_saturation, auto_contrast, equalize, posterize, sharpen,
+    solarize,
 };
 use super::warp::{Affine, warp};
 use super::within;
@@ -10,59 +10,59 @@ use crate::image::Image;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-/// Some of fourteen changes, drawn anew for each image, all of one strength (Cubuk et al. 2019). Changes and their
-/// strengths are those of torchvision's `RandAugment`; turned and moved images are sampled bilinearly.
+/// Several of fourteen changes, drawn for each image, with one magnitude (Cubuk et al. 2019). The changes and their
+/// strengths are those of torchvision's `RandAugment`; rotated, sheared and translated images are sampled bilinearly.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandAugment {
-    /// How many changes, one after the other.
+    /// The number of changes applied to each image.
     pub changes: usize,
-    /// How strong they are, 0 to 30.
+    /// The strength of the changes, 0 to 30.
     pub magnitude: f32,
 }
 
 impl Default for RandAugment {
-    /// Two changes of strength 9.
+    /// Two changes of magnitude 9.
     fn default() -> Self {
         Self { changes: 2, magnitude: 9.0 }
     }
 }
 
-const MOST: f32 = 30.0;
+const MAX_MAGNITUDE: f32 = 30.0;
 
-/// The changes. What has a direction goes either way, one time in two.
+/// The changes. Those with a direction go either way with probability 0.5.
 #[derive(Clone, Copy, Debug)]
 enum Change {
-    Nothing,
-    ShearAcross,
-    ShearDown,
-    MoveAcross,
-    MoveDown,
-    Turn,
+    Identity,
+    ShearX,
+    ShearY,
+    TranslateX,
+    TranslateY,
+    Rotate,
     Brightness,
     Saturation,
     Contrast,
     Sharpness,
     Posterize,
     Solarize,
-    StretchContrast,
+    AutoContrast,
     Equalize,
 }
 
 const CHANGES: [Change; 14] = [
-    Change::Nothing,
-    Change::ShearAcross,
-    Change::ShearDown,
-    Change::MoveAcross,
-    Change::MoveDown,
-    Change::Turn,
+    Change::Identity,
+    Change::ShearX,
+    Change::ShearY,
+    Change::TranslateX,
+    Change::TranslateY,
+    Change::Rotate,
     Change::Brightness,
     Change::Saturation,
     Change::Contrast,
     Change::Sharpness,
     Change::Posterize,
     Change::Solarize,
-    Change::StretchContrast,
+    Change::AutoContrast,
     Change::Equalize,
 ];
 
@@ -72,44 +72,44 @@ impl RandAugment {
             let (changes, most) = (self.changes, CHANGES.len());
             return Err(format!("augment.rand_augment.changes is {changes}; it must be within 1..={most}"));
         }
-        within("rand_augment.magnitude", self.magnitude, 0.0..=MOST)
+        within("rand_augment.magnitude", self.magnitude, 0.0..=MAX_MAGNITUDE)
     }
 
     pub(super) fn apply(self, mut image: Image, random: &mut impl Rng) -> Image {
         for _ in 0..self.changes {
             let change = CHANGES[random.random_range(0..CHANGES.len())];
             let sign = if random.random::<bool>() { 1.0 } else { -1.0 };
-            image = change.apply(image, self.magnitude / MOST, sign);
+            image = change.apply(image, self.magnitude / MAX_MAGNITUDE, sign);
         }
         image
     }
 }
 
 impl Change {
-    /// The image changed, by a share of the most.
+    /// Apply the change to an image with a share of its maximal strength.
     fn apply(self, mut image: Image, share: f32, sign: f32) -> Image {
         let signed = sign * share;
-        // An image is moved by no more than this share of its side: 150 of the 331 pixels of AutoAugment's.
+        // The maximal translation as a share of the side: AutoAugment's 150 of 331 pixels.
         let far = signed * 150.0 / 331.0;
-        let same = Affine::SAME;
+        let same = Affine::IDENTITY;
         match self {
-            Change::Nothing => {}
-            Change::ShearAcross => return warp(&image, &Affine { xy: 0.3 * signed, ..same }),
-            Change::ShearDown => return warp(&image, &Affine { yx: 0.3 * signed, ..same }),
-            Change::MoveAcross => {
+            Change::Identity => {}
+            Change::ShearX => return warp(&image, &Affine { xy: 0.3 * signed, ..same }),
+            Change::ShearY => return warp(&image, &Affine { yx: 0.3 * signed, ..same }),
+            Change::TranslateX => {
                 return warp(&image, &Affine { shift: [far * image.width as f32, 0.0], ..same });
             }
-            Change::MoveDown => {
+            Change::TranslateY => {
                 return warp(&image, &Affine { shift: [0.0, far * image.height as f32], ..same });
             }
-            Change::Turn => return warp(&image, &Affine::turned((30.0 * signed).to_radians())),
+            Change::Rotate => return warp(&image, &Affine::rotation((30.0 * signed).to_radians())),
             Change::Brightness => adjust_brightness(&mut image, 1.0 + 0.9 * signed),
             Change::Saturation => adjust_saturation(&mut image, 1.0 + 0.9 * signed),
             Change::Contrast => adjust_contrast(&mut image, 1.0 + 0.9 * signed),
             Change::Sharpness => sharpen(&mut image, 1.0 + 0.9 * signed),
             Change::Posterize => posterize(&mut image, 8 - (4.0 * share).round() as u32),
             Change::Solarize => solarize(&mut image, 255.0 * (1.0 - share)),
-            Change::StretchContrast => stretch_contrast(&mut image),
+            Change::AutoContrast => auto_contrast(&mut image),
             Change::Equalize => equalize(&mut image),
         }
         image
@@ -127,12 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn every_change_changes_and_keeps_the_size() {
+    fn every_change_but_identity_has_an_effect_and_keeps_the_size() {
         for channels in [1, 3] {
             for change in CHANGES {
                 let changed = change.apply(image(channels), 1.0, 1.0);
                 assert_eq!((changed.width, changed.height, changed.channels), (24, 16, channels));
-                let same = matches!(change, Change::Nothing)
+                let same = matches!(change, Change::Identity)
                     || matches!(change, Change::Saturation) && channels == 1;
                 assert_eq!(changed == image(channels), same, "{change:?} of {channels} channels");
             }
@@ -140,16 +140,16 @@ mod tests {
     }
 
     #[test]
-    fn no_strength_leaves_what_has_a_strength() {
+    fn magnitude_zero_changes_nothing() {
         for change in CHANGES {
-            if !matches!(change, Change::StretchContrast | Change::Equalize) {
+            if !matches!(change, Change::AutoContrast | Change::Equalize) {
                 assert_eq!(change.apply(image(3), 0.0, -1.0), image(3), "{change:?}");
             }
         }
     }
 
     #[test]
-    fn the_seed_decides() {
+    fn the_seed_determines_the_changes() {
         let vary = |seed| RandAugment::default().apply(image(3), &mut generator(seed, Purpose::RandAugment));
         assert_eq!(vary(3), vary(3));
         let different: std::collections::BTreeSet<Vec<u8>> = (0..60).map(|seed| vary(seed).pixels).collect();

@@ -1,10 +1,10 @@
-//! Random affine variations of an image.
+//! Random affine maps of an image.
 
 use super::Augment;
 use crate::image::Image;
 use rand::{Rng, RngExt};
 
-/// Where each pixel of the new image comes from in the old: `[x, y]` measured from the centre.
+/// The map from a pixel of the new image to its source in the old one: `[x, y]` relative to the centre.
 ///
 /// `source = [[xx, xy], [yx, yy]] · (target - shift)`
 pub(super) struct Affine {
@@ -16,36 +16,36 @@ pub(super) struct Affine {
 }
 
 impl Affine {
-    /// Changes nothing.
-    pub(super) const SAME: Self = Self { xx: 1.0, xy: 0.0, yx: 0.0, yy: 1.0, shift: [0.0; 2] };
+    /// The identity.
+    pub(super) const IDENTITY: Self = Self { xx: 1.0, xy: 0.0, yx: 0.0, yy: 1.0, shift: [0.0; 2] };
 
-    /// Turns clockwise.
-    pub(super) fn turned(radians: f32) -> Self {
+    /// A clockwise rotation.
+    pub(super) fn rotation(radians: f32) -> Self {
         let (sin, cos) = radians.sin_cos();
-        Self { xx: cos, xy: sin, yx: -sin, yy: cos, ..Self::SAME }
+        Self { xx: cos, xy: sin, yx: -sin, yy: cos, ..Self::IDENTITY }
     }
 }
 
-/// The image moved, turned, scaled and mirrored at random within `augment`.
+/// Shift, rotate, scale and mirror an image at random within `augment`.
 pub(super) fn vary(image: Image, augment: &Augment, random: &mut impl Rng) -> Image {
     let map = draw(augment, random);
-    match (moves_whole_pixels(augment), map.shift, map.xx < 0.0) {
+    match (shifts_whole_pixels(augment), map.shift, map.xx < 0.0) {
         (true, [0.0, 0.0], false) => image,
         (true, shift, mirror) => slide(&image, shift.map(|by| by as isize), mirror),
         (false, ..) => warp(&image, &map),
     }
 }
 
-/// Whether no pixel can come to lie between others: then they are copied, which costs next to nothing.
-fn moves_whole_pixels(augment: &Augment) -> bool {
+/// Whether every shift is by whole pixels, so that pixels are copied without interpolation.
+fn shifts_whole_pixels(augment: &Augment) -> bool {
     augment.rotate == 0.0 && augment.scale == 0.0 && augment.shift.fract() == 0.0
 }
 
-/// Draws every number whatever the settings, so that one setting does not change another's luck.
+/// Draw every number regardless of the settings, so that one setting does not change the draws of another.
 fn draw(augment: &Augment, random: &mut impl Rng) -> Affine {
     let mut within = |most: f32| most * random.random_range(-1.0..=1.0_f32);
-    let shift = [within(1.0), within(1.0)].map(|share| match moves_whole_pixels(augment) {
-        // Each of -shift..=shift is as likely as the others.
+    let shift = [within(1.0), within(1.0)].map(|share| match shifts_whole_pixels(augment) {
+        // All of -shift..=shift are equally likely.
         true => ((share + 1.0) * (augment.shift + 0.5)).floor().min(2.0 * augment.shift) - augment.shift,
         false => share * augment.shift,
     });
@@ -55,7 +55,7 @@ fn draw(augment: &Augment, random: &mut impl Rng) -> Affine {
     Affine { xx: mirror * cos / scale, xy: mirror * sin / scale, yx: -sin / scale, yy: cos / scale, shift }
 }
 
-/// The image, mirrored or not, moved by whole pixels: what [`warp`] makes of it.
+/// Shift an image by whole pixels, mirrored or not; the result is that of [`warp`].
 fn slide(image: &Image, [right, down]: [isize; 2], mirror: bool) -> Image {
     let &Image { width, height, channels, .. } = image;
     let (to_row, from_row, rows) = overlap(down, height);
@@ -74,13 +74,13 @@ fn slide(image: &Image, [right, down]: [isize; 2], mirror: bool) -> Image {
     Image { pixels, ..*image }
 }
 
-/// Where on a side what is moved comes to lie, where it came from, and how much of it stays inside.
+/// Where shifted pixels begin along a side, where their sources begin, and the number of pixels that stay inside.
 fn overlap(shift: isize, side: usize) -> (usize, usize, usize) {
     let by = shift.unsigned_abs().min(side);
     if shift < 0 { (0, by, side - by) } else { (by, 0, side - by) }
 }
 
-/// The image under a map, sampled bilinearly.
+/// Apply a map to an image, sampled bilinearly.
 pub(super) fn warp(image: &Image, map: &Affine) -> Image {
     let &Image { width, height, channels, .. } = image;
     let centre = [(width - 1) as f32 / 2.0, (height - 1) as f32 / 2.0];
@@ -96,12 +96,12 @@ pub(super) fn warp(image: &Image, map: &Affine) -> Image {
     Image { pixels, ..*image }
 }
 
-/// Writes the pixel at `(x, y)`, between the four around it; those outside the image are black.
+/// Interpolate the pixel at `(x, y)` from the four around it; those outside the image are black.
 fn sample(image: &Image, [x, y]: [f32; 2], pixel: &mut [u8]) {
     let (left, top) = (x.floor(), y.floor());
     let inside = |place: f32, side: usize| (-1.0..side as f32).contains(&place);
     if !inside(left, image.width) || !inside(top, image.height) {
-        return; // all four are outside, and the new image begins black
+        return; // all four are outside, and the new image is initially black
     }
     let (right_share, lower_share) = (x - left, y - top);
     let (left, top) = (left as isize, top as isize);
@@ -130,31 +130,31 @@ mod tests {
         Image::new(5, 3, 1, (1..=15).map(|i| i * 10).collect()).unwrap()
     }
 
-    fn turned(degrees: f32, scale: f32, shift: [f32; 2]) -> Affine {
+    fn rotation(degrees: f32, scale: f32, shift: [f32; 2]) -> Affine {
         let (sin, cos) = degrees.to_radians().sin_cos();
         Affine { xx: cos / scale, xy: sin / scale, yx: -sin / scale, yy: cos / scale, shift }
     }
 
     #[test]
-    fn nothing_changes_nothing() {
+    fn default_settings_change_nothing() {
         assert_eq!(vary(&image(), &Augment::default(), 3), image());
     }
 
     #[test]
-    fn whole_pixels_are_moved_exactly_and_black_comes_in() {
-        let moved = warp(&image(), &turned(0.0, 1.0, [1.0, -1.0]));
+    fn shifts_by_whole_pixels_are_exact_and_fill_with_black() {
+        let moved = warp(&image(), &rotation(0.0, 1.0, [1.0, -1.0]));
         assert_eq!(moved.pixels, [0, 60, 70, 80, 90, 0, 110, 120, 130, 140, 0, 0, 0, 0, 0]);
-        let half = warp(&image(), &turned(0.0, 1.0, [0.5, 0.0]));
+        let half = warp(&image(), &rotation(0.0, 1.0, [0.5, 0.0]));
         assert_eq!(half.pixels[..5], [5, 15, 25, 35, 45]);
     }
 
     #[test]
-    fn sliding_is_warping_by_whole_pixels() {
+    fn a_slide_equals_a_warp_by_whole_pixels() {
         for mirror in [false, true] {
             for shift in [[0, 0], [1, -1], [-2, 0], [4, 2], [-5, 1], [3, 9], [-1_000_000, 0]] {
                 let map = Affine {
                     xx: if mirror { -1.0 } else { 1.0 },
-                    ..turned(0.0, 1.0, shift.map(|by| by as f32))
+                    ..rotation(0.0, 1.0, shift.map(|by| by as f32))
                 };
                 assert_eq!(slide(&image(), shift, mirror), warp(&image(), &map), "{shift:?} {mirror}");
             }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_moves_are_equally_likely() {
+    fn whole_pixel_shifts_are_equally_likely() {
         let crop = Augment { shift: 2.0, ..Augment::default() };
         let mut counts = [0; 5];
         (0..1000).for_each(|seed| {
@@ -172,29 +172,29 @@ mod tests {
     }
 
     #[test]
-    fn half_a_turn_reverses() {
-        let turned = warp(&image(), &turned(180.0, 1.0, [0.0; 2]));
-        assert_eq!(turned.pixels, image().pixels.into_iter().rev().collect::<Vec<_>>());
+    fn a_rotation_by_180_degrees_reverses_the_pixels() {
+        let rotated = warp(&image(), &rotation(180.0, 1.0, [0.0; 2]));
+        assert_eq!(rotated.pixels, image().pixels.into_iter().rev().collect::<Vec<_>>());
     }
 
     #[test]
-    fn a_quarter_turn_is_clockwise() {
+    fn a_rotation_by_90_degrees_is_clockwise() {
         // y points down, so the top middle goes to the right middle.
         let mut dot = Image::new(3, 3, 1, vec![0; 9]).unwrap();
         dot.pixels[1] = 200;
-        assert_eq!(warp(&dot, &turned(90.0, 1.0, [0.0; 2])).pixels, [0, 0, 0, 0, 0, 200, 0, 0, 0]);
+        assert_eq!(warp(&dot, &rotation(90.0, 1.0, [0.0; 2])).pixels, [0, 0, 0, 0, 0, 200, 0, 0, 0]);
     }
 
     #[test]
-    fn twice_the_size_spreads_from_the_centre() {
+    fn scaling_is_about_the_centre() {
         let mut dot = Image::new(5, 1, 3, vec![0; 15]).unwrap();
         dot.pixels[6..9].copy_from_slice(&[200, 100, 50]);
-        let grown = warp(&dot, &turned(0.0, 2.0, [0.0; 2]));
+        let grown = warp(&dot, &rotation(0.0, 2.0, [0.0; 2]));
         assert_eq!(grown.pixels, [0, 0, 0, 100, 50, 25, 200, 100, 50, 100, 50, 25, 0, 0, 0]);
     }
 
     #[test]
-    fn mirroring_happens_one_time_in_two() {
+    fn half_of_the_images_are_mirrored() {
         let flip = Augment { flip: true, ..Augment::default() };
         let mirrored: Vec<u8> = image().pixels.chunks(5).flat_map(|r| r.iter().rev().copied()).collect();
         let all: Vec<Image> = (0..200).map(|seed| vary(&image(), &flip, seed)).collect();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides_and_extremes_are_survived() {
+    fn the_seed_determines_the_warp_and_extreme_settings_work() {
         let some = Augment { shift: 1.0, rotate: 15.0, scale: 0.2, flip: true, ..Augment::default() };
         assert_eq!(vary(&image(), &some, 1), vary(&image(), &some, 1));
         assert_ne!(vary(&image(), &some, 1), vary(&image(), &some, 2));

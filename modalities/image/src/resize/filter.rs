@@ -3,27 +3,28 @@
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-/// How the pixels of a resized image are made of those around them; the names are Pillow's.
+/// The resampling filter of a resized image; the names are Pillow's.
 ///
-/// Where an image shrinks, the filter is widened with it, so that every pixel counts. Only `nearest` leaves pixels out.
+/// If an image shrinks, the filter is widened accordingly, so that every pixel contributes. Only `nearest` skips
+/// pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
     /// The nearest pixel.
     Nearest,
-    /// The mean of the pixels below.
+    /// The mean of the source pixels.
     Box,
-    /// Straight lines between pixels.
+    /// Linear interpolation between pixels.
     #[default]
     Bilinear,
-    /// Cubic curves (Catmull-Rom, a = -0.5).
+    /// Cubic interpolation (Catmull-Rom, a = -0.5).
     Bicubic,
-    /// A sine wave windowed by three of its periods.
+    /// A sinc function windowed to three lobes.
     Lanczos,
 }
 
 impl Filter {
-    /// How far the filter reaches either way, in pixels of the smaller of the two images.
+    /// The filter's radius, in pixels of the smaller of the two images.
     pub(super) fn reach(self) -> f64 {
         match self {
             Filter::Nearest | Filter::Box => 0.5,
@@ -33,7 +34,8 @@ impl Filter {
         }
     }
 
-    /// The weight of a pixel `x` pixels away. Term for term as in Pillow's `Resample.c`: another order rounds otherwise.
+    /// The weight of a pixel at distance `x`, term for term as in Pillow's `Resample.c`, because another order rounds
+    /// differently.
     pub(super) fn weight(self, x: f64) -> f64 {
         const A: f64 = -0.5;
         match (self, x.abs()) {

@@ -1,4 +1,4 @@
-//! Resizing as Pillow does it, to the last bit.
+//! Resizing with results equal to Pillow's, to the last bit.
 
 mod filter;
 mod weights;
@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use weights::{Weights, clip};
 
-/// What becomes of one side of an image: it is resized to `whole` pixels, of which those of `kept` are computed.
+/// The target of one side of an image: it is resized to `whole` pixels, of which those in `kept` are computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Side {
     pub(crate) whole: usize,
@@ -20,24 +20,23 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    /// All of a side of so many pixels.
+    /// A side of `whole` pixels without a crop.
     pub(crate) fn all(whole: usize) -> Self {
         Self { whole, kept: 0..whole }
     }
 
-    /// The middle of a side of `whole` pixels. Where it cannot lie in the middle, it lies half a pixel before it, as in
-    /// `center_crop` of transformers.
+    /// The centre of a side of `whole` pixels; an odd rest puts it half a pixel before the centre, as in `center_crop`
+    /// of transformers.
     pub(crate) fn middle(whole: usize, kept: usize) -> Self {
         let start = whole.saturating_sub(kept) / 2;
         Self { whole, kept: start..(start + kept).min(whole) }
     }
 }
 
-/// The image with its height and width, neither 0, made so: `Image.resize(size, filter)` of Pillow, and the crop of
-/// what is kept.
+/// Resize an image, whose sides are not 0, and crop it: `Image.resize(size, filter)` of Pillow, then the kept part.
 ///
 /// # Errors
-/// [`TokenizeError::Input`] where nothing is kept or more than [`MAX_PIXELS`].
+/// [`TokenizeError::Input`] if no pixel or more than [`MAX_PIXELS`] are kept.
 pub(crate) fn resize<'a>(
     image: &'a Image,
     [down, across]: [Side; 2],
@@ -64,7 +63,7 @@ pub(crate) fn resize<'a>(
     Image::new(columns, rows, channels, pixels).map(Cow::Owned)
 }
 
-/// The pixels in these rows and columns.
+/// Select the pixels in these rows and columns.
 fn pick(image: &Image, rows: &[usize], columns: &[usize]) -> Vec<u8> {
     let channels = image.channels;
     let mut pixels = Vec::with_capacity(rows.len() * columns.len() * channels);
@@ -75,21 +74,21 @@ fn pick(image: &Image, rows: &[usize], columns: &[usize]) -> Vec<u8> {
     pixels
 }
 
-/// Where the nearest pixels lie. Pillow adds up steps (`ImagingScaleAffine`), and so does this: a product would be
-/// rounded otherwise.
+/// The indices of the nearest pixels. Adds up steps as Pillow does (`ImagingScaleAffine`), because a product would
+/// round differently.
 fn nearest(side: usize, to: &Side) -> Vec<usize> {
     let step = side as f64 / to.whole as f64;
     let places = std::iter::successors(Some(step * 0.5), |place| Some(place + step));
     places.map(|place| (place as usize).min(side - 1)).skip(to.kept.start).take(to.kept.len()).collect()
 }
 
-/// Across and then down, or the other way round, with whole pixel values in between.
+/// Resample horizontally and then vertically, or the other way round, with whole pixel values in between.
 fn convolve<const CHANNELS: usize>(image: &Image, down: &Side, across: &Side, filter: Filter) -> Vec<u8> {
     let &Image { width, height, ref pixels, .. } = image;
     let (vertical, horizontal) = (Weights::new(height, down, filter), Weights::new(width, across, filter));
     let rows = vertical.sources();
-    // A column of a million pixels would grow on the way to a small image. Where one way makes more than MAX_PIXELS in
-    // between, the other cannot: the two counts multiply to no more than those of source and target.
+    // A column of a million pixels could grow a lot before it shrinks. If one order gives more than MAX_PIXELS in
+    // between, the other order cannot: the product of the two counts is at most that of source and target.
     let down_first = match down_first([height, width], [down.whole, across.whole]) {
         true => down.kept.len() * width <= MAX_PIXELS,
         false => rows.len() * across.kept.len() > MAX_PIXELS,
@@ -102,20 +101,20 @@ fn convolve<const CHANNELS: usize>(image: &Image, down: &Side, across: &Side, fi
     go_across::<CHANNELS>(&go_down(pixels, width * CHANNELS, 0, &vertical), width, &horizontal)
 }
 
-/// Whether Pillow goes down first: since its version 13, where that loses more pixels than twice what going across does
-/// (found by asking it for 3,000 sizes; earlier versions always go across first). The other way, one value in four of a
-/// image of sharp edges would differ by 1.
+/// Whether Pillow resamples vertically first. Since version 13 it does if that removes more than twice as many pixels
+/// as the horizontal pass (measured for 3,000 sizes; earlier versions always resample horizontally first). In the other
+/// order, a quarter of the values of an image with sharp edges would differ by 1.
 fn down_first([height, width]: [usize; 2], [to_height, to_width]: [usize; 2]) -> bool {
     let lost = |from: usize, to: usize| from as i128 - to as i128;
     to_height < height && lost(height, to_height) > 2 * lost(width, to_width)
 }
 
-/// Each row of so many pixels made of other pixels of its own.
+/// Resample each row of `width` pixels.
 fn go_across<const CHANNELS: usize>(pixels: &[u8], width: usize, weights: &Weights) -> Vec<u8> {
     let (line, to) = (width * CHANNELS, weights.len() * CHANNELS);
     let target = vec![0; pixels.len() / line * to]; // [rows, to]
-    // A pixel is read and written as four bytes, which fill a vector: what is written too much, the next one overwrites.
-    // The last one of a row needs bytes behind it.
+    // A pixel is read and written as four bytes, which fill a vector; the next pixel overwrites the surplus bytes. The
+    // last pixel of a row needs spare bytes after it.
     let (padded, made) = (vec![0; line + 4], vec![0; to + 4]);
     vectorize(
         #[inline(always)]
@@ -140,7 +139,7 @@ fn go_across<const CHANNELS: usize>(pixels: &[u8], width: usize, weights: &Weigh
     )
 }
 
-/// Rows of `line` bytes made of other rows, of which `pixels` holds those from `first_row` on.
+/// Resample columns: rows of `line` bytes from source rows, of which `pixels` holds those from `first_row` on.
 fn go_down(pixels: &[u8], line: usize, first_row: usize, weights: &Weights) -> Vec<u8> {
     let (target, sums) = (vec![0; weights.len() * line], vec![0; line]); // [to, line]
     vectorize(
@@ -161,8 +160,8 @@ fn go_down(pixels: &[u8], line: usize, first_row: usize, weights: &Weights) -> V
     )
 }
 
-/// Runs `f`, which must consume what it holds, with the widest vector instructions that the processor has: only the
-/// body of a closure that can be called once is compiled for them, that of any other is called from there.
+/// Run `f`, which must consume its captures, with the widest vector instructions of the processor. Only the body of a
+/// closure that can be called once is compiled for them.
 #[inline(always)]
 fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     Arch::new().dispatch(f)

@@ -11,7 +11,7 @@ fn whole(image: &Image, size: [usize; 2], filter: Filter) -> Image {
 const FILTERS: [Filter; 5] =
     [Filter::Nearest, Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos];
 
-/// An image of sharp edges that no two pixels share.
+/// An image of sharp edges between all pixels.
 fn edges(width: usize, height: usize, channels: usize) -> Image {
     let pixel = |i: usize| ((i * 7919) ^ (i / 3 * 104_729)) as u8;
     Image::new(width, height, channels, (0..width * height * channels).map(pixel).collect()).unwrap()
@@ -29,7 +29,7 @@ fn shrinking_averages_and_keeps_flat_colour() {
 }
 
 #[test]
-fn what_is_kept_is_cut_out_of_the_whole() {
+fn a_crop_equals_the_crop_of_the_whole_result() {
     let image = edges(37, 23, 3);
     for filter in FILTERS {
         for size in [[50, 61], [11, 13], [23, 40], [9, 37]] {
@@ -42,7 +42,7 @@ fn what_is_kept_is_cut_out_of_the_whole() {
 }
 
 #[test]
-fn grey_is_one_channel_of_colour() {
+fn grey_equals_one_channel_of_colour() {
     let grey = edges(31, 17, 1);
     for filter in FILTERS {
         let (one, three) = (whole(&grey, [20, 12], filter), whole(&grey.to_channels(3), [20, 12], filter));
@@ -51,35 +51,35 @@ fn grey_is_one_channel_of_colour() {
 }
 
 #[test]
-fn the_middle_is_that_of_transformers() {
+fn the_centre_crop_matches_transformers() {
     assert_eq!(Side::middle(341, 224).kept, 58..282);
     assert_eq!(Side::middle(9, 4).kept, 2..6);
     assert_eq!(Side::middle(7, 7).kept, 0..7);
 }
 
 #[test]
-fn nothing_and_too_much_are_refused() {
+fn empty_and_too_large_sizes_are_errors() {
     let image = edges(4, 4, 1);
-    let refusal = |size| resize(&image, all(size), Filter::Bilinear).unwrap_err().to_string();
-    assert!(refusal([0, 4]).contains("cannot become 0×4"));
-    assert!(refusal([8000, 8001]).contains("64000000"));
-    assert!(refusal([usize::MAX, 2]).contains("64000000"));
+    let error_of = |size| resize(&image, all(size), Filter::Bilinear).unwrap_err().to_string();
+    assert!(error_of([0, 4]).contains("cannot become 0×4"));
+    assert!(error_of([8000, 8001]).contains("64000000"));
+    assert!(error_of([usize::MAX, 2]).contains("64000000"));
 }
 
 #[test]
-fn the_thinnest_images_stay_small_on_the_way() {
+fn very_thin_images_stay_small_in_between() {
     // 100,000 by 4,000 pixels in between would be 400 megabytes.
     for (width, height, to) in [(1, 100_000, [2, 4000]), (100_000, 1, [4000, 2])] {
         let small = whole(&Image::new(width, height, 1, vec![77; 100_000]).unwrap(), to, Filter::Bilinear);
         assert_eq!([small.height, small.width], to);
-        // Fixed-point weights of 50,000 pixels for one leave the last unit open.
+        // Fixed-point weights of 50,000 pixels for one may be off by one in the last unit.
         assert!(small.pixels.iter().all(|pixel| pixel.abs_diff(77) <= 1), "{}", small.pixels[0]);
     }
 }
 
-/// Sums over `resize` of Pillow 13, each value times 1 to 1009 by its place.
+/// Sums over the result of `resize` of Pillow 13, each value times 1 to 1009 by its index.
 #[test]
-fn every_filter_is_that_of_pillow() {
+fn every_filter_matches_pillow() {
     const SIZES: [[usize; 2]; 5] = [[64, 64], [31, 50], [100, 150], [72, 33], [7, 200]];
     const COLOUR: [[u64; 5]; 5] = [
         [808184568, 293736560, 2973038414, 451813043, 269452603],

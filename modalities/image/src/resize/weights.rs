@@ -1,29 +1,30 @@
-//! What each pixel along one side of a resized image is made of.
+//! The weights of source pixels along one side of a resized image.
 
 use super::{Filter, Side};
 use std::ops::Range;
 
-/// Weights are whole numbers of this many binary places: 8 bits for a pixel, and 2 because weights below 0 and above 1
-/// let sums leave the pixels' range (`PRECISION_BITS` of Pillow's `Resample.c`, which this follows step by step).
+/// Weights are fixed-point numbers with this many binary digits: of 32 bits, 8 are for a pixel, and 2 because weights
+/// below 0 and above 1 let sums leave the pixels' range (`PRECISION_BITS` of Pillow's `Resample.c`, which this follows
+/// step by step).
 const BITS: u32 = 32 - 8 - 2;
-/// What a sum begins with, so that cutting off its places rounds it.
+/// The initial value of a sum, so that cutting off its fraction rounds it.
 pub(super) const HALF: i32 = 1 << (BITS - 1);
 
-/// A weighted sum as the pixel value that it is nearest to.
+/// The pixel value nearest to a weighted sum.
 #[inline(always)]
 pub(super) fn clip(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
 
-/// For each pixel, the first of the pixels that it is made of, and their weights.
+/// For each target pixel, its first source pixel, and the weights of its source pixels.
 pub(super) struct Weights {
-    /// The first source pixel, and where the pixel's weights lie.
+    /// For each target pixel, the first source pixel and its range of `weights`.
     pixels: Vec<(usize, Range<usize>)>,
     weights: Vec<i32>,
 }
 
 impl Weights {
-    /// The weights that take a side of `from` pixels to what is kept of another.
+    /// The weights that resample a side of `from` pixels to the kept pixels of `to`.
     pub(super) fn new(from: usize, to: &Side, filter: Filter) -> Self {
         let scale = from as f64 / to.whole as f64;
         let widened = scale.max(1.0);
@@ -49,19 +50,19 @@ impl Weights {
         Self { pixels, weights }
     }
 
-    /// How many pixels are made.
+    /// The number of target pixels.
     pub(super) fn len(&self) -> usize {
         self.pixels.len()
     }
 
-    /// The source pixels that are needed.
+    /// The source pixels that contribute.
     pub(super) fn sources(&self) -> Range<usize> {
         let end = |(first, weights): &(usize, Range<usize>)| first + weights.len();
         let first = self.pixels.first().map_or(0, |(first, _)| *first);
         first..self.pixels.last().map_or(first, end)
     }
 
-    /// For each pixel, its first source and the weights of that and of those behind it.
+    /// For each target pixel, its first source pixel, and the weights of that one and those after it.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
         self.pixels.iter().map(|(first, weights)| (*first, &self.weights[weights.clone()]))
     }

@@ -1,4 +1,4 @@
-//! Whole words.
+//! Fitting a vocabulary of words.
 
 use super::{cuts, empty};
 use crate::blocks::Blocks;
@@ -10,15 +10,13 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io::Read;
 
-/// The configuration whose vocabulary is every word of a text that occurs at least `min_frequency` times; words are
-/// what white space separates. [`UNKNOWN`] has the id 0 and stands for all other words; the commonest word has the
-/// id 1.
+/// Fit a vocabulary of the words of a text, separated by white space, that occur at least `min_frequency` times.
+/// [`UNKNOWN`] has the id 0 and stands for all other words; the most frequent word has the id 1.
 ///
-/// The text of ids has single spaces between its words.
+/// Decoded texts have single spaces between words.
 ///
 /// # Errors
-/// [`TextError`] for a text without a word that is common enough, or that cannot be read, is not UTF-8 or has no space
-/// in 4 MiB.
+/// [`TextError`] if no word is frequent enough, or the text cannot be read, is not UTF-8 or has no space in 4 MiB.
 pub fn words(
     text: impl Read,
     min_frequency: usize,
@@ -32,7 +30,7 @@ pub fn words(
     Ok(TextConfig { specials, ..words.config(min_frequency, context)? })
 }
 
-/// The words of texts that are read one after another, and how often each occurs.
+/// The counts of words of texts that are added one by one.
 #[derive(Default)]
 pub(crate) struct Words {
     counts: HashMap<String, usize>,
@@ -54,7 +52,7 @@ impl Words {
         let mut words: Vec<(String, usize)> = self.counts.into_iter().filter(known).collect();
         if words.is_empty() {
             return Err(TokenizeError::Input(format!(
-                "no word occurs {min_frequency} times, and the commonest {most}; lower min_frequency"
+                "no word occurs {min_frequency} times; the most frequent occurs {most} times; lower min_frequency"
             )));
         }
         words.sort_by(|(a, n), (b, m)| (Reverse(n), a).cmp(&(Reverse(m), b)));
@@ -88,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_commonest_word_comes_first() {
+    fn the_most_frequent_word_comes_first() {
         let tokenizer = fitted("b a\n\nthe  the\tc, the <unk> a", 1);
         assert_eq!(tokenizer.ids("the a b c, c").unwrap(), [1, 2, 3, 4, 0]);
         assert_eq!((tokenizer.vocabulary_size(), tokenizer.special(UNKNOWN)), (5, Some(0)));
@@ -102,7 +100,10 @@ mod tests {
         let tokenizer = fitted("a b a b c", 2);
         assert_eq!(tokenizer.ids("a b c").unwrap(), [1, 2, 0]);
         let message = |text: &[u8], most| words(text, most, vec![], 8).unwrap_err().to_string();
-        assert_eq!(message(b"a b a", 3), "no word occurs 3 times, and the commonest 2; lower min_frequency");
+        assert_eq!(
+            message(b"a b a", 3),
+            "no word occurs 3 times; the most frequent occurs 2 times; lower min_frequency"
+        );
         assert!(message(b" \n", 1).contains("the text is empty"));
         assert!(message(b"ab\xff", 1).contains("0xff at offset 2"));
     }

@@ -1,4 +1,4 @@
-//! Published vocabularies where they lie: a file, two files side by side, or a folder.
+//! Opening published vocabularies: a file, two files in the same folder, or a folder.
 
 use super::{bert, gpt2, tokenizer_json};
 use crate::config::{TextConfig, Vocabulary};
@@ -11,17 +11,16 @@ const TOKENIZER: &str = "tokenizer.json";
 const ENCODERS: [&str; 2] = ["encoder.json", "vocab.json"];
 const MERGES: [&str; 2] = ["vocab.bpe", "merges.txt"];
 const LINES: &str = "vocab.txt";
-/// What is looked for in a folder.
+/// The file names that a folder is searched for.
 const KNOWN: [&str; 4] = [TOKENIZER, ENCODERS[0], ENCODERS[1], LINES];
 
-/// Reads the file at a location; `None` if there is none
-/// ([`Values::read_file`](smalti_contract::Values::read_file)).
+/// Read the file at a location; `None` if there is none ([`Values::read_file`](smalti_contract::Values::read_file)).
 type Read<'a> = &'a dyn Fn(&str) -> Result<Option<Vec<u8>>, TokenizeError>;
 
-/// A file, and where it was found.
+/// The location and content of a file.
 type Found = (String, Vec<u8>);
 
-/// The tokenizer of a published vocabulary on this disk, as of [`open_with`].
+/// Open a published vocabulary on disk; see [`open_with`].
 ///
 /// # Errors
 /// As of [`open_with`].
@@ -29,12 +28,12 @@ pub fn open(path: impl AsRef<Path>, context: usize) -> Result<TextTokenizer, Tok
     open_with(&path.as_ref().display().to_string(), context, &read_local)
 }
 
-/// The tokenizer of a published vocabulary, for texts of at most `context` tokens: a `tokenizer.json`, one of GPT-2's
-/// `encoder.json` and `vocab.bpe` (or `vocab.json` and `merges.txt`) with the other beside it, BERT's `vocab.txt`, or a
-/// folder or tar archive with one of these. `read` reads the file at a location; `None` if there is none.
+/// Open a published vocabulary for texts of at most `context` tokens: a `tokenizer.json`, one of GPT-2's `encoder.json`
+/// and `vocab.bpe` (or `vocab.json` and `merges.txt`) with the other one in the same folder, BERT's `vocab.txt`, or a
+/// folder or tar archive with one of these. `read` reads the file at a location and returns `None` if there is none.
 ///
 /// # Errors
-/// [`TokenizeError`], whose message names the files: no vocabulary is there, or it cannot be read.
+/// [`TokenizeError`], which names the files, if there is no vocabulary or it cannot be read.
 pub fn open_with(location: &str, context: usize, read: Read) -> Result<TextTokenizer, TokenizeError> {
     let (vocabulary, files) = vocabulary(location, read)?;
     TextTokenizer::new(TextConfig::new(vocabulary, context)).map_err(|e| match e {
@@ -43,7 +42,7 @@ pub fn open_with(location: &str, context: usize, read: Read) -> Result<TextToken
     })
 }
 
-/// The vocabulary at a location, and what to call its files.
+/// Read the vocabulary at a location; returns it and a description of its files.
 fn vocabulary(location: &str, read: Read) -> Result<(Vocabulary, String), TokenizeError> {
     let file = match location.ends_with(".tar") {
         true => None,
@@ -56,15 +55,15 @@ fn vocabulary(location: &str, read: Read) -> Result<(Vocabulary, String), Tokeni
     let (location, bytes) = file
         .ok_or_else(|| failed(location, format!("not found; expected a vocabulary: {}", KNOWN.join(", "))))?;
     let (folder, name) = location.split_at(location.rfind(['/', '\\', ':']).map_or(0, |at| at + 1));
-    let beside = |names: &[&str]| {
-        let problem = || format!("not found; expected {} beside it", names.join(" or "));
+    let sibling = |names: &[&str]| {
+        let problem = || format!("not found; expected {} in the same folder", names.join(" or "));
         first(folder, names, read)?.ok_or_else(|| failed(&location, problem()))
     };
     let (files, vocabulary) = if MERGES.contains(&name) {
-        let (encoder, vocab) = beside(&ENCODERS)?;
+        let (encoder, vocab) = sibling(&ENCODERS)?;
         (format!("{encoder} with {location}"), gpt2(&vocab, &bytes))
     } else if ENCODERS.contains(&name) {
-        let (pairs, merges) = beside(&MERGES)?;
+        let (pairs, merges) = sibling(&MERGES)?;
         (format!("{location} with {pairs}"), gpt2(&bytes, &merges))
     } else if name.ends_with(".txt") {
         (location.clone(), bert(&bytes))
@@ -74,7 +73,7 @@ fn vocabulary(location: &str, read: Read) -> Result<(Vocabulary, String), Tokeni
     Ok((vocabulary.map_err(|e| failed(&files, e))?, files))
 }
 
-/// The first of these files that is in a folder.
+/// The first of these files that exists in a folder.
 fn first(folder: &str, names: &[&str], read: Read) -> Result<Option<Found>, TokenizeError> {
     let slash = if folder.is_empty() || folder.ends_with(['/', '\\', ':']) { "" } else { "/" };
     for name in names {

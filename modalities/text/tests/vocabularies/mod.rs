@@ -1,10 +1,10 @@
-//! Small vocabularies of every sort.
+//! Small vocabularies of every type.
 
 use serde_json::{Value, json};
 use smalti_contract::Tokenizer;
 use smalti_text::{TextConfig, TextTokenizer, Vocabulary, fit, published};
 
-/// Text with words that come again.
+/// Text with repeated words.
 pub const TEXT: &str =
     "It's not the low or the lower but the lowest that we've seen: naïve 東京 🦀!\nLow, lower, lowest.\n";
 
@@ -36,7 +36,7 @@ pub fn bert() -> Value {
     json_of(published::bert(word_pieces().as_bytes()).unwrap())
 }
 
-/// SentencePiece's Unigram, as T5 has it but for the table of its normaliser.
+/// SentencePiece's Unigram as in T5, without the table of its normaliser.
 pub fn unigram() -> Value {
     let pieces: Vec<Value> =
         [("<unk>", 0.0), ("▁", -2.0), ("▁the", -3.0), ("▁low", -3.5), ("er", -3.0), ("est", -3.2)]
@@ -62,7 +62,7 @@ pub fn unigram() -> Value {
     })
 }
 
-/// Byte pairs behind another pre-tokenizer, normaliser or added token.
+/// Byte pairs with another pre-tokenizer, normaliser or added token.
 pub fn byte_pairs_with(part: &str, value: Value) -> Value {
     let mut tokenizer = byte_pairs();
     tokenizer[part] = value;

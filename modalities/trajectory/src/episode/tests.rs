@@ -21,7 +21,7 @@ fn a_return_is_the_sum_of_rewards() {
 }
 
 #[test]
-fn validate_names_what_is_wrong() {
+fn validate_names_the_invalid_array() {
     let error = |episode: Episode| episode.validate().unwrap_err().to_string();
     assert_eq!(episode().validate(), Ok(()));
     assert_eq!(
@@ -58,7 +58,7 @@ fn validate_names_what_is_wrong() {
     assert_eq!(
         error(Episode { actions: nested, ..episode() }),
         "actions must have discrete or continuous parts; found \
-         parts (hand: parts (grip: discrete numbers, 1 a step))"
+         parts (hand: parts (grip: discrete numbers, 1 per step))"
     );
     assert_eq!(
         error(Episode { state_names: vec!["x".into()], ..episode() }),
@@ -67,7 +67,7 @@ fn validate_names_what_is_wrong() {
 }
 
 #[test]
-fn parts_are_cut_together() {
+fn parts_are_sliced_together() {
     let arm = Actions::Continuous { values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], dim: 2 };
     let both = [("arm".to_string(), arm), ("grip".to_string(), Actions::Discrete(vec![7, 8, 9]))];
     let cut = Actions::Parts(both.into()).slice(1..9);
@@ -77,21 +77,21 @@ fn parts_are_cut_together() {
 }
 
 #[test]
-fn episodes_must_be_alike() {
+fn episodes_must_be_compatible() {
     let discrete = Episode { actions: Actions::Discrete(vec![0, 1, 0]), ..episode() };
     assert_eq!(
-        check_alike(&[&episode(), &discrete]).unwrap_err().to_string(),
-        "episode 1: actions must have continuous numbers, 1 a step, as in episode 0; found discrete numbers, 1 a step"
+        check_compatible(&[&episode(), &discrete]).unwrap_err().to_string(),
+        "episode 1: actions must have continuous numbers, 1 per step, as in episode 0; found discrete numbers, 1 per step"
     );
     let named = Episode { state_names: vec!["x".into(), "y".into()], ..episode() };
     assert_eq!(
-        check_alike(&[&episode(), &named]).unwrap_err().to_string(),
+        check_compatible(&[&episode(), &named]).unwrap_err().to_string(),
         "episode 1: observations must have numbers without names, as in episode 0; found the numbers x, y"
     );
     let narrow = Episode { observations: vec![0.0; 3], state_dim: 1, ..episode() };
     assert_eq!(
-        check_alike(&[&episode(), &narrow]).unwrap_err().to_string(),
-        "episode 1: observations must have 2 numbers a step, as in episode 0; found 1"
+        check_compatible(&[&episode(), &narrow]).unwrap_err().to_string(),
+        "episode 1: observations must have 2 numbers per step, as in episode 0; found 1"
     );
-    assert_eq!(check_alike(&[]), Err(TrajectoryError::Empty));
+    assert_eq!(check_compatible(&[]), Err(TrajectoryError::Empty));
 }

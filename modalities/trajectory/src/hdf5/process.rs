@@ -1,5 +1,5 @@
-//! A process of its own for the C library: this program over again, asked by its first argument to read one file and to
-//! write its episodes as JSON lines to its standard output. What a damaged file does to the library is an error here.
+//! Running the C library in a separate process: this program again, whose first argument makes it read one file and
+//! write its episodes as JSON lines to standard output. A crash of the library is then an error.
 
 use crate::{Episode, TrajectoryError, jsonl};
 use std::ffi::OsStr;
@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
-/// What a program that [`serve`]s is asked by.
-const ASKED: &str = "read-hdf5";
-/// The program, once it is known that it serves.
+/// The first argument of the subprocess.
+const ARGUMENT: &str = "read-hdf5";
+/// The program's path, set by [`serve`].
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// To be called first in `main`: reads a file, where this process was started to do so, and gives the code to exit with.
-/// Otherwise notes that this program can be started so, and gives `None`.
+/// Must be called first in `main`. If this process was started to read a file, read it and return the exit code.
+/// Otherwise register this program for [`read_in_subprocess`] and return `None`.
 pub fn serve() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().as_deref() != Some(OsStr::new(ASKED)) {
+    if arguments.next().as_deref() != Some(OsStr::new(ARGUMENT)) {
         if let Ok(program) = std::env::current_exe() {
-            // A second call changes nothing.
+            // A second call has no effect.
             let _ = PROGRAM.set(program);
         }
         return None;
@@ -41,8 +41,8 @@ fn answer(file: &Path) -> Result<(), String> {
     jsonl::write(&mut out, &episodes).and_then(|()| out.flush()).map_err(|e| e.to_string())
 }
 
-/// Limits this process to 4 GiB of addresses and 1 KiB for each byte of the file, and to a minute of work and a second
-/// for each MiB.
+/// Limit this process to 4 GiB of address space plus 1 KiB for each byte of the file, and to one minute of CPU time
+/// plus one second for each MiB.
 #[cfg(unix)]
 fn limit(size: u64) -> std::io::Result<()> {
     let limits = [
@@ -52,7 +52,7 @@ fn limit(size: u64) -> std::io::Result<()> {
     ];
     for (what, most) in limits {
         let most = libc::rlimit { rlim_cur: most, rlim_max: most };
-        // SAFETY: the structure lives through the call, which reads it.
+        // SAFETY: the structure outlives the call, which only reads it.
         if unsafe { libc::setrlimit(what, &most) } != 0 {
             return Err(std::io::Error::last_os_error());
         }
@@ -65,12 +65,12 @@ fn limit(_size: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The episodes of a file, read by a process of its own.
+/// Read the episodes of a file in a separate process.
 ///
 /// # Errors
-/// Those of [`read`](super::read) in its words; how the process ended, where it did not live to say; and where this
-/// program does not begin with [`serve`].
-pub fn read_apart(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
+/// Errors of [`read`](super::read), with their message; if the process crashes; and if `main` does not begin with
+/// [`serve`].
+pub fn read_in_subprocess(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
     match lines(bytes) {
         Ok(lines) => jsonl::read(&lines),
         Err(problem) => Err(TrajectoryError::Hdf5(problem)),
@@ -78,15 +78,15 @@ pub fn read_apart(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
 }
 
 fn lines(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let program = PROGRAM.get().ok_or(
-        "it is read by a process of its own, for which the program must begin with smalti_trajectory::hdf5::serve",
-    )?;
+    let program = PROGRAM
+        .get()
+        .ok_or("reading needs a subprocess, for which main must begin with smalti_trajectory::hdf5::serve")?;
     let mut file = tempfile::NamedTempFile::new().map_err(|e| e.to_string())?;
     file.write_all(bytes).map_err(|e| e.to_string())?;
     let read = Command::new(program)
-        .arg(ASKED)
+        .arg(ARGUMENT)
         .arg(file.path())
-        // No plug-ins: a file must not choose what code is loaded.
+        // No plug-ins: a file must not choose the code that is loaded.
         .env("HDF5_PLUGIN_PRELOAD", "::")
         .stdin(Stdio::null())
         .output()
@@ -94,7 +94,7 @@ fn lines(bytes: &[u8]) -> Result<Vec<u8>, String> {
     match read.status.code() {
         Some(0) => Ok(read.stdout),
         Some(1) => Err(String::from_utf8_lossy(&read.stderr).trim_start_matches("HDF5: ").to_string()),
-        _ => Err(format!("the process that reads it was ended: {}", ended(read.status))),
+        _ => Err(format!("the subprocess crashed: {}", ended(read.status))),
     }
 }
 
@@ -102,8 +102,8 @@ fn ended(status: ExitStatus) -> String {
     #[cfg(unix)]
     match std::os::unix::process::ExitStatusExt::signal(&status) {
         Some(libc::SIGXCPU) => return "it took too long".into(),
-        Some(libc::SIGABRT) => return "it gave up, or ran out of memory".into(),
-        Some(libc::SIGSEGV | libc::SIGBUS) => return "it read memory that is not its own".into(),
+        Some(libc::SIGABRT) => return "it aborted, or ran out of memory".into(),
+        Some(libc::SIGSEGV | libc::SIGBUS) => return "it accessed invalid memory".into(),
         _ => {}
     }
     status.to_string()

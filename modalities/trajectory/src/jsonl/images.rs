@@ -1,4 +1,4 @@
-//! The images of a camera as a line holds them.
+//! The images of a camera in a line of JSON.
 
 use crate::Images;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -23,7 +23,7 @@ pub(super) struct Frames {
     pixels: Base64,
 }
 
-/// Bytes as text.
+/// Bytes as base64.
 pub(super) struct Base64(Bytes);
 
 impl Serialize for Base64 {
@@ -51,7 +51,7 @@ impl Form {
         }
     }
 
-    /// The images, all of their pixels there.
+    /// Convert to images; checks the number of pixels.
     pub(super) fn images(self) -> Result<Images, String> {
         match self {
             Self::Files(paths) => Ok(Images::Files(paths)),
@@ -63,7 +63,7 @@ impl Form {
                 match size.filter(|&size| size > 0 && pixels.len().is_multiple_of(size)) {
                     Some(_) => Ok(Images::Frames { height, width, channels, pixels }),
                     None => Err(format!(
-                        "{} bytes; expected a multiple of {height}×{width}×{channels}",
+                        "expected a multiple of {height}×{width}×{channels} bytes; found {}",
                         pixels.len()
                     )),
                 }

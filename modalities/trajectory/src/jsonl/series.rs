@@ -1,21 +1,21 @@
-//! What one key of a line holds: a value for each step, as columns.
+//! The value of one key of a line: a value for each step, as columns.
 
 use crate::table::Column;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A value for each step: a list with a number, a list of numbers or an object for each, or an object of such lists.
-/// What lies in objects is told apart by the keys on the way, joined by points.
+/// A value for each step: a list whose elements are numbers, lists of numbers or objects, or an object of such lists.
+/// Columns are named by the keys of objects, joined by points.
 pub(super) struct Series {
-    /// The line's key that holds it.
+    /// The line's key.
     key: &'static str,
     columns: BTreeMap<String, Column>,
     steps: usize,
 }
 
 impl Series {
-    /// Reads what `key` holds.
+    /// Read the value of `key`.
     pub(super) fn of<'de, D: Deserializer<'de>>(
         key: &'static str,
         deserializer: D,
@@ -23,7 +23,7 @@ impl Series {
         Key(key).deserialize(deserializer)
     }
 
-    /// Observations that are images alone.
+    /// Observations without numbers, only images.
     pub(super) fn none() -> Self {
         Self::new("observations")
     }
@@ -43,7 +43,7 @@ impl Series {
         joined(self.key, path)
     }
 
-    /// Begins a step's value in the column of this path, which makes the column in the first step.
+    /// Begin a step's value in the column of this path; the first step creates the column.
     fn begin<E: Error>(&mut self, path: &str) -> Result<(), E> {
         let steps = self.steps;
         match self.columns.get(path) {
@@ -52,10 +52,10 @@ impl Series {
                 Ok(())
             }
             None => {
-                Err(E::custom(format!("{} is there at step {steps}; at step 0 it is not", self.name(path))))
+                Err(E::custom(format!("{} is present at step {steps}, but not at step 0", self.name(path))))
             }
             Some(column) if steps > 0 && column.values.len() == steps * column.dim => Ok(()),
-            Some(_) => Err(E::custom(format!("{} is there twice", self.name(path)))),
+            Some(_) => Err(E::custom(format!("{} occurs twice", self.name(path)))),
         }
     }
 
@@ -66,7 +66,7 @@ impl Series {
         }
     }
 
-    /// Checks at the end of a step that each column has got as many numbers as in the first.
+    /// Check at the end of a step that each column has as many numbers as at the first step.
     fn end_step<E: Error>(&mut self) -> Result<(), E> {
         for (path, column) in &mut self.columns {
             if self.steps == 0 {
@@ -75,7 +75,8 @@ impl Series {
             let found = column.values.len() - self.steps * column.dim;
             if found != column.dim {
                 let (name, step, dim) = (joined(self.key, path), self.steps, column.dim);
-                let problem = format!("{name} at step {step} has {found} numbers; at step 0 it has {dim}");
+                let problem =
+                    format!("{name} at step {step}: expected {dim} numbers, as at step 0; found {found}");
                 return Err(E::custom(problem));
             }
         }
@@ -118,7 +119,7 @@ impl<'de> Visitor<'de> for Key {
             for (path, column) in part.columns {
                 let path = joined(&key, &path);
                 if all.columns.insert(path.clone(), column).is_some() {
-                    return Err(A::Error::custom(format!("{} is there twice", all.name(&path))));
+                    return Err(A::Error::custom(format!("{} occurs twice", all.name(&path))));
                 }
             }
         }
@@ -126,11 +127,11 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// What there is at one step, to be put behind the columns' last numbers.
+/// The value of one step, which is appended to the columns.
 struct Step<'s> {
     series: &'s mut Series,
     path: &'s str,
-    /// Whether it lies in a list: such numbers are a vector, not a choice.
+    /// Whether the value is in a list: then its numbers are a vector, not a discrete action.
     listed: bool,
 }
 
@@ -200,7 +201,7 @@ impl<'de> Visitor<'de> for Step<'_> {
     }
 }
 
-/// A name and that of a part of it; either may be empty.
+/// Join a name and the name of a part, either of which may be empty.
 pub(super) fn joined(path: &str, key: &str) -> String {
     match (path, key) {
         ("", name) | (name, "") => name.to_string(),

@@ -7,7 +7,7 @@ const DISCRETE: &str =
     r#"{"observations": [[0.5, 2], [1, 3]], "actions": [0, 3], "rewards": [1, 1.5], "terminated": true}"#;
 
 #[test]
-fn actions_are_what_they_look_like() {
+fn integer_actions_are_discrete() {
     let file = [
         DISCRETE,
         "",
@@ -34,7 +34,7 @@ fn actions_are_what_they_look_like() {
 }
 
 #[test]
-fn objects_of_lists_and_lists_of_objects_are_the_same() {
+fn objects_of_lists_equal_lists_of_objects() {
     let columns = r#"{"observations": {"speed": [0.5, 0.7], "goal": {"y": [3, 4], "at": [[1, 2], [5, 6]]}},
         "actions": {"grip": [0, 1], "arm": [[1], [-1]]}, "rewards": [0, 1]}"#;
     let steps = r#"{"observations": [{"speed": 0.5, "goal": {"at": [1, 2], "y": 3}},
@@ -50,7 +50,7 @@ fn objects_of_lists_and_lists_of_objects_are_the_same() {
 }
 
 #[test]
-fn what_is_written_reads_the_same() {
+fn written_episodes_are_read_back() {
     let parts = [
         ("arm".to_string(), Actions::Continuous { values: vec![0.1, -1.0, 1e-20, 3.0], dim: 2 }),
         ("key.00".to_string(), Actions::Discrete(vec![4, 5])),
@@ -70,26 +70,27 @@ fn what_is_written_reads_the_same() {
     let files = Images::Files(vec!["a/0.png".into(), "a/1.png".into()]);
     let encoded = Images::Encoded(vec![vec![0x89, b'P'].into(), vec![255].into()]);
     let cameras = [("front", frames), ("side.left", files), ("side.right", encoded)];
-    let seen =
+    let with_images =
         Episode { images: cameras.map(|(name, images)| (name.into(), images)).into(), ..named.clone() };
-    let only_seen = Episode { observations: vec![], state_dim: 0, state_names: vec![], ..seen.clone() };
+    let only_images =
+        Episode { observations: vec![], state_dim: 0, state_names: vec![], ..with_images.clone() };
     let plain = Episode {
         state_names: vec![],
         actions: Actions::Continuous { values: vec![1.0, 2.0], dim: 1 },
         end: End::Terminated,
         ..named.clone()
     };
-    let episodes = vec![named, plain, seen, only_seen];
+    let episodes = vec![named, plain, with_images, only_images];
     let mut lines = vec![];
     write(&mut lines, &episodes).unwrap();
     assert_eq!(read(&lines).unwrap(), episodes);
-    let broken = Episode { rewards: vec![f32::NAN, 0.0], ..episodes[1].clone() };
-    let error = write(&mut lines, &[broken]).unwrap_err().to_string();
+    let invalid = Episode { rewards: vec![f32::NAN, 0.0], ..episodes[1].clone() };
+    let error = write(&mut lines, &[invalid]).unwrap_err().to_string();
     assert_eq!(error, "rewards at step 0 is NaN; it must be finite");
 }
 
 #[test]
-fn errors_carry_the_line() {
+fn errors_have_the_line() {
     let cases = [
         ("{", "line 3: column 1: EOF while parsing"),
         ("[]", "line 3: column"),
@@ -100,11 +101,11 @@ fn errors_carry_the_line() {
         (r#"{"observations": [[1]], "actions": [0]}"#, "line 3: column 39: missing field `rewards`"),
         (
             r#"{"observations": [[1], [1, 2]], "actions": [0, 0], "rewards": [0, 0]}"#,
-            "line 3: column 30: observations at step 1 has 2 numbers; at step 0 it has 1",
+            "line 3: column 30: observations at step 1: expected 1 numbers, as at step 0; found 2",
         ),
         (
             r#"{"observations": [{"x": 1}, {"y": 1}], "actions": [0, 0], "rewards": [0, 0]}"#,
-            "line 3: column 35: observations.y is there at step 1; at step 0 it is not",
+            "line 3: column 35: observations.y is present at step 1, but not at step 0",
         ),
         (
             r#"{"observations": [[{"x": 1}]], "actions": [0], "rewards": [0]}"#,
@@ -112,7 +113,7 @@ fn errors_carry_the_line() {
         ),
         (
             r#"{"observations": {"a": {"b": [1]}, "a.b": [1]}, "actions": [0], "rewards": [0]}"#,
-            "line 3: column 46: observations.a.b is there twice",
+            "line 3: column 46: observations.a.b occurs twice",
         ),
         (
             r#"{"observations": [[1]], "actions": [-1], "rewards": [0]}"#,
@@ -132,11 +133,11 @@ fn errors_carry_the_line() {
         ),
         (
             r#"{"observations": [[1, 2]], "state_names": ["x"], "actions": [0], "rewards": [0]}"#,
-            "line 3: 1 state_names; observations have 2 numbers a step",
+            "line 3: expected 2 state_names, one for each number of an observation; found 1",
         ),
         (
             r#"{"observations": {"x": [1]}, "state_names": ["x"], "actions": [0], "rewards": [0]}"#,
-            "line 3: state_names are for observations that are lists",
+            "line 3: state_names is set; it is only for observations that are lists",
         ),
         (
             r#"{"observations": {"x": [1], "y": [1, 2]}, "actions": [0], "rewards": [0]}"#,
@@ -165,7 +166,7 @@ fn errors_carry_the_line() {
         ),
         (
             r#"{"images": {"a": {"frames": {"height": 1, "width": 2, "channels": 1, "pixels": "AAAA"}}}, "actions": [0], "rewards": [0]}"#,
-            "line 3: images.a: 3 bytes; expected a multiple of 1×2×1",
+            "line 3: images.a: expected a multiple of 1×2×1 bytes; found 3",
         ),
         (
             r#"{"images": {"a": {"video": "a.mp4"}}, "actions": [0], "rewards": [0]}"#,
@@ -173,11 +174,11 @@ fn errors_carry_the_line() {
         ),
         (
             r#"{"observations": [{"x": 1, "x": 2}], "actions": [0], "rewards": [0]}"#,
-            "line 3: column 33: observations.x is there twice",
+            "line 3: column 33: observations.x occurs twice",
         ),
         (
             r#"{"observations": [{"a": {"b": [1]}, "a.b": [1]}], "actions": [0], "rewards": [0]}"#,
-            "line 3: column 44: observations.a.b is there twice",
+            "line 3: column 44: observations.a.b occurs twice",
         ),
     ];
     for (line, expected) in cases {

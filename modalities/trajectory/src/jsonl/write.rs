@@ -1,4 +1,4 @@
-//! Episodes to lines, which read as the same episodes.
+//! Writing episodes as JSON lines.
 
 use super::images::Form;
 use crate::{Actions, End, Episode};
@@ -7,10 +7,10 @@ use serde::ser::{SerializeMap, Serializer};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-/// Writes episodes as JSON lines, the form into which every other format can be put.
+/// Write episodes as JSON lines, into which every other format can be converted.
 ///
 /// # Errors
-/// Where `to` cannot be written to, or a number is not finite, which has no place in JSON and is no episode either.
+/// If `to` cannot be written to, or a number is not finite.
 pub fn write(mut to: impl Write, episodes: &[Episode]) -> io::Result<()> {
     for episode in episodes {
         episode.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -28,7 +28,7 @@ struct Line<'a> {
     observations: Rows<'a>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     images: BTreeMap<&'a str, Form>,
-    actions: Acts<'a>,
+    actions: ActionValues<'a>,
     rewards: &'a [f32],
     terminated: bool,
     truncated: bool,
@@ -40,7 +40,7 @@ impl<'a> Line<'a> {
             state_names: &episode.state_names,
             observations: Rows { values: &episode.observations, dim: episode.state_dim },
             images: episode.images.iter().map(|(name, all)| (name.as_str(), Form::of(all))).collect(),
-            actions: Acts(&episode.actions),
+            actions: ActionValues(&episode.actions),
             rewards: &episode.rewards,
             terminated: episode.end == End::Terminated,
             truncated: episode.end == End::TimeLimit,
@@ -66,9 +66,9 @@ impl Serialize for Rows<'_> {
     }
 }
 
-struct Acts<'a>(&'a Actions);
+struct ActionValues<'a>(&'a Actions);
 
-impl Serialize for Acts<'_> {
+impl Serialize for ActionValues<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Actions::Discrete(ids) => ids.serialize(serializer),
@@ -76,7 +76,7 @@ impl Serialize for Acts<'_> {
             Actions::Parts(parts) => {
                 let mut map = serializer.serialize_map(Some(parts.len()))?;
                 for (name, part) in parts {
-                    map.serialize_entry(name, &Acts(part))?;
+                    map.serialize_entry(name, &ActionValues(part))?;
                 }
                 map.end()
             }

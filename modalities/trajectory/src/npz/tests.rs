@@ -16,7 +16,7 @@ fn archive(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// An archive of these episodes, which are alike.
+/// Write an archive of compatible episodes.
 fn written(episodes: &[Episode]) -> Vec<u8> {
     let steps: usize = episodes.iter().map(Episode::len).sum();
     let one_axis = format!("({steps},)");
@@ -35,7 +35,7 @@ fn written(episodes: &[Episode]) -> Vec<u8> {
         Actions::Continuous { dim, .. } => {
             npy::write("<f4", &format!("({steps}, {dim})"), floats(|episode| continuous(&episode.actions)))
         }
-        Actions::Parts(_) => panic!("one action a step"),
+        Actions::Parts(_) => panic!("one action per step"),
     };
     archive(&[
         (
@@ -112,13 +112,17 @@ fn mixed_types_are_read() {
 #[test]
 fn arrays_of_bytes_with_more_axes_are_images() {
     let frames = |shape: &str, numbers: u8| npy::write("|u1", shape, 0..numbers);
-    let seen = read(&archive(&with("obs.front", frames("(3, 2, 1, 3)", 18)))).unwrap();
-    let pixels = |episode: usize, step: usize| match seen[episode].images["front"].get(step) {
+    let episodes = read(&archive(&with("obs.front", frames("(3, 2, 1, 3)", 18)))).unwrap();
+    let pixels = |episode: usize, step: usize| match episodes[episode].images["front"].get(step) {
         Some(Image::Frame { height: 2, width: 1, channels: 3, pixels }) => pixels,
         other => panic!("{other:?}"),
     };
     assert_eq!((pixels(0, 1), pixels(1, 0)), (&[6, 7, 8, 9, 10, 11][..], &[12, 13, 14, 15, 16, 17][..]));
-    assert_eq!((seen[0].state_dim, seen[1].images["front"].len()), (2, 1), "beside the numbers");
+    assert_eq!(
+        (episodes[0].state_dim, episodes[1].images["front"].len()),
+        (2, 1),
+        "in addition to the numbers"
+    );
 
     let only = read(&archive(&with("obs", frames("(3, 2, 2)", 12)))).unwrap();
     assert_eq!((only[0].state_dim, only[0].observations.len(), only[0].images[""].len()), (0, 0, 2));
@@ -129,11 +133,11 @@ fn arrays_of_bytes_with_more_axes_are_images() {
     );
     let of_four = error(&with("obs.front", frames("(3, 2, 1, 4)", 24)));
     assert!(
-        of_four.starts_with("npz: array \"obs.front\": a shape of [3, 2, 1, 4]; images are"),
+        of_four.starts_with("npz: array \"obs.front\": expected [steps, height, width] for images"),
         "{of_four}"
     );
     let of_actions = error(&with("actions", frames("(3, 1, 1)", 3)));
-    assert_eq!(of_actions, "column \"actions\" holds images; only observations do");
+    assert_eq!(of_actions, "column \"actions\" has images; only observations may have them");
     let real = error(&with("obs.front", npy::write("<f4", "(3, 1, 1)", vec![0; 12])));
     assert!(real.contains("or of images in uint8; found"), "{real}");
     let mut by_columns = frames("(3, 2, 2)", 12);
@@ -145,7 +149,7 @@ fn arrays_of_bytes_with_more_axes_are_images() {
 }
 
 #[test]
-fn d4rl_has_ends_and_no_beginnings() {
+fn d4rl_has_ends_but_no_starts() {
     let flags = |values: Vec<u8>| npy::write("|b1", "(3,)", values);
     let mut arrays = arrays();
     arrays.retain(|&(name, _)| name != "episode_starts");
@@ -177,17 +181,17 @@ fn states_and_actions_may_be_in_parts() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_arrays_are_named() {
     let mut arrays = arrays();
     arrays.pop();
     assert_eq!(
         error(&arrays),
-        "no column for where episodes begin or end (such as \"episode_starts\"); found: actions, obs, rewards"
+        "no column for episode boundaries (such as \"episode_starts\"); found: actions, obs, rewards"
     );
 }
 
 #[test]
-fn ragged_and_senseless_arrays_are_named() {
+fn ragged_and_invalid_arrays_are_named() {
     let zeros = |descr: &str, shape: &str, bytes| npy::write(descr, shape, vec![0; bytes]);
     assert_eq!(
         error(&with("actions", zeros("|i1", "(4,)", 4))),
@@ -195,7 +199,7 @@ fn ragged_and_senseless_arrays_are_named() {
     );
     assert_eq!(
         error(&with("rewards", zeros("|i1", "(3, 2)", 6))),
-        "rewards must have one number a step; found 2"
+        "rewards must have one number per step; found 2"
     );
     assert_eq!(
         error(&with("actions", npy::write("|i1", "(3,)", vec![0, 0xFF, 0]))),
@@ -215,7 +219,7 @@ fn ragged_and_senseless_arrays_are_named() {
         "episode 1: rewards at step 0 is NaN; it must be finite"
     );
     assert_eq!(error(&[("obs", zeros("<f4", "(0, 2)", 0))]), {
-        "no column for where episodes begin or end (such as \"episode_starts\"); found: obs"
+        "no column for episode boundaries (such as \"episode_starts\"); found: obs"
     });
 }
 
@@ -226,12 +230,12 @@ fn a_declared_size_is_not_allocated() {
         error(&bomb),
         "npz: array \"obs\": shape (1000000000000, 1000) of 8-byte numbers exceeds 4294967296 bytes"
     );
-    // Within the limit, and yet far more than there is.
+    // Within the limit, but far more than the file has.
     let short = with("obs", npy::write("<f4", "(1000000, 1000)", vec![0; 64]));
-    assert!(error(&short).ends_with("takes 4000000000 bytes; found 64"));
+    assert!(error(&short).ends_with("expected 4000000000 bytes; found 64"));
 }
 
-/// One to four episodes of up to 20 steps, all alike.
+/// One to four compatible episodes of up to 20 steps.
 fn any_episodes() -> impl Strategy<Value = Vec<Episode>> {
     (1_usize..4, prop::option::of(1_usize..3), prop::collection::vec((1_usize..20, any_end()), 1..5))
         .prop_flat_map(|(state_dim, action_dim, lengths)| {
@@ -275,14 +279,14 @@ fn any_episode(
 
 proptest! {
     #[test]
-    fn episodes_come_back_as_they_were(episodes in any_episodes()) {
+    fn written_episodes_are_read_back(episodes in any_episodes()) {
         let bytes = written(&episodes);
         prop_assert_eq!(Format::of(&bytes), Some(Format::Npz));
         prop_assert_eq!(read(&bytes).unwrap(), episodes);
     }
 
     #[test]
-    fn damaged_archives_are_refused_or_hold_episodes(
+    fn damaged_archives_give_errors_or_valid_episodes(
         episodes in any_episodes(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut: prop::sample::Index,
@@ -300,7 +304,7 @@ proptest! {
 }
 
 #[test]
-fn images_that_nobody_reads_are_an_error() {
+fn images_under_an_unknown_name_are_an_error() {
     let numbers = || npy::write("<f4", "(2, 1)", [0; 8]);
     let log = |extra: (&'static str, Vec<u8>)| {
         let starts = npy::write("|b1", "(2,)", [1, 0]);
@@ -313,7 +317,7 @@ fn images_that_nobody_reads_are_an_error() {
         ]))
     };
     let error = log(("front", npy::write("|u1", "(2, 3, 3)", [0; 18]))).unwrap_err().to_string();
-    assert!(error.contains("\"front\" holds images; call it \"obs.front\""), "{error}");
+    assert!(error.contains("\"front\" has images; rename it to \"obs.front\""), "{error}");
     for (shape, bytes) in [("(2, 3)", 6), ("(2,)", 2)] {
         log(("flags", npy::write("|u1", shape, vec![0; bytes]))).unwrap();
     }

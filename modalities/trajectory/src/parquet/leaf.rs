@@ -4,17 +4,17 @@ use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use ::parquet::data_type::DataType;
 use ::parquet::schema::types::ColumnDescriptor;
 
-/// Rows that are decoded at once.
+/// The number of rows that are decoded at once.
 const BATCH: usize = 1024;
 
-/// A column's numbers over all row groups: one a row, or as many in each row.
+/// A column's numbers over all row groups, with the same count in each row.
 pub(super) struct Leaf {
     pub(super) values: Vec<f64>,
     rows: usize,
-    /// Numbers in a row, once there is one.
+    /// The count of numbers in a row, once known.
     dim: Option<usize>,
-    /// The definition level of a number that is there.
-    there: i16,
+    /// The definition level of a number that is present.
+    present: i16,
     listed: bool,
 }
 
@@ -22,14 +22,14 @@ impl Leaf {
     pub(super) fn new(descriptor: &ColumnDescriptor) -> Self {
         let listed = descriptor.max_rep_level() > 0;
         let dim = (!listed).then_some(1);
-        Self { values: vec![], rows: 0, dim, there: descriptor.max_def_level(), listed }
+        Self { values: vec![], rows: 0, dim, present: descriptor.max_def_level(), listed }
     }
 
     pub(super) fn dim(&self) -> usize {
         self.dim.unwrap_or(0)
     }
 
-    /// Reads the column of a row group.
+    /// Read the column of a row group.
     pub(super) fn read(&mut self, reader: ColumnReader, rows: usize) -> Result<(), String> {
         match reader {
             ColumnReader::BoolColumnReader(reader) => {
@@ -39,7 +39,7 @@ impl Leaf {
             ColumnReader::Int64ColumnReader(reader) => self.numbers(reader, rows, |&value| value as f64),
             ColumnReader::FloatColumnReader(reader) => self.numbers(reader, rows, |&value| f64::from(value)),
             ColumnReader::DoubleColumnReader(reader) => self.numbers(reader, rows, |&value| value),
-            _ => Err("holds no numbers".into()),
+            _ => Err("expected a column of numbers".into()),
         }
     }
 
@@ -49,20 +49,20 @@ impl Leaf {
         rows: usize,
         number: fn(&T::T) -> f64,
     ) -> Result<(), String> {
-        let end = self.rows.checked_add(rows).ok_or("more rows than can be counted")?;
-        let (mut there, mut begins, mut values) = (vec![], vec![], vec![]);
+        let end = self.rows.checked_add(rows).ok_or("the number of rows overflows")?;
+        let (mut levels, mut begins, mut values) = (vec![], vec![], vec![]);
         while self.rows < end {
-            there.clear();
+            levels.clear();
             begins.clear();
             values.clear();
             let batch = BATCH.min(end - self.rows);
             let (read, ..) = reader
-                .read_records(batch, Some(&mut there), Some(&mut begins), &mut values)
+                .read_records(batch, Some(&mut levels), Some(&mut begins), &mut values)
                 .map_err(|e| e.to_string())?;
             if read == 0 {
-                return Err(format!("ends after {} of {end} rows", self.rows));
+                return Err(format!("expected {end} rows; found {}", self.rows));
             }
-            if there.iter().any(|&level| level < self.there) {
+            if levels.iter().any(|&level| level < self.present) {
                 let rows = self.rows..self.rows + read;
                 return Err(format!("a number is missing in rows {} to {}", rows.start, rows.end - 1));
             }
@@ -75,14 +75,17 @@ impl Leaf {
         Ok(())
     }
 
-    /// Checks that all rows of a batch are of one width. A repetition level of 0 begins a row.
+    /// Check that all rows of a batch have the same width. A repetition level of 0 begins a row.
     fn check_widths(&mut self, begins: &[i16]) -> Result<(), String> {
         for (row, numbers) in begins[1.min(begins.len())..].split(|&level| level == 0).enumerate() {
             // The level that begins the row was split off.
             let found = numbers.len() + 1;
             let dim = *self.dim.get_or_insert(found);
             if found != dim {
-                return Err(format!("row {} has {found} numbers; row 0 has {dim}", self.rows + row));
+                return Err(format!(
+                    "row {}: expected {dim} numbers, as in row 0; found {found}",
+                    self.rows + row
+                ));
             }
         }
         Ok(())

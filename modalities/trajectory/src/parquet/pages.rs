@@ -1,71 +1,75 @@
-//! What the pages of a column say of themselves, looked at before they are decoded: the decoder allocates what a page's
-//! header declares, and a run of a few bytes can stand for billions of numbers.
+//! Checks of page headers before decoding: the decoder allocates the size that a page's header declares, and a run of a
+//! few bytes can encode billions of numbers.
 
 use ::parquet::file::metadata::ColumnChunkMetaData;
 
-/// What a file may still ask for.
+/// The sizes that a file may still use.
 pub(super) struct Budget {
-    /// Numbers.
+    /// The number of values.
     values: u64,
-    /// Bytes of images and paths: a page's dictionary may hold one that all rows name.
+    /// Bytes of images and paths, which are counted for each row, because all rows may refer to one entry of a
+    /// dictionary.
     copied: u64,
 }
 
-/// Numbers that any file may hold, and that it may for each of its bytes.
+/// The maximal number of values of a file: a constant, plus this number for each of its bytes.
 const VALUES: u64 = 1 << 20;
-const VALUES_OF_BYTE: u64 = 64;
-/// Bytes of images and paths that any file may hold, and that it may for each of its bytes.
+const VALUES_PER_BYTE: u64 = 64;
+/// The maximal bytes of images and paths of a file: a constant, plus this number for each of its bytes.
 const COPIED: u64 = 32 << 20;
-const COPIED_OF_BYTE: u64 = 64;
-/// Bytes that any page may unpack to, and that it may for each of its packed bytes.
+const COPIED_PER_BYTE: u64 = 64;
+/// The maximal uncompressed bytes of a page: a constant, plus this number for each of its compressed bytes.
 const PAGE: u64 = 16 << 20;
-const PAGE_OF_BYTE: u64 = 1024;
+const PAGE_PER_BYTE: u64 = 1024;
 
 impl Budget {
     pub(super) fn of(file: &[u8]) -> Self {
         let size = file.len() as u64;
-        Self { values: VALUES + VALUES_OF_BYTE * size, copied: COPIED + COPIED_OF_BYTE * size }
+        Self { values: VALUES + VALUES_PER_BYTE * size, copied: COPIED + COPIED_PER_BYTE * size }
     }
 
-    /// Takes off bytes that are copied out of pages.
+    /// Subtract bytes that are copied out of pages.
     ///
     /// # Errors
-    /// Where they are more than is left.
+    /// If the budget is exceeded.
     pub(super) fn copy(&mut self, bytes: u64) -> Result<(), String> {
         let left = self.copied.checked_sub(bytes);
-        self.copied = left.ok_or_else(|| format!("{bytes} bytes of images: more than such a file holds"))?;
+        self.copied =
+            left.ok_or_else(|| format!("{bytes} bytes of images are too many for a file of this size"))?;
         Ok(())
     }
 
-    /// Takes off what the pages of a column's chunk hold.
+    /// Subtract the values of the pages of a column's chunk.
     ///
     /// # Errors
-    /// Where the chunk is not within the file, its pages do not fill it, or they hold more than is left.
+    /// If the chunk is not within the file, its pages do not fill it, or the budget is exceeded.
     pub(super) fn spend(&mut self, file: &[u8], chunk: &ColumnChunkMetaData) -> Result<(), String> {
         let offsets = [chunk.dictionary_page_offset(), Some(chunk.data_page_offset())];
-        // The decoder begins at the dictionary where there is one.
+        // The decoder begins at the dictionary, if there is one.
         let start = offsets.into_iter().flatten().next().and_then(|at| usize::try_from(at).ok());
         let length = usize::try_from(chunk.compressed_size()).ok();
         let end = start.zip(length).and_then(|(start, length)| start.checked_add(length));
         let pages = start.zip(end).and_then(|(start, end)| file.get(start..end));
-        let mut pages = Compact(pages.ok_or("its pages lie outside of the file")?);
+        let mut pages = Compact(pages.ok_or("its pages are outside of the file")?);
         while !pages.0.is_empty() {
-            let page = Page::read(&mut pages).ok_or("the header of a page is damaged")?;
-            if page.unpacked > PAGE + PAGE_OF_BYTE * page.packed {
+            let page = Page::read(&mut pages).ok_or("the header of a page is corrupt")?;
+            if page.unpacked > PAGE + PAGE_PER_BYTE * page.packed {
                 let Page { packed, unpacked, .. } = page;
-                return Err(format!("a page of {packed} bytes cannot be {unpacked} unpacked"));
+                return Err(format!(
+                    "a page of {packed} compressed bytes cannot have {unpacked} uncompressed bytes"
+                ));
             }
             self.values = self.values.checked_sub(page.values).ok_or_else(|| {
-                format!("a page of {} numbers: more than a file of {} bytes holds", page.values, file.len())
+                format!("a page of {} values is too large for a file of {} bytes", page.values, file.len())
             })?;
             let packed = usize::try_from(page.packed).ok().filter(|&packed| packed <= pages.0.len());
-            pages.0 = &pages.0[packed.ok_or("a page goes on behind the column's end")?..];
+            pages.0 = &pages.0[packed.ok_or("a page continues after the column's end")?..];
         }
         Ok(())
     }
 }
 
-/// What a page's header declares.
+/// The sizes in a page's header.
 struct Page {
     packed: u64,
     unpacked: u64,
@@ -73,8 +77,8 @@ struct Page {
 }
 
 impl Page {
-    /// Reads a `PageHeader` (parquet-format, `parquet.thrift`): `2: uncompressed_page_size`, `3: compressed_page_size`,
-    /// and in the headers of the sorts of page, `5`, `7` and `8`, each `1: num_values`.
+    /// Read a `PageHeader` (parquet-format, `parquet.thrift`): `2: uncompressed_page_size`, `3: compressed_page_size`,
+    /// and in the headers of the types of page, `5`, `7` and `8`, each `1: num_values`.
     fn read(bytes: &mut Compact) -> Option<Self> {
         let (mut packed, mut unpacked, mut values) = (None, None, 0);
         let mut id = 0;
@@ -104,8 +108,8 @@ struct Compact<'a>(&'a [u8]);
 impl Compact<'_> {
     const I32: u8 = 5;
     const STRUCT: u8 = 12;
-    /// How deep structures may nest; a page's nest two deep.
-    const DEEPEST: usize = 16;
+    /// The maximal nesting of structures; those of pages have two levels.
+    const MAX_DEPTH: usize = 16;
 
     fn byte(&mut self) -> Option<u8> {
         let (&first, rest) = self.0.split_first()?;
@@ -140,7 +144,8 @@ impl Compact<'_> {
         Some(())
     }
 
-    /// The type of a structure's next field, whose number is put into `id`; within, `None` at its end.
+    /// The type of a structure's next field, whose number is written to `id`; the inner `None` is the end of the
+    /// structure.
     fn field(&mut self, id: &mut i64) -> Option<Option<u8>> {
         let head = self.byte()?;
         if head == 0 {
@@ -154,7 +159,7 @@ impl Compact<'_> {
     }
 
     fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
-        if depth > Self::DEEPEST {
+        if depth > Self::MAX_DEPTH {
             return None;
         }
         match kind {
@@ -169,7 +174,7 @@ impl Compact<'_> {
             9 | 10 => {
                 let head = self.byte()?;
                 let length = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
-                // Each element takes a byte at least, truth values too.
+                // Each element takes at least one byte, also booleans.
                 (length <= self.0.len() as u64).then_some(())?;
                 let element = if matches!(head & 0xf, 1 | 2) { 3 } else { head & 0xf };
                 (0..length).try_for_each(|_| self.skip(element, depth + 1))
@@ -192,7 +197,7 @@ mod tests {
     use ::parquet::schema::types::{ColumnDescriptor, ColumnPath, Type};
     use std::sync::Arc;
 
-    /// A page of one number, 4 bytes packed, and what its header declares.
+    /// A page of one number with 4 compressed bytes, and the given sizes in its header.
     fn page(unpacked: i64, values: i64) -> Vec<u8> {
         let varint = |number: i64| {
             let mut zigzag = (number << 1) as u64;
@@ -231,29 +236,28 @@ mod tests {
     }
 
     #[test]
-    fn pages_hold_what_such_a_file_can_hold() {
+    fn pages_too_large_for_the_file_are_errors() {
         assert_eq!(spend(&[page(4, 1), page(4, 1)].concat()), Ok(()));
-        assert_eq!(spend(&page(1 << 30, 1)), Err("a page of 4 bytes cannot be 1073741824 unpacked".into()));
+        assert_eq!(
+            spend(&page(1 << 30, 1)),
+            Err("a page of 4 compressed bytes cannot have 1073741824 uncompressed bytes".into())
+        );
         let many = spend(&page(4, 1 << 29)).unwrap_err();
-        assert!(many.starts_with("a page of 536870912 numbers: more than a file of"), "{many}");
+        assert!(many.starts_with("a page of 536870912 values is too large for a file of"), "{many}");
         let both = [page(4, 1 << 20), page(4, 1 << 20)].concat();
-        assert!(spend(&both).is_err(), "each alone is within the budget");
+        assert!(spend(&both).is_err(), "each one alone is within the budget");
     }
 
     #[test]
-    fn headers_are_not_believed() {
+    fn corrupt_headers_are_errors() {
         let whole = page(4, 1);
-        assert_eq!(spend(&whole[..whole.len() - 1]), Err("a page goes on behind the column's end".into()));
-        assert_eq!(spend(&whole[..6]), Err("the header of a page is damaged".into()));
-        assert_eq!(spend(&page(-1, 1)), Err("the header of a page is damaged".into()));
-        assert_eq!(
-            spend(&[0x1c; 100]),
-            Err("the header of a page is damaged".into()),
-            "structures without an end"
-        );
+        assert_eq!(spend(&whole[..whole.len() - 1]), Err("a page continues after the column's end".into()));
+        assert_eq!(spend(&whole[..6]), Err("the header of a page is corrupt".into()));
+        assert_eq!(spend(&page(-1, 1)), Err("the header of a page is corrupt".into()));
+        assert_eq!(spend(&[0x1c; 100]), Err("the header of a page is corrupt".into()), "endless structures");
         assert_eq!(
             Budget::of(&whole).spend(&whole[1..], &chunk(&whole)),
-            Err("its pages lie outside of the file".into())
+            Err("its pages are outside of the file".into())
         );
     }
 }

@@ -1,27 +1,27 @@
-//! What a column is, by its name.
+//! The roles of columns, by their names.
 //!
-//! | a step's | names |
+//! | role | names |
 //! | --- | --- |
 //! | state | `obs`, `observation`, `observations`, or such a name and a part: `obs.x`, `observation.state` |
 //! | action | `action`, `actions`, or such a name and a part |
 //! | reward | `reward`, `rewards`, `next.reward` |
-//! | true end | `terminated`, `terminals`, `terminations`: 1 at the last step, else 0 |
+//! | termination | `terminated`, `terminals`, `terminations`: 1 at the last step, otherwise 0 |
 //! | time limit | `truncated`, `truncations`, `timeouts` |
-//! | end, of whatever sort | `done`, `dones`, `next.done` |
+//! | any end | `done`, `dones`, `next.done` |
 //! | episode | `episode`, `episode_index`: the same number at each step of an episode |
-//! | beginning | `episode_starts`: 1 at the first step of an episode |
-//! | number | `step`, `frame_index`: from 0 in each episode |
-//! | place and time | `timestamp`, `index`, `task_index`, `next.success`: known and not used |
+//! | start | `episode_starts`: 1 at the first step of an episode |
+//! | step | `step`, `frame_index`: from 0 in each episode |
+//! | ignored | `timestamp`, `index`, `task_index`, `next.success` |
 //!
-//! A `/` stands for a `.`. A state may be images, whose part is then the camera's name. Where an episode begins is told by `episode_starts`, else by `episode`, else by the end of
-//! the one before.
+//! A `/` is the same as a `.`. A state may be images, whose part is then the camera's name. The start of an episode is
+//! given by `episode_starts`, otherwise by `episode`, otherwise by the end of the previous one.
 
-/// What a column is.
+/// The role of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// States, or the part of them that is named.
+    /// States, or a named part of them.
     State(String),
-    /// Actions, or the part of them that is named.
+    /// Actions, or a named part of them.
     Action(String),
     Reward,
     Terminated,
@@ -30,12 +30,12 @@ pub(crate) enum Role {
     Episode,
     Start,
     Step,
-    /// Known, and not used.
-    Aside,
+    /// Known and ignored.
+    Ignored,
     Unknown,
 }
 
-/// The role of a column of this name.
+/// The role of a column with this name.
 pub(crate) fn role(name: &str) -> Role {
     let (head, part) = name.split_once(['.', '/']).unwrap_or((name, ""));
     match (head, name) {
@@ -48,7 +48,7 @@ pub(crate) fn role(name: &str) -> Role {
         (_, "episode" | "episode_index") => Role::Episode,
         (_, "episode_starts") => Role::Start,
         (_, "step" | "frame_index") => Role::Step,
-        (_, "timestamp" | "index" | "task_index" | "next.success") => Role::Aside,
+        (_, "timestamp" | "index" | "task_index" | "next.success") => Role::Ignored,
         _ => Role::Unknown,
     }
 }

@@ -1,4 +1,4 @@
-//! States and actions in parts: from several columns to one array, or to an action of several parts.
+//! States and actions in parts: conversion of several columns to one array, or to an action of several parts.
 
 use super::{Column, Role, Table};
 use crate::{Actions, Images, TrajectoryError};
@@ -12,24 +12,24 @@ pub(super) struct States {
 }
 
 impl Table {
-    /// Takes the columns of images out, by the parts of the observation that they are.
+    /// Take the columns of images, by the names of their cameras.
     pub(super) fn images(&mut self) -> Result<BTreeMap<String, Images>, TrajectoryError> {
         let mut cameras = BTreeMap::new();
         for (role, column) in &mut self.columns {
             let Some(images) = column.images.take() else { continue };
             let Role::State(part) = role else {
-                let problem = format!("column {:?} holds images; only observations do", column.name);
+                let problem = format!("column {:?} has images; only observations may have them", column.name);
                 return Err(TrajectoryError::Columns(problem));
             };
             if cameras.insert(part.clone(), images).is_some() {
-                return Err(TrajectoryError::Columns(format!("two columns are {:?}", column.name)));
+                return Err(TrajectoryError::Columns(format!("two columns have the name {:?}", column.name)));
             }
-            *role = Role::Aside;
+            *role = Role::Ignored;
         }
         Ok(cameras)
     }
 
-    /// Takes the columns of states out, side by side.
+    /// Take the columns of states and concatenate them.
     pub(super) fn states(&mut self) -> Result<States, TrajectoryError> {
         let columns = self.take(|role| match role {
             Role::State(part) => Some(part.clone()),
@@ -42,11 +42,11 @@ impl Table {
             false => columns.iter().flat_map(|(part, column)| column.element_names(part)).collect(),
         };
         let dim = columns.iter().map(|(_, column)| column.dim).sum();
-        Ok(States { values: side_by_side(columns, self.steps), dim, elements })
+        Ok(States { values: concatenated(columns, self.steps), dim, elements })
     }
 
-    /// Takes the columns of actions out: numbers, a choice, or parts that are told apart by the first word of the
-    /// columns' names. Numbers alone are one action, whatever their names.
+    /// Take the columns of actions: continuous, discrete, or parts that are grouped by the first word of the columns'
+    /// names. If all are continuous, they are one action, whatever their names.
     pub(super) fn actions(&mut self) -> Result<Actions, TrajectoryError> {
         self.first(|role| matches!(role, Role::Action(_)), "actions", "actions")?;
         let columns = self.take(|role| match role {
@@ -55,7 +55,7 @@ impl Table {
         })?;
         if columns.iter().all(|(_, column)| !column.whole) {
             let dim = columns.iter().map(|(_, column)| column.dim).sum();
-            return Ok(Actions::Continuous { values: side_by_side(columns, self.steps), dim });
+            return Ok(Actions::Continuous { values: concatenated(columns, self.steps), dim });
         }
         let mut parts: BTreeMap<String, Vec<(String, Column)>> = BTreeMap::new();
         for (name, column) in columns {
@@ -65,10 +65,10 @@ impl Table {
         let mut actions = BTreeMap::new();
         for (name, columns) in parts {
             match columns.iter().all(|(_, column)| column.whole) {
-                true => columns.iter().try_for_each(|(name, column)| choices(name, column, &mut actions))?,
+                true => columns.iter().try_for_each(|(name, column)| discrete(name, column, &mut actions))?,
                 false => {
                     let dim = columns.iter().map(|(_, column)| column.dim).sum();
-                    let values = side_by_side(columns, self.steps);
+                    let values = concatenated(columns, self.steps);
                     actions.insert(name, Actions::Continuous { values, dim });
                 }
             }
@@ -79,7 +79,7 @@ impl Table {
         }
     }
 
-    /// Takes columns out by their role, with the names of their parts. A whole and parts of it do not go together.
+    /// Take columns by their role, with the names of their parts. A column of the whole excludes columns of parts.
     fn take(
         &mut self,
         part: impl Fn(&Role) -> Option<String>,
@@ -96,7 +96,7 @@ impl Table {
         let again = taken.iter().find(|(part, _)| part.is_empty() && taken.len() > 1 || !seen.insert(part));
         if let Some((_, column)) = again {
             let others = taken.iter().map(|(_, column)| column.name.as_str()).collect::<Vec<_>>().join(", ");
-            let problem = format!("column {:?} cannot stand beside the others of {others}", column.name);
+            let problem = format!("column {:?} conflicts with the others of {others}", column.name);
             return Err(TrajectoryError::Columns(problem));
         }
         Ok(taken)
@@ -104,7 +104,7 @@ impl Table {
 }
 
 impl Column {
-    /// What each number is called, the column being part `part` of something.
+    /// The name of each number of a column that is part `part`.
     fn element_names(&self, part: &str) -> Vec<String> {
         let joined = |element: &str| match part {
             "" => element.to_string(),
@@ -118,8 +118,8 @@ impl Column {
     }
 }
 
-/// Columns of the same steps as one row-major array.
-fn side_by_side(columns: Vec<(String, Column)>, steps: usize) -> Vec<f32> {
+/// Concatenate columns of the same steps to one row-major array.
+fn concatenated(columns: Vec<(String, Column)>, steps: usize) -> Vec<f32> {
     if let [(_, column)] = &columns[..] {
         return column.values.iter().map(|&value| value as f32).collect();
     }
@@ -133,8 +133,8 @@ fn side_by_side(columns: Vec<(String, Column)>, steps: usize) -> Vec<f32> {
     values
 }
 
-/// A column of whole numbers as one choice, or as one for each number of a step.
-fn choices(
+/// Convert a column of integers to one discrete action, or to one for each number of a step.
+fn discrete(
     name: &str,
     column: &Column,
     parts: &mut BTreeMap<String, Actions>,
@@ -152,7 +152,7 @@ fn choices(
         let ids = of_part.enumerate().map(id).collect::<Result<_, _>>()?;
         let part = match (name, column.dim) {
             (name, 1) => name.to_string(),
-            // Names of one width sort as the numbers do.
+            // Names of the same width are sorted like the numbers.
             ("", _) => format!("{i:0width$}"),
             (name, _) => format!("{name}.{i:0width$}"),
         };

@@ -9,7 +9,7 @@ fn whole(name: &str, values: &[f64]) -> Column {
     Column { whole: true, ..column(name, values) }
 }
 
-/// Four steps of states, actions and rewards, and what else is given.
+/// Four steps of states, actions and rewards, and additional columns.
 fn steps(more: Vec<Column>) -> Vec<Column> {
     let mut columns = vec![
         column("obs", &[0.0, 0.1, 0.2, 0.3]),
@@ -21,10 +21,10 @@ fn steps(more: Vec<Column>) -> Vec<Column> {
 }
 
 fn read(columns: Vec<Column>) -> Result<Vec<Episode>, TrajectoryError> {
-    episodes(columns, Rewards::Needed)
+    episodes(columns, Rewards::Required)
 }
 
-/// Lengths and ends of the episodes.
+/// The lengths and ends of the episodes.
 fn cut(more: Vec<Column>) -> Vec<(usize, End)> {
     read(steps(more)).unwrap().iter().map(|episode| (episode.len(), episode.end)).collect()
 }
@@ -34,7 +34,7 @@ fn error(columns: Vec<Column>) -> String {
 }
 
 #[test]
-fn episodes_begin_where_a_column_says_so_or_behind_an_end() {
+fn episodes_begin_at_starts_or_after_ends() {
     let flags = |name, values| whole(name, values);
     assert_eq!(
         cut(vec![flags("episode_starts", &[1.0, 0.0, 0.0, 1.0])]),
@@ -48,13 +48,13 @@ fn episodes_begin_where_a_column_says_so_or_behind_an_end() {
     assert_eq!(
         cut(vec![flags("terminals", &[0.0, 1.0, 0.0, 1.0]), flags("truncations", &[0.0, 1.0, 0.0, 0.0])]),
         [(2, End::Terminated), (2, End::Terminated)],
-        "the environment's word counts where both are set"
+        "termination takes precedence"
     );
     assert_eq!(cut(vec![flags("done", &[0.0, 1.0, 0.0, 1.0])]), [(2, End::Unknown), (2, End::Unknown)]);
 }
 
 #[test]
-fn ends_must_agree_with_beginnings() {
+fn ends_must_agree_with_starts() {
     let with = |more| error(steps(more));
     let starts = || whole("episode_starts", &[1.0, 0.0, 1.0, 0.0]);
     assert_eq!(
@@ -71,16 +71,16 @@ fn ends_must_agree_with_beginnings() {
     );
     assert_eq!(
         with(vec![whole("episode", &[1.0, 2.0, 1.0, 1.0])]),
-        "episode at step 2 is 1; it must be one that did not come before: an episode's steps stand together"
+        "episode at step 2 is 1; it must be a new number, because an episode's steps must be contiguous"
     );
     assert_eq!(
         with(vec![starts(), whole("frame_index", &[0.0, 1.0, 2.0, 3.0])]),
-        "frame_index at step 2 is 2; it must be 0, the steps since the episode began"
+        "frame_index at step 2 is 2; it must be 0, the number of steps since the episode began"
     );
 }
 
 #[test]
-fn parts_of_a_state_stand_side_by_side_with_their_names() {
+fn parts_of_a_state_are_concatenated_with_their_names() {
     let pair =
         Column { dim: 2, elements: vec!["a".into(), "b".into()], ..column("observation.arm", &[1.0; 8]) };
     let columns = vec![
@@ -97,7 +97,7 @@ fn parts_of_a_state_stand_side_by_side_with_their_names() {
 }
 
 #[test]
-fn whole_numbers_are_choices_and_others_go_together() {
+fn integers_are_discrete_and_floats_are_concatenated() {
     let of = |actions: Vec<Column>| {
         let mut columns = steps(vec![whole("episode", &[0.0; 4])]);
         columns.retain(|column| column.name != "action");
@@ -127,14 +127,14 @@ fn whole_numbers_are_choices_and_others_go_together() {
     let Ok(Actions::Parts(parts)) = of(vec![twelve]) else { panic!("parts") };
     assert_eq!(parts.keys().next_back().map(String::as_str), Some("key.11"));
     assert!(parts.contains_key("key.02"));
-    let beside = of(vec![whole("action", &[0.0; 4]), whole("actions.x", &[0.0; 4])]).unwrap_err();
-    assert_eq!(beside.to_string(), "column \"action\" cannot stand beside the others of action, actions.x");
+    let conflict = of(vec![whole("action", &[0.0; 4]), whole("actions.x", &[0.0; 4])]).unwrap_err();
+    assert_eq!(conflict.to_string(), "column \"action\" conflicts with the others of action, actions.x");
     let negative = of(vec![whole("action", &[0.0, -1.0, 0.0, 0.0])]).unwrap_err();
     assert_eq!(negative.to_string(), "action at step 1 is -1; it must be a number from 0 to 4294967295");
 }
 
 #[test]
-fn columns_are_as_long_as_one_another_and_there_once() {
+fn columns_must_have_the_same_length_and_unique_roles() {
     let episode = || whole("episode", &[0.0; 4]);
     assert_eq!(
         error(steps(vec![episode(), whole("truncated", &[0.0; 3])])),
@@ -142,24 +142,24 @@ fn columns_are_as_long_as_one_another_and_there_once() {
     );
     assert_eq!(
         error(steps(vec![episode(), column("rewards", &[0.0; 4])])),
-        "columns \"reward\" and \"rewards\" say the same thing"
+        "columns \"reward\" and \"rewards\" have the same meaning; keep one of them"
     );
     assert_eq!(
         error(steps(vec![Column { dim: 2, ..whole("episode", &[0.0; 8]) }])),
-        "episode must have one number a step; found 2"
+        "episode must have one number per step; found 2"
     );
     let unknown = column("colour", &[0.5]);
-    assert_eq!(read(steps(vec![episode(), unknown])).unwrap().len(), 1, "what is unknown is not looked at");
+    assert_eq!(read(steps(vec![episode(), unknown])).unwrap().len(), 1, "unknown columns are ignored");
 }
 
 #[test]
-fn demonstrations_without_rewards_earn_nothing() {
+fn demonstrations_without_rewards_have_rewards_of_0() {
     let mut columns = steps(vec![whole("episode", &[0.0; 4])]);
     columns.remove(2);
     assert_eq!(
         error(columns.clone()),
         "no column for rewards (such as \"rewards\"); found: obs, action, episode"
     );
-    let read = episodes(columns, Rewards::ZeroWhereMissing).unwrap();
+    let read = episodes(columns, Rewards::ZeroIfMissing).unwrap();
     assert_eq!(read[0].rewards, [0.0; 4]);
 }

@@ -1,8 +1,8 @@
-"""Makes the files beside it: `python make.py FOLDER`, with pyarrow 26.0.1, h5py 3.16.0 and numpy 2.4.6.
+"""Write the test data of this folder: `python make.py FOLDER`, with pyarrow 26.0.1, h5py 3.16.0 and numpy 2.4.6.
 
-They are what other programs write, to hold the readers against: a data set in LeRobot's layout (version 2.1, a file an
-episode), one of its files as version 3 has them (many episodes, Zstandard, pages of version 2), D4RL's arrays in HDF5,
-and Minari's groups.
+The readers are tested on these files of other programs: a data set in LeRobot's layout (version 2.1, one file for each
+episode), one of its files as in version 3 (many episodes, Zstandard, pages of version 2), D4RL's arrays in HDF5, and
+Minari's groups.
 """
 
 import json
@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 out = sys.argv[1]
 
 def png(e, t):
-    """An image of 8×8 pixels, all of one colour that tells the episode and the step."""
+    """An image of 8×8 pixels of one colour, which encodes the episode and the step."""
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
     rows = (b"\0" + bytes([10 * e, 10 * t, 100]) * 8) * 8
     header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
-# LeRobot v2.1: a file an episode.
+# LeRobot v2.1: one file for each episode.
 root = f"{out}/lerobot"
 os.makedirs(f"{root}/meta", exist_ok=True); os.makedirs(f"{root}/data/chunk-000", exist_ok=True)
 def table(episodes):

@@ -1,15 +1,15 @@
-//! HDF5 files, written through the same library.
+//! Writing HDF5 files with the same library.
 
 use hdf5_metno::{File, Group, H5Type};
 use std::path::Path;
 
-/// Puts a dataset of this shape into a group, packed with gzip.
+/// Add a dataset with this shape to a group, compressed with gzip.
 pub fn put<T: H5Type>(group: &Group, name: &str, shape: &[usize], values: &[T]) {
     let dataset = group.new_dataset::<T>().chunk(shape).deflate(4).shape(shape).create(name).unwrap();
     dataset.write_raw(values).unwrap();
 }
 
-/// Six steps in D4RL's layout: a true end at the second, a time limit at the fifth.
+/// Six steps in D4RL's layout: termination at the second, a time limit at the fifth.
 pub fn d4rl(path: &Path) {
     let file = File::create(path).unwrap();
     put(&file, "observations", &[6, 2], &(0..12).map(|i| i as f32 * 0.5).collect::<Vec<_>>());
@@ -21,8 +21,8 @@ pub fn d4rl(path: &Path) {
     put(&file.create_group("infos").unwrap(), "qpos", &[6, 5], &[0.0_f64; 30]);
 }
 
-/// Eleven episodes in Minari's layout, of one step more each: observations and actions in parts, and the observation
-/// behind the last action. The odd ones end truly, the others by a time limit.
+/// Eleven episodes in Minari's layout, each with one more step than the previous one: observations and actions in
+/// parts, and an observation after the last action. Odd episodes terminate, the others reach a time limit.
 pub fn minari(path: &Path) {
     let file = File::create(path).unwrap();
     for e in 0..11 {
@@ -42,8 +42,8 @@ pub fn minari(path: &Path) {
     }
 }
 
-/// Two episodes in Minari's layout, of a step and of two, in whose observations there are colour images of 1×2 pixels.
-pub fn films(path: &Path) {
+/// Two episodes in Minari's layout, with one and two steps, whose observations have colour images of 1×2 pixels.
+pub fn with_images(path: &Path) {
     let file = File::create(path).unwrap();
     for (e, steps) in [(0, 1), (1, 2)] {
         let group = file.create_group(&format!("episode_{e}")).unwrap();

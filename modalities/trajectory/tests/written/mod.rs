@@ -1,4 +1,4 @@
-//! Files that tests read, written here.
+//! Writing Parquet files for tests.
 
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnWriter;
@@ -8,7 +8,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use std::sync::Arc;
 
-/// What a column holds, a row for each step.
+/// The values of a column, one row for each step.
 #[derive(Clone)]
 pub enum Column {
     Floats(Vec<f32>),
@@ -18,7 +18,7 @@ pub enum Column {
     Integers(Vec<i64>),
     Flags(Vec<bool>),
     Bytes(Vec<Vec<u8>>),
-    /// Bytes that are no field of anything.
+    /// Bytes outside of a group.
     Binary(Vec<Vec<u8>>),
     /// Bytes and paths of images.
     Images(Vec<Option<Vec<u8>>>, Vec<Option<Vec<u8>>>),
@@ -56,7 +56,7 @@ impl Column {
         }
     }
 
-    /// Its columns in the file.
+    /// The number of its columns in the file.
     fn leaves(&self) -> usize {
         if matches!(self, Self::Images(..)) { 2 } else { 1 }
     }
@@ -74,20 +74,20 @@ impl Column {
             }
             (Self::Images(bytes, paths), ColumnWriter::ByteArrayColumnWriter(w)) => {
                 let values = &[bytes, paths][leaf][rows];
-                let there: Vec<i16> =
+                let present: Vec<i16> =
                     values.iter().map(|value| if value.is_some() { 2 } else { 1 }).collect();
                 let values: Vec<ByteArray> =
                     values.iter().flatten().map(|value| value.clone().into()).collect();
-                w.write_batch(&values, Some(&there), None)
+                w.write_batch(&values, Some(&present), None)
             }
             (Self::Bytes(values) | Self::Binary(values), ColumnWriter::ByteArrayColumnWriter(w)) => {
                 let values: Vec<ByteArray> = values[rows].iter().map(|value| value.clone().into()).collect();
                 w.write_batch(&values, None, None)
             }
             (Self::Gaps(values), ColumnWriter::FloatColumnWriter(w)) => {
-                let there: Vec<i16> = values[rows.clone()].iter().map(|v| i16::from(v.is_some())).collect();
+                let present: Vec<i16> = values[rows.clone()].iter().map(|v| i16::from(v.is_some())).collect();
                 let values: Vec<f32> = values[rows].iter().flatten().copied().collect();
-                w.write_batch(&values, Some(&there), None)
+                w.write_batch(&values, Some(&present), None)
             }
             (Self::Lists(values), ColumnWriter::FloatColumnWriter(w)) => {
                 let rows = &values[rows];
@@ -95,13 +95,13 @@ impl Column {
                 let values = rows.concat();
                 w.write_batch(&values, Some(&vec![3; values.len()]), Some(&begins.collect::<Vec<i16>>()))
             }
-            _ => panic!("the schema says another type"),
+            _ => panic!("the schema has another type"),
         };
         written.unwrap();
     }
 }
 
-/// A Parquet file of these columns, in groups of so many rows.
+/// Write a Parquet file of columns, in groups of `rows_of_group` rows.
 pub fn parquet(columns: &[(&str, Column)], rows_of_group: usize, zstd: bool) -> Vec<u8> {
     let fields: String = columns.iter().map(|(name, column)| column.schema(name)).collect();
     let schema = Arc::new(parse_message_type(&format!("message steps {{ {fields} }}")).unwrap());
@@ -125,7 +125,7 @@ pub fn parquet(columns: &[(&str, Column)], rows_of_group: usize, zstd: bool) -> 
     bytes
 }
 
-/// What stands for the image of a step.
+/// A placeholder for the image of a step.
 pub fn png(step: u8) -> bytes::Bytes {
     vec![0x89, b'P', b'N', b'G', step].into()
 }

@@ -1,26 +1,26 @@
-//! What was found, as tables.
+//! The report of a check, as tables.
 
 use crate::cli::print;
 use crate::inspect::{
-    Corrupt, Duplicates, FieldReport, Named, Spread, Symbol, TableReport, TokenReport, Total,
+    Corrupt, Duplicates, FieldReport, LabelledRow, Spread, Symbol, TableReport, TokenReport, Total,
 };
 use serde_json::Value;
 
-/// Corrupt rows, skipped files, duplicates and classes that are printed; JSON has all.
+/// Most corrupt rows, skipped files, duplicates and classes to print; JSON has all.
 const SHOWN: usize = 20;
 /// Length of the longest bar of a histogram.
 const BAR: usize = 32;
 
-/// Prints what was found in a table.
+/// Prints the report of a table.
 pub fn table(name: &str, report: &TableReport) {
     for split in &report.splits {
         let of = split.split.as_ref().map_or(String::new(), |split| format!("{split}: "));
-        let some = if split.inspected < split.rows {
+        let inspected = if split.inspected < split.rows {
             format!(", {} inspected", split.inspected)
         } else {
             String::new()
         };
-        println!("{of}{} of {name}{some}", counted(split.rows, "row"));
+        println!("{of}{} of {name}{inspected}", counted(split.rows, "row"));
         if let Some(Total { total, spread }) = split.steps {
             println!("{} time steps; in a row {}", number(total), shown_spread(&spread));
         }
@@ -63,16 +63,16 @@ fn frequent_classes(field: &FieldReport) -> String {
 /// Prints how many tokens the values of a field become.
 fn tokens(field: &FieldReport) {
     let name = &field.field;
-    // Of series of numbers they are the time steps.
+    // A series of numbers has one token for each time step.
     let steps = ["series of number", "series of array"].contains(&field.holds.as_str());
     if let Some(report) = field.tokens.as_ref().filter(|_| !steps) {
         let total = counted(report.total as usize, "token");
         println!("{name}: {total}; in a row {}", shown_spread(&report.spread));
         histogram(report);
     }
-    if let Some(refused) = &field.not_tokenized {
-        let rows = counted(refused.rows, "row");
-        println!("{name}: not tokenized with these options: {rows}; the first: {}", refused.problem);
+    if let Some(failed) = &field.not_tokenized {
+        let rows = counted(failed.rows, "row");
+        println!("{name}: not tokenized with these options: {rows}; the first: {}", failed.problem);
     }
     if !field.most_frequent.is_empty() {
         let each = |one: &Symbol| format!("{:?} ({}) {:.1}%", one.reads, one.id, 100.0 * one.share);
@@ -81,7 +81,7 @@ fn tokens(field: &FieldReport) {
     }
 }
 
-/// Prints what is there more than once.
+/// Prints the duplicates, those with a fault first.
 fn duplicates(duplicates: &[Duplicates]) {
     if duplicates.is_empty() {
         return;
@@ -97,7 +97,7 @@ fn duplicates(duplicates: &[Duplicates]) {
             (false, true) => "in several splits",
             (false, false) => "the same",
         };
-        let names: Vec<String> = one.rows.iter().take(4).map(who).collect();
+        let names: Vec<String> = one.rows.iter().take(4).map(location_and_label).collect();
         let rest = one.rows.len() - names.len();
         let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
         println!("{why}: {}{rest}", names.join(" = "));
@@ -105,12 +105,12 @@ fn duplicates(duplicates: &[Duplicates]) {
     more(&[duplicates.len()]);
 }
 
-fn who(named: &Named) -> String {
-    let about: Vec<&str> = [&named.split, &named.label].into_iter().flatten().map(String::as_str).collect();
-    if about.is_empty() { named.row.clone() } else { format!("{} ({})", named.row, about.join(", ")) }
+fn location_and_label(row: &LabelledRow) -> String {
+    let about: Vec<&str> = [&row.split, &row.label].into_iter().flatten().map(String::as_str).collect();
+    if about.is_empty() { row.row.clone() } else { format!("{} ({})", row.row, about.join(", ")) }
 }
 
-/// Says how many of some lists are not shown.
+/// Prints how many items of these lists are not shown.
 fn more(lengths: &[usize]) {
     let unshown: usize = lengths.iter().map(|length| length.saturating_sub(SHOWN)).sum();
     if unshown > 0 {
@@ -144,7 +144,7 @@ fn spread(least: f64, median: f64, p95: Option<f64>, most: f64) -> String {
     format!("{} to {}, median {}{p95}", number(least), number(most), number(median))
 }
 
-/// Whole numbers without decimals.
+/// A number; whole numbers without decimals.
 fn number(x: f64) -> String {
     if x.fract() == 0.0 && x.abs() < 1e15 { format!("{x:.0}") } else { print::number(x) }
 }
@@ -153,7 +153,7 @@ fn counted(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Of many, the first.
+/// The items, or the first of many.
 fn listed(items: Vec<String>) -> String {
     match items.len() {
         few if few <= SHOWN => items.join(", "),
@@ -161,7 +161,7 @@ fn listed(items: Vec<String>) -> String {
     }
 }
 
-/// A finding in a line.
+/// A finding on one line.
 fn shown(value: &Value) -> String {
     let part = |name: &str| value.get(name).and_then(Value::as_f64);
     let total = part("total").map_or(String::new(), |total| format!("{} in all; ", number(total)));

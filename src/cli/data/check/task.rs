@@ -1,4 +1,4 @@
-//! The rows of a task: its settings name the fields.
+//! Check of the rows of a task, whose settings name the fields.
 
 use crate::cli::print;
 use crate::config::RunConfig;
@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Whether a location is a file of settings.
+/// Whether a path is a file of settings.
 pub fn is_settings(path: &str) -> bool {
     path.ends_with(".toml")
 }

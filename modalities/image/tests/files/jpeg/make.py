@@ -1,7 +1,7 @@
-"""JPEGs of every sort, small, and what Pillow reads of each, upright and grey or RGB, as a PNG beside it.
+"""Write small JPEGs of every type, and for each a PNG of the image that Pillow reads from it, upright and grey or RGB.
 
     pip install pillow==13.0.0 numpy
-    apt-get install libjpeg-turbo-progs      # cjpeg 2.1.5, for what Pillow does not write
+    apt-get install libjpeg-turbo-progs      # cjpeg 2.1.5, for types that Pillow does not write
     python make.py .
 """
 import io
@@ -76,4 +76,4 @@ keep("ycck", cmyk[:adobe] + bytes([2 - cmyk[adobe]]) + cmyk[adobe + 1:])
 for orientation in range(2, 9):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    keep(f"turned-{orientation}", pillow(image(19, 11), exif=exif.tobytes()))
+    keep(f"orientation-{orientation}", pillow(image(19, 11), exif=exif.tobytes()))

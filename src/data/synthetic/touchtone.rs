@@ -1,5 +1,5 @@
-//! Clips of touch tones with the keys that were pressed: the signals by which telephones dial (ITU-T Q.23), pressed
-//! by a hand and heard over a noisy line. The transcription task that ships.
+//! Audio clips of telephone keys with transcripts: the two tones of each key (ITU-T Q.23) over a noisy line. Data for
+//! transcription that ship.
 
 use crate::random::{self, mix};
 use rand_pcg::Pcg64Mcg;
@@ -10,17 +10,17 @@ pub(super) const FILE_NAME: &str = "touchtone.tar";
 
 const SEED: u64 = 1963;
 const TRAIN_CLIPS: usize = 500;
-const VALID_CLIPS: usize = 100;
-/// Hz. Low, as the tones are below 1500 Hz and the clips ship with the binary.
+const VALIDATION_CLIPS: usize = 100;
+/// Hz. The tones are below 1500 Hz, and the clips ship in the binary.
 const SAMPLE_RATE: u32 = 4000;
 
 /// The keys of a telephone, row by row.
 const KEYS: [[char; 3]; 4] = [['1', '2', '3'], ['4', '5', '6'], ['7', '8', '9'], ['*', '0', '#']];
-/// Hz: the tone of each row, and of each column. A key sounds both of its own.
+/// Hz: the tone of each row and of each column. A key sounds both of its tones.
 const ROWS: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
 const COLUMNS: [f64; 3] = [1209.0, 1336.0, 1477.0];
 
-/// One key press: which key, and when it begins and ends, in seconds.
+/// One key press: the key, and its start and end in seconds.
 struct Press {
     row: usize,
     column: usize,
@@ -28,11 +28,11 @@ struct Press {
     to: f64,
 }
 
-/// Makes every clip and packs it with `manifest.tsv` (`path`, `text`, `split`).
+/// Synthesizes every clip and packs the clips with `manifest.tsv` (`path`, `text`, `split`).
 pub(super) fn tar() -> io::Result<Vec<u8>> {
     let mut manifest = String::from("path\ttext\tsplit\n");
-    let mut clips = Vec::with_capacity(TRAIN_CLIPS + VALID_CLIPS);
-    for number in 0..TRAIN_CLIPS + VALID_CLIPS {
+    let mut clips = Vec::with_capacity(TRAIN_CLIPS + VALIDATION_CLIPS);
+    for number in 0..TRAIN_CLIPS + VALIDATION_CLIPS {
         let path = format!("clips/{number:03}.wav");
         let split = if number < TRAIN_CLIPS { "train" } else { "valid" };
         let generator = &mut random::generator(mix(SEED, number as u64));
@@ -49,8 +49,8 @@ pub(super) fn tar() -> io::Result<Vec<u8>> {
     archive.into_inner()
 }
 
-/// Three to eight keys, each held and let go for as long as a hurried hand does, and how long the clip is. Q.24
-/// asks receivers to hear tones of 40 ms with pauses of 40 ms.
+/// Three to eight fast key presses, and the length of the clip in seconds. Q.24 requires receivers to detect tones of 40 ms
+/// with pauses of 40 ms.
 fn dial(generator: &mut Pcg64Mcg) -> (Vec<Press>, f64) {
     let mut now = between(generator, 0.02, 0.1);
     let mut presses = Vec::new();
@@ -63,12 +63,11 @@ fn dial(generator: &mut Pcg64Mcg) -> (Vec<Press>, f64) {
     (presses, now)
 }
 
-/// The keys as they are heard, samples in -1..=1: two tones, one of them stronger, each a little out of tune, in
-/// white noise.
+/// The samples of a clip, in -1..=1: for each key two tones of different strength, each a little out of tune, in white noise.
 fn sound(presses: &[Press], seconds: f64, generator: &mut Pcg64Mcg) -> Vec<f64> {
     let rate = f64::from(SAMPLE_RATE);
-    let turn = std::f64::consts::TAU;
-    let loudness = between(generator, 0.15, 0.4);
+    let tau = std::f64::consts::TAU;
+    let amplitude = between(generator, 0.15, 0.4);
     let twist = between(generator, -4.0, 4.0); // dB of the high tone over the low one, as Q.24 allows
     let tuning = [between(generator, 0.985, 1.015), between(generator, 0.985, 1.015)];
     let noise_level = between(generator, 0.01, 0.15);
@@ -81,15 +80,14 @@ fn sound(presses: &[Press], seconds: f64, generator: &mut Pcg64Mcg) -> Vec<f64> 
         let (from, to) = ((press.from * rate) as usize, (press.to * rate) as usize);
         for (i, sample) in samples.iter_mut().enumerate().take(to).skip(from) {
             let now = i as f64 / rate;
-            let tones =
-                libm::sin(turn * low * now) + libm::exp10(twist / 20.0) * libm::sin(turn * high * now);
-            *sample += loudness * ramp(i - from, to - i) * tones;
+            let tones = libm::sin(tau * low * now) + libm::exp10(twist / 20.0) * libm::sin(tau * high * now);
+            *sample += amplitude * ramp(i - from, to - i) * tones;
         }
     }
     samples
 }
 
-/// A tone takes 5 ms to rise and to fall.
+/// The envelope of a tone, which rises and falls in 5 ms.
 fn ramp(since_start: usize, until_end: usize) -> f64 {
     let length = 0.005 * f64::from(SAMPLE_RATE);
     (since_start.min(until_end) as f64 / length).min(1.0)
@@ -117,7 +115,7 @@ fn wav(samples: &[f64]) -> io::Result<Vec<u8>> {
     Ok(bytes.into_inner())
 }
 
-/// Adds a file whose header holds nothing of the machine: no date, no owner.
+/// Adds a file whose header does not depend on the machine: no date, no owner.
 fn append(archive: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8]) -> io::Result<()> {
     let mut header = tar::Header::new_ustar();
     header.set_path(path)?;
@@ -164,23 +162,23 @@ mod tests {
                 text.chars().for_each(|key| *keys.entry(key).or_default() += 1);
             }
         }
-        assert_eq!(manifest.lines().count(), 1 + TRAIN_CLIPS + VALID_CLIPS);
-        assert_eq!(files.len(), 1 + TRAIN_CLIPS + VALID_CLIPS);
+        assert_eq!(manifest.lines().count(), 1 + TRAIN_CLIPS + VALIDATION_CLIPS);
+        assert_eq!(files.len(), 1 + TRAIN_CLIPS + VALIDATION_CLIPS);
         assert_eq!(keys.len(), 12);
         assert!(keys.values().all(|&times| times >= 150), "{keys:?}");
     }
 
-    /// The key can be told from the sound: the row and the column whose tones carry the most power.
+    /// The row and the column whose tones have the most power are those of the key.
     #[test]
     fn the_tones_are_those_of_the_keys() {
         let power = |samples: &[f64], pitch: f64| {
-            let turn = std::f64::consts::TAU * pitch / f64::from(SAMPLE_RATE);
+            let omega = std::f64::consts::TAU * pitch / f64::from(SAMPLE_RATE);
             let (re, im) = samples.iter().enumerate().fold((0.0, 0.0), |(re, im), (i, x)| {
-                (re + x * (turn * i as f64).cos(), im + x * (turn * i as f64).sin())
+                (re + x * (omega * i as f64).cos(), im + x * (omega * i as f64).sin())
             });
             re * re + im * im
         };
-        // Nearby pitches too, as tones are out of tune.
+        // Including nearby frequencies, as tones are out of tune.
         let strength = |samples: &[f64], pitch: f64| {
             (-3..=3).map(|p| power(samples, pitch * (1.0 + 0.005 * f64::from(p)))).fold(0.0, f64::max)
         };
@@ -190,20 +188,20 @@ mod tests {
             };
             (0..pitches.len()).max_by(better).unwrap()
         };
-        let (mut right, mut presses_in_all) = (0, 0);
+        let (mut correct, mut total) = (0, 0);
         for seed in 0..40 {
             let generator = &mut random::generator(seed);
             let (presses, seconds) = dial(generator);
             let samples = sound(&presses, seconds, generator);
             for press in &presses {
                 let at = |seconds: f64| (seconds * f64::from(SAMPLE_RATE)) as usize;
-                let heard = &samples[at(press.from)..at(press.to)];
-                right += usize::from(
-                    strongest(heard, &ROWS) == press.row && strongest(heard, &COLUMNS) == press.column,
+                let tone = &samples[at(press.from)..at(press.to)];
+                correct += usize::from(
+                    strongest(tone, &ROWS) == press.row && strongest(tone, &COLUMNS) == press.column,
                 );
-                presses_in_all += 1;
+                total += 1;
             }
         }
-        assert!(right * 100 >= presses_in_all * 97, "{right} of {presses_in_all}");
+        assert!(correct * 100 >= total * 97, "{correct} of {total}");
     }
 }

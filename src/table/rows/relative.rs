@@ -1,4 +1,4 @@
-//! The files that a table names, relative to the table.
+//! Files that a table names by paths relative to it.
 
 use crate::data::DataError;
 use crate::data::error::contained;
@@ -7,26 +7,26 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// The files beside a table. Where a path begins with a folder `recordings/` and `recordings.tar` lies beside the
-/// table, a file that is not in the folder is looked for in the archive, under its whole path or without the folder.
+/// The files at paths relative to a table. A file of `recordings/` that is not in that folder is read from the archive
+/// `recordings.tar` beside the table, in which its path has the folder or not.
 #[derive(Debug)]
-pub struct Beside {
+pub struct RelativeFiles {
     table: String,
     folder: String,
-    /// The files of the archive that the table lies in.
+    /// The files of the archive that the table is in.
     archive: Option<Arc<Files>>,
-    /// The archives beside the table by the folder that each stands for, as far as they were looked for.
+    /// The archives beside the table by the folder that each replaces, once searched for; `None` if there is none.
     archives: Mutex<HashMap<String, Option<Arc<Files>>>>,
 }
 
-/// The file that a path names: its tree and its path there.
+/// A file: its tree and its path in the tree.
 type Found = (Arc<Files>, String);
 
-impl Beside {
-    /// The files beside a table.
+impl RelativeFiles {
+    /// The files relative to the table at this location.
     ///
     /// # Errors
-    /// [`DataError`] if the table lies in an archive that cannot be read.
+    /// [`DataError`] if the table is in an archive that cannot be read.
     pub fn new(table: &str) -> Result<Self, DataError> {
         let start = table.rfind(['/', ':']).map_or(0, |end| end + 1);
         let folder = table.get(..start).unwrap_or_default();
@@ -41,8 +41,8 @@ impl Beside {
     /// The bytes of the file that a row names.
     ///
     /// # Errors
-    /// [`DataError::Path`] for a path out of the table's folder; [`DataError::Missing`] if there is no such file; those
-    /// of reading.
+    /// [`DataError::Path`] for a path out of the table's folder; [`DataError::Missing`] if the file does not exist; the errors
+    /// of reading it.
     pub fn read(&self, path: &str, row: &str) -> Result<Vec<u8>, DataError> {
         let path = contained(row, path)?;
         if let Some((tree, path)) = self.in_archive(&path)? {
@@ -60,7 +60,7 @@ impl Beside {
         })
     }
 
-    /// Where the file lies, its size and its time of change; `None` if that is not known.
+    /// The location of the file, its size and its time of change; `None` if that is not known.
     pub fn origin(&self, path: &str) -> Option<String> {
         let path = contained(&self.table, path).ok()?;
         match (self.in_archive(&path).ok()?, &self.archive) {
@@ -70,7 +70,7 @@ impl Beside {
         }
     }
 
-    /// The file in an archive that stands for the path's folder, unless it lies in the folder itself.
+    /// The file in the archive that replaces the path's folder, unless it is in the folder itself.
     fn in_archive(&self, path: &str) -> Result<Option<Found>, DataError> {
         let Some((folder, rest)) = path.split_once('/') else { return Ok(None) };
         let in_folder = match &self.archive {
@@ -85,7 +85,7 @@ impl Beside {
         Ok(path.map(|path| (archive, path)))
     }
 
-    /// The archive `folder.tar`, if it is there.
+    /// The archive `folder.tar`, if it exists.
     fn archive(&self, folder: &str) -> Result<Option<Arc<Files>>, DataError> {
         let mut archives = self.archives.lock().map_err(|_| DataError::Worker)?;
         if let Some(known) = archives.get(folder) {

@@ -1,8 +1,8 @@
-//! Logs with images, from the file to the policy that acts by what it sees.
+//! Logs with images, from the file to a policy that acts on images.
 
 #![cfg(all(unix, feature = "trajectory"))]
 
-#[allow(dead_code)] // other tests need more of them
+#[allow(dead_code)] // other tests use more of it
 #[path = "support/files.rs"]
 mod files;
 #[allow(dead_code)]
@@ -11,13 +11,13 @@ mod support;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
-use support::{Ran, TINY, ran, seeing, smalti};
+use support::{Ran, TINY, image_policy, ran, smalti};
 use tempfile::TempDir;
 
-/// A folder with a log of four steps an episode, whose images tell the action.
+/// A folder with a log of four steps an episode, whose images determine the action.
 fn place() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("log.npz"), files::seen()).unwrap();
+    fs::write(folder.path().join("log.npz"), files::image_log()).unwrap();
     folder
 }
 
@@ -27,14 +27,14 @@ fn works(folder: &Path, line: &str) -> Value {
     serde_json::from_str(&ran.out).unwrap()
 }
 
-/// What it says when it fails.
-fn refused(folder: &Path, line: &str) -> String {
+/// The error of a command, which must fail.
+fn error_of(folder: &Path, line: &str) -> String {
     let ran = ran(smalti(folder), line);
     assert_eq!(ran.code, Some(1), "smalti {line}\n{}", ran.out);
     ran.err
 }
 
-/// What trains a policy that acts by what it sees.
+/// The settings of a policy that acts on images.
 const SETTINGS: &str = r#"
 [data]
 source = "log.npz"
@@ -73,10 +73,10 @@ fn rollout(folder: &Path, manner: &str, more: &str) -> Ran {
 }
 
 #[test]
-fn a_policy_acts_by_what_it_sees() {
+fn a_policy_acts_on_images() {
     let folder = place();
-    fs::write(folder.path().join("seeing.toml"), SETTINGS).unwrap();
-    works(folder.path(), "train seeing.toml --out run");
+    fs::write(folder.path().join("policy.toml"), SETTINGS).unwrap();
+    works(folder.path(), "train policy.toml --out run");
     let measured = works(folder.path(), "eval run");
     assert_eq!(measured["actions"]["accuracy"], 1.0, "{measured}");
     for manner in ["eye", "eye-twice"] {
@@ -98,9 +98,10 @@ fn a_policy_acts_by_what_it_sees() {
 }
 
 #[test]
-fn what_is_seen_is_tokenized_and_checked() {
+fn images_of_a_log_are_tokenized_and_checked() {
     let folder = place();
-    let tokens = works(folder.path(), "tokenize log.npz --patch 2 --context 4 --record 3 --image log.png");
+    let tokens =
+        works(folder.path(), "tokenize log.npz --patch-size 2 --context 4 --index 3 --image log.png");
     let groups = tokens["groups"].as_array().unwrap();
     let kinds: Vec<_> =
         groups.iter().map(|group| (group["kind"].as_str().unwrap(), &group["tokens"])).collect();
@@ -109,12 +110,13 @@ fn what_is_seen_is_tokenized_and_checked() {
         [("return_to_go.number", &json!(4)), ("front.patch", &json!(16)), ("actions.number", &json!(4))]
     );
     assert!(folder.path().join("log.png").exists());
-    let stray = refused(folder.path(), "tokenize builtin:cartpole-mixed.npz --patch 2");
-    assert!(stray.contains("--patch, --size and --channels are for images; there is none"), "{stray}");
-    let uneven = refused(folder.path(), "tokenize log.npz --patch 16");
+    let stray = error_of(folder.path(), "tokenize builtin:cartpole-mixed.npz --patch-size 2");
+    assert!(stray.contains("--patch-size, --image-size and --num-channels are for images"), "{stray}");
+    let uneven = error_of(folder.path(), "tokenize log.npz --patch-size 16");
     assert!(uneven.contains("4×4 pixels; height must be a multiple of the patch size 16"), "{uneven}");
 
-    let split = works(folder.path(), "data check log.npz --patch 8 --size 8x16")["splits"][0].clone();
+    let split =
+        works(folder.path(), "data check log.npz --patch-size 8 --image-size 8x16")["splits"][0].clone();
     let front = &field(&split, "front")["found"];
     assert_eq!(
         (&front["height_x_width"], &front["channels"]),
@@ -133,13 +135,13 @@ fn field<'a>(split: &'a Value, name: &str) -> &'a Value {
     split["fields"].as_array().unwrap().iter().find(|field| field["field"] == name).unwrap()
 }
 
-/// One episode of two steps, the images in files of their own.
+/// One episode of two steps, with images in separate files.
 const LINES: &str = r#"{"images": {"front": {"files": ["0/a.png", "0/b.png"]}}, "actions": [0, 1], "rewards": [1, 1]}
 {"images": {"front": {"files": ["1/a.png", "1/b.png"]}}, "actions": [1, 0], "rewards": [0, 1]}
 "#;
 
 #[test]
-fn images_in_files_of_their_own() {
+fn images_in_separate_files_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
     fs::create_dir(folder.path().join("0")).unwrap();
@@ -148,56 +150,56 @@ fn images_in_files_of_their_own() {
     for name in ["0/a.png", "0/b.png", "1/a.png", "1/b.png"] {
         write(name, &files::png(8, 8));
     }
-    let tokens = works(folder.path(), "tokenize log.jsonl --patch 4");
+    let tokens = works(folder.path(), "tokenize log.jsonl --patch-size 4");
     assert_eq!(tokens["groups"][1]["tokens"], 8);
-    let split = works(folder.path(), "data check log.jsonl --patch 4")["splits"][0].clone();
+    let split = works(folder.path(), "data check log.jsonl --patch-size 4")["splits"][0].clone();
     assert_eq!(field(&split, "front")["found"]["height_x_width"], json!({ "8×8": 4 }));
-    write("seeing.toml", seeing("log.jsonl", 4).as_bytes());
+    write("policy.toml", image_policy("log.jsonl", 4).as_bytes());
     let train = format!(
-        "train seeing.toml {TINY} --set data.holdout=0.5 --set train.max_steps=4 --set train.eval_samples=2 --out run"
+        "train policy.toml {TINY} --set data.holdout=0.5 --set train.max_steps=4 --set train.eval_samples=2 --out run"
     );
     works(folder.path(), &train);
 
-    // Of another size, not an image, not there: named by file, episode, camera and step.
+    // An image of another size, a file that is not an image, a missing file: the error names file, episode, camera and step.
     let bad = |bytes: Option<&[u8]>, says: &str| {
         match bytes {
             Some(bytes) => write("1/b.png", bytes),
             None => fs::remove_file(folder.path().join("1/b.png")).unwrap(),
         }
-        let checked = ran(smalti(folder.path()), "data check log.jsonl --patch 4");
+        let checked = ran(smalti(folder.path()), "data check log.jsonl --patch-size 4");
         let named = ["log.jsonl (episode 1), field front: ", "step 1: ", says];
         let says_all = named.iter().all(|says| checked.out.contains(says));
         assert!(checked.code == Some(1) && says_all, "{named:?} in: {}", checked.out);
         if !says.contains("expected 8×8") {
-            let trained = refused(folder.path(), &train.replace("--out run", "--out other"));
+            let trained = error_of(folder.path(), &train.replace("--out run", "--out other"));
             assert!(
                 ["log.jsonl (episode 1)", "front", says].iter().all(|says| trained.contains(says)),
                 "{trained}"
             );
         }
     };
-    bad(Some(&files::png(8, 4)), "4×8 pixels; expected 8×8, as the other frames have");
+    bad(Some(&files::png(8, 4)), "expected 8×8 pixels, as in the other frames; found 4×8");
     bad(Some(b"no image"), "not readable as image: ");
     bad(None, "./1/b.png: not found");
     write("log.jsonl", LINES.replace("1/b.png", "../b.png").as_bytes());
-    let out = ran(smalti(folder.path()), "data check log.jsonl --patch 4").out;
-    assert!(out.contains("refused the path \"../b.png\": it leads out of its folder"), "{out}");
+    let out = ran(smalti(folder.path()), "data check log.jsonl --patch-size 4").out;
+    assert!(out.contains("the path \"../b.png\" is not allowed: it leads out of its folder"), "{out}");
 }
 
 #[test]
-fn images_in_lerobots_layout() {
+fn images_of_a_lerobot_data_set_are_read() {
     let data = std::path::absolute("modalities/trajectory/tests/data/lerobot").unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let settings = seeing(&data.display().to_string(), 4).replace("[inputs.front]", "[inputs.image]");
-    fs::write(folder.path().join("seeing.toml"), settings).unwrap();
+    let settings = image_policy(&data.display().to_string(), 4).replace("[inputs.front]", "[inputs.image]");
+    fs::write(folder.path().join("policy.toml"), settings).unwrap();
     let train = |more: &str| {
         format!(
-            "train seeing.toml {TINY} --set data.context=3 --set data.holdout=0.5 --set outputs.actions.head=regress \
+            "train policy.toml {TINY} --set data.context=3 --set data.holdout=0.5 --set outputs.actions.head=regress \
              --set train.max_steps=4 --set train.eval_samples=2 {more}"
         )
     };
     works(folder.path(), &train("--out run"));
-    let video = refused(folder.path(), &train("--set inputs.image.field=images.top --out other"));
+    let video = error_of(folder.path(), &train("--set inputs.image.field=images.top --out other"));
     assert!(video.contains("no row has the field \"images.top\"") && video.contains(" image,"), "{video}");
     assert!(video.contains("observation.images.top: videos are not read"), "{video}");
 }

@@ -7,19 +7,19 @@ use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The rows of several tables, one table after another.
-pub struct Several {
+/// The concatenated rows of several tables.
+pub struct ConcatTable {
     name: String,
     tables: Vec<(Arc<dyn Table>, f64)>,
     fields: Vec<String>,
     skipped: Vec<(String, &'static str)>,
 }
 
-/// Opens sources, and puts their rows one after another.
+/// Opens sources and concatenates their rows.
 ///
 /// # Errors
-/// [`DataError`] for a source that cannot be opened, and for a weight that is no positive number.
-pub fn open_all(sources: &[Source], registry: &SourceRegistry) -> Result<Several, DataError> {
+/// [`DataError`] for a source that cannot be opened or whose weight is not a positive number.
+pub fn open_all(sources: &[Source], registry: &SourceRegistry) -> Result<ConcatTable, DataError> {
     let one = |source: &Source| {
         if !(source.weight > 0.0 && source.weight.is_finite()) {
             let problem = format!("expected a positive weight; found {}", source.weight);
@@ -27,11 +27,11 @@ pub fn open_all(sources: &[Source], registry: &SourceRegistry) -> Result<Several
         }
         Ok((registry.open(source)?, source.weight))
     };
-    Ok(Several::new(sources.iter().map(one).collect::<Result<_, _>>()?))
+    Ok(ConcatTable::new(sources.iter().map(one).collect::<Result<_, _>>()?))
 }
 
-impl Several {
-    /// The rows of these tables, each with its weight in the draws.
+impl ConcatTable {
+    /// The rows of these tables, each table with its weight in the draws.
     pub fn new(tables: Vec<(Arc<dyn Table>, f64)>) -> Self {
         let mut fields: Vec<String> = vec![];
         for field in tables.iter().flat_map(|(table, _)| table.fields()) {
@@ -49,7 +49,7 @@ impl Several {
         self.tables.iter().map(|(table, weight)| (table.len(), *weight)).collect()
     }
 
-    /// The table of a row, and the row's number there.
+    /// The table of a row, and the row's number in it.
     fn find(&self, mut row: usize) -> (&dyn Table, usize) {
         let last = self.tables.len() - 1;
         for (table, _) in &self.tables[..last] {
@@ -61,7 +61,7 @@ impl Several {
         (self.tables[last].0.as_ref(), row)
     }
 
-    /// A field that another table has is missing here.
+    /// Whether only other tables have the field.
     fn lacks(&self, table: &dyn Table, field: &str) -> Result<bool, DataError> {
         let has = |fields: &[String]| fields.iter().any(|known| known == field);
         match (has(table.fields()), has(&self.fields)) {
@@ -72,7 +72,7 @@ impl Several {
     }
 }
 
-impl Table for Several {
+impl Table for ConcatTable {
     fn name(&self) -> &str {
         &self.name
     }
@@ -134,16 +134,16 @@ impl Table for Several {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Memory;
+    use crate::table::MemoryTable;
     use smalti_contract::Row;
 
     #[test]
-    fn rows_follow_one_another_and_lack_what_only_others_have() {
+    fn rows_are_concatenated_and_fields_of_other_tables_are_missing() {
         let table = |field: &str, n: usize| -> Arc<dyn Table> {
             let row = |i: usize| Row { fields: [(field.to_string(), Value::Number(i as f64))].into() };
-            Arc::new(Memory::new(field, (0..n).map(row).collect()))
+            Arc::new(MemoryTable::new(field, (0..n).map(row).collect()))
         };
-        let several = Several::new(vec![(table("a", 2), 1.0), (table("b", 3), 4.0)]);
+        let several = ConcatTable::new(vec![(table("a", 2), 1.0), (table("b", 3), 4.0)]);
         assert_eq!((several.len(), several.lanes()), (5, vec![(2, 1.0), (3, 4.0)]));
         assert_eq!(several.fields(), ["a", "b"]);
         assert_eq!(several.value(1, "a").unwrap(), Value::Number(1.0));

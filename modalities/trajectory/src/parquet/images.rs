@@ -1,5 +1,5 @@
-//! Columns of images: `{bytes, path}` for each step, as Hugging Face's `datasets` and so LeRobot write them, or the
-//! bytes alone.
+//! Columns of images: `{bytes, path}` for each step, as written by Hugging Face's `datasets` and LeRobot, or only
+//! bytes.
 
 use super::pages::Budget;
 use crate::Images;
@@ -9,19 +9,19 @@ use ::parquet::column::reader::ColumnReader;
 use ::parquet::schema::types::ColumnDescriptor;
 use bytes::Bytes;
 
-/// Rows that are decoded at once: images are large.
+/// The number of rows that are decoded at once; small, because images are large.
 const BATCH: usize = 64;
 
-/// The images of one camera, as far as they are read.
-pub(super) struct Shots {
+/// The images of one camera that have been read so far.
+pub(super) struct ImageColumn {
     name: String,
-    /// An image file's content for each row, where the column has such.
+    /// An image file's content for each row, if the column has it.
     contents: Vec<Option<Bytes>>,
-    /// Where an image file lies for each row, where the column has such.
+    /// An image file's path for each row, if the column has it.
     paths: Vec<Option<Bytes>>,
 }
 
-/// What a column says of an image.
+/// The field of an image that a column stores.
 #[derive(Clone, Copy)]
 pub(super) enum Field {
     Content,
@@ -29,7 +29,7 @@ pub(super) enum Field {
 }
 
 impl Field {
-    /// What this column says of an image, and the image's column; `None` for one of something else.
+    /// The field that this column stores, and the name of the image's column; `None` for other columns.
     pub(super) fn of(descriptor: &ColumnDescriptor, name: &str) -> Option<(Self, String)> {
         if descriptor.max_rep_level() > 0 || descriptor.physical_type() != Type::BYTE_ARRAY {
             return None;
@@ -41,7 +41,7 @@ impl Field {
         if let Some(image) = parent("path") {
             return Some((Self::Path, image.into()));
         }
-        // Text that is no path is no image.
+        // Text that is not a path is not an image.
         match parent("bytes") {
             _ if descriptor.converted_type() != ConvertedType::NONE => None,
             image => Some((Self::Content, image.unwrap_or(name).into())),
@@ -49,17 +49,17 @@ impl Field {
     }
 }
 
-impl Shots {
-    /// Those of the column `name`, which are put behind the others where they are new.
-    pub(super) fn among(all: &mut Vec<Self>, name: String) -> &mut Self {
-        let at = all.iter().position(|shots| shots.name == name).unwrap_or(all.len());
+impl ImageColumn {
+    /// Find the images of the column `name`, or append a new one.
+    pub(super) fn find_or_add(all: &mut Vec<Self>, name: String) -> &mut Self {
+        let at = all.iter().position(|column| column.name == name).unwrap_or(all.len());
         if at == all.len() {
             all.push(Self { name, contents: vec![], paths: vec![] });
         }
         &mut all[at]
     }
 
-    /// Reads a field of a row group.
+    /// Read a field of a row group.
     pub(super) fn read(
         &mut self,
         field: Field,
@@ -68,7 +68,7 @@ impl Shots {
         budget: &mut Budget,
     ) -> Result<(), String> {
         let ColumnReader::ByteArrayColumnReader(mut reader) = reader else {
-            return Err("holds no bytes".into());
+            return Err("expected a column of bytes".into());
         };
         let all = match field {
             Field::Content => &mut self.contents,
@@ -81,18 +81,18 @@ impl Shots {
             let batch = reader.read_records(BATCH.min(left), Some(&mut levels), None, &mut values);
             let (read, ..) = batch.map_err(|e| e.to_string())?;
             if read == 0 {
-                return Err(format!("ends {left} rows before the others"));
+                return Err(format!("{left} rows are missing at its end"));
             }
             budget.copy(values.iter().map(|value| value.len() as u64).sum())?;
-            let there = values.iter().map(|value| Bytes::copy_from_slice(value.data()));
-            // Where all rows must have one, there are no levels.
+            let present = values.iter().map(|value| Bytes::copy_from_slice(value.data()));
+            // If the column is required, present are no levels.
             match values.len() == read {
-                true => all.extend(there.map(Some)),
+                true => all.extend(present.map(Some)),
                 false => {
                     let most = levels.iter().max().copied();
-                    let mut there = there;
+                    let mut present = present;
                     all.extend(
-                        levels.iter().map(|&level| if Some(level) == most { there.next() } else { None }),
+                        levels.iter().map(|&level| if Some(level) == most { present.next() } else { None }),
                     );
                 }
             }
@@ -101,16 +101,16 @@ impl Shots {
         Ok(())
     }
 
-    /// The column of these images.
+    /// Convert to a column.
     ///
     /// # Errors
-    /// Names a row without one.
+    /// If a row has no image.
     pub(super) fn column(self) -> Result<Column, String> {
         let Self { name, contents, paths } = self;
         let embedded = contents.iter().any(|content| content.as_ref().is_some_and(|bytes| !bytes.is_empty()));
         let found = if embedded { contents } else { paths };
         let missing = |row: usize| {
-            let expected = if embedded { "bytes, as others have" } else { "bytes or a path" };
+            let expected = if embedded { "bytes, as other rows have" } else { "bytes or a path" };
             format!("{name}: no image in row {row}; it must have {expected}")
         };
         if found.is_empty() {

@@ -1,6 +1,6 @@
-//! What one value of a field is like.
+//! The summary of one value of a field.
 
-use super::counts::{Counts, Holds};
+use super::counts::{Counts, ValueType};
 use super::text;
 use crate::table::Modality;
 use sha2::{Digest, Sha256};
@@ -8,10 +8,10 @@ use sha2::{Digest, Sha256};
 use smalti_contract::{Array, Numbers};
 use smalti_contract::{File, TokenizeError, Value};
 
-/// How values are cut into tokens, to count these. What is left out is the default of the modality.
+/// How values are cut into tokens, to count the tokens. `None` is the default of the modality.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Slicing {
-    /// A token of text is a byte, and not a character.
+    /// Whether a token of text is a byte and not a character.
     pub bytes: bool,
     /// The side of a square patch, in pixels.
     pub patch_size: Option<usize>,
@@ -19,11 +19,11 @@ pub struct Slicing {
     pub image_size: Option<[usize; 2]>,
     /// Frames of a spectrogram in a token.
     pub frames_per_slice: Option<usize>,
-    /// Frames from the start of a token to that of the next.
+    /// Frames from the start of one token to the start of the next.
     pub slice_hop: Option<usize>,
 }
 
-/// What reads values and counts their tokens.
+/// Tokenizers that read values and count their tokens.
 pub(super) struct Readers {
     pub bytes: bool,
     #[cfg(any(feature = "image", feature = "trajectory"))]
@@ -32,20 +32,20 @@ pub(super) struct Readers {
     pub audio: crate::modalities::audio::AudioTokenizer,
 }
 
-/// What one value is like, or the steps of a series together.
+/// The counts, tokens and digest of one value; a series is one value.
 #[derive(Default)]
-pub(super) struct Look {
+pub(super) struct ValueSummary {
     pub counts: Counts,
-    /// The number of tokens, or why it has none.
+    /// The number of tokens, or the error of tokenizing.
     pub tokens: Option<Result<usize, String>>,
     pub digest: Sha256,
 }
 
 impl Readers {
-    /// Readers that cut values so.
+    /// Readers with this slicing.
     ///
     /// # Errors
-    /// Settings that cannot work together.
+    /// If its settings contradict each other.
     pub fn new(slicing: &Slicing) -> Result<Self, TokenizeError> {
         Ok(Self {
             bytes: slicing.bytes,
@@ -56,45 +56,45 @@ impl Readers {
         })
     }
 
-    /// What a value is like.
+    /// Summarizes a value.
     ///
     /// # Errors
-    /// Why it cannot be used, with the step of a series.
-    pub fn look(&self, value: Value) -> Result<Look, String> {
-        let mut look = Look::default();
+    /// If it cannot be used; the error has the step of a series.
+    pub fn summarize(&self, value: Value) -> Result<ValueSummary, String> {
+        let mut summary = ValueSummary::default();
         match value {
             Value::Series(steps) => {
-                look.counts.series = true;
+                summary.counts.series = true;
                 for (number, step) in steps.into_iter().enumerate() {
-                    self.step(&mut look, step).map_err(|e| format!("step {number}: {e}"))?;
+                    self.step(&mut summary, step).map_err(|e| format!("step {number}: {e}"))?;
                 }
-                if look.counts.holds == Holds::Number {
-                    look.counts.measure("sum", look.counts.range.sum);
+                if summary.counts.holds == ValueType::Number {
+                    summary.counts.measure("sum", summary.counts.range.sum);
                 }
             }
-            value => self.step(&mut look, value)?,
+            value => self.step(&mut summary, value)?,
         }
-        Ok(look)
+        Ok(summary)
     }
 
-    fn step(&self, look: &mut Look, value: Value) -> Result<(), String> {
-        look.counts.values += 1;
+    fn step(&self, summary: &mut ValueSummary, value: Value) -> Result<(), String> {
+        summary.counts.values += 1;
         match value {
-            Value::Missing => look.counts.missing += 1,
-            Value::Text(text) => text::look(self, look, &text),
+            Value::Missing => summary.counts.missing += 1,
+            Value::Text(text) => text::summarize(self, summary, &text),
             Value::Number(number) => {
-                look.counts.holds = Holds::Number;
-                look.counts.label(number.to_string());
-                look.numbers(&[number]);
+                summary.counts.holds = ValueType::Number;
+                summary.counts.label(number.to_string());
+                summary.numbers(&[number]);
             }
             #[cfg(any(feature = "image", feature = "trajectory"))]
-            Value::Array(array) if is_image(&array) => self.image(look, Value::Array(array))?,
+            Value::Array(array) if is_image(&array) => self.image(summary, Value::Array(array))?,
             Value::Array(array) => {
-                look.counts.holds = Holds::Array;
-                look.counts.count("shape", format!("{:?}", array.shape));
-                look.numbers(&array.to_f32().into_iter().map(f64::from).collect::<Vec<_>>());
+                summary.counts.holds = ValueType::Array;
+                summary.counts.count("shape", format!("{:?}", array.shape));
+                summary.numbers(&array.to_f32().into_iter().map(f64::from).collect::<Vec<_>>());
             }
-            Value::File(file) => self.file(look, file)?,
+            Value::File(file) => self.file(summary, file)?,
             Value::Series(_) | Value::Several { .. } => {
                 return Err(value.unexpected("a single value").to_string());
             }
@@ -102,27 +102,27 @@ impl Readers {
         Ok(())
     }
 
-    fn file(&self, look: &mut Look, file: File) -> Result<(), String> {
+    fn file(&self, summary: &mut ValueSummary, file: File) -> Result<(), String> {
         match Modality::guess(&file.name, &file.bytes) {
             #[cfg(any(feature = "image", feature = "trajectory"))]
-            Some(Modality::Image) => return self.image(look, Value::File(file)),
+            Some(Modality::Image) => return self.image(summary, Value::File(file)),
             #[cfg(feature = "audio")]
-            Some(Modality::Audio) => return self.audio(look, Value::File(file)),
+            Some(Modality::Audio) => return self.audio(summary, Value::File(file)),
             Some(Modality::Text) => {
                 let text = Value::File(file).into_text().map_err(|e| e.to_string())?;
-                text::look(self, look, &text);
+                text::summarize(self, summary, &text);
             }
             _ => {
-                look.counts.holds = Holds::File;
-                look.counts.measure("bytes", file.bytes.len() as f64);
-                look.digest.update(&file.bytes);
+                summary.counts.holds = ValueType::File;
+                summary.counts.measure("bytes", file.bytes.len() as f64);
+                summary.digest.update(&file.bytes);
             }
         }
         Ok(())
     }
 }
 
-impl Look {
+impl ValueSummary {
     /// Adds the tokens of one step.
     pub fn tokens(&mut self, found: Result<usize, String>) {
         self.tokens = match (self.tokens.take(), found) {
@@ -132,7 +132,7 @@ impl Look {
         };
     }
 
-    /// Numbers of one step, which are one token of a series.
+    /// Adds the numbers of one step, which are one token of a series.
     fn numbers(&mut self, numbers: &[f64]) {
         for number in numbers {
             self.counts.range.add(*number);
@@ -144,7 +144,7 @@ impl Look {
     }
 }
 
-/// Whether an array is the pixels of an image.
+/// Whether an array has the pixels of an image.
 #[cfg(any(feature = "image", feature = "trajectory"))]
 fn is_image(array: &Array) -> bool {
     matches!(array.numbers, Numbers::U8(_)) && matches!(array.shape[..], [_, _] | [_, _, 1 | 3])

@@ -1,19 +1,19 @@
-//! Metrics: predictions counted against targets.
+//! Accumulators of metrics over the batches of an evaluation.
 
-use super::greatest;
+use super::argmax;
 use crate::data::{HeadBatch, Targets};
 use crate::metrics::Confusion;
 use candle_core::{Result, Tensor};
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
-/// Numbers by name: `loss` and, by the head, `accuracy`, `macro_f1`, `micro_f1`, `mae`, `rmse`, `r2`, `wer`, `cer`,
+/// Metrics by name: `loss` and, depending on the head, `accuracy`, `macro_f1`, `micro_f1`, `mae`, `rmse`, `r2`, `wer`, `cer`,
 /// `perplexity` and `bits_per_byte`.
 pub type Metrics = BTreeMap<String, f64>;
 
-/// Counts the predictions of one head, batch by batch.
-pub trait Tally: Send {
-    /// Adds the output of a batch, `[rows, width]`, whose weighted sum of losses is `loss`.
+/// Accumulates the metrics of one head, batch by batch.
+pub trait MetricAccumulator: Send {
+    /// Adds the output of a batch, `[rows, width]`; `loss` is its weighted sum of losses.
     ///
     /// # Errors
     /// If the output cannot be read.
@@ -25,29 +25,29 @@ pub trait Tally: Send {
         transcript: &dyn Transcript,
     ) -> Result<()>;
 
-    /// The metrics of everything that was added.
+    /// The metrics over all batches so far.
     fn metrics(&self) -> Metrics;
 
-    /// How often each class was predicted as each; `None` for a head without classes.
+    /// The confusion matrix; `None` for a head without classes.
     fn confusion(&self) -> Option<Confusion> {
         None
     }
 }
 
-/// The text that a head's ids stand for.
+/// Decodes a head's ids to text.
 pub trait Transcript {
-    /// The text of some ids, if they stand for one.
+    /// The text of these ids; `None` if the ids are not text.
     fn text(&self, _ids: &[u32]) -> Option<String> {
         None
     }
 
-    /// The number of bytes of UTF-8 in the text of some ids, if all of a text is predicted.
+    /// The number of UTF-8 bytes in the text of these ids; `None` unless the head predicts every token of a text.
     fn bytes(&self, _ids: &[u32]) -> Option<usize> {
         None
     }
 }
 
-/// Ids that stand for no text.
+/// The [`Transcript`] of ids that are not text.
 pub struct NoTranscript;
 
 impl Transcript for NoTranscript {}
@@ -74,27 +74,27 @@ impl MeanLoss {
     }
 }
 
-/// The weighted share of targets that are predicted.
+/// The weighted share of correct predictions.
 #[derive(Default)]
 pub(super) struct Accuracy {
-    right: f64,
-    asked: f64,
+    correct: f64,
+    total: f64,
 }
 
 impl Accuracy {
-    pub(super) fn add(&mut self, right: bool, weight: f32) {
-        self.asked += f64::from(weight);
-        self.right += if right { f64::from(weight) } else { 0.0 };
+    pub(super) fn add(&mut self, is_correct: bool, weight: f32) {
+        self.total += f64::from(weight);
+        self.correct += if is_correct { f64::from(weight) } else { 0.0 };
     }
 
     pub(super) fn insert(&self, metrics: &mut Metrics) {
-        if self.asked > 0.0 {
-            metrics.insert("accuracy".into(), self.right / self.asked);
+        if self.total > 0.0 {
+            metrics.insert("accuracy".into(), self.correct / self.total);
         }
     }
 }
 
-/// Sums over the targets and predictions of one number.
+/// Sums over the targets and predictions of one dimension.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NumberSums {
     pub(super) weight: f64,
@@ -106,7 +106,7 @@ pub(super) struct NumberSums {
 }
 
 impl NumberSums {
-    /// Adds a target; mean and squares as in West 1979, so that a large mean costs no digits.
+    /// Adds a target and its prediction; the incremental mean (West 1979) keeps precision if the mean is large.
     pub(super) fn add(&mut self, target: f64, predicted: f64, weight: f64) {
         if weight == 0.0 {
             return;
@@ -119,7 +119,7 @@ impl NumberSums {
         self.square_errors += weight * (target - predicted).powi(2);
     }
 
-    /// Mean and standard deviation; a deviation of 1 where it is nothing beside the mean: a constant column stays near 0.
+    /// Mean and standard deviation; the deviation of a constant dimension is 1, so that normalization keeps it near 0.
     pub(super) fn scaling(&self) -> (f32, f32) {
         let std = (self.squares / self.weight.max(1.0)).sqrt();
         (self.mean as f32, if self.varies() { std as f32 } else { 1.0 })
@@ -130,25 +130,25 @@ impl NumberSums {
     }
 }
 
-/// The tally of a head of classes.
-pub(super) struct ClassTally {
+/// Loss, accuracy, macro F1 and confusion matrix of a head of classes.
+pub(super) struct ClassAccumulator {
     loss: MeanLoss,
     accuracy: Accuracy,
     confusion: Confusion,
 }
 
-impl ClassTally {
+impl ClassAccumulator {
     pub(super) fn new(labels: &[String]) -> Self {
         let confusion = Confusion::new(labels.to_vec());
         Self { loss: MeanLoss::default(), accuracy: Accuracy::default(), confusion }
     }
 }
 
-impl Tally for ClassTally {
+impl MetricAccumulator for ClassAccumulator {
     fn add(&mut self, output: &Tensor, read: &HeadBatch, loss: f64, _: &dyn Transcript) -> Result<()> {
         let Targets::Ids { ids, weights } = &read.targets else { return Ok(()) };
         self.loss.add(loss, read);
-        for ((best, &id), &weight) in greatest(output)?.into_iter().zip(ids).zip(weights) {
+        for ((best, &id), &weight) in argmax(output)?.into_iter().zip(ids).zip(weights) {
             self.accuracy.add(best == id, weight);
             if weight > 0.0 {
                 self.confusion.add(id as usize, best as usize);
@@ -169,24 +169,24 @@ impl Tally for ClassTally {
     }
 }
 
-/// The tally of a head of ids.
+/// Loss, accuracy and, for language modelling, perplexity and bits per byte of a head of ids.
 #[derive(Default)]
-pub(super) struct TokenTally {
+pub(super) struct TokenAccumulator {
     loss: MeanLoss,
     accuracy: Accuracy,
     bytes: usize,
-    /// Whether the loss is that of all of a text, so that its exponential is a perplexity.
-    of_all: bool,
+    /// Whether every token is predicted, so that the exponential of the loss is a perplexity.
+    has_perplexity: bool,
 }
 
-impl TokenTally {
-    /// A tally of all ids of a text, which has a perplexity.
-    pub(super) fn of_all() -> Self {
-        Self { of_all: true, ..Self::default() }
+impl TokenAccumulator {
+    /// An accumulator for a head that predicts every token of a sequence.
+    pub(super) fn with_perplexity() -> Self {
+        Self { has_perplexity: true, ..Self::default() }
     }
 }
 
-impl Tally for TokenTally {
+impl MetricAccumulator for TokenAccumulator {
     fn add(
         &mut self,
         output: &Tensor,
@@ -196,7 +196,7 @@ impl Tally for TokenTally {
     ) -> Result<()> {
         let Targets::Ids { ids, weights } = &read.targets else { return Ok(()) };
         self.loss.add(loss, read);
-        for ((best, &id), &weight) in greatest(output)?.into_iter().zip(ids).zip(weights) {
+        for ((best, &id), &weight) in argmax(output)?.into_iter().zip(ids).zip(weights) {
             self.accuracy.add(best == id, weight);
         }
         self.bytes += transcript.bytes(ids).unwrap_or_default();
@@ -206,7 +206,7 @@ impl Tally for TokenTally {
     fn metrics(&self) -> Metrics {
         let mut metrics = self.loss.metrics();
         self.accuracy.insert(&mut metrics);
-        if self.of_all {
+        if self.has_perplexity {
             metrics.insert("perplexity".into(), self.loss.mean().exp());
         }
         if self.bytes > 0 {
@@ -216,11 +216,11 @@ impl Tally for TokenTally {
     }
 }
 
-/// The tally of a head that counts nothing but its loss.
+/// The loss alone.
 #[derive(Default)]
-pub(super) struct LossTally(MeanLoss);
+pub(super) struct LossAccumulator(MeanLoss);
 
-impl Tally for LossTally {
+impl MetricAccumulator for LossAccumulator {
     fn add(&mut self, _: &Tensor, read: &HeadBatch, loss: f64, _: &dyn Transcript) -> Result<()> {
         self.0.add(loss, read);
         Ok(())

@@ -1,4 +1,4 @@
-//! The tokenizer that a file is shown with: its settings from the command line, its fitted state from the file.
+//! The tokenizer of `smalti tokenize`: its settings from the command line, its fitted state from the file.
 
 use crate::inspect::Slicing;
 use crate::registry::Modalities;
@@ -10,68 +10,81 @@ use smalti_contract::{AnyTokenizer, File, Value};
 #[cfg(feature = "image")]
 use smalti_contract::{Array, Numbers};
 
-/// How a file is cut into tokens.
+/// Options of the tokenizer.
 #[derive(Args)]
-pub struct Shape {
+pub struct TokenizerOptions {
     #[command(flatten)]
-    cut: Cut,
-    /// Images: the settings of a published model: vit, clip, imagenet, cifar or mnist. Audio: whisper, whisper128, ast or
-    /// librosa. They say all that the other options of their modality say.
+    slicing: SlicingOptions,
+    /// Images, audio: settings of a published model, in place of the other options.
+    ///
+    /// Images: vit, clip, imagenet, cifar or mnist. Audio: whisper, whisper128, ast or librosa.
     #[arg(
         long,
         value_name = "NAME",
-        conflicts_with_all = ["channels", "sample_rate", "n_mels", "patch", "size", "frames_per_slice", "slice_hop"]
+        conflicts_with_all = [
+            "num_channels",
+            "sampling_rate",
+            "n_mels",
+            "patch_size",
+            "image_size",
+            "frames_per_slice",
+            "slice_hop",
+        ]
     )]
     preset: Option<String>,
-    /// Text: tokens are the subwords of a published vocabulary: tokenizer.json, GPT-2's encoder.json beside vocab.bpe,
-    /// BERT's vocab.txt, or a folder with one of these.
+    /// Text: file or folder of a published vocabulary; tokens are its subwords.
+    ///
+    /// The file is a tokenizer.json, GPT-2's encoder.json beside vocab.bpe, or BERT's vocab.txt.
     #[arg(long, value_name = "FILE", conflicts_with = "bytes")]
     vocabulary: Option<String>,
-    /// Images, also of episodes: 1 for grey, 3 for RGB [default: those of the first image].
+    /// Images, also of episodes: 1 for grey, 3 for RGB [default: that of the first image].
     #[arg(long)]
-    channels: Option<usize>,
-    /// Audio: resamples to this rate in Hz; a frame is 25 ms, every 10 ms [default: 16000].
+    num_channels: Option<usize>,
+    /// Audio: sampling rate to resample to, in Hz [default: 16000].
+    ///
+    /// A frame is 25 ms long, and frames are 10 ms apart.
     #[arg(long)]
-    sample_rate: Option<u32>,
+    sampling_rate: Option<u32>,
     /// Audio: mel bands of a frame [default: 80].
     #[arg(long)]
     n_mels: Option<usize>,
-    /// Episodes: time steps in a record [default: 20].
+    /// Episodes: time steps in a row [default: 20].
     #[arg(long)]
     context: Option<usize>,
 }
 
-/// What decides how many tokens a sample becomes.
+/// Options that decide how many tokens a value has.
 #[derive(Args)]
-pub struct Cut {
-    /// Text: a token is a byte; without it, a character of the file.
+pub struct SlicingOptions {
+    /// Text: a token is a byte [default: a character].
     #[arg(long)]
     bytes: bool,
-    /// Images, also of episodes: the side of a square patch in pixels [default: 4].
+    /// Images, also of episodes: side of a square patch, in pixels [default: 4].
     #[arg(long)]
-    patch: Option<usize>,
-    /// Images, also of episodes: resizes to this height and width in pixels, such as 224x224 [default: each keeps its
-    /// own].
-    #[arg(long, value_name = "HxW", value_parser = size)]
-    size: Option<[usize; 2]>,
+    patch_size: Option<usize>,
+    /// Images, also of episodes: height and width to resize to, in pixels [default: no resizing].
+    ///
+    /// An example is 224x224.
+    #[arg(long, value_name = "HxW", value_parser = height_and_width)]
+    image_size: Option<[usize; 2]>,
     /// Audio: frames in a token [default: 4].
     #[arg(long)]
     frames_per_slice: Option<usize>,
-    /// Audio: frames from the start of a token to that of the next [default: frames of a token].
+    /// Audio: frames from the start of one token to the start of the next [default: frames in a token].
     #[arg(long)]
     slice_hop: Option<usize>,
 }
 
-fn size(text: &str) -> Result<[usize; 2], String> {
+fn height_and_width(text: &str) -> Result<[usize; 2], String> {
     let sides = text.split_once('x').and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
     sides.ok_or_else(|| format!("expected HEIGHTxWIDTH in pixels, such as 224x224; found {text:?}"))
 }
 
-impl Shape {
+impl TokenizerOptions {
     /// The tokenizer for a file of this modality, fitted to it.
     ///
     /// # Errors
-    /// Options of another modality, a modality that is not built in, and what the tokenizer refuses.
+    /// If options contradict each other, or the modality is not built in.
     pub fn fit(
         &self,
         modality: Modality,
@@ -88,19 +101,19 @@ impl Shape {
         Ok(modalities.tokenizers().fit(modality.name(), settings, None, &values(modality, file)?)?)
     }
 
-    /// Refuses options that say nothing about this modality: they would be ignored silently.
+    /// Fails for an option of another modality, which would be ignored silently.
     ///
     /// # Errors
-    /// Names the first, and its modality.
-    pub fn only(&self, modality: Modality) -> Result<()> {
+    /// With the first such option and its modalities.
+    pub fn check(&self, modality: Modality) -> Result<()> {
         let of = |modalities: &[Modality]| modalities.contains(&modality);
-        let options = self.options().into_iter().chain(self.cut.options());
+        let options = self.options().into_iter().chain(self.slicing.options());
         if let Some((option, modalities, _)) =
             options.into_iter().find(|(_, modalities, given)| *given && !of(modalities))
         {
             let names: Vec<&str> = modalities.iter().map(|modality| modality.name()).collect();
             let (names, read_as) = (names.join(" and "), modality.name());
-            bail!("{option} is for {names}; this file is read as {read_as} (--as says another)");
+            bail!("{option} is for {names}; this file is read as {read_as} (--as sets another modality)");
         }
         Ok(())
     }
@@ -109,14 +122,14 @@ impl Shape {
         [
             ("--preset", &[Modality::Image, Modality::Audio][..], self.preset.is_some()),
             ("--vocabulary", &[Modality::Text], self.vocabulary.is_some()),
-            ("--channels", &SEEN, self.channels.is_some()),
-            ("--sample-rate", &[Modality::Audio], self.sample_rate.is_some()),
+            ("--num-channels", &WITH_IMAGES, self.num_channels.is_some()),
+            ("--sampling-rate", &[Modality::Audio], self.sampling_rate.is_some()),
             ("--n-mels", &[Modality::Audio], self.n_mels.is_some()),
             ("--context", &[Modality::Trajectory], self.context.is_some()),
         ]
     }
 
-    /// Time steps in a record of episodes.
+    /// Time steps in a row of episodes.
     #[cfg(feature = "trajectory")]
     pub fn context(&self) -> usize {
         self.context.unwrap_or(CONTEXT)
@@ -126,7 +139,7 @@ impl Shape {
         // No text has more characters or bytes than the file has bytes; a published vocabulary may add ids at the ends.
         let (vocabulary, context) = match &self.vocabulary {
             Some(file) => (json!({ "file": file }), u32::MAX as usize),
-            None if self.cut.bytes => (json!("bytes"), bytes),
+            None if self.slicing.bytes => (json!("bytes"), bytes),
             None => (json!("characters"), bytes),
         };
         given([("vocabulary", Some(vocabulary)), ("context", Some(json!(context)))])
@@ -136,15 +149,15 @@ impl Shape {
     pub fn image(&self) -> Map<String, serde_json::Value> {
         given([
             ("preset", self.preset.as_ref().map(|name| json!(name))),
-            ("channels", self.channels.map(|n| json!(n))),
-            ("patch_size", self.cut.patch.map(|n| json!(n))),
-            ("image_size", self.cut.size.map(|size| json!(size))),
+            ("num_channels", self.num_channels.map(|n| json!(n))),
+            ("patch_size", self.slicing.patch_size.map(|n| json!(n))),
+            ("image_size", self.slicing.image_size.map(|size| json!(size))),
         ])
     }
 
-    /// Whether some option is of images.
+    /// Whether an option of images is given.
     #[cfg(feature = "trajectory")]
-    pub fn is_of_images(&self) -> bool {
+    pub fn has_image_options(&self) -> bool {
         !self.image().is_empty()
     }
 
@@ -152,26 +165,26 @@ impl Shape {
         if let Some(name) = &self.preset {
             return given([("preset", Some(json!(name))), ("normalize", Some(json!(false)))]);
         }
-        let rate = self.sample_rate.unwrap_or(SAMPLE_RATE);
+        let rate = self.sampling_rate.unwrap_or(SAMPLING_RATE);
         let mel = given([
             ("n_fft", Some(json!(rate / 40))),
             ("hop_length", Some(json!(rate / 100))),
             ("n_mels", self.n_mels.map(|n| json!(n))),
         ]);
-        // As many as any file of this length can hold: a rate is at least 1 Hz.
+        // A bound for any file of this length: a sampling rate is at least 1 Hz.
         let max_slices = bytes.saturating_mul(rate as usize).max(1);
         given([
             ("normalize", Some(json!(false))),
-            ("sample_rate", Some(json!(rate))),
+            ("sampling_rate", Some(json!(rate))),
             ("mel", Some(json!(mel))),
-            ("frames_per_slice", self.cut.frames_per_slice.map(|n| json!(n))),
-            ("slice_hop", self.cut.slice_hop.map(|n| json!(n))),
+            ("frames_per_slice", self.slicing.frames_per_slice.map(|n| json!(n))),
+            ("slice_hop", self.slicing.slice_hop.map(|n| json!(n))),
             ("max_slices", Some(json!(max_slices))),
         ])
     }
 }
 
-/// The settings that are given.
+/// Those of these settings that have a value.
 fn given<const N: usize>(settings: [(&str, Option<serde_json::Value>); N]) -> Map<String, serde_json::Value> {
     settings.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
 }
@@ -192,29 +205,23 @@ fn values(modality: Modality, file: &File) -> Result<Vec<Value>> {
     Ok(vec![Value::File(file.clone())])
 }
 
-impl Cut {
-    /// How values are cut, to count their tokens.
+impl SlicingOptions {
+    /// How `data check` counts tokens.
     pub fn slicing(&self) -> Slicing {
-        let Self { bytes, patch, size, frames_per_slice, slice_hop } = self;
-        Slicing {
-            bytes: *bytes,
-            patch_size: *patch,
-            image_size: *size,
-            frames_per_slice: *frames_per_slice,
-            slice_hop: *slice_hop,
-        }
+        let Self { bytes, patch_size, image_size, frames_per_slice, slice_hop } = *self;
+        Slicing { bytes, patch_size, image_size, frames_per_slice, slice_hop }
     }
 
-    /// Refuses options that say nothing about any of some fields, by what they hold.
+    /// Fails for an option of a modality that no field has; `holds` are the types of the fields' values.
     ///
     /// # Errors
-    /// Names the first, and its modality.
-    pub fn only_fields(&self, holds: &[&str]) -> Result<()> {
+    /// With the first such option and its modality.
+    pub fn check_fields(&self, holds: &[&str]) -> Result<()> {
         for (option, modalities, given) in self.options() {
             let name = modalities[0].name();
             ensure!(
                 !given || holds.iter().any(|holds| holds.ends_with(name)),
-                "{option} is for {name}; no field holds one"
+                "{option} is for {name}; no field has this modality"
             );
         }
         Ok(())
@@ -223,34 +230,34 @@ impl Cut {
     fn options(&self) -> [Given; 5] {
         [
             ("--bytes", &[Modality::Text][..], self.bytes),
-            ("--patch", &SEEN, self.patch.is_some()),
-            ("--size", &SEEN, self.size.is_some()),
+            ("--patch-size", &WITH_IMAGES, self.patch_size.is_some()),
+            ("--image-size", &WITH_IMAGES, self.image_size.is_some()),
             ("--frames-per-slice", &[Modality::Audio], self.frames_per_slice.is_some()),
             ("--slice-hop", &[Modality::Audio], self.slice_hop.is_some()),
         ]
     }
 }
 
-/// An option, the modalities that it is for, and whether it is given.
+/// An option, its modalities, and whether it is given.
 type Given = (&'static str, &'static [Modality], bool);
 
-/// Time steps in a record of episodes unless they are set.
+/// Default number of time steps in a row of episodes.
 #[cfg(feature = "trajectory")]
 const CONTEXT: usize = 20;
-/// The rate that audio is resampled to unless it is set, in Hz.
-const SAMPLE_RATE: u32 = 16_000;
-/// The modalities in which there are images.
-const SEEN: [Modality; 2] = [Modality::Image, Modality::Trajectory];
+/// Default sampling rate, in Hz.
+const SAMPLING_RATE: u32 = 16_000;
+/// The modalities that contain images.
+const WITH_IMAGES: [Modality; 2] = [Modality::Image, Modality::Trajectory];
 
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use super::height_and_width;
 
     #[test]
-    fn sizes_are_height_and_width() {
-        assert_eq!(size("8x16"), Ok([8, 16]));
+    fn a_size_is_height_and_width() {
+        assert_eq!(height_and_width("8x16"), Ok([8, 16]));
         for text in ["", "8", "8x", "x8", "8x8x8", "-8x8", "8 x 8"] {
-            assert!(size(text).unwrap_err().contains("224x224"), "{text}");
+            assert!(height_and_width(text).unwrap_err().contains("224x224"), "{text}");
         }
     }
 }

@@ -1,14 +1,13 @@
-//! Writes arrays as NumPy's `savez_compressed` does, the same bytes in every build.
+//! Writes arrays in the format of NumPy's `savez_compressed`, the same bytes in every build.
 //!
-//! A zip crate would compress with whatever backend the features of the whole build select, and backends
-//! differ in their bytes, some by the processor. So the DEFLATE is one crate's, in integers alone, and the
-//! container around it is written here: a local header and the data of each file, the central directory, and
-//! its end record (PKWARE's APPNOTE 6.3.10, 4.3).
+//! A zip crate would compress with the backend that the features of the whole build select, and the bytes differ between
+//! backends and, for some, processors. So DEFLATE is by one crate in integer arithmetic, and the container is written here:
+//! a local header and the data of each file, the central directory, and its end record (PKWARE's APPNOTE 6.3.10, 4.3).
 
 use npyz::WriterBuilder;
 use std::io;
 
-/// From the signature on: version 2.0 needed, no flags, DEFLATE, midnight of 1980-01-01.
+/// The fields after the signature: version 2.0 needed, no flags, DEFLATE, midnight of 1980-01-01.
 const METHOD: [u8; 10] = [20, 0, 0, 0, 8, 0, 0, 0, 0x21, 0];
 
 /// An archive of named arrays, in the order in which they are added.
@@ -23,7 +22,7 @@ impl Npz {
     /// Adds the array `name` of this shape, row-major.
     ///
     /// # Errors
-    /// Where `values` are not as many as the shape says, or the archive grows beyond 4 GiB.
+    /// If the number of `values` does not match the shape, or the archive exceeds 4 GiB.
     pub(super) fn add<T: npyz::AutoSerialize + Copy>(
         &mut self,
         name: &str,
@@ -45,7 +44,7 @@ impl Npz {
         entry.extend((name.len() as u16).to_le_bytes());
         entry.extend([0; 2]); // no extra field
 
-        self.directory.extend(b"PK\x01\x02\x14\x03"); // made by version 2.0, on Unix
+        self.directory.extend(b"PK\x01\x02\x14\x03"); // written by version 2.0, on Unix
         self.directory.extend(&entry);
         self.directory.extend([0; 6]); // no comment, first disk, not text
         self.directory.extend((0o100644u32 << 16).to_le_bytes());
@@ -71,7 +70,7 @@ impl Npz {
     }
 }
 
-/// A length or an offset as the format has it.
+/// A length or an offset in the format: 4 bytes, little-endian.
 fn length(bytes: usize) -> io::Result<[u8; 4]> {
     Ok(u32::try_from(bytes).map_err(io::Error::other)?.to_le_bytes())
 }
@@ -82,7 +81,7 @@ mod tests {
     use std::io::{Cursor, Read};
 
     #[test]
-    fn other_readers_find_the_arrays() {
+    fn other_crates_read_the_arrays() {
         let mut npz = Npz::default();
         npz.add("obs", &[2, 2], &[1.0f32, 2.0, 3.0, -4.5]).unwrap();
         npz.add("actions", &[300], &[7i64; 300]).unwrap();

@@ -1,9 +1,9 @@
-//! A log of cart-pole episodes of mixed quality, from which a model can learn to reach a return it is told.
+//! Cart-pole episodes of policies of mixed quality, from which a model can learn to reach a target return.
 //!
-//! Were the worse episodes only noisier, their most likely action would still be the expert's. So each policy
-//! here *aims* at something else, and what it aims at decides how long its episodes last: a policy that tips
-//! the pole at a steady rate ends after 25 to 115 steps, one that speeds up to the right leaves the track
-//! after 110 to 350, one that balances lasts all 500. Which it is shows in every action.
+//! If the worse episodes were only noisier, their most likely action would still be the expert's. So each policy has
+//! another aim, which determines the length of its episodes: a policy that tips the pole at a constant rate ends after 25 to
+//! 115 steps, one that accelerates to the right leaves the track after 110 to 350, one that balances lasts all 500. The aim
+//! affects every action.
 
 use super::npz::Npz;
 use crate::env::{Action, CartPole, Environment};
@@ -18,17 +18,17 @@ const SEED: u64 = 1983;
 /// Seconds in a step of the environment.
 const TAU: f64 = 0.02;
 
-/// What an episode's actions aim at.
+/// The aim of an episode's actions.
 #[derive(Clone, Copy)]
 enum Policy {
-    /// Nothing: each action is a coin toss.
+    /// None: each action is a coin toss.
     Random,
-    /// A pole that leans a little more to the right each step, until it falls.
+    /// A pole that leans a little more to the right at each step, until it falls.
     Tip {
         /// Radians a step.
         rate: f64,
     },
-    /// A cart that speeds up to the right, the pole upright, until it leaves the track.
+    /// A cart that accelerates to the right, the pole upright, until it leaves the track.
     Leave {
         /// Metres per second squared.
         acceleration: f64,
@@ -57,13 +57,13 @@ impl Policy {
     /// 0 to push left, 1 to push right, in step `t` of an episode.
     fn act(self, t: usize, state: &[f64; 4], generator: &mut Pcg64Mcg) -> u32 {
         let [position, velocity, angle, angular_velocity] = state;
-        // A leaning pole accelerates the cart, so a speed or a place is reached by way of a lean.
+        // A leaning pole accelerates the cart, so a target velocity or position is reached by a lean.
         let lean = match self {
             Self::Random => return random::below(generator, 2) as u32,
             Self::Tip { rate } => rate * t as f64,
             Self::Leave { acceleration } => {
-                let wanted = acceleration * TAU * t as f64;
-                (acceleration / 9.8 + 0.1 * (wanted - velocity)).clamp(-0.15, 0.15)
+                let target = acceleration * TAU * t as f64;
+                (acceleration / 9.8 + 0.1 * (target - velocity)).clamp(-0.15, 0.15)
             }
             Self::Balance => (-0.1 * (position + velocity)).clamp(-0.15, 0.15),
         };
@@ -71,7 +71,7 @@ impl Policy {
     }
 }
 
-/// Episodes one after another, in the layout that trajectory logs share.
+/// Concatenated episodes, as arrays by step.
 #[derive(Default)]
 struct Log {
     /// `[n, 4]`
@@ -91,17 +91,17 @@ impl Log {
         Ok(log)
     }
 
-    /// Plays one episode and writes it down. A share of the actions slips to the opposite one, so that the
-    /// log also shows how to come back.
+    /// Plays one episode and appends it. A share of the actions is replaced by the opposite one, so that the log also shows how
+    /// to recover.
     fn play(&mut self, policy: Policy, seed: u64) -> io::Result<()> {
         let mut generator = random::generator(mix(seed, 1));
         let slip = [0.0, 0.05, 0.1][random::below(&mut generator, 3)];
         let mut cartpole = CartPole::new();
         let mut state = cartpole.reset(seed).map_err(io::Error::other)?.state;
         for t in 0.. {
-            let seen: [f64; 4] = std::array::from_fn(|i| f64::from(state[i]));
+            let observation: [f64; 4] = std::array::from_fn(|i| f64::from(state[i]));
             let slips = random::uniform(&mut generator) < slip;
-            let action = policy.act(t, &seen, &mut generator) ^ u32::from(slips);
+            let action = policy.act(t, &observation, &mut generator) ^ u32::from(slips);
             let step = cartpole.step(&Action::Discrete(action)).map_err(io::Error::other)?;
 
             self.obs.append(&mut state);
@@ -111,13 +111,13 @@ impl Log {
             if step.done() {
                 break;
             }
-            state = step.seen.state;
+            state = step.observation.state;
         }
         Ok(())
     }
 }
 
-/// Plays every episode and packs the log, in NumPy's format: `obs [n, 4]`, `actions [n, 1]`,
+/// Plays every episode and writes the log in NumPy's format: `obs [n, 4]`, `actions [n, 1]`,
 /// `rewards [n]`, `episode_starts [n]`, `terminals [n]`.
 pub(super) fn npz() -> io::Result<Vec<u8>> {
     let log = Log::record()?;
@@ -135,7 +135,7 @@ pub(super) fn npz() -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// How long each episode lasts: its return, as each step is worth 1.
+    /// The length of each episode, which is its return: each step has reward 1.
     fn returns(log: &Log) -> Vec<usize> {
         log.episode_starts
             .iter()

@@ -1,4 +1,4 @@
-//! Whether a source holds episodes, by its files' names and first bytes.
+//! Detection of episodes by the names and first bytes of files.
 
 use super::log::is_log;
 use crate::data::{DataError, files, open_text};
@@ -7,12 +7,12 @@ use crate::table::{Place, rows};
 use smalti_trajectory::lerobot::INFO;
 use std::io::Read;
 
-/// Endings of files that hold nothing but episodes.
+/// Endings of files that always hold episodes.
 const EPISODES: [&str; 3] = ["h5", "hdf5", "npz"];
-/// Bytes of a text file by which it is told whether it holds episodes.
+/// Bytes of a text file that are searched for the fields of episodes.
 const PROBED: u64 = 1 << 20;
 
-/// Whether a source holds episodes: by the names of its files or, if they are tables, by the columns of the first.
+/// Whether a source holds episodes, by the names of its files or, for tables, by the columns of the first.
 ///
 /// # Errors
 /// [`DataError`] for files that cannot be read.
@@ -39,11 +39,11 @@ fn is_named(location: &str) -> bool {
     EPISODES.contains(&extension(location)) || rows::is_table(location) && extension(location) != "tsv"
 }
 
-/// Whether a table has the columns of states and actions.
+/// Whether a table has columns of states and actions.
 fn has_steps(location: &str) -> Result<bool, DataError> {
     if extension(location) == "parquet" {
         let columns = rows::parquet_columns(location, files::read(location)?)?;
-        return Ok(of_steps(&columns) && columns.iter().any(|name| tells_episodes(name)));
+        return Ok(of_steps(&columns) && columns.iter().any(|name| is_episode_column(name)));
     }
     let mut start = vec![];
     let read = open_text(location)?.take(PROBED).read_to_end(&mut start);
@@ -57,7 +57,7 @@ fn has_steps(location: &str) -> Result<bool, DataError> {
         return Ok(of_steps(&columns));
     }
     let has = |key: &str| line.contains(&format!("\"{key}\""));
-    // The line of a long episode may end after what was read of it.
+    // The line of a long episode may be read only in part.
     Ok((has("observations") || has("images")) && (has("actions") || !whole))
 }
 
@@ -68,7 +68,7 @@ fn of_steps(columns: &[String]) -> bool {
     has(&["obs", "observation", "observations"]) && has(&["action", "actions"])
 }
 
-fn tells_episodes(column: &str) -> bool {
+fn is_episode_column(column: &str) -> bool {
     ["done", "episode", "episode_index", "episode_starts", "next.done", "terminated", "truncated"]
         .contains(&column)
 }

@@ -1,0 +1,136 @@
+//! candle's layers in a model, on the model's parameters.
+
+use super::params::{Params, Scope};
+use crate::ops::{self, Value};
+use crate::random;
+use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
+use candle_nn::Init;
+use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Module, VarBuilder};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A layer built with a [`VarBuilder`], whose parameters are among those of a model: seeded by name, saved, resumed, frozen and
+/// checked like all others.
+pub struct CandleLayer<M> {
+    layer: M,
+    /// Each parameter as the layer and as the model has it.
+    parameters: Vec<(Var, Value)>,
+}
+
+impl<M> CandleLayer<M> {
+    /// Builds a layer; the names of its parameters are below `scope`.
+    ///
+    /// # Errors
+    /// If `build` fails, or a parameter's name is taken.
+    pub fn new(mut scope: Scope, build: impl FnOnce(VarBuilder) -> Result<M>) -> Result<Self> {
+        let (seed, prefix, device) = scope.origin();
+        let variables = Arc::new(Mutex::new(Vec::new()));
+        let backend = SeededVariables { seed, prefix, variables: variables.clone() };
+        let layer = build(VarBuilder::from_backend(Box::new(backend), DType::F32, device))?;
+        let variables = std::mem::take(&mut *variables.lock().unwrap_or_else(PoisonError::into_inner));
+        let adopt = |(name, variable): (String, Var)| Ok((variable.clone(), scope.adopt(&name, variable)?));
+        let parameters = variables.into_iter().map(adopt).collect::<Result<_>>()?;
+        Ok(Self { layer, parameters })
+    }
+
+    /// `f` of the layer and of some inputs, a differentiable expression of candle's operations.
+    ///
+    /// # Errors
+    /// As of [`ops::from_candle`].
+    pub fn apply(&self, inputs: &[&Value], f: impl FnOnce(&M, &[Tensor]) -> Result<Tensor>) -> Result<Value> {
+        ops::from_candle_with(inputs, &self.parameters, |tensors| f(&self.layer, tensors))
+    }
+}
+
+impl<M: Module> CandleLayer<M> {
+    /// The layer's output.
+    ///
+    /// # Errors
+    /// If the layer fails.
+    pub fn forward(&self, x: &Value) -> Result<Value> {
+        self.apply(&[x], |layer, inputs| layer.forward(&inputs[0]))
+    }
+}
+
+impl Params {
+    /// A [`VarBuilder`] of the parameters, for layers of candle that use them: `vb.pp("stack.blocks.0.mlp.inner")`.
+    pub fn var_builder(&self) -> VarBuilder<'static> {
+        VarBuilder::from_tensors(self.tensors().into_iter().collect(), DType::F32, self.device())
+    }
+}
+
+/// The source of new parameters: each is drawn by its name, as a model's own are.
+struct SeededVariables {
+    seed: u64,
+    /// Of names: that of the scope.
+    prefix: String,
+    variables: Arc<Mutex<Vec<(String, Var)>>>,
+}
+
+impl SeededVariables {
+    fn draw(&self, name: &str, shape: &Shape, init: Init, device: &Device) -> Result<Tensor> {
+        let mut generator = random::generator(random::named(self.seed, &format!("{}{name}", self.prefix)));
+        let n = shape.elem_count();
+        let mut normal = |mean: f64, std: f64| {
+            let values = random::normal(&mut generator, n).into_iter();
+            values.map(|x| (mean + std * f64::from(x)) as f32).collect::<Vec<f32>>()
+        };
+        let values = match init {
+            Init::Const(value) => vec![value as f32; n],
+            Init::Randn { mean, stdev } => normal(mean, stdev),
+            Init::Uniform { lo, up } => self.uniform(name, n, lo, up),
+            Init::Kaiming { dist, fan, non_linearity } => {
+                let std = gain(non_linearity) / (fan_of(fan, shape) as f64).sqrt();
+                match dist {
+                    NormalOrUniform::Normal => normal(0.0, std),
+                    NormalOrUniform::Uniform => {
+                        let bound = 3.0_f64.sqrt() * std;
+                        self.uniform(name, n, -bound, bound)
+                    }
+                }
+            }
+        };
+        Tensor::from_vec(values, shape, device)
+    }
+
+    fn uniform(&self, name: &str, n: usize, low: f64, high: f64) -> Vec<f32> {
+        let mut generator = random::generator(random::named(self.seed, &format!("{}{name}", self.prefix)));
+        (0..n).map(|_| (low + (high - low) * f64::from(random::uniform(&mut generator))) as f32).collect()
+    }
+}
+
+fn fan_of(fan: FanInOut, shape: &Shape) -> usize {
+    fan.for_shape(shape)
+}
+
+fn gain(non_linearity: NonLinearity) -> f64 {
+    non_linearity.gain()
+}
+
+impl SimpleBackend for SeededVariables {
+    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        let mut variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = variables.iter().find(|(known, _)| known == name) {
+            if *known.shape() != shape {
+                bail!("parameter {name}: expected {:?}, as before; found {shape:?}", known.shape());
+            }
+            return Ok(known.as_tensor().clone());
+        }
+        if dtype != DType::F32 {
+            bail!("parameter {name}: expected f32; found {dtype:?}");
+        }
+        let variable = Var::from_tensor(&self.draw(name, &shape, init, device)?)?;
+        let tensor = variable.as_tensor().clone();
+        variables.push((name.into(), variable));
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
+        bail!("parameter {name}: expected a layer that says its shape")
+    }
+
+    fn contains_tensor(&self, _: &str) -> bool {
+        true
+    }
+}
