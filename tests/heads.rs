@@ -112,7 +112,7 @@ fn a_pooling_head_reads_the_mean_of_a_document() {
     let outputs = model.outputs(&batch).unwrap();
     let hidden = without_gradients(|| model.forward(&batch, None)).unwrap();
     let means = mean_rows(&hidden, &[0..6, 14..20]).unwrap();
-    let expected = model.head(0, MEAN).forward(&means, &[0, 1], None).unwrap();
+    let expected = model.head(0, MEAN).forward(&means, &[0, 1], None, &[0..1, 1..2]).unwrap();
     let apart = (outputs[1].clone() - expected.tensor()).unwrap().abs().unwrap().max_all().unwrap();
     assert_eq!(outputs[1].dims(), [2, 2]);
     assert!(apart.to_scalar::<f32>().unwrap() < 1e-6);

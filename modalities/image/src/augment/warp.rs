@@ -200,7 +200,7 @@ mod tests {
         let all: Vec<Image> = (0..200).map(|seed| vary(&image(), &flip, seed)).collect();
         let count = all.iter().filter(|image| image.pixels == mirrored).count();
         assert!((70..130).contains(&count), "{count} of 200 mirrored");
-        assert!(all.iter().all(|image| image.pixels == mirrored || *image == image()));
+        assert!(all.iter().all(|drawn| drawn.pixels == mirrored || *drawn == image()));
     }
 
     #[test]
