@@ -48,7 +48,7 @@ pub struct CodesTokenizer {
 }
 
 /// Settings of [`CodesTokenizer`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CodesSettings {
     /// The run folder of the codebook; by default the codebook of the run from which this run starts.
@@ -138,6 +138,10 @@ impl Tokenizer for CodesTokenizer {
                 Err(named("expected the folder of a run with head = \"reconstruct\"; found none".into()))
             }
         }
+    }
+
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(CodesSettings).into()
     }
 
     fn new(config: CodesConfig) -> Result<Self, TokenizeError> {

@@ -46,23 +46,23 @@ impl Place {
         ran
     }
 
-    /// Run a command that must fail with exit code 1 and a message with all of `says`.
-    fn fails(&self, line: &str, says: &[&str]) {
-        failed(1, line, &self.run(line), says);
+    /// Run a command that must fail with exit code 1 and a message with all of `message`.
+    fn fails(&self, line: &str, message: &[&str]) {
+        failed(1, line, &self.run(line), message);
     }
 
     /// [`fails`](Self::fails) for a `train` that must not create its run folder.
-    fn fails_untouched(&self, line: &str, says: &[&str]) {
-        self.fails(&format!("{line} --out refused"), says);
+    fn fails_untouched(&self, line: &str, message: &[&str]) {
+        self.fails(&format!("{line} --out refused"), message);
         assert!(!self.path("refused").exists(), "smalti {line} left a run folder");
     }
 }
 
-fn failed(code: i32, line: &str, ran: &Ran, says: &[&str]) {
+fn failed(code: i32, line: &str, ran: &Ran, message: &[&str]) {
     assert_eq!(ran.code, Some(code), "smalti {line}\n{}", ran.err);
     assert_eq!(ran.out, "", "smalti {line}");
-    for say in says {
-        assert!(ran.err.contains(say), "smalti {line}\nexpected {say:?} in: {}", ran.err);
+    for part in message {
+        assert!(ran.err.contains(part), "smalti {line}\nexpected {part:?} in: {}", ran.err);
     }
     assert!(!ran.err.contains("panicked"), "smalti {line}\n{}", ran.err);
 }
@@ -140,8 +140,8 @@ fn unusable_texts_are_named() {
         ("image.txt", &["image.txt", "UTF-8", "0x89 at offset 0"]),
         ("folder", &["folder", "it is in none of the known layouts"]),
     ];
-    for (path, says) in cases {
-        place.fails_untouched(&format!("{} --set data.source={path}", text_train()), says);
+    for (path, message) in cases {
+        place.fails_untouched(&format!("{} --set data.source={path}", text_train()), message);
     }
     place.fails_untouched(&format!("{} --set data.source=", text_train()), &["data.source"]);
 }
@@ -170,8 +170,8 @@ fn vocabularies_are_trained_read_or_named() {
         ),
         ("{file=\"a.txt\"}", &["a.txt: not readable as vocab.txt"]),
     ];
-    for (vocabulary, says) in cases {
-        place.fails_untouched(&with(vocabulary), says);
+    for (vocabulary, message) in cases {
+        place.fails_untouched(&with(vocabulary), message);
     }
     for (run, vocabulary) in [("pairs", "{bpe=290}"), ("published", "{file=\"words\"}")] {
         place.works(&format!("{} --set outputs.text.context=4 --out {run}", with(vocabulary)));
@@ -198,8 +198,8 @@ fn invalid_prompts_and_sampling_options_are_named() {
         ("--top-p 0", &["--top-p: expected a number above 0 and at most 1; found 0"]),
         ("--temperature=-1", &["--temperature: expected a number of at least 0; found -1"]),
     ];
-    for (options, says) in cases {
-        place.fails(&format!("generate run {options}"), says);
+    for (options, message) in cases {
+        place.fails(&format!("generate run {options}"), message);
     }
     place.works("generate run --prompt ox --max-length 3");
 }
@@ -223,15 +223,15 @@ fn unusable_image_sources_are_named() {
         ("empty.tar", &["empty.tar", "empty"]),
         ("text.tar", &["text.tar", "not readable as a tar archive"]),
         ("loose", &["loose", "no field \"split\"", "file, label"]),
-        ("cut", &["cut/train-images-idx3-ubyte", "IDX", "says 4×8×8 = 256 bytes; 255 follow"]),
+        ("cut", &["cut/train-images-idx3-ubyte", "IDX", "has 4×8×8 = 256 bytes; 255 follow"]),
         (
             "swapped",
             &["swapped/train-images-idx3-ubyte", "begins with [00, 00, 08, 01]; expected [00, 00, 08, 03]"],
         ),
         ("fewer", &["fewer/train-images-idx3-ubyte", "expected a label for each of 4 images; found 3"]),
     ];
-    for (path, says) in cases {
-        place.fails_untouched(&format!("{} --set data.source={path}", image_train()), says);
+    for (path, message) in cases {
+        place.fails_untouched(&format!("{} --set data.source={path}", image_train()), message);
     }
     let splits = format!("{} --set data.train=split=practice", image_train());
     place.fails_untouched(&splits, &["images", "data.train: selects none of the 12 rows"]);
@@ -246,11 +246,11 @@ fn corrupt_images_are_named() {
         ("corrupt", damaged(whole.clone(), whole.len() - 13), &["not readable as image", "CRC"]),
         ("text", b"a cat".to_vec(), &["unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known"]),
     ];
-    for (name, bytes, says) in cases {
+    for (name, bytes, message) in cases {
         let place = image_place();
         place.write("images/train/low/1.png", &bytes);
-        let says = [&["images/train/low/1.png"], says].concat();
-        place.fails_untouched(&image_train(), &says);
+        let message = [&["images/train/low/1.png"], message].concat();
+        place.fails_untouched(&image_train(), &message);
         assert!(!place.path("refused").exists(), "{name}");
     }
 }
@@ -261,8 +261,8 @@ fn an_image_that_does_not_divide_into_patches_is_named() {
     for file in ["images/train/low/1.png", "images/test/low/1.png"] {
         let place = image_place();
         place.write(file, &png(9, 8));
-        let says = [file, "image is 8×9 pixels; width must be a multiple of the patch size 4"];
-        place.fails(&format!("{} --out run", image_train()), &says);
+        let message = [file, "image is 8×9 pixels; width must be a multiple of the patch size 4"];
+        place.fails(&format!("{} --out run", image_train()), &message);
     }
 }
 
@@ -305,14 +305,14 @@ fn additional_sources_are_mixed_in() {
     let ran = place.works(&format!("{} {} --out run", image_train(), more("others", "2")));
     assert!(ran.err.contains("not used: others/train/low/notes.txt"), "{}", ran.err);
     place.works("train --resume --out run");
-    let says = ["others: expected a positive weight; found 0"];
-    place.fails_untouched(&format!("{} {}", image_train(), more("others", "0.0")), &says);
+    let message = ["others: expected a positive weight; found 0"];
+    place.fails_untouched(&format!("{} {}", image_train(), more("others", "0.0")), &message);
     place.write("others/test/wide/0.png", &png(8, 8));
-    let says = ["wide/0.png: expected a label of the training rows: high, low; found \"wide\""];
-    place.fails_untouched(&format!("{} {}", image_train(), more("others", "1")), &says);
+    let message = ["wide/0.png: expected a label of the training rows: high, low; found \"wide\""];
+    place.fails_untouched(&format!("{} {}", image_train(), more("others", "1")), &message);
     std::fs::remove_dir_all(place.path("others/test/wide")).unwrap();
-    let says = ["train.batch_size", "a batch of 4 has none of task"];
-    place.fails(&format!("{} {} --out thin", image_train(), more("images", "0.01")), &says);
+    let message = ["train.batch_size", "a batch of 4 has none of task"];
+    place.fails(&format!("{} {} --out thin", image_train(), more("images", "0.01")), &message);
 }
 
 #[test]
@@ -366,8 +366,8 @@ fn classes_are_matched_by_name() {
     let eval = |data: &str| place.works(&format!("eval run --data {data} --json")).out;
     assert_eq!(eval("sorted"), eval("turned"));
     assert_ne!(eval("fewer"), eval("wrong"), "each has a single class, and they differ");
-    let says = ["wide/0.png", "expected a label of the training rows: high, low; found \"wide\""];
-    place.fails("eval run --data more", &says);
+    let message = ["wide/0.png", "expected a label of the training rows: high, low; found \"wide\""];
+    place.fails("eval run --data more", &message);
 }
 
 #[test]
@@ -379,10 +379,10 @@ fn a_class_that_the_training_split_lacks_is_named() {
         place.write(&format!("numbered/{split}-images-idx3-ubyte"), &images);
         place.write(&format!("numbered/{split}-labels-idx1-ubyte"), &labels);
     }
-    let says = [
+    let message = [
         "outputs.class: numbered/t10k-images-idx3-ubyte image 4: expected a label of the training rows: 0, 1, 2; found \"3\"",
     ];
-    place.fails_untouched(&format!("{} --set data.source=numbered", image_train()), &says);
+    place.fails_untouched(&format!("{} --set data.source=numbered", image_train()), &message);
 }
 
 /// Open the task and the data of a preset with these settings.
@@ -421,8 +421,8 @@ fn unusable_manifests_are_named() {
         ("rowless.tsv", &["rowless.tsv", "expected rows below the header"]),
         ("out.tsv", &["out.tsv row ", "../secret.wav", "leads out of its folder"]),
     ];
-    for (path, says) in cases {
-        place.fails_untouched(&format!("{} --set data.source={path}", audio_train()), says);
+    for (path, message) in cases {
+        place.fails_untouched(&format!("{} --set data.source={path}", audio_train()), message);
     }
     let filter = format!("{} --set data.train=speaker=theo", audio_train());
     place.fails_untouched(&filter, &["manifest.tsv", "no field \"speaker\"", "path, text, split"]);
@@ -465,13 +465,13 @@ fn corrupt_clips() -> [(Vec<u8>, &'static [&'static str]); 7] {
 /// A clip is read when its sample is needed, after the run folder is created. The run resumes with a repaired file.
 #[test]
 fn corrupt_clips_in_training_are_named() {
-    for (bytes, says) in corrupt_clips() {
+    for (bytes, message) in corrupt_clips() {
         let place = audio_place();
         place.write("clips/c.wav", &bytes);
-        let says = [&["c.wav"], says].concat();
-        place.fails(&format!("{} --out run", audio_train()), &says); // while the bands are measured
+        let message = [&["c.wav"], message].concat();
+        place.fails(&format!("{} --out run", audio_train()), &message); // while the bands are measured
         let unmeasured = format!("{} --set inputs.audio.normalize=false --out run", audio_train());
-        place.fails(&unmeasured, &says); // in training
+        place.fails(&unmeasured, &message); // in training
         place.write("clips/c.wav", &wav(8000, 2400, 1, 16));
         assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
     }
@@ -484,9 +484,9 @@ fn corrupt_clips_in_training_are_named() {
 fn corrupt_clips_to_transcribe_are_named() {
     let place = audio_place();
     place.works(&format!("{} --out run", audio_train()));
-    for (bytes, says) in corrupt_clips() {
+    for (bytes, message) in corrupt_clips() {
         place.write("bad.wav", &bytes);
-        place.fails("transcribe run clips/a.wav bad.wav", &[&["bad.wav"], says].concat());
+        place.fails("transcribe run clips/a.wav bad.wav", &[&["bad.wav"], message].concat());
     }
     place.write("long.wav", &wav(8000, 8000 * 60, 1, 16));
     place.fails(
@@ -496,8 +496,8 @@ fn corrupt_clips_to_transcribe_are_named() {
     place.fails("transcribe run none.wav", &["none.wav", "not found"]);
     for option in ["--language en", "--task translate", "--timestamps", "--beams 2", "--temperature 0.5"] {
         let name = option.split(' ').next().unwrap();
-        let says = "applies to outputs with head = \"generate\" only; leave it out for outputs.text";
-        place.fails(&format!("transcribe run clips/a.wav {option}"), &[name, says]);
+        let message = "applies to outputs with head = \"generate\" only; leave it out for outputs.text";
+        place.fails(&format!("transcribe run clips/a.wav {option}"), &[name, message]);
     }
     let found = "the run has inputs audio; outputs text";
     place.fails("classify run clips/a.wav", &["run: expected an output with classes", found]);
@@ -516,16 +516,16 @@ fn corrupt_images_to_classify_are_named() {
         ("sound.png", wav(8000, 800, 1, 16), &["unknown format"]),
         ("odd.png", png(8, 7), &["image is 7×8 pixels; height must be a multiple of the patch size 4"]),
         ("large.png", png(8, 128), &["image has 32×2 patches; at most 4×2 are allowed"]),
-        ("cut-idx3-ubyte", idx(0x803, &[2, 8, 8], 100), &["says 2×8×8 = 128 bytes; 100 follow"]),
+        ("cut-idx3-ubyte", idx(0x803, &[2, 8, 8], 100), &["has 2×8×8 = 128 bytes; 100 follow"]),
         ("claim-idx3-ubyte", idx(0x803, &[u32::MAX; 3], 8), &["IDX", "8 follow"]),
     ];
-    for (name, bytes, says) in cases {
+    for (name, bytes, message) in cases {
         place.write(name, &bytes);
-        place.fails(&format!("classify run images/test/low/0.png {name}"), &[&[name], says].concat());
+        place.fails(&format!("classify run images/test/low/0.png {name}"), &[&[name], message].concat());
     }
     place.fails("classify run none.png", &["none.png", "not found"]);
-    let says = ["run: expected an audio input", "the run has inputs image; outputs class"];
-    place.fails("transcribe run none.wav", &says);
+    let message = ["run: expected an audio input", "the run has inputs image; outputs class"];
+    place.fails("transcribe run none.wav", &message);
 }
 
 #[test]
@@ -586,10 +586,10 @@ fn unusable_logs_are_named() {
         ("cut.parquet", b"PAR1 and no more".to_vec(), &["Parquet"]),
         ("cut.hdf5", b"\x89HDF\r\n\x1a\n and no more".to_vec(), &["HDF5"]),
     ];
-    for (name, bytes, says) in cases {
+    for (name, bytes, message) in cases {
         place.write(name, &bytes);
         let line = format!("{} --set data.source={name}", trajectory_train());
-        place.fails_untouched(&line, &[&[name], says].concat());
+        place.fails_untouched(&line, &[&[name], message].concat());
     }
     place.fails_untouched(
         &format!("{} --set data.source=none.npz", trajectory_train()),
@@ -646,8 +646,8 @@ fn unusable_files_to_tokenize_are_named() {
         ("a.txt --patch-size 4", &["--patch-size is for image", "read as text"]),
         ("a.txt --index 1", &["--index: expected less than 1, the number of rows; found 1"]),
     ];
-    for (line, says) in cases {
-        place.fails(&format!("tokenize {line} --out tokens.safetensors"), says);
+    for (line, message) in cases {
+        place.fails(&format!("tokenize {line} --out tokens.safetensors"), message);
         assert!(!place.path("tokens.safetensors").exists(), "{line}");
     }
 }
@@ -676,8 +676,8 @@ fn invalid_settings_are_named() {
         ("data.holdout=2", &["data.holdout", "between 0 and 1; found 2"]),
         ("outputs.text.context=0", &["context is 0; it must be at least 1"]),
     ];
-    for (setting, says) in cases {
-        place.fails_untouched(&format!("{} --set {setting}", text_train()), says);
+    for (setting, message) in cases {
+        place.fails_untouched(&format!("{} --set {setting}", text_train()), message);
     }
     place.fails_untouched(
         "train texts",
@@ -722,8 +722,8 @@ fn invalid_settings_of_modalities_are_named() {
         ),
     ];
     place.write("a.txt", support::text().as_bytes());
-    for (line, setting, says) in cases {
-        place.fails_untouched(&format!("{line} --set {setting}"), says);
+    for (line, setting, message) in cases {
+        place.fails_untouched(&format!("{line} --set {setting}"), message);
     }
 }
 
@@ -739,8 +739,8 @@ fn usage_errors_exit_with_2() {
         ("tokenize a.txt --as video", &["video", "text, image, audio, trajectory"]),
         ("tokenize a.png --image-size 8", &["--image-size", "expected HEIGHTxWIDTH"]),
     ];
-    for (line, says) in cases {
-        failed(2, line, &place.run(line), says);
+    for (line, message) in cases {
+        failed(2, line, &place.run(line), message);
     }
 }
 
@@ -800,10 +800,10 @@ fn damaged_run_folders_are_named() {
         ),
         ("state.safetensors", &model, "train --resume --out run", &["run/state.safetensors"]),
     ];
-    for (name, damaged, line, says) in cases {
+    for (name, damaged, line, message) in cases {
         let before = whole(name);
         place.write(&format!("run/{name}"), damaged);
-        place.fails(line, says);
+        place.fails(line, message);
         assert_eq!(whole(name), damaged, "smalti {line} has written {name}");
         place.write(&format!("run/{name}"), &before);
     }

@@ -162,9 +162,9 @@ fn invalid_answers_are_errors() {
         ("other", &["env: expected 0, in the order of the requests; found 3"]),
         ("error", &["reports an error: the arena is on fire"]),
     ];
-    for (manner, says) in cases {
+    for (manner, message) in cases {
         let problem = problem(manner, PATIENT);
-        for said in says {
+        for said in message {
             assert!(problem.contains(said), "{manner}: expected {said:?} in: {problem}");
         }
         let tail = format!("\nthe end of its standard error:\n    about to be {manner}");
@@ -247,12 +247,12 @@ fn the_command_line_names_the_environment_that_failed() {
     assert_eq!(ran(smalti(folder.path()), &trained).code, Some(0));
     let cases =
         [("dies", 60, "ended before its answer to reset"), ("mute", 1, "gave no greeting within 1 s")];
-    for (manner, timeout, says) in cases {
+    for (manner, timeout, message) in cases {
         let mut rollout = smalti(folder.path());
         rollout.args(["rollout", "run", "--env", &command(manner)]);
         let ran = ran(rollout, &format!("--env-timeout {timeout} --episodes 2"));
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{}", ran.err);
-        let expected = format!("error: --env {}: {says}", command(manner));
+        let expected = format!("error: --env {}: {message}", command(manner));
         assert!(ran.err.starts_with(&expected), "expected {expected:?} in: {}", ran.err);
         assert_eq!(ran.err.matches("environment.py").count(), 1, "named once: {}", ran.err);
     }

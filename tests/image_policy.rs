@@ -87,12 +87,12 @@ fn a_policy_acts_on_images() {
         assert!(played["random"]["return_mean"].as_f64().unwrap() < 3.0, "{played}");
     }
     let narrow = rollout(folder.path(), "eye-narrow", "--episodes 1");
-    let says =
+    let message =
         "episode 0: inputs.front: step 0: image is 4×3 pixels; width must be a multiple of the patch size 2";
-    assert!(narrow.code == Some(1) && narrow.err.contains(says), "{}", narrow.err);
+    assert!(narrow.code == Some(1) && narrow.err.contains(message), "{}", narrow.err);
     let other = rollout(folder.path(), "eye-other", "--episodes 1");
-    let says = "has cameras [\"side\"]; the model reads images of [\"front\"]";
-    assert!(other.code == Some(1) && other.err.contains(says), "{}", other.err);
+    let message = "has cameras [\"side\"]; the model reads images of [\"front\"]";
+    assert!(other.code == Some(1) && other.err.contains(message), "{}", other.err);
     let blind = rollout(folder.path(), "cartpole", "--episodes 1");
     assert!(blind.code == Some(1) && blind.err.contains("has states of 4 numbers"), "{}", blind.err);
 }
@@ -161,19 +161,19 @@ fn images_in_separate_files_are_read() {
     works(folder.path(), &train);
 
     // An image of another size, a file that is not an image, a missing file: the error names file, episode, camera and step.
-    let bad = |bytes: Option<&[u8]>, says: &str| {
+    let bad = |bytes: Option<&[u8]>, message: &str| {
         match bytes {
             Some(bytes) => write("1/b.png", bytes),
             None => fs::remove_file(folder.path().join("1/b.png")).unwrap(),
         }
         let checked = ran(smalti(folder.path()), "data check log.jsonl --patch-size 4");
-        let named = ["log.jsonl (episode 1), field front: ", "step 1: ", says];
-        let says_all = named.iter().all(|says| checked.out.contains(says));
-        assert!(checked.code == Some(1) && says_all, "{named:?} in: {}", checked.out);
-        if !says.contains("expected 8×8") {
+        let named = ["log.jsonl (episode 1), field front: ", "step 1: ", message];
+        let has_all = named.iter().all(|message| checked.out.contains(message));
+        assert!(checked.code == Some(1) && has_all, "{named:?} in: {}", checked.out);
+        if !message.contains("expected 8×8") {
             let trained = error_of(folder.path(), &train.replace("--out run", "--out other"));
             assert!(
-                ["log.jsonl (episode 1)", "front", says].iter().all(|says| trained.contains(says)),
+                ["log.jsonl (episode 1)", "front", message].iter().all(|message| trained.contains(message)),
                 "{trained}"
             );
         }

@@ -331,8 +331,8 @@ fn a_full_disk_does_not_damage_saved_files() {
         let limit = format!("trap '' XFSZ; ulimit -f {blocks}");
         let refused = ran(smalti_under(&limit, place.folder.path()), "train --resume --out run");
         assert_eq!(refused.code, Some(1), "{file}: {}", refused.err);
-        let says = format!("error: cannot write {file}: ");
-        assert!(refused.err.contains(&says), "expected {says:?} in: {}", refused.err);
+        let message = format!("error: cannot write {file}: ");
+        assert!(refused.err.contains(&message), "expected {message:?} in: {}", refused.err);
         assert!(refused.err.contains("the file saved before is unchanged"), "{}", refused.err);
         assert_eq!(refused.err.matches("File too large").count(), 1, "said twice: {}", refused.err);
         assert!(saved("state.safetensors") == state, "{file}: the state has changed");

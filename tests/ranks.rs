@@ -210,8 +210,12 @@ fn a_job_with_a_killed_or_stopped_rank_ends_and_resumes(by: By) {
         wait_for_step(&run, step);
         job.signal("KILL", killed);
         let ended = job.ended();
-        let says = ended.out + &ended.err; // the output of mpirun differs between versions
-        assert!(ended.code > Some(0) && says.contains(&format!("rank {killed}")), "{:?}: {says}", ended.code);
+        let message = ended.out + &ended.err; // the output of mpirun differs between versions
+        assert!(
+            ended.code > Some(0) && message.contains(&format!("rank {killed}")),
+            "{:?}: {message}",
+            ended.code
+        );
         line = resume.into();
     }
 
@@ -300,13 +304,13 @@ fn several_processes_without_a_rendezvous_are_an_error() {
         assert!(!folder.path().join("run").exists());
         refused.err
     };
-    let says = train(&[("PMI_SIZE", "2"), ("PMI_RANK", "1")]);
-    assert!(says.contains("PMI_SIZE: ") && says.contains("2 processes"), "{says}");
+    let message = train(&[("PMI_SIZE", "2"), ("PMI_RANK", "1")]);
+    assert!(message.contains("PMI_SIZE: ") && message.contains("2 processes"), "{message}");
     let what =
         if cfg!(feature = "mpi") { "MPI found 1: start them with" } else { "build it with `--features mpi`" };
-    assert!(says.contains(what), "{says}");
-    let says = train(&[("WORLD_SIZE", "2"), ("RANK", "1")]);
-    assert!(says.contains("MASTER_ADDR: expected the host of rank 0, as WORLD_SIZE is 2"), "{says}");
+    assert!(message.contains(what), "{message}");
+    let message = train(&[("WORLD_SIZE", "2"), ("RANK", "1")]);
+    assert!(message.contains("MASTER_ADDR: expected the host of rank 0, as WORLD_SIZE is 2"), "{message}");
 }
 
 #[test]
@@ -316,14 +320,14 @@ fn several_gpus_that_cannot_train_together_are_an_error() {
     let train = |devices: &str| {
         ran(smalti(folder.path()), &format!("train text {TINY} --set data.source=a.txt --out run {devices}"))
     };
-    for (devices, code, says) in [
+    for (devices, code, message) in [
         ("--devices 0,1", 1, "built without it; build it with `--features nccl`"),
         ("--devices 0,1,0", 2, "GPU 0 is named twice"),
         ("--devices one", 2, "expected the number of a GPU; found \"one\""),
         ("--devices 0,1 --device cuda", 2, "cannot be used with"),
     ] {
         let refused = train(devices);
-        assert!(refused.code == Some(code) && refused.err.contains(says), "{devices}: {refused:?}");
+        assert!(refused.code == Some(code) && refused.err.contains(message), "{devices}: {refused:?}");
     }
     assert!(!folder.path().join("run").exists());
 }

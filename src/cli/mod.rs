@@ -28,6 +28,7 @@ mod predict;
 mod print;
 mod progress;
 mod rollout;
+mod settings;
 mod show;
 mod tokenize;
 mod train;
@@ -73,6 +74,8 @@ enum Command {
     Tokenize(tokenize::TokenizeArgs),
     /// List, fetch, make and check data.
     Data(data::DataArgs),
+    /// List the settings of run.toml with meaning, type, default and choices.
+    Settings(settings::SettingsArgs),
     /// Describe a run: settings, tasks, parameters, progress.
     Info(info::InfoArgs),
     /// Draw the attention rules and the curves of a run.
@@ -177,6 +180,7 @@ fn dispatch(cli: Cli, modalities: &Modalities) -> anyhow::Result<()> {
         Command::Export(args) => import::export(args),
         Command::Tokenize(args) => tokenize::run(args, modalities),
         Command::Data(args) => data::run(args, modalities),
+        Command::Settings(args) => settings::run(args, modalities),
         Command::Info(args) => info::run(args, modalities),
         Command::Show(args) => show::run(args, modalities),
         Command::Bench(args) => bench::run(args),

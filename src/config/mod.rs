@@ -1,10 +1,12 @@
 //! `run.toml`: all settings of a run, from a preset or a file, with overrides.
 
+mod keys;
 mod overrides;
 mod presets;
 #[cfg(test)]
 mod tests;
 
+pub use keys::{SettingKey, nearest, setting_keys};
 pub use presets::{PRESETS, preset};
 
 use crate::model::{ConfigError, ModelConfig};
@@ -15,6 +17,7 @@ use crate::sample::{
 use crate::task::SavedTask;
 use crate::train::{TrainConfig, TrainConfigError};
 use indexmap::IndexMap;
+use keys::with_suggestion;
 use overrides::set;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,7 +26,7 @@ use std::collections::BTreeMap;
 pub const VERSION: u32 = 3;
 
 /// All settings of a run, with either `data` (one task) or `mix` (several tasks).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// The version of the run folder.
@@ -50,7 +53,7 @@ pub struct RunConfig {
 }
 
 /// One task of a mix.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MixEntry {
     /// Its share of a batch's documents, relative to the other tasks.
@@ -254,7 +257,7 @@ impl RunConfig {
         }
         let config: Self = toml::Value::Table(table)
             .try_into()
-            .map_err(|e: toml::de::Error| unreadable(e.to_string().trim_end().to_string()))?;
+            .map_err(|e: toml::de::Error| unreadable(with_suggestion(e.to_string().trim_end())))?;
         config.validate(origin)?;
         Ok(config)
     }

@@ -19,7 +19,7 @@ pub struct Classify {
 }
 
 /// Settings of [`Classify`]: none.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassifySettings {}
 
@@ -108,6 +108,10 @@ impl HeadKind for Classify {
     const NAME: &'static str = "classify";
     const PREDICTS_LABELS: bool = true;
     type Settings = ClassifySettings;
+
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(ClassifySettings).into()
+    }
 
     /// Uses the classes that the source declares, else the distinct labels of the values.
     fn fit(_: ClassifySettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {

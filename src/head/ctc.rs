@@ -18,7 +18,7 @@ pub struct Ctc {
 }
 
 /// Settings of [`Ctc`]: none.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CtcSettings {}
 
@@ -71,6 +71,10 @@ impl HeadKind for Ctc {
     const NAME: &'static str = "ctc";
     const INPUT: HeadInput = HeadInput::InputTokens;
     type Settings = CtcSettings;
+
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(CtcSettings).into()
+    }
 
     fn fit(_: CtcSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
         Ok(Self::new(vocabulary(Self::NAME, data)?))

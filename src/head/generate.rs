@@ -17,7 +17,7 @@ pub struct Generate {
 }
 
 /// Settings of [`Generate`]: none.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GenerateSettings {}
 
@@ -77,6 +77,10 @@ impl HeadKind for Generate {
     const NAME: &'static str = "generate";
     const INPUT: HeadInput = HeadInput::NextTokens;
     type Settings = GenerateSettings;
+
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(GenerateSettings).into()
+    }
 
     fn fit(_: GenerateSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
         Ok(Self::new(vocabulary(Self::NAME, data)?))

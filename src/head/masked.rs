@@ -19,7 +19,7 @@ pub struct Masked {
 }
 
 /// Settings of [`Masked`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskedSettings {
     /// Share of the tokens that are masked, above 0 and at most 1.
@@ -79,6 +79,10 @@ impl HeadKind for Masked {
     const NAME: &'static str = "masked";
     const INPUT: HeadInput = HeadInput::MaskedTokens;
     type Settings = MaskedSettings;
+
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(MaskedSettings).into()
+    }
 
     fn fit(settings: MaskedSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
         let mask = settings.mask;

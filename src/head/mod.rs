@@ -177,6 +177,12 @@ pub trait HeadKind: Head + Serialize + DeserializeOwned + Sized + 'static {
     /// The head's settings in `[outputs.NAME]`; an unknown field must be an error.
     type Settings: Serialize + DeserializeOwned + Default;
 
+    /// The JSON Schema of [`Settings`](Self::Settings), from which the program lists them with their meaning; null, the
+    /// default, for none.
+    fn settings_schema() -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     /// A head of these settings, fitted to the values of the training rows.
     ///
     /// # Errors

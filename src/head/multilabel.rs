@@ -24,7 +24,7 @@ pub struct Multilabel {
 }
 
 /// Settings of [`Multilabel`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MultilabelSettings {
     /// Separator of the labels in a text; spaces around a label are removed.
@@ -126,6 +126,10 @@ fn sigmoid(x: f32) -> f64 {
 impl HeadKind for Multilabel {
     const NAME: &'static str = "multilabel";
     type Settings = MultilabelSettings;
+
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(MultilabelSettings).into()
+    }
 
     /// Uses the labels that the source declares, else the distinct labels of the texts, else the indices of an array's
     /// elements.

@@ -19,7 +19,7 @@ pub struct Reconstruct {
 }
 
 /// Settings of [`Reconstruct`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReconstructSettings {
     /// Number of codes.
@@ -80,6 +80,10 @@ impl HeadKind for Reconstruct {
     const NAME: &'static str = "reconstruct";
     const INPUT: HeadInput = HeadInput::Codes;
     type Settings = ReconstructSettings;
+
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(ReconstructSettings).into()
+    }
 
     fn fit(settings: ReconstructSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
         let refuse = |problem: String| Err(TokenizeError::Config { tokenizer: Self::NAME, problem });

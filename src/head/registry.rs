@@ -27,6 +27,7 @@ struct Entry {
     defaults: fn() -> Result<Value, TokenizeError>,
     input: HeadInput,
     predicts_labels: bool,
+    schema: fn() -> Value,
 }
 
 /// A fitted head, as a run saves it.
@@ -92,6 +93,7 @@ impl HeadRegistry {
             defaults: defaults::<H>,
             input: H::INPUT,
             predicts_labels: H::PREDICTS_LABELS,
+            schema: H::settings_schema,
         };
         self.entries.insert(H::NAME, entry);
         Ok(())
@@ -100,6 +102,11 @@ impl HeadRegistry {
     /// The registered names, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.entries.keys().copied()
+    }
+
+    /// The schema of each head's settings, by name ([`HeadKind::settings_schema`]).
+    pub fn settings_schemas(&self) -> impl Iterator<Item = (&'static str, Value)> + '_ {
+        self.entries.iter().map(|(name, entry)| (*name, (entry.schema)()))
     }
 
     /// The names of a head's settings.

@@ -23,7 +23,7 @@ pub struct Regress {
 }
 
 /// Settings of [`Regress`].
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegressSettings {
     /// Whether targets are normalized to mean 0 and standard deviation 1 over the training rows. Predictions and metrics are
@@ -124,6 +124,10 @@ impl Head for Regress {
 impl HeadKind for Regress {
     const NAME: &'static str = "regress";
     type Settings = RegressSettings;
+
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(RegressSettings).into()
+    }
 
     fn fit(settings: RegressSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
         let refuse = |problem: String| Err(TokenizeError::Config { tokenizer: Self::NAME, problem });

@@ -17,7 +17,7 @@ pub struct Represent {
 }
 
 /// Settings of [`Represent`].
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RepresentSettings {
     /// Whether the vector is divided by its length (L2 norm).
@@ -70,6 +70,10 @@ impl HeadKind for Represent {
     const NAME: &'static str = "represent";
     const INPUT: HeadInput = HeadInput::PooledState;
     type Settings = RepresentSettings;
+
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(RepresentSettings).into()
+    }
 
     fn fit(settings: RepresentSettings, _: &FitData) -> std::result::Result<Self, TokenizeError> {
         Ok(Self::new(settings.normalize))

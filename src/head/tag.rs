@@ -23,7 +23,7 @@ pub struct Tag {
 }
 
 /// Settings of [`Tag`].
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TagSettings {
     /// Separator of the labels in a text; empty if each character is a label.
@@ -110,6 +110,10 @@ impl HeadKind for Tag {
     const NAME: &'static str = "tag";
     const INPUT: HeadInput = HeadInput::InputTokens;
     type Settings = TagSettings;
+
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(TagSettings).into()
+    }
 
     /// Uses the labels that the source declares, else the distinct labels of the values.
     fn fit(settings: TagSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {

@@ -5,7 +5,7 @@ use crate::rules::Rule;
 use serde::{Deserialize, Serialize};
 
 /// The shape of the transformer, of the embedder before it and of the heads after it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
     /// Width of a token.
@@ -38,7 +38,7 @@ pub struct ModelConfig {
 }
 
 /// Attention: `[model.attention]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AttentionConfig {
     /// Number of attention heads.
@@ -69,7 +69,7 @@ pub struct AttentionConfig {
 }
 
 /// The MLP: `[model.mlp]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MlpConfig {
     /// Width of the hidden layer; 0 for 4·d_model.
@@ -84,7 +84,7 @@ pub struct MlpConfig {
 }
 
 /// The embedding: `[model.embedding]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EmbeddingConfig {
     /// Position and time embeddings.
@@ -106,7 +106,7 @@ pub struct EmbeddingConfig {
 }
 
 /// The heads: `[model.head]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeadConfig {
     /// Whether a head that generates or unmasks tokens shares its matrix with the embedding of their kind.
@@ -122,7 +122,7 @@ pub struct HeadConfig {
 }
 
 /// A replaced attention rule.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LayerRule {
     /// The kind of the tokens that attend, or a pattern: `camera.*`.
@@ -130,6 +130,7 @@ pub struct LayerRule {
     /// The kind of the tokens that they attend to, or a pattern.
     pub key: String,
     /// The rule.
+    #[schemars(with = "String")]
     pub rule: Rule,
     /// The layers of its transformer, counted from 0; all if left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -137,7 +138,7 @@ pub struct LayerRule {
 }
 
 /// A normalization.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
     /// Mean and variance (Ba et al. 2016).
@@ -147,7 +148,7 @@ pub enum NormKind {
 }
 
 /// The place of a sublayer's norm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NormPlacement {
     /// Before each sublayer, and once after the last block: GPT-2, ViT.
@@ -157,7 +158,7 @@ pub enum NormPlacement {
 }
 
 /// Position and time embeddings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Positions {
     /// A learned table for each axis.
@@ -171,7 +172,7 @@ pub enum Positions {
 }
 
 /// Two convolutions over the frames of slices of two, as in Whisper.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stem {
     /// The kind of token, named `task.kind`.
@@ -179,7 +180,7 @@ pub struct Stem {
 }
 
 /// Rotary position embedding (Su et al. 2021).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rotary {
     /// Pair i of a head's features is rotated by place·base^(−2i/d_head).
@@ -196,7 +197,7 @@ impl Default for Rotary {
 }
 
 /// Biases of attention scores by distance (Raffel et al. 2020).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelativePositions {
     /// Number of buckets of distances; each has a bias for each head.

@@ -13,7 +13,7 @@ use super::math::{BLOCK, exp, normal_cdf, sigmoid, vectorize};
 use super::storage::{Elements, has_kernel, slice};
 
 /// A nonlinearity between the two linear maps of a feed-forward layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// x·Φ(x) with the exact normal distribution function (Hendrycks & Gimpel 2016), as in BERT and Whisper.

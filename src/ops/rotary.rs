@@ -26,7 +26,7 @@ pub struct Angles {
 }
 
 /// Scaling of rotary frequencies, so that a model trained on short contexts reads longer ones.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RotaryScaling {
     /// Divide all frequencies by `factor` (Chen et al. 2023).

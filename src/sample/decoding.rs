@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// Rules of decoding of a published model, as in Whisper's `generation_config.json`: ids of languages, tasks and timestamps,
 /// suppressed ids, and default options.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Decoding {
     /// The id after the start if no language and no task is requested. Default: the detected language.

@@ -30,10 +30,11 @@ impl TaskSettings {
 }
 
 /// `[data]`: the sources of rows, their splits, and the windows of samples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
     /// A file, folder, archive or pattern, or a list of them, each with its sampling weight.
+    #[schemars(with = "OneOrMany<String>")]
     pub source: OneOrMany<Source>,
     /// Filter of the training rows: `split = train & speaker != theo`. Default: all rows that are not in the validation split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,6 +44,7 @@ pub struct DataSettings {
     pub validation: Option<String>,
     /// Sources of the validation rows, if they differ from those of the training rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<OneOrMany<String>>")]
     pub validation_source: Option<OneOrMany<Source>>,
     /// Share of the training rows held out for validation, unless another setting selects the validation rows.
     #[serde(default = "tenth")]
@@ -91,7 +93,7 @@ impl DataSettings {
 }
 
 /// `data.keep_best`: the share of rows with the largest values of a field.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeepBest {
     /// A field of numbers, such as a derived `total` of the rewards.
@@ -118,7 +120,7 @@ fn context() -> usize {
 }
 
 /// `[inputs.NAME]`: a part that the model reads.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct InputSettings {
     /// The name of a registered modality.
     pub modality: String,
@@ -140,7 +142,7 @@ pub struct InputSettings {
 }
 
 /// `[outputs.NAME]`: a part that the model predicts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OutputSettings {
     /// The name of a registered head.
     pub head: String,
@@ -205,7 +207,7 @@ pub struct OutputSettings {
 }
 
 /// The pooling of an output of the whole sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pool {
     /// A class token of the output.
@@ -217,7 +219,7 @@ pub enum Pool {
 }
 
 /// One value or a list of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
     /// One value.

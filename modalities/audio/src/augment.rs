@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
 /// Random augmentation of training clips. Every amount is a maximum; 0, the default, is off.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
     /// Change speed and pitch together, by resampling: a fraction below 0.5; 0.1 draws from 0.9 to 1.1, in steps of a

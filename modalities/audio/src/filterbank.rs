@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The formula of the mel scale.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MelScale {
     /// Linear below 1 kHz, logarithmic above (Slaney's Auditory Toolbox; the default of librosa).
@@ -17,7 +17,7 @@ pub enum MelScale {
 }
 
 /// The scaling of a filter's weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MelNorm {
     /// Every triangle has unit area over frequency in Hz, so that white noise is flat.

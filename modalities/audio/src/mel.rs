@@ -4,7 +4,7 @@ use crate::{MelNorm, MelScale, Window};
 use serde::{Deserialize, Serialize};
 
 /// The settings of a mel spectrogram. The default is Whisper's, at 16 kHz.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MelConfig {
     /// The length of the Fourier transform, in samples.
@@ -52,7 +52,7 @@ pub struct MelConfig {
 }
 
 /// The padding of a clip beyond its ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
     /// Reflection at the first and the last sample, repeated if the clip is shorter than half a frame (as in
@@ -69,7 +69,7 @@ pub enum Padding {
 }
 
 /// The quantity that bands sum up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Spectrum {
     /// The magnitude.
@@ -80,7 +80,7 @@ pub enum Spectrum {
 }
 
 /// The logarithm of a band.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Log {
     /// No logarithm.

@@ -21,7 +21,7 @@ use smalti_contract::{TokenizeError, Tokenizer, Values};
 /// assert_eq!((config.mel.n_mels, config.band_mean.len()), (40, 40));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AudioSettings {
     /// The name of a published front end, one of [`AudioConfig::PRESETS`].
@@ -35,6 +35,7 @@ pub struct AudioSettings {
     pub sampling_rate: Option<u32>,
     /// Settings of the spectrogram: keys of [`MelConfig`](crate::MelConfig).
     #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schemars(with = "crate::MelConfig")]
     pub mel: Map<String, Value>,
     /// Pad with silence or cut every clip to this many seconds.
     #[serde(skip_serializing_if = "Option::is_none")]

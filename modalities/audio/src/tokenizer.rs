@@ -123,6 +123,10 @@ impl Tokenizer for AudioTokenizer {
         settings.fit(before, values)
     }
 
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(AudioSettings).into()
+    }
+
     fn new(config: AudioConfig) -> Result<Self, TokenizeError> {
         let config_error = |problem| TokenizeError::Config { tokenizer: Self::NAME, problem };
         config.check().map_err(config_error)?;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
 /// A window function.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
     /// `0.5 − 0.5·cos`: the window of Whisper, librosa and AST.

@@ -16,6 +16,7 @@ type Fit = fn(
 #[derive(Clone, Default)]
 pub struct Registry {
     builders: BTreeMap<&'static str, (Build, Fit)>,
+    schemas: BTreeMap<&'static str, fn() -> serde_json::Value>,
 }
 
 /// An error of a registry.
@@ -53,7 +54,13 @@ impl Registry {
             return Err(RegistryError::Duplicate(T::NAME));
         }
         self.builders.insert(T::NAME, (build::<T>, fit::<T>));
+        self.schemas.insert(T::NAME, T::settings_schema);
         Ok(())
+    }
+
+    /// The schema of each tokenizer's settings, by name ([`Tokenizer::settings_schema`]).
+    pub fn settings_schemas(&self) -> impl Iterator<Item = (&'static str, serde_json::Value)> + '_ {
+        self.schemas.iter().map(|(name, schema)| (*name, schema()))
     }
 
     /// Build the tokenizer of this name from a configuration that [`config_json`](AnyTokenizer::config_json) wrote.

@@ -36,6 +36,12 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
         values: &dyn Values,
     ) -> Result<Self::Config, TokenizeError>;
 
+    /// The JSON Schema of [`Settings`](Self::Settings), from which the program lists them with their meaning; null, the
+    /// default, for none.
+    fn settings_schema() -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     /// Build a tokenizer from this configuration.
     ///
     /// # Errors

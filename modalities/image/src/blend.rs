@@ -9,7 +9,7 @@ use smalti_contract::TokenizeError;
 
 /// Blending of each training image with another one; off by default. The target is then both classes, weighted by the
 /// shares of the images.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Blend {
     /// Mixup (Zhang et al. 2017): the mean of two images, weighted by a share drawn from Beta(this, this); 0 is off.

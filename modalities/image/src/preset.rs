@@ -4,7 +4,7 @@ use crate::{Filter, ImageConfig, Resize};
 use serde::{Deserialize, Serialize};
 
 /// The image preprocessing of a published model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
     /// The vision transformers' (`google/vit-base-patch16-224`): [`ImageConfig::vit`] of 224×224 in patches of 16.

@@ -20,7 +20,7 @@ use smalti_contract::{TokenizeError, Tokenizer, Values};
 /// assert_eq!(config.mean, [0.25]);
 /// # Ok::<(), smalti_contract::TokenizeError>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageSettings {
     /// Published settings (`vit`, `clip`, `imagenet`, `cifar` or `mnist`) for all settings that are left out. Without a

@@ -111,6 +111,10 @@ impl Tokenizer for ImageTokenizer {
         settings.fit(before, values)
     }
 
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(ImageSettings).into()
+    }
+
     fn new(config: ImageConfig) -> Result<Self, TokenizeError> {
         config.check().map_err(|problem| TokenizeError::Config { tokenizer: Self::NAME, problem })?;
         let [rows, columns] = config.max_patches;

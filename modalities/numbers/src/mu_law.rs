@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// which is 1 % of `|x| + 0.01` with the default settings; a larger number is decoded as about ±`m`. Without
 /// companding, the error is at most `1 / bins`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MuLaw {
     /// The compression of large numbers; 100 in the paper.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// A value is a number, an array of numbers (of any shape) or a text that contains a number; all values have the same
 /// number of elements, the columns. NaN is a missing number.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NumbersSettings {
     /// One token with all numbers (`"one"`, the default), or one token with one feature for each number (`"each"`).
@@ -54,7 +54,7 @@ pub struct NumbersSettings {
 }
 
 /// The tokens of a value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokensPer {
     /// One token with all numbers.
@@ -65,7 +65,7 @@ pub enum TokensPer {
 }
 
 /// One number for all columns, or one for each column.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum OneOrAll {
     /// One number for all columns.

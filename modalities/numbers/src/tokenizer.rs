@@ -55,6 +55,10 @@ impl Tokenizer for NumbersTokenizer {
         settings.fit(before, values)
     }
 
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(NumbersSettings).into()
+    }
+
     fn new(config: NumbersConfig) -> Result<Self, TokenizeError> {
         config.check().map_err(config_error)?;
         let dim = config.dim();

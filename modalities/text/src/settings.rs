@@ -19,7 +19,7 @@ use smalti_contract::{TokenizeError, Tokenizer, Values};
 /// assert_eq!(tokenizer.ids("the dog")?, [1, 0], "dog is unknown");
 /// # Ok::<(), smalti_contract::TokenizeError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextSettings {
     /// The type of tokens. A run that starts from another one keeps that run's vocabulary.
@@ -54,7 +54,7 @@ pub struct TextSettings {
 
 /// The type of a text's tokens: `vocabulary = "characters"`, `"bytes"`, `"words"`, `{ bpe = 4096 }`, `{ file =
 /// "tokenizer.json" }` or `{ numbers = 97 }`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TextUnit {
     /// A character of the training texts.

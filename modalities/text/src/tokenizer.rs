@@ -181,6 +181,10 @@ impl Tokenizer for TextTokenizer {
         settings.fit(before, values)
     }
 
+    fn settings_schema() -> serde_json::Value {
+        schemars::schema_for!(TextSettings).into()
+    }
+
     fn new(config: TextConfig) -> Result<Self, TokenizeError> {
         let config_error = |problem| TokenizeError::Config { tokenizer: Self::NAME, problem };
         let alphabet = Alphabet::new(&config.vocabulary).map_err(config_error)?;

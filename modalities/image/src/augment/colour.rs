@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 /// Random changes of colour in random order (Krizhevsky et al. 2012): the `ColorJitter` of torchvision.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Jitter {
     /// Multiply brightness by a factor from 1 minus to 1 plus this.

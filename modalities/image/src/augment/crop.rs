@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// A crop of random size, aspect ratio and position, resized to the model's input size (Szegedy et al. 2015): the
 /// `RandomResizedCrop` of torchvision.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomCrop {
     /// The least and the largest share of the image's area.

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 /// In this order: a random crop is resized; the image is shifted, rotated, scaled and mirrored by one affine map about
 /// its centre, sampled bilinearly; RandAugment; colour jitter; random erasing. Pixels from outside the image are black
 /// (0). Each step has its own random numbers from the seed, so that one setting does not change the draws of another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
     /// Shift by up to this many pixels along each axis, after resizing. Without rotation and scaling, a whole number

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Several of fourteen changes, drawn for each image, with one magnitude (Cubuk et al. 2019). The changes and their
 /// strengths are those of torchvision's `RandAugment`; rotated, sheared and translated images are sampled bilinearly.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandAugment {
     /// The number of changes applied to each image.

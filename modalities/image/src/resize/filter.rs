@@ -7,7 +7,7 @@ use std::f64::consts::PI;
 ///
 /// If an image shrinks, the filter is widened accordingly, so that every pixel contributes. Only `nearest` skips
 /// pixels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
     /// The nearest pixel.
