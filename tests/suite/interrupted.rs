@@ -9,10 +9,8 @@
     feature = "trajectory"
 ))]
 
-#[allow(dead_code)] // other tests need more of them
-#[path = "support/files.rs"]
-mod files;
-mod support;
+use crate::files;
+use crate::support;
 
 use serde_json::Value;
 use std::path::PathBuf;

@@ -3,9 +3,8 @@
 
 #![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 
-#[path = "support/files.rs"]
-mod files;
-mod support;
+use crate::files;
+use crate::support;
 
 use files::{actions, idx, log, log_with, npz, png, wav};
 use smalti::config::RunConfig;

@@ -1,8 +1,7 @@
 //! The commands that inspect: `smalti data`, `info` and `show`.
 #![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 
-#[path = "support/commands.rs"]
-mod commands;
+use crate::commands;
 
 use commands::{IDX, WAV, at, folder, json, printed, refusal};
 use serde_json::Value;
@@ -139,6 +138,24 @@ fn show_draws_rules_and_curves() {
     let curves = json(&["show", run, "--curves"]);
     assert!(curves["rules"].is_null());
     assert_eq!(curves["curves"][0]["curves"][0]["points"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn settings_are_listed_with_their_meaning() {
+    let listed = json(&["settings", "train"]);
+    let of = |key: &str| {
+        let settings = listed["settings"].as_array().unwrap();
+        settings.iter().find(|setting| setting["key"] == key).unwrap_or_else(|| panic!("{key}")).clone()
+    };
+    assert_eq!(of("train.max_steps")["default"], 1000);
+    assert_eq!(of("train.precision")["choices"][0], "f32");
+    assert!(of("train.warmup_steps")["meaning"].as_str().unwrap().contains("learning rate"));
+    let table = printed(&["settings", "image"]);
+    assert!(table.contains("inputs.NAME.patch_size") && table.contains("modality = \"image\""), "{table}");
+    let message = refusal(1, &["settings", "train.lerning_rate"]);
+    assert!(message.contains("did you mean train.learning_rate?"), "{message}");
+    let message = refusal(1, &["train", "text", "--set", "train.warmup=5"]);
+    assert!(message.contains("warmup") && message.contains("did you mean train.warmup_steps?"), "{message}");
 }
 
 #[test]

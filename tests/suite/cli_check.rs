@@ -1,11 +1,8 @@
 //! `smalti data check`: statistics of data, and their faults.
 #![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 
-#[path = "support/commands.rs"]
-mod commands;
-#[path = "support/files.rs"]
-#[allow(dead_code)] // only the logs are used here
-mod files;
+use crate::commands;
+use crate::files;
 
 use ::smalti::data::read;
 use ::smalti::modalities::image::{Image, write_jpeg};

@@ -1,8 +1,7 @@
 //! `smalti tokenize`: the tokens of a file as a table, JSON, tensors and figures.
 #![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 
-#[path = "support/commands.rs"]
-mod commands;
+use crate::commands;
 
 use commands::{IDX, LOG, TEXT, WAV, at, bmp, folder, json, printed, refusal};
 use safetensors::{Dtype, SafeTensors};

@@ -2,9 +2,8 @@
 
 #![cfg(feature = "remote")]
 
-#[path = "support/server.rs"]
-mod server;
-mod support;
+use crate::server;
+use crate::support;
 
 use serde_json::Value;
 use server::{Fault, Server};

@@ -1,7 +1,7 @@
 //! A learned codebook: one run learns to encode images as codes, another run generates codes, which become images.
 #![cfg(all(feature = "image", feature = "numbers", feature = "cli"))]
 
-mod support;
+use crate::support;
 
 use smalti::codes::{CodesSettings, CodesTokenizer};
 use smalti::modalities::image::{Image, read, write_png};

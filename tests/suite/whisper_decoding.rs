@@ -4,8 +4,7 @@
 //! reference files beside it: options and results.
 #![cfg(feature = "audio")]
 
-#[path = "support/commands.rs"]
-mod commands;
+use crate::commands;
 
 use commands::{json, printed, refusal};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 //! outputs, sharing, an input added to a trained run, predictions as tables, and errors.
 #![cfg(all(feature = "text", feature = "image", feature = "numbers", feature = "cli"))]
 
-mod support;
+use crate::support;
 
 use smalti::config::RunConfig;
 use smalti::data::{DataError, Sample, Stream, Target};

@@ -4,7 +4,7 @@
 #![cfg(all(unix, feature = "trajectory"))]
 
 #[allow(dead_code)] // other tests need more of it
-mod support;
+use crate::support;
 
 use serde_json::Value;
 use smalti::env::{Action, Bridge, CartPole, Copies, EnvError, VectorEnvironment};

@@ -1,7 +1,6 @@
 //! With activation checkpointing, losses and gradients have the same bits.
 
-#[path = "support/tasks.rs"]
-mod tasks;
+use crate::tasks;
 
 use candle_core::Device;
 use smalti::data::{Batch, collate};

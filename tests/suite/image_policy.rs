@@ -2,11 +2,9 @@
 
 #![cfg(all(unix, feature = "trajectory"))]
 
-#[allow(dead_code)] // other tests use more of it
-#[path = "support/files.rs"]
-mod files;
+use crate::files;
 #[allow(dead_code)]
-mod support;
+use crate::support;
 
 use serde_json::{Value, json};
 use std::fs;

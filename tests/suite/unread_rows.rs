@@ -1,7 +1,6 @@
 //! The last block computes only the rows that a head reads; losses and gradients are those of all rows.
 
-#[path = "support/tasks.rs"]
-mod tasks;
+use crate::tasks;
 
 use candle_core::{Device, Tensor};
 use smalti::data::{Batch, collate};

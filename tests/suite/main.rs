@@ -1,0 +1,37 @@
+//! All integration tests that can share a process: one binary to link in place of twenty.
+//!
+//! Tests with an allocator of their own, those of several ranks and those of the source tree are binaries of their own.
+
+#[path = "../support/commands.rs"]
+mod commands;
+#[path = "../support/files.rs"]
+mod files;
+#[path = "../support/server.rs"]
+mod server;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/tasks.rs"]
+mod tasks;
+
+mod activation_checkpointing;
+mod bad_input;
+mod bridge;
+mod candle_layers;
+mod cli_check;
+mod cli_inspect;
+mod cli_tokenize;
+mod codebook;
+mod documents;
+mod heads;
+mod image_policy;
+mod interrupted;
+mod learns;
+mod logs;
+mod parts;
+mod pretrained;
+mod real_data;
+mod remote;
+mod start;
+mod unread_rows;
+mod whisper_decoding;
+mod your_own_modality;
