@@ -7,7 +7,7 @@
 //! cargo run --release --example 06_your_own_modality -- predict runs/genes --row gene=ATGGCCTAA
 //! ```
 //!
-//! `tests/your_own_modality.rs` makes the data, trains, resumes, evaluates and predicts.
+//! `tests/suite/your_own_modality.rs` makes the data, trains, resumes, evaluates and predicts.
 
 use serde::{Deserialize, Serialize};
 use smalti::registry::Modalities;
