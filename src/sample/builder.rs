@@ -50,7 +50,10 @@ impl<'a> SampleBuilder<'a> {
         }
     }
 
-    pub(super) fn append(&mut self, number: usize, tokens: Tokens, time: Option<u32>) {
+    pub(super) fn append(&mut self, number: usize, mut tokens: Tokens, time: Option<u32>) {
+        if !self.composition.parts[number].positions {
+            tokens.groups.iter_mut().for_each(|group| group.positions.clear());
+        }
         let first = self.composition.first_kinds[number];
         let document = match self.composition.parts[number].stream {
             Stream::Main => &mut self.main,

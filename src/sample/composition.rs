@@ -429,10 +429,13 @@ fn part(
     let refuse = |problem| OpenError::Setting { setting: planned.key(), problem };
     let spec = tokenizer.spec().kinds.clone();
     let steps = planned.series.then_some(max_steps);
-    let kinds = match planned.feedback || !planned.series {
+    let mut kinds = match planned.feedback || !planned.series {
         true => Part::kinds_of(&planned.name, &spec, n_special_ids, steps).map_err(refuse)?,
         false => vec![],
     };
+    if !planned.positions {
+        kinds.iter_mut().for_each(|kind| kind.axes.clear());
+    }
     let mut part = Part {
         name: planned.name.clone(),
         fields: planned.fields.clone(),
@@ -442,6 +445,7 @@ fn part(
         stream: planned.stream,
         role: planned.role,
         drop: planned.drop,
+        positions: planned.positions,
         required: planned.required,
         special_ids: SpecialIds::default(),
         base_vocabulary: 0,

@@ -26,6 +26,8 @@ pub struct Part {
     pub role: Role,
     /// Probability that a training sample lacks the part (modality dropout).
     pub drop: f64,
+    /// Whether its tokens have position embeddings.
+    pub positions: bool,
     /// Whether a row without the value is a corrupt sample.
     pub required: bool,
     /// The ids before and after a generated value, and the id of masked tokens.

@@ -40,6 +40,8 @@ pub(super) struct PlannedPart {
     pub series: bool,
     pub stream: Stream,
     pub drop: f64,
+    /// Whether its tokens have position embeddings.
+    pub positions: bool,
     pub required: bool,
     /// Whether a predicted series is an input of its later steps; otherwise it has no tokens.
     pub feedback: bool,
@@ -124,6 +126,7 @@ impl Plan {
                 series: series.contains(name),
                 stream,
                 drop: input.drop,
+                positions: input.positions,
                 required: input.required,
                 feedback: true,
                 begin: vec![],
@@ -249,6 +252,7 @@ impl Plan {
             series,
             stream: Stream::Main,
             drop: 0.0,
+            positions: true,
             required: output.required,
             feedback: output.feedback,
             begin: output.begin.as_ref().map_or(vec![], |ids| ids.as_slice().to_vec()),

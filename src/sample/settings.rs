@@ -133,6 +133,9 @@ pub struct InputSettings {
     /// Whether a row without this field is a corrupt sample; otherwise the part has no tokens in its sample.
     #[serde(default, skip_serializing_if = "is_default")]
     pub required: bool,
+    /// Whether its tokens have position embeddings; `false` for a part of which relative distances alone matter (rotary).
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub positions: bool,
     /// The part whose vocabulary and embedding this part shares; `TASK.PART` for a part of another task of a mix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<String>,

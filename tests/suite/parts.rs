@@ -191,6 +191,27 @@ fn drop_leaves_a_part_out_of_its_share_of_training_samples_alone() {
 }
 
 #[test]
+fn a_part_without_positions_has_no_position_embeddings() {
+    let parts = |positions: bool| {
+        format!(
+            "[inputs.goal]\nmodality = \"text\"\npositions = {positions}\n[inputs.front]\nmodality = \"image\"\n\
+             patch_size = 2\n[outputs.label]\nhead = \"classify\"\n"
+        )
+    };
+    for positions in [true, false] {
+        let (opened, config) = open(&parts(positions)).unwrap();
+        let model =
+            Model::new(&config.model, &[opened.task.spec().clone()], 0, &candle_core::Device::Cpu).unwrap();
+        let names: Vec<&str> = model.params().iter().map(|(name, _)| name).collect();
+        assert_eq!(names.contains(&"embed.goal.character.index"), positions, "{names:?}");
+        assert!(names.contains(&"embed.front.patch.row"), "{names:?}");
+        let sample = opened.train.sample(0, Some(1)).unwrap();
+        let batch = smalti::data::collate(model.layouts(), &[(0, sample)]).unwrap();
+        assert!(model.outputs(&batch).is_ok());
+    }
+}
+
+#[test]
 fn a_shared_vocabulary_is_one_table() {
     let shared = "[inputs.goal]\nmodality = \"text\"\ncontext = 16\n[outputs.label]\nhead = \"generate\"\nshare = \"goal\"\n";
     let (opened, config) = open(shared).unwrap();
