@@ -59,7 +59,10 @@ fn words(text: &str) -> String {
             _ => {}
         }
     }
-    words + " "
+    if !words.ends_with(' ') {
+        words.push(' ');
+    }
+    words
 }
 
 #[test]

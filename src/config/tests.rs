@@ -79,7 +79,7 @@ fn errors_name_the_wrong_setting() {
     assert!(message(&["train.max_steps"]).contains("expected key=value"));
     assert!(message(&["train.max_steps=many"]).contains("steps"));
     assert!(message(&["train.max_steps.x=1"]).contains("steps is a setting"));
-    assert!(message(&["model.attention.n_heads=3"]).contains("d_model 128 must be a multiple of n_heads 3"));
+    assert!(message(&["model.attention.n_heads=3"]).contains("expected a divisor of d_model 128; found 3"));
     assert!(message(&["version=9"]).contains("9"));
     let unknown = RunConfig::of_preset_or_file("texts", &[]).unwrap_err().to_string();
     assert!(unknown.contains("neither a preset (text, image"), "{unknown}");

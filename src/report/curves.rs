@@ -289,7 +289,13 @@ t loss: train 0.0000, validation 4.0000
         let point = Curve { name: "validation", points: vec![(7, 2.0)] };
         let panel = Panel { task: "t".into(), metric: "wer".into(), curves: vec![point] };
         let plot = panel.plot(12, 3);
-        assert_eq!(plot.matches('o').count(), 1, "{plot}");
+        assert_eq!(
+            plot.lines()
+                .map(|line| line.split_once('|').map_or(0, |(_, row)| row.matches('o').count()))
+                .sum::<usize>(),
+            1,
+            "{plot}"
+        );
         assert!(svg(&[panel]).unwrap().contains("t wer: validation 2.0000"));
     }
 

@@ -611,7 +611,10 @@ fn a_huge_action_number_is_an_error_in_bounded_memory() {
 fn rollouts_that_do_not_fit_are_named() {
     let place = trajectory_place();
     place.works(&format!("{} --out run", trajectory_train()));
-    place.fails("rollout run --env nonsense", &["--env nonsense: is neither", "cartpole", "no program"]);
+    place.fails(
+        "rollout run --env nonsense",
+        &["--env nonsense: expected a built-in environment (cartpole) or a command", "no program"],
+    );
     place.fails(
         "rollout run",
         &["--env cartpole: has states of 4 numbers", "the model has learned states of 2"],
@@ -669,7 +672,7 @@ fn invalid_settings_are_named() {
         ("train.ema_decay=1", &["train.ema_decay", "below 1; found 1"]),
         (
             "model.attention.n_heads=3",
-            &["model.attention.n_heads", "d_model 16 must be a multiple of n_heads 3"],
+            &["model.attention.n_heads", "expected a divisor of d_model 16; found 3"],
         ),
         ("model.d_model=0", &["model.d_model", "at least 1; found 0"]),
         ("data.holdout=2", &["data.holdout", "between 0 and 1; found 2"]),
@@ -756,10 +759,10 @@ fn damaged_run_folders_are_named() {
     place.works(&format!("{} --out run", text_train()));
     let whole = |name: &str| std::fs::read(place.path(&format!("run/{name}"))).unwrap();
     let settings = String::from_utf8(whole("run.toml")).unwrap();
-    assert!(settings.starts_with("version = 2\n"), "{settings}");
+    assert!(settings.starts_with("version = 3\n"), "{settings}");
     let (model, state) = (whole("model.safetensors"), whole("state.safetensors"));
 
-    let of_version_1 = settings.replacen("version = 2", "version = 1", 1);
+    let of_version_1 = settings.replacen("version = 3", "version = 1", 1);
     let wider = settings.replacen("d_model = 16", "d_model = 32", 1);
     let unknown = settings.replacen("[train]", "[train]\nstesp = 1", 1);
     // The damaged file, its content, the command that fails, and fragments of the error.

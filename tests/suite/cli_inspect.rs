@@ -60,7 +60,7 @@ fn data_are_listed_and_made() {
     let made = json(&["data", "make", "touchtone", "--out", &out]);
     let bytes = fs::read(made["file"].as_str().unwrap()).unwrap();
     assert!(bytes == smalti::data::read("builtin:touchtone.tar").unwrap(), "{} bytes", bytes.len());
-    assert!(refusal(1, &["data", "make", "mnist"]).contains("there are cartpole and touchtone"));
+    assert!(refusal(1, &["data", "make", "mnist"]).contains("known: cartpole, touchtone"));
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn a_cache_gives_the_outputs_of_the_whole_sequence() {
 #[test]
 fn a_cache_with_rules_that_attend_to_later_tokens_is_an_error() {
     let error = through_cache(&model(&small(), "all"), &ids(4, 7), &[2, 2]).unwrap_err().to_string();
-    assert!(error.contains("text.character 0 would see the later text.character 2"), "{error}");
+    assert!(error.contains("text.character 0 attends to the later text.character 2"), "{error}");
     assert!(through_cache(&model(&small(), "all"), &ids(4, 7), &[4]).is_ok(), "all at once nothing is later");
 }
 
@@ -284,7 +284,7 @@ fn settings_and_tasks_that_do_not_fit_are_named() {
     assert!(build(&small(), encoded).contains("model.n_encoder_layers is 0"));
     assert!(
         build(&ModelConfig { attention: AttentionConfig::of_heads(3), ..small() }, text("all"))
-            .contains("multiple of n_heads 3")
+            .contains("expected a divisor of d_model 16; found 3")
     );
 }
 

@@ -205,7 +205,10 @@ fn outputs_and_heads_that_do_not_fit_are_named() {
         build(|task| task.heads[1].reads = "patch".into()),
         "task a: its head mean reads patch, which is not a kind of its main input"
     );
-    assert!(build(|task| task.heads[1].weight = -1.0).contains("the weight of its head mean must be"));
+    assert!(
+        build(|task| task.heads[1].weight = -1.0)
+            .contains("the weight of its head mean: expected 0 or more; found -1")
+    );
 }
 
 #[test]

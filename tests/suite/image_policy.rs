@@ -55,7 +55,7 @@ head = "classify"
 [model]
 d_model = 32
 n_layers = 2
-n_heads = 2
+attention.n_heads = 2
 
 [train]
 steps = 120

@@ -474,11 +474,11 @@ fn unsupported_settings_are_errors() {
     let folders = shipped();
     for (name, setting, value, expected) in [
         ("gpt2-untied", "model_type", serde_json::json!("mamba"), "found \"mamba\""),
-        ("gpt2-untied", "n_head", serde_json::json!(3), "must be a multiple"),
+        ("gpt2-untied", "n_head", serde_json::json!(3), "expected a divisor of d_model"),
         ("gpt2-untied", "n_embd", serde_json::json!(-16), "expected a count"),
         ("gpt2-untied", "activation_function", serde_json::json!("mish"), "\"mish\""),
         ("gpt2-untied", "add_cross_attention", serde_json::json!(true), "not supported"),
-        ("llama-tied", "num_key_value_heads", serde_json::json!(3), "must divide"),
+        ("llama-tied", "num_key_value_heads", serde_json::json!(3), "expected a divisor of n_heads"),
         ("llama-tied", "rope_parameters", serde_json::json!({"rope_type": "yarn"}), "\"yarn\""),
         ("bert-relu", "is_decoder", serde_json::json!(true), "not supported"),
         ("whisper", "encoder_ffn_dim", serde_json::json!(20), "decoder_ffn_dim"),

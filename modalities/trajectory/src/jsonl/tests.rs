@@ -158,7 +158,7 @@ fn errors_have_the_line() {
         ),
         (
             r#"{"images": {"front": {"files": ["a.png", null]}}, "actions": [0, 1], "rewards": [0, 1]}"#,
-            "line 3: column 47: invalid type: null, expected a string",
+            "line 3: column 45: invalid type: null, expected a string",
         ),
         (
             r#"{"images": {"": {"encoded": ["§"]}}, "actions": [0], "rewards": [0]}"#,
