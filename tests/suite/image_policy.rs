@@ -58,8 +58,8 @@ n_layers = 2
 attention.n_heads = 2
 
 [train]
-steps = 120
-batch = 16
+max_steps = 120
+batch_size = 16
 learning_rate = 3e-3
 "#;
 
