@@ -102,7 +102,7 @@ struct Losses;
 
 impl Observer for Losses {
     fn step(&mut self, report: &StepReport) {
-        if report.step == 1 || report.step % 100 == 0 {
+        if report.step == 1 || report.step.is_multiple_of(100) {
             println!("step {} loss {:.3}", report.step, report.loss);
         }
     }

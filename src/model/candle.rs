@@ -96,7 +96,7 @@ impl SeededVariables {
 
     fn uniform(&self, name: &str, n: usize, low: f64, high: f64) -> Vec<f32> {
         let mut generator = random::generator(random::named(self.seed, &format!("{}{name}", self.prefix)));
-        (0..n).map(|_| (low + (high - low) * f64::from(random::uniform(&mut generator))) as f32).collect()
+        (0..n).map(|_| (low + (high - low) * random::uniform(&mut generator)) as f32).collect()
     }
 }
 
