@@ -92,7 +92,7 @@ fn gpus() -> usize {
 /// The CPU. A build with CUDA also prints why it uses no GPU.
 #[cfg(feature = "cuda")]
 fn on_cpu(reason: anyhow::Error) -> Device {
-    super::print::note(&format!("computing on the CPU: {}", super::message(&reason)));
+    super::print::note(&format!("computing on the CPU: {}", super::print::message(&reason)));
     Device::Cpu
 }
 
