@@ -674,7 +674,7 @@ fn invalid_settings_are_named() {
             "model.attention.n_heads=3",
             &["model.attention.n_heads", "expected a divisor of d_model 16; found 3"],
         ),
-        ("model.d_model=0", &["model.d_model", "at least 1; found 0"]),
+        ("model.d_model=0", &["model.d_model", "expected 1 or more; found 0"]),
         ("data.holdout=2", &["data.holdout", "between 0 and 1; found 2"]),
         ("outputs.text.context=0", &["context is 0; it must be at least 1"]),
     ];
