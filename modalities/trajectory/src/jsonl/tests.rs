@@ -162,7 +162,7 @@ fn errors_have_the_line() {
         ),
         (
             r#"{"images": {"": {"encoded": ["§"]}}, "actions": [0], "rewards": [0]}"#,
-            "line 3: column 36: not base64: ",
+            "line 3: column 34: not base64: ",
         ),
         (
             r#"{"images": {"a": {"frames": {"height": 1, "width": 2, "channels": 1, "pixels": "AAAA"}}}, "actions": [0], "rewards": [0]}"#,
@@ -170,7 +170,7 @@ fn errors_have_the_line() {
         ),
         (
             r#"{"images": {"a": {"video": "a.mp4"}}, "actions": [0], "rewards": [0]}"#,
-            "line 3: column 27: unknown variant `video`, expected one of `files`, `encoded`, `frames`",
+            "line 3: column 25: unknown variant `video`, expected one of `files`, `encoded`, `frames`",
         ),
         (
             r#"{"observations": [{"x": 1, "x": 2}], "actions": [0], "rewards": [0]}"#,
