@@ -37,7 +37,7 @@ impl<M> CandleLayer<M> {
     /// `f` of the layer and of some inputs, a differentiable expression of candle's operations.
     ///
     /// # Errors
-    /// As of [`ops::from_candle`].
+    /// As of [`ops::from_candle()`].
     pub fn apply(&self, inputs: &[&Value], f: impl FnOnce(&M, &[Tensor]) -> Result<Tensor>) -> Result<Value> {
         ops::from_candle_with(inputs, &self.parameters, |tensors| f(&self.layer, tensors))
     }

@@ -1,6 +1,6 @@
 //! The gate of a gated MLP: f(a)·b (Shazeer 2020).
 //!
-//! Forward moves 12 bytes an element, backward 20; see [`activation`](super::activation) for its arithmetic.
+//! Forward moves 12 bytes an element, backward 20; see [`activation`](super::activation()) for its arithmetic.
 
 use super::activation::{self, Activation};
 use super::autograd::{Value, apply2};

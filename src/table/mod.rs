@@ -1,7 +1,7 @@
 //! Sources as tables: rows with named fields, for every format on disk.
 //!
 //! A [`Table`] reads the value of one field of one row on demand. [`open_all`] detects the layout of a source, unless the
-//! settings name it. Splits, filters, several sources and fields derived from a row ([`derive`]) work with every layout.
+//! settings name it. Splits, filters, several sources and fields derived from a row ([`derive()`]) work with every layout.
 
 mod alias;
 #[cfg(feature = "image")]

@@ -2,7 +2,7 @@
 //!
 //! A vocabulary of characters is [fitted](fit::characters) to the training text and sorted by code point, as in
 //! nanoGPT's character models; bytes need no fitting and encode any text. [Words](fit::words) and [subwords](fit::bpe)
-//! are fitted too, or come from a [published](published) vocabulary: a `tokenizer.json`, GPT-2's or BERT's files. The
+//! are fitted too, or come from a [`published`] vocabulary: a `tokenizer.json`, GPT-2's or BERT's files. The
 //! ids of special tokens (`<bos>`, `<mask>`, `<unk>`) follow those of the vocabulary.
 //!
 //! ```

@@ -1,7 +1,7 @@
 //! Data sets in LeRobot's layout, versions 2 and 3: `meta/info.json`, and Parquet files in `data/`.
 //!
 //! A file has one episode (`data/chunk-000/episode_000000.parquet`) or many (`data/chunk-000/file-000.parquet`),
-//! according to its columns. [`parquet`](crate::parquet) reads them; the description adds names and the expected
+//! according to its columns. [`parquet`] reads them; the description adds names and the expected
 //! numbers of episodes and steps.
 
 use crate::{TrajectoryError, parquet};
