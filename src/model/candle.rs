@@ -5,7 +5,7 @@ use crate::ops::{self, Value};
 use crate::random;
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
 use candle_nn::Init;
-use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
+use candle_nn::init::NormalOrUniform;
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Module, VarBuilder};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,42 +70,26 @@ struct SeededVariables {
 
 impl SeededVariables {
     fn draw(&self, name: &str, shape: &Shape, init: Init, device: &Device) -> Result<Tensor> {
-        let mut generator = random::generator(random::named(self.seed, &format!("{}{name}", self.prefix)));
+        let generator = &mut random::generator(random::named(self.seed, &format!("{}{name}", self.prefix)));
         let n = shape.elem_count();
-        let mut normal = |mean: f64, std: f64| {
-            let values = random::normal(&mut generator, n).into_iter();
-            values.map(|x| (mean + std * f64::from(x)) as f32).collect::<Vec<f32>>()
-        };
-        let values = match init {
-            Init::Const(value) => vec![value as f32; n],
-            Init::Randn { mean, stdev } => normal(mean, stdev),
-            Init::Uniform { lo, up } => self.uniform(name, n, lo, up),
+        let (dist, center, spread) = match init {
+            Init::Const(value) => return Tensor::full(value as f32, shape, device),
+            Init::Randn { mean, stdev } => (NormalOrUniform::Normal, mean, stdev),
+            Init::Uniform { lo, up } => (NormalOrUniform::Uniform, (lo + up) / 2.0, (up - lo) / 2.0),
             Init::Kaiming { dist, fan, non_linearity } => {
-                let std = gain(non_linearity) / (fan_of(fan, shape) as f64).sqrt();
-                match dist {
-                    NormalOrUniform::Normal => normal(0.0, std),
-                    NormalOrUniform::Uniform => {
-                        let bound = 3.0_f64.sqrt() * std;
-                        self.uniform(name, n, -bound, bound)
-                    }
-                }
+                let std = non_linearity.gain() / (fan.for_shape(shape) as f64).sqrt();
+                let spread =
+                    if matches!(dist, NormalOrUniform::Uniform) { 3.0_f64.sqrt() * std } else { std };
+                (dist, 0.0, spread)
             }
         };
+        let unit: Vec<f64> = match dist {
+            NormalOrUniform::Normal => random::normal(generator, n).into_iter().map(f64::from).collect(),
+            NormalOrUniform::Uniform => (0..n).map(|_| 2.0 * random::uniform(generator) - 1.0).collect(),
+        };
+        let values: Vec<f32> = unit.into_iter().map(|x| (center + spread * x) as f32).collect();
         Tensor::from_vec(values, shape, device)
     }
-
-    fn uniform(&self, name: &str, n: usize, low: f64, high: f64) -> Vec<f32> {
-        let mut generator = random::generator(random::named(self.seed, &format!("{}{name}", self.prefix)));
-        (0..n).map(|_| (low + (high - low) * random::uniform(&mut generator)) as f32).collect()
-    }
-}
-
-fn fan_of(fan: FanInOut, shape: &Shape) -> usize {
-    fan.for_shape(shape)
-}
-
-fn gain(non_linearity: NonLinearity) -> f64 {
-    non_linearity.gain()
 }
 
 impl SimpleBackend for SeededVariables {

@@ -3,7 +3,6 @@
 
 #![cfg(all(unix, feature = "trajectory"))]
 
-#[allow(dead_code)] // other tests need more of it
 use crate::support;
 
 use serde_json::Value;

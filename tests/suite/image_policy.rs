@@ -3,7 +3,6 @@
 #![cfg(all(unix, feature = "trajectory"))]
 
 use crate::files;
-#[allow(dead_code)]
 use crate::support;
 
 use serde_json::{Value, json};
