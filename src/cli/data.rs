@@ -5,16 +5,16 @@ mod check;
 mod list;
 
 use super::print;
-use crate::data::{recipes, synthetic};
+use crate::data::recipes;
 use crate::registry::Modalities;
 use crate::train::checkpoint::write_atomically;
 use anyhow::{Context, Result};
 use bar::Bar;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// List, fetch, make and check data.
+/// List, fetch and check data.
 #[derive(Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -23,12 +23,10 @@ pub struct DataArgs {
 
 #[derive(Subcommand)]
 enum DataCommand {
-    /// List the data sets that ship, that can be made, and that can be fetched.
+    /// List the data sets that ship and those that can be fetched.
     List(list::ListArgs),
-    /// Fetch a published data set, verify its size and SHA-256, and unpack it.
+    /// Write a data set that ships, or fetch a published one, verify its SHA-256 and unpack it.
     Get(GetArgs),
-    /// Make a synthetic data set that ships: the same bytes each time.
-    Make(MakeArgs),
     /// Read data and report its fields, sizes, classes, tokens, duplicates and corrupt rows.
     ///
     /// Reads every row on all cores and keeps only counts and a digest of each. Exits with 1 if a row is corrupt, or if
@@ -51,35 +49,20 @@ struct GetArgs {
     json: bool,
 }
 
-#[derive(Args)]
-struct MakeArgs {
-    /// Data set: cartpole or touchtone.
-    name: String,
-    /// Folder to write the file into.
-    #[arg(long, default_value = ".")]
-    out: PathBuf,
-    /// Print one JSON object: file and bytes.
-    #[arg(long)]
-    json: bool,
-}
-
 /// Runs one of the commands.
 pub fn run(args: DataArgs, modalities: &Modalities) -> Result<()> {
     match args.command {
         DataCommand::List(args) => list::run(args),
         DataCommand::Get(args) => get(args),
-        DataCommand::Make(args) => make(args),
         DataCommand::Check(args) => check::run(args, modalities),
     }
 }
 
 fn get(args: GetArgs) -> Result<()> {
-    let size = recipes::list().iter().find(|recipe| recipe.name == args.name);
-    let size = size.map_or(0, |recipe| recipe.files.iter().map(|file| file.size).sum());
-    let mut bar = Bar::of_bytes(size);
-    let folder = recipes::get(&args.name, &args.out, args.mirror.as_deref(), &mut |done, _| bar.set(done));
-    bar.finish();
-    let folder = folder?;
+    let folder = match list::shipped(&args.name) {
+        Some(files) => write(files, &args.out.join(&args.name))?,
+        None => download(&args)?,
+    };
     if args.json {
         return print::json(&json!({ "name": args.name, "folder": folder }));
     }
@@ -87,14 +70,24 @@ fn get(args: GetArgs) -> Result<()> {
     Ok(())
 }
 
-fn make(args: MakeArgs) -> Result<()> {
-    let data_set = synthetic::make(&args.name)?;
-    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
-    let file = args.out.join(data_set.file_name);
-    write_atomically(&file, &data_set.bytes)?;
-    if args.json {
-        return print::json(&json!({ "file": file, "bytes": data_set.bytes.len() }));
+/// Writes the files of a data set that ships; returns their folder.
+fn write(
+    files: impl Iterator<Item = &'static (&'static str, &'static [u8])>,
+    folder: &Path,
+) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for (path, bytes) in files {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        write_atomically(&folder.join(name), bytes)?;
     }
-    println!("{} bytes are in {}", data_set.bytes.len(), file.display());
-    Ok(())
+    Ok(folder.to_path_buf())
+}
+
+fn download(args: &GetArgs) -> Result<PathBuf> {
+    let size = recipes::list().iter().find(|recipe| recipe.name == args.name);
+    let size = size.map_or(0, |recipe| recipe.files.iter().map(|file| file.size).sum());
+    let mut bar = Bar::of_bytes(size);
+    let folder = recipes::get(&args.name, &args.out, args.mirror.as_deref(), &mut |done, _| bar.set(done));
+    bar.finish();
+    Ok(folder?)
 }

@@ -3,6 +3,7 @@
 use super::print;
 use crate::registry::Modalities;
 use crate::report::curves::{self, Panel};
+use crate::report::figure::{self, Format};
 use crate::report::rules::{self, RulesFigure};
 use crate::run::{Run, Weights};
 use crate::train::{checkpoint::write_atomically, log};
@@ -50,10 +51,10 @@ pub fn run(args: ShowArgs, modalities: &Modalities) -> Result<()> {
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
         if let Some(figures) = &figures {
-            write_atomically(&out.join("rules.svg"), rules::svg(figures)?.as_bytes())?;
+            write_atomically(&out.join("rules.svg"), &figure::rules(figures).encode(Format::Svg)?)?;
         }
         if let Some(panels) = &panels {
-            write_atomically(&out.join("curves.svg"), curves::svg(panels)?.as_bytes())?;
+            write_atomically(&out.join("curves.svg"), &figure::curves(panels).encode(Format::Svg)?)?;
         }
     }
     if args.json {

@@ -20,11 +20,19 @@ pub(crate) use contents::text;
 use extent::Extent;
 pub(crate) use place::is_remote;
 use place::{Place, locate};
+#[cfg(feature = "remote")]
+pub(crate) use remote::download;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+
+/// The bytes of a file over HTTP.
+#[cfg(not(feature = "remote"))]
+pub(crate) fn download(url: &str) -> Result<Box<dyn Read>, DataError> {
+    Err(place::without_remote(url))
+}
 
 /// The maximum depth of folders, which ends a cycle of links.
 const MAX_DEPTH: usize = 64;

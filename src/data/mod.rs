@@ -14,7 +14,6 @@ pub mod recipes;
 mod sample;
 mod sampler;
 pub mod shipped;
-pub mod synthetic;
 #[cfg(test)]
 pub(crate) mod testing;
 

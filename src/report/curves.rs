@@ -1,8 +1,6 @@
 //! The curves of a run: loss and validation metrics over steps, from the lines of `metrics.jsonl`.
 
-use super::DrawError;
 use crate::train::Metrics;
-use plotters::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -116,13 +114,13 @@ impl Panel {
         self.curves.iter().flat_map(|curve| &curve.points)
     }
 
-    fn steps(&self) -> Range<u64> {
+    pub(super) fn steps(&self) -> Range<u64> {
         let steps = || self.points().map(|(step, _)| *step);
         steps().min().unwrap_or(0)..steps().max().unwrap_or(0)
     }
 
     /// The least and the largest value, a little apart if they are equal.
-    fn values(&self) -> Range<f64> {
+    pub(super) fn values(&self) -> Range<f64> {
         let (low, high) = self
             .points()
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (_, v)| (low.min(*v), high.max(*v)));
@@ -168,57 +166,6 @@ impl Panel {
             rest = columns - from.len().min(columns)
         )
     }
-}
-
-/// Size of a panel in pixels.
-const WIDTH: u32 = 640;
-const HEIGHT: u32 = 280;
-
-/// The panels as one SVG, from top to bottom.
-///
-/// # Errors
-/// [`DrawError`], which is not expected.
-pub fn svg(panels: &[Panel]) -> Result<String, DrawError> {
-    let mut svg = String::new();
-    {
-        let height = HEIGHT * panels.len().max(1) as u32;
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
-        root.fill(&WHITE).map_err(DrawError::new)?;
-        for (panel, area) in panels.iter().zip(root.split_evenly((panels.len().max(1), 1))) {
-            draw(panel, &area).map_err(DrawError::new)?;
-        }
-        root.present().map_err(DrawError::new)?;
-    }
-    Ok(svg)
-}
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-
-fn draw<'a>(
-    panel: &Panel,
-    area: &Area<'a>,
-) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
-    let (steps, values) = (panel.steps(), panel.values());
-    let mut chart = ChartBuilder::on(area)
-        .caption(panel.title(), ("sans-serif", 16))
-        .margin(12)
-        .x_label_area_size(28)
-        .y_label_area_size(56)
-        .build_cartesian_2d(steps.start..steps.end.max(steps.start + 1), values)?;
-    chart.configure_mesh().light_line_style(WHITE).x_desc("step").draw()?;
-    for curve in &panel.curves {
-        let (colour, dots) =
-            if curve.name == "train" { (RGBColor(150, 150, 150), 0) } else { (RGBColor(32, 96, 160), 3) };
-        let line = LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2)).point_size(dots);
-        let series = chart.draw_series(line)?;
-        series.label(curve.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
-    }
-    // The corner that falling curves, or rising ones, leave free.
-    let corner = match panel.metric.as_str() {
-        "accuracy" => SeriesLabelPosition::LowerRight,
-        _ => SeriesLabelPosition::UpperRight,
-    };
-    chart.configure_series_labels().position(corner).background_style(WHITE).draw()
 }
 
 #[cfg(test)]
@@ -296,16 +243,5 @@ t loss: train 0.0000, validation 4.0000
             1,
             "{plot}"
         );
-        assert!(svg(&[panel]).unwrap().contains("t wer: validation 2.0000"));
-    }
-
-    #[test]
-    fn an_svg_has_every_panel() {
-        let svg = svg(&panels(&lines())).unwrap();
-        for title in ["a loss: ", "a accuracy: ", "b loss: "] {
-            assert!(svg.contains(title), "{title}");
-        }
-        assert!(svg.starts_with("<svg") && svg.matches("<polyline").count() >= 5);
-        assert!(super::svg(&[]).unwrap().starts_with("<svg"));
     }
 }

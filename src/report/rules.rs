@@ -1,10 +1,8 @@
 //! Attention rules as figures, on an example document of a few tokens of each kind.
 
-use super::DrawError;
 use crate::data::{Layout, Stream};
 use crate::model::Model;
 use crate::rules::{AttentionRules, MAX_AXES, Rule, TokenMeta};
-use plotters::prelude::*;
 use serde::Serialize;
 use smalti_contract::{ContentSpec, KindSpec};
 use std::fmt;
@@ -191,7 +189,7 @@ impl RulesFigure {
     }
 
     /// The legend and the rules, one line each.
-    fn notes(&self) -> Vec<String> {
+    pub(super) fn notes(&self) -> Vec<String> {
         let legend: Vec<String> =
             self.legend.iter().map(|(symbol, kind)| format!("{symbol} = {kind}")).collect();
         let mut notes = vec![legend.join(", ")];
@@ -220,66 +218,6 @@ impl fmt::Display for RulesFigure {
         writeln!(f)?;
         self.notes().iter().try_for_each(|note| writeln!(f, "    {note}"))
     }
-}
-
-/// Side of a cell, height of a line of text and space between figures, in pixels.
-const CELL: i32 = 16;
-const LINE: i32 = 20;
-const SPACE: i32 = 24;
-const WIDTH: i32 = 640;
-
-/// The figures as one SVG, from top to bottom.
-///
-/// # Errors
-/// [`DrawError`], which is not expected.
-pub fn svg(figures: &[RulesFigure]) -> Result<String, DrawError> {
-    let height_of = |figure: &RulesFigure| {
-        let lines = 2 + figure.notes().len() as i32;
-        SPACE + lines * LINE + figure.mask.len() as i32 * CELL
-    };
-    let height = SPACE + figures.iter().map(height_of).sum::<i32>();
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32)).into_drawing_area();
-        root.fill(&WHITE).map_err(DrawError::new)?;
-        let mut top = SPACE;
-        for figure in figures {
-            draw(figure, &root, top).map_err(DrawError::new)?;
-            top += height_of(figure);
-        }
-        root.present().map_err(DrawError::new)?;
-    }
-    Ok(svg)
-}
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-
-fn draw<'a>(
-    figure: &RulesFigure,
-    root: &Area<'a>,
-    top: i32,
-) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
-    let text =
-        |text: String, x: i32, y: i32, size: i32| root.draw(&Text::new(text, (x, y), ("sans-serif", size)));
-    let (left, first) = (SPACE + CELL, top + 2 * LINE);
-    text(figure.title(), SPACE, top, 16)?;
-    for (i, key) in (0..).zip(figure.keys.chars()) {
-        text(key.to_string(), left + i * CELL + 4, first - LINE + 4, 12)?;
-    }
-    for (q, (query, row)) in (0..).zip(figure.queries.chars().zip(&figure.mask)) {
-        let y = first + q * CELL;
-        text(query.to_string(), SPACE, y + 2, 12)?;
-        for (k, cell) in (0..).zip(row.chars()) {
-            let corners = [(left + k * CELL, y), (left + (k + 1) * CELL - 1, y + CELL - 1)];
-            let colour = if cell == 'x' { RGBColor(32, 96, 160) } else { RGBColor(232, 232, 232) };
-            root.draw(&Rectangle::new(corners, colour.filled()))?;
-        }
-    }
-    let below = first + figure.mask.len() as i32 * CELL + 6;
-    for (i, note) in (0..).zip(figure.notes()) {
-        text(note, SPACE, below + i * LINE, 13)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

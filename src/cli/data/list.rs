@@ -26,7 +26,7 @@ struct Set {
     licence: String,
 }
 
-/// The data sets that ship: name, location, description, licence. `smalti data make` makes the synthetic ones by name.
+/// The data sets that ship: name, location, description, licence.
 const SHIPPED: [(&str, &str, &str, &str); 4] = [
     ("text", "builtin:text/smalti.txt", "the source of this program, plain ASCII", "MIT OR Apache-2.0"),
     (
@@ -80,6 +80,14 @@ fn sets() -> Vec<Set> {
     shipped.chain(fetched).collect()
 }
 
+/// The files of a data set that ships; `None` for another name.
+pub(super) fn shipped(
+    name: &str,
+) -> Option<impl Iterator<Item = &'static (&'static str, &'static [u8])> + use<>> {
+    let (_, location, ..) = SHIPPED.iter().find(|(set, ..)| *set == name)?;
+    Some(files_of(location))
+}
+
 fn files_of(location: &str) -> impl Iterator<Item = &'static (&'static str, &'static [u8])> {
     let path = location.trim_start_matches("builtin:");
     shipped::files().iter().filter(move |(file, _)| file.starts_with(path))
@@ -88,13 +96,11 @@ fn files_of(location: &str) -> impl Iterator<Item = &'static (&'static str, &'st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::synthetic;
 
     #[test]
-    fn every_shipped_file_and_every_synthetic_set_is_listed() {
+    fn every_shipped_file_is_listed() {
         let listed: usize = SHIPPED.iter().map(|(_, location, ..)| files_of(location).count()).sum();
         assert_eq!(listed, shipped::files().len());
-        assert!(synthetic::names().iter().all(|set| SHIPPED.iter().any(|(name, ..)| name == set)));
         assert!(sets().iter().all(|set| set.bytes > 1000));
     }
 }

@@ -66,7 +66,13 @@ pub(super) fn locate(location: &str, expected: &str) -> Result<Place, DataError>
 
 #[cfg(not(feature = "remote"))]
 fn locate_remote(location: &str, _: &str) -> Result<Place, DataError> {
-    Err(DataError::layout(location, "this build cannot read remote files; build with the feature `remote`"))
+    Err(without_remote(location))
+}
+
+/// The error of a build that reads no files of other machines.
+#[cfg(not(feature = "remote"))]
+pub(super) fn without_remote(location: &str) -> DataError {
+    DataError::layout(location, "this build cannot read remote files; build with the feature `remote`")
 }
 
 /// An object, a member of an archive that is an object, or all objects below a prefix.

@@ -4,6 +4,10 @@
 //! `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, …). Ranges of bytes are read on demand; small ones are read as
 //! larger pieces, which are cached.
 
+mod download;
+
+pub(crate) use download::download;
+
 use super::extent::Extent;
 use crate::data::error::DataError;
 use bytes::Bytes;
@@ -224,9 +228,13 @@ fn store(location: &str) -> Result<(Arc<dyn ObjectStore>, Path), DataError> {
     Ok((store, path))
 }
 
-fn connect(scheme: &str, host: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
-    // Fails if the process has one already.
+/// Sets the process's cryptography for TLS, unless it has one.
+fn install_cryptography() {
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn connect(scheme: &str, host: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+    install_cryptography();
     // Bridges an outage of seconds; a server that does not exist is reported after a minute at most.
     let retry = RetryConfig {
         max_retries: 5,

@@ -2,15 +2,13 @@
 
 use super::{Remote, Unpack, io_error};
 use crate::data::error::DataError;
+use crate::data::files::download;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::time::Duration;
 
-/// Time-out of a connection, an answer, or the next bytes.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes copied at a time.
 const CHUNK: usize = 1 << 16;
 
@@ -73,27 +71,6 @@ fn copy(
 
 fn is_address(location: &str) -> bool {
     location.starts_with("http://") || location.starts_with("https://")
-}
-
-fn download(url: &str) -> Result<Box<dyn Read>, DataError> {
-    let agent = ureq::Agent::config_builder()
-        .timeout_connect(Some(TIMEOUT))
-        .timeout_recv_response(Some(TIMEOUT))
-        .timeout_per_read(Some(TIMEOUT))
-        .build()
-        .new_agent();
-    match agent.get(url).call() {
-        Ok(response) => Ok(Box::new(response.into_body().into_reader())),
-        Err(e) => {
-            let problem = match e {
-                ureq::Error::StatusCode(status) => {
-                    format!("the server answered with status {status}; expected 200")
-                }
-                other => other.to_string(),
-            };
-            Err(DataError::Download { location: url.to_string(), problem })
-        }
-    }
 }
 
 fn open(location: &str) -> Result<Box<dyn Read>, DataError> {

@@ -1,8 +1,7 @@
 use super::*;
 use crate::data::testing::{at, folder_of, gzip, real, tar_named, tar_of};
 use sha2::{Digest, Sha256};
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::Write;
 use tempfile::TempDir;
 
 fn sha256(bytes: &[u8]) -> String {
@@ -43,25 +42,6 @@ fn left(dest: &TempDir) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// A local server that gives one raw answer to any request; returns its address.
-fn serve(answer: Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut request = [0; 4096];
-        let _ = stream.read(&mut request);
-        // The client may close the connection after too many bytes.
-        let _ = stream.write_all(&answer);
-    });
-    format!("http://{address}/")
-}
-
-fn answer(status: &str, claimed: usize, body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {claimed}\r\nConnection: close\r\n\r\n");
-    [head.as_bytes(), body].concat()
 }
 
 #[test]
@@ -170,37 +150,6 @@ fn an_archive_with_unsafe_members_fails_and_leaves_no_file() {
 }
 
 #[test]
-fn a_file_is_downloaded() {
-    let dest = tempfile::tempdir().unwrap();
-    let mirror = serve(answer("200 OK", 5, b"hello"));
-    let folder = get(&recipe("x", Unpack::None, b"hello"), &dest, &mirror).unwrap();
-    assert_eq!(fs::read(folder.join("x")).unwrap(), b"hello");
-}
-
-#[test]
-fn a_failed_download_names_the_address_and_leaves_no_file() {
-    let recipe = recipe("x", Unpack::None, b"hello");
-    let endless = [&b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"[..], &[b'h'; 1 << 20]].concat();
-    for (answer, expected) in [
-        (answer("404 Not Found", 0, b""), "/x: the server answered with status 404; expected 200"),
-        (answer("500 Oops", 0, b""), "status 500"),
-        (answer("200 OK", 5, b"hel"), "/x: broke off after"),
-        (answer("200 OK", 5, b"jello"), "sha256 is"),
-        (endless, "size is more than 5"),
-        (b"nonsense".to_vec(), "/x: "),
-    ] {
-        let dest = tempfile::tempdir().unwrap();
-        let message = message(get(&recipe, &dest, &serve(answer)));
-        assert!(message.contains(expected), "{message}");
-        assert!(left(&dest).is_empty());
-    }
-    // No process listens on the port of a dropped listener.
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let dest = tempfile::tempdir().unwrap();
-    assert!(matches!(get(&recipe, &dest, &format!("http://{gone}")), Err(DataError::Download { .. })));
-}
-
-#[test]
 fn file_names_become_a_manifest() {
     let naming = list().iter().find_map(|recipe| recipe.manifest.clone()).expect("spoken digits have one");
     let folder = folder_of(&[
@@ -231,4 +180,61 @@ fn real_files_are_those_of_the_recipes() {
     let mirror = folder_of(&[("input.txt", &text)]);
     super::get("tinyshakespeare", dest.path(), Some(&at(&mirror, "")), &mut |_, _| {}).unwrap();
     assert_eq!(fs::read(dest.path().join("tinyshakespeare/tinyshakespeare.txt")).unwrap(), text);
+}
+
+#[cfg(feature = "remote")]
+mod over_http {
+    use super::*;
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    /// A local server that gives one raw answer to any request; returns its address.
+    fn serve(answer: Vec<u8>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            // The client may close the connection after too many bytes.
+            let _ = stream.write_all(&answer);
+        });
+        format!("http://{address}/")
+    }
+
+    fn answer(status: &str, claimed: usize, body: &[u8]) -> Vec<u8> {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {claimed}\r\nConnection: close\r\n\r\n");
+        [head.as_bytes(), body].concat()
+    }
+
+    #[test]
+    fn a_file_is_downloaded() {
+        let dest = tempfile::tempdir().unwrap();
+        let mirror = serve(answer("200 OK", 5, b"hello"));
+        let folder = get(&recipe("x", Unpack::None, b"hello"), &dest, &mirror).unwrap();
+        assert_eq!(fs::read(folder.join("x")).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn a_failed_download_names_the_address_and_leaves_no_file() {
+        let recipe = recipe("x", Unpack::None, b"hello");
+        let endless = [&b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"[..], &[b'h'; 1 << 20]].concat();
+        for (answer, expected) in [
+            (answer("404 Not Found", 0, b""), "/x: the server answered with status 404; expected 200"),
+            (answer("500 Oops", 0, b""), "status 500"),
+            (answer("200 OK", 5, b"hel"), "/x: broke off after"),
+            (answer("200 OK", 5, b"jello"), "sha256 is"),
+            (endless, "size is more than 5"),
+            (b"nonsense".to_vec(), "/x: "),
+        ] {
+            let dest = tempfile::tempdir().unwrap();
+            let message = message(get(&recipe, &dest, &serve(answer)));
+            assert!(message.contains(expected), "{message}");
+            assert!(left(&dest).is_empty());
+        }
+        // No process listens on the port of a dropped listener.
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let dest = tempfile::tempdir().unwrap();
+        assert!(matches!(get(&recipe, &dest, &format!("http://{gone}")), Err(DataError::Download { .. })));
+    }
 }

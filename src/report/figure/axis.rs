@@ -18,6 +18,20 @@ pub(super) fn with_room(n: usize, each: f32, needed: f32) -> impl Iterator<Item 
     (0..n).step_by(round_step(needed / each.max(f32::MIN_POSITIVE)))
 }
 
+/// Round numbers within `low..high`, about `most` of them, with as many decimals as they need.
+pub(super) fn ticks(low: f64, high: f64, most: usize) -> Vec<(f64, String)> {
+    let least = (high - low) / most as f64;
+    let power = 10_f64.powf(least.log10().floor());
+    let Some(step) = [1.0, 2.0, 5.0, 10.0].map(|round| round * power).into_iter().find(|step| *step >= least)
+    else {
+        return vec![]; // no range of numbers
+    };
+    let digits = (-step.log10()).ceil().clamp(0.0, 9.0) as usize;
+    let first = (low / step).ceil();
+    let ticks = (0..=most).map(|i| (first + i as f64) * step).take_while(|tick| *tick <= high);
+    ticks.map(|tick| (tick, format!("{tick:.digits$}"))).collect()
+}
+
 /// A number with few decimals.
 pub(super) fn number(value: f32) -> String {
     let digits = match value.abs() {
@@ -46,6 +60,16 @@ mod tests {
         assert!(round_step(f32::INFINITY) > 1_000_000);
         assert_eq!(with_room(11, 8.0, 30.0).collect::<Vec<_>>(), [0, 5, 10]);
         assert_eq!(seconds_step(400.0, 60.0), 0.2);
+    }
+
+    #[test]
+    fn ticks_are_round_and_within_the_range() {
+        let labels =
+            |low, high, most| ticks(low, high, most).into_iter().map(|(_, label)| label).collect::<Vec<_>>();
+        assert_eq!(labels(0.07, 1.0, 5), ["0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(labels(1.0, 1000.0, 6), ["200", "400", "600", "800", "1000"]);
+        assert_eq!(labels(-0.021, 0.021, 4), ["-0.02", "0.00", "0.02"]);
+        assert_eq!([labels(1.0, 1.0, 4), labels(f64::NAN, 1.0, 4)], [vec![String::new(); 0], vec![]]);
     }
 
     #[test]

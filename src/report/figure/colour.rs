@@ -1,7 +1,5 @@
 //! Colours of kinds, of neighbouring tokens and of values.
 
-use plotters::style::colors::colormaps::{ColorMap, ViridisRGB};
-
 /// Red, green, blue, alpha.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Colour(pub [u8; 4]);
@@ -15,6 +13,8 @@ impl Colour {
     pub const GREY: Self = Self::rgb(110, 110, 118);
     /// Frames and ticks.
     pub const EDGE: Self = Self::rgb(176, 176, 184);
+    /// A cell of a mask without attention, and grid lines.
+    pub const EMPTY: Self = Self::rgb(232, 232, 232);
     /// The background of a lane.
     pub const GROUND: Self = Self::rgb(243, 243, 246);
 
@@ -48,7 +48,7 @@ const KINDS: [Colour; 6] = [
 ];
 
 /// The colour of the `n`-th kind; they repeat.
-pub(super) fn of_kind(n: usize) -> Colour {
+pub(super) const fn of_kind(n: usize) -> Colour {
     KINDS[n % KINDS.len()]
 }
 
@@ -61,8 +61,7 @@ pub(super) fn of_neighbour(n: usize) -> Colour {
 /// 2015).
 pub(super) fn of_share(share: f32) -> [u8; 3] {
     let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
-    let colour = ViridisRGB.get_color(share);
-    [colour.0, colour.1, colour.2]
+    colorous::VIRIDIS.eval_continuous(share.into()).into_array()
 }
 
 /// A value's share of the way from `low` to `high`; 0.5 if they are equal.

@@ -1,5 +1,6 @@
 //! The tokens of one input as a figure: the patch grid on the image, the slice grid on the spectrogram, characters in
-//! boxes, a trajectory in lanes; for a modality of your own, a box for each token.
+//! boxes, a trajectory in lanes; for a modality of your own, a box for each token. Attention rules and curves of a run are
+//! figures too.
 //!
 //! ```
 //! use smalti::report::figure::{self, Format};
@@ -20,11 +21,13 @@
 mod axis;
 mod boxes;
 mod colour;
+mod curves;
 mod font;
 mod lanes;
 #[cfg(feature = "image")]
 mod patches;
 mod png;
+mod rules;
 mod scene;
 #[cfg(feature = "audio")]
 mod slices;
@@ -33,7 +36,9 @@ mod svg;
 mod testing;
 
 pub use boxes::boxes;
+pub use curves::curves;
 pub use lanes::lanes;
+pub use rules::rules;
 pub use scene::Scene;
 
 use crate::report::{DrawError, tokens::text_of_id};

@@ -1,5 +1,4 @@
-//! A scene as SVG. Not written by plotters, whose SVG backend draws a raster as one rectangle for each pixel: a photo would
-//! be megabytes.
+//! A scene as SVG.
 
 use super::colour::Colour;
 use super::font;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::head::{HeadSpec, Regress};
 use crate::model::{AttentionConfig, LayerRule, ModelConfig};
+use crate::report::figure::Format;
 use crate::task::{TaskSpec, learned_kind};
 use candle_core::Device;
 use smalti_contract::Axis;
@@ -136,9 +137,10 @@ fn an_svg_has_a_cell_for_each_pair() {
         ModelConfig { d_model: 4, attention: AttentionConfig::of_heads(1), ..ModelConfig::default() };
     let task = task("read", vec![(Stream::Main, vec![characters])], &[("character", "character", "causal")]);
     let figures = figures(&Model::new(&config, &[task], 0, &Device::Cpu).unwrap());
-    let svg = svg(&figures).unwrap();
+    let svg = crate::report::figure::rules(&figures).encode(Format::Svg).unwrap();
+    let svg = String::from_utf8(svg).unwrap();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
-    assert_eq!(svg.matches("#2060A0").count(), 10, "1 + 2 + 3 + 4 pairs with attention");
-    assert_eq!(svg.matches("#E8E8E8").count(), 6);
+    assert_eq!(svg.matches("#0072b2").count(), 10, "1 + 2 + 3 + 4 pairs with attention");
+    assert_eq!(svg.matches("#e8e8e8").count(), 6);
     assert!(svg.contains("read: self-attention, every layer"));
 }

@@ -12,7 +12,7 @@ const METHOD: [u8; 10] = [20, 0, 0, 0, 8, 0, 0, 0, 0x21, 0];
 
 /// An archive of named arrays, in the order in which they are added.
 #[derive(Default)]
-pub(super) struct Npz {
+pub struct Npz {
     files: Vec<u8>,
     directory: Vec<u8>,
     count: u16,
@@ -23,7 +23,7 @@ impl Npz {
     ///
     /// # Errors
     /// If the number of `values` does not match the shape, or the archive exceeds 4 GiB.
-    pub(super) fn add<T: npyz::AutoSerialize + Copy>(
+    pub fn add<T: npyz::AutoSerialize + Copy>(
         &mut self,
         name: &str,
         shape: &[u64],
@@ -60,7 +60,7 @@ impl Npz {
     }
 
     /// The archive's bytes.
-    pub(super) fn finish(mut self) -> io::Result<Vec<u8>> {
+    pub fn finish(mut self) -> io::Result<Vec<u8>> {
         let end = [&length(self.directory.len())?[..], &length(self.files.len())?, &[0; 2]].concat();
         self.files.append(&mut self.directory);
         self.files.extend(b"PK\x05\x06\0\0\0\0");

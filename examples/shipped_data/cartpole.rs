@@ -6,13 +6,10 @@
 //! affects every action.
 
 use super::npz::Npz;
-use crate::env::{Action, CartPole, Environment};
-use crate::random::{self, mix};
 use rand_pcg::Pcg64Mcg;
+use smalti::env::{Action, CartPole, Environment};
+use smalti::random::{self, mix};
 use std::io;
-
-/// The file's name in `data/`.
-pub(super) const FILE_NAME: &str = "cartpole-mixed.npz";
 
 const SEED: u64 = 1983;
 /// Seconds in a step of the environment.
@@ -119,7 +116,7 @@ impl Log {
 
 /// Plays every episode and writes the log in NumPy's format: `obs [n, 4]`, `actions [n, 1]`,
 /// `rewards [n]`, `episode_starts [n]`, `terminals [n]`.
-pub(super) fn npz() -> io::Result<Vec<u8>> {
+pub fn npz() -> io::Result<Vec<u8>> {
     let log = Log::record()?;
     let n = log.actions.len() as u64;
     let mut npz = Npz::default();

@@ -1,12 +1,9 @@
 //! Audio clips of telephone keys with transcripts: the two tones of each key (ITU-T Q.23) over a noisy line. Data for
 //! transcription that ship.
 
-use crate::random::{self, mix};
 use rand_pcg::Pcg64Mcg;
+use smalti::random::{self, mix};
 use std::io::{self, Cursor};
-
-/// The file's name in `data/`.
-pub(super) const FILE_NAME: &str = "touchtone.tar";
 
 const SEED: u64 = 1963;
 const TRAIN_CLIPS: usize = 500;
@@ -29,7 +26,7 @@ struct Press {
 }
 
 /// Synthesizes every clip and packs the clips with `manifest.tsv` (`path`, `text`, `split`).
-pub(super) fn tar() -> io::Result<Vec<u8>> {
+pub fn tar() -> io::Result<Vec<u8>> {
     let mut manifest = String::from("path\ttext\tsplit\n");
     let mut clips = Vec::with_capacity(TRAIN_CLIPS + VALIDATION_CLIPS);
     for number in 0..TRAIN_CLIPS + VALIDATION_CLIPS {
