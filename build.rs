@@ -1,7 +1,20 @@
-//! Gathers this project's own source into `OUT_DIR/smalti.txt`, the text that ships for language modelling.
+//! Packs the data that ships into `OUT_DIR/shipped`: the files of `data/`, and as a text for language modelling this
+//! project's own source.
 
+use flate2::{Compression, write::GzEncoder};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
+
+/// The files of `data/` that ship.
+const FILES: [&str; 6] = [
+    "digits/train-images-idx3-ubyte",
+    "digits/train-labels-idx1-ubyte",
+    "digits/t10k-images-idx3-ubyte",
+    "digits/t10k-labels-idx1-ubyte",
+    "touchtone.tar",
+    "cartpole-mixed.npz",
+];
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or(io::ErrorKind::NotFound)?);
@@ -23,6 +36,11 @@ fn main() -> io::Result<()> {
         }
     }
     println!("cargo::rerun-if-changed=build.rs");
+    let shipped = out.join("shipped");
+    for file in FILES {
+        println!("cargo::rerun-if-changed=data/{file}");
+        pack(&fs::read(root.join("data").join(file))?, &shipped, file)?;
+    }
 
     let mut files = paths.iter().map(|path| Ok((name(&root, path), path))).collect::<io::Result<Vec<_>>>()?;
     files.sort();
@@ -31,7 +49,16 @@ fn main() -> io::Result<()> {
         text += &format!("\n// {name}\n");
         fs::read_to_string(path)?.chars().for_each(|character| push_plain(&mut text, character));
     }
-    fs::write(out.join("smalti.txt"), text)
+    pack(text.as_bytes(), &shipped, "text/smalti.txt")
+}
+
+/// Writes `bytes` to `folder` as gzip, under `file` and `.gz`.
+fn pack(bytes: &[u8], folder: &Path, file: &str) -> io::Result<()> {
+    let path = folder.join(format!("{file}.gz"));
+    fs::create_dir_all(path.parent().unwrap_or(folder))?;
+    let mut encoder = GzEncoder::new(fs::File::create(path)?, Compression::best());
+    encoder.write_all(bytes)?;
+    encoder.finish().map(drop)
 }
 
 /// The files below `folder` whose names end in `.extension`.

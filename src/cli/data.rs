@@ -71,10 +71,7 @@ fn get(args: GetArgs) -> Result<()> {
 }
 
 /// Writes the files of a data set that ships; returns their folder.
-fn write(
-    files: impl Iterator<Item = &'static (&'static str, &'static [u8])>,
-    folder: &Path,
-) -> Result<PathBuf> {
+fn write(files: impl Iterator<Item = &'static (&'static str, Vec<u8>)>, folder: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for (path, bytes) in files {
         let name = path.rsplit('/').next().unwrap_or(path);

@@ -2,20 +2,39 @@
 //!
 //! The repository's `data/README.md` describes each set and its origin.
 
+use flate2::read::GzDecoder;
+use std::io::Read;
+use std::sync::LazyLock;
+
 /// Every shipped file: its path and its bytes.
-pub fn files() -> &'static [(&'static str, &'static [u8])] {
-    FILES
+pub fn files() -> &'static [(&'static str, Vec<u8>)] {
+    &FILES
 }
 
-static FILES: &[(&str, &[u8])] = &[
-    // This project's own source, gathered by `build.rs`.
-    ("text/smalti.txt", include_bytes!(concat!(env!("OUT_DIR"), "/smalti.txt"))),
-    ("digits/train-images-idx3-ubyte", include_bytes!("../../data/digits/train-images-idx3-ubyte")),
-    ("digits/train-labels-idx1-ubyte", include_bytes!("../../data/digits/train-labels-idx1-ubyte")),
-    ("digits/t10k-images-idx3-ubyte", include_bytes!("../../data/digits/t10k-images-idx3-ubyte")),
-    ("digits/t10k-labels-idx1-ubyte", include_bytes!("../../data/digits/t10k-labels-idx1-ubyte")),
-    ("touchtone.tar", include_bytes!("../../data/touchtone.tar")),
-    ("cartpole-mixed.npz", include_bytes!("../../data/cartpole-mixed.npz")),
+static FILES: LazyLock<Vec<(&str, Vec<u8>)>> =
+    LazyLock::new(|| PACKED.iter().map(|(path, packed)| (*path, unpack(packed))).collect());
+
+fn unpack(packed: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut bytes).expect("`build.rs` has packed it");
+    bytes
+}
+
+/// The path of a file, and its bytes as `build.rs` has packed them.
+macro_rules! packed {
+    ($path:literal) => {
+        ($path, include_bytes!(concat!(env!("OUT_DIR"), "/shipped/", $path, ".gz")))
+    };
+}
+
+static PACKED: [(&str, &[u8]); 7] = [
+    packed!("text/smalti.txt"),
+    packed!("digits/train-images-idx3-ubyte"),
+    packed!("digits/train-labels-idx1-ubyte"),
+    packed!("digits/t10k-images-idx3-ubyte"),
+    packed!("digits/t10k-labels-idx1-ubyte"),
+    packed!("touchtone.tar"),
+    packed!("cartpole-mixed.npz"),
 ];
 
 #[cfg(test)]
@@ -23,7 +42,8 @@ mod tests {
     use super::*;
 
     fn file(path: &str) -> &'static [u8] {
-        files().iter().find(|(name, _)| *name == path).unwrap_or_else(|| panic!("{path} does not ship")).1
+        let file = files().iter().find(|(name, _)| *name == path);
+        &file.unwrap_or_else(|| panic!("{path} does not ship")).1
     }
 
     #[test]

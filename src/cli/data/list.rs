@@ -81,14 +81,12 @@ fn sets() -> Vec<Set> {
 }
 
 /// The files of a data set that ships; `None` for another name.
-pub(super) fn shipped(
-    name: &str,
-) -> Option<impl Iterator<Item = &'static (&'static str, &'static [u8])> + use<>> {
+pub(super) fn shipped(name: &str) -> Option<impl Iterator<Item = &'static (&'static str, Vec<u8>)> + use<>> {
     let (_, location, ..) = SHIPPED.iter().find(|(set, ..)| *set == name)?;
     Some(files_of(location))
 }
 
-fn files_of(location: &str) -> impl Iterator<Item = &'static (&'static str, &'static [u8])> {
+fn files_of(location: &str) -> impl Iterator<Item = &'static (&'static str, Vec<u8>)> {
     let path = location.trim_start_matches("builtin:");
     shipped::files().iter().filter(move |(file, _)| file.starts_with(path))
 }

@@ -28,7 +28,8 @@ pub(crate) fn is_remote(location: &str) -> bool {
 /// Finds the file or folder at a location; `expected` describes it in errors.
 pub(super) fn locate(location: &str, expected: &str) -> Result<Place, DataError> {
     if let Some(rest) = location.strip_prefix(BUILTIN) {
-        let files = shipped::files().iter().map(|(path, bytes)| (path.to_string(), Cow::Borrowed(*bytes)));
+        let files =
+            shipped::files().iter().map(|(path, bytes)| (path.to_string(), Cow::Borrowed(bytes.as_slice())));
         return Files::from_memory(BUILTIN, files.collect()).enter(rest, expected);
     }
     if is_remote(location) {
