@@ -9,6 +9,7 @@
 use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
+use smalti::contract::Value;
 use smalti::data::collate;
 use smalti::inference::{Continuation, Sampling};
 use smalti::model::Model;
@@ -16,7 +17,6 @@ use smalti::registry::Modalities;
 use smalti::sample::{Opened, Start};
 use smalti::task::Task;
 use smalti::train::{Observer, StepReport, TrainTask, Trainer, baseline};
-use smalti_contract::Value;
 use std::{sync::atomic::AtomicBool, time::Instant};
 
 fn main() -> Result<()> {

@@ -10,13 +10,13 @@
 use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
+use smalti::contract::{Array, Numbers, Value};
 use smalti::inference::{Generation, predict};
 use smalti::model::Model;
 use smalti::registry::Modalities;
 use smalti::sample::{GetField, Opened, Start};
 use smalti::task::Task;
 use smalti::train::{Observer, StepReport, TrainTask, Trainer, baseline};
-use smalti_contract::{Array, Numbers, Value};
 use std::sync::atomic::AtomicBool;
 
 fn main() -> Result<()> {

@@ -9,6 +9,7 @@
 use anyhow::Result;
 use candle_core::Device;
 use smalti::config::RunConfig;
+use smalti::contract::Tokens;
 use smalti::data::collate;
 use smalti::inference::{Generation, predict};
 use smalti::model::Model;
@@ -16,7 +17,6 @@ use smalti::registry::Modalities;
 use smalti::sample::{Opened, Start};
 use smalti::task::Task;
 use smalti::train::{Observer, StepReport, TrainTask, Trainer};
-use smalti_contract::Tokens;
 use std::sync::atomic::AtomicBool;
 
 /// The preset `audio` is for speech. Touch tones lie close together and below 1.7 kHz, so their bands are narrow.

@@ -9,6 +9,7 @@
 use anyhow::{Context, Result};
 use candle_core::Device;
 use smalti::config::RunConfig;
+use smalti::contract::Content;
 use smalti::data::{Stream, collate, read};
 use smalti::env::Copies;
 use smalti::inference::{RolloutSettings, random_policy, rollout};
@@ -17,7 +18,6 @@ use smalti::registry::Modalities;
 use smalti::sample::{Opened, Start};
 use smalti::task::Task;
 use smalti::train::{Observer, StepReport, TrainTask, Trainer, baseline};
-use smalti_contract::Content;
 use smalti_trajectory::{Episode, episodes};
 use std::sync::atomic::AtomicBool;
 

@@ -10,10 +10,10 @@
 //! `tests/suite/your_own_modality.rs` makes the data, trains, resumes, evaluates and predicts.
 
 use serde::{Deserialize, Serialize};
-use smalti::registry::Modalities;
-use smalti_contract::{
+use smalti::contract::{
     Axis, Content, ContentSpec, Group, KindSpec, TokenSpec, TokenizeError, Tokenizer, Tokens, Value, Values,
 };
+use smalti::registry::Modalities;
 
 fn main() -> std::process::ExitCode {
     smalti::cli::main(Modalities::builtin().with::<GeneTokenizer>())

@@ -11,8 +11,9 @@
 //! ```
 
 use crate::head::{HeadKind, HeadRegistry};
-use crate::table::{Opener, SourceRegistry};
+use crate::table::{Opener, SourceRegistry, Table};
 use smalti_contract::{Registry, Tokenizer};
+use std::sync::Arc;
 
 /// The modalities of a program, with which a [`Run`](crate::run::Run) is created and opened. `smalti::cli::main` is a whole
 /// program for them.
@@ -38,6 +39,9 @@ pub enum RegistrationError {
     /// The name of a data layout is taken.
     #[error("a data layout named {0:?} is registered already; give yours another name")]
     Source(&'static str),
+    /// The name of a table is taken.
+    #[error("a table named {0:?} is registered already; give yours another `Table::name`")]
+    Table(String),
 }
 
 impl Modalities {
@@ -78,6 +82,17 @@ impl Modalities {
         self
     }
 
+    /// Adds a table of the program, such as a [`MemoryTable`](crate::table::MemoryTable): the settings name it as
+    /// `data.source = "memory:NAME"`, with its [`Table::name`]. A taken name is handled as by [`with`](Self::with).
+    #[must_use]
+    pub fn with_table(mut self, table: impl Table + 'static) -> Self {
+        let name = table.name().to_string();
+        if self.sources.add_table(Arc::new(table)).is_err() {
+            self.failed.get_or_insert(RegistrationError::Table(name));
+        }
+        self
+    }
+
     /// Checks that every registration succeeded.
     ///
     /// # Errors
@@ -102,5 +117,28 @@ impl Modalities {
     /// The tokenizers by name.
     pub fn tokenizers(&self) -> &Registry {
         &self.tokenizers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{MemoryTable, Source};
+    use smalti_contract::Row;
+
+    #[test]
+    fn tables_in_memory_are_sources_by_name() {
+        let table =
+            |name: &str| MemoryTable::new(name, vec![Row::from([("x", 1.0.into()), ("y", "a".into())])]);
+        let modalities = Modalities::empty().with_table(table("points"));
+        let registry = modalities.sources();
+        assert_eq!(registry.open(&Source::new("memory:points")).unwrap().fields(), ["x", "y"]);
+        let message = |source: Source| registry.open(&source).map(|_| ()).unwrap_err().to_string();
+        let unknown = message(Source::new("memory:lines"));
+        assert_eq!(unknown, "memory:lines: no table of this name is registered; registered: points");
+        let layout = message(Source { layout: Some("rows".into()), ..Source::new("memory:points") });
+        assert!(layout.contains("has no `layout`"), "{layout}");
+        let twice = modalities.with_table(table("points")).check().unwrap_err().to_string();
+        assert!(twice.starts_with("a table named \"points\" is registered already"), "{twice}");
     }
 }

@@ -11,12 +11,14 @@ use crate::model::{Model, ModelError};
 use crate::registry::{Modalities, RegistrationError};
 use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
-use crate::train::{MODEL_FILE, Ranks, STATE_FILE, SaveError, TrainError, TrainTask, Trainer, checkpoint};
+use crate::train::{
+    Alone, MODEL_FILE, Ranks, STATE_FILE, SaveError, Silent, TrainError, TrainTask, Trainer, checkpoint,
+};
 use candle_core::Device;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 /// The file of all settings, including defaults.
@@ -110,6 +112,23 @@ pub enum RunError {
 }
 
 impl Run {
+    /// Creates a run folder and trains to the last step, in one process and without a report of the steps;
+    /// [`create_with`](Self::create_with) returns a trainer for everything else.
+    ///
+    /// # Errors
+    /// As for `create_with`, and [`RunError::Train`].
+    pub fn train(
+        folder: impl AsRef<Path>,
+        config: RunConfig,
+        device: &Device,
+        modalities: &Modalities,
+    ) -> Result<Self, RunError> {
+        let folder = folder.as_ref();
+        let (run, mut trainer) = Self::create_with(folder, config, device, Arc::new(Alone), modalities)?;
+        trainer.run(Some(folder), &AtomicBool::new(false), &mut Silent)?;
+        Ok(run)
+    }
+
     /// Creates a run folder: opens the data, fits the tokenizers, and writes settings and tokenizers (on rank 0). Returns the run
     /// with a trainer before its first step.
     ///

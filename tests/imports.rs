@@ -22,7 +22,7 @@ const STOREYS: [&[&str]; 19] = [
     &["builtin"],
     &["report"],
     &["pretrained"],
-    &["cli"],
+    &["cli", "prelude", "guide"],
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

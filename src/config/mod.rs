@@ -21,6 +21,7 @@ use keys::with_suggestion;
 use overrides::set;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 /// The version of run folders that this build reads and writes.
 pub const VERSION: u32 = 3;
@@ -198,6 +199,15 @@ pub enum SettingsError {
     /// Unusable settings of training.
     #[error(transparent)]
     Train(#[from] TrainConfigError),
+}
+
+/// The settings in a TOML text, as [`RunConfig::parse`] reads them.
+impl FromStr for RunConfig {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        Self::parse("settings", text, &[])
+    }
 }
 
 impl RunConfig {

@@ -18,6 +18,6 @@ pub use embed::{Embedded, Embedding, embed, embed_tokens, embedded_part};
 pub use generate::{Generation, generate};
 pub use measure::measure_generated;
 pub(crate) use predict::predict_samples;
-pub use predict::{PredictError, Predicted, predict, predict_tokens};
+pub use predict::{PredictError, Predicted, predict, predict_rows, predict_tokens};
 pub use rollout::{Rollout, RolloutError, RolloutSettings, random_policy, rollout};
 pub use sampling::{Sampling, SamplingError, draw};

@@ -6,7 +6,7 @@ use crate::data::{DataError, Sample, Stream, collate};
 use crate::head::Prediction;
 use crate::model::Model;
 use crate::sample::{Composition, GetField, Part, Purpose, Role};
-use smalti_contract::{TokenizeError, Tokens, Value};
+use smalti_contract::{Row, TokenizeError, Tokens, Value};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -95,6 +95,31 @@ pub fn predict(
         }
     }
     Ok(predicted)
+}
+
+/// Predict the outputs of rows in memory, in one batch, as [`predict`] does; a field that a row does not have is missing. A
+/// row's series have at most the task's context of time steps.
+///
+/// # Errors
+/// As for `predict`, and for longer series.
+pub fn predict_rows(
+    model: &Model,
+    number: usize,
+    task: &Composition,
+    rows: &[Row],
+    generation: &Generation,
+) -> Result<Vec<Predicted>, PredictError> {
+    let steps = |row: &Row| row.fields.values().filter_map(Value::steps).max().unwrap_or(0);
+    if let Some((place, row)) = rows.iter().enumerate().find(|(_, row)| steps(row) > task.context()) {
+        let (expected, found) = (task.context(), steps(row));
+        let problem = format!("row {}: expected at most {expected} time steps; found {found}", place + 1);
+        return Err(TokenizeError::Input(problem).into());
+    }
+    let get = |row: &Row, field: &str| Ok(row.get(field).clone());
+    let gets: Vec<_> = rows.iter().map(|row| move |field: &str| get(row, field)).collect();
+    let requests: Vec<(GetField, Range<usize>)> =
+        gets.iter().zip(rows).map(|(get, row)| (get as GetField, 0..steps(row))).collect();
+    predict(model, number, task, &requests, generation)
 }
 
 /// Generate the value of an output: for one trained on windows, the continuation of the row's value, if it has one; for one

@@ -3,12 +3,16 @@
 use super::{Place, Table};
 use crate::data::DataError;
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// The beginning of the path of a registered table: `memory:NAME`.
+const MEMORY: &str = "memory:";
 
 /// One source of rows. In settings: a path, or a table with these keys.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Source {
-    /// A file, a folder, an archive, a pattern, `builtin:NAME`, or a location on another machine.
+    /// A file, a folder, an archive, a pattern, `builtin:NAME`, `memory:NAME`, or a location on another machine.
     pub path: String,
     /// The name of a registered layout; detected if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,19 +64,23 @@ impl<'de> Deserialize<'de> for Source {
 /// Opens a source of one layout; `None` if the source has another layout and its settings do not name this one.
 pub type Opener = fn(&Place) -> Result<Option<Arc<dyn Table>>, DataError>;
 
-/// The layouts by name, in the order in which they are tried.
+/// The layouts by name, in the order in which they are tried, and the tables of the program.
 #[derive(Clone, Default)]
 pub struct SourceRegistry {
     layouts: Vec<(&'static str, Opener)>,
+    tables: BTreeMap<String, Arc<dyn Table>>,
 }
 
-/// An error of registering a layout.
+/// An error of registering a layout or a table.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
     /// The name is taken.
     #[error("a layout named {0:?} is registered already")]
     Duplicate(&'static str),
+    /// The name of a table is taken.
+    #[error("a table named {0:?} is registered already")]
+    Table(String),
 }
 
 impl SourceRegistry {
@@ -98,7 +106,7 @@ impl SourceRegistry {
             (super::folders::NAME, super::folders::open),
             (super::text::NAME, super::text::open),
         ]);
-        Self { layouts }
+        Self { layouts, tables: BTreeMap::new() }
     }
 
     /// Adds a layout, which is tried after the registered ones.
@@ -110,6 +118,19 @@ impl SourceRegistry {
             return Err(SourceError::Duplicate(name));
         }
         self.layouts.push((name, open));
+        Ok(())
+    }
+
+    /// Adds a table of the program; the path of its source is `memory:` and its [`name`](Table::name).
+    ///
+    /// # Errors
+    /// [`SourceError::Table`] if the name is taken.
+    pub fn add_table(&mut self, table: Arc<dyn Table>) -> Result<(), SourceError> {
+        let name = table.name().to_string();
+        if self.tables.contains_key(&name) {
+            return Err(SourceError::Table(name));
+        }
+        self.tables.insert(name, table);
         Ok(())
     }
 
@@ -127,6 +148,9 @@ impl SourceRegistry {
         if source.path.trim().is_empty() {
             let problem = "the path is empty; name a file or folder, or builtin:NAME";
             return Err(DataError::layout("data.source", problem));
+        }
+        if let Some(name) = source.path.strip_prefix(MEMORY) {
+            return self.registered_table(source, name);
         }
         let place = Place::new(source);
         let none = |problem: String| DataError::layout(&source.path, problem);
@@ -154,5 +178,18 @@ impl SourceRegistry {
             }
         }
         Err(none(format!("it is in none of the known layouts: {}; `layout` names one", known())))
+    }
+
+    /// The registered table of a source `memory:NAME`.
+    fn registered_table(&self, source: &Source, name: &str) -> Result<Arc<dyn Table>, DataError> {
+        if source.layout.is_some() || source.columns.is_some() {
+            let problem = "a table in memory has no `layout` and no `columns`; remove them";
+            return Err(DataError::layout(&source.path, problem));
+        }
+        let known = || self.tables.keys().cloned().collect::<Vec<_>>().join(", ");
+        self.tables.get(name).cloned().ok_or_else(|| {
+            let problem = format!("no table of this name is registered; registered: {}", known());
+            DataError::layout(&source.path, problem)
+        })
     }
 }

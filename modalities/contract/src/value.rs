@@ -133,6 +133,25 @@ impl Row {
     }
 }
 
+/// A row of these fields; a field that is given twice has its last value.
+impl<K: Into<String>, const N: usize> From<[(K, Value); N]> for Row {
+    fn from(fields: [(K, Value); N]) -> Self {
+        Self { fields: fields.into_iter().map(|(name, value)| (name.into(), value)).collect() }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::Text(text.into())
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Value::Number(number)
+    }
+}
+
 impl Array {
     /// An array of one dimension.
     pub fn vector(numbers: Vec<f32>) -> Self {

@@ -13,9 +13,9 @@ const MOST: usize = 400;
 const LANE: f32 = 96.0;
 const MARK: f32 = 16.0;
 const GAP: f32 = 10.0;
-/// Least width of the names of lanes, and the space after the longest.
+/// Least width of the names of lanes, and the space after the longest, for the numbers of its scale.
 const NAMES: f32 = 132.0;
-const SPACE: f32 = 12.0;
+const SPACE: f32 = 48.0;
 /// Most features of a token with a curve.
 const CURVES: usize = 8;
 /// Largest and least width of a token, and the width of all tokens together.
