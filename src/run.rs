@@ -70,6 +70,12 @@ pub enum RunError {
         /// The problem, such as a missing file.
         problem: String,
     },
+    /// An import has no training to resume; it would start anew, from random weights.
+    #[error(
+        "{} holds published weights and no training to resume; train a new run: --from {} --out RUN",
+        .0.display(), .0.display()
+    )]
+    NoTraining(PathBuf),
     /// A tokenizer of the run belongs to a modality that this program does not have.
     #[error("{}: {problem}; open the run with the program that created it", file.display())]
     Modality {
@@ -234,9 +240,13 @@ impl Run {
     /// ([`learning_rate_at`](crate::train::TrainConfig::learning_rate_at)): with more steps, it is that of the longer cosine.
     ///
     /// # Errors
-    /// If the data, tasks or model fail, the saved state does not match, or the settings have fewer steps than the run has
-    /// made.
+    /// [`RunError::NoTraining`] for an import; if the data, tasks or model fail, the saved state does not match, or the settings
+    /// have fewer steps than the run has made.
     pub fn resume(&self, device: &Device, ranks: Arc<dyn Ranks>) -> Result<Trainer, RunError> {
+        let started = self.folder.join(START_FILE).exists() || self.folder.join(STATE_FILE).exists();
+        if self.is_imported() && !started {
+            return Err(RunError::NoTraining(self.folder.clone()));
+        }
         let writes = ranks.rank() == 0;
         if writes {
             checkpoint::remove_unfinished(&self.folder)?;

@@ -197,6 +197,12 @@ fn published_weights_are_fine_tuned_at_a_low_learning_rate() {
     assert_eq!(train(None, "--set train.learning_rate=1e-3", "set"), (1e-3, 5e-6, false));
     let own = unset.replace("[train]", "[train]\nlearning_rate = 2e-4");
     assert_eq!(train(Some(&own), "", "own"), (2e-4, 5e-6, false));
+    let resumed = ran(smalti(place.path()), "train --resume --out gpt2-untied-run");
+    assert!(
+        resumed.err.contains("no training to resume; train a new run: --from gpt2-untied-run"),
+        "{}",
+        resumed.err
+    );
     // A run that was fine-tuned holds weights that started from published ones.
     let again = format!("train --from set --set data.source=ids.txt {short} --out again");
     let again = ran(smalti(place.path()), &again);

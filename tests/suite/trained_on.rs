@@ -7,7 +7,7 @@ use smalti::train::{TrainConfig, log};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// A folder with a text of 33 windows.
+/// A folder with a text of 37 windows.
 struct Place(TempDir);
 
 const LOGGED: &str = "--set train.log_every=1 --set train.checkpoint_every=3 --set train.eval_every=3 --set train.eval_samples=2 \
@@ -96,18 +96,21 @@ fn the_learning_rate_follows_the_new_schedule() {
 fn more_epochs_train_on() {
     let place = Place::new();
     let trained = place.trains("--set train.epochs=1", "run").err;
-    assert!(trained.contains("step 9/9  epoch 1.09  loss "), "{trained}");
+    assert!(trained.contains("step 10/10  epoch 1.08  loss "), "{trained}");
     let finished = place.works(RESUME).err;
-    assert!(finished.contains("finished its 9 steps; to train on, add --set train.epochs=2\n"), "{finished}");
+    assert!(
+        finished.contains("finished its 10 steps; to train on, add --set train.epochs=2\n"),
+        "{finished}"
+    );
     let resumed = place.works(&format!("{RESUME} --set train.epochs=2")).err;
     assert!(resumed.contains(
-        "train.epochs: 1.0 → 2.0; the learning rate follows the cosine schedule of 17 steps from step 9 on"
+        "train.epochs: 1.0 → 2.0; the learning rate follows the cosine schedule of 19 steps from step 10 on"
     ));
-    assert!(resumed.contains("step 17/17  epoch 2.06  loss "), "{resumed}");
-    assert_eq!(place.logged("epoch"), (1..=17).map(|step| f64::from(4 * step) / 33.0).collect::<Vec<_>>());
+    assert!(resumed.contains("step 19/19  epoch 2.05  loss "), "{resumed}");
+    assert_eq!(place.logged("epoch"), (1..=19).map(|step| f64::from(4 * step) / 37.0).collect::<Vec<_>>());
     place.fails(
         &format!("{RESUME} --set train.epochs=0.5"),
-        "train.epochs: expected at least the 17 steps that the run has made; found 0.5, which is 5 steps",
+        "train.epochs: expected at least the 19 steps that the run has made; found 0.5, which is 5 steps",
     );
 }
 
@@ -125,7 +128,7 @@ fn fewer_steps_and_other_settings_are_refused() {
             "model.d_model: expected 16, the run's value; found 32. A resumed run may change",
         ),
         ("train.batch_size=8", "train.batch_size: expected 4, the run's value; found 8"),
-        ("train.max_stesp=12", "train.max_steps"),
+        ("train.max_stesp=12", "unknown field `max_stesp`"),
     ] {
         place.fails(&format!("{RESUME} --set {set}"), message);
     }
