@@ -72,6 +72,12 @@ pub enum RunError {
         /// The problem, such as a missing file.
         problem: String,
     },
+    /// An import has no training to resume; it would start anew, from random weights.
+    #[error(
+        "{} holds published weights and no training to resume; train a new run: --from {} --out RUN",
+        .0.display(), .0.display()
+    )]
+    NoTraining(PathBuf),
     /// A tokenizer of the run belongs to a modality that this program does not have.
     #[error("{}: {problem}; open the run with the program that created it", file.display())]
     Modality {
@@ -208,7 +214,7 @@ impl Run {
         };
         trainer.try_samples()?;
         // All ranks have checked that there is no run before rank 0 writes one.
-        ranks.barrier();
+        ranks.barrier().map_err(TrainError::from)?;
         let run = Self { folder: folder.into(), config, saved, modalities: modalities.clone() };
         if ranks.rank() == 0 {
             folder::write(&run, start.as_ref(), other)?;
@@ -236,27 +242,41 @@ impl Run {
         Ok(Self { folder: folder.into(), config, saved, modalities: modalities.clone() })
     }
 
-    /// The run with other values of [`SET_ON_RESUME`](crate::config::SET_ON_RESUME); the folder keeps its settings.
+    /// The run with other values of settings that may change when it resumes: its [schedule](crate::config::SCHEDULE), and
+    /// the [cost](crate::config::COST) of a step. [`resume`](Self::resume) writes them to the folder.
     ///
     /// # Errors
-    /// [`SettingsError::Override`] for any other setting.
+    /// [`SettingsError::Fixed`] if another setting changes.
     pub fn resumed_with(mut self, overrides: &[String]) -> Result<Self, RunError> {
         self.config = self.config.resumed_with(overrides)?;
         Ok(self)
     }
 
-    /// A trainer that resumes from the last checkpoint, or from the beginning if there is none.
+    /// A trainer that resumes from the last checkpoint, or from the beginning if there is none. The folder gets the settings of
+    /// [`resumed_with`](Self::resumed_with), if there are any; without them training continues bit-exactly.
+    ///
+    /// The learning rate of each further step is that of the current settings
+    /// ([`learning_rate_at`](crate::train::TrainConfig::learning_rate_at)): with more steps, it is that of the longer cosine.
     ///
     /// # Errors
-    /// If the data, tasks or model fail, or the saved state does not match.
+    /// [`RunError::NoTraining`] for an import; if the data, tasks or model fail, the saved state does not match, or the settings
+    /// have fewer steps than the run has made.
     pub fn resume(&self, device: &Device, ranks: Arc<dyn Ranks>) -> Result<Trainer, RunError> {
-        if ranks.rank() == 0 {
+        let started = self.folder.join(START_FILE).exists() || self.folder.join(STATE_FILE).exists();
+        if self.is_imported() && !started {
+            return Err(RunError::NoTraining(self.folder.clone()));
+        }
+        let writes = ranks.rank() == 0;
+        if writes {
             checkpoint::remove_unfinished(&self.folder)?;
         }
         let tasks = self.splits(&self.config)?.into_iter().map(train_task).collect();
         let mut trainer = trainer(&self.config, tasks, device, ranks)?;
         if self.folder.join(STATE_FILE).exists() {
             trainer.resume(&self.folder)?;
+        }
+        if writes && folder::read(&self.folder)?.0 != self.config {
+            folder::write_settings(&self.folder, &self.config)?;
         }
         Ok(trainer)
     }
@@ -297,6 +317,11 @@ impl Run {
     /// If the data or tasks fail.
     pub fn splits(&self, config: &RunConfig) -> Result<Vec<(TaskEntry, Opened)>, RunError> {
         open_tasks(config, &self.modalities, |name| Ok(TaskStart::Run(self.saved(name)?)))
+    }
+
+    /// Whether its weights started from those of a published checkpoint.
+    pub fn is_imported(&self) -> bool {
+        self.folder.join(PUBLISHED_FOLDER).is_dir()
     }
 
     /// The folder.

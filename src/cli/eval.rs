@@ -1,6 +1,6 @@
 //! `smalti eval`
 
-use super::{device::DeviceChoice, print};
+use super::{device::DeviceChoice, print, progress};
 use crate::config::RunConfig;
 use crate::inference::{Generation, measure_generated};
 use crate::metrics::Confusion;
@@ -125,9 +125,11 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
     if args.json {
         return print::json(&json!(all));
     }
+    let units = progress::loss_units(&model);
     let rows = all.iter().flat_map(|(output, metrics)| {
-        let numbers = metrics.iter().filter_map(|(name, value)| Some((name, value.as_f64()?)));
-        numbers.map(move |(name, value)| vec![output.clone(), name.clone(), print::number(value)])
+        let named = |name| progress::metric_name(name, units.get(output));
+        let numbers = metrics.iter().filter_map(move |(name, value)| Some((named(name), value.as_f64()?)));
+        numbers.map(move |(name, value)| vec![output.clone(), name, print::number(value)])
     });
     print::table(&["output", "metric", "value"], &rows.collect::<Vec<_>>());
     confusions.iter().for_each(|(output, confusion)| show_classes(output, confusion));

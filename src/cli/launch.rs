@@ -4,10 +4,33 @@
 mod processes;
 
 use super::device::Gpus;
+use crate::train::{RanksError, TrainError};
 use anyhow::Result;
 
 /// Environment variable of the processes that [`start`] starts: the identifier of their job.
 const JOB: &str = "SMALTI_JOB";
+
+/// The exit code of a process that ends because another rank has failed.
+pub const PEER_FAILED: i32 = 3;
+
+/// The exit code of a rank that ends with this error.
+pub fn exit_code(error: &anyhow::Error) -> i32 {
+    match error.downcast_ref() {
+        Some(TrainError::OtherRank { .. } | TrainError::Ranks(RanksError::PeerFailed { .. })) => PEER_FAILED,
+        _ => 1,
+    }
+}
+
+/// Ends this rank without exit handlers, which would wait for a GPU that waits for a lost rank.
+pub fn exit(code: i32) -> ! {
+    #[cfg(unix)]
+    // SAFETY: ends the process; nothing of it is used afterwards.
+    unsafe {
+        libc::_exit(code)
+    }
+    #[cfg(not(unix))]
+    std::process::exit(code)
+}
 
 /// Whether [`start`] started this process.
 pub fn is_started() -> bool {

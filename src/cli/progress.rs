@@ -1,6 +1,7 @@
 //! Progress of training: a bar on a terminal, plain lines elsewhere.
 
-use crate::train::{Metrics, Observer, StepReport};
+use crate::model::Model;
+use crate::train::{Metrics, Observer, StepReport, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -10,16 +11,36 @@ use std::time::{Duration, Instant};
 pub struct Progress {
     bar: Option<ProgressBar>,
     last_line: Option<Instant>,
+    loss_units: LossUnits,
     /// A smoothed rate, so that a slow step does not make the number jump.
     tokens_per_s: f64,
+}
+
+/// What the loss of each output is per, by the output's name.
+pub type LossUnits = BTreeMap<String, &'static str>;
+
+/// The units of a model's losses.
+pub fn loss_units(model: &Model) -> LossUnits {
+    let tasks = model.tasks().iter();
+    let heads = tasks.flat_map(|task| task.heads.iter().enumerate().map(move |(n, head)| (task, n, head)));
+    heads.map(|(task, number, head)| (task.output_name(number), head.head.loss_unit())).collect()
+}
+
+/// The name of a metric, with the unit of the loss: `loss (per label)`.
+pub fn metric_name(name: &str, loss_unit: Option<&&str>) -> String {
+    match loss_unit {
+        Some(unit) if name == "loss" && !unit.is_empty() => format!("{name} ({unit})"),
+        _ => name.into(),
+    }
 }
 
 /// Time between plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
-    /// Progress that begins at step `done` of `steps`.
-    pub fn new(done: u64, steps: u64) -> Self {
+    /// The progress of a training.
+    pub fn new(trainer: &Trainer) -> Self {
+        let (done, steps) = trainer.progress();
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(steps).with_position(done);
             let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg} {eta} left");
@@ -27,7 +48,7 @@ impl Progress {
             bar.reset_eta();
             bar
         });
-        Self { bar, last_line: None, tokens_per_s: 0.0 }
+        Self { bar, last_line: None, loss_units: loss_units(trainer.model()), tokens_per_s: 0.0 }
     }
 
     fn line(&self, text: &str) {
@@ -58,7 +79,11 @@ impl Observer for Progress {
             0 => String::new(),
             n => format!("  {n} corrupt samples replaced"),
         };
-        let message = format!("loss {:.4}  {:.0} tokens/s{skipped}{corrupt}", report.loss, self.tokens_per_s);
+        let epoch = report.epoch.map_or_else(String::new, |epoch| format!("epoch {epoch:.2}  "));
+        // The loss of several outputs is a weighted sum, without a unit.
+        let unit = self.loss_units.values().next().filter(|_| self.loss_units.len() == 1);
+        let loss = format!("{} {:.4}", metric_name("loss", unit), report.loss);
+        let message = format!("{epoch}{loss}  {:.0} tokens/s{skipped}{corrupt}", self.tokens_per_s);
         if let Some(bar) = &self.bar {
             bar.set_position(report.step);
             bar.set_message(message);
@@ -71,8 +96,9 @@ impl Observer for Progress {
 
     fn evaluated(&mut self, step: u64, metrics: &BTreeMap<String, Metrics>) {
         for (task, metrics) in metrics {
+            let name = |name| metric_name(name, self.loss_units.get(task));
             let numbers: Vec<String> =
-                metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+                metrics.iter().map(|(metric, value)| format!("{} {value:.4}", name(metric))).collect();
             self.line(&format!("step {step}  {task}: {}", numbers.join("  ")));
         }
     }

@@ -1,13 +1,13 @@
 //! `smalti train`
 
 use super::device::{DeviceChoice, Gpus};
-use super::{launch, print, progress::Progress};
-use crate::config::{self, RunConfig};
+use super::{launch, print, progress};
+use crate::config::{self, Change, RunConfig};
 use crate::data::CorruptSamples;
 use crate::registry::Modalities;
 use crate::run::{self, Run, Start};
 use crate::train::ranks::{self, Launched, Ranks};
-use crate::train::{Outcome, Silent, Trainer};
+use crate::train::{Outcome, Silent, TrainConfig, Trainer};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::Args;
@@ -33,8 +33,8 @@ pub struct TrainArgs {
     from: Option<PathBuf>,
     /// Override a setting: train.max_steps=500, data.source=my.txt, model.n_layers=6. May be repeated.
     ///
-    /// With --resume, only train.checkpoint_activations and train.workers, which change no result. The run keeps its own
-    /// values of them, so give them at each --resume.
+    /// With --resume, only the schedule (train.max_steps, train.epochs, train.learning_rate, train.min_learning_rate,
+    /// train.warmup_steps) and the cost of a step (train.checkpoint_activations, train.workers). The run keeps the new values.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Run folder [default: runs/ and the preset's name].
@@ -52,6 +52,9 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N,N…", conflicts_with = "device")]
     devices: Option<Gpus>,
     /// Resume the run in --out from its last checkpoint, bit-exactly.
+    ///
+    /// With --set train.max_steps=N or train.epochs=N a finished run trains on. The learning rate then follows the cosine of
+    /// the new length, from the current step on.
     #[arg(long)]
     resume: bool,
     /// Print the settings with their overrides as TOML, and exit.
@@ -80,13 +83,18 @@ pub fn run(args: TrainArgs, modalities: &Modalities) -> Result<()> {
         let Launched { rank, world_size, .. } = launched;
         print::note(&format!("rank {rank} of {world_size} joins the others {}", launched.rendezvous()));
     }
-    let ranks = ranks::join()?;
+    let ranks = ranks::join(|error| {
+        print::note(&format!("error: {error}"));
+        launch::exit(launch::PEER_FAILED)
+    })?;
     let trained = train_over(&args, modalities, &ranks);
     if let Err(error) = &trained
         && ranks.world_size() > 1
     {
-        eprintln!("error: rank {}: {}", ranks.rank(), print::message(error));
-        ranks.abort()
+        let message = print::message(error);
+        print::note(&format!("error: rank {}: {message}", ranks.rank()));
+        ranks.abort(&message);
+        launch::exit(launch::exit_code(error))
     }
     trained
 }
@@ -95,7 +103,7 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
     let (device, ranks) = &on_device(args, ranks)?;
     let folder = folder(args)?;
     let mut trainer = if args.resume {
-        Run::open_with(&folder, modalities)?.resumed_with(&args.set)?.resume(device, ranks.clone())?
+        resume(args, modalities, &folder, device, ranks)?
     } else {
         begin(args, modalities, &folder, device, ranks)?
     };
@@ -112,8 +120,10 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
             "corrupt_samples": outcome.corrupt,
         }));
     }
+    let units = &progress::loss_units(trainer.model());
     let rows = outcome.metrics.iter().flat_map(|(task, metrics)| {
-        metrics.iter().map(move |(name, value)| vec![task.clone(), name.clone(), print::number(*value)])
+        let name = |name| progress::metric_name(name, units.get(task));
+        metrics.iter().map(move |(metric, value)| vec![task.clone(), name(metric), print::number(*value)])
     });
     print::table(&["task", "metric", "value"], &rows.collect::<Vec<_>>());
     print_corrupt(&outcome.corrupt);
@@ -153,6 +163,56 @@ fn on_device(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<(Device, Arc<dy
     Ok((device, ranks))
 }
 
+/// A trainer at the last checkpoint of a run.
+fn resume(
+    args: &TrainArgs,
+    modalities: &Modalities,
+    folder: &Path,
+    device: &Device,
+    ranks: &Arc<dyn Ranks>,
+) -> Result<Trainer> {
+    let run = Run::open_with(folder, modalities)?;
+    let before = run.config().clone();
+    let run = run.resumed_with(&args.set)?;
+    let trainer = run.resume(device, ranks.clone())?;
+    if ranks.rank() == 0 {
+        report_changes(&before.changes(run.config())?, &trainer);
+        report_finished(&run.config().train, &trainer);
+    }
+    Ok(trainer)
+}
+
+/// Prints which settings a resumed run changes, and how its learning rate continues.
+fn report_changes(changes: &[Change], trainer: &Trainer) {
+    if changes.is_empty() {
+        return;
+    }
+    let (done, steps) = trainer.progress();
+    let schedule = match changes.iter().any(|change| config::SCHEDULE.contains(&change.key.as_str())) {
+        true => format!(
+            "; the learning rate follows the cosine schedule of {steps} steps from step {done} on: {:.1e} now",
+            trainer.learning_rate()
+        ),
+        false => String::new(),
+    };
+    let changes: Vec<String> =
+        changes.iter().map(|Change { key, before, now }| format!("{key}: {before} → {now}")).collect();
+    eprintln!("{}{schedule}", changes.join(", "));
+}
+
+/// Prints how to train on, if all steps are done.
+fn report_finished(train: &TrainConfig, trainer: &Trainer) {
+    let (done, steps) = trainer.progress();
+    if done < steps {
+        return;
+    }
+    let twice = match train.max_steps {
+        0 => format!("train.epochs={}", 2.0 * train.epochs),
+        _ => format!("train.max_steps={}", 2 * steps),
+    };
+    eprintln!("the run has finished its {steps} steps; to train on, add --set {twice}");
+}
+
 /// A trainer at the first step of a new run.
 fn begin(
     args: &TrainArgs,
@@ -167,20 +227,44 @@ fn begin(
         return Ok(Run::create_with(folder, config, device, ranks.clone(), modalities)?.1);
     };
     let other = Run::open_with(from, modalities)?;
+    let set = with_fine_tuning_rate(args, &other);
     let config = match &args.preset {
-        Some(preset) => RunConfig::of_preset_or_file(preset, &args.set)?,
-        None => RunConfig::of_preset_or_file(&from.join(run::CONFIG_FILE).display().to_string(), &args.set)?,
+        Some(preset) => RunConfig::of_preset_or_file(preset, &set)?,
+        None => RunConfig::of_preset_or_file(&from.join(run::CONFIG_FILE).display().to_string(), &set)?,
     };
+    let learning_rate = config.train.learning_rate;
     let (_, trainer, start) = Run::create_from(folder, config, device, ranks.clone(), &other)?;
     let Start { loaded, interpolated, new, skipped } = &start;
     if ranks.rank() > 0 {
         return Ok(trainer);
+    }
+    if set.len() > args.set.len() {
+        eprintln!(
+            "fine-tuning at learning rate {learning_rate:e}, as {} holds published weights; to change it, add --set \
+             train.learning_rate=RATE",
+            from.display()
+        );
     }
     eprintln!("from {}: {} parameters loaded", from.display(), loaded.len());
     for (what, names) in [("interpolated", interpolated), ("new", new), ("skipped", skipped)] {
         names.iter().for_each(|name| eprintln!("  {what}: {name}"));
     }
     Ok(trainer)
+}
+
+/// The overrides, with the learning rate of `other` if its weights are published ones and the user has set none: the rate of
+/// a preset, for new weights, would destroy them.
+fn with_fine_tuning_rate(args: &TrainArgs, other: &Run) -> Vec<String> {
+    let is_set = |key| config::is_set(args.preset.as_deref(), &args.set, key);
+    let mut set = args.set.clone();
+    if other.is_imported() && !is_set("train.learning_rate") {
+        let TrainConfig { learning_rate, min_learning_rate, .. } = other.config().train;
+        set.push(format!("train.learning_rate={learning_rate}"));
+        if !is_set("train.min_learning_rate") {
+            set.push(format!("train.min_learning_rate={min_learning_rate}"));
+        }
+    }
+    set
 }
 
 /// Prints the samples that could not be used, and how often each was drawn.
@@ -211,10 +295,7 @@ pub fn train(trainer: &mut Trainer, folder: Option<&Path>, ranks: &dyn Ranks) ->
         n => format!(", {n} processes"),
     };
     eprintln!("{} parameters, {done} of {steps} steps done{together}", trainer.model().params().count());
-    if done == steps {
-        eprintln!("all steps are done already");
-    }
-    let mut progress = Progress::new(done, steps);
+    let mut progress = progress::Progress::new(trainer);
     let outcome = trainer.run(folder, &stop, &mut progress);
     progress.finish();
     let outcome = outcome?;

@@ -3,11 +3,14 @@
 mod keys;
 mod overrides;
 mod presets;
+mod resume;
 #[cfg(test)]
 mod tests;
 
 pub use keys::{SettingKey, nearest, setting_keys};
+pub use overrides::is_set;
 pub use presets::{PRESETS, preset};
+pub use resume::{COST, Change, SCHEDULE};
 
 use crate::model::{ConfigError, ModelConfig};
 use crate::registry::Modalities;
@@ -126,9 +129,6 @@ impl TaskEntry {
     }
 }
 
-/// The settings that may change when a run resumes: they affect only the time and memory of a step, not its result.
-pub const SET_ON_RESUME: [&str; 2] = ["train.checkpoint_activations", "train.workers"];
-
 fn this_version() -> u32 {
     VERSION
 }
@@ -166,6 +166,20 @@ pub enum SettingsError {
         text: String,
         /// The problem.
         problem: String,
+    },
+    /// A setting that cannot change when a run resumes.
+    #[error(
+        "{key}: expected {before}, the run's value; found {now}. A resumed run may change {}, {}; for another setting, \
+         train a new run --from this one",
+        SCHEDULE.join(", "), COST.join(", ")
+    )]
+    Fixed {
+        /// The setting.
+        key: String,
+        /// The run's value.
+        before: String,
+        /// The other value.
+        now: String,
     },
     /// A run of another version.
     #[error(
@@ -225,22 +239,6 @@ impl RunConfig {
             problem,
         })?;
         Self::parse(name, &text, overrides)
-    }
-
-    /// These settings, with overrides of [`SET_ON_RESUME`].
-    ///
-    /// # Errors
-    /// [`SettingsError::Override`] for any other setting.
-    pub fn resumed_with(&self, overrides: &[String]) -> Result<Self, SettingsError> {
-        let may_be_set =
-            |text: &str| SET_ON_RESUME.contains(&text.split('=').next().unwrap_or_default().trim());
-        match overrides.iter().find(|text| !may_be_set(text)) {
-            None => Self::parse("the run's settings", &self.to_toml()?, overrides),
-            Some(text) => Err(SettingsError::Override {
-                text: text.clone(),
-                problem: format!("a resumed run keeps its settings, except {}", SET_ON_RESUME.join(" and ")),
-            }),
-        }
     }
 
     /// The settings in a TOML text, with overrides; `origin` names it in errors.

@@ -1,6 +1,17 @@
 //! Overrides of settings on the command line.
 
-use super::SettingsError;
+use super::{SettingsError, preset};
+
+/// Whether the user has set `key`: in the overrides, or in the TOML file `file`. The values of a preset are not the user's.
+pub fn is_set(file: Option<&str>, overrides: &[String], key: &str) -> bool {
+    let overridden =
+        overrides.iter().any(|text| text.split('=').next().is_some_and(|name| name.trim() == key));
+    let text = file.filter(|name| preset(name).is_none()).and_then(|file| std::fs::read_to_string(file).ok());
+    let table = text.and_then(|text| text.parse::<toml::Table>().ok()).map(toml::Value::Table);
+    let value =
+        table.and_then(|table| key.split('.').try_fold(table, |value, name| value.get(name).cloned()));
+    overridden || value.is_some()
+}
 
 /// Sets `a.b.c=value` in a table. A value that is not TOML is a text. An empty value removes a table: `inputs.return_to_go=`
 /// removes that input.

@@ -54,19 +54,49 @@ fn a_length_in_steps_replaces_one_in_epochs() {
 }
 
 #[test]
-fn only_settings_that_change_no_result_may_change_on_resume() {
-    let run = RunConfig::of_preset_or_file("text", &[]).unwrap();
-    let set = ["train.checkpoint_activations=true", "train.workers = 1"].map(String::from);
-    let mut other = run.resumed_with(&set).unwrap();
-    assert!(other.train.checkpoint_activations && other.train.workers == 1);
-    (other.train.checkpoint_activations, other.train.workers) =
-        (run.train.checkpoint_activations, run.train.workers);
-    assert_eq!(other.to_toml().unwrap(), run.to_toml().unwrap());
-    let error = run.resumed_with(&["train.max_steps=9".into()]).unwrap_err().to_string();
-    assert!(
-        error.contains("\"train.max_steps=9\"") && error.contains("except train.checkpoint_activations"),
-        "{error}"
+fn a_resumed_run_may_change_its_schedule_and_cost_alone() {
+    let run = RunConfig::of_preset_or_file("image", &[]).unwrap();
+    let changes = |set: &[&str]| {
+        let set: Vec<String> = set.iter().map(|text| text.to_string()).collect();
+        let changes = run.changes(&run.resumed_with(&set)?)?;
+        let text = |Change { key, before, now }| format!("{key}: {before} → {now}");
+        Ok::<_, SettingsError>(changes.into_iter().map(text).collect::<Vec<_>>())
+    };
+    assert_eq!(changes(&[]).unwrap(), Vec::<String>::new());
+    assert_eq!(
+        changes(&["train.checkpoint_activations=true", "train.workers = 1", "model.d_model=96"]).unwrap(),
+        ["train.checkpoint_activations: false → true", "train.workers: 2 → 1"]
     );
+    assert_eq!(
+        changes(&["train.max_steps=900", "train.learning_rate=5e-4"]).unwrap(),
+        ["train.epochs: 40.0 → 0.0", "train.learning_rate: 0.002 → 0.0005", "train.max_steps: 0 → 900"]
+    );
+    for (set, expected) in [
+        ("model.d_model=64", "model.d_model: expected 96, the run's value; found 64"),
+        ("train.seed=1", "train.seed: expected 1337, the run's value; found 1"),
+        (
+            "inputs.image.augment=",
+            "inputs.image.augment.rotate: expected 8.0, the run's value; found nothing",
+        ),
+    ] {
+        let error = changes(&[set]).unwrap_err().to_string();
+        assert!(error.starts_with(expected) && error.contains("may change train.max_steps, "), "{error}");
+    }
+}
+
+#[test]
+fn a_setting_of_a_preset_is_not_set_by_the_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("my.toml");
+    std::fs::write(&file, "train.learning_rate = 1e-4\n").unwrap();
+    let set = |file: &str, overrides: &[&str], key: &str| {
+        let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
+        is_set(Some(file), &overrides, key)
+    };
+    assert!(!set("text", &[], "train.learning_rate"));
+    assert!(set("text", &["train.learning_rate = 1"], "train.learning_rate"));
+    assert!(set(file.to_str().unwrap(), &[], "train.learning_rate"));
+    assert!(!set(file.to_str().unwrap(), &["train.learning_rate=1"], "train.min_learning_rate"));
 }
 
 #[test]

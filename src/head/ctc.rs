@@ -38,6 +38,11 @@ impl Head for Ctc {
         self.vocabulary + 1
     }
 
+    /// A clip has one loss, which is divided by its labels.
+    fn loss_unit(&self) -> &'static str {
+        "per label"
+    }
+
     /// The ids of the value.
     fn target(&self, _: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError> {
         Ok(Target::Labels(context.ids().to_vec()))

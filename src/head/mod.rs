@@ -57,6 +57,11 @@ pub trait Head: Send + Sync + Debug {
         false
     }
 
+    /// What the mean loss is per, for printed results: `per label`. Empty if it is per target: a class, a token, a time step.
+    fn loss_unit(&self) -> &'static str {
+        ""
+    }
+
     /// Share of the tokens that are masked in a sample, in 0..=1; `None` for a head without masking.
     fn mask_rate(&self) -> Option<f64> {
         None

@@ -68,11 +68,16 @@ pub fn import(
     for location in vocabularies.iter_mut().filter_map(|vocabulary| vocabulary.get_mut("file")) {
         *location = published.display().to_string().into();
     }
+    let learning_rate = 5e-5; // for fine-tuning: the default of transformers' TrainingArguments
     let saved = pretrained.task.saved();
     let TaskSettings { data, inputs, outputs } = pretrained.settings.clone();
     let config = RunConfig {
         version: VERSION,
-        train: TrainConfig::default(),
+        train: TrainConfig {
+            learning_rate,
+            min_learning_rate: 0.1 * learning_rate,
+            ..TrainConfig::default()
+        },
         model: pretrained.config.clone(),
         data: Some(data),
         inputs,

@@ -25,8 +25,12 @@ pub(super) fn write(run: &Run, start: Option<&Start>, other: Option<&Run>) -> Re
         checkpoint::write_atomically(&folder.join(START_FILE), json.as_bytes())?;
     }
     // The settings come last, because a folder counts as a run once it has them.
-    checkpoint::write_atomically(&folder.join(CONFIG_FILE), config.to_toml()?.as_bytes())?;
-    Ok(())
+    write_settings(folder, config)
+}
+
+/// Writes the settings of a run folder.
+pub(super) fn write_settings(folder: &Path, config: &RunConfig) -> Result<(), RunError> {
+    Ok(checkpoint::write_atomically(&folder.join(CONFIG_FILE), config.to_toml()?.as_bytes())?)
 }
 
 /// The settings of a run folder, and the tokenizers of each task.

@@ -46,7 +46,7 @@ impl Precision {
 pub struct TrainConfig {
     /// Seed of all random numbers.
     pub seed: u64,
-    /// Optimizer steps; 0 if `epochs` sets the length.
+    /// Optimizer steps; 0 if `epochs` sets the length. A resumed run may have more than before.
     pub max_steps: u64,
     /// Passes over the training data; 0 if `max_steps` sets the length. For models of one task.
     pub epochs: f64,
@@ -69,7 +69,7 @@ pub struct TrainConfig {
     pub checkpoint_activations: bool,
     /// Highest learning rate.
     pub learning_rate: f64,
-    /// Learning rate at the end of the cosine.
+    /// Learning rate at the end of the cosine; at most `learning_rate`.
     pub min_learning_rate: f64,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
@@ -207,7 +207,8 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// The learning rate of step `step` of `steps`, counted from 0: linear warm-up, then cosine decay.
+    /// The learning rate of step `step` of `steps`, counted from 0: linear warm-up, then cosine decay. It depends on nothing
+    /// else, so a resumed run with more steps continues on the longer cosine.
     pub fn learning_rate_at(&self, step: u64, steps: u64) -> f64 {
         if step < self.warmup_steps {
             return self.learning_rate * (step + 1) as f64 / (self.warmup_steps + 1) as f64;
@@ -215,7 +216,8 @@ impl TrainConfig {
         let progress =
             (step - self.warmup_steps) as f64 / (steps.saturating_sub(self.warmup_steps)).max(1) as f64;
         let share = 0.5 * (1.0 + libm::cos(std::f64::consts::PI * progress.min(1.0)));
-        self.min_learning_rate + share * (self.learning_rate - self.min_learning_rate)
+        let min_learning_rate = self.min_learning_rate.min(self.learning_rate);
+        min_learning_rate + share * (self.learning_rate - min_learning_rate)
     }
 }
 
@@ -230,6 +232,11 @@ mod tests {
         assert!(rates[..=10].is_sorted() && rates[10..].is_sorted_by(|a, b| a >= b));
         assert!((rates[10] - 1e-3).abs() < 1e-12 && (rates[100] - 1e-4).abs() < 1e-12);
         assert!((rates[55] - 5.5e-4).abs() < 1e-12, "half way down the cosine: {}", rates[55]);
+        let low = TrainConfig { learning_rate: 5e-5, ..train };
+        assert!(
+            (10..=100).all(|step| low.learning_rate_at(step, 100) <= 5e-5),
+            "it never rises after warm-up"
+        );
     }
 
     #[test]

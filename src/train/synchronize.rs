@@ -30,6 +30,7 @@ struct RankState {
 ///
 /// # Errors
 /// If a rank cannot read a sample: its own error on that rank, and [`TrainError::OtherRank`] on the others.
+/// [`TrainError::Ranks`] if a rank has ended.
 pub(super) fn synchronize(
     ranks: &dyn Ranks,
     prepared: Option<Result<Prepared, DataError>>,
@@ -64,7 +65,7 @@ pub(super) fn synchronize(
 fn exchange(ranks: &dyn Ranks, state: &RankState) -> Result<Vec<RankState>, TrainError> {
     let unreadable = |e: serde_json::Error| TrainError::State(format!("a message between ranks: {e}"));
     let text = serde_json::to_string(state).map_err(unreadable)?;
-    ranks.all_gather(&text).iter().map(|text| serde_json::from_str(text).map_err(unreadable)).collect()
+    ranks.all_gather(&text)?.iter().map(|text| serde_json::from_str(text).map_err(unreadable)).collect()
 }
 
 /// Checks that all ranks start from the same settings, weights, step, numbers of samples and number of threads: the sums of
@@ -95,7 +96,7 @@ pub(super) fn check_same_start(
         weights.finalize(),
         rayon::current_num_threads()
     );
-    let all = ranks.all_gather(&own);
+    let all = ranks.all_gather(&own)?;
     match all.iter().position(|start| *start != all[0]) {
         None => Ok(()),
         Some(rank) => {
@@ -110,7 +111,7 @@ fn check_same_settings(ranks: &dyn Ranks, config: &TrainConfig) -> Result<(), Tr
     let unreadable = |e: serde_json::Error| TrainError::State(format!("the settings of a rank: {e}"));
     let own = TrainConfig { workers: 1, ..config.clone() };
     let own = serde_json::to_string(&own).map_err(unreadable)?;
-    let all = ranks.all_gather(&own);
+    let all = ranks.all_gather(&own)?;
     let settings = |text: &str| serde_json::from_str::<serde_json::Map<_, _>>(text).map_err(unreadable);
     let first = settings(&all[0])?;
     let Some(rank) = all.iter().position(|text| *text != all[0]) else { return Ok(()) };

@@ -40,6 +40,8 @@ pub struct StepReport {
     pub step: u64,
     /// Steps of the whole training.
     pub steps: u64,
+    /// Passes over the training data, this step included; `None` for several tasks, whose data sets differ in length.
+    pub epoch: Option<f64>,
     /// The weighted sum of the outputs' mean losses.
     pub loss: f64,
     /// The mean loss of each output, by [its name](crate::task::TaskSpec::output_name).
@@ -239,6 +241,19 @@ impl Trainer {
     /// The steps launched so far, and those of the whole training.
     pub fn progress(&self) -> (u64, u64) {
         (self.step, self.steps)
+    }
+
+    /// The learning rate of the next step.
+    pub fn learning_rate(&self) -> f64 {
+        self.config.learning_rate_at(self.step, self.steps)
+    }
+
+    /// Passes over the training data that the draws so far are; `None` for several tasks.
+    fn epoch(&self) -> Option<f64> {
+        match &self.tasks[..] {
+            [task] => Some(self.draws.iter().sum::<u64>() as f64 / task.train.len() as f64),
+            _ => None,
+        }
     }
 }
 

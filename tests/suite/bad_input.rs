@@ -831,8 +831,8 @@ fn missing_and_existing_run_folders_are_named() {
     place.fails("train --resume --out none", &["none is no run folder", "run.toml"]);
     assert!(!place.path("none").exists());
     place.fails(
-        "train --resume --out run --set train.max_steps=9",
-        &["--set \"train.max_steps=9\"", "except train.checkpoint_activations"],
+        "train --resume --out run --set train.batch_size=9",
+        &["train.batch_size: expected 4, the run's value; found 9", "may change train.max_steps, "],
     );
     place.fails("train text --resume --out run", &["--resume", "leave out text"]);
     place.fails("eval none", &["none is no run folder"]);

@@ -1,5 +1,6 @@
 //! Training from another run's weights: loaded, interpolated, new and frozen parameters.
 
+use crate::support::{ran, smalti};
 use candle_core::{Device, Tensor};
 use smalti::config::RunConfig;
 use smalti::pretrained;
@@ -164,4 +165,46 @@ fn a_longer_context_is_interpolated_and_a_pattern_without_a_match_is_an_error() 
     let other = imported(place.path(), "bert-trunk");
     let error = tune(&other, &place.path().join("other"), &settings_of(&from), &set(&["model.d_model=8"]));
     assert!(error.unwrap_err().to_string().contains("none of its weights fits"));
+}
+
+/// A run from published weights has the learning rate of the import, unless the user sets one.
+#[cfg(feature = "text")]
+#[test]
+fn published_weights_are_fine_tuned_at_a_low_learning_rate() {
+    let place = tempfile::tempdir().unwrap();
+    let from = imported(place.path(), "gpt2-untied");
+    let text = place.path().join("ids.txt");
+    std::fs::write(&text, (0..400).map(|i| (i * i % 23).to_string()).collect::<Vec<_>>().join(" ")).unwrap();
+    let settings = settings_of(&from);
+    let unset = settings.lines().filter(|line| !line.starts_with("learning_rate = "));
+    let unset: String = unset.map(|line| format!("{line}\n")).collect();
+    assert_ne!(unset, settings);
+    let short = SHORT.map(|set| format!("--set {set}")).join(" ");
+    let train = |file: Option<&str>, set: &str, out: &str| {
+        let own = file.map_or("", |_| "own.toml");
+        if let Some(toml) = file {
+            std::fs::write(place.path().join(own), toml).unwrap();
+        }
+        let line =
+            format!("train {own} --from gpt2-untied-run --set data.source=ids.txt {short} {set} --out {out}");
+        let ran = ran(smalti(place.path()), &line);
+        assert_eq!(ran.code, Some(0), "smalti {line}\n{}", ran.err);
+        let train = RunConfig::parse("run.toml", &settings_of(&place.path().join(out)), &[]).unwrap().train;
+        (train.learning_rate, train.min_learning_rate, ran.err.contains("fine-tuning at learning rate 5e-5"))
+    };
+    assert_eq!(train(None, "", "import"), (5e-5, 5e-6, true));
+    assert_eq!(train(Some(&unset), "", "unset"), (5e-5, 5e-6, true));
+    assert_eq!(train(None, "--set train.learning_rate=1e-3", "set"), (1e-3, 5e-6, false));
+    let own = unset.replace("[train]", "[train]\nlearning_rate = 2e-4");
+    assert_eq!(train(Some(&own), "", "own"), (2e-4, 5e-6, false));
+    let resumed = ran(smalti(place.path()), "train --resume --out gpt2-untied-run");
+    assert!(
+        resumed.err.contains("no training to resume; train a new run: --from gpt2-untied-run"),
+        "{}",
+        resumed.err
+    );
+    // A run that was fine-tuned holds weights that started from published ones.
+    let again = format!("train --from set --set data.source=ids.txt {short} --out again");
+    let again = ran(smalti(place.path()), &again);
+    assert!(again.err.contains("fine-tuning at learning rate 1e-3"), "{}", again.err);
 }

@@ -1,6 +1,6 @@
 //! The processes of one job: if one fails, all are ended.
 
-use crate::train::ranks::PEER_FAILED;
+use super::PEER_FAILED;
 use anyhow::{Context, Result, bail};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
-//! Why processes cannot train together.
+//! Why processes cannot train together, or no longer.
 
-/// Why processes cannot train together.
+/// Why processes cannot train together, or no longer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RanksError {
@@ -90,6 +90,22 @@ pub enum RanksError {
     /// Rank 0 rejected this rank.
     #[error("rank 0 reports: {0}")]
     Rejected(String),
+    /// Another rank has failed or ended, or the connection to it is lost.
+    #[error(
+        "rank {rank} {problem} (rank {rank} is at {address}). The training has ended; --resume continues from its last \
+         checkpoint, if there is one"
+    )]
+    PeerFailed {
+        /// The rank.
+        rank: usize,
+        /// The address of its connection.
+        address: String,
+        /// What happened: "has failed: …".
+        problem: String,
+    },
+    /// An operation on a tensor failed.
+    #[error("{0}")]
+    Tensor(String),
     /// This build cannot sum gradients between GPUs.
     #[error(
         "{0} ranks on GPUs sum gradients through NCCL, and this smalti is built without it; build it with \

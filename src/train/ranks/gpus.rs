@@ -9,9 +9,9 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// On all ranks: [`RanksError::DifferentStart`] if only some have a GPU, [`RanksError::SameGpu`], [`RanksError::NoNccl`]
-/// without the feature `nccl`, [`RanksError::Nccl`].
+/// without the feature `nccl`, [`RanksError::Nccl`], [`RanksError::PeerFailed`].
 pub fn on_device(ranks: Arc<dyn Ranks>, device: &Device) -> Result<Arc<dyn Ranks>, RanksError> {
-    let devices = ranks.all_gather(&identity(device)?);
+    let devices = ranks.all_gather(&identity(device)?)?;
     check_devices(&devices)?;
     if device.is_cpu() {
         return Ok(ranks);
@@ -61,7 +61,7 @@ fn over_nccl(ranks: Arc<dyn Ranks>, device: &Device) -> Result<Arc<dyn Ranks>, R
 mod nccl {
     use super::{Arc, Device, Ranks, RanksError};
     use crate::ops::cuda::{Nccl, NcclId};
-    use candle_core::{Result, Tensor};
+    use candle_core::Tensor;
 
     /// Ranks with a GPU each: NCCL sums tensors, and `ranks` does all else.
     pub(super) struct Gpus {
@@ -70,12 +70,11 @@ mod nccl {
     }
 
     impl Gpus {
-        pub(super) fn join(ranks: Arc<dyn Ranks>, device: &Device) -> std::result::Result<Self, RanksError> {
-            let failed = |e: candle_core::Error| RanksError::Nccl(e.to_string());
+        pub(super) fn join(ranks: Arc<dyn Ranks>, device: &Device) -> Result<Self, RanksError> {
             // Rank 0 draws the job's id; the texts of the other ranks are not read.
             let own = if ranks.rank() == 0 { NcclId::new() } else { Ok(NcclId::default()) };
             let text = own.map_or_else(|e| format!("{FAILED}{e}"), |id| id.to_text());
-            let text = ranks.all_gather(&text).swap_remove(0);
+            let text = ranks.all_gather(&text)?.swap_remove(0);
             if let Some(problem) = text.strip_prefix(FAILED) {
                 return Err(RanksError::Nccl(problem.into()));
             }
@@ -87,6 +86,10 @@ mod nccl {
 
     const FAILED: &str = "failed: ";
 
+    fn failed(error: candle_core::Error) -> RanksError {
+        RanksError::Nccl(error.to_string())
+    }
+
     impl Ranks for Gpus {
         fn rank(&self) -> usize {
             self.ranks.rank()
@@ -94,24 +97,24 @@ mod nccl {
         fn world_size(&self) -> usize {
             self.ranks.world_size()
         }
-        fn all_reduce(&self, numbers: &mut [f32]) {
-            self.ranks.all_reduce(numbers);
+        fn all_reduce(&self, numbers: &mut [f32]) -> Result<(), RanksError> {
+            self.ranks.all_reduce(numbers)
         }
-        fn all_reduce_f64(&self, numbers: &mut [f64]) {
-            self.ranks.all_reduce_f64(numbers);
+        fn all_reduce_f64(&self, numbers: &mut [f64]) -> Result<(), RanksError> {
+            self.ranks.all_reduce_f64(numbers)
         }
-        fn all_gather(&self, text: &str) -> Vec<String> {
+        fn all_gather(&self, text: &str) -> Result<Vec<String>, RanksError> {
             self.ranks.all_gather(text)
         }
-        fn all_reduce_tensors(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
-            self.nccl.all_reduce(&tensors)?;
+        fn all_reduce_tensors(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>, RanksError> {
+            self.nccl.all_reduce(&tensors).map_err(failed)?;
             Ok(tensors)
         }
-        fn barrier(&self) {
-            self.ranks.barrier();
+        fn barrier(&self) -> Result<(), RanksError> {
+            self.ranks.barrier()
         }
-        fn abort(&self) -> ! {
-            self.ranks.abort()
+        fn abort(&self, problem: &str) {
+            self.ranks.abort(problem);
         }
     }
 }

@@ -36,14 +36,16 @@ impl Mpi {
         Ok(Self { _universe: universe, rank, world_size })
     }
 
-    fn all_reduce_of<T: Equivalence + Copy>(numbers: &mut [T]) {
+    fn all_reduce_of<T: Equivalence + Copy>(numbers: &mut [T]) -> Result<(), RanksError> {
         for chunk in numbers.chunks_mut(CHUNK) {
             let own = chunk.to_vec();
             SimpleCommunicator::world().all_reduce_into(&own[..], chunk, SystemOperation::sum());
         }
+        Ok(())
     }
 }
 
+/// No call fails here: MPI ends all processes if one fails.
 impl Ranks for Mpi {
     fn rank(&self) -> usize {
         self.rank
@@ -53,15 +55,15 @@ impl Ranks for Mpi {
         self.world_size
     }
 
-    fn all_reduce(&self, numbers: &mut [f32]) {
-        Self::all_reduce_of(numbers);
+    fn all_reduce(&self, numbers: &mut [f32]) -> Result<(), RanksError> {
+        Self::all_reduce_of(numbers)
     }
 
-    fn all_reduce_f64(&self, numbers: &mut [f64]) {
-        Self::all_reduce_of(numbers);
+    fn all_reduce_f64(&self, numbers: &mut [f64]) -> Result<(), RanksError> {
+        Self::all_reduce_of(numbers)
     }
 
-    fn all_gather(&self, text: &str) -> Vec<String> {
+    fn all_gather(&self, text: &str) -> Result<Vec<String>, RanksError> {
         let world = SimpleCommunicator::world();
         let mut lengths = vec![0_i32; self.world_size];
         world.all_gather_into(&(text.len() as i32), &mut lengths[..]);
@@ -71,14 +73,16 @@ impl Ranks for Mpi {
         let mut parts = PartitionMut::new(&mut bytes[..], &lengths[..], &starts[..]);
         world.all_gather_varcount_into(text.as_bytes(), &mut parts);
         let part = |(&start, &length): (&i32, &i32)| &bytes[start as usize..][..length as usize];
-        starts.iter().zip(&lengths).map(part).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+        let texts = starts.iter().zip(&lengths).map(part);
+        Ok(texts.map(|text| String::from_utf8_lossy(text).into_owned()).collect())
     }
 
-    fn barrier(&self) {
+    fn barrier(&self) -> Result<(), RanksError> {
         SimpleCommunicator::world().barrier();
+        Ok(())
     }
 
-    fn abort(&self) -> ! {
+    fn abort(&self, _: &str) {
         SimpleCommunicator::world().abort(1)
     }
 }
@@ -87,8 +91,7 @@ impl Ranks for Mpi {
 impl Drop for Mpi {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("error: rank {} has panicked", self.rank);
-            self.abort()
+            self.abort("has panicked");
         }
     }
 }

@@ -1,30 +1,48 @@
 //! Ranks connected by TCP to rank 0, which reduces and broadcasts.
 
 use super::launched::Rendezvous;
-use super::{PEER_FAILED, Ranks, RanksError, rendezvous};
+use super::{Ranks, RanksError, rendezvous};
 use bytemuck::{Pod, cast_slice, cast_slice_mut};
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{BufReader, Read, Result as IoResult, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::AddAssign;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// One of several ranks, connected by TCP: rank 0 with all others, each other rank with rank 0.
 ///
 /// A thread reads from each connection, even while the rank itself waits for a GPU. A connection that closes unexpectedly
-/// means that the other rank has died; the thread then ends this process with a message, and rank 0 informs the others.
+/// means that the other rank has died; the thread then calls `on_peer_failure` and ends the waits of this rank, and rank 0
+/// informs the others.
 pub(super) struct Tcp {
     rank: usize,
     world_size: usize,
     connections: Arc<Connections>,
-    /// What each connection has received; disconnected once that rank has left.
+    /// What each connection has received; disconnected once that rank has left, or any rank has failed.
     received: Vec<Mutex<Receiver<Vec<u8>>>>,
 }
 
-/// The writing ends of the connections, each with the rank at its other end.
-struct Connections(Vec<(usize, Mutex<TcpStream>)>);
+/// The writing ends of the connections, and the failure that ended them.
+struct Connections {
+    peers: Vec<Peer>,
+    /// The first failure of any rank; later ones are its consequences.
+    failure: OnceLock<RanksError>,
+    on_peer_failure: OnPeerFailure,
+}
+
+/// The rank at the other end of a connection.
+struct Peer {
+    rank: usize,
+    address: String,
+    stream: TcpStream,
+    /// Locked while a message is sent.
+    sending: Mutex<()>,
+}
+
+/// What this rank does once another has failed.
+pub(super) type OnPeerFailure = Box<dyn Fn(&RanksError) + Send + Sync>;
 
 /// How long the rendezvous waits for missing ranks.
 pub(super) const RENDEZVOUS_TIMEOUT: Duration = Duration::from_secs(300);
@@ -38,8 +56,8 @@ enum MessageKind {
     Data = 1,
     /// The rank leaves, at the end of training.
     Leave = 2,
-    /// Training ends at once; the content is the reason.
-    End = 3,
+    /// A rank has failed; the content is its number, its address and the problem.
+    Failure = 3,
 }
 
 impl Tcp {
@@ -47,17 +65,27 @@ impl Tcp {
     ///
     /// # Errors
     /// As of [`rendezvous::accept_ranks`] and [`rendezvous::connect`].
-    pub(super) fn join(rank: usize, world_size: usize, at: &Rendezvous) -> Result<Self, RanksError> {
+    pub(super) fn join(
+        rank: usize,
+        world_size: usize,
+        at: &Rendezvous,
+        on_peer_failure: OnPeerFailure,
+    ) -> Result<Self, RanksError> {
         let streams = match rank {
             0 => rendezvous::accept_ranks(world_size, at, RENDEZVOUS_TIMEOUT)?,
             _ => vec![(0, rendezvous::connect(rank, world_size, at, RENDEZVOUS_TIMEOUT)?)],
         };
         let broken = |e: std::io::Error| RanksError::Rejected(format!("nothing: its connection broke: {e}"));
-        Self::over(rank, world_size, streams).map_err(broken)
+        Self::over(rank, world_size, streams, on_peer_failure).map_err(broken)
     }
 
-    fn over(rank: usize, world_size: usize, streams: Vec<(usize, TcpStream)>) -> IoResult<Self> {
-        let mut connections = Vec::new();
+    fn over(
+        rank: usize,
+        world_size: usize,
+        streams: Vec<(usize, TcpStream)>,
+        on_peer_failure: OnPeerFailure,
+    ) -> IoResult<Self> {
+        let mut peers = Vec::new();
         for (peer, stream) in &streams {
             stream.set_nodelay(true)?;
             let keepalive =
@@ -66,55 +94,56 @@ impl Tcp {
             socket.set_tcp_keepalive(&keepalive)?;
             #[cfg(target_os = "linux")]
             socket.set_tcp_user_timeout(Some(KEEPALIVE_TIMEOUT))?;
-            connections.push((*peer, Mutex::new(stream.try_clone()?)));
+            let (address, stream) = (text(stream.peer_addr()?), stream.try_clone()?);
+            peers.push(Peer { rank: *peer, address, stream, sending: Mutex::new(()) });
         }
-        let connections = Arc::new(Connections(connections));
-        let read_from = |(peer, stream)| {
+        let connections = Arc::new(Connections { peers, failure: OnceLock::new(), on_peer_failure });
+        let read_from = |(connection, (_, stream))| {
             let (sender, receiver) = channel();
             let connections = connections.clone();
-            std::thread::spawn(move || read_messages(peer, stream, &sender, &connections));
+            std::thread::spawn(move || read_messages(connection, stream, &sender, &connections));
             Mutex::new(receiver)
         };
-        let received = streams.into_iter().map(read_from).collect();
+        let received = streams.into_iter().enumerate().map(read_from).collect();
         Ok(Self { rank, world_size, connections, received })
     }
 
     /// The next data of a connection.
-    fn receive(&self, connection: usize) -> Vec<u8> {
+    fn receive(&self, connection: usize) -> Result<Vec<u8>, RanksError> {
         let data = lock(&self.received[connection]).recv();
-        let peer = self.connections.0[connection].0;
-        data.unwrap_or_else(|_| {
-            self.connections.end(&format!("rank {peer} has left before the end of training"))
-        })
+        data.map_err(|_| self.connections.fail(connection, "has left before the end of training"))
     }
 
     /// Sends data from rank 0 to all other ranks.
-    fn broadcast(&self, data: &[u8]) {
-        let connections = 0..self.received.len();
-        connections.for_each(|connection| self.connections.send(connection, MessageKind::Data, data));
+    fn broadcast(&self, data: &[u8]) -> Result<(), RanksError> {
+        let mut connections = 0..self.received.len();
+        connections.try_for_each(|connection| self.connections.send(connection, MessageKind::Data, data))
     }
 
     /// Rank 0 adds in the order of ranks, so that a sum does not depend on the order of arrival.
-    fn all_reduce_of<T: Pod + AddAssign>(&self, numbers: &mut [T]) {
+    fn all_reduce_of<T: Pod + AddAssign>(&self, numbers: &mut [T]) -> Result<(), RanksError> {
         if self.rank > 0 {
-            self.connections.send(0, MessageKind::Data, cast_slice(numbers));
-            return self.fill(numbers, &self.receive(0));
+            self.connections.send(0, MessageKind::Data, cast_slice(numbers))?;
+            return self.receive_into(numbers, 0);
         }
         let mut theirs = numbers.to_vec();
         for connection in 0..self.received.len() {
-            self.fill(&mut theirs, &self.receive(connection));
+            self.receive_into(&mut theirs, connection)?;
             numbers.iter_mut().zip(&theirs).for_each(|(sum, number)| *sum += *number);
         }
-        self.broadcast(cast_slice(numbers));
+        self.broadcast(cast_slice(numbers))
     }
 
-    fn fill<T: Pod>(&self, numbers: &mut [T], data: &[u8]) {
+    fn receive_into<T: Pod>(&self, numbers: &mut [T], connection: usize) -> Result<(), RanksError> {
+        let data = self.receive(connection)?;
         let (expected, found) = (size_of_val(numbers), data.len());
         if expected != found {
-            let why = format!("all-reduce of different sizes: expected {expected} bytes; found {found}");
-            self.connections.end(&why)
+            let problem =
+                format!("has sent another number of values: expected {expected} bytes; found {found}");
+            return Err(self.connections.fail(connection, &problem));
         }
-        cast_slice_mut(numbers).copy_from_slice(data);
+        cast_slice_mut(numbers).copy_from_slice(&data);
+        Ok(())
     }
 }
 
@@ -127,95 +156,116 @@ impl Ranks for Tcp {
         self.world_size
     }
 
-    fn all_reduce(&self, numbers: &mut [f32]) {
-        self.all_reduce_of(numbers);
+    fn all_reduce(&self, numbers: &mut [f32]) -> Result<(), RanksError> {
+        self.all_reduce_of(numbers)
     }
 
-    fn all_reduce_f64(&self, numbers: &mut [f64]) {
-        self.all_reduce_of(numbers);
+    fn all_reduce_f64(&self, numbers: &mut [f64]) -> Result<(), RanksError> {
+        self.all_reduce_of(numbers)
     }
 
-    fn all_gather(&self, text: &str) -> Vec<String> {
-        let gathered = if self.rank > 0 {
-            self.connections.send(0, MessageKind::Data, text.as_bytes());
-            self.receive(0)
-        } else {
-            let theirs = (0..self.received.len())
-                .map(|connection| String::from_utf8_lossy(&self.receive(connection)).into_owned());
-            let all: Vec<String> = std::iter::once(text.to_string()).chain(theirs).collect();
-            let gathered = serde_json::to_vec(&all).unwrap_or_default(); // texts can always be written
-            self.broadcast(&gathered);
-            gathered
-        };
-        let all: Option<Vec<String>> = serde_json::from_slice(&gathered).ok();
-        let all = all.filter(|all| all.len() == self.world_size);
-        all.unwrap_or_else(|| self.connections.end("the ranks call different collective operations"))
+    fn all_gather(&self, text: &str) -> Result<Vec<String>, RanksError> {
+        if self.rank > 0 {
+            self.connections.send(0, MessageKind::Data, text.as_bytes())?;
+            let all: Option<Vec<String>> = serde_json::from_slice(&self.receive(0)?).ok();
+            let all = all.filter(|all| all.len() == self.world_size);
+            return all.ok_or_else(|| self.connections.fail(0, "has called another collective operation"));
+        }
+        let mut all = vec![text.to_string()];
+        for connection in 0..self.received.len() {
+            all.push(String::from_utf8_lossy(&self.receive(connection)?).into_owned());
+        }
+        self.broadcast(&serde_json::to_vec(&all).unwrap_or_default())?; // texts can always be written
+        Ok(all)
     }
 
-    fn barrier(&self) {
-        self.all_gather("here");
+    fn barrier(&self) -> Result<(), RanksError> {
+        self.all_gather("here").map(drop)
     }
 
-    fn abort(&self) -> ! {
-        self.connections.notify_end(&format!("rank {} has ended the training", self.rank));
-        exit(1)
+    fn abort(&self, problem: &str) {
+        self.connections.fail_as(self.rank, format!("has failed: {problem}"));
     }
 }
 
-/// Leaves once all other ranks leave.
+/// Leaves once all other ranks leave, unless a rank has failed.
 impl Drop for Tcp {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            return self.connections.notify_end(&format!("rank {} has panicked", self.rank));
+            self.connections.fail_as(self.rank, "has panicked".into());
+        }
+        if self.connections.failure.get().is_some() {
+            return;
         }
         if self.rank > 0 {
-            self.connections.send(0, MessageKind::Leave, &[]);
+            let _ = self.connections.send(0, MessageKind::Leave, &[]); // if it fails, rank 0 has ended
         }
         for received in &self.received {
             while lock(received).recv().is_ok() {}
         }
         if self.rank == 0 {
-            let connections = 0..self.received.len();
-            connections.for_each(|connection| self.connections.send(connection, MessageKind::Leave, &[]));
+            for connection in 0..self.received.len() {
+                let _ = self.connections.send(connection, MessageKind::Leave, &[]);
+            }
         }
     }
 }
 
 impl Connections {
-    fn send(&self, connection: usize, kind: MessageKind, content: &[u8]) {
-        let (peer, stream) = &self.0[connection];
-        if send(&mut lock(stream), kind, content).is_err() {
-            // If the other rank has sent a reason, the reading thread ends this process with it.
+    fn send(&self, connection: usize, kind: MessageKind, content: &[u8]) -> Result<(), RanksError> {
+        let Peer { stream, sending, .. } = &self.peers[connection];
+        let sent = {
+            let _sending = lock(sending);
+            send(stream, kind, content)
+        };
+        sent.map_err(|_| {
+            // If the other rank has sent a reason, the reading thread finds it.
             std::thread::sleep(Duration::from_secs(1));
-            self.end(&lost(*peer))
-        }
+            self.fail(connection, LOST)
+        })
     }
 
-    /// Informs all connected ranks that training ends.
-    fn notify_end(&self, why: &str) {
-        for (_, stream) in &self.0 {
-            // A stream is locked while a message is half sent to a rank that does not read; it finds the connection lost.
-            if let Ok(mut stream) = stream.try_lock() {
+    /// Ends the training because of the rank at the other end of a connection. Returns the first failure.
+    fn fail(&self, connection: usize, problem: &str) -> RanksError {
+        let Peer { rank, address, .. } = &self.peers[connection];
+        let (rank, address, problem) = (*rank, address.clone(), problem.into());
+        self.end(RanksError::PeerFailed { rank, address, problem }, &self.on_peer_failure)
+    }
+
+    /// Ends the training because of this rank.
+    fn fail_as(&self, rank: usize, problem: String) {
+        let address = self.peers.first().and_then(|peer| peer.stream.local_addr().ok());
+        let address = address.map_or_else(String::new, text);
+        self.end(RanksError::PeerFailed { rank, address, problem }, |_| ());
+    }
+
+    /// Informs the other ranks of a failure, then this process, and ends all waits. Returns the first failure.
+    fn end(&self, failure: RanksError, inform: impl Fn(&RanksError)) -> RanksError {
+        let first = || {
+            self.send_failure(&failure);
+            inform(&failure);
+            // The reading threads find the connections closed and end, and so do the waits for what they read.
+            self.peers.iter().for_each(|peer| drop(peer.stream.shutdown(Shutdown::Both)));
+            failure
+        };
+        self.failure.get_or_init(first).clone()
+    }
+
+    fn send_failure(&self, failure: &RanksError) {
+        let RanksError::PeerFailed { rank, address, problem } = failure else { return };
+        let content = serde_json::to_vec(&(rank, address, problem)).unwrap_or_default(); // texts can always be written
+        for Peer { stream, sending, .. } in &self.peers {
+            // A message may be half sent to a rank that does not read; that rank finds the connection lost.
+            if let Ok(_sending) = sending.try_lock() {
                 let _ = stream.set_write_timeout(Some(Duration::from_secs(1)));
-                let _ = send(&mut stream, MessageKind::End, why.as_bytes());
+                let _ = send(stream, MessageKind::Failure, &content);
             }
         }
     }
-
-    /// Ends this process because of another rank, and informs the others.
-    fn end(&self, why: &str) -> ! {
-        static FIRST: Mutex<()> = Mutex::new(());
-        let _first = lock(&FIRST); // other threads only see consequences of the first error
-        eprintln!(
-            "error: {why}; training has ended: --resume resumes from the last checkpoint, if there is one"
-        );
-        self.notify_end(why);
-        exit(PEER_FAILED)
-    }
 }
 
-/// Passes on the data of a rank until it leaves.
-fn read_messages(peer: usize, stream: TcpStream, data: &Sender<Vec<u8>>, connections: &Connections) {
+/// Passes on the data of a rank until it leaves or a rank fails.
+fn read_messages(connection: usize, stream: TcpStream, data: &Sender<Vec<u8>>, connections: &Connections) {
     let mut stream = BufReader::new(stream);
     loop {
         match receive(&mut stream) {
@@ -225,19 +275,33 @@ fn read_messages(peer: usize, stream: TcpStream, data: &Sender<Vec<u8>>, connect
                 }
             }
             Ok((kind, _)) if kind == MessageKind::Leave as u8 => return,
-            Ok((kind, why)) if kind == MessageKind::End as u8 => {
-                connections.end(&String::from_utf8_lossy(&why))
+            Ok((kind, content)) if kind == MessageKind::Failure as u8 => {
+                match serde_json::from_slice(&content) {
+                    Ok((rank, address, problem)) => {
+                        let failure = RanksError::PeerFailed { rank, address, problem };
+                        connections.end(failure, &connections.on_peer_failure);
+                    }
+                    Err(_) => drop(connections.fail(connection, LOST)),
+                }
+                return;
             }
-            _ => connections.end(&lost(peer)),
+            _ => {
+                connections.fail(connection, LOST);
+                return;
+            }
         }
     }
 }
 
-fn lost(rank: usize) -> String {
-    format!("the connection to rank {rank} is lost")
+/// The problem of a rank that has ended without a message.
+const LOST: &str = "has ended, or the connection to it is lost";
+
+/// An address, for messages.
+fn text(address: SocketAddr) -> String {
+    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
 }
 
-fn send(stream: &mut TcpStream, kind: MessageKind, content: &[u8]) -> IoResult<()> {
+fn send(mut stream: &TcpStream, kind: MessageKind, content: &[u8]) -> IoResult<()> {
     let mut header = [kind as u8; 9];
     header[1..].copy_from_slice(&(content.len() as u64).to_le_bytes());
     stream.write_all(&header)?;
@@ -261,27 +325,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the process without its exit handlers, which would wait for a GPU that waits for a lost rank.
-fn exit(code: i32) -> ! {
-    #[cfg(unix)]
-    // SAFETY: ends the process; nothing of it is used afterwards.
-    unsafe {
-        libc::_exit(code)
-    }
-    #[cfg(not(unix))]
-    std::process::exit(code)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// The results of `of_rank` on three ranks.
-    fn on_three<T: Send>(of_rank: impl Fn(&Tcp) -> T + Sync) -> Vec<T> {
+    /// The results of `of_rank` on three ranks, which also gets the failures that this rank's callback has received.
+    fn on_three<T: Send>(of_rank: impl Fn(&Tcp, &Mutex<Vec<RanksError>>) -> T + Sync) -> Vec<T> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let rendezvous = Rendezvous { host: "127.0.0.1".into(), port, job: "three".into() };
-        let run = |rank| of_rank(&Tcp::join(rank, 3, &rendezvous).unwrap());
+        let run = |rank| {
+            let failures = Arc::new(Mutex::new(vec![]));
+            let callback = failures.clone();
+            let on_peer_failure = Box::new(move |error: &RanksError| lock(&callback).push(error.clone()));
+            of_rank(&Tcp::join(rank, 3, &rendezvous, on_peer_failure).unwrap(), &failures)
+        };
         std::thread::scope(|scope| {
             let ranks: Vec<_> = (0..3).map(|rank| scope.spawn(move || run(rank))).collect();
             ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
@@ -290,15 +348,15 @@ mod tests {
 
     #[test]
     fn all_ranks_get_the_same() {
-        let found = on_three(|ranks| {
+        let found = on_three(|ranks, _| {
             let mut long: Vec<f32> =
                 (0..100_000).map(|i| (i as f32).sqrt() * (1.0 + ranks.rank() as f32)).collect();
-            ranks.all_reduce(&mut long);
+            ranks.all_reduce(&mut long).unwrap();
             let mut doubles = [0.1 + ranks.rank() as f64, 1e-300];
-            ranks.all_reduce_f64(&mut doubles);
-            ranks.all_reduce(&mut []);
-            ranks.barrier();
-            let texts = ranks.all_gather(&format!("rank \"{}\" é", ranks.rank()));
+            ranks.all_reduce_f64(&mut doubles).unwrap();
+            ranks.all_reduce(&mut []).unwrap();
+            ranks.barrier().unwrap();
+            let texts = ranks.all_gather(&format!("rank \"{}\" é", ranks.rank())).unwrap();
             (long, doubles, texts)
         });
         assert!(found.windows(2).all(|two| two[0] == two[1]));
@@ -314,6 +372,48 @@ mod tests {
 
     #[test]
     fn a_rank_that_leaves_early_waits_for_the_others() {
-        on_three(|ranks| std::thread::sleep(Duration::from_millis(20) * (2 - ranks.rank() as u32)));
+        let failures = on_three(|ranks, failures| {
+            std::thread::sleep(Duration::from_millis(20) * (2 - ranks.rank() as u32));
+            lock(failures).clone()
+        });
+        assert_eq!(failures, [[], [], []]);
+    }
+
+    /// The waits of all other ranks end with the same error, which their callbacks receive once.
+    fn fails(of_rank_2: impl Fn(&Tcp) + Sync, message: &str) {
+        on_three(|ranks, failures| {
+            if ranks.rank() == 2 {
+                return of_rank_2(ranks);
+            }
+            let error = ranks.barrier().unwrap_err();
+            assert!(error.to_string().starts_with(message), "{error}");
+            assert!(error.to_string().contains("(rank 2 is at 127.0.0.1:"), "{error}");
+            assert_eq!(ranks.all_reduce(&mut [1.0]).unwrap_err(), error);
+            assert_eq!(*lock(failures), [error]);
+        });
+    }
+
+    #[test]
+    fn a_rank_that_fails_ends_the_waits_of_the_others() {
+        fails(|ranks| ranks.abort("no space left"), "rank 2 has failed: no space left (");
+    }
+
+    #[test]
+    fn a_rank_that_dies_ends_the_waits_of_the_others() {
+        let die = |ranks: &Tcp| {
+            let failure = RanksError::Tensor("died".into()); // so that it neither leaves nor sends a reason
+            ranks.connections.end(failure, |_| ());
+        };
+        fails(die, "rank 2 has ended, or the connection to it is lost (");
+    }
+
+    #[test]
+    fn different_numbers_of_values_are_an_error() {
+        let errors = on_three(|ranks, _| {
+            let mut numbers = vec![1.0; 2 + ranks.rank() / 2];
+            ranks.all_reduce(&mut numbers).unwrap_err().to_string()
+        });
+        let expected = "rank 2 has sent another number of values: expected 8 bytes; found 12 (rank 2 is at ";
+        assert!(errors.iter().all(|error| error.starts_with(expected)), "{errors:?}");
     }
 }

@@ -20,7 +20,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`]. If a sample cannot be read, the state is saved first. A rank that failed makes no further step, so the
-    /// caller must end the others ([`Ranks::abort`](crate::train::Ranks::abort)).
+    /// caller must tell the others ([`Ranks::abort`](crate::train::Ranks::abort)).
     pub fn run(
         &mut self,
         folder: Option<&Path>,
@@ -42,18 +42,19 @@ impl Trainer {
             let SynchronizedStep { micro, draws, corrupt } = match synchronized {
                 Ok(Some(step)) => step,
                 Ok(None) => break,
+                Err(error @ TrainError::Ranks(_)) => return Err(error),
                 Err(error) => {
                     self.save_state(folder, &mut log)?;
-                    self.ranks.barrier(); // no rank ends the job before the state is saved
+                    self.ranks.barrier()?; // no rank ends the job before the state is saved
                     return Err(error);
                 }
             };
             log.count_corrupt(corrupt, &mut self.corrupt, self.step + 1)?;
+            self.draws = draws;
             let report = self.train_step(&micro, log.observer);
             let report = report.map_err(|error| self.report_previous(error, &mut log))?;
             drop(micro);
             log.report(report)?;
-            self.draws = draws;
             next = loader.next();
             if let Some(Ok(next)) = &next {
                 self.prefetch(&next.micro).map_err(|error| self.report_previous(error, &mut log))?;
@@ -241,6 +242,7 @@ impl<'a> TrainLog<'a> {
 fn line(report: &StepReport) -> serde_json::Value {
     json!({
         "step": report.step,
+        "epoch": report.epoch,
         "loss": report.loss,
         "losses": report.losses,
         "learning_rate": report.learning_rate,

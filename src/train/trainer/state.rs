@@ -1,7 +1,7 @@
 //! The state of training in a run folder.
 
 use super::{MODEL_FILE, STATE_FILE, Trainer};
-use crate::train::{SaveError, TrainError, checkpoint};
+use crate::train::{SaveError, TrainConfigError, TrainError, checkpoint};
 use candle_core::Tensor;
 use serde_json::json;
 use std::{
@@ -13,7 +13,8 @@ impl Trainer {
     /// Resumes from the state in a run folder.
     ///
     /// # Errors
-    /// [`SaveError`] if it cannot be read, or [`TrainError::State`] if it belongs to another run.
+    /// [`SaveError`] if it cannot be read, [`TrainError::State`] if it belongs to another run, or [`TrainError::Config`] if the
+    /// settings have fewer steps than it has made.
     pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
         let (tensors, texts) = checkpoint::load(&folder.join(STATE_FILE), self.model.device())?;
         let number = |name: &str| {
@@ -24,9 +25,7 @@ impl Trainer {
                 .map_err(|_| TrainError::State(format!("{name}: expected an integer; found {text:?}")))
         };
         let step = number("step")?;
-        if step > self.steps {
-            return Err(TrainError::State(format!("step: expected at most {}; found {step}", self.steps)));
-        }
+        self.check_length(step)?;
         let misfit = |e| checkpoint::misfit(&folder.join(STATE_FILE), e);
         self.model.params().load(&weights_of(&tensors)).map_err(misfit)?;
         self.optimizer.load(&tensors)?;
@@ -41,6 +40,19 @@ impl Trainer {
         self.step = step;
         self.launched = None;
         Ok(())
+    }
+
+    /// Fails if the settings have fewer steps than were made.
+    fn check_length(&self, made: u64) -> Result<(), TrainConfigError> {
+        if made <= self.steps {
+            return Ok(());
+        }
+        let (setting, found) = match self.config.max_steps {
+            0 => ("epochs", format!("{}, which is {} steps", self.config.epochs, self.steps)),
+            steps => ("max_steps", steps.to_string()),
+        };
+        let problem = format!("expected at least the {made} steps that the run has made; found {found}");
+        Err(TrainConfigError { setting, problem })
     }
 
     /// The next draw of each rank.

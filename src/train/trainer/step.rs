@@ -15,6 +15,7 @@ pub(super) struct LaunchedStep {
     heads: Vec<(usize, f64)>,
     /// The loss of each of these heads, and the gradient norm.
     numbers: Readback,
+    epoch: Option<f64>,
     learning_rate: f64,
     /// Tokens of all ranks.
     tokens: usize,
@@ -29,8 +30,8 @@ impl Trainer {
     /// and the report is that of the previous step, if there is one.
     ///
     /// # Errors
-    /// [`TrainError::Gradient`] if the audit of the first step fails, [`TrainError::OutOfMemory`] with hints, and
-    /// [`TrainError::Diverged`] of the reported step.
+    /// [`TrainError::Gradient`] if the audit of the first step fails, [`TrainError::OutOfMemory`] with hints,
+    /// [`TrainError::Diverged`] of the reported step, and [`TrainError::Ranks`] if another rank has failed.
     pub fn train_step(
         &mut self,
         micro: &[Batch],
@@ -53,7 +54,7 @@ impl Trainer {
     /// Waits for the last launched step; its report, if `train_step` has not returned it.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`], and if the device failed.
+    /// [`TrainError::Diverged`], and if the device or another rank has failed.
     pub fn synchronize(&mut self) -> Result<Option<StepReport>, TrainError> {
         self.launched.take().map(|step| self.read_back(step)).transpose()
     }
@@ -69,12 +70,12 @@ impl Trainer {
 
     /// The error, with hints if the GPU is out of memory.
     pub(super) fn explain(&self, error: TrainError, tokens: Option<usize>) -> TrainError {
-        match error {
-            TrainError::Tensor(error) if error.to_string().contains(OUT_OF_MEMORY) => {
+        match &error {
+            TrainError::Tensor(_) | TrainError::Ranks(_) if error.to_string().contains(OUT_OF_MEMORY) => {
                 let hints = memory_hints(&self.config);
                 TrainError::OutOfMemory { tokens: tokens.unwrap_or_default(), hints }
             }
-            other => other,
+            _ => error,
         }
     }
 
@@ -92,7 +93,7 @@ impl Trainer {
             }
         }
         weights.extend([skipped as f64, tokens as f64]);
-        ranks.all_reduce_f64(&mut weights);
+        ranks.all_reduce_f64(&mut weights)?;
         let n = numbers.len();
         let (skipped, tokens) = (weights[n] as u64, weights[n + 1] as usize);
         self.skipped += skipped;
@@ -117,16 +118,17 @@ impl Trainer {
         if self.step == 0 {
             self.audit(micro, &grads, observer)?;
         }
-        let learning_rate = self.config.learning_rate_at(self.step, self.steps);
+        let (epoch, learning_rate) = (self.epoch(), self.learning_rate());
         scalars.push(self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?);
         self.step += 1;
         let (step, numbers, corrupt) = (self.step, Readback::of(&scalars)?, self.corrupt.total());
-        Ok(LaunchedStep { step, heads, numbers, learning_rate, tokens, skipped: self.skipped, corrupt })
+        let skipped = self.skipped;
+        Ok(LaunchedStep { step, heads, numbers, epoch, learning_rate, tokens, skipped, corrupt })
     }
 
     /// Waits for a step, and reads its losses and gradient norm back from the device.
     fn read_back(&self, launched: LaunchedStep) -> Result<StepReport, TrainError> {
-        let LaunchedStep { step, heads, numbers, learning_rate, tokens, skipped, corrupt } = launched;
+        let LaunchedStep { step, heads, numbers, epoch, learning_rate, tokens, skipped, corrupt } = launched;
         let mut numbers = numbers.values()?;
         let grad_norm = numbers.pop().unwrap_or(f64::NAN);
         let outputs: Vec<(String, f64)> =
@@ -136,7 +138,7 @@ impl Trainer {
             sums[number] += sum / weight;
             sums[outputs.len() + number] = 1.0;
         }
-        self.ranks.all_reduce_f64(&mut sums);
+        self.ranks.all_reduce_f64(&mut sums)?;
         let (losses, present) = sums.split_at(outputs.len());
         // Heads without an output in any micro-batch have no loss.
         let losses: Vec<(&(String, f64), f64)> =
@@ -148,6 +150,7 @@ impl Trainer {
         Ok(StepReport {
             step,
             steps: self.steps,
+            epoch,
             loss,
             losses: losses.into_iter().map(|((name, _), loss)| (name.clone(), loss)).collect(),
             learning_rate,
