@@ -220,4 +220,32 @@ mod tests {
         let status = run(vec!["genes".into(), "--version".into()], &modalities);
         assert_eq!(status, ExitCode::from(USAGE));
     }
+
+    /// The short help of a command, of its arguments and of its subcommands, each with its path.
+    fn help_lines(command: &clap::Command, parent: &str) -> Vec<(String, String)> {
+        let path = format!("{parent}{} ", command.get_name());
+        let text =
+            |help: Option<&clap::builder::StyledStr>| help.map(ToString::to_string).unwrap_or_default();
+        let mut lines = vec![(path.clone(), text(command.get_about()))];
+        let arguments = command.get_arguments();
+        lines.extend(
+            arguments.map(|argument| (format!("{path}{}", argument.get_id()), text(argument.get_help()))),
+        );
+        lines.extend(command.get_subcommands().flat_map(|command| help_lines(command, &path)));
+        lines
+    }
+
+    /// A verb in the imperative or a noun phrase. clap removes the full stop at its end.
+    #[test]
+    fn every_help_line_is_a_phrase_of_at_most_100_characters() {
+        let lines = help_lines(&Cli::command(), "");
+        assert!(lines.len() > 100, "the test found {} lines", lines.len());
+        for (path, line) in lines {
+            let length = line.chars().count();
+            assert!((1..=100).contains(&length), "{path}: {length} characters: {line}");
+            assert!(line.starts_with(char::is_uppercase) && !line.ends_with('.'), "{path}: {line}");
+            let article = ["A ", "An ", "The "].iter().any(|article| line.starts_with(article));
+            assert!(!article, "{path}: begins with an article: {line}");
+        }
+    }
 }

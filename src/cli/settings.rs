@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// List the settings of run.toml with meaning, type, default and choices.
 #[derive(Args)]
 pub struct SettingsArgs {
-    /// The settings to list: the beginning of a path (train, model.attention), or a modality or head (image, tag).
+    /// Settings to list: the beginning of a path (train, model.attention), or a modality or head (image).
     prefix: Option<String>,
     /// Print one JSON object: for each setting key, of, type, default, choices and meaning.
     #[arg(long)]

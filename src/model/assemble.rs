@@ -3,6 +3,7 @@
 use super::ModelError;
 use super::config::{ConfigError, LayerRule, ModelConfig};
 use super::embedding::CodedKind;
+use super::layer::CustomLayers;
 use crate::data::{HeadLayout, Layout, Stream};
 use crate::head::HeadSpec;
 use crate::rules::{AttentionRules, MAX_AXES, Rule, RuleError};
@@ -65,6 +66,21 @@ pub(super) fn check_unused_settings(config: &ModelConfig, tasks: &[TaskSpec]) ->
         return refuse("head.tie_embeddings", "no task has a head for next or masked tokens");
     }
     Ok(())
+}
+
+/// Fails if a layer of yours is for a kind, a block or an output that the model does not have.
+pub(super) fn check_custom_layers(
+    layers: &CustomLayers,
+    config: &ModelConfig,
+    tasks: &[TaskSpec],
+    kinds: &[KindSpec],
+) -> Result<(), ModelError> {
+    let kinds: Vec<String> = kinds.iter().map(|kind| kind.name.clone()).collect();
+    let outputs = tasks.iter().flat_map(|task| (0..task.heads.len()).map(|head| task.output_name(head)));
+    match layers.unmatched(&kinds, config.n_layers, &outputs.collect::<Vec<_>>()) {
+        Some(layer) => Err(ModelError::Layer { layer }),
+        None => Ok(()),
+    }
 }
 
 /// The model's kinds, and the layout of each task's tokens.

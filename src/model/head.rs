@@ -1,12 +1,15 @@
 //! A head's parameters: a linear map of the tokens that it reads.
 
 use super::config::ModelConfig;
+use super::embedding::Embedder;
 use super::layer::{CustomLayers, Layer};
 use super::linear::Linear;
 use super::norm::Norm;
-use super::params::Scope;
+use super::params::{Params, Scope};
+use crate::data::Layout;
 use crate::head::Head;
 use crate::ops::{self, Activation, Value};
+use crate::task::{TaskSpec, joined};
 use candle_core::{Result, bail};
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +23,8 @@ pub struct HeadLayer {
     scale: Option<f64>,
     /// `None` for a head of width 0.
     projection: Option<Projection>,
+    /// The places of its parameters.
+    parameters: Range<usize>,
 }
 
 enum Projection {
@@ -37,6 +42,28 @@ struct Transform {
     norm: Norm,
 }
 
+/// The heads of all tasks, by number.
+pub(super) fn heads(
+    params: &mut Params,
+    config: &ModelConfig,
+    tasks: &[TaskSpec],
+    layouts: &[Layout],
+    embedder: &Embedder,
+    layers: &CustomLayers,
+) -> Result<Vec<Vec<HeadLayer>>> {
+    let mut head = |task: &TaskSpec, number: usize, reads: usize| {
+        let spec = &task.heads[number];
+        let table = config.head.tie_embeddings.then(|| embedder.table(reads)).flatten();
+        let mut root = params.root();
+        let scope = root.at(joined(&["head", &task.name, &spec.name]));
+        HeadLayer::new(scope, (&task.output_name(number), &spec.head), config, table, layers)
+    };
+    let of_task = |(task, layout): (&TaskSpec, &Layout)| {
+        layout.heads.iter().enumerate().map(|(number, read)| head(task, number, read.reads)).collect()
+    };
+    tasks.iter().zip(layouts).map(of_task).collect()
+}
+
 impl HeadLayer {
     /// The head of `output` with new parameters. A head of a vocabulary uses the embedding `table`, if there is one, as its
     /// matrix.
@@ -50,6 +77,7 @@ impl HeadLayer {
         table: Option<&Value>,
         layers: &CustomLayers,
     ) -> Result<Self> {
+        let first = scope.n_parameters();
         let (d_model, width, vocabulary) = (config.d_model, head.width(), head.is_vocabulary());
         let transform = match config.head.transform && vocabulary {
             true => Some(Transform {
@@ -60,7 +88,7 @@ impl HeadLayer {
             false => None,
         };
         let projection = match (layers.head_of(output), table.filter(|_| vocabulary)) {
-            (Some(build), _) => Some(Projection::Custom(build(scope, d_model, width)?)),
+            (Some(build), _) => Some(Projection::Custom(build(scope.borrowed(), d_model, width)?)),
             (None, Some(table)) => {
                 if table.dims()[0] != width {
                     bail!(
@@ -75,11 +103,12 @@ impl HeadLayer {
             (None, None) if width == 0 => None,
             (None, None) => {
                 let bias = config.head.bias.unwrap_or(true);
-                Some(Projection::Own(Linear::new(scope, d_model, width, bias, 0.02)?))
+                Some(Projection::Own(Linear::new(scope.borrowed(), d_model, width, bias, 0.02)?))
             }
         };
         let scale = config.head.scale.filter(|_| vocabulary);
-        Ok(Self { head: head.clone(), transform, scale, projection })
+        let parameters = first..scope.n_parameters();
+        Ok(Self { head: head.clone(), transform, scale, projection, parameters })
     }
 
     /// The output for `rows`, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, for the mean of each range of `rows`,
@@ -118,5 +147,10 @@ impl HeadLayer {
     /// The head.
     pub fn head(&self) -> &dyn Head {
         self.head.as_ref()
+    }
+
+    /// The places of its parameters.
+    pub fn parameters(&self) -> Range<usize> {
+        self.parameters.clone()
     }
 }

@@ -106,6 +106,11 @@ impl Scope<'_> {
         Scope { params: self.params, prefix }
     }
 
+    /// The same scope, for a layer that takes a scope by value.
+    pub(super) fn borrowed(&mut self) -> Scope<'_> {
+        Scope { params: self.params, prefix: self.prefix.clone() }
+    }
+
     /// The number of parameters so far, which is the place of the next one.
     pub fn n_parameters(&self) -> usize {
         self.params.named.len()

@@ -1,5 +1,9 @@
 //! Mapping published tensors to parameters and back.
 
+mod layout;
+
+pub use layout::Layout;
+
 use super::PretrainedError;
 use candle_core::{DType, Result as TensorResult, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,41 +29,6 @@ struct Rule {
     layout: Layout,
 }
 
-/// The layout of a published tensor; the parameter's is `[outputs, inputs]`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Layout {
-    /// The same layout.
-    Same,
-    /// `[inputs, outputs]`: GPT-2's linear layers.
-    Transposed,
-    /// `[outputs, channels, width]` for `[outputs, width·channels]`.
-    Conv1d {
-        /// Width of the kernel, in frames.
-        width: usize,
-    },
-    /// `[outputs, channels, height, width]` for `[outputs, height·width·channels]`.
-    Conv2d {
-        /// Channels of an image.
-        channels: usize,
-        /// Height and width of a patch.
-        patch: [usize; 2],
-    },
-    /// `[n, d]`, of which only the first row is read, as `[d]`.
-    FirstRow,
-    /// `[of, d]`, of which only the first `n` rows are read.
-    FirstRows {
-        /// Rows that are read.
-        n: usize,
-        /// Rows of the published table.
-        of: usize,
-    },
-    /// `[1, …, 1, n, d]` for `[n, d]`, with `dims` dimensions in all.
-    Boxed {
-        /// Number of dimensions of the published tensor.
-        dims: usize,
-    },
-}
-
 /// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
@@ -73,48 +42,6 @@ pub struct Report {
     pub unread: Vec<String>,
     /// Whether the checkpoint has no vocabulary: its texts are ids, separated by spaces.
     pub ids_as_text: bool,
-}
-
-impl Layout {
-    fn to_ours(self, x: &Tensor) -> TensorResult<Tensor> {
-        match (self, x.rank()) {
-            (Layout::Same, _) => Ok(x.clone()),
-            (Layout::Transposed, 2) => x.t()?.contiguous(),
-            (Layout::Conv1d { .. }, 3) => {
-                let (outputs, channels, width) = x.dims3()?;
-                x.transpose(1, 2)?.contiguous()?.reshape((outputs, width * channels))
-            }
-            (Layout::Conv2d { .. }, 4) => {
-                let (outputs, channels, height, width) = x.dims4()?;
-                x.permute((0, 2, 3, 1))?.contiguous()?.reshape((outputs, height * width * channels))
-            }
-            (Layout::FirstRow, 2) => x.get(0),
-            (Layout::FirstRows { n, of }, 2) if x.dim(0)? == of => x.narrow(0, 0, n),
-            (Layout::Boxed { dims }, rank) if dims == rank => {
-                x.reshape((x.elem_count() / x.dim(rank - 1)?.max(1), x.dim(rank - 1)?))
-            }
-            _ => candle_core::bail!("expected a shape of layout {self:?}; found {:?}", x.dims()),
-        }
-    }
-
-    fn to_theirs(self, x: &Tensor) -> TensorResult<Tensor> {
-        match self {
-            Layout::Same | Layout::FirstRows { .. } => Ok(x.clone()),
-            Layout::FirstRow => x.unsqueeze(0),
-            Layout::Transposed => x.t()?.contiguous(),
-            Layout::Conv1d { width } => {
-                let (outputs, inputs) = x.dims2()?;
-                x.reshape((outputs, width, inputs / width))?.transpose(1, 2)?.contiguous()
-            }
-            Layout::Conv2d { channels, patch: [height, width] } => {
-                x.reshape((x.dim(0)?, height, width, channels))?.permute((0, 3, 1, 2))?.contiguous()
-            }
-            Layout::Boxed { dims } => {
-                let (n, d) = x.dims2()?;
-                x.reshape([vec![1; dims - 2], vec![n, d]].concat())
-            }
-        }
-    }
 }
 
 impl NameMap {
@@ -314,134 +241,10 @@ impl Rule {
     }
 }
 
-impl Layout {
-    /// The number of rows that are read; `None` for all.
-    fn rows_read(self) -> Option<usize> {
-        match self {
-            Layout::FirstRow => Some(1),
-            Layout::FirstRows { n, .. } => Some(n),
-            _ => None,
-        }
-    }
-
-    /// The published shape of a parameter with shape `ours`.
-    fn theirs_of(self, ours: &[usize]) -> Vec<usize> {
-        match (self, ours) {
-            (Layout::Transposed, [outputs, inputs]) => vec![*inputs, *outputs],
-            (Layout::Conv1d { width }, [outputs, inputs]) => vec![*outputs, inputs / width, width],
-            (Layout::Conv2d { channels, patch: [height, width] }, [outputs, _]) => {
-                vec![*outputs, channels, height, width]
-            }
-            (Layout::Boxed { dims }, [n, d]) => [vec![1; dims - 2], vec![*n, *d]].concat(),
-            (Layout::FirstRows { of, .. }, [_, d]) => vec![of, *d],
-            _ => ours.to_vec(),
-        }
-    }
-}
-
 fn same(a: &Tensor, b: &Tensor) -> bool {
     let values = |x: &Tensor| x.flatten_all().and_then(|x| x.to_vec1::<f32>());
     a.dims() == b.dims() && matches!((values(a), values(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::Device;
-
-    fn numbers(shape: &[usize]) -> Tensor {
-        let n: usize = shape.iter().product();
-        Tensor::arange(0.0, n as f32, &Device::Cpu).unwrap().reshape(shape).unwrap()
-    }
-
-    fn values(x: &Tensor) -> Vec<f32> {
-        x.flatten_all().unwrap().to_vec1().unwrap()
-    }
-
-    fn map() -> NameMap {
-        let mut map = NameMap::default();
-        map.rows(&["query.weight", "key_value.weight"], &["c_attn.weight"], Layout::Transposed);
-        map.key_value_without_key_bias("cross", "k", "v");
-        map.rows(&["patch.weight"], &["conv.weight"], Layout::Conv2d { channels: 3, patch: [2, 2] });
-        map.rows(&["first.weight"], &["conv1.weight"], Layout::Conv1d { width: 3 });
-        map.rows(&["class", "grid"], &["positions"], Layout::Boxed { dims: 3 });
-        map.rows(&["index"], &["table"], Layout::FirstRows { n: 2, of: 5 });
-        map.repeats("lm_head.weight", "conv1.weight");
-        map.unread(&["pooler.weight"]);
-        map
-    }
-
-    fn published() -> Tensors {
-        [
-            ("c_attn.weight", vec![2, 6]),
-            ("k.weight", vec![2, 2]),
-            ("v.weight", vec![2, 2]),
-            ("v.bias", vec![2]),
-            ("conv.weight", vec![5, 3, 2, 2]),
-            ("conv1.weight", vec![4, 2, 3]),
-            ("positions", vec![1, 5, 2]),
-            ("table", vec![5, 3]),
-            ("lm_head.weight", vec![4, 2, 3]),
-            ("old.pooler.weight", vec![1]),
-        ]
-        .map(|(name, shape)| (name.to_string(), numbers(&shape)))
-        .into()
-    }
-
-    fn expected() -> BTreeMap<String, Vec<usize>> {
-        [
-            ("query.weight", vec![2, 2]),
-            ("key_value.weight", vec![4, 2]),
-            ("cross.weight", vec![4, 2]),
-            ("cross.bias", vec![4]),
-            ("patch.weight", vec![5, 12]),
-            ("first.weight", vec![4, 6]),
-            ("class", vec![1, 2]),
-            ("grid", vec![4, 2]),
-            ("index", vec![2, 3]),
-        ]
-        .map(|(name, shape)| (name.to_string(), shape))
-        .into()
-    }
-
-    #[test]
-    fn export_inverts_import() {
-        let (ours, unread, report) = map().import("file", &published(), &expected()).unwrap();
-        assert_eq!(values(&ours["query.weight"]), [0.0, 6.0, 1.0, 7.0]);
-        assert_eq!(values(&ours["cross.bias"]), [0.0, 0.0, 0.0, 1.0]);
-        // The first patch's first pixel has channels 0, 4 and 8 of a kernel of 3·2·2.
-        assert_eq!(values(&ours["patch.weight"])[..3], [0.0, 4.0, 8.0]);
-        assert_eq!(values(&ours["first.weight"])[..4], [0.0, 3.0, 1.0, 4.0]);
-        assert_eq!(values(&ours["class"]), [0.0, 1.0]);
-        assert_eq!(values(&ours["index"]), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-        assert_eq!(report.unread, ["old.pooler.weight", "table"]);
-        assert_eq!(report.repeated, [("lm_head.weight".to_string(), "conv1.weight".to_string())]);
-        assert_eq!(unread.len(), 2);
-        let back = map().export(&ours, &unread).unwrap();
-        for (name, tensor) in
-            published().iter().filter(|(n, _)| !["lm_head.weight", "old.pooler.weight"].contains(&n.as_str()))
-        {
-            assert_eq!((back[name].dims(), values(&back[name])), (tensor.dims(), values(tensor)), "{name}");
-        }
-        assert_eq!(back.len(), 9);
-    }
-
-    #[test]
-    fn tensors_that_do_not_fit_are_named() {
-        let error = |change: &dyn Fn(&mut Tensors)| {
-            let mut tensors = published();
-            change(&mut tensors);
-            map().import("model.safetensors", &tensors, &expected()).unwrap_err().to_string()
-        };
-        let missing = error(&|t| _ = t.remove("v.bias"));
-        assert_eq!(missing, "model.safetensors: v.bias is missing");
-        let extra = error(&|t| _ = t.insert("alien".into(), numbers(&[7])));
-        assert_eq!(extra, "model.safetensors: alien [7] is not a tensor of this model");
-        let wrong = error(&|t| _ = t.insert("conv.weight".into(), numbers(&[5, 3, 2, 1])));
-        assert_eq!(wrong, "model.safetensors: conv.weight is [5, 3, 2, 1], expected [5, 3, 2, 2]");
-        let flat = error(&|t| _ = t.insert("c_attn.weight".into(), numbers(&[12])));
-        assert_eq!(flat, "model.safetensors: c_attn.weight is [12], expected [2, 6]");
-        let other = error(&|t| _ = t.insert("lm_head.weight".into(), numbers(&[4, 2, 4])));
-        assert!(other.contains("expected lm_head.weight to equal conv1.weight"), "{other}");
-    }
-}
+mod tests;

@@ -8,11 +8,13 @@
 //! the order of `run.toml`; then class tokens; then generated outputs.
 
 mod aliases;
+mod assemble;
 mod builder;
 mod compose;
 mod composition;
 mod decoding;
 mod document;
+mod fit;
 mod open;
 mod part;
 mod plan;

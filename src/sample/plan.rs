@@ -1,10 +1,13 @@
 //! The plan of a task: its parts and outputs from the settings, before tokenizers and heads are fitted.
 
+mod outputs;
+mod shares;
+
 use super::OpenError;
 use super::part::Role;
-use super::settings::{OneOrMany, OutputSettings, TaskSettings};
+use super::settings::{InputSettings, OneOrMany, OutputSettings, TaskSettings};
 use crate::data::Stream;
-use crate::head::{HeadError, HeadInput};
+use crate::head::HeadInput;
 use crate::registry::Modalities;
 use crate::task::SavedTokenizer;
 use serde_json::{Map, Value};
@@ -71,9 +74,6 @@ pub(super) fn fields(name: &str, field: &Option<OneOrMany<String>>) -> Vec<Strin
     field.as_ref().map_or_else(|| vec![name.to_string()], |fields| fields.as_slice().to_vec())
 }
 
-/// The default modality of a predicted series.
-const NUMBERS: &str = "numbers";
-
 impl Plan {
     /// The plan of a task; `series` has the names of the parts whose fields are series.
     pub(super) fn new(
@@ -82,34 +82,9 @@ impl Plan {
         series: &BTreeSet<String>,
         find_other: FindOtherTaskPart,
     ) -> Result<Self, OpenError> {
-        let refuse = |setting: String, problem: String| Err(OpenError::Setting { setting, problem });
-        if settings.outputs.is_empty() {
-            return refuse(
-                "outputs".into(),
-                "expected at least one output; found none: add a table [outputs.NAME]".into(),
-            );
-        }
-        if let Some(name) = settings.inputs.keys().find(|name| settings.outputs.contains_key(*name)) {
-            let problem = "expected different names for all parts; an output has the same name".into();
-            return refuse(format!("inputs.{name}"), problem);
-        }
-        let is_coded = |output: &OutputSettings| {
-            modalities.heads().input(&output.head).is_ok_and(|input| input == HeadInput::Codes)
-        };
-        let coded = settings.outputs.iter().find(|(_, output)| is_coded(output)).map(|(name, _)| name);
-        let (inputs, outputs) = (settings.inputs.len(), settings.outputs.len());
-        if let Some(name) = coded.filter(|_| inputs != 1 || outputs != 1) {
-            let problem = format!(
-                "expected one input and no other output in a task with a codebook; found {inputs} inputs and {outputs} \
-                 outputs: train the codebook in a separate run"
-            );
-            return refuse(format!("outputs.{name}"), problem);
-        }
-        if let Some(series) = settings.inputs.keys().find(|name| coded.is_some() && series.contains(*name)) {
-            let problem = "expected one value in each row for a codebook; the field is a series".into();
-            return refuse(format!("inputs.{series}.field"), problem);
-        }
-        let cross = coded.is_some() || settings.outputs.values().any(|output| output.cross_attention);
+        check_names(settings)?;
+        let has_codebook = check_codebook(settings, modalities, series)?;
+        let cross = has_codebook || settings.outputs.values().any(|output| output.cross_attention);
         let stream = if cross { Stream::Encoder } else { Stream::Main };
         let mut plan = Self { parts: vec![], outputs: vec![] };
         for (name, input) in &settings.inputs {
@@ -117,271 +92,32 @@ impl Plan {
                 let problem = format!("expected 0 or more and less than 1; found {}", input.drop);
                 return refuse(format!("inputs.{name}.drop"), problem);
             }
-            plan.parts.push(PlannedPart {
-                name: name.clone(),
-                fields: fields(name, &input.field),
-                modality: input.modality.clone(),
-                settings: input.settings.clone(),
-                role: Role::Input,
-                series: series.contains(name),
-                stream,
-                drop: input.drop,
-                positions: input.positions,
-                required: input.required,
-                feedback: true,
-                begin: vec![],
-                end: None,
-                mask_id: None,
-                windows: false,
-                share: None,
-                other_task_part: None,
-            });
+            plan.parts.push(PlannedPart::input(name, input, series.contains(name), stream));
         }
         for (number, (name, output)) in settings.outputs.iter().enumerate() {
-            plan.add_output(number, name, output, modalities, series)?;
+            plan.add_output(number, name, output, modalities, series.contains(name))?;
         }
+        plan.check_parts(settings)?;
+        plan.resolve_shares(settings, find_other)?;
+        plan.check_streams(settings, cross && !has_codebook)?;
+        Ok(plan)
+    }
+
+    /// Fails if a task lacks an input that it needs, or has another part beside windows.
+    fn check_parts(&self, settings: &TaskSettings) -> Result<(), OpenError> {
         let needs_no_input = |output: &PlannedOutput| {
             matches!(output.head_input, HeadInput::NextTokens | HeadInput::MaskedTokens)
         };
-        if settings.inputs.is_empty() && !plan.outputs.iter().all(needs_no_input) {
+        if settings.inputs.is_empty() && !self.outputs.iter().all(needs_no_input) {
             return refuse(
                 "inputs".into(),
                 "expected at least one input; found none: add a table [inputs.NAME]".into(),
             );
         }
-        let windows = plan.parts.iter().find(|part| part.windows);
-        if let Some(part) = windows.filter(|_| plan.parts.len() + plan.outputs.len() > 2) {
+        let windows = self.parts.iter().find(|part| part.windows);
+        if let Some(part) = windows.filter(|_| self.parts.len() + self.outputs.len() > 2) {
             let problem = "expected no input and no other output in a task with windows = true".into();
             return refuse(format!("outputs.{}.windows", part.name), problem);
-        }
-        plan.resolve_shares(settings, find_other)?;
-        plan.check_streams(settings, cross && coded.is_none())?;
-        Ok(plan)
-    }
-
-    /// Checks an output, and adds it and the part that it may have.
-    fn add_output(
-        &mut self,
-        number: usize,
-        name: &str,
-        output: &OutputSettings,
-        modalities: &Modalities,
-        series: &BTreeSet<String>,
-    ) -> Result<(), OpenError> {
-        let refuse = |key: &str, problem: String| {
-            Err(OpenError::Setting { setting: format!("outputs.{name}{key}"), problem })
-        };
-        let heads = modalities.heads();
-        let unknown = |problem: HeadError| OpenError::Head { output: name.into(), problem: problem.into() };
-        let known = heads.keys(&output.head).map_err(unknown)?;
-        let head_input = heads.input(&output.head).map_err(unknown)?;
-        if !(output.weight >= 0.0 && output.weight.is_finite()) {
-            return refuse(".weight", format!("expected 0 or more; found {}", output.weight));
-        }
-        let series = series.contains(name);
-        let (head_settings, mut rest): (Map<_, _>, Map<_, _>) =
-            output.settings.clone().into_iter().partition(|(key, _)| known.contains(key));
-        let role = match head_input {
-            HeadInput::NextTokens => Some(Role::Generated(number)),
-            HeadInput::MaskedTokens => Some(Role::Masked(number)),
-            HeadInput::ClassToken if series => Some(Role::Series(number)),
-            HeadInput::ClassToken | HeadInput::InputTokens | HeadInput::PooledState | HeadInput::Codes => {
-                None
-            }
-        };
-        if output.cross_attention && head_input != HeadInput::NextTokens {
-            let problem =
-                format!("expected a generated output; head {} cannot use cross-attention", output.head);
-            return refuse(".cross_attention", problem);
-        }
-        if output.windows && !matches!(head_input, HeadInput::NextTokens | HeadInput::MaskedTokens) {
-            return refuse(
-                ".windows",
-                format!(
-                    "expected a generated or masked output; head {} has no tokens to cut into windows",
-                    output.head
-                ),
-            );
-        }
-        let unused = [
-            (".field", output.field.is_some()),
-            (".weight_field", output.weight_field.is_some()),
-            (".pool", output.pool.is_some()),
-            (".class_token_position", output.class_token_position),
-            (".register_tokens", output.register_tokens > 0),
-        ];
-        if let Some((key, _)) = unused.iter().find(|(_, set)| *set && head_input == HeadInput::Codes) {
-            return refuse(
-                key,
-                format!(
-                    "head {} reads the codes of its input and does not use this setting; remove it",
-                    output.head
-                ),
-            );
-        }
-        if series && matches!(head_input, HeadInput::NextTokens | HeadInput::MaskedTokens) {
-            return refuse(
-                ".field",
-                format!("expected one value in each row for head {}; the field is a series", output.head),
-            );
-        }
-        if role.is_some() && output.weight_field.is_some() {
-            return refuse(
-                ".weight_field",
-                format!("head {} gives all its tokens weight 1; remove this setting", output.head),
-            );
-        }
-        let mut modality = output.modality.clone();
-        if let Some(Role::Series(_)) = role {
-            if modality.is_none() {
-                // The tokens of a series are ids for classes, and numbers normalized as by the head for numbers.
-                let classes = heads.predicts_labels(&output.head).map_err(unknown)?;
-                rest.entry("ids").or_insert(Value::Bool(classes));
-                if let (false, Some(normalize)) = (classes, head_settings.get("normalize")) {
-                    rest.insert("normalize".into(), normalize.clone());
-                }
-            }
-            modality.get_or_insert_with(|| NUMBERS.into());
-        }
-        let planned = |modality: String, settings, role| PlannedPart {
-            name: name.into(),
-            fields: fields(name, &output.field),
-            modality,
-            settings,
-            role,
-            series,
-            stream: Stream::Main,
-            drop: 0.0,
-            positions: true,
-            required: output.required,
-            feedback: output.feedback,
-            begin: output.begin.as_ref().map_or(vec![], |ids| ids.as_slice().to_vec()),
-            end: output.end,
-            mask_id: output.mask_id,
-            windows: output.windows,
-            share: None,
-            other_task_part: None,
-        };
-        let mut labels = None;
-        match (role, modality) {
-            (Some(role), Some(modality)) => self.parts.push(planned(modality, rest, role)),
-            (Some(_), None) if output.share.is_none() => {
-                return refuse(
-                    ".modality",
-                    format!("expected a modality, because head {} predicts tokens; found none", output.head),
-                );
-            }
-            (Some(role), None) => self.parts.push(planned(String::new(), rest, role)),
-            (None, Some(modality)) if head_input == HeadInput::InputTokens => {
-                labels = Some(planned(modality, rest, Role::Input))
-            }
-            (None, Some(_)) => {
-                return refuse(
-                    ".modality",
-                    format!(
-                        "head {} has no tokens, so it needs no modality; remove this setting",
-                        output.head
-                    ),
-                );
-            }
-            (None, None) => {
-                if let Some(key) = rest.keys().next() {
-                    let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-                    let problem =
-                        format!("unknown setting; the settings of head {} are: {known}", output.head);
-                    return refuse(&format!(".{key}"), problem);
-                }
-            }
-        }
-        let found = self.parts.iter().position(|part| match &output.reads {
-            Some(wanted) => part.name == *wanted && part.role == Role::Input,
-            None => part.role == Role::Input,
-        });
-        let input = match (found, head_input, &output.reads) {
-            (Some(part), _, _) => part,
-            (None, HeadInput::InputTokens, None) => {
-                return refuse(
-                    "",
-                    format!(
-                        "expected an input for head {}; found none: add a table [inputs.NAME]",
-                        output.head
-                    ),
-                );
-            }
-            (None, _, Some(wanted)) => {
-                return refuse(
-                    ".reads",
-                    format!("no input is named {wanted:?}; the parts are {}", self.names()),
-                );
-            }
-            (None, _, None) => 0,
-        };
-        self.outputs.push(PlannedOutput { labels, head: head_settings, head_input, input });
-        Ok(())
-    }
-
-    /// The names of the parts, for messages.
-    fn names(&self) -> String {
-        self.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Resolves `share`: the part, or the part of another task, whose vocabulary a part uses.
-    fn resolve_shares(
-        &mut self,
-        settings: &TaskSettings,
-        find_other: FindOtherTaskPart,
-    ) -> Result<(), OpenError> {
-        let inputs = settings.inputs.iter().map(|(name, input)| (name, &input.share));
-        let outputs = settings.outputs.iter().map(|(name, output)| (name, &output.share));
-        for (name, share) in inputs.chain(outputs) {
-            let Some(wanted) = share else { continue };
-            let place = |name: &str| self.parts.iter().position(|part| part.name == name);
-            let setting = |part: Option<&PlannedPart>| {
-                format!("{}.share", part.map_or_else(|| name.clone(), PlannedPart::key))
-            };
-            let (part, other) = (place(name), place(wanted));
-            let refuse =
-                |problem| Err(OpenError::Setting { setting: setting(part.map(|p| &self.parts[p])), problem });
-            if let (Some(part), None, Some(tokenizer)) = (part, other, find_other(name, wanted)) {
-                let part = &mut self.parts[part];
-                if !part.modality.is_empty() && part.modality != tokenizer.tokenizer {
-                    let (here, there) = (&part.modality, &tokenizer.tokenizer);
-                    let problem = format!("expected modality {there}, which {wanted} has; found {here}");
-                    return Err(OpenError::Setting { setting: setting(Some(part)), problem });
-                }
-                part.modality = tokenizer.tokenizer.clone();
-                part.other_task_part = Some(OtherTaskPart { name: wanted.clone(), tokenizer });
-                continue;
-            }
-            let (Some(part), Some(other)) = (part, other.filter(|other| Some(*other) != part)) else {
-                return refuse(format!(
-                    "no other part with tokens is named {wanted:?}; the parts are {}",
-                    self.names()
-                ));
-            };
-            let (here, there) = (&self.parts[part], &self.parts[other]);
-            if !here.modality.is_empty() && here.modality != there.modality {
-                return refuse(format!(
-                    "expected modality {}, which {wanted} has; found {}",
-                    there.modality, here.modality
-                ));
-            }
-            if !here.settings.is_empty() && here.settings != there.settings {
-                return refuse(format!(
-                    "the vocabulary and its settings are those of {wanted}; remove the settings of this part"
-                ));
-            }
-            if here.series != there.series || !here.feedback {
-                return refuse(format!(
-                    "expected two parts with tokens, both series or neither, to share an embedding; {wanted} differs"
-                ));
-            }
-            if there.modality.is_empty() || there.share.is_some() {
-                return refuse(format!("{wanted} itself shares another part's vocabulary; name that part"));
-            }
-            let (modality, settings) = (there.modality.clone(), there.settings.clone());
-            let part = &mut self.parts[part];
-            (part.modality, part.settings, part.share) = (modality, settings, Some(other));
         }
         Ok(())
     }
@@ -393,7 +129,12 @@ impl Plan {
         let problem =
             "expected cross_attention = true for all outputs of a task or for none; another output has it"
                 .into();
-        Err(OpenError::Setting { setting: format!("outputs.{name}.cross_attention"), problem })
+        refuse(format!("outputs.{name}.cross_attention"), problem)
+    }
+
+    /// The names of the parts, for messages.
+    fn names(&self) -> String {
+        self.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// The part that owns the vocabulary of part `number`: itself, or the part that it shares with.
@@ -432,9 +173,79 @@ impl Plan {
 }
 
 impl PlannedPart {
+    /// The part of an input.
+    fn input(name: &str, input: &InputSettings, series: bool, stream: Stream) -> Self {
+        Self {
+            name: name.into(),
+            fields: fields(name, &input.field),
+            modality: input.modality.clone(),
+            settings: input.settings.clone(),
+            role: Role::Input,
+            series,
+            stream,
+            drop: input.drop,
+            positions: input.positions,
+            required: input.required,
+            feedback: true,
+            begin: vec![],
+            end: None,
+            mask_id: None,
+            windows: false,
+            share: None,
+            other_task_part: None,
+        }
+    }
+
     /// The table of the part's settings: `inputs.camera`.
     pub(super) fn key(&self) -> String {
         let table = if self.role == Role::Input { "inputs" } else { "outputs" };
         format!("{table}.{}", self.name)
     }
+}
+
+/// An invalid setting.
+fn refuse<T>(setting: String, problem: String) -> Result<T, OpenError> {
+    Err(OpenError::Setting { setting, problem })
+}
+
+/// Fails without outputs, or if an input and an output have the same name.
+fn check_names(settings: &TaskSettings) -> Result<(), OpenError> {
+    if settings.outputs.is_empty() {
+        return refuse(
+            "outputs".into(),
+            "expected at least one output; found none: add a table [outputs.NAME]".into(),
+        );
+    }
+    if let Some(name) = settings.inputs.keys().find(|name| settings.outputs.contains_key(*name)) {
+        let problem = "expected different names for all parts; an output has the same name".into();
+        return refuse(format!("inputs.{name}"), problem);
+    }
+    Ok(())
+}
+
+/// Whether an output has a codebook; fails if it is not the only output, of one input that is no series.
+fn check_codebook(
+    settings: &TaskSettings,
+    modalities: &Modalities,
+    series: &BTreeSet<String>,
+) -> Result<bool, OpenError> {
+    let is_coded = |output: &OutputSettings| {
+        modalities.heads().input(&output.head).is_ok_and(|input| input == HeadInput::Codes)
+    };
+    let Some((name, _)) = settings.outputs.iter().find(|(_, output)| is_coded(output)) else {
+        return Ok(false);
+    };
+    let (inputs, outputs) = (settings.inputs.len(), settings.outputs.len());
+    if inputs != 1 || outputs != 1 {
+        let problem = format!(
+            "expected one input and no other output in a task with a codebook; found {inputs} inputs and {outputs} \
+             outputs: train the codebook in a separate run"
+        );
+        return refuse(format!("outputs.{name}"), problem);
+    }
+    if let Some(series) = settings.inputs.keys().find(|name| series.contains(*name)) {
+        let problem = "expected one value in each row for a codebook; the field is a series".into();
+        return refuse(format!("inputs.{series}.field"), problem);
+    }
+    Ok(true)
 }

@@ -1,0 +1,93 @@
+//! Checks of the settings of a model.
+
+use super::{AttentionConfig, ModelConfig, Positions, RelativePositions, Rotary};
+
+/// An invalid setting.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("model.{setting}: {problem}")]
+pub struct ConfigError {
+    /// The setting.
+    pub setting: &'static str,
+    /// The expected and the actual value.
+    pub problem: String,
+}
+
+impl ModelConfig {
+    /// Checks that the settings are valid.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |setting, problem| Err(ConfigError { setting, problem });
+        if self.d_model == 0 {
+            return refuse("d_model", "expected 1 or more; found 0".into());
+        }
+        if self.n_layers == 0 {
+            return refuse("n_layers", "expected 1 or more; found 0".into());
+        }
+        let factors = [
+            ("attention.scale", self.attention.scale),
+            ("layer_scale", self.layer_scale),
+            ("embedding.scale", self.embedding.scale),
+            ("head.scale", self.head.scale),
+        ];
+        for (setting, factor) in factors {
+            if let Some(found) = factor.filter(|factor| !factor.is_finite() || *factor == 0.0) {
+                return refuse(setting, format!("expected a number other than 0; found {found}"));
+            }
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse("dropout", format!("expected 0 or more and less than 1; found {}", self.dropout));
+        }
+        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
+            return refuse("norm_eps", format!("expected a positive number; found {}", self.norm_eps));
+        }
+        if self.embedding.positions == Positions::Sinusoidal && !self.d_model.is_multiple_of(2) {
+            let problem = format!("expected an even d_model for sinusoidal; found {}", self.d_model);
+            return refuse("embedding.positions", problem);
+        }
+        self.validate_attention()
+    }
+
+    fn validate_attention(&self) -> Result<(), ConfigError> {
+        let refuse = |setting, problem| Err(ConfigError { setting, problem });
+        let AttentionConfig { n_heads, n_kv_heads, d_head, rotary, relative, ref rules, .. } = self.attention;
+        if n_heads == 0 || (d_head == 0 && !self.d_model.is_multiple_of(n_heads)) {
+            let problem = format!("expected a divisor of d_model {}; found {n_heads}", self.d_model);
+            return refuse("attention.n_heads", problem);
+        }
+        if n_kv_heads > 0 && !n_heads.is_multiple_of(n_kv_heads) {
+            let problem = format!("expected a divisor of n_heads {n_heads}; found {n_kv_heads}");
+            return refuse("attention.n_kv_heads", problem);
+        }
+        if let Some(RelativePositions { buckets, max_distance, .. }) = relative
+            && (buckets < 4
+                || buckets > usize::from(u16::MAX)
+                || max_distance <= buckets / 2
+                || max_distance > 1 << 20)
+        {
+            let problem = format!(
+                "expected 4 to 65535 buckets and a max_distance above half of them, at most 1048576; \
+                 found {buckets} and {max_distance}"
+            );
+            return refuse("attention.relative", problem);
+        }
+        if let Some(Rotary { base, .. }) = rotary {
+            if !(base > 1.0 && base.is_finite()) {
+                return refuse("attention.rotary.base", format!("expected a number above 1; found {base}"));
+            }
+            let d_head = self.d_head();
+            if !d_head.is_multiple_of(2) {
+                return refuse(
+                    "attention.rotary",
+                    format!("expected heads of an even width; found {d_head}"),
+                );
+            }
+        }
+        let most = self.n_layers.max(self.n_encoder_layers);
+        if let Some(layer) = rules.iter().flat_map(|rule| &rule.layers).find(|&&layer| layer >= most) {
+            return refuse("attention.rules", format!("expected layers below {most}; found {layer}"));
+        }
+        Ok(())
+    }
+}

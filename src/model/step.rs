@@ -1,0 +1,40 @@
+//! Generation token by token: the next tokens of a document whose earlier tokens are cached.
+
+use super::plan::{ForwardPlan, PlanInputs};
+use super::{Cache, Model};
+use crate::data::Batch;
+use crate::ops::{self, without_gradients};
+use candle_core::Tensor;
+
+impl Model {
+    /// A cache for [`step`](Self::step).
+    pub fn cache(&self) -> Cache {
+        Cache::new(self.config.n_layers)
+    }
+
+    /// The outputs, as [`outputs`](Self::outputs) gives them, of the next tokens of one document, whose earlier tokens have
+    /// their keys and values in `cache`.
+    ///
+    /// # Errors
+    /// If a rule lets an earlier token attend to a later one.
+    pub fn step(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
+        cache.extend(&batch.main.meta, &self.rules)?;
+        without_gradients(|| self.step_with(batch, cache))
+    }
+
+    fn step_with(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
+        if let Some(encoded) = self.encode(batch, None)? {
+            cache.encoder_output = Some(encoded);
+        }
+        let read_rows = batch.read_rows();
+        let plan = ForwardPlan::new(&PlanInputs {
+            read_rows: read_rows.some(),
+            keys: &cache.tokens.clone(),
+            encoder_output: cache.encoder_output.as_ref(),
+            ..self.plan_inputs(&batch.main)
+        });
+        let x = ops::cast(&self.embedder.forward(&batch.main, &[])?, self.dtype)?;
+        let hidden = self.transformer.forward(&x, &plan, Some(cache))?;
+        self.outputs_of(batch, &hidden, &read_rows)
+    }
+}

@@ -1,0 +1,105 @@
+//! The layouts of published tensors, and their conversion to the layout of parameters and back.
+
+use candle_core::{Result, Tensor};
+
+/// The layout of a published tensor; the parameter's is `[outputs, inputs]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Layout {
+    /// The same layout.
+    Same,
+    /// `[inputs, outputs]`: GPT-2's linear layers.
+    Transposed,
+    /// `[outputs, channels, width]` for `[outputs, width·channels]`.
+    Conv1d {
+        /// Width of the kernel, in frames.
+        width: usize,
+    },
+    /// `[outputs, channels, height, width]` for `[outputs, height·width·channels]`.
+    Conv2d {
+        /// Channels of an image.
+        channels: usize,
+        /// Height and width of a patch.
+        patch: [usize; 2],
+    },
+    /// `[n, d]`, of which only the first row is read, as `[d]`.
+    FirstRow,
+    /// `[of, d]`, of which only the first `n` rows are read.
+    FirstRows {
+        /// Rows that are read.
+        n: usize,
+        /// Rows of the published table.
+        of: usize,
+    },
+    /// `[1, …, 1, n, d]` for `[n, d]`, with `dims` dimensions in all.
+    Boxed {
+        /// Number of dimensions of the published tensor.
+        dims: usize,
+    },
+}
+
+impl Layout {
+    /// A published tensor in the layout of a parameter.
+    pub(super) fn to_ours(self, x: &Tensor) -> Result<Tensor> {
+        match (self, x.rank()) {
+            (Layout::Same, _) => Ok(x.clone()),
+            (Layout::Transposed, 2) => x.t()?.contiguous(),
+            (Layout::Conv1d { .. }, 3) => {
+                let (outputs, channels, width) = x.dims3()?;
+                x.transpose(1, 2)?.contiguous()?.reshape((outputs, width * channels))
+            }
+            (Layout::Conv2d { .. }, 4) => {
+                let (outputs, channels, height, width) = x.dims4()?;
+                x.permute((0, 2, 3, 1))?.contiguous()?.reshape((outputs, height * width * channels))
+            }
+            (Layout::FirstRow, 2) => x.get(0),
+            (Layout::FirstRows { n, of }, 2) if x.dim(0)? == of => x.narrow(0, 0, n),
+            (Layout::Boxed { dims }, rank) if dims == rank => {
+                x.reshape((x.elem_count() / x.dim(rank - 1)?.max(1), x.dim(rank - 1)?))
+            }
+            _ => candle_core::bail!("expected a shape of layout {self:?}; found {:?}", x.dims()),
+        }
+    }
+
+    /// A parameter in the layout of the published tensor.
+    pub(super) fn to_theirs(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Layout::Same | Layout::FirstRows { .. } => Ok(x.clone()),
+            Layout::FirstRow => x.unsqueeze(0),
+            Layout::Transposed => x.t()?.contiguous(),
+            Layout::Conv1d { width } => {
+                let (outputs, inputs) = x.dims2()?;
+                x.reshape((outputs, width, inputs / width))?.transpose(1, 2)?.contiguous()
+            }
+            Layout::Conv2d { channels, patch: [height, width] } => {
+                x.reshape((x.dim(0)?, height, width, channels))?.permute((0, 3, 1, 2))?.contiguous()
+            }
+            Layout::Boxed { dims } => {
+                let (n, d) = x.dims2()?;
+                x.reshape([vec![1; dims - 2], vec![n, d]].concat())
+            }
+        }
+    }
+
+    /// The number of rows that are read; `None` for all.
+    pub(super) fn rows_read(self) -> Option<usize> {
+        match self {
+            Layout::FirstRow => Some(1),
+            Layout::FirstRows { n, .. } => Some(n),
+            _ => None,
+        }
+    }
+
+    /// The published shape of a parameter with shape `ours`.
+    pub(super) fn theirs_of(self, ours: &[usize]) -> Vec<usize> {
+        match (self, ours) {
+            (Layout::Transposed, [outputs, inputs]) => vec![*inputs, *outputs],
+            (Layout::Conv1d { width }, [outputs, inputs]) => vec![*outputs, inputs / width, width],
+            (Layout::Conv2d { channels, patch: [height, width] }, [outputs, _]) => {
+                vec![*outputs, channels, height, width]
+            }
+            (Layout::Boxed { dims }, [n, d]) => [vec![1; dims - 2], vec![*n, *d]].concat(),
+            (Layout::FirstRows { of, .. }, [_, d]) => vec![of, *d],
+            _ => ours.to_vec(),
+        }
+    }
+}

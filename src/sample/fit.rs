@@ -1,0 +1,299 @@
+//! Fits a task's tokenizers and heads to the training rows, or restores them from a run.
+
+use super::OpenError;
+use super::part::Role;
+use super::plan::{OtherTaskPart, Plan, PlannedPart, fields};
+use super::rows::Rows;
+use super::settings::{OutputSettings, TaskSettings};
+use super::values::{ConcatenatedValues, FieldValues};
+use crate::head::{FitData, Head, HeadError, HeadInput};
+use crate::registry::Modalities;
+use crate::table::Derivation;
+use crate::task::{SavedTask, SavedTokenizer};
+use serde_json::Value;
+use smalti_contract::{AnyTokenizer, ContentSpec, RegistryError, TokenizeError, Value as Cell, Values};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A task's fitted tokenizers and heads.
+pub(super) struct Fitted {
+    /// In the order of the plan's parts.
+    pub tokenizers: Vec<Arc<dyn AnyTokenizer>>,
+    /// The tokenizers of targets without tokens in the sample (`ctc`), in the order of the settings' outputs.
+    pub labels: Vec<Option<Arc<dyn AnyTokenizer>>>,
+    /// In the order of the settings' outputs.
+    pub heads: Vec<Arc<dyn Head>>,
+    /// The state that a run saves.
+    pub saved: SavedTask,
+}
+
+/// Fits tokenizers and heads to the training rows.
+pub(super) fn fit(
+    settings: &TaskSettings,
+    modalities: &Modalities,
+    (train, validation): (&Rows, &Rows),
+    before: Option<&SavedTask>,
+    others: &BTreeMap<String, SavedTask>,
+) -> Result<(Plan, Fitted), OpenError> {
+    let series = series(settings, modalities, train)?;
+    let find_other = |_: &str, shared: &str| {
+        let (task, part) = shared.split_once('.')?;
+        others.get(task)?.tokenizers.get(part).cloned()
+    };
+    let plan = Plan::new(settings, modalities, &series, &find_other)?;
+    let values = plan.parts.iter().map(|part| train.values(&part.key(), &part.fields));
+    let values = values.collect::<Result<Vec<_>, _>>()?;
+    let saved = SavedTask {
+        max_steps: max_steps(settings, train, validation)?,
+        largest_returns: largest_returns(settings, train),
+        series,
+        ..SavedTask::default()
+    };
+    let mut fitting = Fitting { plan: &plan, modalities, train, before, saved };
+    let tokenizers = fitting.tokenizers(&values)?;
+    let (mut labels, mut heads) = (vec![], vec![]);
+    for (number, (name, output)) in settings.outputs.iter().enumerate() {
+        let (label, head) = fitting.output(number, name, output, &tokenizers)?;
+        labels.push(label);
+        heads.push(head);
+    }
+    let saved = fitting.saved;
+    Ok((plan, Fitted { tokenizers, labels, heads, saved }))
+}
+
+/// The names of the parts whose fields are series.
+fn series(
+    settings: &TaskSettings,
+    modalities: &Modalities,
+    train: &Rows,
+) -> Result<BTreeSet<String>, OpenError> {
+    let inputs = settings.inputs.iter().map(|(name, input)| ("inputs", name, &input.field));
+    let has_field =
+        |output: &OutputSettings| modalities.heads().input(&output.head).map_or(true, HeadInput::has_field);
+    let outputs = settings.outputs.iter().filter(|(_, output)| has_field(output));
+    let outputs = outputs.map(|(name, output)| ("outputs", name, &output.field));
+    let mut series = BTreeSet::new();
+    for (table, name, field) in inputs.chain(outputs) {
+        if train.values(&format!("{table}.{name}"), &fields(name, field))?.is_series() {
+            series.insert(name.clone());
+        }
+    }
+    Ok(series)
+}
+
+/// The fitting of a task, part by part.
+struct Fitting<'a> {
+    plan: &'a Plan,
+    modalities: &'a Modalities,
+    train: &'a Rows,
+    /// The task of another run, whose vocabularies are kept.
+    before: Option<&'a SavedTask>,
+    /// The state so far.
+    saved: SavedTask,
+}
+
+impl Fitting<'_> {
+    /// The tokenizers of all parts, fitted to their values; parts that share a vocabulary have one.
+    fn tokenizers(&mut self, values: &[FieldValues]) -> Result<Vec<Arc<dyn AnyTokenizer>>, OpenError> {
+        let plan = self.plan;
+        let mut by_owner: BTreeMap<usize, Arc<dyn AnyTokenizer>> = BTreeMap::new();
+        let mut tokenizers = vec![];
+        for (number, part) in plan.parts.iter().enumerate() {
+            let owner = plan.owner(number);
+            if let Entry::Vacant(vacant) = by_owner.entry(owner) {
+                let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner).map(|n| &values[n]);
+                let values = ConcatenatedValues(members.collect());
+                vacant.insert(self.tokenizer(&plan.parts[owner], &values)?);
+            }
+            let tokenizer = by_owner[&owner].clone();
+            if let Some(shared) = self.saved.tokenizers.get(&plan.parts[owner].name).cloned() {
+                self.saved.tokenizers.insert(part.name.clone(), shared);
+            }
+            if matches!(part.role, Role::Generated(_) | Role::Masked(_))
+                && vocabulary_size(tokenizer.as_ref(), 0).is_none()
+            {
+                let problem = format!(
+                    "expected a modality whose tokens are ids of one vocabulary; found {}",
+                    part.modality
+                );
+                return Err(OpenError::Setting { setting: format!("{}.modality", part.key()), problem });
+            }
+            tokenizers.push(tokenizer);
+        }
+        Ok(tokenizers)
+    }
+
+    /// Fits a part's tokenizer and adds it to the saved state.
+    fn tokenizer(
+        &mut self,
+        part: &PlannedPart,
+        values: &ConcatenatedValues,
+    ) -> Result<Arc<dyn AnyTokenizer>, OpenError> {
+        let refuse =
+            |problem: RegistryError| OpenError::Modality { part: part.key(), problem: problem.into() };
+        if let Some(OtherTaskPart { tokenizer, .. }) = &part.other_task_part {
+            self.saved.tokenizers.insert(part.name.clone(), tokenizer.clone());
+            let built = self.modalities.tokenizers().build(&tokenizer.tokenizer, tokenizer.config.clone());
+            return Ok(built.map_err(refuse)?.into());
+        }
+        let known = self.before.and_then(|before| before.tokenizers.get(&part.name));
+        let known = known.filter(|known| known.tokenizer == part.modality).map(|known| known.config.clone());
+        let settings = Value::Object(part.settings.clone());
+        let fitted = loop {
+            match self.modalities.tokenizers().fit(&part.modality, settings.clone(), known.clone(), values) {
+                Err(RegistryError::Tokenizer(TokenizeError::Input(_) | TokenizeError::Format { .. }))
+                    if values.skip_last() => {}
+                Err(RegistryError::Tokenizer(
+                    error @ (TokenizeError::Input(_) | TokenizeError::Format { .. }),
+                )) => {
+                    return Err(refuse(
+                        TokenizeError::Input(values.with_location(&error.to_string())).into(),
+                    ));
+                }
+                fitted => break fitted.map_err(refuse)?,
+            }
+        };
+        let config = fitted.config_json().map_err(|e| refuse(e.into()))?;
+        self.saved
+            .tokenizers
+            .insert(part.name.clone(), SavedTokenizer { tokenizer: part.modality.clone(), config });
+        Ok(fitted.into())
+    }
+
+    /// The fitted head of an output, and the tokenizer of its targets if they have no tokens in the sample.
+    fn output(
+        &mut self,
+        number: usize,
+        name: &str,
+        output: &OutputSettings,
+        tokenizers: &[Arc<dyn AnyTokenizer>],
+    ) -> Result<(Option<Arc<dyn AnyTokenizer>>, Arc<dyn Head>), OpenError> {
+        let refuse = |problem: HeadError| OpenError::Head { output: name.into(), problem: problem.into() };
+        let (heads, planned) = (self.modalities.heads(), &self.plan.outputs[number]);
+        let values = match heads.input(&output.head).map_err(refuse)? {
+            input if input.has_field() => {
+                Some(self.train.values(&format!("outputs.{name}"), &fields(name, &output.field))?)
+            }
+            _ => None,
+        };
+        let label = match (&planned.labels, &values) {
+            (Some(planned), Some(values)) => {
+                Some(self.tokenizer(planned, &ConcatenatedValues(vec![values]))?)
+            }
+            _ => None,
+        };
+        let own = self.plan.own(number);
+        let own = own.map(|part| (tokenizers[part].clone(), self.plan.n_special_ids(part)));
+        let vocabulary = own
+            .or(label.clone().map(|label| (label, 0)))
+            .and_then(|(of, added)| vocabulary_size(of.as_ref(), added));
+        let none: Vec<Cell> = vec![];
+        let fit = FitData {
+            values: values.as_ref().map_or(&none as &dyn Values, |values| values),
+            classes: values.as_ref().and_then(FieldValues::classes),
+            vocabulary,
+            features: tokenizers.get(planned.input).and_then(|of| feature_dim(of.as_ref())),
+        };
+        let fitted = heads.fit(&output.head, Value::Object(planned.head.clone()), &fit);
+        let (state, head) = fitted.map_err(|error| match (error, &values) {
+            (HeadError::Head(TokenizeError::Input(problem)), Some(values)) => {
+                refuse(TokenizeError::Input(values.with_location(&problem)).into())
+            }
+            (error, _) => refuse(error),
+        })?;
+        self.saved.heads.insert(name.into(), state);
+        Ok((label, head))
+    }
+}
+
+/// `data.max_steps`, or the number of time steps of the longest row of both splits.
+fn max_steps(settings: &TaskSettings, train: &Rows, validation: &Rows) -> Result<usize, OpenError> {
+    let (longest, set) =
+        (train.steps().chain(validation.steps()).max().unwrap_or(0), settings.data.max_steps);
+    if set > 0 && set < longest {
+        let problem =
+            format!("expected 0, or at least {longest}, the time steps of the longest row; found {set}");
+        return Err(OpenError::Setting { setting: "data.max_steps".into(), problem });
+    }
+    Ok(set.max(longest))
+}
+
+/// The largest magnitude of each discounted return-to-go in the training rows; a rollout clamps its returns to it.
+fn largest_returns(settings: &TaskSettings, train: &Rows) -> BTreeMap<String, f64> {
+    let discounted = settings.data.derived.iter().filter(
+        |(_, derivation)| matches!(derivation, Derivation::ReturnToGo { discount, .. } if *discount < 1.0),
+    );
+    // An unreadable row is reported when a part reads it.
+    let steps = |row: u32, field: &str| match train.table.value(row as usize, field) {
+        Ok(Cell::Series(steps)) => steps,
+        _ => vec![],
+    };
+    let largest = |field: &str| {
+        let all = train.rows.iter().flat_map(|&row| steps(row, field));
+        all.fold(
+            0.0_f64,
+            |most, step| if let Cell::Number(to_go) = step { most.max(to_go.abs()) } else { most },
+        )
+    };
+    discounted.map(|(field, _)| (field.clone(), largest(field))).collect()
+}
+
+/// The vocabulary size, with `added` special ids, of a tokenizer whose tokens are ids of one kind.
+fn vocabulary_size(tokenizer: &dyn AnyTokenizer, added: usize) -> Option<usize> {
+    match &tokenizer.spec().kinds[..] {
+        [kind] => match kind.content {
+            ContentSpec::Ids { vocabulary } => Some(vocabulary + added),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The number of features of each token of a tokenizer with one kind of token on a grid of fixed size.
+fn feature_dim(tokenizer: &dyn AnyTokenizer) -> Option<usize> {
+    match &tokenizer.spec().kinds[..] {
+        [kind] => match kind.content {
+            ContentSpec::Features { dim } if !kind.axes.is_empty() => Some(dim),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Restores tokenizers and heads from a run.
+pub(super) fn restore(
+    settings: &TaskSettings,
+    modalities: &Modalities,
+    saved: &SavedTask,
+) -> Result<(Plan, Fitted), OpenError> {
+    // The saved tokenizers of parts that share a vocabulary with another task.
+    let find_other =
+        |part: &str, shared: &str| saved.tokenizers.get(part).filter(|_| shared.contains('.')).cloned();
+    let plan = Plan::new(settings, modalities, &saved.series, &find_other)?;
+    let build = |part: &PlannedPart| -> Result<Arc<dyn AnyTokenizer>, OpenError> {
+        let missing = || OpenError::Saved { part: part.key() };
+        let saved = saved
+            .tokenizers
+            .get(&part.name)
+            .filter(|saved| saved.tokenizer == part.modality)
+            .ok_or_else(missing)?;
+        let tokenizer = modalities.tokenizers().build(&saved.tokenizer, saved.config.clone());
+        Ok(tokenizer
+            .map_err(|problem| OpenError::Modality { part: part.key(), problem: problem.into() })?
+            .into())
+    };
+    let tokenizers = plan.parts.iter().map(build).collect::<Result<_, _>>()?;
+    let labels = plan.outputs.iter().map(|output| output.labels.as_ref().map(build).transpose());
+    let labels = labels.collect::<Result<_, _>>()?;
+    let head = |name: &String| {
+        let head =
+            saved.heads.get(name).ok_or_else(|| OpenError::Saved { part: format!("outputs.{name}") })?;
+        modalities
+            .heads()
+            .restore(head)
+            .map_err(|problem| OpenError::Head { output: name.clone(), problem: problem.into() })
+    };
+    let heads = settings.outputs.keys().map(head).collect::<Result<_, _>>()?;
+    Ok((plan, Fitted { tokenizers, labels, heads, saved: saved.clone() }))
+}

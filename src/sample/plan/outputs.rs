@@ -1,0 +1,197 @@
+//! The outputs of a plan: checks of their settings, and the parts that they have.
+
+use super::{Plan, PlannedOutput, PlannedPart, fields, refuse};
+use crate::data::Stream;
+use crate::head::{HeadError, HeadInput};
+use crate::registry::Modalities;
+use crate::sample::OpenError;
+use crate::sample::part::Role;
+use crate::sample::settings::OutputSettings;
+use serde_json::{Map, Value};
+
+/// The default modality of a predicted series.
+const NUMBERS: &str = "numbers";
+
+impl Plan {
+    /// Checks an output, and adds it and the part that it may have.
+    pub(super) fn add_output(
+        &mut self,
+        number: usize,
+        name: &str,
+        output: &OutputSettings,
+        modalities: &Modalities,
+        series: bool,
+    ) -> Result<(), OpenError> {
+        let heads = modalities.heads();
+        let unknown = |problem: HeadError| OpenError::Head { output: name.into(), problem: problem.into() };
+        let known = heads.keys(&output.head).map_err(unknown)?;
+        let head_input = heads.input(&output.head).map_err(unknown)?;
+        let role = match head_input {
+            HeadInput::NextTokens => Some(Role::Generated(number)),
+            HeadInput::MaskedTokens => Some(Role::Masked(number)),
+            HeadInput::ClassToken if series => Some(Role::Series(number)),
+            HeadInput::ClassToken | HeadInput::InputTokens | HeadInput::PooledState | HeadInput::Codes => {
+                None
+            }
+        };
+        check(name, output, head_input, role, series)?;
+        let (head_settings, mut rest): (Map<_, _>, Map<_, _>) =
+            output.settings.clone().into_iter().partition(|(key, _)| known.contains(key));
+        let mut modality = output.modality.clone();
+        if let Some(Role::Series(_)) = role {
+            if modality.is_none() {
+                // The tokens of a series are ids for classes, and numbers normalized as by the head for numbers.
+                let classes = heads.predicts_labels(&output.head).map_err(unknown)?;
+                rest.entry("ids").or_insert(Value::Bool(classes));
+                if let (false, Some(normalize)) = (classes, head_settings.get("normalize")) {
+                    rest.insert("normalize".into(), normalize.clone());
+                }
+            }
+            modality.get_or_insert_with(|| NUMBERS.into());
+        }
+        let refuse = |key: &str, problem: String| refuse(format!("outputs.{name}{key}"), problem);
+        let mut labels = None;
+        match (role, modality) {
+            (Some(_), None) if output.share.is_none() => {
+                return refuse(
+                    ".modality",
+                    format!("expected a modality, because head {} predicts tokens; found none", output.head),
+                );
+            }
+            // A part that shares another's vocabulary has the modality of that part.
+            (Some(role), modality) => {
+                let modality = modality.unwrap_or_default();
+                self.parts.push(PlannedPart::output(name, output, modality, rest, role, series));
+            }
+            (None, Some(modality)) if head_input == HeadInput::InputTokens => {
+                labels = Some(PlannedPart::output(name, output, modality, rest, Role::Input, series));
+            }
+            (None, Some(_)) => {
+                return refuse(
+                    ".modality",
+                    format!(
+                        "head {} has no tokens, so it needs no modality; remove this setting",
+                        output.head
+                    ),
+                );
+            }
+            (None, None) => {
+                if let Some(key) = rest.keys().next() {
+                    let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+                    let problem =
+                        format!("unknown setting; the settings of head {} are: {known}", output.head);
+                    return refuse(&format!(".{key}"), problem);
+                }
+            }
+        }
+        let input = self.input_of(name, output, head_input)?;
+        self.outputs.push(PlannedOutput { labels, head: head_settings, head_input, input });
+        Ok(())
+    }
+
+    /// The number of the input whose tokens an output's head reads; 0 if it reads no input.
+    fn input_of(
+        &self,
+        name: &str,
+        output: &OutputSettings,
+        head_input: HeadInput,
+    ) -> Result<usize, OpenError> {
+        let found = self.parts.iter().position(|part| match &output.reads {
+            Some(wanted) => part.name == *wanted && part.role == Role::Input,
+            None => part.role == Role::Input,
+        });
+        match (found, head_input, &output.reads) {
+            (Some(part), _, _) => Ok(part),
+            (None, HeadInput::InputTokens, None) => {
+                let problem = format!(
+                    "expected an input for head {}; found none: add a table [inputs.NAME]",
+                    output.head
+                );
+                refuse(format!("outputs.{name}"), problem)
+            }
+            (None, _, Some(wanted)) => {
+                let problem = format!("no input is named {wanted:?}; the parts are {}", self.names());
+                refuse(format!("outputs.{name}.reads"), problem)
+            }
+            (None, _, None) => Ok(0),
+        }
+    }
+}
+
+impl PlannedPart {
+    /// The part of an output.
+    fn output(
+        name: &str,
+        output: &OutputSettings,
+        modality: String,
+        settings: Map<String, Value>,
+        role: Role,
+        series: bool,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            fields: fields(name, &output.field),
+            modality,
+            settings,
+            role,
+            series,
+            stream: Stream::Main,
+            drop: 0.0,
+            positions: true,
+            required: output.required,
+            feedback: output.feedback,
+            begin: output.begin.as_ref().map_or(vec![], |ids| ids.as_slice().to_vec()),
+            end: output.end,
+            mask_id: output.mask_id,
+            windows: output.windows,
+            share: None,
+            other_task_part: None,
+        }
+    }
+}
+
+/// Fails if a setting of an output does not fit its head.
+fn check(
+    name: &str,
+    output: &OutputSettings,
+    head_input: HeadInput,
+    role: Option<Role>,
+    series: bool,
+) -> Result<(), OpenError> {
+    let refuse = |key: &str, problem: String| refuse(format!("outputs.{name}{key}"), problem);
+    let (head, has_ids) =
+        (&output.head, matches!(head_input, HeadInput::NextTokens | HeadInput::MaskedTokens));
+    if !(output.weight >= 0.0 && output.weight.is_finite()) {
+        return refuse(".weight", format!("expected 0 or more; found {}", output.weight));
+    }
+    if output.cross_attention && head_input != HeadInput::NextTokens {
+        let problem = format!("expected a generated output; head {head} cannot use cross-attention");
+        return refuse(".cross_attention", problem);
+    }
+    if output.windows && !has_ids {
+        let problem =
+            format!("expected a generated or masked output; head {head} has no tokens to cut into windows");
+        return refuse(".windows", problem);
+    }
+    let unused = [
+        (".field", output.field.is_some()),
+        (".weight_field", output.weight_field.is_some()),
+        (".pool", output.pool.is_some()),
+        (".class_token_position", output.class_token_position),
+        (".register_tokens", output.register_tokens > 0),
+    ];
+    if let Some((key, _)) = unused.iter().find(|(_, set)| *set && head_input == HeadInput::Codes) {
+        let problem =
+            format!("head {head} reads the codes of its input and does not use this setting; remove it");
+        return refuse(key, problem);
+    }
+    if series && has_ids {
+        let problem = format!("expected one value in each row for head {head}; the field is a series");
+        return refuse(".field", problem);
+    }
+    if role.is_some() && output.weight_field.is_some() {
+        let problem = format!("head {head} gives all its tokens weight 1; remove this setting");
+        return refuse(".weight_field", problem);
+    }
+    Ok(())
+}

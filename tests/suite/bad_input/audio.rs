@@ -1,0 +1,93 @@
+//! Manifests and audio clips: in training and to transcribe.
+
+use super::{audio_place, audio_train};
+use crate::files::{png, wav};
+
+#[test]
+fn unusable_manifests_are_named() {
+    let place = audio_place();
+    place.write("png.tsv", &png(8, 8));
+    place.write("empty.tsv", b"");
+    place.write("headless.tsv", b"a.wav\tab\nb.wav\tba\nc.wav\tab\n");
+    place.write("ragged.tsv", b"path\ttext\na.wav\tab\nb.wav\n");
+    place.write("rowless.tsv", b"path\ttext\tsplit\n");
+    place.write("out.tsv", b"path\ttext\n../secret.wav\tab\n../secret.wav\tba\n");
+    let cases: [(&str, &[&str]); 7] = [
+        ("none.tsv", &["none.tsv", "not found"]),
+        ("png.tsv", &["png.tsv", "UTF-8"]),
+        ("empty.tsv", &["empty.tsv", "empty"]),
+        ("headless.tsv", &["inputs.audio.field: no row has the field \"audio\"; headless.tsv has a.wav, ab"]),
+        ("ragged.tsv", &["ragged.tsv", "line 3: expected 2 fields, as the header names; found 1"]),
+        ("rowless.tsv", &["rowless.tsv", "expected rows below the header"]),
+        ("out.tsv", &["out.tsv row ", "../secret.wav", "leads out of its folder"]),
+    ];
+    for (path, message) in cases {
+        place.fails_untouched(&format!("{} --set data.source={path}", audio_train()), message);
+    }
+    let filter = format!("{} --set data.train=speaker=theo", audio_train());
+    place.fails_untouched(&filter, &["manifest.tsv", "no field \"speaker\"", "path, text, split"]);
+    let nobody = format!("{} --set data.validation=split=none", audio_train());
+    place.fails_untouched(&nobody, &["data.validation", "selects none of the 3 rows"]);
+    let both = format!("{} --set data.train=text=ab --set data.validation=split=valid", audio_train());
+    place.fails_untouched(&both, &["data.validation", "selects 1 rows that data.train selects too"]);
+    let all = format!("{} --set data.validation=text!=none", audio_train());
+    place.fails_untouched(&all, &["data.train", "selects none of the 3 rows"]);
+}
+
+/// Corrupt audio clips, and fragments of their errors.
+fn corrupt_clips() -> [(Vec<u8>, &'static [&'static str]); 7] {
+    [
+        (vec![], &["empty"]),
+        (wav(8000, 0, 1, 16), &["not readable as WAV", "the clip has no samples"]),
+        (wav(1, 100, 1, 16), &["not readable as WAV", "1 Hz; 1000 to 384000 Hz are accepted"]),
+        (wav(8000, 800, 7, 8), &["not readable as WAV", "mu-law; only PCM and IEEE float are supported"]),
+        (wav(8000, 800, 1, 12), &["not readable as WAV", "12 bits; 8, 16, 24 and 32 are supported"]),
+        (
+            wav(8000, 800, 1, 16)[..500].to_vec(),
+            &["not readable as WAV", "truncated: expected 1600 bytes in its chunk \"data\"; found 456"],
+        ),
+        (png(8, 8), &["not readable as audio", "expected WAV, FLAC, MP3"]),
+    ]
+}
+
+/// A clip is read when its sample is needed, after the run folder is created. The run resumes with a repaired file.
+#[test]
+fn corrupt_clips_in_training_are_named() {
+    for (bytes, message) in corrupt_clips() {
+        let place = audio_place();
+        place.write("clips/c.wav", &bytes);
+        let message = [&["c.wav"], message].concat();
+        place.fails(&format!("{} --out run", audio_train()), &message); // while the bands are measured
+        let unmeasured = format!("{} --set inputs.audio.normalize=false --out run", audio_train());
+        place.fails(&unmeasured, &message); // in training
+        place.write("clips/c.wav", &wav(8000, 2400, 1, 16));
+        assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
+    }
+    let place = audio_place();
+    std::fs::remove_file(place.path("clips/c.wav")).unwrap();
+    place.fails(&format!("{} --out run", audio_train()), &["clips/c.wav", "not found"]);
+}
+
+#[test]
+fn corrupt_clips_to_transcribe_are_named() {
+    let place = audio_place();
+    place.works(&format!("{} --out run", audio_train()));
+    for (bytes, message) in corrupt_clips() {
+        place.write("bad.wav", &bytes);
+        place.fails("transcribe run clips/a.wav bad.wav", &[&["bad.wav"], message].concat());
+    }
+    place.write("long.wav", &wav(8000, 8000 * 60, 1, 16));
+    place.fails(
+        "transcribe run long.wav",
+        &["long.wav", "6000 frames make 1500 slices of 4; max_slices is 64"],
+    );
+    place.fails("transcribe run none.wav", &["none.wav", "not found"]);
+    for option in ["--language en", "--task translate", "--timestamps", "--beams 2", "--temperature 0.5"] {
+        let name = option.split(' ').next().unwrap();
+        let message = "applies to outputs with head = \"generate\" only; leave it out for outputs.text";
+        place.fails(&format!("transcribe run clips/a.wav {option}"), &[name, message]);
+    }
+    let found = "the run has inputs audio; outputs text";
+    place.fails("classify run clips/a.wav", &["run: expected an output with classes", found]);
+    place.fails("generate run", &["run: expected an output that continues texts", found]);
+}

@@ -1,0 +1,99 @@
+//! Splits, classes, several sources and cached tokens.
+
+use super::{Place, audio_place, audio_train, image_place, image_train, open};
+use crate::files::{idx, png};
+use smalti::sample::Opened;
+
+/// The tokenizer of the first source reads all sources of a task; each has its weight.
+#[test]
+fn additional_sources_are_mixed_in() {
+    let place = image_place();
+    (0..3).for_each(|i| place.write(&format!("others/train/low/{i}.png"), &png(8, 8)));
+    (0..2).for_each(|i| place.write(&format!("others/test/low/{i}.png"), &png(8, 8)));
+    place.write("others/train/low/notes.txt", b"n");
+    let more = |path: &str, weight: &str| {
+        format!(r#"--set data.source=["images",{{path="{path}",weight={weight}}}]"#)
+    };
+    let ran = place.works(&format!("{} {} --out run", image_train(), more("others", "2")));
+    assert!(ran.err.contains("not used: others/train/low/notes.txt"), "{}", ran.err);
+    place.works("train --resume --out run");
+    let message = ["others: expected a positive weight; found 0"];
+    place.fails_untouched(&format!("{} {}", image_train(), more("others", "0.0")), &message);
+    place.write("others/test/wide/0.png", &png(8, 8));
+    let message = ["wide/0.png: expected a label of the training rows: high, low; found \"wide\""];
+    place.fails_untouched(&format!("{} {}", image_train(), more("others", "1")), &message);
+    std::fs::remove_dir_all(place.path("others/test/wide")).unwrap();
+    let message = ["train.batch_size", "a batch of 4 has none of task"];
+    place.fails(&format!("{} {} --out thin", image_train(), more("images", "0.01")), &message);
+}
+
+/// Rows outside the validation split are training rows. A trained run may be evaluated on any rows.
+#[test]
+fn a_row_is_in_the_training_or_the_validation_split() {
+    let place = audio_place();
+    let source = format!("data.source={:?}", place.path("clips/manifest.tsv").display().to_string());
+    let Opened { train, validation, .. } = open("audio", &[source, "data.validation=\"split=valid\"".into()]);
+    assert_eq!((train.len(), validation.len()), (2, 1));
+    let splits = "--set data.train=split=train --set data.validation=split=valid";
+    place.works(&format!("{} {splits} --out run", audio_train()));
+    place.works("eval run --set data.train=split=valid --set data.validation=split=train");
+}
+
+/// Other data may have fewer classes, or classes in another order.
+#[test]
+fn classes_are_matched_by_name() {
+    let place = image_place();
+    let (high, low) = (png(8, 16), png(8, 8));
+    let write = |source: &str, images: &[(&str, &[u8])]| {
+        for (class, image) in images {
+            place.write(&format!("{source}/train/{class}/0.png"), image);
+            place.write(&format!("{source}/test/{class}/0.png"), image);
+        }
+    };
+    write("sorted", &[("high", &high), ("low", &low)]);
+    write("turned", &[("high", &high), ("low", &low)]);
+    place.write("turned/classes.txt", b"low\nhigh\n");
+    write("fewer", &[("low", &low)]);
+    write("wrong", &[("high", &low)]);
+    write("more", &[("high", &high), ("low", &low), ("wide", &low)]);
+
+    place.works(&format!("{} --out run", image_train()));
+    let eval = |data: &str| place.works(&format!("eval run --data {data} --json")).out;
+    assert_eq!(eval("sorted"), eval("turned"));
+    assert_ne!(eval("fewer"), eval("wrong"), "each has a single class, and they differ");
+    let message = ["wide/0.png", "expected a label of the training rows: high, low; found \"wide\""];
+    place.fails("eval run --data more", &message);
+}
+
+#[test]
+fn a_class_that_the_training_split_lacks_is_named() {
+    let place = Place::new(&[]);
+    for (split, n) in [("train", 3_u8), ("t10k", 4)] {
+        let images = idx(0x803, &[u32::from(n), 8, 8], 64 * usize::from(n));
+        let labels: Vec<u8> = idx(0x801, &[u32::from(n)], 0).into_iter().chain(0..n).collect();
+        place.write(&format!("numbered/{split}-images-idx3-ubyte"), &images);
+        place.write(&format!("numbered/{split}-labels-idx1-ubyte"), &labels);
+    }
+    let message = [
+        "outputs.class: numbered/t10k-images-idx3-ubyte image 4: expected a label of the training rows: 0, 1, 2; found \"3\"",
+    ];
+    place.fails_untouched(&format!("{} --set data.source=numbered", image_train()), &message);
+}
+
+#[test]
+fn cached_tokens_give_the_same_weights() {
+    let place = image_place();
+    let line = format!("{} --set inputs.image.augment={{}}", image_train());
+    place.works(&format!("{line} --out plain"));
+    for run in ["first", "second"] {
+        place.works(&format!("{line} --set data.cache=kept --out {run}"));
+        for file in ["model.safetensors", "state.safetensors"] {
+            let bytes = |run: &str| std::fs::read(place.path(&format!("{run}/{file}"))).unwrap();
+            assert!(bytes("plain") == bytes(run), "{run}/{file}");
+        }
+    }
+    let folders = std::fs::read_dir(place.path("kept")).unwrap();
+    let files =
+        folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum::<usize>();
+    assert_eq!(files, 12, "each image is cached once");
+}

@@ -1,0 +1,110 @@
+//! Run folders: damaged, missing or existing, and runs that diverge.
+
+use super::{failed, text_place, text_train};
+
+#[test]
+fn damaged_run_folders_are_named() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    let whole = |name: &str| std::fs::read(place.path(&format!("run/{name}"))).unwrap();
+    let settings = String::from_utf8(whole("run.toml")).unwrap();
+    assert!(settings.starts_with("version = 3\n"), "{settings}");
+    let (model, state) = (whole("model.safetensors"), whole("state.safetensors"));
+
+    let of_version_1 = settings.replacen("version = 3", "version = 1", 1);
+    let wider = settings.replacen("d_model = 16", "d_model = 32", 1);
+    let unknown = settings.replacen("[train]", "[train]\nstesp = 1", 1);
+    // The damaged file, its content, the command that fails, and fragments of the error.
+    let cases: [(&str, &[u8], &str, &[&str]); 14] = [
+        ("run.toml", of_version_1.as_bytes(), "eval run", &["run/run.toml", "version 1", "reads version 3"]),
+        ("run.toml", of_version_1.as_bytes(), "train --resume --out run", &["run/run.toml", "version 1"]),
+        ("run.toml", unknown.as_bytes(), "eval run", &["run/run.toml", "unknown field `stesp`"]),
+        ("run.toml", &model, "info run", &["run", "run.toml"]),
+        ("run.toml", wider.as_bytes(), "eval run", &["run/model.safetensors", "is [", "expected ["]),
+        (
+            "run.toml",
+            wider.as_bytes(),
+            "train --resume --out run",
+            &["run/state.safetensors", "is [", "expected ["],
+        ),
+        ("tokenizers.json", b"", "eval run", &["run/tokenizers.json", "not a file of saved tokenizers"]),
+        ("tokenizers.json", b"{}", "eval run", &["run", "tokenizers.json has nothing for the task"]),
+        ("model.safetensors", b"", "eval run", &["run/model.safetensors is not a safetensors file"]),
+        (
+            "model.safetensors",
+            &model[..model.len() - 1],
+            "generate run",
+            &["run/model.safetensors is not a safetensors file"],
+        ),
+        ("model.safetensors", b"a text", "info run", &["run/model.safetensors is not a safetensors file"]),
+        (
+            "model.safetensors",
+            &state,
+            "eval run",
+            &["run/model.safetensors", "is not a parameter of this model"],
+        ),
+        (
+            "state.safetensors",
+            &state[..99],
+            "train --resume --out run",
+            &["run/state.safetensors is not a safetensors file"],
+        ),
+        ("state.safetensors", &model, "train --resume --out run", &["run/state.safetensors"]),
+    ];
+    for (name, damaged, line, message) in cases {
+        let before = whole(name);
+        place.write(&format!("run/{name}"), damaged);
+        place.fails(line, message);
+        assert_eq!(whole(name), damaged, "smalti {line} has written {name}");
+        place.write(&format!("run/{name}"), &before);
+    }
+    place.write("run/metrics.jsonl", b"{\"step\": 1}\nnoise\n{\"step\": 2}\n");
+    place.fails("train --resume --out run", &["run/metrics.jsonl", "line 2"]);
+    assert_eq!((whole("model.safetensors"), whole("state.safetensors")), (model, state));
+
+    for (name, line) in
+        [("model.safetensors", "eval run"), ("tokenizers.json", "eval run"), ("run.toml", "eval run")]
+    {
+        std::fs::remove_file(place.path(&format!("run/{name}"))).unwrap();
+        place.fails(line, &["run is no run folder", name]);
+    }
+}
+
+#[test]
+fn missing_and_existing_run_folders_are_named() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    let state = std::fs::read(place.path("run/state.safetensors")).unwrap();
+    place.fails(&format!("{} --out run", text_train()), &["run holds a run already", "--resume", "--out"]);
+    assert_eq!(std::fs::read(place.path("run/state.safetensors")).unwrap(), state);
+    place.fails("train --resume --out none", &["none is no run folder", "run.toml"]);
+    assert!(!place.path("none").exists());
+    place.fails(
+        "train --resume --out run --set train.batch_size=9",
+        &["train.batch_size: expected 4, the run's value; found 9", "may change train.max_steps, "],
+    );
+    place.fails("train text --resume --out run", &["--resume", "leave out text"]);
+    place.fails("eval none", &["none is no run folder"]);
+    place.fails("info a.txt", &["a.txt is no run folder"]);
+    place.fails(&format!("{} --out a.txt/run", text_train()), &["a.txt/run"]);
+    std::fs::write(place.path("a.txt"), "ÄÖÜ ".repeat(200)).unwrap();
+    place.fails("eval run", &["a.txt", "character 'Ä'", "vocabulary"]);
+}
+
+/// The error names the value that is not finite; the last checkpoint stays.
+#[test]
+fn a_run_that_diverges_keeps_its_checkpoint() {
+    let place = text_place();
+    place.works(&format!("{} --set train.warmup_steps=0 --out run", text_train()));
+    let saved = |name: &str| std::fs::read(place.path(&format!("run/{name}.safetensors"))).unwrap();
+    let (model, state) = (saved("model"), saved("state"));
+    let settings = std::fs::read_to_string(place.path("run/run.toml")).unwrap();
+    let wild = settings.replacen("\nlearning_rate = 0.001", "\nlearning_rate = 1e9", 1);
+    place.write("run/run.toml", wild.replacen("\nmax_steps = 6", "\nmax_steps = 40", 1).as_bytes());
+    let line = "train --resume --out run";
+    let ran = place.run(line);
+    failed(1, line, &ran, &["train.learning_rate", "the last checkpoint is from before", "of step"]);
+    assert!(["NaN", "inf"].iter().any(|not_finite| ran.err.contains(not_finite)), "{}", ran.err);
+    assert_eq!((saved("model"), saved("state")), (model, state));
+    place.works("eval run --weights last");
+}

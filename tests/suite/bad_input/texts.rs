@@ -1,0 +1,84 @@
+//! Texts, vocabularies and prompts.
+
+use super::{text_place, text_train};
+use crate::files::png;
+
+#[test]
+fn unusable_texts_are_named() {
+    let place = text_place();
+    place.write("empty.txt", b"");
+    place.write("short.txt", b"hi");
+    place.write("latin.txt", &b"caf\xe9 ".repeat(99));
+    place.write("image.txt", &png(8, 8));
+    place.write("folder/a.bin", b"1");
+    let cases: [(&str, &[&str]); 6] = [
+        ("none.txt", &["none.txt", "not found", "expected a file"]),
+        ("empty.txt", &["empty.txt", "empty"]),
+        ("short.txt", &["short.txt", "expected at least 17 tokens", "found 1"]),
+        ("latin.txt", &["latin.txt", "UTF-8", "0xe9 at offset 3"]),
+        ("image.txt", &["image.txt", "UTF-8", "0x89 at offset 0"]),
+        ("folder", &["folder", "it is in none of the known layouts"]),
+    ];
+    for (path, message) in cases {
+        place.fails_untouched(&format!("{} --set data.source={path}", text_train()), message);
+    }
+    place.fails_untouched(&format!("{} --set data.source=", text_train()), &["data.source"]);
+}
+
+/// A trained and a published vocabulary train and generate; others are errors.
+#[test]
+fn vocabularies_are_trained_read_or_named() {
+    let place = text_place();
+    place.write("words/vocab.txt", b"[UNK]\n[CLS]\n[SEP]\nthe\nquick\n##s\n");
+    place.write("twice.txt", b"[UNK]\n[CLS]\n[SEP]\nthe\nthe\n");
+    place.write("none.json", b"{\"version\": \"1.0\"}");
+    place.write("alone/encoder.json", b"{\"a\": 0}");
+    let with = |vocabulary: &str| format!("{} --set outputs.text.vocabulary={vocabulary}", text_train());
+    let cases: [(&str, &[&str]); 7] = [
+        ("letters", &["unknown variant `letters`"]),
+        ("{bpe=256}", &["outputs.text: text: vocabulary.bpe: expected 257 or more", "found 256"]),
+        ("{file=\"nowhere\"}", &["nowhere: not found; expected a vocabulary: tokenizer.json"]),
+        (
+            "{file=\"alone\"}",
+            &["alone/encoder.json: not found; expected vocab.bpe or merges.txt in the same folder"],
+        ),
+        ("{file=\"none.json\"}", &["none.json: not readable as tokenizer.json: it has no \"model\""]),
+        (
+            "{file=\"twice.txt\"}",
+            &["twice.txt: not readable as vocab.txt: line 5 is \"the\", the same as line 4"],
+        ),
+        ("{file=\"a.txt\"}", &["a.txt: not readable as vocab.txt"]),
+    ];
+    for (vocabulary, message) in cases {
+        place.fails_untouched(&with(vocabulary), message);
+    }
+    for (run, vocabulary) in [("pairs", "{bpe=290}"), ("published", "{file=\"words\"}")] {
+        place.works(&format!("{} --set outputs.text.context=4 --out {run}", with(vocabulary)));
+        let written = place.works(&format!("generate {run} --prompt the --max-length 5")).out;
+        assert!(written.starts_with("the"), "{written}");
+        let metrics = place.works(&format!("eval {run} --json")).out;
+        assert_eq!(metrics.contains("bits_per_byte"), run == "pairs", "{metrics}");
+    }
+    std::fs::remove_dir_all(place.path("words")).unwrap();
+    place.works("train --resume --out published");
+}
+
+#[test]
+fn invalid_prompts_and_sampling_options_are_named() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    let cases: [(&str, &[&str]); 5] = [
+        (
+            "--prompt ox\u{e9}",
+            &["--prompt: character 'é' (U+00E9) at index 2", "not in the vocabulary of 30 characters"],
+        ),
+        ("--prompt=", &["--prompt: expected at least one token; found \"\""]),
+        ("--top-p 2", &["--top-p: expected a number above 0 and at most 1; found 2"]),
+        ("--top-p 0", &["--top-p: expected a number above 0 and at most 1; found 0"]),
+        ("--temperature=-1", &["--temperature: expected a number of at least 0; found -1"]),
+    ];
+    for (options, message) in cases {
+        place.fails(&format!("generate run {options}"), message);
+    }
+    place.works("generate run --prompt ox --max-length 3");
+}
