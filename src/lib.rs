@@ -5,37 +5,31 @@
 //!
 //! # The library in fifteen lines
 //!
-//! When does a driver brake? A table in memory, a model, training, a prediction:
+//! Does the driver brake, at this distance (m) and speed (m/s)? A table in memory, a model, training, a prediction:
 //!
 #![cfg_attr(feature = "numbers", doc = "```")]
 #![cfg_attr(not(feature = "numbers"), doc = "```no_run")]
 //! use smalti::prelude::*;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let place = tempfile::tempdir()?;
+//! # std::env::set_current_dir(place.path())?;
 //! let rows = (0..600).map(|i| {
-//!     let (distance, speed) = ((i % 30) as f32 * 4.0, (i / 30) as f32 * 2.0); // m, m/s
-//!     let action = if distance < 3.0 * speed { "brake" } else { "drive" };
-//!     Row::from([("radar", Value::vector([distance, speed])), ("action", action.into())])
+//!     let (distance, speed) = ((i % 30) as f32 * 4.0, (i / 30) as f32 * 2.0);
+//!     Row::from([("radar", Value::vector([distance, speed])), ("brakes", (distance < 3.0 * speed).into())])
 //! });
 //! let modalities = Modalities::builtin().with_table(MemoryTable::new("drives", rows.collect()));
-//! let settings = r#"
-//!     data.source = "memory:drives"
+//! let settings = r#"data.source = "memory:drives"
 //!     inputs.radar.modality = "numbers"
-//!     outputs.action.head = "classify"
+//!     outputs.brakes.head = "classify"
 //!     model = { d_model = 16, n_layers = 1 }
-//!     train = { max_steps = 60, learning_rate = 1e-2, warmup_steps = 5 }
-//! "#;
-//! let folder = "runs/drives";
-//! # let place = tempfile::tempdir()?;
-//! # let folder = place.path().join("run");
-//! let run = Run::train(folder, settings.parse()?, &Device::Cpu, &modalities)?;
-//!
+//!     train = { max_steps = 60, learning_rate = 1e-2, warmup_steps = 5 }"#;
+//! let run = Run::train("runs/drives", settings.parse()?, &Device::Cpu, &modalities)?;
 //! let (model, tasks) = run.load(Weights::Best, &Device::Cpu)?;
 //! let row = Row::from([("radar", Value::vector([20.0, 30.0]))]);
 //! let predicted = predict_rows(&model, 0, &tasks[0].task, &[row], &Generation::default())?;
-//! let (action, probability) = &predicted[0]["action"].probabilities[0];
-//! println!("{action} {:.0}%", 100.0 * probability); // brake 99%
-//! # assert_eq!(action, "brake");
+//! println!("{:.2?}", predicted[0]["brakes"].probabilities); // [("true", 0.99), ("false", 0.01)]
+//! # assert_eq!(predicted[0]["brakes"].probabilities[0].0, "true");
 //! # Ok(())
 //! # }
 //! ```

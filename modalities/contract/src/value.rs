@@ -152,6 +152,13 @@ impl From<f64> for Value {
     }
 }
 
+/// The text `true` or `false`, as files of rows have it.
+impl From<bool> for Value {
+    fn from(is_true: bool) -> Self {
+        Value::Text(is_true.to_string())
+    }
+}
+
 impl Array {
     /// An array of one dimension.
     pub fn vector(numbers: Vec<f32>) -> Self {
