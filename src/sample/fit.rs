@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A task's fitted tokenizers and heads.
+#[derive(Default)]
 pub(super) struct Fitted {
     /// In the order of the plan's parts.
     pub tokenizers: Vec<Arc<dyn AnyTokenizer>>,
@@ -50,16 +51,14 @@ pub(super) fn fit(
         series,
         ..SavedTask::default()
     };
-    let mut fitting = Fitting { plan: &plan, modalities, train, before, saved };
-    let tokenizers = fitting.tokenizers(&values)?;
-    let (mut labels, mut heads) = (vec![], vec![]);
+    let fitted = Fitted { saved, ..Fitted::default() };
+    let mut fitting = Fitting { plan: &plan, modalities, train, before, fitted };
+    fitting.fit_parts(&values)?;
     for (number, (name, output)) in settings.outputs.iter().enumerate() {
-        let (label, head) = fitting.output(number, name, output, &tokenizers)?;
-        labels.push(label);
-        heads.push(head);
+        fitting.fit_output(number, name, output)?;
     }
-    let saved = fitting.saved;
-    Ok((plan, Fitted { tokenizers, labels, heads, saved }))
+    let fitted = fitting.fitted;
+    Ok((plan, fitted))
 }
 
 /// The names of the parts whose fields are series.
@@ -89,26 +88,25 @@ struct Fitting<'a> {
     train: &'a Rows,
     /// The task of another run, whose vocabularies are kept.
     before: Option<&'a SavedTask>,
-    /// The state so far.
-    saved: SavedTask,
+    /// The tokenizers and heads so far.
+    fitted: Fitted,
 }
 
 impl Fitting<'_> {
-    /// The tokenizers of all parts, fitted to their values; parts that share a vocabulary have one.
-    fn tokenizers(&mut self, values: &[FieldValues]) -> Result<Vec<Arc<dyn AnyTokenizer>>, OpenError> {
+    /// Fits the tokenizers of all parts to their values; parts that share a vocabulary have one.
+    fn fit_parts(&mut self, values: &[FieldValues]) -> Result<(), OpenError> {
         let plan = self.plan;
         let mut by_owner: BTreeMap<usize, Arc<dyn AnyTokenizer>> = BTreeMap::new();
-        let mut tokenizers = vec![];
         for (number, part) in plan.parts.iter().enumerate() {
             let owner = plan.owner(number);
             if let Entry::Vacant(vacant) = by_owner.entry(owner) {
                 let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner).map(|n| &values[n]);
                 let values = ConcatenatedValues(members.collect());
-                vacant.insert(self.tokenizer(&plan.parts[owner], &values)?);
+                vacant.insert(self.fit_tokenizer(&plan.parts[owner], &values)?);
             }
             let tokenizer = by_owner[&owner].clone();
-            if let Some(shared) = self.saved.tokenizers.get(&plan.parts[owner].name).cloned() {
-                self.saved.tokenizers.insert(part.name.clone(), shared);
+            if let Some(shared) = self.fitted.saved.tokenizers.get(&plan.parts[owner].name).cloned() {
+                self.fitted.saved.tokenizers.insert(part.name.clone(), shared);
             }
             if matches!(part.role, Role::Generated(_) | Role::Masked(_))
                 && vocabulary_size(tokenizer.as_ref(), 0).is_none()
@@ -119,13 +117,13 @@ impl Fitting<'_> {
                 );
                 return Err(OpenError::Setting { setting: format!("{}.modality", part.key()), problem });
             }
-            tokenizers.push(tokenizer);
+            self.fitted.tokenizers.push(tokenizer);
         }
-        Ok(tokenizers)
+        Ok(())
     }
 
     /// Fits a part's tokenizer and adds it to the saved state.
-    fn tokenizer(
+    fn fit_tokenizer(
         &mut self,
         part: &PlannedPart,
         values: &ConcatenatedValues,
@@ -133,7 +131,7 @@ impl Fitting<'_> {
         let refuse =
             |problem: RegistryError| OpenError::Modality { part: part.key(), problem: problem.into() };
         if let Some(OtherTaskPart { tokenizer, .. }) = &part.other_task_part {
-            self.saved.tokenizers.insert(part.name.clone(), tokenizer.clone());
+            self.fitted.saved.tokenizers.insert(part.name.clone(), tokenizer.clone());
             let built = self.modalities.tokenizers().build(&tokenizer.tokenizer, tokenizer.config.clone());
             return Ok(built.map_err(refuse)?.into());
         }
@@ -155,20 +153,15 @@ impl Fitting<'_> {
             }
         };
         let config = fitted.config_json().map_err(|e| refuse(e.into()))?;
-        self.saved
+        self.fitted
+            .saved
             .tokenizers
             .insert(part.name.clone(), SavedTokenizer { tokenizer: part.modality.clone(), config });
         Ok(fitted.into())
     }
 
-    /// The fitted head of an output, and the tokenizer of its targets if they have no tokens in the sample.
-    fn output(
-        &mut self,
-        number: usize,
-        name: &str,
-        output: &OutputSettings,
-        tokenizers: &[Arc<dyn AnyTokenizer>],
-    ) -> Result<(Option<Arc<dyn AnyTokenizer>>, Arc<dyn Head>), OpenError> {
+    /// Fits the head of an output, and the tokenizer of its targets if they have no tokens in the sample.
+    fn fit_output(&mut self, number: usize, name: &str, output: &OutputSettings) -> Result<(), OpenError> {
         let refuse = |problem: HeadError| OpenError::Head { output: name.into(), problem: problem.into() };
         let (heads, planned) = (self.modalities.heads(), &self.plan.outputs[number]);
         let values = match heads.input(&output.head).map_err(refuse)? {
@@ -179,10 +172,11 @@ impl Fitting<'_> {
         };
         let label = match (&planned.labels, &values) {
             (Some(planned), Some(values)) => {
-                Some(self.tokenizer(planned, &ConcatenatedValues(vec![values]))?)
+                Some(self.fit_tokenizer(planned, &ConcatenatedValues(vec![values]))?)
             }
             _ => None,
         };
+        let tokenizers = &self.fitted.tokenizers;
         let own = self.plan.own(number);
         let own = own.map(|part| (tokenizers[part].clone(), self.plan.n_special_ids(part)));
         let vocabulary = own
@@ -202,8 +196,10 @@ impl Fitting<'_> {
             }
             (error, _) => refuse(error),
         })?;
-        self.saved.heads.insert(name.into(), state);
-        Ok((label, head))
+        self.fitted.saved.heads.insert(name.into(), state);
+        self.fitted.labels.push(label);
+        self.fitted.heads.push(head);
+        Ok(())
     }
 }
 

@@ -208,7 +208,7 @@ fn a_process_that_does_not_answer_is_killed_with_its_children() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("started");
     let deaf = command(&format!("deaf '{}'", file.display()));
-    let mut bridge = Bridge::start(&deaf, Duration::from_secs(5)).unwrap_or_else(|e| panic!("{e}"));
+    let mut bridge = Bridge::start(&deaf, Duration::from_secs(3)).unwrap_or_else(|e| panic!("{e}"));
     let started: u32 = std::fs::read_to_string(&file).unwrap().parse().unwrap();
     let process = bridge.process_id();
     assert!(runs(process) && runs(started));
@@ -216,7 +216,7 @@ fn a_process_that_does_not_answer_is_killed_with_its_children() {
     let starts: Vec<(usize, u64)> = (0..10_000).map(|slot| (slot, 1)).collect();
     let began = Instant::now();
     let error = bridge.reset(&starts).unwrap_err().to_string();
-    assert!(error.contains("gave no answer to reset within 5 s (--env-timeout)"), "{error}");
+    assert!(error.contains("gave no answer to reset within 3 s (--env-timeout)"), "{error}");
     drop(bridge);
     assert!(began.elapsed() < Duration::from_secs(30));
     assert!(!Path::new(&format!("/proc/{process}")).exists(), "the process is gone, without a zombie");

@@ -1,11 +1,8 @@
-//! Damaged lines of an environment process: each is read or an error, in bounded memory.
+//! Damaged lines of an environment process.
 
 use smalti::env::Observation;
 use smalti::env::bridge::message::{Hello, MessageError, first_observation, next_step};
-use smalti_mutation::{Bound, Counting, survives};
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use smalti_mutation::{Bound, survives};
 
 /// An observation takes two bytes per number in the line, and a number in a list that doubles.
 fn bound() -> Bound {

@@ -1,4 +1,4 @@
-//! Damaged data files: each is read or an error, without a panic and within a bound of memory.
+//! Damaged data files.
 
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -7,14 +7,11 @@ use parquet::schema::parser::parse_message_type;
 use smalti::data::{DataError, Files, read};
 use smalti::table::{Source, SourceRegistry};
 use smalti_contract::Value;
-use smalti_mutation::{Bound, Counting, survives};
+use smalti_mutation::{Bound, survives};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const MIB: usize = 1 << 20;
 

@@ -1,0 +1,9 @@
+//! Damaged files and lines: each is read or an error, without a panic and within a bound of memory.
+
+use smalti_mutation::Counting;
+
+mod bridge;
+mod files;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
