@@ -97,6 +97,8 @@ mod builtin;
 pub mod cli;
 pub mod codes;
 pub mod config;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod data;
 pub mod env;
 pub mod guide;

@@ -1,8 +1,8 @@
 //! The limits of the machine, as references for other measurements.
 
 use super::{BenchError, median};
-use crate::ops::math;
-use crate::ops::product::{Matrix, MatrixMut, gemm_f32};
+use crate::ops::cpu::math;
+use crate::ops::cpu::product::{Matrix, MatrixMut, gemm_f32};
 use crate::train::Precision;
 use candle_core::{Device, Tensor};
 use gemm::Parallelism;

@@ -84,7 +84,7 @@ fn gpu_number(text: &str) -> Result<usize, String> {
 /// The number of GPUs; 1 if there is none, so that opening one gives the reason.
 fn gpus() -> usize {
     #[cfg(feature = "cuda")]
-    return crate::ops::cuda::count().unwrap_or(1).max(1);
+    return crate::cuda::count().unwrap_or(1).max(1);
     #[cfg(not(feature = "cuda"))]
     1
 }
@@ -103,7 +103,7 @@ fn on_cpu(_: anyhow::Error) -> Device {
 
 #[cfg(feature = "cuda")]
 fn open_gpu(number: usize) -> Result<Device> {
-    let gpu = crate::ops::cuda::open(number)?;
+    let gpu = crate::cuda::open(number)?;
     let gib = gpu.memory as f64 / (1_u64 << 30) as f64;
     super::print::note(&format!("computing on GPU {number}, {}, {gib:.0} GiB", gpu.name));
     Ok(gpu.device)

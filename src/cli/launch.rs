@@ -59,7 +59,7 @@ pub fn start(Gpus(gpus): &Gpus) -> Result<()> {
              --devices: each process takes the next GPU of its host"
         )
     }
-    let n_gpus = crate::ops::cuda::count().context("--devices: no GPU found")?;
+    let n_gpus = crate::cuda::count().context("--devices: no GPU found")?;
     if let Some(gpu) = gpus.iter().find(|gpu| **gpu >= n_gpus) {
         bail!("--devices: expected GPUs from 0 to {}; found {gpu} (nvidia-smi lists them)", n_gpus - 1)
     }

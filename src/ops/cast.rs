@@ -1,6 +1,7 @@
 //! Conversion to another type: activations in `bf16`, losses in `f32`. The gradient has the type of the input.
 
 use super::autograd::{Gradient, Value, with_rule};
+use super::dispatch::dispatch;
 use candle_core::{DType, Result, Tensor};
 
 /// `x` rounded to `dtype`.
@@ -17,22 +18,7 @@ pub fn cast(x: &Value, dtype: DType) -> Result<Value> {
 }
 
 fn convert(x: &Tensor, dtype: DType) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if super::cuda::has_kernel(x) {
-        return super::cuda::convert(x, dtype);
-    }
-    x.to_dtype(dtype)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::testing::{check_kernel, random};
-
-    #[test]
-    fn a_round_trip_keeps_the_values() -> Result<()> {
-        let x = random(&[7, 5], 1)?;
-        let rounded = x.to_dtype(DType::F64)?.to_dtype(DType::F32)?;
-        check_kernel(|x| cast(&cast(&x[0], DType::F64)?, DType::F32), |x| Ok(x[0].clone()), &[rounded])
-    }
+    dispatch!(x;
+        cuda => crate::cuda::convert(x, dtype),
+        reference => x.to_dtype(dtype))
 }

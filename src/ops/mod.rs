@@ -1,9 +1,11 @@
 //! The operations on the training path, each with its own forward and backward.
 //!
-//! An operation is a file: a public function, a CPU kernel for `f32` (a candle `CustomOp`), kernels for NVIDIA GPUs in
-//! `f32` and `bf16` (`cuda/`) and a `reference` written in candle's own differentiable operations. The reference
-//! defines the operation: tests compare the CPU kernel with the reference and the reference with finite differences, and
-//! `smalti bench ops` compares the GPU with the CPU. The reference also runs on devices and types without a kernel.
+//! An operation is a folder: `mod.rs` has the public function, which checks its arguments and chooses a kernel
+//! (`dispatch!`); `reference.rs` computes it in candle's own differentiable operations, `cpu.rs` in a CPU kernel for `f32`,
+//! and `cuda.rs` in kernels for NVIDIA GPUs for `f32` and `bf16`, whose code is the `.cu` file beside it. The reference
+//! defines the operation, and runs for devices and types without a kernel. `cases/` is the table of calls that tests and
+//! `smalti bench ops` go through: tests compare the CPU kernel with the reference and the reference with finite differences,
+//! and `smalti bench ops` compares a GPU with the CPU. `cpu/` is what CPU kernels share, `crate::cuda` what GPU kernels share.
 //!
 //! Kernels keep two promises. Results do not depend on scheduling: work is cut by size and number of threads, and partial
 //! sums are added in order, so the same input and thread count give the same bits. And a kernel reads and writes memory
@@ -14,28 +16,27 @@ pub mod adamw;
 pub mod attention;
 pub mod autograd;
 pub mod binary_cross_entropy;
-mod blank;
+pub(crate) mod cases;
 pub mod cast;
+pub(crate) mod cpu;
 pub mod cross_entropy;
 pub mod ctc;
-#[cfg(feature = "cuda")]
-pub mod cuda;
+#[cfg(all(test, feature = "cuda"))]
+mod cuda_tests;
+mod dispatch;
 pub mod dropout;
 pub mod from_candle;
 pub mod gate;
 pub mod gather;
 pub mod linear;
-pub(crate) mod math;
 pub mod mlp;
 pub mod norm;
 pub mod pool;
-pub(crate) mod product;
 pub mod readback;
 pub mod residual;
 pub mod rotary;
 pub mod scale;
 pub mod squared_error;
-mod storage;
 pub mod straight_through;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -10,7 +10,7 @@ enum Source {
     /// Of the CPU, or of a device without asynchronous copies.
     Tensors(Vec<Tensor>),
     #[cfg(feature = "cuda")]
-    Copies(crate::ops::cuda::ScalarCopies),
+    Copies(crate::cuda::ScalarCopies),
 }
 
 impl Readback {
@@ -25,7 +25,7 @@ impl Readback {
         if scalars.iter().all(|scalar| scalar.device().is_cuda()) && !scalars.is_empty() {
             let scalars = scalars.iter().map(|scalar| scalar.to_dtype(DType::F32));
             let scalars = scalars.collect::<Result<Vec<_>>>()?;
-            return Ok(Self(Source::Copies(crate::ops::cuda::ScalarCopies::of(&scalars)?)));
+            return Ok(Self(Source::Copies(crate::cuda::ScalarCopies::of(&scalars)?)));
         }
         Ok(Self(Source::Tensors(scalars.iter().map(Tensor::detach).collect())))
     }

@@ -6,7 +6,7 @@ use candle_core::{Device, Result};
 /// Prefetches batches to a GPU; on a CPU they need no copy.
 pub(super) struct Prefetcher {
     #[cfg(feature = "cuda")]
-    gpu: Option<crate::ops::cuda::FeaturePrefetch>,
+    gpu: Option<crate::cuda::FeaturePrefetch>,
 }
 
 impl Prefetcher {
@@ -22,9 +22,7 @@ impl Prefetcher {
 
     #[cfg(feature = "cuda")]
     pub(super) fn new(device: &Device) -> Result<Self> {
-        Ok(Self {
-            gpu: device.is_cuda().then(|| crate::ops::cuda::FeaturePrefetch::new(device)).transpose()?,
-        })
+        Ok(Self { gpu: device.is_cuda().then(|| crate::cuda::FeaturePrefetch::new(device)).transpose()? })
     }
 
     /// Starts to copy the features of these batches, each of which is used once.

@@ -73,6 +73,7 @@ mod tests {
         let t = [random(&[12, 3], 1)?, random(&[5, 9], 2)?];
         for stride in [1, 2] {
             check_kernel(
+                "convolution",
                 |t| ops::linear(&windows(&t[0], &documents, stride)?, &t[1], None),
                 |t| {
                     // [out, window, channels] → [out, channels, window]

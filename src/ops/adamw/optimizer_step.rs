@@ -1,6 +1,7 @@
 //! An AdamW step of all parameters together, with gradient clipping.
 
 use super::{AdamwSettings, AdamwStep, square_sum};
+use crate::ops::dispatch::dispatch;
 use candle_core::{Device, Result, Tensor, Var};
 use rayon::prelude::*;
 
@@ -43,14 +44,13 @@ impl OptimizerStep {
     /// # Errors
     /// If shapes differ, or a variable is passed twice.
     pub fn apply(&self, all: &[AdamwParameter]) -> Result<Tensor> {
-        #[cfg(feature = "cuda")]
-        if all.iter().all(|one| crate::ops::cuda::has_kernel(one.gradient)) && !all.is_empty() {
-            let [b1, b2, r1, r2, decay, rate, root, eps] =
-                super::Kernel::new(&self.of_one(1.0, true)).numbers();
-            let (clip, average) = (self.clip as f32, self.average_decay as f32);
-            let factors = [b1, b2, r1, r2, decay, rate, root, eps, clip, average];
-            return crate::ops::cuda::step(all, factors);
-        }
+        let Some(first) = all.first() else { return Tensor::new(0.0, &Device::Cpu) };
+        dispatch!(first.gradient;
+            cuda if all.iter().all(|one| crate::cuda::has_kernel(one.gradient)) => super::cuda::step(self, all),
+            reference => self.apply_one_by_one(all))
+    }
+
+    fn apply_one_by_one(&self, all: &[AdamwParameter]) -> Result<Tensor> {
         let squares = all.par_iter().map(|one| square_sum(one.gradient)).collect::<Result<Vec<f64>>>()?;
         let norm = squares.iter().sum::<f64>().sqrt();
         if !norm.is_finite() {
@@ -65,7 +65,8 @@ impl OptimizerStep {
         Tensor::new(norm, &Device::Cpu)
     }
 
-    fn of_one(&self, gradient_scale: f64, decays: bool) -> AdamwStep {
+    /// The step of one parameter.
+    pub(super) fn of_one(&self, gradient_scale: f64, decays: bool) -> AdamwStep {
         let weight_decay = if decays { self.settings.weight_decay } else { 0.0 };
         let settings = AdamwSettings { weight_decay, ..self.settings };
         AdamwStep { settings, learning_rate: self.learning_rate, step: self.step, gradient_scale }

@@ -22,7 +22,7 @@ pub struct Buckets {
     by_distance: Vec<u16>,
     /// A copy on the GPU, after the first use.
     #[cfg(feature = "cuda")]
-    on_device: std::sync::OnceLock<candle_core::Tensor>,
+    pub(super) on_device: std::sync::OnceLock<candle_core::Tensor>,
 }
 
 impl Buckets {
@@ -62,19 +62,6 @@ impl Buckets {
     /// The bucket of each distance −max_distance..=max_distance.
     pub(super) fn by_distance(&self) -> &[u16] {
         &self.by_distance
-    }
-
-    /// The bucket of each distance on a device; `upload` runs once for all layers and steps.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn uploaded(
-        &self,
-        upload: impl Fn(&[u32]) -> candle_core::Result<candle_core::Tensor>,
-    ) -> candle_core::Result<candle_core::Tensor> {
-        let tensor = match self.on_device.get() {
-            Some(tensor) => tensor.clone(),
-            None => upload(&self.by_distance.iter().copied().map(u32::from).collect::<Vec<_>>())?,
-        };
-        Ok(self.on_device.get_or_init(|| tensor).clone())
     }
 
     /// The place of a distance in [`by_distance`](Self::by_distance).

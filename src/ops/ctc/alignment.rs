@@ -1,17 +1,16 @@
 //! The forward-backward algorithm of CTC over one document, in log space.
 
-use crate::ops::cross_entropy::log_sum_exp;
-use crate::ops::math::{exp, vectorize};
+use crate::ops::cpu::math::{exp, log_sum_exp, vectorize};
 
 /// The states of the alignment: the labels with a blank before, between and after them.
-pub(in crate::ops) struct States {
-    pub(in crate::ops) symbols: Vec<u32>,
+pub(super) struct States {
+    pub(super) symbols: Vec<u32>,
     /// Whether a state may follow the second state before it without the blank between: for unequal labels.
     pub(super) skips: Vec<bool>,
 }
 
 impl States {
-    pub(in crate::ops) fn new(labels: &[u32], blank: u32) -> Self {
+    pub(super) fn new(labels: &[u32], blank: u32) -> Self {
         let mut symbols = vec![blank];
         symbols.extend(labels.iter().flat_map(|&label| [label, blank]));
         let skips = (0..symbols.len()).map(|s| s >= 2 && symbols[s] != blank && symbols[s] != symbols[s - 2]);

@@ -41,7 +41,7 @@ fn identity(device: &Device) -> Result<String, RanksError> {
     match device {
         Device::Cpu => Ok(CPU.into()),
         #[cfg(feature = "cuda")]
-        device => crate::ops::cuda::identity(device).map_err(|e| RanksError::Nccl(e.to_string())),
+        device => crate::cuda::identity(device).map_err(|e| RanksError::Nccl(e.to_string())),
         #[cfg(not(feature = "cuda"))]
         _ => Ok("a GPU".into()),
     }
@@ -60,7 +60,7 @@ fn over_nccl(ranks: Arc<dyn Ranks>, device: &Device) -> Result<Arc<dyn Ranks>, R
 #[cfg(feature = "nccl")]
 mod nccl {
     use super::{Arc, Device, Ranks, RanksError};
-    use crate::ops::cuda::{Nccl, NcclId};
+    use crate::cuda::{Nccl, NcclId};
     use candle_core::Tensor;
 
     /// Ranks with a GPU each: NCCL sums tensors, and `ranks` does all else.

@@ -1,0 +1,169 @@
+//! Attention between two flat lists of tokens, under rules evaluated from their metadata.
+//!
+//! Scores exist for one block of queries at a time; backward recomputes them from the log-sum-exp that forward saves,
+//! one number for each query and head (Dao et al. 2022). With n queries that attend to m keys each and heads that are d
+//! wide together, forward takes 4·n·m·d FLOP and backward 10·n·m·d, over some 4·(n + m)·d numbers: bound by arithmetic
+//! if m is more than a few dozen.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+pub(super) mod cuda;
+pub(super) mod reference;
+mod relative;
+
+pub use relative::{Buckets, RelativeBias};
+
+use super::autograd::Value;
+use super::dispatch::dispatch;
+use super::from_candle::from_candle;
+use crate::rules::AttentionMask;
+use candle_core::{Result, bail};
+use std::sync::Arc;
+
+/// The layout of heads in the columns of queries, keys and values, and the scale of scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heads {
+    /// Query heads, side by side in the queries.
+    pub n_heads: usize,
+    /// Key-value heads, side by side in the keys and in the values; equally many query heads share each of them
+    /// (Ainslie et al. 2023).
+    pub n_kv_heads: usize,
+    /// The factor of q·k.
+    pub scale: f32,
+}
+
+impl Heads {
+    /// `n` heads in `d` columns, each with keys and values of its own; scores are q·k/√(d/n).
+    pub fn even(n: usize, d: usize) -> Self {
+        Self { n_heads: n, n_kv_heads: n, scale: 1.0 / ((d / n.max(1)) as f32).sqrt() }
+    }
+
+    /// Query heads for each key-value head.
+    pub(crate) fn group(&self) -> usize {
+        self.n_heads / self.n_kv_heads
+    }
+}
+
+/// softmax(scale·q·kᵀ + bias)·v over the keys that each query attends to; 0 for a query without keys.
+///
+/// `query` is `[n, n_heads·d_head]`, `key_value` `[m, 2·n_kv_heads·d_head]` with keys left and values right; the
+/// result has the queries' shape. Self-attention and cross-attention differ only in `mask`.
+///
+/// # Errors
+/// If the shapes do not fit each other, the heads, the mask or the bias.
+pub fn attention(
+    query: &Value,
+    key_value: &Value,
+    bias: Option<RelativeBias>,
+    heads: Heads,
+    mask: &Arc<AttentionMask>,
+) -> Result<Value> {
+    let ((n, d), (m, d2)) = (query.dims2()?, key_value.dims2()?);
+    let Heads { n_heads, n_kv_heads, .. } = heads;
+    let whole = n_kv_heads > 0 && n_heads > 0 && n_heads % n_kv_heads == 0 && d % n_heads == 0;
+    if !whole || d2 != 2 * (d / n_heads) * n_kv_heads || mask.shape() != (n, m) {
+        bail!(
+            "attention: expected query [n, heads·d_head], key_value [m, 2·kv_heads·d_head] and a mask of [n, m]; \
+             found [{n}, {d}], [{m}, {d2}], {n_heads} and {n_kv_heads} heads and a mask of {:?}",
+            mask.shape()
+        )
+    }
+    if let Some(bias) = &bias
+        && bias.table.dims() != [bias.buckets.len(), n_heads]
+    {
+        let expected = [bias.buckets.len(), n_heads];
+        bail!("attention: expected a bias table of {expected:?}; found {:?}", bias.table.dims())
+    }
+    let inputs: Vec<&Value> = [query, key_value].into_iter().chain(bias.map(|bias| bias.table)).collect();
+    let buckets = bias.map(|bias| bias.buckets);
+    dispatch!(query.tensor();
+    cuda => cuda::attention(query, key_value, bias, heads, mask),
+    cpu => cpu::attention(&inputs, buckets.cloned(), heads, mask),
+    reference => from_candle(&inputs, |t| {
+        reference::attention(t, buckets.map(|buckets| &**buckets), heads, mask)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::cases::attention::{documents, mask};
+    use crate::ops::testing::{assert_close, check_kernel, input, random};
+    use candle_core::Tensor;
+
+    fn mask_of(rule: &str, lengths: &[usize]) -> Arc<AttentionMask> {
+        let meta = documents(lengths);
+        mask(rule, &meta, &meta)
+    }
+
+    fn inputs(n: usize, m: usize, d: usize) -> Result<Vec<Tensor>> {
+        Ok(vec![random(&[n, d], 1)?, random(&[m, 2 * d], 2)?])
+    }
+
+    /// If documents are fewer than threads, they are cut into heads; backward uses the cut of forward.
+    #[test]
+    fn any_number_of_threads_gives_the_same() -> Result<()> {
+        let mask = mask_of("mixed", &[70, 3, 40]);
+        let (n, _) = mask.shape();
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let (one, many) = (pool(1), pool(16));
+        for pool in [&one, &many] {
+            pool.install(|| {
+                check_kernel(
+                    "attention",
+                    |t| attention(&t[0], &t[1], None, Heads::even(4, 16), &mask),
+                    |t| reference::attention(t, None, Heads::even(4, 16), &mask),
+                    &inputs(n, n, 16)?,
+                )
+            })?;
+        }
+        let inputs = inputs(n, n, 16)?;
+        let variables = inputs.iter().map(candle_core::Var::from_tensor).collect::<Result<Vec<_>>>()?;
+        let gradients = |forward: &rayon::ThreadPool, backward: &rayon::ThreadPool| {
+            let values: Vec<Value> = variables.iter().zip(0..).map(|(x, i)| Value::parameter(x, i)).collect();
+            let y = forward.install(|| attention(&values[0], &values[1], None, Heads::even(4, 16), &mask))?;
+            let loss = crate::ops::squared_error(&y, &vec![0.5; n * 16], &vec![1.0; n])?;
+            backward.install(|| crate::ops::backward(vec![(loss, 1.0)]))
+        };
+        let (expected, found) = (gradients(&one, &one)?, gradients(&one, &many)?);
+        for place in 0..2 {
+            assert_close("gradient", found.get(place).unwrap(), expected.get(place).unwrap(), 1e-5)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_query_without_keys_gives_zero() -> Result<()> {
+        let mask = mask_of("strict_past", &[3]);
+        let inputs = inputs(3, 3, 4)?;
+        let y =
+            attention(&input(&inputs[0]), &input(&inputs[1]), None, Heads::even(2, 4), &mask)?.into_tensor();
+        assert_eq!(y.to_vec2::<f32>()?, [[0.0; 4]; 3]);
+        Ok(())
+    }
+
+    #[test]
+    fn great_scores_do_not_overflow() -> Result<()> {
+        let mask = mask_of("all", &[5]);
+        let inputs: Vec<Tensor> = inputs(5, 5, 4)?.iter().map(|t| t * 100.0).collect::<Result<_>>()?;
+        let (kernel, plain) = (
+            attention(&input(&inputs[0]), &input(&inputs[1]), None, Heads::even(1, 4), &mask)?,
+            reference::attention(&inputs, None, Heads::even(1, 4), &mask)?,
+        );
+        assert_close("output", kernel.tensor(), &plain, 1e-4)
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_named() -> Result<()> {
+        let mask = mask_of("all", &[3]);
+        let of = |query: &[usize], key_value: &[usize], n_heads| {
+            let (query, key_value) = (random(query, 1)?, random(key_value, 1)?);
+            attention(&input(&query), &input(&key_value), None, Heads::even(n_heads, 4), &mask)
+        };
+        let error = of(&[3, 4], &[4, 8], 2).unwrap_err().to_string();
+        assert!(error.contains("[4, 8]") && error.contains("(3, 3)"), "{error}");
+        assert!(of(&[3, 4], &[3, 8], 3).is_err());
+        assert!(of(&[3, 4], &[3, 8], 0).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! In candle's own operations.
+
+use super::{Buckets, Heads};
+use crate::rules::AttentionMask;
+use candle_core::{Result, Tensor};
+use std::{ops::Range, sync::Arc};
+
+/// [`attention`](super::attention()), with a dense mask for each document. `t` holds queries; keys and values;
+/// and the table of biases if there are buckets.
+pub(crate) fn attention(
+    t: &[Tensor],
+    buckets: Option<&Buckets>,
+    heads: Heads,
+    mask: &Arc<AttentionMask>,
+) -> Result<Tensor> {
+    let (query, key_value) = (&t[0], &t[1]);
+    let (device, dtype, d) = (query.device(), query.dtype(), query.dim(1)?);
+    let (d_head, d_keys) = (d / heads.n_heads, key_value.dim(1)? / 2);
+    let mut documents = Vec::new();
+    for (q_rows, k_rows) in mask.documents().filter(|(q_rows, _)| !q_rows.is_empty()) {
+        let (n, m) = (q_rows.len(), k_rows.len());
+        if m == 0 {
+            documents.push(Tensor::zeros((n, d), dtype, device)?);
+            continue;
+        }
+        let allowed =
+            Tensor::from_vec(dense_mask(mask, &q_rows, &k_rows), (n, m), device)?.to_dtype(dtype)?;
+        let split = |x: &Tensor, rows: &Range<usize>, from: usize, width: usize| {
+            let rows = x.narrow(0, rows.start, rows.len())?.narrow(1, from, width)?;
+            rows.reshape((rows.dim(0)?, width / d_head, d_head))?.transpose(0, 1)?.contiguous() // [heads, rows, d_head]
+        };
+        let shared = |x: Tensor| {
+            let all = (heads.n_kv_heads, heads.group(), m, d_head);
+            x.unsqueeze(1)?.broadcast_as(all)?.reshape((heads.n_heads, m, d_head))?.contiguous()
+        };
+        let q = split(query, &q_rows, 0, d)?;
+        let k = shared(split(key_value, &k_rows, 0, d_keys)?)?;
+        let v = shared(split(key_value, &k_rows, d_keys, d_keys)?)?;
+        let mut scores = (q.matmul(&k.t()?.contiguous()?)? * f64::from(heads.scale))?; // [heads, n, m]
+        if let Some(buckets) = buckets {
+            let places = Tensor::from_vec(buckets.dense(mask, &q_rows, &k_rows), n * m, device)?;
+            let bias = t[2].index_select(&places, 0)?.reshape((n, m, heads.n_heads))?;
+            scores = (scores + bias.permute((2, 0, 1))?.contiguous()?)?;
+        }
+        // Masked scores must not decide the maximum; the product with `allowed` makes their weights exactly 0.
+        let masked = scores.broadcast_add(&((&allowed - 1.0)? * 1e4)?)?;
+        let highest = masked.detach().max_keepdim(2)?;
+        let weights = masked.broadcast_sub(&highest)?.exp()?.broadcast_mul(&allowed)?;
+        let total = weights.sum_keepdim(2)?;
+        let total = (&total + total.eq(0.0)?.to_dtype(dtype)?)?;
+        let y = weights.broadcast_div(&total)?.matmul(&v)?; // [heads, n, d_head]
+        documents.push(y.transpose(0, 1)?.reshape((n, d))?);
+    }
+    match documents.is_empty() {
+        true => Tensor::zeros((0, d), dtype, device),
+        false => Tensor::cat(&documents, 0),
+    }
+}
+
+/// The mask within one document, `[n, m]` row-major: 1 if the query attends to the key, else 0.
+fn dense_mask(mask: &AttentionMask, queries: &Range<usize>, keys: &Range<usize>) -> Vec<f32> {
+    let mut dense = vec![0.0; queries.len() * keys.len()];
+    let mut runs = Vec::new();
+    for (row, q) in dense.chunks_exact_mut(keys.len()).zip(queries.clone()) {
+        mask.runs(q, &mut runs);
+        runs.iter().for_each(|run| row[run.start - keys.start..run.end - keys.start].fill(1.0));
+    }
+    dense
+}

@@ -1,0 +1,7 @@
+//! What CPU kernels share, as `crate::cuda` is for GPUs: vector code, products, work cut by rows, tensors as slices.
+
+pub(crate) mod blank;
+pub(crate) mod math;
+pub(crate) mod product;
+pub(crate) mod rows;
+pub(crate) mod storage;

@@ -1,0 +1,42 @@
+//! The CPU kernel: blocks of elements in parallel.
+
+use crate::ops::activation::Activation;
+use crate::ops::autograd::{Value, with_rule};
+use crate::ops::cpu::math::BLOCK;
+use crate::ops::cpu::storage::{Elements, gradient, tensor};
+use candle_core::Result;
+use rayon::prelude::*;
+
+pub(super) fn gate(a: &Value, b: &Value, activation: Activation) -> Result<Value> {
+    let y = tensor(forward(&Elements::of(a.tensor())?, &Elements::of(b.tensor())?, activation), a.tensor())?;
+    let inputs = [a.tensor().clone(), b.tensor().clone()];
+    Ok(with_rule(y, &[a, b], move |dy| {
+        let dy = dy.contiguous()?;
+        let [a, b] = &inputs;
+        let (da, db) = backward(&Elements::of(a)?, &Elements::of(b)?, &Elements::of(&dy)?, activation);
+        Ok(vec![gradient(da, a)?, gradient(db, b)?])
+    }))
+}
+
+fn forward(a: &[f32], b: &[f32], activation: Activation) -> Vec<f32> {
+    let mut y = vec![0.0; a.len()];
+    let blocks = y.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK));
+    blocks.for_each(|((y, a), b)| {
+        activation.forward(a, y);
+        y.iter_mut().zip(b).for_each(|(y, b)| *y *= b);
+    });
+    y
+}
+
+/// The gradients of both inputs.
+fn backward(a: &[f32], b: &[f32], dy: &[f32], activation: Activation) -> (Vec<f32>, Vec<f32>) {
+    let (mut da, mut db) = (vec![0.0; dy.len()], vec![0.0; dy.len()]);
+    let blocks = da.par_chunks_mut(BLOCK).zip(db.par_chunks_mut(BLOCK));
+    let inputs = a.par_chunks(BLOCK).zip(b.par_chunks(BLOCK)).zip(dy.par_chunks(BLOCK));
+    blocks.zip(inputs).for_each(|((da, db), ((a, b), dy))| {
+        da.iter_mut().zip(b).zip(dy).for_each(|((da, b), dy)| *da = b * dy);
+        activation.forward_and_backward(a, db, da); // db ← f(a), da ← b·dy·f′(a)
+        db.iter_mut().zip(dy).for_each(|(db, dy)| *db *= dy);
+    });
+    (da, db)
+}

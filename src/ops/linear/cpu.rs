@@ -1,0 +1,107 @@
+//! The CPU kernel: blocks of rows, or of columns if there are few rows.
+
+use crate::ops::autograd::{Gradient, Value, with_rule};
+use crate::ops::cpu::blank::by_blocks;
+use crate::ops::cpu::math;
+use crate::ops::cpu::product::{Matrix, product_into};
+use crate::ops::cpu::rows::column_sums;
+use crate::ops::cpu::storage::{Elements, gradient};
+use candle_core::{Result, Tensor};
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+/// `inputs` are x, the weight, and the bias, if any.
+pub(super) fn linear(inputs: &[&Value]) -> Result<Value> {
+    let t: Vec<Tensor> = inputs.iter().map(|input| input.tensor().clone()).collect();
+    let ((n, k), m) = (t[0].dims2()?, t[1].dim(0)?);
+    let bias = t.get(2).map(Elements::of).transpose()?;
+    let y = {
+        let (x, weight) = (Elements::of(&t[0])?, Elements::of(&t[1])?);
+        forward(Matrix::new(&x, n, k), Matrix::new(&weight, m, k), bias.as_deref())
+    };
+    let y = Tensor::from_vec(y, (n, m), t[0].device())?;
+    drop(bias);
+    // A constant input, such as pixels, saves a product.
+    let x_has_gradient = inputs[0].has_gradient();
+    Ok(with_rule(y, inputs, move |dy| {
+        let dy = dy.contiguous()?;
+        let dy = Elements::of(&dy)?;
+        let rows = Matrix::new(&dy, n, m);
+        let dx = x_has_gradient.then(|| product(rows, Matrix::new(&Elements::of(&t[1])?, m, k), &t[0]));
+        let dw = product(rows.t(), Matrix::new(&Elements::of(&t[0])?, n, k), &t[1])?;
+        let mut gradients = vec![dx.transpose()?.flatten(), dw];
+        if let Some(bias) = t.get(2) {
+            gradients.push(gradient(column_sums(&dy, m), bias)?);
+        }
+        Ok(gradients)
+    }))
+}
+
+/// a·b, the gradient of `like`.
+fn product(a: Matrix, b: Matrix, like: &Tensor) -> Result<Option<Gradient>> {
+    let len = like.elem_count();
+    gradient(by_blocks(len, len, |_, c| product_into(c, a, b, None, Parallelism::Rayon(0))), like)
+}
+
+/// x·Wᵀ + b.
+pub(in crate::ops) fn forward(x: Matrix, weight: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
+    let (n, k, m) = (x.rows(), x.cols(), weight.rows());
+    if n <= FEW {
+        let mut y = vec![0.0; n * m];
+        few_rows(&mut y, x, weight, bias);
+        return y;
+    }
+    let transposed = weight.transposed();
+    let weight = Matrix::new(&transposed, k, m);
+    let rows = rows_of_block(n, m * k);
+    by_blocks(n * m, rows * m, |block, y| {
+        let x = x.rows_from(block * rows, y.len() / m);
+        product_into(y, x, weight, bias, Parallelism::None)
+    })
+}
+
+/// Up to this number of rows, as in generation token by token, reading the weights takes most of the time; to pack them
+/// for a product would read and write them once more.
+pub(in crate::ops) const FEW: usize = 8;
+
+/// y ← x·Wᵀ + b for few rows: each row of the weights is read once, in parallel.
+fn few_rows(y: &mut [f32], x: Matrix, weight: Matrix, bias: Option<&[f32]>) {
+    /// The fewest weights that one task reads: 64 KiB, some microseconds.
+    const LEAST: usize = 16 * 1024;
+    let (n, k, m) = (x.rows(), x.cols(), weight.rows());
+    let tasks = (m * k / LEAST).clamp(1, rayon::current_num_threads());
+    let columns = m.div_ceil(tasks).max(1);
+    // Tasks take columns of y, because tasks that take rows would each read all weights.
+    let mut cut: Vec<Vec<&mut [f32]>> = (0..tasks).map(|_| Vec::with_capacity(n)).collect();
+    for row in y.chunks_exact_mut(m.max(1)) {
+        row.chunks_mut(columns).zip(&mut cut).for_each(|(part, task)| task.push(part));
+    }
+    cut.into_par_iter().enumerate().for_each(|(task, mut y)| {
+        math::vectorize(
+            #[inline(always)]
+            || {
+                for j in 0..y.first().map_or(0, |part| part.len()) {
+                    let column = task * columns + j;
+                    let start = bias.map_or(0.0, |bias| bias[column]);
+                    let weights = weight.row(column);
+                    y.iter_mut().enumerate().for_each(|(i, y)| y[j] = start + math::dot(x.row(i), weights));
+                }
+            },
+        )
+    });
+}
+
+/// Rows of a block, of `n` rows under a matrix of `weights` elements: an even share for each thread, at most
+/// [`most_rows`].
+pub(in crate::ops) fn rows_of_block(n: usize, weights: usize) -> usize {
+    let blocks = n.div_ceil(most_rows(weights)).next_multiple_of(rayon::current_num_threads());
+    n.div_ceil(blocks.max(1)).max(1)
+}
+
+/// The most rows of a block: few enough to stay in the cache, and enough that packing the weights for each block takes a
+/// small share of the time. Of 64 to 1,024 rows in `smalti bench all`, 256 is fastest for weights that fit the L2 cache,
+/// and 512 for larger ones.
+pub(in crate::ops) fn most_rows(weights: usize) -> usize {
+    const CACHE: usize = (1 << 20) / size_of::<f32>();
+    if weights > CACHE { 512 } else { 256 }
+}
