@@ -391,7 +391,8 @@ fn weights(value: Value, tokens: usize) -> Result<Vec<f32>, TokenizeError> {
     }
 }
 
-pub(super) fn in_part(part: &Part, error: TokenizeError) -> TokenizeError {
+/// An error with the name of its part.
+pub(crate) fn in_part(part: &Part, error: TokenizeError) -> TokenizeError {
     let table = if part.role == Role::Input { "inputs" } else { "outputs" };
     named(table, &part.name, &part.fields, error)
 }

@@ -338,7 +338,13 @@ fn tokenizer(
     before: Option<&SavedTask>,
     saved: &mut SavedTask,
 ) -> Result<Arc<dyn AnyTokenizer>, OpenError> {
-    let refuse = |problem: RegistryError| OpenError::Modality { part: part.key(), problem: problem.into() };
+    let refuse = |problem: RegistryError| match problem {
+        RegistryError::Unknown { name, known } => OpenError::Setting {
+            setting: format!("{}.modality", part.key()),
+            problem: format!("no modality is named {name:?}; known: {known}"),
+        },
+        problem => OpenError::Modality { part: part.key(), problem: problem.into() },
+    };
     if let Some(OtherTaskPart { tokenizer, .. }) = &part.other_task_part {
         saved.tokenizers.insert(part.name.clone(), tokenizer.clone());
         let built = modalities.tokenizers().build(&tokenizer.tokenizer, tokenizer.config.clone());
