@@ -1,6 +1,6 @@
 //! `smalti classify`
 
-use super::compositions::{Loaded, batches};
+use super::compositions::{Loaded, batches, files};
 use super::{device::DeviceChoice, print};
 use crate::data;
 use crate::inference::{Predicted, predict_tokens};
@@ -16,9 +16,10 @@ use std::path::PathBuf;
 pub struct ClassifyArgs {
     /// Folder of a run with an output that has classes, and a single input.
     run: PathBuf,
-    /// Files of the input, on disk or inside a tar (photos.tar/cat.png).
+    /// Files of the input, folders or tars of them, or files inside a tar (photos.tar/cat.png).
     ///
-    /// A file with several rows, such as IDX, has a prediction for each.
+    /// Of a folder or tar, the files of the input's modality are read, in order of name. A file with several rows, such as
+    /// IDX, has a prediction for each.
     #[arg(required = true)]
     files: Vec<String>,
     /// Number of classes to print for each prediction.
@@ -41,7 +42,7 @@ pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
     let expected = "an output with classes and a single input (of several, use `predict` with --row)";
     let (number, task, input) = run.find(expected, |number, task| Some((number, task, only_input(task)?)))?;
     let (mut shown, mut rows) = (vec![], vec![]);
-    for file in &args.files {
+    for file in &files(&task.parts()[input], &args.files)? {
         let bytes = data::read(file)?;
         batches(&task.parts()[input], (file, &bytes), BATCH, |first, tokens| {
             let predicted = predict_tokens(&run.model, number, task, input, tokens)?;

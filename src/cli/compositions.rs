@@ -1,11 +1,15 @@
 //! A run's model and tasks, for the commands that predict.
 
 use super::device::DeviceChoice;
+use super::print;
+use crate::data::Files;
 use crate::model::Model;
 use crate::registry::Modalities;
 use crate::run::{NamedTask, Run, Weights};
-use crate::sample::{Composition, Part};
+use crate::sample::{Composition, Part, in_part};
+use crate::table::Modality;
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use smalti_contract::Tokens;
 use std::path::Path;
 
@@ -65,6 +69,46 @@ impl<'a> Loaded<'a> {
     }
 }
 
+/// The files at locations: of a folder or tar archive all files of the part's modality, in order of name. Prints how many
+/// others there are.
+///
+/// # Errors
+/// If a folder or archive has none, or cannot be read.
+pub fn files(part: &Part, locations: &[String]) -> Result<Vec<String>> {
+    let modality = part.tokenizer.name();
+    // A modality without usual endings of its files reads any file.
+    let has_endings = Modality::value_variants().iter().any(|known| known.name() == modality);
+    let is_read = |path: &&String| {
+        let is_hidden = path.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
+        !is_hidden && (!has_endings || Modality::by_name(path).is_some_and(|of| of.name() == modality))
+    };
+    let mut files = vec![];
+    for location in locations {
+        let tree = match Files::open(location) {
+            Ok(tree) => tree,
+            Err(error) if location.ends_with(".tar") || Path::new(location).is_dir() => {
+                return Err(error.into());
+            }
+            Err(_) => {
+                files.push(location.clone()); // a file, or none: reading it tells
+                continue;
+            }
+        };
+        let (n, before) = (tree.list().len(), files.len());
+        files.extend(tree.list().iter().filter(is_read).map(|path| tree.location(path)));
+        match files.len() - before {
+            0 => bail!(
+                "{location}: expected files of modality {modality}, by their endings; found none among {n}"
+            ),
+            read if read < n => {
+                print::note(&format!("{location}: {} of {n} files are not of modality {modality}", n - read));
+            }
+            _ => {}
+        }
+    }
+    Ok(files)
+}
+
 /// Passes the tokens of a file's rows to `take`, `batch` rows at a time, with the number of the first.
 pub fn batches(
     part: &Part,
@@ -76,7 +120,7 @@ pub fn batches(
     let mut first = 0;
     loop {
         let tokens = rows.by_ref().take(batch.max(1)).collect::<Result<Vec<_>, _>>();
-        let tokens = tokens.with_context(|| file.to_string())?;
+        let tokens = tokens.map_err(|error| in_part(part, error)).with_context(|| file.to_string())?;
         let n = tokens.len();
         if n == 0 {
             return Ok(());

@@ -68,7 +68,7 @@ mod with_all {
 
     /// Trains the mix, or one of its tasks alone, and shows what was learned.
     pub fn run(args: DemoArgs, modalities: &Modalities) -> Result<()> {
-        let mut config = RunConfig::of_preset_or_file("mix", &args.set)?;
+        let mut config = RunConfig::of_preset_or_file_with("mix", &args.set, modalities)?;
         if let Some(task) = &args.alone {
             keep_only(&mut config, task)?;
         }

@@ -1,6 +1,6 @@
 //! `smalti embed`
 
-use super::compositions::{Loaded, batches};
+use super::compositions::{Loaded, batches, files};
 use super::{device::DeviceChoice, print};
 use crate::data;
 use crate::inference::{Embedding, embed, embed_tokens, embedded_part};
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub struct EmbedArgs {
     /// Run folder.
     run: PathBuf,
-    /// Files of texts, one on each line, or of images, clips or other values; on disk or inside a tar.
+    /// Files of texts, one on each line, or of images, clips or other values; folders or tars of them.
     files: Vec<String>,
     /// Text to embed. May be repeated.
     #[arg(long)]
@@ -129,7 +129,7 @@ fn rows(args: &EmbedArgs, of: (&Model, usize, &Composition), part: usize) -> Res
     let mut texts: Vec<(String, usize, String)> =
         args.text.iter().enumerate().map(|(i, text)| ("--text".into(), i + 1, text.clone())).collect();
     let mut rows: Vec<Row> = vec![];
-    for file in &args.files {
+    for file in &files(&of.2.parts()[part], &args.files)? {
         let bytes = data::read(file)?;
         if let Some(lines) = lines(&of.2.parts()[part], &bytes) {
             texts.extend(lines.into_iter().map(|(line, text)| (file.clone(), line, text)));

@@ -33,9 +33,11 @@ mod show;
 mod tokenize;
 mod train;
 mod transcribe;
+mod unknown;
 
 use crate::registry::Modalities;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -129,9 +131,13 @@ fn run(arguments: Vec<OsString>, modalities: &Modalities) -> ExitCode {
         return ExitCode::from(USAGE);
     }
     let command = command(arguments.first());
-    let cli = match command.try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found)) {
+    let cli = match command.try_get_matches_from(&arguments).and_then(|found| Cli::from_arg_matches(&found)) {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(advice) = unknown::advice(&error, &arguments, modalities) {
+                print::note(&format!("error: {advice}"));
+                return ExitCode::from(USAGE);
+            }
             // Help and version take this path too, on standard output and with status 0. Printing fails only if the output
             // is closed.
             let _ = error.print();
@@ -152,7 +158,7 @@ fn run(arguments: Vec<OsString>, modalities: &Modalities) -> ExitCode {
 fn command(program: Option<&OsString>) -> clap::Command {
     let file = program.and_then(|program| Path::new(program).file_name());
     let file = file.map(|file| file.to_string_lossy().into_owned());
-    let command = Cli::command();
+    let command = with_negative_numbers(Cli::command());
     match file.as_deref().map(|file| file.strip_suffix(std::env::consts::EXE_SUFFIX).unwrap_or(file)) {
         None | Some(OWN_NAME) => command,
         // The version is the library's, not the program's.
@@ -160,6 +166,21 @@ fn command(program: Option<&OsString>) -> clap::Command {
             command.name(name.to_string()).version(concat!("(smalti ", env!("CARGO_PKG_VERSION"), ")"))
         }
     }
+}
+
+/// Has every option of a number, or of a list of numbers, take negative ones, so that its own error says what is wrong.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let is_number = |arg: &Arg| {
+        let id = arg.get_value_parser().type_id();
+        let numbers = [TypeId::of::<f32>(), TypeId::of::<f64>(), TypeId::of::<u32>(), TypeId::of::<u64>()];
+        numbers.iter().any(|number| id == *number) || id == TypeId::of::<usize>()
+    };
+    let command = command.mut_args(|arg| match arg.get_value_delimiter() {
+        _ if !is_number(&arg) => arg,
+        None => arg.allow_negative_numbers(true),
+        Some(_) => arg.allow_hyphen_values(true),
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 /// Name of this library's own program.
@@ -210,7 +231,7 @@ mod tests {
 
     #[test]
     fn definitions_of_arguments_are_consistent() {
-        Cli::command().debug_assert();
+        command(None).debug_assert();
     }
 
     #[cfg(any(feature = "text", feature = "audio"))]

@@ -1,6 +1,7 @@
 //! `smalti predict`
 
-use super::{compositions::Loaded, device::DeviceChoice, print};
+use super::compositions::{Loaded, files};
+use super::{device::DeviceChoice, print};
 use crate::data;
 use crate::head::Prediction;
 use crate::inference::{
@@ -24,7 +25,7 @@ use std::sync::Arc;
 pub struct PredictArgs {
     /// Run folder.
     run: PathBuf,
-    /// Files, one row each, for a task with a single input.
+    /// Files, one row each, or folders or tars of them, for a task with a single input.
     files: Vec<String>,
     /// Row given by hand: image=cat.png radar=[0.5,2]. A value is text, number, JSON array or file.
     #[arg(long, value_name = "FIELD=VALUE", num_args = 1.., conflicts_with = "files")]
@@ -193,7 +194,8 @@ impl Rows {
 fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Result<Rows> {
     // A text to continue is read like an input.
     let inputs = task.parts().iter().filter(|part| part.role == Role::Input || part.windows);
-    let fields: Vec<&String> = inputs.flat_map(|part| &part.fields).collect();
+    let inputs: Vec<&Part> = inputs.collect();
+    let fields: Vec<&String> = inputs.iter().flat_map(|part| &part.fields).collect();
     let listed = || fields.iter().map(|field| field.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(path) = &args.table {
         let table = modalities.sources().open(&Source::new(path.clone()))?;
@@ -213,17 +215,17 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
         let row = by_hand(&args.row, &read.collect::<Vec<_>>())?;
         return Ok(Rows::ByHand(vec![("1".into(), row)]));
     }
-    match (&args.files[..], &fields[..]) {
-        ([], _) => bail!(
+    match (&args.files[..], &inputs[..], &fields[..]) {
+        ([], ..) => bail!(
             "nothing to predict: expected files, --row FIELD=VALUE with the fields {}, or --table FILE",
             listed()
         ),
-        (files, [field]) => {
+        (given, [part], [field]) => {
             let one = |path: &String| {
                 let file = Value::File(File { name: path.clone(), bytes: data::read(path)? });
                 Ok((path.clone(), BTreeMap::from([(field.to_string(), file)])))
             };
-            Ok(Rows::ByHand(files.iter().map(one).collect::<Result<_>>()?))
+            Ok(Rows::ByHand(files(part, given)?.iter().map(one).collect::<Result<_>>()?))
         }
         _ => bail!("the task has several inputs; give their fields with --row: {}", listed()),
     }

@@ -25,7 +25,7 @@ pub struct RolloutArgs {
     #[arg(long, default_value = "cartpole", value_name = "NAME|COMMAND")]
     env: String,
     /// Target return. May be repeated, or a list: 50,200,500.
-    #[arg(allow_negative_numbers = true, long, value_delimiter = ',', default_value = "500")]
+    #[arg(long, value_delimiter = ',', default_value = "500")]
     target_return: Vec<f32>,
     /// Number of episodes for each target return.
     #[arg(long, default_value_t = 100)]

@@ -76,7 +76,7 @@ pub fn run(args: TrainArgs, modalities: &Modalities) -> Result<()> {
     // Errors in the settings are found before ranks wait for one another.
     match args.preset.as_deref() {
         _ if args.resume => drop(Run::open_with(&folder(&args)?, modalities)?.resumed_with(&args.set)?),
-        Some(preset) => drop(RunConfig::of_preset_or_file(preset, &args.set)?),
+        Some(preset) => drop(RunConfig::of_preset_or_file_with(preset, &args.set, modalities)?),
         None => {}
     }
     if let Some(launched) = Launched::find()? {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub struct TranscribeArgs {
     /// Folder of a run with an audio input and a text output.
     run: PathBuf,
-    /// Audio clips (WAV, FLAC, MP3, Ogg Vorbis, M4A, AAC), on disk or inside a tar (clips.tar/one.wav).
+    /// Audio clips (WAV, FLAC, MP3, Ogg Vorbis, M4A, AAC), folders or tars of them, or clips inside a tar.
     #[arg(required = true)]
     files: Vec<String>,
     /// Code of the spoken language: en, de, … [default: the model's setting, or the most likely].
@@ -37,7 +37,7 @@ pub struct TranscribeArgs {
     #[arg(long)]
     compression_ratio: Option<f64>,
     /// Decode a text again if its mean log-probability is below this (Whisper: -1).
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     logprob: Option<f64>,
     /// Skip a window if its probability of no speech is above this (Whisper: 0.6).
     ///
@@ -86,7 +86,8 @@ impl TranscribeArgs {
 /// Transcribes.
 #[cfg(feature = "audio")]
 pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
-    use super::{compositions::Loaded, print};
+    use super::compositions::{Loaded, files};
+    use super::print;
     use crate::inference::transcribe::Transcriber;
     use anyhow::Context;
 
@@ -95,7 +96,7 @@ pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
     let transcriber = run.find(expected, |number, task| Transcriber::new(&run.model, number, task).ok())?;
     let options = args.options();
     let (mut results, mut rows) = (vec![], vec![]);
-    for file in &args.files {
+    for file in &files(transcriber.input(), &args.files)? {
         let clip = crate::modalities::audio::read(&crate::data::read(file)?).with_context(|| file.clone())?;
         let transcript = transcriber.transcribe(&clip, &options).with_context(|| file.clone())?;
         if transcript.timestamps {

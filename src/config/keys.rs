@@ -1,6 +1,7 @@
 //! All settings with their meaning, type and default, from the doc comments of their types.
 
 use super::RunConfig;
+use super::schema::Schema;
 use crate::metrics::edits;
 use crate::registry::Modalities;
 use serde_json::Value;
@@ -26,17 +27,14 @@ pub struct SettingKey {
 pub fn setting_keys(modalities: &Modalities) -> Vec<SettingKey> {
     let mut keys = vec![];
     let schema: Value = schemars::schema_for!(RunConfig).into();
-    Walk { root: &schema, of: None, keys: &mut keys }.table(&schema, "");
+    add_table(Schema::new(&schema), "", None, &mut keys);
     // A mix has the same tables below `mix.NAME`.
     keys.retain(|key| !key.key.starts_with("mix.NAME.data") && !is_part_of_mix(&key.key));
-    let tokenizers = modalities.tokenizers().settings_schemas();
-    for (name, schema) in tokenizers {
-        let of = Some(format!("modality = \"{name}\""));
-        Walk { root: &schema, of, keys: &mut keys }.table(&schema, "inputs.NAME.");
+    for (name, schema) in modalities.tokenizers().settings_schemas() {
+        add_table(Schema::new(&schema), "inputs.NAME.", Some(&format!("modality = \"{name}\"")), &mut keys);
     }
     for (name, schema) in modalities.heads().settings_schemas() {
-        let of = Some(format!("head = \"{name}\""));
-        Walk { root: &schema, of, keys: &mut keys }.table(&schema, "outputs.NAME.");
+        add_table(Schema::new(&schema), "outputs.NAME.", Some(&format!("head = \"{name}\"")), &mut keys);
     }
     keys
 }
@@ -51,7 +49,7 @@ pub(super) fn with_suggestion(problem: &str) -> String {
     let Some((unknown, _)) = unknown else { return problem.into() };
     let mut keys = vec![];
     let schema: Value = schemars::schema_for!(RunConfig).into();
-    Walk { root: &schema, of: None, keys: &mut keys }.table(&schema, "");
+    add_table(Schema::new(&schema), "", None, &mut keys);
     match nearest(unknown, keys.iter().map(|key| key.key.as_str())) {
         Some(key) => format!("{problem}\ndid you mean {key}? `smalti settings` lists all"),
         None => format!("{problem}\n`smalti settings` lists all"),
@@ -72,91 +70,48 @@ pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> O
     (distance(best) <= 1 + unknown.len() / 3).then_some(best)
 }
 
-struct Walk<'a> {
-    root: &'a Value,
-    of: Option<String>,
-    keys: &'a mut Vec<SettingKey>,
+/// Adds the settings of a table, below a prefix that ends in a dot or is empty.
+fn add_table(schema: Schema, prefix: &str, of: Option<&str>, keys: &mut Vec<SettingKey>) {
+    for (name, property) in schema.properties() {
+        let key = format!("{prefix}{name}");
+        let value = schema.within(property);
+        let entries = schema.within(&value.at["additionalProperties"]);
+        if value.at["properties"].is_object() {
+            add_table(value, &format!("{key}."), of, keys);
+            continue;
+        }
+        if entries.at["properties"].is_object() {
+            add_table(entries, &format!("{key}.NAME."), of, keys);
+            continue;
+        }
+        let meaning = property["description"].as_str().or(value.at["description"].as_str());
+        keys.push(SettingKey {
+            key,
+            of: of.map(String::from),
+            value_type: value_type(value),
+            default: property.get("default").filter(|default| !default.is_null()).cloned(),
+            choices: value.choices(),
+            meaning: meaning.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "),
+        });
+    }
 }
 
-impl Walk<'_> {
-    /// Adds the settings of a table, below a prefix that ends in a dot or is empty.
-    fn table(&mut self, schema: &Value, prefix: &str) {
-        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            let key = format!("{prefix}{name}");
-            let target = self.resolved(property).clone();
-            if target["properties"].is_object() {
-                self.table(&target, &format!("{key}."));
-                continue;
-            }
-            let entries = self.resolved(&target["additionalProperties"]).clone();
-            if entries["properties"].is_object() {
-                self.table(&entries, &format!("{key}.NAME."));
-                continue;
-            }
-            let own = property["description"].as_str();
-            let meaning = own.or(target["description"].as_str()).unwrap_or_default();
-            self.keys.push(SettingKey {
-                key,
-                of: self.of.clone(),
-                value_type: self.value_type(&target),
-                default: property.get("default").filter(|default| !default.is_null()).cloned(),
-                choices: self.choices(&target),
-                meaning: meaning.split_whitespace().collect::<Vec<_>>().join(" "),
-            });
-        }
+fn value_type(schema: Schema) -> String {
+    let named = |name: &str| match name {
+        "integer" => "integer",
+        "number" => "number",
+        "boolean" => "true or false",
+        "string" => "text",
+        "array" => "list",
+        _ => "table",
+    };
+    if !schema.choices().is_empty() {
+        return "choice".into();
     }
-
-    /// The schema that a reference, or an optional reference, stands for.
-    fn resolved<'b>(&'b self, schema: &'b Value) -> &'b Value {
-        if let Some(name) = schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
-            return self.resolved(&self.root["$defs"][name]);
-        }
-        let options =
-            schema["anyOf"].as_array().filter(|options| options.iter().any(|one| one["type"] == "null"));
-        match options.and_then(|options| options.iter().find(|one| one["type"] != "null")) {
-            Some(one) => self.resolved(one),
-            None => schema,
-        }
-    }
-
-    fn value_type(&self, schema: &Value) -> String {
-        let named = |name: &str| match name {
-            "integer" => "integer",
-            "number" => "number",
-            "boolean" => "true or false",
-            "string" => "text",
-            "array" => "list",
-            _ => "table",
-        };
-        if !self.choices(schema).is_empty() {
-            return "choice".into();
-        }
-        match &schema["type"] {
-            Value::String(name) => named(name).into(),
-            Value::Array(names) => {
-                let names = names.iter().filter_map(Value::as_str).filter(|name| *name != "null");
-                names.map(named).collect::<Vec<_>>().join(" or ")
-            }
-            _ => {
-                let options = schema["anyOf"].as_array().or(schema["oneOf"].as_array());
-                let mut types: Vec<String> =
-                    options.into_iter().flatten().map(|one| self.value_type(self.resolved(one))).collect();
-                types.dedup();
-                types.join(" or ")
-            }
-        }
-    }
-
-    /// The names of an enumeration's values.
-    fn choices(&self, schema: &Value) -> Vec<String> {
-        let text = |value: &Value| value.as_str().map(String::from);
-        let listed = schema["enum"].as_array().into_iter().flatten().filter_map(text);
-        let described = schema["oneOf"].as_array().into_iter().flatten().flat_map(|one| {
-            let listed = one["enum"].as_array().into_iter().flatten().filter_map(text);
-            listed.chain(text(&one["const"])).collect::<Vec<_>>()
-        });
-        listed.chain(described).collect()
-    }
+    let own = schema.types().into_iter().map(|name| named(name).to_string());
+    let mut types: Vec<String> = own.chain(schema.alternatives().map(value_type)).collect();
+    types.dedup();
+    types.join(" or ")
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ mod keys;
 mod overrides;
 mod presets;
 mod resume;
+mod schema;
 #[cfg(test)]
 mod tests;
+mod types;
 
 pub use keys::{SettingKey, nearest, setting_keys};
 pub use overrides::is_set;
@@ -21,10 +23,12 @@ use crate::task::SavedTask;
 use crate::train::{TrainConfig, TrainConfigError};
 use indexmap::IndexMap;
 use keys::with_suggestion;
-use overrides::set;
+use overrides::{merge, sets};
+use schema::Schema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use types::{WrongType, wrong_type};
 
 /// The version of run folders that this build reads and writes.
 pub const VERSION: u32 = 3;
@@ -95,7 +99,7 @@ impl TaskEntry {
     /// # Errors
     /// [`OpenError`], which names the file or setting.
     pub fn open(&self, modalities: &Modalities, start: Start) -> Result<Opened, OpenError> {
-        Composition::open((&self.name, self.loss_weight), &self.settings, modalities, start)
+        self.open_beside(modalities, start, &BTreeMap::new())
     }
 
     /// As [`open`](Self::open), with the other tasks of a mix, whose vocabularies it may share.
@@ -108,7 +112,9 @@ impl TaskEntry {
         start: Start,
         others: &BTreeMap<String, SavedTask>,
     ) -> Result<Opened, OpenError> {
-        Composition::open_beside((&self.name, self.loss_weight), &self.settings, modalities, start, others)
+        let named = (self.name.as_str(), self.loss_weight);
+        let opened = Composition::open_beside(named, &self.settings, modalities, start, others);
+        opened.map_err(|error| if self.name.is_empty() { error } else { error.in_mix(&self.name) })
     }
 
     /// Whether it shares the vocabulary of a task of the mix that is not open yet.
@@ -158,6 +164,18 @@ pub enum SettingsError {
         origin: String,
         /// The problem and its place.
         problem: String,
+    },
+    /// A value of the wrong type.
+    #[error("{key}: expected {expected}; found {found} (from {origin})")]
+    Type {
+        /// The setting: `train.batch_size`.
+        key: String,
+        /// The expected type, with an example.
+        expected: String,
+        /// The value.
+        found: String,
+        /// The file or preset, or `--set`.
+        origin: String,
     },
     /// An override that is not `key=value`.
     #[error("--set {text:?}: {problem}")]
@@ -230,15 +248,27 @@ impl RunConfig {
     /// # Errors
     /// [`SettingsError`], also for an unknown setting.
     pub fn of_preset_or_file(name: &str, overrides: &[String]) -> Result<Self, SettingsError> {
+        Self::of_preset_or_file_with(name, overrides, &Modalities::builtin())
+    }
+
+    /// As [`of_preset_or_file`](Self::of_preset_or_file), in a program with these modalities.
+    ///
+    /// # Errors
+    /// As for [`of_preset_or_file`](Self::of_preset_or_file).
+    pub fn of_preset_or_file_with(
+        name: &str,
+        overrides: &[String],
+        modalities: &Modalities,
+    ) -> Result<Self, SettingsError> {
         if let Some(text) = preset(name) {
-            return Self::parse(&format!("preset {name}"), text, overrides);
+            return Self::read(&format!("preset {name}"), text, overrides, Some(modalities));
         }
         let text = std::fs::read_to_string(name).map_err(|problem| SettingsError::NoSuchPreset {
             name: name.into(),
             presets: PRESETS.map(|(preset, _)| preset).join(", "),
             problem,
         })?;
-        Self::parse(name, &text, overrides)
+        Self::read(name, &text, overrides, Some(modalities))
     }
 
     /// The settings in a TOML text, with overrides; `origin` names it in errors.
@@ -246,6 +276,15 @@ impl RunConfig {
     /// # Errors
     /// [`SettingsError`], also for an unknown setting.
     pub fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Self, SettingsError> {
+        Self::read(origin, text, overrides, None)
+    }
+
+    fn read(
+        origin: &str,
+        text: &str,
+        overrides: &[String],
+        modalities: Option<&Modalities>,
+    ) -> Result<Self, SettingsError> {
         let unreadable = |problem: String| SettingsError::Unreadable { origin: origin.into(), problem };
         let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| unreadable(e.to_string()))?;
         // Check the version first: settings of another version may be unknown.
@@ -254,20 +293,48 @@ impl RunConfig {
         {
             return Err(SettingsError::Version { origin: origin.into(), found });
         }
-        overrides.iter().try_for_each(|text| set(&mut table, text))?;
-        // A length in steps replaces a preset's length in epochs, and vice versa.
-        let given = |key: &str| overrides.iter().any(|text| text.starts_with(&format!("train.{key}=")));
-        for (length, other) in [("max_steps", "epochs=0.0"), ("epochs", "max_steps=0")] {
-            let zero = overrides.iter().any(|text| *text == format!("train.{length}=0"));
-            if given(length) && !zero && !given(other.split('=').next().unwrap_or_default()) {
-                set(&mut table, &format!("train.{other}"))?;
+        merge(&mut table, overrides)?;
+        let table = toml::Value::Table(table);
+        let wrong = |WrongType { key, expected, found }| {
+            let origin = if sets(overrides, &key) { "--set" } else { origin };
+            SettingsError::Type { key, expected, found, origin: origin.into() }
+        };
+        let config = Self::deserialize(table.clone()).map_err(|error| {
+            let schema: serde_json::Value = schemars::schema_for!(Self).into();
+            match wrong_type(Schema::new(&schema), &table, "") {
+                Some(found) => wrong(found),
+                None => unreadable(with_suggestion(error.to_string().trim_end())),
             }
+        })?;
+        if let Some(found) = modalities.and_then(|modalities| config.wrong_type_in_part(&table, modalities)) {
+            return Err(wrong(found));
         }
-        let config: Self = toml::Value::Table(table)
-            .try_into()
-            .map_err(|e: toml::de::Error| unreadable(with_suggestion(e.to_string().trim_end())))?;
         config.validate(origin)?;
         Ok(config)
+    }
+
+    /// The first wrong type among the settings of modalities and heads, which are not fields of this type.
+    fn wrong_type_in_part(&self, table: &toml::Value, modalities: &Modalities) -> Option<WrongType> {
+        let tokenizers: BTreeMap<_, _> = modalities.tokenizers().settings_schemas().collect();
+        let heads: BTreeMap<_, _> = modalities.heads().settings_schemas().collect();
+        let check = |schema: Option<&serde_json::Value>, path: &[&str]| {
+            let value = path.iter().try_fold(table, |table, key| table.get(*key))?;
+            wrong_type(Schema::new(schema?), value, &path.join("."))
+        };
+        self.tasks().iter().find_map(|TaskEntry { name, settings, .. }| {
+            let task: &[&str] = if name.is_empty() { &[] } else { &["mix", name.as_str()] };
+            let mut inputs = settings.inputs.iter();
+            let input = inputs.find_map(|(part, input)| {
+                check(tokenizers.get(input.modality.as_str()), &[task, &["inputs", part.as_str()]].concat())
+            });
+            input.or_else(|| {
+                settings.outputs.iter().find_map(|(part, output)| {
+                    let path = [task, &["outputs", part.as_str()]].concat();
+                    let modality = output.modality.as_deref().and_then(|name| tokenizers.get(name));
+                    check(heads.get(output.head.as_str()), &path).or_else(|| check(modality, &path))
+                })
+            })
+        })
     }
 
     /// All settings as TOML, including defaults.

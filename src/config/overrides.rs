@@ -13,9 +13,31 @@ pub fn is_set(file: Option<&str>, overrides: &[String], key: &str) -> bool {
     overridden || value.is_some()
 }
 
+/// Sets all overrides in a table. A length in steps replaces one in epochs, and vice versa.
+pub(super) fn merge(table: &mut toml::Table, overrides: &[String]) -> Result<(), SettingsError> {
+    overrides.iter().try_for_each(|text| set(table, text))?;
+    let given = |key: &str| overrides.iter().any(|text| text.starts_with(&format!("train.{key}=")));
+    for (length, other) in [("max_steps", "epochs=0.0"), ("epochs", "max_steps=0")] {
+        let zero = overrides.iter().any(|text| *text == format!("train.{length}=0"));
+        if given(length) && !zero && !given(other.split('=').next().unwrap_or_default()) {
+            set(table, &format!("train.{other}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an override sets the value at a key, a part of it, or a table that holds it.
+pub(super) fn sets(overrides: &[String], key: &str) -> bool {
+    let below = |key: &str, table: &str| {
+        key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    let path = |text: &'_ String| text.split('=').next().unwrap_or_default().trim().to_string();
+    overrides.iter().map(path).any(|path| below(key, &path) || below(&path, key))
+}
+
 /// Sets `a.b.c=value` in a table. A value that is not TOML is a text. An empty value removes a table: `inputs.return_to_go=`
 /// removes that input.
-pub(super) fn set(table: &mut toml::Table, text: &str) -> Result<(), SettingsError> {
+fn set(table: &mut toml::Table, text: &str) -> Result<(), SettingsError> {
     let error = |problem: String| SettingsError::Override { text: text.into(), problem };
     let (path, value) = text.split_once('=').ok_or_else(|| error("expected key=value".into()))?;
     let (path, value) = (path.trim(), value.trim());

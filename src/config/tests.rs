@@ -26,6 +26,15 @@ fn every_preset_is_read_and_written_unchanged() {
 }
 
 #[test]
+fn every_example_has_values_of_the_right_types() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/tasks");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path().display().to_string());
+    for file in files.filter(|file| file.ends_with(".toml")) {
+        RunConfig::of_preset_or_file(&file, &[]).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
 fn overrides_are_read_as_toml() {
     let overrides = ["train.max_steps=7", "data.source=a b.txt", "model.dropout = 0.25", "model.bias=false"];
     let config = RunConfig::of_preset_or_file("text", &overrides.map(String::from)).unwrap();

@@ -155,7 +155,7 @@ impl<'a> SampleBuilder<'a> {
     }
 }
 
-pub(super) fn in_part(part: &Part, error: TokenizeError) -> TokenizeError {
+pub(crate) fn in_part(part: &Part, error: TokenizeError) -> TokenizeError {
     let table = if part.role == Role::Input { "inputs" } else { "outputs" };
     named(table, &part.name, &part.fields, error)
 }

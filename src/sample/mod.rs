@@ -26,6 +26,7 @@ mod values;
 mod windows;
 
 pub use aliases::aliased;
+pub(crate) use builder::in_part;
 pub use compose::{GetField, Purpose};
 pub use composition::{Composition, OutputPart, ReadSite};
 pub use decoding::Decoding;
@@ -71,7 +72,7 @@ pub enum OpenError {
         problem: String,
     },
     /// An unknown modality, or settings or values that it cannot use.
-    #[error("{part}: {problem}")]
+    #[error("{}", with_keys(part, &format!("{part}: {problem}")))]
     Modality {
         /// The part: `inputs.camera`.
         part: String,
@@ -96,11 +97,46 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// The error in a task of a mix, whose settings are in the table `mix.TASK`.
+    pub(crate) fn in_mix(self, task: &str) -> Self {
+        let mix = |setting: String| format!("mix.{task}.{setting}");
+        let in_mix = |problem: String| problem.replace("--set ", &format!("--set mix.{task}."));
+        match self {
+            Self::Data(_) => self,
+            Self::Setting { setting, problem } => {
+                Self::Setting { setting: mix(setting), problem: in_mix(problem) }
+            }
+            Self::Modality { part, problem } => Self::Modality { part: mix(part), problem },
+            Self::Saved { part } => Self::Saved { part: mix(part) },
+            Self::Head { output, problem } => {
+                Self::Setting { setting: mix(format!("outputs.{output}")), problem: problem.to_string() }
+            }
+        }
+    }
+}
+
+/// A message about a part. A tokenizer names a setting to change as `: try KEY=VALUE`, which becomes a setting of the part.
+fn with_keys(part: &str, message: &str) -> String {
+    let mut pieces = message.split(TRY);
+    let first = pieces.next().unwrap_or_default().to_string();
+    pieces.fold(first, |message, piece| {
+        let is_key = |key: &str| key.chars().all(|c| c.is_ascii_lowercase() || "_.".contains(c));
+        match piece.split_once('=').is_some_and(|(key, _)| is_key(key)) {
+            true => format!("{message}{TRY}--set {part}.{piece}"),
+            false => format!("{message}{TRY}{piece}"),
+        }
+    })
+}
+
+/// The words before a setting to change.
+const TRY: &str = ": try ";
+
 /// An error with the name and the fields of its part.
 fn named(table: &str, name: &str, fields: &[String], error: TokenizeError) -> TokenizeError {
     let field = match fields {
         [one] if one == name => String::new(),
         fields => format!(" (field {})", fields.join(", ")),
     };
-    TokenizeError::Input(format!("{table}.{name}{field}: {error}"))
+    TokenizeError::Input(with_keys(&format!("{table}.{name}"), &format!("{table}.{name}{field}: {error}")))
 }

@@ -2,7 +2,7 @@
 
 use super::OpenError;
 use super::aliases::aliased;
-use super::settings::{KeepBest, OneOrMany, TaskSettings};
+use super::settings::{DataSettings, KeepBest, OneOrMany, TaskSettings};
 use super::values::FieldValues;
 use crate::data::OnCorruptSample;
 use crate::table::{self, Source, SourceRegistry, Table};
@@ -45,13 +45,16 @@ impl Rows {
             Ok((derived, sizes))
         };
         let (table, sizes) = open(&data.source)?;
-        let filtered = |table: &Arc<dyn Table>, filter: &Option<String>| match filter.as_deref() {
+        let filtered = |table: &Arc<dyn Table>, setting: &str, filter: &Option<String>| match filter
+            .as_deref()
+        {
             None | Some("") => Ok::<_, OpenError>(None),
-            Some(filter) => Ok(Some(table::select(table.as_ref(), filter)?)),
+            Some(filter) => table::select(table.as_ref(), filter)
+                .map_err(|error| OpenError::Setting { setting: setting.into(), problem: error.to_string() }),
         };
         let best = data.keep_best.as_ref().map(|best| best_rows(table.as_ref(), best)).transpose()?;
         let all = |table: &Arc<dyn Table>| (0..table.len() as u32).collect::<Vec<u32>>();
-        let train = filtered(&table, &data.train)?;
+        let train = filtered(&table, "data.train", &data.train)?;
         let train = match (train, best) {
             (Some(train), Some(best)) => {
                 Some(train.into_iter().filter(|row| best.binary_search(row).is_ok()).collect())
@@ -66,20 +69,18 @@ impl Rows {
         };
         if let Some(source) = &data.validation_source {
             let (validation_table, validation_sizes) = open(source)?;
-            let validation =
-                filtered(&validation_table, &data.validation)?.unwrap_or_else(|| all(&validation_table));
+            let validation = filtered(&validation_table, "data.validation", &data.validation)?;
+            let validation = validation.unwrap_or_else(|| all(&validation_table));
             let train = train.unwrap_or_else(|| all(&table));
-            return not_empty(
-                split(&table, train, &sizes),
-                split(&validation_table, validation, &validation_sizes),
-            );
+            let validation = split(&validation_table, validation, &validation_sizes);
+            return not_empty(data, split(&table, train, &sizes), validation);
         }
-        let (train, validation) = match (train, filtered(&table, &data.validation)?) {
+        let (train, validation) = match (train, filtered(&table, "data.validation", &data.validation)?) {
             (train, None) => {
                 let train = train.unwrap_or_else(|| all(&table));
                 if !hold_out {
                     let both = split(&table, train, &sizes);
-                    return not_empty(both.clone(), both);
+                    return not_empty(data, both.clone(), both);
                 }
                 let (rest, held) = table::hold_out(train.len(), data.holdout)
                     .map_err(|problem| format!("{}: {problem}", table.name()))
@@ -109,7 +110,7 @@ impl Rows {
                 (train, validation)
             }
         };
-        not_empty(split(&table, train, &sizes), split(&table, validation, &sizes))
+        not_empty(data, split(&table, train, &sizes), split(&table, validation, &sizes))
     }
 
     /// The values of a part's fields.
@@ -120,7 +121,19 @@ impl Rows {
             let skipped = self.table.skipped().iter().find(|(name, _)| name.ends_with(field.as_str()));
             let reason = skipped.map_or(String::new(), |(name, reason)| format!("; {name}: {reason}"));
             let (name, known) = (self.table.name(), known.join(", "));
-            let problem = format!("no row has the field {field:?}; {name} has {known}{reason}");
+            // Files alone have a class by their folder.
+            let is_unsorted =
+                part.starts_with("outputs.") && self.table.fields().iter().any(|known| known == "file");
+            let sort = match is_unsorted {
+                true => {
+                    format!("sort files into class folders ({name}/CLASS/FILE, {name}/train/CLASS/FILE), or ")
+                }
+                false => String::new(),
+            };
+            let problem = format!(
+                "no row has the field {field:?}; {name} has {known}{reason}: {sort}name another field with --set \
+                 {part}.field=FIELD"
+            );
             return Err(OpenError::Setting { setting: format!("{part}.field"), problem });
         }
         Ok(FieldValues::new(self.table.clone(), &self.rows, fields, self.corrupt == OnCorruptSample::Skip))
@@ -152,10 +165,20 @@ fn best_rows(table: &dyn Table, KeepBest { field, share }: &KeepBest) -> Result<
 }
 
 /// Both splits; fails if one is empty.
-fn not_empty(train: Rows, validation: Rows) -> Result<(Rows, Rows), OpenError> {
-    for (rows, setting) in [(&train, "data.train"), (&validation, "data.validation")] {
+fn not_empty(data: &DataSettings, train: Rows, validation: Rows) -> Result<(Rows, Rows), OpenError> {
+    let train_filter = (&train, "data.train", data.train.as_deref().unwrap_or_default());
+    let validation_filter = (&validation, "data.validation", data.validation.as_deref().unwrap_or_default());
+    for (rows, setting, filter) in [train_filter, validation_filter] {
         if rows.rows.is_empty() {
-            let problem = format!("selects none of the {} rows of {}", rows.table.len(), rows.table.name());
+            let (n, name) = (rows.table.len(), rows.table.name());
+            let mut problem = format!("selects none of the {n} rows of {name}");
+            if !filter.is_empty() {
+                let found = table::compared_values(rows.table.as_ref(), filter);
+                problem += &format!(
+                    ": the filter is {filter:?}, and {found}; set another filter, or none (--set data.train= --set \
+                     data.validation=) to hold out a share of all rows"
+                );
+            }
             return Err(OpenError::Setting { setting: setting.into(), problem });
         }
     }

@@ -156,6 +156,10 @@ impl Dataset for Samples {
         self.task.blended(&get, partner.as_deref(), steps, purpose, id).map_err(|e| {
             let (row, table) = (self.rows.rows[place] as usize, &self.rows.table);
             let problem = format!("({}): {e}", located(table.as_ref(), row, &self.task.fields()));
+            let problem = match self.task.spec.name.as_str() {
+                "" => problem,
+                name => problem.replace("--set ", &format!("--set mix.{name}.")),
+            };
             DataError::Sample { task: self.task.spec.label(), id: row as u64, problem }
         })
     }

@@ -34,9 +34,9 @@ impl TaskSettings {
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
     /// A file, folder, archive or pattern, or a list of them, each with its sampling weight.
-    #[schemars(with = "OneOrMany<String>")]
     pub source: OneOrMany<Source>,
-    /// Filter of the training rows: `split = train & speaker != theo`. Default: all rows that are not in the validation split.
+    /// Filter of the training rows: `split = train & speaker != theo`; `split? = train` for data that may have no `split`.
+    /// Default: all rows that are not in the validation split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
     /// Filter of the validation rows. Default: a share `holdout` of the training rows.
@@ -44,7 +44,6 @@ pub struct DataSettings {
     pub validation: Option<String>,
     /// Sources of the validation rows, if they differ from those of the training rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<OneOrMany<String>>")]
     pub validation_source: Option<OneOrMany<Source>>,
     /// Share of the training rows held out for validation, unless another setting selects the validation rows.
     #[serde(default = "tenth")]

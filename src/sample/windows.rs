@@ -143,14 +143,15 @@ impl TokenWindows {
             let at = |share: f64| (sequence.len() as f64 * share) as usize;
             let places = at(share.start)..if share.end < 1.0 { at(share.end) } else { sequence.len() };
             if places.len() < tokens {
+                let (found, setting) = (places.len(), format!("outputs.{}.context", part.name));
+                let shorter = match found.saturating_sub(1) {
+                    0 => String::new(),
+                    context => format!(", or try --set {setting}={context}"),
+                };
                 let problem = format!(
-                    "expected at least {tokens} tokens in each split of {name}; found {}: use a smaller context",
-                    places.len()
+                    "expected at least {tokens} tokens in each split of {name}; found {found}: add text{shorter}"
                 );
-                return Err(OpenError::Setting {
-                    setting: format!("outputs.{}.context", part.name),
-                    problem,
-                });
+                return Err(OpenError::Setting { setting, problem });
             }
             sources.push((sequence.clone(), places, *weight));
         }

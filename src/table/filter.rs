@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 
 /// Comparisons that a row must all pass, such as `index>=5 & speaker!=george`.
 ///
-/// The operators are `=`, `!=`, `<`, `<=`, `>` and `>=`. Two numbers compare as numbers, any other values as texts.
+/// The operators are `=`, `!=`, `<`, `<=`, `>` and `>=`. Two numbers compare as numbers, any other values as texts. A
+/// comparison of `field?` is left out for a table without this field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter(Vec<Comparison>);
 
@@ -64,6 +65,20 @@ impl Filter {
     /// The fields that it compares.
     pub fn fields(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|comparison| comparison.field.as_str())
+    }
+
+    /// The filter for a table of these fields; `None` if no comparison is left.
+    pub(super) fn over(self, known: &[String]) -> Option<Self> {
+        let over = |mut comparison: Comparison| {
+            if !known.contains(&comparison.field)
+                && let Some(optional) = comparison.field.strip_suffix('?')
+            {
+                comparison.field = known.iter().find(|field| *field == optional.trim_end())?.clone();
+            }
+            Some(comparison)
+        };
+        let comparisons: Vec<Comparison> = self.0.into_iter().filter_map(over).collect();
+        (!comparisons.is_empty()).then_some(Self(comparisons))
     }
 
     /// Whether a row passes; `value` gives the value of a field.

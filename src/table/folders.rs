@@ -1,4 +1,5 @@
-//! Class folders: `cat/1.png`, or below the folder of a split, `train/cat/1.png`.
+//! Class folders: `cat/1.png`, or below the folder of a split, `train/cat/1.png`. Images and clips without classes: `1.png`, or
+//! `train/1.png`.
 
 use super::place::{CLASSES, SPLITS, class_names, extension, file_name};
 use super::{Modality, Place, Table, unknown_field};
@@ -16,13 +17,15 @@ struct Folders {
     files: Arc<Files>,
     fields: Vec<String>,
     paths: Vec<String>,
+    /// The number of folders above the class folder; `None` without classes.
+    label_depth: Option<usize>,
     classes: Option<Vec<String>>,
     skipped: Vec<(String, &'static str)>,
 }
 
 /// Opens a folder or archive of class folders: the fields `file`, `label` and, if the class folders are in folders of splits,
 /// `split`. A `classes.txt` in it or beside it sets the order of the classes. Among images and audio clips, files with other
-/// endings are skipped.
+/// endings are skipped. Images and clips that are in no class folder have no `label`.
 ///
 /// # Errors
 /// [`DataError`] for a class that is not in `classes.txt`.
@@ -37,43 +40,71 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     };
     let Some(files) = place.files()? else { return none() };
     let splits = splits(files.list());
+    let holds_media = files.list().iter().any(|path| is_media(path));
+    let is_other = |path: &str| holds_media && !extension(path).is_empty() && !is_media(path);
+    // Without a class folder, the folders of splits hold the files themselves.
+    let is_class = |label: &str| !splits.is_empty() || !SPLITS.contains(&label) || !holds_media;
+    let is_sorted =
+        |path: &String| !is_hidden(path) && !is_other(path) && label(path, &splits).is_some_and(is_class);
+    let has_classes = files.list().iter().any(is_sorted);
+    // Texts beside images are a source of another layout.
+    let is_text = |path: &String| extension(path) == "txt" && path != CLASSES;
+    if !has_classes && (!holds_media || files.list().iter().any(is_text)) {
+        return none();
+    }
     let mut skipped: Vec<_> =
         files.skipped().iter().map(|(path, why)| (files.location(path), *why)).collect();
     let mut paths = vec![];
-    let is_media = |path: &str| matches!(Modality::by_name(path), Some(Modality::Image | Modality::Audio));
-    let holds_media = files.list().iter().any(|path| is_media(path));
-    let is_other = |path: &str| holds_media && !extension(path).is_empty() && !is_media(path);
     for path in files.list().iter().filter(|path| *path != CLASSES) {
-        match label(path, &splits) {
-            _ if file_name(path).starts_with('.') => skipped.push((files.location(path), "hidden")),
-            Some(_) if is_other(path) => skipped.push((files.location(path), "not an image or audio clip")),
-            Some(_) => paths.push(path.clone()),
-            None => skipped.push((files.location(path), "in no class folder")),
+        match !has_classes || label(path, &splits).is_some() {
+            _ if is_hidden(path) => skipped.push((files.location(path), "hidden")),
+            true if is_other(path) || !has_classes && !is_media(path) => {
+                skipped.push((files.location(path), "not an image or audio clip"))
+            }
+            true => paths.push(path.clone()),
+            false => skipped.push((files.location(path), "in no class folder")),
         }
     }
     if paths.is_empty() {
         return none();
     }
     place.refuse_columns(NAME)?;
-    let classes = class_names(&files)?;
-    if let Some(classes) = &classes {
-        let known = |path: &&String| {
-            label(path, &splits).is_some_and(|label| classes.iter().any(|class| class == label))
-        };
-        if let Some(path) = paths.iter().find(|path| !known(path)) {
+    let classes = if has_classes { listed_classes(&files, &paths, &splits)? } else { None };
+    let mut fields = vec!["file".to_string()];
+    let has_splits = !splits.is_empty() || !has_classes && paths.iter().all(|path| path.contains('/'));
+    fields.extend(has_classes.then(|| "label".into()));
+    fields.extend(has_splits.then(|| "split".into()));
+    let label_depth = has_classes.then_some(usize::from(!splits.is_empty()));
+    Ok(Some(Arc::new(Folders { files, fields, paths, label_depth, classes, skipped })))
+}
+
+fn is_media(path: &str) -> bool {
+    matches!(Modality::by_name(path), Some(Modality::Image | Modality::Audio))
+}
+
+fn is_hidden(path: &str) -> bool {
+    file_name(path).starts_with('.')
+}
+
+/// The classes in `classes.txt`, if there is one, which must name every class folder.
+fn listed_classes(
+    files: &Files,
+    paths: &[String],
+    splits: &BTreeSet<&str>,
+) -> Result<Option<Vec<String>>, DataError> {
+    let Some(classes) = class_names(files)? else { return Ok(None) };
+    let known = |label: &str| classes.iter().any(|class| class == label);
+    for path in paths {
+        let label = label(path, splits).unwrap_or_default();
+        if !known(label) {
             let problem = format!(
-                "its folder {:?} is not in {CLASSES}, which lists {}",
-                label(path, &splits).unwrap_or_default(),
+                "its folder {label:?} is not in {CLASSES}, which lists {}",
                 listed(classes.iter().map(String::as_str))
             );
             return Err(DataError::layout(&files.location(path), problem));
         }
     }
-    let mut fields = vec!["file".to_string(), "label".into()];
-    if !splits.is_empty() {
-        fields.push("split".into());
-    }
-    Ok(Some(Arc::new(Folders { files, fields, paths, classes, skipped })))
+    Ok(Some(classes))
 }
 
 /// The top folders with names of splits.
@@ -109,9 +140,9 @@ impl Folders {
                 let bytes = if bytes { self.files.read(path)? } else { vec![] };
                 Ok(Value::File(File { name: path.clone(), bytes }))
             }
-            "label" => Ok(folder(path, self.fields.len() - 2)),
-            "split" if self.fields.len() > 2 => Ok(folder(path, 0)),
-            _ => Err(unknown_field(self, field)),
+            _ if !self.fields.iter().any(|known| known == field) => Err(unknown_field(self, field)),
+            "label" => Ok(folder(path, self.label_depth.unwrap_or_default())),
+            _ => Ok(folder(path, 0)),
         }
     }
 }

@@ -35,7 +35,7 @@ pub use filter::Filter;
 pub use memory::MemoryTable;
 pub use modality::Modality;
 pub use place::Place;
-pub use select::{hold_out, select};
+pub use select::{compared_values, hold_out, select};
 pub use source::{Opener, Source, SourceError, SourceRegistry};
 
 use crate::data::DataError;

@@ -3,6 +3,7 @@
 use super::{Place, Table};
 use crate::data::DataError;
 use serde::{Deserialize, Deserializer, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -37,20 +38,33 @@ impl Source {
     }
 }
 
+/// The keys of a source that is a table.
+#[derive(Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    path: String,
+    layout: Option<String>,
+    columns: Option<Vec<String>>,
+    #[serde(default = "one")]
+    weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl schemars::JsonSchema for Source {
+    fn schema_name() -> Cow<'static, str> {
+        "Source".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "anyOf": [{ "type": "string" }, generator.subschema_for::<Keys>()] })
+    }
+}
+
 impl<'de> Deserialize<'de> for Source {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Keys {
-            path: String,
-            layout: Option<String>,
-            columns: Option<Vec<String>>,
-            #[serde(default = "one")]
-            weight: f64,
-        }
-        fn one() -> f64 {
-            1.0
-        }
         let value = serde_json::Value::deserialize(deserializer)?;
         if let serde_json::Value::String(path) = value {
             return Ok(Self::new(path));
@@ -177,7 +191,12 @@ impl SourceRegistry {
                 return Ok(table);
             }
         }
-        Err(none(format!("it is in none of the known layouts: {}; `layout` names one", known())))
+        Err(none(format!(
+            "it is in none of the known layouts: {}; expected class folders, tars, a table (.csv, .tsv, .jsonl, .parquet), \
+             .txt, IDX, CIFAR-10 or .npz; a source {{ path = {:?}, layout = \"NAME\" }} has the layout of this name",
+            known(),
+            source.path
+        )))
     }
 
     /// The registered table of a source `memory:NAME`.

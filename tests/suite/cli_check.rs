@@ -330,7 +330,7 @@ fn token_counts_follow_the_options() {
     };
     let small = tokens(&[]); // the 1×2 image has no patch of 4
     assert_eq!((&small["tokens"]["total"], &small["not_tokenized"]["rows"]), (&json!(48), &json!(1)));
-    assert!(small["not_tokenized"]["problem"].as_str().unwrap().contains("multiple of the patch size 4"));
+    assert!(small["not_tokenized"]["problem"].as_str().unwrap().contains("patch_size 4 does not divide"));
     let resized = tokens(&["--image-size", "32x32", "--patch-size", "16"]);
     assert_eq!(
         (&resized["tokens"]["histogram"], &resized["not_tokenized"]),

@@ -165,7 +165,7 @@ fn files_that_cannot_be_tokenized_are_named() {
     assert!(far.contains("--index: expected less than 360, the number of rows; found 360"), "{far}");
     assert!(refusal(1, &["tokenize", LOG, "--context", "0"]).contains("context"));
     let uneven = refusal(1, &["tokenize", IDX, "--patch-size", "3"]);
-    assert!(uneven.contains("must be a multiple of the patch size 3"), "{uneven}");
+    assert!(uneven.contains("patch_size 3 does not divide"), "{uneven}");
 }
 
 /// The figure that a command draws.

@@ -84,8 +84,7 @@ fn a_policy_acts_on_images() {
         assert!(played["random"]["return_mean"].as_f64().unwrap() < 3.0, "{played}");
     }
     let narrow = rollout(folder.path(), "eye-narrow", "--episodes 1");
-    let message =
-        "episode 0: inputs.front: step 0: image is 4×3 pixels; width must be a multiple of the patch size 2";
+    let message = "episode 0: inputs.front: step 0: patch_size 2 does not divide the image's 4×3 pixels";
     assert!(narrow.code == Some(1) && narrow.err.contains(message), "{}", narrow.err);
     let other = rollout(folder.path(), "eye-other", "--episodes 1");
     let message = "has cameras [\"side\"]; the model reads images of [\"front\"]";
@@ -110,7 +109,7 @@ fn images_of_a_log_are_tokenized_and_checked() {
     let stray = error_of(folder.path(), "tokenize builtin:cartpole-mixed.npz --patch-size 2");
     assert!(stray.contains("--patch-size, --image-size and --num-channels are for images"), "{stray}");
     let uneven = error_of(folder.path(), "tokenize log.npz --patch-size 16");
-    assert!(uneven.contains("4×4 pixels; height must be a multiple of the patch size 16"), "{uneven}");
+    assert!(uneven.contains("patch_size 16 does not divide the image's 4×4 pixels"), "{uneven}");
 
     let split =
         works(folder.path(), "data check log.npz --patch-size 8 --image-size 8x16")["splits"][0].clone();

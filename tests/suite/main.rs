@@ -27,6 +27,7 @@ mod image_policy;
 mod interrupted;
 mod learns;
 mod logs;
+mod messages;
 mod parts;
 mod pretrained;
 mod progress;

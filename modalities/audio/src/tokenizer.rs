@@ -61,7 +61,10 @@ impl AudioTokenizer {
     pub(crate) fn frames(&self, samples: &[f32]) -> Result<Vec<f32>, TokenizeError> {
         let n_mels = self.config.mel.n_mels;
         let kept = self.config.clip_frames.unwrap_or(self.mel.frames(samples.len()));
-        let slices = self.config.fit(kept).map_err(TokenizeError::Input)?;
+        let slices = self.config.fit(kept).map_err(|problem| {
+            let most = kept.div_ceil(self.config.hop());
+            TokenizeError::Input(format!("{problem}: try max_slices={most} in training"))
+        })?;
         let log_mel = self.mel.log_mel(samples);
         let silence = if self.config.clip_frames.is_some() { 0.0 } else { log_mel.floor };
         let mut frames = log_mel.values;

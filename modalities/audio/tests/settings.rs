@@ -146,7 +146,10 @@ fn invalid_settings_are_errors() {
         fit(json!({}), &vec![Value::Missing]).unwrap_err(),
         "audio: expected at least 1 clip to fit the bands to; found 0"
     );
-    assert_eq!(error_of(json!({"max_slices": 9})), "50 frames make 13 slices of 4; max_slices is 9");
+    assert_eq!(
+        error_of(json!({"max_slices": 9})),
+        "50 frames make 13 slices of 4; max_slices is 9: try max_slices=13 in training"
+    );
 }
 
 #[test]

@@ -89,7 +89,10 @@ fn too_many_slices_are_an_error() {
     let short = tokenizer(AudioConfig { max_slices: 10, ..AudioConfig::default() });
     assert_eq!(short.encode(&tone(16000, 6400)).unwrap().len(), 10);
     let error = short.encode(&tone(16000, 6560)).unwrap_err();
-    assert_eq!(error.to_string(), "41 frames make 11 slices of 4; max_slices is 10");
+    assert_eq!(
+        error.to_string(),
+        "41 frames make 11 slices of 4; max_slices is 10: try max_slices=11 in training"
+    );
 }
 
 #[test]

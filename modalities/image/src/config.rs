@@ -130,17 +130,18 @@ impl ImageConfig {
             if side == 0 {
                 return Err(format!("image is {height}×{width} pixels; {name} must be at least {patch}"));
             }
-            if self.stride.is_none() && side % patch != 0 {
-                return Err(format!(
-                    "image is {height}×{width} pixels; {name} must be a multiple of the patch size {patch}"
-                ));
-            }
+        }
+        if self.stride.is_none() && (height % patch != 0 || width % patch != 0) {
+            return Err(self.indivisible([height, width]));
         }
         let [rows, columns] = [height, width].map(|side| tiling.count(side));
         let [max_rows, max_columns] = self.max_patches;
         if rows > max_rows || columns > max_columns {
+            let most @ [max_height, max_width] = self.max_patches.map(|n| n.saturating_mul(tiling.stride));
             return Err(format!(
-                "image has {rows}×{columns} patches; at most {max_rows}×{max_columns} are allowed"
+                "image is {height}×{width} pixels, {rows}×{columns} patches; the model is for at most \
+                 {max_height}×{max_width}, {max_rows}×{max_columns} patches (max_patches): resize it, or every image in \
+                 training: try image_size={most:?}"
             ));
         }
         // With large patches and a small stride, each pixel is in up to a million patches.
@@ -153,6 +154,29 @@ impl ImageConfig {
             ));
         }
         Ok([rows, columns])
+    }
+
+    /// The error of an image of `[height, width]` that patches do not fill, with settings to change.
+    fn indivisible(&self, [height, width]: [usize; 2]) -> String {
+        let patch = self.patch_size;
+        let common =
+            (2..=height.min(width)).filter(|n| height % n == 0 && width % n == 0).collect::<Vec<_>>();
+        let other_patch = match common.iter().min_by_key(|n| n.abs_diff(patch)) {
+            Some(nearest) => {
+                let listed = common.iter().map(|n| format!(", {n}")).collect::<String>();
+                format!("divisors of both are 1{listed}: try patch_size={nearest}; or ")
+            }
+            None => String::new(),
+        };
+        // Before it is fitted, the maximum is without bound.
+        let size = [0, 1].map(|i| match self.max_patches[i].saturating_mul(patch) {
+            most if most <= MAX_PIXELS => most,
+            _ => [height, width][i].next_multiple_of(patch),
+        });
+        format!(
+            "patch_size {patch} does not divide the image's {height}×{width} pixels; {other_patch}resize every image in \
+             training: try image_size={size:?}"
+        )
     }
 
     fn check_normalisation(&self) -> Result<(), String> {

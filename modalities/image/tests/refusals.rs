@@ -18,10 +18,19 @@ fn encode(height: usize, width: usize) -> String {
 
 #[test]
 fn sizes_that_do_not_fit_the_patches_are_errors() {
-    assert_eq!(encode(30, 32), "image is 30×32 pixels; height must be a multiple of the patch size 8");
-    assert_eq!(encode(32, 30), "image is 32×30 pixels; width must be a multiple of the patch size 8");
+    let patches = "divisors of both are 1, 2: try patch_size=2; or resize every image in training: try image_size=[32, 32]";
+    assert_eq!(encode(30, 32), format!("patch_size 8 does not divide the image's 30×32 pixels; {patches}"));
+    assert_eq!(encode(32, 30), format!("patch_size 8 does not divide the image's 32×30 pixels; {patches}"));
+    assert_eq!(
+        encode(31, 32),
+        "patch_size 8 does not divide the image's 31×32 pixels; resize every image in training: try image_size=[32, 32]"
+    );
     assert_eq!(encode(0, 32), "image is 0×32 pixels; both sides must be at least 1");
-    assert_eq!(encode(32, 40), "image has 4×5 patches; at most 4×4 are allowed");
+    assert_eq!(
+        encode(32, 40),
+        "image is 32×40 pixels, 4×5 patches; the model is for at most 32×32, 4×4 patches (max_patches): resize it, or \
+         every image in training: try image_size=[32, 32]"
+    );
 }
 
 #[test]
@@ -51,11 +60,13 @@ fn invalid_settings_are_errors() {
     );
     assert_eq!(
         error_of(ImageConfig::vit(1, 8, [32, 30])),
-        "image: image_size does not fit: image is 32×30 pixels; width must be a multiple of the patch size 8"
+        "image: image_size does not fit: patch_size 8 does not divide the image's 32×30 pixels; divisors of both are 1, \
+         2: try patch_size=2; or resize every image in training: try image_size=[32, 24]"
     );
     assert_eq!(
         error_of(ImageConfig { image_size: Some([32, 40]), ..eights() }),
-        "image: image_size does not fit: image has 4×5 patches; at most 4×4 are allowed"
+        "image: image_size does not fit: image is 32×40 pixels, 4×5 patches; the model is for at most 32×32, 4×4 \
+         patches (max_patches): resize it, or every image in training: try image_size=[32, 32]"
     );
     assert_eq!(
         error_of(ImageConfig { stride: Some(9), ..eights() }),
@@ -64,7 +75,8 @@ fn invalid_settings_are_errors() {
     assert!(error_of(ImageConfig { stride: Some(0), ..eights() }).contains("stride is 0"));
     assert_eq!(
         error_of(ImageConfig { stride: Some(4), ..ImageConfig::vit(1, 8, [32, 30]) }),
-        "image: image_size does not fit: image has 8×8 patches; at most 4×3 are allowed"
+        "image: image_size does not fit: image is 32×30 pixels, 8×8 patches; the model is for at most 16×12, 4×3 \
+         patches (max_patches): resize it, or every image in training: try image_size=[16, 12]"
     );
     let everywhere =
         ImageConfig { stride: Some(1), max_patches: [900; 2], ..ImageConfig::vit(1, 800, [800, 800]) };

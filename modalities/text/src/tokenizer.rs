@@ -84,7 +84,7 @@ impl TextTokenizer {
         if ids.len() > self.config.context {
             let (n, context) = (ids.len(), self.config.context);
             return Err(TokenizeError::Input(format!(
-                "text has {n} tokens; the context holds {context}: set context to {n} or more"
+                "text has {n} tokens; the context holds {context}: try context={n}"
             )));
         }
         self.tokens_in(ids, &vec![0; if self.config.segments > 0 { ids.len() } else { 0 }])

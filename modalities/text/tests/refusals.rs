@@ -61,7 +61,7 @@ fn unknown_characters_are_errors() {
 #[test]
 fn texts_beyond_the_context_are_errors() {
     let error = abc().encode(&"abcab".into()).unwrap_err();
-    assert_eq!(error.to_string(), "text has 5 tokens; the context holds 4: set context to 5 or more");
+    assert_eq!(error.to_string(), "text has 5 tokens; the context holds 4: try context=5");
     assert_eq!(abc().ids("abcab").unwrap().len(), 5, "ids have no limit");
 }
 

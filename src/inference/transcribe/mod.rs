@@ -29,7 +29,7 @@ use super::predict::predict_samples;
 use super::{PredictError, Sampling};
 use crate::modalities::audio::{AudioTokenizer, Waveform};
 use crate::model::Model;
-use crate::sample::{Composition, GetField, Part, ReadSite, Role};
+use crate::sample::{Composition, GetField, Part, ReadSite, Role, in_part};
 use decoder::ClipDecoder;
 use serde::Serialize;
 use smalti_contract::{Tokenizer, Value};
@@ -119,18 +119,25 @@ impl<'a> Transcriber<'a> {
         })
     }
 
+    /// The audio input.
+    pub fn input(&self) -> &'a Part {
+        &self.task.parts()[self.input]
+    }
+
     /// The transcript of a clip.
     ///
     /// # Errors
     /// If the clip cannot be tokenized, or an option does not apply to the model; none applies to CTC.
     pub fn transcribe(&self, clip: &Waveform, options: &Options) -> Result<Transcript, PredictError> {
         let output = &self.task.outputs()[self.output];
+        let refuse = |error| in_part(self.input(), error);
         if output.labels.is_none() {
             let next = NextToken::new(self.model, self.number, self.task, self.output)?;
-            return ClipDecoder::new(self, next, self.audio.windows(clip)?, options)?.run();
+            return ClipDecoder::new(self, next, self.audio.windows(clip).map_err(refuse)?, options)?.run();
         }
         options.check_for_ctc(&output.name)?;
-        let mut sample = self.task.sample_of_tokens(self.input, self.audio.encode(clip)?, 0)?;
+        let mut sample =
+            self.task.sample_of_tokens(self.input, self.audio.encode(clip).map_err(refuse)?, 0)?;
         sample.outputs.retain(|output| output.head == self.output);
         let mut predicted = predict_samples(self.model, self.task, &[(self.number, sample)])?.remove(0);
         let prediction = predicted.remove(&output.name);

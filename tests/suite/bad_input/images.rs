@@ -22,7 +22,7 @@ fn unusable_image_sources_are_named() {
         ("none", &["none", "not found", "expected a file, a folder, an archive or a pattern"]),
         ("empty.tar", &["empty.tar", "empty"]),
         ("text.tar", &["text.tar", "not readable as a tar archive"]),
-        ("loose", &["loose", "no field \"split\"", "file, label"]),
+        ("loose", &["data.validation: selects none of the 1 rows of loose", "split is train"]),
         ("cut", &["cut/train-images-idx3-ubyte", "IDX", "has 4×8×8 = 256 bytes; 255 follow"]),
         (
             "swapped",
@@ -61,7 +61,7 @@ fn an_image_that_does_not_divide_into_patches_is_named() {
     for file in ["images/train/low/1.png", "images/test/low/1.png"] {
         let place = image_place();
         place.write(file, &png(9, 8));
-        let message = [file, "image is 8×9 pixels; width must be a multiple of the patch size 4"];
+        let message = [file, "patch_size 4 does not divide the image's 8×9 pixels"];
         place.fails(&format!("{} --out run", image_train()), &message);
     }
 }
@@ -97,7 +97,10 @@ fn skipped_corrupt_samples_are_replaced_and_named() {
 fn a_corrupt_validation_image_costs_no_step() {
     let place = image_place();
     place.write("images/test/low/1.png", &png(9, 8));
-    place.fails(&format!("{} --out run", image_train()), &["width must be a multiple of the patch size 4"]);
+    place.fails(
+        &format!("{} --out run", image_train()),
+        &["patch_size 4 does not divide the image's 8×9 pixels"],
+    );
     assert!(place.path("run/state.safetensors").exists(), "six steps are lost");
     place.write("images/test/low/1.png", &png(8, 8));
     assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
@@ -125,8 +128,12 @@ fn corrupt_images_to_classify_are_named() {
         ("cut.png", whole[..60].to_vec(), &["not readable as image"]),
         ("corrupt.png", damaged(whole.clone(), whole.len() - 13), &["not readable as image", "CRC"]),
         ("sound.png", wav(8000, 800, 1, 16), &["unknown format"]),
-        ("odd.png", png(8, 7), &["image is 7×8 pixels; height must be a multiple of the patch size 4"]),
-        ("large.png", png(8, 128), &["image has 32×2 patches; at most 4×2 are allowed"]),
+        ("odd.png", png(8, 7), &["patch_size 4 does not divide the image's 7×8 pixels"]),
+        (
+            "large.png",
+            png(8, 128),
+            &["image is 128×8 pixels, 32×2 patches; the model is for at most 16×8, 4×2 patches"],
+        ),
         ("cut-idx3-ubyte", idx(0x803, &[2, 8, 8], 100), &["has 2×8×8 = 128 bytes; 100 follow"]),
         ("claim-idx3-ubyte", idx(0x803, &[u32::MAX; 3], 8), &["IDX", "8 follow"]),
     ];

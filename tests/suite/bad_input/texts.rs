@@ -35,7 +35,7 @@ fn vocabularies_are_trained_read_or_named() {
     place.write("alone/encoder.json", b"{\"a\": 0}");
     let with = |vocabulary: &str| format!("{} --set outputs.text.vocabulary={vocabulary}", text_train());
     let cases: [(&str, &[&str]); 7] = [
-        ("letters", &["unknown variant `letters`"]),
+        ("letters", &["outputs.text.vocabulary: expected one of characters, bytes, words", "\"letters\""]),
         ("{bpe=256}", &["outputs.text: text: vocabulary.bpe: expected 257 or more", "found 256"]),
         ("{file=\"nowhere\"}", &["nowhere: not found; expected a vocabulary: tokenizer.json"]),
         (

@@ -17,7 +17,7 @@ pub fn is_settings(path: &str) -> bool {
 
 /// Checks the rows of every task.
 pub fn check(path: &str, set: &[String], limit: usize, as_json: bool, modalities: &Modalities) -> Result<()> {
-    let config = RunConfig::of_preset_or_file(path, set)?;
+    let config = RunConfig::of_preset_or_file_with(path, set, modalities)?;
     let mut reports: BTreeMap<String, TaskReport> = BTreeMap::new();
     for (entry, opened) in open_tasks(&config, modalities, |_| Ok(Start::New))? {
         reports.insert(entry.name.clone(), inspect(&opened, limit)?);
