@@ -128,8 +128,13 @@ impl Fitting<'_> {
         part: &PlannedPart,
         values: &ConcatenatedValues,
     ) -> Result<Arc<dyn AnyTokenizer>, OpenError> {
-        let refuse =
-            |problem: RegistryError| OpenError::Modality { part: part.key(), problem: problem.into() };
+        let refuse = |problem: RegistryError| match problem {
+            RegistryError::Unknown { name, known } => OpenError::Setting {
+                setting: format!("{}.modality", part.key()),
+                problem: format!("no modality is named {name:?}; known: {known}"),
+            },
+            problem => OpenError::Modality { part: part.key(), problem: problem.into() },
+        };
         if let Some(OtherTaskPart { tokenizer, .. }) = &part.other_task_part {
             self.fitted.saved.tokenizers.insert(part.name.clone(), tokenizer.clone());
             let built = self.modalities.tokenizers().build(&tokenizer.tokenizer, tokenizer.config.clone());
