@@ -6,7 +6,7 @@ use crate::data::Files;
 use crate::model::Model;
 use crate::registry::Modalities;
 use crate::run::{NamedTask, Run, Weights};
-use crate::sample::{Composition, Part, in_part};
+use crate::sample::{Composition, Part};
 use crate::table::Modality;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -120,7 +120,7 @@ pub fn batches(
     let mut first = 0;
     loop {
         let tokens = rows.by_ref().take(batch.max(1)).collect::<Result<Vec<_>, _>>();
-        let tokens = tokens.map_err(|error| in_part(part, error)).with_context(|| file.to_string())?;
+        let tokens = tokens.map_err(|error| part.error(error)).with_context(|| file.to_string())?;
         let n = tokens.len();
         if n == 0 {
             return Ok(());

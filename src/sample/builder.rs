@@ -155,7 +155,10 @@ impl<'a> SampleBuilder<'a> {
     }
 }
 
-pub(crate) fn in_part(part: &Part, error: TokenizeError) -> TokenizeError {
-    let table = if part.role == Role::Input { "inputs" } else { "outputs" };
-    named(table, &part.name, &part.fields, error)
+impl Part {
+    /// An error with the name of this part.
+    pub(crate) fn error(&self, error: TokenizeError) -> TokenizeError {
+        let table = if self.role == Role::Input { "inputs" } else { "outputs" };
+        named(table, &self.name, &self.fields, error)
+    }
 }

@@ -1,6 +1,6 @@
 //! Samples from rows: the tokens of all parts in order, and the target of each head.
 
-use super::builder::{SampleBuilder, in_part};
+use super::builder::SampleBuilder;
 use super::composition::{Composition, OutputPart, ReadSite};
 use super::named;
 use super::part::{Part, Role, unravel};
@@ -55,14 +55,14 @@ impl Composition {
         builder.partner = partner;
         for (number, part) in self.parts.iter().enumerate().filter(|(_, part)| !part.series) {
             if !matches!(part.role, Role::Generated(_)) {
-                builder.append_value(number, get).map_err(|e| in_part(part, e))?;
+                builder.append_value(number, get).map_err(|e| part.error(e))?;
             }
         }
         builder.append_series(get, steps)?;
         builder.append_learned_tokens();
         for (number, part) in self.parts.iter().enumerate() {
             if let Role::Generated(output) = part.role {
-                builder.append_generated(number, output, get).map_err(|e| in_part(part, e))?;
+                builder.append_generated(number, output, get).map_err(|e| part.error(e))?;
             }
         }
         for (number, output) in self.outputs.iter().enumerate() {

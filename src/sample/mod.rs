@@ -26,7 +26,6 @@ mod values;
 mod windows;
 
 pub use aliases::aliased;
-pub(crate) use builder::in_part;
 pub use compose::{GetField, Purpose};
 pub use composition::{Composition, OutputPart, ReadSite};
 pub use decoding::Decoding;

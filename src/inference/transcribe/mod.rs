@@ -29,7 +29,7 @@ use super::predict::predict_samples;
 use super::{PredictError, Sampling};
 use crate::modalities::audio::{AudioTokenizer, Waveform};
 use crate::model::Model;
-use crate::sample::{Composition, GetField, Part, ReadSite, Role, in_part};
+use crate::sample::{Composition, GetField, Part, ReadSite, Role};
 use decoder::ClipDecoder;
 use serde::Serialize;
 use smalti_contract::{Tokenizer, Value};
@@ -130,7 +130,7 @@ impl<'a> Transcriber<'a> {
     /// If the clip cannot be tokenized, or an option does not apply to the model; none applies to CTC.
     pub fn transcribe(&self, clip: &Waveform, options: &Options) -> Result<Transcript, PredictError> {
         let output = &self.task.outputs()[self.output];
-        let refuse = |error| in_part(self.input(), error);
+        let refuse = |error| self.input().error(error);
         if output.labels.is_none() {
             let next = NextToken::new(self.model, self.number, self.task, self.output)?;
             return ClipDecoder::new(self, next, self.audio.windows(clip).map_err(refuse)?, options)?.run();

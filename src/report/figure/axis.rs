@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(labels(0.07, 1.0, 5), ["0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels(1.0, 1000.0, 6), ["200", "400", "600", "800", "1000"]);
         assert_eq!(labels(-0.021, 0.021, 4), ["-0.02", "0.00", "0.02"]);
-        assert_eq!([labels(1.0, 1.0, 4), labels(f64::NAN, 1.0, 4)], [vec![String::new(); 0], vec![]]);
+        assert!(labels(1.0, 1.0, 4).is_empty() && labels(f64::NAN, 1.0, 4).is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The series of a sample: their tokens step by step, and the targets of each step.
 
-use super::{SampleBuilder, in_part};
+use super::SampleBuilder;
 use crate::data::{Output, Target};
 use crate::head::TargetContext;
 use crate::random::mix;
@@ -21,17 +21,17 @@ impl SampleBuilder<'_> {
         let mut values: Vec<Vec<Value>> = Vec::with_capacity(composition.parts.len());
         for (number, part) in composition.parts.iter().enumerate() {
             let value = match part.series && !self.is_dropped(number) {
-                true => Part::value(&part.fields, get).map_err(|e| in_part(part, e))?,
+                true => Part::value(&part.fields, get).map_err(|e| part.error(e))?,
                 false => Value::Missing,
             };
             values.push(match value {
                 Value::Series(steps) => steps,
                 Value::Missing => {
                     let required = part.required && part.series && part.drop == 0.0;
-                    self.check_required(required).map_err(|e| in_part(part, e))?;
+                    self.check_required(required).map_err(|e| part.error(e))?;
                     vec![]
                 }
-                other => return Err(in_part(part, other.unexpected("a series, as in the other rows"))),
+                other => return Err(part.error(other.unexpected("a series, as in the other rows"))),
             });
         }
         let length = values.iter().map(Vec::len).max().unwrap_or(0);
@@ -40,7 +40,7 @@ impl SampleBuilder<'_> {
             for (number, part) in composition.parts.iter().enumerate().filter(|(_, part)| part.series) {
                 let value = values[number].get_mut(step).map(std::mem::take).unwrap_or_default();
                 let in_step = |e: TokenizeError| {
-                    in_part(part, TokenizeError::Input(format!("step {}: {e}", steps.start + step)))
+                    part.error(TokenizeError::Input(format!("step {}: {e}", steps.start + step)))
                 };
                 if let Role::Series(output) = part.role {
                     self.add_step_target(output, &value, &mut targets[output]).map_err(in_step)?;
