@@ -23,6 +23,7 @@ mod place;
 mod rows;
 mod select;
 mod source;
+mod speech;
 #[cfg(test)]
 mod tests;
 mod text;

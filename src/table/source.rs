@@ -103,7 +103,8 @@ impl SourceRegistry {
         Self::default()
     }
 
-    /// The built-in layouts: `episodes`, `idx`, `cifar`, `rows`, `lines`, `webdataset`, `folders`, `text`.
+    /// The built-in layouts: `episodes`, `idx`, `cifar`, `kaldi`, `librispeech`, `ljspeech`, `common_voice`, `nemo`, `rows`,
+    /// `lines`, `webdataset`, `folders`, `text`.
     pub fn builtin() -> Self {
         let mut layouts: Vec<(&'static str, Opener)> = vec![];
         #[cfg(feature = "trajectory")]
@@ -113,6 +114,7 @@ impl SourceRegistry {
             (super::idx::NAME, super::idx::open as Opener),
             (super::cifar::NAME, super::cifar::open),
         ]);
+        layouts.extend(super::speech::LAYOUTS);
         layouts.extend([
             (super::rows::NAME, super::rows::open as Opener),
             (super::lines::NAME, super::lines::open),

@@ -95,6 +95,20 @@ fn telephone_prompts_are_read() {
 
 #[test]
 #[ignore = "needs SMALTI_DATA"]
+fn corpora_of_speech_train_the_preset_without_a_setting() {
+    for corpus in ["librispeech", "ljspeech", "common-voice", "common-voice/train.tsv", "nemo.jsonl", "kaldi"]
+    {
+        let splits = open("audio", &settings(&format!("layouts/{corpus}"), &[]));
+        assert_ne!(splits.validation.len(), 0, "{corpus}");
+        for sample in some(splits.train.as_ref()) {
+            let Target::Labels(labels) = &sample.outputs[0].target else { panic!("expected labels") };
+            assert!(!labels.is_empty() && sample.inputs[0].1.len() > 1, "{corpus}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
 fn logged_trajectories_are_read() {
     // Windows of 20 steps; the last of an episode may be shorter.
     for (file, windows) in [

@@ -19,16 +19,17 @@ mod relative;
 #[cfg(test)]
 mod tests;
 
+pub(super) use delimited::json_lines;
 #[cfg(feature = "trajectory")]
 pub(super) use parquet::columns as parquet_columns;
-pub(super) use parse::is_table;
+pub(super) use parse::{Parsed, ParsedFile, Raw, is_table, parse};
+pub(super) use relative::RelativeFiles;
 
 use super::place::{file_name, is_archive, origin, split_of};
 use super::{Place, Table, unknown_field};
 use crate::data::{DataError, Files};
 use column::{Column, columns};
-use parse::{EXTENSIONS, Parsed, parse};
-use relative::RelativeFiles;
+use parse::EXTENSIONS;
 use smalti_contract::{File, Value};
 use std::sync::Arc;
 
@@ -77,6 +78,14 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
 #[cfg(feature = "trajectory")]
 pub(super) fn read(name: &str, locations: Vec<String>) -> Result<Arc<dyn Table>, DataError> {
     Ok(Arc::new(Rows::read(name, locations, None, false)?))
+}
+
+/// The rows of parsed files.
+///
+/// # Errors
+/// [`DataError`] for a field with values of different types.
+pub(super) fn of_parsed(name: &str, files: Vec<ParsedFile>) -> Result<Arc<dyn Table>, DataError> {
+    Ok(Arc::new(Rows::new(name, files)?))
 }
 
 fn locations(place: &Place) -> Result<Option<Vec<String>>, DataError> {
@@ -129,25 +138,31 @@ impl Rows {
         columns: Option<&[String]>,
         several: bool,
     ) -> Result<Self, DataError> {
-        let mut parsed =
-            locations.iter().map(|location| parse(location, columns)).collect::<Result<Vec<_>, _>>()?;
-        if parsed.iter().all(|table| table.rows == 0) {
+        let parsed = |location: String| -> Result<ParsedFile, DataError> {
+            let table = parse(&location, columns)?;
+            Ok(ParsedFile { origin: origin(&location), location, table })
+        };
+        let mut files = locations.into_iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
+        if files.iter().all(|file| file.table.rows == 0) {
             return Err(DataError::Empty { location: name.into(), expected: "rows below the header" });
         }
-        let splits: Vec<String> = locations.iter().map(|location| split_of(location).to_string()).collect();
-        let has_split = parsed.iter().any(|table| table.fields.iter().any(|field| field == SPLIT));
-        if several && !has_split && splits.iter().any(|split| !split.is_empty()) {
-            for (table, split) in parsed.iter_mut().zip(splits) {
+        let has_split = files.iter().any(|file| file.table.fields.iter().any(|field| field == SPLIT));
+        if several && !has_split && files.iter().any(|file| !split_of(&file.location).is_empty()) {
+            for ParsedFile { location, table, .. } in &mut files {
                 table.fields.push(SPLIT.into());
-                table.columns.push(parse::Raw::Cells(vec![split; table.rows]));
+                table.columns.push(Raw::Cells(vec![split_of(location).to_string(); table.rows]));
             }
         }
+        Self::new(name, files)
+    }
+
+    fn new(name: &str, mut parsed: Vec<ParsedFile>) -> Result<Self, DataError> {
         let classes = classes(&parsed);
-        let skipped = parsed.iter_mut().flat_map(|table| std::mem::take(&mut table.skipped)).collect();
-        let (fields, columns) = typed(&locations, &mut parsed)?;
+        let skipped = parsed.iter_mut().flat_map(|file| std::mem::take(&mut file.table.skipped)).collect();
+        let (fields, columns) = typed(&mut parsed)?;
         let (mut files, mut len) = (Vec::with_capacity(parsed.len()), 0);
-        for ((location, table), columns) in locations.into_iter().zip(&parsed).zip(columns) {
-            let (relative, origin) = (RelativeFiles::new(&location)?, origin(&location));
+        for (ParsedFile { location, origin, table }, columns) in parsed.into_iter().zip(columns) {
+            let relative = RelativeFiles::new(&location);
             files.push(FileRows { location, origin, start: len, columns, relative });
             len += table.rows;
         }
@@ -175,10 +190,10 @@ impl FileRows {
 }
 
 /// The class names that files declare, for the fields for which all such files have the same.
-fn classes(parsed: &[Parsed]) -> Vec<(String, Vec<String>)> {
+fn classes(parsed: &[ParsedFile]) -> Vec<(String, Vec<String>)> {
     let mut declared: Vec<(String, Vec<String>)> = vec![];
     let mut conflicting: Vec<&str> = vec![];
-    for (field, names) in parsed.iter().flat_map(|table| &table.classes) {
+    for (field, names) in parsed.iter().flat_map(|file| &file.table.classes) {
         match declared.iter().find(|(known, _)| known == field) {
             Some((_, known)) if known == names => {}
             Some(_) => conflicting.push(field),
@@ -190,22 +205,22 @@ fn classes(parsed: &[Parsed]) -> Vec<(String, Vec<String>)> {
 }
 
 /// The fields of all files, and for each file the column of each field.
-fn typed(locations: &[String], parsed: &mut [Parsed]) -> Result<(Vec<String>, Vec<Vec<Column>>), DataError> {
+fn typed(parsed: &mut [ParsedFile]) -> Result<(Vec<String>, Vec<Vec<Column>>), DataError> {
     let mut fields: Vec<String> = vec![];
-    for field in parsed.iter().flat_map(|table| &table.fields) {
+    for field in parsed.iter().flat_map(|file| &file.table.fields) {
         if !fields.contains(field) {
             fields.push(field.clone());
         }
     }
-    let places: Vec<&str> = locations.iter().map(String::as_str).collect();
     let mut of_files: Vec<Vec<Column>> = parsed.iter().map(|_| vec![]).collect();
     for field in &fields {
-        let take = |table: &mut Parsed| {
+        let take = |ParsedFile { table, .. }: &mut ParsedFile| {
             let at = table.fields.iter().position(|known| known == field)?;
             table.fields.swap_remove(at);
             Some(table.columns.swap_remove(at))
         };
         let raw = parsed.iter_mut().map(take).collect();
+        let places: Vec<&str> = parsed.iter().map(|file| file.location.as_str()).collect();
         for (columns, column) in of_files.iter_mut().zip(columns(field, raw, &places)?) {
             columns.push(column);
         }

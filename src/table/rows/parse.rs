@@ -24,6 +24,17 @@ pub struct Parsed {
     pub skipped: Vec<(String, &'static str)>,
 }
 
+/// A file that is parsed.
+#[derive(Debug)]
+pub struct ParsedFile {
+    /// Its location, for messages.
+    pub location: String,
+    /// Its location, size and time of change; `None` if that is not known.
+    pub origin: Option<String>,
+    /// Its content.
+    pub table: Parsed,
+}
+
 /// The values of one field.
 #[derive(Debug)]
 pub enum Raw {

@@ -5,17 +5,16 @@ use crate::data::error::contained;
 use crate::data::files::{self, Files, is_remote, join};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
-/// The files at paths relative to a table. A file of `recordings/` that is not in that folder is read from the archive
-/// `recordings.tar` beside the table, in which its path has the folder or not.
+/// The files at paths relative to a folder. A file of `recordings/` that is not in that folder is read from the archive
+/// `recordings.tar` beside it, in which its path has the folder or not.
 #[derive(Debug)]
 pub struct RelativeFiles {
-    table: String,
     folder: String,
-    /// The files of the archive that the table is in.
-    archive: Option<Arc<Files>>,
-    /// The archives beside the table by the folder that each replaces, once searched for; `None` if there is none.
+    /// The files of the archive that the folder is in, once opened; `None` if it is in none.
+    archive: OnceLock<Option<Arc<Files>>>,
+    /// The archives in the folder by the folder that each replaces, once searched for; `None` if there is none.
     archives: Mutex<HashMap<String, Option<Arc<Files>>>>,
 }
 
@@ -24,18 +23,19 @@ type Found = (Arc<Files>, String);
 
 impl RelativeFiles {
     /// The files relative to the table at this location.
-    ///
-    /// # Errors
-    /// [`DataError`] if the table is in an archive that cannot be read.
-    pub fn new(table: &str) -> Result<Self, DataError> {
+    pub fn new(table: &str) -> Self {
         let start = table.rfind(['/', ':']).map_or(0, |end| end + 1);
-        let folder = table.get(..start).unwrap_or_default();
-        let on_disk = if folder.is_empty() { "." } else { folder };
-        let archive = match Path::new(on_disk).is_dir() || is_remote(folder) {
-            true => None,
-            false => Some(Arc::new(Files::open(folder.trim_end_matches('/'))?)),
-        };
-        Ok(Self { table: table.into(), folder: folder.into(), archive, archives: Mutex::default() })
+        Self::below(table.get(..start).unwrap_or_default())
+    }
+
+    /// The files below a folder, which may lie in an archive. Nothing is read.
+    pub fn below(folder: &str) -> Self {
+        Self { folder: folder.into(), archive: OnceLock::new(), archives: Mutex::default() }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &str {
+        &self.folder
     }
 
     /// The bytes of the file that a row names.
@@ -48,7 +48,7 @@ impl RelativeFiles {
         if let Some((tree, path)) = self.in_archive(&path)? {
             return tree.read(&path);
         }
-        let found = match &self.archive {
+        let found = match self.tree()? {
             Some(archive) => archive.read(&path),
             None => files::read(&join(&self.folder, &path)),
         };
@@ -62,18 +62,31 @@ impl RelativeFiles {
 
     /// The location of the file, its size and its time of change; `None` if that is not known.
     pub fn origin(&self, path: &str) -> Option<String> {
-        let path = contained(&self.table, path).ok()?;
-        match (self.in_archive(&path).ok()?, &self.archive) {
+        let path = contained(&self.folder, path).ok()?;
+        match (self.in_archive(&path).ok()?, self.tree().ok()?) {
             (Some((tree, path)), _) => tree.origin(&path),
             (None, Some(archive)) => archive.origin(&path),
             (None, None) => Files::named(&self.folder, std::iter::once(path.clone())).origin(&path),
         }
     }
 
+    /// The files of the archive that the folder is in.
+    fn tree(&self) -> Result<Option<&Arc<Files>>, DataError> {
+        if let Some(known) = self.archive.get() {
+            return Ok(known.as_ref());
+        }
+        let on_disk = if self.folder.is_empty() { "." } else { self.folder.as_str() };
+        let found = match Path::new(on_disk).is_dir() || is_remote(&self.folder) {
+            true => None,
+            false => Some(Arc::new(Files::open(self.folder.trim_end_matches('/'))?)),
+        };
+        Ok(self.archive.get_or_init(|| found).as_ref())
+    }
+
     /// The file in the archive that replaces the path's folder, unless it is in the folder itself.
     fn in_archive(&self, path: &str) -> Result<Option<Found>, DataError> {
         let Some((folder, rest)) = path.split_once('/') else { return Ok(None) };
-        let in_folder = match &self.archive {
+        let in_folder = match self.tree()? {
             Some(archive) => archive.contains(path),
             None => Path::new(&join(&self.folder, path)).exists(),
         };
@@ -93,7 +106,7 @@ impl RelativeFiles {
         }
         let name = format!("{folder}.tar");
         let location = join(&self.folder, &name);
-        let found = match &self.archive {
+        let found = match self.tree()? {
             Some(tree) if tree.contains(&name) => Some(tree.open_member(&name)?),
             None if files::is_file(&location)? => Some(Files::open(&location)?),
             _ => None,

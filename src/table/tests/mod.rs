@@ -3,6 +3,7 @@
 mod combined;
 mod files;
 mod real;
+mod speech;
 mod texts;
 
 use super::{Source, SourceRegistry, Table};

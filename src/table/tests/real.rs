@@ -138,6 +138,37 @@ fn published_layouts_are_detected() {
 
 #[test]
 #[ignore = "needs SMALTI_DATA"]
+fn corpora_of_speech_have_clips_and_texts() {
+    // The layout, its rows, and the start of its files and of its first text.
+    for (path, rows, start, first) in [
+        ("librispeech", 24, &b"fLaC"[..], "TWO"),
+        ("ljspeech", 16, b"RIFF", "eight"),
+        ("common-voice", 16, b"", "Four."),
+        ("common-voice/train.tsv", 16, b"", "Four."),
+        ("nemo.jsonl", 16, b"RIFF", "eight"),
+        ("kaldi", 7, b"RIFF", "ELEVEN TWENTY SEVEN FIFTY SEVEN"),
+        ("kaldi/data/valid", 1, b"RIFF", "YES"),
+    ] {
+        let table = of(&format!("layouts/{path}"));
+        assert_eq!(table.len(), rows, "{path}");
+        assert_eq!(present(&*table, "text").len(), rows, "{path}");
+        assert_eq!(table.value(0, "text").unwrap(), Value::Text(first.into()), "{path}");
+        for row in 0..rows {
+            let (name, bytes) = file(table.value(row, "audio").unwrap());
+            assert!(bytes.starts_with(start) && bytes.len() > 500, "{name}");
+            assert!(table.origin(row).unwrap().contains(&name), "{name}");
+        }
+    }
+    let libri = of("layouts/librispeech");
+    assert_eq!(count(&*libri, "split = validation & subset = dev-clean & speaker = 100"), 7);
+    let kaldi = of("layouts/kaldi");
+    assert_eq!(kaldi.fields(), ["audio", "text", "speaker", "id", "split"]);
+    assert_eq!([count(&*kaldi, "split = validation"), count(&*kaldi, "speaker = mwhw")], [1, 2]);
+    assert_eq!(count(&*of("layouts/common-voice"), "split = train & locale = en"), 16);
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
 fn logs_are_episodes() {
     let hopper = of("trajectory/hopper-replay.npz");
     assert_eq!((hopper.len(), (0..335).map(|row| hopper.steps(row)).sum::<usize>()), (335, 188_391));

@@ -1,7 +1,8 @@
 //! Manifests and audio clips: in training and to transcribe.
 
-use super::{audio_place, audio_train};
+use super::{Place, audio_place, audio_train};
 use crate::files::{png, wav};
+use crate::support::TINY;
 
 #[test]
 fn unusable_manifests_are_named() {
@@ -90,4 +91,48 @@ fn corrupt_clips_to_transcribe_are_named() {
     let found = "the run has inputs audio; outputs text";
     place.fails("classify run clips/a.wav", &["run: expected an output with classes", found]);
     place.fails("generate run", &["run: expected an output that continues texts", found]);
+}
+
+/// Lists of a corpus that cannot be read are errors before a run folder is created.
+#[test]
+fn unusable_corpora_of_speech_are_named() {
+    let place = Place::new(&[
+        ("command/wav.scp", b"a sph2pipe -f wav a.sph |\n"),
+        ("command/text", b"a one\n"),
+        ("kaldi/wav.scp", b"a a.wav\nb b.wav\n"),
+        ("kaldi/text", b"a one\nc two\n"),
+        ("cut/wav.scp", b"r r.wav\n"),
+        ("cut/segments", b"a r 2 1\n"),
+        ("libri/1/1-2.trans.txt", b"1-2-0 ONE\n1-2-0 TWO\n"),
+        ("libri/1/1-2-0.flac", b"fLaC"),
+        ("lj/metadata.csv", b"a|one\nb\n"),
+        ("lj/wavs/a.wav", b"RIFF"),
+        ("cv/train.tsv", b"client_id\tpath\tsentence\ns\ta.mp3\n"),
+        ("cv/clips/a.mp3", b"x"),
+        ("nemo.jsonl", b"{\"audio_filepath\": \"a.wav\", \"text\": \"one\"}\n{\n"),
+        ("path.jsonl", b"{\"path\": \"a.wav\"}\n"),
+    ]);
+    let cases: [(&str, &[&str]); 9] = [
+        (
+            "command",
+            &["command/wav.scp", "line 1", "sph2pipe -f wav a.sph |", "never run", "WAV or FLAC files"],
+        ),
+        ("kaldi", &["kaldi/text", "line 2", "expected an utterance of wav.scp; found \"c\""]),
+        ("cut", &["cut/segments", "line 1", "a start and a later end in seconds; found 2 and 1"]),
+        ("libri", &["libri/1/1-2.trans.txt", "line 2", "the id \"1-2-0\" occurs twice"]),
+        ("lj", &["lj/metadata.csv", "line 2", "expected id|text", "found 1 fields"]),
+        ("cv", &["cv/train.tsv", "line 2", "expected 3 fields", "found 2"]),
+        ("nemo.jsonl", &["nemo.jsonl", "line 2", "expected a JSON object"]),
+        (
+            "{path=\"path.jsonl\",layout=\"nemo\"}",
+            &["path.jsonl", "no field \"audio_filepath\"", "there is path"],
+        ),
+        ("{path=\"lj\",layout=\"kaldi\"}", &["lj: expected a folder with the file wav.scp; found none"]),
+    ];
+    for (source, message) in cases {
+        place.fails_untouched(&format!("train audio {TINY} --set data.source={source}"), message);
+    }
+    place.write("kaldi/text", b"a one\nb two\n");
+    let message = [".wav: not found", "kaldi/wav.scp row", "folders above"];
+    place.fails(&format!("train audio {TINY} --set data.source=kaldi --out run"), &message);
 }
