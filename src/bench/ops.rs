@@ -28,7 +28,7 @@ impl Checked {
     }
 }
 
-/// Run every case of [`cases`] that is not small in `f32` and, on a GPU, in `bf16`; calls `report` after each one.
+/// Run every operation in `f32` and, on a GPU, in `bf16`; calls `report` after each case.
 ///
 /// # Errors
 /// If the CPU or the optimizer fails; the error of an operation on the device is reported instead.

@@ -1,6 +1,6 @@
 //! `smalti info`
 
-use super::print;
+use super::{print, progress};
 use crate::config::TaskEntry;
 use crate::model::Model;
 use crate::registry::Modalities;
@@ -150,9 +150,11 @@ fn show(run: &Run, model: Option<&Model>, step: Option<u64>, best: Option<&Evalu
         print::table(&["part", "parameters"], &parts.collect::<Vec<_>>());
     }
     if let Some(Evaluation { step, metrics }) = best {
+        let units = &model.map(progress::loss_units).unwrap_or_default();
         let rows = metrics.iter().flat_map(|(task, metrics)| {
-            metrics.iter().map(|(name, value)| {
-                vec![task.clone(), name.clone(), print::number(*value), step.to_string()]
+            let named = |name| progress::metric_name(name, units.get(task));
+            metrics.iter().map(move |(name, value)| {
+                vec![task.clone(), named(name), print::number(*value), step.to_string()]
             })
         });
         print::table(&["task", "metric", "best", "at step"], &rows.collect::<Vec<_>>());

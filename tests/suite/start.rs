@@ -1,5 +1,6 @@
 //! Training from another run's weights: loaded, interpolated, new and frozen parameters.
 
+#[cfg(feature = "text")]
 use crate::support::{ran, smalti};
 use candle_core::{Device, Tensor};
 use smalti::config::RunConfig;

@@ -49,7 +49,7 @@ pub(crate) fn weighted_mean_loss(
     x: &Value,
     targets: &[f32],
     weights: &[f32],
-    f: impl Fn(f32, f32) -> f32 + Sync,
+    f: impl Fn(f32, f32) -> f32 + Copy + Sync,
     slope: impl Fn(f32, f32) -> f32 + Send + Sync + 'static,
 ) -> Result<Value> {
     let (n, d) = x.dims2()?;
@@ -60,7 +60,7 @@ pub(crate) fn weighted_mean_loss(
             || {
                 let rows = x.chunks_exact(d).zip(targets.chunks_exact(d)).zip(weights);
                 rows.filter(|(_, weight)| **weight != 0.0)
-                    .map(|((x, t), weight)| f64::from(*weight) * f64::from(sum_by2(x, t, &f)) / d as f64)
+                    .map(|((x, t), weight)| f64::from(*weight) * f64::from(sum_by2(x, t, f)) / d as f64)
                     .sum::<f64>()
             },
         )
