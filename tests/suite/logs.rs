@@ -1,6 +1,7 @@
 //! Reading logs of episodes in every format and layout from the command line.
 #![cfg(feature = "trajectory")]
 
+use crate::rlds;
 use serde_json::{Value, json};
 use std::fs;
 use std::process::{Command, Output};
@@ -105,6 +106,28 @@ fn tables_and_folders_of_files_are_read() {
         corrupt["problem"].as_str().unwrap().contains("line 3: column \"action.arm\" is \"left\""),
         "{corrupt}"
     );
+}
+
+#[test]
+fn an_rlds_data_set_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("push-train.tfrecord-00000-of-00001");
+    fs::write(folder.path().join("features.json"), rlds::FEATURES).unwrap();
+    let whole = [rlds::episode(3), rlds::episode(2)].concat();
+    fs::write(&file, &whole).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let part = checked(path);
+    assert_eq!((&part["rows"], &part["steps"]["total"]), (&json!(2), &json!(5.0)));
+    assert_eq!(part["skipped"], json!([["steps/observation/points", "its shape is not fixed"]]));
+    assert_eq!(field(&part, "observations")["found"]["shape"], json!({ "[3]": 5 }));
+    assert_eq!(field(&part, "end")["classes"], json!({ "terminated": 2 }));
+
+    fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    let output = smalti(&["data", "check", path]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("push-train.tfrecord-00000-of-00001: record 1 at byte "), "{errors}");
+    assert!(errors.contains("the file is truncated"), "{errors}");
 }
 
 #[cfg(feature = "hdf5")]

@@ -1,4 +1,5 @@
-//! Logs of episodes: the observation, action and reward of each time step, from npz archives, JSON lines, CSV, Parquet or HDF5.
+//! Logs of episodes: the observation, action and reward of each time step, from npz archives, JSON lines, CSV, Parquet,
+//! HDF5 or TFRecord.
 //!
 //! ```
 //! use smalti_trajectory::{Actions, episodes};
@@ -11,8 +12,8 @@
 //! # Ok::<(), smalti_trajectory::TrajectoryError>(())
 //! ```
 //!
-//! The parts: [`Episode`] and its [`Images`] (the data); [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`] and,
-//! with the feature `hdf5`, `hdf5` (the file formats). An episode becomes a row of a table, whose fields the modalities
+//! The parts: [`Episode`] and its [`Images`] (the data); [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`], [`rlds`]
+//! and, with the feature `hdf5`, `hdf5` (the file formats). An episode becomes a row of a table, whose fields the modalities
 //! `numbers` and `image` tokenize.
 
 pub mod csv;
@@ -27,6 +28,7 @@ pub mod lerobot;
 mod npy;
 pub mod npz;
 pub mod parquet;
+pub mod rlds;
 mod table;
 
 pub use episode::{Actions, End, Episode, check_compatible};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// `len` bytes from `start` of a file or a buffer. Cheap to clone; members of an archive share its store.
 #[derive(Debug, Clone)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     store: Store,
     start: u64,
     len: u64,

@@ -136,7 +136,7 @@ fn actions(actions: &Actions, steps: Range<usize>) -> Value {
     }
 }
 
-fn images(images: &Images, steps: Range<usize>) -> Value {
+pub(super) fn images(images: &Images, steps: Range<usize>) -> Value {
     let image = |step: usize| match images.get(step) {
         Some(Image::Frame { height, width, channels, pixels }) => {
             let shape = if channels == 1 { vec![height, width] } else { vec![height, width, channels] };

@@ -14,6 +14,7 @@
 mod detect;
 mod fields;
 mod log;
+mod rlds;
 #[cfg(test)]
 mod tests;
 
@@ -52,13 +53,16 @@ struct Row {
     episode: Result<Episode, TrajectoryError>,
 }
 
-/// Opens a file of episodes, the files of a pattern, a folder or archive of them, or a data set in LeRobot's layout. Tables
-/// have this layout if they have columns of states and actions.
+/// Opens a file of episodes, the files of a pattern, a folder or archive of them, or a data set in LeRobot's layout or in
+/// that of RLDS. Tables have this layout if they have columns of states and actions.
 ///
 /// # Errors
 /// [`DataError`] if no episode can be read. A corrupt episode among others, or one whose states, cameras or actions differ
 /// from those of the first, is a row whose values cannot be read.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
+    if let Some(table) = rlds::open(place)? {
+        return Ok(Some(table));
+    }
     if !place.is_requested(NAME) && !detect::holds_episodes(place)? {
         return Ok(None);
     }
