@@ -20,6 +20,10 @@ pub const FEATURES: &str = r#"{"featuresDict": {"features": {
             "state": {"tensor": {"shape": {"dimensions": ["2"]}, "dtype": "float32", "encoding": "none"}}}}},
         "reward": {"tensor": {"shape": {}, "dtype": "float32", "encoding": "none"}}}}}}}}}}"#;
 
+/// An image of one pixel.
+pub const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde\0\0\0\x0cIDATx\xda\
+    c\x10P0\0\0\0\xa4\0a\n\x9b\xae\xde\0\0\0\0IEND\xaeB`\x82";
+
 enum List {
     Bytes(Vec<Vec<u8>>),
     Floats(Vec<f32>),
@@ -30,9 +34,9 @@ enum List {
 pub fn episode(steps: usize) -> Vec<u8> {
     let floats = |of: fn(f32) -> Vec<f32>| List::Floats((0..steps).flat_map(|step| of(step as f32)).collect());
     let flags = |at: usize| List::Integers((0..steps).map(|step| u8::from(step == at)).collect());
-    let texts = |of: fn(usize) -> Vec<u8>| List::Bytes((0..steps).map(of).collect());
+    let texts = |text: &[u8]| List::Bytes(vec![text.to_vec(); steps]);
     let features = [
-        ("steps/observation/front", texts(|step| [b"\x89PNG".as_slice(), &[step as u8]].concat())),
+        ("steps/observation/front", texts(PNG)),
         ("steps/observation/gripper", floats(|step| vec![step])),
         ("steps/observation/map", List::Integers((0..2 * steps).map(|i| i as u8).collect())),
         ("steps/observation/state", floats(|step| vec![10.0 + step, 20.0 + step])),
@@ -42,7 +46,7 @@ pub fn episode(steps: usize) -> Vec<u8> {
         ("steps/is_first", flags(0)),
         ("steps/is_last", flags(steps.saturating_sub(1))),
         ("steps/is_terminal", flags(steps.saturating_sub(1))),
-        ("steps/language_instruction", texts(|_| b"pick it up".to_vec())),
+        ("steps/language_instruction", texts(b"pick it up")),
         ("episode_metadata/file_path", List::Bytes(vec![b"a/b".to_vec()])),
     ];
     let entry = |(key, list): &(&str, List)| {

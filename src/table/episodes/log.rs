@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct Log {
     /// The episodes in order, each after its file; an error for a corrupt episode.
     pub episodes: Vec<(String, Result<Episode, TrajectoryError>)>,
-    /// Files, videos and columns that are not read, with the reason.
+    /// Files and columns that are not read, with the reason.
     pub skipped: Vec<(String, &'static str)>,
     /// The files of images that are not in the log itself.
     pub files: Option<Arc<Files>>,
@@ -157,7 +157,6 @@ impl Log {
                 Err(error) => self.episodes.push((location, Err(error))),
             }
         }
-        self.skip(info.skipped());
         // A corrupt episode is reported itself, not as a wrong number of episodes.
         if self.episodes.iter().all(|(_, episode)| episode.is_ok()) {
             let steps = self.episodes.iter().flat_map(|(_, episode)| episode).map(Episode::len).sum();

@@ -1,20 +1,18 @@
 //! The TFRecord files of a data set, and the places of their records.
 
 use crate::data::{DataError, Files};
+use crate::table::episodes::recent::Recent;
 use crate::table::place::file_name;
 use smalti_trajectory::TrajectoryError;
 use smalti_trajectory::rlds::{CHECKSUM, HEADER, INFO, record_data, record_length};
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// The most bytes of records that are kept, beside the last one: the fields of a row are read one after another.
-const KEPT: usize = 256 << 20;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(super) struct Shards {
     files: Arc<Files>,
     shards: Vec<Shard>,
     records: Vec<Place>,
-    recent: Mutex<Recent>,
+    recent: Recent<usize, Arc<Vec<u8>>>,
 }
 
 struct Shard {
@@ -31,20 +29,13 @@ struct Place {
     len: u64,
 }
 
-/// The records that were read last.
-#[derive(Default)]
-struct Recent {
-    records: VecDeque<(usize, Arc<Vec<u8>>)>,
-    bytes: usize,
-}
-
 impl Shards {
     /// Finds the records of all files, of which only the headers are read.
     ///
     /// # Errors
     /// [`DataError`] for a file that is empty, truncated or corrupt.
     pub(super) fn open(files: Arc<Files>, paths: &[String]) -> Result<Self, DataError> {
-        let mut shards = Self { files, shards: vec![], records: vec![], recent: Mutex::default() };
+        let mut shards = Self { files, shards: vec![], records: vec![], recent: Recent::new() };
         for path in paths {
             shards.add(path)?;
         }
@@ -143,7 +134,7 @@ impl Shards {
     /// # Errors
     /// [`DataError`] if the file cannot be read, has changed, or the record is corrupt.
     pub(super) fn read(&self, record: usize) -> Result<Arc<Vec<u8>>, DataError> {
-        if let Some(found) = self.recent().get(record) {
+        if let Some((_, found)) = self.recent.find(|known| *known == record) {
             return Ok(found);
         }
         let Place { offset, len } = self.records[record];
@@ -154,30 +145,12 @@ impl Shards {
         let length = record_data(&bytes).map_err(|e| refuse(e.to_string()))?.len();
         bytes.truncate(length);
         let bytes = Arc::new(bytes);
-        self.recent().put(record, bytes.clone());
+        self.recent.keep(record, bytes.clone(), length);
         Ok(bytes)
-    }
-
-    fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shard(&self, record: usize) -> &Shard {
         &self.shards[self.shards.partition_point(|shard| shard.start <= record).saturating_sub(1)]
-    }
-}
-
-impl Recent {
-    fn get(&self, record: usize) -> Option<Arc<Vec<u8>>> {
-        self.records.iter().rev().find(|(known, _)| *known == record).map(|(_, bytes)| bytes.clone())
-    }
-
-    fn put(&mut self, record: usize, bytes: Arc<Vec<u8>>) {
-        self.bytes += bytes.len();
-        self.records.push_back((record, bytes));
-        while self.bytes > KEPT && self.records.len() > 1 {
-            self.bytes -= self.records.pop_front().map_or(0, |(_, bytes)| bytes.len());
-        }
     }
 }
 
@@ -197,16 +170,5 @@ mod tests {
         assert_eq!(split_and_number("a/bridge_dataset-val.tfrecord-00003-of-00010"), ("val", 3));
         assert_eq!(split_and_number("bridge-train.tfrecord"), ("train", 0));
         assert_eq!(split_and_number("data.tfrecord-x"), ("", 0));
-    }
-
-    #[test]
-    fn the_records_that_were_read_last_are_kept() {
-        let mut recent = Recent::default();
-        for record in 0..3 {
-            recent.put(record, Arc::new(vec![0; KEPT / 2]));
-        }
-        assert_eq!([0, 1, 2].map(|record| recent.get(record).is_some()), [false, true, true]);
-        recent.put(3, Arc::new(vec![0; 2 * KEPT]));
-        assert_eq!([2, 3].map(|record| recent.get(record).is_some()), [false, true]);
     }
 }

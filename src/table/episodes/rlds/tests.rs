@@ -8,7 +8,7 @@ use crate::data::testing::{at, folder_of, real};
 use crate::table::{Source, SourceRegistry, select};
 use smalti_contract::{Array, File, Numbers};
 use tempfile::TempDir;
-use written::{FEATURES as DESCRIPTION, episode};
+use written::{FEATURES as DESCRIPTION, PNG, episode};
 
 const TRAIN: &str = "push-train.tfrecord-00000-of-00001";
 
@@ -51,7 +51,7 @@ fn a_record_is_a_row_of_series() {
     assert_eq!(step("observations.state", 0), Value::vector([10.0, 20.0]));
     assert_eq!(step("actions", 1), Value::vector([0.5, -1.0]));
     assert_eq!(step("map", 1), Value::Array(Array { shape: vec![1, 2], numbers: Numbers::U8(vec![2, 3]) }));
-    let image = File { name: "step 2".into(), bytes: b"\x89PNG\x02".to_vec() };
+    let image = File { name: "step 2".into(), bytes: PNG.to_vec() };
     assert_eq!(step("front", 2), Value::File(image.clone()));
     let peeked = series(table.peek(0, "front").unwrap()).remove(2);
     assert_eq!(peeked, Value::File(File { bytes: vec![], ..image }));
