@@ -122,6 +122,21 @@ impl Images {
         }
     }
 
+    /// The images of several ranges of time steps, which are ascending and within the images.
+    pub(crate) fn keep(&self, ranges: &[Range<usize>]) -> Self {
+        match self {
+            _ if ranges.len() == 1 => self.slice(ranges[0].clone()),
+            &Self::Frames { height, width, channels, ref pixels } => {
+                let size = height * width * channels;
+                let kept: Vec<&[u8]> =
+                    ranges.iter().map(|range| &pixels[range.start * size..range.end * size]).collect();
+                Self::Frames { height, width, channels, pixels: kept.concat().into() }
+            }
+            Self::Encoded(files) => Self::Encoded(kept(files, ranges)),
+            Self::Files(paths) => Self::Files(kept(paths, ranges)),
+        }
+    }
+
     /// Check that there is an image for each of `steps`.
     pub(crate) fn validate(&self, array: &str, steps: usize) -> Result<(), TrajectoryError> {
         let invalid = |expected: String, found: String| {
@@ -141,6 +156,10 @@ impl Images {
             found => invalid(format!("an image for each of the {steps} rewards"), found.to_string()),
         }
     }
+}
+
+fn kept<T: Clone>(all: &[T], ranges: &[Range<usize>]) -> Vec<T> {
+    ranges.iter().flat_map(|range| all[range.clone()].iter().cloned()).collect()
 }
 
 /// Transpose `[n, channels, area]` to `[n, area, channels]`.

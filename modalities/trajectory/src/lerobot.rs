@@ -5,7 +5,7 @@
 //! numbers of episodes and steps, the splits, and the cameras whose images are in video files.
 
 use crate::table::{Role, role};
-use crate::{TrajectoryError, parquet};
+use crate::{Read, TrajectoryError, parquet};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -137,7 +137,7 @@ impl Info {
     ///
     /// # Errors
     /// As of [`parquet::read`].
-    pub fn read(&self, bytes: &[u8]) -> Result<parquet::Read, TrajectoryError> {
+    pub fn read(&self, bytes: &[u8]) -> Result<Read, TrajectoryError> {
         parquet::read_named(bytes, &self.names)
     }
 

@@ -36,6 +36,15 @@ pub use error::TrajectoryError;
 pub use format::Format;
 pub use images::{Image, Images};
 
+/// The content of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Read {
+    /// The episodes.
+    pub episodes: Vec<Episode>,
+    /// Columns that were not read, and the reason.
+    pub skipped: Vec<(String, &'static str)>,
+}
+
 /// Read the episodes of a file, whose [`Format`] is detected from its content; an unknown format is read as JSON lines.
 ///
 /// JSON lines are read lazily, other files at once.
@@ -47,7 +56,7 @@ pub fn episodes(bytes: &[u8]) -> Box<dyn Iterator<Item = Result<Episode, Traject
     let read = match Format::of(bytes) {
         Some(Format::JsonLines) | None => return Box::new(jsonl::episodes(bytes)),
         Some(Format::Npz) => npz::read(bytes),
-        Some(Format::Csv) => csv::read(bytes),
+        Some(Format::Csv) => csv::read(bytes).map(|read| read.episodes),
         Some(Format::Parquet) => parquet::read(bytes).map(|read| read.episodes),
         #[cfg(feature = "hdf5")]
         Some(Format::Hdf5) => hdf5::read_in_subprocess(bytes),

@@ -10,7 +10,8 @@
 //! | `terminals` or `terminations` | `[n]` | optional: 1 if the environment ended the episode, otherwise 0 |
 //! | `timeouts` or `truncations` | `[n]` | optional: 1 if a time limit ended the episode, otherwise 0 |
 //!
-//! Without `episode_starts`, an episode begins after each end, and there must be an array of ends. States and actions
+//! Observations may have one more for each episode, after its last action, which is dropped. Without `episode_starts`, an
+//! episode begins after each end, and there must be an array of ends. States and actions
 //! in parts are arrays such as `obs.position` and `actions.gripper`, which are concatenated in the order of their
 //! names; images stay separate. Numbers may be bool, integers or floats of any size and byte order; `[n, 1]` is the
 //! same as `[n]`. Other arrays are ignored, but images under another name are an error.
@@ -53,7 +54,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
             }
             Ok(Column { name, ..Column::default() })
         }
-        Role::Ignored => Ok(Column { name, ..Column::default() }),
+        Role::Ignored | Role::Index => Ok(Column { name, ..Column::default() }),
         _ => column(&mut archive, name),
     });
     table::episodes(columns.collect::<Result<_, _>>()?, Rewards::Required)

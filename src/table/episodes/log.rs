@@ -3,7 +3,7 @@
 use crate::data::error::contained;
 use crate::data::{self, DataError, Files};
 use smalti_trajectory::lerobot::{self, Info};
-use smalti_trajectory::{Episode, Format, Images, TrajectoryError, episodes, parquet};
+use smalti_trajectory::{Episode, Format, Images, TrajectoryError, csv, episodes, parquet};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -109,10 +109,12 @@ impl Log {
             let episode = episode.and_then(|episode| with_image_paths(location, folder, episode));
             self.episodes.push((location.to_string(), episode));
         };
-        if Format::of(bytes) != Some(Format::Parquet) {
-            return episodes(bytes).for_each(put);
-        }
-        match parquet::read(bytes) {
+        let read = match Format::of(bytes) {
+            Some(Format::Parquet) => parquet::read(bytes),
+            Some(Format::Csv) => csv::read(bytes),
+            _ => return episodes(bytes).for_each(put),
+        };
+        match read {
             Ok(read) => {
                 read.episodes.into_iter().map(Ok).for_each(&mut put);
                 self.skip(read.skipped);
