@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `obs` or `observations` | `[n, state_dim]` | observations of all episodes, concatenated |
 //! | the same, `uint8` | `[n, height, width]`, `[n, height, width, 1 or 3]` or channels first | images |
+//! | the same, `uint8` | `[n, frames, …]`, or more channels | stacked frames, which are placed side by side |
 //! | `actions` | `[n, dim]` or `[n]` | integers: discrete, several for `dim` above 1; floats: continuous |
 //! | `rewards` | `[n]` | rewards |
 //! | `episode_starts` | `[n]` | 1 at the first step of each episode, otherwise 0 |
