@@ -84,7 +84,8 @@ fn videos_are_decoded_by_ffmpeg() {
     let (set, programs) = (with_videos(), tempfile::tempdir().unwrap());
     let check = |path: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_smalti"));
-        let output = command.args(["data", "check", "--json"]).arg(set.path()).env("PATH", path).output().unwrap();
+        let output =
+            command.args(["data", "check", "--json"]).arg(set.path()).env("PATH", path).output().unwrap();
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
         (output.status.code(), found["splits"][0].clone())
     };
@@ -95,18 +96,26 @@ fn videos_are_decoded_by_ffmpeg() {
     assert!(problem.contains("install ffmpeg, or leave out the camera images.top"), "{problem}");
 
     // The tenth argument is the number of images, of 48×64 pixels.
-    let script = "#!/bin/sh\necho \"$@\" >> \"$(dirname \"$0\")/calls\"\nhead -c $((9216 * ${10})) /dev/zero\n";
+    let script =
+        "#!/bin/sh\necho \"$@\" >> \"$(dirname \"$0\")/calls\"\nhead -c $((9216 * ${10})) /dev/zero\n";
     let program = programs.path().join("ffmpeg");
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let (code, part) = check(&format!("{folder}:{}", std::env::var("PATH").unwrap()));
     assert_eq!((code, &part["corrupt"]), (Some(0), &json!([])));
     let images = &field(&part, "images.top")["found"];
-    assert_eq!((&images["height_x_width"], &images["channels"]), (&json!({ "48×64": 7 }), &json!({ "3": 7 })));
+    assert_eq!(
+        (&images["height_x_width"], &images["channels"]),
+        (&json!({ "48×64": 7 }), &json!({ "3": 7 }))
+    );
     let calls = fs::read_to_string(programs.path().join("calls")).unwrap();
     for (episode, steps) in [("episode_000000", 3), ("episode_000001", 4)] {
-        let call = format!("observation.images.top/{episode}.mp4 -frames:v {steps} -f rawvideo -pix_fmt rgb24 -");
-        assert!(calls.lines().any(|line| line.contains("-ss 0.000000 -i file:") && line.ends_with(&call)), "{calls}");
+        let call =
+            format!("observation.images.top/{episode}.mp4 -frames:v {steps} -f rawvideo -pix_fmt rgb24 -");
+        assert!(
+            calls.lines().any(|line| line.contains("-ss 0.000000 -i file:") && line.ends_with(&call)),
+            "{calls}"
+        );
     }
 }
 

@@ -21,7 +21,8 @@ pub const FEATURES: &str = r#"{"featuresDict": {"features": {
         "reward": {"tensor": {"shape": {}, "dtype": "float32", "encoding": "none"}}}}}}}}}}"#;
 
 /// An image of one pixel.
-pub const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde\0\0\0\x0cIDATx\xda\
+pub const PNG: &[u8] =
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde\0\0\0\x0cIDATx\xda\
     c\x10P0\0\0\0\xa4\0a\n\x9b\xae\xde\0\0\0\0IEND\xaeB`\x82";
 
 enum List {
@@ -32,7 +33,8 @@ enum List {
 
 /// A record of an episode in its frame. The last step is terminal.
 pub fn episode(steps: usize) -> Vec<u8> {
-    let floats = |of: fn(f32) -> Vec<f32>| List::Floats((0..steps).flat_map(|step| of(step as f32)).collect());
+    let floats =
+        |of: fn(f32) -> Vec<f32>| List::Floats((0..steps).flat_map(|step| of(step as f32)).collect());
     let flags = |at: usize| List::Integers((0..steps).map(|step| u8::from(step == at)).collect());
     let texts = |text: &[u8]| List::Bytes(vec![text.to_vec(); steps]);
     let features = [

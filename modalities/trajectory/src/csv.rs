@@ -20,8 +20,8 @@
 //! | `truncated` | optional: the same for a time limit |
 //! | `done` | optional: the same for any end |
 //!
-//! `timestamp`, `index` and `task_index` are ignored, an index of pandas is skipped; any other column is an error. A continuous action whose values
-//! are all whole must be written with a decimal point, `1.0`, at least once.
+//! `timestamp`, `index` and `task_index` are ignored, an index of pandas is skipped; any other column is an error. A
+//! continuous action whose values are all whole must be written with a decimal point, `1.0`, at least once.
 
 use crate::table::{self, Column, INDEX, Rewards, Role, role};
 use crate::{Read, TrajectoryError};
@@ -159,10 +159,13 @@ mod tests {
 
     #[test]
     fn an_index_of_pandas_is_skipped() {
-        for (name, skipped) in [("", "column 1"), ("Unnamed: 0", "Unnamed: 0"), ("__index_level_0__", "__index_level_0__")] {
+        for (name, skipped) in
+            [("", "column 1"), ("Unnamed: 0", "Unnamed: 0"), ("__index_level_0__", "__index_level_0__")]
+        {
             let mut rows = TWO.lines().enumerate();
             let header = rows.next().map(|(_, header)| format!("{name},{header}\n")).unwrap();
-            let file: String = std::iter::once(header).chain(rows.map(|(i, row)| format!("{i},{row}\n"))).collect();
+            let file: String =
+                std::iter::once(header).chain(rows.map(|(i, row)| format!("{i},{row}\n"))).collect();
             assert!(is_csv(file.as_bytes()));
             let found = super::read(file.as_bytes()).unwrap();
             assert_eq!(Ok(found.episodes), read(TWO.as_bytes()));

@@ -80,7 +80,9 @@ impl Reader {
         let mut columns = vec![];
         for name in names {
             match role(&name) {
-                Role::Unknown | Role::Ignored | Role::Index => columns.push(Column { name, ..Column::default() }),
+                Role::Unknown | Role::Ignored | Role::Index => {
+                    columns.push(Column { name, ..Column::default() })
+                }
                 _ => self.read_columns(group, &name, &name, &mut columns, 0)?,
             }
         }

@@ -91,8 +91,10 @@ impl Info {
             return Err(invalid(format!("codebase_version is {version:?}; expected v2 or v3")));
         }
         let split = |(name, range): (&String, &String)| {
-            let ends = range.split_once(':').and_then(|(start, end)| Some(start.parse().ok()?..end.parse().ok()?));
-            let problem = || format!("splits.{name} is {range:?}; expected FIRST:END, the numbers of episodes");
+            let ends =
+                range.split_once(':').and_then(|(start, end)| Some(start.parse().ok()?..end.parse().ok()?));
+            let problem =
+                || format!("splits.{name} is {range:?}; expected FIRST:END, the numbers of episodes");
             Ok((name.clone(), ends.ok_or_else(|| invalid(problem()))?))
         };
         let (folder, _) = described.data_path.split_once('/').unwrap_or((&described.data_path, ""));
@@ -182,8 +184,9 @@ impl Video {
 fn filled(template: &str, video: &str, numbers: &[(&str, usize)]) -> String {
     let mut path = String::new();
     let mut rest = template;
-    while let Some((text, place, after)) =
-        rest.split_once('{').and_then(|(text, rest)| rest.split_once('}').map(|(place, after)| (text, place, after)))
+    while let Some((text, place, after)) = rest
+        .split_once('{')
+        .and_then(|(text, rest)| rest.split_once('}').map(|(place, after)| (text, place, after)))
     {
         path.push_str(text);
         let (name, format) = place.split_once(':').unwrap_or((place, ""));
@@ -246,7 +249,10 @@ mod tests {
         let path = info.video_of_episode(&info.videos[0], 5);
         assert_eq!(path, "videos/chunk-002/observation.images.top/episode_000005.mp4");
         let template = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4";
-        let third = INFO.replace("videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4", template);
+        let third = INFO.replace(
+            "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
+            template,
+        );
         let info = Info::parse(third.as_bytes()).unwrap();
         let path = info.video_of_chunk(&info.videos[0], 0, 1234);
         assert_eq!(path, "videos/observation.images.top/chunk-000/file-1234.mp4");

@@ -142,7 +142,8 @@ fn content(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Conten
                     leaf.read(reader, rows).map_err(in_column)?;
                 }
                 let (dim, values) = (leaf.dim(), leaf.values);
-                let elements = names.get(&name).filter(|names| names.len() == dim).cloned().unwrap_or_default();
+                let elements =
+                    names.get(&name).filter(|names| names.len() == dim).cloned().unwrap_or_default();
                 columns.push(Column { dim, whole, elements, values, name, images: None });
             }
         }

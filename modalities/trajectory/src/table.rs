@@ -118,7 +118,9 @@ impl Table {
             let (steps, more) = (self.steps, self.steps + starts.len());
             return Err(TrajectoryError::Shape {
                 array: state.name.clone(),
-                expected: format!("{steps} rows, as the actions have, or {more} with one more for each episode"),
+                expected: format!(
+                    "{steps} rows, as the actions have, or {more} with one more for each episode"
+                ),
                 found: self.observations.to_string(),
             });
         }

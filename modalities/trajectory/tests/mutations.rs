@@ -148,6 +148,7 @@ fn rlds_descriptions() {
         "dtype": "uint8", "encodingFormat": "jpeg"}}}}}}}}}}}}}"#;
     let bound = Bound::bytes(1 << 20).and_of_file(64);
     survives("features.json", &[valid.to_vec()], bound, Features::parse);
-    let valid = br#"{"name": "push", "splits": [{"name": "train", "shardLengths": ["25", "3"]}, {"name": "val"}]}"#;
+    let valid =
+        br#"{"name": "push", "splits": [{"name": "train", "shardLengths": ["25", "3"]}, {"name": "val"}]}"#;
     survives("dataset_info.json", &[valid.to_vec()], bound, shard_lengths);
 }

@@ -94,7 +94,10 @@ fn ragged_episodes_are_named() {
         "episode 1: rewards must have 1 steps, as actions has; found 2"
     );
     let short = Column::Nested(vec![vec![vec![1.0, 2.0]; 3], vec![vec![1.0, 2.0]; 4]]);
-    assert_eq!(with("observations", short), "episode 1: observations must have 2 steps, as actions has; found 4");
+    assert_eq!(
+        with("observations", short),
+        "episode 1: observations must have 2 steps, as actions has; found 4"
+    );
     let narrow = Column::Nested(vec![vec![vec![1.0, 2.0]; 3], vec![vec![1.0]; 2]]);
     assert_eq!(
         with("observations", narrow),

@@ -149,7 +149,7 @@ impl Extent {
 }
 
 /// A reader of an [`Extent`].
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     extent: Extent,
     position: u64,
 }

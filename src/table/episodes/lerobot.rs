@@ -18,14 +18,14 @@ pub(super) struct Details {
     pub(super) videos: BTreeMap<String, Clip>,
 }
 
+/// Names and the reasons why they are left out.
+type Skipped = Vec<(String, &'static str)>;
+
 /// The descriptions of all episodes in order, and what cannot be read, with the reason.
 ///
 /// # Errors
 /// [`DataError`] if `meta/info.json` cannot be read.
-pub(super) fn details(
-    files: &Files,
-    episodes: usize,
-) -> Result<(Vec<Details>, Vec<(String, &'static str)>), DataError> {
+pub(super) fn details(files: &Files, episodes: usize) -> Result<(Vec<Details>, Skipped), DataError> {
     let refuse = |e| DataError::tokenize(&files.location(INFO), e);
     let info = Info::parse(&files.read(INFO)?).map_err(refuse)?;
     let mut skipped = vec![];

@@ -153,11 +153,14 @@ fn logs_are_episodes() {
         let total: usize = (0..robot.len()).map(|row| robot.steps(row)).sum();
         assert_eq!((robot.len(), total), (episodes, steps), "{folder}");
         assert_eq!(robot.fields(), ["observations", "actions", "rewards", "task", "split"], "{folder}");
-        let Value::Series(states) = robot.window(1, "observations", 0..2).unwrap() else { panic!("a series") };
+        let Value::Series(states) = robot.window(1, "observations", 0..2).unwrap() else {
+            panic!("a series")
+        };
         assert_eq!(states[1].describe(), format!("an array [{dim}]"));
         assert_eq!(all(&*robot, "task"), texts(&vec![task; episodes]));
         assert_eq!(count(&*robot, "split = train"), episodes);
-        let without = |camera: &&str| (format!("observation.images.{camera}"), "its video files are not there");
+        let without =
+            |camera: &&str| (format!("observation.images.{camera}"), "its video files are not there");
         assert_eq!(robot.skipped(), cameras.iter().map(without).collect::<Vec<_>>());
     }
 }

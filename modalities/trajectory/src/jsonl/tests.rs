@@ -40,7 +40,8 @@ fn the_observation_after_the_last_action_is_dropped() {
     assert_eq!((episode.len(), episode.observations, episode.images["a"].len()), (2, vec![1.0, 2.0], 2));
     let two = log.replace("[3]]", "[3], [4]]").replace("\"2\"]", "\"2\", \"3\"]");
     let error = read(two.as_bytes()).unwrap_err().to_string();
-    let expected = "observations must have 2 rows, as the actions have, or 3 with one more for each episode; found 4";
+    let expected =
+        "observations must have 2 rows, as the actions have, or 3 with one more for each episode; found 4";
     assert_eq!(error, format!("line 1: {expected}"));
 }
 
@@ -51,7 +52,10 @@ fn ends_may_be_said_at_each_step() {
         read(line.as_bytes()).map(|episodes| episodes[0].end).map_err(|error| error.to_string())
     };
     assert_eq!(end(r#""terminals": [false, true]"#), Ok(End::Terminated));
-    assert_eq!(end(r#""terminations": [0, 0], "truncations": [0, 1], "infos": {"a": [{}]}"#), Ok(End::TimeLimit));
+    assert_eq!(
+        end(r#""terminations": [0, 0], "truncations": [0, 1], "infos": {"a": [{}]}"#),
+        Ok(End::TimeLimit)
+    );
     assert_eq!(end(r#""dones": [false, true]"#), Ok(End::Unknown));
     assert_eq!(
         end(r#""terminated": [true, false]"#),

@@ -149,7 +149,13 @@ impl Episodes {
             let rows = lengths.iter().enumerate();
             rows.flat_map(|(row, &n)| (0..n).map(move |step| of_row(row, n - 1 - step))).collect::<Vec<f64>>()
         };
-        let named = |name: &str, values| Column { name: name.into(), dim: 1, values, whole: true, ..Column::default() };
+        let named = |name: &str, values| Column {
+            name: name.into(),
+            dim: 1,
+            values,
+            whole: true,
+            ..Column::default()
+        };
         let mut added = vec![named("episode", flat(&|row, _| row as f64))];
         for end in &self.ends {
             let last = |row: usize, left: usize| match left {

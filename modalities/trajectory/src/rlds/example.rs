@@ -36,7 +36,8 @@ impl<'a> Record<'a> {
     /// [`TrajectoryError::Record`] if the bytes are not a `tf.train.Example`.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TrajectoryError> {
         let features = features(bytes);
-        let problem = || TrajectoryError::Record("expected a record of tf.train.Example; it is corrupt".into());
+        let problem =
+            || TrajectoryError::Record("expected a record of tf.train.Example; it is corrupt".into());
         Ok(Self { features: features.ok_or_else(problem)? })
     }
 
@@ -75,7 +76,8 @@ impl<'a> Record<'a> {
         }
         match (values, &feature.form) {
             (Values::Numbers(numbers), Form::Numbers { shape, bytes: true }) if shape.len() > 1 => {
-                let shape: Vec<usize> = std::iter::once(values_expected).chain(shape.iter().copied()).collect();
+                let shape: Vec<usize> =
+                    std::iter::once(values_expected).chain(shape.iter().copied()).collect();
                 let pixels = numbers.into_iter().map(|number| number as u8).collect();
                 let images = Images::of_array(&shape, pixels);
                 let refuse = |e| TrajectoryError::Record(format!("{}: {e}", feature.key));
@@ -91,7 +93,8 @@ impl<'a> Record<'a> {
             Form::Numbers { .. } => numbers(bytes).map(Values::Numbers),
             Form::Text | Form::Image => strings(bytes).map(Values::Bytes),
         };
-        let expected = if matches!(feature.form, Form::Numbers { .. }) { "numbers" } else { "texts or images" };
+        let expected =
+            if matches!(feature.form, Form::Numbers { .. }) { "numbers" } else { "texts or images" };
         let problem = || format!("{}: expected {expected}; it is corrupt, or of another type", feature.key);
         values.map(Some).ok_or_else(|| TrajectoryError::Record(problem()))
     }
@@ -249,12 +252,18 @@ mod tests {
     #[test]
     fn lists_are_packed_or_not() {
         let floats: Vec<u8> = [0.5_f32, -1.0, 2.0, 3.5].iter().flat_map(|x| x.to_le_bytes()).collect();
-        let single = |bytes: &[u8]| bytes.chunks(4).flat_map(|one| [&[0x0d_u8][..], one].concat()).collect::<Vec<u8>>();
+        let single = |bytes: &[u8]| {
+            bytes.chunks(4).flat_map(|one| [&[0x0d_u8][..], one].concat()).collect::<Vec<u8>>()
+        };
         let bytes = record(&[
             ("steps/action", 2, message(&[(1, &floats)])),
             ("steps/state", 2, single(&floats)),
             ("steps/is_last", 3, message(&[(1, &[0, 1])])),
-            ("steps/id", 3, vec![0x08, 0xac, 0x02, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]),
+            (
+                "steps/id",
+                3,
+                vec![0x08, 0xac, 0x02, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+            ),
             ("steps/text", 1, message(&[(1, b"go"), (1, b"")])),
             ("episode_metadata/name", 1, message(&[(1, b"a")])),
             ("steps/pixels", 3, message(&[(1, &[1, 2, 3, 4, 5, 6, 7, 8])])),

@@ -124,9 +124,11 @@ impl Form {
             (_, Some(_)) if number => return Err("tensors that are stored as bytes are not read"),
             _ => return Err("only numbers, texts and images are read"),
         }
-        let side = |side: &Json| integer(side).and_then(|side| usize::try_from(side).ok()).filter(|side| *side > 0);
+        let side =
+            |side: &Json| integer(side).and_then(|side| usize::try_from(side).ok()).filter(|side| *side > 0);
         let shape: Option<Vec<usize>> = shape.iter().map(side).collect();
-        let shape = shape.filter(|shape| shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side)).is_some());
+        let shape =
+            shape.filter(|shape| shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side)).is_some());
         match shape {
             Some(shape) => Ok(Self::Numbers { shape, bytes: dtype == "uint8" }),
             None => Err("its shape is not fixed"),
@@ -189,7 +191,8 @@ mod tests {
     #[test]
     fn features_have_shapes_and_forms() {
         let features = Features::parse(FEATURES.as_bytes()).unwrap();
-        let found: Vec<_> = features.list.iter().map(|f| (f.key.as_str(), f.of_steps, f.form.clone())).collect();
+        let found: Vec<_> =
+            features.list.iter().map(|f| (f.key.as_str(), f.of_steps, f.form.clone())).collect();
         let numbers = |shape: &[usize], bytes| Form::Numbers { shape: shape.to_vec(), bytes };
         assert_eq!(
             found,

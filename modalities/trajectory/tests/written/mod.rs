@@ -103,8 +103,10 @@ impl Column {
             }
             (Self::Nested(values), ColumnWriter::FloatColumnWriter(w)) => {
                 let of_row = |row: &Vec<Vec<f32>>| {
-                    let mut begins: Vec<i16> =
-                        row.iter().flat_map(|step| (0..step.len()).map(|i| if i > 0 { 2 } else { 1 })).collect();
+                    let mut begins: Vec<i16> = row
+                        .iter()
+                        .flat_map(|step| (0..step.len()).map(|i| if i > 0 { 2 } else { 1 }))
+                        .collect();
                     begins[0] = 0;
                     begins
                 };

@@ -37,7 +37,8 @@ const RESERVED: [&str; 6] = ["actions", "end", "observations", "rewards", "split
 /// The fields of these features.
 pub(super) fn of(features: &Features, has_splits: bool) -> Vec<(String, Field)> {
     let find = |key: &str| features.find(key).cloned();
-    let task = INSTRUCTIONS.into_iter().find_map(|key| features.find(key)).filter(|task| task.form == Form::Text);
+    let task =
+        INSTRUCTIONS.into_iter().find_map(|key| features.find(key)).filter(|task| task.form == Form::Text);
     let (terminal, last) = (find(TERMINAL), find(LAST));
     let states: Vec<Feature> = features.list.iter().filter(|feature| is_state(feature)).cloned().collect();
     let mut fields: Vec<(String, Field)> = vec![];
@@ -177,7 +178,9 @@ fn series(
 ) -> Result<Value, TrajectoryError> {
     match values {
         Values::Images(frames) => Ok(images(frames, steps)),
-        values => Ok(Value::Series(steps.map(|step| one(feature, values, step, bytes)).collect::<Result<_, _>>()?)),
+        values => {
+            Ok(Value::Series(steps.map(|step| one(feature, values, step, bytes)).collect::<Result<_, _>>()?))
+        }
     }
 }
 

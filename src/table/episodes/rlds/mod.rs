@@ -70,7 +70,8 @@ impl Found {
     fn of(place: &Place) -> Result<Option<Self>, DataError> {
         let found = match place.files()? {
             Some(files) => {
-                let records: Vec<String> = files.list().iter().filter(|path| is_record(path)).cloned().collect();
+                let records: Vec<String> =
+                    files.list().iter().filter(|path| is_record(path)).cloned().collect();
                 let Some(first) = records.first() else { return Ok(None) };
                 Self { folder: folder(first).into(), files, records }
             }

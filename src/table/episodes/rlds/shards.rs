@@ -140,7 +140,8 @@ impl Shards {
         let Place { offset, len } = self.records[record];
         let file = self.files.extent(&self.shard(record).path)?.slice(offset, len);
         let refuse = |problem: String| DataError::tokenize(&self.location(record), problem);
-        let file = file.ok_or_else(|| refuse("the file has become shorter; it changed while in use".into()))?;
+        let file =
+            file.ok_or_else(|| refuse("the file has become shorter; it changed while in use".into()))?;
         let mut bytes = file.read().map_err(|e| DataError::io(self.location(record), "a record", e))?;
         let length = record_data(&bytes).map_err(|e| refuse(e.to_string()))?.len();
         bytes.truncate(length);

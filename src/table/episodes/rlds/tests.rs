@@ -89,9 +89,10 @@ fn corrupt_files_are_named() {
         let folder = folder_of(&[(name, bytes), ("features.json", DESCRIPTION.as_bytes())]);
         refusal(&folder, "")
     };
-    assert!(refuse(&change(0)).starts_with(&format!(
-        "{name}: record 0 at byte 0: TFRecord: the checksum of the length is 0x"
-    )));
+    assert!(
+        refuse(&change(0))
+            .starts_with(&format!("{name}: record 0 at byte 0: TFRecord: the checksum of the length is 0x"))
+    );
     let second = good.len();
     assert_eq!(
         refuse(&[&good[..], &good[..20]].concat()),
@@ -101,7 +102,9 @@ fn corrupt_files_are_named() {
             good.len() - 16
         )
     );
-    assert!(refuse(&[&good[..], &[0; 5]].concat()).contains("expected 12 bytes; found 5; the file is truncated"));
+    assert!(
+        refuse(&[&good[..], &[0; 5]].concat()).contains("expected 12 bytes; found 5; the file is truncated")
+    );
     assert!(refuse(&huge).contains("expected 1152921504606846976 bytes and their checksum; found 40 bytes"));
     assert!(refuse(b"").contains("empty; expected records"));
 
@@ -140,7 +143,10 @@ fn data_sets_without_a_description_are_named() {
         "short/a-train.tfrecord-00000-of-00001: expected 2 records, as dataset_info.json has; found 1"
     );
     let several = refusal(&folder, "");
-    assert!(several.contains("expected one data set of TFRecord files; found several, in bad/, none/"), "{several}");
+    assert!(
+        several.contains("expected one data set of TFRecord files; found several, in bad/, none/"),
+        "{several}"
+    );
 }
 
 #[test]
@@ -148,7 +154,9 @@ fn data_sets_without_a_description_are_named() {
 fn bridge_of_octo_is_read() {
     let table = opened(&real("layouts/rlds/bridge_dataset/1.0.0")).unwrap();
     assert_eq!(table.len(), 25);
-    for field in ["observations", "image_0", "image_3", "actions", "rewards", "end", "task", "language_embedding"] {
+    for field in
+        ["observations", "image_0", "image_3", "actions", "rewards", "end", "task", "language_embedding"]
+    {
         assert!(table.fields().contains(&field.to_string()), "{field}: {:?}", table.fields());
     }
     assert_eq!(table.skipped(), [("split train".to_string(), "none of its files is there")]);
