@@ -75,7 +75,7 @@ impl Extent {
 
     /// A whole object on another machine.
     #[cfg(feature = "remote")]
-    pub fn remote(object: Arc<Object>) -> Self {
+    pub(super) fn remote(object: Arc<Object>) -> Self {
         let len = object.len();
         Self { store: Store::Remote(object), start: 0, len }
     }
@@ -118,7 +118,7 @@ impl Extent {
     }
 
     /// A new reader of these bytes.
-    pub fn reader(&self) -> Cursor {
+    pub(super) fn reader(&self) -> Cursor {
         Cursor { extent: self.clone(), position: 0 }
     }
 
@@ -149,7 +149,7 @@ impl Extent {
 }
 
 /// A reader of an [`Extent`].
-pub(crate) struct Cursor {
+pub(super) struct Cursor {
     extent: Extent,
     position: u64,
 }

@@ -75,6 +75,7 @@ impl Found {
                 let Some(first) = records.first() else { return Ok(None) };
                 Self { folder: folder(first).into(), files, records }
             }
+            None if !is_record(&place.path) => return Ok(None),
             None => {
                 let locations = place.locations()?;
                 if !locations.iter().all(|location| is_record(location)) {
