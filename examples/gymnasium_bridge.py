@@ -29,9 +29,9 @@ as {"parts": {"arm": {"continuous": …}, "grip": {"discrete": n}}}. A bound of 
 {"error": "message"} and ends the process.
 
 Observations are flattened to one list: arrays row by row, the parts of a dict in the order of their names, those of a tuple in
-their order. Boxes of bytes, [height, width] or [height, width, 1 or 3 channels], are images, named after their part; an image
-that is the whole observation has an empty name. Several discrete choices are parts named 0, 1, …, or 00, 01, … if there are more
-than ten.
+their order. Boxes of bytes with two to four axes are images, named after their part; an image that is the whole observation has
+an empty name. Stacked frames, [frames, …] or more than 3 channels, are one image, side by side, as in logs. Several discrete
+choices are parts named 0, 1, …, or 00, 01, … if there are more than ten.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def is_image(space):
     """Whether observations of this space are images."""
     if not (isinstance(space, spaces.Box) and space.dtype == numpy.uint8):
         return False
-    return len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[2] in (1, 3))
+    return 2 <= len(space.shape) <= 4
 
 
 def parts(space):
@@ -85,10 +85,24 @@ def cameras(space, name=""):
     return [found for key, part in parts(space) for found in cameras(part, f"{name}.{key}" if name else str(key))]
 
 
+def side_by_side(image):
+    """The image [height, width, 1 or 3] that smalti reads from a log: channels last, stacked frames side by side."""
+    if image.ndim == 4:
+        return numpy.concatenate([side_by_side(frame) for frame in image], axis=1)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    first, _, last = image.shape
+    if last not in (1, 3) and (first in (1, 3) or first < last):
+        image = numpy.moveaxis(image, 0, 2)
+    channels = image.shape[2]
+    frames = channels // 3 if channels % 3 == 0 else channels
+    return numpy.concatenate(numpy.split(image, frames, axis=2), axis=1)
+
+
 def encode(image):
     """An image as JSON: height, width, channels, pixels in base64."""
-    pixels = numpy.ascontiguousarray(image, dtype=numpy.uint8)
-    height, width, channels = pixels.shape if pixels.ndim == 3 else (*pixels.shape, 1)
+    pixels = numpy.ascontiguousarray(side_by_side(numpy.asarray(image, dtype=numpy.uint8)))
+    height, width, channels = pixels.shape
     pixels = base64.b64encode(pixels.tobytes()).decode()
     return {"height": height, "width": width, "channels": channels, "pixels": pixels}
 

@@ -137,7 +137,8 @@ impl Files {
         self.paths.binary_search_by(|known| known.as_str().cmp(path)).ok()
     }
 
-    fn extent(&self, path: &str) -> Result<Extent, DataError> {
+    /// The bytes of one of the files, to be read in ranges; not unpacked.
+    pub(crate) fn extent(&self, path: &str) -> Result<Extent, DataError> {
         let missing = || DataError::Missing {
             location: self.location(path),
             expected: format!("a file of {}", self.name),

@@ -5,6 +5,7 @@ use crate::data::read_if_found;
 use crate::table::{Table, located};
 use smalti_contract::{TokenizeError, Value, Values};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -37,11 +38,10 @@ impl FieldValues {
             last_read: AtomicUsize::new(usize::MAX),
             corrupt: Mutex::default(),
         };
-        let first = {
-            let values: &dyn Values = &values;
-            values.spread(PROBED_ROWS).find_map(|value| value.ok().filter(|value| !value.is_missing()))
-        };
-        values.last_read.store(usize::MAX, Ordering::Relaxed);
+        let every = rows.len().div_ceil(PROBED_ROWS).max(1);
+        // One step is enough, and the images of a whole episode may be large.
+        let mut probed = rows.iter().step_by(every).filter_map(|&row| values.read(row, Some(0..1)).ok());
+        let first = probed.find(|value| !value.is_missing());
         if first.is_some_and(|value| value.steps().is_some()) {
             let ends = values.rows.iter().scan(0, |sum, &row| {
                 *sum += values.table.steps(row as usize);
@@ -86,15 +86,15 @@ impl FieldValues {
         self.table.classes(self.fields.first()?)
     }
 
-    fn read(&self, row: u32, step: Option<usize>) -> Result<Value, TokenizeError> {
+    /// A row's value; of a series, these steps.
+    fn read(&self, row: u32, steps: Option<Range<usize>>) -> Result<Value, TokenizeError> {
         let row = row as usize;
-        let get = |field: &str| match step {
-            Some(step) => self.table.window(row, field, step..step + 1),
+        let get = |field: &str| match &steps {
+            Some(steps) => self.table.window(row, field, steps.clone()),
             None => self.table.value(row, field),
         };
         let get = |field: &str| get(field).map_err(|e| TokenizeError::Input(e.to_string()));
         match Part::value(&self.fields, &get) {
-            Ok(Value::Series(mut values)) if step.is_some() => Ok(values.pop().unwrap_or_default()),
             Err(_) if self.skips => Ok(Value::Missing),
             other => other,
         }
@@ -111,7 +111,11 @@ impl Values for FieldValues {
         if self.corrupt.lock().is_ok_and(|corrupt| corrupt.contains(&index)) {
             return Ok(Value::Missing);
         }
-        self.locate(index).map_or(Ok(Value::Missing), |(row, step)| self.read(row, step))
+        let Some((row, step)) = self.locate(index) else { return Ok(Value::Missing) };
+        match (self.read(row, step.map(|step| step..step + 1))?, step) {
+            (Value::Series(mut values), Some(_)) => Ok(values.pop().unwrap_or_default()),
+            (value, _) => Ok(value),
+        }
     }
 
     fn read_file(&self, location: &str) -> Result<Option<Vec<u8>>, TokenizeError> {

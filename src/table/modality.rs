@@ -35,6 +35,9 @@ impl Modality {
     pub fn by_name(location: &str) -> Option<Self> {
         let name = location.rsplit(['/', ':']).next().unwrap_or(location).to_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
+        if name.contains(".tfrecord") {
+            return Some(Self::Trajectory);
+        }
         match name.rsplit_once('.')?.1 {
             "txt" | "text" | "md" | "rs" | "py" => Some(Self::Text),
             "png" | "jpg" | "jpeg" | "gif" | "bmp" | "webp" | "tif" | "tiff" => Some(Self::Image),

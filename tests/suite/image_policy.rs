@@ -197,5 +197,5 @@ fn images_of_a_lerobot_data_set_are_read() {
     works(folder.path(), &train("--out run"));
     let video = error_of(folder.path(), &train("--set inputs.image.field=images.top --out other"));
     assert!(video.contains("no row has the field \"images.top\"") && video.contains(" image,"), "{video}");
-    assert!(video.contains("observation.images.top: videos are not read"), "{video}");
+    assert!(video.contains("observation.images.top: its video files are not there"), "{video}");
 }

@@ -1,6 +1,7 @@
 //! Reading logs of episodes in every format and layout from the command line.
 #![cfg(feature = "trajectory")]
 
+use crate::rlds;
 use serde_json::{Value, json};
 use std::fs;
 use std::process::{Command, Output};
@@ -57,6 +58,85 @@ fn a_lerobot_data_set_is_read() {
     );
 }
 
+/// A copy of the LeRobot data set with empty files in the place of its videos.
+fn with_videos() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |path: &str, bytes: &[u8]| {
+        let to = folder.path().join(path);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::write(to, bytes).unwrap();
+    };
+    for path in ["meta/info.json", "meta/episodes.jsonl", "meta/tasks.jsonl"] {
+        put(path, &fs::read(data(&format!("lerobot/{path}"))).unwrap());
+    }
+    for episode in ["episode_000000", "episode_000001"] {
+        let path = format!("data/chunk-000/{episode}.parquet");
+        put(&path, &fs::read(data(&format!("lerobot/{path}"))).unwrap());
+        put(&format!("videos/chunk-000/observation.images.top/{episode}.mp4"), b"");
+    }
+    folder
+}
+
+#[cfg(unix)]
+#[test]
+fn videos_are_decoded_by_ffmpeg() {
+    use std::os::unix::fs::PermissionsExt;
+    let (set, programs) = (with_videos(), tempfile::tempdir().unwrap());
+    let check = |path: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smalti"));
+        let output =
+            command.args(["data", "check", "--json"]).arg(set.path()).env("PATH", path).output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), found["splits"][0].clone())
+    };
+    let folder = programs.path().to_str().unwrap();
+    let (code, part) = check(folder);
+    assert_eq!(code, Some(1));
+    let problem = part["corrupt"][0]["problem"].as_str().unwrap();
+    assert!(problem.contains("install ffmpeg, or leave out the camera images.top"), "{problem}");
+
+    // The tenth argument is the number of images, of 48×64 pixels.
+    let script =
+        "#!/bin/sh\necho \"$@\" >> \"$(dirname \"$0\")/calls\"\nhead -c $((9216 * ${10})) /dev/zero\n";
+    let program = programs.path().join("ffmpeg");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let (code, part) = check(&format!("{folder}:{}", std::env::var("PATH").unwrap()));
+    assert_eq!((code, &part["corrupt"]), (Some(0), &json!([])));
+    let images = &field(&part, "images.top")["found"];
+    assert_eq!(
+        (&images["height_x_width"], &images["channels"]),
+        (&json!({ "48×64": 7 }), &json!({ "3": 7 }))
+    );
+    let calls = fs::read_to_string(programs.path().join("calls")).unwrap();
+    for (episode, steps) in [("episode_000000", 3), ("episode_000001", 4)] {
+        let call =
+            format!("observation.images.top/{episode}.mp4 -frames:v {steps} -f rawvideo -pix_fmt rgb24 -");
+        assert!(
+            calls.lines().any(|line| line.contains("-ss 0.000000 -i file:") && line.ends_with(&call)),
+            "{calls}"
+        );
+    }
+}
+
+#[test]
+fn invalid_splits_of_a_data_set_are_named() {
+    let set = with_videos();
+    let info = set.path().join("meta/info.json");
+    let text = fs::read_to_string(&info).unwrap();
+    fs::write(&info, text.replace("0:2", "all")).unwrap();
+    let output = smalti(&["data", "check", set.path().to_str().unwrap()]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("splits.train is \"all\"; expected FIRST:END"), "{errors}");
+    fs::write(&info, text.replace("\"train\": \"0:2\"", "\"train\": \"0:1\", \"val\": \"1:2\"")).unwrap();
+    fs::remove_dir_all(set.path().join("videos")).unwrap();
+    let found = json(&["data", "check", set.path().to_str().unwrap()]);
+    let splits: Vec<&str> =
+        found["splits"].as_array().unwrap().iter().map(|split| split["split"].as_str().unwrap()).collect();
+    assert_eq!(splits, ["train", "val"]);
+}
+
 #[test]
 fn a_missing_file_of_a_data_set_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -105,6 +185,28 @@ fn tables_and_folders_of_files_are_read() {
         corrupt["problem"].as_str().unwrap().contains("line 3: column \"action.arm\" is \"left\""),
         "{corrupt}"
     );
+}
+
+#[test]
+fn an_rlds_data_set_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("push-train.tfrecord-00000-of-00001");
+    fs::write(folder.path().join("features.json"), rlds::FEATURES).unwrap();
+    let whole = [rlds::episode(3), rlds::episode(2)].concat();
+    fs::write(&file, &whole).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let part = checked(path);
+    assert_eq!((&part["rows"], &part["steps"]["total"]), (&json!(2), &json!(5.0)));
+    assert_eq!(part["skipped"], json!([["steps/observation/points", "its shape is not fixed"]]));
+    assert_eq!(field(&part, "observations")["found"]["shape"], json!({ "[3]": 5 }));
+    assert_eq!(field(&part, "end")["classes"], json!({ "terminated": 2 }));
+
+    fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    let output = smalti(&["data", "check", path]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("push-train.tfrecord-00000-of-00001: record 1 at byte "), "{errors}");
+    assert!(errors.contains("the file is truncated"), "{errors}");
 }
 
 #[cfg(feature = "hdf5")]

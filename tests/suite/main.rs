@@ -6,6 +6,9 @@
 mod commands;
 #[path = "../support/files.rs"]
 mod files;
+#[cfg(feature = "trajectory")]
+#[path = "../support/rlds.rs"]
+mod rlds;
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/mod.rs"]

@@ -80,6 +80,13 @@ fn statistics_are_per_column() {
 }
 
 #[test]
+fn a_change_of_a_constant_number_stays_small() {
+    let tokenizer = fitted(settings(), &vectors(&[&[0.25, 5.0], &[0.5, 5.0], &[0.75, 5.0]])).unwrap();
+    let tokens = tokenizer.encode(&vec![0.5, 5.001]).unwrap();
+    assert!((features(&tokens)[1] - 0.001).abs() < 1e-6, "{:?}", features(&tokens));
+}
+
+#[test]
 fn times_since_1970_keep_their_milliseconds() {
     let rows = scalars(&[1.7e9, 1.7e9 + 0.002, 1.7e9 + 0.004]);
     let tokenizer = fitted(settings(), &rows).unwrap();

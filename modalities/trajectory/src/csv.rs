@@ -20,11 +20,11 @@
 //! | `truncated` | optional: the same for a time limit |
 //! | `done` | optional: the same for any end |
 //!
-//! `timestamp`, `index` and `task_index` are ignored; any other column is an error. A continuous action whose values
-//! are all whole must be written with a decimal point, `1.0`, at least once.
+//! `timestamp`, `index` and `task_index` are ignored, an index of pandas is skipped; any other column is an error. A
+//! continuous action whose values are all whole must be written with a decimal point, `1.0`, at least once.
 
-use crate::table::{self, Column, Rewards, Role, role};
-use crate::{Episode, TrajectoryError};
+use crate::table::{self, Column, INDEX, Rewards, Role, role};
+use crate::{Read, TrajectoryError};
 use ::csv::{ByteRecord, ErrorKind, ReaderBuilder, Trim};
 
 /// The maximal length of the first line for detecting the format.
@@ -45,13 +45,14 @@ pub(crate) fn is_csv(bytes: &[u8]) -> bool {
 /// # Errors
 /// [`TrajectoryError`], with the line if possible, if a row is too long or too short, a cell is not a number, a column
 /// is missing, unknown or duplicate, or rows are not episodes.
-pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
+pub fn read(bytes: &[u8]) -> Result<Read, TrajectoryError> {
     let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(bytes);
-    let mut columns = header(reader.byte_headers().map_err(csv_error)?)?;
+    let (mut columns, skipped) = header(reader.byte_headers().map_err(csv_error)?)?;
     let mut row = ByteRecord::new();
     while reader.read_byte_record(&mut row).map_err(csv_error)? {
         let line = row.position().map_or(0, |position| position.line() as usize);
-        for (column, cell) in columns.iter_mut().zip(&row) {
+        let cells = columns.iter_mut().zip(&row).filter_map(|(column, cell)| Some((column.as_mut()?, cell)));
+        for (column, cell) in cells {
             let (value, whole) = number(cell).ok_or_else(|| {
                 let found = String::from_utf8_lossy(&cell[..cell.len().min(40)]).into_owned();
                 let problem = format!("column {:?} is {found:?}; it must be a number", column.name);
@@ -61,29 +62,42 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
             column.whole &= whole;
         }
     }
+    let columns: Vec<Column> = columns.into_iter().flatten().collect();
     if columns.iter().all(|column| column.values.is_empty()) {
         return Err(TrajectoryError::Empty);
     }
-    table::episodes(columns, Rewards::Required)
+    Ok(Read { episodes: table::episodes(columns, Rewards::Required)?, skipped })
 }
 
-fn header(names: &ByteRecord) -> Result<Vec<Column>, TrajectoryError> {
+/// The columns, which are `None` if they are skipped, with the reason.
+type Header = (Vec<Option<Column>>, Vec<(String, &'static str)>);
+
+fn header(names: &ByteRecord) -> Result<Header, TrajectoryError> {
     let invalid = |problem| Err(TrajectoryError::Line { line: 1, problem });
-    let mut columns: Vec<Column> = Vec::with_capacity(names.len());
-    for name in names {
+    let (mut columns, mut skipped): Header = (Vec::with_capacity(names.len()), vec![]);
+    for (number, name) in names.iter().enumerate() {
         let name = String::from_utf8_lossy(name).into_owned();
-        if role(&name) == Role::Unknown {
-            return invalid(format!(
-                "column {name:?} is unknown; expected obs.NAME, action, action.NAME, reward, episode, step, \
-                 terminated, truncated or done"
-            ));
+        match role(&name) {
+            Role::Unknown => {
+                return invalid(format!(
+                    "column {name:?} is unknown; expected obs.NAME, action, action.NAME, reward, episode, step, \
+                     terminated, truncated or done"
+                ));
+            }
+            Role::Index => {
+                let name = if name.is_empty() { format!("column {}", number + 1) } else { name };
+                skipped.push((name, INDEX));
+                columns.push(None);
+                continue;
+            }
+            _ => {}
         }
-        if columns.iter().any(|column| column.name == name) {
+        if columns.iter().flatten().any(|column| column.name == name) {
             return invalid(format!("column {name:?} occurs twice"));
         }
-        columns.push(Column { name, dim: 1, whole: true, ..Column::default() });
+        columns.push(Some(Column { name, dim: 1, whole: true, ..Column::default() }));
     }
-    Ok(columns)
+    Ok((columns, skipped))
 }
 
 /// A cell's number, and whether it is written as an integer.
@@ -112,8 +126,12 @@ fn csv_error(error: ::csv::Error) -> TrajectoryError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Actions, End};
+    use crate::{Actions, End, Episode};
     use std::collections::BTreeMap;
+
+    fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
+        super::read(bytes).map(|read| read.episodes)
+    }
 
     const TWO: &str = "episode,obs.x,obs.v,action,reward,terminated,truncated\n\
                        4,0.5,2,1,1.0,0,0\n\
@@ -137,6 +155,22 @@ mod tests {
             }
         );
         assert_eq!((episodes.len(), episodes[1].end), (2, End::TimeLimit));
+    }
+
+    #[test]
+    fn an_index_of_pandas_is_skipped() {
+        for (name, skipped) in
+            [("", "column 1"), ("Unnamed: 0", "Unnamed: 0"), ("__index_level_0__", "__index_level_0__")]
+        {
+            let mut rows = TWO.lines().enumerate();
+            let header = rows.next().map(|(_, header)| format!("{name},{header}\n")).unwrap();
+            let file: String =
+                std::iter::once(header).chain(rows.map(|(i, row)| format!("{i},{row}\n"))).collect();
+            assert!(is_csv(file.as_bytes()));
+            let found = super::read(file.as_bytes()).unwrap();
+            assert_eq!(Ok(found.episodes), read(TWO.as_bytes()));
+            assert_eq!(found.skipped, [(skipped.to_string(), INDEX)]);
+        }
     }
 
     #[test]

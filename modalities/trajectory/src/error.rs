@@ -16,6 +16,9 @@ pub enum TrajectoryError {
     /// An HDF5 file, or a dataset in it, cannot be read.
     #[error("HDF5: {0}")]
     Hdf5(String),
+    /// A TFRecord file, or a record in it, cannot be read.
+    #[error("TFRecord: {0}")]
+    Record(String),
     /// A data set's description is invalid.
     #[error("{file}: {problem}")]
     Description {

@@ -11,7 +11,7 @@ pub enum Format {
     JsonLines,
     /// One step in each row: [`csv`](crate::csv).
     Csv,
-    /// Columns in Parquet, in LeRobot's layout: [`parquet`](crate::parquet).
+    /// Columns in Parquet, such as LeRobot's: [`parquet`](crate::parquet).
     Parquet,
     /// D4RL's or Minari's arrays in HDF5; needs the feature `hdf5`.
     Hdf5,

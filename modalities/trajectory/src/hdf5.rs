@@ -80,7 +80,9 @@ impl Reader {
         let mut columns = vec![];
         for name in names {
             match role(&name) {
-                Role::Unknown | Role::Ignored => columns.push(Column { name, ..Column::default() }),
+                Role::Unknown | Role::Ignored | Role::Index => {
+                    columns.push(Column { name, ..Column::default() })
+                }
                 _ => self.read_columns(group, &name, &name, &mut columns, 0)?,
             }
         }
@@ -158,14 +160,7 @@ impl Reader {
     /// Read episode `e`, which has its own group.
     fn minari(&mut self, file: &File, name: &str, e: usize) -> Result<Episode, TrajectoryError> {
         let group = file.group(name).map_err(|error| TrajectoryError::Hdf5(format!("{name}: {error}")))?;
-        let mut columns = self.columns(&group, members(&group)?).map_err(|error| error.in_episode(e))?;
-        let steps = columns.iter().find(|column| role(&column.name) == Role::Reward).map_or(0, Column::rows);
-        for column in &mut columns {
-            if matches!(role(&column.name), Role::State(_)) && column.rows() == steps + 1 {
-                column.values.truncate(steps * column.dim);
-                column.images = column.images.take().map(|images| images.slice(0..steps));
-            }
-        }
+        let columns = self.columns(&group, members(&group)?).map_err(|error| error.in_episode(e))?;
         table::episode(columns, None).map_err(|error| error.in_episode(e))
     }
 }

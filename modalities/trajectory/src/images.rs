@@ -46,33 +46,33 @@ pub enum Image<'a> {
 }
 
 impl Images {
-    /// Convert a row-major array of 8-bit numbers to images: `[steps, height, width]`, the same with 1 or 3 channels
-    /// last, or with the channels first, which are then moved last.
+    /// Convert a row-major array of 8-bit numbers to images of 1 or 3 channels.
+    ///
+    /// The array is `[steps, height, width]`, or has channels last or before height and width, or is a stack of such frames
+    /// at each step, `[steps, frames, …]`. An axis of 1 or 3 is that of the channels, first the last axis; otherwise it is
+    /// the shorter one. More channels are stacked frames: RGB if 3 divides their number, otherwise grey. The frames of a step
+    /// become one image, side by side: `[height, frames · width, channels]`.
     ///
     /// # Errors
     /// If the shape is not that of images, or differs from the number of bytes.
     pub(crate) fn of_array(shape: &[usize], array: Vec<u8>) -> Result<Self, String> {
-        let (size, channels_first) = match *shape {
-            [_, height, width] => ([height, width, 1], false),
-            [_, height, width, channels @ (1 | 3)] => ([height, width, channels], false),
-            [_, channels @ (1 | 3), height, width] => ([height, width, channels], true),
-            _ => {
-                return Err(format!(
-                    "expected [steps, height, width] for images, with 1 or 3 channels last or \
-                     after the steps; found {shape:?}"
-                ));
-            }
-        };
-        let numbers = shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
-        if numbers != Some(array.len()) || size.contains(&0) {
+        let layout = Layout::of(shape).ok_or_else(|| {
+            format!(
+                "expected [steps, height, width] for images, with at most {MOST_CHANNELS} channels last or before the \
+                 height, or [steps, frames, …]; found {shape:?}"
+            )
+        })?;
+        let size = shape[1..].iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
+        let numbers = size.filter(|&size| size > 0).and_then(|size| size.checked_mul(shape[0]));
+        if numbers != Some(array.len()) {
             return Err(format!("the shape {shape:?} cannot have {} elements", array.len()));
         }
-        let [height, width, channels] = size;
-        let pixels = match channels_first && channels > 1 {
-            true => channels_last(&array, height * width, channels),
-            false => array,
+        let Layout { stack, frames, height, width, channels, .. } = layout;
+        let pixels = match layout.is_image() {
+            true => array,
+            false => layout.side_by_side(shape[0], &array),
         };
-        Ok(Self::Frames { height, width, channels, pixels: pixels.into() })
+        Ok(Self::Frames { height, width: stack * frames * width, channels, pixels: pixels.into() })
     }
 
     /// The number of time steps.
@@ -122,6 +122,21 @@ impl Images {
         }
     }
 
+    /// The images of several ranges of time steps, which are ascending and within the images.
+    pub(crate) fn keep(&self, ranges: &[Range<usize>]) -> Self {
+        match self {
+            _ if ranges.len() == 1 => self.slice(ranges[0].clone()),
+            &Self::Frames { height, width, channels, ref pixels } => {
+                let size = height * width * channels;
+                let kept: Vec<&[u8]> =
+                    ranges.iter().map(|range| &pixels[range.start * size..range.end * size]).collect();
+                Self::Frames { height, width, channels, pixels: kept.concat().into() }
+            }
+            Self::Encoded(files) => Self::Encoded(kept(files, ranges)),
+            Self::Files(paths) => Self::Files(kept(paths, ranges)),
+        }
+    }
+
     /// Check that there is an image for each of `steps`.
     pub(crate) fn validate(&self, array: &str, steps: usize) -> Result<(), TrajectoryError> {
         let invalid = |expected: String, found: String| {
@@ -143,15 +158,67 @@ impl Images {
     }
 }
 
-/// Transpose `[n, channels, area]` to `[n, area, channels]`.
-fn channels_last(array: &[u8], area: usize, channels: usize) -> Vec<u8> {
-    let pixels =
-        |frame: &[u8], pixel: usize| (0..channels).map(|c| frame[c * area + pixel]).collect::<Vec<u8>>();
-    let mut last = Vec::with_capacity(array.len());
-    for frame in array.chunks_exact(area * channels) {
-        (0..area).for_each(|pixel| last.extend(pixels(frame, pixel)));
+fn kept<T: Clone>(all: &[T], ranges: &[Range<usize>]) -> Vec<T> {
+    ranges.iter().flat_map(|range| all[range.clone()].iter().cloned()).collect()
+}
+
+/// The most channels of an image, with those of all its stacked frames.
+const MOST_CHANNELS: usize = 64;
+
+/// The axes of an array of images.
+#[derive(Clone, Copy)]
+struct Layout {
+    /// Frames in an axis before the image.
+    stack: usize,
+    /// Frames in the axis of the channels.
+    frames: usize,
+    height: usize,
+    width: usize,
+    /// Of one frame: 1 or 3.
+    channels: usize,
+    channels_first: bool,
+}
+
+impl Layout {
+    fn of(shape: &[usize]) -> Option<Self> {
+        let (stack, [a, b, c]) = match *shape {
+            [_, height, width] => (1, [height, width, 1]),
+            [_, a, b, c] => (1, [a, b, c]),
+            [_, stack, a, b, c] => (stack, [a, b, c]),
+            _ => return None,
+        };
+        let known = |side| side == 1 || side == 3;
+        let channels_first = !known(c) && (known(a) || a < c);
+        let (all, height, width) = if channels_first { (a, b, c) } else { (c, a, b) };
+        let channels = if all.is_multiple_of(3) { 3 } else { 1 };
+        let frames = all / channels;
+        (all <= MOST_CHANNELS).then_some(Self { stack, frames, height, width, channels, channels_first })
     }
-    last
+
+    /// Whether the array is one image for each step, with its channels last.
+    fn is_image(self) -> bool {
+        self.stack * self.frames == 1 && (self.channels == 1 || !self.channels_first)
+    }
+
+    /// Move the channels last and the frames of a step side by side.
+    fn side_by_side(self, steps: usize, array: &[u8]) -> Vec<u8> {
+        let Self { stack, frames, height, width, channels, channels_first } = self;
+        let all = frames * channels;
+        let at = |image: usize, y: usize, x: usize, channel: usize| match channels_first {
+            true => ((image * all + channel) * height + y) * width + x,
+            false => ((image * height + y) * width + x) * all + channel,
+        };
+        let mut pixels = Vec::with_capacity(array.len());
+        for (step, y) in (0..steps).flat_map(|step| (0..height).map(move |y| (step, y))) {
+            for (k, frame) in (0..stack).flat_map(|k| (0..frames).map(move |frame| (k, frame))) {
+                for x in 0..width {
+                    let channels = frame * channels..(frame + 1) * channels;
+                    pixels.extend(channels.map(|channel| array[at(step * stack + k, y, x, channel)]));
+                }
+            }
+        }
+        pixels
+    }
 }
 
 #[cfg(test)]
@@ -175,11 +242,47 @@ mod tests {
     }
 
     #[test]
+    fn stacked_frames_are_side_by_side() {
+        let size = |shape: &[usize]| match array(shape).unwrap() {
+            Images::Frames { height, width, channels, .. } => [height, width, channels],
+            other => panic!("{other:?}"),
+        };
+        for (shape, expected) in [
+            (&[2, 84, 84, 4][..], [84, 4 * 84, 1]),
+            (&[2, 4, 84, 84], [84, 4 * 84, 1]),
+            (&[2, 16, 16, 9], [16, 3 * 16, 3]),
+            (&[2, 6, 8, 8], [8, 2 * 8, 3]),
+            (&[2, 5, 8, 8, 3], [8, 5 * 8, 3]),
+            (&[2, 5, 3, 8, 8], [8, 5 * 8, 3]),
+            (&[2, 2, 8, 8, 4], [8, 8 * 8, 1]),
+            (&[2, 1, 1, 1, 1], [1, 1, 1]),
+        ] {
+            assert_eq!(size(shape), expected, "{shape:?}");
+        }
+        // Two grey frames of 2×2 pixels: 0 to 3 and 4 to 7.
+        let pixels = |images: Images| match images {
+            Images::Frames { pixels, .. } => pixels.to_vec(),
+            other => panic!("{other:?}"),
+        };
+        let side_by_side = [0, 1, 4, 5, 2, 3, 6, 7];
+        assert_eq!(pixels(array(&[1, 2, 2, 2, 1]).unwrap()), side_by_side);
+        let last = Images::of_array(&[1, 2, 2, 2], vec![0, 4, 1, 5, 2, 6, 3, 7]).unwrap();
+        assert_eq!(pixels(last), side_by_side);
+        // Two RGB frames of 1×2 pixels, with channels before height and width.
+        assert_eq!(pixels(array(&[1, 2, 3, 1, 2]).unwrap()), [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+        assert_eq!(pixels(array(&[1, 6, 1, 7]).unwrap())[..6], [0, 7, 14, 1, 8, 15]);
+    }
+
+    #[test]
     fn other_shapes_are_errors() {
-        for shape in [&[4, 84, 84, 4][..], &[4, 2, 84, 84], &[2, 1, 1, 1, 1], &[2, 0, 3]] {
+        for shape in [&[2, 70, 70, 70][..], &[2, 1, 1, 1, 1, 1], &[2, 0, 3], &[2, 3]] {
             assert!(array(shape).unwrap_err().contains(&format!("{shape:?}")), "{shape:?}");
         }
         assert!(Images::of_array(&[usize::MAX, 2, 3], vec![]).is_err());
+        for steps in [0, 1] {
+            let huge = [steps, usize::MAX / 4, 1, usize::MAX / 4, 3];
+            assert!(Images::of_array(&huge, vec![]).is_err());
+        }
     }
 
     #[test]

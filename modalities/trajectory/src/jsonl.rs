@@ -28,8 +28,10 @@
 //! `files` are paths relative to the log's folder, one for each step; `encoded` are the contents of such files in
 //! base64; `frames` are all pixels `[steps, height, width, channels]`, one byte each, in base64.
 //!
-//! `terminated` (the environment ended the episode) and `truncated` (a time limit ended it) are false by default. Empty
-//! lines are skipped.
+//! `terminated` (the environment ended the episode) and `truncated` (a time limit ended it) are false by default, and may be
+//! a list with a value for each step, also as `terminals`, `terminations`, `truncations`, `timeouts` and `dones`. An
+//! observation after the last action is dropped. `continuous_observations`, `discrete_actions` and the like (JAT) are
+//! `observations` and `actions`; `infos` (Minari) are ignored. Empty lines are skipped.
 
 mod images;
 mod series;
@@ -41,7 +43,9 @@ pub use write::write;
 
 use crate::table::{self, Column};
 use crate::{End, Episode, TrajectoryError};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value as Json;
 use series::Series;
 use std::collections::BTreeMap;
 
@@ -52,16 +56,51 @@ struct Line {
     #[serde(default)]
     state_names: Vec<String>,
     #[serde(default = "Series::none", deserialize_with = "observations")]
+    #[serde(alias = "continuous_observations", alias = "discrete_observations")]
     observations: Series,
     #[serde(default)]
     images: BTreeMap<String, images::Form>,
-    #[serde(deserialize_with = "actions")]
+    #[serde(deserialize_with = "actions", alias = "continuous_actions", alias = "discrete_actions")]
     actions: Series,
     rewards: Vec<f64>,
-    #[serde(default)]
-    terminated: bool,
-    #[serde(default)]
-    truncated: bool,
+    #[serde(default, alias = "terminals", alias = "terminations")]
+    terminated: Flags,
+    #[serde(default, alias = "truncations", alias = "timeouts")]
+    truncated: Flags,
+    #[serde(default, alias = "done")]
+    dones: Flags,
+    #[serde(default, rename = "infos")]
+    _infos: IgnoredAny,
+}
+
+/// Whether the episode ended: said once, or at each step.
+#[derive(Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+enum Flags {
+    Once(bool),
+    Steps(Vec<f64>),
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self::Once(false)
+    }
+}
+
+impl TryFrom<Json> for Flags {
+    type Error = String;
+
+    fn try_from(json: Json) -> Result<Self, String> {
+        let flag = |json: &Json| match json {
+            Json::Bool(flag) => Ok(f64::from(u8::from(*flag))),
+            Json::Number(number) => Ok(number.as_f64().unwrap_or(f64::NAN)),
+            other => Err(format!("expected true or false, or a list of them; found {other}")),
+        };
+        match json {
+            Json::Array(flags) => Ok(Self::Steps(flags.iter().map(flag).collect::<Result<_, _>>()?)),
+            json => Ok(Self::Once(flag(&json)? != 0.0)),
+        }
+    }
 }
 
 fn observations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Series, D::Error> {
@@ -111,8 +150,17 @@ fn episode(line: &[u8]) -> Result<Episode, String> {
     }
     columns.extend(line.actions.columns());
     columns.push(Column { name: "rewards".into(), dim: 1, values: line.rewards, ..Column::default() });
-    let end = End::of(line.terminated, line.truncated);
-    table::episode(columns, Some(end)).map_err(|error| error.to_string())
+    let mut once = |name: &str, flags: Flags| match flags {
+        Flags::Once(flag) => flag,
+        Flags::Steps(values) => {
+            columns.push(Column { name: name.into(), dim: 1, values, whole: true, ..Column::default() });
+            false
+        }
+    };
+    let end = End::of(once("terminated", line.terminated), once("truncated", line.truncated));
+    once("dones", line.dones);
+    let end = (end != End::Unknown).then_some(end);
+    table::episode(columns, end).map_err(|error| error.to_string())
 }
 
 /// Name the numbers of observations that are lists.

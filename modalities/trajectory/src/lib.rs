@@ -1,4 +1,5 @@
-//! Logs of episodes: the observation, action and reward of each time step, from npz archives, JSON lines, CSV, Parquet or HDF5.
+//! Logs of episodes: the observation, action and reward of each time step, from npz archives, JSON lines, CSV, Parquet,
+//! HDF5 or TFRecord.
 //!
 //! ```
 //! use smalti_trajectory::{Actions, episodes};
@@ -11,8 +12,8 @@
 //! # Ok::<(), smalti_trajectory::TrajectoryError>(())
 //! ```
 //!
-//! The parts: [`Episode`] and its [`Images`] (the data); [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`] and,
-//! with the feature `hdf5`, `hdf5` (the file formats). An episode becomes a row of a table, whose fields the modalities
+//! The parts: [`Episode`] and its [`Images`] (the data); [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`], [`rlds`]
+//! and, with the feature `hdf5`, `hdf5` (the file formats). An episode becomes a row of a table, whose fields the modalities
 //! `numbers` and `image` tokenize.
 
 pub mod csv;
@@ -27,12 +28,22 @@ pub mod lerobot;
 mod npy;
 pub mod npz;
 pub mod parquet;
+pub mod rlds;
 mod table;
 
 pub use episode::{Actions, End, Episode, check_compatible};
 pub use error::TrajectoryError;
 pub use format::Format;
 pub use images::{Image, Images};
+
+/// The content of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Read {
+    /// The episodes.
+    pub episodes: Vec<Episode>,
+    /// Columns that were not read, and the reason.
+    pub skipped: Vec<(String, &'static str)>,
+}
 
 /// Read the episodes of a file, whose [`Format`] is detected from its content; an unknown format is read as JSON lines.
 ///
@@ -45,7 +56,7 @@ pub fn episodes(bytes: &[u8]) -> Box<dyn Iterator<Item = Result<Episode, Traject
     let read = match Format::of(bytes) {
         Some(Format::JsonLines) | None => return Box::new(jsonl::episodes(bytes)),
         Some(Format::Npz) => npz::read(bytes),
-        Some(Format::Csv) => csv::read(bytes),
+        Some(Format::Csv) => csv::read(bytes).map(|read| read.episodes),
         Some(Format::Parquet) => parquet::read(bytes).map(|read| read.episodes),
         #[cfg(feature = "hdf5")]
         Some(Format::Hdf5) => hdf5::read_in_subprocess(bytes),

@@ -4,13 +4,15 @@
 //! | --- | --- | --- |
 //! | `obs` or `observations` | `[n, state_dim]` | observations of all episodes, concatenated |
 //! | the same, `uint8` | `[n, height, width]`, `[n, height, width, 1 or 3]` or channels first | images |
+//! | the same, `uint8` | `[n, frames, …]`, or more channels | stacked frames, which are placed side by side |
 //! | `actions` | `[n, dim]` or `[n]` | integers: discrete, several for `dim` above 1; floats: continuous |
 //! | `rewards` | `[n]` | rewards |
 //! | `episode_starts` | `[n]` | 1 at the first step of each episode, otherwise 0 |
 //! | `terminals` or `terminations` | `[n]` | optional: 1 if the environment ended the episode, otherwise 0 |
 //! | `timeouts` or `truncations` | `[n]` | optional: 1 if a time limit ended the episode, otherwise 0 |
 //!
-//! Without `episode_starts`, an episode begins after each end, and there must be an array of ends. States and actions
+//! Observations may have one more for each episode, after its last action, which is dropped. Without `episode_starts`, an
+//! episode begins after each end, and there must be an array of ends. States and actions
 //! in parts are arrays such as `obs.position` and `actions.gripper`, which are concatenated in the order of their
 //! names; images stay separate. Numbers may be bool, integers or floats of any size and byte order; `[n, 1]` is the
 //! same as `[n]`. Other arrays are ignored, but images under another name are an error.
@@ -53,7 +55,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
             }
             Ok(Column { name, ..Column::default() })
         }
-        Role::Ignored => Ok(Column { name, ..Column::default() }),
+        Role::Ignored | Role::Index => Ok(Column { name, ..Column::default() }),
         _ => column(&mut archive, name),
     });
     table::episodes(columns.collect::<Result<_, _>>()?, Rewards::Required)

@@ -1,4 +1,4 @@
-//! Episodes in Parquet, in LeRobot's layout: one row for each step.
+//! Episodes in Parquet: one row for each step, as in LeRobot's layout, or one row for each episode.
 //!
 //! | column | type | content |
 //! | --- | --- | --- |
@@ -11,15 +11,20 @@
 //! | `terminated`, `truncated` | bool or 0 and 1 | optional: termination, and a time limit |
 //! | `next.done` | bool | any end; used only if no other column gives the episode boundaries |
 //!
-//! `timestamp`, `index`, `task_index` and `next.success` are ignored. Other columns, such as texts, are not read and
+//! If each row is an episode, these columns are lists with a value for each step, and `observations` may have one more:
+//! `observations`, `actions`, `rewards`, `terminations`, `truncations` (Minari), or `continuous_observations`,
+//! `discrete_actions` and the like (JAT).
+//!
+//! `timestamp`, `index`, `task_index`, `next.success` and `infos` are ignored. Other columns, such as texts, are not read and
 //! are listed in [`Read::skipped`]. Files may be uncompressed or compressed with Snappy or Zstandard.
 
 mod images;
 mod leaf;
+mod nested;
 mod pages;
 
-use crate::table::{self, Column, Rewards, Role, role};
-use crate::{Episode, TrajectoryError};
+use crate::table::{self, Column, INDEX, Rewards, Role, role};
+use crate::{Read, TrajectoryError};
 use ::parquet::basic::Type;
 use ::parquet::column::reader::ColumnReader;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
@@ -27,19 +32,11 @@ use ::parquet::schema::types::ColumnDescriptor;
 use bytes::Bytes;
 use images::{Field, ImageColumn};
 use leaf::Leaf;
+use nested::{Episodes, Ragged};
 use pages::Budget;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// The content of a file.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Read {
-    /// The episodes.
-    pub episodes: Vec<Episode>,
-    /// Columns that were not read, and the reason.
-    pub skipped: Vec<(String, &'static str)>,
-}
 
 /// Read the episodes of a Parquet file.
 ///
@@ -57,11 +54,23 @@ pub(crate) fn read_named(
 ) -> Result<Read, TrajectoryError> {
     // One of 20,000 damaged files made the decoder slice out of range (parquet 60.1, numbers whose bytes are split over
     // streams), deep inside a page; a check would have to decode the page. No state outlives the call.
-    let columns = catch_unwind(AssertUnwindSafe(|| columns(bytes, names)));
-    let (columns, skipped) =
-        columns.unwrap_or_else(|panic| Err(message(&*panic))).map_err(TrajectoryError::Parquet)?;
+    let content = catch_unwind(AssertUnwindSafe(|| content(bytes, names)));
+    let content = content.unwrap_or_else(|panic| Err(message(&*panic))).map_err(TrajectoryError::Parquet)?;
+    let columns = match content.episodes {
+        Some(episodes) => episodes.columns()?,
+        None => content.columns,
+    };
     let episodes = table::episodes(columns, Rewards::ZeroIfMissing)?;
-    Ok(Read { episodes, skipped })
+    Ok(Read { episodes, skipped: content.skipped })
+}
+
+/// Whether the rows of a Parquet file are episodes, by the types of its columns.
+pub fn has_episode_rows(bytes: &[u8]) -> bool {
+    let of_schema = || {
+        let file = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).ok()?;
+        Some(nested::has_episode_rows(file.metadata().file_metadata().schema_descr()))
+    };
+    matches!(catch_unwind(AssertUnwindSafe(of_schema)), Ok(Some(true)))
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
@@ -70,11 +79,19 @@ fn message(panic: &(dyn Any + Send)) -> String {
     format!("corrupt: {text}")
 }
 
-type Columns = (Vec<Column>, Vec<(String, &'static str)>);
+/// The columns of a file, before they become episodes.
+struct Content {
+    /// Of steps.
+    columns: Vec<Column>,
+    /// Of episodes, if each row is one.
+    episodes: Option<Episodes>,
+    skipped: Vec<(String, &'static str)>,
+}
 
-fn columns(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Columns, String> {
+fn content(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Content, String> {
     let file = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).map_err(|e| e.to_string())?;
     let schema = file.metadata().file_metadata().schema_descr_ptr();
+    let mut episodes = nested::has_episode_rows(&schema).then(Episodes::default);
     let (mut columns, mut skipped) = (vec![], vec![]);
     let (mut budget, mut image_columns) = (Budget::of(bytes), vec![]);
     for (i, descriptor) in schema.columns().iter().enumerate() {
@@ -90,11 +107,15 @@ fn columns(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Column
             };
             (0..file.num_row_groups()).map(chunk).collect()
         };
-        match (role(&name), descriptor.physical_type()) {
+        let physical = descriptor.physical_type();
+        let whole = matches!(physical, Type::INT32 | Type::INT64 | Type::BOOLEAN);
+        match (role(&name), &mut episodes) {
             (Role::Ignored, _) => {}
+            (Role::Index, _) => skipped.push((name, INDEX)),
             (Role::Unknown, _) => skipped.push((name, "unknown column")),
-            (role, Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY | Type::INT96) => {
-                match Field::of(descriptor, &name).filter(|_| matches!(role, Role::State(_))) {
+            (role, episodes) if !nested::is_number(descriptor) => {
+                let image = Field::of(descriptor, &name).filter(|_| episodes.is_none());
+                match image.filter(|_| matches!(role, Role::State(_))) {
                     Some((field, image)) => {
                         let images = ImageColumn::find_or_add(&mut image_columns, image);
                         for (reader, rows) in chunks(&mut budget)? {
@@ -104,27 +125,32 @@ fn columns(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Column
                     None => skipped.push((name, "text, dates and lists of images are not read")),
                 }
             }
-            (_, physical) => {
+            (role, Some(episodes)) => {
+                if descriptor.max_rep_level() == 0 && !matches!(role, Role::Terminated | Role::Truncated) {
+                    skipped.push((name, "a value for each episode, not for each step"));
+                    continue;
+                }
+                let mut ragged = Ragged::new(descriptor);
+                for (reader, rows) in chunks(&mut budget)? {
+                    ragged.read(reader, rows).map_err(in_column)?;
+                }
+                episodes.add(name, ragged, whole);
+            }
+            (_, None) => {
                 let mut leaf = Leaf::new(descriptor);
                 for (reader, rows) in chunks(&mut budget)? {
                     leaf.read(reader, rows).map_err(in_column)?;
                 }
-                let whole = matches!(physical, Type::INT32 | Type::INT64 | Type::BOOLEAN);
-                let elements = names.get(&name).filter(|names| names.len() == leaf.dim());
-                columns.push(Column {
-                    dim: leaf.dim(),
-                    whole,
-                    elements: elements.cloned().unwrap_or_default(),
-                    values: leaf.values,
-                    name,
-                    images: None,
-                });
+                let (dim, values) = (leaf.dim(), leaf.values);
+                let elements =
+                    names.get(&name).filter(|names| names.len() == dim).cloned().unwrap_or_default();
+                columns.push(Column { dim, whole, elements, values, name, images: None });
             }
         }
     }
     let images = image_columns.into_iter().map(ImageColumn::column).collect::<Result<Vec<_>, _>>()?;
     columns.extend(images);
-    Ok((columns, skipped))
+    Ok(Content { columns, episodes, skipped })
 }
 
 /// The name of a column: that of its root and of nested fields, without the groups of lists.

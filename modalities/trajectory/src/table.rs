@@ -5,10 +5,11 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use names::{Role, role};
+pub(crate) use names::{INDEX, Role, role};
 
 use crate::{End, Episode, Images, TrajectoryError};
 use std::collections::HashSet;
+use std::ops::Range;
 
 /// One column: for each step the same count of numbers, or an image.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +44,7 @@ pub(crate) fn episodes(columns: Vec<Column>, rewards: Rewards) -> Result<Vec<Epi
 /// Convert columns to one episode, ignoring episode boundaries.
 pub(crate) fn episode(columns: Vec<Column>, end: Option<End>) -> Result<Episode, TrajectoryError> {
     let mut table = Table::new(columns)?;
+    table.drop_last_observations(&[0])?;
     let steps = table.steps;
     let flags = |role: Role| table.flags(&role);
     let (terminated, truncated) = (flags(Role::Terminated)?, flags(Role::Truncated)?);
@@ -69,7 +71,10 @@ struct Table {
     columns: Vec<(Role, Column)>,
     /// The names of all columns, for messages.
     found: String,
+    /// The rows of columns other than states.
     steps: usize,
+    /// The rows of states: as many, or one more for each episode, as Gymnasium's environments return them.
+    observations: usize,
 }
 
 /// A boolean for each step.
@@ -82,21 +87,52 @@ impl Table {
     fn new(columns: Vec<Column>) -> Result<Self, TrajectoryError> {
         let found = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
         let columns: Vec<_> = columns.into_iter().map(|column| (role(&column.name), column)).collect();
-        let table = Self { columns, found, steps: 0 };
-        let (_, first) = table.first(|role| matches!(role, Role::State(_)), "states", "observations")?;
-        let (name, steps) = (first.name.clone(), first.rows());
-        for (_, column) in
-            table.columns.iter().filter(|(role, _)| !matches!(role, Role::Unknown | Role::Ignored))
-        {
-            if column.rows() != steps {
+        let table = Self { columns, found, steps: 0, observations: 0 };
+        let (_, first) = table.first(is_state, "states", "observations")?;
+        let rows = first.rows();
+        let ignored = |role: &Role| matches!(role, Role::Unknown | Role::Ignored | Role::Index);
+        let known = || table.columns.iter().filter(|(role, _)| !ignored(role));
+        let other = known().find(|(role, _)| !is_state(role)).map(|(_, column)| column);
+        let counted = other.filter(|other| other.rows() < rows).unwrap_or(first);
+        for (role, column) in known() {
+            let model = if is_state(role) { first } else { counted };
+            if column.rows() != model.rows() {
                 return Err(TrajectoryError::Shape {
                     array: column.name.clone(),
-                    expected: format!("{steps} rows, as {name} has"),
+                    expected: format!("{} rows, as {} has", model.rows(), model.name),
                     found: column.rows().to_string(),
                 });
             }
         }
-        Ok(Self { steps, ..table })
+        let steps = counted.rows();
+        Ok(Self { steps, observations: rows, ..table })
+    }
+
+    /// Drop the observation after the last action of each episode, if there is one.
+    fn drop_last_observations(&mut self, starts: &[usize]) -> Result<(), TrajectoryError> {
+        if self.observations == self.steps {
+            return Ok(());
+        }
+        if self.observations != self.steps + starts.len() {
+            let (_, state) = self.first(is_state, "states", "observations")?;
+            let (steps, more) = (self.steps, self.steps + starts.len());
+            return Err(TrajectoryError::Shape {
+                array: state.name.clone(),
+                expected: format!(
+                    "{steps} rows, as the actions have, or {more} with one more for each episode"
+                ),
+                found: self.observations.to_string(),
+            });
+        }
+        let ends = starts.iter().skip(1).copied().chain([self.steps]);
+        // Each earlier episode has one observation more.
+        let kept: Vec<_> =
+            starts.iter().zip(ends).enumerate().map(|(e, (&start, end))| start + e..end + e).collect();
+        for (_, column) in self.columns.iter_mut().filter(|(role, _)| is_state(role)) {
+            column.keep(&kept);
+        }
+        self.observations = self.steps;
+        Ok(())
     }
 
     fn first(
@@ -113,11 +149,12 @@ impl Table {
         let starts = self.starts()?;
         let (terminated, truncated) = (self.flags(&Role::Terminated)?, self.flags(&Role::Truncated)?);
         self.check_steps(&starts)?;
-        let (images, states) = (self.images()?, self.states()?);
-        let (actions, rewards) = (self.actions()?, self.rewards(rewards)?);
         if starts.is_empty() {
             return Err(TrajectoryError::Empty);
         }
+        self.drop_last_observations(&starts)?;
+        let (images, states) = (self.images()?, self.states()?);
+        let (actions, rewards) = (self.actions()?, self.rewards(rewards)?);
         let ends = starts.iter().skip(1).copied().chain([self.steps]);
         let episode = |(e, (start, end)): (usize, (usize, usize))| {
             let last = |flag: &Option<Flag>| match flag {
@@ -242,11 +279,25 @@ impl Column {
         }
         self.values.len().checked_div(self.dim).unwrap_or(0)
     }
+
+    /// Keep the rows of these ranges, which are ascending.
+    fn keep(&mut self, ranges: &[Range<usize>]) {
+        if let Some(images) = &self.images {
+            self.images = Some(images.keep(ranges));
+            return;
+        }
+        let rows = ranges.iter().flat_map(|range| &self.values[range.start * self.dim..range.end * self.dim]);
+        self.values = rows.copied().collect();
+    }
+}
+
+fn is_state(role: &Role) -> bool {
+    matches!(role, Role::State(_))
 }
 
 impl Flag {
     /// Whether the flag is set at the last step; an earlier step is an error.
-    fn only_at_the_end(&self, steps: std::ops::Range<usize>) -> Result<bool, TrajectoryError> {
+    fn only_at_the_end(&self, steps: Range<usize>) -> Result<bool, TrajectoryError> {
         let Some(last) = steps.end.checked_sub(1) else { return Ok(false) };
         match (steps.start..last).find(|&step| self.values[step]) {
             None => Ok(self.values[last]),

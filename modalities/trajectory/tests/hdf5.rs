@@ -92,7 +92,7 @@ fn errors_name_the_dataset() {
     assert_eq!(images, "HDF5: observations: 4 axes of float32; expected uint8 for images");
     let channels = error(|file| {
         steps(file);
-        put(file, "observations", &[2, 4, 6, 4], &[0_u8; 192]);
+        put(file, "observations", &[2, 70, 70, 70], &vec![0_u8; 686_000]);
     });
     assert!(
         channels.starts_with("HDF5: observations: expected [steps, height, width] for images"),

@@ -4,6 +4,7 @@ mod written;
 
 use smalti_mutation::{Bound, Counting, survives};
 use smalti_trajectory::lerobot::Info;
+use smalti_trajectory::rlds::{Features, shard_lengths};
 use smalti_trajectory::{Episode, TrajectoryError, csv, jsonl, npz, parquet};
 use std::io::{Cursor, Write};
 use written::{Column, lerobot};
@@ -86,7 +87,9 @@ fn json_lines() {
 #[test]
 fn comma_separated_values() {
     let valid = TABLES.map(|table| table.as_bytes().to_vec());
-    survives("CSV", &valid, Bound::bytes(1 << 20).and_of_file(64), |bytes| checked(csv::read(bytes)));
+    survives("CSV", &valid, Bound::bytes(1 << 20).and_of_file(64), |bytes| {
+        checked(csv::read(bytes).map(|read| read.episodes))
+    });
 }
 
 /// 4 MiB, and 32 KiB for each byte of the file: Deflate compresses by a factor of up to 1,000, and a boolean becomes at
@@ -113,6 +116,7 @@ fn parquet_files() {
         written::parquet(&lerobot(), 100, false),
         written::parquet(&lerobot(), 3, true),
         written::parquet(&discrete, 100, true),
+        written::parquet(&written::episode_rows(), 1, false),
     ];
     // A panic of the decoder becomes an error; thousands of its messages would hide those of other tests.
     let usual = std::panic::take_hook();
@@ -133,4 +137,18 @@ fn lerobot_descriptions() {
         "features": {"observation.state": {"dtype": "float32", "shape": [2], "names": {"motors": ["pan", "lift"]}},
         "observation.images.top": {"dtype": "video", "shape": [48, 64, 3], "names": null}}}"#;
     survives("meta/info.json", &[valid.to_vec()], Bound::bytes(1 << 20).and_of_file(64), Info::parse);
+}
+
+/// 1 MiB, and 64 bytes for each byte of the file.
+#[test]
+fn rlds_descriptions() {
+    let valid = br#"{"featuresDict": {"features": {"steps": {"sequence": {"length": "-1", "feature": {"featuresDict":
+        {"features": {"action": {"tensor": {"shape": {"dimensions": ["7"]}, "dtype": "float32", "encoding": "none"}},
+        "observation": {"featuresDict": {"features": {"front": {"image": {"shape": {"dimensions": ["64", "64", "3"]},
+        "dtype": "uint8", "encodingFormat": "jpeg"}}}}}}}}}}}}}"#;
+    let bound = Bound::bytes(1 << 20).and_of_file(64);
+    survives("features.json", &[valid.to_vec()], bound, Features::parse);
+    let valid =
+        br#"{"name": "push", "splits": [{"name": "train", "shardLengths": ["25", "3"]}, {"name": "val"}]}"#;
+    survives("dataset_info.json", &[valid.to_vec()], bound, shard_lengths);
 }

@@ -3,9 +3,9 @@
 mod written;
 
 use smalti_trajectory::lerobot::Info;
-use smalti_trajectory::parquet::read;
+use smalti_trajectory::parquet::{has_episode_rows, read};
 use smalti_trajectory::{Actions, End, Episode, Images};
-use written::{Column, lerobot, parquet as file, png};
+use written::{Column, episode_rows, lerobot, parquet as file, png};
 
 /// LeRobot's columns with one replaced or removed.
 fn with(name: &'static str, column: Option<Column>) -> Vec<(&'static str, Column)> {
@@ -37,6 +37,80 @@ fn lerobot_columns_become_episodes() {
         let skipped: Vec<&str> = read.skipped.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(skipped, ["language.bytes"]);
     }
+}
+
+#[test]
+fn a_row_may_be_an_episode() {
+    for (rows_of_group, zstd) in [(1, true), (2, false)] {
+        let bytes = file(&episode_rows(), rows_of_group, zstd);
+        assert!(has_episode_rows(&bytes));
+        let read = read(&bytes).unwrap();
+        let one = |observations: &[f32], actions: &[u32], rewards: &[f32], end| Episode {
+            observations: observations.to_vec(),
+            state_dim: 2,
+            state_names: vec![],
+            images: Default::default(),
+            actions: Actions::Discrete(actions.to_vec()),
+            rewards: rewards.to_vec(),
+            end,
+        };
+        assert_eq!(
+            read.episodes,
+            [
+                one(&[1.0, 2.0, 3.0, 4.0], &[0, 1], &[1.0, 2.0], End::Terminated),
+                one(&[7.0, 8.0], &[2], &[3.0], End::Unknown)
+            ]
+        );
+        assert_eq!(read.skipped, [("id".to_string(), "unknown column")]);
+    }
+    assert!(!has_episode_rows(&file(&lerobot(), 3, false)));
+    assert!(!has_episode_rows(b"PAR1 and no more"));
+}
+
+#[test]
+fn the_names_of_jat_are_known() {
+    let steps = |start: f32, n: usize| (0..n).map(|step| vec![start + step as f32]).collect::<Vec<_>>();
+    let columns = [
+        ("continuous_observations", Column::Nested(vec![steps(0.0, 2), steps(5.0, 3)])),
+        ("continuous_actions", Column::Nested(vec![steps(10.0, 2), steps(15.0, 3)])),
+        ("rewards", Column::Lists(vec![vec![1.0; 2], vec![2.0; 3]])),
+    ];
+    let read = read(&file(&columns, 2, false)).unwrap();
+    assert_eq!(read.episodes[1].observations, [5.0, 6.0, 7.0]);
+    assert_eq!(read.episodes[1].actions, Actions::Continuous { values: vec![15.0, 16.0, 17.0], dim: 1 });
+    assert_eq!((read.episodes.len(), read.episodes[0].rewards.len()), (2, 2));
+}
+
+#[test]
+fn ragged_episodes_are_named() {
+    let with = |name: &str, column: Column| {
+        let mut columns = episode_rows();
+        let at = columns.iter().position(|(known, _)| *known == name).unwrap();
+        columns[at].1 = column;
+        error(&columns)
+    };
+    assert_eq!(
+        with("rewards", Column::Lists(vec![vec![1.0; 2], vec![3.0; 2]])),
+        "episode 1: rewards must have 1 steps, as actions has; found 2"
+    );
+    let short = Column::Nested(vec![vec![vec![1.0, 2.0]; 3], vec![vec![1.0, 2.0]; 4]]);
+    assert_eq!(
+        with("observations", short),
+        "episode 1: observations must have 2 steps, as actions has; found 4"
+    );
+    let narrow = Column::Nested(vec![vec![vec![1.0, 2.0]; 3], vec![vec![1.0]; 2]]);
+    assert_eq!(
+        with("observations", narrow),
+        "Parquet: observations: row 1: expected steps of 2 numbers, as the first; found 1"
+    );
+}
+
+#[test]
+fn an_index_of_pandas_is_skipped() {
+    let index = ("__index_level_0__", Column::Integers(vec![0, 1, 2, 3, 4]));
+    let read = read(&file(&[lerobot(), vec![index]].concat(), 5, false)).unwrap();
+    assert_eq!(read.episodes.len(), 2);
+    assert_eq!(read.skipped.last().map(|(name, _)| name.as_str()), Some("__index_level_0__"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// `len` bytes from `start` of a file or a buffer. Cheap to clone; members of an archive share its store.
 #[derive(Debug, Clone)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     store: Store,
     start: u64,
     len: u64,
@@ -75,7 +75,7 @@ impl Extent {
 
     /// A whole object on another machine.
     #[cfg(feature = "remote")]
-    pub fn remote(object: Arc<Object>) -> Self {
+    pub(super) fn remote(object: Arc<Object>) -> Self {
         let len = object.len();
         Self { store: Store::Remote(object), start: 0, len }
     }
@@ -118,7 +118,7 @@ impl Extent {
     }
 
     /// A new reader of these bytes.
-    pub fn reader(&self) -> Cursor {
+    pub(super) fn reader(&self) -> Cursor {
         Cursor { extent: self.clone(), position: 0 }
     }
 

@@ -5,12 +5,16 @@ use crate::data::{DataError, files, open_text};
 use crate::table::place::extension;
 use crate::table::{Place, rows};
 use smalti_trajectory::lerobot::INFO;
+use smalti_trajectory::parquet::has_episode_rows;
 use std::io::Read;
 
 /// Endings of files that always hold episodes.
 const EPISODES: [&str; 3] = ["h5", "hdf5", "npz"];
 /// Bytes of a text file that are searched for the fields of episodes.
 const PROBED: u64 = 1 << 20;
+/// Keys of observations and of actions; the last ones are JAT's.
+const OBSERVATIONS: [&str; 3] = ["observations", "continuous_observations", "discrete_observations"];
+const ACTIONS: [&str; 3] = ["actions", "continuous_actions", "discrete_actions"];
 
 /// Whether a source holds episodes, by the names of its files or, for tables, by the columns of the first.
 ///
@@ -42,8 +46,10 @@ fn is_named(location: &str) -> bool {
 /// Whether a table has columns of states and actions.
 fn has_steps(location: &str) -> Result<bool, DataError> {
     if extension(location) == "parquet" {
-        let columns = rows::parquet_columns(location, files::read(location)?)?;
-        return Ok(of_steps(&columns) && columns.iter().any(|name| is_episode_column(name)));
+        let bytes = files::read(location)?;
+        let columns = rows::parquet_columns(location, bytes.clone())?;
+        let has_episodes = || columns.iter().any(|name| is_episode_column(name)) || has_episode_rows(&bytes);
+        return Ok(of_steps(&columns) && has_episodes());
     }
     let mut start = vec![];
     let read = open_text(location)?.take(PROBED).read_to_end(&mut start);
@@ -56,19 +62,22 @@ fn has_steps(location: &str) -> Result<bool, DataError> {
             line.split(',').map(|name| name.trim().trim_matches('"').to_string()).collect();
         return Ok(of_steps(&columns));
     }
-    let has = |key: &str| line.contains(&format!("\"{key}\""));
+    let has = |keys: &[&str]| keys.iter().any(|key| line.contains(&format!("\"{key}\"")));
     // The line of a long episode may be read only in part.
-    Ok((has("observations") || has("images")) && (has("actions") || !whole))
+    Ok((has(&OBSERVATIONS) || has(&["images"])) && (has(&ACTIONS) || !whole))
 }
 
 fn of_steps(columns: &[String]) -> bool {
     let has = |words: &[&str]| {
         columns.iter().any(|name| words.contains(&name.split(['.', '/']).next().unwrap_or(name)))
     };
-    has(&["obs", "observation", "observations"]) && has(&["action", "actions"])
+    (has(&OBSERVATIONS) || has(&["obs", "observation"])) && (has(&ACTIONS) || has(&["action"]))
 }
 
+/// Whether a column numbers episodes or has their ends.
 fn is_episode_column(column: &str) -> bool {
-    ["done", "episode", "episode_index", "episode_starts", "next.done", "terminated", "truncated"]
-        .contains(&column)
+    let numbers = ["episode", "episode_id", "episode_index", "episode_starts"];
+    let ends = ["done", "dones", "next.done", "terminals", "terminated", "terminations"];
+    let limits = ["timeouts", "truncated", "truncations"];
+    [&numbers[..], &ends, &limits].iter().any(|names| names.contains(&column))
 }

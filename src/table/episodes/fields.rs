@@ -10,6 +10,8 @@ pub(super) enum Field {
     /// The numbers of the state whose names begin with this word.
     Sensor(String),
     Camera(String),
+    /// A camera whose images are in video files.
+    Video(String),
     Actions,
     /// One of several actions.
     Action(String),
@@ -19,8 +21,11 @@ pub(super) enum Field {
     Split,
 }
 
-/// The fields of these episodes.
-pub(super) fn of<'a>(episodes: impl Iterator<Item = &'a Episode>) -> Vec<(String, Field)> {
+/// The fields of these episodes, and of cameras whose images are in video files.
+pub(super) fn of<'a>(
+    episodes: impl Iterator<Item = &'a Episode>,
+    videos: impl Iterator<Item = &'a String>,
+) -> Vec<(String, Field)> {
     let (mut states, mut cameras, mut rest): (Vec<_>, Vec<_>, Vec<_>) = (vec![], vec![], vec![]);
     for episode in episodes {
         if episode.state_dim > 0 {
@@ -30,10 +35,7 @@ pub(super) fn of<'a>(episodes: impl Iterator<Item = &'a Episode>) -> Vec<(String
             add(&mut states, format!("observations.{sensor}"), || Field::Sensor(sensor.into()));
         }
         for camera in episode.images.keys() {
-            let name = if camera.is_empty() { "observations" } else { camera };
-            let taken = ["actions", "end", "rewards", "split", "task"].contains(&name);
-            let name = if taken { format!("observations.{name}") } else { name.to_string() };
-            add(&mut cameras, name, || Field::Camera(camera.clone()));
+            add(&mut cameras, camera_name(camera), || Field::Camera(camera.clone()));
         }
         match &episode.actions {
             Actions::Parts(parts) => {
@@ -50,7 +52,19 @@ pub(super) fn of<'a>(episodes: impl Iterator<Item = &'a Episode>) -> Vec<(String
             add(&mut rest, "end".into(), || Field::End);
         }
     }
+    for camera in videos {
+        add(&mut cameras, camera_name(camera), || Field::Video(camera.clone()));
+    }
     states.into_iter().chain(cameras).chain(rest).collect()
+}
+
+/// The name of a camera's field, which no other field has.
+fn camera_name(camera: &str) -> String {
+    match camera {
+        "" => "observations".into(),
+        "actions" | "end" | "rewards" | "split" | "task" => format!("observations.{camera}"),
+        camera => camera.into(),
+    }
 }
 
 fn add(fields: &mut Vec<(String, Field)>, name: String, field: impl Fn() -> Field) {
@@ -109,7 +123,7 @@ impl Field {
                 End::Unknown => Value::Missing,
             },
             // Values of the row, not of the episode.
-            Field::Task | Field::Split => Value::Missing,
+            Field::Video(_) | Field::Task | Field::Split => Value::Missing,
         }
     }
 }
@@ -136,7 +150,7 @@ fn actions(actions: &Actions, steps: Range<usize>) -> Value {
     }
 }
 
-fn images(images: &Images, steps: Range<usize>) -> Value {
+pub(super) fn images(images: &Images, steps: Range<usize>) -> Value {
     let image = |step: usize| match images.get(step) {
         Some(Image::Frame { height, width, channels, pixels }) => {
             let shape = if channels == 1 { vec![height, width] } else { vec![height, width, channels] };

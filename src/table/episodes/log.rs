@@ -3,7 +3,7 @@
 use crate::data::error::contained;
 use crate::data::{self, DataError, Files};
 use smalti_trajectory::lerobot::{self, Info};
-use smalti_trajectory::{Episode, Format, Images, TrajectoryError, episodes, parquet};
+use smalti_trajectory::{Episode, Format, Images, TrajectoryError, csv, episodes, parquet};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct Log {
     /// The episodes in order, each after its file; an error for a corrupt episode.
     pub episodes: Vec<(String, Result<Episode, TrajectoryError>)>,
-    /// Files, videos and columns that are not read, with the reason.
+    /// Files and columns that are not read, with the reason.
     pub skipped: Vec<(String, &'static str)>,
     /// The files of images that are not in the log itself.
     pub files: Option<Arc<Files>>,
@@ -109,10 +109,12 @@ impl Log {
             let episode = episode.and_then(|episode| with_image_paths(location, folder, episode));
             self.episodes.push((location.to_string(), episode));
         };
-        if Format::of(bytes) != Some(Format::Parquet) {
-            return episodes(bytes).for_each(put);
-        }
-        match parquet::read(bytes) {
+        let read = match Format::of(bytes) {
+            Some(Format::Parquet) => parquet::read(bytes),
+            Some(Format::Csv) => csv::read(bytes),
+            _ => return episodes(bytes).for_each(put),
+        };
+        match read {
             Ok(read) => {
                 read.episodes.into_iter().map(Ok).for_each(&mut put);
                 self.skip(read.skipped);
@@ -157,7 +159,6 @@ impl Log {
                 Err(error) => self.episodes.push((location, Err(error))),
             }
         }
-        self.skip(info.skipped());
         // A corrupt episode is reported itself, not as a wrong number of episodes.
         if self.episodes.iter().all(|(_, episode)| episode.is_ok()) {
             let steps = self.episodes.iter().flat_map(|(_, episode)| episode).map(Episode::len).sum();

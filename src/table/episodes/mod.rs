@@ -8,26 +8,32 @@
 //! | `actions`, or `actions.NAME` for several | the action: a choice, a number, or `[action_dim]` |
 //! | `rewards` | the reward |
 //!
-//! and one value per row: `end` (`terminated` or `time_limit`), `task` (LeRobot's description of the task), and `split` if
-//! all files have names of splits.
+//! and one value per row: `end` (`terminated` or `time_limit`), `task` (the task in words, of LeRobot and RLDS), and `split` if
+//! a description names it or all files have names of splits.
 
 mod detect;
 mod fields;
+mod lerobot;
 mod log;
+mod recent;
+mod rlds;
 #[cfg(test)]
 mod tests;
+mod video;
 
 pub use log::{Log, LoggedEpisode, is_log, read};
 
 use super::place::{SPLITS, split_of};
-use super::{Place, Table, rows, unknown_field};
+use super::{Place, Table, unknown_field};
 use crate::data::{DataError, Files};
 use fields::Field;
+use lerobot::Details;
 use smalti_contract::{File, Value};
 use smalti_trajectory::lerobot::INFO;
 use smalti_trajectory::{Episode, TrajectoryError, check_compatible};
 use std::ops::Range;
 use std::sync::Arc;
+use video::{Clip, Decoder};
 
 /// The layout's name.
 pub const NAME: &str = "episodes";
@@ -38,6 +44,7 @@ struct Episodes {
     fields: Vec<Field>,
     rows: Vec<Row>,
     skipped: Vec<(String, &'static str)>,
+    decoder: Decoder,
 }
 
 /// One episode and its source.
@@ -47,35 +54,44 @@ struct Row {
     number: usize,
     /// The files of images that are not in the log itself.
     files: Option<Arc<Files>>,
-    split: String,
-    task: Option<String>,
+    details: Details,
     episode: Result<Episode, TrajectoryError>,
 }
 
-/// Opens a file of episodes, the files of a pattern, a folder or archive of them, or a data set in LeRobot's layout. Tables
-/// have this layout if they have columns of states and actions.
+/// Opens a file of episodes, the files of a pattern, a folder or archive of them, or a data set in LeRobot's layout or in
+/// that of RLDS. Tables have this layout if they have columns of states and actions.
 ///
 /// # Errors
 /// [`DataError`] if no episode can be read. A corrupt episode among others, or one whose states, cameras or actions differ
 /// from those of the first, is a row whose values cannot be read.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
+    if let Some(table) = rlds::open(place)? {
+        return Ok(Some(table));
+    }
     if !place.is_requested(NAME) && !detect::holds_episodes(place)? {
         return Ok(None);
     }
     place.refuse_columns(NAME)?;
-    let mut table =
-        Episodes { name: place.path.clone(), names: vec![], fields: vec![], rows: vec![], skipped: vec![] };
+    let mut table = Episodes {
+        name: place.path.clone(),
+        names: vec![],
+        fields: vec![],
+        rows: vec![],
+        skipped: vec![],
+        decoder: Decoder::new(),
+    };
     for location in place.locations()? {
-        table.add(&location, read(&location)?)?;
+        table.add(read(&location)?)?;
     }
     table.check()?;
     table.mark_incompatible();
     let episodes = || table.rows.iter().filter_map(|row| row.episode.as_ref().ok());
-    let mut fields = fields::of(episodes());
-    if table.rows.iter().any(|row| row.task.is_some()) {
+    let videos = table.rows.iter().flat_map(|row| row.details.videos.keys());
+    let mut fields = fields::of(episodes(), videos);
+    if table.rows.iter().any(|row| row.details.task.is_some()) {
         fields.push(("task".into(), Field::Task));
     }
-    if table.rows.iter().all(|row| SPLITS.contains(&row.split.as_str())) {
+    if table.rows.iter().all(|row| row.details.split.is_some()) {
         fields.push(("split".into(), Field::Split));
     }
     (table.names, table.fields) = fields.into_iter().unzip();
@@ -83,19 +99,21 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
 }
 
 impl Episodes {
-    fn add(&mut self, location: &str, log: Log) -> Result<(), DataError> {
-        let mut tasks = match &log.files {
-            Some(files) if files.contains(INFO) => tasks(files, log.episodes.len()),
-            _ => Ok(vec![]),
-        }
-        .unwrap_or_else(|why| {
-            self.skipped.push((format!("{location}/meta"), why));
-            vec![]
-        })
-        .into_iter();
+    fn add(&mut self, log: Log) -> Result<(), DataError> {
+        let details = match &log.files {
+            Some(files) if files.contains(INFO) => {
+                let (details, skipped) = lerobot::details(files, log.episodes.len())?;
+                self.skipped.extend(skipped);
+                details
+            }
+            _ => vec![],
+        };
+        let mut details = details.into_iter();
         for (number, (file, episode)) in log.episodes.into_iter().enumerate() {
-            let (files, split) = (log.files.clone(), split_of(&file).to_string());
-            self.rows.push(Row { file, number, files, split, task: tasks.next().flatten(), episode });
+            let mut details = details.next().unwrap_or_default();
+            let of_file = SPLITS.into_iter().find(|split| *split == split_of(&file));
+            details.split = details.split.or(of_file.map(String::from));
+            self.rows.push(Row { file, number, files: log.files.clone(), details, episode });
         }
         self.skipped.extend(log.skipped);
         Ok(())
@@ -133,12 +151,29 @@ impl Episodes {
         number.map(|number| &self.fields[number]).ok_or_else(|| unknown_field(self, name))
     }
 
+    /// The images of a video; without `bytes`, files without bytes in their place.
+    fn video(&self, clip: &Clip, steps: Range<usize>, bytes: bool) -> Result<Value, DataError> {
+        if !bytes {
+            let file = |_| Value::File(File { name: clip.location.clone(), bytes: vec![] });
+            return Ok(Value::Series(steps.map(file).collect()));
+        }
+        if steps.is_empty() {
+            return Ok(Value::Series(vec![]));
+        }
+        let images = self.decoder.images(clip, steps.clone())?;
+        Ok(fields::images(&images, 0..steps.len()))
+    }
+
     fn get(&self, row: usize, name: &str, steps: Range<usize>, bytes: bool) -> Result<Value, DataError> {
         let (field, row) = (self.field(name)?, &self.rows[row]);
         let text = |text: Option<&str>| text.map_or(Value::Missing, |text| Value::Text(text.into()));
         match field {
-            Field::Task => Ok(text(row.task.as_deref())),
-            Field::Split => Ok(text(Some(&row.split))),
+            Field::Task => Ok(text(row.details.task.as_deref())),
+            Field::Split => Ok(text(row.details.split.as_deref())),
+            Field::Video(camera) => match row.details.videos.get(camera) {
+                Some(clip) => self.video(clip, row.steps(steps)?, bytes),
+                None => Ok(Value::Missing),
+            },
             field => {
                 let mut value = field.value(row.episode()?, steps);
                 if let (true, Field::Camera(_), Value::Series(images)) = (bytes, field, &mut value) {
@@ -162,6 +197,12 @@ impl Row {
         })
     }
 
+    /// These steps, cut at the end of the episode.
+    fn steps(&self, steps: Range<usize>) -> Result<Range<usize>, DataError> {
+        let all = self.episode()?.len();
+        Ok(steps.start.min(all)..steps.end.min(all))
+    }
+
     /// Reads an image from its file, if it has one.
     fn read(&self, image: &mut Value) -> Result<(), DataError> {
         match (image, &self.files) {
@@ -172,40 +213,6 @@ impl Row {
             _ => Ok(()),
         }
     }
-}
-
-/// The task descriptions of the episodes of a LeRobot data set; or the reason why they are left out.
-fn tasks(files: &Files, episodes: usize) -> Result<Vec<Option<String>>, &'static str> {
-    let is_list =
-        |path: &&String| path.starts_with("meta/episodes") && rows::is_table(path) && !path.contains("stats");
-    let locations: Vec<String> =
-        files.list().iter().filter(is_list).map(|path| files.location(path)).collect();
-    if locations.is_empty() {
-        return Ok(vec![]);
-    }
-    let unreadable = |_| "tasks cannot be read";
-    let table = rows::read(files.name(), locations).map_err(unreadable)?;
-    if !table.fields().iter().any(|field| field == "tasks") {
-        return Ok(vec![]);
-    }
-    if table.len() != episodes {
-        return Err("the numbers of tasks and of episodes differ");
-    }
-    let mut tasks = vec![];
-    for row in 0..table.len() {
-        let text = |value: Value| value.into_text().ok();
-        let task = match table.value(row, "tasks").map_err(unreadable)? {
-            Value::Series(texts) => Some(texts.into_iter().filter_map(text).collect::<Vec<_>>().join("; ")),
-            other => text(other),
-        };
-        let index = match table.value(row, "episode_index") {
-            Ok(Value::Number(index)) => index,
-            _ => row as f64,
-        };
-        tasks.push((index, task.filter(|task| !task.is_empty())));
-    }
-    tasks.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-    Ok(tasks.into_iter().map(|(_, task)| task).collect())
 }
 
 impl Table for Episodes {

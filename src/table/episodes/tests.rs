@@ -95,6 +95,23 @@ fn tables_of_episodes_are_detected_by_their_columns() {
 }
 
 #[test]
+fn logs_of_other_programs_are_detected() {
+    let jat = b"{\"continuous_observations\": [[1, 2], [3, 4]], \"continuous_actions\": [[1], [2]], \"rewards\": [0, 1]}\n";
+    let more = b"{\"observations\": [[1], [2], [3]], \"actions\": [0, 1], \"rewards\": [0, 1], \"terminations\": [0, 1]}\n";
+    let pandas = b",episode,obs.x,obs.v,action,reward\n0,0,1,2,0,1\n1,0,3,4,1,1\n2,1,5,6,0,0\n";
+    let folder = folder_of(&[("jat.jsonl", jat), ("more.jsonl", more), ("pandas.csv", pandas)]);
+    let open = |path: &str| opened(&at(&folder, path)).unwrap();
+    let jat = open("jat.jsonl");
+    assert_eq!((jat.fields().join(", "), jat.steps(0)), ("observations, actions, rewards".into(), 2));
+    let gymnasium = open("more.jsonl");
+    assert_eq!(series(gymnasium.value(0, "observations").unwrap()), [1.0, 2.0].map(Value::Number));
+    assert_eq!(gymnasium.value(0, "end").unwrap(), Value::Text("terminated".into()));
+    let table = open("pandas.csv");
+    assert_eq!((table.len(), table.steps(0)), (2, 2));
+    assert_eq!(table.skipped()[0].0, "column 1");
+}
+
+#[test]
 fn a_corrupt_episode_is_an_error_when_it_is_read() {
     let folder = folder_of(&[
         (

@@ -175,15 +175,23 @@ fn logs_are_episodes() {
     assert_eq!(hopper.fields(), ["observations", "actions", "rewards", "end"]);
     let Value::Series(states) = hopper.window(3, "observations", 5..8).unwrap() else { panic!("a series") };
     assert_eq!((states.len(), states[0].describe()), (3, "an array [11]".into()));
-    for folder in ["lerobot-v2.1", "lerobot-v3"] {
+    let robots = [
+        ("lerobot-v2.1", 3, 1215, 26, "Pick up the yellow bottle on the table.", &["cam_high"][..]),
+        ("lerobot-v3", 4, 1492, 6, "Pick the orange cube and place it in the box", &["front", "top"][..]),
+    ];
+    for (folder, episodes, steps, dim, task, cameras) in robots {
         let robot = of(&format!("layouts/{folder}"));
-        assert!(
-            robot.fields().contains(&"task".to_string()),
-            "{folder}: {:?} {:?}",
-            robot.fields(),
-            robot.skipped()
-        );
-        assert!(robot.value(0, "task").unwrap().into_text().unwrap().len() > 5);
-        assert!(robot.steps(0) > 10);
+        let total: usize = (0..robot.len()).map(|row| robot.steps(row)).sum();
+        assert_eq!((robot.len(), total), (episodes, steps), "{folder}");
+        assert_eq!(robot.fields(), ["observations", "actions", "rewards", "task", "split"], "{folder}");
+        let Value::Series(states) = robot.window(1, "observations", 0..2).unwrap() else {
+            panic!("a series")
+        };
+        assert_eq!(states[1].describe(), format!("an array [{dim}]"));
+        assert_eq!(all(&*robot, "task"), texts(&vec![task; episodes]));
+        assert_eq!(count(&*robot, "split = train"), episodes);
+        let without =
+            |camera: &&str| (format!("observation.images.{camera}"), "its video files are not there");
+        assert_eq!(robot.skipped(), cameras.iter().map(without).collect::<Vec<_>>());
     }
 }

@@ -34,6 +34,51 @@ fn integer_actions_are_discrete() {
 }
 
 #[test]
+fn the_observation_after_the_last_action_is_dropped() {
+    let log = r#"{"observations": [[1], [2], [3]], "images": {"a": {"files": ["0", "1", "2"]}}, "actions": [0, 1], "rewards": [0, 0]}"#;
+    let episode = read(log.as_bytes()).unwrap().remove(0);
+    assert_eq!((episode.len(), episode.observations, episode.images["a"].len()), (2, vec![1.0, 2.0], 2));
+    let two = log.replace("[3]]", "[3], [4]]").replace("\"2\"]", "\"2\", \"3\"]");
+    let error = read(two.as_bytes()).unwrap_err().to_string();
+    let expected =
+        "observations must have 2 rows, as the actions have, or 3 with one more for each episode; found 4";
+    assert_eq!(error, format!("line 1: {expected}"));
+}
+
+#[test]
+fn ends_may_be_said_at_each_step() {
+    let end = |more: &str| {
+        let line = format!(r#"{{"observations": [1, 2], "actions": [0, 1], "rewards": [0, 0], {more}}}"#);
+        read(line.as_bytes()).map(|episodes| episodes[0].end).map_err(|error| error.to_string())
+    };
+    assert_eq!(end(r#""terminals": [false, true]"#), Ok(End::Terminated));
+    assert_eq!(
+        end(r#""terminations": [0, 0], "truncations": [0, 1], "infos": {"a": [{}]}"#),
+        Ok(End::TimeLimit)
+    );
+    assert_eq!(end(r#""dones": [false, true]"#), Ok(End::Unknown));
+    assert_eq!(
+        end(r#""terminated": [true, false]"#),
+        Err("line 1: terminated at step 0 is 1; it must be 0 before an episode's last step".into())
+    );
+    assert_eq!(
+        end(r#""truncated": [true]"#),
+        Err("line 1: truncated must have 2 rows, as observations has; found 1".into())
+    );
+    let text = end(r#""truncated": "no""#).unwrap_err();
+    assert!(text.contains("expected true or false, or a list of them; found \"no\""), "{text}");
+}
+
+#[test]
+fn the_names_of_jat_are_known() {
+    let line = br#"{"continuous_observations": [[1, 2]], "discrete_actions": [3], "rewards": [0.5]}"#;
+    let episode = read(line).unwrap().remove(0);
+    assert_eq!((episode.state_dim, episode.actions), (2, Actions::Discrete(vec![3])));
+    let twice = br#"{"observations": [1], "discrete_observations": [1], "actions": [3], "rewards": [0.5]}"#;
+    assert!(read(twice).unwrap_err().to_string().contains("duplicate field `observations`"));
+}
+
+#[test]
 fn objects_of_lists_equal_lists_of_objects() {
     let columns = r#"{"observations": {"speed": [0.5, 0.7], "goal": {"y": [3, 4], "at": [[1, 2], [5, 6]]}},
         "actions": {"grip": [0, 1], "arm": [[1], [-1]]}, "rewards": [0, 1]}"#;

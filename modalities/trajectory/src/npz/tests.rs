@@ -131,10 +131,13 @@ fn arrays_of_bytes_with_more_axes_are_images() {
         error(&with("obs.front", frames("(2, 2, 1, 3)", 12))),
         "obs.front must have 3 rows, as obs has; found 2"
     );
-    let of_four = error(&with("obs.front", frames("(3, 2, 1, 4)", 24)));
+    let stacked = read(&archive(&with("obs.front", frames("(3, 2, 1, 2)", 12)))).unwrap();
+    let expected = Some(Image::Frame { height: 2, width: 2, channels: 1, pixels: &[4, 5, 6, 7] });
+    assert_eq!(stacked[0].images["front"].get(1), expected, "two grey frames side by side");
+    let many = error(&with("obs.front", npy::write("|u1", "(3, 70, 70, 70)", vec![0; 1_029_000])));
     assert!(
-        of_four.starts_with("npz: array \"obs.front\": expected [steps, height, width] for images"),
-        "{of_four}"
+        many.starts_with("npz: array \"obs.front\": expected [steps, height, width] for images"),
+        "{many}"
     );
     let of_actions = error(&with("actions", frames("(3, 1, 1)", 3)));
     assert_eq!(of_actions, "column \"actions\" has images; only observations may have them");

@@ -7,6 +7,64 @@ use ::parquet::schema::types::ColumnDescriptor;
 /// The number of rows that are decoded at once.
 const BATCH: usize = 1024;
 
+/// Consecutive rows of a column.
+pub(super) struct Batch<'a> {
+    pub(super) rows: usize,
+    /// The definition level of each entry; empty if none can be missing.
+    pub(super) levels: &'a [i16],
+    /// The repetition level of each entry, which is 0 at the start of a row; empty without lists.
+    pub(super) begins: &'a [i16],
+    /// The numbers that are present.
+    pub(super) numbers: &'a [f64],
+}
+
+/// Read the column of a row group in batches.
+///
+/// # Errors
+/// If rows are missing or corrupt, or the column has no numbers, and the errors of `each`.
+pub(super) fn batches(
+    reader: ColumnReader,
+    rows: usize,
+    each: &mut dyn FnMut(Batch) -> Result<(), String>,
+) -> Result<(), String> {
+    match reader {
+        ColumnReader::BoolColumnReader(reader) => {
+            of_type(reader, rows, |&value| f64::from(u8::from(value)), each)
+        }
+        ColumnReader::Int32ColumnReader(reader) => of_type(reader, rows, |&value| f64::from(value), each),
+        ColumnReader::Int64ColumnReader(reader) => of_type(reader, rows, |&value| value as f64, each),
+        ColumnReader::FloatColumnReader(reader) => of_type(reader, rows, |&value| f64::from(value), each),
+        ColumnReader::DoubleColumnReader(reader) => of_type(reader, rows, |&value| value, each),
+        _ => Err("expected a column of numbers".into()),
+    }
+}
+
+fn of_type<T: DataType>(
+    mut reader: ColumnReaderImpl<T>,
+    rows: usize,
+    number: fn(&T::T) -> f64,
+    each: &mut dyn FnMut(Batch) -> Result<(), String>,
+) -> Result<(), String> {
+    let (mut levels, mut begins, mut values, mut numbers) = (vec![], vec![], vec![], vec![]);
+    let mut left = rows;
+    while left > 0 {
+        levels.clear();
+        begins.clear();
+        values.clear();
+        numbers.clear();
+        let batch = BATCH.min(left);
+        let read = reader.read_records(batch, Some(&mut levels), Some(&mut begins), &mut values);
+        let (rows, ..) = read.map_err(|e| e.to_string())?;
+        if rows == 0 {
+            return Err(format!("{left} rows are missing at its end"));
+        }
+        numbers.extend(values.iter().map(number));
+        each(Batch { rows, levels: &levels, begins: &begins, numbers: &numbers })?;
+        left -= rows.min(left);
+    }
+    Ok(())
+}
+
 /// A column's numbers over all row groups, with the same count in each row.
 pub(super) struct Leaf {
     pub(super) values: Vec<f64>,
@@ -31,48 +89,18 @@ impl Leaf {
 
     /// Read the column of a row group.
     pub(super) fn read(&mut self, reader: ColumnReader, rows: usize) -> Result<(), String> {
-        match reader {
-            ColumnReader::BoolColumnReader(reader) => {
-                self.numbers(reader, rows, |&value| f64::from(u8::from(value)))
-            }
-            ColumnReader::Int32ColumnReader(reader) => self.numbers(reader, rows, |&value| f64::from(value)),
-            ColumnReader::Int64ColumnReader(reader) => self.numbers(reader, rows, |&value| value as f64),
-            ColumnReader::FloatColumnReader(reader) => self.numbers(reader, rows, |&value| f64::from(value)),
-            ColumnReader::DoubleColumnReader(reader) => self.numbers(reader, rows, |&value| value),
-            _ => Err("expected a column of numbers".into()),
-        }
-    }
-
-    fn numbers<T: DataType>(
-        &mut self,
-        mut reader: ColumnReaderImpl<T>,
-        rows: usize,
-        number: fn(&T::T) -> f64,
-    ) -> Result<(), String> {
-        let end = self.rows.checked_add(rows).ok_or("the number of rows overflows")?;
-        let (mut levels, mut begins, mut values) = (vec![], vec![], vec![]);
-        while self.rows < end {
-            levels.clear();
-            begins.clear();
-            values.clear();
-            let batch = BATCH.min(end - self.rows);
-            let (read, ..) = reader
-                .read_records(batch, Some(&mut levels), Some(&mut begins), &mut values)
-                .map_err(|e| e.to_string())?;
-            if read == 0 {
-                return Err(format!("expected {end} rows; found {}", self.rows));
-            }
-            if levels.iter().any(|&level| level < self.present) {
-                let rows = self.rows..self.rows + read;
-                return Err(format!("a number is missing in rows {} to {}", rows.start, rows.end - 1));
+        batches(reader, rows, &mut |batch| {
+            if batch.levels.iter().any(|&level| level < self.present) {
+                let (first, last) = (self.rows, self.rows + batch.rows - 1);
+                return Err(format!("a number is missing in rows {first} to {last}"));
             }
             if self.listed {
-                self.check_widths(&begins)?;
+                self.check_widths(batch.begins)?;
             }
-            self.values.extend(values.iter().map(number));
-            self.rows += read;
-        }
-        Ok(())
+            self.values.extend_from_slice(batch.numbers);
+            self.rows += batch.rows;
+            Ok(())
+        })
     }
 
     /// Check that all rows of a batch have the same width. A repetition level of 0 begins a row.

@@ -153,6 +153,37 @@ fn columns_must_have_the_same_length_and_unique_roles() {
 }
 
 #[test]
+fn an_observation_after_the_last_action_is_dropped() {
+    let with = |observations: &[f64], more: Vec<Column>| {
+        let mut columns = steps(more);
+        columns[0] = column("obs", observations);
+        let front = Images::Files(observations.iter().map(|x| format!("{x}.png")).collect());
+        columns.push(Column::of_images("obs.front".into(), front));
+        columns[0].name = "obs.x".into();
+        columns
+    };
+    let starts = || whole("episode_starts", &[1.0, 0.0, 0.0, 1.0]);
+    let episodes = read(with(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], vec![starts()])).unwrap();
+    let found: Vec<_> =
+        episodes.iter().map(|one| (one.observations.clone(), one.images["front"].clone())).collect();
+    let files = |names: &[&str]| Images::Files(names.iter().map(|name| name.to_string()).collect());
+    assert_eq!(
+        found,
+        [(vec![0.0, 1.0, 2.0], files(&["0.png", "1.png", "2.png"])), (vec![4.0], files(&["4.png"]))],
+        "3 and 5 are after the last actions"
+    );
+    let one = episode(with(&[0.0, 1.0, 2.0, 3.0, 4.0], vec![]), None).unwrap();
+    assert_eq!((one.observations, one.images["front"].len()), (vec![0.0, 1.0, 2.0, 3.0], 4));
+    assert_eq!(
+        error(with(&[0.0, 1.0, 2.0, 3.0, 4.0], vec![starts()])),
+        "obs.x must have 4 rows, as the actions have, or 6 with one more for each episode; found 5"
+    );
+    let mut ragged = with(&[0.0, 1.0, 2.0, 3.0, 4.0], vec![]);
+    ragged[2] = column("reward", &[0.0; 5]);
+    assert_eq!(error(ragged), "reward must have 4 rows, as action has; found 5");
+}
+
+#[test]
 fn demonstrations_without_rewards_have_rewards_of_0() {
     let mut columns = steps(vec![whole("episode", &[0.0; 4])]);
     columns.remove(2);

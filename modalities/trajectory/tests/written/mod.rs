@@ -15,6 +15,10 @@ pub enum Column {
     Gaps(Vec<Option<f32>>),
     /// Lists of numbers.
     Lists(Vec<Vec<f32>>),
+    /// Lists of integers.
+    IntegerLists(Vec<Vec<i64>>),
+    /// Lists of lists of numbers, such as the states of an episode.
+    Nested(Vec<Vec<Vec<f32>>>),
     Integers(Vec<i64>),
     Flags(Vec<bool>),
     Bytes(Vec<Vec<u8>>),
@@ -30,6 +34,8 @@ impl Column {
             Self::Floats(values) => values.len(),
             Self::Gaps(values) => values.len(),
             Self::Lists(values) => values.len(),
+            Self::IntegerLists(values) => values.len(),
+            Self::Nested(values) => values.len(),
             Self::Integers(values) => values.len(),
             Self::Flags(values) => values.len(),
             Self::Bytes(values) | Self::Binary(values) => values.len(),
@@ -41,11 +47,9 @@ impl Column {
         match self {
             Self::Floats(_) => format!("required float {name};"),
             Self::Gaps(_) => format!("optional float {name};"),
-            Self::Lists(_) => {
-                format!(
-                    "optional group {name} (LIST) {{ repeated group list {{ optional float element; }} }}"
-                )
-            }
+            Self::Lists(_) => listed(name, "optional float element;"),
+            Self::IntegerLists(_) => listed(name, "optional int64 element;"),
+            Self::Nested(_) => listed(name, &listed("element", "optional float element;")),
             Self::Integers(_) => format!("required int64 {name};"),
             Self::Flags(_) => format!("required boolean {name};"),
             Self::Bytes(_) => format!("required group {name} {{ required binary bytes; }}"),
@@ -90,15 +94,40 @@ impl Column {
                 w.write_batch(&values, Some(&present), None)
             }
             (Self::Lists(values), ColumnWriter::FloatColumnWriter(w)) => {
-                let rows = &values[rows];
-                let begins = rows.iter().flat_map(|row| (0..row.len()).map(|i| i16::from(i > 0)));
-                let values = rows.concat();
-                w.write_batch(&values, Some(&vec![3; values.len()]), Some(&begins.collect::<Vec<i16>>()))
+                let (values, begins) = (values[rows.clone()].concat(), begins(&values[rows]));
+                w.write_batch(&values, Some(&vec![3; values.len()]), Some(&begins))
+            }
+            (Self::IntegerLists(values), ColumnWriter::Int64ColumnWriter(w)) => {
+                let (values, begins) = (values[rows.clone()].concat(), begins(&values[rows]));
+                w.write_batch(&values, Some(&vec![3; values.len()]), Some(&begins))
+            }
+            (Self::Nested(values), ColumnWriter::FloatColumnWriter(w)) => {
+                let of_row = |row: &Vec<Vec<f32>>| {
+                    let mut begins: Vec<i16> = row
+                        .iter()
+                        .flat_map(|step| (0..step.len()).map(|i| if i > 0 { 2 } else { 1 }))
+                        .collect();
+                    begins[0] = 0;
+                    begins
+                };
+                let begins: Vec<i16> = values[rows.clone()].iter().flat_map(of_row).collect();
+                let values = values[rows].concat().concat();
+                w.write_batch(&values, Some(&vec![5; values.len()]), Some(&begins))
             }
             _ => panic!("the schema has another type"),
         };
         written.unwrap();
     }
+}
+
+/// The schema of a list.
+fn listed(name: &str, element: &str) -> String {
+    format!("optional group {name} (LIST) {{ repeated group list {{ {element} }} }}")
+}
+
+/// The repetition levels of lists.
+fn begins<T>(lists: &[Vec<T>]) -> Vec<i16> {
+    lists.iter().flat_map(|list| (0..list.len()).map(|i| i16::from(i > 0))).collect()
 }
 
 /// Write a Parquet file of columns, in groups of `rows_of_group` rows.
@@ -144,5 +173,20 @@ pub fn lerobot() -> Vec<(&'static str, Column)> {
         ("next.reward", Column::Floats(vec![1.0, 0.0, 2.0, 0.0, 0.25])),
         ("next.done", Column::Flags(vec![false, false, true, false, true])),
         ("language", Column::Bytes(vec![b"push".to_vec(); 5])),
+    ]
+}
+
+/// Two episodes of two steps and of one, each in a row, with an observation after the last action.
+pub fn episode_rows() -> Vec<(&'static str, Column)> {
+    let pairs = |numbers: &[f32]| numbers.chunks(2).map(<[f32]>::to_vec).collect::<Vec<_>>();
+    vec![
+        ("id", Column::Integers(vec![0, 1])),
+        (
+            "observations",
+            Column::Nested(vec![pairs(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), pairs(&[7.0, 8.0, 9.0, 10.0])]),
+        ),
+        ("actions", Column::IntegerLists(vec![vec![0, 1], vec![2]])),
+        ("rewards", Column::Lists(vec![vec![1.0, 2.0], vec![3.0]])),
+        ("terminated", Column::Flags(vec![true, false])),
     ]
 }
