@@ -229,7 +229,7 @@ fn store(location: &str) -> Result<(Arc<dyn ObjectStore>, Path), DataError> {
 }
 
 /// Sets the process's cryptography for TLS, unless it has one.
-fn install_cryptography() {
+pub(super) fn install_cryptography() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -271,7 +271,7 @@ fn download_error(location: &str, error: object_store::Error) -> DataError {
 }
 
 /// An error's message, with those of its causes that it does not include.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

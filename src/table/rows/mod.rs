@@ -23,7 +23,7 @@ mod tests;
 pub(super) use parquet::columns as parquet_columns;
 pub(super) use parse::is_table;
 
-use super::place::{file_name, is_archive, origin, split_of};
+use super::place::{file_name, is_archive, origin, split_of_table};
 use super::{Place, Table, unknown_field};
 use crate::data::{DataError, Files};
 use column::{Column, columns};
@@ -134,7 +134,8 @@ impl Rows {
         if parsed.iter().all(|table| table.rows == 0) {
             return Err(DataError::Empty { location: name.into(), expected: "rows below the header" });
         }
-        let splits: Vec<String> = locations.iter().map(|location| split_of(location).to_string()).collect();
+        let splits: Vec<String> =
+            locations.iter().map(|location| split_of_table(location).to_string()).collect();
         let has_split = parsed.iter().any(|table| table.fields.iter().any(|field| field == SPLIT));
         if several && !has_split && splits.iter().any(|split| !split.is_empty()) {
             for (table, split) in parsed.iter_mut().zip(splits) {
