@@ -6,6 +6,9 @@
 mod commands;
 #[path = "../support/files.rs"]
 mod files;
+#[cfg(feature = "remote")]
+#[path = "../support/hub.rs"]
+mod hub;
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/mod.rs"]
@@ -23,6 +26,7 @@ mod cli_tokenize;
 mod codebook;
 mod documents;
 mod heads;
+mod hub_data;
 mod image_policy;
 mod interrupted;
 mod learns;
