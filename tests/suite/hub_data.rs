@@ -44,7 +44,7 @@ impl Place {
             command.env_remove(name);
         }
         command.env("HF_ENDPOINT", &self.hub.address).env("HF_HOME", self.path("hf"));
-        command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+        command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
         command.envs(variables.iter().copied());
         ran(command, line)
     }
@@ -237,11 +237,17 @@ fn a_token_is_sent() {
     assert_eq!(rows(&place.run_with(&[("HF_TOKEN", "secret")], line)), [("".to_string(), 2)]);
     let requests = place.hub.take();
     assert!(
-        requests.len() >= 3 && requests.iter().all(|request| request.ends_with(" secret")),
+        requests.len() >= 2 && requests.iter().all(|request| request.ends_with(" secret")),
         "{requests:?}"
     );
     std::fs::write(place.path("hf/token"), "secret\n").unwrap();
     assert_eq!(rows(&place.run("data check hf:owner/words:train.csv --json")), [("".to_string(), 100)]);
+    // The server of large files does not get the token.
+    let requests = place.hub.take();
+    let (cdn, hub): (Vec<&String>, Vec<_>) = requests.iter().partition(|request| request.contains(" /cdn/"));
+    assert_eq!(cdn.len(), 2, "{requests:?}");
+    assert!(!cdn.iter().any(|request| request.contains("secret")), "{requests:?}");
+    assert!(hub.iter().all(|request| request.ends_with(" secret")), "{requests:?}");
 }
 
 #[test]
@@ -277,14 +283,34 @@ fn what_the_hub_does_not_have_is_named() {
 
 #[test]
 fn an_error_in_place_of_a_file_is_not_kept() {
-    let place = Place::new(vec![Repository { broken: Some("test.csv"), ..words() }]);
-    let line = "data check hf:owner/words:test.csv --json";
-    let error = place.error(line);
-    assert!(error.contains("hf:owner/words:test.csv: expected 23 bytes, found "), "{error}");
-    assert!(!place.snapshot("datasets--owner--words").join("test.csv").exists());
-    let healthy = Hub::start(vec![words()]);
-    let again = place.run_with(&[("HF_ENDPOINT", &healthy.address)], line);
-    assert_eq!(rows(&again), [("".to_string(), 2)]);
+    let size = format!("expected {} bytes, found 8;", words().files[3].1.len());
+    for (broken, expected, n_rows) in [
+        ("test.csv", "the Hub cannot be reached: the server answered with status 500;", 2),
+        ("train.csv", size.as_str(), 100),
+    ] {
+        let place = Place::new(vec![Repository { broken: Some(broken), ..words() }]);
+        let line = &format!("data check hf:owner/words:{broken} --json");
+        let error = place.error(line);
+        assert!(error.contains(&format!("hf:owner/words:{broken}: {expected}")), "{error}");
+        assert!(!place.snapshot("datasets--owner--words").join(broken).exists());
+        let blobs = std::fs::read_dir(place.path("hf/hub/datasets--owner--words/blobs"));
+        assert_eq!(blobs.unwrap().count(), 0);
+        let healthy = Hub::start(vec![words()]);
+        let again = place.run_with(&[("HF_ENDPOINT", &healthy.address)], line);
+        assert_eq!(rows(&again), [("".to_string(), n_rows)]);
+    }
+}
+
+#[test]
+fn a_file_that_several_processes_need_is_downloaded_once() {
+    let place = Place::new(vec![words()]);
+    let run = || rows(&place.run("data check hf:owner/words:train.csv --json"));
+    std::thread::scope(|scope| {
+        for process in [run; 4].map(|run| scope.spawn(run)) {
+            assert_eq!(process.join().unwrap(), [("".to_string(), 100)]);
+        }
+    });
+    assert_eq!(read_files(&place.hub.take()), ["train.csv"]);
 }
 
 /// A model with weights in formats that are not needed too.

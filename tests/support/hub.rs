@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 /// The commit of every repository; its names are `main`, `v1` and itself.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-/// Files of this many bytes or more are redirected to another address, as large files are on the Hub.
+/// Files of this many bytes or more are redirected to another server, as large files are on the Hub.
 const LARGE: usize = 1000;
 
 /// A repository.
@@ -23,7 +23,7 @@ pub struct Repository {
     pub card: Value,
     /// The token that a request must have, if the repository is gated.
     pub token: Option<&'static str>,
-    /// A file in place of which the server sends an error.
+    /// A file in place of which the server sends an error; if the file is large, as a success.
     pub broken: Option<&'static str>,
 }
 
@@ -41,11 +41,11 @@ impl Hub {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (repositories, requests) = (Arc::new(repositories), Arc::new(Mutex::new(Vec::new())));
-        let (seen, own) = (requests.clone(), address.clone());
+        let (seen, cdn) = (requests.clone(), address.replace("127.0.0.1", "localhost"));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (repositories, seen, own) = (repositories.clone(), seen.clone(), own.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), &repositories, &seen, &own));
+                let (repositories, seen, cdn) = (repositories.clone(), seen.clone(), cdn.clone());
+                std::thread::spawn(move || serve(stream.unwrap(), &repositories, &seen, &cdn));
             }
         });
         Self { address, requests }
@@ -69,7 +69,7 @@ pub fn read_files(requests: &[String]) -> Vec<String> {
 }
 
 /// Answer the one request of a connection.
-fn serve(stream: TcpStream, repositories: &[Repository], seen: &Mutex<Vec<String>>, own: &str) {
+fn serve(stream: TcpStream, repositories: &[Repository], seen: &Mutex<Vec<String>>, cdn: &str) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let Some(request) = lines.next() else { return };
     let mut token = String::new();
@@ -84,7 +84,7 @@ fn serve(stream: TcpStream, repositories: &[Repository], seen: &Mutex<Vec<String
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     let path = target.split('?').next().unwrap_or("");
     seen.lock().unwrap().push(format!("{method} {path} {token}"));
-    let Answer { status, headers, body } = answer(method, path, &token, repositories, own);
+    let Answer { status, headers, body } = answer(path, &token, repositories, cdn);
     let head =
         format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n", body.len());
     let body = if method == "HEAD" { &[][..] } else { &body[..] };
@@ -106,11 +106,19 @@ impl Answer {
     }
 }
 
-fn answer(method: &str, path: &str, token: &str, repositories: &[Repository], own: &str) -> Answer {
+fn answer(path: &str, token: &str, repositories: &[Repository], cdn: &str) -> Answer {
+    // The server of large files redirects once more.
+    if let Some(found) = path.strip_prefix("/cdn/moved/") {
+        let headers = format!("Location: /cdn/{found}\r\n");
+        return Answer { status: "302 Found", headers, body: vec![] };
+    }
     if let Some(found) = path.strip_prefix("/cdn/") {
-        let file =
-            |repository: &Repository| file(repository, found.strip_prefix(repository.id)?.strip_prefix('/')?);
-        return match repositories.iter().find_map(file) {
+        let body = |repository: &Repository| {
+            let path = found.strip_prefix(repository.id)?.strip_prefix('/')?;
+            let body = file(repository, path)?;
+            Some(if repository.broken == Some(path) { b"an error".to_vec() } else { body })
+        };
+        return match repositories.iter().find_map(body) {
             Some(body) => Answer { status: "200 OK", headers: String::new(), body },
             None => Answer::error("404 Not Found", "EntryNotFound"),
         };
@@ -137,7 +145,7 @@ fn answer(method: &str, path: &str, token: &str, repositories: &[Repository], ow
     let Some(body) = file(repository, file_path) else {
         return Answer::error("404 Not Found", "EntryNotFound");
     };
-    if method == "GET" && repository.broken == Some(file_path) {
+    if repository.broken == Some(file_path) && body.len() < LARGE {
         return Answer::error("500 Internal Server Error", "broken");
     }
     let etag = body.iter().fold(14_695_981_039_346_656_037_u64, |hash, byte| {
@@ -148,7 +156,7 @@ fn answer(method: &str, path: &str, token: &str, repositories: &[Repository], ow
         size if size >= LARGE => Answer {
             status: "302 Found",
             headers: format!(
-                "{headers}X-Linked-Size: {size}\r\nX-Linked-Etag: \"{etag:016x}\"\r\nLocation: {own}/cdn/{id}/{file_path}\r\n"
+                "{headers}X-Linked-Size: {size}\r\nX-Linked-Etag: \"{etag:016x}\"\r\nLocation: {cdn}/cdn/moved/{id}/{file_path}\r\n"
             ),
             body: vec![],
         },

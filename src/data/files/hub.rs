@@ -84,11 +84,6 @@ impl<'a> Parsed<'a> {
         let of_kind = |kind: Kind| Some((kind, id.strip_prefix(kind.plural())?.strip_prefix('/')?));
         let (kind, id) = [Kind::Dataset, Kind::Model].into_iter().find_map(of_kind).unwrap_or((kind, id));
         let (owner, name) = id.split_once('/').unwrap_or(("", id));
-        let is_name = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with('.')
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-        };
         if id.starts_with('/') || !is_name(name) || !(owner.is_empty() || is_name(owner)) {
             return Err(refuse());
         }
@@ -203,15 +198,14 @@ impl Repository {
     /// Lists a repository on the Hub; if the Hub cannot be reached, in the cache.
     fn resolve(name: &str, address: Address) -> Result<Self, DataError> {
         let failed = |problem| DataError::Download { location: name.to_string(), problem };
-        let root = client::cache().map_err(|failure| failed(failure.problem()))?;
-        let cache = Cache::new(root, &address);
+        let cache = Cache::new(&cache::root(), &address);
         let of = |commit: String, listing: Listing, offline| -> Result<Self, DataError> {
             let snapshot = cache.snapshot(&commit);
             let listing = listing.checked(name)?;
             let address = address.clone();
             Ok(Self { name: name.to_string(), address, commit, listing, snapshot, offline })
         };
-        let reason = match is_offline() {
+        let reason = match is_set("HF_HUB_OFFLINE") {
             true => "HF_HUB_OFFLINE is set".to_string(),
             false => match client::list(&address) {
                 Ok((commit, listing)) => {
@@ -246,10 +240,20 @@ impl Repository {
     }
 }
 
-/// Whether `HF_HUB_OFFLINE` is set to a true value, as Hugging Face's tools read it.
-fn is_offline() -> bool {
-    std::env::var("HF_HUB_OFFLINE")
-        .is_ok_and(|value| ["1", "ON", "TRUE", "YES"].contains(&value.to_uppercase().as_str()))
+/// Whether a text names an owner, a repository or a content, and nothing in another folder.
+fn is_name(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !text.is_empty() && !text.starts_with('.') && text.chars().all(is_part)
+}
+
+/// The value of a variable of the environment, unless it is empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether a variable of the environment has a true value, as Hugging Face's tools read it.
+fn is_set(name: &str) -> bool {
+    variable(name).is_some_and(|value| ["1", "ON", "TRUE", "YES"].contains(&value.to_uppercase().as_str()))
 }
 
 /// A folder of a repository, whose files are downloaded when they are opened.

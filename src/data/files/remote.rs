@@ -7,6 +7,7 @@
 mod download;
 
 pub(crate) use download::download;
+pub(super) use download::{chunk, get};
 
 use super::extent::Extent;
 use crate::data::error::DataError;
@@ -229,7 +230,7 @@ fn store(location: &str) -> Result<(Arc<dyn ObjectStore>, Path), DataError> {
 }
 
 /// Sets the process's cryptography for TLS, unless it has one.
-pub(super) fn install_cryptography() {
+fn install_cryptography() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -271,7 +272,7 @@ fn download_error(location: &str, error: object_store::Error) -> DataError {
 }
 
 /// An error's message, with those of its causes that it does not include.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,6 +1,8 @@
 use super::*;
 use proptest::prelude::*;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
+use std::io::Write;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -101,6 +103,44 @@ fn the_cache_keeps_a_listing() {
     assert!(cache.load(COMMIT).is_none());
     std::fs::write(cache.folder().join("refs/refs/pr/1"), b"../../x").unwrap();
     assert!(cache.load("refs/pr/1").is_none());
+}
+
+#[test]
+fn a_file_of_a_commit_is_a_link_to_its_content() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = Cache::new(root.path(), &address(Kind::Dataset, "a", "b", "main"));
+    let mut content = cache.incomplete(|path| std::fs::File::create_new(path)).unwrap();
+    content.write_all(b"content").unwrap();
+    cache::keep(content, &cache.blob("etag")).unwrap();
+    // The second time in place of the first.
+    for path in ["a", "b/c/d", "a"] {
+        let file = cache.link("etag", COMMIT, path).unwrap();
+        assert_eq!(file, cache.snapshot(COMMIT).join(path));
+        assert_eq!(std::fs::read(&file).unwrap(), b"content");
+        #[cfg(unix)]
+        assert!(std::fs::read_link(&file).unwrap().ends_with("../../blobs/etag"), "{path}");
+    }
+    drop(cache.incomplete(|path| std::fs::File::create_new(path)).unwrap());
+    assert_eq!(std::fs::read_dir(cache.folder().join("blobs")).unwrap().count(), 1);
+}
+
+#[test]
+fn headers_name_a_content_and_the_next_page() {
+    let headers = |name: &'static str, value: &'static str| {
+        HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))])
+    };
+    let mut both = headers("etag", "W/\"a-1\"");
+    assert_eq!(client::etag(&both).unwrap(), "a-1");
+    both.extend(headers("x-linked-etag", "\"b\""));
+    assert_eq!(client::etag(&both).unwrap(), "b");
+    for wrong in ["", "\"\"", "\"../a\"", "\"a/b\"", "\".\""] {
+        assert!(client::etag(&headers("etag", wrong)).is_err(), "{wrong}");
+    }
+    let links =
+        "<https://huggingface.co/a?c=0>; rel=\"first\", <https://huggingface.co/a?r=1&c=%3D>; rel=\"next\"";
+    assert_eq!(client::next_page(&headers("link", links)).as_deref(), Some("r=1&c=%3D"));
+    assert_eq!(client::next_page(&headers("link", "<https://huggingface.co/a?c=0>; rel=\"first\"")), None);
+    assert_eq!(client::next_page(&both), None);
 }
 
 /// Any JSON of a few levels, with the names that a header has.
