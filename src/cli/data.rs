@@ -9,7 +9,7 @@ use crate::data::recipes;
 use crate::registry::Modalities;
 use crate::train::checkpoint::write_atomically;
 use anyhow::{Context, Result};
-use bar::Bar;
+pub use bar::Bar;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 /// Import a published checkpoint as a run.
 #[derive(Args)]
 pub struct ImportArgs {
-    /// Folder with config.json and weights, or a safetensors file with config.json beside it.
+    /// Folder with config.json and weights, a safetensors file beside config.json, or hf:OWNER/NAME.
     ///
-    /// Weights in a folder are model.safetensors, in one file or several, or pytorch_model.bin.
+    /// Weights in a folder are model.safetensors, in one file or several, or pytorch_model.bin. hf:OWNER/NAME, or
+    /// hf:OWNER/NAME@REVISION, is a repository on the Hugging Face Hub, which is downloaded into its cache.
     checkpoint: PathBuf,
     /// Run folder to write.
     #[arg(long)]

@@ -24,6 +24,7 @@ mod generate;
 mod import;
 mod info;
 mod launch;
+mod notice;
 mod predict;
 mod print;
 mod progress;
@@ -144,6 +145,7 @@ fn run(arguments: Vec<OsString>, modalities: &Modalities) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
+    crate::data::on_notice(notice::show);
     // On a thread of the pool, so that work handed to the pool does not change threads.
     match rayon::scope(|_| dispatch(cli, modalities)) {
         Ok(()) => ExitCode::SUCCESS,

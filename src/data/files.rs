@@ -1,13 +1,16 @@
 //! Files in a folder, in a tar archive that is not unpacked, inside the binary or on another machine.
 //!
 //! A *location* is a path on disk; a path into a tar archive (`prompts.tar/hello.wav`), which may lie in another archive;
-//! `builtin:` and the path of a shipped file; or an address: `s3://`, `gs://`, `http://` or `https://`. A tar archive is
-//! indexed once and its members are read in place. A file whose name ends in `.gz` is unpacked when read.
+//! `builtin:` and the path of a shipped file; an address: `s3://`, `gs://`, `http://` or `https://`; or a repository of the
+//! Hugging Face Hub: `hf:OWNER/NAME:PATH`. A tar archive is indexed once and its members are read in place. A file whose name
+//! ends in `.gz` is unpacked when read.
 
 mod archive;
 mod contents;
 mod extent;
 pub mod glob;
+#[cfg(feature = "remote")]
+pub mod hub;
 mod place;
 #[cfg(feature = "remote")]
 mod remote;
@@ -34,6 +37,10 @@ pub(crate) fn download(url: &str) -> Result<Box<dyn Read>, DataError> {
     Err(place::without_remote(url))
 }
 
+/// The prefix of locations on the Hugging Face Hub.
+const HUB: &str = "hf:";
+/// Names of folders and files that are splits, never classes.
+pub(crate) const SPLITS: [&str; 7] = ["dev", "test", "train", "training", "val", "valid", "validation"];
 /// The maximum depth of folders, which ends a cycle of links.
 const MAX_DEPTH: usize = 64;
 
@@ -53,6 +60,8 @@ enum Store {
     Named,
     /// The bytes of each of `paths`.
     Members(Vec<Extent>),
+    #[cfg(feature = "remote")]
+    Hub(hub::Folder),
 }
 
 impl Files {
@@ -125,7 +134,14 @@ impl Files {
     /// The location of a file, its size, and its time of change or version; `None` if they are not known, as for files in
     /// memory.
     pub fn origin(&self, path: &str) -> Option<String> {
-        Some(format!("{}, {}", self.location(path), self.extent(path).ok()?.stamp()?))
+        let location = self.location(path);
+        // Without the file, which may not be downloaded yet.
+        #[cfg(feature = "remote")]
+        if let Some(commit) = hub::commit(&location) {
+            return Some(format!("{location}, {commit}"));
+        }
+        let stamp = self.extent(path).ok()?.stamp()?;
+        Some(format!("{location}, {stamp}"))
     }
 
     /// The files of a tar archive that is one of these files.
@@ -153,6 +169,8 @@ impl Files {
                 Place::Tree(tree) => Err(DataError::IsFolder { location: tree.name }),
             },
             Store::Members(members) => members.get(at).cloned().ok_or_else(missing),
+            #[cfg(feature = "remote")]
+            Store::Hub(folder) => folder.extent(path),
         }
     }
 
@@ -230,10 +248,21 @@ impl Files {
     }
 
     fn subfolder(&self, folder: &str) -> Option<Self> {
-        let Store::Members(members) = &self.store else { return None };
         let below = |path: &str| Some(path.strip_prefix(folder)?.strip_prefix('/')?.to_string());
-        let files = self.paths.iter().zip(members).filter_map(|(path, at)| Some((below(path)?, at.clone())));
-        let files = Self::members(&self.location(folder), files.collect());
+        let name = self.location(folder);
+        let files = match &self.store {
+            Store::Members(members) => {
+                let files = self.paths.iter().zip(members);
+                let files = files.filter_map(|(path, at)| Some((below(path)?, at.clone())));
+                Self::members(&name, files.collect())
+            }
+            #[cfg(feature = "remote")]
+            Store::Hub(tree) => {
+                let paths = self.paths.iter().filter_map(|path| below(path)).collect();
+                Self { name, paths, store: Store::Hub(tree.below(folder)), skipped: vec![] }
+            }
+            Store::Folder(_) | Store::Named => return None,
+        };
         let skipped = self.skipped.iter().filter_map(|(path, why)| Some((below(path)?, *why))).collect();
         (!files.paths.is_empty()).then_some(Self { skipped, ..files })
     }
@@ -261,6 +290,11 @@ pub fn read_if_found(location: &str) -> Result<Option<Vec<u8>>, DataError> {
         Err(DataError::Missing { .. } | DataError::IsFolder { .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a location is a repository of the Hugging Face Hub, or a path in one.
+pub fn is_hub(location: &str) -> bool {
+    location.starts_with(HUB)
 }
 
 /// Whether there is a file at this location.
@@ -340,6 +374,11 @@ impl Read for Lined {
             }
         }
     }
+}
+
+/// The start of a location that ends before the name of the file: `a/b/`, `builtin:`; empty if there is none.
+pub(crate) fn folder(location: &str) -> &str {
+    location.rfind(['/', ':']).map_or("", |end| &location[..=end])
 }
 
 /// A path below a location.

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 pub(super) const CONFIG: &str = "config.json";
 /// Weights in one safetensors file.
 pub(super) const WEIGHTS: &str = "model.safetensors";
-/// Indices of weights in several files.
-const INDICES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
-/// Weights in one file, pickled by PyTorch.
-const PICKLED: &str = "pytorch_model.bin";
+/// Weights in one file or indices of several, safetensors before files that PyTorch pickled: the first that exists is read.
+const FILES_OF_WEIGHTS: [&str; 4] =
+    [WEIGHTS, "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// Read a checkpoint: its settings, its tensors in f32, and the name of their file in errors.
 pub(super) fn read(path: &Path) -> Result<(Checkpoint, Tensors, String), PretrainedError> {
+    let path = &super::hub::on_disk(path)?;
     let (folder, files) = match path.is_file() {
         true => (path.parent().unwrap_or(Path::new("")).to_path_buf(), vec![path.to_path_buf()]),
         false => (path.to_path_buf(), weights(path)?),
@@ -43,24 +43,29 @@ fn bytes(path: &Path) -> Result<Vec<u8>, PretrainedError> {
 
 /// The files that hold a folder's weights.
 fn weights(folder: &Path) -> Result<Vec<PathBuf>, PretrainedError> {
-    for name in [WEIGHTS, PICKLED] {
-        if folder.join(name).is_file() {
-            return Ok(vec![folder.join(name)]);
-        }
+    let Some(name) = weights_among(|name| folder.join(name).is_file()) else {
+        let problem = "has no weights; expected model.safetensors or pytorch_model.bin, in one file or in several with \
+                       an index";
+        return Err(PretrainedError::Read { path: folder.into(), problem: problem.into() });
+    };
+    match is_index(name) {
+        true => shards(folder, &folder.join(name)),
+        false => Ok(vec![folder.join(name)]),
     }
-    for name in INDICES {
-        let path = folder.join(name);
-        if path.is_file() {
-            return shards(folder, &path);
-        }
-    }
-    let problem =
-        format!("has no weights; expected {WEIGHTS} or {PICKLED}, in one file or in several with an index");
-    Err(PretrainedError::Read { path: folder.into(), problem })
+}
+
+/// The file of weights, or the index of several, that is read among the existing ones.
+pub(super) fn weights_among(exists: impl Fn(&str) -> bool) -> Option<&'static str> {
+    FILES_OF_WEIGHTS.into_iter().find(|name| exists(name))
+}
+
+/// Whether a file is an index of several files of weights.
+pub(super) fn is_index(name: &str) -> bool {
+    name.ends_with(".index.json")
 }
 
 /// The distinct files that an index names.
-fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, PretrainedError> {
+pub(super) fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, PretrainedError> {
     let failed = |problem: &str| PretrainedError::Format {
         file: index.display().to_string(),
         problem: problem.into(),

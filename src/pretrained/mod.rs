@@ -18,6 +18,7 @@ mod decision_transformer;
 mod decoding;
 mod files;
 mod gpt2;
+mod hub;
 mod image;
 mod llama;
 mod names;
@@ -214,8 +215,9 @@ pub const KINDS: &[&str] = &[
     "decision_transformer",
 ];
 
-/// Read a checkpoint: a safetensors file with `config.json` beside it, or a folder with `config.json` and weights
-/// (`model.safetensors` or `pytorch_model.bin`, in one file or in several with an index).
+/// Read a checkpoint: a safetensors file with `config.json` beside it, a folder with `config.json` and weights
+/// (`model.safetensors` or `pytorch_model.bin`, in one file or in several with an index), or such a folder on the Hugging Face
+/// Hub (`hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`), which is downloaded into its cache.
 ///
 /// # Errors
 /// [`PretrainedError`], with the file and the setting or tensor that does not fit.

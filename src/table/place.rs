@@ -1,6 +1,7 @@
 //! The files at a source's path, listed once for all layouts that are tried.
 
 use super::Source;
+pub(super) use crate::data::files::SPLITS;
 use crate::data::files::{self, Files, glob};
 use crate::data::{DataError, read_text};
 use std::ops::Deref;
@@ -9,8 +10,6 @@ use std::sync::{Arc, OnceLock};
 
 /// The file of class names, one per line, in the order of their numbers.
 pub(super) const CLASSES: &str = "classes.txt";
-/// Names of folders and files that are splits, never classes.
-pub(super) const SPLITS: [&str; 7] = ["dev", "test", "train", "training", "val", "valid", "validation"];
 
 /// A source and the files at its path. It dereferences to the [`Source`].
 pub struct Place<'a> {
@@ -125,6 +124,15 @@ pub(super) fn split_of(location: &str) -> &str {
     without_number(shard.strip_suffix("-of").unwrap_or(shard))
 }
 
+/// The split of a table among others: the start of its name, or else its folder, as in `train/0000.parquet`.
+pub(super) fn split_of_table(location: &str) -> &str {
+    let folder = || location.rsplit(['/', ':']).nth(1).filter(|folder| SPLITS.contains(folder));
+    match split_of(location) {
+        "" => folder().unwrap_or(""),
+        split => split,
+    }
+}
+
 /// A name without its final number. A single digit is part of the name, unless separated.
 fn without_number(name: &str) -> &str {
     let start = name.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -189,6 +197,11 @@ mod tests {
             ("train_01.csv", "train"),
         ] {
             assert_eq!(split_of(location), split, "{location}");
+        }
+        for (location, split) in
+            [("hf:a/b:train/0.parquet", "train"), ("x/0.csv", ""), ("test/train-1.csv", "train")]
+        {
+            assert_eq!(split_of_table(location), split, "{location}");
         }
         assert_eq!([extension("a.b/c.csv.gz"), extension("a.b/c"), extension("x.de.gz")], ["csv", "", "de"]);
     }

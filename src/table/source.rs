@@ -13,7 +13,8 @@ const MEMORY: &str = "memory:";
 /// One source of rows. In settings: a path, or a table with these keys.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Source {
-    /// A file, a folder, an archive, a pattern, `builtin:NAME`, `memory:NAME`, or a location on another machine.
+    /// A file, a folder, an archive, a pattern, `builtin:NAME`, `memory:NAME`, `hf:OWNER/NAME`, or a location on another
+    /// machine.
     pub path: String,
     /// The name of a registered layout; detected if left out.
     #[serde(skip_serializing_if = "Option::is_none")]

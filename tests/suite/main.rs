@@ -9,6 +9,9 @@ mod files;
 #[cfg(feature = "trajectory")]
 #[path = "../support/rlds.rs"]
 mod rlds;
+#[cfg(feature = "remote")]
+#[path = "../support/hub.rs"]
+mod hub;
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/mod.rs"]
@@ -26,6 +29,7 @@ mod cli_tokenize;
 mod codebook;
 mod documents;
 mod heads;
+mod hub_data;
 mod image_policy;
 mod interrupted;
 mod learns;

@@ -131,6 +131,18 @@ fn walk(folder: &str, parts: &[&str], found: &mut Vec<String>) -> Result<(), Dat
     Ok(())
 }
 
+/// The paths that match a pattern.
+#[cfg(feature = "remote")]
+pub(super) fn select<'a>(pattern: &str, paths: &[&'a str]) -> Result<Vec<&'a str>, DataError> {
+    let mut found = vec![];
+    for pattern in braces(pattern)? {
+        let parts: Vec<&str> = pattern.split('/').collect();
+        let matched = |path: &&&str| path_matches(&parts, &path.split('/').collect::<Vec<_>>());
+        found.extend(paths.iter().filter(matched).copied());
+    }
+    Ok(found)
+}
+
 fn path_matches(parts: &[&str], path: &[&str]) -> bool {
     match (parts, path) {
         ([], []) => true,

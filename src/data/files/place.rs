@@ -1,9 +1,9 @@
 //! The file or folder at a location: on disk, in an archive, inside the binary or on another machine.
 
-use super::Files;
 use super::extent::Extent;
+use super::{Files, is_hub};
 #[cfg(feature = "remote")]
-use super::remote;
+use super::{hub, remote};
 use crate::data::error::DataError;
 use crate::data::shipped;
 use std::borrow::Cow;
@@ -32,7 +32,7 @@ pub(super) fn locate(location: &str, expected: &str) -> Result<Place, DataError>
             shipped::files().iter().map(|(path, bytes)| (path.to_string(), Cow::Borrowed(bytes.as_slice())));
         return Files::from_memory(BUILTIN, files.collect()).enter(rest, expected);
     }
-    if is_remote(location) {
+    if is_remote(location) || is_hub(location) {
         return locate_remote(location, expected);
     }
     let path = match location.trim_end_matches('/') {
@@ -76,9 +76,12 @@ pub(super) fn without_remote(location: &str) -> DataError {
     DataError::layout(location, "this build cannot read remote files; build with the feature `remote`")
 }
 
-/// An object, a member of an archive that is an object, or all objects below a prefix.
+/// A file or folder on the Hub, an object, a member of an archive that is an object, or all objects below a prefix.
 #[cfg(feature = "remote")]
 fn locate_remote(location: &str, expected: &str) -> Result<Place, DataError> {
+    if is_hub(location) {
+        return hub::locate(location, expected);
+    }
     if !location.ends_with('/')
         && let Some(file) = remote::open(location)?
     {

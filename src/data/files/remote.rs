@@ -7,6 +7,7 @@
 mod download;
 
 pub(crate) use download::download;
+pub(super) use download::{chunk, get};
 
 use super::extent::Extent;
 use crate::data::error::DataError;

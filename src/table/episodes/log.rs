@@ -42,7 +42,7 @@ pub fn read(location: &str) -> Result<Log, DataError> {
     match data::read(location) {
         Ok(bytes) if !location.ends_with(".tar") => {
             log.file(location, "", &bytes);
-            let folder = location.rsplit_once('/').map_or(".", |(folder, _)| folder);
+            let folder = data::files::folder(location);
             log.files = Some(Arc::new(Files::named(folder, log.image_files().into_iter())));
         }
         Ok(_) | Err(DataError::IsFolder { .. }) => log.folder(Files::open(location)?)?,

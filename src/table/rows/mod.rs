@@ -25,7 +25,7 @@ pub(super) use parquet::columns as parquet_columns;
 pub(super) use parse::{Parsed, ParsedFile, Raw, is_table, parse};
 pub(super) use relative::RelativeFiles;
 
-use super::place::{file_name, is_archive, origin, split_of};
+use super::place::{file_name, is_archive, origin, split_of_table};
 use super::{Place, Table, unknown_field};
 use crate::data::{DataError, Files};
 use column::{Column, columns};
@@ -147,10 +147,10 @@ impl Rows {
             return Err(DataError::Empty { location: name.into(), expected: "rows below the header" });
         }
         let has_split = files.iter().any(|file| file.table.fields.iter().any(|field| field == SPLIT));
-        if several && !has_split && files.iter().any(|file| !split_of(&file.location).is_empty()) {
+        if several && !has_split && files.iter().any(|file| !split_of_table(&file.location).is_empty()) {
             for ParsedFile { location, table, .. } in &mut files {
                 table.fields.push(SPLIT.into());
-                table.columns.push(Raw::Cells(vec![split_of(location).to_string(); table.rows]));
+                table.columns.push(Raw::Cells(vec![split_of_table(location).to_string(); table.rows]));
             }
         }
         Self::new(name, files)

@@ -1,0 +1,37 @@
+//! Notices of the library, on standard error.
+
+use super::data::Bar;
+use super::print;
+use crate::data::Notice;
+use indicatif::HumanBytes;
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes of a download from which on its progress is shown.
+const LARGE: u64 = 1 << 20;
+
+/// Prints a note, or shows the progress of a download.
+pub fn show(notice: Notice<'_>) {
+    /// The download that is shown.
+    static SHOWN: Mutex<Option<(String, Bar)>> = Mutex::new(None);
+    match notice {
+        Notice::Note(text) => print::note(&format!("note: {text}")),
+        Notice::Download { total, .. } if total < LARGE => {}
+        Notice::Download { location, done, total } => {
+            let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_shown = shown.as_ref().is_some_and(|(known, _)| known == location);
+            if done >= total {
+                if let Some((_, bar)) = shown.take_if(|_| is_shown) {
+                    bar.finish();
+                }
+                return;
+            }
+            if !is_shown {
+                print::note(&format!("downloading {location}, {}", HumanBytes(total)));
+                *shown = Some((location.to_string(), Bar::of_bytes(total)));
+            }
+            if let Some((_, bar)) = shown.as_mut() {
+                bar.set(done);
+            }
+        }
+    }
+}
