@@ -19,7 +19,9 @@ pub(crate) fn download(url: &str) -> Result<Box<dyn Read>, DataError> {
     let failed = |problem: String| DataError::Download { location: url.to_string(), problem };
     let client = Client::builder().connect_timeout(TIMEOUT).read_timeout(TIMEOUT).build();
     let request = client.map_err(|e| failed(with_causes(&e)))?.get(url);
-    let response = runtime()?.block_on(request.send()).map_err(|e| failed(with_causes(&e)))?;
+    // Time-outs are set when a request is made, within the runtime.
+    let response = runtime()?.block_on(async { request.send().await });
+    let response = response.map_err(|e| failed(with_causes(&e)))?;
     match response.status() {
         status if status.is_success() => Ok(Box::new(Body { response, chunk: Bytes::new() })),
         status => Err(failed(format!("the server answered with status {}; expected 200", status.as_u16()))),
@@ -36,7 +38,7 @@ struct Body {
 impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.chunk.is_empty() {
-            let next = runtime().map_err(io::Error::other)?.block_on(self.response.chunk());
+            let next = runtime().map_err(io::Error::other)?.block_on(async { self.response.chunk().await });
             match next.map_err(|e| io::Error::other(with_causes(&e)))? {
                 Some(chunk) => self.chunk = chunk,
                 None => return Ok(0),
