@@ -37,11 +37,10 @@ fn draw(panel: &Panel, [left, top]: Point, scene: &mut Scene) {
         scene.rect([left, y(value).round()], [SIZE[0], 1.0], Colour::EMPTY);
         scene.text(label, [left - 8.0, y(value)], SMALL, Align::End, Colour::GREY);
     }
-    for (step, label) in
-        ticks(steps.start as f64, last as f64, 6).iter().filter(|(step, _)| step.fract() == 0.0)
+    for (step, _) in ticks(steps.start as f64, last as f64, 6).iter().filter(|(step, _)| step.fract() == 0.0)
     {
         scene.rect([x(*step).round(), bottom], [1.0, 4.0], Colour::EDGE);
-        scene.text(label, [x(*step), bottom + 12.0], SMALL, Align::Middle, Colour::GREY);
+        scene.text(step.to_string(), [x(*step), bottom + 12.0], SMALL, Align::Middle, Colour::GREY);
     }
     scene.rect([left, bottom], [SIZE[0], 1.0], Colour::EDGE);
     scene.text("step", [MARGIN, bottom + 12.0], SMALL, Align::Start, Colour::GREY);

@@ -49,7 +49,7 @@ pub(crate) fn get(url: &Url, token: Option<&str>) -> Result<(Response, HeaderMap
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        let response = runtime.block_on(request.send()).map_err(|e| with_causes(&e))?;
+        let response = runtime.block_on(async { request.send().await }).map_err(|e| with_causes(&e))?;
         if is_own {
             headers.extend(response.headers().clone());
         }
@@ -66,7 +66,7 @@ pub(crate) fn get(url: &Url, token: Option<&str>) -> Result<(Response, HeaderMap
 /// # Errors
 /// If the connection breaks.
 pub(crate) fn chunk(response: &mut Response) -> io::Result<Option<Bytes>> {
-    let next = runtime().map_err(io::Error::other)?.block_on(response.chunk());
+    let next = runtime().map_err(io::Error::other)?.block_on(async { response.chunk().await });
     next.map_err(|e| io::Error::other(with_causes(&e)))
 }
 
