@@ -69,7 +69,7 @@ pub struct TrainConfig {
     pub checkpoint_activations: bool,
     /// Highest learning rate.
     pub learning_rate: f64,
-    /// Learning rate at the end of the cosine; at most `learning_rate`.
+    /// Learning rate at the end of the cosine, or `learning_rate`, if that is lower.
     pub min_learning_rate: f64,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,

@@ -214,7 +214,7 @@ fn sizes_of_images_are_answered_with_a_setting() {
     for (name, width, height) in [("large", 64, 64), ("odd", 29, 28), ("small", 14, 14)] {
         write(place.path(), &format!("{name}.png"), &png(width, height));
     }
-    let size = "every image in training: try --set inputs.image.image_size=[28, 28]";
+    let size = "every image in training: try --set inputs.image.image_size=[28,28]";
     let large =
         "inputs.image: image is 64×64 pixels, 16×16 patches; the model is for at most 28×28, 7×7 patches";
     let odd = "inputs.image: patch_size 4 does not divide the image's 28×29 pixels; resize";
@@ -316,7 +316,7 @@ fn the_images_of_folders_and_tars_are_classified() {
     works(&place, &image_train("photos"));
     let classified = works(&place, "classify run photos new.tar new.tar/in/b.png --json");
     let found: serde_json::Value = serde_json::from_str(&classified.out).unwrap();
-    let rows = found["records"].as_array().unwrap();
+    let rows = found["rows"].as_array().unwrap();
     let names: Vec<&str> = rows.iter().map(|row| row["file"].as_str().unwrap()).collect();
     assert_eq!((names.len(), names[0], names[5]), (12, "photos/cat/0.png", "photos/dog/0.png"));
     assert_eq!(names[10..], ["new.tar/in/b.png", "new.tar/in/b.png"]);
