@@ -29,7 +29,8 @@ fn sizes_that_do_not_fit_the_patches_are_errors() {
         encode(31, 32),
         "patch_size 8 does not divide the image's 31×32 pixels; resize every image in training: try image_size=[32,32]"
     );
-    let unfitted = |patch| ImageTokenizer::new(ImageConfig { max_patches: [usize::MAX; 2], ..eights_of(patch) });
+    let unfitted =
+        |patch| ImageTokenizer::new(ImageConfig { max_patches: [usize::MAX; 2], ..eights_of(patch) });
     let photo = Image { width: 437, height: 469, channels: 1, pixels: vec![0; 437 * 469] };
     let advice = "resize every image in training: try image_size=[480,448] and: try patch_size=16";
     let error = unfitted(2).unwrap().encode(&photo).unwrap_err().to_string();
