@@ -24,12 +24,14 @@
 //!     outputs.brakes.head = "classify"
 //!     model = { d_model = 16, n_layers = 1 }
 //!     train = { max_steps = 60, learning_rate = 1e-2, warmup_steps = 5 }"#;
-//! let run = Run::train("runs/drives", settings.parse()?, &Device::Cpu, &modalities)?;
+//! let (run, outcome) = Run::train("runs/drives", settings.parse()?, &Device::Cpu, &modalities)?;
 //! let (model, tasks) = run.load(Weights::Best, &Device::Cpu)?;
 //! let row = Row::from([("radar", Value::vector([20.0, 30.0]))]);
-//! let predicted = predict_rows(&model, 0, &tasks[0].task, &[row], &Generation::default())?;
-//! println!("{:.2?}", predicted[0]["brakes"].probabilities); // [("true", 0.99), ("false", 0.01)]
+//! let predicted = predict_rows(&model, 0, &tasks[0].task, &[row], &Generation::default())?; // of task 0, the only one
+//! // {"accuracy": 0.98, "loss": 0.09} [("true", 0.99), ("false", 0.01)]: a bool is the text "true" or "false".
+//! println!("{:.2?} {:.2?}", outcome.metrics["brakes"], predicted[0]["brakes"].probabilities);
 //! # assert_eq!(predicted[0]["brakes"].probabilities[0].0, "true");
+//! # assert!(outcome.metrics["brakes"]["accuracy"] > 0.5);
 //! # Ok(())
 //! # }
 //! ```

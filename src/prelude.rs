@@ -6,6 +6,6 @@ pub use crate::model::Model;
 pub use crate::registry::Modalities;
 pub use crate::run::{Run, Weights};
 pub use crate::table::{MemoryTable, Table};
-pub use crate::train::{Observer, StepReport, Trainer};
+pub use crate::train::{Observer, Outcome, StepReport, Trainer};
 pub use candle_core::{Device, Tensor};
 pub use smalti_contract::{Row, TokenSpec, TokenizeError, Tokenizer, Tokens, Value};

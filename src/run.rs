@@ -12,7 +12,8 @@ use crate::registry::{Modalities, RegistrationError};
 use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
 use crate::train::{
-    Alone, MODEL_FILE, Ranks, STATE_FILE, SaveError, Silent, TrainError, TrainTask, Trainer, checkpoint,
+    Alone, MODEL_FILE, Outcome, Ranks, STATE_FILE, SaveError, Silent, TrainError, TrainTask, Trainer,
+    checkpoint,
 };
 use candle_core::Device;
 use std::{
@@ -72,6 +73,18 @@ pub enum RunError {
         /// The problem, such as a missing file.
         problem: String,
     },
+    /// The run has no weights yet.
+    #[error(
+        "{} has no weights yet: {file} is written at the first evaluation or checkpoint; `smalti show {} --curves` draws the \
+         run so far",
+        folder.display(), folder.display()
+    )]
+    NoWeights {
+        /// The run's folder.
+        folder: PathBuf,
+        /// The missing file.
+        file: &'static str,
+    },
     /// An import has no training to resume; it would start anew, from random weights.
     #[error(
         "{} holds published weights and no training to resume; train a new run: --from {} --out RUN",
@@ -118,8 +131,9 @@ pub enum RunError {
 }
 
 impl Run {
-    /// Creates a run folder and trains to the last step, in one process and without a report of the steps;
-    /// [`create_with`](Self::create_with) returns a trainer for everything else.
+    /// Creates a run folder and trains to the last step, in one process and without a report of the steps. Returns the run,
+    /// and the metrics of the last evaluation in its [`Outcome`]; [`create_with`](Self::create_with) returns a trainer for
+    /// everything else.
     ///
     /// # Errors
     /// As for `create_with`, and [`RunError::Train`].
@@ -128,11 +142,11 @@ impl Run {
         config: RunConfig,
         device: &Device,
         modalities: &Modalities,
-    ) -> Result<Self, RunError> {
+    ) -> Result<(Self, Outcome), RunError> {
         let folder = folder.as_ref();
         let (run, mut trainer) = Self::create_with(folder, config, device, Arc::new(Alone), modalities)?;
-        trainer.run(Some(folder), &AtomicBool::new(false), &mut Silent)?;
-        Ok(run)
+        let outcome = trainer.run(Some(folder), &AtomicBool::new(false), &mut Silent)?;
+        Ok((run, outcome))
     }
 
     /// Creates a run folder: opens the data, fits the tokenizers, and writes settings and tokenizers (on rank 0). Returns the run
@@ -253,7 +267,8 @@ impl Run {
     }
 
     /// A trainer that resumes from the last checkpoint, or from the beginning if there is none. The folder gets the settings of
-    /// [`resumed_with`](Self::resumed_with), if there are any; without them training continues bit-exactly.
+    /// [`resumed_with`](Self::resumed_with), if there are any and a step is left to train; without them training continues
+    /// bit-exactly.
     ///
     /// The learning rate of each further step is that of the current settings
     /// ([`learning_rate_at`](crate::train::TrainConfig::learning_rate_at)): with more steps, it is that of the longer cosine.
@@ -275,7 +290,9 @@ impl Run {
         if self.folder.join(STATE_FILE).exists() {
             trainer.resume(&self.folder)?;
         }
-        if writes && folder::read(&self.folder)?.0 != self.config {
+        let (done, steps) = trainer.progress();
+        // Without a further step, the settings remain those of the weights.
+        if writes && done < steps && folder::read(&self.folder)?.0 != self.config {
             folder::write_settings(&self.folder, &self.config)?;
         }
         Ok(trainer)
@@ -284,7 +301,7 @@ impl Run {
     /// The model with its weights, and its tasks without data.
     ///
     /// # Errors
-    /// If weights are missing or do not fit.
+    /// [`RunError::NoWeights`] before the first checkpoint; if the weights do not fit.
     pub fn load(&self, weights: Weights, device: &Device) -> Result<(Model, Vec<NamedTask>), RunError> {
         let mut tasks = Vec::new();
         for entry in self.config.tasks() {
@@ -299,8 +316,7 @@ impl Run {
         };
         let path = self.folder.join(file);
         if !path.exists() {
-            let problem = format!("{file} is missing; the run has not reached its first checkpoint");
-            return Err(RunError::NoRun { folder: self.folder.clone(), problem });
+            return Err(RunError::NoWeights { folder: self.folder.clone(), file });
         }
         let (tensors, _) = checkpoint::load(&path, device)?;
         let tensors = match weights {

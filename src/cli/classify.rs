@@ -54,14 +54,14 @@ pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
                     let classes =
                         classes.iter().map(|(class, p)| json!({ "class": class, "probability": p }));
                     let classes: Vec<Json> = classes.collect();
-                    shown.push(json!({ "file": file, "record": row, "output": output, "classes": classes }));
+                    shown.push(json!({ "file": file, "row": row, "output": output, "classes": classes }));
                 }
             }
             Ok(())
         })?;
     }
     if args.json {
-        return print::json(&json!({ "records": shown }));
+        return print::json(&json!({ "rows": shown }));
     }
     print::table(&["file", "row", "output", "classes"], &rows);
     Ok(())

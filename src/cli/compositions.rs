@@ -2,16 +2,27 @@
 
 use super::device::DeviceChoice;
 use super::print;
+use crate::config::preset;
 use crate::data::Files;
 use crate::model::Model;
 use crate::registry::Modalities;
-use crate::run::{NamedTask, Run, Weights};
+use crate::run::{CONFIG_FILE, NamedTask, Run, Weights};
 use crate::sample::{Composition, Part};
 use crate::table::Modality;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use smalti_contract::Tokens;
 use std::path::Path;
+
+/// The file or preset with the settings of a task: a TOML file, that of a run folder, or a preset whose name no file has.
+/// `None` for data.
+pub fn settings_file(path: &str) -> Option<String> {
+    let of_run = Path::new(path).join(CONFIG_FILE);
+    match path.ends_with(".toml") || preset(path).is_some() && !Path::new(path).exists() {
+        true => Some(path.into()),
+        false => of_run.is_file().then(|| of_run.display().to_string()),
+    }
+}
 
 /// A run's model and tasks.
 pub struct Loaded<'a> {

@@ -151,13 +151,13 @@ fn show(run: &Run, model: Option<&Model>, step: Option<u64>, best: Option<&Evalu
     }
     if let Some(Evaluation { step, metrics }) = best {
         let units = &model.map(progress::loss_units).unwrap_or_default();
-        let rows = metrics.iter().flat_map(|(task, metrics)| {
-            let named = |name| progress::metric_name(name, units.get(task));
+        let rows = metrics.iter().flat_map(|(output, metrics)| {
+            let named = |name| progress::metric_name(name, units.get(output));
             metrics.iter().map(move |(name, value)| {
-                vec![task.clone(), named(name), print::number(*value), step.to_string()]
+                vec![output.clone(), named(name), print::number(*value), step.to_string()]
             })
         });
-        print::table(&["task", "metric", "best", "at step"], &rows.collect::<Vec<_>>());
+        print::table(&["output", "metric", "best", "at step"], &rows.collect::<Vec<_>>());
     }
     let rows = weights.iter().map(|Saved { file, what, bytes, step }| {
         vec![

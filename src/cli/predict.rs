@@ -251,10 +251,17 @@ pub(super) fn by_hand(given: &[String], parts: &[&Part]) -> Result<BTreeMap<Stri
     Ok(row)
 }
 
-/// A value given by hand: a JSON array, a text if the tokenizer reads texts, else the name of a file.
+/// A value given by hand: a JSON array, a number of an input with several fields, a text if the tokenizer reads texts, else
+/// the name of a file.
 fn value(text: &str, part: &Part) -> Result<Value> {
     if let Ok(json @ Json::Array(_)) = serde_json::from_str(text) {
         return array(&json).context("expected numbers in JSON arrays of one length");
+    }
+    // A tokenizer reads several fields as one value of all their numbers, so it cannot tell whether it reads one of them.
+    if part.fields.len() > 1
+        && let Ok(number) = text.parse()
+    {
+        return Ok(Value::Number(number));
     }
     let literal = Value::Text(text.into());
     let problem = match part.tokenizer.encode_value_truncated(literal.clone(), usize::MAX) {

@@ -25,8 +25,7 @@ pub fn run(args: SettingsArgs, modalities: &Modalities) -> Result<()> {
     let listed: Vec<&SettingKey> =
         all.iter().filter(|key| key.key.starts_with(&prefix) || key.of.as_ref().is_some_and(named)).collect();
     if listed.is_empty() {
-        let last = prefix.rsplit('.').next().unwrap_or(&prefix);
-        match nearest(last, all.iter().map(|key| key.key.as_str())) {
+        match nearest(&prefix, all.iter().map(|key| key.key.as_str())) {
             Some(key) => bail!("no setting begins with {prefix:?}; did you mean {key}?"),
             None => bail!("no setting begins with {prefix:?}, and no modality or head has this name"),
         }

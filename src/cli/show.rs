@@ -5,7 +5,7 @@ use crate::registry::Modalities;
 use crate::report::curves::{self, Panel};
 use crate::report::figure::{self, Format};
 use crate::report::rules::{self, RulesFigure};
-use crate::run::{Run, Weights};
+use crate::run::{Run, RunError, Weights};
 use crate::train::{checkpoint::write_atomically, log};
 use anyhow::{Context, Result};
 use candle_core::Device;
@@ -41,7 +41,15 @@ pub fn run(args: ShowArgs, modalities: &Modalities) -> Result<()> {
     let run = Run::open_with(&args.run, modalities)?;
     let both = args.rules == args.curves;
     let figures: Option<Vec<RulesFigure>> = match both || args.rules {
-        true => Some(rules::figures(&run.load(Weights::Best, &Device::Cpu)?.0)),
+        true => match run.load(Weights::Best, &Device::Cpu) {
+            Ok((model, _)) => Some(rules::figures(&model)),
+            // The curves alone, as with --curves.
+            Err(error @ RunError::NoWeights { .. }) if both => {
+                print::note(&format!("no attention rules: {error}"));
+                None
+            }
+            Err(error) => return Err(error.into()),
+        },
         false => None,
     };
     let panels: Option<Vec<Panel>> = match both || args.curves {
@@ -59,6 +67,9 @@ pub fn run(args: ShowArgs, modalities: &Modalities) -> Result<()> {
     }
     if args.json {
         return print::json(&json!({ "rules": figures, "curves": panels }));
+    }
+    if figures.is_some() {
+        println!("An example of a few tokens of each kind; x: the row's token attends to the column's.\n");
     }
     figures.iter().flatten().for_each(|figure| println!("{figure}"));
     panels.iter().flatten().for_each(|panel| println!("{}", panel.plot(COLUMNS, ROWS)));

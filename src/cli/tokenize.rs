@@ -7,6 +7,7 @@ mod task;
 
 pub use options::{SlicingOptions, TokenizerOptions};
 
+use super::compositions::settings_file;
 use super::print;
 use crate::data::{self, DataError};
 use crate::registry::Modalities;
@@ -28,15 +29,15 @@ use std::path::PathBuf;
     smalti tokenize log.npz --index 3 --json\n  \
     smalti tokenize frames.npz --patch-size 12 --image-size 84x84")]
 pub struct TokenizeArgs {
-    /// File of any modality, folder of episodes, or TOML file of a task.
+    /// File of any modality, folder of episodes, or a task: a TOML file, preset or run folder.
     ///
-    /// A file is on disk, inside a tar (clips.tar/one.wav), or ships (builtin:touchtone.tar/clips/000.wav). A TOML file of a
-    /// task with inputs and outputs gives the tokens of a training sample.
+    /// A file is on disk, inside a tar (clips.tar/one.wav), or ships (builtin:touchtone.tar/clips/000.wav). A task with
+    /// inputs and outputs gives the tokens of a training sample.
     file: String,
-    /// Override a setting of a TOML file: data.source=my.csv. May be repeated.
+    /// Override a setting of a task: data.source=my.csv. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Input or output to draw with --image, for a TOML file [default: the first input].
+    /// Input or output to draw with --image, for a task [default: the first input].
     #[arg(long, value_name = "PART")]
     part: Option<String>,
     /// Modality of the file [default: by its name, else by its content].
@@ -44,7 +45,7 @@ pub struct TokenizeArgs {
     modality: Option<Modality>,
     /// Row of the file, counted from 0.
     ///
-    /// A row is an image of an IDX file, a window of --context time steps of episodes, or a training sample of a TOML file.
+    /// A row is an image of an IDX file, a window of --context time steps of episodes, or a training sample of a task.
     #[arg(long, default_value_t = 0)]
     index: usize,
     /// Number of tokens to print from the first on; the last is printed too.
@@ -76,12 +77,12 @@ fn figure_file(path: &str) -> Result<(PathBuf, Format), String> {
 
 /// Tokenizes.
 pub fn run(args: TokenizeArgs, modalities: &Modalities) -> Result<()> {
-    if args.file.ends_with(".toml") {
-        return task::run(&args, modalities);
+    if let Some(settings) = settings_file(&args.file) {
+        return task::run(&args, &settings, modalities);
     }
     ensure!(
         args.set.is_empty() && args.part.is_none(),
-        "{}: --set and --part are for a TOML file; leave them out",
+        "{}: --set and --part are for a task: a TOML file, preset or run folder; leave them out",
         args.file
     );
     // A folder can only be one of episodes.
@@ -100,7 +101,14 @@ pub fn run(args: TokenizeArgs, modalities: &Modalities) -> Result<()> {
     args.tokenizer.check(modality).with_context(|| args.file.clone())?;
     #[cfg(feature = "trajectory")]
     if modality == Modality::Trajectory {
-        return episodes::run(&args, modalities);
+        let of_folder = || {
+            format!(
+                "{}: a folder is read as episodes; for other data, give a file in it (`smalti data check` takes folders)",
+                args.file
+            )
+        };
+        let shown = episodes::run(&args, modalities);
+        return if bytes.is_none() { shown.with_context(of_folder) } else { shown };
     }
     let file = File { name: args.file.clone(), bytes: bytes.unwrap_or_default() };
     let tokenizer = args.tokenizer.fit(modality, &file, modalities).with_context(|| args.file.clone())?;

@@ -5,9 +5,10 @@ use super::{launch, print, progress};
 use crate::config::{self, Change, RunConfig};
 use crate::data::CorruptSamples;
 use crate::registry::Modalities;
+use crate::report::curves;
 use crate::run::{self, Run, Start};
 use crate::train::ranks::{self, Launched, Ranks};
-use crate::train::{Outcome, Silent, TrainConfig, Trainer};
+use crate::train::{Outcome, Silent, TrainConfig, Trainer, log};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::Args;
@@ -107,9 +108,14 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
     } else {
         begin(args, modalities, &folder, device, ranks)?
     };
-    let outcome = train(&mut trainer, Some(&folder), ranks.as_ref())?;
+    let mut outcome = train(&mut trainer, Some(&folder), ranks.as_ref())?;
     if ranks.rank() > 0 {
         return Ok(());
+    }
+    if outcome.metrics.is_empty() && !outcome.stopped {
+        // The run had finished before.
+        let last = curves::evaluations(&log::read(&folder)?).pop();
+        outcome.metrics = last.map(|evaluation| evaluation.metrics).unwrap_or_default();
     }
     if args.json {
         return print::json(&json!({
@@ -121,11 +127,11 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
         }));
     }
     let units = &progress::loss_units(trainer.model());
-    let rows = outcome.metrics.iter().flat_map(|(task, metrics)| {
-        let name = |name| progress::metric_name(name, units.get(task));
-        metrics.iter().map(move |(metric, value)| vec![task.clone(), name(metric), print::number(*value)])
+    let rows = outcome.metrics.iter().flat_map(|(output, metrics)| {
+        let name = |name| progress::metric_name(name, units.get(output));
+        metrics.iter().map(move |(metric, value)| vec![output.clone(), name(metric), print::number(*value)])
     });
-    print::table(&["task", "metric", "value"], &rows.collect::<Vec<_>>());
+    print::table(&["output", "metric", "value"], &rows.collect::<Vec<_>>());
     print_corrupt(&outcome.corrupt);
     println!("{} is at step {}", folder.display(), outcome.step);
     Ok(())
@@ -176,8 +182,11 @@ fn resume(
     let run = run.resumed_with(&args.set)?;
     let trainer = run.resume(device, ranks.clone())?;
     if ranks.rank() == 0 {
-        report_changes(&before.changes(run.config())?, &trainer);
-        report_finished(&run.config().train, &trainer);
+        let (done, steps) = trainer.progress();
+        match done < steps {
+            true => report_changes(&before.changes(run.config())?, &trainer),
+            false => report_finished(&before.train, steps),
+        }
     }
     Ok(trainer)
 }
@@ -200,12 +209,8 @@ fn report_changes(changes: &[Change], trainer: &Trainer) {
     eprintln!("{}{schedule}", changes.join(", "));
 }
 
-/// Prints how to train on, if all steps are done.
-fn report_finished(train: &TrainConfig, trainer: &Trainer) {
-    let (done, steps) = trainer.progress();
-    if done < steps {
-        return;
-    }
+/// Prints how to train on a run that has finished its steps, and so keeps its settings.
+fn report_finished(train: &TrainConfig, steps: u64) {
     let twice = match train.max_steps {
         0 => format!("train.epochs={}", 2.0 * train.epochs),
         _ => format!("train.max_steps={}", 2 * steps),

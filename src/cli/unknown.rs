@@ -1,34 +1,10 @@
 //! Settings that are given as options: `--lr 3e-4` in place of `--set train.learning_rate=3e-4`.
 
-use crate::config::{RunConfig, SettingKey, nearest, setting_keys};
+use crate::config::{RunConfig, SettingKey, nearest, setting_keys, usual_name};
 use crate::metrics::edits;
 use crate::registry::Modalities;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
-
-/// Names of settings in other programs, and of settings that several tables have.
-const USUAL_NAMES: [(&str, &str); 20] = [
-    ("data", "data.source"),
-    ("data_dir", "data.source"),
-    ("dataset", "data.source"),
-    ("dim", "model.d_model"),
-    ("grad_clip", "train.max_grad_norm"),
-    ("heads", "model.attention.n_heads"),
-    ("hidden_size", "model.d_model"),
-    ("iterations", "train.max_steps"),
-    ("iters", "train.max_steps"),
-    ("layers", "model.n_layers"),
-    ("lr", "train.learning_rate"),
-    ("max_steps", "train.max_steps"),
-    ("num_epochs", "train.epochs"),
-    ("num_heads", "model.attention.n_heads"),
-    ("num_layers", "model.n_layers"),
-    ("num_train_epochs", "train.epochs"),
-    ("per_device_train_batch_size", "train.batch_size"),
-    ("steps", "train.max_steps"),
-    ("train_file", "data.source"),
-    ("wd", "train.weight_decay"),
-];
 
 /// How to give a setting that these arguments give as an option of `train`; `None` for any other error.
 pub fn advice(error: &clap::Error, arguments: &[OsString], modalities: &Modalities) -> Option<String> {
@@ -63,8 +39,7 @@ pub fn advice(error: &clap::Error, arguments: &[OsString], modalities: &Modaliti
 
 /// The settings of this name.
 fn named<'a>(name: &str, keys: &'a [SettingKey]) -> Vec<&'a SettingKey> {
-    let usual = USUAL_NAMES.iter().find(|(usual, _)| *usual == name).map(|(_, key)| *key);
-    let is_named = |key: &&SettingKey| match usual {
+    let is_named = |key: &&SettingKey| match usual_name(name) {
         Some(usual) => key.key == usual,
         None => key.key == name || last(key) == name,
     };

@@ -43,21 +43,67 @@ fn is_part_of_mix(key: &str) -> bool {
     key.starts_with("mix.NAME.inputs") || key.starts_with("mix.NAME.outputs")
 }
 
-/// The error of a setting that is unknown, with the nearest one that all tasks have.
+/// The error of an unknown setting: the nearest one that all tasks have or, if none is near, those of its table.
 pub(super) fn with_suggestion(problem: &str) -> String {
-    let unknown = problem.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
-    let Some((unknown, _)) = unknown else { return problem.into() };
+    let quoted = |before: &str| problem.split_once(before).and_then(|(_, rest)| rest.split_once('`'));
+    let Some((unknown, _)) = quoted("unknown field `") else { return problem.into() };
+    let (prefix, place) = match quoted("\nin `") {
+        Some((table, _)) => (format!("{table}."), format!(" in `{table}`")),
+        None => (String::new(), String::new()),
+    };
     let mut keys = vec![];
     let schema: Value = schemars::schema_for!(RunConfig).into();
     add_table(Schema::new(&schema), "", None, &mut keys);
-    match nearest(unknown, keys.iter().map(|key| key.key.as_str())) {
-        Some(key) => format!("{problem}\ndid you mean {key}? `smalti settings` lists all"),
+    match nearest(&format!("{prefix}{unknown}"), keys.iter().map(|key| key.key.as_str())) {
+        Some(key) => {
+            let table = key.split('.').next().unwrap_or(key);
+            format!(
+                "unknown field `{unknown}`{place}: did you mean {key}? `smalti settings {table}` lists all"
+            )
+        }
         None => format!("{problem}\n`smalti settings` lists all"),
     }
 }
 
-/// The setting that an unknown one was probably meant to be: one that ends alike, or that is a few letters away.
+/// Names of settings in other programs, and of settings that several tables have.
+const USUAL_NAMES: [(&str, &str); 20] = [
+    ("data", "data.source"),
+    ("data_dir", "data.source"),
+    ("dataset", "data.source"),
+    ("dim", "model.d_model"),
+    ("grad_clip", "train.max_grad_norm"),
+    ("heads", "model.attention.n_heads"),
+    ("hidden_size", "model.d_model"),
+    ("iterations", "train.max_steps"),
+    ("iters", "train.max_steps"),
+    ("layers", "model.n_layers"),
+    ("lr", "train.learning_rate"),
+    ("max_steps", "train.max_steps"),
+    ("num_epochs", "train.epochs"),
+    ("num_heads", "model.attention.n_heads"),
+    ("num_layers", "model.n_layers"),
+    ("num_train_epochs", "train.epochs"),
+    ("per_device_train_batch_size", "train.batch_size"),
+    ("steps", "train.max_steps"),
+    ("train_file", "data.source"),
+    ("wd", "train.weight_decay"),
+];
+
+/// The setting that other programs call `name`.
+pub fn usual_name(name: &str) -> Option<&'static str> {
+    USUAL_NAMES.iter().find(|(usual, _)| *usual == name).map(|(_, key)| *key)
+}
+
+/// The setting that an unknown one was probably meant to be: one that other programs call so, that ends alike, or that is a
+/// few letters away. Of several, it is one of the same table.
 pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let (table, unknown) = unknown.rsplit_once('.').unwrap_or(("", unknown));
+    let known: Vec<&'a str> = known.into_iter().collect();
+    if let Some(usual) = usual_name(unknown)
+        && let Some(key) = known.iter().find(|key| **key == usual)
+    {
+        return Some(*key);
+    }
     let letters = |name: &str| name.chars().collect::<Vec<_>>();
     let distance = |name: &str| {
         let last = name.rsplit('.').next().unwrap_or(name);
@@ -66,7 +112,8 @@ pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> O
             false => 1 + edits(&letters(unknown), &letters(last)),
         }
     };
-    let best = known.into_iter().min_by_key(|name| distance(name))?;
+    let of_other_table = |name: &str| name.rsplit_once('.').is_none_or(|(of, _)| of != table);
+    let best = known.into_iter().min_by_key(|name| (distance(name), of_other_table(name)))?;
     (distance(best) <= 1 + unknown.len() / 3).then_some(best)
 }
 
@@ -142,5 +189,14 @@ mod tests {
         assert_eq!(nearest("n_heads"), Some("model.attention.n_heads"));
         assert_eq!(nearest("warmup"), Some("train.warmup_steps"));
         assert_eq!(nearest("xyzzy"), None);
+        for (unknown, key) in [
+            ("lr", "train.learning_rate"),
+            ("train.lr", "train.learning_rate"),
+            ("train.max_stesp", "train.max_steps"),
+            ("data.max_stesp", "data.max_steps"),
+            ("train.n_layers", "model.n_layers"),
+        ] {
+            assert_eq!(nearest(unknown), Some(key), "{unknown}");
+        }
     }
 }

@@ -9,7 +9,7 @@ mod schema;
 mod tests;
 mod types;
 
-pub use keys::{SettingKey, nearest, setting_keys};
+pub use keys::{SettingKey, nearest, setting_keys, usual_name};
 pub use overrides::is_set;
 pub use presets::{PRESETS, preset};
 pub use resume::{COST, Change, SCHEDULE};

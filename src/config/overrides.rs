@@ -16,11 +16,14 @@ pub fn is_set(file: Option<&str>, overrides: &[String], key: &str) -> bool {
 /// Sets all overrides in a table. A length in steps replaces one in epochs, and vice versa.
 pub(super) fn merge(table: &mut toml::Table, overrides: &[String]) -> Result<(), SettingsError> {
     overrides.iter().try_for_each(|text| set(table, text))?;
-    let given = |key: &str| overrides.iter().any(|text| text.starts_with(&format!("train.{key}=")));
-    for (length, other) in [("max_steps", "epochs=0.0"), ("epochs", "max_steps=0")] {
-        let zero = overrides.iter().any(|text| *text == format!("train.{length}=0"));
-        if given(length) && !zero && !given(other.split('=').next().unwrap_or_default()) {
-            set(table, &format!("train.{other}"))?;
+    let given = |key: &str| {
+        let mut pairs = overrides.iter().rev().filter_map(|text| text.split_once('='));
+        pairs.find(|(path, _)| path.trim() == format!("train.{key}")).map(|(_, value)| value.trim())
+    };
+    for (length, other, zero) in [("max_steps", "epochs", "0.0"), ("epochs", "max_steps", "0")] {
+        let is_set = given(length).is_some_and(|value| value.parse::<f64>() != Ok(0.0));
+        if is_set && given(other).is_none() {
+            set(table, &format!("train.{other}={zero}"))?;
         }
     }
     Ok(())

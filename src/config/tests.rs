@@ -59,6 +59,8 @@ fn a_length_in_steps_replaces_one_in_epochs() {
     assert_eq!(length(&["train.max_steps=7"]).unwrap(), (7, 0.0));
     assert_eq!(length(&["train.epochs=2.5"]).unwrap(), (0, 2.5));
     assert_eq!(length(&["train.epochs=3.0", "train.max_steps=0"]).unwrap(), (0, 3.0));
+    assert_eq!(length(&["train.max_steps = 5"]).unwrap(), (5, 0.0));
+    assert_eq!(length(&["train.epochs = 3.0", "train.max_steps = 0"]).unwrap(), (0, 3.0));
     assert!(length(&["train.epochs=3.0", "train.max_steps=5"]).is_err(), "either of the two");
 }
 

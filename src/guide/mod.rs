@@ -23,6 +23,7 @@ macro_rules! page {
             "[speed]: crate::guide::speed\n",
             "[machines]: crate::guide::several_machines\n",
             "[example]: https://github.com/smalti-rs/smalti/blob/main/examples/06_your_own_modality.rs\n",
+            "[head]: https://github.com/smalti-rs/smalti/blob/main/examples/08_ordinal_head.rs\n",
             "[layers]: https://github.com/smalti-rs/smalti/blob/main/examples/07_candle_layers.rs\n",
             "[tasks]: https://github.com/smalti-rs/smalti/tree/main/examples/tasks\n",
             "[results]: https://github.com/smalti-rs/smalti/blob/main/RESULTS.md\n",

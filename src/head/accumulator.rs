@@ -7,13 +7,14 @@ use candle_core::{Result, Tensor};
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
-/// Metrics by name: `loss` and, depending on the head, `accuracy`, `macro_f1`, `micro_f1`, `mae`, `rmse`, `r2`, `wer`, `cer`,
+/// Metrics by name: `loss`, which the evaluation adds, and those of the head, such as `accuracy`, `macro_f1`, `micro_f1`, `mae`, `rmse`, `r2`, `wer`, `cer`,
 /// `perplexity` and `bits_per_byte`.
 pub type Metrics = BTreeMap<String, f64>;
 
 /// Accumulates the metrics of one head, batch by batch.
 pub trait MetricAccumulator: Send {
-    /// Adds the output of a batch, `[rows, width]`; `loss` is its weighted sum of losses.
+    /// Adds the output of a batch, `[rows, width]` in f32, after [`Head::activate`](super::Head::activate); `loss` is its
+    /// weighted sum of losses ([`Head::loss`](super::Head::loss)). Rows of weight 0 do not count.
     ///
     /// # Errors
     /// If the output cannot be read.
@@ -25,7 +26,7 @@ pub trait MetricAccumulator: Send {
         transcript: &dyn Transcript,
     ) -> Result<()>;
 
-    /// The metrics over all batches so far.
+    /// The head's own metrics over all batches so far; the evaluation adds `loss`, the mean loss.
     fn metrics(&self) -> Metrics;
 
     /// The confusion matrix; `None` for a head without classes.
@@ -54,23 +55,19 @@ impl Transcript for NoTranscript {}
 
 /// A sum of losses and of their weights.
 #[derive(Default)]
-pub(super) struct MeanLoss {
+pub(crate) struct MeanLoss {
     sum: f64,
     weight: f64,
 }
 
 impl MeanLoss {
-    pub(super) fn add(&mut self, loss: f64, read: &HeadBatch) {
+    pub(crate) fn add(&mut self, loss: f64, read: &HeadBatch) {
         self.sum += loss;
         self.weight += read.targets.weight();
     }
 
-    pub(super) fn mean(&self) -> f64 {
+    pub(crate) fn mean(&self) -> f64 {
         self.sum / self.weight.max(f64::MIN_POSITIVE)
-    }
-
-    pub(super) fn metrics(&self) -> Metrics {
-        Metrics::from([("loss".to_string(), self.mean())])
     }
 }
 
@@ -130,24 +127,21 @@ impl NumberSums {
     }
 }
 
-/// Loss, accuracy, macro F1 and confusion matrix of a head of classes.
+/// Accuracy, macro F1 and confusion matrix of a head of classes.
 pub(super) struct ClassAccumulator {
-    loss: MeanLoss,
     accuracy: Accuracy,
     confusion: Confusion,
 }
 
 impl ClassAccumulator {
     pub(super) fn new(labels: &[String]) -> Self {
-        let confusion = Confusion::new(labels.to_vec());
-        Self { loss: MeanLoss::default(), accuracy: Accuracy::default(), confusion }
+        Self { accuracy: Accuracy::default(), confusion: Confusion::new(labels.to_vec()) }
     }
 }
 
 impl MetricAccumulator for ClassAccumulator {
-    fn add(&mut self, output: &Tensor, read: &HeadBatch, loss: f64, _: &dyn Transcript) -> Result<()> {
+    fn add(&mut self, output: &Tensor, read: &HeadBatch, _: f64, _: &dyn Transcript) -> Result<()> {
         let Targets::Ids { ids, weights } = &read.targets else { return Ok(()) };
-        self.loss.add(loss, read);
         for ((best, &id), &weight) in argmax(output)?.into_iter().zip(ids).zip(weights) {
             self.accuracy.add(best == id, weight);
             if weight > 0.0 {
@@ -158,7 +152,7 @@ impl MetricAccumulator for ClassAccumulator {
     }
 
     fn metrics(&self) -> Metrics {
-        let mut metrics = self.loss.metrics();
+        let mut metrics = Metrics::new();
         self.accuracy.insert(&mut metrics);
         metrics.extend(self.confusion.macro_f1().map(|f1| ("macro_f1".to_string(), f1)));
         metrics
@@ -169,7 +163,7 @@ impl MetricAccumulator for ClassAccumulator {
     }
 }
 
-/// Loss, accuracy and, for language modelling, perplexity and bits per byte of a head of ids.
+/// Accuracy and, for language modelling, perplexity and bits per byte of a head of ids.
 #[derive(Default)]
 pub(super) struct TokenAccumulator {
     loss: MeanLoss,
@@ -204,7 +198,7 @@ impl MetricAccumulator for TokenAccumulator {
     }
 
     fn metrics(&self) -> Metrics {
-        let mut metrics = self.loss.metrics();
+        let mut metrics = Metrics::new();
         self.accuracy.insert(&mut metrics);
         if self.has_perplexity {
             metrics.insert("perplexity".into(), self.loss.mean().exp());
@@ -216,17 +210,15 @@ impl MetricAccumulator for TokenAccumulator {
     }
 }
 
-/// The loss alone.
-#[derive(Default)]
-pub(super) struct LossAccumulator(MeanLoss);
+/// No metrics of the head's own.
+pub(super) struct NoMetrics;
 
-impl MetricAccumulator for LossAccumulator {
-    fn add(&mut self, _: &Tensor, read: &HeadBatch, loss: f64, _: &dyn Transcript) -> Result<()> {
-        self.0.add(loss, read);
+impl MetricAccumulator for NoMetrics {
+    fn add(&mut self, _: &Tensor, _: &HeadBatch, _: f64, _: &dyn Transcript) -> Result<()> {
         Ok(())
     }
 
     fn metrics(&self) -> Metrics {
-        self.0.metrics()
+        Metrics::new()
     }
 }

@@ -97,8 +97,8 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
     weights.into_iter().map(|weight| weight / total).collect()
 }
 
-/// Names with their probabilities, the highest first.
-pub(super) fn ranked(names: &[String], probabilities: &[f64]) -> Vec<(String, f64)> {
+/// Names with their probabilities, the highest first: [`Prediction::probabilities`].
+pub fn ranked(names: &[String], probabilities: &[f64]) -> Vec<(String, f64)> {
     let mut ranked: Vec<(String, f64)> = names.iter().cloned().zip(probabilities.iter().copied()).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     ranked

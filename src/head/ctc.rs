@@ -1,6 +1,6 @@
 //! Connectionist temporal classification: a sequence of ids without alignment (Graves et al. 2006).
 
-use super::accumulator::{MeanLoss, MetricAccumulator, Transcript};
+use super::accumulator::{MetricAccumulator, Transcript};
 use super::loss::wrong_target_kind;
 use super::{FitData, Head, HeadInput, HeadKind, Metrics, Prediction, TargetContext, ids_prediction};
 use crate::data::{HeadBatch, Target, Targets};
@@ -58,8 +58,7 @@ impl Head for Ctc {
     }
 
     fn accumulator(&self) -> Box<dyn MetricAccumulator> {
-        let (loss, words, characters) = (MeanLoss::default(), [0; 2], [0; 2]);
-        Box::new(TranscriptAccumulator { blank: self.blank(), loss, words, characters })
+        Box::new(TranscriptAccumulator { blank: self.blank(), words: [0; 2], characters: [0; 2] })
     }
 
     /// The ids of the most probable path.
@@ -97,7 +96,6 @@ pub(super) fn vocabulary(head: &'static str, data: &FitData) -> std::result::Res
 /// Word and character error rates.
 struct TranscriptAccumulator {
     blank: u32,
-    loss: MeanLoss,
     /// Errors, and words of the reference.
     words: [usize; 2],
     /// Errors, and characters of the reference.
@@ -105,15 +103,8 @@ struct TranscriptAccumulator {
 }
 
 impl MetricAccumulator for TranscriptAccumulator {
-    fn add(
-        &mut self,
-        output: &Tensor,
-        read: &HeadBatch,
-        loss: f64,
-        transcript: &dyn Transcript,
-    ) -> Result<()> {
+    fn add(&mut self, output: &Tensor, read: &HeadBatch, _: f64, transcript: &dyn Transcript) -> Result<()> {
         let Targets::Labels { labels, .. } = &read.targets else { return Ok(()) };
-        self.loss.add(loss, read);
         for (rows, expected) in read.documents.iter().zip(labels) {
             let found = ops::ctc::best_path(&output.narrow(0, rows.start, rows.len())?, self.blank)?;
             let (Some(found), Some(expected)) = (transcript.text(&found), transcript.text(expected)) else {
@@ -133,7 +124,7 @@ impl MetricAccumulator for TranscriptAccumulator {
 
     /// `wer` and `cer`: errors divided by the words and characters of the references.
     fn metrics(&self) -> Metrics {
-        let mut metrics = self.loss.metrics();
+        let mut metrics = Metrics::new();
         if self.words[1] > 0 {
             for (name, [errors, expected]) in [("wer", self.words), ("cer", self.characters)] {
                 metrics.insert(name.into(), errors as f64 / expected.max(1) as f64);

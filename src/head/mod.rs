@@ -1,6 +1,9 @@
 //! Heads: from the transformer's hidden state to a loss or a prediction.
 //!
-//! A model uses heads only through the trait [`Head`]. Each built-in head is a file here; [`HeadRegistry`] takes your own, too.
+//! A model uses heads only through the trait [`Head`]. Each built-in head is a file here. A head of your own implements
+//! [`Head`] and [`HeadKind`]; [`Modalities::with_head`](crate::registry::Modalities::with_head) registers it
+//! ([guide](crate::guide::your_own_modality#a-head-of-your-own)). [`value_per_token`], [`document_value`], [`ranked`],
+//! [`Labels`] and the functions of [`loss`] are of use to it.
 //! The parameters of a head are in the model's [`HeadLayer`](crate::model::HeadLayer).
 
 mod accumulator;
@@ -8,7 +11,7 @@ mod classify;
 mod ctc;
 mod generate;
 mod labels;
-mod loss;
+pub mod loss;
 mod masked;
 mod multilabel;
 mod reconstruct;
@@ -19,8 +22,9 @@ mod tag;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use accumulator::MeanLoss;
 pub use accumulator::{MetricAccumulator, Metrics, NoTranscript, Transcript};
-pub use classify::{Classify, ClassifySettings};
+pub use classify::{Classify, ClassifySettings, ranked};
 pub use ctc::{Ctc, CtcSettings};
 pub use generate::{Generate, GenerateSettings};
 pub use labels::Labels;
@@ -80,13 +84,31 @@ pub trait Head: Send + Sync + Debug {
         Ok(y)
     }
 
-    /// The target for a value, which is not missing.
+    /// The target for a value of the output's field. Evaluation and training call it, prediction does not.
+    ///
+    /// A head that reads a [class token](HeadInput::ClassToken) gets the value of a whole sample, or the value of one step of a
+    /// series at a time, with `context.tokens` 1; rows and steps without a value are left out. A head that reads the tokens of
+    /// an input gets one value, often a [`Value::Series`], for all its `context.tokens`; a missing step of it should have weight
+    /// 0 ([`value_per_token`] splits the series). Heads that predict tokens or features of the input get [`Value::Missing`],
+    /// and the tokens in `context.content`.
+    ///
+    /// The type of the target is always the same. [`loss`](Self::loss) gets the targets of a batch, one after another:
+    ///
+    /// | a target is | `read.targets` is |
+    /// | --- | --- |
+    /// | [`Target::Ids`], [`Target::Shared`] | [`Targets::Ids`](crate::data::Targets::Ids), an id and a weight for each row |
+    /// | [`Target::Features`] | [`Targets::Features`](crate::data::Targets::Features), `[rows, dim]` and a weight for each row |
+    /// | [`Target::Labels`] | [`Targets::Labels`](crate::data::Targets::Labels), a list and a weight for each document |
+    /// | [`Target::Unknown`] | [`Targets::Unknown`](crate::data::Targets::Unknown): no loss is computed |
     ///
     /// # Errors
     /// [`TokenizeError::Input`] if the head cannot predict the value; the message states what it expects.
     fn target(&self, value: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError>;
 
-    /// The weighted sum of losses, a scalar; divided by [`Targets::weight`](crate::data::Targets::weight) it is the mean loss.
+    /// The sum over the rows of weight × loss, a scalar in f32; the caller divides it by
+    /// [`Targets::weight`](crate::data::Targets::weight). [`loss`](mod@loss) has the usual losses.
+    ///
+    /// `output` `[rows, width]` comes from [`activate`](Self::activate). On a GPU it may be bf16: [`ops::cast`] it to f32.
     ///
     /// # Errors
     /// If the targets are not of the head's type, or an operation fails.
@@ -95,14 +117,21 @@ pub trait Head: Send + Sync + Debug {
     /// An empty accumulator of the head's metrics.
     fn accumulator(&self) -> Box<dyn MetricAccumulator>;
 
-    /// The prediction for each document, from its range of rows of `output` `[rows, width]`. A document of several rows has a
-    /// value for each row.
+    /// The prediction for each document, from its range of rows of `output` `[rows, width]`, which is f32 and comes from
+    /// [`activate`](Self::activate). A document of several rows has a value for each row ([`document_value`]).
     ///
     /// # Errors
     /// If a document's rows are out of range.
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>>;
 
-    /// The names of the classes or labels, by number; empty for a head without them.
+    /// The names of the classes or labels, by number; empty for a head without them. There need not be
+    /// [`width`](Self::width) of them.
+    ///
+    /// For a head with labels, validation rows whose label no training row has are found before training
+    /// ([`target`](Self::target) refuses them), `smalti classify` shows the output, `smalti predict --out` writes a column of
+    /// [probabilities](Prediction::probabilities) for each label, a rollout takes the output for a discrete action, whose
+    /// predicted value is a [`Value::Text`] with the number of the action, and a run that starts from another loads the head's
+    /// weights only if the labels are the same.
     fn labels(&self) -> &[String] {
         &[]
     }
@@ -177,9 +206,12 @@ pub trait HeadKind: Head + Serialize + DeserializeOwned + Sized + 'static {
     const NAME: &'static str;
     /// The tokens that the head reads.
     const INPUT: HeadInput = HeadInput::ClassToken;
-    /// Whether the head predicts one of several labels, so that the steps of a predicted series are ids.
+    /// Whether a value is one of the [`labels`](Head::labels), so that the steps of a predicted series, which are tokens for the
+    /// later steps, are ids; if not, they are numbers. A constant, because it is needed before the head is fitted and has
+    /// labels. False for a head whose value is several labels, such as [`Multilabel`].
     const PREDICTS_LABELS: bool = false;
-    /// The head's settings in `[outputs.NAME]`; an unknown field must be an error.
+    /// The head's settings in `[outputs.NAME]`; an unknown field must be an error (`deny_unknown_fields`). The default must
+    /// serialize to an object with every key: its keys are the known settings, so skip none that is `None` or empty.
     type Settings: Serialize + DeserializeOwned + Default;
 
     /// The JSON Schema of [`Settings`](Self::Settings), from which the program lists them with their meaning; null, the
@@ -191,7 +223,9 @@ pub trait HeadKind: Head + Serialize + DeserializeOwned + Sized + 'static {
     /// A head of these settings, fitted to the values of the training rows.
     ///
     /// # Errors
-    /// [`TokenizeError::Config`] for invalid settings; any error of reading a value.
+    /// [`TokenizeError::Input`] for a value that the head cannot use: the message gets the place of the row that was read last.
+    /// [`TokenizeError::Config`], whose field `tokenizer` is the head's [`NAME`](Self::NAME), for invalid settings. Any error of
+    /// reading a value.
     fn fit(settings: Self::Settings, data: &FitData) -> std::result::Result<Self, TokenizeError>;
 }
 
@@ -235,8 +269,11 @@ impl HeadSpec {
     }
 }
 
-/// One value for each of the `tokens` that a head reads: the steps of a series, or a single value.
-fn value_per_token(value: Value, tokens: usize) -> std::result::Result<Vec<Value>, TokenizeError> {
+/// One value for each of the `tokens` that a head reads: the steps of a series, of which some may be missing, or a single value.
+///
+/// # Errors
+/// [`TokenizeError::Input`] for another number of values.
+pub fn value_per_token(value: Value, tokens: usize) -> std::result::Result<Vec<Value>, TokenizeError> {
     let found = value.describe();
     let values = match value {
         Value::Series(steps) => steps,
@@ -251,7 +288,7 @@ fn value_per_token(value: Value, tokens: usize) -> std::result::Result<Vec<Value
 }
 
 /// The value of a document with a value for each row: the only value, or a series.
-fn document_value(mut values: Vec<Value>) -> Value {
+pub fn document_value(mut values: Vec<Value>) -> Value {
     match values.len() {
         1 => values.remove(0),
         _ => Value::Series(values),

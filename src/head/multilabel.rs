@@ -1,14 +1,14 @@
 //! Multi-label classification, by binary cross-entropy for each label.
 
-use super::accumulator::{MeanLoss, MetricAccumulator, Transcript};
+use super::accumulator::{MetricAccumulator, Transcript};
 use super::classify::ranked;
-use super::loss::wrong_target_kind;
 use super::{
-    FitData, Head, HeadKind, Labels, Metrics, Prediction, TargetContext, document_value, value_per_token,
+    FitData, Head, HeadKind, Labels, Metrics, Prediction, TargetContext, document_value, loss,
+    value_per_token,
 };
 use crate::data::{HeadBatch, Target, Targets};
 use crate::ops;
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Value};
 use std::collections::BTreeSet;
@@ -84,16 +84,11 @@ impl Head for Multilabel {
     }
 
     fn loss(&self, output: &ops::Value, read: &HeadBatch, _: f32) -> Result<ops::Value> {
-        match &read.targets {
-            Targets::Features { values, weights, .. } => {
-                ops::binary_cross_entropy(&ops::cast(output, DType::F32)?, values, weights)
-            }
-            _ => wrong_target_kind(Self::NAME, read),
-        }
+        loss::binary_cross_entropy(Self::NAME, output, read)
     }
 
     fn accumulator(&self) -> Box<dyn MetricAccumulator> {
-        Box::new(LabelAccumulator { loss: MeanLoss::default(), labels: vec![[0.0; 3]; self.labels.len()] })
+        Box::new(LabelAccumulator { labels: vec![[0.0; 3]; self.labels.len()] })
     }
 
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
@@ -172,15 +167,13 @@ impl HeadKind for Multilabel {
 
 /// F1 scores over labels.
 struct LabelAccumulator {
-    loss: MeanLoss,
     /// For each label, the weights of true positives, of predictions and of targets.
     labels: Vec<[f64; 3]>,
 }
 
 impl MetricAccumulator for LabelAccumulator {
-    fn add(&mut self, output: &Tensor, read: &HeadBatch, loss: f64, _: &dyn Transcript) -> Result<()> {
+    fn add(&mut self, output: &Tensor, read: &HeadBatch, _: f64, _: &dyn Transcript) -> Result<()> {
         let Targets::Features { values, dim, weights } = &read.targets else { return Ok(()) };
-        self.loss.add(loss, read);
         let logits = output.to_vec2::<f32>()?;
         for ((logits, flags), &weight) in logits.iter().zip(values.chunks_exact(*dim)).zip(weights) {
             for ((label, &logit), &flag) in self.labels.iter_mut().zip(logits).zip(flags) {
@@ -195,7 +188,7 @@ impl MetricAccumulator for LabelAccumulator {
 
     /// `micro_f1` is the F1 of all labels together, `macro_f1` the mean F1 of the labels that occur.
     fn metrics(&self) -> Metrics {
-        let mut metrics = self.loss.metrics();
+        let mut metrics = Metrics::new();
         let f1 = |[correct, predicted, targets]: [f64; 3]| 2.0 * correct / (predicted + targets);
         let occurring: Vec<[f64; 3]> = self.labels.iter().copied().filter(|l| l[1] + l[2] > 0.0).collect();
         if !occurring.is_empty() {

@@ -1,6 +1,6 @@
 //! Reconstruction of an input from the codes of a learned codebook.
 
-use super::accumulator::{MeanLoss, MetricAccumulator, NumberSums, Transcript};
+use super::accumulator::{MetricAccumulator, NumberSums, Transcript};
 use super::{CodebookConfig, FitData, Head, HeadInput, HeadKind, Metrics, Prediction, TargetContext, loss};
 use crate::data::{HeadBatch, Target, Targets};
 use crate::ops;
@@ -115,14 +115,12 @@ const MAX_SIZE: usize = 1 << 16;
 /// The squared error of reconstructed features relative to their variance.
 #[derive(Default)]
 struct ReconstructionAccumulator {
-    loss: MeanLoss,
     features: NumberSums,
 }
 
 impl MetricAccumulator for ReconstructionAccumulator {
-    fn add(&mut self, output: &Tensor, read: &HeadBatch, loss: f64, _: &dyn Transcript) -> Result<()> {
+    fn add(&mut self, output: &Tensor, read: &HeadBatch, _: f64, _: &dyn Transcript) -> Result<()> {
         let Targets::Features { values, .. } = &read.targets else { return Ok(()) };
-        self.loss.add(loss, read);
         for (predicted, &target) in output.flatten_all()?.to_vec1::<f32>()?.into_iter().zip(values) {
             self.features.add(f64::from(target), f64::from(predicted), 1.0);
         }
@@ -131,7 +129,7 @@ impl MetricAccumulator for ReconstructionAccumulator {
 
     /// `mse_over_variance`: the mean squared error divided by the variance of all features.
     fn metrics(&self) -> Metrics {
-        let mut metrics = self.loss.metrics();
+        let mut metrics = Metrics::new();
         if self.features.varies() {
             metrics.insert("mse_over_variance".into(), self.features.square_errors / self.features.squares);
         }

@@ -109,7 +109,7 @@ impl HeadRegistry {
         self.entries.iter().map(|(name, entry)| (*name, (entry.schema)()))
     }
 
-    /// The names of a head's settings.
+    /// The names of a head's settings: the keys of the default of [`HeadKind::Settings`].
     ///
     /// # Errors
     /// [`HeadError::Unknown`], which lists the known names.

@@ -1,6 +1,6 @@
 //! Regression of numbers, by squared error.
 
-use super::accumulator::{MeanLoss, MetricAccumulator, NumberSums, Transcript};
+use super::accumulator::{MetricAccumulator, NumberSums, Transcript};
 use super::{
     FitData, Head, HeadKind, Metrics, Prediction, TargetContext, document_value, loss, value_per_token,
 };
@@ -101,7 +101,7 @@ impl Head for Regress {
 
     fn accumulator(&self) -> Box<dyn MetricAccumulator> {
         let dimensions = vec![NumberSums::default(); self.dim];
-        Box::new(NumberAccumulator { head: self.clone(), loss: MeanLoss::default(), dimensions })
+        Box::new(NumberAccumulator { head: self.clone(), dimensions })
     }
 
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
@@ -169,14 +169,12 @@ impl HeadKind for Regress {
 /// Errors of predictions, in the units of the data.
 struct NumberAccumulator {
     head: Regress,
-    loss: MeanLoss,
     dimensions: Vec<NumberSums>,
 }
 
 impl MetricAccumulator for NumberAccumulator {
-    fn add(&mut self, output: &Tensor, read: &HeadBatch, loss: f64, _: &dyn Transcript) -> Result<()> {
+    fn add(&mut self, output: &Tensor, read: &HeadBatch, _: f64, _: &dyn Transcript) -> Result<()> {
         let Targets::Features { values, dim, weights } = &read.targets else { return Ok(()) };
-        self.loss.add(loss, read);
         let predicted = output.to_vec2::<f32>()?;
         for ((predicted, target), &weight) in predicted.iter().zip(values.chunks_exact(*dim)).zip(weights) {
             for (i, dimension) in self.dimensions.iter_mut().enumerate() {
@@ -190,7 +188,7 @@ impl MetricAccumulator for NumberAccumulator {
 
     /// `mae` and `rmse` over all dimensions; `r2` is the mean over the dimensions whose targets vary.
     fn metrics(&self) -> Metrics {
-        let mut metrics = self.loss.metrics();
+        let mut metrics = Metrics::new();
         let sum = |f: fn(&NumberSums) -> f64| self.dimensions.iter().map(f).sum::<f64>();
         let weight = sum(|dimension| dimension.weight);
         if weight > 0.0 {

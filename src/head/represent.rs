@@ -1,6 +1,6 @@
 //! Embeddings: the output is the pooled hidden state, without a prediction.
 
-use super::accumulator::{LossAccumulator, MetricAccumulator};
+use super::accumulator::{MetricAccumulator, NoMetrics};
 use super::loss::wrong_target_kind;
 use super::{FitData, Head, HeadInput, HeadKind, Prediction, TargetContext};
 use crate::data::{HeadBatch, Target};
@@ -45,7 +45,7 @@ impl Head for Represent {
     }
 
     fn accumulator(&self) -> Box<dyn MetricAccumulator> {
-        Box::new(LossAccumulator::default())
+        Box::new(NoMetrics)
     }
 
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {

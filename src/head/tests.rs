@@ -48,11 +48,13 @@ fn metrics(head: &dyn Head, rows: &[Vec<f32>], targets: Targets) -> Metrics {
     };
     let output = output(rows);
     let loss = head.loss(&ops::Value::constant(output.clone()), &read, 0.0).unwrap();
+    let loss = f64::from(loss.tensor().to_scalar::<f32>().unwrap());
     let mut accumulator = head.accumulator();
-    accumulator
-        .add(&output, &read, f64::from(loss.tensor().to_scalar::<f32>().unwrap()), &NoTranscript)
-        .unwrap();
-    accumulator.metrics()
+    accumulator.add(&output, &read, loss, &NoTranscript).unwrap();
+    let mut metrics = accumulator.metrics();
+    assert!(!metrics.contains_key("loss"), "the evaluation adds the mean loss");
+    metrics.insert("loss".into(), loss / read.targets.weight());
+    metrics
 }
 
 fn feature_targets(head: &dyn Head, values: &[Value]) -> Targets {

@@ -124,7 +124,11 @@ impl Panel {
         let (low, high) = self
             .points()
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (_, v)| (low.min(*v), high.max(*v)));
-        if low < high { low..high } else { low - 0.5..low + 0.5 }
+        match low {
+            _ if low < high => low..high,
+            0.0 => 0.0..1.0,
+            one => one - 0.1 * one.abs()..one + 0.1 * one.abs(),
+        }
     }
 
     /// The panel as text of `columns` × `rows` characters besides the labels: `.` for training, `o` for validation. A
@@ -243,5 +247,9 @@ t loss: train 0.0000, validation 4.0000
             1,
             "{plot}"
         );
+        assert!(plot.contains("    2.2000 |") && plot.contains("    1.8000 |"), "{plot}");
+        let none = Curve { name: "validation", points: vec![(7, 0.0)] };
+        let panel = Panel { curves: vec![none], ..panel };
+        assert_eq!(panel.values(), 0.0..1.0, "an accuracy is not below 0");
     }
 }

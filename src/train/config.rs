@@ -69,7 +69,7 @@ pub struct TrainConfig {
     pub checkpoint_activations: bool,
     /// Highest learning rate.
     pub learning_rate: f64,
-    /// Learning rate at the end of the cosine; at most `learning_rate`.
+    /// Learning rate at the end of the cosine, or `learning_rate`, if that is lower.
     pub min_learning_rate: f64,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
@@ -193,6 +193,9 @@ impl TrainConfig {
                 return fail(setting, format!("expected a number of at least 0; found {value}"));
             }
         }
+        if self.learning_rate == 0.0 {
+            return fail("learning_rate", "expected a number above 0; found 0, which trains nothing".into());
+        }
         let shares = [
             ("beta1", self.beta1),
             ("beta2", self.beta2),
@@ -245,6 +248,8 @@ mod tests {
         assert_eq!(budget.validate().unwrap_err().setting, "batch_tokens");
         let one = TrainConfig { shuffle: 1, ..TrainConfig::default() };
         assert_eq!(one.validate().unwrap_err().problem, "expected 0 or at least 16; found 1");
+        let still = TrainConfig { learning_rate: 0.0, ..TrainConfig::default() };
+        assert_eq!(still.validate().unwrap_err().setting, "learning_rate");
         let none = TrainConfig { workers: 0, ..TrainConfig::default() };
         assert_eq!(none.validate().unwrap_err().setting, "workers");
     }

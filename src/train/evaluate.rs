@@ -2,7 +2,7 @@
 
 use super::TrainError;
 use crate::data::{Batch, Dataset, OnCorruptSample, Targets, collate};
-use crate::head::{MetricAccumulator, Metrics, Transcript};
+use crate::head::{MeanLoss, MetricAccumulator, Metrics, Transcript};
 use crate::metrics::Confusion;
 use crate::model::Model;
 use crate::ops::Value;
@@ -19,14 +19,20 @@ struct Scored {
     output: String,
     /// The weight of this loss in the sum over all heads.
     loss_weight: f64,
+    loss: MeanLoss,
     accumulator: Box<dyn MetricAccumulator>,
 }
 
 impl Scores {
-    /// The metrics of each output that has targets, by name: `loss`, the mean loss without label smoothing, and those of
-    /// [`Metrics`].
+    /// The metrics of each output that has targets, by name: `loss`, the mean loss without label smoothing, and those of its
+    /// head.
     pub fn metrics(&self) -> BTreeMap<String, Metrics> {
-        self.heads.values().map(|scored| (scored.output.clone(), scored.accumulator.metrics())).collect()
+        let metrics = |scored: &Scored| {
+            let mut metrics = scored.accumulator.metrics();
+            metrics.insert("loss".into(), scored.loss.mean());
+            (scored.output.clone(), metrics)
+        };
+        self.heads.values().map(metrics).collect()
     }
 
     /// The confusion matrix of an output; `None` for an output without classes.
@@ -38,7 +44,7 @@ impl Scores {
     pub fn loss(&self) -> f64 {
         let weighted = |scored: &Scored| match scored.loss_weight {
             0.0 => 0.0, // the loss of an untrained head may be NaN
-            weight => weight * scored.accumulator.metrics()["loss"],
+            weight => weight * scored.loss.mean(),
         };
         self.heads.values().map(weighted).sum()
     }
@@ -116,8 +122,10 @@ impl Scorer<'_> {
             let scored = self.heads.entry(read.head).or_insert_with(|| Scored {
                 output: spec.output_name(read.head),
                 loss_weight: spec.loss_weight * spec.heads[read.head].weight,
+                loss: MeanLoss::default(),
                 accumulator: head.accumulator(),
             });
+            scored.loss.add(loss, read);
             scored.accumulator.add(&output, read, loss, &HeadText { task: self.task, head: read.head })?;
         }
         Ok(())

@@ -108,8 +108,8 @@ pub enum TrainError {
     },
     /// The loss or the gradient is infinite or not a number.
     #[error(
-        "the loss of step {step} is {loss} and its gradient norm {grad_norm}; the last checkpoint is from before it: try a \
-         lower train.learning_rate, or set train.max_grad_norm"
+        "the loss of step {step} is {loss} and its gradient norm {grad_norm}: lower train.learning_rate or \
+         train.max_grad_norm; a checkpoint, if the run has one, is from before this step"
     )]
     Diverged {
         /// The step.

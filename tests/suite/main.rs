@@ -44,4 +44,5 @@ mod start;
 mod trained_on;
 mod unread_rows;
 mod whisper_decoding;
+mod your_own_head;
 mod your_own_modality;

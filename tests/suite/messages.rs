@@ -214,7 +214,7 @@ fn sizes_of_images_are_answered_with_a_setting() {
     for (name, width, height) in [("large", 64, 64), ("odd", 29, 28), ("small", 14, 14)] {
         write(place.path(), &format!("{name}.png"), &png(width, height));
     }
-    let size = "every image in training: try --set inputs.image.image_size=[28, 28]";
+    let size = "every image in training: try --set inputs.image.image_size=[28,28]";
     let large =
         "inputs.image: image is 64×64 pixels, 16×16 patches; the model is for at most 28×28, 7×7 patches";
     let odd = "inputs.image: patch_size 4 does not divide the image's 28×29 pixels; resize";
@@ -316,7 +316,7 @@ fn the_images_of_folders_and_tars_are_classified() {
     works(&place, &image_train("photos"));
     let classified = works(&place, "classify run photos new.tar new.tar/in/b.png --json");
     let found: serde_json::Value = serde_json::from_str(&classified.out).unwrap();
-    let rows = found["records"].as_array().unwrap();
+    let rows = found["rows"].as_array().unwrap();
     let names: Vec<&str> = rows.iter().map(|row| row["file"].as_str().unwrap()).collect();
     assert_eq!((names.len(), names[0], names[5]), (12, "photos/cat/0.png", "photos/dog/0.png"));
     assert_eq!(names[10..], ["new.tar/in/b.png", "new.tar/in/b.png"]);
@@ -336,5 +336,106 @@ fn the_images_of_folders_and_tars_are_classified() {
         1,
         "classify run texts",
         &["texts: expected files of modality image, by their endings; found none among 1"],
+    );
+}
+
+#[test]
+fn the_fields_of_one_input_are_given_by_hand() {
+    let mut houses = String::from("rooms,area,price\n");
+    (1..=20).for_each(|i| houses += &format!("{},{},{}\n", i % 5 + 1, 10 * i, 100 * i));
+    let task = "[data]\nsource = \"houses.csv\"\n[inputs.house]\nmodality = \"numbers\"\nfield = [\"rooms\", \"area\"]\n\
+                [outputs.price]\nhead = \"regress\"\n";
+    let place = place(&[("houses.csv", houses.into_bytes()), ("houses.toml", task.into())]);
+    works(&place, &format!("train houses.toml {TINY} --set train.max_steps=2 --out run"));
+    for row in ["rooms=3 area=40", "rooms=[3] area=4.5e1"] {
+        assert!(works(&place, &format!("predict run --row {row}")).out.contains("price"), "{row}");
+    }
+    fails(
+        &place,
+        1,
+        "predict run --row rooms=three area=40",
+        &["--row rooms=three", "no file has this name"],
+    );
+}
+
+#[test]
+fn a_setting_is_answered_with_the_nearest_one() {
+    let place = place(&[]);
+    for (unknown, known) in [
+        ("lr", "learning_rate"),
+        ("max_stesp", "max_steps"),
+        ("warmup", "warmup_steps"),
+        ("steps", "max_steps"),
+    ] {
+        let answer = format!(
+            "unknown field `{unknown}` in `train`: did you mean train.{known}? `smalti settings train`"
+        );
+        let line = format!("train text --set train.{unknown}=1 --out run");
+        fails(&place, 1, &line, &[&answer]);
+        assert!(!ran(smalti(place.path()), &line).err.contains("expected one of"), "{unknown}");
+    }
+    fails(&place, 1, "settings lr", &["did you mean train.learning_rate?"]);
+}
+
+#[test]
+fn a_run_without_weights_has_curves() {
+    let place = place(&[("a.txt", crate::support::text().into_bytes())]);
+    let line = format!(
+        "train text {TINY} --set train.max_steps=40 --set train.warmup_steps=0 --set train.learning_rate=1e9 \
+         --set data.source=a.txt --set outputs.text.context=16 --out run"
+    );
+    fails(
+        &place,
+        1,
+        &line,
+        &["lower train.learning_rate or train.max_grad_norm; a checkpoint, if the run has one"],
+    );
+    fails(
+        &place,
+        1,
+        "eval run",
+        &["run has no weights yet: model.safetensors", "`smalti show run --curves`"],
+    );
+    fails(&place, 1, "show run --rules", &["run has no weights yet"]);
+    let shown = works(&place, "show run");
+    assert!(
+        shown.out.contains("text loss: train ") && shown.err.contains("no attention rules: "),
+        "{}",
+        shown.err
+    );
+}
+
+#[test]
+fn a_finished_run_keeps_its_settings() {
+    let place = place(&[("a.txt", crate::support::text().into_bytes())]);
+    let line = "--set train.max_steps=2 --set data.source=a.txt --set outputs.text.context=16 --out run";
+    let trained = works(&place, &format!("train text {TINY} {line}")).out;
+    let settings = std::fs::read(place.path().join("run/run.toml")).unwrap();
+    let resumed = works(&place, "train --out run --resume --set train.learning_rate=0.1");
+    assert!(resumed.err.contains("the run has finished its 2 steps"), "{}", resumed.err);
+    assert!(!resumed.err.contains("train.learning_rate:"), "{}", resumed.err);
+    assert_eq!(resumed.out, trained, "the last metrics");
+    assert!(trained.contains("output") && trained.contains("accuracy"), "{trained}");
+    assert_eq!(std::fs::read(place.path().join("run/run.toml")).unwrap(), settings);
+    assert!(works(&place, "show run --rules").out.starts_with("An example of a few tokens of each kind"));
+}
+
+#[test]
+fn presets_and_runs_are_tasks() {
+    let place = place(&photos());
+    works(&place, &image_train("photos"));
+    for task in ["run", "image", "run/run.toml"] {
+        let tokens = works(&place, &format!("tokenize {task}")).out;
+        assert!(
+            tokens.contains("tokens of the main stream") && tokens.contains("image.patch"),
+            "{task}: {tokens}"
+        );
+        assert!(works(&place, &format!("data check {task} --samples 2")).out.contains("image"), "{task}");
+    }
+    fails(
+        &place,
+        1,
+        "tokenize builtin:digits",
+        &["builtin:digits: a folder is read as episodes; for other data"],
     );
 }

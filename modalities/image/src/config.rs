@@ -54,6 +54,16 @@ fn white() -> [u8; 3] {
 /// The maximal number of features of one image: those of [`MAX_PIXELS`] with three channels, and a few more.
 const MAX_FEATURES: usize = 200_000_000;
 
+/// The most patches of an image in advice.
+const ADVISED_PATCHES: usize = 1024;
+
+/// The side of a patch, doubled until an image of `[height, width]` has few enough patches.
+fn affordable(patch: usize, size: [usize; 2]) -> usize {
+    let n = |patch: &usize| size.map(|side| side.div_ceil(*patch)).iter().product::<usize>();
+    let doubled = std::iter::successors(Some(patch), |patch| Some(2 * patch));
+    doubled.take_while(|patch| *patch <= 4096).find(|patch| n(patch) <= ADVISED_PATCHES).unwrap_or(patch)
+}
+
 impl ImageConfig {
     /// Check the settings.
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -137,11 +147,11 @@ impl ImageConfig {
         let [rows, columns] = [height, width].map(|side| tiling.count(side));
         let [max_rows, max_columns] = self.max_patches;
         if rows > max_rows || columns > max_columns {
-            let most @ [max_height, max_width] = self.max_patches.map(|n| n.saturating_mul(tiling.stride));
+            let [max_height, max_width] = self.max_patches.map(|n| n.saturating_mul(tiling.stride));
             return Err(format!(
                 "image is {height}×{width} pixels, {rows}×{columns} patches; the model is for at most \
                  {max_height}×{max_width}, {max_rows}×{max_columns} patches (max_patches): resize it, or every image in \
-                 training: try image_size={most:?}"
+                 training: try image_size=[{max_height},{max_width}]"
             ));
         }
         // With large patches and a small stride, each pixel is in up to a million patches.
@@ -168,14 +178,15 @@ impl ImageConfig {
             }
             None => String::new(),
         };
-        // Before it is fitted, the maximum is without bound.
-        let size = [0, 1].map(|i| match self.max_patches[i].saturating_mul(patch) {
-            most if most <= MAX_PIXELS => most,
-            _ => [height, width][i].next_multiple_of(patch),
-        });
+        let most = self.max_patches.map(|n| n.saturating_mul(patch));
+        let is_fitted = most.iter().all(|side| *side <= MAX_PIXELS);
+        let larger = if is_fitted { patch } else { affordable(patch, [height, width]) };
+        let [rows, columns] =
+            if is_fitted { most } else { [height, width].map(|side| side.next_multiple_of(larger)) };
+        let and_patch = if larger > patch { format!(" and: try patch_size={larger}") } else { String::new() };
         format!(
             "patch_size {patch} does not divide the image's {height}×{width} pixels; {other_patch}resize every image in \
-             training: try image_size={size:?}"
+             training: try image_size=[{rows},{columns}]{and_patch}"
         )
     }
 

@@ -7,6 +7,10 @@ fn eights() -> ImageConfig {
     ImageConfig { image_size: None, max_patches: [4, 4], ..ImageConfig::vit(1, 8, [8, 8]) }
 }
 
+fn eights_of(patch_size: usize) -> ImageConfig {
+    ImageConfig { patch_size, ..eights() }
+}
+
 fn error_of(config: ImageConfig) -> String {
     ImageTokenizer::new(config).err().expect("an error").to_string()
 }
@@ -18,18 +22,24 @@ fn encode(height: usize, width: usize) -> String {
 
 #[test]
 fn sizes_that_do_not_fit_the_patches_are_errors() {
-    let patches = "divisors of both are 1, 2: try patch_size=2; or resize every image in training: try image_size=[32, 32]";
+    let patches = "divisors of both are 1, 2: try patch_size=2; or resize every image in training: try image_size=[32,32]";
     assert_eq!(encode(30, 32), format!("patch_size 8 does not divide the image's 30×32 pixels; {patches}"));
     assert_eq!(encode(32, 30), format!("patch_size 8 does not divide the image's 32×30 pixels; {patches}"));
     assert_eq!(
         encode(31, 32),
-        "patch_size 8 does not divide the image's 31×32 pixels; resize every image in training: try image_size=[32, 32]"
+        "patch_size 8 does not divide the image's 31×32 pixels; resize every image in training: try image_size=[32,32]"
     );
+    let unfitted =
+        |patch| ImageTokenizer::new(ImageConfig { max_patches: [usize::MAX; 2], ..eights_of(patch) });
+    let photo = Image { width: 437, height: 469, channels: 1, pixels: vec![0; 437 * 469] };
+    let advice = "resize every image in training: try image_size=[480,448] and: try patch_size=16";
+    let error = unfitted(2).unwrap().encode(&photo).unwrap_err().to_string();
+    assert!(error.ends_with(advice), "{error}");
     assert_eq!(encode(0, 32), "image is 0×32 pixels; both sides must be at least 1");
     assert_eq!(
         encode(32, 40),
         "image is 32×40 pixels, 4×5 patches; the model is for at most 32×32, 4×4 patches (max_patches): resize it, or \
-         every image in training: try image_size=[32, 32]"
+         every image in training: try image_size=[32,32]"
     );
 }
 
@@ -61,12 +71,12 @@ fn invalid_settings_are_errors() {
     assert_eq!(
         error_of(ImageConfig::vit(1, 8, [32, 30])),
         "image: image_size does not fit: patch_size 8 does not divide the image's 32×30 pixels; divisors of both are 1, \
-         2: try patch_size=2; or resize every image in training: try image_size=[32, 24]"
+         2: try patch_size=2; or resize every image in training: try image_size=[32,24]"
     );
     assert_eq!(
         error_of(ImageConfig { image_size: Some([32, 40]), ..eights() }),
         "image: image_size does not fit: image is 32×40 pixels, 4×5 patches; the model is for at most 32×32, 4×4 \
-         patches (max_patches): resize it, or every image in training: try image_size=[32, 32]"
+         patches (max_patches): resize it, or every image in training: try image_size=[32,32]"
     );
     assert_eq!(
         error_of(ImageConfig { stride: Some(9), ..eights() }),
@@ -76,7 +86,7 @@ fn invalid_settings_are_errors() {
     assert_eq!(
         error_of(ImageConfig { stride: Some(4), ..ImageConfig::vit(1, 8, [32, 30]) }),
         "image: image_size does not fit: image is 32×30 pixels, 8×8 patches; the model is for at most 16×12, 4×3 \
-         patches (max_patches): resize it, or every image in training: try image_size=[16, 12]"
+         patches (max_patches): resize it, or every image in training: try image_size=[16,12]"
     );
     let everywhere =
         ImageConfig { stride: Some(1), max_patches: [900; 2], ..ImageConfig::vit(1, 800, [800, 800]) };

@@ -4,6 +4,7 @@ mod show;
 mod task;
 
 use super::Bar;
+use crate::cli::compositions::settings_file;
 use crate::cli::print;
 use crate::cli::tokenize::SlicingOptions;
 use crate::inspect::{Duplicates, TableReport, inspect_table, open};
@@ -19,15 +20,15 @@ use serde_json::json;
     smalti data check clips/manifest.tsv --json\n  \
     smalti data check log.npz --patch-size 12 --image-size 84x84")]
 pub struct CheckArgs {
-    /// Data in any layout, a single file of any modality, or a TOML file of a task.
+    /// Data in any layout, a single file of any modality, or a task: a TOML file, preset or run folder.
     ///
     /// A layout is a table or manifest; a folder, tar archive or pattern of files; class folders, WebDataset shards, IDX or
     /// CIFAR-10 files; or episodes. A single file is a text, an image or an audio clip.
     path: String,
-    /// Override a setting of a TOML file: data.source=my.csv. May be repeated.
+    /// Override a setting of a task: data.source=my.csv. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Number of rows (samples of a TOML file) of each split to inspect, evenly spaced; 0 for all.
+    /// Number of rows (samples of a task) of each split to inspect, evenly spaced; 0 for all.
     #[arg(long, default_value_t = 0)]
     samples: usize,
     /// Split to inspect, by the field `split` [default: all].
@@ -42,10 +43,10 @@ pub struct CheckArgs {
 
 /// Checks.
 pub fn run(args: CheckArgs, modalities: &Modalities) -> Result<()> {
-    if task::is_settings(&args.path) {
-        return task::check(&args.path, &args.set, args.samples, args.json, modalities);
+    if let Some(settings) = settings_file(&args.path) {
+        return task::check(&settings, &args.set, args.samples, args.json, modalities);
     }
-    ensure!(args.set.is_empty(), "{}: --set is for a TOML file", args.path);
+    ensure!(args.set.is_empty(), "{}: --set is for a task: a TOML file, preset or run folder", args.path);
     let table = open(&args.path, modalities.sources())?;
     let mut bar: Option<Bar> = None;
     let report = inspect_table(

@@ -12,9 +12,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use smalti_contract::{AnyTokenizer, TokenSpec};
 
-/// Shows the tokens of training sample `--index` of each task in a file of settings, without augmentation.
-pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
-    let config = RunConfig::of_preset_or_file_with(&args.file, &args.set, modalities)?;
+/// Shows the tokens of training sample `--index` of each task of a file of settings or a preset, without augmentation.
+pub fn run(args: &TokenizeArgs, settings: &str, modalities: &Modalities) -> Result<()> {
+    let config = RunConfig::of_preset_or_file_with(settings, &args.set, modalities)?;
     let mut shown = vec![];
     for (entry, opened) in open_tasks(&config, modalities, |_| Ok(Start::New))? {
         if let Some((path, format)) = &args.figure {

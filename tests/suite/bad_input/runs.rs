@@ -62,11 +62,13 @@ fn damaged_run_folders_are_named() {
     place.fails("train --resume --out run", &["run/metrics.jsonl", "line 2"]);
     assert_eq!((whole("model.safetensors"), whole("state.safetensors")), (model, state));
 
-    for (name, line) in
-        [("model.safetensors", "eval run"), ("tokenizers.json", "eval run"), ("run.toml", "eval run")]
-    {
+    for (name, problem) in [
+        ("model.safetensors", "run has no weights yet"),
+        ("tokenizers.json", "run is no run folder"),
+        ("run.toml", "run is no run folder"),
+    ] {
         std::fs::remove_file(place.path(&format!("run/{name}"))).unwrap();
-        place.fails(line, &["run is no run folder", name]);
+        place.fails("eval run", &[problem, name]);
     }
 }
 
@@ -103,7 +105,7 @@ fn a_run_that_diverges_keeps_its_checkpoint() {
     place.write("run/run.toml", wild.replacen("\nmax_steps = 6", "\nmax_steps = 40", 1).as_bytes());
     let line = "train --resume --out run";
     let ran = place.run(line);
-    failed(1, line, &ran, &["train.learning_rate", "the last checkpoint is from before", "of step"]);
+    failed(1, line, &ran, &["train.learning_rate", "is from before this step", "of step"]);
     assert!(["NaN", "inf"].iter().any(|not_finite| ran.err.contains(not_finite)), "{}", ran.err);
     assert_eq!((saved("model"), saved("state")), (model, state));
     place.works("eval run --weights last");

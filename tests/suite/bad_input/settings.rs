@@ -9,7 +9,7 @@ fn invalid_settings_are_named() {
     let place = text_place();
     let cases: [(&str, &[&str]); 16] = [
         ("train.stesp=1", &["unknown field `stesp`", "`max_steps`", "in `train`"]),
-        ("data.suorce=a.txt", &["unknown field `suorce`", "`source`", "in `data`"]),
+        ("data.suorce=a.txt", &["unknown field `suorce` in `data`: did you mean data.source?"]),
         ("trian.steps=1", &["unknown field `trian`", "`train`"]),
         ("outputs.text.modality=video", &["\"video\"", "audio, codes, image, numbers, text"]),
         ("train.max_steps=many", &["train.max_steps: expected a whole number", "found \"many\""]),

@@ -10,12 +10,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Whether a path is a file of settings.
-pub fn is_settings(path: &str) -> bool {
-    path.ends_with(".toml")
-}
-
-/// Checks the rows of every task.
+/// Checks the rows of every task of a file of settings or a preset.
 pub fn check(path: &str, set: &[String], limit: usize, as_json: bool, modalities: &Modalities) -> Result<()> {
     let config = RunConfig::of_preset_or_file_with(path, set, modalities)?;
     let mut reports: BTreeMap<String, TaskReport> = BTreeMap::new();
