@@ -1,7 +1,7 @@
 //! Damaged data files.
 
 #[cfg(feature = "trajectory")]
-#[path = "support/rlds.rs"]
+#[path = "../support/rlds.rs"]
 mod rlds;
 
 use parquet::basic::Compression;

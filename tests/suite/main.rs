@@ -6,12 +6,12 @@
 mod commands;
 #[path = "../support/files.rs"]
 mod files;
-#[cfg(feature = "trajectory")]
-#[path = "../support/rlds.rs"]
-mod rlds;
 #[cfg(feature = "remote")]
 #[path = "../support/hub.rs"]
 mod hub;
+#[cfg(feature = "trajectory")]
+#[path = "../support/rlds.rs"]
+mod rlds;
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/mod.rs"]

@@ -160,7 +160,7 @@ fn bridge_of_octo_is_read() {
         assert!(table.fields().contains(&field.to_string()), "{field}: {:?}", table.fields());
     }
     assert_eq!(table.skipped(), [("split train".to_string(), "none of its files is there")]);
-    assert_eq!(select(table.as_ref(), "split = val").unwrap().len(), 25);
+    assert_eq!(select(table.as_ref(), "split = val").unwrap().unwrap().len(), 25);
     for row in 0..table.len() {
         assert_eq!(table.steps(row), 10);
         for (field, dim) in [("observations", 7), ("actions", 7), ("language_embedding", 512)] {
