@@ -1,6 +1,11 @@
-//! Container formats: tags, the end of an Ogg stream, the edit list of an M4A.
+//! Container formats: tags, the beginning of an MP3, the end of an Ogg stream, the edit list of an M4A.
 
 use crate::Waveform;
+use symphonia::core::checksum::Crc32;
+use symphonia::core::io::Monitor;
+
+/// The maximal number of bytes before the first frame of an MP3.
+const MOST_JUNK: usize = 1 << 16;
 
 /// A file without the ID3 tags before and after its sound.
 pub(crate) fn without_tags(bytes: &[u8]) -> &[u8] {
@@ -18,29 +23,80 @@ pub(crate) fn without_tags(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// Check that the last page of an Ogg stream is complete and flagged as the last, which is the only way to detect
-/// truncation. Opus, which is not supported, gets its own message.
-pub(crate) fn check_ogg(bytes: &[u8]) -> Result<(), String> {
+/// The MP3 stream after bytes of no meaning: padding, the rest of a tag whose size is wrong, the rest of a cut frame. It
+/// begins with two frames of one kind; a single header may be a coincidence.
+pub(crate) fn mp3_after_junk(bytes: &[u8]) -> Option<&[u8]> {
+    (1..bytes.len().min(MOST_JUNK)).map(|at| &bytes[at..]).find(|sound| {
+        let frame = mp3_frame(sound);
+        let next = frame.and_then(|(size, _)| mp3_frame(sound.get(size..)?));
+        next.is_some_and(|(_, kind)| frame.is_some_and(|(_, first)| first == kind))
+    })
+}
+
+/// The size in bytes of the layer III frame at the beginning, and the part of its header that all frames share: version
+/// and sampling rate.
+fn mp3_frame(bytes: &[u8]) -> Option<(usize, [u8; 2])> {
+    // In kbit/s: of MPEG 1, then of MPEG 2 and 2.5. The first and the last of 16 codes are not in use.
+    const RATES: [[usize; 14]; 2] = [
+        [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
+        [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+    ];
+    let &[0xff, second, third, _, ..] = bytes else { return None };
+    // Eleven bits of sync, two of version, layer III.
+    let halved = match second & 0xfe | 1 {
+        0xfb => 0, // MPEG 1
+        0xf3 => 1, // MPEG 2
+        0xe3 => 2, // MPEG 2.5
+        _ => return None,
+    };
+    let rate = RATES[halved.min(1)].get(usize::from(third >> 4).checked_sub(1)?)?;
+    let sampling_rate = [44_100, 48_000, 32_000].get(usize::from(third >> 2 & 3))? >> halved;
+    let samples = if halved == 0 { 1152 } else { 576 };
+    let padding = usize::from(third >> 1 & 1);
+    Some((samples / 8 * rate * 1000 / sampling_rate + padding, [second & 0xfe, third >> 2 & 3]))
+}
+
+/// Check that an Ogg stream is complete; returns whether its last page is marked as the last.
+///
+/// The mark is missing if a recording was stopped, or a stream was cut between two pages: what is there is read, as by
+/// ffmpeg, if each page and the last packet are whole. Opus, which is not supported, gets its own message.
+pub(crate) fn check_ogg(bytes: &[u8]) -> Result<bool, String> {
     if bytes.windows(8).take(64).any(|name| name == b"OpusHead") {
         return Err("it is encoded as Opus; only Vorbis and FLAC are supported".into());
     }
     // A page begins with its name, version 0 and three flags.
-    let begins = |page: &[u8]| matches!(page, [b'O', b'g', b'g', b'S', 0, ..=7]);
+    let begins = |page: &[u8]| matches!(page, [b'O', b'g', b'g', b'S', 0, ..=7, ..]);
     let last = bytes.windows(6).rposition(begins).ok_or("it has no complete page")?;
-    let page = &bytes[last..];
+    let (page, segments) =
+        ogg_page(&bytes[last..]).ok_or("the file is truncated: its last page is incomplete")?;
+    if page[5] & 4 != 0 {
+        return Ok(true);
+    }
+    if segments.last() == Some(&255) {
+        return Err("the file is truncated: its last packet is incomplete".into());
+    }
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let page = ogg_page(rest).map(|(page, _)| page).filter(|page| begins(page) && is_intact(page));
+        let page = page.ok_or_else(|| format!("its page at byte {} is corrupt", bytes.len() - rest.len()))?;
+        rest = &rest[page.len()..];
+    }
+    Ok(false)
+}
+
+/// The complete page at the beginning, and the sizes of its segments; a packet ends with one of less than 255 bytes.
+fn ogg_page(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     // After 26 bytes of header: the number of segments, the size of each, the segments.
-    let size = page.get(26).and_then(|&segments| {
-        let sizes = page.get(27..27 + usize::from(segments))?;
-        Some(27 + sizes.len() + sizes.iter().map(|&size| usize::from(size)).sum::<usize>())
-    });
-    match size {
-        Some(size) if size <= page.len() => {}
-        _ => return Err("the file is truncated: its last page is incomplete".into()),
-    }
-    if page[5] & 4 == 0 {
-        return Err("the file is truncated: its last page does not end the stream".into());
-    }
-    Ok(())
+    let sizes = bytes.get(27..27 + usize::from(*bytes.get(26)?))?;
+    let size = 27 + sizes.len() + sizes.iter().map(|&size| usize::from(size)).sum::<usize>();
+    Some((bytes.get(..size)?, sizes))
+}
+
+/// Whether a page has its checksum, which is computed with zeros in its own place.
+fn is_intact(page: &[u8]) -> bool {
+    let mut checksum = Crc32::new(0);
+    [&page[..22], &[0; 4], &page[26..]].into_iter().for_each(|part| checksum.process_buf_bytes(part));
+    page[22..26] == checksum.crc().to_le_bytes()
 }
 
 /// Check that an M4A has its table of contents, which usually comes last.

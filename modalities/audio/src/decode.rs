@@ -34,7 +34,8 @@ impl Format {
 
     fn of(bytes: &[u8]) -> Option<Self> {
         Some(match bytes {
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Self::Wav,
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..]
+            | [b'R', b'F', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Self::Wav,
             [b'f', b'L', b'a', b'C', ..] => Self::Flac,
             [b'O', b'g', b'g', b'S', ..] => Self::Ogg,
             [_, _, _, _, b'f', b't', b'y', b'p', ..] => Self::Mp4,
@@ -68,12 +69,14 @@ pub(crate) fn read_value(value: Value) -> Result<Waveform, TokenizeError> {
     }
 }
 
-/// Decode an audio file: WAV (integers of 8, 16, 24 or 32 bits or floats of 32), FLAC, MP3, Ogg Vorbis, M4A or AAC (low
-/// complexity). The format is detected from the content.
+/// Decode an audio file: WAV (integers of 8, 16, 24 or 32 bits, floats of 32 or 64, A-law or µ-law), FLAC, MP3, Ogg
+/// Vorbis, M4A or AAC (low complexity). The format is detected from the content; up to 64 KiB of junk before an MP3 are
+/// skipped.
 ///
 /// Integers are divided by 2^(bits-1), into -1..1. Several channels are mixed down to their mean. Padding that an
 /// encoder added before and after the sound is removed if the file states its length: LAME's header, Ogg's granules,
-/// the edit list of an M4A. Tags and images are skipped.
+/// the edit list of an M4A. Tags and images are skipped. A WAV or Ogg file that was written as a stream, and so does not
+/// state its length or mark its end, is read up to its end.
 ///
 /// # Errors
 /// [`TokenizeError::Format`] for another format, an unsupported encoding (which the message names), corrupt or
@@ -81,7 +84,9 @@ pub(crate) fn read_value(value: Value) -> Result<Waveform, TokenizeError> {
 /// outside of [`SAMPLING_RATES`], and a sample that is not finite.
 pub fn read(bytes: &[u8]) -> Result<Waveform, TokenizeError> {
     let sound = container::without_tags(bytes);
-    let Some(format) = Format::of(sound) else {
+    let detected = Format::of(sound).map(|format| (format, sound));
+    let after_junk = || container::mp3_after_junk(sound).map(|mp3| (Format::Mp3, mp3));
+    let Some((format, sound)) = detected.or_else(after_junk) else {
         let problem = match sound {
             [] => "the file is empty".into(),
             _ => format!(
@@ -101,11 +106,11 @@ pub fn read(bytes: &[u8]) -> Result<Waveform, TokenizeError> {
 }
 
 fn decode(format: Format, bytes: &[u8]) -> Result<Waveform, String> {
-    match format {
+    let marks_its_end = match format {
         Format::Ogg => container::check_ogg(bytes)?,
-        Format::Mp4 => container::check_mp4(bytes)?,
-        _ => {}
-    }
+        Format::Mp4 => container::check_mp4(bytes).map(|()| true)?,
+        _ => true,
+    };
     let mut reader = open(format, bytes).map_err(explain)?;
     let track = reader.default_track(TrackType::Audio).ok_or("it has no audio track")?;
     let (id, promised) = (track.id, track.num_frames);
@@ -116,7 +121,11 @@ fn decode(format: Format, bytes: &[u8]) -> Result<Waveform, String> {
         .map_err(explain)?;
     let mut clip = Waveform { sampling_rate: 0, samples: vec![] };
     let mut channels = vec![];
-    while let Some(packet) = reader.next_packet().map_err(explain)? {
+    let mut next_packet = || match reader.next_packet() {
+        Err(Error::IoError(e)) if !marks_its_end && e.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        packet => packet.map_err(explain),
+    };
+    while let Some(packet) = next_packet()? {
         if packet.track_id == id {
             append(&mut clip, decoder.as_mut(), &packet, &mut channels)?;
         }

@@ -48,17 +48,20 @@ fn full_scale(bits: u16) -> f64 {
     2.0_f64.powi(i32::from(bits) - 1)
 }
 
-/// Decode a WAV file: integers of 8, 16, 24 or 32 bits or floats of 32, plain or `WAVE_FORMAT_EXTENSIBLE`.
+/// Decode a file that begins with `RIFF` or `RF64`, a size and `WAVE`: integers of 8, 16, 24 or 32 bits, floats of 32 or
+/// 64, A-law or µ-law, plain or `WAVE_FORMAT_EXTENSIBLE`.
 ///
 /// # Errors
 /// If the encoding is another one (which the message names), data is truncated, or there are no or too many channels.
 pub(crate) fn read_wav(bytes: &[u8]) -> Result<Waveform, String> {
-    let (format, data) = find_chunks(bytes)?;
+    let Chunks { format, mut data, is_stream } = find_chunks(bytes)?;
     let Format { codec, channels, sampling_rate, bits } = Format::read(format)?;
     let (n_channels, bytes_of_sample) = (usize::from(channels), usize::from(bits / 8));
     check_channels(n_channels)?;
     let frame = n_channels * bytes_of_sample;
-    if data.len() % frame != 0 {
+    if is_stream {
+        data = &data[..data.len() - data.len() % frame]; // it may have been cut within a frame
+    } else if data.len() % frame != 0 {
         return Err(format!(
             "its data has {} bytes; expected a multiple of {frame}, the bytes of a frame",
             data.len()
@@ -67,7 +70,10 @@ pub(crate) fn read_wav(bytes: &[u8]) -> Result<Waveform, String> {
     check_length(data.len() / frame)?;
     let level = |full_scale: f64, level: i32| (f64::from(level) / full_scale) as f32;
     let samples = match (codec, bits) {
-        (IEEE_FLOAT, _) => numbers(data, f32::from_le_bytes),
+        (IEEE_FLOAT, 32) => numbers(data, f32::from_le_bytes),
+        (IEEE_FLOAT, _) => numbers(data, |bytes| f64::from_le_bytes(bytes) as f32),
+        (A_LAW, _) => numbers(data, |[byte]| level(32_768.0, a_law(byte))),
+        (MU_LAW, _) => numbers(data, |[byte]| level(32_768.0, mu_law(byte))),
         (_, 8) => numbers(data, |[byte]| level(128.0, i32::from(byte) - 128)),
         (_, 16) => numbers(data, |bytes| level(32_768.0, i16::from_le_bytes(bytes).into())),
         (_, 24) => numbers(data, |[a, b, c]| level(8_388_608.0, i32::from_le_bytes([0, a, b, c]) >> 8)),
@@ -81,46 +87,92 @@ fn numbers<const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<
     data.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
 }
 
-/// The contents of the `fmt ` and `data` chunks.
-fn find_chunks(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
-    let mut rest = match bytes {
-        [] => return Err("the file is empty".into()),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', chunks @ ..] => chunks,
-        other => {
-            let start = other[..other.len().min(12)].escape_ascii();
-            return Err(format!("expected RIFF, a size and WAVE at the beginning; found \"{start}\""));
-        }
+/// The level of 16 bits that a byte of A-law stands for (ITU-T G.711).
+fn a_law(byte: u8) -> i32 {
+    let byte = byte ^ 0x55; // every other bit is stored inverted
+    let (segment, step) = (byte >> 4 & 7, i32::from(byte & 15));
+    let magnitude = match segment {
+        0 => 16 * step + 8,
+        _ => (16 * step + 264) << (segment - 1),
     };
-    let mut format = None;
+    if byte & 0x80 == 0 { -magnitude } else { magnitude }
+}
+
+/// The level of 16 bits that a byte of µ-law stands for (ITU-T G.711).
+fn mu_law(byte: u8) -> i32 {
+    let byte = !byte; // stored inverted
+    let (segment, step) = (byte >> 4 & 7, i32::from(byte & 15));
+    let magnitude = ((8 * step + 132) << segment) - 132;
+    if byte & 0x80 == 0 { magnitude } else { -magnitude }
+}
+
+/// The chunks of a file that hold its sound.
+struct Chunks<'a> {
+    format: &'a [u8],
+    data: &'a [u8],
+    /// Whether the size of the data was unknown when the header was written; they go up to the end of the file.
+    is_stream: bool,
+}
+
+fn find_chunks(bytes: &[u8]) -> Result<Chunks<'_>, String> {
+    let no_data = "the file is truncated: it has no data chunk";
+    let ([_, _, _, _, s0, s1, s2, s3, ..], mut rest) = bytes.split_first_chunk::<12>().ok_or(no_data)?;
+    let is_whole = u32::from_le_bytes([*s0, *s1, *s2, *s3]) as usize + 8 == bytes.len();
+    let (mut format, mut long_size) = (None, None);
     while let Some((header, after)) = rest.split_first_chunk::<8>() {
         let [name @ .., s0, s1, s2, s3] = header;
-        let promised = u32::from_le_bytes([*s0, *s1, *s2, *s3]) as usize;
-        let Some(chunk) = after.get(..promised) else {
-            let name = name.escape_ascii();
-            let found = after.len();
+        let promised = match (name, u32::from_le_bytes([*s0, *s1, *s2, *s3])) {
+            (b"data", u32::MAX) => long_size.unwrap_or(u32::MAX.into()),
+            (_, size) => u64::from(size),
+        };
+        let chunk = usize::try_from(promised).ok().and_then(|size| after.get(..size));
+        match (name, format) {
+            (b"data", None) => return Err("its data comes before any \"fmt \" chunk".into()),
+            (b"data", Some(format)) => match chunk {
+                // Writers to a pipe cannot return to the header. A size of 0 is that of a clip without samples if the
+                // other size in the header is right.
+                None if is_placeholder(promised) => {
+                    return Ok(Chunks { format, data: after, is_stream: true });
+                }
+                Some([]) if !is_whole => return Ok(Chunks { format, data: after, is_stream: true }),
+                Some(data) => return Ok(Chunks { format, data, is_stream: false }),
+                None => {}
+            },
+            (b"fmt ", _) => format = chunk,
+            // RF64 (EBU Tech 3306): the size of the file and that of the data in 64 bits.
+            (b"ds64", _) => {
+                long_size =
+                    chunk.and_then(|sizes| sizes.get(8..)?.first_chunk()).map(|it| u64::from_le_bytes(*it))
+            }
+            _ => {}
+        }
+        let Some(chunk) = chunk else {
+            let (name, found) = (name.escape_ascii(), after.len());
             return Err(format!(
                 "the file is truncated: expected {promised} bytes in its chunk \"{name}\"; found {found}"
             ));
         };
-        match (name, format) {
-            (b"fmt ", _) => format = Some(chunk),
-            (b"data", Some(format)) => return Ok((format, chunk)),
-            (b"data", None) => return Err("its data comes before any \"fmt \" chunk".into()),
-            _ => {}
-        }
         // A chunk of odd size is followed by a byte of padding.
-        rest = after.get(promised + promised % 2..).unwrap_or_default();
+        rest = after.get(chunk.len() + chunk.len() % 2..).unwrap_or_default();
     }
-    Err("the file is truncated: it has no data chunk".into())
+    Err(no_data.into())
+}
+
+/// Whether this is a size that programs write if they do not know it: the largest of 31 or 32 bits, or as much less as a
+/// header and a whole number of frames make it.
+fn is_placeholder(size: u64) -> bool {
+    [1_u64 << 31, 1 << 32].into_iter().any(|limit| (limit - 0x1_0000..=limit).contains(&size))
 }
 
 const PCM: u16 = 1;
 const IEEE_FLOAT: u16 = 3;
+const A_LAW: u16 = 6;
+const MU_LAW: u16 = 7;
 const EXTENSIBLE: u16 = 0xfffe;
 
 /// A supported encoding.
 struct Format {
-    /// [`PCM`] or [`IEEE_FLOAT`].
+    /// [`PCM`], [`IEEE_FLOAT`], [`A_LAW`] or [`MU_LAW`].
     codec: u16,
     channels: u16,
     sampling_rate: u32,
@@ -144,14 +196,21 @@ impl Format {
             codec = u16::from_le_bytes([sub_format[0], sub_format[1]]);
         }
         match (codec, bits) {
-            (PCM, 8 | 16 | 24 | 32) | (IEEE_FLOAT, 32) => {}
+            (PCM, 8 | 16 | 24 | 32) | (IEEE_FLOAT, 32 | 64) | (A_LAW | MU_LAW, 8) => {}
             (PCM, _) => {
                 return Err(format!("it has integers of {bits} bits; 8, 16, 24 and 32 are supported"));
             }
-            (IEEE_FLOAT, _) => return Err(format!("it has floats of {bits} bits; 32 are supported")),
+            (IEEE_FLOAT, _) => {
+                return Err(format!("it has floats of {bits} bits; 32 and 64 are supported"));
+            }
+            (A_LAW | MU_LAW, _) => {
+                return Err(format!("it has {} of {bits} bits; 8 are supported", codec_name(codec)));
+            }
             _ => {
                 let codec = codec_name(codec);
-                return Err(format!("it is encoded as {codec}; only PCM and IEEE float are supported"));
+                return Err(format!(
+                    "it is encoded as {codec}; only PCM, IEEE float, A-law and mu-law are supported"
+                ));
             }
         }
         let channels = u16::from_le_bytes([*n0, *n1]);
@@ -163,8 +222,8 @@ impl Format {
 fn codec_name(codec: u16) -> String {
     let name = match codec {
         0x02 => "Microsoft ADPCM",
-        0x06 => "A-law",
-        0x07 => "mu-law",
+        A_LAW => "A-law",
+        MU_LAW => "mu-law",
         0x11 => "IMA ADPCM",
         0x31 => "GSM 6.10",
         0x45 => "G.726 ADPCM",

@@ -1,5 +1,8 @@
 //! Decoding of every format, compared with the source tone, and errors.
 
+mod ogg;
+
+use ogg::{page, pages};
 use smalti_audio::{Waveform, read};
 use std::f64::consts::TAU;
 use std::path::Path;
@@ -81,6 +84,67 @@ fn tags_are_skipped() {
     assert_eq!(read(&tagged).unwrap(), read(&plain).unwrap());
     let flac = file("mono.flac");
     assert_eq!(read(&[front, flac.clone()].concat()).unwrap(), read(&flac).unwrap());
+}
+
+#[test]
+fn junk_before_an_mp3_is_skipped() {
+    for name in ["mono.mp3", "stereo.mp3"] {
+        let mp3 = file(name).split_off(20);
+        assert!(mp3.starts_with(&[0xff]), "the file's own tag has 20 bytes");
+        let clip = read(&mp3).unwrap();
+        let tag = b"ID3\x03\0\0\0\0\0\x14".to_vec(); // of 20 bytes
+        let chance =
+            b"\xff\xfb\x90\x64 one header of MPEG 1, and no other where its frame would end".to_vec();
+        for junk in [
+            vec![0],
+            vec![0; 417],
+            vec![0xff; 9],
+            [tag, vec![0; 20], b"    ".to_vec()].concat(),
+            [vec![0], chance].concat(),
+            [vec![1], mp3[mp3.len() - 99..].to_vec()].concat(),
+            vec![7; (1 << 16) - 1],
+        ] {
+            let start = junk.len();
+            let found =
+                read(&[junk, mp3.clone()].concat()).unwrap_or_else(|e| panic!("{name}, {start}: {e}"));
+            assert_eq!(found, clip, "{name} after {start} bytes");
+        }
+        let far = [vec![7; 1 << 16], mp3.clone()].concat();
+        assert!(error_of(&far).contains("it begins with"), "{name}");
+    }
+    let alone = [&[0][..], &file("mono.mp3")[..100]].concat();
+    assert!(error_of(&alone).contains("it begins with"), "the second frame is missing");
+}
+
+#[test]
+fn an_ogg_without_the_mark_of_its_end_is_read() {
+    const END: u8 = 4;
+    let mono = file("mono.ogg");
+    let whole = read(&mono).unwrap();
+    let [headers, live, _] = pages(&mono, 1 << 20, 0);
+    let cut = read(&[&headers[..], &live].concat()).unwrap();
+    let n = cut.samples.len();
+    assert!((1000..4000).contains(&n), "{n}");
+    assert_eq!(cut.samples, whole.samples[..n], "a stream that was cut between two pages");
+
+    assert_eq!(read(&pages(&mono, n as u64, END).concat()).unwrap(), whole);
+    let [headers, first, second] = pages(&mono, n as u64, 0);
+    let unmarked = read(&[&headers[..], &first, &second].concat()).unwrap();
+    assert_eq!(unmarked.samples[..4000], whole.samples);
+    // Without the mark, the last packet keeps the samples by which it is longer than the clip.
+    assert!((4000..4400).contains(&unmarked.samples.len()), "{}", unmarked.samples.len());
+
+    let torn = error_of(&[&headers[..], &first, &second[..second.len() - 1]].concat());
+    assert!(torn.contains("truncated: its last page is incomplete"), "{torn}");
+    let open = page(&first, 0, 2, &[255], &[0; 255]);
+    let open = error_of(&[&headers[..], &open].concat());
+    assert!(open.contains("truncated: its last packet is incomplete"), "{open}");
+    for page in [headers.len(), headers.len() + first.len()] {
+        let mut bytes = [&headers[..], &first, &second].concat();
+        bytes[page + 40] ^= 1;
+        let corrupt = error_of(&bytes);
+        assert!(corrupt.contains(&format!("its page at byte {page} is corrupt")), "{corrupt}");
+    }
 }
 
 #[test]

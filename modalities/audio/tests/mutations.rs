@@ -1,5 +1,7 @@
 //! Damaged files of every format: no panic, no hang, no memory beyond a bound.
 
+mod ogg;
+
 use smalti_audio::{Waveform, read, write_wav};
 use smalti_mutation::{Bound, Counting, survives};
 use std::path::Path;
@@ -21,7 +23,18 @@ fn wav() {
         sampling_rate: 8000,
         samples: (0..n).map(|i| (i as f32 * 0.3).sin()).collect(),
     };
-    let valid = [8, 16, 24, 32].map(|bits| write_wav(&tone(300), bits).unwrap());
+    let integers = [8, 16, 24, 32].map(|bits| write_wav(&tone(300), bits).unwrap());
+    // The same bytes as floats of 64 bits (of which these are valid), A-law and µ-law, and as a stream.
+    let with = |at: usize, bytes: &[u8], file: &[u8]| {
+        let mut file = file.to_vec();
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        file
+    };
+    let doubles: Vec<u8> = tone(75).samples.iter().flat_map(|x| f64::from(*x).to_le_bytes()).collect();
+    let doubles = with(44, &doubles, &with(32, &[8, 0, 64, 0], &with(20, &[3], &integers[1])));
+    let laws = [6, 7].map(|codec| with(20, &[codec], &integers[0]));
+    let stream = with(40, &[0xff; 4], &with(4, &[0xff; 4], &integers[1]));
+    let valid = [&integers[..], &laws, &[doubles, stream]].concat();
     // A byte can become a sample of four bytes, doubled while channels are mixed and vectors grow.
     survives("WAV", &valid, Bound::bytes(64 << 10).and_of_file(16), read);
 }
@@ -33,12 +46,14 @@ fn flac() {
 
 #[test]
 fn mp3() {
-    survives("MP3", &[file("mono.mp3"), file("stereo.mp3")], Bound::bytes(DECODER), read);
+    let after_junk = [vec![0; 417], file("mono.mp3")].concat();
+    survives("MP3", &[file("mono.mp3"), file("stereo.mp3"), after_junk], Bound::bytes(DECODER), read);
 }
 
 #[test]
 fn ogg() {
-    survives("Ogg Vorbis", &[file("mono.ogg"), file("stereo.ogg")], Bound::bytes(DECODER), read);
+    let unmarked = ogg::pages(&file("mono.ogg"), 2000, 0).concat();
+    survives("Ogg Vorbis", &[file("mono.ogg"), file("stereo.ogg"), unmarked], Bound::bytes(DECODER), read);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use smalti_audio::{Waveform, read, write_wav};
 
 const PCM: u16 = 1;
 const FLOAT: u16 = 3;
+const A_LAW: u16 = 6;
+const MU_LAW: u16 = 7;
 const EXTENSIBLE: u16 = 0xfffe;
 
 /// A WAV file written by hand, independently of the crate's encoder.
@@ -74,6 +76,28 @@ fn integers(bits: u16) -> Vec<u8> {
     sine().into_iter().flat_map(bytes).collect()
 }
 
+fn doubles(values: impl IntoIterator<Item = f64>) -> Vec<u8> {
+    values.into_iter().flat_map(f64::to_le_bytes).collect()
+}
+
+/// A file whose header says that it and its data have these sizes.
+fn with_sizes(file: &File, riff: u32, data: u32) -> Vec<u8> {
+    let mut bytes = file.bytes();
+    bytes[4..8].copy_from_slice(&riff.to_le_bytes());
+    bytes[40..44].copy_from_slice(&data.to_le_bytes());
+    bytes
+}
+
+/// An RF64 file: sizes in 64 bits in a chunk of their own, and none in the header.
+fn rf64(file: &File, data_size: u64) -> Vec<u8> {
+    let sizes = [file.data.len() as u64 + 72, data_size, file.data.len() as u64 / 2].map(u64::to_le_bytes);
+    let sizes = [sizes.as_flattened(), &[0; 4]].concat();
+    let mut bytes = riff(&[(b"ds64", &sizes), (b"fmt ", &file.format(file.codec)), (b"data", &file.data)]);
+    bytes[..8].copy_from_slice(b"RF64\xff\xff\xff\xff");
+    bytes[76..80].copy_from_slice(&u32::MAX.to_le_bytes());
+    bytes
+}
+
 fn floats(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
     values.into_iter().flat_map(f32::to_le_bytes).collect()
 }
@@ -90,6 +114,7 @@ fn every_encoding_holds_the_same_sine() {
         (File::new(PCM, 24, integers(24)), 1.0 / 16_777_216.0),
         (File::new(PCM, 32, integers(32)), 0.0),
         (File::new(FLOAT, 32, floats(sine().into_iter().map(|x| x as f32))), 0.0),
+        (File::new(FLOAT, 64, doubles(sine())), 0.0),
     ];
     for (file, half_step) in cases {
         for bytes in [file.bytes(), file.extensible()] {
@@ -101,6 +126,72 @@ fn every_encoding_holds_the_same_sine() {
             }
         }
     }
+}
+
+/// G.711 names the levels of each segment; these are its formulas in steps of the smallest level, 14 bits for µ-law and
+/// 13 for A-law, and values of its tables.
+#[test]
+fn a_law_and_mu_law_have_the_levels_of_g711() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    let levels = |codec| {
+        let file = File::new(codec, 8, bytes.clone());
+        assert_eq!(read(&file.extensible()).unwrap(), read(&file.bytes()).unwrap());
+        read(&file.bytes()).unwrap().samples
+    };
+    let (mu_law, a_law) = (levels(MU_LAW), levels(A_LAW));
+    for (byte, levels) in (0..=255_u8).zip(mu_law.iter().zip(&a_law)) {
+        let sign = |positive: bool| if positive { 1.0 } else { -1.0 };
+        let parts = |byte: u8| (f32::from(byte & 15), i32::from(byte / 16 % 8));
+        let (step, segment) = parts(!byte);
+        let mu_law = sign(byte >= 128) * ((2.0 * step + 33.0) * 2_f32.powi(segment) - 33.0) / 8192.0;
+        let (step, segment) = parts(byte ^ 0x55);
+        let (step, width) = if segment == 0 { (step, 1) } else { (step + 16.0, segment) };
+        let a_law = sign(byte >= 128) * (step + 0.5) * 2_f32.powi(width) / 4096.0;
+        assert_eq!((*levels.0, *levels.1), (mu_law, a_law), "byte {byte}");
+    }
+    let of_16_bits = |levels: &[f32], byte: usize| levels[byte] * 32_768.0;
+    let found = [0x00, 0x7f, 0x80, 0x8f, 0xff].map(|byte| of_16_bits(&mu_law, byte));
+    assert_eq!(found, [-32_124.0, 0.0, 32_124.0, 16_764.0, 0.0]);
+    let found = [0x2a, 0x55, 0xaa, 0xd5, 0x80].map(|byte| of_16_bits(&a_law, byte));
+    assert_eq!(found, [-32_256.0, -8.0, 32_256.0, 8.0, 5504.0]);
+}
+
+#[test]
+fn a_stream_is_read_up_to_the_end_of_its_file() {
+    let file = File::new(PCM, 16, integers(16));
+    let clip = read(&file.bytes()).unwrap();
+    // As written by ffmpeg, sox and arecord, and by programs that were stopped before they completed the header.
+    for (riff, data) in [
+        (u32::MAX, u32::MAX),
+        (u32::MAX, u32::MAX - 36),
+        (0x7fff_f000, 0x7fff_f000 - 36),
+        (0x8000_0024, 0x8000_0000),
+        (0, 0),
+        (36, 0),
+    ] {
+        assert_eq!(read(&with_sizes(&file, riff, data)).unwrap(), clip, "{riff} {data}");
+        let stereo = File { channels: 2, ..File::new(PCM, 16, file.data.clone()) };
+        let cut = read(&with_sizes(&stereo, riff, data)).unwrap();
+        assert_eq!(cut.samples.len(), clip.samples.len() / 2, "the last frame is incomplete");
+    }
+    for (riff, data) in [(u32::MAX, 0x7ffe_0000), (0, 0x4000_0000), (u32::MAX, 1604)] {
+        let problem = error_of(&with_sizes(&file, riff, data));
+        assert!(problem.contains(&format!("truncated: expected {data} bytes in its chunk")), "{problem}");
+    }
+    let empty = riff(&[(b"fmt ", &file.format(PCM)), (b"data", &[]), (b"LIST", b"INFO")]);
+    assert!(error_of(&empty).contains("has no samples"), "the other size in the header is right");
+}
+
+#[test]
+fn rf64_has_sizes_of_64_bits() {
+    let file = File::new(PCM, 16, integers(16));
+    let clip = read(&file.bytes()).unwrap();
+    let size = file.data.len() as u64;
+    let tagged = [rf64(&file, size), b"LIST\x04\0\0\0INFO".to_vec()].concat();
+    assert_eq!(read(&tagged).unwrap(), clip);
+    assert_eq!(read(&rf64(&file, 0)).unwrap(), clip, "a stream");
+    let problem = error_of(&rf64(&file, 1 << 40));
+    assert!(problem.contains("truncated: expected 1099511627776 bytes in its chunk \"data\""), "{problem}");
 }
 
 #[test]
@@ -164,27 +255,22 @@ fn clips_that_cannot_be_written_are_errors() {
 
 #[test]
 fn unsupported_codecs_are_named() {
-    let cases = [
-        (2, "Microsoft ADPCM"),
-        (6, "A-law"),
-        (7, "mu-law"),
-        (0x11, "IMA ADPCM"),
-        (0x55, "MP3"),
-        (0x1234, "codec 0x1234"),
-    ];
+    let cases = [(2, "Microsoft ADPCM"), (0x11, "IMA ADPCM"), (0x55, "MP3"), (0x1234, "codec 0x1234")];
     for (codec, name) in cases {
         let file = File::new(codec, 8, vec![0; 64]);
         for bytes in [file.bytes(), file.extensible()] {
             let problem = error_of(&bytes);
-            assert!(problem.contains(&format!("encoded as {name}; only PCM and IEEE float")), "{problem}");
+            let expected = format!("encoded as {name}; only PCM, IEEE float, A-law and mu-law");
+            assert!(problem.contains(&expected), "{problem}");
         }
     }
     assert!(
         error_of(&File::new(PCM, 12, vec![0; 64]).bytes()).contains("integers of 12 bits; 8, 16, 24 and 32")
     );
-    assert!(
-        error_of(&File::new(FLOAT, 64, vec![0; 64]).bytes()).contains("floats of 64 bits; 32 are supported")
-    );
+    let half = error_of(&File::new(FLOAT, 16, vec![0; 64]).bytes());
+    assert!(half.contains("floats of 16 bits; 32 and 64 are supported"), "{half}");
+    let wide = error_of(&File::new(MU_LAW, 16, vec![0; 64]).bytes());
+    assert!(wide.contains("it has mu-law of 16 bits; 8 are supported"), "{wide}");
 }
 
 #[test]
@@ -202,6 +288,8 @@ fn invalid_samples_are_errors() {
             error_of(&file.bytes()).contains(&format!("sample 2 is {invalid:?}; samples must be finite"))
         );
     }
+    let beyond = File::new(FLOAT, 64, doubles([0.0, 1e300]));
+    assert!(error_of(&beyond.bytes()).contains("sample 1 is inf; samples must be finite"));
     let many = File { channels: 65, ..File::new(PCM, 8, vec![0; 65]) };
     assert!(error_of(&many.bytes()).contains("it has 65 channels; 1 to 64 are accepted"));
     let none = File { channels: 0, ..File::new(PCM, 16, vec![0; 64]) };
@@ -236,8 +324,8 @@ fn truncation_is_detected_at_every_byte() {
 #[test]
 fn a_chunk_size_of_gigabytes_is_an_error() {
     let mut bytes = File::new(PCM, 16, vec![0; 6]).bytes();
-    bytes[40..44].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert!(error_of(&bytes).contains("expected 4294967295 bytes in its chunk \"data\"; found 6"));
+    bytes[40..44].copy_from_slice(&0xf000_0000_u32.to_le_bytes());
+    assert!(error_of(&bytes).contains("expected 4026531840 bytes in its chunk \"data\"; found 6"));
 }
 
 proptest! {

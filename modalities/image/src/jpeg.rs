@@ -1,11 +1,11 @@
 //! Reading and writing of JPEG files as by libjpeg-turbo, which Pillow and torchvision use.
 
+use crate::exif;
 use crate::image::Image;
 use crate::read::{MAX_PIXELS, check_size, unreadable};
 use image::{DynamicImage, GrayImage, RgbImage, metadata::Orientation};
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat, Subsampling, compress};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat, Subsampling, compress};
 use smalti_contract::TokenizeError;
-use std::panic::catch_unwind;
 
 /// The maximal number of scans of a progressive file, each of which decodes all blocks again. Encoders write about ten;
 /// libjpeg-turbo recommends this limit for untrusted files.
@@ -16,33 +16,32 @@ const MAX_SCANS: usize = 500;
 /// Every value equals that of libjpeg-turbo, and so of Pillow and torchvision: exact inverse transform ("islow"),
 /// smooth upsampling of colour, and smoothing if the last scans of a progressive file are missing. CMYK becomes RGB as
 /// by Pillow's `convert`; if its colours are sampled more coarsely than black, they may differ by a few values, mostly
-/// in the last column.
+/// in the last column. Bytes after the image are ignored. Some cameras write theirs in the place of the end marker; such
+/// a file is read if it has one scan, whose Huffman codes show that it is complete.
 ///
 /// # Errors
 /// [`TokenizeError::Format`] for corrupt or truncated bytes (libjpeg-turbo fills in grey), for more than
 /// [`MAX_PIXELS`], for unusual sampling, and for files that Pillow does not read either: 12 bits, two components.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeError> {
-    // A corrupt file may make the decoder panic; that must be an error, not the end of a run.
-    catch_unwind(|| decode_whole(bytes)).unwrap_or_else(|_| Err(unreadable("the JPEG decoder panicked")))
-}
-
-fn decode_whole(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeError> {
-    if !is_complete(bytes) {
-        return Err(unreadable("the JPEG has no end marker; the file is truncated"));
-    }
+    let has_end = has_end_marker(bytes);
+    let truncated = || unreadable("the JPEG has no end marker; the file is truncated");
+    let explain = |error: JpegError| if has_end { unreadable(error) } else { truncated() };
     let limits = DecodeLimits {
         max_scans: MAX_SCANS,
         // A progressive file in RGB needs memory for pixels, components, and their coefficients of 16 bits.
         max_memory: Some(16 * MAX_PIXELS as u64),
         ..DecodeLimits::default()
     };
-    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(unreadable)?;
+    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(explain)?;
+    if !has_end && (decoder.has_multiple_scans() || decoder.is_arithmetic()) {
+        return Err(truncated());
+    }
     let format = check(&decoder, bytes.len())?;
     let [width, height] = [decoder.header().width, decoder.header().height].map(u32::from);
-    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
+    let orientation = decoder.exif_data().and_then(exif::orientation);
     decoder.set_output_format(format);
     decoder.set_block_smoothing(true);
-    let pixels = decoder.decode_image().map_err(unreadable)?.into_vec();
+    let pixels = decoder.decode_image().map_err(explain)?.into_vec();
     let image = match format {
         PixelFormat::Grayscale => GrayImage::from_raw(width, height, pixels).map(Into::into),
         PixelFormat::Cmyk => RgbImage::from_raw(width, height, rgb_of_cmyk(&pixels)).map(Into::into),
@@ -94,7 +93,7 @@ fn is_usual(sampling: &[(u8, u8)]) -> bool {
 }
 
 /// Convert CMYK as stored in a file, where 255 is no ink, to RGB: `Image.convert("RGB")` of Pillow.
-fn rgb_of_cmyk(pixels: &[u8]) -> Vec<u8> {
+pub(crate) fn rgb_of_cmyk(pixels: &[u8]) -> Vec<u8> {
     let (pixels, _) = pixels.as_chunks::<4>();
     let mut rgb = Vec::with_capacity(pixels.len() * 3);
     for &[cyan, magenta, yellow, white] in pixels {
@@ -134,8 +133,8 @@ fn most_pixels(bytes: usize) -> u64 {
 
 /// Whether a JPEG file's markers lead to its end-of-image marker (ITU-T T.81, annex B) before the bytes end.
 ///
-/// Decoders silently fill missing data with grey, so a truncated file would become half an image.
-fn is_complete(bytes: &[u8]) -> bool {
+/// Decoders silently fill missing scans with grey, so a truncated file could become a blurred image.
+fn has_end_marker(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
     let mut rest = bytes;
     while let Some(marker) = next_marker(&mut rest) {
@@ -180,11 +179,14 @@ mod tests {
         [0xff, 0xd8, 0xff, 0xe1, 0, 4, 0xff, 0xd9, 0xff, 0xda, 0, 2, 7, 0xff, 0, 0xff, 0xd3, 9, 0xff, 0xd9];
 
     #[test]
-    fn only_the_whole_file_is_complete() {
-        assert!(is_complete(&WHOLE));
-        assert!(is_complete(&[&WHOLE[..18], &[0xff, 0xff, 0xd9, 1, 2]].concat()), "fill bytes, and a tail");
+    fn only_the_whole_file_has_its_end_marker() {
+        assert!(has_end_marker(&WHOLE));
+        assert!(
+            has_end_marker(&[&WHOLE[..18], &[0xff, 0xff, 0xd9, 1, 2]].concat()),
+            "fill bytes, and a tail"
+        );
         for length in 0..WHOLE.len() {
-            assert!(!is_complete(&WHOLE[..length]), "{length} bytes");
+            assert!(!has_end_marker(&WHOLE[..length]), "{length} bytes");
         }
     }
 

@@ -29,6 +29,7 @@ mod augment;
 mod blend;
 pub mod cifar;
 mod config;
+mod exif;
 pub mod fit;
 pub mod idx;
 mod image;
@@ -40,6 +41,7 @@ mod read;
 mod resize;
 mod settings;
 mod shape;
+mod tiff;
 mod tokenizer;
 mod write;
 

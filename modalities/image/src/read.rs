@@ -1,15 +1,16 @@
 //! Reading an image file.
 
-use crate::{image::Image, jpeg, preset::WHITE};
+use crate::{exif, image::Image, jpeg, preset::WHITE, tiff};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
 use smalti_contract::{Array, Numbers, TokenizeError, Value};
 use std::io::Cursor;
+use std::panic::catch_unwind;
 
 /// The maximal number of pixels of an image. A small file can decompress to any number.
 pub const MAX_PIXELS: usize = 64_000_000;
 
 /// The maximal number of bytes that a decoder may allocate at once: [`MAX_PIXELS`] of four channels of 16 bits.
-const MAX_BYTES: u64 = 8 * MAX_PIXELS as u64;
+pub(crate) const MAX_BYTES: u64 = 8 * MAX_PIXELS as u64;
 
 /// Read a PNG, JPEG, GIF, BMP, TIFF or WebP file over a white background. See [`read_over`].
 ///
@@ -21,22 +22,20 @@ pub fn read(bytes: &[u8]) -> Result<Image, TokenizeError> {
 
 /// Read a PNG, JPEG, GIF, BMP, TIFF or WebP file: the first frame of an animation, the first page of a document.
 ///
-/// Grey images have 1 channel, all others 3. 16 bits are rounded to 8; transparent pixels are composited over
-/// `background` (red, green, blue); the orientation of EXIF data or TIFF tags is applied. Colour profiles are not
-/// applied, as in Pillow and torchvision.
+/// Grey images have 1 channel, all others 3. 16 bits are rounded to 8; the floats of a TIFF must be within 0..=1, from
+/// black to white; transparent pixels are composited over `background` (red, green, blue); the orientation of EXIF data
+/// or TIFF tags is applied. Colour profiles are not applied, as in Pillow and torchvision.
 ///
 /// # Errors
-/// [`TokenizeError::Format`] for empty, unknown, corrupt or truncated bytes and for more than [`MAX_PIXELS`].
+/// [`TokenizeError::Format`] for empty, unknown, corrupt or truncated bytes, for more than [`MAX_PIXELS`], and for floats
+/// out of range. A JPEG without its end marker is read if its one scan is complete.
 pub fn read_over(bytes: &[u8], background: [u8; 3]) -> Result<Image, TokenizeError> {
     if bytes.is_empty() {
         return Err(unreadable("the file is empty"));
     }
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
-    let (mut image, orientation) = match reader.format() {
-        None => return Err(unreadable("unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known")),
-        Some(ImageFormat::Jpeg) => jpeg::decode(bytes)?,
-        Some(_) => decode(reader)?,
-    };
+    // A corrupt file may make a decoder panic; that must be an error, not the end of a run.
+    let decoded = catch_unwind(|| decode(bytes)).unwrap_or_else(|_| Err(unreadable("the decoder panicked")));
+    let (mut image, orientation) = decoded?;
     image.apply_orientation(orientation);
     flatten(image, background)
 }
@@ -63,14 +62,22 @@ pub(crate) fn read_value(value: Value, background: [u8; 3]) -> Result<Image, Tok
 }
 
 /// Decode the image as stored in the file, and its orientation.
-fn decode(mut reader: ImageReader<Cursor<&[u8]>>) -> Result<(DynamicImage, Orientation), TokenizeError> {
+fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeError> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
+    match reader.format() {
+        None => return Err(unreadable("unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known")),
+        Some(ImageFormat::Jpeg) => return jpeg::decode(bytes),
+        Some(ImageFormat::Tiff) => return tiff::decode(bytes),
+        Some(_) => {}
+    }
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(unreadable)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
-    let orientation = decoder.orientation().map_err(unreadable)?;
+    let exif = decoder.exif_metadata().map_err(unreadable)?;
+    let orientation = exif.and_then(|exif| exif::orientation(&exif)).unwrap_or(Orientation::NoTransforms);
     Ok((DynamicImage::from_decoder(decoder).map_err(unreadable)?, orientation))
 }
 
@@ -127,7 +134,8 @@ mod tests {
         let formats = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"]
             .map(ImageFormat::from_extension)
             .map(Option::unwrap);
-        let read = |format: &ImageFormat| *format == ImageFormat::Jpeg || format.reading_enabled();
+        let ours = [ImageFormat::Jpeg, ImageFormat::Tiff];
+        let read = |format: &ImageFormat| ours.contains(format) || format.reading_enabled();
         assert!(formats.iter().all(read));
         assert!(ImageFormat::all().filter(read).all(|read| formats.contains(&read)));
     }

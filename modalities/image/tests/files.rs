@@ -1,6 +1,9 @@
 //! Image files: decoding of every format, and robustness to corrupt files.
 
-use image::{DynamicImage, GrayAlphaImage, ImageBuffer, ImageFormat, Luma, RgbImage, RgbaImage};
+use image::codecs::png::PngEncoder;
+use image::{
+    DynamicImage, GrayAlphaImage, ImageBuffer, ImageEncoder, ImageFormat, Luma, RgbImage, RgbaImage,
+};
 use proptest::prelude::*;
 use smalti_contract::{TokenizeError, Tokenizer};
 use smalti_image::{Image, ImageConfig, ImageTokenizer, read, read_over, write_jpeg};
@@ -176,17 +179,75 @@ fn too_many_pixels_in_the_header_are_an_error() {
     assert!(problem(&png).contains("10000×9000 pixels; at most 64000000"), "{} bytes", png.len());
 }
 
+/// EXIF data of one entry: orientation (0x0112) 6, rotate by 90° clockwise; as one SHORT and, as some cameras write it, one
+/// LONG.
+const ROTATED: [&[u8]; 4] = [
+    b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
+    b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x04\0\0\0\x01\0\0\0\x06\0\0\0\0",
+    b"II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0",
+    b"II\x2a\0\x08\0\0\0\x01\0\x12\x01\x04\0\x01\0\0\0\x06\0\0\0\0\0\0\0",
+];
+
 #[test]
 fn exif_orientation_is_applied() {
-    // An EXIF block of one entry: orientation (0x0112), one short, 6: rotate by 90° clockwise.
-    let exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
     let jpeg = jpeg();
-    let length = (exif.len() as u16 + 2).to_be_bytes();
-    let rotated = [&jpeg[..2], &[0xff, 0xe1], &length, exif, &jpeg[2..]].concat();
-    let image = read(&rotated).unwrap();
-    assert_eq!((image.width, image.height), (10, 20));
-    let upright = read(&jpeg).unwrap();
-    assert_eq!(image.pixels[9 * 3..][..3], upright.pixels[..3], "top left goes to top right");
+    let xmp = b"\xff\xe1\0\x23http://ns.adobe.com/xap/1.0/\0<x/>";
+    for exif in ROTATED {
+        let length = (exif.len() as u16 + 8).to_be_bytes();
+        let exif = [&[0xff, 0xe1][..], &length, b"Exif\0\0", exif].concat();
+        let upright = read(&jpeg).unwrap();
+        for rotated in
+            [[&jpeg[..2], &exif, &jpeg[2..]].concat(), [&jpeg[..2], xmp, &exif, &jpeg[2..]].concat()]
+        {
+            let image = read(&rotated).unwrap();
+            assert_eq!((image.width, image.height), (10, 20));
+            assert_eq!(image.pixels[9 * 3..][..3], upright.pixels[..3], "top left goes to top right");
+        }
+    }
+}
+
+#[test]
+fn the_orientation_of_a_png_is_applied() {
+    for exif in ROTATED {
+        let mut file = Vec::new();
+        let mut encoder = PngEncoder::new(&mut file);
+        encoder.set_exif_metadata(exif.to_vec()).unwrap();
+        encoder.write_image(gradient().as_raw(), 20, 10, image::ExtendedColorType::Rgb8).unwrap();
+        let image = read(&file).unwrap();
+        assert_eq!((image.width, image.height), (10, 20));
+        assert_eq!(image.pixels[9 * 3..][..3], gradient().as_raw()[..3], "top left goes to top right");
+    }
+}
+
+/// Cameras append data of their own to a JPEG; some of them leave out the end marker.
+#[test]
+fn jpegs_with_other_data_after_the_image_are_read() {
+    let trailer = b"\0\0\x01\x0a\x0e\0\0\0Image_UTC_Data1500000000000SEFHe\0\0\0SEFT";
+    let grey = Image::new(20, 10, 1, (0..200).collect()).unwrap();
+    let single = std::fs::read("tests/files/jpeg/420-restarts.jpg").unwrap();
+    for whole in [jpeg(), write_jpeg(&grey, 80).unwrap(), single] {
+        let image = read(&whole).unwrap();
+        let without_end = &whole[..whole.len() - 2];
+        for file in [without_end, &[without_end, trailer].concat(), &[&whole[..], trailer].concat()] {
+            assert_eq!(read(file).unwrap(), image, "{} of {} bytes", file.len(), whole.len());
+        }
+        for length in 0..without_end.len() {
+            // The last bits may be no more than padding.
+            match read(&whole[..length]) {
+                Ok(found) => assert!(found == image && length + 1 == without_end.len(), "{length}"),
+                Err(error) => assert!(length < 20 || error.to_string().contains("truncated"), "{error}"),
+            }
+        }
+    }
+    for name in ["420-progressive", "scan-each", "arithmetic"] {
+        let whole = std::fs::read(format!("tests/files/jpeg/{name}.jpg")).unwrap();
+        let file = [&whole[..whole.len() - 2], trailer].concat();
+        assert!(
+            problem(&file).contains("no end marker; the file is truncated"),
+            "{name}: {}",
+            problem(&file)
+        );
+    }
 }
 
 /// Any file is read or gives an error, and any image that is read can be tokenized.

@@ -1,5 +1,7 @@
 //! Readers return an image or an error for every damaged file.
 
+mod tiffs;
+
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
 use smalti_image::{cifar, idx, read, write_jpeg};
 use smalti_mutation::{Bound, survives};
@@ -69,6 +71,7 @@ fn jpeg() {
         kept("jpeg/scan-each.jpg"),
         kept("jpeg/ycck.jpg"),
         kept("jpeg/orientation-7.jpg"),
+        kept("jpeg/420.jpg").strip_suffix(b"\xff\xd9").unwrap().to_vec(),
     ];
     images(ImageFormat::Jpeg, valid);
 }
@@ -108,6 +111,42 @@ fn tiff() {
         file(DynamicImage::ImageRgb8(colours()).into_rgb16(), ImageFormat::Tiff),
         kept("lzw.tif"),
         kept("deflate.tif"),
+    ];
+    images(ImageFormat::Tiff, valid);
+}
+
+/// Palettes, alpha, floats, packed bits and planes.
+#[test]
+fn tiff_of_science() {
+    use tiffs::{
+        BITS_PER_SAMPLE as BITS, COLOR_MAP, EXTRA_SAMPLES as EXTRA,
+        PHOTOMETRIC_INTERPRETATION as PHOTOMETRIC, SAMPLE_FORMAT, SAMPLES_PER_PIXEL as SAMPLES, tiff,
+    };
+    let bytes: Vec<u8> = (0..=255).collect();
+    let floats: Vec<u8> = (0..64).flat_map(|i| (i as f32 / 64.0).to_be_bytes()).collect();
+    let colours: Vec<u16> = (0..768).map(|i| i * 85).collect();
+    let valid = vec![
+        tiff(true, [16, 16], &[(BITS, &[8]), (PHOTOMETRIC, &[3]), (COLOR_MAP, &colours)], &[&bytes]),
+        tiff(false, [16, 31], &[(BITS, &[4]), (PHOTOMETRIC, &[3]), (COLOR_MAP, &colours[..48])], &[&bytes]),
+        tiff(false, [8, 8], &[(BITS, &[32]), (PHOTOMETRIC, &[1]), (SAMPLE_FORMAT, &[3])], &[&floats]),
+        tiff(
+            true,
+            [16, 8],
+            &[(BITS, &[8; 2]), (PHOTOMETRIC, &[1]), (SAMPLES, &[2]), (EXTRA, &[2])],
+            &[&bytes],
+        ),
+        tiff(
+            true,
+            [8, 8],
+            &[(BITS, &[8; 4]), (PHOTOMETRIC, &[2]), (SAMPLES, &[4]), (EXTRA, &[1])],
+            &[&bytes],
+        ),
+        tiff(
+            true,
+            [8, 16],
+            &[(BITS, &[8; 2]), (PHOTOMETRIC, &[1]), (SAMPLES, &[2]), (EXTRA, &[1]), (284, &[2])],
+            &[&bytes[..128], &bytes[128..]],
+        ),
     ];
     images(ImageFormat::Tiff, valid);
 }

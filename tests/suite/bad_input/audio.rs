@@ -41,7 +41,10 @@ fn corrupt_clips() -> [(Vec<u8>, &'static [&'static str]); 7] {
         (vec![], &["empty"]),
         (wav(8000, 0, 1, 16), &["not readable as WAV", "the clip has no samples"]),
         (wav(1, 100, 1, 16), &["not readable as WAV", "1 Hz; 1000 to 384000 Hz are accepted"]),
-        (wav(8000, 800, 7, 8), &["not readable as WAV", "mu-law; only PCM and IEEE float are supported"]),
+        (
+            wav(8000, 800, 0x11, 8),
+            &["not readable as WAV", "IMA ADPCM; only PCM, IEEE float, A-law and mu-law are supported"],
+        ),
         (wav(8000, 800, 1, 12), &["not readable as WAV", "12 bits; 8, 16, 24 and 32 are supported"]),
         (
             wav(8000, 800, 1, 16)[..500].to_vec(),

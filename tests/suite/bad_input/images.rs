@@ -37,13 +37,34 @@ fn unusable_image_sources_are_named() {
     place.fails_untouched(&splits, &["images", "data.train: selects none of the 12 rows"]);
 }
 
+/// A TIFF of one grey float.
+fn tiff_of_float(grey: f32) -> Vec<u8> {
+    // Size, bits of a sample, no compression, black is 0, place and size of the pixel, floats.
+    let entries: [(u16, u32); 8] =
+        [(256, 1), (257, 1), (258, 32), (259, 1), (262, 1), (273, 8), (279, 4), (339, 3)];
+    let mut file = b"II\x2a\0\x0c\0\0\0".to_vec();
+    file.extend(grey.to_le_bytes());
+    file.extend((entries.len() as u16).to_le_bytes());
+    for (tag, value) in entries {
+        file.extend([tag, 4].map(u16::to_le_bytes).as_flattened()); // of 32 bits
+        file.extend([1, value].map(u32::to_le_bytes).as_flattened());
+    }
+    file.extend([0; 4]);
+    file
+}
+
 #[test]
 fn corrupt_images_are_named() {
     let whole = png(8, 8);
-    let cases: [(&str, Vec<u8>, &[&str]); 4] = [
+    let cases: [(&str, Vec<u8>, &[&str]); 5] = [
         ("empty", vec![], &["empty"]),
         ("cut", whole[..60].to_vec(), &["not readable as image", "end of file"]),
         ("corrupt", damaged(whole.clone(), whole.len() - 13), &["not readable as image", "CRC"]),
+        (
+            "float",
+            tiff_of_float(4000.0),
+            &["sample 0 of a TIFF of floats is 4000", "scale them to 0..=1, from black to white"],
+        ),
         ("text", b"a cat".to_vec(), &["unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known"]),
     ];
     for (name, bytes, message) in cases {
