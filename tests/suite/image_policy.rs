@@ -176,7 +176,7 @@ fn images_in_separate_files_are_read() {
     };
     bad(Some(&files::png(8, 4)), "expected 8×8 pixels, as in the other frames; found 4×8");
     bad(Some(b"no image"), "not readable as image: ");
-    bad(None, "./1/b.png: not found");
+    bad(None, "1/b.png: not found");
     write("log.jsonl", LINES.replace("1/b.png", "../b.png").as_bytes());
     let out = ran(smalti(folder.path()), "data check log.jsonl --patch-size 4").out;
     assert!(out.contains("the path \"../b.png\" is not allowed: it leads out of its folder"), "{out}");
