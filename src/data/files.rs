@@ -377,6 +377,7 @@ impl Read for Lined {
 }
 
 /// The start of a location that ends before the name of the file: `a/b/`, `builtin:`; empty if there is none.
+#[cfg(feature = "trajectory")]
 pub(crate) fn folder(location: &str) -> &str {
     location.rfind(['/', ':']).map_or("", |end| &location[..=end])
 }
