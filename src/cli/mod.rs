@@ -170,7 +170,7 @@ fn command(program: Option<&OsString>) -> clap::Command {
     }
 }
 
-/// Has every option of a number, or of a list of numbers, take negative ones, so that its own error says what is wrong.
+/// Lets every option of a number, or of a list of numbers, take negative ones, so that its own error names the accepted range.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
     let is_number = |arg: &Arg| {
         let id = arg.get_value_parser().type_id();

@@ -1,4 +1,4 @@
-//! What a message says to do: the setting by its whole name, and a value for it.
+//! Messages that name the setting to change and a value for it.
 #![cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 
 use crate::files::{png, wav};

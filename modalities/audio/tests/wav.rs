@@ -80,7 +80,7 @@ fn doubles(values: impl IntoIterator<Item = f64>) -> Vec<u8> {
     values.into_iter().flat_map(f64::to_le_bytes).collect()
 }
 
-/// A file whose header says that it and its data have these sizes.
+/// A file with these sizes of the file and of its data in the header.
 fn with_sizes(file: &File, riff: u32, data: u32) -> Vec<u8> {
     let mut bytes = file.bytes();
     bytes[4..8].copy_from_slice(&riff.to_le_bytes());
