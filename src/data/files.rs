@@ -11,6 +11,7 @@ mod extent;
 pub mod glob;
 #[cfg(feature = "remote")]
 pub mod hub;
+mod names;
 mod place;
 #[cfg(feature = "remote")]
 mod remote;
@@ -21,6 +22,7 @@ use crate::data::error::{DataError, contained};
 use contents::contents;
 pub(crate) use contents::text;
 use extent::Extent;
+pub(crate) use names::{is_hidden, split_word};
 pub(crate) use place::is_remote;
 use place::{Place, locate};
 #[cfg(feature = "remote")]

@@ -1,12 +1,12 @@
 //! The files at a source's path, listed once for all layouts that are tried.
 
-use super::Source;
+use super::{Source, Table};
 pub(super) use crate::data::files::SPLITS;
 use crate::data::files::{self, Files, glob};
 use crate::data::{DataError, read_text};
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// The file of class names, one per line, in the order of their numbers.
 pub(super) const CLASSES: &str = "classes.txt";
@@ -15,6 +15,8 @@ pub(super) const CLASSES: &str = "classes.txt";
 pub struct Place<'a> {
     source: &'a Source,
     files: OnceLock<Option<Arc<Files>>>,
+    /// The reason that the layout which was tried last gave.
+    reason: Mutex<Option<String>>,
 }
 
 impl Deref for Place<'_> {
@@ -28,12 +30,33 @@ impl Deref for Place<'_> {
 impl<'a> Place<'a> {
     /// The place of a source; nothing is read.
     pub fn new(source: &'a Source) -> Self {
-        Self { source, files: OnceLock::new() }
+        Self { source, files: OnceLock::new(), reason: Mutex::default() }
     }
 
     /// Whether the settings of the source name this layout.
     pub fn is_requested(&self, layout: &str) -> bool {
         self.layout.as_deref() == Some(layout)
+    }
+
+    /// States why the layout that is being tried fits: "it is a folder of class folders, such as cat/1.png".
+    pub fn because(&self, reason: impl Into<String>) {
+        if let Ok(mut current) = self.reason.lock() {
+            *current = Some(reason.into());
+        }
+    }
+
+    /// Declines the source for the layout that is being tried, and states why: "it has no file named info.json".
+    ///
+    /// # Errors
+    /// None; the type is that of an [`Opener`](super::Opener).
+    pub fn decline(&self, reason: impl Into<String>) -> Result<Option<Arc<dyn Table>>, DataError> {
+        self.because(reason);
+        Ok(None)
+    }
+
+    /// The reason that the last layout gave, if it gave one; the next layout starts without one.
+    pub(super) fn take_reason(&self) -> Option<String> {
+        self.reason.lock().ok()?.take()
     }
 
     /// Whether the path is a pattern such as `train-*.tar`.

@@ -1,0 +1,74 @@
+//! What the names of files and folders mean: the words for splits, and hidden files.
+
+/// The canonical splits, each with its spellings.
+const SPELLINGS: [(&str, &[&str]); 3] = [
+    ("train", &["train", "training"]),
+    ("validation", &["validation", "valid", "val", "dev", "devel", "development"]),
+    ("test", &["test", "testing", "eval", "evaluation"]),
+];
+
+/// Words that may follow or precede a split in a name: `test_set`, `training-images`.
+const FILLERS: [&str; 5] = ["data", "files", "images", "set", "split"];
+
+/// The split that a name stands for, `train`, `validation` or `test`, in any spelling and case: `Training`, `val`, `test_set`,
+/// `train2017`. `None` for any other name.
+pub(crate) fn split_word(name: &str) -> Option<&'static str> {
+    let lower = name.to_ascii_lowercase();
+    let words = lower.split(['-', '_', ' ', '.']).filter(|word| !word.is_empty() && !FILLERS.contains(word));
+    let words: Vec<&str> = words.map(|word| word.trim_end_matches(|c: char| c.is_ascii_digit())).collect();
+    let [word] = words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let word = FILLERS
+        .iter()
+        .find_map(|filler| word.strip_suffix(filler))
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(word);
+    SPELLINGS.iter().find(|(_, spellings)| spellings.contains(&word)).map(|(split, _)| *split)
+}
+
+/// Whether a path is in a hidden file or folder, which programs leave beside data: a name that begins with a dot, such as
+/// `.ipynb_checkpoints` and `._photo.jpg`, `__MACOSX`, `Thumbs.db` or `desktop.ini`.
+pub(crate) fn is_hidden(path: &str) -> bool {
+    path.split('/').any(|name| {
+        name.starts_with('.') && name != "." && name != ".."
+            || ["__MACOSX", "Thumbs.db", "desktop.ini"].contains(&name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_have_many_spellings() {
+        for (name, split) in [
+            ("Training", Some("train")),
+            ("training_set", Some("train")),
+            ("testset", Some("test")),
+            ("val2017", Some("validation")),
+            ("dev", Some("validation")),
+            ("Evaluation", Some("test")),
+            ("train-images", Some("train")),
+            ("cats", None),
+            ("train_test", None),
+            ("images", None),
+            ("trainer", None),
+            ("2017", None),
+        ] {
+            assert_eq!(split_word(name), split, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_programs_leave_beside_data_is_hidden() {
+        for path in
+            [".ipynb_checkpoints/a.png", "__MACOSX/x/._a.png", "cats/._a.png", "cats/Thumbs.db", ".git"]
+        {
+            assert!(is_hidden(path), "{path}");
+        }
+        for path in ["cats/a.png", "a.b/c", "../cats/a.png", "./a.png"] {
+            assert!(!is_hidden(path), "{path}");
+        }
+    }
+}
