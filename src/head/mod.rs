@@ -33,7 +33,7 @@ pub use multilabel::{Multilabel, MultilabelSettings};
 pub use reconstruct::{Reconstruct, ReconstructSettings};
 pub use registry::{HeadError, HeadRegistry, SavedHead};
 pub use regress::{Regress, RegressSettings};
-pub use represent::{Represent, RepresentSettings};
+pub use represent::{Dense, Represent, RepresentSettings};
 pub use tag::{Tag, TagSettings};
 
 use crate::data::{HeadBatch, Target};
@@ -54,6 +54,11 @@ pub trait Head: Send + Sync + Debug {
     /// matrix (`model.head.tie_embeddings`), and `model.head.transform` and `model.head.scale` apply to it.
     fn is_vocabulary(&self) -> bool {
         false
+    }
+
+    /// Whether the output is a representation of what the head reads, without a target. So is that of a head of width 0.
+    fn is_representation(&self) -> bool {
+        self.width() == 0
     }
 
     /// Whether `train.label_smoothing` applies to the loss.

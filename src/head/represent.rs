@@ -4,16 +4,29 @@ use super::accumulator::{MetricAccumulator, NoMetrics};
 use super::loss::wrong_target_kind;
 use super::{FitData, Head, HeadInput, HeadKind, Prediction, TargetContext};
 use crate::data::{HeadBatch, Target};
-use crate::ops;
+use crate::ops::{self, Activation};
 use candle_core::{DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 
-/// A head without parameters, targets or loss, whose output is the hidden state `[d_model]` that it reads.
+/// A head without targets or loss, whose output is the hidden state `[d_model]` that it reads, or a linear map of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Represent {
     normalize: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dense: Option<Dense>,
+}
+
+/// A linear layer after the pooling, as the sentence encoder LaBSE has it (Feng et al. 2022).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dense {
+    /// Width of the vector.
+    pub width: usize,
+    /// The activation after the linear map; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
 }
 
 /// Settings of [`Represent`].
@@ -22,18 +35,31 @@ pub struct Represent {
 pub struct RepresentSettings {
     /// Whether the vector is divided by its length (L2 norm).
     pub normalize: bool,
+    /// A linear layer before that, `{ width = 512, activation = "tanh" }`, whose weights come from a published model.
+    pub dense: Option<Dense>,
 }
 
 impl Represent {
-    /// A head whose vectors have length 1 if `normalize`.
-    pub fn new(normalize: bool) -> Self {
-        Self { normalize }
+    /// A head whose vectors come from the layer `dense`, if there is one, and have length 1 if `normalize`.
+    pub fn new(normalize: bool, dense: Option<Dense>) -> Self {
+        Self { normalize, dense }
     }
 }
 
 impl Head for Represent {
     fn width(&self) -> usize {
-        0
+        self.dense.map_or(0, |dense| dense.width)
+    }
+
+    fn is_representation(&self) -> bool {
+        true
+    }
+
+    fn activate(&self, y: ops::Value) -> Result<ops::Value> {
+        match self.dense.and_then(|dense| dense.activation) {
+            Some(activation) => ops::activation(&y, activation),
+            None => Ok(y),
+        }
     }
 
     fn target(&self, _: Value, _: &TargetContext) -> std::result::Result<Target, TokenizeError> {
@@ -76,6 +102,10 @@ impl HeadKind for Represent {
     }
 
     fn fit(settings: RepresentSettings, _: &FitData) -> std::result::Result<Self, TokenizeError> {
-        Ok(Self::new(settings.normalize))
+        if settings.dense.is_some_and(|dense| dense.width == 0) {
+            let problem = "dense.width: expected 1 or more; found 0".into();
+            return Err(TokenizeError::Config { tokenizer: Self::NAME, problem });
+        }
+        Ok(Self::new(settings.normalize, settings.dense))
     }
 }

@@ -29,8 +29,8 @@ pub struct Continuation<'a> {
 }
 
 impl<'a> Continuation<'a> {
-    /// A continuation of `prompt`, a value of output number `output` of task number `number` of the model. The model reads the
-    /// end of a prompt that is longer than the context.
+    /// A continuation of `prompt`, a value of output number `output` of task number `number` of the model, after the ids that
+    /// begin it, if the output has any. The model reads the end of a prompt that is longer than the context.
     ///
     /// # Errors
     /// If the output is not trained on windows, a sampling setting is out of range, or the prompt has no token or cannot be
@@ -54,7 +54,11 @@ impl<'a> Continuation<'a> {
             Value::Text(text) => format!("{text:?}"),
             other => other.describe(),
         };
-        let mut window = ids(next.part, prompt).map_err(|e| refuse(e.to_string()))?;
+        let given = ids(next.part, prompt).map_err(|e| refuse(e.to_string()))?;
+        let begin = &next.part.special_ids.begin;
+        // A prompt may contain the ids before it already.
+        let given = given.strip_prefix(&begin[..]).unwrap_or(&given);
+        let mut window = [begin, given].concat();
         if window.is_empty() {
             return Err(refuse(format!("expected at least one token; found {described}")));
         }
@@ -91,7 +95,7 @@ impl<'a> Continuation<'a> {
         let logits = self.next.after(self.window[self.cached..].to_vec(), self.cached, 0, &mut self.cache)?;
         self.cached = self.window.len();
         let id = draw(&logits, &self.sampling, &mut self.random);
-        if self.next.part.special_ids.end == Some(id) {
+        if self.next.part.special_ids.end.contains(&id) {
             self.ended = true;
             return Ok(None);
         }
@@ -110,7 +114,7 @@ impl<'a> Continuation<'a> {
         self.n_generated
     }
 
-    /// The number of ids of the whole prompt.
+    /// The number of ids of the whole prompt, with those that begin it.
     pub fn prompt_len(&self) -> usize {
         self.prompt_len
     }

@@ -3,9 +3,9 @@
 use super::PredictError;
 use crate::data::{Batch, Sample, Stream, collate};
 use crate::model::Model;
-use crate::ops::without_gradients;
-use crate::sample::{Composition, OutputPart, Part, Pool, ReadSite, Role};
-use candle_core::{Device, Tensor};
+use crate::ops::{self, without_gradients};
+use crate::sample::{Composition, Part, Pool, ReadSite, Role};
+use candle_core::Tensor;
 use smalti_contract::{Tokens, Value};
 
 /// The settings of embeddings.
@@ -118,18 +118,20 @@ pub fn embed_tokens(
 struct Pooler<'a> {
     task: &'a Composition,
     part: usize,
-    /// The `represent` output.
-    output: Option<&'a OutputPart>,
+    /// The number of the `represent` output.
+    output: Option<usize>,
     pool: Pool,
     /// The kind of the class token.
     class: Option<usize>,
+    /// Whether the mean is of all tokens of the model, with class token and registers, as of transformers' `last_hidden_state`.
+    whole: bool,
     normalize: bool,
 }
 
 impl<'a> Pooler<'a> {
     fn new(task: &'a Composition, part: usize, embedding: &Embedding) -> Result<Self, PredictError> {
-        let output = task.outputs().iter().find(|output| output.head.width() == 0);
-        let of_output = output.map(|output| match output.site {
+        let output = task.outputs().iter().position(|output| output.head.is_representation());
+        let of_output = output.map(|output| match task.outputs()[output].site {
             ReadSite::ClassToken { .. } => Pool::ClassToken,
             ReadSite::FirstToken => Pool::First,
             ReadSite::Mean
@@ -137,7 +139,8 @@ impl<'a> Pooler<'a> {
             | ReadSite::OwnTokens { .. }
             | ReadSite::Codes { .. } => Pool::Mean,
         });
-        let mut classes = output.into_iter().chain(task.outputs()).map(|output| output.site);
+        let own = output.map(|output| &task.outputs()[output]);
+        let mut classes = own.into_iter().chain(task.outputs()).map(|output| output.site);
         let class = classes.find_map(|site| match site {
             ReadSite::ClassToken { kind } => Some(kind),
             _ => None,
@@ -148,7 +151,8 @@ impl<'a> Pooler<'a> {
             let problem = "the model has no class token; choose mean or first".into();
             return Err(PredictError::Option { option: "pool", problem });
         }
-        Ok(Self { task, part, output, pool, class, normalize: embedding.normalize })
+        let whole = class.is_some() && of_output != Some(Pool::Mean);
+        Ok(Self { task, part, output, pool, class, whole, normalize: embedding.normalize })
     }
 
     /// The embeddings of values given as tokens: `[values, d_model]`.
@@ -184,7 +188,7 @@ impl<'a> Pooler<'a> {
             vector.iter_mut().for_each(|sum| *sum *= share);
             vector
         });
-        self.finish(vectors.collect(), d)
+        self.finish((model, number), vectors.collect(), d)
     }
 
     /// The `order` of each token of a sample that is pooled.
@@ -195,6 +199,9 @@ impl<'a> Pooler<'a> {
         if let (Pool::ClassToken, Some(kind)) = (self.pool, self.class) {
             return groups.nth(kind).map_or(vec![], |group| group.order.clone());
         }
+        if self.pool == Pool::Mean && self.whole {
+            return groups.flat_map(|group| group.order.iter().copied()).collect();
+        }
         let first = self.task.first_kind(part);
         let orders = groups.skip(first).take(part.kinds.len()).flat_map(|group| group.order.iter().copied());
         match self.pool {
@@ -204,12 +211,22 @@ impl<'a> Pooler<'a> {
     }
 
     /// Apply the `represent` output, and divide by the length if [`Embedding::normalize`] is set.
-    fn finish(&self, mut vectors: Vec<Vec<f32>>, d: usize) -> Result<Vec<Vec<f32>>, PredictError> {
+    fn finish(
+        &self,
+        (model, number): (&Model, usize),
+        mut vectors: Vec<Vec<f32>>,
+        d: usize,
+    ) -> Result<Vec<Vec<f32>>, PredictError> {
         if let Some(output) = self.output {
             let n = vectors.len();
-            let states = Tensor::from_vec(vectors.concat(), (n, d), &Device::Cpu)?;
+            let states = Tensor::from_vec(vectors.concat(), (n, d), model.device())?;
+            let rows: Vec<u32> = (0..n as u32).collect();
             let documents: Vec<_> = (0..n).map(|row| row..row + 1).collect();
-            let predicted = output.head.predict(&states, &documents)?;
+            let layer = model.head(number, output);
+            let states = without_gradients(|| {
+                layer.forward(&ops::Value::constant(states), &rows, None, &documents)
+            })?;
+            let predicted = layer.head().predict(states.tensor(), &documents)?;
             vectors = predicted.into_iter().map(|of| of.value.into_numbers()).collect::<Result<_, _>>()?;
         }
         for vector in vectors.iter_mut().filter(|_| self.normalize) {

@@ -139,7 +139,7 @@ pub fn generate(
     if part.windows {
         return Err(PredictError::Windows { output: task.outputs()[output].name.clone(), is_windows: true });
     }
-    let (begin, end) = (&part.special_ids.begin, part.special_ids.end);
+    let (begin, end) = (&part.special_ids.begin, &part.special_ids.end);
     let random = &mut random::generator(generation.sampling.seed ^ sample.id);
     let length = part.tokenizer.fixed_length();
     let most = length.unwrap_or_else(|| generation.most_tokens(part));
@@ -149,15 +149,15 @@ pub fn generate(
     let mut logits = last_row(&next.read(sample.inputs.clone(), sample.id, &mut cache)?)?;
     loop {
         // An id that begins a value never continues it.
-        for &id in begin.iter().filter(|&&id| Some(id) != end) {
+        for &id in begin.iter().filter(|id| !end.contains(id)) {
             logits[id as usize] = f32::NEG_INFINITY;
         }
         // A value of a fixed number of tokens does not end early.
-        if let (Some(_), Some(end)) = (length, end) {
-            logits[end as usize] = f32::NEG_INFINITY;
+        if length.is_some() {
+            end.iter().for_each(|&id| logits[id as usize] = f32::NEG_INFINITY);
         }
         let id = draw(&logits, &generation.sampling, random);
-        if Some(id) == end {
+        if end.contains(&id) {
             return Ok(ids);
         }
         ids.push(id);

@@ -56,7 +56,7 @@ fn embedding_task(pool: &str) -> Composition {
          [outputs.label]\nhead = \"classify\"\n"
     );
     let heads = [
-        ("embedding", "represent", state(&Represent::new(true))),
+        ("embedding", "represent", state(&Represent::new(true, None))),
         ("label", "classify", state(&Classify::new(["a", "b"].map(String::from)))),
     ];
     task(&settings, &["text"], &heads)

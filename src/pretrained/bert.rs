@@ -1,7 +1,8 @@
 //! BERT (Devlin et al. 2019) and models with its layout, such as MiniLM.
 
 use super::names::{Layout, NameMap};
-use super::text::{self, SentenceEncoder};
+use super::sentence::SentenceEncoder;
+use super::text;
 use super::{Checkpoint, Description, PretrainedError};
 use crate::model::{
     AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, NormPlacement,
@@ -14,7 +15,6 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         ("add_cross_attention", json!(false)),
         ("is_decoder", json!(false)),
         ("position_embedding_type", json!("absolute")),
-        ("chunk_size_feed_forward", json!(0)),
         ("tie_word_embeddings", json!(true)),
         ("pruned_heads", json!({})),
     ])?;
@@ -25,8 +25,9 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     // A sentence encoder reads at most as many tokens as in its training, and predicts none.
     let sentence = SentenceEncoder::read(checkpoint)?;
     let masked = sentence.is_none() && checkpoint.has(&format!("{TRANSFORM}.dense.weight"));
-    let most_tokens = sentence.and_then(|sentence| sentence.most_tokens);
-    let context = most_tokens.map_or(positions, |most| most.min(positions));
+    let encoder = sentence.unwrap_or_default();
+    let dense = encoder.dense.as_ref();
+    let context = encoder.most_tokens.map_or(positions, |most| most.min(positions));
     let model = ModelConfig {
         d_model: settings.size("hidden_size")?,
         n_layers: settings.size("num_hidden_layers")?,
@@ -42,7 +43,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         embedding: EmbeddingConfig { type_embedding: false, norm: true, ..EmbeddingConfig::default() },
         head: HeadConfig {
             tie_embeddings: masked,
-            bias: masked.then_some(true),
+            bias: dense.map_or(masked.then_some(true), |dense| Some(dense.bias)),
             transform: masked,
             ..HeadConfig::default()
         },
@@ -50,7 +51,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     };
     let task = match masked {
         true => text::masked(checkpoint, vocabulary, context, segments)?,
-        false => text::represented(checkpoint, vocabulary, context, segments)?,
+        false => text::represented(checkpoint, vocabulary, context, segments, &encoder)?,
     };
 
     let mut names = NameMap::default();
@@ -85,6 +86,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         names.repeats("cls.predictions.decoder.weight", &embeddings("word_embeddings.weight"));
         names.repeats("cls.predictions.decoder.bias", "cls.predictions.bias");
     } else {
+        encoder.names(&mut names, "embedding");
         names.unread(&[
             "cls.predictions.bias",
             "cls.predictions.decoder.weight",

@@ -1,12 +1,12 @@
 //! The decoding settings of a checkpoint: `generation_config.json`, or `config.json` in older checkpoints.
 
+use super::generation::FILE;
 use super::settings::Settings;
 use super::{Checkpoint, PretrainedError};
 use crate::sample::Decoding;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const FILE: &str = "generation_config.json";
 
 /// How a checkpoint generates text.
 pub(super) struct TextGeneration {
@@ -20,8 +20,7 @@ pub(super) struct TextGeneration {
 
 /// Read the decoding settings of a checkpoint.
 pub(super) fn read(checkpoint: &Checkpoint) -> Result<TextGeneration, PretrainedError> {
-    let path = checkpoint.folder.join(FILE).display().to_string();
-    let generation_config = checkpoint.file(FILE)?.map(|json| Settings::parse(&path, &json)).transpose()?;
+    let generation_config = checkpoint.settings_of(FILE)?;
     let settings = generation_config.as_ref().unwrap_or(&checkpoint.settings);
     let id = |key: &str| -> Result<u32, PretrainedError> {
         Ok(settings.id(key)?.or(checkpoint.settings.id(key)?).unwrap_or_default())

@@ -3,9 +3,13 @@
 use super::names::Tensors;
 use super::settings::Settings;
 use super::{Checkpoint, PretrainedError};
+use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The settings of a model.
@@ -16,9 +20,18 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 const FILES_OF_WEIGHTS: [&str; 4] =
     [WEIGHTS, "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
-/// Read a checkpoint: its settings, its tensors in f32, and the name of their file in errors.
-pub(super) fn read(path: &Path) -> Result<(Checkpoint, Tensors, String), PretrainedError> {
+/// The first bytes of a file that PyTorch wrote before version 1.6: a pickled number. Later ones are zip archives.
+const PYTORCH_BEFORE_1_6: [u8; 15] = *b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
+/// Read a checkpoint without its `ignored` settings: its settings, its tensors in f32, and the name of their file in errors.
+pub(super) fn read(
+    path: &Path,
+    ignored: &[String],
+) -> Result<(Checkpoint, Tensors, String), PretrainedError> {
     let path = &super::hub::on_disk(path)?;
+    if !path.exists() {
+        return Err(PretrainedError::Read { path: path.into(), problem: "no such file or folder".into() });
+    }
     let (folder, files) = match path.is_file() {
         true => (path.parent().unwrap_or(Path::new("")).to_path_buf(), vec![path.to_path_buf()]),
         false => (path.to_path_buf(), weights(path)?),
@@ -27,14 +40,28 @@ pub(super) fn read(path: &Path) -> Result<(Checkpoint, Tensors, String), Pretrai
     let settings = Settings::parse(&config.display().to_string(), &bytes(&config)?)?;
     let mut tensors = Tensors::new();
     for file in &files {
-        tensors.extend(load(file)?);
+        tensors.extend(load(file)?.into_iter().map(|(name, tensor)| (renamed(name), tensor)));
     }
     let name = match &files[..] {
         [one] => one.display().to_string(),
         _ => format!("{} ({} files)", folder.display(), files.len()),
     };
     let names: BTreeSet<String> = tensors.keys().cloned().collect();
-    Ok((Checkpoint { folder, settings, tensors: names, classes: None }, tensors, name))
+    let ignored = ignored.iter().cloned().collect();
+    let mut checkpoint =
+        Checkpoint { folder, settings, tensors: names, classes: None, ignored, found: RefCell::default() };
+    checkpoint.settings = checkpoint.without_ignored(checkpoint.settings.clone());
+    Ok((checkpoint, tensors, name))
+}
+
+/// The present name of a tensor: the first BERTs call the weight and the bias of a layer norm gamma and beta.
+fn renamed(name: String) -> String {
+    for (old, new) in [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")] {
+        if let Some(before) = name.strip_suffix(old) {
+            return format!("{before}{new}");
+        }
+    }
+    name
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, PretrainedError> {
@@ -86,7 +113,7 @@ pub(super) fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, Pretra
 }
 
 /// The tensors of one file, in f32, without the integer buffer `position_ids`.
-fn load(path: &Path) -> Result<Vec<(String, Tensor)>, PretrainedError> {
+pub(super) fn load(path: &Path) -> Result<Vec<(String, Tensor)>, PretrainedError> {
     let failed = |e: candle_core::Error| PretrainedError::Format {
         file: path.display().to_string(),
         problem: e.to_string(),
@@ -94,12 +121,44 @@ fn load(path: &Path) -> Result<Vec<(String, Tensor)>, PretrainedError> {
     if !path.is_file() {
         return Err(PretrainedError::Read { path: path.into(), problem: "no such file".into() });
     }
+    if begins_with(path, &PYTORCH_BEFORE_1_6) {
+        let problem = "it is a PyTorch checkpoint of the format before 1.6; expected a zip archive or safetensors: load \
+                       it with torch.load and save it again with torch.save, or with safetensors.torch.save_file";
+        return Err(PretrainedError::Format { file: path.display().to_string(), problem: problem.into() });
+    }
     let tensors = match path.extension().is_some_and(|extension| extension == "safetensors") {
-        true => candle_core::safetensors::load(path, &Device::Cpu).map_err(failed)?.into_iter().collect(),
+        true => safetensors(path).map_err(failed)?,
         false => candle_core::pickle::read_all(path).map_err(failed)?,
     };
     let floats = tensors
         .into_iter()
         .filter(|(name, tensor)| tensor.dtype().is_float() || !name.ends_with("position_ids"));
     floats.map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32).map_err(failed)?))).collect()
+}
+
+fn begins_with(path: &Path, expected: &[u8]) -> bool {
+    let mut found = vec![0; expected.len()];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut found)).is_ok() && found == expected
+}
+
+/// The tensors of a safetensors file.
+fn safetensors(path: &Path) -> candle_core::Result<Vec<(String, Tensor)>> {
+    let bytes = std::fs::read(path)?;
+    let file = SafeTensors::deserialize(&bytes)?;
+    file.tensors().into_iter().map(|(name, view)| Ok((name, tensor(&view)?))).collect()
+}
+
+/// A tensor of any type of number. candle has no booleans and not all integers; in checkpoints they are masks and counters.
+fn tensor(view: &TensorView) -> candle_core::Result<Tensor> {
+    fn words<const N: usize>(view: &TensorView, number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        view.data().as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
+    }
+    let numbers = match view.dtype() {
+        Dtype::BOOL => words(view, |[byte]| f32::from(byte)),
+        Dtype::I8 => words(view, |[byte]| f32::from(byte as i8)),
+        Dtype::U16 => words(view, |bytes| f32::from(u16::from_le_bytes(bytes))),
+        Dtype::U64 => words(view, |bytes| u64::from_le_bytes(bytes) as f32),
+        _ => return view.load(&Device::Cpu),
+    };
+    Tensor::from_vec(numbers, view.shape(), &Device::Cpu)
 }

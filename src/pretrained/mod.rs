@@ -17,22 +17,27 @@ mod bert;
 mod decision_transformer;
 mod decoding;
 mod files;
+mod generation;
 mod gpt2;
 mod hub;
 mod image;
+mod interpolate;
 mod llama;
 mod names;
+mod preprocessor;
 mod run;
+mod sentence;
 mod settings;
 mod t5;
 mod task;
 mod text;
+mod tokenizer;
 mod trajectory;
 mod vit;
 mod whisper;
 
 pub use names::{Report, Tensors};
-pub use run::{export, import};
+pub use run::{export, import, import_ignoring};
 pub use trajectory::Scales;
 
 use crate::data::DataError;
@@ -46,6 +51,7 @@ use candle_core::Device;
 use names::NameMap;
 use settings::Settings;
 use smalti_contract::TokenizeError;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,6 +95,9 @@ pub enum PretrainedError {
         /// The tensors, with expected and found.
         problems: String,
     },
+    /// The folder of an import or export holds a run.
+    #[error("{} holds a run already; expected a new folder: choose another --out", .0.display())]
+    Exists(PathBuf),
     /// A log of episodes cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -143,6 +152,10 @@ struct Checkpoint {
     /// The run's name of the output of classes, if it is not `class`. A run imported without a classifier may have learned one
     /// under the name `embedding`.
     classes: Option<String>,
+    /// The settings that are read as if they were not there.
+    ignored: BTreeSet<String>,
+    /// Those that are in a file.
+    found: RefCell<BTreeSet<String>>,
 }
 
 /// A checkpoint as a model, a task and a map of names.
@@ -178,11 +191,27 @@ impl Checkpoint {
         std::fs::read(&path).map(Some).map_err(|e| PretrainedError::Read { path, problem: e.to_string() })
     }
 
+    /// The settings of a JSON file beside the weights, without ignored ones; `None` if there is no such file.
+    fn settings_of(&self, name: &str) -> Result<Option<Settings>, PretrainedError> {
+        let Some(json) = self.file(name)? else { return Ok(None) };
+        let settings = Settings::parse(&self.folder.join(name).display().to_string(), &json)?;
+        Ok(Some(self.without_ignored(settings)))
+    }
+
+    /// Settings without ignored ones.
+    fn without_ignored(&self, mut settings: Settings) -> Settings {
+        self.found.borrow_mut().extend(settings.remove(&self.ignored));
+        settings
+    }
+
     fn refuse(&self, setting: &str, problem: impl ToString) -> PretrainedError {
         self.settings.refuse(setting, problem.to_string())
     }
 
     fn describe(&self) -> Result<Description, PretrainedError> {
+        if self.kind() != "bert" {
+            sentence::refuse(self)?;
+        }
         let description =
             match self.kind() {
                 "gpt2" => gpt2::describe(self),
@@ -196,6 +225,9 @@ impl Checkpoint {
                     .refuse("model_type", format!("expected one of {}; found {other:?}", KINDS.join(", ")))),
             }?;
         self.settings.finish()?;
+        if let Some(key) = self.ignored.difference(&self.found.borrow()).next() {
+            return Err(self.refuse(key, "expected a setting of this file or of one beside it to ignore; found none"));
+        }
         Ok(description)
     }
 }
@@ -222,7 +254,17 @@ pub const KINDS: &[&str] = &[
 /// # Errors
 /// [`PretrainedError`], with the file and the setting or tensor that does not fit.
 pub fn open(path: &Path) -> Result<Pretrained, PretrainedError> {
-    let (checkpoint, tensors, file) = files::read(path)?;
+    open_ignoring(path, &[])
+}
+
+/// [`open`], with the settings named in `ignored` read as if they were in no file.
+///
+/// # Errors
+/// As of [`open`], and if no file has one of these settings.
+pub fn open_ignoring(path: &Path, ignored: &[String]) -> Result<Pretrained, PretrainedError> {
+    let (mut checkpoint, mut tensors, file) = files::read(path, ignored)?;
+    tensors.extend(sentence::tensors(&checkpoint)?);
+    checkpoint.tensors = tensors.keys().cloned().collect();
     let Description { model: config, task: ImportedTask { settings, task }, names } =
         checkpoint.describe()?;
     let model = Model::new(&config, &[task.spec().clone()], 0, &Device::Cpu)?;

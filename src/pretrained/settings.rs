@@ -6,23 +6,32 @@ use serde_json::{Map, Value};
 use std::{cell::RefCell, collections::BTreeSet};
 
 /// The settings of a published model. It records which settings were read; [`finish`](Self::finish) fails if one was not.
+#[derive(Clone)]
 pub struct Settings {
     file: String,
     values: Map<String, Value>,
     known: RefCell<BTreeSet<String>>,
 }
 
-/// Settings of any kind of model that do not change its output for given tokens: of training, decoding and bookkeeping.
+/// Settings of any kind of model that do not change its output for given tokens: of training, of sampling, which the user
+/// chooses, and of bookkeeping, some of versions of transformers before 3.
 const IGNORED: &[&str] = &[
     "_attn_implementation",
     "_attn_implementation_autoset",
     "_commit_hash",
     "_name_or_path",
+    "_num_labels",
     "architectures",
+    "attn_implementation",
     "begin_suppress_tokens",
     "bos_token_id",
+    "chunk_size_feed_forward",
+    "cls_token_id",
     "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
     "dtype",
+    "early_stopping",
     "eos_token_id",
     "finetuning_task",
     "forced_bos_token_id",
@@ -30,37 +39,55 @@ const IGNORED: &[&str] = &[
     "forced_eos_token_id",
     "gradient_checkpointing",
     "id2label",
+    "init_std",
     "initializer_factor",
     "initializer_range",
-    "init_std",
     "is_encoder_decoder",
     "keys_to_ignore_at_inference",
     "label2id",
+    "length_penalty",
+    "mask_token_id",
     "max_length",
     "min_length",
     "model_max_length",
     "model_type",
     "name_or_path",
+    "num_beam_groups",
     "num_beams",
     "num_labels",
+    "num_return_sequences",
     "output_attentions",
     "output_hidden_states",
     "output_past",
+    "output_scores",
     "pad_token_id",
     "prefix",
     "pretraining_tp",
     "problem_type",
+    "remove_invalid_values",
     "return_dict",
     "return_dict_in_generate",
     "sep_token_id",
     "suppress_tokens",
     "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
     "tokenizer_class",
+    "tokenizer_file",
+    "top_k",
+    "top_p",
     "torch_dtype",
     "torchscript",
+    "transformers.js_config",
     "transformers_version",
+    "typical_p",
+    "unk_token_id",
+    "unsloth_fixed",
+    "unsloth_version",
     "use_bfloat16",
     "use_cache",
+    "use_return_dict",
+    "xla_device",
 ];
 
 impl Settings {
@@ -76,6 +103,11 @@ impl Settings {
             Err(error) => return Err(failed(error.to_string())),
         };
         Ok(Self { file: file.into(), values, known: RefCell::default() })
+    }
+
+    /// Remove these settings; returns those that there were.
+    pub fn remove(&mut self, keys: &BTreeSet<String>) -> Vec<String> {
+        keys.iter().filter(|key| self.values.remove(*key).is_some()).cloned().collect()
     }
 
     /// All settings.
@@ -184,8 +216,20 @@ impl Settings {
     /// # Errors
     /// [`PretrainedError::Setting`] if it is not an id.
     pub fn id(&self, key: &str) -> Result<Option<u32>, PretrainedError> {
-        let first = |value: &Value| value.as_array().map_or(Some(value.clone()), |ids| ids.first().cloned());
-        self.read(key, "an id", |value| first(value)?.as_u64().and_then(|id| u32::try_from(id).ok()))
+        Ok(self.ids(key)?.first().copied())
+    }
+
+    /// Read the ids of tokens, one or a list; empty if it is not set.
+    ///
+    /// # Errors
+    /// [`PretrainedError::Setting`] if they are not ids.
+    pub fn ids(&self, key: &str) -> Result<Vec<u32>, PretrainedError> {
+        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        let ids = |value: &Value| match value.as_array() {
+            Some(ids) => ids.iter().map(id).collect(),
+            None => id(value).map(|id| vec![id]),
+        };
+        Ok(self.read(key, "an id or a list of ids", ids)?.unwrap_or_default())
     }
 
     /// Read a height and width: `224` or `[224, 224]`.
@@ -210,9 +254,8 @@ impl Settings {
     pub fn only(&self, known: &[(&str, Value)]) -> Result<(), PretrainedError> {
         for (key, expected) in known {
             if let Some(found) = self.get(key).filter(|found| *found != expected) {
-                return Err(
-                    self.refuse(key, format!("expected {expected}; found {found}, which is not supported"))
-                );
+                let problem = format!("expected {expected}; found {found}, which is not supported");
+                return Err(self.refuse(key, problem));
             }
         }
         Ok(())
@@ -233,7 +276,11 @@ impl Settings {
         match self.values.iter().find(|(key, value)| !is_known(key) && !value.is_null()) {
             None => Ok(()),
             Some((key, value)) => {
-                Err(self.refuse(key, format!("expected a setting that this build supports; found {value}")))
+                let problem = format!(
+                    "expected a setting that this build supports; found {value}; if it changes no output, import with \
+                     --ignore-setting {key}"
+                );
+                Err(self.refuse(key, problem))
             }
         }
     }

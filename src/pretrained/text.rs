@@ -1,12 +1,12 @@
 //! The task of a text checkpoint: its vocabulary and its output.
 
 use super::names::NameMap;
+use super::sentence::SentenceEncoder;
 use super::task::{ImportedTask, TaskBuilder};
-use super::{Checkpoint, PretrainedError};
+use super::{Checkpoint, PretrainedError, generation, tokenizer};
 use crate::head::{Generate, Masked, MaskedSettings, Represent};
 use crate::modalities::text::{MASK_TOKENS, TextConfig, TextTokenizer, TextUnit, Vocabulary, published};
-use crate::sample::Pool;
-use serde_json::{Value, json};
+use serde_json::json;
 use smalti_contract::Tokenizer;
 
 /// The context of a model without a maximum length.
@@ -40,15 +40,22 @@ pub(super) fn next_token(
     context: usize,
 ) -> Result<ImportedTask, PretrainedError> {
     let text = Text::read(checkpoint, vocabulary, context, 0)?;
-    // The `eos_token_id` of some checkpoints is outside their vocabulary.
-    let end = checkpoint.settings.id("eos_token_id")?.filter(|&id| (id as usize) < vocabulary);
-    let output = json!({
+    let mut output = json!({
         "modality": "text",
         "windows": true,
         "vocabulary": text.unit,
         "context": context,
-        "end": end,
     });
+    // The ids that the tokenizer puts before a text. Those after it would end the text before it is continued.
+    for (key, ids) in
+        [("begin", text.tokenizer.begin()), ("end", &generation::read(checkpoint, vocabulary)?.ends)]
+    {
+        match ids {
+            [] => {}
+            [id] => output[key] = json!(id),
+            ids => output[key] = json!(ids),
+        }
+    }
     TaskBuilder::new(SOURCE)
         .output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?
         .finish()
@@ -82,23 +89,29 @@ pub(super) fn represented(
     vocabulary: usize,
     context: usize,
     segments: usize,
+    encoder: &SentenceEncoder,
 ) -> Result<ImportedTask, PretrainedError> {
-    let text = Text::read(checkpoint, vocabulary, context, segments)?;
+    let mut text = Text::read(checkpoint, vocabulary, context, segments)?;
+    if encoder.lowercase {
+        let config = TextConfig { lowercase: true, ..text.tokenizer.config().clone() };
+        text.tokenizer = TextTokenizer::new(config)?;
+    }
     let input = json!({
         "modality": "text",
         "vocabulary": text.unit,
         "context": context,
         "segments": segments,
+        "lowercase": encoder.lowercase,
     });
-    let SentenceEncoder { pool, normalize, .. } = SentenceEncoder::read(checkpoint)?.unwrap_or_default();
+    let SentenceEncoder { pool, normalize, .. } = *encoder;
+    let mut output = json!({ "pool": pool, "normalize": normalize });
+    let dense = encoder.dense.as_ref().map(|dense| dense.layer);
+    if let Some(dense) = dense {
+        output["dense"] = json!(dense);
+    }
     TaskBuilder::new(SOURCE)
         .input("text", input, &text.tokenizer)?
-        .output(
-            "embedding",
-            json!({ "pool": pool, "normalize": normalize }),
-            &Represent::new(normalize),
-            None,
-        )?
+        .output("embedding", output, &Represent::new(normalize, dense), None)?
         .finish()
 }
 
@@ -107,65 +120,22 @@ pub(super) fn text_to_text(
     checkpoint: &Checkpoint,
     vocabulary: usize,
 ) -> Result<ImportedTask, PretrainedError> {
-    let settings = &checkpoint.settings;
     let text = Text::read(checkpoint, vocabulary, DEFAULT_CONTEXT, 0)?;
     let source = json!({ "modality": "text", "vocabulary": text.unit, "context": DEFAULT_CONTEXT });
+    let generation::TextIds { start, mut ends } = generation::read(checkpoint, vocabulary)?;
+    if ends.is_empty() {
+        ends.push(1);
+    }
     let target = json!({
         "share": "source",
         "cross_attention": true,
-        "begin": settings.id("decoder_start_token_id")?.unwrap_or_default(),
-        "end": settings.id("eos_token_id")?.unwrap_or(1),
+        "begin": start.unwrap_or_default(),
+        "end": ends,
     });
     TaskBuilder::new(SOURCE)
         .input("source", source, &text.tokenizer)?
         .output("target", target, &Generate::new(vocabulary), Some(&text.tokenizer))?
         .finish()
-}
-
-/// The settings of a sentence encoder (Reimers and Gurevych 2019).
-pub(super) struct SentenceEncoder {
-    pool: Pool,
-    normalize: bool,
-    /// The most tokens of a text; `None` for one token per position.
-    pub most_tokens: Option<usize>,
-}
-
-impl Default for SentenceEncoder {
-    fn default() -> Self {
-        Self { pool: Pool::Mean, normalize: false, most_tokens: None }
-    }
-}
-
-impl SentenceEncoder {
-    /// Read the settings beside the weights; `None` if there are none.
-    pub fn read(checkpoint: &Checkpoint) -> Result<Option<Self>, PretrainedError> {
-        const POOLING: &str = "1_Pooling/config.json";
-        let failed = |name: &str, problem: String| PretrainedError::Format {
-            file: checkpoint.folder.join(name).display().to_string(),
-            problem,
-        };
-        let json = |name: &str| -> Result<Option<Value>, PretrainedError> {
-            let parse = |bytes: Vec<u8>| serde_json::from_slice(&bytes);
-            checkpoint.file(name)?.map(parse).transpose().map_err(|e| failed(name, e.to_string()))
-        };
-        let Some(pooling) = json(POOLING)? else { return Ok(None) };
-        let on = |key: &str| pooling.get(key).and_then(Value::as_bool) == Some(true);
-        let pool = match (on("pooling_mode_mean_tokens"), on("pooling_mode_cls_token")) {
-            (true, false) => Pool::Mean,
-            (false, true) => Pool::First,
-            _ => {
-                let problem = format!("expected pooling by the mean or the first token; found {pooling}");
-                return Err(failed(POOLING, problem));
-            }
-        };
-        let modules = json("modules.json")?.map_or(String::new(), |modules| modules.to_string());
-        let most = json("sentence_bert_config.json")?.and_then(|bert| bert.get("max_seq_length")?.as_u64());
-        Ok(Some(Self {
-            pool,
-            normalize: modules.contains("Normalize"),
-            most_tokens: most.filter(|&most| most > 0).map(|most| most as usize),
-        }))
-    }
 }
 
 /// The vocabulary of a checkpoint.
@@ -189,11 +159,13 @@ impl Text {
             let tokenizer = build(TextConfig { segments, ..TextConfig::new(ids, context) })?;
             return Ok(Self { unit: TextUnit::Numbers(vocabulary), tokenizer });
         }
+        tokenizer::check(checkpoint)?;
         let found = published::open(&checkpoint.folder, context)?;
         let known = found.vocabulary_size();
         if known > vocabulary {
-            let problem = format!("expected at least the {known} ids of the tokenizer; found {vocabulary}");
-            return Err(checkpoint.refuse("vocab_size", problem));
+            // A padding token that was added after training is often beyond the model's rows.
+            let tokenizer = build(TextConfig { rows: Some(vocabulary), segments, ..found.into_config() })?;
+            return Ok(Self { unit: TextUnit::File(checkpoint.folder.display().to_string()), tokenizer });
         }
         // Published embedding tables are often rounded up: their last rows have no token.
         let specials = (known..vocabulary).map(|id| format!("<unused {id}>")).collect();

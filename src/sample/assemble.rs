@@ -254,7 +254,7 @@ fn part(
     };
     let Some(vocabulary) = part.vocabulary() else { return Ok(part) };
     part.base_vocabulary = vocabulary - n_special_ids;
-    let given = planned.begin.iter().copied().chain(planned.end).chain(planned.mask_id);
+    let given = planned.begin.iter().chain(&planned.end).copied().chain(planned.mask_id);
     if let Some(id) = given.into_iter().find(|&id| id as usize >= part.base_vocabulary) {
         let size = part.base_vocabulary;
         return Err(refuse(format!("begin, end and mask_id: expected ids below {size}; found {id}")));
@@ -262,13 +262,12 @@ fn part(
     let mut new_ids = part.base_vocabulary as u32..;
     let mut next = || new_ids.next();
     part.special_ids = match part.role {
-        Role::Generated(_) if part.windows => SpecialIds { end: planned.end, ..SpecialIds::default() },
         Role::Generated(_) => {
-            let begin = match planned.begin.is_empty() {
+            let mut given_or_new = |ids: &[u32]| match ids.is_empty() && !part.windows {
                 true => next().into_iter().collect(),
-                false => planned.begin.clone(),
+                false => ids.to_vec(),
             };
-            SpecialIds { begin, end: planned.end.or_else(&mut next), mask: None }
+            SpecialIds { begin: given_or_new(&planned.begin), end: given_or_new(&planned.end), mask: None }
         }
         Role::Masked(_) => SpecialIds { mask: planned.mask_id.or_else(next), ..SpecialIds::default() },
         Role::Input | Role::Series(_) => SpecialIds::default(),

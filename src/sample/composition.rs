@@ -178,7 +178,7 @@ impl Composition {
             (None, Some(part)) => {
                 // Special ids of this part, and of parts that share its vocabulary, have no value.
                 let SpecialIds { begin, end, mask } = &part.special_ids;
-                let is_special = |id: &u32| begin.contains(id) || [*end, *mask].contains(&Some(*id));
+                let is_special = |id: &u32| begin.iter().chain(end).chain(mask).any(|special| special == id);
                 let own =
                     ids.iter().copied().filter(|id| (*id as usize) < part.base_vocabulary && !is_special(id));
                 (part.tokenizer.clone(), own.collect())

@@ -54,10 +54,10 @@ pub enum Role {
 /// Special ids of a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpecialIds {
-    /// The ids before a generated value.
+    /// The ids before a generated value, or before a prompt that is continued.
     pub begin: Vec<u32>,
-    /// The id after a generated value.
-    pub end: Option<u32>,
+    /// The ids that end a generated value; the first is after it in training.
+    pub end: Vec<u32>,
     /// The id of a masked token.
     pub mask: Option<u32>,
 }
@@ -138,7 +138,7 @@ impl Part {
             [] => vec![],
             [_] => order.clone(),
             axes => {
-                let n_begin = self.special_ids.begin.len();
+                let n_begin = self.n_begin();
                 places.flat_map(|place| unravel(place.saturating_sub(n_begin), axes)).collect()
             }
         };
@@ -154,9 +154,14 @@ impl Part {
         match &self.kinds[0].axes[..] {
             [] => None,
             // Begin ids have positions, too.
-            [axis] => Some(axis.size.saturating_sub(self.special_ids.begin.len()).max(1)),
+            [axis] => Some(axis.size.saturating_sub(self.n_begin()).max(1)),
             axes => Some(places(axes)),
         }
+    }
+
+    /// The number of ids before each value; a window of a longer value has none.
+    fn n_begin(&self) -> usize {
+        if self.windows { 0 } else { self.special_ids.begin.len() }
     }
 
     /// Masks each id with probability `rate`, at least one: replaces 80% by the mask id and 10% by a random id (BERT; Devlin

@@ -49,7 +49,7 @@ pub(super) struct PlannedPart {
     /// Whether a predicted series is an input of its later steps; otherwise it has no tokens.
     pub feedback: bool,
     pub begin: Vec<u32>,
-    pub end: Option<u32>,
+    pub end: Vec<u32>,
     pub mask_id: Option<u32>,
     pub windows: bool,
     /// The number of the part whose vocabulary it shares.
@@ -155,7 +155,7 @@ impl Plan {
         let added = |part: &PlannedPart| match part.role {
             // A window of a longer value has no begin and no end.
             Role::Generated(_) if part.windows => 0,
-            Role::Generated(_) => usize::from(part.begin.is_empty()) + usize::from(part.end.is_none()),
+            Role::Generated(_) => usize::from(part.begin.is_empty()) + usize::from(part.end.is_empty()),
             Role::Masked(_) => usize::from(part.mask_id.is_none()),
             Role::Input | Role::Series(_) => 0,
         };
@@ -188,7 +188,7 @@ impl PlannedPart {
             required: input.required,
             feedback: true,
             begin: vec![],
-            end: None,
+            end: vec![],
             mask_id: None,
             windows: false,
             share: None,

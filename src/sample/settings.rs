@@ -179,12 +179,13 @@ pub struct OutputSettings {
     /// otherwise each row is a sample.
     #[serde(default, skip_serializing_if = "is_default")]
     pub windows: bool,
-    /// The ids of the modality before a generated value: Whisper's language and task. Default: a new id.
+    /// The ids of the modality before a generated value: Whisper's language and task. Default: a new id. With `windows`, the
+    /// ids before a prompt that is continued (Llama's `<s>`). Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin: Option<OneOrMany<u32>>,
-    /// The id of the modality after a generated value. Default: a new id.
+    /// The id of the modality after a generated value, or several ids, each of which ends it. Default: a new id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end: Option<u32>,
+    pub end: Option<OneOrMany<u32>>,
     /// The id of the modality for a masked token: BERT's `[MASK]`. Default: a new id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_id: Option<u32>,

@@ -51,7 +51,7 @@ impl<'a> ClipDecoder<'a> {
             return refuse("timestamps", problem);
         }
         let with_timestamps = options.timestamps.unwrap_or(decoding.timestamps) || long;
-        let end = next.part.special_ids.end.unwrap_or(u32::MAX);
+        let end = next.part.special_ids.end.first().copied().unwrap_or(u32::MAX);
         let timestamps = decoding.no_timestamps.filter(|_| with_timestamps);
         let max_initial = decoding.max_initial_timestamp;
         let timestamps = timestamps.map(|no_timestamps| TimestampRules { no_timestamps, end, max_initial });

@@ -27,9 +27,10 @@ impl SampleBuilder<'_> {
         };
         // A tokenizer may have added the begin and end ids already.
         let ids = ids.strip_prefix(&begin[..]).unwrap_or(&ids);
-        let ids = ids.strip_suffix(part.special_ids.end.as_slice()).unwrap_or(ids);
+        let end = &part.special_ids.end[..part.special_ids.end.len().min(1)];
+        let ids = ids.strip_suffix(end).unwrap_or(ids);
         let read = [&begin[..], ids].concat();
-        let ids: Vec<u32> = read.iter().skip(1).copied().chain(part.special_ids.end).collect();
+        let ids: Vec<u32> = read.iter().skip(1).chain(end).copied().collect();
         // Begin ids are given in generation: the first prediction follows the last of them.
         let weights = (0..ids.len()).map(|place| if place + 1 < begin.len() { 0.0 } else { 1.0 }).collect();
         self.append(number, part.sequence(read)?, None);

@@ -29,7 +29,7 @@ impl SampleBuilder<'_> {
         if places.is_empty() {
             return Ok(()); // the head's input is missing
         }
-        if output.head.width() == 0 && self.purpose != Purpose::Predict {
+        if output.head.is_representation() && self.purpose != Purpose::Predict {
             return Ok(()); // the head has no target
         }
         if self.purpose == Purpose::Predict {

@@ -141,7 +141,7 @@ impl PlannedPart {
             required: output.required,
             feedback: output.feedback,
             begin: output.begin.as_ref().map_or(vec![], |ids| ids.as_slice().to_vec()),
-            end: output.end,
+            end: output.end.as_ref().map_or(vec![], |ids| ids.as_slice().to_vec()),
             mask_id: output.mask_id,
             windows: output.windows,
             share: None,
