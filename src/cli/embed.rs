@@ -59,7 +59,7 @@ pub struct EmbedArgs {
 /// Pooling of a value's tokens.
 #[derive(Clone, Copy, ValueEnum)]
 enum PoolChoice {
-    /// Mean of all tokens.
+    /// Mean of all tokens; of images with class token and registers, as of transformers' last_hidden_state.
     Mean,
     /// First token: BERT's [CLS].
     First,

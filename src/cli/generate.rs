@@ -16,6 +16,9 @@ pub struct GenerateArgs {
     /// Folder of a run that continues texts, or generates texts from a single text input.
     run: PathBuf,
     /// Text to continue, or the text input.
+    ///
+    /// The ids that a published tokenizer puts before a text, such as <s>, are added. A run without a vocabulary reads ids,
+    /// such as "5 7 9", as they are: T5's end id is not added.
     #[arg(long, default_value = "\n")]
     prompt: String,
     /// Maximum number of tokens to generate.

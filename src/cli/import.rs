@@ -27,7 +27,13 @@ pub struct ImportArgs {
     /// Decision transformer: divisor of the returns in its training, often 1000.
     #[arg(long)]
     return_scale: Option<f32>,
-    /// Print one JSON object: loaded, numbers, repeated, unread, ids_as_text.
+    /// Setting beside the weights that changes no output. May be repeated.
+    ///
+    /// A setting that this build does not know is an error, because it may change the output. The run keeps the names of
+    /// ignored settings.
+    #[arg(long, value_name = "KEY")]
+    ignore_setting: Vec<String>,
+    /// Print one JSON object: loaded, numbers, repeated, unread, ignored, ids_as_text.
     #[arg(long)]
     json: bool,
 }
@@ -72,7 +78,8 @@ pub fn import(args: ImportArgs) -> Result<()> {
     let scaled = args.log.is_some() || args.return_scale.is_some();
     let scales = pretrained::Scales { log: args.log, return_scale: args.return_scale };
     let storage = args.dtype.into();
-    let report = pretrained::import(&args.checkpoint, &args.out, storage, scaled.then_some(&scales))?;
+    let (scales, ignored) = (scaled.then_some(&scales), &args.ignore_setting);
+    let report = pretrained::import_ignoring(&args.checkpoint, &args.out, storage, scales, ignored)?;
     if args.json {
         return print::json(&serde_json::to_value(&report)?);
     }
@@ -85,10 +92,14 @@ pub fn import(args: ImportArgs) -> Result<()> {
         report.repeated.iter().map(|(name, other)| one("copy of another", &format!("{name} = {other}"))),
     );
     rows.extend(report.unread.iter().map(|name| one("not read, kept for export", name)));
+    rows.extend(report.ignored.iter().map(|key| one("setting ignored", key)));
     print::table(&["tensors", ""], &rows);
     println!("the run is in {}", args.out.display());
     if report.ids_as_text {
-        println!("the checkpoint has no vocabulary: prompts and texts are ids, such as --prompt \"5 7 9\"");
+        println!(
+            "the checkpoint has no vocabulary: prompts and texts are ids, such as --prompt \"5 7 9\", without added begin and \
+             end ids"
+        );
     }
     Ok(())
 }

@@ -223,9 +223,8 @@ impl<'a> Pooler<'a> {
             let rows: Vec<u32> = (0..n as u32).collect();
             let documents: Vec<_> = (0..n).map(|row| row..row + 1).collect();
             let layer = model.head(number, output);
-            let states = without_gradients(|| {
-                layer.forward(&ops::Value::constant(states), &rows, None, &documents)
-            })?;
+            let states =
+                without_gradients(|| layer.forward(&ops::Value::constant(states), &rows, None, &documents))?;
             let predicted = layer.head().predict(states.tensor(), &documents)?;
             vectors = predicted.into_iter().map(|of| of.value.into_numbers()).collect::<Result<_, _>>()?;
         }

@@ -7,7 +7,6 @@ use crate::sample::Decoding;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-
 /// How a checkpoint generates text.
 pub(super) struct TextGeneration {
     /// The id that begins a text.

@@ -82,7 +82,11 @@ pub(super) fn read(checkpoint: &Checkpoint, vocabulary: usize) -> Result<TextIds
         changes_nothing(settings)?;
         // The `eos_token_id` of some checkpoints is outside their vocabulary.
         let ends = settings.ids("eos_token_id")?.into_iter().filter(|&id| (id as usize) < vocabulary);
-        ends.for_each(|id| if !ids.ends.contains(&id) { ids.ends.push(id) });
+        ends.for_each(|id| {
+            if !ids.ends.contains(&id) {
+                ids.ends.push(id)
+            }
+        });
         ids.start = settings.id("decoder_start_token_id")?.or(ids.start);
     }
     if let Some(file) = &file {

@@ -2,15 +2,12 @@
 
 use super::settings::Settings;
 use super::task::{ImportedTask, TaskBuilder};
-use super::{Checkpoint, PretrainedError};
+use super::{Checkpoint, PretrainedError, preprocessor};
 use crate::head::{Classify, Represent};
-use crate::modalities::image::{Filter, ImageConfig, ImageTokenizer, Resize};
+use crate::modalities::image::{ImageConfig, ImageTokenizer};
 use crate::sample::{Composition, Pool};
 use serde_json::{Map, Value, json};
 use smalti_contract::Tokenizer;
-
-/// The settings of image preparation, beside the weights.
-pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// Register tokens (Darcet et al. 2024).
 #[derive(Clone, Copy)]
@@ -66,10 +63,7 @@ fn image_config(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError>
         return Err(settings.refuse("patch_size", format!("expected a square patch; found {patch}×{other}")));
     }
     let channels = settings.count("num_channels")?.unwrap_or(3);
-    match checkpoint.file(PREPROCESSOR)? {
-        Some(json) => preprocessor_config(&Settings::parse(PREPROCESSOR, &json)?, channels, patch, size),
-        None => Ok(ImageConfig::vit(channels, patch, size)),
-    }
+    Ok(preprocessor::read(checkpoint, channels, patch)?.unwrap_or(ImageConfig::vit(channels, patch, size)))
 }
 
 /// The names of the classes, by number.
@@ -84,94 +78,6 @@ fn classes(settings: &Settings) -> Result<Vec<String>, PretrainedError> {
     let names = value.as_object().ok_or_else(|| refuse(value))?;
     let name = |i: usize| names.get(&i.to_string()).and_then(Value::as_str).map(String::from);
     (0..names.len()).map(|i| name(i).ok_or_else(|| refuse(value))).collect()
-}
-
-/// The preparation of images by these settings of [`PREPROCESSOR`].
-fn preprocessor_config(
-    settings: &Settings,
-    channels: usize,
-    patch: usize,
-    image_size: [usize; 2],
-) -> Result<ImageConfig, PretrainedError> {
-    settings.only(&[
-        ("do_resize", json!(true)),
-        ("do_rescale", json!(true)),
-        ("do_normalize", json!(true)),
-    ])?;
-    settings.ignore(&["image_processor_type", "feature_extractor_type", "processor_class", "do_convert_rgb"]);
-    settings.ignore(&["data_format", "input_data_format", "device", "return_tensors", "default_to_square"]);
-    let rescale = settings.number("rescale_factor", 1.0 / 255.0)?;
-    if (rescale * 255.0 - 1.0).abs() > 1e-3 {
-        return Err(settings.refuse("rescale_factor", format!("expected 1/255; found {rescale}")));
-    }
-    let filter = match settings.count("resample")?.unwrap_or(2) {
-        0 => Filter::Nearest,
-        1 => Filter::Lanczos,
-        2 => Filter::Bilinear,
-        3 => Filter::Bicubic,
-        4 => Filter::Box,
-        other => {
-            return Err(settings
-                .refuse("resample", format!("expected one of Pillow's filters 0 to 4; found {other}")));
-        }
-    };
-    let crop = settings.flag("do_center_crop", false)?;
-    let crop_size = side_or_sides(settings, "crop_size")?;
-    let resize = match (side_or_sides(settings, "size")?, crop) {
-        (None | Some(Size::Sides(_)), false) => Resize::Stretch,
-        (Some(Size::Shortest(shortest_edge)), true) => Resize::Crop { shortest_edge },
-        (Some(Size::Sides([height, width])), true) if height == width => {
-            Resize::Crop { shortest_edge: height }
-        }
-        (found, _) => {
-            let problem = format!(
-                "expected height and width without do_center_crop, or one side with it; found {found:?}"
-            );
-            return Err(settings.refuse("size", problem));
-        }
-    };
-    let sides_or_default = |size: Option<Size>| match size {
-        Some(Size::Sides(sides)) => sides,
-        _ => image_size,
-    };
-    let size = sides_or_default(if crop { crop_size } else { side_or_sides(settings, "size")? });
-    if size != image_size {
-        let problem = format!("expected the model's image_size {image_size:?}; found {size:?}");
-        return Err(settings.refuse("size", problem));
-    }
-    let numbers = |key: &str| -> Result<Vec<f32>, PretrainedError> {
-        let read = |value: &Value| value.as_array()?.iter().map(|x| x.as_f64().map(|x| x as f32)).collect();
-        let found: Option<Vec<f32>> = settings.get(key).map_or(Some(vec![0.5; channels]), read);
-        match found.filter(|found| found.len() == channels) {
-            Some(found) => Ok(found),
-            None => Err(settings.refuse(key, format!("expected {channels} numbers, one for each channel"))),
-        }
-    };
-    let (mean, std) = (numbers("image_mean")?, numbers("image_std")?);
-    settings.finish()?;
-    Ok(ImageConfig { resize, filter, mean, std, ..ImageConfig::vit(channels, patch, size) })
-}
-
-/// The size to which images are resized, in pixels.
-#[derive(Debug)]
-enum Size {
-    /// Height and width.
-    Sides([usize; 2]),
-    /// The length of the shorter side.
-    Shortest(usize),
-}
-
-fn side_or_sides(settings: &Settings, key: &str) -> Result<Option<Size>, PretrainedError> {
-    let Some(value) = settings.get(key) else { return Ok(None) };
-    let side = |value: &Value| value.as_u64().map(|side| side as usize);
-    let of = |key: &str| value.get(key).and_then(side);
-    let size = match (side(value), of("height"), of("width"), of("shortest_edge")) {
-        (Some(side), ..) => Some(Size::Sides([side; 2])),
-        (_, Some(height), Some(width), _) => Some(Size::Sides([height, width])),
-        (.., Some(shortest)) => Some(Size::Shortest(shortest)),
-        _ => None,
-    };
-    size.map(Some).ok_or_else(|| settings.refuse(key, format!("expected a size; found {value}")))
 }
 
 /// A task's preparation of images; `None` for a task without images.

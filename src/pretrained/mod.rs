@@ -226,7 +226,9 @@ impl Checkpoint {
             }?;
         self.settings.finish()?;
         if let Some(key) = self.ignored.difference(&self.found.borrow()).next() {
-            return Err(self.refuse(key, "expected a setting of this file or of one beside it to ignore; found none"));
+            return Err(
+                self.refuse(key, "expected a setting of this file or of one beside it to ignore; found none")
+            );
         }
         Ok(description)
     }

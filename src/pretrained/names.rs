@@ -40,6 +40,8 @@ pub struct Report {
     pub repeated: Vec<(String, String)>,
     /// Published tensors that the model does not read, kept for export.
     pub unread: Vec<String>,
+    /// Settings that were ignored because the user said so.
+    pub ignored: Vec<String>,
     /// Whether the checkpoint has no vocabulary: its texts are ids, separated by spaces.
     pub ids_as_text: bool,
 }

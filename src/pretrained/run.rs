@@ -5,7 +5,9 @@ use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::task::ImportedTask;
-use super::{Checkpoint, Description, PretrainedError, Scales, open, trajectory};
+use super::{
+    Checkpoint, Description, PretrainedError, Scales, open_ignoring, preprocessor, sentence, trajectory,
+};
 use crate::config::{RunConfig, VERSION};
 use crate::model::Model;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
@@ -15,23 +17,24 @@ use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+/// The names of the settings that were ignored.
+const IGNORED: &str = "ignored_settings.json";
 /// The names of the checkpoint's tensors.
 const NAMES: &str = "tensors.json";
 /// The tensors that the model does not read.
 const UNREAD: &str = "unread.safetensors";
 /// Files beside the weights: settings of tokenizers, of the preparation of inputs and of decoding.
 const FRONT_END: &[&str] = &[
-    "1_Pooling/config.json",
     "added_tokens.json",
     "encoder.json",
     "generation_config.json",
     "merges.txt",
-    "modules.json",
-    "preprocessor_config.json",
-    "sentence_bert_config.json",
+    preprocessor::FILE,
+    preprocessor::PROCESSORS,
     "special_tokens_map.json",
     "spiece.model",
     "tokenizer.json",
@@ -45,18 +48,31 @@ const FRONT_END: &[&str] = &[
 /// Import a checkpoint into a run folder, with weights in this storage. `scales` are for trajectory checkpoints.
 ///
 /// # Errors
-/// [`PretrainedError`] if the checkpoint cannot be read, before anything is written; [`RunError::Exists`] if the folder holds a
-/// run.
+/// [`PretrainedError`] if the checkpoint cannot be read or the folder holds a run, before anything is written.
 pub fn import(
     path: &Path,
     run: &Path,
     storage: Storage,
     scales: Option<&Scales>,
 ) -> Result<Report, PretrainedError> {
+    import_ignoring(path, run, storage, scales, &[])
+}
+
+/// [`import`], with the settings named in `ignored` read as if they were in no file. The run keeps their names for its export.
+///
+/// # Errors
+/// As of [`import`], and if no file has one of these settings.
+pub fn import_ignoring(
+    path: &Path,
+    run: &Path,
+    storage: Storage,
+    scales: Option<&Scales>,
+    ignored: &[String],
+) -> Result<Report, PretrainedError> {
     if run.join(CONFIG_FILE).exists() {
-        return Err(RunError::Exists(run.into()).into());
+        return Err(PretrainedError::Exists(run.into()));
     }
-    let mut pretrained = open(path)?;
+    let mut pretrained = open_ignoring(path, ignored)?;
     if let Some(scales) = scales {
         let ImportedTask { settings, task } = trajectory::scaled(&pretrained.checkpoint, scales)?;
         (pretrained.settings, pretrained.task) = (settings, task);
@@ -91,6 +107,9 @@ pub fn import(
     std::fs::create_dir_all(&published).map_err(failed(&published))?;
     keep_front_end(&pretrained.checkpoint, &published)?;
     write_json(&published.join(NAMES), &pretrained.checkpoint.tensors)?;
+    if !ignored.is_empty() {
+        write_json(&published.join(IGNORED), &ignored)?;
+    }
     checkpoint::save(&published.join(UNREAD), &pretrained.unread, &BTreeMap::new())?;
     let tensors = pretrained.model.params().tensors();
     checkpoint::save_as(&run.join(MODEL_FILE), &tensors, &BTreeMap::new(), storage)?;
@@ -98,7 +117,7 @@ pub fn import(
     // Written last: a folder with settings is a run.
     let toml = config.to_toml().map_err(RunError::from)?;
     checkpoint::write_atomically(&run.join(CONFIG_FILE), toml.as_bytes())?;
-    Ok(Report { ids_as_text, ..pretrained.report })
+    Ok(Report { ids_as_text, ignored: ignored.to_vec(), ..pretrained.report })
 }
 
 /// The vocabulary settings of text parts.
@@ -116,7 +135,8 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PretrainedError
 
 /// Copy the settings and the [`FRONT_END`] files.
 fn keep_front_end(checkpoint: &Checkpoint, to: &Path) -> Result<(), PretrainedError> {
-    for name in FRONT_END.iter().chain([&CONFIG]) {
+    let of_sentences = sentence::settings_files(checkpoint)?;
+    for name in FRONT_END.iter().copied().chain([CONFIG]).chain(of_sentences.iter().map(String::as_str)) {
         let Some(bytes) = checkpoint.file(name)? else { continue };
         let path = to.join(name);
         if let Some(folder) = path.parent() {
@@ -138,11 +158,19 @@ fn imported_checkpoint(run: &Path) -> Result<Checkpoint, PretrainedError> {
             problem: format!("{e}; only an imported run can be exported"),
         })
     };
+    let names = |name: &str, json: Vec<u8>| -> Result<BTreeSet<String>, PretrainedError> {
+        serde_json::from_slice(&json).map_err(|e| PretrainedError::Format {
+            file: folder.join(name).display().to_string(),
+            problem: e.to_string(),
+        })
+    };
     let settings = Settings::parse(&folder.join(CONFIG).display().to_string(), &read(CONFIG)?)?;
-    let tensors: BTreeSet<String> = serde_json::from_slice(&read(NAMES)?).map_err(|e| {
-        PretrainedError::Format { file: folder.join(NAMES).display().to_string(), problem: e.to_string() }
-    })?;
-    Ok(Checkpoint { folder, settings, tensors, classes: None })
+    let tensors = names(NAMES, read(NAMES)?)?;
+    let ignored = match folder.join(IGNORED).is_file() {
+        true => names(IGNORED, read(IGNORED)?)?,
+        false => BTreeSet::new(),
+    };
+    Ok(Checkpoint { folder, settings, tensors, classes: None, ignored, found: RefCell::default() })
 }
 
 /// Check that a run's parameters have the shapes of the published checkpoint.
@@ -190,8 +218,8 @@ fn update_settings(
     for named in tasks {
         let task = &named.task;
         let Some(preparation) = image::preparation(task) else { continue };
-        let file = published.file(image::PREPROCESSOR)?;
-        let parse = |bytes: Vec<u8>| Settings::parse(image::PREPROCESSOR, &bytes);
+        let file = published.file(preprocessor::FILE)?;
+        let parse = |bytes: Vec<u8>| Settings::parse(preprocessor::FILE, &bytes);
         let mut preprocessor = file.map(parse).transpose()?.map(|settings| settings.values().clone());
         let (name, classes) = image::predicted_classes(task).unzip();
         image::adapt(&preparation, classes.unwrap_or_default(), &mut config, preprocessor.as_mut());
@@ -200,7 +228,7 @@ fn update_settings(
             published.tensors.extend(["classifier.weight".to_string(), "classifier.bias".to_string()]);
         }
         if let Some(preprocessor) = preprocessor {
-            write_json(&folder.join(image::PREPROCESSOR), &preprocessor)?;
+            write_json(&folder.join(preprocessor::FILE), &preprocessor)?;
         }
     }
     write_json(&folder.join(CONFIG), &config)?;
@@ -208,7 +236,9 @@ fn update_settings(
     let json = std::fs::read(&path)
         .map_err(|e| PretrainedError::Read { path: path.clone(), problem: e.to_string() })?;
     let settings = Settings::parse(&path.display().to_string(), &json)?;
-    Ok(Checkpoint { folder: folder.into(), settings, ..published })
+    let mut written = Checkpoint { folder: folder.into(), settings, ..published };
+    written.settings = written.without_ignored(written.settings.clone());
+    Ok(written)
 }
 
 /// Export an imported run in the layout of its checkpoint, with the run's weights in this storage.
@@ -217,7 +247,7 @@ fn update_settings(
 /// [`PretrainedError`], also if the run was not imported, or no longer has the shapes of its checkpoint.
 pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, PretrainedError> {
     if to.join(CONFIG_FILE).exists() {
-        return Err(RunError::Exists(to.into()).into());
+        return Err(PretrainedError::Exists(to.into()));
     }
     let (model, tasks) = Run::open(run)?.load(Weights::Best, &Device::Cpu)?;
     let checkpoint = imported_checkpoint(run)?;
@@ -230,6 +260,14 @@ pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, Pretra
     let tensors = description.names.export(&model.params().tensors(), &unread.into_iter().collect())?;
     // transformers requires the framework of the tensors.
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-    checkpoint::save_published(&to.join(WEIGHTS), &tensors, &metadata, storage)?;
+    // Those of a module after the transformer, named FOLDER/NAME, are in a file of its own.
+    let mut files: BTreeMap<&str, Tensors> = BTreeMap::from([("", Tensors::new())]);
+    for (name, tensor) in &tensors {
+        let (module, name) = name.split_once('/').unwrap_or(("", name));
+        files.entry(module).or_default().insert(name.into(), tensor.clone());
+    }
+    for (module, tensors) in files {
+        checkpoint::save_published(&to.join(module).join(WEIGHTS), &tensors, &metadata, storage)?;
+    }
     Ok(tensors)
 }

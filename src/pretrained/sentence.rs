@@ -217,7 +217,9 @@ fn pooling(settings: &Settings) -> Result<Pool, PretrainedError> {
         modes.extend(settings.flag(key, false)?.then(|| mode.to_string()));
     }
     match settings.get("pooling_mode") {
-        Some(Value::Array(named)) => modes = named.iter().map(|mode| mode.as_str().unwrap_or("?").into()).collect(),
+        Some(Value::Array(named)) => {
+            modes = named.iter().map(|mode| mode.as_str().unwrap_or("?").into()).collect()
+        }
         Some(_) => modes = vec![settings.text("pooling_mode", "")?],
         None => {}
     }
@@ -225,7 +227,10 @@ fn pooling(settings: &Settings) -> Result<Pool, PretrainedError> {
     match modes.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] | ["mean"] => Ok(Pool::Mean),
         ["cls"] => Ok(Pool::First),
-        ref found => Err(settings.refuse("pooling_mode", format!("expected mean or cls; found {}", found.join(" and ")))),
+        ref found => {
+            Err(settings
+                .refuse("pooling_mode", format!("expected mean or cls; found {}", found.join(" and "))))
+        }
     }
 }
 

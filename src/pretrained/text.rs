@@ -5,7 +5,7 @@ use super::sentence::SentenceEncoder;
 use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError, generation, tokenizer};
 use crate::head::{Generate, Masked, MaskedSettings, Represent};
-use crate::modalities::text::{MASK_TOKENS, TextConfig, TextTokenizer, TextUnit, Vocabulary, published};
+use crate::modalities::text::{MASK_TOKENS, TextConfig, TextTokenizer, TextUnit, Vocabulary};
 use serde_json::json;
 use smalti_contract::Tokenizer;
 
@@ -96,13 +96,15 @@ pub(super) fn represented(
         let config = TextConfig { lowercase: true, ..text.tokenizer.config().clone() };
         text.tokenizer = TextTokenizer::new(config)?;
     }
-    let input = json!({
+    let mut input = json!({
         "modality": "text",
         "vocabulary": text.unit,
         "context": context,
         "segments": segments,
-        "lowercase": encoder.lowercase,
     });
+    if encoder.lowercase {
+        input["lowercase"] = true.into();
+    }
     let SentenceEncoder { pool, normalize, .. } = *encoder;
     let mut output = json!({ "pool": pool, "normalize": normalize });
     let dense = encoder.dense.as_ref().map(|dense| dense.layer);
@@ -159,12 +161,11 @@ impl Text {
             let tokenizer = build(TextConfig { segments, ..TextConfig::new(ids, context) })?;
             return Ok(Self { unit: TextUnit::Numbers(vocabulary), tokenizer });
         }
-        tokenizer::check(checkpoint)?;
-        let found = published::open(&checkpoint.folder, context)?;
+        let found = tokenizer::open(checkpoint, context)?;
         let known = found.vocabulary_size();
         if known > vocabulary {
             // A padding token that was added after training is often beyond the model's rows.
-            let tokenizer = build(TextConfig { rows: Some(vocabulary), segments, ..found.into_config() })?;
+            let tokenizer = build(TextConfig { rows: Some(vocabulary), segments, ..found.config().clone() })?;
             return Ok(Self { unit: TextUnit::File(checkpoint.folder.display().to_string()), tokenizer });
         }
         // Published embedding tables are often rounded up: their last rows have no token.

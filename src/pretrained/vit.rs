@@ -1,5 +1,6 @@
 //! ViT (Dosovitskiy et al. 2021), DeiT (Touvron et al. 2021) and DINOv2 (Oquab et al. 2024) with and without registers.
 
+use super::interpolate::Grid;
 use super::names::{Layout, NameMap};
 use super::task::ImportedTask;
 use super::{
@@ -69,7 +70,8 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     };
     _ = settings.get("hidden_act");
     let task = image::task(checkpoint, family.registers)?;
-    let names = names(checkpoint, &family, &model, &task, qkv_bias);
+    let positions = positions(checkpoint, &family, &task)?;
+    let names = names((checkpoint, &family), &model, &task, qkv_bias, positions);
     Ok(Description { model, task, names })
 }
 
@@ -103,12 +105,27 @@ fn mlp_of_dino(d_model: usize, ratio: f64, swiglu: bool) -> usize {
     if swiglu { (d_ff * 2 / 3).next_multiple_of(8) } else { d_ff }
 }
 
+/// The published grid of positions, and that of images as they are prepared, to which transformers interpolates it.
+fn positions(checkpoint: &Checkpoint, family: &Family, task: &ImportedTask) -> Result<Grid, PretrainedError> {
+    let published = checkpoint.settings.sides("image_size", 224)?;
+    let image = image::preparation(&task.task);
+    let patch = image.as_ref().map_or(1, |image| image.patch_size.max(1));
+    let prepared = image.and_then(|image| image.image_size).unwrap_or(published);
+    let Registers { tokens, positions } = family.registers;
+    Ok(Grid {
+        before: 1 + if positions { tokens } else { 0 },
+        from: published.map(|side| side / patch),
+        to: prepared.map(|side| side / patch),
+        antialias: checkpoint.kind() == "dinov2_with_registers",
+    })
+}
+
 fn names(
-    checkpoint: &Checkpoint,
-    family: &Family,
+    (checkpoint, family): (&Checkpoint, &Family),
     model: &ModelConfig,
     task: &ImportedTask,
     qkv_bias: bool,
+    positions: Grid,
 ) -> NameMap {
     let mut names = NameMap::default();
     let prefix = &family.prefix;
@@ -128,8 +145,9 @@ fn names(
         grids.extend(family.registers.positions.then(|| learned("register.grid")));
     }
     grids.push("embed.image.patch.grid".into());
+    let layout = Layout::Grid(positions);
     let grids: Vec<&str> = grids.iter().map(String::as_str).collect();
-    names.rows(&grids, &[&theirs("embeddings.position_embeddings")], boxed);
+    names.rows(&grids, &[&theirs("embeddings.position_embeddings")], layout);
     for layer in 0..model.n_layers {
         block(&mut names, family, model, layer, qkv_bias);
     }

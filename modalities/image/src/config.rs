@@ -103,6 +103,10 @@ impl ImageConfig {
             (Resize::Stretch, None) => of.map(Side::all),
             (Resize::Stretch, Some(size)) => size.map(Side::all),
             (Resize::Crop { shortest_edge }, size) => shape::crop(of, shortest_edge, size.unwrap_or(of)),
+            (Resize::StretchCrop { size }, kept) => {
+                let kept = kept.unwrap_or(size);
+                [0, 1].map(|i| Side::middle(size[i], kept[i]))
+            }
             (Resize::Native { patches }, _) => {
                 let stride = self.tiling().stride;
                 shape::native(of, patches, self.max_patches).map(|patches| Side::all(patches * stride))

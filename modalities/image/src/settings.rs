@@ -40,7 +40,8 @@ pub struct ImageSettings {
     /// `[height, width]`, in pixels, to which every image is resized. Default: each image keeps its size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<[usize; 2]>,
-    /// How an image is resized: `"stretch"`, `{ crop = { shortest_edge = 256 } }` or `{ native = { patches = 256 } }`.
+    /// How an image is resized: `"stretch"`, `{ crop = { shortest_edge = 256 } }`, `{ stretch_crop = { size = [256, 256] } }`
+    /// or `{ native = { patches = 256 } }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<Resize>,
     /// The resampling filter: `nearest`, `box`, `bilinear`, `bicubic` or `lanczos`.

@@ -18,6 +18,11 @@ pub enum Resize {
         /// The shorter side in pixels; at least the longer side of `image_size`.
         shortest_edge: usize,
     },
+    /// Resize to `size`, ignoring the aspect ratio, and crop `image_size` from the centre, as DeiT does.
+    StretchCrop {
+        /// `[height, width]` in pixels; at least `image_size`.
+        size: [usize; 2],
+    },
     /// Resize to the largest sides that are multiples of the patches' stride, nearly keep the aspect ratio, and give at
     /// most `patches` patches (NaFlex, Tschannen et al. 2025; NaViT, Dehghani et al. 2023). Excludes `image_size`; no
     /// image has more than [`max_patches`](crate::ImageConfig::max_patches) rows and columns.
@@ -40,6 +45,16 @@ impl Resize {
                     false => Err(format!(
                         "resize.crop.shortest_edge is {shortest_edge} pixels; it must be within \
                          {longest}..={MAX_PIXELS}, from the longer side of image_size on"
+                    )),
+                }
+            }
+            (Resize::StretchCrop { .. }, None) => Err("resize is a crop; it needs an image_size".into()),
+            (Resize::StretchCrop { size: [height, width] }, Some([rows, columns])) => {
+                match (rows..=MAX_PIXELS).contains(&height) && (columns..=MAX_PIXELS).contains(&width) {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "resize.stretch_crop.size is {height}×{width} pixels; each side must be within that of \
+                         image_size, {rows}×{columns}, and {MAX_PIXELS}"
                     )),
                 }
             }

@@ -76,15 +76,19 @@ impl ImageTokenizer {
     }
 
     /// The inverse of [`prepare`](Self::prepare) for augmented images. For a centre crop, the image is put in the
-    /// centre of a square of the mean.
+    /// centre of the resized image, the rest of which is the mean.
     fn unprepare(&self, prepared: Image) -> Result<Image, TokenizeError> {
-        let Resize::Crop { shortest_edge: side } = self.config.resize else { return Ok(prepared) };
-        let [down, across] = self.config.sides([side, side]).map(|side| side.kept);
+        let [height, width] = match self.config.resize {
+            Resize::Crop { shortest_edge } => [shortest_edge; 2],
+            Resize::StretchCrop { size } => size,
+            Resize::Stretch | Resize::Native { .. } => return Ok(prepared),
+        };
+        let [down, across] = self.config.sides([height, width]).map(|side| side.kept);
         let size = [down.len(), across.len()];
-        if size != [prepared.height, prepared.width] || size == [side, side] {
+        if size != [prepared.height, prepared.width] || size == [height, width] {
             return Ok(prepared);
         }
-        let mut framed = Image::new(side, side, prepared.channels, self.mean.repeat(side * side))?;
+        let mut framed = Image::new(width, height, prepared.channels, self.mean.repeat(height * width))?;
         framed.place(&prepared, [down.start, across.start]);
         Ok(framed)
     }

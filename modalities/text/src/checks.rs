@@ -18,8 +18,9 @@ pub(crate) fn check(tokenizer: &Object) -> Result<(), String> {
         }
     }
     let model = tokenizer.get("model").and_then(Value::as_object).ok_or("has no model")?;
+    let byte_level = is_byte_level(tokenizer);
     match model.get("type").and_then(Value::as_str) {
-        Some("BPE") => byte_pairs(model),
+        Some("BPE") => byte_pairs(model, byte_level),
         Some("WordPiece" | "WordLevel") => {
             let tokens = tokens(model)?;
             let unknown = model.get("unk_token").and_then(Value::as_str).ok_or("model has no unk_token")?;
@@ -30,7 +31,7 @@ pub(crate) fn check(tokenizer: &Object) -> Result<(), String> {
             Err(format!("model has the type {other:?}; expected BPE, WordPiece, WordLevel or Unigram"))
         }
         // Files from before 2020 have no type; a model with merges is BPE.
-        None if model.contains_key("merges") => byte_pairs(model),
+        None if model.contains_key("merges") => byte_pairs(model, byte_level),
         None => Err("model has no type; expected BPE, WordPiece, WordLevel or Unigram".into()),
     }
 }
@@ -83,13 +84,48 @@ fn known(tokens: &Object, token: &str, role: &str) -> Result<(), String> {
     }
 }
 
-fn byte_pairs(model: &Object) -> Result<(), String> {
+/// Whether a text is split into its bytes, each of which is a character for the model.
+pub(crate) fn is_byte_level(tokenizer: &Object) -> bool {
+    let splits = flat(tokenizer.get("pre_tokenizer").unwrap_or(&Value::Null), "pretokenizers");
+    splits.iter().any(|part| part["type"] == "ByteLevel")
+}
+
+/// The bytes without a token: with a byte-level model that has no unknown token, they would be lost.
+pub(crate) fn lost_bytes(tokenizer: &Object) -> Vec<u8> {
+    let Some(model) = tokenizer.get("model").and_then(Value::as_object) else { return vec![] };
+    let known = |character: char| {
+        let vocab = model.get("vocab").and_then(Value::as_object);
+        vocab.is_some_and(|vocab| vocab.contains_key(character.encode_utf8(&mut [0; 4]) as &str))
+    };
+    if !is_byte_level(tokenizer)
+        || !model.contains_key("merges")
+        || model.get("unk_token").is_some_and(Value::is_string)
+    {
+        return vec![];
+    }
+    // The alphabet of Radford et al. 2019: a printable byte is its own character, the others follow from U+0100 on.
+    let mut others = (0x100_u32..).filter_map(char::from_u32);
+    let character = |byte: u8| match byte {
+        b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => Some(char::from(byte)),
+        _ => others.next(),
+    };
+    let characters: Vec<Option<char>> = (0..=255).map(character).collect();
+    (0..=255)
+        .zip(characters)
+        .filter(|(_, character)| !character.is_some_and(known))
+        .map(|(byte, _)| byte)
+        .collect()
+}
+
+fn byte_pairs(model: &Object, byte_level: bool) -> Result<(), String> {
     let tokens = tokens(model)?;
     if model.get("dropout").is_some_and(|dropout| !dropout.is_null() && dropout != 0.0) {
         return Err("model has dropout; the same text must always have the same ids".into());
     }
     match model.get("unk_token").and_then(Value::as_str) {
         Some(unknown) => known(tokens, unknown, "unk_token")?,
+        // Texts with other bytes are refused one by one.
+        None if byte_level => {}
         None => every_byte(tokens, model.get("byte_fallback") == Some(&Value::Bool(true)))?,
     }
     let merges = model.get("merges").and_then(Value::as_array).ok_or("model has no list of merges")?;

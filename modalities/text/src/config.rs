@@ -21,6 +21,10 @@ pub struct TextConfig {
     pub specials: Vec<String>,
     /// The maximal number of tokens of one input: the size of the `index` axis.
     pub context: usize,
+    /// The number of ids that the model has, if the vocabulary has more: a published tokenizer may have a padding token
+    /// that was added after training. A text with a later id is an error.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rows: Option<usize>,
     /// The number of segments of an input, such as BERT's two sentences: the size of the `segment` axis. With 0 there
     /// is no such axis.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -43,6 +47,7 @@ impl TextConfig {
             vocabulary,
             specials: vec![],
             context,
+            rows: None,
             segments: 0,
             lowercase: false,
             separator: space(),

@@ -4,11 +4,13 @@
 //! [`TextTokenizer::new`](smalti_contract::Tokenizer::new) checks. [`open`] reads any of them from disk, and
 //! [`open_with`] from any location.
 
+mod beside;
 mod files;
 
 pub use files::{open, open_with};
 
 use crate::config::Vocabulary;
+use beside::Beside;
 use serde_json::{Map, Value, json};
 use smalti_contract::TokenizeError;
 
@@ -69,6 +71,11 @@ pub fn gpt2(encoder: &[u8], merges: &[u8]) -> Result<Vocabulary, TokenizeError> 
 /// # Errors
 /// [`TokenizeError::Format`] if the file is not UTF-8, a token occurs twice, or `[UNK]`, `[CLS]` or `[SEP]` is missing.
 pub fn bert(vocab: &[u8]) -> Result<Vocabulary, TokenizeError> {
+    bert_beside(vocab, &Beside::default())
+}
+
+/// [`bert`], with the names of special tokens and the case of the files beside it.
+fn bert_beside(vocab: &[u8], beside: &Beside) -> Result<Vocabulary, TokenizeError> {
     const FORMAT: &str = "vocab.txt";
     let mut tokens = Map::new();
     for (id, token) in lines(FORMAT, vocab)?.into_iter().enumerate() {
@@ -77,24 +84,30 @@ pub fn bert(vocab: &[u8]) -> Result<Vocabulary, TokenizeError> {
             return Err(failed(FORMAT, format!("line {} is {token:?}, the same as line {first}", id + 1)));
         }
     }
-    for special in ["[UNK]", "[CLS]", "[SEP]"] {
+    let [pad, unknown, first, last, mask] = ["pad", "unk", "cls", "sep", "mask"].map(|role| {
+        let usual = format!("[{}]", role.to_uppercase());
+        beside.token(&format!("{role}_token")).map_or(usual, String::from)
+    });
+    let [pad, unknown, first, last, mask] = [&pad, &unknown, &first, &last, &mask];
+    for special in [unknown, first, last] {
         if !tokens.contains_key(special) {
             return Err(failed(FORMAT, format!("the token {special} is missing")));
         }
     }
     let bracketed = |token: &str| token.starts_with('[') && token.ends_with(']');
-    let cased = tokens.keys().any(|token| !bracketed(token) && token.to_lowercase() != **token);
-    let special = |name: &str| {
+    // With these files, transformers converts to lower case unless they say otherwise.
+    let cased = !beside.has_config()
+        && tokens.keys().any(|token| !bracketed(token) && token.to_lowercase() != **token);
+    let special = |name: &String| {
         let id = tokens.get(name)?;
         let plain = json!({"id": id, "content": name, "special": true, "normalized": false});
         let mut token = plain.as_object()?.clone();
         token.extend(["single_word", "lstrip", "rstrip"].map(|setting| (setting.to_string(), false.into())));
         Some(Value::Object(token))
     };
-    let added: Vec<Value> =
-        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].into_iter().filter_map(special).collect();
-    let framing = |name: &str| json!({"id": name, "ids": [tokens[name]], "tokens": [name]});
-    let placed = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
+    let added: Vec<Value> = [pad, unknown, first, last, mask].into_iter().filter_map(special).collect();
+    let framing = |name: &String| json!({"id": name, "ids": [tokens[name]], "tokens": [name]});
+    let placed = |name: &String| json!({"SpecialToken": {"id": name, "type_id": 0}});
     let text = json!({"Sequence": {"id": "A", "type_id": 0}});
     let tokenizer = json!({
         "version": "1.0",
@@ -106,13 +119,13 @@ pub fn bert(vocab: &[u8]) -> Result<Vocabulary, TokenizeError> {
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {
             "type": "TemplateProcessing",
-            "single": [placed("[CLS]"), text, placed("[SEP]")],
-            "pair": [placed("[CLS]"), text, placed("[SEP]"), {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {"[CLS]": framing("[CLS]"), "[SEP]": framing("[SEP]")},
+            "single": [placed(first), text, placed(last)],
+            "pair": [placed(first), text, placed(last), {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {first: framing(first), last: framing(last)},
         },
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
         "model": {
-            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "type": "WordPiece", "unk_token": unknown, "continuing_subword_prefix": "##",
             "max_input_chars_per_word": 100, "vocab": tokens,
         },
     });

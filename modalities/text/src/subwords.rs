@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use tokenizers::Tokenizer;
+use tokenizers::{NormalizedString, Normalizer, Tokenizer};
 
 /// A prepared `tokenizer.json`.
 pub(crate) struct Subwords {
@@ -16,6 +16,8 @@ pub(crate) struct Subwords {
     borders: Option<Borders>,
     /// The special tokens around a whole input; `None` if a whole input differs in another way.
     frame: Option<Frame>,
+    /// The bytes without a token; a text with one of them is an error.
+    lost: Vec<u8>,
     /// Whether each byte of a text is a character of exactly one token, so that ids have a length in bytes.
     lossless: bool,
 }
@@ -52,7 +54,14 @@ impl Subwords {
         let byte_level = |part: Option<&Value>| part.is_some_and(|part| part["type"] == "ByteLevel");
         let bytes = byte_level(file.get("decoder")) && splits.iter().any(|&part| byte_level(Some(part)));
         let lossless = plain && bytes && splits.iter().all(|part| part["add_prefix_space"] != true);
-        let mut subwords = Self { tokenizer, len, borders: Borders::of(file), frame: None, lossless };
+        let mut subwords = Self {
+            tokenizer,
+            len,
+            borders: Borders::of(file),
+            frame: None,
+            lost: checks::lost_bytes(file),
+            lossless,
+        };
         subwords.frame = subwords.find_frame()?;
         Ok(subwords)
     }
@@ -69,6 +78,7 @@ impl Subwords {
 
     /// The ids of a text. Words between two borders that occurred before are looked up.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, String> {
+        self.check(text)?;
         let Some(borders) = self.borders else { return self.encode(text, false) };
         let mut known: HashMap<&str, Range<usize>> = HashMap::new();
         let mut ids = Vec::with_capacity(text.len() / 3);
@@ -91,7 +101,44 @@ impl Subwords {
     pub fn document(&self, text: &str) -> Result<Vec<u32>, String> {
         match &self.frame {
             Some(Frame { before, after }) => Ok([before, &self.ids(text)?[..], after].concat()),
-            None => self.encode(text, true),
+            None => {
+                self.check(text)?;
+                self.encode(text, true)
+            }
+        }
+    }
+
+    /// The special tokens before a whole input.
+    pub fn before(&self) -> &[u32] {
+        self.frame.as_ref().map_or(&[], |frame| &frame.before)
+    }
+
+    /// The name of an id.
+    pub fn name(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
+
+    /// Check that each byte of a text has a token.
+    fn check(&self, text: &str) -> Result<(), String> {
+        if self.lost.is_empty() {
+            return Ok(());
+        }
+        let mut normalized = NormalizedString::from(text);
+        if let Some(normalizer) = self.tokenizer.get_normalizer() {
+            guarded(|| normalizer.normalize(&mut normalized))?;
+        }
+        let lost = |character: char| {
+            let mut bytes = [0; 4];
+            character.encode_utf8(&mut bytes).bytes().find(|byte| self.lost.contains(byte))
+        };
+        match normalized.get().chars().find_map(|character| Some((character, lost(character)?))) {
+            None => Ok(()),
+            Some((character, byte)) => Err(format!(
+                "character {character:?} (U+{:04X}) has the byte {byte:#04x}; expected a byte with a token: the vocabulary \
+                 lacks {} of the 256",
+                u32::from(character),
+                self.lost.len()
+            )),
         }
     }
 

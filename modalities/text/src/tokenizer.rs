@@ -34,7 +34,7 @@ impl TextTokenizer {
     /// [`TokenizeError::Input`] with a character outside the vocabulary and its index, unless the configuration has
     /// [`UNKNOWN`]. Vocabularies of subwords contain every character or have an unknown token.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        self.alphabet.ids(text, self.unknown, 0)
+        self.in_rows(self.alphabet.ids(text, self.unknown, 0)?)
     }
 
     /// [`ids`](Self::ids) with all threads, for a text of megabytes.
@@ -42,7 +42,7 @@ impl TextTokenizer {
     /// # Errors
     /// As [`ids`](Self::ids).
     pub fn ids_in_parallel(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        self.alphabet.ids_of_many(text, self.unknown, 0)
+        self.in_rows(self.alphabet.ids_of_many(text, self.unknown, 0)?)
     }
 
     /// The ids of a text as a whole input, with the special tokens of its `tokenizer.json` around them, such as BERT's
@@ -51,7 +51,32 @@ impl TextTokenizer {
     /// # Errors
     /// As [`ids`](Self::ids).
     pub fn document(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        self.alphabet.document(text, self.unknown)
+        self.in_rows(self.alphabet.document(text, self.unknown)?)
+    }
+
+    /// The ids that [`document`](Self::document) puts before those of a text: Llama's `<s>`.
+    pub fn begin(&self) -> &[u32] {
+        match &self.alphabet {
+            Alphabet::Subwords(subwords) => subwords.before(),
+            _ => &[],
+        }
+    }
+
+    /// Check that the model has all ids.
+    fn in_rows(&self, ids: Vec<u32>) -> Result<Vec<u32>, TokenizeError> {
+        let Some(rows) = self.config.rows else { return Ok(ids) };
+        match ids.iter().find(|&&id| id as usize >= rows) {
+            None => Ok(ids),
+            Some(&id) => {
+                let name = match &self.alphabet {
+                    Alphabet::Subwords(subwords) => subwords.name(id).unwrap_or_default(),
+                    _ => String::new(),
+                };
+                Err(TokenizeError::Input(format!(
+                    "text has the token {name:?} with the id {id}; the model has the ids below {rows}"
+                )))
+            }
+        }
     }
 
     /// The number of UTF-8 bytes of the text of ids; special tokens of the configuration count as 0. `None` if tokens
@@ -62,7 +87,7 @@ impl TextTokenizer {
 
     /// The ids of a part of a longer text, which begins with `before` other characters.
     pub(crate) fn part_ids(&self, part: &str, before: usize) -> Result<Vec<u32>, TokenizeError> {
-        self.alphabet.ids_of_many(part, self.unknown, before)
+        self.in_rows(self.alphabet.ids_of_many(part, self.unknown, before)?)
     }
 
     /// The positions where a text may be cut into such parts.
@@ -113,8 +138,10 @@ impl TextTokenizer {
     pub fn special(&self, name: &str) -> Option<u32> {
         let own = self.config.specials.iter().position(|special| special == name);
         match (own, &self.alphabet) {
-            (Some(place), _) => Some((self.alphabet.len() + place) as u32),
-            (None, Alphabet::Subwords(subwords)) => subwords.special(name),
+            (Some(place), _) => Some((self.ordinary_size() + place) as u32),
+            (None, Alphabet::Subwords(subwords)) => {
+                subwords.special(name).filter(|&id| (id as usize) < self.ordinary_size())
+            }
             (None, _) => None,
         }
     }
@@ -152,7 +179,7 @@ impl TextTokenizer {
 
     /// The number of ids of characters, bytes or subwords: those below the first special token of the configuration.
     pub fn ordinary_size(&self) -> usize {
-        self.alphabet.len()
+        self.config.rows.unwrap_or(usize::MAX).min(self.alphabet.len())
     }
 
     /// The maximal number of tokens of one input.
@@ -189,6 +216,18 @@ impl Tokenizer for TextTokenizer {
         let config_error = |problem| TokenizeError::Config { tokenizer: Self::NAME, problem };
         let alphabet = Alphabet::new(&config.vocabulary).map_err(config_error)?;
         check_specials(&config.specials).map_err(config_error)?;
+        let size = alphabet.len();
+        if let Some(rows) = config.rows.filter(|&rows| rows == 0 || rows > size) {
+            return Err(config_error(format!(
+                "rows is {rows}; it must be within 1..={size}, the vocabulary's ids"
+            )));
+        }
+        if config.rows.is_some_and(|rows| rows < size) && !config.specials.is_empty() {
+            let name = &config.specials[0];
+            return Err(config_error(format!(
+                "special token {name:?} would get the id of another: the vocabulary has {size} ids, and the model fewer"
+            )));
+        }
         if config.context == 0 {
             return Err(config_error("context is 0; it must be at least 1".into()));
         }
@@ -198,7 +237,7 @@ impl Tokenizer for TextTokenizer {
         }
         let spec = TokenSpec::single(KindSpec {
             name: alphabet.kind().into(),
-            content: ContentSpec::Ids { vocabulary: alphabet.len() + config.specials.len() },
+            content: ContentSpec::Ids { vocabulary: config.rows.unwrap_or(size) + config.specials.len() },
             axes,
             time_steps: None,
         });

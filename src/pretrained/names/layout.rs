@@ -1,5 +1,6 @@
 //! The layouts of published tensors, and their conversion to the layout of parameters and back.
 
+use crate::pretrained::interpolate::Grid;
 use candle_core::{Result, Tensor};
 
 /// The layout of a published tensor; the parameter's is `[outputs, inputs]`.
@@ -30,6 +31,8 @@ pub enum Layout {
         /// Rows of the published table.
         of: usize,
     },
+    /// `[1, n, d]`, a table of positions that is interpolated to another grid. It is written as interpolated.
+    Grid(Grid),
     /// `[1, …, 1, n, d]` for `[n, d]`, with `dims` dimensions in all.
     Boxed {
         /// Number of dimensions of the published tensor.
@@ -53,6 +56,7 @@ impl Layout {
             }
             (Layout::FirstRow, 2) => x.get(0),
             (Layout::FirstRows { n, of }, 2) if x.dim(0)? == of => x.narrow(0, 0, n),
+            (Layout::Grid(grid), 3) => grid.resize(&x.flatten_to(1)?),
             (Layout::Boxed { dims }, rank) if dims == rank => {
                 x.reshape((x.elem_count() / x.dim(rank - 1)?.max(1), x.dim(rank - 1)?))
             }
@@ -73,6 +77,7 @@ impl Layout {
             Layout::Conv2d { channels, patch: [height, width] } => {
                 x.reshape((x.dim(0)?, height, width, channels))?.permute((0, 3, 1, 2))?.contiguous()
             }
+            Layout::Grid(_) => x.unsqueeze(0),
             Layout::Boxed { dims } => {
                 let (n, d) = x.dims2()?;
                 x.reshape([vec![1; dims - 2], vec![n, d]].concat())
@@ -98,6 +103,7 @@ impl Layout {
                 vec![*outputs, channels, height, width]
             }
             (Layout::Boxed { dims }, [n, d]) => [vec![1; dims - 2], vec![*n, *d]].concat(),
+            (Layout::Grid(grid), [_, d]) => vec![1, grid.before + grid.from.iter().product::<usize>(), *d],
             (Layout::FirstRows { of, .. }, [_, d]) => vec![of, *d],
             _ => ours.to_vec(),
         }

@@ -1,6 +1,7 @@
 //! Opening published vocabularies: a file, two files in the same folder, or a folder.
 
-use super::{bert, gpt2, tokenizer_json};
+use super::beside::Beside;
+use super::{bert_beside, gpt2, tokenizer_json};
 use crate::config::{TextConfig, Vocabulary};
 use crate::tokenizer::TextTokenizer;
 use smalti_contract::value::read_local;
@@ -32,6 +33,10 @@ pub fn open(path: impl AsRef<Path>, context: usize) -> Result<TextTokenizer, Tok
 /// and `vocab.bpe` (or `vocab.json` and `merges.txt`) with the other one in the same folder, BERT's `vocab.txt`, or a
 /// folder or tar archive with one of these. `read` reads the file at a location and returns `None` if there is none.
 ///
+/// `tokenizer_config.json` in the same folder overrides case, accents, Chinese characters, a space before the first word,
+/// added tokens, and, for Llama's tokenizers, the tokens before and after a text; `special_tokens_map.json` names the
+/// special tokens.
+///
 /// # Errors
 /// [`TokenizeError`], which names the files, if there is no vocabulary or it cannot be read.
 pub fn open_with(location: &str, context: usize, read: Read) -> Result<TextTokenizer, TokenizeError> {
@@ -55,6 +60,7 @@ fn vocabulary(location: &str, read: Read) -> Result<(Vocabulary, String), Tokeni
     let (location, bytes) = file
         .ok_or_else(|| failed(location, format!("not found; expected a vocabulary: {}", KNOWN.join(", "))))?;
     let (folder, name) = location.split_at(location.rfind(['/', '\\', ':']).map_or(0, |at| at + 1));
+    let beside = Beside::read(|name| read(&format!("{folder}{name}"))).map_err(|e| failed(folder, e))?;
     let sibling = |names: &[&str]| {
         let problem = || format!("not found; expected {} in the same folder", names.join(" or "));
         first(folder, names, read)?.ok_or_else(|| failed(&location, problem()))
@@ -66,11 +72,15 @@ fn vocabulary(location: &str, read: Read) -> Result<(Vocabulary, String), Tokeni
         let (pairs, merges) = sibling(&MERGES)?;
         (format!("{location} with {pairs}"), gpt2(&bytes, &merges))
     } else if name.ends_with(".txt") {
-        (location.clone(), bert(&bytes))
+        (location.clone(), bert_beside(&bytes, &beside))
     } else {
         (location.clone(), tokenizer_json(&bytes))
     };
-    Ok((vocabulary.map_err(|e| failed(&files, e))?, files))
+    let mut vocabulary = vocabulary.map_err(|e| failed(&files, e))?;
+    if let Vocabulary::Subwords { tokenizer: serde_json::Value::Object(tokenizer) } = &mut vocabulary {
+        beside.apply(tokenizer).map_err(|e| failed(folder, e))?;
+    }
+    Ok((vocabulary, files))
 }
 
 /// The first of these files that exists in a folder.
