@@ -19,6 +19,9 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         ("pruned_heads", json!({})),
     ])?;
     settings.ignore(&["attention_probs_dropout_prob", "hidden_dropout_prob", "classifier_dropout"]);
+    // Google's settings of the pooler, which is not read.
+    settings.ignore(&["directionality", "pooler_fc_size", "pooler_num_attention_heads"]);
+    settings.ignore(&["pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"]);
     let (vocabulary, positions) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
     let segments = settings.count("type_vocab_size")?.unwrap_or(2);
     const TRANSFORM: &str = "cls.predictions.transform";

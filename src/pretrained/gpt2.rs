@@ -16,7 +16,14 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         "summary_type",
         "summary_use_proj",
     ]);
-    settings.ignore(&["summary_activation", "summary_proj_to_labels", "summary_first_dropout"]);
+    // The pooled class of a sequence, and special tokens of GPT-1's training, are no part of this model.
+    settings.ignore(&[
+        "n_special",
+        "predict_special_tokens",
+        "summary_activation",
+        "summary_proj_to_labels",
+        "summary_first_dropout",
+    ]);
     let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("n_positions")?);
     let tied = text::tied(checkpoint, true)?;
     let model = ModelConfig {

@@ -1,6 +1,6 @@
 //! Tensors, settings and files that do not fit.
 
-use super::{shipped, tensors};
+use super::{copied, shipped, tensors};
 use candle_core::Tensor;
 use smalti::pretrained;
 use std::collections::HashMap;
@@ -75,7 +75,7 @@ fn damaged_files_are_errors() {
         Err(error) => error.to_string(),
     };
     assert!(error(place.path()).contains("has no weights"));
-    assert!(error(&place.path().join("none")).contains("has no weights"));
+    assert!(error(&place.path().join("none")).contains("none: no such file or folder"));
     let from = &shipped()["gpt2-untied"];
     for name in ["config.json", "model.safetensors"] {
         std::fs::copy(from.join(name), place.path().join(name)).unwrap();
@@ -91,4 +91,93 @@ fn damaged_files_are_errors() {
         .unwrap();
     std::fs::remove_file(place.path().join("model.safetensors")).unwrap();
     assert!(error(place.path()).contains("outside the folder"));
+}
+
+/// The loaded parameters of a checkpoint.
+fn parameters(folder: &Path) -> HashMap<String, Vec<f32>> {
+    let model = pretrained::open(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+    model.model.params().tensors().iter().map(|(name, tensor)| (name.to_string(), numbers(tensor))).collect()
+}
+
+/// The first BERTs call the weight and the bias of a layer norm gamma and beta.
+#[test]
+fn older_names_of_layer_norms_are_read() {
+    let place = copied("bert-relu");
+    let expected = parameters(place.path());
+    let renamed = tensors(place.path()).into_iter().map(|(name, tensor)| {
+        let older = |end: &str, old: &str| {
+            Some(format!("{}LayerNorm.{old}", name.strip_suffix(&format!("LayerNorm.{end}"))?))
+        };
+        (older("weight", "gamma").or(older("bias", "beta")).unwrap_or(name.clone()), tensor)
+    });
+    let renamed: HashMap<String, Tensor> = renamed.collect();
+    assert!(renamed.keys().any(|name| name.ends_with("LayerNorm.gamma")));
+    candle_core::safetensors::save(&renamed, place.path().join("model.safetensors")).unwrap();
+    assert_eq!(parameters(place.path()), expected);
+}
+
+/// GPT-2 saved by transformers 4.27 to 4.30 holds each block's causal mask as booleans.
+#[test]
+fn masks_of_any_type_are_not_read() {
+    use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+    let place = copied("gpt2-untied");
+    let expected = parameters(place.path());
+    let file = place.path().join("model.safetensors");
+    let whole = std::fs::read(&file).unwrap();
+    for (dtype, width) in
+        [(Dtype::BOOL, 1), (Dtype::I8, 1), (Dtype::U8, 1), (Dtype::U16, 2), (Dtype::U64, 8), (Dtype::F64, 8)]
+    {
+        let mask = vec![1; 12 * 12 * width];
+        let mut views = SafeTensors::deserialize(&whole).unwrap().tensors();
+        for layer in 0..2 {
+            let view = TensorView::new(dtype, vec![1, 1, 12, 12], &mask).unwrap();
+            views.push((format!("transformer.h.{layer}.attn.bias"), view));
+        }
+        std::fs::write(&file, safetensors::serialize(views, None).unwrap()).unwrap();
+        assert_eq!(parameters(place.path()), expected, "{dtype:?}");
+    }
+}
+
+#[test]
+fn inert_settings_of_old_configurations_are_ignored() {
+    let folders = shipped();
+    for (name, setting, value) in [
+        ("gpt2-untied", "_num_labels", serde_json::json!(1)),
+        ("gpt2-untied", "xla_device", serde_json::json!(true)),
+        ("gpt2-untied", "predict_special_tokens", serde_json::json!(true)),
+        ("bert-relu", "directionality", serde_json::json!("bidi")),
+        ("bert-relu", "pooler_num_fc_layers", serde_json::json!(3)),
+        ("llama-tied", "top_k", serde_json::json!(50)),
+    ] {
+        let place = copied(name);
+        let mut config: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(folders[name].join("config.json")).unwrap()).unwrap();
+        config[setting] = value;
+        std::fs::write(place.path().join("config.json"), config.to_string()).unwrap();
+        assert_eq!(parameters(place.path()), parameters(&folders[name]), "{name}: {setting}");
+    }
+}
+
+#[test]
+fn a_pytorch_file_before_1_6_is_named_as_such() {
+    let place = copied("gpt2-unscaled");
+    let magic = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
+    std::fs::write(place.path().join("pytorch_model.bin"), magic).unwrap();
+    let error = pretrained::open(place.path()).err().unwrap().to_string();
+    assert!(
+        error.contains("pytorch_model.bin") && error.contains("before 1.6") && error.contains("torch.save"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_import_onto_a_run_asks_for_another_folder() {
+    let place = tempfile::tempdir().unwrap();
+    let import =
+        || pretrained::import(&shipped()["gpt2-untied"], place.path(), smalti::train::Storage::F32, None);
+    import().unwrap();
+    let error = import().unwrap_err().to_string();
+    assert!(error.contains("holds a run already") && !error.contains("resume"), "{error}");
 }

@@ -33,7 +33,7 @@ fn export_and_import(name: &str, folder: &Path) {
         |run: &str| candle_core::safetensors::load(at(run).join("model.safetensors"), &Device::Cpu).unwrap();
     assert_same(name, &weights("again"), &weights("run"));
     assert!(
-        matches!(pretrained::import(folder, &at("run"), Storage::F32, None), Err(PretrainedError::Run(_))),
+        matches!(pretrained::import(folder, &at("run"), Storage::F32, None), Err(PretrainedError::Exists(_))),
         "{name}: the folder holds a run"
     );
 }
@@ -80,7 +80,13 @@ fn the_settings_of_a_sentence_encoder_are_read() {
     std::fs::create_dir(place.path().join("1_Pooling")).unwrap();
     for (name, json) in [
         ("1_Pooling/config.json", r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#),
-        ("modules.json", r#"[{"type": "sentence_transformers.models.Normalize"}]"#),
+        (
+            "modules.json",
+            r#"[
+            {"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            {"idx": 2, "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#,
+        ),
         ("sentence_bert_config.json", r#"{"max_seq_length": 4}"#),
     ] {
         std::fs::write(place.path().join(name), json).unwrap();

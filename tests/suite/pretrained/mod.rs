@@ -1,8 +1,10 @@
 //! Published checkpoints: outputs, generation, import and export.
 
+mod beside;
 mod errors;
 mod export;
 mod generation;
+mod images;
 mod outputs;
 
 use candle_core::{Device, Tensor};
@@ -70,6 +72,18 @@ fn golden() -> BTreeMap<String, PathBuf> {
 /// Tiny checkpoints with settings that the golden ones do not have; see `make.py` beside them.
 fn shipped() -> BTreeMap<String, PathBuf> {
     checkpoints(Path::new("tests/checkpoints"))
+}
+
+/// A copy of a shipped checkpoint, to change its files.
+fn copied(name: &str) -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(&shipped()[name]).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().is_some_and(|name| name != "io.safetensors") {
+            std::fs::copy(&path, place.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    place
 }
 
 /// The tensors of a checkpoint, unconverted.

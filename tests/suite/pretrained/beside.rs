@@ -1,0 +1,364 @@
+//! The files beside the weights: tokenizers, generation and the modules of sentence encoders.
+
+use super::{copied, part, tensors};
+use candle_core::{Device, Tensor};
+use serde_json::{Value as Json, json};
+use smalti::inference::{Continuation, Embedding, Sampling, embed, embedded_part};
+use smalti::pretrained::{self, Pretrained};
+use smalti::train::Storage;
+use smalti_contract::Value;
+use std::collections::HashMap;
+use std::path::Path;
+
+fn write(folder: &Path, name: &str, json: &Json) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, json.to_string()).unwrap();
+}
+
+fn set(folder: &Path, key: &str, value: Json) {
+    let path = folder.join("config.json");
+    let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config[key] = value;
+    std::fs::write(path, config.to_string()).unwrap();
+}
+
+fn error(folder: &Path) -> String {
+    match pretrained::open(folder) {
+        Ok(_) => panic!("expected an error"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Greedy ids after a prompt, at most `n`, and the number of ids of the prompt.
+fn continued(model: &Pretrained, prompt: &str, n: usize) -> (Vec<u32>, usize) {
+    let prompt = Value::Text(prompt.into());
+    let mut ids = Continuation::new(&model.model, 0, &model.task, 0, prompt, Sampling::greedy()).unwrap();
+    let length = ids.prompt_len();
+    let next = std::iter::from_fn(|| ids.next_id().unwrap());
+    (next.take(n).collect(), length)
+}
+
+/// A tokenizer of the words `<unk> <s> </s> a b c …`, with `more` words than 23.
+fn words(post_processor: Json, more: &[&str]) -> Json {
+    let letters = ('a'..='t').map(String::from);
+    let names = ["<unk>", "<s>", "</s>"].map(String::from).into_iter().chain(letters);
+    let vocab: serde_json::Map<String, Json> = names
+        .chain(more.iter().map(|name| name.to_string()))
+        .zip(0..)
+        .map(|(name, id)| (name, json!(id)))
+        .collect();
+    let added = |name: &str| {
+        json!({ "id": vocab[name], "content": name, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true })
+    };
+    let added: Vec<Json> = ["<s>", "</s>"].iter().chain(more).map(|name| added(name)).collect();
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
+        "pre_tokenizer": { "type": "WhitespaceSplit" }, "post_processor": post_processor, "decoder": null,
+        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "<unk>" },
+    })
+}
+
+fn template(single: &[&str]) -> Json {
+    let piece = |name: &&str| match *name {
+        "A" => json!({ "Sequence": { "id": "A", "type_id": 0 } }),
+        name => json!({ "SpecialToken": { "id": name, "type_id": 0 } }),
+    };
+    json!({
+        "type": "TemplateProcessing",
+        "single": single.iter().map(piece).collect::<Vec<_>>(),
+        "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+        "special_tokens": {
+            "<s>": { "id": "<s>", "ids": [1], "tokens": ["<s>"] },
+            "</s>": { "id": "</s>", "ids": [2], "tokens": ["</s>"] },
+        },
+    })
+}
+
+#[test]
+fn every_end_id_of_both_files_ends_a_text() {
+    let place = copied("gpt2-untied");
+    let (free, _) = continued(&pretrained::open(place.path()).unwrap(), "5 7 9", 6);
+    assert_eq!(free.len(), 6);
+    let last = free[5];
+    let before = free.iter().position(|&id| id == last).unwrap();
+    let other = (0..23).find(|id| !free.contains(id)).unwrap();
+    let ended = || continued(&pretrained::open(place.path()).unwrap(), "5 7 9", 6).0;
+    for ids in [json!(last), json!([other, last])] {
+        set(place.path(), "eos_token_id", ids);
+        assert_eq!(ended(), free[..before]);
+    }
+    set(place.path(), "eos_token_id", json!(other));
+    assert_eq!(ended(), free);
+    for ids in [json!(last), json!([50256, last])] {
+        write(
+            place.path(),
+            "generation_config.json",
+            &json!({ "eos_token_id": ids, "_from_model_config": true }),
+        );
+        assert_eq!(ended(), free[..before]);
+    }
+    let run = place.path().join("run");
+    pretrained::import(place.path(), &run, Storage::F32, None).unwrap();
+    let toml = std::fs::read_to_string(run.join("run.toml")).unwrap();
+    assert!(
+        toml.contains(&format!("end = [{other}, {last}]")) || toml.contains(&format!("    {last},")),
+        "{toml}"
+    );
+}
+
+#[test]
+fn rules_of_generation_that_generate_lacks_are_errors() {
+    let place = copied("gpt2-untied");
+    for (key, value) in [
+        ("repetition_penalty", json!(1.1)),
+        ("no_repeat_ngram_size", json!(3)),
+        ("suppress_tokens", json!([4])),
+        ("forced_bos_token_id", json!(0)),
+        ("alien", json!(1)),
+    ] {
+        write(
+            place.path(),
+            "generation_config.json",
+            &json!({ key: value, "temperature": 0.6, "top_p": 0.9 }),
+        );
+        let found = error(place.path());
+        assert!(
+            found.contains("generation_config.json: ") && found.contains(&format!("--ignore-setting {key}")),
+            "{found}"
+        );
+        let run = place.path().join(format!("run-{key}"));
+        let ignored = [key.to_string()];
+        let report = pretrained::import_ignoring(place.path(), &run, Storage::F32, None, &ignored).unwrap();
+        assert_eq!(report.ignored, ignored);
+        pretrained::export(&run, &place.path().join(format!("out-{key}")), Storage::F32).unwrap();
+    }
+    write(
+        place.path(),
+        "generation_config.json",
+        &json!({ "suppress_tokens": [], "repetition_penalty": 1.0 }),
+    );
+    pretrained::open(place.path()).unwrap();
+    let unknown = pretrained::open_ignoring(place.path(), &["no_such_key".into()]).err().unwrap().to_string();
+    assert!(unknown.contains("no_such_key: expected a setting"), "{unknown}");
+}
+
+/// Each post-processor of the `tokenizers` library that puts a token before a text.
+#[test]
+fn the_token_before_a_text_precedes_a_prompt() {
+    let ids = copied("llama-tied");
+    let ids = pretrained::open(ids.path()).unwrap();
+    let (with, without) = (continued(&ids, "1 3 4", 6).0, continued(&ids, "3 4", 6).0);
+    assert_ne!(with, without, "the test needs a model for which the token matters");
+    let place = copied("llama-tied");
+    let found = |post_processor: Json, config: Json| {
+        write(place.path(), "tokenizer.json", &words(post_processor, &[]));
+        write(place.path(), "tokenizer_config.json", &config);
+        continued(&pretrained::open(place.path()).unwrap(), "a b", 6)
+    };
+    let (begin, plain) = (template(&["<s>", "A"]), json!({}));
+    let pair =
+        json!({ "sep": ["</s>", 2], "cls": ["<s>", 1], "trim_offsets": true, "add_prefix_space": false });
+    let of_type = |name: &str| {
+        let mut post_processor = pair.clone();
+        post_processor["type"] = name.into();
+        post_processor
+    };
+    let bytes =
+        json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true });
+    for post_processor in [
+        begin.clone(),
+        template(&["<s>", "A", "</s>"]),
+        json!({ "type": "Sequence", "processors": [bytes, begin] }),
+        of_type("BertProcessing"),
+        of_type("RobertaProcessing"),
+    ] {
+        assert_eq!(found(post_processor.clone(), plain.clone()), (with.clone(), 3), "{post_processor}");
+    }
+    assert_eq!(found(Json::Null, plain.clone()), (without.clone(), 2));
+    // transformers' class for Llama puts the token there itself, unless the settings say otherwise.
+    let class =
+        |add: Json| json!({ "tokenizer_class": "LlamaTokenizer", "add_bos_token": add, "bos_token": "<s>" });
+    assert_eq!(found(Json::Null, class(json!(true))), (with.clone(), 3));
+    assert_eq!(found(Json::Null, class(Json::Null)), (with, 3));
+    assert_eq!(found(template(&["<s>", "A"]), class(json!(false))), (without, 2));
+}
+
+#[test]
+fn a_tokenizer_with_more_ids_than_the_model_is_imported() {
+    let place = copied("llama-tied");
+    write(place.path(), "tokenizer.json", &words(Json::Null, &[]));
+    let plain = continued(&pretrained::open(place.path()).unwrap(), "a b", 6);
+    write(place.path(), "tokenizer.json", &words(Json::Null, &["<pad>"]));
+    let model = pretrained::open(place.path()).unwrap();
+    assert_eq!(continued(&model, "a b", 6), plain);
+    let prompt = Value::Text("a <pad> b".into());
+    let refused = Continuation::new(&model.model, 0, &model.task, 0, prompt, Sampling::greedy());
+    let refused = refused.err().unwrap().to_string();
+    assert!(refused.contains("\"<pad>\"") && refused.contains("below 23"), "{refused}");
+    let run = place.path().join("run");
+    pretrained::import(place.path(), &run, Storage::F32, None).unwrap();
+    pretrained::export(&run, &place.path().join("out"), Storage::F32).unwrap();
+    // The same token, named by the settings alone.
+    write(place.path(), "tokenizer.json", &words(Json::Null, &[]));
+    write(place.path(), "special_tokens_map.json", &json!({ "pad_token": { "content": "<pad>" } }));
+    let model = pretrained::open(place.path()).unwrap();
+    let prompt = Value::Text("a <pad>".into());
+    assert!(Continuation::new(&model.model, 0, &model.task, 0, prompt, Sampling::greedy()).is_err());
+}
+
+#[test]
+fn an_unknown_setting_of_a_tokenizer_is_an_error() {
+    let place = copied("llama-tied");
+    write(place.path(), "tokenizer.json", &words(Json::Null, &[]));
+    write(
+        place.path(),
+        "tokenizer_config.json",
+        &json!({ "alien": 1, "model_max_length": 8, "chat_template": "{}" }),
+    );
+    let found = error(place.path());
+    assert!(found.contains("tokenizer_config.json: alien"), "{found}");
+    pretrained::open_ignoring(place.path(), &["alien".into()]).unwrap();
+}
+
+fn vector(model: &Pretrained, text: &str) -> Vec<f32> {
+    let of = embedded_part(&model.task, None).unwrap();
+    let values = vec![Value::Text(text.into())];
+    let found = embed((&model.model, 0, &model.task), of, values, &Embedding::default(), 8).unwrap();
+    found.vectors.into_iter().next().unwrap()
+}
+
+fn modules(after: &[&str]) -> Json {
+    let path = |place: usize, name: &str| if place == 0 { String::new() } else { format!("{place}_{name}") };
+    let module = |(place, name): (usize, &&str)| {
+        json!({ "idx": place, "name": place.to_string(), "path": path(place, name),
+                "type": format!("sentence_transformers.models.{name}") })
+    };
+    Json::Array(["Transformer"].iter().chain(after).enumerate().map(module).collect())
+}
+
+#[test]
+fn both_forms_of_pooling_are_read() {
+    let place = copied("bert-trunk");
+    let mut vectors = vec![];
+    for (config, pool) in [
+        (
+            json!({ "word_embedding_dimension": 16, "pooling_mode_mean_tokens": true, "pooling_mode_cls_token": false }),
+            "mean",
+        ),
+        (json!({ "embedding_dimension": 16, "pooling_mode": "mean", "include_prompt": true }), "mean"),
+        (json!({ "embedding_dimension": 16, "pooling_mode": ["mean"] }), "mean"),
+        (json!({ "pooling_mode_cls_token": true }), "cls"),
+        (json!({ "embedding_dimension": 16, "pooling_mode": "cls" }), "cls"),
+    ] {
+        write(place.path(), "1_Pooling/config.json", &config);
+        vectors.push((pool, vector(&pretrained::open(place.path()).unwrap(), "5 7 9")));
+    }
+    assert!(vectors.windows(2).all(|two| (two[0].0 == two[1].0) == (two[0].1 == two[1].1)), "{vectors:?}");
+    for (config, named) in [
+        (json!({ "pooling_mode": "max" }), "max"),
+        (json!({ "pooling_mode": ["mean", "cls"] }), "mean and cls"),
+        (json!({ "pooling_mode_lasttoken": true }), "lasttoken"),
+        (json!({ "pooling_mode": "mean", "alien": 1 }), "alien"),
+    ] {
+        write(place.path(), "1_Pooling/config.json", &config);
+        let found = error(place.path());
+        assert!(found.contains("1_Pooling/config.json") && found.contains(named), "{found}");
+    }
+}
+
+/// A sentence encoder whose linear layer reverses the vector.
+fn reversing(activation: &str) -> tempfile::TempDir {
+    let place = copied("bert-trunk");
+    write(place.path(), "modules.json", &modules(&["Pooling", "Dense", "Normalize"]));
+    write(place.path(), "1_Pooling/config.json", &json!({ "pooling_mode_cls_token": true }));
+    let dense =
+        json!({ "in_features": 16, "out_features": 16, "bias": true, "activation_function": activation });
+    write(place.path(), "2_Dense/config.json", &dense);
+    let weight = (0..256).map(|i| f32::from(u8::from(i / 16 == 15 - i % 16))).collect::<Vec<_>>();
+    let weight = Tensor::from_vec(weight, (16, 16), &Device::Cpu).unwrap();
+    let bias = Tensor::full(0.25_f32, 16, &Device::Cpu).unwrap();
+    let layer = HashMap::from([("linear.weight", weight), ("linear.bias", bias)]);
+    candle_core::safetensors::save(&layer, place.path().join("2_Dense/model.safetensors")).unwrap();
+    place
+}
+
+#[test]
+fn the_linear_layer_of_a_sentence_encoder_is_applied() {
+    let plain = copied("bert-trunk");
+    write(plain.path(), "1_Pooling/config.json", &json!({ "pooling_mode": "cls" }));
+    let plain = vector(&pretrained::open(plain.path()).unwrap(), "5 7 9");
+    for (activation, f) in [
+        ("torch.nn.modules.linear.Identity", (|x| x) as fn(f32) -> f32),
+        ("torch.nn.modules.activation.Tanh", f32::tanh),
+        ("torch.nn.modules.activation.ReLU", |x| x.max(0.0)),
+    ] {
+        let place = reversing(activation);
+        let found = vector(&pretrained::open(place.path()).unwrap(), "5 7 9");
+        let layer: Vec<f32> = plain.iter().rev().map(|x| f(x + 0.25)).collect();
+        let length = layer.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let worst = found.iter().zip(&layer).map(|(a, b)| (a - b / length).abs()).fold(0.0, f32::max);
+        assert!(found.len() == 16 && worst < 1e-5, "{activation}: off by {worst}");
+        // The export has the layer's folder again.
+        let at = |name: &str| place.path().join(name);
+        pretrained::import(place.path(), &at("run"), Storage::F32, None).unwrap();
+        pretrained::export(&at("run"), &at("out"), Storage::F32).unwrap();
+        assert!(tensors(&at("out")).keys().all(|name| !name.contains('/')));
+        assert_eq!(tensors(&at("out/2_Dense")).len(), 2);
+        assert_eq!(vector(&pretrained::open(&at("out")).unwrap(), "5 7 9"), found);
+    }
+}
+
+#[test]
+fn modules_that_are_not_applied_are_refused_by_name() {
+    let refused = |after: &[&str]| {
+        let place = reversing("torch.nn.modules.linear.Identity");
+        write(place.path(), "modules.json", &modules(after));
+        error(place.path())
+    };
+    for (after, named) in [
+        (&["Pooling", "LayerNorm"][..], "LayerNorm"),
+        (&["Pooling", "Dense", "Dense"], "Dense"),
+        (&["WordWeights", "Pooling"], "WordWeights"),
+        (&["Normalize"], "Normalize"),
+        (&[], "Pooling"),
+    ] {
+        let found = refused(after);
+        assert!(found.contains("modules.json") && found.contains(named), "{found}");
+    }
+    let place = reversing("torch.nn.modules.activation.Softplus");
+    assert!(error(place.path()).contains("Softplus"));
+    let place = reversing("torch.nn.modules.linear.Identity");
+    write(
+        place.path(),
+        "config_sentence_transformers.json",
+        &json!({ "prompts": { "query": "q: " }, "default_prompt_name": "query" }),
+    );
+    assert!(error(place.path()).contains("default_prompt_name"));
+    std::fs::remove_file(place.path().join("2_Dense/model.safetensors")).unwrap();
+    assert!(error(place.path()).contains("2_Dense"));
+    let place = copied("gpt2-untied");
+    write(place.path(), "modules.json", &modules(&["Pooling"]));
+    assert!(error(place.path()).contains("expected a model of type bert"));
+}
+
+/// Sentence encoders state the length with the transformer, or with the tokenizer.
+#[test]
+fn the_length_of_sentences_is_read_in_both_places() {
+    let place = copied("bert-trunk");
+    write(place.path(), "1_Pooling/config.json", &json!({ "pooling_mode": "mean" }));
+    let capacity = || part(&pretrained::open(place.path()).unwrap(), "text").unwrap().capacity();
+    write(place.path(), "tokenizer_config.json", &json!({ "model_max_length": 1e30 }));
+    assert_eq!(capacity(), Some(12));
+    write(place.path(), "tokenizer_config.json", &json!({ "model_max_length": 6 }));
+    assert_eq!(capacity(), Some(6));
+    let newer = json!({
+        "transformer_task": "feature-extraction", "module_output_name": "token_embeddings",
+        "modality_config": { "text": { "method": "forward", "method_output_name": "last_hidden_state" } },
+    });
+    write(place.path(), "sentence_bert_config.json", &newer);
+    assert_eq!(capacity(), Some(6));
+    write(place.path(), "sentence_bert_config.json", &json!({ "max_seq_length": 4, "do_lower_case": false }));
+    assert_eq!(capacity(), Some(4));
+}
