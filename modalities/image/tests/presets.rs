@@ -48,6 +48,34 @@ fn crops_conform() {
         ..ImageConfig::imagenet(8, 56, 56)
     };
     check(&tokenizer(oblong), &samples()).unwrap();
+    let stretched = ImageConfig {
+        resize: Resize::StretchCrop { size: [56, 64] },
+        image_size: Some([40, 48]),
+        max_patches: [5, 6],
+        ..ImageConfig::imagenet(8, 56, 56)
+    };
+    check(&tokenizer(stretched), &samples()).unwrap();
+}
+
+/// DeiT stretches an image of any shape to a square, and cuts out the middle.
+#[test]
+fn a_stretched_image_is_cropped() {
+    let wide = image(60, 20, 3);
+    let whole = ImageConfig { filter: Filter::Bicubic, ..ImageConfig::vit(3, 4, [36, 36]) };
+    let cropped = ImageConfig {
+        resize: Resize::StretchCrop { size: [36, 36] },
+        image_size: Some([28, 28]),
+        max_patches: [7, 7],
+        ..whole.clone()
+    };
+    let (whole, cropped) = (tokenizer(whole), tokenizer(cropped));
+    let stretched = whole.prepare(&wide).unwrap().into_owned();
+    let middle: Vec<u8> =
+        (4..32).flat_map(|row| stretched.pixels[(row * 36 + 4) * 3..][..28 * 3].to_vec()).collect();
+    assert_eq!(cropped.prepare(&wide).unwrap().pixels, middle);
+    let small = ImageConfig { image_size: Some([40, 28]), max_patches: [10, 7], ..cropped.config().clone() };
+    let error = ImageTokenizer::new(small).err().unwrap().to_string();
+    assert!(error.contains("resize.stretch_crop.size is 36×36 pixels"), "{error}");
 }
 
 #[test]

@@ -98,3 +98,28 @@ fn texts() {
         survives(name, &valid, Bound::bytes(4 << 20).and_of_file(100), read);
     }
 }
+
+#[test]
+fn settings_beside_a_vocabulary() {
+    let valid = [
+        r###"{"do_lower_case": false, "strip_accents": true, "tokenize_chinese_chars": false, "cls_token": "[CLS]",
+            "added_tokens_decoder": {"0": {"content": "[PAD]", "special": true, "lstrip": false}}}"###,
+        r###"{"tokenizer_class": "LlamaTokenizer", "add_bos_token": true, "add_eos_token": true, "bos_token": "[CLS]",
+            "eos_token": {"content": "[SEP]"}, "additional_special_tokens": ["<x>"]}"###,
+    ];
+    let valid = valid.map(|file| file.as_bytes().to_vec());
+    survives("tokenizer_config.json", &valid, bound(), used_beside);
+}
+
+/// Open a vocabulary with this `tokenizer_config.json` beside it, and use it.
+fn used_beside(file: &[u8]) -> Result<String, TokenizeError> {
+    let read = |location: &str| -> Result<Option<Vec<u8>>, TokenizeError> {
+        match location {
+            "/vocab.txt" => Ok(Some(b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nlow\n##er\n".to_vec())),
+            "/tokenizer_config.json" => Ok(Some(file.to_vec())),
+            _ => Ok(None),
+        }
+    };
+    let tokenizer = published::open_with("/vocab.txt", 512, &read)?;
+    Ok(tokenizer.text(&tokenizer.document(TEXT)?))
+}
