@@ -2,7 +2,7 @@
 
 use super::task::{ImportedTask, TaskBuilder};
 use super::text::Text;
-use super::{Checkpoint, PretrainedError, decoding};
+use super::{Checkpoint, PretrainedError, decoding, preprocessor};
 use crate::head::Generate;
 use crate::modalities::audio::{AudioConfig, AudioTokenizer};
 use serde_json::json;
@@ -18,6 +18,7 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
     let settings = &checkpoint.settings;
     let (slices, n_mels) = (settings.size("max_source_positions")?, settings.size("num_mel_bins")?);
     let (context, vocabulary) = (settings.size("max_target_positions")?, settings.size("vocab_size")?);
+    check_preprocessor(checkpoint, n_mels)?;
     let clip_seconds = slices as f32 * 2.0 * HOP_LENGTH / SAMPLING_RATE;
     let front_end = AudioConfig {
         frames_per_slice: 2,
@@ -50,4 +51,28 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
         .input("audio", audio, &front_end)?
         .output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?
         .finish()
+}
+
+/// Check that the published preparation of clips is that of Whisper, the only one here.
+fn check_preprocessor(checkpoint: &Checkpoint, n_mels: usize) -> Result<(), PretrainedError> {
+    let Some(settings) = checkpoint.settings_of(preprocessor::FILE)? else { return Ok(()) };
+    let expected = [
+        ("feature_size", n_mels as f64),
+        ("hop_length", f64::from(HOP_LENGTH)),
+        ("n_fft", 400.0),
+        ("sampling_rate", f64::from(SAMPLING_RATE)),
+        ("padding_value", 0.0),
+        ("dither", 0.0),
+    ];
+    for (key, expected) in expected {
+        let found = settings.number(key, expected)?;
+        if found != expected {
+            return Err(settings.refuse(key, format!("expected {expected}; found {found}")));
+        }
+    }
+    settings.only(&[("do_normalize", json!(false))])?;
+    // The filters are those of Slaney's scale, and the length of a clip follows from the model's positions.
+    settings.ignore(&["chunk_length", "feature_extractor_type", "mel_filters", "n_samples", "nb_max_frames"]);
+    settings.ignore(&["padding_side", "processor_class", "return_attention_mask"]);
+    settings.finish()
 }

@@ -45,7 +45,8 @@ fn is_setting(path: &str) -> bool {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let is_module = folder.starts_with(|c: char| c.is_ascii_digit()) && !folder.contains('/');
     let has_settings = !super::files::is_index(name) && ENDINGS.iter().any(|ending| name.ends_with(ending));
-    has_settings && (folder.is_empty() || is_module) || is_module && name == super::files::WEIGHTS
+    let has_weights = [super::files::WEIGHTS, "pytorch_model.bin"].contains(&name);
+    has_settings && (folder.is_empty() || is_module) || is_module && has_weights
 }
 
 #[cfg(all(test, feature = "remote"))]
@@ -61,6 +62,7 @@ mod tests {
             "merges.txt",
             "1_Pooling/config.json",
             "2_Dense/model.safetensors",
+            "2_Dense/pytorch_model.bin",
         ] {
             assert!(is_setting(path), "{path}");
         }

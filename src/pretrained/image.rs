@@ -4,7 +4,7 @@ use super::settings::Settings;
 use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError, preprocessor};
 use crate::head::{Classify, Represent};
-use crate::modalities::image::{ImageConfig, ImageTokenizer};
+use crate::modalities::image::{ImageConfig, ImageTokenizer, Resize};
 use crate::sample::{Composition, Pool};
 use serde_json::{Map, Value, json};
 use smalti_contract::Tokenizer;
@@ -108,8 +108,17 @@ pub(super) fn adapt(
         config.remove("num_labels");
     }
     if let Some(preprocessor) = preprocessor {
-        let cropped = preprocessor.get("do_center_crop") == Some(&json!(true));
-        let sides = json!({ "height": height, "width": width });
-        preprocessor.insert(if cropped { "crop_size" } else { "size" }.into(), sides);
+        let sides = |[height, width]: [usize; 2]| json!({ "height": height, "width": width });
+        let mut set = |key: &str, value: Value| _ = preprocessor.insert(key.into(), value);
+        let (size, crops) = match image.resize {
+            Resize::Crop { shortest_edge } => (json!({ "shortest_edge": shortest_edge }), true),
+            Resize::StretchCrop { size } => (sides(size), true),
+            Resize::Stretch | Resize::Native { .. } => (sides([height, width]), false),
+        };
+        set("size", size);
+        set("do_center_crop", crops.into());
+        if crops {
+            set("crop_size", sides([height, width]));
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError, generation, tokenizer};
 use crate::head::{Generate, Masked, MaskedSettings, Represent};
 use crate::modalities::text::{MASK_TOKENS, TextConfig, TextTokenizer, TextUnit, Vocabulary};
-use serde_json::json;
+use serde_json::{Value, json};
 use smalti_contract::Tokenizer;
 
 /// The context of a model without a maximum length.
@@ -50,15 +50,18 @@ pub(super) fn next_token(
     for (key, ids) in
         [("begin", text.tokenizer.begin()), ("end", &generation::read(checkpoint, vocabulary)?.ends)]
     {
-        match ids {
-            [] => {}
-            [id] => output[key] = json!(id),
-            ids => output[key] = json!(ids),
+        if !ids.is_empty() {
+            output[key] = one_or_many(ids);
         }
     }
     TaskBuilder::new(SOURCE)
         .output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?
         .finish()
+}
+
+/// An id, or a list of several.
+fn one_or_many(ids: &[u32]) -> Value {
+    if let [id] = ids { json!(id) } else { json!(ids) }
 }
 
 /// Masked language modelling: masked tokens are predicted from all others.
@@ -132,7 +135,7 @@ pub(super) fn text_to_text(
         "share": "source",
         "cross_attention": true,
         "begin": start.unwrap_or_default(),
-        "end": ends,
+        "end": one_or_many(&ends),
     });
     TaskBuilder::new(SOURCE)
         .input("source", source, &text.tokenizer)?

@@ -77,7 +77,7 @@ fn errors_name_the_file() {
         "DIR/encoder.json: not found; expected vocab.bpe or merges.txt in the same folder"
     );
     let lost = message(&[("encoder.json", "{\"a\": 0}"), ("vocab.bpe", &merges)], "");
-    assert!(lost.starts_with("DIR/encoder.json with DIR/vocab.bpe: text: merge 0"), "{lost}");
+    assert!(lost.starts_with("DIR/encoder.json with DIR/vocab.bpe: merge 0"), "{lost}");
     let words = message(&[("vocab.txt", "the\n")], "vocab.txt");
     assert_eq!(words, "DIR/vocab.txt: not readable as vocab.txt: the token [UNK] is missing");
 }

@@ -1,6 +1,6 @@
 //! Run folders: damaged, missing or existing, and runs that diverge.
 
-use super::{failed, text_place, text_train};
+use super::{Place, failed, text_place, text_train};
 
 #[test]
 fn damaged_run_folders_are_named() {
@@ -109,4 +109,34 @@ fn a_run_that_diverges_keeps_its_checkpoint() {
     assert!(["NaN", "inf"].iter().any(|not_finite| ran.err.contains(not_finite)), "{}", ran.err);
     assert_eq!((saved("model"), saved("state")), (model, state));
     place.works("eval run --weights last");
+}
+
+#[test]
+fn imports_name_what_is_missing_or_unknown() {
+    let checkpoint = "tests/checkpoints/gpt2-untied";
+    let read = |name: &str| std::fs::read(format!("{checkpoint}/{name}")).unwrap();
+    let place = Place::new(&[
+        ("gpt/config.json", &read("config.json")),
+        ("gpt/model.safetensors", &read("model.safetensors")),
+        ("gpt/generation_config.json", br#"{"repetition_penalty": 1.2}"#),
+    ]);
+    place.fails("import nothing --out run", &["nothing: no such file or folder"]);
+    let rule = [
+        "gpt/generation_config.json: repetition_penalty",
+        "expected 1",
+        "--ignore-setting repetition_penalty",
+    ];
+    place.fails("import gpt --out run", &rule);
+    place.fails("import gpt --out run --ignore-setting alien", &["repetition_penalty"]);
+    assert!(!place.path("run").exists());
+    let works = place.works("import gpt --out run --ignore-setting repetition_penalty");
+    assert!(
+        works.out.contains("setting ignored") && works.out.contains("repetition_penalty"),
+        "{}",
+        works.out
+    );
+    place.fails(
+        "import gpt --out run --ignore-setting repetition_penalty",
+        &["run holds a run already", "choose another --out"],
+    );
 }

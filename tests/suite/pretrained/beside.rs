@@ -158,21 +158,19 @@ fn the_token_before_a_text_precedes_a_prompt() {
         continued(&pretrained::open(place.path()).unwrap(), "a b", 6)
     };
     let (begin, plain) = (template(&["<s>", "A"]), json!({}));
-    let pair =
-        json!({ "sep": ["</s>", 2], "cls": ["<s>", 1], "trim_offsets": true, "add_prefix_space": false });
-    let of_type = |name: &str| {
-        let mut post_processor = pair.clone();
-        post_processor["type"] = name.into();
-        post_processor
-    };
+    let bert = json!({ "type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1] });
+    let roberta = json!({
+        "type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1], "trim_offsets": true,
+        "add_prefix_space": false,
+    });
     let bytes =
         json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true });
     for post_processor in [
         begin.clone(),
         template(&["<s>", "A", "</s>"]),
         json!({ "type": "Sequence", "processors": [bytes, begin] }),
-        of_type("BertProcessing"),
-        of_type("RobertaProcessing"),
+        bert,
+        roberta,
     ] {
         assert_eq!(found(post_processor.clone(), plain.clone()), (with.clone(), 3), "{post_processor}");
     }
