@@ -6,9 +6,13 @@ use super::task::ImportedTask;
 use super::{
     Checkpoint, Description, PretrainedError,
     image::{self, Registers},
+    preprocessor,
 };
 use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, Positions};
 use crate::ops::Activation;
+
+/// The most positions to which published ones are interpolated: those of 4096×4096 pixels in patches of 16.
+const MOST_POSITIONS: usize = 1 << 16;
 
 /// The differences between the model families.
 struct Family {
@@ -112,10 +116,19 @@ fn positions(checkpoint: &Checkpoint, family: &Family, task: &ImportedTask) -> R
     let patch = image.as_ref().map_or(1, |image| image.patch_size.max(1));
     let prepared = image.and_then(|image| image.image_size).unwrap_or(published);
     let Registers { tokens, positions } = family.registers;
+    let [from, to] = [published, prepared].map(|sides| sides.map(|side| side / patch));
+    if from != to && to.iter().product::<usize>() > MOST_POSITIONS {
+        let problem = format!("expected at most {MOST_POSITIONS} patches; found {}×{}", to[0], to[1]);
+        return Err(PretrainedError::Setting {
+            file: preprocessor::FILE.into(),
+            setting: "size".into(),
+            problem,
+        });
+    }
     Ok(Grid {
         before: 1 + if positions { tokens } else { 0 },
-        from: published.map(|side| side / patch),
-        to: prepared.map(|side| side / patch),
+        from,
+        to,
         antialias: checkpoint.kind() == "dinov2_with_registers",
     })
 }

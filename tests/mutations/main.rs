@@ -3,6 +3,8 @@
 use smalti_mutation::Counting;
 
 mod bridge;
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+mod checkpoints;
 mod files;
 
 #[global_allocator]

@@ -1,0 +1,56 @@
+//! Damaged files beside the weights of published checkpoints.
+
+use smalti::pretrained::{self, PretrainedError};
+use smalti_mutation::{Bound, survives};
+use std::path::Path;
+
+/// A tiny model with its weights, and positions interpolated to at most 2¹⁶ places.
+fn bound() -> Bound {
+    Bound::bytes(128 << 20).and_of_file(100)
+}
+
+/// Damage the file `name` beside the weights of a checkpoint of `tests/checkpoints`.
+fn beside(checkpoint: &str, name: &str, valid: &[&str], others: &[(&str, &str)]) {
+    let place = tempfile::tempdir().unwrap();
+    let from = Path::new("tests/checkpoints").join(checkpoint);
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(from.join(name), place.path().join(name)).unwrap();
+    }
+    let write = |name: &str, bytes: &[u8]| {
+        let path = place.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    others.iter().for_each(|(name, text)| write(name, text.as_bytes()));
+    let valid: Vec<Vec<u8>> = valid.iter().map(|file| file.as_bytes().to_vec()).collect();
+    survives(name, &valid, bound(), |file| -> Result<usize, PretrainedError> {
+        write(name, file);
+        Ok(pretrained::open(place.path())?.report.loaded)
+    });
+}
+
+#[test]
+fn preparations_of_images() {
+    let valid = [
+        r#"{"image_processor_type": "ViTImageProcessor", "size": {"height": 16, "width": 8}, "image_mean": [0.5, 0.4, 0.3]}"#,
+        r#"{"feature_extractor_type": "DeiTFeatureExtractor", "size": 12, "crop_size": 8, "do_center_crop": true, "resample": 3}"#,
+    ];
+    beside("vit-no-bias", "preprocessor_config.json", &valid, &[]);
+}
+
+#[test]
+fn modules_of_sentence_encoders() {
+    let modules = r#"[{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"},
+        {"path": "2_Normalize", "type": "a.Normalize"}]"#;
+    let pooling = r#"{"embedding_dimension": 16, "pooling_mode": ["mean"]}"#;
+    beside("bert-trunk", "modules.json", &[modules], &[("1_Pooling/config.json", pooling)]);
+    let flags = r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#;
+    beside("bert-trunk", "1_Pooling/config.json", &[pooling, flags], &[("modules.json", modules)]);
+}
+
+#[test]
+fn settings_of_generation() {
+    let valid =
+        [r#"{"eos_token_id": [3, 4], "repetition_penalty": 1.0, "suppress_tokens": [], "top_p": 0.9}"#];
+    beside("gpt2-untied", "generation_config.json", &valid, &[]);
+}
