@@ -6,10 +6,11 @@ mod export;
 mod generation;
 mod images;
 mod outputs;
+mod sentences;
 
 use candle_core::{Device, Tensor};
 use smalti::data::{Batch, Sample, Stream, Target, collate};
-use smalti::pretrained::Pretrained;
+use smalti::pretrained::{self, Pretrained};
 use smalti::sample::{Part, Purpose, Role};
 use smalti_contract::{TokenizeError, Tokens, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -102,4 +103,19 @@ fn tensors(folder: &Path) -> HashMap<String, Tensor> {
         }
     }
     found
+}
+
+/// Write a JSON file beside the weights.
+fn write(folder: &Path, name: &str, json: &serde_json::Value) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, json.to_string()).unwrap();
+}
+
+/// The error of a checkpoint.
+fn error(folder: &Path) -> String {
+    match pretrained::open(folder) {
+        Ok(_) => panic!("expected an error"),
+        Err(error) => error.to_string(),
+    }
 }
