@@ -1,15 +1,43 @@
 //! BERT (Devlin et al. 2019) and models with its layout, such as MiniLM.
 
+use super::encoder::{MaskedNames, TextEncoder};
 use super::names::{Layout, NameMap};
-use super::sentence::SentenceEncoder;
-use super::text;
+use super::task::ImportedTask;
 use super::{Checkpoint, Description, PretrainedError};
-use crate::model::{
-    AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, NormPlacement,
-};
+use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, NormPlacement};
 use serde_json::json;
 
+const MASKED: MaskedNames = MaskedNames {
+    transform: "cls.predictions.transform.dense",
+    norm: "cls.predictions.transform.LayerNorm",
+    matrix: "cls.predictions.decoder",
+    bias: "cls.predictions.bias",
+};
+
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
+    let settings = &checkpoint.settings;
+    // Google's settings of the pooler, which is not read.
+    settings.ignore(&["directionality", "pooler_fc_size", "pooler_num_attention_heads"]);
+    settings.ignore(&["pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"]);
+    let positions = settings.size("max_position_embeddings")?;
+    let encoder = TextEncoder::read(checkpoint, &MASKED, positions)?;
+    let model = ModelConfig { head: encoder.head(), ..transformer(checkpoint)? };
+    let segments = settings.count("type_vocab_size")?.unwrap_or(2);
+    let task = encoder.task(settings.size("vocab_size")?, segments)?;
+
+    let mut names = NameMap::default();
+    let prefix = checkpoint.prefix("bert.");
+    let table = embeddings(&mut names, &task, &prefix);
+    encoder.positions(&mut names, &task, &position_table(&prefix), (0, positions));
+    layers(&mut names, &model, &prefix);
+    encoder.names(&mut names, &table);
+    // The next-sentence head belongs to no task here.
+    names.unread(&["cls.seq_relationship.weight", "cls.seq_relationship.bias"]);
+    Ok(Description { model, task, names })
+}
+
+/// The settings of BERT's embedding and layers, also those of RoBERTa.
+pub(super) fn transformer(checkpoint: &Checkpoint) -> Result<ModelConfig, PretrainedError> {
     let settings = &checkpoint.settings;
     settings.only(&[
         ("add_cross_attention", json!(false)),
@@ -19,19 +47,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         ("pruned_heads", json!({})),
     ])?;
     settings.ignore(&["attention_probs_dropout_prob", "hidden_dropout_prob", "classifier_dropout"]);
-    // Google's settings of the pooler, which is not read.
-    settings.ignore(&["directionality", "pooler_fc_size", "pooler_num_attention_heads"]);
-    settings.ignore(&["pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"]);
-    let (vocabulary, positions) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
-    let segments = settings.count("type_vocab_size")?.unwrap_or(2);
-    const TRANSFORM: &str = "cls.predictions.transform";
-    // A sentence encoder reads at most as many tokens as in its training, and predicts none.
-    let sentence = SentenceEncoder::read(checkpoint)?;
-    let masked = sentence.is_none() && checkpoint.has(&format!("{TRANSFORM}.dense.weight"));
-    let encoder = sentence.unwrap_or_default();
-    let dense = encoder.dense.as_ref();
-    let context = encoder.most_tokens.map_or(positions, |most| most.min(positions));
-    let model = ModelConfig {
+    Ok(ModelConfig {
         d_model: settings.size("hidden_size")?,
         n_layers: settings.size("num_hidden_layers")?,
         norm: NormKind::Layer,
@@ -44,27 +60,27 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
             ..MlpConfig::default()
         },
         embedding: EmbeddingConfig { type_embedding: false, norm: true, ..EmbeddingConfig::default() },
-        head: HeadConfig {
-            tie_embeddings: masked,
-            bias: dense.map_or(masked.then_some(true), |dense| Some(dense.bias)),
-            transform: masked,
-            ..HeadConfig::default()
-        },
         ..ModelConfig::default()
-    };
-    let task = match masked {
-        true => text::masked(checkpoint, vocabulary, context, segments)?,
-        false => text::represented(checkpoint, vocabulary, context, segments, &encoder)?,
-    };
+    })
+}
 
-    let mut names = NameMap::default();
-    let prefix = checkpoint.prefix("bert.");
+/// The names of the embeddings of tokens and segments; returns that of the table of tokens.
+pub(super) fn embeddings(names: &mut NameMap, task: &ImportedTask, prefix: &str) -> String {
     let embeddings = |name: &str| format!("{prefix}embeddings.{name}");
-    names.one(&task.embedding("text", "table"), &embeddings("word_embeddings.weight"));
-    let read = Layout::FirstRows { n: context, of: positions };
-    names.rows(&[&task.embedding("text", "index")], &[&embeddings("position_embeddings.weight")], read);
+    let table = embeddings("word_embeddings.weight");
+    names.one(&task.embedding("text", "table"), &table);
     names.one(&task.embedding("text", "segment"), &embeddings("token_type_embeddings.weight"));
     names.map("embed.norm", &embeddings("LayerNorm"), true);
+    table
+}
+
+/// The name of the table of positions.
+pub(super) fn position_table(prefix: &str) -> String {
+    format!("{prefix}embeddings.position_embeddings.weight")
+}
+
+/// The names of the layers.
+pub(super) fn layers(names: &mut NameMap, model: &ModelConfig, prefix: &str) {
     for layer in 0..model.n_layers {
         let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}encoder.layer.{layer}"));
         let ours = |name: &str| format!("{ours}.{name}");
@@ -82,27 +98,4 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         names.map(&ours("mlp.outer"), &theirs("output.dense"), true);
         names.map(&ours("mlp_norm"), &theirs("output.LayerNorm"), true);
     }
-    if masked {
-        names.map("head.text.transform", &format!("{TRANSFORM}.dense"), true);
-        names.map("head.text.transform_norm", &format!("{TRANSFORM}.LayerNorm"), true);
-        names.one("head.text.bias", "cls.predictions.bias");
-        names.repeats("cls.predictions.decoder.weight", &embeddings("word_embeddings.weight"));
-        names.repeats("cls.predictions.decoder.bias", "cls.predictions.bias");
-    } else {
-        encoder.names(&mut names, "embedding");
-        names.unread(&[
-            "cls.predictions.bias",
-            "cls.predictions.decoder.weight",
-            "cls.predictions.decoder.bias",
-        ]);
-        names.unread(&["cls.predictions.transform.dense.weight", "cls.predictions.transform.dense.bias"]);
-        names.unread(&[
-            "cls.predictions.transform.LayerNorm.weight",
-            "cls.predictions.transform.LayerNorm.bias",
-        ]);
-    }
-    // The pooler and the next-sentence head belong to no task here.
-    names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"]);
-    names.unread(&["cls.seq_relationship.weight", "cls.seq_relationship.bias"]);
-    Ok(Description { model, task, names })
 }

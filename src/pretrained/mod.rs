@@ -16,6 +16,8 @@ mod audio;
 mod bert;
 mod decision_transformer;
 mod decoding;
+mod distilbert;
+mod encoder;
 mod files;
 mod generation;
 mod gpt2;
@@ -25,6 +27,7 @@ mod interpolate;
 mod llama;
 mod names;
 mod preprocessor;
+mod roberta;
 mod run;
 mod sentence;
 mod settings;
@@ -209,13 +212,15 @@ impl Checkpoint {
     }
 
     fn describe(&self) -> Result<Description, PretrainedError> {
-        if self.kind() != "bert" {
+        if !sentence::KINDS.contains(&self.kind()) {
             sentence::refuse(self)?;
         }
         let description =
             match self.kind() {
                 "gpt2" => gpt2::describe(self),
                 "bert" => bert::describe(self),
+                "roberta" | "xlm-roberta" => roberta::describe(self),
+                "distilbert" => distilbert::describe(self),
                 "t5" => t5::describe(self),
                 "llama" | "mistral" => llama::describe(self),
                 "vit" | "deit" | "dinov2" | "dinov2_with_registers" => vit::describe(self),
@@ -238,6 +243,9 @@ impl Checkpoint {
 pub const KINDS: &[&str] = &[
     "gpt2",
     "bert",
+    "roberta",
+    "xlm-roberta",
+    "distilbert",
     "t5",
     "llama",
     "mistral",

@@ -35,6 +35,7 @@ const FRONT_END: &[&str] = &[
     "merges.txt",
     preprocessor::FILE,
     preprocessor::PROCESSORS,
+    "sentencepiece.bpe.model",
     "special_tokens_map.json",
     "spiece.model",
     "tokenizer.json",

@@ -19,7 +19,7 @@ fn map() -> NameMap {
     map.rows(&["patch.weight"], &["conv.weight"], Layout::Conv2d { channels: 3, patch: [2, 2] });
     map.rows(&["first.weight"], &["conv1.weight"], Layout::Conv1d { width: 3 });
     map.rows(&["class", "grid"], &["positions"], Layout::Boxed { dims: 3 });
-    map.rows(&["index"], &["table"], Layout::FirstRows { n: 2, of: 5 });
+    map.rows(&["index"], &["table"], Layout::Rows { from: 1, n: 2, of: 5 });
     map.repeats("lm_head.weight", "conv1.weight");
     map.unread(&["pooler.weight"]);
     map
@@ -67,7 +67,7 @@ fn export_inverts_import() {
     assert_eq!(values(&ours["patch.weight"])[..3], [0.0, 4.0, 8.0]);
     assert_eq!(values(&ours["first.weight"])[..4], [0.0, 3.0, 1.0, 4.0]);
     assert_eq!(values(&ours["class"]), [0.0, 1.0]);
-    assert_eq!(values(&ours["index"]), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    assert_eq!(values(&ours["index"]), [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
     assert_eq!(report.unread, ["old.pooler.weight", "table"]);
     assert_eq!(report.repeated, [("lm_head.weight".to_string(), "conv1.weight".to_string())]);
     assert_eq!(unread.len(), 2);

@@ -61,6 +61,38 @@ impl Beside {
         content(self.get(key).or(self.specials.get(key))?)
     }
 
+    /// Change GPT-2's pair of files to RoBERTa's if they are of its class in transformers, or, without a class, if they have its
+    /// special tokens: they are found in a text, and `<s>` and `</s>` are around it.
+    pub fn apply_roberta(&self, tokenizer: &mut Map<String, Value>) {
+        let names = [
+            ("cls_token", "<s>"),
+            ("sep_token", "</s>"),
+            ("pad_token", "<pad>"),
+            ("unk_token", "<unk>"),
+            ("mask_token", "<mask>"),
+        ];
+        let class = self.get("tokenizer_class").and_then(Value::as_str);
+        let named = names.map(|(key, usual)| (key, self.token(key).unwrap_or(usual)));
+        let ids = named.map(|(_, name)| id_of(tokenizer, name));
+        let [Some(first), Some(last), _, _, mask] = ids else { return };
+        if class.map_or(mask.is_none(), |class| class.trim_end_matches("Fast") != "RobertaTokenizer") {
+            return;
+        }
+        let token = |((key, name), id): ((&str, &str), Option<u64>)| {
+            // The mask takes the space before it.
+            let token = json!({ "content": name, "special": true, "normalized": false, "lstrip": key == "mask_token" });
+            Some(with_id(&token, id?))
+        };
+        let mut added: Vec<Value> = named.into_iter().zip(ids).filter_map(token).collect();
+        added.sort_by_key(|token| token["id"].as_u64());
+        tokenizer.insert("added_tokens".into(), added.into());
+        let post_processor = json!({
+            "type": "RobertaProcessing", "cls": [named[0].1, first], "sep": [named[1].1, last],
+            "trim_offsets": true, "add_prefix_space": false,
+        });
+        tokenizer.insert("post_processor".into(), post_processor);
+    }
+
     /// Change a `tokenizer.json` as these files say.
     pub fn apply(&self, tokenizer: &mut Map<String, Value>) -> Result<(), TokenizeError> {
         if self.config.is_none() && self.specials.is_empty() && self.added.is_empty() {

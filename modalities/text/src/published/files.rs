@@ -35,7 +35,7 @@ pub fn open(path: impl AsRef<Path>, context: usize) -> Result<TextTokenizer, Tok
 ///
 /// `tokenizer_config.json` in the same folder overrides case, accents, Chinese characters, a space before the first word,
 /// added tokens, and, for Llama's tokenizers, the tokens before and after a text; `special_tokens_map.json` names the
-/// special tokens.
+/// special tokens. RoBERTa's `vocab.json` and `merges.txt` are told from GPT-2's by their special tokens.
 ///
 /// # Errors
 /// [`TokenizeError`], which names the files, if there is no vocabulary or it cannot be read.
@@ -78,6 +78,9 @@ fn vocabulary(location: &str, read: Read) -> Result<(Vocabulary, String), Tokeni
     };
     let mut vocabulary = vocabulary.map_err(|e| failed(&files, e))?;
     if let Vocabulary::Subwords { tokenizer: serde_json::Value::Object(tokenizer) } = &mut vocabulary {
+        if MERGES.contains(&name) || ENCODERS.contains(&name) {
+            beside.apply_roberta(tokenizer);
+        }
         beside.apply(tokenizer).map_err(|e| failed(folder, e))?;
     }
     Ok((vocabulary, files))
