@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// The kinds of model that sentence encoders have as their transformer.
-pub(super) const KINDS: [&str; 4] = ["bert", "roberta", "xlm-roberta", "distilbert"];
+pub(super) const KINDS: [&str; 6] = ["bert", "roberta", "xlm-roberta", "distilbert", "t5", "mt5"];
 /// The list of the modules.
 const MODULES: &str = "modules.json";
 /// The pooling of a checkpoint without that list.
@@ -161,7 +161,7 @@ pub(super) fn refuse(checkpoint: &Checkpoint) -> Result<(), PretrainedError> {
         Some(modules) if !modules.is_empty() => {
             let listed: Vec<&str> = modules.iter().map(|(class, _)| class.as_str()).collect();
             let problem = format!(
-                "expected a model of type {} for a sentence encoder; found {} with {}",
+                "expected a model of type {} (without a decoder) for a sentence encoder; found {} with {}",
                 KINDS.join(", "),
                 checkpoint.kind(),
                 listed.join(", ")

@@ -10,20 +10,19 @@ use serde_json::{Value, json};
 use smalti_contract::Tokenizer;
 
 /// The context of a model without a maximum length.
-const DEFAULT_CONTEXT: usize = 2048;
+pub(super) const DEFAULT_CONTEXT: usize = 2048;
 /// The vocabulary files that [`published::open`] reads.
 const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.json", "encoder.json", "vocab.txt"];
 /// The source of texts, unless a user sets another.
 const SOURCE: &str = "builtin:text/smalti.txt";
 
-/// Whether the head is tied to the embedding: as set, except in T5, where a head with its own matrix is untied.
+/// Whether the head is tied to the embedding.
 pub(super) fn tied(checkpoint: &Checkpoint, default: bool) -> Result<bool, PretrainedError> {
-    let is_set = checkpoint.settings.flag("tie_word_embeddings", default)?;
-    // T5 1.1 sets `tie_word_embeddings`, but has an untied head.
-    Ok(if checkpoint.kind() == "t5" { !checkpoint.has(HEAD) } else { is_set })
+    checkpoint.settings.flag("tie_word_embeddings", default)
 }
 
-const HEAD: &str = "lm_head.weight";
+/// The matrix of the head for next tokens.
+pub(super) const HEAD: &str = "lm_head.weight";
 
 /// The names of the head for next tokens.
 pub(super) fn head(names: &mut NameMap, output: &str, tied: bool, table: &str) {

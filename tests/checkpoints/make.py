@@ -1,7 +1,8 @@
 """Makes the checkpoints of this folder: of every published layout a tiny one, with random weights, in settings that the
 usual checkpoints do not have, and what transformers says of random inputs.
 
-    python make.py OUT        wants torch and transformers (made with 2.11.0 and 5.24.0)
+    python make.py OUT [NAME ...]   wants torch and transformers (made with 2.11.0 and 5.24.0; encoders of texts other than
+                                    BERT, and mT5, with transformers 4.57.6)
 """
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ LLAMA = dict(vocab_size=23, hidden_size=16, intermediate_size=24, num_hidden_lay
              num_key_value_heads=2, max_position_embeddings=32)
 BERT = dict(vocab_size=23, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
             max_position_embeddings=12)
+DISTIL = dict(vocab_size=23, dim=16, hidden_dim=24, n_layers=2, n_heads=2, max_position_embeddings=12)
 T5 = dict(vocab_size=23, d_model=16, d_ff=24, d_kv=6, num_layers=1, num_decoder_layers=2, num_heads=2,
           relative_attention_num_buckets=8, relative_attention_max_distance=10)
 VIT = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=8, patch_size=4,
@@ -39,6 +41,14 @@ CHECKPOINTS = {
     "mistral": (tf.MistralForCausalLM, tf.MistralConfig(**LLAMA, sliding_window=4)),
     "bert-trunk": (tf.BertModel, tf.BertConfig(**BERT, type_vocab_size=1)),
     "bert-relu": (tf.BertForMaskedLM, tf.BertConfig(**BERT, hidden_act="relu", layer_norm_eps=1e-5)),
+    "roberta": (tf.RobertaModel, tf.RobertaConfig(**BERT, type_vocab_size=1, hidden_act="gelu_new", pad_token_id=2)),
+    "roberta-masked": (tf.RobertaForMaskedLM, tf.RobertaConfig(**BERT, layer_norm_eps=1e-5)),
+    "xlm-roberta": (tf.XLMRobertaForMaskedLM, tf.XLMRobertaConfig(**BERT, type_vocab_size=1)),
+    "distilbert": (tf.DistilBertModel, tf.DistilBertConfig(**DISTIL, sinusoidal_pos_embds=True)),
+    "distilbert-masked": (tf.DistilBertForMaskedLM, tf.DistilBertConfig(**DISTIL, activation="relu")),
+    "t5-encoder": (tf.T5EncoderModel, tf.T5Config(**T5, feed_forward_proj="gated-gelu")),
+    "mt5": (tf.MT5ForConditionalGeneration, tf.MT5Config(**T5)),
+    "mt5-encoder": (tf.MT5EncoderModel, tf.MT5Config(**T5)),
     "t5-gated": (tf.T5ForConditionalGeneration, tf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False)),
     "t5-plain": (tf.T5ForConditionalGeneration, tf.T5Config(**T5)),
     "vit-no-bias": (tf.ViTForImageClassification, tf.ViTConfig(**VIT, qkv_bias=False, hidden_act="gelu_new")),
@@ -60,11 +70,16 @@ def inputs(config):
     kind = config.model_type
     if kind in ("gpt2", "llama", "mistral"):
         return dict(input_ids=ids(2, 11))
-    if kind == "bert":
+    if kind in ("bert", "roberta", "xlm-roberta", "distilbert"):
         mask = torch.tensor([[1] * 9, [1] * 6 + [0] * 3])
-        return dict(input_ids=ids(2, 9), attention_mask=mask, token_type_ids=torch.randint(0, config.type_vocab_size, (2, 9)))
-    if kind == "t5":
+        given = dict(input_ids=ids(2, 9), attention_mask=mask)
+        if kind != "distilbert":
+            given["token_type_ids"] = torch.randint(0, config.type_vocab_size, (2, 9))
+        return given
+    if kind in ("t5", "mt5"):
         mask = torch.tensor([[1] * 15, [1] * 7 + [0] * 8])
+        if not config.is_encoder_decoder:
+            return dict(input_ids=ids(2, 15), attention_mask=mask)
         return dict(input_ids=ids(2, 15), attention_mask=mask, decoder_input_ids=ids(2, 13))
     if kind == "whisper":
         return dict(input_features=torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions), decoder_input_ids=ids(2, 6))
@@ -102,7 +117,7 @@ def make(name, folder):
 
 
 out = Path(sys.argv[1])
-for name in CHECKPOINTS:
+for name in sys.argv[2:] or CHECKPOINTS:
     (out / name).mkdir(parents=True, exist_ok=True)
     make(name, out / name)
     print(name, sum(file.stat().st_size for file in (out / name).iterdir()), "bytes")
