@@ -76,7 +76,10 @@ fn only_input(task: &Composition) -> Option<usize> {
 
 /// Whether an output predicts a class or labels of the whole sample.
 fn has_classes(output: &OutputPart) -> bool {
-    let whole = matches!(output.site, ReadSite::ClassToken { .. } | ReadSite::Mean | ReadSite::FirstToken);
+    let whole = matches!(
+        output.site,
+        ReadSite::ClassToken { .. } | ReadSite::Mean | ReadSite::FirstToken | ReadSite::LastToken
+    );
     whole && !output.head.labels().is_empty()
 }
 

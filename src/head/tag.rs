@@ -32,6 +32,14 @@ pub struct TagSettings {
     pub ignore: Vec<String>,
 }
 
+impl Tag {
+    /// A head of these labels, separated by spaces in a text.
+    pub fn new(labels: impl IntoIterator<Item = String>) -> Self {
+        let tags = labels.into_iter().collect::<Vec<_>>().into();
+        Self { tags, separator: " ".into(), ignore: vec![] }
+    }
+}
+
 /// The labels of a value, in the order of tokens; `None` for a missing step.
 fn split(value: Value, separator: &str) -> std::result::Result<Vec<Option<String>>, TokenizeError> {
     Ok(match value {

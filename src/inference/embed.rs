@@ -134,6 +134,7 @@ impl<'a> Pooler<'a> {
         let of_output = output.map(|output| match task.outputs()[output].site {
             ReadSite::ClassToken { .. } => Pool::ClassToken,
             ReadSite::FirstToken => Pool::First,
+            ReadSite::LastToken => Pool::Last,
             ReadSite::Mean
             | ReadSite::InputTokens { .. }
             | ReadSite::OwnTokens { .. }
@@ -148,7 +149,7 @@ impl<'a> Pooler<'a> {
         let by_default = if class.is_some() { Pool::ClassToken } else { Pool::Mean };
         let pool = embedding.pool.or(of_output).unwrap_or(by_default);
         if pool == Pool::ClassToken && class.is_none() {
-            let problem = "the model has no class token; choose mean or first".into();
+            let problem = "the model has no class token; choose mean, first or last".into();
             return Err(PredictError::Option { option: "pool", problem });
         }
         let whole = class.is_some() && of_output != Some(Pool::Mean);
@@ -206,6 +207,7 @@ impl<'a> Pooler<'a> {
         let orders = groups.skip(first).take(part.kinds.len()).flat_map(|group| group.order.iter().copied());
         match self.pool {
             Pool::First => orders.min().into_iter().collect(),
+            Pool::Last => orders.max().into_iter().collect(),
             Pool::Mean | Pool::ClassToken => orders.collect(),
         }
     }

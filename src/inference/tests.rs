@@ -157,6 +157,9 @@ fn embeddings_are_pooled_hidden_states() {
     assert!(near(&default.vectors[0], &expected));
     let first = Embedding { pool: Some(Pool::First), ..Embedding::default() };
     assert_eq!(embedded(&of_mean, first), embedded(&embedding_task("first"), Embedding::default()));
+    let last = Embedding { pool: Some(Pool::Last), ..Embedding::default() };
+    assert_eq!(embedded(&of_mean, last), embedded(&embedding_task("last"), Embedding::default()));
+    assert!(!near(&embedded(&of_mean, last).vectors[0], &embedded(&of_mean, first).vectors[0]));
     let class = Embedding { pool: Some(Pool::ClassToken), ..Embedding::default() };
     assert!(!near(&embedded(&of_mean, class).vectors[0], &embedded(&of_mean, first).vectors[0]));
     let short = embedded(&of_mean, Embedding { max_tokens: 1, ..Embedding::default() });
@@ -176,7 +179,7 @@ fn a_task_without_inputs_embeds_its_generated_text() {
     assert!(embedded.vectors[0].iter().any(|x| *x != 0.0));
     let class = Embedding { pool: Some(Pool::ClassToken), ..Embedding::default() };
     let refused = embed(of, part, vec![text("mosaic")], &class, 1).unwrap_err().to_string();
-    assert_eq!(refused, "--pool: the model has no class token; choose mean or first");
+    assert_eq!(refused, "--pool: the model has no class token; choose mean, first or last");
     let empty = embed(of, part, vec![text("")], &Embedding::default(), 1).unwrap_err().to_string();
     assert_eq!(empty, "value 1: expected at least one token; found 0");
 }

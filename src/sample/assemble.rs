@@ -128,6 +128,7 @@ impl Composition {
             }
             (_, Pool::Mean) => ReadSite::Mean,
             (_, Pool::First) => ReadSite::FirstToken,
+            (_, Pool::Last) => ReadSite::LastToken,
             (_, Pool::ClassToken) => {
                 let class = learned_kind(&format!("{name}.class"), 1, output.class_token_position);
                 self.main.push(class);

@@ -65,6 +65,8 @@ pub enum ReadSite {
     Mean,
     /// The first token of the inputs.
     FirstToken,
+    /// The last token of the inputs.
+    LastToken,
     /// Every token of one input.
     InputTokens {
         /// The input's number among the parts.

@@ -219,6 +219,8 @@ pub enum Pool {
     Mean,
     /// The first token of the inputs: BERT's `[CLS]`.
     First,
+    /// The last token of the inputs, which attends to all others in a causal model: GPT-2.
+    Last,
 }
 
 /// One value or a list of them.

@@ -134,6 +134,33 @@ fn the_settings_beside_a_vocabulary_name_its_special_tokens() {
     assert_eq!(of_file(&space, "", &[]).unwrap().ids("low").unwrap(), plain.ids(" low").unwrap());
 }
 
+/// As `RobertaTokenizerFast` of transformers 4.57 reads the same two files.
+#[test]
+fn robertas_pair_of_files_puts_its_special_tokens_around_a_text() {
+    let (encoder, merges) = pairs();
+    let encoder = encoder.replacen('{', r#"{"<s>": 260, "</s>": 261, "<pad>": 262, "<mask>": 263, "#, 1);
+    let names = [("vocab.json", &*encoder), ("merges.txt", &*merges)];
+    let plain = folder(&names);
+    let map =
+        r#"{"cls_token": "<s>", "sep_token": "</s>", "mask_token": {"content": "<mask>", "lstrip": true}}"#;
+    let named = folder(&[names[0], names[1], ("special_tokens_map.json", map)]);
+    let class = folder(&[
+        names[0],
+        names[1],
+        ("tokenizer_config.json", r#"{"tokenizer_class": "RobertaTokenizer"}"#),
+    ]);
+    let other =
+        folder(&[names[0], names[1], ("tokenizer_config.json", r#"{"tokenizer_class": "GPT2Tokenizer"}"#)]);
+    let low = of_file(&other, "", &[]).unwrap().document("low").unwrap();
+    for folder in [&plain, &named, &class] {
+        let tokenizer = of_file(folder, "", &[]).unwrap();
+        assert_eq!(tokenizer.document("low").unwrap(), [&[260], &low[..], &[261]].concat());
+        // The mask takes the space before it.
+        let masked = [&[260], &low[..], &[263, 261]].concat();
+        assert_eq!(tokenizer.document("low <mask>").unwrap(), masked);
+    }
+}
+
 #[test]
 fn invalid_settings_beside_a_vocabulary_are_errors() {
     for (settings, expected) in [

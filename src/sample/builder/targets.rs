@@ -20,6 +20,7 @@ impl SampleBuilder<'_> {
             ReadSite::ClassToken { .. } => self.class_tokens[number].into_iter().collect(),
             ReadSite::Mean => self.input_orders(),
             ReadSite::FirstToken => self.input_orders().into_iter().min().into_iter().collect(),
+            ReadSite::LastToken => self.input_orders().into_iter().max().into_iter().collect(),
             ReadSite::InputTokens { part } => self.orders[part].clone(),
             ReadSite::OwnTokens { .. } => return Ok(()),
             ReadSite::Codes { part, .. } => {

@@ -149,3 +149,30 @@ fn the_length_of_sentences_is_read_in_both_places() {
     write(place.path(), "sentence_bert_config.json", &json!({ "max_seq_length": 4, "do_lower_case": false }));
     assert_eq!(capacity(), Some(4));
 }
+
+/// As of BERT; T5's only without a decoder.
+#[test]
+fn other_encoders_are_sentence_encoders_too() {
+    for name in ["roberta", "xlm-roberta", "distilbert", "t5-encoder", "mt5-encoder"] {
+        let place = copied(name);
+        let mean = vector(&pretrained::open(place.path()).unwrap_or_else(|e| panic!("{name}: {e}")), "5 7 9");
+        write(place.path(), "modules.json", &modules(&["Pooling"]));
+        write(place.path(), "1_Pooling/config.json", &json!({ "pooling_mode": "cls" }));
+        write(place.path(), "sentence_bert_config.json", &json!({ "max_seq_length": 8 }));
+        let model = pretrained::open(place.path()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(part(&model, "text").unwrap().capacity(), Some(8), "{name}");
+        assert_ne!(vector(&model, "5 7 9"), mean, "{name}");
+        // The export has the positions that the run does not read, and the head of masked tokens.
+        let at = |name: &str| place.path().join(name);
+        pretrained::import(place.path(), &at("run"), Storage::F32, None).unwrap();
+        pretrained::export(&at("run"), &at("out"), Storage::F32).unwrap();
+        let shapes = |folder: &std::path::Path| {
+            let found = tensors(folder).into_iter().map(|(name, x)| (name, x.dims().to_vec()));
+            found.collect::<std::collections::BTreeMap<_, _>>()
+        };
+        assert_eq!(shapes(&at("out")), shapes(place.path()), "{name}");
+    }
+    let place = copied("mt5");
+    write(place.path(), "modules.json", &modules(&["Pooling"]));
+    assert!(error(place.path()).contains("without a decoder"));
+}
