@@ -1,5 +1,6 @@
 //! BERT (Devlin et al. 2019) and models with its layout, such as MiniLM.
 
+use super::classifier::Classifier;
 use super::names::{Layout, NameMap};
 use super::sentence::SentenceEncoder;
 use super::text;
@@ -7,7 +8,7 @@ use super::{Checkpoint, Description, PretrainedError};
 use crate::model::{
     AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, NormPlacement,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
@@ -27,10 +28,16 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     const TRANSFORM: &str = "cls.predictions.transform";
     // A sentence encoder reads at most as many tokens as in its training, and predicts none.
     let sentence = SentenceEncoder::read(checkpoint)?;
-    let masked = sentence.is_none() && checkpoint.has(&format!("{TRANSFORM}.dense.weight"));
+    let classifier = match checkpoint.has_classifier() {
+        true => Some(classifier(checkpoint)?),
+        false => None,
+    };
+    let masked =
+        classifier.is_none() && sentence.is_none() && checkpoint.has(&format!("{TRANSFORM}.dense.weight"));
     let encoder = sentence.unwrap_or_default();
-    let dense = encoder.dense.as_ref();
-    let context = encoder.most_tokens.map_or(positions, |most| most.min(positions));
+    let dense = encoder.dense.as_ref().filter(|_| classifier.is_none());
+    let most_tokens = classifier.as_ref().and_then(|classifier| classifier.most_tokens);
+    let context = most_tokens.or(encoder.most_tokens).map_or(positions, |most| most.min(positions));
     let model = ModelConfig {
         d_model: settings.size("hidden_size")?,
         n_layers: settings.size("num_hidden_layers")?,
@@ -52,9 +59,10 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         },
         ..ModelConfig::default()
     };
-    let task = match masked {
-        true => text::masked(checkpoint, vocabulary, context, segments)?,
-        false => text::represented(checkpoint, vocabulary, context, segments, &encoder)?,
+    let task = match &classifier {
+        Some(classifier) => text::classified(checkpoint, vocabulary, context, segments, classifier)?,
+        None if masked => text::masked(checkpoint, vocabulary, context, segments)?,
+        None => text::represented(checkpoint, vocabulary, context, segments, &encoder)?,
     };
 
     let mut names = NameMap::default();
@@ -82,7 +90,9 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         names.map(&ours("mlp.outer"), &theirs("output.dense"), true);
         names.map(&ours("mlp_norm"), &theirs("output.LayerNorm"), true);
     }
-    if masked {
+    if let Some(classifier) = &classifier {
+        classifier.names(&mut names, &format!("{prefix}pooler.dense"), "classifier");
+    } else if masked {
         names.map("head.text.transform", &format!("{TRANSFORM}.dense"), true);
         names.map("head.text.transform_norm", &format!("{TRANSFORM}.LayerNorm"), true);
         names.one("head.text.bias", "cls.predictions.bias");
@@ -105,4 +115,30 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"]);
     names.unread(&["cls.seq_relationship.weight", "cls.seq_relationship.bias"]);
     Ok(Description { model, task, names })
+}
+
+/// The head of classes, labels or numbers of a text.
+fn classifier(checkpoint: &Checkpoint) -> Result<Classifier, PretrainedError> {
+    let settings = &checkpoint.settings;
+    let classes = settings.get("architectures").and_then(Value::as_array).into_iter().flatten();
+    // Their heads have the same tensors.
+    if let Some(other) =
+        classes.filter_map(Value::as_str).find(|class| !class.ends_with("ForSequenceClassification"))
+        && checkpoint.publishes_classifier()
+    {
+        let problem = format!(
+            "expected BertForSequenceClassification for a checkpoint with a classifier; found {other}"
+        );
+        return Err(settings.refuse("architectures", problem));
+    }
+    // The settings of sentence-transformers' CrossEncoder, for the function after the head.
+    if let Some(found) = settings.get("sentence_transformers") {
+        let function = found.get("activation_fn").and_then(Value::as_str).unwrap_or_default();
+        if !function.ends_with(".Identity") {
+            let problem =
+                format!("expected the activation_fn torch.nn.modules.linear.Identity; found {found}");
+            return Err(settings.refuse("sentence_transformers", problem));
+        }
+    }
+    Classifier::read(checkpoint)
 }
