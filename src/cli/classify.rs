@@ -5,10 +5,11 @@ use super::{device::DeviceChoice, print};
 use crate::data;
 use crate::inference::{Predicted, predict_tokens};
 use crate::registry::Modalities;
-use crate::sample::{Composition, OutputPart, ReadSite, Role};
-use anyhow::Result;
+use crate::sample::{Composition, OutputPart, Part, ReadSite, Role};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value as Json, json};
+use smalti_contract::{Tokens, Value};
 use std::path::PathBuf;
 
 /// Classify files: images, clips, texts.
@@ -20,8 +21,10 @@ pub struct ClassifyArgs {
     ///
     /// Of a folder or tar, the files of the input's modality are read, in order of name. A file with several rows, such as
     /// IDX, has a prediction for each.
-    #[arg(required = true)]
     files: Vec<String>,
+    /// Text to classify. May be repeated.
+    #[arg(long)]
+    text: Vec<String>,
     /// Number of classes to print for each prediction.
     #[arg(long, default_value_t = 3)]
     top: usize,
@@ -36,35 +39,64 @@ pub struct ClassifyArgs {
 /// Rows of a batch.
 const BATCH: usize = 64;
 
+/// A row's file, its number there, the name of an output, and its most likely classes.
+type Classified = (String, usize, String, Vec<(String, f64)>);
+
 /// Classifies.
 pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
+    if args.files.is_empty() && args.text.is_empty() {
+        bail!("nothing to classify: expected files or --text");
+    }
     let run = Loaded::open(&args.run, args.device, modalities)?;
     let expected = "an output with classes and a single input (of several, use `predict` with --row)";
     let (number, task, input) = run.find(expected, |number, task| Some((number, task, only_input(task)?)))?;
-    let (mut shown, mut rows) = (vec![], vec![]);
-    for file in &files(&task.parts()[input], &args.files)? {
+    let part = &task.parts()[input];
+    let mut rows: Vec<Classified> = vec![];
+    let mut classify = |file: &str, first: usize, tokens| -> Result<()> {
+        let predicted = predict_tokens(&run.model, number, task, input, tokens)?;
+        for (row, predicted) in (first..).zip(predicted) {
+            rows.extend(classes(task, predicted, args.top).map(|(output, c)| (file.into(), row, output, c)));
+        }
+        Ok(())
+    };
+    for (number, tokens) in texts(part, &args.text)?.into_iter().enumerate() {
+        classify("--text", number + 1, vec![tokens])?;
+    }
+    for file in &files(part, &args.files)? {
         let bytes = data::read(file)?;
-        batches(&task.parts()[input], (file, &bytes), BATCH, |first, tokens| {
-            let predicted = predict_tokens(&run.model, number, task, input, tokens)?;
-            for (row, predicted) in (first..).zip(predicted) {
-                for (output, classes) in classes(task, predicted, args.top) {
-                    let named = classes.iter().map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
-                    let named = named.collect::<Vec<_>>().join(", ");
-                    rows.push(vec![file.clone(), row.to_string(), output.clone(), named]);
-                    let classes =
-                        classes.iter().map(|(class, p)| json!({ "class": class, "probability": p }));
-                    let classes: Vec<Json> = classes.collect();
-                    shown.push(json!({ "file": file, "row": row, "output": output, "classes": classes }));
-                }
-            }
-            Ok(())
-        })?;
+        batches(part, (file, &bytes), BATCH, |first, tokens| classify(file, first, tokens))?;
     }
     if args.json {
-        return print::json(&json!({ "rows": shown }));
+        let class = |(class, p): &(String, f64)| json!({ "class": class, "probability": p });
+        let row = |(file, row, output, classes): &Classified| {
+            let classes: Vec<Json> = classes.iter().map(class).collect();
+            json!({ "file": file, "row": row, "output": output, "classes": classes })
+        };
+        return print::json(&json!({ "rows": rows.iter().map(row).collect::<Vec<_>>() }));
     }
-    print::table(&["file", "row", "output", "classes"], &rows);
+    let row = |(file, row, output, classes): &Classified| {
+        let named = classes.iter().map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
+        vec![file.clone(), row.to_string(), output.clone(), named.collect::<Vec<_>>().join(", ")]
+    };
+    print::table(&["file", "row", "output", "classes"], &rows.iter().map(row).collect::<Vec<_>>());
     Ok(())
+}
+
+/// The tokens of texts, each cut to what the model reads.
+fn texts(part: &Part, texts: &[String]) -> Result<Vec<Tokens>> {
+    let mut found = vec![];
+    for (number, text) in (1..).zip(texts) {
+        let tokens = part.tokenizer.encode_value_truncated(Value::Text(text.clone()), usize::MAX);
+        let (tokens, is_truncated) = tokens.with_context(|| format!("--text {number}"))?;
+        if tokens.is_empty() {
+            bail!("--text {number}: expected at least one token; found 0");
+        }
+        if is_truncated {
+            print::note(&format!("note: --text {number} was truncated to the length that the model reads"));
+        }
+        found.push(tokens);
+    }
+    Ok(found)
 }
 
 /// The number of the only input of a task that has an output with classes.

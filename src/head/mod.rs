@@ -37,7 +37,7 @@ pub use represent::{Dense, Represent, RepresentSettings};
 pub use tag::{Tag, TagSettings};
 
 use crate::data::{HeadBatch, Target};
-use crate::ops;
+use crate::ops::{self, Activation};
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smalti_contract::{Content, TokenizeError, Value, Values};
@@ -256,6 +256,8 @@ pub struct HeadSpec {
     pub reads: String,
     /// Whether the head reads the mean of a document's tokens: one output row for each document.
     pub pool: bool,
+    /// The activation of a hidden layer before the head's linear map; `None` without one.
+    pub hidden: Option<Activation>,
     /// Weight of the head's mean loss in the sum over heads. A head of weight 0 predicts and is not trained.
     pub weight: f64,
     /// The head.
@@ -265,7 +267,8 @@ pub struct HeadSpec {
 impl HeadSpec {
     /// A head of weight 1 that reads each token of a kind separately.
     pub fn new(name: &str, reads: &str, head: impl Head + 'static) -> Self {
-        Self { name: name.into(), reads: reads.into(), pool: false, weight: 1.0, head: Arc::new(head) }
+        let (name, reads, head) = (name.into(), reads.into(), Arc::new(head));
+        Self { name, reads, pool: false, hidden: None, weight: 1.0, head }
     }
 
     /// Whether the head has a loss, and a weight above 0.

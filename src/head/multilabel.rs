@@ -46,6 +46,12 @@ fn split<'a>(text: &'a str, separator: &'a str) -> impl Iterator<Item = &'a str>
 }
 
 impl Multilabel {
+    /// A head of these labels, separated by commas in a text.
+    pub fn new(labels: impl IntoIterator<Item = String>) -> Self {
+        let labels = labels.into_iter().collect::<Vec<_>>().into();
+        Self { labels, separator: MultilabelSettings::default().separator }
+    }
+
     /// 1 for each label of the value, 0 for all others.
     fn flags(&self, value: Value) -> std::result::Result<Vec<f32>, TokenizeError> {
         if let Value::Array(array) = value {

@@ -7,7 +7,7 @@ use super::linear::Linear;
 use super::norm::Norm;
 use super::params::{Params, Scope};
 use crate::data::Layout;
-use crate::head::Head;
+use crate::head::{Head, HeadSpec};
 use crate::ops::{self, Activation, Value};
 use crate::task::{TaskSpec, joined};
 use candle_core::{Result, bail};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// A head with its parameters.
 pub struct HeadLayer {
     head: Arc<dyn Head>,
-    /// Before the projection, for a head of a vocabulary.
+    /// Before the projection: that of a head of a vocabulary, or the hidden layer of another head.
     transform: Option<Transform>,
     /// Factor of the projection's input, for a head of a vocabulary.
     scale: Option<f64>,
@@ -35,11 +35,11 @@ enum Projection {
     Shared(Value, Option<Value>),
 }
 
-/// A linear map, an activation and a norm.
+/// A linear map, an activation, and for a head of a vocabulary a norm.
 struct Transform {
     map: Linear,
     activation: Activation,
-    norm: Norm,
+    norm: Option<Norm>,
 }
 
 /// The heads of all tasks, by number.
@@ -56,7 +56,7 @@ pub(super) fn heads(
         let table = config.head.tie_embeddings.then(|| embedder.table(reads)).flatten();
         let mut root = params.root();
         let scope = root.at(joined(&["head", &task.name, &spec.name]));
-        HeadLayer::new(scope, (&task.output_name(number), &spec.head), config, table, layers)
+        HeadLayer::new(scope, (&task.output_name(number), spec), config, table, layers)
     };
     let of_task = |(task, layout): (&TaskSpec, &Layout)| {
         layout.heads.iter().enumerate().map(|(number, read)| head(task, number, read.reads)).collect()
@@ -65,27 +65,32 @@ pub(super) fn heads(
 }
 
 impl HeadLayer {
-    /// The head of `output` with new parameters. A head of a vocabulary uses the embedding `table`, if there is one, as its
-    /// matrix.
+    /// The head of the output of this name with new parameters. A head of a vocabulary uses the embedding `table`, if there is
+    /// one, as its matrix.
     ///
     /// # Errors
     /// If the table's number of rows is not the head's width, or a parameter's name is taken.
     pub fn new(
         mut scope: Scope,
-        (output, head): (&str, &Arc<dyn Head>),
+        (output, spec): (&str, &HeadSpec),
         config: &ModelConfig,
         table: Option<&Value>,
         layers: &CustomLayers,
     ) -> Result<Self> {
         let first = scope.n_parameters();
+        let head = &spec.head;
         let (d_model, width, vocabulary) = (config.d_model, head.width(), head.is_vocabulary());
-        let transform = match config.head.transform && vocabulary {
-            true => Some(Transform {
+        let transform = match (config.head.transform && vocabulary, spec.hidden) {
+            (true, _) => Some(Transform {
                 map: Linear::new(scope.at("transform"), d_model, d_model, config.bias, 0.02)?,
                 activation: config.mlp.activation,
-                norm: Norm::new(scope.at("transform_norm"), config)?,
+                norm: Some(Norm::new(scope.at("transform_norm"), config)?),
             }),
-            false => None,
+            (false, Some(activation)) => {
+                let map = Linear::new(scope.at("hidden"), d_model, d_model, config.bias, 0.02)?;
+                Some(Transform { map, activation, norm: None })
+            }
+            (false, None) => None,
         };
         let projection = match (layers.head_of(output), table.filter(|_| vocabulary)) {
             (Some(build), _) => Some(Projection::Custom(build(scope.borrowed(), d_model, width)?)),
@@ -130,7 +135,10 @@ impl HeadLayer {
             read = ops::mean_rows(&read, pools)?;
         }
         if let Some(Transform { map, activation, norm }) = &self.transform {
-            read = norm.forward(&ops::activation(&map.forward(&read)?, *activation)?)?;
+            read = ops::activation(&map.forward(&read)?, *activation)?;
+            if let Some(norm) = norm {
+                read = norm.forward(&read)?;
+            }
         }
         if let Some(factor) = self.scale {
             read = ops::scale(&read, factor)?;

@@ -1,14 +1,15 @@
 //! Encoders of texts: what BERT, RoBERTa, XLM-R and DistilBERT share.
 
+use super::classifier::Classifier;
 use super::names::{Layout, NameMap};
 use super::sentence::SentenceEncoder;
 use super::task::ImportedTask;
 use super::{Checkpoint, PretrainedError, text};
 use crate::model::HeadConfig;
 
-/// The names of the tensors of a head that predicts masked tokens.
-pub(super) struct MaskedNames {
-    /// The linear map before the matrix.
+/// The names of the tensors of an encoder's heads.
+pub(super) struct HeadNames {
+    /// The linear map before the matrix of a head that predicts masked tokens.
     pub transform: &'static str,
     /// The norm after that map.
     pub norm: &'static str,
@@ -16,12 +17,19 @@ pub(super) struct MaskedNames {
     pub matrix: &'static str,
     /// The bias of the matrix.
     pub bias: &'static str,
+    /// The hidden layer of a head of classes of a text, and its linear map. That of classes of tokens is [`OF_TOKENS`].
+    pub classes: [&'static str; 2],
 }
+
+/// The linear map of classes of tokens.
+const OF_TOKENS: &str = "classifier";
+/// In a name, the prefix of the transformer's tensors.
+const PREFIX: &str = "{prefix}";
 
 /// A published encoder: what it predicts, and for how many tokens.
 pub(super) struct TextEncoder<'a> {
     checkpoint: &'a Checkpoint,
-    masked: &'static MaskedNames,
+    heads: &'static HeadNames,
     output: Output,
     /// The most tokens of a text.
     pub context: usize,
@@ -32,6 +40,8 @@ enum Output {
     Masked,
     /// A vector.
     Vector(SentenceEncoder),
+    /// Classes, labels or numbers of a text, or classes of tokens.
+    Classes(Classifier),
 }
 
 impl<'a> TextEncoder<'a> {
@@ -39,20 +49,25 @@ impl<'a> TextEncoder<'a> {
     /// training, and predicts none.
     ///
     /// # Errors
-    /// As of [`SentenceEncoder::read`].
+    /// As of [`SentenceEncoder::read`] and [`Classifier::of_text`].
     pub fn read(
         checkpoint: &'a Checkpoint,
-        masked: &'static MaskedNames,
+        heads: &'static HeadNames,
         positions: usize,
     ) -> Result<Self, PretrainedError> {
         let sentence = SentenceEncoder::read(checkpoint)?;
-        let most = sentence.as_ref().and_then(|encoder| encoder.most_tokens).unwrap_or(positions);
-        let has_head = checkpoint.has(&format!("{}.weight", masked.transform));
-        let output = match sentence {
-            None if has_head => Output::Masked,
-            sentence => Output::Vector(sentence.unwrap_or_default()),
+        let mut most = sentence.as_ref().and_then(|encoder| encoder.most_tokens);
+        let output = if checkpoint.has_classifier() {
+            let classifier = Classifier::of_text(checkpoint)?;
+            most = classifier.most_tokens.or(most);
+            Output::Classes(classifier)
+        } else if sentence.is_none() && checkpoint.has(&format!("{}.weight", heads.transform)) {
+            Output::Masked
+        } else {
+            Output::Vector(sentence.unwrap_or_default())
         };
-        Ok(Self { checkpoint, masked, output, context: most.min(positions) })
+        let context = most.map_or(positions, |most| most.min(positions));
+        Ok(Self { checkpoint, heads, output, context })
     }
 
     /// Whether masked tokens are predicted.
@@ -72,6 +87,7 @@ impl<'a> TextEncoder<'a> {
             Output::Vector(encoder) => {
                 HeadConfig { bias: encoder.dense.as_ref().map(|dense| dense.bias), ..HeadConfig::default() }
             }
+            Output::Classes(_) => HeadConfig::default(),
         }
     }
 
@@ -84,6 +100,9 @@ impl<'a> TextEncoder<'a> {
             Output::Masked => text::masked(self.checkpoint, vocabulary, self.context, segments),
             Output::Vector(encoder) => {
                 text::represented(self.checkpoint, vocabulary, self.context, segments, encoder)
+            }
+            Output::Classes(classifier) => {
+                text::classified(self.checkpoint, vocabulary, self.context, segments, classifier)
             }
         }
     }
@@ -100,9 +119,9 @@ impl<'a> TextEncoder<'a> {
         names.rows(&[&task.embedding("text", "index")], &[theirs], layout);
     }
 
-    /// The names of the head; `table` is the name of the embedding table.
-    pub fn names(&self, names: &mut NameMap, table: &str) {
-        let MaskedNames { transform, norm, matrix, bias } = self.masked;
+    /// The names of the head; `table` is the name of the embedding table, and `prefix` the transformer's.
+    pub fn names(&self, names: &mut NameMap, table: &str, prefix: &str) {
+        let HeadNames { transform, norm, matrix, bias, classes: [hidden, linear] } = self.heads;
         match &self.output {
             Output::Masked => {
                 names.map("head.text.transform", transform, true);
@@ -121,8 +140,14 @@ impl<'a> TextEncoder<'a> {
                 }
                 names.unread(&[bias]);
             }
+            Output::Classes(classifier) if classifier.reads.is_none() => {
+                classifier.names(names, "", OF_TOKENS);
+            }
+            Output::Classes(classifier) => {
+                classifier.names(names, &hidden.replace(PREFIX, prefix), linear);
+            }
         }
-        // The pooler belongs to no task here.
+        // Without a head of classes, the pooler belongs to no task here.
         names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"]);
     }
 }

@@ -23,6 +23,42 @@ const FILES_OF_WEIGHTS: [&str; 4] =
 /// The first bytes of a file that PyTorch wrote before version 1.6: a pickled number. Later ones are zip archives.
 const PYTORCH_BEFORE_1_6: [u8; 15] = *b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
 
+/// The endings of the files beside the weights that an import keeps: settings, vocabularies, templates, and words on the model.
+const KEPT: [&str; 6] = [".bpe", ".jinja", ".json", ".md", ".model", ".txt"];
+/// The beginnings of the names of other such files.
+const LICENCES: [&str; 3] = ["LICENCE", "LICENSE", "NOTICE"];
+/// The folder of the templates of chats but the first.
+const TEMPLATES: &str = "additional_chat_templates";
+/// No vocabulary has as many bytes; a larger file belongs to something else.
+const MOST_BYTES: u64 = 1 << 28;
+
+/// The names of the files beside the weights in `folder`, in order.
+pub(super) fn beside_weights(folder: &Path) -> Result<BTreeSet<String>, PretrainedError> {
+    let mut found = names_in(folder)?;
+    if folder.join(TEMPLATES).is_dir() {
+        let templates = names_in(&folder.join(TEMPLATES))?;
+        found.extend(templates.into_iter().map(|name| format!("{TEMPLATES}/{name}")));
+    }
+    Ok(found)
+}
+
+fn names_in(folder: &Path) -> Result<BTreeSet<String>, PretrainedError> {
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let failed = |e: std::io::Error| PretrainedError::Read { path: here.into(), problem: e.to_string() };
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(here).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let is_small = std::fs::metadata(&path).is_ok_and(|of| of.is_file() && of.len() <= MOST_BYTES);
+        let is_kept = KEPT.iter().any(|ending| name.ends_with(ending))
+            || LICENCES.iter().any(|beginning| name.starts_with(beginning));
+        if is_small && is_kept && !is_index(name) && !name.starts_with('.') {
+            found.insert(name.to_string());
+        }
+    }
+    Ok(found)
+}
+
 /// Read a checkpoint without its `ignored` settings: its settings, its tensors in f32, and the name of their file in errors.
 pub(super) fn read(
     path: &Path,
@@ -49,7 +85,7 @@ pub(super) fn read(
     let names: BTreeSet<String> = tensors.keys().cloned().collect();
     let ignored = ignored.iter().cloned().collect();
     let mut checkpoint =
-        Checkpoint { folder, settings, tensors: names, classes: None, ignored, found: RefCell::default() };
+        Checkpoint { folder, settings, tensors: names, classifier: None, ignored, found: RefCell::default() };
     checkpoint.settings = checkpoint.without_ignored(checkpoint.settings.clone());
     Ok((checkpoint, tensors, name))
 }

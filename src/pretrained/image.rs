@@ -1,13 +1,14 @@
 //! The task of an image checkpoint: the preparation of images, and the classes.
 
-use super::settings::Settings;
+use super::classifier::Classifier;
 use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError, preprocessor};
-use crate::head::{Classify, Represent};
-use crate::modalities::image::{ImageConfig, ImageTokenizer, Resize};
+use crate::head::Represent;
+use crate::modalities::image::{ImageConfig, ImageTokenizer};
 use crate::sample::{Composition, Pool};
 use serde_json::{Map, Value, json};
 use smalti_contract::Tokenizer;
+use std::path::Path;
 
 /// Register tokens (Darcet et al. 2024).
 #[derive(Clone, Copy)]
@@ -39,10 +40,8 @@ pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<Impo
     });
     let tokenizer = ImageTokenizer::new(image).map_err(|e| settings.refuse("image_size", e.to_string()))?;
     let builder = TaskBuilder::new("builtin:digits").input("image", input, &tokenizer)?;
-    if checkpoint.has("classifier.weight") {
-        output["field"] = "label".into();
-        let name = checkpoint.classes.as_deref().unwrap_or("class");
-        builder.output(name, output, &Classify::new(classes(settings)?), None)?.finish()
+    if checkpoint.has_classifier() {
+        Classifier::read(checkpoint)?.add(builder, output)
     } else {
         output["pool"] = json!(Pool::ClassToken);
         builder.output("embedding", output, &Represent::default(), None)?.finish()
@@ -50,7 +49,7 @@ pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<Impo
 }
 
 /// Each number in f64 with the same decimal digits.
-fn decimal(numbers: &[f32]) -> Vec<f64> {
+pub(super) fn decimal(numbers: &[f32]) -> Vec<f64> {
     numbers.iter().map(|&number| number.to_string().parse().unwrap_or(f64::from(number))).collect()
 }
 
@@ -66,59 +65,29 @@ fn image_config(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError>
     Ok(preprocessor::read(checkpoint, channels, patch)?.unwrap_or(ImageConfig::vit(channels, patch, size)))
 }
 
-/// The names of the classes, by number.
-fn classes(settings: &Settings) -> Result<Vec<String>, PretrainedError> {
-    let refuse =
-        |found: &Value| settings.refuse("id2label", format!("expected names for 0, 1, …; found {found}"));
-    let Some(value) = settings.get("id2label") else {
-        // The default names of transformers.
-        let n = settings.count("num_labels")?.unwrap_or(2);
-        return Ok((0..n).map(|i| format!("LABEL_{i}")).collect());
-    };
-    let names = value.as_object().ok_or_else(|| refuse(value))?;
-    let name = |i: usize| names.get(&i.to_string()).and_then(Value::as_str).map(String::from);
-    (0..names.len()).map(|i| name(i).ok_or_else(|| refuse(value))).collect()
-}
-
 /// A task's preparation of images; `None` for a task without images.
 pub(super) fn preparation(task: &Composition) -> Option<ImageConfig> {
     let part = task.parts().iter().find(|part| part.tokenizer.name() == ImageTokenizer::NAME)?;
     serde_json::from_value(part.tokenizer.config_json().ok()?).ok()
 }
 
-/// The name of the output that predicts classes, and the classes; `None` for a task without one.
-pub(super) fn predicted_classes(task: &Composition) -> Option<(&str, &[String])> {
-    let output = task.outputs().iter().find(|output| !output.head.labels().is_empty())?;
-    Some((&output.name, output.head.labels()))
-}
-
-/// Update the published settings to the classes and the image size of a run.
-pub(super) fn adapt(
+/// State a run's preparation of images in `config` and in the files of `folder`. Files that say the same stay as they are.
+///
+/// # Errors
+/// If images keep their own size, or a file cannot be read or written.
+pub(super) fn state(
     image: &ImageConfig,
-    classes: &[String],
+    published: &Checkpoint,
     config: &mut Map<String, Value>,
-    preprocessor: Option<&mut Map<String, Value>>,
-) {
-    let Some([height, width]) = image.image_size else { return };
-    config.insert("image_size".into(), if height == width { json!(height) } else { json!([height, width]) });
-    if !classes.is_empty() {
-        let numbered = || classes.iter().enumerate();
-        config.insert("id2label".into(), numbered().map(|(i, c)| (i.to_string(), json!(c))).collect());
-        config.insert("label2id".into(), numbered().map(|(i, c)| (c.clone(), json!(i))).collect());
-        config.remove("num_labels");
+    folder: &Path,
+) -> Result<(), PretrainedError> {
+    let Some(size) = image.image_size else {
+        let problem = "expected a height and a width, to export it; found none".into();
+        return Err(PretrainedError::Format { file: "image_size".into(), problem });
+    };
+    if published.settings.sides("image_size", 224)? != size {
+        let [height, width] = size;
+        config.insert("image_size".into(), if height == width { json!(height) } else { json!(size) });
     }
-    if let Some(preprocessor) = preprocessor {
-        let sides = |[height, width]: [usize; 2]| json!({ "height": height, "width": width });
-        let mut set = |key: &str, value: Value| _ = preprocessor.insert(key.into(), value);
-        let (size, crops) = match image.resize {
-            Resize::Crop { shortest_edge } => (json!({ "shortest_edge": shortest_edge }), true),
-            Resize::StretchCrop { size } => (sides(size), true),
-            Resize::Stretch | Resize::Native { .. } => (sides([height, width]), false),
-        };
-        set("size", size);
-        set("do_center_crop", crops.into());
-        if crops {
-            set("crop_size", sides([height, width]));
-        }
-    }
+    preprocessor::state(image, size, published, folder)
 }

@@ -14,6 +14,7 @@
 
 mod audio;
 mod bert;
+mod classifier;
 mod decision_transformer;
 mod decoding;
 mod distilbert;
@@ -51,6 +52,7 @@ use crate::sample::{Composition, OpenError, TaskSettings};
 use crate::task::Task;
 use crate::train::SaveError;
 use candle_core::Device;
+use classifier::Classifier;
 use names::NameMap;
 use settings::Settings;
 use smalti_contract::TokenizeError;
@@ -152,9 +154,9 @@ struct Checkpoint {
     folder: PathBuf,
     settings: Settings,
     tensors: BTreeSet<String>,
-    /// The run's name of the output of classes, if it is not `class`. A run imported without a classifier may have learned one
-    /// under the name `embedding`.
-    classes: Option<String>,
+    /// The head of classes, labels or numbers of the run that is exported; `None` in an import. The run may have learned one
+    /// that the checkpoint did not have.
+    classifier: Option<Classifier>,
     /// The settings that are read as if they were not there.
     ignored: BTreeSet<String>,
     /// Those that are in a file.
@@ -179,9 +181,10 @@ impl Checkpoint {
         self.tensors.contains(name)
     }
 
-    /// `prefix` if names of tensors begin with it, else empty: a checkpoint without a head has no prefix.
+    /// `prefix` if names of tensors begin with it, or a head is added, else empty: a checkpoint without a head has no prefix.
     fn prefix(&self, prefix: &str) -> String {
-        let has_prefix = self.tensors.iter().any(|name| name.starts_with(prefix));
+        let has_prefix =
+            self.classifier.is_some() || self.tensors.iter().any(|name| name.starts_with(prefix));
         if has_prefix { prefix.into() } else { String::new() }
     }
 

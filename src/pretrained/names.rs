@@ -201,7 +201,9 @@ impl Rule {
                 let expected = self.layout.theirs_of(&wanted);
                 format!("{name} is {:?}, expected {expected:?}", tensor.dims())
             };
-            let ours = self.layout.to_ours(tensor).map_err(|_| misfit())?;
+            let fits = tensor.dims() == self.layout.theirs_of(&wanted);
+            let ours = self.layout.to_ours(tensor);
+            let ours = ours.map_err(|e| if fits { format!("{name}: {e}") } else { misfit() })?;
             if ours.dims() == wanted { Ok(ours) } else { Err(misfit()) }
         };
         let (parts, problems): (Vec<_>, Vec<_>) = self.theirs.iter().map(read).partition(Result::is_ok);

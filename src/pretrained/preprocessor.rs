@@ -1,14 +1,22 @@
 //! The preparation of images as transformers' image processors do it, each by its own rules.
 
+use super::image::decimal;
+use super::run::write_json;
 use super::settings::Settings;
 use super::{Checkpoint, PretrainedError};
 use crate::modalities::image::{Filter, ImageConfig, Resize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::path::Path;
 
 /// The settings of image preparation, beside the weights.
 pub(super) const FILE: &str = "preprocessor_config.json";
 /// The settings of all processors of a model, in newer checkpoints.
 pub(super) const PROCESSORS: &str = "processor_config.json";
+
+/// The settings of the image processor among those of all processors.
+const IMAGES: &str = "image_processor";
+/// The settings that name the image processor, the older one last.
+const KEYS: [&str; 2] = ["image_processor_type", "feature_extractor_type"];
 
 /// The rules of an image processor.
 struct Rules {
@@ -64,7 +72,7 @@ pub(super) fn read(
 ) -> Result<Option<ImageConfig>, PretrainedError> {
     let Some(settings) = of_images(checkpoint)? else { return Ok(None) };
     let settings = &settings;
-    let rules = named_rules(checkpoint, settings)?;
+    let (_, rules) = named_rules(checkpoint, settings)?;
     settings.only(&[("do_resize", json!(true)), ("do_rescale", json!(true))])?;
     settings.ignore(&["processor_class", "do_convert_rgb", "data_format", "input_data_format", "device"]);
     settings.ignore(&["return_tensors", "default_to_square", "disable_grouping"]);
@@ -94,16 +102,12 @@ fn of_images(checkpoint: &Checkpoint) -> Result<Option<Settings>, PretrainedErro
         return Ok(Some(settings));
     }
     let Some(all) = checkpoint.settings_of(PROCESSORS)? else { return Ok(None) };
-    let own = all
-        .values()
-        .get("image_processor")
-        .map(|own| Settings::parse(PROCESSORS, own.to_string().as_bytes()));
+    let own = all.values().get(IMAGES).map(|own| Settings::parse(PROCESSORS, own.to_string().as_bytes()));
     Ok(own.transpose()?.map(|own| checkpoint.without_ignored(own)))
 }
 
-/// The rules of the named image processor, or of the usual one of this kind of model.
-fn named_rules(checkpoint: &Checkpoint, settings: &Settings) -> Result<Rules, PretrainedError> {
-    const KEYS: [&str; 2] = ["image_processor_type", "feature_extractor_type"];
+/// The short name and the rules of the named image processor, or of the usual one of this kind of model.
+fn named_rules(checkpoint: &Checkpoint, settings: &Settings) -> Result<(String, Rules), PretrainedError> {
     let usual = match checkpoint.kind() {
         "deit" => "DeiT",
         "dinov2" | "dinov2_with_registers" => "Bit",
@@ -113,7 +117,7 @@ fn named_rules(checkpoint: &Checkpoint, settings: &Settings) -> Result<Rules, Pr
     let (key, name) = names.into_iter().flatten().next().unwrap_or((KEYS[0], usual));
     let ends = ["ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor"];
     let short = ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-    rules(short).ok_or_else(|| {
+    rules(short).map(|rules| (short.to_string(), rules)).ok_or_else(|| {
         let problem = format!("expected ViT, DeiT, CLIP, Bit or SiglipImageProcessor; found {name}");
         settings.refuse(key, problem)
     })
@@ -166,6 +170,84 @@ fn geometry(settings: &Settings, rules: &Rules) -> Result<(Resize, [usize; 2]), 
             Err(settings.refuse("size", problem))
         }
     }
+}
+
+/// State a run's preparation of images in the file of `folder` that the published one is in. A file that says the same stays
+/// as it is.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub(super) fn state(
+    image: &ImageConfig,
+    sides: [usize; 2],
+    published: &Checkpoint,
+    folder: &Path,
+) -> Result<(), PretrainedError> {
+    let says = |of: &ImageConfig| (of.image_size, of.resize, of.filter, of.mean.clone(), of.std.clone());
+    if read(published, image.num_channels, image.patch_size)?.is_some_and(|found| says(&found) == says(image))
+    {
+        return Ok(());
+    }
+    let file = |name: &str| published.file(name)?.map(|json| Settings::parse(name, &json)).transpose();
+    if let Some(own) = file(FILE)? {
+        return write_json(&folder.join(FILE), &stated(image, sides, published, &own)?);
+    }
+    let all = file(PROCESSORS)?.map(|all| all.values().clone()).unwrap_or_default();
+    let Some(own) = all.get(IMAGES) else {
+        let none = Settings::parse(FILE, b"{}")?;
+        return write_json(&folder.join(FILE), &stated(image, sides, published, &none)?);
+    };
+    let own = stated(image, sides, published, &Settings::parse(PROCESSORS, own.to_string().as_bytes())?)?;
+    let mut all = all.clone();
+    all.insert(IMAGES.into(), own.into());
+    write_json(&folder.join(PROCESSORS), &all)
+}
+
+/// Published settings with a run's preparation of images.
+fn stated(
+    image: &ImageConfig,
+    sides: [usize; 2],
+    published: &Checkpoint,
+    settings: &Settings,
+) -> Result<Map<String, Value>, PretrainedError> {
+    let (name, rules) = named_rules(published, settings)?;
+    let mut stated = settings.values().clone();
+    let mut set = |key: &str, value: Value| _ = stated.insert(key.into(), value);
+    let of = |[height, width]: [usize; 2]| json!({ "height": height, "width": width });
+    let (size, crops) = match image.resize {
+        Resize::Crop { shortest_edge } => (json!({ "shortest_edge": shortest_edge }), true),
+        Resize::StretchCrop { size } => (of(size), true),
+        Resize::Stretch | Resize::Native { .. } => (of(sides), false),
+    };
+    // Not every image processor crops, and not every one knows a shorter side.
+    let able = match image.resize {
+        Resize::Crop { .. } if !rules.shorter => "Bit",
+        Resize::StretchCrop { .. } if rules.crop.is_none() => "DeiT",
+        _ => &name,
+    };
+    if able != name || KEYS.iter().all(|key| settings.get(key).is_none()) {
+        set(KEYS[0], format!("{able}ImageProcessor").into());
+        set(KEYS[1], Value::Null);
+    }
+    set("do_resize", true.into());
+    set("size", size);
+    if crops || rules.crop.is_some() {
+        set("do_center_crop", crops.into());
+        set("crop_size", of(sides));
+    }
+    let number = match image.filter {
+        Filter::Nearest => 0,
+        Filter::Lanczos => 1,
+        Filter::Bilinear => 2,
+        Filter::Bicubic => 3,
+        Filter::Box => 4,
+    };
+    set("resample", number.into());
+    set("do_normalize", true.into());
+    set("image_mean", json!(decimal(&image.mean)));
+    set("image_std", json!(decimal(&image.std)));
+    stated.retain(|_, value| !value.is_null());
+    Ok(stated)
 }
 
 /// A size; one number is that of the shorter side, or of both sides.

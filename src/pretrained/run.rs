@@ -1,22 +1,21 @@
 //! Importing a checkpoint as a run folder, and exporting it again.
 
-use super::files::{CONFIG, WEIGHTS};
+use super::classifier::{self, Classifier};
+use super::files::{self, CONFIG, WEIGHTS};
 use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::task::ImportedTask;
-use super::{
-    Checkpoint, Description, PretrainedError, Scales, open_ignoring, preprocessor, sentence, trajectory,
-};
+use super::{Checkpoint, Description, PretrainedError, Scales, open_ignoring, sentence, trajectory};
 use crate::config::{RunConfig, VERSION};
 use crate::model::Model;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
 use crate::task::Task;
 use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,25 +26,6 @@ const IGNORED: &str = "ignored_settings.json";
 const NAMES: &str = "tensors.json";
 /// The tensors that the model does not read.
 const UNREAD: &str = "unread.safetensors";
-/// Files beside the weights: settings of tokenizers, of the preparation of inputs and of decoding.
-const FRONT_END: &[&str] = &[
-    "added_tokens.json",
-    "encoder.json",
-    "generation_config.json",
-    "merges.txt",
-    preprocessor::FILE,
-    preprocessor::PROCESSORS,
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.bpe",
-    "vocab.json",
-    "vocab.txt",
-];
-
 /// Import a checkpoint into a run folder, with weights in this storage. `scales` are for trajectory checkpoints.
 ///
 /// # Errors
@@ -106,7 +86,7 @@ pub fn import_ignoring(
         move |source| SaveError::Write { path, source }
     };
     std::fs::create_dir_all(&published).map_err(failed(&published))?;
-    keep_front_end(&pretrained.checkpoint, &published)?;
+    keep_files(&pretrained.checkpoint, &published)?;
     write_json(&published.join(NAMES), &pretrained.checkpoint.tensors)?;
     if !ignored.is_empty() {
         write_json(&published.join(IGNORED), &ignored)?;
@@ -128,16 +108,21 @@ fn vocabularies(task: &mut TaskSettings) -> Vec<&mut Value> {
     inputs.chain(outputs).filter_map(|settings| settings.get_mut("vocabulary")).collect()
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PretrainedError> {
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PretrainedError> {
     let json = serde_json::to_vec_pretty(value)
         .map_err(|e| PretrainedError::Format { file: path.display().to_string(), problem: e.to_string() })?;
     Ok(checkpoint::write_atomically(path, &json)?)
 }
 
-/// Copy the settings and the [`FRONT_END`] files.
-fn keep_front_end(checkpoint: &Checkpoint, to: &Path) -> Result<(), PretrainedError> {
+/// Copy the files beside the weights, as they are.
+fn keep_files(checkpoint: &Checkpoint, to: &Path) -> Result<(), PretrainedError> {
     let of_sentences = sentence::settings_files(checkpoint)?;
-    for name in FRONT_END.iter().copied().chain([CONFIG]).chain(of_sentences.iter().map(String::as_str)) {
+    let mut names = files::beside_weights(&checkpoint.folder)?;
+    names.extend(of_sentences.iter().cloned());
+    // A head of classes takes the place of the modules after the transformer.
+    let replaced = |name: &String| checkpoint.classifier.is_some() && of_sentences.contains(name);
+    let is_own = |name: &String| [NAMES, IGNORED].contains(&name.as_str());
+    for name in names.iter().filter(|name| !is_own(name) && !replaced(name)) {
         let Some(bytes) = checkpoint.file(name)? else { continue };
         let path = to.join(name);
         if let Some(folder) = path.parent() {
@@ -171,7 +156,13 @@ fn imported_checkpoint(run: &Path) -> Result<Checkpoint, PretrainedError> {
         true => names(IGNORED, read(IGNORED)?)?,
         false => BTreeSet::new(),
     };
-    Ok(Checkpoint { folder, settings, tensors, classes: None, ignored, found: RefCell::default() })
+    Ok(Checkpoint { folder, settings, tensors, classifier: None, ignored, found: RefCell::default() })
+}
+
+/// The published tensors that the model does not read.
+fn unread(run: &Path) -> Result<Tensors, PretrainedError> {
+    let (unread, _) = checkpoint::load(&run.join(PUBLISHED_FOLDER).join(UNREAD), &Device::Cpu)?;
+    Ok(unread.into_iter().collect())
 }
 
 /// Check that a run's parameters have the shapes of the published checkpoint.
@@ -181,13 +172,14 @@ fn check_shapes(model: &Model, published: &Description, run: &Path) -> Result<()
     let differs =
         here.iter().find(|(name, tensor)| there.get(*name).is_none_or(|t| t.dims() != tensor.dims()));
     let problem = match (differs, there.keys().find(|name| !here.contains_key(*name))) {
-        (Some((name, tensor)), _) => {
-            format!(
+        (Some((name, tensor)), _) => match there.get(name) {
+            Some(of) => format!(
                 "{name}: expected {:?}, as in the published settings; found {:?}",
-                there.get(name).map(Tensor::dims),
+                of.dims(),
                 tensor.dims()
-            )
-        }
+            ),
+            None => format!("{name} belongs to no tensor of the checkpoint"),
+        },
         (None, Some(name)) => format!("{name} is missing"),
         (None, None) => return Ok(()),
     };
@@ -216,23 +208,21 @@ fn update_settings(
     {
         config.insert(key.into(), stored.into());
     }
-    for named in tasks {
-        let task = &named.task;
-        let Some(preparation) = image::preparation(task) else { continue };
-        let file = published.file(preprocessor::FILE)?;
-        let parse = |bytes: Vec<u8>| Settings::parse(preprocessor::FILE, &bytes);
-        let mut preprocessor = file.map(parse).transpose()?.map(|settings| settings.values().clone());
-        let (name, classes) = image::predicted_classes(task).unzip();
-        image::adapt(&preparation, classes.unwrap_or_default(), &mut config, preprocessor.as_mut());
-        if let Some(name) = name {
-            published.classes = Some(name.into());
-            published.tensors.extend(["classifier.weight".to_string(), "classifier.bias".to_string()]);
-        }
-        if let Some(preprocessor) = preprocessor {
-            write_json(&folder.join(preprocessor::FILE), &preprocessor)?;
-        }
+    let kind = published.kind().to_string();
+    let had_head = published.publishes_classifier();
+    for image in tasks.iter().filter_map(|named| image::preparation(&named.task)) {
+        image::state(&image, &published, &mut config, folder)?;
     }
-    write_json(&folder.join(CONFIG), &config)?;
+    if let Some(classifier) = &published.classifier {
+        classifier.state(&kind, had_head, &mut config);
+    }
+    if had_head && published.classifier.is_none() {
+        published.remove_classifier();
+        config.insert("architectures".into(), json!([classifier::class_without_head(&kind)]));
+    }
+    if config != *published.settings.values() {
+        write_json(&folder.join(CONFIG), &config)?;
+    }
     let path = folder.join(CONFIG);
     let json = std::fs::read(&path)
         .map_err(|e| PretrainedError::Read { path: path.clone(), problem: e.to_string() })?;
@@ -251,14 +241,23 @@ pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, Pretra
         return Err(PretrainedError::Exists(to.into()));
     }
     let (model, tasks) = Run::open(run)?.load(Weights::Best, &Device::Cpu)?;
-    let checkpoint = imported_checkpoint(run)?;
+    let mut checkpoint = imported_checkpoint(run)?;
+    for named in &tasks {
+        if let Some(classifier) = Classifier::of_run(&checkpoint, &named.task)? {
+            checkpoint.classifier = Some(classifier);
+        }
+    }
     std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
-    keep_front_end(&checkpoint, to)?;
+    keep_files(&checkpoint, to)?;
+    let unread = checkpoint.beside_classifier(unread(run)?);
     let checkpoint = update_settings(checkpoint, to, &tasks, storage)?;
     let description = checkpoint.describe()?;
     check_shapes(&model, &description, run)?;
-    let (unread, _) = checkpoint::load(&run.join(PUBLISHED_FOLDER).join(UNREAD), &Device::Cpu)?;
-    let tensors = description.names.export(&model.params().tensors(), &unread.into_iter().collect())?;
+    let mut parameters = model.params().tensors();
+    if let Some(classifier) = &checkpoint.classifier {
+        classifier.denormalize(&mut parameters)?;
+    }
+    let tensors = description.names.export(&parameters, &unread)?;
     // transformers requires the framework of the tensors.
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
     // Those of a module after the transformer, named FOLDER/NAME, are in a file of its own.

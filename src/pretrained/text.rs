@@ -1,5 +1,6 @@
 //! The task of a text checkpoint: its vocabulary and its output.
 
+use super::classifier::Classifier;
 use super::names::NameMap;
 use super::sentence::SentenceEncoder;
 use super::task::{ImportedTask, TaskBuilder};
@@ -117,6 +118,24 @@ pub(super) fn represented(
         .input("text", input, &text.tokenizer)?
         .output("embedding", output, &Represent::new(normalize, dense), None)?
         .finish()
+}
+
+/// Text classification: classes, labels or numbers of each text.
+pub(super) fn classified(
+    checkpoint: &Checkpoint,
+    vocabulary: usize,
+    context: usize,
+    segments: usize,
+    classifier: &Classifier,
+) -> Result<ImportedTask, PretrainedError> {
+    let text = Text::read(checkpoint, vocabulary, context, segments)?;
+    let input = json!({
+        "modality": "text",
+        "vocabulary": text.unit,
+        "context": context,
+        "segments": segments,
+    });
+    classifier.add(TaskBuilder::new(SOURCE).input("text", input, &text.tokenizer)?, json!({}))
 }
 
 /// Text-to-text: a text is generated from another one.

@@ -1,5 +1,6 @@
 //! ViT (Dosovitskiy et al. 2021), DeiT (Touvron et al. 2021) and DINOv2 (Oquab et al. 2024) with and without registers.
 
+use super::classifier::Classifier;
 use super::interpolate::Grid;
 use super::names::{Layout, NameMap};
 use super::task::ImportedTask;
@@ -75,7 +76,14 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     _ = settings.get("hidden_act");
     let task = image::task(checkpoint, family.registers)?;
     let positions = positions(checkpoint, &family, &task)?;
-    let names = names((checkpoint, &family), &model, &task, qkv_bias, positions);
+    let mut names = names(&family, &model, &task, qkv_bias, positions);
+    if checkpoint.has_classifier() {
+        let classifier = Classifier::read(checkpoint)?;
+        match dino {
+            true => classifier.names_beside(&mut names, "classifier"),
+            false => classifier.names(&mut names, "", "classifier"),
+        }
+    }
     Ok(Description { model, task, names })
 }
 
@@ -134,7 +142,7 @@ fn positions(checkpoint: &Checkpoint, family: &Family, task: &ImportedTask) -> R
 }
 
 fn names(
-    (checkpoint, family): (&Checkpoint, &Family),
+    family: &Family,
     model: &ModelConfig,
     task: &ImportedTask,
     qkv_bias: bool,
@@ -165,9 +173,6 @@ fn names(
         block(&mut names, family, model, layer, qkv_bias);
     }
     names.map("stack.norm", &theirs("layernorm"), true);
-    if checkpoint.has("classifier.weight") {
-        names.map(&format!("head.{output}"), "classifier", true);
-    }
     names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.mask_token"]);
     names
 }

@@ -34,6 +34,8 @@ pub enum Layout {
         /// Rows of the published table.
         of: usize,
     },
+    /// `[n, 2·d]`, of which the first half is read and the second is zeros.
+    FirstHalf,
     /// `[1, n, d]`, a table of positions that is interpolated to another grid. It is written as interpolated.
     Grid(Grid),
     /// `[1, …, 1, n, d]` for `[n, d]`, with `dims` dimensions in all.
@@ -59,6 +61,13 @@ impl Layout {
             }
             (Layout::FirstRow, 2) => x.get(0),
             (Layout::Rows { from, n, of }, 2) if x.dim(0)? == of => x.narrow(0, from, n),
+            (Layout::FirstHalf, 2) if x.dim(1)? % 2 == 0 => {
+                let half = x.dim(1)? / 2;
+                if x.narrow(1, half, half)?.abs()?.sum_all()?.to_scalar::<f32>()? != 0.0 {
+                    candle_core::bail!("expected zeros in the second half of each row; found other numbers");
+                }
+                x.narrow(1, 0, half)?.contiguous()
+            }
             (Layout::Grid(grid), 3) => grid.resize(&x.flatten_to(1)?),
             (Layout::Boxed { dims }, rank) if dims == rank => {
                 x.reshape((x.elem_count() / x.dim(rank - 1)?.max(1), x.dim(rank - 1)?))
@@ -80,6 +89,7 @@ impl Layout {
             Layout::Conv2d { channels, patch: [height, width] } => {
                 x.reshape((x.dim(0)?, height, width, channels))?.permute((0, 3, 1, 2))?.contiguous()
             }
+            Layout::FirstHalf => Tensor::cat(&[x, &x.zeros_like()?], 1),
             Layout::Grid(_) => x.unsqueeze(0),
             Layout::Boxed { dims } => {
                 let (n, d) = x.dims2()?;
@@ -108,6 +118,7 @@ impl Layout {
             (Layout::Boxed { dims }, [n, d]) => [vec![1; dims - 2], vec![*n, *d]].concat(),
             (Layout::Grid(grid), [_, d]) => vec![1, grid.before + grid.from.iter().product::<usize>(), *d],
             (Layout::Rows { of, .. }, [_, d]) => vec![of, *d],
+            (Layout::FirstHalf, [n, d]) => vec![*n, 2 * d],
             _ => ours.to_vec(),
         }
     }

@@ -168,6 +168,10 @@ fn check(
         let problem = format!("expected a generated output; head {head} cannot use cross-attention");
         return refuse(".cross_attention", problem);
     }
+    if output.hidden.is_some() && !matches!(head_input, HeadInput::ClassToken | HeadInput::InputTokens) {
+        let problem = format!("expected a head of classes or numbers; head {head} has no hidden layer");
+        return refuse(".hidden", problem);
+    }
     if output.windows && !has_ids {
         let problem =
             format!("expected a generated or masked output; head {head} has no tokens to cut into windows");

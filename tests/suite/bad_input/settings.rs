@@ -89,7 +89,7 @@ fn usage_errors_exit_with_2() {
     let cases: [(&str, &[&str]); 7] = [
         ("train text --frobnicate", &["--frobnicate"]),
         ("trian text", &["trian"]),
-        ("classify", &["<RUN>", "<FILES>"]),
+        ("classify", &["<RUN>"]),
         ("train text --device tpu", &["--device", "expected auto, cpu, cuda or cuda:N; found \"tpu\""]),
         ("rollout run --episodes many", &["--episodes", "many"]),
         ("tokenize a.txt --as video", &["video", "text, image, audio, trajectory"]),
