@@ -1,9 +1,13 @@
 //! GPT-2 (Radford et al. 2019) and models with its layout, such as DistilGPT-2.
 
+use super::classifier::Classifier;
 use super::names::{Layout, NameMap};
 use super::{Checkpoint, PretrainedError};
 use super::{Description, text};
-use crate::model::{AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind};
+use crate::model::{
+    AttentionConfig, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind,
+};
+use crate::rules::{Condition, Rule};
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
@@ -26,19 +30,40 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     ]);
     let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("n_positions")?);
     let tied = text::tied(checkpoint, true)?;
-    let model = ModelConfig {
+    let classifier = match checkpoint.has_classifier() {
+        true => Some(Classifier::of_text(checkpoint)?),
+        false => None,
+    };
+    let of_tokens = classifier.as_ref().is_some_and(|classifier| classifier.reads.is_none());
+    let mut model = ModelConfig {
         d_model: settings.size("n_embd")?,
-        head: HeadConfig { tie_embeddings: tied, bias: Some(false), ..HeadConfig::default() },
+        head: HeadConfig {
+            tie_embeddings: tied && classifier.is_none(),
+            bias: Some(of_tokens),
+            ..HeadConfig::default()
+        },
         ..transformer(checkpoint, "gelu_new")?
     };
-    let task = text::next_token(checkpoint, vocabulary, context)?;
+    let task = match &classifier {
+        None => text::next_token(checkpoint, vocabulary, context)?,
+        Some(classifier) => text::classified(checkpoint, vocabulary, context, 0, classifier)?,
+    };
+    if classifier.is_some() {
+        // An input attends to all of itself, unless the model says otherwise.
+        let (kind, rule) = (task.kind("text").to_string(), Rule::When(vec![Condition::Causal]));
+        model.attention.rules.push(LayerRule { query: kind.clone(), key: kind, rule, layers: vec![] });
+    }
 
     let mut names = NameMap::default();
     let prefix = checkpoint.prefix("transformer.");
     names.one(&task.embedding("text", "table"), &format!("{prefix}wte.weight"));
     names.one(&task.embedding("text", "index"), &format!("{prefix}wpe.weight"));
     blocks(&mut names, &model, &prefix);
-    text::head(&mut names, "text", tied, &format!("{prefix}wte.weight"));
+    match &classifier {
+        None => text::head(&mut names, "text", tied, &format!("{prefix}wte.weight")),
+        Some(classifier) if of_tokens => classifier.names(&mut names, "", "classifier"),
+        Some(classifier) => names.one(&format!("head.{}.weight", classifier.output), "score.weight"),
+    }
     Ok(Description { model, task, names })
 }
 

@@ -4,7 +4,7 @@ use super::{batch, document, golden, pair, part, sample, shipped};
 use candle_core::{Device, Tensor};
 use smalti::data::Stream;
 use smalti::pretrained::{self, Pretrained};
-use smalti::sample::Part;
+use smalti::sample::{Part, ReadSite};
 use smalti_contract::{Array, Content, Group, Numbers, Tokens, Value};
 use std::collections::HashMap;
 use std::path::Path;
@@ -85,6 +85,19 @@ fn check(name: &str, folder: &Path) {
     }
 }
 
+/// A text of ids gets the same outputs as the ids.
+fn texts_of_ids(name: &str, model: &Pretrained, io: &Reference) {
+    let kept = io.kept("in.input_ids");
+    let samples = io.ids("in.input_ids").into_iter().zip(&kept).enumerate().map(|(id, (ids, kept))| {
+        let text: Vec<String> = pick(&ids, kept).iter().map(u32::to_string).collect();
+        sample(model, id, &[("text", Value::Text(text.join(" ")))])
+    });
+    let logits = model.model.outputs(&batch(model, samples.collect())).unwrap().remove(0);
+    let whole = io.0["out.logits"].rank() == 2;
+    let read = if whole { vec![vec![0]; kept.len()] } else { kept };
+    compare(&format!("{name} logits of texts"), &logits, &flat(&io.rows("out.logits"), &read));
+}
+
 /// The tokens of ids, each in its segment.
 fn tokens_in(part: &Part, ids: &[u32], segments: &[u32]) -> Tokens {
     let mut tokens = part.sequence(ids.to_vec()).unwrap();
@@ -105,8 +118,21 @@ fn texts(name: &str, model: &Pretrained, io: &Reference) {
     });
     let batch = batch(model, documents.collect());
     if io.has("out.logits") {
-        let logits = model.model.outputs(&batch).unwrap().remove(0);
-        compare(&format!("{name} logits"), &logits, &flat(&io.rows("out.logits"), &kept));
+        let mut logits = model.model.outputs(&batch).unwrap().remove(0);
+        let mut read = kept.clone();
+        if io.0["out.logits"].rank() == 2 {
+            // A head of the whole text reads its first token, or its last.
+            let is_last = model.task.outputs()[0].site == ReadSite::LastToken;
+            let places = kept.iter().scan(0, |next, kept| {
+                let first = *next;
+                *next += kept.len() as u32;
+                Some(if is_last { *next - 1 } else { first })
+            });
+            let places = Tensor::new(places.collect::<Vec<u32>>(), &Device::Cpu).unwrap();
+            logits = logits.index_select(&places, 0).unwrap();
+            read = vec![vec![0]; ids.len()];
+        }
+        compare(&format!("{name} logits"), &logits, &flat(&io.rows("out.logits"), &read));
     }
     if io.has("out.last_hidden_state") {
         let hidden = model.model.forward(&batch, None).unwrap().into_tensor();
@@ -223,6 +249,25 @@ fn trajectories(name: &str, model: &Pretrained, io: &Reference) {
 #[ignore = "needs the reference outputs in SMALTI_GOLDEN"]
 fn golden_checkpoints_give_their_reference_outputs() {
     golden().iter().for_each(|(name, folder)| check(name, folder));
+}
+
+#[test]
+fn heads_of_classes_give_their_reference_outputs_from_texts() {
+    let folders = shipped();
+    for name in [
+        "bert-tags",
+        "distilbert-labels",
+        "distilbert-tags",
+        "gpt2-classes",
+        "gpt2-tags",
+        "roberta-classes",
+        "roberta-tags",
+        "xlm-roberta-score",
+        "xlm-roberta-tags",
+    ] {
+        let model = pretrained::open(&folders[name]).unwrap_or_else(|e| panic!("{name}: {e}"));
+        texts_of_ids(name, &model, &Reference::read(&folders[name]));
+    }
 }
 
 #[test]
