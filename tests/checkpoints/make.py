@@ -1,7 +1,7 @@
 """Makes the checkpoints of this folder: of every published layout a tiny one, with random weights, in settings that the
 usual checkpoints do not have, and what transformers says of random inputs.
 
-    python make.py OUT        wants torch and transformers (made with 2.11.0 and 5.24.0)
+    python make.py OUT        wants torch and transformers (made with 2.11.0 and 5.24.0; bert-classes with 4.57.6)
 """
 import sys
 from pathlib import Path
@@ -39,6 +39,8 @@ CHECKPOINTS = {
     "mistral": (tf.MistralForCausalLM, tf.MistralConfig(**LLAMA, sliding_window=4)),
     "bert-trunk": (tf.BertModel, tf.BertConfig(**BERT, type_vocab_size=1)),
     "bert-relu": (tf.BertForMaskedLM, tf.BertConfig(**BERT, hidden_act="relu", layer_norm_eps=1e-5)),
+    "bert-classes": (tf.BertForSequenceClassification, tf.BertConfig(**BERT, id2label={0: "bad", 1: "fair", 2: "good"},
+                     label2id={"bad": 0, "fair": 1, "good": 2})),
     "t5-gated": (tf.T5ForConditionalGeneration, tf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False)),
     "t5-plain": (tf.T5ForConditionalGeneration, tf.T5Config(**T5)),
     "vit-no-bias": (tf.ViTForImageClassification, tf.ViTConfig(**VIT, qkv_bias=False, hidden_act="gelu_new")),
