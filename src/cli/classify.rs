@@ -6,6 +6,7 @@ use crate::data;
 use crate::inference::{Predicted, predict_tokens};
 use crate::registry::Modalities;
 use crate::sample::{Composition, OutputPart, Part, ReadSite, Role};
+use crate::table::Modality;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value as Json, json};
@@ -59,11 +60,17 @@ pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
         }
         Ok(())
     };
-    for (number, tokens) in texts(part, &args.text)?.into_iter().enumerate() {
-        classify("--text", number + 1, vec![tokens])?;
+    for (number, text) in (1..).zip(&args.text) {
+        let tokens = cut(part, &format!("--text {number}"), text)?;
+        classify("--text", number, vec![tokens])?;
     }
     for file in &files(part, &args.files)? {
         let bytes = data::read(file)?;
+        if let Some(text) = text(part, &bytes) {
+            let tokens = cut(part, file, text)?;
+            classify(file, 0, vec![tokens])?;
+            continue;
+        }
         batches(part, (file, &bytes), BATCH, |first, tokens| classify(file, first, tokens))?;
     }
     if args.json {
@@ -82,21 +89,23 @@ pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
     Ok(())
 }
 
-/// The tokens of texts, each cut to what the model reads.
-fn texts(part: &Part, texts: &[String]) -> Result<Vec<Tokens>> {
-    let mut found = vec![];
-    for (number, text) in (1..).zip(texts) {
-        let tokens = part.tokenizer.encode_value_truncated(Value::Text(text.clone()), usize::MAX);
-        let (tokens, is_truncated) = tokens.with_context(|| format!("--text {number}"))?;
-        if tokens.is_empty() {
-            bail!("--text {number}: expected at least one token; found 0");
-        }
-        if is_truncated {
-            print::note(&format!("note: --text {number} was truncated to the length that the model reads"));
-        }
-        found.push(tokens);
+/// The text of a file, if the part reads texts.
+fn text<'a>(part: &Part, bytes: &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(bytes).ok().filter(|_| part.tokenizer.name() == Modality::Text.name())
+}
+
+/// The tokens of a text from `source`, cut to what the model reads.
+fn cut(part: &Part, source: &str, text: &str) -> Result<Tokens> {
+    let tokens = part.tokenizer.encode_value_truncated(Value::Text(text.into()), usize::MAX);
+    let (tokens, is_truncated) =
+        tokens.map_err(|error| part.error(error)).with_context(|| source.to_string())?;
+    if tokens.is_empty() {
+        bail!("{source}: expected at least one token; found 0");
     }
-    Ok(found)
+    if is_truncated {
+        print::note(&format!("note: {source} was truncated to the length that the model reads"));
+    }
+    Ok(tokens)
 }
 
 /// The number of the only input of a task that has an output with classes.

@@ -1,8 +1,8 @@
 """Makes the checkpoints of this folder: of every published layout a tiny one, with random weights, in settings that the
 usual checkpoints do not have, and what transformers says of random inputs.
 
-    python make.py OUT [NAME ...]   wants torch and transformers (made with 2.11.0 and 5.24.0; encoders of texts other than
-                                    BERT, and mT5, with transformers 4.57.6)
+    python make.py OUT [NAME ...]   wants torch and transformers (made with 2.11.0 and 5.24.0; bert-classes, bert-tags, GPT-2
+                                    with classes, mT5, T5's encoder alone, and RoBERTa, XLM-R and DistilBERT with 4.57.6)
 """
 import sys
 from pathlib import Path
@@ -63,6 +63,8 @@ CHECKPOINTS = {
     "t5-encoder": (tf.T5EncoderModel, tf.T5Config(**T5, feed_forward_proj="gated-gelu")),
     "mt5": (tf.MT5ForConditionalGeneration, tf.MT5Config(**T5)),
     "mt5-encoder": (tf.MT5EncoderModel, tf.MT5Config(**T5)),
+    "bert-classes": (tf.BertForSequenceClassification, tf.BertConfig(**BERT, id2label={0: "bad", 1: "fair", 2: "good"},
+                     label2id={"bad": 0, "fair": 1, "good": 2})),
     "t5-gated": (tf.T5ForConditionalGeneration, tf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False)),
     "t5-plain": (tf.T5ForConditionalGeneration, tf.T5Config(**T5)),
     "vit-no-bias": (tf.ViTForImageClassification, tf.ViTConfig(**VIT, qkv_bias=False, hidden_act="gelu_new")),
