@@ -97,7 +97,8 @@ fn text<'a>(part: &Part, bytes: &'a [u8]) -> Option<&'a str> {
 /// The tokens of a text from `source`, cut to what the model reads.
 fn cut(part: &Part, source: &str, text: &str) -> Result<Tokens> {
     let tokens = part.tokenizer.encode_value_truncated(Value::Text(text.into()), usize::MAX);
-    let (tokens, is_truncated) = tokens.map_err(|error| part.error(error)).with_context(|| source.to_string())?;
+    let (tokens, is_truncated) =
+        tokens.map_err(|error| part.error(error)).with_context(|| source.to_string())?;
     if tokens.is_empty() {
         bail!("{source}: expected at least one token; found 0");
     }

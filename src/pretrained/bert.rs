@@ -26,16 +26,19 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let (vocabulary, positions) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
     let segments = settings.count("type_vocab_size")?.unwrap_or(2);
     const TRANSFORM: &str = "cls.predictions.transform";
-    // A sentence encoder reads at most as many tokens as in its training, and predicts none.
-    let sentence = SentenceEncoder::read(checkpoint)?;
     let classifier = match checkpoint.has_classifier() {
         true => Some(classifier(checkpoint)?),
         false => None,
     };
+    // A sentence encoder reads at most as many tokens as in its training, and predicts none.
+    let sentence = match &classifier {
+        Some(_) => None,
+        None => SentenceEncoder::read(checkpoint)?,
+    };
     let masked =
         classifier.is_none() && sentence.is_none() && checkpoint.has(&format!("{TRANSFORM}.dense.weight"));
     let encoder = sentence.unwrap_or_default();
-    let dense = encoder.dense.as_ref().filter(|_| classifier.is_none());
+    let dense = encoder.dense.as_ref();
     let most_tokens = classifier.as_ref().and_then(|classifier| classifier.most_tokens);
     let context = most_tokens.or(encoder.most_tokens).map_or(positions, |most| most.min(positions));
     let model = ModelConfig {

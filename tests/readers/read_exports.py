@@ -205,7 +205,7 @@ def words(begin=(), end=()):
 def pieces(place):
     """BERT's vocabulary."""
     letters = sorted(set("".join(WORDS)))
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *[f"##{letter}" for letter in letters], *sorted(set(WORDS))]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *[f"##{letter}" for letter in letters], *sorted(set(WORDS) - set(letters))]
     path = place / "vocab.txt"
     path.write_text("\n".join(vocabulary) + "\n")
     return tf.BertTokenizerFast(vocab_file=str(path))
@@ -215,7 +215,8 @@ def each(export, model):
     """The mean of the last hidden states of each text."""
     tokenizer = tf.AutoTokenizer.from_pretrained(export)
     with torch.no_grad():
-        states = [model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True) for text in TEXTS]
+        states = [model(**tokenizer(text, return_tensors="pt", return_token_type_ids=False), output_hidden_states=True)
+                  for text in TEXTS]
     return torch.stack([of.hidden_states[-1][0].mean(0) for of in states])
 
 
@@ -235,9 +236,9 @@ def language(place, model, tokenizer):
         ids = peer.generate(**prompt, max_new_tokens=6, do_sample=False)[0][prompt["input_ids"].shape[1]:]
         said = json.loads(smalti("generate", run, "--prompt", TEXTS[0], "--temperature", 0, "--max-length", 6, "--json"))["text"]
         expected = tokenizer.decode(ids, skip_special_tokens=True)
-        if "\ufffd" not in expected + said:
-            assert said.endswith(expected), (said, expected)
-            print(f"  {what}, continued: {expected!r}", flush=True)
+        # Bytes that are no text may be shown in more or fewer signs.
+        assert said.replace("\ufffd", "") == expected.replace("\ufffd", ""), (said, expected)
+        print(f"  {what}, continued: {expected!r}", flush=True)
 
 
 def text_to_text(place, model, tokenizer):
@@ -332,10 +333,10 @@ def scored_texts(place, model, tokenizer):
     peer, tokenizer = load(tf.AutoModelForSequenceClassification, export), tf.AutoTokenizer.from_pretrained(export)
     for text in TEXTS:
         found = json.loads(smalti("predict", place / "tuned", "--row", f"text={text}", "--json"))
-        numbers = [float(number) for number in re.findall(r'"(?:value|score)": (-?[\d.]+)', json.dumps(found))]
         with torch.no_grad():
             expected = peer(**tokenizer(text, return_tensors="pt")).logits[0, 0].item()
-        assert any(abs(number - expected) < 1e-2 for number in numbers), (found, expected)
+        number = found["rows"][0]["score"]["value"]
+        assert abs(number - expected) < 1e-3, (number, expected)
     print("  trained, numbers in the units of the data", flush=True)
 
 

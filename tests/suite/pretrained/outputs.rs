@@ -109,7 +109,8 @@ fn texts(name: &str, model: &Pretrained, io: &Reference) {
         let mut read = kept.clone();
         if io.0["out.logits"].rank() == 2 {
             // A head of the whole text reads its first token.
-            let starts = kept.iter().scan(0, |next, kept| Some(std::mem::replace(next, *next + kept.len() as u32)));
+            let starts =
+                kept.iter().scan(0, |next, kept| Some(std::mem::replace(next, *next + kept.len() as u32)));
             let starts: Vec<u32> = starts.collect();
             let starts = Tensor::new(starts, &Device::Cpu).unwrap();
             logits = logits.index_select(&starts, 0).unwrap();
