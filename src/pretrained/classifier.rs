@@ -340,7 +340,16 @@ impl Classifier {
         });
         let Some((mut found, bounded)) = found else { return Ok(None) };
         found.check(checkpoint, bounded)?;
-        if let Some(encoder) = SentenceEncoder::read(checkpoint)? {
+        if !checkpoint.publishes_classifier()
+            && let Some(encoder) = SentenceEncoder::read(checkpoint)?
+        {
+            if encoder.lowercase {
+                let problem = "expected texts as they are, to export a head of classes; the sentence encoder has do_lower_case";
+                return Err(PretrainedError::Format {
+                    file: format!("outputs.{}", found.output),
+                    problem: problem.into(),
+                });
+            }
             found.most_tokens = encoder.most_tokens;
         }
         Ok(Some(found))

@@ -55,16 +55,17 @@ impl<'a> TextEncoder<'a> {
         heads: &'static HeadNames,
         positions: usize,
     ) -> Result<Self, PretrainedError> {
-        let sentence = SentenceEncoder::read(checkpoint)?;
-        let mut most = sentence.as_ref().and_then(|encoder| encoder.most_tokens);
-        let output = if checkpoint.has_classifier() {
+        let (output, most) = if checkpoint.has_classifier() {
             let classifier = Classifier::of_text(checkpoint)?;
-            most = classifier.most_tokens.or(most);
-            Output::Classes(classifier)
-        } else if sentence.is_none() && checkpoint.has(&format!("{}.weight", heads.transform)) {
-            Output::Masked
+            let most = classifier.most_tokens;
+            (Output::Classes(classifier), most)
+        } else if let Some(sentence) = SentenceEncoder::read(checkpoint)? {
+            let most = sentence.most_tokens;
+            (Output::Vector(sentence), most)
+        } else if checkpoint.has(&format!("{}.weight", heads.transform)) {
+            (Output::Masked, None)
         } else {
-            Output::Vector(sentence.unwrap_or_default())
+            (Output::Vector(SentenceEncoder::default()), None)
         };
         let context = most.map_or(positions, |most| most.min(positions));
         Ok(Self { checkpoint, heads, output, context })

@@ -119,8 +119,9 @@ fn keep_files(checkpoint: &Checkpoint, to: &Path) -> Result<(), PretrainedError>
     let of_sentences = sentence::settings_files(checkpoint)?;
     let mut names = files::beside_weights(&checkpoint.folder)?;
     names.extend(of_sentences.iter().cloned());
-    // A head of classes takes the place of the modules after the transformer.
-    let replaced = |name: &String| checkpoint.classifier.is_some() && of_sentences.contains(name);
+    // A new head takes the place of the modules after the transformer.
+    let has_new_head = checkpoint.classifier.is_some() && !checkpoint.publishes_classifier();
+    let replaced = |name: &String| has_new_head && of_sentences.contains(name);
     let is_own = |name: &String| [NAMES, IGNORED].contains(&name.as_str());
     for name in names.iter().filter(|name| !is_own(name) && !replaced(name)) {
         let Some(bytes) = checkpoint.file(name)? else { continue };

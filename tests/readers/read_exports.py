@@ -205,17 +205,41 @@ def words(begin=(), end=()):
 def pieces(place):
     """BERT's vocabulary."""
     letters = sorted(set("".join(WORDS)))
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *[f"##{letter}" for letter in letters], *sorted(set(WORDS))]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *[f"##{letter}" for letter in letters], *sorted(set(WORDS) - set(letters))]
     path = place / "vocab.txt"
     path.write_text("\n".join(vocabulary) + "\n")
     return tf.BertTokenizerFast(vocab_file=str(path))
+
+
+def robertas(place):
+    """RoBERTa's vocabulary, as published: a pair of files, whose class puts tokens around a text."""
+    trained = words().backend_tokenizer
+    model = json.loads(trained.to_str())["model"]
+    vocabulary = model["vocab"]
+    vocabulary |= {token: len(vocabulary) + i for i, token in enumerate(["<unk>", "<mask>"])}
+    (place / "vocab.json").write_text(json.dumps(vocabulary))
+    (place / "merges.txt").write_text("#version: 0.2\n" + "".join(" ".join(pair) + "\n" for pair in model["merges"]))
+    return tf.RobertaTokenizerFast(str(place / "vocab.json"), str(place / "merges.txt"))
+
+
+def unigrams():
+    """XLM-R's sort of vocabulary."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer.train_from_iterator([" ".join(WORDS)] * 20, trainers.UnigramTrainer(
+        vocab_size=80, special_tokens=specials, unk_token="<unk>", show_progress=False))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    return tf.XLMRobertaTokenizerFast(tokenizer_object=tokenizer)
 
 
 def each(export, model):
     """The mean of the last hidden states of each text."""
     tokenizer = tf.AutoTokenizer.from_pretrained(export)
     with torch.no_grad():
-        states = [model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True) for text in TEXTS]
+        states = [model(**tokenizer(text, return_tensors="pt", return_token_type_ids=False), output_hidden_states=True)
+                  for text in TEXTS]
     return torch.stack([of.hidden_states[-1][0].mean(0) for of in states])
 
 
@@ -235,9 +259,9 @@ def language(place, model, tokenizer):
         ids = peer.generate(**prompt, max_new_tokens=6, do_sample=False)[0][prompt["input_ids"].shape[1]:]
         said = json.loads(smalti("generate", run, "--prompt", TEXTS[0], "--temperature", 0, "--max-length", 6, "--json"))["text"]
         expected = tokenizer.decode(ids, skip_special_tokens=True)
-        if "\ufffd" not in expected + said:
-            assert said.endswith(expected), (said, expected)
-            print(f"  {what}, continued: {expected!r}", flush=True)
+        # Bytes that are no text may be shown in more or fewer signs.
+        assert said.replace("\ufffd", "") == expected.replace("\ufffd", ""), (said, expected)
+        print(f"  {what}, continued: {expected!r}", flush=True)
 
 
 def text_to_text(place, model, tokenizer):
@@ -251,6 +275,13 @@ def text_to_text(place, model, tokenizer):
     for what, run, export in [("untrained", run, out), ("trained", place / "tuned", place / "tuned-out")]:
         peer = load(tf.AutoModelForSeq2SeqLM, export)
         close(f"{what}, encoder", vectors(run, texts=TEXTS, options=["--input", "source"]), each(export, peer.get_encoder()))
+
+
+def encoder_alone(place, model, tokenizer):
+    checkpoint = make(place / "checkpoint", model, tokenizer)
+    run, out = untrained(place, checkpoint)
+    kept(checkpoint, out)
+    close("untrained, vectors", vectors(run, texts=TEXTS), each(out, load(type(model), out)))
 
 
 def reviews(place):
@@ -298,6 +329,21 @@ def classified_texts(place, model, tokenizer):
         classes_of_texts("trained", place / "tuned", place / "tuned-out")
 
 
+def tags_of_texts(place, model, tokenizer):
+    """A model with a class for each token."""
+    checkpoint = make(place / "checkpoint", model, tokenizer)
+    run, out = untrained(place, checkpoint)
+    kept(checkpoint, out)
+    model, tokenizer = load(tf.AutoModelForTokenClassification, out), tf.AutoTokenizer.from_pretrained(out)
+    for text in TEXTS:
+        with torch.no_grad():
+            ids = model(**tokenizer(text, return_tensors="pt")).logits[0].argmax(-1)
+        expected = " ".join(model.config.id2label[int(i)] for i in ids)
+        found = smalti("predict", run, "--row", f"text={text}", "--json")
+        assert json.dumps(expected) in found, (found, expected)
+    print("  untrained, labels: equal", flush=True)
+
+
 def trunk_of_texts(place, model, tokenizer):
     """A model without a head: its vectors, and a head that it learns."""
     checkpoint = make(place / "checkpoint", model, tokenizer)
@@ -311,7 +357,8 @@ def trunk_of_texts(place, model, tokenizer):
         peer = load(tf.AutoModelForMaskedLM, place / "masked-out")
         close("trained, states", vectors(place / "masked", texts=TEXTS), each(place / "masked-out", peer))
         return
-    toml = with_head(run, place / "task.toml", HEAD)
+    head = HEAD.replace("tanh", "relu") if model.config.model_type == "distilbert" else HEAD
+    toml = with_head(run, place / "task.toml", head)
     tune(run, place / "tuned", f"data.source={reviews(place)}", toml=toml)
     smalti("export", place / "tuned", "--out", place / "tuned-out")
     classes_of_texts("trained", place / "tuned", place / "tuned-out")
@@ -332,10 +379,10 @@ def scored_texts(place, model, tokenizer):
     peer, tokenizer = load(tf.AutoModelForSequenceClassification, export), tf.AutoTokenizer.from_pretrained(export)
     for text in TEXTS:
         found = json.loads(smalti("predict", place / "tuned", "--row", f"text={text}", "--json"))
-        numbers = [float(number) for number in re.findall(r'"(?:value|score)": (-?[\d.]+)', json.dumps(found))]
         with torch.no_grad():
             expected = peer(**tokenizer(text, return_tensors="pt")).logits[0, 0].item()
-        assert any(abs(number - expected) < 1e-2 for number in numbers), (found, expected)
+        number = found["rows"][0]["score"]["value"]
+        assert abs(number - expected) < 1e-3, (number, expected)
     print("  trained, numbers in the units of the data", flush=True)
 
 
@@ -419,6 +466,12 @@ def kinds(place):
     """For each kind: its check, a model, and what prepares its inputs."""
     wordpieces, bytes_ = pieces(place), words()
     bert = dict(BERT, vocab_size=len(wordpieces))
+    roberta, xlm = robertas(place), unigrams()
+    offset = dict(BERT, max_position_embeddings=34)
+    of_bytes = dict(offset, vocab_size=len(roberta), pad_token_id=roberta.pad_token_id, type_vocab_size=1)
+    of_pieces = dict(offset, vocab_size=len(xlm), pad_token_id=xlm.pad_token_id, type_vocab_size=1)
+    distilled = tf.DistilBertTokenizerFast(vocab_file=str(place / "vocab.txt"))
+    distil = dict(vocab_size=len(wordpieces), dim=32, hidden_dim=48, n_layers=2, n_heads=2, max_position_embeddings=32)
     begun, ended = words(begin=["<s>"]), words(end=["</s>"])
     size = len(bytes_)
     vit, deit = tf.ViTConfig(**VIT), tf.DeiTConfig(**VIT)
@@ -444,6 +497,28 @@ def kinds(place):
             tf.BertConfig(**bert, **LABELS, problem_type="multi_label_classification")), wordpieces),
         "bert-score": (scored_texts, tf.BertModel(tf.BertConfig(**bert)), wordpieces),
         "bert-sentences": (sentences, tf.BertModel(tf.BertConfig(**bert)), wordpieces),
+        "bert-tags": (tags_of_texts, tf.BertForTokenClassification(tf.BertConfig(**bert, **LABELS)), wordpieces),
+        "roberta-trunk": (trunk_of_texts, tf.RobertaModel(tf.RobertaConfig(**of_bytes)), roberta),
+        "roberta-masked": (trunk_of_texts, tf.RobertaForMaskedLM(tf.RobertaConfig(**of_bytes)), roberta),
+        "roberta-classes": (classified_texts, tf.RobertaForSequenceClassification(tf.RobertaConfig(**of_bytes, **LABELS)), roberta),
+        "roberta-tags": (tags_of_texts, tf.RobertaForTokenClassification(tf.RobertaConfig(**of_bytes, **LABELS)), roberta),
+        "roberta-sentences": (sentences, tf.RobertaModel(tf.RobertaConfig(**of_bytes)), roberta),
+        "xlm-roberta-trunk": (trunk_of_texts, tf.XLMRobertaModel(tf.XLMRobertaConfig(**of_pieces)), xlm),
+        "xlm-roberta-masked": (trunk_of_texts, tf.XLMRobertaForMaskedLM(tf.XLMRobertaConfig(**of_pieces)), xlm),
+        "xlm-roberta-classes": (classified_texts, tf.XLMRobertaForSequenceClassification(
+            tf.XLMRobertaConfig(**of_pieces, **LABELS)), xlm),
+        "xlm-roberta-tags": (tags_of_texts, tf.XLMRobertaForTokenClassification(tf.XLMRobertaConfig(**of_pieces, **LABELS)), xlm),
+        "distilbert-trunk": (trunk_of_texts, tf.DistilBertModel(tf.DistilBertConfig(**distil, sinusoidal_pos_embds=True)), distilled),
+        "distilbert-masked": (trunk_of_texts, tf.DistilBertForMaskedLM(tf.DistilBertConfig(**distil)), distilled),
+        "distilbert-classes": (classified_texts, tf.DistilBertForSequenceClassification(
+            tf.DistilBertConfig(**distil, **LABELS)), distilled),
+        "distilbert-tags": (tags_of_texts, tf.DistilBertForTokenClassification(tf.DistilBertConfig(**distil, **LABELS)), distilled),
+        "gpt2-classes": (classified_texts, tf.GPT2ForSequenceClassification(
+            tf.GPT2Config(**GPT2, **LABELS, vocab_size=size, pad_token_id=0)), bytes_),
+        "gpt2-tags": (tags_of_texts, tf.GPT2ForTokenClassification(tf.GPT2Config(**GPT2, **LABELS, vocab_size=size)), bytes_),
+        "t5-encoder": (encoder_alone, tf.T5EncoderModel(tf.T5Config(**T5, vocab_size=size)), ended),
+        "mt5": (text_to_text, tf.MT5ForConditionalGeneration(tf.MT5Config(**T5, vocab_size=size)), ended),
+        "mt5-encoder": (encoder_alone, tf.MT5EncoderModel(tf.MT5Config(**T5, vocab_size=size)), ended),
         "gpt2": (language, tf.GPT2LMHeadModel(tf.GPT2Config(**GPT2, vocab_size=size)), bytes_),
         "llama": (language, tf.LlamaForCausalLM(tf.LlamaConfig(**LLAMA, vocab_size=size)), begun),
         "mistral": (language, tf.MistralForCausalLM(tf.MistralConfig(**LLAMA, vocab_size=size, sliding_window=8)), begun),

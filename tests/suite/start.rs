@@ -26,7 +26,7 @@ fn numbers(x: &Tensor) -> Vec<f32> {
 }
 
 /// Train the run `out` from the weights of `from`.
-fn tune(from: &Path, out: &Path, toml: &str, set: &[&str]) -> Result<Start, RunError> {
+pub fn tune(from: &Path, out: &Path, toml: &str, set: &[&str]) -> Result<Start, RunError> {
     let set: Vec<String> = set.iter().map(|set| set.to_string()).collect();
     let config = RunConfig::parse("settings", toml, &set).unwrap();
     let (_, mut trainer, start) =
@@ -35,11 +35,11 @@ fn tune(from: &Path, out: &Path, toml: &str, set: &[&str]) -> Result<Start, RunE
     Ok(start)
 }
 
-fn settings_of(run: &Path) -> String {
+pub fn settings_of(run: &Path) -> String {
     std::fs::read_to_string(run.join("run.toml")).unwrap()
 }
 
-const SHORT: [&str; 4] =
+pub const SHORT: [&str; 4] =
     ["train.max_steps=3", "train.batch_size=4", "train.eval_samples=4", "train.warmup_steps=1"];
 
 #[cfg(feature = "image")]

@@ -4,8 +4,10 @@ mod beside;
 mod errors;
 mod export;
 mod generation;
+mod heads;
 mod images;
 mod outputs;
+mod preparation;
 mod sentences;
 
 use candle_core::{Device, Tensor};
