@@ -326,12 +326,22 @@ impl Classifier {
     }
 
     /// State the head in published settings. Settings that say the same stay as they are.
-    pub fn state(&self, kind: &str, had_head: bool, config: &mut Map<String, Value>) {
-        let numbered = || self.names.iter().enumerate();
-        let names: Map<_, _> = numbered().map(|(i, name)| (i.to_string(), json!(name))).collect();
-        let stays = had_head && config.get("id2label").is_some_and(|published| *published == json!(names));
+    ///
+    /// # Errors
+    /// If the published settings name no classes.
+    pub fn state(
+        &self,
+        published: &Checkpoint,
+        config: &mut Map<String, Value>,
+    ) -> Result<(), PretrainedError> {
+        let had_head = published.publishes_classifier();
+        let stays = had_head && names(published)? == self.names;
         if !stays {
-            config.insert("id2label".into(), names.into());
+            let numbered = || self.names.iter().enumerate();
+            config.insert(
+                "id2label".into(),
+                numbered().map(|(i, name)| (i.to_string(), json!(name))).collect(),
+            );
             config.insert("label2id".into(), numbered().map(|(i, name)| (name.clone(), json!(i))).collect());
             // transformers counts the names.
             config.remove("num_labels");
@@ -343,12 +353,13 @@ impl Classifier {
             Predicts::Numbers => "regression",
         };
         let is_stated = config.get("problem_type").is_some_and(|stated| !stated.is_null());
-        if is_stated || self.predicts == Predicts::Labels || self.predicts == Predicts::Numbers && !stays {
+        if is_stated || !stays && self.predicts != Predicts::Class {
             config.insert("problem_type".into(), problem.into());
         }
-        if let Some(published) = Published::of(kind).filter(|_| !had_head) {
+        if let Some(published) = Published::of(published.kind()).filter(|_| !had_head) {
             config.insert("architectures".into(), json!([published.class]));
         }
+        Ok(())
     }
 }
 
