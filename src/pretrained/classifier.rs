@@ -377,16 +377,16 @@ impl Classifier {
                 "expected a checkpoint of one of {kinds} for a head of {what}; found {kind}"
             ));
         };
-        if published.reads != *reads {
-            let (expected, found) = (json!(published.reads), json!(reads));
-            return refuse(format!("pool: expected {expected}, as in {}; found {found}", published.class));
-        }
         if kind == "gpt2" && !checkpoint.publishes_classifier() {
             // In the run, every token may attend to every other.
             return refuse(format!(
-                "expected the head of a checkpoint of {}; found another",
+                "expected a gpt2 checkpoint that is a {}; found another",
                 published.class
             ));
+        }
+        if published.reads != *reads {
+            let (expected, found) = (json!(published.reads), json!(reads));
+            return refuse(format!("pool: expected {expected}, as in {}; found {found}", published.class));
         }
         if *hidden != published.hidden {
             let (expected, found) = (said(&published.hidden), said(hidden));
@@ -465,12 +465,22 @@ impl Classifier {
     }
 
     /// State the head in published settings. Settings that say the same stay as they are.
-    pub fn state(&self, kind: &str, had_head: bool, config: &mut Map<String, Value>) {
-        let numbered = || self.names.iter().enumerate();
-        let names: Map<_, _> = numbered().map(|(i, name)| (i.to_string(), json!(name))).collect();
-        let stays = had_head && config.get("id2label").is_some_and(|published| *published == json!(names));
+    ///
+    /// # Errors
+    /// If the published settings name no classes.
+    pub fn state(
+        &self,
+        published: &Checkpoint,
+        config: &mut Map<String, Value>,
+    ) -> Result<(), PretrainedError> {
+        let had_head = published.publishes_classifier();
+        let stays = had_head && names(published)? == self.names;
         if !stays {
-            config.insert("id2label".into(), names.into());
+            let numbered = || self.names.iter().enumerate();
+            config.insert(
+                "id2label".into(),
+                numbered().map(|(i, name)| (i.to_string(), json!(name))).collect(),
+            );
             config.insert("label2id".into(), numbered().map(|(i, name)| (name.clone(), json!(i))).collect());
             // transformers counts the names.
             config.remove("num_labels");
@@ -483,16 +493,18 @@ impl Classifier {
             Predicts::Tags => None,
         };
         let is_stated = config.get("problem_type").is_some_and(|stated| !stated.is_null());
-        let must = self.predicts == Predicts::Labels || self.predicts == Predicts::Numbers && !stays;
+        let must = !stays && self.predicts != Predicts::Class;
         if let Some(problem) = problem.filter(|_| is_stated || must) {
             config.insert("problem_type".into(), problem.into());
         }
+        let kind = published.kind();
         let other = Published::of(kind).filter(|published| published.reads.is_none() != self.reads.is_none());
         let other: Vec<Value> = other.map(|published| json!([published.class])).collect();
         let is_other = config.get("architectures").is_some_and(|stated| other.contains(stated));
         if let Some(published) = Published::with_head(kind, self).filter(|_| !had_head || is_other) {
             config.insert("architectures".into(), json!([published.class]));
         }
+        Ok(())
     }
 }
 

@@ -209,17 +209,14 @@ fn update_settings(
     {
         config.insert(key.into(), stored.into());
     }
-    let kind = published.kind().to_string();
-    let had_head = published.publishes_classifier();
     for image in tasks.iter().filter_map(|named| image::preparation(&named.task)) {
         image::state(&image, &published, &mut config, folder)?;
     }
     if let Some(classifier) = &published.classifier {
-        classifier.state(&kind, had_head, &mut config);
-    }
-    if had_head && published.classifier.is_none() {
+        classifier.state(&published, &mut config)?;
+    } else if published.publishes_classifier() {
         published.remove_classifier();
-        config.insert("architectures".into(), json!([classifier::class_without_head(&kind)]));
+        config.insert("architectures".into(), json!([classifier::class_without_head(published.kind())]));
     }
     if config != *published.settings.values() {
         write_json(&folder.join(CONFIG), &config)?;
