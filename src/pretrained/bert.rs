@@ -1,18 +1,17 @@
 //! BERT (Devlin et al. 2019) and models with its layout, such as MiniLM.
 
-use super::encoder::{HeadNames, TextEncoder};
+use super::encoder::{MaskedNames, TextEncoder};
 use super::names::{Layout, NameMap};
 use super::task::ImportedTask;
 use super::{Checkpoint, Description, PretrainedError};
 use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, NormPlacement};
 use serde_json::json;
 
-const HEADS: HeadNames = HeadNames {
+const MASKED: MaskedNames = MaskedNames {
     transform: "cls.predictions.transform.dense",
     norm: "cls.predictions.transform.LayerNorm",
     matrix: "cls.predictions.decoder",
     bias: "cls.predictions.bias",
-    classes: ["{prefix}pooler.dense", "classifier"],
 };
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
@@ -21,7 +20,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     settings.ignore(&["directionality", "pooler_fc_size", "pooler_num_attention_heads"]);
     settings.ignore(&["pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"]);
     let positions = settings.size("max_position_embeddings")?;
-    let encoder = TextEncoder::read(checkpoint, &HEADS, positions)?;
+    let encoder = TextEncoder::read(checkpoint, &MASKED, positions)?;
     let model = ModelConfig { head: encoder.head(), ..transformer(checkpoint)? };
     let segments = settings.count("type_vocab_size")?.unwrap_or(2);
     let task = encoder.task(settings.size("vocab_size")?, segments)?;
@@ -31,7 +30,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let table = embeddings(&mut names, &task, &prefix);
     encoder.positions(&mut names, &task, &position_table(&prefix), (0, positions));
     layers(&mut names, &model, &prefix);
-    encoder.names(&mut names, &table, &prefix);
+    encoder.names(&mut names, &table, [&format!("{prefix}pooler.dense"), "classifier"]);
     // The next-sentence head belongs to no task here.
     names.unread(&["cls.seq_relationship.weight", "cls.seq_relationship.bias"]);
     Ok(Description { model, task, names })

@@ -1,17 +1,16 @@
 //! DistilBERT (Sanh et al. 2019): BERT's layers without segments, under other names.
 
-use super::encoder::{HeadNames, TextEncoder};
+use super::encoder::{MaskedNames, TextEncoder};
 use super::names::{Layout, NameMap};
 use super::{Checkpoint, Description, PretrainedError};
 use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, NormPlacement};
 use serde_json::json;
 
-const HEADS: HeadNames = HeadNames {
+const MASKED: MaskedNames = MaskedNames {
     transform: "vocab_transform",
     norm: "vocab_layer_norm",
     matrix: "vocab_projector",
     bias: "vocab_projector.bias",
-    classes: ["pre_classifier", "classifier"],
 };
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
@@ -25,7 +24,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     // The file holds the table of positions even if it is of sines.
     settings.ignore(&["sinusoidal_pos_embds"]);
     let positions = settings.size("max_position_embeddings")?;
-    let encoder = TextEncoder::read(checkpoint, &HEADS, positions)?;
+    let encoder = TextEncoder::read(checkpoint, &MASKED, positions)?;
     let model = ModelConfig {
         d_model: settings.size("dim")?,
         n_layers: settings.size("n_layers")?,
@@ -68,6 +67,6 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         names.map(&ours("mlp.outer"), &theirs("ffn.lin2"), true);
         names.map(&ours("mlp_norm"), &theirs("output_layer_norm"), true);
     }
-    encoder.names(&mut names, &table, &prefix);
+    encoder.names(&mut names, &table, ["pre_classifier", "classifier"]);
     Ok(Description { model, task, names })
 }

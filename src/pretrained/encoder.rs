@@ -7,9 +7,9 @@ use super::task::ImportedTask;
 use super::{Checkpoint, PretrainedError, text};
 use crate::model::HeadConfig;
 
-/// The names of the tensors of an encoder's heads.
-pub(super) struct HeadNames {
-    /// The linear map before the matrix of a head that predicts masked tokens.
+/// The names of the tensors of a head that predicts masked tokens.
+pub(super) struct MaskedNames {
+    /// The linear map before the matrix.
     pub transform: &'static str,
     /// The norm after that map.
     pub norm: &'static str,
@@ -17,19 +17,12 @@ pub(super) struct HeadNames {
     pub matrix: &'static str,
     /// The bias of the matrix.
     pub bias: &'static str,
-    /// The hidden layer of a head of classes of a text, and its linear map. That of classes of tokens is [`OF_TOKENS`].
-    pub classes: [&'static str; 2],
 }
-
-/// The linear map of classes of tokens.
-const OF_TOKENS: &str = "classifier";
-/// In a name, the prefix of the transformer's tensors.
-const PREFIX: &str = "{prefix}";
 
 /// A published encoder: what it predicts, and for how many tokens.
 pub(super) struct TextEncoder<'a> {
     checkpoint: &'a Checkpoint,
-    heads: &'static HeadNames,
+    masked: &'static MaskedNames,
     output: Output,
     /// The most tokens of a text.
     pub context: usize,
@@ -52,7 +45,7 @@ impl<'a> TextEncoder<'a> {
     /// As of [`SentenceEncoder::read`] and [`Classifier::of_text`].
     pub fn read(
         checkpoint: &'a Checkpoint,
-        heads: &'static HeadNames,
+        masked: &'static MaskedNames,
         positions: usize,
     ) -> Result<Self, PretrainedError> {
         let (output, most) = if checkpoint.has_classifier() {
@@ -62,13 +55,13 @@ impl<'a> TextEncoder<'a> {
         } else if let Some(sentence) = SentenceEncoder::read(checkpoint)? {
             let most = sentence.most_tokens;
             (Output::Vector(sentence), most)
-        } else if checkpoint.has(&format!("{}.weight", heads.transform)) {
+        } else if checkpoint.has(&format!("{}.weight", masked.transform)) {
             (Output::Masked, None)
         } else {
             (Output::Vector(SentenceEncoder::default()), None)
         };
         let context = most.map_or(positions, |most| most.min(positions));
-        Ok(Self { checkpoint, heads, output, context })
+        Ok(Self { checkpoint, masked, output, context })
     }
 
     /// Whether masked tokens are predicted.
@@ -120,9 +113,10 @@ impl<'a> TextEncoder<'a> {
         names.rows(&[&task.embedding("text", "index")], &[theirs], layout);
     }
 
-    /// The names of the head; `table` is the name of the embedding table, and `prefix` the transformer's.
-    pub fn names(&self, names: &mut NameMap, table: &str, prefix: &str) {
-        let HeadNames { transform, norm, matrix, bias, classes: [hidden, linear] } = self.heads;
+    /// The names of the head; `table` is the name of the embedding table. Those of a head of classes of a text
+    /// are `hidden`, its hidden layer, and `linear`.
+    pub fn names(&self, names: &mut NameMap, table: &str, [hidden, linear]: [&str; 2]) {
+        let MaskedNames { transform, norm, matrix, bias } = self.masked;
         match &self.output {
             Output::Masked => {
                 names.map("head.text.transform", transform, true);
@@ -142,11 +136,9 @@ impl<'a> TextEncoder<'a> {
                 names.unread(&[bias]);
             }
             Output::Classes(classifier) if classifier.reads.is_none() => {
-                classifier.names(names, "", OF_TOKENS);
+                classifier.names(names, "", "classifier");
             }
-            Output::Classes(classifier) => {
-                classifier.names(names, &hidden.replace(PREFIX, prefix), linear);
-            }
+            Output::Classes(classifier) => classifier.names(names, hidden, linear),
         }
         // Without a head of classes, the pooler belongs to no task here.
         names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"]);

@@ -1,18 +1,17 @@
 //! RoBERTa (Liu et al. 2019) and XLM-R (Conneau et al. 2020): BERT's layers with other positions and another head.
 
 use super::bert;
-use super::encoder::{HeadNames, TextEncoder};
+use super::encoder::{MaskedNames, TextEncoder};
 use super::names::NameMap;
 use super::{Checkpoint, Description, PretrainedError};
 use crate::model::ModelConfig;
 use crate::ops::Activation;
 
-const HEADS: HeadNames = HeadNames {
+const MASKED: MaskedNames = MaskedNames {
     transform: "lm_head.dense",
     norm: "lm_head.layer_norm",
     matrix: "lm_head.decoder",
     bias: "lm_head.bias",
-    classes: ["classifier.dense", "classifier.out_proj"],
 };
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
@@ -26,7 +25,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         );
         checkpoint.refuse("max_position_embeddings", problem)
     })?;
-    let encoder = TextEncoder::read(checkpoint, &HEADS, positions)?;
+    let encoder = TextEncoder::read(checkpoint, &MASKED, positions)?;
     let model = ModelConfig { head: encoder.head(), ..bert::transformer(checkpoint)? };
     if encoder.is_masked() && model.mlp.activation != Activation::Gelu {
         let problem =
@@ -41,6 +40,6 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let table = bert::embeddings(&mut names, &task, &prefix);
     encoder.positions(&mut names, &task, &bert::position_table(&prefix), (first, rows));
     bert::layers(&mut names, &model, &prefix);
-    encoder.names(&mut names, &table, &prefix);
+    encoder.names(&mut names, &table, ["classifier.dense", "classifier.out_proj"]);
     Ok(Description { model, task, names })
 }
