@@ -1,6 +1,7 @@
 //! IDX pairs, the format of MNIST: `train-images-idx3-ubyte.gz` beside `train-labels-idx1-ubyte.gz`.
 
 use super::pixels::{Pixels, Set};
+use super::place::file_name;
 use super::{Place, Table};
 use crate::data::{DataError, files};
 use smalti_image::idx;
@@ -24,7 +25,9 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         None => place.locations()?,
     };
     let stems: Option<Vec<&str>> = locations.iter().map(|location| stem(location)).collect();
-    let Some(stems) = stems.filter(|stems| !stems.is_empty()) else { return Ok(None) };
+    let Some(stems) = stems.filter(|stems| !stems.is_empty()) else {
+        return place.decline("it has no file with a name of MNIST's, such as train-images-idx3-ubyte");
+    };
     place.refuse_columns(NAME)?;
     let mut sets: Vec<Set> = vec![];
     // The training split comes first.
@@ -40,6 +43,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         }
         sets.push(read(images, stem)?);
     }
+    place.because(format!("it has files with names of MNIST's, such as {}", file_name(&sets[0].location)));
     Ok(Some(Arc::new(Pixels::new(&place.path, sets, None)?)))
 }
 

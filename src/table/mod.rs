@@ -17,6 +17,7 @@ mod idx;
 mod lines;
 mod memory;
 mod modality;
+mod nearest;
 #[cfg(feature = "image")]
 mod pixels;
 mod place;
@@ -27,6 +28,7 @@ mod speech;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unread;
 mod webdataset;
 
 pub use alias::alias;
@@ -37,7 +39,7 @@ pub use memory::MemoryTable;
 pub use modality::Modality;
 pub use place::Place;
 pub use select::{compared_values, hold_out, select};
-pub use source::{Opener, Source, SourceError, SourceRegistry};
+pub use source::{Declined, Detected, Opener, Source, SourceError, SourceRegistry};
 
 use crate::data::DataError;
 use smalti_contract::Value;

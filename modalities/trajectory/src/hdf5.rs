@@ -19,7 +19,7 @@ mod process;
 
 pub use process::{read_in_subprocess, serve};
 
-use crate::table::{self, Column, Rewards, Role, role};
+use crate::table::{self, Column, Role, role};
 use crate::{Episode, Images, TrajectoryError};
 use ::hdf5_metno::dataset::Layout;
 use ::hdf5_metno::types::{IntSize, TypeDescriptor};
@@ -49,7 +49,7 @@ pub fn read(path: &Path) -> Result<Vec<Episode>, TrajectoryError> {
         .collect();
     if groups.is_empty() {
         let columns = reader.columns(&file, names)?;
-        return table::episodes(columns, Rewards::Required);
+        return table::episodes(columns);
     }
     groups.sort_unstable();
     groups.into_iter().enumerate().map(|(e, (_, name))| reader.minari(&file, name, e)).collect()

@@ -28,7 +28,7 @@
 //! `files` are paths relative to the log's folder, one for each step; `encoded` are the contents of such files in
 //! base64; `frames` are all pixels `[steps, height, width, channels]`, one byte each, in base64.
 //!
-//! `terminated` (the environment ended the episode) and `truncated` (a time limit ended it) are false by default, and may be
+//! `rewards` may be left out, as in demonstrations. `terminated` (the environment ended the episode) and `truncated` (a time limit ended it) are false by default, and may be
 //! a list with a value for each step, also as `terminals`, `terminations`, `truncations`, `timeouts` and `dones`. An
 //! observation after the last action is dropped. `continuous_observations`, `discrete_actions` and the like (JAT) are
 //! `observations` and `actions`; `infos` (Minari) are ignored. Empty lines are skipped.
@@ -62,7 +62,8 @@ struct Line {
     images: BTreeMap<String, images::Form>,
     #[serde(deserialize_with = "actions", alias = "continuous_actions", alias = "discrete_actions")]
     actions: Series,
-    rewards: Vec<f64>,
+    #[serde(default)]
+    rewards: Option<Vec<f64>>,
     #[serde(default, alias = "terminals", alias = "terminations")]
     terminated: Flags,
     #[serde(default, alias = "truncations", alias = "timeouts")]
@@ -137,7 +138,7 @@ fn episode(line: &[u8]) -> Result<Episode, String> {
         let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
         format!("column {}: {message}", error.column())
     })?;
-    if line.rewards.is_empty() {
+    if line.rewards.as_ref().is_some_and(Vec::is_empty) {
         return Err("rewards must have at least one step; found none".into());
     }
     let mut columns = line.observations.columns();
@@ -149,7 +150,8 @@ fn episode(line: &[u8]) -> Result<Episode, String> {
         columns.push(Column::of_images(series::joined("observations", &camera), images));
     }
     columns.extend(line.actions.columns());
-    columns.push(Column { name: "rewards".into(), dim: 1, values: line.rewards, ..Column::default() });
+    let rewards = |values| Column { name: "rewards".into(), dim: 1, values, ..Column::default() };
+    columns.extend(line.rewards.map(rewards));
     let mut once = |name: &str, flags: Flags| match flags {
         Flags::Once(flag) => flag,
         Flags::Steps(values) => {

@@ -21,7 +21,7 @@
 mod tests;
 
 use crate::npy::{Array, holds_images};
-use crate::table::{self, Column, Rewards, Role, role};
+use crate::table::{self, Column, Role, role};
 use crate::{Episode, TrajectoryError};
 use std::io::Cursor;
 use zip::ZipArchive;
@@ -58,7 +58,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
         Role::Ignored | Role::Index => Ok(Column { name, ..Column::default() }),
         _ => column(&mut archive, name),
     });
-    table::episodes(columns.collect::<Result<_, _>>()?, Rewards::Required)
+    table::episodes(columns.collect::<Result<_, _>>()?)
 }
 
 fn column(archive: &mut ZipArchive<Cursor<&[u8]>>, name: String) -> Result<Column, TrajectoryError> {

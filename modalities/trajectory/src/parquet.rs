@@ -5,7 +5,7 @@
 //! | `observation.state` and other `observation.NAME` | number, or list of constant length | the state, in the columns' order |
 //! | `observation.NAME` | `{bytes, path}`, or bytes | images, such as PNG, or their paths in the data set |
 //! | `action`, or `action.NAME` for several | the same | integers: discrete; floats: continuous |
-//! | `next.reward` (also `reward`) | a number | rewards; 0 without this column, as in demonstrations |
+//! | `next.reward` (also `reward`) | a number | optional: the rewards |
 //! | `episode_index` (also `episode`) | integer | the same at each step of an episode |
 //! | `frame_index` | integer | optional: the step in the episode, from 0 |
 //! | `terminated`, `truncated` | bool or 0 and 1 | optional: termination, and a time limit |
@@ -23,7 +23,7 @@ mod leaf;
 mod nested;
 mod pages;
 
-use crate::table::{self, Column, INDEX, Rewards, Role, role};
+use crate::table::{self, Column, INDEX, Role, role};
 use crate::{Read, TrajectoryError};
 use ::parquet::basic::Type;
 use ::parquet::column::reader::ColumnReader;
@@ -60,7 +60,7 @@ pub(crate) fn read_named(
         Some(episodes) => episodes.columns()?,
         None => content.columns,
     };
-    let episodes = table::episodes(columns, Rewards::ZeroIfMissing)?;
+    let episodes = table::episodes(columns)?;
     Ok(Read { episodes, skipped: content.skipped })
 }
 

@@ -27,18 +27,9 @@ pub(crate) struct Column {
     pub(crate) images: Option<Images>,
 }
 
-/// The rewards if there is no column of rewards.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Rewards {
-    /// An error.
-    Required,
-    /// All 0, as in demonstrations.
-    ZeroIfMissing,
-}
-
 /// Convert columns to episodes; columns without a role are ignored.
-pub(crate) fn episodes(columns: Vec<Column>, rewards: Rewards) -> Result<Vec<Episode>, TrajectoryError> {
-    Table::new(columns)?.episodes(rewards)
+pub(crate) fn episodes(columns: Vec<Column>) -> Result<Vec<Episode>, TrajectoryError> {
+    Table::new(columns)?.episodes()
 }
 
 /// Convert columns to one episode, ignoring episode boundaries.
@@ -59,7 +50,7 @@ pub(crate) fn episode(columns: Vec<Column>, end: Option<End>) -> Result<Episode,
         state_names: states.elements,
         images,
         actions: table.actions()?,
-        rewards: table.rewards(Rewards::Required)?,
+        rewards: table.rewards()?,
         end: end.unwrap_or(by_flags),
     };
     episode.validate()?;
@@ -145,7 +136,7 @@ impl Table {
         self.columns.iter().find(|(role, _)| is(role)).ok_or_else(missing)
     }
 
-    fn episodes(mut self, rewards: Rewards) -> Result<Vec<Episode>, TrajectoryError> {
+    fn episodes(mut self) -> Result<Vec<Episode>, TrajectoryError> {
         let starts = self.starts()?;
         let (terminated, truncated) = (self.flags(&Role::Terminated)?, self.flags(&Role::Truncated)?);
         self.check_steps(&starts)?;
@@ -154,7 +145,7 @@ impl Table {
         }
         self.drop_last_observations(&starts)?;
         let (images, states) = (self.images()?, self.states()?);
-        let (actions, rewards) = (self.actions()?, self.rewards(rewards)?);
+        let (actions, rewards) = (self.actions()?, self.rewards()?);
         let ends = starts.iter().skip(1).copied().chain([self.steps]);
         let episode = |(e, (start, end)): (usize, (usize, usize))| {
             let last = |flag: &Option<Flag>| match flag {
@@ -167,7 +158,7 @@ impl Table {
                 state_names: states.elements.clone(),
                 images: images.iter().map(|(name, all)| (name.clone(), all.slice(start..end))).collect(),
                 actions: actions.slice(start..end),
-                rewards: rewards[start..end].to_vec(),
+                rewards: rewards.get(start..end).unwrap_or_default().to_vec(),
                 end: End::of(last(&terminated)?, last(&truncated)?),
             };
             episode.validate().map_err(|error| error.in_episode(e))?;
@@ -255,15 +246,10 @@ impl Table {
         Ok(Some(Flag { name: column.name.clone(), values }))
     }
 
-    fn rewards(&self, rewards: Rewards) -> Result<Vec<f32>, TrajectoryError> {
-        match self.only(&Role::Reward)? {
-            Some(column) => Ok(column.values.iter().map(|&value| value as f32).collect()),
-            None if rewards == Rewards::ZeroIfMissing => Ok(vec![0.0; self.steps]),
-            None => {
-                let found = self.found.clone();
-                Err(TrajectoryError::Missing { what: "rewards", such_as: "rewards", found })
-            }
-        }
+    /// The rewards; none without a column of them, as in demonstrations.
+    fn rewards(&self) -> Result<Vec<f32>, TrajectoryError> {
+        let column = self.only(&Role::Reward)?;
+        Ok(column.map_or(vec![], |column| column.values.iter().map(|&value| value as f32).collect()))
     }
 }
 

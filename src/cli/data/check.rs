@@ -12,6 +12,7 @@ use crate::registry::Modalities;
 use anyhow::{Result, ensure};
 use clap::Args;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -36,7 +37,7 @@ pub struct CheckArgs {
     split: Option<String>,
     #[command(flatten)]
     slicing: SlicingOptions,
-    /// Print one JSON object: for each split rows, fields and corrupt rows; duplicates; skipped files.
+    /// Print one JSON object: layout; for each split rows, fields and corrupt rows; duplicates.
     #[arg(long)]
     json: bool,
 }
@@ -47,7 +48,8 @@ pub fn run(args: CheckArgs, modalities: &Modalities) -> Result<()> {
         return task::check(&settings, &args.set, args.samples, args.json, modalities);
     }
     ensure!(args.set.is_empty(), "{}: --set is for a task: a TOML file, preset or run folder", args.path);
-    let table = open(&args.path, modalities.sources())?;
+    let detected = open(&args.path, modalities.sources())?;
+    let table = &detected.table;
     let mut bar: Option<Bar> = None;
     let report = inspect_table(
         table.as_ref(),
@@ -66,11 +68,21 @@ pub fn run(args: CheckArgs, modalities: &Modalities) -> Result<()> {
     match args.json {
         true => {
             let TableReport { splits, duplicates, skipped } = &report;
+            let others = detected.others.iter().map(|other| (other.layout, other.reason.as_str()));
             print::json(&json!({
-                "path": args.path, "splits": splits, "duplicates": duplicates, "skipped": skipped,
+                "path": args.path,
+                "layout": detected.layout,
+                "because": detected.because,
+                "others": others.collect::<BTreeMap<_, _>>(),
+                "splits": splits,
+                "duplicates": duplicates,
+                "skipped": skipped,
             }))?;
         }
-        false => show::table(table.name(), &report),
+        false => {
+            show::layout(&detected);
+            show::table(table.name(), &report);
+        }
     }
     verdict(&args.path, &report)
 }

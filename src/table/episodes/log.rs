@@ -3,7 +3,7 @@
 use crate::data::error::contained;
 use crate::data::{self, DataError, Files};
 use smalti_trajectory::lerobot::{self, Info};
-use smalti_trajectory::{Episode, Format, Images, TrajectoryError, csv, episodes, parquet};
+use smalti_trajectory::{Episode, Format, Images, TrajectoryError, csv, episodes_in, parquet};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -72,6 +72,12 @@ fn with_image_paths(location: &str, folder: &str, mut episode: Episode) -> Resul
     Ok(episode)
 }
 
+/// The error of an episode that cannot be read, with the format that the file's name tells.
+pub(super) fn unreadable(file: &str, error: &TrajectoryError) -> DataError {
+    let format = Format::by_name(file).map_or("npz, JSON lines, CSV, Parquet, HDF5", Format::name);
+    DataError::tokenize(file, format!("not readable as episodes ({format}): {error}"))
+}
+
 fn is_named(path: &str) -> bool {
     let path = path.strip_suffix(".gz").unwrap_or(path);
     ENDINGS.iter().any(|ending| path.ends_with(ending))
@@ -84,9 +90,7 @@ impl Log {
     /// The error of the first corrupt episode, with its file.
     pub fn all(self) -> Result<Vec<LoggedEpisode>, DataError> {
         let one = |(number, (file, episode)): (usize, (String, Result<Episode, TrajectoryError>))| {
-            let formats = "npz, JSON lines, CSV, Parquet, HDF5";
-            let refuse = |e| DataError::tokenize(&file, format!("not readable as episodes ({formats}): {e}"));
-            let episode = episode.map_err(refuse)?;
+            let episode = episode.map_err(|error| unreadable(&file, &error))?;
             Ok(LoggedEpisode { file, number, episode })
         };
         self.episodes.into_iter().enumerate().map(one).collect()
@@ -109,10 +113,13 @@ impl Log {
             let episode = episode.and_then(|episode| with_image_paths(location, folder, episode));
             self.episodes.push((location.to_string(), episode));
         };
-        let read = match Format::of(bytes) {
+        let read = match Format::by_name(location).or_else(|| Format::of(bytes)) {
             Some(Format::Parquet) => parquet::read(bytes),
             Some(Format::Csv) => csv::read(bytes),
-            _ => return episodes(bytes).for_each(put),
+            Some(format) => return episodes_in(format, bytes).for_each(put),
+            None => {
+                Err(TrajectoryError::Columns("neither its name nor its content is of one of these".into()))
+            }
         };
         match read {
             Ok(read) => {

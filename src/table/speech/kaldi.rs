@@ -42,6 +42,7 @@ pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         return none(place, NAME, expected);
     }
     place.refuse_columns(NAME)?;
+    place.because(format!("it has {expected}"));
     let mut parsed =
         folders.iter().map(|folder| utterances(&files, folder)).collect::<Result<Vec<_>, _>>()?;
     let is_read = |path: &str| READ.contains(&file_name(path)) && folders.contains(&folder(path));

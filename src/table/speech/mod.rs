@@ -197,10 +197,10 @@ fn by_folder(
     Ok(if one { tables.swap_remove(0).0 } else { Arc::new(ConcatTable::new(tables)) })
 }
 
-/// No table; an error if the settings name the layout.
+/// No table, because the files that are `expected` are not there; an error if the settings name the layout.
 fn none(place: &Place, layout: &str, expected: &str) -> Result<Option<Arc<dyn Table>>, DataError> {
     match place.is_requested(layout) {
         true => Err(DataError::layout(&place.path, format!("expected {expected}; found none"))),
-        false => Ok(None),
+        false => place.decline(format!("it lacks {expected}")),
     }
 }

@@ -183,7 +183,7 @@ fn logs_are_episodes() {
         let robot = of(&format!("layouts/{folder}"));
         let total: usize = (0..robot.len()).map(|row| robot.steps(row)).sum();
         assert_eq!((robot.len(), total), (episodes, steps), "{folder}");
-        assert_eq!(robot.fields(), ["observations", "actions", "rewards", "task", "split"], "{folder}");
+        assert_eq!(robot.fields(), ["observations", "actions", "task", "split"], "{folder}");
         let Value::Series(states) = robot.window(1, "observations", 0..2).unwrap() else {
             panic!("a series")
         };

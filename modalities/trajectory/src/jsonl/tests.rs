@@ -143,7 +143,6 @@ fn errors_have_the_line() {
             r#"{"observations": [[1]], "actions": [0], "rewards": [0], "colour": 1}"#,
             "line 3: column 64: unknown field",
         ),
-        (r#"{"observations": [[1]], "actions": [0]}"#, "line 3: column 39: missing field `rewards`"),
         (
             r#"{"observations": [[1], [1, 2]], "actions": [0, 0], "rewards": [0, 0]}"#,
             "line 3: column 30: observations at step 1: expected 1 numbers, as at step 0; found 2",

@@ -21,7 +21,7 @@ fn steps(more: Vec<Column>) -> Vec<Column> {
 }
 
 fn read(columns: Vec<Column>) -> Result<Vec<Episode>, TrajectoryError> {
-    episodes(columns, Rewards::Required)
+    episodes(columns)
 }
 
 /// The lengths and ends of the episodes.
@@ -184,13 +184,9 @@ fn an_observation_after_the_last_action_is_dropped() {
 }
 
 #[test]
-fn demonstrations_without_rewards_have_rewards_of_0() {
+fn demonstrations_have_no_rewards() {
     let mut columns = steps(vec![whole("episode", &[0.0; 4])]);
     columns.remove(2);
-    assert_eq!(
-        error(columns.clone()),
-        "no column for rewards (such as \"rewards\"); found: obs, action, episode"
-    );
-    let read = episodes(columns, Rewards::ZeroIfMissing).unwrap();
-    assert_eq!(read[0].rewards, [0.0; 4]);
+    let read = episodes(columns).unwrap();
+    assert_eq!((read[0].len(), &read[0].rewards[..]), (4, &[][..]));
 }
