@@ -6,7 +6,8 @@ use super::plan::{OtherTaskPart, Plan, PlannedPart, fields};
 use super::rows::Rows;
 use super::settings::{OutputSettings, TaskSettings};
 use super::values::{ConcatenatedValues, FieldValues};
-use crate::head::{FitData, Head, HeadError, HeadInput};
+use crate::data::{Notice, notify};
+use crate::head::{Classify, FitData, Head, HeadError, HeadInput, HeadKind, only_class};
 use crate::registry::Modalities;
 use crate::table::Derivation;
 use crate::task::{SavedTask, SavedTokenizer};
@@ -201,6 +202,14 @@ impl Fitting<'_> {
             }
             (error, _) => refuse(error),
         })?;
+        if let Some(values) = values.as_ref().filter(|_| output.head == Classify::NAME)
+            && let Some(class) = only_class(values)
+        {
+            notify(Notice::Note(&format!(
+                "outputs.{name}: all training rows have the class {class:?}: a model that predicts it alone is always right; \
+                 check data.source, data.train and the field of the labels"
+            )));
+        }
         self.fitted.saved.heads.insert(name.into(), state);
         self.fitted.labels.push(label);
         self.fitted.heads.push(head);

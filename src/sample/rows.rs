@@ -22,6 +22,8 @@ pub struct Rows {
     pub(super) sources: SourceSizes,
     /// Whether a corrupt row is an error or is skipped.
     pub corrupt: OnCorruptSample,
+    /// How the rows were chosen, for messages: "10% held out of 1000 rows of photos".
+    pub chosen: String,
 }
 
 impl Rows {
@@ -63,12 +65,15 @@ impl Rows {
         };
         let split = |table: &Arc<dyn Table>, rows: Vec<u32>, sizes: &[(usize, f64)]| Self {
             sources: sizes_within(&rows, sizes),
+            chosen: chosen(table.as_ref(), &rows),
             table: table.clone(),
             rows,
             corrupt: data.corrupt_samples,
         };
         if let Some(source) = &data.validation_source {
-            let (validation_table, validation_sizes) = open(source)?;
+            let is_same = *source == data.source;
+            let (validation_table, validation_sizes) =
+                if is_same { (table.clone(), sizes.clone()) } else { open(source)? };
             let validation = filtered(&validation_table, "data.validation", &data.validation)?;
             let validation = validation.unwrap_or_else(|| all(&validation_table));
             let train = train.unwrap_or_else(|| all(&table));
@@ -90,7 +95,10 @@ impl Rows {
                     rows.sort_unstable();
                     rows
                 };
-                (pick(rest), pick(held))
+                let (name, share) = (table.name(), percent(data.holdout));
+                let chosen = format!("{share}% held out of {} rows of {name} at random", train.len());
+                let held = Self { chosen, ..split(&table, pick(held), &sizes) };
+                return not_empty(data, split(&table, pick(rest), &sizes), held);
             }
             (train, Some(validation)) => {
                 let is_validation = |row: &u32| validation.binary_search(row).is_ok();
@@ -142,6 +150,19 @@ impl Rows {
     /// The number of time steps of each row.
     pub(super) fn steps(&self) -> impl Iterator<Item = usize> + '_ {
         self.rows.iter().map(|&row| self.table.steps(row as usize))
+    }
+}
+
+/// A share in percent, rounded.
+pub(super) fn percent(share: f64) -> f64 {
+    (1e4 * share).round() / 100.0
+}
+
+/// How these rows of a table were chosen.
+fn chosen(table: &dyn Table, rows: &[u32]) -> String {
+    match (rows.len(), table.len()) {
+        (some, all) if some < all => format!("{some} of {all} rows of {}", table.name()),
+        (all, _) => format!("all {all} rows of {}", table.name()),
     }
 }
 

@@ -167,6 +167,7 @@ fn bridge_of_octo_is_read() {
             let values = series(table.value(row, field).unwrap());
             assert_eq!((values.len(), values[9].describe()), (10, format!("an array [{dim}]")));
         }
+        assert_eq!(series(table.value(row, "rewards").unwrap()), vec![Value::Number(0.0); 10]);
         let Some(Value::File(image)) = series(table.window(row, "image_0", 2..3).unwrap()).pop() else {
             panic!("an image")
         };
