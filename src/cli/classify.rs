@@ -1,6 +1,6 @@
 //! `smalti classify`
 
-use super::compositions::{Loaded, batches, files};
+use super::compositions::{Loaded, Unanswered, batches, files};
 use super::{device::DeviceChoice, print};
 use crate::data;
 use crate::inference::{Predicted, predict_tokens};
@@ -41,30 +41,35 @@ pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
     let run = Loaded::open(&args.run, args.device, modalities)?;
     let expected = "an output with classes and a single input (of several, use `predict` with --row)";
     let (number, task, input) = run.find(expected, |number, task| Some((number, task, only_input(task)?)))?;
-    let (mut shown, mut rows) = (vec![], vec![]);
-    for file in &files(&task.parts()[input], &args.files)? {
-        let bytes = data::read(file)?;
-        batches(&task.parts()[input], (file, &bytes), BATCH, |first, tokens| {
-            let predicted = predict_tokens(&run.model, number, task, input, tokens)?;
-            for (row, predicted) in (first..).zip(predicted) {
-                for (output, classes) in classes(task, predicted, args.top) {
-                    let named = classes.iter().map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
-                    let named = named.collect::<Vec<_>>().join(", ");
-                    rows.push(vec![file.clone(), row.to_string(), output.clone(), named]);
-                    let classes =
-                        classes.iter().map(|(class, p)| json!({ "class": class, "probability": p }));
-                    let classes: Vec<Json> = classes.collect();
-                    shown.push(json!({ "file": file, "row": row, "output": output, "classes": classes }));
-                }
-            }
+    let part = &task.parts()[input];
+    let files = files(part, &args.files)?;
+    let (mut shown, mut rows, mut unanswered) = (vec![], vec![], Unanswered::of(files.len()));
+    let answer = |file: &str| -> Result<Vec<(usize, Predicted)>> {
+        let (bytes, mut found) = (data::read(file)?, vec![]);
+        batches(part, (file, &bytes), BATCH, |first, tokens| {
+            found.extend((first..).zip(predict_tokens(&run.model, number, task, input, tokens)?));
             Ok(())
         })?;
+        Ok(found)
+    };
+    for file in &files {
+        for (row, predicted) in unanswered.keep(file, answer(file))?.into_iter().flatten() {
+            for (output, classes) in classes(task, predicted, args.top) {
+                let named = classes.iter().map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
+                let named = named.collect::<Vec<_>>().join(", ");
+                rows.push(vec![file.clone(), row.to_string(), output.clone(), named]);
+                let classes = classes.iter().map(|(class, p)| json!({ "class": class, "probability": p }));
+                let classes: Vec<Json> = classes.collect();
+                shown.push(json!({ "file": file, "row": row, "output": output, "classes": classes }));
+            }
+        }
     }
-    if args.json {
-        return print::json(&json!({ "rows": shown }));
+    shown.extend(unanswered.json("file"));
+    match args.json {
+        true => print::json(&json!({ "rows": shown }))?,
+        false => print::answers(&["file", "row", "output", "classes"], &rows),
     }
-    print::table(&["file", "row", "output", "classes"], &rows);
-    Ok(())
+    unanswered.check()
 }
 
 /// The number of the only input of a task that has an output with classes.

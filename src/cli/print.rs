@@ -53,6 +53,13 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) {
     println!("{table}");
 }
 
+/// Prints a table of answers, if there are any.
+pub fn answers(header: &[&str], rows: &[Vec<String>]) {
+    if !rows.is_empty() {
+        table(header, rows);
+    }
+}
+
 /// Prints the samples that are skipped, on standard error.
 pub fn not_used(problems: &[String]) {
     const SHOWN: usize = 20;
