@@ -162,6 +162,7 @@ pub(super) fn percent(share: f64) -> f64 {
 fn chosen(table: &dyn Table, rows: &[u32]) -> String {
     match (rows.len(), table.len()) {
         (some, all) if some < all => format!("{some} of {all} rows of {}", table.name()),
+        (1, _) => format!("the only row of {}", table.name()),
         (all, _) => format!("all {all} rows of {}", table.name()),
     }
 }

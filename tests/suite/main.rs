@@ -28,6 +28,7 @@ mod cli_inspect;
 mod cli_tokenize;
 mod codebook;
 mod documents;
+mod evaluation;
 mod heads;
 mod hub_data;
 mod image_policy;

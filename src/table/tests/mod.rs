@@ -1,6 +1,7 @@
 //! Every layout on small files and on real data.
 
 mod combined;
+mod detect;
 mod files;
 mod real;
 mod speech;

@@ -18,7 +18,7 @@ fn unusable_logs_are_named() {
         ("empty.npz", vec![], &["empty"]),
         ("cut.npz", whole[..300].to_vec(), &["npz"]),
         ("corrupt.npz", damaged(whole, 100), &["npz", "obs"]),
-        ("sound.npz", wav(8000, 800, 1, 16), &["npz", "JSON lines"]),
+        ("sound.npz", wav(8000, 800, 1, 16), &["not readable as episodes (npz)"]),
         (
             "nan.npz",
             log_with(("obs", "<f4", "(24, 2)".into(), nan)),
