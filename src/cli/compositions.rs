@@ -155,7 +155,8 @@ impl Unanswered {
     /// An object of JSON for each of the files, with the file under this key and the `error`.
     pub fn json(&self, key: &str) -> impl Iterator<Item = Json> {
         self.errors.iter().map(move |(file, error)| {
-            Map::from_iter([(key.to_string(), json!(file)), ("error".to_string(), json!(error))]).into()
+            let about = [(key.to_string(), json!(file)), ("error".to_string(), json!(error))];
+            Json::Object(Map::from_iter(about))
         })
     }
 
