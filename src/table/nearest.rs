@@ -30,13 +30,15 @@ fn layouts(location: &str) -> &'static [&'static str] {
     }
 }
 
-/// The files of a source, and one whose ending most of them have.
+/// A file of a source whose ending more of its files have than any other.
 struct Typical {
     location: String,
     /// Its name in the folder or archive.
     name: String,
     /// Whether the source is this file.
     is_alone: bool,
+    /// Whether more than half of the files have this ending.
+    is_most: bool,
 }
 
 impl Typical {
@@ -51,9 +53,9 @@ impl Typical {
         for location in &locations {
             endings.entry(extension(location)).or_insert((0, location)).0 += 1;
         }
-        let (_, name) = endings.into_values().max_by_key(|(n, _)| *n)?;
+        let (n, name) = endings.into_values().max_by_key(|(n, _)| *n)?;
         let location = files.as_ref().map_or_else(|| name.clone(), |files| files.location(name));
-        Some(Self { location, name: name.clone(), is_alone })
+        Some(Self { location, name: name.clone(), is_alone, is_most: 2 * n > locations.len() })
     }
 }
 
@@ -86,9 +88,10 @@ pub(super) fn error(place: &Place, declined: Vec<(&'static str, String)>) -> Dat
 
 /// What is wrong with a source, by a typical file and the reason of the nearest layout.
 fn problem(typical: &Typical, nearest: Option<&(&'static str, String)>) -> String {
-    let such_as = match typical.is_alone {
-        true => "it".to_string(),
-        false => format!("{}, as most of its files,", typical.name),
+    let such_as = match (typical.is_alone, typical.is_most) {
+        (true, _) => "it".to_string(),
+        (false, true) => format!("{}, as most of its files,", typical.name),
+        (false, false) => format!("its file {}", typical.name),
     };
     if let Some((what, instead)) = unread::form(&typical.location) {
         return format!("{such_as} is {what}; {instead}");
@@ -110,7 +113,9 @@ fn problem(typical: &Typical, nearest: Option<&(&'static str, String)>) -> Strin
     }
     if let Some(modality) = Modality::by_name(&typical.location) {
         let modality = modality.name();
-        return format!("{such_as} is of modality {modality}, but their names and places fit no layout");
+        return format!(
+            "{such_as} is of modality {modality}, but names and places of its files fit no layout"
+        );
     }
     let (what, instead) = unread::content(&typical.location);
     format!("{such_as} is {what}; {instead}")

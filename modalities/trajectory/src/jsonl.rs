@@ -136,7 +136,12 @@ fn episode(line: &[u8]) -> Result<Episode, String> {
         // The message ends with a position, whose "line 1" would be misleading.
         let text = error.to_string();
         let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-        format!("column {}: {message}", error.column())
+        match not_finite(line, error.column()) {
+            Some(word) => {
+                format!("column {}: {word} is not JSON; all numbers must be finite", error.column())
+            }
+            None => format!("column {}: {message}", error.column()),
+        }
     })?;
     if line.rewards.as_ref().is_some_and(Vec::is_empty) {
         return Err("rewards must have at least one step; found none".into());
@@ -163,6 +168,15 @@ fn episode(line: &[u8]) -> Result<Episode, String> {
     once("dones", line.dones);
     let end = (end != End::Unknown).then_some(end);
     table::episode(columns, end).map_err(|error| error.to_string())
+}
+
+/// The word near a column that Python writes for a number that is not finite, which JSON does not have.
+fn not_finite(line: &[u8], column: usize) -> Option<&'static str> {
+    const NEAR: usize = 10;
+    let near = line.get(column.saturating_sub(NEAR)..line.len().min(column.saturating_add(NEAR)))?;
+    ["NaN", "Infinity"]
+        .into_iter()
+        .find(|word| near.windows(word.len()).any(|found| found == word.as_bytes()))
 }
 
 /// Name the numbers of observations that are lists.

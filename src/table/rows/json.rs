@@ -23,6 +23,19 @@ pub fn fields(prefix: &str, object: IndexMap<String, Json>) -> Result<Vec<(Strin
     Ok(fields)
 }
 
+/// The error of a line that is not an object; it names the words that Python writes for numbers which JSON does not have.
+pub fn problem(line: &str, error: &serde_json::Error) -> String {
+    const NEAR: usize = 10;
+    let (column, line) = (error.column(), line.as_bytes());
+    let near = line.get(column.saturating_sub(NEAR)..line.len().min(column.saturating_add(NEAR)));
+    let has =
+        |word: &&str| near.is_some_and(|near| near.windows(word.len()).any(|found| found == word.as_bytes()));
+    match ["NaN", "Infinity"].into_iter().find(has) {
+        Some(word) => format!("column {column}: {word} is not JSON; write null for a missing number"),
+        None => format!("expected a JSON object; {error}"),
+    }
+}
+
 /// The value of JSON that is not an object. Empty texts, empty lists and null are missing; true and false are texts.
 ///
 /// # Errors
@@ -91,6 +104,16 @@ mod tests {
             [Ok(Value::Missing), Ok(Value::Missing), Ok(Value::Missing)]
         );
         assert!(of("[{}]").unwrap_err().starts_with("a list of objects"));
+    }
+
+    #[test]
+    fn a_number_that_json_does_not_have_is_named() {
+        for (line, word) in [("{\"x\": NaN}", "NaN"), ("{\"x\": -Infinity}", "Infinity")] {
+            let error = serde_json::from_str::<Json>(line).unwrap_err();
+            assert!(problem(line, &error).contains(&format!("{word} is not JSON; write null")), "{line}");
+        }
+        let error = serde_json::from_str::<Json>("{").unwrap_err();
+        assert!(problem("{", &error).starts_with("expected a JSON object; "));
     }
 
     #[test]

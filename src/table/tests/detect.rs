@@ -129,12 +129,17 @@ fn a_folder_in_no_layout_gets_the_reason_of_the_nearest() {
         ("arrays/b.npy", b"\x93NUMPY\x01\0"),
         ("arrays/README.md", b"two arrays"),
         ("bins/a.bin", b"1"),
+        ("mixed/a.npy", b"\x93NUMPY\x01\0"),
+        ("mixed/b.pdf", b"%PDF-1.7"),
+        ("mixed/c.xyz", b"words"),
         ("one.jpg", b"\xff\xd8\xff"),
     ]);
     let arrays = refusal(&folder, "arrays");
     assert!(arrays.contains("a.npy, as most of its files, is a single array of NumPy"), "{arrays}");
     let bins = refusal(&folder, "bins");
     assert!(bins.contains("the nearest is cifar, but it has no file with a name of CIFAR-10's"), "{bins}");
+    let mixed = refusal(&folder, "mixed");
+    assert!(mixed.contains("none of the known layouts: its file ") && mixed.contains(" is "), "{mixed}");
     let one = refusal(&folder, "one.jpg");
     assert!(one.contains("it is one image; name the folder of the images"), "{one}");
     std::fs::create_dir(at(&folder, "empty")).unwrap();

@@ -144,6 +144,10 @@ fn errors_have_the_line() {
             "line 3: column 64: unknown field",
         ),
         (
+            r#"{"observations": [[1], [NaN]], "actions": [0, 0], "rewards": [0, 0]}"#,
+            "line 3: column 25: NaN is not JSON; all numbers must be finite",
+        ),
+        (
             r#"{"observations": [[1], [1, 2]], "actions": [0, 0], "rewards": [0, 0]}"#,
             "line 3: column 30: observations at step 1: expected 1 numbers, as at step 0; found 2",
         ),
