@@ -144,10 +144,6 @@ fn errors_have_the_line() {
             "line 3: column 64: unknown field",
         ),
         (
-            r#"{"observations": [[1], [NaN]], "actions": [0, 0], "rewards": [0, 0]}"#,
-            "line 3: column 25: NaN is not JSON; all numbers must be finite",
-        ),
-        (
             r#"{"observations": [[1], [1, 2]], "actions": [0, 0], "rewards": [0, 0]}"#,
             "line 3: column 30: observations at step 1: expected 1 numbers, as at step 0; found 2",
         ),
@@ -237,4 +233,23 @@ fn errors_have_the_line() {
     assert_eq!(read(b" \n\n"), Err(TrajectoryError::Empty));
     let nested = format!("{{\"observations\": {}", "[".repeat(100_000));
     assert!(read(nested.as_bytes()).is_err());
+}
+
+#[test]
+fn a_number_that_is_not_finite_is_named() {
+    for (number, word) in [("NaN", "NaN"), ("-Infinity", "Infinity")] {
+        let line = format!("{{\"observations\": [[1], [{number}]], \"actions\": [0, 0]}}");
+        let error = read(line.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(&format!("{word} is not JSON; all numbers must be finite")), "{error}");
+    }
+}
+
+#[test]
+fn rewards_may_be_left_out() {
+    let episodes = read(br#"{"observations": [[1], [2]], "actions": [0, 1]}"#).unwrap();
+    assert_eq!((episodes[0].len(), episodes[0].rewards.len()), (2, 0));
+    let mut written = vec![];
+    write(&mut written, &episodes).unwrap();
+    assert!(!String::from_utf8(written.clone()).unwrap().contains("rewards"));
+    assert_eq!(read(&written), Ok(episodes));
 }
