@@ -76,7 +76,7 @@ fn settings(args: &TokenizeArgs, modalities: &Modalities) -> Result<TaskSettings
 
 /// The input of a camera's images.
 fn image(args: &TokenizeArgs) -> Result<InputSettings> {
-    let mut settings = args.tokenizer.image();
+    let mut settings = args.tokenizer.image_settings();
     settings.insert("modality".into(), json!("image"));
     Ok(serde_json::from_value(settings.into())?)
 }
