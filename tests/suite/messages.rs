@@ -182,6 +182,13 @@ fn class_folders_need_no_splits() {
     let place = place(&photos());
     works(&place, &image_train("photos"));
     assert!(works(&place, "classify run photos/cat/0.png --json").out.contains("\"dog\""));
+    let unset = image_train("photos").replace("--set inputs.image.patch_size=4 --out run", "--out guessed");
+    let note = works(&place, &unset).err;
+    assert!(
+        note.contains("note: inputs.image: 28×28 pixels, ") && note.contains("patches of 4×4, from "),
+        "{note}"
+    );
+    assert!(note.contains("note: data: 18 rows for training, 2 held out for validation"), "{note}");
     for name in ["train/cat/1", "train/dog/1", "validation/cat/1", "validation/dog/1"] {
         write(place.path(), &format!("halves/{name}.png"), &png(28, 28));
     }

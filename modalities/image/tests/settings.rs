@@ -168,7 +168,9 @@ fn no_more_images_are_read_than_needed() {
     let images = Counted::new(20_000);
     fitted(ImageSettings { image_size: Some([8, 8]), ..known.clone() }, &images);
     assert_eq!(images.read.get(), 0);
-    fitted(known.clone(), &Counted::new(20_000));
+    let guessed = Counted::new(20_000);
+    fitted(known.clone(), &guessed);
+    assert_eq!(guessed.read.get(), 200);
     fitted(ImageSettings { max_patches: Some([9, 9]), ..known }, &images);
     assert_eq!(images.read.get(), 0);
     fitted(ImageSettings { preset: Some(Preset::Mnist), ..ImageSettings::default() }, &images);
