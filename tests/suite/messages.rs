@@ -188,7 +188,7 @@ fn class_folders_need_no_splits() {
         note.contains("note: inputs.image: 28×28 pixels, ") && note.contains("patches of 4×4, from "),
         "{note}"
     );
-    assert!(note.contains("note: data: 18 rows for training, 2 held out for validation"), "{note}");
+    assert!(note.contains("note: data: 9 rows for training, 1 held out for validation"), "{note}");
     for name in ["train/cat/1", "train/dog/1", "validation/cat/1", "validation/dog/1"] {
         write(place.path(), &format!("halves/{name}.png"), &png(28, 28));
     }
