@@ -87,20 +87,7 @@ impl Rows {
                 format!("data: {n} rows for training, {m} held out for validation (data.holdout = {share})");
             return not_empty(data, split(&table, rest, &sizes), split(&table, held, &sizes), Some(note));
         };
-        let is_validation = |row: &u32| validation.binary_search(row).is_ok();
-        let train = match train {
-            None => all(&table).into_iter().filter(|row| !is_validation(row)).collect(),
-            Some(train) => {
-                let both = train.iter().filter(|row| is_validation(row)).count();
-                if both > 0 {
-                    let problem = format!(
-                        "selects {both} rows that data.train selects too; the splits must not overlap"
-                    );
-                    return Err(OpenError::Setting { setting: "data.validation".into(), problem });
-                }
-                train
-            }
-        };
+        let train = apart(&table, train, &validation)?;
         not_empty(data, split(&table, train, &sizes), split(&table, validation, &sizes), None)
     }
 
@@ -186,6 +173,21 @@ fn training_rows(table: &Arc<dyn Table>, data: &DataSettings) -> Result<Option<V
 /// The rows of both lists; the second is in ascending order.
 fn both(rows: Vec<u32>, others: &[u32]) -> Vec<u32> {
     rows.into_iter().filter(|row| others.binary_search(row).is_ok()).collect()
+}
+
+/// The training rows; without a filter of their own, all that are not for validation.
+fn apart(table: &Arc<dyn Table>, train: Option<Vec<u32>>, validation: &[u32]) -> Result<Vec<u32>, OpenError> {
+    let is_validation = |row: &u32| validation.binary_search(row).is_ok();
+    let Some(train) = train else {
+        return Ok(all(table).into_iter().filter(|row| !is_validation(row)).collect());
+    };
+    match train.iter().filter(|row| is_validation(row)).count() {
+        0 => Ok(train),
+        n => Err(OpenError::Setting {
+            setting: "data.validation".into(),
+            problem: format!("selects {n} rows that data.train selects too; the splits must not overlap"),
+        }),
+    }
 }
 
 /// The training and validation rows by the splits that the table names, and a note of them. `None` if a filter is set,
