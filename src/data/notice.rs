@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-/// What a user should know about data, such as the state of a download.
+/// What a user should know of the data: choices that follow from it, downloads.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Notice<'a> {

@@ -19,7 +19,7 @@ impl Composition {
         (name, loss_weight): (&str, f64),
         settings: &TaskSettings,
         plan: &Plan,
-        Fitted { tokenizers, labels, heads, saved }: Fitted,
+        Fitted { tokenizers, labels, heads, saved, .. }: Fitted,
     ) -> Result<Self, OpenError> {
         let mut parts = Vec::with_capacity(plan.parts.len());
         for ((number, planned), tokenizer) in plan.parts.iter().enumerate().zip(tokenizers) {

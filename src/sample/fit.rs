@@ -28,6 +28,8 @@ pub(super) struct Fitted {
     pub heads: Vec<Arc<dyn Head>>,
     /// The state that a run saves.
     pub saved: SavedTask,
+    /// What the fit chose, each in one line that begins with the part.
+    pub notes: Vec<String>,
 }
 
 /// Fits tokenizers and heads to the training rows.
@@ -102,7 +104,7 @@ impl Fitting<'_> {
             let owner = plan.owner(number);
             if let Entry::Vacant(vacant) = by_owner.entry(owner) {
                 let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner).map(|n| &values[n]);
-                let values = ConcatenatedValues(members.collect());
+                let values = ConcatenatedValues::new(members.collect());
                 vacant.insert(self.fit_tokenizer(&plan.parts[owner], &values)?);
             }
             let tokenizer = by_owner[&owner].clone();
@@ -158,6 +160,7 @@ impl Fitting<'_> {
                 fitted => break fitted.map_err(refuse)?,
             }
         };
+        self.fitted.notes.extend(values.take_notes().iter().map(|note| format!("{}: {note}", part.key())));
         let config = fitted.config_json().map_err(|e| refuse(e.into()))?;
         self.fitted
             .saved
@@ -178,7 +181,7 @@ impl Fitting<'_> {
         };
         let label = match (&planned.labels, &values) {
             (Some(planned), Some(values)) => {
-                Some(self.fit_tokenizer(planned, &ConcatenatedValues(vec![values]))?)
+                Some(self.fit_tokenizer(planned, &ConcatenatedValues::new(vec![values]))?)
             }
             _ => None,
         };
@@ -305,5 +308,5 @@ pub(super) fn restore(
             .map_err(|problem| OpenError::Head { output: name.clone(), problem: problem.into() })
     };
     let heads = settings.outputs.keys().map(head).collect::<Result<_, _>>()?;
-    Ok((plan, Fitted { tokenizers, labels, heads, saved: saved.clone() }))
+    Ok((plan, Fitted { tokenizers, labels, heads, saved: saved.clone(), notes: vec![] }))
 }

@@ -1,11 +1,11 @@
 //! Opens a task: reads its rows, and fits its tokenizers and heads or restores them from a run.
 
 use super::fit::{fit, restore};
-use super::rows::{Rows, percent};
+use super::rows::{BothSplits, Rows, percent};
 use super::settings::{DataSettings, TaskSettings};
 use super::windows::{Sequences, TokenWindows};
 use super::{Composition, OpenError, Opened, ReadSite, Samples};
-use crate::data::{Cached, Dataset, OnCorruptSample};
+use crate::data::{Cached, Dataset, Notice, OnCorruptSample, notify};
 use crate::head::TargetContext;
 use crate::registry::Modalities;
 use crate::task::SavedTask;
@@ -51,12 +51,18 @@ impl Composition {
         others: &BTreeMap<String, SavedTask>,
     ) -> Result<Opened, OpenError> {
         let windows = settings.outputs.values().any(|output| output.windows);
-        let (train, validation) = Rows::split(settings, modalities.sources(), !windows)?;
-        let (plan, fitted) = match start {
+        let BothSplits { train, validation, note } = Rows::split(settings, modalities.sources(), !windows)?;
+        let (plan, mut fitted) = match start {
             Start::Run(saved) => restore(settings, modalities, saved)?,
             Start::New => fit(settings, modalities, (&train, &validation), None, others)?,
             Start::From(before) => fit(settings, modalities, (&train, &validation), Some(before), others)?,
         };
+        let notes = note.into_iter().chain(std::mem::take(&mut fitted.notes));
+        if !matches!(start, Start::Run(_)) {
+            // The table of the task's settings in a mix.
+            let table = if named.0.is_empty() { String::new() } else { format!("mix.{}.", named.0) };
+            notes.for_each(|note| notify(Notice::Note(&format!("{table}{note}"))));
+        }
         let task = Arc::new(Self::assemble(named, settings, &plan, fitted)?);
         if !matches!(start, Start::Run(_)) {
             task.check_labels(&validation)?;

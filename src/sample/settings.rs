@@ -36,10 +36,12 @@ pub struct DataSettings {
     /// A file, folder, archive or pattern, or a list of them, each with its sampling weight.
     pub source: OneOrMany<Source>,
     /// Filter of the training rows: `split = train & speaker != theo`; `split? = train` for data that may have no `split`.
-    /// Default: all rows that are not in the validation split.
+    /// Default: the rows of the split `train`, if the source names splits and `validation` is not set; otherwise all rows
+    /// that are not in the validation split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
-    /// Filter of the validation rows. Default: a share `holdout` of the training rows.
+    /// Filter of the validation rows. Default: the rows of the split `validation` or, without one, `test`, if the source
+    /// names splits and `train` is not set; otherwise, and if it is empty (`""`), a share `holdout` of the training rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<String>,
     /// Sources of the validation rows, if they differ from those of the training rows.

@@ -25,6 +25,7 @@ mod rows;
 mod select;
 mod source;
 mod speech;
+mod splits;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -40,6 +41,7 @@ pub use modality::Modality;
 pub use place::Place;
 pub use select::{compared_values, hold_out, select};
 pub use source::{Declined, Detected, Opener, Source, SourceError, SourceRegistry};
+pub use splits::{Splits, splits};
 
 use crate::data::DataError;
 use smalti_contract::Value;

@@ -97,7 +97,7 @@ fn episodes_at(source: &Source, modalities: &Modalities) -> Result<Arc<dyn Table
 
 /// The input of a camera's images.
 fn image(args: &TokenizeArgs) -> Result<InputSettings> {
-    let mut settings = args.tokenizer.image();
+    let mut settings = args.tokenizer.image_settings();
     settings.insert("modality".into(), json!("image"));
     Ok(serde_json::from_value(settings.into())?)
 }

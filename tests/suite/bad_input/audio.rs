@@ -59,17 +59,17 @@ fn corrupt_clips() -> [(Vec<u8>, &'static [&'static str]); 7] {
 fn corrupt_clips_in_training_are_named() {
     for (bytes, message) in corrupt_clips() {
         let place = audio_place();
-        place.write("clips/c.wav", &bytes);
-        let message = [&["c.wav"], message].concat();
+        place.write("clips/b.wav", &bytes);
+        let message = [&["b.wav"], message].concat();
         place.fails(&format!("{} --out run", audio_train()), &message); // while the bands are measured
         let unmeasured = format!("{} --set inputs.audio.normalize=false --out run", audio_train());
         place.fails(&unmeasured, &message); // in training
-        place.write("clips/c.wav", &wav(8000, 2400, 1, 16));
+        place.write("clips/b.wav", &wav(8000, 2400, 1, 16));
         assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
     }
     let place = audio_place();
-    std::fs::remove_file(place.path("clips/c.wav")).unwrap();
-    place.fails(&format!("{} --out run", audio_train()), &["clips/c.wav", "not found"]);
+    std::fs::remove_file(place.path("clips/b.wav")).unwrap();
+    place.fails(&format!("{} --out run", audio_train()), &["clips/b.wav", "not found"]);
 }
 
 #[test]
