@@ -12,9 +12,16 @@ use std::io::Read;
 const EPISODES: [&str; 3] = ["h5", "hdf5", "npz"];
 /// Bytes of a text file that are searched for the fields of episodes.
 const PROBED: u64 = 1 << 20;
-/// Keys of observations and of actions; the last ones are JAT's.
-const OBSERVATIONS: [&str; 3] = ["observations", "continuous_observations", "discrete_observations"];
-const ACTIONS: [&str; 3] = ["actions", "continuous_actions", "discrete_actions"];
+/// Names of observations and of actions; the last ones are JAT's.
+const OBSERVATIONS: [&str; 6] = [
+    "observations",
+    "observation",
+    "obs",
+    "continuous_observations",
+    "discrete_observations",
+    "image_observations",
+];
+const ACTIONS: [&str; 6] = ["actions", "action", "acts", "act", "continuous_actions", "discrete_actions"];
 
 /// Whether a source holds episodes, by the names of its files or, for tables, by the columns of the first.
 ///
@@ -62,22 +69,24 @@ fn has_steps(location: &str) -> Result<bool, DataError> {
             line.split(',').map(|name| name.trim().trim_matches('"').to_string()).collect();
         return Ok(of_steps(&columns));
     }
-    let has = |keys: &[&str]| keys.iter().any(|key| line.contains(&format!("\"{key}\"")));
+    let after = |key: &str| line.split_once(&format!("\"{key}\"")).map(|(_, value)| value);
+    let is_series = |value: &str| value.trim_start_matches([':', ' ']).starts_with(['[', '{']);
+    let observes = OBSERVATIONS.iter().chain(&["images"]).any(|key| after(key).is_some_and(is_series));
     // The line of a long episode may be read only in part.
-    Ok((has(&OBSERVATIONS) || has(&["images"])) && (has(&ACTIONS) || !whole))
+    Ok(observes && (!whole || ACTIONS.iter().any(|key| after(key).is_some())))
 }
 
 fn of_steps(columns: &[String]) -> bool {
     let has = |words: &[&str]| {
         columns.iter().any(|name| words.contains(&name.split(['.', '/']).next().unwrap_or(name)))
     };
-    (has(&OBSERVATIONS) || has(&["obs", "observation"])) && (has(&ACTIONS) || has(&["action"]))
+    has(&OBSERVATIONS) && has(&ACTIONS)
 }
 
 /// Whether a column numbers episodes or has their ends.
 fn is_episode_column(column: &str) -> bool {
     let numbers = ["episode", "episode_id", "episode_index", "episode_starts"];
-    let ends = ["done", "dones", "next.done", "terminals", "terminated", "terminations"];
+    let ends = ["done", "dones", "next.done", "terminal", "terminals", "terminated", "terminations"];
     let limits = ["timeouts", "truncated", "truncations"];
     [&numbers[..], &ends, &limits].iter().any(|names| names.contains(&column))
 }

@@ -118,7 +118,7 @@ fn a_corrupt_episode_is_an_error_when_it_is_read() {
             "a.jsonl",
             &[TWO, b"{\"observations\": [[1, 2]], \"actions\": [0], \"rewards\": [1, 2]}\n"].concat(),
         ),
-        ("b.jsonl", b"{\"observations\": 7, \"actions\": 7}\n"),
+        ("b.jsonl", b"{\"observations\": [7], \"actions\": 7}\n"),
         ("c.npz", b"PK\x03\x04 and no more"),
     ]);
     let table = opened(&at(&folder, "a.jsonl")).unwrap();

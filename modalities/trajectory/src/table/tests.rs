@@ -184,6 +184,20 @@ fn an_observation_after_the_last_action_is_dropped() {
 }
 
 #[test]
+fn short_names_are_known() {
+    let columns = vec![
+        column("obs", &[0.0, 0.1]),
+        column("next_obs", &[0.1, 0.2]),
+        whole("acts", &[1.0, 0.0]),
+        column("rew", &[1.0, 2.0]),
+        whole("terminal", &[0.0, 1.0]),
+    ];
+    let episode = read(columns).unwrap().remove(0);
+    assert_eq!((episode.observations, episode.rewards), (vec![0.0, 0.1], vec![1.0, 2.0]));
+    assert_eq!((episode.actions, episode.end), (Actions::Discrete(vec![1, 0]), End::Terminated));
+}
+
+#[test]
 fn demonstrations_without_rewards_have_rewards_of_0() {
     let mut columns = steps(vec![whole("episode", &[0.0; 4])]);
     columns.remove(2);
