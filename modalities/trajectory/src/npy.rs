@@ -80,7 +80,7 @@ impl Array {
     /// Convert the elements to images.
     ///
     /// # Errors
-    /// If the shape is not that of images, or the elements are in column-major order.
+    /// If the shape is not that of images, an element is no pixel, or the elements are in column-major order.
     pub(crate) fn images(self) -> Result<Images, String> {
         if self.fortran_order {
             return Err(
@@ -88,7 +88,10 @@ impl Array {
                     .into(),
             );
         }
-        Images::of_array(&self.shape, self.data)
+        match self.element.is_byte() {
+            true => Images::of_array(&self.shape, self.data),
+            false => Images::of_numbers(&self.shape, &self.values().collect::<Vec<_>>(), self.is_integer()),
+        }
     }
 
     /// Whether the elements are integers or booleans.
@@ -162,19 +165,24 @@ fn field<'a>(header: &'a str, name: &str) -> Result<&'a str, String> {
         .ok_or_else(|| format!("the header has no {name:?}: {}", excerpt(header)))
 }
 
-/// Parse `(n,)`, `(n, m)` or, for bytes, more axes; a single axis is one column.
+/// Parse `(n,)`, `(n, m)` or the axes of images, which are at least 3 for bytes, and 4 for other numbers; a single axis is one
+/// column.
 fn parse_shape(text: &str, element: Element) -> Result<Vec<usize>, String> {
     let unreadable = || {
-        format!("shape must be (rows,) or (rows, columns), or of images in uint8; found {}", excerpt(text))
+        format!(
+            "shape must be (rows,) or (rows, columns), or of images: 3 or more axes of uint8, or (rows, height, width, \
+             channels); found {}",
+            excerpt(text)
+        )
     };
     let inside = text.strip_prefix('(').and_then(|rest| rest.split_once(')')).ok_or_else(unreadable)?.0;
     let sizes = inside.split(',').map(str::trim).filter(|size| !size.is_empty());
     let sizes: Vec<usize> = sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| unreadable())?;
-    let bytes = element.class == Class::Unsigned && element.size == 1;
+    let least = if element.is_byte() { 3 } else { 4 };
     match sizes[..] {
         [rows] => Ok(vec![rows, 1]),
         [_, columns] if columns > 0 => Ok(sizes),
-        [_, _, _, ..] if bytes && !sizes[1..].contains(&0) => Ok(sizes),
+        [_, ..] if sizes.len() >= least && !sizes[1..].contains(&0) => Ok(sizes),
         _ => Err(unreadable()),
     }
 }
@@ -205,9 +213,19 @@ impl Element {
             "f2" => (Class::Float, 2),
             "f4" => (Class::Float, 4),
             "f8" => (Class::Float, 8),
+            "O" => {
+                return Err(format!(
+                    "elements must be bool, integers or floats; found Python objects ({name}), such as a list of \
+                     arrays; concatenate the arrays of all episodes, and save episode_starts"
+                ));
+            }
             _ => return Err(unknown()),
         };
         Ok(Self { class, size, big_endian })
+    }
+
+    fn is_byte(self) -> bool {
+        self.class == Class::Unsigned && self.size == 1
     }
 
     fn value(&self, bytes: &[u8]) -> f64 {
@@ -279,7 +297,8 @@ mod tests {
         assert!(error("<f4", "(1152921504606846976, 0)").starts_with("shape must be"));
         assert!(error("<f4", "()").starts_with("shape must be"));
         assert!(error("<f4", "(1, 2, 1)").starts_with("shape must be"));
-        assert!(error("|O", "(1,)").ends_with("found \"'|O'\""));
+        assert!(error("|O", "(1,)").contains("found Python objects (|O)"));
+        assert!(error("<U5", "(1,)").ends_with("found \"'<U5'\""));
         assert!(error("<c8", "(1,)").starts_with("elements must be"));
         assert!(error("<f4", &"(".repeat(20_000)).starts_with("the header has 20"));
         assert!(read(b"\x93NUMPY\x02\x00\xFF\xFF\xFF\xFF").err().unwrap().contains("4294967295 bytes"));

@@ -112,11 +112,13 @@ fn parquet_files() {
     let paths = (0..5).map(|step| (step % 2 == 0).then(|| format!("{step}.png").into_bytes()));
     discrete.push(("observation.image", Column::Images(contents.collect(), paths.collect())));
     discrete.push(("observation.binary", Column::Binary(vec![b"\x89PNG".to_vec(); 5])));
+    discrete.push(("observation.map", Column::Pixels(vec![vec![vec![0, 1]; 2]; 5])));
     let valid = [
         written::parquet(&lerobot(), 100, false),
         written::parquet(&lerobot(), 3, true),
         written::parquet(&discrete, 100, true),
         written::parquet(&written::episode_rows(), 1, false),
+        written::parquet(&written::images(), 1, false),
     ];
     // A panic of the decoder becomes an error; thousands of its messages would hide those of other tests.
     let usual = std::panic::take_hook();

@@ -142,7 +142,11 @@ fn arrays_of_bytes_with_more_axes_are_images() {
     let of_actions = error(&with("actions", frames("(3, 1, 1)", 3)));
     assert_eq!(of_actions, "column \"actions\" has images; only observations may have them");
     let real = error(&with("obs.front", npy::write("<f4", "(3, 1, 1)", vec![0; 12])));
-    assert!(real.contains("or of images in uint8; found"), "{real}");
+    assert!(real.contains("3 or more axes of uint8, or (rows, height, width, channels); found"), "{real}");
+    let shares = [0.0_f32, 0.5, 1.0].iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let scaled = read(&archive(&with("obs.front", npy::write("<f4", "(3, 1, 1, 1)", shares)))).unwrap();
+    let expected = Some(Image::Frame { height: 1, width: 1, channels: 1, pixels: &[128] });
+    assert_eq!(scaled[0].images["front"].get(1), expected, "from 0 to 1");
     let mut by_columns = frames("(3, 2, 2)", 12);
     let at = by_columns.windows(5).position(|text| text == b"False").unwrap();
     by_columns.splice(at..at + 5, *b"True ");
