@@ -54,16 +54,22 @@ pub(crate) fn read_named(
     bytes: &[u8],
     names: &BTreeMap<String, Vec<String>>,
 ) -> Result<Read, TrajectoryError> {
-    // One of 20,000 damaged files made the decoder slice out of range (parquet 60.1, numbers whose bytes are split over
-    // streams), deep inside a page; a check would have to decode the page. No state outlives the call.
-    let content = catch_unwind(AssertUnwindSafe(|| content(bytes, names)));
-    let content = content.unwrap_or_else(|panic| Err(message(&*panic))).map_err(TrajectoryError::Parquet)?;
+    let content = content(bytes, names)?;
     let columns = match content.episodes {
         Some(episodes) => episodes.columns()?,
         None => content.columns,
     };
     let episodes = table::episodes(columns, Rewards::ZeroIfMissing)?;
     Ok(Read { episodes, skipped: content.skipped })
+}
+
+/// Read the one episode of a file whose last row has an observation after the last action, and padding.
+pub(crate) fn read_padded(bytes: &[u8]) -> Result<Read, TrajectoryError> {
+    let Content { mut columns, skipped, .. } = content(bytes, &BTreeMap::new())?;
+    for column in columns.iter_mut().filter(|column| !matches!(role(&column.name), Role::State(_))) {
+        column.values.truncate(column.values.len().saturating_sub(column.dim));
+    }
+    Ok(Read { episodes: vec![table::episode(columns, None)?], skipped })
 }
 
 /// Whether the rows of a Parquet file are episodes, by the types of its columns.
@@ -90,7 +96,14 @@ struct Content {
     skipped: Vec<(String, &'static str)>,
 }
 
-fn content(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Content, String> {
+fn content(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Content, TrajectoryError> {
+    // One of 20,000 damaged files made the decoder slice out of range (parquet 60.1, numbers whose bytes are split over
+    // streams), deep inside a page; a check would have to decode the page. No state outlives the call.
+    let content = catch_unwind(AssertUnwindSafe(|| decoded(bytes, names)));
+    content.unwrap_or_else(|panic| Err(message(&*panic))).map_err(TrajectoryError::Parquet)
+}
+
+fn decoded(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Content, String> {
     let file = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).map_err(|e| e.to_string())?;
     let schema = file.metadata().file_metadata().schema_descr_ptr();
     let are_episodes = nested::has_episode_rows(&schema);

@@ -5,7 +5,7 @@ mod written;
 use smalti_trajectory::lerobot::Info;
 use smalti_trajectory::parquet::{has_episode_rows, read};
 use smalti_trajectory::{Actions, End, Episode, Images};
-use written::{Column, episode_rows, images, lerobot, parquet as file, png};
+use written::{Column, episode_rows, images, lerobot, minari, parquet as file, png};
 
 /// LeRobot's columns with one replaced or removed.
 fn with(name: &'static str, column: Option<Column>) -> Vec<(&'static str, Column)> {
@@ -95,6 +95,15 @@ fn images_of_an_episode_are_a_list() {
         error(&missing),
         "Parquet: image_observations: no image in step 2; it must have bytes, as other steps have"
     );
+}
+
+#[test]
+fn the_last_row_of_minari_is_an_observation() {
+    let read = smalti_trajectory::minari::read(&file(&minari(), 2, false)).unwrap();
+    let [episode] = &read.episodes[..] else { panic!("{} episodes", read.episodes.len()) };
+    assert_eq!((&episode.observations[..], episode.state_dim), (&[1.0, 2.0, 3.0, 4.0][..], 2));
+    assert_eq!(episode.actions, Actions::Discrete(vec![2, 1]));
+    assert_eq!((&episode.rewards[..], episode.end), (&[0.5, 1.5][..], End::Terminated));
 }
 
 #[test]

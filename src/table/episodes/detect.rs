@@ -1,6 +1,6 @@
 //! Detection of episodes by the names and first bytes of files.
 
-use super::log::is_log;
+use super::log::{is_log, minari_info};
 use crate::data::{DataError, files, open_text};
 use crate::table::place::extension;
 use crate::table::{Place, rows};
@@ -29,7 +29,7 @@ const ACTIONS: [&str; 6] = ["actions", "action", "acts", "act", "continuous_acti
 /// [`DataError`] for files that cannot be read.
 pub(super) fn holds_episodes(place: &Place) -> Result<bool, DataError> {
     let locations: Vec<String> = match place.files()? {
-        Some(files) if files.contains(INFO) => return Ok(true),
+        Some(files) if files.contains(INFO) || minari_info(&files).is_some() => return Ok(true),
         Some(files) if !is_log(&files) => return Ok(false),
         Some(files) => {
             let named = files.list().iter().filter(|path| is_named(path));

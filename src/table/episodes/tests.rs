@@ -133,6 +133,27 @@ fn a_corrupt_episode_is_an_error_when_it_is_read() {
 }
 
 #[test]
+fn a_task_is_found_by_its_number() {
+    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/modalities/trajectory/tests/data/lerobot/");
+    let read = |path: &str| std::fs::read(format!("{from}{path}")).unwrap();
+    let data = ["data/chunk-000/episode_000000.parquet", "data/chunk-000/episode_000001.parquet"];
+    let tasks = |list: &[u8]| {
+        let folder = folder_of(&[
+            ("meta/info.json", &read("meta/info.json")),
+            ("meta/tasks.jsonl", list),
+            (data[0], &read(data[0])),
+            (data[1], &read(data[1])),
+        ]);
+        let table = opened(&at(&folder, "")).unwrap();
+        (0..table.len()).map(|row| table.value(row, "task").unwrap()).collect::<Vec<_>>()
+    };
+    let push = || Value::Text("push".into());
+    assert_eq!(tasks(b"{\"task_index\": 0, \"task\": \"push\"}\n"), [push(), push()], "the only one");
+    let two = b"{\"task_index\": 1, \"task\": \"pull\"}\n{\"task_index\": 0, \"task\": \"push\"}\n";
+    assert_eq!(tasks(two), [push(), push()]);
+}
+
+#[test]
 fn returns_to_go_are_computed_over_the_whole_episode() {
     let folder = folder_of(&[("a.jsonl", TWO)]);
     let table = opened(&at(&folder, "a.jsonl")).unwrap();

@@ -227,3 +227,14 @@ pub fn images() -> Vec<(&'static str, Column)> {
         ("rewards", Column::Lists(vec![vec![1.0, 2.0], vec![3.0]])),
     ]
 }
+
+/// An episode of two steps in a file of Minari, whose last row is padding but for the observation.
+pub fn minari() -> Vec<(&'static str, Column)> {
+    vec![
+        ("observations", Column::Lists(vec![vec![1.0, 2.0], vec![3.0, 4.0], vec![5.0, 6.0]])),
+        ("actions", Column::Integers(vec![2, 1, 0])),
+        ("rewards", Column::Floats(vec![0.5, 1.5, 0.0])),
+        ("terminations", Column::Flags(vec![false, true, false])),
+        ("truncations", Column::Flags(vec![false; 3])),
+    ]
+}
