@@ -1,5 +1,5 @@
 use super::*;
-use crate::Actions;
+use crate::{Actions, Images};
 
 fn column(name: &str, values: &[f64]) -> Column {
     Column { name: name.into(), dim: 1, values: values.to_vec(), ..Column::default() }
