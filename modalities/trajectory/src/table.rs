@@ -13,7 +13,6 @@ pub(crate) use names::{INDEX, Role, role};
 use crate::{End, Episode, TrajectoryError};
 use flags::Flag;
 use std::collections::HashSet;
-use std::ops::Range;
 
 /// The rewards if there is no column of rewards.
 #[derive(Clone, Copy, PartialEq)]

@@ -119,7 +119,7 @@ fn tasks(files: &Files, info: &Info, all: &Episodes) -> Result<Vec<Option<String
     let Some(steps) = read(&|path: &str| info.is_data(path)).transpose()? else { return Ok(vec![]) };
     let (mut start, mut tasks) = (0, vec![]);
     for (_, episode) in all {
-        let first = number(steps.as_ref(), start, TASK);
+        let first = if start < steps.len() { number(steps.as_ref(), start, TASK) } else { None };
         tasks.push(texts.iter().find(|(task, _)| Some(*task) == first).map(|(_, text)| text.clone()));
         start += episode.as_ref().map_err(|_| "an episode before is corrupt")?.len();
     }

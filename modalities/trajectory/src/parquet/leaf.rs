@@ -200,7 +200,8 @@ impl Leaf {
         let of_images = if self.byte { 2 } else { 3 };
         if self.known && axes >= of_images {
             let lengths = self.shape().ok_or("expected images, lists of the same lengths")?;
-            let shape: Vec<usize> = std::iter::once(self.steps.iter().sum()).chain(lengths).collect();
+            let shape: Vec<usize> =
+                std::iter::once(self.steps.iter().sum::<usize>()).chain(lengths).collect();
             let images = Images::of_numbers(&shape, &self.values, self.whole)?;
             return Ok((Column::of_images(name, images), self.steps));
         }
