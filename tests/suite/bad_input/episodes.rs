@@ -34,6 +34,16 @@ fn unusable_logs_are_named() {
             without("episode_starts"),
             &["no column for episode boundaries", "\"episode_starts\"", "found: actions, obs, rewards"],
         ),
+        (
+            "objects.npz",
+            log_with(("rewards", "|O", "(4,)".into(), vec![])),
+            &["\"rewards\"", "Python objects (|O)", "concatenate the arrays of all episodes"],
+        ),
+        (
+            "pixels.npz",
+            log_with(("obs", "<f4", "(24, 1, 1, 1)".into(), 2.5_f32.to_le_bytes().repeat(24))),
+            &["\"obs\"", "pixels must be from 0 to 1, or whole numbers from 0 to 255; found 2.5"],
+        ),
         ("negative.npz", log_with(actions(|_| -1)), &["actions at step 0 is -1; it must be a number from 0"]),
         (
             "claim.npz",
