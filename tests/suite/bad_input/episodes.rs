@@ -14,7 +14,7 @@ fn unusable_logs_are_named() {
     nan[60..64].copy_from_slice(&f32::NAN.to_le_bytes());
     let whole = npz(&log());
     let without = |name: &str| npz(&log().into_iter().filter(|array| array.0 != name).collect::<Vec<_>>());
-    let cases: [(&str, Vec<u8>, &[&str]); 15] = [
+    let cases: [(&str, Vec<u8>, &[&str]); 17] = [
         ("empty.npz", vec![], &["empty"]),
         ("cut.npz", whole[..300].to_vec(), &["npz"]),
         ("corrupt.npz", damaged(whole, 100), &["npz", "obs"]),
@@ -57,10 +57,10 @@ fn unusable_logs_are_named() {
         ),
         (
             "unknown.jsonl",
-            br#"{"observation": [[1]], "actions": [0], "rewards": [1]}
-{"observation": [[1]], "actions": [0], "rewards": [1]}"#
+            br#"{"views": [[1]], "actions": [0], "rewards": [1]}
+{"views": [[1]], "actions": [0], "rewards": [1]}"#
                 .to_vec(),
-            &["no row has the field \"observations\"", "observation, actions, rewards"],
+            &["no row has the field \"observations\"", "views, actions, rewards"],
         ),
         (
             "cell.csv",
