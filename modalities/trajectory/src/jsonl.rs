@@ -30,8 +30,9 @@
 //!
 //! `rewards` may be left out, as in demonstrations. `terminated` (the environment ended the episode) and `truncated` (a time limit ended it) are false by default, and may be
 //! a list with a value for each step, also as `terminals`, `terminations`, `truncations`, `timeouts` and `dones`. An
-//! observation after the last action is dropped. `continuous_observations`, `discrete_actions` and the like (JAT) are
-//! `observations` and `actions`; `infos` (Minari) are ignored. Empty lines are skipped.
+//! observation after the last action is dropped. `observation`, `action`, `reward`, their short forms `obs`, `act` and `rew`,
+//! and `continuous_observations`, `discrete_actions` and the like (JAT) are the same keys. The number of the episode
+//! (`episode`, `episode_id`), an index of pandas and `infos` (Minari) are ignored. Empty lines are skipped.
 
 mod images;
 mod series;
@@ -56,15 +57,17 @@ struct Line {
     #[serde(default)]
     state_names: Vec<String>,
     #[serde(default = "Series::none", deserialize_with = "observations")]
+    #[serde(alias = "obs", alias = "observation")]
     #[serde(alias = "continuous_observations", alias = "discrete_observations")]
     observations: Series,
     #[serde(default)]
     images: BTreeMap<String, images::Form>,
     #[serde(deserialize_with = "actions", alias = "continuous_actions", alias = "discrete_actions")]
+    #[serde(alias = "act", alias = "acts", alias = "action")]
     actions: Series,
-    #[serde(default)]
+    #[serde(default, alias = "rew", alias = "rews", alias = "reward")]
     rewards: Option<Vec<f64>>,
-    #[serde(default, alias = "terminals", alias = "terminations")]
+    #[serde(default, alias = "terminal", alias = "terminals", alias = "terminations")]
     terminated: Flags,
     #[serde(default, alias = "truncations", alias = "timeouts")]
     truncated: Flags,
@@ -72,6 +75,10 @@ struct Line {
     dones: Flags,
     #[serde(default, rename = "infos")]
     _infos: IgnoredAny,
+    #[serde(default, rename = "episode", alias = "episode_id", alias = "episode_index")]
+    _episode: IgnoredAny,
+    #[serde(default, rename = "index", alias = "Unnamed: 0", alias = "__index_level_0__")]
+    _index: IgnoredAny,
 }
 
 /// Whether the episode ended: said once, or at each step.

@@ -12,7 +12,8 @@
 //! # Ok::<(), smalti_trajectory::TrajectoryError>(())
 //! ```
 //!
-//! The parts: [`Episode`] and its [`Images`] (the data); [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`], [`rlds`]
+//! The parts: [`Episode`] and its [`Images`] (the data); [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`], [`minari`],
+//! [`rlds`]
 //! and, with the feature `hdf5`, `hdf5` (the file formats). An episode becomes a row of a table, whose fields the modalities
 //! `numbers` and `image` tokenize.
 
@@ -25,6 +26,7 @@ pub mod hdf5;
 mod images;
 pub mod jsonl;
 pub mod lerobot;
+pub mod minari;
 mod npy;
 pub mod npz;
 pub mod parquet;

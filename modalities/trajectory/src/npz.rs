@@ -5,6 +5,7 @@
 //! | `obs` or `observations` | `[n, state_dim]` | observations of all episodes, concatenated |
 //! | the same, `uint8` | `[n, height, width]`, `[n, height, width, 1 or 3]` or channels first | images |
 //! | the same, `uint8` | `[n, frames, …]`, or more channels | stacked frames, which are placed side by side |
+//! | the same, other numbers | 4 or more axes, as above | images, from 0 to 1 or whole numbers from 0 to 255 |
 //! | `actions` | `[n, dim]` or `[n]` | integers: discrete, several for `dim` above 1; floats: continuous |
 //! | `rewards` | `[n]` | rewards |
 //! | `episode_starts` | `[n]` | 1 at the first step of each episode, otherwise 0 |
@@ -15,7 +16,8 @@
 //! episode begins after each end, and there must be an array of ends. States and actions
 //! in parts are arrays such as `obs.position` and `actions.gripper`, which are concatenated in the order of their
 //! names; images stay separate. Numbers may be bool, integers or floats of any size and byte order; `[n, 1]` is the
-//! same as `[n]`. Other arrays are ignored, but images under another name are an error.
+//! same as `[n]`. `act`, `acts`, `action`, `rew` and `reward` are names of actions and rewards, too; `done` or `dones` is 1 at
+//! any end. Other arrays are ignored, but images under another name are an error.
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Detection of episodes by the names and first bytes of files.
 
-use super::log::is_log;
+use super::log::{is_log, minari_info};
 use crate::data::error::listed;
 use crate::data::{DataError, files, open_text};
 use crate::table::place::extension;
@@ -13,9 +13,16 @@ use std::io::Read;
 const EPISODES: [&str; 3] = ["h5", "hdf5", "npz"];
 /// Bytes of a text file that are searched for the fields of episodes.
 const PROBED: u64 = 1 << 20;
-/// Keys of observations and of actions; the last ones are JAT's.
-const OBSERVATIONS: [&str; 3] = ["observations", "continuous_observations", "discrete_observations"];
-const ACTIONS: [&str; 3] = ["actions", "continuous_actions", "discrete_actions"];
+/// Names of observations and of actions; the last ones are JAT's.
+const OBSERVATIONS: [&str; 6] = [
+    "observations",
+    "observation",
+    "obs",
+    "continuous_observations",
+    "discrete_observations",
+    "image_observations",
+];
+const ACTIONS: [&str; 6] = ["actions", "action", "acts", "act", "continuous_actions", "discrete_actions"];
 
 /// The reason that a source holds episodes, or else the reason that it does not, by the names of its files or, for tables,
 /// by the columns of the first.
@@ -26,6 +33,9 @@ pub(super) fn reason(place: &Place) -> Result<Result<String, String>, DataError>
     let locations: Vec<String> = match place.files()? {
         Some(files) if files.contains(INFO) => {
             return Ok(Ok(format!("it has LeRobot's description, {INFO}")));
+        }
+        Some(files) if minari_info(&files).is_some() => {
+            return Ok(Ok("it has Minari's description, metadata.json".into()));
         }
         Some(files) if !is_log(&files) => {
             let other = files.list().iter().find(|path| !is_named(path));
@@ -75,9 +85,12 @@ fn of_table(location: &str) -> Result<Result<String, String>, DataError> {
             line.split(',').map(|name| name.trim().trim_matches('"').to_string()).collect();
         return Ok(of_columns(&columns));
     }
-    let has = |keys: &[&str]| keys.iter().any(|key| line.contains(&format!("\"{key}\"")));
+    let after = |key: &str| line.split_once(&format!("\"{key}\"")).map(|(_, value)| value);
+    let is_series = |value: &str| value.trim_start_matches([':', ' ']).starts_with(['[', '{']);
+    let observes = OBSERVATIONS.iter().chain(&["images"]).any(|key| after(key).is_some_and(is_series));
     // The line of a long episode may be read only in part.
-    Ok(match (has(&OBSERVATIONS) || has(&["images"])) && (has(&ACTIONS) || !whole) {
+    let acts = ACTIONS.iter().any(|key| after(key).is_some());
+    Ok(match observes && (acts || !whole) {
         true => Ok("its lines have observations and actions".into()),
         false => Err("its first line has no observations and actions".into()),
     })
@@ -100,13 +113,13 @@ fn of_steps(columns: &[String]) -> bool {
     let has = |words: &[&str]| {
         columns.iter().any(|name| words.contains(&name.split(['.', '/']).next().unwrap_or(name)))
     };
-    (has(&OBSERVATIONS) || has(&["obs", "observation"])) && (has(&ACTIONS) || has(&["action"]))
+    has(&OBSERVATIONS) && has(&ACTIONS)
 }
 
 /// Whether a column numbers episodes or has their ends.
 fn is_episode_column(column: &str) -> bool {
     let numbers = ["episode", "episode_id", "episode_index", "episode_starts"];
-    let ends = ["done", "dones", "next.done", "terminals", "terminated", "terminations"];
+    let ends = ["done", "dones", "next.done", "terminal", "terminals", "terminated", "terminations"];
     let limits = ["timeouts", "truncated", "truncations"];
     [&numbers[..], &ends, &limits].iter().any(|names| names.contains(&column))
 }

@@ -105,7 +105,7 @@ impl Episodes {
     fn add(&mut self, log: Log) -> Result<(), DataError> {
         let details = match &log.files {
             Some(files) if files.contains(INFO) => {
-                let (details, skipped) = lerobot::details(files, log.episodes.len())?;
+                let (details, skipped) = lerobot::details(files, &log.episodes)?;
                 self.skipped.extend(skipped);
                 details
             }

@@ -2,7 +2,7 @@
 
 use crate::data::DataError;
 use crate::data::error::contained;
-use crate::data::files::{self, Files, is_remote, join};
+use crate::data::files::{self, Extent, Files, is_remote, join};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -58,6 +58,19 @@ impl RelativeFiles {
             }
             other => other,
         })
+    }
+
+    /// The file that a row names, to read a part of it.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read).
+    pub fn extent(&self, path: &str, row: &str) -> Result<Extent, DataError> {
+        let path = contained(row, path)?;
+        match (self.in_archive(&path)?, self.tree()?) {
+            (Some((tree, path)), _) => tree.extent(&path),
+            (None, Some(archive)) => archive.extent(&path),
+            (None, None) => Files::named(&self.folder, std::iter::once(path.clone())).extent(&path),
+        }
     }
 
     /// The location of the file, its size and its time of change; `None` if that is not known.

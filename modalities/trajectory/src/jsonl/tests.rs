@@ -74,6 +74,8 @@ fn the_names_of_jat_are_known() {
     let line = br#"{"continuous_observations": [[1, 2]], "discrete_actions": [3], "rewards": [0.5]}"#;
     let episode = read(line).unwrap().remove(0);
     assert_eq!((episode.state_dim, episode.actions), (2, Actions::Discrete(vec![3])));
+    let short = br#"{"__index_level_0__": 7, "episode": 3, "obs": [[1, 2]], "action": [3], "reward": [0.5], "done": [true]}"#;
+    assert_eq!(read(short).unwrap().remove(0), read(line).unwrap().remove(0));
     let twice = br#"{"observations": [1], "discrete_observations": [1], "actions": [3], "rewards": [0.5]}"#;
     assert!(read(twice).unwrap_err().to_string().contains("duplicate field `observations`"));
 }

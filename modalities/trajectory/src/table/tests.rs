@@ -1,5 +1,5 @@
 use super::*;
-use crate::Actions;
+use crate::{Actions, Images};
 
 fn column(name: &str, values: &[f64]) -> Column {
     Column { name: name.into(), dim: 1, values: values.to_vec(), ..Column::default() }
@@ -181,6 +181,20 @@ fn an_observation_after_the_last_action_is_dropped() {
     let mut ragged = with(&[0.0, 1.0, 2.0, 3.0, 4.0], vec![]);
     ragged[2] = column("reward", &[0.0; 5]);
     assert_eq!(error(ragged), "reward must have 4 rows, as action has; found 5");
+}
+
+#[test]
+fn short_names_are_known() {
+    let columns = vec![
+        column("obs", &[0.0, 0.1]),
+        column("next_obs", &[0.1, 0.2]),
+        whole("acts", &[1.0, 0.0]),
+        column("rew", &[1.0, 2.0]),
+        whole("terminal", &[0.0, 1.0]),
+    ];
+    let episode = read(columns).unwrap().remove(0);
+    assert_eq!((episode.observations, episode.rewards), (vec![0.0, 0.1], vec![1.0, 2.0]));
+    assert_eq!((episode.actions, episode.end), (Actions::Discrete(vec![1, 0]), End::Terminated));
 }
 
 #[test]
