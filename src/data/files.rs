@@ -270,7 +270,8 @@ impl Files {
         };
         let skipped = self.skipped.iter().filter(|(_, why)| *why != names::HIDDEN);
         let skipped: Vec<_> = skipped.filter_map(|(path, why)| Some((below(path)?, *why))).collect();
-        (!files.paths.is_empty()).then(|| Self { skipped: [files.skipped.clone(), skipped].concat(), ..files })
+        (!files.paths.is_empty())
+            .then(|| Self { skipped: [files.skipped.clone(), skipped].concat(), ..files })
     }
 }
 

@@ -133,10 +133,10 @@ mod tests {
 
     #[test]
     fn the_words_for_a_split_are_one_value() {
-        let passes = |filter: &str, value: &'static str| {
-            Filter::parse(filter).unwrap().passes(|_| Some(value))
-        };
-        for filter in ["split = valid", "split = dev", "split = validation", "split = Val", "split != train"] {
+        let passes =
+            |filter: &str, value: &'static str| Filter::parse(filter).unwrap().passes(|_| Some(value));
+        for filter in ["split = valid", "split = dev", "split = validation", "split = Val", "split != train"]
+        {
             assert!(passes(filter, "validation") && passes(filter, "dev"), "{filter}");
         }
         assert!(!passes("split = train", "validation") && passes("split = train", "Training"));

@@ -24,10 +24,9 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         }
         None => place.locations()?,
     };
-    let (packed, locations): (Vec<String>, Vec<String>) = locations
-        .iter()
-        .cloned()
-        .partition(|location| location.strip_suffix(".gz").is_some_and(|plain| locations.iter().any(|l| l == plain)));
+    let (packed, locations): (Vec<String>, Vec<String>) = locations.iter().cloned().partition(|location| {
+        location.strip_suffix(".gz").is_some_and(|plain| locations.iter().any(|l| l == plain))
+    });
     let stems: Option<Vec<&str>> = locations.iter().map(|location| stem(location)).collect();
     let Some(stems) = stems.filter(|stems| !stems.is_empty()) else {
         return place.decline("no file has the name of IDX images, such as train-images-idx3-ubyte");
@@ -49,7 +48,8 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         sets.push(read(images, stem)?);
     }
     let mut pixels = Pixels::new(&place.path, sets, None)?;
-    pixels.skipped = packed.into_iter().map(|location| (location, "the unpacked file is beside it")).collect();
+    pixels.skipped =
+        packed.into_iter().map(|location| (location, "the unpacked file is beside it")).collect();
     Ok(Some(Arc::new(pixels)))
 }
 

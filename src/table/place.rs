@@ -1,8 +1,8 @@
 //! The files at a source's path, listed once for all layouts that are tried.
 
 use super::{Source, Table};
-pub(super) use crate::data::files::{is_archive, split_word};
 use crate::data::files::{self, Files, glob};
+pub(super) use crate::data::files::{is_archive, split_word};
 use crate::data::{DataError, read_text};
 use std::ops::Deref;
 use std::path::Path;
@@ -225,17 +225,15 @@ mod tests {
         ] {
             assert_eq!(split_of(location), split, "{location}");
         }
-        for (location, split) in
-            [
-                ("hf:a/b:train/0.parquet", "train"),
-                ("x/0.csv", ""),
-                ("test/train-1.csv", "train"),
-                ("Training/metadata.csv", "train"),
-                ("x/metadata.csv", ""),
-                ("val/part.csv", "validation"),
-                ("x/part.csv", "part"),
-            ]
-        {
+        for (location, split) in [
+            ("hf:a/b:train/0.parquet", "train"),
+            ("x/0.csv", ""),
+            ("test/train-1.csv", "train"),
+            ("Training/metadata.csv", "train"),
+            ("x/metadata.csv", ""),
+            ("val/part.csv", "validation"),
+            ("x/part.csv", "part"),
+        ] {
             assert_eq!(split_of_table(location), split, "{location}");
         }
         for (path, split) in [

@@ -76,7 +76,8 @@ fn utf16(location: &str, bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Strin
     }
     let mut text = String::with_capacity(pairs.len());
     for character in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
-        let character = character.map_err(|e| fail(format!("{e} after {} characters", text.chars().count())))?;
+        let character =
+            character.map_err(|e| fail(format!("{e} after {} characters", text.chars().count())))?;
         text.push(character);
     }
     Ok(text)
@@ -96,7 +97,11 @@ mod tests {
         }
         let message = |bytes: &[u8]| text("x", bytes.to_vec()).unwrap_err().to_string();
         assert!(message(&little[..5]).contains("not readable as UTF-16 text: truncated"));
-        assert!(message(b"\xff\xfe\x00\xd8").contains("unpaired surrogate"), "{}", message(b"\xff\xfe\x00\xd8"));
+        assert!(
+            message(b"\xff\xfe\x00\xd8").contains("unpaired surrogate"),
+            "{}",
+            message(b"\xff\xfe\x00\xd8")
+        );
         assert_eq!(
             message(b"one\ngr\xfcn\n"),
             "x: not readable as UTF-8 text: byte 0xfc at offset 6, in line 2, is not UTF-8; the encoding is probably \

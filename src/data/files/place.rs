@@ -1,9 +1,9 @@
 //! The file or folder at a location: on disk, in an archive, inside the binary or on another machine.
 
 use super::extent::Extent;
-use super::{Files, is_hub};
 #[cfg(feature = "remote")]
 use super::is_archive;
+use super::{Files, is_hub};
 #[cfg(feature = "remote")]
 use super::{hub, remote};
 use crate::data::error::DataError;
