@@ -2,9 +2,10 @@
 //! `train/ID.jpg`.
 
 use super::column::names_files;
+use super::delimited::COLUMNS;
 use super::parse::{Parsed, Raw};
-use crate::data::Files;
 use crate::data::files::{is_archive, is_hidden, is_hub, is_remote, join, split_word};
+use crate::data::{DataError, Files};
 use crate::table::Modality;
 use crate::table::place::{file_name, split_of};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -36,14 +37,14 @@ impl Beside {
     /// Adds the field `file` to a table of cells without a field of files, and tells whether it did: if the first 100 values of
     /// a column differ and each is the name of an image or clip, with or without its ending, in one folder: that of the table or
     /// one beside it. The first such column counts, and among folders the one of the table's split.
-    pub fn add_files(&mut self, location: &str, table: &mut Parsed) -> bool {
+    ///
+    /// # Errors
+    /// [`DataError::Format`] if the column's name is the name of a file too: then the first line is no header.
+    pub fn add_files(&mut self, location: &str, table: &mut Parsed) -> Result<bool, DataError> {
         let is_taken = |field: &String| field == FILE || names_files(field);
-        let cells = table.columns.iter().filter_map(|column| match column {
-            Raw::Cells(cells) => Some(cells),
-            _ => None,
-        });
-        if table.fields.iter().any(is_taken) || cells.clone().next().is_none() {
-            return false;
+        if table.fields.iter().any(is_taken) || !table.columns.iter().any(|raw| matches!(raw, Raw::Cells(_)))
+        {
+            return Ok(false);
         }
         let split = split_word(split_of(location));
         let own = location.strip_suffix(file_name(location)).unwrap_or_default();
@@ -51,14 +52,19 @@ impl Beside {
         let mut folders: Vec<&Folder> = folders.iter().collect();
         folders
             .sort_by_key(|folder| (!folder.name.is_empty(), split_word(&folder.name) != split, &folder.name));
-        let found = cells.clone().find_map(|cells| {
-            let folder = folders.iter().find(|folder| folder.holds(cells))?;
-            Some(cells.iter().map(|cell| folder.path(cell)).collect())
+        let found = table.fields.iter().zip(&table.columns).find_map(|(field, column)| {
+            let Raw::Cells(cells) = column else { return None };
+            folders.iter().find(|folder| folder.holds(cells)).map(|folder| (field, cells, *folder))
         });
-        let Some(paths) = found else { return false };
+        let Some((field, cells, folder)) = found else { return Ok(false) };
+        if folder.files.values().any(|file| file == field) {
+            let problem = format!("line 1 names the file {field}; {COLUMNS}");
+            return Err(DataError::format(location, "a table", problem));
+        }
+        let paths = cells.iter().map(|cell| folder.path(cell)).collect();
         table.fields.push(FILE.into());
         table.columns.push(Raw::Paths(paths));
-        true
+        Ok(true)
     }
 }
 

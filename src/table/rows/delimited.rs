@@ -16,8 +16,8 @@ const DELIMITERS: [u8; 4] = *b",\t;|";
 const PROBED: usize = 10;
 /// The name that pandas gives to the first column without a name.
 const UNNAMED: &str = "Unnamed: 0";
-/// The setting of a file without a header.
-const COLUMNS: &str =
+/// What to do about a file without a header.
+pub const COLUMNS: &str =
     "if the file has no header, name its columns: source = { path = \"…\", columns = [\"NAME\", …] }";
 
 /// The form of a file of fields with a delimiter.

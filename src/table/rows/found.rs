@@ -150,9 +150,8 @@ fn naming<'a>(files: &Files, tables: &[&'a str]) -> Result<Vec<&'a str>, DataErr
     let mut found = vec![];
     for path in tables.iter().copied().filter(|path| !path.contains('/') && !path.starts_with(EXAMPLE)) {
         let location = files.location(path);
-        if ["csv", "tsv"].contains(&extension(path))
-            && beside.add_files(&location, &mut parse(&location, None)?)
-        {
+        let has_cells = ["csv", "tsv"].contains(&extension(path));
+        if has_cells && beside.add_files(&location, &mut parse(&location, None)?)? {
             found.push(path);
         }
     }

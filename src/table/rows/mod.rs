@@ -113,7 +113,7 @@ impl Rows {
         let parsed = |location: String| -> Result<ParsedFile, DataError> {
             let mut table = parse(&location, columns)?;
             if found.may_name_files {
-                beside.add_files(&location, &mut table);
+                beside.add_files(&location, &mut table)?;
             }
             Ok(ParsedFile { origin: origin(&location), location, table })
         };

@@ -2,6 +2,7 @@
 
 mod combined;
 mod files;
+mod layouts;
 mod real;
 mod speech;
 mod texts;
