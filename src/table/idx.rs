@@ -48,8 +48,11 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         sets.push(read(images, stem)?);
     }
     let mut pixels = Pixels::new(&place.path, sets, None)?;
-    pixels.skipped =
-        packed.into_iter().map(|location| (location, "the unpacked file is beside it")).collect();
+    let hidden = place.files()?.into_iter().flat_map(|files| {
+        files.skipped().iter().map(|(path, why)| (files.location(path), *why)).collect::<Vec<_>>()
+    });
+    let packed = packed.into_iter().map(|location| (location, "the unpacked file is beside it"));
+    pixels.skipped = hidden.chain(packed).collect();
     Ok(Some(Arc::new(pixels)))
 }
 

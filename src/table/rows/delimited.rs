@@ -18,7 +18,7 @@ const PROBED: usize = 10;
 const UNNAMED: &str = "Unnamed: 0";
 /// What to do about a file without a header.
 pub const COLUMNS: &str =
-    "if the file has no header, name its columns: source = { path = \"…\", columns = [\"NAME\", …] }";
+    "if the file has no header, name its columns: data.source = { path = \"…\", columns = [\"NAME\", …] }";
 
 /// The form of a file of fields with a delimiter.
 #[derive(Clone, Copy)]

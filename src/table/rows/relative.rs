@@ -22,9 +22,8 @@ pub struct RelativeFiles {
 }
 
 /// The reasons why a path is refused.
-const ABSOLUTE: &str =
-    "it is absolute; source = { path = \"…\", allow_outside = true } allows files outside the table's folder";
-const ABOVE: &str = "it leads out of its folder; source = { path = \"…\", allow_outside = true } allows files outside the \
+const ABSOLUTE: &str = "it is absolute; data.source = { path = \"…\", allow_outside = true } allows files outside the table's folder";
+const ABOVE: &str = "it leads out of its folder; data.source = { path = \"…\", allow_outside = true } allows files outside the \
                      table's folder";
 const NOT_ON_DISK: &str =
     "it leads out of its folder; `allow_outside` is for tables on disk, not in archives or on other machines";

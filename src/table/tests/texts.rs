@@ -85,7 +85,7 @@ fn paths_are_relative_to_the_table() {
     let message = |row| without(&folder, &bytes(row).unwrap_err());
     assert_eq!(
         message(3),
-        "manifest.tsv row 4: the path \"../out.png\" is not allowed: it leads out of its folder; source = { path = \"…\", \
+        "manifest.tsv row 4: the path \"../out.png\" is not allowed: it leads out of its folder; data.source = { path = \"…\", \
          allow_outside = true } allows files outside the table's folder"
     );
     assert_eq!(message(4), "gone.png: not found; expected a file that manifest.tsv row 5 names");
