@@ -117,7 +117,12 @@ fn metadata<'a>(files: &Files, tables: &[&'a str]) -> Result<Vec<&'a str>, DataE
     let mut found: Vec<&str> = vec![];
     for path in tables.iter().copied().filter(|path| file_name(path).starts_with("metadata.")) {
         let folder = |path: &'a str| path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        if !names_files(&files.location(path))? {
+        // The columns of Parquet are not read for this.
+        let names_files = match extension(path) {
+            "parquet" => holds_media(files),
+            _ => names_files(&files.location(path))?,
+        };
+        if !names_files {
             continue;
         }
         if let Some(other) = found.iter().find(|other| folder(other) == folder(path)) {
@@ -128,11 +133,13 @@ fn metadata<'a>(files: &Files, tables: &[&'a str]) -> Result<Vec<&'a str>, DataE
     Ok(found)
 }
 
-/// Whether a table has the field `file_name`, by its start. The columns of Parquet are at its end: its name is enough.
+fn holds_media(files: &Files) -> bool {
+    let is_media = |path: &String| matches!(Modality::by_name(path), Some(Modality::Image | Modality::Audio));
+    files.list().iter().any(is_media)
+}
+
+/// Whether a text of rows has the field `file_name`, by its first line.
 fn names_files(location: &str) -> Result<bool, DataError> {
-    if extension(location) == "parquet" {
-        return Ok(true);
-    }
     let mut start = vec![];
     let read = open_text(location)?.take(HEADER).read_to_end(&mut start);
     read.map_err(|e| DataError::io(location, "a table", e))?;
@@ -142,8 +149,7 @@ fn names_files(location: &str) -> Result<bool, DataError> {
 
 /// The tables at the top of a tree whose values name images or clips in it: one, or one for each split.
 fn naming<'a>(files: &Files, tables: &[&'a str]) -> Result<Vec<&'a str>, DataError> {
-    let is_media = |path: &String| matches!(Modality::by_name(path), Some(Modality::Image | Modality::Audio));
-    if !files.list().iter().any(is_media) {
+    if !holds_media(files) {
         return Ok(vec![]);
     }
     let mut beside = Beside::default();
