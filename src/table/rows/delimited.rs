@@ -238,8 +238,12 @@ mod tests {
 
     #[test]
     fn a_row_of_another_width_is_an_error_with_its_line() {
-        for text in ["a,b\n1,2\n\n3\n", "a\tb\n1\t2\n\n3\n"] {
-            let error = read("t.csv", text).unwrap_err();
+        for (name, text) in [
+            ("t.csv", "a,b\n1,2\n\n3\n"),
+            ("t.csv", "a,b\r\n1,2\r\n\r\n3\r\n"),
+            ("t.tsv", "a\tb\n1\t2\n\n3\n"),
+        ] {
+            let error = read(name, text).unwrap_err();
             assert!(error.ends_with("line 4: expected 2 fields, as the header names; found 1"), "{error}");
         }
     }
