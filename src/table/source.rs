@@ -25,6 +25,9 @@ pub struct Source {
     /// Share of the draws, relative to the other sources'.
     #[serde(skip_serializing_if = "is_one")]
     pub weight: f64,
+    /// Whether a table on disk may name files outside its folder, by absolute paths or `../`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_outside: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde requires
@@ -35,7 +38,7 @@ fn is_one(weight: &f64) -> bool {
 impl Source {
     /// The source at a path.
     pub fn new(path: impl Into<String>) -> Self {
-        Self { path: path.into(), layout: None, columns: None, weight: 1.0 }
+        Self { path: path.into(), layout: None, columns: None, weight: 1.0, allow_outside: false }
     }
 }
 
@@ -48,6 +51,8 @@ struct Keys {
     columns: Option<Vec<String>>,
     #[serde(default = "one")]
     weight: f64,
+    #[serde(default)]
+    allow_outside: bool,
 }
 
 fn one() -> f64 {
@@ -70,9 +75,9 @@ impl<'de> Deserialize<'de> for Source {
         if let serde_json::Value::String(path) = value {
             return Ok(Self::new(path));
         }
-        let Keys { path, layout, columns, weight } =
+        let Keys { path, layout, columns, weight, allow_outside } =
             Keys::deserialize(value).map_err(serde::de::Error::custom)?;
-        Ok(Self { path, layout, columns, weight })
+        Ok(Self { path, layout, columns, weight, allow_outside })
     }
 }
 

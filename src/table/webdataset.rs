@@ -8,7 +8,7 @@
 //! | anything else | the file |
 
 use super::folders::class_folder;
-use super::place::{CLASSES, SPLITS, class_names, file_name, is_archive, split_of};
+use super::place::{CLASSES, class_names, file_name, is_archive, split_of, split_word};
 use super::rows::json;
 use super::{Place, Table, unknown_field};
 use crate::data::{DataError, Files};
@@ -244,8 +244,8 @@ impl WebDataset {
     fn split<'a>(&'a self, shard: &'a Shard, row: usize) -> &'a str {
         let folder = || self.paths(row).find_map(|path| path.split_once('/')).map(|(folder, _)| folder);
         match shard.split.as_str() {
-            named if SPLITS.contains(&named) => named,
-            named => folder().filter(|folder| SPLITS.contains(folder)).unwrap_or(named),
+            named if split_word(named).is_some() => named,
+            named => folder().and_then(split_word).unwrap_or(named),
         }
     }
 

@@ -80,6 +80,30 @@ fn damaged_tars_are_read_or_an_error() {
 }
 
 #[test]
+fn damaged_zips_are_read_or_an_error() {
+    let zip = |method: zip::CompressionMethod| {
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default().compression_method(method);
+        for (path, bytes) in [("a.txt", &b"one"[..]), ("b/two.txt", &[7; 700]), ("b/c/._three.txt", b"three")]
+        {
+            zip.start_file(path, options).unwrap();
+            zip.write_all(bytes).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    };
+    let good = [zip(zip::CompressionMethod::Deflated), zip(zip::CompressionMethod::Stored)];
+    let place = Place::new("x.zip");
+    // The directory is kept; deflate expands a byte to at most 1,032, and a growing buffer is copied to one of twice the size.
+    survives("zip", &good, Bound::bytes(MIB).and_of_file(4 * 1_032), |bytes| {
+        let files = Files::open(place.with(bytes))?;
+        for path in files.list() {
+            let _ = files.read(path);
+        }
+        Ok::<_, DataError>(())
+    });
+}
+
+#[test]
 fn damaged_shards_are_read_or_an_error() {
     let good = [tar(&[("0.jpg", b"pixels"), ("0.cls", b"3"), ("1.cls", b"0\n"), ("1.png", b"pixels")])];
     let place = Place::new("x.tar");
@@ -118,6 +142,15 @@ fn damaged_tsv_is_read_or_an_error() {
 fn damaged_csv_is_read_or_an_error() {
     let good = b"path,text,index\na.wav,\"one, and \"\"two\"\"\",1\nb/c.wav,\"over\nlines\",2\n".to_vec();
     manifests("csv", &[good], Bound::bytes(MIB).and_of_file(200));
+}
+
+#[test]
+fn damaged_delimited_texts_are_read_or_an_error() {
+    let text = "id;name;x\n1;\"one; \"\"two\"\"\";1,5\n2;grün;2\n";
+    let utf16: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let indexed = ",a|b,c\n0,x,1\n1,y,2\n2,z,3\n";
+    let good = [text.as_bytes().to_vec(), utf16, indexed.into(), text.replace(';', "|").into()];
+    manifests("csv", &good, Bound::bytes(MIB).and_of_file(400));
 }
 
 #[test]

@@ -23,7 +23,7 @@ mod video;
 
 pub use log::{Log, LoggedEpisode, is_log, read};
 
-use super::place::{SPLITS, split_of};
+use super::place::{split_of, split_word};
 use super::{Place, Table, unknown_field};
 use crate::data::{DataError, Files};
 use fields::Field;
@@ -114,7 +114,7 @@ impl Episodes {
         let mut details = details.into_iter();
         for (number, (file, episode)) in log.episodes.into_iter().enumerate() {
             let mut details = details.next().unwrap_or_default();
-            let of_file = SPLITS.into_iter().find(|split| *split == split_of(&file));
+            let of_file = split_word(split_of(&file));
             details.split = details.split.or(of_file.map(String::from));
             self.rows.push(Row { file, number, files: log.files.clone(), details, episode });
         }

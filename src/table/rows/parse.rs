@@ -42,6 +42,8 @@ pub enum Raw {
     Cells(Vec<String>),
     /// Values.
     Values(Vec<Value>),
+    /// Paths of files relative to the table; empty ones are missing.
+    Paths(Vec<String>),
 }
 
 impl Parsed {
@@ -72,9 +74,8 @@ pub fn parse(location: &str, columns: Option<&[String]>) -> Result<Parsed, DataE
     }
     let table = match format {
         "parquet" => parquet::read(location, bytes)?,
-        "csv" => delimited::csv(location, &files::text(location, bytes)?, columns)?,
         "jsonl" | "ndjson" => delimited::json_lines(location, &files::text(location, bytes)?)?,
-        _ => delimited::tsv(location, &files::text(location, bytes)?, columns)?,
+        _ => delimited::delimited(location, &files::text(location, bytes)?, columns)?,
     };
     for (number, field) in table.fields.iter().enumerate() {
         let refuse = |problem: String| Err(DataError::format(location, "a table", problem));

@@ -162,7 +162,7 @@ fn in_tree(
     let columns = files.iter().flat_map(|file| file.table.columns.first());
     let paths = columns.flat_map(|column| match column {
         Raw::Values(paths) => paths.as_slice(),
-        Raw::Cells(_) => &[],
+        Raw::Cells(_) | Raw::Paths(_) => &[],
     });
     let named: HashSet<&str> = paths
         .filter_map(|path| match path {
@@ -192,7 +192,8 @@ fn by_folder(
     let mut tables: Vec<(Arc<dyn Table>, f64)> = vec![];
     for (folder, files) in folders {
         let name = if one { place.path.as_str() } else { folder.as_str() };
-        tables.push((Arc::new(Speech::new(name, files, recordings(&folder))?), 1.0));
+        let recordings = recordings(&folder).allow_outside(place.allow_outside);
+        tables.push((Arc::new(Speech::new(name, files, recordings)?), 1.0));
     }
     Ok(if one { tables.swap_remove(0).0 } else { Arc::new(ConcatTable::new(tables)) })
 }

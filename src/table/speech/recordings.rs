@@ -27,6 +27,11 @@ impl Recordings {
         Self { above, ..Self::below(folder) }
     }
 
+    /// The same recordings, and if allowed those at absolute paths and above the folders, on disk.
+    pub fn allow_outside(self, allow: bool) -> Self {
+        Self { nearest: self.nearest.allow_outside(allow), ..self }
+    }
+
     /// The bytes of the recording that a row names.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! Class folders, WebDataset, IDX and CIFAR-10.
 
 use super::*;
+#[cfg(feature = "image")]
+use crate::data::testing::gzip;
 use crate::data::testing::{folder_of, tar_of};
 
 #[test]
@@ -19,10 +21,10 @@ fn class_folders_label_files() {
     ]);
     let d = table(&folder, "d");
     assert_eq!(d.fields(), ["file", "label", "split"]);
-    assert_eq!(all(&*d, "label"), texts(&[".hidden", "cat", "cat", "dog"]));
-    assert_eq!(all(&*d, "split"), texts(&["test", "test", "train", "train"]));
-    assert_eq!(file(d.value(3, "file").unwrap()), ("train/dog/x/2.wav".into(), b"2".to_vec()));
-    assert_eq!(d.skipped().len(), 2, "{:?}", d.skipped());
+    assert_eq!(all(&*d, "label"), texts(&["cat", "cat", "dog"]));
+    assert_eq!(all(&*d, "split"), texts(&["test", "train", "train"]));
+    assert_eq!(file(d.value(2, "file").unwrap()), ("train/dog/x/2.wav".into(), b"2".to_vec()));
+    assert_eq!(d.skipped().len(), 3, "{:?}", d.skipped());
     let e = table(&folder, "e");
     assert_eq!((e.fields().len(), e.classes("label").unwrap()), (2, &["dog".to_string(), "cat".into()][..]));
     assert_eq!(
@@ -66,7 +68,7 @@ fn members_of_one_name_are_one_row() {
         assert_eq!(all(&*t, "json.label"), texts(&["five", "six", ""]));
         assert_eq!(all(&*t, "json.radar")[0], Value::vector([1.0, 2.0]));
         assert_eq!(all(&*t, "json.deep.n"), numbers(&[3.0, f64::NAN, f64::NAN]));
-        assert_eq!(all(&*t, "split"), texts(&["train", "train", "valid"]));
+        assert_eq!(all(&*t, "split"), texts(&["train", "train", "validation"]));
         assert_eq!(file(t.value(1, "png").unwrap()), ("b.PNG".into(), b"B".to_vec()));
         assert!(t.value(0, "png").unwrap().is_missing());
         assert_eq!(t.classes("cls").unwrap(), ["cat", "dog"]);
@@ -130,7 +132,14 @@ fn idx_pairs_are_splits() {
         ("lone-images-idx3-ubyte", &images(2)),
         ("cut-images-idx3-ubyte", &images(3)[..20]),
         ("cut-labels-idx1-ubyte", &labels(3)),
+        ("both/train-images-idx3-ubyte", &images(2)),
+        ("both/train-images-idx3-ubyte.gz", &gzip(&images(2))),
+        ("both/train-labels-idx1-ubyte", &labels(2)),
+        ("both/train-labels-idx1-ubyte.gz", &gzip(&labels(2))),
     ]);
+    let both = table(&folder, "both");
+    assert_eq!((both.len(), both.skipped().len()), (2, 1));
+    assert!(both.skipped()[0].0.ends_with("train-images-idx3-ubyte.gz"));
     let t = table(&folder, "ok");
     assert_eq!(t.fields(), ["image", "label", "split"]);
     assert_eq!(all(&*t, "split"), texts(&["train", "train", "test"]));

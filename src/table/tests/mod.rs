@@ -3,6 +3,7 @@
 mod combined;
 mod detect;
 mod files;
+mod layouts;
 mod real;
 mod speech;
 mod texts;

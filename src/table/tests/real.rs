@@ -133,7 +133,19 @@ fn published_layouts_are_detected() {
     assert_eq!(shards.fields(), ["cls", "json.ink", "json.label", "png", "txt", "wav", "split"]);
     let sounds = present(&*shards, "wav").len();
     assert!(0 < sounds && sounds < shards.len(), "{sounds}");
-    assert_eq!(opened_as("rows", &real("layouts/kaggle/labels.csv")).unwrap().fields(), ["id", "label"]);
+    for path in ["layouts/kaggle", "layouts/kaggle/labels.csv"] {
+        let kaggle = of(path);
+        assert_eq!(kaggle.fields(), ["id", "label", "file"], "{path}");
+        assert_eq!(kaggle.value(0, "id").unwrap(), Value::Text("0040".into()));
+        for row in 0..kaggle.len() {
+            assert!(file(kaggle.value(row, "file").unwrap()).1.starts_with(b"\xff\xd8"));
+        }
+        assert!(kaggle.skipped().is_empty(), "{:?}", kaggle.skipped());
+    }
+    let images = of("layouts/imagefolder");
+    assert_eq!(images.fields(), ["file_name", "label", "width_hint", "split"]);
+    assert_eq!((count(&*images, "split = train"), images.skipped().len()), (images.len(), 0));
+    assert!(file(images.value(0, "file_name").unwrap()).1.starts_with(b"\x89PNG"));
 }
 
 #[test]

@@ -97,3 +97,21 @@ fn cached_tokens_give_the_same_weights() {
         folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum::<usize>();
     assert_eq!(files, 12, "each image is cached once");
 }
+
+#[test]
+fn unusable_tables_and_archives_are_named() {
+    let place = image_place();
+    place.write("latin.csv", b"file_name,label\nb\xe4r.png,a\n");
+    place.write("numbers.csv", b"1,2\n3,4\n");
+    place.write("twice.csv", b"a;b;a\n3;4;5\n");
+    place.write("text.zip", b"no archive at all");
+    let cases: [(&str, &[&str]); 4] = [
+        ("latin.csv", &["latin.csv", "byte 0xe4 at offset 17, in line 2", "Windows-1252", "iconv"]),
+        ("numbers.csv", &["numbers.csv", "line 1 has only numbers: 1, 2", "columns = [\"NAME\", …]"]),
+        ("twice.csv", &["twice.csv", "the field \"a\" occurs twice", "columns = [\"NAME\", …]"]),
+        ("text.zip", &["text.zip", "not readable as a zip archive"]),
+    ];
+    for (path, message) in cases {
+        place.fails_untouched(&format!("{} --set data.source={path}", image_train()), message);
+    }
+}
