@@ -21,7 +21,7 @@ mod tests;
 use crate::data::error::{DataError, contained};
 use contents::contents;
 pub(crate) use contents::text;
-use extent::Extent;
+pub(crate) use extent::Extent;
 pub(crate) use names::{is_hidden, split_word};
 pub(crate) use place::is_remote;
 use place::{Place, locate};
