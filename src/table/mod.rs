@@ -4,8 +4,10 @@
 //! settings name it. Splits, filters, several sources and fields derived from a row ([`derive()`]) work with every layout.
 
 mod alias;
+mod arrow;
 #[cfg(feature = "image")]
 mod cifar;
+mod columnar;
 mod concat;
 mod derived;
 #[cfg(feature = "trajectory")]
@@ -17,6 +19,7 @@ mod idx;
 mod lines;
 mod memory;
 mod modality;
+mod parquet;
 #[cfg(feature = "image")]
 mod pixels;
 mod place;

@@ -70,7 +70,8 @@ impl<K: Copy + Eq + Hash> Cache<K> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.uses += 1;
         let used = parts.uses;
-        let entry = parts.by_key.entry(key).or_insert_with(|| Entry { slot: Slot::default(), bytes: 0, used });
+        let entry =
+            parts.by_key.entry(key).or_insert_with(|| Entry { slot: Slot::default(), bytes: 0, used });
         entry.used = used;
         entry.slot.clone()
     }

@@ -19,7 +19,7 @@ use schema::{Column, FileFields, Kind};
 use serde_json::Value as Json;
 use smalti_contract::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use value::{Reader, binary};
 
 /// The field of the split.
@@ -69,19 +69,21 @@ pub struct Part {
 pub struct ShardFile {
     files: Arc<Files>,
     path: String,
+    /// The content of a file whose name ends in `.gz`, once unpacked.
+    unpacked: OnceLock<Extent>,
 }
 
 impl ShardFile {
     /// A file of a tree.
     pub fn new(files: &Arc<Files>, path: &str) -> Self {
-        Self { files: files.clone(), path: path.into() }
+        Self { files: files.clone(), path: path.into(), unpacked: OnceLock::new() }
     }
 
     /// The file at a location.
     pub fn at(location: &str) -> Self {
         let start = location.rfind(['/', ':']).map_or(0, |end| end + 1);
         let (folder, name) = location.split_at_checked(start).unwrap_or(("", location));
-        Self { files: Arc::new(Files::named(folder, std::iter::once(name.to_string()))), path: name.into() }
+        Self::new(&Arc::new(Files::named(folder, std::iter::once(name.to_string()))), name)
     }
 
     /// The location.
@@ -94,14 +96,17 @@ impl ShardFile {
     /// # Errors
     /// The errors of [`Files::read`].
     pub fn open(&self) -> Result<Extent, DataError> {
-        match self.path.ends_with(".gz") {
-            true => Ok(Extent::memory(self.files.read(&self.path)?.into())),
-            false => match self.files.extent(&self.path)? {
-                file if file.len() == 0 => {
-                    Err(DataError::Empty { location: self.location(), expected: "data" })
-                }
-                file => Ok(file),
-            },
+        if let Some(unpacked) = self.unpacked.get() {
+            return Ok(unpacked.clone());
+        }
+        if self.path.ends_with(".gz") {
+            let unpacked = Extent::memory(self.files.read(&self.path)?.into());
+            return Ok(self.unpacked.get_or_init(|| unpacked).clone());
+        }
+        let file = self.files.extent(&self.path)?;
+        match file.len() {
+            0 => Err(DataError::Empty { location: self.location(), expected: "data" }),
+            _ => Ok(file),
         }
     }
 }
@@ -159,7 +164,8 @@ impl Columnar {
         let locations: Vec<String> = shards.iter().map(|(file, _)| file.location()).collect();
         let mut fields = united(format, &locations, &of_files)?;
         let has_split = fields.contains_key(SPLIT);
-        let splits = if splits && !has_split { split::of(name, &locations) } else { vec![None; shards.len()] };
+        let splits =
+            if splits && !has_split { split::of(name, &locations) } else { vec![None; shards.len()] };
         if splits.iter().any(Option::is_some) {
             fields.insert(SPLIT.into(), false);
         }
@@ -208,7 +214,8 @@ impl Columnar {
 
     /// Whether a field has bytes without a declared type, of which the first ones are UTF-8.
     fn bytes_are_texts(&self, number: usize) -> Result<bool, DataError> {
-        let of_field = |opened: &&Opened| opened.columns[number].as_ref().is_some_and(|c| c.kind != Kind::Missing);
+        let of_field =
+            |opened: &&Opened| opened.columns[number].as_ref().is_some_and(|c| c.kind != Kind::Missing);
         let Some(first) = self.shards.iter().filter(|opened| opened.shard.rows() > 0).find(of_field) else {
             return Ok(false);
         };
@@ -365,9 +372,11 @@ impl Table for Columnar {
     }
 
     fn steps(&self, row: usize) -> usize {
-        let lists = self.names.iter().zip(&self.find(row).columns).filter(|(_, column)| {
-            column.as_ref().is_some_and(|column| column.kind == Kind::List)
-        });
+        let lists = self
+            .names
+            .iter()
+            .zip(&self.find(row).columns)
+            .filter(|(_, column)| column.as_ref().is_some_and(|column| column.kind == Kind::List));
         lists.filter_map(|(field, _)| self.peek(row, field).ok()?.steps()).next().unwrap_or(0)
     }
 

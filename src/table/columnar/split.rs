@@ -63,6 +63,10 @@ mod tests {
         assert_eq!(splits("d", &["d/fold1.parquet", "d/fold2.parquet"]), ["fold1", "fold2"]);
         assert_eq!(splits("d", &["d/train.parquet", "d/extra.parquet"]), ["train", "extra"]);
         assert_eq!(splits("d", &["d/part-00000.parquet", "d/part-00001.parquet"]), ["", ""]);
-        assert_eq!(splits("train", &["train/0.parquet", "train/1.parquet"]), ["", ""], "the source's own name");
+        assert_eq!(
+            splits("train", &["train/0.parquet", "train/1.parquet"]),
+            ["", ""],
+            "the source's own name"
+        );
     }
 }

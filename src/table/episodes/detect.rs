@@ -1,7 +1,8 @@
 //! Detection of episodes by the names and first bytes of files.
 
 use super::log::is_log;
-use crate::data::{DataError, files, open_text};
+use crate::data::{DataError, open_text};
+use crate::table::parquet::{self, is_parquet};
 use crate::table::place::extension;
 use crate::table::{Place, rows};
 use smalti_trajectory::lerobot::INFO;
@@ -33,22 +34,25 @@ pub(super) fn holds_episodes(place: &Place) -> Result<bool, DataError> {
     if locations.is_empty() || !locations.iter().all(|location| is_named(location)) {
         return Ok(false);
     }
-    match locations.iter().find(|location| rows::is_table(location)) {
+    match locations.iter().find(|location| is_table(location)) {
         None => Ok(true),
         Some(table) => has_steps(table),
     }
 }
 
 fn is_named(location: &str) -> bool {
-    EPISODES.contains(&extension(location)) || rows::is_table(location) && extension(location) != "tsv"
+    EPISODES.contains(&extension(location)) || is_table(location) && extension(location) != "tsv"
+}
+
+fn is_table(location: &str) -> bool {
+    rows::is_table(location) || is_parquet(location)
 }
 
 /// Whether a table has columns of states and actions.
 fn has_steps(location: &str) -> Result<bool, DataError> {
-    if extension(location) == "parquet" {
-        let bytes = files::read(location)?;
-        let columns = rows::parquet_columns(location, bytes.clone())?;
-        let has_episodes = || columns.iter().any(|name| is_episode_column(name)) || has_episode_rows(&bytes);
+    if is_parquet(location) {
+        let (columns, footer) = parquet::columns(location)?;
+        let has_episodes = || columns.iter().any(|name| is_episode_column(name)) || has_episode_rows(&footer);
         return Ok(of_steps(&columns) && has_episodes());
     }
     let mut start = vec![];

@@ -1,4 +1,4 @@
-//! Tables as files of rows: `.tsv`, `.csv`, `.jsonl`, `.ndjson`, `.parquet`, each also packed as `.gz`.
+//! Tables as files of rows: `.tsv`, `.csv`, `.jsonl`, `.ndjson`, each also packed as `.gz`.
 //!
 //! | in the file | value |
 //! | --- | --- |
@@ -7,21 +7,17 @@
 //! | lists of numbers, of one shape in each row | array |
 //! | other lists | series |
 //! | a path in the field `path`, `file_name` or `NAME.path` | the file, relative to the table or in `FOLDER.tar` beside it |
-//! | `{bytes, path}` in Parquet | the file |
 //! | anything else, `true` and `false` too | text |
 
 mod column;
 mod delimited;
 pub(super) mod json;
-mod parquet;
 mod parse;
 mod relative;
 #[cfg(test)]
 mod tests;
 
 pub(super) use delimited::json_lines;
-#[cfg(feature = "trajectory")]
-pub(super) use parquet::columns as parquet_columns;
 pub(super) use parse::{Parsed, ParsedFile, Raw, is_table, parse};
 pub(super) use relative::RelativeFiles;
 
