@@ -50,7 +50,9 @@ impl ParquetShard {
             let plain = ArrowReaderMetadata::try_new(metadata.clone(), options.clone()).map_err(text)?;
             let schema = Schema::new(plain.schema().fields().iter().map(viewed).collect::<Fields>());
             let options = options.with_schema(Arc::new(schema));
-            Ok((ArrowReaderMetadata::try_new(metadata, options).map_err(text)?, groups))
+            // Lists in old forms have no views.
+            let viewed = ArrowReaderMetadata::try_new(metadata, options);
+            Ok((viewed.unwrap_or(plain), groups))
         })
         .map_err(refuse)?;
         Ok(Self { file, metadata, groups, parts: Mutex::default() })

@@ -11,7 +11,7 @@ use arrow_array::builder::{FixedSizeBinaryBuilder, Float32Builder, Int64Builder,
 use arrow_array::types::Int32Type;
 use arrow_array::*;
 use arrow_buffer::NullBuffer;
-use arrow_schema::{DataType, Field};
+use arrow_schema::Field;
 use smalti_contract::{Array as Numbers, File, Value};
 
 const FEATURES: &str = r#"{"info": {"features": {
