@@ -193,6 +193,8 @@ impl Shard for ParquetShard {
         let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![group])
             .with_projection(columns)
+            // The pages before the part are passed over, not decoded.
+            .with_row_selection_policy(RowSelectionPolicy::Selectors)
             .with_offset(part.start - first)
             .with_limit(rows)
             .with_batch_size(rows)
