@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The uncompressed bytes of the pages that are decoded together, unless one page is larger.
 const PART_BYTES: u64 = 4 << 20;
+/// The same for lists whose pages do not tell their rows: a part is found by decoding all pages before it.
+const LIST_PART_BYTES: u64 = 32 << 20;
 /// The most rows that are decoded together.
 const PART_ROWS: usize = 1 << 16;
 
@@ -147,8 +149,8 @@ fn boundaries(
             return Err(format!("a row group declares {rows} rows; its pages have {end}"));
         }
     } else {
-        let step =
-            (u128::from(PART_BYTES) * rows as u128 / u128::from(bytes.max(1))).clamp(1, PART_ROWS as u128);
+        let step = (u128::from(LIST_PART_BYTES) * rows as u128 / u128::from(bytes.max(1)))
+            .clamp(1, PART_ROWS as u128);
         starts.extend((0..rows).step_by(step as usize).skip(1));
     }
     starts.push(rows);
