@@ -2,12 +2,12 @@
 
 use crate::data::DataError;
 use crate::data::files::Extent;
-use crate::table::columnar::{FEATURES, Part, Shard, ShardFile, features, guarded};
+use crate::table::columnar::{Decoded, FEATURES, Part, Shard, ShardFile, features, guarded};
 use arrow_array::ArrayRef;
 use arrow_buffer::Buffer;
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
-use arrow_ipc::{Message, MessageHeader, MetadataVersion, root_as_message};
+use arrow_ipc::{Message, MessageHeader, MetadataVersion, RecordBatch, root_as_message};
 use arrow_schema::{ArrowError, Schema};
 use serde_json::Value as Json;
 use std::collections::HashMap;
@@ -89,12 +89,14 @@ fn index(file: &Extent) -> Result<Index, String> {
             }
             (MessageHeader::DictionaryBatch, Some(index)) if index.batches.is_empty() => {
                 let header = message.header_as_dictionary_batch().ok_or("a dictionary is corrupt")?;
+                check_compression(header.data())?;
                 let body = body(file, batch)?;
                 read_dictionary(&body, header, &index.schema, &mut index.dictionaries, &index.version)
                     .map_err(text)?;
             }
             (MessageHeader::RecordBatch, Some(index)) => {
                 let header = message.header_as_record_batch().ok_or("a record batch is corrupt")?;
+                check_compression(Some(header))?;
                 let rows = usize::try_from(header.length()).ok();
                 let end = rows.and_then(|rows| index.starts.last()?.checked_add(rows));
                 index
@@ -108,6 +110,14 @@ fn index(file: &Extent) -> Result<Index, String> {
         }
     }
     index.ok_or_else(|| "it has no schema".into())
+}
+
+/// Compressed arrays declare sizes that nothing bounds; `datasets` does not write them.
+fn check_compression(batch: Option<RecordBatch>) -> Result<(), String> {
+    match batch.and_then(|batch| batch.compression()) {
+        Some(_) => Err("its arrays are compressed; write it without compression, or as Parquet".into()),
+        None => Ok(()),
+    }
 }
 
 /// The message that begins at a position; `None` at the end of the stream.
@@ -178,7 +188,7 @@ impl Shard for ArrowShard {
         }
     }
 
-    fn decode(&self, part: Part) -> Result<Vec<ArrayRef>, String> {
+    fn decode(&self, part: Part) -> Result<Decoded, String> {
         let Index { schema, version, batches, starts, dictionaries } = &self.index;
         let number = starts.partition_point(|&start| start <= part.start).saturating_sub(1);
         let batch = *batches.get(number).ok_or("a record batch is missing")?;
@@ -189,7 +199,7 @@ impl Shard for ArrowShard {
         let decoded =
             read_record_batch(&body, header, schema.clone(), dictionaries, None, version).map_err(text)?;
         match decoded.num_rows() == part.end - part.start {
-            true => Ok(decoded.columns().to_vec()),
+            true => Ok(Decoded { arrays: decoded.columns().to_vec(), bytes: body.len() }),
             false => Err(format!(
                 "a record batch declares {} rows; found {}",
                 part.end - part.start,

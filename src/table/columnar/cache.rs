@@ -1,6 +1,7 @@
 //! Decoded parts of shards, bounded in bytes.
 
-use arrow_array::{Array, ArrayRef};
+use super::shard::Decoded;
+use arrow_array::ArrayRef;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +46,7 @@ impl<K: Copy + Eq + Hash> Cache<K> {
         &self,
         key: K,
         number: usize,
-        decode: impl FnOnce() -> Result<Vec<ArrayRef>, E>,
+        decode: impl FnOnce() -> Result<Decoded, E>,
     ) -> Result<Option<ArrayRef>, E> {
         let slot = self.slot(key);
         let mut arrays = slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,9 +54,9 @@ impl<K: Copy + Eq + Hash> Cache<K> {
             return Ok(arrays.get(number).cloned());
         }
         match decode() {
-            Ok(decoded) => {
+            Ok(Decoded { arrays: decoded, bytes }) => {
                 let found = decoded.get(number).cloned();
-                self.keep(key, &slot, decoded.iter().map(|array| array.get_array_memory_size()).sum());
+                self.keep(key, &slot, bytes);
                 *arrays = Some(decoded);
                 Ok(found)
             }
@@ -94,10 +95,10 @@ impl<K: Copy + Eq + Hash> Cache<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::UInt8Array;
+    use arrow_array::{Array, UInt8Array};
 
-    fn array(bytes: usize) -> Vec<ArrayRef> {
-        vec![Arc::new(UInt8Array::from(vec![0; bytes]))]
+    fn array(bytes: usize) -> Decoded {
+        Decoded { arrays: vec![Arc::new(UInt8Array::from(vec![0; 2]))], bytes }
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod split;
 mod value;
 
 pub use schema::{FEATURES, MAX_DEPTH, features};
-pub use shard::{Part, Shard, ShardFile, guarded};
+pub use shard::{Decoded, Part, Shard, ShardFile, guarded};
 
 use super::rows::RelativeFiles;
 use super::{Table, unknown_field};

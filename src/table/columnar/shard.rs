@@ -25,11 +25,19 @@ pub trait Shard: Send + Sync {
     /// A problem of the file.
     fn part(&self, column: usize, row: usize) -> Result<Part, String>;
 
-    /// The arrays of a part.
+    /// Decodes a part.
     ///
     /// # Errors
     /// A problem of the file.
-    fn decode(&self, part: Part) -> Result<Vec<ArrayRef>, String>;
+    fn decode(&self, part: Part) -> Result<Decoded, String>;
+}
+
+/// A part, decoded.
+pub struct Decoded {
+    /// The array of each column of the part.
+    pub arrays: Vec<ArrayRef>,
+    /// The bytes that they hold together.
+    pub bytes: usize,
 }
 
 /// Rows of a shard that are decoded together.

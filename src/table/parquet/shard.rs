@@ -3,8 +3,7 @@
 use super::{footer, pages};
 use crate::data::DataError;
 use crate::data::files::Extent;
-use crate::table::columnar::{FEATURES, Part, Shard, ShardFile, features, guarded};
-use arrow_array::ArrayRef;
+use crate::table::columnar::{Decoded, FEATURES, Part, Shard, ShardFile, features, guarded};
 use arrow_schema::{DataType, Field, Fields, Schema};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
@@ -187,7 +186,7 @@ impl Shard for ParquetShard {
         }
     }
 
-    fn decode(&self, part: Part) -> Result<Vec<ArrayRef>, String> {
+    fn decode(&self, part: Part) -> Result<Decoded, String> {
         let (group, first) = self.group(part.start);
         let file = Ranges(self.file.open().map_err(|e| e.to_string())?);
         let rows = part.end - part.start;
@@ -204,7 +203,9 @@ impl Shard for ParquetShard {
             .map_err(text)?;
         let batch = batches.into_iter().next().transpose().map_err(|e| e.to_string())?;
         match batch {
-            Some(batch) if batch.num_rows() == rows => Ok(batch.columns().to_vec()),
+            Some(batch) if batch.num_rows() == rows => {
+                Ok(Decoded { bytes: batch.get_array_memory_size(), arrays: batch.columns().to_vec() })
+            }
             other => {
                 let found = other.map_or(0, |batch| batch.num_rows());
                 Err(format!("it declares rows {} to {}; found {found} of them", part.start + 1, part.end))
