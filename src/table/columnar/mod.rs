@@ -280,12 +280,11 @@ impl Table for Columnar {
     }
 
     fn steps(&self, row: usize) -> usize {
-        let lists = self
-            .names
-            .iter()
-            .zip(&self.find(row).columns)
-            .filter(|(_, column)| column.as_ref().is_some_and(|column| column.kind == Kind::List));
-        lists.filter_map(|(field, _)| self.peek(row, field).ok()?.steps()).next().unwrap_or(0)
+        let is_list =
+            |column: &Option<Column>| column.as_ref().is_some_and(|column| column.kind == Kind::List);
+        let columns = self.names.iter().zip(&self.find(row).columns);
+        let mut lists = columns.filter(|(_, column)| is_list(column));
+        lists.find_map(|(field, _)| self.peek(row, field).ok()?.steps()).unwrap_or(0)
     }
 
     fn location(&self, row: usize) -> String {

@@ -33,8 +33,8 @@ fn below<'a>(name: &str, location: &'a str) -> &'a str {
 
 /// The word of a split in the start of the name, or else in the nearest folder that has one.
 fn word(path: &str) -> Option<&'static str> {
-    let folders = path.rsplit('/').skip(1);
-    split_word(split_of(path)).or_else(|| folders.filter_map(split_word).next())
+    let mut folders = path.rsplit('/').skip(1);
+    split_word(split_of(path)).or_else(|| folders.find_map(split_word))
 }
 
 /// The start of the name, or else the folder; a name that only numbers shards says nothing.
