@@ -10,9 +10,9 @@ use std::sync::Arc;
 /// The layout's name.
 pub const NAME: &str = "lines";
 /// Endings of files that are not parallel texts.
-const OTHERS: [&str; 24] = [
-    "bin", "bmp", "flac", "gif", "h5", "hdf5", "jpeg", "jpg", "json", "m4a", "md", "mp3", "npy", "npz",
-    "ogg", "opus", "pdf", "png", "tif", "tiff", "txt", "wav", "webp", "zip",
+const OTHERS: [&str; 26] = [
+    "arrow", "bin", "bmp", "flac", "gif", "h5", "hdf5", "jpeg", "jpg", "json", "m4a", "md", "mp3", "npy",
+    "npz", "ogg", "opus", "parquet", "pdf", "png", "tif", "tiff", "txt", "wav", "webp", "zip",
 ];
 
 /// Parallel texts, in groups of files.

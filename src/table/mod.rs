@@ -4,8 +4,10 @@
 //! settings name it. Splits, filters, several sources and fields derived from a row ([`derive()`]) work with every layout.
 
 mod alias;
+mod arrow;
 #[cfg(feature = "image")]
 mod cifar;
+mod columnar;
 mod concat;
 mod derived;
 #[cfg(feature = "trajectory")]
@@ -18,6 +20,7 @@ mod lines;
 mod memory;
 mod modality;
 mod nearest;
+mod parquet;
 #[cfg(feature = "image")]
 mod pixels;
 mod place;

@@ -139,8 +139,8 @@ impl SourceRegistry {
         Self::default()
     }
 
-    /// The built-in layouts: `episodes`, `idx`, `cifar`, `kaldi`, `librispeech`, `ljspeech`, `common_voice`, `nemo`, `rows`,
-    /// `lines`, `webdataset`, `folders`, `text`.
+    /// The built-in layouts: `episodes`, `idx`, `cifar`, `kaldi`, `librispeech`, `ljspeech`, `common_voice`, `nemo`, `parquet`,
+    /// `arrow`, `rows`, `lines`, `webdataset`, `folders`, `text`.
     pub fn builtin() -> Self {
         let mut layouts: Vec<(&'static str, Opener)> = vec![];
         #[cfg(feature = "trajectory")]
@@ -152,7 +152,9 @@ impl SourceRegistry {
         ]);
         layouts.extend(super::speech::LAYOUTS);
         layouts.extend([
-            (super::rows::NAME, super::rows::open as Opener),
+            (super::parquet::NAME, super::parquet::open as Opener),
+            (super::arrow::NAME, super::arrow::open),
+            (super::rows::NAME, super::rows::open),
             (super::lines::NAME, super::lines::open),
             (super::webdataset::NAME, super::webdataset::open),
             (super::folders::NAME, super::folders::open),

@@ -251,6 +251,34 @@ fn damaged_parquet_is_read_or_an_error() {
     manifests("parquet", &good, Bound::bytes(64 * MIB));
 }
 
+/// A stream of two record batches with texts, lists, classes and files.
+fn arrow_stream() -> Vec<u8> {
+    use arrow_array::types::{Int8Type, Int64Type};
+    use arrow_array::{ArrayRef, DictionaryArray, ListArray, RecordBatch, StringArray};
+    let kinds: DictionaryArray<Int8Type> = vec!["x", "y", "x"].into_iter().collect();
+    let lists = [Some(vec![Some(1), Some(2)]), None, Some(vec![None])];
+    let columns: [(&str, ArrayRef); 3] = [
+        ("text", Arc::new(StringArray::from(vec![Some("one"), None, Some("gr\u{fc}n")]))),
+        ("list", Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists))),
+        ("kind", Arc::new(kinds)),
+    ];
+    let columns = columns.into_iter().map(|(name, array)| (name, array, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    let mut bytes = vec![];
+    let mut writer = arrow_ipc::writer::StreamWriter::try_new(&mut bytes, &batch.schema()).unwrap();
+    (0..2).for_each(|_| writer.write(&batch).unwrap());
+    writer.finish().unwrap();
+    drop(writer);
+    bytes
+}
+
+#[test]
+fn damaged_arrow_streams_are_read_or_an_error() {
+    // Silence the reader's panics, which it catches itself.
+    std::panic::set_hook(Box::new(|_| {}));
+    manifests("arrow", &[arrow_stream()], Bound::bytes(64 * MIB));
+}
+
 #[test]
 fn a_parquet_manifest_has_its_rows() {
     for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(Default::default())]

@@ -5,7 +5,7 @@ mod written;
 use smalti_trajectory::lerobot::Info;
 use smalti_trajectory::parquet::{has_episode_rows, read};
 use smalti_trajectory::{Actions, End, Episode, Images};
-use written::{Column, episode_rows, images, lerobot, minari, parquet as file, png};
+use written::{Column, compressed, episode_rows, images, lerobot, minari, parquet as file, png};
 
 /// LeRobot's columns with one replaced or removed.
 fn with(name: &'static str, column: Option<Column>) -> Vec<(&'static str, Column)> {
@@ -36,6 +36,15 @@ fn lerobot_columns_become_episodes() {
         assert_eq!(read.episodes.len(), 2);
         let skipped: Vec<&str> = read.skipped.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(skipped, ["language.bytes"]);
+    }
+}
+
+#[test]
+fn every_codec_is_read() {
+    use parquet::basic::Compression::{BROTLI, GZIP, LZ4, LZ4_RAW, UNCOMPRESSED};
+    let plain = read(&file(&lerobot(), 2, false)).unwrap().episodes;
+    for codec in [UNCOMPRESSED, BROTLI(Default::default()), GZIP(Default::default()), LZ4, LZ4_RAW] {
+        assert_eq!(read(&compressed(&lerobot(), 2, codec)).unwrap().episodes, plain, "{codec:?}");
     }
 }
 

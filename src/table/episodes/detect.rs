@@ -2,7 +2,8 @@
 
 use super::log::{is_log, minari_info};
 use crate::data::error::listed;
-use crate::data::{DataError, files, open_text};
+use crate::data::{DataError, open_text};
+use crate::table::parquet::{self, is_parquet};
 use crate::table::place::extension;
 use crate::table::{Place, rows};
 use smalti_trajectory::lerobot::INFO;
@@ -53,22 +54,25 @@ pub(super) fn reason(place: &Place) -> Result<Result<String, String>, DataError>
             Err("its name does not end in .npz, .hdf5, .h5, .csv, .jsonl, .ndjson or .parquet".into()),
         );
     }
-    match locations.iter().find(|location| rows::is_table(location)) {
+    match locations.iter().find(|location| is_table(location)) {
         None => Ok(Ok("files that end in .npz, .h5 or .hdf5 are logs of episodes".into())),
         Some(table) => of_table(table),
     }
 }
 
 fn is_named(location: &str) -> bool {
-    EPISODES.contains(&extension(location)) || rows::is_table(location) && extension(location) != "tsv"
+    EPISODES.contains(&extension(location)) || is_table(location) && extension(location) != "tsv"
+}
+
+fn is_table(location: &str) -> bool {
+    rows::is_table(location) || is_parquet(location)
 }
 
 /// The reason for or against a table, by its columns: states and actions are those of steps or of episodes.
 fn of_table(location: &str) -> Result<Result<String, String>, DataError> {
-    if extension(location) == "parquet" {
-        let bytes = files::read(location)?;
-        let columns = rows::parquet_columns(location, bytes.clone())?;
-        let has_episodes = || columns.iter().any(|name| is_episode_column(name)) || has_episode_rows(&bytes);
+    if is_parquet(location) {
+        let (columns, footer) = parquet::columns(location)?;
+        let has_episodes = || columns.iter().any(|name| is_episode_column(name)) || has_episode_rows(&footer);
         return Ok(match of_steps(&columns) && !has_episodes() {
             true => Err(format!("no column has the numbers or the ends of episodes; {}", found(&columns))),
             false => of_columns(&columns),

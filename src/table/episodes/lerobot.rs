@@ -2,6 +2,7 @@
 
 use super::video::Clip;
 use crate::data::{DataError, Files};
+use crate::table::parquet::{self, is_parquet};
 use crate::table::{Table, rows};
 use smalti_contract::Value;
 use smalti_trajectory::lerobot::{INFO, Info, Video};
@@ -81,14 +82,20 @@ pub(super) fn details(files: &Files, all: &Episodes) -> Result<(Vec<Details>, Sk
 
 /// The table of the episodes, if the data set has one; or the reason why it is left out.
 fn list(files: &Files, episodes: usize) -> Result<Option<Arc<dyn Table>>, &'static str> {
-    let is_list =
-        |path: &&String| path.starts_with("meta/episodes") && rows::is_table(path) && !path.contains("stats");
+    let is_list = |path: &&String| {
+        let is_table = rows::is_table(path) || is_parquet(path);
+        path.starts_with("meta/episodes") && is_table && !path.contains("stats")
+    };
     let locations: Vec<String> =
         files.list().iter().filter(is_list).map(|path| files.location(path)).collect();
     if locations.is_empty() {
         return Ok(None);
     }
-    let table = rows::read(files.name(), locations).map_err(|_| "tasks cannot be read")?;
+    let table = match locations.iter().all(|location| is_parquet(location)) {
+        true => parquet::read(files.name(), &locations),
+        false => rows::read(files.name(), locations),
+    };
+    let table = table.map_err(|_| "tasks cannot be read")?;
     match table.len() == episodes {
         true => Ok(Some(table)),
         false => Err("the numbers of tasks and of episodes differ"),

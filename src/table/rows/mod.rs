@@ -1,4 +1,4 @@
-//! Tables as files of rows: `.tsv`, `.csv`, `.jsonl`, `.ndjson`, `.parquet`, each also packed as `.gz`.
+//! Tables as files of rows: `.tsv`, `.csv`, `.jsonl`, `.ndjson`, each also packed as `.gz`.
 //!
 //! | in the file | value |
 //! | --- | --- |
@@ -7,7 +7,6 @@
 //! | lists of numbers, of one shape in each row | array |
 //! | other lists | series |
 //! | a path in the field `path`, `file_name`, `NAME.path` or `NAME_file_name` | the file, relative to the table or in `FOLDER.tar` or `FOLDER.zip` beside it |
-//! | `{bytes, path}` in Parquet | the file |
 //! | anything else, `true` and `false` too | text |
 //!
 //! If the first 100 values of a column of a `.csv` or `.tsv` differ and each names an image or clip in one folder beside the
@@ -18,15 +17,12 @@ mod column;
 mod delimited;
 mod found;
 pub(super) mod json;
-mod parquet;
 mod parse;
 mod relative;
 #[cfg(test)]
 mod tests;
 
 pub(super) use delimited::json_lines;
-#[cfg(feature = "trajectory")]
-pub(super) use parquet::columns as parquet_columns;
 pub(super) use parse::{Parsed, ParsedFile, Raw, is_table, parse};
 pub(super) use relative::RelativeFiles;
 

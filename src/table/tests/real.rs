@@ -119,6 +119,10 @@ fn published_layouts_are_detected() {
         images.fields()
     );
     assert!(images.fields().contains(&"split".to_string()));
+    assert!(count(&*images, "split = train") > 0 && count(&*images, "split = test") > 0);
+    let names = images.classes("label").unwrap().to_vec();
+    let labels = present(&*images, "label").into_iter().map(|label| label.into_label().unwrap());
+    assert!(labels.into_iter().all(|label| names.contains(&label)));
     assert!(file(images.value(0, "image").unwrap()).1.starts_with(b"\x89PNG"));
     assert!(images.classes("label").is_some(), "the class names in the schema's metadata");
     let audio = of("layouts/hub-audio/data/train-00000-of-00001.parquet");
@@ -146,6 +150,21 @@ fn published_layouts_are_detected() {
     assert_eq!(images.fields(), ["file_name", "label", "width_hint", "split"]);
     assert_eq!((count(&*images, "split = train"), images.skipped().len()), (images.len(), 0));
     assert!(file(images.value(0, "file_name").unwrap()).1.starts_with(b"\x89PNG"));
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn parquet_of_every_codec_and_of_the_hub_is_read() {
+    for codec in ["brotli", "gzip", "lz4", "snappy", "zstd"] {
+        let table = of(&format!("../cases/42-parquet-gzip/{codec}.parquet"));
+        assert!(!table.is_empty(), "{codec}");
+        for row in 0..table.len() {
+            let values = table.fields().iter().map(|field| table.value(row, field));
+            assert!(values.map(Result::unwrap).all(|value| !value.is_missing()), "{codec} row {row}");
+        }
+    }
+    let clips = of("../cases/43-parquet-of-the-hub/audio.parquet");
+    assert!((0..clips.len()).all(|row| file(clips.value(row, "audio").unwrap()).1.starts_with(b"RIFF")));
 }
 
 #[test]

@@ -27,6 +27,32 @@ fn additional_sources_are_mixed_in() {
     place.fails(&format!("{} {} --out thin", image_train(), more("images", "0.01")), &message);
 }
 
+/// Parquet and Arrow that cannot be read are named, with the problem.
+#[test]
+fn corrupt_columns_are_named() {
+    let state = br#"{"_data_files": [{"filename": "data-0.arrow"}]}"#;
+    let place = Place::new(&[
+        ("cut.parquet", b"PAR1 and no more"),
+        ("cut.arrow", b"no stream at all"),
+        ("saved/state.json", state),
+    ]);
+    for (source, message) in [
+        ("cut.parquet", "cut.parquet: not readable as Parquet: it does not end in PAR1"),
+        ("cut.arrow", "cut.arrow: not readable as Arrow: a message declares"),
+        ("saved", "saved/data-0.arrow: not found; expected a file that saved/state.json lists"),
+        (
+            "{path=\"cut.parquet\",layout=\"arrow\"}",
+            "cut.parquet is not named .arrow; expected Arrow streams",
+        ),
+        (
+            "{path=\"cut.arrow\",layout=\"parquet\"}",
+            "cut.arrow is not named .parquet; expected Parquet files",
+        ),
+    ] {
+        place.fails_untouched(&format!("train image --set data.source={source}"), &[message]);
+    }
+}
+
 /// Rows outside the validation split are training rows. A trained run may be evaluated on any rows.
 #[test]
 fn a_row_is_in_the_training_or_the_validation_split() {

@@ -159,9 +159,14 @@ fn begins_of_lists<T>(lists: &[Vec<Vec<T>>]) -> Vec<i16> {
 
 /// Write a Parquet file of columns, in groups of `rows_of_group` rows.
 pub fn parquet(columns: &[(&str, Column)], rows_of_group: usize, zstd: bool) -> Vec<u8> {
+    let compression = if zstd { Compression::ZSTD(ZstdLevel::default()) } else { Compression::SNAPPY };
+    compressed(columns, rows_of_group, compression)
+}
+
+/// [`parquet`] with any compression.
+pub fn compressed(columns: &[(&str, Column)], rows_of_group: usize, compression: Compression) -> Vec<u8> {
     let fields: String = columns.iter().map(|(name, column)| column.schema(name)).collect();
     let schema = Arc::new(parse_message_type(&format!("message steps {{ {fields} }}")).unwrap());
-    let compression = if zstd { Compression::ZSTD(ZstdLevel::default()) } else { Compression::SNAPPY };
     let properties = Arc::new(WriterProperties::builder().set_compression(compression).build());
     let mut bytes = vec![];
     let mut file = SerializedFileWriter::new(&mut bytes, schema, properties).unwrap();
