@@ -25,7 +25,6 @@ pub mod hdf5;
 mod images;
 pub mod jsonl;
 pub mod lerobot;
-mod npy;
 pub mod npz;
 pub mod parquet;
 pub mod rlds;

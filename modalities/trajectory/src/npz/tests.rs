@@ -1,8 +1,9 @@
 use super::*;
-use crate::{Actions, End, Format, Image, npy};
+use crate::{Actions, End, Format, Image};
 use proptest::prelude::*;
+use smalti_npy as npy;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Cursor, Write};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
