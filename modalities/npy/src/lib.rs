@@ -121,7 +121,8 @@ impl Array {
     /// The elements in row-major order. Integers beyond 2^53 are rounded.
     pub fn values(&self) -> impl Iterator<Item = f64> + '_ {
         let size = self.element.size;
-        (0..self.data.len() / size).map(move |i| self.element.value(&self.data[self.place(i) * size..][..size]))
+        (0..self.data.len() / size)
+            .map(move |i| self.element.value(&self.data[self.place(i) * size..][..size]))
     }
 
     /// The place in the data of element `i` in row-major order.
@@ -145,9 +146,7 @@ fn n_bytes(shape: &[usize], element: Element, limit: u64) -> Result<u64, String>
         .iter()
         .try_fold(element.size as u64, |product, &side| product.checked_mul(side as u64))
         .filter(|&bytes| bytes <= limit);
-    n.ok_or_else(|| {
-        format!("shape {} of {}-byte numbers exceeds {limit} bytes", shown(shape), element.size)
-    })
+    n.ok_or_else(|| format!("shape {} of {}-byte numbers exceeds {limit} bytes", shown(shape), element.size))
 }
 
 /// A shape as NumPy prints it.
@@ -254,8 +253,12 @@ impl Element {
             "f4" => (Class::Float, 4),
             "f8" => (Class::Float, 8),
             kind => {
-                let why = if kind.starts_with('O') { ", which are Python objects and never unpickled" } else { "" };
-                return Err(format!("elements must be bool, integers or floats; found {}{why}", excerpt(name)));
+                let why =
+                    if kind.starts_with('O') { ", which are Python objects and never unpickled" } else { "" };
+                return Err(format!(
+                    "elements must be bool, integers or floats; found {}{why}",
+                    excerpt(name)
+                ));
             }
         };
         Ok(Self { class, size, big_endian })

@@ -19,7 +19,8 @@ impl<'a> Npz<'a> {
     /// The names of the arrays, sorted.
     pub fn names(&self) -> Vec<String> {
         let names = self.0.file_names().flatten();
-        let mut names: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".npy")?.to_string())).collect();
+        let mut names: Vec<String> =
+            names.filter_map(|name| Some(name.strip_suffix(".npy")?.to_string())).collect();
         names.sort_unstable();
         names
     }

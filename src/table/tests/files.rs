@@ -98,7 +98,7 @@ fn corrupt_members_are_named() {
     assert_eq!(message(1, "png"), "ok/t.tar/b.png: empty; expected data");
     assert!(refusal(&folder, "cut.tar").contains("cut.tar: not readable as a tar archive: truncated"));
     assert_eq!(refusal(&folder, "empty.tar"), "empty.tar: empty; expected a tar archive");
-    assert!(refusal(&folder, "t.tar.gz").contains("it is compressed with gzip; unpack it first"));
+    assert!(refusal(&folder, "t.tar.gz").starts_with("t.tar.gz: not readable as gzip: "));
     assert!(refusal(&folder, "none-*.tar").contains("not found; expected files that match the pattern"));
 }
 
