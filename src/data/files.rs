@@ -22,7 +22,7 @@ mod tests;
 use crate::data::error::{DataError, contained};
 use contents::contents;
 pub(crate) use contents::text;
-use extent::Extent;
+pub(crate) use extent::Extent;
 pub(crate) use names::{is_hidden, split_word};
 pub(crate) use place::is_remote;
 use place::{Place, locate};
@@ -327,6 +327,17 @@ pub(crate) fn extent(location: &str) -> Result<Extent, DataError> {
     match file.len() {
         0 => Err(DataError::Empty { location: location.to_string(), expected: "data" }),
         _ => Ok(file),
+    }
+}
+
+/// The number of bytes of the file at a location, not unpacked.
+///
+/// # Errors
+/// As of [`read`].
+pub(crate) fn stored_len(location: &str) -> Result<u64, DataError> {
+    match locate(location, "a file")? {
+        Place::File(file) => Ok(file.len()),
+        Place::Tree(_) => Err(DataError::IsFolder { location: location.to_string() }),
     }
 }
 

@@ -104,8 +104,8 @@ impl SourceRegistry {
         Self::default()
     }
 
-    /// The built-in layouts: `episodes`, `idx`, `cifar`, `kaldi`, `librispeech`, `ljspeech`, `common_voice`, `nemo`, `rows`,
-    /// `lines`, `webdataset`, `folders`, `text`.
+    /// The built-in layouts: `episodes`, `idx`, `cifar`, `kaldi`, `librispeech`, `ljspeech`, `common_voice`, `nemo`,
+    /// `json_lines`, `rows`, `lines`, `webdataset`, `folders`, `text`.
     pub fn builtin() -> Self {
         let mut layouts: Vec<(&'static str, Opener)> = vec![];
         #[cfg(feature = "trajectory")]
@@ -117,7 +117,8 @@ impl SourceRegistry {
         ]);
         layouts.extend(super::speech::LAYOUTS);
         layouts.extend([
-            (super::rows::NAME, super::rows::open as Opener),
+            (super::json_lines::NAME, super::json_lines::open as Opener),
+            (super::rows::NAME, super::rows::open),
             (super::lines::NAME, super::lines::open),
             (super::webdataset::NAME, super::webdataset::open),
             (super::folders::NAME, super::folders::open),

@@ -134,7 +134,7 @@ impl Extent {
     }
 
     /// A new reader of these bytes.
-    pub(super) fn reader(&self) -> Cursor {
+    pub fn reader(&self) -> Cursor {
         Cursor { extent: self.clone(), position: 0 }
     }
 
@@ -165,7 +165,7 @@ impl Extent {
 }
 
 /// A reader of an [`Extent`].
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     extent: Extent,
     position: u64,
 }

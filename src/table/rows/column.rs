@@ -39,9 +39,14 @@ pub fn columns(field: &str, raw: Vec<Option<Raw>>, places: &[&str]) -> Result<Ve
     for (column, place) in columns.iter().zip(places) {
         column.check(field, place, &mut first)?;
     }
-    // `smalti predict` writes the images of an output `image` as `image.path`.
-    let names_files = ["path", "file_name"].contains(&field) || field.ends_with(".path");
+    let names_files = names_files(field);
     Ok(columns.into_iter().map(|column| column.settle(names_files)).collect())
+}
+
+/// Whether the name of a field says that its values are paths of files.
+pub fn names_files(field: &str) -> bool {
+    // `smalti predict` writes the images of an output `image` as `image.path`.
+    ["path", "file_name"].contains(&field) || field.ends_with(".path")
 }
 
 /// The type of all cells of a field.
@@ -194,7 +199,7 @@ fn settle(values: Vec<Value>, names_files: bool) -> Column {
 }
 
 /// A noun for a value's type; `None` for a missing one.
-fn kind(value: &Value) -> Option<&'static str> {
+pub fn kind(value: &Value) -> Option<&'static str> {
     match value {
         Value::Missing => None,
         Value::Text(_) => Some("a text"),

@@ -11,7 +11,15 @@ use std::fmt;
 /// # Errors
 /// With the problem; NaN and infinities, which Python's `json.dumps` writes, are named.
 pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(json).map_err(|e| problem(json, &e))
+    serde_json::from_slice(json).map_err(|e| not_finite(json).unwrap_or_else(|| e.to_string()))
+}
+
+/// Parses an object.
+///
+/// # Errors
+/// As for [`parse`].
+pub fn object(json: &[u8]) -> Result<IndexMap<String, Json>, String> {
+    serde_json::from_slice(json).map_err(|e| no_object(json, &e))
 }
 
 /// The value of one field of an object, named as by [`fields`]; the other keys are skipped. `None` if the object lacks it.
@@ -21,7 +29,7 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
 pub fn field(json: &[u8], name: &str) -> Result<Option<Value>, String> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let found = Keys(name).deserialize(&mut reader).and_then(|found| reader.end().map(|()| found));
-    let found = fields("", found.map_err(|e| problem(json, &e))?)?;
+    let found = fields("", found.map_err(|e| no_object(json, &e))?)?;
     Ok(found.into_iter().rfind(|(known, _)| known == name).map(|(_, value)| value))
 }
 
@@ -56,16 +64,13 @@ impl<'de> Visitor<'de> for Keys<'_> {
     }
 }
 
-/// The problem of text that is not JSON.
-fn problem(json: &[u8], error: &serde_json::Error) -> String {
-    match not_finite(json) {
-        Some(word) => format!("{word} is not JSON; write null for a missing number"),
-        None => error.to_string(),
-    }
+/// The problem of text that is no JSON object.
+fn no_object(json: &[u8], error: &serde_json::Error) -> String {
+    not_finite(json).unwrap_or_else(|| format!("expected a JSON object; {error}"))
 }
 
-/// The first `NaN`, `Infinity` or `-Infinity` outside of texts.
-fn not_finite(json: &[u8]) -> Option<&'static str> {
+/// The problem of JSON with `NaN`, `Infinity` or `-Infinity` outside of texts.
+fn not_finite(json: &[u8]) -> Option<String> {
     let (mut in_text, mut escaped) = (false, false);
     for (at, byte) in json.iter().enumerate() {
         match byte {
@@ -75,7 +80,7 @@ fn not_finite(json: &[u8]) -> Option<&'static str> {
             b'N' | b'I' | b'-' if !in_text => {
                 let words = ["NaN", "Infinity", "-Infinity"];
                 if let Some(word) = words.into_iter().find(|word| json[at..].starts_with(word.as_bytes())) {
-                    return Some(word);
+                    return Some(format!("{word} is not JSON; write null for a missing number"));
                 }
             }
             _ => {}

@@ -19,6 +19,7 @@ mod relative;
 #[cfg(test)]
 mod tests;
 
+pub(super) use column::{kind, names_files};
 pub(super) use delimited::json_lines;
 #[cfg(feature = "trajectory")]
 pub(super) use parquet::columns as parquet_columns;

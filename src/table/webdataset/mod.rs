@@ -18,8 +18,9 @@ mod index;
 mod msgpack;
 
 use super::folders::class_folder;
-use super::place::{CLASSES, SPLITS, file_name, is_archive};
+use super::place::{CLASSES, file_name, is_archive};
 use super::{Place, Table, unknown_field};
+use crate::data::files::split_word;
 use crate::data::{DataError, Files};
 use decode::Decoder;
 use smalti_contract::{File, Value};
@@ -161,10 +162,8 @@ impl WebDataset {
 
     fn split<'a>(&'a self, shard: &'a Shard, row: usize) -> &'a str {
         let folder = || self.paths(row).find_map(|path| path.split_once('/')).map(|(folder, _)| folder);
-        match shard.split.as_str() {
-            named if SPLITS.contains(&named) => named,
-            named => folder().filter(|folder| SPLITS.contains(folder)).unwrap_or(named),
-        }
+        let named = shard.split.as_str();
+        split_word(named).or_else(|| split_word(folder()?)).unwrap_or(named)
     }
 
     /// The location and the bytes of a member; `None` if it is absent or empty.
