@@ -2,9 +2,10 @@
 
 use super::compose::Purpose;
 use super::rows::Rows;
-use super::{Composition, OpenError};
-use crate::data::Sample;
+use super::{Composition, OpenError, Part};
+use crate::data::{DataError, Sample};
 use crate::random;
+use crate::table::Table;
 use smalti_contract::{Sequence, TokenizeError};
 use std::ops::Range;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ impl StepWindows {
     }
 }
 
-/// Windows of the concatenated tokens of all rows, separately for each source.
+/// Windows of the concatenated tokens of all rows, separately for each source. With several rows, the end token follows each.
 pub(super) struct TokenWindows {
     /// For each source, its tokens, the range of this split's tokens, and its sampling weight.
     sources: Vec<(Arc<dyn Sequence>, Range<usize>, f64)>,
@@ -109,6 +110,10 @@ impl TokenWindows {
         for &(n, weight) in &rows.sources {
             let (here, rest) = left.split_at(n);
             left = rest;
+            if let Some(end) = part.special_ids.end.filter(|_| part.append_eos) {
+                sequences.push((Arc::from(documents(part, table.as_ref(), here, end)?), weight));
+                continue;
+            }
             let mut bytes: Box<dyn std::io::Read + Send> = Box::new(std::io::empty());
             for &row in here {
                 let next = table.stream(row as usize, &part.fields[0])?;
@@ -119,7 +124,7 @@ impl TokenWindows {
                 _ => table.name().to_string(),
             });
             let sequence = part.tokenizer.sequence(bytes);
-            let sequence = sequence.map_err(|e| crate::data::DataError::tokenize(&place, e))?;
+            let sequence = sequence.map_err(|e| DataError::tokenize(&place, e))?;
             sequences.push((Arc::from(sequence), weight));
         }
         Ok(sequences)
@@ -195,4 +200,22 @@ impl TokenWindows {
             self.len()
         )))
     }
+}
+
+/// The ids of rows, each a document that the id `end` follows; rows without the value are left out.
+fn documents(part: &Part, table: &dyn Table, rows: &[u32], end: u32) -> Result<Box<dyn Sequence>, DataError> {
+    let field = &part.fields[0];
+    let open = |number: usize| match table.stream(rows[number] as usize, field) {
+        Err(_) if table.peek(rows[number] as usize, field).is_ok_and(|value| value.is_missing()) => Ok(None),
+        opened => Ok(Some(opened.map_err(|e| TokenizeError::Input(e.to_string()))?)),
+    };
+    part.tokenizer.documents(rows.len(), &open, end).map_err(|(number, error)| {
+        let location =
+            rows.get(number).map_or_else(|| table.name().into(), |&row| table.location(row as usize));
+        let problem = error.to_string();
+        match problem.starts_with(&location) {
+            true => DataError::tokenize(table.name(), problem),
+            false => DataError::tokenize(&location, problem),
+        }
+    })
 }
