@@ -212,10 +212,67 @@ fn documents(part: &Part, table: &dyn Table, rows: &[u32], end: u32) -> Result<B
     part.tokenizer.documents(rows.len(), &open, end).map_err(|(number, error)| {
         let location =
             rows.get(number).map_or_else(|| table.name().into(), |&row| table.location(row as usize));
-        let problem = error.to_string();
-        match problem.starts_with(&location) {
-            true => DataError::tokenize(table.name(), problem),
-            false => DataError::tokenize(&location, problem),
-        }
+        DataError::tokenize(&location, error)
     })
+}
+
+#[cfg(all(test, feature = "text"))]
+mod tests {
+    use super::*;
+    use crate::registry::Modalities;
+    use crate::sample::{Opened, Start, TaskSettings};
+    use crate::table::MemoryTable;
+    use smalti_contract::{Row, Value};
+
+    fn opened(texts: &[Value], settings: &str) -> Result<Opened, OpenError> {
+        let rows = texts.iter().map(|text| Row::from([("story", text.clone())])).collect();
+        let modalities = Modalities::builtin().with_table(MemoryTable::new("stories", rows));
+        let settings: TaskSettings = toml::from_str(&format!(
+            "[data]\nsource = \"memory:stories\"\nholdout = 0.5\n[outputs.text]\nhead = \"generate\"\nmodality = \"text\"\n\
+             windows = true\ncontext = 2\nvocabulary = \"bytes\"\n{settings}"
+        ))
+        .unwrap();
+        Composition::open(("", 1.0), &settings, &modalities, Start::New)
+    }
+
+    /// All ids, and the id of the end token.
+    fn ids(texts: &[Value], settings: &str) -> (Vec<u32>, Option<u32>) {
+        let opened = opened(texts, settings).unwrap();
+        let sequences = TokenWindows::sequences(&opened.task, opened.train_rows.rows()).unwrap();
+        let ids = sequences[0].0.window(0..sequences[0].0.len()).unwrap();
+        (ids, opened.task.parts()[0].special_ids.end)
+    }
+
+    #[test]
+    fn rows_are_documents_with_an_end_token_after_each() {
+        let texts = ["ab", "c", "def"].map(Value::from);
+        let rows = [texts[0].clone(), texts[1].clone(), Value::Missing, texts[2].clone()];
+        assert_eq!(ids(&rows, ""), (vec![97, 98, 256, 99, 256, 100, 101, 102, 256], Some(256)));
+        assert_eq!(ids(&rows, "end = 0"), (vec![97, 98, 0, 99, 0, 100, 101, 102, 0], Some(0)));
+        assert_eq!(ids(&texts, "append_eos = false"), (vec![97, 98, 99, 100, 101, 102], None));
+        let specials = "specials = [\"<|endoftext|>\", \"x\"]";
+        assert_eq!(ids(&rows, specials).1, Some(256));
+    }
+
+    #[test]
+    fn one_text_has_no_end_token_unless_it_is_asked_for() {
+        let text = [Value::from("abcdef")];
+        assert_eq!(ids(&text, ""), (vec![97, 98, 99, 100, 101, 102], None));
+        assert_eq!(ids(&text, "append_eos = true").0, [97, 98, 99, 100, 101, 102, 256]);
+    }
+
+    #[test]
+    fn a_restored_task_has_the_same_end_token() {
+        let texts = ["ab", "c", "def"].map(Value::from);
+        let task = opened(&texts, "").unwrap().task;
+        let settings: TaskSettings = toml::from_str(
+            "[data]\nsource = \"none.jsonl\"\n[outputs.text]\nhead = \"generate\"\nmodality = \"text\"\nwindows = true\n\
+             context = 2\nvocabulary = \"bytes\"\n",
+        )
+        .unwrap();
+        let restored =
+            Composition::restore(("", 1.0), &settings, &Modalities::builtin(), task.saved()).unwrap();
+        let part = &restored.parts()[0];
+        assert_eq!((part.special_ids.end, part.append_eos, part.vocabulary()), (Some(256), true, Some(257)));
+    }
 }
