@@ -71,7 +71,7 @@ impl Ids {
             let batch = first..n.min(first + BATCH);
             let read = batch.into_par_iter().map(|number| Document::read(open(number)?, tokenizer));
             for (number, document) in (first..).zip(read.collect::<Vec<_>>()) {
-                let mut add = || -> Result<(), TokenizeError> {
+                let add = || -> Result<(), TokenizeError> {
                     match document? {
                         Document::Missing => return Ok(()),
                         Document::Short(ids) => store.push(&ids)?,
