@@ -12,6 +12,7 @@ use std::sync::Arc;
 const PICKLED: &str = "a Python pickle, which may run code; write npy, npz, json or mp instead";
 /// The most rows that are read to find the keys of JSON, MessagePack and npz.
 const PROBED: usize = 1_000;
+
 impl WebDataset {
     /// Indexes the files of the shards.
     ///
