@@ -2,8 +2,8 @@
 //!
 //! A *location* is a path on disk; a path into an archive (`prompts.tar/hello.wav`, `photos.zip/cat/1.png`), which may lie in
 //! another archive; `builtin:` and the path of a shipped file; an address: `s3://`, `gs://`, `http://` or `https://`; or a
-//! repository of the Hugging Face Hub: `hf:OWNER/NAME:PATH`. An archive is indexed once and its members are read in place. A
-//! file whose name ends in `.gz` is unpacked when read.
+//! repository of the Hugging Face Hub: `hf:OWNER/NAME:PATH`. An archive is indexed once and its members are read in place; a tar
+//! in gzip (`.tar.gz`, `.tgz`) is unpacked once. A file whose name ends in `.gz` is unpacked when read.
 //!
 //! A tree does not list hidden files, such as `.git/config` and `__MACOSX/._a.png`: they are [skipped](Files::skipped). They
 //! are read when named.
@@ -15,6 +15,7 @@ pub mod glob;
 #[cfg(feature = "remote")]
 pub mod hub;
 mod names;
+mod packed;
 mod place;
 #[cfg(feature = "remote")]
 mod remote;
@@ -223,7 +224,7 @@ impl Files {
     fn archive(location: &str, archive: &Extent) -> Result<Self, DataError> {
         let index = match zip::is_zip(location) {
             true => zip::index(location, archive)?,
-            false => archive::index(location, archive)?,
+            false => archive::index(location, &packed::unpacked(location, archive)?)?,
         };
         let mut files = Self::members(location, index.members);
         files.skipped.extend(index.skipped);
@@ -310,6 +311,38 @@ pub(crate) fn is_file(location: &str) -> Result<bool, DataError> {
         Ok(place) => Ok(matches!(place, Place::File(_))),
         Err(DataError::Missing { .. }) => Ok(false),
         Err(e) => Err(e),
+    }
+}
+
+/// The bytes of the file at a location, to be read in any order. A file in gzip is unpacked once, and a file on another machine
+/// is read once.
+///
+/// # Errors
+/// As of [`read`].
+pub(crate) fn extent(location: &str) -> Result<Extent, DataError> {
+    let file = match locate(location, "a file")? {
+        Place::File(file) => file,
+        Place::Tree(_) => return Err(DataError::IsFolder { location: location.to_string() }),
+    };
+    let file = match is_remote(location) {
+        true => Extent::memory(file.read().map_err(|e| DataError::io(location, "a file", e))?.into()),
+        false => file,
+    };
+    let file = if location.ends_with(".gz") { packed::unpacked(location, &file)? } else { file };
+    match file.len() {
+        0 => Err(DataError::Empty { location: location.to_string(), expected: "data" }),
+        _ => Ok(file),
+    }
+}
+
+/// The number of bytes of the file at a location, not unpacked.
+///
+/// # Errors
+/// As of [`read`].
+pub(crate) fn stored_len(location: &str) -> Result<u64, DataError> {
+    match locate(location, "a file")? {
+        Place::File(file) => Ok(file.len()),
+        Place::Tree(_) => Err(DataError::IsFolder { location: location.to_string() }),
     }
 }
 

@@ -23,7 +23,8 @@ impl Composition {
     ) -> Result<Self, OpenError> {
         let mut parts = Vec::with_capacity(plan.parts.len());
         for ((number, planned), tokenizer) in plan.parts.iter().enumerate().zip(tokenizers) {
-            parts.push(part(planned, tokenizer, plan.n_special_ids(number), saved.max_steps)?);
+            let separated = saved.separated.contains(&planned.name);
+            parts.push(part(planned, tokenizer, plan.n_special_ids(number), saved.max_steps, separated)?);
         }
         let mut composition = Self {
             spec: TaskSpec {
@@ -220,12 +221,13 @@ impl Composition {
     }
 }
 
-/// The part of a plan, with its tokenizer.
+/// The part of a plan, with its tokenizer; `separated` if its windows have an end token after each row.
 fn part(
     planned: &PlannedPart,
     tokenizer: Arc<dyn AnyTokenizer>,
     n_special_ids: usize,
     max_steps: usize,
+    separated: bool,
 ) -> Result<Part, OpenError> {
     let refuse = |problem| OpenError::Setting { setting: planned.key(), problem };
     let spec = tokenizer.spec().kinds.clone();
@@ -251,6 +253,7 @@ fn part(
         special_ids: SpecialIds::default(),
         base_vocabulary: 0,
         windows: planned.windows,
+        append_eos: false,
     };
     let Some(vocabulary) = part.vocabulary() else { return Ok(part) };
     part.base_vocabulary = vocabulary - n_special_ids;
@@ -259,10 +262,18 @@ fn part(
         let size = part.base_vocabulary;
         return Err(refuse(format!("begin, end and mask_id: expected ids below {size}; found {id}")));
     }
+    let own_end = || part.tokenizer.end_of_text().filter(|_| separated);
+    let ends = planned.end.or_else(own_end);
+    part.append_eos = separated && ends.is_some();
+    if separated && ends.is_none() && planned.append_eos == Some(true) {
+        let problem =
+            "append_eos: expected a vocabulary with a token such as <|endoftext|>, or `end`; found neither";
+        return Err(refuse(problem.into()));
+    }
     let mut new_ids = part.base_vocabulary as u32..;
     let mut next = || new_ids.next();
     part.special_ids = match part.role {
-        Role::Generated(_) if part.windows => SpecialIds { end: planned.end, ..SpecialIds::default() },
+        Role::Generated(_) if part.windows => SpecialIds { end: ends, ..SpecialIds::default() },
         Role::Generated(_) => {
             let begin = match planned.begin.is_empty() {
                 true => next().into_iter().collect(),
@@ -270,7 +281,10 @@ fn part(
             };
             SpecialIds { begin, end: planned.end.or_else(&mut next), mask: None }
         }
-        Role::Masked(_) => SpecialIds { mask: planned.mask_id.or_else(next), ..SpecialIds::default() },
+        Role::Masked(_) => {
+            let end = ends.filter(|_| part.windows);
+            SpecialIds { mask: planned.mask_id.or_else(next), end, ..SpecialIds::default() }
+        }
         Role::Input | Role::Series(_) => SpecialIds::default(),
     };
     Ok(part)

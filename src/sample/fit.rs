@@ -11,11 +11,15 @@ use crate::head::{Classify, FitData, Head, HeadError, HeadInput, HeadKind, only_
 use crate::registry::Modalities;
 use crate::table::Derivation;
 use crate::task::{SavedTask, SavedTokenizer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use smalti_contract::{AnyTokenizer, ContentSpec, RegistryError, TokenizeError, Value as Cell, Values};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// The modality of texts, and the token that ends a document of windows.
+const TEXT: &str = "text";
+const END_TOKEN: &str = "<|endoftext|>";
 
 /// A task's fitted tokenizers and heads.
 #[derive(Default)]
@@ -48,7 +52,10 @@ pub(super) fn fit(
     let plan = Plan::new(settings, modalities, &series, &find_other)?;
     let values = plan.parts.iter().map(|part| train.values(&part.key(), &part.fields));
     let values = values.collect::<Result<Vec<_>, _>>()?;
+    let has_documents = train.sources.iter().any(|&(n, _)| n > 1);
+    let is_separated = |part: &&PlannedPart| part.windows && part.append_eos.unwrap_or(has_documents);
     let saved = SavedTask {
+        separated: plan.parts.iter().filter(is_separated).map(|part| part.name.clone()).collect(),
         max_steps: max_steps(settings, train, validation)?,
         largest_returns: largest_returns(settings, train),
         series,
@@ -145,7 +152,7 @@ impl Fitting<'_> {
         }
         let known = self.before.and_then(|before| before.tokenizers.get(&part.name));
         let known = known.filter(|known| known.tokenizer == part.modality).map(|known| known.config.clone());
-        let settings = Value::Object(part.settings.clone());
+        let settings = Value::Object(self.with_end_token(part));
         let fitted = loop {
             match self.modalities.tokenizers().fit(&part.modality, settings.clone(), known.clone(), values) {
                 Err(RegistryError::Tokenizer(TokenizeError::Input(_) | TokenizeError::Format { .. }))
@@ -167,6 +174,22 @@ impl Fitting<'_> {
             .tokenizers
             .insert(part.name.clone(), SavedTokenizer { tokenizer: part.modality.clone(), config });
         Ok(fitted.into())
+    }
+
+    /// The settings of a part, with the end token as a special token if windows of texts need one.
+    fn with_end_token(&self, part: &PlannedPart) -> Map<String, Value> {
+        let mut settings = part.settings.clone();
+        let is_text = part.modality == TEXT && part.end.is_none();
+        if is_text && self.fitted.saved.separated.contains(&part.name) {
+            let specials = settings.entry("specials").or_insert_with(|| Value::Array(vec![]));
+            // Any other value is an error of the modality.
+            if let Value::Array(specials) = specials
+                && !specials.contains(&END_TOKEN.into())
+            {
+                specials.push(END_TOKEN.into());
+            }
+        }
+        settings
     }
 
     /// Fits the head of an output, and the tokenizer of its targets if they have no tokens in the sample.

@@ -181,6 +181,10 @@ pub struct OutputSettings {
     /// otherwise each row is a sample.
     #[serde(default, skip_serializing_if = "is_default")]
     pub windows: bool,
+    /// Whether each row is a document of its own, followed by the end token: `end`, or else the `<|endoftext|>` of the vocabulary,
+    /// which is added if there is none. Only with `windows`. Default: true if a source has more than one row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub append_eos: Option<bool>,
     /// The ids of the modality before a generated value: Whisper's language and task. Default: a new id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin: Option<OneOrMany<u32>>,

@@ -16,6 +16,7 @@ mod filter;
 mod folders;
 #[cfg(feature = "image")]
 mod idx;
+mod json_lines;
 mod lines;
 mod memory;
 mod modality;

@@ -111,6 +111,45 @@ fn damaged_shards_are_read_or_an_error() {
     survives("shard", &good, Bound::bytes(8 * MIB).and_of_file(16), |bytes| rows(place.with(bytes)));
 }
 
+/// A NumPy array of two numbers.
+fn npy() -> Vec<u8> {
+    smalti_npy::write("<f4", "(1, 2)", [0, 0, 128, 63, 0, 0, 0, 64])
+}
+
+/// Open a source as a table, and read all its values that can be read.
+fn values(location: &str) -> Result<(), DataError> {
+    let table = SourceRegistry::builtin().open(&Source::new(location))?;
+    let read = |row: usize| table.fields().iter().map(move |field| (row, field));
+    let read = (0..table.len()).flat_map(read).map(|(row, field)| table.value(row, field).map(drop));
+    read.fold(Ok(()), |sum, value| sum.and(value))
+}
+
+#[test]
+fn damaged_shards_of_numbers_are_read_or_an_error() {
+    let mut npz = zip::ZipWriter::new(std::io::Cursor::new(vec![]));
+    npz.start_file("a.npy", zip::write::SimpleFileOptions::default()).unwrap();
+    npz.write_all(&npy()).unwrap();
+    let npz = npz.finish().unwrap().into_inner();
+    let packed = b"\x83\xa1x\x03\xa1y\x92\x01\xcb\x3f\xf8\0\0\0\0\0\0\xa1z\x84\xa2nd\xc3\xa4type\xa3|u1\xa5shape\x91\x02\xa4data\xc4\x02ab";
+    let members: [(&str, &[u8]); 4] = [
+        ("0.npy", &npy()),
+        ("0.npz", &npz),
+        ("0.mp", packed),
+        ("0.json", b"{\"a\": [1, 2], \"b\": {\"c\": \"t\"}}"),
+    ];
+    // Each kind of member alone, so that damage reaches it, and all of them in gzip.
+    let good: Vec<Vec<u8>> = members.iter().map(|member| tar(&[*member, ("0.txt", b"t")])).collect();
+    let place = Place::new("x.tar");
+    survives("shard of numbers", &good, Bound::bytes(8 * MIB).and_of_file(200), |bytes| {
+        values(place.with(bytes))
+    });
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&tar(&members)).unwrap();
+    let packed = Place::new("x.tgz");
+    let bound = Bound::bytes(8 * MIB).and_of_file(4 * 1_032);
+    survives("shard in gzip", &[gzip.finish().unwrap()], bound, |bytes| values(packed.with(bytes)));
+}
+
 #[test]
 fn damaged_gzips_are_read_or_an_error() {
     let packed = |bytes: &[u8]| {
@@ -159,6 +198,23 @@ fn damaged_json_lines_are_read_or_an_error() {
         {\"index\": 2.5, \"text\": \"gr\\u00fcn\", \"path\": \"b/c.wav\"}\n"
         .to_vec();
     manifests("jsonl", &[good], Bound::bytes(MIB).and_of_file(200));
+}
+
+#[test]
+fn damaged_indexed_json_lines_are_read_or_an_error() {
+    let good = b"{\"path\": \"a.wav\", \"text\": \"one\", \"index\": 1, \"v\": [1, 2]}\n\n\
+        {\"index\": 2.5, \"text\": \"gr\\u00fcn\", \"in\": {\"n\": null}}\n"
+        .to_vec();
+    let place = Place::new("x.jsonl");
+    // The buffer in which lines are searched has 1 MiB.
+    survives("indexed JSON lines", &[good], Bound::bytes(4 * MIB).and_of_file(200), |bytes| {
+        let source = Source { layout: Some("json_lines".into()), ..Source::new(place.with(bytes)) };
+        let table = SourceRegistry::builtin().open(&source)?;
+        for row in 0..table.len() {
+            table.fields().iter().try_for_each(|field| table.peek(row, field).map(drop))?;
+        }
+        Ok::<_, DataError>(())
+    });
 }
 
 /// A corpus of speech, one of whose files is damaged: its list is read, and then each clip if it can be.

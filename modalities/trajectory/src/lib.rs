@@ -27,7 +27,6 @@ mod images;
 pub mod jsonl;
 pub mod lerobot;
 pub mod minari;
-mod npy;
 pub mod npz;
 pub mod parquet;
 pub mod rlds;

@@ -74,6 +74,22 @@ impl Extent {
         Ok(Self { store: Store::Disk(Arc::new(on_disk)), start: 0, len: metadata.len() })
     }
 
+    /// A whole temporary file; `stamp` is that of the file that it was made from.
+    #[cfg(unix)]
+    pub(super) fn temporary(file: File, stamp: Option<String>) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self { store: Store::Disk(Arc::new(OnDisk { file, stamp })), start: 0, len })
+    }
+
+    /// The bytes of a temporary file, which has no path to read it from in several threads.
+    #[cfg(not(unix))]
+    pub(super) fn temporary(mut file: File, _stamp: Option<String>) -> io::Result<Self> {
+        let mut bytes = vec![];
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut bytes)?;
+        Ok(Self::memory(bytes.into()))
+    }
+
     /// A whole buffer.
     pub fn memory(bytes: Cow<'static, [u8]>) -> Self {
         Self::unpacked(bytes, None)

@@ -93,7 +93,7 @@ fn errors_name_the_file_and_the_problem() {
         ("hollow", "hollow: empty; expected files"),
         ("text.txt", "text.txt: a file; expected a folder or an archive"),
         ("text.txt/x", "text.txt: not readable as a tar archive"),
-        ("t.tgz", "compressed with gzip; unpack it first"),
+        ("t.tgz/z", "t.tgz/z: not found"),
         ("t.tar/z", "t.tar/z: not found"),
         ("t.tar/../x", "leads out of its folder"),
         ("t.tar/a.txt/x", "a.txt: not readable as a tar archive"),

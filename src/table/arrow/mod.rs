@@ -9,7 +9,6 @@ mod tests;
 use super::columnar::{Columnar, ShardFile};
 use super::place::{extension, file_name};
 use super::{Place, Table};
-use crate::data::files::is_hidden;
 use crate::data::{DataError, Files};
 use rayon::prelude::*;
 use serde_json::Value as Json;
@@ -62,15 +61,16 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         Ok((file.clone(), Box::new(ArrowShard::open(file, described)?) as _))
     };
     let shards = files.into_par_iter().map(open).collect::<Result<_, DataError>>()?;
-    Ok(Some(Arc::new(Columnar::new(&place.path, "Arrow", shards, splits)?)))
+    let table = Columnar::new(&place.path, "Arrow", shards, splits)?;
+    Ok(Some(Arc::new(table.allow_outside(place.allow_outside))))
 }
 
 /// The files that each `state.json` of a folder lists, with their description; in a folder of such files only, all of them.
 /// Others beside them are caches of `datasets`.
 fn of_tree(files: &Arc<Files>) -> Result<Vec<(ShardFile, Json)>, DataError> {
-    let seen = || files.list().iter().filter(|path| !is_hidden(path));
+    let all = || files.list().iter();
     let mut found = vec![];
-    for state in seen().filter(|path| file_name(path) == STATE) {
+    for state in all().filter(|path| file_name(path) == STATE) {
         let folder = &state[..state.len() - STATE.len()];
         let listed = json(files, state)?;
         let names = listed["_data_files"].as_array().into_iter().flatten();
@@ -86,8 +86,8 @@ fn of_tree(files: &Arc<Files>) -> Result<Vec<(ShardFile, Json)>, DataError> {
             found.push((ShardFile::new(files, &path), info["features"].clone()));
         }
     }
-    if found.is_empty() && seen().all(|path| ["arrow", "json", "md", "txt"].contains(&extension(path))) {
-        let arrow = seen().filter(|path| extension(path) == "arrow");
+    if found.is_empty() && all().all(|path| ["arrow", "json", "md", "txt"].contains(&extension(path))) {
+        let arrow = all().filter(|path| extension(path) == "arrow");
         found.extend(arrow.map(|path| (ShardFile::new(files, path), Json::Null)));
     }
     Ok(found)

@@ -9,7 +9,7 @@ mod value;
 pub use schema::{FEATURES, MAX_DEPTH, features};
 pub use shard::{Decoded, Part, Shard, ShardFile, guarded};
 
-use super::rows::RelativeFiles;
+use super::rows::{RelativeFiles, names_files};
 use super::{Table, unknown_field};
 use crate::data::DataError;
 use arrow_array::{Array, ArrayRef, cast::AsArray};
@@ -114,6 +114,14 @@ impl Columnar {
         Ok(table)
     }
 
+    /// Whether files at absolute paths and above the folders of the tables are read.
+    pub fn allow_outside(mut self, allow: bool) -> Self {
+        for opened in &mut self.shards {
+            opened.relative = RelativeFiles::new(&opened.location).allow_outside(allow);
+        }
+        self
+    }
+
     /// Adds files that are not read.
     pub fn with_skipped(mut self, skipped: Vec<(String, &'static str)>) -> Self {
         self.skipped.extend(skipped);
@@ -195,11 +203,6 @@ impl Columnar {
             value => Ok(value),
         }
     }
-}
-
-/// Whether the texts of a field are paths of files. `smalti predict` writes the images of an output `image` as `image.path`.
-fn names_files(field: &str) -> bool {
-    ["path", "file_name"].contains(&field) || field.ends_with(".path")
 }
 
 /// The fields of all files.

@@ -24,7 +24,6 @@ use super::columnar::guarded;
 use super::columnar::{Columnar, ShardFile};
 use super::place::{extension, file_name, is_archive};
 use super::{Place, Table};
-use crate::data::files::is_hidden;
 use crate::data::{DataError, Files};
 use rayon::prelude::*;
 use shard::ParquetShard;
@@ -40,7 +39,8 @@ pub fn is_parquet(location: &str) -> bool {
     extension(location) == "parquet"
 }
 
-/// Opens a file, the files of a pattern, the `manifest.parquet` of a folder or archive, or a folder of Parquet files only.
+/// Opens a file, the files of a pattern, the `manifest.parquet` or the files `metadata.parquet` of a folder or archive, or a folder
+/// of Parquet files only.
 /// Several files have the field `split` by their names and folders, unless they already have one.
 ///
 /// # Errors
@@ -60,17 +60,14 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     }
     place.refuse_columns(NAME)?;
     place.because(match tree {
-        Some(_) => format!("it has {} files named .parquet, and none of another format", files.len()),
+        Some(_) => format!("it has files named .parquet, such as {}", files[0].location()),
         None => "it is named .parquet".into(),
     });
     let splits = tree.is_some() || place.is_pattern();
     let table = of_files(&place.path, files, splits)?;
-    let skipped = tree.iter().flat_map(|files| {
-        let skipped = files.skipped().iter().map(|(path, why)| (path, *why));
-        let hidden = files.list().iter().filter(|path| is_hidden(path)).map(|path| (path, "hidden"));
-        skipped.chain(hidden).map(|(path, why)| (files.location(path), why)).collect::<Vec<_>>()
-    });
-    Ok(Some(Arc::new(table.with_skipped(skipped.collect()))))
+    let skipped =
+        tree.iter().flat_map(|files| files.skipped().iter().map(|(path, why)| (files.location(path), *why)));
+    Ok(Some(Arc::new(table.with_skipped(skipped.collect()).allow_outside(place.allow_outside))))
 }
 
 /// The rows of these files.
@@ -115,14 +112,17 @@ fn refused(place: &Place, requested: bool, reason: String) -> Result<Option<Arc<
 /// The Parquet files of a folder, or the reason why it is no table of them.
 fn of_tree(files: &Files, requested: bool) -> Result<Vec<&str>, String> {
     const MANIFEST: &str = "manifest.parquet";
-    let seen = || files.list().iter().map(String::as_str).filter(|path| !is_hidden(path));
-    let manifests = seen().filter(|path| path.starts_with("manifest.") && !path.contains('/'));
+    let all = || files.list().iter().map(String::as_str);
+    let manifests = all().filter(|path| path.starts_with("manifest.") && !path.contains('/'));
     if manifests.collect::<Vec<_>>() == [MANIFEST] {
         return Ok(vec![MANIFEST]);
     }
-    let tables: Vec<&str> = seen().filter(|path| is_parquet(path)).collect();
+    let tables: Vec<&str> = all().filter(|path| is_parquet(path)).collect();
+    if !tables.is_empty() && tables.iter().all(|path| file_name(path) == "metadata.parquet") {
+        return Ok(tables);
+    }
     let describes = |path: &&str| DESCRIPTIONS.contains(&extension(path)) || !file_name(path).contains('.');
-    let other = seen().find(|path| !is_parquet(path) && !describes(path));
+    let other = all().find(|path| !is_parquet(path) && !describes(path));
     match other {
         _ if tables.is_empty() => Err("it has no file named .parquet".into()),
         Some(other) if !requested => Err(format!("it has {other} beside its files named .parquet")),

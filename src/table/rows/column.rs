@@ -200,7 +200,7 @@ fn settle(values: Vec<Value>, names_files: bool) -> Column {
 }
 
 /// A noun for a value's type; `None` for a missing one.
-fn kind(value: &Value) -> Option<&'static str> {
+pub fn kind(value: &Value) -> Option<&'static str> {
     match value {
         Value::Missing => None,
         Value::Text(_) => Some("a text"),

@@ -22,6 +22,7 @@ mod relative;
 #[cfg(test)]
 mod tests;
 
+pub(super) use column::{kind, names_files};
 pub(super) use delimited::json_lines;
 pub(super) use parse::{Parsed, ParsedFile, Raw, is_table, parse};
 pub(super) use relative::RelativeFiles;

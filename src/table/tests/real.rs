@@ -57,7 +57,7 @@ fn the_digits_of_a_protein_mask_are_a_text() {
 fn samples_of_several_modalities_are_rows() {
     let table = of("mixed/av-digits");
     assert_eq!(table.fields(), ["json.label", "json.radar", "png", "wav", "split"]);
-    assert_eq!((count(&*table, "split = train"), count(&*table, "split = valid")), (6000, 1000));
+    assert_eq!((count(&*table, "split = train"), count(&*table, "split = validation")), (6000, 1000));
     assert_eq!(table.value(0, "json.label").unwrap(), Value::Text("five".into()));
     assert_eq!(table.value(0, "json.radar").unwrap(), Value::vector([1.386, -0.512]));
     assert!(file(table.value(6999, "png").unwrap()).1.starts_with(b"\x89PNG"));
@@ -137,6 +137,12 @@ fn published_layouts_are_detected() {
     assert_eq!(shards.fields(), ["cls", "json.ink", "json.label", "png", "txt", "wav", "split"]);
     let sounds = present(&*shards, "wav").len();
     assert!(0 < sounds && sounds < shards.len(), "{sounds}");
+    let packed = of("layouts/webdataset/sample.tgz");
+    assert_eq!((packed.fields(), packed.len()), (&["cls", "png", "split"].map(String::from)[..], 90));
+    assert!(file(packed.value(89, "png").unwrap()).1.starts_with(b"\x89PNG"));
+    let maps = of("layouts/webdataset/mpdata.tar");
+    assert_eq!((maps.fields(), maps.len()), (&["mp.x", "mp.y", "split"].map(String::from)[..], 100));
+    assert_eq!(present(&*maps, "mp.x").len(), 100);
     for path in ["layouts/kaggle", "layouts/kaggle/labels.csv"] {
         let kaggle = of(path);
         assert_eq!(kaggle.fields(), ["id", "label", "file"], "{path}");

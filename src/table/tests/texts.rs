@@ -145,6 +145,7 @@ fn errors_of_corrupt_tables_name_the_line() {
         ("rows.tsv", b"a\tb\n1\t2\n3\n"),
         ("rows.csv", b"a,b\n1,2\n3,4,5\n"),
         ("key.jsonl", b"{\"a\": 1}\n{\"a\": \n"),
+        ("nan.jsonl", b"{\"a\": 1}\n\n{\"a\": NaN}\n"),
         ("list.jsonl", b"[1]\n"),
         ("groups.jsonl", b"{\"a\": [{\"b\": 1}]}\n"),
         ("twice.csv", b"a,b,a\n1,2,3\n"),
@@ -167,6 +168,10 @@ fn errors_of_corrupt_tables_name_the_line() {
             "rows.csv: not readable as a table: line 3: expected 2 fields, as the header names; found 3",
         ),
         ("key.jsonl", "key.jsonl: not readable as JSON lines: line 2: expected a JSON object; EOF"),
+        (
+            "nan.jsonl",
+            "nan.jsonl: not readable as JSON lines: line 3: NaN is not JSON; write null for a missing number",
+        ),
         (
             "list.jsonl",
             "list.jsonl: not readable as JSON lines: line 1: expected a JSON object; invalid type",

@@ -1,10 +1,11 @@
 mod images;
 
 use super::*;
-use crate::{Actions, End, Format, npy};
+use crate::{Actions, End, Format};
 use proptest::prelude::*;
+use smalti_npy as npy;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Cursor, Write};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
