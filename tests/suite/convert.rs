@@ -72,7 +72,7 @@ fn wrong_arguments_are_refused() {
     refused(1, &["--threads", "0"], "threads: expected 1 or more; found 0");
     refused(2, &["--image-size", "0x4"], "expected a shorter side or HEIGHTxWIDTH");
     refused(2, &["--shard-size", "big"], "expected a size, such as 256MB or 1GB; found \"big\"");
-    refused(1, &["--layout", "idx"], "it is not in the layout idx");
+    refused(1, &["--layout", "nothing"], "no layout is named \"nothing\"");
     let empty = refusal(1, &["data", "convert", &at(&place, "empty.csv"), &dest]);
     assert!(empty.contains("empty.csv: empty; expected rows below the header"), "{empty}");
     assert!(!fs::exists(&dest).unwrap(), "a refused conversion leaves nothing");
