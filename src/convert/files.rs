@@ -51,6 +51,8 @@ pub(super) fn create(folder: &Path) -> Result<(), ConvertError> {
     }
 }
 
+/// The folder of Parquet files, in the folder of a conversion.
+pub(super) const DATA: &str = "data";
 /// The file of class names, which readers of WebDataset find beside the shards.
 pub(super) const CLASSES: &str = "classes.txt";
 

@@ -15,6 +15,8 @@ const MAX_IN_JSON: usize = 256;
 const TEXTS: [&str; 2] = ["text", "txt"];
 /// Names of the field of the class, if its values are numbers.
 const CLASSES: [&str; 3] = ["label", "class", "cls"];
+/// Endings of members that are no files of the table.
+const OWN: [&str; 3] = ["cls", "json", "txt"];
 /// The time of change of all members, in seconds of Unix time: the start of 2000.
 const CHANGED: u64 = 946_684_800;
 /// Bytes of a header; members are padded to a multiple.
@@ -49,7 +51,9 @@ impl Members {
         for field in fields {
             let place = match &field.kind {
                 Kind::Class(_) if !places.contains(&Place::Class) => Place::Class,
-                Kind::Integer if CLASSES.contains(&field.name.as_str()) && !has_class(fields) => Place::Class,
+                Kind::Integer if CLASSES.contains(&field.name.as_str()) && !has_several_classes(fields) => {
+                    Place::Class
+                }
                 Kind::Text if TEXTS.contains(&field.name.as_str()) && !places.contains(&Place::Text) => {
                     Place::Text
                 }
@@ -142,11 +146,17 @@ impl Members {
             members.push(("json".into(), bytes));
         }
         members.sort();
+        if let Some(pair) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err((
+                0,
+                format!("two files of the row would end in .{}; choose other fields", pair[0].0),
+            ));
+        }
         Ok(members)
     }
 }
 
-fn has_class(fields: &[Field]) -> bool {
+fn has_several_classes(fields: &[Field]) -> bool {
     let is_class = |field: &Field| {
         matches!(field.kind, Kind::Class(_))
             || field.kind == Kind::Integer && CLASSES.contains(&field.name.as_str())

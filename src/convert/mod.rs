@@ -58,7 +58,7 @@ use shard::{Job, write};
 use shards::{Shard, Size};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use target::Target;
 
 /// The format of shards.
@@ -279,7 +279,7 @@ fn write_shards(
             None => return Ok(Written { kept, stopped: true }),
         }
     }
-    Ok(Written { kept, stopped: stop.load(Ordering::Relaxed) && record.done.len() < shards.len() })
+    Ok(Written { kept, stopped: false })
 }
 
 fn outcome(

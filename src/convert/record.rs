@@ -1,6 +1,6 @@
 //! `convert.json`: the settings of a conversion, and its complete shards.
 
-use super::files::{CLASSES, create};
+use super::files::{CLASSES, DATA, create};
 use super::{ConvertError, Options};
 use crate::inspect::Corrupt;
 use crate::train::checkpoint::{remove_unfinished, write_atomically};
@@ -77,9 +77,13 @@ impl Record {
     /// it names the first that differs.
     pub fn open(folder: &Path, settings: Map<String, Value>, overwrite: bool) -> Result<Self, ConvertError> {
         create(folder)?;
-        remove_unfinished(folder)?;
+        for folder in [folder, &folder.join(DATA)] {
+            if folder.is_dir() {
+                remove_unfinished(folder)?;
+            }
+        }
         let path = folder.join(NAME);
-        let Some(earlier) = read(&path, overwrite)? else {
+        let Some(earlier) = read(&path)? else {
             if fs::read_dir(folder).map_err(|e| ConvertError::destination(folder, e))?.next().is_some() {
                 let problem = format!(
                     "the folder has files, but no {NAME} of an earlier conversion; name another folder"
@@ -135,15 +139,14 @@ impl Record {
     }
 }
 
-/// The record of an earlier conversion; `None` if there is none. An unreadable one counts as empty if it is overwritten.
-fn read(path: &Path, overwrite: bool) -> Result<Option<Record>, ConvertError> {
+/// The record of an earlier conversion; `None` if there is none.
+fn read(path: &Path) -> Result<Option<Record>, ConvertError> {
     if !path.exists() {
         return Ok(None);
     }
     let bytes = fs::read(path).map_err(|e| ConvertError::destination(path, e))?;
     match serde_json::from_slice(&bytes) {
         Ok(record) => Ok(Some(record)),
-        Err(_) if overwrite => Ok(Some(Record::default())),
         Err(e) => {
             let problem = format!("expected the record of a conversion; {e}; name another folder");
             Err(ConvertError::destination(path, problem))

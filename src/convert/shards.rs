@@ -1,5 +1,6 @@
 //! The shards of a conversion: which rows are in which file.
 
+use super::files::DATA;
 use super::{Format, Options, SPLIT, ShardSize};
 use crate::data::DataError;
 use crate::data::files::split_word;
@@ -97,7 +98,7 @@ pub(super) fn plan(groups: IndexMap<String, Vec<u32>>, rows: usize, format: Form
         for (number, rows) in of_split.chunks(rows).enumerate() {
             let path = match format {
                 Format::Webdataset => format!("{start}{number:06}.tar"),
-                Format::Parquet => format!("data/{start}{number:05}-of-{all:05}.parquet"),
+                Format::Parquet => format!("{DATA}/{start}{number:05}-of-{all:05}.parquet"),
             };
             shards.push(Shard { path, rows: rows.to_vec() });
         }
