@@ -125,8 +125,11 @@ impl Members {
                 (Place::Text, Value::Text(text)) => members.push(("txt".into(), text.into_bytes())),
                 (Place::File(name), Value::File(file)) => {
                     let extension = extension(&file);
-                    let ending =
-                        name.as_ref().map_or(extension.clone(), |name| format!("{name}.{extension}"));
+                    let ending = match name {
+                        None if !OWN.contains(&extension.as_str()) => extension,
+                        None => format!("{}.{extension}", ending(&field.name)),
+                        Some(name) => format!("{name}.{extension}"),
+                    };
                     members.push((ending, file.bytes));
                 }
                 (Place::Npy(name), value) => {
