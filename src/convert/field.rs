@@ -20,6 +20,9 @@ pub(super) struct Field {
     pub has_nan: bool,
 }
 
+/// Fields that are left out, each with the reason.
+pub(super) type LeftOut = Vec<(String, &'static str)>;
+
 /// Rows whose values determine types and sizes.
 pub(super) const SAMPLED: usize = 64;
 /// The most classes of a field of texts.
@@ -34,12 +37,11 @@ pub(super) fn sampled(rows: &[u32]) -> impl Iterator<Item = u32> + '_ {
 ///
 /// # Errors
 /// [`DataError`] for a field whose values have different types. Values that cannot be read are ignored here.
-#[expect(clippy::type_complexity, reason = "two lists")]
 pub(super) fn fields(
     table: &dyn Table,
     names: &[String],
     rows: &[u32],
-) -> Result<(Vec<Field>, Vec<(String, &'static str)>), ConvertError> {
+) -> Result<(Vec<Field>, LeftOut), ConvertError> {
     let found: Vec<Option<Field>> =
         names.par_iter().map(|name| field(table, name, rows)).collect::<Result<_, _>>()?;
     let missing = names.iter().zip(&found).filter(|(_, field)| field.is_none());

@@ -101,7 +101,8 @@ impl Groups<'_> {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let (rows, _) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.bytes));
+        let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
         if rows.is_empty() {
             return Ok(());
         }

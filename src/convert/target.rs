@@ -12,7 +12,7 @@ use std::io::{self, BufWriter, Write};
 /// How rows are encoded.
 pub(super) enum Target {
     Webdataset(Members),
-    Parquet(Columns),
+    Parquet(Box<Columns>),
 }
 
 /// A row as it is written.
@@ -26,7 +26,7 @@ pub(super) enum Encoded {
 /// A shard that is being written.
 pub(super) enum Writer<'a> {
     Webdataset(tar::Builder<BufWriter<&'a File>>),
-    Parquet(parquet::Groups<'a>),
+    Parquet(Box<parquet::Groups<'a>>),
 }
 
 impl Target {
@@ -37,7 +37,7 @@ impl Target {
     pub fn new(format: Format, fields: &[Field]) -> Result<Self, ConvertError> {
         Ok(match format {
             Format::Webdataset => Self::Webdataset(Members::new(fields)?),
-            Format::Parquet => Self::Parquet(Columns::new(fields)?),
+            Format::Parquet => Self::Parquet(Box::new(Columns::new(fields)?)),
         })
     }
 
@@ -74,7 +74,7 @@ impl Target {
             Self::Webdataset(_) => {
                 Writer::Webdataset(tar::Builder::new(BufWriter::with_capacity(1 << 20, file)))
             }
-            Self::Parquet(columns) => Writer::Parquet(columns.begin(file)?),
+            Self::Parquet(columns) => Writer::Parquet(Box::new(columns.begin(file)?)),
         })
     }
 }
