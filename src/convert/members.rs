@@ -3,9 +3,9 @@
 use super::ConvertError;
 use super::field::Field;
 use super::kind::Kind;
+use super::npy::npy;
 use crate::inference::write::Json;
 use indexmap::{IndexMap, IndexSet};
-use npyz::WriterBuilder;
 use smalti_contract::{Array, File, Numbers, Value};
 use std::io::{self, Write};
 
@@ -210,58 +210,6 @@ fn check_finite(value: &Value) -> Result<(), String> {
     }
 }
 
-/// An array, or a series of numbers or of arrays of one shape, as a file of NumPy.
-fn npy(value: &Value) -> Result<Vec<u8>, String> {
-    let failed = |e: io::Error| e.to_string();
-    match value {
-        Value::Array(Array { shape, numbers: Numbers::U8(bytes) }) => write_npy(shape, bytes).map_err(failed),
-        Value::Array(Array { shape, numbers: Numbers::F32(numbers) }) => {
-            write_npy(shape, numbers).map_err(failed)
-        }
-        Value::Series(steps) => {
-            let number = |step: &Value| if let Value::Number(number) = step { Some(*number) } else { None };
-            if let Some(numbers) = steps.iter().map(number).collect::<Option<Vec<f64>>>() {
-                return write_npy(&[numbers.len()], &numbers).map_err(failed);
-            }
-            npy(&Value::Array(stacked(steps)?))
-        }
-        other => Err(other.unexpected("an array").to_string()),
-    }
-}
-
-/// The arrays of all steps as one array, with an axis of steps before the others.
-fn stacked(steps: &[Value]) -> Result<Array, String> {
-    let (mut inner, mut bytes, mut numbers) = (None, vec![], vec![]);
-    for (number, step) in steps.iter().enumerate() {
-        let Value::Array(array) = step else {
-            return Err(format!("step {number}: {}", step.unexpected("an array, as in the other steps")));
-        };
-        let inner = inner.get_or_insert_with(|| array.shape.clone());
-        if *inner != array.shape {
-            return Err(format!(
-                "step {number}: expected the shape {inner:?} of the first step; found {:?}",
-                array.shape
-            ));
-        }
-        match &array.numbers {
-            Numbers::U8(of_step) => bytes.extend_from_slice(of_step),
-            Numbers::F32(of_step) => numbers.extend_from_slice(of_step),
-        }
-    }
-    let shape = std::iter::once(steps.len()).chain(inner.unwrap_or_default()).collect();
-    let numbers = if numbers.is_empty() { Numbers::U8(bytes) } else { Numbers::F32(numbers) };
-    Ok(Array { shape, numbers })
-}
-
-fn write_npy<T: npyz::AutoSerialize + Copy>(shape: &[usize], numbers: &[T]) -> io::Result<Vec<u8>> {
-    let shape: Vec<u64> = shape.iter().map(|length| *length as u64).collect();
-    let mut bytes = vec![];
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
-    writer.extend(numbers.iter().copied())?;
-    writer.finish()?;
-    Ok(bytes)
-}
-
 /// The ending of a file: that of its name or, without one, by its content.
 fn extension(file: &File) -> String {
     let name = file.name.rsplit(['/', '\\', ':']).next().unwrap_or_default();
@@ -311,4 +259,23 @@ pub(super) fn append(
         tar.append_data(&mut header, format!("{row:08}.{ending}"), bytes.as_slice())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_are_those_of_names_or_of_contents() {
+        let of = |name: &str, bytes: &[u8]| extension(&File { name: name.into(), bytes: bytes.to_vec() });
+        assert_eq!(of("a.b/c.JPG", b""), "jpg");
+        assert_eq!(of("notes.txt.gz", b""), "txt");
+        assert_eq!(of("step 7", b"\x89PNG\r\n"), "png");
+        assert_eq!(of("a.b/c", b"RIFF\0\0\0\0WAVEfmt "), "wav");
+        assert_eq!(of("x.a strange ending", b"?"), "bin");
+        assert_eq!(
+            [ending("json.Left Eye"), ending("scan.npy"), key("json.label")],
+            ["left_eye", "scan", "label"]
+        );
+    }
 }

@@ -37,6 +37,7 @@ mod files;
 mod kind;
 mod media;
 mod members;
+mod npy;
 mod parquet;
 mod record;
 mod shard;
