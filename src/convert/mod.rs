@@ -39,6 +39,8 @@ mod media;
 mod members;
 mod npy;
 mod parquet;
+#[cfg(test)]
+mod real;
 mod record;
 mod shard;
 mod shards;
