@@ -27,6 +27,7 @@ mod cli_check;
 mod cli_inspect;
 mod cli_tokenize;
 mod codebook;
+mod convert;
 mod documents;
 mod evaluation;
 mod heads;
