@@ -133,7 +133,7 @@ fn rows(args: &EmbedArgs, of: (&Model, usize, &Composition), part: usize) -> Res
     let read = &of.2.parts()[part];
     let files = files(read, &args.files)?;
     let mut unanswered = Unanswered::of(files.len() + args.text.len());
-    let answer = |file: &String| -> Result<(Vec<(usize, String)>, Vec<Row>)> {
+    let answer = |file: &String| -> Result<(Lines, Vec<Row>)> {
         let (bytes, mut found) = (data::read(file)?, vec![]);
         if let Some(lines) = lines(read, &bytes) {
             return Ok((lines, found));
@@ -161,11 +161,14 @@ fn rows(args: &EmbedArgs, of: (&Model, usize, &Composition), part: usize) -> Res
     Ok((of_texts.chain(rows).collect(), unanswered))
 }
 
-/// The lines of a file that are not empty, each with its number from 1, if the part reads texts.
-fn lines(part: &Part, bytes: &[u8]) -> Option<Vec<(usize, String)>> {
+/// Lines, each with its number from 1.
+type Lines = Vec<(usize, String)>;
+
+/// The lines of a file that are not empty, if the part reads texts.
+fn lines(part: &Part, bytes: &[u8]) -> Option<Lines> {
     let text = std::str::from_utf8(bytes).ok()?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let lines: Vec<_> = lines.map(|(place, line)| (place + 1, line.to_string())).collect();
+    let lines: Lines = lines.map(|(place, line)| (place + 1, line.to_string())).collect();
     let first = Value::Text(lines.first()?.1.clone());
     part.tokenizer.encode_value_truncated(first, usize::MAX).ok().map(|_| lines)
 }

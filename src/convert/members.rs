@@ -22,6 +22,9 @@ const CHANGED: u64 = 946_684_800;
 /// Bytes of a header; members are padded to a multiple.
 const BLOCK: usize = 512;
 
+/// A file of a row: its name after the row's key, and its bytes.
+pub(super) type Member = (String, Vec<u8>);
+
 /// The place of each field.
 pub(super) struct Members {
     places: Vec<Place>,
@@ -109,11 +112,7 @@ impl Members {
     ///
     /// # Errors
     /// The number of the field that cannot be encoded, and the reason.
-    pub fn encode(
-        &self,
-        fields: &[Field],
-        values: Vec<Value>,
-    ) -> Result<Vec<(String, Vec<u8>)>, (usize, String)> {
+    pub fn encode(&self, fields: &[Field], values: Vec<Value>) -> Result<Vec<Member>, (usize, String)> {
         let (mut members, mut object) = (vec![], IndexMap::new());
         for (at, ((field, place), value)) in fields.iter().zip(&self.places).zip(values).enumerate() {
             let failed = |problem: String| (at, problem);
@@ -244,11 +243,7 @@ pub(super) fn size(bytes: &[u8]) -> u64 {
 }
 
 /// Appends the members of a row, with nothing in their headers that depends on the machine or the time.
-pub(super) fn append(
-    tar: &mut tar::Builder<impl Write>,
-    row: u32,
-    members: Vec<(String, Vec<u8>)>,
-) -> io::Result<()> {
+pub(super) fn append(tar: &mut tar::Builder<impl Write>, row: u32, members: Vec<Member>) -> io::Result<()> {
     for (ending, bytes) in members {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);

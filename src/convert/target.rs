@@ -1,7 +1,7 @@
 //! The format of the shards: rows are encoded on any thread, and written in order.
 
 use super::field::Field;
-use super::members::{self, Members};
+use super::members::{self, Member, Members};
 use super::parquet::{self, Columns};
 use super::{ConvertError, Format};
 use indexmap::IndexSet;
@@ -18,7 +18,7 @@ pub(super) enum Target {
 /// A row as it is written.
 pub(super) enum Encoded {
     /// The endings and bytes of the members of a tar archive.
-    Members(Vec<(String, Vec<u8>)>),
+    Members(Vec<Member>),
     /// The values of all fields.
     Values(Vec<Value>),
 }

@@ -44,8 +44,8 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 /// Rows of a file, a class and a text, of which some miss the text.
 fn clips() -> Vec<Row> {
     let clip = |i: u8| {
-        let text = if i % 3 == 0 { Value::Missing } else { format!("clip {i}").as_str().into() };
-        let label = if i % 2 == 0 { "dog" } else { "cat" };
+        let text = if i.is_multiple_of(3) { Value::Missing } else { format!("clip {i}").as_str().into() };
+        let label = if i.is_multiple_of(2) { "dog" } else { "cat" };
         let split = if i < 6 { "train" } else { "test" };
         Row::from([
             ("audio", file(&format!("clips/{i}.wav"), &[b'R', b'I', i])),

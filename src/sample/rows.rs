@@ -212,12 +212,12 @@ fn apart(table: &Arc<dyn Table>, train: Option<Vec<u32>>, validation: &[u32]) ->
     }
 }
 
-/// The training and validation rows by the splits that the table names, and a note of them. `None` if a filter is set,
+/// Rows for training, rows for validation, and a note of them.
+type NamedSplits = (Vec<u32>, Vec<u32>, String);
+
+/// The training and validation rows by the splits that the table names. `None` if a filter is set,
 /// also an empty one, or the table does not name a split for each.
-fn named_splits(
-    table: &Arc<dyn Table>,
-    data: &DataSettings,
-) -> Result<Option<(Vec<u32>, Vec<u32>, String)>, OpenError> {
+fn named_splits(table: &Arc<dyn Table>, data: &DataSettings) -> Result<Option<NamedSplits>, OpenError> {
     if data.train.is_some() || data.validation.is_some() {
         return Ok(None);
     }

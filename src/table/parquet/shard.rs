@@ -24,14 +24,17 @@ const LIST_PART_BYTES: u64 = 32 << 20;
 /// The most rows that are decoded together.
 const PART_ROWS: usize = 1 << 16;
 
+/// For a row group and a column, the first row of each part in the group, and the number of rows.
+type Boundaries = HashMap<(usize, usize), Arc<Vec<usize>>>;
+
 /// A file.
 pub struct ParquetShard {
     file: ShardFile,
     metadata: ArrowReaderMetadata,
     /// The first row of each row group, and the number of rows.
     groups: Vec<usize>,
-    /// For each row group and column that was read, the first row of each part in the group, and the number of rows.
-    parts: Mutex<HashMap<(usize, usize), Arc<Vec<usize>>>>,
+    /// The parts of the row groups and columns that were read.
+    parts: Mutex<Boundaries>,
 }
 
 impl ParquetShard {
