@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn one_text_has_no_end_token_unless_it_is_asked_for() {
+    fn one_text_has_no_end_token_unless_it_is_requested() {
         let text = [Value::from("abcdef")];
         assert_eq!(ids(&text, ""), (vec![97, 98, 99, 100, 101, 102], None));
         assert_eq!(ids(&text, "append_eos = true").0, [97, 98, 99, 100, 101, 102, 256]);

@@ -15,7 +15,9 @@ fn layouts(location: &str) -> &'static [&'static str] {
         return &["episodes"];
     }
     match (extension(location), Modality::by_name(location)) {
-        ("csv" | "parquet" | "arrow", _) => &["rows", "episodes"],
+        ("csv", _) => &["rows", "episodes"],
+        ("parquet", _) => &["parquet", "episodes"],
+        ("arrow", _) => &["arrow"],
         ("tsv", _) => &["rows", "common_voice"],
         ("jsonl" | "ndjson", _) => &["rows", "nemo", "episodes"],
         ("npz" | "h5" | "hdf5", _) => &["episodes"],

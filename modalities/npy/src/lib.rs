@@ -253,8 +253,11 @@ impl Element {
             "f4" => (Class::Float, 4),
             "f8" => (Class::Float, 8),
             kind => {
-                let why =
-                    if kind.starts_with('O') { ", which are Python objects and never unpickled" } else { "" };
+                let why = if kind.starts_with('O') {
+                    ", which are Python objects and never unpickled; save arrays of numbers"
+                } else {
+                    ""
+                };
                 return Err(format!(
                     "elements must be bool, integers or floats; found {}{why}",
                     excerpt(name)

@@ -54,7 +54,7 @@ pub(super) fn hidden_tops<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<(Stri
 
 /// Whether a location has the name of an archive of files: `.tar`, `.tgz`, `.tar.gz` or `.zip`.
 pub(crate) fn is_archive(location: &str) -> bool {
-    let lower = location.to_ascii_lowercase();
+    let lower = location.trim_end_matches('/').to_ascii_lowercase();
     [".tar", ".tgz", ".tar.gz", ".zip"].iter().any(|ending| lower.ends_with(ending))
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Zipped {
 
 /// Whether a location has the name of a zip archive. Others, such as `.npz`, are files of their own formats.
 pub(super) fn is_zip(location: &str) -> bool {
-    location.to_ascii_lowercase().ends_with(".zip")
+    location.trim_end_matches('/').to_ascii_lowercase().ends_with(".zip")
 }
 
 /// Indexes a zip archive by its directory.

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// The start of a file of record batches that can be found from its end; the rest is a stream.
 const FILE: &[u8] = b"ARROW1\0\0";
+/// The largest alignment of writers, in bytes.
+const MAX_ALIGNMENT: u64 = 64;
 /// The mark before the length of a message, which the oldest streams do not have.
 const MARK: [u8; 4] = [0xff; 4];
 /// The most bytes of a message without its arrays, and of the arrays of a record batch.
@@ -67,10 +69,7 @@ fn text(error: ArrowError) -> String {
 }
 
 fn index(file: &Extent) -> Result<Index, String> {
-    let mut at = match slice(file, 0, FILE.len() as u64) {
-        Ok(start) if start == FILE => FILE.len() as u64,
-        _ => 0,
-    };
+    let mut at = first(file)?;
     let mut index: Option<Index> = None;
     while let Some(batch) = next(file, at)? {
         at = batch.at + batch.header + batch.body;
@@ -110,6 +109,14 @@ fn index(file: &Extent) -> Result<Index, String> {
         }
     }
     index.ok_or_else(|| "it has no schema".into())
+}
+
+/// The position of the first message: the mark of a file is padded with zeros to its writer's alignment.
+fn first(file: &Extent) -> Result<u64, String> {
+    let start = slice(file, 0, file.len().min(MAX_ALIGNMENT))?;
+    let Some(rest) = start.strip_prefix(FILE) else { return Ok(0) };
+    let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+    Ok((FILE.len() + zeros) as u64)
 }
 
 /// Compressed arrays declare sizes that nothing bounds; `datasets` does not write them.

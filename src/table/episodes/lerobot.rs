@@ -91,14 +91,17 @@ fn list(files: &Files, episodes: usize) -> Result<Option<Arc<dyn Table>>, &'stat
     if locations.is_empty() {
         return Ok(None);
     }
-    let table = match locations.iter().all(|location| is_parquet(location)) {
-        true => parquet::read(files.name(), &locations),
-        false => rows::read(files.name(), locations),
-    };
-    let table = table.map_err(|_| "tasks cannot be read")?;
+    let table = read(files, locations).map_err(|_| "tasks cannot be read")?;
     match table.len() == episodes {
         true => Ok(Some(table)),
         false => Err("the numbers of tasks and of episodes differ"),
+    }
+}
+
+fn read(files: &Files, locations: Vec<String>) -> Result<Arc<dyn Table>, DataError> {
+    match locations.iter().all(|location| is_parquet(location)) {
+        true => parquet::read(files.name(), &locations),
+        false => rows::read(files.name(), locations),
     }
 }
 
@@ -107,12 +110,11 @@ fn tasks(files: &Files, info: &Info, all: &Episodes) -> Result<Vec<Option<String
     let read = |is: &dyn Fn(&str) -> bool| {
         let paths = files.list().iter().filter(|path| is(path.as_str()));
         let locations: Vec<String> = paths.map(|path| files.location(path)).collect();
-        let empty = locations.is_empty();
-        (!empty)
-            .then(|| rows::read(files.name(), locations).map_err(|_| "the numbers of tasks cannot be read"))
+        let some = !locations.is_empty();
+        some.then(|| read(files, locations).map_err(|_| "the numbers of tasks cannot be read")).transpose()
     };
-    let is_list = |path: &str| path.starts_with("meta/tasks") && rows::is_table(path);
-    let Some(list) = read(&is_list).transpose()? else { return Ok(vec![]) };
+    let is_list = |path: &str| path.starts_with("meta/tasks") && (rows::is_table(path) || is_parquet(path));
+    let Some(list) = read(&is_list)? else { return Ok(vec![]) };
     // In version 3, the texts are an index of pandas, whose name varies.
     let field = list.fields().iter().find(|field| *field != TASK).ok_or("the list of tasks has no texts")?;
     let text = |row: usize| {
@@ -123,7 +125,7 @@ fn tasks(files: &Files, info: &Info, all: &Episodes) -> Result<Vec<Option<String
     if let [(_, only)] = &texts[..] {
         return Ok(vec![Some(only.clone()); all.len()]);
     }
-    let Some(steps) = read(&|path: &str| info.is_data(path)).transpose()? else { return Ok(vec![]) };
+    let Some(steps) = read(&|path: &str| info.is_data(path))? else { return Ok(vec![]) };
     let (mut start, mut tasks) = (0, vec![]);
     for (_, episode) in all {
         let first = if start < steps.len() { number(steps.as_ref(), start, TASK) } else { None };

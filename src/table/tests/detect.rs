@@ -46,15 +46,17 @@ fn a_table_without_columns_of_steps_is_rows_and_says_why_it_is_no_log() {
         ("people.csv", b"name,age\nAda,36\n"),
         ("words.jsonl", b"{\"word\": \"cat\"}\n"),
     ]);
-    for (file, columns) in [("images.parquet", "found label, image"), ("people.csv", "found name, age")] {
+    for (file, layout, columns) in
+        [("images.parquet", "parquet", "found label, image"), ("people.csv", "rows", "found name, age")]
+    {
         let found = detected(&at(&folder, file));
-        assert_eq!(found.layout, "rows", "{file}");
+        assert_eq!(found.layout, layout, "{file}");
         let reason = reason_against(&found, "episodes");
         assert_eq!(reason, format!("it has no columns of observations and actions; {columns}"));
         let near = found.others.iter().filter(|other| other.is_near).map(|other| other.layout);
         assert_eq!(near.collect::<Vec<_>>(), ["episodes"], "{file}");
         let later = found.others.iter().find(|other| other.layout == "text").unwrap();
-        assert_eq!(later.reason, "it is tried after rows, which fits");
+        assert_eq!(later.reason, format!("it is tried after {layout}, which fits"));
     }
     let found = detected(&at(&folder, "words.jsonl"));
     assert_eq!(reason_against(&found, "episodes"), "its first line has no observations and actions");

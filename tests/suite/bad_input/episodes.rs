@@ -37,7 +37,7 @@ fn unusable_logs_are_named() {
         (
             "objects.npz",
             log_with(("rewards", "|O", "(4,)".into(), vec![])),
-            &["\"rewards\"", "Python objects (|O)", "concatenate the arrays of all episodes"],
+            &["\"rewards\"", "Python objects", "save arrays of numbers"],
         ),
         (
             "pixels.npz",
