@@ -116,9 +116,10 @@ fn npy() -> Vec<u8> {
     smalti_npy::write("<f4", "(1, 2)", [0, 0, 128, 63, 0, 0, 0, 64])
 }
 
-/// Open a source as a table, and read all its values that can be read.
+/// Open shards as a table, and read all its values that can be read.
 fn values(location: &str) -> Result<(), DataError> {
-    let table = SourceRegistry::builtin().open(&Source::new(location))?;
+    let source = Source { layout: Some("webdataset".into()), ..Source::new(location) };
+    let table = SourceRegistry::builtin().open(&source)?;
     let read = |row: usize| table.fields().iter().map(move |field| (row, field));
     let read = (0..table.len()).flat_map(read).map(|(row, field)| table.value(row, field).map(drop));
     let read: Vec<Result<(), DataError>> = read.collect();

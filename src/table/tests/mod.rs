@@ -34,6 +34,11 @@ fn refusal(folder: &tempfile::TempDir, path: &str) -> String {
     without(folder, &error)
 }
 
+/// The error of a layout that the settings name.
+fn refusal_as(folder: &tempfile::TempDir, layout: &str, path: &str) -> String {
+    without(folder, &opened_as(layout, &at(folder, path)).map(|table| table.name().to_string()).unwrap_err())
+}
+
 fn without(folder: &tempfile::TempDir, error: &DataError) -> String {
     error.to_string().replace(&at(folder, ""), "")
 }

@@ -17,11 +17,6 @@ fn clip(name: &str, bytes: &[u8]) -> (String, Vec<u8>) {
     (name.into(), bytes.to_vec())
 }
 
-/// The error of a layout that the settings name.
-fn refusal_as(folder: &tempfile::TempDir, layout: &str, path: &str) -> String {
-    without(folder, &opened_as(layout, &at(folder, path)).map(|table| table.name().to_string()).unwrap_err())
-}
-
 const LIBRISPEECH: [(&str, &[u8]); 8] = [
     ("dev-clean/84/1/84-1-0000.flac", b"A"),
     ("dev-clean/84/1/84-1-0001.wav", b"B"),
