@@ -5,6 +5,7 @@ use super::ConvertError;
 use super::field::Field;
 use super::kind::Kind;
 use ::parquet::arrow::ArrowWriter;
+use ::parquet::arrow::arrow_writer::ArrowWriterOptions;
 use ::parquet::basic::{Compression, ZstdLevel};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::KeyValue;
@@ -77,8 +78,11 @@ impl Columns {
 
     /// Begins a file.
     pub fn begin<'a>(&self, file: &'a File) -> io::Result<Groups<'a>> {
-        let writer = ArrowWriter::try_new(file, self.schema.clone(), Some(self.properties.clone()));
-        let writer = writer.map_err(failed)?;
+        // Beside a copy of Arrow's own schema, pyarrow would not read the features.
+        let options =
+            ArrowWriterOptions::new().with_properties(self.properties.clone()).with_skip_arrow_metadata(true);
+        let writer =
+            ArrowWriter::try_new_with_options(file, self.schema.clone(), options).map_err(failed)?;
         Ok(Groups { writer, schema: self.schema.clone(), rows: vec![], max_rows: self.rows, bytes: 0 })
     }
 }
