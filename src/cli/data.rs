@@ -4,6 +4,7 @@ mod bar;
 mod check;
 mod convert;
 mod list;
+mod source;
 
 use super::print;
 use crate::data::recipes;
@@ -13,6 +14,7 @@ use anyhow::{Context, Result};
 pub use bar::Bar;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use source::SourceOptions;
 use std::path::{Path, PathBuf};
 
 /// List, fetch, check and convert data.

@@ -5,18 +5,22 @@ use crate::table::{Detected, MemoryTable, Modality, Source, SourceRegistry};
 use smalti_contract::{File, Row, Value};
 use std::sync::Arc;
 
-/// The table at a location, and its layout. A file of no layout, such as an image, is one row with a field named after its
-/// modality.
+/// The table of a source, and its layout. A file of no layout, such as an image, is one row with a field named after its
+/// modality, unless the source names a layout.
 ///
 /// # Errors
 /// [`DataError`] if the data cannot be read, or a file has no known modality.
-pub fn open(location: &str, sources: &SourceRegistry) -> Result<Detected, DataError> {
+pub fn open(source: &Source, sources: &SourceRegistry) -> Result<Detected, DataError> {
+    if source.layout.is_some() {
+        return sources.detect(source);
+    }
+    let location = source.path.as_str();
     if let Some(modality @ (Modality::Image | Modality::Audio)) = Modality::by_name(location)
         && !data::glob::is_pattern(location)
     {
         return Ok(single(location, modality, data::read(location)?));
     }
-    let error = match sources.detect(&Source::new(location)) {
+    let error = match sources.detect(source) {
         Err(error @ DataError::Layout { .. }) => error,
         opened => return opened,
     };

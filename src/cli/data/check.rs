@@ -3,7 +3,7 @@
 mod show;
 mod task;
 
-use super::Bar;
+use super::{Bar, SourceOptions};
 use crate::cli::compositions::settings_file;
 use crate::cli::print;
 use crate::cli::tokenize::SlicingOptions;
@@ -36,6 +36,8 @@ pub struct CheckArgs {
     #[arg(long)]
     split: Option<String>,
     #[command(flatten)]
+    source: SourceOptions,
+    #[command(flatten)]
     slicing: SlicingOptions,
     /// Print one JSON object: layout; for each split rows, fields and corrupt rows; duplicates.
     #[arg(long)]
@@ -48,7 +50,7 @@ pub fn run(args: CheckArgs, modalities: &Modalities) -> Result<()> {
         return task::check(&settings, &args.set, args.samples, args.json, modalities);
     }
     ensure!(args.set.is_empty(), "{}: --set is for a task: a TOML file, preset or run folder", args.path);
-    let detected = open(&args.path, modalities.sources())?;
+    let detected = open(&args.source.of(&args.path), modalities.sources())?;
     let table = &detected.table;
     let mut bar: Option<Bar> = None;
     let report = inspect_table(
@@ -92,8 +94,10 @@ fn verdict(path: &str, report: &TableReport) -> Result<()> {
     let count = |wrong: fn(&Duplicates) -> bool| report.duplicates.iter().filter(|one| wrong(one)).count();
     let corrupt: usize = report.splits.iter().map(|split| split.corrupt.len()).sum();
     let rows: usize = report.splits.iter().map(|split| split.inspected).sum();
+    let first = report.splits.iter().flat_map(|split| &split.corrupt).next();
+    let first = first.map_or(String::new(), |first| format!("; the first: {}", first.problem));
     let wrong: Vec<String> = [
-        (corrupt, format!("{corrupt} of {rows} rows cannot be used")),
+        (corrupt, format!("{corrupt} of {rows} rows cannot be used{first}")),
         (count(|one| one.labels_differ), "content under different labels".into()),
         (count(|one| one.across_splits), "content in several splits".into()),
     ]

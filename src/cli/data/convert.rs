@@ -1,11 +1,10 @@
 //! `smalti data convert`
 
-use super::Bar;
+use super::{Bar, SourceOptions};
 use crate::cli::print;
 use crate::convert::{Format, ImageFormat, ImageSize, Options, Outcome, ShardSize, convert};
 use crate::inspect::{Corrupt, open};
 use crate::registry::Modalities;
-use crate::table::Source;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
@@ -26,9 +25,8 @@ pub struct ConvertArgs {
     /// Format of the shards [default: webdataset; parquet if DEST ends in .parquet].
     #[arg(long, value_name = "FORMAT")]
     to: Option<Format>,
-    /// Layout of the source [default: detected].
-    #[arg(long, value_name = "NAME")]
-    layout: Option<String>,
+    #[command(flatten)]
+    options: SourceOptions,
     /// Split to convert, by the field `split` [default: all].
     #[arg(long)]
     split: Option<String>,
@@ -70,13 +68,7 @@ const SHOWN: usize = 20;
 /// Converts; Ctrl-C stops, and the same command continues.
 pub fn run(args: ConvertArgs, modalities: &Modalities) -> Result<()> {
     ensure!(args.rows_per_shard != Some(0), "--rows-per-shard: expected 1 or more; found 0");
-    let table = match &args.layout {
-        None => open(&args.source, modalities.sources())?.table,
-        Some(layout) => {
-            let source = Source { layout: Some(layout.clone()), ..Source::new(&args.source) };
-            modalities.sources().open(&source)?
-        }
-    };
+    let table = open(&args.options.of(&args.source), modalities.sources())?.table;
     let stop = Arc::new(AtomicBool::new(false));
     let on_signal = stop.clone();
     ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed))
