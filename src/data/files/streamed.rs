@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 /// concatenated, each from the start of a line. A file whose name ends in `.gz` is unpacked; a byte-order mark is left out.
 ///
 /// # Errors
-/// The errors of [`read`]; [`DataError::Missing`] if no file matches. Corruption inside a `.gz` and errors of later files of
+/// The errors of [`read`](super::read); [`DataError::Missing`] if no file matches. Corruption inside a `.gz` and errors of later files of
 /// a pattern are returned by the reader.
 pub fn open_text(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
     if !glob::is_pattern(location) {
