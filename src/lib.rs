@@ -60,6 +60,7 @@
 //! | [`train`] | loop, optimizer, audit, checkpoints, ranks |
 //! | [`run`], [`config`] | a run folder, and its settings |
 //! | [`inference`], [`mod@env`] | predictions, generation, transcripts, embeddings, rollouts |
+//! | [`mod@convert`] | any table as WebDataset or Parquet shards |
 //! | [`inspect`], [`report`], [`metrics`], [`mod@bench`] | what data, tokens, rules and results look like; speed |
 //! | `pretrained` | published checkpoints in and out (with `text`, `image`, `audio` and `trajectory`) |
 //! | `cli` | the command line as a function over the modalities of a program |
@@ -99,6 +100,7 @@ mod builtin;
 pub mod cli;
 pub mod codes;
 pub mod config;
+pub mod convert;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod data;

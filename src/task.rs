@@ -19,6 +19,9 @@ pub struct SavedTask {
     /// The inputs and outputs that are series.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub series: BTreeSet<String>,
+    /// The outputs whose windows have an end token after each row.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub separated: BTreeSet<String>,
     /// The number of time steps of the longest row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_steps: usize,

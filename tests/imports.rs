@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The library's modules from the ground up: a module imports only from lines above its own.
-const STOREYS: [&[&str]; 19] = [
+const STOREYS: [&[&str]; 20] = [
     &["random", "pattern", "metrics", "modalities", "cuda"],
     &["rules"],
     &["ops", "env"],
@@ -15,6 +15,7 @@ const STOREYS: [&[&str]; 19] = [
     &["train", "sample"],
     &["inference"],
     &["inspect"],
+    &["convert"],
     &["config"],
     &["bench"],
     &["run"],

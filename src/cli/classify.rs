@@ -1,6 +1,6 @@
 //! `smalti classify`
 
-use super::compositions::{Loaded, batches, files};
+use super::compositions::{Loaded, Unanswered, batches, files};
 use super::{device::DeviceChoice, print};
 use crate::data;
 use crate::inference::{Predicted, predict_tokens};
@@ -52,41 +52,58 @@ pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
     let expected = "an output with classes and a single input (of several, use `predict` with --row)";
     let (number, task, input) = run.find(expected, |number, task| Some((number, task, only_input(task)?)))?;
     let part = &task.parts()[input];
-    let mut rows: Vec<Classified> = vec![];
-    let mut classify = |file: &str, first: usize, tokens| -> Result<()> {
-        let predicted = predict_tokens(&run.model, number, task, input, tokens)?;
-        for (row, predicted) in (first..).zip(predicted) {
-            rows.extend(classes(task, predicted, args.top).map(|(output, c)| (file.into(), row, output, c)));
+    let files = files(part, &args.files)?;
+    let mut unanswered = Unanswered::of(files.len() + args.text.len());
+    let predict =
+        |tokens| -> Result<Vec<Predicted>> { Ok(predict_tokens(&run.model, number, task, input, tokens)?) };
+    let answer = |file: &str| -> Result<Vec<(usize, Predicted)>> {
+        let (bytes, mut found) = (data::read(file)?, vec![]);
+        if let Some(text) = text(part, &bytes) {
+            found.extend((0..).zip(predict(vec![cut(part, file, text)?])?));
+            return Ok(found);
         }
-        Ok(())
+        batches(part, (file, &bytes), BATCH, |first, tokens| {
+            found.extend((first..).zip(predict(tokens)?));
+            Ok(())
+        })?;
+        Ok(found)
+    };
+    let mut rows: Vec<Classified> = vec![];
+    let mut add = |file: &str, row, predicted| {
+        rows.extend(classes(task, predicted, args.top).map(|(output, c)| (file.into(), row, output, c)));
     };
     for (number, text) in (1..).zip(&args.text) {
-        let tokens = cut(part, &format!("--text {number}"), text)?;
-        classify("--text", number, vec![tokens])?;
+        let source = format!("--text {number}");
+        let predicted = cut(part, &source, text).and_then(|tokens| predict(vec![tokens]));
+        let predicted = unanswered.keep(&source, predicted)?.into_iter().flatten();
+        predicted.for_each(|predicted| add("--text", number, predicted));
     }
-    for file in &files(part, &args.files)? {
-        let bytes = data::read(file)?;
-        if let Some(text) = text(part, &bytes) {
-            let tokens = cut(part, file, text)?;
-            classify(file, 0, vec![tokens])?;
-            continue;
+    for file in &files {
+        let predicted = unanswered.keep(file, answer(file))?.into_iter().flatten();
+        predicted.for_each(|(row, predicted)| add(file, row, predicted));
+    }
+    match args.json {
+        true => {
+            let rows: Vec<Json> = rows.iter().map(json_row).chain(unanswered.json("file")).collect();
+            print::json(&json!({ "rows": rows }))?;
         }
-        batches(part, (file, &bytes), BATCH, |first, tokens| classify(file, first, tokens))?;
+        false => {
+            let rows: Vec<Vec<String>> = rows.iter().map(table_row).collect();
+            print::answers(&["file", "row", "output", "classes"], &rows);
+        }
     }
-    if args.json {
-        let class = |(class, p): &(String, f64)| json!({ "class": class, "probability": p });
-        let row = |(file, row, output, classes): &Classified| {
-            let classes: Vec<Json> = classes.iter().map(class).collect();
-            json!({ "file": file, "row": row, "output": output, "classes": classes })
-        };
-        return print::json(&json!({ "rows": rows.iter().map(row).collect::<Vec<_>>() }));
-    }
-    let row = |(file, row, output, classes): &Classified| {
-        let named = classes.iter().map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
-        vec![file.clone(), row.to_string(), output.clone(), named.collect::<Vec<_>>().join(", ")]
-    };
-    print::table(&["file", "row", "output", "classes"], &rows.iter().map(row).collect::<Vec<_>>());
-    Ok(())
+    unanswered.check()
+}
+
+fn json_row((file, row, output, classes): &Classified) -> Json {
+    let class = |(class, p): &(String, f64)| json!({ "class": class, "probability": p });
+    let classes: Vec<Json> = classes.iter().map(class).collect();
+    json!({ "file": file, "row": row, "output": output, "classes": classes })
+}
+
+fn table_row((file, row, output, classes): &Classified) -> Vec<String> {
+    let named = classes.iter().map(|(class, p)| format!("{class} {:.1}%", 100.0 * p));
+    vec![file.clone(), row.to_string(), output.clone(), named.collect::<Vec<_>>().join(", ")]
 }
 
 /// The text of a file, if the part reads texts.

@@ -11,6 +11,7 @@ use crate::sample::{Composition, Part};
 use crate::table::Modality;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use serde_json::{Map, Value as Json, json};
 use smalti_contract::Tokens;
 use std::path::Path;
 
@@ -118,6 +119,54 @@ pub fn files(part: &Part, locations: &[String]) -> Result<Vec<String>> {
         }
     }
     Ok(files)
+}
+
+/// The files of a list that could not be answered; the others are.
+pub struct Unanswered {
+    /// The number of files of the list.
+    asked: usize,
+    /// The errors, by file.
+    errors: Vec<(String, String)>,
+}
+
+impl Unanswered {
+    /// None of a list of this many files.
+    pub fn of(asked: usize) -> Self {
+        Self { asked, errors: vec![] }
+    }
+
+    /// The answer for a file; without one, prints the error and returns `None`.
+    ///
+    /// # Errors
+    /// The file's error, if it is the only file.
+    pub fn keep<T>(&mut self, file: &str, answer: Result<T>) -> Result<Option<T>> {
+        let error = match answer {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(error) if self.asked == 1 => return Err(error),
+            Err(error) => print::message(&error),
+        };
+        // The error of a file that cannot be read names the file.
+        let named = if error.contains(file) { error.clone() } else { format!("{file}: {error}") };
+        print::note(&format!("error: {named}"));
+        self.errors.push((file.to_string(), error));
+        Ok(None)
+    }
+
+    /// An object of JSON for each of the files, with the file under this key and the `error`.
+    pub fn json(&self, key: &str) -> impl Iterator<Item = Json> {
+        self.errors.iter().map(move |(file, error)| {
+            let about = [(key.to_string(), json!(file)), ("error".to_string(), json!(error))];
+            Json::Object(Map::from_iter(about))
+        })
+    }
+
+    /// Fails if there are such files.
+    pub fn check(&self) -> Result<()> {
+        match self.errors.len() {
+            0 => Ok(()),
+            n => bail!("{n} of {} files have no answer; their errors are above", self.asked),
+        }
+    }
 }
 
 /// Passes the tokens of a file's rows to `take`, `batch` rows at a time, with the number of the first.

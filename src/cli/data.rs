@@ -2,7 +2,9 @@
 
 mod bar;
 mod check;
+mod convert;
 mod list;
+mod source;
 
 use super::print;
 use crate::data::recipes;
@@ -12,9 +14,10 @@ use anyhow::{Context, Result};
 pub use bar::Bar;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use source::SourceOptions;
 use std::path::{Path, PathBuf};
 
-/// List, fetch and check data.
+/// List, fetch, check and convert data.
 #[derive(Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -32,6 +35,12 @@ enum DataCommand {
     /// Reads every row on all cores and keeps only counts and a digest of each. Exits with 1 if a row is corrupt, or if
     /// duplicates have different labels or are in different splits. Other duplicates are reported and are no failure.
     Check(check::CheckArgs),
+    /// Convert data to WebDataset shards or Parquet files, and resize or resample them on the way.
+    ///
+    /// Shards are complete or absent, and their bytes do not depend on the number of threads. A conversion that was stopped or
+    /// killed continues when the command runs again. Rows that cannot be converted are left out and named; the command then
+    /// exits with 1.
+    Convert(convert::ConvertArgs),
 }
 
 #[derive(Args)]
@@ -55,6 +64,7 @@ pub fn run(args: DataArgs, modalities: &Modalities) -> Result<()> {
         DataCommand::List(args) => list::run(args),
         DataCommand::Get(args) => get(args),
         DataCommand::Check(args) => check::run(args, modalities),
+        DataCommand::Convert(args) => convert::run(args, modalities),
     }
 }
 

@@ -19,7 +19,7 @@ pub struct DemoArgs {
     /// Override a setting of the preset mix: train.max_steps=300. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Print one JSON object: for each task its metric, baseline and score.
+    /// Print one JSON object: for each task its metric, baseline, score and number of samples.
     #[arg(long)]
     json: bool,
 }
@@ -47,13 +47,16 @@ mod with_all {
     use crate::run::{Run, Weights};
     use crate::sample::Opened;
     use crate::task::joined;
-    use crate::train::{Alone, baseline, evaluate};
+    use crate::train::{Alone, SAMPLES, baseline, evaluate};
     use anyhow::{Context, bail};
     use candle_core::Device;
     use serde_json::json;
     use smalti_contract::{Array, Numbers, Value};
     use std::path::Path;
     use std::sync::Arc;
+
+    /// Episodes of a rollout.
+    const EPISODES: usize = 20;
 
     /// One row of the result.
     struct Learned {
@@ -62,6 +65,8 @@ mod with_all {
         metric: &'static str,
         baseline: f64,
         score: f64,
+        /// The number of validation samples, or of episodes.
+        samples: usize,
         /// A prediction beside its target.
         example: String,
     }
@@ -88,7 +93,10 @@ mod with_all {
         }
         if args.json {
             let tasks = learned.iter().map(|l| {
-                (l.task.clone(), json!({ "metric": l.metric, "baseline": l.baseline, "score": l.score }))
+                let Learned { metric, baseline, score, samples, .. } = l;
+                let about =
+                    json!({ "metric": metric, "baseline": baseline, "score": score, "samples": samples });
+                (l.task.clone(), about)
             });
             let tasks: serde_json::Map<_, _> = tasks.collect();
             return print::json(&json!({ "run": folder, "minutes": minutes, "tasks": tasks }));
@@ -131,6 +139,7 @@ mod with_all {
             metric,
             baseline: without.get(metric).copied().unwrap_or(f64::NAN),
             score: scores.get(metric).copied().unwrap_or(f64::NAN),
+            samples: scores.get(SAMPLES).map_or(0, |&samples| samples as usize),
             example,
         };
         Ok(match name.as_str() {
@@ -162,16 +171,17 @@ mod with_all {
                 let random = random_policy(&mut cartpole, 500, 100, 1337)?.return_mean();
                 let mut play = |target_return| {
                     let settings =
-                        RolloutSettings { target_return, episodes: 20, ..RolloutSettings::default() };
+                        RolloutSettings { target_return, episodes: EPISODES, ..RolloutSettings::default() };
                     rollout(task, model, number, &mut cartpole, &settings)
                 };
                 let (low, high) = (play(50.0)?.return_mean(), play(500.0)?.return_mean());
                 let example = format!(
-                    "mean return {low:.0} for a target return of 50, {high:.0} for 500 (20 episodes each)"
+                    "mean return {low:.0} for a target return of 50, {high:.0} for 500 ({EPISODES} episodes each)"
                 );
                 Learned {
                     baseline: random,
                     score: high,
+                    samples: EPISODES,
                     ..learned("balancing a pole for 500 steps", "return_mean", example)
                 }
             }
@@ -212,9 +222,13 @@ mod with_all {
                 l.metric.into(),
                 print::number(l.baseline),
                 print::number(l.score),
+                l.samples.to_string(),
             ]
         });
-        print::table(&["task", "learned", "metric", "baseline", "score"], &rows.collect::<Vec<_>>());
+        print::table(
+            &["task", "learned", "metric", "baseline", "score", "samples"],
+            &rows.collect::<Vec<_>>(),
+        );
         for l in learned {
             println!("\n── {} ──\n{}", l.task, l.example);
         }

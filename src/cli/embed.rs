@@ -1,6 +1,6 @@
 //! `smalti embed`
 
-use super::compositions::{Loaded, batches, files};
+use super::compositions::{Loaded, Unanswered, batches, files};
 use super::{device::DeviceChoice, print};
 use crate::data;
 use crate::inference::{Embedding, embed, embed_tokens, embedded_part};
@@ -94,7 +94,7 @@ pub fn run(args: EmbedArgs, modalities: &Modalities) -> Result<()> {
         .find("a single input (of several, --input names one)", |number, task| {
             Some((number, task, embedded_part(task, args.input.as_deref()).ok()?))
         })?;
-    let rows = rows(&args, (&run.model, number, task), part)?;
+    let (rows, unanswered) = rows(&args, (&run.model, number, task), part)?;
     let inputs_per_s = rows.len() as f64 / started.elapsed().as_secs_f64();
     if let Some(out) = &args.out {
         write(out, &rows)?;
@@ -103,8 +103,9 @@ pub fn run(args: EmbedArgs, modalities: &Modalities) -> Result<()> {
         let vectors = rows
             .iter()
             .map(|(file, place, vector)| json!({ "input": file, "place": place, "vector": vector }));
-        let vectors: Vec<_> = vectors.collect();
-        return print::json(&json!({ "inputs_per_s": inputs_per_s, "vectors": vectors }));
+        let vectors: Vec<_> = vectors.chain(unanswered.json("input")).collect();
+        print::json(&json!({ "inputs_per_s": inputs_per_s, "vectors": vectors }))?;
+        return unanswered.check();
     }
     let first =
         |vector: &[f32]| vector.iter().take(4).map(|x| format!("{x:.4}")).collect::<Vec<_>>().join(", ");
@@ -118,31 +119,39 @@ pub fn run(args: EmbedArgs, modalities: &Modalities) -> Result<()> {
             format!("({}, …)", first(vector)),
         ]
     };
-    print::table(
+    print::answers(
         &["input", "place", "numbers", "length", "vector"],
         &rows.iter().map(row).collect::<Vec<_>>(),
     );
-    Ok(())
+    unanswered.check()
 }
 
-/// The vectors of all texts, then those of the values in other files.
-fn rows(args: &EmbedArgs, of: (&Model, usize, &Composition), part: usize) -> Result<Vec<Row>> {
+/// The vectors of all texts, then those of the values in other files, and the files without vectors.
+fn rows(args: &EmbedArgs, of: (&Model, usize, &Composition), part: usize) -> Result<(Vec<Row>, Unanswered)> {
     let embedding =
         Embedding { pool: args.pool.map(Pool::from), normalize: args.normalize, max_tokens: args.max_tokens };
     let mut texts: Vec<(String, usize, String)> =
         args.text.iter().enumerate().map(|(i, text)| ("--text".into(), i + 1, text.clone())).collect();
     let mut rows: Vec<Row> = vec![];
-    for file in &files(&of.2.parts()[part], &args.files)? {
-        let bytes = data::read(file)?;
-        if let Some(lines) = lines(&of.2.parts()[part], &bytes) {
-            texts.extend(lines.into_iter().map(|(line, text)| (file.clone(), line, text)));
-            continue;
+    let read = &of.2.parts()[part];
+    let files = files(read, &args.files)?;
+    let mut unanswered = Unanswered::of(files.len() + args.text.len());
+    let answer = |file: &String| -> Result<(Lines, Vec<Row>)> {
+        let (bytes, mut found) = (data::read(file)?, vec![]);
+        if let Some(lines) = lines(read, &bytes) {
+            return Ok((lines, found));
         }
-        batches(&of.2.parts()[part], (file, &bytes), args.batch, |first, tokens| {
+        batches(read, (file, &bytes), args.batch, |first, tokens| {
             let vectors = embed_tokens(of, part, tokens, &embedding, args.batch)?;
-            rows.extend((first..).zip(vectors).map(|(place, vector)| (file.clone(), place, vector)));
+            found.extend((first..).zip(vectors).map(|(place, vector)| (file.clone(), place, vector)));
             Ok(())
         })?;
+        Ok((vec![], found))
+    };
+    for file in &files {
+        let Some((lines, vectors)) = unanswered.keep(file, answer(file))? else { continue };
+        texts.extend(lines.into_iter().map(|(line, text)| (file.clone(), line, text)));
+        rows.extend(vectors);
     }
     let values = texts.iter().map(|(.., text)| Value::Text(text.clone())).collect();
     let embedded = embed(of, part, values, &embedding, args.batch)?;
@@ -151,14 +160,18 @@ fn rows(args: &EmbedArgs, of: (&Model, usize, &Composition), part: usize) -> Res
         eprintln!("note: {n} texts were truncated to the length that the model reads");
     }
     let of_texts = texts.into_iter().zip(embedded.vectors);
-    Ok(of_texts.map(|((file, place, _), vector)| (file, place, vector)).chain(rows).collect())
+    let of_texts = of_texts.map(|((file, place, _), vector)| (file, place, vector));
+    Ok((of_texts.chain(rows).collect(), unanswered))
 }
 
-/// The lines of a file that are not empty, each with its number from 1, if the part reads texts.
-fn lines(part: &Part, bytes: &[u8]) -> Option<Vec<(usize, String)>> {
+/// Lines, each with its number from 1.
+type Lines = Vec<(usize, String)>;
+
+/// The lines of a file that are not empty, if the part reads texts.
+fn lines(part: &Part, bytes: &[u8]) -> Option<Lines> {
     let text = std::str::from_utf8(bytes).ok()?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let lines: Vec<_> = lines.map(|(place, line)| (place + 1, line.to_string())).collect();
+    let lines: Lines = lines.map(|(place, line)| (place + 1, line.to_string())).collect();
     let first = Value::Text(lines.first()?.1.clone());
     part.tokenizer.encode_value_truncated(first, usize::MAX).ok().map(|_| lines)
 }

@@ -6,10 +6,12 @@ use crate::inference::{Generation, measure_generated};
 use crate::metrics::Confusion;
 use crate::registry::Modalities;
 use crate::run::{self, Run};
+use crate::sample::Rows;
 use crate::task::joined;
 use crate::train::{checkpoint::write_atomically, evaluate};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,9 @@ use std::path::{Path, PathBuf};
 pub struct EvalArgs {
     /// Run folder.
     run: PathBuf,
-    /// Data to evaluate on, in place of the run's data.source; for runs with one task.
+    /// Data to evaluate on, all rows of them, in place of the run's; for runs with one task.
+    ///
+    /// --set data.validation="split = test" selects some of the rows.
     #[arg(long)]
     data: Option<String>,
     /// Override a setting of the data: data.validation="speaker=theo", data.concat=[3,6]. May be repeated.
@@ -71,27 +75,15 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
     let run = Run::open_with(&args.run, modalities)?;
     let device = args.device.open()?;
     let (model, _) = run.load(args.weights.into(), &device)?;
-    if let Some(set) = args.set.iter().find(|set| set.starts_with("model.") || set.starts_with("train.")) {
-        bail!(
-            "--set {set}: expected a setting of the data; the settings of the model and of training are fixed"
-        );
-    }
-    let mut overrides = args.set.clone();
-    if let Some(path) = &args.data {
-        if run.config().data.is_none() {
-            bail!("--data is for runs with one task; set mix.TASK.data.validation_source with --set");
-        }
-        // All rows of the other source are evaluated: the run's own filter is for its own source.
-        overrides.extend([format!("data.validation_source={path}"), "data.validation=".into()]);
-    }
-    let config = RunConfig::parse("the run's settings", &run.config().to_toml()?, &overrides)?;
+    let config = settings(&args, &run)?;
     let mut all: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-    let mut confusions = BTreeMap::new();
+    let (mut confusions, mut measured) = (BTreeMap::new(), vec![]);
     for (number, (entry, opened)) in run.splits(&config)?.into_iter().enumerate() {
         let (task, validation) = (opened.task.as_ref(), opened.validation.as_ref());
         let (batch, mut corrupt) = (config.train.batch_size.max(32), Vec::new());
         let scores = evaluate(&model, number, task, validation, args.samples, batch, &mut corrupt)?;
         print::not_used(&corrupt);
+        measured.push(measured_rows(&entry.name, opened.validation_rows.rows()));
         let mut metrics = scores.metrics();
         if args.generate > 0 {
             let limit = if args.samples == 0 { args.generate } else { args.generate.min(args.samples) };
@@ -123,17 +115,59 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
         write_confusion(path, args.output.as_deref(), &confusions)?;
     }
     if args.json {
+        measured.iter().for_each(|rows| print::note(rows));
         return print::json(&json!(all));
     }
+    measured.iter().for_each(|rows| println!("{rows}"));
     let units = progress::loss_units(&model);
     let rows = all.iter().flat_map(|(output, metrics)| {
         let named = |name| progress::metric_name(name, units.get(output));
-        let numbers = metrics.iter().filter_map(move |(name, value)| Some((named(name), value.as_f64()?)));
-        numbers.map(move |(name, value)| vec![output.clone(), name, print::number(value)])
+        let numbers = metrics.iter().filter_map(|(name, value)| Some((name, value.as_f64()?)));
+        numbers.map(move |(name, value)| vec![output.clone(), named(name), print::metric(name, value)])
     });
     print::table(&["output", "metric", "value"], &rows.collect::<Vec<_>>());
     confusions.iter().for_each(|(output, confusion)| show_classes(output, confusion));
     Ok(())
+}
+
+/// The run's settings with those of the arguments. Of other data all rows are measured, unless the arguments select some: the
+/// run's own filters are for its own source.
+fn settings(args: &EvalArgs, run: &Run) -> Result<RunConfig> {
+    if let Some(set) = args.set.iter().find(|set| set.starts_with("model.") || set.starts_with("train.")) {
+        bail!(
+            "--set {set}: expected a setting of the data; the settings of the model and of training are fixed"
+        );
+    }
+    let mut overrides = vec![];
+    if let Some(path) = &args.data {
+        if run.config().data.is_none() {
+            bail!("--data is for runs with one task; set mix.TASK.data.validation_source with --set");
+        }
+        let path = toml::Value::String(path.clone());
+        let sources = ["source", "validation_source"].map(|key| format!("data.{key}={path}"));
+        overrides.extend(sources);
+        overrides.extend(["data.train=", "data.validation="].map(String::from));
+    }
+    overrides.extend_from_slice(&args.set);
+    Ok(RunConfig::parse("the run's settings", &run.config().to_toml()?, &overrides)?)
+}
+
+/// The rows that a task is measured on, and their splits if they are of several.
+fn measured_rows(task: &str, rows: &Rows) -> String {
+    let mut splits: IndexMap<String, usize> = IndexMap::new();
+    if rows.table.fields().iter().any(|field| field == "split") {
+        let split = |row: &u32| rows.table.peek(*row as usize, "split").ok()?.into_label().ok();
+        rows.rows.iter().filter_map(split).for_each(|split| *splits.entry(split).or_default() += 1);
+    }
+    let task = if task.is_empty() { String::new() } else { format!("{task}: ") };
+    let splits = match splits.len() {
+        0 | 1 => String::new(),
+        _ => {
+            let counts = splits.iter().map(|(split, n)| format!("{split} {n}"));
+            format!(" ({})", counts.collect::<Vec<_>>().join(", "))
+        }
+    };
+    format!("{task}measured on {}{splits}", rows.chosen)
 }
 
 /// Most classes to print; --json has all.

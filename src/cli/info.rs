@@ -154,7 +154,7 @@ fn show(run: &Run, model: Option<&Model>, step: Option<u64>, best: Option<&Evalu
         let rows = metrics.iter().flat_map(|(output, metrics)| {
             let named = |name| progress::metric_name(name, units.get(output));
             metrics.iter().map(move |(name, value)| {
-                vec![output.clone(), named(name), print::number(*value), step.to_string()]
+                vec![output.clone(), named(name), print::metric(name, *value), step.to_string()]
             })
         });
         print::table(&["output", "metric", "best", "at step"], &rows.collect::<Vec<_>>());

@@ -3,6 +3,7 @@
 use super::data::Bar;
 use super::print;
 use crate::data::Notice;
+use crate::train::ranks::Launched;
 use indicatif::HumanBytes;
 use std::sync::{Mutex, PoisonError};
 
@@ -14,6 +15,8 @@ pub fn show(notice: Notice<'_>) {
     /// The download that is shown.
     static SHOWN: Mutex<Option<(String, Bar)>> = Mutex::new(None);
     match notice {
+        // All ranks read the same data.
+        Notice::Note(_) if !is_first_rank() => {}
         Notice::Note(text) => print::note(&format!("note: {text}")),
         Notice::Download { total, .. } if total < LARGE => {}
         Notice::Download { location, done, total } => {
@@ -34,4 +37,8 @@ pub fn show(notice: Notice<'_>) {
             }
         }
     }
+}
+
+fn is_first_rank() -> bool {
+    Launched::find().ok().flatten().is_none_or(|launched| launched.rank == 0)
 }

@@ -1,11 +1,11 @@
 //! `smalti predict`
 
-use super::compositions::{Loaded, files};
+use super::compositions::{Loaded, Unanswered, files};
 use super::{device::DeviceChoice, print};
 use crate::data;
 use crate::head::Prediction;
 use crate::inference::{
-    Generation, Predicted, Sampling, predict,
+    Generation, PredictError, Predicted, Sampling, predict,
     write::{check_columns, write_rows},
 };
 use crate::registry::Modalities;
@@ -75,53 +75,79 @@ enum Rows {
 pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     let run = Loaded::open(&args.run, args.device, modalities)?;
     let (number, task) = run.task(args.task.as_deref())?;
-    let rows = rows(&args, task, modalities)?;
+    let (rows, mut unanswered) = rows(&args, task, modalities)?;
     let sampling = Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() };
     let generation = Generation { max_length: args.max_length, sampling };
-    let windows: Vec<(usize, Range<usize>)> =
-        (0..rows.len()).flat_map(|row| rows.windows(row, task.context())).collect();
+    generation.sampling.check()?;
+    let windows: Vec<Window> = (0..rows.len()).flat_map(|row| rows.windows(row, task.context())).collect();
     rows.check_fields(&args.keep)?;
     let columns = columns(task, &args.keep);
     if let Some(out) = &args.out {
         check_columns(out, &columns)?; // before the first prediction
     }
-    let mut all: Vec<(String, Predicted)> = Vec::with_capacity(windows.len());
-    let mut kept: Vec<Vec<Value>> = vec![];
+    let answer = |windows: &[Window]| {
+        answers(&rows, windows, &args.keep, |requests| {
+            predict(&run.model, number, task, requests, &generation)
+        })
+    };
+    let mut found: Vec<Answer> = Vec::with_capacity(windows.len());
     for windows in windows.chunks(BATCH) {
-        let gets: Vec<BoxedGetField> =
-            windows.iter().map(|(row, steps)| read(&rows, *row, steps.clone())).collect();
-        let requests: Vec<(GetField, Range<usize>)> = gets
-            .iter()
-            .zip(windows)
-            .map(|(get, (_, steps))| (get.as_ref() as GetField, steps.clone()))
-            .collect();
-        let names = windows.iter().map(|(row, steps)| rows.name(*row, steps));
-        let place = || match windows {
-            [(row, steps)] => rows.name(*row, steps),
-            [(first, steps), .., (last, until)] => {
-                format!("{} to {}", rows.name(*first, steps), rows.name(*last, until))
+        match answer(windows) {
+            Ok(answers) => found.extend(answers),
+            // One file of the batch is the cause.
+            Err(_) if rows.are_files() && windows.len() > 1 => {
+                for window in windows.chunks(1) {
+                    let name = rows.name(window[0].0, &window[0].1);
+                    found.extend(unanswered.keep(&name, answer(window))?.into_iter().flatten());
+                }
             }
-            [] => String::new(),
-        };
-        let predicted = predict(&run.model, number, task, &requests, &generation).with_context(place)?;
-        all.extend(names.zip(predicted));
-        for get in &gets {
-            kept.push(
-                args.keep.iter().map(|field| get(field)).collect::<Result<_, _>>().with_context(place)?,
-            );
+            Err(error) => return Err(error),
         }
     }
+    let (all, kept): (Vec<(String, Predicted)>, Vec<Vec<Value>>) = found.into_iter().unzip();
     if let Some(out) = &args.out {
         write(out, task, &all, &columns, kept)?;
         eprintln!("{} rows are in {}", all.len(), out.display());
     }
     if args.json {
-        return print::json(&json!({ "rows": all.iter().map(as_json).collect::<Vec<_>>() }));
-    }
-    if args.out.is_none() {
+        let rows: Vec<Json> = all.iter().map(as_json).chain(unanswered.json("row")).collect();
+        print::json(&json!({ "rows": rows }))?;
+    } else if args.out.is_none() {
         show(&all, args.top);
     }
-    Ok(())
+    unanswered.check()
+}
+
+/// A row, and the time steps of a window.
+type Window = (usize, Range<usize>);
+/// The name and the prediction of a row, and its values of the kept fields.
+type Answer = ((String, Predicted), Vec<Value>);
+
+/// The answers for these rows.
+fn answers(
+    rows: &Rows,
+    windows: &[Window],
+    keep: &[String],
+    predict: impl Fn(&[(GetField, Range<usize>)]) -> Result<Vec<Predicted>, PredictError>,
+) -> Result<Vec<Answer>> {
+    let gets: Vec<BoxedGetField> =
+        windows.iter().map(|(row, steps)| read(rows, *row, steps.clone())).collect();
+    let requests: Vec<(GetField, Range<usize>)> =
+        gets.iter().zip(windows).map(|(get, (_, steps))| (get.as_ref() as GetField, steps.clone())).collect();
+    let place = || match windows {
+        [(row, steps)] => rows.name(*row, steps),
+        [(first, steps), .., (last, until)] => {
+            format!("{} to {}", rows.name(*first, steps), rows.name(*last, until))
+        }
+        [] => String::new(),
+    };
+    let predicted = predict(&requests).with_context(place)?;
+    let mut answers = Vec::with_capacity(windows.len());
+    for (((row, steps), predicted), get) in windows.iter().zip(predicted).zip(&gets) {
+        let kept = keep.iter().map(|field| get(field)).collect::<Result<_, _>>().with_context(place)?;
+        answers.push(((rows.name(*row, steps), predicted), kept));
+    }
+    Ok(answers)
 }
 
 /// The value of any field of a row.
@@ -149,6 +175,11 @@ impl Rows {
             Rows::ByHand(rows) => rows.len(),
             Rows::Table(table) => table.len(),
         }
+    }
+
+    /// Whether the rows are several files.
+    fn are_files(&self) -> bool {
+        matches!(self, Rows::ByHand(rows) if rows.len() > 1)
     }
 
     /// Fails if a field is in no row.
@@ -191,7 +222,8 @@ impl Rows {
     }
 }
 
-fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Result<Rows> {
+/// The rows to predict, and the files that cannot be read.
+fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Result<(Rows, Unanswered)> {
     // A text to continue is read like an input.
     let inputs = task.parts().iter().filter(|part| part.role == Role::Input || part.windows);
     let inputs: Vec<&Part> = inputs.collect();
@@ -206,14 +238,14 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
                 table.fields().join(", ")
             );
         }
-        return Ok(Rows::Table(table));
+        return Ok((Rows::Table(table), Unanswered::of(1)));
     }
     if !args.row.is_empty() {
         // The earlier steps of a predicted series are read too.
         let reads = |part: &&Part| matches!(part.role, Role::Input | Role::Series(_)) || part.windows;
         let read = task.parts().iter().filter(reads);
         let row = by_hand(&args.row, &read.collect::<Vec<_>>())?;
-        return Ok(Rows::ByHand(vec![("1".into(), row)]));
+        return Ok((Rows::ByHand(vec![("1".into(), row)]), Unanswered::of(1)));
     }
     match (&args.files[..], &inputs[..], &fields[..]) {
         ([], ..) => bail!(
@@ -221,11 +253,16 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
             listed()
         ),
         (given, [part], [field]) => {
-            let one = |path: &String| {
-                let file = Value::File(File { name: path.clone(), bytes: data::read(path)? });
-                Ok((path.clone(), BTreeMap::from([(field.to_string(), file)])))
-            };
-            Ok(Rows::ByHand(files(part, given)?.iter().map(one).collect::<Result<_>>()?))
+            let files = files(part, given)?;
+            let (mut rows, mut unanswered) = (vec![], Unanswered::of(files.len()));
+            for path in files {
+                let Some(bytes) = unanswered.keep(&path, data::read(&path).map_err(Into::into))? else {
+                    continue;
+                };
+                let file = Value::File(File { name: path.clone(), bytes });
+                rows.push((path, BTreeMap::from([(field.to_string(), file)])));
+            }
+            Ok((Rows::ByHand(rows), unanswered))
         }
         _ => bail!("the task has several inputs; give their fields with --row: {}", listed()),
     }
@@ -364,5 +401,5 @@ fn show(all: &[(String, Predicted)], top: usize) {
             lines.push(vec![name.clone(), output.clone(), shown, likely.collect::<Vec<_>>().join(", ")]);
         }
     }
-    print::table(&["row", "output", "prediction", "probabilities"], &lines);
+    print::answers(&["row", "output", "prediction", "probabilities"], &lines);
 }

@@ -1,5 +1,6 @@
 //! Results: a table for people, one JSON object for machines.
 
+use crate::train::SAMPLES;
 use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
@@ -52,6 +53,13 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) {
     println!("{table}");
 }
 
+/// Prints a table of answers, if there are any.
+pub fn answers(header: &[&str], rows: &[Vec<String>]) {
+    if !rows.is_empty() {
+        table(header, rows);
+    }
+}
+
 /// Prints the samples that are skipped, on standard error.
 pub fn not_used(problems: &[String]) {
     const SHOWN: usize = 20;
@@ -59,6 +67,11 @@ pub fn not_used(problems: &[String]) {
     if problems.len() > SHOWN {
         eprintln!("and {} more are not used", problems.len() - SHOWN);
     }
+}
+
+/// The value of a metric; a number of samples has no decimals.
+pub fn metric(name: &str, value: f64) -> String {
+    if name.ends_with(SAMPLES) { format!("{value:.0}") } else { number(value) }
 }
 
 /// A number, rounded for reading.

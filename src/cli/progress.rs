@@ -1,7 +1,7 @@
 //! Progress of training: a bar on a terminal, plain lines elsewhere.
 
 use crate::model::Model;
-use crate::train::{Metrics, Observer, StepReport, Trainer};
+use crate::train::{Metrics, Observer, SAMPLES, StepReport, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -97,8 +97,9 @@ impl Observer for Progress {
     fn evaluated(&mut self, step: u64, metrics: &BTreeMap<String, Metrics>) {
         for (task, metrics) in metrics {
             let name = |name| metric_name(name, self.loss_units.get(task));
+            let measured = metrics.iter().filter(|(metric, _)| *metric != SAMPLES);
             let numbers: Vec<String> =
-                metrics.iter().map(|(metric, value)| format!("{} {value:.4}", name(metric))).collect();
+                measured.map(|(metric, value)| format!("{} {value:.4}", name(metric))).collect();
             self.line(&format!("step {step}  {task}: {}", numbers.join("  ")));
         }
     }

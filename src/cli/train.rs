@@ -129,7 +129,9 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
     let units = &progress::loss_units(trainer.model());
     let rows = outcome.metrics.iter().flat_map(|(output, metrics)| {
         let name = |name| progress::metric_name(name, units.get(output));
-        metrics.iter().map(move |(metric, value)| vec![output.clone(), name(metric), print::number(*value)])
+        metrics
+            .iter()
+            .map(move |(metric, value)| vec![output.clone(), name(metric), print::metric(metric, *value)])
     });
     print::table(&["output", "metric", "value"], &rows.collect::<Vec<_>>());
     print_corrupt(&outcome.corrupt);

@@ -86,19 +86,25 @@ impl TranscribeArgs {
 /// Transcribes.
 #[cfg(feature = "audio")]
 pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
-    use super::compositions::{Loaded, files};
+    use super::compositions::{Loaded, Unanswered, files};
     use super::print;
-    use crate::inference::transcribe::Transcriber;
+    use crate::inference::transcribe::{Transcriber, Transcript};
+    use crate::modalities::audio::{self, Waveform};
     use anyhow::Context;
 
     let run = Loaded::open(&args.run, args.device, modalities)?;
     let expected = "an audio input, and a text output with head generate or ctc";
     let transcriber = run.find(expected, |number, task| Transcriber::new(&run.model, number, task).ok())?;
     let options = args.options();
-    let (mut results, mut rows) = (vec![], vec![]);
-    for file in &files(transcriber.input(), &args.files)? {
-        let clip = crate::modalities::audio::read(&crate::data::read(file)?).with_context(|| file.clone())?;
-        let transcript = transcriber.transcribe(&clip, &options).with_context(|| file.clone())?;
+    let files = files(transcriber.input(), &args.files)?;
+    let (mut results, mut rows, mut unanswered) = (vec![], vec![], Unanswered::of(files.len()));
+    let answer = |file: &str| -> Result<(Waveform, Transcript)> {
+        let clip = audio::read(&crate::data::read(file)?).with_context(|| file.to_string())?;
+        let transcript = transcriber.transcribe(&clip, &options).with_context(|| file.to_string())?;
+        Ok((clip, transcript))
+    };
+    for file in &files {
+        let Some((clip, transcript)) = unanswered.keep(file, answer(file))? else { continue };
         if transcript.timestamps {
             rows.extend(transcript.segments.iter().map(|segment| {
                 let time = format!("{:.2}–{:.2} s", segment.start, segment.end);
@@ -117,11 +123,12 @@ pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
         }
         results.push(result);
     }
-    if args.json {
-        return print::json(&serde_json::json!({ "recordings": results }));
+    results.extend(unanswered.json("file"));
+    match args.json {
+        true => print::json(&serde_json::json!({ "recordings": results }))?,
+        false => print::answers(&["file", "length", "text"], &rows),
     }
-    print::table(&["file", "length", "text"], &rows);
-    Ok(())
+    unanswered.check()
 }
 
 /// Fails: this build has no audio.

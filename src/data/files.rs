@@ -1,9 +1,12 @@
-//! Files in a folder, in a tar archive that is not unpacked, inside the binary or on another machine.
+//! Files in a folder, in a tar or zip archive that is not unpacked, inside the binary or on another machine.
 //!
-//! A *location* is a path on disk; a path into a tar archive (`prompts.tar/hello.wav`), which may lie in another archive;
-//! `builtin:` and the path of a shipped file; an address: `s3://`, `gs://`, `http://` or `https://`; or a repository of the
-//! Hugging Face Hub: `hf:OWNER/NAME:PATH`. A tar archive is indexed once and its members are read in place. A file whose name
-//! ends in `.gz` is unpacked when read.
+//! A *location* is a path on disk; a path into an archive (`prompts.tar/hello.wav`, `photos.zip/cat/1.png`), which may lie in
+//! another archive; `builtin:` and the path of a shipped file; an address: `s3://`, `gs://`, `http://` or `https://`; or a
+//! repository of the Hugging Face Hub: `hf:OWNER/NAME:PATH`. An archive is indexed once and its members are read in place; a tar
+//! in gzip (`.tar.gz`, `.tgz`) is unpacked once. A file whose name ends in `.gz` is unpacked when read.
+//!
+//! A tree does not list hidden files, such as `.git/config` and `__MACOSX/._a.png`: they are [skipped](Files::skipped). They
+//! are read when named.
 
 mod archive;
 mod contents;
@@ -12,26 +15,32 @@ pub mod glob;
 #[cfg(feature = "remote")]
 pub mod hub;
 mod names;
+mod packed;
 mod place;
 #[cfg(feature = "remote")]
 mod remote;
+mod streamed;
 #[cfg(test)]
 mod tests;
+mod walk;
+mod zip;
 
 use crate::data::error::{DataError, contained};
+use archive::Member;
 use contents::contents;
 pub(crate) use contents::text;
-use extent::Extent;
-pub(crate) use names::{is_hidden, split_word};
+pub(crate) use extent::Extent;
+pub(crate) use names::{is_archive, is_hidden, split_word};
 pub(crate) use place::is_remote;
 use place::{Place, locate};
 #[cfg(feature = "remote")]
 pub(crate) use remote::download;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+#[cfg(not(feature = "remote"))]
+use std::io::Read;
+use std::path::PathBuf;
+pub use streamed::open_text;
 
 /// The bytes of a file over HTTP.
 #[cfg(not(feature = "remote"))]
@@ -41,16 +50,15 @@ pub(crate) fn download(url: &str) -> Result<Box<dyn Read>, DataError> {
 
 /// The prefix of locations on the Hugging Face Hub.
 const HUB: &str = "hf:";
-/// Names of folders and files that are splits, never classes.
-pub(crate) const SPLITS: [&str; 7] = ["dev", "test", "train", "training", "val", "valid", "validation"];
-/// The maximum depth of folders, which ends a cycle of links.
-const MAX_DEPTH: usize = 64;
 
 /// A read-only tree of files.
 #[derive(Debug)]
 pub struct Files {
     name: String,
+    /// Sorted; the hidden ones after all others. Those of a folder on disk are left out.
     paths: Vec<String>,
+    /// The number of paths that are not hidden.
+    n_listed: usize,
     store: Store,
     skipped: Vec<(String, &'static str)>,
 }
@@ -61,28 +69,28 @@ enum Store {
     /// Each file is located when it is read.
     Named,
     /// The bytes of each of `paths`.
-    Members(Vec<Extent>),
+    Members(Vec<Member>),
     #[cfg(feature = "remote")]
     Hub(hub::Folder),
 }
 
 impl Files {
-    /// The files of a folder, of a tar archive, of a folder within one, or of `builtin:`.
+    /// The files of a folder, of an archive, of a folder within one, or of `builtin:`.
     ///
     /// # Errors
-    /// [`DataError::Missing`]; [`DataError::Empty`] if there is no file; [`DataError::Format`] for a truncated tar archive;
+    /// [`DataError::Missing`]; [`DataError::Empty`] if there is no file; [`DataError::Format`] for a truncated archive;
     /// [`DataError::IsFile`] for a file that is no archive.
     pub fn open(location: &str) -> Result<Self, DataError> {
-        let expected = "a folder or a tar archive";
+        let expected = "a folder or an archive";
         let files = match locate(location, expected)? {
             Place::Tree(files) => files,
-            // A file named .tar that is no archive is reported as a corrupt archive.
-            Place::File(file) if !location.ends_with(".tar") && archive::is_other(location, &file)? => {
+            // A file with the name of an archive that is none is reported as a corrupt archive.
+            Place::File(file) if !is_archive(location) && archive::is_other(location, &file)? => {
                 return Err(DataError::IsFile { location: location.to_string(), expected });
             }
             Place::File(archive) => Self::archive(location, &archive)?,
         };
-        if files.paths.is_empty() {
+        if files.list().is_empty() {
             return Err(DataError::Empty { location: location.to_string(), expected: "files" });
         }
         Ok(files)
@@ -90,18 +98,20 @@ impl Files {
 
     /// A tree of files in memory. If a path occurs twice, the last one counts.
     pub fn from_memory(name: &str, files: Vec<(String, Cow<'static, [u8]>)>) -> Self {
-        Self::members(name, files.into_iter().map(|(path, bytes)| (path, Extent::memory(bytes))).collect())
+        let member = |(path, bytes)| (path, Extent::memory(bytes).into());
+        Self::members(name, files.into_iter().map(member).collect())
     }
 
     /// A tree of files with these paths, each located when it is read.
     pub(crate) fn named(location: &str, paths: impl Iterator<Item = String>) -> Self {
-        let paths = paths.collect::<BTreeSet<_>>().into_iter().collect();
-        Self { name: location.to_string(), paths, store: Store::Named, skipped: vec![] }
+        let paths: Vec<String> = paths.collect::<BTreeSet<_>>().into_iter().collect();
+        let n_listed = paths.len();
+        Self { name: location.to_string(), paths, n_listed, store: Store::Named, skipped: vec![] }
     }
 
-    /// The paths of all files, joined by `/`, sorted.
+    /// The paths of all files that are not hidden, joined by `/`, sorted.
     pub fn list(&self) -> &[String] {
-        &self.paths
+        &self.paths[..self.n_listed]
     }
 
     /// The location of the tree.
@@ -109,7 +119,7 @@ impl Files {
         &self.name
     }
 
-    /// Entries that cannot be read as files, such as links and devices, with the reason.
+    /// Entries that are not listed, with the reason: hidden files and folders, links, devices.
     pub fn skipped(&self) -> &[(String, &'static str)] {
         &self.skipped
     }
@@ -119,12 +129,12 @@ impl Files {
         join(&self.name, path)
     }
 
-    /// Whether there is a file of this path.
+    /// Whether there is a file of this path, also a hidden one.
     pub fn contains(&self, path: &str) -> bool {
-        self.find(path).is_some()
+        self.find(path).is_some() || self.hidden_on_disk(path).is_some()
     }
 
-    /// The bytes of one file of [`list`](Self::list); unpacked if its name ends in `.gz`.
+    /// The bytes of one file; unpacked if its name ends in `.gz`.
     ///
     /// # Errors
     /// [`DataError::Missing`], [`DataError::Empty`], [`DataError::Io`]; [`DataError::Format`] if a `.gz` is corrupt or
@@ -142,17 +152,30 @@ impl Files {
         if let Some(commit) = hub::commit(&location) {
             return Some(format!("{location}, {commit}"));
         }
-        let stamp = self.extent(path).ok()?.stamp()?;
+        let stamp = match &self.store {
+            // Without unpacking the member.
+            Store::Members(members) => members.get(self.find(path)?)?.stamp()?,
+            _ => self.extent(path).ok()?.stamp()?,
+        };
         Some(format!("{location}, {stamp}"))
     }
 
-    /// The files of a tar archive that is one of these files.
+    /// The files of an archive that is one of these files.
     pub(crate) fn open_member(&self, path: &str) -> Result<Self, DataError> {
         Self::archive(&self.location(path), &self.extent(path)?)
     }
 
     fn find(&self, path: &str) -> Option<usize> {
-        self.paths.binary_search_by(|known| known.as_str().cmp(path)).ok()
+        let (listed, hidden) = self.paths.split_at(self.n_listed);
+        let at = |paths: &[String]| paths.binary_search_by(|known| known.as_str().cmp(path)).ok();
+        at(listed).or_else(|| Some(self.n_listed + at(hidden)?))
+    }
+
+    /// The path on disk of a hidden file, which a folder does not list.
+    fn hidden_on_disk(&self, path: &str) -> Option<PathBuf> {
+        let Store::Folder(root) = &self.store else { return None };
+        let path = contained(&self.name, path).ok().filter(|path| is_hidden(path))?;
+        Some(root.join(path)).filter(|path| path.is_file())
     }
 
     /// The bytes of one of the files, to be read in ranges; not unpacked.
@@ -161,70 +184,51 @@ impl Files {
             location: self.location(path),
             expected: format!("a file of {}", self.name),
         };
-        let at = self.find(path).ok_or_else(missing)?;
+        let on_disk = |found: PathBuf| {
+            Extent::open(&found).map_err(|e| DataError::io(self.location(path), "a file", e))
+        };
+        let Some(at) = self.find(path) else {
+            return on_disk(self.hidden_on_disk(path).ok_or_else(missing)?);
+        };
         match &self.store {
-            Store::Folder(root) => {
-                Extent::open(&root.join(path)).map_err(|e| DataError::io(self.location(path), "a file", e))
-            }
+            Store::Folder(root) => on_disk(root.join(path)),
             Store::Named => match locate(&self.location(path), "a file")? {
                 Place::File(file) => Ok(file),
                 Place::Tree(tree) => Err(DataError::IsFolder { location: tree.name }),
             },
-            Store::Members(members) => members.get(at).cloned().ok_or_else(missing),
+            Store::Members(members) => members.get(at).ok_or_else(missing)?.open(&self.location(path)),
             #[cfg(feature = "remote")]
             Store::Hub(folder) => folder.extent(path),
         }
     }
 
-    fn members(name: &str, members: BTreeMap<String, Extent>) -> Self {
-        let (paths, extents) = members.into_iter().unzip();
-        Self { name: name.to_string(), paths, store: Store::Members(extents), skipped: Vec::new() }
+    /// A tree of members; the hidden ones are not listed.
+    fn members(name: &str, members: BTreeMap<String, Member>) -> Self {
+        let (hidden, listed): (Vec<_>, Vec<_>) = members.into_iter().partition(|(path, _)| is_hidden(path));
+        let skipped = names::hidden_tops(hidden.iter().map(|(path, _)| path.as_str()));
+        let n_listed = listed.len();
+        let (paths, members) = listed.into_iter().chain(hidden).unzip();
+        Self { name: name.to_string(), paths, n_listed, store: Store::Members(members), skipped }
+    }
+
+    /// A tree of files on the Hub; the hidden ones are not listed.
+    #[cfg(feature = "remote")]
+    fn on_hub(name: String, paths: Vec<String>, folder: hub::Folder) -> Self {
+        let (hidden, mut paths): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| is_hidden(path));
+        let skipped = names::hidden_tops(hidden.iter().map(String::as_str));
+        let n_listed = paths.len();
+        paths.extend(hidden);
+        Self { name, paths, n_listed, store: Store::Hub(folder), skipped }
     }
 
     fn archive(location: &str, archive: &Extent) -> Result<Self, DataError> {
-        let index = archive::index(location, archive)?;
-        Ok(Self { skipped: index.skipped, ..Self::members(location, index.members) })
-    }
-
-    fn folder(location: &str) -> Result<Self, DataError> {
-        let root = PathBuf::from(location);
-        let mut files = Self {
-            name: location.to_string(),
-            paths: vec![],
-            store: Store::Folder(root.clone()),
-            skipped: vec![],
+        let index = match zip::is_zip(location) {
+            true => zip::index(location, archive)?,
+            false => archive::index(location, &packed::unpacked(location, archive)?)?,
         };
-        files.walk(&root, "", 0)?;
-        files.paths.sort_unstable();
-        files.skipped.sort_unstable();
+        let mut files = Self::members(location, index.members);
+        files.skipped.extend(index.skipped);
         Ok(files)
-    }
-
-    /// Lists the files of a folder and of those below it, following links.
-    fn walk(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), DataError> {
-        let shown = folder.display().to_string();
-        if depth > MAX_DEPTH {
-            let problem = format!("folders nest deeper than {MAX_DEPTH}: is there a link to a folder above?");
-            return Err(DataError::layout(&shown, problem));
-        }
-        let io_error = |e| DataError::io(shown.clone(), "a folder", e);
-        for entry in fs::read_dir(folder).map_err(io_error)? {
-            let entry = entry.map_err(io_error)?;
-            let name = entry.file_name().into_string().map_err(|name| {
-                DataError::layout(&shown, format!("the file name {name:?} is not valid Unicode"))
-            })?;
-            let path = format!("{prefix}{name}");
-            match fs::metadata(entry.path()) {
-                Ok(metadata) if metadata.is_dir() => {
-                    self.walk(&entry.path(), &format!("{path}/"), depth + 1)?
-                }
-                Ok(metadata) if metadata.is_file() => self.paths.push(path),
-                Ok(_) => self.skipped.push((path, "neither a file nor a folder")),
-                Err(e) if e.kind() == ErrorKind::NotFound => self.skipped.push((path, "a link to nothing")),
-                Err(e) => return Err(DataError::io(entry.path().display().to_string(), "a file", e)),
-            }
-        }
-        Ok(())
     }
 
     /// The file or folder at the path `rest` in a tree of members.
@@ -261,12 +265,14 @@ impl Files {
             #[cfg(feature = "remote")]
             Store::Hub(tree) => {
                 let paths = self.paths.iter().filter_map(|path| below(path)).collect();
-                Self { name, paths, store: Store::Hub(tree.below(folder)), skipped: vec![] }
+                Self::on_hub(name, paths, tree.below(folder))
             }
             Store::Folder(_) | Store::Named => return None,
         };
-        let skipped = self.skipped.iter().filter_map(|(path, why)| Some((below(path)?, *why))).collect();
-        (!files.paths.is_empty()).then_some(Self { skipped, ..files })
+        let skipped = self.skipped.iter().filter(|(_, why)| *why != names::HIDDEN);
+        let skipped: Vec<_> = skipped.filter_map(|(path, why)| Some((below(path)?, *why))).collect();
+        (!files.paths.is_empty())
+            .then(|| Self { skipped: [files.skipped.clone(), skipped].concat(), ..files })
     }
 }
 
@@ -308,74 +314,44 @@ pub(crate) fn is_file(location: &str) -> Result<bool, DataError> {
     }
 }
 
+/// The bytes of the file at a location, to be read in any order. A file in gzip is unpacked once, and a file on another machine
+/// is read once.
+///
+/// # Errors
+/// As of [`read`].
+pub(crate) fn extent(location: &str) -> Result<Extent, DataError> {
+    let file = match locate(location, "a file")? {
+        Place::File(file) => file,
+        Place::Tree(_) => return Err(DataError::IsFolder { location: location.to_string() }),
+    };
+    let file = match is_remote(location) {
+        true => Extent::memory(file.read().map_err(|e| DataError::io(location, "a file", e))?.into()),
+        false => file,
+    };
+    let file = if location.ends_with(".gz") { packed::unpacked(location, &file)? } else { file };
+    match file.len() {
+        0 => Err(DataError::Empty { location: location.to_string(), expected: "data" }),
+        _ => Ok(file),
+    }
+}
+
+/// The number of bytes of the file at a location, not unpacked.
+///
+/// # Errors
+/// As of [`read`].
+pub(crate) fn stored_len(location: &str) -> Result<u64, DataError> {
+    match locate(location, "a file")? {
+        Place::File(file) => Ok(file.len()),
+        Place::Tree(_) => Err(DataError::IsFolder { location: location.to_string() }),
+    }
+}
+
 /// The text of one file, which must be UTF-8.
 ///
 /// # Errors
 /// The errors of [`read`]; [`DataError::Format`] with the offset of the first byte that is not UTF-8.
 pub fn read_text(location: &str) -> Result<String, DataError> {
     text(location, read(location)?)
-}
-
-/// A reader of a text that may be larger than memory: of one file, or of all files of a pattern (see [`glob::expand`]),
-/// concatenated, each from the start of a line. A file whose name ends in `.gz` is unpacked; a byte-order mark is left out.
-///
-/// # Errors
-/// The errors of [`read`]; [`DataError::Missing`] if no file matches. Corruption inside a `.gz` and errors of later files of
-/// a pattern are returned by the reader.
-pub fn open_text(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
-    if !glob::is_pattern(location) {
-        return open_one(location);
-    }
-    let mut files = glob::expand(location)?.into_iter();
-    let Some(first) = files.next() else {
-        return Err(DataError::Missing { location: location.into(), expected: "files that match".into() });
-    };
-    Ok(Box::new(Lined { file: open_one(&first)?, last: b'\n', rest: files }))
-}
-
-fn open_one(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
-    let file = match locate(location, "a file")? {
-        Place::File(file) => file,
-        Place::Tree(_) => return Err(DataError::IsFolder { location: location.to_string() }),
-    };
-    if file.len() == 0 {
-        return Err(DataError::Empty { location: location.to_string(), expected: "data" });
-    }
-    let bytes: Box<dyn Read + Send> = match location.ends_with(".gz") {
-        true => Box::new(flate2::read::MultiGzDecoder::new(file.reader())),
-        false => Box::new(file.reader()),
-    };
-    let mut text = BufReader::new(bytes);
-    let begins = text.fill_buf().map_err(|e| DataError::io(location, "a file", e))?;
-    let mark = if begins.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
-    text.consume(mark);
-    Ok(Box::new(text))
-}
-
-/// Concatenated text files; a last line without an end is ended before the next file.
-struct Lined {
-    file: Box<dyn Read + Send>,
-    /// The last byte that was read.
-    last: u8,
-    rest: std::vec::IntoIter<String>,
-}
-
-impl Read for Lined {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        loop {
-            let n = self.file.read(buffer)?;
-            if n > 0 || buffer.is_empty() {
-                self.last = buffer[..n].last().copied().unwrap_or(self.last);
-                return Ok(n);
-            }
-            let Some(next) = self.rest.next() else { return Ok(0) };
-            self.file = open_one(&next).map_err(std::io::Error::other)?;
-            if std::mem::replace(&mut self.last, b'\n') != b'\n' {
-                buffer[0] = b'\n';
-                return Ok(1);
-            }
-        }
-    }
 }
 
 /// The start of a location that ends before the name of the file: `a/b/`, `builtin:`; empty if there is none.

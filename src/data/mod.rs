@@ -25,6 +25,7 @@ pub use error::DataError;
 pub use files::{Files, glob, open_text, read, read_if_found, read_text};
 pub use head_batch::{HeadBatch, Targets};
 pub use loader::{Loader, Plan, Prepared};
+pub(crate) use notice::notify;
 pub use notice::{Notice, on_notice};
 pub use on_device::OnDevice;
 pub use sample::{Dataset, Output, Sample, Stream, Target};

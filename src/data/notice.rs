@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-/// What a user should know while data are read from another machine.
+/// What a user should know of the data: choices that follow from it, downloads.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Notice<'a> {
@@ -27,7 +27,6 @@ pub fn on_notice(observer: fn(Notice<'_>)) {
 }
 
 /// Passes a notice to the observer, if there is one.
-#[cfg(feature = "remote")]
 pub(crate) fn notify(notice: Notice<'_>) {
     if let Some(observer) = OBSERVER.get() {
         observer(notice);

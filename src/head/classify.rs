@@ -8,7 +8,7 @@ use crate::data::{HeadBatch, Target};
 use crate::ops;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
-use smalti_contract::{TokenizeError, Value};
+use smalti_contract::{TokenizeError, Value, Values};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -44,11 +44,11 @@ impl Head for Classify {
         true
     }
 
-    /// A missing step of a series has weight 0.
+    /// A missing step of a series, or an empty label, has weight 0.
     fn target(&self, value: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError> {
         let (mut ids, mut weights) = (Vec::new(), Vec::new());
         for value in value_per_token(value, context.tokens)? {
-            let missing = value.is_missing();
+            let missing = is_unlabelled(&value);
             ids.push(if missing { 0 } else { self.classes.number_of(value)? });
             weights.push(if missing { 0.0 } else { 1.0 });
         }
@@ -89,6 +89,32 @@ impl Classify {
     }
 }
 
+/// Whether a value is missing or an empty label, which is no class.
+fn is_unlabelled(value: &Value) -> bool {
+    match value {
+        Value::Missing => true,
+        Value::Text(text) => text.trim().is_empty(),
+        Value::File(file) => file.bytes.trim_ascii().is_empty(),
+        _ => false,
+    }
+}
+
+/// The only class of some values; `None` if they have no class or several.
+pub(crate) fn only_class(values: &dyn Values) -> Option<String> {
+    let mut only: Option<String> = None;
+    for index in 0..values.len() {
+        let value = values.get(index).unwrap_or_default();
+        if is_unlabelled(&value) {
+            continue;
+        }
+        let label = value.into_label().ok()?;
+        if only.get_or_insert_with(|| label.clone()) != &label {
+            return None;
+        }
+    }
+    only
+}
+
 /// The probabilities of logits `[n_classes]`.
 fn softmax(logits: &[f32]) -> Vec<f64> {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -120,11 +146,40 @@ impl HeadKind for Classify {
         }
         let mut labels = BTreeSet::new();
         for index in 0..data.values.len() {
-            match data.values.get(index)? {
-                Value::Missing => {}
-                value => _ = labels.insert(value.into_label()?),
+            let value = data.values.get(index)?;
+            if !is_unlabelled(&value) {
+                labels.insert(value.into_label()?);
             }
         }
         Ok(Self { classes: Labels::fit(Self::NAME, labels)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_label_is_no_class() {
+        let values =
+            |labels: &[&str]| labels.iter().map(|&label| Value::Text(label.into())).collect::<Vec<_>>();
+        let fit = |values: &Vec<Value>| {
+            let data = FitData { values, classes: None, vocabulary: None, features: None };
+            Classify::fit(ClassifySettings::default(), &data)
+        };
+        let head = fit(&values(&["cat", "", " ", "dog"])).unwrap();
+        assert_eq!(head.labels(), ["cat", "dog"]);
+        let target = head.target(Value::Text(String::new()), &TargetContext { tokens: 1, content: None });
+        assert_eq!(target.unwrap(), Target::Ids { ids: vec![0], weights: vec![0.0] });
+        assert!(fit(&values(&["", ""])).is_err());
+    }
+
+    #[test]
+    fn a_single_class_is_found() {
+        let only = |labels: &[&str]| {
+            only_class(&labels.iter().map(|&label| Value::Text(label.into())).collect::<Vec<_>>())
+        };
+        assert_eq!(only(&["cat", "", "cat"]), Some("cat".into()));
+        assert_eq!([only(&["cat", "dog"]), only(&[""])], [None, None]);
     }
 }

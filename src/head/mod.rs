@@ -24,6 +24,7 @@ mod tests;
 
 pub(crate) use accumulator::MeanLoss;
 pub use accumulator::{MetricAccumulator, Metrics, NoTranscript, Transcript};
+pub(crate) use classify::only_class;
 pub use classify::{Classify, ClassifySettings, ranked};
 pub use ctc::{Ctc, CtcSettings};
 pub use generate::{Generate, GenerateSettings};

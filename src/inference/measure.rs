@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// Metrics of a task's generated texts, by output, on `limit` rows spread evenly over the data set (0 for all rows).
 ///
-/// `exact` is the share of exact matches; `wer` and `cer` are error rates; `bleu` (4-grams, tokenization 13a) and `chrf`
+/// `generated_samples` is the number of texts; `exact` is the share of exact matches; `wer` and `cer` are error rates; `bleu` (4-grams, tokenization 13a) and `chrf`
 /// (6-grams of characters, β 2) are in 0..=100, as in sacreBLEU.
 ///
 /// # Errors
@@ -61,6 +61,7 @@ fn text_metrics(pairs: &[(String, String)]) -> Metrics {
     let texts = || pairs.iter().map(|(found, target)| (found.as_str(), target.as_str()));
     let exact = pairs.iter().filter(|(found, target)| found == target).count();
     let mut metrics = Metrics::from([
+        ("generated_samples".to_string(), pairs.len() as f64),
         ("exact".to_string(), exact as f64 / pairs.len() as f64),
         ("bleu".to_string(), bleu(texts())),
         ("chrf".to_string(), chrf(texts())),

@@ -279,8 +279,8 @@ impl Serialize for JsonRow<'_> {
     }
 }
 
-/// A value as JSON.
-struct Json<'a>(&'a Value);
+/// A value as JSON: arrays are nested by their shape, and numbers that are not finite are null.
+pub(crate) struct Json<'a>(pub &'a Value);
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

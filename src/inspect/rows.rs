@@ -6,11 +6,11 @@ use super::field::{Field, is_label};
 use super::value::{Readers, ValueSummary};
 use crate::table::Table;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// A row that cannot be used.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Corrupt {
     /// Its location.
     pub row: String,

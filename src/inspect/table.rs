@@ -6,6 +6,7 @@ use super::numbers::{Total, total};
 use super::rows::{self, Corrupt};
 use super::value::{Readers, Slicing};
 use crate::data::DataError;
+use crate::data::files::split_word;
 use crate::table::{Table, unknown_field};
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -95,7 +96,8 @@ fn splits(table: &dyn Table, wanted: Option<&str>) -> Result<IndexMap<Option<Str
     splits.sort_by_key(|split, _| split.as_deref() != Some("train"));
     let Some(wanted) = wanted else { return Ok(splits) };
     let known = splits.keys().flatten().cloned().collect::<Vec<_>>().join(", ");
-    splits.retain(|split, _| split.as_deref() == Some(wanted));
+    let word = split_word(wanted).unwrap_or(wanted);
+    splits.retain(|split, _| split.as_deref().map(|name| split_word(name).unwrap_or(name)) == Some(word));
     match splits.is_empty() {
         true => {
             Err(DataError::Unknown { location: table.name().into(), what: SPLIT, name: wanted.into(), known })

@@ -54,7 +54,7 @@ pub(super) fn scaled(checkpoint: &Checkpoint, scales: &Scales) -> Result<Importe
     let Some(log) = &scales.log else { return with_states(checkpoint, return_scale, None) };
     let failed = |problem: String| PretrainedError::Format { file: log.clone(), problem };
     let episodes = table::open_all(&[Source::new(log)], Modalities::builtin().sources())?;
-    let fitted = |field: &str| -> Result<NumbersConfig, PretrainedError> {
+    let fitted = |field: &str| -> Result<(NumbersConfig, Vec<Value>), PretrainedError> {
         let mut steps = vec![];
         for row in 0..episodes.len() {
             match episodes.value(row, field)? {
@@ -63,9 +63,11 @@ pub(super) fn scaled(checkpoint: &Checkpoint, scales: &Scales) -> Result<Importe
             }
         }
         let settings = NumbersSettings { missing_indicators: Some(false), ..NumbersSettings::default() };
-        NumbersTokenizer::fit(settings, None, &steps).map_err(|e| failed(format!("{field}: {e}")))
+        let config = NumbersTokenizer::fit(settings, None, &steps);
+        Ok((config.map_err(|e| failed(format!("{field}: {e}")))?, steps))
     };
-    let (states, actions) = (fitted(OBSERVATIONS)?, fitted(ACTIONS)?);
+    let ((mut states, steps), (actions, _)) = (fitted(OBSERVATIONS)?, fitted(ACTIONS)?);
+    states.std = published_std(&states.mean, steps)?;
     let expected = (checkpoint.settings.size("state_dim")?, checkpoint.settings.size("act_dim")?);
     let found = (states.dim(), actions.dim());
     if found != expected {
@@ -73,6 +75,20 @@ pub(super) fn scaled(checkpoint: &Checkpoint, scales: &Scales) -> Result<Importe
         return Err(failed(format!("expected {}; found {}", sizes(expected), sizes(found))));
     }
     with_states(checkpoint, return_scale, Some((log, states)))
+}
+
+/// The divisors of states as in the published code (Chen et al. 2021): the standard deviation plus 1e-6, so that a number
+/// that never changes is divided by 1e-6.
+fn published_std(mean: &[f64], steps: Vec<Value>) -> Result<Vec<f64>, PretrainedError> {
+    let (mut count, mut squares) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
+    for step in steps.into_iter().filter(|step| !step.is_missing()) {
+        for (column, number) in step.into_numbers()?.into_iter().enumerate().filter(|(_, x)| !x.is_nan()) {
+            count[column] += 1.0;
+            squares[column] += (f64::from(number) - mean[column]).powi(2);
+        }
+    }
+    let std = |(squares, count): (f64, f64)| (squares / count.max(1.0)).sqrt() + 1e-6;
+    Ok(squares.into_iter().zip(count).map(std).collect())
 }
 
 /// The task with returns divided by `return_scale`, and states standardized as fitted to a log, if there is one.

@@ -1,6 +1,6 @@
 //! The curves of a run: loss and validation metrics over steps, from the lines of `metrics.jsonl`.
 
-use crate::train::Metrics;
+use crate::train::{Metrics, SAMPLES};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -74,8 +74,8 @@ pub fn panels(lines: &[Value]) -> Vec<Panel> {
     }
     for Evaluation { step, metrics } in evaluations(lines) {
         for (task, metrics) in metrics {
-            metrics
-                .iter()
+            let measured = metrics.iter().filter(|(metric, _)| *metric != SAMPLES);
+            measured
                 .for_each(|(metric, value)| add(&mut panels, &task, metric, "validation", (step, *value)));
         }
     }

@@ -9,7 +9,18 @@ use std::sync::Arc;
 /// Usual names of a class field.
 const LABEL_FIELDS: [&str; 3] = ["label", "class", "cls"];
 /// Usual names of a text field.
-const TEXT_FIELDS: [&str; 5] = ["text", "txt", "transcript", "sentence", "caption"];
+const TEXT_FIELDS: [&str; 10] = [
+    "text",
+    "txt",
+    "transcript",
+    "sentence",
+    "caption",
+    "content",
+    "document",
+    "story",
+    "article",
+    "json.text",
+];
 
 /// The table with part names as aliases of their default fields.
 ///

@@ -19,11 +19,12 @@ impl Composition {
         (name, loss_weight): (&str, f64),
         settings: &TaskSettings,
         plan: &Plan,
-        Fitted { tokenizers, labels, heads, saved }: Fitted,
+        Fitted { tokenizers, labels, heads, saved, .. }: Fitted,
     ) -> Result<Self, OpenError> {
         let mut parts = Vec::with_capacity(plan.parts.len());
         for ((number, planned), tokenizer) in plan.parts.iter().enumerate().zip(tokenizers) {
-            parts.push(part(planned, tokenizer, plan.n_special_ids(number), saved.max_steps)?);
+            let separated = saved.separated.contains(&planned.name);
+            parts.push(part(planned, tokenizer, plan.n_special_ids(number), saved.max_steps, separated)?);
         }
         let mut composition = Self {
             spec: TaskSpec {
@@ -222,12 +223,13 @@ impl Composition {
     }
 }
 
-/// The part of a plan, with its tokenizer.
+/// The part of a plan, with its tokenizer; `separated` if its windows have an end token after each row.
 fn part(
     planned: &PlannedPart,
     tokenizer: Arc<dyn AnyTokenizer>,
     n_special_ids: usize,
     max_steps: usize,
+    separated: bool,
 ) -> Result<Part, OpenError> {
     let refuse = |problem| OpenError::Setting { setting: planned.key(), problem };
     let spec = tokenizer.spec().kinds.clone();
@@ -253,6 +255,7 @@ fn part(
         special_ids: SpecialIds::default(),
         base_vocabulary: 0,
         windows: planned.windows,
+        append_eos: false,
     };
     let Some(vocabulary) = part.vocabulary() else { return Ok(part) };
     part.base_vocabulary = vocabulary - n_special_ids;
@@ -260,6 +263,16 @@ fn part(
     if let Some(id) = given.into_iter().find(|&id| id as usize >= part.base_vocabulary) {
         let size = part.base_vocabulary;
         return Err(refuse(format!("begin, end and mask_id: expected ids below {size}; found {id}")));
+    }
+    let ends = match planned.end.is_empty() && separated {
+        true => part.tokenizer.end_of_text().into_iter().collect(),
+        false => planned.end.clone(),
+    };
+    part.append_eos = separated && !ends.is_empty();
+    if separated && ends.is_empty() && planned.append_eos == Some(true) {
+        let problem =
+            "append_eos: expected a vocabulary with a token such as <|endoftext|>, or `end`; found neither";
+        return Err(refuse(problem.into()));
     }
     let mut new_ids = part.base_vocabulary as u32..;
     let mut next = || new_ids.next();
@@ -269,9 +282,12 @@ fn part(
                 true => next().into_iter().collect(),
                 false => ids.to_vec(),
             };
-            SpecialIds { begin: given_or_new(&planned.begin), end: given_or_new(&planned.end), mask: None }
+            SpecialIds { begin: given_or_new(&planned.begin), end: given_or_new(&ends), mask: None }
         }
-        Role::Masked(_) => SpecialIds { mask: planned.mask_id.or_else(next), ..SpecialIds::default() },
+        Role::Masked(_) => {
+            let end = if part.windows { ends } else { vec![] };
+            SpecialIds { mask: planned.mask_id.or_else(next), end, ..SpecialIds::default() }
+        }
         Role::Input | Role::Series(_) => SpecialIds::default(),
     };
     Ok(part)

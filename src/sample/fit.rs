@@ -6,15 +6,20 @@ use super::plan::{OtherTaskPart, Plan, PlannedPart, fields};
 use super::rows::Rows;
 use super::settings::{OutputSettings, TaskSettings};
 use super::values::{ConcatenatedValues, FieldValues};
-use crate::head::{FitData, Head, HeadError, HeadInput};
+use crate::data::{Notice, notify};
+use crate::head::{Classify, FitData, Head, HeadError, HeadInput, HeadKind, only_class};
 use crate::registry::Modalities;
 use crate::table::Derivation;
 use crate::task::{SavedTask, SavedTokenizer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use smalti_contract::{AnyTokenizer, ContentSpec, RegistryError, TokenizeError, Value as Cell, Values};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// The modality of texts, and the token that ends a document of windows.
+const TEXT: &str = "text";
+const END_TOKEN: &str = "<|endoftext|>";
 
 /// A task's fitted tokenizers and heads.
 #[derive(Default)]
@@ -27,6 +32,8 @@ pub(super) struct Fitted {
     pub heads: Vec<Arc<dyn Head>>,
     /// The state that a run saves.
     pub saved: SavedTask,
+    /// What the fit chose, each in one line that begins with the part.
+    pub notes: Vec<String>,
 }
 
 /// Fits tokenizers and heads to the training rows.
@@ -45,7 +52,10 @@ pub(super) fn fit(
     let plan = Plan::new(settings, modalities, &series, &find_other)?;
     let values = plan.parts.iter().map(|part| train.values(&part.key(), &part.fields));
     let values = values.collect::<Result<Vec<_>, _>>()?;
+    let has_documents = train.sources.iter().any(|&(n, _)| n > 1);
+    let is_separated = |part: &&PlannedPart| part.windows && part.append_eos.unwrap_or(has_documents);
     let saved = SavedTask {
+        separated: plan.parts.iter().filter(is_separated).map(|part| part.name.clone()).collect(),
         max_steps: max_steps(settings, train, validation)?,
         largest_returns: largest_returns(settings, train),
         series,
@@ -101,7 +111,7 @@ impl Fitting<'_> {
             let owner = plan.owner(number);
             if let Entry::Vacant(vacant) = by_owner.entry(owner) {
                 let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner).map(|n| &values[n]);
-                let values = ConcatenatedValues(members.collect());
+                let values = ConcatenatedValues::new(members.collect());
                 vacant.insert(self.fit_tokenizer(&plan.parts[owner], &values)?);
             }
             let tokenizer = by_owner[&owner].clone();
@@ -142,7 +152,7 @@ impl Fitting<'_> {
         }
         let known = self.before.and_then(|before| before.tokenizers.get(&part.name));
         let known = known.filter(|known| known.tokenizer == part.modality).map(|known| known.config.clone());
-        let settings = Value::Object(part.settings.clone());
+        let settings = Value::Object(self.with_end_token(part));
         let fitted = loop {
             match self.modalities.tokenizers().fit(&part.modality, settings.clone(), known.clone(), values) {
                 Err(RegistryError::Tokenizer(TokenizeError::Input(_) | TokenizeError::Format { .. }))
@@ -157,12 +167,29 @@ impl Fitting<'_> {
                 fitted => break fitted.map_err(refuse)?,
             }
         };
+        self.fitted.notes.extend(values.take_notes().iter().map(|note| format!("{}: {note}", part.key())));
         let config = fitted.config_json().map_err(|e| refuse(e.into()))?;
         self.fitted
             .saved
             .tokenizers
             .insert(part.name.clone(), SavedTokenizer { tokenizer: part.modality.clone(), config });
         Ok(fitted.into())
+    }
+
+    /// The settings of a part, with the end token as a special token if windows of texts need one.
+    fn with_end_token(&self, part: &PlannedPart) -> Map<String, Value> {
+        let mut settings = part.settings.clone();
+        let is_text = part.modality == TEXT && part.end.is_empty();
+        if is_text && self.fitted.saved.separated.contains(&part.name) {
+            let specials = settings.entry("specials").or_insert_with(|| Value::Array(vec![]));
+            // Any other value is an error of the modality.
+            if let Value::Array(specials) = specials
+                && !specials.contains(&END_TOKEN.into())
+            {
+                specials.push(END_TOKEN.into());
+            }
+        }
+        settings
     }
 
     /// Fits the head of an output, and the tokenizer of its targets if they have no tokens in the sample.
@@ -177,7 +204,7 @@ impl Fitting<'_> {
         };
         let label = match (&planned.labels, &values) {
             (Some(planned), Some(values)) => {
-                Some(self.fit_tokenizer(planned, &ConcatenatedValues(vec![values]))?)
+                Some(self.fit_tokenizer(planned, &ConcatenatedValues::new(vec![values]))?)
             }
             _ => None,
         };
@@ -201,6 +228,14 @@ impl Fitting<'_> {
             }
             (error, _) => refuse(error),
         })?;
+        if let Some(values) = values.as_ref().filter(|_| output.head == Classify::NAME)
+            && let Some(class) = only_class(values)
+        {
+            notify(Notice::Note(&format!(
+                "outputs.{name}: all training rows have the class {class:?}: a model that predicts it alone is always right; \
+                 check data.source, data.train and the field of the labels"
+            )));
+        }
         self.fitted.saved.heads.insert(name.into(), state);
         self.fitted.labels.push(label);
         self.fitted.heads.push(head);
@@ -296,5 +331,5 @@ pub(super) fn restore(
             .map_err(|problem| OpenError::Head { output: name.clone(), problem: problem.into() })
     };
     let heads = settings.outputs.keys().map(head).collect::<Result<_, _>>()?;
-    Ok((plan, Fitted { tokenizers, labels, heads, saved: saved.clone() }))
+    Ok((plan, Fitted { tokenizers, labels, heads, saved: saved.clone(), notes: vec![] }))
 }

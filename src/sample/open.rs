@@ -1,11 +1,11 @@
 //! Opens a task: reads its rows, and fits its tokenizers and heads or restores them from a run.
 
 use super::fit::{fit, restore};
-use super::rows::Rows;
-use super::settings::TaskSettings;
+use super::rows::{BothSplits, Rows, percent};
+use super::settings::{DataSettings, TaskSettings};
 use super::windows::{Sequences, TokenWindows};
 use super::{Composition, OpenError, Opened, ReadSite, Samples};
-use crate::data::{Cached, Dataset, OnCorruptSample};
+use crate::data::{Cached, Dataset, Notice, OnCorruptSample, notify};
 use crate::head::TargetContext;
 use crate::registry::Modalities;
 use crate::task::SavedTask;
@@ -51,19 +51,25 @@ impl Composition {
         others: &BTreeMap<String, SavedTask>,
     ) -> Result<Opened, OpenError> {
         let windows = settings.outputs.values().any(|output| output.windows);
-        let (train, validation) = Rows::split(settings, modalities.sources(), !windows)?;
-        let (plan, fitted) = match start {
+        let BothSplits { train, validation, note } = Rows::split(settings, modalities.sources(), !windows)?;
+        let (plan, mut fitted) = match start {
             Start::Run(saved) => restore(settings, modalities, saved)?,
             Start::New => fit(settings, modalities, (&train, &validation), None, others)?,
             Start::From(before) => fit(settings, modalities, (&train, &validation), Some(before), others)?,
         };
+        let notes = note.into_iter().chain(std::mem::take(&mut fitted.notes));
+        if !matches!(start, Start::Run(_)) {
+            // The table of the task's settings in a mix.
+            let table = if named.0.is_empty() { String::new() } else { format!("mix.{}.", named.0) };
+            notes.for_each(|note| notify(Notice::Note(&format!("{table}{note}"))));
+        }
         let task = Arc::new(Self::assemble(named, settings, &plan, fitted)?);
         if !matches!(start, Start::Run(_)) {
             task.check_labels(&validation)?;
         }
         let samples = |rows: Rows| Samples::new(task.clone(), rows, settings).map(Arc::new);
         let (train, validation) = match windows {
-            true => task.windows(train, validation, settings.data.holdout)?,
+            true => task.windows(train, validation, &settings.data)?,
             false => (samples(train)?, samples(validation)?),
         };
         let folder = settings.data.cache.as_deref().filter(|folder| !folder.is_empty());
@@ -85,32 +91,35 @@ impl Composition {
         })
     }
 
-    /// The windows of tokens of both splits. If both have the same rows, the last share `holdout` of each source's tokens
-    /// becomes the validation split.
+    /// The windows of tokens of both splits. Unless the settings name the validation rows, the last share `holdout` of each
+    /// source's tokens becomes the validation split.
     fn windows(
         self: &Arc<Self>,
         train: Rows,
-        validation: Rows,
-        holdout: f64,
+        mut validation: Rows,
+        data: &DataSettings,
     ) -> Result<(Arc<Samples>, Arc<Samples>), OpenError> {
         let samples = |rows: &Rows, sequences: &Sequences, share| {
             let windows = TokenWindows::new(self, rows.table.name(), sequences, share)?;
             Ok::<_, OpenError>(Arc::new(Samples::of_tokens(self.clone(), rows.clone(), windows)))
         };
         let sequences = TokenWindows::sequences(self, &train)?;
-        let same = Arc::ptr_eq(&train.table, &validation.table) && train.rows == validation.rows;
-        match same {
+        let (same, holdout) = (is_same(&train, &validation), data.holdout);
+        match same && data.validation_source.is_none() {
             true if !(holdout > 0.0 && holdout < 1.0) => {
                 let problem = format!("expected a share between 0 and 1; found {holdout}");
                 Err(OpenError::Setting { setting: "data.holdout".into(), problem })
             }
             true => {
                 let share = 1.0 - holdout;
+                validation.chosen =
+                    format!("the last {}% of the tokens of {}", percent(holdout), train.chosen);
                 Ok((samples(&train, &sequences, 0.0..share)?, samples(&validation, &sequences, share..1.0)?))
             }
             false => {
-                let others = TokenWindows::sequences(self, &validation)?;
-                Ok((samples(&train, &sequences, 0.0..1.0)?, samples(&validation, &others, 0.0..1.0)?))
+                let others = if same { None } else { Some(TokenWindows::sequences(self, &validation)?) };
+                let others = others.as_ref().unwrap_or(&sequences);
+                Ok((samples(&train, &sequences, 0.0..1.0)?, samples(&validation, others, 0.0..1.0)?))
             }
         }
     }
@@ -150,4 +159,9 @@ impl Composition {
         let (plan, fitted) = restore(settings, modalities, saved)?;
         Self::assemble(named, settings, &plan, fitted)
     }
+}
+
+/// Whether both splits have the same rows of one table.
+fn is_same(train: &Rows, validation: &Rows) -> bool {
+    Arc::ptr_eq(&train.table, &validation.table) && train.rows == validation.rows
 }

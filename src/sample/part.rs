@@ -36,6 +36,8 @@ pub struct Part {
     pub base_vocabulary: usize,
     /// Whether the values of all rows are cut into windows.
     pub windows: bool,
+    /// Whether windows have the end id after each row.
+    pub append_eos: bool,
 }
 
 /// The use of a part's tokens.

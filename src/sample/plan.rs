@@ -52,6 +52,8 @@ pub(super) struct PlannedPart {
     pub end: Vec<u32>,
     pub mask_id: Option<u32>,
     pub windows: bool,
+    /// Whether windows have an end token after each row; by default, if there are several.
+    pub append_eos: Option<bool>,
     /// The number of the part whose vocabulary it shares.
     pub share: Option<usize>,
     /// The part of another task of the mix whose vocabulary it shares.
@@ -191,6 +193,7 @@ impl PlannedPart {
             end: vec![],
             mask_id: None,
             windows: false,
+            append_eos: None,
             share: None,
             other_task_part: None,
         }

@@ -5,7 +5,7 @@ use super::aliases::aliased;
 use super::settings::{DataSettings, KeepBest, OneOrMany, TaskSettings};
 use super::values::FieldValues;
 use crate::data::OnCorruptSample;
-use crate::table::{self, Source, SourceRegistry, Table};
+use crate::table::{self, Source, SourceRegistry, Splits, Table};
 use std::sync::Arc;
 
 /// For each source, its number of rows and its sampling weight.
@@ -22,21 +22,32 @@ pub struct Rows {
     pub(super) sources: SourceSizes,
     /// Whether a corrupt row is an error or is skipped.
     pub corrupt: OnCorruptSample,
+    /// How the rows were chosen, for messages: "10% held out of 1000 rows of photos".
+    pub chosen: String,
+}
+
+/// The training and the validation rows, and how they were chosen if no setting says it.
+pub(super) struct BothSplits {
+    pub train: Rows,
+    pub validation: Rows,
+    pub note: Option<String>,
 }
 
 impl Rows {
     /// The training and validation rows.
     ///
-    /// If the settings name no validation rows, `hold_out` moves a share of the training rows to the validation split;
-    /// without it both splits have all rows, for token windows that divide them later.
+    /// If no filter and no source of validation rows is set, the rows of the split `validation` are for validation or,
+    /// without any, those of `test`; no row of either is for training. Otherwise, if the settings name no validation rows,
+    /// `hold_out` moves a share of the training rows to the validation split; without it both splits have all rows, for
+    /// token windows that divide them later.
     ///
     /// # Errors
     /// [`OpenError`] for unreadable sources, filters of unknown fields, and empty splits.
-    pub fn split(
+    pub(super) fn split(
         settings: &TaskSettings,
         sources: &SourceRegistry,
         hold_out: bool,
-    ) -> Result<(Self, Self), OpenError> {
+    ) -> Result<BothSplits, OpenError> {
         let data = &settings.data;
         let open = |source: &OneOrMany<Source>| -> Result<(Arc<dyn Table>, SourceSizes), OpenError> {
             let opened = table::open_all(source.as_slice(), sources)?;
@@ -45,72 +56,47 @@ impl Rows {
             Ok((derived, sizes))
         };
         let (table, sizes) = open(&data.source)?;
-        let filtered = |table: &Arc<dyn Table>, setting: &str, filter: &Option<String>| match filter
-            .as_deref()
-        {
-            None | Some("") => Ok::<_, OpenError>(None),
-            Some(filter) => table::select(table.as_ref(), filter)
-                .map_err(|error| OpenError::Setting { setting: setting.into(), problem: error.to_string() }),
-        };
-        let best = data.keep_best.as_ref().map(|best| best_rows(table.as_ref(), best)).transpose()?;
-        let all = |table: &Arc<dyn Table>| (0..table.len() as u32).collect::<Vec<u32>>();
-        let train = filtered(&table, "data.train", &data.train)?;
-        let train = match (train, best) {
-            (Some(train), Some(best)) => {
-                Some(train.into_iter().filter(|row| best.binary_search(row).is_ok()).collect())
-            }
-            (train, best) => train.or(best),
-        };
         let split = |table: &Arc<dyn Table>, rows: Vec<u32>, sizes: &[(usize, f64)]| Self {
             sources: sizes_within(&rows, sizes),
+            chosen: chosen(table.as_ref(), &rows),
             table: table.clone(),
             rows,
             corrupt: data.corrupt_samples,
         };
         if let Some(source) = &data.validation_source {
-            let (validation_table, validation_sizes) = open(source)?;
+            let is_same = *source == data.source;
+            let (validation_table, validation_sizes) =
+                if is_same { (table.clone(), sizes.clone()) } else { open(source)? };
             let validation = filtered(&validation_table, "data.validation", &data.validation)?;
             let validation = validation.unwrap_or_else(|| all(&validation_table));
-            let train = train.unwrap_or_else(|| all(&table));
+            let train = training_rows(&table, data)?.unwrap_or_else(|| all(&table));
             let validation = split(&validation_table, validation, &validation_sizes);
-            return not_empty(data, split(&table, train, &sizes), validation);
+            return not_empty(data, split(&table, train, &sizes), validation, None);
         }
-        let (train, validation) = match (train, filtered(&table, "data.validation", &data.validation)?) {
-            (train, None) => {
-                let train = train.unwrap_or_else(|| all(&table));
-                if !hold_out {
-                    let both = split(&table, train, &sizes);
-                    return not_empty(data, both.clone(), both);
-                }
-                let (rest, held) = table::hold_out(train.len(), data.holdout)
-                    .map_err(|problem| format!("{}: {problem}", table.name()))
-                    .map_err(|problem| OpenError::Setting { setting: "data.holdout".into(), problem })?;
-                let pick = |places: Vec<u32>| {
-                    let mut rows: Vec<u32> = places.into_iter().map(|place| train[place as usize]).collect();
-                    rows.sort_unstable();
-                    rows
-                };
-                (pick(rest), pick(held))
+        if let Some((train, validation, note)) = named_splits(&table, data)? {
+            let validation = split(&table, validation, &sizes);
+            return not_empty(data, split(&table, train, &sizes), validation, Some(note));
+        }
+        let (train, validation) =
+            (training_rows(&table, data)?, filtered(&table, "data.validation", &data.validation)?);
+        let Some(validation) = validation else {
+            let selects_none = train.as_ref().is_some_and(Vec::is_empty);
+            let train = train.unwrap_or_else(|| all(&table));
+            if !hold_out || selects_none {
+                let both = split(&table, train, &sizes);
+                return not_empty(data, both.clone(), both, None);
             }
-            (train, Some(validation)) => {
-                let is_validation = |row: &u32| validation.binary_search(row).is_ok();
-                let train = match train {
-                    None => all(&table).into_iter().filter(|row| !is_validation(row)).collect(),
-                    Some(train) => {
-                        let both = train.iter().filter(|row| is_validation(row)).count();
-                        if both > 0 {
-                            let problem = format!(
-                                "selects {both} rows that data.train selects too; the splits must not overlap"
-                            );
-                            return Err(OpenError::Setting { setting: "data.validation".into(), problem });
-                        }
-                        train
-                    }
-                };
-                (train, validation)
-            }
+            let (rest, held) = held_out(&table, &train, data.holdout)?;
+            let (n, m, share) = (rest.len(), held.len(), data.holdout);
+            let note =
+                format!("data: {n} rows for training, {m} held out for validation (data.holdout = {share})");
+            let (name, all) = (table.name(), n + m);
+            let chosen = format!("{}% held out of {all} rows of {name} at random", percent(share));
+            let held = Self { chosen, ..split(&table, held, &sizes) };
+            return not_empty(data, split(&table, rest, &sizes), held, Some(note));
         };
-        not_empty(data, split(&table, train, &sizes), split(&table, validation, &sizes))
+        let train = apart(&table, train, &validation)?;
+        not_empty(data, split(&table, train, &sizes), split(&table, validation, &sizes), None)
     }
 
     /// The values of a part's fields.
@@ -145,6 +131,20 @@ impl Rows {
     }
 }
 
+/// A share in percent, rounded.
+pub(super) fn percent(share: f64) -> f64 {
+    (1e4 * share).round() / 100.0
+}
+
+/// How these rows of a table were chosen.
+fn chosen(table: &dyn Table, rows: &[u32]) -> String {
+    match (rows.len(), table.len()) {
+        (some, all) if some < all => format!("{some} of {all} rows of {}", table.name()),
+        (1, _) => format!("the only row of {}", table.name()),
+        (all, _) => format!("all {all} rows of {}", table.name()),
+    }
+}
+
 /// The share of rows with the largest value of a field, in ascending order.
 fn best_rows(table: &dyn Table, KeepBest { field, share }: &KeepBest) -> Result<Vec<u32>, OpenError> {
     let refuse = |problem| OpenError::Setting { setting: "data.keep_best".into(), problem };
@@ -164,8 +164,101 @@ fn best_rows(table: &dyn Table, KeepBest { field, share }: &KeepBest) -> Result<
     Ok(rows)
 }
 
+/// All rows.
+fn all(table: &Arc<dyn Table>) -> Vec<u32> {
+    (0..table.len() as u32).collect()
+}
+
+/// The rows that pass the filter of this setting, if it is set.
+fn filtered(
+    table: &Arc<dyn Table>,
+    setting: &str,
+    filter: &Option<String>,
+) -> Result<Option<Vec<u32>>, OpenError> {
+    match filter.as_deref() {
+        None | Some("") => Ok(None),
+        Some(filter) => table::select(table.as_ref(), filter)
+            .map_err(|error| OpenError::Setting { setting: setting.into(), problem: error.to_string() }),
+    }
+}
+
+/// The rows that `data.train` and `data.keep_best` select; `None` if neither is set.
+fn training_rows(table: &Arc<dyn Table>, data: &DataSettings) -> Result<Option<Vec<u32>>, OpenError> {
+    let train = filtered(table, "data.train", &data.train)?;
+    let best = data.keep_best.as_ref().map(|best| best_rows(table.as_ref(), best)).transpose()?;
+    Ok(match (train, best) {
+        (Some(train), Some(best)) => Some(both(train, &best)),
+        (train, best) => train.or(best),
+    })
+}
+
+/// The rows of both lists; the second is in ascending order.
+fn both(rows: Vec<u32>, others: &[u32]) -> Vec<u32> {
+    rows.into_iter().filter(|row| others.binary_search(row).is_ok()).collect()
+}
+
+/// The training rows; without a filter of their own, all that are not for validation.
+fn apart(table: &Arc<dyn Table>, train: Option<Vec<u32>>, validation: &[u32]) -> Result<Vec<u32>, OpenError> {
+    let is_validation = |row: &u32| validation.binary_search(row).is_ok();
+    let Some(train) = train else {
+        return Ok(all(table).into_iter().filter(|row| !is_validation(row)).collect());
+    };
+    match train.iter().filter(|row| is_validation(row)).count() {
+        0 => Ok(train),
+        n => Err(OpenError::Setting {
+            setting: "data.validation".into(),
+            problem: format!("selects {n} rows that data.train selects too; the splits must not overlap"),
+        }),
+    }
+}
+
+/// Rows for training, rows for validation, and a note of them.
+type NamedSplits = (Vec<u32>, Vec<u32>, String);
+
+/// The training and validation rows by the splits that the table names. `None` if a filter is set,
+/// also an empty one, or the table does not name a split for each.
+fn named_splits(table: &Arc<dyn Table>, data: &DataSettings) -> Result<Option<NamedSplits>, OpenError> {
+    if data.train.is_some() || data.validation.is_some() {
+        return Ok(None);
+    }
+    let Splits { train, validation, test } = table::splits(table.as_ref())?;
+    let train = match training_rows(table, data)? {
+        Some(best) => both(train, &best),
+        None => train,
+    };
+    let (name, rows) = if validation.is_empty() { ("test", test) } else { ("validation", validation) };
+    if train.is_empty() || rows.is_empty() {
+        return Ok(None);
+    }
+    let note = format!(
+        "data: {} rows for training, the {} of the split {name} for validation; set data.train and data.validation to \
+         choose others",
+        train.len(),
+        rows.len()
+    );
+    Ok(Some((train, rows, note)))
+}
+
+/// These rows without a share of them, and that share, both in ascending order.
+fn held_out(table: &Arc<dyn Table>, rows: &[u32], share: f64) -> Result<(Vec<u32>, Vec<u32>), OpenError> {
+    let (rest, held) = table::hold_out(rows.len(), share)
+        .map_err(|problem| format!("{}: {problem}", table.name()))
+        .map_err(|problem| OpenError::Setting { setting: "data.holdout".into(), problem })?;
+    let pick = |places: Vec<u32>| {
+        let mut picked: Vec<u32> = places.into_iter().map(|place| rows[place as usize]).collect();
+        picked.sort_unstable();
+        picked
+    };
+    Ok((pick(rest), pick(held)))
+}
+
 /// Both splits; fails if one is empty.
-fn not_empty(data: &DataSettings, train: Rows, validation: Rows) -> Result<(Rows, Rows), OpenError> {
+fn not_empty(
+    data: &DataSettings,
+    train: Rows,
+    validation: Rows,
+    note: Option<String>,
+) -> Result<BothSplits, OpenError> {
     let train_filter = (&train, "data.train", data.train.as_deref().unwrap_or_default());
     let validation_filter = (&validation, "data.validation", data.validation.as_deref().unwrap_or_default());
     for (rows, setting, filter) in [train_filter, validation_filter] {
@@ -182,7 +275,7 @@ fn not_empty(data: &DataSettings, train: Rows, validation: Rows) -> Result<(Rows
             return Err(OpenError::Setting { setting: setting.into(), problem });
         }
     }
-    Ok((train, validation))
+    Ok(BothSplits { train, validation, note })
 }
 
 /// The number of these rows from each source, with its weight; sources without rows are left out.

@@ -37,10 +37,12 @@ pub struct DataSettings {
     /// A file, folder, archive or pattern, or a list of them, each with its sampling weight.
     pub source: OneOrMany<Source>,
     /// Filter of the training rows: `split = train & speaker != theo`; `split? = train` for data that may have no `split`.
-    /// Default: all rows that are not in the validation split.
+    /// Default: the rows of the split `train`, if the source names splits and `validation` is not set; otherwise all rows
+    /// that are not in the validation split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
-    /// Filter of the validation rows. Default: a share `holdout` of the training rows.
+    /// Filter of the validation rows. Default: the rows of the split `validation` or, without one, `test`, if the source
+    /// names splits and `train` is not set; otherwise, and if it is empty (`""`), a share `holdout` of the training rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<String>,
     /// Sources of the validation rows, if they differ from those of the training rows.
@@ -184,6 +186,11 @@ pub struct OutputSettings {
     /// otherwise each row is a sample.
     #[serde(default, skip_serializing_if = "is_default")]
     pub windows: bool,
+    /// Whether each row is a document of its own, followed by the end token: the first id of `end`, or else the
+    /// `<|endoftext|>` of the vocabulary, which is added if there is none. Only with `windows`. Default: true if a source has
+    /// more than one row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub append_eos: Option<bool>,
     /// The ids of the modality before a generated value: Whisper's language and task. Default: a new id. With `windows`, the
     /// ids before a prompt that is continued (Llama's `<s>`). Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -124,12 +124,29 @@ impl Values for FieldValues {
 }
 
 /// The concatenated values of several parts that share a vocabulary.
-pub(super) struct ConcatenatedValues<'a>(pub Vec<&'a FieldValues>);
+pub(super) struct ConcatenatedValues<'a> {
+    members: Vec<&'a FieldValues>,
+    /// The notes of the fit.
+    notes: Mutex<Vec<String>>,
+}
 
-impl ConcatenatedValues<'_> {
+impl<'a> ConcatenatedValues<'a> {
+    pub(super) fn new(members: Vec<&'a FieldValues>) -> Self {
+        Self { members, notes: Mutex::default() }
+    }
+
+    /// The notes of the fit, which are taken out.
+    pub(super) fn take_notes(&self) -> Vec<String> {
+        self.notes.lock().map(|mut notes| std::mem::take(&mut *notes)).unwrap_or_default()
+    }
+
     /// The part whose value was read last.
     fn last_read(&self) -> Option<&FieldValues> {
-        self.0.iter().rev().find(|values| values.last_read.load(Ordering::Relaxed) < values.len()).copied()
+        self.members
+            .iter()
+            .rev()
+            .find(|values| values.last_read.load(Ordering::Relaxed) < values.len())
+            .copied()
     }
 
     /// As for [`FieldValues::with_location`].
@@ -145,11 +162,11 @@ impl ConcatenatedValues<'_> {
 
 impl Values for ConcatenatedValues<'_> {
     fn len(&self) -> usize {
-        self.0.iter().map(|values| values.len()).sum()
+        self.members.iter().map(|values| values.len()).sum()
     }
 
     fn get(&self, mut index: usize) -> Result<Value, TokenizeError> {
-        for values in &self.0 {
+        for values in &self.members {
             match index.checked_sub(values.len()) {
                 None => return values.get(index),
                 Some(rest) => index = rest,
@@ -160,6 +177,12 @@ impl Values for ConcatenatedValues<'_> {
 
     fn read_file(&self, location: &str) -> Result<Option<Vec<u8>>, TokenizeError> {
         Ok(read_if_found(location)?)
+    }
+
+    fn note(&self, note: &str) {
+        if let Ok(mut notes) = self.notes.lock() {
+            notes.push(note.into());
+        }
     }
 }
 
@@ -177,7 +200,7 @@ mod tests {
         let values = FieldValues::new(table, &[0], &["text".to_string()], false);
         let settings =
             TextSettings { vocabulary: TextUnit::File(location.into()), ..TextSettings::default() };
-        TextTokenizer::new(TextTokenizer::fit(settings, None, &ConcatenatedValues(vec![&values]))?)
+        TextTokenizer::new(TextTokenizer::fit(settings, None, &ConcatenatedValues::new(vec![&values]))?)
     }
 
     #[test]

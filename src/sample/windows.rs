@@ -2,9 +2,10 @@
 
 use super::compose::Purpose;
 use super::rows::Rows;
-use super::{Composition, OpenError};
-use crate::data::Sample;
+use super::{Composition, OpenError, Part};
+use crate::data::{DataError, Sample};
 use crate::random;
+use crate::table::Table;
 use smalti_contract::{Sequence, TokenizeError};
 use std::ops::Range;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ impl StepWindows {
     }
 }
 
-/// Windows of the concatenated tokens of all rows, separately for each source.
+/// Windows of the concatenated tokens of all rows, separately for each source. With several rows, the end token follows each.
 pub(super) struct TokenWindows {
     /// For each source, its tokens, the range of this split's tokens, and its sampling weight.
     sources: Vec<(Arc<dyn Sequence>, Range<usize>, f64)>,
@@ -109,6 +110,10 @@ impl TokenWindows {
         for &(n, weight) in &rows.sources {
             let (here, rest) = left.split_at(n);
             left = rest;
+            if let Some(&end) = part.special_ids.end.first().filter(|_| part.append_eos) {
+                sequences.push((Arc::from(documents(part, table.as_ref(), here, end)?), weight));
+                continue;
+            }
             let mut bytes: Box<dyn std::io::Read + Send> = Box::new(std::io::empty());
             for &row in here {
                 let next = table.stream(row as usize, &part.fields[0])?;
@@ -119,7 +124,7 @@ impl TokenWindows {
                 _ => table.name().to_string(),
             });
             let sequence = part.tokenizer.sequence(bytes);
-            let sequence = sequence.map_err(|e| crate::data::DataError::tokenize(&place, e))?;
+            let sequence = sequence.map_err(|e| DataError::tokenize(&place, e))?;
             sequences.push((Arc::from(sequence), weight));
         }
         Ok(sequences)
@@ -194,5 +199,82 @@ impl TokenWindows {
             "expected a window number below {}; found {index} more",
             self.len()
         )))
+    }
+}
+
+/// The ids of rows, each a document that the id `end` follows; rows without the value are left out.
+fn documents(part: &Part, table: &dyn Table, rows: &[u32], end: u32) -> Result<Box<dyn Sequence>, DataError> {
+    let field = &part.fields[0];
+    let open = |number: usize| match table.stream(rows[number] as usize, field) {
+        Err(_) if table.peek(rows[number] as usize, field).is_ok_and(|value| value.is_missing()) => Ok(None),
+        opened => Ok(Some(opened.map_err(|e| TokenizeError::Input(e.to_string()))?)),
+    };
+    part.tokenizer.documents(rows.len(), &open, end).map_err(|(number, error)| {
+        let location =
+            rows.get(number).map_or_else(|| table.name().into(), |&row| table.location(row as usize));
+        DataError::tokenize(&location, error)
+    })
+}
+
+#[cfg(all(test, feature = "text"))]
+mod tests {
+    use super::*;
+    use crate::registry::Modalities;
+    use crate::sample::{Opened, Start, TaskSettings};
+    use crate::table::MemoryTable;
+    use smalti_contract::{Row, Value};
+
+    fn opened(texts: &[Value], settings: &str) -> Result<Opened, OpenError> {
+        let rows = texts.iter().map(|text| Row::from([("story", text.clone())])).collect();
+        let modalities = Modalities::builtin().with_table(MemoryTable::new("stories", rows));
+        let settings: TaskSettings = toml::from_str(&format!(
+            "[data]\nsource = \"memory:stories\"\nholdout = 0.5\n[outputs.text]\nhead = \"generate\"\nmodality = \"text\"\n\
+             windows = true\ncontext = 2\nvocabulary = \"bytes\"\n{settings}"
+        ))
+        .unwrap();
+        Composition::open(("", 1.0), &settings, &modalities, Start::New)
+    }
+
+    /// All ids, and the id of the end token.
+    fn ids(texts: &[Value], settings: &str) -> (Vec<u32>, Option<u32>) {
+        let opened = opened(texts, settings).unwrap();
+        let sequences = TokenWindows::sequences(&opened.task, opened.train_rows.rows()).unwrap();
+        let ids = sequences[0].0.window(0..sequences[0].0.len()).unwrap();
+        (ids, opened.task.parts()[0].special_ids.end.first().copied())
+    }
+
+    #[test]
+    fn rows_are_documents_with_an_end_token_after_each() {
+        let texts = ["ab", "c", "def"].map(Value::from);
+        let rows = [texts[0].clone(), texts[1].clone(), Value::Missing, texts[2].clone()];
+        assert_eq!(ids(&rows, ""), (vec![97, 98, 256, 99, 256, 100, 101, 102, 256], Some(256)));
+        assert_eq!(ids(&rows, "end = 0"), (vec![97, 98, 0, 99, 0, 100, 101, 102, 0], Some(0)));
+        assert_eq!(ids(&rows, "end = [1, 0]"), (vec![97, 98, 1, 99, 1, 100, 101, 102, 1], Some(1)));
+        assert_eq!(ids(&texts, "append_eos = false"), (vec![97, 98, 99, 100, 101, 102], None));
+        let specials = "specials = [\"<|endoftext|>\", \"x\"]";
+        assert_eq!(ids(&rows, specials).1, Some(256));
+    }
+
+    #[test]
+    fn one_text_has_no_end_token_unless_it_is_requested() {
+        let text = [Value::from("abcdef")];
+        assert_eq!(ids(&text, ""), (vec![97, 98, 99, 100, 101, 102], None));
+        assert_eq!(ids(&text, "append_eos = true").0, [97, 98, 99, 100, 101, 102, 256]);
+    }
+
+    #[test]
+    fn a_restored_task_has_the_same_end_token() {
+        let texts = ["ab", "c", "def"].map(Value::from);
+        let task = opened(&texts, "").unwrap().task;
+        let settings: TaskSettings = toml::from_str(
+            "[data]\nsource = \"none.jsonl\"\n[outputs.text]\nhead = \"generate\"\nmodality = \"text\"\nwindows = true\n\
+             context = 2\nvocabulary = \"bytes\"\n",
+        )
+        .unwrap();
+        let restored =
+            Composition::restore(("", 1.0), &settings, &Modalities::builtin(), task.saved()).unwrap();
+        let part = &restored.parts()[0];
+        assert_eq!(part.special_ids.end, [256]);
+        assert_eq!((part.append_eos, part.vocabulary()), (true, Some(257)));
     }
 }

@@ -28,7 +28,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         None => place.locations()?,
     };
     if locations.is_empty() || !locations.iter().all(|location| split(location).is_some()) {
-        return Ok(None);
+        return place.decline("it has no file with a name of CIFAR-10's, such as data_batch_1.bin");
     }
     place.refuse_columns(NAME)?;
     locations.sort();
@@ -47,6 +47,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     if errors.len() == sets.len() {
         return Err(errors.swap_remove(0));
     }
+    place.because(format!("it has files with names of CIFAR-10's, such as {}", file_name(&locations[0])));
     Ok(Some(Arc::new(Pixels::new(&place.path, sets, classes)?)))
 }
 

@@ -79,11 +79,11 @@ pub fn derive(
     derived: &IndexMap<String, Derivation>,
 ) -> Result<Arc<dyn Table>, DataError> {
     let mut left: Vec<(&String, &Derivation)> = derived.iter().collect();
-    while let Some((_, first)) = left.first() {
+    while let Some((name, first)) = left.first() {
         let is_there =
             |(_, of): &(&String, &Derivation)| table.fields().iter().any(|field| field == of.field());
         let Some(next) = left.iter().position(is_there) else {
-            return Err(unknown_field(table.as_ref(), first.field()));
+            return Err(no_source(table.as_ref(), name, first));
         };
         let (name, derivation) = left.remove(next);
         if table.fields().contains(name) {
@@ -95,6 +95,20 @@ pub fn derive(
         table = Arc::new(Derived { table, fields, derived, cache: Mutex::default() });
     }
     Ok(table)
+}
+
+/// The error of a derivation from a field that the table does not have.
+fn no_source(table: &dyn Table, name: &str, derivation: &Derivation) -> DataError {
+    let Derivation::ReturnToGo { field, .. } = derivation else {
+        return unknown_field(table, derivation.field());
+    };
+    let problem = format!(
+        "no field {field:?} for data.derived.{name}, the sum of later rewards; there is {}: name the rewards with --set \
+         data.derived.{name}.field=FIELD, or train without returns (behaviour cloning) with --set data.derived= --set \
+         inputs.{name}=",
+        table.fields().join(", ")
+    );
+    DataError::layout(table.name(), problem)
 }
 
 impl Derivation {
@@ -301,6 +315,18 @@ mod tests {
         let table = derive(Arc::new(MemoryTable::new("log", vec![row])), &fields).unwrap();
         assert_eq!(table.window(0, "next", 0..2).unwrap(), series(&[6.0, 4.0]));
         assert_eq!(table.fields(), ["rewards", "returns", "next"]);
+    }
+
+    #[test]
+    fn a_log_without_rewards_is_answered_with_settings() {
+        let row = Row { fields: [("actions".to_string(), series(&[1.0]))].into() };
+        let returns = Derivation::ReturnToGo { field: "rewards".into(), discount: 1.0 };
+        let fields = IndexMap::from([("return_to_go".to_string(), returns)]);
+        let error = derive(Arc::new(MemoryTable::new("log", vec![row])), &fields).err().unwrap().to_string();
+        assert!(error.starts_with("log: no field \"rewards\" for data.derived.return_to_go"), "{error}");
+        assert!(error.contains("there is actions"), "{error}");
+        assert!(error.contains("--set data.derived.return_to_go.field=FIELD"), "{error}");
+        assert!(error.ends_with("--set data.derived= --set inputs.return_to_go="), "{error}");
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! Filters of rows by their fields.
 
 use crate::data::error::DataError;
+use crate::data::files::split_word;
 use std::cmp::Ordering;
+
+/// The field of the split, whose values have several spellings.
+const SPLIT: &str = "split";
 
 /// Comparisons that a row must all pass, such as `index>=5 & speaker!=george`.
 ///
-/// The operators are `=`, `!=`, `<`, `<=`, `>` and `>=`. Two numbers compare as numbers, any other values as texts. A
-/// comparison of `field?` is left out for a table without this field.
+/// The operators are `=`, `!=`, `<`, `<=`, `>` and `>=`. Two numbers compare as numbers, any other values as texts. The words
+/// for a split are one value of the field `split`: `split = dev` is `split = validation`. A comparison of `field?` is left out
+/// for a table without this field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter(Vec<Comparison>);
 
@@ -99,9 +104,11 @@ impl Comparison {
     }
 
     fn passes(&self, found: &str) -> bool {
-        let order = match (number(found), number(&self.value)) {
-            (Some(found), Some(value)) => found.total_cmp(&value),
-            _ => found.cmp(&self.value),
+        let canonical = |value| if self.field == SPLIT { split_word(value).unwrap_or(value) } else { value };
+        let (found, wanted) = (canonical(found), canonical(&self.value));
+        let order = match (number(found), number(wanted)) {
+            (Some(found), Some(wanted)) => found.total_cmp(&wanted),
+            _ => found.cmp(wanted),
         };
         match self.operator {
             Operator::Equal => order == Ordering::Equal,
@@ -118,4 +125,22 @@ impl Comparison {
 fn number(text: &str) -> Option<f64> {
     // Adding zero makes -0 equal to 0 under a total order.
     text.trim().parse().ok().filter(|number: &f64| number.is_finite()).map(|number| number + 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_for_a_split_are_one_value() {
+        let passes =
+            |filter: &str, value: &'static str| Filter::parse(filter).unwrap().passes(|_| Some(value));
+        for filter in ["split = valid", "split = dev", "split = validation", "split = Val", "split != train"]
+        {
+            assert!(passes(filter, "validation") && passes(filter, "dev"), "{filter}");
+        }
+        assert!(!passes("split = train", "validation") && passes("split = train", "Training"));
+        assert!(!passes("subset = dev", "validation"), "another field");
+        assert!(passes("split = fold1", "fold1") && !passes("split = fold1", "fold2"));
+    }
 }

@@ -1,6 +1,7 @@
 //! IDX pairs, the format of MNIST: `train-images-idx3-ubyte.gz` beside `train-labels-idx1-ubyte.gz`.
 
 use super::pixels::{Pixels, Set};
+use super::place::{file_name, split_word};
 use super::{Place, Table};
 use crate::data::{DataError, files};
 use smalti_image::idx;
@@ -12,7 +13,7 @@ const IMAGES: [&str; 2] = ["-images-idx3-ubyte", "-images.idx3-ubyte"];
 const LABELS: [&str; 2] = ["-labels-idx1-ubyte", "-labels.idx1-ubyte"];
 
 /// Opens a file of images, the files of a pattern, or all files in a folder or archive, each with its labels: the fields `image`
-/// (`[height, width]` bytes), `label` and `split`.
+/// (`[height, width]` bytes), `label` and `split`. A packed file beside the unpacked one, as torchvision leaves it, is skipped.
 ///
 /// # Errors
 /// [`DataError`] for corrupt files, images without labels, and several files of one split.
@@ -23,8 +24,13 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         }
         None => place.locations()?,
     };
+    let (packed, locations): (Vec<String>, Vec<String>) = locations.iter().cloned().partition(|location| {
+        location.strip_suffix(".gz").is_some_and(|plain| locations.iter().any(|l| l == plain))
+    });
     let stems: Option<Vec<&str>> = locations.iter().map(|location| stem(location)).collect();
-    let Some(stems) = stems.filter(|stems| !stems.is_empty()) else { return Ok(None) };
+    let Some(stems) = stems.filter(|stems| !stems.is_empty()) else {
+        return place.decline("it has no file with a name of MNIST's, such as train-images-idx3-ubyte");
+    };
     place.refuse_columns(NAME)?;
     let mut sets: Vec<Set> = vec![];
     // The training split comes first.
@@ -40,7 +46,14 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         }
         sets.push(read(images, stem)?);
     }
-    Ok(Some(Arc::new(Pixels::new(&place.path, sets, None)?)))
+    place.because(format!("it has files with names of MNIST's, such as {}", file_name(&sets[0].location)));
+    let mut pixels = Pixels::new(&place.path, sets, None)?;
+    let hidden = place.files()?.into_iter().flat_map(|files| {
+        files.skipped().iter().map(|(path, why)| (files.location(path), *why)).collect::<Vec<_>>()
+    });
+    let packed = packed.into_iter().map(|location| (location, "the unpacked file is beside it"));
+    pixels.skipped = hidden.chain(packed).collect();
+    Ok(Some(Arc::new(pixels)))
 }
 
 fn read(images: &str, stem: &str) -> Result<Set, DataError> {
@@ -79,6 +92,6 @@ fn stem(location: &str) -> Option<&str> {
 fn split(stem: &str) -> &str {
     match stem.rsplit(['/', ':', '-']).next().unwrap_or(stem) {
         "t10k" => "test",
-        name => name,
+        name => split_word(name).unwrap_or(name),
     }
 }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 /// The layout's name.
 pub const NAME: &str = "lines";
 /// Endings of files that are not parallel texts.
-const OTHERS: [&str; 24] = [
-    "bin", "bmp", "flac", "gif", "h5", "hdf5", "jpeg", "jpg", "json", "m4a", "md", "mp3", "npy", "npz",
-    "ogg", "opus", "pdf", "png", "tif", "tiff", "txt", "wav", "webp", "zip",
+const OTHERS: [&str; 26] = [
+    "arrow", "bin", "bmp", "flac", "gif", "h5", "hdf5", "jpeg", "jpg", "json", "m4a", "md", "mp3", "npy",
+    "npz", "ogg", "opus", "parquet", "pdf", "png", "tif", "tiff", "txt", "wav", "webp", "zip",
 ];
 
 /// Parallel texts, in groups of files.
@@ -49,7 +49,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let requested = place.is_requested(NAME);
     // Only braces in place of the ending show that texts are parallel.
     if !(requested || place.is_pattern() && extension(&place.path).starts_with('{')) {
-        return Ok(None);
+        return place.decline("it is no pattern of parallel texts, such as train.{en,de}");
     }
     let locations = place.locations()?;
     let mut endings: Vec<&str> = vec![];
@@ -62,7 +62,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         is_table(location) || is_archive(location) || OTHERS.contains(&extension(location))
     };
     if !requested && (endings.len() < 2 || locations.iter().any(other)) {
-        return Ok(None);
+        return place.decline("its files are not texts of two or more endings");
     }
     let fields = match &place.columns {
         Some(columns) if columns.len() == endings.len() => columns.clone(),
@@ -78,6 +78,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         None if endings.len() == 1 => vec!["text".to_string()],
         None => endings.iter().map(|ending| ending.to_string()).collect(),
     };
+    place.because(format!("its files differ in their ending: .{}", endings.join(", .")));
     let groups = grouped(&locations, &endings)?;
     Lines::read(&place.path, fields, groups).map(|lines| Some(Arc::new(lines) as _))
 }

@@ -4,8 +4,10 @@
 //! settings name it. Splits, filters, several sources and fields derived from a row ([`derive()`]) work with every layout.
 
 mod alias;
+mod arrow;
 #[cfg(feature = "image")]
 mod cifar;
+mod columnar;
 mod concat;
 mod derived;
 #[cfg(feature = "trajectory")]
@@ -14,9 +16,12 @@ mod filter;
 mod folders;
 #[cfg(feature = "image")]
 mod idx;
+mod json_lines;
 mod lines;
 mod memory;
 mod modality;
+mod nearest;
+mod parquet;
 #[cfg(feature = "image")]
 mod pixels;
 mod place;
@@ -24,9 +29,11 @@ mod rows;
 mod select;
 mod source;
 mod speech;
+mod splits;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unread;
 mod webdataset;
 
 pub use alias::alias;
@@ -37,7 +44,8 @@ pub use memory::MemoryTable;
 pub use modality::Modality;
 pub use place::Place;
 pub use select::{compared_values, hold_out, select};
-pub use source::{Opener, Source, SourceError, SourceRegistry};
+pub use source::{Declined, Detected, Opener, Source, SourceError, SourceRegistry};
+pub use splits::{Splits, splits};
 
 use crate::data::DataError;
 use smalti_contract::Value;

@@ -13,6 +13,8 @@ pub struct Pixels {
     pub sets: Vec<Set>,
     /// The class names, if the source declares them.
     pub classes: Option<Vec<String>>,
+    /// Files that are not used, each with the reason.
+    pub skipped: Vec<(String, &'static str)>,
     fields: [String; 3],
 }
 
@@ -46,7 +48,8 @@ impl Pixels {
                 return Err(DataError::layout(&set.location, problem));
             }
         }
-        Ok(Self { name: name.into(), sets, classes, fields: ["image", "label", "split"].map(String::from) })
+        let fields = ["image", "label", "split"].map(String::from);
+        Ok(Self { name: name.into(), sets, classes, skipped: vec![], fields })
     }
 
     fn find(&self, mut row: usize) -> (&Set, usize) {
@@ -110,5 +113,9 @@ impl Table for Pixels {
 
     fn classes(&self, field: &str) -> Option<&[String]> {
         self.classes.as_deref().filter(|_| field == "label")
+    }
+
+    fn skipped(&self) -> &[(String, &'static str)] {
+        &self.skipped
     }
 }

@@ -1,8 +1,8 @@
 //! The files at a source's path, listed once for all layouts that are tried.
 
 use super::{Source, Table};
-pub(super) use crate::data::files::SPLITS;
 use crate::data::files::{self, Files, glob};
+pub(super) use crate::data::files::{is_archive, split_word};
 use crate::data::{DataError, read_text};
 use std::ops::Deref;
 use std::path::Path;
@@ -82,7 +82,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The files of the folder or tar archive at the path; `None` for any other file and for a pattern.
+    /// The files of the folder or archive at the path; `None` for any other file and for a pattern.
     ///
     /// # Errors
     /// [`DataError::Missing`] if the path does not exist, [`DataError::Empty`] for a folder without a file, and
@@ -121,11 +121,6 @@ fn is_folder(location: &str) -> bool {
     Path::new(location).is_dir()
 }
 
-/// Whether a location has the name of a tar archive.
-pub(super) fn is_archive(location: &str) -> bool {
-    [".tar", ".tgz", ".tar.gz"].iter().any(|ending| location.ends_with(ending))
-}
-
 /// The last part of a location.
 pub(super) fn file_name(location: &str) -> &str {
     location.rsplit(['/', ':']).next().unwrap_or(location)
@@ -138,22 +133,30 @@ pub(super) fn extension(location: &str) -> &str {
     name.rsplit_once('.').map_or("", |(_, extension)| extension)
 }
 
-/// The split at the start of a file's name: `train` of `train-0003.tar` and of `train-00000-of-00002.parquet`; empty for
-/// `0003.tar`.
+/// The split at the start of a file's name: `train` of `train-0003.tar` and of `training-00000-of-00002.parquet`; empty for
+/// `0003.tar`. A name that is no word for a split stays as it is: `test_2016_flickr`.
 pub(super) fn split_of(location: &str) -> &str {
     let name = file_name(location);
     let name = name.split_once('.').map_or(name, |(name, _)| name);
     let shard = without_number(name);
-    without_number(shard.strip_suffix("-of").unwrap_or(shard))
+    let start = without_number(shard.strip_suffix("-of").unwrap_or(shard));
+    split_word(start).unwrap_or(start)
 }
 
-/// The split of a table among others: the start of its name, or else its folder, as in `train/0000.parquet`.
+/// The split of a table among others: the word for a split in its name, or that of its folder, as in `train/0000.parquet`, or
+/// else the start of its name, unless all tables have this name, as `metadata.csv`.
 pub(super) fn split_of_table(location: &str) -> &str {
-    let folder = || location.rsplit(['/', ':']).nth(1).filter(|folder| SPLITS.contains(folder));
-    match split_of(location) {
-        "" => folder().unwrap_or(""),
-        split => split,
+    let named = split_of(location);
+    if split_word(named).is_some() {
+        return named;
     }
+    let folder = location.rsplit(['/', ':']).nth(1).and_then(split_word);
+    folder.unwrap_or(if ["manifest", "metadata"].contains(&named) { "" } else { named })
+}
+
+/// The split of a file in a tree, by its name or else by the nearest folder that is one.
+pub(super) fn split_in_tree(path: &str) -> Option<&'static str> {
+    split_word(split_of(path)).or_else(|| path.rsplit('/').skip(1).find_map(split_word))
 }
 
 /// A name without its final number. A single digit is part of the name, unless separated.
@@ -213,7 +216,8 @@ mod tests {
             ("a/train-0003.tar", "train"),
             ("train-00000-of-00002.parquet", "train"),
             ("test_2016_flickr.de.gz", "test_2016_flickr"),
-            ("valid.tar", "valid"),
+            ("valid.tar", "validation"),
+            ("Testing_set-01.csv", "test"),
             ("builtin:digits/0003.tar", ""),
             ("fold1.csv", "fold1"),
             ("test2017.csv", "test"),
@@ -221,10 +225,23 @@ mod tests {
         ] {
             assert_eq!(split_of(location), split, "{location}");
         }
-        for (location, split) in
-            [("hf:a/b:train/0.parquet", "train"), ("x/0.csv", ""), ("test/train-1.csv", "train")]
-        {
+        for (location, split) in [
+            ("hf:a/b:train/0.parquet", "train"),
+            ("x/0.csv", ""),
+            ("test/train-1.csv", "train"),
+            ("Training/metadata.csv", "train"),
+            ("x/metadata.csv", ""),
+            ("val/part.csv", "validation"),
+            ("x/part.csv", "part"),
+        ] {
             assert_eq!(split_of_table(location), split, "{location}");
+        }
+        for (path, split) in [
+            ("Training/books/a.txt", Some("train")),
+            ("train/dev.txt", Some("validation")),
+            ("books/a.txt", None),
+        ] {
+            assert_eq!(split_in_tree(path), split, "{path}");
         }
         assert_eq!([extension("a.b/c.csv.gz"), extension("a.b/c"), extension("x.de.gz")], ["csv", "", "de"]);
     }

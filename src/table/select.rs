@@ -34,7 +34,7 @@ pub fn select(table: &dyn Table, filter: &str) -> Result<Option<Vec<u32>>, DataE
 }
 
 /// The value of a field, as a filter compares it.
-fn label(table: &dyn Table, row: usize, field: &str) -> Result<String, DataError> {
+pub(super) fn label(table: &dyn Table, row: usize, field: &str) -> Result<String, DataError> {
     match table.peek(row, field)? {
         Value::Missing => Ok(String::new()),
         Value::File(file) => Ok(file.name),

@@ -1,6 +1,6 @@
 //! Sources, and the registry of their layouts.
 
-use super::{Place, Table};
+use super::{Place, Table, nearest};
 use crate::data::DataError;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
@@ -25,6 +25,9 @@ pub struct Source {
     /// Share of the draws, relative to the other sources'.
     #[serde(skip_serializing_if = "is_one")]
     pub weight: f64,
+    /// Whether a table on disk may name files outside its folder, by absolute paths or `../`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_outside: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde requires
@@ -35,7 +38,7 @@ fn is_one(weight: &f64) -> bool {
 impl Source {
     /// The source at a path.
     pub fn new(path: impl Into<String>) -> Self {
-        Self { path: path.into(), layout: None, columns: None, weight: 1.0 }
+        Self { path: path.into(), layout: None, columns: None, weight: 1.0, allow_outside: false }
     }
 }
 
@@ -48,6 +51,8 @@ struct Keys {
     columns: Option<Vec<String>>,
     #[serde(default = "one")]
     weight: f64,
+    #[serde(default)]
+    allow_outside: bool,
 }
 
 fn one() -> f64 {
@@ -70,14 +75,44 @@ impl<'de> Deserialize<'de> for Source {
         if let serde_json::Value::String(path) = value {
             return Ok(Self::new(path));
         }
-        let Keys { path, layout, columns, weight } =
+        let Keys { path, layout, columns, weight, allow_outside } =
             Keys::deserialize(value).map_err(serde::de::Error::custom)?;
-        Ok(Self { path, layout, columns, weight })
+        Ok(Self { path, layout, columns, weight, allow_outside })
     }
 }
 
 /// Opens a source of one layout; `None` if the source has another layout and its settings do not name this one.
 pub type Opener = fn(&Place) -> Result<Option<Arc<dyn Table>>, DataError>;
+
+/// The table of a source, and its layout.
+pub struct Detected {
+    /// The table.
+    pub table: Arc<dyn Table>,
+    /// The name of the layout: `memory` for a table of the program, `file` for a single file that is one row.
+    pub layout: &'static str,
+    /// The reason for this layout; `None` if the layout states none.
+    pub because: Option<String>,
+    /// The other layouts that state why they do not fit, in the order in which they are tried.
+    pub others: Vec<Declined>,
+}
+
+/// A layout that a source does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declined {
+    /// The name of the layout.
+    pub layout: &'static str,
+    /// The reason: "it has no file named meta/info.json".
+    pub reason: String,
+    /// Whether files with these endings may have the layout.
+    pub is_near: bool,
+}
+
+impl Detected {
+    /// A table that no layout but this one was tried for.
+    pub(crate) fn only(table: Arc<dyn Table>, layout: &'static str, because: impl Into<String>) -> Self {
+        Self { table, layout, because: Some(because.into()), others: vec![] }
+    }
+}
 
 /// The layouts by name, in the order in which they are tried, and the tables of the program.
 #[derive(Clone, Default)]
@@ -104,8 +139,8 @@ impl SourceRegistry {
         Self::default()
     }
 
-    /// The built-in layouts: `episodes`, `idx`, `cifar`, `kaldi`, `librispeech`, `ljspeech`, `common_voice`, `nemo`, `rows`,
-    /// `lines`, `webdataset`, `folders`, `text`.
+    /// The built-in layouts: `episodes`, `idx`, `cifar`, `kaldi`, `librispeech`, `ljspeech`, `common_voice`, `nemo`, `parquet`,
+    /// `arrow`, `json_lines`, `rows`, `lines`, `webdataset`, `folders`, `text`.
     pub fn builtin() -> Self {
         let mut layouts: Vec<(&'static str, Opener)> = vec![];
         #[cfg(feature = "trajectory")]
@@ -117,7 +152,10 @@ impl SourceRegistry {
         ]);
         layouts.extend(super::speech::LAYOUTS);
         layouts.extend([
-            (super::rows::NAME, super::rows::open as Opener),
+            (super::parquet::NAME, super::parquet::open as Opener),
+            (super::arrow::NAME, super::arrow::open),
+            (super::json_lines::NAME, super::json_lines::open),
+            (super::rows::NAME, super::rows::open),
             (super::lines::NAME, super::lines::open),
             (super::webdataset::NAME, super::webdataset::open),
             (super::folders::NAME, super::folders::open),
@@ -161,45 +199,55 @@ impl SourceRegistry {
     /// # Errors
     /// [`DataError`] for an unknown layout, for a source in none of the layouts, and for one that cannot be read.
     pub fn open(&self, source: &Source) -> Result<Arc<dyn Table>, DataError> {
-        let known = || self.names().collect::<Vec<_>>().join(", ");
+        self.detect(source).map(|detected| detected.table)
+    }
+
+    /// Opens a source as a table in the first layout that fits, with the reasons for this layout and against the others.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open). If no layout fits, the error has the reason of the layout that the names of the files suit
+    /// best.
+    pub fn detect(&self, source: &Source) -> Result<Detected, DataError> {
         if source.path.trim().is_empty() {
             let problem = "the path is empty; name a file or folder, or builtin:NAME";
             return Err(DataError::layout("data.source", problem));
         }
         if let Some(name) = source.path.strip_prefix(MEMORY) {
-            return self.registered_table(source, name);
+            let table = self.registered_table(source, name)?;
+            return Ok(Detected::only(table, "memory", "it is a table of the program"));
         }
         let place = Place::new(source);
-        let none = |problem: String| DataError::layout(&source.path, problem);
         if let Some(name) = &source.layout {
-            let Some((_, open)) = self.layouts.iter().find(|(known, _)| known == name) else {
-                return Err(none(format!("no layout is named {name:?}; known: {}", known())));
-            };
-            return open(&place)?.ok_or_else(|| none(format!("it is not in the layout {name}")));
+            return self.open_as(&place, name);
         }
-        for (_, open) in &self.layouts {
-            let opened = open(&place).map_err(|error| match error {
-                // The last layouts expect a folder, but a file is also possible.
-                DataError::Missing { location, expected }
-                    if expected.contains("folder") && location == source.path =>
-                {
-                    // Over HTTP, the error has a hint about what to name instead.
-                    let hint = expected.find(" (").map_or("", |at| &expected[at..]);
-                    let expected = format!("a file, a folder, an archive or a pattern{hint}");
-                    DataError::Missing { location, expected }
-                }
-                other => other,
-            });
-            if let Some(table) = opened? {
-                return Ok(table);
+        let mut declined = vec![];
+        for (tried, &(layout, open)) in (1..).zip(&self.layouts) {
+            let opened = open(&place).map_err(|error| of_any_location(error, source))?;
+            let because = place.take_reason();
+            if let Some(table) = opened {
+                let reason = format!("it is tried after {layout}, which fits");
+                let later = self.layouts[tried..].iter().map(|&(later, _)| (later, reason.clone()));
+                let mut others = nearest::marked(&place, declined);
+                others.extend(later.map(|(layout, reason)| Declined { layout, reason, is_near: false }));
+                return Ok(Detected { table, layout, because, others });
             }
+            declined.extend(because.map(|reason| (layout, reason)));
         }
-        Err(none(format!(
-            "it is in none of the known layouts: {}; expected class folders, tars, a table (.csv, .tsv, .jsonl, .parquet), \
-             .txt, IDX, CIFAR-10 or .npz; a source {{ path = {:?}, layout = \"NAME\" }} has the layout of this name",
-            known(),
-            source.path
-        )))
+        Err(nearest::error(&place, declined))
+    }
+
+    /// Opens a source in the layout that its settings name.
+    fn open_as(&self, place: &Place, name: &str) -> Result<Detected, DataError> {
+        let none = |problem: String| DataError::layout(&place.path, problem);
+        let Some(&(layout, open)) = self.layouts.iter().find(|(known, _)| *known == name) else {
+            let known = self.names().collect::<Vec<_>>().join(", ");
+            return Err(none(format!("no layout is named {name:?}; known: {known}")));
+        };
+        let table = open(place)?.ok_or_else(|| {
+            let reason = place.take_reason().map_or(String::new(), |reason| format!(": {reason}"));
+            none(format!("it is not in the layout {name}{reason}"))
+        })?;
+        Ok(Detected::only(table, layout, "the settings name it"))
     }
 
     /// The registered table of a source `memory:NAME`.
@@ -213,5 +261,20 @@ impl SourceRegistry {
             let problem = format!("no table of this name is registered; registered: {}", known());
             DataError::layout(&source.path, problem)
         })
+    }
+}
+
+/// The error of a layout that expects a folder, where a file is also possible.
+fn of_any_location(error: DataError, source: &Source) -> DataError {
+    match error {
+        DataError::Missing { location, expected }
+            if expected.contains("folder") && location == source.path =>
+        {
+            // Over HTTP, the error has a hint about what to name instead.
+            let hint = expected.find(" (").map_or("", |at| &expected[at..]);
+            let expected = format!("a file, a folder, an archive or a pattern{hint}");
+            DataError::Missing { location, expected }
+        }
+        other => other,
     }
 }

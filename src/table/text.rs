@@ -1,6 +1,6 @@
 //! Text files: one row per file, with the field `text`.
 
-use super::place::{SPLITS, extension, origin, split_of};
+use super::place::{extension, origin, split_in_tree, split_of_table, split_word};
 use super::{Place, Table, unknown_field};
 use crate::data::{DataError, open_text, read_text};
 use smalti_contract::Value;
@@ -14,11 +14,14 @@ struct Texts {
     name: String,
     fields: Vec<String>,
     locations: Vec<String>,
+    /// The split of each file; empty if some file is in none.
+    splits: Vec<&'static str>,
     skipped: Vec<(String, &'static str)>,
 }
 
 /// Opens a `.txt` file, the files of a pattern, or the `.txt` files of a folder or archive. If the settings name this
-/// layout, files may have any ending. Several files with names of splits have the field `split`.
+/// layout, files may have any ending. Several files have the field `split` if each has a split in its name or in that of a
+/// folder: `train.txt`, `train/a.txt`.
 ///
 /// # Errors
 /// [`DataError`] if there is no such file.
@@ -26,25 +29,37 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let requested = place.is_requested(NAME);
     let is_text = |location: &String| extension(location) == "txt";
     let mut skipped = vec![];
-    let locations = match place.files()? {
+    let (locations, splits): (Vec<String>, Option<Vec<_>>) = match place.files()? {
         Some(files) => {
             let (texts, others): (Vec<&String>, Vec<&String>) =
                 files.list().iter().partition(|path| is_text(path));
+            skipped.extend(files.skipped().iter().map(|(path, why)| (files.location(path), *why)));
             skipped.extend(others.iter().map(|path| (files.location(path), "not named .txt")));
-            texts.iter().map(|path| files.location(path)).collect()
+            let splits = texts.iter().map(|path| split_in_tree(path)).collect();
+            (texts.iter().map(|path| files.location(path)).collect(), splits)
         }
-        None => place.locations()?,
+        None => {
+            let locations = place.locations()?;
+            let splits = locations.iter().map(|location| split_word(split_of_table(location))).collect();
+            (locations, splits)
+        }
     };
-    if locations.is_empty() || !requested && !locations.iter().all(is_text) {
-        return Ok(None);
+    if locations.is_empty() {
+        return place.decline("it has no file named .txt");
+    }
+    if !requested && !locations.iter().all(is_text) {
+        return place.decline("its name does not end in .txt");
     }
     place.refuse_columns(NAME)?;
+    place.because(match locations.len() {
+        1 => "it is a file named .txt".to_string(),
+        n => format!("it holds {n} files named .txt"),
+    });
     let several = place.is_pattern() || locations.len() > 1;
+    let splits = splits.filter(|_| several).unwrap_or_default();
     let mut fields = vec!["text".to_string()];
-    if several && locations.iter().all(|location| SPLITS.contains(&split_of(location))) {
-        fields.push("split".into());
-    }
-    Ok(Some(Arc::new(Texts { name: place.path.clone(), fields, locations, skipped })))
+    fields.extend((!splits.is_empty()).then(|| "split".into()));
+    Ok(Some(Arc::new(Texts { name: place.path.clone(), fields, locations, splits, skipped })))
 }
 
 /// A file whose last line is ended, if another file follows.
@@ -89,7 +104,7 @@ impl Table for Texts {
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
         match self.fields.iter().position(|known| known == field) {
             Some(0) => read_text(&self.locations[row]).map(Value::Text),
-            Some(_) => Ok(Value::Text(split_of(&self.locations[row]).into())),
+            Some(_) => Ok(self.splits.get(row).map_or(Value::Missing, |split| Value::Text((*split).into()))),
             None => Err(unknown_field(self, field)),
         }
     }

@@ -5,9 +5,10 @@ use safetensors::{Dtype, SafeTensors, View};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
+use tempfile::NamedTempFile;
 
 /// Why a file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -53,18 +54,31 @@ const UNFINISHED: &str = ".unfinished-";
 /// [`SaveError::Write`]; an earlier file of that name is unchanged.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
     let attempt = || {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)] // the default mode of a new file, before the user's mask
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.prefix(UNFINISHED).tempfile_in(folder)?;
+        let mut file = unfinished(path)?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        // The new name survives a power cut only once the folder itself is synced.
-        std::fs::File::open(folder)?.sync_all()
+        finish(file, path)
     };
     attempt().map_err(|source| SaveError::Write { path: path.into(), source })
+}
+
+/// A new, incomplete file in the folder of `path`, which [`finish`] renames.
+pub(crate) fn unfinished(path: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)] // the default mode of a new file, before the user's mask
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix(UNFINISHED).tempfile_in(folder_of(path))
+}
+
+/// Renames a complete file to `path`, so that it survives a power cut.
+pub(crate) fn finish(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    // The new name survives a power cut only once the folder itself is synced.
+    std::fs::File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Removes the incomplete files that a killed process left in a folder.

@@ -1,7 +1,7 @@
 //! Evaluation of a model on one of its tasks.
 
 use super::TrainError;
-use crate::data::{Batch, Dataset, OnCorruptSample, Targets, collate};
+use crate::data::{Batch, Dataset, OnCorruptSample, Sample, Target, Targets, collate};
 use crate::head::{MeanLoss, MetricAccumulator, Metrics, Transcript};
 use crate::metrics::Confusion;
 use crate::model::Model;
@@ -13,7 +13,12 @@ use std::collections::BTreeMap;
 /// The scores of a task's heads on a data set.
 pub struct Scores {
     heads: BTreeMap<usize, Scored>,
+    /// The number of samples that have a target, by head.
+    samples: BTreeMap<usize, usize>,
 }
+
+/// The name of the number of samples among the metrics.
+pub const SAMPLES: &str = "samples";
 
 struct Scored {
     output: String,
@@ -24,15 +29,16 @@ struct Scored {
 }
 
 impl Scores {
-    /// The metrics of each output that has targets, by name: `loss`, the mean loss without label smoothing, and those of its
-    /// head.
+    /// The metrics of each output that has targets, by name: `loss`, the mean loss without label smoothing, `samples`, the
+    /// number of samples with a target, and those of its head.
     pub fn metrics(&self) -> BTreeMap<String, Metrics> {
-        let metrics = |scored: &Scored| {
+        let metrics = |(head, scored): (&usize, &Scored)| {
             let mut metrics = scored.accumulator.metrics();
             metrics.insert("loss".into(), scored.loss.mean());
+            metrics.insert(SAMPLES.into(), self.samples.get(head).copied().unwrap_or(0) as f64);
             (scored.output.clone(), metrics)
         };
-        self.heads.values().map(metrics).collect()
+        self.heads.iter().map(metrics).collect()
     }
 
     /// The confusion matrix of an output; `None` for an output without classes.
@@ -70,14 +76,17 @@ pub fn evaluate(
         return Err(TrainError::NoSamples { task: task.spec().label() });
     }
     let mut scorer = Scorer { model, task, heads: BTreeMap::new(), weight: 0.0 };
-    let corrupt_before = corrupt.len();
+    let (corrupt_before, mut counts) = (corrupt.len(), BTreeMap::new());
     for start in (0..samples).step_by(batch) {
         let indices = start..(start + batch).min(samples);
         let mut drawn = Vec::with_capacity(indices.len());
         for i in indices {
             // Many data sets are sorted by class, so their first samples are not representative.
             match (dataset.sample(random::spread(i, samples, dataset.len()), None), dataset.on_corrupt()) {
-                (Ok(sample), _) => drawn.push((number, sample)),
+                (Ok(sample), _) => {
+                    count_targets(&sample, &mut counts);
+                    drawn.push((number, sample));
+                }
                 (Err(error), OnCorruptSample::Skip) => corrupt.push(error.to_string()),
                 (Err(error), OnCorruptSample::Fail) => return Err(error.into()),
             }
@@ -96,7 +105,21 @@ pub fn evaluate(
     if scorer.weight == 0.0 {
         return Err(TrainError::NoTargets { task: task.spec().label(), samples });
     }
-    Ok(Scores { heads: scorer.heads })
+    Ok(Scores { heads: scorer.heads, samples: counts })
+}
+
+/// Counts a sample for each head that has a target in it; an empty label has weight 0 and is none.
+fn count_targets(sample: &Sample, counts: &mut BTreeMap<usize, usize>) {
+    for output in &sample.outputs {
+        let has_target = match &output.target {
+            Target::Ids { weights, .. } | Target::Features { weights, .. } => {
+                weights.iter().any(|&w| w > 0.0)
+            }
+            Target::Shared(_) | Target::Labels(_) => true,
+            Target::Unknown => false,
+        };
+        *counts.entry(output.head).or_default() += usize::from(has_target);
+    }
 }
 
 /// The evaluation of one task, batch by batch.

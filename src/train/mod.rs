@@ -18,7 +18,7 @@ pub use audit::{Audit, audit};
 pub use baseline::baseline;
 pub use checkpoint::{SaveError, Storage, save};
 pub use config::{Precision, TrainConfig, TrainConfigError};
-pub use evaluate::{Scores, evaluate};
+pub use evaluate::{SAMPLES, Scores, evaluate};
 pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
 use prefetch::Prefetcher;

@@ -80,11 +80,76 @@ fn damaged_tars_are_read_or_an_error() {
 }
 
 #[test]
+fn damaged_zips_are_read_or_an_error() {
+    let zip = |method: zip::CompressionMethod| {
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default().compression_method(method);
+        for (path, bytes) in [("a.txt", &b"one"[..]), ("b/two.txt", &[7; 700]), ("b/c/._three.txt", b"three")]
+        {
+            zip.start_file(path, options).unwrap();
+            zip.write_all(bytes).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    };
+    let good = [zip(zip::CompressionMethod::Deflated), zip(zip::CompressionMethod::Stored)];
+    let place = Place::new("x.zip");
+    // The directory is kept; deflate expands a byte to at most 1,032, and a growing buffer is copied to one of twice the size.
+    survives("zip", &good, Bound::bytes(MIB).and_of_file(4 * 1_032), |bytes| {
+        let files = Files::open(place.with(bytes))?;
+        for path in files.list() {
+            let _ = files.read(path);
+        }
+        Ok::<_, DataError>(())
+    });
+}
+
+#[test]
 fn damaged_shards_are_read_or_an_error() {
     let good = [tar(&[("0.jpg", b"pixels"), ("0.cls", b"3"), ("1.cls", b"0\n"), ("1.png", b"pixels")])];
     let place = Place::new("x.tar");
     // There may be 65,536 classes without names.
     survives("shard", &good, Bound::bytes(8 * MIB).and_of_file(16), |bytes| rows(place.with(bytes)));
+}
+
+/// A NumPy array of two numbers.
+fn npy() -> Vec<u8> {
+    smalti_npy::write("<f4", "(1, 2)", [0, 0, 128, 63, 0, 0, 0, 64])
+}
+
+/// Open shards as a table, and read all its values that can be read.
+fn values(location: &str) -> Result<(), DataError> {
+    let source = Source { layout: Some("webdataset".into()), ..Source::new(location) };
+    let table = SourceRegistry::builtin().open(&source)?;
+    let read = |row: usize| table.fields().iter().map(move |field| (row, field));
+    let read = (0..table.len()).flat_map(read).map(|(row, field)| table.value(row, field).map(drop));
+    let read: Vec<Result<(), DataError>> = read.collect();
+    read.into_iter().collect()
+}
+
+#[test]
+fn damaged_shards_of_numbers_are_read_or_an_error() {
+    let mut npz = zip::ZipWriter::new(std::io::Cursor::new(vec![]));
+    npz.start_file("a.npy", zip::write::SimpleFileOptions::default()).unwrap();
+    npz.write_all(&npy()).unwrap();
+    let npz = npz.finish().unwrap().into_inner();
+    let packed = b"\x83\xa1x\x03\xa1y\x92\x01\xcb\x3f\xf8\0\0\0\0\0\0\xa1z\x84\xa2nd\xc3\xa4type\xa3|u1\xa5shape\x91\x02\xa4data\xc4\x02ab";
+    let members: [(&str, &[u8]); 4] = [
+        ("0.npy", &npy()),
+        ("0.npz", &npz),
+        ("0.mp", packed),
+        ("0.json", b"{\"a\": [1, 2], \"b\": {\"c\": \"t\"}}"),
+    ];
+    // Each kind of member alone, so that damage reaches it, and all of them in gzip.
+    let good: Vec<Vec<u8>> = members.iter().map(|member| tar(&[*member, ("0.txt", b"t")])).collect();
+    let place = Place::new("x.tar");
+    survives("shard of numbers", &good, Bound::bytes(8 * MIB).and_of_file(200), |bytes| {
+        values(place.with(bytes))
+    });
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&tar(&members)).unwrap();
+    let packed = Place::new("x.tgz");
+    let bound = Bound::bytes(8 * MIB).and_of_file(4 * 1_032);
+    survives("shard in gzip", &[gzip.finish().unwrap()], bound, |bytes| values(packed.with(bytes)));
 }
 
 #[test]
@@ -121,11 +186,37 @@ fn damaged_csv_is_read_or_an_error() {
 }
 
 #[test]
+fn damaged_delimited_texts_are_read_or_an_error() {
+    let text = "id;name;x\n1;\"one; \"\"two\"\"\";1,5\n2;grün;2\n";
+    let utf16: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let indexed = ",a|b,c\n0,x,1\n1,y,2\n2,z,3\n";
+    let good = [text.as_bytes().to_vec(), utf16, indexed.into(), text.replace(';', "|").into()];
+    manifests("csv", &good, Bound::bytes(MIB).and_of_file(400));
+}
+
+#[test]
 fn damaged_json_lines_are_read_or_an_error() {
     let good = b"{\"path\": \"a.wav\", \"text\": \"one\", \"index\": 1}\n\
         {\"index\": 2.5, \"text\": \"gr\\u00fcn\", \"path\": \"b/c.wav\"}\n"
         .to_vec();
     manifests("jsonl", &[good], Bound::bytes(MIB).and_of_file(200));
+}
+
+#[test]
+fn damaged_indexed_json_lines_are_read_or_an_error() {
+    let good = b"{\"path\": \"a.wav\", \"text\": \"one\", \"index\": 1, \"v\": [1, 2]}\n\n\
+        {\"index\": 2.5, \"text\": \"gr\\u00fcn\", \"in\": {\"n\": null}}\n"
+        .to_vec();
+    let place = Place::new("x.jsonl");
+    // The buffer in which lines are searched has 1 MiB.
+    survives("indexed JSON lines", &[good], Bound::bytes(4 * MIB).and_of_file(200), |bytes| {
+        let source = Source { layout: Some("json_lines".into()), ..Source::new(place.with(bytes)) };
+        let table = SourceRegistry::builtin().open(&source)?;
+        for row in 0..table.len() {
+            table.fields().iter().try_for_each(|field| table.peek(row, field).map(drop))?;
+        }
+        Ok::<_, DataError>(())
+    });
 }
 
 /// A corpus of speech, one of whose files is damaged: its list is read, and then each clip if it can be.
@@ -216,6 +307,34 @@ fn damaged_parquet_is_read_or_an_error() {
     // Silence the reader's panics, which it catches itself.
     std::panic::set_hook(Box::new(|_| {}));
     manifests("parquet", &good, Bound::bytes(64 * MIB));
+}
+
+/// A stream of two record batches with texts, lists, classes and files.
+fn arrow_stream() -> Vec<u8> {
+    use arrow_array::types::{Int8Type, Int64Type};
+    use arrow_array::{ArrayRef, DictionaryArray, ListArray, RecordBatch, StringArray};
+    let kinds: DictionaryArray<Int8Type> = vec!["x", "y", "x"].into_iter().collect();
+    let lists = [Some(vec![Some(1), Some(2)]), None, Some(vec![None])];
+    let columns: [(&str, ArrayRef); 3] = [
+        ("text", Arc::new(StringArray::from(vec![Some("one"), None, Some("gr\u{fc}n")]))),
+        ("list", Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists))),
+        ("kind", Arc::new(kinds)),
+    ];
+    let columns = columns.into_iter().map(|(name, array)| (name, array, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    let mut bytes = vec![];
+    let mut writer = arrow_ipc::writer::StreamWriter::try_new(&mut bytes, &batch.schema()).unwrap();
+    (0..2).for_each(|_| writer.write(&batch).unwrap());
+    writer.finish().unwrap();
+    drop(writer);
+    bytes
+}
+
+#[test]
+fn damaged_arrow_streams_are_read_or_an_error() {
+    // Silence the reader's panics, which it catches itself.
+    std::panic::set_hook(Box::new(|_| {}));
+    manifests("arrow", &[arrow_stream()], Bound::bytes(64 * MIB));
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn files_that_cannot_be_tokenized_are_named() {
         ("text.npz", b"not a log"),
         ("cut.bmp", &bmp()[..40]),
         ("latin.txt", b"caf\xe9"),
-        ("log.jsonl", b"{\"observations\": [[1]], \"actions\": [0]}"),
+        ("log.jsonl", b"{\"observations\": [[1]], \"rewards\": [1]}"),
         ("blob", &[0xff, 0, 0xfe]),
     ]);
     let names = fs::read_dir(files.path()).unwrap().map(|entry| entry.unwrap().file_name());

@@ -153,6 +153,19 @@ fn a_missing_file_of_a_data_set_is_an_error() {
 }
 
 #[test]
+fn minari_in_arrow_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("0")).unwrap();
+    fs::write(folder.path().join("0/part-0.arrow"), b"ARROW1").unwrap();
+    let info = r#"{"data_format": "arrow", "total_episodes": 1, "total_steps": 2}"#;
+    fs::write(folder.path().join("metadata.json"), info).unwrap();
+    let output = smalti(&["data", "check", folder.path().to_str().unwrap()]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("write the data set anew with data_format=\"parquet\""), "{errors}");
+}
+
+#[test]
 fn tables_and_folders_of_files_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();

@@ -182,6 +182,13 @@ fn class_folders_need_no_splits() {
     let place = place(&photos());
     works(&place, &image_train("photos"));
     assert!(works(&place, "classify run photos/cat/0.png --json").out.contains("\"dog\""));
+    let unset = image_train("photos").replace("--set inputs.image.patch_size=4 --out run", "--out guessed");
+    let note = works(&place, &unset).err;
+    assert!(
+        note.contains("note: inputs.image: 28×28 pixels, ") && note.contains("patches of 4×4, from "),
+        "{note}"
+    );
+    assert!(note.contains("note: data: 9 rows for training, 1 held out for validation"), "{note}");
     for name in ["train/cat/1", "train/dog/1", "validation/cat/1", "validation/dog/1"] {
         write(place.path(), &format!("halves/{name}.png"), &png(28, 28));
     }
@@ -189,8 +196,15 @@ fn class_folders_need_no_splits() {
     let found = "data.validation: selects none of the 4 rows of halves";
     let advice =
         "split is train, validation; set another filter, or none (--set data.train= --set data.validation=)";
-    fails(&place, 1, &line, &[found, advice]);
-    works(&place, &format!("{line} --set data.validation=split=validation"));
+    fails(&place, 1, &format!("{line} --set data.validation=split=test"), &[found, advice]);
+    let chosen = "note: data: 2 rows for training, the 2 of the split validation for validation";
+    assert!(works(&place, &line).err.contains(chosen));
+    for name in ["test/cat/1", "test/dog/1", "test/dog/2"] {
+        write(place.path(), &format!("halves/{name}.png"), &png(28, 28));
+    }
+    assert!(works(&place, &line.replace("--out other", "--out thirds")).err.contains(chosen));
+    let all = format!("{} --set data.validation=", line.replace("--out other", "--out all"));
+    assert!(works(&place, &all).err.contains("note: data: 6 rows for training, 1 held out for validation"));
     for folder in ["flat", "loose/train"] {
         (0..4).for_each(|i| write(place.path(), &format!("{folder}/{i}.png"), &png(28, 28)));
     }

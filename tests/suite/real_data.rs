@@ -4,7 +4,7 @@ use smalti::config::RunConfig;
 use smalti::data::{Dataset, Sample, Target};
 use smalti::registry::Modalities;
 use smalti::sample::{Opened, Start};
-use smalti_contract::Content;
+use smalti_contract::{Content, Group};
 
 fn data(path: &str) -> String {
     let folder = std::env::var("SMALTI_DATA").expect("SMALTI_DATA names the folder with the data sets");
@@ -47,7 +47,7 @@ fn tiny_shakespeare_has_65_characters_and_the_usual_split() {
 #[test]
 #[ignore = "needs SMALTI_DATA"]
 fn mnist_is_read_from_idx_files() {
-    let splits = open("image", &settings("image/mnist", &["inputs.image.patch_size=4"]));
+    let splits = open("image", &settings("image/mnist", &[]));
     assert_eq!((splits.train.len(), splits.validation.len()), (60_000, 10_000));
     let first = splits.train.sample(0, None).unwrap();
     assert_eq!(first.outputs[0].target, Target::class(5));
@@ -57,13 +57,13 @@ fn mnist_is_read_from_idx_files() {
 #[test]
 #[ignore = "needs SMALTI_DATA"]
 fn cifar_is_read_from_shards_and_from_class_folders() {
-    let splits = open(
-        "image",
-        &settings("image/cifar10", &["inputs.image.patch_size=4", "inputs.image.num_channels=3"]),
-    );
+    let splits = open("image", &settings("image/cifar10", &[]));
     assert_eq!((splits.train.len(), splits.validation.len()), (50_000, 5_000));
     for sample in some(splits.train.as_ref()).into_iter().chain(some(splits.validation.as_ref())) {
-        assert_eq!(sample.inputs[0].1.len(), 64 + 1);
+        let tokens = &sample.inputs[0].1;
+        assert_eq!(tokens.len(), 64 + 1, "8×8 patches and a class token");
+        let dim = |group: &Group| group.content.features().map(|features| features.len() / group.order.len());
+        assert!(tokens.groups.iter().any(|group| dim(group) == Some(4 * 4 * 3)), "in colour");
         assert!(matches!(&sample.outputs[0].target, Target::Ids { ids, .. } if ids[0] < 10));
     }
 }

@@ -26,6 +26,6 @@ pub mod value;
 
 pub use registry::{Registry, RegistryError};
 pub use spec::{Axis, ContentSpec, KindSpec, SpecError, TokenSpec};
-pub use tokenizer::{AnyTokenizer, RawInputs, Sequence, TokenizeError, Tokenizer};
+pub use tokenizer::{AnyTokenizer, OpenDocument, RawInputs, Sequence, TokenizeError, Tokenizer};
 pub use tokens::{Content, Group, Tokens};
 pub use value::{Array, File, Numbers, Row, Value, Values};

@@ -112,6 +112,37 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
         }
     }
 
+    /// Read the ids of `n` documents, each followed by the id `end`; a document that is missing has none. By default all ids are
+    /// in memory.
+    ///
+    /// # Errors
+    /// As of [`sequence`](Self::sequence), with the number of the document.
+    fn documents(
+        &self,
+        n: usize,
+        open: &OpenDocument,
+        end: u32,
+    ) -> Result<Box<dyn Sequence>, (usize, TokenizeError)> {
+        let mut ids: Vec<u32> = vec![];
+        for number in 0..n {
+            let read = || -> Result<Option<Vec<u32>>, TokenizeError> {
+                let Some(bytes) = open(number)? else { return Ok(None) };
+                let sequence = self.sequence(bytes)?;
+                sequence.window(0..sequence.len()).map(Some)
+            };
+            if let Some(document) = read().map_err(|error| (number, error))? {
+                ids.extend(document);
+                ids.push(end);
+            }
+        }
+        Ok(Box::new(ids))
+    }
+
+    /// The id that ends a document, such as that of `<|endoftext|>`; `None`, the default, if the vocabulary has none.
+    fn end_of_text(&self) -> Option<u32> {
+        None
+    }
+
     /// The number of UTF-8 bytes in the text of these ids; `None` if the ids are not text.
     fn utf8_len(&self, _ids: &[u32]) -> Option<usize> {
         None
@@ -178,6 +209,10 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
     /// [`TokenizeError::NotInvertible`] if decoding is impossible.
     fn decode(&self, tokens: &Tokens) -> Result<Self::Raw, TokenizeError>;
 }
+
+/// Opens a document by its number; `None` if it is missing.
+pub type OpenDocument<'a> =
+    dyn Fn(usize) -> Result<Option<Box<dyn io::Read + Send>>, TokenizeError> + Sync + 'a;
 
 /// The ids of one long value, in memory or on disk.
 pub trait Sequence: Send + Sync {
@@ -296,6 +331,18 @@ pub trait AnyTokenizer: Send + Sync {
     /// # Errors
     /// As [`Tokenizer::sequence`].
     fn sequence(&self, bytes: Box<dyn io::Read + Send + '_>) -> Result<Box<dyn Sequence>, TokenizeError>;
+    /// [`Tokenizer::documents`].
+    ///
+    /// # Errors
+    /// As [`Tokenizer::documents`].
+    fn documents(
+        &self,
+        n: usize,
+        open: &OpenDocument,
+        end: u32,
+    ) -> Result<Box<dyn Sequence>, (usize, TokenizeError)>;
+    /// [`Tokenizer::end_of_text`].
+    fn end_of_text(&self) -> Option<u32>;
     /// [`Tokenizer::utf8_len`].
     fn utf8_len(&self, ids: &[u32]) -> Option<usize>;
     /// [`Tokenizer::width`].
@@ -382,6 +429,19 @@ impl<T: Tokenizer> AnyTokenizer for T {
 
     fn sequence(&self, bytes: Box<dyn io::Read + Send + '_>) -> Result<Box<dyn Sequence>, TokenizeError> {
         Tokenizer::sequence(self, bytes)
+    }
+
+    fn documents(
+        &self,
+        n: usize,
+        open: &OpenDocument,
+        end: u32,
+    ) -> Result<Box<dyn Sequence>, (usize, TokenizeError)> {
+        Tokenizer::documents(self, n, open, end)
+    }
+
+    fn end_of_text(&self) -> Option<u32> {
+        Tokenizer::end_of_text(self)
     }
 
     fn utf8_len(&self, ids: &[u32]) -> Option<usize> {

@@ -92,6 +92,10 @@ pub trait Values {
     fn read_file(&self, location: &str) -> Result<Option<Vec<u8>>, TokenizeError> {
         read_local(location)
     }
+
+    /// Tell the user, in one line, what a fit chose from the values: `"3 channels, from 200 of 1000 images"`. By default
+    /// the note is dropped.
+    fn note(&self, _note: &str) {}
 }
 
 impl dyn Values + '_ {

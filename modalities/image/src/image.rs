@@ -1,5 +1,6 @@
 //! One image, and its conversion between grey and RGB.
 
+use crate::resize::{Filter, Side, resize};
 use smalti_contract::TokenizeError;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -43,6 +44,16 @@ impl Image {
             return Ok(());
         };
         Err(TokenizeError::Input(problem))
+    }
+
+    /// Resize the image to `[height, width]` in pixels, as `Image.resize` of Pillow.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] for an image that [`Image::new`] rejects, for a side of 0, and for more than
+    /// [`MAX_PIXELS`](crate::MAX_PIXELS).
+    pub fn resize(&self, size: [usize; 2], filter: Filter) -> Result<Image, TokenizeError> {
+        self.check()?;
+        resize(self, size.map(Side::all), filter).map(Cow::into_owned)
     }
 
     /// Crop the image to these rows and columns, which must lie inside.

@@ -2,8 +2,8 @@
 
 use crate::exif;
 use crate::image::Image;
-use crate::read::{MAX_PIXELS, check_size, unreadable};
-use image::{DynamicImage, GrayImage, RgbImage, metadata::Orientation};
+use crate::read::{Header, MAX_PIXELS, check_size, unreadable};
+use image::{ColorType, DynamicImage, GrayImage, RgbImage, metadata::Orientation};
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat, Subsampling, compress};
 use smalti_contract::TokenizeError;
 
@@ -26,13 +26,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Tokeni
     let has_end = has_end_marker(bytes);
     let truncated = || unreadable("the JPEG has no end marker; the file is truncated");
     let explain = |error: JpegError| if has_end { unreadable(error) } else { truncated() };
-    let limits = DecodeLimits {
-        max_scans: MAX_SCANS,
-        // A progressive file in RGB needs memory for pixels, components, and their coefficients of 16 bits.
-        max_memory: Some(16 * MAX_PIXELS as u64),
-        ..DecodeLimits::default()
-    };
-    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(explain)?;
+    let mut decoder = Decoder::new_with_limits(bytes, limits()).map_err(explain)?;
     if !has_end && (decoder.has_multiple_scans() || decoder.is_arithmetic()) {
         return Err(truncated());
     }
@@ -49,6 +43,30 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Tokeni
     };
     let image = image.ok_or_else(|| unreadable("the decoded JPEG has another size than its header"))?;
     Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// Read the header of a JPEG file, without its pixels.
+///
+/// # Errors
+/// As of [`decode`], for what the header tells.
+pub(crate) fn header(bytes: &[u8]) -> Result<Header, TokenizeError> {
+    let decoder = Decoder::new_with_limits(bytes, limits()).map_err(unreadable)?;
+    let color = match check(&decoder, bytes.len())? {
+        PixelFormat::Grayscale => ColorType::L8,
+        _ => ColorType::Rgb8,
+    };
+    let orientation = decoder.exif_data().and_then(exif::orientation).unwrap_or(Orientation::NoTransforms);
+    let size = [decoder.header().width, decoder.header().height].map(u32::from);
+    Ok(Header { size, color, orientation })
+}
+
+fn limits() -> DecodeLimits {
+    DecodeLimits {
+        max_scans: MAX_SCANS,
+        // A progressive file in RGB needs memory for pixels, components, and their coefficients of 16 bits.
+        max_memory: Some(16 * MAX_PIXELS as u64),
+        ..DecodeLimits::default()
+    }
 }
 
 /// Check the header before decoding: fail for a size that `length` bytes cannot hold and for unsupported formats.

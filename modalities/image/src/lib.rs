@@ -31,6 +31,7 @@ pub mod cifar;
 mod config;
 mod exif;
 pub mod fit;
+mod guess;
 pub mod idx;
 mod image;
 mod jpeg;

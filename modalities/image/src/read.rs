@@ -1,7 +1,8 @@
 //! Reading an image file.
 
 use crate::{exif, image::Image, jpeg, preset::WHITE, tiff};
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use smalti_contract::{Array, Numbers, TokenizeError, Value};
 use std::io::Cursor;
 use std::panic::catch_unwind;
@@ -63,22 +64,66 @@ pub(crate) fn read_value(value: Value, background: [u8; 3]) -> Result<Image, Tok
 
 /// Decode the image as stored in the file, and its orientation.
 fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeError> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
+    let reader = recognise(bytes)?;
     match reader.format() {
-        None => return Err(unreadable("unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known")),
         Some(ImageFormat::Jpeg) => return jpeg::decode(bytes),
         Some(ImageFormat::Tiff) => return tiff::decode(bytes),
-        Some(_) => {}
+        _ => {}
+    }
+    let mut decoder = reader.into_decoder().map_err(unreadable)?;
+    let orientation = header_of(&mut decoder)?.orientation;
+    Ok((DynamicImage::from_decoder(decoder).map_err(unreadable)?, orientation))
+}
+
+/// The header of an image, as stored in the file.
+pub(crate) struct Header {
+    /// `[width, height]` in pixels, before the orientation is applied.
+    pub size: [u32; 2],
+    /// The channels of the decoded image.
+    pub color: ColorType,
+    pub orientation: Orientation,
+}
+
+/// Read the header of an image, without its pixels.
+///
+/// # Errors
+/// As of [`read_over`], for what the header tells.
+pub(crate) fn header(bytes: &[u8]) -> Result<Header, TokenizeError> {
+    let read = || {
+        let reader = recognise(bytes)?;
+        match reader.format() {
+            Some(ImageFormat::Jpeg) => jpeg::header(bytes),
+            Some(ImageFormat::Tiff) => tiff::header(bytes),
+            _ => header_of(&mut reader.into_decoder().map_err(unreadable)?),
+        }
+    };
+    catch_unwind(read).unwrap_or_else(|_| Err(unreadable("the decoder panicked")))
+}
+
+/// A reader of the file's format, with a bound on memory.
+fn recognise(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, TokenizeError> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
+    if reader.format().is_none() {
+        return Err(unreadable("unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known"));
     }
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(unreadable)?;
+    Ok(reader)
+}
+
+fn header_of(decoder: &mut impl ImageDecoder) -> Result<Header, TokenizeError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
     let exif = decoder.exif_metadata().map_err(unreadable)?;
     let orientation = exif.and_then(|exif| exif::orientation(&exif)).unwrap_or(Orientation::NoTransforms);
-    Ok((DynamicImage::from_decoder(decoder).map_err(unreadable)?, orientation))
+    Ok(Header { size: [width, height], color: decoder.color_type(), orientation })
+}
+
+/// The channels of an image without transparency: 1 for grey, also over a grey background, otherwise 3.
+pub(crate) fn channels(color: ColorType, background: [u8; 3]) -> usize {
+    let is_grey = background.iter().all(|value| *value == background[0]);
+    if color.has_color() || color.has_alpha() && !is_grey { 3 } else { 1 }
 }
 
 /// Fail for more than [`MAX_PIXELS`].
@@ -93,14 +138,12 @@ pub(crate) fn check_size(width: u32, height: u32) -> Result<(), TokenizeError> {
 fn flatten(image: DynamicImage, background: [u8; 3]) -> Result<Image, TokenizeError> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let color = image.color();
-    let (channels, pixels) = match (color.has_color(), color.has_alpha()) {
-        (false, false) => (1, image.into_luma8().into_raw()),
-        // A grey image over a grey background stays grey.
-        (false, true) if background.iter().all(|value| *value == background[0]) => {
-            (1, over([background[0]], &image.into_luma_alpha8()))
-        }
-        (true, false) => (3, image.into_rgb8().into_raw()),
-        (_, true) => (3, over(background, &image.into_rgba8())),
+    let channels = channels(color, background);
+    let pixels = match (channels, color.has_alpha()) {
+        (1, false) => image.into_luma8().into_raw(),
+        (1, true) => over([background[0]], &image.into_luma_alpha8()),
+        (_, false) => image.into_rgb8().into_raw(),
+        (_, true) => over(background, &image.into_rgba8()),
     };
     Image::new(width, height, channels, pixels).map_err(unreadable)
 }
@@ -138,5 +181,33 @@ mod tests {
         let read = |format: &ImageFormat| ours.contains(format) || format.reading_enabled();
         assert!(formats.iter().all(read));
         assert!(ImageFormat::all().filter(read).all(|read| formats.contains(&read)));
+    }
+
+    /// All files of `tests/files` that are read.
+    fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
+        let mut files = vec![];
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.display().to_string();
+            if path.is_dir() {
+                files.extend(self::files(&name));
+            } else {
+                files.push((name, std::fs::read(&path).unwrap()));
+            }
+        }
+        files.retain(|(_, bytes)| read(bytes).is_ok());
+        files
+    }
+
+    #[test]
+    fn a_header_agrees_with_its_image() {
+        let files = files("tests/files");
+        assert!(files.len() > 10, "{}", files.len());
+        for (name, bytes) in files {
+            let (header, (image, orientation)) = (header(&bytes).unwrap(), decode(&bytes).unwrap());
+            assert_eq!(header.size, [image.width(), image.height()], "{name}");
+            assert_eq!(header.orientation, orientation, "{name}");
+            assert_eq!(channels(header.color, WHITE), read(&bytes).unwrap().channels, "{name}");
+        }
     }
 }

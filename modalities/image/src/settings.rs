@@ -27,17 +27,19 @@ pub struct ImageSettings {
     /// preset, a run that starts from another one keeps that run's settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
-    /// 1 for grey, 3 for RGB. Default: the channels of the first training image.
+    /// 1 for grey, 3 for RGB. Default: 3 if one of 200 training images has colours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_channels: Option<usize>,
-    /// The side of a square patch, in pixels. Default: 4.
+    /// The side of a square patch, in pixels. Default: about the square root of the image's side, such as 4 for 28×28 and 16
+    /// for 224×224 pixels; 4 with a `stride`, native sizes or `max_patches`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_size: Option<usize>,
     /// Pixels from the start of a patch to the start of the next, below `patch_size` if patches overlap. Default:
     /// `patch_size`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
-    /// `[height, width]`, in pixels, to which every image is resized. Default: each image keeps its size.
+    /// `[height, width]`, in pixels, to which every image is resized. Default: the size of the training images or, if they
+    /// differ or are large, a square of at most 224×224; with a `patch_size`, each image keeps its size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<[usize; 2]>,
     /// How an image is resized: `"stretch"`, `{ crop = { shortest_edge = 256 } }`, `{ stretch_crop = { size = [256, 256] } }`
@@ -79,13 +81,32 @@ impl ImageSettings {
         values: &dyn Values,
     ) -> Result<ImageConfig, TokenizeError> {
         let before = before.filter(|_| self.preset.is_none());
-        let known = self.preset.map(Preset::config).or(before.clone());
-        let mut unfitted = self.resolved(known)?;
+        let Some(known) = self.preset.map(Preset::config).or(before.clone()) else {
+            return self.fit_unknown(values);
+        };
+        let mut unfitted = self.resolved(Some(known))?;
         // Learned positions stay, unless images are cut into other patches.
         let same = before.filter(|before| before.cuts_as(&unfitted.config));
         unfitted.max_patches = unfitted.max_patches.or(same.map(|before| before.max_patches));
         unfitted.config.check().map_err(config_error)?;
         unfitted.fit(values)
+    }
+
+    /// Fit without a preset and another run's configuration: channels, size and patches are guessed.
+    fn fit_unknown(self, values: &dyn Values) -> Result<ImageConfig, TokenizeError> {
+        let settings = self.with_patch_of_size();
+        // Other settings are checked before an image is read, as if its size were known.
+        let mut unguessed = settings.clone().resolved(None)?.config;
+        if settings.lacks_geometry() {
+            unguessed.image_size = Some([unguessed.patch_size; 2]);
+        }
+        unguessed.check().map_err(config_error)?;
+        let (settings, note) = settings.guessed(unguessed.background, values)?;
+        let config = settings.resolved(None)?.fit(values)?;
+        if let Some(note) = note {
+            values.note(&note);
+        }
+        Ok(config)
     }
 
     /// Merge these settings with known ones into a configuration, with placeholders for values that are not known yet.
@@ -104,6 +125,7 @@ impl ImageSettings {
         let channels = channels.or(mean.as_ref().map(Vec::len));
         let base = known.unwrap_or_else(|| ImageConfig {
             num_channels: 1,
+            // Of a size that is guessed, or that no usual patches fill.
             patch_size: PATCH_SIZE,
             stride: None,
             image_size: None,

@@ -2,7 +2,7 @@
 
 use crate::exif;
 use crate::jpeg::rgb_of_cmyk;
-use crate::read::{MAX_BYTES, check_size, unreadable};
+use crate::read::{Header, MAX_BYTES, check_size, unreadable};
 use image::{DynamicImage, GrayAlphaImage, GrayImage, RgbImage, RgbaImage, metadata::Orientation};
 use smalti_contract::TokenizeError;
 use std::borrow::Cow;
@@ -23,10 +23,7 @@ type TiffDecoder<'a> = Decoder<Cursor<&'a [u8]>>;
 /// float outside of 0..=1, and for pixels and samples of other kinds.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), TokenizeError> {
     let (file, has_palette) = with_grey_indices(bytes);
-    let mut decoder = Decoder::new(Cursor::new(&file[..])).map_err(unreadable)?;
-    let (width, height) = decoder.dimensions().map_err(unreadable)?;
-    check_size(width, height)?;
-    let pixel = Pixel::read(&mut decoder, has_palette)?;
+    let (decoder, [width, height], pixel) = open(&file, has_palette)?;
     let samples = read_samples(decoder, &pixel)?;
     let (channels, pixels) = pixel.convert(samples);
     let image = match channels {
@@ -37,6 +34,31 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Tokeni
     };
     let image = image.ok_or_else(|| unreadable("the decoded TIFF has another size than its header"))?;
     Ok((image, exif::orientation(bytes).unwrap_or(Orientation::NoTransforms)))
+}
+
+/// Read the header of the first page of a TIFF file, without its pixels.
+///
+/// # Errors
+/// As of [`decode`], for what the header tells.
+pub(crate) fn header(bytes: &[u8]) -> Result<Header, TokenizeError> {
+    let (file, has_palette) = with_grey_indices(bytes);
+    let (_, size, pixel) = open(&file, has_palette)?;
+    let color = match (&pixel.colour, pixel.alpha) {
+        (Colour::Grey, Alpha::None) => image::ColorType::L8,
+        (Colour::Grey, _) => image::ColorType::La8,
+        (_, Alpha::None) => image::ColorType::Rgb8,
+        _ => image::ColorType::Rgba8,
+    };
+    Ok(Header { size, color, orientation: exif::orientation(bytes).unwrap_or(Orientation::NoTransforms) })
+}
+
+/// The decoder of a file, the `[width, height]` of its first page, and its pixels' samples.
+fn open(file: &[u8], has_palette: bool) -> Result<(TiffDecoder<'_>, [u32; 2], Pixel), TokenizeError> {
+    let mut decoder = Decoder::new(Cursor::new(file)).map_err(unreadable)?;
+    let (width, height) = decoder.dimensions().map_err(unreadable)?;
+    check_size(width, height)?;
+    let pixel = Pixel::read(&mut decoder, has_palette)?;
+    Ok((decoder, [width, height], pixel))
 }
 
 /// The file, and whether it has a palette. The decoder reads no palettes, so the indices become grey values for it.

@@ -100,9 +100,10 @@ impl Tokenizer for ImageTokenizer {
     type Config = ImageConfig;
     type Raw = Image;
 
-    /// Settings that are left out come from the preset or, without one, from the configuration `before`. The rest is
-    /// fitted to at most 5,000 images, spread evenly: the channels of the first, the mean and deviation of all, and the
-    /// maximal rows and columns of patches.
+    /// Settings that are left out come from the preset or, without one, from the configuration `before`. Without both,
+    /// channels, size and patches are guessed from the headers of at most 200 images, spread evenly, and a
+    /// [note](Values::note) says so; a `patch_size` or another setting of shapes keeps each image's size. The rest is
+    /// fitted to at most 5,000 images: the mean and deviation of all, and the maximal rows and columns of patches.
     ///
     /// # Errors
     /// [`TokenizeError::Config`] for conflicting settings, and for missing settings without an image to fit them to; as

@@ -3,7 +3,8 @@
 mod tiffs;
 
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
-use smalti_image::{cifar, idx, read, write_jpeg};
+use smalti_contract::{File, Tokenizer, Value};
+use smalti_image::{ImageSettings, ImageTokenizer, cifar, idx, read, write_jpeg};
 use smalti_mutation::{Bound, survives};
 use std::io::Cursor;
 
@@ -113,6 +114,28 @@ fn tiff() {
         kept("deflate.tif"),
     ];
     images(ImageFormat::Tiff, valid);
+}
+
+/// Headers alone, from which channels, sizes and patches are guessed.
+#[test]
+fn headers() {
+    let valid = vec![
+        file(transparent(), ImageFormat::Png),
+        kept("palette.png"),
+        kept("progressive.jpg"),
+        kept("jpeg/orientation-7.jpg"),
+        kept("cmyk.jpg"),
+        kept("animated.webp"),
+        file(colours(), ImageFormat::Gif),
+        file(grey(), ImageFormat::Bmp),
+        kept("lzw.tif"),
+    ];
+    survives("headers of images", &valid, Bound::bytes(1 << 30), |bytes| {
+        let settings =
+            ImageSettings { mean: Some(vec![0.5]), std: Some(vec![0.5]), ..ImageSettings::default() };
+        let file = File { name: "image".into(), bytes: bytes.to_vec() };
+        ImageTokenizer::fit(settings, None, &vec![Value::File(file)])
+    });
 }
 
 /// Palettes, alpha, floats, packed bits and planes.

@@ -3,9 +3,10 @@
 use serde_json::json;
 use smalti_contract::{Array, File, Numbers, Registry, TokenizeError, Tokenizer, Value, Values};
 use smalti_image::{
-    Augment, Filter, Image, ImageConfig, ImageSettings, ImageTokenizer, Preset, Resize, fit, write_jpeg,
+    Augment, Filter, Image, ImageConfig, ImageSettings, ImageTokenizer, Preset, RandomCrop, Resize, fit,
+    write_jpeg,
 };
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 fn image(height: usize, width: usize, channels: usize) -> Image {
     let pixels = (0..height * width * channels).map(|i| (i * 37 % 251) as u8).collect();
@@ -57,9 +58,9 @@ fn missing_settings_are_fitted_to_the_images() {
     let images = [image(8, 12, 3), image(20, 4, 3), image(4, 4, 1)];
     let mut rows = values(&images);
     rows.insert(0, Value::Missing);
-    let config = fitted(ImageSettings::default(), &rows);
+    let config = fitted(ImageSettings { patch_size: Some(4), ..ImageSettings::default() }, &rows);
     let (mean, std) = fit::normalisation(&images, 3).unwrap();
-    assert_eq!((config.num_channels, config.patch_size, config.max_patches), (3, 4, [5, 3]));
+    assert_eq!((config.num_channels, config.image_size, config.max_patches), (3, None, [5, 3]));
     assert_eq!((&config.mean, &config.std), (&mean, &std));
     let grey = fitted(ImageSettings { num_channels: Some(1), ..ImageSettings::default() }, &rows);
     assert_eq!((grey.mean, grey.std), fit::normalisation(&images, 1).unwrap());
@@ -67,6 +68,75 @@ fn missing_settings_are_fitted_to_the_images() {
     assert_eq!(fitted(sized, &rows).max_patches, [3, 1]);
     let native = ImageSettings { resize: Some(Resize::Native { patches: 9 }), ..ImageSettings::default() };
     assert_eq!(fitted(native, &values(&[image(8, 8, 1)])).max_patches, [3, 3]);
+}
+
+/// Values that keep the notes of a fit.
+struct Noted {
+    values: Vec<Value>,
+    notes: RefCell<Vec<String>>,
+}
+
+impl Values for Noted {
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    fn get(&self, index: usize) -> Result<Value, TokenizeError> {
+        Ok(self.values[index].clone())
+    }
+
+    fn note(&self, note: &str) {
+        self.notes.borrow_mut().push(note.into());
+    }
+}
+
+/// The fitted configuration, and the note of the fit.
+fn noted(settings: ImageSettings, values: Vec<Value>) -> (ImageConfig, Option<String>) {
+    let values = Noted { values, notes: RefCell::default() };
+    let config = fitted(settings, &values);
+    let notes = values.notes.into_inner();
+    assert!(notes.len() < 2, "{notes:?}");
+    (config, notes.into_iter().next())
+}
+
+#[test]
+fn channels_size_and_patches_are_guessed_and_noted() {
+    let off = ImageSettings::default;
+    let digits = vec![value(&image(28, 28, 1)); 1000];
+    let (config, note) = noted(off(), digits.clone());
+    let found = (config.num_channels, config.image_size, config.patch_size, config.max_patches);
+    assert_eq!(found, (1, Some([28, 28]), 4, [7, 7]));
+    assert_eq!(
+        note.unwrap(),
+        "28×28 pixels, 1 channel, patches of 4×4, from 200 of 1000 images; set image_size, num_channels, patch_size to \
+         change them"
+    );
+
+    let file = |height, width, channels| {
+        let bytes = write_jpeg(&image(height, width, channels), 90).unwrap();
+        Value::File(File { name: "a.jpg".into(), bytes })
+    };
+    let (config, note) = noted(off(), vec![file(60, 80, 1), file(90, 64, 3), file(70, 64, 1)]);
+    let found = (config.num_channels, config.image_size, config.patch_size, config.max_patches);
+    assert_eq!(found, (3, Some([72, 72]), 8, [9, 9]));
+    assert!(
+        note.unwrap()
+            .starts_with("resized to 72×72 pixels, 3 channels, patches of 8×8, from 3 of 3 images; ")
+    );
+
+    let (config, note) = noted(ImageSettings { patch_size: Some(7), ..off() }, digits.clone());
+    assert_eq!((config.image_size, config.max_patches), (None, [4, 4]), "each image keeps its size");
+    assert_eq!(note.unwrap(), "1 channel, from 200 of 1000 images; set num_channels to change it");
+    let sized = ImageSettings { image_size: Some([96, 64]), num_channels: Some(1), ..off() };
+    let (config, note) = noted(sized, digits);
+    assert_eq!((config.patch_size, config.max_patches, note), (8, [12, 8], None));
+}
+
+#[test]
+fn crops_and_blends_need_no_size() {
+    let augment = Augment { crop: Some(RandomCrop::default()), ..Augment::default() };
+    let settings = ImageSettings { augment, ..ImageSettings::default() };
+    assert_eq!(fitted(settings, &values(&[image(32, 32, 3)])).image_size, Some([32, 32]));
 }
 
 #[test]
@@ -93,11 +163,14 @@ fn constant_images_are_not_scaled() {
 fn no_more_images_are_read_than_needed() {
     let images = Counted::new(20_000);
     let config = fitted(ImageSettings::default(), &images);
-    assert_eq!((images.read.get(), config.max_patches), (5_000, [1, 2]));
+    assert_eq!((images.read.get(), config.image_size), (5_200, Some([4, 4])), "200 headers, then pixels");
     let known = ImageSettings { mean: Some(vec![0.5]), std: Some(vec![0.5]), ..ImageSettings::default() };
     let images = Counted::new(20_000);
     fitted(ImageSettings { image_size: Some([8, 8]), ..known.clone() }, &images);
     assert_eq!(images.read.get(), 0);
+    let guessed = Counted::new(20_000);
+    fitted(known.clone(), &guessed);
+    assert_eq!(guessed.read.get(), 200);
     fitted(ImageSettings { max_patches: Some([9, 9]), ..known }, &images);
     assert_eq!(images.read.get(), 0);
     fitted(ImageSettings { preset: Some(Preset::Mnist), ..ImageSettings::default() }, &images);

@@ -7,17 +7,26 @@ pub(crate) struct Column {
     mean: f64,
     /// The sum of squared distances from the mean.
     squares: f64,
+    /// The largest relative rounding error of a number.
+    epsilon: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
 }
 
 impl Column {
-    pub(crate) const EMPTY: Self =
-        Self { count: 0.0, mean: 0.0, squares: 0.0, low: f64::INFINITY, high: f64::NEG_INFINITY };
+    pub(crate) const EMPTY: Self = Self {
+        count: 0.0,
+        mean: 0.0,
+        squares: 0.0,
+        epsilon: 0.0,
+        low: f64::INFINITY,
+        high: f64::NEG_INFINITY,
+    };
 
-    /// Add a number that is not NaN, by Welford's method (1962), which keeps a small deviation around a large mean in
-    /// one pass.
-    pub(crate) fn add(&mut self, number: f64) {
+    /// Add a number that is not NaN and has a relative rounding error of `epsilon`, by Welford's method (1962), which keeps
+    /// a small deviation around a large mean in one pass.
+    pub(crate) fn add(&mut self, number: f64, epsilon: f64) {
+        self.epsilon = self.epsilon.max(epsilon);
         self.count += 1.0;
         let before = number - self.mean;
         self.mean += before / self.count;
@@ -31,9 +40,16 @@ impl Column {
         if self.low == self.high { self.low } else { self.mean }
     }
 
-    /// The (population) standard deviation; 1 for a constant column and one without numbers.
+    /// Whether all numbers are the same but for rounding: within 8 units in the last place of the largest magnitude, 1e-6
+    /// of it in single precision. Also true without numbers.
+    fn is_constant(&self) -> bool {
+        self.low >= self.high || self.high - self.low <= 8.0 * self.epsilon * self.magnitude()
+    }
+
+    /// The (population) standard deviation; 1 for a constant column and one without numbers, because dividing by rounding
+    /// errors would make millions of the first real change.
     pub(crate) fn std(&self) -> f64 {
-        if self.low >= self.high {
+        if self.is_constant() {
             return 1.0;
         }
         let std = (self.squares / self.count).sqrt();
@@ -63,7 +79,7 @@ mod tests {
 
     fn column(numbers: &[f64]) -> Column {
         let mut column = Column::EMPTY;
-        numbers.iter().for_each(|&number| column.add(number));
+        numbers.iter().for_each(|&number| column.add(number, f64::EPSILON));
         column
     }
 
@@ -83,6 +99,8 @@ mod tests {
     fn constant_and_empty_columns_have_a_deviation_of_1() {
         let constant = column(&[0.1; 7]);
         assert_eq!((constant.mean(), constant.std(), constant.half_range()), (0.1, 1.0, 1.0));
+        let noise = column(&[0.1 + 0.2, 0.3, 0.3]);
+        assert_eq!((noise.std(), column(&[0.3, 0.3 + 1e-9]).std() < 1e-8), (1.0, true));
         let empty = column(&[]);
         assert_eq!((empty.mean(), empty.std(), empty.middle(), empty.magnitude()), (0.0, 1.0, 0.0, 0.0));
     }

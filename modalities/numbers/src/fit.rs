@@ -139,6 +139,8 @@ impl Found {
             if value == Value::Missing {
                 continue;
             }
+            // Arrays are in single precision.
+            let epsilon = if matches!(value, Value::Array(_)) { f32::EPSILON.into() } else { f64::EPSILON };
             let numbers = read_numbers(value).map_err(located)?;
             let (found, first) = found.get_or_insert_with(|| (Self::new(numbers.len()), place));
             let (expected, length) = (found.columns.len(), numbers.len());
@@ -149,7 +151,7 @@ impl Found {
                 );
                 return Err(located(TokenizeError::Input(problem)));
             }
-            found.add(&numbers);
+            found.add(&numbers, epsilon);
             if ids {
                 found.add_ids(&numbers, place).map_err(located)?;
             }
@@ -166,12 +168,12 @@ impl Found {
         Self { columns: vec![Column::EMPTY; dim], missing: false, largest: None }
     }
 
-    fn add(&mut self, numbers: &[f64]) {
+    fn add(&mut self, numbers: &[f64], epsilon: f64) {
         for (column, &number) in self.columns.iter_mut().zip(numbers) {
             if number.is_nan() {
                 self.missing = true;
             } else {
-                column.add(number);
+                column.add(number, epsilon);
             }
         }
     }

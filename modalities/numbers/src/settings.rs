@@ -14,7 +14,8 @@ pub struct NumbersSettings {
     /// One token with all numbers (`"one"`, the default), or one token with one feature for each number (`"each"`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<TokensPer>,
-    /// Subtract each column's mean and divide by its standard deviation. Default: true without a `scale`.
+    /// Subtract each column's mean and divide by its standard deviation, by 1 if the column never changes but for rounding.
+    /// Default: true without a `scale`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalize: Option<bool>,
     /// The mean of each column, or one number for all.

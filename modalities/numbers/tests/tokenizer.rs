@@ -61,11 +61,11 @@ fn every_form_keeps_the_contract() {
 
 #[test]
 fn statistics_are_per_column() {
-    let rows = vectors(&[&[1e9, 5.0, 1e-9], &[1e9 + 128.0, 5.0, 3e-9]]);
+    let rows = vectors(&[&[1e9, 5.0, 1e-9], &[1e9 + 65536.0, 5.0, 3e-9]]);
     let NumbersConfig { mean, std, missing_indicators, .. } =
         NumbersTokenizer::fit(settings(), None, &rows).unwrap();
     assert_eq!((mean[1], std[1]), (5.0, 1.0), "a constant column is not scaled");
-    assert_eq!((mean[0], std[0], missing_indicators), (1e9 + 64.0, 64.0, false));
+    assert_eq!((mean[0], std[0], missing_indicators), (1e9 + 32768.0, 32768.0, false));
     assert!((mean[2] - 2e-9).abs() < 1e-15 && (std[2] - 1e-9).abs() < 1e-15);
     let given = NumbersSettings {
         mean: Some(OneOrAll::One(1.0)),
@@ -84,6 +84,10 @@ fn a_change_of_a_constant_number_stays_small() {
     let tokenizer = fitted(settings(), &vectors(&[&[0.25, 5.0], &[0.5, 5.0], &[0.75, 5.0]])).unwrap();
     let tokens = tokenizer.encode(&vec![0.5, 5.001]).unwrap();
     assert!((features(&tokens)[1] - 0.001).abs() < 1e-6, "{:?}", features(&tokens));
+    // The same, where the number is computed and its last bits differ.
+    let rows = vectors(&[&[0.25, 5.0], &[0.5, 5.000_000_5], &[0.75, 4.999_999_5]]);
+    let tokens = fitted(settings(), &rows).unwrap().encode(&vec![0.5, 5.001]).unwrap();
+    assert!((features(&tokens)[1] - 0.001).abs() < 1e-5, "{:?}", features(&tokens));
 }
 
 #[test]

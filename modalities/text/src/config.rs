@@ -8,6 +8,9 @@ pub const UNKNOWN: &str = "<unk>";
 /// The mask token of masked language modelling: its name in smalti, and in BERT's vocabularies.
 pub const MASK_TOKENS: [&str; 2] = ["<mask>", "[MASK]"];
 
+/// The token that ends a document: its name in smalti, which is GPT-2's, and in other vocabularies.
+pub const END_TOKENS: [&str; 5] = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]"];
+
 /// Vocabulary, special tokens and context of a [`TextTokenizer`](crate::TextTokenizer).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

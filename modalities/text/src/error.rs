@@ -17,3 +17,12 @@ pub enum TextError {
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
 }
+
+impl From<TextError> for TokenizeError {
+    fn from(error: TextError) -> Self {
+        match error {
+            TextError::Tokenize(error) => error,
+            error => TokenizeError::Input(error.to_string()),
+        }
+    }
+}

@@ -2,14 +2,21 @@
 
 use crate::blocks::Blocks;
 use crate::error::TextError;
-use crate::tokenizer::TextTokenizer;
-use smalti_contract::{Sequence, TokenizeError};
+use crate::tokenizer::{TextTokenizer, whole};
+use rayon::prelude::*;
+use smalti_contract::{OpenDocument, Sequence, TokenizeError};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::ops::Range;
 
 /// The maximal number of ids in memory; more are in a file.
 const IN_MEMORY: usize = 1 << 22;
+
+/// The number of documents that are encoded at once.
+const BATCH: usize = 256;
+
+/// The most bytes of a document that is encoded beside others, by all threads.
+const SHORT: u64 = 1 << 20;
 
 /// The ids of a text: in memory up to about four million, otherwise in an unnamed temporary file, which the system
 /// deletes when the process ends.
@@ -44,27 +51,41 @@ impl Ids {
         tokenizer: &TextTokenizer,
         in_memory: usize,
     ) -> Result<Self, TextError> {
-        let (mut held, mut characters, mut len) = (Vec::new(), 0, 0);
-        let mut disk: Option<Writer> = None;
-        for block in blocks {
-            let block = block?;
-            let ids = tokenizer.part_ids(&block, characters)?;
-            characters += block.chars().count();
-            len += ids.len();
-            match &mut disk {
-                Some(disk) => disk.write(&ids)?,
-                None => held.extend(ids),
-            }
-            if disk.is_none() && held.len() > in_memory {
-                let file = disk.insert(Writer::new(tokenizer.vocabulary_size())?);
-                file.write(&std::mem::take(&mut held))?;
+        let mut store = Store::new(tokenizer, in_memory);
+        store.read_blocks(blocks, tokenizer)?;
+        store.finish()
+    }
+
+    /// Encode `n` documents, each followed by the id `end`.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read), with the number of the document.
+    pub(crate) fn of_documents(
+        n: usize,
+        open: &OpenDocument,
+        end: u32,
+        tokenizer: &TextTokenizer,
+    ) -> Result<Self, (usize, TokenizeError)> {
+        let mut store = Store::new(tokenizer, IN_MEMORY);
+        for first in (0..n).step_by(BATCH) {
+            let batch = first..n.min(first + BATCH);
+            let read = batch.into_par_iter().map(|number| Document::read(open(number)?, tokenizer));
+            for (number, document) in (first..).zip(read.collect::<Vec<_>>()) {
+                let add = || -> Result<(), TokenizeError> {
+                    match document? {
+                        Document::Missing => return Ok(()),
+                        Document::Short(ids) => store.push(&ids)?,
+                        Document::Long => {
+                            let Some(bytes) = open(number)? else { return Ok(()) };
+                            store.read(tokenizer.cased_bytes(bytes)?, tokenizer)?;
+                        }
+                    }
+                    Ok(store.push(&[end])?)
+                };
+                add().map_err(|error| (number, error))?;
             }
         }
-        let held = match disk {
-            Some(disk) => disk.finish()?,
-            None => Held::Memory(held),
-        };
-        Ok(Self { held, len })
+        store.finish().map_err(|error| (n, error.into()))
     }
 
     /// The number of ids.
@@ -128,6 +149,82 @@ fn read_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()
     Ok(())
 }
 
+/// A document: the ids of one of at most [`SHORT`] bytes.
+enum Document {
+    Missing,
+    Short(Vec<u32>),
+    Long,
+}
+
+impl Document {
+    fn read(bytes: Option<Box<dyn Read + Send>>, tokenizer: &TextTokenizer) -> Result<Self, TokenizeError> {
+        let Some(bytes) = bytes else { return Ok(Self::Missing) };
+        let mut text = vec![];
+        let read = bytes.take(SHORT + 1).read_to_end(&mut text);
+        read.map_err(TextError::Read)?;
+        match text.len() as u64 {
+            0 => Ok(Self::Missing),
+            n if n > SHORT => Ok(Self::Long),
+            _ => tokenizer.part_ids(&tokenizer.cased(whole(&text)?), 0).map(Self::Short),
+        }
+    }
+}
+
+/// Ids that are being collected: in memory until there are too many.
+struct Store {
+    held: Vec<u32>,
+    disk: Option<Writer>,
+    len: usize,
+    in_memory: usize,
+    vocabulary: usize,
+}
+
+impl Store {
+    fn new(tokenizer: &TextTokenizer, in_memory: usize) -> Self {
+        Self { held: vec![], disk: None, len: 0, in_memory, vocabulary: tokenizer.vocabulary_size() }
+    }
+
+    /// Append the ids of a text of any size.
+    fn read(&mut self, text: impl Read, tokenizer: &TextTokenizer) -> Result<(), TextError> {
+        self.read_blocks(Blocks::new(text, tokenizer.cuts()), tokenizer)
+    }
+
+    fn read_blocks<R: Read>(
+        &mut self,
+        blocks: Blocks<R>,
+        tokenizer: &TextTokenizer,
+    ) -> Result<(), TextError> {
+        let mut characters = 0;
+        for block in blocks {
+            let block = block?;
+            self.push(&tokenizer.part_ids(&block, characters)?)?;
+            characters += block.chars().count();
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, ids: &[u32]) -> Result<(), TextError> {
+        self.len += ids.len();
+        match &mut self.disk {
+            Some(disk) => disk.write(ids)?,
+            None => self.held.extend(ids),
+        }
+        if self.disk.is_none() && self.held.len() > self.in_memory {
+            let disk = self.disk.insert(Writer::new(self.vocabulary)?);
+            disk.write(&std::mem::take(&mut self.held))?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Ids, TextError> {
+        let held = match self.disk {
+            Some(disk) => disk.finish()?,
+            None => Held::Memory(self.held),
+        };
+        Ok(Ids { held, len: self.len })
+    }
+}
+
 struct Writer {
     file: BufWriter<File>,
     width: usize,
@@ -180,6 +277,28 @@ mod tests {
                 assert_eq!(matches!(ids.held, Held::Disk { .. }), in_memory < expected.len());
             }
         }
+    }
+
+    #[test]
+    fn each_document_is_encoded_alone_and_followed_by_the_end() {
+        let long = "na\u{ef}ve \u{6771}\u{4eac} ".repeat(1 << 17);
+        let documents = [Some("one"), None, Some(""), Some(&long), Some("two")];
+        let tokenizer = tokenizer(Vocabulary::Bytes);
+        let open = |number: usize| -> Result<Option<Box<dyn Read + Send>>, TokenizeError> {
+            Ok(documents[number].map(|text| Box::new(io::Cursor::new(text.as_bytes().to_vec())) as _))
+        };
+        let ids = Ids::of_documents(documents.len(), &open, 300, &tokenizer).map_err(|(_, e)| e).unwrap();
+        let mut expected = vec![];
+        for text in ["one", &long, "two"] {
+            expected.extend(tokenizer.ids(text).unwrap());
+            expected.push(300);
+        }
+        assert_eq!(ids.window(0..ids.len()).unwrap(), expected);
+        let unreadable = |number: usize| -> Result<Option<Box<dyn Read + Send>>, TokenizeError> {
+            let bytes = if number == 301 { vec![0xff] } else { vec![b'a'] };
+            Ok(Some(Box::new(io::Cursor::new(bytes))))
+        };
+        assert_eq!(Ids::of_documents(400, &unreadable, 300, &tokenizer).err().unwrap().0, 301);
     }
 
     #[test]

@@ -38,7 +38,7 @@ mod settings;
 mod subwords;
 mod tokenizer;
 
-pub use config::{MASK_TOKENS, TextConfig, UNKNOWN, Vocabulary};
+pub use config::{END_TOKENS, MASK_TOKENS, TextConfig, UNKNOWN, Vocabulary};
 pub use error::TextError;
 pub use ids::Ids;
 pub use settings::{TextSettings, TextUnit};

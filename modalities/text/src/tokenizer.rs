@@ -2,15 +2,14 @@
 
 use crate::alphabet::Alphabet;
 use crate::border::Cuts;
-use crate::config::{MASK_TOKENS, TextConfig, UNKNOWN};
-use crate::error::TextError;
+use crate::config::{END_TOKENS, MASK_TOKENS, TextConfig, UNKNOWN};
 use crate::ids::Ids;
 use crate::settings::TextSettings;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use smalti_contract::{
-    Axis, Content, ContentSpec, File, Group, KindSpec, RawInputs, Sequence, TokenSpec, TokenizeError,
-    Tokenizer, Tokens, Value, Values,
+    Axis, Content, ContentSpec, File, Group, KindSpec, OpenDocument, RawInputs, Sequence, TokenSpec,
+    TokenizeError, Tokenizer, Tokens, Value, Values,
 };
 
 /// The text tokenizer: tokens of kind `character`, `byte` or `subword`, with their position on the axis `index`.
@@ -146,14 +145,18 @@ impl TextTokenizer {
         }
     }
 
-    /// Add special tokens after the existing ones, unless the vocabulary has them; `[MASK]` counts as `<mask>`.
+    /// Add special tokens after the existing ones, unless the vocabulary has them; `[MASK]` counts as `<mask>`, and
+    /// `</s>` and other [`END_TOKENS`] as `<|endoftext|>`.
     ///
     /// # Errors
     /// [`TokenizeError::Config`] for a name that is empty or occurs twice.
     pub fn with_specials<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Result<Self, TokenizeError> {
-        let has = |name: &str| match MASK_TOKENS.contains(&name) {
-            true => MASK_TOKENS.iter().any(|mask| self.special(mask).is_some()),
-            false => self.special(name).is_some(),
+        let has = |name: &str| match name {
+            mask if MASK_TOKENS.contains(&mask) => {
+                MASK_TOKENS.iter().any(|mask| self.special(mask).is_some())
+            }
+            end if end == END_TOKENS[0] => self.end_of_text().is_some(),
+            name => self.special(name).is_some(),
         };
         let missing: Vec<String> = names.into_iter().filter(|name| !has(name)).map(String::from).collect();
         if missing.is_empty() {
@@ -168,7 +171,19 @@ impl TextTokenizer {
         self.config
     }
 
-    fn cased(&self, text: String) -> String {
+    /// The bytes of a text, in lower case if configured.
+    pub(crate) fn cased_bytes<'a>(
+        &self,
+        bytes: Box<dyn std::io::Read + Send + 'a>,
+    ) -> Result<Box<dyn std::io::Read + Send + 'a>, TokenizeError> {
+        // Conversion to lower case may depend on neighbouring letters, so such a text is read as a whole.
+        match self.config.lowercase {
+            true => Ok(Box::new(std::io::Cursor::new(self.read(whole_file(bytes)?)?.into_bytes()))),
+            false => Ok(bytes),
+        }
+    }
+
+    pub(crate) fn cased(&self, text: String) -> String {
         if self.config.lowercase { text.to_lowercase() } else { text }
     }
 
@@ -277,16 +292,21 @@ impl Tokenizer for TextTokenizer {
         &self,
         bytes: Box<dyn std::io::Read + Send + '_>,
     ) -> Result<Box<dyn Sequence>, TokenizeError> {
-        // Conversion to lower case may depend on neighbouring letters, so such a text is read as a whole.
-        let bytes: Box<dyn std::io::Read + Send + '_> = match self.config.lowercase {
-            true => Box::new(std::io::Cursor::new(self.read(whole_file(bytes)?)?.into_bytes())),
-            false => bytes,
-        };
-        match Ids::read(bytes, self) {
-            Ok(ids) => Ok(Box::new(ids)),
-            Err(TextError::Tokenize(error)) => Err(error),
-            Err(error) => Err(TokenizeError::Input(error.to_string())),
-        }
+        Ok(Box::new(Ids::read(self.cased_bytes(bytes)?, self)?))
+    }
+
+    /// Memory is bounded for any number of documents of any size; short ones are encoded by all threads.
+    fn documents(
+        &self,
+        n: usize,
+        open: &OpenDocument,
+        end: u32,
+    ) -> Result<Box<dyn Sequence>, (usize, TokenizeError)> {
+        Ok(Box::new(Ids::of_documents(n, open, end, self)?))
+    }
+
+    fn end_of_text(&self) -> Option<u32> {
+        END_TOKENS.iter().find_map(|name| self.special(name))
     }
 
     fn utf8_len(&self, ids: &[u32]) -> Option<usize> {
@@ -360,7 +380,7 @@ fn whole_file(mut bytes: Box<dyn std::io::Read + Send + '_>) -> Result<Value, To
     Ok(Value::File(File { name: "the text".into(), bytes: all }))
 }
 
-fn whole(bytes: &[u8]) -> Result<String, TokenizeError> {
+pub(crate) fn whole(bytes: &[u8]) -> Result<String, TokenizeError> {
     let failed = |problem| TokenizeError::Format { format: "UTF-8 text", problem };
     if bytes.is_empty() {
         return Err(failed("the file is empty".into()));

@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | `obs.NAME` (also `obs`, `observation.NAME`) | a number of the state; the state has them in the columns' order |
 //! | `action`, or `action.NAME` for several | discrete if all numbers are whole, otherwise continuous |
-//! | `reward` | the reward of the action |
+//! | `reward` | optional: the reward of the action |
 //! | `episode` | a number, the same at each step of an episode |
 //! | `step` | optional: the step in the episode, from 0 |
 //! | `terminated` | optional: 1 or `true` if the environment ended the episode, otherwise 0 or `false` |
@@ -23,7 +23,7 @@
 //! `timestamp`, `index` and `task_index` are ignored, an index of pandas is skipped; any other column is an error. A
 //! continuous action whose values are all whole must be written with a decimal point, `1.0`, at least once.
 
-use crate::table::{self, Column, INDEX, Rewards, Role, role};
+use crate::table::{self, Column, INDEX, Role, role};
 use crate::{Read, TrajectoryError};
 use ::csv::{ByteRecord, ErrorKind, ReaderBuilder, Trim};
 
@@ -66,7 +66,7 @@ pub fn read(bytes: &[u8]) -> Result<Read, TrajectoryError> {
     if columns.iter().all(|column| column.values.is_empty()) {
         return Err(TrajectoryError::Empty);
     }
-    Ok(Read { episodes: table::episodes(columns, Rewards::Required)?, skipped })
+    Ok(Read { episodes: table::episodes(columns)?, skipped })
 }
 
 /// The columns, which are `None` if they are skipped, with the reason.
@@ -214,7 +214,6 @@ mod tests {
             ("obs,reward\n0,1\n", "no column for episode boundaries (such as \"episode_starts\")"),
             ("episode,reward\n0,1\n", "no column for states (such as \"observations\")"),
             ("episode,obs,reward\n0,0,1\n", "no column for actions (such as \"actions\")"),
-            ("episode,obs,action\n0,0,1\n", "no column for rewards (such as \"rewards\")"),
             (
                 "episode,obs,action,reward\n0,0,1,nan\n",
                 "episode 0: rewards at step 0 is NaN; it must be finite",

@@ -20,7 +20,7 @@ pub struct Episode {
     pub images: BTreeMap<String, Images>,
     /// `[steps]`: the actions.
     pub actions: Actions,
-    /// `[steps]`: the reward of each action.
+    /// `[steps]`: the reward of each action; empty if the log has none.
     pub rewards: Vec<f32>,
     /// The end of the episode.
     pub end: End,
@@ -134,21 +134,21 @@ impl Actions {
 impl Episode {
     /// The number of time steps.
     pub fn len(&self) -> usize {
-        self.rewards.len()
+        if self.rewards.is_empty() { self.actions.len() } else { self.rewards.len() }
     }
 
     /// True when there is no time step.
     pub fn is_empty(&self) -> bool {
-        self.rewards.is_empty()
+        self.len() == 0
     }
 
-    /// The sum of all rewards, undiscounted.
+    /// The sum of all rewards, undiscounted; 0 without rewards.
     pub fn total_return(&self) -> f32 {
         self.rewards.iter().map(|&reward| f64::from(reward)).sum::<f64>() as f32
     }
 
-    /// Check that there is at least one step, that all arrays are as long as `rewards`, and that all numbers are
-    /// finite.
+    /// Check that there is at least one step, that all arrays are as long as `rewards` (without rewards, as `actions`), and
+    /// that all numbers are finite.
     ///
     /// # Errors
     /// [`TrajectoryError::Shape`] or [`TrajectoryError::NotFinite`].
@@ -158,7 +158,7 @@ impl Episode {
             Err(TrajectoryError::Shape { array: array.into(), expected, found })
         };
         if steps == 0 {
-            return shape("rewards", "at least one step".into(), "none".into());
+            return shape("actions", "at least one step".into(), "none".into());
         }
         if self.images.is_empty() || self.state_dim > 0 || !self.observations.is_empty() {
             has_rows("observations", steps, self.observations.len(), self.state_dim)?;

@@ -31,6 +31,18 @@ impl Format {
         }
     }
 
+    /// The format by the ending of a file's name, also before `.gz`; `None` if it is unknown.
+    pub fn by_name(name: &str) -> Option<Self> {
+        match name.strip_suffix(".gz").unwrap_or(name).rsplit_once('.')?.1 {
+            "npz" => Some(Self::Npz),
+            "jsonl" | "ndjson" => Some(Self::JsonLines),
+            "csv" => Some(Self::Csv),
+            "parquet" => Some(Self::Parquet),
+            "hdf5" | "h5" => Some(Self::Hdf5),
+            _ => None,
+        }
+    }
+
     /// The name of the format.
     pub fn name(self) -> &'static str {
         match self {
@@ -62,5 +74,11 @@ mod tests {
         for (bytes, expected) in cases {
             assert_eq!(Format::of(bytes), expected, "{}", String::from_utf8_lossy(bytes));
         }
+    }
+
+    #[test]
+    fn the_format_is_known_by_the_ending_of_the_name() {
+        assert_eq!(Format::by_name("a.b/log.csv.gz"), Some(Format::Csv));
+        assert_eq!([Format::by_name("log.h5"), Format::by_name("log.json")], [Some(Format::Hdf5), None]);
     }
 }

@@ -7,7 +7,8 @@
 //! `rewards`, `terminations` and `truncations`. Observations and actions in parts are groups of such datasets, which
 //! are concatenated in the order of their names. The observation after the last action is dropped.
 //!
-//! Observations, or parts of them, of unsigned 8-bit integers with more than two axes are images, as in an archive.
+//! Observations, or parts of them, of unsigned 8-bit integers with more than two axes are images, as in an archive; other
+//! numbers with more than three axes, too.
 //! Integers are discrete actions and floats continuous ones, as in the other formats. Data may be uncompressed or
 //! compressed with gzip. References to other files (links, external and virtual datasets) are an error, because an
 //! untrusted file must not read other files.
@@ -19,7 +20,7 @@ mod process;
 
 pub use process::{read_in_subprocess, serve};
 
-use crate::table::{self, Column, Rewards, Role, role};
+use crate::table::{self, Column, Role, role};
 use crate::{Episode, Images, TrajectoryError};
 use ::hdf5_metno::dataset::Layout;
 use ::hdf5_metno::types::{IntSize, TypeDescriptor};
@@ -49,7 +50,7 @@ pub fn read(path: &Path) -> Result<Vec<Episode>, TrajectoryError> {
         .collect();
     if groups.is_empty() {
         let columns = reader.columns(&file, names)?;
-        return table::episodes(columns, Rewards::Required);
+        return table::episodes(columns);
     }
     groups.sort_unstable();
     groups.into_iter().enumerate().map(|(e, (_, name))| reader.minari(&file, name, e)).collect()
@@ -133,9 +134,6 @@ impl Reader {
             let images = Images::of_array(&shape, dataset.read_raw::<u8>().map_err(message)?)?;
             return Ok(Column::of_images(path.to_string(), images));
         }
-        if axes.len() > 2 {
-            return Err(format!("{} axes of {kind}; expected uint8 for images", shape.len()));
-        }
         let (values, whole) = match kind {
             TypeDescriptor::Boolean => {
                 // Read as integers, because a corrupt file may have values other than 0 and 1.
@@ -150,6 +148,9 @@ impl Reader {
             TypeDescriptor::Float(_) => (dataset.read_raw::<f64>().map_err(message)?, false),
             other => return Err(format!("expected numbers; found {other}")),
         };
+        if axes.len() > 2 {
+            return Ok(Column::of_images(path.to_string(), Images::of_numbers(&shape, &values, whole)?));
+        }
         let dim = axes.iter().product::<usize>();
         if dim == 0 || *rows == 0 {
             return Err(format!("the shape {shape:?} has no elements"));

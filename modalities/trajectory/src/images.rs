@@ -1,7 +1,12 @@
 //! Images of observations: one for each step of a camera, as stored in the log.
 
+mod layout;
+#[cfg(test)]
+mod tests;
+
 use crate::TrajectoryError;
 use bytes::Bytes;
+use layout::{Layout, MOST_CHANNELS};
 use std::ops::Range;
 
 /// The images of one camera, one for each step. Slices and clones share their bytes.
@@ -73,6 +78,25 @@ impl Images {
             false => layout.side_by_side(shape[0], &array),
         };
         Ok(Self::Frames { height, width: stack * frames * width, channels, pixels: pixels.into() })
+    }
+
+    /// Convert a row-major array of numbers to images, as [`of_array`](Self::of_array) does: `whole` numbers are bytes; real
+    /// ones are either from 0 to 1, which becomes 255, or all whole numbers.
+    ///
+    /// # Errors
+    /// If a number is no pixel, and those of [`of_array`](Self::of_array).
+    pub(crate) fn of_numbers(shape: &[usize], numbers: &[f64], whole: bool) -> Result<Self, String> {
+        let is_share = !whole && numbers.iter().all(|number| (0.0..=1.0).contains(number));
+        let is_byte = |number: &f64| (0.0..=255.0).contains(number) && number.fract() == 0.0;
+        match numbers.iter().find(|number| !is_share && !is_byte(number)) {
+            Some(found) => {
+                Err(format!("pixels must be from 0 to 1, or whole numbers from 0 to 255; found {found}"))
+            }
+            None => {
+                let scale = if is_share { 255.0 } else { 1.0 };
+                Self::of_array(shape, numbers.iter().map(|number| (number * scale).round() as u8).collect())
+            }
+        }
     }
 
     /// The number of time steps.
@@ -160,142 +184,4 @@ impl Images {
 
 fn kept<T: Clone>(all: &[T], ranges: &[Range<usize>]) -> Vec<T> {
     ranges.iter().flat_map(|range| all[range.clone()].iter().cloned()).collect()
-}
-
-/// The most channels of an image, with those of all its stacked frames.
-const MOST_CHANNELS: usize = 64;
-
-/// The axes of an array of images.
-#[derive(Clone, Copy)]
-struct Layout {
-    /// Frames in an axis before the image.
-    stack: usize,
-    /// Frames in the axis of the channels.
-    frames: usize,
-    height: usize,
-    width: usize,
-    /// Of one frame: 1 or 3.
-    channels: usize,
-    channels_first: bool,
-}
-
-impl Layout {
-    fn of(shape: &[usize]) -> Option<Self> {
-        let (stack, [a, b, c]) = match *shape {
-            [_, height, width] => (1, [height, width, 1]),
-            [_, a, b, c] => (1, [a, b, c]),
-            [_, stack, a, b, c] => (stack, [a, b, c]),
-            _ => return None,
-        };
-        let known = |side| side == 1 || side == 3;
-        let channels_first = !known(c) && (known(a) || a < c);
-        let (all, height, width) = if channels_first { (a, b, c) } else { (c, a, b) };
-        let channels = if all.is_multiple_of(3) { 3 } else { 1 };
-        let frames = all / channels;
-        (all <= MOST_CHANNELS).then_some(Self { stack, frames, height, width, channels, channels_first })
-    }
-
-    /// Whether the array is one image for each step, with its channels last.
-    fn is_image(self) -> bool {
-        self.stack * self.frames == 1 && (self.channels == 1 || !self.channels_first)
-    }
-
-    /// Move the channels last and the frames of a step side by side.
-    fn side_by_side(self, steps: usize, array: &[u8]) -> Vec<u8> {
-        let Self { stack, frames, height, width, channels, channels_first } = self;
-        let all = frames * channels;
-        let at = |image: usize, y: usize, x: usize, channel: usize| match channels_first {
-            true => ((image * all + channel) * height + y) * width + x,
-            false => ((image * height + y) * width + x) * all + channel,
-        };
-        let mut pixels = Vec::with_capacity(array.len());
-        for (step, y) in (0..steps).flat_map(|step| (0..height).map(move |y| (step, y))) {
-            for (k, frame) in (0..stack).flat_map(|k| (0..frames).map(move |frame| (k, frame))) {
-                for x in 0..width {
-                    let channels = frame * channels..(frame + 1) * channels;
-                    pixels.extend(channels.map(|channel| array[at(step * stack + k, y, x, channel)]));
-                }
-            }
-        }
-        pixels
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn array(shape: &[usize]) -> Result<Images, String> {
-        Images::of_array(shape, (0..shape.iter().product::<usize>()).map(|i| i as u8).collect())
-    }
-
-    #[test]
-    fn channels_are_moved_last() {
-        let grey = array(&[2, 2, 4]).unwrap();
-        assert_eq!(grey, array(&[2, 2, 4, 1]).unwrap());
-        assert_eq!(grey, array(&[2, 1, 2, 4]).unwrap());
-        let colours = array(&[2, 3, 1, 2]).unwrap();
-        let pixels: &[u8] = &[6, 8, 10, 7, 9, 11];
-        assert_eq!(colours.get(1), Some(Image::Frame { height: 1, width: 2, channels: 3, pixels }));
-        assert_eq!(colours.get(2), None);
-        assert_eq!((colours.len(), colours.slice(1..9).len(), colours.slice(7..9).len()), (2, 1, 0));
-    }
-
-    #[test]
-    fn stacked_frames_are_side_by_side() {
-        let size = |shape: &[usize]| match array(shape).unwrap() {
-            Images::Frames { height, width, channels, .. } => [height, width, channels],
-            other => panic!("{other:?}"),
-        };
-        for (shape, expected) in [
-            (&[2, 84, 84, 4][..], [84, 4 * 84, 1]),
-            (&[2, 4, 84, 84], [84, 4 * 84, 1]),
-            (&[2, 16, 16, 9], [16, 3 * 16, 3]),
-            (&[2, 6, 8, 8], [8, 2 * 8, 3]),
-            (&[2, 5, 8, 8, 3], [8, 5 * 8, 3]),
-            (&[2, 5, 3, 8, 8], [8, 5 * 8, 3]),
-            (&[2, 2, 8, 8, 4], [8, 8 * 8, 1]),
-            (&[2, 1, 1, 1, 1], [1, 1, 1]),
-        ] {
-            assert_eq!(size(shape), expected, "{shape:?}");
-        }
-        // Two grey frames of 2×2 pixels: 0 to 3 and 4 to 7.
-        let pixels = |images: Images| match images {
-            Images::Frames { pixels, .. } => pixels.to_vec(),
-            other => panic!("{other:?}"),
-        };
-        let side_by_side = [0, 1, 4, 5, 2, 3, 6, 7];
-        assert_eq!(pixels(array(&[1, 2, 2, 2, 1]).unwrap()), side_by_side);
-        let last = Images::of_array(&[1, 2, 2, 2], vec![0, 4, 1, 5, 2, 6, 3, 7]).unwrap();
-        assert_eq!(pixels(last), side_by_side);
-        // Two RGB frames of 1×2 pixels, with channels before height and width.
-        assert_eq!(pixels(array(&[1, 2, 3, 1, 2]).unwrap()), [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
-        assert_eq!(pixels(array(&[1, 6, 1, 7]).unwrap())[..6], [0, 7, 14, 1, 8, 15]);
-    }
-
-    #[test]
-    fn other_shapes_are_errors() {
-        for shape in [&[2, 70, 70, 70][..], &[2, 1, 1, 1, 1, 1], &[2, 0, 3], &[2, 3]] {
-            assert!(array(shape).unwrap_err().contains(&format!("{shape:?}")), "{shape:?}");
-        }
-        assert!(Images::of_array(&[usize::MAX, 2, 3], vec![]).is_err());
-        for steps in [0, 1] {
-            let huge = [steps, usize::MAX / 4, 1, usize::MAX / 4, 3];
-            assert!(Images::of_array(&huge, vec![]).is_err());
-        }
-    }
-
-    #[test]
-    fn a_missing_image_is_an_error() {
-        let error =
-            |images: Images, steps| images.validate("observations.front", steps).unwrap_err().to_string();
-        assert_eq!(
-            error(Images::Files(vec!["a.png".into()]), 2),
-            "observations.front must have an image for each of the 2 rewards; found 1"
-        );
-        assert!(error(array(&[2, 2, 3]).unwrap(), 1).ends_with("found 12 bytes of 2×3 pixels in 1 channels"));
-        let huge = Images::Frames { height: usize::MAX, width: 2, channels: 3, pixels: Bytes::new() };
-        assert!(huge.is_empty() && huge.get(0).is_none());
-        assert!(error(huge, 1).contains("frames of 1 or 3 channels"));
-    }
 }

@@ -28,10 +28,11 @@
 //! `files` are paths relative to the log's folder, one for each step; `encoded` are the contents of such files in
 //! base64; `frames` are all pixels `[steps, height, width, channels]`, one byte each, in base64.
 //!
-//! `terminated` (the environment ended the episode) and `truncated` (a time limit ended it) are false by default, and may be
+//! `rewards` may be left out, as in demonstrations. `terminated` (the environment ended the episode) and `truncated` (a time limit ended it) are false by default, and may be
 //! a list with a value for each step, also as `terminals`, `terminations`, `truncations`, `timeouts` and `dones`. An
-//! observation after the last action is dropped. `continuous_observations`, `discrete_actions` and the like (JAT) are
-//! `observations` and `actions`; `infos` (Minari) are ignored. Empty lines are skipped.
+//! observation after the last action is dropped. `observation`, `action`, `reward`, their short forms `obs`, `act` and `rew`,
+//! and `continuous_observations`, `discrete_actions` and the like (JAT) are the same keys. The number of the episode
+//! (`episode`, `episode_id`), an index of pandas and `infos` (Minari) are ignored. Empty lines are skipped.
 
 mod images;
 mod series;
@@ -56,14 +57,17 @@ struct Line {
     #[serde(default)]
     state_names: Vec<String>,
     #[serde(default = "Series::none", deserialize_with = "observations")]
+    #[serde(alias = "obs", alias = "observation")]
     #[serde(alias = "continuous_observations", alias = "discrete_observations")]
     observations: Series,
     #[serde(default)]
     images: BTreeMap<String, images::Form>,
     #[serde(deserialize_with = "actions", alias = "continuous_actions", alias = "discrete_actions")]
+    #[serde(alias = "act", alias = "acts", alias = "action")]
     actions: Series,
-    rewards: Vec<f64>,
-    #[serde(default, alias = "terminals", alias = "terminations")]
+    #[serde(default, alias = "rew", alias = "rews", alias = "reward")]
+    rewards: Option<Vec<f64>>,
+    #[serde(default, alias = "terminal", alias = "terminals", alias = "terminations")]
     terminated: Flags,
     #[serde(default, alias = "truncations", alias = "timeouts")]
     truncated: Flags,
@@ -71,6 +75,10 @@ struct Line {
     dones: Flags,
     #[serde(default, rename = "infos")]
     _infos: IgnoredAny,
+    #[serde(default, rename = "episode", alias = "episode_id", alias = "episode_index")]
+    _episode: IgnoredAny,
+    #[serde(default, rename = "index", alias = "Unnamed: 0", alias = "__index_level_0__")]
+    _index: IgnoredAny,
 }
 
 /// Whether the episode ended: said once, or at each step.
@@ -135,9 +143,14 @@ fn episode(line: &[u8]) -> Result<Episode, String> {
         // The message ends with a position, whose "line 1" would be misleading.
         let text = error.to_string();
         let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-        format!("column {}: {message}", error.column())
+        match not_finite(line, error.column()) {
+            Some(word) => {
+                format!("column {}: {word} is not JSON; all numbers must be finite", error.column())
+            }
+            None => format!("column {}: {message}", error.column()),
+        }
     })?;
-    if line.rewards.is_empty() {
+    if line.rewards.as_ref().is_some_and(Vec::is_empty) {
         return Err("rewards must have at least one step; found none".into());
     }
     let mut columns = line.observations.columns();
@@ -149,7 +162,8 @@ fn episode(line: &[u8]) -> Result<Episode, String> {
         columns.push(Column::of_images(series::joined("observations", &camera), images));
     }
     columns.extend(line.actions.columns());
-    columns.push(Column { name: "rewards".into(), dim: 1, values: line.rewards, ..Column::default() });
+    let rewards = |values| Column { name: "rewards".into(), dim: 1, values, ..Column::default() };
+    columns.extend(line.rewards.map(rewards));
     let mut once = |name: &str, flags: Flags| match flags {
         Flags::Once(flag) => flag,
         Flags::Steps(values) => {
@@ -161,6 +175,15 @@ fn episode(line: &[u8]) -> Result<Episode, String> {
     once("dones", line.dones);
     let end = (end != End::Unknown).then_some(end);
     table::episode(columns, end).map_err(|error| error.to_string())
+}
+
+/// The word near a column that Python writes for a number that is not finite, which JSON does not have.
+fn not_finite(line: &[u8], column: usize) -> Option<&'static str> {
+    const NEAR: usize = 10;
+    let near = line.get(column.saturating_sub(NEAR)..line.len().min(column.saturating_add(NEAR)))?;
+    ["NaN", "Infinity"]
+        .into_iter()
+        .find(|word| near.windows(word.len()).any(|found| found == word.as_bytes()))
 }
 
 /// Name the numbers of observations that are lists.

@@ -12,7 +12,8 @@
 //! # Ok::<(), smalti_trajectory::TrajectoryError>(())
 //! ```
 //!
-//! The parts: [`Episode`] and its [`Images`] (the data); [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`], [`rlds`]
+//! The parts: [`Episode`] and its [`Images`] (the data); [`npz`], [`jsonl`], [`csv`], [`parquet`], [`lerobot`], [`minari`],
+//! [`rlds`]
 //! and, with the feature `hdf5`, `hdf5` (the file formats). An episode becomes a row of a table, whose fields the modalities
 //! `numbers` and `image` tokenize.
 
@@ -25,7 +26,7 @@ pub mod hdf5;
 mod images;
 pub mod jsonl;
 pub mod lerobot;
-mod npy;
+pub mod minari;
 pub mod npz;
 pub mod parquet;
 pub mod rlds;
@@ -53,17 +54,26 @@ pub struct Read {
 /// Errors are those of the format's reader; after an invalid line of JSON, the next ones are still read. HDF5 is read
 /// by `hdf5::read_in_subprocess`, and is an error without the feature `hdf5`.
 pub fn episodes(bytes: &[u8]) -> Box<dyn Iterator<Item = Result<Episode, TrajectoryError>> + '_> {
-    let read = match Format::of(bytes) {
-        Some(Format::JsonLines) | None => return Box::new(jsonl::episodes(bytes)),
-        Some(Format::Npz) => npz::read(bytes),
-        Some(Format::Csv) => csv::read(bytes).map(|read| read.episodes),
-        Some(Format::Parquet) => parquet::read(bytes).map(|read| read.episodes),
+    episodes_in(Format::of(bytes).unwrap_or(Format::JsonLines), bytes)
+}
+
+/// Read the episodes of a file in this format, as [`episodes`] does.
+///
+/// # Errors
+/// As for [`episodes`].
+pub fn episodes_in(
+    format: Format,
+    bytes: &[u8],
+) -> Box<dyn Iterator<Item = Result<Episode, TrajectoryError>> + '_> {
+    let read = match format {
+        Format::JsonLines => return Box::new(jsonl::episodes(bytes)),
+        Format::Npz => npz::read(bytes),
+        Format::Csv => csv::read(bytes).map(|read| read.episodes),
+        Format::Parquet => parquet::read(bytes).map(|read| read.episodes),
         #[cfg(feature = "hdf5")]
-        Some(Format::Hdf5) => hdf5::read_in_subprocess(bytes),
+        Format::Hdf5 => hdf5::read_in_subprocess(bytes),
         #[cfg(not(feature = "hdf5"))]
-        Some(Format::Hdf5) => {
-            Err(TrajectoryError::Hdf5("reading needs a build with the feature `hdf5`".into()))
-        }
+        Format::Hdf5 => Err(TrajectoryError::Hdf5("reading needs a build with the feature `hdf5`".into())),
     };
     match read {
         Ok(episodes) => Box::new(episodes.into_iter().map(Ok)),

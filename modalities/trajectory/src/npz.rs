@@ -5,6 +5,7 @@
 //! | `obs` or `observations` | `[n, state_dim]` | observations of all episodes, concatenated |
 //! | the same, `uint8` | `[n, height, width]`, `[n, height, width, 1 or 3]` or channels first | images |
 //! | the same, `uint8` | `[n, frames, …]`, or more channels | stacked frames, which are placed side by side |
+//! | the same, other numbers | 4 or more axes, as above | images, from 0 to 1 or whole numbers from 0 to 255 |
 //! | `actions` | `[n, dim]` or `[n]` | integers: discrete, several for `dim` above 1; floats: continuous |
 //! | `rewards` | `[n]` | rewards |
 //! | `episode_starts` | `[n]` | 1 at the first step of each episode, otherwise 0 |
@@ -15,16 +16,15 @@
 //! episode begins after each end, and there must be an array of ends. States and actions
 //! in parts are arrays such as `obs.position` and `actions.gripper`, which are concatenated in the order of their
 //! names; images stay separate. Numbers may be bool, integers or floats of any size and byte order; `[n, 1]` is the
-//! same as `[n]`. Other arrays are ignored, but images under another name are an error.
+//! same as `[n]`. `act`, `acts`, `action`, `rew` and `reward` are names of actions and rewards, too; `done` or `dones` is 1 at
+//! any end. Other arrays are ignored, but images under another name are an error.
 
 #[cfg(test)]
 mod tests;
 
-use crate::npy::{Array, holds_images};
-use crate::table::{self, Column, Rewards, Role, role};
-use crate::{Episode, TrajectoryError};
-use std::io::Cursor;
-use zip::ZipArchive;
+use crate::table::{self, Column, Role, role};
+use crate::{Episode, Images, TrajectoryError};
+use smalti_npy::{Array, Npz};
 
 /// The maximal size of an array's elements in bytes, uncompressed: 4 GiB.
 pub const MAX_ARRAY_BYTES: u64 = 4 << 30;
@@ -36,18 +36,12 @@ pub const MAX_ARRAY_BYTES: u64 = 4 << 30;
 /// long as the observations; if a discrete action is negative; if the first step does not start an episode or an
 /// episode ends before its last step; if a number is not finite.
 pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| TrajectoryError::Npz(e.to_string()))?;
-    let mut names: Vec<String> = archive
-        .file_names()
-        .flatten()
-        .filter_map(|file| Some(file.strip_suffix(".npy")?.to_string()))
-        .collect();
-    names.sort_unstable();
+    let mut archive = Npz::new(bytes).map_err(TrajectoryError::Npz)?;
+    let names = archive.names();
     let columns = names.into_iter().map(|name| match role(&name) {
         Role::Unknown => {
             // Unknown arrays of numbers are ignored, but unknown images are probably meant as observations.
-            let unknown = archive.by_name(&format!("{name}.npy"));
-            if unknown.is_ok_and(holds_images) {
+            if archive.holds_images(&name) {
                 let problem = format!(
                     "array {name:?} has images; rename it to \"obs.{name}\" to use them as observations"
                 );
@@ -58,22 +52,39 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
         Role::Ignored | Role::Index => Ok(Column { name, ..Column::default() }),
         _ => column(&mut archive, name),
     });
-    table::episodes(columns.collect::<Result<_, _>>()?, Rewards::Required)
+    table::episodes(columns.collect::<Result<_, _>>()?)
 }
 
-fn column(archive: &mut ZipArchive<Cursor<&[u8]>>, name: String) -> Result<Column, TrajectoryError> {
+fn column(archive: &mut Npz, name: String) -> Result<Column, TrajectoryError> {
     let unreadable = |problem: String| TrajectoryError::Npz(format!("array {name:?}: {problem}"));
-    let file = archive.by_name(&format!("{name}.npy")).map_err(|e| unreadable(e.to_string()))?;
-    let array = Array::read(file, MAX_ARRAY_BYTES).map_err(unreadable)?;
-    if array.is_images() {
-        let images = array.images().map_err(unreadable)?;
-        return Ok(Column::of_images(name, images));
+    let array = archive.array(&name, MAX_ARRAY_BYTES).map_err(unreadable)?;
+    let dim = match *array.shape() {
+        [_] => 1,
+        [_, columns] if columns > 0 => columns,
+        ref shape if shape.len() >= if array.is_bytes() { 3 } else { 4 } => {
+            return Ok(Column::of_images(name.clone(), images(array).map_err(unreadable)?));
+        }
+        ref shape => {
+            return Err(unreadable(format!(
+                "shape must be (rows,) or (rows, columns), or of images: 3 or more axes of uint8, or (rows, height, \
+                 width, channels); found {shape:?}"
+            )));
+        }
+    };
+    let (values, whole) = (array.values().collect(), array.is_integer());
+    Ok(Column { dim, values, whole, name, ..Column::default() })
+}
+
+/// Images of an array of pixels.
+fn images(array: Array) -> Result<Images, String> {
+    if array.is_fortran_order() {
+        return Err(
+            "images must be in row-major order (numpy.ascontiguousarray); found column-major order".into()
+        );
     }
-    Ok(Column {
-        dim: array.columns,
-        values: array.values().collect(),
-        whole: array.is_integer(),
-        name,
-        ..Column::default()
-    })
+    let shape = array.shape().to_vec();
+    match array.is_bytes() {
+        true => Images::of_array(&shape, array.into_data()),
+        false => Images::of_numbers(&shape, &array.values().collect::<Vec<_>>(), array.is_integer()),
+    }
 }

@@ -5,15 +5,18 @@
 //! | `observation.state` and other `observation.NAME` | number, or list of constant length | the state, in the columns' order |
 //! | `observation.NAME` | `{bytes, path}`, or bytes | images, such as PNG, or their paths in the data set |
 //! | `action`, or `action.NAME` for several | the same | integers: discrete; floats: continuous |
-//! | `next.reward` (also `reward`) | a number | rewards; 0 without this column, as in demonstrations |
+//! | `next.reward` (also `reward`) | a number | optional: the rewards |
 //! | `episode_index` (also `episode`) | integer | the same at each step of an episode |
 //! | `frame_index` | integer | optional: the step in the episode, from 0 |
 //! | `terminated`, `truncated` | bool or 0 and 1 | optional: termination, and a time limit |
 //! | `next.done` | bool | any end; used only if no other column gives the episode boundaries |
 //!
 //! If each row is an episode, these columns are lists with a value for each step, and `observations` may have one more:
-//! `observations`, `actions`, `rewards`, `terminations`, `truncations` (Minari), or `continuous_observations`,
+//! `observations`, `actions`, `rewards`, `terminations`, `truncations`, or `continuous_observations`, `image_observations`,
 //! `discrete_actions` and the like (JAT).
+//!
+//! Bytes in lists of lists are images `[height, width]`, with one more depth `[height, width, channels]`, as in an
+//! [`npz`](crate::npz) archive; so are other numbers in lists of that depth, from 0 to 1 or whole numbers to 255.
 //!
 //! `timestamp`, `index`, `task_index`, `next.success` and `infos` are ignored. Other columns, such as texts, are not read and
 //! are listed in [`Read::skipped`]. Files may be uncompressed or compressed with Snappy or Zstandard.
@@ -23,16 +26,15 @@ mod leaf;
 mod nested;
 mod pages;
 
-use crate::table::{self, Column, INDEX, Rewards, Role, role};
+use crate::table::{self, Column, INDEX, Role, role};
 use crate::{Read, TrajectoryError};
-use ::parquet::basic::Type;
 use ::parquet::column::reader::ColumnReader;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::schema::types::ColumnDescriptor;
 use bytes::Bytes;
 use images::{Field, ImageColumn};
 use leaf::Leaf;
-use nested::{Episodes, Ragged};
+use nested::Episodes;
 use pages::Budget;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -52,16 +54,22 @@ pub(crate) fn read_named(
     bytes: &[u8],
     names: &BTreeMap<String, Vec<String>>,
 ) -> Result<Read, TrajectoryError> {
-    // One of 20,000 damaged files made the decoder slice out of range (parquet 60.1, numbers whose bytes are split over
-    // streams), deep inside a page; a check would have to decode the page. No state outlives the call.
-    let content = catch_unwind(AssertUnwindSafe(|| content(bytes, names)));
-    let content = content.unwrap_or_else(|panic| Err(message(&*panic))).map_err(TrajectoryError::Parquet)?;
+    let content = content(bytes, names)?;
     let columns = match content.episodes {
         Some(episodes) => episodes.columns()?,
         None => content.columns,
     };
-    let episodes = table::episodes(columns, Rewards::ZeroIfMissing)?;
+    let episodes = table::episodes(columns)?;
     Ok(Read { episodes, skipped: content.skipped })
+}
+
+/// Read the one episode of a file whose last row has an observation after the last action, and padding.
+pub(crate) fn read_padded(bytes: &[u8]) -> Result<Read, TrajectoryError> {
+    let Content { mut columns, skipped, .. } = content(bytes, &BTreeMap::new())?;
+    for column in columns.iter_mut().filter(|column| !matches!(role(&column.name), Role::State(_))) {
+        column.values.truncate(column.values.len().saturating_sub(column.dim));
+    }
+    Ok(Read { episodes: vec![table::episode(columns, None)?], skipped })
 }
 
 /// Whether the rows of a Parquet file are episodes, by the types of its columns.
@@ -88,69 +96,82 @@ struct Content {
     skipped: Vec<(String, &'static str)>,
 }
 
-fn content(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Content, String> {
+fn content(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Content, TrajectoryError> {
+    // One of 20,000 damaged files made the decoder slice out of range (parquet 60.1, numbers whose bytes are split over
+    // streams), deep inside a page; a check would have to decode the page. No state outlives the call.
+    let content = catch_unwind(AssertUnwindSafe(|| decoded(bytes, names)));
+    content.unwrap_or_else(|panic| Err(message(&*panic))).map_err(TrajectoryError::Parquet)
+}
+
+fn decoded(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Content, String> {
     let file = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).map_err(|e| e.to_string())?;
     let schema = file.metadata().file_metadata().schema_descr_ptr();
-    let mut episodes = nested::has_episode_rows(&schema).then(Episodes::default);
-    let (mut columns, mut skipped) = (vec![], vec![]);
+    let are_episodes = nested::has_episode_rows(&schema);
+    let (mut columns, mut ends, mut skipped) = (vec![], vec![], vec![]);
     let (mut budget, mut image_columns) = (Budget::of(bytes), vec![]);
     for (i, descriptor) in schema.columns().iter().enumerate() {
         let name = name(descriptor);
         let in_column = |e: String| format!("{name}: {e}");
-        // For each row group, the column's reader and the number of rows.
-        let chunks = |budget: &mut Budget| -> Result<Vec<(ColumnReader, usize)>, String> {
-            let chunk = |group: usize| {
-                let group = file.get_row_group(group).map_err(|e| e.to_string())?;
-                budget.spend(bytes, group.metadata().column(i)).map_err(in_column)?;
-                let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-                Ok((group.get_column_reader(i).map_err(|e| e.to_string())?, rows))
-            };
-            (0..file.num_row_groups()).map(chunk).collect()
-        };
-        let physical = descriptor.physical_type();
-        let whole = matches!(physical, Type::INT32 | Type::INT64 | Type::BOOLEAN);
-        match (role(&name), &mut episodes) {
-            (Role::Ignored, _) => {}
-            (Role::Index, _) => skipped.push((name, INDEX)),
-            (Role::Unknown, _) => skipped.push((name, "unknown column")),
-            (role, episodes) if !nested::is_number(descriptor) => {
-                let image = Field::of(descriptor, &name).filter(|_| episodes.is_none());
+        let role = role(&name);
+        let chunks = |budget: &mut Budget| chunks(&file, bytes, i, budget).map_err(in_column);
+        match role {
+            Role::Ignored => {}
+            Role::Index => skipped.push((name, INDEX)),
+            Role::Unknown => skipped.push((name, "unknown column")),
+            role if !nested::is_number(descriptor) => {
+                let image = Field::of(descriptor, &name, are_episodes);
                 match image.filter(|_| matches!(role, Role::State(_))) {
                     Some((field, image)) => {
                         let images = ImageColumn::find_or_add(&mut image_columns, image);
                         for (reader, rows) in chunks(&mut budget)? {
-                            images.read(field, reader, rows, &mut budget).map_err(in_column)?;
+                            images.read(field, descriptor, reader, rows, &mut budget).map_err(in_column)?;
                         }
                     }
-                    None => skipped.push((name, "text, dates and lists of images are not read")),
+                    None => skipped.push((name, "only numbers and an image for each step are read")),
                 }
             }
-            (role, Some(episodes)) => {
-                if descriptor.max_rep_level() == 0 && !matches!(role, Role::Terminated | Role::Truncated) {
+            role => {
+                let once = are_episodes && descriptor.max_rep_level() == 0;
+                if once && !matches!(role, Role::Terminated | Role::Truncated) {
                     skipped.push((name, "a value for each episode, not for each step"));
                     continue;
                 }
-                let mut ragged = Ragged::new(descriptor);
-                for (reader, rows) in chunks(&mut budget)? {
-                    ragged.read(reader, rows).map_err(in_column)?;
-                }
-                episodes.add(name, ragged, whole);
-            }
-            (_, None) => {
-                let mut leaf = Leaf::new(descriptor);
+                let mut leaf = Leaf::new(descriptor, are_episodes);
                 for (reader, rows) in chunks(&mut budget)? {
                     leaf.read(reader, rows).map_err(in_column)?;
                 }
-                let (dim, values) = (leaf.dim(), leaf.values);
-                let elements =
-                    names.get(&name).filter(|names| names.len() == dim).cloned().unwrap_or_default();
-                columns.push(Column { dim, whole, elements, values, name, images: None });
+                let elements = names.get(&name).map_or(&[][..], Vec::as_slice);
+                let column = leaf.column(name.clone(), elements).map_err(in_column)?;
+                if once { ends.push(column.0) } else { columns.push(column) }
             }
         }
     }
-    let images = image_columns.into_iter().map(ImageColumn::column).collect::<Result<Vec<_>, _>>()?;
-    columns.extend(images);
-    Ok(Content { columns, episodes, skipped })
+    for images in image_columns {
+        columns.push(images.column()?);
+    }
+    Ok(match are_episodes {
+        true => Content { columns: vec![], episodes: Some(Episodes { columns, ends }), skipped },
+        false => {
+            let columns = columns.into_iter().map(|(column, _)| column).collect();
+            Content { columns, episodes: None, skipped }
+        }
+    })
+}
+
+/// The readers of a column, one for each row group, with its number of rows.
+fn chunks(
+    file: &SerializedFileReader<Bytes>,
+    bytes: &[u8],
+    column: usize,
+    budget: &mut Budget,
+) -> Result<Vec<(ColumnReader, usize)>, String> {
+    let chunk = |group: usize| {
+        let group = file.get_row_group(group).map_err(|e| e.to_string())?;
+        budget.spend(bytes, group.metadata().column(column))?;
+        let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+        Ok((group.get_column_reader(column).map_err(|e| e.to_string())?, rows))
+    };
+    (0..file.num_row_groups()).map(chunk).collect()
 }
 
 /// The name of a column: that of its root and of nested fields, without the groups of lists.

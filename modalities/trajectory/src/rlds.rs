@@ -18,6 +18,7 @@
 mod example;
 mod features;
 mod framing;
+mod wire;
 
 pub use example::{Record, Values};
 pub use features::{Feature, Features, Form, shard_lengths};

@@ -1,44 +1,22 @@
 //! Steps as named columns, as in most files, and their conversion to episodes.
 
+mod column;
+mod flags;
 mod names;
 mod parts;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use column::Column;
 pub(crate) use names::{INDEX, Role, role};
 
-use crate::{End, Episode, Images, TrajectoryError};
+use crate::{End, Episode, TrajectoryError};
+use flags::Flag;
 use std::collections::HashSet;
-use std::ops::Range;
-
-/// One column: for each step the same count of numbers, or an image.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Column {
-    pub(crate) name: String,
-    /// The count of numbers per step.
-    pub(crate) dim: usize,
-    /// Row-major `[steps, dim]`.
-    pub(crate) values: Vec<f64>,
-    /// Whether the numbers are integers, by their type or by their notation.
-    pub(crate) whole: bool,
-    /// `[dim]`: the name of each number; empty if the file has no names.
-    pub(crate) elements: Vec<String>,
-    /// Images, instead of numbers.
-    pub(crate) images: Option<Images>,
-}
-
-/// The rewards if there is no column of rewards.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Rewards {
-    /// An error.
-    Required,
-    /// All 0, as in demonstrations.
-    ZeroIfMissing,
-}
 
 /// Convert columns to episodes; columns without a role are ignored.
-pub(crate) fn episodes(columns: Vec<Column>, rewards: Rewards) -> Result<Vec<Episode>, TrajectoryError> {
-    Table::new(columns)?.episodes(rewards)
+pub(crate) fn episodes(columns: Vec<Column>) -> Result<Vec<Episode>, TrajectoryError> {
+    Table::new(columns)?.episodes()
 }
 
 /// Convert columns to one episode, ignoring episode boundaries.
@@ -59,7 +37,7 @@ pub(crate) fn episode(columns: Vec<Column>, end: Option<End>) -> Result<Episode,
         state_names: states.elements,
         images,
         actions: table.actions()?,
-        rewards: table.rewards(Rewards::Required)?,
+        rewards: table.rewards()?,
         end: end.unwrap_or(by_flags),
     };
     episode.validate()?;
@@ -75,12 +53,6 @@ struct Table {
     steps: usize,
     /// The rows of states: as many, or one more for each episode, as Gymnasium's environments return them.
     observations: usize,
-}
-
-/// A boolean for each step.
-struct Flag {
-    name: String,
-    values: Vec<bool>,
 }
 
 impl Table {
@@ -145,7 +117,7 @@ impl Table {
         self.columns.iter().find(|(role, _)| is(role)).ok_or_else(missing)
     }
 
-    fn episodes(mut self, rewards: Rewards) -> Result<Vec<Episode>, TrajectoryError> {
+    fn episodes(mut self) -> Result<Vec<Episode>, TrajectoryError> {
         let starts = self.starts()?;
         let (terminated, truncated) = (self.flags(&Role::Terminated)?, self.flags(&Role::Truncated)?);
         self.check_steps(&starts)?;
@@ -154,7 +126,7 @@ impl Table {
         }
         self.drop_last_observations(&starts)?;
         let (images, states) = (self.images()?, self.states()?);
-        let (actions, rewards) = (self.actions()?, self.rewards(rewards)?);
+        let (actions, rewards) = (self.actions()?, self.rewards()?);
         let ends = starts.iter().skip(1).copied().chain([self.steps]);
         let episode = |(e, (start, end)): (usize, (usize, usize))| {
             let last = |flag: &Option<Flag>| match flag {
@@ -167,7 +139,7 @@ impl Table {
                 state_names: states.elements.clone(),
                 images: images.iter().map(|(name, all)| (name.clone(), all.slice(start..end))).collect(),
                 actions: actions.slice(start..end),
-                rewards: rewards[start..end].to_vec(),
+                rewards: rewards.get(start..end).unwrap_or_default().to_vec(),
                 end: End::of(last(&terminated)?, last(&truncated)?),
             };
             episode.validate().map_err(|error| error.in_episode(e))?;
@@ -244,77 +216,13 @@ impl Table {
         Ok(Some(column))
     }
 
-    fn flags(&self, role: &Role) -> Result<Option<Flag>, TrajectoryError> {
-        let Some(column) = self.only(role)? else { return Ok(None) };
-        let flag = |(step, &value): (usize, &f64)| match value {
-            0.0 => Ok(false),
-            1.0 => Ok(true),
-            found => Err(TrajectoryError::value(&column.name, step, "0 or 1", found)),
-        };
-        let values = column.values.iter().enumerate().map(flag).collect::<Result<_, _>>()?;
-        Ok(Some(Flag { name: column.name.clone(), values }))
-    }
-
-    fn rewards(&self, rewards: Rewards) -> Result<Vec<f32>, TrajectoryError> {
-        match self.only(&Role::Reward)? {
-            Some(column) => Ok(column.values.iter().map(|&value| value as f32).collect()),
-            None if rewards == Rewards::ZeroIfMissing => Ok(vec![0.0; self.steps]),
-            None => {
-                let found = self.found.clone();
-                Err(TrajectoryError::Missing { what: "rewards", such_as: "rewards", found })
-            }
-        }
-    }
-}
-
-impl Column {
-    /// A column of images.
-    pub(crate) fn of_images(name: String, images: Images) -> Self {
-        Self { name, images: Some(images), ..Self::default() }
-    }
-
-    pub(crate) fn rows(&self) -> usize {
-        if let Some(images) = &self.images {
-            return images.len();
-        }
-        self.values.len().checked_div(self.dim).unwrap_or(0)
-    }
-
-    /// Keep the rows of these ranges, which are ascending.
-    fn keep(&mut self, ranges: &[Range<usize>]) {
-        if let Some(images) = &self.images {
-            self.images = Some(images.keep(ranges));
-            return;
-        }
-        let rows = ranges.iter().flat_map(|range| &self.values[range.start * self.dim..range.end * self.dim]);
-        self.values = rows.copied().collect();
+    /// The rewards; none without a column of them, as in demonstrations.
+    fn rewards(&self) -> Result<Vec<f32>, TrajectoryError> {
+        let column = self.only(&Role::Reward)?;
+        Ok(column.map_or(vec![], |column| column.values.iter().map(|&value| value as f32).collect()))
     }
 }
 
 fn is_state(role: &Role) -> bool {
     matches!(role, Role::State(_))
-}
-
-impl Flag {
-    /// Whether the flag is set at the last step; an earlier step is an error.
-    fn only_at_the_end(&self, steps: Range<usize>) -> Result<bool, TrajectoryError> {
-        let Some(last) = steps.end.checked_sub(1) else { return Ok(false) };
-        match (steps.start..last).find(|&step| self.values[step]) {
-            None => Ok(self.values[last]),
-            Some(step) => {
-                Err(TrajectoryError::value(&self.name, step, "0 before an episode's last step", 1.0))
-            }
-        }
-    }
-}
-
-impl End {
-    /// The end given by two flags; `terminated` takes precedence.
-    pub(crate) fn of(terminated: bool, truncated: bool) -> Self {
-        match (terminated, truncated) {
-            (true, _) => Self::Terminated,
-            (false, true) => Self::TimeLimit,
-            (false, false) => Self::Unknown,
-        }
-    }
 }

@@ -87,9 +87,12 @@ fn errors_name_the_dataset() {
     );
     let images = error(|file| {
         steps(file);
-        put(file, "observations", &[2, 4, 4, 3], &[0.0_f32; 96]);
+        put(file, "observations", &[2, 4, 4, 3], &[2.5_f32; 96]);
     });
-    assert_eq!(images, "HDF5: observations: 4 axes of float32; expected uint8 for images");
+    assert_eq!(
+        images,
+        "HDF5: observations: pixels must be from 0 to 1, or whole numbers from 0 to 255; found 2.5"
+    );
     let channels = error(|file| {
         steps(file);
         put(file, "observations", &[2, 70, 70, 70], &vec![0_u8; 686_000]);

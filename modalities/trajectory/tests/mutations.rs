@@ -5,7 +5,7 @@ mod written;
 use smalti_mutation::{Bound, Counting, survives};
 use smalti_trajectory::lerobot::Info;
 use smalti_trajectory::rlds::{Features, shard_lengths};
-use smalti_trajectory::{Episode, TrajectoryError, csv, jsonl, npz, parquet};
+use smalti_trajectory::{Episode, TrajectoryError, csv, jsonl, minari, npz, parquet};
 use std::io::{Cursor, Write};
 use written::{Column, lerobot};
 
@@ -112,11 +112,14 @@ fn parquet_files() {
     let paths = (0..5).map(|step| (step % 2 == 0).then(|| format!("{step}.png").into_bytes()));
     discrete.push(("observation.image", Column::Images(contents.collect(), paths.collect())));
     discrete.push(("observation.binary", Column::Binary(vec![b"\x89PNG".to_vec(); 5])));
+    discrete.push(("observation.map", Column::Pixels(vec![vec![vec![0, 1]; 2]; 5])));
     let valid = [
         written::parquet(&lerobot(), 100, false),
         written::parquet(&lerobot(), 3, true),
         written::parquet(&discrete, 100, true),
         written::parquet(&written::episode_rows(), 1, false),
+        written::parquet(&written::images(), 1, false),
+        written::parquet(&written::minari(), 2, true),
     ];
     // A panic of the decoder becomes an error; thousands of its messages would hide those of other tests.
     let usual = std::panic::take_hook();
@@ -126,7 +129,10 @@ fn parquet_files() {
         }
     }));
     let bound = Bound::bytes(64 << 20).and_of_file(4 << 10);
-    survives("Parquet", &valid, bound, |bytes| checked(parquet::read(bytes).map(|read| read.episodes)));
+    survives("Parquet", &valid, bound, |bytes| {
+        let padded = checked(minari::read(bytes).map(|read| read.episodes));
+        checked(parquet::read(bytes).map(|read| read.episodes)).or(padded)
+    });
 }
 
 /// 1 MiB, and 64 bytes for each byte of the file.
@@ -137,6 +143,14 @@ fn lerobot_descriptions() {
         "features": {"observation.state": {"dtype": "float32", "shape": [2], "names": {"motors": ["pan", "lift"]}},
         "observation.images.top": {"dtype": "video", "shape": [48, 64, 3], "names": null}}}"#;
     survives("meta/info.json", &[valid.to_vec()], Bound::bytes(1 << 20).and_of_file(64), Info::parse);
+}
+
+/// 1 MiB, and 64 bytes for each byte of the file.
+#[test]
+fn minari_descriptions() {
+    let valid = br#"{"total_episodes": 2, "total_steps": 60, "data_format": "parquet", "env_spec": "{}"}"#;
+    let bound = Bound::bytes(1 << 20).and_of_file(64);
+    survives("metadata.json", &[valid.to_vec()], bound, minari::Info::parse);
 }
 
 /// 1 MiB, and 64 bytes for each byte of the file.

@@ -5,7 +5,7 @@ mod written;
 use smalti_trajectory::lerobot::Info;
 use smalti_trajectory::parquet::{has_episode_rows, read};
 use smalti_trajectory::{Actions, End, Episode, Images};
-use written::{Column, episode_rows, lerobot, parquet as file, png};
+use written::{Column, compressed, episode_rows, images, lerobot, minari, parquet as file, png};
 
 /// LeRobot's columns with one replaced or removed.
 fn with(name: &'static str, column: Option<Column>) -> Vec<(&'static str, Column)> {
@@ -36,6 +36,15 @@ fn lerobot_columns_become_episodes() {
         assert_eq!(read.episodes.len(), 2);
         let skipped: Vec<&str> = read.skipped.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(skipped, ["language.bytes"]);
+    }
+}
+
+#[test]
+fn every_codec_is_read() {
+    use parquet::basic::Compression::{BROTLI, GZIP, LZ4, LZ4_RAW, UNCOMPRESSED};
+    let plain = read(&file(&lerobot(), 2, false)).unwrap().episodes;
+    for codec in [UNCOMPRESSED, BROTLI(Default::default()), GZIP(Default::default()), LZ4, LZ4_RAW] {
+        assert_eq!(read(&compressed(&lerobot(), 2, codec)).unwrap().episodes, plain, "{codec:?}");
     }
 }
 
@@ -79,6 +88,58 @@ fn the_names_of_jat_are_known() {
     assert_eq!(read.episodes[1].observations, [5.0, 6.0, 7.0]);
     assert_eq!(read.episodes[1].actions, Actions::Continuous { values: vec![15.0, 16.0, 17.0], dim: 1 });
     assert_eq!((read.episodes.len(), read.episodes[0].rewards.len()), (2, 2));
+}
+
+#[test]
+fn images_of_an_episode_are_a_list() {
+    for rows_of_group in [1, 2] {
+        let read = read(&file(&images(), rows_of_group, true)).unwrap();
+        assert_eq!((read.episodes.len(), read.episodes[0].state_dim), (2, 0));
+        assert_eq!(read.episodes[0].images[""], Images::Encoded(vec![png(0), png(1)]));
+        assert_eq!(read.episodes[1].images[""], Images::Encoded(vec![png(2)]));
+    }
+    let mut missing = images();
+    missing[0].1 = Column::ImageLists(vec![vec![png(0).to_vec(); 2], vec![vec![]]]);
+    assert_eq!(
+        error(&missing),
+        "Parquet: image_observations: no image in step 2; it must have bytes, as other steps have"
+    );
+}
+
+#[test]
+fn the_last_row_of_minari_is_an_observation() {
+    let read = smalti_trajectory::minari::read(&file(&minari(), 2, false)).unwrap();
+    let [episode] = &read.episodes[..] else { panic!("{} episodes", read.episodes.len()) };
+    assert_eq!((&episode.observations[..], episode.state_dim), (&[1.0, 2.0, 3.0, 4.0][..], 2));
+    assert_eq!(episode.actions, Actions::Discrete(vec![2, 1]));
+    assert_eq!((&episode.rewards[..], episode.end), (&[0.5, 1.5][..], End::Terminated));
+}
+
+#[test]
+fn bytes_in_lists_of_lists_are_images() {
+    let frame = |step: i32| vec![vec![step, 1, 2], vec![3, 4, 5]];
+    let pixels = Column::Pixels((0..5).map(frame).collect());
+    let read = read(&file(&with("observation.pixels", Some(pixels)), 2, false)).unwrap();
+    let Images::Frames { height: 2, width: 3, channels: 1, pixels } = &read.episodes[1].images["pixels"]
+    else {
+        panic!("{:?}", read.episodes[1].images)
+    };
+    assert_eq!(pixels[..], [3, 1, 2, 3, 4, 5, 4, 1, 2, 3, 4, 5]);
+    let error_of =
+        |frames: Vec<Vec<Vec<i32>>>| error(&with("observation.pixels", Some(Column::Pixels(frames))));
+    let turned = vec![vec![0, 1], vec![2, 3], vec![4, 5]];
+    assert_eq!(
+        error_of(vec![frame(0), frame(1), turned, frame(3), frame(4)]),
+        "Parquet: observation.pixels: row 2: expected steps with lists of the same lengths as the first"
+    );
+    assert_eq!(
+        error_of(vec![vec![vec![0, 1], vec![2]]; 5]),
+        "Parquet: observation.pixels: expected images, lists of the same lengths"
+    );
+    assert_eq!(
+        error_of(vec![vec![vec![256]]; 5]),
+        "Parquet: observation.pixels: pixels must be from 0 to 1, or whole numbers from 0 to 255; found 256"
+    );
 }
 
 #[test]
@@ -152,12 +213,12 @@ fn images_are_bytes_or_paths() {
 }
 
 #[test]
-fn integers_are_discrete_and_missing_rewards_are_0() {
+fn integers_are_discrete_and_rewards_may_be_missing() {
     let mut columns = with("action", Some(Column::Integers(vec![0, 1, 0, 2, 1])));
     columns.retain(|(name, _)| *name != "next.reward");
     let read = read(&file(&columns, 5, false)).unwrap();
     assert_eq!(read.episodes[1].actions, Actions::Discrete(vec![2, 1]));
-    assert_eq!(read.episodes[1].rewards, [0.0; 2]);
+    assert_eq!((read.episodes[1].len(), read.episodes[1].rewards.len()), (2, 0));
 }
 
 #[test]
@@ -170,12 +231,12 @@ fn errors_name_the_column() {
     let ragged = [1, 1, 1, 2, 1].map(|numbers| vec![0.0; numbers]);
     assert_eq!(
         error(&with("observation.state", Some(Column::Lists(ragged.to_vec())))),
-        "Parquet: observation.state: row 3: expected 1 numbers, as in row 0; found 2"
+        "Parquet: observation.state: row 3: expected steps of 1 numbers, as the first; found 2"
     );
     let gaps = vec![Some(0.0), None, Some(0.0), Some(0.0), None];
     assert_eq!(
         error(&with("next.reward", Some(Column::Gaps(gaps)))),
-        "Parquet: next.reward: a number is missing in rows 0 to 2"
+        "Parquet: next.reward: a number is missing in row 1"
     );
     assert_eq!(
         error(&with("frame_index", Some(Column::Integers(vec![0, 1, 3, 0, 1])))),

@@ -3,7 +3,7 @@
 mod show;
 mod task;
 
-use super::Bar;
+use super::{Bar, SourceOptions};
 use crate::cli::compositions::settings_file;
 use crate::cli::print;
 use crate::cli::tokenize::SlicingOptions;
@@ -12,6 +12,7 @@ use crate::registry::Modalities;
 use anyhow::{Result, ensure};
 use clap::Args;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -35,8 +36,10 @@ pub struct CheckArgs {
     #[arg(long)]
     split: Option<String>,
     #[command(flatten)]
+    source: SourceOptions,
+    #[command(flatten)]
     slicing: SlicingOptions,
-    /// Print one JSON object: for each split rows, fields and corrupt rows; duplicates; skipped files.
+    /// Print one JSON object: layout; for each split rows, fields and corrupt rows; duplicates.
     #[arg(long)]
     json: bool,
 }
@@ -47,7 +50,8 @@ pub fn run(args: CheckArgs, modalities: &Modalities) -> Result<()> {
         return task::check(&settings, &args.set, args.samples, args.json, modalities);
     }
     ensure!(args.set.is_empty(), "{}: --set is for a task: a TOML file, preset or run folder", args.path);
-    let table = open(&args.path, modalities.sources())?;
+    let detected = open(&args.source.of(&args.path), modalities.sources())?;
+    let table = &detected.table;
     let mut bar: Option<Bar> = None;
     let report = inspect_table(
         table.as_ref(),
@@ -66,11 +70,21 @@ pub fn run(args: CheckArgs, modalities: &Modalities) -> Result<()> {
     match args.json {
         true => {
             let TableReport { splits, duplicates, skipped } = &report;
+            let others = detected.others.iter().map(|other| (other.layout, other.reason.as_str()));
             print::json(&json!({
-                "path": args.path, "splits": splits, "duplicates": duplicates, "skipped": skipped,
+                "path": args.path,
+                "layout": detected.layout,
+                "because": detected.because,
+                "others": others.collect::<BTreeMap<_, _>>(),
+                "splits": splits,
+                "duplicates": duplicates,
+                "skipped": skipped,
             }))?;
         }
-        false => show::table(table.name(), &report),
+        false => {
+            show::layout(&detected);
+            show::table(table.name(), &report);
+        }
     }
     verdict(&args.path, &report)
 }
@@ -80,8 +94,10 @@ fn verdict(path: &str, report: &TableReport) -> Result<()> {
     let count = |wrong: fn(&Duplicates) -> bool| report.duplicates.iter().filter(|one| wrong(one)).count();
     let corrupt: usize = report.splits.iter().map(|split| split.corrupt.len()).sum();
     let rows: usize = report.splits.iter().map(|split| split.inspected).sum();
+    let first = report.splits.iter().flat_map(|split| &split.corrupt).next();
+    let first = first.map_or(String::new(), |first| format!("; the first: {}", first.problem));
     let wrong: Vec<String> = [
-        (corrupt, format!("{corrupt} of {rows} rows cannot be used")),
+        (corrupt, format!("{corrupt} of {rows} rows cannot be used{first}")),
         (count(|one| one.labels_differ), "content under different labels".into()),
         (count(|one| one.across_splits), "content in several splits".into()),
     ]

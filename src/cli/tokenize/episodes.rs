@@ -6,11 +6,12 @@ use crate::data::Stream;
 use crate::registry::Modalities;
 use crate::report::figure;
 use crate::sample::{Composition, InputSettings, OutputSettings, Start, TaskSettings};
-use crate::table::{Modality, Source, Table, episodes};
-use anyhow::{Context, Result, ensure};
+use crate::table::{Detected, Modality, Source, Table, episodes};
+use anyhow::{Context, Result, bail, ensure};
 use indexmap::IndexMap;
 use serde_json::{json, to_value};
 use smalti_contract::{Numbers, TokenSpec, Value};
+use std::sync::Arc;
 
 /// Shows the tokens of window `--index`.
 pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
@@ -29,18 +30,22 @@ pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<()> {
 
 /// The task of the episodes at a location. Every row is a training row.
 fn settings(args: &TokenizeArgs, modalities: &Modalities) -> Result<TaskSettings> {
-    let source = Source { layout: Some(episodes::NAME.into()), ..Source::new(&args.file) };
-    let table = modalities.sources().open(&source)?;
-    let data = json!({
+    let layout = args.modality.map(|_| episodes::NAME.to_string());
+    let source = Source { layout, ..Source::new(&args.file) };
+    let table = episodes_at(&source, modalities)?;
+    let mut data = json!({
         "source": source,
         "validation_source": source,
         "context": args.tokenizer.context(),
-        "derived": { "return_to_go": { "kind": "return_to_go", "field": "rewards" } },
     });
     let numbers = |settings| serde_json::from_value::<InputSettings>(settings);
     let mut inputs = IndexMap::new();
-    // Scaled by the largest magnitude and not standardized: 0 is the return-to-go after the last reward.
-    inputs.insert("return_to_go".to_string(), numbers(json!({ "modality": "numbers", "scale": 0.0 }))?);
+    if table.fields().iter().any(|field| field == "rewards") {
+        data["derived"] = json!({ "return_to_go": { "kind": "return_to_go", "field": "rewards" } });
+        // Scaled by the largest magnitude and not standardized: 0 is the return-to-go after the last reward.
+        inputs.insert("return_to_go".to_string(), numbers(json!({ "modality": "numbers", "scale": 0.0 }))?);
+    }
+    let derived = inputs.len();
     let (mut states, mut outputs) = (IndexMap::new(), IndexMap::new());
     for field in table.fields() {
         let of_actions = field == "actions" || field.starts_with("actions.");
@@ -66,7 +71,7 @@ fn settings(args: &TokenizeArgs, modalities: &Modalities) -> Result<TaskSettings
         }
     }
     ensure!(
-        inputs.len() > 1 || !args.tokenizer.has_image_options(),
+        inputs.len() > derived || !args.tokenizer.has_image_options(),
         "{}: --patch-size, --image-size and --num-channels are for images; these episodes have none",
         args.file
     );
@@ -74,9 +79,25 @@ fn settings(args: &TokenizeArgs, modalities: &Modalities) -> Result<TaskSettings
     Ok(TaskSettings { data: serde_json::from_value(to_value(data)?)?, inputs, outputs })
 }
 
+/// The table of a source of episodes; fails with the layout and the fields of any other source.
+fn episodes_at(source: &Source, modalities: &Modalities) -> Result<Arc<dyn Table>> {
+    let Detected { table, layout, others, .. } = modalities.sources().detect(source)?;
+    if layout == episodes::NAME {
+        return Ok(table);
+    }
+    let reason = others.iter().find(|other| other.layout == episodes::NAME);
+    let reason = reason.map_or(String::new(), |other| format!(": {}", other.reason));
+    bail!(
+        "{}: it has the layout {layout} with the fields {}, not that of episodes{reason}; `smalti data check` shows its fields, \
+         and `smalti tokenize TASK.toml` the tokens of a task that reads it",
+        source.path,
+        table.fields().join(", ")
+    )
+}
+
 /// The input of a camera's images.
 fn image(args: &TokenizeArgs) -> Result<InputSettings> {
-    let mut settings = args.tokenizer.image();
+    let mut settings = args.tokenizer.image_settings();
     settings.insert("modality".into(), json!("image"));
     Ok(serde_json::from_value(settings.into())?)
 }

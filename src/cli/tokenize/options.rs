@@ -37,7 +37,7 @@ pub struct TokenizerOptions {
     /// The file is a tokenizer.json, GPT-2's encoder.json beside vocab.bpe, or BERT's vocab.txt.
     #[arg(long, value_name = "FILE", conflicts_with = "bytes")]
     vocabulary: Option<String>,
-    /// Images, also of episodes: 1 for grey, 3 for RGB [default: that of the first image].
+    /// Images, also of episodes: 1 for grey, 3 for RGB [default: 3 if an image has colours].
     #[arg(long)]
     num_channels: Option<usize>,
     /// Audio: sampling rate to resample to, in Hz [default: 16000].
@@ -93,7 +93,7 @@ impl TokenizerOptions {
     ) -> Result<Box<dyn AnyTokenizer>> {
         let settings = match modality {
             Modality::Text => self.text(file.bytes.len()),
-            Modality::Image => self.image(),
+            Modality::Image => self.image_settings(),
             Modality::Audio => self.audio(file.bytes.len()),
             Modality::Trajectory => bail!("this smalti is built without the feature `trajectory`"),
         };
@@ -145,14 +145,23 @@ impl TokenizerOptions {
         given([("vocabulary", Some(vocabulary)), ("context", Some(json!(context)))])
     }
 
-    /// The settings of images, in files or in episodes.
-    pub fn image(&self) -> Map<String, serde_json::Value> {
+    /// The options of images, in files or in episodes, that are given.
+    fn image(&self) -> Map<String, serde_json::Value> {
         given([
             ("preset", self.preset.as_ref().map(|name| json!(name))),
             ("num_channels", self.num_channels.map(|n| json!(n))),
             ("patch_size", self.slicing.patch_size.map(|n| json!(n))),
             ("image_size", self.slicing.image_size.map(|size| json!(size))),
         ])
+    }
+
+    /// The settings of images, in files or in episodes, which keep their size unless an option resizes them.
+    pub fn image_settings(&self) -> Map<String, serde_json::Value> {
+        let mut settings = self.image();
+        if self.preset.is_none() {
+            settings.entry("patch_size").or_insert(json!(PATCH_SIZE));
+        }
+        settings
     }
 
     /// Whether an option of images is given.
@@ -244,6 +253,8 @@ type Given = (&'static str, &'static [Modality], bool);
 /// Default number of time steps in a row of episodes.
 #[cfg(feature = "trajectory")]
 const CONTEXT: usize = 20;
+/// Default side of a patch, in pixels.
+const PATCH_SIZE: usize = 4;
 /// Default sampling rate, in Hz.
 const SAMPLING_RATE: u32 = 16_000;
 /// The modalities that contain images.

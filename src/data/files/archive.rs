@@ -1,14 +1,48 @@
-//! The index of a tar archive: the paths and positions of its members.
+//! Members of archives, and the index of a tar archive.
 
 use super::extent::Extent;
+use super::zip::Zipped;
 use crate::data::error::{DataError, contained};
 use std::collections::BTreeMap;
 use std::io;
 
-/// The index of a tar archive.
+/// A file of an archive.
+#[derive(Debug, Clone)]
+pub(super) enum Member {
+    /// Bytes that are not packed.
+    Plain(Extent),
+    /// A member of a zip archive.
+    Zipped(Zipped),
+}
+
+impl Member {
+    /// The bytes of the member at this location.
+    pub fn open(&self, location: &str) -> Result<Extent, DataError> {
+        match self {
+            Member::Plain(extent) => Ok(extent.clone()),
+            Member::Zipped(zipped) => zipped.open(location),
+        }
+    }
+
+    /// Its range in the archive, and the size and time of change or version of the archive; `None` in memory.
+    pub fn stamp(&self) -> Option<String> {
+        match self {
+            Member::Plain(extent) => extent.stamp(),
+            Member::Zipped(zipped) => zipped.stamp(),
+        }
+    }
+}
+
+impl From<Extent> for Member {
+    fn from(extent: Extent) -> Self {
+        Member::Plain(extent)
+    }
+}
+
+/// The index of an archive.
 pub(super) struct Index {
     /// The files, by path.
-    pub members: BTreeMap<String, Extent>,
+    pub members: BTreeMap<String, Member>,
     /// Members that are not files, with the reason why they cannot be read.
     pub skipped: Vec<(String, &'static str)>,
 }
@@ -48,7 +82,7 @@ pub(super) fn index(location: &str, archive: &Extent) -> Result<Index, DataError
         let kind = entry.header().entry_type();
         if kind.is_file() || kind.is_contiguous() {
             let path = contained(location, &path)?;
-            if index.members.insert(path.clone(), member).is_some() {
+            if index.members.insert(path.clone(), member.into()).is_some() {
                 return Err(fail(format!("the member {path} occurs twice")));
             }
         } else if !(kind.is_dir() || kind.is_pax_global_extensions()) {

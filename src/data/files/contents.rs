@@ -4,8 +4,8 @@ use super::extent::Extent;
 use crate::data::error::DataError;
 use std::io::Read;
 
-/// The most bytes of an unpacked `.gz`.
-const UNPACKED_LIMIT: u64 = 2 << 30;
+/// The most bytes of an unpacked `.gz` or member of a zip archive.
+pub(super) const UNPACKED_LIMIT: u64 = 2 << 30;
 
 /// The bytes of a file, which must not be empty; unpacked if its name ends in `.gz`.
 pub(super) fn contents(location: &str, file: &Extent) -> Result<Vec<u8>, DataError> {
@@ -31,15 +31,82 @@ fn unpack(location: &str, file: &Extent) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// Bytes as text. A byte-order mark is dropped.
+/// Bytes as text: UTF-8, or UTF-16 that begins with a byte-order mark. The mark is dropped.
+///
+/// # Errors
+/// [`DataError::Format`] with the place of the first byte that is not UTF-8, and the likely encoding.
 pub(crate) fn text(location: &str, bytes: Vec<u8>) -> Result<String, DataError> {
+    if let [0xff, 0xfe, rest @ ..] = &bytes[..] {
+        return utf16(location, rest, u16::from_le_bytes);
+    }
+    if let [0xfe, 0xff, rest @ ..] = &bytes[..] {
+        return utf16(location, rest, u16::from_be_bytes);
+    }
     let mut text = String::from_utf8(bytes).map_err(|e| {
         let offset = e.utf8_error().valid_up_to();
-        let byte = e.as_bytes().get(offset).copied().unwrap_or_default();
-        DataError::format(location, "UTF-8 text", format!("byte {byte:#04x} at offset {offset} is not UTF-8"))
+        DataError::format(location, "UTF-8 text", not_utf8(e.as_bytes(), offset))
     })?;
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
     }
     Ok(text)
+}
+
+/// The problem of bytes that are not UTF-8 at an offset, with the likely encoding and what to do.
+fn not_utf8(bytes: &[u8], offset: usize) -> String {
+    let (before, from) = bytes.split_at(offset.min(bytes.len()));
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    let byte = from.first().copied().unwrap_or_default();
+    let problem = format!("byte {byte:#04x} at offset {offset}, in line {line}, is not UTF-8");
+    // A text in an encoding of one byte has no zeros.
+    match bytes.contains(&0) {
+        true => format!("{problem}; it is no text, or UTF-16 without a byte-order mark"),
+        false => format!(
+            "{problem}; the encoding is probably Windows-1252 (or Latin-1); convert the file: \
+             iconv -f WINDOWS-1252 -t UTF-8"
+        ),
+    }
+}
+
+fn utf16(location: &str, bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, DataError> {
+    let fail = |problem: String| DataError::format(location, "UTF-16 text", problem);
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(fail(format!("truncated: {} bytes are not a whole number of pairs", bytes.len())));
+    }
+    let mut text = String::with_capacity(pairs.len());
+    for character in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
+        let character =
+            character.map_err(|e| fail(format!("{e} after {} characters", text.chars().count())))?;
+        text.push(character);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_utf8_or_utf16_with_a_mark() {
+        let units: Vec<u16> = "\u{feff}grün 😀".encode_utf16().collect();
+        let little = units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<_>>();
+        let big = units.iter().flat_map(|unit| unit.to_be_bytes()).collect::<Vec<_>>();
+        for bytes in [little.clone(), big, "\u{feff}grün 😀".into()] {
+            assert_eq!(text("x", bytes).unwrap(), "grün 😀");
+        }
+        let message = |bytes: &[u8]| text("x", bytes.to_vec()).unwrap_err().to_string();
+        assert!(message(&little[..5]).contains("not readable as UTF-16 text: truncated"));
+        assert!(
+            message(b"\xff\xfe\x00\xd8").contains("unpaired surrogate"),
+            "{}",
+            message(b"\xff\xfe\x00\xd8")
+        );
+        assert_eq!(
+            message(b"one\ngr\xfcn\n"),
+            "x: not readable as UTF-8 text: byte 0xfc at offset 6, in line 2, is not UTF-8; the encoding is probably \
+             Windows-1252 (or Latin-1); convert the file: iconv -f WINDOWS-1252 -t UTF-8"
+        );
+        assert!(message(b"\x89PNG\0").ends_with("it is no text, or UTF-16 without a byte-order mark"));
+    }
 }

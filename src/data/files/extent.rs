@@ -19,7 +19,7 @@ pub(crate) struct Extent {
 #[derive(Debug, Clone)]
 enum Store {
     Disk(Arc<OnDisk>),
-    Memory(Arc<Cow<'static, [u8]>>),
+    Memory(Arc<InMemory>),
     #[cfg(feature = "remote")]
     Remote(Arc<Object>),
 }
@@ -31,6 +31,13 @@ struct OnDisk {
     #[cfg(not(unix))]
     path: std::path::PathBuf,
     /// Size and time of change; `None` if the file system has no times.
+    stamp: Option<String>,
+}
+
+#[derive(Debug)]
+struct InMemory {
+    bytes: Cow<'static, [u8]>,
+    /// The stamp of the file that these bytes were packed in, if any.
     stamp: Option<String>,
 }
 
@@ -67,10 +74,31 @@ impl Extent {
         Ok(Self { store: Store::Disk(Arc::new(on_disk)), start: 0, len: metadata.len() })
     }
 
+    /// A whole temporary file; `stamp` is that of the file that it was made from.
+    #[cfg(unix)]
+    pub(super) fn temporary(file: File, stamp: Option<String>) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self { store: Store::Disk(Arc::new(OnDisk { file, stamp })), start: 0, len })
+    }
+
+    /// The bytes of a temporary file, which has no path to read it from in several threads.
+    #[cfg(not(unix))]
+    pub(super) fn temporary(mut file: File, _stamp: Option<String>) -> io::Result<Self> {
+        let mut bytes = vec![];
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut bytes)?;
+        Ok(Self::memory(bytes.into()))
+    }
+
     /// A whole buffer.
     pub fn memory(bytes: Cow<'static, [u8]>) -> Self {
+        Self::unpacked(bytes, None)
+    }
+
+    /// Unpacked bytes, and the stamp of the file that they were packed in.
+    pub(super) fn unpacked(bytes: Cow<'static, [u8]>, stamp: Option<String>) -> Self {
         let len = bytes.len() as u64;
-        Self { store: Store::Memory(Arc::new(bytes)), start: 0, len }
+        Self { store: Store::Memory(Arc::new(InMemory { bytes, stamp })), start: 0, len }
     }
 
     /// A whole object on another machine.
@@ -97,8 +125,8 @@ impl Extent {
         let buffer = buffer.get_mut(..wanted).unwrap_or_default();
         match &self.store {
             Store::Disk(file) => file.read_at(buffer, self.start + offset),
-            Store::Memory(bytes) => {
-                let rest = bytes.get((self.start + offset) as usize..).unwrap_or_default();
+            Store::Memory(memory) => {
+                let rest = memory.bytes.get((self.start + offset) as usize..).unwrap_or_default();
                 (&mut &*rest).read(buffer)
             }
             #[cfg(feature = "remote")]
@@ -110,7 +138,7 @@ impl Extent {
     pub fn stamp(&self) -> Option<String> {
         let of = match &self.store {
             Store::Disk(file) => file.stamp.clone()?,
-            Store::Memory(_) => return None,
+            Store::Memory(memory) => memory.stamp.clone()?,
             #[cfg(feature = "remote")]
             Store::Remote(object) => object.stamp()?,
         };
@@ -118,7 +146,7 @@ impl Extent {
     }
 
     /// A new reader of these bytes.
-    pub(super) fn reader(&self) -> Cursor {
+    pub(crate) fn reader(&self) -> Cursor {
         Cursor { extent: self.clone(), position: 0 }
     }
 
@@ -149,7 +177,7 @@ impl Extent {
 }
 
 /// A reader of an [`Extent`].
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     extent: Extent,
     position: u64,
 }

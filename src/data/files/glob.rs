@@ -1,6 +1,6 @@
 //! Patterns that stand for many locations: `shards/{000..127}.tar`, `texts/**/*.txt`.
 
-use super::{Files, join};
+use super::{Files, is_hidden, join};
 use crate::data::error::DataError;
 use std::fs;
 use std::io::ErrorKind;
@@ -17,7 +17,8 @@ pub fn is_pattern(location: &str) -> bool {
 
 /// The locations that match a pattern, in order; there may be none.
 ///
-/// Between slashes, `*` stands for any characters and `?` for any one; `**` alone stands for any number of folders.
+/// Between slashes, `*` stands for any characters and `?` for any one; `**` alone stands for any number of folders. Hidden
+/// files do not match, unless the pattern has their dot.
 /// `{008..127}` stands for these numbers, with as many digits, and `{a,b}` for either. Braces are expanded without a list
 /// of the files, so they also work on a server that gives none; whether the files exist is not checked then.
 ///
@@ -114,6 +115,10 @@ fn walk(folder: &str, parts: &[&str], found: &mut Vec<String>) -> Result<(), Dat
         let entry = entry.map_err(io_error)?;
         // A name that is not Unicode cannot match a pattern that is.
         let Ok(name) = entry.file_name().into_string() else { continue };
+        // As in a shell, only a pattern that names it matches a hidden file.
+        if is_hidden(&name) && !part.starts_with('.') && *part != name {
+            continue;
+        }
         let is_folder = match fs::metadata(entry.path()) {
             Ok(metadata) => metadata.is_dir(),
             Err(e) if e.kind() == ErrorKind::NotFound => continue, // a link to nothing

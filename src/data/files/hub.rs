@@ -13,7 +13,7 @@ mod tests;
 
 use super::extent::Extent;
 use super::place::Place;
-use super::{Files, HUB, Store};
+use super::{Files, HUB};
 use crate::data::error::{DataError, contained};
 use crate::data::notice::{Notice, notify};
 use crate::metrics::edits;
@@ -286,7 +286,7 @@ pub(super) fn locate(location: &str, expected: &str) -> Result<Place, DataError>
     if let Some(path) = path.filter(|path| repository.contains(path)) {
         return root.extent(path).map(Place::File);
     }
-    let tree = |paths| Files { name, paths, store: Store::Hub(root), skipped: vec![] };
+    let tree = |paths| Files::on_hub(name, paths, root);
     let Some(path) = path else {
         return Ok(Place::Tree(tree(data_files::of(location, &repository.listing)?)));
     };

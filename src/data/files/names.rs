@@ -1,4 +1,4 @@
-//! What the names of files and folders mean: the words for splits, and hidden files.
+//! What the names of files and folders mean: the words for splits, hidden files, and archives.
 
 /// The canonical splits, each with its spellings.
 const SPELLINGS: [(&str, &[&str]); 3] = [
@@ -36,6 +36,28 @@ pub(crate) fn is_hidden(path: &str) -> bool {
     })
 }
 
+/// The reason why a hidden file is not listed.
+pub(super) const HIDDEN: &str = "hidden";
+
+/// The topmost hidden file or folder of each of these hidden paths, which are sorted, each once.
+pub(super) fn hidden_tops<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<(String, &'static str)> {
+    let mut tops: Vec<(String, &'static str)> = vec![];
+    for path in paths {
+        let mut ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        let top = ends.find_map(|end| path.get(..end).filter(|top| is_hidden(top))).unwrap_or(path);
+        if tops.last().is_none_or(|(last, _)| last != top) {
+            tops.push((top.to_string(), HIDDEN));
+        }
+    }
+    tops
+}
+
+/// Whether a location has the name of an archive of files: `.tar`, `.tgz`, `.tar.gz` or `.zip`.
+pub(crate) fn is_archive(location: &str) -> bool {
+    let lower = location.trim_end_matches('/').to_ascii_lowercase();
+    [".tar", ".tgz", ".tar.gz", ".zip"].iter().any(|ending| lower.ends_with(ending))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +92,18 @@ mod tests {
         for path in ["cats/a.png", "a.b/c", "../cats/a.png", "./a.png"] {
             assert!(!is_hidden(path), "{path}");
         }
+    }
+
+    #[test]
+    fn a_hidden_folder_is_named_once() {
+        let paths = [".git/a", ".git/b/c", "__MACOSX/x/._y.png", "cats/._a.png", "cats/Thumbs.db"];
+        let tops: Vec<String> = hidden_tops(paths.into_iter()).into_iter().map(|(top, _)| top).collect();
+        assert_eq!(tops, [".git", "__MACOSX", "cats/._a.png", "cats/Thumbs.db"]);
+    }
+
+    #[test]
+    fn archives_are_known_by_their_names() {
+        assert!(["a.tar", "b/c.tgz", "c.tar.gz", "D.ZIP"].iter().all(|name| is_archive(name)));
+        assert!(["a.npz", "a.gz", "a.zip/b.png", "zip"].iter().all(|name| !is_archive(name)));
     }
 }

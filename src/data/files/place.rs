@@ -1,6 +1,8 @@
 //! The file or folder at a location: on disk, in an archive, inside the binary or on another machine.
 
 use super::extent::Extent;
+#[cfg(feature = "remote")]
+use super::is_archive;
 use super::{Files, is_hub};
 #[cfg(feature = "remote")]
 use super::{hub, remote};
@@ -88,14 +90,17 @@ fn locate_remote(location: &str, expected: &str) -> Result<Place, DataError> {
         return Ok(Place::File(file));
     }
     let location = location.trim_end_matches('/');
-    for (at, _) in location.match_indices(".tar/") {
-        let (archive, inside) = location.split_at(at + ".tar".len());
-        if let Some(file) = remote::open(archive)? {
+    for (at, _) in location.match_indices('/') {
+        let (archive, inside) = location.split_at(at);
+        if is_archive(archive)
+            && let Some(file) = remote::open(archive)?
+        {
             return Files::archive(archive, &file)?.enter(inside.trim_start_matches('/'), expected);
         }
     }
     let members = remote::list(location)?;
     if !members.is_empty() {
+        let members = members.into_iter().map(|(path, file)| (path, file.into())).collect();
         return Ok(Place::Tree(Files::members(location, members)));
     }
     let hint = match location.starts_with("http") && expected.contains("folder") {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::data::testing::{at, folder_of, gzip, tar_named, tar_of};
+use crate::data::testing::{at, folder_of, gzip, tar_named, tar_of, zip_of};
 use proptest::prelude::*;
 
 fn small() -> Vec<u8> {
@@ -87,13 +87,13 @@ fn errors_name_the_file_and_the_problem() {
     ]);
     std::fs::create_dir(folder.path().join("hollow")).unwrap();
     for (location, expected) in [
-        ("none", "none: not found; expected a folder or a tar archive"),
+        ("none", "none: not found; expected a folder or an archive"),
         ("none/below.tar/x", "not found"),
         ("empty", "empty: empty; expected a tar archive"),
         ("hollow", "hollow: empty; expected files"),
-        ("text.txt", "text.txt: a file; expected a folder or a tar archive"),
+        ("text.txt", "text.txt: a file; expected a folder or an archive"),
         ("text.txt/x", "text.txt: not readable as a tar archive"),
-        ("t.tgz", "compressed with gzip; unpack it first"),
+        ("t.tgz/z", "t.tgz/z: not found"),
         ("t.tar/z", "t.tar/z: not found"),
         ("t.tar/../x", "leads out of its folder"),
         ("t.tar/a.txt/x", "a.txt: not readable as a tar archive"),
@@ -140,6 +140,97 @@ fn unsafe_and_duplicate_members_are_errors_and_links_are_skipped() {
     assert!(message(memory(tar_of(&[("a", b"1"), ("./a", b"2")]))).contains("member a occurs twice"));
     let linked = memory(tar_named("link", tar::EntryType::Symlink)).unwrap();
     assert_eq!(linked.skipped(), [("link".to_string(), "not a plain file but a link, a device or sparse")]);
+}
+
+#[test]
+fn a_zip_archive_has_the_files_of_its_folder() {
+    let long = [7; 5000];
+    let zip =
+        zip_of(&[("./b/two.txt", b"two"), ("a.txt", b"one"), ("b\\c\\three.txt", &long), ("b/e.txt", b"")]);
+    let tar = tar_of(&[("in/t.zip", &zip)]);
+    let folder =
+        folder_of(&[("t.zip", &zip), ("outer.tar", &tar), ("z.zip", &zip_of(&[("in.tar", &small())]))]);
+    let files = Files::open(&at(&folder, "t.zip")).unwrap();
+    assert_eq!(files.list(), ["a.txt", "b/c/three.txt", "b/e.txt", "b/two.txt"]);
+    assert_eq!(files.read("b/c/three.txt").unwrap(), long);
+    assert!(matches!(files.read("b/e.txt"), Err(DataError::Empty { .. })));
+    assert!(files.origin("b/c/three.txt").unwrap().contains("member"));
+    assert_eq!(read(&at(&folder, "t.zip/b/two.txt")).unwrap(), b"two");
+    assert_eq!(Files::open(&at(&folder, "t.zip/b")).unwrap().list(), ["c/three.txt", "e.txt", "two.txt"]);
+    assert_eq!(read(&at(&folder, "outer.tar/in/t.zip/a.txt")).unwrap(), b"one");
+    assert_eq!(read(&at(&folder, "z.zip/in.tar/b/two.txt")).unwrap(), b"two");
+    assert_eq!(glob::expand(&at(&folder, "t.zip/*.txt")).unwrap(), [at(&folder, "t.zip/a.txt")]);
+}
+
+#[test]
+fn errors_of_zip_archives_name_the_member() {
+    let whole = zip_of(&[("a.txt", &[7; 5000])]);
+    let find = |magic: &[u8]| whole.windows(4).position(|four| four == magic).unwrap();
+    let central = find(b"PK\x01\x02");
+    let with = |at: usize, bytes: &[u8]| {
+        let mut zip = whole.clone();
+        zip[at..at + bytes.len()].copy_from_slice(bytes);
+        zip
+    };
+    let folder = folder_of(&[
+        ("secret.zip", &with(central + 8, &[1, 0])),
+        ("method.zip", &with(central + 10, &[12, 0])),
+        ("bomb.zip", &with(central + 24, &u32::MAX.wrapping_sub(1).to_le_bytes())),
+        ("large.zip", &with(central + 24, &5001_u32.to_le_bytes())),
+        ("small.zip", &with(central + 24, &4000_u32.to_le_bytes())),
+        ("content.zip", &with(central + 16, &[0x55; 4])),
+        ("up.zip", &zip_of(&[("../x", b"x")])),
+        ("cut.zip", &whole[..whole.len() - 30]),
+        ("text.zip", b"no archive at all"),
+        ("empty.zip", b""),
+    ]);
+    for (path, expected) in [
+        ("secret.zip", "the member a.txt is encrypted; unpack the archive with its password"),
+        ("method.zip", "the member a.txt is packed by"),
+        ("bomb.zip", "the member a.txt has 4294967294 bytes; at most 2147483648 are unpacked"),
+        ("up.zip", "leads out of its folder"),
+        ("cut.zip", "not readable as a zip archive"),
+        ("text.zip", "not readable as a zip archive"),
+        ("empty.zip", "empty; expected a zip archive"),
+    ] {
+        let message = message(Files::open(&at(&folder, path)));
+        assert!(message.contains(expected), "{path}: {message}");
+    }
+    for path in ["large.zip", "small.zip", "content.zip"] {
+        let message = message(read(&at(&folder, &format!("{path}/a.txt"))));
+        assert!(message.contains("a.txt: not readable as a member of a zip archive"), "{path}: {message}");
+    }
+}
+
+#[test]
+fn hidden_files_are_read_only_when_named() {
+    let files: [(&str, &[u8]); 5] = [
+        ("a/1.png", b"1"),
+        ("a/._1.png", b"2"),
+        ("__MACOSX/a/._1.png", b"3"),
+        (".ipynb_checkpoints/1.png", b"4"),
+        (".ipynb_checkpoints/2.png", b"5"),
+    ];
+    let folder = folder_of(&files);
+    std::fs::write(folder.path().join("t.tar"), tar_of(&files)).unwrap();
+    std::fs::write(folder.path().join("t.zip"), zip_of(&files)).unwrap();
+    let all = Files::open(&at(&folder, "")).unwrap();
+    assert_eq!(all.list(), ["a/1.png", "t.tar", "t.zip"]);
+    for tree in
+        [all, Files::open(&at(&folder, "t.tar")).unwrap(), Files::open(&at(&folder, "t.zip")).unwrap()]
+    {
+        let skipped: Vec<&str> = tree.skipped().iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(skipped, [".ipynb_checkpoints", "__MACOSX", "a/._1.png"]);
+        assert_eq!(tree.read("a/._1.png").unwrap(), b"2");
+        assert!(tree.contains(".ipynb_checkpoints/2.png") && !tree.contains(".ipynb_checkpoints/3.png"));
+    }
+    for place in ["", "t.tar/", "t.zip/"] {
+        assert_eq!(read(&at(&folder, &format!("{place}__MACOSX/a/._1.png"))).unwrap(), b"3", "{place}");
+        let found = glob::expand(&at(&folder, &format!("{place}**/*.png"))).unwrap();
+        assert_eq!(found, [at(&folder, &format!("{place}a/1.png"))]);
+        let named = Files::open(&at(&folder, &format!("{place}.ipynb_checkpoints"))).unwrap();
+        assert_eq!((named.list().len(), named.skipped().len()), (2, 0), "{place}");
+    }
 }
 
 #[cfg(unix)]

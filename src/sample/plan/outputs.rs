@@ -144,6 +144,7 @@ impl PlannedPart {
             end: output.end.as_ref().map_or(vec![], |ids| ids.as_slice().to_vec()),
             mask_id: output.mask_id,
             windows: output.windows,
+            append_eos: output.append_eos,
             share: None,
             other_task_part: None,
         }
@@ -176,6 +177,11 @@ fn check(
         let problem =
             format!("expected a generated or masked output; head {head} has no tokens to cut into windows");
         return refuse(".windows", problem);
+    }
+    if output.append_eos.is_some() && !output.windows {
+        let problem =
+            "expected windows = true with this setting; a value of its own has an end token anyway".into();
+        return refuse(".append_eos", problem);
     }
     let unused = [
         (".field", output.field.is_some()),

@@ -47,7 +47,9 @@ pub(super) fn of<'a>(
                 add(&mut rest, "actions".into(), || Field::Actions);
             }
         }
-        add(&mut rest, "rewards".into(), || Field::Rewards);
+        if !episode.rewards.is_empty() {
+            add(&mut rest, "rewards".into(), || Field::Rewards);
+        }
         if episode.end != End::Unknown {
             add(&mut rest, "end".into(), || Field::End);
         }
@@ -116,6 +118,7 @@ impl Field {
             Field::Action(part) => {
                 episode.actions.part(part).map_or(Value::Missing, |part| actions(part, steps))
             }
+            Field::Rewards if episode.rewards.is_empty() => Value::Missing,
             Field::Rewards => vectors(&episode.rewards, 1, 0..1, steps),
             Field::End => match episode.end {
                 End::Terminated => Value::Text("terminated".into()),

@@ -2,9 +2,11 @@
 
 use super::video::Clip;
 use crate::data::{DataError, Files};
+use crate::table::parquet::{self, is_parquet};
 use crate::table::{Table, rows};
 use smalti_contract::Value;
 use smalti_trajectory::lerobot::{INFO, Info, Video};
+use smalti_trajectory::{Episode, TrajectoryError};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +20,12 @@ pub(super) struct Details {
     pub(super) videos: BTreeMap<String, Clip>,
 }
 
+/// The episodes of the data set, each with its file.
+type Episodes = [(String, Result<Episode, TrajectoryError>)];
+
+/// The field of a task's number.
+const TASK: &str = "task_index";
+
 /// Names and the reasons why they are left out.
 type Skipped = Vec<(String, &'static str)>;
 
@@ -25,10 +33,11 @@ type Skipped = Vec<(String, &'static str)>;
 ///
 /// # Errors
 /// [`DataError`] if `meta/info.json` cannot be read.
-pub(super) fn details(files: &Files, episodes: usize) -> Result<(Vec<Details>, Skipped), DataError> {
+pub(super) fn details(files: &Files, all: &Episodes) -> Result<(Vec<Details>, Skipped), DataError> {
     let refuse = |e| DataError::tokenize(&files.location(INFO), e);
     let info = Info::parse(&files.read(INFO)?).map_err(refuse)?;
     let mut skipped = vec![];
+    let episodes = all.len();
     let list = list(files, episodes).unwrap_or_else(|why| {
         skipped.push((files.location("meta/episodes"), why));
         None
@@ -49,6 +58,14 @@ pub(super) fn details(files: &Files, episodes: usize) -> Result<(Vec<Details>, S
             videos: BTreeMap::new(),
         })
         .collect();
+    if details.iter().any(|details| details.task.is_none()) {
+        match tasks(files, &info, all) {
+            Ok(tasks) => details.iter_mut().zip(tasks).for_each(|(details, task)| {
+                details.task = details.task.take().or(task);
+            }),
+            Err(why) => skipped.push((files.location("meta/tasks"), why)),
+        }
+    }
     for video in &info.videos {
         let of_episode = |&(number, row): &(f64, Option<usize>)| {
             clip(files, &info, video, number as usize, list.as_deref().zip(row))
@@ -65,18 +82,57 @@ pub(super) fn details(files: &Files, episodes: usize) -> Result<(Vec<Details>, S
 
 /// The table of the episodes, if the data set has one; or the reason why it is left out.
 fn list(files: &Files, episodes: usize) -> Result<Option<Arc<dyn Table>>, &'static str> {
-    let is_list =
-        |path: &&String| path.starts_with("meta/episodes") && rows::is_table(path) && !path.contains("stats");
+    let is_list = |path: &&String| {
+        let is_table = rows::is_table(path) || is_parquet(path);
+        path.starts_with("meta/episodes") && is_table && !path.contains("stats")
+    };
     let locations: Vec<String> =
         files.list().iter().filter(is_list).map(|path| files.location(path)).collect();
     if locations.is_empty() {
         return Ok(None);
     }
-    let table = rows::read(files.name(), locations).map_err(|_| "tasks cannot be read")?;
+    let table = read(files, locations).map_err(|_| "tasks cannot be read")?;
     match table.len() == episodes {
         true => Ok(Some(table)),
         false => Err("the numbers of tasks and of episodes differ"),
     }
+}
+
+fn read(files: &Files, locations: Vec<String>) -> Result<Arc<dyn Table>, DataError> {
+    match locations.iter().all(|location| is_parquet(location)) {
+        true => parquet::read(files.name(), &locations),
+        false => rows::read(files.name(), locations),
+    }
+}
+
+/// The task of each episode by the number of its first step's task; empty if the data set has no list of tasks.
+fn tasks(files: &Files, info: &Info, all: &Episodes) -> Result<Vec<Option<String>>, &'static str> {
+    let read = |is: &dyn Fn(&str) -> bool| {
+        let paths = files.list().iter().filter(|path| is(path.as_str()));
+        let locations: Vec<String> = paths.map(|path| files.location(path)).collect();
+        let some = !locations.is_empty();
+        some.then(|| read(files, locations).map_err(|_| "the numbers of tasks cannot be read")).transpose()
+    };
+    let is_list = |path: &str| path.starts_with("meta/tasks") && (rows::is_table(path) || is_parquet(path));
+    let Some(list) = read(&is_list)? else { return Ok(vec![]) };
+    // In version 3, the texts are an index of pandas, whose name varies.
+    let field = list.fields().iter().find(|field| *field != TASK).ok_or("the list of tasks has no texts")?;
+    let text = |row: usize| {
+        let number = number(list.as_ref(), row, TASK).unwrap_or(row as f64);
+        Some((number, list.value(row, field).ok()?.into_text().ok()?))
+    };
+    let texts: Vec<(f64, String)> = (0..list.len()).filter_map(text).collect();
+    if let [(_, only)] = &texts[..] {
+        return Ok(vec![Some(only.clone()); all.len()]);
+    }
+    let Some(steps) = read(&|path: &str| info.is_data(path))? else { return Ok(vec![]) };
+    let (mut start, mut tasks) = (0, vec![]);
+    for (_, episode) in all {
+        let first = if start < steps.len() { number(steps.as_ref(), start, TASK) } else { None };
+        tasks.push(texts.iter().find(|(task, _)| Some(*task) == first).map(|(_, text)| text.clone()));
+        start += episode.as_ref().map_err(|_| "an episode before is corrupt")?.len();
+    }
+    Ok(tasks)
 }
 
 fn task(list: &dyn Table, row: usize) -> Option<String> {

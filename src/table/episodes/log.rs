@@ -1,9 +1,10 @@
-//! Logs of episodes: a file of any format, a folder or tar archive of such files, or a data set in LeRobot's layout.
+//! Logs of episodes: a file of any format, a folder or tar archive of such files, or a data set in LeRobot's layout or in
+//! Minari's.
 
 use crate::data::error::contained;
 use crate::data::{self, DataError, Files};
 use smalti_trajectory::lerobot::{self, Info};
-use smalti_trajectory::{Episode, Format, Images, TrajectoryError, csv, episodes, parquet};
+use smalti_trajectory::{Episode, Format, Images, TrajectoryError, csv, episodes_in, minari, parquet};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -59,6 +60,14 @@ pub fn is_log(files: &Files) -> bool {
     files.contains(lerobot::INFO) || !logs.is_empty() && others.iter().all(|path| describes(path))
 }
 
+/// The description of a data set of Minari that is a file for each episode, and its folder: empty, or with a `/` at its end.
+pub(super) fn minari_info(files: &Files) -> Option<(&'static str, minari::Info)> {
+    let folder =
+        ["", "data/"].into_iter().find(|folder| files.contains(&format!("{folder}{}", minari::INFO)))?;
+    let info = minari::Info::parse(&files.read(&format!("{folder}{}", minari::INFO)).ok()?).ok()?;
+    (info.data_format != "hdf5").then_some((folder, info))
+}
+
 /// Rewrites the paths of an episode's images from relative to `folder` to relative to the log, whose folder has them.
 fn with_image_paths(location: &str, folder: &str, mut episode: Episode) -> Result<Episode, TrajectoryError> {
     for images in episode.images.values_mut() {
@@ -70,6 +79,12 @@ fn with_image_paths(location: &str, folder: &str, mut episode: Episode) -> Resul
         }
     }
     Ok(episode)
+}
+
+/// The error of an episode that cannot be read, with the format that the file's name tells.
+pub(super) fn unreadable(file: &str, error: &TrajectoryError) -> DataError {
+    let format = Format::by_name(file).map_or("npz, JSON lines, CSV, Parquet, HDF5", Format::name);
+    DataError::tokenize(file, format!("not readable as episodes ({format}): {error}"))
 }
 
 fn is_named(path: &str) -> bool {
@@ -84,9 +99,7 @@ impl Log {
     /// The error of the first corrupt episode, with its file.
     pub fn all(self) -> Result<Vec<LoggedEpisode>, DataError> {
         let one = |(number, (file, episode)): (usize, (String, Result<Episode, TrajectoryError>))| {
-            let formats = "npz, JSON lines, CSV, Parquet, HDF5";
-            let refuse = |e| DataError::tokenize(&file, format!("not readable as episodes ({formats}): {e}"));
-            let episode = episode.map_err(refuse)?;
+            let episode = episode.map_err(|error| unreadable(&file, &error))?;
             Ok(LoggedEpisode { file, number, episode })
         };
         self.episodes.into_iter().enumerate().map(one).collect()
@@ -109,10 +122,13 @@ impl Log {
             let episode = episode.and_then(|episode| with_image_paths(location, folder, episode));
             self.episodes.push((location.to_string(), episode));
         };
-        let read = match Format::of(bytes) {
+        let read = match Format::by_name(location).or_else(|| Format::of(bytes)) {
             Some(Format::Parquet) => parquet::read(bytes),
             Some(Format::Csv) => csv::read(bytes),
-            _ => return episodes(bytes).for_each(put),
+            Some(format) => return episodes_in(format, bytes).for_each(put),
+            None => {
+                Err(TrajectoryError::Columns("neither its name nor its content is of one of these".into()))
+            }
         };
         match read {
             Ok(read) => {
@@ -129,6 +145,9 @@ impl Log {
         self.skipped.extend_from_slice(files.skipped());
         if files.contains(lerobot::INFO) {
             return self.lerobot(&files);
+        }
+        if let Some((folder, info)) = minari_info(&files) {
+            return self.minari(&files, folder, &info);
         }
         for path in files.list().iter().filter(|path| is_named(path)) {
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -159,12 +178,41 @@ impl Log {
                 Err(error) => self.episodes.push((location, Err(error))),
             }
         }
-        // A corrupt episode is reported itself, not as a wrong number of episodes.
-        if self.episodes.iter().all(|(_, episode)| episode.is_ok()) {
-            let steps = self.episodes.iter().flat_map(|(_, episode)| episode).map(Episode::len).sum();
-            info.check(self.episodes.len(), steps).map_err(refuse)?;
+        self.check(|episodes, steps| info.check(episodes, steps)).map_err(refuse)
+    }
+
+    fn minari(&mut self, files: &Files, folder: &str, info: &minari::Info) -> Result<(), DataError> {
+        let number = |path: &str| minari::Info::episode(path.strip_prefix(folder)?);
+        let mut paths: Vec<(usize, &String)> =
+            files.list().iter().filter_map(|path| Some((number(path)?, path))).collect();
+        paths.sort_unstable();
+        for (_, path) in paths {
+            match minari::read(&files.read(path)?) {
+                Ok(read) => {
+                    self.episodes
+                        .extend(read.episodes.into_iter().map(|one| (files.location(path), Ok(one))));
+                    self.skip(read.skipped);
+                }
+                Err(error) => self.episodes.push((files.location(path), Err(error))),
+            }
         }
-        Ok(())
+        let described = files.location(&format!("{folder}{}", minari::INFO));
+        let check = self.check(|episodes, steps| info.check(episodes, steps));
+        check.map_err(|e| DataError::tokenize(&described, e))
+    }
+
+    /// Checks the numbers of episodes and of steps. A corrupt episode is reported itself, not as a wrong number of episodes.
+    fn check(
+        &self,
+        expected: impl Fn(usize, usize) -> Result<(), TrajectoryError>,
+    ) -> Result<(), TrajectoryError> {
+        match self.episodes.iter().all(|(_, episode)| episode.is_ok()) {
+            true => {
+                let steps = self.episodes.iter().flat_map(|(_, episode)| episode).map(Episode::len).sum();
+                expected(self.episodes.len(), steps)
+            }
+            false => Ok(()),
+        }
     }
 
     /// Adds skipped columns and files, each once.

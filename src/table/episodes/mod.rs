@@ -6,7 +6,7 @@
 //! | `observations.NAME` | a part of the state, such as a sensor of a robot |
 //! | the camera's name | an image: `[height, width]` or `[height, width, channels]` bytes, or a file |
 //! | `actions`, or `actions.NAME` for several | the action: a choice, a number, or `[action_dim]` |
-//! | `rewards` | the reward |
+//! | `rewards` | the reward, if the log has rewards |
 //!
 //! and one value per row: `end` (`terminated` or `time_limit`), `task` (the task in words, of LeRobot and RLDS), and `split` if
 //! a description names it or all files have names of splits.
@@ -23,7 +23,7 @@ mod video;
 
 pub use log::{Log, LoggedEpisode, is_log, read};
 
-use super::place::{SPLITS, split_of};
+use super::place::{split_of, split_word};
 use super::{Place, Table, unknown_field};
 use crate::data::{DataError, Files};
 use fields::Field;
@@ -68,8 +68,11 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     if let Some(table) = rlds::open(place)? {
         return Ok(Some(table));
     }
-    if !place.is_requested(NAME) && !detect::holds_episodes(place)? {
-        return Ok(None);
+    if !place.is_requested(NAME) {
+        match detect::reason(place)? {
+            Ok(because) => place.because(because),
+            Err(reason) => return place.decline(reason),
+        }
     }
     place.refuse_columns(NAME)?;
     let mut table = Episodes {
@@ -102,7 +105,7 @@ impl Episodes {
     fn add(&mut self, log: Log) -> Result<(), DataError> {
         let details = match &log.files {
             Some(files) if files.contains(INFO) => {
-                let (details, skipped) = lerobot::details(files, log.episodes.len())?;
+                let (details, skipped) = lerobot::details(files, &log.episodes)?;
                 self.skipped.extend(skipped);
                 details
             }
@@ -111,7 +114,7 @@ impl Episodes {
         let mut details = details.into_iter();
         for (number, (file, episode)) in log.episodes.into_iter().enumerate() {
             let mut details = details.next().unwrap_or_default();
-            let of_file = SPLITS.into_iter().find(|split| *split == split_of(&file));
+            let of_file = split_word(split_of(&file));
             details.split = details.split.or(of_file.map(String::from));
             self.rows.push(Row { file, number, files: log.files.clone(), details, episode });
         }
@@ -191,10 +194,7 @@ impl Episodes {
 
 impl Row {
     fn episode(&self) -> Result<&Episode, DataError> {
-        self.episode.as_ref().map_err(|e| {
-            let formats = "npz, JSON lines, CSV, Parquet, HDF5";
-            DataError::tokenize(&self.file, format!("not readable as episodes ({formats}): {e}"))
-        })
+        self.episode.as_ref().map_err(|error| log::unreadable(&self.file, error))
     }
 
     /// These steps, cut at the end of the episode.

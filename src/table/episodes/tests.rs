@@ -118,7 +118,7 @@ fn a_corrupt_episode_is_an_error_when_it_is_read() {
             "a.jsonl",
             &[TWO, b"{\"observations\": [[1, 2]], \"actions\": [0], \"rewards\": [1, 2]}\n"].concat(),
         ),
-        ("b.jsonl", b"{\"observations\": 7, \"actions\": 7}\n"),
+        ("b.jsonl", b"{\"observations\": [7], \"actions\": 7}\n"),
         ("c.npz", b"PK\x03\x04 and no more"),
     ]);
     let table = opened(&at(&folder, "a.jsonl")).unwrap();
@@ -130,6 +130,87 @@ fn a_corrupt_episode_is_an_error_when_it_is_read() {
         let error = opened(&at(&folder, path)).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(&format!("{path}: not readable as episodes")), "{error}");
     }
+}
+
+/// An episode of two steps in a Parquet file of Minari, whose observations are numbers from `first` on.
+fn minari_file(first: f64) -> Vec<u8> {
+    use ::parquet::data_type::{BoolType, DoubleType, Int64Type};
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+    let schema = "message episode { required double observations; required int64 actions; required double rewards; \
+                  required boolean terminations; required boolean truncations; }";
+    let (schema, mut bytes) = (Arc::new(parse_message_type(schema).unwrap()), vec![]);
+    let mut file = SerializedFileWriter::new(&mut bytes, schema, Default::default()).unwrap();
+    let mut rows = file.next_row_group().unwrap();
+    for column in 0..5 {
+        let mut writer = rows.next_column().unwrap().unwrap();
+        let written = match column {
+            0 => writer.typed::<DoubleType>().write_batch(&[first, first + 1.0, first + 2.0], None, None),
+            1 => writer.typed::<Int64Type>().write_batch(&[1, 2, 0], None, None),
+            2 => writer.typed::<DoubleType>().write_batch(&[0.5, 1.5, 0.0], None, None),
+            _ => writer.typed::<BoolType>().write_batch(&[false, column == 3, false], None, None),
+        };
+        written.unwrap();
+        writer.close().unwrap();
+    }
+    rows.close().unwrap();
+    file.close().unwrap();
+    bytes
+}
+
+#[test]
+fn a_data_set_of_minari_has_a_file_for_each_episode() {
+    let info = |format: &str, steps: usize| {
+        format!("{{\"total_episodes\": 3, \"total_steps\": {steps}, \"data_format\": \"{format}\"}}")
+            .into_bytes()
+    };
+    let (second, tenth) = (minari_file(20.0), minari_file(100.0));
+    let files = |info: &[u8]| {
+        folder_of(&[
+            ("data/metadata.json", info),
+            ("data/10/part-0.parquet", &tenth),
+            ("data/2/part-0.parquet", &second),
+            ("data/2/metadata.json", b"{\"id\": 2, \"total_steps\": 2}"),
+            ("data/0/part-0.parquet", &minari_file(0.0)),
+        ])
+    };
+    let folder = files(&info("parquet", 6));
+    for path in ["", "data"] {
+        let table = opened(&at(&folder, path)).unwrap();
+        assert_eq!(table.fields(), ["observations", "actions", "rewards", "end"], "{path}");
+        let first = |row| series(table.value(row, "observations").unwrap());
+        let numbers = |start: f64| [start, start + 1.0].map(Value::Number);
+        assert_eq!([first(0), first(1), first(2)], [numbers(0.0), numbers(20.0), numbers(100.0)]);
+        assert_eq!(table.value(2, "end").unwrap(), Value::Text("terminated".into()));
+    }
+    for (info, expected) in [
+        (info("parquet", 7), "expected 3 episodes with 7 steps in total; the files have 3 with 6"),
+        (info("arrow", 6), "data_format is \"arrow\"; expected \"parquet\" or \"hdf5\""),
+    ] {
+        let error = opened(&at(&files(&info), "")).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_task_is_found_by_its_number() {
+    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/modalities/trajectory/tests/data/lerobot/");
+    let read = |path: &str| std::fs::read(format!("{from}{path}")).unwrap();
+    let data = ["data/chunk-000/episode_000000.parquet", "data/chunk-000/episode_000001.parquet"];
+    let tasks = |list: &[u8]| {
+        let folder = folder_of(&[
+            ("meta/info.json", &read("meta/info.json")),
+            ("meta/tasks.jsonl", list),
+            (data[0], &read(data[0])),
+            (data[1], &read(data[1])),
+        ]);
+        let table = opened(&at(&folder, "")).unwrap();
+        (0..table.len()).map(|row| table.value(row, "task").unwrap()).collect::<Vec<_>>()
+    };
+    let push = || Value::Text("push".into());
+    assert_eq!(tasks(b"{\"task_index\": 0, \"task\": \"push\"}\n"), [push(), push()], "the only one");
+    let two = b"{\"task_index\": 1, \"task\": \"pull\"}\n{\"task_index\": 0, \"task\": \"push\"}\n";
+    assert_eq!(tasks(two), [push(), push()]);
 }
 
 #[test]

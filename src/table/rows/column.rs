@@ -30,7 +30,7 @@ const MAX_DIGITS: usize = 15;
 pub fn columns(field: &str, raw: Vec<Option<Raw>>, places: &[&str]) -> Result<Vec<Column>, DataError> {
     let cells = raw.iter().flatten().flat_map(|raw| match raw {
         Raw::Cells(cells) => cells.as_slice(),
-        Raw::Values(_) => &[],
+        Raw::Values(_) | Raw::Paths(_) => &[],
     });
     let kind = Kind::of(cells);
     let columns: Vec<Column> =
@@ -39,9 +39,14 @@ pub fn columns(field: &str, raw: Vec<Option<Raw>>, places: &[&str]) -> Result<Ve
     for (column, place) in columns.iter().zip(places) {
         column.check(field, place, &mut first)?;
     }
-    // `smalti predict` writes the images of an output `image` as `image.path`.
-    let names_files = ["path", "file_name"].contains(&field) || field.ends_with(".path");
+    let names_files = names_files(field);
     Ok(columns.into_iter().map(|column| column.settle(names_files)).collect())
+}
+
+/// Whether the name of a field says that its values are paths of files.
+pub fn names_files(field: &str) -> bool {
+    // `smalti predict` writes the images of an output `image` as `image.path`; `datasets` has `image_file_name` too.
+    ["path", "file_name"].contains(&field) || field.ends_with(".path") || field.ends_with("_file_name")
 }
 
 /// The type of all cells of a field.
@@ -67,6 +72,7 @@ impl Kind {
     fn column(self, raw: Raw) -> Column {
         match (raw, self) {
             (Raw::Values(values), _) => Column::Values(values),
+            (Raw::Paths(paths), _) => Column::Paths(paths),
             (Raw::Cells(cells), Kind::Text) => Column::Texts(cells),
             (Raw::Cells(cells), Kind::Number) => {
                 Column::Numbers(cells.iter().map(|cell| number(cell).unwrap_or(f64::NAN)).collect())
@@ -85,7 +91,7 @@ fn is_missing(cell: &str) -> bool {
 }
 
 /// A cell as a number; `None` for numbers with leading zeros, such as `007`, and for more digits than are exact.
-fn number(cell: &str) -> Option<f64> {
+pub fn number(cell: &str) -> Option<f64> {
     let cell = cell.trim();
     let unsigned = cell.strip_prefix(['-', '+']).unwrap_or(cell);
     let mut characters = unsigned.chars();
@@ -194,7 +200,7 @@ fn settle(values: Vec<Value>, names_files: bool) -> Column {
 }
 
 /// A noun for a value's type; `None` for a missing one.
-fn kind(value: &Value) -> Option<&'static str> {
+pub fn kind(value: &Value) -> Option<&'static str> {
     match value {
         Value::Missing => None,
         Value::Text(_) => Some("a text"),

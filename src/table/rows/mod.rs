@@ -1,4 +1,4 @@
-//! Tables as files of rows: `.tsv`, `.csv`, `.jsonl`, `.ndjson`, `.parquet`, each also packed as `.gz`.
+//! Tables as files of rows: `.tsv`, `.csv`, `.jsonl`, `.ndjson`, each also packed as `.gz`.
 //!
 //! | in the file | value |
 //! | --- | --- |
@@ -6,31 +6,36 @@
 //! | a field of numbers only | number |
 //! | lists of numbers, of one shape in each row | array |
 //! | other lists | series |
-//! | a path in the field `path`, `file_name` or `NAME.path` | the file, relative to the table or in `FOLDER.tar` beside it |
-//! | `{bytes, path}` in Parquet | the file |
+//! | a path in the field `path`, `file_name`, `NAME.path` or `NAME_file_name` | the file, relative to the table or in `FOLDER.tar` or `FOLDER.zip` beside it |
 //! | anything else, `true` and `false` too | text |
+//!
+//! If the first 100 values of a column of a `.csv` or `.tsv` differ and each names an image or clip in one folder beside the
+//! table, with or without its ending, as `0040` in `train.csv` beside `train/0040.jpg`, that file is the field `file`.
 
+mod beside;
 mod column;
 mod delimited;
+mod found;
 pub(super) mod json;
-mod parquet;
 mod parse;
 mod relative;
 #[cfg(test)]
 mod tests;
 
+pub(super) use column::{kind, names_files};
 pub(super) use delimited::json_lines;
-#[cfg(feature = "trajectory")]
-pub(super) use parquet::columns as parquet_columns;
 pub(super) use parse::{Parsed, ParsedFile, Raw, is_table, parse};
 pub(super) use relative::RelativeFiles;
 
-use super::place::{file_name, is_archive, origin, split_of_table};
-use super::{Place, Table, unknown_field};
+use super::place::{file_name, origin};
+use super::{Modality, Place, Table, unknown_field};
+use crate::data::error::contained;
 use crate::data::{DataError, Files};
+use beside::Beside;
 use column::{Column, columns};
-use parse::EXTENSIONS;
+use found::{Found, found};
 use smalti_contract::{File, Value};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The layout's name.
@@ -59,16 +64,21 @@ struct FileRows {
     relative: RelativeFiles,
 }
 
-/// Opens a table, the tables that match a pattern, the `manifest.*` of a folder or archive, or a folder of tables only. The
-/// rows of several files have the field `split`, the start of the file's name, unless they already have one.
+/// Opens a table; the tables that match a pattern; the `manifest.*` of a folder or archive, or its `metadata.*` with the field
+/// `file_name`, also one in each folder of a split; a table at its top whose values name images or clips in it; or a folder of
+/// tables only. The rows of several files have the field `split`, by the names of the files, unless they already have one.
+/// Images and clips in the folder that no row names are skipped.
 ///
 /// # Errors
 /// [`DataError`] for files that cannot be read or have no row, and for a field with values of different types.
 pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
-    let Some(locations) = locations(place)? else { return Ok(None) };
-    let several = place.is_pattern() || locations.len() > 1;
-    Rows::read(&place.path, locations, place.columns.as_deref(), several)
-        .map(|rows| Some(Arc::new(rows) as _))
+    let Some(found) = found(place)? else { return Ok(None) };
+    let tree = found.tree.clone();
+    let mut rows = Rows::read(&place.path, found, place.columns.as_deref(), place.allow_outside)?;
+    if let Some(tree) = tree {
+        rows.skip_unnamed(&tree);
+    }
+    Ok(Some(Arc::new(rows)))
 }
 
 /// The rows of these files.
@@ -77,7 +87,8 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
 /// As for [`open`].
 #[cfg(feature = "trajectory")]
 pub(super) fn read(name: &str, locations: Vec<String>) -> Result<Arc<dyn Table>, DataError> {
-    Ok(Arc::new(Rows::read(name, locations, None, false)?))
+    let found = Found { locations, ..Found::default() };
+    Ok(Arc::new(Rows::read(name, found, None, false)?))
 }
 
 /// The rows of parsed files.
@@ -85,84 +96,67 @@ pub(super) fn read(name: &str, locations: Vec<String>) -> Result<Arc<dyn Table>,
 /// # Errors
 /// [`DataError`] for a field with values of different types.
 pub(super) fn of_parsed(name: &str, files: Vec<ParsedFile>) -> Result<Arc<dyn Table>, DataError> {
-    Ok(Arc::new(Rows::new(name, files)?))
-}
-
-fn locations(place: &Place) -> Result<Option<Vec<String>>, DataError> {
-    let requested = place.is_requested(NAME);
-    let none = || match requested {
-        true => {
-            let problem = format!("expected a table; its name must end in .{}", EXTENSIONS.join(", ."));
-            Err(DataError::layout(&place.path, problem))
-        }
-        false => Ok(None),
-    };
-    let found = match place.files()? {
-        Some(files) => of_tree(&files)?,
-        None => place.locations()?,
-    };
-    match !found.is_empty() && found.iter().all(|location| is_table(location)) {
-        true => Ok(Some(found)),
-        false => none(),
-    }
-}
-
-/// The manifest in a folder or archive; in a folder of tables and their descriptions only, all tables.
-fn of_tree(files: &Files) -> Result<Vec<String>, DataError> {
-    let is_manifest =
-        |path: &&String| !path.contains('/') && file_name(path).starts_with("manifest.") && is_table(path);
-    let manifests: Vec<&str> = files.list().iter().filter(is_manifest).map(String::as_str).collect();
-    match manifests[..] {
-        [manifest] => return Ok(vec![files.location(manifest)]),
-        [] => {}
-        _ => {
-            let problem = format!("expected one manifest; found {}; name one of them", manifests.join(", "));
-            return Err(DataError::layout(files.name(), problem));
-        }
-    }
-    let describes = |path: &String| {
-        file_name(path).starts_with('.')
-            || [".json", ".md", ".txt"].iter().any(|ending| path.ends_with(ending))
-    };
-    let (tables, others): (Vec<&String>, Vec<&String>) = files.list().iter().partition(|path| is_table(path));
-    match others.into_iter().all(describes) && !is_archive(files.name()) {
-        true => Ok(tables.into_iter().map(|path| files.location(path)).collect()),
-        false => Ok(vec![]),
-    }
+    Ok(Arc::new(Rows::new(name, files, false)?))
 }
 
 impl Rows {
     fn read(
         name: &str,
-        locations: Vec<String>,
+        found: Found,
         columns: Option<&[String]>,
-        several: bool,
+        allow_outside: bool,
     ) -> Result<Self, DataError> {
+        let mut beside = Beside::default();
         let parsed = |location: String| -> Result<ParsedFile, DataError> {
-            let table = parse(&location, columns)?;
+            let mut table = parse(&location, columns)?;
+            if found.may_name_files {
+                beside.add_files(&location, &mut table)?;
+            }
             Ok(ParsedFile { origin: origin(&location), location, table })
         };
-        let mut files = locations.into_iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
+        let mut files = found.locations.into_iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
         if files.iter().all(|file| file.table.rows == 0) {
             return Err(DataError::Empty { location: name.into(), expected: "rows below the header" });
         }
         let has_split = files.iter().any(|file| file.table.fields.iter().any(|field| field == SPLIT));
-        if several && !has_split && files.iter().any(|file| !split_of_table(&file.location).is_empty()) {
-            for ParsedFile { location, table, .. } in &mut files {
-                table.fields.push(SPLIT.into());
-                table.columns.push(Raw::Cells(vec![split_of_table(location).to_string(); table.rows]));
-            }
+        let splits = found.splits.filter(|splits| !has_split && splits.iter().any(|split| !split.is_empty()));
+        for (ParsedFile { table, .. }, split) in files.iter_mut().zip(splits.unwrap_or_default()) {
+            table.fields.push(SPLIT.into());
+            table.columns.push(Raw::Cells(vec![split; table.rows]));
         }
-        Self::new(name, files)
+        Self::new(name, files, allow_outside)
     }
 
-    fn new(name: &str, mut parsed: Vec<ParsedFile>) -> Result<Self, DataError> {
+    /// Adds the images and clips of a tree that no row names, if rows name files, and what the tree does not list.
+    fn skip_unnamed(&mut self, tree: &Files) {
+        self.skipped.extend(tree.skipped().iter().map(|(path, why)| (tree.location(path), *why)));
+        let names_files =
+            |file: &FileRows| file.columns.iter().any(|column| matches!(column, Column::Paths(_)));
+        if !self.files.iter().any(names_files) {
+            return;
+        }
+        let mut named = HashSet::new();
+        for file in &self.files {
+            let folder = file.location.strip_suffix(file_name(&file.location)).unwrap_or_default();
+            for column in &file.columns {
+                let Column::Paths(paths) = column else { continue };
+                let paths = paths.iter().filter_map(|path| contained(&file.location, path).ok());
+                named.extend(paths.map(|path| format!("{folder}{path}")));
+            }
+        }
+        let is_media =
+            |path: &&String| matches!(Modality::by_name(path), Some(Modality::Image | Modality::Audio));
+        let media = tree.list().iter().filter(is_media).map(|path| tree.location(path));
+        self.skipped.extend(media.filter(|path| !named.contains(path)).map(|path| (path, "no row names it")));
+    }
+
+    fn new(name: &str, mut parsed: Vec<ParsedFile>, allow_outside: bool) -> Result<Self, DataError> {
         let classes = classes(&parsed);
         let skipped = parsed.iter_mut().flat_map(|file| std::mem::take(&mut file.table.skipped)).collect();
         let (fields, columns) = typed(&mut parsed)?;
         let (mut files, mut len) = (Vec::with_capacity(parsed.len()), 0);
         for (ParsedFile { location, origin, table }, columns) in parsed.into_iter().zip(columns) {
-            let relative = RelativeFiles::new(&location);
+            let relative = RelativeFiles::new(&location).allow_outside(allow_outside);
             files.push(FileRows { location, origin, start: len, columns, relative });
             len += table.rows;
         }

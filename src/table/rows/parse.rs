@@ -1,13 +1,13 @@
 //! Parsing of tables, before the type of each field is determined.
 
-use super::{delimited, parquet};
+use super::delimited;
 use crate::data::DataError;
 use crate::data::files;
 use crate::table::place::extension;
 use smalti_contract::Value;
 
 /// The extensions of tables.
-pub const EXTENSIONS: [&str; 5] = ["tsv", "csv", "jsonl", "ndjson", "parquet"];
+pub const EXTENSIONS: [&str; 4] = ["tsv", "csv", "jsonl", "ndjson"];
 
 /// The content of one file.
 #[derive(Debug, Default)]
@@ -42,6 +42,8 @@ pub enum Raw {
     Cells(Vec<String>),
     /// Values.
     Values(Vec<Value>),
+    /// Paths of files relative to the table; empty ones are missing.
+    Paths(Vec<String>),
 }
 
 impl Parsed {
@@ -71,10 +73,8 @@ pub fn parse(location: &str, columns: Option<&[String]>) -> Result<Parsed, DataE
         return Err(DataError::layout(location, problem));
     }
     let table = match format {
-        "parquet" => parquet::read(location, bytes)?,
-        "csv" => delimited::csv(location, &files::text(location, bytes)?, columns)?,
         "jsonl" | "ndjson" => delimited::json_lines(location, &files::text(location, bytes)?)?,
-        _ => delimited::tsv(location, &files::text(location, bytes)?, columns)?,
+        _ => delimited::delimited(location, &files::text(location, bytes)?, columns)?,
     };
     for (number, field) in table.fields.iter().enumerate() {
         let refuse = |problem: String| Err(DataError::format(location, "a table", problem));

@@ -40,9 +40,10 @@ pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         return none(place, NAME, expected);
     };
     if !place.is_requested(NAME) && !is_release(first)? {
-        return Ok(None);
+        return place.decline("its tables lack the columns client_id, path and sentence");
     }
     place.refuse_columns(NAME)?;
+    place.because("it has tables with the columns client_id, path and sentence beside clips");
     let mut parsed = locations.into_iter().map(clips).collect::<Result<Vec<_>, _>>()?;
     if let Some(files) = &tree {
         parsed[0].table.skipped.extend(unread(files));

@@ -29,7 +29,7 @@ const READ: [&str; 5] = [RECORDINGS, SEGMENTS, TEXTS, SPEAKERS, GENDERS];
 type Utterances = IndexMap<String, (String, Option<Cut>)>;
 
 /// Opens a data folder, or a folder or archive of them. Paths of recordings are relative to the data folder or to a folder
-/// above it; commands are not run. `split` is the split that the name of a data folder begins with.
+/// above it, also with the place of a WAV file in an archive, `wav.ark:17`; commands are not run. `split` is the split that the name of a data folder begins with.
 ///
 /// # Errors
 /// [`DataError`] for files that cannot be read or do not belong together, and for a recording that is a command.
@@ -42,6 +42,7 @@ pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         return none(place, NAME, expected);
     }
     place.refuse_columns(NAME)?;
+    place.because(format!("it has {expected}"));
     let mut parsed =
         folders.iter().map(|folder| utterances(&files, folder)).collect::<Result<Vec<_>, _>>()?;
     let is_read = |path: &str| READ.contains(&file_name(path)) && folders.contains(&folder(path));
@@ -99,17 +100,13 @@ fn number(number: Option<f64>) -> Value {
     number.map_or(Value::Missing, Value::Number)
 }
 
-/// Checks that recordings are files of their own.
+/// Checks that recordings are files, not commands.
 fn check_recordings(location: &str, recordings: &Lines) -> Result<(), DataError> {
     for (number, (id, path)) in (1..).zip(recordings) {
-        let in_archive =
-            path.rsplit_once(".ark:").is_some_and(|(_, at)| at.bytes().all(|b| b.is_ascii_digit()));
         let found = if path.is_empty() {
             "nothing".to_string()
         } else if path.starts_with('|') || path.ends_with('|') {
             format!("the command {path:?}, and commands in data are never run")
-        } else if in_archive {
-            format!("{path:?} in an archive of Kaldi")
         } else {
             continue;
         };

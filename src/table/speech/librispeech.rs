@@ -27,6 +27,7 @@ pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         return none(place, NAME, expected);
     }
     place.refuse_columns(NAME)?;
+    place.because(format!("it has clips and their transcripts, such as {}", transcripts[0]));
     let chapters = transcripts.iter().map(|path| chapter(&files, path)).collect::<Result<_, _>>()?;
     in_tree(&files, chapters, |path| path.ends_with(TRANSCRIPTS))
 }

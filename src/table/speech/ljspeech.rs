@@ -25,9 +25,10 @@ pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let found: Vec<&String> = tree.list().iter().filter(|path| is_metadata(path)).collect();
     let Some(first) = found.first() else { return none(place, NAME, expected) };
     if !place.is_requested(NAME) && !first_line(&tree.location(first))?.contains('|') {
-        return Ok(None);
+        return none(place, NAME, expected);
     }
     place.refuse_columns(NAME)?;
+    place.because(format!("it has {expected}"));
     let parsed = found.iter().map(|path| clips(&tree, path)).collect::<Result<_, _>>()?;
     in_tree(&tree, parsed, is_metadata)
 }

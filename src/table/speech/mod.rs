@@ -162,7 +162,7 @@ fn in_tree(
     let columns = files.iter().flat_map(|file| file.table.columns.first());
     let paths = columns.flat_map(|column| match column {
         Raw::Values(paths) => paths.as_slice(),
-        Raw::Cells(_) => &[],
+        Raw::Cells(_) | Raw::Paths(_) => &[],
     });
     let named: HashSet<&str> = paths
         .filter_map(|path| match path {
@@ -192,15 +192,16 @@ fn by_folder(
     let mut tables: Vec<(Arc<dyn Table>, f64)> = vec![];
     for (folder, files) in folders {
         let name = if one { place.path.as_str() } else { folder.as_str() };
-        tables.push((Arc::new(Speech::new(name, files, recordings(&folder))?), 1.0));
+        let recordings = recordings(&folder).allow_outside(place.allow_outside);
+        tables.push((Arc::new(Speech::new(name, files, recordings)?), 1.0));
     }
     Ok(if one { tables.swap_remove(0).0 } else { Arc::new(ConcatTable::new(tables)) })
 }
 
-/// No table; an error if the settings name the layout.
+/// No table, because the files that are `expected` are not there; an error if the settings name the layout.
 fn none(place: &Place, layout: &str, expected: &str) -> Result<Option<Arc<dyn Table>>, DataError> {
     match place.is_requested(layout) {
         true => Err(DataError::layout(&place.path, format!("expected {expected}; found none"))),
-        false => Ok(None),
+        false => place.decline(format!("it lacks {expected}")),
     }
 }

@@ -29,9 +29,10 @@ pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         return none(place, NAME, expected);
     };
     if !place.is_requested(NAME) && !first_line(first)?.contains(&format!("{PATH:?}")) {
-        return Ok(None);
+        return none(place, NAME, expected);
     }
     place.refuse_columns(NAME)?;
+    place.because(format!("it has {expected}"));
     let parsed = locations.into_iter().map(clips).collect::<Result<_, _>>()?;
     by_folder(place, parsed, Recordings::around).map(Some)
 }

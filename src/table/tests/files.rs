@@ -1,7 +1,7 @@
 //! Class folders, WebDataset, IDX and CIFAR-10.
 
 use super::*;
-use crate::data::testing::{folder_of, tar_of};
+use crate::data::testing::{folder_of, gzip, tar_of};
 
 #[test]
 fn class_folders_label_files() {
@@ -19,10 +19,10 @@ fn class_folders_label_files() {
     ]);
     let d = table(&folder, "d");
     assert_eq!(d.fields(), ["file", "label", "split"]);
-    assert_eq!(all(&*d, "label"), texts(&[".hidden", "cat", "cat", "dog"]));
-    assert_eq!(all(&*d, "split"), texts(&["test", "test", "train", "train"]));
-    assert_eq!(file(d.value(3, "file").unwrap()), ("train/dog/x/2.wav".into(), b"2".to_vec()));
-    assert_eq!(d.skipped().len(), 2, "{:?}", d.skipped());
+    assert_eq!(all(&*d, "label"), texts(&["cat", "cat", "dog"]));
+    assert_eq!(all(&*d, "split"), texts(&["test", "train", "train"]));
+    assert_eq!(file(d.value(2, "file").unwrap()), ("train/dog/x/2.wav".into(), b"2".to_vec()));
+    assert_eq!(d.skipped().len(), 3, "{:?}", d.skipped());
     let e = table(&folder, "e");
     assert_eq!((e.fields().len(), e.classes("label").unwrap()), (2, &["dog".to_string(), "cat".into()][..]));
     assert_eq!(
@@ -66,7 +66,7 @@ fn members_of_one_name_are_one_row() {
         assert_eq!(all(&*t, "json.label"), texts(&["five", "six", ""]));
         assert_eq!(all(&*t, "json.radar")[0], Value::vector([1.0, 2.0]));
         assert_eq!(all(&*t, "json.deep.n"), numbers(&[3.0, f64::NAN, f64::NAN]));
-        assert_eq!(all(&*t, "split"), texts(&["train", "train", "valid"]));
+        assert_eq!(all(&*t, "split"), texts(&["train", "train", "validation"]));
         assert_eq!(file(t.value(1, "png").unwrap()), ("b.PNG".into(), b"B".to_vec()));
         assert!(t.value(0, "png").unwrap().is_missing());
         assert_eq!(t.classes("cls").unwrap(), ["cat", "dog"]);
@@ -74,6 +74,78 @@ fn members_of_one_name_are_one_row() {
         assert!(t.origin(0).is_some());
     }
     assert_eq!(table(&folder, "").skipped().len(), 2);
+}
+
+/// The map `{x: number, y: [1, 2]}` in MessagePack.
+fn packed_map(number: u8) -> Vec<u8> {
+    vec![0x82, 0xa1, b'x', number, 0xa1, b'y', 0x92, 1, 2]
+}
+
+#[test]
+fn members_are_decoded_by_their_ending() {
+    use smalti_contract::{Array, Numbers};
+    let floats =
+        |numbers: &[f32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let depth = smalti_npy::write("<f4", "(1, 2)", floats(&[0.5, 2.0]));
+    let mut npz = zip::ZipWriter::new(std::io::Cursor::new(vec![]));
+    for (name, array) in [("a", &depth), ("b", &smalti_npy::write("|u1", "(2,)", [7, 8]))] {
+        npz.start_file(format!("{name}.npy"), zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut npz, array).unwrap();
+    }
+    let npz = npz.finish().unwrap().into_inner();
+    let shard = tar_of(&[
+        ("0.depth.npy", &depth),
+        ("0.left.PNG", b"L"),
+        ("0.mp", &packed_map(3)),
+        ("0.npz", &npz),
+        ("0.pyd", b"\x80\x04N."),
+        ("0.seg.png", b"S"),
+        ("1.depth.npy", &smalti_npy::write("<i8", "()", 5_i64.to_le_bytes())),
+        ("1.mp", &packed_map(4)),
+        ("1.pth", b"PK"),
+        ("._1.mp", b"x"),
+    ]);
+    let folder = folder_of(&[("t.tar", &shard), ("t.tgz", &gzip(&shard)), ("t.tar.gz", &gzip(&shard))]);
+    for path in ["t.tar", "t.tgz", "t.tar.gz"] {
+        let t = table(&folder, path);
+        let fields = ["depth.npy", "left.png", "mp.x", "mp.y", "npz.a", "npz.b", "seg.png", "split"];
+        assert_eq!(t.fields(), fields, "{path}");
+        let array = |shape: &[usize], numbers| Value::Array(Array { shape: shape.to_vec(), numbers });
+        let half = array(&[1, 2], Numbers::F32(vec![0.5, 2.0]));
+        assert_eq!(all(&*t, "depth.npy"), [half.clone(), Value::Number(5.0)]);
+        assert_eq!(all(&*t, "mp.x"), numbers(&[3.0, 4.0]));
+        assert_eq!(t.value(0, "mp.y").unwrap(), Value::vector([1.0, 2.0]));
+        assert_eq!(all(&*t, "npz.a"), [half, Value::Missing]);
+        assert_eq!(t.value(0, "npz.b").unwrap(), array(&[2], Numbers::U8(vec![7, 8])));
+        assert_eq!(file(t.value(0, "left.png").unwrap()).1, b"L");
+        let pickles: Vec<&str> = t
+            .skipped()
+            .iter()
+            .filter(|(_, why)| why.contains("pickle"))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(pickles, ["pyd", "pth"]);
+    }
+}
+
+#[test]
+fn corrupt_members_with_numbers_are_named() {
+    let folder = folder_of(&[
+        ("npy.tar", &tar_of(&[("a.npy", b"\x93NUMPY\x01\x00\xff\xff"), ("a.txt", b"t")])),
+        ("npz.tar", &tar_of(&[("a.npz", b"PK\x03\x04"), ("a.txt", b"t")])),
+        ("mp.tar", &tar_of(&[("a.mp", &packed_map(1)[..4]), ("a.txt", b"t")])),
+        ("nan.tar", &tar_of(&[("a.json", b"{\"x\": [1, -Infinity]}"), ("a.txt", b"t")])),
+        ("only.tar", &tar_of(&[("a.pickle", b"x")])),
+    ]);
+    let npy = table(&folder, "npy.tar").value(0, "npy").unwrap_err();
+    assert!(without(&folder, &npy).starts_with("npy.tar/a.npy: not readable as npy: the header"));
+    assert!(refusal_as(&folder, "webdataset", "npz.tar").starts_with("npz.tar/a.npz: not readable as npz"));
+    assert!(refusal(&folder, "mp.tar").starts_with("mp.tar/a.mp: not readable as MessagePack"));
+    assert_eq!(
+        refusal(&folder, "nan.tar"),
+        "nan.tar/a.json: not readable as JSON: -Infinity is not JSON; write null for a missing number"
+    );
+    assert_eq!(refusal(&folder, "only.tar"), "only.tar: empty; expected files such as 000123.png");
 }
 
 #[test]
@@ -98,7 +170,7 @@ fn corrupt_members_are_named() {
     assert_eq!(message(1, "png"), "ok/t.tar/b.png: empty; expected data");
     assert!(refusal(&folder, "cut.tar").contains("cut.tar: not readable as a tar archive: truncated"));
     assert_eq!(refusal(&folder, "empty.tar"), "empty.tar: empty; expected a tar archive");
-    assert!(refusal(&folder, "t.tar.gz").contains("it is compressed with gzip; unpack it first"));
+    assert!(refusal(&folder, "t.tar.gz").starts_with("t.tar.gz: not readable as gzip: "));
     assert!(refusal(&folder, "none-*.tar").contains("not found; expected files that match the pattern"));
 }
 
@@ -130,7 +202,14 @@ fn idx_pairs_are_splits() {
         ("lone-images-idx3-ubyte", &images(2)),
         ("cut-images-idx3-ubyte", &images(3)[..20]),
         ("cut-labels-idx1-ubyte", &labels(3)),
+        ("both/train-images-idx3-ubyte", &images(2)),
+        ("both/train-images-idx3-ubyte.gz", &gzip(&images(2))),
+        ("both/train-labels-idx1-ubyte", &labels(2)),
+        ("both/train-labels-idx1-ubyte.gz", &gzip(&labels(2))),
     ]);
+    let both = table(&folder, "both");
+    assert_eq!((both.len(), both.skipped().len()), (2, 1));
+    assert!(both.skipped()[0].0.ends_with("train-images-idx3-ubyte.gz"));
     let t = table(&folder, "ok");
     assert_eq!(t.fields(), ["image", "label", "split"]);
     assert_eq!(all(&*t, "split"), texts(&["train", "train", "test"]));

@@ -1,7 +1,9 @@
 //! Every layout on small files and on real data.
 
 mod combined;
+mod detect;
 mod files;
+mod layouts;
 mod real;
 mod speech;
 mod texts;
@@ -30,6 +32,11 @@ fn table(folder: &tempfile::TempDir, path: &str) -> Arc<dyn Table> {
 fn refusal(folder: &tempfile::TempDir, path: &str) -> String {
     let error = opened(&at(folder, path)).map(|table| table.name().to_string()).unwrap_err();
     without(folder, &error)
+}
+
+/// The error of a layout that the settings name.
+fn refusal_as(folder: &tempfile::TempDir, layout: &str, path: &str) -> String {
+    without(folder, &opened_as(layout, &at(folder, path)).map(|table| table.name().to_string()).unwrap_err())
 }
 
 fn without(folder: &tempfile::TempDir, error: &DataError) -> String {

@@ -57,7 +57,7 @@ fn the_digits_of_a_protein_mask_are_a_text() {
 fn samples_of_several_modalities_are_rows() {
     let table = of("mixed/av-digits");
     assert_eq!(table.fields(), ["json.label", "json.radar", "png", "wav", "split"]);
-    assert_eq!((count(&*table, "split = train"), count(&*table, "split = valid")), (6000, 1000));
+    assert_eq!((count(&*table, "split = train"), count(&*table, "split = validation")), (6000, 1000));
     assert_eq!(table.value(0, "json.label").unwrap(), Value::Text("five".into()));
     assert_eq!(table.value(0, "json.radar").unwrap(), Value::vector([1.386, -0.512]));
     assert!(file(table.value(6999, "png").unwrap()).1.starts_with(b"\x89PNG"));
@@ -119,6 +119,10 @@ fn published_layouts_are_detected() {
         images.fields()
     );
     assert!(images.fields().contains(&"split".to_string()));
+    assert!(count(&*images, "split = train") > 0 && count(&*images, "split = test") > 0);
+    let names = images.classes("label").unwrap().to_vec();
+    let labels = present(&*images, "label").into_iter().map(|label| label.into_label().unwrap());
+    assert!(labels.into_iter().all(|label| names.contains(&label)));
     assert!(file(images.value(0, "image").unwrap()).1.starts_with(b"\x89PNG"));
     assert!(images.classes("label").is_some(), "the class names in the schema's metadata");
     let audio = of("layouts/hub-audio/data/train-00000-of-00001.parquet");
@@ -133,7 +137,40 @@ fn published_layouts_are_detected() {
     assert_eq!(shards.fields(), ["cls", "json.ink", "json.label", "png", "txt", "wav", "split"]);
     let sounds = present(&*shards, "wav").len();
     assert!(0 < sounds && sounds < shards.len(), "{sounds}");
-    assert_eq!(opened_as("rows", &real("layouts/kaggle/labels.csv")).unwrap().fields(), ["id", "label"]);
+    let packed = of("layouts/webdataset/sample.tgz");
+    assert_eq!((packed.fields(), packed.len()), (&["cls", "png", "split"].map(String::from)[..], 90));
+    assert!(file(packed.value(89, "png").unwrap()).1.starts_with(b"\x89PNG"));
+    let maps = of("layouts/webdataset/mpdata.tar");
+    assert_eq!((maps.fields(), maps.len()), (&["mp.x", "mp.y", "split"].map(String::from)[..], 100));
+    assert_eq!(present(&*maps, "mp.x").len(), 100);
+    for path in ["layouts/kaggle", "layouts/kaggle/labels.csv"] {
+        let kaggle = of(path);
+        assert_eq!(kaggle.fields(), ["id", "label", "file"], "{path}");
+        assert_eq!(kaggle.value(0, "id").unwrap(), Value::Text("0040".into()));
+        for row in 0..kaggle.len() {
+            assert!(file(kaggle.value(row, "file").unwrap()).1.starts_with(b"\xff\xd8"));
+        }
+        assert!(kaggle.skipped().is_empty(), "{:?}", kaggle.skipped());
+    }
+    let images = of("layouts/imagefolder");
+    assert_eq!(images.fields(), ["file_name", "label", "width_hint", "split"]);
+    assert_eq!((count(&*images, "split = train"), images.skipped().len()), (images.len(), 0));
+    assert!(file(images.value(0, "file_name").unwrap()).1.starts_with(b"\x89PNG"));
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn parquet_of_every_codec_and_of_the_hub_is_read() {
+    for codec in ["brotli", "gzip", "lz4", "snappy", "zstd"] {
+        let table = of(&format!("../cases/42-parquet-gzip/{codec}.parquet"));
+        assert!(!table.is_empty(), "{codec}");
+        for row in 0..table.len() {
+            let values = table.fields().iter().map(|field| table.value(row, field));
+            assert!(values.map(Result::unwrap).all(|value| !value.is_missing()), "{codec} row {row}");
+        }
+    }
+    let clips = of("../cases/43-parquet-of-the-hub/audio.parquet");
+    assert!((0..clips.len()).all(|row| file(clips.value(row, "audio").unwrap()).1.starts_with(b"RIFF")));
 }
 
 #[test]
@@ -183,7 +220,7 @@ fn logs_are_episodes() {
         let robot = of(&format!("layouts/{folder}"));
         let total: usize = (0..robot.len()).map(|row| robot.steps(row)).sum();
         assert_eq!((robot.len(), total), (episodes, steps), "{folder}");
-        assert_eq!(robot.fields(), ["observations", "actions", "rewards", "task", "split"], "{folder}");
+        assert_eq!(robot.fields(), ["observations", "actions", "task", "split"], "{folder}");
         let Value::Series(states) = robot.window(1, "observations", 0..2).unwrap() else {
             panic!("a series")
         };

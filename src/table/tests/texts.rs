@@ -85,7 +85,8 @@ fn paths_are_relative_to_the_table() {
     let message = |row| without(&folder, &bytes(row).unwrap_err());
     assert_eq!(
         message(3),
-        "manifest.tsv row 4: the path \"../out.png\" is not allowed: it leads out of its folder"
+        "manifest.tsv row 4: the path \"../out.png\" is not allowed: it leads out of its folder; data.source = { path = \"…\", \
+         allow_outside = true } allows files outside the table's folder"
     );
     assert_eq!(message(4), "gone.png: not found; expected a file that manifest.tsv row 5 names");
     assert_eq!(file(table.peek(4, "path").unwrap()).1, b"");
@@ -103,7 +104,7 @@ fn several_files_are_one_table_with_a_split() {
     ]);
     let table = table(&folder, "*.csv");
     assert_eq!(table.fields(), ["text", "label", "split"]);
-    assert_eq!(all(&*table, "split"), texts(&["train", "train", "valid"]));
+    assert_eq!(all(&*table, "split"), texts(&["train", "train", "validation"]));
     assert_eq!(all(&*table, "label"), numbers(&[1.0, 2.0, 3.0]));
     assert!(table.location(2).ends_with("valid-00000-of-00001.csv row 1"));
     let table = super::table(&folder, "x");
@@ -144,6 +145,7 @@ fn errors_of_corrupt_tables_name_the_line() {
         ("rows.tsv", b"a\tb\n1\t2\n3\n"),
         ("rows.csv", b"a,b\n1,2\n3,4,5\n"),
         ("key.jsonl", b"{\"a\": 1}\n{\"a\": \n"),
+        ("nan.jsonl", b"{\"a\": 1}\n\n{\"a\": NaN}\n"),
         ("list.jsonl", b"[1]\n"),
         ("groups.jsonl", b"{\"a\": [{\"b\": 1}]}\n"),
         ("twice.csv", b"a,b,a\n1,2,3\n"),
@@ -166,6 +168,10 @@ fn errors_of_corrupt_tables_name_the_line() {
             "rows.csv: not readable as a table: line 3: expected 2 fields, as the header names; found 3",
         ),
         ("key.jsonl", "key.jsonl: not readable as JSON lines: line 2: expected a JSON object; EOF"),
+        (
+            "nan.jsonl",
+            "nan.jsonl: not readable as JSON lines: line 3: NaN is not JSON; write null for a missing number",
+        ),
         (
             "list.jsonl",
             "list.jsonl: not readable as JSON lines: line 1: expected a JSON object; invalid type",
@@ -208,7 +214,7 @@ fn parallel_lines_are_rows() {
     assert_eq!(table.fields(), ["en", "de", "split"]);
     assert_eq!(all(&*table, "en"), texts(&["one", "", "two", "three"]));
     assert_eq!(all(&*table, "de"), texts(&["ein", "", "zwei", "drei"]));
-    assert_eq!(all(&*table, "split"), texts(&["train", "train", "train", "val"]));
+    assert_eq!(all(&*table, "split"), texts(&["train", "train", "train", "validation"]));
     assert!(table.location(3).ends_with("val.en.gz line 1"));
     assert_eq!(
         refusal(&folder, "short.{en,de}.gz"),
@@ -229,7 +235,7 @@ fn a_text_file_is_one_row() {
         folder_of(&[("train.txt", b"a b"), ("valid.txt", b"c"), ("x/a.txt", b"1"), ("x/b.md", b"2")]);
     let table = table(&folder, "{train,valid}.txt");
     assert_eq!(all(&*table, "text"), texts(&["a b", "c"]));
-    assert_eq!(all(&*table, "split"), texts(&["train", "valid"]));
+    assert_eq!(all(&*table, "split"), texts(&["train", "validation"]));
     let one = super::table(&folder, "train.txt");
     assert_eq!((one.fields(), one.len()), (&["text".to_string()][..], 1));
     let folder_of_texts = opened_as("text", &at(&folder, "x")).unwrap();

@@ -14,11 +14,11 @@ fn unusable_logs_are_named() {
     nan[60..64].copy_from_slice(&f32::NAN.to_le_bytes());
     let whole = npz(&log());
     let without = |name: &str| npz(&log().into_iter().filter(|array| array.0 != name).collect::<Vec<_>>());
-    let cases: [(&str, Vec<u8>, &[&str]); 15] = [
+    let cases: [(&str, Vec<u8>, &[&str]); 17] = [
         ("empty.npz", vec![], &["empty"]),
         ("cut.npz", whole[..300].to_vec(), &["npz"]),
         ("corrupt.npz", damaged(whole, 100), &["npz", "obs"]),
-        ("sound.npz", wav(8000, 800, 1, 16), &["npz", "JSON lines"]),
+        ("sound.npz", wav(8000, 800, 1, 16), &["not readable as episodes (npz)"]),
         (
             "nan.npz",
             log_with(("obs", "<f4", "(24, 2)".into(), nan)),
@@ -34,6 +34,16 @@ fn unusable_logs_are_named() {
             without("episode_starts"),
             &["no column for episode boundaries", "\"episode_starts\"", "found: actions, obs, rewards"],
         ),
+        (
+            "objects.npz",
+            log_with(("rewards", "|O", "(4,)".into(), vec![])),
+            &["\"rewards\"", "Python objects", "save arrays of numbers"],
+        ),
+        (
+            "pixels.npz",
+            log_with(("obs", "<f4", "(24, 1, 1, 1)".into(), 2.5_f32.to_le_bytes().repeat(24))),
+            &["\"obs\"", "pixels must be from 0 to 1, or whole numbers from 0 to 255; found 2.5"],
+        ),
         ("negative.npz", log_with(actions(|_| -1)), &["actions at step 0 is -1; it must be a number from 0"]),
         (
             "claim.npz",
@@ -47,10 +57,10 @@ fn unusable_logs_are_named() {
         ),
         (
             "unknown.jsonl",
-            br#"{"observation": [[1]], "actions": [0], "rewards": [1]}
-{"observation": [[1]], "actions": [0], "rewards": [1]}"#
+            br#"{"views": [[1]], "actions": [0], "rewards": [1]}
+{"views": [[1]], "actions": [0], "rewards": [1]}"#
                 .to_vec(),
-            &["no row has the field \"observations\"", "observation, actions, rewards"],
+            &["no row has the field \"observations\"", "views, actions, rewards"],
         ),
         (
             "cell.csv",

@@ -27,6 +27,32 @@ fn additional_sources_are_mixed_in() {
     place.fails(&format!("{} {} --out thin", image_train(), more("images", "0.01")), &message);
 }
 
+/// Parquet and Arrow that cannot be read are named, with the problem.
+#[test]
+fn corrupt_columns_are_named() {
+    let state = br#"{"_data_files": [{"filename": "data-0.arrow"}]}"#;
+    let place = Place::new(&[
+        ("cut.parquet", b"PAR1 and no more"),
+        ("cut.arrow", b"no stream at all"),
+        ("saved/state.json", state),
+    ]);
+    for (source, message) in [
+        ("cut.parquet", "cut.parquet: not readable as Parquet: it does not end in PAR1"),
+        ("cut.arrow", "cut.arrow: not readable as Arrow: a message declares"),
+        ("saved", "saved/data-0.arrow: not found; expected a file that saved/state.json lists"),
+        (
+            "{path=\"cut.parquet\",layout=\"arrow\"}",
+            "cut.parquet is not named .arrow; expected Arrow streams",
+        ),
+        (
+            "{path=\"cut.arrow\",layout=\"parquet\"}",
+            "cut.arrow is not named .parquet; expected Parquet files",
+        ),
+    ] {
+        place.fails_untouched(&format!("train image --set data.source={source}"), &[message]);
+    }
+}
+
 /// Rows outside the validation split are training rows. A trained run may be evaluated on any rows.
 #[test]
 fn a_row_is_in_the_training_or_the_validation_split() {
@@ -96,4 +122,22 @@ fn cached_tokens_give_the_same_weights() {
     let files =
         folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum::<usize>();
     assert_eq!(files, 12, "each image is cached once");
+}
+
+#[test]
+fn unusable_tables_and_archives_are_named() {
+    let place = image_place();
+    place.write("latin.csv", b"file_name,label\nb\xe4r.png,a\n");
+    place.write("numbers.csv", b"1,2\n3,4\n");
+    place.write("twice.csv", b"a;b;a\n3;4;5\n");
+    place.write("text.zip", b"no archive at all");
+    let cases: [(&str, &[&str]); 4] = [
+        ("latin.csv", &["latin.csv", "byte 0xe4 at offset 17, in line 2", "Windows-1252", "iconv"]),
+        ("numbers.csv", &["numbers.csv", "line 1 has only numbers: 1, 2", "columns = [\"NAME\", …]"]),
+        ("twice.csv", &["twice.csv", "the field \"a\" occurs twice", "columns = [\"NAME\", …]"]),
+        ("text.zip", &["text.zip", "not readable as a zip archive"]),
+    ];
+    for (path, message) in cases {
+        place.fails_untouched(&format!("{} --set data.source={path}", image_train()), message);
+    }
 }

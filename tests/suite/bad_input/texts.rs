@@ -11,7 +11,11 @@ fn unusable_texts_are_named() {
     place.write("latin.txt", &b"caf\xe9 ".repeat(99));
     place.write("image.txt", &png(8, 8));
     place.write("folder/a.bin", b"1");
-    let cases: [(&str, &[&str]); 6] = [
+    place.write("nan.jsonl", b"{\"text\": \"one\"}\n{\"text\": \"two\", \"n\": NaN}\n");
+    place.write("gone.jsonl", b"{\"body\": \"one\"}\n");
+    let cases: [(&str, &[&str]); 8] = [
+        ("nan.jsonl", &["nan.jsonl", "line 2: NaN is not JSON; write null for a missing number"]),
+        ("gone.jsonl", &["outputs.text.field: no row has the field \"text\"", "gone.jsonl has body"]),
         ("none.txt", &["none.txt", "not found", "expected a file"]),
         ("empty.txt", &["empty.txt", "empty"]),
         ("short.txt", &["short.txt", "expected at least 17 tokens", "found 1"]),
@@ -23,6 +27,21 @@ fn unusable_texts_are_named() {
         place.fails_untouched(&format!("{} --set data.source={path}", text_train()), message);
     }
     place.fails_untouched(&format!("{} --set data.source=", text_train()), &["data.source"]);
+}
+
+/// A column of texts trains a language model; its rows are documents.
+#[test]
+fn columns_of_texts_are_trained() {
+    let place = text_place();
+    let lines: String = (0..80).map(|n| format!("{{\"story\": \"The end of story {n}.\"}}\n")).collect();
+    place.write("stories.jsonl", lines.as_bytes());
+    for (run, more) in [("apart", ""), ("joined", " --set outputs.text.append_eos=false")] {
+        let train = format!("{} --set data.source=stories.jsonl --set train.max_steps=3{more}", text_train());
+        place.works(&format!("{train} --out {run}"));
+        let saved = std::fs::read_to_string(place.path(run).join("tokenizers.json")).unwrap();
+        assert_eq!(saved.contains("<|endoftext|>"), run == "apart", "{saved}");
+        place.works(&format!("generate {run} --prompt The --max-length 5"));
+    }
 }
 
 /// A trained and a published vocabulary train and generate; others are errors.

@@ -37,9 +37,10 @@ fn validate_names_the_invalid_array() {
         "rewards at step 1 is NaN; it must be finite"
     );
     assert_eq!(
-        error(Episode { rewards: vec![], ..episode() }),
-        "rewards must have at least one step; found none"
+        error(Episode { actions: Actions::Discrete(vec![]), rewards: vec![], ..episode() }),
+        "actions must have at least one step; found none"
     );
+    assert_eq!(Episode { rewards: vec![], ..episode() }.validate(), Ok(()), "demonstrations have no rewards");
     let nan = Actions::Continuous { values: vec![0.0, 0.0, f32::INFINITY], dim: 1 };
     assert_eq!(
         error(Episode { actions: nan.clone(), ..episode() }),

@@ -74,6 +74,8 @@ fn the_names_of_jat_are_known() {
     let line = br#"{"continuous_observations": [[1, 2]], "discrete_actions": [3], "rewards": [0.5]}"#;
     let episode = read(line).unwrap().remove(0);
     assert_eq!((episode.state_dim, episode.actions), (2, Actions::Discrete(vec![3])));
+    let short = br#"{"__index_level_0__": 7, "episode": 3, "obs": [[1, 2]], "action": [3], "reward": [0.5], "done": [true]}"#;
+    assert_eq!(read(short).unwrap().remove(0), read(line).unwrap().remove(0));
     let twice = br#"{"observations": [1], "discrete_observations": [1], "actions": [3], "rewards": [0.5]}"#;
     assert!(read(twice).unwrap_err().to_string().contains("duplicate field `observations`"));
 }
@@ -143,7 +145,6 @@ fn errors_have_the_line() {
             r#"{"observations": [[1]], "actions": [0], "rewards": [0], "colour": 1}"#,
             "line 3: column 64: unknown field",
         ),
-        (r#"{"observations": [[1]], "actions": [0]}"#, "line 3: column 39: missing field `rewards`"),
         (
             r#"{"observations": [[1], [1, 2]], "actions": [0, 0], "rewards": [0, 0]}"#,
             "line 3: column 30: observations at step 1: expected 1 numbers, as at step 0; found 2",
@@ -234,4 +235,23 @@ fn errors_have_the_line() {
     assert_eq!(read(b" \n\n"), Err(TrajectoryError::Empty));
     let nested = format!("{{\"observations\": {}", "[".repeat(100_000));
     assert!(read(nested.as_bytes()).is_err());
+}
+
+#[test]
+fn a_number_that_is_not_finite_is_named() {
+    for (number, word) in [("NaN", "NaN"), ("-Infinity", "Infinity")] {
+        let line = format!("{{\"observations\": [[1], [{number}]], \"actions\": [0, 0]}}");
+        let error = read(line.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(&format!("{word} is not JSON; all numbers must be finite")), "{error}");
+    }
+}
+
+#[test]
+fn rewards_may_be_left_out() {
+    let episodes = read(br#"{"observations": [[1], [2]], "actions": [0, 1]}"#).unwrap();
+    assert_eq!((episodes[0].len(), episodes[0].rewards.len()), (2, 0));
+    let mut written = vec![];
+    write(&mut written, &episodes).unwrap();
+    assert!(!String::from_utf8(written.clone()).unwrap().contains("rewards"));
+    assert_eq!(read(&written), Ok(episodes));
 }

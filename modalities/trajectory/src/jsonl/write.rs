@@ -29,6 +29,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     images: BTreeMap<&'a str, Form>,
     actions: ActionValues<'a>,
+    #[serde(skip_serializing_if = "<[f32]>::is_empty")]
     rewards: &'a [f32],
     terminated: bool,
     truncated: bool,

@@ -1,5 +1,5 @@
 //! Columns of images: `{bytes, path}` for each step, as written by Hugging Face's `datasets` and LeRobot, or only
-//! bytes.
+//! bytes; lists of them if rows are episodes.
 
 use super::pages::Budget;
 use crate::Images;
@@ -15,10 +15,19 @@ const BATCH: usize = 64;
 /// The images of one camera that have been read so far.
 pub(super) struct ImageColumn {
     name: String,
-    /// An image file's content for each row, if the column has it.
-    contents: Vec<Option<Bytes>>,
-    /// An image file's path for each row, if the column has it.
-    paths: Vec<Option<Bytes>>,
+    /// The contents of image files, if the column has them.
+    contents: Values,
+    /// The paths of image files, if the column has them.
+    paths: Values,
+}
+
+/// The values of one field.
+#[derive(Default)]
+struct Values {
+    /// The value of each step.
+    steps: Vec<Option<Bytes>>,
+    /// The number of steps of each row.
+    rows: Vec<usize>,
 }
 
 /// The field of an image that a column stores.
@@ -29,9 +38,11 @@ pub(super) enum Field {
 }
 
 impl Field {
-    /// The field that this column stores, and the name of the image's column; `None` for other columns.
-    pub(super) fn of(descriptor: &ColumnDescriptor, name: &str) -> Option<(Self, String)> {
-        if descriptor.max_rep_level() > 0 || descriptor.physical_type() != Type::BYTE_ARRAY {
+    /// The field that this column stores, and the name of the image's column; `None` for other columns. In rows that are
+    /// episodes, it is a list.
+    pub(super) fn of(descriptor: &ColumnDescriptor, name: &str, episodes: bool) -> Option<(Self, String)> {
+        let depth = i16::from(episodes);
+        if descriptor.max_rep_level() != depth || descriptor.physical_type() != Type::BYTE_ARRAY {
             return None;
         }
         let parent = |field: &str| match descriptor.path().parts() {
@@ -54,7 +65,7 @@ impl ImageColumn {
     pub(super) fn find_or_add(all: &mut Vec<Self>, name: String) -> &mut Self {
         let at = all.iter().position(|column| column.name == name).unwrap_or(all.len());
         if at == all.len() {
-            all.push(Self { name, contents: vec![], paths: vec![] });
+            all.push(Self { name, contents: Values::default(), paths: Values::default() });
         }
         &mut all[at]
     }
@@ -63,6 +74,7 @@ impl ImageColumn {
     pub(super) fn read(
         &mut self,
         field: Field,
+        descriptor: &ColumnDescriptor,
         reader: ColumnReader,
         rows: usize,
         budget: &mut Budget,
@@ -74,50 +86,62 @@ impl ImageColumn {
             Field::Content => &mut self.contents,
             Field::Path => &mut self.paths,
         };
-        let (mut left, mut levels, mut values) = (rows, vec![], vec![]);
+        let (mut left, mut present, mut levels, mut values) = (rows, vec![], vec![], vec![]);
         while left > 0 {
+            present.clear();
             levels.clear();
             values.clear();
-            let batch = reader.read_records(BATCH.min(left), Some(&mut levels), None, &mut values);
-            let (read, ..) = batch.map_err(|e| e.to_string())?;
+            let batch = BATCH.min(left);
+            let read = reader.read_records(batch, Some(&mut present), Some(&mut levels), &mut values);
+            let (read, ..) = read.map_err(|e| e.to_string())?;
             if read == 0 {
                 return Err(format!("{left} rows are missing at its end"));
             }
             budget.copy(values.iter().map(|value| value.len() as u64).sum())?;
-            let present = values.iter().map(|value| Bytes::copy_from_slice(value.data()));
-            // If the column is required, present are no levels.
-            match values.len() == read {
-                true => all.extend(present.map(Some)),
-                false => {
-                    let most = levels.iter().max().copied();
-                    let mut present = present;
-                    all.extend(
-                        levels.iter().map(|&level| if Some(level) == most { present.next() } else { None }),
-                    );
+            let mut values = values.iter().map(|value| Bytes::copy_from_slice(value.data()));
+            let entries = if descriptor.max_rep_level() > 0 { levels.len() } else { read };
+            for entry in 0..entries {
+                // If nothing can be missing, present are no levels.
+                let present = present.get(entry).copied().unwrap_or(descriptor.max_def_level());
+                if levels.get(entry).copied().unwrap_or(0) == 0 {
+                    all.rows.push(0);
+                }
+                // Below this level, a list is empty.
+                if let Some(steps) =
+                    all.rows.last_mut().filter(|_| present >= descriptor.repeated_ancestor_def_level())
+                {
+                    *steps += 1;
+                    let value = (present == descriptor.max_def_level()).then(|| values.next());
+                    all.steps.push(value.flatten());
                 }
             }
-            left -= read;
+            left -= read.min(left);
         }
         Ok(())
     }
 
-    /// Convert to a column.
+    /// Convert to a column with the number of steps of each row.
     ///
     /// # Errors
-    /// If a row has no image.
-    pub(super) fn column(self) -> Result<Column, String> {
+    /// If a step has no image.
+    pub(super) fn column(self) -> Result<(Column, Vec<usize>), String> {
         let Self { name, contents, paths } = self;
-        let embedded = contents.iter().any(|content| content.as_ref().is_some_and(|bytes| !bytes.is_empty()));
-        let found = if embedded { contents } else { paths };
-        let missing = |row: usize| {
-            let expected = if embedded { "bytes, as other rows have" } else { "bytes or a path" };
-            format!("{name}: no image in row {row}; it must have {expected}")
+        let has_bytes = |content: &Option<Bytes>| content.as_ref().is_some_and(|bytes| !bytes.is_empty());
+        let embedded = contents.steps.iter().any(has_bytes);
+        let Values { steps: found, rows } = if embedded { contents } else { paths };
+        let step = if rows.iter().all(|steps| *steps == 1) { "row" } else { "step" };
+        let missing = |number: usize| {
+            let expected = match embedded {
+                true => format!("bytes, as other {step}s have"),
+                false => "bytes or a path".into(),
+            };
+            format!("{name}: no image in {step} {number}; it must have {expected}")
         };
         if found.is_empty() {
             return Err(missing(0));
         }
-        let whole = |(row, one): (usize, Option<Bytes>)| {
-            one.filter(|bytes| !bytes.is_empty()).ok_or_else(|| missing(row))
+        let whole = |(number, one): (usize, Option<Bytes>)| {
+            one.filter(|bytes| !bytes.is_empty()).ok_or_else(|| missing(number))
         };
         let found: Vec<Bytes> = found.into_iter().enumerate().map(whole).collect::<Result<_, _>>()?;
         let images = match embedded {
@@ -128,6 +152,6 @@ impl ImageColumn {
                 Images::Files(paths.map_err(|_| format!("{name}: a path is not valid UTF-8"))?)
             }
         };
-        Ok(Column::of_images(name, images))
+        Ok((Column::of_images(name, images), rows))
     }
 }

@@ -1,10 +1,8 @@
 //! Files whose rows are episodes: a column is a list of steps in each row.
 
-use super::leaf::batches;
 use crate::TrajectoryError;
 use crate::table::{Column, Role, role};
 use ::parquet::basic::Type;
-use ::parquet::column::reader::ColumnReader;
 use ::parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
 /// Whether the rows of a file are episodes, not steps: rewards or ends are lists, and either states or actions are lists of
@@ -28,95 +26,12 @@ pub(super) fn is_number(column: &ColumnDescriptor) -> bool {
 #[derive(Default)]
 pub(super) struct Episodes {
     /// The columns, with the number of steps in each row.
-    columns: Vec<(Column, Vec<usize>)>,
+    pub(super) columns: Vec<(Column, Vec<usize>)>,
     /// Ends that are said once for each row.
-    ends: Vec<Column>,
-}
-
-/// A column of lists over all row groups.
-pub(super) struct Ragged {
-    values: Vec<f64>,
-    /// The number of steps of each row.
-    steps: Vec<usize>,
-    /// The count of numbers of a step, once known.
-    dim: Option<usize>,
-    /// The numbers of the last step.
-    open: usize,
-    /// The definition level of a number that is present.
-    present: i16,
-    listed: bool,
-}
-
-impl Ragged {
-    pub(super) fn new(descriptor: &ColumnDescriptor) -> Self {
-        let (present, listed) = (descriptor.max_def_level(), descriptor.max_rep_level() > 0);
-        Self { values: vec![], steps: vec![], dim: None, open: 0, present, listed }
-    }
-
-    /// Read the column of a row group.
-    pub(super) fn read(&mut self, reader: ColumnReader, rows: usize) -> Result<(), String> {
-        batches(reader, rows, &mut |batch| {
-            let entries = if self.listed { batch.begins.len() } else { batch.rows };
-            for entry in 0..entries {
-                let begins = batch.begins.get(entry).copied().unwrap_or(0);
-                let level = batch.levels.get(entry).copied().unwrap_or(self.present);
-                self.add(begins, level >= self.present)?;
-            }
-            self.values.extend_from_slice(batch.numbers);
-            Ok(())
-        })?;
-        self.close()
-    }
-
-    /// Add an entry: a number of a step, or an empty list.
-    fn add(&mut self, begins: i16, present: bool) -> Result<(), String> {
-        if begins <= 1 {
-            self.close()?;
-        }
-        if begins == 0 {
-            self.steps.push(0);
-        }
-        let row = self.steps.len().saturating_sub(1);
-        let Some(steps) = self.steps.last_mut() else {
-            return Err("its first row has no beginning".into());
-        };
-        match (present, begins) {
-            (true, _) => {
-                *steps += usize::from(self.open == 0);
-                self.open += 1;
-                Ok(())
-            }
-            // A row without steps.
-            (false, 0) => Ok(()),
-            (false, _) => Err(format!("a number is missing in row {row}")),
-        }
-    }
-
-    /// Check the number of a step's numbers, at its end.
-    fn close(&mut self) -> Result<(), String> {
-        let found = std::mem::take(&mut self.open);
-        if found == 0 {
-            return Ok(());
-        }
-        let (dim, row) = (*self.dim.get_or_insert(found), self.steps.len().saturating_sub(1));
-        match found == dim {
-            true => Ok(()),
-            false => Err(format!("row {row}: expected steps of {dim} numbers, as the first; found {found}")),
-        }
-    }
+    pub(super) ends: Vec<Column>,
 }
 
 impl Episodes {
-    /// Add a column that has been read. Without lists, it has the end of each episode.
-    pub(super) fn add(&mut self, name: String, ragged: Ragged, whole: bool) {
-        let Ragged { values, steps, dim, listed, .. } = ragged;
-        let column = Column { name, dim: dim.unwrap_or(0), values, whole, ..Column::default() };
-        match listed {
-            true => self.columns.push((column, steps)),
-            false => self.ends.push(column),
-        }
-    }
-
     /// The columns of all steps, with one that numbers the episodes.
     ///
     /// # Errors

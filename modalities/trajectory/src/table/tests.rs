@@ -1,5 +1,5 @@
 use super::*;
-use crate::Actions;
+use crate::{Actions, Images};
 
 fn column(name: &str, values: &[f64]) -> Column {
     Column { name: name.into(), dim: 1, values: values.to_vec(), ..Column::default() }
@@ -21,7 +21,7 @@ fn steps(more: Vec<Column>) -> Vec<Column> {
 }
 
 fn read(columns: Vec<Column>) -> Result<Vec<Episode>, TrajectoryError> {
-    episodes(columns, Rewards::Required)
+    episodes(columns)
 }
 
 /// The lengths and ends of the episodes.
@@ -184,13 +184,23 @@ fn an_observation_after_the_last_action_is_dropped() {
 }
 
 #[test]
-fn demonstrations_without_rewards_have_rewards_of_0() {
+fn short_names_are_known() {
+    let columns = vec![
+        column("obs", &[0.0, 0.1]),
+        column("next_obs", &[0.1, 0.2]),
+        whole("acts", &[1.0, 0.0]),
+        column("rew", &[1.0, 2.0]),
+        whole("terminal", &[0.0, 1.0]),
+    ];
+    let episode = read(columns).unwrap().remove(0);
+    assert_eq!((episode.observations, episode.rewards), (vec![0.0, 0.1], vec![1.0, 2.0]));
+    assert_eq!((episode.actions, episode.end), (Actions::Discrete(vec![1, 0]), End::Terminated));
+}
+
+#[test]
+fn demonstrations_have_no_rewards() {
     let mut columns = steps(vec![whole("episode", &[0.0; 4])]);
     columns.remove(2);
-    assert_eq!(
-        error(columns.clone()),
-        "no column for rewards (such as \"rewards\"); found: obs, action, episode"
-    );
-    let read = episodes(columns, Rewards::ZeroIfMissing).unwrap();
-    assert_eq!(read[0].rewards, [0.0; 4]);
+    let read = episodes(columns).unwrap();
+    assert_eq!((read[0].len(), &read[0].rewards[..]), (4, &[][..]));
 }

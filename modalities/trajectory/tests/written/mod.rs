@@ -19,6 +19,10 @@ pub enum Column {
     IntegerLists(Vec<Vec<i64>>),
     /// Lists of lists of numbers, such as the states of an episode.
     Nested(Vec<Vec<Vec<f32>>>),
+    /// Lists of lists of bytes, such as the pixels of a step.
+    Pixels(Vec<Vec<Vec<i32>>>),
+    /// Lists of the contents of images, without paths.
+    ImageLists(Vec<Vec<Vec<u8>>>),
     Integers(Vec<i64>),
     Flags(Vec<bool>),
     Bytes(Vec<Vec<u8>>),
@@ -36,6 +40,8 @@ impl Column {
             Self::Lists(values) => values.len(),
             Self::IntegerLists(values) => values.len(),
             Self::Nested(values) => values.len(),
+            Self::Pixels(values) => values.len(),
+            Self::ImageLists(values) => values.len(),
             Self::Integers(values) => values.len(),
             Self::Flags(values) => values.len(),
             Self::Bytes(values) | Self::Binary(values) => values.len(),
@@ -50,6 +56,11 @@ impl Column {
             Self::Lists(_) => listed(name, "optional float element;"),
             Self::IntegerLists(_) => listed(name, "optional int64 element;"),
             Self::Nested(_) => listed(name, &listed("element", "optional float element;")),
+            Self::Pixels(_) => listed(name, &listed("element", "optional int32 element (UINT_8);")),
+            Self::ImageLists(_) => listed(
+                name,
+                "optional group element { optional binary bytes; optional binary path (STRING); }",
+            ),
             Self::Integers(_) => format!("required int64 {name};"),
             Self::Flags(_) => format!("required boolean {name};"),
             Self::Bytes(_) => format!("required group {name} {{ required binary bytes; }}"),
@@ -62,7 +73,7 @@ impl Column {
 
     /// The number of its columns in the file.
     fn leaves(&self) -> usize {
-        if matches!(self, Self::Images(..)) { 2 } else { 1 }
+        if matches!(self, Self::Images(..) | Self::ImageLists(_)) { 2 } else { 1 }
     }
 
     fn write(&self, leaf: usize, writer: &mut ColumnWriter, rows: std::ops::Range<usize>) {
@@ -102,17 +113,22 @@ impl Column {
                 w.write_batch(&values, Some(&vec![3; values.len()]), Some(&begins))
             }
             (Self::Nested(values), ColumnWriter::FloatColumnWriter(w)) => {
-                let of_row = |row: &Vec<Vec<f32>>| {
-                    let mut begins: Vec<i16> = row
-                        .iter()
-                        .flat_map(|step| (0..step.len()).map(|i| if i > 0 { 2 } else { 1 }))
-                        .collect();
-                    begins[0] = 0;
-                    begins
-                };
-                let begins: Vec<i16> = values[rows.clone()].iter().flat_map(of_row).collect();
+                let begins = begins_of_lists(&values[rows.clone()]);
                 let values = values[rows].concat().concat();
                 w.write_batch(&values, Some(&vec![5; values.len()]), Some(&begins))
+            }
+            (Self::Pixels(values), ColumnWriter::Int32ColumnWriter(w)) => {
+                let begins = begins_of_lists(&values[rows.clone()]);
+                let values = values[rows].concat().concat();
+                w.write_batch(&values, Some(&vec![5; values.len()]), Some(&begins))
+            }
+            (Self::ImageLists(values), ColumnWriter::ByteArrayColumnWriter(w)) => {
+                let (images, begins) = (values[rows.clone()].concat(), begins(&values[rows]));
+                let values: Vec<ByteArray> = images.iter().map(|image| image.clone().into()).collect();
+                match leaf {
+                    0 => w.write_batch(&values, Some(&vec![4; values.len()]), Some(&begins)),
+                    _ => w.write_batch(&[], Some(&vec![3; values.len()]), Some(&begins)),
+                }
             }
             _ => panic!("the schema has another type"),
         };
@@ -130,11 +146,27 @@ fn begins<T>(lists: &[Vec<T>]) -> Vec<i16> {
     lists.iter().flat_map(|list| (0..list.len()).map(|i| i16::from(i > 0))).collect()
 }
 
+/// The repetition levels of lists of lists.
+fn begins_of_lists<T>(lists: &[Vec<Vec<T>>]) -> Vec<i16> {
+    let of_row = |row: &Vec<Vec<T>>| {
+        let mut begins: Vec<i16> =
+            row.iter().flat_map(|step| (0..step.len()).map(|i| if i > 0 { 2 } else { 1 })).collect();
+        begins[0] = 0;
+        begins
+    };
+    lists.iter().flat_map(of_row).collect()
+}
+
 /// Write a Parquet file of columns, in groups of `rows_of_group` rows.
 pub fn parquet(columns: &[(&str, Column)], rows_of_group: usize, zstd: bool) -> Vec<u8> {
+    let compression = if zstd { Compression::ZSTD(ZstdLevel::default()) } else { Compression::SNAPPY };
+    compressed(columns, rows_of_group, compression)
+}
+
+/// [`parquet`] with any compression.
+pub fn compressed(columns: &[(&str, Column)], rows_of_group: usize, compression: Compression) -> Vec<u8> {
     let fields: String = columns.iter().map(|(name, column)| column.schema(name)).collect();
     let schema = Arc::new(parse_message_type(&format!("message steps {{ {fields} }}")).unwrap());
-    let compression = if zstd { Compression::ZSTD(ZstdLevel::default()) } else { Compression::SNAPPY };
     let properties = Arc::new(WriterProperties::builder().set_compression(compression).build());
     let mut bytes = vec![];
     let mut file = SerializedFileWriter::new(&mut bytes, schema, properties).unwrap();
@@ -188,5 +220,26 @@ pub fn episode_rows() -> Vec<(&'static str, Column)> {
         ("actions", Column::IntegerLists(vec![vec![0, 1], vec![2]])),
         ("rewards", Column::Lists(vec![vec![1.0, 2.0], vec![3.0]])),
         ("terminated", Column::Flags(vec![true, false])),
+    ]
+}
+
+/// Two episodes of two steps and of one, each in a row, with the content of an image at each step.
+pub fn images() -> Vec<(&'static str, Column)> {
+    let files = |steps: std::ops::Range<u8>| steps.map(|step| png(step).to_vec()).collect::<Vec<_>>();
+    vec![
+        ("image_observations", Column::ImageLists(vec![files(0..2), files(2..3)])),
+        ("discrete_actions", Column::IntegerLists(vec![vec![0, 1], vec![2]])),
+        ("rewards", Column::Lists(vec![vec![1.0, 2.0], vec![3.0]])),
+    ]
+}
+
+/// An episode of two steps in a file of Minari, whose last row is padding but for the observation.
+pub fn minari() -> Vec<(&'static str, Column)> {
+    vec![
+        ("observations", Column::Lists(vec![vec![1.0, 2.0], vec![3.0, 4.0], vec![5.0, 6.0]])),
+        ("actions", Column::Integers(vec![2, 1, 0])),
+        ("rewards", Column::Floats(vec![0.5, 1.5, 0.0])),
+        ("terminations", Column::Flags(vec![false, true, false])),
+        ("truncations", Column::Flags(vec![false; 3])),
     ]
 }

@@ -4,12 +4,27 @@ use crate::cli::print;
 use crate::inspect::{
     Corrupt, Duplicates, FieldReport, LabelledRow, Spread, Symbol, TableReport, TokenReport, Total,
 };
+use crate::table::{Declined, Detected};
 use serde_json::Value;
 
 /// Most corrupt rows, skipped files, duplicates and classes to print; JSON has all.
 const SHOWN: usize = 20;
 /// Length of the longest bar of a histogram.
 const BAR: usize = 32;
+
+/// Prints the layout that was taken and why, and why those layouts do not fit that the names of the files suit, too.
+pub fn layout(Detected { layout, because, others, .. }: &Detected) {
+    let because = because.as_ref().map_or(String::new(), |because| format!(" ({because})"));
+    println!("layout: {layout}{because}");
+    let near: Vec<String> = others
+        .iter()
+        .filter(|other| other.is_near)
+        .map(|Declined { layout, reason, .. }| format!("not {layout}: {reason}"))
+        .collect();
+    if !near.is_empty() {
+        println!("{}", near.join("; "));
+    }
+}
 
 /// Prints the report of a table.
 pub fn table(name: &str, report: &TableReport) {

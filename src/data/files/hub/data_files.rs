@@ -2,7 +2,7 @@
 
 use super::Listing;
 use crate::data::error::{DataError, listed};
-use crate::data::files::{SPLITS, glob};
+use crate::data::files::{glob, split_word};
 use serde_json::Value;
 
 /// The paths of a dataset's data files: those that its only or default configuration names; else the Parquet files in `data/`,
@@ -95,7 +95,7 @@ fn inferred<'a>(files: &[&'a str]) -> Vec<&'a str> {
         files.copied().collect()
     };
     let places: [fn(&str) -> bool; 3] =
-        [|folder| folder == "data", |folder| SPLITS.contains(&folder), |folder| folder.is_empty()];
+        [|folder| folder == "data", |folder| split_word(folder).is_some(), |folder| folder.is_empty()];
     let found = places.into_iter().map(parquet).find(|found| !found.is_empty());
     found.unwrap_or_else(|| files.to_vec())
 }

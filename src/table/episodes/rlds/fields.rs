@@ -11,8 +11,6 @@ pub(super) enum Field {
     /// The numbers of all observations, concatenated.
     State(Vec<Feature>),
     Feature(Feature),
-    /// Rewards of 0, in a data set without rewards.
-    NoRewards,
     End {
         terminal: Option<Feature>,
         last: Option<Feature>,
@@ -54,9 +52,6 @@ pub(super) fn of(features: &Features, has_splits: bool) -> Vec<(String, Field)> 
         let taken = fields.iter().any(|(known, _)| *known == name);
         let name = if taken { feature.key.replace('/', ".") } else { name };
         fields.push((name, Field::Feature(feature.clone())));
-    }
-    if !fields.iter().any(|(name, _)| name == "rewards") {
-        fields.push(("rewards".into(), Field::NoRewards));
     }
     if terminal.is_some() || last.is_some() {
         fields.push(("end".into(), Field::End { terminal, last }));
@@ -124,7 +119,6 @@ impl Field {
                     false => one(feature, &values, 0, bytes),
                 }
             }
-            Field::NoRewards => Ok(Value::Series(steps.map(|_| Value::Number(0.0)).collect())),
             Field::End { terminal, last } => {
                 let set = |flag: &Option<Feature>| {
                     let Some(flag) = flag else { return Ok(false) };

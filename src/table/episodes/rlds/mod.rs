@@ -49,6 +49,7 @@ struct Found {
 pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     let Some(found) = Found::of(place)? else { return Ok(None) };
     place.refuse_columns(NAME)?;
+    place.because(format!("it has TFRecord files, such as {}", file_name(&found.records[0])));
     let invalid = |e: TrajectoryError| DataError::tokenize(&place.path, e);
     let features = Features::parse(&found.description(FEATURES)?).map_err(invalid)?;
     let mut skipped = features.skipped.clone();

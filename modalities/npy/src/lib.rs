@@ -1,31 +1,41 @@
-//! NumPy's `.npy` format, versions 1 to 3: arrays of at most two axes, or of images.
+//! NumPy's `.npy` format, versions 1 to 3, and `.npz`, a zip archive of such arrays. Arrays hold bool, integers or floats.
 //!
 //! Not read by a crate, because the header of a corrupt or hostile file must neither overflow nor allocate: existing
 //! readers multiply an unchecked shape and parse the header as a nested Python literal.
+//!
+//! ```
+//! let file = smalti_npy::write("<f4", "(1, 2)", [0, 0, 128, 63, 0, 0, 0, 64]);
+//! let array = smalti_npy::Array::read(&file[..], 1 << 20)?;
+//! assert_eq!(array.shape(), [1, 2]);
+//! assert_eq!(array.values().collect::<Vec<_>>(), [1.0, 2.0]);
+//! # Ok::<(), String>(())
+//! ```
 
-use crate::Images;
+mod npz;
+
+pub use npz::Npz;
+
 use std::io::Read;
 
-/// An array of numbers with one row for each time step.
-pub(crate) struct Array {
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
+/// An array of numbers.
+#[derive(Clone, Debug)]
+pub struct Array {
     shape: Vec<usize>,
     element: Element,
     fortran_order: bool,
-    /// `rows · columns` elements.
+    /// The elements: the product of the shape.
     data: Vec<u8>,
 }
 
 /// An element's type, as in `<f4` or `|b1`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Element {
     class: Class,
     size: usize,
     big_endian: bool,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Class {
     Bool,
     Signed,
@@ -38,78 +48,119 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// NumPy writes 118 bytes for such arrays and rejects headers beyond 10,000.
 const MAX_HEADER: usize = 10_000;
 
+/// The maximal number of axes in NumPy 2.
+const MAX_AXES: usize = 64;
+
 impl Array {
     /// Read an array whose elements take at most `limit` bytes. Memory grows with the bytes that are read, never ahead
     /// of them.
     ///
     /// # Errors
     /// If the header is invalid, or the number of bytes differs from it.
-    pub(crate) fn read(mut reader: impl Read, limit: u64) -> Result<Self, String> {
+    pub fn read(mut reader: impl Read, limit: u64) -> Result<Self, String> {
         let header = read_header(&mut reader)?;
-        let element = Element::parse(field(&header, "descr")?)?;
+        let element = Element::parse(quoted(field(&header, "descr")?)?)?;
         let fortran_order = match field(&header, "fortran_order")? {
             order if order.starts_with("True") => true,
             order if order.starts_with("False") => false,
             order => return Err(format!("fortran_order must be True or False; found {}", excerpt(order))),
         };
-        let shape = parse_shape(field(&header, "shape")?, element)?;
-        let shown = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-        let expected = shape
-            .iter()
-            .try_fold(element.size as u64, |product, &side| product.checked_mul(side as u64))
-            .filter(|&bytes| bytes <= limit)
-            .ok_or_else(|| {
-                format!("shape ({shown}) of {}-byte numbers exceeds {limit} bytes", element.size)
-            })?;
+        let shape = parse_shape(field(&header, "shape")?)?;
+        let expected = n_bytes(&shape, element, limit)?;
         let mut data = vec![];
         // One more byte than expected, so that a zip reader reaches the end and checks the checksum.
         reader.take(expected + 1).read_to_end(&mut data).map_err(|e| e.to_string())?;
-        if data.len() as u64 != expected {
-            let found = if data.len() as u64 > expected { "more".into() } else { data.len().to_string() };
-            return Err(format!("shape ({shown}): expected {expected} bytes; found {found}"));
-        }
-        let (rows, columns) = (shape[0], shape[1..].iter().fold(1, |n: usize, &side| n.saturating_mul(side)));
-        Ok(Self { rows, columns, shape, element, fortran_order, data })
+        Self { shape, element, fortran_order, data }.checked(expected)
     }
 
-    /// Whether it has more axes than vectors have.
-    pub(crate) fn is_images(&self) -> bool {
-        self.shape.len() > 2
-    }
-
-    /// Convert the elements to images.
+    /// An array of elements in row-major order; `descr` is NumPy's name of their type, such as `<f4`.
     ///
     /// # Errors
-    /// If the shape is not that of images, or the elements are in column-major order.
-    pub(crate) fn images(self) -> Result<Images, String> {
-        if self.fortran_order {
-            return Err(
-                "images must be in row-major order (numpy.ascontiguousarray); found column-major order"
-                    .into(),
-            );
+    /// If the type is unknown, or the number of bytes differs from the shape.
+    pub fn of_parts(descr: &str, shape: Vec<usize>, data: Vec<u8>) -> Result<Self, String> {
+        let element = Element::parse(descr)?;
+        let expected = n_bytes(&shape, element, data.len() as u64)?;
+        Self { shape, element, fortran_order: false, data }.checked(expected)
+    }
+
+    fn checked(self, expected: u64) -> Result<Self, String> {
+        match self.data.len() as u64 {
+            n if n == expected => Ok(self),
+            n => {
+                let found = if n > expected { "more".into() } else { n.to_string() };
+                Err(format!("shape {}: expected {expected} bytes; found {found}", shown(&self.shape)))
+            }
         }
-        Images::of_array(&self.shape, self.data)
+    }
+
+    /// The length of each axis; none for a single number.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
     }
 
     /// Whether the elements are integers or booleans.
-    pub(crate) fn is_integer(&self) -> bool {
+    pub fn is_integer(&self) -> bool {
         self.element.class != Class::Float
     }
 
+    /// Whether the elements are bytes (`uint8`), such as pixels.
+    pub fn is_bytes(&self) -> bool {
+        (self.element.class, self.element.size) == (Class::Unsigned, 1)
+    }
+
+    /// Whether the elements are in column-major order in the file.
+    pub fn is_fortran_order(&self) -> bool {
+        self.fortran_order
+    }
+
+    /// The bytes of the elements, in the order of the file.
+    pub fn into_data(self) -> Vec<u8> {
+        self.data
+    }
+
     /// The elements in row-major order. Integers beyond 2^53 are rounded.
-    pub(crate) fn values(&self) -> impl Iterator<Item = f64> + '_ {
-        (0..self.rows * self.columns).map(|i| {
-            let at = if self.fortran_order { i % self.columns * self.rows + i / self.columns } else { i };
-            self.element.value(&self.data[at * self.element.size..][..self.element.size])
-        })
+    pub fn values(&self) -> impl Iterator<Item = f64> + '_ {
+        let size = self.element.size;
+        (0..self.data.len() / size)
+            .map(move |i| self.element.value(&self.data[self.place(i) * size..][..size]))
+    }
+
+    /// The place in the data of element `i` in row-major order.
+    fn place(&self, i: usize) -> usize {
+        if !self.fortran_order {
+            return i;
+        }
+        let (mut rest, mut place, mut stride) = (i, 0, self.data.len() / self.element.size);
+        for &side in self.shape.iter().rev() {
+            stride /= side;
+            place += rest % side * stride;
+            rest /= side;
+        }
+        place
     }
 }
 
-/// Write an array for tests, with little-endian elements in row-major order.
+/// The number of bytes of an array.
+fn n_bytes(shape: &[usize], element: Element, limit: u64) -> Result<u64, String> {
+    let n = shape
+        .iter()
+        .try_fold(element.size as u64, |product, &side| product.checked_mul(side as u64))
+        .filter(|&bytes| bytes <= limit);
+    n.ok_or_else(|| format!("shape {} of {}-byte numbers exceeds {limit} bytes", shown(shape), element.size))
+}
+
+/// A shape as NumPy prints it.
+fn shown(shape: &[usize]) -> String {
+    match shape {
+        [one] => format!("({one},)"),
+        sides => format!("({})", sides.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// An array as a file: a header of this type and shape, and the elements in row-major order, unchecked. For tests.
 ///
 /// As in NumPy, the header is padded so that the elements begin at a multiple of 64.
-#[cfg(test)]
-pub(crate) fn write(descr: &str, shape: &str, elements: impl IntoIterator<Item = u8>) -> Vec<u8> {
+pub fn write(descr: &str, shape: &str, elements: impl IntoIterator<Item = u8>) -> Vec<u8> {
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let preamble = MAGIC.len() + 4;
     let padded = (preamble + header.len() + 1).next_multiple_of(64) - preamble;
@@ -121,7 +172,7 @@ pub(crate) fn write(descr: &str, shape: &str, elements: impl IntoIterator<Item =
 }
 
 /// Whether an unknown array has images: bytes with three or more axes.
-pub(crate) fn holds_images(mut reader: impl Read) -> bool {
+pub fn holds_images(mut reader: impl Read) -> bool {
     let Ok(header) = read_header(&mut reader) else { return false };
     let part = |name, end| field(&header, name).unwrap_or_default().split(end).next().unwrap_or_default();
     let axes =
@@ -162,21 +213,22 @@ fn field<'a>(header: &'a str, name: &str) -> Result<&'a str, String> {
         .ok_or_else(|| format!("the header has no {name:?}: {}", excerpt(header)))
 }
 
-/// Parse `(n,)`, `(n, m)` or, for bytes, more axes; a single axis is one column.
-fn parse_shape(text: &str, element: Element) -> Result<Vec<usize>, String> {
-    let unreadable = || {
-        format!("shape must be (rows,) or (rows, columns), or of images in uint8; found {}", excerpt(text))
-    };
+/// Parse `()`, `(n,)` or `(n, m)`.
+fn parse_shape(text: &str) -> Result<Vec<usize>, String> {
+    let unreadable = || format!("shape must be such as (rows, columns); found {}", excerpt(text));
     let inside = text.strip_prefix('(').and_then(|rest| rest.split_once(')')).ok_or_else(unreadable)?.0;
     let sizes = inside.split(',').map(str::trim).filter(|size| !size.is_empty());
     let sizes: Vec<usize> = sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| unreadable())?;
-    let bytes = element.class == Class::Unsigned && element.size == 1;
-    match sizes[..] {
-        [rows] => Ok(vec![rows, 1]),
-        [_, columns] if columns > 0 => Ok(sizes),
-        [_, _, _, ..] if bytes && !sizes[1..].contains(&0) => Ok(sizes),
-        _ => Err(unreadable()),
-    }
+    if sizes.len() > MAX_AXES { Err(unreadable()) } else { Ok(sizes) }
+}
+
+/// The text in quotes at the start of a text.
+fn quoted(text: &str) -> Result<&str, String> {
+    let inside = text.strip_prefix('\'').and_then(|rest| rest.split_once('\''));
+    inside.map(|(inside, _)| inside).ok_or_else(|| {
+        let end = text.find(',').unwrap_or(text.len());
+        format!("elements must be bool, integers or floats; found {}", excerpt(&text[..end]))
+    })
 }
 
 /// The beginning of a text from a file, for messages.
@@ -185,12 +237,7 @@ fn excerpt(text: &str) -> String {
 }
 
 impl Element {
-    fn parse(text: &str) -> Result<Self, String> {
-        let unknown = || {
-            let end = text.find(',').unwrap_or(text.len());
-            format!("elements must be bool, integers or floats; found {}", excerpt(&text[..end]))
-        };
-        let name = text.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).ok_or_else(unknown)?.0;
+    fn parse(name: &str) -> Result<Self, String> {
         let big_endian = name.starts_with('>');
         let (class, size) = match name.trim_start_matches(['<', '>', '|', '=']) {
             "b1" => (Class::Bool, 1),
@@ -205,7 +252,17 @@ impl Element {
             "f2" => (Class::Float, 2),
             "f4" => (Class::Float, 4),
             "f8" => (Class::Float, 8),
-            _ => return Err(unknown()),
+            kind => {
+                let why = if kind.starts_with('O') {
+                    ", which are Python objects and never unpickled; save arrays of numbers"
+                } else {
+                    ""
+                };
+                return Err(format!(
+                    "elements must be bool, integers or floats; found {}{why}",
+                    excerpt(name)
+                ));
+            }
         };
         Ok(Self { class, size, big_endian })
     }
@@ -267,19 +324,35 @@ mod tests {
     }
 
     #[test]
+    fn an_array_may_have_any_number_of_axes() {
+        let bytes: Vec<u8> = (0..24).collect();
+        let in_c_order = read(&write("|u1", "(2, 3, 4)", bytes.clone())).unwrap();
+        assert!(in_c_order.is_bytes() && in_c_order.shape() == [2, 3, 4]);
+        // The same array in column-major order: element (i, j, k) is at i + 2·j + 6·k.
+        let place = |at: usize| (at % 2 * 12 + at / 2 % 3 * 4 + at / 6) as u8;
+        let mut file = write("|u1", "(2, 3, 4)", (0..24).map(place));
+        let at = file.windows(5).position(|text| text == b"False").unwrap();
+        file.splice(at..at + 5, *b"True ");
+        let in_fortran_order = read(&file).unwrap();
+        assert_eq!(in_fortran_order.values().collect::<Vec<_>>(), in_c_order.values().collect::<Vec<_>>());
+        assert_eq!(values("<f4", "()", &1.5_f32.to_le_bytes()), [1.5]);
+        assert_eq!(values("<f4", "(3, 0)", &[]), [0.0; 0]);
+        assert_eq!(Array::of_parts("<i2", vec![2], vec![1, 0, 2, 0]).unwrap().values().sum::<f64>(), 3.0);
+        assert!(Array::of_parts("<i2", vec![3], vec![1, 0, 2, 0]).is_err());
+    }
+
+    #[test]
     fn wrong_headers_are_errors() {
         assert_eq!(error("<f4", "(2, 2)"), "shape (2, 2): expected 16 bytes; found 8");
-        assert_eq!(error("<f4", "(1,)"), "shape (1, 1): expected 4 bytes; found more");
+        assert_eq!(error("<f4", "(1,)"), "shape (1,): expected 4 bytes; found more");
         assert_eq!(
             error("<f4", "(1000000000, 1000)"),
             "shape (1000000000, 1000) of 4-byte numbers exceeds 1048576 bytes"
         );
         assert!(error("<f4", "(4611686018427387904, 8)").contains("exceeds"));
         assert!(error("<f4", "(99999999999999999999, 8)").starts_with("shape must be"));
-        assert!(error("<f4", "(1152921504606846976, 0)").starts_with("shape must be"));
-        assert!(error("<f4", "()").starts_with("shape must be"));
-        assert!(error("<f4", "(1, 2, 1)").starts_with("shape must be"));
-        assert!(error("|O", "(1,)").ends_with("found \"'|O'\""));
+        assert!(error("<f4", &format!("({})", "1,".repeat(65))).starts_with("shape must be"));
+        assert!(error("|O", "(1,)").contains("found \"|O\", which are Python objects"));
         assert!(error("<c8", "(1,)").starts_with("elements must be"));
         assert!(error("<f4", &"(".repeat(20_000)).starts_with("the header has 20"));
         assert!(read(b"\x93NUMPY\x02\x00\xFF\xFF\xFF\xFF").err().unwrap().contains("4294967295 bytes"));
@@ -294,7 +367,7 @@ mod tests {
             bytes[at] = byte;
             bytes.truncate(cut);
             if let Ok(array) = read(&bytes) {
-                prop_assert_eq!(array.values().count(), array.rows * array.columns);
+                prop_assert_eq!(array.values().count(), array.shape().iter().product::<usize>());
             }
         }
     }

@@ -3,27 +3,33 @@
 //! | members that end in | value |
 //! | --- | --- |
 //! | `txt`, `text`, `transcript` | text, trimmed |
-//! | `cls`, `class`, `count`, `id`, `index`, `inx` | the same; `cls` is a class name if `classes.txt` lists them |
-//! | `json` | a field for each key, `json.KEY` |
+//! | `cls`, `cls2`, `class`, `count`, `id`, `index`, `inx` | the same; `cls` is a class name if `classes.txt` lists them |
+//! | `json`, `jsn` | a field for each key, `json.KEY` |
+//! | `mp`, `msg`, `msgpack` | the same, `mp.KEY` |
+//! | `npy` | an array |
+//! | `npz` | an array for each name, `npz.NAME` |
+//! | `pickle`, `pkl`, `pyd`, `pth`, `pt` | not read, because a pickle may run code |
 //! | anything else | the file |
+//!
+//! The row of a member is its path before the first dot of the file name, and the field is the rest in lower case: `left.png`.
+
+mod decode;
+mod index;
+mod msgpack;
 
 use super::folders::class_folder;
-use super::place::{CLASSES, SPLITS, class_names, file_name, is_archive, split_of};
-use super::rows::json;
+use super::place::{CLASSES, file_name, is_archive};
 use super::{Place, Table, unknown_field};
+use crate::data::files::split_word;
 use crate::data::{DataError, Files};
+use decode::Decoder;
 use smalti_contract::{File, Value};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The layout's name.
 pub const NAME: &str = "webdataset";
 /// The field of the class.
 const CLASS: &str = "cls";
-/// Endings of members that are short texts.
-const TEXTS: [&str; 9] = ["class", CLASS, "count", "id", "index", "inx", "text", "transcript", "txt"];
-/// The most rows whose JSON is read to find the keys.
-const PROBED: usize = 1_000;
 /// A member that a row does not have.
 const ABSENT: u32 = u32::MAX;
 
@@ -33,12 +39,18 @@ struct WebDataset {
     /// The site of each field.
     sites: Vec<Site>,
     shards: Vec<Shard>,
-    /// The number of different endings.
-    endings: usize,
+    /// The different endings, in lower case.
+    endings: Vec<Ending>,
     /// `[n_rows, endings]`: each member's number in its shard's list of files.
     members: Vec<u32>,
     classes: Option<Vec<String>>,
     skipped: Vec<(String, &'static str)>,
+}
+
+/// An ending of members, such as `png`.
+struct Ending {
+    name: String,
+    decoder: Decoder,
 }
 
 /// An archive, or a folder with the files of one.
@@ -54,7 +66,9 @@ enum Site {
     /// A member of this ending.
     Member(usize),
     /// A key in a member of this ending.
-    Key(usize, String),
+    Key(usize),
+    /// The class folder of the row.
+    Class,
     /// The name of the archive, or the top folder of the row.
     Split,
 }
@@ -73,7 +87,7 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
                 files.list().iter().partition(|path| is_archive(path) && !is_archive(files.name()));
             match archives.is_empty() {
                 true if requested || belong_together(&files) => (vec![files.clone()], vec![]),
-                true => return Ok(None),
+                true => return place.decline("no two of its files have the same name before the first dot"),
                 false => {
                     let others = others.into_iter().filter(|path| *path != CLASSES);
                     let skipped = others.map(|path| (files.location(path), "beside the archives")).collect();
@@ -86,14 +100,17 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
         None => {
             let locations = place.locations()?;
             if !locations.iter().all(|location| is_archive(location)) {
-                return Ok(None);
+                return place.decline("it is no archive, such as .tar or .tgz");
             }
             let archives = locations.iter().map(|location| Files::open(location).map(Arc::new));
             (archives.collect::<Result<_, _>>()?, vec![])
         }
     };
     place.refuse_columns(NAME)?;
-    WebDataset::new(&place.path, shards, skipped).map(|table| Some(Arc::new(table) as _))
+    let table = WebDataset::new(&place.path, shards, skipped)?;
+    let members: Vec<&str> = table.paths(0).take(2).map(file_name).collect();
+    place.because(format!("its files of the same name are one row, such as {}", members.join(" and ")));
+    Ok(Some(Arc::new(table)))
 }
 
 /// Whether some rows of a tree have several members, or it is an archive without class folders.
@@ -112,113 +129,10 @@ fn split_name(path: &str) -> (&str, &str) {
     }
 }
 
-fn is_json(ending: &str) -> bool {
-    ["json", "jsn"].contains(&ending.rsplit('.').next().unwrap_or(ending))
-}
-
-fn is_text(ending: &str) -> bool {
-    TEXTS.contains(&ending.rsplit('.').next().unwrap_or(ending))
-}
-
 impl WebDataset {
-    fn new(
-        name: &str,
-        files: Vec<Arc<Files>>,
-        mut skipped: Vec<(String, &'static str)>,
-    ) -> Result<Self, DataError> {
-        let mut endings: Vec<String> = vec![];
-        let mut rows: Vec<Vec<(usize, u32)>> = vec![];
-        let mut shards = vec![];
-        for files in files {
-            let start = rows.len();
-            let mut by_key: BTreeMap<&str, Vec<(usize, u32)>> = BTreeMap::new();
-            for (number, path) in (0..).zip(files.list()).filter(|(_, path)| *path != CLASSES) {
-                let (key, ending) = split_name(path);
-                if ending.is_empty() || file_name(path).starts_with('.') {
-                    skipped.push((files.location(path), "no name with an ending"));
-                    continue;
-                }
-                let ending = ending.to_lowercase();
-                let at = endings.iter().position(|known| *known == ending).unwrap_or(endings.len());
-                if at == endings.len() {
-                    endings.push(ending);
-                }
-                by_key.entry(key).or_default().push((at, number));
-            }
-            rows.extend(by_key.into_values());
-            skipped.extend(files.skipped().iter().map(|(path, why)| (files.location(path), *why)));
-            let split = split_of(files.name()).to_string();
-            shards.push(Shard { files, split, start });
-        }
-        if rows.is_empty() {
-            return Err(DataError::Empty { location: name.into(), expected: "files such as 000123.png" });
-        }
-        let mut members = vec![ABSENT; rows.len() * endings.len()];
-        for (row, row_members) in rows.iter().enumerate() {
-            for (ending, number) in row_members {
-                members[row * endings.len() + ending] = *number;
-            }
-        }
-        let classes = shards.iter().find_map(|shard| class_names(&shard.files).transpose()).transpose()?;
-        let table = Self {
-            name: name.into(),
-            fields: vec![],
-            sites: vec![],
-            shards,
-            endings: endings.len(),
-            members,
-            classes,
-            skipped,
-        };
-        table.with_fields(endings)
-    }
-
-    /// Adds the fields: one for each ending or key in JSON, `cls` of class folders, and `split`.
-    fn with_fields(mut self, endings: Vec<String>) -> Result<Self, DataError> {
-        let mut has_class = false;
-        for (at, ending) in endings.into_iter().enumerate() {
-            has_class |= ending == CLASS;
-            if is_json(&ending) {
-                for key in self.keys(at, &ending)? {
-                    self.add(key.clone(), Site::Key(at, key));
-                }
-            } else {
-                self.add(ending, Site::Member(at));
-            }
-        }
-        let row_of = |shard: &Shard| shard.start;
-        if !has_class && self.shards.iter().any(|shard| self.class(row_of(shard)).is_some()) {
-            self.add(CLASS.into(), Site::Member(usize::MAX));
-        }
-        if self.shards.iter().any(|shard| !self.split(shard, shard.start).is_empty()) {
-            self.add("split".into(), Site::Split);
-        }
-        Ok(self)
-    }
-
-    fn add(&mut self, field: String, site: Site) {
-        if !self.fields.contains(&field) {
-            self.fields.push(field);
-            self.sites.push(site);
-        }
-    }
-
     /// The number of rows.
     fn rows(&self) -> usize {
-        self.members.len() / self.endings
-    }
-
-    /// The fields in the JSON of rows that are spread over the table.
-    fn keys(&self, ending: usize, prefix: &str) -> Result<Vec<String>, DataError> {
-        let mut keys: Vec<String> = vec![];
-        for row in (0..self.rows()).step_by(self.rows().div_ceil(PROBED)) {
-            for (key, _) in self.json(row, ending, prefix)? {
-                if !keys.contains(&key) {
-                    keys.push(key);
-                }
-            }
-        }
-        Ok(keys)
+        self.members.len() / self.endings.len()
     }
 
     fn find(&self, row: usize) -> &Shard {
@@ -227,13 +141,14 @@ impl WebDataset {
 
     /// The path of a row's member.
     fn path(&self, row: usize, ending: usize) -> Option<&str> {
-        let number = self.members[row * self.endings..][..self.endings].get(ending)?;
+        let n = self.endings.len();
+        let number = self.members.get(row * n..)?.get(..n)?.get(ending)?;
         self.find(row).files.list().get(*number as usize).map(String::as_str)
     }
 
     /// The paths of a row's members.
     fn paths(&self, row: usize) -> impl Iterator<Item = &str> {
-        (0..self.endings).filter_map(move |ending| self.path(row, ending))
+        (0..self.endings.len()).filter_map(move |ending| self.path(row, ending))
     }
 
     /// The class folder of a row whose archive has no member `cls`.
@@ -241,12 +156,14 @@ impl WebDataset {
         self.paths(row).find_map(class_folder)
     }
 
+    fn class_folder(&self, row: usize) -> Value {
+        self.class(row).map_or(Value::Missing, |class| Value::Text(class.into()))
+    }
+
     fn split<'a>(&'a self, shard: &'a Shard, row: usize) -> &'a str {
         let folder = || self.paths(row).find_map(|path| path.split_once('/')).map(|(folder, _)| folder);
-        match shard.split.as_str() {
-            named if SPLITS.contains(&named) => named,
-            named => folder().filter(|folder| SPLITS.contains(folder)).unwrap_or(named),
-        }
+        let named = shard.split.as_str();
+        split_word(named).or_else(|| split_word(folder()?)).unwrap_or(named)
     }
 
     /// The location and the bytes of a member; `None` if it is absent or empty.
@@ -260,20 +177,9 @@ impl WebDataset {
         }
     }
 
-    fn json(&self, row: usize, ending: usize, prefix: &str) -> Result<Vec<(String, Value)>, DataError> {
-        let Some((location, bytes)) = self.bytes(row, ending)? else { return Ok(vec![]) };
-        let refuse = |problem: String| DataError::format(&location, "JSON", problem);
-        match serde_json::from_slice(&bytes).map_err(|e| refuse(e.to_string()))? {
-            serde_json::Value::Object(object) => {
-                json::fields(prefix, object.into_iter().collect()).map_err(refuse)
-            }
-            other => Ok(vec![(prefix.into(), json::value(&other).map_err(refuse)?)]),
-        }
-    }
-
     fn text(&self, row: usize, ending: usize, field: &str) -> Result<Value, DataError> {
         if self.path(row, ending).is_none() && field == CLASS {
-            return Ok(self.class(row).map_or(Value::Missing, |class| Value::Text(class.into())));
+            return Ok(self.class_folder(row));
         }
         let Some((location, bytes)) = self.bytes(row, ending)? else { return Ok(Value::Missing) };
         let text = crate::data::files::text(&location, bytes)?.trim().to_string();
@@ -295,23 +201,36 @@ impl WebDataset {
     fn get(&self, row: usize, field: &str, with_bytes: bool) -> Result<Value, DataError> {
         let number = self.fields.iter().position(|known| known == field);
         let number = number.ok_or_else(|| unknown_field(self, field))?;
-        match &self.sites[number] {
-            Site::Member(ending) if is_text(field) => self.text(row, *ending, field),
-            Site::Member(ending) => {
-                let Some(path) = self.path(row, *ending) else { return Ok(Value::Missing) };
-                let bytes = if with_bytes { self.find(row).files.read(path)? } else { vec![] };
-                Ok(Value::File(File { name: path.into(), bytes }))
+        match self.sites[number] {
+            Site::Member(at) => self.member(row, at, field, with_bytes),
+            Site::Key(at) => {
+                let Ending { name, decoder } = &self.endings[at];
+                match self.bytes(row, at)? {
+                    Some((location, bytes)) => decoder.key(&location, &bytes, name, field),
+                    None => Ok(Value::Missing),
+                }
             }
-            Site::Key(ending, key) => {
-                let prefix = self.path(row, *ending).map_or("", |path| split_name(path).1).to_lowercase();
-                let fields = self.json(row, *ending, &prefix)?;
-                let found = fields.into_iter().find(|(known, _)| known == key);
-                Ok(found.map_or(Value::Missing, |(_, value)| value))
-            }
+            Site::Class => Ok(self.class_folder(row)),
             Site::Split => {
                 let split = self.split(self.find(row), row);
                 Ok(if split.is_empty() { Value::Missing } else { Value::Text(split.into()) })
             }
+        }
+    }
+}
+
+impl WebDataset {
+    /// The value of a member without keys.
+    fn member(&self, row: usize, at: usize, field: &str, with_bytes: bool) -> Result<Value, DataError> {
+        let decoder = self.endings[at].decoder;
+        if decoder == Decoder::Text {
+            return self.text(row, at, field);
+        }
+        let Some(path) = self.path(row, at) else { return Ok(Value::Missing) };
+        let files = &self.find(row).files;
+        match decoder {
+            Decoder::File if !with_bytes => Ok(Value::File(File { name: path.into(), bytes: vec![] })),
+            decoder => decoder.whole(&files.location(path), path, files.read(path)?),
         }
     }
 }

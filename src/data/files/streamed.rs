@@ -1,0 +1,68 @@
+//! Texts that may be larger than memory.
+
+use super::glob;
+use super::place::{Place, locate};
+use crate::data::DataError;
+use std::io::{BufRead, BufReader, Read};
+
+/// A reader of a text that may be larger than memory: of one file, or of all files of a pattern (see [`glob::expand`]),
+/// concatenated, each from the start of a line. A file whose name ends in `.gz` is unpacked; a byte-order mark is left out.
+///
+/// # Errors
+/// The errors of [`read`](super::read); [`DataError::Missing`] if no file matches. Corruption inside a `.gz` and errors of later files of
+/// a pattern are returned by the reader.
+pub fn open_text(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
+    if !glob::is_pattern(location) {
+        return open_one(location);
+    }
+    let mut files = glob::expand(location)?.into_iter();
+    let Some(first) = files.next() else {
+        return Err(DataError::Missing { location: location.into(), expected: "files that match".into() });
+    };
+    Ok(Box::new(Lined { file: open_one(&first)?, last: b'\n', rest: files }))
+}
+
+fn open_one(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
+    let file = match locate(location, "a file")? {
+        Place::File(file) => file,
+        Place::Tree(_) => return Err(DataError::IsFolder { location: location.to_string() }),
+    };
+    if file.len() == 0 {
+        return Err(DataError::Empty { location: location.to_string(), expected: "data" });
+    }
+    let bytes: Box<dyn Read + Send> = match location.ends_with(".gz") {
+        true => Box::new(flate2::read::MultiGzDecoder::new(file.reader())),
+        false => Box::new(file.reader()),
+    };
+    let mut text = BufReader::new(bytes);
+    let begins = text.fill_buf().map_err(|e| DataError::io(location, "a file", e))?;
+    let mark = if begins.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
+    text.consume(mark);
+    Ok(Box::new(text))
+}
+
+/// Concatenated text files; a last line without an end is ended before the next file.
+struct Lined {
+    file: Box<dyn Read + Send>,
+    /// The last byte that was read.
+    last: u8,
+    rest: std::vec::IntoIter<String>,
+}
+
+impl Read for Lined {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let n = self.file.read(buffer)?;
+            if n > 0 || buffer.is_empty() {
+                self.last = buffer[..n].last().copied().unwrap_or(self.last);
+                return Ok(n);
+            }
+            let Some(next) = self.rest.next() else { return Ok(0) };
+            self.file = open_one(&next).map_err(std::io::Error::other)?;
+            if std::mem::replace(&mut self.last, b'\n') != b'\n' {
+                buffer[0] = b'\n';
+                return Ok(1);
+            }
+        }
+    }
+}

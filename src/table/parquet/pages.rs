@@ -1,0 +1,183 @@
+//! The headers of pages, which are checked before the pages are decoded: the crate `parquet` allocates what they declare.
+
+use super::compact::{Compact, I32, STRUCT};
+use crate::data::files::Extent;
+use parquet::file::metadata::ColumnChunkMetaData;
+use std::ops::Range;
+
+/// The most uncompressed bytes of a page, which must also be at most a constant and a number for each compressed byte.
+const MAX_BYTES: u64 = 1 << 30;
+const BYTES: u64 = 16 << 20;
+const BYTES_PER_BYTE: u64 = 1024;
+/// The most values of a page: also those of lists, of which a few bytes may encode billions.
+const MAX_VALUES: usize = 1 << 26;
+/// The bytes that are read for a header, and the most bytes of one, which may quote the smallest and largest value.
+const HEADER: u64 = 1 << 10;
+const MAX_HEADER: u64 = 16 << 20;
+
+/// A page of values.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Page {
+    /// The number of rows, if the header tells it.
+    pub rows: Option<usize>,
+    /// The number of uncompressed bytes.
+    pub unpacked: u64,
+}
+
+/// The sizes in a page's header.
+#[derive(Default)]
+struct Header {
+    packed: u64,
+    unpacked: u64,
+    values: usize,
+    rows: Option<usize>,
+    is_data: bool,
+}
+
+/// The pages of values of a column in a row group.
+///
+/// # Errors
+/// The problem of a chunk that is not within the file, of a corrupt header, and of a page that is too large.
+pub fn scan(file: &Extent, chunk: &ColumnChunkMetaData) -> Result<Vec<Page>, String> {
+    let range =
+        range(chunk).filter(|range| range.end <= file.len()).ok_or("its pages are outside of the file")?;
+    let is_flat = chunk.column_descr().max_rep_level() == 0;
+    let (mut pages, mut at) = (vec![], range.start);
+    while at < range.end {
+        let (header, length) = header(file, at..range.end)?;
+        let Header { packed, unpacked, values, .. } = header;
+        if unpacked > (BYTES + BYTES_PER_BYTE.saturating_mul(packed)).min(MAX_BYTES) {
+            return Err(format!(
+                "a page of {packed} compressed bytes declares {unpacked} uncompressed bytes; at most {MAX_BYTES}, and \
+                 {BYTES_PER_BYTE} for each compressed byte, are read"
+            ));
+        }
+        if values > MAX_VALUES {
+            return Err(format!("a page declares {values} values; at most {MAX_VALUES} are read"));
+        }
+        if header.is_data {
+            pages.push(Page { rows: header.rows.or(is_flat.then_some(values)), unpacked });
+        }
+        at = at.saturating_add(length + packed);
+    }
+    match at == range.end {
+        true => Ok(pages),
+        false => Err("a page continues after the column's end".into()),
+    }
+}
+
+/// The bytes of a chunk, which begin with its dictionary, if it has one.
+fn range(chunk: &ColumnChunkMetaData) -> Option<Range<u64>> {
+    let start = chunk.dictionary_page_offset().filter(|&at| at > 0).unwrap_or(chunk.data_page_offset());
+    let (start, length) = (u64::try_from(start).ok()?, u64::try_from(chunk.compressed_size()).ok()?);
+    Some(start..start.checked_add(length)?)
+}
+
+/// The header at the start of a range, and its length.
+fn header(file: &Extent, range: Range<u64>) -> Result<(Header, u64), String> {
+    let (mut size, rest) = (HEADER, range.end - range.start);
+    loop {
+        let size_read = size.min(rest);
+        let bytes = file.slice(range.start, size_read).ok_or("its pages are outside of the file")?;
+        let bytes = bytes.read().map_err(|e| e.to_string())?;
+        let mut compact = Compact(&bytes);
+        if let Some(header) = parse(&mut compact) {
+            return Ok((header, (bytes.len() - compact.0.len()) as u64));
+        }
+        if size_read == rest || size >= MAX_HEADER {
+            return Err("the header of a page is corrupt".into());
+        }
+        size *= 16;
+    }
+}
+
+/// Reads a `PageHeader` of `parquet.thrift`: `2: uncompressed_page_size`, `3: compressed_page_size`, and in the headers of the
+/// types of page, `5`, `7` (a dictionary) and `8`, each `1: num_values`; in `8` also `3: num_rows`.
+fn parse(bytes: &mut Compact) -> Option<Header> {
+    let (mut header, mut sizes) = (Header::default(), (None, None));
+    let mut id = 0;
+    while let Some(kind) = bytes.field(&mut id)? {
+        match (id, kind) {
+            (2, I32) => sizes.0 = Some(bytes.size()? as u64),
+            (3, I32) => sizes.1 = Some(bytes.size()? as u64),
+            (5 | 7 | 8, STRUCT) => {
+                header.is_data |= id != 7;
+                let (outer, mut inner) = (id, 0);
+                while let Some(kind) = bytes.field(&mut inner)? {
+                    match (outer, inner, kind) {
+                        (_, 1, I32) => header.values = bytes.size()?.max(header.values),
+                        (8, 3, I32) => header.rows = Some(bytes.size()?),
+                        _ => bytes.skip(kind)?,
+                    }
+                }
+            }
+            _ => bytes.skip(kind)?,
+        }
+    }
+    (header.unpacked, header.packed) = (sizes.0?, sizes.1?);
+    Some(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parquet::schema::types::{ColumnDescriptor, ColumnPath, Type};
+    use std::sync::Arc;
+
+    /// A page of 4 compressed bytes, and the given sizes in its header.
+    fn page(unpacked: i64, values: i64) -> Vec<u8> {
+        let varint = |number: i64| {
+            let mut zigzag = (number << 1) as u64;
+            let mut bytes = vec![];
+            while zigzag >= 0x80 {
+                bytes.push(zigzag as u8 | 0x80);
+                zigzag >>= 7;
+            }
+            bytes.push(zigzag as u8);
+            bytes
+        };
+        // 1: type, 2: unpacked size, 3: packed size, 5: { 1: values, 2: encoding }.
+        [
+            &[0x15, 0, 0x15][..],
+            &varint(unpacked),
+            &[0x15, 8, 0x2c, 0x15],
+            &varint(values),
+            &[0x15, 0, 0, 0, 1, 2, 3, 4],
+        ]
+        .concat()
+    }
+
+    fn scanned(bytes: Vec<u8>) -> Result<Vec<Page>, String> {
+        let number = Type::primitive_type_builder("n", parquet::basic::Type::FLOAT).build().unwrap();
+        let column = ColumnDescriptor::new(Arc::new(number), 0, 0, ColumnPath::from("n"));
+        let chunk = ColumnChunkMetaData::builder(Arc::new(column))
+            .set_data_page_offset(0)
+            .set_total_compressed_size(bytes.len() as i64)
+            .build()
+            .unwrap();
+        scan(&Extent::memory(bytes.into()), &chunk)
+    }
+
+    #[test]
+    fn pages_that_are_too_large_are_errors() {
+        let pages = [Page { rows: Some(3), unpacked: 4 }, Page { rows: Some(2), unpacked: 12 }];
+        assert_eq!(scanned([page(4, 3), page(12, 2)].concat()), Ok(pages.to_vec()));
+        let bomb = scanned(page(1 << 30, 1)).unwrap_err();
+        assert!(
+            bomb.starts_with("a page of 4 compressed bytes declares 1073741824 uncompressed bytes"),
+            "{bomb}"
+        );
+        let many = scanned(page(4, 1 << 29)).unwrap_err();
+        assert!(many.starts_with("a page declares 536870912 values; at most 67108864"), "{many}");
+    }
+
+    #[test]
+    fn corrupt_headers_are_errors() {
+        let whole = page(4, 1);
+        let cut = whole[..whole.len() - 1].to_vec();
+        assert_eq!(scanned(cut), Err("a page continues after the column's end".into()));
+        for corrupt in [whole[..6].to_vec(), page(-1, 1), vec![0x1c; 100]] {
+            assert_eq!(scanned(corrupt), Err("the header of a page is corrupt".into()));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Tables whose values name images or clips in a folder beside them, as on Kaggle: `train.csv` with the column `id`, and
+//! `train/ID.jpg`.
+
+use super::column::names_files;
+use super::delimited::COLUMNS;
+use super::parse::{Parsed, Raw};
+use crate::data::files::{is_archive, is_hidden, is_hub, is_remote, join, split_word};
+use crate::data::{DataError, Files};
+use crate::table::Modality;
+use crate::table::place::{file_name, split_of};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+/// The field that is added.
+const FILE: &str = "file";
+/// The values of a column that must name files.
+const PROBED: usize = 100;
+/// The most folders beside a table that are searched; beside more, none is.
+const MAX_FOLDERS: usize = 256;
+
+/// The images and clips in the folders beside tables, listed once.
+#[derive(Default)]
+pub struct Beside {
+    /// By the folder of the table.
+    folders: HashMap<String, Vec<Folder>>,
+}
+
+/// The images and clips of one folder.
+struct Folder {
+    /// Its name; empty for the folder of the table.
+    name: String,
+    /// The names of the files, by these names and by these names without the ending.
+    files: HashMap<String, String>,
+}
+
+impl Beside {
+    /// Adds the field `file` to a table of cells without a field of files, and tells whether it did: if the first 100 values of
+    /// a column differ and each is the name of an image or clip, with or without its ending, in one folder: that of the table or
+    /// one beside it. The first such column counts, and among folders the one of the table's split.
+    ///
+    /// # Errors
+    /// [`DataError::Format`] if the column's name is the name of a file too: then the first line is no header.
+    pub fn add_files(&mut self, location: &str, table: &mut Parsed) -> Result<bool, DataError> {
+        let is_taken = |field: &String| field == FILE || names_files(field);
+        if table.fields.iter().any(is_taken) || !table.columns.iter().any(|raw| matches!(raw, Raw::Cells(_)))
+        {
+            return Ok(false);
+        }
+        let split = split_word(split_of(location));
+        let own = location.strip_suffix(file_name(location)).unwrap_or_default();
+        let folders = self.folders.entry(own.to_string()).or_insert_with(|| listed(own));
+        let mut folders: Vec<&Folder> = folders.iter().collect();
+        folders
+            .sort_by_key(|folder| (!folder.name.is_empty(), split_word(&folder.name) != split, &folder.name));
+        let found = table.fields.iter().zip(&table.columns).find_map(|(field, column)| {
+            let Raw::Cells(cells) = column else { return None };
+            folders.iter().find(|folder| folder.holds(cells)).map(|folder| (field, cells, *folder))
+        });
+        let Some((field, cells, folder)) = found else { return Ok(false) };
+        if folder.files.values().any(|file| file == field) {
+            let problem = format!("line 1 names the file {field}; {COLUMNS}");
+            return Err(DataError::format(location, "a table", problem));
+        }
+        let paths = cells.iter().map(|cell| folder.path(cell)).collect();
+        table.fields.push(FILE.into());
+        table.columns.push(Raw::Paths(paths));
+        Ok(true)
+    }
+}
+
+impl Folder {
+    /// The images and clips among these files; `None` if there is none.
+    fn new(name: &str, mut names: Vec<String>) -> Option<Self> {
+        names.retain(|name| is_media(name));
+        names.sort_unstable();
+        let mut files = HashMap::with_capacity(2 * names.len());
+        for file in names {
+            if let Some((stem, _)) = file.rsplit_once('.') {
+                files.entry(stem.to_string()).or_insert_with(|| file.clone());
+            }
+            files.insert(file.clone(), file);
+        }
+        (!files.is_empty()).then(|| Self { name: name.into(), files })
+    }
+
+    /// The name of the file that a value stands for.
+    fn find(&self, value: &str) -> Option<&String> {
+        let below = value.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('/'));
+        self.files.get(below.unwrap_or(value))
+    }
+
+    /// Whether the first values of a column differ and name files of this folder.
+    fn holds(&self, cells: &[String]) -> bool {
+        let values: Vec<&str> =
+            cells.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).take(PROBED).collect();
+        let mut seen = HashSet::new();
+        !values.is_empty() && values.iter().all(|value| self.find(value).is_some() && seen.insert(*value))
+    }
+
+    /// The path of the file that a value names, relative to the table; empty for an empty value.
+    fn path(&self, value: &str) -> String {
+        let value = value.trim();
+        match self.find(value) {
+            Some(name) => join(&self.name, name),
+            None if value.is_empty() => String::new(),
+            None => join(&self.name, value),
+        }
+    }
+}
+
+fn is_media(name: &str) -> bool {
+    matches!(Modality::by_name(name), Some(Modality::Image | Modality::Audio))
+}
+
+/// The folders with images or clips in a folder, which may lie in an archive, and this folder itself. None on other machines,
+/// where a list takes long.
+fn listed(folder: &str) -> Vec<Folder> {
+    let on_disk = Path::new(if folder.is_empty() { "." } else { folder });
+    match on_disk.is_dir() {
+        true => on_disk_beside(on_disk),
+        false if is_remote(folder) || is_hub(folder) => vec![],
+        false => Files::open(folder.trim_end_matches('/')).map_or(vec![], |files| in_tree(&files)),
+    }
+}
+
+fn in_tree(files: &Files) -> Vec<Folder> {
+    let mut names: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for path in files.list() {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if !folder.contains('/') {
+            names.entry(folder).or_default().push(name.to_string());
+        }
+    }
+    names.into_iter().filter_map(|(folder, names)| Folder::new(folder, names)).collect()
+}
+
+/// The folders of a folder on disk. Those that cannot be read are left out: they are beside a table that may not need them.
+fn on_disk_beside(own: &Path) -> Vec<Folder> {
+    let (below, files): (Vec<_>, Vec<_>) = entries(own).into_iter().partition(|(_, is_folder)| *is_folder);
+    let names = |entries: Vec<(String, bool)>| entries.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let (below, files) = (names(below), names(files));
+    let mut folders = vec![];
+    if below.len() <= MAX_FOLDERS {
+        folders.extend(below.iter().filter_map(|name| Folder::new(name, names(entries(&own.join(name))))));
+    }
+    folders.extend(files.iter().filter_map(|name| packed(own, name)));
+    folders.extend(Folder::new("", files));
+    folders
+}
+
+/// The files of an archive that replaces a folder of images: `images.zip`, `train.zip`. The index of any other archive may be
+/// large.
+fn packed(own: &Path, name: &str) -> Option<Folder> {
+    let stem = name.split('.').next().filter(|stem| *stem == "images" || split_word(stem).is_some())?;
+    let files = Files::open(own.join(name).to_str().filter(|_| is_archive(name))?).ok()?;
+    let inside =
+        |path: &String| path.strip_prefix(stem).and_then(|rest| rest.strip_prefix('/')).map(String::from);
+    Folder::new(stem, files.list().iter().map(|path| inside(path).unwrap_or_else(|| path.clone())).collect())
+}
+
+/// The names in a folder on disk that are not hidden, and whether each is a folder.
+fn entries(folder: &Path) -> Vec<(String, bool)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| {
+        let kind = entry.file_type().ok()?;
+        let is_folder = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
+        Some((entry.file_name().into_string().ok()?, is_folder))
+    });
+    named.filter(|(name, _)| !is_hidden(name)).collect()
+}

@@ -1,0 +1,169 @@
+//! The files of rows at a source's path.
+
+use super::NAME;
+use super::beside::Beside;
+use super::parse::{EXTENSIONS, is_table, parse};
+use crate::data::{DataError, Files, open_text};
+use crate::table::place::{extension, file_name, is_archive, split_in_tree, split_of_table, split_word};
+use crate::table::{Modality, Place};
+use std::io::Read;
+use std::sync::Arc;
+
+/// The start of the name of a Kaggle competition's example of a solution.
+const EXAMPLE: &str = "sample_submission";
+/// Bytes of a table that are searched for the name of its field of files.
+const HEADER: u64 = 1 << 16;
+
+/// The files of rows of a source.
+#[derive(Default)]
+pub struct Found {
+    /// The locations of the files.
+    pub locations: Vec<String>,
+    /// The split of each file; none if the rows get no field `split`.
+    pub splits: Option<Vec<String>>,
+    /// The folder or archive that they are in, whose other images and clips are skipped.
+    pub tree: Option<Arc<Files>>,
+    /// Whether the values of columns may name files without saying so.
+    pub may_name_files: bool,
+}
+
+/// The files of rows at a source's path; none, and the reason, if it is no source of rows.
+///
+/// # Errors
+/// [`DataError::Layout`] if the settings name the layout and no file is a table, and if several could be meant.
+pub fn found(place: &Place) -> Result<Option<Found>, DataError> {
+    let none = |reason: &str| match place.is_requested(NAME) {
+        true => {
+            let problem = format!("expected a table; its name must end in .{}", EXTENSIONS.join(", ."));
+            Err(DataError::layout(&place.path, problem))
+        }
+        false => {
+            place.because(reason);
+            Ok(None)
+        }
+    };
+    if let Some(files) = place.files()? {
+        return match in_tree(place, &files)? {
+            Some(found) => Ok(Some(found)),
+            None => none("it has no manifest, no metadata.csv, and files other than tables"),
+        };
+    }
+    let locations = place.locations()?;
+    if locations.is_empty() || !locations.iter().all(|location| is_table(location)) {
+        return none("its name is not that of a table (.csv, .tsv, .jsonl, .parquet)");
+    }
+    place.because(format!("it is a table by its name, {}", file_name(&locations[0])));
+    let splits = place.is_pattern().then(|| named_splits(&locations));
+    Ok(Some(Found { locations, splits, tree: None, may_name_files: true }))
+}
+
+/// The splits by the names of tables.
+fn named_splits(locations: &[String]) -> Vec<String> {
+    locations.iter().map(|location| split_of_table(location).to_string()).collect()
+}
+
+/// The tables of a folder or archive: its manifest, its `metadata.*`, tables whose values name images and clips in it, or all of
+/// a folder of tables and their descriptions only.
+fn in_tree(place: &Place, files: &Arc<Files>) -> Result<Option<Found>, DataError> {
+    let of = |paths: &[&str], splits: Option<Vec<String>>, may_name_files: bool| {
+        let locations = paths.iter().map(|path| files.location(path)).collect();
+        Some(Found { locations, splits, tree: Some(files.clone()), may_name_files })
+    };
+    let tables: Vec<&str> = files.list().iter().map(String::as_str).filter(|path| is_table(path)).collect();
+    let is_manifest = |path: &&&str| !path.contains('/') && path.starts_with("manifest.");
+    let manifests: Vec<&str> = tables.iter().filter(is_manifest).copied().collect();
+    match manifests[..] {
+        [manifest] => {
+            place.because(format!("it has {manifest}"));
+            return Ok(of(&manifests, None, true));
+        }
+        [] => {}
+        _ => return Err(several(files, "manifest", &manifests)),
+    }
+    let metadata = metadata(files, &tables)?;
+    if let Some(first) = metadata.first() {
+        place.because(format!("it has {first}, which names files"));
+        let splits: Vec<Option<&str>> = metadata.iter().map(|path| split_in_tree(path)).collect();
+        let has_splits = splits.iter().any(Option::is_some);
+        let splits = splits.into_iter().map(|split| split.unwrap_or_default().to_string());
+        return Ok(of(&metadata, has_splits.then(|| splits.collect()), false));
+    }
+    let naming = naming(files, &tables)?;
+    if let Some(first) = naming.first() {
+        place.because(format!("the values of a column of {first} name files in it"));
+        let splits = (naming.len() > 1)
+            .then(|| named_splits(&naming.iter().map(|path| path.to_string()).collect::<Vec<_>>()));
+        return Ok(of(&naming, splits, true));
+    }
+    let describes = |path: &String| [".json", ".md", ".txt"].iter().any(|ending| path.ends_with(ending));
+    let only_tables = files.list().iter().all(|path| is_table(path) || describes(path));
+    if tables.is_empty() || !only_tables || is_archive(files.name()) {
+        return Ok(None);
+    }
+    place.because("it is a folder of tables");
+    let splits = (tables.len() > 1)
+        .then(|| named_splits(&tables.iter().map(|path| files.location(path)).collect::<Vec<_>>()));
+    Ok(of(&tables, splits, true))
+}
+
+fn several(files: &Files, kind: &str, names: &[&str]) -> DataError {
+    let problem = format!("expected one {kind}; found {}; name one of them", names.join(", "));
+    DataError::layout(files.name(), problem)
+}
+
+/// The files `metadata.*` that have the field `file_name`, one in a folder: those of the layouts `imagefolder` and
+/// `audiofolder` of Hugging Face's `datasets`.
+fn metadata<'a>(files: &Files, tables: &[&'a str]) -> Result<Vec<&'a str>, DataError> {
+    let mut found: Vec<&str> = vec![];
+    for path in tables.iter().copied().filter(|path| file_name(path).starts_with("metadata.")) {
+        let folder = |path: &'a str| path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        // The columns of Parquet are not read for this.
+        let names_files = match extension(path) {
+            "parquet" => holds_media(files),
+            _ => names_files(&files.location(path))?,
+        };
+        if !names_files {
+            continue;
+        }
+        if let Some(other) = found.iter().find(|other| folder(other) == folder(path)) {
+            return Err(several(files, "metadata file in a folder", &[other, path]));
+        }
+        found.push(path);
+    }
+    Ok(found)
+}
+
+fn holds_media(files: &Files) -> bool {
+    let is_media = |path: &String| matches!(Modality::by_name(path), Some(Modality::Image | Modality::Audio));
+    files.list().iter().any(is_media)
+}
+
+/// Whether a text of rows has the field `file_name`, by its first line.
+fn names_files(location: &str) -> Result<bool, DataError> {
+    let mut start = vec![];
+    let read = open_text(location)?.take(HEADER).read_to_end(&mut start);
+    read.map_err(|e| DataError::io(location, "a table", e))?;
+    let header = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(header).contains("file_name"))
+}
+
+/// The tables at the top of a tree whose values name images or clips in it: one, or one for each split.
+fn naming<'a>(files: &Files, tables: &[&'a str]) -> Result<Vec<&'a str>, DataError> {
+    if !holds_media(files) {
+        return Ok(vec![]);
+    }
+    let mut beside = Beside::default();
+    let mut found = vec![];
+    for path in tables.iter().copied().filter(|path| !path.contains('/') && !path.starts_with(EXAMPLE)) {
+        let location = files.location(path);
+        let has_cells = ["csv", "tsv"].contains(&extension(path));
+        if has_cells && beside.add_files(&location, &mut parse(&location, None)?)? {
+            found.push(path);
+        }
+    }
+    let are_splits = found.iter().all(|path| split_word(split_of_table(path)).is_some());
+    match found.len() > 1 && !are_splits {
+        true => Err(several(files, "table of images or clips", &found)),
+        false => Ok(found),
+    }
+}
