@@ -81,8 +81,7 @@ impl Columns {
         // Beside a copy of Arrow's own schema, pyarrow would not read the features.
         let options =
             ArrowWriterOptions::new().with_properties(self.properties.clone()).with_skip_arrow_metadata(true);
-        let writer =
-            ArrowWriter::try_new_with_options(file, self.schema.clone(), options).map_err(failed)?;
+        let writer = ArrowWriter::try_new_with_options(file, self.schema.clone(), options).map_err(failed)?;
         Ok(Groups { writer, schema: self.schema.clone(), rows: vec![], max_rows: self.rows, bytes: 0 })
     }
 }

@@ -1,7 +1,9 @@
 //! Saving and loading of tensors; a file is written atomically.
 
+use super::TensorFile;
+use crate::model::SavedTensors;
 use candle_core::{DType, Device, Tensor};
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::{Dtype, View};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
@@ -198,41 +200,17 @@ pub fn misfit(path: &Path, error: candle_core::Error) -> SaveError {
 pub type Saved = (HashMap<String, Tensor>, BTreeMap<String, String>);
 
 /// The metadata key of the texts.
-const TEXTS: &str = "smalti";
+pub(super) const TEXTS: &str = "smalti";
 
 /// Loads the tensors and texts of a file that [`save`] wrote.
 ///
 /// # Errors
 /// [`SaveError::Read`] or [`SaveError::Format`], with the file's name.
 pub fn load(path: &Path, device: &Device) -> Result<Saved, SaveError> {
-    let bytes = std::fs::read(path).map_err(|source| SaveError::Read { path: path.into(), source })?;
-    let malformed = |problem: String| SaveError::Format {
-        path: path.into(),
-        expected: "safetensors file of f32, bf16 or f16 tensors",
-        problem,
-    };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| malformed(e.to_string()))?;
-    let mut tensors = HashMap::new();
-    for (name, view) in file.tensors() {
-        let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => {
-                view.data().as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
-            }
-            Dtype::BF16 => halves(view.data()).map(|half| half::bf16::from_le_bytes(half).to_f32()).collect(),
-            Dtype::F16 => halves(view.data()).map(|half| half::f16::from_le_bytes(half).to_f32()).collect(),
-            other => return Err(malformed(format!("tensor {name} has the type {other:?}"))),
-        };
-        tensors.insert(name.to_string(), Tensor::from_vec(values, view.shape(), device)?);
-    }
-    let texts = header.metadata().as_ref().and_then(|texts| texts.get(TEXTS));
-    let texts =
-        texts.map(|json| serde_json::from_str(json).map_err(|e| malformed(e.to_string()))).transpose()?;
-    Ok((tensors, texts.unwrap_or_default()))
-}
-
-fn halves(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> + '_ {
-    bytes.as_chunks::<2>().0.iter().copied()
+    let file = TensorFile::open(path)?;
+    let names = file.shapes().into_keys();
+    let tensors = names.map(|name| file.tensor(&name, device).map(|tensor| (name, tensor)));
+    Ok((tensors.collect::<Result<_, _>>()?, file.texts().clone()))
 }
 
 struct Stored {
