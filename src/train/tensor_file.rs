@@ -210,25 +210,4 @@ mod tests {
         let message = TensorFile::open(&path).err().unwrap().to_string();
         assert!(message.contains("at most 2 bytes"), "{message}");
     }
-
-    #[test]
-    fn damaged_files_are_errors_without_panic() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
-        let tensor = Tensor::new(&[[1.5_f32, 2.0]], &Device::Cpu).unwrap();
-        save_as(&path, &BTreeMap::from([("a".into(), tensor)]), &BTreeMap::new(), Storage::F32).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        for mutation in 0..2000_u64 {
-            let mut bytes = whole.clone();
-            for flip in 0..1 + mutation % 3 {
-                let at = crate::random::mix(mutation, flip);
-                bytes[at as usize % whole.len()] = (at >> 32) as u8;
-            }
-            std::fs::write(&path, &bytes).unwrap();
-            let Ok(file) = TensorFile::open(&path) else { continue };
-            for name in file.shapes().into_keys() {
-                file.tensor(&name, &Device::Cpu).unwrap();
-            }
-        }
-    }
 }

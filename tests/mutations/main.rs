@@ -4,6 +4,7 @@ use smalti_mutation::Counting;
 
 mod bridge;
 mod files;
+mod weights;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
