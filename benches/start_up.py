@@ -70,16 +70,16 @@ def checkpoint(folder):
 
 
 def measure(command):
-    """Seconds, and peak resident bytes, of a process."""
+    """Seconds and peak resident bytes of a process, and what it prints."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    errors = process.stderr.read()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    printed = process.stdout.read().decode()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"{command[:3]} failed: {errors.decode()}")
-    return seconds, usage.ru_maxrss * 1024
+        sys.exit(f"{command[:3]} failed: {printed}")
+    return seconds, usage.ru_maxrss * 1024, printed
 
 
 def main():
@@ -95,7 +95,7 @@ def main():
         checkpoint(published)
     smalti = os.path.abspath(arguments.smalti)
     if not os.path.exists(f"{run}/run.toml"):
-        seconds, peak = measure([smalti, "import", published, "--out", run])
+        seconds, peak, _ = measure([smalti, "import", published, "--out", run])
         print(f"smalti import: {seconds:.2f} s, {peak / 1e6:.0f} MB")
     weights = os.path.getsize(f"{run}/model.safetensors")
     first = [smalti, "generate", run, "--prompt", PROMPT, "--max-length", "1", "--temperature", "0", "--device", "cpu"]
@@ -108,11 +108,13 @@ def main():
     for number in range(arguments.rounds):
         for name, command in sides.items():
             found[name].append(measure(command))
-            seconds, peak = found[name][-1]
+            seconds, peak, _ = found[name][-1]
             print(f"round {number + 1}: {name} {seconds:.2f} s, {peak / 1e6:.0f} MB", flush=True)
     for name, rounds in found.items():
-        seconds, peak = (statistics.median(values) for values in zip(*rounds))
+        seconds, peak = (statistics.median(values) for values in list(zip(*rounds))[:2])
         print(f"{name}: median {seconds:.3f} s, peak {peak / 1e6:.0f} MB, {peak / weights:.2f} of the weights in f32")
+    texts = {found[name][0][2].strip().splitlines()[-1] for name in ["transformers", "smalti"]}
+    print("both continue with the same token" if len(texts) == 1 else f"the first tokens differ: {texts}")
 
 
 main()
