@@ -166,6 +166,7 @@ impl SavedTensors for TensorFile {
 mod tests {
     use super::super::checkpoint::{Storage, save_as};
     use super::*;
+    use crate::model::Params;
     use candle_core::DType;
 
     #[test]
@@ -189,6 +190,20 @@ mod tests {
             let message = file.read("b", &other).unwrap_err().to_string();
             assert!(message.contains("expected [3]"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_missing_tensor_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let tensor = Tensor::new(&[1.5_f32, 2.0], &Device::Cpu).unwrap();
+        let tensors = ["a", "c"].map(|name| (name.to_string(), tensor.clone()));
+        save_as(&path, &BTreeMap::from(tensors), &BTreeMap::new(), Storage::F32).unwrap();
+        let mut params = Params::blank(&Device::Cpu);
+        params.root().normal("a", 2, 1.0).unwrap();
+        params.root().zeros("b", 2).unwrap();
+        let message = params.load(&TensorFile::open(&path).unwrap()).unwrap_err().to_string();
+        assert!(message.contains("b is missing; c is not a parameter of this model"), "{message}");
     }
 
     #[test]
